@@ -1,0 +1,223 @@
+//! Typed construction: each function computes the node's domain and shape from its operands, by the rules at the top
+//! of `graph`, and says what is wrong as a [`TypeError`] without spans; the elaborator adds those.
+
+use super::{
+    BATCH, BinaryOp, DomainId, Graph, InputId, Node, NodeId, ONCE, Op, ParamId, Shape, StateId, TableId, UnaryOp,
+};
+use din_grammar::Span;
+
+/// Why a node cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeError {
+    /// Two operands vary over axes of which neither contains the other.
+    Axes { left: DomainId, right: DomainId },
+    /// Two shapes that must agree.
+    Shapes { left: Shape, right: Shape },
+    /// An operand must be once and of rank 2.
+    NotAMatrix { found: Shape, domain: DomainId },
+    /// A vector was needed.
+    NotAVector { found: Shape },
+    /// `start + width` passes the operand's width.
+    OutOfRange { width: usize, end: usize },
+    /// `to` is not an ancestor of the operand's domain.
+    NotAnAncestor { of: DomainId, to: DomainId },
+    /// An op that needs an operand got none.
+    Empty,
+}
+
+type Built = Result<NodeId, TypeError>;
+
+impl Graph {
+    fn make(&mut self, op: Op, operands: Vec<NodeId>, domain: DomainId, shape: Shape, span: Span) -> NodeId {
+        self.push(Node { op, operands, domain, shape, span })
+    }
+
+    fn join_all(&self, operands: &[NodeId]) -> Result<DomainId, TypeError> {
+        let mut domain = ONCE;
+        for &o in operands {
+            let d = self.node(o).domain;
+            domain = self.join(domain, d).ok_or(TypeError::Axes { left: domain, right: d })?;
+        }
+        Ok(domain)
+    }
+
+    pub fn constant(&mut self, value: f64, span: Span) -> NodeId {
+        self.make(Op::Const(value), vec![], ONCE, Shape::scalar(), span)
+    }
+
+    pub fn input(&mut self, input: InputId, span: Span) -> NodeId {
+        let i = &self.inputs[input.index()];
+        let (domain, shape) = (i.domain, i.shape.clone());
+        self.make(Op::Input(input), vec![], domain, shape, span)
+    }
+
+    pub fn param(&mut self, param: ParamId, span: Span) -> NodeId {
+        let shape = self.params[param.index()].clone();
+        self.make(Op::Param(param), vec![], ONCE, shape, span)
+    }
+
+    pub fn state(&mut self, state: StateId, span: Span) -> NodeId {
+        let shape = self.states[state.index()].clone();
+        self.make(Op::State(state), vec![], ONCE, shape, span)
+    }
+
+    pub fn lookup(&mut self, table: TableId, input: InputId, span: Span) -> NodeId {
+        let domain = self.inputs[input.index()].domain;
+        let shape = Shape::vector(self.tables[table.index()]);
+        self.make(Op::Lookup { table, input }, vec![], domain, shape, span)
+    }
+
+    pub fn length(&mut self, domain: DomainId, span: Span) -> NodeId {
+        let parent = self.domain(domain).parent.unwrap_or(ONCE);
+        self.make(Op::Length(domain), vec![], parent, Shape::scalar(), span)
+    }
+
+    pub fn count(&mut self, domain: DomainId, span: Span) -> NodeId {
+        self.make(Op::Count(domain), vec![], ONCE, Shape::scalar(), span)
+    }
+
+    pub fn unary(&mut self, op: UnaryOp, x: NodeId, span: Span) -> NodeId {
+        let Node { domain, shape, .. } = self.node(x).clone();
+        self.make(Op::Unary(op), vec![x], domain, shape, span)
+    }
+
+    pub fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId, span: Span) -> Built {
+        let domain = self.join_all(&[a, b])?;
+        let shape = self.elementwise(&[a, b])?;
+        Ok(self.make(Op::Binary(op), vec![a, b], domain, shape, span))
+    }
+
+    pub fn select(&mut self, condition: NodeId, a: NodeId, b: NodeId, span: Span) -> Built {
+        let operands = vec![condition, a, b];
+        let domain = self.join_all(&operands)?;
+        let shape = self.elementwise(&operands)?;
+        Ok(self.make(Op::Select, operands, domain, shape, span))
+    }
+
+    /// One shape for all; width 1 fits every shape.
+    pub fn elementwise(&self, operands: &[NodeId]) -> Result<Shape, TypeError> {
+        let mut shape = Shape::scalar();
+        for &o in operands {
+            let s = &self.node(o).shape;
+            if shape.width() == 1 {
+                shape = s.clone();
+            } else if s.width() != 1 && *s != shape {
+                return Err(TypeError::Shapes { left: shape, right: s.clone() });
+            }
+        }
+        Ok(shape)
+    }
+
+    pub fn stop_gradient(&mut self, x: NodeId, span: Span) -> NodeId {
+        let Node { domain, shape, .. } = self.node(x).clone();
+        self.make(Op::StopGradient, vec![x], domain, shape, span)
+    }
+
+    pub fn concat(&mut self, operands: Vec<NodeId>, span: Span) -> Built {
+        if operands.is_empty() {
+            return Err(TypeError::Empty);
+        }
+        let domain = self.join_all(&operands)?;
+        let mut width = 0;
+        for &o in &operands {
+            let s = &self.node(o).shape;
+            if s.0.len() != 1 {
+                return Err(TypeError::NotAVector { found: s.clone() });
+            }
+            width += s.width();
+        }
+        Ok(self.make(Op::Concat, operands, domain, Shape::vector(width), span))
+    }
+
+    /// Positions `start..start + shape.width()` of the operand, row-major, as `shape`.
+    pub fn slice(&mut self, x: NodeId, start: usize, shape: Shape, span: Span) -> Built {
+        let (domain, width) = (self.node(x).domain, self.node(x).width());
+        let end = start + shape.width();
+        if end > width {
+            return Err(TypeError::OutOfRange { width, end });
+        }
+        Ok(self.make(Op::Slice { start }, vec![x], domain, shape, span))
+    }
+
+    pub fn reshape(&mut self, x: NodeId, shape: Shape, span: Span) -> Built {
+        let Node { domain, shape: from, .. } = self.node(x).clone();
+        if from.width() != shape.width() {
+            return Err(TypeError::Shapes { left: from, right: shape });
+        }
+        Ok(self.make(Op::Reshape, vec![x], domain, shape, span))
+    }
+
+    fn matrix(&self, w: NodeId) -> Result<(usize, usize), TypeError> {
+        let n = self.node(w);
+        match (n.domain, n.shape.0.as_slice()) {
+            (ONCE, &[k, m]) => Ok((k, m)),
+            (domain, _) => Err(TypeError::NotAMatrix { found: n.shape.clone(), domain }),
+        }
+    }
+
+    pub fn matmul(&mut self, x: NodeId, w: NodeId, span: Span) -> Built {
+        let (k, n) = self.matrix(w)?;
+        let Node { domain, shape, .. } = self.node(x).clone();
+        if shape != Shape::vector(k) {
+            return Err(TypeError::Shapes { left: shape, right: Shape::matrix(k, n) });
+        }
+        Ok(self.make(Op::MatMul, vec![x, w], domain, Shape::vector(n), span))
+    }
+
+    pub fn matmul_t(&mut self, x: NodeId, w: NodeId, span: Span) -> Built {
+        let (k, n) = self.matrix(w)?;
+        let Node { domain, shape, .. } = self.node(x).clone();
+        if shape != Shape::vector(n) {
+            return Err(TypeError::Shapes { left: shape, right: Shape::matrix(n, k) });
+        }
+        Ok(self.make(Op::MatMulT, vec![x, w], domain, Shape::vector(k), span))
+    }
+
+    pub fn outer(&mut self, x: NodeId, g: NodeId, span: Span) -> Built {
+        self.join_all(&[x, g])?;
+        for &o in &[x, g] {
+            if self.node(o).shape.0.len() != 1 {
+                return Err(TypeError::NotAVector { found: self.node(o).shape.clone() });
+            }
+        }
+        let shape = Shape::matrix(self.node(x).width(), self.node(g).width());
+        Ok(self.make(Op::Outer, vec![x, g], ONCE, shape, span))
+    }
+
+    pub fn sum(&mut self, x: NodeId, to: DomainId, span: Span) -> Built {
+        self.reduce(Op::Sum { to }, x, to, span)
+    }
+
+    pub fn max(&mut self, x: NodeId, to: DomainId, span: Span) -> Built {
+        self.reduce(Op::Max { to }, x, to, span)
+    }
+
+    fn reduce(&mut self, op: Op, x: NodeId, to: DomainId, span: Span) -> Built {
+        let Node { domain, shape, .. } = self.node(x).clone();
+        if !self.is_ancestor(to, domain) || to == domain {
+            return Err(TypeError::NotAnAncestor { of: domain, to });
+        }
+        Ok(self.make(op, vec![x], to, shape, span))
+    }
+
+    pub fn sum_value(&mut self, x: NodeId, span: Span) -> NodeId {
+        let domain = self.node(x).domain;
+        self.make(Op::SumValue, vec![x], domain, Shape::scalar(), span)
+    }
+
+    pub fn moments(&mut self, x: NodeId, span: Span) -> Built {
+        let Node { shape, .. } = self.node(x).clone();
+        if shape.0.len() != 1 {
+            return Err(TypeError::NotAVector { found: shape });
+        }
+        Ok(self.make(Op::Moments, vec![x], ONCE, Shape::vector(2 * shape.width()), span))
+    }
+
+    /// `sum(x to batch or once) / count`: the mean over all elements of the operand's domain.
+    pub fn mean_once(&mut self, x: NodeId, span: Span) -> Built {
+        let domain = self.node(x).domain;
+        let total = self.sum(x, ONCE, span)?;
+        let count = self.count(if domain == ONCE { BATCH } else { domain }, span);
+        self.binary(BinaryOp::Divide, total, count, span)
+    }
+}

@@ -1,0 +1,356 @@
+//! The tensor graph: what every later phase reads. petgraph holds it; [`Graph`] keeps the invariants.
+//!
+//! # Meaning
+//!
+//! A node is a value. It has a **domain** (its index axes) and a **value shape** (what stands at each element). With
+//! `n(D)` elements in domain `D` and width `w` (the product of the shape), a value is an `n(D) x w` array of numbers.
+//! Domains form a tree by `parent`: `once` (one element) is the root, `batch` (the samples) its child, each sequence
+//! a child of `batch` (the entries of all samples, grouped by sample, a sample's in order), `rows` (the distinct rows of a table
+//! touched by a batch, or the elements of one dense tensor) a child of `once` that only update graphs use.
+//!
+//! An operand may live in the node's domain or in an ancestor of it; element `i` of the node then reads the
+//! operand's element `ancestor(i)`. The node's domain is the deepest of its operands' domains, unless the op says
+//! otherwise. Operands in two domains of which neither is an ancestor of the other are an error.
+//! Elementwise ops take operands of one shape, or of width 1, which stand for every position. Nothing else broadcasts.
+//!
+//! Below, `x_i` is the operand's vector at element `i` (after the ancestor rule), `i -> p` says that `p` is `i`'s ancestor.
+//!
+//! | op | value at element `i` |
+//! | --- | --- |
+//! | `Const(c)` | `c`; once, `[1]` |
+//! | `Input(k)` | given from outside: see [`InputKind`] |
+//! | `Param(k)` | dense parameter `k`; once |
+//! | `State(k)` | state `k` as it was at the start of the step; once |
+//! | `Lookup{table, input}` | the row of `table` for the id at `i`; domain of `input`, `[width of table]` |
+//! | `Length(D)` | number of elements of `D` under `i`; domain `parent(D)`, `[1]` |
+//! | `Count(D)` | number of elements of `D` in the global batch; once, `[1]` |
+//! | `Unary`, `Binary`, `Select{c, a, b}` | by position; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
+//! | `StopGradient(x)` | `x_i`; its derivative is 0 |
+//! | `Concat(xs)` | the operands' vectors one behind the other; widths add |
+//! | `Slice{x, start}` | positions `start..start+w` of `x_i`, `w` being the node's width |
+//! | `Reshape(x)` | the same numbers under another shape of equal width |
+//! | `MatMul{x, w}` | `x_i W`; `x` has shape `[k]`, `w` is once and `[k, n]` |
+//! | `MatMulT{x, w}` | `x_i W^T`; `x` has shape `[n]`, `w` is once and `[k, n]` |
+//! | `Outer{x, g}` | `sum_i x_i^T g_i` over the elements of the deeper domain; once, `[k, n]` |
+//! | `Sum{x, to}` | `sum over i -> p of x_i` at each `p` of `to`; 0 where there is none |
+//! | `Max{x, to}` | the same with maximum; 0 where there is none |
+//! | `SumValue(x)` | sum over the positions of `x_i`; `[1]` |
+//! | `Moments(x)` | over all elements of `x`'s domain: mean then biased variance, by position; once, `[2 w]`; for no elements all 0 |
+//!
+//! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above.
+
+use din_grammar::Span;
+mod build;
+
+pub use build::TypeError;
+
+use petgraph::stable_graph::NodeIndex;
+use petgraph::stable_graph::StableDiGraph;
+use serde::{Deserialize, Serialize};
+
+/// A node of a [`Graph`].
+pub type NodeId = NodeIndex<u32>;
+
+macro_rules! id {
+    ($($(#[$doc:meta])* $name:ident),*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub u32);
+        impl $name { pub fn index(self) -> usize { self.0 as usize } }
+    )* };
+}
+id! {
+    /// Index into [`Graph::domains`].
+    DomainId,
+    /// Index into [`Graph::inputs`].
+    InputId,
+    /// Index into the model's dense parameters.
+    ParamId,
+    /// Index into the model's states.
+    StateId,
+    /// Index into the model's tables.
+    TableId
+}
+
+/// The one element.
+pub const ONCE: DomainId = DomainId(0);
+/// The samples of the batch (in an update graph: the touched rows, or the elements of one tensor).
+pub const BATCH: DomainId = DomainId(1);
+
+/// One index axis set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// `once`, `batch`, the name of a sequence, `rows`.
+    pub name: String,
+    /// `None` for `once` alone.
+    pub parent: Option<DomainId>,
+}
+
+/// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives in `once`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shape(pub Vec<usize>);
+
+impl Shape {
+    pub fn scalar() -> Self {
+        Shape(vec![1])
+    }
+    pub fn vector(n: usize) -> Self {
+        Shape(vec![n])
+    }
+    pub fn matrix(k: usize, n: usize) -> Self {
+        Shape(vec![k, n])
+    }
+    /// Number of positions.
+    pub fn width(&self) -> usize {
+        self.0.iter().product()
+    }
+}
+
+/// What an [`Op::Input`] or the ids of an [`Op::Lookup`] are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    /// Ids of categorical feature `feature` of the schema; only `Lookup` reads it. Shape `[1]`.
+    Ids { feature: u32 },
+    /// Numeric feature `feature` of the schema.
+    Dense { feature: u32 },
+    /// Label `label` of the schema: 0 or 1, 0 where missing.
+    Label { label: u32 },
+    /// 1 where label `label` is present, else 0.
+    Present { label: u32 },
+    /// Number of steps done before this one, plus 1; once. The only input of train graphs that is not data.
+    Step,
+    // Inputs of update graphs; domain `rows`.
+    /// The weight before the update: a row of a table, or an element of a dense tensor.
+    Weight,
+    /// Its gradient (mean over the global batch, as the loss says), rows summed over occurrences.
+    Gradient,
+    /// Optimizer state `slot`, as wide as the weight or `[1]` (per row).
+    Slot { slot: u32 },
+    /// Number of training samples that contain the row's id; `[1]`.
+    RowCount,
+    /// Number of updates of the row so far, this one included; `[1]`.
+    Touches,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    pub name: String,
+    pub kind: InputKind,
+    pub domain: DomainId,
+    pub shape: Shape,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum UnaryOp {
+    Negate,
+    Exp,
+    /// Natural logarithm.
+    Log,
+    Sqrt,
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    Tanh,
+    /// `log(1 + exp(x))`, stable
+    Softplus,
+    Abs,
+    /// -1, 0 or 1
+    Sign,
+    /// 1 where `x` is 0, else 0
+    Not,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BinaryOp {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Min,
+    Max,
+    /// `a ^ b`; for a constant integral `b` any `a`, else `a > 0`
+    Power,
+    Less,
+    LessEqual,
+    Equal,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Const(f64),
+    Input(InputId),
+    Param(ParamId),
+    State(StateId),
+    Lookup { table: TableId, input: InputId },
+    Length(DomainId),
+    Count(DomainId),
+    Unary(UnaryOp),
+    Binary(BinaryOp),
+    Select,
+    StopGradient,
+    Concat,
+    Slice { start: usize },
+    Reshape,
+    MatMul,
+    MatMulT,
+    Outer,
+    Sum { to: DomainId },
+    Max { to: DomainId },
+    SumValue,
+    Moments,
+}
+
+/// A value: operation, operands in order, type, and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub op: Op,
+    pub operands: Vec<NodeId>,
+    pub domain: DomainId,
+    pub shape: Shape,
+    /// The text that asked for it; derivatives carry the span of what they differentiate.
+    pub span: Span,
+}
+
+impl Node {
+    pub fn width(&self) -> usize {
+        self.shape.width()
+    }
+}
+
+/// What a graph is for; each root is a node that must be computed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Root {
+    /// Mean loss of the global batch plus nothing else (regularizers join gradients); once, `[1]`.
+    Loss(NodeId),
+    /// Logit or probability of prediction `index`; batch, `[1]`.
+    Prediction { index: u32, node: NodeId },
+    /// A value that is wanted by name (`--dump`, tests, attention scores).
+    Named { name: String, node: NodeId },
+    /// The state's value after the step.
+    State { state: StateId, node: NodeId },
+    /// dLoss/dParam, the parameter's shape.
+    ParamGradient { param: ParamId, node: NodeId },
+    /// dLoss/dRow at each element of the input's domain, for the ids of `input`; domain of `input`, `[table width]`.
+    RowGradient { table: TableId, input: InputId, node: NodeId },
+    /// In an update graph: the weight after the step.
+    Weight(NodeId),
+    /// In an update graph: slot after the step.
+    Slot { slot: u32, node: NodeId },
+}
+
+impl Root {
+    pub fn node(&self) -> NodeId {
+        match self {
+            Root::Loss(n) | Root::Weight(n) => *n,
+            Root::Prediction { node, .. }
+            | Root::Named { node, .. }
+            | Root::State { node, .. }
+            | Root::ParamGradient { node, .. }
+            | Root::RowGradient { node, .. }
+            | Root::Slot { node, .. } => *node,
+        }
+    }
+
+    pub fn node_mut(&mut self) -> &mut NodeId {
+        match self {
+            Root::Loss(n) | Root::Weight(n) => n,
+            Root::Prediction { node, .. }
+            | Root::Named { node, .. }
+            | Root::State { node, .. }
+            | Root::ParamGradient { node, .. }
+            | Root::RowGradient { node, .. }
+            | Root::Slot { node, .. } => node,
+        }
+    }
+}
+
+/// The graph. Operand edges (operand -> user, weight = operand position) mirror `Node::operands`.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    pub(crate) nodes: StableDiGraph<Node, u32, u32>,
+    pub domains: Vec<Domain>,
+    pub inputs: Vec<Input>,
+    /// Width of a row, by table.
+    pub tables: Vec<usize>,
+    /// Shapes, by parameter.
+    pub params: Vec<Shape>,
+    /// Shapes, by state.
+    pub states: Vec<Shape>,
+    pub roots: Vec<Root>,
+}
+
+impl Default for Graph {
+    fn default() -> Self {
+        Self::new("batch")
+    }
+}
+
+impl Graph {
+    /// An empty graph with domains `once` and one child of it (`batch`, or `rows` for update graphs).
+    pub fn new(child: &str) -> Self {
+        Graph {
+            nodes: StableDiGraph::default(),
+            domains: vec![
+                Domain { name: "once".into(), parent: None },
+                Domain { name: child.into(), parent: Some(ONCE) },
+            ],
+            inputs: Vec::new(),
+            tables: Vec::new(),
+            params: Vec::new(),
+            states: Vec::new(),
+            roots: Vec::new(),
+        }
+    }
+
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id]
+    }
+
+    pub fn domain(&self, id: DomainId) -> &Domain {
+        &self.domains[id.index()]
+    }
+
+    /// Whether `a` is `b` or an ancestor of `b`.
+    pub fn is_ancestor(&self, a: DomainId, b: DomainId) -> bool {
+        let mut at = Some(b);
+        while let Some(d) = at {
+            if d == a {
+                return true;
+            }
+            at = self.domain(d).parent;
+        }
+        false
+    }
+
+    /// The deeper of two domains on one path; `None` where neither is an ancestor of the other.
+    pub fn join(&self, a: DomainId, b: DomainId) -> Option<DomainId> {
+        if self.is_ancestor(a, b) {
+            Some(b)
+        } else if self.is_ancestor(b, a) {
+            Some(a)
+        } else {
+            None
+        }
+    }
+
+    /// Adds a node as it is; the caller vouches for its type (`verify` checks it).
+    pub fn push(&mut self, node: Node) -> NodeId {
+        let operands = node.operands.clone();
+        let id = self.nodes.add_node(node);
+        for (k, operand) in operands.into_iter().enumerate() {
+            self.nodes.add_edge(operand, id, k as u32);
+        }
+        id
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.node_count()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes.node_indices()
+    }
+}

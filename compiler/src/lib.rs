@@ -1,0 +1,4 @@
+//! The compiler: a syntax tree to a checked model, to a graph, to a program. Pure: no files, no threads, no devices.
+
+pub mod graph;
+pub mod model;

@@ -1,0 +1,65 @@
+//! The checked model: what the front end hands to the rest of the compiler. Every name is resolved, every value typed,
+//! functions are inlined, parameters and states have their path names.
+
+use crate::graph::Graph;
+use din_grammar::{SourceMap, Span};
+use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training};
+
+/// A model after `check` and `elaborate`.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub name: String,
+    pub sources: SourceMap,
+    pub schema: Schema,
+    pub tables: Vec<Table>,
+    pub parameters: Vec<Parameter>,
+    pub states: Vec<State>,
+    pub predictions: Vec<Prediction>,
+    pub metrics: Vec<Metric>,
+    pub training: Training,
+    /// The row and tensor update programs; tables and parameters refer to them by index.
+    pub updates: Vec<Update>,
+    /// `training` is true. Roots: `Loss`, `Prediction`s, `State`s. No gradients yet: `autodiff` adds them.
+    pub train: Graph,
+    /// `training` is false. Roots: `Prediction`s and the `Loss` (for reports).
+    pub infer: Graph,
+    /// Hyper-parameters and their values, after `--set`.
+    pub hypers: Vec<(String, f64)>,
+}
+
+/// What an update runs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateScope {
+    /// `rows` are the distinct rows of a table in the batch, values as wide as the table.
+    Rows { width: u32 },
+    /// `rows` are the elements of a dense tensor, width 1.
+    Elements,
+}
+
+/// An `optimizer` with the `regularizer` joined to its gradient, as a graph over [`crate::graph::BATCH`] = `rows`.
+/// Roots: `Weight` and one `Slot` a slot. Inputs: Weight, Gradient, Slot, RowCount, Touches, Step.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// `adam + adaptive`
+    pub name: String,
+    pub scope: UpdateScope,
+    pub slots: Vec<Slot>,
+    pub graph: Graph,
+    pub span: Span,
+}
+
+/// Optimizer state beside a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    pub name: String,
+    /// As wide as the weight (`per weight`), or one number a row (`per row`), or one a tensor (`per tensor`).
+    pub per: SlotScope,
+    pub init: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotScope {
+    Weight,
+    Row,
+    Tensor,
+}

@@ -1,0 +1,410 @@
+//! The typed syntax tree of a `.din` file: what was written, with spans, nothing resolved.
+//!
+//! Guarantees: every node has the span of its text; doc comments (`///` on an item or member, `//!` on the file) are
+//! kept in `docs`, one string a line without the marker; nesting is bounded by the parser.
+
+use crate::span::Span;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ident {
+    pub name: String,
+    pub span: Span,
+}
+
+pub type Docs = Vec<String>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct File {
+    pub docs: Docs,
+    pub edition: Option<Edition>,
+    pub imports: Vec<Use>,
+    pub items: Vec<Item>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edition {
+    pub year: u32,
+    pub span: Span,
+}
+
+/// `use std.activation.{dice, prelu}`, `use std.attention.interest`, `use towers.tower` (the file `towers.din` beside this one).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Use {
+    /// The module: `std.activation`, `towers`.
+    pub path: Vec<Ident>,
+    /// The names taken from it, never empty; each with an optional `as` name.
+    pub names: Vec<UseName>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct UseName {
+    pub name: Ident,
+    pub alias: Option<Ident>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    Function(Function),
+    Regularizer(Regularizer),
+    Optimizer(Optimizer),
+    Metric(Metric),
+    Model(Model),
+}
+
+/// `fn dice(x: [n], momentum = 0.99, eps = 1e-8) -> [n] { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    pub docs: Docs,
+    pub name: Ident,
+    pub parameters: Vec<Parameter>,
+    pub result: Option<Type>,
+    pub body: Block,
+    pub span: Span,
+}
+
+/// A formal parameter: `x: [n]`, `momentum = 0.99`, `hidden: list = [80, 40]`, `lambda`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    pub name: Ident,
+    pub ty: Option<Type>,
+    pub default: Option<Expr>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Type {
+    pub kind: TypeKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum TypeKind {
+    /// `[n]`, `[m, n]`, `[16]`; `[]` does not occur: a scalar is `[1]`.
+    Shape(Vec<Dimension>),
+    /// `s => [d]`: varies over a ragged axis which the function calls `s`.
+    Ragged { axis: Ident, element: Vec<Dimension> },
+    /// `list`, `fn`, `int`, `float`, `bool`, `prediction`, …: resolved by the checker.
+    Named(Ident),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Dimension {
+    Name(Ident),
+    Size { value: u64, span: Span },
+}
+
+/// `regularizer adaptive(lambda) = lambda / count * weight`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Regularizer {
+    pub docs: Docs,
+    pub name: Ident,
+    pub parameters: Vec<Parameter>,
+    pub body: Expr,
+    pub span: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Weight,
+    Row,
+    Tensor,
+}
+
+/// `optimizer adam(lr = 1e-3) per weight { state m = 0, v = 0 … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Optimizer {
+    pub docs: Docs,
+    pub name: Ident,
+    pub parameters: Vec<Parameter>,
+    pub scope: Scope,
+    pub body: Block,
+    pub span: Span,
+}
+
+/// `metric gauc(target: prediction, by: key, weight = impressions)`: a signature; the runtime computes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    pub docs: Docs,
+    pub name: Ident,
+    pub parameters: Vec<Parameter>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    pub docs: Docs,
+    pub name: Ident,
+    pub members: Vec<Member>,
+    pub span: Span,
+}
+
+/// One member of a model, in the order written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub docs: Docs,
+    pub kind: MemberKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum MemberKind {
+    /// `features user { gender: category(2) … }`
+    Features { name: Ident, fields: Vec<FeatureField> },
+    /// `sequence visited (keep last 100) { good_id: category from visited_good_ids … }`
+    Sequence { name: Ident, keep: Option<Keep>, fields: Vec<FeatureField> },
+    /// `label click: binary missing -1`
+    Label { name: Ident, kind: Ident, column: Option<Ident>, missing: Option<Expr> },
+    /// `key user_id: int64`
+    Key { name: Ident, kind: Ident, column: Option<Ident> },
+    /// `embedding good [16] for ad.good_id, visited.good_id { regularize adaptive(0.01) }`, `embedding [8] for each of user, scene`
+    Embedding(Embedding),
+    /// `hyper lr = 1e-3 in log(1e-4, 1e-2)`
+    Hyper { name: Ident, default: Expr, space: Option<Expr> },
+    /// `let (a, b) = …`
+    Let(Let),
+    /// `layer tower = mlp(_, [64], relu)`
+    Layer(Layer),
+    /// `predict click ~ bernoulli(logit = …)`
+    Predict { target: Ident, distribution: Expr },
+    /// `train { loss … optimizer … }`
+    Train(Train),
+    /// `report auc(click), gauc(click, by = user_id)`
+    Report { metrics: Vec<Expr> },
+    /// `assert parameters(dense) < 1_000_000`
+    Assert { condition: Expr },
+    /// `common user, visited by request_id` (reserved)
+    Common { groups: Vec<Ident>, by: Ident },
+}
+
+/// `(keep last 100)`, `(keep first 20)`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keep {
+    pub last: bool,
+    pub count: u64,
+    pub span: Span,
+}
+
+/// `good_id: category from visited_good_ids`, `age: category(10)`, `tag: category of string`, `price: number log`
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureField {
+    pub docs: Docs,
+    pub name: Ident,
+    pub kind: FeatureKind,
+    /// The column in the data; the field's own name when absent.
+    pub column: Option<Ident>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureKind {
+    pub kind: FeatureKindName,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeatureKindName {
+    /// `category`, `category(10)`, `category(10, clip)`, `category of string`
+    Category { size: Option<Expr>, clip: bool, key: Option<Ident> },
+    /// `number`, `number[4]`
+    Number { width: Option<Expr> },
+    /// Any other word: kept so that the checker can say what it knows.
+    Other(Ident),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// Absent in `for each of`.
+    pub name: Option<Ident>,
+    pub width: Expr,
+    pub target: EmbeddingTarget,
+    /// `{ init normal(0.01)  regularize adaptive(0.01)  optimizer sgd(0.1) }`
+    pub options: Vec<Setting>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum EmbeddingTarget {
+    /// `for ad.good_id, visited.good_id`
+    Fields(Vec<FieldPath>),
+    /// `for each of user, scene`
+    EachOf(Vec<Ident>),
+}
+
+/// `ad.good_id`
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldPath {
+    pub group: Ident,
+    pub field: Ident,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Train {
+    pub settings: Vec<Setting>,
+    pub span: Span,
+}
+
+/// A word and its values: `loss cross_entropy(click)`, `batch 1024`, `regularize l2(0.01)`, `clip global_norm(5)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    pub docs: Docs,
+    pub word: Ident,
+    pub values: Vec<Expr>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    pub statements: Vec<Statement>,
+    /// The value of the block: its last expression, if any.
+    pub value: Option<Box<Expr>>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    pub kind: StatementKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum StatementKind {
+    Let(Let),
+    Layer(Layer),
+    /// `param alpha: [n] = 0`; one statement a variable, `param a: [n] = 0, b: [n] = 0` gives two.
+    Param(Variable),
+    /// `state mean: [n] = 0`; in an optimizer the type is absent: the scope gives it.
+    State(Variable),
+    /// `update mean = …`
+    Update {
+        name: Ident,
+        value: Expr,
+    },
+    /// `x = …`, a new value under an old name
+    Assign {
+        name: Ident,
+        value: Expr,
+    },
+    /// `for h in sizes { … }`, unrolled
+    For {
+        variable: Ident,
+        list: Expr,
+        body: Block,
+    },
+    /// An expression whose value is not used; the checker refuses it.
+    Expr(Expr),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variable {
+    pub name: Ident,
+    pub ty: Option<Type>,
+    /// A number or an initialiser: `0`, `normal(0.01)`.
+    pub init: Option<Expr>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Let {
+    /// More than one for `let (m, v) = …`.
+    pub names: Vec<Ident>,
+    pub value: Expr,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    pub name: Ident,
+    pub value: Expr,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    Name(String),
+    /// As written without `_`: `1_000_000` is 1000000.
+    Int(i64),
+    Float(f64),
+    Text(String),
+    Bool(bool),
+    /// `[200, 80]`
+    List(Vec<Expr>),
+    /// `(mean, var)`, two or more
+    Tuple(Vec<Expr>),
+    /// `_`, a hole in a partial application
+    Hole,
+    Call {
+        callee: Box<Expr>,
+        arguments: Vec<Argument>,
+    },
+    /// `visited.good_id`
+    Field {
+        base: Box<Expr>,
+        name: Ident,
+    },
+    Unary {
+        op: UnaryOp,
+        value: Box<Expr>,
+    },
+    Binary {
+        op: BinaryOp,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    /// `if c { a } else { b }`
+    If {
+        condition: Box<Expr>,
+        then: Block,
+        otherwise: Block,
+    },
+    /// `x where present`: an expression with a condition on the samples that count
+    Where {
+        value: Box<Expr>,
+        condition: Box<Expr>,
+    },
+    /// `24GiB`: a number with a unit
+    Quantity {
+        value: f64,
+        unit: Ident,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnaryOp {
+    Negate,
+    Not,
+}
+
+/// By precedence, loosest first: `or`, `and`, comparisons, `+ -`, `* / @`, unary `-`, `^` (right).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryOp {
+    Or,
+    And,
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    /// `x @ w`: matrix product
+    Product,
+    Power,
+}
+
+/// `x`, `momentum = 0.9`, `x over s`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Argument {
+    pub name: Option<Ident>,
+    pub value: Expr,
+    /// The axis of a ragged reduction: `sum(x over s)`.
+    pub over: Option<Ident>,
+    pub span: Span,
+}

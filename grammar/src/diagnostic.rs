@@ -1,0 +1,76 @@
+//! What is said of a wrong input: one [`Diagnostic`] an independent fault, with a stable code, labelled
+//! spans in possibly several files, what was expected and found, and one help. Rendering is in `render`.
+
+use crate::span::Span;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+/// A span with what is to be said there. The first label of a diagnostic is the primary one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    pub span: Span,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// Stable, such as `E0301`; listed in docs/reference/diagnostics.md. By hundreds: E01xx syntax,
+    /// E02xx names and imports, E03xx types, shapes and axes, E04xx features and tables, E05xx parameters, state and
+    /// sharing, E06xx training, loss and report, E07xx limits; W.... the same ranges for warnings.
+    pub code: &'static str,
+    pub message: String,
+    pub labels: Vec<Label>,
+    /// Extra lines: `expected …`, `found …`, the trace of calls.
+    pub notes: Vec<String>,
+    /// One way to fix it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    pub fn error(code: &'static str, message: impl Into<String>, span: Span, label: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, message, span, label)
+    }
+
+    pub fn warning(code: &'static str, message: impl Into<String>, span: Span, label: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, code, message, span, label)
+    }
+
+    fn new(
+        severity: Severity,
+        code: &'static str,
+        message: impl Into<String>,
+        span: Span,
+        label: impl Into<String>,
+    ) -> Self {
+        let labels = vec![Label { span, text: label.into() }];
+        Self { severity, code, message: message.into(), labels, notes: Vec::new(), help: None }
+    }
+
+    #[must_use]
+    pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.labels.push(Label { span, text: text.into() });
+        self
+    }
+
+    #[must_use]
+    pub fn note(mut self, text: impl Into<String>) -> Self {
+        self.notes.push(text.into());
+        self
+    }
+
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help = Some(text.into());
+        self
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}

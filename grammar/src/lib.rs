@@ -1,0 +1,9 @@
+//! The syntax of Din: text to a typed syntax tree with spans, diagnostics and their rendering, and the formatter.
+//! Knows nothing of meaning: names are not resolved and types not checked here.
+
+pub mod ast;
+pub mod diagnostic;
+pub mod span;
+
+pub use diagnostic::{Diagnostic, Label, Severity};
+pub use span::{FileId, SourceFile, SourceMap, Span};

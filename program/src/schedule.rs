@@ -1,0 +1,215 @@
+//! The flat schedule of a step: phases of calls over tiles, with every buffer planned.
+//!
+//! # How it runs
+//!
+//! Domains are numbered `0` once, `1` batch (in update programs: rows), `2 + k` sequence `k`. Elements of a sequence are grouped by
+//! sample: those of sample `s` are `offsets[s]..offsets[s + 1]`.
+//!
+//! A [`Phase`] walks a domain in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a sequence it is consecutive whole
+//! samples whose entries together reach `tile_rows` (so one sample never crosses a tile, and a tile has one sample at least); for
+//! `once` there is one tile. Tiles are grouped into at most [`MAX_CHUNKS`] **chunks** of consecutive tiles. Both depend on the data
+//! alone. Chunks run in parallel in any order, the tiles of a chunk one after the other, the calls of a tile in order. A call over
+//! domain `D` treats the elements of `D` that lie in the tile.
+//!
+//! A [`Place::Partial`] buffer has one copy a chunk, zeroed (or set to its identity) before the chunk's first tile; after the phase the
+//! copies are combined pairwise by a tree over chunk numbers into the buffer `into`. So no result depends on the thread count.
+//!
+//! # Calling a kernel
+//!
+//! `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`: elements `begin..end` of the call's domain, absolute. Each argument
+//! is a base address such that element `i` of the argument's domain stands at `base + i * stride`; for tile buffers the base is moved
+//! back by the tile's first element. Strides, columns and widths are compiled into the kernel.
+
+use serde::{Deserialize, Serialize};
+
+/// Most chunks of a phase.
+pub const MAX_CHUNKS: usize = 16;
+
+macro_rules! id {
+    ($($(#[$doc:meta])* $name:ident),*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub u32);
+        impl $name { pub fn index(self) -> usize { self.0 as usize } }
+    )* };
+}
+id! {
+    /// Index into [`Schedule::buffers`].
+    BufferId,
+    /// Index into [`Schedule::domains`].
+    Domain,
+    /// Index into [`Schedule::slots`].
+    SlotId,
+    /// Index into `Program::kernels`.
+    KernelId
+}
+
+pub const ONCE: Domain = Domain(0);
+pub const BATCH: Domain = Domain(1);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Parent, by domain: `[None, Some(0), Some(1), …]`.
+    pub domains: Vec<Option<Domain>>,
+    pub buffers: Vec<Buffer>,
+    /// Arena storage; buffers with disjoint lifetimes share a slot.
+    pub slots: Vec<Slot>,
+    /// Scratch of one thread, in f32 numbers for each element of the tile's own domain; see [`Place::Tile`].
+    pub tile_slots: Vec<Slot>,
+    pub phases: Vec<Phase>,
+    pub roots: Vec<Root>,
+}
+
+/// `elements(domain) x width` f32 numbers, 64-byte aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    pub domain: Domain,
+    pub width: u32,
+}
+
+/// An array of f32: one row of `width` numbers for each element of `domain`, rows contiguous.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    pub domain: Domain,
+    pub width: u32,
+    pub place: Place,
+}
+
+/// Where a buffer lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// The step's arena.
+    Arena(SlotId),
+    /// A thread's scratch, for the elements of the current tile; index into [`Schedule::tile_slots`].
+    Tile(SlotId),
+    /// One copy a chunk; domain once.
+    Partial,
+    /// Dense parameter.
+    Param(u32),
+    /// State, as at the start of the step.
+    State(u32),
+    /// Numeric feature of the schema.
+    Dense(u32),
+    Label(u32),
+    /// 1 where the label is present, else 0.
+    Present(u32),
+    /// Entries of the sequence domain under each sample, as f32.
+    Length(Domain),
+    /// Elements of the domain in the global batch, as f32; once.
+    Count(Domain),
+    /// Number of this step, from 1, as f32; once.
+    Step,
+    /// Update programs: the weights themselves, updated in place. For tables, addressed by row number (see [`Source::RowIndex`]).
+    Weight,
+    /// Update programs: summed gradient of the touched rows, in the order of the row index; or of the tensor.
+    Gradient,
+    /// Update programs: optimizer state, addressed as the weights.
+    UpdateSlot(u32),
+    /// Update programs: per table row, addressed by row number, as f32.
+    RowCount,
+    /// Update programs: per table row, addressed by row number, as f32; already incremented for this step.
+    Touches,
+}
+
+/// What a kernel argument points at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    Buffer(BufferId),
+    /// `u32` for each element of the sequence domain: its sample.
+    Parent(Domain),
+    /// `u32` for each element of the feature's domain: the row number in the feature's table.
+    Rows {
+        feature: u32,
+    },
+    /// Weights of a table, by row number; row stride is the table's width.
+    Table(u32),
+    /// Update programs over a table: `u32` row number of each touched row.
+    RowIndex,
+}
+
+/// Columns `column..` of a buffer's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    pub buffer: BufferId,
+    pub column: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Whose elements are treated.
+    pub domain: Domain,
+    pub op: Operation,
+    /// `file:line:column` of what asked for it, for profiles and errors.
+    pub location: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Operation {
+    /// Generated code.
+    Kernel { kernel: KernelId, args: Vec<Source> },
+    /// Sets the call's elements of a buffer.
+    Fill { buffer: BufferId, value: f32 },
+    /// `out_i = x_i W` or `out_i += x_i W`: `x` has `k` columns, `w` is once and `k x n`, row-major with row stride `w_stride`, `out` has `n` columns.
+    MatMul { x: View, w: View, w_stride: u32, out: View, k: u32, n: u32, accumulate: bool },
+    /// `out += sum_i x_i^T g_i`: `out` is a partial, `k x n` row-major.
+    Outer { x: View, g: View, out: View, k: u32, n: u32 },
+    /// Once: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.
+    Transpose { w: View, w_stride: u32, out: View, k: u32, n: u32 },
+    /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`, `[mean, M2, count]` of widths `width, width, 1`.
+    Moments { x: View, out: BufferId, width: u32 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Combine {
+    Sum,
+    /// Identity -inf.
+    Max,
+    /// `[mean, M2, count]` by Chan's formula; `into` receives `[mean, M2 / count]`, all 0 where count is 0.
+    Moments,
+}
+
+/// Joins the chunks' copies of `partial` into `into` after the phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reduction {
+    pub partial: BufferId,
+    pub into: BufferId,
+    pub combine: Combine,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    pub domain: Domain,
+    pub tile_rows: u32,
+    pub calls: Vec<Call>,
+    pub reductions: Vec<Reduction>,
+}
+
+/// A result that outlives the schedule; always an arena buffer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Root {
+    Loss(BufferId),
+    /// Logit of prediction `index`.
+    Prediction {
+        index: u32,
+        buffer: BufferId,
+    },
+    Named {
+        name: String,
+        buffer: BufferId,
+    },
+    /// New value of a state.
+    State {
+        state: u32,
+        buffer: BufferId,
+    },
+    ParamGradient {
+        param: u32,
+        buffer: BufferId,
+    },
+    /// One row for each element of the feature's domain.
+    RowGradient {
+        table: u32,
+        feature: u32,
+        buffer: BufferId,
+    },
+}
