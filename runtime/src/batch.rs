@@ -1,0 +1,28 @@
+//! A batch of samples as columns: ids as 64-bit keys, sequences as CSR offsets, nothing padded.
+
+/// Columns of `rows` samples, in the order of the schema. Reused from batch to batch: clearing keeps the allocations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Samples.
+    pub rows: usize,
+    /// By sequence: `rows + 1` offsets; the entries of sample `s` are `offsets[s]..offsets[s + 1]`.
+    pub offsets: Vec<Vec<u32>>,
+    /// By feature: 64-bit keys of a categorical feature (an int64 id's bits, a string's stable hash, a fixed category's
+    /// number), one a sample or one an entry of its sequence; empty for numeric features.
+    pub ids: Vec<Vec<u64>>,
+    /// By feature: `width` numbers a sample (or entry); empty for categorical features.
+    pub dense: Vec<Vec<f32>>,
+    /// By label: 0 or 1; 0 where missing.
+    pub labels: Vec<Vec<f32>>,
+    /// By label: 1 where present, else 0.
+    pub present: Vec<Vec<f32>>,
+    /// By key column.
+    pub keys: Vec<KeyColumn>,
+}
+
+/// Values of a `key` column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeyColumn {
+    Int64(Vec<i64>),
+    String(Vec<String>),
+}
