@@ -125,6 +125,19 @@ pub enum Source {
     Table(u32),
     /// Update programs over a table: `u32` row number of each touched row.
     RowIndex,
+    /// Address of a function of the runtime; see [`MathFunction`].
+    Function(MathFunction),
+}
+
+/// Functions that generated code calls, all on f64: `extern "C" fn(f64) -> f64`, `Pow` with two arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MathFunction {
+    Exp,
+    Log,
+    Tanh,
+    /// `log(1 + x)`
+    Log1p,
+    Pow,
 }
 
 /// Columns `column..` of a buffer's rows.
