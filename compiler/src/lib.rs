@@ -1,4 +1,5 @@
 //! The compiler: a syntax tree to a checked model, to a graph, to a program. Pure: no files, no threads, no devices.
 
+pub mod front;
 pub mod graph;
 pub mod model;
