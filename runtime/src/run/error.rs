@@ -1,0 +1,72 @@
+//! Why a running verb stopped. Says whose fault it is, which is what the exit code says: the input's (1) or the machine's (3).
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A file, its contents or the request is wrong; the user can mend it.
+    Input,
+    /// Disk, memory, the operating system.
+    Machine,
+}
+
+/// A message that starts with the place (`file`, `file: row 3, column click`) and says what was expected and found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    pub fault: Fault,
+    pub message: String,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn input(message: impl Into<String>) -> Self {
+        Self { fault: Fault::Input, message: message.into() }
+    }
+
+    pub fn machine(message: impl Into<String>) -> Self {
+        Self { fault: Fault::Machine, message: message.into() }
+    }
+
+    /// Adds one way to mend it.
+    #[must_use]
+    pub fn help(mut self, help: impl fmt::Display) -> Self {
+        self.message.push_str(&format!("\n  help: {help}"));
+        self
+    }
+
+    /// A failed operation on a file: a missing, forbidden or wrong kind of file is the input's fault, the rest the machine's.
+    pub fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
+        let message = format!("{}: cannot {doing}: {error}", path.display());
+        match error.kind() {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::InvalidFilename
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof => Self::input(message),
+            _ => Self::machine(message),
+        }
+    }
+
+    /// 1 or 3.
+    pub fn exit_code(&self) -> u8 {
+        match self.fault {
+            Fault::Input => 1,
+            Fault::Machine => 3,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
