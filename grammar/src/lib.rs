@@ -3,7 +3,12 @@
 
 pub mod ast;
 pub mod diagnostic;
+pub mod parse;
+pub mod render;
+mod scan;
 pub mod span;
 
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use parse::parse;
+pub use render::{Style, render};
 pub use span::{FileId, SourceFile, SourceMap, Span};

@@ -1,0 +1,378 @@
+//! Pest's pairs to the tree: the file, imports, definitions, types and statements.
+//!
+//! Relies on the shape of `din.pest`: a child that a rule demands is there. What the grammar cannot say (numbers out of
+//! range, doc comments before nothing, trees too high) is reported here.
+
+use super::Rule;
+use crate::ast::*;
+use crate::{Diagnostic, FileId, Span};
+use pest::iterators::{Pair, Pairs};
+
+pub(super) type Node<'i> = Pair<'i, Rule>;
+
+/// The children of a node, without marks and words.
+pub(super) struct Children<'i> {
+    pairs: Pairs<'i, Rule>,
+}
+
+impl<'i> Children<'i> {
+    pub(super) fn new(node: Node<'i>) -> Self {
+        Self { pairs: node.into_inner() }
+    }
+
+    pub(super) fn peek(&mut self) -> Option<Rule> {
+        while let Some(pair) = self.pairs.peek() {
+            if !is_mark(pair.as_rule()) {
+                return Some(pair.as_rule());
+            }
+            self.pairs.next();
+        }
+        None
+    }
+
+    pub(super) fn given(&mut self, rule: Rule) -> Option<Node<'i>> {
+        if self.peek()? == rule { self.pairs.next() } else { None }
+    }
+
+    /// The child that the grammar puts here.
+    pub(super) fn need(&mut self) -> Node<'i> {
+        self.peek();
+        self.pairs.next().expect("din.pest: the rule demands this child")
+    }
+}
+
+impl<'i> Iterator for Children<'i> {
+    type Item = Node<'i>;
+
+    fn next(&mut self) -> Option<Node<'i>> {
+        self.peek()?;
+        self.pairs.next()
+    }
+}
+
+/// Rules whose presence says nothing that the parent rule or its order of children does not say.
+fn is_mark(rule: Rule) -> bool {
+    use Rule::*;
+    matches!(
+        rule,
+        p_open
+            | p_close
+            | p_lparen
+            | p_rparen
+            | p_lbrack
+            | p_rbrack
+            | p_comma
+            | p_colon
+            | p_dot
+            | p_tilde
+            | p_arrow
+            | p_fat
+            | p_equals
+            | k_as
+            | k_fn
+            | k_edition
+            | k_else
+            | k_for
+            | k_if
+            | k_in
+            | k_layer
+            | k_let
+            | k_over
+            | k_param
+            | k_state
+            | k_update
+            | k_use
+            | k_assert
+            | k_by
+            | k_category
+            | k_common
+            | k_each
+            | k_embedding
+            | k_features
+            | k_from
+            | k_hyper
+            | k_keep
+            | k_key
+            | k_label
+            | k_metric
+            | k_missing
+            | k_model
+            | k_number
+            | k_of
+            | k_optimizer
+            | k_per
+            | k_predict
+            | k_regularizer
+            | k_report
+            | k_sequence
+            | k_train
+            | statement_word
+            | member_word
+            | setting_word
+            | end_of_statement
+            | end_of_member
+            | end_of_setting
+            | EOI
+    )
+}
+
+pub(super) struct Builder<'t> {
+    file: FileId,
+    /// Where the parsed piece begins in the file.
+    base: usize,
+    /// The whole file.
+    text: &'t str,
+    pub(super) errors: Vec<Diagnostic>,
+}
+
+impl<'t> Builder<'t> {
+    pub(super) fn new(file: FileId, base: usize, text: &'t str) -> Self {
+        Self { file, base, text, errors: Vec::new() }
+    }
+
+    /// The text of a node without the blanks that pest reads before an absent last part.
+    pub(super) fn span(&self, node: &Node) -> Span {
+        let span = node.as_span();
+        let end = span.start() + span.as_str().trim_end().len();
+        Span::new(self.file, self.base + span.start(), self.base + end)
+    }
+
+    pub(super) fn ident(&self, node: &Node) -> Ident {
+        Ident { name: node.as_str().to_owned(), span: self.span(node) }
+    }
+
+    /// The text of a doc comment without its marker and one blank.
+    fn doc(&self, node: &Node) -> String {
+        let line = node.as_str().get(3..).unwrap_or("").trim_end();
+        line.strip_prefix(' ').unwrap_or(line).to_owned()
+    }
+
+    pub(super) fn docs(&self, children: &mut Children) -> Docs {
+        let mut docs = Docs::new();
+        while let Some(node) = children.given(Rule::doc) {
+            docs.push(self.doc(&node));
+        }
+        docs
+    }
+
+    /// A whole number that the grammar knows to be digits.
+    pub(super) fn count(&mut self, node: &Node) -> u64 {
+        let digits: String = node.as_str().chars().filter(|c| *c != '_').collect();
+        digits.parse().ok().filter(|n| *n <= i64::MAX as u64).unwrap_or_else(|| {
+            self.number_error(self.span(node), "this number is too large", format!("expected at most {}", i64::MAX));
+            0
+        })
+    }
+
+    pub(super) fn number_error(&mut self, span: Span, message: &str, note: String) {
+        let text = self.text.get(span.start as usize..span.end as usize).unwrap_or("");
+        self.errors.push(Diagnostic::error("E0105", message, span, format!("`{}`", shortened(text))).note(note));
+    }
+
+    pub(super) fn file(&mut self, node: Node) -> File {
+        let span = Span::new(self.file, 0, self.text.len());
+        let mut children = Children::new(node);
+        let mut file = File { docs: Docs::new(), edition: None, imports: Vec::new(), items: Vec::new(), span };
+        while let Some(node) = children.given(Rule::file_doc) {
+            file.docs.push(self.doc(&node));
+        }
+        while let Some(node) = children.next() {
+            match node.as_rule() {
+                Rule::edition => file.edition = Some(self.edition(node)),
+                Rule::import => file.imports.push(self.import(node)),
+                _ => file.items.push(self.item(node)),
+            }
+        }
+        file
+    }
+
+    fn edition(&mut self, node: Node) -> Edition {
+        let span = self.span(&node);
+        let year = self.count(&Children::new(node).need());
+        Edition { year: u32::try_from(year).unwrap_or(u32::MAX), span }
+    }
+
+    fn import(&mut self, node: Node) -> Use {
+        let span = self.span(&node);
+        let mut path = Vec::new();
+        let mut names = Vec::new();
+        let mut alias = None;
+        for child in Children::new(node) {
+            match child.as_rule() {
+                Rule::any_word => path.push(self.ident(&child)),
+                Rule::alias => alias = Some(self.ident(&Children::new(child).need())),
+                _ => {
+                    for name in Children::new(child) {
+                        let mut parts = Children::new(name);
+                        let name = self.ident(&parts.need());
+                        let alias = parts.next().map(|a| self.ident(&Children::new(a).need()));
+                        names.push(UseName { name, alias });
+                    }
+                }
+            }
+        }
+        if names.is_empty()
+            && let Some(name) = path.pop()
+        {
+            if alias.is_none() && super::RESERVED.contains(&name.name.as_str()) {
+                self.errors.push(super::explain::reserved_name(&name.name, name.span));
+            }
+            names.push(UseName { name, alias });
+        }
+        Use { path, names, span }
+    }
+
+    pub(super) fn item(&mut self, node: Node) -> Item {
+        let mut children = Children::new(node);
+        let docs = self.docs(&mut children);
+        let node = children.need();
+        let span = self.span(&node);
+        let rule = node.as_rule();
+        let mut children = Children::new(node);
+        let name = self.ident(&children.need());
+        if rule == Rule::model {
+            let members = children.map(|member| self.member(member)).collect();
+            return Item::Model(Model { docs, name, members, span });
+        }
+        let parameters = self.parameters(children.need());
+        match rule {
+            Rule::function => {
+                let result = children.given(Rule::ty).map(|ty| self.ty(ty));
+                let body = self.block(children.need(), 0);
+                Item::Function(Function { docs, name, parameters, result, body, span })
+            }
+            Rule::regularizer => {
+                let body = self.expression(children.need(), 0);
+                Item::Regularizer(Regularizer { docs, name, parameters, body, span })
+            }
+            Rule::optimizer => {
+                let scope = match children.need().as_str() {
+                    "weight" => Scope::Weight,
+                    "row" => Scope::Row,
+                    _ => Scope::Tensor,
+                };
+                let body = self.block(children.need(), 0);
+                Item::Optimizer(Optimizer { docs, name, parameters, scope, body, span })
+            }
+            _ => Item::Metric(Metric { docs, name, parameters, span }),
+        }
+    }
+
+    fn parameters(&mut self, node: Node) -> Vec<Parameter> {
+        Children::new(node).map(|parameter| self.parameter(parameter)).collect()
+    }
+
+    fn parameter(&mut self, node: Node) -> Parameter {
+        let span = self.span(&node);
+        let mut children = Children::new(node);
+        let name = self.ident(&children.need());
+        let ty = children.given(Rule::ty).map(|ty| self.ty(ty));
+        let default = children.next().map(|value| self.expression(value, 0));
+        Parameter { name, ty, default, span }
+    }
+
+    fn ty(&mut self, node: Node) -> Type {
+        let span = self.span(&node);
+        let child = Children::new(node).need();
+        let kind = match child.as_rule() {
+            Rule::shape => TypeKind::Shape(self.shape(child)),
+            Rule::ragged => {
+                let mut children = Children::new(child);
+                let axis = self.ident(&children.need());
+                TypeKind::Ragged { axis, element: self.shape(children.need()) }
+            }
+            _ => TypeKind::Named(self.ident(&child)),
+        };
+        Type { kind, span }
+    }
+
+    fn shape(&mut self, node: Node) -> Vec<Dimension> {
+        let mut shape = Vec::new();
+        for dimension in Children::new(node) {
+            let child = Children::new(dimension).need();
+            shape.push(match child.as_rule() {
+                Rule::count => Dimension::Size { value: self.count(&child), span: self.span(&child) },
+                _ => Dimension::Name(self.ident(&child)),
+            });
+        }
+        shape
+    }
+
+    /// A block at the given height of the tree.
+    pub(super) fn block(&mut self, node: Node, height: usize) -> Block {
+        let span = self.span(&node);
+        let mut statements = Vec::new();
+        for statement in Children::new(node) {
+            self.statement(statement, height, &mut statements);
+        }
+        let mut value = None;
+        if let Some(Statement { kind: StatementKind::Expr(_), .. }) = statements.last()
+            && let Some(Statement { kind: StatementKind::Expr(last), .. }) = statements.pop()
+        {
+            value = Some(Box::new(last));
+        }
+        Block { statements, value, span }
+    }
+
+    pub(super) fn statement(&mut self, node: Node, height: usize, into: &mut Vec<Statement>) {
+        let span = self.span(&node);
+        let rule = node.as_rule();
+        let kind = match rule {
+            Rule::let_ => StatementKind::Let(self.let_(node, height)),
+            Rule::layer => StatementKind::Layer(self.layer(node, height)),
+            Rule::parameter_list | Rule::state_list => {
+                for node in Children::new(node) {
+                    let span = self.span(&node);
+                    let mut children = Children::new(node);
+                    let name = self.ident(&children.need());
+                    let ty = children.given(Rule::ty).map(|ty| self.ty(ty));
+                    let init = children.next().map(|value| self.expression(value, height));
+                    let variable = Variable { name, ty, init };
+                    let kind = match rule {
+                        Rule::parameter_list => StatementKind::Param(variable),
+                        _ => StatementKind::State(variable),
+                    };
+                    into.push(Statement { kind, span });
+                }
+                return;
+            }
+            Rule::update | Rule::assign => {
+                let mut children = Children::new(node);
+                let name = self.ident(&children.need());
+                let value = self.expression(children.need(), height);
+                match rule {
+                    Rule::update => StatementKind::Update { name, value },
+                    _ => StatementKind::Assign { name, value },
+                }
+            }
+            Rule::for_loop => {
+                let mut children = Children::new(node);
+                let variable = self.ident(&children.need());
+                let list = self.expression(children.need(), height);
+                let body = self.block(children.need(), height + 1);
+                StatementKind::For { variable, list, body }
+            }
+            _ => StatementKind::Expr(self.expression(node, height)),
+        };
+        into.push(Statement { kind, span });
+    }
+
+    pub(super) fn let_(&mut self, node: Node, height: usize) -> Let {
+        let mut children = Children::new(node);
+        let names = Children::new(children.need()).map(|name| self.ident(&name)).collect();
+        Let { names, value: self.expression(children.need(), height) }
+    }
+
+    pub(super) fn layer(&mut self, node: Node, height: usize) -> Layer {
+        let mut children = Children::new(node);
+        let name = self.ident(&children.need());
+        Layer { name, value: self.expression(children.need(), height) }
+    }
+}
+
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((i, _)) => format!("{}…", &text[..i]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,60 @@
+//! Text to the typed syntax tree.
+//!
+//! [`parse`] scans (`scan`), lets pest read the cooked text by `din.pest`, and builds the tree (`build`, `model`,
+//! `expression`). When pest refuses the whole, `recover` cuts the file into definitions, members and statements and parses
+//! each alone, so that every independent error is told; `explain` puts each into words.
+//!
+//! Guarantees: never a panic; time linear in the text but for the cutting, which is linear in the text times the depth of
+//! definitions (three); brackets nest at most [`MAX_NESTING`] deep and expressions at most [`MAX_HEIGHT`], so that a walk
+//! over the tree may recurse.
+
+mod build;
+mod explain;
+mod expression;
+mod model;
+mod recover;
+
+pub use crate::scan::{MAX_BYTES, MAX_NESTING};
+
+use crate::scan::scan;
+use crate::{Diagnostic, FileId, ast};
+use build::Builder;
+use pest::Parser;
+
+/// The height of an expression's tree: nested parts, and operators and calls in one chain, together.
+pub const MAX_HEIGHT: usize = 256;
+
+/// Words that are never names.
+pub const RESERVED: [&str; 20] = [
+    "and", "as", "else", "false", "fn", "for", "if", "in", "layer", "let", "model", "not", "or", "over", "param",
+    "state", "true", "update", "use", "where",
+];
+
+#[derive(pest_derive::Parser)]
+#[grammar = "din.pest"]
+pub(crate) struct Grammar;
+
+/// Parses one file. Errors come in the order of the text, one an independent fault.
+pub fn parse(text: &str, file: FileId) -> Result<ast::File, Vec<Diagnostic>> {
+    let scan = scan(text, file);
+    if scan.fatal {
+        return Err(scan.errors);
+    }
+    if scan.errors.is_empty()
+        && let Ok(mut pairs) = Grammar::parse(Rule::file, &scan.cooked)
+        && let Some(pair) = pairs.next()
+    {
+        let mut builder = Builder::new(file, 0, text);
+        let tree = builder.file(pair);
+        if builder.errors.is_empty() {
+            return Ok(tree);
+        }
+        return Err(sorted(builder.errors));
+    }
+    Err(sorted(recover::errors(text, file, scan)))
+}
+
+fn sorted(mut errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    errors.sort_by_key(|d| d.labels.first().map_or(0, |l| l.span.start));
+    errors
+}

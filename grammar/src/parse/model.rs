@@ -1,0 +1,160 @@
+//! Pest's pairs to the tree: the members of a model, their fields and settings.
+
+use super::Rule;
+use super::build::{Builder, Children, Node};
+use crate::ast::*;
+
+impl Builder<'_> {
+    pub(super) fn member(&mut self, node: Node) -> Member {
+        let mut children = Children::new(node);
+        let docs = self.docs(&mut children);
+        let node = children.need();
+        let span = self.span(&node);
+        let rule = node.as_rule();
+        let kind = match rule {
+            Rule::let_ => MemberKind::Let(self.let_(node, 0)),
+            Rule::layer => MemberKind::Layer(self.layer(node, 0)),
+            Rule::embedding => MemberKind::Embedding(self.embedding(node)),
+            Rule::train => {
+                let settings = self.settings(Children::new(node).need());
+                MemberKind::Train(Train { settings, span })
+            }
+            Rule::report => {
+                let metrics = Children::new(node).map(|metric| self.expression(metric, 0)).collect();
+                MemberKind::Report { metrics }
+            }
+            Rule::assertion => MemberKind::Assert { condition: self.expression(Children::new(node).need(), 0) },
+            Rule::common => {
+                let mut groups: Vec<Ident> = Children::new(node).map(|name| self.ident(&name)).collect();
+                // The grammar ends the list with the name after `by`.
+                let by = groups.pop().unwrap_or(Ident { name: String::new(), span });
+                MemberKind::Common { groups, by }
+            }
+            _ => self.named_member(rule, node),
+        };
+        Member { docs, kind, span }
+    }
+
+    /// Members that begin with their name.
+    fn named_member(&mut self, rule: Rule, node: Node) -> MemberKind {
+        let mut children = Children::new(node);
+        let name = self.ident(&children.need());
+        match rule {
+            Rule::features => MemberKind::Features { name, fields: self.fields(children.need()) },
+            Rule::sequence => {
+                let keep = children.given(Rule::keep).map(|keep| self.keep(keep));
+                MemberKind::Sequence { name, keep, fields: self.fields(children.need()) }
+            }
+            Rule::label => {
+                let kind = self.ident(&children.need());
+                let column = children.given(Rule::column).map(|column| self.column(column));
+                let missing = children.next().map(|value| self.expression(value, 0));
+                MemberKind::Label { name, kind, column, missing }
+            }
+            Rule::key => {
+                let kind = self.ident(&children.need());
+                let column = children.given(Rule::column).map(|column| self.column(column));
+                MemberKind::Key { name, kind, column }
+            }
+            Rule::hyper => {
+                let default = self.expression(children.need(), 0);
+                let space = children.next().map(|value| self.expression(value, 0));
+                MemberKind::Hyper { name, default, space }
+            }
+            _ => MemberKind::Predict { target: name, distribution: self.expression(children.need(), 0) },
+        }
+    }
+
+    fn keep(&mut self, node: Node) -> Keep {
+        let span = self.span(&node);
+        let mut children = Children::new(node);
+        let last = children.need().as_rule() == Rule::k_last;
+        Keep { last, count: self.count(&children.need()), span }
+    }
+
+    /// A column of the data: a word, or a string where the data's name is no word.
+    fn column(&mut self, node: Node) -> Ident {
+        let node = Children::new(node).need();
+        match node.as_rule() {
+            Rule::string => Ident { name: self.string(&node), span: self.span(&node) },
+            _ => self.ident(&node),
+        }
+    }
+
+    fn fields(&mut self, node: Node) -> Vec<FeatureField> {
+        Children::new(node).map(|field| self.feature_field(field)).collect()
+    }
+
+    pub(super) fn feature_field(&mut self, node: Node) -> FeatureField {
+        let mut children = Children::new(node);
+        let docs = self.docs(&mut children);
+        let body = children.need();
+        let span = self.span(&body);
+        let mut children = Children::new(body);
+        let name = self.ident(&children.need());
+        let kind = self.kind(children.need());
+        let column = children.next().map(|column| self.column(column));
+        FeatureField { docs, name, kind, column, span }
+    }
+
+    fn kind(&mut self, node: Node) -> FeatureKind {
+        let span = self.span(&node);
+        let child = Children::new(node).need();
+        let kind = match child.as_rule() {
+            Rule::category => {
+                let (mut size, mut clip, mut key) = (None, false, None);
+                for part in Children::new(child) {
+                    if part.as_rule() == Rule::category_size {
+                        let mut parts = Children::new(part);
+                        size = Some(self.expression(parts.need(), 0));
+                        clip = parts.next().is_some();
+                    } else {
+                        key = Some(self.ident(&part));
+                    }
+                }
+                FeatureKindName::Category { size, clip, key }
+            }
+            Rule::numeric => {
+                let width = Children::new(child).next().map(|width| self.expression(width, 0));
+                FeatureKindName::Number { width }
+            }
+            _ => FeatureKindName::Other(self.ident(&child)),
+        };
+        FeatureKind { kind, span }
+    }
+
+    fn embedding(&mut self, node: Node) -> Embedding {
+        let mut children = Children::new(node);
+        let name = children.given(Rule::identifier).map(|name| self.ident(&name));
+        let width = self.expression(children.need(), 0);
+        let target = children.need();
+        let target = match target.as_rule() {
+            Rule::each_of => EmbeddingTarget::EachOf(Children::new(target).map(|name| self.ident(&name)).collect()),
+            _ => EmbeddingTarget::Fields(Children::new(target).map(|path| self.field_path(path)).collect()),
+        };
+        let options = children.next().map(|node| self.settings(node)).unwrap_or_default();
+        Embedding { name, width, target, options }
+    }
+
+    fn field_path(&mut self, node: Node) -> FieldPath {
+        let span = self.span(&node);
+        let mut children = Children::new(node);
+        let group = self.ident(&children.need());
+        FieldPath { group, field: self.ident(&children.need()), span }
+    }
+
+    fn settings(&mut self, node: Node) -> Vec<Setting> {
+        Children::new(node).map(|setting| self.setting(setting)).collect()
+    }
+
+    pub(super) fn setting(&mut self, node: Node) -> Setting {
+        let mut children = Children::new(node);
+        let docs = self.docs(&mut children);
+        let body = children.need();
+        let span = self.span(&body);
+        let mut children = Children::new(body);
+        let word = self.ident(&children.need());
+        let values = children.map(|value| self.expression(value, 0)).collect();
+        Setting { docs, word, values, span }
+    }
+}
