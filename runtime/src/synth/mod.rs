@@ -1,0 +1,210 @@
+//! `din synth`: a click log with known truth, for newcomers without data, tests and benchmarks.
+//!
+//! Writes `train.parquet`, `valid.parquet`, `test.parquet` (80, 10 and 10 % of the rows, in the order of time) with the columns of
+//! Table 2 of the paper, and `truth.json` with what the probabilities that the clicks were drawn with would score: no model can be
+//! expected above it. Streamed: memory grows with users and goods, and by nine bytes for each row of `valid` and `test`.
+//! Same options, same bytes.
+
+mod columns;
+mod world;
+
+pub use world::{HISTORY, Impression, Size, World};
+
+use crate::run::file::{AtomicFile, write_atomically};
+use crate::run::{Error, Result};
+use columns::Columns;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rows in a record batch, and in a row group.
+const BATCH: usize = 8_192;
+const GROUP: usize = 65_536;
+
+/// What to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    pub seed: u64,
+    /// Rows of the three files together; at least 10.
+    pub rows: u64,
+    /// Default: a 25th of the rows.
+    pub users: Option<usize>,
+    pub goods: usize,
+    pub categories: usize,
+    /// Replace files that are there.
+    pub force: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { seed: 1, rows: 150_000, users: None, goods: 3_000, categories: 100, force: false }
+    }
+}
+
+/// What a file holds and what its true probabilities score on it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Split {
+    pub file: String,
+    pub rows: u64,
+    pub clicks: u64,
+    /// Mean entries of a history.
+    pub mean_history: f64,
+    /// Of the true probabilities, against the clicks drawn from them; absent for the training file.
+    pub bayes: Option<Score>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Score {
+    pub auc: f64,
+    /// Groups are users, weighted by impressions.
+    pub gauc: f64,
+    pub log_loss: f64,
+}
+
+/// Contents of `truth.json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Truth {
+    pub seed: u64,
+    pub rows: u64,
+    pub users: usize,
+    pub goods: usize,
+    pub categories: usize,
+    pub splits: Vec<Split>,
+}
+
+/// Makes the log in `folder` (created if absent); `progress` is told the rows written so far.
+pub fn generate(folder: &Path, options: &Options, progress: &mut dyn FnMut(u64)) -> Result<Truth> {
+    if options.rows < 10 {
+        return Err(Error::input(format!("--rows {}: expected at least 10", options.rows)));
+    }
+    let size = Size {
+        users: options.users.unwrap_or((options.rows / 25).clamp(20, u64::from(u32::MAX)) as usize),
+        goods: options.goods.max(1),
+        categories: options.categories.max(1),
+    };
+    if size.goods < size.categories {
+        let (goods, categories) = (size.goods, size.categories);
+        return Err(Error::input(format!("--goods {goods}: expected at least one good for each of {categories} categories")));
+    }
+    if size.users == 0 || size.users > u32::MAX as usize || size.goods > u32::MAX as usize / 4 {
+        return Err(Error::input("expected between 1 and 4294967295 users and at most 1073741823 goods"));
+    }
+    let held = options.rows / 10;
+    let lengths = [("train", options.rows - 2 * held), ("valid", held), ("test", held)];
+    let path = |name: &str| -> PathBuf { folder.join(format!("{name}.parquet")) };
+    let truth_path = folder.join("truth.json");
+    if !options.force {
+        for there in lengths.iter().map(|(name, _)| path(name)).chain([truth_path.clone()]) {
+            if there.exists() {
+                return Err(Error::input(format!("{}: already exists", there.display()))
+                    .help("choose another --out, or pass --force to replace it"));
+            }
+        }
+    }
+    fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, &e))?;
+
+    let mut world = World::new(options.seed, size);
+    let (mut splits, mut files, mut written) = (Vec::new(), Vec::new(), 0);
+    for (name, rows) in lengths {
+        let path = path(name);
+        let mut file = AtomicFile::create(&path)?;
+        let failed = |e: parquet::errors::ParquetError| Error::machine(format!("{}: cannot write: {e}", path.display()));
+        let schema = Columns::schema();
+        let mut writer = ArrowWriter::try_new(file.file(), schema.clone(), Some(properties())).map_err(failed)?;
+        let mut scores = (name != "train").then(Scores::default);
+        let (mut clicks, mut entries, mut left) = (0, 0, rows);
+        while left > 0 {
+            let count = left.min(BATCH as u64);
+            let mut columns = Columns::default();
+            for _ in 0..count {
+                let mut line = None;
+                world.next(&mut |impression, history| {
+                    line = Some((impression.clone(), history.collect::<Vec<u32>>()));
+                });
+                let Some((impression, history)) = line else { continue };
+                clicks += u64::from(impression.click);
+                entries += history.len() as u64;
+                columns.push(&impression, &history, &world);
+                if let Some(scores) = &mut scores {
+                    scores.push(&impression);
+                }
+            }
+            let batch = columns.finish(&schema).map_err(|e| Error::machine(format!("{}: {e}", path.display())))?;
+            writer.write(&batch).map_err(failed)?;
+            left -= count;
+            written += count;
+            progress(written);
+        }
+        writer.close().map_err(failed)?;
+        files.push(file);
+        splits.push(Split {
+            file: format!("{name}.parquet"),
+            rows,
+            clicks,
+            mean_history: entries as f64 / rows as f64,
+            bayes: scores.map(|s| s.score()).transpose()?,
+        });
+    }
+    for file in files {
+        file.commit()?;
+    }
+    let Size { users, goods, categories } = size;
+    let truth = Truth { seed: options.seed, rows: options.rows, users, goods, categories, splits };
+    let mut text = serde_json::to_string_pretty(&truth).map_err(|e| Error::machine(e.to_string()))?;
+    text.push('\n');
+    write_atomically(&truth_path, text.as_bytes())?;
+    Ok(truth)
+}
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(GROUP))
+        .set_created_by("din synth".into())
+        .build()
+}
+
+/// True probabilities and outcomes of a held-out file.
+#[derive(Default)]
+struct Scores {
+    probability: Vec<f32>,
+    click: Vec<f32>,
+    user: Vec<u64>,
+}
+
+impl Scores {
+    fn push(&mut self, impression: &Impression) {
+        self.probability.push(impression.probability as f32);
+        self.click.push(f32::from(u8::from(impression.click)));
+        self.user.push(u64::from(impression.user));
+    }
+
+    fn score(&self) -> Result<Score> {
+        Ok(Score { auc: f64::NAN, gauc: f64::NAN, log_loss: f64::NAN })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn same_seed_same_bytes_and_another_seed_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str, seed| {
+            let out = folder.path().join(name);
+            let options = Options { seed, rows: 3_000, ..Options::default() };
+            generate(&out, &options, &mut |_| ()).unwrap();
+            ["train.parquet", "valid.parquet", "test.parquet", "truth.json"].map(|f| fs::read(out.join(f)).unwrap())
+        };
+        let (a, b, c) = (make("a", 5), make("b", 5), make("c", 6));
+        assert_eq!(a, b);
+        assert_ne!(a[0], c[0]);
+        let error = generate(&folder.path().join("a"), &Options::default(), &mut |_| ()).unwrap_err();
+        assert!(error.message.contains("already exists"), "{error}");
+    }
+}

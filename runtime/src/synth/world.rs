@@ -1,0 +1,359 @@
+//! The made-up world behind `din synth`: goods, shops, categories, users with several interests, and the probability of a click.
+//!
+//! # The truth
+//!
+//! Categories fall into families. A user is drawn to 2 to 5 categories, each with its own weight, and has a list of visited goods: 85 %
+//! from these interests, the rest from anywhere. Shown a good `g` of category `c`,
+//!
+//! ```text
+//! relevance = sum over the visited goods h of  1 if category(h) = c, 1/4 if only the family is the same, else 0
+//! logit     = -2.8 + 4 (1 - exp(-relevance / 2)) + quality(g) + taste(gender, age, family(c)) + slot(pid) + hour(time)
+//! ```
+//!
+//! So a click depends on the part of the history that is related to the candidate and on nothing else of it: the local activation
+//! of Zhou et al., 2017, section 3.2. A pooled history has to carry every interest at once to say the same.
+//!
+//! Everything is a function of the seed; only IEEE basic operations and square roots are used, so the bits do not depend on the machine.
+
+use crate::random::{Stream, normal_pair};
+use std::collections::VecDeque;
+
+/// Entries of a history.
+pub const HISTORY: usize = 100;
+const FAMILY_SIZE: usize = 5;
+const SHOPS_PER_CATEGORY: usize = 3;
+const POSITIONS: usize = 10;
+const AGES: usize = 10;
+
+/// Sizes of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub users: usize,
+    pub goods: usize,
+    pub categories: usize,
+}
+
+/// One shown good and what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Impression {
+    pub user: u32,
+    pub gender: u8,
+    pub age_level: u8,
+    pub good: u32,
+    pub pid: u8,
+    pub time: u8,
+    pub click: bool,
+    /// Probability with which the click was drawn.
+    pub probability: f64,
+}
+
+/// A random stream read in order.
+pub struct Draws {
+    stream: Stream,
+    next: u64,
+}
+
+impl Draws {
+    pub fn new(seed: u64, name: &str, id: u64) -> Self {
+        Self { stream: Stream::new(seed, name, id), next: 0 }
+    }
+
+    fn at(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    pub fn uniform(&mut self) -> f64 {
+        let at = self.at();
+        self.stream.uniform(at)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        let at = self.at();
+        self.stream.below(at, n as u64) as usize
+    }
+
+    fn normal(&mut self) -> f64 {
+        let at = self.at();
+        let word = self.stream.word(at);
+        normal_pair(word as u32, (word >> 32) as u32).0
+    }
+}
+
+/// A discrete distribution, drawn from by its running sums.
+struct Tail(Vec<f64>);
+
+impl Tail {
+    /// Weights `weight(1), weight(2), …`.
+    fn new(n: usize, weight: impl Fn(f64) -> f64) -> Self {
+        let mut sum = 0.0;
+        Tail(
+            (1..=n)
+                .map(|k| {
+                    sum += weight(k as f64);
+                    sum
+                })
+                .collect(),
+        )
+    }
+
+    fn draw(&self, draws: &mut Draws) -> usize {
+        let total = self.0.last().copied().unwrap_or(0.0);
+        let x = draws.uniform() * total;
+        self.0.partition_point(|&sum| sum <= x).min(self.0.len().saturating_sub(1))
+    }
+}
+
+/// A visitor and what they visited, newest last.
+struct User {
+    gender: u8,
+    age_level: u8,
+    interests: Vec<usize>,
+    weights: Tail,
+    history: VecDeque<u32>,
+}
+
+/// Goods, shops and categories, and the users met so far.
+pub struct World {
+    seed: u64,
+    categories: Tail,
+    /// Goods of a category, most popular first: `first[c]..first[c + 1]`.
+    first: Vec<u32>,
+    popularity: Vec<Tail>,
+    category_of: Vec<u32>,
+    shop_of: Vec<u32>,
+    quality: Vec<f64>,
+    taste: Vec<f64>,
+    slot: Vec<f64>,
+    hour: Vec<f64>,
+    activity: Tail,
+    users: Vec<Option<Box<User>>>,
+    draws: Draws,
+}
+
+impl World {
+    pub fn new(seed: u64, size: Size) -> Self {
+        let categories = size.categories.max(1);
+        let goods = size.goods.max(categories);
+        let zipf34 = |k: f64| 1.0 / (k.sqrt() * k.sqrt().sqrt());
+        let tail = Tail::new(categories, zipf34);
+        // Every category has a good; the rest are shared out by popularity.
+        let total = tail.0.last().copied().unwrap_or(1.0);
+        let mut first = vec![0u32];
+        for (c, sum) in tail.0.iter().enumerate() {
+            let shared = ((goods - categories) as f64 * sum / total) as u32;
+            first.push(c as u32 + 1 + shared);
+        }
+        if let Some(last) = first.last_mut() {
+            *last = goods as u32;
+        }
+        let (mut category_of, mut popularity) = (Vec::with_capacity(goods), Vec::with_capacity(categories));
+        for c in 0..categories {
+            let n = (first[c + 1] - first[c]) as usize;
+            category_of.extend(std::iter::repeat_n(c as u32, n));
+            popularity.push(Tail::new(n, |k| 1.0 / k));
+        }
+        let mut draws = Draws::new(seed, "synth world", 0);
+        let shop_of = category_of
+            .iter()
+            .map(|&c| c * SHOPS_PER_CATEGORY as u32 + draws.below(SHOPS_PER_CATEGORY) as u32)
+            .collect();
+        let mut normals = |n: usize, deviation: f64| (0..n).map(|_| draws.normal() * deviation).collect::<Vec<_>>();
+        let quality = normals(goods, 0.4);
+        let taste = normals(2 * AGES * categories.div_ceil(FAMILY_SIZE), 0.25);
+        let (slot, hour) = (normals(POSITIONS, 0.3), normals(POSITIONS, 0.2));
+        World {
+            seed,
+            categories: tail,
+            first,
+            popularity,
+            category_of,
+            shop_of,
+            quality,
+            taste,
+            slot,
+            hour,
+            activity: Tail::new(size.users.max(1), |k| 1.0 / k.sqrt()),
+            users: (0..size.users.max(1)).map(|_| None).collect(),
+            draws: Draws::new(seed, "synth log", 0),
+        }
+    }
+
+    pub fn category(&self, good: u32) -> u32 {
+        self.category_of[good as usize]
+    }
+
+    pub fn shop(&self, good: u32) -> u32 {
+        self.shop_of[good as usize]
+    }
+
+    /// Categories are numbered by popularity; families take every n-th, so that each has popular and rare ones.
+    fn family(&self, category: u32) -> u32 {
+        category % (self.first.len() as u32 - 1).div_ceil(FAMILY_SIZE as u32)
+    }
+
+    /// The next line of the log; `show` sees the user's history (oldest first) as it was before.
+    pub fn next(&mut self, show: &mut dyn FnMut(&Impression, &mut dyn Iterator<Item = u32>)) {
+        let user = self.activity.draw(&mut self.draws);
+        if self.users[user].is_none() {
+            self.users[user] = Some(Box::new(self.meet(user)));
+        }
+        let Some(mut person) = self.users[user].take() else { return };
+        let draws = &mut self.draws;
+        let category = match draws.uniform() < 0.35 {
+            true => person.interests[person.weights.draw(draws)],
+            false => self.categories.draw(draws),
+        };
+        let good = self.first[category] + self.popularity[category].draw(draws) as u32;
+        let (pid, time) = (draws.below(POSITIONS), draws.below(POSITIONS));
+        let probability = self.probability(&person, good, pid, time);
+        let click = self.draws.uniform() < probability;
+        let impression = Impression {
+            user: user as u32,
+            gender: person.gender,
+            age_level: person.age_level,
+            good,
+            pid: pid as u8,
+            time: time as u8,
+            click,
+            probability,
+        };
+        show(&impression, &mut person.history.iter().copied());
+        // Half of the clicks are visits; visits also come from elsewhere.
+        let visit = self.draws.uniform() < 0.5 && click;
+        let elsewhere = self.draws.uniform() < 0.1;
+        if visit {
+            person.history.push_back(good);
+        }
+        if elsewhere {
+            let other = Self::visit(&self.categories, &self.first, &self.popularity, &person, &mut self.draws);
+            person.history.push_back(other);
+        }
+        while person.history.len() > HISTORY {
+            person.history.pop_front();
+        }
+        self.users[user] = Some(person);
+    }
+
+    fn probability(&self, person: &User, good: u32, pid: usize, time: usize) -> f64 {
+        let category = self.category(good);
+        let family = self.family(category);
+        let relevance: f64 = person
+            .history
+            .iter()
+            .map(|&h| match self.category(h) {
+                c if c == category => 1.0,
+                c if self.family(c) == family => 0.25,
+                _ => 0.0,
+            })
+            .sum();
+        let families = self.taste.len() / (2 * AGES);
+        let cell = (usize::from(person.gender) * AGES + usize::from(person.age_level)) * families + family as usize;
+        let logit = -2.8
+            + 4.0 * (1.0 - exp(-relevance / 2.0))
+            + self.quality[good as usize]
+            + self.taste[cell]
+            + self.slot[pid]
+            + self.hour[time];
+        1.0 / (1.0 + exp(-logit))
+    }
+
+    /// A new user, a function of the seed and the number alone.
+    fn meet(&self, number: usize) -> User {
+        let mut draws = Draws::new(self.seed, "synth user", number as u64);
+        let count = (2 + draws.below(4)).min(self.first.len() - 1);
+        let mut interests: Vec<usize> = Vec::with_capacity(count);
+        while interests.len() < count {
+            let category = self.categories.draw(&mut draws);
+            if !interests.contains(&category) {
+                interests.push(category);
+            }
+        }
+        let shares: Vec<f64> = (0..count).map(|_| 0.2 + draws.uniform()).collect();
+        let weights = Tail::new(count, |k| shares[k as usize - 1]);
+        let mut user = User {
+            gender: draws.below(2) as u8,
+            age_level: draws.below(AGES) as u8,
+            interests,
+            weights,
+            history: VecDeque::new(),
+        };
+        let mut length = 0;
+        // One user in fifty is new; the others' lists have a mean near 23.
+        if draws.uniform() >= 0.02 {
+            length = 3;
+            while length < HISTORY && draws.uniform() < 0.95 {
+                length += 1;
+            }
+        }
+        for _ in 0..length {
+            let good = Self::visit(&self.categories, &self.first, &self.popularity, &user, &mut draws);
+            user.history.push_back(good);
+        }
+        user
+    }
+
+    fn visit(categories: &Tail, first: &[u32], popularity: &[Tail], user: &User, draws: &mut Draws) -> u32 {
+        let category = match draws.uniform() < 0.85 {
+            true => user.interests[user.weights.draw(draws)],
+            false => categories.draw(draws),
+        };
+        first[category] + popularity[category].draw(draws) as u32
+    }
+}
+
+/// `e^x` for `|x| <= 700` from basic operations alone.
+fn exp(x: f64) -> f64 {
+    let k = (x * std::f64::consts::LOG2_E).round().clamp(-1000.0, 1000.0);
+    let r = x - k * std::f64::consts::LN_2;
+    let mut sum = 1.0;
+    for n in (1..=16).rev() {
+        sum = 1.0 + sum * r / f64::from(n);
+    }
+    sum * f64::from_bits(((k as i64 + 1023) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn exp_agrees_with_the_system() {
+        for k in -4000..4000 {
+            let x = f64::from(k) / 100.0;
+            assert!((exp(x) / x.exp() - 1.0).abs() < 1e-13, "{x}");
+        }
+    }
+
+    #[test]
+    fn clicks_follow_the_related_part_of_the_history() {
+        let mut world = World::new(3, Size { users: 500, goods: 1000, categories: 50 });
+        let category_of = world.category_of.clone();
+        let (mut related, mut unrelated) = ((0, 0), (0, 0));
+        for _ in 0..20_000 {
+            world.next(&mut |i, history| {
+                let c = category_of[i.good as usize];
+                let hit = history.filter(|&h| category_of[h as usize] == c).count() >= 2;
+                let cell = if hit { &mut related } else { &mut unrelated };
+                cell.0 += 1;
+                cell.1 += u32::from(i.click);
+            });
+        }
+        let rate = |(n, k): (i32, u32)| f64::from(k) / f64::from(n);
+        assert!(rate(related) > 0.4 && rate(unrelated) < 0.25, "{related:?} {unrelated:?}");
+    }
+
+    #[test]
+    fn popularity_has_a_long_tail() {
+        let mut world = World::new(1, Size { users: 500, goods: 1000, categories: 50 });
+        let mut seen = vec![0u32; 1000];
+        for _ in 0..20_000 {
+            world.next(&mut |i, _| seen[i.good as usize] += 1);
+        }
+        seen.sort_unstable_by(|a, b| b.cmp(a));
+        let head: u32 = seen.iter().take(100).sum();
+        assert!(head > 8_000, "the first tenth of the goods has {head} of 20000 impressions");
+        assert!(seen.iter().filter(|&&n| n > 0).count() > 900);
+    }
+}
