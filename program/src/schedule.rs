@@ -112,7 +112,7 @@ pub enum Place {
 }
 
 /// What a kernel argument points at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Source {
     Buffer(BufferId),
     /// `u32` for each element of the sequence domain: its sample.
@@ -219,10 +219,10 @@ pub enum Root {
         param: u32,
         buffer: BufferId,
     },
-    /// One row for each element of the feature's domain.
+    /// One row for each element of the feature's domain: as many columns of the view as the table is wide.
     RowGradient {
         table: u32,
         feature: u32,
-        buffer: BufferId,
+        view: View,
     },
 }
