@@ -1,0 +1,222 @@
+//! From the schema to the columns wanted of every file: what each is for, which values it may hold, how to speak of it.
+
+use super::error::{DataError, FaultKind, nearest};
+use super::{Mode, OpenOptions};
+use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
+use std::path::Path;
+
+/// What fills which column of a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Target {
+    /// `ids` or `dense` of a feature.
+    Feature(usize),
+    Label(usize),
+    Key(usize),
+}
+
+/// Which values a column holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Values {
+    IntegerIds,
+    StringIds,
+    FixedIds { size: u64, clip: bool },
+    Numbers { width: usize },
+    Label { missing: Option<f64> },
+    IntegerKeys,
+    StringKeys,
+}
+
+/// One wanted column.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub target: Target,
+    pub column: String,
+    pub values: Values,
+    /// A list, one entry an element of this sequence.
+    pub sequence: Option<usize>,
+    /// `feature ad.good_id`
+    pub what: String,
+    pub location: String,
+}
+
+/// The schema and the columns it wants, in a fixed order: features, labels, keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Binding {
+    pub schema: Schema,
+    pub options: OpenOptions,
+    pub wanted: Vec<Wanted>,
+}
+
+impl Binding {
+    pub fn new(schema: &Schema, options: &OpenOptions) -> Self {
+        let mut wanted = Vec::new();
+        for (index, feature) in schema.features.iter().enumerate() {
+            let values = match feature.kind {
+                FeatureKind::Dynamic { key: KeyType::Int64 } => Values::IntegerIds,
+                FeatureKind::Dynamic { key: KeyType::String } => Values::StringIds,
+                FeatureKind::Fixed { size, clip } => Values::FixedIds { size, clip },
+                FeatureKind::Dense { width } => Values::Numbers { width: width as usize },
+            };
+            wanted.push(Wanted {
+                target: Target::Feature(index),
+                column: feature.column.clone(),
+                values,
+                sequence: feature.sequence.map(|s| s as usize),
+                what: format!("feature {}", feature.path()),
+                location: feature.location.clone(),
+            });
+        }
+        if options.mode != Mode::Predict {
+            wanted.extend(schema.labels.iter().enumerate().map(|(index, label)| Wanted {
+                target: Target::Label(index),
+                column: label.column.clone(),
+                values: Values::Label { missing: label.missing },
+                sequence: None,
+                what: format!("label {}", label.name),
+                location: label.location.clone(),
+            }));
+        }
+        if options.mode != Mode::Train {
+            wanted.extend(schema.keys.iter().enumerate().map(|(index, key)| Wanted {
+                target: Target::Key(index),
+                column: key.column.clone(),
+                values: match key.kind {
+                    KeyType::Int64 => Values::IntegerKeys,
+                    KeyType::String => Values::StringKeys,
+                },
+                sequence: None,
+                what: format!("key {}", key.name),
+                location: key.location.clone(),
+            }));
+        }
+        Self { schema: schema.clone(), options: options.clone(), wanted }
+    }
+
+    /// Index among a file's columns of every wanted one.
+    pub fn locate(&self, file: &Path, names: &[&str]) -> Result<Vec<usize>, DataError> {
+        self.wanted
+            .iter()
+            .map(|wanted| {
+                let mut found = names.iter().enumerate().filter(|(_, n)| **n == wanted.column).map(|(i, _)| i);
+                match (found.next(), found.next()) {
+                    (Some(index), None) => Ok(index),
+                    (Some(_), Some(_)) => Err(wanted
+                        .fault(FaultKind::DuplicateColumn, file, "one column of this name", "two")
+                        .help("rename one of them")),
+                    (None, _) => Err(self.missing(file, wanted, names)),
+                }
+            })
+            .collect()
+    }
+
+    fn missing(&self, file: &Path, wanted: &Wanted, names: &[&str]) -> DataError {
+        let error = wanted.fault(FaultKind::MissingColumn, file, "a column of this name", "none");
+        if let Some(near) = nearest(&wanted.column, names.iter().copied()) {
+            return error.help(format!("did you mean \"{near}\"? name it in the spec with `from {near}`"));
+        }
+        let shown: Vec<String> = names.iter().take(12).map(|n| format!("\"{n}\"")).collect();
+        let more = if names.len() > 12 { format!(" and {} more", names.len() - 12) } else { String::new() };
+        error.help(format!("the file has {}{more}; name one in the spec with `from`", shown.join(", ")))
+    }
+
+    /// Entries `begin..end` of a list that are read.
+    #[inline]
+    pub fn kept(&self, sequence: usize, begin: usize, end: usize) -> (usize, usize) {
+        match self.schema.sequences[sequence].keep {
+            Some(Keep { last: true, count }) => (end - (end - begin).min(count as usize), end),
+            Some(Keep { last: false, count }) => (begin, begin + (end - begin).min(count as usize)),
+            None => (begin, end),
+        }
+    }
+}
+
+impl Wanted {
+    /// A fault of this column, with what wants it.
+    pub fn fault(&self, kind: FaultKind, file: &Path, expected: impl Into<String>, found: impl Into<String>) -> DataError {
+        DataError::new(kind, file, expected, found)
+            .column(self.column.clone())
+            .wanted_by(self.what.clone(), self.location.clone())
+    }
+
+    /// `a list of integers`
+    pub fn expected_type(&self) -> String {
+        let (one, many) = match self.values {
+            Values::IntegerIds | Values::FixedIds { .. } | Values::IntegerKeys => ("integers".into(), "integers".into()),
+            Values::StringIds | Values::StringKeys => ("strings".into(), "strings".into()),
+            Values::Numbers { width: 1 } => ("numbers".into(), "numbers".into()),
+            Values::Numbers { width } => {
+                (format!("lists of {width} numbers"), format!("lists of {width} numbers"))
+            }
+            Values::Label { .. } => ("booleans or numbers 0 and 1".to_string(), "labels".to_string()),
+        };
+        if self.sequence.is_some() { format!("lists of {many}") } else { one }
+    }
+
+    pub fn wrong_type(&self, file: &Path, found: &str, found_strings: bool, found_list: bool) -> DataError {
+        let error = self.fault(FaultKind::WrongType, file, self.expected_type(), found);
+        let help = match (self.values, self.sequence) {
+            (_, Some(_)) if !found_list => "the fields of a `sequence` are list columns; put a plain one under `features`",
+            (Values::Numbers { width: 1 }, None) if found_list => {
+                "declare it `number[k]` if every list has length k, or put the column into a `sequence`"
+            }
+            (_, None) if found_list => "put the column into a `sequence`, or name another with `from`",
+            (Values::IntegerIds, _) if found_strings => "declare the feature `category of string`",
+            (Values::IntegerKeys, _) if found_strings => "declare the key `string`",
+            (Values::StringIds, _) => "declare the feature `category` if the ids are integers",
+            (Values::StringKeys, _) => "declare the key `int64` if it holds integers",
+            (Values::IntegerIds | Values::FixedIds { .. } | Values::IntegerKeys, _) => "cast the column to int64",
+            (Values::Numbers { .. }, _) => "cast the column to a number type",
+            (Values::Label { .. }, _) => "write the label as 0 and 1",
+        };
+        error.help(help)
+    }
+
+    pub fn null(&self, file: &Path) -> DataError {
+        let help = match (self.values, self.sequence) {
+            (Values::Label { .. }, _) => "drop the row, or declare the label with `missing` and a value that stands for it",
+            (_, Some(_)) => "write an empty list for no entries, and no nulls inside lists",
+            (Values::Numbers { .. }, None) => "fill in a number, such as 0",
+            _ => "fill in a value that stands for \"unknown\"",
+        };
+        let expected = match self.values {
+            Values::Label { .. } => "0 or 1",
+            _ if self.sequence.is_some() => "a list of values",
+            _ => "a value",
+        };
+        self.fault(FaultKind::Null, file, expected, "null").help(help)
+    }
+
+    pub fn bad_label(&self, file: &Path, found: impl Into<String>) -> DataError {
+        let found = found.into();
+        let help = if found == "NaN" {
+            "drop the row, or declare the label with `missing` and write that value".to_string()
+        } else {
+            format!("a binary label is 0 or 1; if {found} means \"not known\", declare `missing {found}`")
+        };
+        self.fault(FaultKind::BadLabel, file, "0 or 1", found).help(help)
+    }
+
+    pub fn out_of_range(&self, file: &Path, size: u64, found: impl Into<String>) -> DataError {
+        self.fault(FaultKind::OutOfRange, file, format!("an id from 0 to {}", size.saturating_sub(1)), found)
+            .help(format!("enlarge `category({size})`, or write `category({size}, clip)` to take the nearest id"))
+    }
+
+    pub fn not_finite(&self, file: &Path, found: impl Into<String>) -> DataError {
+        self.fault(FaultKind::NotFinite, file, "a finite number", found).help("fill in a number, such as 0")
+    }
+
+    pub fn unequal(&self, file: &Path, other: &Wanted, sequence: &str, lengths: (usize, usize)) -> DataError {
+        self.fault(
+            FaultKind::UnequalLength,
+            file,
+            format!("a list of {} entries, as in column \"{}\"", lengths.0, other.column),
+            format!("{} entries", lengths.1),
+        )
+        .help(format!("the lists of sequence `{sequence}` are aligned, entry by entry; independent lists are separate sequences"))
+    }
+
+    pub fn wrong_width(&self, file: &Path, width: usize, found: usize) -> DataError {
+        self.fault(FaultKind::WrongWidth, file, format!("a list of {width} numbers"), format!("{found}"))
+            .help("every list of this column must have the declared length")
+    }
+}

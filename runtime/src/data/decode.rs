@@ -1,0 +1,457 @@
+//! Arrow arrays to columns of a batch: one typed loop a column, whole slices where a list column is read entire.
+//!
+//! Guarantees that a value is either written as the table in `data` says or reported with its row and column; ids are never
+//! truncated and lists of one sequence are never of different lengths. After an error the batch is in no defined state.
+
+use super::bind::{Binding, Target, Values, Wanted};
+use super::error::{DataError, FaultKind, Place};
+use super::string_id;
+use crate::batch::{Batch, KeyColumn};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
+};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Runs `$body` with the values of a primitive array of the listed types.
+macro_rules! typed {
+    ($array:expr, [$($kind:ident),*], $values:ident => $body:expr, else $other:expr) => {
+        match $array.data_type() {
+            $(t if *t == $kind::DATA_TYPE => {
+                let $values = $array.as_primitive::<$kind>().values();
+                $body
+            })*
+            _ => $other,
+        }
+    };
+}
+macro_rules! integers {
+    ($array:expr, $values:ident => $body:expr, else $other:expr) => {
+        typed!($array, [Int64Type, Int32Type, UInt32Type, UInt64Type, Int16Type, UInt16Type, Int8Type, UInt8Type],
+            $values => $body, else $other)
+    };
+}
+
+/// A value that may not be there, by its index in the array.
+enum Bad {
+    Null(usize),
+    Label(usize, String),
+    Range(usize, u64, String),
+    NotFinite(usize, String),
+    Width(usize, usize, usize),
+    /// A type that binding let through although no arm reads it.
+    Type,
+}
+
+/// Half-open ranges of an array.
+type Spans<'a> = &'a [(usize, usize)];
+
+/// Scratch of one reader.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    /// By sequence: raw offsets of its first column in this record batch, and which wanted column that is.
+    lists: Vec<Option<(usize, Vec<usize>)>>,
+    spans: Vec<(usize, usize)>,
+    /// By wanted column: a dictionary and the ids of its strings; a row group's batches share one dictionary.
+    dictionaries: Vec<Option<(ArrayRef, Vec<u64>)>>,
+}
+
+impl Decoder {
+    /// Appends the rows of `records`; its column for the wanted column `i` is `columns[i]`. `first_row` is the file's row number
+    /// of the first.
+    pub fn append(
+        &mut self,
+        binding: &Binding,
+        file: &Path,
+        first_row: u64,
+        records: &RecordBatch,
+        columns: &[usize],
+        out: &mut Batch,
+    ) -> Result<(), DataError> {
+        let rows = records.num_rows();
+        self.lists.clear();
+        self.lists.resize(binding.schema.sequences.len(), None);
+        self.dictionaries.resize(binding.wanted.len(), None);
+        for (index, wanted) in binding.wanted.iter().enumerate() {
+            let array = plain(records.column(columns[index]), file, wanted)?;
+            let Some(sequence) = wanted.sequence else {
+                let dictionary = &mut self.dictionaries[index];
+                leaf(wanted, &array, &[(0, rows)], dictionary, out)
+                    .map_err(|bad| located(bad, wanted, file, |element| first_row + element as u64))?;
+                continue;
+            };
+            if array.null_count() > 0 {
+                let row = (0..rows).find(|&r| array.is_null(r)).unwrap_or(0);
+                return Err(wanted.null(file).at(Place::Row(first_row + row as u64)));
+            }
+            let (offsets, values) = list(&array)
+                .ok_or_else(|| wanted.wrong_type(file, &array.data_type().to_string(), false, false))?;
+            let values = plain(&values, file, wanted)?;
+            self.align(binding, file, first_row, index, sequence, &offsets, out)?;
+            self.spans.clear();
+            for pair in offsets.windows(2) {
+                let (begin, end) = binding.kept(sequence, pair[0], pair[1]);
+                match self.spans.last_mut() {
+                    Some(last) if last.1 == begin => last.1 = end,
+                    _ if begin < end => self.spans.push((begin, end)),
+                    _ => {}
+                }
+            }
+            leaf(wanted, &values, &self.spans, &mut self.dictionaries[index], out).map_err(|bad| {
+                located(bad, wanted, file, |element| first_row + offsets.partition_point(|&o| o <= element) as u64 - 1)
+            })?;
+        }
+        out.rows += rows;
+        for label in 0..out.labels.len() {
+            // Columns that the mode does not read.
+            out.labels[label].resize(out.rows, 0.0);
+            out.present[label].resize(out.rows, 0.0);
+        }
+        Ok(())
+    }
+
+    /// Writes the offsets of a sequence from its first column; checks the lengths of the others against it.
+    #[allow(clippy::too_many_arguments)]
+    fn align(
+        &mut self,
+        binding: &Binding,
+        file: &Path,
+        first_row: u64,
+        index: usize,
+        sequence: usize,
+        offsets: &[usize],
+        out: &mut Batch,
+    ) -> Result<(), DataError> {
+        let wanted = &binding.wanted[index];
+        if let Some((first, expected)) = &self.lists[sequence] {
+            let length = |o: &[usize], r: usize| o[r + 1] - o[r];
+            let differs = (0..offsets.len() - 1).find(|&r| length(expected, r) != length(offsets, r));
+            return match differs {
+                None => Ok(()),
+                Some(row) => {
+                    let lengths = (length(expected, row), length(offsets, row));
+                    let name = &binding.schema.sequences[sequence].name;
+                    Err(wanted
+                        .unequal(file, &binding.wanted[*first], name, lengths)
+                        .at(Place::Row(first_row + row as u64)))
+                }
+            };
+        }
+        let target = &mut out.offsets[sequence];
+        let mut end = target.last().copied().unwrap_or(0) as usize;
+        target.reserve(offsets.len());
+        for pair in offsets.windows(2) {
+            let (begin, stop) = binding.kept(sequence, pair[0], pair[1]);
+            end += stop - begin;
+            target.push(end as u32);
+        }
+        if u32::try_from(end).is_err() {
+            return Err(wanted
+                .fault(FaultKind::TooLarge, file, "fewer than 2^32 list entries in a window of rows", end.to_string())
+                .help("lower the shuffle window or the batch size, or declare `keep last n`"));
+        }
+        self.lists[sequence] = Some((index, offsets.to_vec()));
+        Ok(())
+    }
+}
+
+/// Whether a wanted column can be read from arrays of this type.
+pub(crate) fn accepts(wanted: &Wanted, kind: &DataType) -> bool {
+    let item = match (wanted.sequence, kind) {
+        (None, kind) => kind,
+        (Some(_), DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _)) => f.data_type(),
+        (Some(_), _) => return false,
+    };
+    let item = match item {
+        DataType::Dictionary(_, value) => value,
+        other => other,
+    };
+    let string = matches!(item, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let number = |t: &DataType| {
+        t.is_integer() || matches!(t, DataType::Float16 | DataType::Float32 | DataType::Float64)
+    };
+    match wanted.values {
+        Values::IntegerIds | Values::IntegerKeys => item.is_integer(),
+        Values::StringIds | Values::StringKeys => string,
+        Values::FixedIds { .. } => item.is_integer() || *item == DataType::Boolean,
+        Values::Label { .. } => number(item) || *item == DataType::Boolean,
+        Values::Numbers { width: 1 } => number(item),
+        Values::Numbers { .. } => match item {
+            DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => number(f.data_type()),
+            _ => false,
+        },
+    }
+}
+
+/// The array without encodings that no loop reads: dictionaries of other things than strings, half floats.
+fn plain(array: &ArrayRef, file: &Path, wanted: &Wanted) -> Result<ArrayRef, DataError> {
+    let target = match array.data_type() {
+        DataType::Dictionary(_, value)
+            if !matches!(**value, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) =>
+        {
+            (**value).clone()
+        }
+        DataType::Float16 => DataType::Float32,
+        _ => return Ok(array.clone()),
+    };
+    arrow::compute::cast(array, &target)
+        .map_err(|e| wanted.fault(FaultKind::Damaged, file, wanted.expected_type(), e.to_string()))
+}
+
+/// Offsets and values of a list array.
+fn list(array: &ArrayRef) -> Option<(Vec<usize>, ArrayRef)> {
+    match array.data_type() {
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            Some((list.value_offsets().iter().map(|&o| o as usize).collect(), list.values().clone()))
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            Some((list.value_offsets().iter().map(|&o| o as usize).collect(), list.values().clone()))
+        }
+        DataType::FixedSizeList(_, width) => {
+            let list = array.as_fixed_size_list();
+            let width = *width as usize;
+            Some(((0..=list.len()).map(|r| (list.offset() + r) * width).collect(), list.values().clone()))
+        }
+        _ => None,
+    }
+}
+
+fn located(bad: Bad, wanted: &Wanted, file: &Path, row: impl Fn(usize) -> u64) -> DataError {
+    let (element, error) = match bad {
+        Bad::Null(i) => (i, wanted.null(file)),
+        Bad::Label(i, found) => (i, wanted.bad_label(file, found)),
+        Bad::Range(i, size, found) => (i, wanted.out_of_range(file, size, found)),
+        Bad::NotFinite(i, found) => (i, wanted.not_finite(file, found)),
+        Bad::Width(i, width, found) => (i, wanted.wrong_width(file, width, found)),
+        Bad::Type => return wanted.wrong_type(file, "another type than the file's schema says", false, false),
+    };
+    error.at(Place::Row(row(element)))
+}
+
+fn refuse_nulls(array: &dyn Array, spans: Spans) -> Result<(), Bad> {
+    if array.null_count() > 0 {
+        for &(begin, end) in spans {
+            if let Some(i) = (begin..end).find(|&i| array.is_null(i)) {
+                return Err(Bad::Null(i));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Appends the values of the spans to the column that `wanted` fills.
+fn leaf(
+    wanted: &Wanted,
+    array: &ArrayRef,
+    spans: Spans,
+    dictionary: &mut Option<(ArrayRef, Vec<u64>)>,
+    out: &mut Batch,
+) -> Result<(), Bad> {
+    if !matches!(wanted.values, Values::Label { missing: Some(_) }) {
+        refuse_nulls(array, spans)?;
+    }
+    match (wanted.values, wanted.target) {
+        (Values::IntegerIds, Target::Feature(f)) => integer_ids(array, spans, &mut out.ids[f]),
+        (Values::StringIds, Target::Feature(f)) => string_ids(array, spans, dictionary, &mut out.ids[f]),
+        (Values::FixedIds { size, clip }, Target::Feature(f)) => fixed_ids(array, spans, size, clip, &mut out.ids[f]),
+        (Values::Numbers { width: 1 }, Target::Feature(f)) => numbers(array, spans, &mut out.dense[f]),
+        (Values::Numbers { width }, Target::Feature(f)) => vectors(array, spans, width, &mut out.dense[f]),
+        (Values::Label { missing }, Target::Label(l)) => {
+            labels(array, spans, missing, &mut out.labels[l], &mut out.present[l])
+        }
+        (Values::IntegerKeys, Target::Key(k)) => match &mut out.keys[k] {
+            KeyColumn::Int64(keys) => integers!(array, values => {
+                spans.iter().for_each(|&(b, e)| keys.extend(values[b..e].iter().map(|&v| v as i64)));
+                Ok(())
+            }, else Err(Bad::Type)),
+            KeyColumn::String(_) => Err(Bad::Type),
+        },
+        (Values::StringKeys, Target::Key(k)) => match &mut out.keys[k] {
+            KeyColumn::String(keys) => each_string(array, spans, |text| keys.push(text.to_string())),
+            KeyColumn::Int64(_) => Err(Bad::Type),
+        },
+        _ => Err(Bad::Type),
+    }
+}
+
+fn integer_ids(array: &ArrayRef, spans: Spans, out: &mut Vec<u64>) -> Result<(), Bad> {
+    integers!(array, values => {
+        for &(begin, end) in spans {
+            // Sign-extended, so that an id is one whatever the width of its column.
+            out.extend(values[begin..end].iter().map(|&v| v as i64 as u64));
+        }
+        Ok(())
+    }, else Err(Bad::Type))
+}
+
+fn fixed_ids(array: &ArrayRef, spans: Spans, size: u64, clip: bool, out: &mut Vec<u64>) -> Result<(), Bad> {
+    if let Some(flags) = array.as_boolean_opt() {
+        for &(begin, end) in spans {
+            for i in begin..end {
+                let id = u64::from(flags.value(i));
+                match (id < size, clip) {
+                    (true, _) => out.push(id),
+                    (false, true) => out.push(size.saturating_sub(1)),
+                    (false, false) => return Err(Bad::Range(i, size, "true".into())),
+                }
+            }
+        }
+        return Ok(());
+    }
+    integers!(array, values => {
+        for &(begin, end) in spans {
+            for (i, &v) in values[begin..end].iter().enumerate() {
+                #[allow(clippy::unnecessary_fallible_conversions, clippy::useless_conversion)]
+                let id = match u64::try_from(v) {
+                    Ok(id) if id < size => id,
+                    _ if !clip => return Err(Bad::Range(begin + i, size, v.to_string())),
+                    Ok(_) => size.saturating_sub(1),
+                    Err(_) => 0,
+                };
+                out.push(id);
+            }
+        }
+        Ok(())
+    }, else Err(Bad::Type))
+}
+
+fn each_string(array: &ArrayRef, spans: Spans, mut f: impl FnMut(&str)) -> Result<(), Bad> {
+    macro_rules! each {
+        ($strings:expr) => {{
+            let strings = $strings;
+            spans.iter().for_each(|&(b, e)| (b..e).for_each(|i| f(strings.value(i))));
+            Ok(())
+        }};
+    }
+    match array.data_type() {
+        DataType::Utf8 => each!(array.as_string::<i32>()),
+        DataType::LargeUtf8 => each!(array.as_string::<i64>()),
+        DataType::Utf8View => each!(array.as_string_view()),
+        DataType::Dictionary(_, value) => {
+            let unpacked = arrow::compute::cast(array, value).map_err(|_| Bad::Type)?;
+            each_string(&unpacked, spans, f)
+        }
+        _ => Err(Bad::Type),
+    }
+}
+
+fn string_ids(
+    array: &ArrayRef,
+    spans: Spans,
+    cache: &mut Option<(ArrayRef, Vec<u64>)>,
+    out: &mut Vec<u64>,
+) -> Result<(), Bad> {
+    let Some(dictionary) = array.as_any_dictionary_opt() else {
+        return each_string(array, spans, |text| out.push(string_id(text)));
+    };
+    let values = dictionary.values();
+    if !cache.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, values)) {
+        let mut ids = Vec::with_capacity(values.len());
+        each_string(values, &[(0, values.len())], |text| ids.push(string_id(text)))?;
+        *cache = Some((values.clone(), ids));
+    }
+    let Some((_, ids)) = cache else { return Err(Bad::Type) };
+    if values.null_count() > 0 {
+        let keys = dictionary.normalized_keys();
+        for &(begin, end) in spans {
+            if let Some(i) = (begin..end).find(|&i| values.is_null(keys[i])) {
+                return Err(Bad::Null(i));
+            }
+        }
+    }
+    let keys = dictionary.keys();
+    integers!(keys, keys => {
+        for &(begin, end) in spans {
+            for &key in &keys[begin..end] {
+                out.push(*ids.get(key as usize).ok_or(Bad::Type)?);
+            }
+        }
+        Ok(())
+    }, else Err(Bad::Type))
+}
+
+fn numbers(array: &ArrayRef, spans: Spans, out: &mut Vec<f32>) -> Result<(), Bad> {
+    typed!(array, [Float32Type, Float64Type], values => {
+        for &(begin, end) in spans {
+            let at = out.len();
+            out.extend(values[begin..end].iter().map(|&v| v as f32));
+            // Also what is finite in f64 and not in f32.
+            if let Some(i) = out[at..].iter().position(|v| !v.is_finite()) {
+                return Err(Bad::NotFinite(begin + i, values[begin + i].to_string()));
+            }
+        }
+        Ok(())
+    }, else integers!(array, values => {
+        spans.iter().for_each(|&(b, e)| out.extend(values[b..e].iter().map(|&v| v as f32)));
+        Ok(())
+    }, else Err(Bad::Type)))
+}
+
+fn vectors(array: &ArrayRef, spans: Spans, width: usize, out: &mut Vec<f32>) -> Result<(), Bad> {
+    let (offsets, values) = list(array).ok_or(Bad::Type)?;
+    let values = match values.data_type() {
+        DataType::Float16 => arrow::compute::cast(&values, &DataType::Float32).map_err(|_| Bad::Type)?,
+        _ => values,
+    };
+    for &(begin, end) in spans {
+        for i in begin..end {
+            let (first, last) = (offsets[i], offsets[i + 1]);
+            if last - first != width {
+                return Err(Bad::Width(i, width, last - first));
+            }
+            let span = [(first, last)];
+            refuse_nulls(&values, &span).and_then(|()| numbers(&values, &span, out)).map_err(|bad| match bad {
+                Bad::Null(_) => Bad::Null(i),
+                Bad::NotFinite(_, found) => Bad::NotFinite(i, found),
+                other => other,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn labels(
+    array: &ArrayRef,
+    spans: Spans,
+    missing: Option<f64>,
+    labels: &mut Vec<f32>,
+    present: &mut Vec<f32>,
+) -> Result<(), Bad> {
+    let nulls = array.nulls().filter(|n| n.null_count() > 0);
+    let mut push = |i: usize, value: f64| {
+        let (label, known) = label_value(value, missing, nulls.is_some_and(|n| n.is_null(i)))
+            .ok_or_else(|| Bad::Label(i, value.to_string()))?;
+        labels.push(label);
+        present.push(known);
+        Ok(())
+    };
+    if let Some(flags) = array.as_boolean_opt() {
+        return spans.iter().try_for_each(|&(b, e)| (b..e).try_for_each(|i| push(i, f64::from(u8::from(flags.value(i))))));
+    }
+    typed!(array, [Float32Type, Float64Type], values => {
+        spans.iter().try_for_each(|&(b, e)| (b..e).try_for_each(|i| push(i, values[i] as f64)))
+    }, else integers!(array, values => {
+        spans.iter().try_for_each(|&(b, e)| (b..e).try_for_each(|i| push(i, values[i] as f64)))
+    }, else Err(Bad::Type)))
+}
+
+/// Label and presence of a value; `None` if it is neither 0, 1 nor the missing one.
+#[inline]
+pub(crate) fn label_value(value: f64, missing: Option<f64>, null: bool) -> Option<(f32, f32)> {
+    if let Some(missing) = missing
+        && (null || value == missing || (value.is_nan() && missing.is_nan()))
+    {
+        return Some((0.0, 0.0));
+    }
+    if value == 0.0 {
+        Some((0.0, 1.0))
+    } else if value == 1.0 {
+        Some((1.0, 1.0))
+    } else {
+        None
+    }
+}
