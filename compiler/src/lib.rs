@@ -1,5 +1,8 @@
 //! The compiler: a syntax tree to a checked model, to a graph, to a program. Pure: no files, no threads, no devices.
 
+pub mod autodiff;
 pub mod front;
 pub mod graph;
+pub mod interpret;
 pub mod model;
+pub mod optimize;

@@ -45,6 +45,31 @@ impl Graph {
         self.make(Op::Const(value), vec![], ONCE, Shape::scalar(), span)
     }
 
+    /// `value` at every element of `domain` and every position of `shape`.
+    pub fn constant_of(&mut self, value: f64, domain: DomainId, shape: Shape, span: Span) -> NodeId {
+        self.make(Op::Const(value), vec![], domain, shape, span)
+    }
+
+    /// `x` repeated along the axes of `domain` and, where it is a scalar, over the positions of `shape`: a product with a
+    /// constant 1 of that type. `x` itself where nothing is to be repeated.
+    pub fn repeat(&mut self, x: NodeId, domain: DomainId, shape: &Shape, span: Span) -> Built {
+        let from = self.node(x).domain;
+        let one_shape = if self.node(x).width() == 1 { shape.clone() } else { Shape::scalar() };
+        if from == domain && self.node(x).shape == *shape {
+            return Ok(x);
+        }
+        if !self.is_ancestor(from, domain) {
+            return Err(TypeError::NotAnAncestor { of: domain, to: from });
+        }
+        let one = self.constant_of(1.0, domain, one_shape, span);
+        let product = self.binary(BinaryOp::Multiply, x, one, span)?;
+        let found = self.node(product).shape.clone();
+        if found != *shape {
+            return Err(TypeError::Shapes { left: found, right: shape.clone() });
+        }
+        Ok(product)
+    }
+
     pub fn input(&mut self, input: InputId, span: Span) -> NodeId {
         let i = &self.inputs[input.index()];
         let (domain, shape) = (i.domain, i.shape.clone());

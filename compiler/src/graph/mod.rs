@@ -17,7 +17,7 @@
 //!
 //! | op | value at element `i` |
 //! | --- | --- |
-//! | `Const(c)` | `c`; once, `[1]` |
+//! | `Const(c)` | `c` at every element and position; once and `[1]` unless the node says otherwise (see [`Graph::repeat`]) |
 //! | `Input(k)` | given from outside: see [`InputKind`] |
 //! | `Param(k)` | dense parameter `k`; once |
 //! | `State(k)` | state `k` as it was at the start of the step; once |
@@ -39,10 +39,14 @@
 //!
 //! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above.
 
-use din_grammar::Span;
 mod build;
+mod order;
+mod verify;
 
 pub use build::TypeError;
+pub use verify::{VerifyError, verify};
+
+use din_grammar::Span;
 
 use petgraph::stable_graph::NodeIndex;
 use petgraph::stable_graph::StableDiGraph;

@@ -1,0 +1,168 @@
+//! Reverse-mode differentiation: adds to a graph the nodes and roots of dLoss/dParam and dLoss/dRow.
+//!
+//! One walk from the loss back to its operands. A node's *adjoint* is dLoss/dNode, an array of the node's own domain and shape;
+//! it is the sum of what the node's users contribute ([`adjoint`]), and it is passed on by the node's rule ([`rules`], one arm an op,
+//! the derivative beside the meaning). A node that depends on no parameter and no table row gets no adjoint, and neither does one
+//! that the loss reads only through `stop_gradient`: nothing is added for it.
+//!
+//! Forward nodes are not touched, so a graph may be split or simplified before and simplified again after.
+
+mod adjoint;
+mod rules;
+
+use crate::graph::{Graph, InputId, NodeId, ONCE, Op, ParamId, Root, Shape, TableId, TypeError};
+use adjoint::Adjoint;
+use din_grammar::Span;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What received a gradient root, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gradients {
+    pub params: Vec<ParamId>,
+    pub rows: Vec<(TableId, InputId)>,
+}
+
+/// Something that learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Learned {
+    Param(ParamId),
+    Rows(TableId, InputId),
+}
+
+/// Why there is no gradient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DifferentiateError {
+    /// The graph has no `Loss` root.
+    NoLoss,
+    /// The loss must be one number for the whole batch.
+    NotOneNumber { node: NodeId, span: Span },
+    /// `learned` reaches the loss, but only through `node`, whose derivative is 0 everywhere (a comparison, `sign`, `not` or the condition
+    /// of a `select`): it could never learn.
+    Flat { learned: Learned, node: NodeId, op: &'static str, span: Span },
+    /// A derivative could not be typed: the graph does not pass `verify`.
+    Type { node: NodeId, error: TypeError, span: Span },
+}
+
+impl DifferentiateError {
+    /// The text at fault.
+    pub fn span(&self) -> Span {
+        match self {
+            Self::NoLoss => Span::default(),
+            Self::NotOneNumber { span, .. } | Self::Flat { span, .. } | Self::Type { span, .. } => *span,
+        }
+    }
+}
+
+impl fmt::Display for DifferentiateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLoss => write!(f, "there is no loss to differentiate"),
+            Self::NotOneNumber { .. } => write!(f, "the loss must be one number for the whole batch"),
+            Self::Flat { learned, op, .. } => {
+                let what = match learned {
+                    Learned::Param(p) => format!("parameter {}", p.0),
+                    Learned::Rows(t, _) => format!("table {}", t.0),
+                };
+                write!(f, "{what} reaches the loss only through {op}, whose derivative is 0 everywhere")
+            }
+            Self::Type { node, error, .. } => write!(f, "node {} cannot be differentiated: {error:?}", node.index()),
+        }
+    }
+}
+
+impl std::error::Error for DifferentiateError {}
+
+/// Adds a `ParamGradient` root for every parameter and a `RowGradient` root for every (table, input) that the loss depends on; several
+/// nodes that read the same parameter or rows are summed. What the loss does not reach gets no root. Returns what got one.
+pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError> {
+    let loss = graph.roots.iter().find_map(|r| if let Root::Loss(n) = r { Some(*n) } else { None });
+    let loss = loss.ok_or(DifferentiateError::NoLoss)?;
+    let span = graph.node(loss).span;
+    if graph.node(loss).domain != ONCE || graph.node(loss).shape != Shape::scalar() {
+        return Err(DifferentiateError::NotOneNumber { node: loss, span });
+    }
+    let order = graph.order_from([loss]);
+    let active = active(graph, &order);
+
+    let mut adjoints: BTreeMap<NodeId, Adjoint> = BTreeMap::new();
+    let mut learned: BTreeMap<Learned, Vec<NodeId>> = BTreeMap::new();
+    if active[loss.index()] {
+        let one = graph.constant(1.0, span);
+        adjoints.entry(loss).or_default().add(one);
+    }
+    for &id in order.iter().rev() {
+        let Some(adjoint) = adjoints.remove(&id) else { continue };
+        let span = graph.node(id).span;
+        let fail = |error| DifferentiateError::Type { node: id, error, span };
+        let g = adjoint.finish(graph, id).map_err(fail)?;
+        match graph.node(id).op {
+            Op::Param(p) => learned.entry(Learned::Param(p)).or_default().push(g),
+            Op::Lookup { table, input } => learned.entry(Learned::Rows(table, input)).or_default().push(g),
+            _ => rules::propagate(graph, id, g, &active, &mut adjoints).map_err(fail)?,
+        }
+    }
+    refuse_flat(graph, &order, &learned)?;
+
+    let mut gradients = Gradients::default();
+    for (what, parts) in learned {
+        let span = graph.node(parts[0]).span;
+        let fail = |error| DifferentiateError::Type { node: parts[0], error, span };
+        let node = adjoint::total(graph, &parts, span).map_err(fail)?;
+        match what {
+            Learned::Param(param) => {
+                gradients.params.push(param);
+                graph.roots.push(Root::ParamGradient { param, node });
+            }
+            Learned::Rows(table, input) => {
+                gradients.rows.push((table, input));
+                graph.roots.push(Root::RowGradient { table, input, node });
+            }
+        }
+    }
+    Ok(gradients)
+}
+
+fn learned_by(op: &Op) -> Option<Learned> {
+    match op {
+        Op::Param(p) => Some(Learned::Param(*p)),
+        Op::Lookup { table, input } => Some(Learned::Rows(*table, *input)),
+        _ => None,
+    }
+}
+
+/// By node number: whether something learned reaches the node along operands that have a derivative.
+fn active(graph: &Graph, order: &[NodeId]) -> Vec<bool> {
+    let mut active = vec![false; graph.bound()];
+    for &id in order {
+        let node = graph.node(id);
+        active[id.index()] = learned_by(&node.op).is_some()
+            || node.operands.iter().enumerate().any(|(k, o)| rules::passes(&node.op, k) && active[o.index()]);
+    }
+    active
+}
+
+/// Something learned without adjoint is in order behind `stop_gradient`, and an error behind an op that is flat.
+fn refuse_flat(
+    graph: &Graph,
+    order: &[NodeId],
+    learned: &BTreeMap<Learned, Vec<NodeId>>,
+) -> Result<(), DifferentiateError> {
+    // By node: something learned, without a gradient, that reaches it.
+    let mut idle: Vec<Option<Learned>> = vec![None; graph.bound()];
+    for &id in order {
+        let node = graph.node(id);
+        idle[id.index()] = match learned_by(&node.op) {
+            Some(l) if !learned.contains_key(&l) => Some(l),
+            Some(_) => None,
+            None if node.op == Op::StopGradient => None,
+            None => node.operands.iter().find_map(|o| idle[o.index()]),
+        };
+        for (k, o) in node.operands.iter().enumerate() {
+            if let (Some(op), Some(learned)) = (rules::flat(&node.op, k), idle[o.index()]) {
+                return Err(DifferentiateError::Flat { learned, node: id, op, span: node.span });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! The well-formedness of a graph: every rule of the table at the top of [`crate::graph`], checked.
+//!
+//! A graph that passes is acyclic, its edges mirror its operands, every node has the domain and shape that its op and operands
+//! give, every id is in range, and every root exists and has the type its kind demands. Later phases rely on it and do not panic.
+
+use super::{BATCH, BinaryOp, DomainId, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape};
+use din_grammar::Span;
+use petgraph::Direction;
+use petgraph::visit::EdgeRef;
+use std::fmt;
+
+/// A broken rule. It is a bug of the compiler, not of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyError {
+    /// The node that breaks it.
+    pub node: Option<NodeId>,
+    /// The root (index into [`Graph::roots`]) that breaks it.
+    pub root: Option<usize>,
+    pub rule: String,
+    /// Where the node comes from.
+    pub span: Span,
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.root, self.node) {
+            (Some(r), Some(n)) => write!(f, "root {r} (node {}): {}", n.index(), self.rule),
+            (Some(r), None) => write!(f, "root {r}: {}", self.rule),
+            (None, Some(n)) => write!(f, "node {}: {}", n.index(), self.rule),
+            (None, None) => write!(f, "{}", self.rule),
+        }
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
+/// Checks all rules; the first broken one is the error.
+pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
+    tables(graph).map_err(|rule| VerifyError { node: None, root: None, rule, span: Span::default() })?;
+    for id in graph.ids() {
+        let fail = |rule| VerifyError { node: Some(id), root: None, rule, span: graph.node(id).span };
+        edges(graph, id).map_err(fail)?;
+    }
+    if let Some(id) = on_a_cycle(graph) {
+        let rule = "depends on itself".into();
+        return Err(VerifyError { node: Some(id), root: None, rule, span: graph.node(id).span });
+    }
+    for id in graph.ids() {
+        let fail = |rule| VerifyError { node: Some(id), root: None, rule, span: graph.node(id).span };
+        node(graph, graph.node(id)).map_err(fail)?;
+    }
+    for (k, root) in graph.roots.iter().enumerate() {
+        let id = root.node();
+        let existing = graph.nodes.node_weight(id);
+        let span = existing.map_or(Span::default(), |n| n.span);
+        let fail = |rule| VerifyError { node: existing.map(|_| id), root: Some(k), rule, span };
+        let node = existing.ok_or_else(|| fail(format!("names node {}, which does not exist", id.index())))?;
+        self::root(graph, root, node).map_err(fail)?;
+        if graph.roots[..k].iter().any(|earlier| same_target(earlier, root)) {
+            return Err(fail("stands twice".into()));
+        }
+    }
+    Ok(())
+}
+
+type Rule = Result<(), String>;
+
+fn demand(holds: bool, rule: impl FnOnce() -> String) -> Rule {
+    if holds { Ok(()) } else { Err(rule()) }
+}
+
+/// Domains, inputs, and the shapes of parameters and states.
+fn tables(g: &Graph) -> Rule {
+    demand(g.domains.len() >= 2, || "the domains `once` and its child must exist".into())?;
+    for (k, d) in g.domains.iter().enumerate() {
+        match d.parent {
+            None => demand(k == 0, || format!("domain {k} has no parent"))?,
+            Some(p) => demand(p.index() < k, || format!("domain {k} has parent {}, which is not before it", p.0))?,
+        }
+    }
+    demand(g.domains[1].parent == Some(ONCE), || "the parent of domain 1 must be `once`".into())?;
+    for (k, i) in g.inputs.iter().enumerate() {
+        demand(i.domain.index() < g.domains.len(), || format!("input {k} has no domain {}", i.domain.0))?;
+        shape(&i.shape, i.domain).map_err(|e| format!("input {k}: {e}"))?;
+        match i.kind {
+            InputKind::Ids { .. } => {
+                demand(i.shape == Shape::scalar(), || format!("input {k} holds ids and must have shape [1]"))?;
+            }
+            InputKind::Step => {
+                let fits = i.domain == ONCE && i.shape == Shape::scalar();
+                demand(fits, || format!("input {k} is the step and must be once, [1]"))?;
+            }
+            _ => {}
+        }
+    }
+    for (what, shapes) in [("parameter", &g.params), ("state", &g.states)] {
+        for (k, s) in shapes.iter().enumerate() {
+            shape(s, ONCE).map_err(|e| format!("{what} {k}: {e}"))?;
+        }
+    }
+    match g.tables.iter().position(|&w| w == 0) {
+        Some(k) => Err(format!("table {k} has width 0")),
+        None => Ok(()),
+    }
+}
+
+fn shape(s: &Shape, domain: DomainId) -> Rule {
+    demand(matches!(s.0.len(), 1 | 2), || format!("shape {:?} is not of rank 1 or 2", s.0))?;
+    demand(s.0.iter().all(|&n| n > 0), || format!("shape {:?} has an empty axis", s.0))?;
+    demand(s.0.len() == 1 || domain == ONCE, || format!("a matrix {:?} must live in `once`", s.0))
+}
+
+/// Edges mirror operands; operands exist.
+fn edges(g: &Graph, id: NodeId) -> Rule {
+    let operands = &g.node(id).operands;
+    for &o in operands {
+        demand(g.nodes.contains_node(o), || format!("operand {} does not exist", o.index()))?;
+    }
+    let mut found: Vec<(u32, NodeId)> =
+        g.nodes.edges_directed(id, Direction::Incoming).map(|e| (*e.weight(), e.source())).collect();
+    found.sort();
+    let mirrored = found.len() == operands.len()
+        && found.iter().zip(operands).enumerate().all(|(k, (&(at, from), &o))| at as usize == k && from == o);
+    demand(mirrored, || "its edges do not mirror its operands".into())
+}
+
+fn on_a_cycle(g: &Graph) -> Option<NodeId> {
+    let mut waiting = vec![0usize; g.bound()];
+    let mut ready = Vec::new();
+    for id in g.ids() {
+        waiting[id.index()] = g.node(id).operands.len();
+        if g.node(id).operands.is_empty() {
+            ready.push(id);
+        }
+    }
+    while let Some(id) = ready.pop() {
+        for e in g.nodes.edges_directed(id, Direction::Outgoing) {
+            let user = e.target();
+            waiting[user.index()] -= 1;
+            if waiting[user.index()] == 0 {
+                ready.push(user);
+            }
+        }
+    }
+    g.ids().find(|id| waiting[id.index()] > 0)
+}
+
+/// Number of operands; `None` for [`Op::Concat`], which takes one or more.
+pub(crate) fn arity(op: &Op) -> Option<usize> {
+    Some(match op {
+        Op::Const(_)
+        | Op::Input(_)
+        | Op::Param(_)
+        | Op::State(_)
+        | Op::Lookup { .. }
+        | Op::Length(_)
+        | Op::Count(_) => 0,
+        Op::Unary(_)
+        | Op::StopGradient
+        | Op::Slice { .. }
+        | Op::Reshape
+        | Op::Sum { .. }
+        | Op::Max { .. }
+        | Op::SumValue
+        | Op::Moments => 1,
+        Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
+        Op::Select => 3,
+        Op::Concat => return None,
+    })
+}
+
+/// The operand count, the ids, and the type that the op and its operands give.
+fn node(g: &Graph, n: &Node) -> Rule {
+    demand(n.domain.index() < g.domains.len(), || format!("domain {} does not exist", n.domain.0))?;
+    shape(&n.shape, n.domain)?;
+    match arity(&n.op) {
+        Some(k) => demand(n.operands.len() == k, || format!("takes {k} operands, has {}", n.operands.len()))?,
+        None => demand(!n.operands.is_empty(), || "takes at least one operand".into())?,
+    }
+    let operand = |k: usize| g.node(n.operands[k]);
+    let mut domain = ONCE;
+    for &o in &n.operands {
+        let d = g.node(o).domain;
+        domain = g
+            .join(domain, d)
+            .ok_or_else(|| format!("operands vary over unrelated axes, domains {} and {}", domain.0, d.0))?;
+    }
+    let exists = |d: DomainId| demand(d.index() < g.domains.len(), || format!("domain {} does not exist", d.0));
+    let in_range =
+        |what: &str, k: usize, len: usize| demand(k < len, || format!("{what} {k} is out of range, there are {len}"));
+    let vector = |k: usize| {
+        let s = &operand(k).shape;
+        demand(s.0.len() == 1, || format!("operand {k} must be a vector, has shape {:?}", s.0))
+    };
+    let shape = match &n.op {
+        Op::Const(_) => {
+            domain = n.domain;
+            n.shape.clone()
+        }
+        Op::Input(i) => {
+            in_range("input", i.index(), g.inputs.len())?;
+            let input = &g.inputs[i.index()];
+            demand(!matches!(input.kind, InputKind::Ids { .. }), || "ids may be read by lookups only".into())?;
+            domain = input.domain;
+            input.shape.clone()
+        }
+        Op::Param(p) => {
+            in_range("parameter", p.index(), g.params.len())?;
+            g.params[p.index()].clone()
+        }
+        Op::State(s) => {
+            in_range("state", s.index(), g.states.len())?;
+            g.states[s.index()].clone()
+        }
+        Op::Lookup { table, input } => {
+            in_range("table", table.index(), g.tables.len())?;
+            in_range("input", input.index(), g.inputs.len())?;
+            let input = &g.inputs[input.index()];
+            demand(matches!(input.kind, InputKind::Ids { .. }), || "a lookup must read ids".into())?;
+            domain = input.domain;
+            Shape::vector(g.tables[table.index()])
+        }
+        Op::Length(d) => {
+            exists(*d)?;
+            domain = g.domain(*d).parent.ok_or("`once` lies under no element")?;
+            Shape::scalar()
+        }
+        Op::Count(d) => {
+            exists(*d)?;
+            Shape::scalar()
+        }
+        Op::Unary(_) | Op::StopGradient => operand(0).shape.clone(),
+        Op::Binary(_) | Op::Select => g.elementwise(&n.operands).map_err(|_| {
+            let shapes: Vec<_> = n.operands.iter().map(|&o| &g.node(o).shape.0).collect();
+            format!("elementwise operands of shapes {shapes:?}")
+        })?,
+        Op::Concat => {
+            (0..n.operands.len()).try_for_each(vector)?;
+            Shape::vector(n.operands.iter().map(|&o| g.node(o).width()).sum())
+        }
+        Op::Slice { start } => {
+            let (end, width) = (start + n.width(), operand(0).width());
+            demand(end <= width, || format!("positions {start}..{end} of an operand of width {width}"))?;
+            n.shape.clone()
+        }
+        Op::Reshape => {
+            let from = &operand(0).shape;
+            demand(from.width() == n.width(), || format!("reshape from {:?} to {:?}", from.0, n.shape.0))?;
+            n.shape.clone()
+        }
+        Op::MatMul | Op::MatMulT => {
+            let w = operand(1);
+            let (&[k, m], ONCE) = (w.shape.0.as_slice(), w.domain) else {
+                return Err("operand 1 must be a matrix in `once`".into());
+            };
+            let (from, to) = if n.op == Op::MatMul { (k, m) } else { (m, k) };
+            let x = &operand(0).shape;
+            demand(*x == Shape::vector(from), || format!("operand 0 must have shape [{from}], has {:?}", x.0))?;
+            Shape::vector(to)
+        }
+        Op::Outer => {
+            vector(0)?;
+            vector(1)?;
+            domain = ONCE;
+            Shape::matrix(operand(0).width(), operand(1).width())
+        }
+        Op::Sum { to } | Op::Max { to } => {
+            exists(*to)?;
+            let from = operand(0).domain;
+            demand(g.is_ancestor(*to, from) && *to != from, || {
+                format!("reduces from domain {} to {}, which is not above it", from.0, to.0)
+            })?;
+            domain = *to;
+            operand(0).shape.clone()
+        }
+        Op::SumValue => Shape::scalar(),
+        Op::Moments => {
+            vector(0)?;
+            domain = ONCE;
+            Shape::vector(2 * operand(0).width())
+        }
+    };
+    demand(n.domain == domain, || format!("has domain {}, its operands give {}", n.domain.0, domain.0))?;
+    demand(n.shape == shape, || format!("has shape {:?}, its operands give {:?}", n.shape.0, shape.0))
+}
+
+fn root(g: &Graph, root: &Root, n: &Node) -> Rule {
+    let typed = |domain: DomainId, shape: &Shape| {
+        demand(n.domain == domain && n.shape == *shape, || {
+            format!("must have domain {} and shape {:?}, has {} and {:?}", domain.0, shape.0, n.domain.0, n.shape.0)
+        })
+    };
+    let in_range =
+        |what: &str, k: usize, len: usize| demand(k < len, || format!("{what} {k} is out of range, there are {len}"));
+    match root {
+        Root::Named { .. } => Ok(()),
+        Root::Loss(_) => typed(ONCE, &Shape::scalar()),
+        Root::Prediction { .. } => typed(BATCH, &Shape::scalar()),
+        Root::State { state, .. } => {
+            in_range("state", state.index(), g.states.len())?;
+            typed(ONCE, &g.states[state.index()])
+        }
+        Root::ParamGradient { param, .. } => {
+            in_range("parameter", param.index(), g.params.len())?;
+            typed(ONCE, &g.params[param.index()])
+        }
+        Root::RowGradient { table, input, .. } => {
+            in_range("table", table.index(), g.tables.len())?;
+            in_range("input", input.index(), g.inputs.len())?;
+            typed(g.inputs[input.index()].domain, &Shape::vector(g.tables[table.index()]))
+        }
+        Root::Weight(_) => updated(g, n, &InputKind::Weight),
+        Root::Slot { slot, .. } => updated(g, n, &InputKind::Slot { slot: *slot }),
+    }
+}
+
+/// A new weight or slot has its old one's type; where nothing reads the old one, that of an element of `rows` or above.
+fn updated(g: &Graph, n: &Node, kind: &InputKind) -> Rule {
+    match g.inputs.iter().find(|i| i.kind == *kind) {
+        Some(old) => demand(g.is_ancestor(n.domain, old.domain) && (n.shape == old.shape || n.width() == 1), || {
+            format!(
+                "must fit domain {} and shape {:?}, has {} and {:?}",
+                old.domain.0, old.shape.0, n.domain.0, n.shape.0
+            )
+        }),
+        None => demand(g.is_ancestor(n.domain, BATCH), || format!("has domain {}, beyond `rows`", n.domain.0)),
+    }
+}
+
+fn same_target(a: &Root, b: &Root) -> bool {
+    match (a, b) {
+        (Root::Loss(_), Root::Loss(_)) | (Root::Weight(_), Root::Weight(_)) => true,
+        (Root::Prediction { index: a, .. }, Root::Prediction { index: b, .. }) => a == b,
+        (Root::Named { name: a, .. }, Root::Named { name: b, .. }) => a == b,
+        (Root::State { state: a, .. }, Root::State { state: b, .. }) => a == b,
+        (Root::ParamGradient { param: a, .. }, Root::ParamGradient { param: b, .. }) => a == b,
+        (Root::RowGradient { table: a, input: i, .. }, Root::RowGradient { table: b, input: k, .. }) => {
+            (a, i) == (b, k)
+        }
+        (Root::Slot { slot: a, .. }, Root::Slot { slot: b, .. }) => a == b,
+        _ => false,
+    }
+}
+
+/// Whether a binary op gives 0 or 1.
+pub(crate) fn is_comparison(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal)
+}

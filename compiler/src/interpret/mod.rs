@@ -1,0 +1,210 @@
+//! The reference interpreter: executes any graph, forward and backward, in f64. Slow and obvious; the oracle of every backend.
+//!
+//! Each node is computed whole, in topological order, exactly as the table at the top of [`crate::graph`] says. A value is a flat
+//! `Vec<f64>` of `n(domain) x width` numbers, elements in order, positions row-major. Update graphs run in the same way, their domain 1
+//! being `rows`.
+//!
+//! [`run`] gives values, [`run_magnitude`] beside them a rounding-error scale for every number, [`Session`] whole training steps.
+
+mod magnitude;
+mod ops;
+mod step;
+
+pub use magnitude::{Magnitudes, run_magnitude};
+pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
+
+use crate::graph::{BATCH, DomainId, Graph, InputId, NodeId, ONCE, Op, TableId};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What comes from outside at one step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// Elements of domain 1: samples, or touched rows.
+    pub batch: usize,
+    /// By domain: `n(parent) + 1` offsets; the elements under `p` are `offsets[p]..offsets[p + 1]`. Empty (or absent) for `once`
+    /// and domain 1.
+    pub offsets: Vec<Vec<usize>>,
+    /// By input: `n(domain) x width` numbers. Empty (or absent) for ids.
+    pub numbers: Vec<Vec<f64>>,
+    /// By table and input, the row number of the id at each element of the input's domain.
+    pub rows: BTreeMap<(TableId, InputId), Vec<usize>>,
+}
+
+/// What a model has learned so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Values {
+    /// By parameter, row-major.
+    pub params: Vec<Vec<f64>>,
+    /// By state.
+    pub states: Vec<Vec<f64>>,
+    /// By table: rows one after the other.
+    pub tables: Vec<Vec<f64>>,
+}
+
+/// Why a graph cannot be run on these inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterpretError {
+    /// The node that could not be computed; `None` when the inputs contradict the domains.
+    pub node: Option<NodeId>,
+    pub message: String,
+}
+
+impl fmt::Display for InterpretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.node {
+            Some(n) => write!(f, "node {}: {}", n.index(), self.message),
+            None => write!(f, "{}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for InterpretError {}
+
+/// Values of the nodes that the roots need.
+#[derive(Clone, Debug)]
+pub struct Run {
+    values: Vec<Option<Vec<f64>>>,
+    sizes: Sizes,
+}
+
+impl Run {
+    /// The value of a node that a root needs; empty for any other.
+    pub fn value(&self, id: NodeId) -> &[f64] {
+        self.values.get(id.index()).and_then(|v| v.as_deref()).unwrap_or(&[])
+    }
+
+    /// Number of elements and who lies above whom.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+}
+
+/// Number of elements by domain, and every element's ancestors.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    counts: Vec<usize>,
+    /// By domain, each element's parent.
+    parents: Vec<Vec<usize>>,
+    above: Vec<Option<DomainId>>,
+}
+
+impl Sizes {
+    pub fn new(graph: &Graph, inputs: &Inputs) -> Result<Sizes, InterpretError> {
+        let fail = |message: String| InterpretError { node: None, message };
+        let mut sizes = Sizes { counts: vec![1], parents: vec![Vec::new()], above: vec![None] };
+        for (k, domain) in graph.domains.iter().enumerate().skip(1) {
+            let above = domain.parent.ok_or_else(|| fail(format!("domain `{}` has no parent", domain.name)))?;
+            let upper = sizes.counts.get(above.index()).copied();
+            let upper = upper.ok_or_else(|| fail(format!("domain `{}` stands before its parent", domain.name)))?;
+            let parents = if k == BATCH.index() {
+                vec![0; inputs.batch]
+            } else {
+                let offsets = inputs.offsets.get(k).map_or(&[][..], |o| o);
+                let ascending = offsets.windows(2).all(|w| w[0] <= w[1]);
+                if offsets.len() != upper + 1 || offsets[0] != 0 || !ascending {
+                    return Err(fail(format!(
+                        "domain `{}` needs {} ascending offsets from 0, found {offsets:?}",
+                        domain.name,
+                        upper + 1
+                    )));
+                }
+                offsets.windows(2).enumerate().flat_map(|(p, w)| std::iter::repeat_n(p, w[1] - w[0])).collect()
+            };
+            sizes.counts.push(parents.len());
+            sizes.parents.push(parents);
+            sizes.above.push(Some(above));
+        }
+        Ok(sizes)
+    }
+
+    /// Number of elements of `domain`.
+    pub fn count(&self, domain: DomainId) -> usize {
+        self.counts[domain.index()]
+    }
+
+    /// The element of `to` above element `i` of `from`; `to` is `from` or an ancestor of it.
+    pub fn ancestor(&self, from: DomainId, to: DomainId, i: usize) -> usize {
+        let (mut at, mut i) = (from, i);
+        while at != to && at != ONCE {
+            i = self.parents[at.index()][i];
+            at = self.above[at.index()].unwrap_or(ONCE);
+        }
+        i
+    }
+
+    /// A value of `from` (or an ancestor of it) read at every element of `to`.
+    pub fn expand(&self, value: &[f64], width: usize, from: DomainId, to: DomainId) -> Vec<f64> {
+        let mut out = Vec::with_capacity(self.count(to) * width);
+        for i in 0..self.count(to) {
+            let p = self.ancestor(to, from, i);
+            out.extend_from_slice(&value[p * width..(p + 1) * width]);
+        }
+        out
+    }
+}
+
+/// Computes every node that the roots need. The graph must pass [`crate::graph::verify`].
+pub fn run(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<Run, InterpretError> {
+    let sizes = Sizes::new(graph, inputs)?;
+    let mut run = Run { values: vec![None; graph.bound()], sizes };
+    for id in graph.order() {
+        let value = source(graph, &run.sizes, inputs, values, id)?;
+        let value = match value {
+            Some(v) => v,
+            None => ops::compute(graph, &run, id),
+        };
+        run.values[id.index()] = Some(value);
+    }
+    Ok(run)
+}
+
+/// The value of a node that reads from outside; `None` for an op on operands.
+fn source(
+    graph: &Graph,
+    sizes: &Sizes,
+    inputs: &Inputs,
+    values: &Values,
+    id: NodeId,
+) -> Result<Option<Vec<f64>>, InterpretError> {
+    let node = graph.node(id);
+    let fail = |message: String| InterpretError { node: Some(id), message };
+    let n = sizes.count(node.domain);
+    let sized = |what: &str, k: usize, from: &[Vec<f64>]| match from.get(k) {
+        Some(v) if v.len() == n * node.width() => Ok(v.clone()),
+        found => {
+            let found = found.map_or(0, Vec::len);
+            Err(fail(format!("{what} {k} needs {n} x {} numbers, has {found}", node.width())))
+        }
+    };
+    Ok(Some(match &node.op {
+        Op::Const(c) => vec![*c; n * node.width()],
+        Op::Input(i) => sized("input", i.index(), &inputs.numbers)?,
+        Op::Param(p) => sized("parameter", p.index(), &values.params)?,
+        Op::State(s) => sized("state", s.index(), &values.states)?,
+        Op::Lookup { table, input } => {
+            let rows = inputs.rows.get(&(*table, *input)).map_or(&[][..], |r| r);
+            if rows.len() != n {
+                return Err(fail(format!("needs {n} row numbers, has {}", rows.len())));
+            }
+            let weights = values.tables.get(table.index()).map_or(&[][..], |t| t);
+            let width = node.width();
+            let mut out = Vec::with_capacity(n * width);
+            for &row in rows {
+                let found = weights.get(row * width..(row + 1) * width);
+                let found = found.ok_or_else(|| fail(format!("table {} has no row {row}", table.0)))?;
+                out.extend_from_slice(found);
+            }
+            out
+        }
+        Op::Length(d) => {
+            let mut lengths = vec![0.0; n];
+            for &p in &sizes.parents[d.index()] {
+                lengths[p] += 1.0;
+            }
+            lengths
+        }
+        Op::Count(d) => vec![sizes.count(*d) as f64],
+        _ => return Ok(None),
+    }))
+}

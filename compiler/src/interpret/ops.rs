@@ -1,0 +1,180 @@
+//! One arm an op: the table at the top of [`crate::graph`], executed.
+
+use super::Run;
+use crate::graph::{BinaryOp, Graph, NodeId, Op, UnaryOp};
+
+/// The value of a unary op.
+pub(crate) fn unary(op: UnaryOp, x: f64) -> f64 {
+    match op {
+        UnaryOp::Negate => -x,
+        UnaryOp::Exp => x.exp(),
+        UnaryOp::Log => x.ln(),
+        UnaryOp::Sqrt => x.sqrt(),
+        // Both forms are the same number; each is used where its exponential cannot overflow.
+        UnaryOp::Sigmoid if x >= 0.0 => 1.0 / (1.0 + (-x).exp()),
+        UnaryOp::Sigmoid => x.exp() / (1.0 + x.exp()),
+        UnaryOp::Tanh => x.tanh(),
+        UnaryOp::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        UnaryOp::Abs => x.abs(),
+        UnaryOp::Sign if x > 0.0 => 1.0,
+        UnaryOp::Sign if x < 0.0 => -1.0,
+        // 0 and NaN stay what they are.
+        UnaryOp::Sign => x * 0.0,
+        UnaryOp::Not => f64::from(x == 0.0),
+    }
+}
+
+/// The value of a binary op.
+pub(crate) fn binary(op: BinaryOp, a: f64, b: f64) -> f64 {
+    match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Subtract => a - b,
+        BinaryOp::Multiply => a * b,
+        BinaryOp::Divide => a / b,
+        BinaryOp::Min => a.min(b),
+        BinaryOp::Max => a.max(b),
+        BinaryOp::Power => a.powf(b),
+        BinaryOp::Less => f64::from(a < b),
+        BinaryOp::LessEqual => f64::from(a <= b),
+        BinaryOp::Equal => f64::from(a == b),
+    }
+}
+
+/// The operands of a node, read by the ancestor rule.
+pub(crate) struct Operands<'a> {
+    graph: &'a Graph,
+    run: &'a Run,
+    id: NodeId,
+}
+
+impl<'a> Operands<'a> {
+    pub(crate) fn new(graph: &'a Graph, run: &'a Run, id: NodeId) -> Self {
+        Operands { graph, run, id }
+    }
+
+    fn operand(&self, k: usize) -> NodeId {
+        self.graph.node(self.id).operands[k]
+    }
+
+    pub(crate) fn width(&self, k: usize) -> usize {
+        self.graph.node(self.operand(k)).width()
+    }
+
+    /// Number of elements in operand `k`'s own domain.
+    pub(crate) fn count(&self, k: usize) -> usize {
+        self.run.sizes.count(self.graph.node(self.operand(k)).domain)
+    }
+
+    /// Where operand `k`'s vector at element `i` of `domain` starts.
+    pub(crate) fn offset(&self, k: usize, domain: crate::graph::DomainId, i: usize) -> usize {
+        let from = self.graph.node(self.operand(k)).domain;
+        self.run.sizes.ancestor(domain, from, i) * self.width(k)
+    }
+
+    /// Operand `k`'s vector at element `i` of `domain`.
+    pub(crate) fn at(&self, k: usize, domain: crate::graph::DomainId, i: usize) -> &'a [f64] {
+        let start = self.offset(k, domain, i);
+        &self.run.value(self.operand(k))[start..start + self.width(k)]
+    }
+}
+
+/// Position `j` of a vector, or its one number.
+fn position(x: &[f64], j: usize) -> f64 {
+    if x.len() == 1 { x[0] } else { x[j] }
+}
+
+/// The value of a node whose operands are computed.
+pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
+    let node = graph.node(id);
+    let (domain, width) = (node.domain, node.width());
+    let n = run.sizes.count(domain);
+    let x = Operands::new(graph, run, id);
+    // `element(i)` appends the node's vector at `i`.
+    let each = |element: &mut dyn FnMut(usize, &mut Vec<f64>)| {
+        let mut out = Vec::with_capacity(n * width);
+        (0..n).for_each(|i| element(i, &mut out));
+        out
+    };
+    match &node.op {
+        Op::Unary(op) => each(&mut |i, out| out.extend(x.at(0, domain, i).iter().map(|&v| unary(*op, v)))),
+        Op::Binary(op) => each(&mut |i, out| {
+            let (a, b) = (x.at(0, domain, i), x.at(1, domain, i));
+            out.extend((0..width).map(|j| binary(*op, position(a, j), position(b, j))));
+        }),
+        Op::Select => each(&mut |i, out| {
+            let (c, a, b) = (x.at(0, domain, i), x.at(1, domain, i), x.at(2, domain, i));
+            out.extend((0..width).map(|j| if position(c, j) != 0.0 { position(a, j) } else { position(b, j) }));
+        }),
+        Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, domain, i))),
+        Op::Concat => each(&mut |i, out| {
+            (0..node.operands.len()).for_each(|k| out.extend_from_slice(x.at(k, domain, i)));
+        }),
+        Op::Slice { start } => each(&mut |i, out| out.extend_from_slice(&x.at(0, domain, i)[*start..start + width])),
+        Op::MatMul => each(&mut |i, out| {
+            let (v, w) = (x.at(0, domain, i), x.at(1, domain, i));
+            out.extend((0..width).map(|c| (0..v.len()).map(|r| v[r] * w[r * width + c]).sum::<f64>()));
+        }),
+        Op::MatMulT => each(&mut |i, out| {
+            let (v, w) = (x.at(0, domain, i), x.at(1, domain, i));
+            out.extend((0..width).map(|r| (0..v.len()).map(|c| v[c] * w[r * v.len() + c]).sum::<f64>()));
+        }),
+        Op::Outer => {
+            let over = outer_domain(graph, id);
+            let (k, m) = (x.width(0), x.width(1));
+            let mut out = vec![0.0; k * m];
+            for i in 0..run.sizes.count(over) {
+                let (a, b) = (x.at(0, over, i), x.at(1, over, i));
+                for r in 0..k {
+                    for c in 0..m {
+                        out[r * m + c] += a[r] * b[c];
+                    }
+                }
+            }
+            out
+        }
+        Op::Sum { .. } | Op::Max { .. } => {
+            let from = graph.node(node.operands[0]).domain;
+            let mut out = vec![0.0; n * width];
+            let mut seen = vec![false; n];
+            for i in 0..x.count(0) {
+                let p = run.sizes.ancestor(from, domain, i);
+                let first = !std::mem::replace(&mut seen[p], true);
+                for (o, &v) in out[p * width..(p + 1) * width].iter_mut().zip(x.at(0, from, i)) {
+                    *o = match node.op {
+                        Op::Max { .. } if first => v,
+                        Op::Max { .. } => o.max(v),
+                        _ => *o + v,
+                    };
+                }
+            }
+            out
+        }
+        Op::SumValue => each(&mut |i, out| out.push(x.at(0, domain, i).iter().sum())),
+        Op::Moments => {
+            let from = graph.node(node.operands[0]).domain;
+            let (n, w) = (x.count(0), x.width(0));
+            let mut out = vec![0.0; 2 * w];
+            for j in 0..if n == 0 { 0 } else { w } {
+                let mean = (0..n).map(|i| x.at(0, from, i)[j]).sum::<f64>() / n as f64;
+                out[j] = mean;
+                out[w + j] = (0..n).map(|i| (x.at(0, from, i)[j] - mean).powi(2)).sum::<f64>() / n as f64;
+            }
+            out
+        }
+        // Sources are computed by `super::source`.
+        Op::Const(_)
+        | Op::Input(_)
+        | Op::Param(_)
+        | Op::State(_)
+        | Op::Lookup { .. }
+        | Op::Length(_)
+        | Op::Count(_) => Vec::new(),
+    }
+}
+
+/// The deeper of an `Outer`'s two domains.
+pub(crate) fn outer_domain(graph: &Graph, id: NodeId) -> crate::graph::DomainId {
+    let node = graph.node(id);
+    let (a, b) = (graph.node(node.operands[0]).domain, graph.node(node.operands[1]).domain);
+    graph.join(a, b).unwrap_or(a)
+}
