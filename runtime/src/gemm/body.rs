@@ -1,0 +1,185 @@
+//! The loops of every product and reduction, generic over the level's vectors. All are `#[inline(always)]`: they exist only inside the
+//! functions of `level.rs`, which enable the features.
+
+use super::simd::Simd;
+
+/// What becomes of a register tile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// `out = sum`
+    Store,
+    /// The sum starts from `out`: one chain of additions over calls that split it.
+    Continue,
+    /// `out = out + sum`
+    Add,
+}
+
+/// One register tile: `out[r][c] = sum_p x[r * x_row + p * x_step] * w[p * w_row + c]`, for `R` rows and `C` vectors of columns, the last
+/// of which has `last` columns. The order of the sum is that of `p`, whatever the tile.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub x: *const f32,
+    pub x_row: usize,
+    pub x_step: usize,
+    pub w: *const f32,
+    pub w_row: usize,
+    pub out: *mut f32,
+    pub out_row: usize,
+    pub steps: usize,
+    pub last: usize,
+    pub mode: Mode,
+}
+
+/// # Safety
+///
+/// The CPU has `S`'s features, and all addresses above are valid.
+#[inline(always)]
+pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize>(t: &Tile) {
+    // SAFETY: the caller vouches for the features and addresses; columns beyond `last` are neither read nor written.
+    unsafe {
+        let mask = S::mask(t.last);
+        let mut sums = [[S::splat(0.0); C]; R];
+        if t.mode == Mode::Continue {
+            for (r, row) in sums.iter_mut().enumerate() {
+                let out = t.out.add(r * t.out_row);
+                for (c, sum) in row.iter_mut().enumerate() {
+                    let p = out.add(c * S::LANES);
+                    *sum = if c + 1 == C { S::load_first(p, mask) } else { S::load(p) };
+                }
+            }
+        }
+        let (mut x, mut w) = (t.x, t.w);
+        for _ in 0..t.steps {
+            let mut b = [S::splat(0.0); C];
+            for (c, b) in b.iter_mut().enumerate() {
+                let p = w.add(c * S::LANES);
+                *b = if c + 1 == C { S::load_first(p, mask) } else { S::load(p) };
+            }
+            for (r, row) in sums.iter_mut().enumerate() {
+                let a = S::splat(*x.add(r * t.x_row));
+                for (sum, b) in row.iter_mut().zip(b) {
+                    *sum = S::fma(a, b, *sum);
+                }
+            }
+            x = x.wrapping_add(t.x_step);
+            w = w.wrapping_add(t.w_row);
+        }
+        for (r, row) in sums.iter().enumerate() {
+            let out = t.out.add(r * t.out_row);
+            for (c, sum) in row.iter().enumerate() {
+                let p = out.add(c * S::LANES);
+                if c + 1 == C {
+                    let sum = if t.mode == Mode::Add { S::add(S::load_first(p, mask), *sum) } else { *sum };
+                    S::store_first(p, mask, sum);
+                } else {
+                    let sum = if t.mode == Mode::Add { S::add(S::load(p), *sum) } else { *sum };
+                    S::store(p, sum);
+                }
+            }
+        }
+    }
+}
+
+/// `out[i * out_row] (+)= sum_p x[i * x_row + p] * w[p]`: a product with one column. Each row's sum runs by lanes, then over them, the
+/// same for every row.
+///
+/// # Safety
+///
+/// The CPU has `S`'s features, and all addresses are valid.
+#[inline(always)]
+pub(super) unsafe fn dot<S: Simd>(t: &Tile, rows: usize) {
+    // SAFETY: the caller vouches for the features and addresses; a row beyond the last is replaced by the last one.
+    unsafe {
+        let whole = t.steps / S::LANES * S::LANES;
+        let rest = t.steps - whole;
+        let mask = S::mask(rest);
+        let mut i = 0;
+        while i < rows {
+            let count = (rows - i).min(4);
+            let x: [*const f32; 4] = std::array::from_fn(|r| t.x.wrapping_add((i + r.min(count - 1)) * t.x_row));
+            let mut sums = [S::splat(0.0); 4];
+            let mut p = 0;
+            while p < whole {
+                let b = S::load(t.w.add(p));
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = S::fma(S::load(x.add(p)), b, *sum);
+                }
+                p += S::LANES;
+            }
+            if rest > 0 {
+                let b = S::load_first(t.w.add(p), mask);
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = S::fma(S::load_first(x.add(p), mask), b, *sum);
+                }
+            }
+            let totals = S::sum4(sums);
+            for (r, total) in totals.into_iter().enumerate().take(count) {
+                let out = t.out.add((i + r) * t.out_row);
+                *out = if t.mode == Mode::Store { total } else { *out + total };
+            }
+            i += count;
+        }
+    }
+}
+
+/// Mean and sum of squared differences from it of each column: `mean[c]`, `m2[c]` over `rows > 0` rows.
+///
+/// # Safety
+///
+/// The CPU has `S`'s features, and all addresses are valid.
+#[inline(always)]
+pub(super) unsafe fn moments<S: Simd>(
+    x: *const f32,
+    x_row: usize,
+    rows: usize,
+    width: usize,
+    mean: *mut f32,
+    m2: *mut f32,
+) {
+    // SAFETY: the caller vouches for the features and addresses; the last vector is masked.
+    unsafe {
+        let scale = S::splat(1.0 / rows as f32);
+        let mut c = 0;
+        while c < width {
+            let mask = S::mask((width - c).min(S::LANES));
+            // Four chains hide the latency of the additions.
+            let mut sums = [S::splat(0.0); 4];
+            for i in 0..rows {
+                sums[i % 4] = S::add(sums[i % 4], S::load_first(x.add(i * x_row + c), mask));
+            }
+            let center = S::mul(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])), scale);
+            let mut squares = [S::splat(0.0); 4];
+            for i in 0..rows {
+                let d = S::sub(S::load_first(x.add(i * x_row + c), mask), center);
+                squares[i % 4] = S::fma(d, d, squares[i % 4]);
+            }
+            let total = S::add(S::add(squares[0], squares[1]), S::add(squares[2], squares[3]));
+            S::store_first(mean.add(c), mask, center);
+            S::store_first(m2.add(c), mask, total);
+            c += S::LANES;
+        }
+    }
+}
+
+/// `out[i] = out[i] + x[i]`, or the greater of both.
+///
+/// # Safety
+///
+/// The CPU has `S`'s features, and all addresses are valid.
+#[inline(always)]
+pub(super) unsafe fn join<S: Simd>(out: *mut f32, x: *const f32, count: usize, greater: bool) {
+    // SAFETY: the caller vouches for the features and addresses; the last vector is masked.
+    unsafe {
+        let mut i = 0;
+        while i + S::LANES <= count {
+            let (a, b) = (S::load(out.add(i)), S::load(x.add(i)));
+            S::store(out.add(i), if greater { S::max(b, a) } else { S::add(a, b) });
+            i += S::LANES;
+        }
+        if i < count {
+            let mask = S::mask(count - i);
+            let (a, b) = (S::load_first(out.add(i), mask), S::load_first(x.add(i), mask));
+            S::store_first(out.add(i), mask, if greater { S::max(b, a) } else { S::add(a, b) });
+        }
+    }
+}

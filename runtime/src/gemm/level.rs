@@ -1,0 +1,79 @@
+//! The bodies compiled once for each ISA level, and the table through which they are called.
+
+use super::body::{self, Tile};
+use super::simd::{self, Simd};
+
+pub(super) type TileFn = unsafe fn(&Tile);
+
+/// Register tiles with one number of vectors across: `(rows, function)`, most rows first, down to one row.
+pub(super) type TileSet = &'static [(usize, TileFn)];
+
+/// Everything of one level.
+pub(super) struct Level {
+    pub lanes: usize,
+    /// By vectors across, less 1.
+    pub tiles: &'static [TileSet],
+    pub dot: unsafe fn(&Tile, usize),
+    pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
+    pub join: unsafe fn(*mut f32, *const f32, usize, bool),
+}
+
+macro_rules! level {
+    ($name:ident, $simd:ty, [$($feature:literal)?], [$($columns:literal: $($rows:literal)*;)*]) => {
+        pub(super) mod $name {
+            use super::*;
+
+            // SAFETY of all four: the caller of a level's functions vouches for its features (see `Gemm::new`) and for the addresses.
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn tile<const R: usize, const C: usize>(t: &Tile) {
+                // SAFETY: as above.
+                unsafe { body::tile::<$simd, R, C>(t) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn dot(t: &Tile, rows: usize) {
+                // SAFETY: as above.
+                unsafe { body::dot::<$simd>(t, rows) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn moments(x: *const f32, x_row: usize, rows: usize, width: usize, mean: *mut f32, m2: *mut f32) {
+                // SAFETY: as above.
+                unsafe { body::moments::<$simd>(x, x_row, rows, width, mean, m2) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn join(out: *mut f32, x: *const f32, count: usize, greater: bool) {
+                // SAFETY: as above.
+                unsafe { body::join::<$simd>(out, x, count, greater) }
+            }
+
+            pub(in crate::gemm) static LEVEL: Level = Level {
+                lanes: <$simd as Simd>::LANES,
+                tiles: &[$(&[$(($rows, tile::<$rows, $columns> as TileFn)),*]),*],
+                dot,
+                moments,
+                join,
+            };
+            const _: () = assert!(LEVEL_COLUMNS == <$simd as Simd>::COLUMNS);
+            const LEVEL_COLUMNS: usize = [$($columns),*].len();
+        }
+    };
+}
+
+// Rows times columns accumulators, one vector of `w` a column and one of `x` fit the registers: 32, 16 and 16 of them.
+#[cfg(target_arch = "x86_64")]
+level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
+    1: 8 4 2 1;
+    2: 8 4 2 1;
+    3: 8 4 2 1;
+    4: 6 4 2 1;
+    5: 5 4 2 1;
+]);
+#[cfg(target_arch = "x86_64")]
+level!(v3, simd::Avx2, ["avx2,fma"], [
+    1: 8 4 2 1;
+    2: 6 4 2 1;
+    3: 4 2 1;
+]);
+level!(portable, simd::Portable, [], [
+    1: 4 2 1;
+    2: 4 2 1;
+]);
