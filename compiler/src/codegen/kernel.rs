@@ -1,0 +1,467 @@
+//! One region to one Cranelift function: loops over elements and columns around the region's body.
+//!
+//! The function is `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`. It has no relocations: constants stand behind the
+//! code, and functions of the runtime are called through addresses among the arguments.
+
+use super::math::{Lanes, Mask, Math};
+use crate::graph::{BinaryOp, UnaryOp};
+use crate::plan::region::{self, Access, Combine, Instruction, Place, Region};
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{
+    AbiParam, Block, BlockArg, Function, InstBuilder, MemFlagsData, Signature, UserFuncName, Value, types,
+};
+use cranelift_codegen::isa::{CallConv, TargetIsa};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use din_program::schedule::{MathFunction, Source};
+
+/// Column blocks of four that are unrolled rather than looped over.
+const UNROLL: u32 = 12;
+
+struct Builder<'a, 'b> {
+    b: FunctionBuilder<'b>,
+    region: &'a Region,
+    /// Base addresses, by argument.
+    bases: Vec<Value>,
+    fma: bool,
+    call_conv: CallConv,
+}
+
+/// Row addresses and loaded scalars of one element.
+struct Row {
+    /// Address of column 0, by load instruction and by output.
+    loads: Vec<Option<Value>>,
+    outputs: Vec<Value>,
+}
+
+pub fn signature(call_conv: CallConv) -> Signature {
+    let mut s = Signature::new(call_conv);
+    s.params.extend([types::I64; 3].map(AbiParam::new));
+    s
+}
+
+/// Builds the function of a region.
+pub fn build(region: &Region, index: u32, isa: &dyn TargetIsa, fma: bool) -> Function {
+    let call_conv = isa.default_call_conv();
+    let mut function = Function::with_name_signature(UserFuncName::user(0, index), signature(call_conv));
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut function, &mut context);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let params = b.block_params(entry).to_vec();
+    let (args, begin, end) = (params[0], params[1], params[2]);
+    let bases = (0..region.arguments.len())
+        .map(|k| b.ins().load(types::I64, MemFlagsData::trusted().with_readonly().with_can_move(), args, 8 * k as i32))
+        .collect();
+    let mut builder = Builder { b, region, bases, fma, call_conv };
+    if region.is_flat() && !region.uniform {
+        builder.flat(begin, end);
+    } else {
+        builder.rows(begin, end);
+    }
+    builder.b.ins().return_(&[]);
+    builder.b.seal_all_blocks();
+    builder.b.finalize(isa.frontend_config());
+    function
+}
+
+fn flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+impl<'b> Builder<'_, 'b> {
+    fn math(&mut self, lanes: Lanes) -> Math<'_, 'b> {
+        Math { b: &mut self.b, lanes, fma: self.fma }
+    }
+
+    /// `for at in from..to step step`; the body gets `at` and the carried values and returns the new ones.
+    fn repeat(
+        &mut self,
+        from: Value,
+        to: Value,
+        step: i64,
+        carried: Vec<Value>,
+        body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let (head, inner, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let at = self.b.append_block_param(head, types::I64);
+        let mut held = Vec::new();
+        for &c in &carried {
+            let ty = self.b.func.dfg.value_type(c);
+            held.push(self.b.append_block_param(head, ty));
+        }
+        self.jump(head, from, &carried);
+        self.b.switch_to_block(head);
+        let go = self.b.ins().icmp(IntCC::UnsignedLessThan, at, to);
+        self.b.ins().brif(go, inner, &[], after, &[]);
+        self.b.switch_to_block(inner);
+        let next = body(self, at, &held);
+        let advanced = self.b.ins().iadd_imm_u(at, step);
+        self.jump(head, advanced, &next);
+        self.b.switch_to_block(after);
+        held
+    }
+
+    fn jump(&mut self, to: Block, at: Value, values: &[Value]) {
+        let mut arguments = vec![BlockArg::Value(at)];
+        arguments.extend(values.iter().map(|&v| BlockArg::Value(v)));
+        self.b.ins().jump(to, &arguments);
+    }
+
+    /// All arrays dense: one loop over elements times columns, by four, then by one.
+    fn flat(&mut self, begin: Value, end: Value) {
+        let bytes = i64::from(self.region.width) * 4;
+        let from = self.b.ins().imul_imm_u(begin, bytes);
+        let to = self.b.ins().imul_imm_u(end, bytes);
+        let length = self.b.ins().isub(to, from);
+        let whole = self.b.ins().band_imm_s(length, !15);
+        let middle = self.b.ins().iadd(from, whole);
+        for (lanes, start, stop, step) in [(Lanes::Four, from, middle, 16), (Lanes::One, middle, to, 4)] {
+            self.repeat(start, stop, step, vec![], |s, at, _| {
+                let row = s.flat_row(at);
+                s.body(&row, 0, lanes, &mut []);
+                vec![]
+            });
+        }
+    }
+
+    fn flat_row(&mut self, at: Value) -> Row {
+        let region = self.region;
+        let address = |s: &mut Self, p: &Place| {
+            let base = s.bases[p.argument as usize];
+            if p.access == Access::Once { base } else { s.b.ins().iadd(base, at) }
+        };
+        let mut row = Row { loads: Vec::new(), outputs: Vec::new() };
+        for i in &region.body {
+            let value = if let Instruction::Load(p) = i { Some(address(self, p)) } else { None };
+            row.loads.push(value);
+        }
+        for o in &region.outputs {
+            let value = address(self, &o.place);
+            row.outputs.push(value);
+        }
+        row
+    }
+
+    fn rows(&mut self, begin: Value, end: Value) {
+        self.repeat(begin, end, 1, vec![], |s, at, _| {
+            s.element(at);
+            vec![]
+        });
+    }
+
+    /// Address of the row of `place` for element `at`.
+    fn address(&mut self, place: &Place, at: Value) -> Value {
+        let base = self.bases[place.argument as usize];
+        let row = match place.access {
+            Access::Once => return base,
+            Access::Row => at,
+            Access::Indexed { index } => self.index(index, at),
+            Access::Nested { outer, inner } => {
+                let sample = self.index(inner, at);
+                self.index(outer, sample)
+            }
+        };
+        let offset = self.b.ins().imul_imm_u(row, i64::from(place.stride) * 4);
+        self.b.ins().iadd(base, offset)
+    }
+
+    fn index(&mut self, argument: u32, at: Value) -> Value {
+        let base = self.bases[argument as usize];
+        let offset = self.b.ins().ishl_imm_u(at, 2);
+        let address = self.b.ins().iadd(base, offset);
+        self.b.ins().uload32(flags(), address, 0)
+    }
+
+    fn element(&mut self, at: Value) {
+        let region = self.region;
+        let mut row = Row { loads: Vec::new(), outputs: Vec::new() };
+        for i in &region.body {
+            let value = if let Instruction::Load(p) = i { Some(self.address(p, at)) } else { None };
+            row.loads.push(value);
+        }
+        for o in &region.outputs {
+            let value = self.address(&o.place, at);
+            row.outputs.push(value);
+        }
+        if region.uniform {
+            self.body(&row, 0, Lanes::Double, &mut []);
+            return;
+        }
+        let blocks = region.width / 4;
+        let sums = region.outputs.iter().filter(|o| o.combine == Combine::StoreRowSum).count();
+        let mut wide: Vec<Value> = Vec::new();
+        if sums > 0 && blocks > 0 {
+            let zero = self.math(Lanes::Four).constant(0.0);
+            wide = vec![zero; sums];
+        }
+        if blocks <= UNROLL {
+            for c in 0..blocks {
+                self.body(&row, 16 * c as i32, Lanes::Four, &mut wide);
+            }
+        } else {
+            let from = self.b.ins().iconst(types::I64, 0);
+            let to = self.b.ins().iconst(types::I64, i64::from(blocks) * 16);
+            wide = self.repeat(from, to, 16, wide, |s, at, held| {
+                let mut held = held.to_vec();
+                let moved = s.advanced(&row, at);
+                s.body(&moved, 0, Lanes::Four, &mut held);
+                held
+            });
+        }
+        let mut single: Vec<Value> = Vec::new();
+        if sums > 0 {
+            let zero = self.math(Lanes::One).constant(0.0);
+            single = vec![zero; sums];
+        }
+        for c in blocks * 4..region.width {
+            self.body(&row, 4 * c as i32, Lanes::One, &mut single);
+        }
+        self.row_sums(&row, &wide, &single);
+    }
+
+    /// The same row, `at` bytes further, where it has a column for each of the region's.
+    fn advanced(&mut self, row: &Row, at: Value) -> Row {
+        let region = self.region;
+        let mut moved = Row { loads: Vec::new(), outputs: Vec::new() };
+        for (i, address) in region.body.iter().zip(&row.loads) {
+            let value = match (i, address) {
+                (Instruction::Load(p), Some(a)) if p.width == region.width => Some(self.b.ins().iadd(*a, at)),
+                _ => *address,
+            };
+            moved.loads.push(value);
+        }
+        for (o, &address) in region.outputs.iter().zip(&row.outputs) {
+            let value = if o.combine == Combine::StoreRowSum { address } else { self.b.ins().iadd(address, at) };
+            moved.outputs.push(value);
+        }
+        moved
+    }
+
+    fn row_sums(&mut self, row: &Row, wide: &[Value], single: &[Value]) {
+        let region = self.region;
+        let outputs = region.outputs.iter().zip(&row.outputs).filter(|(o, _)| o.combine == Combine::StoreRowSum);
+        for (k, (o, &address)) in outputs.enumerate() {
+            let mut total = single[k];
+            if let Some(&w) = wide.get(k) {
+                let l: Vec<Value> = (0..4).map(|i| self.b.ins().extractlane(w, i)).collect();
+                let a = self.b.ins().fadd(l[0], l[2]);
+                let b = self.b.ins().fadd(l[1], l[3]);
+                let s = self.b.ins().fadd(a, b);
+                total = self.b.ins().fadd(s, total);
+            }
+            self.b.ins().store(flags(), total, address, 4 * o.place.column as i32);
+        }
+    }
+
+    /// The region's body at the columns that start `offset` bytes into the rows; `sums` gains the row sums' terms.
+    fn body(&mut self, row: &Row, offset: i32, lanes: Lanes, sums: &mut [Value]) {
+        let region = self.region;
+        let mut values: Vec<Repr> = Vec::with_capacity(region.body.len());
+        for (k, i) in region.body.iter().enumerate() {
+            let value = match i {
+                Instruction::Const(c) => Repr::Number(self.math(lanes).constant(*c)),
+                Instruction::Load(p) => {
+                    let address = row.loads[k].unwrap_or(self.bases[p.argument as usize]);
+                    Repr::Number(self.load(p, address, offset, lanes))
+                }
+                Instruction::Unary(op, a) => {
+                    let a = self.number(values[a.0 as usize], lanes);
+                    self.unary(*op, a, lanes)
+                }
+                Instruction::Binary(op, a, b) => {
+                    let (x, y) = (self.number(values[a.0 as usize], lanes), self.number(values[b.0 as usize], lanes));
+                    let exponent = match region.body[b.0 as usize] {
+                        Instruction::Const(c) => Some(c),
+                        _ => None,
+                    };
+                    self.binary(*op, x, y, exponent, lanes)
+                }
+                Instruction::Select(c, a, b) => {
+                    let mask = self.mask(values[c.0 as usize], lanes);
+                    let (x, y) = (self.number(values[a.0 as usize], lanes), self.number(values[b.0 as usize], lanes));
+                    Repr::Number(self.math(lanes).choose(mask, x, y))
+                }
+            };
+            values.push(value);
+        }
+        let mut sum = 0;
+        for (o, &address) in region.outputs.iter().zip(&row.outputs) {
+            let value = self.number(values[o.value.0 as usize], lanes);
+            let at = offset + 4 * o.place.column as i32;
+            match o.combine {
+                Combine::Store => self.store(value, address, at, lanes),
+                Combine::Add | Combine::Max => {
+                    let old = self.load_at(address, at, lanes);
+                    let new = if o.combine == Combine::Add {
+                        self.b.ins().fadd(old, value)
+                    } else {
+                        self.math(lanes).greatest(old, value)
+                    };
+                    self.store(new, address, at, lanes);
+                }
+                Combine::StoreRowSum => {
+                    if lanes == Lanes::Double {
+                        self.store(value, address, at, lanes);
+                    } else {
+                        sums[sum] = self.b.ins().fadd(sums[sum], value);
+                    }
+                    sum += 1;
+                }
+            }
+        }
+    }
+
+    fn load(&mut self, p: &Place, address: Value, offset: i32, lanes: Lanes) -> Value {
+        let column = 4 * p.column as i32;
+        if p.width != self.region.width && lanes == Lanes::Four || p.width == 1 && lanes == Lanes::Four {
+            let one = self.b.ins().load(types::F32, flags(), address, column);
+            return self.b.ins().splat(types::F32X4, one);
+        }
+        let offset = if p.width == 1 && self.region.width != 1 { 0 } else { offset };
+        self.load_at(address, column + offset, lanes)
+    }
+
+    fn load_at(&mut self, address: Value, at: i32, lanes: Lanes) -> Value {
+        match lanes {
+            Lanes::One => self.b.ins().load(types::F32, flags(), address, at),
+            Lanes::Four => self.b.ins().load(types::F32X4, flags(), address, at),
+            Lanes::Double => {
+                let x = self.b.ins().load(types::F32, flags(), address, at);
+                self.b.ins().fpromote(types::F64, x)
+            }
+        }
+    }
+
+    fn store(&mut self, value: Value, address: Value, at: i32, lanes: Lanes) {
+        let value = if lanes == Lanes::Double { self.b.ins().fdemote(types::F32, value) } else { value };
+        self.b.ins().store(flags(), value, address, at);
+    }
+
+    fn number(&mut self, value: Repr, lanes: Lanes) -> Value {
+        match value {
+            Repr::Number(v) => v,
+            Repr::Mask(m) => self.math(lanes).number(m),
+        }
+    }
+
+    fn mask(&mut self, value: Repr, lanes: Lanes) -> Mask {
+        match value {
+            Repr::Mask(m) => m,
+            Repr::Number(v) => {
+                let mut math = self.math(lanes);
+                let zero = math.constant(0.0);
+                math.compare(FloatCC::NotEqual, v, zero)
+            }
+        }
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: Value, lanes: Lanes) -> Repr {
+        if lanes == Lanes::Double {
+            if let Some(v) = self.unary_double(op, x) {
+                return Repr::Number(v);
+            }
+        }
+        let mut math = self.math(lanes);
+        Repr::Number(match op {
+            UnaryOp::Negate => math.b.ins().fneg(x),
+            UnaryOp::Exp => math.exp(x),
+            UnaryOp::Log => math.log(x),
+            UnaryOp::Sqrt => math.b.ins().sqrt(x),
+            UnaryOp::Sigmoid => math.sigmoid(x),
+            UnaryOp::Tanh => math.tanh(x),
+            UnaryOp::Softplus => math.softplus(x),
+            UnaryOp::Abs => math.b.ins().fabs(x),
+            UnaryOp::Sign => math.sign(x),
+            UnaryOp::Not => {
+                let zero = math.constant(0.0);
+                return Repr::Mask(math.compare(FloatCC::Equal, x, zero));
+            }
+        })
+    }
+
+    fn unary_double(&mut self, op: UnaryOp, x: Value) -> Option<Value> {
+        Some(match op {
+            UnaryOp::Exp => self.call(MathFunction::Exp, &[x]),
+            UnaryOp::Log => self.call(MathFunction::Log, &[x]),
+            UnaryOp::Tanh => self.call(MathFunction::Tanh, &[x]),
+            UnaryOp::Sigmoid => {
+                let minus = self.b.ins().fneg(x);
+                let e = self.call(MathFunction::Exp, &[minus]);
+                let one = self.b.ins().f64const(1.0);
+                let d = self.b.ins().fadd(one, e);
+                self.b.ins().fdiv(one, d)
+            }
+            UnaryOp::Softplus => {
+                let absolute = self.b.ins().fabs(x);
+                let minus = self.b.ins().fneg(absolute);
+                let e = self.call(MathFunction::Exp, &[minus]);
+                let l = self.call(MathFunction::Log1p, &[e]);
+                let mut math = self.math(Lanes::Double);
+                let zero = math.constant(0.0);
+                let positive = math.greatest(zero, x);
+                self.b.ins().fadd(positive, l)
+            }
+            _ => return None,
+        })
+    }
+
+    fn binary(&mut self, op: BinaryOp, x: Value, y: Value, exponent: Option<f64>, lanes: Lanes) -> Repr {
+        let compare = |s: &mut Self, cc| Repr::Mask(s.math(lanes).compare(cc, x, y));
+        Repr::Number(match op {
+            BinaryOp::Add => self.b.ins().fadd(x, y),
+            BinaryOp::Subtract => self.b.ins().fsub(x, y),
+            BinaryOp::Multiply => self.b.ins().fmul(x, y),
+            BinaryOp::Divide => self.b.ins().fdiv(x, y),
+            BinaryOp::Min => self.math(lanes).least(x, y),
+            BinaryOp::Max => self.math(lanes).greatest(x, y),
+            BinaryOp::Power => self.power(x, y, exponent, lanes),
+            BinaryOp::Less => return compare(self, FloatCC::LessThan),
+            BinaryOp::LessEqual => return compare(self, FloatCC::LessThanOrEqual),
+            BinaryOp::Equal => return compare(self, FloatCC::Equal),
+        })
+    }
+
+    fn power(&mut self, x: Value, y: Value, exponent: Option<f64>, lanes: Lanes) -> Value {
+        match exponent {
+            Some(0.5) => self.b.ins().sqrt(x),
+            Some(c) if region::is_simple_power(c) => self.math(lanes).integral_power(x, c as i32),
+            _ => match lanes {
+                Lanes::Double => self.call(MathFunction::Pow, &[x, y]),
+                Lanes::One => self.power_one(x, y),
+                Lanes::Four => {
+                    let mut result = x;
+                    for lane in 0..4 {
+                        let (a, b) = (self.b.ins().extractlane(x, lane), self.b.ins().extractlane(y, lane));
+                        let p = self.power_one(a, b);
+                        result = self.b.ins().insertlane(result, p, lane);
+                    }
+                    result
+                }
+            },
+        }
+    }
+
+    fn power_one(&mut self, x: Value, y: Value) -> Value {
+        let (x, y) = (self.b.ins().fpromote(types::F64, x), self.b.ins().fpromote(types::F64, y));
+        let p = self.call(MathFunction::Pow, &[x, y]);
+        self.b.ins().fdemote(types::F32, p)
+    }
+
+    fn call(&mut self, function: MathFunction, arguments: &[Value]) -> Value {
+        let mut s = Signature::new(self.call_conv);
+        s.params.extend(arguments.iter().map(|_| AbiParam::new(types::F64)));
+        s.returns.push(AbiParam::new(types::F64));
+        let sig = self.b.import_signature(s);
+        let at = self.region.arguments.iter().position(|a| *a == Source::Function(function)).unwrap_or(0);
+        let inst = self.b.ins().call_indirect(sig, self.bases[at], arguments);
+        self.b.inst_results(inst)[0]
+    }
+}
+
+/// A number, or a comparison not yet made one.
+#[derive(Clone, Copy)]
+enum Repr {
+    Number(Value),
+    Mask(Mask),
+}

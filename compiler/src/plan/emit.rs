@@ -1,0 +1,466 @@
+//! Phases of items to phases of calls: regions are assembled, products and reductions become calls, buffers are placed.
+
+use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
+use super::phase::{self, Group};
+use super::region::{Access, Combine as Write, Instruction, Output, Place as Column, Region, Value};
+use super::storage::Storage;
+use super::{Kernels, Options};
+use crate::graph::{BinaryOp, UnaryOp};
+use din_grammar::{SourceMap, Span};
+use din_program::schedule::{
+    BATCH, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Reduction, Schedule, Source, View,
+};
+use rustc_hash::FxHashMap;
+
+/// Everything about one schedule in the making.
+pub struct Emitter<'a> {
+    all: &'a Items,
+    options: &'a Options,
+    sources: &'a SourceMap,
+    kernels: &'a mut Kernels,
+    storage: Storage,
+    /// Result buffer of an item.
+    buffers: FxHashMap<ItemId, BufferId>,
+    transposed: FxHashMap<(BufferId, u32, u32, u32), BufferId>,
+    phase_of: FxHashMap<ItemId, usize>,
+    phases: Vec<Phase>,
+    name: &'a str,
+}
+
+/// A region with what it was made from.
+struct Open {
+    region: Region,
+    values: FxHashMap<ItemId, Value>,
+    fills: Vec<(BufferId, f32)>,
+    reads: Vec<BufferId>,
+    span: Span,
+}
+
+pub fn emit(
+    all: &Items,
+    groups: &[Group],
+    name: &str,
+    options: &Options,
+    sources: &SourceMap,
+    kernels: &mut Kernels,
+) -> (Schedule, Vec<Option<View>>) {
+    let mut phase_of = FxHashMap::default();
+    for (p, g) in groups.iter().enumerate() {
+        for &i in &g.items {
+            phase_of.insert(i, p);
+        }
+    }
+    let mut e = Emitter {
+        all,
+        options,
+        sources,
+        kernels,
+        storage: Storage::default(),
+        buffers: FxHashMap::default(),
+        transposed: FxHashMap::default(),
+        phase_of,
+        phases: Vec::new(),
+        name,
+    };
+    for (p, g) in groups.iter().enumerate() {
+        e.group(p, g);
+    }
+    let end = e.phases.len();
+    let mut roots = Vec::new();
+    for root in &all.roots {
+        roots.push(root.as_ref().map(|o| {
+            let view = e.view(o);
+            e.storage.touch(view.buffer, end, 0);
+            view
+        }));
+    }
+    let (buffers, slots, tile_slots) = e.storage.finish();
+    let schedule =
+        Schedule { domains: all.parents.clone(), buffers, slots, tile_slots, phases: e.phases, roots: vec![] };
+    (schedule, roots)
+}
+
+impl Emitter<'_> {
+    fn item(&self, id: ItemId) -> &Item {
+        &self.all.items[id.0]
+    }
+
+    fn group(&mut self, number: usize, group: &Group) {
+        let levels = phase::levels(self.all, group);
+        self.transposes(group);
+        self.place(number, group, &levels);
+        let mut phase = Phase {
+            domain: group.domain,
+            tile_rows: if group.domain == BATCH { self.options.batch_tile } else { self.options.sequence_tile },
+            calls: Vec::new(),
+            reductions: Vec::new(),
+        };
+        let mut late: Vec<ItemId> = Vec::new();
+        let last = levels.values().copied().max().unwrap_or(0) + 1;
+        for level in 0..=last {
+            let members: Vec<ItemId> = group.items.iter().copied().filter(|i| levels[i] == level).collect();
+            self.regions(&mut phase, &members);
+            for &i in &members {
+                self.product(&mut phase, i);
+                if let Kind::Sum { to } | Kind::Max { to } = self.item(i).kind
+                    && to == ONCE
+                {
+                    let combine =
+                        if matches!(self.item(i).kind, Kind::Max { .. }) { Combine::Max } else { Combine::Sum };
+                    self.reduction(&mut phase, i, combine);
+                }
+            }
+            // Maxima of the level before: what nothing was joined to becomes 0.
+            for &i in &group.items {
+                if let Kind::Max { to } = self.item(i).kind
+                    && levels[&i] + 1 == level
+                {
+                    if to == ONCE {
+                        late.push(i);
+                    } else {
+                        let call = self.empty_maximum(i, to, phase.calls.len());
+                        phase.calls.push(call);
+                    }
+                }
+            }
+        }
+        self.phases.push(phase);
+        if !late.is_empty() {
+            let number = self.phases.len();
+            let mut calls = Vec::new();
+            for i in late {
+                let call = self.empty_maximum(i, ONCE, calls.len());
+                calls.push(call);
+            }
+            debug_assert_eq!(number, self.phases.len());
+            self.phases.push(Phase { domain: ONCE, tile_rows: 1, calls, reductions: Vec::new() });
+        }
+    }
+
+    /// The phase in the making; the schedule may have more phases than there are groups.
+    fn now(&self) -> usize {
+        self.phases.len()
+    }
+
+    /// Decides which results get a buffer, and whether it outlives the tile.
+    fn place(&mut self, number: usize, group: &Group, levels: &FxHashMap<ItemId, u32>) {
+        let mut stored: FxHashMap<ItemId, bool> = FxHashMap::default();
+        for (k, user) in self.all.items.iter().enumerate() {
+            let Some(&p) = self.phase_of.get(&ItemId(k)) else { continue };
+            for o in &user.operands {
+                let Src::Item(need) = o.src else { continue };
+                if self.phase_of.get(&need) != Some(&number) {
+                    continue;
+                }
+                let fused = p == number
+                    && phase::fuses(self.item(need), o, user)
+                    && levels.get(&need) == levels.get(&ItemId(k));
+                if !fused {
+                    *stored.entry(need).or_default() |= p != number;
+                }
+            }
+        }
+        for o in self.all.roots.iter().flatten() {
+            if let Src::Item(need) = o.src
+                && self.phase_of.get(&need) == Some(&number)
+            {
+                stored.insert(need, true);
+            }
+        }
+        for &i in &group.items {
+            let Some(&outlives) = stored.get(&i) else { continue };
+            let (domain, width) = self.item(i).result;
+            let arena = outlives || domain == ONCE;
+            let buffer = if arena { self.storage.arena(domain, width) } else { self.storage.tile(domain, width) };
+            self.buffers.insert(i, buffer);
+        }
+    }
+
+    /// Transposed weights of the phase's products, made once before it.
+    fn transposes(&mut self, group: &Group) {
+        let mut calls = Vec::new();
+        for &i in &group.items {
+            let item = self.item(i).clone();
+            let Kind::MatMulT { k, n } = item.kind else { continue };
+            let w = self.view(&item.operands[1]);
+            if k == 1 || n == 1 || self.transposed.contains_key(&(w.buffer, w.column, k, n)) {
+                continue;
+            }
+            let out = self.storage.arena(ONCE, k * n);
+            let number = self.now();
+            self.storage.touch(w.buffer, number, calls.len());
+            self.storage.touch(out, number, calls.len());
+            self.transposed.insert((w.buffer, w.column, k, n), out);
+            calls.push(Call {
+                domain: ONCE,
+                op: Operation::Transpose { w, w_stride: n, out: View { buffer: out, column: 0 }, k, n },
+                location: self.sources.location(item.span),
+            });
+        }
+        if !calls.is_empty() {
+            self.phases.push(Phase { domain: ONCE, tile_rows: 1, calls, reductions: Vec::new() });
+        }
+    }
+
+    /// An operand as columns of a buffer; only for operands that `lower` made viewable, and roots.
+    fn view(&mut self, o: &Operand) -> View {
+        let buffer = match o.src {
+            Src::External { place, domain, width } => self.storage.external(place, domain, width),
+            Src::Item(i) => self.buffers.get(&i).copied().unwrap_or(BufferId(0)),
+            Src::Const(_) | Src::Gather { .. } => BufferId(0),
+        };
+        View { buffer, column: o.column }
+    }
+
+    fn product(&mut self, phase: &mut Phase, id: ItemId) {
+        let item = self.item(id).clone();
+        let Some(&out) = self.buffers.get(&id) else { return };
+        let call = phase.calls.len();
+        let whole = |buffer| View { buffer, column: 0 };
+        let op = match item.kind {
+            Kind::MatMul { k, n } => {
+                let (x, w) = (self.view(&item.operands[0]), self.view(&item.operands[1]));
+                Operation::MatMul { x, w, w_stride: n, out: whole(out), k, n, accumulate: false }
+            }
+            Kind::MatMulT { k, n } => {
+                let (x, mut w) = (self.view(&item.operands[0]), self.view(&item.operands[1]));
+                if let Some(&t) = self.transposed.get(&(w.buffer, w.column, k, n)) {
+                    w = whole(t);
+                }
+                Operation::MatMul { x, w, w_stride: k, out: whole(out), k: n, n: k, accumulate: false }
+            }
+            Kind::Outer { k, n } => {
+                let (x, g) = (self.view(&item.operands[0]), self.view(&item.operands[1]));
+                let partial = self.reduction(phase, id, Combine::Sum);
+                Operation::Outer { x, g, out: whole(partial), k, n }
+            }
+            Kind::Moments => {
+                let x = self.view(&item.operands[0]);
+                let partial = self.reduction(phase, id, Combine::Moments);
+                Operation::Moments { x, out: partial, width: item.width }
+            }
+            _ => return,
+        };
+        let number = self.now();
+        match &op {
+            Operation::MatMul { x, w, out, .. } => {
+                for v in [x, w, out] {
+                    self.storage.touch(v.buffer, number, call);
+                }
+            }
+            Operation::Outer { x, g, .. } => {
+                self.storage.touch(x.buffer, number, call);
+                self.storage.touch(g.buffer, number, call);
+            }
+            Operation::Moments { x, .. } => self.storage.touch(x.buffer, number, call),
+            _ => {}
+        }
+        phase.calls.push(Call { domain: item.domain, op, location: self.sources.location(item.span) });
+    }
+
+    /// The partial of an item that is joined from chunks; made on first use.
+    fn reduction(&mut self, phase: &mut Phase, id: ItemId, combine: Combine) -> BufferId {
+        let Some(&into) = self.buffers.get(&id) else { return BufferId(0) };
+        if let Some(r) = phase.reductions.iter().find(|r| r.into == into) {
+            return r.partial;
+        }
+        let width = match combine {
+            Combine::Moments => self.storage.buffer(into).width + 1,
+            _ => self.storage.buffer(into).width,
+        };
+        let partial = self.storage.partial(width);
+        self.storage.touch(into, self.phases.len(), 0);
+        phase.reductions.push(Reduction { partial, into, combine });
+        partial
+    }
+
+    /// `out = -inf ? 0 : out`, in place.
+    fn empty_maximum(&mut self, id: ItemId, to: Domain, call: usize) -> Call {
+        let item = self.item(id).clone();
+        let buffer = self.buffers.get(&id).copied().unwrap_or(BufferId(0));
+        let mut region = Region::new(to, item.width, false);
+        let argument = region.argument(Source::Buffer(buffer));
+        let place = Column { argument, access: Access::Row, stride: item.width, column: 0, width: item.width };
+        let x = region.emit(Instruction::Load(place));
+        let least = region.emit(Instruction::Const(f64::NEG_INFINITY));
+        let zero = region.emit(Instruction::Const(0.0));
+        let empty = region.emit(Instruction::Binary(BinaryOp::Equal, x, least));
+        let value = region.emit(Instruction::Select(empty, zero, x));
+        region.outputs.push(Output { value, place, combine: Write::Store });
+        self.storage.touch(buffer, self.now(), call);
+        self.kernel(region, item.span)
+    }
+
+    fn kernel(&mut self, mut region: Region, span: Span) -> Call {
+        region.add_functions();
+        let location = self.sources.location(span);
+        let (domain, args) = (region.domain, region.arguments.clone());
+        let kernel = self.kernels.add(region, self.name, &location);
+        Call { domain, op: Operation::Kernel { kernel, args }, location }
+    }
+
+    /// The regions of one level, one for each domain and width, in the order of their first items.
+    fn regions(&mut self, phase: &mut Phase, members: &[ItemId]) {
+        let mut open: Vec<Open> = Vec::new();
+        for &i in members {
+            let item = self.item(i).clone();
+            if !matches!(item.kind, Kind::Map(_) | Kind::Sum { .. } | Kind::Max { .. } | Kind::RowSum) {
+                continue;
+            }
+            let at = open.iter().position(|o| o.region.domain == item.domain && o.region.width == item.width);
+            let at = at.unwrap_or_else(|| {
+                let uniform = item.domain == ONCE && item.width == 1;
+                open.push(Open {
+                    region: Region::new(item.domain, item.width, uniform),
+                    values: FxHashMap::default(),
+                    fills: Vec::new(),
+                    reads: Vec::new(),
+                    span: item.span,
+                });
+                open.len() - 1
+            });
+            let mut region = open.remove(at);
+            self.join(phase, &mut region, i, &item);
+            open.insert(at, region);
+        }
+        for o in open {
+            let number = self.now();
+            for &(buffer, value) in &o.fills {
+                let domain = self.storage.buffer(buffer).domain;
+                self.storage.touch(buffer, number, phase.calls.len());
+                let location = self.sources.location(o.span);
+                phase.calls.push(Call { domain, op: Operation::Fill { buffer, value }, location });
+            }
+            for &b in &o.reads {
+                self.storage.touch(b, number, phase.calls.len());
+            }
+            if !o.region.outputs.is_empty() {
+                let call = self.kernel(o.region, o.span);
+                phase.calls.push(call);
+            }
+        }
+    }
+
+    /// Adds one item to its region.
+    fn join(&mut self, phase: &mut Phase, open: &mut Open, id: ItemId, item: &Item) {
+        let v: Vec<Value> = item.operands.iter().map(|o| self.operand(open, o, item)).collect();
+        match item.kind {
+            Kind::Map(map) => {
+                let value = match map {
+                    Map::Copy => v[0],
+                    Map::Unary(op) => open.region.emit(Instruction::Unary(op, v[0])),
+                    Map::Binary(op) => open.region.emit(Instruction::Binary(op, v[0], v[1])),
+                    Map::Select => open.region.emit(Instruction::Select(v[0], v[1], v[2])),
+                };
+                open.values.insert(id, value);
+                let target = match item.into {
+                    Some(Into::Concat { item: concat, column }) => self.buffers.get(&concat).map(|&b| (b, column)),
+                    Some(Into::External { place, domain, width }) => {
+                        Some((self.storage.external(place, domain, width), 0))
+                    }
+                    None => self.buffers.get(&id).map(|&b| (b, 0)),
+                };
+                if let Some((buffer, column)) = target {
+                    let place = self.column(open, buffer, column, item.width, item.domain);
+                    open.region.outputs.push(Output { value, place, combine: Write::Store });
+                }
+            }
+            Kind::RowSum => {
+                let Some(&buffer) = self.buffers.get(&id) else { return };
+                let place = self.column(open, buffer, 0, 1, item.domain);
+                open.region.outputs.push(Output { value: v[0], place, combine: Write::StoreRowSum });
+            }
+            Kind::Sum { to } | Kind::Max { to } => {
+                let Some(&buffer) = self.buffers.get(&id) else { return };
+                let (combine, write, start) = match item.kind {
+                    Kind::Sum { .. } => (Combine::Sum, Write::Add, 0.0),
+                    _ => (Combine::Max, Write::Max, f32::NEG_INFINITY),
+                };
+                let buffer = if to == ONCE {
+                    self.reduction(phase, id, combine)
+                } else {
+                    open.fills.push((buffer, start));
+                    buffer
+                };
+                let place = self.column(open, buffer, 0, item.width, item.domain);
+                open.region.outputs.push(Output { value: v[0], place, combine: write });
+            }
+            _ => {}
+        }
+    }
+
+    /// An operand's value in a region: a register, a constant or a load.
+    fn operand(&mut self, open: &mut Open, o: &Operand, user: &Item) -> Value {
+        match o.src {
+            Src::Const(c) => open.region.emit(Instruction::Const(c)),
+            Src::Item(i) if open.values.contains_key(&i) && phase::fuses(self.item(i), o, user) => open.values[&i],
+            Src::Gather { table, feature, domain, width } => {
+                let argument = open.region.argument(Source::Table(table));
+                let rows = open.region.argument(Source::Rows { feature });
+                let access = if domain == user.domain {
+                    Access::Indexed { index: rows }
+                } else {
+                    Access::Nested { outer: rows, inner: open.region.argument(Source::Parent(user.domain)) }
+                };
+                let place = Column { argument, access, stride: width, column: o.column, width: o.width };
+                open.region.emit(Instruction::Load(place))
+            }
+            Src::External { .. } | Src::Item(_) => {
+                let view = self.view(o);
+                let place = self.column(open, view.buffer, view.column, o.width, user.domain);
+                open.region.emit(Instruction::Load(place))
+            }
+        }
+    }
+
+    /// Columns of a buffer as seen by a region over `domain`.
+    fn column(&mut self, open: &mut Open, buffer: BufferId, column: u32, width: u32, domain: Domain) -> Column {
+        let b = self.storage.buffer(buffer).clone();
+        if matches!(b.place, Place::Arena(_) | Place::Tile(_)) {
+            open.reads.push(buffer);
+        }
+        let argument = open.region.argument(Source::Buffer(buffer));
+        let by_row_number = matches!(b.place, Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches);
+        let access = if b.domain == domain {
+            if by_row_number && self.options.rows && b.domain == BATCH {
+                Access::Indexed { index: open.region.argument(Source::RowIndex) }
+            } else {
+                Access::Row
+            }
+        } else if b.domain == ONCE {
+            Access::Once
+        } else {
+            Access::Indexed { index: open.region.argument(Source::Parent(domain)) }
+        };
+        Column { argument, access, stride: b.width, column, width }
+    }
+}
+
+/// A short name for profiles: the operations of a region.
+pub fn describe(region: &Region) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for i in &region.body {
+        let word = match i {
+            Instruction::Unary(op, _) => match op {
+                UnaryOp::Exp => "exp",
+                UnaryOp::Log => "log",
+                UnaryOp::Sqrt => "sqrt",
+                UnaryOp::Sigmoid => "sigmoid",
+                UnaryOp::Tanh => "tanh",
+                UnaryOp::Softplus => "softplus",
+                _ => continue,
+            },
+            Instruction::Load(Column { access: Access::Indexed { .. } | Access::Nested { .. }, .. }) => "gather",
+            Instruction::Binary(BinaryOp::Multiply, ..) => "multiply",
+            Instruction::Select(..) => "select",
+            _ => continue,
+        };
+        if !words.contains(&word) && words.len() < 4 {
+            words.push(word);
+        }
+    }
+    if region.outputs.iter().any(|o| o.combine == Write::Add) {
+        words.push("sum");
+    }
+    if words.is_empty() { "copy".into() } else { words.join("_") }
+}

@@ -1,0 +1,379 @@
+//! The planner's view of a graph: work items with flat operands. Views (slices, reshapes, parameters, inputs, look-ups) dissolve into
+//! operands; a concat becomes copies into its columns; what must outlive the step becomes a root or a commit.
+
+use crate::graph::{BATCH, BinaryOp, DomainId, Graph, InputKind, NodeId, ONCE, Op, Root, UnaryOp};
+use din_grammar::Span;
+use din_program::schedule::{Domain, Place};
+use rustc_hash::FxHashMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ItemId(pub usize);
+
+/// Where an operand's numbers come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Src {
+    Const(f64),
+    /// A buffer that the runtime provides.
+    External {
+        place: Place,
+        domain: Domain,
+        width: u32,
+    },
+    /// Rows of a table by the ids of a feature.
+    Gather {
+        table: u32,
+        feature: u32,
+        domain: Domain,
+        width: u32,
+    },
+    Item(ItemId),
+}
+
+/// Columns `column..column + width` of a source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Operand {
+    pub src: Src,
+    pub column: u32,
+    pub width: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Map {
+    Copy,
+    Unary(UnaryOp),
+    Binary(BinaryOp),
+    Select,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    Map(Map),
+    /// Operands `x`, `w`; `w` is `k x n`.
+    MatMul {
+        k: u32,
+        n: u32,
+    },
+    /// Operands `x`, `w`; `w` is `k x n`, the result has `k` columns.
+    MatMulT {
+        k: u32,
+        n: u32,
+    },
+    Outer {
+        k: u32,
+        n: u32,
+    },
+    Sum {
+        to: Domain,
+    },
+    Max {
+        to: Domain,
+    },
+    RowSum,
+    Moments,
+    /// Its parts are copies with `into` set to it; no work of its own.
+    Concat,
+}
+
+/// Where an item's result goes other than a buffer of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Into {
+    /// Columns from `column` of a concat's buffer.
+    Concat { item: ItemId, column: u32 },
+    /// In place over the weights or a slot: update programs only.
+    External { place: Place, domain: Domain, width: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub kind: Kind,
+    /// Whose elements the work iterates.
+    pub domain: Domain,
+    /// Columns that the work iterates (of the operand, for reductions).
+    pub width: u32,
+    /// Domain and width of the result.
+    pub result: (Domain, u32),
+    pub operands: Vec<Operand>,
+    /// Items that must come first although no value flows: readers of what a commit overwrites, parts of a concat.
+    pub after: Vec<ItemId>,
+    pub into: Option<Into>,
+    pub span: Span,
+}
+
+impl Item {
+    /// Items whose results it needs.
+    pub fn needs(&self) -> impl Iterator<Item = ItemId> + '_ {
+        let operands = self.operands.iter().filter_map(|o| match o.src {
+            Src::Item(i) => Some(i),
+            _ => None,
+        });
+        operands.chain(self.after.iter().copied())
+    }
+
+    /// Whether its result exists only after the phase: joined from the chunks' partial copies.
+    pub fn joins_chunks(&self) -> bool {
+        match self.kind {
+            Kind::Outer { .. } | Kind::Moments => true,
+            Kind::Sum { to } | Kind::Max { to } => to == din_program::schedule::ONCE,
+            _ => false,
+        }
+    }
+}
+
+/// A graph's items and where its roots are.
+pub struct Items {
+    pub items: Vec<Item>,
+    /// One operand a root of the graph, in order; none for commits.
+    pub roots: Vec<Option<Operand>>,
+    /// Domains' parents.
+    pub parents: Vec<Option<Domain>>,
+}
+
+pub fn domain(d: DomainId) -> Domain {
+    Domain(d.0)
+}
+
+struct Lowering<'g> {
+    graph: &'g Graph,
+    items: Vec<Item>,
+    operands: FxHashMap<NodeId, Operand>,
+    /// Copies made so far: gathers and constants as views.
+    copies: FxHashMap<(NodeId, u32), Operand>,
+}
+
+/// Turns what `order` (topological) lists of `graph` into items.
+pub fn lower(graph: &Graph, order: &[NodeId]) -> Items {
+    let mut l = Lowering { graph, items: Vec::new(), operands: FxHashMap::default(), copies: FxHashMap::default() };
+    for &id in order {
+        let operand = l.lower(id);
+        l.operands.insert(id, operand);
+    }
+    let mut roots = Vec::new();
+    for root in &graph.roots {
+        roots.push(l.root(root));
+    }
+    let parents = graph.domains.iter().map(|d| d.parent.map(domain)).collect();
+    Items { items: l.items, roots, parents }
+}
+
+impl Lowering<'_> {
+    fn push(&mut self, item: Item) -> Operand {
+        let width = item.result.1;
+        self.items.push(item);
+        Operand { src: Src::Item(ItemId(self.items.len() - 1)), column: 0, width }
+    }
+
+    fn external(&self, place: Place, at: DomainId, width: usize) -> Operand {
+        let width = width as u32;
+        Operand { src: Src::External { place, domain: domain(at), width }, column: 0, width }
+    }
+
+    fn lower(&mut self, id: NodeId) -> Operand {
+        let node = self.graph.node(id).clone();
+        let width = node.width();
+        let own = domain(node.domain);
+        let ops: Vec<Operand> = node.operands.iter().map(|o| self.operands[o]).collect();
+        let item = |kind: Kind, at: Domain, columns: usize, operands: Vec<Operand>| Item {
+            kind,
+            domain: at,
+            width: columns as u32,
+            result: (own, width as u32),
+            operands,
+            after: Vec::new(),
+            into: None,
+            span: node.span,
+        };
+        match node.op {
+            Op::Const(c) => Operand { src: Src::Const(c), column: 0, width: 1 },
+            Op::Input(k) => {
+                let input = &self.graph.inputs[k.index()];
+                let place = match input.kind {
+                    InputKind::Ids { .. } => Place::Step, // ids are read by look-ups alone; verify refuses others
+                    InputKind::Dense { feature } => Place::Dense(feature),
+                    InputKind::Label { label } => Place::Label(label),
+                    InputKind::Present { label } => Place::Present(label),
+                    InputKind::Step => Place::Step,
+                    InputKind::Weight => Place::Weight,
+                    InputKind::Gradient => Place::Gradient,
+                    InputKind::Slot { slot } => Place::UpdateSlot(slot),
+                    InputKind::RowCount => Place::RowCount,
+                    InputKind::Touches => Place::Touches,
+                };
+                self.external(place, input.domain, input.shape.width())
+            }
+            Op::Param(k) => self.external(Place::Param(k.0), ONCE, width),
+            Op::State(k) => self.external(Place::State(k.0), ONCE, width),
+            Op::Lookup { table, input } => {
+                let input = &self.graph.inputs[input.index()];
+                let feature = match input.kind {
+                    InputKind::Ids { feature } => feature,
+                    _ => 0,
+                };
+                let src = Src::Gather { table: table.0, feature, domain: own, width: width as u32 };
+                Operand { src, column: 0, width: width as u32 }
+            }
+            Op::Length(d) => self.external(Place::Length(domain(d)), node.domain, 1),
+            Op::Count(d) => self.external(Place::Count(domain(d)), ONCE, 1),
+            Op::StopGradient | Op::Reshape => ops[0],
+            Op::Slice { start } => match ops[0].src {
+                Src::Const(_) => ops[0],
+                src => Operand { src, column: ops[0].column + start as u32, width: width as u32 },
+            },
+            Op::Unary(op) => self.push(item(Kind::Map(Map::Unary(op)), own, width, ops)),
+            Op::Binary(op) => self.push(item(Kind::Map(Map::Binary(op)), own, width, ops)),
+            Op::Select => self.push(item(Kind::Map(Map::Select), own, width, ops)),
+            Op::SumValue => {
+                let columns = ops[0].width as usize;
+                self.push(item(Kind::RowSum, own, columns, ops))
+            }
+            Op::Sum { to } => {
+                let at = domain(self.graph.node(node.operands[0]).domain);
+                self.push(item(Kind::Sum { to: domain(to) }, at, width, ops))
+            }
+            Op::Max { to } => {
+                let at = domain(self.graph.node(node.operands[0]).domain);
+                self.push(item(Kind::Max { to: domain(to) }, at, width, ops))
+            }
+            Op::Concat => {
+                let mut whole = item(Kind::Concat, own, width, Vec::new());
+                let into = ItemId(self.items.len() + ops.len());
+                let mut column = 0;
+                for o in ops {
+                    let mut part = item(Kind::Map(Map::Copy), own, o.width as usize, vec![o]);
+                    part.result.1 = o.width;
+                    part.into = Some(Into::Concat { item: into, column });
+                    whole.after.push(ItemId(self.items.len()));
+                    self.items.push(part);
+                    column += o.width;
+                }
+                self.push(whole)
+            }
+            Op::MatMul | Op::MatMulT => {
+                let w = &self.graph.node(node.operands[1]).shape.0;
+                let (k, n) = (w[0] as u32, w[1] as u32);
+                let x = self.viewable(node.operands[0], node.domain);
+                let w = self.viewable(node.operands[1], ONCE);
+                let kind = if node.op == Op::MatMul { Kind::MatMul { k, n } } else { Kind::MatMulT { k, n } };
+                self.push(item(kind, own, width, vec![x, w]))
+            }
+            Op::Outer => {
+                let (x, g) = (node.operands[0], node.operands[1]);
+                let (dx, dg) = (self.graph.node(x).domain, self.graph.node(g).domain);
+                let at = self.graph.join(dx, dg).unwrap_or(dx);
+                let (k, n) = (self.graph.node(x).width() as u32, self.graph.node(g).width() as u32);
+                let x = self.viewable(x, at);
+                let g = self.viewable(g, at);
+                self.push(item(Kind::Outer { k, n }, domain(at), width, vec![x, g]))
+            }
+            Op::Moments => {
+                let at = self.graph.node(node.operands[0]).domain;
+                let x = self.viewable(node.operands[0], at);
+                let columns = x.width as usize;
+                self.push(item(Kind::Moments, domain(at), columns, vec![x]))
+            }
+        }
+    }
+
+    /// Domain of an operand's source.
+    fn domain_of(&self, o: &Operand) -> Domain {
+        match o.src {
+            Src::Const(_) => din_program::schedule::ONCE,
+            Src::External { domain, .. } | Src::Gather { domain, .. } => domain,
+            Src::Item(i) => self.items[i.0].result.0,
+        }
+    }
+
+    /// An operand that is a plain array with one row for each element of `at`: a copy where it is gathered, constant or shallower.
+    fn viewable(&mut self, id: NodeId, at: DomainId) -> Operand {
+        let o = self.operands[&id];
+        let indexed = matches!(
+            o.src,
+            Src::External {
+                place: Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches | Place::Gradient,
+                ..
+            }
+        );
+        let plain = matches!(o.src, Src::External { .. } | Src::Item(_)) && !indexed;
+        if plain && self.domain_of(&o) == domain(at) {
+            return o;
+        }
+        self.copy(id, at, o.width.max(self.graph.node(id).width() as u32))
+    }
+
+    fn copy(&mut self, id: NodeId, at: DomainId, width: u32) -> Operand {
+        if let Some(o) = self.copies.get(&(id, at.0)) {
+            return *o;
+        }
+        let o = self.operands[&id];
+        let span = self.graph.node(id).span;
+        let copied = self.push(Item {
+            kind: Kind::Map(Map::Copy),
+            domain: domain(at),
+            width,
+            result: (domain(at), width),
+            operands: vec![o],
+            after: Vec::new(),
+            into: None,
+            span,
+        });
+        self.copies.insert((id, at.0), copied);
+        copied
+    }
+
+    fn root(&mut self, root: &Root) -> Option<Operand> {
+        let id = root.node();
+        let node = self.graph.node(id);
+        let width = node.width() as u32;
+        let (at, place) = match root {
+            Root::Weight(_) => (BATCH, Some(Place::Weight)),
+            Root::Slot { slot, .. } => (self.slot_domain(*slot), Some(Place::UpdateSlot(*slot))),
+            Root::RowGradient { input, .. } => (self.graph.inputs[input.index()].domain, None),
+            Root::Loss(_) | Root::State { .. } | Root::ParamGradient { .. } => (ONCE, None),
+            Root::Prediction { .. } => (BATCH, None),
+            Root::Named { .. } => (node.domain, None),
+        };
+        if let Some(place) = place {
+            self.commit(id, at, place, width);
+            return None;
+        }
+        let o = self.operands[&id];
+        let own = match o.src {
+            // A root buffer is an item's whole result, or for row gradients any columns of it; never an external one.
+            Src::Item(i) => {
+                let r = self.items[i.0].result;
+                let whole = matches!(root, Root::RowGradient { .. }) || (o.column == 0 && r.1 == width);
+                whole && r.0 == domain(at) && self.items[i.0].into.is_none()
+            }
+            _ => false,
+        };
+        Some(if own { o } else { self.copy(id, at, width) })
+    }
+
+    fn slot_domain(&self, slot: u32) -> DomainId {
+        let input = self.graph.inputs.iter().find(|i| i.kind == InputKind::Slot { slot });
+        input.map_or(BATCH, |i| i.domain)
+    }
+
+    /// Writes a value over the weights or a slot, after everything that reads the old one.
+    fn commit(&mut self, id: NodeId, at: DomainId, place: Place, width: u32) {
+        let reads = |o: &Operand| matches!(o.src, Src::External { place: p, .. } if p == place);
+        let after = self.items.iter().enumerate().filter(|(_, i)| i.operands.iter().any(reads));
+        let after = after.map(|(k, _)| ItemId(k)).collect();
+        let operand = self.operands[&id];
+        let target = self.graph.inputs.iter().find(|i| match i.kind {
+            InputKind::Weight => place == Place::Weight,
+            InputKind::Slot { slot } => place == Place::UpdateSlot(slot),
+            _ => false,
+        });
+        let width = target.map_or(width, |i| i.shape.width() as u32);
+        self.items.push(Item {
+            kind: Kind::Map(Map::Copy),
+            domain: domain(at),
+            width,
+            result: (domain(at), width),
+            operands: vec![operand],
+            after,
+            into: Some(Into::External { place, domain: domain(at), width }),
+            span: self.graph.node(id).span,
+        });
+    }
+}

@@ -1,0 +1,96 @@
+//! From a graph to a schedule: items, phases, regions and buffers. See `din_program::schedule` for what a schedule means.
+
+mod emit;
+mod item;
+mod phase;
+pub mod region;
+mod storage;
+
+use crate::graph::{Graph, InputKind, NodeId, Root};
+use din_grammar::SourceMap;
+use din_program::schedule::{KernelId, Root as Result_, Schedule};
+use region::Region;
+use rustc_hash::FxHashMap;
+
+/// Choices of the planner; none changes a result by more than rounding.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Samples a tile.
+    pub batch_tile: u32,
+    /// Sequence entries a tile, about.
+    pub sequence_tile: u32,
+    /// An update program over table rows: weights are addressed by row number.
+    pub rows: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { batch_tile: 64, sequence_tile: 128, rows: false }
+    }
+}
+
+/// All regions of a program; equal ones are generated once.
+#[derive(Debug, Default)]
+pub struct Kernels {
+    pub regions: Vec<Region>,
+    pub names: Vec<String>,
+    pub locations: Vec<String>,
+    known: FxHashMap<Region, KernelId>,
+}
+
+impl Kernels {
+    fn add(&mut self, region: Region, prefix: &str, location: &str) -> KernelId {
+        // Code does not depend on what the arguments are, only on their number.
+        let mut key = region.clone();
+        key.arguments = vec![din_program::schedule::Source::RowIndex; region.arguments.len()];
+        if let Some(&id) = self.known.get(&key) {
+            return id;
+        }
+        let id = KernelId(self.regions.len() as u32);
+        self.names.push(format!("{prefix}.{}.{}", id.0, emit::describe(&region)));
+        self.locations.push(location.to_string());
+        self.known.insert(key, id);
+        self.regions.push(region);
+        id
+    }
+}
+
+/// The graph cannot be ordered; `verify` would have said why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cyclic;
+
+/// Plans `graph`, whose nodes `order` lists with operands first.
+pub fn plan(
+    graph: &Graph,
+    order: &[NodeId],
+    name: &str,
+    options: &Options,
+    sources: &SourceMap,
+    kernels: &mut Kernels,
+) -> Result<Schedule, Cyclic> {
+    let mut items = item::lower(graph, order);
+    let mut groups = phase::phases(&items).ok_or(Cyclic)?;
+    phase::rematerialise(&mut items, &mut groups);
+    phase::prune(&items, &mut groups);
+    let (mut schedule, views) = emit::emit(&items, &groups, name, options, sources, kernels);
+    for (root, view) in graph.roots.iter().zip(views) {
+        let Some(view) = view else { continue };
+        let buffer = view.buffer;
+        schedule.roots.push(match root {
+            Root::Loss(_) => Result_::Loss(buffer),
+            Root::Prediction { index, .. } => Result_::Prediction { index: *index, buffer },
+            Root::Named { name, .. } => Result_::Named { name: name.clone(), buffer },
+            Root::State { state, .. } => Result_::State { state: state.0, buffer },
+            Root::ParamGradient { param, .. } => Result_::ParamGradient { param: param.0, buffer },
+            Root::RowGradient { table, input, .. } => {
+                let feature = match graph.inputs[input.index()].kind {
+                    InputKind::Ids { feature } => feature,
+                    _ => continue,
+                };
+                Result_::RowGradient { table: table.0, feature, view }
+            }
+            Root::Weight(_) | Root::Slot { .. } => continue,
+        });
+    }
+    Ok(schedule)
+}

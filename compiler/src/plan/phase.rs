@@ -1,0 +1,262 @@
+//! Which items run in which phase, and at which level within it.
+//!
+//! A phase walks one domain. An item joins a phase when all it needs is done, or computed earlier in the same phase and usable there
+//! (what is joined from chunks is not). Values that are cheap to compute from gathers are computed anew in each phase that
+//! needs them rather than stored. Within a phase, items of one level do not depend on each other through memory: element-wise
+//! items of equal domain, width and level become one region.
+
+use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
+use crate::graph::UnaryOp;
+use din_program::schedule::{Domain, ONCE};
+use rustc_hash::FxHashMap;
+
+/// Items of one phase, in an order that respects needs.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub domain: Domain,
+    pub items: Vec<ItemId>,
+}
+
+/// Splits the items into phases. Fails only on a cycle, which `verify` rules out.
+pub fn phases(all: &Items) -> Option<Vec<Group>> {
+    let n = all.items.len();
+    let mut phase_of: Vec<Option<usize>> = vec![None; n];
+    let mut groups: Vec<Group> = Vec::new();
+    let domains = (0..all.parents.len() as u32).map(Domain);
+    let domains: Vec<Domain> = domains.collect();
+    let mut done = 0;
+    while done < n {
+        let before = done;
+        for &d in &domains {
+            let number = groups.len();
+            let mut members = Vec::new();
+            for (k, item) in all.items.iter().enumerate() {
+                if phase_of[k].is_some() || item.domain != d {
+                    continue;
+                }
+                let ready = item.needs().all(|need| match phase_of[need.0] {
+                    None => false,
+                    Some(p) if p == number => usable_in_phase(&all.items[need.0], item),
+                    Some(_) => true,
+                });
+                if ready {
+                    phase_of[k] = Some(number);
+                    members.push(ItemId(k));
+                    done += 1;
+                }
+            }
+            if !members.is_empty() {
+                groups.push(Group { domain: d, items: members });
+                // Cheap domains first: start again from `once` after every phase.
+                break;
+            }
+        }
+        if done == before {
+            return None;
+        }
+    }
+    Some(groups)
+}
+
+fn usable_in_phase(need: &Item, user: &Item) -> bool {
+    if need.joins_chunks() {
+        return false;
+    }
+    // A transposed weight is made in a phase before.
+    !(matches!(user.kind, Kind::MatMulT { .. }) && need.domain == ONCE && user.domain == ONCE)
+}
+
+/// Most element-wise operations worth repeating instead of storing a value.
+const CHEAP: usize = 8;
+
+/// Gives every phase its own copy of the cheap values that it reads from earlier phases.
+pub fn rematerialise(all: &mut Items, groups: &mut [Group]) {
+    let mut phase_of: FxHashMap<ItemId, usize> = FxHashMap::default();
+    for (p, g) in groups.iter().enumerate() {
+        for &i in &g.items {
+            phase_of.insert(i, p);
+        }
+    }
+    for (p, group) in groups.iter_mut().enumerate() {
+        let mut copies: FxHashMap<ItemId, ItemId> = FxHashMap::default();
+        let mut members = Vec::new();
+        for &i in &group.items.clone() {
+            for o in 0..all.items[i.0].operands.len() {
+                let Src::Item(source) = all.items[i.0].operands[o].src else { continue };
+                if phase_of[&source] == p || all.items[source.0].domain != group.domain || group.domain == ONCE {
+                    continue;
+                }
+                if let Some(copy) = clone_cheap(all, source, &mut copies, &mut members, CHEAP) {
+                    all.items[i.0].operands[o].src = Src::Item(copy);
+                }
+            }
+            members.push(i);
+        }
+        for &m in &members {
+            phase_of.insert(m, p);
+        }
+        group.items = members;
+    }
+}
+
+/// Cost of computing an item from gathers and externals alone, in element-wise operations; `None` where that is not cheap.
+fn cheap_cost(all: &Items, id: ItemId, limit: usize) -> Option<usize> {
+    let item = &all.items[id.0];
+    let own = match item.kind {
+        Kind::Map(Map::Unary(
+            UnaryOp::Exp | UnaryOp::Log | UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Softplus | UnaryOp::Sqrt,
+        )) => return None,
+        Kind::Map(_) => 1,
+        Kind::Concat => 0,
+        _ => return None,
+    };
+    let mut cost = own;
+    for need in item.needs() {
+        // What lies in a shallower domain is small and already stored.
+        if all.items[need.0].domain != item.domain {
+            continue;
+        }
+        cost += cheap_cost(all, need, limit.checked_sub(cost)?)?;
+    }
+    (cost <= limit).then_some(cost)
+}
+
+fn clone_cheap(
+    all: &mut Items,
+    id: ItemId,
+    copies: &mut FxHashMap<ItemId, ItemId>,
+    members: &mut Vec<ItemId>,
+    limit: usize,
+) -> Option<ItemId> {
+    if let Some(&copy) = copies.get(&id) {
+        return Some(copy);
+    }
+    cheap_cost(all, id, limit)?;
+    let mut item = all.items[id.0].clone();
+    for o in &mut item.operands {
+        if let Src::Item(need) = o.src
+            && all.items[need.0].domain == item.domain
+        {
+            o.src = Src::Item(clone_cheap(all, need, copies, members, limit)?);
+        }
+    }
+    let parts: Vec<ItemId> = std::mem::take(&mut item.after);
+    for part in parts {
+        item.after.push(clone_cheap(all, part, copies, members, limit)?);
+    }
+    all.items.push(item);
+    let copy = ItemId(all.items.len() - 1);
+    for k in 0..all.items[copy.0].after.len() {
+        let part = all.items[copy.0].after[k];
+        if let Some(Into::Concat { item, .. }) = &mut all.items[part.0].into {
+            *item = copy;
+        }
+    }
+    copies.insert(id, copy);
+    members.push(copy);
+    Some(copy)
+}
+
+/// Drops items that nothing needs any more; keeps roots and commits.
+pub fn prune(all: &Items, groups: &mut Vec<Group>) {
+    let mut live = vec![false; all.items.len()];
+    let mut stack: Vec<ItemId> = Vec::new();
+    for root in all.roots.iter().flatten() {
+        if let Src::Item(i) = root.src {
+            stack.push(i);
+        }
+    }
+    for (k, item) in all.items.iter().enumerate() {
+        if matches!(item.into, Some(Into::External { .. })) {
+            stack.push(ItemId(k));
+        }
+    }
+    while let Some(i) = stack.pop() {
+        if !std::mem::replace(&mut live[i.0], true) {
+            stack.extend(all.items[i.0].needs());
+        }
+    }
+    for g in groups.iter_mut() {
+        g.items.retain(|i| live[i.0]);
+    }
+    groups.retain(|g| !g.items.is_empty());
+}
+
+/// Whether `user`, iterating its domain and width, may read `operand` of item `need` from a register of the same region.
+pub fn fuses(need: &Item, operand: &Operand, user: &Item) -> bool {
+    let computed = matches!(need.kind, Kind::Map(_)) && need.into.is_none();
+    let consumes = matches!(user.kind, Kind::Map(_) | Kind::Sum { .. } | Kind::Max { .. } | Kind::RowSum);
+    let same = need.domain == user.domain && need.width == user.width;
+    computed && consumes && same && operand.column == 0 && operand.width == need.width
+}
+
+/// Level of every item of a phase.
+pub fn levels(all: &Items, group: &Group) -> FxHashMap<ItemId, u32> {
+    let mut level: FxHashMap<ItemId, u32> = FxHashMap::default();
+    for &i in &group.items {
+        let item = &all.items[i.0];
+        let mut at = 0;
+        for o in &item.operands {
+            if let Src::Item(need) = o.src
+                && let Some(&l) = level.get(&need)
+            {
+                let from = &all.items[need.0];
+                at = at.max(if fuses(from, o, item) { l } else { l + ready_after(from) });
+            }
+        }
+        for need in &item.after {
+            if let Some(&l) = level.get(need) {
+                let from = &all.items[need.0];
+                let together = same_region(from, item) && item.kind != Kind::Concat;
+                at = at.max(if together { l } else { l + ready_after(from) });
+            }
+        }
+        level.insert(i, at);
+    }
+    sink(all, group, &mut level);
+    level
+}
+
+/// Levels that pass before a result can be read from memory.
+fn ready_after(item: &Item) -> u32 {
+    match item.kind {
+        // The maximum of nothing is put right by a region of its own.
+        Kind::Max { .. } => 2,
+        // A concat does nothing itself: its parts wrote.
+        Kind::Concat => 0,
+        _ => 1,
+    }
+}
+
+fn same_region(a: &Item, b: &Item) -> bool {
+    matches!(a.kind, Kind::Map(_)) && matches!(b.kind, Kind::Map(_)) && a.domain == b.domain && a.width == b.width
+}
+
+/// Moves element-wise items down to the first level that reads them, so that they fuse there instead of being stored.
+fn sink(all: &Items, group: &Group, level: &mut FxHashMap<ItemId, u32>) {
+    let mut users: FxHashMap<ItemId, Vec<ItemId>> = FxHashMap::default();
+    for &i in &group.items {
+        for need in all.items[i.0].needs() {
+            users.entry(need).or_default().push(i);
+        }
+    }
+    for &i in group.items.iter().rev() {
+        let item = &all.items[i.0];
+        if !matches!(item.kind, Kind::Map(_)) || item.into.is_some() {
+            continue;
+        }
+        let Some(users) = users.get(&i) else { continue };
+        let into_maps = users.iter().all(|u| {
+            let user = &all.items[u.0];
+            let operand = user.operands.iter().find(|o| o.src == Src::Item(i));
+            matches!(user.kind, Kind::Map(_)) && operand.is_none_or(|o| fuses(item, o, user)) && same_region(item, user)
+        });
+        if !into_maps {
+            continue;
+        }
+        if let Some(lowest) = users.iter().filter_map(|u| level.get(u)).min().copied() {
+            let own = level.entry(i).or_insert(lowest);
+            *own = (*own).max(lowest);
+        }
+    }
+}

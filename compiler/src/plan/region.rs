@@ -1,0 +1,171 @@
+//! Fused regions: what one generated kernel does. A region iterates the elements of one domain and, within an element, the columns
+//! `0..width`; its body is a scalar SSA program evaluated at every (element, column).
+//!
+//! Guarantees: a body refers only to earlier instructions; operands of width 1 stand for every column; outputs are written
+//! after all loads of the same (element, column), so in-place updates are safe.
+
+use crate::graph::{BinaryOp, UnaryOp};
+use din_program::schedule::{Domain, MathFunction, Source};
+use std::hash::{Hash, Hasher};
+
+/// Index into [`Region::body`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(pub u32);
+
+/// How the row of an array is found for element `i`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Row `i`.
+    Row,
+    /// Row `index[i]`, `index` being the argument of that number, an array of `u32`.
+    Indexed { index: u32 },
+    /// Row `outer[inner[i]]`: a gather for the sample that an entry belongs to.
+    Nested { outer: u32, inner: u32 },
+    /// Row 0.
+    Once,
+}
+
+/// A strided array: column `c` of row `r` is the f32 at `args[argument] + (r * stride + column + c) * 4`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub argument: u32,
+    pub access: Access,
+    pub stride: u32,
+    pub column: u32,
+    /// The region's width, or 1: the same number for every column.
+    pub width: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Instruction {
+    Const(f64),
+    Load(Place),
+    Unary(UnaryOp, Value),
+    Binary(BinaryOp, Value, Value),
+    /// `b` where `a != 0`, else `c`
+    Select(Value, Value, Value),
+}
+
+impl Eq for Instruction {}
+
+impl Hash for Instruction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Self::Const(c) => c.to_bits().hash(state),
+            Self::Load(p) => p.hash(state),
+            Self::Unary(op, a) => (op, a).hash(state),
+            Self::Binary(op, a, b) => (op, a, b).hash(state),
+            Self::Select(a, b, c) => (a, b, c).hash(state),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Combine {
+    /// Overwrites.
+    Store,
+    /// Adds to what is there.
+    Add,
+    /// Maximum with what is there.
+    Max,
+    /// Overwrites with the sum over the columns; the place has width 1.
+    StoreRowSum,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Output {
+    pub value: Value,
+    pub place: Place,
+    pub combine: Combine,
+}
+
+/// One kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Region {
+    pub domain: Domain,
+    pub width: u32,
+    /// Once and width 1: computed in f64, stored as f32.
+    pub uniform: bool,
+    /// What each argument points at; indices are used by places and accesses.
+    pub arguments: Vec<Source>,
+    pub body: Vec<Instruction>,
+    pub outputs: Vec<Output>,
+}
+
+impl Region {
+    pub fn new(domain: Domain, width: u32, uniform: bool) -> Self {
+        Region { domain, width, uniform, arguments: Vec::new(), body: Vec::new(), outputs: Vec::new() }
+    }
+
+    /// The argument that points at `source`, added if new.
+    pub fn argument(&mut self, source: Source) -> u32 {
+        if let Some(k) = self.arguments.iter().position(|s| *s == source) {
+            return k as u32;
+        }
+        self.arguments.push(source);
+        self.arguments.len() as u32 - 1
+    }
+
+    /// The value of `instruction`, reusing an equal earlier one.
+    pub fn emit(&mut self, instruction: Instruction) -> Value {
+        if let Some(k) = self.body.iter().position(|i| *i == instruction) {
+            return Value(k as u32);
+        }
+        self.body.push(instruction);
+        Value(self.body.len() as u32 - 1)
+    }
+
+    /// Whether elements and columns form one flat range: every array is dense, as wide as the region, and addressed by row.
+    pub fn is_flat(&self) -> bool {
+        let flat =
+            |p: &Place| p.access == Access::Row && p.stride == self.width && p.column == 0 && p.width == self.width;
+        let scalar = |p: &Place| p.access == Access::Once && p.width == 1;
+        let loads = self.body.iter().all(|i| match i {
+            Instruction::Load(p) => flat(p) || scalar(p),
+            _ => true,
+        });
+        loads && self.outputs.iter().all(|o| o.combine == Combine::Store && flat(&o.place))
+    }
+}
+
+/// What generated code calls for an instruction; everything else is inline.
+pub fn function(region: &Region, instruction: &Instruction) -> Option<MathFunction> {
+    match instruction {
+        Instruction::Binary(BinaryOp::Power, _, b) => {
+            let simple = match region.body.get(b.0 as usize) {
+                Some(Instruction::Const(c)) => is_simple_power(*c),
+                _ => false,
+            };
+            (!simple).then_some(MathFunction::Pow)
+        }
+        Instruction::Unary(op, _) if region.uniform => match op {
+            UnaryOp::Exp | UnaryOp::Sigmoid => Some(MathFunction::Exp),
+            UnaryOp::Log => Some(MathFunction::Log),
+            UnaryOp::Tanh => Some(MathFunction::Tanh),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Exponents that become multiplications or a square root.
+pub fn is_simple_power(exponent: f64) -> bool {
+    exponent == 0.5 || (exponent.fract() == 0.0 && exponent.abs() <= 32.0)
+}
+
+impl Region {
+    /// Adds the addresses of the functions that its code will call to the arguments.
+    pub fn add_functions(&mut self) {
+        let mut wanted: Vec<MathFunction> = Vec::new();
+        for i in &self.body {
+            wanted.extend(function(self, i));
+            if self.uniform && matches!(i, Instruction::Unary(UnaryOp::Softplus, _)) {
+                wanted.extend([MathFunction::Exp, MathFunction::Log1p]);
+            }
+        }
+        for f in wanted {
+            self.argument(Source::Function(f));
+        }
+    }
+}

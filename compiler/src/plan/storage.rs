@@ -1,0 +1,121 @@
+//! Buffers and where they live: lifetimes are recorded while calls are emitted, then slots are shared by a linear scan.
+
+use din_program::schedule::{Buffer, BufferId, Domain, Place, Slot, SlotId};
+
+/// A point in the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Point {
+    phase: usize,
+    call: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    from: Point,
+    to: Point,
+}
+
+/// All buffers of a schedule in the making.
+#[derive(Debug, Default)]
+pub struct Storage {
+    buffers: Vec<Buffer>,
+    lives: Vec<Option<Life>>,
+    external: Vec<BufferId>,
+}
+
+impl Storage {
+    fn add(&mut self, domain: Domain, width: u32, place: Place) -> BufferId {
+        self.buffers.push(Buffer { domain, width, place });
+        self.lives.push(None);
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// A buffer that the runtime provides; one for each place.
+    pub fn external(&mut self, place: Place, domain: Domain, width: u32) -> BufferId {
+        if let Some(&id) = self.external.iter().find(|id| self.buffers[id.index()].place == place) {
+            return id;
+        }
+        let id = self.add(domain, width, place);
+        self.external.push(id);
+        id
+    }
+
+    pub fn arena(&mut self, domain: Domain, width: u32) -> BufferId {
+        self.add(domain, width, Place::Arena(SlotId(0)))
+    }
+
+    pub fn tile(&mut self, domain: Domain, width: u32) -> BufferId {
+        self.add(domain, width, Place::Tile(SlotId(0)))
+    }
+
+    pub fn partial(&mut self, width: u32) -> BufferId {
+        self.add(din_program::schedule::ONCE, width, Place::Partial)
+    }
+
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.index()]
+    }
+
+    /// The buffer is read or written by that call.
+    pub fn touch(&mut self, id: BufferId, phase: usize, call: usize) {
+        let at = Point { phase, call };
+        let life = self.lives[id.index()].get_or_insert(Life { from: at, to: at });
+        life.from = life.from.min(at);
+        life.to = life.to.max(at);
+    }
+
+    /// Gives every arena and tile buffer its slot; returns buffers, arena slots and tile slots.
+    pub fn finish(mut self) -> (Vec<Buffer>, Vec<Slot>, Vec<Slot>) {
+        let mut arena: Vec<(Slot, usize)> = Vec::new();
+        // Phase and call after which a tile slot is free again.
+        let mut tile: Vec<(Slot, Point)> = Vec::new();
+        let mut order: Vec<usize> = (0..self.buffers.len()).filter(|&k| self.lives[k].is_some()).collect();
+        order.sort_by_key(|&k| (self.lives[k].map(|l| l.from), k));
+        for k in order {
+            let Some(life) = self.lives[k] else { continue };
+            let Buffer { domain, width, place } = self.buffers[k];
+            let place = match place {
+                Place::Arena(_) => {
+                    let free = |end: &usize| *end < life.from.phase;
+                    Place::Arena(take(&mut arena, domain, width, free, life.to.phase))
+                }
+                Place::Tile(_) => {
+                    let free = |end: &Point| *end < life.from;
+                    Place::Tile(take(&mut tile, domain, width, free, life.to))
+                }
+                other => other,
+            };
+            self.buffers[k].place = place;
+        }
+        (self.buffers, arena.into_iter().map(|s| s.0).collect(), tile.into_iter().map(|s| s.0).collect())
+    }
+}
+
+/// The narrowest free slot that is wide enough, else the widest free one made wider, else a new one.
+fn take<T>(slots: &mut Vec<(Slot, T)>, domain: Domain, width: u32, free: impl Fn(&T) -> bool, end: T) -> SlotId {
+    let mut best: Option<usize> = None;
+    for (k, (slot, until)) in slots.iter().enumerate() {
+        if slot.domain != domain || !free(until) {
+            continue;
+        }
+        let better = match best.map(|b| slots[b].0.width) {
+            None => true,
+            Some(w) if w >= width => slot.width >= width && slot.width < w,
+            Some(w) => slot.width > w,
+        };
+        if better {
+            best = Some(k);
+        }
+    }
+    match best {
+        Some(k) => {
+            slots[k].0.width = slots[k].0.width.max(width);
+            slots[k].1 = end;
+            SlotId(k as u32)
+        }
+        None => {
+            slots.push((Slot { domain, width }, end));
+            SlotId(slots.len() as u32 - 1)
+        }
+    }
+}
