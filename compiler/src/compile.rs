@@ -1,0 +1,141 @@
+//! The back half of the compiler on one page: a checked model to a program.
+//!
+//! train graph -> `optimize::train` (passes, derivative, passes) -> `plan` -> `codegen`; the infer graph and the update graphs take
+//! the same road without derivative. Every stage is kept in [`Compiled`] so that `din emit` can show it.
+
+use crate::codegen::{self, CodegenError};
+use crate::graph::{BATCH, Graph, ONCE};
+use crate::model::{self, Model, UpdateScope};
+use crate::optimize;
+use crate::plan::{self, Kernels, Options};
+use din_grammar::Diagnostic;
+use din_program::schedule::Schedule;
+use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
+
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// ISA levels to generate code for.
+    pub levels: Vec<Isa>,
+    /// Verify the graph after every pass even in release builds.
+    pub checked: bool,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        CompileOptions { levels: codegen::LEVELS.to_vec(), checked: false }
+    }
+}
+
+/// Why a checked model does not become a program.
+#[derive(Clone, Debug)]
+pub enum CompileError {
+    /// The model's fault, located.
+    Model(Box<Diagnostic>),
+    /// A bug of the compiler: what broke where.
+    Internal(String),
+    Codegen(CodegenError),
+}
+
+impl std::fmt::Display for CompileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Model(d) => write!(f, "{}", d.message),
+            Self::Internal(why) => write!(f, "internal error of the compiler: {why}"),
+            Self::Codegen(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// A program with the stages it went through.
+#[derive(Debug)]
+pub struct Compiled {
+    pub program: Program,
+    /// Optimised and differentiated.
+    pub train: Graph,
+    /// Optimised.
+    pub infer: Graph,
+    /// Optimised, by update.
+    pub updates: Vec<Graph>,
+    pub kernels: Kernels,
+}
+
+/// Compiles a checked model.
+pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, CompileError> {
+    let mut train = model.train.clone();
+    optimize::train(&mut train, options.checked).map_err(|e| train_error(&e))?;
+    let mut infer = model.infer.clone();
+    optimize::optimize(&mut infer, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;
+
+    let mut kernels = Kernels::default();
+    let mut scheduled = |graph: &Graph, name: &str, options: &Options| -> Result<Schedule, CompileError> {
+        let cyclic = |_| CompileError::Internal(format!("the {name} graph has a cycle"));
+        plan::plan(graph, &graph.order(), name, options, &model.sources, &mut kernels).map_err(cyclic)
+    };
+    let plain = Options::default();
+    let train_schedule = scheduled(&train, "train", &plain)?;
+    let infer_schedule = scheduled(&infer, "infer", &plain)?;
+    let mut graphs = Vec::new();
+    let mut updates = Vec::new();
+    for u in &model.updates {
+        let mut graph = u.graph.clone();
+        optimize::optimize(&mut graph, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;
+        let rows = matches!(u.scope, UpdateScope::Rows { .. });
+        // Elements of a dense tensor are narrow: longer tiles.
+        let tile = if rows { 256 } else { 16_384 };
+        let schedule = scheduled(&graph, &u.name, &Options { rows, batch_tile: tile, ..Options::default() })?;
+        updates.push(update(u, rows, schedule));
+        graphs.push(graph);
+    }
+    let mut code = Vec::new();
+    for &isa in &options.levels {
+        code.push(codegen::generate(&kernels, isa).map_err(CompileError::Codegen)?);
+    }
+    let named = kernels.names.iter().zip(&kernels.locations);
+    let program = Program {
+        format: FORMAT,
+        compiler: format!("din {}", env!("CARGO_PKG_VERSION")),
+        triple: "x86_64-unknown-linux-gnu".into(),
+        model: model.name.clone(),
+        sources: model.sources.files().iter().map(|f| (f.name.clone(), f.text.clone())).collect(),
+        hypers: model.hypers.clone(),
+        schema: model.schema.clone(),
+        tables: model.tables.clone(),
+        parameters: model.parameters.clone(),
+        states: model.states.clone(),
+        predictions: model.predictions.clone(),
+        metrics: model.metrics.clone(),
+        training: model.training.clone(),
+        updates,
+        train: train_schedule,
+        infer: infer_schedule,
+        kernels: named.map(|(n, l)| din_program::Kernel { name: n.clone(), location: l.clone() }).collect(),
+        code,
+    };
+    Ok(Compiled { program, train, infer, updates: graphs, kernels })
+}
+
+fn update(u: &model::Update, rows: bool, schedule: Schedule) -> Update {
+    debug_assert!(u.graph.domain(BATCH).parent == Some(ONCE));
+    let slots = u.slots.iter().map(|s| UpdateSlot {
+        name: s.name.clone(),
+        per: match s.per {
+            model::SlotScope::Weight => SlotScope::Weight,
+            model::SlotScope::Row => SlotScope::Row,
+            model::SlotScope::Tensor => SlotScope::Tensor,
+        },
+        init: s.init as f32,
+    });
+    Update { name: u.name.clone(), slots: slots.collect(), rows, schedule }
+}
+
+fn train_error(error: &optimize::TrainError) -> CompileError {
+    match error {
+        optimize::TrainError::Pass(e) => CompileError::Internal(e.to_string()),
+        optimize::TrainError::Differentiate(e) => CompileError::Model(Box::new(
+            Diagnostic::error("E0601", e.to_string(), e.span(), "the loss cannot be differentiated through this")
+                .help("use an operation with a derivative here, or `stop_gradient`"),
+        )),
+    }
+}
