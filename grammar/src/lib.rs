@@ -7,6 +7,7 @@ pub mod parse;
 pub mod render;
 mod scan;
 pub mod span;
+pub mod suggest;
 
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use parse::parse;

@@ -42,14 +42,18 @@ pub(crate) struct Scan {
     pub tokens: Vec<Token>,
     pub cooked: String,
     pub errors: Vec<Diagnostic>,
-    /// The brackets do not match: pieces of the file cannot be told by depth.
-    pub unbalanced: bool,
     /// Nothing more can be said of the file.
     pub fatal: bool,
 }
 
 const MARKS_2: [&str; 6] = ["->", "=>", "==", "!=", "<=", ">="];
 const MARKS_1: &str = "(){}[],:.~=<>+-*/@^";
+
+#[derive(Clone, Copy)]
+struct Open {
+    mark: u8,
+    at: usize,
+}
 
 struct Scanner<'t> {
     text: &'t str,
@@ -59,9 +63,9 @@ struct Scanner<'t> {
     tokens: Vec<Token>,
     cooked: Vec<u8>,
     errors: Vec<Diagnostic>,
-    /// Open brackets: the mark and where it stands.
-    open: Vec<(u8, usize)>,
-    unbalanced: bool,
+    open: Vec<Open>,
+    /// The last `{` whose `}` stands further left than it should, with that `}`.
+    suspect: Option<(usize, usize)>,
     fatal: bool,
 }
 
@@ -72,7 +76,7 @@ pub(crate) fn scan(text: &str, file: FileId) -> Scan {
             .note(format!("expected at most {MAX_BYTES} bytes"))
             .note(format!("found {} bytes", text.len()))
             .help("divide it into several files and import them with `use`");
-        return Scan { tokens: Vec::new(), cooked: String::new(), errors: vec![error], unbalanced: true, fatal: true };
+        return Scan { tokens: Vec::new(), cooked: String::new(), errors: vec![error], fatal: true };
     }
     let mut s = Scanner {
         text,
@@ -83,7 +87,7 @@ pub(crate) fn scan(text: &str, file: FileId) -> Scan {
         cooked: text.as_bytes().to_vec(),
         errors: Vec::new(),
         open: Vec::new(),
-        unbalanced: false,
+        suspect: None,
         fatal: false,
     };
     if text.starts_with('\u{FEFF}') {
@@ -93,22 +97,20 @@ pub(crate) fn scan(text: &str, file: FileId) -> Scan {
         s.step();
         s.fatal |= s.errors.len() >= MAX_ERRORS;
     }
-    if let Some(&(mark, at)) = s.open.last()
-        && !s.fatal
-    {
-        s.unclosed(mark, at);
+    if !s.fatal {
+        s.definition_ends(None);
     }
     // Only whole characters were replaced, byte by byte, by spaces.
     let cooked = String::from_utf8(s.cooked).unwrap_or_default();
-    Scan { tokens: s.tokens, cooked, errors: s.errors, unbalanced: s.unbalanced, fatal: s.fatal }
+    Scan { tokens: s.tokens, cooked, errors: s.errors, fatal: s.fatal }
 }
 
 fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-impl Scanner<'_> {
-    fn rest(&self) -> &str {
+impl<'t> Scanner<'t> {
+    fn rest(&self) -> &'t str {
         self.text.get(self.at..).unwrap_or("")
     }
 
@@ -133,7 +135,7 @@ impl Scanner<'_> {
         let Some(c) = rest.chars().next() else { return };
         match c {
             '\n' => {
-                if matches!(self.open.last(), Some((b'(' | b'[', _))) {
+                if matches!(self.open.last(), Some(Open { mark: b'(' | b'[', .. })) {
                     self.blank(self.at, self.at + 1);
                 }
                 self.breaks += 1;
@@ -148,6 +150,7 @@ impl Scanner<'_> {
             }
             _ if is_word(c) => {
                 let n = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+                self.before_word(rest.get(..n).unwrap_or(""));
                 self.token(TokenKind::Word, n);
             }
             _ => self.mark(c),
@@ -181,7 +184,7 @@ impl Scanner<'_> {
 
     /// A doc comment begins its line and stands outside of parentheses.
     fn doc_in_place(&self) -> bool {
-        (self.breaks > 0 || self.tokens.is_empty()) && !matches!(self.open.last(), Some((b'(' | b'[', _)))
+        (self.breaks > 0 || self.tokens.is_empty()) && !matches!(self.open.last(), Some(Open { mark: b'(' | b'[', .. }))
     }
 
     fn string(&mut self) {
@@ -246,7 +249,7 @@ impl Scanner<'_> {
         }
         match c {
             '(' | '[' | '{' => {
-                self.open.push((c as u8, self.at));
+                self.open.push(Open { mark: c as u8, at: self.at });
                 if self.open.len() > MAX_NESTING {
                     let error = Diagnostic::error(
                         "E0107",
@@ -257,11 +260,10 @@ impl Scanner<'_> {
                     .note(format!("expected at most {MAX_NESTING} levels"))
                     .help("name an inner part with `let`, or make it a function");
                     self.errors.push(error);
-                    self.unbalanced = true;
                     self.fatal = true;
                 }
             }
-            ')' | ']' | '}' => self.close(c as u8),
+            ')' | ']' | '}' => return self.close(c as u8),
             _ => {}
         }
         self.token(TokenKind::Mark, 1);
@@ -280,7 +282,7 @@ impl Scanner<'_> {
         );
         // The rest of a comment or string says nothing to the grammar.
         let skipped = match mark {
-            "/*" => rest.find("*/").map_or(rest.len(), |n| n + 2),
+            "/*" => rest.find("*/").map_or(line, |n| n + 2),
             "#" => line,
             "'" => rest.get(1..line).and_then(|r| r.find('\'')).map_or(1, |n| n + 2),
             _ => 0,
@@ -304,71 +306,146 @@ impl Scanner<'_> {
         self.at += mark.len();
     }
 
+    /// A closing bracket. One that does not fit is told, and the cooked text is mended so that the rest can be read.
     fn close(&mut self, mark: u8) {
-        let Some(&(opening, at)) = self.open.last() else {
-            self.unbalanced = true;
-            let error = Diagnostic::error(
-                "E0108",
-                format!("`{}` closes nothing", mark as char),
-                self.span(self.at, self.at + 1),
-                "no bracket is open here",
-            )
-            .help("remove it, or look for a bracket closed too early above");
-            self.errors.push(error);
-            return;
-        };
-        if closing(opening) == mark {
-            self.open.pop();
-            return;
-        }
-        self.unbalanced = true;
-        // The nearest bracket that this one closes, if any, is taken as meant; what lies inside is unclosed.
-        let meant = self.open.iter().rposition(|&(o, _)| closing(o) == mark);
-        let error = Diagnostic::error(
-            "E0108",
-            format!("`{}` is not closed", opening as char),
-            self.span(at, at + 1),
-            format!("expected a `{}` for this one", closing(opening) as char),
-        )
-        .label(self.span(self.at, self.at + 1), format!("found `{}` instead", mark as char));
-        let fix = if meant.is_some() {
-            format!("add `{}` before the `{}`", closing(opening) as char, mark as char)
-        } else {
-            format!("write `{}` here", closing(opening) as char)
-        };
-        self.errors.push(error.help(fix));
-        match meant {
-            Some(i) => self.open.truncate(i),
-            None => {
+        let meant = self.open.iter().rposition(|open| closing(open.mark) == mark);
+        let here = self.span(self.at, self.at + 1);
+        match (self.open.last().copied(), meant) {
+            (Some(open), _) if closing(open.mark) == mark => {
                 self.open.pop();
+                if mark == b'}' && self.breaks > 0 && self.indent(self.at) < self.indent(open.at) {
+                    self.suspect = Some((open.at, self.at));
+                }
+                self.token(TokenKind::Mark, 1);
+            }
+            (Some(_), Some(meant)) => {
+                while self.open.len() > meant + 1
+                    && let Some(open) = self.open.pop()
+                {
+                    let error = self.unclosed(open).label(here, format!("found `{}` instead", mark as char));
+                    let help = format!("add `{}` before the `{}`", closing(open.mark) as char, mark as char);
+                    self.errors.push(error.help(help));
+                    self.without(open);
+                }
+                self.open.pop();
+                self.token(TokenKind::Mark, 1);
+            }
+            (Some(open), None) if open.mark != b'{' && mark != b'}' => {
+                let error = self.unclosed(open).label(here, format!("found `{}` instead", mark as char));
+                self.errors.push(error.help(format!("write `{}` here", closing(open.mark) as char)));
+                self.open.pop();
+                if let Some(byte) = self.cooked.get_mut(self.at) {
+                    *byte = closing(open.mark);
+                }
+                self.token(TokenKind::Mark, 1);
+            }
+            _ => {
+                let error =
+                    Diagnostic::error("E0108", format!("`{}` closes nothing", mark as char), here, "none is open")
+                        .help("remove it, or look for a bracket closed too early above");
+                self.errors.push(error);
+                self.blank(self.at, self.at + 1);
+                self.at += 1;
             }
         }
     }
 
-    fn unclosed(&mut self, mark: u8, at: usize) {
-        self.unbalanced = true;
-        let mut error = Diagnostic::error(
+    fn unclosed(&self, open: Open) -> Diagnostic {
+        Diagnostic::error(
             "E0108",
-            format!("`{}` is not closed", mark as char),
-            self.span(at, at + 1),
-            format!("expected a `{}` for this one", closing(mark) as char),
-        );
-        // A definition at the left margin cannot be inside a block: the bracket was meant to be closed before it.
-        let margin = self.tokens.iter().find(|t| {
-            t.start > at
-                && t.kind == TokenKind::Word
-                && (t.start == 0 || self.text.as_bytes().get(t.start - 1) == Some(&b'\n'))
-                && matches!(
-                    self.text.get(t.start..t.end),
-                    Some("fn" | "model" | "optimizer" | "regularizer" | "metric" | "use")
-                )
-        });
-        error = match margin {
-            Some(t) => error.label(self.span(t.start, t.end), "the next definition begins here"),
-            None => error.label(self.span(self.text.len(), self.text.len()), "the file ends here"),
+            format!("`{}` is not closed", open.mark as char),
+            self.span(open.at, open.at + 1),
+            format!("expected a `{}` for this one", closing(open.mark) as char),
+        )
+    }
+
+    /// Takes an unclosed bracket out of the cooked text, and gives back the line ends that it made blanks.
+    fn without(&mut self, open: Open) {
+        self.blank(open.at, open.at + 1);
+        for i in open.at..self.at {
+            if self.text.as_bytes().get(i) == Some(&b'\n')
+                && let Some(byte) = self.cooked.get_mut(i)
+            {
+                *byte = b'\n';
+            }
+        }
+    }
+
+    /// Before a word: one that begins a statement cannot stand inside parentheses, and one that begins a definition at the
+    /// left margin cannot stand inside a block, so a bracket was left open.
+    fn before_word(&mut self, word: &str) {
+        if self.open.is_empty() || self.breaks == 0 {
+            return;
+        }
+        let margin = self.at == 0 || self.text.as_bytes().get(self.at - 1) == Some(&b'\n');
+        if margin && matches!(word, "fn" | "model") && self.heads_definition(word) {
+            self.definition_ends(Some(word.len()));
+        } else if matches!(word, "let" | "layer" | "param" | "state" | "update" | "use") {
+            let here = self.span(self.at, self.at + word.len());
+            while let Some(open) = self.open.pop_if(|open| open.mark != b'{') {
+                let error = self.unclosed(open).label(here, "the next statement begins here");
+                self.errors.push(error.help(format!("add the missing `{}`", closing(open.mark) as char)));
+                self.without(open);
+            }
+        }
+    }
+
+    /// `fn name(` or `model name`: not the type `fn`.
+    fn heads_definition(&self, word: &str) -> bool {
+        let rest = self.rest().get(word.len()..).unwrap_or("").trim_start_matches(' ');
+        let name = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        name > 0 && (word == "model" || rest.get(name..).is_some_and(|r| r.trim_start_matches(' ').starts_with('(')))
+    }
+
+    /// The file, or with the length of its first word the next definition, comes where brackets are open: tells the
+    /// innermost, and closes all in the cooked text.
+    fn definition_ends(&mut self, next: Option<usize>) {
+        let Some(&last) = self.open.last() else { return };
+        let here = self.span(self.at, self.at + next.unwrap_or(0));
+        let said = if next.is_some() { "the next definition begins here" } else { "the file ends here" };
+        // A `}` further left than the line of its `{` was meant for another.
+        let suspect = self.suspect.filter(|(at, _)| last.mark == b'{' && *at > last.at);
+        let mut error = match suspect {
+            Some((at, _)) => self.unclosed(Open { mark: b'{', at }),
+            None => self.unclosed(last),
         };
-        let fix = format!("add the missing `{}`", closing(mark) as char);
-        self.errors.push(error.help(fix));
+        if let Some((_, close)) = suspect {
+            error = error.label(self.span(close, close + 1), "this one seems to belong to an outer block");
+        }
+        self.errors.push(error.label(here, said).help(format!("add the missing `{}`", closing(last.mark) as char)));
+        let mut missing = 0;
+        while let Some(open) = self.open.pop() {
+            if open.mark == b'{' {
+                missing += 1;
+            } else {
+                self.without(open);
+            }
+        }
+        self.suspect = None;
+        // Closing braces go where blanks are: between the last token and this one, or behind the end.
+        let end = if next.is_some() { self.at } else { self.text.len() + missing };
+        if next.is_none() {
+            self.cooked.resize(end, b' ');
+        }
+        let from = self.tokens.last().map_or(0, |t| t.end);
+        if end < from + missing {
+            self.fatal = true;
+            return;
+        }
+        for at in end - missing..end {
+            if let Some(byte) = self.cooked.get_mut(at) {
+                *byte = b'}';
+            }
+            self.tokens.push(Token { kind: TokenKind::Mark, start: at, end: at + 1, breaks: 0 });
+        }
+        self.breaks = 1;
+    }
+
+    /// The blanks before the first mark of the line at a place.
+    fn indent(&self, at: usize) -> usize {
+        let before = self.text.get(..at).unwrap_or("");
+        let line = before.rfind('\n').map_or(0, |i| i + 1);
+        self.text.get(line..).map_or(0, |l| l.len() - l.trim_start_matches([' ', '\t']).len())
     }
 }
 

@@ -192,7 +192,7 @@ impl<'t> Builder<'t> {
         Edition { year: u32::try_from(year).unwrap_or(u32::MAX), span }
     }
 
-    fn import(&mut self, node: Node) -> Use {
+    pub(super) fn import(&mut self, node: Node) -> Use {
         let span = self.span(&node);
         let mut path = Vec::new();
         let mut names = Vec::new();

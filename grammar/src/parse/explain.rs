@@ -1,7 +1,407 @@
-//! Words for what the grammar refused.
+//! Words for what the grammar refused: what was expected at that point, what was found, the form of the construct, and one
+//! help where a common slip is recognisable.
+
+use super::Rule;
+use super::build::shortened;
+use super::recover::{Cutter, ITEM_WORDS, MEMBER_WORDS};
+use crate::scan::TokenKind;
+use crate::suggest::nearest;
 use crate::{Diagnostic, Span};
+use pest::error::{Error, ErrorVariant, InputLocation};
+use std::ops::Range;
+
+/// Where pest stopped in a piece, and what it could have gone on with.
+pub(super) struct Refusal {
+    rule: Rule,
+    at: usize,
+    expected: Vec<Rule>,
+    /// The tokens of the piece.
+    range: Range<usize>,
+    /// The word that names the construct.
+    first: usize,
+}
+
+impl Refusal {
+    pub(super) fn new(error: Error<Rule>, rule: Rule, base: usize, range: Range<usize>, first: usize) -> Self {
+        let at = match error.location {
+            InputLocation::Pos(at) | InputLocation::Span((at, _)) => base + at,
+        };
+        let expected = match error.variant {
+            ErrorVariant::ParsingError { positives, .. } => positives,
+            ErrorVariant::CustomError { .. } => Vec::new(),
+        };
+        Self { rule, at, expected, range, first }
+    }
+}
 
 pub(super) fn reserved_name(word: &str, span: Span) -> Diagnostic {
     Diagnostic::error("E0103", format!("`{word}` is a reserved word"), span, "used as a name")
+        .note("expected a name")
         .help(format!("choose another name, such as `{word}_`"))
+}
+
+pub(super) fn doc_of_nothing(span: Span) -> Diagnostic {
+    Diagnostic::error("E0110", "this doc comment documents nothing", span, "nothing follows that takes one")
+        .note("expected a definition, a member, a field or a setting after it")
+        .help("write an ordinary comment, with `//`")
+}
+
+pub(super) fn unknown_item(word: &str, span: Span) -> Diagnostic {
+    let shown = shortened(word);
+    let error = Diagnostic::error("E0106", format!("`{shown}` begins no definition"), span, "unknown here")
+        .note("expected `use`, `fn`, `model`, `optimizer`, `regularizer` or `metric`");
+    let help = match word {
+        "function" | "def" | "func" | "fun" | "proc" => "a function is written `fn name(x: [n]) { … }`".to_owned(),
+        "import" | "from" | "include" => "imports are written `use std.layer.{linear, mlp}`".to_owned(),
+        "let" | "const" | "hyper" | "features" | "sequence" | "label" | "key" | "embedding" | "predict" | "train"
+        | "report" | "layer" => format!("`{word}` belongs inside `model name {{ … }}`"),
+        _ => match nearest(word, ITEM_WORDS.into_iter().chain(["use", "edition"])) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => return error,
+        },
+    };
+    error.help(help)
+}
+
+pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) -> Diagnostic {
+    let shown = shortened(word);
+    let error = Diagnostic::error("E0106", format!("`{shown}` begins no member of a model"), span, "unknown here")
+        .note(format!("expected {}", alternatives(&MEMBER_WORDS.map(|w| format!("`{w}`")))));
+    let help = match word {
+        _ if cutter.word(i + 1) == "=" => format!("to name a value, write `let {shown} = …`"),
+        "feature" => "did you mean `features`?".to_owned(),
+        "table" => "did you mean `embedding`?".to_owned(),
+        "loss" | "optimizer" | "batch" | "epochs" | "regularize" => format!("`{word}` belongs inside `train {{ … }}`"),
+        "param" | "state" | "update" => format!("`{word}` belongs inside `fn name(…) {{ … }}`"),
+        "fn" => "functions are defined outside of the model".to_owned(),
+        "metric" | "metrics" => "did you mean `report`?".to_owned(),
+        _ => match nearest(word, MEMBER_WORDS) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => return error,
+        },
+    };
+    error.help(help)
+}
+
+pub(super) fn explain(cutter: &Cutter, refusal: &Refusal) -> Diagnostic {
+    let place = Place::of(cutter, refusal);
+    let expected = phrases(refusal);
+    let wants = |rule| refusal.expected.contains(&rule);
+    if place.kind == Some(TokenKind::Doc) && !place.line_ended || wants(Rule::doc) && refusal.expected.len() == 1 {
+        return doc_of_nothing(place.span);
+    }
+    if place.line_ended && OPERATORS.contains(&place.found) && !goes_on(place.previous) {
+        let span = cutter.span(place.index);
+        return Diagnostic::error(
+            "E0101",
+            format!("expected a statement, found `{}`", place.found),
+            span,
+            "begins a line",
+        )
+        .note("an expression ends with its line, unless an operator ends the line or a bracket is open")
+        .help(format!("move `{}` to the end of the line before", place.found));
+    }
+    let names = [Rule::identifier, Rule::pattern, Rule::parameter, Rule::variable, Rule::import_name, Rule::expression];
+    if place.reserved() && names.into_iter().any(wants) && !place.begins_statement(refusal) {
+        return reserved_name(place.found, place.span);
+    }
+    let wanted = alternatives(&expected);
+    let found = place.description();
+    let mut error = Diagnostic::error(
+        "E0101",
+        format!("expected {wanted}, found {found}"),
+        place.span,
+        if wanted.len() > 60 { "not expected here".to_owned() } else { format!("expected {wanted}") },
+    );
+    if let Some(form) = form(cutter.word(refusal.first))
+        && refusal.expected.iter().any(|r| is_structural(*r))
+        && place.depth == 0
+    {
+        error = error.note(format!("the form is `{form}`"));
+    }
+    match slip(cutter, refusal, &place) {
+        Some(help) => error.help(help),
+        None => error,
+    }
+}
+
+/// The token at which the parse stopped.
+struct Place<'c> {
+    index: usize,
+    span: Span,
+    found: &'c str,
+    previous: &'c str,
+    next: &'c str,
+    kind: Option<TokenKind>,
+    /// The line, or the file, ended before `found`.
+    line_ended: bool,
+    /// Brackets open between the start of the piece and here.
+    depth: usize,
+}
+
+impl<'c> Place<'c> {
+    fn of(cutter: &'c Cutter, refusal: &Refusal) -> Self {
+        let i = cutter.tokens.partition_point(|t| t.end <= refusal.at);
+        // Brackets that the scanner added stand behind the end.
+        let token = cutter.tokens.get(i).filter(|t| t.start < cutter.text.len());
+        let line_ended = token.is_none_or(|t| t.fresh) && i > 0;
+        let span = if line_ended {
+            let end = cutter.tokens.get(i - 1).map_or(0, |t| t.end);
+            Span::new(cutter.file, end, end)
+        } else {
+            cutter.span(i)
+        };
+        let mut depth = 0usize;
+        for j in refusal.range.start..i {
+            match cutter.word(j) {
+                "(" | "[" | "{" => depth += 1,
+                ")" | "]" | "}" => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        let previous = if i > 0 { cutter.word(i - 1) } else { "" };
+        let (found, next) = (cutter.word(i), cutter.word(i + 1));
+        Place { index: i, span, found, previous, next, kind: token.map(|t| t.kind), line_ended, depth }
+    }
+
+    fn reserved(&self) -> bool {
+        !self.line_ended && super::RESERVED.contains(&self.found)
+    }
+
+    /// A statement's word where an expression was expected is a missing expression, not a name.
+    fn begins_statement(&self, refusal: &Refusal) -> bool {
+        refusal.expected.contains(&Rule::expression) && matches!(self.found, "let" | "param" | "update" | "fn" | "use")
+            || matches!(self.found, "over" | "where" | "and" | "or" | "else" | "in" | "as")
+                && !refusal.expected.contains(&Rule::identifier)
+    }
+
+    fn description(&self) -> String {
+        match self.kind {
+            None => "the end of the file".to_owned(),
+            Some(_) if self.line_ended => "the end of the line".to_owned(),
+            Some(TokenKind::Doc | TokenKind::FileDoc) => "a doc comment".to_owned(),
+            Some(TokenKind::String) => "a string".to_owned(),
+            Some(_) => format!("`{}`", shortened(self.found)),
+        }
+    }
+}
+
+const OPERATORS: [&str; 15] = ["+", "*", "/", "@", "^", "==", "!=", "<", "<=", ">", ">=", "and", "or", "where", "~"];
+
+/// The word leaves the line open.
+fn goes_on(word: &str) -> bool {
+    OPERATORS.contains(&word) || matches!(word, "-" | "=" | "," | ":" | "not" | "in")
+}
+
+/// One help for a slip that can be told from the tokens around.
+fn slip(cutter: &Cutter, refusal: &Refusal, place: &Place) -> Option<String> {
+    use Rule::*;
+    let wants = |rule| refusal.expected.contains(&rule);
+    let after_value = wants(infix);
+    let construct = cutter.word(refusal.first);
+    let (found, previous) = (place.found, place.previous);
+    let here = !place.line_ended;
+    let help = match found {
+        ":" | "=" if here && refusal.rule == lone_setting && place.depth == 0 => {
+            format!("a setting is a word and its values: remove `{found}`")
+        }
+        "=" if here && wants(p_colon) && !wants(p_equals) => "kinds are written with `:`: write `:` here".to_owned(),
+        "=" if here && wants(p_tilde) => "a distribution is given with `~`: write `~` here".to_owned(),
+        "=" if here && after_value => "to compare, write `==`".to_owned(),
+        "=" if here && wants(p_open) => "the body stands in `{ … }`, without `=`".to_owned(),
+        "==" if wants(p_equals) && here => "`==` compares; to define, write `=`".to_owned(),
+        "=>" if here && wants(p_arrow) => "the result is written with `->`".to_owned(),
+        "->" if here && wants(p_fat) => "a ragged value is written `s => [d]`".to_owned(),
+        ":" if here && (construct == "let" || construct == "layer") && place.depth == 0 => {
+            format!("a `{construct}` takes no type: it follows from the value")
+        }
+        ":" if here && wants(p_equals) && !wants(p_colon) => "write `=` here".to_owned(),
+        ":" if here && after_value => format!("an argument is named with `=`: `{} = …`", shortened(previous)),
+        "," if here && refusal.rule == lone_setting && place.depth == 0 => {
+            "settings are separated by lines: remove `,`".to_owned()
+        }
+        "," if here && refusal.rule == lone_field && place.depth == 0 => {
+            "fields are separated by blanks or lines: remove `,`".to_owned()
+        }
+        "over" if here && previous == "," => "write the axis without a comma: `sum(x over s)`".to_owned(),
+        "[" if here && wants(p_colon) => "write `:` before the type".to_owned(),
+        "[" if here && after_value => {
+            "values have no index; name the field after a dot, or divide with a function".to_owned()
+        }
+        "." if here && place.next.starts_with(|c: char| c.is_ascii_digit()) => {
+            format!("write a digit before the point: `0.{}`", shortened(place.next))
+        }
+        "." if here && previous.starts_with(|c: char| c.is_ascii_digit()) => {
+            format!("write a digit after the point: `{}.0`", shortened(previous))
+        }
+        "(" if here && previous == "number" => "the width stands in brackets: `number[4]`".to_owned(),
+        "[" if here && previous == "category" => "the number of ids stands in parentheses: `category(10)`".to_owned(),
+        "clip" if here && wants(p_comma) => "put a comma before `clip`".to_owned(),
+        "{" if here && construct == "metric" => {
+            "a metric is a signature: the runtime computes it; remove the body".to_owned()
+        }
+        "keep" if here && construct == "sequence" => "write `(keep last 100)`".to_owned(),
+        "]" if here && previous == "[" && wants(dimension) => "a scalar has the shape `[1]`".to_owned(),
+        _ if wants(k_else) && !wants(k_if) => "an `if` is a value: give it an `else { … }`".to_owned(),
+        _ if wants(k_per) => "say what the body is run for: `per weight`, `per row` or `per tensor`".to_owned(),
+        _ if previous == "return" && here => "the last expression of a block is its value: remove `return`".to_owned(),
+        _ if matches!(previous, "elif" | "elsif" | "elseif") => "write `else if`".to_owned(),
+        _ if previous == "while" && here => "loops are written `for x in list { … }` and unrolled".to_owned(),
+        _ if matches!(previous, "const" | "var" | "val") && after_value => "to name a value, write `let`".to_owned(),
+        _ if wants(p_open) && !wants(infix) => "the body stands in `{ … }`".to_owned(),
+        _ if wants(p_dot) && construct == "use" => {
+            "an import names a module and what it takes from it: `use std.layer.mlp`".to_owned()
+        }
+        _ if wants(p_dot) && construct == "embedding" => "name the feature with its group: `for ad.good_id`".to_owned(),
+        _ => return None,
+    };
+    Some(help)
+}
+
+/// How a construct is written.
+fn form(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "edition" => "edition 2026",
+        "use" => "use module.{name, name as other}",
+        "fn" => "fn name(x: [n], option = 1) -> [n] { … }",
+        "model" => "model name { … }",
+        "optimizer" => "optimizer name(lr = 0.1) per weight { … }",
+        "regularizer" => "regularizer name(lambda) = expression",
+        "metric" => "metric name(target: prediction, option = value)",
+        "features" => "features group { field: kind from column }",
+        "sequence" => "sequence name (keep last 100) { field: kind from column }",
+        "label" => "label name: binary from column missing -1",
+        "key" => "key name: int64 from column",
+        "embedding" => "embedding name [16] for group.field, group.field { setting value }",
+        "hyper" => "hyper name = default in space",
+        "let" => "let name = expression",
+        "layer" => "layer name = function(_, option)",
+        "predict" => "predict label ~ bernoulli(logit = expression)",
+        "train" => "train { setting value }",
+        "report" => "report metric(label), metric(label, option = value)",
+        "assert" => "assert expression < expression",
+        "common" => "common group, group by key",
+        "param" => "param name: [n] = initial",
+        "state" => "state name: [n] = initial",
+        "update" => "update name = expression",
+        "for" => "for name in list { … }",
+        _ => return None,
+    })
+}
+
+/// The rule is a part of a construct's form, not of an expression within it.
+fn is_structural(rule: Rule) -> bool {
+    use Rule::*;
+    !matches!(
+        rule,
+        infix
+            | call
+            | field
+            | prefix
+            | number
+            | string
+            | k_true
+            | k_false
+            | k_if
+            | if_
+            | list
+            | group
+            | hole
+            | expression
+            | p_comma
+            | p_rparen
+            | p_rbrack
+            | p_close
+            | end_of_statement
+            | end_of_member
+            | end_of_setting
+            | k_over
+            | EOI
+    )
+}
+
+/// What the expected rules stand for, each once: names first, marks and words next, the ends last.
+fn phrases(refusal: &Refusal) -> Vec<String> {
+    use Rule::*;
+    let rules = &refusal.expected;
+    let value = rules.iter().any(|r| matches!(r, list | group | number | expression | prefix));
+    let after_value = rules.contains(&infix);
+    let said = |rule: &Rule| match rule {
+        // Where any expression may come, its first marks say no more; where one may go on, neither.
+        p_lparen | p_lbrack if value => None,
+        p_lparen | p_dot | p_equals if after_value => None,
+        EOI => Some(match refusal.rule {
+            lone_heading => (2, "`{`".to_owned()),
+            lone_field => (4, "the end of the field".to_owned()),
+            lone_item => (4, "the end of the definition".to_owned()),
+            _ => (4, "the end of the line".to_owned()),
+        }),
+        _ => phrase(*rule, value),
+    };
+    let mut ranked: Vec<(u8, String)> = rules.iter().filter_map(said).collect();
+    ranked.sort();
+    ranked.dedup();
+    if ranked.is_empty() {
+        return vec!["something else".to_owned()];
+    }
+    ranked.into_iter().map(|(_, text)| text).collect()
+}
+
+fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
+    use Rule::*;
+    let mark = |rank, text: &str| Some((rank, format!("`{text}`")));
+    let words = |rank, text: &str| Some((rank, text.to_owned()));
+    match rule {
+        expression | list | group | number | prefix => words(0, "an expression"),
+        string | identifier | hole | k_true | k_false | k_if | if_ if value => words(0, "an expression"),
+        string => words(1, "a string"),
+        identifier | any_word | import_name | parameter | variable | pattern => words(0, "a name"),
+        count => words(0, "a whole number"),
+        dimension => words(0, "a size"),
+        ty => words(0, "a type"),
+        kind => words(0, "a kind"),
+        scope => words(0, "`weight`, `row` or `tensor`"),
+        argument => words(0, "an argument"),
+        field_paths | field_path => words(0, "a field, such as `ad.good_id`"),
+        each_of => mark(1, "each of"),
+        item => words(2, "a definition"),
+        member => words(0, "a member of the model"),
+        feature_field | feature_body => words(1, "a field"),
+        setting | setting_body => words(1, "a setting"),
+        infix => words(1, "an operator"),
+        call => None,
+        field => None,
+        parameters | p_lparen => mark(2, "("),
+        p_rparen => mark(3, ")"),
+        p_lbrack | shape => mark(2, "["),
+        p_rbrack => mark(3, "]"),
+        p_open | block | fields | settings => mark(2, "{"),
+        p_close => mark(3, "}"),
+        p_comma => mark(2, ","),
+        p_colon => mark(2, ":"),
+        p_dot | import_group => mark(2, "."),
+        p_tilde => mark(2, "~"),
+        p_arrow => mark(2, "->"),
+        p_fat => mark(2, "=>"),
+        p_equals => mark(2, "="),
+        keep | category_size => mark(2, "("),
+        column | k_from => mark(2, "from"),
+        alias | k_as => mark(2, "as"),
+        k_over => mark(2, "over"),
+        end_of_statement | end_of_member | end_of_setting => words(4, "the end of the line"),
+        statement_word | member_word | setting_word => None,
+        _ => {
+            let name = format!("{rule:?}");
+            name.strip_prefix("k_").and_then(|word| mark(2, word))
+        }
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn alternatives(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [one] => one.clone(),
+        [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
+    }
 }
