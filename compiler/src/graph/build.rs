@@ -70,6 +70,15 @@ impl Graph {
         Ok(product)
     }
 
+    /// The value that a node made by [`Graph::repeat`] repeats: `x` of `x * 1` where the 1 lives deeper or is wider than `x`.
+    pub fn repeated(&self, id: NodeId) -> Option<NodeId> {
+        let node = self.node(id);
+        let (Op::Binary(BinaryOp::Multiply), &[x, one]) = (&node.op, node.operands.as_slice()) else { return None };
+        let from = self.node(x);
+        let repeats = from.domain != node.domain || from.shape != node.shape;
+        (repeats && self.node(one).op == Op::Const(1.0)).then_some(x)
+    }
+
     pub fn input(&mut self, input: InputId, span: Span) -> NodeId {
         let i = &self.inputs[input.index()];
         let (domain, shape) = (i.domain, i.shape.clone());

@@ -3,7 +3,7 @@
 //! A graph that passes is acyclic, its edges mirror its operands, every node has the domain and shape that its op and operands
 //! give, every id is in range, and every root exists and has the type its kind demands. Later phases rely on it and do not panic.
 
-use super::{BATCH, BinaryOp, DomainId, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape};
+use super::{BATCH, DomainId, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape};
 use din_grammar::Span;
 use petgraph::Direction;
 use petgraph::visit::EdgeRef;
@@ -340,9 +340,4 @@ fn same_target(a: &Root, b: &Root) -> bool {
         (Root::Slot { slot: a, .. }, Root::Slot { slot: b, .. }) => a == b,
         _ => false,
     }
-}
-
-/// Whether a binary op gives 0 or 1.
-pub(crate) fn is_comparison(op: BinaryOp) -> bool {
-    matches!(op, BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal)
 }

@@ -11,6 +11,7 @@ mod ops;
 mod step;
 
 pub use magnitude::{Magnitudes, run_magnitude};
+pub(crate) use ops::{binary as apply_binary, unary as apply_unary};
 pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
 
 use crate::graph::{BATCH, DomainId, Graph, InputId, NodeId, ONCE, Op, TableId};

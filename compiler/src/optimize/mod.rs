@@ -1,1 +1,111 @@
-//! Named passes over the graph.
+//! Named passes over the graph, in one visible list.
+//!
+//! A pass keeps every root's meaning, domain and shape; node numbers may change. Before differentiation run [`FORWARD`], after it
+//! [`BACKWARD`] ([`train`] does both with `differentiate` between), on graphs that are not differentiated [`INFER`]. With
+//! verification on, the graph is checked after each pass, and the error names the culprit.
+//!
+//! `split_products` stands before differentiation, so the gradients of the split products are split too.
+
+mod cost;
+mod cse;
+mod dce;
+mod rewrite;
+mod simplify;
+mod split_products;
+
+pub use cost::flops;
+
+use crate::autodiff::{DifferentiateError, Gradients, differentiate};
+use crate::graph::{Graph, VerifyError, verify};
+use std::fmt;
+
+/// A graph to an equivalent one.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    pub name: &'static str,
+    pub run: fn(&mut Graph),
+}
+
+const SIMPLIFY: Pass = Pass { name: "simplify", run: simplify::run };
+const SPLIT_PRODUCTS: Pass = Pass { name: "split_products", run: split_products::run };
+const CSE: Pass = Pass { name: "cse", run: cse::run };
+const DCE: Pass = Pass { name: "dce", run: dce::run };
+const ERASE_STOPS: Pass = Pass { name: "erase_stops", run: simplify::erase_stops };
+
+/// All passes, by name.
+pub const PASSES: &[Pass] = &[SIMPLIFY, SPLIT_PRODUCTS, CSE, DCE, ERASE_STOPS];
+
+/// Before `differentiate`.
+pub const FORWARD: &[Pass] = &[SIMPLIFY, CSE, SPLIT_PRODUCTS, SIMPLIFY, CSE, DCE];
+
+/// After `differentiate`, when `stop_gradient` has done its work.
+pub const BACKWARD: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, SIMPLIFY, CSE, DCE];
+
+/// For graphs that are not differentiated: inference and updates.
+pub const INFER: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, SPLIT_PRODUCTS, SIMPLIFY, CSE, DCE];
+
+/// A pass that broke the graph: a bug of the compiler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassError {
+    /// Name of the pass, `differentiate`, or `input` for a graph that was broken before.
+    pub pass: &'static str,
+    pub error: VerifyError,
+}
+
+impl fmt::Display for PassError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after pass `{}`: {}", self.pass, self.error)
+    }
+}
+
+impl std::error::Error for PassError {}
+
+/// Runs `passes` in order, verifying the input and every result if `checked`.
+pub fn run(graph: &mut Graph, passes: &[Pass], checked: bool) -> Result<(), PassError> {
+    check(graph, "input", checked)?;
+    for pass in passes {
+        (pass.run)(graph);
+        check(graph, pass.name, checked)?;
+    }
+    Ok(())
+}
+
+/// [`INFER`] on a graph that is not to be differentiated.
+pub fn optimize(graph: &mut Graph, checked: bool) -> Result<(), PassError> {
+    run(graph, INFER, checked)
+}
+
+/// Why a train graph could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrainError {
+    Pass(PassError),
+    /// The model's fault.
+    Differentiate(DifferentiateError),
+}
+
+impl fmt::Display for TrainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass(e) => write!(f, "{e}"),
+            Self::Differentiate(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+impl std::error::Error for TrainError {}
+
+/// [`FORWARD`], `differentiate`, [`BACKWARD`].
+pub fn train(graph: &mut Graph, checked: bool) -> Result<Gradients, TrainError> {
+    run(graph, FORWARD, checked).map_err(TrainError::Pass)?;
+    let gradients = differentiate(graph).map_err(TrainError::Differentiate)?;
+    check(graph, "differentiate", checked).map_err(TrainError::Pass)?;
+    run(graph, BACKWARD, checked).map_err(TrainError::Pass)?;
+    Ok(gradients)
+}
+
+fn check(graph: &Graph, pass: &'static str, checked: bool) -> Result<(), PassError> {
+    if !checked && !cfg!(debug_assertions) {
+        return Ok(());
+    }
+    verify(graph).map_err(|error| PassError { pass, error })
+}

@@ -1,0 +1,45 @@
+//! The analytic cost of a graph: floating-point operations as a function of how many elements the domains have.
+
+use crate::graph::{Graph, NodeId, Op};
+
+/// Operations of one run of what the roots need, with `counts[d]` elements in domain `d`.
+///
+/// A multiply-add counts 2: a product of a vector with a `k x n` matrix is `2 k n`, so is an outer product. An elementwise op,
+/// transcendental or not, counts 1 a position; a sum or maximum 1 for each number it reads; moments 5 (a sum for the mean; difference,
+/// square and sum for the variance, and its share of the division). Moving numbers (lookups, `Concat`, `Slice`, `Reshape`,
+/// `StopGradient`) and repeating them counts 0.
+pub fn flops(graph: &Graph, counts: &[f64]) -> f64 {
+    graph.order().iter().map(|&id| node_flops(graph, id, counts)).sum()
+}
+
+/// Operations of one node.
+pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
+    let node = graph.node(id);
+    let operand = |k: usize| graph.node(node.operands[k]);
+    let count = |d: crate::graph::DomainId| counts.get(d.index()).copied().unwrap_or(0.0);
+    let (n, width) = (count(node.domain), node.width() as f64);
+    match &node.op {
+        Op::Unary(_) | Op::Select => n * width,
+        Op::Binary(_) if graph.repeated(id).is_some() => 0.0,
+        Op::Binary(_) => n * width,
+        Op::MatMul | Op::MatMulT => 2.0 * n * width * operand(0).width() as f64,
+        Op::Outer => {
+            let over = graph.join(operand(0).domain, operand(1).domain).unwrap_or(operand(0).domain);
+            2.0 * count(over) * width
+        }
+        Op::Sum { .. } | Op::Max { .. } => count(operand(0).domain) * width,
+        Op::SumValue => n * operand(0).width() as f64,
+        Op::Moments => 5.0 * count(operand(0).domain) * operand(0).width() as f64,
+        Op::Const(_)
+        | Op::Input(_)
+        | Op::Param(_)
+        | Op::State(_)
+        | Op::Lookup { .. }
+        | Op::Length(_)
+        | Op::Count(_)
+        | Op::StopGradient
+        | Op::Concat
+        | Op::Slice { .. }
+        | Op::Reshape => 0.0,
+    }
+}

@@ -1,0 +1,39 @@
+//! Rebuilding a graph node by node: what every pass is made of.
+
+use crate::graph::{Graph, Node, NodeId};
+
+/// Replaces `graph` by what `rule` makes of each node that the roots need, operands first. The rule receives the node with its
+/// operands already in the new graph, and returns a node of the new graph of the same domain and shape.
+pub(super) fn rebuild(graph: &mut Graph, mut rule: impl FnMut(&mut Graph, Node) -> NodeId) {
+    let order = graph.order();
+    let mut new = Graph {
+        nodes: Default::default(),
+        domains: graph.domains.clone(),
+        inputs: graph.inputs.clone(),
+        tables: graph.tables.clone(),
+        params: graph.params.clone(),
+        states: graph.states.clone(),
+        roots: Vec::new(),
+    };
+    let mut map = vec![NodeId::end(); graph.bound()];
+    for id in order {
+        let mut node = graph.node(id).clone();
+        for o in &mut node.operands {
+            *o = map[o.index()];
+        }
+        let (domain, shape) = (node.domain, node.shape.clone());
+        let made = rule(&mut new, node);
+        debug_assert!(
+            new.node(made).domain == domain && new.node(made).shape == shape,
+            "a rewrite of node {} changed its type",
+            id.index()
+        );
+        map[id.index()] = made;
+    }
+    new.roots = graph.roots.clone();
+    for root in &mut new.roots {
+        let node = root.node_mut();
+        *node = map[node.index()];
+    }
+    *graph = new;
+}

@@ -1,0 +1,148 @@
+//! What does not vary along an axis is computed without it.
+//!
+//! A node's domain is the deepest of its operands', so only `repeat` (see [`crate::graph::Graph::repeat`]) and constants of a deep type
+//! make a value vary less than its type says. Users take the value itself where their type stays the same; otherwise the op is
+//! done on the values themselves and the result repeated.
+
+use super::{Found, Simplifier};
+use crate::graph::{BinaryOp, DomainId, NodeId, ONCE, Op, Shape};
+
+pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
+    match *s.op(id) {
+        Op::Binary(BinaryOp::Multiply) if s.g.repeated(id).is_some() => {
+            let inner = s.g.repeated(s.operand(id, 0))?;
+            s.repeat_like(inner, id)
+        }
+        Op::Unary(_) | Op::StopGradient | Op::Binary(_) | Op::Select => elementwise(s, id),
+        Op::Concat => {
+            let operands = s.node(id).operands.clone();
+            let bare: Vec<NodeId> = operands.iter().map(|&o| along_positions(s, o)).collect::<Option<_>>()?;
+            if bare == operands {
+                return None;
+            }
+            let concat = s.again(id, &bare)?;
+            s.repeat_like(concat, id)
+        }
+        Op::Slice { .. } | Op::Reshape | Op::SumValue | Op::MatMul | Op::MatMulT => moved(s, id),
+        Op::Sum { to } => sum(s, id, to),
+        Op::Outer => outer(s, id),
+        _ => None,
+    }
+}
+
+/// The value that `id` repeats, or itself; a constant of a deep type as a scalar.
+fn bare(s: &mut Simplifier, id: NodeId) -> NodeId {
+    if let (Some(c), false) = (s.constant(id), s.node(id).domain == ONCE && s.node(id).shape == Shape::scalar()) {
+        return s.number(c);
+    }
+    s.g.repeated(id).unwrap_or(id)
+}
+
+/// The same, repeated to the shape of `id` (so that only the domain is lesser).
+fn along_positions(s: &mut Simplifier, id: NodeId) -> Found {
+    let shape = s.node(id).shape.clone();
+    if let Some(c) = s.constant(id) {
+        let once = s.node(id).domain == ONCE;
+        return Some(if once { id } else { s.g.constant_of(c, ONCE, shape, s.s) });
+    }
+    let Some(x) = s.g.repeated(id) else { return Some(id) };
+    let domain = s.node(x).domain;
+    if domain == s.node(id).domain { Some(id) } else { s.repeat(x, domain, &shape) }
+}
+
+fn elementwise(s: &mut Simplifier, id: NodeId) -> Found {
+    let operands = s.node(id).operands.clone();
+    let stripped: Vec<NodeId> = operands.iter().map(|&o| bare(s, o)).collect();
+    if stripped == operands {
+        return None;
+    }
+    let result = s.again(id, &stripped)?;
+    s.repeat_like(result, id)
+}
+
+/// Ops that act on one vector at a time: on the value above, then repeated.
+fn moved(s: &mut Simplifier, id: NodeId) -> Found {
+    let x = s.operand(id, 0);
+    let inner = along_positions(s, x)?;
+    if inner == x || s.constant(x).is_some() && *s.op(id) != Op::SumValue {
+        return None;
+    }
+    let shape = s.node(id).shape.clone();
+    let result = match *s.op(id) {
+        Op::Slice { start } => s.slice(inner, start, shape)?,
+        Op::Reshape => s.reshape(inner, shape)?,
+        _ => {
+            let mut operands = s.node(id).operands.clone();
+            operands[0] = inner;
+            s.again(id, &operands)?
+        }
+    };
+    s.repeat_like(result, id)
+}
+
+/// Number of elements of `domain` under each element of `to`.
+fn length(s: &mut Simplifier, domain: DomainId, to: DomainId) -> Found {
+    if s.g.domain(domain).parent == Some(to) && to != ONCE {
+        return Some(s.g.length(domain, s.s));
+    }
+    let one = s.g.constant_of(1.0, domain, Shape::scalar(), s.s);
+    s.g.sum(one, to, s.s).ok()
+}
+
+/// The sum of a repeated value is the value times the number of its repetitions; 0 where there are none, whatever the value.
+fn sum(s: &mut Simplifier, id: NodeId, to: DomainId) -> Found {
+    let x = s.operand(id, 0);
+    let from = s.node(x).domain;
+    if s.constant(x) == Some(1.0) && s.node(x).shape == Shape::scalar() {
+        let parent = s.g.domain(from).parent == Some(to) && to != ONCE;
+        return parent.then(|| s.g.length(from, s.s));
+    }
+    let inner = along_positions(s, x)?;
+    let above = s.node(inner).domain;
+    if inner == x || above == from {
+        return None;
+    }
+    // First down to where the value lives, or to `to` if that lies deeper.
+    let stop = if s.g.is_ancestor(above, to) { to } else { above };
+    let n = length(s, from, stop)?;
+    let product = s.binary(BinaryOp::Multiply, inner, n)?;
+    let guarded = if s.constant(inner).is_some() { product } else { unless_empty(s, product, from)? };
+    if stop == to { Some(guarded) } else { s.sum(guarded, to) }
+}
+
+/// `sum_i x_i^T g_p(i)` is `sum_p (sum_{i -> p} x_i)^T g_p`: the deeper operand is summed to where the other one lives, so both
+/// operands of an outer product live in one domain.
+fn outer(s: &mut Simplifier, id: NodeId) -> Found {
+    let (x, g) = (s.operand(id, 0), s.operand(id, 1));
+    let over = s.g.join(s.node(x).domain, s.node(g).domain)?;
+    let (mut x, mut g) = (along_positions(s, x)?, along_positions(s, g)?);
+    let deepest = s.g.join(s.node(x).domain, s.node(g).domain)?;
+    if deepest != over {
+        // Both were repeated: the deeper one counts how often.
+        let n = length(s, over, deepest)?;
+        let counted = if s.node(x).domain == deepest { &mut x } else { &mut g };
+        *counted = s.binary(BinaryOp::Multiply, *counted, n)?;
+        x = unless_empty(s, x, over)?;
+        g = unless_empty(s, g, over)?;
+    }
+    let (dx, dg) = (s.node(x).domain, s.node(g).domain);
+    if dx != dg && dx == deepest {
+        g = unless_empty(s, g, deepest)?;
+        x = s.sum(x, dg)?;
+    } else if dx != dg {
+        x = unless_empty(s, x, deepest)?;
+        g = s.sum(g, dx)?;
+    } else if deepest == over {
+        return None;
+    }
+    s.g.outer(x, g, s.s).ok()
+}
+
+/// `x`, but 0 where no element of `domain` lies under it: nothing may come of what stands there.
+fn unless_empty(s: &mut Simplifier, x: NodeId, domain: DomainId) -> Found {
+    let at = s.node(x).domain;
+    let n = if at == ONCE { s.g.count(domain, s.s) } else { length(s, domain, at)? };
+    let zero = s.number(0.0);
+    let id = s.g.select(n, x, zero, s.s);
+    s.ok(id)
+}
