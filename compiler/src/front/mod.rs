@@ -4,11 +4,43 @@
 //! lists and functions known at compile time and tensors as graph nodes. It runs twice, for the training graph (`training` is true) and the
 //! inference graph, over one list of parameters and states.
 //!
+//! | file | part |
+//! | --- | --- |
+//! | `load` | modules, imports, top-level names |
+//! | `declare` | features, sequences, labels, keys, hyper-parameters, tables |
+//! | `elab` | names in scope, parameter names, reporting, limits |
+//! | `expr`, `tensor`, `call`, `block`, `builtin` | the walk |
+//! | `train`, `update` | predictions, loss, metrics, settings; optimizers and regularizers |
+//! | `usage`, `names` | what is unused or untrained |
+//! | `library` | files without a model |
+//!
 //! Guarantees: every independent fault is reported once and nothing that follows from it (a faulty value is *poison*, which every operation
 //! passes on); never a panic, whatever the text; bounded depth and work; the same text gives the same model.
 
+mod block;
+mod builtin;
+mod call;
+mod declare;
+mod elab;
+mod expr;
+mod library;
+mod load;
+mod names;
+mod tensor;
+mod train;
+mod update;
+mod usage;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use crate::graph::{Domain, Graph, Root, Shape, StateId};
 use crate::model::Model;
-use din_grammar::{Diagnostic, SourceMap};
+use din_grammar::ast::{self, MemberKind};
+use din_grammar::{Diagnostic, SourceMap, Span};
+use elab::{Elab, Phase, Run, Scope};
+use load::Loader;
 
 /// Where imported files beside the model come from; `std.*` is embedded and never asked for.
 pub trait SourceProvider {
@@ -41,17 +73,249 @@ pub struct Checked {
     pub sources: SourceMap,
 }
 
+/// The standard library: module name and text of each file.
+pub fn library_sources() -> &'static [(&'static str, &'static str)] {
+    &load::LIBRARY
+}
+
 /// Checks the model in `text`; `name` is how diagnostics call the file.
-pub fn check(name: &str, text: &str, _provider: &dyn SourceProvider, _options: &Options) -> Checked {
-    let mut sources = SourceMap::default();
-    sources.add(name, text);
-    Checked { model: None, diagnostics: Vec::new(), sources }
+pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Options) -> Checked {
+    let mut loader = Loader::new(provider);
+    let root = loader.root(name, text);
+    let mut sets: Vec<(String, String, Span)> = Vec::new();
+    for (key, value) in &options.sets {
+        let file = loader.sources.add("--set", format!("{key}={value}"));
+        sets.push((key.clone(), value.clone(), Span::new(file, key.len() + 1, key.len() + 1 + value.len())));
+    }
+    let Loader { modules, sources, diagnostics, .. } = loader;
+    let Some(root) = root else {
+        return Checked { model: None, diagnostics: sorted(diagnostics), sources };
+    };
+    let mut elab = Elab::new(&modules, &sources);
+    elab.diagnostics = diagnostics;
+    let models: Vec<&ast::Model> = modules[root]
+        .file
+        .items
+        .iter()
+        .filter_map(|i| match i {
+            ast::Item::Model(m) => Some(m),
+            _ => None,
+        })
+        .collect();
+    let mut model = match models.as_slice() {
+        [] => {
+            let start = Span { end: modules[root].file.span.start, ..modules[root].file.span };
+            elab.report(
+                Diagnostic::error("E0603", "the file has no model", start, "no `model name { … }`")
+                    .help("add a model, or check it as a library"),
+            );
+            None
+        }
+        [first, rest @ ..] => {
+            for more in rest {
+                elab.report(
+                    Diagnostic::error("E0603", "the file has more than one model", more.name.span, "again here")
+                        .label(first.name.span, "first here")
+                        .help("put each model into a file of its own"),
+                );
+            }
+            elab.model(root, first, &sets)
+        }
+    };
+    if !elab.has_errors() {
+        elab.unused_names(&modules[root], false);
+    }
+    if elab.has_errors() {
+        model = None;
+        // What follows from a fault is not worth a warning.
+        elab.diagnostics.retain(Diagnostic::is_error);
+    }
+    let diagnostics = sorted(std::mem::take(&mut elab.diagnostics));
+    drop(elab);
+    if let Some(m) = &mut model {
+        m.sources = sources.clone();
+    }
+    Checked { model, diagnostics, sources }
 }
 
 /// Checks a file without a model: names and arity everywhere, and every definition instantiated at sample sizes where the types of its
 /// parameters say which.
-pub fn check_library(name: &str, text: &str, _provider: &dyn SourceProvider) -> (Vec<Diagnostic>, SourceMap) {
-    let mut sources = SourceMap::default();
-    sources.add(name, text);
-    (Vec::new(), sources)
+pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (Vec<Diagnostic>, SourceMap) {
+    let mut loader = Loader::new(provider);
+    let root = loader.root(name, text);
+    let Loader { modules, sources, diagnostics, .. } = loader;
+    let Some(root) = root else { return (sorted(diagnostics), sources) };
+    let mut elab = Elab::new(&modules, &sources);
+    elab.diagnostics = diagnostics;
+    elab.library(root);
+    if !elab.has_errors() {
+        elab.unused_names(&modules[root], true);
+    }
+    let diagnostics = sorted(std::mem::take(&mut elab.diagnostics));
+    drop(elab);
+    (diagnostics, sources)
+}
+
+/// By file and position; the order of the walk among equals.
+fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by_key(|d| d.labels.first().map(|l| (l.span.file, l.span.start, l.span.end)));
+    diagnostics
+}
+
+impl<'a> Elab<'a> {
+    fn model(&mut self, module: usize, model: &'a ast::Model, sets: &[(String, String, Span)]) -> Option<Model> {
+        let mut scope = Scope::new(module, None);
+        self.declare(&mut scope, model, sets);
+        let train = self.train_settings(model);
+        self.training = true;
+        let mut trained = self.walk(&scope, model, train.as_ref());
+        // Where the settings are at fault there may be no loss; all else is still checked.
+        let loss = self.run.loss;
+        let mut updates = update::Updates::default();
+        let mut metrics = Vec::new();
+        let mut training = None;
+        if let Some(train) = &train {
+            self.assign_updates(&mut scope, train, &mut updates);
+        }
+        self.predictions_present(model);
+        metrics.extend(self.metrics(&mut scope, model));
+        if let Some(train) = &train {
+            training = Some(self.training(&mut scope, train, &metrics));
+        }
+        for member in &model.members {
+            if let MemberKind::Assert { condition } = &member.kind {
+                self.assert(&mut scope, condition, &updates);
+            }
+        }
+        if !self.has_errors() {
+            self.graph_untrained(&mut trained);
+        }
+        let updated = std::mem::take(&mut self.run.updated);
+        let mut roots: Vec<Root> = loss.map(Root::Loss).into_iter().collect();
+        roots.extend(self.prediction_roots());
+        let mut states: Vec<_> = updated.into_iter().map(|(state, (node, _))| Root::State { state, node }).collect();
+        states.sort_by_key(|r| match r {
+            Root::State { state, .. } => *state,
+            _ => StateId(0),
+        });
+        roots.extend(states);
+        trained.roots = roots;
+
+        self.training = false;
+        let mut inferred = self.walk(&scope, model, train.as_ref());
+        let mut roots = self.prediction_roots();
+        roots.extend(self.run.loss.map(Root::Loss));
+        inferred.roots = roots;
+        let training = training?;
+        if self.has_errors() || loss.is_none() {
+            return None;
+        }
+        let params: Vec<Shape> = self.parameters.iter().map(|p| shape(&p.shape)).collect();
+        let states: Vec<Shape> = self.states.iter().map(|s| shape(&s.shape)).collect();
+        for graph in [&mut trained, &mut inferred] {
+            graph.params.clone_from(&params);
+            graph.states.clone_from(&states);
+        }
+        Some(Model {
+            name: model.name.name.clone(),
+            sources: SourceMap::default(),
+            schema: std::mem::take(&mut self.declarations.schema),
+            tables: std::mem::take(&mut self.declarations.tables),
+            parameters: std::mem::take(&mut self.parameters),
+            states: std::mem::take(&mut self.states),
+            predictions: std::mem::take(&mut self.predictions),
+            metrics,
+            training,
+            updates: updates.all,
+            train: trained,
+            infer: inferred,
+            hypers: self.declarations.hypers.iter().map(|(n, v, _)| (n.clone(), *v)).collect(),
+        })
+    }
+
+    /// The members that make the network, in the order written, and the loss.
+    fn walk(&mut self, scope: &Scope<'a>, model: &'a ast::Model, train: Option<&train::TrainSettings<'a>>) -> Graph {
+        self.graph = self.empty_graph();
+        self.run = Run::default();
+        self.phase = Phase::Model;
+        let mut scope = scope.clone();
+        for member in &model.members {
+            if self.exhausted() {
+                break;
+            }
+            match &member.kind {
+                MemberKind::Let(l) => {
+                    if let Some(first) = l.names.iter().find_map(|n| self.taken(&scope, n)) {
+                        self.report(first);
+                        continue;
+                    }
+                    self.let_(&mut scope, l);
+                }
+                MemberKind::Layer(l) => {
+                    if let Some(first) = self.taken(&scope, &l.name) {
+                        self.report(first);
+                        continue;
+                    }
+                    self.layer(&mut scope, l);
+                }
+                MemberKind::Predict { target, distribution } => self.predict(&mut scope, target, distribution),
+                _ => {}
+            }
+        }
+        if let Some(loss) = train.and_then(|t| t.value("loss")) {
+            self.loss(&mut scope, loss);
+        }
+        let empty = self.empty_graph();
+        std::mem::replace(&mut self.graph, empty)
+    }
+
+    /// A `let` of the model may not hide an import.
+    fn taken(&self, scope: &Scope<'a>, name: &ast::Ident) -> Option<Diagnostic> {
+        let first = self.modules[scope.module].names.get(&name.name)?;
+        let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here");
+        Some(d.label(first.span, "first here").help("rename one of them"))
+    }
+
+    /// Domains and sizes that the declarations give.
+    fn empty_graph(&self) -> Graph {
+        let mut graph = Graph::default();
+        for s in &self.declarations.schema.sequences {
+            graph.domains.push(Domain { name: s.name.clone(), parent: Some(crate::graph::BATCH) });
+        }
+        graph.tables = self.declarations.tables.iter().map(|t| t.width as usize).collect();
+        graph
+    }
+
+    fn prediction_roots(&self) -> Vec<Root> {
+        let nodes = self.run.logits.iter().zip(0..);
+        nodes.filter_map(|(n, index)| n.map(|node| Root::Prediction { index, node })).collect()
+    }
+
+    fn predictions_present(&mut self, model: &'a ast::Model) {
+        if !model.members.iter().any(|m| matches!(m.kind, MemberKind::Predict { .. })) {
+            self.report(
+                Diagnostic::error(
+                    "E0603",
+                    format!("model `{}` predicts nothing", model.name.name),
+                    model.name.span,
+                    "no `predict`",
+                )
+                .help("add `predict click ~ bernoulli(logit = …)`"),
+            );
+        }
+    }
+
+    /// Unused and untrained parts, seen in the graph of the training walk.
+    fn graph_untrained(&mut self, graph: &mut Graph) {
+        std::mem::swap(&mut self.graph, graph);
+        self.unused_declarations();
+        if !self.diagnostics.iter().any(|d| d.code == "W0602") {
+            self.untrained();
+        }
+        std::mem::swap(&mut self.graph, graph);
+    }
+}
+
+fn shape(sizes: &[u32]) -> Shape {
+    Shape(sizes.iter().map(|&n| n as usize).collect())
 }

@@ -1,0 +1,513 @@
+//! Functions that the language itself knows: elementwise operations, reductions, moments, concat, embedding.
+
+use super::elab::Elab;
+use super::load::listed;
+use super::value::{Builtin, Field, Given, Tensor, Value, counted};
+use crate::graph::{self, BATCH, BinaryOp, DomainId, InputKind, NodeId, ONCE, Shape, TableId, UnaryOp};
+use din_grammar::{Diagnostic, Span};
+use din_program::schema::FeatureKind;
+use std::rc::Rc;
+
+impl<'a> Elab<'a> {
+    pub fn builtin(&mut self, builtin: Builtin, given: Vec<Given<'a>>, span: Span) -> Value<'a> {
+        let name = builtin.name();
+        let (least, most) = builtin.arity();
+        if given.len() < least || given.len() > most {
+            let (code, few) = if given.len() < least { ("E0209", "too few") } else { ("E0210", "too many") };
+            let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            return self.fault(
+                Diagnostic::error(
+                    code,
+                    format!("{few} arguments for `{name}`"),
+                    span,
+                    counted(given.len(), "argument"),
+                )
+                .note(format!("expected {wanted}\nfound {}", given.len())),
+            );
+        }
+        for g in &given {
+            if let Some(n) = g.name {
+                return self.fault(
+                    Diagnostic::error(
+                        "E0208",
+                        format!("`{name}` has no parameter `{}`", n.name),
+                        n.span,
+                        "no such parameter",
+                    )
+                    .help("builtin functions take their arguments by position"),
+                );
+            }
+            let reduces = matches!(builtin, Builtin::Sum | Builtin::Mean | Builtin::Max) && given.len() == 1;
+            if g.over.is_some() && !reduces && builtin != Builtin::Length {
+                return self.fault(
+                    Diagnostic::error(
+                        "E0314",
+                        format!("`{name}` takes no axis"),
+                        g.span,
+                        "`over` is not possible here",
+                    )
+                    .help("`over` stands in `sum(x over s)`, `mean(x over s)` and `max(x over s)`"),
+                );
+            }
+        }
+        let mut arguments = given.into_iter();
+        let Some(first) = arguments.next() else { return Value::Poison };
+        let (value, at) = (first.value.unwrap_or(Value::Poison), first.span);
+        let rest: Vec<(Value<'a>, Span)> = arguments.map(|g| (g.value.unwrap_or(Value::Poison), g.span)).collect();
+        match builtin {
+            Builtin::Exp => self.elementwise(UnaryOp::Exp, f64::exp, value, at, span),
+            Builtin::Log => self.elementwise(UnaryOp::Log, f64::ln, value, at, span),
+            Builtin::Sqrt => self.elementwise(UnaryOp::Sqrt, f64::sqrt, value, at, span),
+            Builtin::Sigmoid => self.elementwise(UnaryOp::Sigmoid, |x| 1.0 / (1.0 + (-x).exp()), value, at, span),
+            Builtin::Tanh => self.elementwise(UnaryOp::Tanh, f64::tanh, value, at, span),
+            Builtin::Softplus => {
+                self.elementwise(UnaryOp::Softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), value, at, span)
+            }
+            Builtin::Abs => self.elementwise(UnaryOp::Abs, f64::abs, value, at, span),
+            Builtin::Sign => {
+                self.elementwise(UnaryOp::Sign, |x| if x == 0.0 { 0.0 } else { x.signum() }, value, at, span)
+            }
+            Builtin::Min | Builtin::Max => match rest.into_iter().next() {
+                Some(other) => self.extremum(builtin, (value, at), other, span),
+                None => self.largest(value, first.over, at, span),
+            },
+            Builtin::StopGradient => match self.tensor(value, at) {
+                Some(t) => Value::Tensor(Tensor { node: self.graph.stop_gradient(t.node, span), fields: t.fields }),
+                None => Value::Poison,
+            },
+            Builtin::Select => self.select(value, at, rest, span),
+            Builtin::Sum | Builtin::Mean => self.total(builtin == Builtin::Mean, value, first.over, at, span),
+            Builtin::Moments => self.moments(value, at, span),
+            Builtin::Embed => self.embed(value, at, span),
+            Builtin::Length => match first.over {
+                Some(domain) => {
+                    let node = self.graph.length(domain, span);
+                    Value::Tensor(Tensor { node, fields: None })
+                }
+                None if matches!(value, Value::Poison) => Value::Poison,
+                None => self
+                    .fault(Diagnostic::error("E0314", "`length` takes an axis", at, "not an axis").help(
+                        "name a sequence: `length(visited)`, or in a function the axis of its type: `length(s)`",
+                    )),
+            },
+            Builtin::Size => match self.tensor(value, at) {
+                Some(t) => Value::Number(self.graph.node(t.node).width() as f64),
+                None => Value::Poison,
+            },
+            // Calls of `concat` go through `concat` below; this is one passed as a function.
+            Builtin::Concat => {
+                let mut all = vec![(value, at)];
+                all.extend(rest);
+                let given: Vec<Given<'a>> =
+                    all.into_iter().map(|(v, span)| Given { name: None, value: Some(v), over: None, span }).collect();
+                let labels = vec![None; given.len()];
+                self.concat(&given, &labels, span)
+            }
+        }
+    }
+
+    fn elementwise(&mut self, op: UnaryOp, f: fn(f64) -> f64, value: Value<'a>, at: Span, span: Span) -> Value<'a> {
+        if let Value::Number(n) = value {
+            let y = f(n);
+            if y.is_finite() {
+                return Value::Number(y);
+            }
+            return self.fault(
+                Diagnostic::error("E0311", "not a finite number", at, format!("of {n}"))
+                    .help("compile-time numbers are finite"),
+            );
+        }
+        let Some(t) = self.tensor(value, at) else { return Value::Poison };
+        Value::Tensor(Tensor { node: self.graph.unary(op, t.node, span), fields: t.fields })
+    }
+
+    fn extremum(&mut self, builtin: Builtin, l: (Value<'a>, Span), r: (Value<'a>, Span), span: Span) -> Value<'a> {
+        let max = builtin == Builtin::Max;
+        if let (&Value::Number(a), &Value::Number(b)) = (&l.0, &r.0) {
+            return Value::Number(if max { a.max(b) } else { a.min(b) });
+        }
+        let (lt, rt) = (self.tensor(l.0, l.1), self.tensor(r.0, r.1));
+        let (Some(lt), Some(rt)) = (lt, rt) else { return Value::Poison };
+        let Some(fields) = self.same_fields(builtin.name(), (&lt, l.1), (&rt, r.1)) else { return Value::Poison };
+        let op = if max { BinaryOp::Max } else { BinaryOp::Min };
+        match self.graph.binary(op, lt.node, rt.node, span) {
+            Ok(node) => Value::Tensor(Tensor { node, fields }),
+            Err(e) => self.type_error(e, span),
+        }
+    }
+
+    fn select(&mut self, condition: Value<'a>, at: Span, rest: Vec<(Value<'a>, Span)>, span: Span) -> Value<'a> {
+        let mut rest = rest.into_iter();
+        let (Some(a), Some(b)) = (rest.next(), rest.next()) else { return Value::Poison };
+        let condition = self.tensor(condition, at);
+        let (ta, tb) = (self.tensor(a.0, a.1), self.tensor(b.0, b.1));
+        let (Some(c), Some(ta), Some(tb)) = (condition, ta, tb) else { return Value::Poison };
+        let Some(fields) = self.same_fields("select", (&ta, a.1), (&tb, b.1)) else { return Value::Poison };
+        let wider =
+            if self.graph.node(ta.node).width() >= self.graph.node(tb.node).width() { (&ta, a.1) } else { (&tb, b.1) };
+        let plain = Tensor { node: c.node, fields: None };
+        if self.same_fields("select", wider, (&plain, at)).is_none() {
+            return Value::Poison;
+        }
+        match self.graph.select(c.node, ta.node, tb.node, span) {
+            Ok(node) => Value::Tensor(Tensor { node, fields }),
+            Err(e) => self.type_error(e, span),
+        }
+    }
+
+    /// Checks that a value varies over the axis it is reduced over.
+    fn over(&mut self, t: &Tensor, domain: DomainId, at: Span) -> Option<DomainId> {
+        let varies = self.graph.node(t.node).domain;
+        if varies != domain {
+            let (axis, over) = (self.domain_text(domain), self.domain_text(varies));
+            self.report(
+                Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
+                    .note(format!("expected a value over {axis}"))
+                    .help("a sum of equal values is the value times `length(…)`"),
+            );
+            return None;
+        }
+        self.graph.domain(domain).parent
+    }
+
+    /// `sum` and `mean`, over an axis or over the positions.
+    fn total(&mut self, mean: bool, value: Value<'a>, over: Option<DomainId>, at: Span, span: Span) -> Value<'a> {
+        if let (Value::List(items), None) = (&value, over) {
+            let items = items.clone();
+            let mut total = 0.0;
+            for item in items.iter() {
+                let Some(n) = self.number(item.clone(), "an item of a summed list", at) else { return Value::Poison };
+                total += n;
+            }
+            return Value::Number(if mean { total / (items.len().max(1)) as f64 } else { total });
+        }
+        let Some(t) = self.tensor(value, at) else { return Value::Poison };
+        let Some(domain) = over else { return self.positions(mean, &t, span) };
+        let Some(parent) = self.over(&t, domain, at) else { return Value::Poison };
+        let built = self.graph.sum(t.node, parent, span);
+        let node = match built {
+            Ok(sum) if mean => self.divide_by_length(sum, domain, span),
+            other => other,
+        };
+        match node {
+            Ok(node) => Value::Tensor(Tensor { node, fields: t.fields }),
+            Err(e) => self.type_error(e, span),
+        }
+    }
+
+    fn divide_by_length(&mut self, sum: NodeId, domain: DomainId, span: Span) -> Result<NodeId, graph::TypeError> {
+        let length = self.graph.length(domain, span);
+        let one = self.graph.constant(1.0, span);
+        // An empty sum is 0; divided by 1 it stays so.
+        let length = self.graph.binary(BinaryOp::Max, length, one, span)?;
+        self.graph.binary(BinaryOp::Divide, sum, length, span)
+    }
+
+    /// Over the positions of the value; in an optimizer `per tensor` over the tensor's rows as well.
+    fn positions(&mut self, mean: bool, t: &Tensor, span: Span) -> Value<'a> {
+        if let super::elab::Phase::Update(din_grammar::ast::Scope::Weight) = self.phase {
+            return self.fault(
+                Diagnostic::error(
+                    "E0315",
+                    "an optimizer `per weight` sees one weight at a time",
+                    span,
+                    "nothing to reduce",
+                )
+                .help("write `per row` or `per tensor`"),
+            );
+        }
+        let (width, domain) = (self.graph.node(t.node).width(), self.graph.node(t.node).domain);
+        let mut node = self.graph.sum_value(t.node, span);
+        if self.reduces_rows() && domain == BATCH {
+            let built = self.graph.sum(node, ONCE, span);
+            match built {
+                Ok(n) => node = n,
+                Err(e) => return self.type_error(e, span),
+            }
+        }
+        if mean {
+            let n = self.graph.constant(width as f64, span);
+            let mut built = self.graph.binary(BinaryOp::Divide, node, n, span);
+            if self.reduces_rows() && domain == BATCH {
+                let count = self.graph.count(BATCH, span);
+                built = built.and_then(|x| self.graph.binary(BinaryOp::Divide, x, count, span));
+            }
+            return self.built(built, span);
+        }
+        Value::Tensor(Tensor { node, fields: None })
+    }
+
+    /// `max(x over s)`
+    fn largest(&mut self, value: Value<'a>, over: Option<DomainId>, at: Span, span: Span) -> Value<'a> {
+        let Some(domain) = over else {
+            if matches!(value, Value::Poison) {
+                return Value::Poison;
+            }
+            return self.not_built("`max` over the positions of one value", span);
+        };
+        let Some(t) = self.tensor(value, at) else { return Value::Poison };
+        let Some(parent) = self.over(&t, domain, at) else { return Value::Poison };
+        match self.graph.max(t.node, parent, span) {
+            Ok(node) => Value::Tensor(Tensor { node, fields: t.fields }),
+            Err(e) => self.type_error(e, span),
+        }
+    }
+
+    /// Mean and biased variance, by position, over all elements that the value varies over.
+    fn moments(&mut self, value: Value<'a>, at: Span, span: Span) -> Value<'a> {
+        let poison = || Value::Tuple([Value::Poison, Value::Poison].into());
+        let Some(t) = self.tensor(value, at) else { return poison() };
+        let node = self.graph.node(t.node);
+        let (domain, width) = (node.domain, node.width());
+        if domain == ONCE {
+            let found = self.describe_tensor(&t);
+            self.report(
+                Diagnostic::error("E0314", "`moments` of a value that does not vary", at, found)
+                    .note("expected a value that varies over the samples or a sequence"),
+            );
+            return poison();
+        }
+        let both = match self.graph.moments(t.node, span) {
+            Ok(n) => n,
+            Err(e) => return self.type_error(e, span),
+        };
+        let mean = self.graph.slice(both, 0, Shape::vector(width), span);
+        let var = self.graph.slice(both, width, Shape::vector(width), span);
+        let mean = self.built(mean, span);
+        let var = self.built(var, span);
+        Value::Tuple([mean, var].into())
+    }
+
+    /// Joins values and records; the names of fields are kept.
+    pub fn concat(&mut self, given: &[Given<'a>], labels: &[Option<&str>], span: Span) -> Value<'a> {
+        let mut operands = Vec::new();
+        let mut fields: Vec<Field> = Vec::new();
+        let mut start = 0;
+        let mut poison = false;
+        for (i, g) in given.iter().enumerate() {
+            if let Some(n) = g.name {
+                self.report(
+                    Diagnostic::error(
+                        "E0208",
+                        format!("`concat` has no parameter `{}`", n.name),
+                        n.span,
+                        "no such parameter",
+                    )
+                    .help("builtin functions take their arguments by position"),
+                );
+                poison = true;
+                continue;
+            }
+            let Some(t) = self.tensor(g.value.clone().unwrap_or(Value::Poison), g.span) else {
+                poison = true;
+                continue;
+            };
+            let node = self.graph.node(t.node);
+            let (width, shape) = (node.width(), node.shape.clone());
+            if shape.0.len() != 1 {
+                let found = super::value::shape_text(&shape);
+                self.report(
+                    Diagnostic::error("E0301", "`concat` joins vectors", g.span, found.clone())
+                        .note(format!("expected a vector\nfound {found}")),
+                );
+                poison = true;
+                continue;
+            }
+            match &t.fields {
+                Some(inner) => {
+                    fields.extend(inner.iter().map(|f| Field { start: f.start + start, ..f.clone() }));
+                }
+                None => {
+                    let name: Rc<str> = match labels.get(i) {
+                        Some(Some(label)) => (*label).into(),
+                        _ => format!("_{i}").into(),
+                    };
+                    fields.push(Field { name, start, width });
+                }
+            }
+            start += width;
+            operands.push((t, g.span));
+        }
+        if poison || operands.is_empty() {
+            if !poison {
+                self.report(
+                    Diagnostic::error("E0209", "`concat` joins nothing", span, "no arguments")
+                        .help("give it values to join"),
+                );
+            }
+            return Value::Poison;
+        }
+        let mut deepest = 0;
+        for i in 1..operands.len() {
+            let (a, b) = (&operands[deepest], &operands[i]);
+            let (da, db) = (self.graph.node(a.0.node).domain, self.graph.node(b.0.node).domain);
+            match self.graph.join(da, db) {
+                Some(d) if d != da => deepest = i,
+                Some(_) => {}
+                None => {
+                    let (at, bt) = (self.domain_text(da), self.domain_text(db));
+                    let d = Diagnostic::error(
+                        "E0303",
+                        "`concat` of values over different axes",
+                        b.1,
+                        format!("varies over {bt}"),
+                    )
+                    .label(a.1, format!("varies over {at}"))
+                    .note("expected one axis: entries of different sequences have no order in common")
+                    .help(format!("reduce one of them first, such as `sum(x over {})`", bt.trim_matches('`')));
+                    return self.fault(d);
+                }
+            }
+        }
+        let nodes: Vec<NodeId> = operands.iter().map(|o| o.0.node).collect();
+        let built = if nodes.len() == 1 { Ok(nodes[0]) } else { self.graph.concat(nodes, span) };
+        match built {
+            Ok(node) => Value::Tensor(Tensor { node, fields: Some(fields.into()) }),
+            Err(e) => self.type_error(e, span),
+        }
+    }
+
+    /// `embed(ad)`, `embed(ad.good_id)`
+    fn embed(&mut self, value: Value<'a>, at: Span, span: Span) -> Value<'a> {
+        match value {
+            Value::Poison => Value::Poison,
+            Value::Feature(f) => match self.vector(f, at) {
+                Some(t) => Value::Tensor(t),
+                None => Value::Poison,
+            },
+            Value::Group(g) => {
+                let features = self.declarations.groups[g].features.clone();
+                let mut nodes = Vec::new();
+                let mut fields = Vec::new();
+                let mut start = 0;
+                let mut poison = false;
+                for f in features {
+                    let Some(t) = self.vector(f, at) else {
+                        poison = true;
+                        continue;
+                    };
+                    let width = self.graph.node(t.node).width();
+                    let name: Rc<str> = self.declarations.schema.features[f].name.as_str().into();
+                    fields.push(Field { name, start, width });
+                    start += width;
+                    nodes.push(t.node);
+                }
+                if poison || nodes.is_empty() {
+                    return Value::Poison;
+                }
+                let built = if nodes.len() == 1 { Ok(nodes[0]) } else { self.graph.concat(nodes, span) };
+                match built {
+                    Ok(node) => Value::Tensor(Tensor { node, fields: Some(fields.into()) }),
+                    Err(e) => self.type_error(e, span),
+                }
+            }
+            other => {
+                let found = self.describe(&other);
+                self.fault(
+                    Diagnostic::error("E0307", "`embed` takes a group or one of its fields", at, found.clone()).note(
+                        format!("expected a group, such as `ad`, or a field, such as `ad.good_id`\nfound {found}"),
+                    ),
+                )
+            }
+        }
+    }
+
+    /// The vector of a feature: its table's row, or the numbers themselves.
+    fn vector(&mut self, feature: usize, at: Span) -> Option<Tensor> {
+        let f = &self.declarations.schema.features[feature];
+        if let FeatureKind::Dense { width } = f.kind {
+            return Some(self.dense_input(feature, width, at));
+        }
+        let path = f.path();
+        let span = self.declarations.feature_spans[feature];
+        let tables = self.declarations.tables_of[feature].clone();
+        match tables.as_slice() {
+            [table] => Some(self.lookup(*table, feature, at)),
+            [] => {
+                let kind = if self.declarations.poisoned_tables { None } else { Some(()) };
+                kind?;
+                self.report(
+                    Diagnostic::error(
+                        "E0402",
+                        format!("no table holds vectors for `{path}`"),
+                        at,
+                        "cannot be embedded",
+                    )
+                    .label(span, "declared here")
+                    .help(format!("add `embedding name [16] for {path}`")),
+                );
+                None
+            }
+            many => {
+                let names: Vec<String> = many.iter().map(|&t| self.declarations.tables[t].name.clone()).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let all = listed(&names);
+                let mut d = Diagnostic::error(
+                    "E0403",
+                    format!("{} tables hold vectors for `{path}`", many.len()),
+                    at,
+                    format!("which of {all}?"),
+                );
+                for &t in many {
+                    d = d.label(self.declarations.table_spans[t], "one of them");
+                }
+                self.report(d.help(format!("call the table: `{}({path})`", names.first().copied().unwrap_or("table"))));
+                None
+            }
+        }
+    }
+
+    fn lookup(&mut self, table: usize, feature: usize, span: Span) -> Tensor {
+        self.declarations.used_features.insert(feature);
+        self.declarations.used_tables.insert(table);
+        let key = (table as u32, feature as u32);
+        if let Some(&node) = self.run.lookups.get(&key) {
+            return Tensor { node, fields: None };
+        }
+        let path = self.declarations.schema.features[feature].path();
+        let domain = self.feature_domain(feature);
+        let kind = InputKind::Ids { feature: feature as u32 };
+        let input = self.input((0, feature as u32), path, kind, domain, Shape::scalar());
+        let node = self.graph.lookup(TableId(table as u32), input, span);
+        self.run.lookups.insert(key, node);
+        Tensor { node, fields: None }
+    }
+
+    /// `good(ad.good_id)`
+    pub fn table_call(&mut self, table: usize, given: &[Given<'a>], span: Span) -> Value<'a> {
+        let name = self.declarations.tables[table].name.clone();
+        let [g] = given else {
+            return self.fault(
+                Diagnostic::error(
+                    "E0209",
+                    format!("the table `{name}` takes one feature"),
+                    span,
+                    counted(given.len(), "argument"),
+                )
+                .help(format!("write `{name}(group.field)`")),
+            );
+        };
+        match g.value.clone().unwrap_or(Value::Poison) {
+            Value::Poison => Value::Poison,
+            Value::Feature(f) if self.declarations.tables[table].features.contains(&(f as u32)) => {
+                Value::Tensor(self.lookup(table, f, span))
+            }
+            Value::Feature(f) => {
+                let path = self.declarations.schema.features[f].path();
+                let at = self.declarations.table_spans[table];
+                self.fault(
+                    Diagnostic::error("E0407", format!("the table `{name}` is not for `{path}`"), g.span, "other ids")
+                        .label(at, "its features are listed here")
+                        .help(format!("add `{path}` to the features after `for`, if both hold the same ids")),
+                )
+            }
+            other => {
+                let found = self.describe(&other);
+                self.fault(
+                    Diagnostic::error("E0407", format!("the table `{name}` takes a feature"), g.span, found.clone())
+                        .note(format!("expected a categorical feature, such as `ad.good_id`\nfound {found}")),
+                )
+            }
+        }
+    }
+}

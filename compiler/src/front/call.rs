@@ -1,0 +1,605 @@
+//! Calls: arguments bound to parameters by position and name, types unified, bodies elaborated under their path.
+
+use super::elab::{Dimension, Elab, Frame, MAX_CALLS, Scope};
+use super::value::{Callee, Given, Partial, Tensor, Value, counted};
+use din_grammar::ast::{self, Argument, Expr, ExprKind};
+use din_grammar::suggest::nearest;
+use din_grammar::{Diagnostic, Span};
+use std::rc::Rc;
+
+impl<'a> Elab<'a> {
+    pub fn call(
+        &mut self,
+        scope: &mut Scope<'a>,
+        e: &'a Expr,
+        callee: &'a Expr,
+        arguments: &'a [Argument],
+    ) -> Value<'a> {
+        if let ExprKind::Name(name) = &callee.kind
+            && matches!(name.as_str(), "normal" | "uniform" | "glorot" | "fan_in")
+            && scope.find(name).is_none()
+            && !self.modules[scope.module].names.contains_key(name)
+        {
+            return self.fault(
+                Diagnostic::error("E0410", format!("`{name}` is an initialiser, not a value"), e.span, "not a value")
+                    .help(format!("initialisers stand in `param w: [n] = {name}(…)` and after `init`")),
+            );
+        }
+        let function = self.expr(scope, callee);
+        let length =
+            matches!(&function, Value::Function(f) if matches!(**f, Callee::Builtin(super::value::Builtin::Length)));
+        let mut given = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            if length
+                && let ExprKind::Name(name) = &argument.value.kind
+                && let Some(axis) = scope.axis(name)
+            {
+                given.push(Given { name: None, value: Some(Value::Nothing), over: Some(axis), span: argument.span });
+                continue;
+            }
+            let value = match argument.value.kind {
+                ExprKind::Hole => None,
+                _ => Some(self.expr(scope, &argument.value)),
+            };
+            let over = match &argument.over {
+                None => None,
+                Some(axis) => match scope.axis(&axis.name) {
+                    Some(domain) => Some(domain),
+                    None => {
+                        let mut d = Diagnostic::error(
+                            "E0314",
+                            format!("there is no axis `{}` here", axis.name),
+                            axis.span,
+                            "not an axis",
+                        );
+                        let known: Vec<&str> = scope.axes.iter().map(|a| a.0).collect();
+                        d.help = Some(match nearest(&axis.name, known.iter().copied()) {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None if known.is_empty() => "axes come from sequences: `fn f(x: s => [d])`".into(),
+                            None => format!("axes here: {}", super::load::listed(&known)),
+                        });
+                        self.report(d);
+                        given.push(Given { name: None, value: Some(Value::Poison), over: None, span: argument.span });
+                        continue;
+                    }
+                },
+            };
+            given.push(Given { name: argument.name.as_ref(), value, over, span: argument.span });
+        }
+        match function {
+            Value::Poison => Value::Poison,
+            Value::Function(f) => {
+                if given.iter().any(|g| g.value.is_none()) {
+                    return self.partial(f, given, e.span);
+                }
+                if let Callee::Builtin(b) = *f
+                    && b == super::value::Builtin::Concat
+                {
+                    let labels: Vec<Option<&'a str>> = arguments.iter().map(|a| label(&a.value)).collect();
+                    return self.concat(&given, &labels, e.span);
+                }
+                self.apply(&f, given, e.span)
+            }
+            other => {
+                let found = self.describe(&other);
+                self.fault(
+                    Diagnostic::error("E0308", "this cannot be called", callee.span, found.clone())
+                        .note(format!("expected a function, layer or table\nfound {found}")),
+                )
+            }
+        }
+    }
+
+    fn partial(&mut self, callee: Rc<Callee<'a>>, arguments: Vec<Given<'a>>, span: Span) -> Value<'a> {
+        if let Callee::Defined { function, .. } = &*callee {
+            for g in &arguments {
+                if let Some(name) = g.name
+                    && !function.parameters.iter().any(|p| p.name.name == name.name)
+                {
+                    return self.unknown_argument(function, name);
+                }
+            }
+            if arguments.len() > function.parameters.len() {
+                return self.too_many(&function.name.name, function.parameters.len(), arguments.len(), span);
+            }
+        }
+        Value::Function(Rc::new(Callee::Partial(Partial { callee, arguments })))
+    }
+
+    fn unknown_argument(&mut self, function: &'a ast::Function, name: &ast::Ident) -> Value<'a> {
+        let known: Vec<&str> = function.parameters.iter().map(|p| p.name.name.as_str()).collect();
+        let mut d = Diagnostic::error(
+            "E0208",
+            format!("`{}` has no parameter `{}`", function.name.name, name.name),
+            name.span,
+            "no such parameter",
+        )
+        .label(function.name.span, "defined here");
+        d.help = Some(match nearest(&name.name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it takes {}", super::load::listed(&known)),
+        });
+        self.fault(d)
+    }
+
+    fn too_many(&mut self, name: &str, most: usize, found: usize, span: Span) -> Value<'a> {
+        self.fault(
+            Diagnostic::error("E0210", format!("too many arguments for `{name}`"), span, counted(found, "argument"))
+                .note(format!("expected at most {}\nfound {found}", counted(most, "argument"))),
+        )
+    }
+
+    /// Calls `callee` with complete arguments.
+    pub fn apply(&mut self, callee: &Rc<Callee<'a>>, given: Vec<Given<'a>>, span: Span) -> Value<'a> {
+        match &**callee {
+            Callee::Builtin(b) => self.builtin(*b, given, span),
+            Callee::Table(t) => self.table_call(*t, &given, span),
+            Callee::Partial(p) => {
+                let mut rest = given.into_iter().peekable();
+                let mut all: Vec<Given<'a>> = Vec::new();
+                for fixed in &p.arguments {
+                    let mut argument = fixed.clone();
+                    if argument.value.is_none() {
+                        match rest.next_if(|g| g.name.is_none()) {
+                            Some(g) => (argument.value, argument.over, argument.span) = (g.value, g.over, g.span),
+                            None => {
+                                let holes = p.arguments.iter().filter(|a| a.value.is_none()).count();
+                                return self.fault(
+                                    Diagnostic::error(
+                                        "E0209",
+                                        format!("an argument of `{}` is missing", callee.name()),
+                                        span,
+                                        "leaves `_` open",
+                                    )
+                                    .label(fixed.span, "left open here")
+                                    .note(format!("expected {}", counted(holes, "argument"))),
+                                );
+                            }
+                        }
+                    }
+                    all.push(argument);
+                }
+                if let Some(extra) = rest.peek().filter(|g| g.name.is_none()) {
+                    let holes = p.arguments.iter().filter(|a| a.value.is_none()).count();
+                    let d = Diagnostic::error(
+                        "E0210",
+                        format!("too many arguments for `{}`", callee.name()),
+                        extra.span,
+                        "nothing is open for it",
+                    )
+                    .note(format!("expected {}", counted(holes, "argument")));
+                    return self.fault(d);
+                }
+                all.extend(rest);
+                self.apply(&p.callee, all, span)
+            }
+            Callee::Layer { path, inner } => {
+                let key = path.join(".");
+                let calls = self.run.layer_calls.entry(key.clone()).or_insert(0);
+                *calls += 1;
+                let call = *calls;
+                let outer = std::mem::replace(&mut self.path, path.clone());
+                let named = std::mem::replace(&mut self.named, true);
+                self.layers.push((key, call));
+                let value = self.apply(inner, given, span);
+                self.layers.pop();
+                self.path = outer;
+                self.named = named;
+                value
+            }
+            Callee::Defined { module, function } => self.instantiate(*module, function, given, span),
+        }
+    }
+
+    /// The body of a function for these arguments.
+    fn instantiate(
+        &mut self,
+        module: usize,
+        function: &'a ast::Function,
+        given: Vec<Given<'a>>,
+        span: Span,
+    ) -> Value<'a> {
+        if self.frames.len() >= MAX_CALLS {
+            self.report(
+                Diagnostic::error(
+                    "E0701",
+                    format!("calls are nested more than {MAX_CALLS} deep"),
+                    span,
+                    format!("calls `{}` once more", function.name.name),
+                )
+                .help("a function cannot call itself without end; repeat with `for`"),
+            );
+            self.exhaust();
+            return Value::Poison;
+        }
+        let Some(arguments) = self.arrange(&function.name, &function.parameters, given, span) else {
+            return Value::Poison;
+        };
+        let mut scope = Scope::new(module, Some(&function.name.name));
+        for (parameter, given) in function.parameters.iter().zip(arguments) {
+            let (value, at) = match given {
+                Some(g) => (g.value.unwrap_or(Value::Poison), g.span),
+                None => match &parameter.default {
+                    Some(default) => (self.expr(&mut scope, default), default.span),
+                    None => (Value::Poison, span),
+                },
+            };
+            let value = self.conform(&mut scope, &function.name.name, parameter, value, at);
+            scope.bind(&parameter.name.name, value, parameter.name.span);
+        }
+        let name = if self.named { None } else { Some(function.name.name.clone()) };
+        self.frames.push(Frame { name: function.name.name.clone(), call: span });
+        let value = self.under(name, false, |me| {
+            let value = me.block(&mut scope, &function.body);
+            me.check_states(&scope);
+            value
+        });
+        let value = self.conform_result(&mut scope, function, value);
+        self.frames.pop();
+        value
+    }
+
+    /// One argument, or none, a parameter; faults in number and names are reported.
+    pub fn arrange(
+        &mut self,
+        name: &'a ast::Ident,
+        parameters: &'a [ast::Parameter],
+        given: Vec<Given<'a>>,
+        span: Span,
+    ) -> Option<Vec<Option<Given<'a>>>> {
+        let mut slots: Vec<Option<Given<'a>>> = parameters.iter().map(|_| None).collect();
+        let count = given.len();
+        let mut position = 0;
+        let mut fine = true;
+        for g in given {
+            if let Some(over) = g.over {
+                let axis = self.graph.domain(over).name.clone();
+                self.report(
+                    Diagnostic::error(
+                        "E0314",
+                        format!("`{}` takes no axis", name.name),
+                        g.span,
+                        "`over` stands in `sum`, `mean` and `max`",
+                    )
+                    .help(format!("give `{}` the sequence itself; its type names the axis `{axis}`", name.name)),
+                );
+                fine = false;
+                continue;
+            }
+            let index = match g.name {
+                None => {
+                    position += 1;
+                    position - 1
+                }
+                Some(n) => match parameters.iter().position(|p| p.name.name == n.name) {
+                    Some(i) => i,
+                    None => {
+                        let known: Vec<&str> = parameters.iter().map(|p| p.name.name.as_str()).collect();
+                        let mut d = Diagnostic::error(
+                            "E0208",
+                            format!("`{}` has no parameter `{}`", name.name, n.name),
+                            n.span,
+                            "no such parameter",
+                        )
+                        .label(name.span, "defined here");
+                        d.help = Some(match nearest(&n.name, known.iter().copied()) {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => format!("it takes {}", super::load::listed(&known)),
+                        });
+                        self.report(d);
+                        fine = false;
+                        continue;
+                    }
+                },
+            };
+            match slots.get_mut(index) {
+                None => {
+                    self.too_many(&name.name, parameters.len(), count, g.span);
+                    return None;
+                }
+                Some(Some(first)) => {
+                    let d = Diagnostic::error(
+                        "E0211",
+                        format!("`{}` is given twice", parameters[index].name.name),
+                        g.span,
+                        "again here",
+                    )
+                    .label(first.span, "first here");
+                    self.report(d.help("drop one of them"));
+                    fine = false;
+                }
+                Some(slot) => *slot = Some(g),
+            }
+        }
+        let missing: Vec<&str> = parameters
+            .iter()
+            .zip(&slots)
+            .filter(|(p, s)| s.is_none() && p.default.is_none())
+            .map(|(p, _)| p.name.name.as_str())
+            .collect();
+        if !missing.is_empty() && fine {
+            let what = if missing.len() == 1 { "an argument" } else { "arguments" };
+            self.report(
+                Diagnostic::error(
+                    "E0209",
+                    format!("{what} of `{}` missing", name.name),
+                    span,
+                    format!("{} not given", super::load::listed(&missing)),
+                )
+                .label(name.span, "defined here")
+                .help(format!("add `{} = …`", missing[0])),
+            );
+            fine = false;
+        }
+        fine.then_some(slots)
+    }
+
+    /// Checks an argument against the type of its parameter, binding sizes and axes.
+    fn conform(
+        &mut self,
+        scope: &mut Scope<'a>,
+        function: &str,
+        parameter: &'a ast::Parameter,
+        value: Value<'a>,
+        at: Span,
+    ) -> Value<'a> {
+        let name = &parameter.name.name;
+        let Some(ty) = &parameter.ty else {
+            // Without a type the default says which kind it is.
+            let wanted = parameter.default.as_ref().and_then(|d| match d.kind {
+                ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Unary { .. } => Some("number"),
+                ExprKind::List(_) => Some("list"),
+                ExprKind::Bool(_) => Some("bool"),
+                _ => None,
+            });
+            return match wanted {
+                Some(kind) => self.kind(function, parameter, kind, value, at),
+                None => value,
+            };
+        };
+        match &ty.kind {
+            ast::TypeKind::Named(kind) => {
+                let known = ["int", "number", "float", "list", "bool", "fn", "text", "prediction", "key"];
+                if !known.contains(&kind.name.as_str()) {
+                    return self.unknown_word("E0307", "type", kind, &known);
+                }
+                self.kind(function, parameter, &kind.name, value, at)
+            }
+            ast::TypeKind::Shape(dimensions) => {
+                let Some(t) = self.tensor_argument(scope, dimensions, value, at) else { return Value::Poison };
+                if self.unify(scope, function, name, dimensions, &t, at) { Value::Tensor(t) } else { Value::Poison }
+            }
+            ast::TypeKind::Ragged { axis, element } => {
+                let Some(t) = self.tensor_argument(scope, element, value, at) else {
+                    return Value::Poison;
+                };
+                let domain = self.graph.node(t.node).domain;
+                if domain.index() < 2 {
+                    let found = self.describe_tensor(&t);
+                    return self.fault(
+                        Diagnostic::error(
+                            "E0304",
+                            format!("`{name}` of `{function}` must be a sequence"),
+                            at,
+                            found.clone(),
+                        )
+                        .label(parameter.span, "a ragged axis is asked for here")
+                        .note(format!("expected `{}`\nfound {found}", self.sources.text(ty.span)))
+                        .help("give it `embed(…)` of a `sequence`"),
+                    );
+                }
+                match scope.axes.iter().find(|a| a.0 == axis.name).copied() {
+                    None => scope.axes.push((&axis.name, domain, at)),
+                    Some((_, first, first_at)) if first != domain => {
+                        let (a, b) = (self.domain_text(first), self.domain_text(domain));
+                        return self.fault(
+                            Diagnostic::error(
+                                "E0303",
+                                format!("`{function}` asks for two values over one axis `{}`", axis.name),
+                                at,
+                                format!("varies over {b}"),
+                            )
+                            .label(first_at, format!("varies over {a}")),
+                        );
+                    }
+                    Some(_) => {}
+                }
+                if self.unify(scope, function, name, element, &t, at) { Value::Tensor(t) } else { Value::Poison }
+            }
+        }
+    }
+
+    /// A tensor for a shape; where the argument is faulty its sizes are unknown and nothing more is said of them.
+    fn tensor_argument(
+        &mut self,
+        scope: &mut Scope<'a>,
+        dimensions: &'a [ast::Dimension],
+        value: Value<'a>,
+        at: Span,
+    ) -> Option<Tensor> {
+        let tensor = self.tensor(value, at);
+        if tensor.is_none() {
+            for d in dimensions {
+                if let ast::Dimension::Name(n) = d
+                    && !scope.dimensions.iter().any(|k| k.name == n.name)
+                {
+                    scope.dimensions.push(Dimension { name: &n.name, size: None, span: at });
+                }
+            }
+        }
+        tensor
+    }
+
+    fn unify(
+        &mut self,
+        scope: &mut Scope<'a>,
+        function: &str,
+        name: &str,
+        dimensions: &'a [ast::Dimension],
+        t: &Tensor,
+        at: Span,
+    ) -> bool {
+        let shape = self.graph.node(t.node).shape.0.clone();
+        let found = self.describe_tensor(t);
+        if shape.len() != dimensions.len() {
+            let d =
+                Diagnostic::error("E0302", format!("`{name}` of `{function}` has the wrong rank"), at, found.clone());
+            self.report(d.note(format!("expected {} sizes\nfound {found}", dimensions.len())));
+            return false;
+        }
+        for (dimension, &size) in dimensions.iter().zip(&shape) {
+            let (wanted, origin) = match dimension {
+                ast::Dimension::Size { value, span } => (*value as usize, Some((span, "the size is fixed here"))),
+                ast::Dimension::Name(n) => match scope.dimensions.iter().find(|d| d.name == n.name) {
+                    Some(Dimension { size: None, .. }) => continue,
+                    Some(Dimension { size: Some(s), span, .. }) => (*s, Some((span, "the size comes from here"))),
+                    None => match scope.find(&n.name).map(|b| b.bound.clone()) {
+                        Some(super::elab::Bound::Value(Value::Number(s))) => (s as usize, None),
+                        _ => {
+                            scope.dimensions.push(Dimension { name: &n.name, size: Some(size), span: at });
+                            continue;
+                        }
+                    },
+                },
+            };
+            if wanted != size {
+                let mut d = Diagnostic::error(
+                    "E0302",
+                    format!("`{name}` of `{function}` has the wrong size"),
+                    at,
+                    found.clone(),
+                )
+                .note(format!("expected [{wanted}]\nfound {found}"));
+                if let Some((span, text)) = origin {
+                    d = d.label(*span, format!("{text}: {wanted}"));
+                }
+                self.report(d);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn kind(
+        &mut self,
+        function: &str,
+        parameter: &'a ast::Parameter,
+        kind: &str,
+        value: Value<'a>,
+        at: Span,
+    ) -> Value<'a> {
+        let fits = match (&value, kind) {
+            (Value::Poison, _) => true,
+            (Value::Number(n), "int") => n.fract() == 0.0,
+            (Value::Number(_), "number" | "float") => true,
+            (Value::List(_), "list") | (Value::Bool(_), "bool") | (Value::Function(_), "fn") => true,
+            (Value::Text(_), "text") | (Value::Prediction(_), "prediction") => true,
+            _ => false,
+        };
+        if fits {
+            return value;
+        }
+        let found = self.describe(&value);
+        let expected = match kind {
+            "int" => "a compile-time whole number",
+            "number" | "float" => "a compile-time number",
+            "list" => "a list, such as `[80, 40]`",
+            "bool" => "a compile-time bool",
+            "fn" => "a function",
+            "text" => "a text",
+            "prediction" => "a prediction",
+            _ => "a key",
+        };
+        self.fault(
+            Diagnostic::error(
+                "E0307",
+                format!("`{}` of `{function}` must be {expected}", parameter.name.name),
+                at,
+                found.clone(),
+            )
+            .label(parameter.span, "asked for here")
+            .note(format!("expected {expected}\nfound {found}")),
+        )
+    }
+
+    fn conform_result(&mut self, scope: &mut Scope<'a>, function: &'a ast::Function, value: Value<'a>) -> Value<'a> {
+        let Some(ty) = &function.result else {
+            if matches!(value, Value::Nothing) {
+                return self.fault(
+                    Diagnostic::error(
+                        "E0318",
+                        format!("`{}` has no value", function.name.name),
+                        function.name.span,
+                        "its body ends with a statement",
+                    )
+                    .help("end the body with the expression that it stands for"),
+                );
+            }
+            return value;
+        };
+        if matches!(value, Value::Poison) {
+            return value;
+        }
+        let at = function.body.value.as_ref().map_or(function.name.span, |v| v.span);
+        let dimensions = match &ty.kind {
+            ast::TypeKind::Shape(d) => d,
+            ast::TypeKind::Ragged { axis, element } => {
+                let wanted = scope.axis(&axis.name);
+                if let Value::Tensor(t) = &value
+                    && wanted.is_some_and(|w| w != self.graph.node(t.node).domain)
+                {
+                    let found = self.describe_tensor(t);
+                    return self.fault(
+                        Diagnostic::error(
+                            "E0306",
+                            format!("the value of `{}` does not vary over `{}`", function.name.name, axis.name),
+                            at,
+                            found,
+                        )
+                        .label(ty.span, "promised here"),
+                    );
+                }
+                element
+            }
+            ast::TypeKind::Named(_) => return value,
+        };
+        let Some(t) = self.tensor(value, at) else { return Value::Poison };
+        let shape = self.graph.node(t.node).shape.0.clone();
+        let known = |d: &ast::Dimension| match d {
+            ast::Dimension::Size { value, .. } => Some(*value as usize),
+            ast::Dimension::Name(n) => match scope.dimensions.iter().find(|k| k.name == n.name) {
+                Some(k) => k.size,
+                None => match scope.find(&n.name).map(|b| &b.bound) {
+                    Some(super::elab::Bound::Value(Value::Number(s))) => Some(*s as usize),
+                    _ => None,
+                },
+            },
+        };
+        let wanted: Vec<Option<usize>> = dimensions.iter().map(known).collect();
+        let fits = wanted.len() == shape.len() && wanted.iter().zip(&shape).all(|(w, s)| w.is_none_or(|w| w == *s));
+        if fits {
+            return Value::Tensor(t);
+        }
+        let expected: Vec<String> = wanted.iter().map(|w| w.map_or("_".into(), |w| w.to_string())).collect();
+        let found = self.describe_tensor(&t);
+        self.fault(
+            Diagnostic::error(
+                "E0306",
+                format!("the value of `{}` has the wrong shape", function.name.name),
+                at,
+                &found,
+            )
+            .label(ty.span, "promised here")
+            .note(format!("expected [{}]\nfound {found}", expected.join(", "))),
+        )
+    }
+}
+
+/// What `concat` calls an operand that is no record: the name it was written with.
+fn label(e: &Expr) -> Option<&str> {
+    match &e.kind {
+        ExprKind::Name(n) => Some(n),
+        ExprKind::Field { name, .. } => Some(&name.name),
+        _ => None,
+    }
+}

@@ -1,0 +1,676 @@
+//! Declarations of a model: hyper-parameters, features, sequences, labels, keys and embedding tables.
+
+use super::elab::{Bound, Elab, Scope};
+use super::load::listed;
+use super::value::{Callee, Value};
+use crate::graph::Shape;
+use din_grammar::ast::{self, EmbeddingTarget, FeatureKindName, MemberKind};
+use din_grammar::suggest::nearest;
+use din_grammar::{Diagnostic, Span};
+use din_program::schema::{Feature, FeatureKind, Init, Keep, Key, KeyType, Label, Schema, Sequence, Table, TableKind};
+use rustc_hash::FxHashSet;
+use std::rc::Rc;
+
+#[derive(Clone, Debug)]
+pub(super) struct Group<'a> {
+    pub name: &'a str,
+    pub span: Span,
+    /// Indices of its features in the schema.
+    pub features: std::ops::Range<usize>,
+}
+
+/// What the walk knows before the first `let`.
+#[derive(Default)]
+pub(super) struct Declarations<'a> {
+    pub schema: Schema,
+    pub groups: Vec<Group<'a>>,
+    pub feature_spans: Vec<Span>,
+    pub label_spans: Vec<Span>,
+    pub tables: Vec<Table>,
+    pub table_spans: Vec<Span>,
+    /// The options of each table that training reads.
+    pub table_settings: Vec<Vec<&'a ast::Setting>>,
+    /// Tables by feature.
+    pub tables_of: Vec<Vec<usize>>,
+    /// Some table was faulty: a feature without one may be its.
+    pub poisoned_tables: bool,
+    pub hypers: Vec<(String, f64, Span)>,
+    pub used_features: FxHashSet<usize>,
+    pub used_tables: FxHashSet<usize>,
+}
+
+/// What kind of column a name is bound to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ColumnKind {
+    Integers,
+    Strings,
+    Numbers,
+}
+
+impl<'a> Elab<'a> {
+    /// Reads all declarations of the model into `declarations`, and binds their names.
+    pub fn declare(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
+        self.hypers(scope, model, sets);
+        for member in &model.members {
+            match &member.kind {
+                MemberKind::Features { name, fields } => self.group(scope, name, None, false, fields),
+                MemberKind::Sequence { name, keep, fields } => self.group(scope, name, keep.as_ref(), true, fields),
+                MemberKind::Label { name, kind, column, missing } => {
+                    self.label(scope, name, kind, column.as_ref(), missing.as_ref());
+                }
+                MemberKind::Key { name, kind, column } => self.key(scope, name, kind, column.as_ref()),
+                MemberKind::Common { .. } => {
+                    self.not_built("`common` features shared by the rows of a request", member.span);
+                }
+                _ => {}
+            }
+        }
+        self.columns(model);
+        self.declarations.tables_of = vec![Vec::new(); self.declarations.schema.features.len()];
+        for member in &model.members {
+            if let MemberKind::Embedding(e) = &member.kind {
+                self.embedding(scope, e, member.span);
+            }
+        }
+    }
+
+    /// Binds a name of the model; refuses one that is taken, by the model or by an import.
+    pub fn claim(&mut self, scope: &mut Scope<'a>, name: &'a ast::Ident, bound: Bound<'a>) -> bool {
+        let imported = self.modules[scope.module].names.get(&name.name).map(|d| d.span);
+        let first = scope.find(&name.name).map(|b| b.span).or(imported);
+        if let Some(first) = first {
+            self.report(
+                Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here")
+                    .label(first, "first here")
+                    .help("rename one of them"),
+            );
+            return false;
+        }
+        scope.bind_as(&name.name, bound, name.span);
+        true
+    }
+
+    fn hypers(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
+        let mut known: Vec<&str> = Vec::new();
+        for member in &model.members {
+            let MemberKind::Hyper { name, default, space } = &member.kind else { continue };
+            known.push(&name.name);
+            let value = self.expr(scope, default);
+            let number = self.number(value, &format!("the hyper-parameter `{}`", name.name), default.span);
+            if let (Some(space), Some(n)) = (space, number) {
+                self.space(scope, name, n, default.span, space);
+            }
+            let mut value = number;
+            for (_, text, span) in sets.iter().filter(|s| s.0 == name.name) {
+                match text.trim().replace('_', "").parse::<f64>() {
+                    Ok(n) if n.is_finite() => value = Some(n),
+                    _ => {
+                        self.report(
+                            Diagnostic::error(
+                                "E0307",
+                                format!("`{}` must be a number", name.name),
+                                *span,
+                                "not a number",
+                            )
+                            .label(name.span, "declared here")
+                            .note(format!("expected a number, such as `{}`\nfound `{text}`", number.unwrap_or(1.0))),
+                        );
+                    }
+                }
+            }
+            let bound = value.map_or(Value::Poison, Value::Number);
+            if self.claim(scope, name, Bound::Value(bound)) {
+                self.declarations.hypers.push((name.name.clone(), value.unwrap_or(0.0), name.span));
+            }
+        }
+        for (name, _, span) in sets {
+            if known.contains(&name.as_str()) {
+                continue;
+            }
+            let mut d = Diagnostic::error(
+                "E0212",
+                format!("model `{}` has no hyper-parameter `{name}`", model.name.name),
+                *span,
+                "nothing to set",
+            );
+            d.help = Some(match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => format!("declare it in the model: `hyper {name} = …`"),
+                None => format!("it has {}", listed(&known)),
+            });
+            self.report(d);
+        }
+    }
+
+    /// `in log(1e-4, 1e-2)`, `in linear(0, 1)`, `in [16, 32]`
+    fn space(&mut self, scope: &mut Scope<'a>, name: &ast::Ident, n: f64, at: Span, space: &'a ast::Expr) {
+        let (word, items, span): (&str, Vec<&'a ast::Expr>, Span) = match &space.kind {
+            ast::ExprKind::List(items) => ("list", items.iter().collect(), space.span),
+            ast::ExprKind::Call { callee, arguments } => match &callee.kind {
+                ast::ExprKind::Name(w) => (w, arguments.iter().map(|a| &a.value).collect(), callee.span),
+                _ => ("", Vec::new(), space.span),
+            },
+            _ => ("", Vec::new(), space.span),
+        };
+        let mut bounds = Vec::new();
+        for item in items {
+            let value = self.expr(scope, item);
+            match self.number(value, "a bound of a search space", item.span) {
+                Some(n) => bounds.push(n),
+                None => return,
+            }
+        }
+        let inside = match (word, bounds.as_slice()) {
+            ("list", [_, ..]) => bounds.contains(&n),
+            ("log", &[lo, hi]) if 0.0 < lo && lo < hi => lo <= n && n <= hi,
+            ("linear", &[lo, hi]) if lo < hi => lo <= n && n <= hi,
+            _ => {
+                self.report(
+                    Diagnostic::error(
+                        "E0410",
+                        format!("not a search space for `{}`", name.name),
+                        span,
+                        "not understood",
+                    )
+                    .help("write `log(low, high)` with 0 < low < high, `linear(low, high)`, or a list of values"),
+                );
+                return;
+            }
+        };
+        if !inside {
+            self.report(
+                Diagnostic::error(
+                    "E0410",
+                    format!("`{}` starts outside its search space", name.name),
+                    at,
+                    format!("{n}"),
+                )
+                .label(space.span, "the space")
+                .help("widen the space, or start inside it"),
+            );
+        }
+    }
+
+    fn group(
+        &mut self,
+        scope: &mut Scope<'a>,
+        name: &'a ast::Ident,
+        keep: Option<&'a ast::Keep>,
+        sequence: bool,
+        fields: &'a [ast::FeatureField],
+    ) {
+        let index = self.declarations.groups.len();
+        let fresh = self.claim(scope, name, Bound::Value(Value::Group(index)));
+        let axis = sequence.then(|| self.declarations.schema.sequences.len() as u32);
+        if sequence {
+            if let Some(keep) = keep
+                && (keep.count == 0 || keep.count > u64::from(u32::MAX))
+            {
+                self.report(
+                    Diagnostic::error(
+                        "E0413",
+                        "a sequence keeps at least one entry",
+                        keep.span,
+                        format!("{}", keep.count),
+                    )
+                    .help("leave `(keep …)` out to keep all"),
+                );
+            }
+            let location = self.location(name.span);
+            self.declarations.schema.sequences.push(Sequence {
+                name: name.name.clone(),
+                keep: keep.map(|k| Keep { last: k.last, count: k.count.clamp(1, u64::from(u32::MAX)) as u32 }),
+                location,
+            });
+            if fresh {
+                let domain = crate::graph::DomainId(1 + self.declarations.schema.sequences.len() as u32);
+                scope.axes.push((&name.name, domain, name.span));
+            }
+        }
+        let start = self.declarations.schema.features.len();
+        if fields.is_empty() {
+            let d = Diagnostic::error("E0411", format!("group `{}` has no fields", name.name), name.span, "empty");
+            self.report(d.help("add a field, or remove the group"));
+        }
+        let mut names: Vec<&'a ast::Ident> = Vec::new();
+        for field in fields {
+            if let Some(first) = names.iter().find(|n| n.name == field.name.name) {
+                let d = Diagnostic::error(
+                    "E0203",
+                    format!("`{}.{}` is defined twice", name.name, field.name.name),
+                    field.name.span,
+                    "again here",
+                );
+                self.report(d.label(first.span, "first here").help("rename one of them"));
+                continue;
+            }
+            names.push(&field.name);
+            let kind = self.feature_kind(scope, &field.kind);
+            let kind = match kind {
+                Some(k) => k,
+                None => {
+                    self.declarations.poisoned_tables = true;
+                    FeatureKind::Dynamic { key: KeyType::Int64 }
+                }
+            };
+            let location = self.location(field.name.span);
+            self.declarations.schema.features.push(Feature {
+                group: name.name.clone(),
+                name: field.name.name.clone(),
+                column: field.column.as_ref().unwrap_or(&field.name).name.clone(),
+                kind,
+                sequence: axis,
+                location,
+            });
+            self.declarations.feature_spans.push(field.name.span);
+        }
+        let end = self.declarations.schema.features.len();
+        self.declarations.groups.push(Group { name: &name.name, span: name.span, features: start..end });
+    }
+
+    fn feature_kind(&mut self, scope: &mut Scope<'a>, kind: &'a ast::FeatureKind) -> Option<FeatureKind> {
+        match &kind.kind {
+            FeatureKindName::Category { size, clip, key } => {
+                let key_type = match key {
+                    None => KeyType::Int64,
+                    Some(k) => self.key_type(k)?,
+                };
+                let Some(size) = size else { return Some(FeatureKind::Dynamic { key: key_type }) };
+                let value = self.expr(scope, size);
+                let n = self.size(value, "the number of categories", size.span)?;
+                if let Some(k) = key
+                    && key_type == KeyType::String
+                {
+                    self.report(
+                        Diagnostic::error(
+                            "E0405",
+                            "a fixed number of categories needs integer ids",
+                            k.span,
+                            "string ids",
+                        )
+                        .label(size.span, format!("ids 0 to {}", n - 1))
+                        .help("leave the size out: `category of string`"),
+                    );
+                    return None;
+                }
+                Some(FeatureKind::Fixed { size: n as u64, clip: *clip })
+            }
+            FeatureKindName::Number { width } => {
+                let width = match width {
+                    None => 1,
+                    Some(w) => {
+                        let value = self.expr(scope, w);
+                        self.size(value, "the width of a number", w.span)?
+                    }
+                };
+                Some(FeatureKind::Dense { width: width as u32 })
+            }
+            FeatureKindName::Other(word) => {
+                if let Some(what) = super::value::reserved(&word.name) {
+                    self.not_built(what, kind.span);
+                } else {
+                    self.unknown_word("E0401", "kind of feature", word, &["category", "number"]);
+                }
+                None
+            }
+        }
+    }
+
+    fn key_type(&mut self, kind: &ast::Ident) -> Option<KeyType> {
+        match kind.name.as_str() {
+            "int64" => Some(KeyType::Int64),
+            "string" => Some(KeyType::String),
+            _ => {
+                self.unknown_word("E0401", "type of id", kind, &["int64", "string"]);
+                None
+            }
+        }
+    }
+
+    fn label(
+        &mut self,
+        scope: &mut Scope<'a>,
+        name: &'a ast::Ident,
+        kind: &'a ast::Ident,
+        column: Option<&'a ast::Ident>,
+        missing: Option<&'a ast::Expr>,
+    ) {
+        if kind.name != "binary" {
+            self.unknown_word("E0401", "kind of label", kind, &["binary"]);
+        }
+        let missing = missing.and_then(|m| {
+            let value = self.expr(scope, m);
+            let n = self.number(value, "the value of a missing label", m.span)?;
+            if n == 0.0 || n == 1.0 {
+                self.report(
+                    Diagnostic::error(
+                        "E0401",
+                        format!("`{}` is missing where it is {n}", name.name),
+                        m.span,
+                        "a label's own value",
+                    )
+                    .note("expected a number other than 0 and 1")
+                    .help("write the value that stands for `not known`, such as `missing -1`"),
+                );
+            }
+            Some(n)
+        });
+        let index = self.declarations.schema.labels.len();
+        let location = self.location(name.span);
+        if self.claim(scope, name, Bound::Label(index)) {
+            self.declarations.schema.labels.push(Label {
+                name: name.name.clone(),
+                column: column.unwrap_or(name).name.clone(),
+                missing,
+                location,
+            });
+            self.declarations.label_spans.push(name.span);
+        }
+    }
+
+    fn key(
+        &mut self,
+        scope: &mut Scope<'a>,
+        name: &'a ast::Ident,
+        kind: &'a ast::Ident,
+        column: Option<&'a ast::Ident>,
+    ) {
+        let Some(kind) = self.key_type(kind) else { return };
+        let index = self.declarations.schema.keys.len();
+        let location = self.location(name.span);
+        if self.claim(scope, name, Bound::Key(index)) {
+            let column = column.unwrap_or(name).name.clone();
+            self.declarations.schema.keys.push(Key { name: name.name.clone(), column, kind, location });
+        }
+    }
+
+    /// A column has one kind, and a label's column is no feature.
+    fn columns(&mut self, model: &'a ast::Model) {
+        let mut seen: Vec<(&'a str, ColumnKind, bool, Span)> = Vec::new();
+        let mut labels: Vec<(&'a str, Span)> = Vec::new();
+        for member in &model.members {
+            match &member.kind {
+                MemberKind::Features { fields, .. } | MemberKind::Sequence { fields, .. } => {
+                    let list = matches!(member.kind, MemberKind::Sequence { .. });
+                    for f in fields {
+                        let kind = match &f.kind.kind {
+                            FeatureKindName::Category { key: Some(k), .. } if k.name == "string" => ColumnKind::Strings,
+                            FeatureKindName::Category { .. } => ColumnKind::Integers,
+                            FeatureKindName::Number { width } => {
+                                let list = list || width.is_some();
+                                self.column(&mut seen, &f.column, &f.name, ColumnKind::Numbers, list);
+                                continue;
+                            }
+                            FeatureKindName::Other(_) => continue,
+                        };
+                        self.column(&mut seen, &f.column, &f.name, kind, list);
+                    }
+                }
+                MemberKind::Key { name, kind, column } => {
+                    let kind = if kind.name == "string" { ColumnKind::Strings } else { ColumnKind::Integers };
+                    self.column(&mut seen, column, name, kind, false);
+                }
+                MemberKind::Label { name, column, .. } => {
+                    let at = column.as_ref().unwrap_or(name);
+                    labels.push((&at.name, at.span));
+                }
+                _ => {}
+            }
+        }
+        for (i, (name, span)) in labels.iter().enumerate() {
+            if let Some(first) = seen.iter().find(|s| s.0 == *name) {
+                self.report(
+                    Diagnostic::error(
+                        "E0602",
+                        format!("the column `{name}` is a label and an input"),
+                        first.3,
+                        "an input here",
+                    )
+                    .label(*span, "a label here: the answer leaks")
+                    .help("take the column out of the features"),
+                );
+            }
+            if let Some(first) = labels[..i].iter().find(|l| l.0 == *name) {
+                self.report(
+                    Diagnostic::error("E0406", format!("two labels read the column `{name}`"), *span, "again here")
+                        .label(first.1, "first here")
+                        .help("remove one of them"),
+                );
+            }
+        }
+    }
+
+    fn column(
+        &mut self,
+        seen: &mut Vec<(&'a str, ColumnKind, bool, Span)>,
+        column: &'a Option<ast::Ident>,
+        name: &'a ast::Ident,
+        kind: ColumnKind,
+        list: bool,
+    ) {
+        let at = column.as_ref().unwrap_or(name);
+        let text = |kind: ColumnKind, list: bool| {
+            let what = match kind {
+                ColumnKind::Integers => "int64 ids",
+                ColumnKind::Strings => "string ids",
+                ColumnKind::Numbers => "numbers",
+            };
+            if list { format!("lists of {what}") } else { what.to_string() }
+        };
+        if let Some(&(_, k, l, first)) = seen.iter().find(|s| s.0 == at.name) {
+            if (k, l) != (kind, list) {
+                self.report(
+                    Diagnostic::error(
+                        "E0406",
+                        format!("the column `{}` is read in two ways", at.name),
+                        at.span,
+                        format!("as {}", text(kind, list)),
+                    )
+                    .label(first, format!("as {}", text(k, l)))
+                    .help("a column has one type: name another column with `from`"),
+                );
+            }
+            return;
+        }
+        seen.push((&at.name, kind, list, at.span));
+    }
+
+    fn embedding(&mut self, scope: &mut Scope<'a>, e: &'a ast::Embedding, span: Span) {
+        let value = self.expr(scope, &e.width);
+        let width = self.size(value, "the width of a table", e.width.span);
+        let mut options: Vec<&'a ast::Setting> = Vec::new();
+        let known = ["init", "regularize", "optimizer"];
+        for option in &e.options {
+            let word = option.word.name.as_str();
+            if !known.contains(&word) {
+                match super::value::reserved(word) {
+                    Some(what) => self.not_built(what, option.word.span),
+                    None => self.unknown_word("E0409", "option of a table", &option.word, &known),
+                };
+                continue;
+            }
+            if let Some(first) = options.iter().find(|o| o.word.name == word) {
+                let d = Diagnostic::error("E0605", format!("`{word}` is given twice"), option.word.span, "again here");
+                self.report(d.label(first.word.span, "first here").help("remove one of them"));
+                continue;
+            }
+            if option.values.len() != 1 {
+                self.report(
+                    Diagnostic::error(
+                        "E0607",
+                        format!("`{word}` takes one value"),
+                        option.span,
+                        format!("{}", option.values.len()),
+                    )
+                    .help(format!("write `{word} …` once a line")),
+                );
+                continue;
+            }
+            options.push(option);
+        }
+        let init = match options.iter().find(|o| o.word.name == "init") {
+            Some(o) => {
+                let shape = Shape::vector(width.unwrap_or(1));
+                self.init(scope, o.values.first(), &shape)
+            }
+            None => Some(Init::Normal(0.01)),
+        };
+        let (Some(width), Some(init)) = (width, init) else {
+            self.declarations.poisoned_tables = true;
+            if let Some(name) = &e.name {
+                self.claim(scope, name, Bound::Value(Value::Poison));
+            }
+            return;
+        };
+        match &e.target {
+            EmbeddingTarget::Fields(paths) => {
+                let mut features = Vec::new();
+                let mut spans = Vec::new();
+                for path in paths {
+                    match self.table_feature(scope, path) {
+                        Some(f) if features.contains(&(f as u32)) => {
+                            let text = self.declarations.schema.features[f].path();
+                            let d = Diagnostic::error(
+                                "E0412",
+                                format!("`{text}` is listed twice"),
+                                path.span,
+                                "again here",
+                            );
+                            self.report(d.help("remove one of them"));
+                        }
+                        Some(f) => {
+                            features.push(f as u32);
+                            spans.push(path.span);
+                        }
+                        None => self.declarations.poisoned_tables = true,
+                    }
+                }
+                let Some(name) = &e.name else { return };
+                if features.is_empty() {
+                    self.claim(scope, name, Bound::Value(Value::Poison));
+                    return;
+                }
+                let kind = self.table_kind(&features, &spans, &name.name);
+                let index = self.declarations.tables.len();
+                let table = Value::Function(Rc::new(Callee::Table(index)));
+                if self.claim(scope, name, Bound::Value(table)) {
+                    self.add_table(name.name.clone(), width, kind, init, features, name.span, &options);
+                }
+            }
+            EmbeddingTarget::EachOf(groups) => {
+                for name in groups {
+                    let group = match scope.find(&name.name).map(|b| b.bound.clone()) {
+                        Some(Bound::Value(Value::Group(g))) => g,
+                        _ => {
+                            self.declarations.poisoned_tables = true;
+                            let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
+                            self.unknown_word("E0404", "group", name, &known);
+                            continue;
+                        }
+                    };
+                    for f in self.declarations.groups[group].features.clone() {
+                        let feature = &self.declarations.schema.features[f];
+                        if matches!(feature.kind, FeatureKind::Dense { .. }) {
+                            continue;
+                        }
+                        let path = feature.path();
+                        let kind = self.table_kind(&[f as u32], &[name.span], &path);
+                        self.add_table(path, width, kind, init, vec![f as u32], span, &options);
+                    }
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn add_table(
+        &mut self,
+        name: String,
+        width: usize,
+        kind: TableKind,
+        init: Init,
+        features: Vec<u32>,
+        span: Span,
+        options: &[&'a ast::Setting],
+    ) {
+        let index = self.declarations.tables.len();
+        for &f in &features {
+            self.declarations.tables_of[f as usize].push(index);
+        }
+        let location = self.location(span);
+        let table = Table { name, width: width as u32, kind, init, features, update: 0, counts: false, location };
+        self.declarations.tables.push(table);
+        self.declarations.table_spans.push(span);
+        self.declarations.table_settings.push(options.to_vec());
+    }
+
+    fn table_feature(&mut self, scope: &Scope<'a>, path: &'a ast::FieldPath) -> Option<usize> {
+        let Some(Bound::Value(Value::Group(g))) = scope.find(&path.group.name).map(|b| b.bound.clone()) else {
+            let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
+            self.unknown_word("E0404", "group", &path.group, &known);
+            return None;
+        };
+        let group = self.declarations.groups[g].clone();
+        let features = &self.declarations.schema.features;
+        let Some(f) = group.features.clone().find(|&f| features[f].name == path.field.name) else {
+            let known: Vec<&str> = group.features.clone().map(|f| features[f].name.as_str()).collect();
+            let mut d = Diagnostic::error(
+                "E0404",
+                format!("group `{}` has no field `{}`", group.name, path.field.name),
+                path.field.span,
+                "no such field",
+            )
+            .label(group.span, "the group");
+            d.help = Some(match nearest(&path.field.name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it has {}", listed(&known)),
+            });
+            self.report(d);
+            return None;
+        };
+        if matches!(features[f].kind, FeatureKind::Dense { .. }) {
+            let declared = self.declarations.feature_spans[f];
+            self.report(
+                Diagnostic::error("E0408", "a table is looked up by ids", path.span, "a number")
+                    .label(declared, "declared as a number here")
+                    .help("use the number itself, or declare it as a `category`"),
+            );
+            return None;
+        }
+        Some(f)
+    }
+
+    /// All features of a table must hold ids of one kind.
+    fn table_kind(&mut self, features: &[u32], spans: &[Span], name: &str) -> TableKind {
+        let kind = |f: u32, me: &Self| match me.declarations.schema.features[f as usize].kind {
+            FeatureKind::Fixed { size, .. } => TableKind::Fixed { size },
+            FeatureKind::Dynamic { key } => TableKind::Dynamic { key },
+            FeatureKind::Dense { .. } => TableKind::Fixed { size: 1 },
+        };
+        let text = |k: TableKind| match k {
+            TableKind::Fixed { size } => format!("ids 0 to {}", size - 1),
+            TableKind::Dynamic { key: KeyType::Int64 } => "int64 ids".into(),
+            TableKind::Dynamic { key: KeyType::String } => "string ids".into(),
+        };
+        let Some(&first) = features.first() else { return TableKind::Fixed { size: 1 } };
+        let wanted = kind(first, self);
+        for (&f, &span) in features.iter().zip(spans).skip(1) {
+            let found = kind(f, self);
+            if found != wanted && !self.declarations.poisoned_tables {
+                let a = self.declarations.schema.features[first as usize].path();
+                self.report(
+                    Diagnostic::error(
+                        "E0405",
+                        format!("the features of table `{name}` hold different ids"),
+                        span,
+                        text(found),
+                    )
+                    .label(spans.first().copied().unwrap_or(span), text(wanted))
+                    .note(format!("expected {}, as `{a}` has\nfound {}", text(wanted), text(found)))
+                    .help("declare both as the same kind of `category`, or give each its own table"),
+                );
+            }
+        }
+        wanted
+    }
+}

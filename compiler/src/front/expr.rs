@@ -1,0 +1,415 @@
+//! Expressions: names, compile-time arithmetic, fields, conditions. Tensor arithmetic is in `tensor`, calls in `call`.
+
+use super::elab::{Elab, Phase, Scope};
+use super::value::{Tensor, Value, fields_text};
+use crate::graph::{BATCH, Shape};
+use din_grammar::ast::{self, BinaryOp, Expr, ExprKind, UnaryOp};
+use din_grammar::suggest::nearest;
+use din_grammar::{Diagnostic, Span};
+use std::rc::Rc;
+
+impl<'a> Elab<'a> {
+    /// The value of an expression.
+    pub fn expr(&mut self, scope: &mut Scope<'a>, e: &'a Expr) -> Value<'a> {
+        if !self.enter(e.span) {
+            return Value::Poison;
+        }
+        let value = self.expr_inner(scope, e);
+        self.leave();
+        value
+    }
+
+    fn expr_inner(&mut self, scope: &mut Scope<'a>, e: &'a Expr) -> Value<'a> {
+        match &e.kind {
+            ExprKind::Name(name) => self.resolve(scope, name, e.span),
+            ExprKind::Int(n) => Value::Number(*n as f64),
+            ExprKind::Float(x) => Value::Number(*x),
+            ExprKind::Text(text) => Value::Text(text.as_str().into()),
+            ExprKind::Bool(b) => Value::Bool(*b),
+            ExprKind::List(items) => Value::List(items.iter().map(|i| self.expr(scope, i)).collect()),
+            ExprKind::Tuple(items) => Value::Tuple(items.iter().map(|i| self.expr(scope, i)).collect()),
+            ExprKind::Hole => self.fault(
+                Diagnostic::error("E0313", "`_` outside the arguments of a call", e.span, "nothing to leave open here")
+                    .help("`_` leaves an argument open: `mlp(_, [64], relu)`"),
+            ),
+            ExprKind::Call { callee, arguments } => self.call(scope, e, callee, arguments),
+            ExprKind::Field { base, name } => {
+                let base_value = self.expr(scope, base);
+                self.field(base_value, base.span, name, e.span)
+            }
+            ExprKind::Unary { op, value } => {
+                let v = self.expr(scope, value);
+                self.unary(*op, v, value.span, e.span)
+            }
+            ExprKind::Binary { op, left, right } => {
+                let l = self.expr(scope, left);
+                let r = self.expr(scope, right);
+                self.binary(*op, (l, left.span), (r, right.span), e.span)
+            }
+            ExprKind::If { condition, then, otherwise } => match self.expr(scope, condition) {
+                Value::Bool(c) => self.block(scope, if c { then } else { otherwise }),
+                Value::Poison => Value::Poison,
+                Value::Tensor(t) => {
+                    let found = self.describe_tensor(&t);
+                    self.fault(
+                        Diagnostic::error(
+                            "E0310",
+                            "`if` chooses at compile time",
+                            condition.span,
+                            "varies with the data",
+                        )
+                        .note(format!("expected a compile-time bool, such as `training`\nfound {found}"))
+                        .help("use `select(condition, a, b)`, which chooses by position"),
+                    )
+                }
+                other => {
+                    let found = self.describe(&other);
+                    self.fault(
+                        Diagnostic::error("E0310", "`if` chooses at compile time", condition.span, "not a bool")
+                            .note(format!("expected a compile-time bool, such as `training`\nfound {found}")),
+                    )
+                }
+            },
+            ExprKind::Where { value, condition } => self.where_(scope, value, condition, e.span),
+            ExprKind::Quantity { value, unit } => {
+                let scale = match unit.name.as_str() {
+                    "B" => 1.0,
+                    "KB" => 1e3,
+                    "MB" => 1e6,
+                    "GB" => 1e9,
+                    "TB" => 1e12,
+                    "KiB" => 1024.0,
+                    "MiB" => 1024f64.powi(2),
+                    "GiB" => 1024f64.powi(3),
+                    "TiB" => 1024f64.powi(4),
+                    _ => {
+                        let known = ["B", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"];
+                        return self.unknown_word("E0307", "unit", unit, &known);
+                    }
+                };
+                Value::Quantity(value * scale)
+            }
+        }
+    }
+
+    /// `base.name`
+    fn field(&mut self, base: Value<'a>, base_span: Span, name: &'a ast::Ident, span: Span) -> Value<'a> {
+        match base {
+            Value::Poison => Value::Poison,
+            Value::Group(g) => {
+                let group = &self.declarations.groups[g];
+                let features = &self.declarations.schema.features;
+                if let Some(f) = group.features.clone().find(|&f| features[f].name == name.name) {
+                    return Value::Feature(f);
+                }
+                let known: Vec<&str> = group.features.clone().map(|f| features[f].name.as_str()).collect();
+                let mut d = Diagnostic::error(
+                    "E0213",
+                    format!("group `{}` has no field `{}`", group.name, name.name),
+                    name.span,
+                    "no such field",
+                )
+                .label(group.span, "the group");
+                d.help = match nearest(&name.name, known.iter().copied()) {
+                    Some(near) => Some(format!("did you mean `{near}`?")),
+                    None => Some(format!("it has {}", super::load::listed(&known))),
+                };
+                self.fault(d)
+            }
+            Value::Tensor(t) => match &t.fields {
+                None => {
+                    let found = self.describe_tensor(&t);
+                    self.fault(
+                        Diagnostic::error("E0213", format!("no field `{}`", name.name), name.span, "no such field")
+                            .label(base_span, found)
+                            .help("fields come from `embed(group)`; a matrix product has none"),
+                    )
+                }
+                Some(fields) => {
+                    let mut found = fields.iter().filter(|f| *f.name == *name.name);
+                    match (found.next(), found.next()) {
+                        (Some(f), None) => {
+                            let (start, shape) = (f.start, Shape::vector(f.width));
+                            let built = self.graph.slice(t.node, start, shape, span);
+                            self.built(built, span)
+                        }
+                        (Some(_), Some(_)) => self.fault(
+                            Diagnostic::error(
+                                "E0213",
+                                format!("two fields are called `{}`", name.name),
+                                name.span,
+                                "which one?",
+                            )
+                            .label(base_span, fields_text(fields))
+                            .help("take the field before `concat`"),
+                        ),
+                        (None, _) => {
+                            let mut d = Diagnostic::error(
+                                "E0213",
+                                format!("no field `{}`", name.name),
+                                name.span,
+                                "no such field",
+                            )
+                            .label(base_span, fields_text(fields));
+                            d.help = nearest(&name.name, fields.iter().map(|f| &*f.name))
+                                .map(|near| format!("did you mean `{near}`?"));
+                            self.fault(d)
+                        }
+                    }
+                }
+            },
+            Value::Prediction(p) => self.prediction_field(p, name, span),
+            other => {
+                let found = self.describe(&other);
+                self.fault(
+                    Diagnostic::error("E0213", format!("no field `{}`", name.name), name.span, "no such field")
+                        .label(base_span, found),
+                )
+            }
+        }
+    }
+
+    /// `.logit`, `.probability` and `.label` of a prediction.
+    fn prediction_field(&mut self, p: usize, name: &ast::Ident, span: Span) -> Value<'a> {
+        let Some(Some(logit)) = self.run.logits.get(p).copied() else { return Value::Poison };
+        let node = match name.name.as_str() {
+            "logit" => logit,
+            "probability" => self.graph.unary(crate::graph::UnaryOp::Sigmoid, logit, span),
+            "label" => self.label_node(p, span),
+            _ => return self.unknown_word("E0213", "field", name, &["logit", "probability", "label"]),
+        };
+        Value::Tensor(Tensor { node, fields: None })
+    }
+
+    fn label_node(&mut self, p: usize, span: Span) -> crate::graph::NodeId {
+        let label = self.predictions[p].label;
+        let name = format!("label {}", self.predictions[p].name);
+        let input = self.input((1, label), name, crate::graph::InputKind::Label { label }, BATCH, Shape::scalar());
+        self.graph.input(input, span)
+    }
+
+    /// A label's name: its prediction in `loss`, a fault elsewhere.
+    pub fn label_value(&mut self, label: usize, declared: Span, span: Span) -> Value<'a> {
+        let name = self.declarations.schema.labels[label].name.clone();
+        if self.phase != Phase::Loss {
+            return self.fault(
+                Diagnostic::error("E0601", format!("the label `{name}` is used as an input"), span, "leaks the answer")
+                    .label(declared, "declared as a label here")
+                    .help("labels are seen by `loss` and `report` only; declare what is known at prediction time as a feature"),
+            );
+        }
+        match self.predictions.iter().position(|p| p.label as usize == label) {
+            Some(p) => {
+                self.run.in_loss.insert(p);
+                if self.declarations.schema.labels[label].missing.is_some() {
+                    self.run.bare.push((p, span));
+                }
+                Value::Prediction(p)
+            }
+            None => self.fault(
+                Diagnostic::error(
+                    "E0611",
+                    format!("the label `{name}` has no prediction"),
+                    span,
+                    "nothing to compare with",
+                )
+                .label(declared, "declared here")
+                .help(format!("add `predict {name} ~ bernoulli(logit = …)`")),
+            ),
+        }
+    }
+
+    /// `value where condition`: 0 for samples that do not count.
+    fn where_(&mut self, scope: &mut Scope<'a>, value: &'a Expr, condition: &'a Expr, span: Span) -> Value<'a> {
+        if self.phase != Phase::Loss {
+            return self.fault(
+                Diagnostic::error("E0612", "`where` outside `loss`", span, "says which samples count for a loss")
+                    .help("use `select(condition, a, 0)`"),
+            );
+        }
+        let before = std::mem::take(&mut self.run.bare);
+        let v = self.expr(scope, value);
+        let inside = std::mem::replace(&mut self.run.bare, before);
+        let node = if matches!(&condition.kind, ExprKind::Name(n) if n == "present") {
+            let mut all: Option<crate::graph::NodeId> = None;
+            let mut done = Vec::new();
+            for (p, _) in inside {
+                if done.contains(&p) {
+                    continue;
+                }
+                done.push(p);
+                let label = self.predictions[p].label;
+                let name = format!("present {}", self.predictions[p].name);
+                let kind = crate::graph::InputKind::Present { label };
+                let input = self.input((2, label), name, kind, BATCH, Shape::scalar());
+                let node = self.graph.input(input, condition.span);
+                all = match all {
+                    None => Some(node),
+                    Some(a) => self.graph.binary(crate::graph::BinaryOp::Multiply, a, node, condition.span).ok(),
+                };
+            }
+            let Some(node) = all else {
+                if matches!(v, Value::Poison) {
+                    return Value::Poison;
+                }
+                return self.fault(
+                    Diagnostic::error("E0612", "no label here can be missing", condition.span, "always present")
+                        .label(value.span, "this loss")
+                        .help("drop `where present`, or give the label a `missing` value: `label click: binary missing -1`"),
+                );
+            };
+            node
+        } else {
+            self.run.bare.extend(inside);
+            let c = self.expr(scope, condition);
+            let Some(t) = self.tensor(c, condition.span) else { return Value::Poison };
+            t.node
+        };
+        let Some(v) = self.tensor(v, value.span) else { return Value::Poison };
+        let zero = self.graph.constant(0.0, span);
+        let built = self.graph.select(node, v.node, zero, span);
+        self.built(built, span)
+    }
+
+    fn unary(&mut self, op: UnaryOp, v: Value<'a>, at: Span, span: Span) -> Value<'a> {
+        match (op, v) {
+            (_, Value::Poison) => Value::Poison,
+            (UnaryOp::Negate, Value::Number(n)) => Value::Number(-n),
+            (UnaryOp::Not, Value::Bool(b)) => Value::Bool(!b),
+            (op, v) => {
+                let Some(t) = self.tensor(v, at) else { return Value::Poison };
+                let op = match op {
+                    UnaryOp::Negate => crate::graph::UnaryOp::Negate,
+                    UnaryOp::Not => crate::graph::UnaryOp::Not,
+                };
+                let node = self.graph.unary(op, t.node, span);
+                Value::Tensor(Tensor { node, fields: t.fields })
+            }
+        }
+    }
+
+    fn binary(&mut self, op: BinaryOp, l: (Value<'a>, Span), r: (Value<'a>, Span), span: Span) -> Value<'a> {
+        match (&l.0, &r.0) {
+            (Value::Poison, _) | (_, Value::Poison) => return Value::Poison,
+            (&Value::Number(a), &Value::Number(b)) => return self.numbers(op, a, b, r.1, span),
+            (&Value::Quantity(a), &Value::Quantity(b)) => {
+                return match self.numbers(op, a, b, r.1, span) {
+                    Value::Number(n) if op != BinaryOp::Divide => Value::Quantity(n),
+                    v => v,
+                };
+            }
+            (&Value::Bool(a), &Value::Bool(b)) => match op {
+                BinaryOp::And => return Value::Bool(a && b),
+                BinaryOp::Or => return Value::Bool(a || b),
+                BinaryOp::Equal => return Value::Bool(a == b),
+                BinaryOp::NotEqual => return Value::Bool(a != b),
+                _ => {}
+            },
+            (Value::Text(a), Value::Text(b)) => match op {
+                BinaryOp::Equal => return Value::Bool(a == b),
+                BinaryOp::NotEqual => return Value::Bool(a != b),
+                _ => {}
+            },
+            (Value::List(a), Value::List(b)) if op == BinaryOp::Add => {
+                return Value::List(a.iter().chain(b.iter()).cloned().collect::<Vec<_>>().into());
+            }
+            _ => {}
+        }
+        self.arithmetic(op, l, r, span)
+    }
+
+    fn numbers(&mut self, op: BinaryOp, a: f64, b: f64, at: Span, span: Span) -> Value<'a> {
+        let result = match op {
+            BinaryOp::Equal => return Value::Bool(a == b),
+            BinaryOp::NotEqual => return Value::Bool(a != b),
+            BinaryOp::Less => return Value::Bool(a < b),
+            BinaryOp::LessEqual => return Value::Bool(a <= b),
+            BinaryOp::Greater => return Value::Bool(a > b),
+            BinaryOp::GreaterEqual => return Value::Bool(a >= b),
+            BinaryOp::Add => a + b,
+            BinaryOp::Subtract => a - b,
+            BinaryOp::Multiply => a * b,
+            BinaryOp::Divide => a / b,
+            BinaryOp::Power => a.powf(b),
+            BinaryOp::Product | BinaryOp::And | BinaryOp::Or => {
+                let what = if op == BinaryOp::Product { "`@` takes a vector and a matrix" } else { "takes two bools" };
+                let message =
+                    if op == BinaryOp::Product { what.to_string() } else { format!("`{}` {what}", symbol(op)) };
+                return self.fault(Diagnostic::error("E0307", message, span, "two numbers"));
+            }
+        };
+        if !result.is_finite() {
+            let message = if op == BinaryOp::Divide && b == 0.0 { "division by zero" } else { "not a finite number" };
+            return self.fault(
+                Diagnostic::error("E0311", message, at, format!("{a} {} {b}", symbol(op)))
+                    .help("compile-time numbers are finite"),
+            );
+        }
+        Value::Number(result)
+    }
+
+    /// A compile-time number.
+    pub fn number(&mut self, value: Value<'a>, what: &str, span: Span) -> Option<f64> {
+        match value {
+            Value::Number(n) => Some(n),
+            Value::Poison => None,
+            other => {
+                let found = self.describe(&other);
+                self.report(
+                    Diagnostic::error("E0307", format!("{what} must be a number"), span, "not a compile-time number")
+                        .note(format!("expected a compile-time number\nfound {found}")),
+                );
+                None
+            }
+        }
+    }
+
+    /// A positive integer within the limit of sizes.
+    pub fn size(&mut self, value: Value<'a>, what: &str, span: Span) -> Option<usize> {
+        let n = self.number(value, what, span)?;
+        if n >= 1.0 && n.fract() == 0.0 && n <= super::elab::MAX_WIDTH {
+            return Some(n as usize);
+        }
+        let limit = super::elab::MAX_WIDTH;
+        self.report(
+            Diagnostic::error("E0312", format!("{what} must be a positive whole number"), span, format!("{n}"))
+                .note(format!("expected a whole number from 1 to {limit}\nfound {n}")),
+        );
+        None
+    }
+
+    /// Items of a list.
+    pub fn list(&mut self, value: Value<'a>, what: &str, span: Span) -> Option<Rc<[Value<'a>]>> {
+        match value {
+            Value::List(items) => Some(items),
+            Value::Poison => None,
+            other => {
+                let found = self.describe(&other);
+                self.report(
+                    Diagnostic::error("E0307", format!("{what} must be a list"), span, "not a compile-time list")
+                        .note(format!("expected a list, such as `[80, 40]`\nfound {found}")),
+                );
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn symbol(op: BinaryOp) -> &'static str {
+    match op {
+        BinaryOp::Or => "or",
+        BinaryOp::And => "and",
+        BinaryOp::Equal => "==",
+        BinaryOp::NotEqual => "!=",
+        BinaryOp::Less => "<",
+        BinaryOp::LessEqual => "<=",
+        BinaryOp::Greater => ">",
+        BinaryOp::GreaterEqual => ">=",
+        BinaryOp::Add => "+",
+        BinaryOp::Subtract => "-",
+        BinaryOp::Multiply => "*",
+        BinaryOp::Divide => "/",
+        BinaryOp::Product => "@",
+        BinaryOp::Power => "^",
+    }
+}

@@ -1,0 +1,185 @@
+//! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
+
+use super::elab::{Elab, Scope};
+use super::names;
+use super::update::{Rule, RuleKind, Updates};
+use super::value::{Builtin, Callee, Given, Tensor, Value};
+use crate::graph::{BATCH, Domain, DomainId, Graph, InputKind, Shape};
+use crate::model::UpdateScope;
+use din_grammar::ast;
+use din_program::schema::{Label, Prediction};
+use rustc_hash::FxHashMap;
+use std::rc::Rc;
+
+impl<'a> Elab<'a> {
+    pub fn library(&mut self, module: usize) {
+        let modules = self.modules;
+        for item in &modules[module].file.items {
+            for training in [true, false] {
+                self.training = training;
+                match item {
+                    ast::Item::Function(f) => self.sample_function(module, f),
+                    ast::Item::Optimizer(o) => self.sample_rule(module, RuleKind::Optimizer(o), &o.parameters),
+                    ast::Item::Regularizer(r) => self.sample_rule(module, RuleKind::Regularizer(r), &r.parameters),
+                    ast::Item::Metric(_) | ast::Item::Model(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its names up.
+    fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
+        self.graph = Graph::default();
+        self.graph.domains.push(Domain { name: "sequence".into(), parent: Some(BATCH) });
+        self.run = super::elab::Run::default();
+        self.phase = super::elab::Phase::Loss;
+        let mut sizes: FxHashMap<&'a str, usize> = FxHashMap::default();
+        let mut axes: Vec<&'a str> = Vec::new();
+        let mut given = Vec::new();
+        for p in &f.parameters {
+            let value = match &p.ty {
+                None if p.default.is_some() => continue,
+                None => return self.look_up(module, f),
+                Some(ty) => match &ty.kind {
+                    ast::TypeKind::Shape(d) => self.sample_tensor(d, BATCH, &mut sizes, p),
+                    ast::TypeKind::Ragged { axis, element } => {
+                        if !axes.contains(&axis.name.as_str()) {
+                            axes.push(&axis.name);
+                        }
+                        if axes.len() > 1 {
+                            return self.look_up(module, f);
+                        }
+                        self.sample_tensor(element, DomainId(2), &mut sizes, p)
+                    }
+                    ast::TypeKind::Named(n) => match n.name.as_str() {
+                        "int" => Value::Number(3.0),
+                        "number" | "float" => Value::Number(0.5),
+                        "bool" => Value::Bool(true),
+                        "list" => Value::List([Value::Number(8.0), Value::Number(4.0)].into()),
+                        "fn" => Value::Function(Rc::new(Callee::Builtin(Builtin::Tanh))),
+                        "prediction" => self.sample_prediction(p),
+                        _ => return self.look_up(module, f),
+                    },
+                },
+            };
+            given.push(Given { name: Some(&p.name), value: Some(value), over: None, span: p.span });
+        }
+        self.path.clear();
+        self.named = true;
+        self.apply(&Rc::new(Callee::Defined { module, function: f }), given, f.name.span);
+    }
+
+    fn sample_tensor(
+        &mut self,
+        dimensions: &'a [ast::Dimension],
+        domain: DomainId,
+        sizes: &mut FxHashMap<&'a str, usize>,
+        p: &'a ast::Parameter,
+    ) -> Value<'a> {
+        let mut shape = Vec::new();
+        for d in dimensions {
+            shape.push(match d {
+                ast::Dimension::Size { value, .. } => (*value as usize).clamp(1, 1 << 20),
+                ast::Dimension::Name(n) => {
+                    let next = 5 + 2 * sizes.len();
+                    *sizes.entry(&n.name).or_insert(next)
+                }
+            });
+        }
+        let matrix = shape.len() == 2;
+        let kind = InputKind::Dense { feature: 0 };
+        let domain = if matrix { crate::graph::ONCE } else { domain };
+        let key = (3, self.graph.inputs.len() as u32);
+        let input = self.input(key, p.name.name.clone(), kind, domain, Shape(shape));
+        Value::Tensor(Tensor { node: self.graph.input(input, p.span), fields: None })
+    }
+
+    fn sample_prediction(&mut self, p: &'a ast::Parameter) -> Value<'a> {
+        if self.predictions.is_empty() {
+            self.predictions.push(Prediction { name: "sample".into(), label: 0 });
+            self.declarations.schema.labels.push(Label {
+                name: "sample".into(),
+                column: "sample".into(),
+                missing: None,
+                location: String::new(),
+            });
+        }
+        let input = self.input((3, 1 << 20), "logit".into(), InputKind::Dense { feature: 0 }, BATCH, Shape::scalar());
+        let node = self.graph.input(input, p.span);
+        self.run.logits = vec![Some(node)];
+        Value::Prediction(0)
+    }
+
+    fn sample_rule(&mut self, module: usize, kind: RuleKind<'a>, parameters: &'a [ast::Parameter]) {
+        let mut arguments = Vec::new();
+        let mut scope = Scope::new(module, None);
+        for p in parameters {
+            let value = match &p.default {
+                Some(d) => {
+                    let value = self.expr(&mut scope, d);
+                    self.number(value, &format!("`{}`", p.name.name), d.span).unwrap_or(0.5)
+                }
+                None => 0.5,
+            };
+            scope.bind(&p.name.name, Value::Number(value), p.name.span);
+            arguments.push(value);
+        }
+        let rule = Rule { module, kind, arguments, span: parameters.first().map_or_else(Default::default, |p| p.span) };
+        let mut updates = Updates::default();
+        match kind {
+            RuleKind::Optimizer(_) => {
+                let rule = Rule { span: rule.name().span, ..rule };
+                self.update_program(&mut updates, &rule, None, UpdateScope::Rows { width: 3 });
+            }
+            RuleKind::Regularizer(_) => {
+                let rule = Rule { span: rule.name().span, ..rule };
+                self.regularizer_alone(&rule);
+            }
+        }
+    }
+
+    /// Only that the names of the body are known.
+    fn look_up(&mut self, module: usize, f: &'a ast::Function) {
+        let mut used = names::Names::default();
+        names::in_block(&f.body, &mut used);
+        let mut local: Vec<&str> = f.parameters.iter().map(|p| p.name.name.as_str()).collect();
+        local.push("training");
+        bound_in(&f.body, &mut local);
+        for p in &f.parameters {
+            let mut own = names::Names::default();
+            if let Some(ty) = &p.ty {
+                names::in_type(ty, &mut own);
+                if let ast::TypeKind::Ragged { axis, .. } = &ty.kind {
+                    local.push(&axis.name);
+                }
+            }
+            local.extend(own);
+        }
+        let scope = Scope::new(module, Some(&f.name.name));
+        let mut unknown: Vec<&str> = used.into_iter().filter(|n| !local.contains(n)).collect();
+        unknown.sort_unstable();
+        let initialisers = ["normal", "uniform", "glorot", "fan_in"];
+        for name in unknown {
+            if !initialisers.contains(&name) {
+                self.resolve(&scope, name, f.name.span);
+            }
+        }
+    }
+}
+
+/// Names that a block binds.
+fn bound_in<'a>(block: &'a ast::Block, out: &mut Vec<&'a str>) {
+    use ast::StatementKind as S;
+    for s in &block.statements {
+        match &s.kind {
+            S::Let(l) => out.extend(l.names.iter().map(|n| n.name.as_str())),
+            S::Layer(l) => out.push(&l.name.name),
+            S::Param(v) | S::State(v) => out.push(&v.name.name),
+            S::For { variable, body, .. } => {
+                out.push(&variable.name);
+                bound_in(body, out);
+            }
+            S::Update { .. } | S::Assign { .. } | S::Expr(_) => {}
+        }
+    }
+}

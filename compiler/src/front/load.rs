@@ -1,0 +1,252 @@
+//! Modules: the file itself, the embedded standard library and files beside the model; imports and top-level names resolved.
+
+use super::SourceProvider;
+use din_grammar::suggest::nearest;
+use din_grammar::{Diagnostic, FileId, SourceMap, Span, ast};
+use rustc_hash::FxHashMap;
+
+/// The standard library, by module name.
+pub(super) const LIBRARY: [(&str, &str); 8] = [
+    ("std.activation", include_str!("../../../stdlib/activation.din")),
+    ("std.attention", include_str!("../../../stdlib/attention.din")),
+    ("std.layer", include_str!("../../../stdlib/layer.din")),
+    ("std.loss", include_str!("../../../stdlib/loss.din")),
+    ("std.metric", include_str!("../../../stdlib/metric.din")),
+    ("std.optimizer", include_str!("../../../stdlib/optimizer.din")),
+    ("std.pooling", include_str!("../../../stdlib/pooling.din")),
+    ("std.regularizer", include_str!("../../../stdlib/regularizer.din")),
+];
+
+/// Most files of one compilation.
+const MAX_MODULES: usize = 64;
+
+/// One parsed file.
+pub(super) struct Module {
+    /// `std.activation`; empty for the file that is checked.
+    pub name: String,
+    pub file: ast::File,
+    /// What a top-level name stands for.
+    pub names: FxHashMap<String, Definition>,
+}
+
+/// A top-level item, in its own module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Definition {
+    pub module: usize,
+    pub item: usize,
+    /// Where the name was introduced: the import or the item.
+    pub span: Span,
+    pub imported: bool,
+}
+
+pub(super) struct Loader<'p> {
+    provider: &'p dyn SourceProvider,
+    pub modules: Vec<Module>,
+    pub sources: SourceMap,
+    pub diagnostics: Vec<Diagnostic>,
+    /// Module name to index; `None` while it is being loaded.
+    known: FxHashMap<String, Option<usize>>,
+}
+
+pub(super) fn item_name(item: &ast::Item) -> &ast::Ident {
+    match item {
+        ast::Item::Function(f) => &f.name,
+        ast::Item::Regularizer(r) => &r.name,
+        ast::Item::Optimizer(o) => &o.name,
+        ast::Item::Metric(m) => &m.name,
+        ast::Item::Model(m) => &m.name,
+    }
+}
+
+pub(super) fn item_kind(item: &ast::Item) -> &'static str {
+    match item {
+        ast::Item::Function(_) => "function",
+        ast::Item::Regularizer(_) => "regularizer",
+        ast::Item::Optimizer(_) => "optimizer",
+        ast::Item::Metric(_) => "metric",
+        ast::Item::Model(_) => "model",
+    }
+}
+
+impl<'p> Loader<'p> {
+    pub fn new(provider: &'p dyn SourceProvider) -> Self {
+        Loader {
+            provider,
+            modules: Vec::new(),
+            sources: SourceMap::default(),
+            diagnostics: Vec::new(),
+            known: FxHashMap::default(),
+        }
+    }
+
+    /// Loads the file that is checked and everything it imports; its index, or `None` when it does not parse.
+    pub fn root(&mut self, name: &str, text: &str) -> Option<usize> {
+        let file = self.sources.add(name, text);
+        self.module(String::new(), text, file)
+    }
+
+    fn module(&mut self, name: String, text: &str, id: FileId) -> Option<usize> {
+        let file = match din_grammar::parse(text, id) {
+            Ok(file) => file,
+            Err(errors) => {
+                self.diagnostics.extend(errors);
+                return None;
+            }
+        };
+        if let Some(edition) = &file.edition
+            && edition.year != 2026
+        {
+            self.diagnostics.push(
+                Diagnostic::error("E0207", format!("unknown edition {}", edition.year), edition.span, "not an edition")
+                    .help("write `edition 2026`"),
+            );
+        }
+        let mut names: FxHashMap<String, Definition> = FxHashMap::default();
+        let mut taken: Vec<(&ast::Ident, Definition)> = Vec::new();
+        for import in &file.imports {
+            let path: Vec<&str> = import.path.iter().map(|i| i.name.as_str()).collect();
+            let span = match (import.path.first(), import.path.last()) {
+                (Some(a), Some(b)) => a.span.to(b.span),
+                _ => import.span,
+            };
+            let Some(module) = self.import(&path, span) else { continue };
+            for wanted in &import.names {
+                let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
+                match self.exported(module, &wanted.name, &path.join(".")) {
+                    Some(item) => taken.push((bound, Definition { module, item, span: bound.span, imported: true })),
+                    // Known as poison: the use of a name whose import failed is not reported again.
+                    None => {
+                        let lost = Definition { module: usize::MAX, item: 0, span: bound.span, imported: true };
+                        taken.push((bound, lost));
+                    }
+                }
+            }
+        }
+        let index = self.modules.len();
+        for (item, i) in file.items.iter().zip(0..) {
+            let name = item_name(item);
+            taken.push((name, Definition { module: index, item: i, span: name.span, imported: false }));
+        }
+        for (name, definition) in taken {
+            if let Some(first) = names.get(&name.name) {
+                self.diagnostics.push(
+                    Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here")
+                        .label(first.span, "first here")
+                        .help("rename one of them, or import under another name: `use m.{a as b}`"),
+                );
+            } else {
+                names.insert(name.name.clone(), definition);
+            }
+        }
+        // Names of imports that failed altogether are poison too.
+        for import in &file.imports {
+            for wanted in &import.names {
+                let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
+                names.entry(bound.name.clone()).or_insert(Definition {
+                    module: usize::MAX,
+                    item: 0,
+                    span: bound.span,
+                    imported: true,
+                });
+            }
+        }
+        self.modules.push(Module { name, file, names });
+        Some(index)
+    }
+
+    fn exported(&mut self, module: usize, name: &ast::Ident, path: &str) -> Option<usize> {
+        let items = &self.modules[module].file.items;
+        let found = items.iter().position(|i| item_name(i).name == name.name);
+        match found.map(|i| (i, &items[i])) {
+            Some((_, ast::Item::Model(_))) => {
+                let d = Diagnostic::error(
+                    "E0206",
+                    format!("`{}` is a model; models are not imported", name.name),
+                    name.span,
+                    "not a function, optimizer, regularizer or metric",
+                );
+                self.diagnostics.push(d.help("move what both models share into a function and import that"));
+                None
+            }
+            Some((i, _)) => Some(i),
+            None => {
+                let all: Vec<&str> = items.iter().map(|i| item_name(i).name.as_str()).collect();
+                let mut d = Diagnostic::error(
+                    "E0202",
+                    format!("`{path}` has no `{}`", name.name),
+                    name.span,
+                    format!("not defined in `{path}`"),
+                );
+                d.help = match nearest(&name.name, all.iter().copied()) {
+                    Some(near) => Some(format!("did you mean `{near}`?")),
+                    None if all.len() <= 12 && !all.is_empty() => Some(format!("it has {}", listed(&all))),
+                    None => None,
+                };
+                self.diagnostics.push(d);
+                None
+            }
+        }
+    }
+
+    fn import(&mut self, path: &[&str], span: Span) -> Option<usize> {
+        let name = path.join(".");
+        match self.known.get(&name) {
+            Some(Some(index)) if *index == usize::MAX => return None,
+            Some(Some(index)) => return Some(*index),
+            Some(None) => {
+                self.diagnostics.push(
+                    Diagnostic::error("E0205", format!("`{name}` imports itself"), span, "closes the circle")
+                        .help("move what both files need into a third one"),
+                );
+                return None;
+            }
+            None => {}
+        }
+        if self.known.len() >= MAX_MODULES {
+            let d = Diagnostic::error(
+                "E0704",
+                format!("more than {MAX_MODULES} files are imported"),
+                span,
+                "this import is one too many",
+            );
+            self.diagnostics.push(d.help("join small files"));
+            return None;
+        }
+        let found = if path.first() == Some(&"std") {
+            LIBRARY.iter().find(|(n, _)| *n == name).map(|(n, text)| (n.to_string(), text.to_string()))
+        } else {
+            let parts: Vec<String> = path.iter().map(|s| s.to_string()).collect();
+            self.provider.read(&parts)
+        };
+        let Some((display, text)) = found else {
+            let mut d = Diagnostic::error("E0201", format!("there is no module `{name}`"), span, "not found");
+            d.help = if path.first() == Some(&"std") {
+                let all: Vec<&str> = LIBRARY.iter().map(|(n, _)| *n).collect();
+                Some(match nearest(&name, all.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("the library has {}", listed(&all)),
+                })
+            } else {
+                Some(format!("expected the file `{}.din` beside the model", path.join("/")))
+            };
+            self.diagnostics.push(d);
+            self.known.insert(name, Some(usize::MAX));
+            return None;
+        };
+        self.known.insert(name.clone(), None);
+        let id = self.sources.add(display, text.as_str());
+        let index = self.module(name.clone(), &text, id);
+        self.known.insert(name, Some(index.unwrap_or(usize::MAX)));
+        index
+    }
+}
+
+/// `` `a`, `b` and `c` ``
+pub(super) fn listed(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
+    match quoted.split_last() {
+        None => "nothing".into(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}

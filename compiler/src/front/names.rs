@@ -1,0 +1,150 @@
+//! Names as they are written: which occur in an expression or body, without resolving them.
+
+use din_grammar::ast::{self, Block, Expr, ExprKind, StatementKind};
+use rustc_hash::FxHashSet;
+
+pub(super) type Names<'a> = FxHashSet<&'a str>;
+
+/// Names read by an expression; names of arguments and fields are not.
+pub(super) fn in_expr<'a>(e: &'a Expr, out: &mut Names<'a>) {
+    match &e.kind {
+        ExprKind::Name(n) => {
+            out.insert(n);
+        }
+        ExprKind::Int(_)
+        | ExprKind::Float(_)
+        | ExprKind::Text(_)
+        | ExprKind::Bool(_)
+        | ExprKind::Hole
+        | ExprKind::Quantity { .. } => {}
+        ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().for_each(|i| in_expr(i, out)),
+        ExprKind::Call { callee, arguments } => {
+            in_expr(callee, out);
+            for a in arguments {
+                in_expr(&a.value, out);
+                out.extend(a.over.as_ref().map(|o| o.name.as_str()));
+            }
+        }
+        ExprKind::Field { base, .. } => in_expr(base, out),
+        ExprKind::Unary { value, .. } => in_expr(value, out),
+        ExprKind::Binary { left, right, .. } => {
+            in_expr(left, out);
+            in_expr(right, out);
+        }
+        ExprKind::If { condition, then, otherwise } => {
+            in_expr(condition, out);
+            in_block(then, out);
+            in_block(otherwise, out);
+        }
+        ExprKind::Where { value, condition } => {
+            in_expr(value, out);
+            in_expr(condition, out);
+        }
+    }
+}
+
+/// Names read in a block. A name that is only assigned to is not read.
+pub(super) fn in_block<'a>(block: &'a Block, out: &mut Names<'a>) {
+    for statement in &block.statements {
+        match &statement.kind {
+            StatementKind::Let(l) => in_expr(&l.value, out),
+            StatementKind::Layer(l) => in_expr(&l.value, out),
+            StatementKind::Param(v) | StatementKind::State(v) => {
+                if let Some(ty) = &v.ty {
+                    in_type(ty, out);
+                }
+                if let Some(init) = &v.init {
+                    in_expr(init, out);
+                }
+            }
+            StatementKind::Update { value, .. } | StatementKind::Assign { value, .. } => in_expr(value, out),
+            StatementKind::For { list, body, .. } => {
+                in_expr(list, out);
+                in_block(body, out);
+            }
+            StatementKind::Expr(e) => in_expr(e, out),
+        }
+    }
+    if let Some(value) = &block.value {
+        in_expr(value, out);
+    }
+}
+
+pub(super) fn in_type<'a>(ty: &'a ast::Type, out: &mut Names<'a>) {
+    let dimensions = match &ty.kind {
+        ast::TypeKind::Shape(d) => d,
+        ast::TypeKind::Ragged { element, .. } => element,
+        ast::TypeKind::Named(_) => return,
+    };
+    for d in dimensions {
+        if let ast::Dimension::Name(n) = d {
+            out.insert(&n.name);
+        }
+    }
+}
+
+pub(super) fn in_parameters<'a>(parameters: &'a [ast::Parameter], out: &mut Names<'a>) {
+    for p in parameters {
+        if let Some(d) = &p.default {
+            in_expr(d, out);
+        }
+        if let Some(ty) = &p.ty {
+            in_type(ty, out);
+        }
+    }
+}
+
+/// Names read by an item, its own declaration excepted.
+pub(super) fn in_item<'a>(item: &'a ast::Item, out: &mut Names<'a>) {
+    match item {
+        ast::Item::Function(f) => {
+            in_parameters(&f.parameters, out);
+            in_block(&f.body, out);
+        }
+        ast::Item::Optimizer(o) => {
+            in_parameters(&o.parameters, out);
+            in_block(&o.body, out);
+        }
+        ast::Item::Regularizer(r) => {
+            in_parameters(&r.parameters, out);
+            in_expr(&r.body, out);
+        }
+        ast::Item::Metric(m) => in_parameters(&m.parameters, out),
+        ast::Item::Model(m) => m.members.iter().for_each(|member| in_member(member, out)),
+    }
+}
+
+pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
+    use ast::MemberKind as M;
+    match &member.kind {
+        M::Features { fields, .. } | M::Sequence { fields, .. } => {
+            for f in fields {
+                match &f.kind.kind {
+                    ast::FeatureKindName::Category { size: Some(e), .. }
+                    | ast::FeatureKindName::Number { width: Some(e) } => in_expr(e, out),
+                    _ => {}
+                }
+            }
+        }
+        M::Label { missing, .. } => missing.iter().for_each(|m| in_expr(m, out)),
+        M::Key { .. } | M::Common { .. } => {}
+        M::Embedding(e) => {
+            in_expr(&e.width, out);
+            e.options.iter().flat_map(|o| &o.values).for_each(|v| in_expr(v, out));
+            match &e.target {
+                ast::EmbeddingTarget::Fields(paths) => out.extend(paths.iter().map(|p| p.group.name.as_str())),
+                ast::EmbeddingTarget::EachOf(groups) => out.extend(groups.iter().map(|g| g.name.as_str())),
+            }
+        }
+        M::Hyper { default, space, .. } => {
+            in_expr(default, out);
+            space.iter().for_each(|s| in_expr(s, out));
+        }
+        M::Let(l) => in_expr(&l.value, out),
+        M::Layer(l) => in_expr(&l.value, out),
+        M::Predict { distribution, .. } => in_expr(distribution, out),
+        M::Train(t) => t.settings.iter().flat_map(|s| &s.values).for_each(|v| in_expr(v, out)),
+        M::Report { metrics } => metrics.iter().for_each(|m| in_expr(m, out)),
+        M::Assert { condition } => in_expr(condition, out),
+    }
+}

@@ -1,0 +1,245 @@
+//! Arithmetic on tensors and records: shapes, axes and fields.
+
+use super::elab::{Elab, Phase};
+use super::expr::symbol;
+use super::value::{Field, Tensor, Value, fields_text, shape_text};
+use crate::graph::{self, DomainId, InputKind, NodeId, Shape, TypeError};
+use din_grammar::ast::BinaryOp;
+use din_grammar::{Diagnostic, Span};
+use din_program::schema::FeatureKind;
+use std::rc::Rc;
+
+impl<'a> Elab<'a> {
+    /// A value as a tensor: numbers become constants, numeric features their input. Reports what is not one.
+    pub fn tensor(&mut self, value: Value<'a>, span: Span) -> Option<Tensor> {
+        let found = match value {
+            Value::Tensor(t) => return Some(t),
+            Value::Poison => return None,
+            Value::Number(n) => {
+                return Some(Tensor { node: self.graph.constant(n, span), fields: None });
+            }
+            Value::Bool(b) => {
+                let n = if b { 1.0 } else { 0.0 };
+                return Some(Tensor { node: self.graph.constant(n, span), fields: None });
+            }
+            Value::Feature(f) => {
+                let feature = &self.declarations.schema.features[f];
+                if let FeatureKind::Dense { width } = feature.kind {
+                    return Some(self.dense_input(f, width, span));
+                }
+                let path = feature.path();
+                self.report(
+                    Diagnostic::error(
+                        "E0320",
+                        format!("`{path}` holds ids, not numbers"),
+                        span,
+                        "ids have no arithmetic",
+                    )
+                    .help(format!("look its vectors up first: `embed({path})`")),
+                );
+                return None;
+            }
+            Value::Prediction(_) => {
+                self.report(
+                    Diagnostic::error("E0307", "a prediction is not a number", span, "which of its values?")
+                        .help("take `.logit`, `.probability` or `.label`"),
+                );
+                return None;
+            }
+            Value::Group(g) => {
+                let name = self.declarations.groups[g].name;
+                self.report(
+                    Diagnostic::error("E0320", format!("`{name}` is a group of features"), span, "not a vector yet")
+                        .help(format!("look its vectors up first: `embed({name})`")),
+                );
+                return None;
+            }
+            other => self.describe(&other),
+        };
+        self.report(
+            Diagnostic::error("E0307", "a value of the graph is needed here", span, found.clone())
+                .note(format!("expected a number or a tensor\nfound {found}")),
+        );
+        None
+    }
+
+    /// Input node of a numeric feature.
+    pub fn dense_input(&mut self, feature: usize, width: u32, span: Span) -> Tensor {
+        let path = self.declarations.schema.features[feature].path();
+        let domain = self.feature_domain(feature);
+        let kind = InputKind::Dense { feature: feature as u32 };
+        let input = self.input((0, feature as u32), path, kind, domain, Shape::vector(width as usize));
+        self.declarations.used_features.insert(feature);
+        Tensor { node: self.graph.input(input, span), fields: None }
+    }
+
+    /// Where a feature's values live: samples, or the entries of its sequence.
+    pub fn feature_domain(&self, feature: usize) -> DomainId {
+        match self.declarations.schema.features[feature].sequence {
+            Some(s) => DomainId(2 + s),
+            None => graph::BATCH,
+        }
+    }
+
+    /// A built node as a plain value; a type error the callers did not foresee is reported in general words.
+    pub fn built(&mut self, result: Result<NodeId, TypeError>, span: Span) -> Value<'a> {
+        match result {
+            Ok(node) => Value::Tensor(Tensor { node, fields: None }),
+            Err(error) => self.type_error(error, span),
+        }
+    }
+
+    /// A type error of an operation over one expression.
+    pub fn type_error(&mut self, error: TypeError, span: Span) -> Value<'a> {
+        let d = match error {
+            TypeError::Axes { left, right } => {
+                let (l, r) = (self.domain_text(left), self.domain_text(right));
+                Diagnostic::error("E0303", "operands vary over different axes", span, format!("{l} and {r}"))
+                    .help("reduce one of them first: `sum(x over …)`")
+            }
+            TypeError::Shapes { left, right } => {
+                let (l, r) = (shape_text(&left), shape_text(&right));
+                Diagnostic::error("E0301", "shapes differ", span, format!("{l} and {r}"))
+                    .note(format!("expected {l}\nfound {r}"))
+            }
+            TypeError::NotAMatrix { found, .. } => {
+                Diagnostic::error("E0309", "a matrix is needed", span, shape_text(&found))
+                    .help("declare it as `param w: [k, n]`")
+            }
+            TypeError::NotAVector { found } => {
+                Diagnostic::error("E0301", "a vector is needed", span, shape_text(&found))
+            }
+            TypeError::OutOfRange { width, end } => {
+                Diagnostic::error("E0301", "positions outside the value", span, format!("{end} of {width}"))
+            }
+            TypeError::NotAnAncestor { of, .. } => {
+                let d = self.domain_text(of);
+                Diagnostic::error("E0314", "nothing to reduce over", span, format!("varies over {d}"))
+            }
+            TypeError::Empty => Diagnostic::error("E0209", "nothing to join", span, "no arguments"),
+        };
+        self.fault(d)
+    }
+
+    /// `l op r` on tensors.
+    pub fn arithmetic(&mut self, op: BinaryOp, l: (Value<'a>, Span), r: (Value<'a>, Span), span: Span) -> Value<'a> {
+        let (lt, rt) = (self.tensor(l.0, l.1), self.tensor(r.0, r.1));
+        let (Some(lt), Some(rt)) = (lt, rt) else { return Value::Poison };
+        if op == BinaryOp::Product {
+            return self.product((lt, l.1), (rt, r.1), span);
+        }
+        let Some(fields) = self.same_fields(symbol(op), (&lt, l.1), (&rt, r.1)) else { return Value::Poison };
+        use graph::BinaryOp as G;
+        let (x, y) = (lt.node, rt.node);
+        let built = match op {
+            BinaryOp::Add => self.graph.binary(G::Add, x, y, span),
+            BinaryOp::Subtract => self.graph.binary(G::Subtract, x, y, span),
+            BinaryOp::Multiply => self.graph.binary(G::Multiply, x, y, span),
+            BinaryOp::Divide => self.graph.binary(G::Divide, x, y, span),
+            BinaryOp::Power => self.graph.binary(G::Power, x, y, span),
+            BinaryOp::Less => self.graph.binary(G::Less, x, y, span),
+            BinaryOp::LessEqual => self.graph.binary(G::LessEqual, x, y, span),
+            BinaryOp::Greater => self.graph.binary(G::Less, y, x, span),
+            BinaryOp::GreaterEqual => self.graph.binary(G::LessEqual, y, x, span),
+            BinaryOp::Equal => self.graph.binary(G::Equal, x, y, span),
+            BinaryOp::NotEqual => {
+                self.graph.binary(G::Equal, x, y, span).map(|n| self.graph.unary(graph::UnaryOp::Not, n, span))
+            }
+            // On 0 and 1; of two truths the smaller and the larger.
+            BinaryOp::And => self.truths(G::Min, x, y, span),
+            BinaryOp::Or | BinaryOp::Product => self.truths(G::Max, x, y, span),
+        };
+        match built {
+            Ok(node) => Value::Tensor(Tensor { node, fields }),
+            Err(error) => self.type_error(error, span),
+        }
+    }
+
+    fn truths(&mut self, op: graph::BinaryOp, x: NodeId, y: NodeId, span: Span) -> Result<NodeId, TypeError> {
+        let not = graph::UnaryOp::Not;
+        let (x, y) = (self.graph.unary(not, x, span), self.graph.unary(not, y, span));
+        let (x, y) = (self.graph.unary(not, x, span), self.graph.unary(not, y, span));
+        self.graph.binary(op, x, y, span)
+    }
+
+    /// Checks axes, shapes and fields of two operands of an elementwise operation; the fields of the result.
+    pub fn same_fields(&mut self, what: &str, l: (&Tensor, Span), r: (&Tensor, Span)) -> Option<Option<Rc<[Field]>>> {
+        let (ln, rn) = (self.graph.node(l.0.node), self.graph.node(r.0.node));
+        if self.graph.join(ln.domain, rn.domain).is_none() {
+            let (a, b) = (self.domain_text(ln.domain), self.domain_text(rn.domain));
+            self.report(
+                Diagnostic::error(
+                    "E0303",
+                    format!("`{what}` on values over different axes"),
+                    r.1,
+                    format!("varies over {b}"),
+                )
+                .label(l.1, format!("varies over {a}"))
+                .note("expected one axis: entries of different sequences have no order in common")
+                .help(format!("reduce one of them first, such as `sum(x over {})`", b.trim_matches('`'))),
+            );
+            return None;
+        }
+        let (ls, rs) = (ln.shape.clone(), rn.shape.clone());
+        if let (Some(a), Some(b)) = (&l.0.fields, &r.0.fields)
+            && a != b
+            && !(ls.width() == 1 || rs.width() == 1)
+        {
+            let (at, bt) = (fields_text(a), fields_text(b));
+            let mut d = Diagnostic::error("E0305", format!("`{what}` on records with different fields"), r.1, &bt)
+                .label(l.1, &at)
+                .note(format!("expected {at}\nfound {bt}"));
+            let sorted = |f: &[Field]| {
+                let mut v: Vec<_> = f.iter().map(|f| (f.name.clone(), f.width)).collect();
+                v.sort();
+                v
+            };
+            d = if sorted(a) == sorted(b) {
+                d.help("declare the fields of both groups in the same order")
+            } else {
+                d.help("give both groups the same fields, or take single fields: `x.field`")
+            };
+            self.report(d);
+            return None;
+        }
+        if ls.width() != 1 && rs.width() != 1 && ls != rs {
+            let (a, b) = (self.describe_tensor(l.0), self.describe_tensor(r.0));
+            self.report(
+                Diagnostic::error("E0301", format!("`{what}` on values of different shapes"), r.1, &b)
+                    .label(l.1, &a)
+                    .note(format!("expected {}\nfound {}", shape_text(&ls), shape_text(&rs)))
+                    .help("shapes must be equal, or one of them `[1]`, which scales every position"),
+            );
+            return None;
+        }
+        let wide = |t: &Tensor, w: usize, other: usize| t.fields.clone().filter(|_| w >= other);
+        Some(wide(l.0, ls.width(), rs.width()).or_else(|| wide(r.0, rs.width(), ls.width())))
+    }
+
+    fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> Value<'a> {
+        let wn = self.graph.node(w.0.node);
+        if wn.domain != graph::ONCE || wn.shape.0.len() != 2 {
+            let found = self.describe_tensor(&w.0);
+            return self.fault(
+                Diagnostic::error("E0309", "`@` needs a matrix on the right", w.1, found)
+                    .help("declare it as `param w: [k, n]`; a product of two vectors is `sum(a * b)`"),
+            );
+        }
+        let (xs, ws) = (self.graph.node(x.0.node).shape.clone(), wn.shape.clone());
+        if xs.0.len() != 1 || xs.0.first() != ws.0.first() {
+            let k = ws.0.first().copied().unwrap_or(0);
+            return self.fault(
+                Diagnostic::error("E0309", "the sizes of a matrix product differ", x.1, shape_text(&xs))
+                    .label(w.1, shape_text(&ws))
+                    .note(format!("expected [{k}] on the left\nfound {}", shape_text(&xs))),
+            );
+        }
+        let built = self.graph.matmul(x.0.node, w.0.node, span);
+        self.built(built, span)
+    }
+
+    /// In an update the reductions of a whole tensor run over its rows too.
+    pub fn reduces_rows(&self) -> bool {
+        matches!(self.phase, Phase::Update(din_grammar::ast::Scope::Tensor))
+    }
+}

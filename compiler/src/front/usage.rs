@@ -1,0 +1,247 @@
+//! What is written but never used, and weights that nothing trains. Runs only where there is no error, so that a fault is not followed by
+//! warnings about its consequences.
+
+use super::elab::Elab;
+use super::load::{Module, item_name};
+use super::names::{self, Names};
+use crate::graph::{BinaryOp, NodeId, Op, UnaryOp};
+use din_grammar::ast::{self, MemberKind, StatementKind};
+use din_grammar::{Diagnostic, Span};
+use rustc_hash::FxHashSet;
+
+impl<'a> Elab<'a> {
+    /// Names of a file that nothing reads.
+    pub fn unused_names(&mut self, module: &'a Module, library: bool) {
+        let mut used = Names::default();
+        for item in &module.file.items {
+            names::in_item(item, &mut used);
+        }
+        for import in &module.file.imports {
+            for wanted in &import.names {
+                let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
+                if !used.contains(bound.name.as_str()) {
+                    self.report(
+                        Diagnostic::warning(
+                            "W0201",
+                            format!("`{}` is imported and never used", bound.name),
+                            bound.span,
+                            "never used",
+                        )
+                        .help("remove it from the `use`"),
+                    );
+                }
+            }
+        }
+        for item in &module.file.items {
+            let name = item_name(item);
+            if !library && !matches!(item, ast::Item::Model(_)) && !used.contains(name.name.as_str()) {
+                let kind = super::load::item_kind(item);
+                self.report(
+                    Diagnostic::warning(
+                        "W0204",
+                        format!("the {kind} `{}` is never used", name.name),
+                        name.span,
+                        "never used",
+                    )
+                    .help("remove it, or use it"),
+                );
+            }
+            match item {
+                ast::Item::Function(f) => {
+                    let mut inside = Names::default();
+                    names::in_block(&f.body, &mut inside);
+                    names::in_parameters(&f.parameters, &mut inside);
+                    // The axis that a type names is a use of nothing; parameters are used by the body alone.
+                    self.unused_parameters(&f.parameters, &inside);
+                    self.unused_lets(&f.body, &inside);
+                }
+                ast::Item::Optimizer(o) => {
+                    let mut inside = Names::default();
+                    names::in_block(&o.body, &mut inside);
+                    self.unused_parameters(&o.parameters, &inside);
+                    self.unused_lets(&o.body, &inside);
+                }
+                ast::Item::Regularizer(r) => {
+                    let mut inside = Names::default();
+                    names::in_expr(&r.body, &mut inside);
+                    self.unused_parameters(&r.parameters, &inside);
+                }
+                ast::Item::Metric(_) => {}
+                ast::Item::Model(m) => self.unused_members(m),
+            }
+        }
+    }
+
+    fn unused(&mut self, what: &str, name: &ast::Ident) {
+        let code = match what {
+            "parameter" => "W0202",
+            "hyper-parameter" => "W0205",
+            _ => "W0203",
+        };
+        let d = Diagnostic::warning(code, format!("the {what} `{}` is never used", name.name), name.span, "never used");
+        self.report(d.help("remove it, or use it"));
+    }
+
+    fn unused_parameters(&mut self, parameters: &'a [ast::Parameter], inside: &Names<'a>) {
+        for p in parameters {
+            if !inside.contains(p.name.name.as_str()) {
+                self.unused("parameter", &p.name);
+            }
+        }
+    }
+
+    fn unused_lets(&mut self, block: &'a ast::Block, inside: &Names<'a>) {
+        for statement in &block.statements {
+            match &statement.kind {
+                StatementKind::Let(l) => {
+                    // Of a tuple at least one name must be read: the others have to be called something.
+                    if !l.names.iter().any(|n| inside.contains(n.name.as_str()))
+                        && let Some(name) = l.names.first()
+                    {
+                        self.unused("value", name);
+                    }
+                }
+                StatementKind::Layer(l) if !inside.contains(l.name.name.as_str()) => self.unused("layer", &l.name),
+                StatementKind::Param(v) if !inside.contains(v.name.name.as_str()) => self.unused("weight", &v.name),
+                StatementKind::For { body, .. } => self.unused_lets(body, inside),
+                _ => {}
+            }
+        }
+    }
+
+    fn unused_members(&mut self, model: &'a ast::Model) {
+        let mut used = Names::default();
+        for member in &model.members {
+            names::in_member(member, &mut used);
+        }
+        for member in &model.members {
+            match &member.kind {
+                MemberKind::Let(l) => {
+                    if !l.names.iter().any(|n| used.contains(n.name.as_str()))
+                        && let Some(name) = l.names.first()
+                    {
+                        self.unused("value", name);
+                    }
+                }
+                MemberKind::Layer(l) if !used.contains(l.name.name.as_str()) => self.unused("layer", &l.name),
+                MemberKind::Hyper { name, .. } if !used.contains(name.name.as_str()) => {
+                    self.unused("hyper-parameter", name);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Features, tables, labels and predictions that come to nothing.
+    pub fn unused_declarations(&mut self) {
+        for f in 0..self.declarations.schema.features.len() {
+            if !self.declarations.used_features.contains(&f) {
+                let path = self.declarations.schema.features[f].path();
+                let span = self.declarations.feature_spans[f];
+                let d = Diagnostic::warning(
+                    "W0401",
+                    format!("the feature `{path}` is never used"),
+                    span,
+                    "read and thrown away",
+                );
+                self.report(if self.declarations.tables_of[f].is_empty() {
+                    d.help(format!("give it a table, `embedding name [16] for {path}`, or remove it"))
+                } else {
+                    d.help(format!("embed it, `embed({path})`, or remove it"))
+                });
+            }
+        }
+        for t in 0..self.declarations.tables.len() {
+            let named = !self.declarations.tables[t].name.contains('.');
+            if named && !self.declarations.used_tables.contains(&t) {
+                let (name, span) = (self.declarations.tables[t].name.clone(), self.declarations.table_spans[t]);
+                let d = Diagnostic::warning("W0402", format!("the table `{name}` is never read"), span, "never read");
+                self.report(d.help("embed its features, or remove it"));
+            }
+        }
+        for l in 0..self.declarations.schema.labels.len() {
+            if !self.predictions.iter().any(|p| p.label as usize == l) {
+                let (name, span) = (self.declarations.schema.labels[l].name.clone(), self.declarations.label_spans[l]);
+                let d = Diagnostic::warning(
+                    "W0601",
+                    format!("the label `{name}` is never predicted"),
+                    span,
+                    "never predicted",
+                );
+                self.report(d.help(format!("add `predict {name} ~ bernoulli(logit = …)`, or remove it")));
+            }
+        }
+        for p in 0..self.predictions.len() {
+            if !self.run.in_loss.contains(&p) {
+                let name = self.predictions[p].name.clone();
+                let span = self.declarations.label_spans[self.predictions[p].label as usize];
+                let d = Diagnostic::warning(
+                    "W0602",
+                    format!("the prediction of `{name}` has no part in the loss"),
+                    span,
+                    "never trained",
+                );
+                self.report(d.help(format!("add it: `loss … + cross_entropy({name})`")));
+            }
+        }
+    }
+
+    /// Weights that the loss does not depend on by way of anything with a derivative.
+    pub fn untrained(&mut self) {
+        let Some(loss) = self.run.loss else { return };
+        let mut seen: FxHashSet<NodeId> = FxHashSet::default();
+        let mut stack = vec![loss];
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let node = self.graph.node(id);
+            match &node.op {
+                Op::StopGradient => {}
+                Op::Unary(UnaryOp::Sign | UnaryOp::Not)
+                | Op::Binary(BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal) => {}
+                Op::Select => stack.extend(node.operands.iter().skip(1).copied()),
+                _ => stack.extend(node.operands.iter().copied()),
+            }
+        }
+        let mut lost: Vec<(String, Span)> = Vec::new();
+        for (name, (node, ..)) in &self.run.variables {
+            if matches!(self.graph.node(*node).op, Op::Param(_)) && !seen.contains(node) {
+                lost.push((name.clone(), self.graph.node(*node).span));
+            }
+        }
+        lost.sort();
+        for (name, span) in lost {
+            self.report(
+                Diagnostic::error("E0508", format!("no gradient reaches the weight `{name}`"), span, "never trained")
+                    .note("the loss does not depend on it, or only through a comparison, `sign` or `stop_gradient`")
+                    .help("use its value in a prediction, or remove it"),
+            );
+        }
+        let mut tables: Vec<usize> = Vec::new();
+        let mut reached: FxHashSet<usize> = FxHashSet::default();
+        for (&(table, _), node) in &self.run.lookups {
+            tables.push(table as usize);
+            if seen.contains(node) {
+                reached.insert(table as usize);
+            }
+        }
+        tables.sort_unstable();
+        tables.dedup();
+        for t in tables {
+            if !reached.contains(&t) {
+                let (name, span) = (self.declarations.tables[t].name.clone(), self.declarations.table_spans[t]);
+                self.report(
+                    Diagnostic::error(
+                        "E0508",
+                        format!("no gradient reaches the table `{name}`"),
+                        span,
+                        "never trained",
+                    )
+                    .note("the loss does not depend on it, or only through a comparison, `sign` or `stop_gradient`")
+                    .help("use its vectors in a prediction, or remove it"),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What an expression can be while a model is checked: everything but tensors is known at compile time.
+//!
+//! [`Value::Poison`] stands for a value whose fault has been reported; every operation on it gives poison again, silently.
+
+use crate::graph::{DomainId, NodeId};
+use din_grammar::{Span, ast};
+use std::rc::Rc;
+
+#[derive(Clone, Debug)]
+pub(super) enum Value<'a> {
+    /// A compile-time number; sizes are integral ones.
+    Number(f64),
+    Bool(bool),
+    Text(Rc<str>),
+    List(Rc<[Value<'a>]>),
+    Tuple(Rc<[Value<'a>]>),
+    Function(Rc<Callee<'a>>),
+    Tensor(Tensor),
+    /// A `features` or `sequence` block of the model.
+    Group(usize),
+    /// One field of a group, before its table: index into the schema's features.
+    Feature(usize),
+    /// A label where `loss` and `report` see it: index into the model's predictions.
+    Prediction(usize),
+    /// `24GiB`, in bytes.
+    Quantity(f64),
+    /// A block or function without a value.
+    Nothing,
+    Poison,
+}
+
+/// A graph node, and what the fields of its positions are called.
+#[derive(Clone, Debug)]
+pub(super) struct Tensor {
+    pub node: NodeId,
+    /// Present for records; consecutive and covering the value.
+    pub fields: Option<Rc<[Field]>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub name: Rc<str>,
+    pub start: usize,
+    pub width: usize,
+}
+
+/// Something that can be called.
+#[derive(Debug)]
+pub(super) enum Callee<'a> {
+    Defined {
+        module: usize,
+        function: &'a ast::Function,
+    },
+    Builtin(Builtin),
+    Table(usize),
+    /// `dice(momentum = 0.9, _)`
+    Partial(Partial<'a>),
+    /// `layer tower = …`: its parameters stand under `path`, whoever calls.
+    Layer {
+        path: Vec<String>,
+        inner: Rc<Callee<'a>>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Partial<'a> {
+    pub callee: Rc<Callee<'a>>,
+    pub arguments: Vec<Given<'a>>,
+}
+
+/// An argument of a call; `value` is `None` for a hole.
+#[derive(Clone, Debug)]
+pub(super) struct Given<'a> {
+    pub name: Option<&'a ast::Ident>,
+    pub value: Option<Value<'a>>,
+    /// `over s`, resolved.
+    pub over: Option<DomainId>,
+    pub span: Span,
+}
+
+/// Functions the compiler knows; all others are written in the language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Builtin {
+    Exp,
+    Log,
+    Sqrt,
+    Sigmoid,
+    Tanh,
+    Softplus,
+    Abs,
+    Sign,
+    Min,
+    Max,
+    StopGradient,
+    Select,
+    Sum,
+    Mean,
+    Moments,
+    Concat,
+    Embed,
+    Length,
+    Size,
+}
+
+impl Builtin {
+    pub const ALL: [(&'static str, Builtin); 19] = [
+        ("exp", Builtin::Exp),
+        ("log", Builtin::Log),
+        ("sqrt", Builtin::Sqrt),
+        ("sigmoid", Builtin::Sigmoid),
+        ("tanh", Builtin::Tanh),
+        ("softplus", Builtin::Softplus),
+        ("abs", Builtin::Abs),
+        ("sign", Builtin::Sign),
+        ("min", Builtin::Min),
+        ("max", Builtin::Max),
+        ("stop_gradient", Builtin::StopGradient),
+        ("select", Builtin::Select),
+        ("sum", Builtin::Sum),
+        ("mean", Builtin::Mean),
+        ("moments", Builtin::Moments),
+        ("concat", Builtin::Concat),
+        ("embed", Builtin::Embed),
+        ("length", Builtin::Length),
+        ("size", Builtin::Size),
+    ];
+
+    pub fn by_name(name: &str) -> Option<Builtin> {
+        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, b)| *b)
+    }
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, b)| *b == self).map_or("?", |(n, _)| n)
+    }
+
+    /// Fewest and most arguments.
+    pub fn arity(self) -> (usize, usize) {
+        match self {
+            Builtin::Select => (3, 3),
+            Builtin::Min => (2, 2),
+            Builtin::Max => (1, 2),
+            Builtin::Concat => (1, usize::MAX),
+            _ => (1, 1),
+        }
+    }
+}
+
+/// Words the language keeps for what is not built yet.
+pub(super) const RESERVED: [(&str, &str); 13] = [
+    ("scan", "a recurrence over a sequence"),
+    ("shift", "a shifted sequence"),
+    ("negatives", "sampled negatives"),
+    ("softmax", "softmax as a builtin; `std.attention.interest_softmax` shows how to write it"),
+    ("dropout", "dropout"),
+    ("admit", "admission of ids"),
+    ("evict", "eviction of rows"),
+    ("clip", "gradient clipping"),
+    ("set", "set-valued features"),
+    ("cross", "feature crosses"),
+    ("bucket", "bucketised numbers"),
+    ("pooled", "pooled statistics"),
+    ("decoupled", "decoupled weight decay"),
+];
+
+pub(super) fn reserved(name: &str) -> Option<&'static str> {
+    RESERVED.iter().find(|(n, _)| *n == name).map(|(_, what)| *what)
+}
+
+impl<'a> Callee<'a> {
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        match self {
+            Callee::Defined { function, .. } => function.name.name.clone(),
+            Callee::Builtin(b) => b.name().into(),
+            Callee::Table(_) => "table".into(),
+            Callee::Partial(p) => p.callee.name(),
+            Callee::Layer { path, inner } => path.last().cloned().unwrap_or_else(|| inner.name()),
+        }
+    }
+}
+
+/// `[good_id: 16, shop_id: 16]`
+pub(super) fn fields_text(fields: &[Field]) -> String {
+    let parts: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.name, f.width)).collect();
+    format!("[{}]", parts.join(", "))
+}
+
+/// `[48]`, `[48, 80]`
+pub(super) fn shape_text(shape: &crate::graph::Shape) -> String {
+    let parts: Vec<String> = shape.0.iter().map(usize::to_string).collect();
+    format!("[{}]", parts.join(", "))
+}
+
+/// `1 argument`, `2 arguments`
+pub(super) fn counted(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// As `f64` prints, integers without a point.
+pub(super) fn number_text(n: f64) -> String {
+    format!("{n}")
+}
