@@ -1,8 +1,13 @@
 //! The compiler: a syntax tree to a checked model, to a graph, to a program. Pure: no files, no threads, no devices.
 
 pub mod autodiff;
+pub mod codegen;
+pub mod compile;
 pub mod front;
 pub mod graph;
 pub mod interpret;
 pub mod model;
 pub mod optimize;
+pub mod plan;
+
+pub use compile::{CompileError, CompileOptions, Compiled, compile};
