@@ -1,4 +1,4 @@
-//! What a step reads and writes: model values, table views, a batch's columns and the rows that it touches.
+//! What a step reads and writes: model values and a batch's columns. Tables are `crate::table`.
 
 use din_program::schema::Init;
 use din_program::{Program, SlotScope};
@@ -45,36 +45,6 @@ impl State {
             step: 0,
         }
     }
-}
-
-/// A table's memory for one step: `rows` rows of `width` weights, and what its optimizer keeps, by row number.
-///
-/// The pointers must stay valid, and nobody else may read or write behind them, while the engine's call lasts.
-#[derive(Clone, Copy, Debug)]
-pub struct TableView {
-    pub rows: usize,
-    pub width: usize,
-    /// `rows x width`.
-    pub weights: *mut f32,
-    /// By optimizer slot: `rows x width`, `rows`, or 1 number, by its scope. Unused ones are null.
-    pub slots: [*mut f32; MAX_SLOTS],
-    /// By row: training samples that contain the id. May be null where no regularizer reads it.
-    pub counts: *const f32,
-    /// By row: updates so far. May be null where no optimizer reads it.
-    pub touches: *mut f32,
-}
-
-/// The distinct rows of one table that a batch touches, with where.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Touched<'a> {
-    /// Distinct row numbers.
-    pub rows: &'a [u32],
-    /// `rows.len() + 1`: the occurrences of `rows[i]` are `offsets[i]..offsets[i + 1]`.
-    pub offsets: &'a [u32],
-    /// By occurrence: index into the table's `features`.
-    pub slots: &'a [u32],
-    /// By occurrence: element of that feature's domain.
-    pub elements: &'a [u32],
 }
 
 /// A batch with its ids resolved to row numbers.

@@ -49,6 +49,12 @@ pub struct Pool {
     workers: Vec<JoinHandle<()>>,
 }
 
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pool {{ threads: {} }}", self.threads())
+    }
+}
+
 impl Pool {
     /// A pool of `threads` threads, the caller being one of them; 0 counts as 1.
     pub fn new(threads: usize) -> Result<Pool, EngineError> {

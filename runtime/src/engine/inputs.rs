@@ -1,0 +1,105 @@
+//! Checks a batch, the model values and the tables against the program before a step touches them: generated code addresses memory
+//! by these numbers without further checks.
+
+use super::{EngineError, State, StepInputs};
+use crate::table::Table;
+use din_program::schema::FeatureKind;
+use din_program::{Program, SlotScope};
+
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), EngineError> {
+    if holds { Ok(()) } else { Err(EngineError::Input(why())) }
+}
+
+/// `labels`: whether every label must have data.
+pub(super) fn check(
+    program: &Program,
+    state: &State,
+    tables: &[Table],
+    inputs: &StepInputs<'_>,
+    labels: bool,
+) -> Result<(), EngineError> {
+    model(program, state, tables)?;
+    let schema = &program.schema;
+    let rows = inputs.rows;
+    ensure(rows > 0, || "it has no samples".into())?;
+    ensure(rows < u32::MAX as usize, || format!("it has {rows} samples, expected fewer than 2^32 - 1"))?;
+    let expect = |what: &str, found: usize, expected: usize| {
+        ensure(found == expected, || format!("{what}: expected {expected}, found {found}"))
+    };
+    expect("sequences", inputs.offsets.len(), schema.sequences.len())?;
+    expect("features", inputs.row_numbers.len(), schema.features.len())?;
+    expect("features", inputs.dense.len(), schema.features.len())?;
+    for (sequence, offsets) in schema.sequences.iter().zip(inputs.offsets) {
+        let sound = offsets.len() == rows + 1 && offsets[0] == 0 && offsets.is_sorted();
+        ensure(sound, || {
+            format!("offsets of sequence `{}`: expected {} ascending numbers from 0", sequence.name, rows + 1)
+        })?;
+    }
+    for (f, feature) in schema.features.iter().enumerate() {
+        let elements = feature.sequence.map_or(rows, |s| inputs.offsets[s as usize][rows] as usize);
+        match feature.kind {
+            FeatureKind::Dense { width } => {
+                expect(&format!("numbers of `{}`", feature.path()), inputs.dense[f].len(), elements * width as usize)?;
+            }
+            FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => {
+                let numbers = &inputs.row_numbers[f];
+                expect(&format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
+                let largest = numbers.iter().copied().max().unwrap_or(0) as usize;
+                for (spec, table) in program.tables.iter().zip(tables) {
+                    let inside = elements == 0 || largest < table.rows() || !spec.features.contains(&(f as u32));
+                    ensure(inside, || {
+                        format!(
+                            "`{}` names row {largest} of table `{}`, which has {} rows",
+                            feature.path(),
+                            spec.name,
+                            table.rows()
+                        )
+                    })?;
+                }
+            }
+        }
+    }
+    for (what, columns) in [("labels", inputs.labels), ("presence", inputs.present)] {
+        expect(what, columns.len(), schema.labels.len())?;
+        for (label, column) in schema.labels.iter().zip(columns) {
+            let missing = column.is_empty() && !labels;
+            ensure(missing || column.len() == rows, || {
+                format!("{what} of `{}`: expected {rows}, found {}", label.name, column.len())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn model(program: &Program, state: &State, tables: &[Table]) -> Result<(), EngineError> {
+    let widths = |found: &[Vec<f32>], expected: &mut dyn Iterator<Item = usize>| {
+        let count = expected.zip(found).filter(|(width, values)| values.len() == *width).count();
+        count == found.len()
+    };
+    let params = &program.parameters;
+    let states = &program.states;
+    let fits = state.params.len() == params.len()
+        && state.param_slots.len() == params.len()
+        && state.states.len() == states.len()
+        && widths(&state.params, &mut params.iter().map(|p| p.width()))
+        && widths(&state.states, &mut states.iter().map(|s| s.width()))
+        && params.iter().zip(&state.param_slots).all(|(p, slots)| {
+            let Some(update) = program.updates.get(p.update as usize) else { return false };
+            let widths = update.slots.iter().map(|s| if s.per == SlotScope::Weight { p.width() } else { 1 });
+            slots.len() == update.slots.len() && widths.zip(slots).all(|(width, slot)| slot.len() == width)
+        });
+    ensure(fits, || "the model's values have other shapes than the program's parameters and states".into())?;
+    ensure(tables.len() == program.tables.len(), || {
+        format!("expected {} tables, found {}", program.tables.len(), tables.len())
+    })?;
+    for (spec, table) in program.tables.iter().zip(tables) {
+        let slots = program.updates.get(spec.update as usize).map(|u| u.slots.as_slice()).unwrap_or_default();
+        let fits = table.width() == spec.width as usize
+            && table.slot_count() == slots.len()
+            && slots.iter().enumerate().all(|(k, slot)| table.slot_scope(k) == slot.per);
+        ensure(fits, || {
+            format!("table `{}` has another width or other optimizer states than the program's", spec.name)
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! A schedule with its memory: arena, tiles, partial copies, indices of sequences, and the addresses of one step.
+//!
+//! Capacities grow by a quarter more than asked, so that batches of varying sizes soon allocate nothing.
+
+use super::EngineError;
+use super::memory::{Region, area, lines};
+use super::prepare::{Arg, Prepared, function};
+use super::tiles::Tiling;
+use din_program::schedule::{BufferId, Domain, MAX_CHUNKS, ONCE, Place, Source};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub prepared: Prepared,
+    pub tilings: Vec<Tiling>,
+    /// Elements of this batch, by domain.
+    pub counts: Vec<usize>,
+    arena: Region,
+    slots: Vec<usize>,
+    capacity: Vec<usize>,
+    pub partials: Region,
+    /// Offset of each tile slot in a thread's scratch, and their total, in numbers.
+    pub tile_slots: Vec<usize>,
+    pub tile_floats: usize,
+    tile_capacity: Vec<usize>,
+    parents: Vec<Vec<u32>>,
+    lengths: Vec<Vec<f32>>,
+    /// Elements by domain, then the step's number.
+    scalars: Vec<f32>,
+    /// By buffer.
+    pub addresses: Vec<*mut f32>,
+    /// By phase, by argument; null for those that change.
+    pub arguments: Vec<Vec<*mut u8>>,
+    /// Whether it takes part in the current run.
+    pub active: bool,
+    /// Whether it ever ran, so that its results can be read.
+    pub ran: bool,
+    pub rows: Option<RowUpdate>,
+}
+
+/// What an update of table rows reads besides buffers. Addresses of the current step.
+#[derive(Clone, Debug)]
+pub(super) struct RowUpdate {
+    /// Index of the table.
+    pub table: usize,
+    pub width: usize,
+    /// By feature of the table: first gradient row and its stride; null where none flows.
+    pub gradients: Vec<(*const f32, usize)>,
+    pub touches: *mut f32,
+}
+
+impl Instance {
+    pub fn new(prepared: Prepared) -> Instance {
+        let domains = prepared.domains;
+        Instance {
+            tilings: prepared.tilings.iter().map(|&(domain, rows)| Tiling::new(domain, rows)).collect(),
+            counts: vec![0; domains],
+            arena: Region::default(),
+            slots: vec![0; prepared.slots.len()],
+            capacity: vec![0; domains],
+            partials: Region::default(),
+            tile_slots: vec![0; prepared.tile_slots.len()],
+            tile_floats: 0,
+            tile_capacity: vec![0; domains],
+            parents: vec![Vec::new(); domains],
+            lengths: vec![Vec::new(); domains],
+            scalars: vec![0.0; domains + 1],
+            addresses: vec![std::ptr::null_mut(); prepared.buffers.len()],
+            arguments: prepared.phases.iter().map(|p| vec![std::ptr::null_mut(); p.args.len()]).collect(),
+            active: false,
+            ran: false,
+            rows: None,
+            prepared,
+        }
+    }
+
+    /// Makes the memory ready for a batch of `samples` samples (rows, elements) with these sequences, as step number `step`.
+    pub fn size(&mut self, samples: usize, offsets: &[Vec<u32>], step: u64) -> Result<(), EngineError> {
+        let domains = self.prepared.domains;
+        for d in 0..domains {
+            self.counts[d] = match d {
+                0 => 1,
+                1 => samples,
+                d => offsets[d - 2].last().map_or(0, |&n| n as usize),
+            };
+            self.scalars[d] = self.counts[d] as f32;
+        }
+        self.scalars[domains] = step as f32;
+        for tiling in &mut self.tilings {
+            tiling.cut(samples, offsets);
+        }
+        self.grow(offsets)?;
+        for d in 2..domains {
+            let offsets = &offsets[d - 2];
+            let lengths = &mut self.lengths[d];
+            lengths.clear();
+            lengths.extend(offsets.windows(2).map(|w| (w[1] - w[0]) as f32));
+            if self.prepared.parents[d] {
+                let parents = &mut self.parents[d];
+                parents.clear();
+                for (sample, w) in offsets.windows(2).enumerate() {
+                    parents.extend(std::iter::repeat_n(sample as u32, (w[1] - w[0]) as usize));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, offsets: &[Vec<u32>]) -> Result<(), EngineError> {
+        let prepared = &self.prepared;
+        let mut grown = self.arena.pointer().is_null();
+        for d in 0..prepared.domains {
+            if self.counts[d] > self.capacity[d] {
+                self.capacity[d] = if d == 0 { 1 } else { self.counts[d] + self.counts[d] / 4 };
+                grown = true;
+            }
+        }
+        if grown {
+            let mut at = 0usize;
+            for (slot, offset) in prepared.slots.iter().zip(&mut self.slots) {
+                *offset = at;
+                at = at
+                    .checked_add(area(slot.width as usize, self.capacity[slot.domain.index()])?)
+                    .ok_or(EngineError::Memory { bytes: usize::MAX })?;
+            }
+            self.arena.reserve(at)?;
+            for d in 2..prepared.domains {
+                self.parents[d].reserve(if prepared.parents[d] { self.capacity[d] } else { 0 });
+                self.lengths[d].reserve(self.capacity[1]);
+            }
+        }
+        self.partials.reserve(area(lines(prepared.partial_floats), MAX_CHUNKS)?)?;
+        let mut grown = false;
+        for (tiling, tiled) in self.tilings.iter().zip(&prepared.tiled) {
+            for d in (0..prepared.domains).filter(|&d| tiled[d]) {
+                let largest = tiling.largest(Domain(d as u32), offsets);
+                if largest > self.tile_capacity[d] {
+                    self.tile_capacity[d] = if d == 0 { 1 } else { largest + largest / 4 };
+                    grown = true;
+                }
+            }
+        }
+        if grown {
+            self.tile_floats = 0;
+            for (slot, offset) in prepared.tile_slots.iter().zip(&mut self.tile_slots) {
+                *offset = self.tile_floats;
+                self.tile_floats = self
+                    .tile_floats
+                    .checked_add(area(slot.width as usize, self.tile_capacity[slot.domain.index()])?)
+                    .ok_or(EngineError::Memory { bytes: usize::MAX })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves every address: `place` and `source` give those that are not the instance's own.
+    pub fn bind(&mut self, place: &dyn Fn(Place) -> *mut f32, source: &dyn Fn(Source) -> *mut u8) {
+        let domains = self.prepared.domains;
+        for (buffer, address) in self.prepared.buffers.iter().zip(&mut self.addresses) {
+            *address = match buffer.place {
+                // A buffer that nothing uses may name no slot.
+                Place::Arena(slot) => match self.slots.get(slot.index()) {
+                    Some(&offset) => self.arena.pointer().wrapping_add(offset),
+                    None => std::ptr::null_mut(),
+                },
+                Place::Tile(_) | Place::Partial => std::ptr::null_mut(),
+                Place::Length(d) => self.lengths.get(d.index()).map_or(std::ptr::null(), |l| l.as_ptr()).cast_mut(),
+                Place::Count(d) => self.scalars.as_mut_ptr().wrapping_add(d.index()),
+                Place::Step => self.scalars.as_mut_ptr().wrapping_add(domains),
+                other => place(other),
+            };
+        }
+        for (phase, arguments) in self.prepared.phases.iter().zip(&mut self.arguments) {
+            for (arg, argument) in phase.args.iter().zip(arguments) {
+                *argument = match *arg {
+                    Arg::Buffer(b) => self.addresses[b as usize].cast(),
+                    Arg::Source(Source::Parent(d)) => self.parents[d.index()].as_ptr().cast_mut().cast(),
+                    Arg::Source(Source::Function(f)) => function(f),
+                    Arg::Source(s) => source(s),
+                    Arg::Tile { .. } | Arg::Partial { .. } | Arg::Gradient { .. } => std::ptr::null_mut(),
+                };
+            }
+        }
+    }
+
+    /// Chunks of a phase; 0 where it does not run.
+    pub fn chunks(&self, phase: usize) -> usize {
+        match self.prepared.phases.get(phase) {
+            Some(p) if self.active => self.tilings[p.tiling].chunks(),
+            _ => 0,
+        }
+    }
+
+    pub fn once(&self, phase: usize) -> bool {
+        self.prepared.phases.get(phase).is_none_or(|p| p.domain == ONCE)
+    }
+
+    /// A result of the last run.
+    pub fn result(&self, id: BufferId) -> &[f32] {
+        let buffer = &self.prepared.buffers[id.index()];
+        let (address, length) =
+            (self.addresses[id.index()], self.counts[buffer.domain.index()] * buffer.width as usize);
+        if address.is_null() || !self.ran {
+            return &[];
+        }
+        // SAFETY: roots were checked to be arena buffers of this domain and width; the arena holds `counts` elements of the last batch,
+        // and nothing writes to it while `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(address, length) }
+    }
+}

@@ -1,0 +1,53 @@
+//! Memory of a step: page-aligned, zeroed when new, grown in steps that make growth rare, with huge pages asked for.
+
+use super::EngineError;
+use memmap2::{MmapMut, MmapOptions};
+
+/// From this size on huge pages are asked for.
+const HUGE: usize = 4 << 20;
+
+/// f32 numbers whose content does not survive growth.
+#[derive(Debug, Default)]
+pub(super) struct Region {
+    map: Option<MmapMut>,
+    floats: usize,
+}
+
+impl Region {
+    /// Makes room for at least `floats` numbers; what was there is lost when it grows.
+    pub fn reserve(&mut self, floats: usize) -> Result<(), EngineError> {
+        if floats <= self.floats && self.map.is_some() {
+            return Ok(());
+        }
+        let bytes = floats.checked_mul(4).ok_or(EngineError::Memory { bytes: usize::MAX })?;
+        self.map = None;
+        self.floats = 0;
+        let map = MmapOptions::new().len(bytes.max(64)).map_anon().map_err(|_| EngineError::Memory { bytes })?;
+        #[cfg(target_os = "linux")]
+        if bytes >= HUGE {
+            // A wish: without huge pages everything works, slower.
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = HUGE;
+        self.map = Some(map);
+        self.floats = floats;
+        Ok(())
+    }
+
+    /// Base address, aligned to a page. Writing through it is for whoever has exclusive use of the region.
+    pub fn pointer(&self) -> *mut f32 {
+        self.map.as_ref().map_or(std::ptr::null_mut(), |m| m.as_ptr().cast_mut().cast())
+    }
+}
+
+/// `n` rounded up to whole cache lines of 16 numbers.
+pub(super) fn lines(n: usize) -> usize {
+    n.next_multiple_of(16)
+}
+
+/// `width x elements`, in whole cache lines.
+pub(super) fn area(width: usize, elements: usize) -> Result<usize, EngineError> {
+    let floats = width.checked_mul(elements).filter(|&n| n < isize::MAX as usize / 8);
+    floats.map(lines).ok_or(EngineError::Memory { bytes: usize::MAX })
+}

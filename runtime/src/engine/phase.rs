@@ -1,0 +1,265 @@
+//! Runs one phase: chunks over the threads of the pool, tiles of a chunk in order, calls of a tile in order, then the reductions.
+
+use super::EngineError;
+use super::instance::{Instance, RowUpdate};
+use super::memory::Region;
+use super::pool::Pool;
+use super::prepare::{Arg, Op, PreparedPhase};
+use super::profile::Clock;
+use super::reduce;
+use super::tiles::Range;
+use crate::gemm::{Gemm, MatMul, Outer, transpose};
+use crate::table::Occurrences;
+use din_program::schedule::ONCE;
+
+/// What one thread works with; reused from phase to phase.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    tile: Region,
+    gradient: Region,
+    moments: Region,
+    args: Vec<*mut u8>,
+    pub clock: Clock,
+}
+
+// SAFETY: the addresses in `args` are only used by the thread that runs a phase with this scratch.
+unsafe impl Send for Scratch {}
+
+impl Scratch {
+    /// Makes room for the tiles of an instance.
+    pub fn fit(&mut self, instance: &Instance) -> Result<(), EngineError> {
+        self.tile.reserve(instance.tile_floats)?;
+        self.moments.reserve(2 * instance.prepared.moments)?;
+        if let Some(update) = &instance.rows {
+            let sizes = instance.prepared.tilings.iter().filter(|t| t.0 != ONCE).map(|t| t.1 as usize);
+            let rows = sizes.max().unwrap_or(0).min(instance.counts[1].next_power_of_two());
+            self.gradient.reserve(super::memory::area(update.width, rows)?)?;
+        }
+        let missing = instance.prepared.most_args.saturating_sub(self.args.len());
+        self.args.reserve(missing);
+        Ok(())
+    }
+}
+
+/// Everything that the threads of a region share.
+pub(super) struct Shared<'a> {
+    pub instances: &'a [Instance],
+    pub offsets: &'a [Vec<u32>],
+    /// By table, for updates of rows.
+    pub occurrences: &'a [Occurrences],
+    pub gemm: Gemm,
+    scratch: *mut Scratch,
+}
+
+// SAFETY: `scratch` points at one `Scratch` a thread, each used by its thread alone; addresses inside the instances lead to memory that
+// the calls of different chunks write in disjoint parts (each its own tiles' elements, its own partial copies, its own rows).
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    /// `scratch` holds one for each thread of the pool and is borrowed as long as the value lives.
+    pub fn new(
+        instances: &'a [Instance],
+        offsets: &'a [Vec<u32>],
+        occurrences: &'a [Occurrences],
+        gemm: Gemm,
+        scratch: &'a mut [Scratch],
+    ) -> Self {
+        Shared { instances, offsets, occurrences, gemm, scratch: scratch.as_mut_ptr() }
+    }
+
+    /// Runs all active instances, phase by phase in step with each other.
+    pub fn run(&self, pool: &mut Pool) {
+        let phases = self.instances.iter().filter(|i| i.active).map(|i| i.prepared.phases.len()).max().unwrap_or(0);
+        for phase in 0..phases {
+            let jobs: usize = self.instances.iter().map(|i| i.chunks(phase)).sum();
+            let job = |job: usize, thread: usize| {
+                let mut job = job;
+                for (at, instance) in self.instances.iter().enumerate() {
+                    let chunks = instance.chunks(phase);
+                    if job < chunks {
+                        // SAFETY: `thread` is below the pool's threads, for each of which there is a scratch, used by it alone.
+                        let scratch = unsafe { &mut *self.scratch.add(thread) };
+                        self.chunk(at, phase, job, scratch);
+                        return;
+                    }
+                    job -= chunks;
+                }
+            };
+            // Work of `once` is not worth waking anybody.
+            if self.instances.iter().all(|i| i.chunks(phase) == 0 || i.once(phase)) {
+                for i in 0..jobs {
+                    job(i, 0);
+                }
+            } else {
+                pool.run(jobs, &job);
+            }
+            reduce::reduce(self, phase, pool);
+        }
+    }
+
+    fn chunk(&self, at: usize, phase: usize, chunk: usize, scratch: &mut Scratch) {
+        let instance = &self.instances[at];
+        let p = &instance.prepared.phases[phase];
+        let tiling = &instance.tilings[p.tiling];
+        let copies = instance.partials.pointer().wrapping_add(chunk * instance.prepared.partial_floats);
+        for partial in &p.partials {
+            if let Some(start) = partial.start {
+                // SAFETY: the region holds `partial_floats` numbers for each of `MAX_CHUNKS` chunks, and this chunk is this thread's.
+                unsafe { std::slice::from_raw_parts_mut(copies.add(partial.offset), partial.width).fill(start) };
+            }
+        }
+        scratch.args.clear();
+        scratch.args.extend_from_slice(&instance.arguments[phase]);
+        for (arg, address) in p.args.iter().zip(&mut scratch.args) {
+            if let Arg::Partial { offset } = arg {
+                *address = copies.wrapping_add(*offset).cast();
+            }
+        }
+        let mut begin = scratch.clock.start();
+        for (count, tile) in tiling.chunk(chunk).enumerate() {
+            let range = |domain| tiling.range(tile, domain, self.offsets);
+            for &i in &p.tile_args {
+                scratch.args[i as usize] = match p.args[i as usize] {
+                    Arg::Tile { slot, domain, width } => {
+                        let base = scratch.tile.pointer().wrapping_add(instance.tile_slots[slot as usize]);
+                        base.wrapping_sub(range(domain).0 * width as usize).cast()
+                    }
+                    Arg::Gradient { width } => {
+                        scratch.gradient.pointer().wrapping_sub(range(p.domain).0 * width as usize).cast()
+                    }
+                    _ => continue,
+                };
+            }
+            if let Some(update) = &instance.rows {
+                // SAFETY: rows are distinct, so no other chunk writes these touches; the scratch was sized by `fit`.
+                unsafe {
+                    gather(update, &self.occurrences[update.table], range(p.domain), p, scratch.gradient.pointer())
+                };
+                if p.gradient {
+                    begin = scratch.clock.stop(at, phase, p.calls.len(), begin, range(p.domain));
+                }
+            }
+            for (number, call) in p.calls.iter().enumerate() {
+                let elements = range(call.domain);
+                // SAFETY: the schedule was checked, the instance sized for this batch and its addresses bound, so the operation stays
+                // inside its buffers; generated code is trusted to do so.
+                unsafe {
+                    self.call(&call.op, &scratch.args[call.args..], elements, count == 0, scratch.moments.pointer())
+                };
+                begin = scratch.clock.stop(at, phase, number, begin, elements);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `args` are the call's argument addresses, valid for `elements`; `scratch` has room for two of the call's widths.
+    #[inline]
+    unsafe fn call(&self, op: &Op, args: &[*mut u8], elements: Range, first_tile: bool, scratch: *mut f32) {
+        let (begin, end) = elements;
+        let at =
+            |arg: usize, column: usize, stride: usize| args[arg].cast::<f32>().wrapping_add(begin * stride + column);
+        match *op {
+            Op::Kernel(function) => {
+                if begin < end {
+                    // SAFETY: the caller vouches for the arguments.
+                    unsafe { function(args.as_ptr(), begin as u64, end as u64) }
+                }
+            }
+            Op::Fill { width, value } => {
+                // SAFETY: elements `begin..end` of the buffer are the caller's.
+                unsafe { std::slice::from_raw_parts_mut(at(0, 0, width), (end - begin) * width).fill(value) }
+            }
+            Op::MatMul { x, w, out, k, n, accumulate } => {
+                let m = MatMul {
+                    rows: end - begin,
+                    k,
+                    n,
+                    x: at(0, x.column, x.stride),
+                    x_stride: x.stride,
+                    w: args[1].cast::<f32>().wrapping_add(w.column),
+                    w_stride: w.stride,
+                    out: at(2, out.column, out.stride),
+                    out_stride: out.stride,
+                    accumulate,
+                };
+                // SAFETY: columns and strides were checked against the buffers.
+                unsafe { self.gemm.matmul(&m) }
+            }
+            Op::Outer { x, g, out, k, n, first } => {
+                let o = Outer {
+                    rows: end - begin,
+                    k,
+                    n,
+                    x: at(0, x.column, x.stride),
+                    x_stride: x.stride,
+                    g: at(1, g.column, g.stride),
+                    g_stride: g.stride,
+                    out: args[2].cast::<f32>().wrapping_add(out),
+                    out_stride: n,
+                    accumulate: !(first && first_tile),
+                };
+                // SAFETY: columns and strides were checked against the buffers.
+                unsafe { self.gemm.outer(&o) }
+            }
+            Op::Transpose { w, out, k, n } => {
+                let w_at = args[0].cast::<f32>().wrapping_add(w.column);
+                // SAFETY: both matrices were checked to lie in their buffers.
+                unsafe { transpose(w_at, w.stride, args[1].cast::<f32>().wrapping_add(out), k, n) }
+            }
+            Op::Moments { x, width } => {
+                let rows = end - begin;
+                if rows > 0 {
+                    // SAFETY: `x` was checked; the partial holds `2 * width + 1` numbers, the scratch `2 * width`.
+                    unsafe {
+                        let m2 = scratch.wrapping_add(width);
+                        self.gemm.moments(at(0, x.column, x.stride), x.stride, rows, width, scratch, m2);
+                        reduce::join_moments(args[1].cast(), scratch, rows as f32, width);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sums the gradient rows of distinct rows `range` into `out`, in the order of their occurrences, and counts their touches.
+///
+/// # Safety
+///
+/// `out` has room for the range's rows; addresses and elements of the update are those of the current step.
+unsafe fn gather(update: &RowUpdate, touched: &Occurrences, range: Range, p: &PreparedPhase, out: *mut f32) {
+    let width = update.width;
+    if p.touches && !update.touches.is_null() {
+        for &row in &touched.rows[range.0..range.1] {
+            // SAFETY: row numbers are below the table's rows.
+            unsafe { *update.touches.add(row as usize) += 1.0 };
+        }
+    }
+    if !p.gradient || p.domain == ONCE {
+        return;
+    }
+    for i in range.0..range.1 {
+        // SAFETY: the caller vouches for the room.
+        let sum = unsafe { std::slice::from_raw_parts_mut(out.add((i - range.0) * width), width) };
+        let mut first = true;
+        for o in touched.of(i) {
+            let (base, stride) = update.gradients[o.feature as usize];
+            if base.is_null() {
+                continue;
+            }
+            // SAFETY: the occurrence names an element of the feature's domain, which the gradient buffer covers.
+            let row = unsafe { std::slice::from_raw_parts(base.add(o.element as usize * stride), width) };
+            if first {
+                sum.copy_from_slice(row);
+                first = false;
+            } else {
+                for (s, g) in sum.iter_mut().zip(row) {
+                    *s += g;
+                }
+            }
+        }
+        if first {
+            sum.fill(0.0);
+        }
+    }
+}

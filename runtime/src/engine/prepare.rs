@@ -1,0 +1,354 @@
+//! A checked schedule in the form that runs: every call with its strides, every argument with how its address is found.
+
+use super::EngineError;
+use super::validate::{Purpose, Validator};
+use crate::code::KernelFn;
+use din_program::Program;
+use din_program::schedule::{
+    Buffer, BufferId, Call, Combine, Domain, MathFunction, ONCE, Operation, Place, Root, Schedule, Slot, Source, View,
+};
+
+/// How an argument's base address is found.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arg {
+    /// The same for the whole step; index into the step's buffer addresses.
+    Buffer(u32),
+    /// Other addresses of the step: parents, row numbers, tables, functions.
+    Source(Source),
+    /// Moved back by the tile's first element.
+    Tile { slot: u32, domain: Domain, width: u32 },
+    /// The chunk's copy, at `offset` numbers.
+    Partial { offset: usize },
+    /// Summed row gradients of the tile.
+    Gradient { width: u32 },
+}
+
+/// Strides, columns and widths are in numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Op {
+    Kernel(KernelFn),
+    Fill {
+        width: usize,
+        value: f32,
+    },
+    MatMul {
+        x: Strided,
+        w: Strided,
+        out: Strided,
+        k: usize,
+        n: usize,
+        accumulate: bool,
+    },
+    /// `first`: in the chunk's first tile it stores instead of adding.
+    Outer {
+        x: Strided,
+        g: Strided,
+        out: usize,
+        k: usize,
+        n: usize,
+        first: bool,
+    },
+    Transpose {
+        w: Strided,
+        out: usize,
+        k: usize,
+        n: usize,
+    },
+    Moments {
+        x: Strided,
+        width: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strided {
+    pub column: usize,
+    pub stride: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct PreparedCall {
+    pub domain: Domain,
+    pub op: Op,
+    /// Its first argument; MatMul has x, w, out; Outer x, g, out; Transpose w, out; Moments x, out; Fill one.
+    pub args: usize,
+    /// For profiles.
+    pub name: String,
+    pub location: String,
+    /// f32 operations for an element, and bytes moved if nothing is cached.
+    pub work: (f64, f64),
+}
+
+/// A partial buffer of a phase.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Partial {
+    pub offset: usize,
+    pub width: usize,
+    /// What a chunk's copy holds before its first tile; `None`: its first call stores all of it.
+    pub start: Option<f32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PreparedReduction {
+    pub offset: usize,
+    /// Of the partial.
+    pub width: usize,
+    pub into: BufferId,
+    pub combine: Combine,
+}
+
+#[derive(Debug)]
+pub(super) struct PreparedPhase {
+    pub domain: Domain,
+    /// Index into [`Prepared::tilings`].
+    pub tiling: usize,
+    pub calls: Vec<PreparedCall>,
+    pub args: Vec<Arg>,
+    /// Arguments that change from tile to tile.
+    pub tile_args: Vec<u32>,
+    pub partials: Vec<Partial>,
+    pub reductions: Vec<PreparedReduction>,
+    /// Whether a call reads summed row gradients.
+    pub gradient: bool,
+    /// The phase that counts the touches of rows: the first over them.
+    pub touches: bool,
+}
+
+/// A schedule ready to run.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub name: String,
+    pub domains: usize,
+    pub buffers: Vec<Buffer>,
+    pub slots: Vec<Slot>,
+    pub tile_slots: Vec<Slot>,
+    pub roots: Vec<Root>,
+    pub phases: Vec<PreparedPhase>,
+    /// Distinct pairs of domain and tile size.
+    pub tilings: Vec<(Domain, u32)>,
+    /// By tiling, by domain: whether its tiles hold tile buffers of the domain.
+    pub tiled: Vec<Vec<bool>>,
+    /// By domain: whether a call reads the parents of its elements.
+    pub parents: Vec<bool>,
+    /// Numbers of one chunk's partial copies.
+    pub partial_floats: usize,
+    /// Most arguments of a phase.
+    pub most_args: usize,
+    /// Widest moments.
+    pub moments: usize,
+}
+
+impl Prepared {
+    pub fn new(
+        program: &Program,
+        schedule: &Schedule,
+        name: &str,
+        purpose: Purpose<'_>,
+        kernels: &[KernelFn],
+    ) -> Result<Prepared, EngineError> {
+        Validator { program, schedule, name, purpose, kernels: kernels.len() }.check()?;
+        let mut prepared = Prepared {
+            name: name.to_string(),
+            domains: schedule.domains.len(),
+            buffers: schedule.buffers.clone(),
+            slots: schedule.slots.clone(),
+            tile_slots: schedule.tile_slots.clone(),
+            roots: schedule.roots.clone(),
+            phases: Vec::new(),
+            tilings: Vec::new(),
+            tiled: Vec::new(),
+            parents: vec![false; schedule.domains.len()],
+            partial_floats: 0,
+            most_args: 0,
+            moments: 0,
+        };
+        let rows = matches!(purpose, Purpose::Rows { .. });
+        for phase in &schedule.phases {
+            let key = (phase.domain, phase.tile_rows);
+            let tiling = prepared.tilings.iter().position(|t| *t == key).unwrap_or_else(|| {
+                prepared.tilings.push(key);
+                prepared.tiled.push(vec![false; schedule.domains.len()]);
+                prepared.tilings.len() - 1
+            });
+            let mut p = PreparedPhase {
+                domain: phase.domain,
+                tiling,
+                calls: Vec::new(),
+                args: Vec::new(),
+                tile_args: Vec::new(),
+                partials: Vec::new(),
+                reductions: Vec::new(),
+                gradient: false,
+                touches: rows && phase.domain != ONCE && !prepared.phases.iter().any(|p| p.touches),
+            };
+            let mut offset = 0;
+            for r in &phase.reductions {
+                let width = schedule.buffers[r.partial.index()].width as usize;
+                let start = match r.combine {
+                    _ if written_whole_first(phase, r.partial, width) => None,
+                    Combine::Max => Some(f32::NEG_INFINITY),
+                    Combine::Sum | Combine::Moments => Some(0.0),
+                };
+                p.partials.push(Partial { offset, width, start });
+                p.reductions.push(PreparedReduction { offset, width, into: r.into, combine: r.combine });
+                offset += super::memory::lines(width);
+            }
+            prepared.partial_floats = prepared.partial_floats.max(offset);
+            for call in &phase.calls {
+                prepared.call(program, phase, call, rows, kernels, &mut p);
+            }
+            p.tile_args = (0..p.args.len() as u32)
+                .filter(|&i| matches!(p.args[i as usize], Arg::Tile { .. } | Arg::Gradient { .. }))
+                .collect();
+            prepared.most_args = prepared.most_args.max(p.args.len());
+            prepared.phases.push(p);
+        }
+        Ok(prepared)
+    }
+
+    fn call(
+        &mut self,
+        program: &Program,
+        phase: &din_program::schedule::Phase,
+        call: &Call,
+        rows: bool,
+        kernels: &[KernelFn],
+        p: &mut PreparedPhase,
+    ) {
+        let args = p.args.len();
+        let strided =
+            |v: View| Strided { column: v.column as usize, stride: self.buffers[v.buffer.index()].width as usize };
+        let mut work = (0.0, 0.0);
+        let (op, name, sources): (Op, String, Vec<Source>) = match &call.op {
+            Operation::Kernel { kernel, args } => {
+                for arg in args {
+                    if let Source::Buffer(b) = arg {
+                        let b = &self.buffers[b.index()];
+                        if b.domain == call.domain {
+                            work.1 += 4.0 * f64::from(b.width);
+                        }
+                    }
+                }
+                let name = program
+                    .kernels
+                    .get(kernel.index())
+                    .map_or_else(|| format!("kernel {}", kernel.0), |k| k.name.clone());
+                (Op::Kernel(kernels[kernel.index()]), name, args.clone())
+            }
+            Operation::Fill { buffer, value } => {
+                let width = self.buffers[buffer.index()].width as usize;
+                work.1 = 4.0 * width as f64;
+                (Op::Fill { width, value: *value }, format!("fill {width}"), vec![Source::Buffer(*buffer)])
+            }
+            &Operation::MatMul { x, w, w_stride, out, k, n, accumulate } => {
+                let (k, n) = (k as usize, n as usize);
+                work = (2.0 * (k * n) as f64, 4.0 * (k + n) as f64);
+                let weight = Strided { column: w.column as usize, stride: w_stride as usize };
+                let op = Op::MatMul { x: strided(x), w: weight, out: strided(out), k, n, accumulate };
+                (op, format!("matmul {k}x{n}"), [x, w, out].map(|v| Source::Buffer(v.buffer)).to_vec())
+            }
+            &Operation::Outer { x, g, out, k, n } => {
+                let width = self.buffers[out.buffer.index()].width as usize;
+                let (k, n) = (k as usize, n as usize);
+                work = (2.0 * (k * n) as f64, 4.0 * (k + n) as f64);
+                let here = !phase.calls[..p.calls.len()].iter().any(|c| touches(c, out.buffer));
+                let first = here && written_whole_first(phase, out.buffer, width);
+                let op = Op::Outer { x: strided(x), g: strided(g), out: out.column as usize, k, n, first };
+                (op, format!("outer {k}x{n}"), [x, g, out].map(|v| Source::Buffer(v.buffer)).to_vec())
+            }
+            &Operation::Transpose { w, w_stride, out, k, n } => {
+                let (k, n) = (k as usize, n as usize);
+                work.1 = 8.0 * (k * n) as f64;
+                let weight = Strided { column: w.column as usize, stride: w_stride as usize };
+                let op = Op::Transpose { w: weight, out: out.column as usize, k, n };
+                (op, format!("transpose {k}x{n}"), [w, out].map(|v| Source::Buffer(v.buffer)).to_vec())
+            }
+            &Operation::Moments { x, out, width } => {
+                self.moments = self.moments.max(width as usize);
+                work = (5.0 * f64::from(width), 4.0 * f64::from(width));
+                let op = Op::Moments { x: strided(x), width: width as usize };
+                (op, format!("moments {width}"), vec![Source::Buffer(x.buffer), Source::Buffer(out)])
+            }
+        };
+        for source in sources {
+            let arg = self.arg(source, phase, rows, p);
+            p.args.push(arg);
+        }
+        p.calls.push(PreparedCall { domain: call.domain, op, args, name, location: call.location.clone(), work });
+    }
+
+    fn arg(&mut self, source: Source, phase: &din_program::schedule::Phase, rows: bool, p: &mut PreparedPhase) -> Arg {
+        match source {
+            Source::Buffer(id) => {
+                let b = &self.buffers[id.index()];
+                match b.place {
+                    Place::Tile(slot) => {
+                        self.tiled[p.tiling][b.domain.index()] = true;
+                        Arg::Tile { slot: slot.0, domain: b.domain, width: b.width }
+                    }
+                    Place::Partial => {
+                        let at = phase.reductions.iter().position(|r| r.partial == id).unwrap_or_default();
+                        Arg::Partial { offset: p.partials[at].offset }
+                    }
+                    Place::Gradient if rows => {
+                        p.gradient = true;
+                        Arg::Gradient { width: b.width }
+                    }
+                    _ => Arg::Buffer(id.0),
+                }
+            }
+            Source::Parent(d) => {
+                self.parents[d.index()] = true;
+                Arg::Source(source)
+            }
+            _ => Arg::Source(source),
+        }
+    }
+}
+
+fn touches(call: &Call, id: BufferId) -> bool {
+    match &call.op {
+        Operation::Kernel { args, .. } => args.contains(&Source::Buffer(id)),
+        Operation::Fill { buffer, .. } => *buffer == id,
+        Operation::MatMul { x, w, out, .. } => [x, w, out].iter().any(|v| v.buffer == id),
+        Operation::Outer { x, g, out, .. } => [x, g, out].iter().any(|v| v.buffer == id),
+        Operation::Transpose { w, out, .. } => [w, out].iter().any(|v| v.buffer == id),
+        Operation::Moments { x, out, .. } => x.buffer == id || *out == id,
+    }
+}
+
+/// Whether the first call that names the partial is an outer product that covers it: it may then store instead of adding to zeros.
+fn written_whole_first(phase: &din_program::schedule::Phase, id: BufferId, width: usize) -> bool {
+    match phase.calls.iter().find(|c| touches(c, id)).map(|c| &c.op) {
+        Some(&Operation::Outer { out, k, n, .. }) => {
+            out.buffer == id && out.column == 0 && k as usize * n as usize == width
+        }
+        _ => false,
+    }
+}
+
+/// Address of a function that generated code calls.
+pub(super) fn function(f: MathFunction) -> *mut u8 {
+    extern "C" fn exp(x: f64) -> f64 {
+        x.exp()
+    }
+    extern "C" fn log(x: f64) -> f64 {
+        x.ln()
+    }
+    extern "C" fn tanh(x: f64) -> f64 {
+        x.tanh()
+    }
+    extern "C" fn log1p(x: f64) -> f64 {
+        x.ln_1p()
+    }
+    extern "C" fn pow(x: f64, y: f64) -> f64 {
+        x.powf(y)
+    }
+    match f {
+        MathFunction::Exp => exp as *mut u8,
+        MathFunction::Log => log as *mut u8,
+        MathFunction::Tanh => tanh as *mut u8,
+        MathFunction::Log1p => log1p as *mut u8,
+        MathFunction::Pow => pow as *mut u8,
+    }
+}

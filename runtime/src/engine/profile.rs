@@ -1,0 +1,104 @@
+//! Where the time of a step goes: seconds, elements, operations and bytes of every call. Costs one test a call when it is off.
+
+use super::instance::Instance;
+use super::tiles::Range;
+use std::time::Instant;
+
+/// Totals of one call of a schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProfileRow {
+    /// `train`, `infer`, `update adam of good`.
+    pub schedule: String,
+    pub phase: usize,
+    /// Kernel's name, or such as `matmul 192x80`.
+    pub name: String,
+    /// `file:line:column` of what asked for it.
+    pub location: String,
+    /// Times called, once a tile.
+    pub calls: u64,
+    pub elements: u64,
+    /// Summed over threads.
+    pub seconds: f64,
+    /// Floating-point operations (products and moments only), and bytes of rows read and written if nothing is cached.
+    pub flops: f64,
+    pub bytes: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    calls: u64,
+    elements: u64,
+    nanoseconds: u64,
+}
+
+/// One thread's totals: by instance, by phase, by call, and one more for what precedes a tile's calls.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    cells: Option<Vec<Vec<Vec<Cell>>>>,
+}
+
+impl Clock {
+    pub fn switch(&mut self, instances: Option<&[Instance]>) {
+        self.cells = instances.map(|instances| {
+            let calls =
+                |i: &Instance| i.prepared.phases.iter().map(|p| vec![Cell::default(); p.calls.len() + 1]).collect();
+            instances.iter().map(calls).collect()
+        });
+    }
+
+    #[inline]
+    pub fn start(&self) -> Option<Instant> {
+        self.cells.as_ref().map(|_| Instant::now())
+    }
+
+    #[inline]
+    pub fn stop(
+        &mut self,
+        instance: usize,
+        phase: usize,
+        call: usize,
+        begin: Option<Instant>,
+        range: Range,
+    ) -> Option<Instant> {
+        let (Some(cells), Some(begin)) = (&mut self.cells, begin) else { return None };
+        let now = Instant::now();
+        let cell = &mut cells[instance][phase][call];
+        cell.calls += 1;
+        cell.elements += (range.1 - range.0) as u64;
+        cell.nanoseconds += (now - begin).as_nanos() as u64;
+        Some(now)
+    }
+
+    /// Adds this thread's totals to `rows`, which has one for each call and each preparation, in order.
+    pub fn collect(&self, rows: &mut [ProfileRow]) {
+        let cells = self.cells.iter().flatten().flatten().flatten();
+        for (row, cell) in rows.iter_mut().zip(cells) {
+            row.calls += cell.calls;
+            row.elements += cell.elements;
+            row.seconds += cell.nanoseconds as f64 * 1e-9;
+        }
+    }
+}
+
+/// One empty row for each call of the instances, in the order of the clocks' cells, with operations and bytes of one element.
+pub(super) fn rows(instances: &[Instance]) -> Vec<ProfileRow> {
+    let mut rows = Vec::new();
+    for instance in instances {
+        for (phase, p) in instance.prepared.phases.iter().enumerate() {
+            let row = |name: &str, location: &str, work: (f64, f64)| ProfileRow {
+                schedule: instance.prepared.name.clone(),
+                phase,
+                name: name.to_string(),
+                location: location.to_string(),
+                calls: 0,
+                elements: 0,
+                seconds: 0.0,
+                flops: work.0,
+                bytes: work.1,
+            };
+            rows.extend(p.calls.iter().map(|c| row(&c.name, &c.location, c.work)));
+            rows.push(row("sum row gradients", "", (0.0, 0.0)));
+        }
+    }
+    rows
+}

@@ -1,0 +1,405 @@
+//! Checks a schedule once, when a program is loaded, so that running it cannot leave its buffers. What a program says is input: a
+//! contradiction is an error with the location of what asked for the call. Generated code itself is trusted.
+
+use super::EngineError;
+use super::model::MAX_SLOTS;
+use din_program::schedule::{
+    BATCH, Buffer, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Root, Schedule, Source, View,
+};
+use din_program::schema::FeatureKind;
+use din_program::{Program, SlotScope, UpdateSlot};
+
+/// Widest row that is believed: larger ones are damage.
+const WIDEST: u32 = 1 << 26;
+
+/// What the schedule is for: it decides which places it may name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose<'a> {
+    /// Training or inference of the model.
+    Step,
+    /// An update of rows of `width` weights.
+    Rows { width: u32, slots: &'a [UpdateSlot] },
+    /// An update of a tensor, over its elements.
+    Tensor { slots: &'a [UpdateSlot] },
+}
+
+pub(super) struct Validator<'a> {
+    pub program: &'a Program,
+    pub schedule: &'a Schedule,
+    /// For messages: `train`, `update adam`.
+    pub name: &'a str,
+    pub purpose: Purpose<'a>,
+    pub kernels: usize,
+}
+
+type Checked = Result<(), String>;
+
+/// The text only where the condition does not hold.
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(why()) }
+}
+
+impl Validator<'_> {
+    pub fn check(&self) -> Result<(), EngineError> {
+        self.domains().map_err(|why| self.error("", why))?;
+        for phase in &self.schedule.phases {
+            self.phase(phase).map_err(|why| self.error("", why))?;
+            for call in &phase.calls {
+                self.call(phase, call).map_err(|why| self.error(&call.location, why))?;
+            }
+        }
+        for (i, root) in self.schedule.roots.iter().enumerate() {
+            self.root(root).map_err(|why| self.error("", why))?;
+            if self.schedule.roots[..i].iter().any(|other| same(root, other)) {
+                return Err(self.error("", format!("two results for {root:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn error(&self, location: &str, why: String) -> EngineError {
+        EngineError::Schedule { schedule: self.name.to_string(), location: location.to_string(), why }
+    }
+
+    fn domains(&self) -> Checked {
+        let sequences = match self.purpose {
+            Purpose::Step => self.program.schema.sequences.len(),
+            _ => 0,
+        };
+        let domains = &self.schedule.domains;
+        let tree = domains.iter().enumerate().all(|(d, parent)| match d {
+            0 => parent.is_none(),
+            1 => *parent == Some(ONCE),
+            _ => *parent == Some(BATCH),
+        });
+        ensure(tree && domains.len() >= 2 && domains.len() <= 2 + sequences, || {
+            format!("expected domains once, batch and at most {sequences} sequences under batch, found {domains:?}")
+        })?;
+        for slot in self.schedule.slots.iter().chain(&self.schedule.tile_slots) {
+            self.domain(slot.domain)?;
+            ensure(slot.width <= WIDEST, || format!("a slot of width {}", slot.width))?;
+        }
+        Ok(())
+    }
+
+    fn domain(&self, d: Domain) -> Checked {
+        let count = self.schedule.domains.len();
+        ensure(d.index() < count, || format!("domain {} of {count}", d.0))
+    }
+
+    fn sequence(&self, d: Domain) -> Checked {
+        self.domain(d)?;
+        ensure(d.index() >= 2, || format!("domain {} is not a sequence", d.0))
+    }
+
+    fn phase(&self, phase: &Phase) -> Checked {
+        self.domain(phase.domain)?;
+        ensure(phase.tile_rows > 0, || "a phase with tiles of no rows".into())?;
+        for (i, r) in phase.reductions.iter().enumerate() {
+            let (partial, into) = (self.buffer(r.partial)?, self.buffer(r.into)?);
+            ensure(partial.place == Place::Partial, || {
+                format!("reduction of buffer {}, which is no partial", r.partial.0)
+            })?;
+            ensure(matches!(into.place, Place::Arena(_)) && into.domain == ONCE, || {
+                format!("reduction into buffer {}, which is not of the arena and once", r.into.0)
+            })?;
+            let again = phase.reductions[..i].iter().any(|o| o.partial == r.partial || o.into == r.into);
+            ensure(!again, || format!("buffers {} and {} are reduced twice", r.partial.0, r.into.0))?;
+            let fits = match r.combine {
+                Combine::Sum | Combine::Max => partial.width == into.width,
+                Combine::Moments => partial.width % 2 == 1 && partial.width == into.width + 1,
+            };
+            ensure(fits, || format!("reduction of width {} into width {}", partial.width, into.width))?;
+        }
+        Ok(())
+    }
+
+    /// The buffer, with its place checked.
+    fn buffer(&self, id: BufferId) -> Result<&Buffer, String> {
+        let count = self.schedule.buffers.len();
+        let b = self.schedule.buffers.get(id.index()).ok_or_else(|| format!("buffer {} of {count}", id.0))?;
+        self.domain(b.domain)?;
+        ensure(b.width > 0 && b.width <= WIDEST, || format!("buffer {} of width {}", id.0, b.width))?;
+        self.place(id, b)?;
+        Ok(b)
+    }
+
+    fn place(&self, id: BufferId, b: &Buffer) -> Checked {
+        let is = |domain: Domain, width: u32| {
+            ensure(b.domain == domain && b.width == width, || {
+                format!(
+                    "buffer {} ({:?}) has domain {} and width {}, expected domain {} and width {width}",
+                    id.0, b.place, b.domain.0, b.width, domain.0
+                )
+            })
+        };
+        let slot = |slots: &[din_program::schedule::Slot], slot: u32| {
+            let found = slots.get(slot as usize);
+            ensure(found.is_some_and(|s| s.domain == b.domain && s.width >= b.width), || {
+                format!("buffer {} ({:?}) does not fit its slot {found:?}", id.0, b.place)
+            })
+        };
+        match b.place {
+            Place::Arena(s) => return slot(&self.schedule.slots, s.0),
+            Place::Tile(s) => return slot(&self.schedule.tile_slots, s.0),
+            Place::Partial => return is(ONCE, b.width),
+            Place::Step => return is(ONCE, 1),
+            Place::Count(d) => {
+                self.domain(d)?;
+                return is(ONCE, 1);
+            }
+            _ => {}
+        }
+        let foreign = || Err(format!("buffer {} is {:?}, which this schedule cannot have", id.0, b.place));
+        match self.purpose {
+            Purpose::Step => self.step_place(b, &is).unwrap_or_else(foreign),
+            Purpose::Rows { width, slots } => match b.place {
+                Place::Weight | Place::Gradient => is(BATCH, width),
+                Place::RowCount | Place::Touches => is(BATCH, 1),
+                Place::UpdateSlot(k) => match slots.get(k as usize).filter(|_| (k as usize) < MAX_SLOTS).map(|s| s.per)
+                {
+                    Some(SlotScope::Weight) => is(BATCH, width),
+                    Some(SlotScope::Row) => is(BATCH, 1),
+                    Some(SlotScope::Tensor) => is(ONCE, 1),
+                    None => foreign(),
+                },
+                _ => foreign(),
+            },
+            Purpose::Tensor { slots } => match b.place {
+                Place::Weight | Place::Gradient => is(BATCH, 1),
+                Place::UpdateSlot(k) => match slots.get(k as usize).filter(|_| (k as usize) < MAX_SLOTS).map(|s| s.per)
+                {
+                    Some(SlotScope::Weight) => is(BATCH, 1),
+                    Some(SlotScope::Row | SlotScope::Tensor) => is(ONCE, 1),
+                    None => foreign(),
+                },
+                _ => foreign(),
+            },
+        }
+    }
+
+    /// `None` for places that a step does not have.
+    fn step_place(&self, b: &Buffer, is: &dyn Fn(Domain, u32) -> Checked) -> Option<Checked> {
+        let p = self.program;
+        Some(match b.place {
+            Place::Param(k) => is(ONCE, narrow(p.parameters.get(k as usize)?.width())),
+            Place::State(k) => is(ONCE, narrow(p.states.get(k as usize)?.width())),
+            Place::Dense(k) => match p.schema.features.get(k as usize)?.kind {
+                FeatureKind::Dense { width } => is(self.feature_domain(k)?, width),
+                _ => return None,
+            },
+            Place::Label(k) | Place::Present(k) => {
+                p.schema.labels.get(k as usize)?;
+                is(BATCH, 1)
+            }
+            Place::Length(d) => self.sequence(d).and_then(|()| is(BATCH, 1)),
+            _ => return None,
+        })
+    }
+
+    fn feature_domain(&self, feature: u32) -> Option<Domain> {
+        let feature = self.program.schema.features.get(feature as usize)?;
+        Some(feature.sequence.map_or(BATCH, |s| Domain(s + 2)))
+    }
+
+    /// A buffer seen through a view, of `columns` columns at each element.
+    fn view(&self, v: View, columns: usize) -> Result<&Buffer, String> {
+        let b = self.buffer(v.buffer)?;
+        ensure(v.column as usize + columns <= b.width as usize, || {
+            format!(
+                "columns {}..{} of buffer {} of width {}",
+                v.column,
+                v.column as usize + columns,
+                v.buffer.0,
+                b.width
+            )
+        })?;
+        let by_number = matches!(self.purpose, Purpose::Rows { .. })
+            && matches!(b.place, Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches);
+        ensure(!by_number, || {
+            format!("buffer {} is addressed by row number, which only generated code does", v.buffer.0)
+        })?;
+        Ok(b)
+    }
+
+    /// A view of the call's own domain.
+    fn along(&self, call: &Call, v: View, columns: u32) -> Result<&Buffer, String> {
+        let b = self.view(v, columns as usize)?;
+        ensure(b.domain == call.domain, || {
+            format!("buffer {} of domain {} in a call over domain {}", v.buffer.0, b.domain.0, call.domain.0)
+        })?;
+        Ok(b)
+    }
+
+    /// A `k x n` matrix in a once buffer.
+    fn matrix(&self, v: View, stride: u32, k: u32, n: u32) -> Result<&Buffer, String> {
+        let size = if k == 0 || n == 0 { 0 } else { (k as usize - 1) * stride as usize + n as usize };
+        let b = self.view(v, size)?;
+        ensure(b.domain == ONCE, || format!("buffer {} is used as a matrix but is not once", v.buffer.0))?;
+        Ok(b)
+    }
+
+    fn writable(&self, v: View, b: &Buffer) -> Checked {
+        ensure(matches!(b.place, Place::Arena(_) | Place::Tile(_)), || {
+            format!("buffer {} ({:?}) is written", v.buffer.0, b.place)
+        })
+    }
+
+    fn partial(&self, phase: &Phase, id: BufferId) -> Result<&Buffer, String> {
+        let b = self.buffer(id)?;
+        ensure(b.place == Place::Partial, || format!("buffer {} is no partial", id.0))?;
+        ensure(phase.reductions.iter().any(|r| r.partial == id), || {
+            format!("partial {} is not reduced by its phase", id.0)
+        })?;
+        Ok(b)
+    }
+
+    fn call(&self, phase: &Phase, call: &Call) -> Checked {
+        self.domain(call.domain)?;
+        ensure(call.domain != ONCE || phase.domain == ONCE, || {
+            format!("a call over once in a phase over domain {}", phase.domain.0)
+        })?;
+        match &call.op {
+            Operation::Kernel { kernel, args } => {
+                ensure(kernel.index() < self.kernels, || format!("kernel {} of {}", kernel.0, self.kernels))?;
+                for arg in args {
+                    self.source(phase, *arg)?;
+                }
+            }
+            Operation::Fill { buffer, .. } => {
+                let v = View { buffer: *buffer, column: 0 };
+                let b = self.along(call, v, 0)?;
+                self.writable(v, b)?;
+            }
+            &Operation::MatMul { x, w, w_stride, out, k, n, .. } => {
+                self.along(call, x, k)?;
+                let weight = self.matrix(w, w_stride, k, n)?;
+                ensure(weight.place != Place::Partial, || "a product with a partial".into())?;
+                let o = self.along(call, out, n)?;
+                self.writable(out, o)?;
+                let apart = x.column + k <= out.column || out.column + n <= x.column;
+                ensure((x.buffer != out.buffer || apart) && w.buffer != out.buffer, || {
+                    format!("a product is written over its operand, buffer {}", out.buffer.0)
+                })?;
+            }
+            &Operation::Outer { x, g, out, k, n } => {
+                self.along(call, x, k)?;
+                self.along(call, g, n)?;
+                self.partial(phase, out.buffer)?;
+                self.matrix(out, n, k, n)?;
+            }
+            &Operation::Transpose { w, w_stride, out, k, n } => {
+                ensure(call.domain == ONCE, || "a transposition that is not once".into())?;
+                let b = self.matrix(w, w_stride, k, n)?;
+                ensure(b.place != Place::Partial && w.buffer != out.buffer, || "a transposition in place".into())?;
+                let o = self.matrix(out, k, n, k)?;
+                self.writable(out, o)?;
+            }
+            &Operation::Moments { x, out, width } => {
+                self.along(call, x, width)?;
+                let b = self.partial(phase, out)?;
+                ensure(b.width as usize == 2 * width as usize + 1 && width > 0, || {
+                    format!("moments of width {width} into a partial of width {}", b.width)
+                })?;
+                let moments = phase.reductions.iter().any(|r| r.partial == out && r.combine == Combine::Moments);
+                ensure(moments, || format!("partial {out:?} of moments is reduced otherwise"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn source(&self, phase: &Phase, source: Source) -> Checked {
+        match source {
+            Source::Buffer(id) => {
+                let b = self.buffer(id)?;
+                if b.place == Place::Partial {
+                    self.partial(phase, id)?;
+                }
+                let gathered = b.place == Place::Gradient && matches!(self.purpose, Purpose::Rows { .. });
+                ensure(!gathered || phase.domain == BATCH, || {
+                    "row gradients are read once, outside of their rows".into()
+                })?;
+                Ok(())
+            }
+            Source::Parent(d) => self.sequence(d),
+            Source::Rows { feature } => {
+                let found = self.program.schema.features.get(feature as usize);
+                let categorical = found.is_some_and(|f| !matches!(f.kind, FeatureKind::Dense { .. }));
+                ensure(categorical && matches!(self.purpose, Purpose::Step), || {
+                    format!("row numbers of feature {feature}, which is no categorical feature here")
+                })
+            }
+            Source::Table(t) => {
+                ensure((t as usize) < self.program.tables.len() && matches!(self.purpose, Purpose::Step), || {
+                    format!("table {t} of {}", self.program.tables.len())
+                })
+            }
+            Source::RowIndex => ensure(matches!(self.purpose, Purpose::Rows { .. }), || {
+                "a row index outside of an update of rows".into()
+            }),
+            Source::Function(_) => Ok(()),
+        }
+    }
+
+    /// A result: readable after the phases.
+    fn result(&self, id: BufferId, domain: Domain, width: usize) -> Checked {
+        let b = self.buffer(id)?;
+        ensure(matches!(b.place, Place::Arena(_)), || format!("result {} ({:?}) is not in the arena", id.0, b.place))?;
+        ensure(b.domain == domain && b.width as usize == width, || {
+            format!(
+                "result {} has domain {} and width {}, expected domain {} and width {width}",
+                id.0, b.domain.0, b.width, domain.0
+            )
+        })
+    }
+
+    fn root(&self, root: &Root) -> Checked {
+        let p = self.program;
+        match root {
+            Root::Loss(id) => self.result(*id, ONCE, 1),
+            Root::Prediction { index, buffer } => {
+                ensure((*index as usize) < p.predictions.len(), || format!("prediction {index}"))?;
+                self.result(*buffer, BATCH, 1)
+            }
+            Root::Named { buffer, .. } => {
+                let b = self.buffer(*buffer)?;
+                self.result(*buffer, b.domain, b.width as usize)
+            }
+            Root::State { state, buffer } => {
+                let width = p.states.get(*state as usize).map(|s| s.width()).ok_or_else(|| format!("state {state}"))?;
+                self.result(*buffer, ONCE, width)
+            }
+            Root::ParamGradient { param, buffer } => {
+                let found = p.parameters.get(*param as usize).ok_or_else(|| format!("parameter {param}"))?;
+                self.result(*buffer, ONCE, found.width())
+            }
+            Root::RowGradient { table, feature, view } => {
+                let found = p.tables.get(*table as usize).ok_or_else(|| format!("table {table}"))?;
+                ensure(found.features.contains(feature), || {
+                    format!("gradient of table `{}` for feature {feature}, which it does not serve", found.name)
+                })?;
+                let b = self.view(*view, found.width as usize)?;
+                let domain = self.feature_domain(*feature).ok_or_else(|| format!("feature {feature}"))?;
+                self.result(view.buffer, domain, b.width as usize)
+            }
+        }
+    }
+}
+
+/// Whether two roots are the same result.
+fn same(a: &Root, b: &Root) -> bool {
+    match (a, b) {
+        (Root::Loss(_), Root::Loss(_)) => true,
+        (Root::Prediction { index: a, .. }, Root::Prediction { index: b, .. }) => a == b,
+        (Root::State { state: a, .. }, Root::State { state: b, .. }) => a == b,
+        (Root::ParamGradient { param: a, .. }, Root::ParamGradient { param: b, .. }) => a == b,
+        (Root::RowGradient { table: a, feature: f, .. }, Root::RowGradient { table: b, feature: g, .. }) => {
+            (a, f) == (b, g)
+        }
+        _ => false,
+    }
+}
+
+fn narrow(width: usize) -> u32 {
+    u32::try_from(width).unwrap_or(u32::MAX)
+}
