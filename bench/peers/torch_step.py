@@ -13,22 +13,15 @@ Modes are `<eager|compile>-<padded|ragged|split>-<dense|sparse>`; `-dense` may b
   `padded` and `ragged`, by hand for `split` (unique rows by a mask, gathered once, gradient of the gathered rows, compiled update).
 - `compile`: forward and backward by `torch.compile`, compilation outside the timing.
 
-A round starts from the initial weights and runs all batches once. It prints one JSON line: `{"mode", "threads", "step_seconds": [..], "cpu_seconds": [..],
-"losses": [..], "peak_kib"}`. `losses` are those before each step's update. With `--serve`, one round for each line on standard input.
+`harness.py` says what a round is and prints.
 """
-
-import argparse
-import json
-import resource
-import sys
-import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 import batches
+import harness
 import workload as W
 
 TABLES = list(W.ITEMS | W.SCALARS)
@@ -262,6 +255,7 @@ class Split:
 
 
 def build(mode, data):
+    """A side: `batches`, `reset(tensors)`, `step(batch)`."""
     parts = mode.split("-")
     how, layout = parts[0], parts[1]
     sparse = len(parts) > 2 and parts[2] == "sparse"
@@ -273,39 +267,5 @@ def build(mode, data):
     return Padded(layout, how == "compile", sparse, data, most)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--init", required=True)
-    parser.add_argument("--mode", required=True)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=10**9, help="only the first so many batches")
-    parser.add_argument("--serve", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    # Denormal numbers would slow some sides and not others.
-    torch.set_flush_denormal(True)
-    tensors = load_file(arguments.init)
-    side = build(arguments.mode, batches.read(arguments.data, arguments.batch)[: arguments.steps])
-    # Compiles and warms up.
-    side.reset(tensors)
-    for b in side.batches[:4]:
-        side.step(b)
-    for _ in sys.stdin if arguments.serve else range(arguments.rounds):
-        side.reset(tensors)
-        seconds, cpu, losses = [], [], []
-        for b in side.batches:
-            start, used = time.perf_counter(), time.process_time()
-            loss = side.step(b)
-            losses.append(float(loss.detach()))
-            seconds.append(time.perf_counter() - start)
-            cpu.append(time.process_time() - used)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        out = {"mode": arguments.mode, "threads": arguments.threads, "step_seconds": seconds, "losses": losses, "cpu_seconds": cpu}
-        print(json.dumps(out | {"peak_kib": peak}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    harness.main(__doc__, build)
