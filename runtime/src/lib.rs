@@ -9,3 +9,6 @@ pub mod engine;
 pub mod gemm;
 pub mod random;
 pub mod synth;
+pub mod table;
+pub mod checkpoint;
+pub mod metric;

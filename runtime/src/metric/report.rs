@@ -1,0 +1,180 @@
+//! Accumulates predictions of an evaluation set and computes the metrics that a program reports.
+
+use super::auc::{GroupedArea, Undefined, auc, gauc, log_loss};
+use crate::batch::{Batch, KeyColumn};
+use crate::data::string_id;
+use din_program::schema::{GroupBy, Metric, MetricKind, Prediction};
+use std::fmt;
+
+/// A metric's value on a whole set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricValue {
+    /// As in the spec: `auc(click)`.
+    pub name: String,
+    pub value: Result<f64, Undefined>,
+    pub detail: Detail,
+}
+
+/// What stands behind a value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detail {
+    Auc { positives: u64, negatives: u64 },
+    Gauc { groups: u64, skipped_groups: u64, skipped_rows: u64 },
+    LogLoss { rows: u64 },
+}
+
+impl MetricValue {
+    /// Whether `self` is better than `other`: higher for AUC and GAUC, lower for log loss; a value is better than none.
+    pub fn better_than(&self, other: &MetricValue) -> bool {
+        match (self.value, other.value) {
+            (Ok(a), Ok(b)) if matches!(self.detail, Detail::LogLoss { .. }) => a < b,
+            (Ok(a), Ok(b)) => a > b,
+            (Ok(_), Err(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for MetricValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value {
+            Ok(value) => write!(f, "{} {value:.4}", self.name)?,
+            Err(why) => write!(f, "{} undefined ({why})", self.name)?,
+        }
+        match self.detail {
+            Detail::Gauc { groups, skipped_groups, .. } if skipped_groups > 0 => {
+                write!(f, " ({groups} groups, {skipped_groups} of one class left out)")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Scores, labels and groups of one evaluation set: 5 bytes a prediction and row, 8 a grouping and row.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    metrics: Vec<Metric>,
+    predictions: Vec<Prediction>,
+    collected: Vec<Collected>,
+}
+
+/// Of one prediction: rows whose label is present.
+#[derive(Clone, Debug, Default)]
+struct Collected {
+    logits: Vec<f32>,
+    labels: Vec<bool>,
+    /// Keys of each grouping that a metric of this prediction uses.
+    groups: Vec<(GroupBy, Vec<u64>)>,
+}
+
+impl Metrics {
+    /// The metrics and predictions of a program.
+    pub fn new(predictions: &[Prediction], metrics: &[Metric]) -> Self {
+        let mut collected = vec![Collected::default(); predictions.len()];
+        for metric in metrics {
+            if let MetricKind::Gauc { by, .. } = metric.kind
+                && let Some(target) = collected.get_mut(metric.prediction as usize)
+                && target.groups.iter().all(|(g, _)| *g != by)
+            {
+                target.groups.push((by, Vec::new()));
+            }
+        }
+        Self { metrics: metrics.to_vec(), predictions: predictions.to_vec(), collected }
+    }
+
+    /// Adds a batch read with [`Mode::Evaluate`](crate::data::Mode::Evaluate); `logits[p]` are prediction `p`'s, one a sample.
+    pub fn push<L: AsRef<[f32]>>(&mut self, batch: &Batch, logits: &[L]) {
+        for ((prediction, target), logits) in self.predictions.iter().zip(&mut self.collected).zip(logits) {
+            let (labels, present) =
+                (&batch.labels[prediction.label as usize], &batch.present[prediction.label as usize]);
+            let known = |i: &usize| present[*i] != 0.0;
+            let rows = 0..batch.rows;
+            target.logits.extend(rows.clone().filter(known).map(|i| logits.as_ref()[i]));
+            target.labels.extend(rows.clone().filter(known).map(|i| labels[i] == 1.0));
+            for (by, keys) in &mut target.groups {
+                let rows = rows.clone().filter(known);
+                match by {
+                    GroupBy::Feature(f) => keys.extend(rows.map(|i| batch.ids[*f as usize][i])),
+                    GroupBy::Key(k) => match &batch.keys[*k as usize] {
+                        KeyColumn::Int64(column) => keys.extend(rows.map(|i| column[i] as u64)),
+                        // Two strings with one hash would be one group: no more likely than for ids.
+                        KeyColumn::String(column) => keys.extend(rows.map(|i| string_id(&column[i]))),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Labelled rows collected for prediction `index`.
+    pub fn rows(&self, index: usize) -> usize {
+        self.collected[index].labels.len()
+    }
+
+    /// The values, in the order of the program's metrics.
+    pub fn finish(&self) -> Vec<MetricValue> {
+        self.metrics
+            .iter()
+            .map(|metric| {
+                let Collected { logits, labels, groups } = &self.collected[metric.prediction as usize];
+                let (value, detail) = match metric.kind {
+                    MetricKind::Auc => {
+                        let area = auc(logits, labels);
+                        (area.value, Detail::Auc { positives: area.positives, negatives: area.negatives })
+                    }
+                    MetricKind::Gauc { by, weight } => {
+                        let keys = groups.iter().find(|(g, _)| *g == by).map_or(&[][..], |(_, k)| k);
+                        let GroupedArea { value, groups, skipped_groups, skipped_rows } =
+                            gauc(keys, logits, labels, weight);
+                        (value, Detail::Gauc { groups, skipped_groups, skipped_rows })
+                    }
+                    MetricKind::LogLoss => (log_loss(logits, labels), Detail::LogLoss { rows: labels.len() as u64 }),
+                };
+                MetricValue { name: metric.name.clone(), value, detail }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use din_program::schema::GroupWeight;
+
+    #[test]
+    fn batches_and_missing_labels() {
+        let gauc = |by, name: &str| Metric {
+            name: name.into(),
+            prediction: 0,
+            kind: MetricKind::Gauc { by, weight: GroupWeight::None },
+        };
+        let metrics = [
+            Metric { name: "auc(click)".into(), prediction: 0, kind: MetricKind::Auc },
+            gauc(GroupBy::Key(0), "gauc"),
+            gauc(GroupBy::Feature(0), "gauc by feature"),
+            Metric { name: "log_loss(click)".into(), prediction: 0, kind: MetricKind::LogLoss },
+        ];
+        let mut all = Metrics::new(&[Prediction { name: "click".into(), label: 0 }], &metrics);
+        let batch = |labels: &[f32], present: &[f32], users: &[&str], ids: &[u64]| Batch {
+            rows: labels.len(),
+            ids: vec![ids.to_vec()],
+            dense: vec![Vec::new()],
+            labels: vec![labels.to_vec()],
+            present: vec![present.to_vec()],
+            keys: vec![KeyColumn::String(users.iter().map(|s| (*s).to_string()).collect())],
+            ..Batch::default()
+        };
+        all.push(&batch(&[1.0, 0.0, 0.0], &[1.0, 1.0, 0.0], &["a", "a", "a"], &[1, 2, 1]), &[[2.0, 1.0, 9.0]]);
+        all.push(&batch(&[1.0, 0.0, 1.0], &[1.0; 3], &["b", "b", "c"], &[2, 2, 2]), &[[0.0, 0.0, 0.5]]);
+        assert_eq!(all.rows(0), 5);
+        let values = all.finish();
+        // Pairs: positives 2, 0, .5 against negatives 1, 0: 1 1 / 0 .5 / 0 1.
+        assert_eq!(values[0].value, Ok(3.5 / 6.0));
+        assert_eq!(values[0].detail, Detail::Auc { positives: 3, negatives: 2 });
+        assert_eq!(values[1].value, Ok(0.75), "a: 1, b: 1/2, c: one class");
+        assert_eq!(values[1].detail, Detail::Gauc { groups: 2, skipped_groups: 1, skipped_rows: 1 });
+        assert_eq!(values[2].value, Ok(1.5 / 4.0), "id 1: one class; id 2: positives 0, .5 against 1, 0");
+        assert_eq!(values[1].to_string(), "gauc 0.7500 (2 groups, 1 of one class left out)");
+        assert!(values[0].better_than(&values[2]) && !values[0].better_than(&values[1]));
+    }
+}

@@ -1,0 +1,77 @@
+//! The counting pass: how many training samples contain an id, in any field of its table (`n_i` of Zhou et al., 2017, Eq. 9).
+//!
+//! An id counts once a sample, however often and in however many fields the sample has it. Row `unseen` stands for ids at their
+//! first appearance: its count is the number of samples that contain some id for the first time in file order.
+
+use super::{Table, TableError};
+use crate::batch::Batch;
+use din_program::schema::Schema;
+
+/// Counts of one table over one pass of the training data, read in file order.
+#[derive(Debug)]
+pub struct Counter {
+    /// Indices into `Batch::ids`.
+    features: Vec<usize>,
+    /// By row: samples that contain it. Integers: f32 stops counting at 2^24.
+    counts: Vec<u64>,
+    /// By row: the last sample that contained it, from 1.
+    last: Vec<u64>,
+    sample: u64,
+    /// Samples with an id that is new.
+    first: u64,
+}
+
+impl Counter {
+    /// `features` are those of the table's specification.
+    pub fn new(features: &[u32]) -> Self {
+        Self {
+            features: features.iter().map(|&f| f as usize).collect(),
+            counts: Vec::new(),
+            last: Vec::new(),
+            sample: 0,
+            first: 0,
+        }
+    }
+
+    /// Counts the samples of a batch; rows of new ids are made, and stay unseen.
+    pub fn add(&mut self, table: &mut Table, schema: &Schema, batch: &Batch) -> Result<(), TableError> {
+        for sample in 0..batch.rows {
+            self.sample += 1;
+            let mut new = false;
+            for &feature in &self.features {
+                let range = match schema.features[feature].sequence {
+                    Some(s) => {
+                        let offsets = &batch.offsets[s as usize];
+                        offsets[sample] as usize..offsets[sample + 1] as usize
+                    }
+                    None => sample..sample + 1,
+                };
+                for &id in &batch.ids[feature][range] {
+                    let row = table.row_of(id)? as usize;
+                    if row >= self.counts.len() {
+                        self.counts.resize((row + 1).max(table.rows()), 0);
+                        self.last.resize(self.counts.len(), 0);
+                    }
+                    if self.last[row] != self.sample {
+                        self.last[row] = self.sample;
+                        new |= self.counts[row] == 0;
+                        self.counts[row] += 1;
+                    }
+                }
+            }
+            self.first += u64::from(new);
+        }
+        Ok(())
+    }
+
+    /// Writes the counts into the table.
+    pub fn finish(mut self, table: &mut Table) {
+        self.counts.resize(table.rows(), 0);
+        for (target, &count) in table.counts_mut().iter_mut().zip(&self.counts) {
+            *target = count as f32;
+        }
+        if table.is_dynamic() {
+            table.counts_mut()[0] = self.first as f32;
+        }
+    }
+}

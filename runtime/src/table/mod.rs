@@ -1,0 +1,362 @@
+//! Embedding tables: an index from id to row number, and slabs with one row an id (weights, optimizer state, counts).
+//!
+//! Guarantees:
+//! - A row starts with values that depend on the seed, the table's name, the id and the position, not on when the id came.
+//! - Row 0 of a dynamic table is `unseen`. In training an id that no earlier batch contained reads row 0, and its own row from the
+//!   next batch on; reading for evaluation never inserts, and gives row 0 to ids that training never saw.
+//! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold until the next call that can
+//!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
+//!
+//! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which elements touched which rows.
+//! - `count`: the counting pass of Eq. (9).
+
+mod count;
+mod index;
+mod occurrences;
+mod region;
+
+pub use count::Counter;
+pub use occurrences::{Occurrence, Occurrences};
+
+use crate::random::Stream;
+use din_program::schema::{self, TableKind};
+use din_program::{SlotScope, UpdateSlot};
+use index::{Index, Mark};
+use rayon::prelude::*;
+use region::Slab;
+use std::fmt;
+
+/// What can go wrong in a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableError {
+    /// An id that is no row of a fixed table.
+    OutOfRange { table: String, id: u64, size: u64 },
+    /// 2^32 - 2 rows.
+    Full { table: String },
+    /// The machine gave no memory.
+    Memory { bytes: u64 },
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange { table, id, size } => {
+                write!(f, "table `{table}`: expected an id from 0 to {}, found {id}", size.saturating_sub(1))
+            }
+            Self::Full { table } => write!(f, "table `{table}`: expected fewer than 2^32 - 1 distinct ids, found more"),
+            Self::Memory { bytes } => {
+                write!(f, "no memory for a table part of {} MiB; use a machine with more, or narrower tables", bytes >> 20)
+            }
+        }
+    }
+}
+
+impl std::error::Error for TableError {}
+
+/// One embedding table. See the module.
+#[derive(Debug)]
+pub struct Table {
+    name: String,
+    width: usize,
+    init: schema::Init,
+    /// Key of the rows' random streams.
+    stream: u64,
+    kind: Kind,
+    rows: usize,
+    weights: Slab,
+    slots: Vec<TableSlot>,
+    counts: Slab,
+    touches: Slab,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Fixed {
+        size: u64,
+    },
+    Dynamic {
+        index: Index,
+        /// Ids that the current batch contains for the first time.
+        pending: Vec<u64>,
+    },
+}
+
+#[derive(Debug)]
+struct TableSlot {
+    scope: SlotScope,
+    init: f32,
+    slab: Slab,
+}
+
+impl Table {
+    /// The table as it is before training: a dynamic one with row `unseen` alone, a fixed one with all rows.
+    pub fn new(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
+        let width = spec.width as usize;
+        let mut table = Table {
+            name: spec.name.clone(),
+            width,
+            init: spec.init,
+            stream: Stream::key(seed, &format!("table {}", spec.name)),
+            kind: match spec.kind {
+                TableKind::Fixed { size } => Kind::Fixed { size },
+                TableKind::Dynamic { .. } => Kind::Dynamic { index: Index::new()?, pending: Vec::new() },
+            },
+            rows: 0,
+            weights: Slab::new(width),
+            slots: slots
+                .iter()
+                .map(|slot| TableSlot {
+                    scope: slot.per,
+                    init: slot.init,
+                    slab: Slab::new(if slot.per == SlotScope::Weight { width } else { 1 }),
+                })
+                .collect(),
+            counts: Slab::new(1),
+            touches: Slab::new(1),
+        };
+        for slot in table.slots.iter_mut().filter(|s| s.scope == SlotScope::Tensor) {
+            slot.slab.extend_to(1)?;
+            slot.slab.row_mut(0)[0] = slot.init;
+        }
+        match spec.kind {
+            TableKind::Fixed { size } => {
+                let rows = usize::try_from(size).unwrap_or(usize::MAX);
+                if rows > u32::MAX as usize - 1 {
+                    return Err(TableError::Full { table: table.name });
+                }
+                table.extend_to(rows)?;
+                let (key, init) = (table.stream, table.init);
+                let weights = table.weights.values.as_mut_slice();
+                weights.par_chunks_mut(width.max(1)).with_min_len(256).enumerate().for_each(|(id, row)| {
+                    Stream::keyed(key, id as u64).fill(init, row);
+                });
+            }
+            TableKind::Dynamic { .. } => {
+                table.extend_to(1)?;
+                // A stream of its own: no id, whatever its value, shares it.
+                Stream::new(seed, &format!("table {} unseen", spec.name), 0).fill(spec.init, table.weights.row_mut(0));
+            }
+        }
+        Ok(table)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Positions of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows of every slab, row `unseen` included.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_dynamic(&self) -> bool {
+        matches!(self.kind, Kind::Dynamic { .. })
+    }
+
+    /// Ids whose rows exist.
+    pub fn ids(&self) -> usize {
+        match &self.kind {
+            Kind::Fixed { .. } => self.rows,
+            Kind::Dynamic { index, .. } => index.len(),
+        }
+    }
+
+    /// Bytes that rows, state and index take.
+    pub fn bytes(&self) -> u64 {
+        let numbers: usize = self.slots.iter().map(|s| s.slab.values.as_slice().len()).sum();
+        let index = match &self.kind {
+            Kind::Fixed { .. } => 0,
+            Kind::Dynamic { index, .. } => index.bytes(),
+        };
+        ((numbers + self.rows * (self.width + 2)) * 4 + index) as u64
+    }
+
+    /// Makes the rows up to `rows` with their optimizer state; weights are still 0.
+    fn extend_to(&mut self, rows: usize) -> Result<(), TableError> {
+        self.weights.extend_to(rows)?;
+        self.counts.extend_to(rows)?;
+        self.touches.extend_to(rows)?;
+        for slot in self.slots.iter_mut().filter(|s| s.scope != SlotScope::Tensor) {
+            slot.slab.extend_to(rows)?;
+            if slot.init != 0.0 {
+                let width = slot.slab.width;
+                slot.slab.values.as_mut_slice()[self.rows * width..].fill(slot.init);
+            }
+        }
+        self.rows = rows;
+        Ok(())
+    }
+
+    /// A new row for an id.
+    #[cold]
+    fn add(&mut self, id: u64, mark: Mark) -> Result<u32, TableError> {
+        let row = self.rows;
+        if row >= u32::MAX as usize - 1 {
+            return Err(TableError::Full { table: self.name.clone() });
+        }
+        self.extend_to(row + 1)?;
+        Stream::keyed(self.stream, id).fill(self.init, self.weights.row_mut(row));
+        if let Kind::Dynamic { index, .. } = &mut self.kind {
+            index.insert(id, row as u32, mark)?;
+        }
+        Ok(row as u32)
+    }
+
+    fn fixed(&self, size: u64, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
+        // Generated code addresses rows without further checks.
+        if let Some(&id) = ids.iter().find(|&&id| id >= size) {
+            return Err(TableError::OutOfRange { table: self.name.clone(), id, size });
+        }
+        rows.extend(ids.iter().map(|&id| id as u32));
+        Ok(())
+    }
+
+    /// Row numbers of the ids of a training batch, written over `rows`. New ids get rows, and read `unseen` until
+    /// [`Table::finish_step`].
+    pub fn resolve_train(&mut self, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
+        rows.clear();
+        rows.reserve(ids.len());
+        if let Kind::Fixed { size } = self.kind {
+            return self.fixed(size, ids, rows);
+        }
+        for (at, &id) in ids.iter().enumerate() {
+            let Kind::Dynamic { index, pending } = &mut self.kind else { return Ok(()) };
+            index.prefetch(ids, at);
+            let row = match index.get(id) {
+                Some((row, Mark::Seen)) => row,
+                Some((_, Mark::Pending)) => 0,
+                Some((_, Mark::Unseen)) => {
+                    index.set_mark(id, Mark::Pending);
+                    pending.push(id);
+                    0
+                }
+                None => {
+                    pending.push(id);
+                    self.add(id, Mark::Pending)?;
+                    0
+                }
+            };
+            rows.push(row);
+        }
+        Ok(())
+    }
+
+    /// Ends a training step: the ids that were new in it have their own rows from now on.
+    pub fn finish_step(&mut self) {
+        if let Kind::Dynamic { index, pending } = &mut self.kind {
+            for id in pending.drain(..) {
+                index.set_mark(id, Mark::Seen);
+            }
+        }
+    }
+
+    /// Row numbers for evaluation, written over `rows`: ids that training never saw read `unseen`; nothing is inserted.
+    pub fn resolve_read(&self, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
+        rows.clear();
+        rows.reserve(ids.len());
+        match &self.kind {
+            Kind::Fixed { size } => self.fixed(*size, ids, rows),
+            Kind::Dynamic { index, .. } => {
+                rows.extend(ids.iter().enumerate().map(|(at, &id)| {
+                    index.prefetch(ids, at);
+                    match index.get(id) {
+                        Some((row, Mark::Seen)) => row,
+                        _ => 0,
+                    }
+                }));
+                Ok(())
+            }
+        }
+    }
+
+    /// The row of an id, made if it is not there; leaves the mark alone.
+    pub(crate) fn row_of(&mut self, id: u64) -> Result<u32, TableError> {
+        match &self.kind {
+            Kind::Fixed { size } if id < *size => Ok(id as u32),
+            Kind::Fixed { size } => Err(TableError::OutOfRange { table: self.name.clone(), id, size: *size }),
+            Kind::Dynamic { index, .. } => match index.get(id) {
+                Some((row, _)) => Ok(row),
+                None => self.add(id, Mark::Unseen),
+            },
+        }
+    }
+
+    /// The row of an id read from a checkpoint or a fixture, made if it is not there; `seen` as it was saved, true for preloaded weights.
+    pub fn insert_loaded(&mut self, id: u64, seen: bool) -> Result<u32, TableError> {
+        let row = self.row_of(id)?;
+        if let Kind::Dynamic { index, .. } = &mut self.kind {
+            index.set_mark(id, if seen { Mark::Seen } else { Mark::Unseen });
+        }
+        Ok(row)
+    }
+
+    /// Every id with its row and whether training has seen it, ascending by id. Row `unseen` has no id and is not among them.
+    /// For checkpoints, between steps.
+    pub fn in_key_order(&self) -> Vec<(u64, u32, bool)> {
+        match &self.kind {
+            Kind::Fixed { size } => (0..*size).map(|id| (id, id as u32, true)).collect(),
+            Kind::Dynamic { index, .. } => index.in_key_order(),
+        }
+    }
+
+    /// `rows x width`.
+    pub fn weights(&self) -> &[f32] {
+        self.weights.values.as_slice()
+    }
+    pub fn weights_mut(&mut self) -> &mut [f32] {
+        self.weights.values.as_mut_slice()
+    }
+    /// Optimizer state `k`: `rows x width`, `rows`, or one number, by its scope.
+    pub fn slot(&self, k: usize) -> &[f32] {
+        self.slots[k].slab.values.as_slice()
+    }
+    pub fn slot_mut(&mut self, k: usize) -> &mut [f32] {
+        self.slots[k].slab.values.as_mut_slice()
+    }
+    /// Numbers a row has in slot `k`; of a `Tensor` slot, 1 in all.
+    pub fn slot_width(&self, k: usize) -> usize {
+        self.slots[k].slab.width
+    }
+    pub fn slot_scope(&self, k: usize) -> SlotScope {
+        self.slots[k].scope
+    }
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+    /// By row: number of training samples that contain the id (see [`Counter`]); 0 without a counting pass.
+    pub fn counts(&self) -> &[f32] {
+        self.counts.values.as_slice()
+    }
+    pub fn counts_mut(&mut self) -> &mut [f32] {
+        self.counts.values.as_mut_slice()
+    }
+    /// By row: number of updates so far.
+    pub fn touches(&self) -> &[f32] {
+        self.touches.values.as_slice()
+    }
+    pub fn touches_mut(&mut self) -> &mut [f32] {
+        self.touches.values.as_mut_slice()
+    }
+
+    // Base addresses for generated code. Writing through them is for whoever has exclusive use of the table.
+    pub fn weights_ptr(&self) -> *mut f32 {
+        self.weights.values.pointer()
+    }
+    pub fn slot_ptr(&self, k: usize) -> *mut f32 {
+        self.slots[k].slab.values.pointer()
+    }
+    pub fn count_ptr(&self) -> *mut f32 {
+        self.counts.values.pointer()
+    }
+    pub fn touches_ptr(&self) -> *mut f32 {
+        self.touches.values.pointer()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Which elements of a batch touched which rows of a table: the order in which sparse gradients are summed.
+//!
+//! Guarantees distinct rows ascending, and the occurrences of a row ascending by (feature, element). Sums taken in this order have
+//! the same bits at any number of threads. Nothing is allocated once the vectors have grown to the size of a batch.
+
+/// One element that read a row: `features[feature][element]` of [`Occurrences::build`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Occurrence {
+    pub feature: u32,
+    pub element: u32,
+}
+
+/// The distinct rows of a batch as CSR.
+#[derive(Clone, Debug, Default)]
+pub struct Occurrences {
+    /// Distinct rows, ascending.
+    pub rows: Vec<u32>,
+    /// `rows.len() + 1`; the occurrences of `rows[i]` are `items[offsets[i]..offsets[i + 1]]`.
+    pub offsets: Vec<u32>,
+    pub items: Vec<Occurrence>,
+    pairs: Vec<u64>,
+    sorted: Vec<u64>,
+    counts: Vec<u32>,
+}
+
+/// Most bits of a digit: its counters fit the first-level cache.
+const DIGIT: u32 = 11;
+
+impl Occurrences {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Elements that read row `rows[i]`.
+    #[inline]
+    pub fn of(&self, i: usize) -> &[Occurrence] {
+        &self.items[self.offsets[i] as usize..self.offsets[i + 1] as usize]
+    }
+
+    /// Sorts the row numbers of all features of one table, each below `table_rows`; fewer than 2^32 in all.
+    pub fn build(&mut self, features: &[&[u32]], table_rows: usize) {
+        let total: usize = features.iter().map(|f| f.len()).sum();
+        self.rows.clear();
+        self.offsets.clear();
+        self.items.clear();
+        if total == 0 {
+            self.offsets.push(0);
+            return;
+        }
+        // Stable radix sort by row, least digit first; the place in the concatenation rides along.
+        let bits = usize::BITS - (table_rows.max(2) - 1).leading_zeros();
+        let passes = bits.div_ceil(DIGIT);
+        let digit = bits.div_ceil(passes);
+        let (size, mask) = (1usize << digit, (1u64 << digit) - 1);
+        self.counts.clear();
+        self.counts.resize(size * passes as usize, 0);
+        self.pairs.clear();
+        self.pairs.reserve(total);
+        let mut flat = 0u64;
+        for feature in features {
+            for &row in *feature {
+                debug_assert!((row as usize) < table_rows);
+                self.pairs.push(u64::from(row) << 32 | flat);
+                flat += 1;
+                for pass in 0..passes {
+                    let value = u64::from(row) >> (pass * digit) & mask;
+                    self.counts[pass as usize * size + value as usize] += 1;
+                }
+            }
+        }
+        self.sorted.resize(total, 0);
+        for pass in 0..passes {
+            let counts = &mut self.counts[pass as usize * size..(pass as usize + 1) * size];
+            let mut sum = 0;
+            for count in counts.iter_mut() {
+                sum += std::mem::replace(count, sum);
+            }
+            let shift = 32 + pass * digit;
+            let sorted = &mut self.sorted[..total];
+            for &pair in &self.pairs {
+                let place = &mut counts[(pair >> shift & mask) as usize];
+                sorted[*place as usize] = pair;
+                *place += 1;
+            }
+            std::mem::swap(&mut self.pairs, &mut self.sorted);
+        }
+        self.emit(features);
+    }
+
+    fn emit(&mut self, features: &[&[u32]]) {
+        self.items.reserve(self.pairs.len());
+        let mut last = u64::MAX;
+        for (at, &pair) in self.pairs.iter().enumerate() {
+            let row = pair >> 32;
+            if row != last {
+                self.rows.push(row as u32);
+                self.offsets.push(at as u32);
+                last = row;
+            }
+            let mut element = pair as u32;
+            let mut feature = 0;
+            while element as usize >= features[feature].len() {
+                element -= features[feature].len() as u32;
+                feature += 1;
+            }
+            self.items.push(Occurrence { feature: feature as u32, element });
+        }
+        self.offsets.push(self.pairs.len() as u32);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn equals_a_sorted_map(
+            table_rows in prop_oneof![1usize..5, 1usize..3000, 1usize..5_000_000],
+            lengths in prop::collection::vec(0usize..300, 0..5),
+            seed in any::<u64>(),
+        ) {
+            let stream = crate::random::Stream::new(seed, "occurrences", 0);
+            let mut at = 0;
+            let features: Vec<Vec<u32>> = lengths.iter().map(|&n| (0..n).map(|_| {
+                at += 1;
+                // Squared: some rows are common.
+                ((stream.uniform(at).powi(2) * table_rows as f64) as u32).min(table_rows as u32 - 1)
+            }).collect()).collect();
+            let mut expected: BTreeMap<u32, Vec<Occurrence>> = BTreeMap::new();
+            for (feature, rows) in features.iter().enumerate() {
+                for (element, &row) in rows.iter().enumerate() {
+                    expected.entry(row).or_default().push(Occurrence { feature: feature as u32, element: element as u32 });
+                }
+            }
+            let slices: Vec<&[u32]> = features.iter().map(Vec::as_slice).collect();
+            let mut occurrences = Occurrences::new();
+            // Twice, and after something else: nothing is left over.
+            occurrences.build(&[&[3, 1, 1]], 4);
+            for _ in 0..2 {
+                occurrences.build(&slices, table_rows);
+                prop_assert_eq!(&occurrences.rows, &expected.keys().copied().collect::<Vec<_>>());
+                for (i, (_, items)) in expected.iter().enumerate() {
+                    prop_assert_eq!(occurrences.of(i), items.as_slice());
+                }
+                prop_assert_eq!(occurrences.offsets.len(), expected.len() + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Tests of tables: first sight, evaluation, independence of arrival, counting, loading.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::batch::Batch;
+use din_program::schema::{Feature, FeatureKind, Init, KeyType, Schema, Sequence};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn spec(name: &str, kind: TableKind, init: Init) -> schema::Table {
+    schema::Table {
+        name: name.into(),
+        width: 5,
+        kind,
+        init,
+        features: vec![0, 1],
+        update: 0,
+        counts: true,
+        location: "t.din:1:1".into(),
+    }
+}
+
+const DYNAMIC: TableKind = TableKind::Dynamic { key: KeyType::Int64 };
+
+fn adam() -> Vec<UpdateSlot> {
+    let slot = |name: &str, per, init| UpdateSlot { name: name.into(), per, init };
+    vec![slot("m", SlotScope::Weight, 0.0), slot("s", SlotScope::Row, 0.5), slot("t", SlotScope::Tensor, 2.0)]
+}
+
+fn row(table: &Table, row: u32) -> &[f32] {
+    &table.weights()[row as usize * table.width()..][..table.width()]
+}
+
+#[test]
+fn a_new_id_reads_unseen_in_its_first_batch_and_its_own_row_after() {
+    let mut table = Table::new(&spec("good", DYNAMIC, Init::Normal(1.0)), &adam(), 7).unwrap();
+    let mut rows = vec![9; 3];
+    table.resolve_train(&[10, 20, 10], &mut rows).unwrap();
+    assert_eq!(rows, [0, 0, 0]);
+    table.resolve_train(&[20, 30], &mut rows).unwrap();
+    assert_eq!(rows, [0, 0], "another feature of the same batch");
+    table.resolve_read(&[10, 99], &mut rows).unwrap();
+    assert_eq!(rows, [0, 0], "the step is not over");
+    table.finish_step();
+    table.resolve_train(&[30, 10, 40, 20], &mut rows).unwrap();
+    assert_eq!(rows, [3, 1, 0, 2]);
+    table.resolve_read(&[40, 10, u64::MAX], &mut rows).unwrap();
+    assert_eq!(rows, [0, 1, 0]);
+    assert_eq!((table.rows(), table.ids()), (5, 4), "reading inserts nothing");
+    table.finish_step();
+    table.resolve_read(&[40], &mut rows).unwrap();
+    assert_eq!(rows, [4]);
+    assert_eq!(table.slot(0), [0.0; 25]);
+    assert_eq!(table.slot(1), [0.5; 5]);
+    assert_eq!(table.slot(2), [2.0]);
+    assert_eq!(table.counts().len(), 5);
+}
+
+#[test]
+fn every_u64_is_an_id() {
+    let mut table = Table::new(&spec("edge", DYNAMIC, Init::Normal(1.0)), &[], 7).unwrap();
+    let ids = [0, 1, u64::MAX, u64::MAX - 1, 1 << 63];
+    let mut rows = Vec::new();
+    table.resolve_train(&ids, &mut rows).unwrap();
+    table.finish_step();
+    table.resolve_train(&ids, &mut rows).unwrap();
+    assert_eq!(rows, [1, 2, 3, 4, 5]);
+    assert_ne!(row(&table, 0), row(&table, 1), "id 0 is not `unseen`");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn initial_values_do_not_depend_on_arrival(mut ids in prop::collection::vec(any::<u64>(), 1..200), seed in any::<u64>()) {
+        let of = |order: &[u64]| {
+            let mut table = Table::new(&spec("good", DYNAMIC, Init::Normal(0.1)), &adam(), seed).unwrap();
+            for chunk in order.chunks(7) {
+                table.resolve_train(chunk, &mut Vec::new()).unwrap();
+                table.finish_step();
+            }
+            let keys = table.in_key_order();
+            assert!(keys.iter().all(|k| k.2) && keys.windows(2).all(|w| w[0].0 < w[1].0));
+            let values: BTreeMap<u64, Vec<f32>> = keys.iter().map(|&(k, r, _)| (k, row(&table, r).to_vec())).collect();
+            (row(&table, 0).to_vec(), values)
+        };
+        let forward = of(&ids);
+        ids.reverse();
+        prop_assert_eq!(&forward, &of(&ids));
+        // And equals the stream itself.
+        let key = Stream::key(seed, "table good");
+        for (&id, values) in &forward.1 {
+            let mut expected = vec![0.0; 5];
+            Stream::keyed(key, id).fill(Init::Normal(0.1), &mut expected);
+            prop_assert_eq!(values, &expected);
+        }
+    }
+}
+
+#[test]
+fn fixed_tables_are_whole_from_the_start() {
+    let fixed = spec("gender", TableKind::Fixed { size: 3000 }, Init::Uniform(0.5));
+    let mut table = Table::new(&fixed, &adam(), 7).unwrap();
+    assert_eq!((table.rows(), table.weights().len(), table.slot(1).len()), (3000, 15_000, 3000));
+    let mut expected = [0.0; 5];
+    Stream::keyed(Stream::key(7, "table gender"), 2999).fill(Init::Uniform(0.5), &mut expected);
+    assert_eq!(row(&table, 2999), expected);
+    let mut rows = Vec::new();
+    table.resolve_train(&[2999, 0], &mut rows).unwrap();
+    assert_eq!(rows, [2999, 0]);
+    let error = table.resolve_read(&[3000], &mut rows).unwrap_err();
+    assert_eq!(error, TableError::OutOfRange { table: "gender".into(), id: 3000, size: 3000 });
+    assert_eq!(error.to_string(), "table `gender`: expected an id from 0 to 2999, found 3000");
+    assert_eq!(table.in_key_order().len(), 3000);
+}
+
+fn two_fields() -> Schema {
+    let feature = |name: &str, sequence| Feature {
+        group: "g".into(),
+        name: name.into(),
+        column: name.into(),
+        kind: FeatureKind::Dynamic { key: KeyType::Int64 },
+        sequence,
+        location: "t.din:1:1".into(),
+    };
+    Schema {
+        features: vec![feature("ad", None), feature("visited", Some(0))],
+        sequences: vec![Sequence { name: "s".into(), keep: None, location: "t.din:1:1".into() }],
+        ..Schema::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn counts_are_samples_not_occurrences(samples in prop::collection::vec((0u64..20, prop::collection::vec(0u64..20, 0..8)), 1..60), split in 1usize..20) {
+        let schema = two_fields();
+        let mut table = Table::new(&spec("good", DYNAMIC, Init::Constant(0.0)), &[], 1).unwrap();
+        let mut counter = Counter::new(&[0, 1]);
+        for part in samples.chunks(split) {
+            let mut batch = Batch::for_schema(&schema);
+            for (ad, visited) in part {
+                batch.ids[0].push(*ad);
+                batch.ids[1].extend(visited);
+                batch.offsets[0].push(batch.ids[1].len() as u32);
+                batch.rows += 1;
+            }
+            counter.add(&mut table, &schema, &batch).unwrap();
+        }
+        counter.finish(&mut table);
+        let sets: Vec<BTreeSet<u64>> = samples.iter().map(|(ad, v)| v.iter().copied().chain([*ad]).collect()).collect();
+        for (key, row, seen) in table.in_key_order() {
+            prop_assert!(!seen);
+            prop_assert_eq!(table.counts()[row as usize], sets.iter().filter(|s| s.contains(&key)).count() as f32);
+        }
+        let mut met = BTreeSet::new();
+        let first = sets.iter().filter(|s| {
+            let new = s.iter().any(|id| !met.contains(id));
+            met.extend(s.iter().copied());
+            new
+        }).count();
+        prop_assert_eq!(table.counts()[0], first as f32);
+        // Rows made by counting are not seen: training still begins at `unseen`.
+        let mut rows = Vec::new();
+        table.resolve_read(&[samples[0].0], &mut rows).unwrap();
+        prop_assert_eq!(rows[0], 0);
+        table.resolve_train(&[samples[0].0], &mut rows).unwrap();
+        prop_assert_eq!(rows[0], 0);
+        table.finish_step();
+        table.resolve_read(&[samples[0].0], &mut rows).unwrap();
+        prop_assert_ne!(rows[0], 0);
+    }
+}
+
+#[test]
+fn loaded_rows_count_as_seen() {
+    let mut table = Table::new(&spec("good", DYNAMIC, Init::Normal(1.0)), &adam(), 7).unwrap();
+    let r = table.insert_loaded(5, true).unwrap() as usize;
+    table.weights_mut()[r * 5..(r + 1) * 5].fill(8.0);
+    let other = table.insert_loaded(6, false).unwrap();
+    let mut rows = Vec::new();
+    table.resolve_train(&[5, 6], &mut rows).unwrap();
+    assert_eq!(rows, [r as u32, 0]);
+    assert_eq!(row(&table, r as u32), [8.0; 5]);
+    table.finish_step();
+    table.resolve_read(&[6], &mut rows).unwrap();
+    assert_eq!(rows, [other]);
+}
+
+#[test]
+fn a_million_rows() {
+    let mut table = Table::new(&spec("big", DYNAMIC, Init::Constant(1.0)), &adam(), 7).unwrap();
+    let ids: Vec<u64> = (0..1_000_000u64).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+    let mut rows = Vec::new();
+    table.resolve_train(&ids, &mut rows).unwrap();
+    table.finish_step();
+    table.resolve_read(&ids, &mut rows).unwrap();
+    assert!(rows.iter().enumerate().all(|(i, &r)| r as usize == i + 1));
+    assert!(table.weights()[..5_000_005].iter().all(|&w| w == 1.0));
+    assert!(table.slot(1).iter().all(|&s| s == 0.5));
+}

@@ -1,0 +1,42 @@
+//! AUC, GAUC and log loss against scikit-learn on random data with many ties (figures by `reference/metrics.py`).
+#![allow(clippy::unwrap_used)]
+
+use din_program::schema::GroupWeight;
+use din_runtime::metric::{auc, gauc, log_loss};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    group: Vec<i64>,
+    label: Vec<u8>,
+    score: Vec<f32>,
+    auc: f64,
+    gauc_impressions: f64,
+    gauc_clicks: f64,
+    gauc_none: f64,
+    groups: u64,
+    skipped_groups: u64,
+    log_loss: f64,
+}
+
+#[test]
+fn equal_scikit_learn() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("reference/metrics.json")).unwrap();
+    assert_eq!(cases.len(), 5);
+    for case in cases {
+        let labels: Vec<bool> = case.label.iter().map(|&l| l == 1).collect();
+        let groups: Vec<u64> = case.group.iter().map(|&g| g as u64).collect();
+        let near = |ours: f64, theirs: f64| assert!((ours - theirs).abs() < 1e-9, "{ours} {theirs}");
+        near(auc(&case.score, &labels).value.unwrap(), case.auc);
+        near(log_loss(&case.score, &labels).unwrap(), case.log_loss);
+        for (weight, expected) in [
+            (GroupWeight::Impressions, case.gauc_impressions),
+            (GroupWeight::Clicks, case.gauc_clicks),
+            (GroupWeight::None, case.gauc_none),
+        ] {
+            let result = gauc(&groups, &case.score, &labels, weight);
+            near(result.value.unwrap(), expected);
+            assert_eq!((result.groups, result.skipped_groups), (case.groups, case.skipped_groups));
+        }
+    }
+}
