@@ -1,14 +1,17 @@
 //! The runtime: runs a program. Data, tables, the engine, training, metrics, checkpoints. Knows nothing of syntax.
 
 pub mod batch;
-pub mod data;
-pub mod container;
-pub mod run;
+pub mod checkpoint;
 pub mod code;
+pub mod container;
+pub mod data;
 pub mod engine;
+pub mod evaluate;
 pub mod gemm;
+pub mod metric;
+pub mod predict;
 pub mod random;
+pub mod run;
 pub mod synth;
 pub mod table;
-pub mod checkpoint;
-pub mod metric;
+pub mod train;

@@ -17,8 +17,7 @@ pub struct Columns {
     cates: Vec<i64>,
 }
 
-const PLAIN: [&str; 9] =
-    ["user_id", "gender", "age_level", "good_id", "shop_id", "cate_id", "pid", "time", "click"];
+const PLAIN: [&str; 9] = ["user_id", "gender", "age_level", "good_id", "shop_id", "cate_id", "pid", "time", "click"];
 const LISTS: [&str; 3] = ["visited_good_ids", "visited_shop_ids", "visited_cate_ids"];
 
 fn item() -> Arc<Field> {
@@ -63,7 +62,8 @@ impl Columns {
     pub fn finish(self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
         let Columns { plain, lengths, goods, shops, cates } = self;
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(PLAIN.len() + LISTS.len());
-        let mut plain = plain.into_iter().map(|values| -> ArrayRef { Arc::new(arrow::array::Int64Array::from(values)) });
+        let mut plain =
+            plain.into_iter().map(|values| -> ArrayRef { Arc::new(arrow::array::Int64Array::from(values)) });
         columns.extend(plain.by_ref().take(PLAIN.len() - 1));
         for values in [goods, shops, cates] {
             let mut list = ListBuilder::new(Int64Builder::with_capacity(values.len())).with_field(item());

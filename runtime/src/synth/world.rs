@@ -43,8 +43,8 @@ pub struct Impression {
     pub pid: u8,
     pub time: u8,
     pub click: bool,
-    /// Probability with which the click was drawn.
-    pub probability: f64,
+    /// Of the probability with which the click was drawn.
+    pub logit: f64,
 }
 
 /// A random stream read in order.
@@ -206,8 +206,8 @@ impl World {
         };
         let good = self.first[category] + self.popularity[category].draw(draws) as u32;
         let (pid, time) = (draws.below(POSITIONS), draws.below(POSITIONS));
-        let probability = self.probability(&person, good, pid, time);
-        let click = self.draws.uniform() < probability;
+        let logit = self.logit(&person, good, pid, time);
+        let click = self.draws.uniform() < 1.0 / (1.0 + exp(-logit));
         let impression = Impression {
             user: user as u32,
             gender: person.gender,
@@ -216,7 +216,7 @@ impl World {
             pid: pid as u8,
             time: time as u8,
             click,
-            probability,
+            logit,
         };
         show(&impression, &mut person.history.iter().copied());
         // Half of the clicks are visits; visits also come from elsewhere.
@@ -235,7 +235,7 @@ impl World {
         self.users[user] = Some(person);
     }
 
-    fn probability(&self, person: &User, good: u32, pid: usize, time: usize) -> f64 {
+    fn logit(&self, person: &User, good: u32, pid: usize, time: usize) -> f64 {
         let category = self.category(good);
         let family = self.family(category);
         let relevance: f64 = person
@@ -249,13 +249,11 @@ impl World {
             .sum();
         let families = self.taste.len() / (2 * AGES);
         let cell = (usize::from(person.gender) * AGES + usize::from(person.age_level)) * families + family as usize;
-        let logit = -2.8
-            + 4.0 * (1.0 - exp(-relevance / 2.0))
+        -2.8 + 4.0 * (1.0 - exp(-relevance / 2.0))
             + self.quality[good as usize]
             + self.taste[cell]
             + self.slot[pid]
-            + self.hour[time];
-        1.0 / (1.0 + exp(-logit))
+            + self.hour[time]
     }
 
     /// A new user, a function of the seed and the number alone.

@@ -1,0 +1,148 @@
+//! `manifest.json`: what a checkpoint is of, where in the data it stands, and the hash of each of its files.
+
+use crate::run::{Error, Result};
+use din_program::Program;
+use din_program::schema::{KeyType, TableKind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Raised when the files or their meaning change.
+pub const FORMAT: u32 = 1;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps done.
+    pub step: u64,
+    /// Epochs done.
+    pub epoch: u32,
+    /// Batches done of the epoch that follows.
+    pub batch: u64,
+    /// Sum of the loss of those batches' samples.
+    #[serde(with = "bits")]
+    pub loss_sum: f64,
+    /// Those batches' samples.
+    pub samples: u64,
+}
+
+/// A number as its 64 bits: it reads back exactly, where decimal text may not.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(number: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(number.to_bits())
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<f64, D::Error> {
+        u64::deserialize(from).map(f64::from_bits)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    /// Version that wrote it.
+    pub din: String,
+    pub model: String,
+    /// SHA-256 of the encoded program that wrote it.
+    pub program: String,
+    /// ISA level of its arithmetic.
+    pub isa: String,
+    pub seed: u64,
+    /// Samples a step.
+    pub batch: u32,
+    pub position: Position,
+    /// Mean loss of the epoch that ended with this step; 0 inside an epoch.
+    pub train_loss: f64,
+    /// Metrics on the validation data at this step, if it was evaluated; in the order of the spec's report.
+    pub metrics: Vec<(String, Option<f64>)>,
+    /// One line for each table, parameter and state: see [`describe`].
+    pub structure: Vec<String>,
+    /// SHA-256, by file name.
+    pub files: BTreeMap<String, String>,
+}
+
+/// What has to agree between a model and a checkpoint, a line for each table, parameter and state.
+pub fn describe(program: &Program) -> Vec<String> {
+    let slots = |update: u32| {
+        let names: Vec<String> = program.updates.get(update as usize).map_or(Vec::new(), |u| {
+            u.slots.iter().map(|s| format!("{} per {}", s.name, format!("{:?}", s.per).to_lowercase())).collect()
+        });
+        if names.is_empty() { String::new() } else { format!(" with {}", names.join(", ")) }
+    };
+    let mut lines = Vec::new();
+    for table in &program.tables {
+        let kind = match table.kind {
+            TableKind::Fixed { size } => format!("{size} rows"),
+            TableKind::Dynamic { key: KeyType::Int64 } => "int64 ids".into(),
+            TableKind::Dynamic { key: KeyType::String } => "string ids".into(),
+        };
+        lines.push(format!("table {} [{}] of {kind}{}", table.name, table.width, slots(table.update)));
+    }
+    for parameter in &program.parameters {
+        lines.push(format!("parameter {} {:?}{}", parameter.name, parameter.shape, slots(parameter.update)));
+    }
+    for state in &program.states {
+        lines.push(format!("state {} {:?}", state.name, state.shape));
+    }
+    lines
+}
+
+impl Manifest {
+    pub fn to_json(&self) -> Result<String> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|e| Error::machine(format!("manifest: {e}")))?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    pub fn from_json(text: &str, path: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let wrong =
+            |e: serde_json::Error| Error::input(format!("{}: not a checkpoint's manifest: {e}", path.display()));
+        let head: Head = serde_json::from_str(text).map_err(wrong)?;
+        if head.format != FORMAT {
+            return Err(Error::input(format!(
+                "{}: expected checkpoint format {FORMAT}, found {}",
+                path.display(),
+                head.format
+            ))
+            .help("use the version of din that wrote it"));
+        }
+        serde_json::from_str(text).map_err(wrong)
+    }
+
+    /// Refuses a checkpoint of another model and says what differs.
+    pub fn agrees_with(&self, program: &Program, folder: &Path) -> Result<()> {
+        let wanted = describe(program);
+        if self.structure == wanted {
+            return Ok(());
+        }
+        let mut message = format!(
+            "{}: the checkpoint is of model `{}` with another structure than model `{}`",
+            folder.display(),
+            self.model,
+            program.model
+        );
+        let mut listed = 0;
+        let mut list = |what: &str, from: &[String], other: &[String]| {
+            for line in from.iter().filter(|line| !other.contains(line)) {
+                listed += 1;
+                if listed <= 12 {
+                    message.push_str(&format!("\n  only in the {what}: {line}"));
+                }
+            }
+        };
+        list("checkpoint", &self.structure, &wanted);
+        list("model", &wanted, &self.structure);
+        match listed {
+            0 => message.push_str("\n  the same tensors stand in another order"),
+            1..=12 => {}
+            _ => message.push_str(&format!("\n  and {} more", listed - 12)),
+        }
+        Err(Error::input(message).help("use the spec that the checkpoint was trained with; a run keeps it in `spec/`"))
+    }
+}

@@ -1,0 +1,211 @@
+//! Checkpoints: everything a run needs to go on, or a model to predict, in one folder.
+//!
+//! ```text
+//! step-0000000938/
+//!   manifest.json              format, model, program, place in the data, what the tensors are, SHA-256 of each file
+//!   dense.safetensors          <parameter>, <parameter>.slot.<name>, state.<name>
+//!   table.good.safetensors     keys, rows, seen, weight, slot.<name>, count, touches (ascending by key), unseen.* (row 0)
+//! ```
+//!
+//! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed, so a name in `checkpoints/` is a
+//! whole checkpoint; nothing older is touched. Loading verifies every hash, and refuses a checkpoint of another structure saying
+//! what differs. Row numbers are restored too, so a resumed run does the same arithmetic in the same order.
+
+mod manifest;
+mod table;
+mod tensors;
+
+pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
+
+use crate::engine::State;
+use crate::run::file::{parent, sync_folder, write_atomically};
+use crate::run::{Error, Result};
+use crate::table::Table;
+use din_program::Program;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tensors::{Lazy, Mapped};
+
+/// What a checkpoint is made of.
+pub struct Contents<'a> {
+    pub program: &'a Program,
+    pub state: &'a State,
+    pub tables: &'a [Table],
+}
+
+/// A checkpoint as read.
+#[derive(Debug)]
+pub struct Loaded {
+    pub manifest: Manifest,
+    pub state: State,
+    pub tables: Vec<Table>,
+}
+
+/// `step-0000000938`
+pub fn name(step: u64) -> String {
+    format!("step-{step:010}")
+}
+
+/// Writes a checkpoint as `folder/step-…`; gives its path. One that is there for this step is replaced.
+pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<PathBuf> {
+    let target = folder.join(name(manifest.position.step));
+    let temporary = folder.join(format!(".{}.{}.tmp", name(manifest.position.step), std::process::id()));
+    let made = write_folder(&temporary, contents, manifest).and_then(|()| {
+        // A folder cannot be renamed over another that is not empty; the old one steps aside until the new one is in place.
+        let aside = folder.join(format!(".{}.{}.old", name(manifest.position.step), std::process::id()));
+        let replaced = target.exists();
+        if replaced {
+            fs::rename(&target, &aside).map_err(|e| Error::file("replace", &target, &e))?;
+        }
+        fs::rename(&temporary, &target).map_err(|e| Error::file("write", &target, &e))?;
+        sync_folder(folder)?;
+        if replaced {
+            fs::remove_dir_all(&aside).map_err(|e| Error::file("remove", &aside, &e))?;
+        }
+        Ok(())
+    });
+    if made.is_err() {
+        // The error that led here is the one to tell.
+        let _ = fs::remove_dir_all(&temporary);
+    }
+    made.map(|()| target)
+}
+
+fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(|e| Error::file("remove", folder, &e))?;
+    }
+    fs::create_dir(folder).map_err(|e| Error::file("create", folder, &e))?;
+    let mut manifest = manifest.clone();
+    manifest.files.clear();
+    let mut add = |name: String, tensors: Vec<(String, Lazy<'_>)>| -> Result<()> {
+        let hash = tensors::write(&folder.join(&name), tensors)?;
+        manifest.files.insert(name, hash);
+        Ok(())
+    };
+    add(DENSE.into(), dense(contents.program, contents.state))?;
+    for (spec, held) in contents.program.tables.iter().zip(contents.tables) {
+        let order = held.in_key_order();
+        add(table_file(&spec.name), table::tensors(contents.program, spec, held, &order))?;
+    }
+    write_atomically(&folder.join(MANIFEST), manifest.to_json()?.as_bytes())
+}
+
+const DENSE: &str = "dense.safetensors";
+const MANIFEST: &str = "manifest.json";
+
+fn table_file(name: &str) -> String {
+    format!("table.{name}.safetensors")
+}
+
+/// Names and shapes of the dense tensors, with what holds them.
+enum Dense {
+    Parameter(usize),
+    Slot(usize, usize),
+    State(usize),
+}
+
+fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
+    let mut layout = Vec::new();
+    for (k, parameter) in program.parameters.iter().enumerate() {
+        let shape: Vec<usize> = parameter.shape.iter().map(|&n| n as usize).collect();
+        layout.push((parameter.name.clone(), shape.clone(), Dense::Parameter(k)));
+        let slots = program.updates.get(parameter.update as usize).map_or(&[][..], |u| &u.slots);
+        for (s, slot) in slots.iter().enumerate() {
+            let shape = if slot.per == din_program::SlotScope::Weight { shape.clone() } else { vec![1] };
+            layout.push((format!("{}.slot.{}", parameter.name, slot.name), shape, Dense::Slot(k, s)));
+        }
+    }
+    for (k, state) in program.states.iter().enumerate() {
+        let shape = state.shape.iter().map(|&n| n as usize).collect();
+        layout.push((format!("state.{}", state.name), shape, Dense::State(k)));
+    }
+    layout
+}
+
+fn dense<'a>(program: &Program, state: &'a State) -> Vec<(String, Lazy<'a>)> {
+    dense_layout(program)
+        .into_iter()
+        .filter_map(|(name, shape, what)| {
+            let numbers = match what {
+                Dense::Parameter(k) => state.params.get(k),
+                Dense::Slot(k, s) => state.param_slots.get(k).and_then(|slots| slots.get(s)),
+                Dense::State(k) => state.states.get(k),
+            }?;
+            Some((name, Lazy::f32(shape, numbers)))
+        })
+        .collect()
+}
+
+/// Reads only the manifest.
+pub fn read_manifest(folder: &Path) -> Result<Manifest> {
+    let path = folder.join(MANIFEST);
+    let text = fs::read_to_string(&path).map_err(|e| Error::file("read", &path, &e))?;
+    Manifest::from_json(&text, &path)
+}
+
+/// Reads a checkpoint for `program`.
+///
+/// # Errors
+/// A file that is missing, cut short or altered; another format; a model of another structure.
+pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
+    let manifest = read_manifest(folder)?;
+    manifest.agrees_with(program, folder)?;
+    let hash = |name: &str| -> Result<&String> {
+        manifest.files.get(name).ok_or_else(|| {
+            Error::input(format!("{}: expected the hash of {name}, found none", folder.join(MANIFEST).display()))
+        })
+    };
+    let mut state = State::new(program);
+    state.step = manifest.position.step;
+    let mapped = Mapped::open(&folder.join(DENSE), hash(DENSE)?)?;
+    let tensors = mapped.tensors()?;
+    for (name, shape, what) in dense_layout(program) {
+        let numbers = tensors.f32(&name, &shape)?;
+        let target = match what {
+            Dense::Parameter(k) => state.params.get_mut(k),
+            Dense::Slot(k, s) => state.param_slots.get_mut(k).and_then(|slots| slots.get_mut(s)),
+            Dense::State(k) => state.states.get_mut(k),
+        };
+        if let Some(target) = target {
+            *target = numbers;
+        }
+    }
+    let mut tables = Vec::with_capacity(program.tables.len());
+    for spec in &program.tables {
+        let file = table_file(&spec.name);
+        let mapped = Mapped::open(&folder.join(&file), hash(&file)?)?;
+        tables.push(table::restore(program, spec, &mapped.tensors()?, manifest.seed, folder)?);
+    }
+    Ok(Loaded { manifest, state, tables })
+}
+
+/// Names of the whole checkpoints in `folder`, ascending by step.
+pub fn list(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(names),
+        Err(e) => return Err(Error::file("read", folder, &e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::file("read", folder, &e))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("step-") && entry.path().join(MANIFEST).is_file() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves no half of it under it.
+pub fn remove(folder: &Path) -> Result<()> {
+    let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let aside = parent(folder).join(format!(".{name}.{}.old", std::process::id()));
+    fs::rename(folder, &aside).map_err(|e| Error::file("remove", folder, &e))?;
+    fs::remove_dir_all(&aside).map_err(|e| Error::file("remove", &aside, &e))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! One safetensors file: written tensor by tensor without holding all of it, read by mapping, refused unless its SHA-256 is the expected one.
+
+use crate::run::file::{sha256, sha256_file};
+use crate::run::{Error, Result};
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, SafeTensors, View};
+use std::borrow::Cow;
+use std::fs::File;
+use std::path::Path;
+
+/// A tensor whose bytes are made when they are written.
+pub struct Lazy<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    make: Box<dyn Fn() -> Cow<'a, [u8]> + 'a>,
+}
+
+impl<'a> Lazy<'a> {
+    /// Numbers as they lie in memory.
+    pub fn f32(shape: Vec<usize>, numbers: &'a [f32]) -> Self {
+        Self::made(Dtype::F32, shape, move || Cow::Owned(numbers.iter().flat_map(|x| x.to_le_bytes()).collect()))
+    }
+
+    /// Little-endian bytes of the dtype's numbers, made on demand.
+    pub fn made(dtype: Dtype, shape: Vec<usize>, make: impl Fn() -> Cow<'a, [u8]> + 'a) -> Self {
+        Self { dtype, shape, make: Box::new(make) }
+    }
+}
+
+impl View for Lazy<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        (self.make)()
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * (self.dtype.bitsize() / 8)
+    }
+}
+
+/// Writes the tensors (ordered by the format itself: by dtype, then name) and flushes them to the disk; gives the file's SHA-256.
+pub fn write(path: &Path, tensors: Vec<(String, Lazy<'_>)>) -> Result<String> {
+    safetensors::tensor::serialize_to_file(tensors, None, path).map_err(|e| match e {
+        safetensors::SafeTensorError::IoError(e) => Error::file("write", path, &e),
+        e => Error::machine(format!("{}: cannot write: {e}", path.display())),
+    })?;
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::file("flush", path, &e))?;
+    sha256_file(path)
+}
+
+/// A mapped file whose hash has been verified.
+#[derive(Debug)]
+pub struct Mapped {
+    map: Mmap,
+    path: std::path::PathBuf,
+}
+
+impl Mapped {
+    pub fn open(path: &Path, expected: &str) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::file("read", path, &e))?;
+        // SAFETY: the map is read-only and private to this value; a checkpoint's files are written once and never changed in place
+        // (checkpoints are new folders), and their hash is verified through this same map before use.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file("map", path, &e))?;
+        let found = sha256(&map);
+        if found != expected {
+            return Err(Error::input(format!(
+                "{}: the file was altered: expected SHA-256 {expected}, found {found}",
+                path.display()
+            ))
+            .help("use another checkpoint of the run"));
+        }
+        Ok(Self { map, path: path.to_path_buf() })
+    }
+
+    pub fn tensors(&self) -> Result<Tensors<'_>> {
+        let inner = SafeTensors::deserialize(&self.map)
+            .map_err(|e| Error::input(format!("{}: not a safetensors file: {e}", self.path.display())))?;
+        Ok(Tensors { inner, path: &self.path })
+    }
+}
+
+/// The tensors of a file, by name.
+pub struct Tensors<'a> {
+    inner: SafeTensors<'a>,
+    path: &'a Path,
+}
+
+impl Tensors<'_> {
+    fn bytes(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&[u8]> {
+        let at = self.path.display();
+        let tensor = self
+            .inner
+            .tensor(name)
+            .map_err(|_| Error::input(format!("{at}: expected a tensor `{name}`, found none")))?;
+        if tensor.dtype() != dtype || tensor.shape() != shape {
+            return Err(Error::input(format!(
+                "{at}: tensor `{name}`: expected {dtype:?} {shape:?}, found {:?} {:?}",
+                tensor.dtype(),
+                tensor.shape()
+            )));
+        }
+        Ok(tensor.data())
+    }
+
+    /// Length of the first dimension.
+    pub fn rows(&self, name: &str) -> Result<usize> {
+        let at = self.path.display();
+        match self.inner.tensor(name) {
+            Ok(tensor) => Ok(tensor.shape().first().copied().unwrap_or(1)),
+            Err(_) => Err(Error::input(format!("{at}: expected a tensor `{name}`, found none"))),
+        }
+    }
+
+    pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        Ok(self.bytes(name, Dtype::F32, shape)?.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
+    }
+
+    pub fn u64(&self, name: &str, shape: &[usize]) -> Result<Vec<u64>> {
+        Ok(self.bytes(name, Dtype::U64, shape)?.as_chunks().0.iter().map(|&b| u64::from_le_bytes(b)).collect())
+    }
+
+    pub fn u8(&self, name: &str, shape: &[usize]) -> Result<Vec<u8>> {
+        Ok(self.bytes(name, Dtype::U8, shape)?.to_vec())
+    }
+}

@@ -1,0 +1,186 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use super::*;
+use din_program::schedule::Schedule;
+use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training};
+use din_program::{FORMAT, SlotScope, Update, UpdateSlot};
+use std::collections::BTreeMap;
+
+fn program() -> Program {
+    let empty =
+        Schedule { domains: vec![], buffers: vec![], slots: vec![], tile_slots: vec![], phases: vec![], roots: vec![] };
+    let slot = |name: &str, per| UpdateSlot { name: name.into(), per, init: 0.5 };
+    let table = |name: &str, kind| schema::Table {
+        name: name.into(),
+        width: 3,
+        kind,
+        init: Init::Normal(0.1),
+        features: vec![],
+        update: 0,
+        counts: true,
+        location: String::new(),
+    };
+    Program {
+        format: FORMAT,
+        compiler: "0.1.0".into(),
+        triple: "any".into(),
+        model: "m".into(),
+        sources: vec![],
+        hypers: vec![],
+        schema: Schema::default(),
+        tables: vec![
+            table("good", TableKind::Dynamic { key: KeyType::Int64 }),
+            table("pid", TableKind::Fixed { size: 4 }),
+        ],
+        parameters: vec![Parameter {
+            name: "hidden.0.weight".into(),
+            shape: vec![2, 3],
+            init: Init::Constant(1.5),
+            update: 0,
+            location: String::new(),
+        }],
+        states: vec![schema::State {
+            name: "x.mean".into(),
+            shape: vec![2],
+            init: Init::Constant(0.0),
+            location: String::new(),
+        }],
+        predictions: vec![],
+        metrics: vec![],
+        training: Training { batch: 1, epochs: 1, seed: 0, select: 0 },
+        updates: vec![Update {
+            name: "u".into(),
+            slots: vec![slot("m", SlotScope::Weight), slot("s", SlotScope::Row), slot("t", SlotScope::Tensor)],
+            rows: true,
+            schedule: empty.clone(),
+        }],
+        train: empty.clone(),
+        infer: empty,
+        kernels: vec![],
+        code: vec![],
+    }
+}
+
+fn manifest(program: &Program, step: u64) -> Manifest {
+    Manifest {
+        format: manifest::FORMAT,
+        din: "0.1.0".into(),
+        model: program.model.clone(),
+        program: program.hash(),
+        isa: "v3".into(),
+        seed: 7,
+        batch: 32,
+        position: Position { step, epoch: 1, batch: 2, loss_sum: 0.1 + 0.2, samples: 64 },
+        train_loss: 0.5,
+        metrics: vec![("auc(click)".into(), Some(0.75)), ("gauc".into(), None)],
+        structure: describe(program),
+        files: BTreeMap::new(),
+    }
+}
+
+/// Tables after two made-up steps over scattered ids, every number different.
+fn filled(program: &Program) -> (State, Vec<Table>) {
+    let mut tables: Vec<Table> =
+        program.tables.iter().map(|spec| Table::new(spec, &program.updates[0].slots, 7).unwrap()).collect();
+    let mut rows = Vec::new();
+    for ids in [[90u64, 5, 90, 1 << 60], [3, 5, 12, 77]] {
+        tables[0].resolve_train(&ids, &mut rows).unwrap();
+        tables[0].finish_step();
+    }
+    tables[0].insert_loaded(4, false).unwrap();
+    let mut next = 0.0;
+    let mut number = |slab: &mut [f32]| {
+        for x in slab {
+            next += 1.0;
+            *x = next / 7.0;
+        }
+    };
+    for table in &mut tables {
+        number(table.weights_mut());
+        number(table.counts_mut());
+        number(table.touches_mut());
+        for k in 0..3 {
+            number(table.slot_mut(k));
+        }
+    }
+    let mut state = State::new(program);
+    number(&mut state.params[0]);
+    for slot in &mut state.param_slots[0] {
+        number(slot);
+    }
+    number(&mut state.states[0]);
+    state.step = 41;
+    (state, tables)
+}
+
+#[test]
+fn everything_comes_back_bit_for_bit_row_for_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = program();
+    let (state, tables) = filled(&program);
+    let contents = Contents { program: &program, state: &state, tables: &tables };
+    let path = save(folder.path(), &contents, &manifest(&program, 41)).unwrap();
+    assert_eq!(list(folder.path()).unwrap(), ["step-0000000041"]);
+    let loaded = load(&path, &program).unwrap();
+    assert_eq!(loaded.state, state);
+    assert_eq!(loaded.manifest.position, manifest(&program, 41).position);
+    for (a, b) in tables.iter().zip(&loaded.tables) {
+        assert_eq!(a.in_key_order(), b.in_key_order());
+        assert_eq!((a.weights(), a.counts(), a.touches()), (b.weights(), b.counts(), b.touches()));
+        assert!((0..3).all(|k| a.slot(k) == b.slot(k)));
+    }
+    let again = save(
+        folder.path(),
+        &Contents { program: &program, state: &loaded.state, tables: &loaded.tables },
+        &manifest(&program, 41),
+    );
+    assert_eq!(read_manifest(&again.unwrap()).unwrap().files, loaded.manifest.files);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the checkpoint is left");
+}
+
+#[test]
+fn every_altered_file_is_named_and_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = program();
+    let (state, tables) = filled(&program);
+    let path =
+        save(folder.path(), &Contents { program: &program, state: &state, tables: &tables }, &manifest(&program, 1))
+            .unwrap();
+    for file in ["dense.safetensors", "table.good.safetensors", "table.pid.safetensors"] {
+        let whole = fs::read(path.join(file)).unwrap();
+        for at in [0, whole.len() / 2, whole.len() - 1] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 4;
+            fs::write(path.join(file), &bytes).unwrap();
+            let error = load(&path, &program).unwrap_err();
+            assert!(error.message.contains(file) && error.message.contains("SHA-256"), "{error}");
+            assert_eq!(error.exit_code(), 1);
+        }
+        fs::write(path.join(file), &whole).unwrap();
+        fs::rename(path.join(file), path.join("gone")).unwrap();
+        assert!(load(&path, &program).unwrap_err().message.contains(file));
+        fs::rename(path.join("gone"), path.join(file)).unwrap();
+    }
+    load(&path, &program).unwrap();
+}
+
+#[test]
+fn another_models_checkpoint_is_refused_with_the_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = program();
+    let (state, tables) = filled(&program);
+    let path =
+        save(folder.path(), &Contents { program: &program, state: &state, tables: &tables }, &manifest(&program, 1))
+            .unwrap();
+    let mut other = program.clone();
+    other.tables[0].width = 8;
+    other.parameters[0].name = "hidden.0.kernel".into();
+    let message = load(&path, &other).unwrap_err().message;
+    for part in [
+        "only in the checkpoint: table good [3] of int64 ids with m per weight, s per row, t per tensor",
+        "only in the model: table good [8] of int64 ids",
+        "only in the checkpoint: parameter hidden.0.weight [2, 3]",
+        "only in the model: parameter hidden.0.kernel [2, 3]",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+}

@@ -1,0 +1,88 @@
+//! The file of predictions: Parquet or CSV by its name.
+
+use crate::run::file::AtomicFile;
+use crate::run::{Error, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Parquet,
+    Csv,
+}
+
+impl Form {
+    /// By the extension.
+    pub fn of(path: &Path) -> Result<Self> {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+        match extension.as_deref() {
+            Some("parquet" | "pq") => Ok(Self::Parquet),
+            Some("csv") => Ok(Self::Csv),
+            _ => Err(Error::input(format!("{}: expected a name that ends in .parquet or .csv", path.display()))),
+        }
+    }
+}
+
+enum Writer {
+    Parquet(Box<ArrowWriter<File>>),
+    Csv(arrow::csv::Writer<BufWriter<File>>),
+}
+
+/// A file of predictions that takes its name when it is whole.
+pub struct Output {
+    writer: Writer,
+    file: AtomicFile,
+    path: PathBuf,
+}
+
+impl Output {
+    pub fn create(path: &Path, schema: SchemaRef) -> Result<Self> {
+        let form = Form::of(path)?;
+        let mut file = AtomicFile::create(path)?;
+        let handle = file.file().try_clone().map_err(|e| Error::file("write", path, &e))?;
+        let writer = match form {
+            Form::Parquet => {
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .set_created_by("din predict".into())
+                    .build();
+                let writer = ArrowWriter::try_new(handle, schema, Some(properties)).map_err(|e| failed(path, &e))?;
+                Writer::Parquet(Box::new(writer))
+            }
+            Form::Csv => Writer::Csv(arrow::csv::WriterBuilder::new().with_header(true).build(BufWriter::new(handle))),
+        };
+        Ok(Self { writer, file, path: path.to_path_buf() })
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match &mut self.writer {
+            Writer::Parquet(writer) => writer.write(batch).map_err(|e| failed(&self.path, &e)),
+            Writer::Csv(writer) => writer.write(batch).map_err(|e| failed(&self.path, &e)),
+        }
+    }
+
+    /// Flushes to the disk and renames.
+    pub fn finish(self) -> Result<()> {
+        let Self { writer, file, path } = self;
+        match writer {
+            Writer::Parquet(writer) => {
+                writer.close().map_err(|e| failed(&path, &e))?;
+            }
+            Writer::Csv(writer) => {
+                let mut buffered = writer.into_inner();
+                std::io::Write::flush(&mut buffered).map_err(|e| Error::file("write", &path, &e))?;
+            }
+        }
+        file.commit()
+    }
+}
+
+fn failed(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::machine(format!("{}: cannot write: {error}", path.display()))
+}

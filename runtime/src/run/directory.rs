@@ -1,0 +1,282 @@
+//! The run directory: what was trained, how, on what, and what came of it.
+//!
+//! ```text
+//! run/
+//!   run.json            what was asked: model, program, seed, batch, data with fingerprints
+//!   program.bin         the compiled program, as evaluation and prediction use it
+//!   spec/               the sources that it was made from
+//!   metrics.jsonl       one line an epoch
+//!   best.json           which checkpoint is the best on the validation data, and by what
+//!   checkpoints/step-…  see `checkpoint`
+//! ```
+
+use super::error::{Error, Result};
+use super::file::{sync_folder, write_atomically};
+use crate::checkpoint;
+use din_program::Program;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A data set as it was at the start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataRecord {
+    pub files: Vec<PathBuf>,
+    pub rows: u64,
+    /// [`crate::data::Dataset::fingerprint`].
+    pub fingerprint: String,
+}
+
+/// `run.json`. What decides the bits of the result; epochs may be added later and threads do not matter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub format: u32,
+    pub din: String,
+    pub model: String,
+    /// SHA-256 of the encoded program.
+    pub program: String,
+    pub isa: String,
+    pub seed: u64,
+    pub batch: u32,
+    /// Separator of lists in CSV fields.
+    pub list_separator: u8,
+    pub train: DataRecord,
+    pub valid: Option<DataRecord>,
+}
+
+/// Raised when the directory's files or their meaning change.
+pub const FORMAT: u32 = 1;
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochLine {
+    pub epoch: u32,
+    pub step: u64,
+    /// Mean over the epoch's samples, each as the weights were when its batch came.
+    pub train_loss: f64,
+    /// On the validation data, in the order of the spec's report; null where undefined (one class only).
+    pub valid: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The line as it was read: written back as it stands, since decimal numbers may not survive a round trip.
+    #[serde(skip)]
+    pub text: Option<String>,
+}
+
+/// `best.json`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub checkpoint: String,
+    pub epoch: u32,
+    /// What it was chosen by; absent where there were no validation data, and the last one counts.
+    pub metric: Option<String>,
+    pub value: Option<f64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+    /// Whether this process made it, or found it empty: what it may clear away again.
+    made: bool,
+    found_empty: bool,
+}
+
+const NAMES: [&str; 6] = ["run.json", "program.bin", "metrics.jsonl", "best.json", "spec", "checkpoints"];
+
+impl RunDirectory {
+    /// Makes a new run directory.
+    ///
+    /// # Errors
+    /// Something is there already.
+    pub fn create(path: &Path, program: &Program, record: &Record) -> Result<Self> {
+        let found_empty = match fs::read_dir(path) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    let what = if path.join("run.json").exists() { "a run" } else { "files" };
+                    return Err(Error::input(format!(
+                        "{}: expected a new folder, found one with {what}",
+                        path.display()
+                    ))
+                    .help("choose another --out, or go on with this run by --resume"));
+                }
+                true
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+                    fs::create_dir_all(parent).map_err(|e| Error::file("create", parent, &e))?;
+                }
+                fs::create_dir(path).map_err(|e| Error::file("create", path, &e))?;
+                false
+            }
+            Err(e) => return Err(Error::file("create", path, &e)),
+        };
+        let run = Self { path: path.to_path_buf(), made: true, found_empty };
+        match run.fill(program, record) {
+            Ok(()) => Ok(run),
+            Err(e) => {
+                run.clear_unless_begun();
+                Err(e)
+            }
+        }
+    }
+
+    fn fill(&self, program: &Program, record: &Record) -> Result<()> {
+        let folder = |name: &str| -> Result<PathBuf> {
+            let path = self.path.join(name);
+            fs::create_dir(&path).map_err(|e| Error::file("create", &path, &e))?;
+            Ok(path)
+        };
+        folder("checkpoints")?;
+        let spec = folder("spec")?;
+        for (name, text) in &program.sources {
+            // Names are paths as the user gave them, or `std.…`; here they are plain file names.
+            let mut name: String =
+                Path::new(name).file_name().map_or(name.clone(), |n| n.to_string_lossy().into_owned());
+            if !name.ends_with(".din") {
+                name.push_str(".din");
+            }
+            write_atomically(&spec.join(name), text.as_bytes())?;
+        }
+        write_atomically(&self.path.join("program.bin"), &program.encode())?;
+        write_atomically(&self.path.join("metrics.jsonl"), b"")?;
+        self.write_json("run.json", record)?;
+        sync_folder(&self.path)
+    }
+
+    /// Opens a run directory.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            let found = if path.exists() { "a file" } else { "nothing" };
+            return Err(Error::input(format!("{}: expected a run directory, found {found}", path.display()))
+                .help("make one with `train … --out DIR`"));
+        }
+        if !path.join("run.json").is_file() {
+            return Err(Error::input(format!(
+                "{}: expected a run directory, found a folder without run.json",
+                path.display()
+            ))
+            .help("make one with `train … --out DIR`"));
+        }
+        Ok(Self { path: path.to_path_buf(), made: false, found_empty: false })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Removes what [`RunDirectory::create`] made, unless a checkpoint is in it: after a fault before the first one, nothing is left.
+    pub fn clear_unless_begun(&self) {
+        if !self.made || checkpoint::list(&self.checkpoints()).is_ok_and(|names| !names.is_empty()) {
+            return;
+        }
+        // The fault that led here is the one to tell; what cannot be removed stays.
+        for name in NAMES {
+            let path = self.path.join(name);
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
+        if !self.found_empty {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    pub fn record(&self) -> Result<Record> {
+        let record: Record = self.read_json("run.json")?;
+        if record.format != FORMAT {
+            let path = self.path.join("run.json");
+            return Err(Error::input(format!("{}: expected format {FORMAT}, found {}", path.display(), record.format))
+                .help("use the version of din that wrote it"));
+        }
+        Ok(record)
+    }
+
+    pub fn program(&self) -> Result<Program> {
+        let path = self.path.join("program.bin");
+        let bytes = fs::read(&path).map_err(|e| Error::file("read", &path, &e))?;
+        Program::decode(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))
+    }
+
+    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::machine(format!("{name}: {e}")))?;
+        text.push('\n');
+        write_atomically(&self.path.join(name), text.as_bytes())
+    }
+
+    fn read_json<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<T> {
+        let path = self.path.join(name);
+        let text = fs::read_to_string(&path).map_err(|e| Error::file("read", &path, &e))?;
+        serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not as a run wrote it: {e}", path.display())))
+    }
+
+    /// Lines of `metrics.jsonl` up to a step; a line that a crash cut short ends the list.
+    pub fn epochs(&self, up_to: u64) -> Result<Vec<EpochLine>> {
+        let path = self.path.join("metrics.jsonl");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(Error::file("read", &path, &e)),
+        };
+        Ok(text
+            .lines()
+            .map_while(|line| {
+                let text = Some(line.to_string());
+                serde_json::from_str::<EpochLine>(line).ok().map(|line| EpochLine { text, ..line })
+            })
+            .filter(|line| line.step <= up_to)
+            .collect())
+    }
+
+    /// Replaces `metrics.jsonl`.
+    pub fn write_epochs(&self, lines: &[EpochLine]) -> Result<()> {
+        let mut text = String::new();
+        for line in lines {
+            match &line.text {
+                Some(line) => text.push_str(line),
+                None => {
+                    let line = serde_json::to_string(line).map_err(|e| Error::machine(format!("metrics: {e}")))?;
+                    text.push_str(&line);
+                }
+            }
+            text.push('\n');
+        }
+        write_atomically(&self.path.join("metrics.jsonl"), text.as_bytes())
+    }
+
+    pub fn write_best(&self, best: &Best) -> Result<()> {
+        self.write_json("best.json", best)
+    }
+
+    pub fn best(&self) -> Result<Option<Best>> {
+        if !self.path.join("best.json").exists() {
+            return Ok(None);
+        }
+        self.read_json("best.json").map(Some)
+    }
+
+    /// The folder of checkpoint `name`: `best`, `last` or one of the names in `checkpoints/`.
+    pub fn checkpoint(&self, name: &str) -> Result<PathBuf> {
+        let names = checkpoint::list(&self.checkpoints())?;
+        let none = || {
+            Error::input(format!(
+                "{}: expected a checkpoint, found none: the run has not finished an epoch",
+                self.path.display()
+            ))
+            .help("go on with it by `train … --resume`")
+        };
+        let last = names.last().ok_or_else(none)?;
+        let chosen = match name {
+            "last" => last.clone(),
+            "best" => self.best()?.map_or(last.clone(), |best| best.checkpoint),
+            other => other.to_string(),
+        };
+        if !names.contains(&chosen) {
+            return Err(Error::input(format!(
+                "{}: expected checkpoint `{chosen}`, found only {}",
+                self.path.display(),
+                names.join(", ")
+            )));
+        }
+        Ok(self.checkpoints().join(chosen))
+    }
+}

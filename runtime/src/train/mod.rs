@@ -1,0 +1,234 @@
+//! Training: a program and data to a run directory.
+//!
+//! Guarantees: nothing is written before program, machine, data files and columns are known to fit; a fault before the first
+//! checkpoint leaves no run directory behind; the bits of every checkpoint depend on program, data, seed, batch and ISA level alone,
+//! not on threads, and not on where the run was stopped and resumed.
+
+mod choose;
+mod session;
+mod setup;
+
+pub use session::{Machine, Session, engine};
+pub use setup::Options;
+
+use crate::checkpoint::{self, Manifest, Position, describe};
+use crate::data::{DataError, Dataset, FaultKind, Order, StreamOptions};
+use crate::evaluate::{Report, evaluate};
+use crate::run::directory::{Best, EpochLine};
+use crate::run::{Error, Result, interrupt};
+use din_program::Program;
+use setup::Run;
+use std::sync::Arc;
+
+/// What training tells while it goes on.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A pass over so many rows begins.
+    Begin {
+        what: Pass,
+        rows: u64,
+        done: u64,
+    },
+    /// Rows done of the current pass, and the mean loss so far where there is one.
+    Advance {
+        rows: u64,
+        loss: Option<f64>,
+    },
+    /// The current pass is over.
+    End,
+    Epoch {
+        line: EpochLine,
+        report: Option<Report>,
+        best: bool,
+    },
+    Warning(String),
+    Note(String),
+}
+
+/// What is being passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Counting how many samples contain each id (Eq. 9).
+    Counting,
+    Training {
+        epoch: u32,
+        epochs: u32,
+    },
+    Evaluating,
+    Predicting,
+}
+
+/// How training ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    pub epochs: u32,
+    pub steps: u64,
+    pub best: Option<Best>,
+    pub lines: Vec<EpochLine>,
+    /// Stopped by Ctrl-C; a checkpoint holds the place.
+    pub stopped: bool,
+}
+
+impl From<DataError> for Error {
+    fn from(error: DataError) -> Self {
+        match error.kind {
+            FaultKind::Io => Error::machine(error.to_string()),
+            _ => Error::input(error.to_string()),
+        }
+    }
+}
+
+/// Trains into `options.out`.
+pub fn train(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+    let mut run = setup::prepare(program, options, observe)?;
+    let outcome = drive(&mut run, options, observe);
+    if outcome.is_err() {
+        run.directory.clear_unless_begun();
+    }
+    outcome
+}
+
+fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+    if run.fresh {
+        count(run, observe)?;
+    }
+    let mut stopped = false;
+    let start = run.position;
+    while run.position.epoch < run.epochs && !stopped {
+        stopped = !epoch(run, options, observe)?;
+    }
+    if stopped && run.position != start {
+        save(run, None)?;
+    }
+    let best = run.directory.best()?;
+    Ok(Summary {
+        epochs: run.position.epoch,
+        steps: run.position.step,
+        best,
+        lines: std::mem::take(&mut run.lines),
+        stopped,
+    })
+}
+
+fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<()> {
+    let mut counters = run.session.counters();
+    if counters.is_empty() {
+        return Ok(());
+    }
+    observe(Event::Begin { what: Pass::Counting, rows: run.train.rows(), done: 0 });
+    let mut batches = run.train.stream(StreamOptions::new(run.batch as usize, Order::File))?;
+    let mut rows = 0;
+    while let Some(batch) = batches.next()? {
+        run.session.count(&mut counters, &batch)?;
+        rows += batch.rows as u64;
+        batches.recycle(batch);
+        observe(Event::Advance { rows, loss: None });
+        if interrupt::asked() {
+            return Err(Error::input("stopped before the first step; nothing was written"));
+        }
+    }
+    run.session.finish_counting(counters);
+    observe(Event::End);
+    Ok(())
+}
+
+/// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came between.
+fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+    let number = run.position.epoch + 1;
+    let order = Order::Shuffled { seed: run.seed, epoch: u64::from(run.position.epoch) };
+    let stream = StreamOptions { skip: run.position.batch, ..StreamOptions::new(run.batch as usize, order) };
+    let what = Pass::Training { epoch: number, epochs: run.epochs };
+    observe(Event::Begin { what, rows: run.train.rows(), done: run.position.samples });
+    let mut batches = run.train.stream(stream)?;
+    while let Some(batch) = batches.next()? {
+        let loss = f64::from(run.session.train(&batch)?);
+        let position = &mut run.position;
+        position.step = run.session.step_number();
+        position.batch += 1;
+        position.samples += batch.rows as u64;
+        position.loss_sum += loss * batch.rows as f64;
+        if !loss.is_finite() {
+            return Err(Error::input(format!(
+                "{}: the loss became {loss} at step {} (epoch {number}, batch {})",
+                run.program.model, position.step, position.batch
+            ))
+            .help("lower the learning rate, or look for very large numeric features"));
+        }
+        observe(Event::Advance { rows: position.samples, loss: Some(position.loss_sum / position.samples as f64) });
+        batches.recycle(batch);
+        if interrupt::asked() {
+            observe(Event::End);
+            return Ok(false);
+        }
+        if options.checkpoint_every.is_some_and(|every| run.position.step.is_multiple_of(every)) {
+            save(run, None)?;
+            prune(run)?;
+        }
+    }
+    observe(Event::End);
+    let report = match &run.valid {
+        Some(valid) => Some(evaluate(&mut run.session, valid, run.batch as usize, observe)?),
+        None => None,
+    };
+    finish_epoch(run, number, report, observe)?;
+    Ok(true)
+}
+
+fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mut dyn FnMut(Event)) -> Result<()> {
+    let Position { loss_sum, samples, .. } = run.position;
+    let line = EpochLine {
+        epoch: number,
+        step: run.position.step,
+        train_loss: loss_sum / samples.max(1) as f64,
+        valid: report.as_ref().map(Report::to_map),
+        text: None,
+    };
+    run.position = Position { step: run.position.step, epoch: number, batch: 0, loss_sum: 0.0, samples: 0 };
+    // The checkpoint first: a metrics line without one would be of weights that are lost.
+    save(run, Some((line.train_loss, report.as_ref())))?;
+    run.lines.push(line.clone());
+    run.directory.write_epochs(&run.lines)?;
+    let best = choose::best(&run.program, &run.lines);
+    let is_best = best.as_ref().is_some_and(|b| b.epoch == number);
+    if let Some(best) = best {
+        run.directory.write_best(&best)?;
+    }
+    prune(run)?;
+    observe(Event::Epoch { line, report, best: is_best });
+    Ok(())
+}
+
+/// `epoch`: loss and report of the epoch that this checkpoint ends.
+fn save(run: &Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
+    let manifest = Manifest {
+        format: checkpoint::MANIFEST_FORMAT,
+        din: env!("CARGO_PKG_VERSION").into(),
+        model: run.program.model.clone(),
+        program: run.program_hash.clone(),
+        isa: format!("{:?}", run.session.isa()).to_lowercase(),
+        seed: run.seed,
+        batch: run.batch,
+        position: run.position,
+        train_loss: epoch.map_or(0.0, |(loss, _)| loss),
+        metrics: epoch.and_then(|(_, report)| report).map(Report::metrics).unwrap_or_default(),
+        structure: describe(&run.program),
+        files: std::collections::BTreeMap::new(),
+    };
+    checkpoint::save(&run.directory.checkpoints(), &run.session.contents(), &manifest).map(|_| ())
+}
+
+/// Keeps the best and the last checkpoint; the newer ones are durable by now.
+fn prune(run: &Run) -> Result<()> {
+    let folder = run.directory.checkpoints();
+    let best = run.directory.best()?.map(|b| b.checkpoint);
+    let names = checkpoint::list(&folder)?;
+    for name in names.iter().rev().skip(1).filter(|name| Some(*name) != best.as_ref()) {
+        checkpoint::remove(&folder.join(name))?;
+    }
+    Ok(())
+}
+
+/// Rows of `Dataset`s as messages show them.
+pub(crate) fn files_of(data: &Dataset) -> Vec<std::path::PathBuf> {
+    data.files().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())).collect()
+}

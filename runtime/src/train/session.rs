@@ -1,0 +1,211 @@
+//! A model in memory: an engine, dense weights, tables, and the row numbers between a batch and a step.
+
+use crate::batch::Batch;
+use crate::checkpoint::{Contents, Loaded};
+use crate::engine::{Engine, EngineError, State, StepInputs};
+use crate::random::Stream;
+use crate::run::{Error, Result};
+use crate::table::{Counter, Table, TableError};
+use din_program::{Isa, Program};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// What the machine is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Default: all cores.
+    pub threads: Option<usize>,
+    /// Default: the best level that both the CPU and the program have.
+    pub isa: Option<Isa>,
+}
+
+impl Machine {
+    pub fn thread_count(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    program: Arc<Program>,
+    engine: Engine,
+    state: State,
+    tables: Vec<Table>,
+    /// By table, by its features: row numbers of a batch.
+    resolved: Vec<Vec<Vec<u32>>>,
+    /// The same by feature, as the engine reads them; swapped with `resolved`.
+    row_numbers: Vec<Vec<u32>>,
+}
+
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Isa { .. } | EngineError::Input(_) => Error::input(error.to_string()),
+            _ => Error::machine(error.to_string()),
+        }
+    }
+}
+
+impl From<TableError> for Error {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Memory { .. } => Error::machine(error.to_string()),
+            _ => Error::input(error.to_string()),
+        }
+    }
+}
+
+/// An engine for the program on this machine.
+pub fn engine(program: &Arc<Program>, machine: &Machine) -> Result<Engine> {
+    let isa = crate::code::choose(machine.isa)?;
+    Ok(Engine::new(program.clone(), machine.thread_count(), isa)?)
+}
+
+impl Session {
+    /// A model before training: weights drawn from (seed, name, position), tables with row `unseen` alone or all fixed rows.
+    pub fn new(engine: Engine, seed: u64) -> Result<Self> {
+        let program = engine.program().clone();
+        let mut state = State::new(&program);
+        for (parameter, numbers) in program.parameters.iter().zip(&mut state.params) {
+            Stream::new(seed, &format!("parameter {}", parameter.name), 0).fill(parameter.init, numbers);
+        }
+        for (spec, numbers) in program.states.iter().zip(&mut state.states) {
+            Stream::new(seed, &format!("state {}", spec.name), 0).fill(spec.init, numbers);
+        }
+        let mut tables = Vec::with_capacity(program.tables.len());
+        for spec in &program.tables {
+            let slots = program.updates.get(spec.update as usize).map_or(&[][..], |u| &u.slots);
+            tables.push(Table::new(spec, slots, seed)?);
+        }
+        Ok(Self::with(engine, state, tables))
+    }
+
+    /// A model as a checkpoint holds it.
+    pub fn restored(engine: Engine, loaded: Loaded) -> Self {
+        Self::with(engine, loaded.state, loaded.tables)
+    }
+
+    fn with(engine: Engine, state: State, tables: Vec<Table>) -> Self {
+        let program = engine.program().clone();
+        Self {
+            engine,
+            state,
+            tables,
+            resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
+            row_numbers: vec![Vec::new(); program.schema.features.len()],
+            program,
+        }
+    }
+
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    pub fn contents(&self) -> Contents<'_> {
+        Contents { program: &self.program, state: &self.state, tables: &self.tables }
+    }
+
+    pub fn isa(&self) -> Isa {
+        self.engine.isa()
+    }
+
+    /// Steps done.
+    pub fn step_number(&self) -> u64 {
+        self.state.step
+    }
+
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// Counters of the tables whose regularizer reads counts; empty where none does.
+    pub fn counters(&self) -> Vec<(usize, Counter)> {
+        let counting = self.program.tables.iter().enumerate().filter(|(_, t)| t.counts);
+        counting.map(|(k, t)| (k, Counter::new(&t.features))).collect()
+    }
+
+    /// Adds a batch of the counting pass.
+    pub fn count(&mut self, counters: &mut [(usize, Counter)], batch: &Batch) -> Result<()> {
+        for (k, counter) in counters {
+            if let Some(table) = self.tables.get_mut(*k) {
+                counter.add(table, &self.program.schema, batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn finish_counting(&mut self, counters: Vec<(usize, Counter)>) {
+        for (k, counter) in counters {
+            if let Some(table) = self.tables.get_mut(k) {
+                counter.finish(table);
+            }
+        }
+    }
+
+    /// One training step; gives the mean loss of the batch.
+    pub fn train(&mut self, batch: &Batch) -> Result<f32> {
+        let specs = &self.program.tables;
+        // Tables are independent of one another: each resolves its ids on its own.
+        self.tables.par_iter_mut().zip(&mut self.resolved).zip(specs).try_for_each(|((table, resolved), spec)| {
+            for (&feature, rows) in spec.features.iter().zip(resolved.iter_mut()) {
+                table.resolve_train(ids(batch, feature), rows)?;
+            }
+            Ok::<(), TableError>(())
+        })?;
+        self.swap_rows();
+        let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs(batch, &self.row_numbers));
+        self.swap_rows();
+        for table in &mut self.tables {
+            table.finish_step();
+        }
+        Ok(loss?)
+    }
+
+    /// Predictions without training: see [`Session::logits`].
+    pub fn infer(&mut self, batch: &Batch) -> Result<()> {
+        let specs = &self.program.tables;
+        self.tables.par_iter().zip(&mut self.resolved).zip(specs).try_for_each(|((table, resolved), spec)| {
+            for (&feature, rows) in spec.features.iter().zip(resolved.iter_mut()) {
+                table.resolve_read(ids(batch, feature), rows)?;
+            }
+            Ok::<(), TableError>(())
+        })?;
+        self.swap_rows();
+        let outcome = self.engine.infer(&self.state, &self.tables, &inputs(batch, &self.row_numbers));
+        self.swap_rows();
+        outcome?;
+        Ok(())
+    }
+
+    /// Logits of prediction `index` from the last [`Session::infer`], one a sample.
+    pub fn logits(&self, index: usize) -> &[f32] {
+        self.engine.logits(index)
+    }
+
+    /// Exchanges the row numbers between the tables' order and the features'.
+    fn swap_rows(&mut self) {
+        for (spec, resolved) in self.program.tables.iter().zip(&mut self.resolved) {
+            for (&feature, rows) in spec.features.iter().zip(resolved) {
+                if let Some(place) = self.row_numbers.get_mut(feature as usize) {
+                    std::mem::swap(place, rows);
+                }
+            }
+        }
+    }
+}
+
+fn ids(batch: &Batch, feature: u32) -> &[u64] {
+    batch.ids.get(feature as usize).map_or(&[], Vec::as_slice)
+}
+
+fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<u32>]) -> StepInputs<'a> {
+    StepInputs {
+        rows: batch.rows,
+        offsets: &batch.offsets,
+        row_numbers,
+        dense: &batch.dense,
+        labels: &batch.labels,
+        present: &batch.present,
+    }
+}

@@ -1,0 +1,241 @@
+//! Everything that is checked and opened before the first step: a new run, or one that goes on.
+
+use super::session::{Machine, Session, engine};
+use super::{Event, files_of};
+use crate::checkpoint::{self, Position};
+use crate::data::{Dataset, Mode, OpenOptions};
+use crate::run::directory::{DataRecord, EpochLine, FORMAT, Record, RunDirectory};
+use crate::run::{Error, Result};
+use din_program::Program;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What training is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Files and folders; may be empty on `resume`, which then reads what the run began with.
+    pub train: Vec<PathBuf>,
+    pub valid: Vec<PathBuf>,
+    pub out: PathBuf,
+    pub resume: bool,
+    /// Default: the spec's.
+    pub epochs: Option<u32>,
+    pub batch: Option<u32>,
+    pub seed: Option<u64>,
+    pub machine: Machine,
+    pub list_separator: u8,
+    /// Steps between checkpoints inside an epoch.
+    pub checkpoint_every: Option<u64>,
+}
+
+/// A run that is ready to step.
+pub struct Run {
+    pub program: Arc<Program>,
+    pub program_hash: String,
+    pub session: Session,
+    pub directory: RunDirectory,
+    pub train: Dataset,
+    pub valid: Option<Dataset>,
+    pub position: Position,
+    pub lines: Vec<EpochLine>,
+    pub seed: u64,
+    pub batch: u32,
+    pub epochs: u32,
+    /// No step has been done: counts are still to be made.
+    pub fresh: bool,
+}
+
+pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
+    match options.resume {
+        true => resume(program, options, observe),
+        false => begin(program, options, observe),
+    }
+}
+
+fn open(paths: &[PathBuf], program: &Program, mode: Mode, separator: u8) -> Result<Dataset> {
+    let options = OpenOptions { list_separator: separator, ..OpenOptions::new(mode) };
+    Ok(Dataset::open_with(paths, &program.schema, &options)?)
+}
+
+fn record_of(data: &Dataset) -> DataRecord {
+    DataRecord { files: files_of(data), rows: data.rows(), fingerprint: data.fingerprint() }
+}
+
+fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
+    if options.train.is_empty() {
+        return Err(Error::input("no training data").help("name them: --train FILE …"));
+    }
+    let separator = options.list_separator;
+    let train = open(&options.train, program, Mode::Train, separator)?;
+    let valid = match options.valid.is_empty() {
+        true => None,
+        false => Some(open(&options.valid, program, Mode::Evaluate, separator)?),
+    };
+    check_apart(&train, valid.as_ref())?;
+    if valid.is_none() {
+        observe(Event::Warning("no --valid: nothing is measured, and the last epoch counts as the best".into()));
+    }
+    let seed = options.seed.unwrap_or(program.training.seed);
+    let batch = options.batch.unwrap_or(program.training.batch).max(1);
+    let session = Session::new(engine(program, &options.machine)?, seed)?;
+    let program_hash = program.hash();
+    let record = Record {
+        format: FORMAT,
+        din: env!("CARGO_PKG_VERSION").into(),
+        model: program.model.clone(),
+        program: program_hash.clone(),
+        isa: format!("{:?}", session.isa()).to_lowercase(),
+        seed,
+        batch,
+        list_separator: separator,
+        train: record_of(&train),
+        valid: valid.as_ref().map(record_of),
+    };
+    let directory = RunDirectory::create(&options.out, program, &record)?;
+    Ok(Run {
+        program: program.clone(),
+        program_hash,
+        session,
+        directory,
+        train,
+        valid,
+        position: Position::default(),
+        lines: Vec::new(),
+        seed,
+        batch,
+        epochs: options.epochs.unwrap_or(program.training.epochs),
+        fresh: true,
+    })
+}
+
+fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
+    let directory = RunDirectory::open(&options.out)?;
+    let record = directory.record()?;
+    let at = options.out.display();
+    let program_hash = program.hash();
+    if record.program != program_hash {
+        let began = directory.program()?;
+        let same = began.sources == program.sources
+            && began.hypers == program.hypers
+            && began.schema == program.schema
+            && began.training == program.training;
+        if !same {
+            return Err(Error::input(format!("{at}: the run began with another spec or other --set values"))
+                .help("train into another --out, or go back to the spec in the run's `spec/`"));
+        }
+        observe(Event::Warning(format!(
+            "{at}: the run began with a program of another compiler version; its bits may differ from an uninterrupted run's"
+        )));
+    }
+    let differs = |what: &str, had: String, asked: String| {
+        Err(Error::input(format!("{at}: the run began with {what} {had}, not {asked}"))
+            .help("leave the option out, or train into another --out"))
+    };
+    if let Some(seed) = options.seed.filter(|&seed| seed != record.seed) {
+        return differs("seed", record.seed.to_string(), seed.to_string());
+    }
+    if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
+        return differs("batch", record.batch.to_string(), batch.to_string());
+    }
+    let data = |asked: &[PathBuf], had: Option<&DataRecord>, mode: Mode, what: &str| -> Result<Option<Dataset>> {
+        let paths = match (asked.is_empty(), had) {
+            (false, _) => asked,
+            (true, Some(had)) => &had.files,
+            (true, None) => return Ok(None),
+        };
+        let data = open(paths, program, mode, record.list_separator)?;
+        match had {
+            Some(had) if had.fingerprint != data.fingerprint() => Err(Error::input(format!(
+                "{at}: the {what} data are not those that the run began with: expected {} rows of {}, found {} rows of {}",
+                had.rows,
+                names(&had.files),
+                data.rows(),
+                names(&files_of(&data)),
+            ))
+            .help("give the same files, or train into another --out")),
+            None if mode == Mode::Evaluate => {
+                Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out"))
+            }
+            _ => Ok(Some(data)),
+        }
+    };
+    let train = data(&options.train, Some(&record.train), Mode::Train, "training")?
+        .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
+    let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
+    let engine = engine(program, &options.machine)?;
+    let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
+        Some(name) => {
+            let loaded = checkpoint::load(&directory.checkpoints().join(name), program)?;
+            let position = loaded.manifest.position;
+            (Session::restored(engine, loaded), position, false)
+        }
+        None => {
+            observe(Event::Note(format!("{at}: no checkpoint yet; starting from the beginning")));
+            (Session::new(engine, record.seed)?, Position::default(), true)
+        }
+    };
+    let isa = format!("{:?}", session.isa()).to_lowercase();
+    if isa != record.isa {
+        observe(Event::Warning(format!(
+            "{at}: the run began at ISA level {}, this is {isa}; its bits will differ from an uninterrupted run's",
+            record.isa
+        )));
+    }
+    let mut lines = directory.epochs(position.step)?;
+    restore_lines(&directory, &mut lines, position)?;
+    directory.write_epochs(&lines)?;
+    Ok(Run {
+        program: program.clone(),
+        program_hash,
+        session,
+        directory,
+        train,
+        valid,
+        position,
+        lines,
+        seed: record.seed,
+        batch: record.batch,
+        epochs: options.epochs.unwrap_or(program.training.epochs),
+        fresh,
+    })
+}
+
+/// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the manifest.
+fn restore_lines(directory: &RunDirectory, lines: &mut Vec<EpochLine>, position: Position) -> Result<()> {
+    let ends_epoch = position.epoch > 0 && position.batch == 0;
+    if !ends_epoch || lines.iter().any(|line| line.epoch == position.epoch) {
+        return Ok(());
+    }
+    let manifest = checkpoint::read_manifest(&directory.checkpoints().join(checkpoint::name(position.step)))?;
+    let valid = manifest.metrics.iter().map(|(name, value)| (name.clone(), serde_json::json!(value)));
+    lines.push(EpochLine {
+        epoch: position.epoch,
+        step: position.step,
+        train_loss: manifest.train_loss,
+        valid: (!manifest.metrics.is_empty()).then(|| valid.collect()),
+        text: None,
+    });
+    Ok(())
+}
+
+fn names(files: &[PathBuf]) -> String {
+    let mut names: Vec<String> = files.iter().take(3).map(|f| f.display().to_string()).collect();
+    if files.len() > 3 {
+        names.push(format!("{} more", files.len() - 3));
+    }
+    names.join(", ")
+}
+
+/// Measuring on what was trained on would choose the most overfitted epoch.
+fn check_apart(train: &Dataset, valid: Option<&Dataset>) -> Result<()> {
+    let Some(valid) = valid else { return Ok(()) };
+    let trained = files_of(train);
+    match files_of(valid).into_iter().find(|file| trained.contains(file)) {
+        Some(file) => Err(Error::input(format!(
+            "{}: expected validation data apart from the training data, found the same file in both",
+            file.display()
+        ))
+        .help("hold some rows out: later days, or other users")),
+        None => Ok(()),
+    }
+}
