@@ -3,6 +3,7 @@
 
 pub mod ast;
 pub mod diagnostic;
+pub mod format;
 pub mod parse;
 pub mod render;
 mod scan;
@@ -10,6 +11,7 @@ pub mod span;
 pub mod suggest;
 
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use format::format;
 pub use parse::parse;
 pub use render::{Style, render};
 pub use span::{FileId, SourceFile, SourceMap, Span};

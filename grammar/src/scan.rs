@@ -157,9 +157,25 @@ impl<'t> Scanner<'t> {
         }
     }
 
+    /// Characters that would act on a terminal or hide text from a reader, in a comment or a string.
+    fn unseen(&mut self, start: usize, end: usize) {
+        let text = self.text.get(start..end).unwrap_or("");
+        let bad = |c: char| {
+            (c.is_control() && !matches!(c, '\t' | '\r'))
+                || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+        };
+        if let Some((i, c)) = text.char_indices().find(|(_, c)| bad(*c)) {
+            let span = self.span(start + i, start + i + c.len_utf8());
+            let message = format!("the control character `{}` is not part of the language", c.escape_unicode());
+            let error = Diagnostic::error("E0102", message, span, "an unseen character");
+            self.errors.push(error.help("remove it"));
+        }
+    }
+
     fn comment(&mut self) {
         let rest = self.rest();
         let length = rest.find('\n').unwrap_or(rest.len());
+        self.unseen(self.at, self.at + length);
         let kind = if rest.starts_with("//!") {
             TokenKind::FileDoc
         } else if rest.starts_with("///") && !rest.starts_with("////") {
@@ -195,7 +211,10 @@ impl<'t> Scanner<'t> {
                 '\n' => break,
                 _ if escaped => escaped = false,
                 '\\' => escaped = true,
-                '"' => return self.token(TokenKind::String, i + 1),
+                '"' => {
+                    self.unseen(self.at, self.at + i + 1);
+                    return self.token(TokenKind::String, i + 1);
+                }
                 _ => {}
             }
         }

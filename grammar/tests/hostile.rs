@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use din_grammar::parse::{MAX_BYTES, MAX_NESTING};
-use din_grammar::{FileId, SourceMap, Style, parse, render};
+use din_grammar::{FileId, SourceMap, Style, format, parse, render};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,33 @@ fn timed(name: &str, text: &str) {
     println!("{name}: {} bytes in {took:?}", text.len());
     // A whole megabyte takes a few seconds without optimisation; anything superlinear takes minutes.
     assert!(took < Duration::from_secs(60), "{name} took {took:?}");
+}
+
+#[test]
+fn formatting_is_bounded_too() {
+    for depth in [MAX_NESTING / 2, MAX_NESTING - 1] {
+        for (open, close) in
+            [("(", ")"), ("[", "]"), ("f(1, g = ", ")"), ("if a { ", " } else { b }"), ("if a {\n", "\n} else { b }")]
+        {
+            let text = format!("fn f(x) {{ {}x{} }}", open.repeat(depth), close.repeat(depth));
+            if parse(&text, FileId(0)).is_ok() {
+                assert!(format(&text).is_ok());
+            }
+        }
+    }
+    let start = Instant::now();
+    for unit in [
+        "let a = b * (c + d) // e\n",
+        "for i in [1, 2, 3] { x = x }\n",
+        "f(a, // b\nc)\n",
+        "f(aaaaaaaaaaaaaaaaaaa, bbbbbbbbbbbbb + c)\n",
+    ] {
+        let text = format!("fn f(x) {{\n{}}}", unit.repeat(100_000 / unit.len()));
+        assert!(format(&text).is_ok());
+    }
+    let list = format!("fn f(x) {{ [{}] }}", "1, ".repeat(40_000));
+    assert!(format(&list).is_ok());
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
 fn code(text: &str) -> &'static str {

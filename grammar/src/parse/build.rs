@@ -176,7 +176,7 @@ impl<'t> Builder<'t> {
         while let Some(node) = children.given(Rule::file_doc) {
             file.docs.push(self.doc(&node));
         }
-        while let Some(node) = children.next() {
+        for node in children {
             match node.as_rule() {
                 Rule::edition => file.edition = Some(self.edition(node)),
                 Rule::import => file.imports.push(self.import(node)),

@@ -154,7 +154,7 @@ impl Cutter<'_> {
             let word = self.word(i);
             let known = ITEM_WORDS.contains(&word) || matches!(word, "use" | "edition") || self.is_doc(i);
             let documented = i > 0 && self.is_doc(i - 1) && !self.is_head(i - 1);
-            if (known || ended) && (self.tokens[i].fresh || ended) && !documented {
+            if (ended || (known && self.tokens[i].fresh)) && !documented {
                 starts.push(i);
             }
             if matches!(word, "(" | "[" | "{") {
