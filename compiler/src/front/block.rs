@@ -1,10 +1,9 @@
 //! Blocks and statements: `let`, `layer`, `param`, `state`, `update`, assignment, `for`.
 
-use super::elab::{Bound, Elab, Scope};
-use super::value::{Callee, Tensor, Value, counted, shape_text};
+use super::elab::{Bound, Elab, Instance, Scope};
+use super::value::{Callee, Tensor, Value, counted, nearest, shape_text};
 use crate::graph::{DomainId, NodeId, ONCE, Op, ParamId, Shape, StateId};
 use din_grammar::ast::{self, Block, ExprKind, Statement, StatementKind};
-use din_grammar::suggest::nearest;
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Init, Parameter, State};
 use std::rc::Rc;
@@ -162,9 +161,10 @@ impl<'a> Elab<'a> {
             Bound::Value(_) => Bound::Value(v),
             Bound::Slot(slot, old) => match self.slot_value(&old, v, value.span) {
                 Some(t) => Bound::Slot(slot, t),
-                None => return,
+                None => Bound::Value(Value::Poison),
             },
-            Bound::State(..) => {
+            Bound::State(state, old) => {
+                self.run.updated.entry(state).or_insert((old.node, name.span));
                 self.report(
                     Diagnostic::error("E0504", format!("`{}` is a state", name.name), name.span, "assigned here")
                         .label(first, "declared here")
@@ -295,39 +295,35 @@ impl<'a> Elab<'a> {
     ) -> Option<(usize, NodeId)> {
         let name = self.full_name(&v.name.name);
         let at = v.name.span;
-        let call = self.frames.last().map_or(span, |f| f.call);
-        if let Some((node, tag, first)) = self.run.variables.get(&name).cloned() {
-            if tag == self.layers || tag.len() != self.layers.len() {
-                let what = if state { "states" } else { "parameters" };
-                let mut d =
-                    Diagnostic::error("E0501", format!("two {what} are called `{name}`"), call, "makes it again")
-                        .label(first, "first made here")
-                        .help("give each of the two calls its own name with `let`, or share one with `layer`");
-                if first == call {
-                    d.labels.truncate(1);
-                }
-                self.report(d);
+        let trace: Rc<[Span]> = self.frames.iter().map(|f| f.call).chain([span]).collect();
+        if let Some(before) = self.run.variables.get(&name).cloned() {
+            // The outermost calls in which the two differ are the ones to tell.
+            let differ = before.trace.iter().zip(trace.iter()).find(|(a, b)| a != b);
+            let last = trace.len().saturating_sub(2);
+            let (first, call) = differ.map_or((trace[last], trace[last]), |(a, b)| (*a, *b));
+            if before.layers == self.layers || before.layers.len() != self.layers.len() {
+                self.same_name(&name, state, first, call);
                 return None;
             }
-            let layer = tag.last().map_or(String::new(), |t| t.0.clone());
+            let layer = before.layers.last().map_or(String::new(), |t| t.0.clone());
             if state {
                 self.report(
                     Diagnostic::error(
                         "E0503",
                         format!("layer `{layer}` has state and is called twice"),
-                        self.frames.first().map_or(call, |f| f.call),
+                        call,
                         "called again here",
                     )
-                    .label(at, format!("its state `{name}`"))
                     .label(first, "first called here")
+                    .label(at, format!("its state `{name}`"))
                     .note("the statistics of two inputs would be mixed")
                     .help("make one layer for each input, or use an activation without state"),
                 );
                 return None;
             }
-            let before = self.graph.node(node).shape.clone();
-            if before != shape {
-                let (a, b) = (shape_text(&before), shape_text(&shape));
+            let old = self.graph.node(before.node).shape.clone();
+            if old != shape {
+                let (a, b) = (shape_text(&old), shape_text(&shape));
                 self.report(
                     Diagnostic::error(
                         "E0502",
@@ -341,7 +337,7 @@ impl<'a> Elab<'a> {
                 );
                 return None;
             }
-            return Some((self.parameter_ids.get(&name).copied().unwrap_or(0), node));
+            return Some((self.parameter_ids.get(&name).copied().unwrap_or(0), before.node));
         }
         let sizes: Vec<u32> = shape.0.iter().map(|&n| n as u32).collect();
         let location = self.location(at);
@@ -375,8 +371,23 @@ impl<'a> Elab<'a> {
         list[id] = shape;
         let node =
             if state { self.graph.state(StateId(id as u32), at) } else { self.graph.param(ParamId(id as u32), at) };
-        self.run.variables.insert(name, (node, self.layers.clone(), call));
+        self.run.variables.insert(name, Instance { node, layers: self.layers.clone(), trace });
         Some((id, node))
+    }
+
+    /// Two instances that would have one name; told once a pair of calls.
+    fn same_name(&mut self, name: &str, state: bool, first: Span, call: Span) {
+        let already =
+            self.diagnostics.iter().any(|d| d.code == "E0501" && d.labels.first().is_some_and(|l| l.span == call));
+        if already {
+            return;
+        }
+        let what = if state { "states" } else { "parameters" };
+        let mut d = Diagnostic::error("E0501", format!("two {what} are called `{name}`"), call, "makes it again");
+        if first != call {
+            d = d.label(first, "first made here");
+        }
+        self.report(d.help("give each of the two calls its own name with `let`, or share one with `layer`"));
     }
 
     fn update(&mut self, scope: &mut Scope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {

@@ -208,7 +208,7 @@ impl<'a> Elab<'a> {
         if let super::elab::Phase::Update(din_grammar::ast::Scope::Weight) = self.phase {
             return self.fault(
                 Diagnostic::error(
-                    "E0315",
+                    "E0321",
                     "an optimizer `per weight` sees one weight at a time",
                     span,
                     "nothing to reduce",

@@ -1,11 +1,14 @@
 //! Calls: arguments bound to parameters by position and name, types unified, bodies elaborated under their path.
 
 use super::elab::{Dimension, Elab, Frame, MAX_CALLS, Scope};
-use super::value::{Callee, Given, Partial, Tensor, Value, counted};
+use super::value::{Callee, Given, Partial, Tensor, Value, counted, nearest};
+use crate::graph::DomainId;
 use din_grammar::ast::{self, Argument, Expr, ExprKind};
-use din_grammar::suggest::nearest;
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
+
+/// Stands for the axis of an argument whose fault has been reported.
+pub(super) const LOST_AXIS: DomainId = DomainId(u32::MAX);
 
 impl<'a> Elab<'a> {
     pub fn call(
@@ -34,13 +37,22 @@ impl<'a> Elab<'a> {
                 && let ExprKind::Name(name) = &argument.value.kind
                 && let Some(axis) = scope.axis(name)
             {
-                given.push(Given { name: None, value: Some(Value::Nothing), over: Some(axis), span: argument.span });
+                let lost = axis == LOST_AXIS;
+                let value = if lost { Value::Poison } else { Value::Nothing };
+                let over = (!lost).then_some(axis);
+                given.push(Given { name: None, value: Some(value), over, span: argument.span });
                 continue;
             }
             let value = match argument.value.kind {
                 ExprKind::Hole => None,
                 _ => Some(self.expr(scope, &argument.value)),
             };
+            if let Some(axis) = &argument.over
+                && scope.axis(&axis.name) == Some(LOST_AXIS)
+            {
+                given.push(Given { name: None, value: Some(Value::Poison), over: None, span: argument.span });
+                continue;
+            }
             let over = match &argument.over {
                 None => None,
                 Some(axis) => match scope.axis(&axis.name) {
@@ -318,11 +330,11 @@ impl<'a> Elab<'a> {
             .map(|(p, _)| p.name.name.as_str())
             .collect();
         if !missing.is_empty() && fine {
-            let what = if missing.len() == 1 { "an argument" } else { "arguments" };
+            let what = if missing.len() == 1 { "argument is" } else { "arguments are" };
             self.report(
                 Diagnostic::error(
                     "E0209",
-                    format!("{what} of `{}` missing", name.name),
+                    format!("{} {what} missing in the call of `{}`", missing.len(), name.name),
                     span,
                     format!("{} not given", super::load::listed(&missing)),
                 )
@@ -371,11 +383,13 @@ impl<'a> Elab<'a> {
             }
             ast::TypeKind::Ragged { axis, element } => {
                 let Some(t) = self.tensor_argument(scope, element, value, at) else {
+                    self.lost_axis(scope, axis, at);
                     return Value::Poison;
                 };
                 let domain = self.graph.node(t.node).domain;
                 if domain.index() < 2 {
                     let found = self.describe_tensor(&t);
+                    self.lost_axis(scope, axis, at);
                     return self.fault(
                         Diagnostic::error(
                             "E0304",
@@ -390,7 +404,7 @@ impl<'a> Elab<'a> {
                 }
                 match scope.axes.iter().find(|a| a.0 == axis.name).copied() {
                     None => scope.axes.push((&axis.name, domain, at)),
-                    Some((_, first, first_at)) if first != domain => {
+                    Some((_, first, first_at)) if first != domain && first != LOST_AXIS => {
                         let (a, b) = (self.domain_text(first), self.domain_text(domain));
                         return self.fault(
                             Diagnostic::error(
@@ -406,6 +420,13 @@ impl<'a> Elab<'a> {
                 }
                 if self.unify(scope, function, name, element, &t, at) { Value::Tensor(t) } else { Value::Poison }
             }
+        }
+    }
+
+    /// The axis of a faulty argument: known, and poison.
+    fn lost_axis(&mut self, scope: &mut Scope<'a>, axis: &'a ast::Ident, at: Span) {
+        if !scope.axes.iter().any(|a| a.0 == axis.name) {
+            scope.axes.push((&axis.name, LOST_AXIS, at));
         }
     }
 
@@ -546,7 +567,7 @@ impl<'a> Elab<'a> {
             ast::TypeKind::Ragged { axis, element } => {
                 let wanted = scope.axis(&axis.name);
                 if let Value::Tensor(t) = &value
-                    && wanted.is_some_and(|w| w != self.graph.node(t.node).domain)
+                    && wanted.is_some_and(|w| w != LOST_AXIS && w != self.graph.node(t.node).domain)
                 {
                     let found = self.describe_tensor(t);
                     return self.fault(

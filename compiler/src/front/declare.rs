@@ -2,10 +2,9 @@
 
 use super::elab::{Bound, Elab, Scope};
 use super::load::listed;
-use super::value::{Callee, Value};
+use super::value::{Callee, Value, nearest};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget, FeatureKindName, MemberKind};
-use din_grammar::suggest::nearest;
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Feature, FeatureKind, Init, Keep, Key, KeyType, Label, Schema, Sequence, Table, TableKind};
 use rustc_hash::FxHashSet;

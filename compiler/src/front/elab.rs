@@ -12,9 +12,8 @@
 
 use super::declare::Declarations;
 use super::load::{Definition, Module, listed};
-use super::value::{Builtin, Callee, Tensor, Value, reserved};
+use super::value::{Builtin, Callee, Tensor, Value, nearest, reserved};
 use crate::graph::{BATCH, DomainId, Graph, InputId, NodeId, ONCE, Shape, StateId};
-use din_grammar::suggest::nearest;
 use din_grammar::{Diagnostic, SourceMap, Span, ast};
 use din_program::schema::{Parameter, Prediction, State};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -129,17 +128,27 @@ pub(super) struct Frame {
 /// The layers whose calls enclose a parameter: the path of each and which call of it.
 pub(super) type LayerTag = Vec<(String, u32)>;
 
+/// A parameter or state of one walk.
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    pub node: NodeId,
+    pub layers: LayerTag,
+    /// The calls that led to it, outermost first, then its own declaration.
+    pub trace: Rc<[Span]>,
+}
+
 /// What one walk (for `training` true or false) has made so far.
 #[derive(Default)]
 pub(super) struct Run {
     pub inputs: FxHashMap<(u8, u32), InputId>,
     pub lookups: FxHashMap<(u32, u32), NodeId>,
-    /// Nodes of parameters and states by name.
-    pub variables: FxHashMap<String, (NodeId, LayerTag, Span)>,
+    /// Parameters and states by name.
+    pub variables: FxHashMap<String, Instance>,
     pub updated: FxHashMap<StateId, (NodeId, Span)>,
     pub layer_calls: FxHashMap<String, u32>,
     /// Node of the logit, by prediction.
     pub logits: Vec<Option<NodeId>>,
+    pub predicted_at: Vec<Span>,
     pub loss: Option<NodeId>,
     /// Predictions read in the loss and not under `where present`.
     pub bare: Vec<(usize, Span)>,
@@ -167,6 +176,10 @@ pub(super) struct Elab<'a> {
     pub named: bool,
     pub frames: Vec<Frame>,
     pub layers: LayerTag,
+    /// Definitions are checked by themselves, outside any model.
+    pub sampling: bool,
+    /// A `predict` is faulty or none is there: labels without prediction are its consequence.
+    pub unpredicted: bool,
     depth: usize,
     steps: u64,
     exhausted: bool,
@@ -194,6 +207,8 @@ impl<'a> Elab<'a> {
             named: false,
             frames: Vec::new(),
             layers: Vec::new(),
+            sampling: false,
+            unpredicted: false,
             depth: 0,
             steps: 0,
             exhausted: false,
@@ -206,17 +221,27 @@ impl<'a> Elab<'a> {
         if !self.reported.insert((diagnostic.code, first.span, diagnostic.message.clone())) {
             return;
         }
+        // The library is right in itself: what several of its lines say of one call is one fault of that call.
+        let in_library = self.sources.get(first.span.file).is_some_and(|f| f.name.starts_with("std."));
         if let Some(outer) = self.frames.first()
+            && in_library
+            && !self.reported.insert((diagnostic.code, outer.call, String::new()))
+        {
+            return;
+        }
+        // A definition that is checked by itself is called from nowhere.
+        let frames = if self.sampling { self.frames.get(1..).unwrap_or_default() } else { &self.frames };
+        if let Some(outer) = frames.first()
             && diagnostic.labels.iter().all(|l| l.span != outer.call)
         {
             diagnostic.labels.push(din_grammar::Label { span: outer.call, text: "in this call".into() });
         }
         const SHOWN: usize = 6;
-        for frame in self.frames.iter().rev().take(SHOWN) {
+        for frame in frames.iter().rev().take(SHOWN) {
             diagnostic.notes.push(format!("in `{}`, called at {}", frame.name, self.sources.location(frame.call)));
         }
-        if self.frames.len() > SHOWN {
-            diagnostic.notes.push(format!("and {} calls further out", self.frames.len() - SHOWN));
+        if frames.len() > SHOWN {
+            diagnostic.notes.push(format!("and {} calls further out", frames.len() - SHOWN));
         }
         self.diagnostics.push(diagnostic);
     }
@@ -415,7 +440,10 @@ impl<'a> Elab<'a> {
 
     /// E0790: a word that is kept for something not there yet.
     pub fn not_built(&mut self, what: &str, span: Span) -> Value<'a> {
-        self.fault(Diagnostic::error("E0790", format!("{what}: reserved, not built yet"), span, "not built yet"))
+        self.fault(
+            Diagnostic::error("E0790", format!("{what}: reserved, not built yet"), span, "not built yet")
+                .help("leave it out for now"),
+        )
     }
 
     /// An unknown word among `known`.

@@ -1,10 +1,9 @@
 //! Expressions: names, compile-time arithmetic, fields, conditions. Tensor arithmetic is in `tensor`, calls in `call`.
 
 use super::elab::{Elab, Phase, Scope};
-use super::value::{Tensor, Value, fields_text};
+use super::value::{Tensor, Value, fields_text, nearest};
 use crate::graph::{BATCH, Shape};
 use din_grammar::ast::{self, BinaryOp, Expr, ExprKind, UnaryOp};
-use din_grammar::suggest::nearest;
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
@@ -206,6 +205,7 @@ impl<'a> Elab<'a> {
                 }
                 Value::Prediction(p)
             }
+            None if self.unpredicted => Value::Poison,
             None => self.fault(
                 Diagnostic::error(
                     "E0611",
@@ -371,8 +371,10 @@ impl<'a> Elab<'a> {
             return Some(n as usize);
         }
         let limit = super::elab::MAX_WIDTH;
+        let message =
+            if n > limit { format!("{what} is too large") } else { format!("{what} must be a positive whole number") };
         self.report(
-            Diagnostic::error("E0312", format!("{what} must be a positive whole number"), span, format!("{n}"))
+            Diagnostic::error("E0312", message, span, format!("{n}"))
                 .note(format!("expected a whole number from 1 to {limit}\nfound {n}")),
         );
         None

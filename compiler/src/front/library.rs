@@ -14,6 +14,7 @@ use std::rc::Rc;
 impl<'a> Elab<'a> {
     pub fn library(&mut self, module: usize) {
         let modules = self.modules;
+        self.sampling = true;
         for item in &modules[module].file.items {
             for training in [true, false] {
                 self.training = training;
@@ -153,15 +154,15 @@ impl<'a> Elab<'a> {
                     local.push(&axis.name);
                 }
             }
-            local.extend(own);
+            local.extend(own.into_keys());
         }
         let scope = Scope::new(module, Some(&f.name.name));
-        let mut unknown: Vec<&str> = used.into_iter().filter(|n| !local.contains(n)).collect();
-        unknown.sort_unstable();
+        let mut unknown: Vec<_> = used.into_iter().filter(|(n, _)| !local.contains(n)).collect();
+        unknown.sort_unstable_by_key(|(_, span)| *span);
         let initialisers = ["normal", "uniform", "glorot", "fan_in"];
-        for name in unknown {
+        for (name, span) in unknown {
             if !initialisers.contains(&name) {
-                self.resolve(&scope, name, f.name.span);
+                self.resolve(&scope, name, span);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Modules: the file itself, the embedded standard library and files beside the model; imports and top-level names resolved.
 
 use super::SourceProvider;
-use din_grammar::suggest::nearest;
+use super::value::nearest;
 use din_grammar::{Diagnostic, FileId, SourceMap, Span, ast};
 use rustc_hash::FxHashMap;
 

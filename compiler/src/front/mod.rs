@@ -167,6 +167,7 @@ impl<'a> Elab<'a> {
         let mut scope = Scope::new(module, None);
         self.declare(&mut scope, model, sets);
         let train = self.train_settings(model);
+        self.predictions_present(model);
         self.training = true;
         let mut trained = self.walk(&scope, model, train.as_ref());
         // Where the settings are at fault there may be no loss; all else is still checked.
@@ -177,7 +178,6 @@ impl<'a> Elab<'a> {
         if let Some(train) = &train {
             self.assign_updates(&mut scope, train, &mut updates);
         }
-        self.predictions_present(model);
         metrics.extend(self.metrics(&mut scope, model));
         if let Some(train) = &train {
             training = Some(self.training(&mut scope, train, &metrics));
@@ -293,6 +293,7 @@ impl<'a> Elab<'a> {
 
     fn predictions_present(&mut self, model: &'a ast::Model) {
         if !model.members.iter().any(|m| matches!(m.kind, MemberKind::Predict { .. })) {
+            self.unpredicted = true;
             self.report(
                 Diagnostic::error(
                     "E0603",

@@ -1,15 +1,17 @@
 //! Names as they are written: which occur in an expression or body, without resolving them.
 
+use din_grammar::Span;
 use din_grammar::ast::{self, Block, Expr, ExprKind, StatementKind};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
-pub(super) type Names<'a> = FxHashSet<&'a str>;
+/// Each name and where it is read first.
+pub(super) type Names<'a> = FxHashMap<&'a str, Span>;
 
 /// Names read by an expression; names of arguments and fields are not.
 pub(super) fn in_expr<'a>(e: &'a Expr, out: &mut Names<'a>) {
     match &e.kind {
         ExprKind::Name(n) => {
-            out.insert(n);
+            out.entry(n).or_insert(e.span);
         }
         ExprKind::Int(_)
         | ExprKind::Float(_)
@@ -22,7 +24,7 @@ pub(super) fn in_expr<'a>(e: &'a Expr, out: &mut Names<'a>) {
             in_expr(callee, out);
             for a in arguments {
                 in_expr(&a.value, out);
-                out.extend(a.over.as_ref().map(|o| o.name.as_str()));
+                out.extend(a.over.as_ref().map(|o| (o.name.as_str(), o.span)));
             }
         }
         ExprKind::Field { base, .. } => in_expr(base, out),
@@ -78,7 +80,7 @@ pub(super) fn in_type<'a>(ty: &'a ast::Type, out: &mut Names<'a>) {
     };
     for d in dimensions {
         if let ast::Dimension::Name(n) = d {
-            out.insert(&n.name);
+            out.entry(&n.name).or_insert(n.span);
         }
     }
 }
@@ -132,8 +134,10 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
             in_expr(&e.width, out);
             e.options.iter().flat_map(|o| &o.values).for_each(|v| in_expr(v, out));
             match &e.target {
-                ast::EmbeddingTarget::Fields(paths) => out.extend(paths.iter().map(|p| p.group.name.as_str())),
-                ast::EmbeddingTarget::EachOf(groups) => out.extend(groups.iter().map(|g| g.name.as_str())),
+                ast::EmbeddingTarget::Fields(paths) => {
+                    out.extend(paths.iter().map(|p| (p.group.name.as_str(), p.group.span)))
+                }
+                ast::EmbeddingTarget::EachOf(groups) => out.extend(groups.iter().map(|g| (g.name.as_str(), g.span))),
             }
         }
         M::Hyper { default, space, .. } => {

@@ -3,11 +3,10 @@
 use super::elab::{Bound, Elab, Phase, Scope};
 use super::load::listed;
 use super::update::{Rule, Updates};
-use super::value::{Value, counted, number_text};
+use super::value::{Value, counted, nearest, number_text};
 use crate::graph::{BATCH, ONCE, Shape};
 use crate::model::{SlotScope, UpdateScope};
 use din_grammar::ast::{self, BinaryOp, ExprKind, MemberKind};
-use din_grammar::suggest::nearest;
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, Prediction, TableKind, Training};
 
@@ -45,6 +44,7 @@ impl<'a> Elab<'a> {
                     None => format!("labels are {}", listed(&known)),
                 });
                 self.report(d);
+                self.unpredicted = true;
                 return;
             }
         };
@@ -57,9 +57,11 @@ impl<'a> Elab<'a> {
         };
         if self.run.logits.len() <= index {
             self.run.logits.resize(index + 1, None);
+            self.run.predicted_at.resize(index + 1, target.span);
         } else if self.run.logits.get(index).is_some() {
             self.report(
                 Diagnostic::error("E0618", format!("`{}` is predicted twice", target.name), target.span, "again here")
+                    .label(self.run.predicted_at[index], "first here")
                     .help("keep one `predict` for each label"),
             );
             return;
@@ -164,7 +166,12 @@ impl<'a> Elab<'a> {
                 ("batch", "batch 1024"),
                 ("epochs", "epochs 1"),
             ] {
-                if !train.settings.iter().any(|s| s.word.name == word) {
+                // A slip in the word itself has been told.
+                let slip = |s: &&ast::Setting| {
+                    !SETTINGS.contains(&s.word.name.as_str()) && nearest(&s.word.name, SETTINGS) == Some(word)
+                };
+                let there = train.settings.iter().any(|s| s.word.name == word);
+                if !there && !train.settings.iter().any(|s| slip(&s)) {
                     self.report(
                         Diagnostic::error("E0604", format!("`train` has no `{word}`"), train.span, "missing here")
                             .help(format!("add a line such as `{example}`")),
@@ -443,16 +450,20 @@ impl<'a> Elab<'a> {
         for (i, p) in metric.parameters.iter().enumerate() {
             if p.default.is_none() && !given.iter().any(|g| g.0 == i) {
                 let what = &p.name.name;
-                let example = if what == "by" { "by = user_id" } else { "click" };
+                let help = if what == "by" {
+                    format!("say what groups the rows: `{name}(click, by = user_id)`")
+                } else {
+                    format!("name a label: `{name}(click)`")
+                };
                 self.report(
                     Diagnostic::error(
                         "E0209",
-                        format!("an argument of `{name}` missing"),
+                        format!("1 argument is missing in the call of `{name}`"),
                         e.span,
                         format!("`{what}` not given"),
                     )
                     .label(metric.name.span, "defined here")
-                    .help(format!("write it: `{name}(…{example}…)`")),
+                    .help(help),
                 );
                 faulty = true;
             }
@@ -613,15 +624,15 @@ impl<'a> Elab<'a> {
             );
         } else if !holds {
             let least = |open: bool| if open { "at least " } else { "" };
-            self.report(
-                Diagnostic::error("E0619", "an assertion does not hold", condition.span, "is false").note(format!(
-                    "left {}{}\nright {}{}",
+            self.report(Diagnostic::error("E0619", "an assertion does not hold", condition.span, "is false").note(
+                format!(
+                    "the left side is {}{}\nthe right side is {}{}",
                     least(a_open),
                     number_text(a),
                     least(b_open),
                     number_text(b)
-                )),
-            );
+                ),
+            ));
         }
     }
 

@@ -162,7 +162,7 @@ impl<'a> Elab<'a> {
 
     /// Whether the rule needs the number of training samples with a row's id.
     pub fn counts(&self, rule: &Rule<'a>) -> bool {
-        rule.reads().contains("count")
+        rule.reads().contains_key("count")
     }
 
     fn build_update(
@@ -243,7 +243,7 @@ impl<'a> Elab<'a> {
             scope.bind(&parameter.name.name, Value::Number(*n), parameter.name.span);
         }
         let rows = over != UpdateScope::Elements;
-        if reads.contains("step") || (reads.contains("touches") && !rows) {
+        if reads.contains_key("step") || (reads.contains_key("touches") && !rows) {
             let t = match &shared.step {
                 Some(t) => t.clone(),
                 None => self.update_input("step", InputKind::Step, ONCE, 1, span),
@@ -255,7 +255,7 @@ impl<'a> Elab<'a> {
                 scope.bind("touches", Value::Tensor(t), span);
             }
         }
-        if reads.contains("touches") && rows {
+        if reads.contains_key("touches") && rows {
             let t = match &shared.touches {
                 Some(t) => t.clone(),
                 None => self.update_input("touches", InputKind::Touches, BATCH, 1, span),
@@ -263,7 +263,7 @@ impl<'a> Elab<'a> {
             shared.touches = Some(t.clone());
             scope.bind("touches", Value::Tensor(t), span);
         }
-        if reads.contains("count") {
+        if reads.contains_key("count") {
             if !rows {
                 let name = &rule.name().name;
                 self.report(
@@ -367,7 +367,6 @@ impl<'a> Elab<'a> {
                     .label(definition.name.span, format!("`per {per}` gives it"))
                     .help(format!("write `state {} = 0`", v.name.name)),
                 );
-                continue;
             }
             let init = match &v.init {
                 Some(e) => {

@@ -1,7 +1,7 @@
 //! What is written but never used, and weights that nothing trains. Runs only where there is no error, so that a fault is not followed by
 //! warnings about its consequences.
 
-use super::elab::Elab;
+use super::elab::{Elab, Instance};
 use super::load::{Module, item_name};
 use super::names::{self, Names};
 use crate::graph::{BinaryOp, NodeId, Op, UnaryOp};
@@ -19,7 +19,7 @@ impl<'a> Elab<'a> {
         for import in &module.file.imports {
             for wanted in &import.names {
                 let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
-                if !used.contains(bound.name.as_str()) {
+                if !used.contains_key(bound.name.as_str()) {
                     self.report(
                         Diagnostic::warning(
                             "W0201",
@@ -34,7 +34,7 @@ impl<'a> Elab<'a> {
         }
         for item in &module.file.items {
             let name = item_name(item);
-            if !library && !matches!(item, ast::Item::Model(_)) && !used.contains(name.name.as_str()) {
+            if !library && !matches!(item, ast::Item::Model(_)) && !used.contains_key(name.name.as_str()) {
                 let kind = super::load::item_kind(item);
                 self.report(
                     Diagnostic::warning(
@@ -84,7 +84,7 @@ impl<'a> Elab<'a> {
 
     fn unused_parameters(&mut self, parameters: &'a [ast::Parameter], inside: &Names<'a>) {
         for p in parameters {
-            if !inside.contains(p.name.name.as_str()) {
+            if !inside.contains_key(p.name.name.as_str()) {
                 self.unused("parameter", &p.name);
             }
         }
@@ -95,14 +95,14 @@ impl<'a> Elab<'a> {
             match &statement.kind {
                 StatementKind::Let(l) => {
                     // Of a tuple at least one name must be read: the others have to be called something.
-                    if !l.names.iter().any(|n| inside.contains(n.name.as_str()))
+                    if !l.names.iter().any(|n| inside.contains_key(n.name.as_str()))
                         && let Some(name) = l.names.first()
                     {
                         self.unused("value", name);
                     }
                 }
-                StatementKind::Layer(l) if !inside.contains(l.name.name.as_str()) => self.unused("layer", &l.name),
-                StatementKind::Param(v) if !inside.contains(v.name.name.as_str()) => self.unused("weight", &v.name),
+                StatementKind::Layer(l) if !inside.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),
+                StatementKind::Param(v) if !inside.contains_key(v.name.name.as_str()) => self.unused("weight", &v.name),
                 StatementKind::For { body, .. } => self.unused_lets(body, inside),
                 _ => {}
             }
@@ -117,14 +117,14 @@ impl<'a> Elab<'a> {
         for member in &model.members {
             match &member.kind {
                 MemberKind::Let(l) => {
-                    if !l.names.iter().any(|n| used.contains(n.name.as_str()))
+                    if !l.names.iter().any(|n| used.contains_key(n.name.as_str()))
                         && let Some(name) = l.names.first()
                     {
                         self.unused("value", name);
                     }
                 }
-                MemberKind::Layer(l) if !used.contains(l.name.name.as_str()) => self.unused("layer", &l.name),
-                MemberKind::Hyper { name, .. } if !used.contains(name.name.as_str()) => {
+                MemberKind::Layer(l) if !used.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),
+                MemberKind::Hyper { name, .. } if !used.contains_key(name.name.as_str()) => {
                     self.unused("hyper-parameter", name);
                 }
                 _ => {}
@@ -205,7 +205,7 @@ impl<'a> Elab<'a> {
             }
         }
         let mut lost: Vec<(String, Span)> = Vec::new();
-        for (name, (node, ..)) in &self.run.variables {
+        for (name, Instance { node, .. }) in &self.run.variables {
             if matches!(self.graph.node(*node).op, Op::Param(_)) && !seen.contains(node) {
                 lost.push((name.clone(), self.graph.node(*node).span));
             }

@@ -179,6 +179,11 @@ impl<'a> Callee<'a> {
     }
 }
 
+/// The known name that was meant, if one is near. One letter is near to every other: it suggests nothing.
+pub(super) fn nearest<'n>(name: &str, candidates: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    if name.chars().count() < 2 { None } else { din_grammar::suggest::nearest(name, candidates) }
+}
+
 /// `[good_id: 16, shop_id: 16]`
 pub(super) fn fields_text(fields: &[Field]) -> String {
     let parts: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.name, f.width)).collect();

@@ -1,0 +1,102 @@
+//! Wrong specs and what is said of them: every `tests/ui/<topic>/<name>.din` is checked and its diagnostics, as a terminal shows them, are
+//! compared with `<name>.stderr`. `DIN_BLESS=1` writes the files anew; read the difference before it is committed.
+//!
+//! Comments at the top of a file may say how it is checked: `// set: name=value` stands for `--set`, `// library` for a file without a
+//! model. Files to import lie in `tests/ui/<topic>/parts/`.
+#![allow(clippy::unwrap_used)]
+
+use din_compiler::front::{Options, SourceProvider, check, check_library};
+use din_grammar::{Style, render};
+use std::path::{Path, PathBuf};
+
+struct Beside(PathBuf);
+
+impl SourceProvider for Beside {
+    fn read(&self, module: &[String]) -> Option<(String, String)> {
+        let mut path = self.0.clone();
+        path.extend(module);
+        path.set_extension("din");
+        let text = std::fs::read_to_string(&path).ok()?;
+        Some((shown(&path), text))
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("ui")
+}
+
+/// `tests/ui/names/unknown.din`, wherever the repository lies.
+fn shown(path: &Path) -> String {
+    let inside = path.strip_prefix(root()).unwrap();
+    let parts: Vec<_> = inside.iter().map(|p| p.to_string_lossy()).collect();
+    format!("tests/ui/{}", parts.join("/"))
+}
+
+fn specs() -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for topic in std::fs::read_dir(root()).unwrap() {
+        let topic = topic.unwrap().path();
+        for entry in std::fs::read_dir(&topic).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "din") {
+                all.push(path);
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+fn diagnose(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let provider = Beside(path.parent().unwrap().to_path_buf());
+    let directives = || text.lines().take_while(|l| l.starts_with("//")).filter_map(|l| l.strip_prefix("// "));
+    let (diagnostics, sources) = if directives().any(|d| d == "library") {
+        check_library(&shown(path), &text, &provider)
+    } else {
+        let set = |d: &str| {
+            let (name, value) = d.strip_prefix("set: ")?.split_once('=')?;
+            Some((name.to_string(), value.to_string()))
+        };
+        let options = Options { sets: directives().filter_map(set).collect() };
+        let checked = check(&shown(path), &text, &provider, &options);
+        let errors = checked.diagnostics.iter().any(|d| d.is_error());
+        assert_eq!(checked.model.is_none(), errors, "{}: a model exactly where there is no error", path.display());
+        (checked.diagnostics, checked.sources)
+    };
+    render(&diagnostics, &sources, Style::Human { color: false })
+}
+
+#[test]
+fn wrong_specs_are_told_exactly() {
+    let bless = std::env::var_os("DIN_BLESS").is_some();
+    let specs = specs();
+    assert!(specs.len() >= 40, "{} specs", specs.len());
+    let mut wrong = Vec::new();
+    for path in &specs {
+        let found = diagnose(path);
+        let expected_path = path.with_extension("stderr");
+        assert!(!found.is_empty(), "{}: nothing is said of it", path.display());
+        if bless {
+            std::fs::write(&expected_path, &found).unwrap();
+            continue;
+        }
+        let expected = std::fs::read_to_string(&expected_path).unwrap_or_default();
+        if found != expected {
+            wrong.push(format!("--- {}\nexpected\n{expected}\nfound\n{found}", shown(path)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{} of {} differ; DIN_BLESS=1 accepts", wrong.join("\n"), wrong.len(), specs.len());
+}
+
+#[test]
+fn no_expectation_is_left_behind() {
+    for topic in std::fs::read_dir(root()).unwrap() {
+        for entry in std::fs::read_dir(topic.unwrap().path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "stderr") {
+                assert!(path.with_extension("din").exists(), "{}", path.display());
+            }
+        }
+    }
+}
