@@ -170,6 +170,7 @@ impl Printer<'_> {
             | Rule::layer
             | Rule::update
             | Rule::hyper
+            | Rule::predict
             | Rule::label
             | Rule::key
             | Rule::feature_body
@@ -239,6 +240,7 @@ impl Printer<'_> {
             Rule::layer => 'y',
             Rule::update => 'u',
             Rule::hyper => 'h',
+            Rule::predict => 'p',
             Rule::label | Rule::key => 'k',
             Rule::feature_body => 'f',
             Rule::setting_body => 's',
@@ -257,6 +259,7 @@ impl Printer<'_> {
     fn cell(&self, within: Rule, index: usize, last: Rule, part: &Pair<Rule>) -> bool {
         match within {
             Rule::let_ | Rule::layer | Rule::update | Rule::hyper => part.as_rule() == Rule::p_equals,
+            Rule::predict => part.as_rule() == Rule::p_tilde,
             Rule::label | Rule::key | Rule::setting_body => index == 1,
             Rule::feature_body => last == Rule::p_colon || part.as_rule() == Rule::column,
             Rule::embedding => part.as_rule() == Rule::p_lbrack || part.as_rule() == Rule::k_for,

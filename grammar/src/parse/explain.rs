@@ -144,7 +144,7 @@ impl<'c> Place<'c> {
         let i = cutter.tokens.partition_point(|t| t.end <= refusal.at);
         // Brackets that the scanner added stand behind the end.
         let token = cutter.tokens.get(i).filter(|t| t.start < cutter.text.len());
-        let line_ended = token.is_none_or(|t| t.fresh) && i > 0;
+        let line_ended = token.is_none_or(|t| t.fresh) && i > refusal.first;
         let span = if line_ended {
             let end = cutter.tokens.get(i - 1).map_or(0, |t| t.end);
             Span::new(cutter.file, end, end)
@@ -364,10 +364,12 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         argument => words(0, "an argument"),
         field_paths | field_path => words(0, "a field, such as `ad.good_id`"),
         each_of => mark(1, "each of"),
-        item => words(2, "a definition"),
-        member => words(0, "a member of the model"),
-        feature_field | feature_body => words(1, "a field"),
-        setting | setting_body => words(1, "a setting"),
+        item | lone_item | file => words(2, "a definition"),
+        lone_statements => words(0, "a statement"),
+        import | lone_head => mark(1, "use"),
+        member | lone_member => words(0, "a member of the model"),
+        feature_field | feature_body | lone_field => words(1, "a field"),
+        setting | setting_body | lone_setting => words(1, "a setting"),
         infix => words(1, "an operator"),
         call => None,
         field => None,

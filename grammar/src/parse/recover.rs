@@ -337,7 +337,11 @@ impl Cutter<'_> {
                 ((fresh || after_block) && MEMBER_WORDS.contains(&word) && self.word(i + 1) != "=")
                     || (fresh && !self.continues(i))
             }
-            Body::Statements => STATEMENT_WORDS.contains(&word) || (fresh && !self.continues(i)),
+            Body::Statements => {
+                // On one line, a word in the place of a name or value begins nothing.
+                let word_stands = fresh || !(STATEMENT_WORDS.contains(&self.word(i - 1)) || self.continues(i));
+                (STATEMENT_WORDS.contains(&word) && word_stands) || (fresh && !self.continues(i))
+            }
         }
     }
 
@@ -365,7 +369,8 @@ impl Cutter<'_> {
             )
         };
         let word = self.word(i);
-        operator(self.word(i - 1)) || self.word(i - 1) == "-" || operator(word) || matches!(word, "{" | "else" | "for")
+        let before = self.word(i - 1);
+        operator(before) || matches!(before, "-" | "in") || operator(word) || matches!(word, "{" | "else" | "for")
     }
 
     fn piece(&mut self, body: Body, range: Range<usize>, level: usize) {
