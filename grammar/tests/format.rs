@@ -170,11 +170,11 @@ model m {
 
 #[test]
 fn long_lines_are_broken() {
-    let call = format!("fn f(x) {{ g({}) }}", vec!["a_rather_long_name"; 10].join(", "));
+    let call = format!("fn f(x) {{ g({}) }}", ["a_rather_long_name"; 10].join(", "));
     let formatted = check(&call);
     assert!(formatted.lines().all(|line| line.len() <= 120), "{formatted}");
     assert!(formatted.contains("        a_rather_long_name,\n    )\n"), "{formatted}");
-    let sum = format!("fn f(x) {{ {} }}", vec!["a_rather_long_name"; 10].join(" + "));
+    let sum = format!("fn f(x) {{ {} }}", ["a_rather_long_name"; 10].join(" + "));
     assert!(check(&sum).lines().all(|line| line.len() <= 120));
 }
 
