@@ -53,3 +53,39 @@ fn reserved_words_and_codes_are_listed() {
         assert_eq!(source.contains(&format!("\"{code}\"")), page.contains(&format!("| {code} |")), "{code}");
     }
 }
+
+/// Every code that the compiler gives is listed, and no other.
+#[test]
+fn diagnostics_are_listed() {
+    let mut used = std::collections::BTreeSet::new();
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../compiler/src"))];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(path).unwrap();
+                used.extend(text.split('"').filter(|t| is_code(t)).map(str::to_owned));
+            }
+        }
+    }
+    let page = page("diagnostics.md");
+    let cells = page.lines().filter_map(|l| l.strip_prefix("| ")?.split(' ').next());
+    let listed: std::collections::BTreeSet<String> = cells.filter(|t| is_code(t)).map(str::to_owned).collect();
+    // Codes of syntax are on their own page.
+    used.retain(|code| !code.starts_with("E01"));
+    let missing: Vec<_> = used.difference(&listed).collect();
+    let stale: Vec<_> = listed.difference(&used).collect();
+    assert!(
+        missing.is_empty() && stale.is_empty(),
+        "docs/reference/diagnostics.md lacks {missing:?}, and lists {stale:?}"
+    );
+}
+
+fn is_code(text: &str) -> bool {
+    text.len() == 5
+        && text.starts_with(['E', 'W'])
+        && text[1..].starts_with('0')
+        && text[1..].bytes().all(|b| b.is_ascii_digit())
+}
