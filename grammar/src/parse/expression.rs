@@ -6,6 +6,7 @@
 use super::build::{Builder, Children, Node};
 use super::{MAX_HEIGHT, Rule};
 use crate::ast::*;
+use crate::scan::unit_start;
 use crate::{Diagnostic, Span};
 use std::iter::Peekable;
 
@@ -259,27 +260,4 @@ impl Builder<'_> {
 
 fn is_primary(rule: Rule) -> bool {
     !matches!(rule, Rule::prefix | Rule::infix | Rule::call | Rule::field)
-}
-
-/// Where the unit of a number begins: after digits, fraction and exponent.
-fn unit_start(text: &str) -> usize {
-    let b = text.as_bytes();
-    let at = |i: usize| b.get(i).copied().unwrap_or(0);
-    let digits = |mut i: usize| {
-        while at(i).is_ascii_digit() || (at(i) == b'_' && at(i + 1).is_ascii_digit()) {
-            i += 1;
-        }
-        i
-    };
-    let mut i = digits(0);
-    if at(i) == b'.' {
-        i = digits(i + 1);
-    }
-    if at(i) | 32 == b'e' {
-        let j = if matches!(at(i + 1), b'+' | b'-') { i + 2 } else { i + 1 };
-        if at(j).is_ascii_digit() {
-            i = digits(j);
-        }
-    }
-    i
 }

@@ -5,6 +5,8 @@
 //! has the length of the file and the same byte offsets: ordinary comments, and line breaks inside `( )` and `[ ]`, are
 //! spaces in it.
 
+mod brackets;
+
 use crate::{Diagnostic, FileId, Span};
 
 /// Brackets of all kinds may nest this deep.
@@ -145,7 +147,8 @@ impl<'t> Scanner<'t> {
             '/' if rest.starts_with("//") => self.comment(),
             '"' => self.string(),
             _ if c.is_ascii_digit() => {
-                let n = number_length(rest);
+                let unit = unit_start(rest);
+                let n = unit + rest.get(unit..).and_then(|r| r.find(|c| !is_word(c))).unwrap_or(rest.len() - unit);
                 self.token(TokenKind::Number, n);
             }
             _ if is_word(c) => {
@@ -324,164 +327,14 @@ impl<'t> Scanner<'t> {
         }
         self.at += mark.len();
     }
-
-    /// A closing bracket. One that does not fit is told, and the cooked text is mended so that the rest can be read.
-    fn close(&mut self, mark: u8) {
-        let meant = self.open.iter().rposition(|open| closing(open.mark) == mark);
-        let here = self.span(self.at, self.at + 1);
-        match (self.open.last().copied(), meant) {
-            (Some(open), _) if closing(open.mark) == mark => {
-                self.open.pop();
-                if mark == b'}' && self.breaks > 0 && self.indent(self.at) < self.indent(open.at) {
-                    self.suspect = Some((open.at, self.at));
-                }
-                self.token(TokenKind::Mark, 1);
-            }
-            (Some(_), Some(meant)) => {
-                while self.open.len() > meant + 1
-                    && let Some(open) = self.open.pop()
-                {
-                    let error = self.unclosed(open).label(here, format!("found `{}` instead", mark as char));
-                    let help = format!("add `{}` before the `{}`", closing(open.mark) as char, mark as char);
-                    self.errors.push(error.help(help));
-                    self.without(open);
-                }
-                self.open.pop();
-                self.token(TokenKind::Mark, 1);
-            }
-            (Some(open), None) if open.mark != b'{' && mark != b'}' => {
-                let error = self.unclosed(open).label(here, format!("found `{}` instead", mark as char));
-                self.errors.push(error.help(format!("write `{}` here", closing(open.mark) as char)));
-                self.open.pop();
-                if let Some(byte) = self.cooked.get_mut(self.at) {
-                    *byte = closing(open.mark);
-                }
-                self.token(TokenKind::Mark, 1);
-            }
-            _ => {
-                let error =
-                    Diagnostic::error("E0108", format!("`{}` closes nothing", mark as char), here, "none is open")
-                        .help("remove it, or look for a bracket closed too early above");
-                self.errors.push(error);
-                self.blank(self.at, self.at + 1);
-                self.at += 1;
-            }
-        }
-    }
-
-    fn unclosed(&self, open: Open) -> Diagnostic {
-        Diagnostic::error(
-            "E0108",
-            format!("`{}` is not closed", open.mark as char),
-            self.span(open.at, open.at + 1),
-            format!("expected a `{}` for this one", closing(open.mark) as char),
-        )
-    }
-
-    /// Takes an unclosed bracket out of the cooked text, and gives back the line ends that it made blanks.
-    fn without(&mut self, open: Open) {
-        self.blank(open.at, open.at + 1);
-        for i in open.at..self.at {
-            if self.text.as_bytes().get(i) == Some(&b'\n')
-                && let Some(byte) = self.cooked.get_mut(i)
-            {
-                *byte = b'\n';
-            }
-        }
-    }
-
-    /// Before a word: one that begins a statement cannot stand inside parentheses, and one that begins a definition at the
-    /// left margin cannot stand inside a block, so a bracket was left open.
-    fn before_word(&mut self, word: &str) {
-        if self.open.is_empty() || self.breaks == 0 {
-            return;
-        }
-        let margin = self.at == 0 || self.text.as_bytes().get(self.at - 1) == Some(&b'\n');
-        if margin && matches!(word, "fn" | "model") && self.heads_definition(word) {
-            self.definition_ends(Some(word.len()));
-        } else if matches!(word, "let" | "layer" | "param" | "state" | "update" | "use") {
-            let here = self.span(self.at, self.at + word.len());
-            while let Some(open) = self.open.pop_if(|open| open.mark != b'{') {
-                let error = self.unclosed(open).label(here, "the next statement begins here");
-                self.errors.push(error.help(format!("add the missing `{}`", closing(open.mark) as char)));
-                self.without(open);
-            }
-        }
-    }
-
-    /// `fn name(` or `model name`: not the type `fn`.
-    fn heads_definition(&self, word: &str) -> bool {
-        let rest = self.rest().get(word.len()..).unwrap_or("").trim_start_matches(' ');
-        let name = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        name > 0 && (word == "model" || rest.get(name..).is_some_and(|r| r.trim_start_matches(' ').starts_with('(')))
-    }
-
-    /// The file, or with the length of its first word the next definition, comes where brackets are open: tells the
-    /// innermost, and closes all in the cooked text.
-    fn definition_ends(&mut self, next: Option<usize>) {
-        let Some(&last) = self.open.last() else { return };
-        let here = self.span(self.at, self.at + next.unwrap_or(0));
-        let said = if next.is_some() { "the next definition begins here" } else { "the file ends here" };
-        // A `}` further left than the line of its `{` was meant for another.
-        let suspect = self.suspect.filter(|(at, _)| last.mark == b'{' && *at > last.at);
-        let mut error = match suspect {
-            Some((at, _)) => self.unclosed(Open { mark: b'{', at }),
-            None => self.unclosed(last),
-        };
-        if let Some((_, close)) = suspect {
-            error = error.label(self.span(close, close + 1), "this one seems to belong to an outer block");
-        }
-        self.errors.push(error.label(here, said).help(format!("add the missing `{}`", closing(last.mark) as char)));
-        let mut missing = 0;
-        while let Some(open) = self.open.pop() {
-            if open.mark == b'{' {
-                missing += 1;
-            } else {
-                self.without(open);
-            }
-        }
-        self.suspect = None;
-        // Closing braces go where blanks are: between the last token and this one, or behind the end.
-        let end = if next.is_some() { self.at } else { self.text.len() + missing };
-        if next.is_none() {
-            self.cooked.resize(end, b' ');
-        }
-        let from = self.tokens.last().map_or(0, |t| t.end);
-        if end < from + missing {
-            self.fatal = true;
-            return;
-        }
-        for at in end - missing..end {
-            if let Some(byte) = self.cooked.get_mut(at) {
-                *byte = b'}';
-            }
-            self.tokens.push(Token { kind: TokenKind::Mark, start: at, end: at + 1, breaks: 0 });
-        }
-        self.breaks = 1;
-    }
-
-    /// The blanks before the first mark of the line at a place.
-    fn indent(&self, at: usize) -> usize {
-        let before = self.text.get(..at).unwrap_or("");
-        let line = before.rfind('\n').map_or(0, |i| i + 1);
-        self.text.get(line..).map_or(0, |l| l.len() - l.trim_start_matches([' ', '\t']).len())
-    }
 }
 
 fn rest_bytes(text: &str, at: usize, length: usize) -> impl Iterator<Item = u8> + use<'_> {
     text.as_bytes().iter().skip(at).take(length).copied()
 }
 
-pub(crate) fn closing(mark: u8) -> u8 {
-    match mark {
-        b'(' => b')',
-        b'[' => b']',
-        _ => b'}',
-    }
-}
-
-/// `1_000`, `1.5e-3`, `24GiB`: as the rule `number` reads it.
-fn number_length(text: &str) -> usize {
+/// The bytes of a number before its unit: digits, fraction and exponent, as the rule `number` reads them.
+pub(crate) fn unit_start(text: &str) -> usize {
     let b = text.as_bytes();
     let at = |i: usize| b.get(i).copied().unwrap_or(0);
     let digits = |mut i: usize| {
@@ -499,9 +352,6 @@ fn number_length(text: &str) -> usize {
         if at(j).is_ascii_digit() {
             i = digits(j);
         }
-    }
-    while at(i).is_ascii_alphanumeric() || (at(i) == b'_' && i > 0) {
-        i += 1;
     }
     i
 }
