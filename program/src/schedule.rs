@@ -117,8 +117,9 @@ pub enum Source {
     Buffer(BufferId),
     /// `u32` for each element of the sequence domain: its sample.
     Parent(Domain),
-    /// `u32` for each element of the feature's domain: the row number in the feature's table.
+    /// `u32` for each element of the feature's domain: the row number of its id in the table.
     Rows {
+        table: u32,
         feature: u32,
     },
     /// Weights of a table, by row number; row stride is the table's width.

@@ -314,11 +314,12 @@ impl<'b> Builder<'_, 'b> {
 
     fn load(&mut self, p: &Place, address: Value, offset: i32, lanes: Lanes) -> Value {
         let column = 4 * p.column as i32;
-        if p.width != self.region.width && lanes == Lanes::Four || p.width == 1 && lanes == Lanes::Four {
+        let one_number = p.width != self.region.width || (p.width == 1 && p.access == Access::Once);
+        if one_number && lanes == Lanes::Four {
             let one = self.b.ins().load(types::F32, flags(), address, column);
             return self.b.ins().splat(types::F32X4, one);
         }
-        let offset = if p.width == 1 && self.region.width != 1 { 0 } else { offset };
+        let offset = if one_number { 0 } else { offset };
         self.load_at(address, column + offset, lanes)
     }
 

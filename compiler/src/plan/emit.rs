@@ -396,7 +396,7 @@ impl Emitter<'_> {
             Src::Item(i) if open.values.contains_key(&i) && phase::fuses(self.item(i), o, user) => open.values[&i],
             Src::Gather { table, feature, domain, width } => {
                 let argument = open.region.argument(Source::Table(table));
-                let rows = open.region.argument(Source::Rows { feature });
+                let rows = open.region.argument(Source::Rows { table, feature });
                 let access = if domain == user.domain {
                     Access::Indexed { index: rows }
                 } else {

@@ -183,7 +183,7 @@ impl Lowering<'_> {
             span: node.span,
         };
         match node.op {
-            Op::Const(c) => Operand { src: Src::Const(c), column: 0, width: 1 },
+            Op::Const(c) => Operand { src: Src::Const(c), column: 0, width: width as u32 },
             Op::Input(k) => {
                 let input = &self.graph.inputs[k.index()];
                 let place = match input.kind {
@@ -215,7 +215,7 @@ impl Lowering<'_> {
             Op::Count(d) => self.external(Place::Count(domain(d)), ONCE, 1),
             Op::StopGradient | Op::Reshape => ops[0],
             Op::Slice { start } => match ops[0].src {
-                Src::Const(_) => ops[0],
+                Src::Const(_) => Operand { width: width as u32, ..ops[0] },
                 src => Operand { src, column: ops[0].column + start as u32, width: width as u32 },
             },
             Op::Unary(op) => self.push(item(Kind::Map(Map::Unary(op)), own, width, ops)),

@@ -34,11 +34,19 @@ pub fn phases(all: &Items) -> Option<Vec<Group>> {
                 if phase_of[k].is_some() || item.domain != d {
                     continue;
                 }
-                let ready = item.needs().all(|need| match phase_of[need.0] {
+                let available = |need: ItemId| match phase_of[need.0] {
                     None => false,
                     Some(p) if p == number => usable_in_phase(&all.items[need.0], item),
                     Some(_) => true,
-                });
+                };
+                // The parts of a concat are written where its buffer is made: all in one phase.
+                let ready = match item.into {
+                    Some(Into::Concat { item: concat, .. }) => {
+                        let parts = &all.items[concat.0].after;
+                        parts.iter().flat_map(|p| all.items[p.0].needs()).all(available)
+                    }
+                    _ => item.needs().all(available),
+                };
                 if ready {
                     phase_of[k] = Some(number);
                     members.push(ItemId(k));

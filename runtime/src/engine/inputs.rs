@@ -27,7 +27,7 @@ pub(super) fn check(
         ensure(found == expected, || format!("{what}: expected {expected}, found {found}"))
     };
     expect("sequences", inputs.offsets.len(), schema.sequences.len())?;
-    expect("features", inputs.row_numbers.len(), schema.features.len())?;
+    expect("tables", inputs.row_numbers.len(), program.tables.len())?;
     expect("features", inputs.dense.len(), schema.features.len())?;
     for (sequence, offsets) in schema.sequences.iter().zip(inputs.offsets) {
         let sound = offsets.len() == rows + 1 && offsets[0] == 0 && offsets.is_sorted();
@@ -41,22 +41,24 @@ pub(super) fn check(
             FeatureKind::Dense { width } => {
                 expect(&format!("numbers of `{}`", feature.path()), inputs.dense[f].len(), elements * width as usize)?;
             }
-            FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => {
-                let numbers = &inputs.row_numbers[f];
-                expect(&format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
-                let largest = numbers.iter().copied().max().unwrap_or(0) as usize;
-                for (spec, table) in program.tables.iter().zip(tables) {
-                    let inside = elements == 0 || largest < table.rows() || !spec.features.contains(&(f as u32));
-                    ensure(inside, || {
-                        format!(
-                            "`{}` names row {largest} of table `{}`, which has {} rows",
-                            feature.path(),
-                            spec.name,
-                            table.rows()
-                        )
-                    })?;
-                }
-            }
+            FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => {}
+        }
+    }
+    for ((spec, table), resolved) in program.tables.iter().zip(tables).zip(inputs.row_numbers) {
+        expect(&format!("features of table `{}`", spec.name), resolved.len(), spec.features.len())?;
+        for (&f, numbers) in spec.features.iter().zip(resolved) {
+            let Some(feature) = schema.features.get(f as usize) else { continue };
+            let elements = feature.sequence.map_or(rows, |s| inputs.offsets[s as usize][rows] as usize);
+            expect(&format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
+            let largest = numbers.iter().copied().max().unwrap_or(0) as usize;
+            ensure(elements == 0 || largest < table.rows(), || {
+                format!(
+                    "`{}` names row {largest} of table `{}`, which has {} rows",
+                    feature.path(),
+                    spec.name,
+                    table.rows()
+                )
+            })?;
         }
     }
     for (what, columns) in [("labels", inputs.labels), ("presence", inputs.present)] {

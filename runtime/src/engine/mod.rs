@@ -306,7 +306,7 @@ impl Engine {
         for (i, instance) in self.instances.iter_mut().enumerate() {
             instance.active = i == which;
         }
-        let zeros = &self.zeros;
+        let (zeros, program) = (&self.zeros, &self.program);
         let column = |columns: &[Vec<f32>], k: u32| match columns[k as usize].as_slice() {
             [] => zeros.as_ptr().cast_mut(),
             column => column.as_ptr().cast_mut(),
@@ -320,7 +320,11 @@ impl Engine {
             _ => std::ptr::null_mut(),
         };
         let source = |source: Source| match source {
-            Source::Rows { feature } => inputs.row_numbers[feature as usize].as_ptr().cast_mut().cast(),
+            Source::Rows { table, feature } => {
+                let served = &program.tables[table as usize].features;
+                let numbers = served.iter().zip(&inputs.row_numbers[table as usize]).find(|(f, _)| **f == feature);
+                numbers.map_or(std::ptr::null_mut(), |(_, n)| n.as_ptr().cast_mut().cast())
+            }
             Source::Table(t) => tables[t as usize].weights_ptr().cast(),
             _ => std::ptr::null_mut(),
         };
@@ -343,10 +347,10 @@ impl Engine {
             let parts = &parts;
             // SAFETY: both vectors have one entry a table, and this job's is used by no other.
             let (occurrences, slices) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
-            for &feature in &program.tables[t].features {
-                let rows: &[u32] = &inputs.row_numbers[feature as usize];
+            debug_assert_eq!(program.tables[t].features.len(), inputs.row_numbers[t].len());
+            for rows in &inputs.row_numbers[t] {
                 // SAFETY: the slices are dropped below, before the borrow of `inputs` ends.
-                slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
+                slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows.as_slice()) });
             }
             occurrences.build(slices, tables[t].rows());
             slices.clear();

@@ -54,8 +54,8 @@ pub struct StepInputs<'a> {
     pub rows: usize,
     /// By sequence: `rows + 1` offsets from 0.
     pub offsets: &'a [Vec<u32>],
-    /// By feature: row numbers, one an element of the feature's domain; empty for numeric features.
-    pub row_numbers: &'a [Vec<u32>],
+    /// By table, by its features: row numbers, one an element of the feature's domain.
+    pub row_numbers: &'a [Vec<Vec<u32>>],
     /// By feature: `width` numbers an element; empty for categorical features.
     pub dense: &'a [Vec<f32>],
     /// By label: one number a sample. A label without data may be empty and reads 0.

@@ -33,10 +33,10 @@ impl Tiling {
         } else if self.domain != ONCE {
             let offsets = &offsets[self.domain.index() - 2];
             let mut first = 0;
-            for sample in 1..samples {
-                if (offsets[sample] - first) as usize >= self.rows {
+            for (sample, &offset) in offsets.iter().enumerate().take(samples).skip(1) {
+                if (offset - first) as usize >= self.rows {
                     self.bounds.push(sample as u32);
-                    first = offsets[sample];
+                    first = offset;
                 }
             }
         }

@@ -322,11 +322,12 @@ impl Validator<'_> {
                 Ok(())
             }
             Source::Parent(d) => self.sequence(d),
-            Source::Rows { feature } => {
+            Source::Rows { table, feature } => {
                 let found = self.program.schema.features.get(feature as usize);
                 let categorical = found.is_some_and(|f| !matches!(f.kind, FeatureKind::Dense { .. }));
-                ensure(categorical && matches!(self.purpose, Purpose::Step), || {
-                    format!("row numbers of feature {feature}, which is no categorical feature here")
+                let served = self.program.tables.get(table as usize).is_some_and(|t| t.features.contains(&feature));
+                ensure(categorical && served && matches!(self.purpose, Purpose::Step), || {
+                    format!("row numbers of feature {feature} in table {table}, which does not resolve it here")
                 })
             }
             Source::Table(t) => {

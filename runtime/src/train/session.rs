@@ -34,8 +34,6 @@ pub struct Session {
     tables: Vec<Table>,
     /// By table, by its features: row numbers of a batch.
     resolved: Vec<Vec<Vec<u32>>>,
-    /// The same by feature, as the engine reads them; swapped with `resolved`.
-    row_numbers: Vec<Vec<u32>>,
 }
 
 impl From<EngineError> for Error {
@@ -54,6 +52,12 @@ impl From<TableError> for Error {
             _ => Error::input(error.to_string()),
         }
     }
+}
+
+/// Threads that work on tables (the engine has its own). Heeded if it is called before the first of them starts.
+pub fn set_threads(threads: usize) {
+    // An error says that they have started already.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global();
 }
 
 /// An engine for the program on this machine.
@@ -93,7 +97,6 @@ impl Session {
             state,
             tables,
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
-            row_numbers: vec![Vec::new(); program.schema.features.len()],
             program,
         }
     }
@@ -153,9 +156,7 @@ impl Session {
             }
             Ok::<(), TableError>(())
         })?;
-        self.swap_rows();
-        let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs(batch, &self.row_numbers));
-        self.swap_rows();
+        let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs(batch, &self.resolved));
         for table in &mut self.tables {
             table.finish_step();
         }
@@ -171,9 +172,7 @@ impl Session {
             }
             Ok::<(), TableError>(())
         })?;
-        self.swap_rows();
-        let outcome = self.engine.infer(&self.state, &self.tables, &inputs(batch, &self.row_numbers));
-        self.swap_rows();
+        let outcome = self.engine.infer(&self.state, &self.tables, &inputs(batch, &self.resolved));
         outcome?;
         Ok(())
     }
@@ -182,24 +181,13 @@ impl Session {
     pub fn logits(&self, index: usize) -> &[f32] {
         self.engine.logits(index)
     }
-
-    /// Exchanges the row numbers between the tables' order and the features'.
-    fn swap_rows(&mut self) {
-        for (spec, resolved) in self.program.tables.iter().zip(&mut self.resolved) {
-            for (&feature, rows) in spec.features.iter().zip(resolved) {
-                if let Some(place) = self.row_numbers.get_mut(feature as usize) {
-                    std::mem::swap(place, rows);
-                }
-            }
-        }
-    }
 }
 
 fn ids(batch: &Batch, feature: u32) -> &[u64] {
     batch.ids.get(feature as usize).map_or(&[], Vec::as_slice)
 }
 
-fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<u32>]) -> StepInputs<'a> {
+fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<'a> {
     StepInputs {
         rows: batch.rows,
         offsets: &batch.offsets,

@@ -1,0 +1,220 @@
+//! Runs a bare graph on the engine: a program is made around it, with a schema that fits its inputs, so that generated code can be
+//! compared with the interpreter node by node.
+
+use crate::random_graph::Case;
+use din_compiler::codegen::generate;
+use din_compiler::graph::{DomainId, Graph, InputKind, Op, TableId};
+use din_compiler::plan::{Kernels, Options, plan};
+use din_grammar::SourceMap;
+use din_program::schedule::{Root, Schedule};
+use din_program::schema::{
+    Feature, FeatureKind, Init, Label, Parameter, Schema, Sequence, State, Table, TableKind, Training,
+};
+use din_program::{FORMAT, Isa, Kernel, Program, Update};
+use din_runtime::engine::{Engine, EngineError, StepInputs};
+use din_runtime::table;
+use std::sync::Arc;
+
+/// Values of the roots, `n(domain) x width` each, in the order of `Graph::roots`.
+pub type Results = Vec<Vec<f32>>;
+
+/// Compiles the graph and runs it once on the case's inputs.
+pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, EngineError> {
+    let program = program(case, isa);
+    let mut engine = Engine::new(Arc::new(program), threads, isa)?;
+    execute(case, &mut engine)
+}
+
+/// Runs an engine made from [`program`] once.
+pub fn execute(case: &Case, engine: &mut Engine) -> Result<Results, EngineError> {
+    let program = engine.program().clone();
+    let mut state = din_runtime::engine::State::new(&program);
+    state.params = narrow(&case.values.params);
+    state.states = narrow(&case.values.states);
+    let mut tables = Vec::new();
+    for (spec, numbers) in program.tables.iter().zip(&case.values.tables) {
+        let mut t = table::Table::new(spec, &[], 0).map_err(|e| EngineError::Input(e.to_string()))?;
+        for (to, from) in t.weights_mut().iter_mut().zip(numbers) {
+            *to = *from as f32;
+        }
+        tables.push(t);
+    }
+    let offsets: Vec<Vec<u32>> =
+        case.inputs.offsets.iter().skip(2).map(|o| o.iter().map(|&n| n as u32).collect()).collect();
+    let features = program.schema.features.len();
+    let mut dense = vec![Vec::new(); features];
+    let mut rows: Vec<Vec<Vec<u32>>> = Vec::new();
+    for (t, spec) in program.tables.iter().enumerate() {
+        let numbers = |&f: &u32| {
+            let ids = InputKind::Ids { feature: f };
+            let of =
+                case.inputs.rows.iter().find(|((a, i), _)| a.index() == t && case.graph.inputs[i.index()].kind == ids);
+            of.map_or(Vec::new(), |(_, r)| r.iter().map(|&n| n as u32).collect())
+        };
+        rows.push(spec.features.iter().map(numbers).collect());
+    }
+    let one = vec![vec![1.0; case.inputs.batch]; program.schema.labels.len()];
+    let (mut labels, mut present) = (one.clone(), one);
+    for (k, input) in case.graph.inputs.iter().enumerate() {
+        match input.kind {
+            InputKind::Dense { feature } => {
+                dense[feature as usize] = case.inputs.numbers[k].iter().map(|&x| x as f32).collect();
+            }
+            InputKind::Label { label } => labels[label as usize] = narrow(&case.inputs.numbers[k..=k]).remove(0),
+            InputKind::Present { label } => present[label as usize] = narrow(&case.inputs.numbers[k..=k]).remove(0),
+            InputKind::Step => state.step = case.inputs.numbers[k][0] as u64 - 1,
+            _ => {}
+        }
+    }
+    let inputs = StepInputs {
+        rows: case.inputs.batch,
+        offsets: &offsets,
+        row_numbers: &rows,
+        dense: &dense,
+        labels: &labels,
+        present: &present,
+    };
+    engine.gradients(&state, &tables, &inputs)?;
+    let mut results = Vec::new();
+    for (root, numbers) in engine.train_results() {
+        let program = engine.program();
+        results.push(match root {
+            Root::RowGradient { view, table, .. } => {
+                let stride = program.train.buffers[view.buffer.index()].width as usize;
+                let (from, width) = (view.column as usize, program.tables[*table as usize].width as usize);
+                numbers.chunks(stride).flat_map(|row| row[from..from + width].to_vec()).collect()
+            }
+            _ => numbers.to_vec(),
+        });
+    }
+    Ok(results)
+}
+
+fn narrow(values: &[Vec<f64>]) -> Vec<Vec<f32>> {
+    values.iter().map(|v| v.iter().map(|&x| x as f32).collect()).collect()
+}
+
+/// A program whose training schedule is the graph.
+pub fn program(case: &Case, isa: Isa) -> Program {
+    let graph = &case.graph;
+    let mut kernels = Kernels::default();
+    let schedule = plan(graph, &graph.order(), "graph", &Options::default(), &SourceMap::default(), &mut kernels)
+        .expect("random graphs have no cycle");
+    let code = generate(&kernels, isa).expect("planned regions compile");
+    let empty = |domains: Vec<Option<din_program::schedule::Domain>>| Schedule {
+        domains,
+        buffers: vec![],
+        slots: vec![],
+        tile_slots: vec![],
+        phases: vec![],
+        roots: vec![],
+    };
+    let location = String::new;
+    let update = |rows| {
+        let domains = vec![None, Some(din_program::schedule::ONCE)];
+        Update { name: "none".into(), slots: vec![], rows, schedule: empty(domains) }
+    };
+    let tables = graph.tables.iter().enumerate().map(|(t, &width)| Table {
+        name: format!("t{t}"),
+        width: width as u32,
+        kind: TableKind::Fixed { size: (case.values.tables[t].len() / width) as u64 },
+        init: Init::Constant(0.0),
+        features: features_of(graph, t),
+        update: 0,
+        counts: false,
+        location: location(),
+    });
+    let parameters = graph.params.iter().enumerate().map(|(k, shape)| Parameter {
+        name: format!("p{k}"),
+        shape: shape.0.iter().map(|&n| n as u32).collect(),
+        init: Init::Constant(0.0),
+        update: 1,
+        location: location(),
+    });
+    let states = graph.states.iter().enumerate().map(|(k, shape)| State {
+        name: format!("s{k}"),
+        shape: shape.0.iter().map(|&n| n as u32).collect(),
+        init: Init::Constant(0.0),
+        location: location(),
+    });
+    Program {
+        format: FORMAT,
+        compiler: "test".into(),
+        triple: "x86_64-unknown-linux-gnu".into(),
+        model: "graph".into(),
+        sources: vec![],
+        hypers: vec![],
+        schema: schema(graph),
+        tables: tables.collect(),
+        parameters: parameters.collect(),
+        states: states.collect(),
+        predictions: graph
+            .roots
+            .iter()
+            .filter(|r| matches!(r, din_compiler::graph::Root::Prediction { .. }))
+            .map(|_| din_program::schema::Prediction { name: "p".into(), label: 0 })
+            .collect(),
+        metrics: vec![],
+        training: Training { batch: 1, epochs: 1, seed: 0, select: 0 },
+        updates: vec![update(true), update(false)],
+        infer: empty(schedule.domains.clone()),
+        train: schedule,
+        kernels: kernels.names.iter().map(|n| Kernel { name: n.clone(), location: location() }).collect(),
+        code: vec![code],
+    }
+}
+
+/// Features whose ids a node looks up in the table.
+fn features_of(graph: &Graph, table: usize) -> Vec<u32> {
+    let mut features: Vec<u32> = graph
+        .ids()
+        .filter_map(|id| match graph.node(id).op {
+            Op::Lookup { table: TableId(t), input } if t as usize == table => match graph.inputs[input.index()].kind {
+                InputKind::Ids { feature } => Some(feature),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    features.sort_unstable();
+    features.dedup();
+    features
+}
+
+fn schema(graph: &Graph) -> Schema {
+    let mut schema = Schema::default();
+    for domain in graph.domains.iter().skip(2) {
+        schema.sequences.push(Sequence { name: domain.name.clone(), keep: None, location: String::new() });
+    }
+    let mut features: Vec<(u32, Feature)> = Vec::new();
+    for input in &graph.inputs {
+        let (number, kind) = match input.kind {
+            InputKind::Ids { feature } => (feature, FeatureKind::Fixed { size: 1 << 20, clip: false }),
+            InputKind::Dense { feature } => (feature, FeatureKind::Dense { width: input.shape.width() as u32 }),
+            _ => continue,
+        };
+        let DomainId(domain) = input.domain;
+        features.push((
+            number,
+            Feature {
+                group: "g".into(),
+                name: input.name.clone(),
+                column: input.name.clone(),
+                kind,
+                sequence: domain.checked_sub(2),
+                location: String::new(),
+            },
+        ));
+    }
+    let labels = graph.inputs.iter().filter_map(|i| match i.kind {
+        InputKind::Label { label } | InputKind::Present { label } => Some(label + 1),
+        _ => None,
+    });
+    for k in 0..labels.max().unwrap_or(0) {
+        let (name, location) = (format!("y{k}"), String::new());
+        schema.labels.push(Label { column: name.clone(), name, missing: None, location });
+    }
+    features.sort_by_key(|f| f.0);
+    schema.features = features.into_iter().map(|f| f.1).collect();
+    schema
+}

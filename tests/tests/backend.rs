@@ -1,0 +1,118 @@
+//! Generated code equals the interpreter on random graphs, forward and backward, within 32 epsilon times the magnitude of what was
+//! summed; every primitive occurs in at least 100 graphs, empty sequences in at least a tenth.
+#![allow(clippy::unwrap_used)]
+
+use din_compiler::graph::{NodeId, Root, verify};
+use din_compiler::interpret::run_magnitude;
+use din_compiler::optimize;
+use din_program::Isa;
+use din_runtime::code;
+use din_tests::machine;
+use din_tests::random_graph::{Case, Options, PRIMITIVES, case, has_empty, primitive};
+use std::collections::BTreeMap;
+
+/// Compares all roots; gives the largest error in units of epsilon times scale.
+fn compare(case: &Case, isa: Isa, what: &str) -> f64 {
+    let expected = run_magnitude(&case.graph, &case.inputs, &case.values).unwrap();
+    let found = machine::run(case, 1, isa).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let mut worst = 0.0f64;
+    for (root, numbers) in case.graph.roots.iter().zip(&found) {
+        let (values, scales) = (expected.value(root.node()), expected.scale(root.node()));
+        assert_eq!(values.len(), numbers.len(), "{what}: {root:?}");
+        for (i, ((v, s), x)) in values.iter().zip(scales).zip(numbers).enumerate() {
+            if s.is_infinite() {
+                continue;
+            }
+            let error = (f64::from(*x) - v).abs() / f64::from(f32::EPSILON);
+            // The variance of equal numbers is the square of the mean's rounding, not 0: second order, and below it.
+            let bound = 32.0 * s + 8.0 * f64::from(f32::EPSILON);
+            assert!(
+                error <= bound,
+                "{what}: {root:?}[{i}]: {x} for {v}, {error:.1} epsilon, scale {s:.3e}\n{}{numbers:?}\n{values:?}\n{:?}",
+                around(case, root.node(), 4),
+                case.inputs.offsets
+            );
+            if *s > 0.0 {
+                worst = worst.max(error / s);
+            }
+        }
+    }
+    worst
+}
+
+/// A node and its operands, a few levels down.
+fn around(case: &Case, id: NodeId, depth: usize) -> String {
+    let node = case.graph.node(id);
+    let own = format!("{id:?} {:?} {:?} {:?} {:?}\n", node.op, node.operands, node.domain, node.shape);
+    let below = if depth == 0 { &[][..] } else { &node.operands };
+    own + &below.iter().map(|&o| around(case, o, depth - 1)).collect::<String>()
+}
+
+/// All nodes become roots, so that each is compared; fusion then stores everything.
+fn name_all(case: &mut Case) {
+    for (k, node) in case.graph.order().into_iter().enumerate() {
+        case.graph.roots.push(Root::Named { name: format!("n{k}"), node });
+    }
+}
+
+#[test]
+fn random_graphs() {
+    let isa = code::detect();
+    let mut levels = vec![Isa::V2, Isa::V3, Isa::V4];
+    levels.retain(|l| *l <= isa);
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut graphs, mut empty, mut worst) = (0, 0, 0.0f64);
+    for seed in 0.. {
+        let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
+        let mut c = case(seed, &Options { draws: 16, focus: Some(focus) });
+        if verify(&c.graph).is_err() {
+            continue;
+        }
+        if seed % 3 == 1 {
+            name_all(&mut c);
+        }
+        if seed % 3 == 2 {
+            // A graph that reaches its loss through a jump alone has no derivative: it stays as it is.
+            let mut differentiated = c.graph.clone();
+            match optimize::train(&mut differentiated, true) {
+                Ok(_) => c.graph = differentiated,
+                Err(optimize::TrainError::Differentiate(_)) => {}
+                Err(e) => panic!("seed {seed}: {e}"),
+            }
+        }
+        let mut here: Vec<&str> = c.graph.order().iter().map(|&id| primitive(&c.graph.node(id).op)).collect();
+        here.sort_unstable();
+        here.dedup();
+        for p in here {
+            *seen.entry(p).or_default() += 1;
+        }
+        graphs += 1;
+        empty += usize::from(has_empty(&c));
+        worst = worst.max(compare(&c, levels[seed as usize % levels.len()], &format!("seed {seed}")));
+        let covered = PRIMITIVES.iter().all(|p| seen.get(p).is_some_and(|&n| n >= 100));
+        if covered && graphs >= 300 {
+            break;
+        }
+        assert!(seed < 20_000, "not every primitive in 100 graphs: {seen:?}");
+    }
+    assert!(empty * 10 >= graphs, "{empty} of {graphs} graphs have empty sequences");
+    println!("{graphs} graphs, {empty} with empty sequences, worst error {worst:.2} epsilon times scale");
+}
+
+/// `DIN_SEED=35 cargo test -p din-tests --test backend one -- --nocapture`: every node of one case, for finding a fault.
+#[test]
+fn one() {
+    let Ok(seed) = std::env::var("DIN_SEED") else { return };
+    let seed: u64 = seed.parse().unwrap();
+    let mut c = case(seed, &Options { draws: 16, focus: Some(PRIMITIVES[seed as usize % PRIMITIVES.len()]) });
+    if seed % 3 == 2 {
+        let _ = optimize::train(&mut c.graph, true);
+    }
+    for (k, node) in c.graph.order().into_iter().enumerate() {
+        let mut alone = c.clone();
+        alone.graph.roots = vec![Root::Named { name: format!("n{k}"), node }];
+        compare(&alone, code::detect(), &format!("seed {seed}"));
+    }
+    name_all(&mut c);
+    compare(&c, code::detect(), &format!("seed {seed}"));
+}
