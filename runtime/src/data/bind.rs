@@ -132,7 +132,13 @@ impl Binding {
 
 impl Wanted {
     /// A fault of this column, with what wants it.
-    pub fn fault(&self, kind: FaultKind, file: &Path, expected: impl Into<String>, found: impl Into<String>) -> DataError {
+    pub fn fault(
+        &self,
+        kind: FaultKind,
+        file: &Path,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> DataError {
         DataError::new(kind, file, expected, found)
             .column(self.column.clone())
             .wanted_by(self.what.clone(), self.location.clone())
@@ -141,12 +147,12 @@ impl Wanted {
     /// `a list of integers`
     pub fn expected_type(&self) -> String {
         let (one, many) = match self.values {
-            Values::IntegerIds | Values::FixedIds { .. } | Values::IntegerKeys => ("integers".into(), "integers".into()),
+            Values::IntegerIds | Values::FixedIds { .. } | Values::IntegerKeys => {
+                ("integers".into(), "integers".into())
+            }
             Values::StringIds | Values::StringKeys => ("strings".into(), "strings".into()),
             Values::Numbers { width: 1 } => ("numbers".into(), "numbers".into()),
-            Values::Numbers { width } => {
-                (format!("lists of {width} numbers"), format!("lists of {width} numbers"))
-            }
+            Values::Numbers { width } => (format!("lists of {width} numbers"), format!("lists of {width} numbers")),
             Values::Label { .. } => ("booleans or numbers 0 and 1".to_string(), "labels".to_string()),
         };
         if self.sequence.is_some() { format!("lists of {many}") } else { one }
@@ -155,7 +161,9 @@ impl Wanted {
     pub fn wrong_type(&self, file: &Path, found: &str, found_strings: bool, found_list: bool) -> DataError {
         let error = self.fault(FaultKind::WrongType, file, self.expected_type(), found);
         let help = match (self.values, self.sequence) {
-            (_, Some(_)) if !found_list => "the fields of a `sequence` are list columns; put a plain one under `features`",
+            (_, Some(_)) if !found_list => {
+                "the fields of a `sequence` are list columns; put a plain one under `features`"
+            }
             (Values::Numbers { width: 1 }, None) if found_list => {
                 "declare it `number[k]` if every list has length k, or put the column into a `sequence`"
             }
@@ -173,7 +181,9 @@ impl Wanted {
 
     pub fn null(&self, file: &Path) -> DataError {
         let help = match (self.values, self.sequence) {
-            (Values::Label { .. }, _) => "drop the row, or declare the label with `missing` and a value that stands for it",
+            (Values::Label { .. }, _) => {
+                "drop the row, or declare the label with `missing` and a value that stands for it"
+            }
             (_, Some(_)) => "write an empty list for no entries, and no nulls inside lists",
             (Values::Numbers { .. }, None) => "fill in a number, such as 0",
             _ => "fill in a value that stands for \"unknown\"",
@@ -212,7 +222,9 @@ impl Wanted {
             format!("a list of {} entries, as in column \"{}\"", lengths.0, other.column),
             format!("{} entries", lengths.1),
         )
-        .help(format!("the lists of sequence `{sequence}` are aligned, entry by entry; independent lists are separate sequences"))
+        .help(format!(
+            "the lists of sequence `{sequence}` are aligned, entry by entry; independent lists are separate sequences"
+        ))
     }
 
     pub fn wrong_width(&self, file: &Path, width: usize, found: usize) -> DataError {

@@ -30,7 +30,12 @@ pub(crate) struct CsvFile {
 fn builder(separator: u8) -> ReaderBuilder {
     let mut builder = ReaderBuilder::new();
     // Field counts are checked here, with better words.
-    builder.delimiter(separator).has_headers(false).flexible(true).terminator(Terminator::CRLF).buffer_capacity(1 << 18);
+    builder
+        .delimiter(separator)
+        .has_headers(false)
+        .flexible(true)
+        .terminator(Terminator::CRLF)
+        .buffer_capacity(1 << 18);
     builder
 }
 
@@ -52,7 +57,8 @@ pub(crate) fn open(
     let mut reader = builder(separator).from_reader(file);
     let mut record = ByteRecord::new();
     if !reader.read_byte_record(&mut record).map_err(|e| failed(path, &e))? {
-        return Err(DataError::new(FaultKind::EmptyFile, path, "a header line", "no lines").help("write the names of the columns first"));
+        return Err(DataError::new(FaultKind::EmptyFile, path, "a header line", "no lines")
+            .help("write the names of the columns first"));
     }
     let header: Vec<String> = record
         .iter()
@@ -142,9 +148,14 @@ impl BlockReader {
     fn advance(&mut self) -> Result<(), DataError> {
         let more = self.reader.read_byte_record(&mut self.record).map_err(|e| failed(&self.path, &e))?;
         if !more || self.record.len() != self.count {
-            return Err(DataError::new(FaultKind::Damaged, &self.path, "the records it had when it was opened", "others")
-                .at(Place::Line(self.reader.position().line()))
-                .help("the file changed while it was read: start again"));
+            return Err(DataError::new(
+                FaultKind::Damaged,
+                &self.path,
+                "the records it had when it was opened",
+                "others",
+            )
+            .at(Place::Line(self.reader.position().line()))
+            .help("the file changed while it was read: start again"));
         }
         self.left -= 1;
         Ok(())
@@ -240,7 +251,8 @@ fn value(wanted: &Wanted, path: &Path, text: &[u8], out: &mut Batch) -> Result<(
             // Also what only fits without a sign, as the unsigned columns of Parquet.
             let id = id.parse::<i64>().map(|v| v as u64).or_else(|_| id.parse::<u64>());
             out.ids[f].push(id.map_err(|_| {
-                wanted.fault(FaultKind::BadValue, path, "an integer", shown())
+                wanted
+                    .fault(FaultKind::BadValue, path, "an integer", shown())
                     .help("declare the feature `category of string`, or correct the value")
             })?);
         }

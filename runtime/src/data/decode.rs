@@ -86,8 +86,8 @@ impl Decoder {
                 let row = (0..rows).find(|&r| array.is_null(r)).unwrap_or(0);
                 return Err(wanted.null(file).at(Place::Row(first_row + row as u64)));
             }
-            let (offsets, values) = list(&array)
-                .ok_or_else(|| wanted.wrong_type(file, &array.data_type().to_string(), false, false))?;
+            let (offsets, values) =
+                list(&array).ok_or_else(|| wanted.wrong_type(file, &array.data_type().to_string(), false, false))?;
             let values = plain(&values, file, wanted)?;
             self.align(binding, file, first_row, index, sequence, &offsets, out)?;
             self.spans.clear();
@@ -169,9 +169,8 @@ pub(crate) fn accepts(wanted: &Wanted, kind: &DataType) -> bool {
         other => other,
     };
     let string = matches!(item, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let number = |t: &DataType| {
-        t.is_integer() || matches!(t, DataType::Float16 | DataType::Float32 | DataType::Float64)
-    };
+    let number =
+        |t: &DataType| t.is_integer() || matches!(t, DataType::Float16 | DataType::Float32 | DataType::Float64);
     match wanted.values {
         Values::IntegerIds | Values::IntegerKeys => item.is_integer(),
         Values::StringIds | Values::StringKeys => string,
@@ -430,7 +429,9 @@ fn labels(
         Ok(())
     };
     if let Some(flags) = array.as_boolean_opt() {
-        return spans.iter().try_for_each(|&(b, e)| (b..e).try_for_each(|i| push(i, f64::from(u8::from(flags.value(i))))));
+        return spans
+            .iter()
+            .try_for_each(|&(b, e)| (b..e).try_for_each(|i| push(i, f64::from(u8::from(flags.value(i))))));
     }
     typed!(array, [Float32Type, Float64Type], values => {
         spans.iter().try_for_each(|&(b, e)| (b..e).try_for_each(|i| push(i, values[i] as f64)))

@@ -133,7 +133,9 @@ fn open_file(path: &Path, binding: &Binding) -> Result<(DataFile, Vec<u64>), Dat
     let kind = match (&magic[..read], kind_by_name(path)) {
         (b"PAR1", _) => Kind::Parquet,
         ([0x1f, 0x8b, ..], _) => {
-            return Err(DataError::new(FaultKind::Format, path, "a Parquet or CSV file", "a gzip file").help("unpack it first"));
+            return Err(
+                DataError::new(FaultKind::Format, path, "a Parquet or CSV file", "a gzip file").help("unpack it first")
+            );
         }
         (_, Some(kind)) => kind,
         (_, None) => {

@@ -34,15 +34,9 @@ pub(crate) struct ParquetFile {
 }
 
 /// Opens and binds a file; also the rows of each row group.
-pub(crate) fn open(
-    file: File,
-    path: &Path,
-    length: u64,
-    binding: &Binding,
-) -> Result<(DataFile, Vec<u64>), DataError> {
-    let damaged = |what: String| {
-        DataError::new(FaultKind::Damaged, path, "a whole Parquet file", what).help(DAMAGED_HELP)
-    };
+pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> Result<(DataFile, Vec<u64>), DataError> {
+    let damaged =
+        |what: String| DataError::new(FaultKind::Damaged, path, "a whole Parquet file", what).help(DAMAGED_HELP);
     let metadata = fenced(|| {
         ArrowReaderMetadata::load(&file, ArrowReaderOptions::new().with_skip_arrow_metadata(true))
             .map_err(|e| e.to_string())
@@ -101,9 +95,8 @@ fn with_dictionaries(metadata: &ArrowReaderMetadata) -> ArrowReaderMetadata {
         metadata.metadata().row_groups().iter().all(|group| {
             group.columns().iter().filter(|c| c.column_path().parts().first().is_some_and(|p| p == root)).all(|c| {
                 c.dictionary_page_offset().is_some()
-                    && c.page_encoding_stats_mask().is_some_and(|m| {
-                        m.is_only(Encoding::PLAIN_DICTIONARY) || m.is_only(Encoding::RLE_DICTIONARY)
-                    })
+                    && c.page_encoding_stats_mask()
+                        .is_some_and(|m| m.is_only(Encoding::PLAIN_DICTIONARY) || m.is_only(Encoding::RLE_DICTIONARY))
             })
         })
     };

@@ -162,7 +162,13 @@ mod tests {
         for (i, _) in labels.iter().enumerate().filter(|(_, l)| **l) {
             for (j, _) in labels.iter().enumerate().filter(|(_, l)| !**l) {
                 pairs += 1.0;
-                credit += if scores[i] > scores[j] { 1.0 } else if scores[i] == scores[j] { 0.5 } else { 0.0 };
+                credit += if scores[i] > scores[j] {
+                    1.0
+                } else if scores[i] == scores[j] {
+                    0.5
+                } else {
+                    0.0
+                };
             }
         }
         (pairs > 0.0).then(|| credit / pairs)

@@ -183,9 +183,8 @@ mod tests {
                 index.insert(key(i), i as u32, Mark::Seen).unwrap();
             }
             let mask = (1usize << index.bits) - 1;
-            let steps: usize = (0..100_000)
-                .map(|i| (index.probe(key(i)).0.wrapping_sub(index.slot(key(i)))) & mask)
-                .sum();
+            let steps: usize =
+                (0..100_000).map(|i| (index.probe(key(i)).0.wrapping_sub(index.slot(key(i)))) & mask).sum();
             // Random hashing at this load (0.38) takes 0.31 extra steps on average (Knuth).
             assert!(steps < 40_000, "{name}: {steps} steps");
         }

@@ -45,7 +45,11 @@ impl fmt::Display for TableError {
             }
             Self::Full { table } => write!(f, "table `{table}`: expected fewer than 2^32 - 1 distinct ids, found more"),
             Self::Memory { bytes } => {
-                write!(f, "no memory for a table part of {} MiB; use a machine with more, or narrower tables", bytes >> 20)
+                write!(
+                    f,
+                    "no memory for a table part of {} MiB; use a machine with more, or narrower tables",
+                    bytes >> 20
+                )
             }
         }
     }

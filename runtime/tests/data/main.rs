@@ -1,0 +1,10 @@
+//! Data sets read from files that the tests write with Arrow, and from the real sets where they are present.
+#![allow(clippy::unwrap_used)]
+
+mod damage;
+mod errors;
+mod formats;
+mod order;
+mod real;
+mod speed;
+mod support;
