@@ -118,6 +118,7 @@ impl Graph {
     pub fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId, span: Span) -> Built {
         let domain = self.join_all(&[a, b])?;
         let shape = self.elementwise(&[a, b])?;
+        Self::matrices_are_once(domain, &shape)?;
         Ok(self.make(Op::Binary(op), vec![a, b], domain, shape, span))
     }
 
@@ -125,7 +126,15 @@ impl Graph {
         let operands = vec![condition, a, b];
         let domain = self.join_all(&operands)?;
         let shape = self.elementwise(&operands)?;
+        Self::matrices_are_once(domain, &shape)?;
         Ok(self.make(Op::Select, operands, domain, shape, span))
+    }
+
+    fn matrices_are_once(domain: DomainId, shape: &Shape) -> Result<(), TypeError> {
+        if shape.0.len() == 1 || domain == ONCE {
+            return Ok(());
+        }
+        Err(TypeError::NotAMatrix { found: shape.clone(), domain })
     }
 
     /// One shape for all; width 1 fits every shape.

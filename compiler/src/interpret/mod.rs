@@ -70,6 +70,35 @@ pub struct Run {
 }
 
 impl Run {
+    /// Nothing computed yet.
+    pub fn new(graph: &Graph, inputs: &Inputs) -> Result<Run, InterpretError> {
+        Ok(Run { values: vec![None; graph.bound()], sizes: Sizes::new(graph, inputs)? })
+    }
+
+    /// Computes one node, its operands being computed.
+    pub fn compute(
+        &mut self,
+        graph: &Graph,
+        inputs: &Inputs,
+        values: &Values,
+        id: NodeId,
+    ) -> Result<(), InterpretError> {
+        let value = match source(graph, &self.sizes, inputs, values, id)? {
+            Some(v) => v,
+            None => ops::compute(graph, self, id),
+        };
+        self.set(id, value);
+        Ok(())
+    }
+
+    /// Gives a node a value instead of computing it, such as one that a derivative must not see move.
+    pub fn set(&mut self, id: NodeId, value: Vec<f64>) {
+        if self.values.len() <= id.index() {
+            self.values.resize(id.index() + 1, None);
+        }
+        self.values[id.index()] = Some(value);
+    }
+
     /// The value of a node that a root needs; empty for any other.
     pub fn value(&self, id: NodeId) -> &[f64] {
         self.values.get(id.index()).and_then(|v| v.as_deref()).unwrap_or(&[])
@@ -147,15 +176,9 @@ impl Sizes {
 
 /// Computes every node that the roots need. The graph must pass [`crate::graph::verify`].
 pub fn run(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<Run, InterpretError> {
-    let sizes = Sizes::new(graph, inputs)?;
-    let mut run = Run { values: vec![None; graph.bound()], sizes };
+    let mut run = Run::new(graph, inputs)?;
     for id in graph.order() {
-        let value = source(graph, &run.sizes, inputs, values, id)?;
-        let value = match value {
-            Some(v) => v,
-            None => ops::compute(graph, &run, id),
-        };
-        run.values[id.index()] = Some(value);
+        run.compute(graph, inputs, values, id)?;
     }
     Ok(run)
 }

@@ -1,0 +1,783 @@
+//! Random valid graphs with a loss, and random inputs for them.
+//!
+//! A case is made from a seed alone. It has one to six samples, up to three sequences (in a good part of the cases with empty
+//! lists, sometimes with nothing but empty lists), widths from 1 to 20, and draws from all primitives alike. While it grows it
+//! is computed by the interpreter, and what would be delicate is not taken: values beyond 30, comparisons and maxima within
+//! [`MARGIN`] of a tie, roots and logarithms near 0. So central differences are meaningful, and f32 seldom takes the other branch.
+//!
+//! Every value that nothing uses goes into the loss, so everything is live. All given numbers are exact in f32.
+
+use din_compiler::graph::{
+    BATCH, BinaryOp, Domain, DomainId, Graph, Input, InputId, InputKind, NodeId, ONCE, Op, ParamId, Root, Shape,
+    StateId, TableId, UnaryOp,
+};
+use din_compiler::interpret::{Inputs, Run, Values};
+use din_grammar::{Span, span::FileId};
+
+/// Least distance from a jump or kink.
+pub const MARGIN: f64 = 1e-2;
+const LARGEST: f64 = 30.0;
+
+/// SplitMix64: small, seeded, the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        let mut r = Random(seed ^ 0x5bd1_e995_9e37_79b9);
+        r.next();
+        r
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// `0..n`
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    pub fn chance(&mut self, p: f64) -> bool {
+        self.unit() < p
+    }
+
+    /// `[0, 1)`
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Uniform on `[-1, 1)`, exact in f32.
+    pub fn number(&mut self) -> f64 {
+        f64::from((self.unit() * 2.0 - 1.0) as f32)
+    }
+
+    pub fn numbers(&mut self, n: usize) -> Vec<f64> {
+        (0..n).map(|_| self.number()).collect()
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        if from.is_empty() { None } else { Some(from[self.below(from.len())]) }
+    }
+}
+
+/// A graph and everything it needs to run.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub graph: Graph,
+    pub inputs: Inputs,
+    pub values: Values,
+}
+
+/// What to make.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Number of random draws; 0 for 24.
+    pub draws: usize,
+    /// Draw this primitive three times first, right on parameters, rows and data.
+    pub focus: Option<&'static str>,
+}
+
+/// All primitives by the name under which [`primitive`] and [`Options::focus`] know them.
+pub const PRIMITIVES: &[&str] = &[
+    "const",
+    "input",
+    "param",
+    "state",
+    "lookup",
+    "length",
+    "count",
+    "negate",
+    "exp",
+    "log",
+    "sqrt",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "abs",
+    "sign",
+    "not",
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "min",
+    "max",
+    "power",
+    "less",
+    "less_equal",
+    "equal",
+    "select",
+    "stop_gradient",
+    "concat",
+    "slice",
+    "reshape",
+    "matmul",
+    "matmul_t",
+    "outer",
+    "sum",
+    "max_over",
+    "sum_value",
+    "moments",
+];
+
+/// The name of an op in [`PRIMITIVES`].
+pub fn primitive(op: &Op) -> &'static str {
+    match op {
+        Op::Const(_) => "const",
+        Op::Input(_) => "input",
+        Op::Param(_) => "param",
+        Op::State(_) => "state",
+        Op::Lookup { .. } => "lookup",
+        Op::Length(_) => "length",
+        Op::Count(_) => "count",
+        Op::Unary(op) => match op {
+            UnaryOp::Negate => "negate",
+            UnaryOp::Exp => "exp",
+            UnaryOp::Log => "log",
+            UnaryOp::Sqrt => "sqrt",
+            UnaryOp::Sigmoid => "sigmoid",
+            UnaryOp::Tanh => "tanh",
+            UnaryOp::Softplus => "softplus",
+            UnaryOp::Abs => "abs",
+            UnaryOp::Sign => "sign",
+            UnaryOp::Not => "not",
+        },
+        Op::Binary(op) => match op {
+            BinaryOp::Add => "add",
+            BinaryOp::Subtract => "subtract",
+            BinaryOp::Multiply => "multiply",
+            BinaryOp::Divide => "divide",
+            BinaryOp::Min => "min",
+            BinaryOp::Max => "max",
+            BinaryOp::Power => "power",
+            BinaryOp::Less => "less",
+            BinaryOp::LessEqual => "less_equal",
+            BinaryOp::Equal => "equal",
+        },
+        Op::Select => "select",
+        Op::StopGradient => "stop_gradient",
+        Op::Concat => "concat",
+        Op::Slice { .. } => "slice",
+        Op::Reshape => "reshape",
+        Op::MatMul => "matmul",
+        Op::MatMulT => "matmul_t",
+        Op::Outer => "outer",
+        Op::Sum { .. } => "sum",
+        Op::Max { .. } => "max_over",
+        Op::SumValue => "sum_value",
+        Op::Moments => "moments",
+    }
+}
+
+/// Whether some list of some sequence is empty.
+pub fn has_empty(case: &Case) -> bool {
+    case.inputs.offsets.iter().any(|o| o.windows(2).any(|w| w[0] == w[1]))
+}
+
+/// A case from a seed. Its roots: `Loss`, a `Prediction`, a `State` for each state, two `Named`.
+pub fn case(seed: u64, options: &Options) -> Case {
+    let mut maker = Maker::new(seed);
+    maker.sources();
+    if let Some(focus) = options.focus {
+        let mut made = 0;
+        for _ in 0..60 {
+            made += usize::from(maker.draw(focus).is_some());
+            if made == 3 {
+                break;
+            }
+        }
+    }
+    let draws = if options.draws == 0 { 24 } else { options.draws };
+    for _ in 0..draws {
+        let name = PRIMITIVES[maker.r.below(PRIMITIVES.len())];
+        maker.draw(name);
+    }
+    maker.finish()
+}
+
+struct Maker {
+    r: Random,
+    g: Graph,
+    inputs: Inputs,
+    values: Values,
+    run: Run,
+    /// What may be used as an operand.
+    pool: Vec<NodeId>,
+    features: u32,
+}
+
+type Made = Option<NodeId>;
+
+impl Maker {
+    fn new(seed: u64) -> Self {
+        let mut r = Random::new(seed);
+        let mut g = Graph::default();
+        let batch = 1 + r.below(6);
+        let mut inputs = Inputs { batch, offsets: vec![vec![], vec![]], ..Inputs::default() };
+        for k in 0..r.below(4) {
+            g.domains.push(Domain { name: format!("s{k}"), parent: Some(BATCH) });
+            let (all_empty, some_empty) = (r.chance(0.08), r.chance(0.5));
+            let mut offsets = vec![0];
+            for _ in 0..batch {
+                let n = if all_empty || some_empty && r.chance(0.4) { 0 } else { 1 + r.below(6) };
+                offsets.push(offsets[offsets.len() - 1] + n);
+            }
+            inputs.offsets.push(offsets);
+        }
+        let run = Run::new(&g, &inputs).expect("the offsets fit the domains");
+        Maker { r, g, inputs, values: Values::default(), run, pool: Vec::new(), features: 0 }
+    }
+
+    /// A span of its own for every node, as if each stood on its own line.
+    fn span(&mut self) -> Span {
+        let at = self.g.len() * 10;
+        Span::new(FileId(0), at, at + 5)
+    }
+
+    fn width(&mut self) -> usize {
+        if self.r.chance(0.2) { 1 } else { 1 + self.r.below(20) }
+    }
+
+    fn domains(&self) -> Vec<DomainId> {
+        (0..self.g.domains.len() as u32).map(DomainId).collect()
+    }
+
+    fn varying_domain(&mut self) -> DomainId {
+        let domains = self.domains();
+        self.r.pick(&domains[1..]).unwrap_or(BATCH)
+    }
+
+    fn count(&self, d: DomainId) -> usize {
+        self.run.sizes().count(d)
+    }
+
+    fn domain(&self, id: NodeId) -> DomainId {
+        self.g.node(id).domain
+    }
+
+    fn shape(&self, id: NodeId) -> Shape {
+        self.g.node(id).shape.clone()
+    }
+
+    /// Computes a node; takes it unless its values are wild.
+    fn take(&mut self, id: NodeId) -> Made {
+        self.run.compute(&self.g, &self.inputs, &self.values, id).expect("the maker's graphs run");
+        let tame = self.run.value(id).iter().all(|v| v.is_finite() && v.abs() <= LARGEST);
+        let fine = tame && (self.shape(id).width() > 1 || self.shape(id).0.len() == 1);
+        if fine {
+            self.pool.push(id);
+            Some(id)
+        } else {
+            None
+        }
+    }
+
+    /// Computes a node without offering it as an operand.
+    fn keep(&mut self, id: NodeId) -> NodeId {
+        self.run.compute(&self.g, &self.inputs, &self.values, id).expect("the maker's graphs run");
+        id
+    }
+
+    /// Something learned or given in every domain, to draw from.
+    fn sources(&mut self) {
+        for _ in 0..2 {
+            self.new_table();
+        }
+        self.draw("param");
+        for d in 1..self.g.domains.len() {
+            let (w, d) = (self.width(), DomainId(d as u32));
+            self.lookup(d);
+            self.dense(d, w);
+        }
+    }
+
+    fn new_table(&mut self) -> TableId {
+        let (width, rows) = (self.width(), 2 + self.r.below(10));
+        self.g.tables.push(width);
+        let weights = self.r.numbers(rows * width);
+        self.values.tables.push(weights);
+        TableId(self.g.tables.len() as u32 - 1)
+    }
+
+    fn new_input(&mut self, kind: InputKind, domain: DomainId, shape: Shape, numbers: Vec<f64>) -> InputId {
+        let name = format!("x{}", self.g.inputs.len());
+        self.g.inputs.push(Input { name, kind, domain, shape });
+        self.inputs.numbers.push(numbers);
+        InputId(self.g.inputs.len() as u32 - 1)
+    }
+
+    fn dense(&mut self, domain: DomainId, width: usize) -> NodeId {
+        let feature = self.features;
+        self.features += 1;
+        let numbers = self.r.numbers(self.run.sizes().count(domain) * width);
+        let input = self.new_input(InputKind::Dense { feature }, domain, Shape::vector(width), numbers);
+        let span = self.span();
+        let id = self.g.input(input, span);
+        self.take(id).expect("data are within range")
+    }
+
+    fn lookup(&mut self, domain: DomainId) -> Made {
+        let table = TableId(self.r.below(self.g.tables.len()) as u32);
+        let ids = |i: &Input| matches!(i.kind, InputKind::Ids { .. }) && i.domain == domain;
+        let known: Vec<usize> = (0..self.g.inputs.len()).filter(|&k| ids(&self.g.inputs[k])).collect();
+        let input = match self.r.pick(&known) {
+            Some(k) if self.r.chance(0.3) => InputId(k as u32),
+            _ => {
+                let feature = self.features;
+                self.features += 1;
+                self.new_input(InputKind::Ids { feature }, domain, Shape::scalar(), vec![])
+            }
+        };
+        let rows = self.values.tables[table.index()].len() / self.g.tables[table.index()];
+        let n = self.count(domain);
+        let drawn: Vec<usize> = (0..n).map(|_| self.r.below(rows)).collect();
+        self.inputs.rows.entry((table, input)).or_insert(drawn);
+        let span = self.span();
+        let id = self.g.lookup(table, input, span);
+        self.take(id)
+    }
+
+    fn param(&mut self, shape: Shape) -> NodeId {
+        let numbers = self.r.numbers(shape.width());
+        self.g.params.push(shape);
+        self.values.params.push(numbers);
+        let span = self.span();
+        let id = self.g.param(ParamId(self.g.params.len() as u32 - 1), span);
+        self.take(id).expect("weights are within range")
+    }
+
+    /// A random operand; recent ones more often, so that graphs grow deep.
+    fn any(&mut self) -> NodeId {
+        let n = self.pool.len();
+        let back = if self.r.chance(0.5) { self.r.below(n.min(8)) } else { self.r.below(n) };
+        self.pool[n - 1 - back]
+    }
+
+    fn where_(&mut self, holds: impl Fn(&Self, NodeId) -> bool) -> Made {
+        let fit: Vec<NodeId> = self.pool.iter().copied().filter(|&id| holds(self, id)).collect();
+        let recent = fit.len().saturating_sub(12);
+        if self.r.chance(0.5) { self.r.pick(&fit[recent..]) } else { self.r.pick(&fit) }
+    }
+
+    fn vector(&mut self) -> NodeId {
+        match self.where_(|m, id| m.g.node(id).shape.0.len() == 1) {
+            Some(id) => id,
+            None => self.dense(BATCH, 3),
+        }
+    }
+
+    /// Something that an elementwise op can take beside `a`.
+    fn beside(&mut self, a: NodeId) -> NodeId {
+        let (domain, shape) = (self.domain(a), self.shape(a));
+        let scalar = self.r.chance(0.25);
+        let found = self.where_(|m, id| {
+            let n = m.g.node(id);
+            id != a
+                && m.g.join(n.domain, domain).is_some()
+                && if scalar { n.shape == Shape::scalar() } else { n.shape == shape }
+        });
+        if let Some(b) = found {
+            return b;
+        }
+        if shape.0.len() == 2 || self.r.chance(0.5) {
+            return self.param(shape);
+        }
+        let above: Vec<DomainId> =
+            self.domains().into_iter().filter(|&d| d != ONCE && self.g.join(d, domain).is_some()).collect();
+        let domain = self.r.pick(&above).unwrap_or(BATCH);
+        self.dense(domain, shape.width())
+    }
+
+    fn number(&mut self, value: f64) -> NodeId {
+        let span = self.span();
+        let id = self.g.constant(value, span);
+        self.keep(id)
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: NodeId) -> NodeId {
+        let span = self.span();
+        let id = self.g.unary(op, x, span);
+        self.keep(id)
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId) -> Made {
+        let span = self.span();
+        let id = self.g.binary(op, a, b, span).ok()?;
+        Some(self.keep(id))
+    }
+
+    /// `softplus(x) + least`: positive.
+    fn positive(&mut self, x: NodeId, least: f64) -> Made {
+        let soft = self.unary(UnaryOp::Softplus, x);
+        let least = self.number(least);
+        self.binary(BinaryOp::Add, soft, least)
+    }
+
+    /// Whether `a - b` stays clear of 0 everywhere.
+    fn clear(&mut self, a: NodeId, b: NodeId) -> bool {
+        match self.binary(BinaryOp::Subtract, a, b) {
+            Some(d) => self.run.value(d).iter().all(|v| v.abs() > MARGIN),
+            None => false,
+        }
+    }
+
+    /// Draws one use of a primitive; `None` where it came to nothing.
+    fn draw(&mut self, name: &str) -> Made {
+        let span = self.span();
+        let unary = UNARY.iter().find(|(n, _)| *n == name);
+        if let Some(&(_, op)) = unary {
+            return self.draw_unary(op);
+        }
+        let binary = BINARY.iter().find(|(n, _)| *n == name);
+        if let Some(&(_, op)) = binary {
+            return self.draw_binary(op);
+        }
+        match name {
+            "const" => {
+                let value = f64::from((self.r.number() * 3.0) as f32);
+                let id = if self.r.chance(0.3) {
+                    let (domain, width) = (self.varying_domain(), self.width());
+                    self.g.constant_of(value, domain, Shape::vector(width), span)
+                } else {
+                    self.g.constant(value, span)
+                };
+                self.take(id)
+            }
+            "input" => self.draw_input(),
+            "param" => {
+                let (k, n) = (self.width(), self.width());
+                let shape = if self.r.chance(0.3) { Shape::matrix(k, n + 1) } else { Shape::vector(n) };
+                Some(self.param(shape))
+            }
+            "state" => {
+                let shape = Shape::vector(self.width());
+                let numbers = self.r.numbers(shape.width());
+                self.values.states.push(numbers);
+                self.g.states.push(shape);
+                let id = self.g.state(StateId(self.g.states.len() as u32 - 1), span);
+                self.take(id)
+            }
+            "lookup" => {
+                let domain = self.varying_domain();
+                self.lookup(domain)
+            }
+            "length" => {
+                let domains = self.domains();
+                let domain = self.r.pick(&domains[2..])?;
+                let id = self.g.length(domain, span);
+                self.take(id)
+            }
+            "count" => {
+                let domain = self.varying_domain();
+                let id = self.g.count(domain, span);
+                self.take(id)
+            }
+            "select" => {
+                let a = self.any();
+                let b = self.beside(a);
+                let x = self.beside(a);
+                let y = self.beside(x);
+                if !self.clear(x, y) {
+                    return None;
+                }
+                let c = self.binary(BinaryOp::Less, x, y)?;
+                let id = self.g.select(c, a, b, span).ok()?;
+                self.take(id)
+            }
+            "stop_gradient" => {
+                let x = self.any();
+                let id = self.g.stop_gradient(x, span);
+                self.take(id)
+            }
+            "concat" => self.draw_concat(),
+            "slice" => {
+                let x = self.where_(|m, id| m.g.node(id).width() > 1)?;
+                let shape = self.shape(x);
+                let (start, part) = match *shape.0.as_slice() {
+                    // Whole rows of a matrix, as a matrix or flat.
+                    [k, n] if self.r.chance(0.7) => {
+                        let from = self.r.below(k);
+                        let rows = 1 + self.r.below(k - from);
+                        (from * n, if self.r.chance(0.8) { Shape::matrix(rows, n) } else { Shape::vector(rows * n) })
+                    }
+                    _ => {
+                        let from = self.r.below(shape.width());
+                        (from, Shape::vector((1 + self.r.below(shape.width() - from)).min(24)))
+                    }
+                };
+                let id = self.g.slice(x, start, part, span).ok()?;
+                self.take(id)
+            }
+            "reshape" => {
+                let x = self.where_(|m, id| m.g.node(id).domain == ONCE)?;
+                let shape = self.shape(x);
+                let to = if shape.0.len() == 2 {
+                    Shape::vector(shape.width())
+                } else {
+                    let divisors: Vec<usize> = (1..=shape.width()).filter(|k| shape.width() % k == 0).collect();
+                    let k = self.r.pick(&divisors)?;
+                    Shape::matrix(k, shape.width() / k)
+                };
+                let id = self.g.reshape(x, to, span).ok()?;
+                self.take(id)
+            }
+            "matmul" | "matmul_t" => {
+                let x = self.vector();
+                let k = self.shape(x).width();
+                let n = if k == 1 { 2 + self.r.below(9) } else { self.width() };
+                let shape = if name == "matmul" { Shape::matrix(k, n) } else { Shape::matrix(n, k) };
+                let fits = |m: &Self, id: NodeId| {
+                    let s = &m.g.node(id).shape.0;
+                    s.len() == 2 && s[usize::from(name == "matmul_t")] == k
+                };
+                let w = match self.where_(fits) {
+                    Some(w) if self.r.chance(0.7) => w,
+                    _ => self.param(shape),
+                };
+                let id = if name == "matmul" { self.g.matmul(x, w, span) } else { self.g.matmul_t(x, w, span) };
+                self.take(id.ok()?)
+            }
+            "outer" => {
+                let x = self.vector();
+                let domain = self.domain(x);
+                let g = self.where_(|m, id| {
+                    let n = m.g.node(id);
+                    n.shape.0.len() == 1 && m.g.join(n.domain, domain).is_some()
+                })?;
+                let id = self.g.outer(x, g, span).ok()?;
+                self.take(id)
+            }
+            "sum" | "max_over" => self.draw_reduction(name),
+            "sum_value" => {
+                let x = self.any();
+                let id = self.g.sum_value(x, span);
+                self.take(id)
+            }
+            "moments" => {
+                let x = self.vector();
+                let id = self.g.moments(x, span).ok()?;
+                self.take(id)
+            }
+            _ => None,
+        }
+    }
+
+    fn draw_input(&mut self) -> Made {
+        let (domain, width) = (self.varying_domain(), self.width());
+        let batch = self.inputs.batch;
+        let count = |m: &Self, f: &dyn Fn(&InputKind) -> bool| m.g.inputs.iter().filter(|i| f(&i.kind)).count();
+        match self.r.below(6) {
+            0 => {
+                let label = count(self, &|k| matches!(k, InputKind::Label { .. })) as u32;
+                let bits = (0..batch).map(|_| self.r.below(2) as f64).collect();
+                let id = self.new_input(InputKind::Label { label }, BATCH, Shape::scalar(), bits);
+                let span = self.span();
+                let id = self.g.input(id, span);
+                self.take(id)
+            }
+            1 if count(self, &|k| *k == InputKind::Step) == 0 => {
+                let step = vec![1.0 + self.r.below(20) as f64];
+                let id = self.new_input(InputKind::Step, ONCE, Shape::scalar(), step);
+                let span = self.span();
+                let id = self.g.input(id, span);
+                self.take(id)
+            }
+            _ => Some(self.dense(domain, width)),
+        }
+    }
+
+    fn draw_unary(&mut self, op: UnaryOp) -> Made {
+        let mut x = self.any();
+        match op {
+            UnaryOp::Exp => x = self.unary(UnaryOp::Tanh, x),
+            UnaryOp::Log | UnaryOp::Sqrt => x = self.positive(x, 0.25)?,
+            UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Not => {
+                let zero = self.number(0.0);
+                if !self.clear(x, zero) {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+        if op == UnaryOp::Not && self.r.chance(0.5) {
+            // Of something that is 0 or 1.
+            let y = self.beside(x);
+            if self.clear(x, y) {
+                x = self.binary(BinaryOp::Less, x, y)?;
+            }
+        }
+        let id = self.unary(op, x);
+        self.take(id)
+    }
+
+    fn draw_binary(&mut self, op: BinaryOp) -> Made {
+        let (mut a, mut b) = {
+            let a = self.any();
+            (a, self.beside(a))
+        };
+        if self.r.chance(0.5) {
+            (a, b) = (b, a);
+        }
+        match op {
+            BinaryOp::Divide => b = self.positive(b, 0.5)?,
+            BinaryOp::Power => match self.r.below(4) {
+                0 => b = self.positive(b, 0.0)?,
+                1 => b = self.number(2.0),
+                2 => b = self.number(3.0),
+                _ => b = self.number(-0.5),
+            },
+            BinaryOp::Min | BinaryOp::Max | BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal => {
+                if !self.clear(a, b) {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+        let integral = matches!(self.g.node(b).op, Op::Const(c) if c >= 1.0);
+        if op == BinaryOp::Power && !integral {
+            a = self.unary(UnaryOp::Tanh, a);
+            a = self.positive(a, 0.3)?;
+        }
+        let id = self.binary(op, a, b)?;
+        self.take(id)
+    }
+
+    fn draw_concat(&mut self) -> Made {
+        let first = self.vector();
+        let mut operands = vec![first];
+        let mut domain = self.domain(first);
+        let mut width = self.shape(first).width();
+        for _ in 0..1 + self.r.below(4) {
+            let next = self.where_(|m, id| {
+                let n = m.g.node(id);
+                n.shape.0.len() == 1 && m.g.join(n.domain, domain).is_some() && width + n.width() <= 40
+            });
+            let Some(next) = next else { break };
+            domain = self.g.join(domain, self.domain(next))?;
+            width += self.shape(next).width();
+            operands.push(next);
+        }
+        let span = self.span();
+        let id = self.g.concat(operands, span).ok()?;
+        self.take(id)
+    }
+
+    fn draw_reduction(&mut self, name: &str) -> Made {
+        let x = self.where_(|m, id| m.g.node(id).domain != ONCE)?;
+        let from = self.domain(x);
+        let to = if from == BATCH || self.r.chance(0.3) { ONCE } else { BATCH };
+        let span = self.span();
+        if name == "sum" {
+            let id = self.g.sum(x, to, span).ok()?;
+            return self.take(id);
+        }
+        let id = self.g.max(x, to, span).ok()?;
+        self.keep(id);
+        // No rival near a maximum.
+        let (w, n) = (self.shape(x).width(), self.count(from));
+        let mut near = vec![0; self.count(to) * w];
+        for i in 0..n {
+            let p = self.run.sizes().ancestor(from, to, i);
+            for j in 0..w {
+                let gap = self.run.value(id)[p * w + j] - self.run.value(x)[i * w + j];
+                near[p * w + j] += usize::from(gap < MARGIN);
+            }
+        }
+        if near.iter().all(|&n| n <= 1) { self.take(id) } else { None }
+    }
+
+    /// One number for each element, differently bent, so that adjoints vary: `softplus(sum of positions of x c)`.
+    fn bend(&mut self, x: NodeId) -> Made {
+        let c = f64::from((0.2 + 0.5 * self.r.unit()) as f32) / (self.shape(x).width() as f64).sqrt();
+        let total = {
+            let s = self.span();
+            self.g.sum_value(x, s)
+        };
+        self.keep(total);
+        let c = self.number(f64::from(c as f32));
+        let scaled = self.binary(BinaryOp::Multiply, total, c)?;
+        Some(if self.r.chance(0.5) { self.unary(UnaryOp::Softplus, scaled) } else { self.unary(UnaryOp::Tanh, scaled) })
+    }
+
+    /// The loss takes in everything that nothing else uses.
+    fn finish(mut self) -> Case {
+        let mut used = vec![false; self.g.bound()];
+        for id in self.g.ids() {
+            // Operands of what the pool holds; abandoned trials do not count.
+            if self.pool.contains(&id) {
+                for n in self.g.order_from([id]).iter().filter(|&&n| n != id) {
+                    used[n.index()] = true;
+                }
+            }
+        }
+        let sinks: Vec<NodeId> = self.pool.iter().copied().filter(|id| !used[id.index()]).collect();
+        let mut loss = self.number(0.0);
+        let mut logit: Option<NodeId> = None;
+        for x in sinks {
+            let bent = self.bend(x).expect("sums of positions are elementwise");
+            let mut term = bent;
+            if self.domain(bent) == BATCH {
+                logit = Some(bent);
+            }
+            if self.domain(term) != ONCE {
+                let span = self.span();
+                term = self.g.sum(term, ONCE, span).expect("once lies above all");
+                self.keep(term);
+            }
+            loss = self.binary(BinaryOp::Add, loss, term).expect("scalars");
+        }
+        let span = self.span();
+        let prediction = match logit {
+            Some(logit) => logit,
+            None => self.g.repeat(loss, BATCH, &Shape::scalar(), span).expect("once lies above all"),
+        };
+        self.g.roots.push(Root::Loss(loss));
+        self.g.roots.push(Root::Prediction { index: 0, node: prediction });
+        for k in 0..self.g.states.len() {
+            let state = StateId(k as u32);
+            let shape = self.g.states[k].clone();
+            let found = self.where_(|m, id| m.domain(id) == ONCE && m.shape(id) == shape);
+            let node = found.unwrap_or_else(|| {
+                let s = self.span();
+                self.g.state(state, s)
+            });
+            self.g.roots.push(Root::State { state, node });
+        }
+        for name in ["a", "b"] {
+            let node = self.any();
+            self.g.roots.push(Root::Named { name: name.into(), node });
+        }
+        Case { graph: self.g, inputs: self.inputs, values: self.values }
+    }
+}
+
+const UNARY: &[(&str, UnaryOp)] = &[
+    ("negate", UnaryOp::Negate),
+    ("exp", UnaryOp::Exp),
+    ("log", UnaryOp::Log),
+    ("sqrt", UnaryOp::Sqrt),
+    ("sigmoid", UnaryOp::Sigmoid),
+    ("tanh", UnaryOp::Tanh),
+    ("softplus", UnaryOp::Softplus),
+    ("abs", UnaryOp::Abs),
+    ("sign", UnaryOp::Sign),
+    ("not", UnaryOp::Not),
+];
+
+const BINARY: &[(&str, BinaryOp)] = &[
+    ("add", BinaryOp::Add),
+    ("subtract", BinaryOp::Subtract),
+    ("multiply", BinaryOp::Multiply),
+    ("divide", BinaryOp::Divide),
+    ("min", BinaryOp::Min),
+    ("max", BinaryOp::Max),
+    ("power", BinaryOp::Power),
+    ("less", BinaryOp::Less),
+    ("less_equal", BinaryOp::LessEqual),
+    ("equal", BinaryOp::Equal),
+];
