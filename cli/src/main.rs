@@ -1,1 +1,77 @@
-fn main() {}
+//! `din`: the command. Thin: files and the terminal only; the work is in the compiler and the runtime.
+//!
+//! At start it looks for a program behind its own executable. With one it is a stand-alone ranker with the running verbs; without it
+//! is the compiler. A panic is a bug of ours and ends with exit code 3, never 101.
+
+mod args;
+mod commands;
+mod compile;
+mod failure;
+mod progress;
+mod sources;
+mod terminal;
+
+use clap::Parser;
+use failure::{MACHINE, Outcome};
+use std::process::ExitCode;
+use terminal::Console;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(report_panic));
+    match std::panic::catch_unwind(run) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => ExitCode::from(MACHINE),
+    }
+}
+
+fn run() -> u8 {
+    let program = match din_runtime::container::own_program() {
+        Ok(program) => program,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return error.exit_code();
+        }
+    };
+    let (console, outcome) = match program {
+        Some(program) => {
+            let arguments = args::Standalone::parse();
+            let console = Console::new(&arguments.terminal);
+            let outcome = commands::standalone(&console, program, arguments.verb);
+            (console, outcome)
+        }
+        None => {
+            let arguments = args::Din::parse();
+            let console = Console::new(&arguments.terminal);
+            let outcome = commands::din(&console, arguments.verb);
+            (console, outcome)
+        }
+    };
+    finish(&console, outcome)
+}
+
+fn finish(console: &Console, outcome: Outcome) -> u8 {
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                console.error(&failure.message);
+            }
+            failure.code
+        }
+    }
+}
+
+fn report_panic(info: &std::panic::PanicHookInfo<'_>) {
+    let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+    let payload = info.payload();
+    let what = payload
+        .downcast_ref::<&str>()
+        .map(|s| s.to_string())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    eprintln!("error: din has a bug{place}: {what}");
+    eprintln!(
+        "  help: please report it with the spec and the command line that led here (version {})",
+        env!("CARGO_PKG_VERSION")
+    );
+}

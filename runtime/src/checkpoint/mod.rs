@@ -199,6 +199,18 @@ pub fn list(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Removes what a crash left half-written in `folder`: names that begin with a dot.
+pub fn clean(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::file("read", folder, &e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| Error::file("read", folder, &e))?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".step-")) {
+            fs::remove_dir_all(&path).map_err(|e| Error::file("remove", &path, &e))?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves no half of it under it.
 pub fn remove(folder: &Path) -> Result<()> {
     let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();

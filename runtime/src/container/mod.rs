@@ -200,8 +200,8 @@ fn locate(file: &mut File, path: &Path) -> Result<Option<(Footer, u64)>> {
         Some(end) if length >= end + HEAD.len() as u64 => &read_at::<16>(file, end).map_err(failed)? == HEAD,
         _ => false,
     };
-    let announced_by_foot = length > FOOT.len() as u64
-        && &read_at::<16>(file, length - FOOT.len() as u64).map_err(failed)? == FOOT;
+    let announced_by_foot =
+        length > FOOT.len() as u64 && &read_at::<16>(file, length - FOOT.len() as u64).map_err(failed)? == FOOT;
     // What follows an ELF file and is announced by neither is a header cut short, if it begins like one.
     let cut = match end {
         Some(end) if length > end && length < end + HEAD.len() as u64 => {

@@ -8,7 +8,7 @@ mod choose;
 mod session;
 mod setup;
 
-pub use session::{Machine, Session, engine};
+pub use session::{Machine, Session, engine, set_threads};
 pub use setup::Options;
 
 use crate::checkpoint::{self, Manifest, Position, describe};
@@ -65,7 +65,7 @@ pub struct Summary {
     pub steps: u64,
     pub best: Option<Best>,
     pub lines: Vec<EpochLine>,
-    /// Stopped by Ctrl-C; a checkpoint holds the place.
+    /// Stopped by Ctrl-C; a checkpoint holds the place, unless no step had been done.
     pub stopped: bool,
 }
 
@@ -89,31 +89,34 @@ pub fn train(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(
 }
 
 fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
-    if run.fresh {
-        count(run, observe)?;
-    }
-    let mut stopped = false;
-    let start = run.position;
+    let mut stopped = run.fresh && !count(run, observe)?;
     while run.position.epoch < run.epochs && !stopped {
-        stopped = !epoch(run, options, observe)?;
+        if interrupt::asked() {
+            stopped = true;
+        } else if !epoch(run, options, observe)? {
+            stopped = true;
+            save(run, None)?;
+            prune(run)?;
+        }
     }
-    if stopped && run.position != start {
-        save(run, None)?;
+    if stopped {
+        // Before the first step there is nothing to keep.
+        run.directory.clear_unless_begun();
     }
-    let best = run.directory.best()?;
     Ok(Summary {
         epochs: run.position.epoch,
         steps: run.position.step,
-        best,
+        best: if stopped { None } else { run.directory.best()? },
         lines: std::mem::take(&mut run.lines),
         stopped,
     })
 }
 
-fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<()> {
+/// The counting pass; false where Ctrl-C came between.
+fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let mut counters = run.session.counters();
     if counters.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     observe(Event::Begin { what: Pass::Counting, rows: run.train.rows(), done: 0 });
     let mut batches = run.train.stream(StreamOptions::new(run.batch as usize, Order::File))?;
@@ -124,12 +127,13 @@ fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<()> {
         batches.recycle(batch);
         observe(Event::Advance { rows, loss: None });
         if interrupt::asked() {
-            return Err(Error::input("stopped before the first step; nothing was written"));
+            observe(Event::End);
+            return Ok(false);
         }
     }
     run.session.finish_counting(counters);
     observe(Event::End);
-    Ok(())
+    Ok(true)
 }
 
 /// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came between.
@@ -228,7 +232,7 @@ fn prune(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Rows of `Dataset`s as messages show them.
+/// Absolute paths of a data set's files, to tell whether two sets share one.
 pub(crate) fn files_of(data: &Dataset) -> Vec<std::path::PathBuf> {
     data.files().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())).collect()
 }

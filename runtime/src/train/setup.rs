@@ -163,6 +163,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
     let engine = engine(program, &options.machine)?;
+    checkpoint::clean(&directory.checkpoints())?;
     let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
             let loaded = checkpoint::load(&directory.checkpoints().join(name), program)?;

@@ -1,0 +1,405 @@
+//! The command line of `din`, and of the executables it builds.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.
+#[derive(Debug, Parser)]
+#[command(name = "din", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Din {
+    #[command(flatten)]
+    pub terminal: Terminal,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 fine; 1 the input is at fault (spec, data, run); 2 the command line is; \
+3 the machine is (disk, memory); 130 stopped by Ctrl-C.\n\
+Start with `din demo`, which needs no data.";
+
+/// How things are shown.
+#[derive(Clone, Debug, Args)]
+pub struct Terminal {
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Say only what was asked for, and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Form of diagnostics
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// With the source text and what points into it
+    Human,
+    /// One line each
+    Concise,
+    /// One JSON object each
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Check specs: names, types, shapes, tables, training; no data are read
+    #[command(after_help = "Example:\n  din check models/din.din\n  din check --format json models/*.din")]
+    Check(Check),
+    /// Write specs in the one standard layout
+    #[command(
+        after_help = "Example:\n  din fmt models/*.din\n  din fmt --check models/*.din   # exit code 1 if any would change\n  \
+                            din fmt - < model.din          # to standard output"
+    )]
+    Fmt(Fmt),
+    /// Say what a model or a run holds: columns, tables, parameters, code
+    #[command(after_help = "Example:\n  din info models/din.din\n  din info run/")]
+    Info(Info),
+    /// Print what a compiler stage makes of a spec
+    #[command(after_help = "Example:\n  din emit models/din.din --stage graph")]
+    Emit(Emit),
+    /// Build a stand-alone executable that trains, evaluates and predicts with the model
+    #[command(
+        after_help = "Example:\n  din build models/din.din -o ranker\n  ./ranker train --train a.parquet --valid b.parquet --out run/\n\n\
+                            The executable holds the generated machine code and needs no compiler, linker or `din` where it runs."
+    )]
+    Build(Build),
+    /// Train a model into a run directory
+    #[command(after_help = TRAIN_EXAMPLES)]
+    Train(DinTrain),
+    /// Measure a trained run on data with labels
+    #[command(after_help = "Example:\n  din eval run/ --data test.parquet\n  din eval run/ --data test.parquet --json")]
+    Eval(Eval),
+    /// Write one probability for each row of data
+    #[command(after_help = "Example:\n  din predict run/ --data today.parquet --out scores.parquet\n  \
+                            din predict run/ --data today.parquet --out scores.csv")]
+    Predict(Predict),
+    /// Make a click log with known truth: train.parquet, valid.parquet, test.parquet, truth.json
+    #[command(after_help = "Example:\n  din synth --out log --rows 200000 --seed 7")]
+    Synth(Synth),
+    /// Make data, train a pooling model and DIN on them, and compare both with the truth
+    #[command(after_help = "Example:\n  din demo\n  din demo --out demo --rows 150000")]
+    Demo(Demo),
+}
+
+const TRAIN_EXAMPLES: &str = "Example:\n  din train models/din.din --train train.parquet --valid valid.parquet --out run/\n  \
+din train models/din.din --train day1.parquet day2.parquet --valid day3.parquet --out run/ --set lr=3e-4 --seed 2\n  \
+din train models/din.din --out run/ --resume --epochs 4   # goes on where the run stopped\n\n\
+Same spec, data, seed and ISA level give the same bits at any number of threads, stopped and resumed or not.\n\
+Ctrl-C finishes the step, writes a checkpoint and stops.";
+
+/// A spec and what is set in it.
+#[derive(Clone, Debug, Args)]
+pub struct Spec {
+    /// The model, a .din file
+    pub model: PathBuf,
+    /// Give a hyper-parameter another value
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_value)]
+    pub sets: Vec<(String, String)>,
+}
+
+fn name_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
+            Ok((name.trim().into(), value.trim().into()))
+        }
+        _ => Err("expected NAME=VALUE, such as lr=3e-4".into()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// .din files; one without a model is checked as a library
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Give a hyper-parameter another value
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_value)]
+    pub sets: Vec<(String, String)>,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub deny_warnings: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Fmt {
+    /// .din files, or - for standard input
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Write nothing; exit code 1 if a file would change
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Info {
+    /// A .din file or a run directory
+    pub what: PathBuf,
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_value)]
+    pub sets: Vec<(String, String)>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Emit {
+    #[command(flatten)]
+    pub spec: Spec,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Stage::Graph)]
+    pub stage: Stage,
+    /// Instruction set level of `clif` and `asm`
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = IsaLevel::V3)]
+    pub isa: IsaLevel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// The syntax tree
+    Ast,
+    /// The tensor graphs as elaborated
+    Graph,
+    /// The tensor graphs with derivatives, after all passes
+    Optimized,
+    /// The schedule: phases, calls and buffers
+    Schedule,
+    /// Cranelift's intermediate code
+    Clif,
+    /// The machine code
+    Asm,
+}
+
+#[derive(Debug, Args)]
+pub struct Build {
+    #[command(flatten)]
+    pub spec: Spec,
+    /// The executable to write
+    #[arg(short, long)]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct DinTrain {
+    #[command(flatten)]
+    pub spec: Spec,
+    #[command(flatten)]
+    pub train: Train,
+}
+
+/// Settings of a training run.
+#[derive(Clone, Debug, Args)]
+pub struct Train {
+    /// Training data: Parquet or CSV files, or directories of them
+    #[arg(long, visible_alias = "data", num_args = 1.., value_name = "FILE")]
+    pub train: Vec<PathBuf>,
+    /// Validation data, evaluated after each epoch; the best epoch is chosen on it
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub valid: Vec<PathBuf>,
+    /// The run directory to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Go on with the run in --out from its last checkpoint
+    #[arg(long)]
+    pub resume: bool,
+    /// Passes over the training data [default: the spec's]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u32>,
+    /// Samples a step [default: the spec's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// Seed of initial weights and order [default: the spec's]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Also write a checkpoint every so many steps [default: after each epoch only]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: Option<u64>,
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(flatten)]
+    pub input: Input,
+}
+
+/// What it runs on.
+#[derive(Clone, Debug, Args)]
+pub struct Machine {
+    /// Threads [default: all cores]; results do not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Instruction set level to use instead of the best one here; results are the same bits only at the same level
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub isa: Option<IsaLevel>,
+}
+
+/// How text data are read.
+#[derive(Clone, Debug, Args)]
+pub struct Input {
+    /// What separates the entries of a list in a CSV field
+    #[arg(long, default_value = "|", value_name = "CHAR", value_parser = one_byte)]
+    pub list_separator: u8,
+}
+
+fn one_byte(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        &[byte] if byte.is_ascii() && byte != b'"' && byte != b'\n' => Ok(byte),
+        _ => Err("expected one ASCII character".into()),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IsaLevel {
+    /// SSE4.2
+    V2,
+    /// AVX2, FMA
+    V3,
+    /// AVX-512
+    V4,
+}
+
+impl From<IsaLevel> for din_program::Isa {
+    fn from(level: IsaLevel) -> Self {
+        match level {
+            IsaLevel::V2 => Self::V2,
+            IsaLevel::V3 => Self::V3,
+            IsaLevel::V4 => Self::V4,
+        }
+    }
+}
+
+/// A trained run and which of its checkpoints.
+#[derive(Clone, Debug, Args)]
+pub struct Trained {
+    /// The run directory
+    pub run: PathBuf,
+    /// `best`, `last`, or the name of one in the run's `checkpoints`
+    #[arg(long, default_value = "best", value_name = "NAME")]
+    pub checkpoint: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Eval {
+    #[command(flatten)]
+    pub trained: Trained,
+    /// Data with labels: Parquet or CSV files, or directories of them
+    #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(flatten)]
+    pub input: Input,
+}
+
+#[derive(Debug, Args)]
+pub struct Predict {
+    #[command(flatten)]
+    pub trained: Trained,
+    /// Data, with or without labels: Parquet or CSV files, or directories of them
+    #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// File to write, .parquet or .csv: key columns, labels where the data have them, one probability a prediction
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace --out if it is there
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(flatten)]
+    pub input: Input,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Synth {
+    /// Folder to write into
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Replace files that are there
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct WorldArgs {
+    /// Seed of everything random; same options, same bytes
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// Rows of the three files together: 80, 10 and 10 %
+    #[arg(long, default_value_t = 150_000, value_name = "N")]
+    pub rows: u64,
+    /// Users [default: a 25th of the rows]
+    #[arg(long, value_name = "N")]
+    pub users: Option<usize>,
+    /// Different goods
+    #[arg(long, default_value_t = 3_000, value_name = "N")]
+    pub goods: usize,
+    /// Categories of goods
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub categories: usize,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Demo {
+    /// Folder to write into; it must not exist [default: a new temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+}
+
+/// A built executable: a trained or trainable ranking model that needs nothing else.
+#[derive(Debug, Parser)]
+#[command(max_term_width = 110, after_help = STANDALONE_CODES)]
+pub struct Standalone {
+    #[command(flatten)]
+    pub terminal: Terminal,
+    #[command(subcommand)]
+    pub verb: StandaloneVerb,
+}
+
+const STANDALONE_CODES: &str = "Exit codes: 0 fine; 1 the input is at fault (data, run); 2 the command line is; \
+3 the machine is (disk, memory); 130 stopped by Ctrl-C.";
+
+#[derive(Debug, Subcommand)]
+pub enum StandaloneVerb {
+    /// Train the model into a run directory
+    Train(Train),
+    /// Measure a trained run on data with labels
+    Eval(Eval),
+    /// Write one probability for each row of data
+    Predict(Predict),
+    /// Say what the model holds: columns, tables, parameters, code
+    Info(StandaloneInfo),
+}
+
+#[derive(Debug, Args)]
+pub struct StandaloneInfo {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_lines_are_consistent() {
+        Din::command().debug_assert();
+        Standalone::command().debug_assert();
+    }
+}

@@ -1,0 +1,119 @@
+//! `din emit`: what a stage of the compiler makes of a spec, as text.
+
+use crate::args::{Emit, Stage};
+use crate::compile::compile;
+use crate::failure::{Failure, INPUT, Outcome};
+use crate::sources;
+use crate::terminal::Console;
+use din_compiler::codegen;
+use din_compiler::graph::Graph;
+use din_grammar::SourceMap;
+use din_program::Program;
+use din_program::schedule::{Operation, Schedule};
+use std::fmt::Write;
+
+pub fn emit(console: &Console, args: &Emit) -> Outcome {
+    match args.stage {
+        Stage::Ast => {
+            let text = sources::read(&args.spec.model)?;
+            let mut map = SourceMap::default();
+            let file = map.add(args.spec.model.display().to_string(), text.as_str());
+            match din_grammar::parse(&text, file) {
+                Ok(tree) => console.result(format!("{tree:#?}")),
+                Err(diagnostics) => {
+                    console.diagnostics(&diagnostics, &map);
+                    return Err(Failure::said(INPUT));
+                }
+            }
+        }
+        Stage::Graph => {
+            let model = sources::checked(console, &args.spec.model, &args.spec.sets)?;
+            section(console, "train", &dump(&model.train));
+            section(console, "infer", &dump(&model.infer));
+            for update in &model.updates {
+                section(console, &format!("update {}", update.name), &dump(&update.graph));
+            }
+        }
+        Stage::Optimized => {
+            let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
+            section(console, "train", &dump(&compiled.train));
+            section(console, "infer", &dump(&compiled.infer));
+            for (update, graph) in compiled.program.updates.iter().zip(&compiled.updates) {
+                section(console, &format!("update {}", update.name), &dump(graph));
+            }
+        }
+        Stage::Schedule => {
+            let program = compile(console, &args.spec.model, &args.spec.sets)?.program;
+            section(console, "train", &schedule(&program, &program.train));
+            section(console, "infer", &schedule(&program, &program.infer));
+            for update in &program.updates {
+                section(console, &format!("update {}", update.name), &schedule(&program, &update.schedule));
+            }
+        }
+        Stage::Clif => {
+            let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
+            let kernels = &compiled.kernels;
+            for (k, (region, name)) in kernels.regions.iter().zip(&kernels.names).enumerate() {
+                let text = codegen::clif(region, k as u32, args.isa.into()).map_err(machine)?;
+                section(console, name, &text);
+            }
+        }
+        Stage::Asm => {
+            let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
+            console.result(codegen::assembly(&compiled.kernels, args.isa.into()).map_err(machine)?);
+        }
+    }
+    Ok(())
+}
+
+fn machine(error: codegen::CodegenError) -> Failure {
+    Failure::machine(error.to_string())
+}
+
+fn section(console: &Console, title: &str, text: &str) {
+    console.result(format!("# {title}\n{}\n", text.trim_end()));
+}
+
+fn dump(graph: &Graph) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for id in graph.order() {
+        let node = graph.node(id);
+        let domain = &graph.domain(node.domain).name;
+        let operands: Vec<String> = node.operands.iter().map(|o| format!("%{}", o.index())).collect();
+        let _ = writeln!(text, "%{}: {domain} {:?} = {:?} {}", id.index(), node.shape.0, node.op, operands.join(", "));
+    }
+    for root in &graph.roots {
+        let _ = writeln!(text, "{root:?}");
+    }
+    text
+}
+
+/// A line for each buffer, phase and call.
+fn schedule(program: &Program, schedule: &Schedule) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for (k, buffer) in schedule.buffers.iter().enumerate() {
+        let _ = writeln!(text, "b{k} = {:?} x {} in {:?}", buffer.domain, buffer.width, buffer.place);
+    }
+    for (k, phase) in schedule.phases.iter().enumerate() {
+        let _ = writeln!(text, "phase {k} over {:?}, tiles of {}", phase.domain, phase.tile_rows);
+        for call in &phase.calls {
+            let what = match &call.op {
+                Operation::Kernel { kernel, args } => {
+                    let name = program.kernels.get(kernel.index()).map_or("?", |k| k.name.as_str());
+                    format!("{name} {args:?}")
+                }
+                other => format!("{other:?}"),
+            };
+            let _ = writeln!(text, "  {:?}: {what}  // {}", call.domain, call.location);
+        }
+        for reduction in &phase.reductions {
+            let _ = writeln!(text, "  join {reduction:?}");
+        }
+    }
+    for root in &schedule.roots {
+        let _ = writeln!(text, "{root:?}");
+    }
+    text
+}

@@ -1,0 +1,71 @@
+//! `din fmt`: the one standard layout, written in place by rename, or only compared with `--check`.
+
+use crate::args::Fmt;
+use crate::failure::{Failure, INPUT, Outcome};
+use crate::sources;
+use crate::terminal::Console;
+use din_grammar::{SourceMap, format};
+use din_runtime::run::file::write_atomically;
+use std::io::Read;
+use std::path::Path;
+
+pub fn fmt(console: &Console, args: &Fmt) -> Outcome {
+    let mut code = 0;
+    let mut would_change = 0;
+    for path in &args.files {
+        match one(console, path, args.check) {
+            Ok(false) => {}
+            Ok(true) if args.check => {
+                console.result(format!("{}: would change", path.display()));
+                would_change += 1;
+            }
+            Ok(true) => console.remark(format!("{}: written", path.display())),
+            Err(failure) => {
+                if !failure.message.is_empty() {
+                    console.error(&failure.message);
+                }
+                code = code.max(failure.code);
+            }
+        }
+    }
+    if would_change > 0 {
+        console.remark("help: run `din fmt` on the files above");
+        code = code.max(INPUT);
+    }
+    match code {
+        0 => Ok(()),
+        code => Err(Failure::said(code)),
+    }
+}
+
+/// Whether the file is, or would be, another one afterwards.
+fn one(console: &Console, path: &Path, check: bool) -> Result<bool, Failure> {
+    let standard_input = path == Path::new("-");
+    let text = if standard_input {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|e| Failure::input(format!("standard input: cannot read: {e}")))?;
+        text
+    } else {
+        sources::read(path)?
+    };
+    let mut map = SourceMap::default();
+    map.add(if standard_input { "<stdin>".into() } else { path.display().to_string() }, text.as_str());
+    let formatted = match format(&text) {
+        Ok(formatted) => formatted,
+        Err(diagnostics) => {
+            console.diagnostics(&diagnostics, &map);
+            return Err(Failure::said(INPUT));
+        }
+    };
+    let changed = formatted != text;
+    if standard_input && !check {
+        console.result_raw(&formatted);
+        return Ok(false);
+    }
+    if changed && !check {
+        write_atomically(path, formatted.as_bytes())?;
+    }
+    Ok(changed)
+}

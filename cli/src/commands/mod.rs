@@ -1,0 +1,46 @@
+//! The verbs, one file each or a few that belong together.
+
+mod build;
+mod check;
+mod demo;
+mod emit;
+mod fmt;
+mod info;
+mod run;
+mod synth;
+
+use crate::args::{StandaloneVerb, Verb};
+use crate::failure::Outcome;
+use crate::terminal::Console;
+use din_program::Program;
+use std::sync::Arc;
+
+/// Runs a verb of `din`.
+pub fn din(console: &Console, verb: Verb) -> Outcome {
+    match verb {
+        Verb::Check(args) => check::check(console, &args),
+        Verb::Fmt(args) => fmt::fmt(console, &args),
+        Verb::Info(args) => info::info(console, &args),
+        Verb::Emit(args) => emit::emit(console, &args),
+        Verb::Build(args) => build::build(console, &args),
+        Verb::Train(args) => run::din_train(console, &args),
+        Verb::Eval(args) => run::eval(console, None, &args),
+        Verb::Predict(args) => run::predict(console, None, &args),
+        Verb::Synth(args) => synth::synth(console, &args),
+        Verb::Demo(args) => demo::demo(console, &args),
+    }
+}
+
+/// Runs a verb of an executable that carries `program`.
+pub fn standalone(console: &Console, program: Program, verb: StandaloneVerb) -> Outcome {
+    let program = Arc::new(program);
+    match verb {
+        StandaloneVerb::Train(args) => run::train_verb(console, &program, &args),
+        StandaloneVerb::Eval(args) => run::eval(console, Some(&program), &args),
+        StandaloneVerb::Predict(args) => run::predict(console, Some(&program), &args),
+        StandaloneVerb::Info(args) => {
+            info::show(console, &program, args.json);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! How a run's progress looks: a bar on a terminal, one plain line an epoch everywhere.
+
+use crate::terminal::Console;
+use din_runtime::train::{Event, Pass};
+use indicatif::ProgressBar;
+
+pub struct Progress<'c> {
+    console: &'c Console,
+    bar: Option<ProgressBar>,
+    prefix: String,
+}
+
+impl<'c> Progress<'c> {
+    pub fn new(console: &'c Console) -> Self {
+        Self { console, bar: None, prefix: String::new() }
+    }
+
+    /// Put before every line of an epoch, to tell runs apart.
+    pub fn named(mut self, name: &str) -> Self {
+        self.prefix = format!("{name}: ");
+        self
+    }
+
+    pub fn show(&mut self, event: Event) {
+        match event {
+            Event::Begin { what, rows, done } => {
+                let name = match what {
+                    Pass::Counting => "counting".to_string(),
+                    Pass::Training { epoch, epochs } => format!("{}epoch {epoch}/{epochs}", self.prefix),
+                    Pass::Evaluating => "evaluating".to_string(),
+                    Pass::Predicting => "predicting".to_string(),
+                };
+                let bar = self.console.bar(&name, rows);
+                bar.set_position(done);
+                self.bar = Some(bar);
+            }
+            Event::Advance { rows, loss } => {
+                if let Some(bar) = self.bar.as_ref().filter(|bar| !bar.is_hidden()) {
+                    bar.set_position(rows);
+                    if let Some(loss) = loss {
+                        bar.set_message(format!("loss {loss:.4}"));
+                    }
+                }
+            }
+            Event::End => self.clear(),
+            Event::Epoch { line, report, best } => {
+                self.clear();
+                let mut text = format!("{}epoch {}: train loss {:.4}", self.prefix, line.epoch, line.train_loss);
+                for value in report.iter().flat_map(|r| &r.values) {
+                    text.push_str(&format!(", {value}"));
+                }
+                if best && report.is_some() {
+                    text.push_str(", best so far");
+                }
+                self.console.remark(text);
+            }
+            Event::Warning(message) => self.console.warning(&message),
+            Event::Note(message) => self.console.remark(message),
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

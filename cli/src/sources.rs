@@ -1,0 +1,64 @@
+//! Reading specs and the files beside them.
+
+use crate::failure::Failure;
+use crate::terminal::Console;
+use din_compiler::front::{self, SourceProvider};
+use din_compiler::model::Model;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Most bytes of a spec; a larger file is surely not one.
+const LIMIT: u64 = 4 << 20;
+
+/// Imports of files beside the model: `use towers.deep` reads `towers.din` in the model's folder.
+pub struct Beside {
+    folder: PathBuf,
+}
+
+impl Beside {
+    pub fn of(model: &Path) -> Self {
+        Self { folder: din_runtime::run::file::parent(model).to_path_buf() }
+    }
+}
+
+impl SourceProvider for Beside {
+    fn read(&self, module: &[String]) -> Option<(String, String)> {
+        let mut path = self.folder.clone();
+        path.extend(module);
+        path.set_extension("din");
+        let text = read(&path).ok()?;
+        let shown = path.strip_prefix(".").unwrap_or(&path);
+        Some((shown.display().to_string(), text))
+    }
+}
+
+/// The text of a spec.
+pub fn read(path: &Path) -> Result<String, Failure> {
+    let failed = |e: io::Error| Failure::from(din_runtime::run::Error::file("read", path, &e));
+    let length = fs::metadata(path).map_err(failed)?.len();
+    if length > LIMIT {
+        return Err(Failure::input(format!(
+            "{}: expected a spec of at most {LIMIT} bytes, found {length} bytes",
+            path.display()
+        )));
+    }
+    let bytes = fs::read(path).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|e| {
+        let good = e.utf8_error().valid_up_to();
+        let line = e.as_bytes().iter().take(good).filter(|&&b| b == b'\n').count() + 1;
+        Failure::input(format!("{}:{line}: expected UTF-8 text, found other bytes", path.display()))
+    })
+}
+
+/// Reads and checks a spec; shows its diagnostics.
+pub fn checked(console: &Console, path: &Path, sets: &[(String, String)]) -> Result<Model, Failure> {
+    let text = read(path)?;
+    let options = front::Options { sets: sets.to_vec() };
+    let checked = front::check(&path.display().to_string(), &text, &Beside::of(path), &options);
+    console.diagnostics(&checked.diagnostics, &checked.sources);
+    match checked.model {
+        Some(model) if !checked.diagnostics.iter().any(|d| d.is_error()) => Ok(model),
+        _ => Err(Failure::said(crate::failure::INPUT)),
+    }
+}

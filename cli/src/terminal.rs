@@ -1,0 +1,101 @@
+//! What is said and where: results to standard output; diagnostics, progress and remarks to standard error. Bars only on a terminal,
+//! plain lines elsewhere.
+
+use crate::args::{Color, Format, Terminal};
+use din_grammar::{Diagnostic, SourceMap, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal, Write};
+
+/// The user's side of a verb.
+#[derive(Clone, Debug)]
+pub struct Console {
+    pub quiet: bool,
+    format: Format,
+    color: bool,
+    bars: bool,
+}
+
+impl Console {
+    pub fn new(terminal: &Terminal) -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        let color = match terminal.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        };
+        Self { quiet: terminal.quiet, format: terminal.format, color, bars: is_terminal && !terminal.quiet }
+    }
+
+    /// Draws diagnostics; JSON goes to standard output, as it is the result then.
+    pub fn diagnostics(&self, diagnostics: &[Diagnostic], sources: &SourceMap) {
+        if diagnostics.is_empty() {
+            return;
+        }
+        let style = match self.format {
+            Format::Human => Style::Human { color: self.color },
+            Format::Concise => Style::Concise,
+            Format::Json => Style::Json,
+        };
+        let text = din_grammar::render(diagnostics, sources, style);
+        match self.format {
+            Format::Json => self.result_raw(&text),
+            _ => self.remark_raw(&text),
+        }
+    }
+
+    pub fn human(&self) -> bool {
+        self.format == Format::Human
+    }
+
+    /// A line of the result.
+    pub fn result(&self, line: impl AsRef<str>) {
+        self.result_raw(&format!("{}\n", line.as_ref()));
+    }
+
+    pub fn result_raw(&self, text: &str) {
+        // A closed pipe (`din info … | head`) ends the reading, not the work.
+        let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    /// A line beside the result, left out with --quiet.
+    pub fn remark(&self, line: impl AsRef<str>) {
+        if !self.quiet {
+            self.remark_raw(&format!("{}\n", line.as_ref()));
+        }
+    }
+
+    fn remark_raw(&self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// `warning: …`, also with --quiet.
+    pub fn warning(&self, message: &str) {
+        self.remark_raw(&format!("{} {message}\n", self.paint("33;1", "warning:")));
+    }
+
+    /// `error: …`
+    pub fn error(&self, message: &str) {
+        self.remark_raw(&format!("{} {message}\n", self.paint("31;1", "error:")));
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.color {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_string(),
+        }
+    }
+
+    /// A bar of `total` rows; hidden unless standard error is a terminal.
+    pub fn bar(&self, what: &str, total: u64) -> ProgressBar {
+        if !self.bars {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(total);
+        let template = "{prefix} {bar:30} {human_pos}/{human_len} rows  {per_sec}  {eta} left  {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("━╸ "));
+        }
+        bar.set_prefix(what.to_string());
+        bar
+    }
+}

@@ -1,0 +1,85 @@
+//! The other verbs, help, and exit codes.
+
+use crate::support::*;
+use std::fs;
+use tempfile::TempDir;
+
+#[test]
+fn every_shipped_spec_checks() {
+    for folder in ["models", "stdlib"] {
+        for name in names(&root().join(folder)).iter().filter(|name| name.ends_with(".din")) {
+            let path = root().join(folder).join(name);
+            let ran = din("check {path}", &[("path", &path)]).expect(0);
+            assert!(ran.err.is_empty(), "{name}: {}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn exit_codes_of_the_command_line() {
+    din("", &[]).expect(2);
+    din("fly", &[]).expect(2);
+    din("check", &[]).expect(2);
+    din("train model.din --out run --threads 0", &[]).expect(2);
+    din("train model.din --out run --set lr", &[]).expect(2).says("NAME=VALUE");
+    din("check nowhere.din", &[]).expect(1).says("nowhere.din");
+    assert!(din("--help", &[]).expect(0).out.contains("din demo"));
+    for verb in ["check", "fmt", "info", "emit", "build", "train", "eval", "predict", "synth", "demo"] {
+        let help = din(&format!("{verb} --help"), &[]).expect(0).out;
+        assert!(help.contains("Example:") || verb == "demo", "{verb}: {help}");
+    }
+}
+
+#[test]
+fn check_renders_diagnostics_in_three_forms() {
+    let folder = TempDir::new().unwrap();
+    let spec = folder.path().join("wrong.din");
+    fs::write(&spec, fs::read_to_string(small()).unwrap().replace("embed(visited)", "embed(visits)")).unwrap();
+    let check = |form: &str| din(&format!("check {{spec}} --format {form}"), &[("spec", &spec)]).expect(1);
+    let human = check("human").err;
+    assert!(human.contains("embed(visits)") && human.contains("wrong.din:"), "{human}");
+    let concise = check("concise").err;
+    assert!(concise.lines().all(|line| line.contains("wrong.din:") && line.contains("error[E")), "{concise}");
+    for line in check("json").out.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+#[test]
+fn fmt_writes_the_standard_layout_and_check_only_compares() {
+    let folder = TempDir::new().unwrap();
+    let spec = folder.path().join("m.din");
+    let neat = fs::read_to_string(root().join("models/base.din")).unwrap();
+    fs::write(&spec, neat.replace("    label", "label ").replace(" = ", "   =   ")).unwrap();
+    let before = fs::read(&spec).unwrap();
+    din("fmt --check {spec}", &[("spec", &spec)]).expect(1);
+    assert_eq!(fs::read(&spec).unwrap(), before);
+    din("fmt {spec}", &[("spec", &spec)]).expect(0);
+    assert_eq!(fs::read_to_string(&spec).unwrap(), neat);
+    din("fmt --check {spec}", &[("spec", &spec)]).expect(0);
+    assert_eq!(names(folder.path()), ["m.din"]);
+}
+
+#[test]
+fn emit_shows_every_stage() {
+    for stage in ["ast", "graph", "optimized", "schedule", "clif", "asm"] {
+        let ran = din(&format!("emit {{model}} --stage {stage}"), &[("model", &small())]).expect(0);
+        assert!(ran.out.lines().count() > 20, "{stage}: {}", ran.out);
+    }
+}
+
+#[test]
+fn synth_is_deterministic_and_replaces_nothing() {
+    let folder = TempDir::new().unwrap();
+    let make = |name: &str, seed: u32| {
+        let out = folder.path().join(name);
+        din(&format!("synth --out {{out}} --rows 500 --seed {seed}"), &[("out", &out)]).expect(0);
+        fs::read(out.join("train.parquet")).unwrap()
+    };
+    let a = make("a", 1);
+    assert!(a == make("b", 1) && a != make("c", 2));
+    din("synth --out {out} --rows 500", &[("out", &folder.path().join("a"))]).expect(1).says("already exists");
+    let truth = json(&folder.path().join("a/truth.json"));
+    let auc = truth["splits"][1]["bayes"]["auc"].as_f64().unwrap();
+    assert!(auc > 0.5 && auc < 1.0);
+}

@@ -1,0 +1,9 @@
+//! The real `din` binary from a spec to predictions: what it writes, prints and exits with.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod commands;
+mod container;
+mod faults;
+mod support;
+mod training;

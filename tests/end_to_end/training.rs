@@ -1,0 +1,164 @@
+//! Training: what a run holds, and that its bits depend on what they may depend on alone.
+
+use crate::support::*;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn lines(run: &Path) -> String {
+    fs::read_to_string(run.join("metrics.jsonl")).unwrap()
+}
+
+#[test]
+fn a_run_holds_spec_program_metrics_and_checkpoints() {
+    let run = trained();
+    assert_eq!(names(run), ["best.json", "checkpoints", "metrics.jsonl", "program.bin", "run.json", "spec"]);
+    assert_eq!(fs::read_to_string(run.join("spec/small.din")).unwrap(), fs::read_to_string(small()).unwrap());
+    let record = json(&run.join("run.json"));
+    assert_eq!((record["train"]["rows"].as_u64(), record["valid"]["rows"].as_u64()), (Some(3200), Some(400)));
+    let lines: Vec<serde_json::Value> = lines(run).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    // 3200 rows in batches of 256: 12.5 steps.
+    assert_eq!((lines[0]["step"].as_u64(), lines[1]["step"].as_u64()), (Some(13), Some(26)));
+    assert!(lines[1]["train_loss"].as_f64() < lines[0]["train_loss"].as_f64());
+    let best = json(&run.join("best.json"));
+    let aucs: Vec<f64> = lines.iter().map(|l| l["valid"]["auc(click)"].as_f64().unwrap()).collect();
+    assert_eq!(best["value"].as_f64().unwrap(), aucs.iter().copied().fold(0.0, f64::max));
+    let files = &hashes(run).pop().unwrap().1;
+    for file in ["dense.safetensors", "table.good.safetensors", "table.cate.safetensors"] {
+        assert_eq!(files[file].as_str().unwrap().len(), 64);
+    }
+}
+
+#[test]
+fn one_and_two_threads_give_the_same_bits() {
+    let folder = TempDir::new().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    train(&one, "--threads 1").expect(0);
+    train(&two, "--threads 2").expect(0);
+    assert_eq!(hashes(&one), hashes(&two));
+    assert_eq!(lines(&one), lines(&two));
+    assert_eq!(hashes(&one), hashes(trained()));
+}
+
+#[test]
+fn another_seed_gives_other_bits() {
+    let folder = TempDir::new().unwrap();
+    let other = folder.path().join("other");
+    train(&other, "--seed 5").expect(0);
+    assert_ne!(hashes(&other), hashes(trained()));
+}
+
+#[test]
+fn a_run_stopped_after_an_epoch_and_resumed_equals_the_uninterrupted_one() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, "--epochs 1").expect(0);
+    assert_eq!(lines(&run).lines().count(), 1);
+    // Without naming the data again: the run knows them.
+    din("train {model} --out {run} --resume --epochs 2 --threads 1", &[("model", &small()), ("run", &run)]).expect(0);
+    assert_eq!(hashes(&run), hashes(trained()));
+    assert_eq!(lines(&run), lines(trained()));
+    assert_eq!(fs::read(run.join("best.json")).unwrap(), fs::read(trained().join("best.json")).unwrap());
+}
+
+#[test]
+fn a_run_killed_inside_an_epoch_and_resumed_equals_the_uninterrupted_one() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, "--epochs 2 --checkpoint-every 9").expect(0);
+    // As a crash leaves it: the last whole checkpoint is that of step 18, five steps into the second epoch, and a half-written one.
+    let checkpoints = run.join("checkpoints");
+    assert!(names(&checkpoints).contains(&"step-0000000026".to_string()));
+    fs::remove_dir_all(&run).unwrap();
+    train(&run, "--epochs 1 --checkpoint-every 9").expect(0);
+    let copy = folder.path().join("copy");
+    // Stop in the second epoch by the signal that Ctrl-C sends, as soon as a checkpoint of it is there.
+    let mut child = std::process::Command::new(din_path())
+        .args(["train", small().to_str().unwrap(), "--out", run.to_str().unwrap()])
+        .args(["--resume", "--epochs", "400", "--checkpoint-every", "5"])
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = std::time::Instant::now();
+    while names(&checkpoints).iter().all(|name| name.as_str() <= "step-0000000013" || name.starts_with('.')) {
+        assert!(begun.elapsed().as_secs() < 120, "no checkpoint came");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let interrupted =
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success();
+    assert!(interrupted);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    // Both an interrupted run that goes on and one that never stopped, to the epoch after the one it stopped in.
+    let stopped = names(&checkpoints).pop().unwrap();
+    let manifest = json(&checkpoints.join(stopped).join("manifest.json"));
+    let epochs = manifest["position"]["epoch"].as_u64().unwrap() + 1;
+    din(&format!("train {{model}} --out {{run}} --resume --epochs {epochs}"), &[("model", &small()), ("run", &run)])
+        .expect(0);
+    train(&copy, &format!("--epochs {epochs}")).expect(0);
+    assert_eq!(hashes(&run).last(), hashes(&copy).last());
+    assert_eq!(lines(&run), lines(&copy));
+}
+
+#[test]
+fn resuming_with_other_settings_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, "--epochs 1").expect(0);
+    let again = |more: &str| {
+        din(&format!("train {{model}} --out {{run}} --resume {more}"), &[("model", &small()), ("run", &run)])
+    };
+    again("--seed 77").expect(1).says("the run began with seed 0, not 77");
+    again("--batch 8").expect(1).says("the run began with batch 256, not 8");
+    again("--set lr=0.5").expect(1).says("another spec or other --set values");
+    let other = data().join("test.parquet");
+    again(&format!("--train {}", other.display())).expect(1).says("not those that the run began with");
+}
+
+#[test]
+fn evaluation_and_prediction_agree_with_the_training_run() {
+    let run = trained();
+    let eval = din("eval {run} --data {data}/valid.parquet --json", &[("run", run), ("data", data())]).expect(0);
+    assert!(eval.err.contains("the best checkpoint was chosen on this file"), "{}", eval.err);
+    let report: serde_json::Value = serde_json::from_str(&eval.out).unwrap();
+    assert_eq!(report["metrics"][0]["value"], json(&run.join("best.json"))["value"]);
+    let trained_on = din("eval {run} --data {data}/train.parquet", &[("run", run), ("data", data())]).expect(0);
+    assert!(trained_on.err.contains("trained on this file"));
+
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("p.csv");
+    let line = "predict {run} --data {data}/valid.parquet --out {out}";
+    din(line, &[("run", run), ("data", data()), ("out", &out)]).expect(0);
+    din(line, &[("run", run), ("data", data()), ("out", &out)]).expect(1).says("already exists");
+    let text = fs::read_to_string(&out).unwrap();
+    let mut rows = text.lines();
+    assert_eq!(rows.next(), Some("user_id,click,click_probability"));
+    let rows: Vec<(bool, f64)> = rows
+        .map(|row| {
+            let fields: Vec<&str> = row.split(',').collect();
+            (fields[1].parse::<f64>().unwrap() == 1.0, fields[2].parse().unwrap())
+        })
+        .collect();
+    assert_eq!(rows.len(), 400);
+    // AUC by definition, over all pairs of the printed probabilities.
+    let (mut pairs, mut won) = (0.0, 0.0);
+    for (_, p) in rows.iter().filter(|r| r.0) {
+        for (_, q) in rows.iter().filter(|r| !r.0) {
+            pairs += 1.0;
+            won += if p > q {
+                1.0
+            } else if p == q {
+                0.5
+            } else {
+                0.0
+            };
+        }
+    }
+    let auc = report["metrics"][0]["value"].as_f64().unwrap();
+    assert!((won / pairs - auc).abs() < 1e-6, "{} {auc}", won / pairs);
+    let parquet = folder.path().join("p.parquet");
+    din(line, &[("run", run), ("data", data()), ("out", &parquet)]).expect(0);
+    assert_eq!(&fs::read(&parquet).unwrap()[..4], b"PAR1");
+    assert_eq!(names(folder.path()), ["p.csv", "p.parquet"]);
+}
