@@ -16,6 +16,28 @@ fn every_shipped_spec_checks() {
 }
 
 #[test]
+fn the_readmes_spec_checks_and_is_in_the_standard_layout() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let spec = readme.split("```din\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("my.din");
+    fs::write(&path, spec).unwrap();
+    din("check --deny-warnings {path}", &[("path", &path)]).expect(0);
+    din("fmt --check {path}", &[("path", &path)]).expect(0);
+    // And it runs: strings, lists in CSV, a numeric feature.
+    let row = |user: u32, item: u32, click: u32| {
+        format!("{user},{},{item},b{},{}.5,{item}|7,b1|b2,{click}\n", ["de", "fr"][user as usize % 2], item % 3, item)
+    };
+    let head = "user_id,country,item_id,brand,price,hist_item_ids,hist_brands,click\n";
+    for (name, shift) in [("a.csv", 0), ("b.csv", 1)] {
+        let rows: String = (0..600).map(|k| row(k % 40, (k * 7 + shift) % 50, (k / 3) % 2)).collect();
+        fs::write(folder.path().join(name), format!("{head}{rows}")).unwrap();
+    }
+    let line = "train {here}/my.din --train {here}/a.csv --valid {here}/b.csv --out {here}/run --epochs 1 --batch 128";
+    din(line, &[("here", folder.path())]).expect(0);
+}
+
+#[test]
 fn exit_codes_of_the_command_line() {
     din("", &[]).expect(2);
     din("fly", &[]).expect(2);

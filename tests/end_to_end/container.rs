@@ -78,7 +78,7 @@ fn a_flipped_byte_or_a_cut_is_refused() {
     let mut places: Vec<usize> = (0..24).map(|k| start + k * appended / 24).collect();
     places.extend([start, start + 15, start + 16, start + 20, start + 60]);
     places.extend([1, 16, 17, 32, 33, 64, 65, 96, 100, 130, 160, 176, 191, 192].map(|back| whole.len() - back));
-    let mut write = |bytes: &[u8]| {
+    let write = |bytes: &[u8]| {
         // Another inode each time: a running file cannot be written to.
         let _ = fs::remove_file(&broken);
         fs::copy(ranker(), &broken).unwrap();

@@ -42,6 +42,19 @@ fn one_and_two_threads_give_the_same_bits() {
 }
 
 #[test]
+fn a_lower_isa_level_can_be_forced_and_is_recorded() {
+    let folder = TempDir::new().unwrap();
+    let (run, again) = (folder.path().join("run"), folder.path().join("again"));
+    train(&run, "--isa v2").expect(0);
+    train(&again, "--isa v2 --threads 1").expect(0);
+    assert_eq!(hashes(&run), hashes(&again));
+    assert_eq!(json(&run.join("run.json"))["isa"], "v2");
+    // Other roundings, the same model.
+    let auc = |run: &Path| json(&run.join("best.json"))["value"].as_f64().unwrap();
+    assert!((auc(&run) - auc(trained())).abs() < 0.01, "{} {}", auc(&run), auc(trained()));
+}
+
+#[test]
 fn another_seed_gives_other_bits() {
     let folder = TempDir::new().unwrap();
     let other = folder.path().join("other");

@@ -18,7 +18,7 @@ const MODELS: [(&str, &str, &str); 2] = [
 
 /// Settings that suit 150,000 rows: the models' own are for logs of real size.
 const BATCH: u32 = 512;
-const EPOCHS: u32 = 2;
+const EPOCHS: u32 = 3;
 
 pub fn demo(console: &Console, args: &Demo) -> Outcome {
     let (folder, temporary) = match &args.out {

@@ -31,7 +31,7 @@ impl Form {
 
 enum Writer {
     Parquet(Box<ArrowWriter<File>>),
-    Csv(arrow::csv::Writer<BufWriter<File>>),
+    Csv(Box<arrow::csv::Writer<BufWriter<File>>>),
 }
 
 /// A file of predictions that takes its name when it is whole.
@@ -55,7 +55,10 @@ impl Output {
                 let writer = ArrowWriter::try_new(handle, schema, Some(properties)).map_err(|e| failed(path, &e))?;
                 Writer::Parquet(Box::new(writer))
             }
-            Form::Csv => Writer::Csv(arrow::csv::WriterBuilder::new().with_header(true).build(BufWriter::new(handle))),
+            Form::Csv => {
+                let builder = arrow::csv::WriterBuilder::new().with_header(true);
+                Writer::Csv(Box::new(builder.build(BufWriter::new(handle))))
+            }
         };
         Ok(Self { writer, file, path: path.to_path_buf() })
     }
