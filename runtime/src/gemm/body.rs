@@ -30,21 +30,25 @@ pub(super) struct Tile {
     pub mode: Mode,
 }
 
+/// `WHOLE` says that the last vector has all its columns.
+///
 /// # Safety
 ///
 /// The CPU has `S`'s features, and all addresses above are valid.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize>(t: &Tile) {
+pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: bool>(t: &Tile) {
     // SAFETY: the caller vouches for the features and addresses; columns beyond `last` are neither read nor written.
     unsafe {
         let mask = S::mask(t.last);
+        // Whether vector `c` is the last of a narrower block.
+        let cut = |c: usize| !WHOLE && c + 1 == C;
         let mut sums = [[S::splat(0.0); C]; R];
         if t.mode == Mode::Continue {
             for (r, row) in sums.iter_mut().enumerate() {
                 let out = t.out.add(r * t.out_row);
                 for (c, sum) in row.iter_mut().enumerate() {
                     let p = out.add(c * S::LANES);
-                    *sum = if c + 1 == C { S::load_first(p, mask) } else { S::load(p) };
+                    *sum = if cut(c) { S::load_first(p, mask) } else { S::load(p) };
                 }
             }
         }
@@ -53,7 +57,7 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize>(t: &Tile) {
             let mut b = [S::splat(0.0); C];
             for (c, b) in b.iter_mut().enumerate() {
                 let p = w.add(c * S::LANES);
-                *b = if c + 1 == C { S::load_first(p, mask) } else { S::load(p) };
+                *b = if cut(c) { S::load_first(p, mask) } else { S::load(p) };
             }
             for (r, row) in sums.iter_mut().enumerate() {
                 let a = S::splat(*x.add(r * t.x_row));
@@ -68,7 +72,7 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize>(t: &Tile) {
             let out = t.out.add(r * t.out_row);
             for (c, sum) in row.iter().enumerate() {
                 let p = out.add(c * S::LANES);
-                if c + 1 == C {
+                if cut(c) {
                     let sum = if t.mode == Mode::Add { S::add(S::load_first(p, mask), *sum) } else { *sum };
                     S::store_first(p, mask, sum);
                 } else {

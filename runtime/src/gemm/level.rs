@@ -11,23 +11,25 @@ pub(super) type TileSet = &'static [(usize, TileFn)];
 /// Everything of one level.
 pub(super) struct Level {
     pub lanes: usize,
-    /// By vectors across, less 1.
-    pub tiles: &'static [TileSet],
+    /// By vectors across, less 1; for blocks whose last vector is whole.
+    pub whole: &'static [TileSet],
+    /// The same for blocks whose last vector is masked.
+    pub masked: &'static [TileSet],
     pub dot: unsafe fn(&Tile, usize),
     pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
 }
 
 macro_rules! level {
-    ($name:ident, $simd:ty, [$($feature:literal)?], [$($columns:literal: $($rows:literal)*;)*]) => {
+    ($name:ident, $simd:ty, [$($feature:literal)?], [$($columns:literal: $($rows:literal)*, $($narrow:literal)*;)*]) => {
         pub(super) mod $name {
             use super::*;
 
             // SAFETY of all four: the caller of a level's functions vouches for its features (see `Gemm::new`) and for the addresses.
             $(#[target_feature(enable = $feature)])?
-            unsafe fn tile<const R: usize, const C: usize>(t: &Tile) {
+            unsafe fn tile<const R: usize, const C: usize, const WHOLE: bool>(t: &Tile) {
                 // SAFETY: as above.
-                unsafe { body::tile::<$simd, R, C>(t) }
+                unsafe { body::tile::<$simd, R, C, WHOLE>(t) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn dot(t: &Tile, rows: usize) {
@@ -47,7 +49,8 @@ macro_rules! level {
 
             pub(in crate::gemm) static LEVEL: Level = Level {
                 lanes: <$simd as Simd>::LANES,
-                tiles: &[$(&[$(($rows, tile::<$rows, $columns> as TileFn)),*]),*],
+                whole: &[$(&[$(($rows, tile::<$rows, $columns, true> as TileFn)),*]),*],
+                masked: &[$(&[$(($narrow, tile::<$narrow, $columns, false> as TileFn)),*]),*],
                 dot,
                 moments,
                 join,
@@ -58,22 +61,23 @@ macro_rules! level {
     };
 }
 
-// Rows times columns accumulators, one vector of `w` a column and one of `x` fit the registers: 32, 16 and 16 of them.
+// Vectors across, then rows of whole and of masked tiles. Rows times columns accumulators, one vector of `w` a column and one of `x`
+// (and the mask, where it takes a vector register: AVX2) fit the registers: 32, 16 and 16 of them.
 #[cfg(target_arch = "x86_64")]
 level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
-    1: 8 4 2 1;
-    2: 8 4 2 1;
-    3: 8 4 2 1;
-    4: 6 4 2 1;
-    5: 5 4 2 1;
+    1: 8 4 2 1, 8 4 2 1;
+    2: 8 4 2 1, 8 4 2 1;
+    3: 8 4 2 1, 8 4 2 1;
+    4: 6 4 2 1, 6 4 2 1;
+    5: 5 4 2 1, 5 4 2 1;
 ]);
 #[cfg(target_arch = "x86_64")]
 level!(v3, simd::Avx2, ["avx2,fma"], [
-    1: 8 4 2 1;
-    2: 6 4 2 1;
-    3: 4 2 1;
+    1: 8 4 2 1, 8 4 2 1;
+    2: 6 4 2 1, 5 2 1;
+    3: 4 2 1, 3 2 1;
 ]);
 level!(portable, simd::Portable, [], [
-    1: 4 2 1;
-    2: 4 2 1;
+    1: 4 2 1, 4 2 1;
+    2: 4 2 1, 4 2 1;
 ]);

@@ -142,7 +142,7 @@ impl Gemm {
         }
         let lanes = self.level.lanes;
         let vectors = columns.div_ceil(lanes);
-        let blocks = vectors.div_ceil(self.level.tiles.len());
+        let blocks = vectors.div_ceil(self.level.whole.len());
         let mut step = 0;
         loop {
             let steps = (t.steps - step).min(DEPTH);
@@ -154,8 +154,10 @@ impl Gemm {
                 // Blocks of nearly equal widths.
                 let (first, end) = (block * vectors / blocks, (block + 1) * vectors / blocks);
                 let column = first * lanes;
+                let last = (columns - column).min((end - first) * lanes) - (end - first - 1) * lanes;
+                let set = if last == lanes { self.level.whole } else { self.level.masked };
                 let mut row = 0;
-                for &(height, tile) in self.level.tiles[end - first - 1] {
+                for &(height, tile) in set[end - first - 1] {
                     while row + height <= rows {
                         // SAFETY: the tile lies inside `rows x columns`; the caller vouches for those and for the features.
                         unsafe {
@@ -164,7 +166,7 @@ impl Gemm {
                                 w: t.w.wrapping_add(step * t.w_row + column),
                                 out: t.out.wrapping_add(row * t.out_row + column),
                                 steps,
-                                last: (columns - column).min((end - first) * lanes) - (end - first - 1) * lanes,
+                                last,
                                 mode,
                                 ..t
                             });
