@@ -8,6 +8,9 @@ use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 use std::rc::Rc;
 
+/// Most fields of one record.
+const MAX_FIELDS: usize = 4096;
+
 impl<'a> Elab<'a> {
     pub fn builtin(&mut self, builtin: Builtin, given: Vec<Given<'a>>, span: Span) -> Value<'a> {
         let name = builtin.name();
@@ -326,6 +329,18 @@ impl<'a> Elab<'a> {
                 }
             }
             start += width;
+            if start as f64 > super::elab::MAX_WIDTH || fields.len() > MAX_FIELDS {
+                self.report(
+                    Diagnostic::error("E0702", "the joined value is too wide", g.span, counted(start, "position"))
+                        .note(format!(
+                            "expected at most {} positions and {MAX_FIELDS} fields\nfound {start} and {}",
+                            super::elab::MAX_WIDTH,
+                            fields.len()
+                        ))
+                        .help("join less"),
+                );
+                return Value::Poison;
+            }
             operands.push((t, g.span));
         }
         if poison || operands.is_empty() {

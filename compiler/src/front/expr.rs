@@ -7,6 +7,9 @@ use din_grammar::ast::{self, BinaryOp, Expr, ExprKind, UnaryOp};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
+/// Most items of a list.
+const MAX_LIST: usize = 65_536;
+
 impl<'a> Elab<'a> {
     /// The value of an expression.
     pub fn expr(&mut self, scope: &mut Scope<'a>, e: &'a Expr) -> Value<'a> {
@@ -227,48 +230,66 @@ impl<'a> Elab<'a> {
                     .help("use `select(condition, a, 0)`"),
             );
         }
-        let before = std::mem::take(&mut self.run.bare);
-        let v = self.expr(scope, value);
-        let inside = std::mem::replace(&mut self.run.bare, before);
-        let node = if matches!(&condition.kind, ExprKind::Name(n) if n == "present") {
-            let mut all: Option<crate::graph::NodeId> = None;
-            let mut done = Vec::new();
-            for (p, _) in inside {
-                if done.contains(&p) {
-                    continue;
-                }
-                done.push(p);
-                let label = self.predictions[p].label;
-                let name = format!("present {}", self.predictions[p].name);
-                let kind = crate::graph::InputKind::Present { label };
-                let input = self.input((2, label), name, kind, BATCH, Shape::scalar());
-                let node = self.graph.input(input, condition.span);
-                all = match all {
-                    None => Some(node),
-                    Some(a) => self.graph.binary(crate::graph::BinaryOp::Multiply, a, node, condition.span).ok(),
-                };
-            }
-            let Some(node) = all else {
-                if matches!(v, Value::Poison) {
-                    return Value::Poison;
-                }
+        if matches!(&condition.kind, ExprKind::Name(n) if n == "present") {
+            let mut masked = false;
+            let result = self.present(scope, value, condition.span, &mut masked);
+            if !masked && !matches!(result, Value::Poison) {
                 return self.fault(
                     Diagnostic::error("E0612", "no label here can be missing", condition.span, "always present")
                         .label(value.span, "this loss")
                         .help("drop `where present`, or give the label a `missing` value: `label click: binary missing -1`"),
                 );
-            };
-            node
-        } else {
-            self.run.bare.extend(inside);
-            let c = self.expr(scope, condition);
-            let Some(t) = self.tensor(c, condition.span) else { return Value::Poison };
-            t.node
-        };
-        let Some(v) = self.tensor(v, value.span) else { return Value::Poison };
+            }
+            return result;
+        }
+        let v = self.expr(scope, value);
+        let c = self.expr(scope, condition);
+        let (v, c) = (self.tensor(v, value.span), self.tensor(c, condition.span));
+        let (Some(v), Some(c)) = (v, c) else { return Value::Poison };
         let zero = self.graph.constant(0.0, span);
-        let built = self.graph.select(node, v.node, zero, span);
+        let built = self.graph.select(c.node, v.node, zero, span);
         self.built(built, span)
+    }
+
+    /// `value where present`: each term of a sum counts where the labels in it are present.
+    fn present(&mut self, scope: &mut Scope<'a>, value: &'a Expr, at: Span, masked: &mut bool) -> Value<'a> {
+        if !self.enter(value.span) {
+            return Value::Poison;
+        }
+        let result =
+            if let ExprKind::Binary { op: op @ (BinaryOp::Add | BinaryOp::Subtract), left, right } = &value.kind {
+                let l = self.present(scope, left, at, masked);
+                let r = self.present(scope, right, at, masked);
+                self.binary(*op, (l, left.span), (r, right.span), value.span)
+            } else {
+                self.present_term(scope, value, at, masked)
+            };
+        self.leave();
+        result
+    }
+
+    fn present_term(&mut self, scope: &mut Scope<'a>, value: &'a Expr, at: Span, masked: &mut bool) -> Value<'a> {
+        let outside = std::mem::take(&mut self.run.bare);
+        let mut v = self.expr(scope, value);
+        let inside = std::mem::replace(&mut self.run.bare, outside);
+        let mut done = Vec::new();
+        for (p, _) in inside {
+            if done.contains(&p) {
+                continue;
+            }
+            done.push(p);
+            *masked = true;
+            let Some(t) = self.tensor(v, value.span) else { return Value::Poison };
+            let label = self.predictions[p].label;
+            let name = format!("present {}", self.predictions[p].name);
+            let kind = crate::graph::InputKind::Present { label };
+            let input = self.input((2, label), name, kind, BATCH, Shape::scalar());
+            let present = self.graph.input(input, at);
+            let zero = self.graph.constant(0.0, at);
+            let built = self.graph.select(present, t.node, zero, value.span);
+            v = self.built(built, value.span);
+        }
+        v
     }
 
     fn unary(&mut self, op: UnaryOp, v: Value<'a>, at: Span, span: Span) -> Value<'a> {
@@ -311,6 +332,17 @@ impl<'a> Elab<'a> {
                 _ => {}
             },
             (Value::List(a), Value::List(b)) if op == BinaryOp::Add => {
+                if a.len() + b.len() > MAX_LIST {
+                    return self.fault(
+                        Diagnostic::error(
+                            "E0702",
+                            "this list is too long",
+                            span,
+                            format!("{} items", a.len() + b.len()),
+                        )
+                        .note(format!("expected at most {MAX_LIST} items")),
+                    );
+                }
                 return Value::List(a.iter().chain(b.iter()).cloned().collect::<Vec<_>>().into());
             }
             _ => {}

@@ -1,0 +1,139 @@
+//! Hostile and broken input: never a panic, never without end, one report a fault.
+
+use super::*;
+
+/// xorshift64
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n as u64) as usize
+    }
+}
+
+fn tokens(text: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut word = false;
+    for c in text.chars() {
+        let part = c.is_alphanumeric() || c == '_';
+        match out.last_mut() {
+            Some(last) if part && word => last.push(c),
+            _ => out.push(c.to_string()),
+        }
+        word = part;
+    }
+    out
+}
+
+#[test]
+fn altered_models_are_told_or_verify() {
+    let mut texts =
+        vec![format!("{HEAD}model m {{{GROUPS}predict click ~ bernoulli(logit = linear(embed(ad), 1)){TRAIN}}}")];
+    texts.push(std::fs::read_to_string(format!("{}/../models/din_dice.din", env!("CARGO_MANIFEST_DIR"))).unwrap());
+    texts.extend(library_sources().iter().map(|(_, t)| t.to_string()));
+    let pool: Vec<String> = texts.iter().flat_map(|t| tokens(t)).filter(|t| !t.trim().is_empty()).collect();
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    for _ in 0..300 {
+        let mut t = tokens(&texts[random.below(texts.len())]);
+        for _ in 0..1 + random.below(3) {
+            let at = random.below(t.len());
+            let word = pool[random.below(pool.len())].clone();
+            match random.below(3) {
+                0 => drop(t.remove(at)),
+                1 => t[at] = word,
+                _ => t.insert(at, word),
+            }
+        }
+        let text = t.concat();
+        let checked = check("f.din", &text, &NoFiles, &Options::default());
+        let errors = checked.diagnostics.iter().any(Diagnostic::is_error);
+        assert_eq!(checked.model.is_none(), errors, "{text}");
+        if let Some(m) = checked.model {
+            crate::graph::verify(&m.train).unwrap();
+            crate::graph::verify(&m.infer).unwrap();
+        }
+        check_library("f.din", &text, &NoFiles);
+    }
+}
+
+#[test]
+fn deep_calls_and_expressions_end_in_a_report() {
+    // Each function nests its parameter 200 deep, and calls the next.
+    let mut functions = String::new();
+    for k in 0..40 {
+        let inner = if k == 39 { "x".to_string() } else { format!("f{}(x)", k + 1) };
+        functions += &format!("fn f{k}(x: [n]) {{ {}{inner}{} }}\n", "(0 + ".repeat(100), ")".repeat(100));
+    }
+    assert_eq!(network_codes(&functions, "predict click ~ bernoulli(logit = sum(f0(embed(ad))))"), ["E0701"]);
+}
+
+#[test]
+fn work_is_bounded() {
+    let list = format!("[{}]", vec!["1"; 1000].join(", "));
+    let loops = format!(
+        "fn f(x: [n]) {{ for a in {list} {{ for b in {list} {{ for c in {list} {{ let d = a + b + c }} }} }} x }}"
+    );
+    assert_eq!(network_codes(&loops, "predict click ~ bernoulli(logit = sum(f(embed(ad))))"), ["E0703"]);
+    let wide = "fn f(x: [n]) { for a in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] { for b in [1, 2, 3, 4, 5, 6, 7] { x = concat(x, x) } } x }";
+    let codes = network_codes(wide, "predict click ~ bernoulli(logit = sum(f(embed(ad))))");
+    assert_eq!(codes, ["E0702"]);
+}
+
+#[test]
+fn one_fault_is_one_report() {
+    // The faulty value goes through functions, records, reductions and the loss.
+    let found = network_codes(
+        "",
+        "
+    let a = embed(add)
+    let b = a.good_id - 2 * sum(a over visited)
+    let c = interest(embed(visited), a, activation = prelu)
+    let (d, e) = (b, c)
+    predict click ~ bernoulli(logit = linear(mlp(concat(d, e), [3], dice), 1))
+",
+    );
+    assert_eq!(found, ["E0204"]);
+}
+
+#[test]
+fn independent_faults_are_all_told() {
+    let found = network_codes(
+        "fn f(x: [n]) { x + unknown }",
+        "
+    let a = f(embed(ad))
+    let b = embed(ad.god_id)
+    let c = sum(embed(visited) over visits)
+    predict click ~ bernoulli(logit = linear(concat(a, b, c), 1.5))
+",
+    );
+    assert_eq!(found, ["E0204", "E0213", "E0314", "E0307"]);
+}
+
+#[test]
+fn files_beside_the_model_are_imported() {
+    struct Two;
+    impl SourceProvider for Two {
+        fn read(&self, module: &[String]) -> Option<(String, String)> {
+            let text = match module.join(".").as_str() {
+                "shared.towers" => {
+                    "use std.layer.linear\nuse shared.sizes.width\nfn tower(x: [n]) { linear(x, width()) }\n"
+                }
+                "shared.sizes" => "fn width() { 6 }\n",
+                _ => return None,
+            };
+            Some((format!("{}.din", module.join("/")), text.into()))
+        }
+    }
+    let text = format!(
+        "{HEAD}use shared.towers.tower as tall\nmodel m {{{GROUPS}let t = tall(embed(ad))\npredict click ~ bernoulli(logit = linear(t, 1)){TRAIN}}}"
+    );
+    let checked = check("test.din", &text, &Two, &Options::default());
+    let m = checked.model.unwrap();
+    assert_eq!(shape_of(&m, "t.linear.weight"), [6, 6]);
+    assert_eq!(m.sources.files()[0].name, "test.din");
+    assert!(m.sources.files().iter().any(|f| f.name == "shared/sizes.din"));
+    assert_eq!(m.parameters[0].location.split(':').next(), Some("std.layer"));
+}
