@@ -1,7 +1,7 @@
 """Plain PyTorch on the real sets: AUC and GAUC that our models are compared with.
 
     python bench/peers/train_real.py --data ../shared/data [--set kuairand-long_view|kuairand-is_click|movietweetings|all]
-        [--model base|din|both] [--variant plain|same] [--seeds 3] [--epochs 3] [--threads 1] [--out bench/results]
+        [--model base|din|both] [--variant plain|same] [--adam ..] [--unseen ..] [--layers ..] [--seeds 3] [--epochs 3] [--threads 1] [--out bench/results]
 
 The model: item and category embeddings of 16 (candidate and history share the tables), user_id 8, context (tab, hour) 4 each; base adds
 the history up, DIN pools it by Eq. (2) with an activation unit 80-40-1; MLP 200-80-1; PReLU (one slope a unit, 0.25) everywhere; Adam 1e-3,
@@ -11,9 +11,9 @@ Choices that move AUC, by variant:
 
 | | plain (what one writes in PyTorch) | same (what the language means) |
 | --- | --- | --- |
-| table rows | Adam on whole tables: untouched rows keep moving by their moments | lazy: only rows of the batch move |
-| ids not in training | row 0, left at its start | row 0; in the first epoch an id's first batch reads and trains row 0 |
-| layers start | U(+-1/sqrt(k)), bias too | Glorot uniform, bias 0 |
+| `adam`: table rows | Adam on whole tables: untouched rows keep moving by their moments | lazy: only rows of the batch move |
+| `unseen`: ids not in training | row 0, left at its start | row 0; in the first epoch an id's first batch reads and trains row 0 |
+| `layers`: their start | U(+-1/sqrt(k)), bias too | Glorot uniform, bias 0 |
 | both | tables N(0, 0.01), last batch of an epoch kept, rows shuffled anew each epoch | |
 """
 
@@ -37,6 +37,11 @@ SETS = {
     "movietweetings": ("movietweetings", "liked", ("movie_id", "genre"), ("hist_movie_ids", "hist_genres"), ()),
 }
 ITEM, CONTEXT, USER = 16, 4, 8
+# By variant: see the table above.
+VARIANTS = {
+    "plain": {"adam": "whole", "unseen": "start", "layers": "torch"},
+    "same": {"adam": "lazy", "unseen": "trained", "layers": "glorot"},
+}
 UNIT, HIDDEN = (80, 40), (200, 80)
 BATCH = 512
 SPLITS = ("train", "valid", "test")
@@ -112,17 +117,17 @@ class SegmentSum(torch.autograd.Function):
 
 
 class Net(torch.nn.Module):
-    def __init__(self, data, attention, same):
+    def __init__(self, data, attention, choices):
         super().__init__()
         self.data, self.attention = data, attention
         width = {c: ITEM for c in data.items} | {"user_id": USER} | {c: CONTEXT for c in data.context}
-        self.tables = torch.nn.ModuleDict({c: torch.nn.Embedding(n, width[c], sparse=same) for c, n in data.sizes.items()})
+        self.tables = torch.nn.ModuleDict({c: torch.nn.Embedding(n, width[c], sparse=choices["adam"] == "lazy") for c, n in data.sizes.items()})
         for t in self.tables.values():
             torch.nn.init.normal_(t.weight, 0.0, 0.01)
         item = ITEM * len(data.items)
         self.unit = self.stack(4 * item, UNIT) if attention else None
         self.mlp = self.stack(USER + CONTEXT * len(data.context) + 2 * item, HIDDEN)
-        if same:
+        if choices["layers"] == "glorot":
             for m in self.modules():
                 if isinstance(m, torch.nn.Linear):
                     torch.nn.init.xavier_uniform_(m.weight)
@@ -161,14 +166,13 @@ def scores(net, data, split):
     return roc_auc_score(d["label"], score), gauc(d["label"], score, d["group"])
 
 
-def one_run(data, attention, variant, seed, epochs):
-    same = variant == "same"
+def one_run(data, attention, choices, seed, epochs):
     torch.manual_seed(seed)
     g = np.random.default_rng(seed)
-    net = Net(data, attention, same)
+    net = Net(data, attention, choices)
     tables = list(net.tables.parameters())
     dense = [p for n, p in net.named_parameters() if not n.startswith("tables.")]
-    if same:
+    if choices["adam"] == "lazy":
         optimizers = [torch.optim.SparseAdam(tables, 1e-3), torch.optim.Adam(dense, 1e-3)]
     else:
         optimizers = [torch.optim.Adam(tables + dense, 1e-3)]
@@ -180,7 +184,7 @@ def one_run(data, attention, variant, seed, epochs):
         start = time.perf_counter()
         for a in range(0, n, BATCH):
             batch = data.batch("train", order[a : a + BATCH])
-            if same and epoch == 1:
+            if choices["unseen"] == "trained" and epoch == 1:
                 met = {c: [batch[c]] + ([batch[f"hist.{c}"]] if c in data.items else []) for c in data.one}
                 for c in data.one:
                     for k in (c, f"hist.{c}"):
@@ -208,7 +212,9 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--set", choices=[*SETS, "all"], default="all")
     parser.add_argument("--model", choices=["base", "din", "both"], default="both")
-    parser.add_argument("--variant", choices=["plain", "same"], default="same")
+    parser.add_argument("--variant", choices=list(VARIANTS), default="same")
+    for name in ("adam", "unseen", "layers"):
+        parser.add_argument(f"--{name}", choices=sorted({v[name] for v in VARIANTS.values()}), help="one choice changed")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -217,8 +223,14 @@ def main():
     torch.set_num_threads(arguments.threads)
     torch.sparse.check_sparse_tensor_invariants.disable()
     day = datetime.date.today().isoformat()
-    path = arguments.out / f"{day}-pytorch-real-{arguments.variant}.json"
-    record = {"variant": arguments.variant, "torch": torch.__version__, "python": platform.python_version(), "runs": {}}
+    choices = dict(VARIANTS[arguments.variant])
+    title = arguments.variant
+    for name in choices:
+        if getattr(arguments, name) not in (None, choices[name]):
+            choices[name] = getattr(arguments, name)
+            title += f"-{name}-{choices[name]}"
+    path = arguments.out / f"{day}-pytorch-real-{title}.json"
+    record = {"variant": title, "choices": choices, "torch": torch.__version__, "python": platform.python_version(), "runs": {}}
     if path.exists():
         record = json.loads(path.read_text())
     for name in SETS if arguments.set == "all" else [arguments.set]:
@@ -226,14 +238,14 @@ def main():
         for model in ("base", "din") if arguments.model == "both" else (arguments.model,):
             runs = record["runs"].setdefault(f"{name} {model}", [])
             for seed in range(len(runs) + 1, arguments.seeds + 1):
-                runs.append(one_run(data, model == "din", arguments.variant, seed, arguments.epochs))
+                runs.append(one_run(data, model == "din", choices, seed, arguments.epochs))
                 path.write_text(json.dumps(record, indent=1) + "\n")
 
             def mean(split, k):
                 return statistics.mean(r[split][k] for r in runs)
 
             print(
-                f"{arguments.variant:6} {name:20} {model:5} valid {mean('valid', 0):.4f} ({mean('valid', 1):.4f})"
+                f"{title:6} {name:20} {model:5} valid {mean('valid', 0):.4f} ({mean('valid', 1):.4f})"
                 f"  test {mean('test', 0):.4f} ({mean('test', 1):.4f})  epochs {[r['epoch'] for r in runs]}",
                 flush=True,
             )

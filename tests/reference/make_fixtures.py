@@ -262,8 +262,8 @@ def unit_tensors():
     out.update({f"row_update/{k}": v for k, v in shared.items()})
     for name, penalty, lam in (
         ("plain", lambda: 0.0, 0.0),
-        ("adaptive", lambda: units.adaptive(w, count, 0.01), 0.01),
-        ("difacto", lambda: units.difacto(w, count, 1e-7), 1e-7),
+        ("adaptive", lambda: units.adaptive(w, count.double(), 0.01), 0.01),
+        ("difacto", lambda: units.difacto(w, count.double(), 1e-7), 1e-7),
     ):
         joined = g + penalty()
         out[f"row_update/sgd.{name}.weight"] = units.sgd(w, joined, {}, 3, 0.1)[0]
