@@ -10,6 +10,10 @@ fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), EngineError> 
     if holds { Ok(()) } else { Err(EngineError::Input(why())) }
 }
 
+fn expect(what: impl FnOnce() -> String, found: usize, expected: usize) -> Result<(), EngineError> {
+    ensure(found == expected, || format!("{}: expected {expected}, found {found}", what()))
+}
+
 /// `labels`: whether every label must have data.
 pub(super) fn check(
     program: &Program,
@@ -23,12 +27,9 @@ pub(super) fn check(
     let rows = inputs.rows;
     ensure(rows > 0, || "it has no samples".into())?;
     ensure(rows < u32::MAX as usize, || format!("it has {rows} samples, expected fewer than 2^32 - 1"))?;
-    let expect = |what: &str, found: usize, expected: usize| {
-        ensure(found == expected, || format!("{what}: expected {expected}, found {found}"))
-    };
-    expect("sequences", inputs.offsets.len(), schema.sequences.len())?;
-    expect("tables", inputs.row_numbers.len(), program.tables.len())?;
-    expect("features", inputs.dense.len(), schema.features.len())?;
+    expect(|| "sequences".into(), inputs.offsets.len(), schema.sequences.len())?;
+    expect(|| "tables".into(), inputs.row_numbers.len(), program.tables.len())?;
+    expect(|| "features".into(), inputs.dense.len(), schema.features.len())?;
     for (sequence, offsets) in schema.sequences.iter().zip(inputs.offsets) {
         let sound = offsets.len() == rows + 1 && offsets[0] == 0 && offsets.is_sorted();
         ensure(sound, || {
@@ -39,17 +40,21 @@ pub(super) fn check(
         let elements = feature.sequence.map_or(rows, |s| inputs.offsets[s as usize][rows] as usize);
         match feature.kind {
             FeatureKind::Dense { width } => {
-                expect(&format!("numbers of `{}`", feature.path()), inputs.dense[f].len(), elements * width as usize)?;
+                expect(
+                    || format!("numbers of `{}`", feature.path()),
+                    inputs.dense[f].len(),
+                    elements * width as usize,
+                )?;
             }
             FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => {}
         }
     }
     for ((spec, table), resolved) in program.tables.iter().zip(tables).zip(inputs.row_numbers) {
-        expect(&format!("features of table `{}`", spec.name), resolved.len(), spec.features.len())?;
+        expect(|| format!("features of table `{}`", spec.name), resolved.len(), spec.features.len())?;
         for (&f, numbers) in spec.features.iter().zip(resolved) {
             let Some(feature) = schema.features.get(f as usize) else { continue };
             let elements = feature.sequence.map_or(rows, |s| inputs.offsets[s as usize][rows] as usize);
-            expect(&format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
+            expect(|| format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
             let largest = numbers.iter().copied().max().unwrap_or(0) as usize;
             ensure(elements == 0 || largest < table.rows(), || {
                 format!(
@@ -62,7 +67,7 @@ pub(super) fn check(
         }
     }
     for (what, columns) in [("labels", inputs.labels), ("presence", inputs.present)] {
-        expect(what, columns.len(), schema.labels.len())?;
+        expect(|| what.into(), columns.len(), schema.labels.len())?;
         for (label, column) in schema.labels.iter().zip(columns) {
             let missing = column.is_empty() && !labels;
             ensure(missing || column.len() == rows, || {

@@ -156,15 +156,13 @@ impl Instance {
     /// Resolves every address: `place` and `source` give those that are not the instance's own.
     pub fn bind(&mut self, place: &dyn Fn(Place) -> *mut f32, source: &dyn Fn(Source) -> *mut u8) {
         let domains = self.prepared.domains;
-        for (buffer, address) in self.prepared.buffers.iter().zip(&mut self.addresses) {
+        for ((buffer, address), used) in self.prepared.buffers.iter().zip(&mut self.addresses).zip(&self.prepared.used)
+        {
             *address = match buffer.place {
-                // A buffer that nothing uses may name no slot.
-                Place::Arena(slot) => match self.slots.get(slot.index()) {
-                    Some(&offset) => self.arena.pointer().wrapping_add(offset),
-                    None => std::ptr::null_mut(),
-                },
+                _ if !used => std::ptr::null_mut(),
+                Place::Arena(slot) => self.arena.pointer().wrapping_add(self.slots[slot.index()]),
                 Place::Tile(_) | Place::Partial => std::ptr::null_mut(),
-                Place::Length(d) => self.lengths.get(d.index()).map_or(std::ptr::null(), |l| l.as_ptr()).cast_mut(),
+                Place::Length(d) => self.lengths[d.index()].as_ptr().cast_mut(),
                 Place::Count(d) => self.scalars.as_mut_ptr().wrapping_add(d.index()),
                 Place::Step => self.scalars.as_mut_ptr().wrapping_add(domains),
                 other => place(other),

@@ -257,17 +257,7 @@ impl Engine {
 
     fn results(&self, instance: usize) -> impl Iterator<Item = (&Root, &[f32])> {
         let instance = &self.instances[instance];
-        instance.prepared.roots.iter().map(|root| {
-            let buffer = match root {
-                Root::Loss(buffer)
-                | Root::Prediction { buffer, .. }
-                | Root::Named { buffer, .. }
-                | Root::State { buffer, .. }
-                | Root::ParamGradient { buffer, .. } => *buffer,
-                Root::RowGradient { view, .. } => view.buffer,
-            };
-            (root, instance.result(buffer))
-        })
+        instance.prepared.roots.iter().map(|root| (root, instance.result(prepare::result_of(root))))
     }
 
     /// Starts (from zero) or stops measuring where time goes.

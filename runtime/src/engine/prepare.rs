@@ -120,6 +120,8 @@ pub(super) struct Prepared {
     pub name: String,
     pub domains: usize,
     pub buffers: Vec<Buffer>,
+    /// By buffer: whether a call or a result names it; the others were not checked.
+    pub used: Vec<bool>,
     pub slots: Vec<Slot>,
     pub tile_slots: Vec<Slot>,
     pub roots: Vec<Root>,
@@ -151,6 +153,7 @@ impl Prepared {
             name: name.to_string(),
             domains: schedule.domains.len(),
             buffers: schedule.buffers.clone(),
+            used: vec![false; schedule.buffers.len()],
             slots: schedule.slots.clone(),
             tile_slots: schedule.tile_slots.clone(),
             roots: schedule.roots.clone(),
@@ -190,6 +193,7 @@ impl Prepared {
                     Combine::Sum | Combine::Moments => Some(0.0),
                 };
                 p.partials.push(Partial { offset, width, start });
+                prepared.used[r.into.index()] = true;
                 p.reductions.push(PreparedReduction { offset, width, into: r.into, combine: r.combine });
                 offset += super::memory::lines(width);
             }
@@ -202,6 +206,9 @@ impl Prepared {
                 .collect();
             prepared.most_args = prepared.most_args.max(p.args.len());
             prepared.phases.push(p);
+        }
+        for root in &schedule.roots {
+            prepared.used[result_of(root).index()] = true;
         }
         Ok(prepared)
     }
@@ -294,7 +301,10 @@ impl Prepared {
                         p.gradient = true;
                         Arg::Gradient { width: b.width }
                     }
-                    _ => Arg::Buffer(id.0),
+                    _ => {
+                        self.used[id.index()] = true;
+                        Arg::Buffer(id.0)
+                    }
                 }
             }
             Source::Parent(d) => {
@@ -303,6 +313,18 @@ impl Prepared {
             }
             _ => Arg::Source(source),
         }
+    }
+}
+
+/// The buffer that holds a result.
+pub(super) fn result_of(root: &Root) -> BufferId {
+    match root {
+        Root::Loss(buffer)
+        | Root::Prediction { buffer, .. }
+        | Root::Named { buffer, .. }
+        | Root::State { buffer, .. }
+        | Root::ParamGradient { buffer, .. } => *buffer,
+        Root::RowGradient { view, .. } => view.buffer,
     }
 }
 
