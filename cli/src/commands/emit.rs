@@ -8,8 +8,8 @@ use crate::terminal::Console;
 use din_compiler::codegen;
 use din_compiler::graph::Graph;
 use din_grammar::SourceMap;
-use din_program::Program;
 use din_program::schedule::{Operation, Schedule};
+use din_program::{Code, Program};
 use std::fmt::Write;
 
 pub fn emit(console: &Console, args: &Emit) -> Outcome {
@@ -60,7 +60,11 @@ pub fn emit(console: &Console, args: &Emit) -> Outcome {
         }
         Stage::Asm => {
             let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-            console.result(codegen::assembly(&compiled.kernels, args.isa.into()).map_err(machine)?);
+            let isa = args.isa.into();
+            console.result(codegen::assembly(&compiled.kernels, isa).map_err(machine)?);
+            if let Some(code) = compiled.program.code.iter().find(|code| code.isa == isa) {
+                section(console, "code as an executable holds it", &hexadecimal(&compiled.program, code));
+            }
         }
     }
     Ok(())
@@ -85,6 +89,22 @@ fn dump(graph: &Graph) -> String {
     }
     for root in &graph.roots {
         let _ = writeln!(text, "{root:?}");
+    }
+    text
+}
+
+/// The bytes of a blob, each kernel's under its name.
+fn hexadecimal(program: &Program, code: &Code) -> String {
+    let mut text = String::new();
+    let starts = code.entries.iter().map(|&at| at as usize);
+    let ends = starts.clone().skip(1).chain([code.bytes.len()]);
+    for ((kernel, start), end) in program.kernels.iter().zip(starts).zip(ends) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "; {}", kernel.name);
+        for (k, line) in code.bytes.get(start..end).unwrap_or_default().chunks(32).enumerate() {
+            let bytes: Vec<String> = line.iter().map(|b| format!("{b:02x}")).collect();
+            let _ = writeln!(text, "{:08x}: {}", start + 32 * k, bytes.join(" "));
+        }
     }
     text
 }

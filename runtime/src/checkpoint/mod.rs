@@ -88,7 +88,15 @@ fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> 
         let order = held.in_key_order();
         add(table_file(&spec.name), table::tensors(contents.program, spec, held, &order))?;
     }
-    write_atomically(&folder.join(MANIFEST), manifest.to_json()?.as_bytes())
+    let path = folder.join(MANIFEST);
+    write_atomically(&path, manifest.to_json()?.as_bytes())?;
+    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as readable as the user's mask lets them be.
+    let mode = fs::metadata(&path).map_err(|e| Error::file("read", &path, &e))?.permissions();
+    for name in manifest.files.keys() {
+        let file = folder.join(name);
+        fs::set_permissions(&file, mode.clone()).map_err(|e| Error::file("write", &file, &e))?;
+    }
+    sync_folder(folder)
 }
 
 const DENSE: &str = "dense.safetensors";
