@@ -41,9 +41,11 @@
 
 mod build;
 mod order;
+mod text;
 mod verify;
 
 pub use build::TypeError;
+pub use text::ParseError;
 pub use verify::{VerifyError, verify};
 
 use din_grammar::Span;

@@ -341,3 +341,6 @@ fn same_target(a: &Root, b: &Root) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! The textual form of a graph: readable, complete, and parsed back to an equal graph.
+//!
+//! ```text
+//! domain batch under once
+//! domain visited under batch
+//! input 0 "visited.good_id": ids 4 : visited [1]
+//! table 0 [16]
+//! param 0 [192, 80]
+//! %0 = lookup(0, 0) : visited [16] @0:512..525
+//! %1 = param(0) : once [192, 80] @0:700..712
+//! %2 = sum(%0, batch) : batch [16] @0:800..821
+//! root named "taste" %2
+//! ```
+//!
+//! Nodes stand in the order of [`Graph::order_all`] and are numbered by it. Arguments are operands, then what the op holds (a number, an
+//! index, a domain). After `@` stands the span: file, start and end byte. Two graphs are equal when their texts are.
+
+mod parse;
+
+pub use parse::ParseError;
+
+use super::{BinaryOp, Domain, DomainId, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape, UnaryOp};
+use std::fmt::{self, Display, Write};
+
+pub(super) const UNARY: [(UnaryOp, &str); 10] = [
+    (UnaryOp::Negate, "negate"),
+    (UnaryOp::Exp, "exp"),
+    (UnaryOp::Log, "log"),
+    (UnaryOp::Sqrt, "sqrt"),
+    (UnaryOp::Sigmoid, "sigmoid"),
+    (UnaryOp::Tanh, "tanh"),
+    (UnaryOp::Softplus, "softplus"),
+    (UnaryOp::Abs, "abs"),
+    (UnaryOp::Sign, "sign"),
+    (UnaryOp::Not, "not"),
+];
+
+pub(super) const BINARY: [(BinaryOp, &str); 10] = [
+    (BinaryOp::Add, "add"),
+    (BinaryOp::Subtract, "subtract"),
+    (BinaryOp::Multiply, "multiply"),
+    (BinaryOp::Divide, "divide"),
+    (BinaryOp::Min, "min"),
+    (BinaryOp::Max, "max"),
+    (BinaryOp::Power, "power"),
+    (BinaryOp::Less, "less"),
+    (BinaryOp::LessEqual, "less_equal"),
+    (BinaryOp::Equal, "equal"),
+];
+
+impl Op {
+    /// The op's name in the textual form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Const(_) => "const",
+            Op::Input(_) => "input",
+            Op::Param(_) => "param",
+            Op::State(_) => "state",
+            Op::Lookup { .. } => "lookup",
+            Op::Length(_) => "length",
+            Op::Count(_) => "count",
+            Op::Unary(op) => UNARY.iter().find(|(o, _)| o == op).map_or("unary", |(_, name)| name),
+            Op::Binary(op) => BINARY.iter().find(|(o, _)| o == op).map_or("binary", |(_, name)| name),
+            Op::Select => "select",
+            Op::StopGradient => "stop_gradient",
+            Op::Concat => "concat",
+            Op::Slice { .. } => "slice",
+            Op::Reshape => "reshape",
+            Op::MatMul => "matmul",
+            Op::MatMulT => "matmul_t",
+            Op::Outer => "outer",
+            Op::Sum { .. } => "sum",
+            Op::Max { .. } => "max_over",
+            Op::SumValue => "sum_value",
+            Op::Moments => "moments",
+        }
+    }
+}
+
+/// How a domain is called: by its name where that is a word and nobody else's, else `d` and its number.
+fn label(domains: &[Domain], id: DomainId) -> String {
+    let plain = |name: &str| {
+        let numbered = name.strip_prefix('d').is_some_and(|n| n.parse::<u32>().is_ok());
+        let word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        word && !numbered && name.starts_with(|c: char| c.is_ascii_alphabetic())
+    };
+    match domains.get(id.index()) {
+        Some(d) if plain(&d.name) && domains.iter().filter(|o| o.name == d.name).count() == 1 => d.name.clone(),
+        _ => format!("d{}", id.0),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn kind(kind: &InputKind) -> String {
+    match kind {
+        InputKind::Ids { feature } => format!("ids {feature}"),
+        InputKind::Dense { feature } => format!("dense {feature}"),
+        InputKind::Label { label } => format!("label {label}"),
+        InputKind::Present { label } => format!("present {label}"),
+        InputKind::Step => "step".into(),
+        InputKind::Weight => "weight".into(),
+        InputKind::Gradient => "gradient".into(),
+        InputKind::Slot { slot } => format!("slot {slot}"),
+        InputKind::RowCount => "row_count".into(),
+        InputKind::Touches => "touches".into(),
+    }
+}
+
+impl Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let axes: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        write!(f, "[{}]", axes.join(", "))
+    }
+}
+
+fn arguments(graph: &Graph, node: &Node, number: &[usize]) -> String {
+    let mut all: Vec<String> = node.operands.iter().map(|o| format!("%{}", number[o.index()])).collect();
+    match &node.op {
+        Op::Const(c) => all.push(format!("{c:?}")),
+        Op::Input(k) => all.push(k.0.to_string()),
+        Op::Param(k) => all.push(k.0.to_string()),
+        Op::State(k) => all.push(k.0.to_string()),
+        Op::Lookup { table, input } => all.extend([table.0.to_string(), input.0.to_string()]),
+        Op::Length(d) | Op::Count(d) | Op::Sum { to: d } | Op::Max { to: d } => all.push(label(&graph.domains, *d)),
+        Op::Slice { start } => all.push(start.to_string()),
+        _ => {}
+    }
+    all.join(", ")
+}
+
+fn root(root: &Root) -> String {
+    match root {
+        Root::Loss(_) => "loss".into(),
+        Root::Prediction { index, .. } => format!("prediction {index}"),
+        Root::Named { name, .. } => format!("named {}", quoted(name)),
+        Root::State { state, .. } => format!("state {}", state.0),
+        Root::ParamGradient { param, .. } => format!("param_gradient {}", param.0),
+        Root::RowGradient { table, input, .. } => format!("row_gradient {} {}", table.0, input.0),
+        Root::Weight(_) => "weight".into(),
+        Root::Slot { slot, .. } => format!("slot {slot}"),
+    }
+}
+
+impl Graph {
+    /// The textual form.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        for (k, d) in self.domains.iter().enumerate().skip(1) {
+            let name = label(&self.domains, DomainId(k as u32));
+            let parent = label(&self.domains, d.parent.unwrap_or(ONCE));
+            let other = if name == d.name { String::new() } else { format!(" named {}", quoted(&d.name)) };
+            writeln!(out, "domain {name} under {parent}{other}")?;
+        }
+        for (k, i) in self.inputs.iter().enumerate() {
+            let domain = label(&self.domains, i.domain);
+            writeln!(out, "input {k} {}: {} : {domain} {}", quoted(&i.name), kind(&i.kind), i.shape)?;
+        }
+        for (k, width) in self.tables.iter().enumerate() {
+            writeln!(out, "table {k} [{width}]")?;
+        }
+        for (what, shapes) in [("param", &self.params), ("state", &self.states)] {
+            for (k, shape) in shapes.iter().enumerate() {
+                writeln!(out, "{what} {k} {shape}")?;
+            }
+        }
+        let mut number = vec![0; self.bound()];
+        for (k, id) in self.order_all().into_iter().enumerate() {
+            number[id.index()] = k;
+            let node = self.node(id);
+            let (op, span) = (node.op.name(), node.span);
+            write!(out, "%{k} = {op}({})", arguments(self, node, &number))?;
+            write!(out, " : {} {}", label(&self.domains, node.domain), node.shape)?;
+            writeln!(out, " @{}:{}..{}", span.file.0, span.start, span.end)?;
+        }
+        for r in &self.roots {
+            let at = |id: NodeId| number[id.index()];
+            writeln!(out, "root {} %{}", root(r), at(r.node()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Equal up to the numbering of nodes.
+impl PartialEq for Graph {
+    fn eq(&self, other: &Graph) -> bool {
+        self.text() == other.text()
+    }
+}
