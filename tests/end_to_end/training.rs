@@ -175,3 +175,21 @@ fn evaluation_and_prediction_agree_with_the_training_run() {
     assert_eq!(&fs::read(&parquet).unwrap()[..4], b"PAR1");
     assert_eq!(names(folder.path()), ["p.csv", "p.parquet"]);
 }
+
+#[test]
+fn prediction_needs_no_labels_and_an_unknown_id_reads_the_unseen_row() {
+    let folder = TempDir::new().unwrap();
+    let (file, out) = (folder.path().join("today.csv"), folder.path().join("p.csv"));
+    let head = "user_id,gender,age_level,good_id,cate_id,visited_good_ids,visited_cate_ids";
+    // Two goods that no training row has; nothing visited.
+    fs::write(&file, format!("{head}\n7,0,3,-5,2,,\n8,0,3,-6,2,,\n9,1,3,-6,2,-9|-8,2|2\n")).unwrap();
+    let line = "predict {run} --data {file} --out {out}";
+    din(line, &[("run", trained()), ("file", &file), ("out", &out)]).expect(0);
+    let text = fs::read_to_string(&out).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0], ["user_id", "click_probability"]);
+    assert_eq!((rows[1][0], rows[2][0], rows[3][0]), ("7", "8", "9"));
+    assert_eq!(rows[1][1], rows[2][1], "both goods are the unseen one");
+    assert_ne!(rows[2][1], rows[3][1]);
+    din("eval {run} --data {file}", &[("run", trained()), ("file", &file)]).expect(1).says("\"click\"");
+}
