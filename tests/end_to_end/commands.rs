@@ -105,3 +105,16 @@ fn synth_is_deterministic_and_replaces_nothing() {
     let auc = truth["splits"][1]["bayes"]["auc"].as_f64().unwrap();
     assert!(auc > 0.5 && auc < 1.0);
 }
+
+#[test]
+fn the_demo_shows_attention_above_pooling_and_leaves_nothing() {
+    let folder = TempDir::new().unwrap();
+    let mut command = std::process::Command::new(din_path());
+    let ran = run(command.env("TMPDIR", folder.path()), "demo --rows 60000", &[]).expect(0);
+    let auc = |name: &str| -> f64 {
+        let line = ran.out.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    assert!(auc("din") > auc("base") + 0.05 && auc("din") < auc("truth"), "{}", ran.out);
+    assert_eq!(names(folder.path()), [""; 0]);
+}
