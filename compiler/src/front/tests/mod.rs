@@ -107,3 +107,37 @@ fn the_library_is_clean() {
         assert_eq!(din_grammar::format::format(text).unwrap(), *text, "{name} is formatted");
     }
 }
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(format!("{}/../docs/reference/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[test]
+fn examples_of_the_reference_are_right() {
+    let page = page("language.md");
+    let blocks: Vec<&str> = page.split("```din\n").skip(1).map(|b| b.split("```").next().unwrap()).collect();
+    for block in &blocks {
+        if ["features", "embedding"].iter().any(|w| block.starts_with(w)) {
+            // Members of a model.
+            let text = format!("model m {{\n{block}}}\n");
+            assert!(din_grammar::parse(&text, din_grammar::FileId(0)).is_ok(), "{text}");
+            continue;
+        }
+        let (diagnostics, sources) = check_library("page", block, &NoFiles);
+        assert_eq!(rendered(&diagnostics, &sources), "");
+    }
+    assert_eq!(blocks.len(), 4);
+}
+
+#[test]
+fn the_reference_lists_the_library() {
+    let page = page("stdlib.md");
+    for (module, text) in library_sources() {
+        assert!(page.contains(&format!("## `{module}`")), "{module}");
+        let file = din_grammar::parse(text, din_grammar::FileId(0)).unwrap();
+        for item in &file.items {
+            let name = &load::item_name(item).name;
+            assert!(page.contains(&format!("`{name}(")) || page.contains(&format!("`{name}`")), "{module}.{name}");
+        }
+    }
+}
