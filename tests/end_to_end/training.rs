@@ -75,18 +75,13 @@ fn a_run_stopped_after_an_epoch_and_resumed_equals_the_uninterrupted_one() {
     assert_eq!(fs::read(run.join("best.json")).unwrap(), fs::read(trained().join("best.json")).unwrap());
 }
 
-#[test]
-fn a_run_killed_inside_an_epoch_and_resumed_equals_the_uninterrupted_one() {
+/// Stops a run inside its second epoch or a later one by a signal, resumes it to that epoch's end, and compares it with a run that was
+/// never stopped.
+fn stopped_by(signal: &str, code: Option<i32>) {
     let folder = TempDir::new().unwrap();
-    let run = folder.path().join("run");
-    train(&run, "--epochs 2 --checkpoint-every 9").expect(0);
-    // As a crash leaves it: the last whole checkpoint is that of step 18, five steps into the second epoch, and a half-written one.
+    let (run, copy) = (folder.path().join("run"), folder.path().join("copy"));
+    train(&run, "--epochs 1").expect(0);
     let checkpoints = run.join("checkpoints");
-    assert!(names(&checkpoints).contains(&"step-0000000026".to_string()));
-    fs::remove_dir_all(&run).unwrap();
-    train(&run, "--epochs 1 --checkpoint-every 9").expect(0);
-    let copy = folder.path().join("copy");
-    // Stop in the second epoch by the signal that Ctrl-C sends, as soon as a checkpoint of it is there.
     let mut child = std::process::Command::new(din_path())
         .args(["train", small().to_str().unwrap(), "--out", run.to_str().unwrap()])
         .args(["--resume", "--epochs", "400", "--checkpoint-every", "5"])
@@ -95,23 +90,32 @@ fn a_run_killed_inside_an_epoch_and_resumed_equals_the_uninterrupted_one() {
         .spawn()
         .unwrap();
     let begun = std::time::Instant::now();
-    while names(&checkpoints).iter().all(|name| name.as_str() <= "step-0000000013" || name.starts_with('.')) {
+    while names(&checkpoints).iter().all(|name| name.as_str() <= "step-0000000013") {
         assert!(begun.elapsed().as_secs() < 120, "no checkpoint came");
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    let interrupted =
-        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success();
-    assert!(interrupted);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    // Both an interrupted run that goes on and one that never stopped, to the epoch after the one it stopped in.
-    let stopped = names(&checkpoints).pop().unwrap();
-    let manifest = json(&checkpoints.join(stopped).join("manifest.json"));
+    let signalled = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(signalled.success());
+    assert_eq!(child.wait().unwrap().code(), code);
+    let whole = names(&checkpoints).into_iter().rfind(|name| name.starts_with("step-")).unwrap();
+    let manifest = json(&checkpoints.join(whole).join("manifest.json"));
     let epochs = manifest["position"]["epoch"].as_u64().unwrap() + 1;
     din(&format!("train {{model}} --out {{run}} --resume --epochs {epochs}"), &[("model", &small()), ("run", &run)])
         .expect(0);
     train(&copy, &format!("--epochs {epochs}")).expect(0);
     assert_eq!(hashes(&run).last(), hashes(&copy).last());
     assert_eq!(lines(&run), lines(&copy));
+    assert!(names(&checkpoints).iter().all(|name| name.starts_with("step-")), "{:?}", names(&checkpoints));
+}
+
+#[test]
+fn a_run_stopped_by_ctrl_c_and_resumed_equals_the_uninterrupted_one() {
+    stopped_by("-INT", Some(130));
+}
+
+#[test]
+fn a_run_killed_and_resumed_equals_the_uninterrupted_one() {
+    stopped_by("-KILL", None);
 }
 
 #[test]
