@@ -197,9 +197,9 @@ fn binary(b: &mut Build, op: BinaryOp, (l, r): (NodeId, NodeId), y: NodeId, g: N
         // y = l ^ r: dl = g r l^(r-1), dr = g y log l (l > 0).
         (Power, 0) => {
             let slope = match b.graph.node(r).op {
-                Op::Const(c) if c == 0.0 => return b.times(g, 0.0),
-                Op::Const(c) if c == 1.0 => return Ok(g),
-                Op::Const(c) if c == 2.0 => b.times(l, 2.0)?,
+                Op::Const(0.0) => return b.times(g, 0.0),
+                Op::Const(1.0) => return Ok(g),
+                Op::Const(2.0) => b.times(l, 2.0)?,
                 Op::Const(c) => {
                     let less = b.number(c - 1.0);
                     let power = b.binary(Power, l, less)?;

@@ -40,7 +40,7 @@ pub fn run_magnitude(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<
     for id in graph.order() {
         let mut scale = compute(graph, &m, id);
         for (s, v) in scale.iter_mut().zip(m.value(id)) {
-            if !(v.abs() < 1e37) || s.is_nan() {
+            if v.is_nan() || v.abs() >= 1e37 || s.is_nan() {
                 *s = f64::INFINITY;
             }
         }
@@ -181,9 +181,9 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
             let (n, w) = (x.count(0), x.width(0));
             let mut out = vec![0.0; 2 * w];
             for i in 0..n {
-                for j in 0..w {
+                for (j, o) in out[..w].iter_mut().enumerate() {
                     let (v, e) = at(0, from, i, j);
-                    out[j] += (e + v.abs()) / n as f64;
+                    *o += (e + v.abs()) / n as f64;
                 }
             }
             for i in 0..n {

@@ -131,6 +131,9 @@ pub struct StepReport {
     pub row_gradients: Vec<BTreeMap<usize, Vec<f64>>>,
 }
 
+/// State number and new value.
+type NewStates = Vec<(usize, Vec<f64>)>;
+
 /// A model in training.
 #[derive(Clone, Debug)]
 pub struct Session<'m> {
@@ -171,12 +174,7 @@ impl<'m> Session<'m> {
     }
 
     /// Runs a graph and collects its roots; beside them the states' new values.
-    fn compute(
-        &self,
-        graph: &Graph,
-        samples: &Samples,
-        name: &str,
-    ) -> Result<(StepReport, Vec<(usize, Vec<f64>)>), StepError> {
+    fn compute(&self, graph: &Graph, samples: &Samples, name: &str) -> Result<(StepReport, NewStates), StepError> {
         let inputs = samples.bind(graph, self.steps + 1);
         let run =
             run(graph, &inputs, &self.values()).map_err(|error| StepError::Interpret { graph: name.into(), error })?;

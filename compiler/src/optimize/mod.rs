@@ -10,6 +10,7 @@ mod cost;
 mod cse;
 mod dce;
 mod rewrite;
+mod share_concats;
 mod simplify;
 mod split_products;
 
@@ -30,13 +31,14 @@ const SIMPLIFY: Pass = Pass { name: "simplify", run: simplify::run };
 const SPLIT_PRODUCTS: Pass = Pass { name: "split_products", run: split_products::run };
 const CSE: Pass = Pass { name: "cse", run: cse::run };
 const DCE: Pass = Pass { name: "dce", run: dce::run };
+const SHARE_CONCATS: Pass = Pass { name: "share_concats", run: share_concats::run };
 const ERASE_STOPS: Pass = Pass { name: "erase_stops", run: simplify::erase_stops };
 
 /// All passes, by name.
-pub const PASSES: &[Pass] = &[SIMPLIFY, SPLIT_PRODUCTS, CSE, DCE, ERASE_STOPS];
+pub const PASSES: &[Pass] = &[SIMPLIFY, SPLIT_PRODUCTS, CSE, DCE, SHARE_CONCATS, ERASE_STOPS];
 
 /// Before `differentiate`.
-pub const FORWARD: &[Pass] = &[SIMPLIFY, CSE, SPLIT_PRODUCTS, SIMPLIFY, CSE, DCE];
+pub const FORWARD: &[Pass] = &[SIMPLIFY, CSE, SPLIT_PRODUCTS, SIMPLIFY, CSE, SHARE_CONCATS, DCE];
 
 /// After `differentiate`, when `stop_gradient` has done its work.
 pub const BACKWARD: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, SIMPLIFY, CSE, DCE];

@@ -22,12 +22,11 @@ const MOST_TERMS: usize = 256;
 
 pub(super) fn run(graph: &mut Graph) {
     rebuild(graph, |new, node| {
-        if node.op == Op::MatMul {
-            if let Ok(Some(split)) = split(new, &node) {
-                return split;
-            }
+        let split = if node.op == Op::MatMul { split(new, &node) } else { Ok(None) };
+        match split {
+            Ok(Some(split)) => split,
+            _ => new.push(node),
         }
-        new.push(node)
     });
 }
 

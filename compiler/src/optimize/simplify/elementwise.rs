@@ -11,7 +11,10 @@ use crate::interpret::{apply_binary, apply_unary};
 pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
     match *s.op(id) {
         Op::Unary(op) => unary(s, id, op),
-        Op::Binary(op) => fold(s, id, op).or_else(|| binary(s, id, op)).or_else(|| regroup(s, id, op)),
+        Op::Binary(op) => {
+            let found = fold(s, id, op).or_else(|| binary(s, id, op));
+            found.or_else(|| regroup(s, id, op)).or_else(|| factor(s, id, op))
+        }
         Op::Select => select(s, id),
         Op::SumValue => sum_value(s, id),
         Op::Sum { to } => {
@@ -112,6 +115,12 @@ fn binary(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
             let quotient = s.binary(Divide, a, b)?;
             s.unary(Negate, quotient)
         }
+        // One division above, a product for each element or position below.
+        Divide if ca != Some(1.0) && smaller(s, b, id) && s.same_type(a, id) => {
+            let one = s.number(1.0);
+            let reciprocal = s.binary(Divide, one, b)?;
+            s.binary(Multiply, a, reciprocal)
+        }
         Power => match cb? {
             1.0 => s.repeat_like(a, id),
             2.0 => {
@@ -185,6 +194,46 @@ fn regroup(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
             if shallower || narrower {
                 let inner = s.binary(op, y, z)?;
                 return s.binary(op, x, inner);
+            }
+        }
+    }
+    None
+}
+
+/// Whether `a` is of a shallower domain than `b`, or narrower in the same.
+fn smaller(s: &Simplifier, a: NodeId, b: NodeId) -> bool {
+    let (na, nb) = (s.node(a), s.node(b));
+    s.above(na.domain, nb.domain) || na.domain == nb.domain && na.width() < nb.width()
+}
+
+/// `x u + x v` as `x (u + v)`, and `x + x v` as `x (1 + v)` where `v` is smaller than `x`; so for differences.
+fn factor(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
+    if !matches!(op, Add | Subtract) {
+        return None;
+    }
+    let (a, b) = (s.operand(id, 0), s.operand(id, 1));
+    let factors = |s: &Simplifier, of: NodeId| {
+        let product = s.is_binary(of, Multiply) && s.g.repeated(of).is_none() && s.same_type(of, id);
+        product.then(|| (s.operand(of, 0), s.operand(of, 1)))
+    };
+    if let (Some((a0, a1)), Some((b0, b1))) = (factors(s, a), factors(s, b)) {
+        for (x, u) in [(a0, a1), (a1, a0)] {
+            for (y, v) in [(b0, b1), (b1, b0)] {
+                if x == y && s.same_type(x, id) {
+                    let sum = s.binary(op, u, v)?;
+                    return s.binary(Multiply, x, sum);
+                }
+            }
+        }
+    }
+    for (product, other) in [(a, b), (b, a)] {
+        let Some((p, q)) = factors(s, product) else { continue };
+        for (x, v) in [(p, q), (q, p)] {
+            if x == other && s.same_type(x, id) && smaller(s, v, x) {
+                let one = s.number(1.0);
+                // `x v - x` or `x - x v`
+                let sum = if product == a { s.binary(op, v, one)? } else { s.binary(op, one, v)? };
+                return s.binary(Multiply, x, sum);
             }
         }
     }
