@@ -2,13 +2,11 @@
 
 use super::elab::{Bound, Elab, Scope};
 use super::load::listed;
-use super::value::{Callee, Value, nearest};
-use crate::graph::Shape;
-use din_grammar::ast::{self, EmbeddingTarget, FeatureKindName, MemberKind};
+use super::value::{Value, nearest};
+use din_grammar::ast::{self, FeatureKindName, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, FeatureKind, Init, Keep, Key, KeyType, Label, Schema, Sequence, Table, TableKind};
+use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Schema, Sequence, Table};
 use rustc_hash::FxHashSet;
-use std::rc::Rc;
 
 #[derive(Clone, Debug)]
 pub(super) struct Group<'a> {
@@ -200,7 +198,7 @@ impl<'a> Elab<'a> {
     ) {
         let index = self.declarations.groups.len();
         let fresh = self.claim(scope, name, Bound::Value(Value::Group(index)));
-        let axis = sequence.then(|| self.declarations.schema.sequences.len() as u32);
+        let axis = sequence.then_some(self.declarations.schema.sequences.len() as u32);
         if sequence {
             if let Some(keep) = keep
                 && (keep.count == 0 || keep.count > u64::from(u32::MAX))
@@ -472,204 +470,5 @@ impl<'a> Elab<'a> {
             return;
         }
         seen.push((&at.name, kind, list, at.span));
-    }
-
-    fn embedding(&mut self, scope: &mut Scope<'a>, e: &'a ast::Embedding, span: Span) {
-        let value = self.expr(scope, &e.width);
-        let width = self.size(value, "the width of a table", e.width.span);
-        let mut options: Vec<&'a ast::Setting> = Vec::new();
-        let known = ["init", "regularize", "optimizer"];
-        for option in &e.options {
-            let word = option.word.name.as_str();
-            if !known.contains(&word) {
-                match super::value::reserved(word) {
-                    Some(what) => self.not_built(what, option.word.span),
-                    None => self.unknown_word("E0409", "option of a table", &option.word, &known),
-                };
-                continue;
-            }
-            if let Some(first) = options.iter().find(|o| o.word.name == word) {
-                let d = Diagnostic::error("E0605", format!("`{word}` is given twice"), option.word.span, "again here");
-                self.report(d.label(first.word.span, "first here").help("remove one of them"));
-                continue;
-            }
-            if option.values.len() != 1 {
-                self.report(
-                    Diagnostic::error(
-                        "E0607",
-                        format!("`{word}` takes one value"),
-                        option.span,
-                        format!("{}", option.values.len()),
-                    )
-                    .help(format!("write `{word} …` once a line")),
-                );
-                continue;
-            }
-            options.push(option);
-        }
-        let init = match options.iter().find(|o| o.word.name == "init") {
-            Some(o) => {
-                let shape = Shape::vector(width.unwrap_or(1));
-                self.init(scope, o.values.first(), &shape)
-            }
-            None => Some(Init::Normal(0.01)),
-        };
-        let (Some(width), Some(init)) = (width, init) else {
-            self.declarations.poisoned_tables = true;
-            if let Some(name) = &e.name {
-                self.claim(scope, name, Bound::Value(Value::Poison));
-            }
-            return;
-        };
-        match &e.target {
-            EmbeddingTarget::Fields(paths) => {
-                let mut features = Vec::new();
-                let mut spans = Vec::new();
-                for path in paths {
-                    match self.table_feature(scope, path) {
-                        Some(f) if features.contains(&(f as u32)) => {
-                            let text = self.declarations.schema.features[f].path();
-                            let d = Diagnostic::error(
-                                "E0412",
-                                format!("`{text}` is listed twice"),
-                                path.span,
-                                "again here",
-                            );
-                            self.report(d.help("remove one of them"));
-                        }
-                        Some(f) => {
-                            features.push(f as u32);
-                            spans.push(path.span);
-                        }
-                        None => self.declarations.poisoned_tables = true,
-                    }
-                }
-                let Some(name) = &e.name else { return };
-                if features.is_empty() {
-                    self.claim(scope, name, Bound::Value(Value::Poison));
-                    return;
-                }
-                let kind = self.table_kind(&features, &spans, &name.name);
-                let index = self.declarations.tables.len();
-                let table = Value::Function(Rc::new(Callee::Table(index)));
-                if self.claim(scope, name, Bound::Value(table)) {
-                    self.add_table(name.name.clone(), width, kind, init, features, name.span, &options);
-                }
-            }
-            EmbeddingTarget::EachOf(groups) => {
-                for name in groups {
-                    let group = match scope.find(&name.name).map(|b| b.bound.clone()) {
-                        Some(Bound::Value(Value::Group(g))) => g,
-                        _ => {
-                            self.declarations.poisoned_tables = true;
-                            let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
-                            self.unknown_word("E0404", "group", name, &known);
-                            continue;
-                        }
-                    };
-                    for f in self.declarations.groups[group].features.clone() {
-                        let feature = &self.declarations.schema.features[f];
-                        if matches!(feature.kind, FeatureKind::Dense { .. }) {
-                            continue;
-                        }
-                        let path = feature.path();
-                        let kind = self.table_kind(&[f as u32], &[name.span], &path);
-                        self.add_table(path, width, kind, init, vec![f as u32], span, &options);
-                    }
-                }
-            }
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn add_table(
-        &mut self,
-        name: String,
-        width: usize,
-        kind: TableKind,
-        init: Init,
-        features: Vec<u32>,
-        span: Span,
-        options: &[&'a ast::Setting],
-    ) {
-        let index = self.declarations.tables.len();
-        for &f in &features {
-            self.declarations.tables_of[f as usize].push(index);
-        }
-        let location = self.location(span);
-        let table = Table { name, width: width as u32, kind, init, features, update: 0, counts: false, location };
-        self.declarations.tables.push(table);
-        self.declarations.table_spans.push(span);
-        self.declarations.table_settings.push(options.to_vec());
-    }
-
-    fn table_feature(&mut self, scope: &Scope<'a>, path: &'a ast::FieldPath) -> Option<usize> {
-        let Some(Bound::Value(Value::Group(g))) = scope.find(&path.group.name).map(|b| b.bound.clone()) else {
-            let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
-            self.unknown_word("E0404", "group", &path.group, &known);
-            return None;
-        };
-        let group = self.declarations.groups[g].clone();
-        let features = &self.declarations.schema.features;
-        let Some(f) = group.features.clone().find(|&f| features[f].name == path.field.name) else {
-            let known: Vec<&str> = group.features.clone().map(|f| features[f].name.as_str()).collect();
-            let mut d = Diagnostic::error(
-                "E0404",
-                format!("group `{}` has no field `{}`", group.name, path.field.name),
-                path.field.span,
-                "no such field",
-            )
-            .label(group.span, "the group");
-            d.help = Some(match nearest(&path.field.name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it has {}", listed(&known)),
-            });
-            self.report(d);
-            return None;
-        };
-        if matches!(features[f].kind, FeatureKind::Dense { .. }) {
-            let declared = self.declarations.feature_spans[f];
-            self.report(
-                Diagnostic::error("E0408", "a table is looked up by ids", path.span, "a number")
-                    .label(declared, "declared as a number here")
-                    .help("use the number itself, or declare it as a `category`"),
-            );
-            return None;
-        }
-        Some(f)
-    }
-
-    /// All features of a table must hold ids of one kind.
-    fn table_kind(&mut self, features: &[u32], spans: &[Span], name: &str) -> TableKind {
-        let kind = |f: u32, me: &Self| match me.declarations.schema.features[f as usize].kind {
-            FeatureKind::Fixed { size, .. } => TableKind::Fixed { size },
-            FeatureKind::Dynamic { key } => TableKind::Dynamic { key },
-            FeatureKind::Dense { .. } => TableKind::Fixed { size: 1 },
-        };
-        let text = |k: TableKind| match k {
-            TableKind::Fixed { size } => format!("ids 0 to {}", size - 1),
-            TableKind::Dynamic { key: KeyType::Int64 } => "int64 ids".into(),
-            TableKind::Dynamic { key: KeyType::String } => "string ids".into(),
-        };
-        let Some(&first) = features.first() else { return TableKind::Fixed { size: 1 } };
-        let wanted = kind(first, self);
-        for (&f, &span) in features.iter().zip(spans).skip(1) {
-            let found = kind(f, self);
-            if found != wanted && !self.declarations.poisoned_tables {
-                let a = self.declarations.schema.features[first as usize].path();
-                self.report(
-                    Diagnostic::error(
-                        "E0405",
-                        format!("the features of table `{name}` hold different ids"),
-                        span,
-                        text(found),
-                    )
-                    .label(spans.first().copied().unwrap_or(span), text(wanted))
-                    .note(format!("expected {}, as `{a}` has\nfound {}", text(wanted), text(found)))
-                    .help("declare both as the same kind of `category`, or give each its own table"),
-                );
-            }
-        }
-        wanted
     }
 }

@@ -7,10 +7,13 @@
 //! | file | part |
 //! | --- | --- |
 //! | `load` | modules, imports, top-level names |
-//! | `declare` | features, sequences, labels, keys, hyper-parameters, tables |
-//! | `elab` | names in scope, parameter names, reporting, limits |
-//! | `expr`, `tensor`, `call`, `block`, `builtin` | the walk |
-//! | `train`, `update` | predictions, loss, metrics, settings; optimizers and regularizers |
+//! | `declare`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
+//! | `elab`, `value` | names in scope, parameter names, reporting, limits; what an expression can be |
+//! | `expr`, `tensor`, `block` | the walk: expressions, tensor arithmetic, statements |
+//! | `call`, `conform` | calls; types of parameters and results |
+//! | `builtin`, `embed` | functions of the language; vectors of features |
+//! | `weight` | weights and states by path name |
+//! | `train`, `report`, `update` | predictions, loss, settings; metrics, assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused or untrained |
 //! | `library` | files without a model |
 //!
@@ -20,17 +23,22 @@
 mod block;
 mod builtin;
 mod call;
+mod conform;
 mod declare;
 mod elab;
+mod embed;
 mod expr;
 mod library;
 mod load;
 mod names;
+mod report;
+mod table;
 mod tensor;
 mod train;
 mod update;
 mod usage;
 mod value;
+mod weight;
 
 #[cfg(test)]
 mod tests;

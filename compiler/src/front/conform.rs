@@ -1,0 +1,283 @@
+//! Types of parameters and results: what an argument may be, sizes and axes unified.
+
+use super::call::LOST_AXIS;
+use super::elab::{Dimension, Elab, Scope};
+use super::value::{Tensor, Value};
+use din_grammar::ast::{self, ExprKind};
+use din_grammar::{Diagnostic, Span};
+
+impl<'a> Elab<'a> {
+    /// Checks an argument against the type of its parameter, binding sizes and axes.
+    pub fn conform(
+        &mut self,
+        scope: &mut Scope<'a>,
+        function: &str,
+        parameter: &'a ast::Parameter,
+        value: Value<'a>,
+        at: Span,
+    ) -> Value<'a> {
+        let name = &parameter.name.name;
+        let Some(ty) = &parameter.ty else {
+            // Without a type the default says which kind it is.
+            let wanted = parameter.default.as_ref().and_then(|d| match d.kind {
+                ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Unary { .. } => Some("number"),
+                ExprKind::List(_) => Some("list"),
+                ExprKind::Bool(_) => Some("bool"),
+                _ => None,
+            });
+            return match wanted {
+                Some(kind) => self.kind(function, parameter, kind, value, at),
+                None => value,
+            };
+        };
+        match &ty.kind {
+            ast::TypeKind::Named(kind) => {
+                let known = ["int", "number", "float", "list", "bool", "fn", "text", "prediction", "key"];
+                if !known.contains(&kind.name.as_str()) {
+                    return self.unknown_word("E0307", "type", kind, &known);
+                }
+                self.kind(function, parameter, &kind.name, value, at)
+            }
+            ast::TypeKind::Shape(dimensions) => {
+                let Some(t) = self.tensor_argument(scope, dimensions, value, at) else { return Value::Poison };
+                if self.unify(scope, function, name, dimensions, &t, at) { Value::Tensor(t) } else { Value::Poison }
+            }
+            ast::TypeKind::Ragged { axis, element } => {
+                let Some(t) = self.tensor_argument(scope, element, value, at) else {
+                    self.lost_axis(scope, axis, at);
+                    return Value::Poison;
+                };
+                let domain = self.graph.node(t.node).domain;
+                if domain.index() < 2 {
+                    let found = self.describe_tensor(&t);
+                    self.lost_axis(scope, axis, at);
+                    return self.fault(
+                        Diagnostic::error(
+                            "E0304",
+                            format!("`{name}` of `{function}` must be a sequence"),
+                            at,
+                            found.clone(),
+                        )
+                        .label(parameter.span, "a ragged axis is asked for here")
+                        .note(format!("expected `{}`\nfound {found}", self.sources.text(ty.span)))
+                        .help("give it `embed(…)` of a `sequence`"),
+                    );
+                }
+                match scope.axes.iter().find(|a| a.0 == axis.name).copied() {
+                    None => scope.axes.push((&axis.name, domain, at)),
+                    Some((_, first, first_at)) if first != domain && first != LOST_AXIS => {
+                        let (a, b) = (self.domain_text(first), self.domain_text(domain));
+                        return self.fault(
+                            Diagnostic::error(
+                                "E0303",
+                                format!("`{function}` asks for two values over one axis `{}`", axis.name),
+                                at,
+                                format!("varies over {b}"),
+                            )
+                            .label(first_at, format!("varies over {a}")),
+                        );
+                    }
+                    Some(_) => {}
+                }
+                if self.unify(scope, function, name, element, &t, at) { Value::Tensor(t) } else { Value::Poison }
+            }
+        }
+    }
+
+    /// The axis of a faulty argument: known, and poison.
+    pub fn lost_axis(&mut self, scope: &mut Scope<'a>, axis: &'a ast::Ident, at: Span) {
+        if !scope.axes.iter().any(|a| a.0 == axis.name) {
+            scope.axes.push((&axis.name, LOST_AXIS, at));
+        }
+    }
+
+    /// A tensor for a shape; where the argument is faulty its sizes are unknown and nothing more is said of them.
+    pub fn tensor_argument(
+        &mut self,
+        scope: &mut Scope<'a>,
+        dimensions: &'a [ast::Dimension],
+        value: Value<'a>,
+        at: Span,
+    ) -> Option<Tensor> {
+        let tensor = self.tensor(value, at);
+        if tensor.is_none() {
+            for d in dimensions {
+                if let ast::Dimension::Name(n) = d
+                    && !scope.dimensions.iter().any(|k| k.name == n.name)
+                {
+                    scope.dimensions.push(Dimension { name: &n.name, size: None, span: at });
+                }
+            }
+        }
+        tensor
+    }
+
+    pub fn unify(
+        &mut self,
+        scope: &mut Scope<'a>,
+        function: &str,
+        name: &str,
+        dimensions: &'a [ast::Dimension],
+        t: &Tensor,
+        at: Span,
+    ) -> bool {
+        let shape = self.graph.node(t.node).shape.0.clone();
+        let found = self.describe_tensor(t);
+        if shape.len() != dimensions.len() {
+            let d =
+                Diagnostic::error("E0302", format!("`{name}` of `{function}` has the wrong rank"), at, found.clone());
+            self.report(d.note(format!("expected {} sizes\nfound {found}", dimensions.len())));
+            return false;
+        }
+        for (dimension, &size) in dimensions.iter().zip(&shape) {
+            let (wanted, origin) = match dimension {
+                ast::Dimension::Size { value, span } => (*value as usize, Some((span, "the size is fixed here"))),
+                ast::Dimension::Name(n) => match scope.dimensions.iter().find(|d| d.name == n.name) {
+                    Some(Dimension { size: None, .. }) => continue,
+                    Some(Dimension { size: Some(s), span, .. }) => (*s, Some((span, "the size comes from here"))),
+                    None => match scope.find(&n.name).map(|b| b.bound.clone()) {
+                        Some(super::elab::Bound::Value(Value::Number(s))) => (s as usize, None),
+                        _ => {
+                            scope.dimensions.push(Dimension { name: &n.name, size: Some(size), span: at });
+                            continue;
+                        }
+                    },
+                },
+            };
+            if wanted != size {
+                let mut d = Diagnostic::error(
+                    "E0302",
+                    format!("`{name}` of `{function}` has the wrong size"),
+                    at,
+                    found.clone(),
+                )
+                .note(format!("expected [{wanted}]\nfound {found}"));
+                if let Some((span, text)) = origin {
+                    d = d.label(*span, format!("{text}: {wanted}"));
+                }
+                self.report(d);
+                return false;
+            }
+        }
+        true
+    }
+
+    pub fn kind(
+        &mut self,
+        function: &str,
+        parameter: &'a ast::Parameter,
+        kind: &str,
+        value: Value<'a>,
+        at: Span,
+    ) -> Value<'a> {
+        let fits = match (&value, kind) {
+            (Value::Poison, _) => true,
+            (Value::Number(n), "int") => n.fract() == 0.0,
+            (Value::Number(_), "number" | "float") => true,
+            (Value::List(_), "list") | (Value::Bool(_), "bool") | (Value::Function(_), "fn") => true,
+            (Value::Text(_), "text") | (Value::Prediction(_), "prediction") => true,
+            _ => false,
+        };
+        if fits {
+            return value;
+        }
+        let found = self.describe(&value);
+        let expected = match kind {
+            "int" => "a compile-time whole number",
+            "number" | "float" => "a compile-time number",
+            "list" => "a list, such as `[80, 40]`",
+            "bool" => "a compile-time bool",
+            "fn" => "a function",
+            "text" => "a text",
+            "prediction" => "a prediction",
+            _ => "a key",
+        };
+        self.fault(
+            Diagnostic::error(
+                "E0307",
+                format!("`{}` of `{function}` must be {expected}", parameter.name.name),
+                at,
+                found.clone(),
+            )
+            .label(parameter.span, "asked for here")
+            .note(format!("expected {expected}\nfound {found}")),
+        )
+    }
+
+    pub fn conform_result(
+        &mut self,
+        scope: &mut Scope<'a>,
+        function: &'a ast::Function,
+        value: Value<'a>,
+    ) -> Value<'a> {
+        let Some(ty) = &function.result else {
+            if matches!(value, Value::Nothing) {
+                return self.fault(
+                    Diagnostic::error(
+                        "E0318",
+                        format!("`{}` has no value", function.name.name),
+                        function.name.span,
+                        "its body ends with a statement",
+                    )
+                    .help("end the body with the expression that it stands for"),
+                );
+            }
+            return value;
+        };
+        if matches!(value, Value::Poison) {
+            return value;
+        }
+        let at = function.body.value.as_ref().map_or(function.name.span, |v| v.span);
+        let dimensions = match &ty.kind {
+            ast::TypeKind::Shape(d) => d,
+            ast::TypeKind::Ragged { axis, element } => {
+                let wanted = scope.axis(&axis.name);
+                if let Value::Tensor(t) = &value
+                    && wanted.is_some_and(|w| w != LOST_AXIS && w != self.graph.node(t.node).domain)
+                {
+                    let found = self.describe_tensor(t);
+                    return self.fault(
+                        Diagnostic::error(
+                            "E0306",
+                            format!("the value of `{}` does not vary over `{}`", function.name.name, axis.name),
+                            at,
+                            found,
+                        )
+                        .label(ty.span, "promised here"),
+                    );
+                }
+                element
+            }
+            ast::TypeKind::Named(_) => return value,
+        };
+        let Some(t) = self.tensor(value, at) else { return Value::Poison };
+        let shape = self.graph.node(t.node).shape.0.clone();
+        let known = |d: &ast::Dimension| match d {
+            ast::Dimension::Size { value, .. } => Some(*value as usize),
+            ast::Dimension::Name(n) => match scope.dimensions.iter().find(|k| k.name == n.name) {
+                Some(k) => k.size,
+                None => match scope.find(&n.name).map(|b| &b.bound) {
+                    Some(super::elab::Bound::Value(Value::Number(s))) => Some(*s as usize),
+                    _ => None,
+                },
+            },
+        };
+        let wanted: Vec<Option<usize>> = dimensions.iter().map(known).collect();
+        let fits = wanted.len() == shape.len() && wanted.iter().zip(&shape).all(|(w, s)| w.is_none_or(|w| w == *s));
+        if fits {
+            return Value::Tensor(t);
+        }
+        let expected: Vec<String> = wanted.iter().map(|w| w.map_or("_".into(), |w| w.to_string())).collect();
+        let found = self.describe_tensor(&t);
+        self.fault(
+            Diagnostic::error(
+                "E0306",
+                format!("the value of `{}` has the wrong shape", function.name.name),
+                at,
+                &found,
+            )
+            .label(ty.span, "promised here")
+            .note(format!("expected [{}]\nfound {found}", expected.join(", "))),
+        )
+    }
+}

@@ -1,0 +1,388 @@
+//! `report` and `assert`: what is measured, and what a model may cost.
+
+use super::elab::{Bound, Elab, Phase, Scope};
+use super::load::listed;
+use super::update::Updates;
+use super::value::{Value, number_text};
+use crate::model::SlotScope;
+use din_grammar::ast::{self, BinaryOp, ExprKind, MemberKind};
+use din_grammar::{Diagnostic, Span};
+use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, TableKind};
+
+impl<'a> Elab<'a> {
+    /// Everything that `report` lists.
+    pub fn metrics(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model) -> Vec<Metric> {
+        let mut all: Vec<(Metric, Span)> = Vec::new();
+        let mut reported = false;
+        for member in &model.members {
+            let MemberKind::Report { metrics } = &member.kind else { continue };
+            reported = true;
+            for e in metrics {
+                let Some(metric) = self.metric(scope, e) else { continue };
+                if let Some((_, first)) = all.iter().find(|(m, _)| m.name == metric.name) {
+                    let d = Diagnostic::error(
+                        "E0622",
+                        format!("`{}` is reported twice", metric.name),
+                        e.span,
+                        "again here",
+                    );
+                    self.report(d.label(*first, "first here").help("remove one of them"));
+                    continue;
+                }
+                all.push((metric, e.span));
+            }
+        }
+        if !reported {
+            self.report(
+                Diagnostic::error(
+                    "E0603",
+                    format!("model `{}` has no `report`", model.name.name),
+                    model.name.span,
+                    "no metric",
+                )
+                .help("add a line such as `report auc(click), log_loss(click)`"),
+            );
+        }
+        all.into_iter().map(|m| m.0).collect()
+    }
+
+    /// `gauc(click, by = user_id, weight = clicks)`
+    pub fn metric(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<Metric> {
+        let ExprKind::Call { callee, arguments } = &e.kind else {
+            self.report(
+                Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call")
+                    .help("write it as `auc(click)`"),
+            );
+            return None;
+        };
+        let ExprKind::Name(name) = &callee.kind else {
+            self.report(Diagnostic::error("E0614", "not a metric", callee.span, "not a name"));
+            return None;
+        };
+        let Some(&definition) = self.modules[scope.module].names.get(name.as_str()) else {
+            let value = self.resolve(scope, name, callee.span);
+            if !matches!(value, Value::Poison) {
+                let found = self.describe(&value);
+                self.report(Diagnostic::error("E0206", format!("`{name}` is not a metric"), callee.span, found));
+            }
+            return None;
+        };
+        if definition.module == usize::MAX {
+            return None;
+        }
+        let module = &self.modules[definition.module];
+        let ast::Item::Metric(metric) = &module.file.items[definition.item] else {
+            let kind = super::load::item_kind(&module.file.items[definition.item]);
+            self.report(
+                Diagnostic::error("E0206", format!("`{name}` is not a metric"), callee.span, format!("a {kind}"))
+                    .note(format!("expected a metric\nfound the {kind} `{name}`")),
+            );
+            return None;
+        };
+        if module.name != "std.metric" {
+            self.not_built("metrics outside `std.metric`", callee.span);
+            return None;
+        }
+        let mut target = None;
+        let mut by = None;
+        let mut weight = GroupWeight::Impressions;
+        let mut given: Vec<(usize, Span)> = Vec::new();
+        let mut faulty = false;
+        for (i, a) in arguments.iter().enumerate() {
+            let index = match &a.name {
+                None => Some(i),
+                Some(n) => metric.parameters.iter().position(|p| p.name.name == n.name),
+            };
+            let Some((index, parameter)) = index.and_then(|i| Some((i, metric.parameters.get(i)?))) else {
+                let known: Vec<&str> = metric.parameters.iter().map(|p| p.name.name.as_str()).collect();
+                match &a.name {
+                    Some(n) => self.unknown_word("E0208", "argument", n, &known),
+                    None => self.fault(
+                        Diagnostic::error("E0210", format!("too many arguments for `{name}`"), a.span, "one too many")
+                            .help(format!("it takes {}", listed(&known))),
+                    ),
+                };
+                faulty = true;
+                continue;
+            };
+            if let Some((_, first)) = given.iter().find(|g| g.0 == index) {
+                let d = Diagnostic::error(
+                    "E0211",
+                    format!("`{}` is given twice", parameter.name.name),
+                    a.span,
+                    "again here",
+                );
+                self.report(d.label(*first, "first here").help("drop one of them"));
+                faulty = true;
+                continue;
+            }
+            given.push((index, a.span));
+            match parameter.name.name.as_str() {
+                "target" => target = self.metric_target(scope, &a.value),
+                "by" => by = self.group_by(scope, &a.value),
+                _ => match self.group_weight(&a.value) {
+                    Some(w) => weight = w,
+                    None => faulty = true,
+                },
+            }
+        }
+        for (i, p) in metric.parameters.iter().enumerate() {
+            if p.default.is_none() && !given.iter().any(|g| g.0 == i) {
+                let what = &p.name.name;
+                let help = if what == "by" {
+                    format!("say what groups the rows: `{name}(click, by = user_id)`")
+                } else {
+                    format!("name a label: `{name}(click)`")
+                };
+                self.report(
+                    Diagnostic::error(
+                        "E0209",
+                        format!("1 argument is missing in the call of `{name}`"),
+                        e.span,
+                        format!("`{what}` not given"),
+                    )
+                    .label(metric.name.span, "defined here")
+                    .help(help),
+                );
+                faulty = true;
+            }
+        }
+        let target = target?;
+        if faulty {
+            return None;
+        }
+        let label = &self.predictions[target].name;
+        let (kind, name) = match name_of(metric) {
+            "auc" => (MetricKind::Auc, format!("auc({label})")),
+            "log_loss" => (MetricKind::LogLoss, format!("log_loss({label})")),
+            _ => {
+                let name = match weight {
+                    GroupWeight::Impressions => format!("gauc({label})"),
+                    GroupWeight::Clicks => format!("gauc({label}, weight = clicks)"),
+                    GroupWeight::None => format!("gauc({label}, weight = none)"),
+                };
+                (MetricKind::Gauc { by: by?, weight }, name)
+            }
+        };
+        Some(Metric { name, prediction: target as u32, kind })
+    }
+
+    pub fn metric_target(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<usize> {
+        self.phase = Phase::Loss;
+        let in_loss = self.run.in_loss.clone();
+        let value = self.expr(scope, e);
+        self.run.in_loss = in_loss;
+        self.run.bare.clear();
+        self.phase = Phase::Model;
+        match value {
+            Value::Prediction(p) => Some(p),
+            Value::Poison => None,
+            other => {
+                let found = self.describe(&other);
+                self.report(
+                    Diagnostic::error("E0614", "a metric compares a label with its prediction", e.span, found.clone())
+                        .note(format!("expected the name of a label\nfound {found}")),
+                );
+                None
+            }
+        }
+    }
+
+    pub fn group_by(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<GroupBy> {
+        if let ExprKind::Name(name) = &e.kind
+            && let Some(Bound::Key(k)) = scope.find(name).map(|b| b.bound.clone())
+        {
+            return Some(GroupBy::Key(k as u32));
+        }
+        let found = match self.expr(scope, e) {
+            Value::Poison => return None,
+            Value::Feature(f) => {
+                let feature = &self.declarations.schema.features[f];
+                if feature.sequence.is_none() && !matches!(feature.kind, FeatureKind::Dense { .. }) {
+                    return Some(GroupBy::Feature(f as u32));
+                }
+                match feature.sequence {
+                    Some(_) => "a feature of a sequence".to_string(),
+                    None => "a number".to_string(),
+                }
+            }
+            other => self.describe(&other),
+        };
+        self.report(
+            Diagnostic::error("E0614", "rows are grouped by a key or a categorical feature", e.span, found.clone())
+                .note(format!("expected a key or a feature with one id a sample\nfound {found}"))
+                .help("declare one: `key user_id: int64`"),
+        );
+        None
+    }
+
+    pub fn group_weight(&mut self, e: &'a ast::Expr) -> Option<GroupWeight> {
+        match &e.kind {
+            ExprKind::Name(n) => match n.as_str() {
+                "impressions" => Some(GroupWeight::Impressions),
+                "clicks" => Some(GroupWeight::Clicks),
+                "none" => Some(GroupWeight::None),
+                _ => {
+                    let word = ast::Ident { name: n.clone(), span: e.span };
+                    self.unknown_word("E0614", "weight of groups", &word, &["impressions", "clicks", "none"]);
+                    None
+                }
+            },
+            _ => {
+                self.report(
+                    Diagnostic::error("E0614", "not a weight of groups", e.span, "not a word")
+                        .help("known are `impressions`, `clicks` and `none`"),
+                );
+                None
+            }
+        }
+    }
+
+    /// `assert parameters(dense) < 1_000_000`
+    pub fn assert(&mut self, scope: &mut Scope<'a>, condition: &'a ast::Expr, updates: &Updates) {
+        let (op, left, right) = match &condition.kind {
+            ExprKind::Binary { op, left, right }
+                if matches!(
+                    op,
+                    BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Greater | BinaryOp::GreaterEqual | BinaryOp::Equal
+                ) =>
+            {
+                (*op, left, right)
+            }
+            _ => {
+                match self.expr(scope, condition) {
+                    Value::Bool(true) | Value::Poison => {}
+                    Value::Bool(false) => {
+                        self.report(Diagnostic::error(
+                            "E0619",
+                            "an assertion does not hold",
+                            condition.span,
+                            "is false",
+                        ));
+                    }
+                    other => {
+                        let found = self.describe(&other);
+                        self.report(
+                            Diagnostic::error("E0619", "an assertion compares numbers", condition.span, found)
+                                .help("write `parameters(dense) < 1_000_000`"),
+                        );
+                    }
+                }
+                return;
+            }
+        };
+        let (l, r) = (self.budget(scope, left, updates), self.budget(scope, right, updates));
+        let (Some((a, a_open)), Some((b, b_open))) = (l, r) else { return };
+        let holds = match op {
+            BinaryOp::Less => a < b,
+            BinaryOp::LessEqual => a <= b,
+            BinaryOp::Greater => a > b,
+            BinaryOp::GreaterEqual => a >= b,
+            _ => a == b,
+        };
+        // Tables that grow are counted with the rows they have at the start: a lower bound.
+        let upper = matches!(op, BinaryOp::Less | BinaryOp::LessEqual);
+        if (a_open || b_open) && (holds || !upper || b_open) {
+            let growing: Vec<String> = self
+                .declarations
+                .tables
+                .iter()
+                .filter(|t| matches!(t.kind, TableKind::Dynamic { .. }))
+                .map(|t| t.name.clone())
+                .collect();
+            let growing: Vec<&str> = growing.iter().map(String::as_str).collect();
+            self.report(
+                Diagnostic::warning(
+                    "W0603",
+                    "this cannot be decided before the data is read",
+                    condition.span,
+                    "not decided",
+                )
+                .note(format!("{} grow with the data", listed(&growing)))
+                .help("assert what is fixed, such as `parameters(dense)`"),
+            );
+        } else if !holds {
+            let least = |open: bool| if open { "at least " } else { "" };
+            self.report(Diagnostic::error("E0619", "an assertion does not hold", condition.span, "is false").note(
+                format!(
+                    "the left side is {}{}\nthe right side is {}{}",
+                    least(a_open),
+                    number_text(a),
+                    least(b_open),
+                    number_text(b)
+                ),
+            ));
+        }
+    }
+
+    /// A number in an assertion, and whether it is only a lower bound.
+    pub fn budget(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr, updates: &Updates) -> Option<(f64, bool)> {
+        if let ExprKind::Call { callee, arguments } = &e.kind
+            && let ExprKind::Name(what) = &callee.kind
+            && matches!(what.as_str(), "parameters" | "memory")
+            && scope.find(what).is_none()
+        {
+            let of = match arguments.as_slice() {
+                [ast::Argument { value: ast::Expr { kind: ExprKind::Name(n), .. }, .. }] => n.as_str(),
+                _ => "",
+            };
+            let memory = what == "memory";
+            return match of {
+                "dense" => {
+                    let cost = |p: &din_program::schema::Parameter| {
+                        let slots = updates
+                            .all
+                            .get(p.update as usize)
+                            .map_or(0, |u| u.slots.iter().filter(|s| s.per == SlotScope::Weight).count());
+                        p.width() as f64 * if memory { 4.0 * (1 + slots) as f64 } else { 1.0 }
+                    };
+                    Some((self.parameters.iter().map(cost).sum(), false))
+                }
+                "tables" => {
+                    let mut total = 0.0;
+                    let mut open = false;
+                    for t in &self.declarations.tables {
+                        let rows = match t.kind {
+                            TableKind::Fixed { size } => size as f64,
+                            TableKind::Dynamic { .. } => {
+                                open = true;
+                                1.0
+                            }
+                        };
+                        let mut numbers = f64::from(t.width);
+                        if memory && let Some(u) = updates.all.get(t.update as usize) {
+                            for s in &u.slots {
+                                numbers += if s.per == SlotScope::Weight { f64::from(t.width) } else { 1.0 };
+                            }
+                        }
+                        total += rows * numbers * if memory { 4.0 } else { 1.0 };
+                    }
+                    Some((total, open))
+                }
+                _ => {
+                    self.report(
+                        Diagnostic::error("E0619", format!("`{what}` of what?"), e.span, "not understood")
+                            .help(format!("write `{what}(dense)` or `{what}(tables)`")),
+                    );
+                    None
+                }
+            };
+        }
+        match self.expr(scope, e) {
+            Value::Number(n) | Value::Quantity(n) => Some((n, false)),
+            Value::Poison => None,
+            other => {
+                let found = self.describe(&other);
+                self.report(
+                    Diagnostic::error("E0619", "an assertion compares numbers", e.span, found)
+                        .help("write `parameters(dense) < 1_000_000`"),
+                );
+                None
+            }
+        }
+    }
+}
+
+fn name_of(metric: &ast::Metric) -> &str {
+    &metric.name.name
+}

@@ -1,0 +1,394 @@
+//! `param`, `state` and `update`: instances by their path names, initialisers, and what a state becomes.
+
+use super::elab::{Bound, Elab, Instance, Scope};
+use super::value::{Tensor, Value, counted, shape_text};
+use crate::graph::{DomainId, NodeId, ONCE, Op, ParamId, Shape, StateId};
+use din_grammar::ast::{self, ExprKind};
+use din_grammar::{Diagnostic, Span};
+use din_program::schema::{Init, Parameter, State};
+use std::rc::Rc;
+
+impl<'a> Elab<'a> {
+    /// Sizes of a `param` or `state`.
+    pub fn declared_shape(&mut self, scope: &Scope<'a>, v: &'a ast::Variable) -> Option<Shape> {
+        let Some(ty) = &v.ty else {
+            self.report(
+                Diagnostic::error("E0317", format!("`{}` has no shape", v.name.name), v.name.span, "shape missing")
+                    .help(format!("write it: `{}: [n]`", v.name.name)),
+            );
+            return None;
+        };
+        let ast::TypeKind::Shape(dimensions) = &ty.kind else {
+            self.report(
+                Diagnostic::error("E0317", "not a shape", ty.span, "parameters and states do not vary over the data")
+                    .note("expected a shape, such as `[n]` or `[k, n]`"),
+            );
+            return None;
+        };
+        if dimensions.len() > 2 || dimensions.is_empty() {
+            self.report(
+                Diagnostic::error(
+                    "E0317",
+                    "at most two sizes are possible",
+                    ty.span,
+                    counted(dimensions.len(), "size"),
+                )
+                .note("expected a vector `[n]` or a matrix `[k, n]`"),
+            );
+            return None;
+        }
+        let mut sizes = Vec::new();
+        for dimension in dimensions {
+            sizes.push(match dimension {
+                ast::Dimension::Size { value, span } => self.size(Value::Number(*value as f64), "a size", *span)?,
+                ast::Dimension::Name(n) => {
+                    let value = self.resolve(scope, &n.name, n.span);
+                    self.size(value, "a size", n.span)?
+                }
+            });
+        }
+        let shape = Shape(sizes);
+        if shape.width() as f64 > super::elab::MAX_WIDTH * 16.0 {
+            let text = shape_text(&shape);
+            self.report(
+                Diagnostic::error("E0702", "this tensor is too large", ty.span, text).help("choose smaller sizes"),
+            );
+            return None;
+        }
+        Some(shape)
+    }
+
+    pub fn param(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
+        if let super::elab::Phase::Update(_) = self.phase {
+            self.report(
+                Diagnostic::error(
+                    "E0504",
+                    "no `param` is possible in an update",
+                    v.name.span,
+                    "would be a weight of its own",
+                )
+                .help("an optimizer keeps what it needs in `state name = 0`, outside loops and conditions"),
+            );
+            scope.bind(&v.name.name, Value::Poison, v.name.span);
+            return;
+        }
+        self.fresh(scope, &v.name);
+        let shape = self.declared_shape(scope, v);
+        let init = shape.as_ref().and_then(|s| self.init(scope, v.init.as_ref(), s));
+        let value = match (shape, init) {
+            (Some(shape), Some(init)) => self.instance(v, shape, init, span, false),
+            _ => None,
+        };
+        let value = value.map_or(Value::Poison, |(_, node)| Value::Tensor(Tensor { node, fields: None }));
+        scope.bind(&v.name.name, value, v.name.span);
+    }
+
+    pub fn state(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
+        if let super::elab::Phase::Update(_) = self.phase {
+            self.report(
+                Diagnostic::error(
+                    "E0504",
+                    "no `state` is possible here in an update",
+                    v.name.span,
+                    "would be a weight of its own",
+                )
+                .help("an optimizer keeps what it needs in `state name = 0`, outside loops and conditions"),
+            );
+            scope.bind(&v.name.name, Value::Poison, v.name.span);
+            return;
+        }
+        self.fresh(scope, &v.name);
+        let shape = self.declared_shape(scope, v);
+        let init = shape.as_ref().and_then(|s| self.init(scope, v.init.as_ref(), s));
+        let made = match (shape, init) {
+            (Some(shape), Some(init)) => self.instance(v, shape, init, span, true),
+            _ => None,
+        };
+        match made {
+            Some((id, node)) => {
+                let state = StateId(id as u32);
+                scope.states.push((state, v.name.span));
+                scope.bind_as(&v.name.name, Bound::State(state, Tensor { node, fields: None }), v.name.span);
+            }
+            None => scope.bind(&v.name.name, Value::Poison, v.name.span),
+        }
+    }
+
+    /// The parameter or state of this path: a new one, or in later calls of a layer the same one.
+    pub fn instance(
+        &mut self,
+        v: &'a ast::Variable,
+        shape: Shape,
+        init: Init,
+        span: Span,
+        state: bool,
+    ) -> Option<(usize, NodeId)> {
+        let name = self.full_name(&v.name.name);
+        let at = v.name.span;
+        let trace: Rc<[Span]> = self.frames.iter().map(|f| f.call).chain([span]).collect();
+        if let Some(before) = self.run.variables.get(&name).cloned() {
+            // The outermost calls in which the two differ are the ones to tell.
+            let differ = before.trace.iter().zip(trace.iter()).find(|(a, b)| a != b);
+            let last = trace.len().saturating_sub(2);
+            let (first, call) = differ.map_or((trace[last], trace[last]), |(a, b)| (*a, *b));
+            if before.layers == self.layers || before.layers.len() != self.layers.len() {
+                self.same_name(&name, state, first, call);
+                return None;
+            }
+            let layer = before.layers.last().map_or(String::new(), |t| t.0.clone());
+            if state {
+                self.report(
+                    Diagnostic::error(
+                        "E0503",
+                        format!("layer `{layer}` has state and is called twice"),
+                        call,
+                        "called again here",
+                    )
+                    .label(first, "first called here")
+                    .label(at, format!("its state `{name}`"))
+                    .note("the statistics of two inputs would be mixed")
+                    .help("make one layer for each input, or use an activation without state"),
+                );
+                return None;
+            }
+            let old = self.graph.node(before.node).shape.clone();
+            if old != shape {
+                let (a, b) = (shape_text(&old), shape_text(&shape));
+                self.report(
+                    Diagnostic::error(
+                        "E0502",
+                        format!("layer `{layer}` is shared by inputs of different sizes"),
+                        call,
+                        format!("needs `{name}` to be {b}"),
+                    )
+                    .label(first, format!("made it {a}"))
+                    .note(format!("expected {a}\nfound {b}"))
+                    .help("give every call an input of one size"),
+                );
+                return None;
+            }
+            return Some((self.parameter_ids.get(&name).copied().unwrap_or(0), before.node));
+        }
+        let sizes: Vec<u32> = shape.0.iter().map(|&n| n as u32).collect();
+        let location = self.location(at);
+        let ids = if state { &mut self.state_ids } else { &mut self.parameter_ids };
+        let next = ids.len();
+        let id = *ids.entry(name.clone()).or_insert(next);
+        if id == next {
+            if state {
+                self.states.push(State { name: name.clone(), shape: sizes, init, location });
+            } else {
+                self.parameters.push(Parameter { name: name.clone(), shape: sizes, init, update: 0, location });
+                self.parameter_spans.push(at);
+            }
+            if !self.training {
+                let what = if state { "state" } else { "parameter" };
+                self.report(
+                    Diagnostic::error(
+                        "E0510",
+                        format!("the {what} `{name}` exists only outside training"),
+                        at,
+                        "never trained",
+                    )
+                    .help("declare it outside `if training { … }`"),
+                );
+            }
+        }
+        let list = if state { &mut self.graph.states } else { &mut self.graph.params };
+        while list.len() <= id {
+            list.push(Shape::scalar());
+        }
+        list[id] = shape;
+        let node =
+            if state { self.graph.state(StateId(id as u32), at) } else { self.graph.param(ParamId(id as u32), at) };
+        self.run.variables.insert(name, Instance { node, layers: self.layers.clone(), trace });
+        Some((id, node))
+    }
+
+    /// Two instances that would have one name; told once a pair of calls.
+    pub fn same_name(&mut self, name: &str, state: bool, first: Span, call: Span) {
+        let already =
+            self.diagnostics.iter().any(|d| d.code == "E0501" && d.labels.first().is_some_and(|l| l.span == call));
+        if already {
+            return;
+        }
+        let what = if state { "states" } else { "parameters" };
+        let mut d = Diagnostic::error("E0501", format!("two {what} are called `{name}`"), call, "makes it again");
+        if first != call {
+            d = d.label(first, "first made here");
+        }
+        self.report(d.help("give each of the two calls its own name with `let`, or share one with `layer`"));
+    }
+
+    pub fn update(&mut self, scope: &mut Scope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {
+        let bound = scope.find(&name.name).map(|b| (b.bound.clone(), b.span));
+        let (state, old) = match bound {
+            Some((Bound::State(state, t), _)) => (state, t),
+            Some((Bound::Value(Value::Poison), _)) => return,
+            Some((_, first)) => {
+                self.report(
+                    Diagnostic::error(
+                        "E0504",
+                        format!("`{}` is not a state", name.name),
+                        name.span,
+                        "cannot be updated",
+                    )
+                    .label(first, "bound here")
+                    .help("assign a new value with `=` alone, or declare it with `state`"),
+                );
+                return;
+            }
+            None => {
+                self.resolve(scope, &name.name, name.span);
+                return;
+            }
+        };
+        if !self.training {
+            return;
+        }
+        let v = self.under(None, true, |me| me.expr(scope, value));
+        let Some(t) = self.tensor(v, value.span) else {
+            self.run.updated.entry(state).or_insert((old.node, name.span));
+            return;
+        };
+        let (node, before) = (self.graph.node(t.node), self.graph.node(old.node).shape.clone());
+        if node.domain != ONCE || !(node.shape == before || node.shape.width() == 1) {
+            let found = self.describe_tensor(&t);
+            let mut d = Diagnostic::error(
+                "E0507",
+                format!("the new value of `{}` does not fit it", name.name),
+                value.span,
+                found.clone(),
+            );
+            d = if node.domain == ONCE {
+                d.note(format!("expected {}\nfound {found}", shape_text(&before)))
+            } else {
+                d.note("expected one value for the whole batch")
+                    .help("reduce it over the batch first: `let (m, v) = moments(x)`")
+            };
+            self.report(d);
+            self.run.updated.entry(state).or_insert((old.node, name.span));
+            return;
+        }
+        let node = self.keep_when_empty(t.node, old.node, value.span);
+        if let Some((_, first)) = self.run.updated.insert(state, (node, name.span)) {
+            self.report(
+                Diagnostic::error("E0506", format!("`{}` is updated twice", name.name), name.span, "again here")
+                    .label(first, "first here")
+                    .help("write one `update` with the final value"),
+            );
+        }
+    }
+
+    /// Statistics over an axis that is empty in a batch say nothing: the state then keeps its value.
+    pub fn keep_when_empty(&mut self, value: NodeId, old: NodeId, span: Span) -> NodeId {
+        let mut domains: Vec<DomainId> = Vec::new();
+        let mut seen = rustc_hash::FxHashSet::default();
+        let mut stack = vec![value];
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let node = self.graph.node(id);
+            if matches!(node.op, Op::Moments)
+                && let Some(&x) = node.operands.first()
+            {
+                let domain = self.graph.node(x).domain;
+                if domain.index() > 1 && !domains.contains(&domain) {
+                    domains.push(domain);
+                }
+                continue;
+            }
+            stack.extend(node.operands.iter().copied());
+        }
+        domains.sort();
+        let mut kept = value;
+        for domain in domains {
+            let count = self.graph.count(domain, span);
+            kept = self.graph.select(count, kept, old, span).unwrap_or(kept);
+        }
+        kept
+    }
+
+    /// In training every state must get a new value.
+    pub fn check_states(&mut self, scope: &Scope<'a>) {
+        if !self.training || self.exhausted() {
+            return;
+        }
+        for &(state, span) in &scope.states {
+            if !self.run.updated.contains_key(&state) {
+                let name = self.states[state.index()].name.clone();
+                self.report(
+                    Diagnostic::error(
+                        "E0505",
+                        format!("the state `{name}` is never updated"),
+                        span,
+                        "stays as it starts",
+                    )
+                    .help("add `update … = …`, or use `param` or a number instead"),
+                );
+            }
+        }
+    }
+
+    /// How a weight of this shape starts.
+    pub fn init(&mut self, scope: &mut Scope<'a>, init: Option<&'a ast::Expr>, shape: &Shape) -> Option<Init> {
+        let (fan_in, fan_out) = match shape.0.as_slice() {
+            [k, n] => (*k as f64, *n as f64),
+            _ => (0.0, 0.0),
+        };
+        let glorot = Init::Uniform((6.0 / (fan_in + fan_out).max(1.0)).sqrt());
+        let Some(init) = init else {
+            return Some(if shape.0.len() == 2 { glorot } else { Init::Constant(0.0) });
+        };
+        if let ExprKind::Call { callee, arguments } = &init.kind
+            && let ExprKind::Name(name) = &callee.kind
+            && matches!(name.as_str(), "normal" | "uniform" | "glorot" | "fan_in")
+        {
+            let takes = usize::from(matches!(name.as_str(), "normal" | "uniform"));
+            if arguments.len() != takes || arguments.iter().any(|a| a.name.is_some() || a.over.is_some()) {
+                self.report(
+                    Diagnostic::error("E0410", format!("`{name}` takes {}", counted(takes, "argument")), init.span, "")
+                        .help("initialisers are `normal(std)`, `uniform(limit)`, `glorot()`, `fan_in()` and numbers"),
+                );
+                return None;
+            }
+            if takes == 0 {
+                if shape.0.len() != 2 {
+                    self.report(
+                        Diagnostic::error("E0410", format!("`{name}()` needs a matrix"), init.span, shape_text(shape))
+                            .help("use `normal(0.01)` or a number"),
+                    );
+                    return None;
+                }
+                return Some(if name == "glorot" { glorot } else { Init::Uniform(1.0 / fan_in.max(1.0).sqrt()) });
+            }
+            let argument = &arguments.first()?.value;
+            let value = self.expr(scope, argument);
+            let n = self.number(value, "the spread of an initialiser", argument.span)?;
+            if n < 0.0 {
+                self.report(
+                    Diagnostic::error(
+                        "E0410",
+                        "the spread of an initialiser is negative",
+                        argument.span,
+                        format!("{n}"),
+                    )
+                    .help("write a number of at least 0"),
+                );
+                return None;
+            }
+            return Some(if name == "normal" { Init::Normal(n) } else { Init::Uniform(n) });
+        }
+        let value = self.expr(scope, init);
+        if let Value::Tensor(_) = value {
+            let found = self.describe(&value);
+            self.report(
+                Diagnostic::error("E0410", "not an initialiser", init.span, found)
+                    .help("initialisers are `normal(std)`, `uniform(limit)`, `glorot()`, `fan_in()` and numbers"),
+            );
+            return None;
+        }
+        Some(Init::Constant(self.number(value, "an initialiser", init.span)?))
+    }
+}
