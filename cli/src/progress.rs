@@ -46,8 +46,10 @@ impl<'c> Progress<'c> {
             Event::Epoch { line, report, best } => {
                 self.clear();
                 let mut text = format!("{}epoch {}: train loss {:.4}", self.prefix, line.epoch, line.train_loss);
-                for value in report.iter().flat_map(|r| &r.values) {
-                    text.push_str(&format!(", {value}"));
+                // `eval` also says how many groups stand behind a value.
+                for (name, value) in report.iter().flat_map(|r| r.metrics()) {
+                    let value = value.map_or("undefined".into(), |v| format!("{v:.4}"));
+                    text.push_str(&format!(", {name} {value}"));
                 }
                 if best && report.is_some() {
                     text.push_str(", best so far");

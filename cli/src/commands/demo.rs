@@ -48,8 +48,8 @@ fn temporary_folder() -> Result<PathBuf, Failure> {
 fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome {
     let data = folder.join("data");
     let truth = synth::make(console, &data, &args.world, false)?;
-    let rows: Vec<String> = truth.splits.iter().map(|s| format!("{} {}", s.rows, s.file)).collect();
-    console.remark(format!("made {} (rows, file) from seed {}", rows.join(", "), truth.seed));
+    let rows: Vec<String> = truth.splits.iter().map(|s| format!("{} rows in {}", s.rows, s.file)).collect();
+    console.remark(format!("made-up log of seed {}: {}", truth.seed, rows.join(", ")));
     let mut table = Vec::new();
     for (name, path, text) in MODELS {
         let checked = front::check(path, text, &NoFiles, &front::Options::default());
