@@ -208,13 +208,8 @@ impl<'a> Elab<'a> {
     fn positions(&mut self, mean: bool, t: &Tensor, span: Span) -> Value<'a> {
         if let super::elab::Phase::Update(din_grammar::ast::Scope::Weight) = self.phase {
             return self.fault(
-                Diagnostic::error(
-                    "E0321",
-                    "an optimizer `per weight` sees one weight at a time",
-                    span,
-                    "nothing to reduce",
-                )
-                .help("write `per row` or `per tensor`"),
+                Diagnostic::error("E0321", "one weight is seen at a time here", span, "nothing to reduce")
+                    .help("an optimizer that reduces is `per row` or `per tensor`"),
             );
         }
         let (width, domain) = (self.graph.node(t.node).width(), self.graph.node(t.node).domain);

@@ -237,6 +237,19 @@ impl<'a> Elab<'a> {
                 },
             };
             let value = self.conform(&mut scope, &function.name.name, parameter, value, at);
+            // `fn f(x: [n], n: int)`: the number must be the size.
+            let size = scope.dimensions.iter().find(|d| d.name == parameter.name.name).and_then(|d| d.size);
+            if let (Some(size), Value::Number(n)) = (size, &value)
+                && *n != size as f64
+            {
+                let what =
+                    format!("`{}` of `{}` is not the size it stands for", parameter.name.name, function.name.name);
+                self.report(
+                    Diagnostic::error("E0302", what, at, format!("{n}"))
+                        .label(parameter.span, "a size of an earlier argument bears this name")
+                        .note(format!("expected {size}\nfound {n}")),
+                );
+            }
             scope.bind(&parameter.name.name, value, parameter.name.span);
         }
         let name = if self.named { None } else { Some(function.name.name.clone()) };

@@ -127,7 +127,7 @@ impl<'a> Elab<'a> {
             let mut d = Diagnostic::error(
                 "E0212",
                 format!("model `{}` has no hyper-parameter `{name}`", model.name.name),
-                *span,
+                Span { start: 0, end: name.len() as u32, ..*span },
                 "nothing to set",
             );
             d.help = Some(match nearest(name, known.iter().copied()) {
@@ -385,6 +385,7 @@ impl<'a> Elab<'a> {
     fn columns(&mut self, model: &'a ast::Model) {
         let mut seen: Vec<(&'a str, ColumnKind, bool, Span)> = Vec::new();
         let mut labels: Vec<(&'a str, Span)> = Vec::new();
+        let mut keys: Vec<Span> = Vec::new();
         for member in &model.members {
             match &member.kind {
                 MemberKind::Features { fields, .. } | MemberKind::Sequence { fields, .. } => {
@@ -405,6 +406,7 @@ impl<'a> Elab<'a> {
                 }
                 MemberKind::Key { name, kind, column } => {
                     let kind = if kind.name == "string" { ColumnKind::Strings } else { ColumnKind::Integers };
+                    keys.push(column.as_ref().unwrap_or(name).span);
                     self.column(&mut seen, column, name, kind, false);
                 }
                 MemberKind::Label { name, column, .. } => {
@@ -415,7 +417,7 @@ impl<'a> Elab<'a> {
             }
         }
         for (i, (name, span)) in labels.iter().enumerate() {
-            if let Some(first) = seen.iter().find(|s| s.0 == *name) {
+            if let Some(first) = seen.iter().find(|s| s.0 == *name && !keys.contains(&s.3)) {
                 self.report(
                     Diagnostic::error(
                         "E0602",

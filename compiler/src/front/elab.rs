@@ -451,6 +451,7 @@ impl<'a> Elab<'a> {
         let mut d = Diagnostic::error(code, format!("unknown {what} `{}`", word.name), word.span, "not known here");
         d.help = Some(match nearest(&word.name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if known.len() == 1 => format!("the only one is {}", listed(known)),
             None => format!("known are {}", listed(known)),
         });
         self.fault(d)

@@ -199,6 +199,7 @@ impl<'a> Elab<'a> {
             Value::Feature(f) => {
                 let feature = &self.declarations.schema.features[f];
                 if feature.sequence.is_none() && !matches!(feature.kind, FeatureKind::Dense { .. }) {
+                    self.declarations.used_features.insert(f);
                     return Some(GroupBy::Feature(f as u32));
                 }
                 match feature.sequence {

@@ -146,7 +146,7 @@ impl Builtin {
 }
 
 /// Words the language keeps for what is not built yet.
-pub(super) const RESERVED: [(&str, &str); 13] = [
+pub(super) const RESERVED: [(&str, &str); 17] = [
     ("scan", "a recurrence over a sequence"),
     ("shift", "a shifted sequence"),
     ("negatives", "sampled negatives"),
@@ -158,6 +158,10 @@ pub(super) const RESERVED: [(&str, &str); 13] = [
     ("set", "set-valued features"),
     ("cross", "feature crosses"),
     ("bucket", "bucketised numbers"),
+    ("learning_rate", "a learning rate beside the optimizer's"),
+    ("vocabulary", "kinds of vocabulary"),
+    ("shuffle", "ways to shuffle"),
+    ("patience", "early stopping"),
     ("pooled", "pooled statistics"),
     ("decoupled", "decoupled weight decay"),
 ];

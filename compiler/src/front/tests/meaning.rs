@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::graph::{BATCH, DomainId, InputKind, ONCE, UnaryOp};
+use din_program::schema::{GroupBy, GroupWeight, MetricKind};
 
 fn logit(m: &Model) -> NodeId {
     m.infer.roots.iter().find(|r| matches!(r, Root::Prediction { .. })).unwrap().node()
@@ -184,4 +185,36 @@ fn matrices_and_elementwise_shapes() {
     assert_eq!(ok("param w: [3]\n x + w"), ["E0301"]);
     assert_eq!(ok("param w: [n]\n x + 2 ^ w + min(x, 0) - abs(x) / (1 + exp(w))"), Vec::<&str>::new());
     assert_eq!(ok("let k = size(x) / 2\n param w: [k]\n x * sum(w)"), Vec::<&str>::new());
+}
+
+#[test]
+fn a_size_and_a_number_of_one_name_agree() {
+    let call = |n: usize| {
+        let body = format!("predict click ~ bernoulli(logit = sum(f(embed(ad), {n})))");
+        network_codes("fn f(x: [n], n: int) { n * x }", &body)
+    };
+    assert_eq!(call(6), Vec::<&str>::new());
+    assert_eq!(call(5), ["E0302"]);
+}
+
+#[test]
+fn a_key_may_be_a_feature_and_group_by_counts_as_use() {
+    let text = format!(
+        "{HEAD}model m {{
+    features ad {{ good_id: category }}
+    features user {{ user_id: category }}
+    key user_id: int64
+    label click: binary
+    embedding good [4] for ad.good_id
+    predict click ~ bernoulli(logit = linear(embed(ad), 1))
+    train {{ loss cross_entropy(click)  optimizer sgd(0.1)  batch 4  epochs 1 }}
+    report gauc(click, by = user.user_id, weight = clicks), gauc(click, by = user_id)
+}}
+"
+    );
+    let checked = check("test.din", &text, &NoFiles, &Options::default());
+    assert!(!checked.diagnostics.iter().any(|d| d.code == "W0401"));
+    let m = checked.model.unwrap();
+    assert_eq!(m.metrics[0].name, "gauc(click, weight = clicks)");
+    assert_eq!(m.metrics[1].kind, MetricKind::Gauc { by: GroupBy::Key(0), weight: GroupWeight::Impressions });
 }

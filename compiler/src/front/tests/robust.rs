@@ -137,3 +137,19 @@ fn files_beside_the_model_are_imported() {
     assert!(m.sources.files().iter().any(|f| f.name == "shared/sizes.din"));
     assert_eq!(m.parameters[0].location.split(':').next(), Some("std.layer"));
 }
+
+#[test]
+fn imports_are_bounded() {
+    struct Chain;
+    impl SourceProvider for Chain {
+        fn read(&self, module: &[String]) -> Option<(String, String)> {
+            let n: u32 = module.first()?.strip_prefix('m')?.parse().ok()?;
+            Some((format!("m{n}.din"), format!("use m{}.f{}\nfn f{n}(x: [n]) {{ x }}\n", n + 1, n + 1)))
+        }
+    }
+    let text =
+        format!("{HEAD}use m0.f0\nmodel m {{{GROUPS}predict click ~ bernoulli(logit = sum(f0(embed(ad)))){TRAIN}}}");
+    let checked = check("test.din", &text, &Chain, &Options::default());
+    let errors: Vec<&str> = checked.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect();
+    assert_eq!(errors, ["E0704"]);
+}
