@@ -118,6 +118,24 @@ pub fn normal_pair(a: u32, b: u32) -> (f64, f64) {
     (radius * cos, radius * sin)
 }
 
+/// `1 / (2k + 3)`
+const ODD: [f64; 10] = quotients(2, 3, 0, 1);
+/// `1 / ((2k + 2) (2k + 3))`
+const SIN: [f64; 7] = quotients(2, 2, 2, 3);
+/// `1 / ((2k + 1) (2k + 2))`
+const COS: [f64; 8] = quotients(2, 1, 2, 2);
+
+/// `1 / ((a k + b) (c k + d))`
+const fn quotients<const N: usize>(a: usize, b: usize, c: usize, d: usize) -> [f64; N] {
+    let mut out = [0.0; N];
+    let mut k = 0;
+    while k < N {
+        out[k] = 1.0 / ((a * k + b) * (c * k + d)) as f64;
+        k += 1;
+    }
+    out
+}
+
 /// Natural logarithm of a normal `x` in (0, 1], within a few ulp, from IEEE basic operations alone: the system's `log` may differ by CPU.
 #[inline]
 fn ln(x: f64) -> f64 {
@@ -131,10 +149,7 @@ fn ln(x: f64) -> f64 {
     // ln m = 2 artanh(s) with |s| <= 0.1716.
     let s = (m - 1.0) / (m + 1.0);
     let z = s * s;
-    let mut sum = 0.0;
-    for k in (1..=10).rev() {
-        sum = (sum + 1.0 / f64::from(2 * k + 1)) * z;
-    }
+    let sum = ODD.iter().rev().fold(0.0, |sum, c| (sum + c) * z);
     exponent as f64 * std::f64::consts::LN_2 + 2.0 * s * (1.0 + sum)
 }
 
@@ -146,15 +161,8 @@ fn sin_cos_turn(turn: u32) -> (f64, f64) {
     let x = f64::from(rest) * (std::f64::consts::TAU / (1u64 << 32) as f64);
     let z = x * x;
     // Taylor series to x^15 and x^16; |x| <= pi / 4.
-    let (mut s, mut c) = (0.0, 0.0);
-    for k in (1..=7).rev() {
-        let k = f64::from(k);
-        s = -(z / (2.0 * k * (2.0 * k + 1.0))) * (1.0 + s);
-    }
-    for k in (1..=8).rev() {
-        let k = f64::from(k);
-        c = -(z / (2.0 * k * (2.0 * k - 1.0))) * (1.0 + c);
-    }
+    let s = SIN.iter().rev().fold(0.0, |s, c| -(z * c) * (1.0 + s));
+    let c = COS.iter().rev().fold(0.0, |s, c| -(z * c) * (1.0 + s));
     let (s, c) = (x * (1.0 + s), 1.0 + c);
     match quadrant & 3 {
         0 => (s, c),

@@ -35,6 +35,9 @@ pub(super) struct Index {
     length: usize,
 }
 
+/// log2 of the slots that a second-level cache holds (512 KiB): smaller indices need no prefetch.
+const RESIDENT: u32 = 15;
+
 /// Keys this far ahead are prefetched.
 const AHEAD: usize = 12;
 
@@ -65,7 +68,7 @@ impl Index {
     #[inline]
     pub fn prefetch(&self, ids: &[u64], at: usize) {
         #[cfg(target_arch = "x86_64")]
-        if self.bits > 12
+        if self.bits > RESIDENT
             && let Some(&key) = ids.get(at + AHEAD)
         {
             let entry = self.entries.pointer().wrapping_add(self.slot(key));

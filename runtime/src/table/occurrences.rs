@@ -38,7 +38,7 @@ impl Occurrences {
         &self.items[self.offsets[i] as usize..self.offsets[i + 1] as usize]
     }
 
-    /// Sorts the row numbers of all features of one table, each below `table_rows`; fewer than 2^32 in all.
+    /// Sorts the row numbers of all features of one table, each below `table_rows` (at most 2^32); fewer than 2^32 in all.
     pub fn build(&mut self, features: &[&[u32]], table_rows: usize) {
         let total: usize = features.iter().map(|f| f.len()).sum();
         self.rows.clear();
@@ -52,40 +52,47 @@ impl Occurrences {
         let bits = usize::BITS - (table_rows.max(2) - 1).leading_zeros();
         let passes = bits.div_ceil(DIGIT);
         let digit = bits.div_ceil(passes);
+        match passes {
+            1 => self.sort::<1>(features, total, digit),
+            2 => self.sort::<2>(features, total, digit),
+            _ => self.sort::<3>(features, total, digit),
+        }
+        self.emit(features);
+    }
+
+    fn sort<const PASSES: usize>(&mut self, features: &[&[u32]], total: usize, digit: u32) {
         let (size, mask) = (1usize << digit, (1u64 << digit) - 1);
         self.counts.clear();
-        self.counts.resize(size * passes as usize, 0);
-        self.pairs.clear();
-        self.pairs.reserve(total);
-        let mut flat = 0u64;
+        self.counts.resize(size * PASSES, 0);
+        self.pairs.resize(total, 0);
+        self.sorted.resize(total, 0);
+        let mut flat = 0;
         for feature in features {
-            for &row in *feature {
-                debug_assert!((row as usize) < table_rows);
-                self.pairs.push(u64::from(row) << 32 | flat);
+            for (&row, pair) in feature.iter().zip(&mut self.pairs[flat..]) {
+                *pair = u64::from(row) << 32 | flat as u64;
                 flat += 1;
-                for pass in 0..passes {
-                    let value = u64::from(row) >> (pass * digit) & mask;
-                    self.counts[pass as usize * size + value as usize] += 1;
-                }
             }
         }
-        self.sorted.resize(total, 0);
-        for pass in 0..passes {
-            let counts = &mut self.counts[pass as usize * size..(pass as usize + 1) * size];
+        // One set of counters a digit, all counted in one walk.
+        for &pair in &self.pairs {
+            for pass in 0..PASSES {
+                let value = (pair >> (32 + pass as u32 * digit) & mask) as usize;
+                self.counts[pass * size + value] += 1;
+            }
+        }
+        for (pass, counts) in self.counts.chunks_exact_mut(size).enumerate() {
             let mut sum = 0;
             for count in counts.iter_mut() {
                 sum += std::mem::replace(count, sum);
             }
-            let shift = 32 + pass * digit;
-            let sorted = &mut self.sorted[..total];
+            let shift = 32 + pass as u32 * digit;
             for &pair in &self.pairs {
                 let place = &mut counts[(pair >> shift & mask) as usize];
-                sorted[*place as usize] = pair;
+                self.sorted[*place as usize] = pair;
                 *place += 1;
             }
             std::mem::swap(&mut self.pairs, &mut self.sorted);
         }
-        self.emit(features);
     }
 
     fn emit(&mut self, features: &[&[u32]]) {
