@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::front::{self, NoFiles};
-use din_compiler::graph::{Graph, Op, Root, verify};
+use din_compiler::graph::{Graph, verify};
 use din_compiler::model::Model;
 use din_compiler::optimize;
 use din_tests::random_graph::{Options, case};
