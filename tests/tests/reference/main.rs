@@ -3,6 +3,7 @@
 //! `tests/reference/README.md` describes the fixtures; no Python is needed here.
 #![allow(clippy::unwrap_used)]
 
+mod backend;
 mod fixture;
 mod interpreter;
 mod units;

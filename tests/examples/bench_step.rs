@@ -1,0 +1,197 @@
+//! Our side of the step benchmark (`bench/run.py --ours`): every batch of a Parquet file once, in file order, from given weights.
+//!
+//! ```text
+//! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
+//!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--profile]
+//! ```
+//!
+//! A step's time is that of looking up its rows, forward, backward and updates; the file is read before. Prints one JSON line a round:
+//! `{"step_seconds": [..], "losses": [..], "peak_kib": n}`; `--profile` prints where time went to standard error.
+
+use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::{CompileOptions, compile};
+use din_program::Program;
+use din_runtime::batch::Batch;
+use din_runtime::code;
+use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
+use din_runtime::engine::{Engine, State, StepInputs};
+use din_runtime::table::Table;
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+struct Arguments {
+    spec: PathBuf,
+    data: PathBuf,
+    init: PathBuf,
+    names: PathBuf,
+    threads: usize,
+    batch: usize,
+    rounds: usize,
+    profile: bool,
+}
+
+impl Arguments {
+    fn parse() -> Outcome<Arguments> {
+        let mut values = BTreeMap::new();
+        let mut words = std::env::args().skip(1);
+        let mut profile = false;
+        while let Some(word) = words.next() {
+            match word.strip_prefix("--") {
+                Some("profile") => profile = true,
+                Some(name) => {
+                    let value = words.next().ok_or_else(|| format!("--{name} needs a value"))?;
+                    values.insert(name.to_string(), value);
+                }
+                None => return Err(format!("unexpected `{word}`").into()),
+            }
+        }
+        let mut take = |name: &str, default: Option<&str>| {
+            let given = values.remove(name).or(default.map(str::to_string));
+            given.ok_or_else(|| format!("--{name} is missing"))
+        };
+        let found = Arguments {
+            spec: take("spec", None)?.into(),
+            data: take("data", None)?.into(),
+            init: take("init", None)?.into(),
+            names: take("names", Some("bench/names.json"))?.into(),
+            threads: take("threads", Some("2"))?.parse()?,
+            batch: take("batch", Some("1024"))?.parse()?,
+            rounds: take("rounds", Some("1"))?.parse()?,
+            profile,
+        };
+        match values.into_keys().next() {
+            Some(name) => Err(format!("unknown option --{name}").into()),
+            None => Ok(found),
+        }
+    }
+}
+
+/// Initial weights by the program's names.
+struct Init {
+    bytes: Vec<u8>,
+    names: serde_json::Value,
+}
+
+impl Init {
+    /// The tensor of a table or parameter: `kind` is `table` or `param`, `name` the program's.
+    fn get(&self, kind: &str, name: &str) -> Outcome<Vec<f32>> {
+        let own = self.names[kind].as_object().and_then(|map| map.iter().find(|(_, v)| *v == name));
+        let own = own.map(|(k, _)| k.clone()).ok_or_else(|| format!("{kind} `{name}` is not in the names"))?;
+        let file = SafeTensors::deserialize(&self.bytes)?;
+        let view = file.tensor(&format!("init.{kind}.{own}"))?;
+        Ok(view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    }
+}
+
+/// A model in training.
+struct Side {
+    program: Arc<Program>,
+    engine: Engine,
+    state: State,
+    tables: Vec<Table>,
+    resolved: Vec<Vec<Vec<u32>>>,
+}
+
+impl Side {
+    /// Everything at the initial weights.
+    fn reset(&mut self, init: &Init) -> Outcome<()> {
+        self.state = State::new(&self.program);
+        for (p, numbers) in self.program.parameters.iter().zip(&mut self.state.params) {
+            *numbers = init.get("param", &p.name)?;
+        }
+        self.tables.clear();
+        for spec in &self.program.tables {
+            let mut table = Table::new(spec, &self.program.updates[spec.update as usize].slots, 1)?;
+            let weights = init.get("table", &spec.name)?;
+            let first = usize::from(table.is_dynamic()) * table.width();
+            if table.is_dynamic() {
+                for id in 0..weights.len() / table.width() {
+                    table.insert_loaded(id as u64, true)?;
+                }
+            }
+            table.weights_mut()[first..].copy_from_slice(&weights);
+            self.tables.push(table);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, batch: &Batch) -> Outcome<f32> {
+        for ((table, spec), by_feature) in self.tables.iter_mut().zip(&self.program.tables).zip(&mut self.resolved) {
+            for (&f, rows) in spec.features.iter().zip(by_feature) {
+                table.resolve_train(&batch.ids[f as usize], rows)?;
+            }
+        }
+        let inputs = StepInputs {
+            rows: batch.rows,
+            offsets: &batch.offsets,
+            row_numbers: &self.resolved,
+            dense: &batch.dense,
+            labels: &batch.labels,
+            present: &batch.present,
+        };
+        let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs)?;
+        self.tables.iter_mut().for_each(Table::finish_step);
+        Ok(loss)
+    }
+}
+
+/// Most memory that the process has held, in KiB; 0 where the system does not tell.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+fn main() -> Outcome<()> {
+    let arguments = Arguments::parse()?;
+    let text = std::fs::read_to_string(&arguments.spec)?;
+    let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
+    let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
+    let isa = code::detect();
+    let program = Arc::new(compile(&model, &CompileOptions { levels: vec![isa], checked: false })?.program);
+    let dataset = Dataset::open(&[&arguments.data], &program.schema, Mode::Train)?;
+    let mut stream = dataset.stream(StreamOptions::new(arguments.batch, Order::File))?;
+    let mut batches = Vec::new();
+    while let Some(batch) = stream.next()? {
+        batches.push(batch);
+    }
+    let init = Init {
+        bytes: std::fs::read(&arguments.init)?,
+        names: serde_json::from_slice(&std::fs::read(&arguments.names)?)?,
+    };
+    let mut side = Side {
+        engine: Engine::new(program.clone(), arguments.threads, isa)?,
+        state: State::default(),
+        tables: Vec::new(),
+        resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
+        program,
+    };
+    side.reset(&init)?;
+    // Warm, as the peers are: capacities grow, memory is touched.
+    for batch in batches.iter().take(4) {
+        side.step(batch)?;
+    }
+    side.engine.set_profile(arguments.profile);
+    for _ in 0..arguments.rounds {
+        side.reset(&init)?;
+        let (mut seconds, mut losses) = (Vec::new(), Vec::new());
+        for batch in &batches {
+            let start = Instant::now();
+            losses.push(side.step(batch)?);
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        println!("{}", serde_json::json!({ "step_seconds": seconds, "losses": losses, "peak_kib": peak_kib() }));
+    }
+    if arguments.profile {
+        for row in side.engine.profile() {
+            eprintln!("{row:?}");
+        }
+    }
+    Ok(())
+}
