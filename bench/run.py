@@ -57,10 +57,11 @@ class Peer:
     def round(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} ended without a result (exit code {self.process.wait()})")
-        return json.loads(line)
+        # Libraries print lines of their own.
+        while line := self.process.stdout.readline():
+            if line.startswith("{"):
+                return json.loads(line)
+        raise SystemExit(f"{self.name} ended without a result (exit code {self.process.wait()})")
 
     def close(self):
         self.process.stdin.close()

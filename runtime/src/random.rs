@@ -56,7 +56,7 @@ impl Stream {
     #[inline]
     pub fn word(&self, index: u64) -> u64 {
         let b = self.block(index / 2);
-        let (low, high) = if index % 2 == 0 { (b[0], b[1]) } else { (b[2], b[3]) };
+        let (low, high) = if index.is_multiple_of(2) { (b[0], b[1]) } else { (b[2], b[3]) };
         u64::from(high) << 32 | u64::from(low)
     }
 
@@ -69,7 +69,7 @@ impl Stream {
     /// Number `index`, uniform on `0..n` (bias below n / 2^64); 0 for `n = 0`.
     #[inline]
     pub fn below(&self, index: u64, n: u64) -> u64 {
-        (u128::from(self.word(index)) * u128::from(n) >> 64) as u64
+        ((u128::from(self.word(index)) * u128::from(n)) >> 64) as u64
     }
 
     /// Starting values of a weight: position `i` of `out` is a function of the stream and `i`.

@@ -1,4 +1,5 @@
 //! What the tests that cross crates share.
 
-pub mod random_graph;
+pub mod differences;
 pub mod machine;
+pub mod random_graph;

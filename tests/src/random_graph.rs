@@ -25,11 +25,11 @@ pub struct Random(u64);
 impl Random {
     pub fn new(seed: u64) -> Self {
         let mut r = Random(seed ^ 0x5bd1_e995_9e37_79b9);
-        r.next();
+        r.bits();
         r
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,7 +39,7 @@ impl Random {
 
     /// `0..n`
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        (self.bits() % n.max(1) as u64) as usize
     }
 
     pub fn chance(&mut self, p: f64) -> bool {
@@ -48,7 +48,7 @@ impl Random {
 
     /// `[0, 1)`
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Uniform on `[-1, 1)`, exact in f32.
@@ -519,7 +519,8 @@ impl Maker {
                 let to = if shape.0.len() == 2 {
                     Shape::vector(shape.width())
                 } else {
-                    let divisors: Vec<usize> = (1..=shape.width()).filter(|k| shape.width() % k == 0).collect();
+                    let divisors: Vec<usize> =
+                        (1..=shape.width()).filter(|k| shape.width().is_multiple_of(*k)).collect();
                     let k = self.r.pick(&divisors)?;
                     Shape::matrix(k, shape.width() / k)
                 };
@@ -631,10 +632,10 @@ impl Maker {
                 2 => b = self.number(3.0),
                 _ => b = self.number(-0.5),
             },
-            BinaryOp::Min | BinaryOp::Max | BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal => {
-                if !self.clear(a, b) {
-                    return None;
-                }
+            BinaryOp::Min | BinaryOp::Max | BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal
+                if !self.clear(a, b) =>
+            {
+                return None;
             }
             _ => {}
         }

@@ -2,82 +2,15 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::{DifferentiateError, differentiate};
-use din_compiler::graph::{Op, Root, verify};
-use din_compiler::interpret::{Run, Values, run};
-use din_tests::random_graph::{Case, Options, PRIMITIVES, Random, case, has_empty, primitive};
+use din_compiler::graph::{BATCH, BinaryOp, Graph, NodeId, ParamId, Root, Shape, UnaryOp, verify};
+use din_grammar::Span;
+use din_tests::differences;
+use din_tests::random_graph::{Case, Options, PRIMITIVES, case, has_empty, primitive};
 use std::collections::BTreeMap;
 
-/// The loss at `values`, what stands behind a `stop_gradient` staying as it is at the case's own values.
-fn loss(case: &Case, still: &Run, values: &Values) -> f64 {
-    let g = &case.graph;
-    let loss = g.roots.iter().find_map(|r| if let Root::Loss(n) = r { Some(*n) } else { None }).unwrap();
-    let mut run = Run::new(g, &case.inputs).unwrap();
-    for id in g.order_from([loss]) {
-        match g.node(id).op {
-            Op::StopGradient => run.set(id, still.value(id).to_vec()),
-            _ => run.compute(g, &case.inputs, values, id).unwrap(),
-        }
-    }
-    run.value(loss)[0]
-}
-
-/// The gradient by all parameters and tables, from the graph's roots.
-fn gradient(case: &Case) -> Values {
-    let run = run(&case.graph, &case.inputs, &case.values).unwrap();
-    let zeros = |of: &[Vec<f64>]| of.iter().map(|v| vec![0.0; v.len()]).collect::<Vec<_>>();
-    let mut g = Values { params: zeros(&case.values.params), states: vec![], tables: zeros(&case.values.tables) };
-    for root in &case.graph.roots {
-        let value = run.value(root.node());
-        match root {
-            Root::ParamGradient { param, .. } => g.params[param.index()] = value.to_vec(),
-            Root::RowGradient { table, input, .. } => {
-                let w = case.graph.tables[table.index()];
-                for (&row, part) in case.inputs.rows[&(*table, *input)].iter().zip(value.chunks(w)) {
-                    for (j, p) in part.iter().enumerate() {
-                        g.tables[table.index()][row * w + j] += p;
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    g
-}
-
-/// Directional derivatives along a random direction in each parameter and table, three each.
 fn check(case: &Case, seed: u64, what: &str) {
-    let g = gradient(case);
-    let still = run(&case.graph, &case.inputs, &case.values).unwrap();
-    let mut r = Random::new(seed);
-    let h = 1e-6;
-    let tensors = case.values.params.len() + case.values.tables.len();
-    for k in (0..tensors).flat_map(|k| [k; 3]) {
-        let at = |v: &mut Values| -> *mut Vec<f64> {
-            let n = v.params.len();
-            if k < n { &mut v.params[k] } else { &mut v.tables[k - n] }
-        };
-        let (mut low, mut high, mut exact) = (case.values.clone(), case.values.clone(), g.clone());
-        // SAFETY: each pointer is to a vector of a value that lives on.
-        let (low_t, high_t, exact_t) = unsafe { (&mut *at(&mut low), &mut *at(&mut high), &*at(&mut exact)) };
-        let sparse = r.chance(0.5);
-        let mut expected = 0.0;
-        let mut scale = 1.0;
-        for j in 0..low_t.len() {
-            let d = if sparse && !r.chance(2.0 / low_t.len() as f64) { 0.0 } else { r.number() };
-            low_t[j] -= h * d;
-            high_t[j] += h * d;
-            expected += d * exact_t[j];
-            scale += (d * exact_t[j]).abs();
-        }
-        let (up, down) = (loss(case, &still, &high), loss(case, &still, &low));
-        let found = (up - down) / (2.0 * h);
-        // Rounding of the two losses over the step, and the third derivative.
-        let tolerance = 2e-5 * scale + 1e-9 * (up.abs() + 1.0) / h * 1e-3;
-        assert!(
-            (found - expected).abs() <= tolerance,
-            "{what}, seed {seed}, tensor {k}: differences give {found}, the graph {expected}"
-        );
-    }
+    differences::check(&case.graph, &case.inputs, &case.values, seed)
+        .unwrap_or_else(|e| panic!("{what}, seed {seed}, {e}"));
 }
 
 fn differentiated(seed: u64, options: &Options) -> Option<Case> {
@@ -140,4 +73,40 @@ fn random_graphs_are_varied() {
         assert!(count * 5 >= n as usize, "`{name}` in {count} of {n} graphs");
     }
     assert!(empty * 10 >= n as usize, "{empty} of {n} graphs have an empty list");
+}
+
+/// What cannot learn is refused with its place; what is stopped on purpose has no gradient and is no error.
+#[test]
+fn flat_uses_are_refused_and_stopped_ones_are_not() {
+    let at = |k| Span { start: k, end: k + 1, ..Span::default() };
+    let build = |through: &dyn Fn(&mut Graph, NodeId) -> NodeId| {
+        let mut g = Graph::default();
+        g.params = vec![Shape::scalar(), Shape::scalar()];
+        let (a, b) = (g.param(ParamId(0), at(1)), g.param(ParamId(1), at(2)));
+        let a = through(&mut g, a);
+        let loss = g.binary(BinaryOp::Multiply, a, b, at(9)).unwrap();
+        g.roots.push(Root::Loss(loss));
+        differentiate(&mut g)
+    };
+    let sign = build(&|g, a| g.unary(UnaryOp::Sign, a, at(5))).unwrap_err();
+    assert_eq!(sign.span(), at(5));
+    assert_eq!(sign.to_string(), "parameter 0 reaches the loss only through `sign`, whose derivative is 0 everywhere");
+    let compared = build(&|g, a| {
+        let one = g.constant(1.0, at(6));
+        g.select(a, one, one, at(7)).unwrap()
+    });
+    assert_eq!(compared.unwrap_err().span(), at(7));
+    // Beside another way to the loss it is in order.
+    let both = build(&|g, a| {
+        let sign = g.unary(UnaryOp::Sign, a, at(5));
+        g.binary(BinaryOp::Add, sign, a, at(6)).unwrap()
+    });
+    assert_eq!(both.unwrap().params, [ParamId(0), ParamId(1)]);
+    let stopped = build(&|g, a| g.stop_gradient(a, at(5)));
+    assert_eq!(stopped.unwrap().params, [ParamId(1)]);
+    assert_eq!(differentiate(&mut Graph::default()).unwrap_err(), DifferentiateError::NoLoss);
+    let mut g = Graph::default();
+    let wide = g.constant_of(1.0, BATCH, Shape::scalar(), at(3));
+    g.roots.push(Root::Loss(wide));
+    assert_eq!(differentiate(&mut g).unwrap_err(), DifferentiateError::NotOneNumber { node: wide, span: at(3) });
 }

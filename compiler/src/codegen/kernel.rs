@@ -358,10 +358,10 @@ impl<'b> Builder<'_, 'b> {
     }
 
     fn unary(&mut self, op: UnaryOp, x: Value, lanes: Lanes) -> Repr {
-        if lanes == Lanes::Double {
-            if let Some(v) = self.unary_double(op, x) {
-                return Repr::Number(v);
-            }
+        if lanes == Lanes::Double
+            && let Some(v) = self.unary_double(op, x)
+        {
+            return Repr::Number(v);
         }
         let mut math = self.math(lanes);
         Repr::Number(match op {

@@ -3,6 +3,9 @@
 //! Guarantees that a value is either written as the table in `data` says or reported with its row and column; ids are never
 //! truncated and lists of one sequence are never of different lengths. After an error the batch is in no defined state.
 
+// One body serves every primitive type: for one of them the cast does nothing.
+#![allow(clippy::unnecessary_cast)]
+
 use super::bind::{Binding, Target, Values, Wanted};
 use super::error::{DataError, FaultKind, Place};
 use super::string_id;

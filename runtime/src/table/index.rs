@@ -53,7 +53,7 @@ impl Index {
     }
 
     pub fn bytes(&self) -> usize {
-        self.entries.as_slice().len() * size_of::<Entry>()
+        size_of_val(self.entries.as_slice())
     }
 
     #[inline]
@@ -164,9 +164,9 @@ mod tests {
             let mut map = BTreeMap::new();
             for (i, &key) in keys.iter().enumerate() {
                 prop_assert_eq!(index.get(key).map(|e| e.0), map.get(&key).copied());
-                if !map.contains_key(&key) {
+                if let std::collections::btree_map::Entry::Vacant(free) = map.entry(key) {
                     index.insert(key, i as u32, Mark::Unseen).unwrap();
-                    map.insert(key, i as u32);
+                    free.insert(i as u32);
                 }
                 if i % 3 == 0 {
                     index.set_mark(key, Mark::Seen);

@@ -9,6 +9,9 @@ use din_runtime::code;
 use din_runtime::engine::EngineError;
 use program::*;
 
+/// Makes something wrong.
+type Spoil<T> = fn(&mut T);
+
 fn close(got: &[f32], want: &[f64], what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
@@ -117,7 +120,7 @@ fn wrong_batches_are_errors() {
     let (mut state, mut tables) = (state(&program), tables(&program));
     let before = (state.clone(), tables[0].weights().to_vec());
     let mut engine = engine(program, 1, code::detect()).unwrap();
-    let wrong: [(&str, fn(&mut Columns)); 9] = [
+    let wrong: [(&str, Spoil<Columns>); 9] = [
         ("no samples", |c| {
             *c = Columns::random(&mut Random(1), 0);
         }),
@@ -150,7 +153,7 @@ fn wrong_batches_are_errors() {
 
 #[test]
 fn contradictions_are_refused_with_their_location() {
-    let wrong: [(&str, fn(&mut Schedule)); 12] = [
+    let wrong: [(&str, Spoil<Schedule>); 12] = [
         ("buffer", |s| s.phases[1].calls[0].op = Operation::Fill { buffer: BufferId(99), value: 0.0 }),
         ("slot", |s| s.slots[1].width = 1),
         ("domain", |s| s.phases[0].domain = Domain(3)),

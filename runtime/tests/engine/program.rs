@@ -510,16 +510,16 @@ impl Reference {
         }
         let mut loss = 0.0;
         let (mut gw, mut gt) = (vec![0.0; D * H], vec![0.0; ROWS * D]);
-        let mut touched = vec![false; ROWS];
+        let mut touched = [false; ROWS];
         self.largest = vec![f64::NEG_INFINITY; H];
         self.logits.clear();
-        for s in 0..c.rows {
+        for (s, &ad) in ads.iter().enumerate() {
             let entries = c.offsets[0][s] as usize..c.offsets[0][s + 1] as usize;
             let pool: [f64; H] = std::array::from_fn(|j| h[entries.clone()].iter().map(|h| h[j]).sum());
             for (largest, p) in self.largest.iter_mut().zip(pool) {
                 *largest = largest.max(p);
             }
-            let ad = ads[s] as usize;
+            let ad = ad as usize;
             let row: f64 = self.table[ad * D..(ad + 1) * D].iter().sum();
             let logit = pool.iter().sum::<f64>() + row + f64::from(c.dense[2][s]);
             self.logits.push(logit);

@@ -96,6 +96,9 @@ pub struct Case {
     pub names: Names,
 }
 
+/// What looks at (name, expected, found) of one tensor.
+pub type Judge<'a> = &'a mut dyn FnMut(&str, &[f64], &[f64]);
+
 impl Case {
     pub fn read(name: &str) -> Case {
         let path = folder().join("specs").join(format!("{name}.din"));
@@ -184,7 +187,7 @@ impl Case {
     }
 
     /// Hands every part of an outcome with PyTorch's to `judge`: what it is, found, expected.
-    pub fn compare(&self, found: &Outcome, judge: &mut dyn FnMut(&str, &[f64], &[f64])) {
+    pub fn compare(&self, found: &Outcome, judge: Judge<'_>) {
         judge("losses", &found.losses, self.end.get("losses"));
         for (k, p) in self.model.parameters.iter().enumerate() {
             let name = self.names.tensor(&p.name);

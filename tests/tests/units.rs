@@ -1,0 +1,142 @@
+//! The standard library's functions by central differences: parameters, embedded ids, lists with empty ones, batch statistics.
+#![allow(clippy::unwrap_used)]
+
+use din_compiler::autodiff::differentiate;
+use din_compiler::front::{NoFiles, Options, check, library_sources};
+use din_compiler::graph::{Graph, Root};
+use din_compiler::interpret::{Inputs, Samples, Values};
+use din_compiler::model::Model;
+use din_compiler::optimize;
+use din_tests::differences;
+use din_tests::random_graph::Random;
+
+/// Import, expression over `q` (one vector of 5 a sample) and `k` (one an entry of `many`).
+const UNITS: &[(&str, &str)] = &[
+    ("activation.relu", "relu(q)"),
+    ("activation.relu", "sum(relu(k) over many)"),
+    ("activation.leaky_relu", "leaky_relu(q, slope = 0.1)"),
+    ("activation.sigmoid", "sigmoid(q)"),
+    ("activation.tanh", "tanh(q)"),
+    ("activation.identity", "identity(q)"),
+    ("activation.prelu", "prelu(q)"),
+    ("activation.prelu", "sum(prelu(k) over many)"),
+    ("activation.dice", "dice(q)"),
+    ("activation.dice", "sum(dice(k) over many)"),
+    ("layer.linear", "linear(q, 3)"),
+    ("layer.{linear, mlp}|activation.prelu", "mlp(q, [4, 3], prelu)"),
+    ("layer.{linear, mlp}|activation.dice", "mlp(concat(q, sum(k over many)), [4, 3], dice)"),
+    ("attention.interest|activation.prelu", "interest(k, q, hidden = [4, 3], activation = prelu)"),
+    ("attention.interest|activation.dice", "interest(k, q, hidden = [4, 3], activation = dice)"),
+    ("attention.interest|activation.sigmoid", "interest(k, q, hidden = [4], activation = sigmoid)"),
+    ("attention.interest_softmax|activation.prelu", "interest_softmax(k, q, hidden = [4, 3], activation = prelu)"),
+    ("attention.interest_softmax|activation.tanh", "interest_softmax(k, q, hidden = [4], activation = tanh)"),
+    ("pooling.sum_pool", "sum_pool(k)"),
+    ("pooling.mean_pool", "mean_pool(k)"),
+    ("pooling.max_pool", "max_pool(k)"),
+];
+
+/// The loss is the cross-entropy of `sum(unit * upstream)`, so `loss.cross_entropy` is in every check.
+fn model(uses: &str, unit: &str) -> Model {
+    let uses: String = uses.split('|').map(|u| format!("use std.{u}\n")).collect();
+    let text = format!(
+        "edition 2026\n{uses}use std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.sgd\n\
+         model unit {{\n\
+         features one {{ e: category(6) }}\nfeatures given {{ upstream: number }}\n\
+         sequence many {{ e: category(6) from many_e }}\n\
+         label y: binary\n\
+         embedding table [5] for one.e, many.e\n\
+         let q = table(one.e)\nlet k = table(many.e)\nlet value = {unit}\n\
+         predict y ~ bernoulli(logit = given.upstream * sum(value * value + value))\n\
+         train {{ loss cross_entropy(y)  optimizer sgd(lr = 0.1)  batch 5  epochs 1 }}\nreport log_loss(y)\n}}\n"
+    );
+    let checked = check("unit.din", &text, &NoFiles, &Options::default());
+    checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
+}
+
+fn random(model: &Model, graph: &Graph, r: &mut Random, lengths: &[usize]) -> (Inputs, Values) {
+    let n = lengths.len();
+    let mut offsets = vec![0];
+    lengths.iter().for_each(|l| offsets.push(offsets[offsets.len() - 1] + l));
+    let entries = offsets[n];
+    let mut samples = Samples {
+        batch: n,
+        offsets: vec![offsets],
+        labels: vec![(0..n).map(|_| r.below(2) as f64).collect()],
+        ..Samples::default()
+    };
+    for (k, feature) in model.schema.features.iter().enumerate() {
+        let count = if feature.sequence.is_some() { entries } else { n };
+        if feature.name == "upstream" {
+            samples.dense.insert(k as u32, r.numbers(count));
+        } else {
+            samples.rows.insert((0, k as u32), (0..count).map(|_| r.below(6)).collect());
+        }
+    }
+    let values = Values {
+        params: model.parameters.iter().map(|p| r.numbers(p.width())).collect(),
+        states: model.states.iter().map(|s| r.numbers(s.width()).iter().map(|v| v.abs() + 0.5).collect()).collect(),
+        tables: vec![r.numbers(6 * 5)],
+    };
+    (samples.bind(graph, 1), values)
+}
+
+#[test]
+fn every_unit_by_finite_differences() {
+    for (k, (uses, unit)) in UNITS.iter().enumerate() {
+        let model = model(uses, unit);
+        for (seed, lengths) in [(1, vec![3, 0, 2, 1, 0, 4]), (2, vec![2]), (3, vec![1, 5, 2])] {
+            let mut r = Random::new(100 * k as u64 + seed);
+            // The training graph, with batch statistics, and the other, with the running ones.
+            for (part, graph) in [("train", &model.train), ("infer", &model.infer)] {
+                let mut plain = graph.clone();
+                differentiate(&mut plain).unwrap();
+                let (inputs, values) = random(&model, &plain, &mut r, &lengths);
+                differences::check(&plain, &inputs, &values, seed)
+                    .unwrap_or_else(|e| panic!("{unit}, {part}, lengths {lengths:?}: {e}"));
+                // What is compiled: the same derivatives after all passes.
+                let mut best = graph.clone();
+                optimize::train(&mut best, true).unwrap();
+                let a = differences::gradient(&plain, &inputs, &values).unwrap();
+                let b = differences::gradient(&best, &inputs, &values).unwrap();
+                for (x, y) in a.params.iter().chain(&a.tables).zip(b.params.iter().chain(&b.tables)) {
+                    let close = |(x, y): (&f64, &f64)| (x - y).abs() <= 1e-11 * (1.0 + x.abs());
+                    assert!(x.iter().zip(y).all(close), "{unit}, {part}: {x:?} became {y:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Batches whose lists are all empty: everything stays finite, and what only the lists feed has derivative 0.
+#[test]
+fn empty_lists_leave_no_trace() {
+    for (uses, unit) in UNITS {
+        let model = model(uses, unit);
+        let mut graph = model.train.clone();
+        optimize::train(&mut graph, true).unwrap();
+        let mut r = Random::new(7);
+        let (inputs, values) = random(&model, &graph, &mut r, &[0, 0, 0]);
+        let run = din_compiler::interpret::run(&graph, &inputs, &values).unwrap();
+        for root in &graph.roots {
+            assert!(run.value(root.node()).iter().all(|v| v.is_finite()), "{unit}: {root:?}");
+            if matches!(root, Root::ParamGradient { .. }) && unit.contains("interest") {
+                assert!(run.value(root.node()).iter().all(|&v| v == 0.0), "{unit}: {root:?}");
+            }
+        }
+    }
+}
+
+/// A function added to these files of the library must be added here.
+#[test]
+fn no_unit_is_left_out() {
+    for (file, text) in library_sources() {
+        let module = file.trim_start_matches("std.");
+        if !["activation", "attention", "layer", "pooling"].contains(&module) {
+            continue;
+        }
+        for name in text.lines().filter_map(|l| l.strip_prefix("fn ")).filter_map(|l| l.split('(').next()) {
+            let used = |(_, unit): &(&str, &str)| unit.contains(&format!("{name}("));
+            assert!(UNITS.iter().any(used), "{file}.{name} has no finite-difference check");
+        }
+    }
+}
