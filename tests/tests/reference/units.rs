@@ -98,7 +98,7 @@ fn unit(name: &str, uses: &str, value: &str, tables: &[(&str, &str)]) {
     for (t, g) in model.tables.iter().zip(&report.row_gradients) {
         let flat: Vec<f64> = g.values().flatten().copied().collect();
         let own = fixture(&t.name);
-        close(&format!("{name}: gradient of {own}"), &scaled(&flat), &get(&format!("gradient.{own}")));
+        close(&format!("{name}: gradient of {own}"), &scaled(&flat), get(&format!("gradient.{own}")));
     }
     for (s, value) in model.states.iter().zip(&session.states) {
         let new = format!("{name}/new.{}", own(&s.name));
