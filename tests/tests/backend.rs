@@ -65,9 +65,7 @@ fn random_graphs() {
     for seed in 0.. {
         let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
         let mut c = case(seed, &Options { draws: 16, focus: Some(focus) });
-        if verify(&c.graph).is_err() {
-            continue;
-        }
+        verify(&c.graph).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         if seed % 3 == 1 {
             name_all(&mut c);
         }

@@ -58,53 +58,37 @@ impl<'a> Elab<'a> {
         Some(shape)
     }
 
-    pub fn param(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
+    /// What `param` and `state` share: the place is right, the name new, shape and start are known. `None` once the fault is reported.
+    fn declared(
+        &mut self,
+        scope: &mut Scope<'a>,
+        v: &'a ast::Variable,
+        span: Span,
+        state: bool,
+    ) -> Option<(usize, NodeId)> {
         if let super::elab::Phase::Update(_) = self.phase {
+            let message =
+                if state { "no `state` is possible here in an update" } else { "no `param` is possible in an update" };
             self.report(
-                Diagnostic::error(
-                    "E0504",
-                    "no `param` is possible in an update",
-                    v.name.span,
-                    "would be a weight of its own",
-                )
-                .help("an optimizer keeps what it needs in `state name = 0`, outside loops and conditions"),
+                Diagnostic::error("E0504", message, v.name.span, "would be a weight of its own")
+                    .help("an optimizer keeps what it needs in `state name = 0`, outside loops and conditions"),
             );
-            scope.bind(&v.name.name, Value::Poison, v.name.span);
-            return;
+            return None;
         }
         self.fresh(scope, &v.name);
-        let shape = self.declared_shape(scope, v);
-        let init = shape.as_ref().and_then(|s| self.init(scope, v.init.as_ref(), s));
-        let value = match (shape, init) {
-            (Some(shape), Some(init)) => self.instance(v, shape, init, span, false),
-            _ => None,
-        };
+        let shape = self.declared_shape(scope, v)?;
+        let init = self.init(scope, v.init.as_ref(), &shape)?;
+        self.instance(v, shape, init, span, state)
+    }
+
+    pub fn param(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
+        let value = self.declared(scope, v, span, false);
         let value = value.map_or(Value::Poison, |(_, node)| Value::Tensor(Tensor { node, fields: None }));
         scope.bind(&v.name.name, value, v.name.span);
     }
 
     pub fn state(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
-        if let super::elab::Phase::Update(_) = self.phase {
-            self.report(
-                Diagnostic::error(
-                    "E0504",
-                    "no `state` is possible here in an update",
-                    v.name.span,
-                    "would be a weight of its own",
-                )
-                .help("an optimizer keeps what it needs in `state name = 0`, outside loops and conditions"),
-            );
-            scope.bind(&v.name.name, Value::Poison, v.name.span);
-            return;
-        }
-        self.fresh(scope, &v.name);
-        let shape = self.declared_shape(scope, v);
-        let init = shape.as_ref().and_then(|s| self.init(scope, v.init.as_ref(), s));
-        let made = match (shape, init) {
-            (Some(shape), Some(init)) => self.instance(v, shape, init, span, true),
-            _ => None,
-        };
-        match made {
+        match self.declared(scope, v, span, true) {
             Some((id, node)) => {
                 let state = StateId(id as u32);
                 scope.states.push((state, v.name.span));

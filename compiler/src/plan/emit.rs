@@ -204,6 +204,12 @@ impl Emitter<'_> {
 
     /// An operand as columns of a buffer; only for operands that `lower` made viewable, and roots.
     fn view(&mut self, o: &Operand) -> View {
+        // `lower` copies constants and gathers where a plain array is needed, and `place` stores every item that is read.
+        debug_assert!(match o.src {
+            Src::External { .. } => true,
+            Src::Item(i) => self.buffers.contains_key(&i),
+            Src::Const(_) | Src::Gather { .. } => false,
+        });
         let buffer = match o.src {
             Src::External { place, domain, width } => self.storage.external(place, domain, width),
             Src::Item(i) => self.buffers.get(&i).copied().unwrap_or(BufferId(0)),
