@@ -30,14 +30,14 @@ pub struct Model {
 /// What an update runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateScope {
-    /// `rows` are the distinct rows of a table in the batch, values as wide as the table.
-    Rows { width: u32 },
+    /// `rows` are rows of a table, values as wide as it: its distinct rows in the batch, or every row.
+    Rows { width: u32, every: bool },
     /// `rows` are the elements of a dense tensor, width 1.
     Elements,
 }
 
 /// An `optimizer` with the `regularizer` joined to its gradient, as a graph over [`crate::graph::BATCH`] = `rows`.
-/// Roots: `Weight` and one `Slot` a slot. Inputs: Weight, Gradient, Slot, RowCount, Touches, Step.
+/// Roots: `Weight` and one `Slot` a slot. Inputs: Weight, Gradient, Slot, RowCount, Touches, Touched, Step.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// `adam + adaptive`

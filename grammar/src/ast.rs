@@ -251,6 +251,8 @@ pub struct Setting {
     pub docs: Docs,
     pub word: Ident,
     pub values: Vec<Expr>,
+    /// `optimizer adam(lr = 1e-3) on every row`: where that is said.
+    pub every_row: Option<Span>,
     pub span: Span,
 }
 

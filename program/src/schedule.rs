@@ -101,8 +101,10 @@ pub enum Place {
     Step,
     /// Update programs: the weights themselves, updated in place. For tables, addressed by row number (see [`Source::RowIndex`]).
     Weight,
-    /// Update programs: summed gradient of the touched rows, in the order of the row index; or of the tensor.
+    /// Update programs: summed gradient of the rows, in the order of the row index; or of the tensor.
     Gradient,
+    /// Update programs of tables: 1 where the batch has the row, else 0, in the order of the row index.
+    Touched,
     /// Update programs: optimizer state, addressed as the weights.
     UpdateSlot(u32),
     /// Update programs: per table row, addressed by row number, as f32.

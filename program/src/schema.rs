@@ -110,6 +110,8 @@ pub struct Table {
     pub update: u32,
     /// Whether its regularizer reads `count` (Eq. 9): a counting pass over the training data fills it.
     pub counts: bool,
+    /// Whether a step updates every row, those without a gradient too, or only the rows of the batch.
+    pub every_row: bool,
     pub location: String,
 }
 

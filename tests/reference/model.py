@@ -29,6 +29,7 @@ class Case:
     optimizer: str
     lr: float
     adaptive: float = 0.0
+    every_row: bool = False
 
     def network(self):
         """What the initial weights depend on."""
@@ -41,6 +42,7 @@ class Case:
             "optimizer": self.optimizer,
             "lr": self.lr,
             "adaptive": self.adaptive,
+            "every_row": self.every_row,
         }
 
 
@@ -161,9 +163,13 @@ def step(model, batch, counts, number):
             model.slots[name] = new
     for name, w in model.tables.items():
         touched = torch.unique(rows(name, batch))
-        grad = grads[name][touched]
+        grad = grads[name]
         if case.adaptive and name in ITEMS:
-            grad = grad + units.adaptive(w[touched], counts[name][touched], case.adaptive)
+            penalty = units.adaptive(w[touched], counts[name][touched], case.adaptive)
+            grad = grad.index_add(0, touched, penalty)
+        if case.every_row:
+            touched = torch.arange(len(w))
+        grad = grad[touched]
         slots = {k: s[touched] for k, s in model.slots.get(name, {}).items()}
         value, new = rule(w[touched], grad, slots, number, case.lr)
         model.tables[name] = w.index_copy(0, touched, value)

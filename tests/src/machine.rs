@@ -122,6 +122,7 @@ pub fn program(case: &Case, isa: Isa) -> Program {
         features: features_of(graph, t),
         update: 0,
         counts: false,
+        every_row: false,
         location: location(),
     });
     let parameters = graph.params.iter().enumerate().map(|(k, shape)| Parameter {

@@ -125,12 +125,13 @@ impl<'a> Elab<'a> {
             scope.bind(&p.name.name, Value::Number(value), p.name.span);
             arguments.push(value);
         }
-        let rule = Rule { module, kind, arguments, span: parameters.first().map_or_else(Default::default, |p| p.span) };
+        let span = parameters.first().map_or_else(Default::default, |p| p.span);
+        let rule = Rule { module, kind, arguments, every_row: false, span };
         let mut updates = Updates::default();
         match kind {
             RuleKind::Optimizer(_) => {
                 let rule = Rule { span: rule.name().span, ..rule };
-                self.update_program(&mut updates, &rule, None, UpdateScope::Rows { width: 3 });
+                self.update_program(&mut updates, &rule, None, UpdateScope::Rows { width: 3, every: false });
             }
             RuleKind::Regularizer(_) => {
                 let rule = Rule { span: rule.name().span, ..rule };

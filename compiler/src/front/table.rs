@@ -17,6 +17,7 @@ impl<'a> Elab<'a> {
         let known = ["init", "regularize", "optimizer"];
         for option in &e.options {
             let word = option.word.name.as_str();
+            self.every_row_elsewhere(option);
             if !known.contains(&word) {
                 match super::value::reserved(word) {
                     Some(what) => self.not_built(what, option.word.span),
@@ -133,8 +134,17 @@ impl<'a> Elab<'a> {
             self.declarations.tables_of[f as usize].push(index);
         }
         let location = self.location(span);
-        let table = Table { name, width: width as u32, kind, init, features, update: 0, counts: false, location };
-        self.declarations.tables.push(table);
+        self.declarations.tables.push(Table {
+            name,
+            width: width as u32,
+            kind,
+            init,
+            features,
+            update: 0,
+            counts: false,
+            every_row: false,
+            location,
+        });
         self.declarations.table_spans.push(span);
         self.declarations.table_settings.push(options.to_vec());
     }

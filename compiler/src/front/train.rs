@@ -19,8 +19,12 @@ pub(super) struct TrainSettings<'a> {
 }
 
 impl<'a> TrainSettings<'a> {
+    pub fn setting(&self, word: &str) -> Option<&'a ast::Setting> {
+        self.settings.iter().copied().find(|s| s.word.name == word)
+    }
+
     pub fn value(&self, word: &str) -> Option<&'a ast::Expr> {
-        self.settings.iter().find(|s| s.word.name == word).and_then(|s| s.values.first())
+        self.setting(word).and_then(|s| s.values.first())
     }
 }
 
@@ -141,6 +145,7 @@ impl<'a> Elab<'a> {
             let mut settings: Vec<&'a ast::Setting> = Vec::new();
             for s in &train.settings {
                 let word = s.word.name.as_str();
+                self.every_row_elsewhere(s);
                 if !SETTINGS.contains(&word) {
                     match super::value::reserved(word) {
                         Some(what) => self.not_built(what, s.word.span),
@@ -232,9 +237,25 @@ impl<'a> Elab<'a> {
         }
     }
 
+    /// The optimizer of a setting.
+    fn optimizer(&mut self, scope: &mut Scope<'a>, s: &'a ast::Setting) -> Option<Rule<'a>> {
+        let rule = self.rule(scope, s.values.first()?, true)?;
+        Some(Rule { every_row: s.every_row.is_some(), ..rule })
+    }
+
+    /// `on every row` says how an optimizer treats tables; no other setting has it.
+    pub fn every_row_elsewhere(&mut self, s: &ast::Setting) {
+        if let Some(span) = s.every_row
+            && s.word.name != "optimizer"
+        {
+            let d = Diagnostic::error("E0607", "`on every row` belongs to an optimizer", span, "not understood here");
+            self.report(d.help("write `optimizer adam(lr = 1e-3) on every row`, or remove the words"));
+        }
+    }
+
     /// Gives every table and parameter its update program.
     pub fn assign_updates(&mut self, scope: &mut Scope<'a>, train: &TrainSettings<'a>, updates: &mut Updates) {
-        let optimizer = train.value("optimizer").and_then(|e| self.rule(scope, e, true));
+        let optimizer = train.setting("optimizer").and_then(|s| self.optimizer(scope, s));
         let regularizer = train.value("regularize").and_then(|e| self.rule(scope, e, false));
         for t in 0..self.declarations.tables.len() {
             let mut own: [Option<Rule<'a>>; 2] = [optimizer.clone(), None];
@@ -246,7 +267,7 @@ impl<'a> Elab<'a> {
                     "regularize" => 1,
                     _ => continue,
                 };
-                own[index] = self.rule(scope, e, index == 0);
+                own[index] = if index == 0 { self.optimizer(scope, s) } else { self.rule(scope, e, false) };
                 faulty |= own[index].is_none();
             }
             let [Some(o), r] = own else { continue };
@@ -255,9 +276,10 @@ impl<'a> Elab<'a> {
             }
             let width = self.declarations.tables[t].width;
             let counts = self.counts(&o) || r.as_ref().is_some_and(|r| self.counts(r));
-            if let Some(u) = self.update_program(updates, &o, r.as_ref(), UpdateScope::Rows { width }) {
-                self.declarations.tables[t].update = u;
-                self.declarations.tables[t].counts = counts;
+            let over = UpdateScope::Rows { width, every: o.every_row };
+            if let Some(u) = self.update_program(updates, &o, r.as_ref(), over) {
+                let table = &mut self.declarations.tables[t];
+                (table.update, table.counts, table.every_row) = (u, counts, o.every_row);
             }
         }
         let Some(optimizer) = optimizer else { return };

@@ -15,6 +15,8 @@ pub(super) struct Rule<'a> {
     pub module: usize,
     pub kind: RuleKind<'a>,
     pub arguments: Vec<f64>,
+    /// Of an optimizer: a step updates every row of a table.
+    pub every_row: bool,
     pub span: Span,
 }
 
@@ -115,7 +117,7 @@ impl<'a> Elab<'a> {
                 return None;
             }
         };
-        let mut rule = Rule { module: definition.module, kind, arguments: Vec::new(), span: e.span };
+        let mut rule = Rule { module: definition.module, kind, arguments: Vec::new(), every_row: false, span: e.span };
         let mut given = Vec::new();
         for a in arguments {
             let value = self.expr(scope, &a.value);
@@ -222,7 +224,7 @@ impl<'a> Elab<'a> {
     /// A regularizer by itself, for a row of width 3.
     pub fn regularizer_alone(&mut self, rule: &Rule<'a>) {
         let RuleKind::Regularizer(r) = rule.kind else { return };
-        let over = UpdateScope::Rows { width: 3 };
+        let over = UpdateScope::Rows { width: 3, every: false };
         self.graph = Graph::new("rows");
         self.phase = Phase::Update(ast::Scope::Row);
         let weight = self.update_input("weight", InputKind::Weight, BATCH, 3, r.name.span);
@@ -291,7 +293,7 @@ impl<'a> Elab<'a> {
         over: UpdateScope,
     ) -> Option<(Vec<Slot>, Vec<Root>)> {
         let width = match over {
-            UpdateScope::Rows { width } => width as usize,
+            UpdateScope::Rows { width, .. } => width as usize,
             UpdateScope::Elements => 1,
         };
         let mut shared = Ambient::default();
@@ -309,7 +311,14 @@ impl<'a> Elab<'a> {
             let value = self.expr(&mut scope, &r.body);
             let joined = self.tensor(value, r.body.span).and_then(|t| {
                 let fields = self.same_fields("+", (&grad, definition.name.span), (&t, r.body.span))?;
-                let node = self.graph.binary(BinaryOp::Add, grad.node, t.node, r.body.span).ok()?;
+                let mut node = t.node;
+                if let UpdateScope::Rows { every: true, .. } = over {
+                    // A penalty acts on the rows of the batch, whichever rows the optimizer treats.
+                    let touched = self.update_input("touched", InputKind::Touched, BATCH, 1, rule.span);
+                    let zero = self.graph.constant(0.0, rule.span);
+                    node = self.graph.select(touched.node, node, zero, r.body.span).ok()?;
+                }
+                let node = self.graph.binary(BinaryOp::Add, grad.node, node, r.body.span).ok()?;
                 Some(Tensor { node, fields })
             });
             self.frames.pop();

@@ -134,8 +134,10 @@ pub enum InputKind {
     Slot { slot: u32 },
     /// Number of training samples that contain the row's id; `[1]`.
     RowCount,
-    /// Number of updates of the row so far, this one included; `[1]`.
+    /// Number of batches that had the row so far, this one included; `[1]`.
     Touches,
+    /// 1 where this batch has the row, else 0; `[1]`.
+    Touched,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

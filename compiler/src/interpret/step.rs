@@ -64,7 +64,7 @@ pub struct TableData {
     pub slots: Vec<Vec<f64>>,
     /// By row: number of training samples that contain its id.
     pub counts: Vec<f64>,
-    /// By row: number of updates so far.
+    /// By row: number of batches that had it so far.
     pub touches: Vec<f64>,
 }
 
@@ -213,18 +213,25 @@ impl<'m> Session<'m> {
         for (k, gradient) in report.param_gradients.iter().enumerate().filter(|(_, g)| !g.is_empty()) {
             let update = &self.model.updates[self.model.parameters[k].update as usize];
             let TensorData { weights, slots } = &mut self.params[k];
-            let mut at = Weights { width: 1, weights, slots, counts: &[], touches: &[], step };
+            let mut at = Weights { width: 1, weights, slots, counts: &[], touches: &[], touched: &[], step };
             let all: Vec<usize> = (0..gradient.len()).collect();
             at.update(update, &all, gradient)?;
         }
         for (k, gradients) in report.row_gradients.iter().enumerate().filter(|(_, g)| !g.is_empty()) {
             let table = &self.model.tables[k];
             let update = &self.model.updates[table.update as usize];
-            let rows: Vec<usize> = gradients.keys().copied().collect();
-            let gradient: Vec<f64> = gradients.values().flatten().copied().collect();
+            let width = table.width as usize;
             let TableData { weights, slots, counts, touches } = &mut self.tables[k];
-            rows.iter().for_each(|&r| touches[r] += 1.0);
-            let mut at = Weights { width: table.width as usize, weights, slots, counts, touches, step };
+            gradients.keys().for_each(|&r| touches[r] += 1.0);
+            let rows: Vec<usize> =
+                if table.every_row { (0..touches.len()).collect() } else { gradients.keys().copied().collect() };
+            let (mut gradient, mut touched) = (Vec::with_capacity(rows.len() * width), Vec::with_capacity(rows.len()));
+            for row in &rows {
+                let found = gradients.get(row);
+                touched.push(f64::from(found.is_some()));
+                gradient.extend(found.cloned().unwrap_or_else(|| vec![0.0; width]));
+            }
+            let mut at = Weights { width, weights, slots, counts, touches, touched: &touched, step };
             at.update(update, &rows, &gradient)?;
         }
         for (k, value) in states {
@@ -242,6 +249,8 @@ struct Weights<'a> {
     slots: &'a mut [Vec<f64>],
     counts: &'a [f64],
     touches: &'a [f64],
+    /// By treated row.
+    touched: &'a [f64],
     step: f64,
 }
 
@@ -281,6 +290,7 @@ impl Weights<'_> {
                 InputKind::RowCount => gather(self.counts, 1, rows),
                 InputKind::Touches if self.touches.is_empty() => vec![self.step; rows.len()],
                 InputKind::Touches => gather(self.touches, 1, rows),
+                InputKind::Touched => self.touched.to_vec(),
                 InputKind::Step => vec![self.step],
                 _ => Vec::new(),
             });

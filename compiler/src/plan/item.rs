@@ -197,6 +197,7 @@ impl Lowering<'_> {
                     InputKind::Slot { slot } => Place::UpdateSlot(slot),
                     InputKind::RowCount => Place::RowCount,
                     InputKind::Touches => Place::Touches,
+                    InputKind::Touched => Place::Touched,
                 };
                 self.external(place, input.domain, input.shape.width())
             }
@@ -288,7 +289,7 @@ impl Lowering<'_> {
         let indexed = matches!(
             o.src,
             Src::External {
-                place: Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches | Place::Gradient,
+                place: Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches | Place::Touched | Place::Gradient,
                 ..
             }
         );

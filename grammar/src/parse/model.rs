@@ -154,7 +154,13 @@ impl Builder<'_> {
         let span = self.span(&body);
         let mut children = Children::new(body);
         let word = self.ident(&children.need());
-        let values = children.map(|value| self.expression(value, 0)).collect();
-        Setting { docs, word, values, span }
+        let (mut values, mut every_row) = (Vec::new(), None);
+        for child in children {
+            match child.as_rule() {
+                Rule::every_row => every_row = Some(self.span(&child)),
+                _ => values.push(self.expression(child, 0)),
+            }
+        }
+        Setting { docs, word, values, every_row, span }
     }
 }

@@ -17,6 +17,7 @@ fn program() -> Program {
         features: vec![],
         update: 0,
         counts: true,
+        every_row: false,
         location: String::new(),
     };
     Program {

@@ -343,6 +343,9 @@ impl Engine {
                 slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows.as_slice()) });
             }
             occurrences.build(slices, tables[t].rows());
+            if program.tables[t].every_row {
+                occurrences.cover(tables[t].rows());
+            }
             slices.clear();
         });
     }
@@ -383,6 +386,7 @@ impl Engine {
                 Place::UpdateSlot(k) => table.slot_ptr(k as usize),
                 Place::RowCount => table.count_ptr(),
                 Place::Touches => table.touches_ptr(),
+                Place::Touched => touched.touched.as_ptr().cast_mut(),
                 _ => std::ptr::null_mut(),
             };
             let source = |source: Source| match source {

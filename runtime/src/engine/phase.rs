@@ -230,9 +230,9 @@ impl<'a> Shared<'a> {
 unsafe fn gather(update: &RowUpdate, touched: &Occurrences, range: Range, p: &PreparedPhase, out: *mut f32) {
     let width = update.width;
     if p.touches && !update.touches.is_null() {
-        for &row in &touched.rows[range.0..range.1] {
+        for i in (range.0..range.1).filter(|&i| !touched.of(i).is_empty()) {
             // SAFETY: row numbers are below the table's rows.
-            unsafe { *update.touches.add(row as usize) += 1.0 };
+            unsafe { *update.touches.add(touched.rows[i] as usize) += 1.0 };
         }
     }
     if !p.gradient || p.domain == ONCE {

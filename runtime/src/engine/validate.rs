@@ -155,7 +155,7 @@ impl Validator<'_> {
             Purpose::Step => self.step_place(b, &is).unwrap_or_else(foreign),
             Purpose::Rows { width, slots } => match b.place {
                 Place::Weight | Place::Gradient => is(BATCH, width),
-                Place::RowCount | Place::Touches => is(BATCH, 1),
+                Place::RowCount | Place::Touches | Place::Touched => is(BATCH, 1),
                 Place::UpdateSlot(k) => match slots.get(k as usize).filter(|_| (k as usize) < MAX_SLOTS).map(|s| s.per)
                 {
                     Some(SlotScope::Weight) => is(BATCH, width),

@@ -19,6 +19,8 @@ pub struct Occurrences {
     /// `rows.len() + 1`; the occurrences of `rows[i]` are `items[offsets[i]..offsets[i + 1]]`.
     pub offsets: Vec<u32>,
     pub items: Vec<Occurrence>,
+    /// After [`Occurrences::cover`]: 1 for each row that occurs, 0 for the others.
+    pub touched: Vec<f32>,
     pairs: Vec<u64>,
     sorted: Vec<u64>,
     counts: Vec<u32>,
@@ -58,6 +60,28 @@ impl Occurrences {
             _ => self.sort::<3>(features, total, digit),
         }
         self.emit(features);
+    }
+
+    /// Adds the rows below `table_rows` that do not occur, each with no occurrence: every row is there then, still ascending.
+    pub fn cover(&mut self, table_rows: usize) {
+        let distinct = self.rows.len();
+        self.touched.clear();
+        self.touched.resize(table_rows, 0.0);
+        for &row in &self.rows {
+            self.touched[row as usize] = 1.0;
+        }
+        self.offsets.resize(table_rows + 1, 0);
+        // From the back, so that no entry is overwritten before it is read: `rows[i] >= i`.
+        let (mut end, mut above) = (self.items.len() as u32, table_rows);
+        for i in (0..distinct).rev() {
+            let row = self.rows[i] as usize;
+            let begin = self.offsets[i];
+            self.offsets[row + 1..=above].fill(end);
+            (end, above) = (begin, row);
+        }
+        self.offsets[..=above].fill(0);
+        self.rows.clear();
+        self.rows.extend(0..table_rows as u32);
     }
 
     fn sort<const PASSES: usize>(&mut self, features: &[&[u32]], total: usize, digit: u32) {
@@ -156,6 +180,15 @@ mod tests {
                     prop_assert_eq!(occurrences.of(i), items.as_slice());
                 }
                 prop_assert_eq!(occurrences.offsets.len(), expected.len() + 1);
+            }
+            if table_rows < 3000 {
+                occurrences.cover(table_rows);
+                prop_assert_eq!(&occurrences.rows, &(0..table_rows as u32).collect::<Vec<_>>());
+                for row in 0..table_rows {
+                    let items = expected.get(&(row as u32)).map_or(&[][..], Vec::as_slice);
+                    prop_assert_eq!(occurrences.of(row), items);
+                    prop_assert_eq!(occurrences.touched[row], f32::from(!items.is_empty()));
+                }
             }
         }
     }

@@ -16,6 +16,7 @@ fn spec(name: &str, kind: TableKind, init: Init) -> schema::Table {
         features: vec![0, 1],
         update: 0,
         counts: true,
+        every_row: false,
         location: "t.din:1:1".into(),
     }
 }

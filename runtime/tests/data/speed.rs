@@ -150,6 +150,7 @@ fn look_ups_and_occurrences() {
             features: vec![0],
             update: 0,
             counts: false,
+            every_row: false,
             location: String::new(),
         };
         let mut table = Table::new(&spec, &[] as &[UpdateSlot], 1).unwrap();

@@ -356,6 +356,7 @@ pub fn program() -> Program {
             features: vec![0, 1],
             update: 0,
             counts: false,
+            every_row: false,
             location: location(),
         }],
         parameters: vec![Parameter {

@@ -11,8 +11,17 @@ use std::path::{Path, PathBuf};
 pub const TRAINING: usize = 200;
 
 /// Networks and optimizers of the fixtures.
-pub const CASES: [&str; 8] =
-    ["base_sgd", "base_adam", "din_sgd", "din_adam", "dice_sgd", "dice_adam", "din_sgd_adaptive", "dice_adam_adaptive"];
+pub const CASES: [&str; 9] = [
+    "base_sgd",
+    "base_adam",
+    "din_sgd",
+    "din_adam",
+    "dice_sgd",
+    "dice_adam",
+    "din_sgd_adaptive",
+    "dice_adam_adaptive",
+    "din_adam_every",
+];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("reference")

@@ -116,6 +116,7 @@ fn kind(kind: &InputKind) -> String {
         InputKind::Slot { slot } => format!("slot {slot}"),
         InputKind::RowCount => "row_count".into(),
         InputKind::Touches => "touches".into(),
+        InputKind::Touched => "touched".into(),
     }
 }
 

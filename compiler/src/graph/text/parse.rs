@@ -208,6 +208,7 @@ impl Parser {
             "slot" => InputKind::Slot { slot: t.value()? },
             "row_count" => InputKind::RowCount,
             "touches" => InputKind::Touches,
+            "touched" => InputKind::Touched,
             other => return Err(format!("`{other}` is no kind of input")),
         };
         t.expect(":")?;
