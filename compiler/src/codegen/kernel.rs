@@ -3,12 +3,13 @@
 //! The function is `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`. It has no relocations: constants stand behind the
 //! code, and functions of the runtime are called through addresses among the arguments.
 
-use super::math::{Lanes, Mask, Math};
-use crate::graph::{BinaryOp, UnaryOp};
-use crate::plan::region::{self, Access, Combine, Instruction, Place, Region};
+use super::math::{Arithmetic, Comparison, Repr};
+use crate::graph::UnaryOp;
+use crate::plan::region::{Access, Combine, Instruction, Place, Region};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, Function, InstBuilder, MemFlagsData, Signature, UserFuncName, Value, types,
+    AbiParam, Block, BlockArg, Endianness, Function, InstBuilder, MemFlagsData, Signature, Type, UserFuncName, Value,
+    types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -16,6 +17,150 @@ use din_program::schedule::{MathFunction, Source};
 
 /// Column blocks of four that are unrolled rather than looped over.
 const UNROLL: u32 = 12;
+
+/// What a value is in the code at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lanes {
+    One,
+    Four,
+    Double,
+}
+
+/// Emits arithmetic on values of one kind.
+struct Math<'a, 'b> {
+    b: &'a mut FunctionBuilder<'b>,
+    lanes: Lanes,
+    /// Whether fused multiply-add exists on the target level.
+    fma: bool,
+}
+
+impl Math<'_, '_> {
+    fn ty(&self) -> Type {
+        match self.lanes {
+            Lanes::One => types::F32,
+            Lanes::Four => types::F32X4,
+            Lanes::Double => types::F64,
+        }
+    }
+
+    fn vector(&mut self, bits: u32, ty: Type) -> Value {
+        let bytes: Vec<u8> = bits.to_le_bytes().repeat(4);
+        let constant = self.b.func.dfg.constants.insert(bytes.into());
+        self.b.ins().vconst(ty, constant)
+    }
+
+    fn cast(&mut self, ty: Type, x: Value) -> Value {
+        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+        self.b.ins().bitcast(ty, flags, x)
+    }
+}
+
+impl Arithmetic for Math<'_, '_> {
+    type Value = Value;
+    type Mask = Value;
+
+    fn constant(&mut self, x: f64) -> Value {
+        match self.lanes {
+            Lanes::One => self.b.ins().f32const(x as f32),
+            Lanes::Double => self.b.ins().f64const(x),
+            Lanes::Four => self.vector((x as f32).to_bits(), types::F32X4),
+        }
+    }
+
+    fn integer(&mut self, x: i32) -> Value {
+        match self.lanes {
+            Lanes::Four => self.vector(x as u32, types::I32X4),
+            _ => self.b.ins().iconst(types::I32, i64::from(x as u32)),
+        }
+    }
+
+    fn bits(&mut self, x: Value) -> Value {
+        self.cast(if self.lanes == Lanes::Four { types::I32X4 } else { types::I32 }, x)
+    }
+
+    fn float(&mut self, x: Value) -> Value {
+        self.cast(self.ty(), x)
+    }
+
+    fn add(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().fadd(x, y)
+    }
+
+    fn subtract(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().fsub(x, y)
+    }
+
+    fn multiply(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().fmul(x, y)
+    }
+
+    fn divide(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().fdiv(x, y)
+    }
+
+    fn negate(&mut self, x: Value) -> Value {
+        self.b.ins().fneg(x)
+    }
+
+    fn absolute(&mut self, x: Value) -> Value {
+        self.b.ins().fabs(x)
+    }
+
+    fn sqrt(&mut self, x: Value) -> Value {
+        self.b.ins().sqrt(x)
+    }
+
+    fn mul_add(&mut self, x: Value, y: Value, z: Value) -> Value {
+        if self.fma {
+            return self.b.ins().fma(x, y, z);
+        }
+        let p = self.b.ins().fmul(x, y);
+        self.b.ins().fadd(p, z)
+    }
+
+    fn add_integers(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().iadd(x, y)
+    }
+
+    fn subtract_integers(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().isub(x, y)
+    }
+
+    fn shift_left(&mut self, x: Value, by: i64) -> Value {
+        self.b.ins().ishl_imm_u(x, by)
+    }
+
+    fn shift_right(&mut self, x: Value, by: i64) -> Value {
+        self.b.ins().sshr_imm_u(x, by)
+    }
+
+    fn of_integers(&mut self, x: Value) -> Value {
+        let ty = self.ty();
+        self.b.ins().fcvt_from_sint(ty, x)
+    }
+
+    fn compare(&mut self, how: Comparison, x: Value, y: Value) -> Value {
+        let cc = match how {
+            Comparison::Less => FloatCC::LessThan,
+            Comparison::LessEqual => FloatCC::LessThanOrEqual,
+            Comparison::Equal => FloatCC::Equal,
+            Comparison::NotEqual => FloatCC::NotEqual,
+            Comparison::Greater => FloatCC::GreaterThan,
+            Comparison::NotGreaterEqual => FloatCC::UnorderedOrLessThan,
+        };
+        self.b.ins().fcmp(cc, x, y)
+    }
+
+    fn choose(&mut self, mask: Value, x: Value, y: Value) -> Value {
+        match self.lanes {
+            Lanes::Four => {
+                let m = self.float(mask);
+                self.b.ins().bitselect(m, x, y)
+            }
+            _ => self.b.ins().select(mask, x, y),
+        }
+    }
+}
 
 struct Builder<'a, 'b> {
     b: FunctionBuilder<'b>,
@@ -257,7 +402,7 @@ impl<'b> Builder<'_, 'b> {
     /// The region's body at the columns that start `offset` bytes into the rows; `sums` gains the row sums' terms.
     fn body(&mut self, row: &Row, offset: i32, lanes: Lanes, sums: &mut [Value]) {
         let region = self.region;
-        let mut values: Vec<Repr> = Vec::with_capacity(region.body.len());
+        let mut values: Vec<Repr<Value, Value>> = Vec::with_capacity(region.body.len());
         for (k, i) in region.body.iter().enumerate() {
             let value = match i {
                 Instruction::Const(c) => Repr::Number(self.math(lanes).constant(*c)),
@@ -266,28 +411,27 @@ impl<'b> Builder<'_, 'b> {
                     Repr::Number(self.load(p, address, offset, lanes))
                 }
                 Instruction::Unary(op, a) => {
-                    let a = self.number(values[a.0 as usize], lanes);
+                    let a = self.math(lanes).of_repr(values[a.0 as usize]);
                     self.unary(*op, a, lanes)
                 }
                 Instruction::Binary(op, a, b) => {
-                    let (x, y) = (self.number(values[a.0 as usize], lanes), self.number(values[b.0 as usize], lanes));
-                    let exponent = match region.body[b.0 as usize] {
-                        Instruction::Const(c) => Some(c),
-                        _ => None,
-                    };
-                    self.binary(*op, x, y, exponent, lanes)
+                    let mut math = self.math(lanes);
+                    let (x, y) = (math.of_repr(values[a.0 as usize]), math.of_repr(values[b.0 as usize]));
+                    let found = math.binary(*op, x, y, region.exponent(*b));
+                    found.unwrap_or_else(|| Repr::Number(self.power(x, y, lanes)))
                 }
                 Instruction::Select(c, a, b) => {
-                    let mask = self.mask(values[c.0 as usize], lanes);
-                    let (x, y) = (self.number(values[a.0 as usize], lanes), self.number(values[b.0 as usize], lanes));
-                    Repr::Number(self.math(lanes).choose(mask, x, y))
+                    let mut math = self.math(lanes);
+                    let mask = math.to_mask(values[c.0 as usize]);
+                    let (x, y) = (math.of_repr(values[a.0 as usize]), math.of_repr(values[b.0 as usize]));
+                    Repr::Number(math.choose(mask, x, y))
                 }
             };
             values.push(value);
         }
         let mut sum = 0;
         for (o, &address) in region.outputs.iter().zip(&row.outputs) {
-            let value = self.number(values[o.value.0 as usize], lanes);
+            let value = self.math(lanes).of_repr(values[o.value.0 as usize]);
             let at = offset + 4 * o.place.column as i32;
             match o.combine {
                 Combine::Store => self.store(value, address, at, lanes),
@@ -339,46 +483,13 @@ impl<'b> Builder<'_, 'b> {
         self.b.ins().store(flags(), value, address, at);
     }
 
-    fn number(&mut self, value: Repr, lanes: Lanes) -> Value {
-        match value {
-            Repr::Number(v) => v,
-            Repr::Mask(m) => self.math(lanes).number(m),
-        }
-    }
-
-    fn mask(&mut self, value: Repr, lanes: Lanes) -> Mask {
-        match value {
-            Repr::Mask(m) => m,
-            Repr::Number(v) => {
-                let mut math = self.math(lanes);
-                let zero = math.constant(0.0);
-                math.compare(FloatCC::NotEqual, v, zero)
-            }
-        }
-    }
-
-    fn unary(&mut self, op: UnaryOp, x: Value, lanes: Lanes) -> Repr {
+    fn unary(&mut self, op: UnaryOp, x: Value, lanes: Lanes) -> Repr<Value, Value> {
         if lanes == Lanes::Double
             && let Some(v) = self.unary_double(op, x)
         {
             return Repr::Number(v);
         }
-        let mut math = self.math(lanes);
-        Repr::Number(match op {
-            UnaryOp::Negate => math.b.ins().fneg(x),
-            UnaryOp::Exp => math.exp(x),
-            UnaryOp::Log => math.log(x),
-            UnaryOp::Sqrt => math.b.ins().sqrt(x),
-            UnaryOp::Sigmoid => math.sigmoid(x),
-            UnaryOp::Tanh => math.tanh(x),
-            UnaryOp::Softplus => math.softplus(x),
-            UnaryOp::Abs => math.b.ins().fabs(x),
-            UnaryOp::Sign => math.sign(x),
-            UnaryOp::Not => {
-                let zero = math.constant(0.0);
-                return Repr::Mask(math.compare(FloatCC::Equal, x, zero));
-            }
-        })
+        self.math(lanes).unary(op, x)
     }
 
     fn unary_double(&mut self, op: UnaryOp, x: Value) -> Option<Value> {
@@ -407,39 +518,19 @@ impl<'b> Builder<'_, 'b> {
         })
     }
 
-    fn binary(&mut self, op: BinaryOp, x: Value, y: Value, exponent: Option<f64>, lanes: Lanes) -> Repr {
-        let compare = |s: &mut Self, cc| Repr::Mask(s.math(lanes).compare(cc, x, y));
-        Repr::Number(match op {
-            BinaryOp::Add => self.b.ins().fadd(x, y),
-            BinaryOp::Subtract => self.b.ins().fsub(x, y),
-            BinaryOp::Multiply => self.b.ins().fmul(x, y),
-            BinaryOp::Divide => self.b.ins().fdiv(x, y),
-            BinaryOp::Min => self.math(lanes).least(x, y),
-            BinaryOp::Max => self.math(lanes).greatest(x, y),
-            BinaryOp::Power => self.power(x, y, exponent, lanes),
-            BinaryOp::Less => return compare(self, FloatCC::LessThan),
-            BinaryOp::LessEqual => return compare(self, FloatCC::LessThanOrEqual),
-            BinaryOp::Equal => return compare(self, FloatCC::Equal),
-        })
-    }
-
-    fn power(&mut self, x: Value, y: Value, exponent: Option<f64>, lanes: Lanes) -> Value {
-        match exponent {
-            Some(0.5) => self.b.ins().sqrt(x),
-            Some(c) if region::is_simple_power(c) => self.math(lanes).integral_power(x, c as i32),
-            _ => match lanes {
-                Lanes::Double => self.call(MathFunction::Pow, &[x, y]),
-                Lanes::One => self.power_one(x, y),
-                Lanes::Four => {
-                    let mut result = x;
-                    for lane in 0..4 {
-                        let (a, b) = (self.b.ins().extractlane(x, lane), self.b.ins().extractlane(y, lane));
-                        let p = self.power_one(a, b);
-                        result = self.b.ins().insertlane(result, p, lane);
-                    }
-                    result
+    fn power(&mut self, x: Value, y: Value, lanes: Lanes) -> Value {
+        match lanes {
+            Lanes::Double => self.call(MathFunction::Pow, &[x, y]),
+            Lanes::One => self.power_one(x, y),
+            Lanes::Four => {
+                let mut result = x;
+                for lane in 0..4 {
+                    let (a, b) = (self.b.ins().extractlane(x, lane), self.b.ins().extractlane(y, lane));
+                    let p = self.power_one(a, b);
+                    result = self.b.ins().insertlane(result, p, lane);
                 }
-            },
+                result
+            }
         }
     }
 
@@ -458,11 +549,4 @@ impl<'b> Builder<'_, 'b> {
         let inst = self.b.ins().call_indirect(sig, self.bases[at], arguments);
         self.b.inst_results(inst)[0]
     }
-}
-
-/// A number, or a comparison not yet made one.
-#[derive(Clone, Copy)]
-enum Repr {
-    Number(Value),
-    Mask(Mask),
 }

@@ -1,124 +1,78 @@
-//! Elementary functions as inline Cranelift code, for one f32, four f32 or one f64 at a time.
+//! Elementary functions, written once over the primitives of a target: Cranelift code for one f32, four f32 or one f64 (`kernel`), or
+//! a vector program of sixteen f32 (`wide`).
 //!
 //! f32 functions are range reduction and a polynomial (coefficients of the Cephes library, S. Moshier), within 2 ulp over the
 //! range where the result is normal; NaN goes in, NaN comes out. f64 ones (the step's scalars) call the runtime.
 
-use cranelift_codegen::ir::condcodes::FloatCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
-use cranelift_frontend::FunctionBuilder;
+use crate::graph::{BinaryOp, UnaryOp};
+use crate::plan::region;
 
-/// What a value is in the code at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lanes {
-    One,
-    Four,
-    Double,
+/// Of two numbers; false where one is NaN but for `NotEqual` and `NotGreaterEqual`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    Less,
+    LessEqual,
+    Equal,
+    NotEqual,
+    Greater,
+    NotGreaterEqual,
 }
 
-/// Emits arithmetic on values of one kind.
-pub struct Math<'a, 'b> {
-    pub b: &'a mut FunctionBuilder<'b>,
-    pub lanes: Lanes,
-    /// Whether fused multiply-add exists on the target level.
-    pub fma: bool,
+/// A number, or a comparison not yet made one.
+#[derive(Clone, Copy, Debug)]
+pub enum Repr<V, M> {
+    Number(V),
+    Mask(M),
 }
 
-/// A comparison's result.
-#[derive(Clone, Copy)]
-pub struct Mask(pub Value);
+/// Primitives of a target, and what is made of them.
+pub trait Arithmetic {
+    type Value: Copy;
+    /// A comparison's result.
+    type Mask: Copy;
 
-impl Math<'_, '_> {
-    pub fn ty(&self) -> Type {
-        match self.lanes {
-            Lanes::One => types::F32,
-            Lanes::Four => types::F32X4,
-            Lanes::Double => types::F64,
-        }
-    }
-
-    fn int(&self) -> Type {
-        match self.lanes {
-            Lanes::Four => types::I32X4,
-            _ => types::I32,
-        }
-    }
-
-    pub fn constant(&mut self, x: f64) -> Value {
-        match self.lanes {
-            Lanes::One => self.b.ins().f32const(x as f32),
-            Lanes::Double => self.b.ins().f64const(x),
-            Lanes::Four => self.vector((x as f32).to_bits(), types::F32X4),
-        }
-    }
-
-    fn vector(&mut self, bits: u32, ty: Type) -> Value {
-        let bytes: Vec<u8> = bits.to_le_bytes().repeat(4);
-        let constant = self.b.func.dfg.constants.insert(bytes.into());
-        self.b.ins().vconst(ty, constant)
-    }
-
-    fn integer(&mut self, x: i32) -> Value {
-        match self.lanes {
-            Lanes::Four => self.vector(x as u32, types::I32X4),
-            _ => self.b.ins().iconst(types::I32, i64::from(x as u32)),
-        }
-    }
-
-    fn bits(&mut self, x: Value) -> Value {
-        let ty = self.int();
-        let flags = MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little);
-        self.b.ins().bitcast(ty, flags, x)
-    }
-
-    fn float(&mut self, x: Value) -> Value {
-        let ty = self.ty();
-        let flags = MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little);
-        self.b.ins().bitcast(ty, flags, x)
-    }
-
-    /// `x * y + z`
-    pub fn mul_add(&mut self, x: Value, y: Value, z: Value) -> Value {
-        if self.fma {
-            self.b.ins().fma(x, y, z)
-        } else {
-            let p = self.b.ins().fmul(x, y);
-            self.b.ins().fadd(p, z)
-        }
-    }
-
-    pub fn compare(&mut self, cc: FloatCC, x: Value, y: Value) -> Mask {
-        Mask(self.b.ins().fcmp(cc, x, y))
-    }
-
-    pub fn choose(&mut self, mask: Mask, x: Value, y: Value) -> Value {
-        match self.lanes {
-            Lanes::Four => {
-                let m = self.float(mask.0);
-                self.b.ins().bitselect(m, x, y)
-            }
-            _ => self.b.ins().select(mask.0, x, y),
-        }
-    }
+    fn constant(&mut self, x: f64) -> Self::Value;
+    fn integer(&mut self, x: i32) -> Self::Value;
+    /// The number's bits as an integer, and back.
+    fn bits(&mut self, x: Self::Value) -> Self::Value;
+    fn float(&mut self, x: Self::Value) -> Self::Value;
+    fn add(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
+    fn subtract(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
+    fn multiply(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
+    fn divide(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
+    fn negate(&mut self, x: Self::Value) -> Self::Value;
+    fn absolute(&mut self, x: Self::Value) -> Self::Value;
+    fn sqrt(&mut self, x: Self::Value) -> Self::Value;
+    /// `x * y + z`, fused where the level has it.
+    fn mul_add(&mut self, x: Self::Value, y: Self::Value, z: Self::Value) -> Self::Value;
+    fn add_integers(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
+    fn subtract_integers(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
+    fn shift_left(&mut self, x: Self::Value, by: i64) -> Self::Value;
+    /// With the sign.
+    fn shift_right(&mut self, x: Self::Value, by: i64) -> Self::Value;
+    fn of_integers(&mut self, x: Self::Value) -> Self::Value;
+    fn compare(&mut self, how: Comparison, x: Self::Value, y: Self::Value) -> Self::Mask;
+    fn choose(&mut self, mask: Self::Mask, x: Self::Value, y: Self::Value) -> Self::Value;
 
     /// 1 or 0
-    pub fn number(&mut self, mask: Mask) -> Value {
+    fn number(&mut self, mask: Self::Mask) -> Self::Value {
         let (one, zero) = (self.constant(1.0), self.constant(0.0));
         self.choose(mask, one, zero)
     }
 
     /// The smaller; `y` where either is NaN.
-    pub fn least(&mut self, x: Value, y: Value) -> Value {
-        let m = self.compare(FloatCC::LessThan, x, y);
+    fn least(&mut self, x: Self::Value, y: Self::Value) -> Self::Value {
+        let m = self.compare(Comparison::Less, x, y);
         self.choose(m, x, y)
     }
 
     /// The greater; `y` where either is NaN.
-    pub fn greatest(&mut self, x: Value, y: Value) -> Value {
-        let m = self.compare(FloatCC::LessThan, y, x);
+    fn greatest(&mut self, x: Self::Value, y: Self::Value) -> Self::Value {
+        let m = self.compare(Comparison::Less, y, x);
         self.choose(m, x, y)
     }
 
-    fn polynomial(&mut self, x: Value, coefficients: &[f64]) -> Value {
+    fn polynomial(&mut self, x: Self::Value, coefficients: &[f64]) -> Self::Value {
         let mut p = self.constant(coefficients[0]);
         for &c in &coefficients[1..] {
             let c = self.constant(c);
@@ -128,7 +82,7 @@ impl Math<'_, '_> {
     }
 
     /// `exp(x)` for `x` clamped to where the result is a normal number.
-    fn exp_clamped(&mut self, x: Value) -> Value {
+    fn exp_clamped(&mut self, x: Self::Value) -> Self::Value {
         let (low, high) = (self.constant(-87.3), self.constant(88.3));
         let x = self.greatest(low, x);
         let x = self.least(high, x);
@@ -136,7 +90,7 @@ impl Math<'_, '_> {
         let magic = self.constant(12_582_912.0);
         let log2e = self.constant(std::f64::consts::LOG2_E);
         let t = self.mul_add(x, log2e, magic);
-        let n = self.b.ins().fsub(t, magic);
+        let n = self.subtract(t, magic);
         let (hi, lo) = (self.constant(-0.693_359_375), self.constant(2.121_944_4e-4));
         let r = self.mul_add(n, hi, x);
         let r = self.mul_add(n, lo, r);
@@ -151,58 +105,58 @@ impl Math<'_, '_> {
                 5.000_000_120_1e-1,
             ],
         );
-        let square = self.b.ins().fmul(r, r);
+        let square = self.multiply(r, r);
         let p = self.mul_add(p, square, r);
         let one = self.constant(1.0);
-        let p = self.b.ins().fadd(p, one);
+        let p = self.add(p, one);
         let bits = self.bits(t);
-        let exponent = self.b.ins().ishl_imm_u(bits, 23);
+        let exponent = self.shift_left(bits, 23);
         let p = self.bits(p);
-        let scaled = self.b.ins().iadd(p, exponent);
+        let scaled = self.add_integers(p, exponent);
         self.float(scaled)
     }
 
-    pub fn exp(&mut self, x: Value) -> Value {
+    fn exp(&mut self, x: Self::Value) -> Self::Value {
         let y = self.exp_clamped(x);
         let (low, high) = (self.constant(-87.3), self.constant(88.3));
         let (zero, infinity) = (self.constant(0.0), self.constant(f64::INFINITY));
-        let m = self.compare(FloatCC::LessThan, x, low);
+        let m = self.compare(Comparison::Less, x, low);
         let y = self.choose(m, zero, y);
         // Between 88.3 and the overflow at 88.72: exp(x - 1) * e.
         let one = self.constant(1.0);
-        let less = self.b.ins().fsub(x, one);
+        let less = self.subtract(x, one);
         let near = self.exp_clamped(less);
         let e = self.constant(std::f64::consts::E);
-        let near = self.b.ins().fmul(near, e);
+        let near = self.multiply(near, e);
         let over = self.constant(88.722_84);
-        let beyond = self.compare(FloatCC::GreaterThan, x, over);
+        let beyond = self.compare(Comparison::Greater, x, over);
         let near = self.choose(beyond, infinity, near);
-        let m = self.compare(FloatCC::GreaterThan, x, high);
+        let m = self.compare(Comparison::Greater, x, high);
         self.choose(m, near, y)
     }
 
-    pub fn sigmoid(&mut self, x: Value) -> Value {
-        let minus = self.b.ins().fneg(x);
+    fn sigmoid(&mut self, x: Self::Value) -> Self::Value {
+        let minus = self.negate(x);
         let e = self.exp_clamped(minus);
         let one = self.constant(1.0);
-        let d = self.b.ins().fadd(one, e);
-        self.b.ins().fdiv(one, d)
+        let d = self.add(one, e);
+        self.divide(one, d)
     }
 
-    pub fn tanh(&mut self, x: Value) -> Value {
-        let absolute = self.b.ins().fabs(x);
+    fn tanh(&mut self, x: Self::Value) -> Self::Value {
+        let absolute = self.absolute(x);
         let two = self.constant(2.0);
         let one = self.constant(1.0);
-        let double = self.b.ins().fmul(absolute, two);
+        let double = self.multiply(absolute, two);
         let e = self.exp_clamped(double);
-        let d = self.b.ins().fadd(e, one);
-        let q = self.b.ins().fdiv(two, d);
-        let large = self.b.ins().fsub(one, q);
+        let d = self.add(e, one);
+        let q = self.divide(two, d);
+        let large = self.subtract(one, q);
         let zero = self.constant(0.0);
-        let negative = self.compare(FloatCC::LessThan, x, zero);
-        let minus = self.b.ins().fneg(large);
+        let negative = self.compare(Comparison::Less, x, zero);
+        let minus = self.negate(large);
         let large = self.choose(negative, minus, large);
-        let z = self.b.ins().fmul(x, x);
+        let z = self.multiply(x, x);
         let p = self.polynomial(
             z,
             &[
@@ -213,26 +167,25 @@ impl Math<'_, '_> {
                 -3.333_328_194_22e-1,
             ],
         );
-        let p = self.b.ins().fmul(p, z);
+        let p = self.multiply(p, z);
         let small = self.mul_add(p, x, x);
         let bound = self.constant(0.625);
-        let m = self.compare(FloatCC::LessThan, absolute, bound);
+        let m = self.compare(Comparison::Less, absolute, bound);
         self.choose(m, small, large)
     }
 
-    pub fn log(&mut self, x: Value) -> Value {
+    fn log(&mut self, x: Self::Value) -> Self::Value {
         // x = m * 2^e with m in [sqrt(1/2), sqrt(2)).
         let bits = self.bits(x);
         let offset = self.integer(0x3f35_04f3);
-        let shifted = self.b.ins().isub(bits, offset);
-        let e = self.b.ins().sshr_imm_u(shifted, 23);
-        let exponent = self.b.ins().ishl_imm_u(e, 23);
-        let m = self.b.ins().isub(bits, exponent);
+        let shifted = self.subtract_integers(bits, offset);
+        let e = self.shift_right(shifted, 23);
+        let exponent = self.shift_left(e, 23);
+        let m = self.subtract_integers(bits, exponent);
         let m = self.float(m);
-        let ty = self.ty();
-        let e = self.b.ins().fcvt_from_sint(ty, e);
+        let e = self.of_integers(e);
         let one = self.constant(1.0);
-        let f = self.b.ins().fsub(m, one);
+        let f = self.subtract(m, one);
         let p = self.polynomial(
             f,
             &[
@@ -247,77 +200,138 @@ impl Math<'_, '_> {
                 3.333_333_117_4e-1,
             ],
         );
-        let z = self.b.ins().fmul(f, f);
-        let y = self.b.ins().fmul(p, f);
-        let y = self.b.ins().fmul(y, z);
+        let z = self.multiply(f, f);
+        let y = self.multiply(p, f);
+        let y = self.multiply(y, z);
         let (lo, half, hi) = (self.constant(-2.121_944_4e-4), self.constant(-0.5), self.constant(0.693_359_375));
         let y = self.mul_add(e, lo, y);
         let y = self.mul_add(z, half, y);
-        let y = self.b.ins().fadd(f, y);
+        let y = self.add(f, y);
         let y = self.mul_add(e, hi, y);
         let (zero, nan) = (self.constant(0.0), self.constant(f64::NAN));
         let (least, most) = (self.constant(f64::NEG_INFINITY), self.constant(f64::INFINITY));
-        let m = self.compare(FloatCC::Equal, x, zero);
+        let m = self.compare(Comparison::Equal, x, zero);
         let y = self.choose(m, least, y);
-        let m = self.compare(FloatCC::UnorderedOrLessThan, x, zero);
+        let m = self.compare(Comparison::NotGreaterEqual, x, zero);
         let y = self.choose(m, nan, y);
-        let m = self.compare(FloatCC::Equal, x, most);
+        let m = self.compare(Comparison::Equal, x, most);
         self.choose(m, most, y)
     }
 
     /// `max(x, 0) + log(1 + exp(-|x|))`
-    pub fn softplus(&mut self, x: Value) -> Value {
-        let absolute = self.b.ins().fabs(x);
-        let minus = self.b.ins().fneg(absolute);
+    fn softplus(&mut self, x: Self::Value) -> Self::Value {
+        let absolute = self.absolute(x);
+        let minus = self.negate(absolute);
         let u = self.exp_clamped(minus);
         // log(1 + u), corrected for the rounding of 1 + u.
         let one = self.constant(1.0);
-        let w = self.b.ins().fadd(one, u);
+        let w = self.add(one, u);
         let l = self.log(w);
-        let d = self.b.ins().fsub(w, one);
-        let exact = self.compare(FloatCC::Equal, d, u);
+        let d = self.subtract(w, one);
+        let exact = self.compare(Comparison::Equal, d, u);
         let none = self.constant(0.0);
-        let lost = self.compare(FloatCC::Equal, d, none);
+        let lost = self.compare(Comparison::Equal, d, none);
         let safe = self.choose(lost, one, d);
-        let ratio = self.b.ins().fdiv(u, safe);
-        let corrected = self.b.ins().fmul(l, ratio);
+        let ratio = self.divide(u, safe);
+        let corrected = self.multiply(l, ratio);
         let l = self.choose(exact, l, corrected);
         let l = self.choose(lost, u, l);
         let positive = self.greatest(none, x);
-        self.b.ins().fadd(positive, l)
+        self.add(positive, l)
     }
 
-    pub fn sign(&mut self, x: Value) -> Value {
+    fn sign(&mut self, x: Self::Value) -> Self::Value {
         let zero = self.constant(0.0);
         let (one, minus) = (self.constant(1.0), self.constant(-1.0));
-        let m = self.compare(FloatCC::GreaterThan, x, zero);
+        let m = self.compare(Comparison::Greater, x, zero);
         let up = self.choose(m, one, zero);
-        let m = self.compare(FloatCC::LessThan, x, zero);
+        let m = self.compare(Comparison::Less, x, zero);
         self.choose(m, minus, up)
     }
 
     /// `x ^ n` by repeated squaring.
-    pub fn integral_power(&mut self, x: Value, n: i32) -> Value {
-        let mut result: Option<Value> = None;
+    fn integral_power(&mut self, x: Self::Value, n: i32) -> Self::Value {
+        let mut result: Option<Self::Value> = None;
         let mut square = x;
         let mut left = n.unsigned_abs();
         while left > 0 {
             if left & 1 == 1 {
                 result = Some(match result {
                     None => square,
-                    Some(r) => self.b.ins().fmul(r, square),
+                    Some(r) => self.multiply(r, square),
                 });
             }
             left >>= 1;
             if left > 0 {
-                square = self.b.ins().fmul(square, square);
+                square = self.multiply(square, square);
             }
         }
         let one = self.constant(1.0);
         match result {
             None => one,
-            Some(r) if n < 0 => self.b.ins().fdiv(one, r),
+            Some(r) if n < 0 => self.divide(one, r),
             Some(r) => r,
         }
+    }
+
+    fn of_repr(&mut self, value: Repr<Self::Value, Self::Mask>) -> Self::Value {
+        match value {
+            Repr::Number(v) => v,
+            Repr::Mask(m) => self.number(m),
+        }
+    }
+
+    fn to_mask(&mut self, value: Repr<Self::Value, Self::Mask>) -> Self::Mask {
+        match value {
+            Repr::Mask(m) => m,
+            Repr::Number(v) => {
+                let zero = self.constant(0.0);
+                self.compare(Comparison::NotEqual, v, zero)
+            }
+        }
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: Self::Value) -> Repr<Self::Value, Self::Mask> {
+        Repr::Number(match op {
+            UnaryOp::Negate => self.negate(x),
+            UnaryOp::Exp => self.exp(x),
+            UnaryOp::Log => self.log(x),
+            UnaryOp::Sqrt => self.sqrt(x),
+            UnaryOp::Sigmoid => self.sigmoid(x),
+            UnaryOp::Tanh => self.tanh(x),
+            UnaryOp::Softplus => self.softplus(x),
+            UnaryOp::Abs => self.absolute(x),
+            UnaryOp::Sign => self.sign(x),
+            UnaryOp::Not => {
+                let zero = self.constant(0.0);
+                return Repr::Mask(self.compare(Comparison::Equal, x, zero));
+            }
+        })
+    }
+
+    /// `None` for a power that takes a call; `exponent` is that of a power, where known.
+    fn binary(
+        &mut self,
+        op: BinaryOp,
+        x: Self::Value,
+        y: Self::Value,
+        exponent: Option<f64>,
+    ) -> Option<Repr<Self::Value, Self::Mask>> {
+        Some(Repr::Number(match op {
+            BinaryOp::Add => self.add(x, y),
+            BinaryOp::Subtract => self.subtract(x, y),
+            BinaryOp::Multiply => self.multiply(x, y),
+            BinaryOp::Divide => self.divide(x, y),
+            BinaryOp::Min => self.least(x, y),
+            BinaryOp::Max => self.greatest(x, y),
+            BinaryOp::Power => match exponent {
+                Some(0.5) => self.sqrt(x),
+                Some(c) if region::is_simple_power(c) => self.integral_power(x, c as i32),
+                _ => return None,
+            },
+            BinaryOp::Less => return Some(Repr::Mask(self.compare(Comparison::Less, x, y))),
+            BinaryOp::LessEqual => return Some(Repr::Mask(self.compare(Comparison::LessEqual, x, y))),
+            BinaryOp::Equal => return Some(Repr::Mask(self.compare(Comparison::Equal, x, y))),
+        }))
     }
 }

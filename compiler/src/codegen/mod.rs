@@ -1,10 +1,12 @@
-//! Machine code: every region of a program compiled by Cranelift, one blob for each ISA level.
+//! Machine code, one blob for each ISA level: every region of a program compiled by Cranelift, or, where the level has AVX-512 and the
+//! region gains by it, by `wide`.
 //!
 //! Guarantees: the blobs need no linking and no relocation; equal regions give equal bytes; a region that `plan` produced
 //! never panics here.
 
 mod kernel;
 mod math;
+mod wide;
 
 use crate::plan::Kernels;
 use crate::plan::region::Region;
@@ -66,26 +68,46 @@ pub fn generate(kernels: &Kernels, isa: Isa) -> Result<Code, CodegenError> {
     if std::env::var_os("DIN_FORBID_CODEGEN").is_some() {
         return Err(CodegenError::Forbidden);
     }
-    let target = target(isa).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why })?;
     let mut code = Code { isa, bytes: Vec::new(), entries: Vec::new() };
-    let mut context = Context::new();
-    for (k, region) in kernels.regions.iter().enumerate() {
-        let failed = |why: String| CodegenError::Kernel { name: kernels.names[k].clone(), why };
-        context.clear();
-        context.func = kernel::build(region, k as u32, &*target, isa >= Isa::V3);
-        let compiled =
-            context.compile(&*target, &mut ControlPlane::default()).map_err(|e| failed(format!("{:?}", e.inner)))?;
-        if !compiled.buffer.relocs().is_empty() {
-            return Err(failed(format!("it has relocations: {:?}", compiled.buffer.relocs())));
-        }
+    compile_all(kernels, isa, false, |_, bytes, _| {
         // Constants behind the code are addressed relative to it: alignment must hold.
         while !code.bytes.len().is_multiple_of(64) {
             code.bytes.push(0xcc);
         }
         code.entries.push(code.bytes.len() as u32);
-        code.bytes.extend_from_slice(compiled.code_buffer());
-    }
+        code.bytes.extend_from_slice(bytes);
+    })?;
     Ok(code)
+}
+
+/// Gives each kernel's number, bytes and, where asked for, listing.
+fn compile_all(
+    kernels: &Kernels,
+    isa: Isa,
+    listing: bool,
+    mut each: impl FnMut(usize, &[u8], &str),
+) -> Result<(), CodegenError> {
+    let target = target(isa).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why })?;
+    let mut context = Context::new();
+    for (k, region) in kernels.regions.iter().enumerate() {
+        if isa >= Isa::V4
+            && let Some(found) = wide::build(region, listing)
+        {
+            each(k, &found.bytes, &found.text);
+            continue;
+        }
+        let failed = |why: String| CodegenError::Kernel { name: kernels.names[k].clone(), why };
+        context.clear();
+        context.func = kernel::build(region, k as u32, &*target, isa >= Isa::V3);
+        context.set_disasm(listing);
+        let compiled =
+            context.compile(&*target, &mut ControlPlane::default()).map_err(|e| failed(format!("{:?}", e.inner)))?;
+        if !compiled.buffer.relocs().is_empty() {
+            return Err(failed(format!("it has relocations: {:?}", compiled.buffer.relocs())));
+        }
+        each(k, compiled.code_buffer(), compiled.vcode.as_deref().unwrap_or(""));
+    }
+    Ok(())
 }
 
 /// Cranelift's text of one region, for `din emit --stage clif`.
@@ -96,19 +118,9 @@ pub fn clif(region: &Region, index: u32, isa: Isa) -> Result<String, CodegenErro
 
 /// Disassembly of all kernels at one level, for `din emit --stage asm`.
 pub fn assembly(kernels: &Kernels, isa: Isa) -> Result<String, CodegenError> {
-    let target = target(isa).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why })?;
     let mut text = String::new();
-    let mut context = Context::new();
-    for (k, region) in kernels.regions.iter().enumerate() {
-        let failed = |why: String| CodegenError::Kernel { name: kernels.names[k].clone(), why };
-        context.clear();
-        context.func = kernel::build(region, k as u32, &*target, isa >= Isa::V3);
-        context.set_disasm(true);
-        let compiled =
-            context.compile(&*target, &mut ControlPlane::default()).map_err(|e| failed(format!("{:?}", e.inner)))?;
-        text.push_str(&format!("; {} ({})\n", kernels.names[k], kernels.locations[k]));
-        text.push_str(compiled.vcode.as_deref().unwrap_or(""));
-        text.push('\n');
-    }
+    compile_all(kernels, isa, true, |k, _, listing| {
+        text.push_str(&format!("; {} ({})\n{listing}\n", kernels.names[k], kernels.locations[k]));
+    })?;
     Ok(text)
 }

@@ -289,7 +289,12 @@ impl Lowering<'_> {
         let indexed = matches!(
             o.src,
             Src::External {
-                place: Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches | Place::Touched | Place::Gradient,
+                place: Place::Weight
+                    | Place::UpdateSlot(_)
+                    | Place::RowCount
+                    | Place::Touches
+                    | Place::Touched
+                    | Place::Gradient,
                 ..
             }
         );

@@ -116,6 +116,14 @@ impl Region {
         Value(self.body.len() as u32 - 1)
     }
 
+    /// The value as a number that is known now: the exponent of a power.
+    pub fn exponent(&self, value: Value) -> Option<f64> {
+        match self.body.get(value.0 as usize) {
+            Some(Instruction::Const(c)) => Some(*c),
+            _ => None,
+        }
+    }
+
     /// Whether elements and columns form one flat range: every array is dense, as wide as the region, and addressed by row.
     pub fn is_flat(&self) -> bool {
         let flat =
@@ -133,11 +141,7 @@ impl Region {
 pub fn function(region: &Region, instruction: &Instruction) -> Option<MathFunction> {
     match instruction {
         Instruction::Binary(BinaryOp::Power, _, b) => {
-            let simple = match region.body.get(b.0 as usize) {
-                Some(Instruction::Const(c)) => is_simple_power(*c),
-                _ => false,
-            };
-            (!simple).then_some(MathFunction::Pow)
+            (!region.exponent(*b).is_some_and(is_simple_power)).then_some(MathFunction::Pow)
         }
         Instruction::Unary(op, _) if region.uniform => match op {
             UnaryOp::Exp | UnaryOp::Sigmoid => Some(MathFunction::Exp),

@@ -1,0 +1,178 @@
+//! What a region computes at sixteen columns: a straight line of vector operations, equal ones once.
+
+use crate::codegen::math::{Arithmetic, Comparison};
+use rustc_hash::FxHashMap;
+
+/// Index into [`Program::operations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Id(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Minimum,
+    Maximum,
+    And,
+    Xor,
+    AddIntegers,
+    SubtractIntegers,
+}
+
+impl Operator {
+    pub fn commutes(self) -> bool {
+        // Minimum and maximum give their second operand where one is NaN.
+        !matches!(self, Self::Subtract | Self::Divide | Self::Minimum | Self::Maximum | Self::SubtractIntegers)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// The same bits in every lane.
+    Constant(u32),
+    /// `column` bytes into the row at address `slot`; one number for all lanes, or sixteen that move with the columns.
+    Load {
+        slot: u32,
+        column: i32,
+        one: bool,
+    },
+    Binary(Operator, Id, Id),
+    /// `a * b + c`
+    Fma(Id, Id, Id),
+    Sqrt(Id),
+    OfIntegers(Id),
+    Shift {
+        value: Id,
+        left: bool,
+        by: u8,
+    },
+    /// A mask.
+    Compare(Comparison, Id, Id),
+    /// The second where the mask is set, else the third.
+    Choose(Id, Id, Id),
+}
+
+impl Operation {
+    pub fn operands(&self) -> impl Iterator<Item = Id> {
+        let found = match *self {
+            Self::Constant(_) | Self::Load { .. } => [None; 3],
+            Self::Binary(_, a, b) | Self::Compare(_, a, b) => [Some(a), Some(b), None],
+            Self::Fma(a, b, c) | Self::Choose(a, b, c) => [Some(a), Some(b), Some(c)],
+            Self::Sqrt(a) | Self::OfIntegers(a) | Self::Shift { value: a, .. } => [Some(a), None, None],
+        };
+        found.into_iter().flatten()
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Program {
+    pub operations: Vec<Operation>,
+    known: FxHashMap<Operation, Id>,
+}
+
+impl Program {
+    pub fn emit(&mut self, operation: Operation) -> Id {
+        *self.known.entry(operation).or_insert_with(|| {
+            self.operations.push(operation);
+            Id(self.operations.len() as u32 - 1)
+        })
+    }
+
+    fn binary(&mut self, operator: Operator, x: Id, y: Id) -> Id {
+        self.emit(Operation::Binary(operator, x, y))
+    }
+}
+
+impl Arithmetic for Program {
+    type Value = Id;
+    type Mask = Id;
+
+    fn constant(&mut self, x: f64) -> Id {
+        self.emit(Operation::Constant((x as f32).to_bits()))
+    }
+
+    fn integer(&mut self, x: i32) -> Id {
+        self.emit(Operation::Constant(x as u32))
+    }
+
+    fn bits(&mut self, x: Id) -> Id {
+        x
+    }
+
+    fn float(&mut self, x: Id) -> Id {
+        x
+    }
+
+    fn add(&mut self, x: Id, y: Id) -> Id {
+        self.binary(Operator::Add, x, y)
+    }
+
+    fn subtract(&mut self, x: Id, y: Id) -> Id {
+        self.binary(Operator::Subtract, x, y)
+    }
+
+    fn multiply(&mut self, x: Id, y: Id) -> Id {
+        self.binary(Operator::Multiply, x, y)
+    }
+
+    fn divide(&mut self, x: Id, y: Id) -> Id {
+        self.binary(Operator::Divide, x, y)
+    }
+
+    fn negate(&mut self, x: Id) -> Id {
+        let sign = self.integer(i32::MIN);
+        self.binary(Operator::Xor, x, sign)
+    }
+
+    fn absolute(&mut self, x: Id) -> Id {
+        let rest = self.integer(i32::MAX);
+        self.binary(Operator::And, x, rest)
+    }
+
+    fn sqrt(&mut self, x: Id) -> Id {
+        self.emit(Operation::Sqrt(x))
+    }
+
+    fn mul_add(&mut self, x: Id, y: Id, z: Id) -> Id {
+        self.emit(Operation::Fma(x, y, z))
+    }
+
+    fn add_integers(&mut self, x: Id, y: Id) -> Id {
+        self.binary(Operator::AddIntegers, x, y)
+    }
+
+    fn subtract_integers(&mut self, x: Id, y: Id) -> Id {
+        self.binary(Operator::SubtractIntegers, x, y)
+    }
+
+    fn shift_left(&mut self, x: Id, by: i64) -> Id {
+        self.emit(Operation::Shift { value: x, left: true, by: by as u8 })
+    }
+
+    fn shift_right(&mut self, x: Id, by: i64) -> Id {
+        self.emit(Operation::Shift { value: x, left: false, by: by as u8 })
+    }
+
+    fn of_integers(&mut self, x: Id) -> Id {
+        self.emit(Operation::OfIntegers(x))
+    }
+
+    fn compare(&mut self, how: Comparison, x: Id, y: Id) -> Id {
+        self.emit(Operation::Compare(how, x, y))
+    }
+
+    fn choose(&mut self, mask: Id, x: Id, y: Id) -> Id {
+        self.emit(Operation::Choose(mask, x, y))
+    }
+
+    // The instructions give their second operand where one is NaN, and where both are zeros.
+    fn least(&mut self, x: Id, y: Id) -> Id {
+        self.binary(Operator::Minimum, x, y)
+    }
+
+    fn greatest(&mut self, x: Id, y: Id) -> Id {
+        self.binary(Operator::Maximum, x, y)
+    }
+}
