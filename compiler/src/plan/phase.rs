@@ -1,14 +1,14 @@
 //! Which items run in which phase, and at which level within it.
 //!
 //! A phase walks one domain. An item joins a phase when all it needs is done, or computed earlier in the same phase and usable there
-//! (what is joined from chunks is not). Values that are cheap to compute from gathers are computed anew in each phase that
+//! (what is joined from chunks is not). Values that are cheap to compute from gathers, or from what is stored anyway, are computed anew in each phase that
 //! needs them rather than stored. Within a phase, items of one level do not depend on each other through memory: element-wise
 //! items of equal domain, width and level become one region.
 
 use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
 use crate::graph::UnaryOp;
 use din_program::schedule::{Domain, ONCE};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Items of one phase, in an order that respects needs.
 #[derive(Clone, Debug)]
@@ -85,6 +85,7 @@ pub fn rematerialise(all: &mut Items, groups: &mut [Group]) {
             phase_of.insert(i, p);
         }
     }
+    let stored = stored(all, groups, &phase_of);
     for (p, group) in groups.iter_mut().enumerate() {
         let mut copies: FxHashMap<ItemId, ItemId> = FxHashMap::default();
         let mut members = Vec::new();
@@ -94,7 +95,7 @@ pub fn rematerialise(all: &mut Items, groups: &mut [Group]) {
                 if phase_of[&source] == p || all.items[source.0].domain != group.domain || group.domain == ONCE {
                     continue;
                 }
-                if let Some(copy) = clone_cheap(all, source, &mut copies, &mut members, CHEAP) {
+                if let Some(copy) = clone_cheap(all, source, &stored, &mut copies, &mut members) {
                     all.items[i.0].operands[o].src = Src::Item(copy);
                 }
             }
@@ -107,8 +108,25 @@ pub fn rematerialise(all: &mut Items, groups: &mut [Group]) {
     }
 }
 
-/// Cost of computing an item from gathers and externals alone, in element-wise operations; `None` where that is not cheap.
-fn cheap_cost(all: &Items, id: ItemId, limit: usize) -> Option<usize> {
+/// Items that another phase reads and that are not cheap to compute anew: these cross phases in memory. Cheap ones may begin at them.
+fn stored(all: &Items, groups: &[Group], phase_of: &FxHashMap<ItemId, usize>) -> FxHashSet<ItemId> {
+    let mut crossing: FxHashSet<ItemId> = FxHashSet::default();
+    for (p, group) in groups.iter().enumerate() {
+        for &i in &group.items {
+            crossing.extend(all.items[i.0].needs().filter(|need| phase_of[need] != p));
+        }
+    }
+    let mut stored = FxHashSet::default();
+    for &i in groups.iter().flat_map(|g| &g.items).filter(|i| crossing.contains(i)) {
+        if cheap_cost(all, i, &stored, CHEAP).is_none() {
+            stored.insert(i);
+        }
+    }
+    stored
+}
+
+/// Cost of computing an item from gathers, externals and stored values alone, in element-wise operations; `None` where that is not cheap.
+fn cheap_cost(all: &Items, id: ItemId, stored: &FxHashSet<ItemId>, limit: usize) -> Option<usize> {
     let item = &all.items[id.0];
     let own = match item.kind {
         Kind::Map(Map::Unary(
@@ -121,10 +139,10 @@ fn cheap_cost(all: &Items, id: ItemId, limit: usize) -> Option<usize> {
     let mut cost = own;
     for need in item.needs() {
         // What lies in a shallower domain is small and already stored.
-        if all.items[need.0].domain != item.domain {
+        if all.items[need.0].domain != item.domain || stored.contains(&need) {
             continue;
         }
-        cost += cheap_cost(all, need, limit.checked_sub(cost)?)?;
+        cost += cheap_cost(all, need, stored, limit.checked_sub(cost)?)?;
     }
     (cost <= limit).then_some(cost)
 }
@@ -132,25 +150,26 @@ fn cheap_cost(all: &Items, id: ItemId, limit: usize) -> Option<usize> {
 fn clone_cheap(
     all: &mut Items,
     id: ItemId,
+    stored: &FxHashSet<ItemId>,
     copies: &mut FxHashMap<ItemId, ItemId>,
     members: &mut Vec<ItemId>,
-    limit: usize,
 ) -> Option<ItemId> {
     if let Some(&copy) = copies.get(&id) {
         return Some(copy);
     }
-    cheap_cost(all, id, limit)?;
+    cheap_cost(all, id, stored, CHEAP)?;
     let mut item = all.items[id.0].clone();
     for o in &mut item.operands {
         if let Src::Item(need) = o.src
             && all.items[need.0].domain == item.domain
+            && !stored.contains(&need)
         {
-            o.src = Src::Item(clone_cheap(all, need, copies, members, limit)?);
+            o.src = Src::Item(clone_cheap(all, need, stored, copies, members)?);
         }
     }
     let parts: Vec<ItemId> = std::mem::take(&mut item.after);
     for part in parts {
-        item.after.push(clone_cheap(all, part, copies, members, limit)?);
+        item.after.push(clone_cheap(all, part, stored, copies, members)?);
     }
     all.items.push(item);
     let copy = ItemId(all.items.len() - 1);

@@ -116,7 +116,9 @@ impl<'a> Shared<'a> {
             }
         }
         let mut begin = scratch.clock.start();
-        for (count, tile) in tiling.chunk(chunk).enumerate() {
+        let tiles = tiling.chunk(chunk);
+        let last = tiles.end;
+        for (count, tile) in tiles.enumerate() {
             let range = |domain| tiling.range(tile, domain, self.offsets);
             for &i in &p.tile_args {
                 scratch.args[i as usize] = match p.args[i as usize] {
@@ -133,13 +135,22 @@ impl<'a> Shared<'a> {
             if let Some(update) = &instance.rows {
                 // SAFETY: rows are distinct, so no other chunk writes these touches; the scratch was sized by `fit`.
                 unsafe {
-                    gather(update, &self.occurrences[update.table], range(p.domain), p, scratch.gradient.pointer())
-                };
+                    let touched = &self.occurrences[update.table];
+                    gather(self.gemm, update, touched, range(p.domain), p, scratch.gradient.pointer());
+                }
                 if p.gradient {
                     begin = scratch.clock.stop(at, phase, p.calls.len(), begin, range(p.domain));
                 }
             }
             for (number, call) in p.calls.iter().enumerate() {
+                if tile + 1 < last {
+                    for &(buffer, domain, width) in &p.far {
+                        let (from, to) = tiling.range(tile + 1, domain, self.offsets);
+                        // Each call asks for its part, so that the requests do not crowd.
+                        let part = |n: usize| (from * width + (to - from) * width * n / p.calls.len()) * 4;
+                        prefetch(instance.addresses[buffer as usize].cast(), part(number), part(number + 1));
+                    }
+                }
                 let elements = range(call.domain);
                 // SAFETY: the schedule was checked, the instance sized for this batch and its addresses bound, so the operation stays
                 // inside its buffers; generated code is trusted to do so.
@@ -222,44 +233,42 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// Asks for the bytes `from..to` behind `base`, which the next tile works on, as far as the second-level cache.
+#[inline]
+fn prefetch(base: *const u8, from: usize, to: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (from..to).step_by(64) {
+        // SAFETY: a prefetch reads nothing that the program can see; any address is allowed.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(base.wrapping_add(line).cast())
+        };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (base, from, to);
+}
+
 /// Sums the gradient rows of distinct rows `range` into `out`, in the order of their occurrences, and counts their touches.
 ///
 /// # Safety
 ///
 /// `out` has room for the range's rows; addresses and elements of the update are those of the current step.
-unsafe fn gather(update: &RowUpdate, touched: &Occurrences, range: Range, p: &PreparedPhase, out: *mut f32) {
-    let width = update.width;
+unsafe fn gather(
+    gemm: Gemm,
+    update: &RowUpdate,
+    touched: &Occurrences,
+    range: Range,
+    p: &PreparedPhase,
+    out: *mut f32,
+) {
     if p.touches && !update.touches.is_null() {
         for i in (range.0..range.1).filter(|&i| !touched.of(i).is_empty()) {
             // SAFETY: row numbers are below the table's rows.
             unsafe { *update.touches.add(touched.rows[i] as usize) += 1.0 };
         }
     }
-    if !p.gradient || p.domain == ONCE {
-        return;
-    }
-    for i in range.0..range.1 {
-        // SAFETY: the caller vouches for the room.
-        let sum = unsafe { std::slice::from_raw_parts_mut(out.add((i - range.0) * width), width) };
-        let mut first = true;
-        for o in touched.of(i) {
-            let (base, stride) = update.gradients[o.feature as usize];
-            if base.is_null() {
-                continue;
-            }
-            // SAFETY: the occurrence names an element of the feature's domain, which the gradient buffer covers.
-            let row = unsafe { std::slice::from_raw_parts(base.add(o.element as usize * stride), width) };
-            if first {
-                sum.copy_from_slice(row);
-                first = false;
-            } else {
-                for (s, g) in sum.iter_mut().zip(row) {
-                    *s += g;
-                }
-            }
-        }
-        if first {
-            sum.fill(0.0);
-        }
+    if p.gradient && p.domain != ONCE {
+        // SAFETY: the caller vouches for the room; an occurrence names an element of its feature's domain, which the feature's
+        // gradient covers.
+        unsafe { gemm.sum_rows(touched, range, &update.gradients, update.width, out) };
     }
 }

@@ -106,6 +106,8 @@ pub(super) struct PreparedPhase {
     pub args: Vec<Arg>,
     /// Arguments that change from tile to tile.
     pub tile_args: Vec<u32>,
+    /// Buffers of the whole step that the calls read or write: (buffer, domain, width), each once.
+    pub far: Vec<(u32, Domain, usize)>,
     pub partials: Vec<Partial>,
     pub reductions: Vec<PreparedReduction>,
     /// Whether a call reads summed row gradients.
@@ -179,6 +181,7 @@ impl Prepared {
                 calls: Vec::new(),
                 args: Vec::new(),
                 tile_args: Vec::new(),
+                far: Vec::new(),
                 partials: Vec::new(),
                 reductions: Vec::new(),
                 gradient: false,
@@ -204,6 +207,15 @@ impl Prepared {
             p.tile_args = (0..p.args.len() as u32)
                 .filter(|&i| matches!(p.args[i as usize], Arg::Tile { .. } | Arg::Gradient { .. }))
                 .collect();
+            for arg in &p.args {
+                if let Arg::Buffer(b) = *arg
+                    && let Buffer { place: Place::Arena(_), domain, width, .. } = prepared.buffers[b as usize]
+                    && domain != ONCE
+                    && !p.far.contains(&(b, domain, width as usize))
+                {
+                    p.far.push((b, domain, width as usize));
+                }
+            }
             prepared.most_args = prepared.most_args.max(p.args.len());
             prepared.phases.push(p);
         }

@@ -2,6 +2,7 @@
 //! functions of `level.rs`, which enable the features.
 
 use super::simd::Simd;
+use crate::table::Occurrences;
 
 /// What becomes of a register tile.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -185,5 +186,58 @@ pub(super) unsafe fn join<S: Simd>(out: *mut f32, x: *const f32, count: usize, g
             let (a, b) = (S::load_first(out.add(i), mask), S::load_first(x.add(i), mask));
             S::store_first(out.add(i), mask, if greater { S::max(b, a) } else { S::add(a, b) });
         }
+    }
+}
+
+/// Occurrences whose gradients are asked for before they are added.
+const AHEAD: usize = 24;
+
+/// See [`super::Gemm::sum_rows`].
+///
+/// # Safety
+///
+/// The CPU has `S`'s features, and all addresses are valid.
+#[inline(always)]
+pub(super) unsafe fn sum_rows<S: Simd>(
+    occurrences: &Occurrences,
+    range: (usize, usize),
+    gradients: &[(*const f32, usize)],
+    width: usize,
+    out: *mut f32,
+) {
+    let all = &occurrences.items;
+    let mut at = occurrences.offsets[range.0] as usize;
+    let end = occurrences.offsets[range.1] as usize;
+    for i in range.0..range.1 {
+        let row = out.wrapping_add((i - range.0) * width);
+        let items = at..occurrences.offsets[i + 1] as usize;
+        #[cfg(target_arch = "x86_64")]
+        for o in &all[(items.start + AHEAD).min(end)..(items.end + AHEAD).min(end)] {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let (base, stride) = gradients[o.feature as usize];
+            // SAFETY: a prefetch reads nothing that the program can see; any address is allowed.
+            unsafe { _mm_prefetch::<{ _MM_HINT_T0 }>(base.wrapping_add(o.element as usize * stride).cast()) };
+        }
+        let mut c = 0;
+        while c < width {
+            // SAFETY: the caller vouches for the features and addresses; columns beyond `width` are neither read nor written.
+            unsafe {
+                let mask = S::mask((width - c).min(S::LANES));
+                let mut sum = S::splat(0.0);
+                let mut first = true;
+                for o in &all[items.clone()] {
+                    let (base, stride) = gradients[o.feature as usize];
+                    if base.is_null() {
+                        continue;
+                    }
+                    let g = S::load_first(base.add(o.element as usize * stride + c), mask);
+                    sum = if first { g } else { S::add(sum, g) };
+                    first = false;
+                }
+                S::store_first(row.add(c), mask, sum);
+            }
+            c += S::LANES;
+        }
+        at = items.end;
     }
 }

@@ -2,11 +2,14 @@
 
 use super::body::{self, Tile};
 use super::simd::{self, Simd};
+use crate::table::Occurrences;
 
 pub(super) type TileFn = unsafe fn(&Tile);
 
 /// Register tiles with one number of vectors across: `(rows, function)`, most rows first, down to one row.
 pub(super) type TileSet = &'static [(usize, TileFn)];
+
+pub(super) type SumRowsFn = unsafe fn(&Occurrences, (usize, usize), &[(*const f32, usize)], usize, *mut f32);
 
 /// Everything of one level.
 pub(super) struct Level {
@@ -18,6 +21,7 @@ pub(super) struct Level {
     pub dot: unsafe fn(&Tile, usize),
     pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
+    pub sum_rows: SumRowsFn,
 }
 
 macro_rules! level {
@@ -25,7 +29,7 @@ macro_rules! level {
         pub(super) mod $name {
             use super::*;
 
-            // SAFETY of all four: the caller of a level's functions vouches for its features (see `Gemm::new`) and for the addresses.
+            // SAFETY of all: the caller of a level's functions vouches for its features (see `Gemm::new`) and for the addresses.
             $(#[target_feature(enable = $feature)])?
             unsafe fn tile<const R: usize, const C: usize, const WHOLE: bool>(t: &Tile) {
                 // SAFETY: as above.
@@ -46,6 +50,17 @@ macro_rules! level {
                 // SAFETY: as above.
                 unsafe { body::join::<$simd>(out, x, count, greater) }
             }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn sum_rows(
+                occurrences: &Occurrences,
+                range: (usize, usize),
+                gradients: &[(*const f32, usize)],
+                width: usize,
+                out: *mut f32,
+            ) {
+                // SAFETY: as above.
+                unsafe { body::sum_rows::<$simd>(occurrences, range, gradients, width, out) }
+            }
 
             pub(in crate::gemm) static LEVEL: Level = Level {
                 lanes: <$simd as Simd>::LANES,
@@ -54,6 +69,7 @@ macro_rules! level {
                 dot,
                 moments,
                 join,
+                sum_rows,
             };
             const _: () = assert!(LEVEL_COLUMNS == <$simd as Simd>::COLUMNS);
             const LEVEL_COLUMNS: usize = [$($columns),*].len();

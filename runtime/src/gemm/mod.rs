@@ -8,6 +8,7 @@ mod body;
 mod level;
 mod simd;
 
+use crate::table::Occurrences;
 use body::{Mode, Tile};
 use din_program::Isa;
 use level::Level;
@@ -198,6 +199,24 @@ impl Gemm {
     ) {
         // SAFETY: the caller vouches for the addresses; `Gemm::new` made sure of the features.
         unsafe { (self.level.moments)(x, x_stride, rows, width, mean, m2) }
+    }
+
+    /// For each row of `range`, the sum of its occurrences' gradients, in their order, to the next `width` numbers of `out`.
+    /// `gradients` has, by feature, its first gradient and the numbers from one to the next; null where there is none.
+    ///
+    /// # Safety
+    ///
+    /// `out` has room, and every element that occurs has a gradient of `width` numbers at its feature's address.
+    pub unsafe fn sum_rows(
+        &self,
+        occurrences: &Occurrences,
+        range: (usize, usize),
+        gradients: &[(*const f32, usize)],
+        width: usize,
+        out: *mut f32,
+    ) {
+        // SAFETY: as for `moments`.
+        unsafe { (self.level.sum_rows)(occurrences, range, gradients, width, out) }
     }
 
     /// `out[i] += x[i]`.

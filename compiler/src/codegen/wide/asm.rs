@@ -191,6 +191,7 @@ impl Assembler {
     }
 
     /// An EVEX instruction of `length` 0 (128 bits), 1 or 2 (512).
+    #[allow(clippy::too_many_arguments)]
     fn evex(
         &mut self,
         v: Vector,
