@@ -110,8 +110,11 @@ fn compile_all(
     Ok(())
 }
 
-/// Cranelift's text of one region, for `din emit --stage clif`.
+/// Cranelift's text of one region, for `din emit --stage clif`; of one that `wide` compiles, a line that says so.
 pub fn clif(region: &Region, index: u32, isa: Isa) -> Result<String, CodegenError> {
+    if isa >= Isa::V4 && wide::build(region, false).is_some() {
+        return Ok("; AVX-512 code, not by Cranelift: see `--stage asm`\n".into());
+    }
     let target = target(isa).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why })?;
     Ok(kernel::build(region, index, &*target, isa >= Isa::V3).display().to_string())
 }

@@ -14,10 +14,10 @@ pub(super) type SumRowsFn = unsafe fn(&Occurrences, (usize, usize), &[(*const f3
 /// Everything of one level.
 pub(super) struct Level {
     pub lanes: usize,
-    /// By vectors across, less 1; for blocks whose last vector is whole.
-    pub whole: &'static [TileSet],
+    /// By whether `x` is walked down its columns, then by vectors across, less 1; for blocks whose last vector is whole.
+    pub whole: [&'static [TileSet]; 2],
     /// The same for blocks whose last vector is masked.
-    pub masked: &'static [TileSet],
+    pub masked: [&'static [TileSet]; 2],
     pub dot: unsafe fn(&Tile, usize),
     pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
@@ -31,9 +31,9 @@ macro_rules! level {
 
             // SAFETY of all: the caller of a level's functions vouches for its features (see `Gemm::new`) and for the addresses.
             $(#[target_feature(enable = $feature)])?
-            unsafe fn tile<const R: usize, const C: usize, const WHOLE: bool>(t: &Tile) {
+            unsafe fn tile<const R: usize, const C: usize, const WHOLE: bool, const DOWN: bool>(t: &Tile) {
                 // SAFETY: as above.
-                unsafe { body::tile::<$simd, R, C, WHOLE>(t) }
+                unsafe { body::tile::<$simd, R, C, WHOLE, DOWN>(t) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn dot(t: &Tile, rows: usize) {
@@ -64,8 +64,14 @@ macro_rules! level {
 
             pub(in crate::gemm) static LEVEL: Level = Level {
                 lanes: <$simd as Simd>::LANES,
-                whole: &[$(&[$(($rows, tile::<$rows, $columns, true> as TileFn)),*]),*],
-                masked: &[$(&[$(($narrow, tile::<$narrow, $columns, false> as TileFn)),*]),*],
+                whole: [
+                    &[$(&[$(($rows, tile::<$rows, $columns, true, false> as TileFn)),*]),*],
+                    &[$(&[$(($rows, tile::<$rows, $columns, true, true> as TileFn)),*]),*],
+                ],
+                masked: [
+                    &[$(&[$(($narrow, tile::<$narrow, $columns, false, false> as TileFn)),*]),*],
+                    &[$(&[$(($narrow, tile::<$narrow, $columns, false, true> as TileFn)),*]),*],
+                ],
                 dot,
                 moments,
                 join,

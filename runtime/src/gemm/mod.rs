@@ -13,8 +13,8 @@ use body::{Mode, Tile};
 use din_program::Isa;
 use level::Level;
 
-/// Steps of the sum in one pass over the rows, so that a column block of `w` stays in L1.
-const DEPTH: usize = 128;
+/// Numbers of a column block of `w` that one pass over the rows reads: about a first-level cache.
+const PASS: usize = 14 << 10;
 
 /// The products at one ISA level.
 #[derive(Clone, Copy)]
@@ -142,11 +142,16 @@ impl Gemm {
             return;
         }
         let lanes = self.level.lanes;
+        let down = usize::from(t.x_step > 1);
+        let (whole, masked) = (self.level.whole[down], self.level.masked[down]);
         let vectors = columns.div_ceil(lanes);
-        let blocks = vectors.div_ceil(self.level.whole.len());
+        let blocks = vectors.div_ceil(whole.len());
+        // Passes of equal depth: a short one would spend its time on the sums' loads and stores.
+        let most = (PASS / (vectors.div_ceil(blocks) * lanes)).max(1);
+        let depth = t.steps.div_ceil(t.steps.div_ceil(most).max(1));
         let mut step = 0;
         loop {
-            let steps = (t.steps - step).min(DEPTH);
+            let steps = (t.steps - step).min(depth);
             let mode = match t.mode {
                 Mode::Store if step > 0 => Mode::Continue,
                 mode => mode,
@@ -156,7 +161,7 @@ impl Gemm {
                 let (first, end) = (block * vectors / blocks, (block + 1) * vectors / blocks);
                 let column = first * lanes;
                 let last = (columns - column).min((end - first) * lanes) - (end - first - 1) * lanes;
-                let set = if last == lanes { self.level.whole } else { self.level.masked };
+                let set = if last == lanes { whole } else { masked };
                 let mut row = 0;
                 for &(height, tile) in set[end - first - 1] {
                     while row + height <= rows {

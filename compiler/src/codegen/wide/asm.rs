@@ -409,7 +409,7 @@ impl Assembler {
 
     pub fn ret(&mut self) {
         self.code.extend_from_slice(&[0xc5, 0xf8, 0x77, 0xc3]);
-        self.note(|| "vzeroupper; ret".into());
+        self.note(|| "vzeroupper; retq".into());
     }
 
     pub fn here(&self) -> usize {
