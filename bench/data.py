@@ -1,10 +1,13 @@
 """Makes the batches of the step benchmark once: a Parquet file in batch order and the initial weights, both read by every side.
 
-    python bench/data.py --out target/bench [--batch 1024] [--steps 30] [--mean 31] [--most 100] [--seed 1]
+    python bench/data.py --out target/bench [--batch 1024] [--steps 30] [--mean 31] [--most 100] [--seed 1] [--rank [500]]
 
 Histories are skewed: most are short, a few reach `--most`; some are empty. Ids follow a Zipf law. Clicks depend on how much of the history
 shares the candidate's category, so that the loss falls. `step.parquet` holds `steps * batch` rows; batch k is rows `k * batch..(k + 1) * batch`.
 `init.safetensors` holds f32 weights: `init.table.<name>`, `init.param.<name>`.
+
+`--rank CANDIDATES` writes `rank.parquet` besides: 200 requests, each so many rows one behind the other (and a row group of its own) that
+share user, scene and a history of 100 entries; no candidate twice in a request.
 """
 
 import argparse
@@ -16,6 +19,8 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 import workload as W
+
+REQUESTS, BEHAVIOURS = 200, 100
 
 
 def lengths(g, n, mean, most):
@@ -39,8 +44,17 @@ def zipf(g, rows, n, exponent=1.05):
     return order[np.minimum(np.searchsorted(edges, g.random(n)), rows - 1)]
 
 
+def distinct(g, rows, n):
+    """The first `n` different ids of a Zipf draw."""
+    ids = zipf(g, rows, 20 * n)
+    found = ids[np.sort(np.unique(ids, return_index=True)[1])]
+    if len(found) < n:
+        raise SystemExit(f"--rank {n}: too many candidates for a table of {rows} rows")
+    return found[:n]
+
+
 def initial(seed):
-    """Weights in f32: tables normal(0.1), layers Glorot uniform, biases 0, alpha 0."""
+    """Weights in f32: tables normal(0.1), layers Glorot uniform, biases 0, alpha 0 (the unit's for Dice there)."""
     g = np.random.default_rng(seed)
     out = {}
     for name, rows in (W.ITEMS | W.SCALARS).items():
@@ -56,7 +70,7 @@ def initial(seed):
 
     k = 4 * W.ITEM_WIDTH
     for i, n in enumerate(W.UNIT):
-        k = layer(f"unit.{i}", k, n, False)
+        k = layer(f"unit.{i}", k, n, True)
     layer("score", k, 1, False)
     k = W.MLP_WIDTH
     for i, n in enumerate(W.HIDDEN):
@@ -65,29 +79,55 @@ def initial(seed):
     return {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in out.items()}
 
 
+class Goods:
+    """A good has one shop and one category."""
+
+    def __init__(self, g):
+        self.of = {name: zipf(g, W.ITEMS[name], W.ITEMS["good"]) for name in ("shop", "cate")}
+
+    def columns(self, good, visited, offsets):
+        out = {}
+        for name in W.ITEMS:
+            of = self.of.get(name, np.arange(W.ITEMS["good"]))
+            out[f"{name}_id"] = pa.array(of[good])
+            out[f"visited_{name}_ids"] = pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(of[visited]))
+        return out
+
+
+def clicks(g, same):
+    """Labels by how many entries share the candidate's category."""
+    return pa.array((g.random(len(same)) < 1.0 / (1.0 + np.exp(1.5 - 1.5 * same))).astype(np.int64))
+
+
 def table(arguments):
     g = np.random.default_rng(arguments.seed)
     n = arguments.batch * arguments.steps
     length = lengths(g, n, arguments.mean, arguments.most)
     offsets = np.concatenate([[0], np.cumsum(length)])
     entries = int(offsets[-1])
-    columns = {}
-    # A good has one shop and one category.
-    shop = zipf(g, W.ITEMS["shop"], W.ITEMS["good"])
-    cate = zipf(g, W.ITEMS["cate"], W.ITEMS["good"])
+    goods = Goods(g)
     good, visited = zipf(g, W.ITEMS["good"], n), zipf(g, W.ITEMS["good"], entries)
-    for name, of_good in (("good", None), ("shop", shop), ("cate", cate)):
-        columns[f"{name}_id"] = pa.array(good if of_good is None else of_good[good])
-        values = visited if of_good is None else of_good[visited]
-        columns[f"visited_{name}_ids"] = pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(values))
+    columns = goods.columns(good, visited, offsets)
     for name, rows in W.SCALARS.items():
         columns[name] = pa.array(g.integers(0, rows, n))
-    sample = np.repeat(np.arange(n), length)
-    same = np.bincount(sample, cate[visited] == cate[good][sample], minlength=n)
-    rate = 1.0 / (1.0 + np.exp(1.5 - 1.5 * same))
-    columns["click"] = pa.array((g.random(n) < rate).astype(np.int64))
+    sample, cate = np.repeat(np.arange(n), length), goods.of["cate"]
+    columns["click"] = clicks(g, np.bincount(sample, cate[visited] == cate[good][sample], minlength=n))
     print(f"{n} samples, {entries} entries, mean {entries / n:.2f}, longest {length.max()}, empty {(length == 0).mean():.3f}")
     return pa.table(columns)
+
+
+def requests(candidates, seed):
+    """One table a request."""
+    g = np.random.default_rng(seed)
+    goods = Goods(g)
+    cate = goods.of["cate"]
+    for _ in range(REQUESTS):
+        good, visited = distinct(g, W.ITEMS["good"], candidates), zipf(g, W.ITEMS["good"], BEHAVIOURS)
+        columns = goods.columns(good, np.tile(visited, candidates), np.arange(candidates + 1) * BEHAVIOURS)
+        for name, rows in W.SCALARS.items():
+            columns[name] = pa.array(np.full(candidates, g.integers(0, rows)))
+        columns["click"] = clicks(g, (cate[good][:, None] == cate[visited]).sum(1))
+        yield pa.table(columns)
 
 
 def main():
@@ -98,10 +138,17 @@ def main():
     parser.add_argument("--mean", type=float, default=31.0)
     parser.add_argument("--most", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rank", type=int, nargs="?", const=500, metavar="CANDIDATES", help="write rank.parquet too")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     pq.write_table(table(arguments), arguments.out / "step.parquet", row_group_size=arguments.batch, compression="zstd")
     save_file(initial(arguments.seed + 1), arguments.out / "init.safetensors")
+    if arguments.rank:
+        writer = None
+        for one in requests(arguments.rank, arguments.seed + 2):
+            writer = writer or pq.ParquetWriter(arguments.out / "rank.parquet", one.schema, compression="zstd")
+            writer.write_table(one)
+        writer.close()
 
 
 if __name__ == "__main__":

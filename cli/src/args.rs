@@ -220,6 +220,9 @@ pub struct Train {
     /// Also write a checkpoint every so many steps [default: after each epoch only]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
+    /// Tell at the end where the time went, kernel by kernel; the first steps also as DIR/trace.json, for Perfetto or chrome://tracing
+    #[arg(long)]
+    pub profile: bool,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]

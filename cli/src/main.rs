@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod compile;
 mod failure;
+mod profile;
 mod progress;
 mod sources;
 mod terminal;

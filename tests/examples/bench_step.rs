@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
-//!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--profile]
+//!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--task train|infer] [--isa v4] [--profile]
 //! ```
 //!
-//! A step's time is that of looking up its rows, forward, backward and updates; the file is read before. Prints one JSON line a round:
+//! A step's time is that of looking up its rows, forward, backward and updates; the file is read before. `--task infer` runs the forward
+//! part of the inference schedule alone, at the initial weights. Prints one JSON line a round:
 //! `{"step_seconds": [..], "losses": [..], "peak_kib": n}`; `--profile` prints where time went to standard error.
 
 use din_compiler::front::{NoFiles, Options, check};
 use din_compiler::{CompileOptions, compile};
-use din_program::Program;
+use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::code;
 use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
@@ -33,6 +34,8 @@ struct Arguments {
     threads: usize,
     batch: usize,
     rounds: usize,
+    infer: bool,
+    isa: Isa,
     profile: bool,
 }
 
@@ -63,6 +66,17 @@ impl Arguments {
             threads: take("threads", Some("2"))?.parse()?,
             batch: take("batch", Some("1024"))?.parse()?,
             rounds: take("rounds", Some("1"))?.parse()?,
+            infer: match take("task", Some("train"))?.as_str() {
+                "train" => false,
+                "infer" => true,
+                task => return Err(format!("--task {task} is neither train nor infer").into()),
+            },
+            isa: match take("isa", Some(""))?.as_str() {
+                "v2" => Isa::V2,
+                "v3" => Isa::V3,
+                "v4" => Isa::V4,
+                _ => code::detect(),
+            },
             profile,
         };
         match values.into_keys().next() {
@@ -121,10 +135,16 @@ impl Side {
         Ok(())
     }
 
-    fn step(&mut self, batch: &Batch) -> Outcome<f32> {
+    /// One step; the batch's loss.
+    fn step(&mut self, batch: &Batch, infer: bool) -> Outcome<f32> {
         for ((table, spec), by_feature) in self.tables.iter_mut().zip(&self.program.tables).zip(&mut self.resolved) {
             for (&f, rows) in spec.features.iter().zip(by_feature) {
-                table.resolve_train(&batch.ids[f as usize], rows)?;
+                let ids = &batch.ids[f as usize];
+                if infer {
+                    table.resolve_read(ids, rows)?;
+                } else {
+                    table.resolve_train(ids, rows)?;
+                }
             }
         }
         let inputs = StepInputs {
@@ -135,6 +155,9 @@ impl Side {
             labels: &batch.labels,
             present: &batch.present,
         };
+        if infer {
+            return Ok(self.engine.infer(&self.state, &self.tables, &inputs)?.unwrap_or(f32::NAN));
+        }
         let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs)?;
         self.tables.iter_mut().for_each(Table::finish_step);
         Ok(loss)
@@ -153,7 +176,7 @@ fn main() -> Outcome<()> {
     let text = std::fs::read_to_string(&arguments.spec)?;
     let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
-    let isa = code::detect();
+    let isa = arguments.isa;
     let program = Arc::new(compile(&model, &CompileOptions { levels: vec![isa], checked: false })?.program);
     let dataset = Dataset::open(&[&arguments.data], &program.schema, Mode::Train)?;
     let mut stream = dataset.stream(StreamOptions::new(arguments.batch, Order::File))?;
@@ -175,7 +198,7 @@ fn main() -> Outcome<()> {
     side.reset(&init)?;
     // Warm, as the peers are: capacities grow, memory is touched.
     for batch in batches.iter().take(4) {
-        side.step(batch)?;
+        side.step(batch, arguments.infer)?;
     }
     side.engine.set_profile(arguments.profile);
     for _ in 0..arguments.rounds {
@@ -183,7 +206,7 @@ fn main() -> Outcome<()> {
         let (mut seconds, mut losses) = (Vec::new(), Vec::new());
         for batch in &batches {
             let start = Instant::now();
-            losses.push(side.step(batch)?);
+            losses.push(side.step(batch, arguments.infer)?);
             seconds.push(start.elapsed().as_secs_f64());
         }
         println!("{}", serde_json::json!({ "step_seconds": seconds, "losses": losses, "peak_kib": peak_kib() }));

@@ -68,6 +68,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
             machine: Machine { threads: args.threads.map(|n| n as usize), isa: None },
             list_separator: b'|',
             checkpoint_every: None,
+            profile: false,
         };
         let summary = run::train_named(console, &program, &options, name)?;
         if summary.stopped {

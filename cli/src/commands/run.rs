@@ -3,6 +3,7 @@
 use crate::args::{DinTrain, Eval, Machine, Predict, Train};
 use crate::compile::compile;
 use crate::failure::{Failure, INTERRUPTED, Outcome};
+use crate::profile;
 use crate::progress::Progress;
 use crate::terminal::Console;
 use din_program::Program;
@@ -35,9 +36,16 @@ pub fn train_verb(console: &Console, program: &Arc<Program>, args: &Train) -> Ou
         machine: machine(&args.machine),
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
+        profile: args.profile,
     };
     let summary = train(console, program, &options)?;
     let at = args.out.display();
+    if let Some(profile) = &summary.profile {
+        let trace = args.out.join("trace.json");
+        std::fs::write(&trace, profile.chrome_trace().to_string())
+            .map_err(|e| Failure::machine(format!("{}: {e}", trace.display())))?;
+        console.result(profile::table(profile));
+    }
     if summary.stopped && summary.steps == 0 {
         console.remark(format!("{at}: stopped before the first step; nothing is kept"));
         return Err(Failure::said(INTERRUPTED));

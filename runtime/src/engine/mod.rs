@@ -7,7 +7,8 @@
 //! - Nothing is allocated in a step once capacities have grown to the batches' sizes.
 //!
 //! - `validate`, `prepare`: from a program's schedule to what runs. - `inputs`: checks of a batch. - `instance`: memory and addresses
-//!   of a schedule. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes.
+//!   of a schedule. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
+//!   this machine could do at most.
 //!
 //! A training step is three runs: forward and backward (the `train` schedule); the rows that the batch touched; the updates of all
 //! tables and parameters, phase by phase side by side, since none reads what another writes.
@@ -22,12 +23,14 @@ pub mod pool;
 mod prepare;
 mod profile;
 mod reduce;
+mod roof;
 mod tiles;
 mod validate;
 
 pub use error::EngineError;
 pub use model::{MAX_SLOTS, State, StepInputs};
-pub use profile::ProfileRow;
+pub use profile::{ProfileRow, Span};
+pub use roof::Roof;
 
 use crate::code::{Image, KernelFn};
 use crate::gemm::Gemm;
@@ -280,6 +283,16 @@ impl Engine {
         rows.retain(|row| row.calls > 0);
         rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         rows
+    }
+
+    /// The first calls since [`Engine::set_profile`], one by one.
+    pub fn spans(&self) -> Vec<Span> {
+        profile::spans(&self.instances, self.scratch.iter().map(|s| &s.clock))
+    }
+
+    /// What one core of this machine does at most, measured now.
+    pub fn roof(&self) -> Roof {
+        Roof::measure(self.gemm)
     }
 
     /// Readies the training or inference schedule, alone, for a checked batch.

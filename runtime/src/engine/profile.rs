@@ -1,8 +1,9 @@
-//! Where the time of a step goes: seconds, elements, operations and bytes of every call. Costs one test a call when it is off.
+//! Where the time of a step goes: seconds, elements, operations and bytes of every call, and the first calls one by one for a trace.
+//! Costs one test a call when it is off.
 
 use super::instance::Instance;
 use super::tiles::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Totals of one call of a schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,30 @@ pub struct ProfileRow {
     pub bytes: f64,
 }
 
+/// One call on one thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    pub schedule: String,
+    pub name: String,
+    pub location: String,
+    pub thread: usize,
+    /// Since the profile began.
+    pub begin: Duration,
+    pub length: Duration,
+}
+
+/// Calls that a thread keeps one by one: some steps of a model of usual size.
+const MOST_SPANS: usize = 1 << 14;
+
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    instance: u32,
+    phase: u32,
+    call: u32,
+    begin: Instant,
+    end: Instant,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     calls: u64,
@@ -35,6 +60,7 @@ struct Cell {
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     cells: Option<Vec<Vec<Vec<Cell>>>>,
+    spans: Vec<Kept>,
 }
 
 impl Clock {
@@ -44,6 +70,7 @@ impl Clock {
                 |i: &Instance| i.prepared.phases.iter().map(|p| vec![Cell::default(); p.calls.len() + 1]).collect();
             instances.iter().map(calls).collect()
         });
+        self.spans = if self.cells.is_some() { Vec::with_capacity(MOST_SPANS) } else { Vec::new() };
     }
 
     #[inline]
@@ -66,6 +93,15 @@ impl Clock {
         cell.calls += 1;
         cell.elements += (range.1 - range.0) as u64;
         cell.nanoseconds += (now - begin).as_nanos() as u64;
+        if self.spans.len() < self.spans.capacity() {
+            self.spans.push(Kept {
+                instance: instance as u32,
+                phase: phase as u32,
+                call: call as u32,
+                begin,
+                end: now,
+            });
+        }
         Some(now)
     }
 
@@ -79,6 +115,31 @@ impl Clock {
         }
     }
 }
+
+/// The calls that the clocks kept, one clock a thread, by time.
+pub(super) fn spans<'a>(instances: &[Instance], clocks: impl Iterator<Item = &'a Clock>) -> Vec<Span> {
+    let kept: Vec<(usize, Kept)> =
+        clocks.enumerate().flat_map(|(thread, clock)| clock.spans.iter().map(move |k| (thread, *k))).collect();
+    let Some(origin) = kept.iter().map(|(_, k)| k.begin).min() else { return Vec::new() };
+    let mut spans = Vec::with_capacity(kept.len());
+    for (thread, k) in kept {
+        let instance = &instances[k.instance as usize];
+        let call = instance.prepared.phases[k.phase as usize].calls.get(k.call as usize);
+        spans.push(Span {
+            schedule: instance.prepared.name.clone(),
+            name: call.map_or_else(|| SUMS.into(), |c| c.name.clone()),
+            location: call.map(|c| c.location.clone()).unwrap_or_default(),
+            thread,
+            begin: k.begin - origin,
+            length: k.end - k.begin,
+        });
+    }
+    spans.sort_by_key(|s| s.begin);
+    spans
+}
+
+/// What precedes the calls of a tile of table rows.
+const SUMS: &str = "sum row gradients";
 
 /// One empty row for each call of the instances, in the order of the clocks' cells, with operations and bytes of one element.
 pub(super) fn rows(instances: &[Instance]) -> Vec<ProfileRow> {
@@ -97,7 +158,7 @@ pub(super) fn rows(instances: &[Instance]) -> Vec<ProfileRow> {
                 bytes: work.1,
             };
             rows.extend(p.calls.iter().map(|c| row(&c.name, &c.location, c.work)));
-            rows.push(row("sum row gradients", "", (0.0, 0.0)));
+            rows.push(row(SUMS, "", (0.0, 0.0)));
         }
     }
     rows

@@ -5,9 +5,11 @@
 //! not on threads, and not on where the run was stopped and resumed.
 
 mod choose;
+mod profile;
 mod session;
 mod setup;
 
+pub use profile::Profile;
 pub use session::{Machine, Session, engine, set_threads};
 pub use setup::Options;
 
@@ -19,6 +21,7 @@ use crate::run::{Error, Result, interrupt};
 use din_program::Program;
 use setup::Run;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What training tells while it goes on.
 #[derive(Clone, Debug)]
@@ -67,6 +70,8 @@ pub struct Summary {
     pub lines: Vec<EpochLine>,
     /// Stopped by Ctrl-C; a checkpoint holds the place, unless no step had been done.
     pub stopped: bool,
+    /// Where it was asked for.
+    pub profile: Option<Profile>,
 }
 
 impl From<DataError> for Error {
@@ -90,6 +95,7 @@ pub fn train(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(
 
 fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let mut stopped = run.fresh && !count(run, observe)?;
+    run.session.set_profile(options.profile);
     while run.position.epoch < run.epochs && !stopped {
         if interrupt::asked() {
             stopped = true;
@@ -109,6 +115,7 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         best: if stopped { None } else { run.directory.best()? },
         lines: std::mem::take(&mut run.lines),
         stopped,
+        profile: options.profile.then(|| Profile::new(&run.session, run.times)),
     })
 }
 
@@ -143,9 +150,16 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
     let stream = StreamOptions { skip: run.position.batch, ..StreamOptions::new(run.batch as usize, order) };
     let what = Pass::Training { epoch: number, epochs: run.epochs };
     observe(Event::Begin { what, rows: run.train.rows(), done: run.position.samples });
+    let begin = Instant::now();
     let mut batches = run.train.stream(stream)?;
-    while let Some(batch) = batches.next()? {
+    loop {
+        let asked = Instant::now();
+        let next = batches.next()?;
+        run.times.waiting += asked.elapsed();
+        let Some(batch) = next else { break };
         let loss = f64::from(run.session.train(&batch)?);
+        run.times.steps += 1;
+        run.times.samples += batch.rows as u64;
         let position = &mut run.position;
         position.step = run.session.step_number();
         position.batch += 1;
@@ -169,6 +183,7 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
             prune(run)?;
         }
     }
+    run.times.training += begin.elapsed();
     observe(Event::End);
     let report = match &run.valid {
         Some(valid) => Some(evaluate(&mut run.session, valid, run.batch as usize, observe)?),

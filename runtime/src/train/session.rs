@@ -9,6 +9,7 @@ use crate::table::{Counter, Table, TableError};
 use din_program::{Isa, Program};
 use rayon::prelude::*;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What the machine is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub struct Session {
     tables: Vec<Table>,
     /// By table, by its features: row numbers of a batch.
     resolved: Vec<Vec<Vec<u32>>>,
+    lookups: Duration,
 }
 
 impl From<EngineError> for Error {
@@ -98,6 +100,7 @@ impl Session {
             tables,
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program,
+            lookups: Duration::ZERO,
         }
     }
 
@@ -146,8 +149,24 @@ impl Session {
         }
     }
 
+    /// Starts (from zero) or stops measuring where time goes.
+    pub fn set_profile(&mut self, on: bool) {
+        self.engine.set_profile(on);
+        self.lookups = Duration::ZERO;
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Time that training has spent on finding the rows of ids.
+    pub fn lookups(&self) -> Duration {
+        self.lookups
+    }
+
     /// One training step; gives the mean loss of the batch.
     pub fn train(&mut self, batch: &Batch) -> Result<f32> {
+        let begin = Instant::now();
         let specs = &self.program.tables;
         // Tables are independent of one another: each resolves its ids on its own.
         self.tables.par_iter_mut().zip(&mut self.resolved).zip(specs).try_for_each(|((table, resolved), spec)| {
@@ -156,6 +175,7 @@ impl Session {
             }
             Ok::<(), TableError>(())
         })?;
+        self.lookups += begin.elapsed();
         let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs(batch, &self.resolved));
         for table in &mut self.tables {
             table.finish_step();

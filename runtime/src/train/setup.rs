@@ -1,5 +1,6 @@
 //! Everything that is checked and opened before the first step: a new run, or one that goes on.
 
+use super::profile::Times;
 use super::session::{Machine, Session, engine};
 use super::{Event, files_of};
 use crate::checkpoint::{self, Position};
@@ -26,6 +27,8 @@ pub struct Options {
     pub list_separator: u8,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
+    /// Measure where time goes; the bits of the result do not depend on it.
+    pub profile: bool,
 }
 
 /// A run that is ready to step.
@@ -43,6 +46,8 @@ pub struct Run {
     pub epochs: u32,
     /// No step has been done: counts are still to be made.
     pub fresh: bool,
+    /// For the profile.
+    pub times: Times,
 }
 
 pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
@@ -105,6 +110,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         batch,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh: true,
+        times: Times::default(),
     })
 }
 
@@ -198,6 +204,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         batch: record.batch,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh,
+        times: Times::default(),
     })
 }
 

@@ -1,0 +1,66 @@
+//! A profile as a table for the terminal.
+
+use din_runtime::train::Profile;
+use std::fmt::Write;
+
+/// Kernels of the table, slowest first; the rest is one line.
+const MOST: usize = 24;
+
+/// Where the time of training went. Shares are of the kernels' time; `of peak` is the rate of products against that of one core.
+pub fn table(p: &Profile) -> String {
+    let steps = p.steps.max(1) as f64;
+    let kernels = p.kernels().max(1e-12);
+    let (wall, ms) = (p.training.as_secs_f64(), 1e3 / steps);
+    let mut t = String::new();
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        let _ = writeln!(t, "{text}");
+    };
+    line(format_args!(
+        "{} steps, {} samples, {} threads: {:.2} ms a step, {:.0} samples/s",
+        p.steps,
+        p.samples,
+        p.threads,
+        wall * ms,
+        p.samples as f64 / wall.max(1e-9)
+    ));
+    line(format_args!(
+        "of a step: waiting for data {:.2} ms, rows of ids {:.2} ms; kernels {:.2} ms over all threads",
+        p.waiting.as_secs_f64() * ms,
+        p.lookups.as_secs_f64() * ms,
+        kernels * ms
+    ));
+    line(format_args!(
+        "one core at most: {:.0} GFLOP/s, {:.1} GB/s from memory; products alone would take {:.2} ms of its time, {:.0} % of the kernels'",
+        p.roof.flops / 1e9,
+        p.roof.bytes / 1e9,
+        p.floor() * ms,
+        100.0 * p.floor() / kernels
+    ));
+    line(format_args!(
+        "{:>7} {:>8} {:>9} {:>8} {:>7}  {:<28} {:<34} from",
+        "share", "ms/step", "GFLOP/s", "of peak", "GB/s", "schedule", "kernel"
+    ));
+    for row in p.rows.iter().take(MOST) {
+        let (flops, bytes) = (row.flops / row.seconds, row.bytes / row.seconds);
+        let (rate, peak) = match row.flops > 0.0 {
+            true => (format!("{:.1}", flops / 1e9), format!("{:.0} %", 100.0 * flops / p.roof.flops)),
+            false => (String::new(), String::new()),
+        };
+        line(format_args!(
+            "{:>5.1} % {:>8.3} {:>9} {:>8} {:>7.1}  {:<28} {:<34} {}",
+            100.0 * row.seconds / kernels,
+            row.seconds * ms,
+            rate,
+            peak,
+            bytes / 1e9,
+            row.schedule,
+            row.name,
+            row.location
+        ));
+    }
+    let rest: f64 = p.rows.iter().skip(MOST).map(|r| r.seconds).sum();
+    if rest > 0.0 {
+        line(format_args!("{:>5.1} % {:>8.3} {} more", 100.0 * rest / kernels, rest * ms, p.rows.len() - MOST));
+    }
+    t.trim_end().to_string()
+}

@@ -1,0 +1,73 @@
+//! Where a training run's time went: `din train --profile`.
+
+use super::session::Session;
+use crate::engine::{ProfileRow, Roof, Span};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Everything that was measured. Seconds of kernels are summed over threads; the rest is wall time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    pub steps: u64,
+    pub samples: u64,
+    pub threads: usize,
+    /// From the first batch of an epoch to its last step, over the epochs.
+    pub training: Duration,
+    /// Of it, waiting for the next batch to be read.
+    pub waiting: Duration,
+    /// Of it, finding the rows of ids.
+    pub lookups: Duration,
+    /// Slowest first.
+    pub rows: Vec<ProfileRow>,
+    /// The first calls, one by one.
+    pub spans: Vec<Span>,
+    pub roof: Roof,
+}
+
+/// What training adds up while it runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    pub steps: u64,
+    pub samples: u64,
+    pub training: Duration,
+    pub waiting: Duration,
+}
+
+impl Profile {
+    pub(super) fn new(session: &Session, times: Times) -> Profile {
+        let engine = session.engine();
+        Profile {
+            steps: times.steps,
+            samples: times.samples,
+            threads: engine.threads(),
+            training: times.training,
+            waiting: times.waiting,
+            lookups: session.lookups(),
+            rows: engine.profile().into_iter().filter(|r| r.schedule != "infer").collect(),
+            spans: engine.spans(),
+            roof: engine.roof(),
+        }
+    }
+
+    /// Seconds of all kernels, over threads.
+    pub fn kernels(&self) -> f64 {
+        self.rows.iter().map(|r| r.seconds).sum()
+    }
+
+    /// Seconds that the products alone would take one core at its peak: no order of the same work is faster.
+    pub fn floor(&self) -> f64 {
+        self.rows.iter().map(|r| r.flops).sum::<f64>() / self.roof.flops
+    }
+
+    /// The trace in the form of Chrome's trace viewer and Perfetto: complete events, microseconds.
+    pub fn chrome_trace(&self) -> Value {
+        let micros = |d: Duration| d.as_nanos() as f64 / 1e3;
+        let event = |s: &Span| {
+            json!({
+                "name": s.name, "cat": s.schedule, "ph": "X", "pid": 1, "tid": s.thread + 1,
+                "ts": micros(s.begin), "dur": micros(s.length), "args": { "from": s.location },
+            })
+        };
+        json!({ "displayTimeUnit": "ms", "traceEvents": self.spans.iter().map(event).collect::<Vec<_>>() })
+    }
+}
