@@ -1,4 +1,4 @@
-"""Reads `step.parquet` into CSR batches of row numbers, nothing padded; every peer starts from these."""
+"""Reads `step.parquet` into CSR batches of row numbers, nothing padded, and `rank.parquet` into requests; every peer starts from these."""
 
 import sys
 from pathlib import Path
@@ -31,6 +31,22 @@ def read(path, batch):
         one |= {f"visited.{name}": v[at[0] : at[-1]].copy() for name, v in flat.items()}
         batches.append(one | {"offsets": at - at[0], "label": label[rows]})
     return batches
+
+
+def requests(path, batch):
+    """A list of dicts of arrays: scalars of one number and `visited.*`, once a request; `good`, `shop`, `cate` and `label` by candidate."""
+    file = pq.ParquetFile(path)
+    out = []
+    for i in range(file.num_row_groups):
+        table = file.read_row_group(i).combine_chunks()
+        lists = {n: table[f"visited_{n}_ids"].chunk(0).flatten().to_numpy() for n in W.ITEMS}
+        shared = {n: table[n].to_numpy().reshape(table.num_rows, 1) for n in W.SCALARS}
+        shared |= {f"visited.{n}": v.reshape(table.num_rows, -1) for n, v in lists.items()}
+        if table.num_rows != batch or any((v != v[0]).any() for v in shared.values()):
+            raise SystemExit(f"{path}: row group {i} is not {batch} candidates of one request; make the file by data.py --rank {batch}")
+        one = {n: v[0].copy() for n, v in shared.items()} | {n: table[f"{n}_id"].to_numpy() for n in W.ITEMS}
+        out.append(one | {"label": table["click"].to_numpy().astype(np.float32)})
+    return out
 
 
 def pad(one, length):

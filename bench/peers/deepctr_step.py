@@ -74,7 +74,7 @@ class DeepCtr:
         m.optim.param_groups[0]["lr"] = W.LR
         m.train()
 
-    def step(self, b):
+    def train(self, b):
         x, y = b
         predicted = self.model(x).squeeze(-1)
         self.model.optim.zero_grad()
@@ -82,12 +82,14 @@ class DeepCtr:
         total = loss + self.model.get_regularization_loss() + self.model.aux_loss
         total.backward()
         self.model.optim.step()
-        return loss
+        return loss.detach()
 
 
-def build(mode, data):
-    if mode != "padded":
-        raise SystemExit(f"unknown mode `{mode}`: only `padded`")
+def build(arguments, data):
+    if arguments.mode != "padded":
+        raise SystemExit(f"unknown mode `{arguments.mode}`: only `padded`")
+    if (arguments.model, arguments.unit, arguments.task) != ("din", "sigmoid", "train"):
+        raise SystemExit("this side only trains DIN with sigmoid in the unit")
     return DeepCtr(data)
 
 

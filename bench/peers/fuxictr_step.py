@@ -89,19 +89,21 @@ class FuxiCtr:
         self.optimizer = get_optimizer("adam", m.parameters(), W.LR)
         m.train()
 
-    def step(self, b):
+    def train(self, b):
         x, y = b
         self.optimizer.zero_grad()
         loss = self.loss(self.model(x), y, reduction="mean")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
         self.optimizer.step()
-        return loss
+        return loss.detach()
 
 
-def build(mode, data):
-    if mode != "padded":
-        raise SystemExit(f"unknown mode `{mode}`: only `padded`")
+def build(arguments, data):
+    if arguments.mode != "padded":
+        raise SystemExit(f"unknown mode `{arguments.mode}`: only `padded`")
+    if (arguments.model, arguments.unit, arguments.task) != ("din", "sigmoid", "train"):
+        raise SystemExit("this side only trains DIN with sigmoid in the unit")
     return FuxiCtr(data)
 
 

@@ -1,7 +1,7 @@
 """The training step of the benchmark in PyTorch, from what people write to the fastest form known to us.
 
     python bench/peers/torch_step.py --data target/bench/step.parquet --init target/bench/init.safetensors --mode eager-padded
-        [--threads 2] [--batch 1024] [--rounds 1] [--serve]
+        [--model din|base] [--unit sigmoid|dice] [--task train|infer|rank] [--threads 2] [--batch 1024] [--rounds 1] [--serve]
 
 Modes are `<eager|compile>-<padded|ragged|split>-<dense|sparse>`; `-dense` may be left out.
 
@@ -13,7 +13,8 @@ Modes are `<eager|compile>-<padded|ragged|split>-<dense|sparse>`; `-dense` may b
   `padded` and `ragged`, by hand for `split` (unique rows by a mask, gathered once, gradient of the gathered rows, compiled update).
 - `compile`: forward and backward by `torch.compile`, compilation outside the timing.
 
-`harness.py` says what a round is and prints.
+`--task rank` is for `split`: the request's part of both first layers is computed once, and the unit's first layer is one product of the
+history and a matrix for each candidate. `harness.py` says what a round is and prints.
 """
 
 import numpy as np
@@ -63,35 +64,45 @@ class Dice(torch.nn.Module):
         self.register_buffer("mean", torch.zeros(n))
         self.register_buffer("var", torch.ones(n))
 
-    def forward(self, x):
-        var, mean = torch.var_mean(x, 0, correction=0)
-        with torch.no_grad():
-            self.mean.lerp_(mean, 1 - W.MOMENTUM)
-            self.var.lerp_(var, 1 - W.MOMENTUM)
+    def forward(self, x, mask=None):
+        """Moments over all rows, or over those where the mask is 1."""
+        mean, var = self.mean, self.var
+        if self.training:
+            if mask is None:
+                var, mean = torch.var_mean(x, 0, correction=0)
+            else:
+                count = mask.sum()
+                mean = (x * mask).sum((0, 1)) / count
+                var = ((x - mean).square() * mask).sum((0, 1)) / count
+            with torch.no_grad():
+                self.mean.lerp_(mean, 1 - W.MOMENTUM)
+                self.var.lerp_(var, 1 - W.MOMENTUM)
         p = torch.sigmoid((x - mean) * torch.rsqrt(var + W.EPS))
         return x * (self.alpha * (1 - p) + p)
 
 
 class Net(torch.nn.Module):
-    """The dense part, weights `[in, out]`."""
+    """The dense part, weights `[in, out]`. Without `label` the result is logits, else the loss."""
 
-    def __init__(self):
+    def __init__(self, model, unit):
         super().__init__()
+        self.base = model == "base"
         self.w = torch.nn.ParameterDict()
-        sizes = {"unit": (4 * W.ITEM_WIDTH, *W.UNIT), "hidden": (W.MLP_WIDTH, *W.HIDDEN)}
+        sizes = {"hidden": (W.MLP_WIDTH, *W.HIDDEN)} | ({} if self.base else {"unit": (4 * W.ITEM_WIDTH, *W.UNIT)})
         layers = [(f"{n}_{i}", s[i], s[i + 1]) for n, s in sizes.items() for i in range(len(s) - 1)]
-        for name, k, n in layers + [("score", W.UNIT[-1], 1), ("logit", W.HIDDEN[-1], 1)]:
+        self.dice = torch.nn.ModuleDict({name: Dice(n) for name, _, n in layers if name.startswith("hidden") or unit == "dice"})
+        layers += [("logit", W.HIDDEN[-1], 1)] + ([] if self.base else [("score", W.UNIT[-1], 1)])
+        for name, k, n in layers:
             self.w[f"{name}_weight"] = torch.nn.Parameter(torch.empty(k, n))
             self.w[f"{name}_bias"] = torch.nn.Parameter(torch.empty(n))
-        self.dice = torch.nn.ModuleList(Dice(n) for n in W.HIDDEN)
 
     def load(self, tensors):
         with torch.no_grad():
             for name, p in self.w.items():
                 head, _, tail = name.rpartition("_")
                 p.copy_(tensors[f"init.param.{head.replace('_', '.')}.{tail}"])
-            for i, d in enumerate(self.dice):
-                d.alpha.copy_(tensors[f"init.param.hidden.{i}.alpha"])
+            for name, d in self.dice.items():
+                d.alpha.copy_(tensors[f"init.param.{name.replace('_', '.')}.alpha"])
                 d.mean.zero_()
                 d.var.fill_(1.0)
 
@@ -99,48 +110,78 @@ class Net(torch.nn.Module):
         return F.linear(x, self.w[f"{name}_weight"].t(), self.w[f"{name}_bias"])
 
     def tail(self, taste, candidate, scalars, label):
-        x = torch.cat([scalars, taste, candidate], 1)
-        for i in range(len(W.HIDDEN)):
-            x = self.dice[i](self.linear(x, f"hidden_{i}"))
-        return F.binary_cross_entropy_with_logits(self.linear(x, "logit")[:, 0], label)
+        return self.tail_end(self.linear(torch.cat([scalars, taste, candidate], 1), "hidden_0"), label)
 
-    def unit_end(self, x):
-        return self.linear(torch.sigmoid(self.linear(torch.sigmoid(x), "unit_1")), "score")
+    def tail_end(self, x, label):
+        x = self.dice["hidden_0"](x)
+        for i in range(1, len(W.HIDDEN)):
+            x = self.dice[f"hidden_{i}"](self.linear(x, f"hidden_{i}"))
+        z = self.linear(x, "logit")[:, 0]
+        return z if label is None else F.binary_cross_entropy_with_logits(z, label)
 
-    def padded(self, history, candidate, scalars, mask, label):
-        q = candidate[:, None].expand_as(history)
-        x = torch.cat([history, q, history - q, history * q], 2)
-        w = self.unit_end(self.linear(x, "unit_0")) * mask[:, :, None]
+    def unit_end(self, x, mask=None):
+        for i in range(len(W.UNIT)):
+            x = x if i == 0 else self.linear(x, f"unit_{i}")
+            x = self.dice[f"unit_{i}"](x, mask) if f"unit_{i}" in self.dice else torch.sigmoid(x)
+        return self.linear(x, "score")
+
+    def padded(self, history, candidate, scalars, mask, label=None):
+        mask = mask[:, :, None]
+        if self.base:
+            w = mask
+        else:
+            q = candidate[:, None].expand_as(history)
+            x = torch.cat([history, q, history - q, history * q], 2)
+            w = self.unit_end(self.linear(x, "unit_0"), mask) * mask
         return self.tail((w * history).sum(1), candidate, scalars, label)
 
-    def ragged(self, history, candidate, scalars, segment, offsets, label):
-        q = Spread.apply(candidate, segment, offsets)
-        x = torch.cat([history, q, history - q, history * q], 1)
-        w = self.unit_end(self.linear(x, "unit_0"))
-        taste = SegmentSum.apply(w * history, segment, offsets)
-        return self.tail(taste, candidate, scalars, label)
+    def ragged(self, history, candidate, scalars, segment, offsets, label=None):
+        if not self.base:
+            q = Spread.apply(candidate, segment, offsets)
+            x = torch.cat([history, q, history - q, history * q], 1)
+            history = self.unit_end(self.linear(x, "unit_0")) * history
+        return self.tail(SegmentSum.apply(history, segment, offsets), candidate, scalars, label)
 
-    def split(self, rows, ids, history_ids, segment, offsets, label):
+    def split(self, rows, ids, history_ids, segment, offsets, label=None):
         """`rows`: the (gathered) table; `ids`: `[batch, 8]`; `history_ids`: `[entries, 3]`."""
         e = W.ITEM_WIDTH
         one = F.embedding(ids, rows).reshape(ids.shape[0], -1)
         candidate, scalars = one[:, :e], one[:, e:]
         history = F.embedding(history_ids, rows).reshape(-1, e)
+        if not self.base:
+            wk, wq, wd, wp = self.w["unit_0_weight"].split(e)
+            term = torch.addmm(self.w["unit_0_bias"], candidate, wq - wd)
+            spread = Spread.apply(torch.cat([candidate, term], 1), segment, offsets)
+            q, term = spread[:, :e], spread[:, e:]
+            x = torch.cat([history, history * q], 1) @ torch.cat([wk + wd, wp]) + term
+            history = self.unit_end(x) * history
+        return self.tail(SegmentSum.apply(history, segment, offsets), candidate, scalars, label)
+
+    def rank(self, rows, scalar_ids, history_ids, candidate_ids):
+        """Logits of `[candidates, 3]` of one request: `scalar_ids` `[5]`, `history_ids` `[entries, 3]`."""
+        e = W.ITEM_WIDTH
+        scalars = F.embedding(scalar_ids, rows).reshape(1, -1)
+        history = F.embedding(history_ids, rows).reshape(-1, e)
+        candidate = F.embedding(candidate_ids, rows).reshape(-1, e)
+        ws, wt, wc = self.w["hidden_0_weight"].split([scalars.shape[1], e, e])
+        request = torch.addmm(self.w["hidden_0_bias"], scalars, ws)
+        if self.base:
+            return self.tail_end(request + history.sum(0, keepdim=True) @ wt + candidate @ wc, None)
         wk, wq, wd, wp = self.w["unit_0_weight"].split(e)
         term = torch.addmm(self.w["unit_0_bias"], candidate, wq - wd)
-        spread = Spread.apply(torch.cat([candidate, term], 1), segment, offsets)
-        q, term = spread[:, :e], spread[:, e:]
-        x = torch.cat([history, history * q], 1) @ torch.cat([wk + wd, wp]) + term
-        taste = SegmentSum.apply(self.unit_end(x) * history, segment, offsets)
-        return self.tail(taste, candidate, scalars, label)
+        # k (Wk + Wd) + (k * q) Wp = k (Wk + Wd + q * Wp).
+        w = (wk + wd)[:, None] + candidate.t()[:, :, None] * wp[:, None]
+        x = (history @ w.reshape(e, -1)).reshape(len(history), *term.shape) + term
+        taste = self.unit_end(x)[:, :, 0].t() @ history
+        return self.tail_end(torch.cat([taste, candidate], 1) @ torch.cat([wt, wc]) + request, None)
 
 
 class Padded:
     """`padded` and `ragged`: one embedding a table."""
 
-    def __init__(self, layout, compiled, sparse, data, most):
-        self.layout, self.sparse = layout, sparse
-        self.net = Net()
+    def __init__(self, layout, compiled, sparse, net, data):
+        self.layout, self.sparse, self.net = layout, sparse, net
+        most = max(int(np.diff(b["offsets"]).max()) for b in data)
         self.tables = torch.nn.ModuleDict(
             {n: torch.nn.Embedding(r, W.WIDTH, sparse=sparse) for n, r in (W.ITEMS | W.SCALARS).items()}
         )
@@ -161,13 +202,13 @@ class Padded:
             self.call = torch.compile(self.forward, dynamic=layout == "ragged")
         self.dense = getattr(self.net, layout)
 
-    def forward(self, b):
+    def forward(self, b, label=None):
         t = self.tables
         candidate = torch.cat([t[n](b[n]) for n in W.ITEMS], 1)
         scalars = torch.cat([t[n](b[n]) for n in W.SCALARS], 1)
         history = torch.cat([t[n](b[f"visited.{n}"]) for n in W.ITEMS], -1)
         rest = (b["mask"],) if self.layout == "padded" else (b["segment"], b["offsets"])
-        return self.dense(history, candidate, scalars, *rest, b["label"])
+        return self.dense(history, candidate, scalars, *rest, label)
 
     def reset(self, tensors):
         self.net.load(tensors)
@@ -180,14 +221,18 @@ class Padded:
         else:
             self.optimizers = [torch.optim.Adam(tables + dense, W.LR, fused=True)]
 
-    def step(self, b):
+    def train(self, b):
         for o in self.optimizers:
             o.zero_grad()
-        loss = self.call(b)
+        loss = self.call(b, b["label"])
         loss.backward()
         for o in self.optimizers:
             o.step()
-        return loss
+        return loss.detach()
+
+    def infer(self, b):
+        with torch.no_grad():
+            return self.call(b), b["label"]
 
 
 def lazy_adam(w, m, v, g, rate, root):
@@ -200,22 +245,31 @@ def lazy_adam(w, m, v, g, rate, root):
 class Split:
     """`split`: all tables in one."""
 
-    def __init__(self, compiled, sparse, data):
-        self.sparse = sparse
-        self.net = Net()
+    def __init__(self, compiled, sparse, net, task, data):
+        self.sparse, self.net = sparse, net
         rows = sum((W.ITEMS | W.SCALARS).values())
         self.table = torch.nn.Parameter(torch.empty(rows, W.WIDTH))
         self.m, self.v = torch.empty(rows, W.WIDTH), torch.empty(rows, W.WIDTH)
-        self.batches = []
-        for b in data:
-            ids = np.stack([b[n] + START[n] for n in TABLES], 1)
-            history = np.stack([b[f"visited.{n}"] + START[n] for n in W.ITEMS], 1)
-            segment = np.repeat(np.arange(len(b["label"])), np.diff(b["offsets"]))
-            self.batches.append([torch.from_numpy(x) for x in (ids, history, segment, b["offsets"], b["label"])])
-        self.call, self.rule = self.net.split, lazy_adam
+        arrays = self.request if task == "rank" else self.batch
+        self.batches = [[torch.from_numpy(x) for x in arrays(b)] for b in data]
+        self.call, self.rule = net.rank if task == "rank" else net.split, lazy_adam
         if compiled:
-            self.call = torch.compile(self.net.split, dynamic=True)
+            # Requests are all of one size.
+            self.call = torch.compile(self.call, dynamic=task != "rank")
             self.rule = torch.compile(lazy_adam, dynamic=True)
+
+    @staticmethod
+    def batch(b):
+        ids = np.stack([b[n] + START[n] for n in TABLES], 1)
+        history = np.stack([b[f"visited.{n}"] + START[n] for n in W.ITEMS], 1)
+        segment = np.repeat(np.arange(len(b["label"])), np.diff(b["offsets"]))
+        return ids, history, segment, b["offsets"], b["label"]
+
+    @staticmethod
+    def request(b):
+        scalars = np.array([b[n] + START[n] for n in W.SCALARS])
+        history = np.stack([b[f"visited.{n}"] + START[n] for n in W.ITEMS], 1)
+        return scalars, history, np.stack([b[n] + START[n] for n in W.ITEMS], 1), b["label"]
 
     def reset(self, tensors):
         self.net.load(tensors)
@@ -227,7 +281,7 @@ class Split:
         dense = list(self.net.parameters())
         self.optimizer = torch.optim.Adam(dense if self.sparse else [self.table, *dense], W.LR, fused=True)
 
-    def step(self, b):
+    def train(self, b):
         ids, history, segment, offsets, label = b
         self.optimizer.zero_grad()
         self.number += 1
@@ -235,7 +289,7 @@ class Split:
             loss = self.call(self.table, ids, history, segment, offsets, label)
             loss.backward()
             self.optimizer.step()
-            return loss
+            return loss.detach()
         touched = torch.zeros(len(self.table), dtype=torch.bool)
         touched[ids.view(-1)] = True
         touched[history.view(-1)] = True
@@ -251,20 +305,27 @@ class Split:
             w, m, v = self.rule(weight.detach(), self.m[rows], self.v[rows], weight.grad, rate, root)
             for whole, part in ((self.table, w), (self.m, m), (self.v, v)):
                 whole.index_copy_(0, rows, part)
-        return loss
+        return loss.detach()
+
+    def infer(self, b):
+        with torch.no_grad():
+            return self.call(self.table, *b[:-1]), b[-1]
+
+    rank = infer
 
 
-def build(mode, data):
-    """A side: `batches`, `reset(tensors)`, `step(batch)`."""
-    parts = mode.split("-")
-    how, layout = parts[0], parts[1]
-    sparse = len(parts) > 2 and parts[2] == "sparse"
-    if how not in ("eager", "compile") or layout not in ("padded", "ragged", "split"):
-        raise SystemExit(f"unknown mode `{mode}`")
+def build(arguments, data):
+    how, layout, *rest = arguments.mode.split("-")
+    if how not in ("eager", "compile") or layout not in ("padded", "ragged", "split") or rest not in ([], ["dense"], ["sparse"]):
+        raise SystemExit(f"unknown mode `{arguments.mode}`: see the modes in --help")
+    if arguments.task != "train" and rest:
+        raise SystemExit(f"mode `{arguments.mode}`: without training there is nothing sparse or dense; leave `-{rest[0]}` out")
+    if arguments.task == "rank" and layout != "split":
+        raise SystemExit(f"mode `{arguments.mode}`: only `split` has the task `rank`")
+    net = Net(arguments.model, arguments.unit).train(arguments.task == "train")
     if layout == "split":
-        return Split(how == "compile", sparse, data)
-    most = max(int(np.diff(b["offsets"]).max()) for b in data)
-    return Padded(layout, how == "compile", sparse, data, most)
+        return Split(how == "compile", rest == ["sparse"], net, arguments.task, data)
+    return Padded(layout, how == "compile", rest == ["sparse"], net, data)
 
 
 if __name__ == "__main__":

@@ -31,14 +31,13 @@ pub(super) struct Tile {
     pub mode: Mode,
 }
 
-/// `WHOLE` says that the last vector has all its columns; `DOWN` that `x` is walked down its columns, so that the next tiles' lines are
-/// asked for: they are too far apart for the hardware to guess.
+/// `WHOLE` says that the last vector has all its columns.
 ///
 /// # Safety
 ///
 /// The CPU has `S`'s features, and all addresses above are valid.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: bool, const DOWN: bool>(t: &Tile) {
+pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: bool>(t: &Tile) {
     // SAFETY: the caller vouches for the features and addresses; columns beyond `last` are neither read nor written.
     unsafe {
         let mask = S::mask(t.last);
@@ -56,11 +55,9 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: 
         }
         let (mut x, mut w) = (t.x, t.w);
         for _ in 0..t.steps {
+            // The line behind: where `x` is walked down its columns, it is too far from the last one for the hardware to guess.
             #[cfg(target_arch = "x86_64")]
-            if DOWN {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<{ _MM_HINT_T0 }>(x.wrapping_add(16).cast());
-            }
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(x.wrapping_add(16).cast());
             let mut b = [S::splat(0.0); C];
             for (c, b) in b.iter_mut().enumerate() {
                 let p = w.add(c * S::LANES);

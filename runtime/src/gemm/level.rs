@@ -14,10 +14,10 @@ pub(super) type SumRowsFn = unsafe fn(&Occurrences, (usize, usize), &[(*const f3
 /// Everything of one level.
 pub(super) struct Level {
     pub lanes: usize,
-    /// By whether `x` is walked down its columns, then by vectors across, less 1; for blocks whose last vector is whole.
-    pub whole: [&'static [TileSet]; 2],
+    /// By vectors across, less 1; for blocks whose last vector is whole.
+    pub whole: &'static [TileSet],
     /// The same for blocks whose last vector is masked.
-    pub masked: [&'static [TileSet]; 2],
+    pub masked: &'static [TileSet],
     pub dot: unsafe fn(&Tile, usize),
     pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
@@ -31,9 +31,9 @@ macro_rules! level {
 
             // SAFETY of all: the caller of a level's functions vouches for its features (see `Gemm::new`) and for the addresses.
             $(#[target_feature(enable = $feature)])?
-            unsafe fn tile<const R: usize, const C: usize, const WHOLE: bool, const DOWN: bool>(t: &Tile) {
+            unsafe fn tile<const R: usize, const C: usize, const WHOLE: bool>(t: &Tile) {
                 // SAFETY: as above.
-                unsafe { body::tile::<$simd, R, C, WHOLE, DOWN>(t) }
+                unsafe { body::tile::<$simd, R, C, WHOLE>(t) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn dot(t: &Tile, rows: usize) {
@@ -64,14 +64,8 @@ macro_rules! level {
 
             pub(in crate::gemm) static LEVEL: Level = Level {
                 lanes: <$simd as Simd>::LANES,
-                whole: [
-                    &[$(&[$(($rows, tile::<$rows, $columns, true, false> as TileFn)),*]),*],
-                    &[$(&[$(($rows, tile::<$rows, $columns, true, true> as TileFn)),*]),*],
-                ],
-                masked: [
-                    &[$(&[$(($narrow, tile::<$narrow, $columns, false, false> as TileFn)),*]),*],
-                    &[$(&[$(($narrow, tile::<$narrow, $columns, false, true> as TileFn)),*]),*],
-                ],
+                whole: &[$(&[$(($rows, tile::<$rows, $columns, true> as TileFn)),*]),*],
+                masked: &[$(&[$(($narrow, tile::<$narrow, $columns, false> as TileFn)),*]),*],
                 dot,
                 moments,
                 join,
@@ -99,6 +93,13 @@ level!(v3, simd::Avx2, ["avx2,fma"], [
     2: 6 4 2 1, 5 2 1;
     3: 4 2 1, 3 2 1;
 ]);
+#[cfg(target_arch = "x86_64")]
+level!(v2, simd::Sse, [], [
+    1: 8 4 2 1, 8 4 2 1;
+    2: 4 2 1, 4 2 1;
+    3: 4 2 1, 4 2 1;
+]);
+#[cfg(not(target_arch = "x86_64"))]
 level!(portable, simd::Portable, [], [
     1: 4 2 1, 4 2 1;
     2: 4 2 1, 4 2 1;

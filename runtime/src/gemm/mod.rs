@@ -73,6 +73,9 @@ impl Gemm {
             Isa::V4 => &level::v4::LEVEL,
             #[cfg(target_arch = "x86_64")]
             Isa::V3 => &level::v3::LEVEL,
+            #[cfg(target_arch = "x86_64")]
+            Isa::V2 => &level::v2::LEVEL,
+            #[cfg(not(target_arch = "x86_64"))]
             _ => &level::portable::LEVEL,
         };
         Gemm { level }
@@ -142,8 +145,7 @@ impl Gemm {
             return;
         }
         let lanes = self.level.lanes;
-        let down = usize::from(t.x_step > 1);
-        let (whole, masked) = (self.level.whole[down], self.level.masked[down]);
+        let (whole, masked) = (self.level.whole, self.level.masked);
         let vectors = columns.div_ceil(lanes);
         let blocks = vectors.div_ceil(whole.len());
         // Passes of equal depth: a short one would spend its time on the sums' loads and stores.

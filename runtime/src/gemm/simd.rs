@@ -33,9 +33,11 @@ pub(super) trait Simd {
     unsafe fn sum4(v: [Self::V; 4]) -> [f32; 4];
 }
 
-/// Four plain floats: every CPU. LLVM maps it to SSE or NEON.
+/// Four plain floats, for CPUs that are no x86.
+#[cfg(not(target_arch = "x86_64"))]
 pub(super) struct Portable;
 
+#[cfg(not(target_arch = "x86_64"))]
 impl Simd for Portable {
     type V = [f32; 4];
     type Mask = usize;
@@ -113,12 +115,94 @@ impl Simd for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+pub(super) use x86::{Avx2, Avx512, Sse};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Simd;
     use std::arch::x86_64::*;
+
+    /// Four lanes, 16 registers: what every x86-64 has.
+    pub(in crate::gemm) struct Sse;
+
+    // SAFETY of every method: see the trait; SSE2 is part of x86-64.
+    #[allow(clippy::undocumented_unsafe_blocks)]
+    impl Simd for Sse {
+        type V = __m128;
+        /// Number of lanes.
+        type Mask = usize;
+        const LANES: usize = 4;
+        const COLUMNS: usize = 3;
+
+        #[inline(always)]
+        unsafe fn mask(lanes: usize) -> usize {
+            lanes
+        }
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m128 {
+            unsafe { _mm_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m128 {
+            unsafe { _mm_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: __m128) {
+            unsafe { _mm_storeu_ps(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(p: *const f32, m: usize) -> __m128 {
+            unsafe {
+                match m {
+                    4 => Self::load(p),
+                    3 => _mm_setr_ps(*p, *p.add(1), *p.add(2), 0.0),
+                    2 => _mm_setr_ps(*p, *p.add(1), 0.0, 0.0),
+                    1 => _mm_set_ss(*p),
+                    _ => _mm_setzero_ps(),
+                }
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_first(p: *mut f32, m: usize, v: __m128) {
+            unsafe {
+                if m == 4 {
+                    return Self::store(p, v);
+                }
+                let lanes = std::mem::transmute::<__m128, [f32; 4]>(v);
+                for (i, x) in lanes.iter().enumerate().take(m) {
+                    *p.add(i) = *x;
+                }
+            }
+        }
+        #[inline(always)]
+        unsafe fn fma(a: __m128, b: __m128, c: __m128) -> __m128 {
+            unsafe { _mm_add_ps(_mm_mul_ps(a, b), c) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m128, b: __m128) -> __m128 {
+            unsafe { _mm_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn sub(a: __m128, b: __m128) -> __m128 {
+            unsafe { _mm_sub_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul(a: __m128, b: __m128) -> __m128 {
+            unsafe { _mm_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn max(a: __m128, b: __m128) -> __m128 {
+            unsafe { _mm_max_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn sum4(v: [__m128; 4]) -> [f32; 4] {
+            v.map(|v| {
+                // SAFETY: both are four floats.
+                let [a, b, c, d] = unsafe { std::mem::transmute::<__m128, [f32; 4]>(v) };
+                (a + b) + (c + d)
+            })
+        }
+    }
 
     /// Eight lanes, 16 registers.
     pub(in crate::gemm) struct Avx2;
