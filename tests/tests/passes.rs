@@ -168,6 +168,24 @@ fn the_activation_unit_has_the_flops_of_its_closed_form() {
     assert_eq!(found, [(BATCH, 48), (VISITED, 80), (VISITED, 96)]);
 }
 
+/// The check above would see a rewrite that got lost: without any one of these passes the unit costs more.
+#[test]
+fn a_lost_rewrite_costs_more() {
+    let (b, n) = (1024.0, 1024.0 * 31.0);
+    let counts = [1.0, b, n];
+    let cost = |passes: &[Pass]| {
+        let (mut g, _) = unit(80);
+        optimize::run(&mut g, passes, true).unwrap();
+        flops(&g, &counts)
+    };
+    let whole = cost(optimize::FORWARD);
+    for planted in ["split_products", "simplify"] {
+        let without: Vec<Pass> = optimize::FORWARD.iter().filter(|p| p.name != planted).copied().collect();
+        assert!(without.len() < optimize::FORWARD.len());
+        assert!(cost(&without) > whole, "without `{planted}`: {} is not above {whole}", cost(&without));
+    }
+}
+
 /// Gradients after the split cost what the split costs: no 4E-wide product remains anywhere.
 #[test]
 fn the_activation_unit_is_split_backward_too() {

@@ -1,0 +1,64 @@
+//! What a training step keeps in memory for each entry of a history, against the closed form.
+#![allow(clippy::unwrap_used)]
+
+use din_compiler::front::{self, NoFiles};
+use din_compiler::{CompileOptions, compile};
+use din_program::Program;
+use din_program::schedule::{Domain, Operation, Place};
+use std::path::Path;
+
+const VISITED: Domain = Domain(2);
+
+fn step() -> Program {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/din_step.din");
+    let checked =
+        front::check("din_step.din", &std::fs::read_to_string(path).unwrap(), &NoFiles, &front::Options::default());
+    compile(&checked.model.unwrap(), &CompileOptions { levels: vec![], checked: true }).unwrap().program
+}
+
+/// Forward to backward an entry hands on what is dear to compute again and nothing else: the two hidden layers and the weight. Backward
+/// to update goes the gradient of its rows. No `4E`-wide value, no key, no derivative of an activation.
+#[test]
+fn an_entry_keeps_its_layers_and_its_gradient() {
+    let (e, unit) = (48, [80, 40]);
+    let program = step();
+    let mut widths: Vec<u32> = program
+        .train
+        .buffers
+        .iter()
+        .filter(|b| b.domain == VISITED && matches!(b.place, Place::Arena(_)))
+        .map(|b| b.width)
+        .collect();
+    widths.sort_unstable();
+    let mut expected = vec![unit[0], unit[1], 1, e];
+    expected.sort_unstable();
+    assert_eq!(widths, expected);
+}
+
+/// No buffer, not even a tile's, is as wide as `concat(k, q, k - q, k * q)`; inference keeps nothing of an entry.
+#[test]
+fn nothing_is_four_rows_wide() {
+    let e = 48;
+    let program = step();
+    for schedule in [&program.train, &program.infer] {
+        let widest = schedule.buffers.iter().filter(|b| b.domain == VISITED).map(|b| b.width).max();
+        assert_eq!(widest, Some(2 * e));
+    }
+    let kept = |b: &&din_program::schedule::Buffer| b.domain == VISITED && matches!(b.place, Place::Arena(_));
+    assert_eq!(program.infer.buffers.iter().filter(kept).count(), 0);
+}
+
+/// Multiply-adds of an entry in all products: forward, both gradients, with the first layer `2E` wide; Eq. (2)'s weight is 1 wide.
+#[test]
+fn an_entry_multiplies_what_the_split_form_does() {
+    let (e, h0, h1) = (48u64, 80, 40);
+    let program = step();
+    let mut multiplied = 0;
+    for call in program.train.phases.iter().flat_map(|p| &p.calls).filter(|c| c.domain == VISITED) {
+        if let Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } = call.op {
+            multiplied += u64::from(k) * u64::from(n);
+        }
+    }
+    // The last layer's gradient towards its input is elementwise: the score's times a row of weights.
+    assert_eq!(multiplied, 3 * (2 * e * h0 + h0 * h1) + 2 * h1);
+}
