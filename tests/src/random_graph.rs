@@ -80,6 +80,8 @@ pub struct Options {
     pub draws: usize,
     /// Draw this primitive three times first, right on parameters, rows and data.
     pub focus: Option<&'static str>,
+    /// Most positions of a drawn value; 0 for 20.
+    pub widest: usize,
 }
 
 /// All primitives by the name under which [`primitive`] and [`Options::focus`] know them.
@@ -181,7 +183,7 @@ pub fn has_empty(case: &Case) -> bool {
 
 /// A case from a seed. Its roots: `Loss`, a `Prediction`, a `State` for each state, two `Named`.
 pub fn case(seed: u64, options: &Options) -> Case {
-    let mut maker = Maker::new(seed);
+    let mut maker = Maker::new(seed, if options.widest == 0 { 20 } else { options.widest });
     maker.sources();
     if let Some(focus) = options.focus {
         let mut made = 0;
@@ -209,12 +211,13 @@ struct Maker {
     /// What may be used as an operand.
     pool: Vec<NodeId>,
     features: u32,
+    widest: usize,
 }
 
 type Made = Option<NodeId>;
 
 impl Maker {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, widest: usize) -> Self {
         let mut r = Random::new(seed);
         let mut g = Graph::default();
         let batch = 1 + r.below(6);
@@ -230,7 +233,7 @@ impl Maker {
             inputs.offsets.push(offsets);
         }
         let run = Run::new(&g, &inputs).expect("the offsets fit the domains");
-        Maker { r, g, inputs, values: Values::default(), run, pool: Vec::new(), features: 0 }
+        Maker { r, g, inputs, values: Values::default(), run, pool: Vec::new(), features: 0, widest }
     }
 
     /// A span of its own for every node, as if each stood on its own line.
@@ -240,7 +243,7 @@ impl Maker {
     }
 
     fn width(&mut self) -> usize {
-        if self.r.chance(0.2) { 1 } else { 1 + self.r.below(20) }
+        if self.r.chance(0.2) { 1 } else { 1 + self.r.below(self.widest) }
     }
 
     fn domains(&self) -> Vec<DomainId> {
@@ -656,7 +659,7 @@ impl Maker {
         for _ in 0..1 + self.r.below(4) {
             let next = self.where_(|m, id| {
                 let n = m.g.node(id);
-                n.shape.0.len() == 1 && m.g.join(n.domain, domain).is_some() && width + n.width() <= 40
+                n.shape.0.len() == 1 && m.g.join(n.domain, domain).is_some() && width + n.width() <= 2 * m.widest
             });
             let Some(next) = next else { break };
             domain = self.g.join(domain, self.domain(next))?;

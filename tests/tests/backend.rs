@@ -2,7 +2,7 @@
 //! summed; every primitive occurs in at least 100 graphs, empty sequences in at least a tenth.
 #![allow(clippy::unwrap_used)]
 
-use din_compiler::graph::{NodeId, Root, verify};
+use din_compiler::graph::{NodeId, Op, Root, verify};
 use din_compiler::interpret::run_magnitude;
 use din_compiler::optimize;
 use din_program::Isa;
@@ -64,7 +64,7 @@ fn random_graphs() {
     let (mut graphs, mut empty, mut worst) = (0, 0, 0.0f64);
     for seed in 0.. {
         let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
-        let mut c = case(seed, &Options { draws: 16, focus: Some(focus) });
+        let mut c = case(seed, &Options { draws: 16, focus: Some(focus), widest: 0 });
         verify(&c.graph).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         if seed % 3 == 1 {
             name_all(&mut c);
@@ -97,12 +97,44 @@ fn random_graphs() {
     println!("{graphs} graphs, {empty} with empty sequences, worst error {worst:.2} epsilon times scale");
 }
 
+/// Rows of up to ten vectors of sixteen and a rest: the loops over columns, which narrow rows do not reach.
+#[test]
+fn wide_random_graphs() {
+    let levels = [Isa::V2, Isa::V3, Isa::V4];
+    let mut wide = 0;
+    for seed in 100_000..100_000 + 3 * PRIMITIVES.len() as u64 {
+        let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
+        let mut c = case(seed, &Options { draws: 10, focus: Some(focus), widest: 170 });
+        match seed % 3 {
+            1 => name_all(&mut c),
+            2 => {
+                let mut differentiated = c.graph.clone();
+                if optimize::train(&mut differentiated, true).is_ok() {
+                    c.graph = differentiated;
+                }
+            }
+            _ => {}
+        }
+        // The sum over a row runs in one chain a lane: over a whole matrix of 20,000 numbers its error grows past the bound.
+        let sums = c.graph.order().into_iter().filter(|&id| c.graph.node(id).op == Op::SumValue);
+        if sums.into_iter().any(|id| c.graph.node(c.graph.node(id).operands[0]).width() > 2048) {
+            continue;
+        }
+        wide += usize::from(c.graph.order().iter().any(|&id| c.graph.node(id).width() > 48));
+        for isa in levels.into_iter().filter(|l| *l <= code::detect()) {
+            compare(&c, isa, &format!("seed {seed}, {isa:?}"));
+        }
+    }
+    assert!(wide > PRIMITIVES.len(), "{wide} graphs with wide rows");
+}
+
 /// `DIN_SEED=35 cargo test -p din-tests --test backend one -- --nocapture`: every node of one case, for finding a fault.
 #[test]
 fn one() {
     let Ok(seed) = std::env::var("DIN_SEED") else { return };
     let seed: u64 = seed.parse().unwrap();
-    let mut c = case(seed, &Options { draws: 16, focus: Some(PRIMITIVES[seed as usize % PRIMITIVES.len()]) });
+    let mut c =
+        case(seed, &Options { draws: 16, focus: Some(PRIMITIVES[seed as usize % PRIMITIVES.len()]), widest: 0 });
     if seed % 3 == 2 {
         let _ = optimize::train(&mut c.graph, true);
     }
