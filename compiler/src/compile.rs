@@ -68,6 +68,10 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
     let mut infer = model.infer.clone();
     optimize::optimize(&mut infer, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;
 
+    for graph in [&mut train, &mut infer] {
+        optimize::run(graph, optimize::LOWER, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;
+    }
+
     let mut kernels = Kernels::default();
     let mut scheduled = |graph: &Graph, name: &str, options: &Options| -> Result<Schedule, CompileError> {
         let cyclic = |_| CompileError::Internal(format!("the {name} graph has a cycle"));

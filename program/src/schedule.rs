@@ -167,6 +167,12 @@ pub enum Operation {
     Fill { buffer: BufferId, value: f32 },
     /// `out_i = x_i W` or `out_i += x_i W`: `x` has `k` columns, `w` is once and `k x n`, row-major with row stride `w_stride`, `out` has `n` columns.
     MatMul { x: View, w: View, w_stride: u32, out: View, k: u32, n: u32, accumulate: bool },
+    /// `out_i = x_i (W1 + diag(q_s) W2)`, `s` being entry `i`'s sample: `x` has `e` columns, `out` `n`, `w` is once and holds W1 over W2, `2 e x n`. Or
+    /// `transposed`, `out_i = x_i (W1 + diag(q_s) W2)^T`: `x` has `n` columns, `out` `e`, `w` is `n x 2 e`. `q` is on the samples.
+    Fold { x: View, q: View, w: View, transposed: bool, out: View, e: u32, n: u32 },
+    /// With `G_s` the sum of `x_i^T g_i` over the entries of sample `s` (`e x n`): `weight`, (q, partial `2 e x n`), gains G_s over diag(q_s) G_s for every
+    /// sample; `sample`, (w as W1 over W2, out on the samples), becomes the sum of `G_s * W2` over each row.
+    FoldOuter { x: View, g: View, weight: Option<(View, View)>, sample: Option<(View, View)>, e: u32, n: u32 },
     /// `out += sum_i x_i^T g_i`: `out` is a partial, `k x n` row-major.
     Outer { x: View, g: View, out: View, k: u32, n: u32 },
     /// Once: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.

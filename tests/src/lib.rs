@@ -3,3 +3,4 @@
 pub mod differences;
 pub mod machine;
 pub mod random_graph;
+pub mod unit;

@@ -2,14 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::{DifferentiateError, differentiate};
-use din_compiler::graph::{
-    BATCH, BinaryOp, Domain, DomainId, Graph, Input, InputKind, NodeId, ONCE, Op, ParamId, Root, Shape, TableId,
-    UnaryOp,
-};
+use din_compiler::graph::{BATCH, DomainId, Graph, Input, InputKind, Op, ParamId, Root, Shape};
 use din_compiler::interpret::{Magnitudes, run_magnitude};
 use din_compiler::optimize::{self, PASSES, Pass, TrainError, flops};
 use din_grammar::Span;
 use din_tests::random_graph::{Case, Options, case};
+use din_tests::unit::{VISITED, activation_unit};
 
 /// A name for each root that does not depend on node numbers.
 fn name(root: &Root) -> String {
@@ -95,60 +93,12 @@ fn passes_are_idempotent() {
     }
 }
 
-const VISITED: DomainId = DomainId(2);
-
-/// The first layer of DIN's activation unit: `sum(sigmoid(concat(k, q, k - q, k * q) @ W + b) @ v * k over visited)`, k and q being
-/// three embedded ids of 16 each.
-fn unit(hidden: usize) -> (Graph, NodeId) {
-    let s = Span::default();
-    let mut g = Graph::default();
-    g.domains.push(Domain { name: "visited".into(), parent: Some(BATCH) });
-    let embed = |g: &mut Graph, domain| {
-        let mut fields = Vec::new();
-        for feature in 0..3u32 {
-            let kind = InputKind::Ids { feature: feature + 3 * domain };
-            g.inputs.push(Input {
-                name: format!("f{feature}"),
-                kind,
-                domain: DomainId(domain),
-                shape: Shape::scalar(),
-            });
-            if g.tables.len() < 3 {
-                g.tables.push(16);
-            }
-            let input = din_compiler::graph::InputId(g.inputs.len() as u32 - 1);
-            fields.push(g.lookup(TableId(feature), input, s));
-        }
-        g.concat(fields, s).unwrap()
-    };
-    let q = embed(&mut g, 1);
-    let k = embed(&mut g, 2);
-    for shape in [Shape::matrix(192, hidden), Shape::vector(hidden), Shape::matrix(hidden, 1)] {
-        g.params.push(shape);
-    }
-    let difference = g.binary(BinaryOp::Subtract, k, q, s).unwrap();
-    let product = g.binary(BinaryOp::Multiply, k, q, s).unwrap();
-    let x = g.concat(vec![k, q, difference, product], s).unwrap();
-    let (w, b, v) = (g.param(ParamId(0), s), g.param(ParamId(1), s), g.param(ParamId(2), s));
-    let y = g.matmul(x, w, s).unwrap();
-    let y = g.binary(BinaryOp::Add, y, b, s).unwrap();
-    let y = g.unary(UnaryOp::Sigmoid, y, s);
-    let weight = g.matmul(y, v, s).unwrap();
-    let weighted = g.binary(BinaryOp::Multiply, weight, k, s).unwrap();
-    let taste = g.sum(weighted, BATCH, s).unwrap();
-    let total = g.sum_value(taste, s);
-    let loss = g.sum(total, ONCE, s).unwrap();
-    g.roots.push(Root::Loss(loss));
-    g.roots.push(Root::Named { name: "taste".into(), node: taste });
-    (g, loss)
-}
-
 /// `concat(k, q, k - q, k * q) W = k (Wk + Wd) + q (Wq - Wd) + (k * q) Wp`: two E-wide rows an entry, one a sample.
 #[test]
 fn the_activation_unit_has_the_flops_of_its_closed_form() {
     let (b, n, e, h) = (1024.0, 1024.0 * 31.0, 48.0, 80.0);
     let counts = [1.0, b, n];
-    let (plain, _) = unit(80);
+    let (plain, _) = activation_unit(16, 80);
     // k - q, k * q; the product; bias, sigmoid; the weight; the weighted sum; the sums to one number.
     let rest = n * (2.0 * h) + n * 2.0 * h + n * e + n * e + b * e + b;
     assert_eq!(flops(&plain, &counts), n * 2.0 * e + n * 2.0 * 4.0 * e * h + rest);
@@ -174,7 +124,7 @@ fn a_lost_rewrite_costs_more() {
     let (b, n) = (1024.0, 1024.0 * 31.0);
     let counts = [1.0, b, n];
     let cost = |passes: &[Pass]| {
-        let (mut g, _) = unit(80);
+        let (mut g, _) = activation_unit(16, 80);
         optimize::run(&mut g, passes, true).unwrap();
         flops(&g, &counts)
     };
@@ -189,7 +139,7 @@ fn a_lost_rewrite_costs_more() {
 /// Gradients after the split cost what the split costs: no 4E-wide product remains anywhere.
 #[test]
 fn the_activation_unit_is_split_backward_too() {
-    let (mut g, _) = unit(80);
+    let (mut g, _) = activation_unit(16, 80);
     optimize::train(&mut g, true).unwrap();
     for id in g.order() {
         let node = g.node(id);
@@ -201,7 +151,7 @@ fn the_activation_unit_is_split_backward_too() {
         }
     }
     let (b, n, e, h) = (1024.0, 1024.0 * 31.0, 48.0, 80.0);
-    let (mut plain, _) = unit(80);
+    let (mut plain, _) = activation_unit(16, 80);
     differentiate(&mut plain).unwrap();
     let counts = [1.0, b, n];
     // Products alone: forward, dx, dW of 4E against 2E an entry and E a sample.

@@ -38,27 +38,34 @@ fn an_entry_keeps_its_layers_and_its_gradient() {
 /// No buffer, not even a tile's, is as wide as `concat(k, q, k - q, k * q)`; inference keeps nothing of an entry.
 #[test]
 fn nothing_is_four_rows_wide() {
-    let e = 48;
+    // The widest value of an entry is its first hidden layer: not even `concat(k, k * q)` exists.
+    let (e, hidden) = (48, 80);
     let program = step();
     for schedule in [&program.train, &program.infer] {
         let widest = schedule.buffers.iter().filter(|b| b.domain == VISITED).map(|b| b.width).max();
-        assert_eq!(widest, Some(2 * e));
+        assert_eq!(widest, Some(hidden.max(e)));
     }
     let kept = |b: &&din_program::schedule::Buffer| b.domain == VISITED && matches!(b.place, Place::Arena(_));
     assert_eq!(program.infer.buffers.iter().filter(kept).count(), 0);
 }
 
-/// Multiply-adds of an entry in all products: forward, both gradients, with the first layer `2E` wide; Eq. (2)'s weight is 1 wide.
+/// Multiply-adds of an entry in all products: forward and both gradients, the first layer `E` wide since `q` is folded into its weight;
+/// Eq. (2)'s weight is 1 wide.
 #[test]
-fn an_entry_multiplies_what_the_split_form_does() {
+fn an_entry_multiplies_what_the_folded_form_does() {
     let (e, h0, h1) = (48u64, 80, 40);
     let program = step();
     let mut multiplied = 0;
     for call in program.train.phases.iter().flat_map(|p| &p.calls).filter(|c| c.domain == VISITED) {
-        if let Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } = call.op {
-            multiplied += u64::from(k) * u64::from(n);
-        }
+        let (Operation::MatMul { k, n, .. }
+        | Operation::Outer { k, n, .. }
+        | Operation::Fold { e: k, n, .. }
+        | Operation::FoldOuter { e: k, n, .. }) = call.op
+        else {
+            continue;
+        };
+        multiplied += u64::from(k) * u64::from(n);
     }
     // The last layer's gradient towards its input is elementwise: the score's times a row of weights.
-    assert_eq!(multiplied, 3 * (2 * e * h0 + h0 * h1) + 2 * h1);
+    assert_eq!(multiplied, 3 * (e * h0 + h0 * h1) + 2 * h1);
 }

@@ -86,6 +86,8 @@ fn gain(b: &mut Build, node: &Node, y: NodeId, g: NodeId, k: usize) -> Built {
         // y_i = x_i W^T: dx_i = g_i W, dW = sum_i g_i^T x_i.
         Op::MatMulT if k == 0 => b.graph.matmul(g, other(1), b.s),
         Op::MatMulT => b.graph.outer(g, other(0), b.s),
+        // Made after differentiation.
+        Op::Fold(_) => Err(TypeError::NotAVector { found: node.shape.clone() }),
         // Y = sum_i x_i^T h_i: dx_i = h_i G^T, dh_i = x_i G; each at the domain of the other, which may be the shallower.
         Op::Outer => {
             let gain = if k == 0 { b.graph.matmul_t(other(1), g, b.s)? } else { b.graph.matmul(other(0), g, b.s)? };

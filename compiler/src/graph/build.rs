@@ -2,7 +2,7 @@
 //! of `graph`, and says what is wrong as a [`TypeError`] without spans; the elaborator adds those.
 
 use super::{
-    BATCH, BinaryOp, DomainId, Graph, InputId, Node, NodeId, ONCE, Op, ParamId, Shape, StateId, TableId, UnaryOp,
+    BATCH, BinaryOp, DomainId, Fold, Graph, InputId, Node, NodeId, ONCE, Op, ParamId, Shape, StateId, TableId, UnaryOp,
 };
 use din_grammar::Span;
 
@@ -225,6 +225,18 @@ impl Graph {
         }
         let shape = Shape::matrix(self.node(x).width(), self.node(g).width());
         Ok(self.make(Op::Outer, vec![x, g], ONCE, shape, span))
+    }
+
+    /// See [`Fold`]; `verify` checks the operands.
+    pub(crate) fn fold(&mut self, fold: Fold, operands: [NodeId; 3], span: Span) -> NodeId {
+        let (a, c) = (self.node(operands[0]), self.node(operands[2]));
+        let (domain, shape) = match fold {
+            Fold::Product => (a.domain, Shape::vector(c.shape.0.last().copied().unwrap_or(1))),
+            Fold::ProductT => (a.domain, Shape::vector(c.shape.0.first().copied().unwrap_or(2) / 2)),
+            Fold::Outer => (ONCE, Shape::matrix(2 * a.width(), c.width())),
+            Fold::Sum => (BATCH, Shape::vector(a.width())),
+        };
+        self.make(Op::Fold(fold), operands.to_vec(), domain, shape, span)
     }
 
     pub fn sum(&mut self, x: NodeId, to: DomainId, span: Span) -> Built {

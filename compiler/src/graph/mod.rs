@@ -32,12 +32,17 @@
 //! | `MatMul{x, w}` | `x_i W`; `x` has shape `[k]`, `w` is once and `[k, n]` |
 //! | `MatMulT{x, w}` | `x_i W^T`; `x` has shape `[n]`, `w` is once and `[k, n]` |
 //! | `Outer{x, g}` | `sum_i x_i^T g_i` over the elements of the deeper domain; once, `[k, n]` |
+//! | `Fold(Product){k, q, w}` | `concat(k_i, k_i * q_i) W`; `k` is `[e]` on a sequence, `q` `[e]` on the samples, `w` once and `[2 e, n]` |
+//! | `Fold(ProductT){g, q, w}` | `h[..e] + h[e..] * q_i` with `h = g_i W^T`: the gradient of the above towards `k`; `[e]` |
+//! | `Fold(Outer){k, q, g}` | `sum_i concat(k_i, k_i * q_i)^T g_i`: the one towards `w`; once, `[2 e, n]` |
+//! | `Fold(Sum){k, g, w}` | `sum over i -> p of (g_i W^T)[e..] * k_i`: the one towards `q`; on the samples, `[e]` |
 //! | `Sum{x, to}` | `sum over i -> p of x_i` at each `p` of `to`; 0 where there is none |
 //! | `Max{x, to}` | the same with maximum; 0 where there is none |
 //! | `SumValue(x)` | sum over the positions of `x_i`; `[1]` |
 //! | `Moments(x)` | over all elements of `x`'s domain: mean then biased variance, by position; once, `[2 w]`; for no elements all 0 |
 //!
-//! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above.
+//! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Fold` comes from the last pass of all
+//! (`optimize::fold`) and is not differentiated.
 
 mod build;
 mod order;
@@ -182,6 +187,15 @@ pub enum BinaryOp {
     Equal,
 }
 
+/// Products with `concat(k, k * q)`, whose second half is folded into the weight, `W1 + diag(q) W2`, once a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fold {
+    Product,
+    ProductT,
+    Outer,
+    Sum,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     Const(f64),
@@ -201,6 +215,7 @@ pub enum Op {
     MatMul,
     MatMulT,
     Outer,
+    Fold(Fold),
     Sum { to: DomainId },
     Max { to: DomainId },
     SumValue,

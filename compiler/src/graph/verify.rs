@@ -3,7 +3,7 @@
 //! A graph that passes is acyclic, its edges mirror its operands, every node has the domain and shape that its op and operands
 //! give, every id is in range, and every root exists and has the type its kind demands. Later phases rely on it and do not panic.
 
-use super::{BATCH, DomainId, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape};
+use super::{BATCH, DomainId, Fold, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape};
 use din_grammar::Span;
 use petgraph::Direction;
 use petgraph::visit::EdgeRef;
@@ -164,7 +164,7 @@ pub(crate) fn arity(op: &Op) -> Option<usize> {
         | Op::SumValue
         | Op::Moments => 1,
         Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
-        Op::Select => 3,
+        Op::Select | Op::Fold(_) => 3,
         Op::Concat => return None,
     })
 }
@@ -263,6 +263,42 @@ fn node(g: &Graph, n: &Node) -> Rule {
             vector(1)?;
             domain = ONCE;
             Shape::matrix(operand(0).width(), operand(1).width())
+        }
+        Op::Fold(fold) => {
+            let on = |k: usize, d: DomainId| -> Result<usize, String> {
+                demand(operand(k).domain == d, || {
+                    format!("operand {k} must be in domain {}, is in {}", d.0, operand(k).domain.0)
+                })?;
+                vector(k)?;
+                Ok(operand(k).width())
+            };
+            let sequence = operand(0).domain;
+            demand(g.domain(sequence).parent == Some(BATCH), || "operand 0 must be on a sequence".into())?;
+            let matrix = || match (operand(2).shape.0.as_slice(), operand(2).domain) {
+                (&[k, n], ONCE) if k % 2 == 0 => Ok((k / 2, n)),
+                _ => Err("operand 2 must be a matrix in `once` with an even number of rows".to_string()),
+            };
+            let (found, wanted, of, shape) = match fold {
+                Fold::Product => {
+                    let (e, n) = matrix()?;
+                    ([on(0, sequence)?, on(1, BATCH)?], [e, e], sequence, Shape::vector(n))
+                }
+                Fold::ProductT => {
+                    let (e, n) = matrix()?;
+                    ([on(0, sequence)?, on(1, BATCH)?], [n, e], sequence, Shape::vector(e))
+                }
+                Fold::Outer => {
+                    let (e, n) = (on(0, sequence)?, on(2, sequence)?);
+                    ([on(1, BATCH)?, n], [e, n], ONCE, Shape::matrix(2 * e, n))
+                }
+                Fold::Sum => {
+                    let (e, n) = matrix()?;
+                    ([on(0, sequence)?, on(1, sequence)?], [e, n], BATCH, Shape::vector(e))
+                }
+            };
+            demand(found == wanted, || format!("operands have widths {found:?}, not {wanted:?}"))?;
+            domain = of;
+            shape
         }
         Op::Sum { to } | Op::Max { to } => {
             exists(*to)?;

@@ -160,6 +160,8 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
             }
             out
         }
+        // Comes after everything that is measured; what it stands for is measured instead.
+        Op::Fold(_) => vec![f64::INFINITY; value.len()],
         Op::Sum { .. } | Op::Max { .. } => {
             let from = graph.node(node.operands[0]).domain;
             let mut out = vec![0.0f64; n * width];

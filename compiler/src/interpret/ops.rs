@@ -1,7 +1,7 @@
 //! One arm an op: the table at the top of [`crate::graph`], executed.
 
 use super::Run;
-use crate::graph::{BinaryOp, Graph, NodeId, Op, UnaryOp};
+use crate::graph::{BinaryOp, Fold, Graph, NodeId, Op, UnaryOp};
 
 /// The value of a unary op.
 pub(crate) fn unary(op: UnaryOp, x: f64) -> f64 {
@@ -131,6 +131,49 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
                 }
             }
             out
+        }
+        Op::Fold(fold) => {
+            let (e, from) = (x.width(0), graph.node(node.operands[0]).domain);
+            // Column `c` of row `r` of the matrix, in operand 2.
+            let w = |r: usize, c: usize, n: usize| x.at(2, crate::graph::ONCE, 0)[r * n + c];
+            match fold {
+                Fold::Product => each(&mut |i, out| {
+                    let (k, q) = (x.at(0, domain, i), x.at(1, domain, i));
+                    let term = |r: usize, c: usize| k[r] * (w(r, c, width) + q[r] * w(e + r, c, width));
+                    out.extend((0..width).map(|c| (0..e).map(|r| term(r, c)).sum::<f64>()));
+                }),
+                Fold::ProductT => each(&mut |i, out| {
+                    let (g, q) = (x.at(0, domain, i), x.at(1, domain, i));
+                    let n = g.len();
+                    let term = |r: usize, c: usize| g[c] * (w(r, c, n) + q[r] * w(width + r, c, n));
+                    out.extend((0..width).map(|r| (0..n).map(|c| term(r, c)).sum::<f64>()));
+                }),
+                Fold::Outer => {
+                    let n = x.width(2);
+                    let mut out = vec![0.0; 2 * e * n];
+                    for i in 0..run.sizes.count(from) {
+                        let (k, q, g) = (x.at(0, from, i), x.at(1, from, i), x.at(2, from, i));
+                        for r in 0..e {
+                            for c in 0..n {
+                                out[r * n + c] += k[r] * g[c];
+                                out[(e + r) * n + c] += k[r] * q[r] * g[c];
+                            }
+                        }
+                    }
+                    out
+                }
+                Fold::Sum => {
+                    let mut out = vec![0.0; n * e];
+                    for i in 0..run.sizes.count(from) {
+                        let p = run.sizes.ancestor(from, domain, i);
+                        let (k, g) = (x.at(0, from, i), x.at(1, from, i));
+                        for r in 0..e {
+                            out[p * e + r] += k[r] * (0..g.len()).map(|c| g[c] * w(e + r, c, g.len())).sum::<f64>();
+                        }
+                    }
+                    out
+                }
+            }
         }
         Op::Sum { .. } | Op::Max { .. } => {
             let from = graph.node(node.operands[0]).domain;

@@ -1,6 +1,6 @@
 //! The analytic cost of a graph: floating-point operations as a function of how many elements the domains have.
 
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Fold, Graph, NodeId, Op};
 
 /// Operations of one run of what the roots need, with `counts[d]` elements in domain `d`.
 ///
@@ -26,6 +26,17 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
         Op::Outer => {
             let over = graph.join(operand(0).domain, operand(1).domain).unwrap_or(operand(0).domain);
             2.0 * count(over) * width
+        }
+        Op::Fold(fold) => {
+            let (e, m) = match fold {
+                Fold::Product | Fold::Sum => (operand(0).width(), operand(2).width() / (2 * operand(0).width())),
+                Fold::ProductT => (node.width(), operand(0).width()),
+                Fold::Outer => (operand(0).width(), operand(2).width()),
+            };
+            let (entries, samples) = (count(operand(0).domain), count(crate::graph::BATCH));
+            // The sum takes the outer product's sample gradients: no product of its own.
+            let products = if *fold == Fold::Sum { 0.0 } else { 2.0 * entries * (e * m) as f64 };
+            products + 2.0 * samples * (e * m) as f64
         }
         Op::Sum { .. } | Op::Max { .. } => count(operand(0).domain) * width,
         Op::SumValue => n * operand(0).width() as f64,

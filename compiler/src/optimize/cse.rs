@@ -21,6 +21,7 @@ fn key(op: &Op) -> OpKey {
         Op::Binary(op) => (*op as u64, 0),
         Op::Slice { start } => (*start as u64, 0),
         Op::Sum { to } | Op::Max { to } => (to.0.into(), 0),
+        Op::Fold(fold) => (*fold as u64, 0),
         Op::Select
         | Op::StopGradient
         | Op::Concat

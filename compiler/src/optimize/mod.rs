@@ -9,6 +9,7 @@
 mod cost;
 mod cse;
 mod dce;
+mod fold;
 mod rewrite;
 mod share_concats;
 mod simplify;
@@ -32,10 +33,11 @@ const SPLIT_PRODUCTS: Pass = Pass { name: "split_products", run: split_products:
 const CSE: Pass = Pass { name: "cse", run: cse::run };
 const DCE: Pass = Pass { name: "dce", run: dce::run };
 const SHARE_CONCATS: Pass = Pass { name: "share_concats", run: share_concats::run };
+const FOLD: Pass = Pass { name: "fold", run: fold::run };
 const ERASE_STOPS: Pass = Pass { name: "erase_stops", run: simplify::erase_stops };
 
 /// All passes, by name.
-pub const PASSES: &[Pass] = &[SIMPLIFY, SPLIT_PRODUCTS, CSE, DCE, SHARE_CONCATS, ERASE_STOPS];
+pub const PASSES: &[Pass] = &[SIMPLIFY, SPLIT_PRODUCTS, CSE, DCE, SHARE_CONCATS, ERASE_STOPS, FOLD];
 
 /// Before `differentiate`.
 pub const FORWARD: &[Pass] = &[SIMPLIFY, CSE, SPLIT_PRODUCTS, SIMPLIFY, CSE, SHARE_CONCATS, DCE];
@@ -45,6 +47,9 @@ pub const BACKWARD: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, SIMPLIFY, CSE, DCE];
 
 /// For graphs that are not differentiated: inference and updates.
 pub const INFER: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, SPLIT_PRODUCTS, SIMPLIFY, CSE, DCE];
+
+/// Last, before the graph is planned; what it makes is only computed.
+pub const LOWER: &[Pass] = &[FOLD, DCE];
 
 /// A pass that broke the graph: a bug of the compiler.
 #[derive(Clone, Debug, PartialEq, Eq)]

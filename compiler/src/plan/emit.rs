@@ -5,12 +5,12 @@ use super::phase::{self, Group};
 use super::region::{Access, Combine as Write, Instruction, Output, Place as Column, Region, Value};
 use super::storage::Storage;
 use super::{Kernels, Options};
-use crate::graph::{BinaryOp, UnaryOp};
+use crate::graph::{BinaryOp, Fold, UnaryOp};
 use din_grammar::{SourceMap, Span};
 use din_program::schedule::{
     BATCH, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Reduction, Schedule, Source, View,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Everything about one schedule in the making.
 pub struct Emitter<'a> {
@@ -22,6 +22,8 @@ pub struct Emitter<'a> {
     /// Result buffer of an item.
     buffers: FxHashMap<ItemId, BufferId>,
     transposed: FxHashMap<(BufferId, u32, u32, u32), BufferId>,
+    /// Gradients of folded products whose call is made.
+    folded: FxHashSet<ItemId>,
     phase_of: FxHashMap<ItemId, usize>,
     phases: Vec<Phase>,
     name: &'a str,
@@ -58,6 +60,7 @@ pub fn emit(
         storage: Storage::default(),
         buffers: FxHashMap::default(),
         transposed: FxHashMap::default(),
+        folded: FxHashSet::default(),
         phase_of,
         phases: Vec::new(),
         name,
@@ -101,7 +104,11 @@ impl Emitter<'_> {
             let members: Vec<ItemId> = group.items.iter().copied().filter(|i| levels[i] == level).collect();
             self.regions(&mut phase, &members);
             for &i in &members {
-                self.product(&mut phase, i);
+                if let Kind::Fold { fold: Fold::Outer | Fold::Sum, .. } = self.item(i).kind {
+                    self.folded_gradients(&mut phase, i, group);
+                } else {
+                    self.product(&mut phase, i);
+                }
                 if let Kind::Sum { to } | Kind::Max { to } = self.item(i).kind
                     && to == ONCE
                 {
@@ -181,8 +188,12 @@ impl Emitter<'_> {
         let mut calls = Vec::new();
         for &i in &group.items {
             let item = self.item(i).clone();
-            let Kind::MatMulT { k, n } = item.kind else { continue };
-            let w = self.view(&item.operands[1]);
+            let (k, n, w) = match item.kind {
+                Kind::MatMulT { k, n } => (k, n, item.operands[1]),
+                Kind::Fold { fold: Fold::ProductT, e, n } => (2 * e, n, item.operands[2]),
+                _ => continue,
+            };
+            let w = self.view(&w);
             if k == 1 || n == 1 || self.transposed.contains_key(&(w.buffer, w.column, k, n)) {
                 continue;
             }
@@ -240,6 +251,17 @@ impl Emitter<'_> {
                 let partial = self.reduction(phase, id, Combine::Sum);
                 Operation::Outer { x, g, out: whole(partial), k, n }
             }
+            Kind::Fold { fold: Fold::Product, e, n } => {
+                let [x, q, w] = [0, 1, 2].map(|k| self.view(&item.operands[k]));
+                Operation::Fold { x, q, w, transposed: false, out: whole(out), e, n }
+            }
+            Kind::Fold { fold: Fold::ProductT, e, n } => {
+                let [x, q, mut w] = [0, 1, 2].map(|k| self.view(&item.operands[k]));
+                if let Some(&t) = self.transposed.get(&(w.buffer, w.column, 2 * e, n)) {
+                    w = whole(t);
+                }
+                Operation::Fold { x, q, w, transposed: true, out: whole(out), e, n }
+            }
             Kind::Moments => {
                 let x = self.view(&item.operands[0]);
                 let partial = self.reduction(phase, id, Combine::Moments);
@@ -254,6 +276,11 @@ impl Emitter<'_> {
                     self.storage.touch(v.buffer, number, call);
                 }
             }
+            Operation::Fold { x, q, w, out, .. } => {
+                for v in [x, q, w, out] {
+                    self.storage.touch(v.buffer, number, call);
+                }
+            }
             Operation::Outer { x, g, .. } => {
                 self.storage.touch(x.buffer, number, call);
                 self.storage.touch(g.buffer, number, call);
@@ -261,6 +288,49 @@ impl Emitter<'_> {
             Operation::Moments { x, .. } => self.storage.touch(x.buffer, number, call),
             _ => {}
         }
+        phase.calls.push(Call { domain: item.domain, op, location: self.sources.location(item.span) });
+    }
+
+    /// The gradients of a folded product towards its weight and towards `q`, by one call where both are wanted: they share the outer
+    /// product of each sample. Called for either item; the call is made at the first.
+    fn folded_gradients(&mut self, phase: &mut Phase, id: ItemId, group: &Group) {
+        let item = self.item(id).clone();
+        let Kind::Fold { fold, e, n } = item.kind else { return };
+        // Outer has k, q, g; Sum has k, g, w.
+        let towards_weight = fold == Fold::Outer;
+        let (k, g) =
+            if towards_weight { (item.operands[0], item.operands[2]) } else { (item.operands[0], item.operands[1]) };
+        let partner = group.items.iter().copied().find(|&o| match self.item(o).kind {
+            Kind::Fold { fold: Fold::Outer, .. } if !towards_weight => {
+                (self.item(o).operands[0], self.item(o).operands[2]) == (k, g)
+            }
+            Kind::Fold { fold: Fold::Sum, .. } if towards_weight => {
+                (self.item(o).operands[0], self.item(o).operands[1]) == (k, g)
+            }
+            _ => false,
+        });
+        if !self.folded.insert(id) {
+            return;
+        }
+        self.folded.extend(partner);
+        let (outer, sum) = if towards_weight { (Some(id), partner) } else { (partner, Some(id)) };
+        let (x, g) = (self.view(&k), self.view(&g));
+        let weight = outer.filter(|o| self.buffers.contains_key(o)).map(|o| {
+            let q = self.item(o).operands[1];
+            (self.view(&q), self.reduction(phase, o, Combine::Sum))
+        });
+        let sample = sum.and_then(|s| {
+            let w = self.item(s).operands[2];
+            let out = self.buffers.get(&s).copied()?;
+            Some((self.view(&w), View { buffer: out, column: 0 }))
+        });
+        let (number, call) = (self.now(), phase.calls.len());
+        let used = [Some(x), Some(g), weight.map(|w| w.0), sample.map(|s| s.0), sample.map(|s| s.1)];
+        for v in used.into_iter().flatten() {
+            self.storage.touch(v.buffer, number, call);
+        }
+        let weight = weight.map(|(q, partial)| (q, View { buffer: partial, column: 0 }));
+        let op = Operation::FoldOuter { x, g, weight, sample, e, n };
         phase.calls.push(Call { domain: item.domain, op, location: self.sources.location(item.span) });
     }
 

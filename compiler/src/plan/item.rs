@@ -1,7 +1,7 @@
 //! The planner's view of a graph: work items with flat operands. Views (slices, reshapes, parameters, inputs, look-ups) dissolve into
 //! operands; a concat becomes copies into its columns; what must outlive the step becomes a root or a commit.
 
-use crate::graph::{BATCH, BinaryOp, DomainId, Graph, InputKind, NodeId, ONCE, Op, Root, UnaryOp};
+use crate::graph::{BATCH, BinaryOp, DomainId, Fold, Graph, InputKind, NodeId, ONCE, Op, Root, UnaryOp};
 use din_grammar::Span;
 use din_program::schedule::{Domain, Place};
 use rustc_hash::FxHashMap;
@@ -62,6 +62,12 @@ pub enum Kind {
         k: u32,
         n: u32,
     },
+    /// Operands as the graph's; `w` is `2 e x n`.
+    Fold {
+        fold: Fold,
+        e: u32,
+        n: u32,
+    },
     Sum {
         to: Domain,
     },
@@ -112,7 +118,7 @@ impl Item {
     /// Whether its result exists only after the phase: joined from the chunks' partial copies.
     pub fn joins_chunks(&self) -> bool {
         match self.kind {
-            Kind::Outer { .. } | Kind::Moments => true,
+            Kind::Outer { .. } | Kind::Moments | Kind::Fold { fold: Fold::Outer, .. } => true,
             Kind::Sum { to } | Kind::Max { to } => to == din_program::schedule::ONCE,
             _ => false,
         }
@@ -264,6 +270,18 @@ impl Lowering<'_> {
                 let x = self.viewable(x, at);
                 let g = self.viewable(g, at);
                 self.push(item(Kind::Outer { k, n }, domain(at), width, vec![x, g]))
+            }
+            Op::Fold(fold) => {
+                let at = self.graph.node(node.operands[0]).domain;
+                let widths: Vec<u32> = node.operands.iter().map(|&o| self.graph.node(o).width() as u32).collect();
+                let domains: Vec<DomainId> = node.operands.iter().map(|&o| self.graph.node(o).domain).collect();
+                let (e, n) = match fold {
+                    Fold::Product | Fold::Sum => (widths[0], widths[2] / (2 * widths[0])),
+                    Fold::ProductT => (width as u32, widths[0]),
+                    Fold::Outer => (widths[0], widths[2]),
+                };
+                let ops = node.operands.iter().zip(domains).map(|(&o, d)| self.viewable(o, d)).collect();
+                self.push(item(Kind::Fold { fold, e, n }, domain(at), width, ops))
             }
             Op::Moments => {
                 let at = self.graph.node(node.operands[0]).domain;

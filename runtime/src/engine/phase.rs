@@ -4,13 +4,13 @@ use super::EngineError;
 use super::instance::{Instance, RowUpdate};
 use super::memory::Region;
 use super::pool::Pool;
-use super::prepare::{Arg, Op, PreparedPhase};
+use super::prepare::{Arg, Op, PreparedPhase, Strided};
 use super::profile::Clock;
 use super::reduce;
 use super::tiles::Range;
 use crate::gemm::{Gemm, MatMul, Outer, transpose};
 use crate::table::Occurrences;
-use din_program::schedule::ONCE;
+use din_program::schedule::{BATCH, ONCE};
 
 /// What one thread works with; reused from phase to phase.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(super) struct Scratch {
     tile: Region,
     gradient: Region,
     moments: Region,
+    /// A sample's matrix.
+    fold: Region,
     args: Vec<*mut u8>,
     pub clock: Clock,
 }
@@ -30,6 +32,7 @@ impl Scratch {
     pub fn fit(&mut self, instance: &Instance) -> Result<(), EngineError> {
         self.tile.reserve(instance.tile_floats)?;
         self.moments.reserve(2 * instance.prepared.moments)?;
+        self.fold.reserve(instance.prepared.fold)?;
         if let Some(update) = &instance.rows {
             let sizes = instance.prepared.tilings.iter().filter(|t| t.0 != ONCE).map(|t| t.1 as usize);
             let rows = sizes.max().unwrap_or(0).min(instance.counts[1].next_power_of_two());
@@ -152,12 +155,97 @@ impl<'a> Shared<'a> {
                     }
                 }
                 let elements = range(call.domain);
+                if let Op::Fold { .. } | Op::FoldOuter { .. } = call.op {
+                    let samples = range(BATCH);
+                    // `validate` lets these run over sequences alone.
+                    let entries = &self.offsets[call.domain.index() - 2][samples.0..=samples.1];
+                    // SAFETY: as below.
+                    unsafe {
+                        let args = &scratch.args[call.args..];
+                        self.fold(&call.op, args, samples.0, entries, scratch.fold.pointer());
+                    }
+                    begin = scratch.clock.stop(at, phase, number, begin, elements);
+                    continue;
+                }
                 // SAFETY: the schedule was checked, the instance sized for this batch and its addresses bound, so the operation stays
                 // inside its buffers; generated code is trusted to do so.
                 unsafe {
                     self.call(&call.op, &scratch.args[call.args..], elements, count == 0, scratch.moments.pointer())
                 };
                 begin = scratch.clock.stop(at, phase, number, begin, elements);
+            }
+        }
+    }
+
+    /// Folded products, sample by sample: `entries` has the samples' offsets from `first` on, and the end of the last.
+    ///
+    /// # Safety
+    ///
+    /// `args` are the call's argument addresses, valid for these samples and entries; `matrix` has room for the call's `e x n`.
+    unsafe fn fold(&self, op: &Op, args: &[*mut u8], first: usize, entries: &[u32], matrix: *mut f32) {
+        let base = |arg: usize, s: Strided| args[arg].cast::<f32>().wrapping_add(s.column);
+        for (k, entry) in entries.windows(2).enumerate() {
+            let (sample, begin, rows) = (first + k, entry[0] as usize, (entry[1] - entry[0]) as usize);
+            match *op {
+                Op::Fold { x, q, w, transposed, out, e, n } => {
+                    if rows == 0 {
+                        continue;
+                    }
+                    let (from, to) = if transposed { (n, e) } else { (e, n) };
+                    let q = base(1, q).wrapping_add(sample * q.stride);
+                    let m = MatMul {
+                        rows,
+                        k: from,
+                        n: to,
+                        x: base(0, x).wrapping_add(begin * x.stride),
+                        x_stride: x.stride,
+                        w: matrix,
+                        w_stride: to,
+                        out: base(3, out).wrapping_add(begin * out.stride),
+                        out_stride: out.stride,
+                        accumulate: false,
+                    };
+                    // SAFETY: columns, strides and sizes were checked against the buffers; the matrix is `e x n`.
+                    unsafe {
+                        self.gemm.fold(base(2, w), q, e, n, transposed, matrix);
+                        self.gemm.matmul(&m);
+                    }
+                }
+                Op::FoldOuter { x, g, weight, sample: towards, e, n } => {
+                    let o = Outer {
+                        rows,
+                        k: e,
+                        n,
+                        x: base(0, x).wrapping_add(begin * x.stride),
+                        x_stride: x.stride,
+                        g: base(1, g).wrapping_add(begin * g.stride),
+                        g_stride: g.stride,
+                        out: matrix,
+                        out_stride: n,
+                        accumulate: false,
+                    };
+                    let next = if weight.is_some() { 4 } else { 2 };
+                    let weight = weight.map(|(q, out)| {
+                        let sums = args[3].cast::<f32>().wrapping_add(out);
+                        (base(2, q).wrapping_add(sample * q.stride).cast_const(), sums)
+                    });
+                    let towards = towards.map(|(w, out)| {
+                        let second = base(next, w).wrapping_add(e * n);
+                        (second.cast_const(), base(next + 1, out).wrapping_add(sample * out.stride))
+                    });
+                    // SAFETY: as above.
+                    unsafe {
+                        if rows == 0 {
+                            if let Some((_, out)) = towards {
+                                std::slice::from_raw_parts_mut(out, e).fill(0.0);
+                            }
+                            continue;
+                        }
+                        self.gemm.outer(&o);
+                        self.gemm.unfold(matrix, e, n, weight, towards);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -213,6 +301,8 @@ impl<'a> Shared<'a> {
                 // SAFETY: columns and strides were checked against the buffers.
                 unsafe { self.gemm.outer(&o) }
             }
+            // Run sample by sample: see `fold`.
+            Op::Fold { .. } | Op::FoldOuter { .. } => {}
             Op::Transpose { w, out, k, n } => {
                 let w_at = args[0].cast::<f32>().wrapping_add(w.column);
                 // SAFETY: both matrices were checked to lie in their buffers.

@@ -39,6 +39,24 @@ pub(super) enum Op {
         n: usize,
         accumulate: bool,
     },
+    Fold {
+        x: Strided,
+        q: Strided,
+        w: Strided,
+        transposed: bool,
+        out: Strided,
+        e: usize,
+        n: usize,
+    },
+    /// `weight`: q and where the partial begins; `sample`: w and out.
+    FoldOuter {
+        x: Strided,
+        g: Strided,
+        weight: Option<(Strided, usize)>,
+        sample: Option<(Strided, Strided)>,
+        e: usize,
+        n: usize,
+    },
     /// `first`: in the chunk's first tile it stores instead of adding.
     Outer {
         x: Strided,
@@ -70,7 +88,8 @@ pub(super) struct Strided {
 pub(super) struct PreparedCall {
     pub domain: Domain,
     pub op: Op,
-    /// Its first argument; MatMul has x, w, out; Outer x, g, out; Transpose w, out; Moments x, out; Fill one.
+    /// Its first argument; MatMul has x, w, out; Fold x, q, w, out; FoldOuter x, g, q, partial, w, out without what is
+    /// absent; Outer x, g, out; Transpose w, out; Moments x, out; Fill one.
     pub args: usize,
     /// For profiles.
     pub name: String,
@@ -140,6 +159,8 @@ pub(super) struct Prepared {
     pub most_args: usize,
     /// Widest moments.
     pub moments: usize,
+    /// Numbers of the largest matrix of a sample.
+    pub fold: usize,
 }
 
 impl Prepared {
@@ -166,6 +187,7 @@ impl Prepared {
             partial_floats: 0,
             most_args: 0,
             moments: 0,
+            fold: 0,
         };
         let rows = matches!(purpose, Purpose::Rows { .. });
         for phase in &schedule.phases {
@@ -266,6 +288,31 @@ impl Prepared {
                 let op = Op::MatMul { x: strided(x), w: weight, out: strided(out), k, n, accumulate };
                 (op, format!("matmul {k}x{n}"), [x, w, out].map(|v| Source::Buffer(v.buffer)).to_vec())
             }
+            &Operation::Fold { x, q, w, transposed, out, e, n } => {
+                let (e, n) = (e as usize, n as usize);
+                self.fold = self.fold.max(e * n);
+                work = (2.0 * (e * n) as f64, 4.0 * (e + n) as f64);
+                let weight = Strided { column: w.column as usize, stride: if transposed { 2 * e } else { n } };
+                let op = Op::Fold { x: strided(x), q: strided(q), w: weight, transposed, out: strided(out), e, n };
+                let name = if transposed { format!("fold {n}x{e}") } else { format!("fold {e}x{n}") };
+                (op, name, [x, q, w, out].map(|v| Source::Buffer(v.buffer)).to_vec())
+            }
+            &Operation::FoldOuter { x, g, weight, sample, e, n } => {
+                let (e, n) = (e as usize, n as usize);
+                self.fold = self.fold.max(e * n);
+                work = (2.0 * (e * n) as f64, 4.0 * (e + n) as f64);
+                let op = Op::FoldOuter {
+                    x: strided(x),
+                    g: strided(g),
+                    weight: weight.map(|(q, out)| (strided(q), out.column as usize)),
+                    sample: sample.map(|(w, out)| (Strided { column: w.column as usize, stride: n }, strided(out))),
+                    e,
+                    n,
+                };
+                let pairs = [weight, sample].into_iter().flatten().flat_map(|(a, b)| [a, b]);
+                let sources = [x, g].into_iter().chain(pairs).map(|v| Source::Buffer(v.buffer)).collect();
+                (op, format!("fold outer {e}x{n}"), sources)
+            }
             &Operation::Outer { x, g, out, k, n } => {
                 let width = self.buffers[out.buffer.index()].width as usize;
                 let (k, n) = (k as usize, n as usize);
@@ -345,6 +392,11 @@ fn touches(call: &Call, id: BufferId) -> bool {
         Operation::Kernel { args, .. } => args.contains(&Source::Buffer(id)),
         Operation::Fill { buffer, .. } => *buffer == id,
         Operation::MatMul { x, w, out, .. } => [x, w, out].iter().any(|v| v.buffer == id),
+        Operation::Fold { x, q, w, out, .. } => [x, q, w, out].iter().any(|v| v.buffer == id),
+        Operation::FoldOuter { x, g, weight, sample, .. } => {
+            let pairs = [weight, sample].into_iter().flatten().flat_map(|(a, b)| [a, b]);
+            [x, g].into_iter().chain(pairs).any(|v| v.buffer == id)
+        }
         Operation::Outer { x, g, out, .. } => [x, g, out].iter().any(|v| v.buffer == id),
         Operation::Transpose { w, out, .. } => [w, out].iter().any(|v| v.buffer == id),
         Operation::Moments { x, out, .. } => x.buffer == id || *out == id,

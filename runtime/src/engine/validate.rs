@@ -239,6 +239,19 @@ impl Validator<'_> {
         Ok(b)
     }
 
+    /// A view of the samples.
+    fn on_samples(&self, v: View, columns: u32) -> Result<&Buffer, String> {
+        let b = self.view(v, columns as usize)?;
+        ensure(b.domain == BATCH, || format!("buffer {} is not on the samples", v.buffer.0))?;
+        Ok(b)
+    }
+
+    /// A folded product runs over a sequence, and its sizes are no accident.
+    fn folding(&self, call: &Call, e: u32, n: u32) -> Checked {
+        self.sequence(call.domain)?;
+        ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("a folded product of {e} x {n}"))
+    }
+
     fn writable(&self, v: View, b: &Buffer) -> Checked {
         ensure(matches!(b.place, Place::Arena(_) | Place::Tile(_)), || {
             format!("buffer {} ({:?}) is written", v.buffer.0, b.place)
@@ -281,6 +294,39 @@ impl Validator<'_> {
                 ensure((x.buffer != out.buffer || apart) && w.buffer != out.buffer, || {
                     format!("a product is written over its operand, buffer {}", out.buffer.0)
                 })?;
+            }
+            &Operation::Fold { x, q, w, transposed, out, e, n } => {
+                let (from, to) = if transposed { (n, e) } else { (e, n) };
+                self.folding(call, e, n)?;
+                self.along(call, x, from)?;
+                self.on_samples(q, e)?;
+                let (rows, columns) = if transposed { (n, 2 * e) } else { (2 * e, n) };
+                let weight = self.matrix(w, columns, rows, columns)?;
+                ensure(weight.place != Place::Partial, || "a product with a partial".into())?;
+                let o = self.along(call, out, to)?;
+                self.writable(out, o)?;
+                ensure([x, q, w].iter().all(|v| v.buffer != out.buffer), || {
+                    format!("a product is written over its operand, buffer {}", out.buffer.0)
+                })?;
+            }
+            &Operation::FoldOuter { x, g, weight, sample, e, n } => {
+                self.folding(call, e, n)?;
+                self.along(call, x, e)?;
+                self.along(call, g, n)?;
+                if let Some((q, out)) = weight {
+                    self.on_samples(q, e)?;
+                    self.partial(phase, out.buffer)?;
+                    self.matrix(out, n, 2 * e, n)?;
+                }
+                if let Some((w, out)) = sample {
+                    let from = self.matrix(w, n, 2 * e, n)?;
+                    ensure(from.place != Place::Partial, || "a product with a partial".into())?;
+                    let o = self.on_samples(out, e)?;
+                    self.writable(out, o)?;
+                    ensure(x.buffer != out.buffer && g.buffer != out.buffer, || {
+                        format!("a product is written over its operand, buffer {}", out.buffer.0)
+                    })?;
+                }
             }
             &Operation::Outer { x, g, out, k, n } => {
                 self.along(call, x, k)?;

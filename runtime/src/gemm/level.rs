@@ -11,6 +11,9 @@ pub(super) type TileSet = &'static [(usize, TileFn)];
 
 pub(super) type SumRowsFn = unsafe fn(&Occurrences, (usize, usize), &[(*const f32, usize)], usize, *mut f32);
 
+pub(super) type UnfoldFn =
+    unsafe fn(*const f32, usize, usize, Option<(*const f32, *mut f32)>, Option<(*const f32, *mut f32)>);
+
 /// Everything of one level.
 pub(super) struct Level {
     pub lanes: usize,
@@ -22,6 +25,8 @@ pub(super) struct Level {
     pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
     pub sum_rows: SumRowsFn,
+    pub fold: unsafe fn(*const f32, *const f32, usize, usize, bool, *mut f32),
+    pub unfold: UnfoldFn,
 }
 
 macro_rules! level {
@@ -61,6 +66,22 @@ macro_rules! level {
                 // SAFETY: as above.
                 unsafe { body::sum_rows::<$simd>(occurrences, range, gradients, width, out) }
             }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn fold(w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
+                // SAFETY: as above.
+                unsafe { body::fold::<$simd>(w, q, e, n, transposed, out) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn unfold(
+                m: *const f32,
+                e: usize,
+                n: usize,
+                weight: Option<(*const f32, *mut f32)>,
+                sample: Option<(*const f32, *mut f32)>,
+            ) {
+                // SAFETY: as above.
+                unsafe { body::unfold::<$simd>(m, e, n, weight, sample) }
+            }
 
             pub(in crate::gemm) static LEVEL: Level = Level {
                 lanes: <$simd as Simd>::LANES,
@@ -70,6 +91,8 @@ macro_rules! level {
                 moments,
                 join,
                 sum_rows,
+                fold,
+                unfold,
             };
             const _: () = assert!(LEVEL_COLUMNS == <$simd as Simd>::COLUMNS);
             const LEVEL_COLUMNS: usize = [$($columns),*].len();

@@ -208,6 +208,34 @@ impl Gemm {
         unsafe { (self.level.moments)(x, x_stride, rows, width, mean, m2) }
     }
 
+    /// `W1 + diag(q) W2`, `w` holding W1 over W2, `2 e x n`: `out` is `e x n`. Or its transpose, `w` being `n x 2 e`: `out` is `n x e`.
+    ///
+    /// # Safety
+    ///
+    /// All are valid for these sizes, and `out` overlaps none of the others.
+    pub unsafe fn fold(&self, w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
+        // SAFETY: as for `moments`.
+        unsafe { (self.level.fold)(w, q, e, n, transposed, out) }
+    }
+
+    /// From a sample's outer product `m`, `e x n`: `weight`, (q, sums `2 e x n`), gains m over diag(q) m; `sample`, (W2, out), becomes the sum of `m * W2` by
+    /// row.
+    ///
+    /// # Safety
+    ///
+    /// All are valid for these sizes and do not overlap.
+    pub unsafe fn unfold(
+        &self,
+        m: *const f32,
+        e: usize,
+        n: usize,
+        weight: Option<(*const f32, *mut f32)>,
+        sample: Option<(*const f32, *mut f32)>,
+    ) {
+        // SAFETY: as for `moments`.
+        unsafe { (self.level.unfold)(m, e, n, weight, sample) }
+    }
+
     /// For each row of `range`, the sum of its occurrences' gradients, in their order, to the next `width` numbers of `out`.
     /// `gradients` has, by feature, its first gradient and the numbers from one to the next; null where there is none.
     ///

@@ -19,7 +19,7 @@ mod parse;
 
 pub use parse::ParseError;
 
-use super::{BinaryOp, Domain, DomainId, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape, UnaryOp};
+use super::{BinaryOp, Domain, DomainId, Fold, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape, UnaryOp};
 use std::fmt::{self, Display, Write};
 
 pub(super) const UNARY: [(UnaryOp, &str); 10] = [
@@ -69,6 +69,10 @@ impl Op {
             Op::MatMul => "matmul",
             Op::MatMulT => "matmul_t",
             Op::Outer => "outer",
+            Op::Fold(Fold::Product) => "fold_product",
+            Op::Fold(Fold::ProductT) => "fold_product_t",
+            Op::Fold(Fold::Outer) => "fold_outer",
+            Op::Fold(Fold::Sum) => "fold_sum",
             Op::Sum { .. } => "sum",
             Op::Max { .. } => "max_over",
             Op::SumValue => "sum_value",

@@ -3,7 +3,7 @@
 use super::{BINARY, UNARY};
 use crate::graph::verify::arity;
 use crate::graph::{
-    Domain, DomainId, Graph, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape, StateId, TableId,
+    Domain, DomainId, Fold, Graph, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape, StateId, TableId,
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
@@ -256,6 +256,10 @@ impl Parser {
             "matmul" => Op::MatMul,
             "matmul_t" => Op::MatMulT,
             "outer" => Op::Outer,
+            "fold_product" => Op::Fold(Fold::Product),
+            "fold_product_t" => Op::Fold(Fold::ProductT),
+            "fold_outer" => Op::Fold(Fold::Outer),
+            "fold_sum" => Op::Fold(Fold::Sum),
             "sum" => Op::Sum { to: self.label(t)? },
             "max_over" => Op::Max { to: self.label(t)? },
             "sum_value" => Op::SumValue,

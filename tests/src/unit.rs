@@ -1,0 +1,91 @@
+//! The first layer of DIN's activation unit as a graph, and random data for it.
+
+use crate::random_graph::{Case, Random};
+use din_compiler::graph::{
+    BATCH, BinaryOp, Domain, DomainId, Graph, Input, InputId, InputKind, NodeId, ONCE, ParamId, Root, Shape, TableId,
+    UnaryOp,
+};
+use din_compiler::interpret::{Inputs, Values};
+use din_grammar::Span;
+
+/// The history's domain.
+pub const VISITED: DomainId = DomainId(2);
+const FIELDS: u32 = 3;
+
+/// `sum(sigmoid(concat(k, q, k - q, k * q) @ W + b) @ v * k over visited)`, k and q being three embedded ids of `width` each. The loss is
+/// the sum of it all.
+///
+/// # Panics
+///
+/// Never: the shapes fit.
+#[allow(clippy::unwrap_used)]
+pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
+    let s = Span::default();
+    let mut g = Graph::default();
+    g.domains.push(Domain { name: "visited".into(), parent: Some(BATCH) });
+    let embed = |g: &mut Graph, domain| {
+        let mut fields = Vec::new();
+        for feature in 0..FIELDS {
+            let kind = InputKind::Ids { feature: feature + FIELDS * (domain - 1) };
+            g.inputs.push(Input {
+                name: format!("f{feature}"),
+                kind,
+                domain: DomainId(domain),
+                shape: Shape::scalar(),
+            });
+            if g.tables.len() < FIELDS as usize {
+                g.tables.push(width);
+            }
+            let input = InputId(g.inputs.len() as u32 - 1);
+            fields.push(g.lookup(TableId(feature), input, s));
+        }
+        g.concat(fields, s).unwrap()
+    };
+    let q = embed(&mut g, 1);
+    let k = embed(&mut g, 2);
+    for shape in [Shape::matrix(4 * FIELDS as usize * width, hidden), Shape::vector(hidden), Shape::matrix(hidden, 1)] {
+        g.params.push(shape);
+    }
+    let difference = g.binary(BinaryOp::Subtract, k, q, s).unwrap();
+    let product = g.binary(BinaryOp::Multiply, k, q, s).unwrap();
+    let x = g.concat(vec![k, q, difference, product], s).unwrap();
+    let (w, b, v) = (g.param(ParamId(0), s), g.param(ParamId(1), s), g.param(ParamId(2), s));
+    let y = g.matmul(x, w, s).unwrap();
+    let y = g.binary(BinaryOp::Add, y, b, s).unwrap();
+    let y = g.unary(UnaryOp::Sigmoid, y, s);
+    let weight = g.matmul(y, v, s).unwrap();
+    let weighted = g.binary(BinaryOp::Multiply, weight, k, s).unwrap();
+    let taste = g.sum(weighted, BATCH, s).unwrap();
+    let total = g.sum_value(taste, s);
+    let loss = g.sum(total, ONCE, s).unwrap();
+    g.roots.push(Root::Loss(loss));
+    g.roots.push(Root::Named { name: "taste".into(), node: taste });
+    (g, loss)
+}
+
+/// The unit with random weights, ids and histories of 0 to `most` entries; a third are empty.
+pub fn activation_case(seed: u64, width: usize, hidden: usize, batch: usize, most: usize) -> Case {
+    let mut r = Random::new(seed);
+    let graph = activation_unit(width, hidden).0;
+    let mut offsets = vec![0];
+    for _ in 0..batch {
+        let n = if r.below(3) == 0 { 0 } else { r.below(most + 1) };
+        offsets.push(offsets[offsets.len() - 1] + n);
+    }
+    let mut inputs = Inputs { batch, offsets: vec![vec![], vec![], offsets], ..Inputs::default() };
+    let rows = 17;
+    for (k, input) in graph.inputs.iter().enumerate() {
+        let n = if input.domain == VISITED { inputs.offsets[2][batch] } else { batch };
+        let table = TableId(k as u32 % FIELDS);
+        inputs.rows.insert((table, InputId(k as u32)), (0..n).map(|_| r.below(rows)).collect());
+        inputs.numbers.push(Vec::new());
+    }
+    let mut values = Values::default();
+    for shape in &graph.params {
+        values.params.push(r.numbers(shape.width()));
+    }
+    for &width in &graph.tables {
+        values.tables.push(r.numbers(rows * width));
+    }
+    Case { graph, inputs, values }
+}
