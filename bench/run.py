@@ -1,6 +1,7 @@
 """Runs the training step of ours and of the peers, interleaved, on the same data, weights, batch order and threads.
 
     python bench/run.py [--ours "COMMAND"] [--peers MODE,MODE,..] [--rounds 5] [--threads 2] [--data target/bench] [--out bench/results]
+        [--model din|base] [--unit sigmoid|dice] [--task train|infer|rank] [--spec FILE] [--batch 1024] [--name step]
 
 COMMAND is ours; `{spec}`, `{data}`, `{init}`, `{threads}` and `{batch}` in it are replaced by paths and numbers. It runs all batches once
 from the initial weights and prints, as its last line, `{"step_seconds": [..], "losses": [..]}`: wall seconds of each step (rows looked
@@ -8,10 +9,11 @@ up, forward, backward, update; reading the file left out) and the loss of each b
 
 Peers stay up between rounds, compiled and warm; in every round each side runs once, in an order that rotates. What counts of a round is its
 median step; what is reported is the median of the rounds. Losses of sides with the same optimizer (lazy, or Adam on whole tables) must agree
-within `--tolerance` at every step, else the run fails.
+within `--tolerance` at every step, else the run fails. `suite.py` runs the whole comparison by the same functions.
 """
 
 import argparse
+import dataclasses
 import datetime
 import json
 import os
@@ -21,7 +23,6 @@ import shlex
 import statistics
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = [
@@ -33,52 +34,98 @@ PEERS = [
     "compile-split",
     "compile-split-sparse",
 ]
+# What a peer of a family runs on, after its own package.
+PACKAGES = {"torch": ["torch"], "jax": ["jax"], "deepctr": ["deepctr-torch", "torch"], "fuxictr": ["fuxictr", "torch"]}
+# For all sides. glibc keeps memory once taken, as a tuned allocator does: without it PyTorch takes large tensors from the system anew at
+# each step. OpenMP's threads stay on cores of their own: without it both spin on one core in some processes, where the kernel packs threads.
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 34), "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "OMP_PROC_BIND": "true"}
+
+
+@dataclasses.dataclass
+class Setting:
+    """What all sides of a comparison share."""
+
+    spec: pathlib.Path
+    data: pathlib.Path
+    init: pathlib.Path
+    threads: int = 2
+    batch: int = 1024
+    model: str = "din"
+    unit: str = "sigmoid"
+    task: str = "train"
+
+    def environment(self):
+        return os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(self.threads)}
+
+    def command(self, template):
+        return [word.format_map(vars(self)) for word in shlex.split(template)]
+
+
+def interpreter(family):
+    """`$PYTHON_JAX` for `jax`, where that is set."""
+    return os.environ.get(f"PYTHON_{family.upper()}", sys.executable)
+
+
+def versions(family):
+    """Of Python and the packages that a family's peers run on; empty where one is missing."""
+    code = "import json, platform, sys; from importlib.metadata import version\n"
+    code += "print(json.dumps({'python': platform.python_version()} | {p: version(p) for p in sys.argv[1:]}))"
+    done = subprocess.run([interpreter(family), "-c", code, *PACKAGES[family]], capture_output=True, text=True, check=False)
+    return {} if done.returncode else json.loads(done.stdout)
 
 
 class Peer:
     """A Python side that stays up: one round for each line written to it."""
 
-    def __init__(self, mode, arguments):
-        script = "torch_step.py"
-        python = sys.executable
-        if ":" in mode:
-            # `jax:split` is peers/jax_step.py --mode split, run by the interpreter of $PYTHON_JAX where that is set.
-            family, mode_ = mode.split(":")
-            script, python = f"{family}_step.py", os.environ.get(f"PYTHON_{family.upper()}", python)
-        else:
-            mode_ = mode
-        self.name, self.lazy = mode, "sparse" in mode
-        command = [python, str(HERE / "peers" / script), "--mode", mode_, "--serve"]
-        command += ["--data", str(arguments.parquet), "--init", str(arguments.init)]
-        command += ["--threads", str(arguments.threads), "--batch", str(arguments.batch)]
-        environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads)}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    def __init__(self, mode, setting):
+        # `jax:split` is peers/jax_step.py --mode split.
+        family, mode_ = mode.split(":") if ":" in mode else ("torch", mode)
+        if family not in PACKAGES:
+            raise SystemExit(f"`{mode}`: no peer `{family}`; there are {', '.join(PACKAGES)}")
+        self.name, self.versions = mode, versions(family)
+        if not self.versions:
+            what = f"{interpreter(family)} lacks one of {', '.join(PACKAGES[family])}"
+            raise SystemExit(f"`{mode}`: {what}; set PYTHON_{family.upper()} to an interpreter that has them")
+        self.lazy = "sparse" in mode if setting.task == "train" else None
+        command = [interpreter(family), str(HERE / "peers" / f"{family}_step.py"), "--serve", "--mode", mode_]
+        for option in ("data", "init", "threads", "batch", "model", "unit", "task"):
+            command += [f"--{option}", str(getattr(setting, option))]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=setting.environment()
+        )
 
     def round(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        # Libraries print lines of their own.
-        while line := self.process.stdout.readline():
-            if line.startswith("{"):
-                return json.loads(line)
-        raise SystemExit(f"{self.name} ended without a result (exit code {self.process.wait()})")
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+            # Libraries print lines of their own.
+            while line := self.process.stdout.readline():
+                if line.startswith("{"):
+                    return json.loads(line)
+        except BrokenPipeError:
+            pass
+        raise SystemExit(f"{self.name} ended without a result (exit code {self.process.wait()}); its error is above")
 
     def close(self):
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
         self.process.wait()
 
 
 class Ours:
-    name, lazy = "din", True
+    name, versions = "din", {}
 
-    def __init__(self, template, arguments):
-        self.command = [
-            word.format(spec=arguments.spec, data=arguments.parquet, init=arguments.init, threads=arguments.threads, batch=arguments.batch)
-            for word in shlex.split(template)
-        ]
+    def __init__(self, template, setting):
+        self.lazy = True if setting.task == "train" else None
+        self.command, self.environment = setting.command(template), setting.environment()
 
     def round(self):
-        done = subprocess.run(self.command, stdout=subprocess.PIPE, text=True, check=False)
+        try:
+            done = subprocess.run(self.command, stdout=subprocess.PIPE, text=True, check=False, env=self.environment)
+        except OSError as e:
+            raise SystemExit(f"{self.command[0]}: {e.strerror}") from None
         if done.returncode:
             raise SystemExit(f"{shlex.join(self.command)} ended with code {done.returncode}")
         return json.loads(done.stdout.splitlines()[-1])
@@ -97,16 +144,6 @@ def cpu():
     return platform.processor()
 
 
-def versions():
-    found = {"python": platform.python_version()}
-    for package in ("torch", "numpy", "jax", "deepctr-torch", "fuxictr"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            pass
-    return found
-
-
 def disagreement(results):
     """Largest difference of losses to the first side with the same optimizer, over steps and rounds; `first step` over all sides."""
     found = {}
@@ -118,31 +155,127 @@ def disagreement(results):
     return found
 
 
-def markdown(record):
-    lines = [
-        f"# Training step, {record['date']}, {record['threads']} thread(s), batch {record['batch']}",
-        "",
-        f"{record['cpu']}; {', '.join(f'{k} {v}' for k, v in record['versions'].items())}; load average at the start {record['load'][0]:.1f}, "
-        f"at the end {record['load'][1]:.1f}.",
-        "",
-        "Medians of " + f"{record['round_count']} interleaved rounds. `lazy`: only touched rows move; `whole`: Adam on whole tables.",
-        "",
-        "| side | optimizer | ms a step | samples/s | spread of rounds | CPU ms a step | peak MiB | loss differs by |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+def quantile(values, q):
+    """The smallest value that at least a share `q` of them does not exceed."""
+    return sorted(values)[max(0, -int(-q * len(values) // 1) - 1)]
+
+
+def measure(setting, ours, peers, rounds):
+    """The record of one comparison: `ours` a command or None, `peers` modes."""
+    load = [os.getloadavg()[0]]
+    sides = []
+    try:
+        if ours:
+            sides.append(Ours(ours, setting))
+        for mode in peers:
+            sides.append(Peer(mode, setting))
+        if not sides:
+            raise SystemExit("nothing to run: give --ours or --peers")
+        results = {side.name: {"lazy": side.lazy, "rounds": []} for side in sides}
+        # A round that does not count: compiles, touches memory, waits for all to be ready.
+        for side in sides:
+            side.round()
+            print(f"{side.name} is ready", file=sys.stderr)
+        for k in range(rounds):
+            for side in sides[k % len(sides) :] + sides[: k % len(sides)]:
+                results[side.name]["rounds"].append(side.round())
+            print(f"round {k + 1} of {rounds}", file=sys.stderr)
+    finally:
+        for side in sides:
+            side.close()
+    load.append(os.getloadavg()[0])
+    differences = disagreement(results)
+    record = {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu(),
+        "task": setting.task,
+        "threads": setting.threads,
+        "batch": setting.batch,
+        "round_count": rounds,
+        "load": load,
+        "sides": {},
+    }
+    for side in sides:
+        found = results[side.name]["rounds"]
+        by_round = [1e3 * statistics.median(r["step_seconds"]) for r in found]
+        cpu_ms = [1e3 * statistics.median(r["cpu_seconds"]) for r in found if "cpu_seconds" in r]
+        ms = statistics.median(by_round)
+        record["sides"][side.name] = {
+            "lazy": side.lazy,
+            "versions": side.versions,
+            "ms": ms,
+            "p99_ms": 1e3 * statistics.median(quantile(r["step_seconds"], 0.99) for r in found),
+            "samples_per_second": 1e3 * setting.batch / ms,
+            "ms_by_round": by_round,
+            "cpu_ms": statistics.median(cpu_ms) if cpu_ms else None,
+            "peak_kib": max(r.get("peak_kib", 0) for r in found),
+            "loss_difference": differences[side.name],
+            "losses": found[0]["losses"],
+        }
+    return record
+
+
+def check(record, tolerance):
+    worst = max(s["loss_difference"] for s in record["sides"].values())
+    if worst > tolerance:
+        raise SystemExit(f"losses differ by {worst:.1e}, more than {tolerance:.1e}: the sides do not compute the same model")
+
+
+def setup(records):
+    """One line: the machine and the versions of all sides."""
+    found = {}
+    for record in records:
+        for side in record["sides"].values():
+            for package, number in side["versions"].items():
+                found.setdefault(package, []).extend([number] if number not in found.get(package, []) else [])
+    cpus = dict.fromkeys(r["cpu"] for r in records)
+    return f"{', '.join(cpus)}; {', '.join(f'{p} {v}' for p, numbers in found.items() for v in numbers)}"
+
+
+def table(record):
+    """Lines of Markdown: a row a side, fastest first."""
+    rank, train = record["task"] == "rank", record["task"] == "train"
+    ours = record["sides"].get("din")
+    head = ["side"] + ["optimizer"] * train + (["p50 ms", "p99 ms", "candidates/s"] if rank else ["ms", "samples/s"])
+    head += ["spread of rounds", "CPU ms", "peak MiB", "loss differs by"]
+    head += ([] if not ours else ["p50 over ours", "p99 over ours"] if rank else ["time over ours"])
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for name, s in sorted(record["sides"].items(), key=lambda item: item[1]["ms"]):
-        spread = f"{min(s['ms_by_round']):.1f} to {max(s['ms_by_round']):.1f}"
-        cpu_ms = f"{s['cpu_ms']:.1f}" if s["cpu_ms"] else ""
-        peak = f"{s['peak_kib'] // 1024}" if s["peak_kib"] else ""
-        lines.append(
-            f"| {name} | {'lazy' if s['lazy'] else 'whole'} | {s['ms']:.1f} | {s['samples_per_second']:,.0f} | {spread} | {cpu_ms} "
-            f"| {peak} | {s['loss_difference']:.1e} |"
-        )
-    if "din" in record["sides"]:
-        ours = record["sides"]["din"]["ms"]
-        lines += ["", "| peer | its time over ours |", "| --- | --- |"]
-        lines += [f"| {n} | {s['ms'] / ours:.2f} |" for n, s in record["sides"].items() if n != "din"]
+        row = [name] + ["lazy" if s["lazy"] else "whole"] * train + [f"{s['ms']:.2f}"] + [f"{s['p99_ms']:.2f}"] * rank
+        row += [f"{s['samples_per_second']:,.0f}", f"{min(s['ms_by_round']):.2f} to {max(s['ms_by_round']):.2f}"]
+        row += [f"{s['cpu_ms']:.2f}" if s["cpu_ms"] else "", f"{s['peak_kib'] // 1024}" if s["peak_kib"] else ""]
+        row += [f"{s['loss_difference']:.1e}"]
+        if ours:
+            row += [f"{s['ms'] / ours['ms']:.2f}"] + [f"{s['p99_ms'] / ours['p99_ms']:.2f}"] * rank
+        lines.append(f"| {' | '.join(row)} |")
+    return lines
+
+
+def loads(record):
+    return f"Load average at the start {record['load'][0]:.1f}, at the end {record['load'][1]:.1f}."
+
+
+def markdown(record):
+    what = {"train": "Training step", "infer": "Inference", "rank": "Ranking"}[record["task"]]
+    lines = [
+        f"# {what}, {record['date']}, {record['threads']} thread(s), batch {record['batch']}",
+        "",
+        f"{setup([record])}. {loads(record)}",
+        "",
+        f"Medians of {record['round_count']} interleaved rounds."
+        + " `lazy`: only touched rows move; `whole`: Adam on whole tables." * (record["task"] == "train"),
+        "",
+        *table(record),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def make_data(folder, *options):
+    subprocess.run([sys.executable, str(HERE / "data.py"), "--out", str(folder), *options], check=True)
+
+
+def specification(model, unit):
+    return HERE / {"base": "base_step.din", "dice": "dice_unit_step.din", "sigmoid": "din_step.din"}["base" if model == "base" else unit]
 
 
 def main():
@@ -152,66 +285,37 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--spec", type=pathlib.Path, default=HERE / "din_step.din")
+    parser.add_argument("--model", choices=["din", "base"], default="din")
+    parser.add_argument("--unit", choices=["sigmoid", "dice"], default="sigmoid")
+    parser.add_argument("--task", choices=["train", "infer", "rank"], default="train")
+    parser.add_argument("--spec", type=pathlib.Path, help="the model of our side [default: by --model and --unit]")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("target/bench"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results")
     parser.add_argument("--name", default="step", help="part of the result's file name")
     parser.add_argument("--tolerance", type=float, default=2e-3)
     arguments = parser.parse_args()
-    arguments.parquet, arguments.init = arguments.data / "step.parquet", arguments.data / "init.safetensors"
-    if not arguments.parquet.exists():
-        subprocess.run([sys.executable, str(HERE / "data.py"), "--out", str(arguments.data), "--batch", str(arguments.batch)], check=True)
-    load = [os.getloadavg()[0]]
-    sides = [Ours(arguments.ours, arguments)] if arguments.ours else []
-    sides += [Peer(mode, arguments) for mode in arguments.peers.split(",") if mode]
-    if not sides:
-        raise SystemExit("nothing to run: give --ours or --peers")
-    results = {side.name: {"lazy": side.lazy, "rounds": []} for side in sides}
-    # A round that does not count: compiles, touches memory, waits for all to be ready.
-    for side in sides:
-        side.round()
-        print(f"{side.name} is ready", file=sys.stderr)
-    for k in range(arguments.rounds):
-        for side in sides[k % len(sides) :] + sides[: k % len(sides)]:
-            results[side.name]["rounds"].append(side.round())
-        print(f"round {k + 1} of {arguments.rounds}", file=sys.stderr)
-    for side in sides:
-        side.close()
-    load.append(os.getloadavg()[0])
-    differences = disagreement(results)
-    record = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu(),
-        "versions": versions(),
-        "threads": arguments.threads,
-        "batch": arguments.batch,
-        "round_count": arguments.rounds,
-        "load": load,
-        "sides": {},
-    }
-    for name, side in results.items():
-        by_round = [1e3 * statistics.median(r["step_seconds"]) for r in side["rounds"]]
-        cpu_ms = [1e3 * statistics.median(r["cpu_seconds"]) for r in side["rounds"] if "cpu_seconds" in r]
-        ms = statistics.median(by_round)
-        record["sides"][name] = {
-            "lazy": side["lazy"],
-            "ms": ms,
-            "samples_per_second": 1e3 * arguments.batch / ms,
-            "ms_by_round": by_round,
-            "cpu_ms": statistics.median(cpu_ms) if cpu_ms else None,
-            "peak_kib": max(r.get("peak_kib", 0) for r in side["rounds"]),
-            "loss_difference": differences[name],
-            "losses": side["rounds"][0]["losses"],
-        }
+    rank = arguments.task == "rank"
+    parquet = arguments.data / ("rank.parquet" if rank else "step.parquet")
+    if not parquet.exists():
+        make_data(arguments.data, *(["--rank"] if rank else []), "--batch", str(1024 if rank else arguments.batch))
+    setting = Setting(
+        arguments.spec or specification(arguments.model, arguments.unit),
+        parquet,
+        arguments.data / "init.safetensors",
+        arguments.threads,
+        arguments.batch,
+        arguments.model,
+        arguments.unit,
+        arguments.task,
+    )
+    record = measure(setting, arguments.ours, [mode for mode in arguments.peers.split(",") if mode], arguments.rounds)
     arguments.out.mkdir(parents=True, exist_ok=True)
     stem = arguments.out / f"{record['date']}-{arguments.name}-{arguments.threads}t"
     stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     text = markdown(record)
     stem.with_suffix(".md").write_text(text)
     print(text)
-    worst = max(differences.values())
-    if worst > arguments.tolerance:
-        raise SystemExit(f"losses differ by {worst:.1e}, more than {arguments.tolerance:.1e}: the sides do not train the same model")
+    check(record, arguments.tolerance)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,20 @@
 """The training step of the benchmark in JAX, `jit`, f32: `--mode split` or `ragged`.
 
 Entries of all samples stand one behind the other, filled up to one static size over all batches (free places belong to a sample that is
-dropped); all tables in one; Adam on the whole table. `split`: the first layer split as in `torch_step.py`; `ragged`: the concat built. A round
-is as in `harness.py`, which needs PyTorch and is not used here.
+dropped); all tables in one; Adam on the whole table. `split`: the first layer split as in `torch_step.py`, which also says how `--task rank`
+is computed; `ragged`: the concat built. `harness.py` says what a round is and prints.
 """
 
-import argparse
-import json
 import os
-import resource
-import sys
-import time
 
 import numpy as np
 
-import batches
+import harness
 import workload as W
 
 TABLES = list(W.ITEMS | W.SCALARS)
 START = dict(zip(TABLES, np.cumsum([0] + list((W.ITEMS | W.SCALARS).values())[:-1]).tolist()))
+E = W.ITEM_WIDTH
 
 
 def arrays(data):
@@ -41,17 +37,22 @@ def arrays(data):
     return out
 
 
+def requests(data):
+    return [
+        {
+            "scalars": np.array([b[t] + START[t] for t in W.SCALARS], np.int32),
+            "history": np.stack([b[f"visited.{t}"] + START[t] for t in W.ITEMS], 1).astype(np.int32),
+            "ids": np.stack([b[t] + START[t] for t in W.ITEMS], 1).astype(np.int32),
+            "label": b["label"],
+        }
+        for b in data
+    ]
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--init", required=True)
-    parser.add_argument("--mode", required=True, choices=["split", "ragged"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=10**9)
-    parser.add_argument("--serve", action="store_true")
-    arguments = parser.parse_args()
+    arguments = harness.options(__doc__)
+    if arguments.mode not in ("split", "ragged") or (arguments.task == "rank" and arguments.mode != "split"):
+        raise SystemExit(f"unknown mode `{arguments.mode}`: `split` or `ragged`; only `split` has the task `rank`")
     # XLA sizes its pool by the cores that the process may use.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     import jax
@@ -59,37 +60,76 @@ def main():
     from safetensors.numpy import load_file
 
     tensors = load_file(arguments.init)
+    base, training = arguments.model == "base", arguments.task == "train"
+    sizes = {f"hidden.{i}": n for i, n in enumerate(W.HIDDEN)}
+    if not base and arguments.unit == "dice":
+        sizes |= {f"unit.{i}": n for i, n in enumerate(W.UNIT)}
 
     def linear(p, x, name):
         return x @ p[f"{name}.weight"] + p[f"{name}.bias"]
 
-    def loss_of(p, state, b):
-        n, e = b["label"].shape[0], W.ITEM_WIDTH
+    def dice(p, state, new, x, name, mask=None):
+        """Moments over all rows, or over those where the mask is 1; `new` gets the running ones."""
+        mean, var = state[f"{name}.mean"], state[f"{name}.var"]
+        if training:
+            over = (lambda x: x.mean(0)) if mask is None else (lambda x: (x * mask).sum(0) / mask.sum())
+            batch = over(x)
+            moments = batch, over(jnp.square(x - batch))
+            for what, old, value in zip(("mean", "var"), (mean, var), moments):
+                new[f"{name}.{what}"] = W.MOMENTUM * old + (1 - W.MOMENTUM) * jax.lax.stop_gradient(value)
+            mean, var = moments
+        gate = jax.nn.sigmoid((x - mean) * jax.lax.rsqrt(var + W.EPS))
+        return x * (p[f"{name}.alpha"] * (1 - gate) + gate)
+
+    def unit_end(p, state, new, x, mask=None):
+        for i in range(len(W.UNIT)):
+            name = f"unit.{i}"
+            x = x if i == 0 else linear(p, x, name)
+            x = dice(p, state, new, x, name, mask) if name in sizes else jax.nn.sigmoid(x)
+        return linear(p, x, "score")
+
+    def tail_end(p, state, new, x):
+        x = dice(p, state, new, x, "hidden.0")
+        for i in range(1, len(W.HIDDEN)):
+            x = dice(p, state, new, linear(p, x, f"hidden.{i}"), f"hidden.{i}")
+        return linear(p, x, "logit")[:, 0]
+
+    def logits(p, state, b):
+        new, n = {}, b["label"].shape[0]
         one = p["table"][b["ids"]].reshape(n, -1)
-        candidate, scalars = one[:, :e], one[:, e:]
-        k = p["table"][b["history"]].reshape(-1, e)
-        spread = jnp.minimum(b["segment"], n - 1)
-        if arguments.mode == "split":
-            wk, wq, wd, wp = jnp.split(p["unit.0.weight"], 4)
-            term = candidate @ (wq - wd) + p["unit.0.bias"]
-            x = jnp.concatenate([k, k * candidate[spread]], 1) @ jnp.concatenate([wk + wd, wp]) + term[spread]
-        else:
-            q = candidate[spread]
-            x = linear(p, jnp.concatenate([k, q, k - q, k * q], 1), "unit.0")
-        x = linear(p, jax.nn.sigmoid(linear(p, jax.nn.sigmoid(x), "unit.1")), "score")
-        taste = jax.ops.segment_sum(x * k, b["segment"], n + 1, indices_are_sorted=True)[:n]
-        x = jnp.concatenate([scalars, taste, candidate], 1)
-        new = {}
-        for i in range(len(W.HIDDEN)):
-            x = linear(p, x, f"hidden.{i}")
-            mean = x.mean(0)
-            var = jnp.square(x - mean).mean(0)
-            for what, value in (("mean", mean), ("var", var)):
-                old = state[f"hidden.{i}.{what}"]
-                new[f"hidden.{i}.{what}"] = W.MOMENTUM * old + (1 - W.MOMENTUM) * jax.lax.stop_gradient(value)
-            gate = jax.nn.sigmoid((x - mean) * jax.lax.rsqrt(var + W.EPS))
-            x = x * (p[f"hidden.{i}.alpha"] * (1 - gate) + gate)
-        z = linear(p, x, "logit")[:, 0]
+        candidate, scalars = one[:, :E], one[:, E:]
+        k = p["table"][b["history"]].reshape(-1, E)
+        if not base:
+            spread = jnp.minimum(b["segment"], n - 1)
+            if arguments.mode == "split":
+                wk, wq, wd, wp = jnp.split(p["unit.0.weight"], 4)
+                term = candidate @ (wq - wd) + p["unit.0.bias"]
+                x = jnp.concatenate([k, k * candidate[spread]], 1) @ jnp.concatenate([wk + wd, wp]) + term[spread]
+            else:
+                q = candidate[spread]
+                x = linear(p, jnp.concatenate([k, q, k - q, k * q], 1), "unit.0")
+            k = unit_end(p, state, new, x, (b["segment"] < n)[:, None].astype(x.dtype)) * k
+        taste = jax.ops.segment_sum(k, b["segment"], n + 1, indices_are_sorted=True)[:n]
+        x = linear(p, jnp.concatenate([scalars, taste, candidate], 1), "hidden.0")
+        return tail_end(p, state, new, x), new
+
+    def rank(p, state, b):
+        scalars = p["table"][b["scalars"]].reshape(-1)
+        k = p["table"][b["history"]].reshape(-1, E)
+        candidate = p["table"][b["ids"]].reshape(-1, E)
+        ws, wt, wc = jnp.split(p["hidden.0.weight"], [len(scalars), len(scalars) + E])
+        request = scalars @ ws + p["hidden.0.bias"]
+        if base:
+            return tail_end(p, state, {}, request + k.sum(0) @ wt + candidate @ wc)
+        wk, wq, wd, wp = jnp.split(p["unit.0.weight"], 4)
+        term = candidate @ (wq - wd) + p["unit.0.bias"]
+        w = (wk + wd)[:, None] + candidate.T[:, :, None] * wp[:, None]
+        x = (k @ w.reshape(E, -1)).reshape(len(k), *term.shape) + term
+        taste = unit_end(p, state, {}, x)[:, :, 0].T @ k
+        return tail_end(p, state, {}, request + taste @ wt + candidate @ wc)
+
+    def loss_of(p, state, b):
+        z, new = logits(p, state, b)
         return (jax.nn.softplus(z) - b["label"] * z).mean(), new
 
     def step(p, m, v, state, number, b):
@@ -102,30 +142,28 @@ def main():
         return p, m, v, state, number, loss
 
     step = jax.jit(step, donate_argnums=(0, 1, 2, 3))
+    score = jax.jit(rank if arguments.task == "rank" else lambda p, state, b: logits(p, state, b)[0])
+    now = []
 
-    def start():
-        p = {k.removeprefix("init.param."): jnp.array(v) for k, v in tensors.items() if ".param." in k}
+    def reset():
+        now.clear()
+        names = [f"{name}.{what}" for name in ("unit.0", "unit.1", "score") for what in ("weight", "bias")] if not base else []
+        names += [f"{name}.{what}" for name in ("hidden.0", "hidden.1", "logit") for what in ("weight", "bias")]
+        p = {name: jnp.array(tensors[f"init.param.{name}"]) for name in names + [f"{name}.alpha" for name in sizes]}
         p["table"] = jnp.array(np.concatenate([tensors[f"init.table.{t}"] for t in TABLES]))
-        state = {f"hidden.{i}.mean": jnp.zeros(n) for i, n in enumerate(W.HIDDEN)}
-        state |= {f"hidden.{i}.var": jnp.ones(n) for i, n in enumerate(W.HIDDEN)}
-        return [p, jax.tree.map(jnp.zeros_like, p), jax.tree.map(jnp.zeros_like, p), state, jnp.float32(0)]
+        state = {f"{name}.mean": jnp.zeros(n) for name, n in sizes.items()} | {f"{name}.var": jnp.ones(n) for name, n in sizes.items()}
+        slots = [jax.tree.map(jnp.zeros_like, p) for _ in range(2)] if training else []
+        now.extend([p, *slots, state] + [jnp.float32(0)] * training)
 
-    data = arrays(batches.read(arguments.data, arguments.batch)[: arguments.steps])
-    data = [{k: jnp.array(v) for k, v in b.items()} for b in data]
-    *now, _ = step(*start(), data[0])
-    for _ in sys.stdin if arguments.serve else range(arguments.rounds):
-        now = start()
-        seconds, cpu, losses = [], [], []
-        for b in data:
-            begin, used = time.perf_counter(), time.process_time()
-            *now, loss = step(*now, b)
-            losses.append(float(loss))
-            jax.block_until_ready(now)
-            seconds.append(time.perf_counter() - begin)
-            cpu.append(time.process_time() - used)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        out = {"mode": arguments.mode, "threads": arguments.threads, "step_seconds": seconds, "cpu_seconds": cpu, "losses": losses}
-        print(json.dumps(out | {"peak_kib": peak}), flush=True)
+    def train(b):
+        *now[:], loss = step(*now, b)
+        return jax.block_until_ready([*now, loss])[-1]
+
+    def infer(b):
+        return score(*now, b).block_until_ready(), b["label"]
+
+    data = (requests if arguments.task == "rank" else arrays)(harness.read(arguments))
+    harness.run(arguments, [{k: jnp.array(v) for k, v in b.items()} for b in data], reset, train if training else infer)
 
 
 if __name__ == "__main__":

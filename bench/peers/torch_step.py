@@ -19,6 +19,7 @@ history and a matrix for each candidate. `harness.py` says what a round is and p
 
 import numpy as np
 import torch
+import torch._inductor.config
 import torch.nn.functional as F
 
 import batches
@@ -147,15 +148,20 @@ class Net(torch.nn.Module):
         e = W.ITEM_WIDTH
         one = F.embedding(ids, rows).reshape(ids.shape[0], -1)
         candidate, scalars = one[:, :e], one[:, e:]
+        if self.base:
+            # Looked up and added up by one call.
+            n = history_ids.shape[1]
+            bags = torch.cat([offsets[:-1] + i * history_ids.shape[0] for i in range(n)])
+            taste = F.embedding_bag(history_ids.t().reshape(-1), rows, bags, mode="sum").reshape(n, -1, W.WIDTH)
+            return self.tail(taste.transpose(0, 1).reshape(-1, e), candidate, scalars, label)
         history = F.embedding(history_ids, rows).reshape(-1, e)
-        if not self.base:
-            wk, wq, wd, wp = self.w["unit_0_weight"].split(e)
-            term = torch.addmm(self.w["unit_0_bias"], candidate, wq - wd)
-            spread = Spread.apply(torch.cat([candidate, term], 1), segment, offsets)
-            q, term = spread[:, :e], spread[:, e:]
-            x = torch.cat([history, history * q], 1) @ torch.cat([wk + wd, wp]) + term
-            history = self.unit_end(x) * history
-        return self.tail(SegmentSum.apply(history, segment, offsets), candidate, scalars, label)
+        wk, wq, wd, wp = self.w["unit_0_weight"].split(e)
+        term = torch.addmm(self.w["unit_0_bias"], candidate, wq - wd)
+        spread = Spread.apply(torch.cat([candidate, term], 1), segment, offsets)
+        q, term = spread[:, :e], spread[:, e:]
+        x = torch.cat([history, history * q], 1) @ torch.cat([wk + wd, wp]) + term
+        taste = SegmentSum.apply(self.unit_end(x) * history, segment, offsets)
+        return self.tail(taste, candidate, scalars, label)
 
     def rank(self, rows, scalar_ids, history_ids, candidate_ids):
         """Logits of `[candidates, 3]` of one request: `scalar_ids` `[5]`, `history_ids` `[entries, 3]`."""
@@ -322,6 +328,8 @@ def build(arguments, data):
         raise SystemExit(f"mode `{arguments.mode}`: without training there is nothing sparse or dense; leave `-{rest[0]}` out")
     if arguments.task == "rank" and layout != "split":
         raise SystemExit(f"mode `{arguments.mode}`: only `split` has the task `rank`")
+    # Weights as constants of the compiled code: faster for batches, slower for requests.
+    torch._inductor.config.freezing = arguments.task == "infer"
     net = Net(arguments.model, arguments.unit).train(arguments.task == "train")
     if layout == "split":
         return Split(how == "compile", rest == ["sparse"], net, arguments.task, data)
