@@ -3,19 +3,21 @@
     python bench/run.py [--ours "COMMAND"] [--peers MODE,MODE,..] [--rounds 5] [--threads 2] [--data target/bench] [--out bench/results]
         [--model din|base] [--unit sigmoid|dice] [--task train|infer|rank] [--spec FILE] [--batch 1024] [--name step]
 
-COMMAND is ours; `{spec}`, `{data}`, `{init}`, `{threads}` and `{batch}` in it are replaced by paths and numbers. It runs all batches once
-from the initial weights and prints, as its last line, `{"step_seconds": [..], "losses": [..]}`: wall seconds of each step (rows looked
-up, forward, backward, update; reading the file left out) and the loss of each batch before its update. It may add `"peak_kib"`.
+COMMAND is ours; `{spec}`, `{data}`, `{init}`, `{threads}`, `{batch}` and `{task}` in it are replaced by paths and numbers. It runs all
+batches once from the initial weights and prints, as its last line, `{"step_seconds": [..], "losses": [..]}`: wall seconds of each step
+(rows looked up, forward, backward, update; reading the file left out) and the loss of each batch before its update. It may add
+`"peak_kib"`.
 
-Peers stay up between rounds, compiled and warm; in every round each side runs once, in an order that rotates. What counts of a round is its
-median step; what is reported is the median of the rounds. Losses of sides with the same optimizer (lazy, or Adam on whole tables) must agree
-within `--tolerance` at every step, else the run fails. `suite.py` runs the whole comparison by the same functions.
+Peers stay up between rounds, compiled and warm; in every round each side runs once, in an order that rotates. What counts of a round is
+its median step; what is reported is the median of the rounds. Losses of sides with the same optimizer (lazy, or Adam on whole tables)
+must agree within `--tolerance` at every step, else the run fails. `suite.py` runs the whole comparison by the same functions.
 """
 
 import argparse
 import dataclasses
 import datetime
 import json
+import math
 import os
 import pathlib
 import platform
@@ -37,7 +39,7 @@ PEERS = [
 # What a peer of a family runs on, after its own package.
 PACKAGES = {"torch": ["torch"], "jax": ["jax"], "deepctr": ["deepctr-torch", "torch"], "fuxictr": ["fuxictr", "torch"]}
 # For all sides. glibc keeps memory once taken, as a tuned allocator does: without it PyTorch takes large tensors from the system anew at
-# each step. OpenMP's threads stay on cores of their own: without it both spin on one core in some processes, where the kernel packs threads.
+# each step. OpenMP's threads stay on cores of their own: without it they share one core in some processes, and spin.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 34), "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "OMP_PROC_BIND": "true"}
 
 
@@ -90,9 +92,7 @@ class Peer:
         command = [interpreter(family), str(HERE / "peers" / f"{family}_step.py"), "--serve", "--mode", mode_]
         for option in ("data", "init", "threads", "batch", "model", "unit", "task"):
             command += [f"--{option}", str(getattr(setting, option))]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=setting.environment()
-        )
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=setting.environment())
 
     def round(self):
         try:
@@ -157,7 +157,7 @@ def disagreement(results):
 
 def quantile(values, q):
     """The smallest value that at least a share `q` of them does not exceed."""
-    return sorted(values)[max(0, -int(-q * len(values) // 1) - 1)]
+    return sorted(values)[math.ceil(q * len(values)) - 1]
 
 
 def measure(setting, ours, peers, rounds):
@@ -223,13 +223,9 @@ def check(record, tolerance):
 
 def setup(records):
     """One line: the machine and the versions of all sides."""
-    found = {}
-    for record in records:
-        for side in record["sides"].values():
-            for package, number in side["versions"].items():
-                found.setdefault(package, []).extend([number] if number not in found.get(package, []) else [])
     cpus = dict.fromkeys(r["cpu"] for r in records)
-    return f"{', '.join(cpus)}; {', '.join(f'{p} {v}' for p, numbers in found.items() for v in numbers)}"
+    found = dict.fromkeys(f"{p} {v}" for r in records for side in r["sides"].values() for p, v in side["versions"].items())
+    return f"{', '.join(cpus)}; {', '.join(found)}" if found else ", ".join(cpus)
 
 
 def table(record):
@@ -294,10 +290,11 @@ def main():
     parser.add_argument("--name", default="step", help="part of the result's file name")
     parser.add_argument("--tolerance", type=float, default=2e-3)
     arguments = parser.parse_args()
-    rank = arguments.task == "rank"
-    parquet = arguments.data / ("rank.parquet" if rank else "step.parquet")
+    parquet = arguments.data / ("rank.parquet" if arguments.task == "rank" else "step.parquet")
     if not parquet.exists():
-        make_data(arguments.data, *(["--rank"] if rank else []), "--batch", str(1024 if rank else arguments.batch))
+        if arguments.task == "rank":
+            raise SystemExit(f"{parquet} is missing: make it by bench/data.py --out {arguments.data} --rank {arguments.batch}")
+        make_data(arguments.data, "--batch", str(arguments.batch))
     setting = Setting(
         arguments.spec or specification(arguments.model, arguments.unit),
         parquet,

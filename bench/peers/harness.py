@@ -3,9 +3,9 @@
 `--task train` takes training steps; `infer` computes each batch's logits without gradients, from the initial weights, Dice with its running
 statistics (mean 0, variance 1); `rank` does so for the requests of `rank.parquet`, whose user, scene and history are looked at once.
 
-It prints one JSON line a round: `{"mode", "threads", "step_seconds": [..], "cpu_seconds": [..], "losses": [..], "peak_kib"}`. `losses` are
-those before each step's update, or of the logits; `cpu_seconds` is process time over all threads. With `--serve`, one round for each line on
-standard input.
+It prints one JSON line a round: `{"mode", "threads", "step_seconds": [..], "cpu_seconds": [..], "losses": [..], "peak_kib"}`. `losses`
+are those before each step's update, or of the logits; `cpu_seconds` is process time over all threads. With `--serve`, one round for each
+line on standard input.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """The training step of the benchmark in JAX, `jit`, f32: `--mode split` or `ragged`.
 
 Entries of all samples stand one behind the other, filled up to one static size over all batches (free places belong to a sample that is
-dropped); all tables in one; Adam on the whole table. `split`: the first layer split as in `torch_step.py`, which also says how `--task rank`
-is computed; `ragged`: the concat built. `harness.py` says what a round is and prints.
+dropped); all tables in one; Adam on the whole table. `split`: the first layer split as in `torch_step.py`, which also says how `--task
+rank` is computed; `ragged`: the concat built. `harness.py` says what a round is and prints.
 """
 
 import os
