@@ -48,7 +48,7 @@ pub struct StreamOptions {
 
 impl StreamOptions {
     pub fn new(batch: usize, order: Order) -> Self {
-        Self { batch, order, skip: 0, prefetch: 4, window_rows: 1 << 20, window_bytes: 256 << 20 }
+        Self { batch, order, skip: 0, prefetch: 4, window_rows: 1 << 17, window_bytes: 256 << 20 }
     }
 }
 
