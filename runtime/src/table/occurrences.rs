@@ -90,18 +90,16 @@ impl Occurrences {
         self.counts.resize(size * PASSES, 0);
         self.pairs.resize(total, 0);
         self.sorted.resize(total, 0);
+        // One set of counters a digit, all counted while the pairs are made.
         let mut flat = 0;
         for feature in features {
             for (&row, pair) in feature.iter().zip(&mut self.pairs[flat..]) {
                 *pair = u64::from(row) << 32 | flat as u64;
                 flat += 1;
-            }
-        }
-        // One set of counters a digit, all counted in one walk.
-        for &pair in &self.pairs {
-            for pass in 0..PASSES {
-                let value = (pair >> (32 + pass as u32 * digit) & mask) as usize;
-                self.counts[pass * size + value] += 1;
+                for pass in 0..PASSES {
+                    let value = (u64::from(row) >> (pass as u32 * digit) & mask) as usize;
+                    self.counts[pass * size + value] += 1;
+                }
             }
         }
         for (pass, counts) in self.counts.chunks_exact_mut(size).enumerate() {
@@ -120,24 +118,29 @@ impl Occurrences {
     }
 
     fn emit(&mut self, features: &[&[u32]]) {
-        self.items.reserve(self.pairs.len());
-        let mut last = u64::MAX;
-        for (at, &pair) in self.pairs.iter().enumerate() {
+        let total = self.pairs.len();
+        self.rows.resize(total, 0);
+        self.offsets.resize(total + 1, 0);
+        self.items.resize(total, Occurrence::default());
+        // Without branches: a row is written over until the next one begins.
+        let (mut distinct, mut last) = (0, u64::MAX);
+        for (at, (&pair, item)) in self.pairs.iter().zip(&mut self.items).enumerate() {
             let row = pair >> 32;
-            if row != last {
-                self.rows.push(row as u32);
-                self.offsets.push(at as u32);
-                last = row;
-            }
+            distinct += usize::from(row != last);
+            last = row;
+            self.rows[distinct - 1] = row as u32;
+            // The end of the row so far; the next row begins there.
+            self.offsets[distinct] = at as u32 + 1;
             let mut element = pair as u32;
             let mut feature = 0;
             while element as usize >= features[feature].len() {
                 element -= features[feature].len() as u32;
                 feature += 1;
             }
-            self.items.push(Occurrence { feature: feature as u32, element });
+            *item = Occurrence { feature: feature as u32, element };
         }
-        self.offsets.push(self.pairs.len() as u32);
+        self.rows.truncate(distinct);
+        self.offsets.truncate(distinct + 1);
     }
 }
 
