@@ -1,12 +1,12 @@
 """The whole comparison: ours and the peers in every configuration, each configuration one interleaved run by `run.py`'s functions.
 
-    python bench/suite.py [--only NAME,NAME,..] [--ours target/release/examples/bench_step] [--floor "COMMAND"] [--rounds 5]
+    python bench/suite.py [--only NAME,NAME,..] [--ours target/release/examples/bench_step] [--rounds 5]
         [--data target/bench] [--out bench/results] [--tolerance 1e-4]
 
 Writes `<date>-suite.json`, `.md` and `.svg`. With `--only`, the day's JSON is updated and the other two are made from the whole of it. A
 configuration that fails, or whose losses disagree by more than `--tolerance`, keeps what the JSON says of it, and the exit code is 1.
-`--ours ""` leaves our side out. `--floor` is a command run once a configuration, with `{spec}`, `{data}`, `{init}`, `{threads}`, `{batch}`
-and `{task}` replaced; the last line it prints is kept as `floor`. Peers whose packages are missing are left out, with a line that says so.
+`--ours ""` leaves our side out. Our side also says what its products alone would take at this machine's peak, the floor of any order of the
+same work. Peers whose packages are missing are left out, with a line that says so.
 """
 
 import argparse
@@ -85,8 +85,8 @@ def measure(name, arguments):
         # What a request shares is for the sides to find out: to ours it is a batch.
         ours += " --task infer" * (task != "train")
     floor = None
-    if arguments.floor:
-        command = setting.command(arguments.floor)
+    if ours:
+        command = setting.command(f"{ours} --floor")
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=setting.environment())
         if done.returncode or not done.stdout.strip():
             raise SystemExit(f"{shlex.join(command)} printed nothing or failed (exit code {done.returncode})")
@@ -163,7 +163,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(CONFIGURATIONS), help=f"some of {', '.join(CONFIGURATIONS)}")
     parser.add_argument("--ours", default="target/release/examples/bench_step", help="our binary; empty for none")
-    parser.add_argument("--floor", help="command whose last line is kept as the floor of a configuration")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("target/bench"), help="folder of the configurations' data")
     parser.add_argument("--out", type=pathlib.Path, default=run.HERE / "results")

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
-//!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--task train|infer] [--isa v4] [--profile]
+//!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--task train|infer] [--isa v4]
+//!     [--profile] [--floor]
 //! ```
 //!
 //! A step's time is that of looking up its rows, forward, backward and updates; the file is read before. `--task infer` runs the forward
 //! part of the inference schedule alone, at the initial weights. Prints one JSON line a round:
-//! `{"step_seconds": [..], "losses": [..], "peak_kib": n}`; `--profile` prints where time went to standard error.
+//! `{"step_seconds": [..], "losses": [..], "peak_kib": n}`; `--profile` prints where time went to standard error; `--floor` ends with what
+//! the products alone would take at the peak of this machine, measured in the same process.
 
 use din_compiler::front::{NoFiles, Options, check};
 use din_compiler::{CompileOptions, compile};
@@ -37,16 +39,18 @@ struct Arguments {
     infer: bool,
     isa: Isa,
     profile: bool,
+    floor: bool,
 }
 
 impl Arguments {
     fn parse() -> Outcome<Arguments> {
         let mut values = BTreeMap::new();
         let mut words = std::env::args().skip(1);
-        let mut profile = false;
+        let (mut profile, mut floor) = (false, false);
         while let Some(word) = words.next() {
             match word.strip_prefix("--") {
                 Some("profile") => profile = true,
+                Some("floor") => floor = true,
                 Some(name) => {
                     let value = words.next().ok_or_else(|| format!("--{name} needs a value"))?;
                     values.insert(name.to_string(), value);
@@ -78,6 +82,7 @@ impl Arguments {
                 _ => code::detect(),
             },
             profile,
+            floor,
         };
         match values.into_keys().next() {
             Some(name) => Err(format!("unknown option --{name}").into()),
@@ -200,7 +205,7 @@ fn main() -> Outcome<()> {
     for batch in batches.iter().take(4) {
         side.step(batch, arguments.infer)?;
     }
-    side.engine.set_profile(arguments.profile);
+    side.engine.set_profile(arguments.profile || arguments.floor);
     for _ in 0..arguments.rounds {
         side.reset(&init)?;
         let (mut seconds, mut losses) = (Vec::new(), Vec::new());
@@ -210,6 +215,19 @@ fn main() -> Outcome<()> {
             seconds.push(start.elapsed().as_secs_f64());
         }
         println!("{}", serde_json::json!({ "step_seconds": seconds, "losses": losses, "peak_kib": peak_kib() }));
+    }
+    if arguments.floor {
+        let roof = side.engine.roof();
+        let steps = (arguments.rounds * batches.len()).max(1) as f64;
+        let flops = side.engine.profile().iter().map(|r| r.flops).sum::<f64>() / steps;
+        let seconds = flops / roof.flops / arguments.threads as f64;
+        println!(
+            "{:.2} ms: the step's {:.2} GFLOP in products at {:.0} GFLOP/s on each of {} cores",
+            seconds * 1e3,
+            flops / 1e9,
+            roof.flops / 1e9,
+            arguments.threads
+        );
     }
     if arguments.profile {
         for row in side.engine.profile() {
