@@ -31,6 +31,8 @@ struct Shared {
     jobs: AtomicUsize,
     next: AtomicUsize,
     sleepers: AtomicUsize,
+    /// Workers that run.
+    started: AtomicUsize,
     stop: AtomicBool,
     panicked: AtomicBool,
     lock: Mutex<()>,
@@ -64,6 +66,7 @@ impl Pool {
             jobs: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             lock: Mutex::new(()),
@@ -74,9 +77,16 @@ impl Pool {
             let shared = pool.shared.clone();
             let worker = std::thread::Builder::new()
                 .name(format!("din-{thread}"))
-                .spawn(move || shared.work(thread))
+                .spawn(move || {
+                    shared.started.fetch_add(1, Ordering::Release);
+                    shared.work(thread);
+                })
                 .map_err(|e| EngineError::Thread(e.to_string()))?;
             pool.workers.push(worker);
+        }
+        // What a thread needs at its start, memory too, is not taken during a step.
+        while pool.shared.started.load(Ordering::Acquire) < pool.workers.len() {
+            std::thread::yield_now();
         }
         Ok(pool)
     }
