@@ -97,6 +97,14 @@ fn the_model_of_the_language_page_is_laid_out_as_there() {
 }
 
 #[test]
+fn a_brace_on_its_own_line_is_put_behind_the_name() {
+    let text = TEXTS[0];
+    let broken = text.replacen("features user  {", "features user\n  {", 1);
+    assert_ne!(broken, text);
+    assert_eq!(check(&broken), check(text));
+}
+
+#[test]
 fn layout() {
     let text = "\
 use std.layer.{linear, mlp, // the layers

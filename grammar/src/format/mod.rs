@@ -246,7 +246,8 @@ impl Printer<'_> {
             Rule::setting_body => 's',
             Rule::embedding if pair.clone().into_inner().any(|p| p.as_rule() == Rule::identifier) => 'e',
             Rule::embedding => 'E',
-            _ if self.on_one_line(&pair) => 'F',
+            // Where the braces stand does not matter: they are put behind the name.
+            _ if pair.clone().into_inner().filter(|p| p.as_rule() == Rule::fields).all(|p| self.on_one_line(&p)) => 'F',
             _ => return self.joined(pair, false),
         };
         let mut docs = self.comments(pair.as_span().start());
