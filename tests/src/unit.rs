@@ -14,12 +14,17 @@ const FIELDS: u32 = 3;
 
 /// `sum(sigmoid(concat(k, q, k - q, k * q) @ W + b) @ v * k over visited)`, k and q being three embedded ids of `width` each. The loss is
 /// the sum of it all.
+pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
+    activation_units(width, hidden, 1)
+}
+
+/// The same with `layers` products of the concatenation, each by a weight of its own, added up.
 ///
 /// # Panics
 ///
 /// Never: the shapes fit.
 #[allow(clippy::unwrap_used)]
-pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
+pub fn activation_units(width: usize, hidden: usize, layers: u32) -> (Graph, NodeId) {
     let s = Span::default();
     let mut g = Graph::default();
     g.domains.push(Domain { name: "visited".into(), parent: Some(BATCH) });
@@ -43,15 +48,17 @@ pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
     };
     let q = embed(&mut g, 1);
     let k = embed(&mut g, 2);
-    for shape in [Shape::matrix(4 * FIELDS as usize * width, hidden), Shape::vector(hidden), Shape::matrix(hidden, 1)] {
-        g.params.push(shape);
-    }
+    g.params = vec![Shape::vector(hidden), Shape::matrix(hidden, 1)];
+    g.params.extend((0..layers).map(|_| Shape::matrix(4 * FIELDS as usize * width, hidden)));
     let difference = g.binary(BinaryOp::Subtract, k, q, s).unwrap();
     let product = g.binary(BinaryOp::Multiply, k, q, s).unwrap();
     let x = g.concat(vec![k, q, difference, product], s).unwrap();
-    let (w, b, v) = (g.param(ParamId(0), s), g.param(ParamId(1), s), g.param(ParamId(2), s));
-    let y = g.matmul(x, w, s).unwrap();
-    let y = g.binary(BinaryOp::Add, y, b, s).unwrap();
+    let (mut y, v) = (g.param(ParamId(0), s), g.param(ParamId(1), s));
+    for layer in 0..layers {
+        let w = g.param(ParamId(2 + layer), s);
+        let product = g.matmul(x, w, s).unwrap();
+        y = g.binary(BinaryOp::Add, product, y, s).unwrap();
+    }
     let y = g.unary(UnaryOp::Sigmoid, y, s);
     let weight = g.matmul(y, v, s).unwrap();
     let weighted = g.binary(BinaryOp::Multiply, weight, k, s).unwrap();
@@ -63,10 +70,9 @@ pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
     (g, loss)
 }
 
-/// The unit with random weights, ids and histories of 0 to `most` entries; a third are empty.
-pub fn activation_case(seed: u64, width: usize, hidden: usize, batch: usize, most: usize) -> Case {
+/// A unit's graph with random weights, ids and histories of 0 to `most` entries; a third are empty.
+pub fn activation_case(seed: u64, graph: Graph, batch: usize, most: usize) -> Case {
     let mut r = Random::new(seed);
-    let graph = activation_unit(width, hidden).0;
     let mut offsets = vec![0];
     for _ in 0..batch {
         let n = if r.below(3) == 0 { 0 } else { r.below(most + 1) };

@@ -8,7 +8,7 @@ use din_program::Isa;
 use din_runtime::code;
 use din_tests::machine;
 use din_tests::random_graph::Case;
-use din_tests::unit::activation_case;
+use din_tests::unit::{activation_case, activation_unit, activation_units};
 
 /// Width of an id, hidden units, samples, longest history.
 const SIZES: [(usize, usize, usize, usize); 6] =
@@ -16,7 +16,10 @@ const SIZES: [(usize, usize, usize, usize); 6] =
 
 /// The unit with its gradients, and the same folded.
 fn both(seed: u64, (width, hidden, batch, most): (usize, usize, usize, usize)) -> (Case, Graph) {
-    let mut case = activation_case(seed, width, hidden, batch, most);
+    folded(activation_case(seed, activation_unit(width, hidden).0, batch, most))
+}
+
+fn folded(mut case: Case) -> (Case, Graph) {
     optimize::train(&mut case.graph, true).unwrap();
     let mut folded = case.graph.clone();
     optimize::run(&mut folded, optimize::LOWER, true).unwrap();
@@ -79,4 +82,16 @@ fn generated_code_folds_alike_at_every_level() {
             assert_eq!(one, machine::run(&folded, 2, isa).unwrap(), "seed {seed}, {isa:?}: threads");
         }
     }
+}
+
+/// Two weights on one input share their outer product: nothing is counted twice.
+#[test]
+fn two_products_of_one_input_fold_apart() {
+    let (case, graph) = folded(activation_case(3, activation_units(16, 24, 2).0, 11, 30));
+    // Sums of two such gradients are not taken apart: those towards `k` and `q` stay as they were.
+    assert_eq!(folds(&graph), [Fold::Product, Fold::Product, Fold::Outer]);
+    let expected = run_magnitude(&case.graph, &case.inputs, &case.values).unwrap();
+    let one = machine::run(&Case { graph, ..case.clone() }, 1, code::detect()).unwrap();
+    let found: Vec<Vec<f64>> = one.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
+    compare(&case, &expected, &found, 32.0 * f64::from(f32::EPSILON), "two weights");
 }

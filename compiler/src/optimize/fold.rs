@@ -91,7 +91,7 @@ pub(super) fn run(graph: &mut Graph) {
     });
 }
 
-/// The two factors of a product by position, first the one on `of`'s domain.
+/// The factors of `k * q`, one on the product's own domain and one on the samples.
 fn factors(graph: &Graph, id: NodeId) -> Option<Pair> {
     let node = graph.node(id);
     let (Op::Binary(BinaryOp::Multiply), &[a, b]) = (&node.op, node.operands.as_slice()) else { return None };

@@ -300,7 +300,9 @@ impl Emitter<'_> {
         let towards_weight = fold == Fold::Outer;
         let (k, g) =
             if towards_weight { (item.operands[0], item.operands[2]) } else { (item.operands[0], item.operands[1]) };
-        let partner = group.items.iter().copied().find(|&o| match self.item(o).kind {
+        // A call made before may have served it.
+        let mut open = group.items.iter().copied().filter(|o| !self.folded.contains(o));
+        let partner = open.find(|&o| match self.item(o).kind {
             Kind::Fold { fold: Fold::Outer, .. } if !towards_weight => {
                 (self.item(o).operands[0], self.item(o).operands[2]) == (k, g)
             }
