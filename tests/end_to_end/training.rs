@@ -42,6 +42,30 @@ fn one_and_two_threads_give_the_same_bits() {
 }
 
 #[test]
+fn a_profile_tells_steps_and_kernels_and_changes_no_bits() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let told = train(&run, "--threads 2 --profile").expect(0).out;
+    assert_eq!(hashes(&run), hashes(trained()));
+    // Two epochs of 12.5 batches of 256.
+    assert!(told.contains("26 steps, 6400 samples, 2 threads"), "{told}");
+    assert!(told.contains("matmul"), "{told}");
+    let trace = json(&run.join("trace.json"));
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.iter().all(|e| e["ph"] == "X" && e["dur"].as_f64().unwrap() >= 0.0));
+    for thread in [1, 2] {
+        let ends: Vec<(f64, f64)> = events
+            .iter()
+            .filter(|e| e["tid"] == thread)
+            .map(|e| (e["ts"].as_f64().unwrap(), e["ts"].as_f64().unwrap() + e["dur"].as_f64().unwrap()))
+            .collect();
+        // What one thread does, it does one after the other (times are rounded to nanoseconds).
+        assert!(ends.windows(2).all(|w| w[0].1 <= w[1].0 + 2e-3), "thread {thread}");
+    }
+    assert!(events.iter().any(|e| e["cat"] == "train"));
+}
+
+#[test]
 fn a_lower_isa_level_can_be_forced_and_is_recorded() {
     let folder = TempDir::new().unwrap();
     let (run, again) = (folder.path().join("run"), folder.path().join("again"));
