@@ -3,11 +3,13 @@
 //! # How it runs
 //!
 //! Domains are numbered `0` once, `1` batch (in update programs: rows), `2 + k` sequence `k`. Elements of a sequence are grouped by
-//! sample: those of sample `s` are `offsets[s]..offsets[s + 1]`.
+//! sample: those of sample `s` are `offsets[s]..offsets[s + 1]`. Where the schema has requests, the next domain is the requests, whose
+//! samples stand side by side, and the ones behind it are the common sequences' entries once a request, in the order of the sequences; see
+//! [`Axes`].
 //!
 //! A [`Phase`] walks a domain in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a sequence it is consecutive whole
 //! samples whose entries together reach `tile_rows` (so one sample never crosses a tile, and a tile has one sample at least); for
-//! `once` there is one tile. Tiles are grouped into at most [`MAX_CHUNKS`] **chunks** of consecutive tiles. Both depend on the data
+//! requests and their entries the same with requests instead of samples; for `once` there is one tile. Tiles are grouped into at most [`MAX_CHUNKS`] **chunks** of consecutive tiles. Both depend on the data
 //! alone. Chunks run in parallel in any order, the tiles of a chunk one after the other, the calls of a tile in order. A call over
 //! domain `D` treats the elements of `D` that lie in the tile.
 //!
@@ -20,6 +22,7 @@
 //! is a base address such that element `i` of the argument's domain stands at `base + i * stride`; for tile buffers the base is moved
 //! back by the tile's first element. Strides, columns and widths are compiled into the kernel.
 
+use crate::schema::{Feature, Schema};
 use serde::{Deserialize, Serialize};
 
 /// Most chunks of a phase.
@@ -47,9 +50,106 @@ id! {
 pub const ONCE: Domain = Domain(0);
 pub const BATCH: Domain = Domain(1);
 
+/// What a domain is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    Once,
+    /// Samples; in update programs, rows.
+    Batch,
+    /// Entries of a sequence under each sample.
+    Sequence(u32),
+    Requests,
+    /// Entries of a common sequence under each request.
+    Entries(u32),
+}
+
+/// The domains of a schedule, by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axes(Vec<Axis>);
+
+impl Axes {
+    /// Those of update programs: once and rows.
+    pub fn rows() -> Axes {
+        Axes(vec![Axis::Once, Axis::Batch])
+    }
+
+    /// Those of the schedules of a model.
+    pub fn new(schema: &Schema) -> Axes {
+        let mut axes = Self::rows();
+        let sequences = 0..schema.sequences.len() as u32;
+        axes.0.extend(sequences.clone().map(Axis::Sequence));
+        if schema.requests.is_some() {
+            axes.0.push(Axis::Requests);
+            axes.0.extend(sequences.filter(|&s| schema.sequences[s as usize].common).map(Axis::Entries));
+        }
+        axes
+    }
+
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Domains that are not there count as `Once`.
+    pub fn of(&self, domain: Domain) -> Axis {
+        self.0.get(domain.index()).copied().unwrap_or(Axis::Once)
+    }
+
+    pub fn find(&self, axis: Axis) -> Option<Domain> {
+        self.0.iter().position(|a| *a == axis).map(|k| Domain(k as u32))
+    }
+
+    /// The domain above: of the samples and of a sequence that is not common, and of requests and their entries.
+    pub fn parent(&self, domain: Domain) -> Option<Domain> {
+        match self.of(domain) {
+            Axis::Once => None,
+            Axis::Batch | Axis::Requests => Some(ONCE),
+            Axis::Sequence(_) => Some(BATCH),
+            Axis::Entries(_) => self.find(Axis::Requests),
+        }
+    }
+
+    /// Whether the tiles of a phase over the domain are ranges of requests, not of samples.
+    pub fn by_request(&self, domain: Domain) -> bool {
+        matches!(self.of(domain), Axis::Requests | Axis::Entries(_))
+    }
+
+    /// What a sum of `over`'s samples joins: the entries of a sequence once a request, or the requests.
+    pub fn summed(&self, into: Domain) -> Option<Domain> {
+        match self.of(into) {
+            Axis::Requests => Some(BATCH),
+            Axis::Entries(s) => self.find(Axis::Sequence(s)),
+            _ => None,
+        }
+    }
+
+    /// Whether each element of `of` has one of `to` above it, other than itself or `once`.
+    pub fn has_ancestor(&self, of: Domain, to: Domain) -> bool {
+        match (self.of(of), self.of(to)) {
+            (Axis::Batch, Axis::Requests) | (Axis::Sequence(_), Axis::Batch) | (Axis::Entries(_), Axis::Requests) => {
+                true
+            }
+            (Axis::Sequence(_), Axis::Requests) => true,
+            (Axis::Sequence(a), Axis::Entries(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    /// Where a feature's values are.
+    pub fn feature(&self, feature: &Feature) -> Domain {
+        let found = match (feature.sequence, feature.common) {
+            (None, false) => None,
+            (None, true) => self.find(Axis::Requests),
+            (Some(s), false) => self.find(Axis::Sequence(s)),
+            (Some(s), true) => self.find(Axis::Entries(s)),
+        };
+        found.unwrap_or(BATCH)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Parent, by domain: `[None, Some(0), Some(1), …]`.
+    /// Parent, by domain: `[None, Some(0), Some(1), …]`; see [`Axes`].
     pub domains: Vec<Option<Domain>>,
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
@@ -117,8 +217,11 @@ pub enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Source {
     Buffer(BufferId),
-    /// `u32` for each element of the sequence domain: its sample.
-    Parent(Domain),
+    /// `u32` for each element of `of`: the element of `to` above it. See [`Axes::has_ancestor`].
+    Ancestor {
+        of: Domain,
+        to: Domain,
+    },
     /// `u32` for each element of the feature's domain: the row number of its id in the table.
     Rows {
         table: u32,
@@ -177,6 +280,9 @@ pub enum Operation {
     Outer { x: View, g: View, out: View, k: u32, n: u32 },
     /// Once: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.
     Transpose { w: View, w_stride: u32, out: View, k: u32, n: u32 },
+    /// Over requests: `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over a common sequence's entries once a request: `out_e` is
+    /// the sum of `x` at this entry over the samples of its request. `width` columns; `x` is on the samples, or on the sequence.
+    SumSamples { x: View, out: View, width: u32 },
     /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`, `[mean, M2, count]` of widths `width, width, 1`.
     Moments { x: View, out: BufferId, width: u32 },
 }

@@ -11,6 +11,17 @@ pub struct Schema {
     pub sequences: Vec<Sequence>,
     pub labels: Vec<Label>,
     pub keys: Vec<Key>,
+    /// Samples of one request have features in common.
+    pub requests: Option<Requests>,
+}
+
+/// `common user, visited by request_id`: rows with one key, side by side in the data, are the samples of one request and have equal values in
+/// the features so marked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Index into [`Schema::keys`].
+    pub key: u32,
+    pub location: String,
 }
 
 /// One categorical or numeric field of a group or sequence.
@@ -25,6 +36,8 @@ pub struct Feature {
     pub kind: FeatureKind,
     /// `Some(k)`: a list column, one entry per element of sequence `k`.
     pub sequence: Option<u32>,
+    /// The same for all samples of a request.
+    pub common: bool,
     /// `models/din.din:18:25`
     pub location: String,
 }
@@ -58,6 +71,8 @@ pub struct Sequence {
     pub name: String,
     /// At most so many entries of each list are read: the last (or first) ones.
     pub keep: Option<Keep>,
+    /// The same for all samples of a request.
+    pub common: bool,
     pub location: String,
 }
 
@@ -189,6 +204,8 @@ pub enum GroupBy {
     Key(u32),
     /// Index into [`Schema::features`]; a categorical feature of a group, not of a sequence.
     Feature(u32),
+    /// The same of one that is common: one id a request.
+    Common(u32),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

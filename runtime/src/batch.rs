@@ -5,6 +5,9 @@
 pub struct Batch {
     /// Samples.
     pub rows: usize,
+    /// First sample of each request, then `rows`; empty where the schema has no requests. Common features have one value (or list) a
+    /// request instead of one a sample.
+    pub requests: Vec<u32>,
     /// By sequence: `rows + 1` offsets; the entries of sample `s` are `offsets[s]..offsets[s + 1]`.
     pub offsets: Vec<Vec<u32>>,
     /// By feature: 64-bit keys of a categorical feature (an int64 id's bits, a string's stable hash, a fixed category's
@@ -18,6 +21,14 @@ pub struct Batch {
     pub present: Vec<Vec<f32>>,
     /// By key column.
     pub keys: Vec<KeyColumn>,
+}
+
+impl Batch {
+    /// By sample, its request; empty where there are none.
+    pub fn request_of(&self) -> Vec<u32> {
+        let spans = self.requests.windows(2).enumerate();
+        spans.flat_map(|(r, w)| std::iter::repeat_n(r as u32, (w[1] - w[0]) as usize)).collect()
+    }
 }
 
 /// Values of a `key` column.

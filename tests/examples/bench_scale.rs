@@ -55,6 +55,7 @@ fn batch(program: &Program, point: &Point, number: u64) -> Batch {
     };
     let mut made = Batch {
         rows: point.batch,
+        requests: Vec::new(),
         offsets: vec![(0..=point.batch).map(|s| (s * point.length) as u32).collect(); schema.sequences.len()],
         ids: Vec::new(),
         dense: vec![Vec::new(); schema.features.len()],

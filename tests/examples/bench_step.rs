@@ -155,6 +155,7 @@ impl Side {
         }
         let inputs = StepInputs {
             rows: batch.rows,
+            requests: &batch.requests,
             offsets: &batch.offsets,
             row_numbers: &self.resolved,
             dense: &batch.dense,

@@ -3,12 +3,12 @@
 
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
-use din_compiler::graph::{DomainId, Graph, InputKind, Op, TableId};
+use din_compiler::graph::{BATCH, DomainId, Graph, InputKind, Op, TableId};
 use din_compiler::plan::{Kernels, Options, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
 use din_program::schema::{
-    Feature, FeatureKind, Init, Label, Parameter, Schema, Sequence, State, Table, TableKind, Training,
+    Feature, FeatureKind, Init, Label, Parameter, Requests, Schema, Sequence, State, Table, TableKind, Training,
 };
 use din_program::{FORMAT, Isa, Kernel, Program, Update};
 use din_runtime::engine::{Engine, EngineError, StepInputs};
@@ -39,8 +39,10 @@ pub fn execute(case: &Case, engine: &mut Engine) -> Result<Results, EngineError>
         }
         tables.push(t);
     }
-    let offsets: Vec<Vec<u32>> =
-        case.inputs.offsets.iter().skip(2).map(|o| o.iter().map(|&n| n as u32).collect()).collect();
+    let narrow_offsets = |o: &[usize]| -> Vec<u32> { o.iter().map(|&n| n as u32).collect() };
+    let own = sequences(&case.graph).map(|(d, domain)| domain.common.unwrap_or(d));
+    let offsets: Vec<Vec<u32>> = own.map(|d| narrow_offsets(&case.inputs.offsets[d.index()])).collect();
+    let requests = narrow_offsets(&case.inputs.requests);
     let features = program.schema.features.len();
     let mut dense = vec![Vec::new(); features];
     let mut rows: Vec<Vec<Vec<u32>>> = Vec::new();
@@ -68,6 +70,7 @@ pub fn execute(case: &Case, engine: &mut Engine) -> Result<Results, EngineError>
     }
     let inputs = StepInputs {
         rows: case.inputs.batch,
+        requests: &requests,
         offsets: &offsets,
         row_numbers: &rows,
         dense: &dense,
@@ -182,10 +185,20 @@ fn features_of(graph: &Graph, table: usize) -> Vec<u32> {
     features
 }
 
+/// The sequences over the samples.
+fn sequences(graph: &Graph) -> impl Iterator<Item = (DomainId, &din_compiler::graph::Domain)> {
+    let all = graph.domains.iter().enumerate().map(|(k, d)| (DomainId(k as u32), d));
+    all.filter(|(_, d)| d.parent == Some(BATCH))
+}
+
 fn schema(graph: &Graph) -> Schema {
     let mut schema = Schema::default();
-    for domain in graph.domains.iter().skip(2) {
-        schema.sequences.push(Sequence { name: domain.name.clone(), keep: None, location: String::new() });
+    for (_, domain) in sequences(graph) {
+        let (name, common) = (domain.name.clone(), domain.common.is_some());
+        schema.sequences.push(Sequence { name, keep: None, common, location: String::new() });
+    }
+    if graph.request().is_some() {
+        schema.requests = Some(Requests { key: 0, location: String::new() });
     }
     let mut features: Vec<(u32, Feature)> = Vec::new();
     for input in &graph.inputs {
@@ -194,7 +207,8 @@ fn schema(graph: &Graph) -> Schema {
             InputKind::Dense { feature } => (feature, FeatureKind::Dense { width: input.shape.width() as u32 }),
             _ => continue,
         };
-        let DomainId(domain) = input.domain;
+        let DomainId(axis) = graph.axis(input.domain);
+        let request = Some(input.domain) == graph.request();
         features.push((
             number,
             Feature {
@@ -202,7 +216,8 @@ fn schema(graph: &Graph) -> Schema {
                 name: input.name.clone(),
                 column: input.name.clone(),
                 kind,
-                sequence: domain.checked_sub(2),
+                sequence: if request { None } else { axis.checked_sub(2) },
+                common: request || axis != input.domain.0,
                 location: String::new(),
             },
         ));

@@ -203,6 +203,25 @@ pub fn case(seed: u64, options: &Options) -> Case {
     maker.finish()
 }
 
+/// Requests of 1 to 3 samples above the batch; some of the sequences become common.
+fn requests(r: &mut Random, g: &mut Graph, inputs: &mut Inputs) {
+    let sequences: Vec<DomainId> = (2..g.domains.len() as u32).map(DomainId).filter(|_| r.chance(0.6)).collect();
+    inputs.requests = vec![0];
+    let mut at = 0;
+    while at < inputs.batch {
+        at = inputs.batch.min(at + 1 + r.below(3));
+        inputs.requests.push(at);
+    }
+    g.add_requests(&sequences);
+    inputs.offsets.resize(g.domains.len(), Vec::new());
+    for &s in &sequences {
+        let Some(entries) = g.domain(s).common else { continue };
+        let mut offsets = std::mem::take(&mut inputs.offsets[s.index()]);
+        offsets.truncate(inputs.requests.len());
+        inputs.offsets[entries.index()] = offsets;
+    }
+}
+
 struct Maker {
     r: Random,
     g: Graph,
@@ -224,7 +243,7 @@ impl Maker {
         let batch = 1 + r.below(6);
         let mut inputs = Inputs { batch, offsets: vec![vec![], vec![]], ..Inputs::default() };
         for k in 0..r.below(4) {
-            g.domains.push(Domain { name: format!("s{k}"), parent: Some(BATCH) });
+            g.domains.push(Domain::under(BATCH, format!("s{k}")));
             let (all_empty, some_empty) = (r.chance(0.08), r.chance(0.5));
             let mut offsets = vec![0];
             for _ in 0..batch {
@@ -232,6 +251,9 @@ impl Maker {
                 offsets.push(offsets[offsets.len() - 1] + n);
             }
             inputs.offsets.push(offsets);
+        }
+        if r.chance(0.35) {
+            requests(&mut r, &mut g, &mut inputs);
         }
         let run = Run::new(&g, &inputs).expect("the offsets fit the domains");
         Maker { r, g, inputs, values: Values::default(), run, pool: Vec::new(), features: 0, widest }
@@ -315,7 +337,13 @@ impl Maker {
         InputId(self.g.inputs.len() as u32 - 1)
     }
 
+    /// Where data of that axis come in: those of a common sequence once a request.
+    fn given(&self, domain: DomainId) -> DomainId {
+        self.g.domain(domain).common.filter(|_| domain != BATCH).unwrap_or(domain)
+    }
+
     fn dense(&mut self, domain: DomainId, width: usize) -> NodeId {
+        let domain = self.given(domain);
         let feature = self.features;
         self.features += 1;
         let numbers = self.r.numbers(self.run.sizes().count(domain) * width);
@@ -326,6 +354,7 @@ impl Maker {
     }
 
     fn lookup(&mut self, domain: DomainId) -> Made {
+        let domain = self.given(domain);
         let table = TableId(self.r.below(self.g.tables.len()) as u32);
         let ids = |i: &Input| matches!(i.kind, InputKind::Ids { .. }) && i.domain == domain;
         let known: Vec<usize> = (0..self.g.inputs.len()).filter(|&k| ids(&self.g.inputs[k])).collect();
@@ -471,8 +500,8 @@ impl Maker {
                 self.lookup(domain)
             }
             "length" => {
-                let domains = self.domains();
-                let domain = self.r.pick(&domains[2..])?;
+                let ragged: Vec<DomainId> = self.domains().into_iter().filter(|&d| self.g.is_sequence(d)).collect();
+                let domain = self.r.pick(&ragged)?;
                 let id = self.g.length(domain, span);
                 self.take(id)
             }
@@ -675,7 +704,12 @@ impl Maker {
     fn draw_reduction(&mut self, name: &str) -> Made {
         let x = self.where_(|m, id| m.g.node(id).domain != ONCE)?;
         let from = self.domain(x);
-        let to = if from == BATCH || self.r.chance(0.3) { ONCE } else { BATCH };
+        let above = |to: &DomainId| match name {
+            "sum" => *to != from && self.g.is_ancestor(*to, from),
+            _ => *to == ONCE || self.g.domain(from).parent == Some(*to),
+        };
+        let above: Vec<DomainId> = self.domains().into_iter().filter(above).collect();
+        let to = self.r.pick(&above)?;
         let span = self.span();
         if name == "sum" {
             let id = self.g.sum(x, to, span).ok()?;

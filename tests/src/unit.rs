@@ -27,7 +27,7 @@ pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
 pub fn activation_units(width: usize, hidden: usize, layers: u32) -> (Graph, NodeId) {
     let s = Span::default();
     let mut g = Graph::default();
-    g.domains.push(Domain { name: "visited".into(), parent: Some(BATCH) });
+    g.domains.push(Domain::under(BATCH, "visited"));
     let embed = |g: &mut Graph, domain| {
         let mut fields = Vec::new();
         for feature in 0..FIELDS {

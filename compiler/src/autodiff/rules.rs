@@ -92,11 +92,9 @@ fn gain(b: &mut Build, node: &Node, y: NodeId, g: NodeId, k: usize) -> Built {
         Op::Outer => {
             let gain = if k == 0 { b.graph.matmul_t(other(1), g, b.s)? } else { b.graph.matmul(other(0), g, b.s)? };
             let (domain, shape) = (b.graph.node(x).domain, b.graph.node(gain).shape.clone());
-            if b.graph.is_ancestor(b.graph.node(gain).domain, domain) {
-                b.graph.repeat(gain, domain, &shape, b.s)
-            } else {
-                Ok(gain)
-            }
+            // Where both are defined; `fit` sums what lies deeper than x.
+            let over = b.graph.join(b.graph.node(gain).domain, domain).unwrap_or(domain);
+            b.graph.repeat(gain, over, &shape, b.s)
         }
         // y_p = sum of x_i under p: dx_i = g_p.
         Op::Sum { .. } => b.repeat(g, x),

@@ -148,6 +148,15 @@ impl Arithmetic for Math<'_, '_> {
             Comparison::Greater => FloatCC::GreaterThan,
             Comparison::NotGreaterEqual => FloatCC::UnorderedOrLessThan,
         };
+        // Without AVX, Cranelift 0.135.8 reads an operand of a vector comparison from memory as if it were aligned, which traps. A sum
+        // is not in memory; adding 0 changes no comparison.
+        let (x, y) = match self.lanes {
+            Lanes::Four if !self.fma => {
+                let zero = self.constant(0.0);
+                (self.b.ins().fadd(x, zero), self.b.ins().fadd(y, zero))
+            }
+            _ => (x, y),
+        };
         self.b.ins().fcmp(cc, x, y)
     }
 

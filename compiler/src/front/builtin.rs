@@ -82,6 +82,7 @@ impl<'a> Elab<'a> {
             Builtin::Embed => self.embed(value, at, span),
             Builtin::Length => match first.over {
                 Some(domain) => {
+                    let domain = self.graph.domain(domain).common.unwrap_or(domain);
                     let node = self.graph.length(domain, span);
                     Value::Tensor(Tensor { node, fields: None })
                 }
@@ -159,7 +160,7 @@ impl<'a> Elab<'a> {
     /// Checks that a value varies over the axis it is reduced over.
     fn over(&mut self, t: &Tensor, domain: DomainId, at: Span) -> Option<DomainId> {
         let varies = self.graph.node(t.node).domain;
-        if varies != domain {
+        if self.graph.axis(varies) != self.graph.axis(domain) {
             let (axis, over) = (self.domain_text(domain), self.domain_text(varies));
             self.report(
                 Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
@@ -168,7 +169,7 @@ impl<'a> Elab<'a> {
             );
             return None;
         }
-        self.graph.domain(domain).parent
+        self.graph.domain(varies).parent
     }
 
     /// `sum` and `mean`, over an axis or over the positions.
@@ -187,7 +188,10 @@ impl<'a> Elab<'a> {
         let Some(parent) = self.over(&t, domain, at) else { return Value::Poison };
         let built = self.graph.sum(t.node, parent, span);
         let node = match built {
-            Ok(sum) if mean => self.divide_by_length(sum, domain, span),
+            Ok(sum) if mean => {
+                let domain = self.graph.node(t.node).domain;
+                self.divide_by_length(sum, domain, span)
+            }
             other => other,
         };
         match node {
@@ -263,7 +267,9 @@ impl<'a> Elab<'a> {
             );
             return poison();
         }
-        let both = match self.graph.moments(t.node, span) {
+        // What is the same for all samples of a request counts as often as they are.
+        let replicated = self.graph.replicated(t.node, span);
+        let both = match replicated.and_then(|x| self.graph.moments(x, span)) {
             Ok(n) => n,
             Err(e) => return self.type_error(e, span),
         };

@@ -48,7 +48,9 @@ impl<'a> Elab<'a> {
                     return Value::Poison;
                 };
                 let domain = self.graph.node(t.node).domain;
-                if domain.index() < 2 {
+                let sequence = self.graph.is_sequence(domain);
+                let domain = self.graph.axis(domain);
+                if !sequence {
                     let found = self.describe_tensor(&t);
                     self.lost_axis(scope, axis, at);
                     return self.fault(
@@ -233,7 +235,7 @@ impl<'a> Elab<'a> {
             ast::TypeKind::Ragged { axis, element } => {
                 let wanted = scope.axis(&axis.name);
                 if let Value::Tensor(t) = &value
-                    && wanted.is_some_and(|w| w != LOST_AXIS && w != self.graph.node(t.node).domain)
+                    && wanted.is_some_and(|w| w != LOST_AXIS && w != self.graph.axis(self.graph.node(t.node).domain))
                 {
                     let found = self.describe_tensor(t);
                     return self.fault(

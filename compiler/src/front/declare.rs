@@ -5,7 +5,7 @@ use super::load::listed;
 use super::value::{Value, nearest};
 use din_grammar::ast::{self, FeatureKindName, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Schema, Sequence, Table};
+use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Requests, Schema, Sequence, Table};
 use rustc_hash::FxHashSet;
 
 #[derive(Clone, Debug)]
@@ -48,20 +48,23 @@ impl<'a> Elab<'a> {
     /// Reads all declarations of the model into `declarations`, and binds their names.
     pub fn declare(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
         self.hypers(scope, model, sets);
+        let common = self.common_groups(model);
         for member in &model.members {
             match &member.kind {
-                MemberKind::Features { name, fields } => self.group(scope, name, None, false, fields),
-                MemberKind::Sequence { name, keep, fields } => self.group(scope, name, keep.as_ref(), true, fields),
+                MemberKind::Features { name, fields } => {
+                    self.group(scope, name, None, false, common.contains(&name.name.as_str()), fields);
+                }
+                MemberKind::Sequence { name, keep, fields } => {
+                    self.group(scope, name, keep.as_ref(), true, common.contains(&name.name.as_str()), fields);
+                }
                 MemberKind::Label { name, kind, column, missing } => {
                     self.label(scope, name, kind, column.as_ref(), missing.as_ref());
                 }
                 MemberKind::Key { name, kind, column } => self.key(scope, name, kind, column.as_ref()),
-                MemberKind::Common { .. } => {
-                    self.not_built("`common` features shared by the rows of a request", member.span);
-                }
                 _ => {}
             }
         }
+        self.requests(model);
         self.columns(model);
         self.declarations.tables_of = vec![Vec::new(); self.declarations.schema.features.len()];
         for member in &model.members {
@@ -188,12 +191,61 @@ impl<'a> Elab<'a> {
         }
     }
 
+    /// The names of the groups that some `common` declares.
+    fn common_groups(&self, model: &'a ast::Model) -> Vec<&'a str> {
+        let mut names = Vec::new();
+        for member in &model.members {
+            if let MemberKind::Common { groups, .. } = &member.kind {
+                names.extend(groups.iter().map(|g| g.name.as_str()));
+            }
+        }
+        names
+    }
+
+    /// `common user, visited by request_id`: checks the names, and notes the key.
+    fn requests(&mut self, model: &'a ast::Model) {
+        let mut first: Option<Span> = None;
+        let mut seen: Vec<&'a ast::Ident> = Vec::new();
+        for member in &model.members {
+            let MemberKind::Common { groups, by } = &member.kind else { continue };
+            if let Some(first) = first {
+                let d = Diagnostic::error("E0203", "`common` is declared twice", member.span, "again here");
+                self.report(d.label(first, "first here").help("name all groups in one: `common a, b by request_id`"));
+                continue;
+            }
+            first = Some(member.span);
+            let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
+            for group in groups {
+                if let Some(before) = seen.iter().find(|s| s.name == group.name) {
+                    let d = Diagnostic::error("E0203", format!("`{}` stands twice", group.name), group.span, "again");
+                    self.report(d.label(before.span, "first here").help("remove one of them"));
+                } else if !known.contains(&group.name.as_str()) {
+                    self.unknown_word("E0414", "group of features", group, &known);
+                }
+                seen.push(group);
+            }
+            let keys: Vec<&str> = self.declarations.schema.keys.iter().map(|k| k.name.as_str()).collect();
+            let Some(key) = keys.iter().position(|k| *k == by.name) else {
+                let mut d = Diagnostic::error("E0414", format!("`{}` is no key", by.name), by.span, "not a key");
+                d.help = Some(match nearest(&by.name, keys.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("declare it: `key {}: int64`", by.name),
+                });
+                self.report(d.note("expected the key that all rows of one request have in common"));
+                continue;
+            };
+            let location = self.location(member.span);
+            self.declarations.schema.requests = Some(Requests { key: key as u32, location });
+        }
+    }
+
     fn group(
         &mut self,
         scope: &mut Scope<'a>,
         name: &'a ast::Ident,
         keep: Option<&'a ast::Keep>,
         sequence: bool,
+        common: bool,
         fields: &'a [ast::FeatureField],
     ) {
         let index = self.declarations.groups.len();
@@ -217,6 +269,7 @@ impl<'a> Elab<'a> {
             self.declarations.schema.sequences.push(Sequence {
                 name: name.name.clone(),
                 keep: keep.map(|k| Keep { last: k.last, count: k.count.clamp(1, u64::from(u32::MAX)) as u32 }),
+                common,
                 location,
             });
             if fresh {
@@ -257,6 +310,7 @@ impl<'a> Elab<'a> {
                 column: field.column.as_ref().unwrap_or(&field.name).name.clone(),
                 kind,
                 sequence: axis,
+                common,
                 location,
             });
             self.declarations.feature_spans.push(field.name.span);

@@ -328,6 +328,7 @@ impl<'a> Elab<'a> {
         match domain {
             ONCE => "nothing: it is one value for the whole batch".into(),
             BATCH => "the samples only".into(),
+            d if Some(d) == self.graph.request() => "the requests only".into(),
             d => format!("`{}`", self.graph.domain(d).name),
         }
     }
@@ -360,7 +361,11 @@ impl<'a> Elab<'a> {
             Some(fields) => super::value::fields_text(fields),
             None => super::value::shape_text(&node.shape),
         };
-        if node.domain.index() > 1 { format!("{} => {shape}", self.graph.domain(node.domain).name) } else { shape }
+        if self.graph.is_sequence(node.domain) {
+            format!("{} => {shape}", self.graph.domain(node.domain).name)
+        } else {
+            shape
+        }
     }
 
     /// Resolves a name; reports it when unknown.

@@ -31,7 +31,7 @@ impl<'a> Elab<'a> {
     /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its names up.
     fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
         self.graph = Graph::default();
-        self.graph.domains.push(Domain { name: "sequence".into(), parent: Some(BATCH) });
+        self.graph.domains.push(Domain::under(BATCH, "sequence"));
         self.run = super::elab::Run::default();
         self.phase = super::elab::Phase::Loss;
         let mut sizes: FxHashMap<&'a str, usize> = FxHashMap::default();

@@ -288,7 +288,12 @@ impl<'a> Elab<'a> {
     fn empty_graph(&self) -> Graph {
         let mut graph = Graph::default();
         for s in &self.declarations.schema.sequences {
-            graph.domains.push(Domain { name: s.name.clone(), parent: Some(crate::graph::BATCH) });
+            graph.domains.push(Domain::under(crate::graph::BATCH, s.name.clone()));
+        }
+        let schema = &self.declarations.schema;
+        if schema.requests.is_some() {
+            let common = schema.sequences.iter().zip(2..).filter(|(s, _)| s.common);
+            graph.add_requests(&common.map(|(_, d)| crate::graph::DomainId(d)).collect::<Vec<_>>());
         }
         graph.tables = self.declarations.tables.iter().map(|t| t.width as usize).collect();
         graph

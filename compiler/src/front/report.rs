@@ -199,8 +199,10 @@ impl<'a> Elab<'a> {
             Value::Feature(f) => {
                 let feature = &self.declarations.schema.features[f];
                 if feature.sequence.is_none() && !matches!(feature.kind, FeatureKind::Dense { .. }) {
+                    let common = feature.common;
                     self.declarations.used_features.insert(f);
-                    return Some(GroupBy::Feature(f as u32));
+                    let f = f as u32;
+                    return Some(if common { GroupBy::Common(f) } else { GroupBy::Feature(f) });
                 }
                 match feature.sequence {
                     Some(_) => "a feature of a sequence".to_string(),

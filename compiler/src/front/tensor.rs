@@ -73,11 +73,13 @@ impl<'a> Elab<'a> {
         Tensor { node: self.graph.input(input, span), fields: None }
     }
 
-    /// Where a feature's values live: samples, or the entries of its sequence.
+    /// Where a feature's values live: samples, or the entries of its sequence; for a common one, requests or entries once a request.
     pub fn feature_domain(&self, feature: usize) -> DomainId {
-        match self.declarations.schema.features[feature].sequence {
-            Some(s) => DomainId(2 + s),
-            None => graph::BATCH,
+        let feature = &self.declarations.schema.features[feature];
+        let domain = feature.sequence.map_or(graph::BATCH, |s| DomainId(2 + s));
+        match self.graph.domain(domain).common {
+            Some(common) if feature.common => common,
+            _ => domain,
         }
     }
 

@@ -72,7 +72,11 @@ impl<'a> Elab<'a> {
         }
         let Some(argument) = self.bernoulli(distribution) else { return };
         let value = self.under(Some(target.name.clone()), true, |me| me.expr(scope, argument));
-        let Some(t) = self.tensor(value, argument.span) else { return };
+        let Some(mut t) = self.tensor(value, argument.span) else { return };
+        if Some(self.graph.node(t.node).domain) == self.graph.request() {
+            // One logit a request is one for each of its samples.
+            t.node = self.graph.replicated(t.node, argument.span).unwrap_or(t.node);
+        }
         let node = self.graph.node(t.node);
         if node.shape.width() != 1 || node.domain != BATCH {
             let found = self.describe_tensor(&t);
@@ -82,7 +86,7 @@ impl<'a> Elab<'a> {
             } else {
                 d.note(format!("expected [1] for every sample\nfound {found}"))
             };
-            d = if node.domain.index() > 1 {
+            d = if self.graph.is_sequence(node.domain) {
                 let axis = self.graph.domain(node.domain).name.clone();
                 d.help(format!("reduce it: `sum(… over {axis})`"))
             } else {

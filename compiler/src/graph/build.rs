@@ -70,6 +70,16 @@ impl Graph {
         Ok(product)
     }
 
+    /// A value that is the same for all samples of a request, once for each of them (and each entry, on a sequence).
+    pub fn replicated(&mut self, x: NodeId, span: Span) -> Built {
+        let Node { domain, shape, .. } = self.node(x).clone();
+        let over = self.domains.iter().position(|d| d.common == Some(domain));
+        match over {
+            Some(k) => self.repeat(x, DomainId(k as u32), &shape, span),
+            None => Ok(x),
+        }
+    }
+
     /// The value that a node made by [`Graph::repeat`] repeats: `x` of `x * 1` where the 1 lives deeper or is wider than `x`.
     pub fn repeated(&self, id: NodeId) -> Option<NodeId> {
         let node = self.node(id);

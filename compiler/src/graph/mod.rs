@@ -8,9 +8,14 @@
 //! a child of `batch` (the entries of all samples, grouped by sample, a sample's in order), `rows` (the distinct rows of a table
 //! touched by a batch, or the elements of one dense tensor) a child of `once` that only update graphs use.
 //!
+//! Where samples of one request have features in common, there are two kinds of domain more: `request` (the requests of the batch), a
+//! child of `once` and a second parent of `batch`, and, for each sequence that is common, its entries taken once a request, a child of
+//! `request` and a second parent of the sequence: the sequence then is the pairs of a sample and an entry of its request. A value lives
+//! where its operands do, so what depends on common features alone is computed once a request by construction.
+//!
 //! An operand may live in the node's domain or in an ancestor of it; element `i` of the node then reads the
-//! operand's element `ancestor(i)`. The node's domain is the deepest of its operands' domains, unless the op says
-//! otherwise. Operands in two domains of which neither is an ancestor of the other are an error.
+//! operand's element `ancestor(i)`. The node's domain is the shallowest that has all its operands' domains as ancestors (or is one), unless
+//! the op says otherwise. Operands in domains without such a one (two sequences) are an error.
 //! Elementwise ops take operands of one shape, or of width 1, which stand for every position. Nothing else broadcasts.
 //!
 //! Below, `x_i` is the operand's vector at element `i` (after the ancestor rule), `i -> p` says that `p` is `i`'s ancestor.
@@ -95,6 +100,15 @@ pub struct Domain {
     pub name: String,
     /// `None` for `once` alone.
     pub parent: Option<DomainId>,
+    /// The second parent: `request` for `batch`, a common sequence's entries once a request for the sequence.
+    pub common: Option<DomainId>,
+}
+
+impl Domain {
+    /// One with a single parent.
+    pub fn under(parent: DomainId, name: impl Into<String>) -> Self {
+        Domain { name: name.into(), parent: Some(parent), common: None }
+    }
 }
 
 /// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives in `once`).
@@ -312,10 +326,7 @@ impl Graph {
     pub fn new(child: &str) -> Self {
         Graph {
             nodes: StableDiGraph::default(),
-            domains: vec![
-                Domain { name: "once".into(), parent: None },
-                Domain { name: child.into(), parent: Some(ONCE) },
-            ],
+            domains: vec![Domain { name: "once".into(), parent: None, common: None }, Domain::under(ONCE, child)],
             inputs: Vec::new(),
             tables: Vec::new(),
             params: Vec::new(),
@@ -332,27 +343,55 @@ impl Graph {
         &self.domains[id.index()]
     }
 
-    /// Whether `a` is `b` or an ancestor of `b`.
-    pub fn is_ancestor(&self, a: DomainId, b: DomainId) -> bool {
-        let mut at = Some(b);
-        while let Some(d) = at {
-            if d == a {
-                return true;
-            }
-            at = self.domain(d).parent;
+    /// Adds `request` above the samples and, for each of the sequences, its entries once a request. Returns the request's domain.
+    pub fn add_requests(&mut self, common: &[DomainId]) -> DomainId {
+        let request = DomainId(self.domains.len() as u32);
+        self.domains.push(Domain::under(ONCE, "request"));
+        self.domains[BATCH.index()].common = Some(request);
+        for &sequence in common {
+            let entries = DomainId(self.domains.len() as u32);
+            let name = self.domain(sequence).name.clone();
+            self.domains.push(Domain::under(request, name));
+            self.domains[sequence.index()].common = Some(entries);
         }
-        false
+        request
     }
 
-    /// The deeper of two domains on one path; `None` where neither is an ancestor of the other.
+    /// The domain of the requests, where there are any.
+    pub fn request(&self) -> Option<DomainId> {
+        self.domains[BATCH.index()].common
+    }
+
+    /// Whether the domain is a ragged axis: a sequence, over the samples or once a request.
+    pub fn is_sequence(&self, d: DomainId) -> bool {
+        self.domain(d).parent.is_some_and(|p| p != ONCE)
+    }
+
+    /// The sequence that a ragged axis belongs to, over the samples; any other domain itself.
+    pub fn axis(&self, d: DomainId) -> DomainId {
+        let of = self.domains.iter().position(|s| s.common == Some(d) && s.parent == Some(BATCH));
+        of.map_or(d, |k| DomainId(k as u32))
+    }
+
+    /// Whether `a` is `b` or an ancestor of `b`.
+    pub fn is_ancestor(&self, a: DomainId, b: DomainId) -> bool {
+        let above = self.domain(b);
+        a == b || [above.parent, above.common].into_iter().flatten().any(|p| self.is_ancestor(a, p))
+    }
+
+    /// The shallowest domain that both are ancestors of, or are; `None` where there is none.
     pub fn join(&self, a: DomainId, b: DomainId) -> Option<DomainId> {
         if self.is_ancestor(a, b) {
-            Some(b)
-        } else if self.is_ancestor(b, a) {
-            Some(a)
-        } else {
-            None
+            return Some(b);
         }
+        if self.is_ancestor(b, a) {
+            return Some(a);
+        }
+        let below: Vec<DomainId> = (0..self.domains.len() as u32)
+            .map(DomainId)
+            .filter(|&d| self.is_ancestor(a, d) && self.is_ancestor(b, d))
+            .collect();
+        below.iter().copied().find(|&d| below.iter().all(|&other| self.is_ancestor(d, other)))
     }
 
     /// Adds a node as it is; the caller vouches for its type (`verify` checks it).

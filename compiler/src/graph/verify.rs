@@ -79,6 +79,18 @@ fn tables(g: &Graph) -> Rule {
         }
     }
     demand(g.domains[1].parent == Some(ONCE), || "the parent of domain 1 must be `once`".into())?;
+    for (k, d) in g.domains.iter().enumerate() {
+        let Some(common) = d.common else { continue };
+        let above = g.domains.get(common.index()).and_then(|c| c.parent);
+        // Requests stand over the samples; a sequence's entries once a request over the sequence.
+        let fits = above.is_some()
+            && match d.parent {
+                Some(ONCE) => k == BATCH.index() && above == Some(ONCE) && common != BATCH,
+                Some(BATCH) => above == g.request(),
+                _ => false,
+            };
+        demand(fits, || format!("domain {k} cannot have domain {} in common", common.0))?;
+    }
     for (k, i) in g.inputs.iter().enumerate() {
         demand(i.domain.index() < g.domains.len(), || format!("input {k} has no domain {}", i.domain.0))?;
         shape(&i.shape, i.domain).map_err(|e| format!("input {k}: {e}"))?;

@@ -14,7 +14,7 @@ pub use magnitude::{Magnitudes, run_magnitude};
 pub(crate) use ops::{binary as apply_binary, unary as apply_unary};
 pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
 
-use crate::graph::{BATCH, DomainId, Graph, InputId, NodeId, ONCE, Op, TableId};
+use crate::graph::{BATCH, Domain, DomainId, Graph, InputId, NodeId, Op, TableId};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -23,9 +23,11 @@ use std::fmt;
 pub struct Inputs {
     /// Elements of domain 1: samples, or touched rows.
     pub batch: usize,
-    /// By domain: `n(parent) + 1` offsets; the elements under `p` are `offsets[p]..offsets[p + 1]`. Empty (or absent) for `once`
-    /// and domain 1.
+    /// By domain: `n(parent) + 1` offsets; the elements under `p` are `offsets[p]..offsets[p + 1]`. Empty (or absent) for `once`,
+    /// domain 1, the requests, and a sequence that is common (its entries once a request have them).
     pub offsets: Vec<Vec<usize>>,
+    /// `n(request) + 1` offsets of the samples of each request; empty where there are no requests.
+    pub requests: Vec<usize>,
     /// By input: `n(domain) x width` numbers. Empty (or absent) for ids.
     pub numbers: Vec<Vec<f64>>,
     /// By table and input, the row number of the id at each element of the input's domain.
@@ -116,34 +118,64 @@ pub struct Sizes {
     counts: Vec<usize>,
     /// By domain, each element's parent.
     parents: Vec<Vec<usize>>,
-    above: Vec<Option<DomainId>>,
+    /// By domain, each element's second parent.
+    commons: Vec<Vec<usize>>,
+    domains: Vec<Domain>,
 }
 
 impl Sizes {
     pub fn new(graph: &Graph, inputs: &Inputs) -> Result<Sizes, InterpretError> {
         let fail = |message: String| InterpretError { node: None, message };
-        let mut sizes = Sizes { counts: vec![1], parents: vec![Vec::new()], above: vec![None] };
-        for (k, domain) in graph.domains.iter().enumerate().skip(1) {
+        let n = graph.domains.len();
+        let mut sizes = Sizes {
+            counts: vec![1; n],
+            parents: vec![Vec::new(); n],
+            commons: vec![Vec::new(); n],
+            domains: graph.domains.clone(),
+        };
+        let ascending = |name: &str, offsets: &[usize], count: usize| {
+            let sound = offsets.len() == count + 1 && offsets[0] == 0 && offsets.windows(2).all(|w| w[0] <= w[1]);
+            let why = || fail(format!("`{name}` needs {} ascending offsets from 0, found {offsets:?}", count + 1));
+            if sound { Ok(()) } else { Err(why()) }
+        };
+        let owners = |offsets: &[usize]| -> Vec<usize> {
+            offsets.windows(2).enumerate().flat_map(|(p, w)| std::iter::repeat_n(p, w[1] - w[0])).collect()
+        };
+        let (batch, request) = (BATCH.index(), graph.request());
+        sizes.counts[batch] = inputs.batch;
+        sizes.parents[batch] = vec![0; inputs.batch];
+        if let Some(request) = request {
+            let requests = inputs.requests.len().saturating_sub(1);
+            ascending("request", &inputs.requests, requests)?;
+            if inputs.requests[requests] != inputs.batch {
+                return Err(fail(format!("the requests have {} samples", inputs.requests[requests])));
+            }
+            sizes.counts[request.index()] = requests;
+            sizes.parents[request.index()] = vec![0; requests];
+            sizes.commons[batch] = owners(&inputs.requests);
+        }
+        // First those with offsets of their own, then the common sequences over the samples.
+        for (k, domain) in graph.domains.iter().enumerate().skip(2) {
+            if domain.common.is_some() || Some(DomainId(k as u32)) == request {
+                continue;
+            }
             let above = domain.parent.ok_or_else(|| fail(format!("domain `{}` has no parent", domain.name)))?;
-            let upper = sizes.counts.get(above.index()).copied();
-            let upper = upper.ok_or_else(|| fail(format!("domain `{}` stands before its parent", domain.name)))?;
-            let parents = if k == BATCH.index() {
-                vec![0; inputs.batch]
-            } else {
-                let offsets = inputs.offsets.get(k).map_or(&[][..], |o| o);
-                let ascending = offsets.windows(2).all(|w| w[0] <= w[1]);
-                if offsets.len() != upper + 1 || offsets[0] != 0 || !ascending {
-                    return Err(fail(format!(
-                        "domain `{}` needs {} ascending offsets from 0, found {offsets:?}",
-                        domain.name,
-                        upper + 1
-                    )));
+            let offsets = inputs.offsets.get(k).map_or(&[][..], |o| o);
+            ascending(&domain.name, offsets, sizes.counts[above.index()])?;
+            sizes.parents[k] = owners(offsets);
+            sizes.counts[k] = sizes.parents[k].len();
+        }
+        for (k, domain) in graph.domains.iter().enumerate().skip(2) {
+            let Some(entries) = domain.common else { continue };
+            let offsets = &inputs.offsets[entries.index()];
+            let requests = sizes.commons[batch].clone();
+            for (sample, r) in requests.into_iter().enumerate() {
+                for entry in offsets[r]..offsets[r + 1] {
+                    sizes.parents[k].push(sample);
+                    sizes.commons[k].push(entry);
                 }
-                offsets.windows(2).enumerate().flat_map(|(p, w)| std::iter::repeat_n(p, w[1] - w[0])).collect()
-            };
-            sizes.counts.push(parents.len());
-            sizes.parents.push(parents);
-            sizes.above.push(Some(above));
+            }
+            sizes.counts[k] = sizes.parents[k].len();
         }
         Ok(sizes)
     }
@@ -155,12 +187,22 @@ impl Sizes {
 
     /// The element of `to` above element `i` of `from`; `to` is `from` or an ancestor of it.
     pub fn ancestor(&self, from: DomainId, to: DomainId, i: usize) -> usize {
-        let (mut at, mut i) = (from, i);
-        while at != to && at != ONCE {
-            i = self.parents[at.index()][i];
-            at = self.above[at.index()].unwrap_or(ONCE);
+        if from == to {
+            return i;
         }
-        i
+        let domain = &self.domains[from.index()];
+        let steps = [(domain.parent, &self.parents), (domain.common, &self.commons)];
+        let step = steps.into_iter().find(|(above, _)| above.is_some_and(|above| self.is_above(to, above)));
+        match step {
+            Some((Some(above), owners)) => self.ancestor(above, to, owners[from.index()][i]),
+            _ => 0,
+        }
+    }
+
+    /// Whether `a` is `b` or an ancestor of it.
+    fn is_above(&self, a: DomainId, b: DomainId) -> bool {
+        let above = &self.domains[b.index()];
+        a == b || [above.parent, above.common].into_iter().flatten().any(|p| self.is_above(a, p))
     }
 
     /// A value of `from` (or an ancestor of it) read at every element of `to`.

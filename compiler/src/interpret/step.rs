@@ -5,7 +5,7 @@
 
 use super::{Inputs, InterpretError, Values, run};
 use crate::autodiff::{DifferentiateError, differentiate};
-use crate::graph::{BATCH, Graph, InputId, InputKind, ONCE, Root, TableId};
+use crate::graph::{BATCH, DomainId, Graph, InputId, InputKind, ONCE, Root, TableId};
 use crate::model::{Model, SlotScope, Update};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,8 +14,10 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
     pub batch: usize,
-    /// By sequence: `batch + 1` offsets.
+    /// By sequence: `batch + 1` offsets; `requests + 1` for a common one.
     pub offsets: Vec<Vec<usize>>,
+    /// Offsets of the samples of each request; empty where the model has none.
+    pub requests: Vec<usize>,
     /// By table and feature: the row number of the id of each sample (or entry).
     pub rows: BTreeMap<(u32, u32), Vec<usize>>,
     /// By numeric feature: `n x width` numbers.
@@ -29,8 +31,17 @@ pub struct Samples {
 impl Samples {
     /// The same under `graph`'s numbering of inputs. `step` counts from 1.
     pub fn bind(&self, graph: &Graph, step: u64) -> Inputs {
-        let mut inputs = Inputs { batch: self.batch, offsets: vec![Vec::new(), Vec::new()], ..Inputs::default() };
-        inputs.offsets.extend(self.offsets.iter().cloned());
+        let mut inputs = Inputs {
+            batch: self.batch,
+            offsets: vec![Vec::new(); graph.domains.len()],
+            requests: self.requests.clone(),
+            ..Inputs::default()
+        };
+        for (k, offsets) in self.offsets.iter().enumerate() {
+            let sequence = DomainId(2 + k as u32);
+            let own = graph.domain(sequence).common.unwrap_or(sequence);
+            inputs.offsets[own.index()] = offsets.clone();
+        }
         for (k, input) in graph.inputs.iter().enumerate() {
             let numbers = match input.kind {
                 InputKind::Dense { feature } => self.dense.get(&feature).cloned(),

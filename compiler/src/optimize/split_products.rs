@@ -6,16 +6,18 @@
 //!
 //! In general the operand of a product is taken apart into *terms*: an atom (anything that is not a concatenation or constant multiple,
 //! nor a sum that it pays to take apart), its first row of `W`, and a coefficient. The rows that belong to one atom are combined, and
-//! the atoms of one domain multiplied together. That is done only where it lowers the cost (see [`NOMINAL`]); a concatenation
+//! the atoms of one domain multiplied together. That is done only where it lowers the cost (see [`SAMPLES`]); a concatenation
 //! whose pieces live in one domain and do not repeat keeps its single product.
 
 use super::rewrite::rebuild;
 use crate::graph::{BinaryOp, DomainId, Graph, Node, NodeId, ONCE, Op, Shape, TypeError, UnaryOp};
 use din_grammar::Span;
 
-/// How many elements a child domain is taken to have for each of its parent's, by the parent's depth: a batch of 256, then 16 entries a
-/// list. The decision hardly depends on it, since all terms but the combined weights scale alike.
-const NOMINAL: [f64; 3] = [256.0, 16.0, 4.0];
+/// How many elements the domains are taken to have: samples a batch, requests a batch, entries a list. The decision hardly depends on
+/// them, since all terms but the combined weights scale alike.
+const SAMPLES: f64 = 256.0;
+const REQUESTS: f64 = 32.0;
+const ENTRIES: f64 = 16.0;
 
 /// Bounds the work on hostile nests of sums.
 const MOST_TERMS: usize = 256;
@@ -49,17 +51,13 @@ struct Group {
 }
 
 fn nominal(graph: &Graph, domain: DomainId) -> f64 {
-    let mut count = 1.0;
-    let mut path = Vec::new();
-    let mut at = domain;
-    while let Some(parent) = graph.domain(at).parent {
-        path.push(at);
-        at = parent;
-    }
-    for depth in 0..path.len() {
-        count *= NOMINAL[depth.min(NOMINAL.len() - 1)];
-    }
-    count
+    let Some(parent) = graph.domain(domain).parent else { return 1.0 };
+    nominal(graph, parent)
+        * match parent {
+            ONCE if Some(domain) == graph.request() => REQUESTS,
+            ONCE => SAMPLES,
+            _ => ENTRIES,
+        }
 }
 
 fn split(g: &mut Graph, node: &Node) -> Result<Option<NodeId>, TypeError> {

@@ -94,7 +94,11 @@ impl Emitter<'_> {
         self.place(number, group, &levels);
         let mut phase = Phase {
             domain: group.domain,
-            tile_rows: if group.domain == BATCH { self.options.batch_tile } else { self.options.sequence_tile },
+            tile_rows: if self.all.parents[group.domain.index()] == Some(ONCE) {
+                self.options.batch_tile
+            } else {
+                self.options.sequence_tile
+            },
             calls: Vec::new(),
             reductions: Vec::new(),
         };
@@ -262,6 +266,10 @@ impl Emitter<'_> {
                 }
                 Operation::Fold { x, q, w, transposed: true, out: whole(out), e, n }
             }
+            Kind::SumSamples => {
+                let x = self.view(&item.operands[0]);
+                Operation::SumSamples { x, out: whole(out), width: item.width }
+            }
             Kind::Moments => {
                 let x = self.view(&item.operands[0]);
                 let partial = self.reduction(phase, id, Combine::Moments);
@@ -284,6 +292,10 @@ impl Emitter<'_> {
             Operation::Outer { x, g, .. } => {
                 self.storage.touch(x.buffer, number, call);
                 self.storage.touch(g.buffer, number, call);
+            }
+            Operation::SumSamples { x, out, .. } => {
+                self.storage.touch(x.buffer, number, call);
+                self.storage.touch(out.buffer, number, call);
             }
             Operation::Moments { x, .. } => self.storage.touch(x.buffer, number, call),
             _ => {}
@@ -478,7 +490,8 @@ impl Emitter<'_> {
                 let access = if domain == user.domain {
                     Access::Indexed { index: rows }
                 } else {
-                    Access::Nested { outer: rows, inner: open.region.argument(Source::Parent(user.domain)) }
+                    let above = Source::Ancestor { of: user.domain, to: domain };
+                    Access::Nested { outer: rows, inner: open.region.argument(above) }
                 };
                 let place = Column { argument, access, stride: width, column: o.column, width: o.width };
                 open.region.emit(Instruction::Load(place))
@@ -508,7 +521,7 @@ impl Emitter<'_> {
         } else if b.domain == ONCE {
             Access::Once
         } else {
-            Access::Indexed { index: open.region.argument(Source::Parent(domain)) }
+            Access::Indexed { index: open.region.argument(Source::Ancestor { of: domain, to: b.domain }) }
         };
         Column { argument, access, stride: b.width, column, width }
     }

@@ -74,6 +74,8 @@ pub enum Kind {
     Max {
         to: Domain,
     },
+    /// Over requests, or their entries: the sum over the samples of each; see the schedule's operation.
+    SumSamples,
     RowSum,
     Moments,
     /// Its parts are copies with `into` set to it; no work of its own.
@@ -233,8 +235,20 @@ impl Lowering<'_> {
                 self.push(item(Kind::RowSum, own, columns, ops))
             }
             Op::Sum { to } => {
-                let at = domain(self.graph.node(node.operands[0]).domain);
-                self.push(item(Kind::Sum { to: domain(to) }, at, width, ops))
+                let x = node.operands[0];
+                let at = self.graph.node(x).domain;
+                if to == ONCE || self.graph.domain(at).parent == Some(to) {
+                    self.push(item(Kind::Sum { to: domain(to) }, domain(at), width, ops))
+                } else if self.graph.domain(at).common == Some(to) {
+                    let x = self.viewable(x, at);
+                    self.push(item(Kind::SumSamples, own, width, vec![x]))
+                } else {
+                    // From a sequence to the requests: by the samples.
+                    let mut of_samples = item(Kind::Sum { to: domain(BATCH) }, domain(at), width, ops);
+                    of_samples.result.0 = domain(BATCH);
+                    let x = self.push(of_samples);
+                    self.push(item(Kind::SumSamples, own, width, vec![x]))
+                }
             }
             Op::Max { to } => {
                 let at = domain(self.graph.node(node.operands[0]).domain);

@@ -76,8 +76,11 @@ impl Binding {
                 location: label.location.clone(),
             }));
         }
-        if options.mode != Mode::Train {
-            wanted.extend(schema.keys.iter().enumerate().map(|(index, key)| Wanted {
+        let request_key = schema.requests.as_ref().map(|r| r.key as usize);
+        let read = |key: usize| options.mode != Mode::Train || Some(key) == request_key;
+        {
+            let keys = schema.keys.iter().enumerate().filter(|(k, _)| read(*k));
+            wanted.extend(keys.map(|(index, key)| Wanted {
                 target: Target::Key(index),
                 column: key.column.clone(),
                 values: match key.kind {

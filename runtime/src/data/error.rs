@@ -40,6 +40,8 @@ pub enum FaultKind {
     WrongWidth,
     /// A CSV record with more or fewer fields than the header.
     FieldCount,
+    /// Rows of one request differ in what is declared `common`.
+    NotCommon,
     /// More than fits the counters.
     TooLarge,
 }

@@ -12,6 +12,7 @@ impl Batch {
     pub fn for_schema(schema: &Schema) -> Batch {
         Batch {
             rows: 0,
+            requests: if schema.requests.is_some() { vec![0] } else { Vec::new() },
             offsets: vec![vec![0]; schema.sequences.len()],
             ids: vec![Vec::new(); schema.features.len()],
             dense: vec![Vec::new(); schema.features.len()],
@@ -31,6 +32,7 @@ impl Batch {
     /// Removes all rows; keeps columns and allocations.
     pub fn clear(&mut self) {
         self.rows = 0;
+        self.requests.truncate(1);
         for offsets in &mut self.offsets {
             offsets.clear();
             offsets.push(0);
@@ -48,26 +50,42 @@ impl Batch {
     }
 }
 
-/// Appends rows of `from` in the order given. Both batches were made for `schema`.
-pub(crate) fn gather(schema: &Schema, from: &Batch, rows: &[u32], to: &mut Batch) {
-    for (sequence, offsets) in to.offsets.iter_mut().enumerate() {
-        let source = &from.offsets[sequence];
+/// Appends units of `from` in the order given: requests where the schema has them, else rows. Both batches were made for `schema`;
+/// `scratch` is for the rows of the requests.
+pub(crate) fn gather(schema: &Schema, from: &Batch, units: &[u32], scratch: &mut Vec<u32>, to: &mut Batch) {
+    if schema.requests.is_none() {
+        return gather_side(schema, from, false, units, to);
+    }
+    scratch.clear();
+    for &unit in units {
+        scratch.extend(from.requests[unit as usize]..from.requests[unit as usize + 1]);
+        to.requests.push((to.rows + scratch.len()) as u32);
+    }
+    gather_side(schema, from, true, units, to);
+    gather_side(schema, from, false, scratch, to);
+}
+
+/// The columns that requests have in common, or the samples' own.
+fn gather_side(schema: &Schema, from: &Batch, common: bool, rows: &[u32], to: &mut Batch) {
+    for (s, offsets) in to.offsets.iter_mut().enumerate().filter(|(s, _)| schema.sequences[*s].common == common) {
+        let source = &from.offsets[s];
         let mut end = offsets.last().copied().unwrap_or(0);
         offsets.extend(rows.iter().map(|&r| {
             end += source[r as usize + 1] - source[r as usize];
             end
         }));
     }
-    for (f, feature) in schema.features.iter().enumerate() {
-        let width = match feature.kind {
-            FeatureKind::Dense { width } => width as usize,
-            _ => 1,
-        };
+    for (f, feature) in schema.features.iter().enumerate().filter(|(_, f)| f.common == common) {
         let offsets = feature.sequence.map(|s| from.offsets[s as usize].as_slice());
         match feature.kind {
-            FeatureKind::Dense { .. } => gather_column(&from.dense[f], offsets, width, rows, &mut to.dense[f]),
+            FeatureKind::Dense { width } => {
+                gather_column(&from.dense[f], offsets, width as usize, rows, &mut to.dense[f]);
+            }
             _ => gather_column(&from.ids[f], offsets, 1, rows, &mut to.ids[f]),
         }
+    }
+    if common {
+        return;
     }
     for l in 0..schema.labels.len() {
         gather_column(&from.labels[l], None, 1, rows, &mut to.labels[l]);
@@ -105,13 +123,26 @@ fn gather_column<T: Copy>(from: &[T], offsets: Option<&[u32]>, width: usize, row
     }
 }
 
-/// Appends consecutive rows of `from`.
-pub(crate) fn append(schema: &Schema, from: &Batch, rows: Range<usize>, to: &mut Batch) {
-    for (source, offsets) in from.offsets.iter().zip(&mut to.offsets) {
+/// Appends consecutive units of `from`: requests where the schema has them, else rows.
+pub(crate) fn append(schema: &Schema, from: &Batch, units: Range<usize>, to: &mut Batch) {
+    if schema.requests.is_none() {
+        return append_side(schema, from, false, units, to);
+    }
+    let rows = from.requests[units.start] as usize..from.requests[units.end] as usize;
+    let base = to.rows as u32;
+    to.requests.extend(from.requests[units.start + 1..=units.end].iter().map(|&r| r - rows.start as u32 + base));
+    append_side(schema, from, true, units, to);
+    append_side(schema, from, false, rows, to);
+}
+
+/// The columns that requests have in common, or the samples' own.
+pub(super) fn append_side(schema: &Schema, from: &Batch, common: bool, rows: Range<usize>, to: &mut Batch) {
+    for (s, offsets) in to.offsets.iter_mut().enumerate().filter(|(s, _)| schema.sequences[*s].common == common) {
+        let source = &from.offsets[s];
         let (base, first) = (offsets.last().copied().unwrap_or(0), source[rows.start]);
         offsets.extend(source[rows.start + 1..=rows.end].iter().map(|&o| o - first + base));
     }
-    for (f, feature) in schema.features.iter().enumerate() {
+    for (f, feature) in schema.features.iter().enumerate().filter(|(_, f)| f.common == common) {
         let (begin, end) = match feature.sequence {
             Some(s) => {
                 let offsets = &from.offsets[s as usize];
@@ -126,6 +157,9 @@ pub(crate) fn append(schema: &Schema, from: &Batch, rows: Range<usize>, to: &mut
             }
             _ => to.ids[f].extend_from_slice(&from.ids[f][begin..end]),
         }
+    }
+    if common {
+        return;
     }
     for l in 0..schema.labels.len() {
         to.labels[l].extend_from_slice(&from.labels[l][rows.clone()]);

@@ -9,7 +9,7 @@
 //! - `bind`: from the schema to wanted columns, and their types.
 //! - `files`: paths to files and units (row groups, blocks of lines).
 //! - `parquet`, `csv`: the two readers; `decode`: Arrow arrays to batch columns.
-//! - `gather`: copying rows between batches.
+//! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `stream`: order, windows, the decoding thread.
 //!
 //! # What values mean
@@ -34,6 +34,7 @@ mod error;
 mod files;
 mod gather;
 mod parquet;
+mod requests;
 mod stream;
 
 pub use error::{DataError, Fault, FaultKind, Place};

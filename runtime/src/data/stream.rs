@@ -4,6 +4,9 @@
 //! `window` rows, and each window is permuted. Both permutations draw from Philox keyed by (seed, epoch) and (seed, epoch, window).
 //! The order depends on the files, the seed, the epoch and the window alone; not on batch size, prefetch depth or timing.
 //!
+//! Where the schema has requests, they take the place of rows: whole requests are permuted, a window ends with a request, and a batch takes as
+//! many as fit (one at least).
+//!
 //! While batches of one window are handed out the next is being decoded, a batch's worth of rows at a time. In memory are at most two
 //! windows, `prefetch` finished batches, and what one row group's decoder holds.
 
@@ -11,6 +14,7 @@ use super::Inner;
 use super::error::DataError;
 use super::files::{self, Unit, UnitReader};
 use super::gather::{append, gather};
+use super::requests::Flat;
 use crate::batch::Batch;
 use crate::random::Stream;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -134,6 +138,10 @@ struct Producer {
     window: usize,
     /// Number of the window that `current` will hold next.
     window_number: u64,
+    /// Rows on their way to requests, where the schema has them.
+    flat: Flat,
+    /// Batches to make and drop: where requests decide how many rows a batch has, its place is known by counting.
+    discard: u64,
 }
 
 impl Producer {
@@ -141,7 +149,9 @@ impl Producer {
         let mut order = data.units.clone();
         let fitting = usize::try_from(options.window_bytes / data.row_bytes.max(1)).unwrap_or(usize::MAX);
         let mut window = options.window_rows.min(fitting).max(1);
-        let skip = options.skip.saturating_mul(options.batch as u64).min(data.rows);
+        let requests = data.binding.schema.requests.is_some();
+        let discard = if requests { options.skip } else { 0 };
+        let skip = if requests { 0 } else { options.skip.saturating_mul(options.batch as u64).min(data.rows) };
         let mut position = skip;
         match options.order {
             Order::File => window = CHUNK,
@@ -154,6 +164,8 @@ impl Producer {
             }
         }
         let mut producer = Self {
+            flat: Flat::new(&data.binding.schema),
+            discard,
             data,
             options,
             order,
@@ -177,13 +189,17 @@ impl Producer {
     fn begin(&self) -> usize {
         let skip = self.options.skip.saturating_mul(self.options.batch as u64).min(self.data.rows);
         match self.options.order {
+            _ if self.data.binding.schema.requests.is_some() => 0,
             Order::File => 0,
             Order::Shuffled { .. } => (skip % self.window as u64) as usize,
         }
     }
 
-    /// Reads rows until `into` has `rows` of them or the data end.
+    /// Reads rows until `into` has `rows` of them (or some more, to the end of a request) or the data end.
     fn fill(&mut self, into: &mut Batch, rows: usize) -> Result<(), DataError> {
+        if let Some(requests) = &self.data.binding.schema.requests {
+            return self.fill_requests(into, rows, requests.key as usize);
+        }
         while into.rows < rows {
             if self.reader.is_none() {
                 let Some(&unit) = self.order.get(self.next_unit) else { return Ok(()) };
@@ -201,19 +217,47 @@ impl Producer {
         Ok(())
     }
 
+    /// The same by requests.
+    fn fill_requests(&mut self, into: &mut Batch, rows: usize, key: usize) -> Result<(), DataError> {
+        let data = self.data.clone();
+        loop {
+            let unit = self.order.get(self.next_unit.saturating_sub(1)).copied();
+            if let Some(unit) = unit
+                && self.flat.drain(&data.binding, key, &data.files[unit.file].path, rows, into)?
+            {
+                return Ok(());
+            }
+            self.flat.first_row += self.flat.rows.rows as u64;
+            self.flat.rows.clear();
+            self.flat.taken = 0;
+            if self.reader.is_none() {
+                let Some(&unit) = self.order.get(self.next_unit) else { return Ok(()) };
+                self.reader = Some(files::reader(&data.binding, &data.files[unit.file], unit, 0)?);
+                self.next_unit += 1;
+                self.flat.first_row = unit.first_row;
+                self.flat.fresh = true;
+            }
+            if let Some(reader) = &mut self.reader
+                && reader.read(&data.binding, CHUNK, &mut self.flat.rows)? == 0
+            {
+                self.reader = None;
+            }
+        }
+    }
+
     fn run(&mut self, ready: &Sender<Result<Batch, DataError>>, used: &Receiver<Batch>) -> Result<(), DataError> {
         let data = self.data.clone();
         let schema = &data.binding.schema;
         let size = self.options.batch.max(1);
         let (mut current, mut next) = (Batch::for_schema(schema), Batch::for_schema(schema));
-        let mut permutation = Vec::new();
+        let (mut permutation, mut scratch) = (Vec::new(), Vec::new());
         let mut at = self.begin();
         let mut first = true;
         loop {
             let mut batch = used.try_recv().unwrap_or_else(|_| Batch::for_schema(schema));
             batch.clear();
             while batch.rows < size {
-                if at >= current.rows {
+                if at >= units(&current) {
                     let start = if first { at } else { 0 };
                     first = false;
                     self.fill(&mut next, self.window)?;
@@ -226,18 +270,35 @@ impl Producer {
                     if let Order::Shuffled { seed, epoch } = self.options.order {
                         let id = epoch << 32 ^ self.window_number;
                         Stream::new(seed, "data: order of a window", id)
-                            .permutation(current.rows as u32, &mut permutation);
+                            .permutation(units(&current) as u32, &mut permutation);
                         self.window_number += 1;
                     }
                 }
-                let take = (size - batch.rows).min(current.rows - at);
+                let take = match self.options.order {
+                    _ if current.requests.is_empty() => (size - batch.rows).min(current.rows - at),
+                    Order::File => fitting(&current, at..units(&current), batch.rows, size),
+                    Order::Shuffled { .. } => {
+                        let order = permutation[at..].iter().map(|&u| u as usize);
+                        fitting(&current, order, batch.rows, size)
+                    }
+                };
+                if take == 0 {
+                    break;
+                }
                 match self.options.order {
                     Order::File => append(schema, &current, at..at + take, &mut batch),
-                    Order::Shuffled { .. } => gather(schema, &current, &permutation[at..at + take], &mut batch),
+                    Order::Shuffled { .. } => {
+                        gather(schema, &current, &permutation[at..at + take], &mut scratch, &mut batch);
+                    }
                 }
                 at += take;
             }
-            if batch.rows == 0 || ready.send(Ok(batch)).is_err() {
+            if batch.rows == 0 {
+                return Ok(());
+            }
+            if self.discard > 0 {
+                self.discard -= 1;
+            } else if ready.send(Ok(batch)).is_err() {
                 return Ok(());
             }
             if matches!(self.options.order, Order::Shuffled { .. }) {
@@ -246,4 +307,24 @@ impl Producer {
             }
         }
     }
+}
+
+/// Requests of a batch; rows where there are none.
+fn units(batch: &Batch) -> usize {
+    if batch.requests.is_empty() { batch.rows } else { batch.requests.len() - 1 }
+}
+
+/// How many of the requests, in this order, fit a batch of `size` rows that has `rows`; one at least into an empty one.
+fn fitting(from: &Batch, order: impl Iterator<Item = usize>, rows: usize, size: usize) -> usize {
+    let mut rows = rows;
+    let mut taken = 0;
+    for unit in order {
+        let samples = (from.requests[unit + 1] - from.requests[unit]) as usize;
+        if rows > 0 && rows + samples > size {
+            break;
+        }
+        rows += samples;
+        taken += 1;
+    }
+    taken
 }

@@ -3,7 +3,7 @@
 
 use super::{EngineError, State, StepInputs};
 use crate::table::Table;
-use din_program::schema::FeatureKind;
+use din_program::schema::{Feature, FeatureKind};
 use din_program::{Program, SlotScope};
 
 fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), EngineError> {
@@ -30,14 +30,39 @@ pub(super) fn check(
     expect(|| "sequences".into(), inputs.offsets.len(), schema.sequences.len())?;
     expect(|| "tables".into(), inputs.row_numbers.len(), program.tables.len())?;
     expect(|| "features".into(), inputs.dense.len(), schema.features.len())?;
-    for (sequence, offsets) in schema.sequences.iter().zip(inputs.offsets) {
-        let sound = offsets.len() == rows + 1 && offsets[0] == 0 && offsets.is_sorted();
-        ensure(sound, || {
-            format!("offsets of sequence `{}`: expected {} ascending numbers from 0", sequence.name, rows + 1)
-        })?;
+    let requests = inputs.requests.len().saturating_sub(1);
+    match (&schema.requests, inputs.requests) {
+        (None, given) => expect(|| "requests".into(), given.len(), 0)?,
+        (Some(_), given) => {
+            let ends = given.first() == Some(&0) && given.last() == Some(&(rows as u32));
+            ensure(ends && given.is_sorted(), || {
+                format!("requests: expected the first sample of each, ascending from 0, and at the end {rows}")
+            })?;
+        }
     }
+    let mut pairs = 0u64;
+    for (sequence, offsets) in schema.sequences.iter().zip(inputs.offsets) {
+        let owners = if sequence.common { requests } else { rows };
+        let sound = offsets.len() == owners + 1 && offsets[0] == 0 && offsets.is_sorted();
+        ensure(sound, || {
+            format!("offsets of sequence `{}`: expected {} ascending numbers from 0", sequence.name, owners + 1)
+        })?;
+        if sequence.common {
+            let samples = inputs.requests.windows(2).map(|w| u64::from(w[1] - w[0]));
+            let lengths = offsets.windows(2).map(|w| u64::from(w[1] - w[0]));
+            pairs = pairs.max(samples.zip(lengths).map(|(a, b)| a * b).sum());
+        }
+    }
+    ensure(pairs < u64::from(u32::MAX), || {
+        format!("its samples and the entries of their requests make {pairs} pairs, expected fewer than 2^32 - 1")
+    })?;
+    let elements_of = |feature: &Feature| match (feature.sequence, feature.common) {
+        (None, false) => rows,
+        (None, true) => requests,
+        (Some(s), _) => inputs.offsets[s as usize].last().map_or(0, |&n| n as usize),
+    };
     for (f, feature) in schema.features.iter().enumerate() {
-        let elements = feature.sequence.map_or(rows, |s| inputs.offsets[s as usize][rows] as usize);
+        let elements = elements_of(feature);
         match feature.kind {
             FeatureKind::Dense { width } => {
                 expect(
@@ -53,7 +78,7 @@ pub(super) fn check(
         expect(|| format!("features of table `{}`", spec.name), resolved.len(), spec.features.len())?;
         for (&f, numbers) in spec.features.iter().zip(resolved) {
             let Some(feature) = schema.features.get(f as usize) else { continue };
-            let elements = feature.sequence.map_or(rows, |s| inputs.offsets[s as usize][rows] as usize);
+            let elements = elements_of(feature);
             expect(|| format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
             let largest = numbers.iter().copied().max().unwrap_or(0) as usize;
             ensure(elements == 0 || largest < table.rows(), || {

@@ -3,16 +3,19 @@
 //! Capacities grow by a quarter more than asked, so that batches of varying sizes soon allocate nothing.
 
 use super::EngineError;
+use super::layout::Layout;
 use super::memory::{Region, area, lines};
 use super::prepare::{Arg, Prepared, function};
 use super::tiles::Tiling;
-use din_program::schedule::{BufferId, Domain, MAX_CHUNKS, ONCE, Place, Source};
+use din_program::schedule::{Axis, BufferId, Domain, MAX_CHUNKS, ONCE, Place, Source};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Instance {
     pub prepared: Prepared,
     pub tilings: Vec<Tiling>,
+    /// Of the current batch.
+    pub layout: Layout,
     /// Elements of this batch, by domain.
     pub counts: Vec<usize>,
     arena: Region,
@@ -23,7 +26,8 @@ pub(super) struct Instance {
     pub tile_slots: Vec<usize>,
     pub tile_floats: usize,
     tile_capacity: Vec<usize>,
-    parents: Vec<Vec<u32>>,
+    /// By pair of domains in [`Prepared::ancestors`].
+    ancestors: Vec<Vec<u32>>,
     lengths: Vec<Vec<f32>>,
     /// Elements by domain, then the step's number.
     scalars: Vec<f32>,
@@ -53,7 +57,8 @@ impl Instance {
     pub fn new(prepared: Prepared) -> Instance {
         let domains = prepared.domains;
         Instance {
-            tilings: prepared.tilings.iter().map(|&(domain, rows)| Tiling::new(domain, rows)).collect(),
+            tilings: prepared.tilings.iter().map(|&(d, rows)| Tiling::new(d, rows, &prepared.axes)).collect(),
+            layout: Layout::new(prepared.axes.clone()),
             counts: vec![0; domains],
             arena: Region::default(),
             slots: vec![0; prepared.slots.len()],
@@ -62,7 +67,7 @@ impl Instance {
             tile_slots: vec![0; prepared.tile_slots.len()],
             tile_floats: 0,
             tile_capacity: vec![0; domains],
-            parents: vec![Vec::new(); domains],
+            ancestors: vec![Vec::new(); prepared.ancestors.len()],
             lengths: vec![Vec::new(); domains],
             scalars: vec![0.0; domains + 1],
             addresses: vec![std::ptr::null_mut(); prepared.buffers.len()],
@@ -74,39 +79,35 @@ impl Instance {
         }
     }
 
-    /// Makes the memory ready for a batch of `samples` samples (rows, elements) with these sequences, as step number `step`.
-    pub fn size(&mut self, samples: usize, offsets: &[Vec<u32>], step: u64) -> Result<(), EngineError> {
+    /// Makes the memory ready for a batch of `samples` samples (rows, elements) with these requests and sequences, as step number `step`.
+    pub fn size(
+        &mut self,
+        samples: usize,
+        requests: &[u32],
+        sequences: &[Vec<u32>],
+        step: u64,
+    ) -> Result<(), EngineError> {
         let domains = self.prepared.domains;
+        self.layout.set(samples, requests, sequences);
         for d in 0..domains {
-            self.counts[d] = match d {
-                0 => 1,
-                1 => samples,
-                d => offsets[d - 2].last().map_or(0, |&n| n as usize),
-            };
+            self.counts[d] = self.layout.count(Domain(d as u32));
             self.scalars[d] = self.counts[d] as f32;
         }
         self.scalars[domains] = step as f32;
         for tiling in &mut self.tilings {
-            tiling.cut(samples, offsets);
+            tiling.cut(&self.layout);
         }
-        self.grow(offsets)?;
+        self.grow()?;
         for d in 2..domains {
-            let offsets = &offsets[d - 2];
-            let lengths = &mut self.lengths[d];
-            lengths.clear();
-            lengths.extend(offsets.windows(2).map(|w| (w[1] - w[0]) as f32));
-            if self.prepared.parents[d] {
-                let parents = &mut self.parents[d];
-                parents.clear();
-                for (sample, w) in offsets.windows(2).enumerate() {
-                    parents.extend(std::iter::repeat_n(sample as u32, (w[1] - w[0]) as usize));
-                }
-            }
+            self.layout.lengths(Domain(d as u32), &mut self.lengths[d]);
+        }
+        for (&(of, to), ancestors) in self.prepared.ancestors.iter().zip(&mut self.ancestors) {
+            self.layout.ancestors(of, to, ancestors);
         }
         Ok(())
     }
 
-    fn grow(&mut self, offsets: &[Vec<u32>]) -> Result<(), EngineError> {
+    fn grow(&mut self) -> Result<(), EngineError> {
         let prepared = &self.prepared;
         let mut grown = self.arena.pointer().is_null();
         for d in 0..prepared.domains {
@@ -124,16 +125,23 @@ impl Instance {
                     .ok_or(EngineError::Memory { bytes: usize::MAX })?;
             }
             self.arena.reserve(at)?;
+            for (&(of, _), ancestors) in prepared.ancestors.iter().zip(&mut self.ancestors) {
+                ancestors.reserve(self.capacity[of.index()].saturating_sub(ancestors.len()));
+            }
             for d in 2..prepared.domains {
-                self.parents[d].reserve(if prepared.parents[d] { self.capacity[d] } else { 0 });
-                self.lengths[d].reserve(self.capacity[1]);
+                let domain = Domain(d as u32);
+                if prepared.axes.of(domain) != Axis::Requests {
+                    let owners = prepared.axes.parent(domain).map_or(0, |p| self.capacity[p.index()]);
+                    let lengths = &mut self.lengths[d];
+                    lengths.reserve(owners.saturating_sub(lengths.len()));
+                }
             }
         }
         self.partials.reserve(area(lines(prepared.partial_floats), MAX_CHUNKS)?)?;
         let mut grown = false;
         for (tiling, tiled) in self.tilings.iter().zip(&prepared.tiled) {
             for d in (0..prepared.domains).filter(|&d| tiled[d]) {
-                let largest = tiling.largest(Domain(d as u32), offsets);
+                let largest = tiling.largest(Domain(d as u32), &self.layout);
                 if largest > self.tile_capacity[d] {
                     self.tile_capacity[d] = if d == 0 { 1 } else { largest + largest / 4 };
                     grown = true;
@@ -172,7 +180,10 @@ impl Instance {
             for (arg, argument) in phase.args.iter().zip(arguments) {
                 *argument = match *arg {
                     Arg::Buffer(b) => self.addresses[b as usize].cast(),
-                    Arg::Source(Source::Parent(d)) => self.parents[d.index()].as_ptr().cast_mut().cast(),
+                    Arg::Source(Source::Ancestor { of, to }) => {
+                        let at = self.prepared.ancestors.iter().position(|p| *p == (of, to));
+                        at.map_or(std::ptr::null_mut(), |at| self.ancestors[at].as_ptr().cast_mut().cast())
+                    }
                     Arg::Source(Source::Function(f)) => function(f),
                     Arg::Source(s) => source(s),
                     Arg::Tile { .. } | Arg::Partial { .. } | Arg::Gradient { .. } => std::ptr::null_mut(),

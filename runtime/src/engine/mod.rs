@@ -7,7 +7,7 @@
 //! - Nothing is allocated in a step once capacities have grown to the batches' sizes.
 //!
 //! - `validate`, `prepare`: from a program's schedule to what runs. - `inputs`: checks of a batch. - `instance`: memory and addresses
-//!   of a schedule. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
+//!   of a schedule. - `layout`: where a batch's elements lie. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
 //!   this machine could do at most.
 //!
 //! A training step is three runs: forward and backward (the `train` schedule); the rows that the batch touched; the updates of all
@@ -16,6 +16,7 @@
 mod error;
 mod inputs;
 mod instance;
+mod layout;
 mod memory;
 mod model;
 mod phase;
@@ -181,7 +182,7 @@ impl Engine {
         self.gradients(state, tables, inputs)?;
         self.touched(tables, inputs);
         self.bind_updates(state, tables)?;
-        self.run(inputs.offsets)?;
+        self.run()?;
         for root in &self.instances[TRAIN].prepared.roots {
             if let Root::State { state: k, buffer } = root {
                 state.states[*k as usize].copy_from_slice(self.instances[TRAIN].result(*buffer));
@@ -200,7 +201,7 @@ impl Engine {
     ) -> Result<Option<f32>, EngineError> {
         inputs::check(&self.program, state, tables, inputs, true)?;
         self.bind_step(TRAIN, state, tables, inputs)?;
-        self.run(inputs.offsets)?;
+        self.run()?;
         self.instances[TRAIN].ran = true;
         Ok(self.loss(TRAIN))
     }
@@ -214,7 +215,7 @@ impl Engine {
     ) -> Result<Option<f32>, EngineError> {
         inputs::check(&self.program, state, tables, inputs, false)?;
         self.bind_step(INFER, state, tables, inputs)?;
-        self.run(inputs.offsets)?;
+        self.run()?;
         self.instances[INFER].ran = true;
         Ok(self.loss(INFER))
     }
@@ -333,7 +334,7 @@ impl Engine {
         };
         let instance = &mut self.instances[which];
         instance.ran = false;
-        instance.size(inputs.rows, inputs.offsets, state.step + 1)?;
+        instance.size(inputs.rows, inputs.requests, inputs.offsets, state.step + 1)?;
         instance.bind(&place, &source);
         Ok(())
     }
@@ -406,7 +407,7 @@ impl Engine {
                 Source::RowIndex => touched.rows.as_ptr().cast_mut().cast(),
                 _ => std::ptr::null_mut(),
             };
-            instance.size(touched.rows.len(), &[], step)?;
+            instance.size(touched.rows.len(), &[], &[], step)?;
             instance.bind(&place, &source);
         }
         for (k, instance) in of_params.iter_mut().enumerate() {
@@ -427,20 +428,20 @@ impl Engine {
                 Place::UpdateSlot(k) => slots[k as usize],
                 _ => std::ptr::null_mut(),
             };
-            instance.size(state.params[k].len(), &[], step)?;
+            instance.size(state.params[k].len(), &[], &[], step)?;
             instance.bind(&place, &|_| std::ptr::null_mut());
         }
         Ok(())
     }
 
     /// Runs the active instances, whose addresses are bound.
-    fn run(&mut self, offsets: &[Vec<u32>]) -> Result<(), EngineError> {
+    fn run(&mut self) -> Result<(), EngineError> {
         for instance in self.instances.iter().filter(|i| i.active) {
             for scratch in &mut self.scratch {
                 scratch.fit(instance)?;
             }
         }
-        Shared::new(&self.instances, offsets, &self.occurrences, self.gemm, &mut self.scratch).run(&mut self.pool);
+        Shared::new(&self.instances, &self.occurrences, self.gemm, &mut self.scratch).run(&mut self.pool);
         Ok(())
     }
 }

@@ -52,7 +52,9 @@ impl State {
 pub struct StepInputs<'a> {
     /// Samples.
     pub rows: usize,
-    /// By sequence: `rows + 1` offsets from 0.
+    /// First sample of each request, then `rows`; empty where the schema has no requests.
+    pub requests: &'a [u32],
+    /// By sequence: `rows + 1` offsets from 0; for a common one `requests + 1`.
     pub offsets: &'a [Vec<u32>],
     /// By table, by its features: row numbers, one an element of the feature's domain.
     pub row_numbers: &'a [Vec<Vec<u32>>],

@@ -2,6 +2,7 @@
 
 use super::EngineError;
 use super::instance::{Instance, RowUpdate};
+use super::layout::Layout;
 use super::memory::Region;
 use super::pool::Pool;
 use super::prepare::{Arg, Op, PreparedPhase, Strided};
@@ -10,7 +11,7 @@ use super::reduce;
 use super::tiles::Range;
 use crate::gemm::{Gemm, MatMul, Outer, transpose};
 use crate::table::Occurrences;
-use din_program::schedule::{BATCH, ONCE};
+use din_program::schedule::{BATCH, Domain, ONCE};
 
 /// What one thread works with; reused from phase to phase.
 #[derive(Debug, Default)]
@@ -47,7 +48,6 @@ impl Scratch {
 /// Everything that the threads of a region share.
 pub(super) struct Shared<'a> {
     pub instances: &'a [Instance],
-    pub offsets: &'a [Vec<u32>],
     /// By table, for updates of rows.
     pub occurrences: &'a [Occurrences],
     pub gemm: Gemm,
@@ -62,12 +62,11 @@ impl<'a> Shared<'a> {
     /// `scratch` holds one for each thread of the pool and is borrowed as long as the value lives.
     pub fn new(
         instances: &'a [Instance],
-        offsets: &'a [Vec<u32>],
         occurrences: &'a [Occurrences],
         gemm: Gemm,
         scratch: &'a mut [Scratch],
     ) -> Self {
-        Shared { instances, offsets, occurrences, gemm, scratch: scratch.as_mut_ptr() }
+        Shared { instances, occurrences, gemm, scratch: scratch.as_mut_ptr() }
     }
 
     /// Runs all active instances, phase by phase in step with each other.
@@ -103,7 +102,7 @@ impl<'a> Shared<'a> {
     fn chunk(&self, at: usize, phase: usize, chunk: usize, scratch: &mut Scratch) {
         let instance = &self.instances[at];
         let p = &instance.prepared.phases[phase];
-        let tiling = &instance.tilings[p.tiling];
+        let (tiling, layout) = (&instance.tilings[p.tiling], &instance.layout);
         let copies = instance.partials.pointer().wrapping_add(chunk * instance.prepared.partial_floats);
         for partial in &p.partials {
             if let Some(start) = partial.start {
@@ -122,7 +121,7 @@ impl<'a> Shared<'a> {
         let tiles = tiling.chunk(chunk);
         let last = tiles.end;
         for (count, tile) in tiles.enumerate() {
-            let range = |domain| tiling.range(tile, domain, self.offsets);
+            let range = |domain| tiling.range(tile, domain, layout);
             for &i in &p.tile_args {
                 scratch.args[i as usize] = match p.args[i as usize] {
                     Arg::Tile { slot, domain, width } => {
@@ -148,7 +147,7 @@ impl<'a> Shared<'a> {
             for (number, call) in p.calls.iter().enumerate() {
                 if tile + 1 < last {
                     for &(buffer, domain, width) in &p.far {
-                        let (from, to) = tiling.range(tile + 1, domain, self.offsets);
+                        let (from, to) = tiling.range(tile + 1, domain, layout);
                         // Each call asks for its part, so that the requests do not crowd.
                         let part = |n: usize| (from * width + (to - from) * width * n / p.calls.len()) * 4;
                         prefetch(instance.addresses[buffer as usize].cast(), part(number), part(number + 1));
@@ -158,12 +157,19 @@ impl<'a> Shared<'a> {
                 if let Op::Fold { .. } | Op::FoldOuter { .. } = call.op {
                     let samples = range(BATCH);
                     // `validate` lets these run over sequences alone.
-                    let entries = &self.offsets[call.domain.index() - 2][samples.0..=samples.1];
+                    let entries = &layout.offsets(call.domain)[samples.0..=samples.1];
                     // SAFETY: as below.
                     unsafe {
                         let args = &scratch.args[call.args..];
                         self.fold(&call.op, args, samples.0, entries, scratch.fold.pointer());
                     }
+                    begin = scratch.clock.stop(at, phase, number, begin, elements);
+                    continue;
+                }
+                if let Op::SumSamples { .. } = call.op {
+                    let requests = tiling.units(tile);
+                    // SAFETY: as below.
+                    unsafe { self.sum_samples(&call.op, &scratch.args[call.args..], requests, layout, call.domain) };
                     begin = scratch.clock.stop(at, phase, number, begin, elements);
                     continue;
                 }
@@ -250,6 +256,41 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// Sums over the samples of each of the requests, in their order.
+    ///
+    /// # Safety
+    ///
+    /// `args` are the call's argument addresses, valid for these requests and their samples.
+    unsafe fn sum_samples(&self, op: &Op, args: &[*mut u8], requests: Range, layout: &Layout, domain: Domain) {
+        let Op::SumSamples { x, out, width, sequence } = *op else { return };
+        let base = |arg: usize, s: Strided| args[arg].cast::<f32>().wrapping_add(s.column);
+        let (from, into) = (base(0, x), base(1, out));
+        for request in requests.0..requests.1 {
+            let samples = layout.requests()[request] as usize..layout.requests()[request + 1] as usize;
+            let (first, rows) = match sequence {
+                None => (request, 1),
+                Some(_) => {
+                    let entries = layout.offsets(domain);
+                    (entries[request] as usize, (entries[request + 1] - entries[request]) as usize)
+                }
+            };
+            for row in 0..rows {
+                let to = into.wrapping_add((first + row) * out.stride);
+                // SAFETY: the schedule was checked: both buffers have these columns at every element.
+                unsafe { std::slice::from_raw_parts_mut(to, width).fill(0.0) };
+            }
+            for sample in samples {
+                let begin = sequence.map_or(sample, |s| layout.offsets(s)[sample] as usize);
+                for row in 0..rows {
+                    let term = from.wrapping_add((begin + row) * x.stride);
+                    let to = into.wrapping_add((first + row) * out.stride);
+                    // SAFETY: as above; a sample has the entries of its request.
+                    unsafe { self.gemm.add(to, term.cast_const(), width) };
+                }
+            }
+        }
+    }
+
     /// # Safety
     ///
     /// `args` are the call's argument addresses, valid for `elements`; `scratch` has room for two of the call's widths.
@@ -301,8 +342,8 @@ impl<'a> Shared<'a> {
                 // SAFETY: columns and strides were checked against the buffers.
                 unsafe { self.gemm.outer(&o) }
             }
-            // Run sample by sample: see `fold`.
-            Op::Fold { .. } | Op::FoldOuter { .. } => {}
+            // Run sample by sample, or request by request: see `fold` and `sum_samples`.
+            Op::Fold { .. } | Op::FoldOuter { .. } | Op::SumSamples { .. } => {}
             Op::Transpose { w, out, k, n } => {
                 let w_at = args[0].cast::<f32>().wrapping_add(w.column);
                 // SAFETY: both matrices were checked to lie in their buffers.

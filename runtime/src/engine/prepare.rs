@@ -5,7 +5,8 @@ use super::validate::{Purpose, Validator};
 use crate::code::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
-    Buffer, BufferId, Call, Combine, Domain, MathFunction, ONCE, Operation, Place, Root, Schedule, Slot, Source, View,
+    Axes, BATCH, Buffer, BufferId, Call, Combine, Domain, MathFunction, ONCE, Operation, Place, Root, Schedule, Slot,
+    Source, View,
 };
 
 /// How an argument's base address is found.
@@ -76,6 +77,13 @@ pub(super) enum Op {
         x: Strided,
         width: usize,
     },
+    /// `sequence`: what `x` is on; the samples where it is `None`.
+    SumSamples {
+        x: Strided,
+        out: Strided,
+        width: usize,
+        sequence: Option<Domain>,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +147,7 @@ pub(super) struct PreparedPhase {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub name: String,
+    pub axes: Axes,
     pub domains: usize,
     pub buffers: Vec<Buffer>,
     /// By buffer: whether a call or a result names it; the others were not checked.
@@ -151,8 +160,8 @@ pub(super) struct Prepared {
     pub tilings: Vec<(Domain, u32)>,
     /// By tiling, by domain: whether its tiles hold tile buffers of the domain.
     pub tiled: Vec<Vec<bool>>,
-    /// By domain: whether a call reads the parents of its elements.
-    pub parents: Vec<bool>,
+    /// Pairs of domains: a call reads which element of the second is above each of the first.
+    pub ancestors: Vec<(Domain, Domain)>,
     /// Numbers of one chunk's partial copies.
     pub partial_floats: usize,
     /// Most arguments of a phase.
@@ -171,9 +180,14 @@ impl Prepared {
         purpose: Purpose<'_>,
         kernels: &[KernelFn],
     ) -> Result<Prepared, EngineError> {
-        Validator { program, schedule, name, purpose, kernels: kernels.len() }.check()?;
+        let axes = match purpose {
+            Purpose::Step => Axes::new(&program.schema),
+            Purpose::Rows { .. } | Purpose::Tensor { .. } => Axes::rows(),
+        };
+        Validator { program, schedule, name, purpose, axes: &axes, kernels: kernels.len() }.check()?;
         let mut prepared = Prepared {
             name: name.to_string(),
+            axes: axes.clone(),
             domains: schedule.domains.len(),
             buffers: schedule.buffers.clone(),
             used: vec![false; schedule.buffers.len()],
@@ -183,7 +197,7 @@ impl Prepared {
             phases: Vec::new(),
             tilings: Vec::new(),
             tiled: Vec::new(),
-            parents: vec![false; schedule.domains.len()],
+            ancestors: Vec::new(),
             partial_floats: 0,
             most_args: 0,
             moments: 0,
@@ -233,6 +247,7 @@ impl Prepared {
                 if let Arg::Buffer(b) = *arg
                     && let Buffer { place: Place::Arena(_), domain, width, .. } = prepared.buffers[b as usize]
                     && domain != ONCE
+                    && axes.by_request(domain) == axes.by_request(phase.domain)
                     && !p.far.contains(&(b, domain, width as usize))
                 {
                     p.far.push((b, domain, width as usize));
@@ -329,6 +344,13 @@ impl Prepared {
                 let op = Op::Transpose { w: weight, out: out.column as usize, k, n };
                 (op, format!("transpose {k}x{n}"), [w, out].map(|v| Source::Buffer(v.buffer)).to_vec())
             }
+            &Operation::SumSamples { x, out, width } => {
+                let from = self.axes.summed(call.domain).unwrap_or(ONCE);
+                work.1 = 4.0 * f64::from(width);
+                let sequence = (from != BATCH).then_some(from);
+                let op = Op::SumSamples { x: strided(x), out: strided(out), width: width as usize, sequence };
+                (op, format!("sum samples {width}"), [x, out].map(|v| Source::Buffer(v.buffer)).to_vec())
+            }
             &Operation::Moments { x, out, width } => {
                 self.moments = self.moments.max(width as usize);
                 work = (5.0 * f64::from(width), 4.0 * f64::from(width));
@@ -366,8 +388,10 @@ impl Prepared {
                     }
                 }
             }
-            Source::Parent(d) => {
-                self.parents[d.index()] = true;
+            Source::Ancestor { of, to } => {
+                if !self.ancestors.contains(&(of, to)) {
+                    self.ancestors.push((of, to));
+                }
                 Arg::Source(source)
             }
             _ => Arg::Source(source),
@@ -399,6 +423,7 @@ fn touches(call: &Call, id: BufferId) -> bool {
         }
         Operation::Outer { x, g, out, .. } => [x, g, out].iter().any(|v| v.buffer == id),
         Operation::Transpose { w, out, .. } => [w, out].iter().any(|v| v.buffer == id),
+        Operation::SumSamples { x, out, .. } => x.buffer == id || out.buffer == id,
         Operation::Moments { x, out, .. } => x.buffer == id || *out == id,
     }
 }

@@ -1,14 +1,16 @@
 //! Cutting a domain into tiles and chunks. Both depend on the data alone, so results do not depend on threads.
 
-use din_program::schedule::{BATCH, Domain, MAX_CHUNKS, ONCE};
+use super::layout::Layout;
+use din_program::schedule::{Axes, Axis, Domain, MAX_CHUNKS};
 
-/// The tiles of one domain at one size, for one batch. A tile is a range of samples (of rows, in update programs); its elements of any
-/// domain are those under the samples.
+/// The tiles of one domain at one size, for one batch. A tile is a range of samples (of rows, in update programs; of requests, over requests
+/// and their entries); its elements of any domain are those under them.
 #[derive(Debug)]
 pub(super) struct Tiling {
     pub domain: Domain,
     pub rows: usize,
-    /// First sample of each tile, then the number of samples.
+    by_request: bool,
+    /// First sample (or request) of each tile, then their number.
     bounds: Vec<u32>,
 }
 
@@ -16,31 +18,35 @@ pub(super) struct Tiling {
 pub(super) type Range = (usize, usize);
 
 impl Tiling {
-    pub fn new(domain: Domain, rows: u32) -> Self {
-        Tiling { domain, rows: rows.max(1) as usize, bounds: Vec::new() }
+    pub fn new(domain: Domain, rows: u32, axes: &Axes) -> Self {
+        Tiling { domain, rows: rows.max(1) as usize, by_request: axes.by_request(domain), bounds: Vec::new() }
     }
 
-    /// Cuts `samples` samples; `offsets` are those of the sequences.
-    pub fn cut(&mut self, samples: usize, offsets: &[Vec<u32>]) {
+    /// Cuts a batch.
+    pub fn cut(&mut self, layout: &Layout) {
+        let units = layout.units(self.by_request);
         self.bounds.clear();
         self.bounds.push(0);
-        if self.domain == BATCH {
-            let mut at = self.rows;
-            while at < samples {
-                self.bounds.push(at as u32);
-                at += self.rows;
+        match layout.axes.of(self.domain) {
+            Axis::Once => {}
+            Axis::Batch | Axis::Requests => {
+                let mut at = self.rows;
+                while at < units {
+                    self.bounds.push(at as u32);
+                    at += self.rows;
+                }
             }
-        } else if self.domain != ONCE {
-            let offsets = &offsets[self.domain.index() - 2];
-            let mut first = 0;
-            for (sample, &offset) in offsets.iter().enumerate().take(samples).skip(1) {
-                if (offset - first) as usize >= self.rows {
-                    self.bounds.push(sample as u32);
-                    first = offset;
+            Axis::Sequence(_) | Axis::Entries(_) => {
+                let mut first = 0;
+                for (unit, &offset) in layout.offsets(self.domain).iter().enumerate().take(units).skip(1) {
+                    if (offset - first) as usize >= self.rows {
+                        self.bounds.push(unit as u32);
+                        first = offset;
+                    }
                 }
             }
         }
-        self.bounds.push(samples as u32);
+        self.bounds.push(units as u32);
     }
 
     pub fn tiles(&self) -> usize {
@@ -57,20 +63,22 @@ impl Tiling {
         chunk * tiles / chunks..(chunk + 1) * tiles / chunks
     }
 
+    /// Samples (or requests) of a tile.
+    #[inline]
+    pub fn units(&self, tile: usize) -> Range {
+        (self.bounds[tile] as usize, self.bounds[tile + 1] as usize)
+    }
+
     /// Elements of `domain` in a tile.
     #[inline]
-    pub fn range(&self, tile: usize, domain: Domain, offsets: &[Vec<u32>]) -> Range {
-        let (from, to) = (self.bounds[tile] as usize, self.bounds[tile + 1] as usize);
-        match domain.index() {
-            0 => (0, 1),
-            1 => (from, to),
-            d => (offsets[d - 2][from] as usize, offsets[d - 2][to] as usize),
-        }
+    pub fn range(&self, tile: usize, domain: Domain, layout: &Layout) -> Range {
+        let (from, to) = self.units(tile);
+        layout.range(domain, self.by_request, from, to)
     }
 
     /// Most elements of `domain` in a tile.
-    pub fn largest(&self, domain: Domain, offsets: &[Vec<u32>]) -> usize {
-        let sizes = (0..self.tiles()).map(|t| self.range(t, domain, offsets));
+    pub fn largest(&self, domain: Domain, layout: &Layout) -> usize {
+        let sizes = (0..self.tiles()).map(|t| self.range(t, domain, layout));
         sizes.map(|(from, to)| to - from).max().unwrap_or(0)
     }
 }
@@ -78,13 +86,31 @@ impl Tiling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use din_program::schedule::BATCH;
+    use din_program::schema::{Requests, Schema, Sequence};
+
+    /// A model with one sequence.
+    fn layout(common: bool, samples: usize, requests: &[u32], offsets: Vec<u32>) -> Layout {
+        let location = String::new;
+        let sequence = Sequence { name: "s".into(), keep: None, common, location: location() };
+        let requests_of = Requests { key: 0, location: location() };
+        let schema = Schema { sequences: vec![sequence], requests: common.then_some(requests_of), ..Schema::default() };
+        let mut layout = Layout::new(Axes::new(&schema));
+        layout.set(samples, requests, &[offsets]);
+        layout
+    }
+
+    fn tiled(domain: Domain, rows: u32, layout: &Layout) -> Tiling {
+        let mut tiling = Tiling::new(domain, rows, &layout.axes);
+        tiling.cut(layout);
+        tiling
+    }
 
     #[test]
     fn sequence_tiles_hold_whole_samples() {
         // Lengths 3, 0, 5, 1, 0, 9, 0.
-        let offsets = vec![vec![0, 3, 3, 8, 9, 9, 18, 18]];
-        let mut tiling = Tiling::new(Domain(2), 4);
-        tiling.cut(7, &offsets);
+        let offsets = layout(false, 7, &[], vec![0, 3, 3, 8, 9, 9, 18, 18]);
+        let tiling = tiled(Domain(2), 4, &offsets);
         assert_eq!(tiling.bounds, [0, 3, 6, 7]);
         assert_eq!(tiling.range(1, Domain(2), &offsets), (8, 18));
         assert_eq!(tiling.range(1, BATCH, &offsets), (3, 6));
@@ -94,9 +120,8 @@ mod tests {
 
     #[test]
     fn no_entries_make_one_tile() {
-        let offsets = vec![vec![0; 6]];
-        let mut tiling = Tiling::new(Domain(2), 4);
-        tiling.cut(5, &offsets);
+        let offsets = layout(false, 5, &[], vec![0; 6]);
+        let tiling = tiled(Domain(2), 4, &offsets);
         assert_eq!((tiling.tiles(), tiling.chunks()), (1, 1));
         assert_eq!(tiling.range(0, BATCH, &offsets), (0, 5));
         assert_eq!(tiling.range(0, Domain(2), &offsets), (0, 0));
@@ -105,8 +130,9 @@ mod tests {
     #[test]
     fn chunks_cover_all_tiles_in_order() {
         for samples in [1usize, 7, 64, 65, 1000, 12345] {
-            let mut tiling = Tiling::new(BATCH, 64);
-            tiling.cut(samples, &[]);
+            let mut rows = Layout::new(Axes::rows());
+            rows.set(samples, &[], &[]);
+            let tiling = tiled(BATCH, 64, &rows);
             assert!(tiling.chunks() <= MAX_CHUNKS);
             let mut at = 0;
             for chunk in 0..tiling.chunks() {
@@ -117,5 +143,29 @@ mod tests {
             assert_eq!(at, tiling.tiles());
             assert_eq!(at, samples.div_ceil(64));
         }
+    }
+
+    #[test]
+    fn samples_of_a_request_share_its_entries() {
+        // Requests of 2, 1 and 3 samples with lists of 3, 0 and 2.
+        let l = layout(true, 6, &[0, 2, 3, 6], vec![0, 3, 3, 5]);
+        let (pairs, requests, entries) = (Domain(2), Domain(3), Domain(4));
+        assert_eq!(l.offsets(pairs), [0, 3, 6, 6, 8, 10, 12]);
+        assert_eq!([pairs, requests, entries].map(|d| l.count(d)), [12, 3, 5]);
+        let above = |of, to| {
+            let mut out = Vec::new();
+            l.ancestors(of, to, &mut out);
+            out
+        };
+        assert_eq!(above(BATCH, requests), [0, 0, 1, 2, 2, 2]);
+        assert_eq!(above(pairs, entries), [0, 1, 2, 0, 1, 2, 3, 4, 3, 4, 3, 4]);
+        assert_eq!(above(pairs, requests), [0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2]);
+        assert_eq!(above(pairs, BATCH), [0, 0, 0, 1, 1, 1, 3, 3, 4, 4, 5, 5]);
+        assert_eq!(above(entries, requests), [0, 0, 0, 2, 2]);
+        let tiling = tiled(entries, 3, &l);
+        assert_eq!(tiling.bounds, [0, 1, 3]);
+        assert_eq!(tiling.range(1, entries, &l), (3, 5));
+        assert_eq!(tiling.range(1, requests, &l), (1, 3));
+        assert_eq!(tiling.range(1, BATCH, &l), (0, 0));
     }
 }

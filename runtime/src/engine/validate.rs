@@ -4,7 +4,8 @@
 use super::EngineError;
 use super::model::MAX_SLOTS;
 use din_program::schedule::{
-    BATCH, Buffer, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Root, Schedule, Source, View,
+    Axes, Axis, BATCH, Buffer, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Root, Schedule, Source,
+    View,
 };
 use din_program::schema::FeatureKind;
 use din_program::{Program, SlotScope, UpdateSlot};
@@ -29,6 +30,7 @@ pub(super) struct Validator<'a> {
     /// For messages: `train`, `update adam`.
     pub name: &'a str,
     pub purpose: Purpose<'a>,
+    pub axes: &'a Axes,
     pub kernels: usize,
 }
 
@@ -62,19 +64,9 @@ impl Validator<'_> {
     }
 
     fn domains(&self) -> Checked {
-        let sequences = match self.purpose {
-            Purpose::Step => self.program.schema.sequences.len(),
-            _ => 0,
-        };
         let domains = &self.schedule.domains;
-        let tree = domains.iter().enumerate().all(|(d, parent)| match d {
-            0 => parent.is_none(),
-            1 => *parent == Some(ONCE),
-            _ => *parent == Some(BATCH),
-        });
-        ensure(tree && domains.len() >= 2 && domains.len() <= 2 + sequences, || {
-            format!("expected domains once, batch and at most {sequences} sequences under batch, found {domains:?}")
-        })?;
+        let expected: Vec<_> = (0..self.axes.len() as u32).map(|d| self.axes.parent(Domain(d))).collect();
+        ensure(*domains == expected, || format!("expected domains with parents {expected:?}, found {domains:?}"))?;
         for slot in self.schedule.slots.iter().chain(&self.schedule.tile_slots) {
             self.domain(slot.domain)?;
             ensure(slot.width <= WIDEST, || format!("a slot of width {}", slot.width))?;
@@ -89,7 +81,8 @@ impl Validator<'_> {
 
     fn sequence(&self, d: Domain) -> Checked {
         self.domain(d)?;
-        ensure(d.index() >= 2, || format!("domain {} is not a sequence", d.0))
+        let ragged = matches!(self.axes.of(d), Axis::Sequence(_) | Axis::Entries(_));
+        ensure(ragged, || format!("domain {} is not a sequence", d.0))
     }
 
     fn phase(&self, phase: &Phase) -> Checked {
@@ -192,14 +185,14 @@ impl Validator<'_> {
                 p.schema.labels.get(k as usize)?;
                 is(BATCH, 1)
             }
-            Place::Length(d) => self.sequence(d).and_then(|()| is(BATCH, 1)),
+            Place::Length(d) => self.sequence(d).and_then(|()| is(self.axes.parent(d).unwrap_or(ONCE), 1)),
             _ => return None,
         })
     }
 
     fn feature_domain(&self, feature: u32) -> Option<Domain> {
         let feature = self.program.schema.features.get(feature as usize)?;
-        Some(feature.sequence.map_or(BATCH, |s| Domain(s + 2)))
+        Some(self.axes.feature(feature))
     }
 
     /// A buffer seen through a view, of `columns` columns at each element.
@@ -248,7 +241,8 @@ impl Validator<'_> {
 
     /// A folded product runs over a sequence, and its sizes are no accident.
     fn folding(&self, call: &Call, e: u32, n: u32) -> Checked {
-        self.sequence(call.domain)?;
+        let sequence = matches!(self.axes.of(call.domain), Axis::Sequence(_));
+        ensure(sequence, || format!("a folded product over domain {}", call.domain.0))?;
         ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("a folded product of {e} x {n}"))
     }
 
@@ -272,6 +266,10 @@ impl Validator<'_> {
         ensure(call.domain != ONCE || phase.domain == ONCE, || {
             format!("a call over once in a phase over domain {}", phase.domain.0)
         })?;
+        ensure(
+            phase.domain == ONCE || self.axes.by_request(call.domain) == self.axes.by_request(phase.domain),
+            || format!("a call over domain {} in a phase over domain {}", call.domain.0, phase.domain.0),
+        )?;
         match &call.op {
             Operation::Kernel { kernel, args } => {
                 ensure(kernel.index() < self.kernels, || format!("kernel {} of {}", kernel.0, self.kernels))?;
@@ -341,6 +339,16 @@ impl Validator<'_> {
                 let o = self.matrix(out, k, n, k)?;
                 self.writable(out, o)?;
             }
+            &Operation::SumSamples { x, out, width } => {
+                let from = self.axes.summed(call.domain);
+                let b = self.view(x, width as usize)?;
+                ensure(Some(b.domain) == from && !matches!(b.place, Place::Tile(_)), || {
+                    format!("buffer {} of domain {} summed over domain {}", x.buffer.0, b.domain.0, call.domain.0)
+                })?;
+                let o = self.along(call, out, width)?;
+                self.writable(out, o)?;
+                ensure(x.buffer != out.buffer, || format!("a sum is written over its operand, buffer {}", x.buffer.0))?;
+            }
             &Operation::Moments { x, out, width } => {
                 self.along(call, x, width)?;
                 let b = self.partial(phase, out)?;
@@ -367,7 +375,10 @@ impl Validator<'_> {
                 })?;
                 Ok(())
             }
-            Source::Parent(d) => self.sequence(d),
+            Source::Ancestor { of, to } => {
+                let found = (of.index() < self.axes.len()) && self.axes.has_ancestor(of, to);
+                ensure(found, || format!("elements of domain {} above those of domain {}", to.0, of.0))
+            }
             Source::Rows { table, feature } => {
                 let found = self.program.schema.features.get(feature as usize);
                 let categorical = found.is_some_and(|f| !matches!(f.kind, FeatureKind::Dense { .. }));

@@ -95,6 +95,10 @@ impl Metrics {
                 let rows = rows.clone().filter(known);
                 match by {
                     GroupBy::Feature(f) => keys.extend(rows.map(|i| batch.ids[*f as usize][i])),
+                    GroupBy::Common(f) => {
+                        let request_of = batch.request_of();
+                        keys.extend(rows.map(|i| batch.ids[*f as usize][request_of[i] as usize]));
+                    }
                     GroupBy::Key(k) => match &batch.keys[*k as usize] {
                         KeyColumn::Int64(column) => keys.extend(rows.map(|i| column[i] as u64)),
                         // Two strings with one hash would be one group: no more likely than for ids.

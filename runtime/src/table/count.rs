@@ -35,16 +35,20 @@ impl Counter {
 
     /// Counts the samples of a batch; rows of new ids are made, and stay unseen.
     pub fn add(&mut self, table: &mut Table, schema: &Schema, batch: &Batch) -> Result<(), TableError> {
+        let request_of = batch.request_of();
         for sample in 0..batch.rows {
             self.sample += 1;
             let mut new = false;
             for &feature in &self.features {
-                let range = match schema.features[feature].sequence {
+                let spec = &schema.features[feature];
+                let request = request_of.get(sample).map_or(0, |&r| r as usize);
+                let unit = if spec.common { request } else { sample };
+                let range = match spec.sequence {
                     Some(s) => {
                         let offsets = &batch.offsets[s as usize];
-                        offsets[sample] as usize..offsets[sample + 1] as usize
+                        offsets[unit] as usize..offsets[unit + 1] as usize
                     }
-                    None => sample..sample + 1,
+                    None => unit..unit + 1,
                 };
                 for &id in &batch.ids[feature][range] {
                     let row = table.row_of(id)? as usize;

@@ -121,11 +121,12 @@ fn two_fields() -> Schema {
         column: name.into(),
         kind: FeatureKind::Dynamic { key: KeyType::Int64 },
         sequence,
+        common: false,
         location: "t.din:1:1".into(),
     };
     Schema {
         features: vec![feature("ad", None), feature("visited", Some(0))],
-        sequences: vec![Sequence { name: "s".into(), keep: None, location: "t.din:1:1".into() }],
+        sequences: vec![Sequence { name: "s".into(), keep: None, common: false, location: "t.din:1:1".into() }],
         ..Schema::default()
     }
 }

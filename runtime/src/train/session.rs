@@ -210,6 +210,7 @@ fn ids(batch: &Batch, feature: u32) -> &[u64] {
 fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<'a> {
     StepInputs {
         rows: batch.rows,
+        requests: &batch.requests,
         offsets: &batch.offsets,
         row_numbers,
         dense: &batch.dense,

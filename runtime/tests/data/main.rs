@@ -6,5 +6,6 @@ mod errors;
 mod formats;
 mod order;
 mod real;
+mod requests;
 mod speed;
 mod support;

@@ -59,6 +59,7 @@ fn kuairand() {
         return;
     }
     let schema = Schema {
+        requests: None,
         features: vec![
             feature("user_id", INT, None),
             feature("video_id", INT, None),
@@ -123,6 +124,7 @@ fn a_million_rows_of_three_lists() {
     drop(batches);
     println!("{} MB", std::fs::metadata(&path).unwrap().len() >> 20);
     let schema = Schema {
+        requests: None,
         features: ["good", "shop", "cate"]
             .map(|n| feature(n, INT, None))
             .into_iter()

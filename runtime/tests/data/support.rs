@@ -21,6 +21,7 @@ pub fn feature(name: &str, kind: FeatureKind, sequence: Option<u32>) -> Feature 
         column: name.into(),
         kind,
         sequence,
+        common: false,
         location: "m.din:3:5".into(),
     }
 }
@@ -34,12 +35,13 @@ pub fn key(name: &str, kind: KeyType) -> Key {
 }
 
 pub fn sequence(name: &str, keep: Option<Keep>) -> Sequence {
-    Sequence { name: name.into(), keep, location: "m.din:5:5".into() }
+    Sequence { name: name.into(), keep, common: false, location: "m.din:5:5".into() }
 }
 
 /// item, tag, aligned lists items and tags, label click, key user.
 pub fn schema() -> Schema {
     Schema {
+        requests: None,
         features: vec![
             feature("item", INT, None),
             feature("tag", STRING, None),

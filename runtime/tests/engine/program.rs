@@ -216,7 +216,7 @@ fn step(backward: bool) -> Schedule {
                         accumulate: false,
                     },
                 ),
-                kernel(SEQUENCE, 1, vec![b(3), Source::Parent(SEQUENCE), b(4)]),
+                kernel(SEQUENCE, 1, vec![b(3), Source::Ancestor { of: SEQUENCE, to: BATCH }, b(4)]),
                 call(SEQUENCE, Operation::Moments { x: view(3), out: BufferId(5), width: h }),
             ],
             reductions: vec![Reduction { partial: BufferId(5), into: BufferId(6), combine: Combine::Moments }],
@@ -247,7 +247,7 @@ fn step(backward: bool) -> Schedule {
             tile_rows: 16,
             calls: vec![
                 read(SEQUENCE),
-                kernel(SEQUENCE, 3, vec![b(16), Source::Parent(SEQUENCE), b(3)]),
+                kernel(SEQUENCE, 3, vec![b(16), Source::Ancestor { of: SEQUENCE, to: BATCH }, b(3)]),
                 call(SEQUENCE, Operation::Outer { x: view(2), g: view(3), out: view(17), k: d, n: h }),
                 call(
                     SEQUENCE,
@@ -328,6 +328,7 @@ pub fn program() -> Program {
         column: name.into(),
         kind,
         sequence,
+        common: false,
         location: location(),
     };
     let item = FeatureKind::Fixed { size: ROWS as u64, clip: false };
@@ -339,12 +340,13 @@ pub fn program() -> Program {
         sources: vec![],
         hypers: vec![],
         schema: Schema {
+            requests: None,
             features: vec![
                 feature("visited", "item", item.clone(), Some(0)),
                 feature("ad", "item", item, None),
                 feature("ad", "price", FeatureKind::Dense { width: 1 }, None),
             ],
-            sequences: vec![Sequence { name: "visited".into(), keep: None, location: location() }],
+            sequences: vec![Sequence { name: "visited".into(), keep: None, common: false, location: location() }],
             labels: vec![Label { name: "click".into(), column: "click".into(), missing: None, location: location() }],
             keys: vec![],
         },
@@ -449,6 +451,7 @@ impl Columns {
 
     pub fn inputs(&self) -> StepInputs<'_> {
         StepInputs {
+            requests: &[],
             rows: self.rows,
             offsets: &self.offsets,
             row_numbers: &self.row_numbers,

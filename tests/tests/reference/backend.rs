@@ -81,6 +81,7 @@ impl<'c> Running<'c> {
         let dense = vec![Vec::new(); self.program.schema.features.len()];
         let present: Vec<Vec<f32>> = labels.iter().map(|l| vec![1.0; l.len()]).collect();
         let inputs = StepInputs {
+            requests: &[],
             rows: samples.batch,
             offsets: &offsets,
             row_numbers: &resolved,

@@ -175,6 +175,12 @@ impl Graph {
             let other = if name == d.name { String::new() } else { format!(" named {}", quoted(&d.name)) };
             writeln!(out, "domain {name} under {parent}{other}")?;
         }
+        for (k, d) in self.domains.iter().enumerate() {
+            if let Some(common) = d.common {
+                let [of, common] = [DomainId(k as u32), common].map(|d| label(&self.domains, d));
+                writeln!(out, "common {common} of {of}")?;
+            }
+        }
         for (k, i) in self.inputs.iter().enumerate() {
             let domain = label(&self.domains, i.domain);
             writeln!(out, "input {k} {}: {} : {domain} {}", quoted(&i.name), kind(&i.kind), i.shape)?;

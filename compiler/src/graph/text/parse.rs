@@ -147,6 +147,7 @@ impl Parser {
         let mut t = Tokens::new(line)?;
         match t.next()? {
             "domain" => self.domain(&mut t)?,
+            "common" => self.common(&mut t)?,
             "input" => self.input(&mut t)?,
             "table" => {
                 t.index(self.graph.tables.len())?;
@@ -189,7 +190,15 @@ impl Parser {
             name = t.string()?;
         }
         self.labels.push(label);
-        self.graph.domains.push(Domain { name, parent });
+        self.graph.domains.push(Domain { name, parent, common: None });
+        Ok(())
+    }
+
+    fn common(&mut self, t: &mut Tokens) -> Parsed<()> {
+        let common = self.label(t)?;
+        t.expect("of")?;
+        let of = self.label(t)?;
+        self.graph.domains[of.index()].common = Some(common);
         Ok(())
     }
 

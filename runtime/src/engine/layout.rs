@@ -1,0 +1,126 @@
+//! Where the elements of every domain of one batch lie: counts, offsets, and who is above whom.
+//!
+//! Filled from a checked batch; allocations are kept from step to step.
+
+use super::tiles::Range;
+use din_program::schedule::{Axes, Axis, Domain};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub axes: Axes,
+    samples: usize,
+    /// First sample of each request, then the number of samples; empty without requests.
+    requests: Vec<u32>,
+    /// By domain, of ragged ones: their elements under each sample (entries of requests: under each request).
+    offsets: Vec<Vec<u32>>,
+}
+
+impl Layout {
+    pub fn new(axes: Axes) -> Layout {
+        Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.len()], axes }
+    }
+
+    /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets of each sequence.
+    pub fn set(&mut self, samples: usize, requests: &[u32], sequences: &[Vec<u32>]) {
+        self.samples = samples;
+        self.requests.clear();
+        self.requests.extend_from_slice(requests);
+        for d in 2..self.axes.len() {
+            let offsets = &mut self.offsets[d];
+            offsets.clear();
+            match self.axes.of(Domain(d as u32)) {
+                Axis::Entries(s) => offsets.extend_from_slice(&sequences[s as usize]),
+                Axis::Sequence(s) if self.axes.find(Axis::Entries(s)).is_none() => {
+                    offsets.extend_from_slice(&sequences[s as usize]);
+                }
+                Axis::Sequence(s) => {
+                    let mut end = 0;
+                    offsets.push(end);
+                    for (request, list) in self.requests.windows(2).zip(sequences[s as usize].windows(2)) {
+                        for _ in request[0]..request[1] {
+                            end += list[1] - list[0];
+                            offsets.push(end);
+                        }
+                    }
+                }
+                Axis::Once | Axis::Batch | Axis::Requests => {}
+            }
+        }
+    }
+
+    /// Elements of a domain.
+    pub fn count(&self, domain: Domain) -> usize {
+        match self.axes.of(domain) {
+            Axis::Once => 1,
+            Axis::Batch => self.samples,
+            Axis::Requests => self.requests.len().saturating_sub(1),
+            Axis::Sequence(_) | Axis::Entries(_) => self.offsets(domain).last().map_or(0, |&n| n as usize),
+        }
+    }
+
+    /// Offsets of a ragged domain, by sample or by request.
+    pub fn offsets(&self, domain: Domain) -> &[u32] {
+        self.offsets.get(domain.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// First sample of each request, then the number of samples.
+    pub fn requests(&self) -> &[u32] {
+        &self.requests
+    }
+
+    /// Samples or requests: what tiles are cut from.
+    pub fn units(&self, by_request: bool) -> usize {
+        if by_request { self.requests.len().saturating_sub(1) } else { self.samples }
+    }
+
+    /// Elements of `domain` that belong to units `from..to`; none of a domain whose tiles are cut otherwise.
+    #[inline]
+    pub fn range(&self, domain: Domain, by_request: bool, from: usize, to: usize) -> Range {
+        match self.axes.of(domain) {
+            Axis::Once => (0, 1),
+            Axis::Batch | Axis::Sequence(_) if by_request => (0, 0),
+            Axis::Requests | Axis::Entries(_) if !by_request => (0, 0),
+            Axis::Batch | Axis::Requests => (from, to),
+            Axis::Sequence(_) | Axis::Entries(_) => {
+                let offsets = &self.offsets[domain.index()];
+                (offsets[from] as usize, offsets[to] as usize)
+            }
+        }
+    }
+
+    /// By element of `of`: the element of `to` above it. See [`Axes::has_ancestor`].
+    pub fn ancestors(&self, of: Domain, to: Domain, out: &mut Vec<u32>) {
+        out.clear();
+        let owners = |offsets: &[u32], out: &mut Vec<u32>| {
+            for (owner, w) in offsets.windows(2).enumerate() {
+                out.extend(std::iter::repeat_n(owner as u32, (w[1] - w[0]) as usize));
+            }
+        };
+        match (self.axes.of(of), self.axes.of(to)) {
+            (Axis::Batch, Axis::Requests) => owners(&self.requests, out),
+            (Axis::Sequence(_), Axis::Batch) | (Axis::Entries(_), Axis::Requests) => owners(self.offsets(of), out),
+            (Axis::Sequence(_), Axis::Requests) => {
+                let offsets = self.offsets(of);
+                for (request, w) in self.requests.windows(2).enumerate() {
+                    let entries = offsets[w[1] as usize] - offsets[w[0] as usize];
+                    out.extend(std::iter::repeat_n(request as u32, entries as usize));
+                }
+            }
+            (Axis::Sequence(_), Axis::Entries(_)) => {
+                for (request, list) in self.requests.windows(2).zip(self.offsets(to).windows(2)) {
+                    for _ in request[0]..request[1] {
+                        out.extend(list[0]..list[1]);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// By sample (or request): its entries in a ragged domain, as [`din_program::schedule::Place::Length`].
+    pub fn lengths(&self, domain: Domain, out: &mut Vec<f32>) {
+        out.clear();
+        out.extend(self.offsets(domain).windows(2).map(|w| (w[1] - w[0]) as f32));
+    }
+}

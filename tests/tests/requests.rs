@@ -1,0 +1,306 @@
+//! `common` features: deduplicated equals replicated, in the reference and in compiled code, and what it saves is what the closed form says.
+#![allow(clippy::unwrap_used)]
+
+use din_compiler::front::{self, NoFiles};
+use din_compiler::interpret::{self, Samples, TableData, TensorData};
+use din_compiler::model::Model;
+use din_compiler::{CompileOptions, compile};
+use din_program::schedule::{Axes, Axis, Operation, Root, Schedule, Source};
+use din_program::{Isa, Program};
+use din_runtime::batch::Batch;
+use din_runtime::code;
+use din_runtime::engine::Engine;
+use din_runtime::train::Session;
+use din_tests::random_graph::Random;
+use std::sync::Arc;
+
+const USER: usize = 2;
+const AD: usize = 2;
+/// Ids of every table.
+const IDS: usize = 40;
+const DIM: usize = 16;
+const E: usize = AD * DIM;
+const UNIT: [usize; 2] = [80, 40];
+const TOWER: [usize; 2] = [32, 16];
+const HIDDEN: usize = 64;
+
+/// A ranking model with a tower over the user, attention over the history and its mean. `activation` is the unit's and the tower's.
+fn spec(common: bool, activation: &str) -> String {
+    let common = if common { "common user, visited by request_id" } else { "" };
+    format!(
+        "edition 2026\nuse std.activation.{{dice, prelu, sigmoid}}\nuse std.attention.interest\nuse std.layer.{{linear, mlp}}\n\
+         use std.loss.cross_entropy\nuse std.metric.{{auc, gauc}}\nuse std.optimizer.sgd\nuse std.regularizer.adaptive\n\
+         model ranker {{\n\
+         features user {{ gender: category({IDS})  age: category({IDS}) }}\n\
+         features ad {{ good: category({IDS})  shop: category({IDS}) }}\n\
+         sequence visited {{ good: category({IDS}) from goods  shop: category({IDS}) from shops }}\n\
+         label click: binary\nkey request_id: int64\n{common}\n\
+         embedding good [{DIM}] for ad.good, visited.good {{ regularize adaptive(0.01) }}\n\
+         embedding shop [{DIM}] for ad.shop, visited.shop\n\
+         embedding [{DIM}] for each of user\n\
+         let candidate = embed(ad)\nlet history = embed(visited)\n\
+         let person = mlp(embed(user), [{}, {}], {activation})\n\
+         let taste = interest(history, candidate, hidden = [{}, {}], activation = {activation})\n\
+         let hidden = mlp(concat(person, taste, candidate), [{HIDDEN}], prelu)\n\
+         predict click ~ bernoulli(logit = linear(hidden, 1))\n\
+         train {{ loss cross_entropy(click)  optimizer sgd(lr = 0.5)  batch 64  epochs 1 }}\n\
+         report auc(click), gauc(click, by = user.age)\n}}\n",
+        TOWER[0], TOWER[1], UNIT[0], UNIT[1]
+    )
+}
+
+fn model(common: bool, activation: &str) -> Model {
+    let text = spec(common, activation);
+    let checked = front::check("ranker.din", &text, &NoFiles, &front::Options::default());
+    checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
+}
+
+fn program(common: bool, activation: &str) -> Arc<Program> {
+    let options = CompileOptions { levels: vec![code::detect()], checked: true };
+    Arc::new(compile(&model(common, activation), &options).unwrap().program)
+}
+
+/// Requests as a log has them: of `candidates` samples and `entries` behaviours each.
+#[derive(Clone, Debug)]
+struct Log {
+    candidates: Vec<usize>,
+    entries: Vec<usize>,
+    /// Ids by feature, of requests for the user, of samples for the ad, of the requests' entries for the history.
+    ids: Vec<Vec<u64>>,
+    clicks: Vec<f32>,
+}
+
+impl Log {
+    fn new(seed: u64, candidates: Vec<usize>, entries: Vec<usize>) -> Log {
+        let mut r = Random::new(seed);
+        let samples: usize = candidates.iter().sum();
+        let total: usize = entries.iter().sum();
+        let counts = [candidates.len(), candidates.len(), samples, samples, total, total];
+        let mut ids: Vec<Vec<u64>> = Vec::new();
+        for n in counts {
+            ids.push((0..n).map(|_| r.below(IDS) as u64).collect());
+        }
+        let clicks = (0..samples).map(|_| r.below(2) as f32).collect();
+        Log { candidates, entries, ids, clicks }
+    }
+
+    /// As one row a sample, or with what requests have in common once.
+    fn batch(&self, common: bool) -> Batch {
+        let samples = self.clicks.len();
+        let mut batch = Batch { rows: samples, ids: self.ids.clone(), dense: vec![Vec::new(); 6], ..Batch::default() };
+        batch.labels = vec![self.clicks.clone()];
+        batch.present = vec![vec![1.0; samples]];
+        let ends = |lengths: &[usize]| -> Vec<u32> {
+            let mut ends = vec![0u32];
+            lengths.iter().for_each(|n| ends.push(ends[ends.len() - 1] + *n as u32));
+            ends
+        };
+        if common {
+            batch.requests = ends(&self.candidates);
+            batch.offsets = vec![ends(&self.entries)];
+            return batch;
+        }
+        let owner: Vec<usize> = self.candidates.iter().enumerate().flat_map(|(r, &n)| vec![r; n]).collect();
+        let starts = ends(&self.entries);
+        batch.offsets = vec![ends(&owner.iter().map(|&r| self.entries[r]).collect::<Vec<_>>())];
+        for f in 0..USER {
+            batch.ids[f] = owner.iter().map(|&r| self.ids[f][r]).collect();
+        }
+        for f in USER + AD..USER + 2 * AD {
+            let list = |&r: &usize| self.ids[f][starts[r] as usize..starts[r + 1] as usize].to_vec();
+            batch.ids[f] = owner.iter().flat_map(list).collect();
+        }
+        batch
+    }
+}
+
+fn logs() -> Vec<Log> {
+    (0..6)
+        .map(|k| {
+            let mut r = Random::new(50 + k);
+            let requests = 1 + r.below(9);
+            let candidates = (0..requests).map(|_| 1 + r.below(7)).collect();
+            let entries = (0..requests).map(|_| if r.below(4) == 0 { 0 } else { r.below(12) }).collect();
+            Log::new(k, candidates, entries)
+        })
+        .collect()
+}
+
+/// The samples of a batch for the reference; tables are those of the program, rows of fixed tables are ids.
+fn samples(model: &Model, batch: &Batch) -> Samples {
+    let mut samples = Samples {
+        batch: batch.rows,
+        offsets: batch.offsets.iter().map(|o| o.iter().map(|&n| n as usize).collect()).collect(),
+        requests: batch.requests.iter().map(|&n| n as usize).collect(),
+        labels: vec![batch.labels[0].iter().map(|&x| f64::from(x)).collect()],
+        ..Samples::default()
+    };
+    for (t, table) in model.tables.iter().enumerate() {
+        for &f in &table.features {
+            samples.rows.insert((t as u32, f), batch.ids[f as usize].iter().map(|&id| id as usize).collect());
+        }
+    }
+    samples
+}
+
+/// Losses of training in the reference, f64.
+fn reference(common: bool, activation: &str) -> Vec<f64> {
+    let model = model(common, activation);
+    let mut r = Random::new(9);
+    let mut small = |n: usize| -> Vec<f64> { r.numbers(n).iter().map(|x| 0.2 * x).collect() };
+    let update = |k: u32| &model.updates[k as usize];
+    let params: Vec<TensorData> =
+        model.parameters.iter().map(|p| TensorData::new(update(p.update), small(p.width()))).collect();
+    let states =
+        model.states.iter().map(|s| vec![if s.name.ends_with("var") { 1.0 } else { 0.0 }; s.width()]).collect();
+    let tables = model.tables.iter().map(|t| {
+        let weights = small(IDS * t.width as usize);
+        TableData::new(update(t.update), t.width as usize, weights, vec![3.0; IDS])
+    });
+    let tables = tables.collect();
+    let mut session = interpret::Session::new(&model, params, states, tables).unwrap();
+    let mut losses = Vec::new();
+    for log in logs() {
+        losses.push(session.train(&samples(&model, &log.batch(common))).unwrap().loss);
+    }
+    losses.push(session.evaluate(&samples(&model, &logs()[0].batch(common))).unwrap().loss);
+    losses
+}
+
+#[test]
+fn deduplicated_equals_replicated_in_the_reference() {
+    for activation in ["dice", "prelu", "sigmoid"] {
+        let (once, flat) = (reference(true, activation), reference(false, activation));
+        assert!(
+            once.iter().zip(&flat).all(|(a, b)| (a - b).abs() <= 1e-10 * b.abs()),
+            "{activation}: {once:?} {flat:?}"
+        );
+        assert!(flat.windows(2).any(|w| (w[0] - w[1]).abs() > 1e-3), "nothing was learned: {flat:?}");
+    }
+}
+
+/// Losses of training, logits afterwards, and all weights of tables.
+fn trained(common: bool, activation: &str, threads: usize, isa: Isa) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let engine = Engine::new(program(common, activation), threads, isa).unwrap();
+    let mut session = Session::new(engine, 7).unwrap();
+    let mut counters = session.counters();
+    logs().iter().for_each(|log| session.count(&mut counters, &log.batch(common)).unwrap());
+    session.finish_counting(counters);
+    let losses = logs().iter().map(|log| session.train(&log.batch(common)).unwrap()).collect();
+    session.infer(&logs()[1].batch(common)).unwrap();
+    let logits = session.logits(0).to_vec();
+    let tables = session.tables().iter().flat_map(|t| t.weights().to_vec()).collect();
+    (losses, logits, tables)
+}
+
+#[test]
+fn deduplicated_equals_replicated_in_compiled_code() {
+    let close = |a: &[f32], b: &[f32], bound: f32| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= bound * b.abs().max(0.1))
+    };
+    for activation in ["dice", "sigmoid"] {
+        let (once, flat) =
+            (trained(true, activation, 1, code::detect()), trained(false, activation, 1, code::detect()));
+        assert!(close(&once.0, &flat.0, 2e-5), "{activation}: losses {:?} {:?}", once.0, flat.0);
+        assert!(close(&once.1, &flat.1, 1e-3), "{activation}: logits {:?} {:?}", once.1, flat.1);
+
+        let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let off = norm(&mut once.2.iter().zip(&flat.2).map(|(a, b)| a - b)) / norm(&mut flat.2.iter().copied());
+        assert!(once.2.len() == flat.2.len() && off < 1e-4, "{activation}: tables are off by {off:e}");
+        assert_eq!(once, trained(true, activation, 2, code::detect()), "{activation}: threads change bits");
+    }
+}
+
+/// Multiply-adds of all products of a schedule on a batch.
+fn multiply_adds(schedule: &Schedule, counts: &[u64]) -> u64 {
+    let mut total = 0;
+    for call in schedule.phases.iter().flat_map(|p| &p.calls) {
+        let n = counts[call.domain.index()];
+        total += match call.op {
+            Operation::MatMul { k, n: m, .. } => n * u64::from(k) * u64::from(m),
+            Operation::Outer { k, n: m, .. } => n * u64::from(k) * u64::from(m),
+            // By entry, and the sample's matrix.
+            Operation::Fold { e, n: m, .. } | Operation::FoldOuter { e, n: m, .. } => {
+                (n + counts[1]) * u64::from(e) * u64::from(m)
+            }
+            _ => 0,
+        };
+    }
+    total
+}
+
+/// Bytes of table rows that a schedule's kernels read: each kernel once by each feature that it looks up.
+fn gathered(program: &Program, schedule: &Schedule, counts: &[u64]) -> u64 {
+    let mut total = 0;
+    for call in schedule.phases.iter().flat_map(|p| &p.calls) {
+        let Operation::Kernel { args, .. } = &call.op else { continue };
+        for arg in args {
+            if let Source::Rows { table, .. } = arg {
+                total += counts[call.domain.index()] * u64::from(program.tables[*table as usize].width) * 4;
+            }
+        }
+    }
+    total
+}
+
+fn counts(program: &Program, batch: &Batch) -> Vec<u64> {
+    let axes = Axes::new(&program.schema);
+    let requests = batch.requests.len() as u64;
+    let entries = u64::from(*batch.offsets[0].last().unwrap());
+    let samples = batch.rows as u64;
+    let of = |axis| match axis {
+        Axis::Once => 1,
+        Axis::Batch => samples,
+        // Every request of the test has as many candidates as the others.
+        Axis::Sequence(_) if requests > 0 => entries * samples / (requests - 1),
+        Axis::Sequence(_) | Axis::Entries(_) => entries,
+        Axis::Requests => requests - 1,
+    };
+    (0..axes.len() as u32).map(|d| of(axes.of(din_program::schedule::Domain(d)))).collect()
+}
+
+/// 4 requests of 200 candidates and 50 behaviours: what depends on the request alone is done and read 4 times, not 800.
+#[test]
+fn two_hundred_candidates_share_their_request() {
+    let log = Log::new(1, vec![200; 4], vec![50; 4]);
+    let [requests, samples, entries, pairs] = [4u64, 800, 200, 40_000];
+    let [e, dim, hidden] = [E, DIM, HIDDEN].map(|n| n as u64);
+    let ([t0, t1], [u0, u1]) = (TOWER.map(|n| n as u64), UNIT.map(|n| n as u64));
+    let (once, flat) = (program(true, "sigmoid"), program(false, "sigmoid"));
+    let (of_once, of_flat) = (counts(&once, &log.batch(true)), counts(&flat, &log.batch(false)));
+
+    // Inference. By request: the tower, and its part of the next layer. By entry: the key's term of the first layer.
+    let by_request = 2 * dim * t0 + t0 * t1 + t1 * hidden;
+    let by_sample = 2 * e * hidden + hidden;
+    let by_pair = u0 * u1 + u1;
+    let unit_of_sample = e * u0;
+    assert_eq!(
+        multiply_adds(&once.infer, &of_once),
+        requests * by_request + samples * (by_sample + unit_of_sample) + entries * e * u0 + pairs * (e * u0 + by_pair)
+    );
+    // Flat: the key's term comes with the candidate's, folded into a matrix a sample.
+    assert_eq!(
+        multiply_adds(&flat.infer, &of_flat),
+        samples * (by_request + by_sample + unit_of_sample) + (pairs + samples) * e * u0 + pairs * by_pair
+    );
+    let row = dim * 4;
+    // The candidate is read twice: by the unit and by the layer above it.
+    assert_eq!(gathered(&once, &once.infer, &of_once), (2 * requests + 2 * 2 * samples + 2 * entries) * row);
+    assert_eq!(gathered(&flat, &flat.infer, &of_flat), (2 * samples + 2 * 2 * samples + 2 * pairs) * row);
+
+    // Training: gradients of table rows, which the update sorts and sums, come once a request too.
+    let gradients = |p: &Program, counts: &[u64]| -> u64 {
+        let roots = p.train.roots.iter().filter_map(|r| match r {
+            Root::RowGradient { feature, .. } => Some(&p.schema.features[*feature as usize]),
+            _ => None,
+        });
+        roots.map(|f| counts[Axes::new(&p.schema).feature(f).index()] * row).sum()
+    };
+    assert_eq!(gradients(&once, &of_once), (2 * requests + 2 * samples + 2 * entries) * row);
+    assert_eq!(gradients(&flat, &of_flat), (2 * samples + 2 * samples + 2 * pairs) * row);
+    assert!(multiply_adds(&once.train, &of_once) < multiply_adds(&flat.train, &of_flat));
+    // The batch itself: an id is 8 bytes.
+    let bytes = |b: &Batch| b.ids.iter().map(|v| v.len() as u64 * 8).sum::<u64>();
+    assert_eq!(bytes(&log.batch(true)), (2 * requests + 2 * samples + 2 * entries) * 8);
+    assert_eq!(bytes(&log.batch(false)), (2 * samples + 2 * samples + 2 * pairs) * 8);
+}
