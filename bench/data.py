@@ -121,12 +121,13 @@ def requests(candidates, seed):
     g = np.random.default_rng(seed)
     goods = Goods(g)
     cate = goods.of["cate"]
-    for _ in range(REQUESTS):
+    for request in range(REQUESTS):
         good, visited = distinct(g, W.ITEMS["good"], candidates), zipf(g, W.ITEMS["good"], BEHAVIOURS)
         columns = goods.columns(good, np.tile(visited, candidates), np.arange(candidates + 1) * BEHAVIOURS)
         for name, rows in W.SCALARS.items():
             columns[name] = pa.array(np.full(candidates, g.integers(0, rows)))
         columns["click"] = clicks(g, (cate[good][:, None] == cate[visited]).sum(1))
+        columns["request_id"] = pa.array(np.full(candidates, request))
         yield pa.table(columns)
 
 

@@ -270,7 +270,9 @@ def make_data(folder, *options):
     subprocess.run([sys.executable, str(HERE / "data.py"), "--out", str(folder), *options], check=True)
 
 
-def specification(model, unit):
+def specification(model, unit, task="train"):
+    if task == "rank":
+        return HERE / "rank_step.din"
     return HERE / {"base": "base_step.din", "dice": "dice_unit_step.din", "sigmoid": "din_step.din"}["base" if model == "base" else unit]
 
 

@@ -77,12 +77,11 @@ def measure(name, arguments):
     parquet = folder / ("rank.parquet" if task == "rank" else "step.parquet")
     if not parquet.exists():
         run.make_data(folder, *DATA[data])
-    init, spec = folder / "init.safetensors", run.specification(model, unit)
+    init, spec = folder / "init.safetensors", run.specification(model, unit, task)
     setting = run.Setting(spec, parquet, init, c.get("threads", 2), c.get("batch", 1024), model, unit, task)
     ours = None
     if arguments.ours:
         ours = OURS.format(shlex.quote(str(arguments.ours)), shlex.quote(str(run.HERE / "names.json")))
-        # What a request shares is for the sides to find out: to ours it is a batch.
         ours += " --task infer" * (task != "train")
     floor = None
     if ours:
