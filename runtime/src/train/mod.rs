@@ -146,12 +146,14 @@ fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
 /// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came between.
 fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let number = run.position.epoch + 1;
-    let order = Order::Shuffled { seed: run.seed, epoch: u64::from(run.position.epoch) };
-    let stream = StreamOptions { skip: run.position.batch, ..StreamOptions::new(run.batch as usize, order) };
+    let stream = StreamOptions { skip: run.position.batch, ..order(run, run.position.epoch) };
     let what = Pass::Training { epoch: number, epochs: run.epochs };
     observe(Event::Begin { what, rows: run.train.rows(), done: run.position.samples });
     let begin = Instant::now();
-    let mut batches = run.train.stream(stream)?;
+    let mut batches = match run.ahead.take() {
+        Some(batches) => batches,
+        None => run.train.stream(stream)?,
+    };
     loop {
         let asked = Instant::now();
         let next = batches.next()?;
@@ -172,8 +174,13 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
             ))
             .help("lower the learning rate, or look for very large numeric features"));
         }
+        let left = run.train.rows().saturating_sub(position.samples);
         observe(Event::Advance { rows: position.samples, loss: Some(position.loss_sum / position.samples as f64) });
         batches.recycle(batch);
+        // All of this epoch is in memory: the next one's first window is read while it runs out.
+        if run.ahead.is_none() && number < run.epochs && left <= stream.window_rows as u64 {
+            run.ahead = Some(run.train.stream(order(run, number))?);
+        }
         if interrupt::asked() {
             observe(Event::End);
             return Ok(false);
@@ -191,6 +198,12 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
     };
     finish_epoch(run, number, report, observe)?;
     Ok(true)
+}
+
+/// How an epoch, from 0, reads the training data.
+fn order(run: &Run, epoch: u32) -> StreamOptions {
+    let order = Order::Shuffled { seed: run.seed, epoch: u64::from(epoch) };
+    StreamOptions::new(run.batch as usize, order)
 }
 
 fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mut dyn FnMut(Event)) -> Result<()> {

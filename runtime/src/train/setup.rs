@@ -4,7 +4,7 @@ use super::profile::Times;
 use super::session::{Machine, Session, engine};
 use super::{Event, files_of};
 use crate::checkpoint::{self, Position};
-use crate::data::{Dataset, Mode, OpenOptions};
+use crate::data::{Batches, Dataset, Mode, OpenOptions};
 use crate::run::directory::{DataRecord, EpochLine, FORMAT, Record, RunDirectory};
 use crate::run::{Error, Result};
 use din_program::Program;
@@ -41,6 +41,8 @@ pub struct Run {
     pub valid: Option<Dataset>,
     pub position: Position,
     pub lines: Vec<EpochLine>,
+    /// The next epoch's batches, read ahead.
+    pub ahead: Option<Batches>,
     pub seed: u64,
     pub batch: u32,
     pub epochs: u32,
@@ -106,6 +108,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         valid,
         position: Position::default(),
         lines: Vec::new(),
+        ahead: None,
         seed,
         batch,
         epochs: options.epochs.unwrap_or(program.training.epochs),
@@ -200,6 +203,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         valid,
         position,
         lines,
+        ahead: None,
         seed: record.seed,
         batch: record.batch,
         epochs: options.epochs.unwrap_or(program.training.epochs),
