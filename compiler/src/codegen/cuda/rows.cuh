@@ -1,0 +1,1 @@
+// The kernels that sum row gradients by row.

@@ -1,0 +1,9 @@
+//! Runs generated CUDA source on the CPU: compiled by the host's C++ compiler against `tests/shim`, which checks every access.
+
+mod device;
+mod graph;
+mod schedule;
+
+pub use device::{Device, Failure};
+pub use graph::Corpus;
+pub use schedule::{Given, Running, root_buffer, run};
