@@ -170,6 +170,52 @@ pub fn scratch_of(slots: &[Slot]) -> (u32, u32) {
     (sum(&|s| s.domain == BATCH), sum(&|s| s.domain != BATCH && s.domain != ONCE))
 }
 
+/// Bits of a digit of the sort by row, and occurrences of a thread.
+pub const ROWS_DIGIT: u32 = 4;
+pub const ROWS_ITEMS: u32 = 8;
+
+/// One launch of the kernels that ready a table's row gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsLaunch {
+    pub kernel: &'static str,
+    pub blocks: u32,
+    /// First bit of the digit; [`RowsWord::Shift`].
+    pub shift: u32,
+    /// [`RowsWord::Count`].
+    pub count: u32,
+    /// Whether the pairs of keys and places change roles.
+    pub swapped: bool,
+    /// Dynamic shared memory in bytes.
+    pub shared: u32,
+}
+
+/// The launches for `total` occurrences in a table of `rows` rows, all of which are updated where `every`; and the words that
+/// [`RowsAddress::Counts`] must hold.
+pub fn row_launches(cuda: &Cuda, total: u32, rows: u32, every: bool) -> (Vec<RowsLaunch>, u32) {
+    let blocks = total.div_ceil(cuda.threads * ROWS_ITEMS).max(1);
+    let digits = 1 << ROWS_DIGIT;
+    let shared = (digits * cuda.threads + cuda.threads / 32) * 4;
+    let mut swapped = false;
+    let launch = |kernel, blocks, shift, count, swapped| RowsLaunch { kernel, blocks, shift, count, swapped, shared };
+    let mut all = vec![launch("din_rows_keys", blocks, 0, 0, false)];
+    let bits = u32::BITS - rows.saturating_sub(1).leading_zeros();
+    for shift in (0..bits).step_by(ROWS_DIGIT as usize) {
+        all.push(launch("din_rows_count", blocks, shift, 0, swapped));
+        all.push(launch("din_rows_scan", 1, shift, digits * blocks, swapped));
+        all.push(launch("din_rows_scatter", blocks, shift, 0, swapped));
+        swapped = !swapped;
+    }
+    if every {
+        all.push(launch("din_rows_every", rows.div_ceil(cuda.threads).clamp(1, cuda.chunks), 0, 0, swapped));
+    } else {
+        all.push(launch("din_rows_heads", blocks, 0, 0, swapped));
+        all.push(launch("din_rows_scan", 1, 0, blocks, swapped));
+        all.push(launch("din_rows_list", blocks, 0, 0, swapped));
+    }
+    all.push(launch("din_rows_sum", cuda.chunks, 0, 0, swapped));
+    (all, digits * blocks + 1)
+}
+
 /// Addresses of the kernels that ready a table's row gradients (`din_rows_*`, see `rows.cuh` of the compiler), by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -208,6 +254,10 @@ pub enum RowsWord {
     TableRows,
     /// Position of [`Word::Elements`] of the samples among the update's words.
     Elements,
+    /// First bit of the digit.
+    Shift,
+    /// Counts to be summed.
+    Count,
     /// Number of features, then by feature the elements and the numbers from one gradient to the next.
     Features,
 }

@@ -21,7 +21,7 @@ struct Operation {
     Kind kind = Kind::Shuffle;
     // Shuffle
     double value = 0;
-    unsigned bits = 0;
+    unsigned lane = 0;
     // Products of fragments
     float* c = nullptr;
     const unsigned* a = nullptr;
@@ -160,7 +160,7 @@ inline void together(Fiber* lanes) {
     if (kind == Kind::Shuffle) {
         double values[32];
         for (int l = 0; l < 32; ++l) values[l] = lanes[l].operation.value;
-        for (unsigned l = 0; l < 32; ++l) lanes[l].operation.value = values[l ^ lanes[l].operation.bits];
+        for (unsigned l = 0; l < 32; ++l) lanes[l].operation.value = values[lanes[l].operation.lane % 32];
         return;
     }
     // The fragments of the PTX manual: mma.m16n8k8 with .tf32, mma.m16n8k16 with .bf16.

@@ -21,21 +21,24 @@ template <class T> DinPtr<T> din_pointer(const unsigned long long* address, unsi
 static inline DinPtr<float> din_shared() {
     return {reinterpret_cast<float*>(shim::state().shared.base), &shim::state().shared};
 }
+static inline DinPtr<unsigned> din_shared_words() {
+    return {reinterpret_cast<unsigned*>(shim::state().shared.base), &shim::state().shared};
+}
 static inline unsigned din_thread() { return shim::state().thread; }
 static inline unsigned din_chunk() { return shim::state().x; }
 static inline unsigned din_chunks() { return shim::state().grid_x; }
 static inline unsigned din_instance() { return shim::state().y; }
 #define din_barrier() shim::wait(shim::Wait::Barrier, __LINE__)
 
-template <class T> static inline T din_shuffle_at(T x, unsigned bits, int line) {
+template <class T> static inline T din_shuffle_at(T x, unsigned lane, int line) {
     shim::Operation& o = shim::block().fibers[shim::block().running].operation;
     o.kind = shim::Kind::Shuffle;
     o.value = double(x);
-    o.bits = bits;
+    o.lane = lane;
     shim::wait(shim::Wait::Warp, line);
     return T(o.value);
 }
-#define din_shuffle(x, bits) din_shuffle_at(x, bits, __LINE__)
+#define din_shuffle_from(x, lane) din_shuffle_at(x, lane, __LINE__)
 
 static inline float din_infinity() { return INFINITY; }
 static inline float din_nan() { return NAN; }

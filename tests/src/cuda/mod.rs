@@ -2,8 +2,10 @@
 
 mod device;
 mod graph;
+mod model;
 mod schedule;
 
 pub use device::{Device, Failure};
 pub use graph::Corpus;
+pub use model::Trainer;
 pub use schedule::{Given, Running, root_buffer, run};

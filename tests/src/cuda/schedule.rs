@@ -71,7 +71,7 @@ pub fn root_buffer(root: &Root) -> BufferId {
     }
 }
 
-/// Launches everything; `kept` outlives the call and must have been known to the device before.
+/// Readies a schedule and launches it.
 pub fn run(
     device: &Device,
     cuda: &Cuda,
@@ -80,13 +80,14 @@ pub fn run(
     given: &Given<'_>,
     seed: u64,
 ) -> Result<Running, Failure> {
-    let mut running = ready(device, cuda, launches, schedule, given);
+    let mut running = [ready(device, cuda, launches, schedule, given)];
     launch(device, cuda, launches, &mut running, seed)?;
+    let [running] = running;
     Ok(running)
 }
 
 /// Memory and addresses of a batch.
-fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Schedule, given: &Given<'_>) -> Running {
+pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Schedule, given: &Given<'_>) -> Running {
     let mut r = Running {
         addresses: Vec::new(),
         words: Vec::new(),
@@ -153,27 +154,34 @@ fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Schedule,
     r
 }
 
-fn launch(
+/// Launches a schedule on some instances of it side by side, each on memory of its own.
+pub fn launch(
     device: &Device,
     cuda: &Cuda,
     launches: &Launches,
-    running: &mut Running,
+    instances: &mut [Running],
     seed: u64,
 ) -> Result<(), Failure> {
+    let addresses: Vec<u64> = instances.iter().flat_map(|r| r.addresses.iter().copied()).collect();
+    let words: Vec<u32> = instances.iter().flat_map(|r| r.words.iter().copied()).collect();
+    let count = instances.len();
     for (k, launch) in launches.launches.iter().enumerate() {
         let (blocks, longest) = match launch.grid {
-            Grid::Tiles { tiling } => (cuda.chunks, running.longest[tiling as usize]),
+            Grid::Tiles { tiling } => {
+                let longest = instances.iter().map(|r| r.longest[tiling as usize]).max();
+                (cuda.chunks, longest.unwrap_or(0))
+            }
             Grid::Blocks(blocks) => (blocks, 0),
         };
-        let mut scratch = vec![f32::NAN; launch.scratch_floats(cuda, launches, longest)];
+        let mut scratch = vec![f32::NAN; count * launch.scratch_floats(cuda, launches, longest)];
         device.buffer("scratch", &mut scratch, false);
         device.launch(
             &launch.kernel,
-            (blocks, 1),
+            (blocks, count as u32),
             cuda.threads,
             launch.shared,
-            &running.addresses,
-            &running.words,
+            &addresses,
+            &words,
             scratch.as_mut_ptr(),
             seed ^ (k as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         )?;

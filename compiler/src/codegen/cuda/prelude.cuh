@@ -20,15 +20,15 @@ template <class T> DIN_CALL T* din_pointer(DinAddresses address, unsigned number
 extern __shared__ __align__(16) float din_memory[];
 
 DIN_CALL float* din_shared() { return din_memory; }
+DIN_CALL unsigned* din_shared_words() { return reinterpret_cast<unsigned*>(din_memory); }
 DIN_CALL unsigned din_thread() { return threadIdx.x; }
 DIN_CALL unsigned din_chunk() { return blockIdx.x; }
 DIN_CALL unsigned din_chunks() { return gridDim.x; }
 DIN_CALL unsigned din_instance() { return blockIdx.y; }
 DIN_CALL void din_barrier() { __syncthreads(); }
 
-// The value of the lane whose number differs in `bits`; all lanes of the warp take part.
-DIN_CALL float din_shuffle(float x, unsigned bits) { return __shfl_xor_sync(0xffffffffu, x, bits); }
-DIN_CALL double din_shuffle(double x, unsigned bits) { return __shfl_xor_sync(0xffffffffu, x, bits); }
+// The value of another lane; all lanes of the warp take part.
+template <class T> DIN_CALL T din_shuffle_from(T x, unsigned lane) { return __shfl_sync(0xffffffffu, x, int(lane)); }
 
 DIN_CALL float din_infinity() { return __int_as_float(0x7f800000); }
 DIN_CALL float din_nan() { return __int_as_float(0x7fc00000); }
@@ -108,7 +108,7 @@ struct DinMax {
 
 // The sum of all lanes, in each lane.
 template <class T> DIN_CALL T din_warp_sum(T x) {
-    for (unsigned bits = 16u; bits > 0u; bits >>= 1) x += din_shuffle(x, bits);
+    for (unsigned bits = 16u; bits > 0u; bits >>= 1) x += din_shuffle_from(x, din_lane() ^ bits);
     return x;
 }
 
@@ -263,6 +263,7 @@ DIN_CALL void din_product_f32(unsigned rows, unsigned depth, const A& a, const B
             for (unsigned s = 0u; s < S; ++s) sum[r][s] = 0.0f;
 #pragma unroll
         for (unsigned p = 0u; p < PARTS; ++p) {
+#pragma unroll 4
             for (unsigned k = 0u; k < depth; ++k) {
                 float u[R], v[S];
 #pragma unroll
@@ -303,6 +304,7 @@ DIN_CALL void din_product_mma(unsigned rows, unsigned depth, const A& a, const B
             for (unsigned e = 0u; e < 4u; ++e) sum[s][e] = 0.0f;
 #pragma unroll
         for (unsigned p = 0u; p < PARTS; ++p) {
+#pragma unroll 2
             for (unsigned k = 0u; k < depth; k += STEP) {
                 const auto at = [&](unsigned i, unsigned d) { return i < rows && d < depth ? float(a(p, i, d)) : 0.0f; };
                 const auto bt = [&](unsigned d, unsigned j) { return j < N && d < depth ? float(b(p, d, j)) : 0.0f; };
