@@ -109,18 +109,23 @@ DIN_EXPORT void din_shim_buffer(const char* name, void* base, std::size_t bytes,
     shim::state().regions[reinterpret_cast<std::uintptr_t>(base)] = std::move(r);
 }
 
-// Numbers of a buffer that nothing has written.
-DIN_EXPORT std::size_t din_shim_unwritten(const void* base) {
+// Of the first numbers of a buffer, how many nothing has written.
+DIN_EXPORT std::size_t din_shim_unwritten(const void* base, std::size_t bytes) {
     const shim::Region* r = shim::find(base);
     std::size_t count = 0;
     if (r) {
-        for (const shim::Word& w : r->words) count += w.write.epoch == 0;
+        for (std::size_t k = 0; k < bytes / 4 && k < r->words.size(); ++k) count += r->words[k].write.epoch == 0;
     }
     return count;
 }
 
 DIN_EXPORT void din_shim_reset() {
     shim::state().regions.clear();
+}
+
+// Leaves out the barriers of a line of the source; 0 for none.
+DIN_EXPORT void din_shim_skip(int line) {
+    shim::block().skipped = line;
 }
 
 // Runs all blocks of a grid, in an order of their own; the error's text, or null.

@@ -9,7 +9,8 @@ use std::process::Command;
 pub type Failure = String;
 
 type Register = unsafe extern "C" fn(*const c_char, *mut c_void, usize, c_int);
-type Unwritten = unsafe extern "C" fn(*const c_void) -> usize;
+type Unwritten = unsafe extern "C" fn(*const c_void, usize) -> usize;
+type Skip = unsafe extern "C" fn(c_int);
 type Reset = unsafe extern "C" fn();
 type Launch = unsafe extern "C" fn(
     *const c_void,
@@ -30,6 +31,7 @@ pub struct Device {
     register: Register,
     unwritten: Unwritten,
     reset: Reset,
+    skip: Skip,
     launch: Launch,
     _folder: tempfile::TempDir,
 }
@@ -57,8 +59,9 @@ impl Device {
             let register = *library.get::<Register>(b"din_shim_buffer").map_err(|e| e.to_string())?;
             let unwritten = *library.get::<Unwritten>(b"din_shim_unwritten").map_err(|e| e.to_string())?;
             let reset = *library.get::<Reset>(b"din_shim_reset").map_err(|e| e.to_string())?;
+            let skip = *library.get::<Skip>(b"din_shim_skip").map_err(|e| e.to_string())?;
             let launch = *library.get::<Launch>(b"din_shim_launch").map_err(|e| e.to_string())?;
-            Ok(Device { library, register, unwritten, reset, launch, _folder: folder })
+            Ok(Device { library, register, unwritten, reset, skip, launch, _folder: folder })
         }
     }
 
@@ -71,16 +74,22 @@ impl Device {
         }
     }
 
-    /// Numbers of a known buffer that nothing has written.
+    /// Numbers at the beginning of a known buffer that nothing has written.
     pub fn unwritten<T>(&self, memory: &[T]) -> usize {
         // SAFETY: the address is looked up, not followed.
-        unsafe { (self.unwritten)(memory.as_ptr().cast()) }
+        unsafe { (self.unwritten)(memory.as_ptr().cast(), size_of_val(memory)) }
     }
 
     /// Forgets all buffers.
     pub fn reset(&self) {
         // SAFETY: no launch is running.
         unsafe { (self.reset)() }
+    }
+
+    /// Leaves out the barriers of a line of the source, counted from 1, from now on; 0 for none.
+    pub fn skip(&self, line: usize) {
+        // SAFETY: no launch is running.
+        unsafe { (self.skip)(line as c_int) }
     }
 
     /// Runs a kernel; all memory that `address` leads to and `scratch` must be known and live.

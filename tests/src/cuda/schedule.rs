@@ -31,14 +31,10 @@ impl Running {
     pub fn result(&self, device: &Device, schedule: &Schedule, id: BufferId, elements: usize) -> Result<&[f32], Failure> {
         let buffer = &schedule.buffers[id.index()];
         let Place::Arena(slot) = buffer.place else { return Err(format!("buffer {} is no result", id.0)) };
-        let numbers = &self.arena[slot.index()];
+        let numbers = &self.arena[slot.index()][..elements * buffer.width as usize];
         match device.unwritten(numbers) {
-            0 => Ok(&numbers[..elements * buffer.width as usize]),
-            n if numbers.len() == elements * buffer.width as usize => {
-                Err(format!("{n} numbers of result {} are not written", id.0))
-            }
-            // The slot is larger than the result.
-            _ => Ok(&numbers[..elements * buffer.width as usize]),
+            0 => Ok(numbers),
+            n => Err(format!("{n} numbers of result {} are not written", id.0)),
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Frame<'a> {
     memory: Vec<Memory>,
     written: Vec<Memory>,
     read: Vec<Memory>,
+    /// What was read and written before the tile's first barrier, once there was one.
+    first: Option<(Vec<Memory>, Vec<Memory>)>,
     names: u32,
 }
 
@@ -60,6 +62,7 @@ impl<'a> Frame<'a> {
             memory: Vec::new(),
             written: Vec::new(),
             read: Vec::new(),
+            first: None,
             names: 0,
         }
     }
@@ -268,8 +271,24 @@ impl<'a> Frame<'a> {
 
     /// A barrier was passed.
     pub fn settled(&mut self) {
-        self.read.clear();
-        self.written.clear();
+        let passed = (std::mem::take(&mut self.read), std::mem::take(&mut self.written));
+        self.first.get_or_insert(passed);
+    }
+
+    /// Sets the barriers at the edges of the tile, where they are needed: after the partial sums began, and before the next tile.
+    pub fn edges(&mut self) {
+        let (reads, writes) = self.first.clone().unwrap_or((self.read.clone(), self.written.clone()));
+        // What a tile reads and writes by address are rows of its own.
+        let shared = |m: &&Memory| match m {
+            Memory::Tile(_) | Memory::Own(_) => true,
+            Memory::Buffer(id) => self.phase.reductions.iter().any(|r| r.partial == *id),
+            Memory::Arena(_) => false,
+        };
+        let clash = |these: &[Memory], those: &[Memory]| these.iter().filter(shared).any(|m| those.contains(m));
+        let again = clash(&writes, &self.written) || clash(&writes, &self.read) || clash(&reads, &self.written);
+        let sums = |m: &Memory| matches!(m, Memory::Buffer(_)) && shared(&m);
+        self.kernel.begin_barrier = reads.iter().chain(&writes).any(sums);
+        self.kernel.end_barrier = again;
     }
 
     pub fn push(&mut self, statement: Statement) {

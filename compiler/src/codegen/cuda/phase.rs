@@ -62,6 +62,8 @@ impl Maker<'_> {
             partials: Vec::new(),
             scratch: (0, 0),
             shared: 0,
+            begin_barrier: false,
+            end_barrier: false,
             body: Vec::new(),
         }
     }
@@ -119,6 +121,7 @@ impl Maker<'_> {
             kernel.comment = vec![format!("Phase {}, one element.", self.number)];
             let mut frame = Frame::new(self.unit, self.phase, numbering, kernel);
             self.calls(&mut frame, calls)?;
+            frame.edges();
             let kernel = frame.kernel;
             let launch = self.launch(&kernel, Grid::Blocks(blocks), calls, false);
             made.push(Made { kernel, launch });
@@ -262,6 +265,7 @@ impl Maker<'_> {
         frame.slots = slots;
         frame.base = shared;
         self.calls(&mut frame, &self.phase.calls)?;
+        frame.edges();
         let kernel = frame.kernel;
         let launch = self.launch(&kernel, grid, &self.phase.calls, far);
         Ok(Made { kernel, launch })

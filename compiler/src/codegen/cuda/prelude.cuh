@@ -195,9 +195,8 @@ DIN_CALL DinMoments din_chan(const DinMoments& a, const DinMoments& b) {
 
 // Joins the moments of `rows` rows to `total`: WIDTH means, WIDTH sums of squares, the count.
 template <unsigned WIDTH, unsigned STRIDE> DIN_CALL void din_moments(unsigned rows, DinPtr<float> x, DinPtr<float> total) {
-    if (rows == 0u) return;
     const float count = total[2u * WIDTH];
-    for (unsigned c = din_thread(); c < WIDTH; c += DIN_THREADS) {
+    for (unsigned c = din_thread(); rows > 0u && c < WIDTH; c += DIN_THREADS) {
         float sum = 0.0f;
         for (unsigned r = 0u; r < rows; ++r) sum += x[r * STRIDE + c];
         const float mean = sum / float(rows);

@@ -131,7 +131,7 @@ impl Printer<'_> {
             let start = number(f64::from(p.start), false);
             self.line(&format!("din_fill<{}>(copy + {}u, {start});", p.width, p.offset));
         }
-        if !self.kernel.partials.is_empty() {
+        if self.kernel.begin_barrier {
             self.line("din_barrier();");
         }
     }
@@ -261,8 +261,7 @@ impl Printer<'_> {
 
     /// The next tile uses the same buffers.
     fn again(&mut self) {
-        let reused = |a: &Array| !matches!(a.binding, Binding::Address(_));
-        if self.kernel.arrays.iter().any(reused) {
+        if self.kernel.end_barrier {
             self.line("din_barrier();");
         }
     }

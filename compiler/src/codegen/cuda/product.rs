@@ -121,6 +121,9 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
                 );
                 let own = whole(frame, own);
                 push(frame, text, &[x, g, w], &[own, out]);
+                // There is a barrier within, between products and sums.
+                frame.settled();
+                frame.settle(&[own.array], &[out.array]);
             }
             Ok(())
         }
@@ -157,6 +160,9 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
                 pointer(frame, &out)
             );
             push(frame, text, &[x, out], &[out]);
+            // There is a barrier within, before the count is written.
+            frame.settled();
+            frame.settle(&[], &[out.array]);
             Ok(())
         }
     }

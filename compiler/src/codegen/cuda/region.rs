@@ -65,6 +65,10 @@ impl Emitter<'_, '_> {
         let mut writes = Vec::new();
         for o in &self.region.outputs {
             let named = self.named(&o.place)?;
+            // Joined behind a barrier, see `columns`.
+            if self.target(o) == Target::All && self.groups(true) > 1 {
+                continue;
+            }
             writes.push(named[0]);
             reads.extend(&named[1..]);
             if matches!(o.combine, Combine::Add | Combine::Max) {
@@ -193,8 +197,7 @@ impl Emitter<'_, '_> {
     fn columns(&mut self, outputs: &[(Output, Target)]) -> Result<(), Refusal> {
         let (width, threads) = (self.region.width, self.frame.kernel.threads);
         let all: Vec<Output> = outputs.iter().filter(|(_, t)| *t == Target::All).map(|(o, _)| *o).collect();
-        let most = if all.is_empty() { threads } else { SUMMED };
-        let groups = (threads / width).clamp(1, most);
+        let groups = self.groups(!all.is_empty());
         let column = self.frame.index("c", Bound::Below(width));
         let group = self.frame.index("g", Bound::Below(groups));
         let split = width <= threads;
@@ -260,6 +263,12 @@ impl Emitter<'_, '_> {
         self.frame.settle(&reads, &writes);
         // Outputs written before the barrier are settled; those to come are not.
         Ok(())
+    }
+
+    /// Groups of threads, each with a thread a column.
+    fn groups(&self, summed: bool) -> u32 {
+        let threads = self.frame.kernel.threads;
+        (threads / self.region.width).clamp(1, if summed { SUMMED } else { threads })
     }
 
     fn split(&mut self, column: Var, group: Var, thread: Var, groups: u32, split: bool, body: Vec<Statement>) {

@@ -216,6 +216,9 @@ pub struct Kernel {
     pub scratch: (u32, u32),
     /// Shared memory before the slots, and with them, in numbers.
     pub shared: u32,
+    /// Whether threads wait after the partial sums began, and at the end of each tile.
+    pub begin_barrier: bool,
+    pub end_barrier: bool,
     pub body: Vec<Statement>,
 }
 
