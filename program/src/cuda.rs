@@ -114,7 +114,9 @@ pub struct Launch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Grid {
     /// [`Cuda::chunks`] blocks; those without tiles do nothing.
-    Tiles { tiling: u32 },
+    Tiles {
+        tiling: u32,
+    },
     Blocks(u32),
 }
 

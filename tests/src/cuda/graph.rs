@@ -41,11 +41,11 @@ impl Corpus {
         for (k, case) in cases.iter().enumerate() {
             let g = &case.graph;
             let name = format!("g{k}");
-            let planned = plan::plan(g, &g.order(), &name, &plan::Options::default(), &SourceMap::default(), &mut kernels);
+            let planned =
+                plan::plan(g, &g.order(), &name, &plan::Options::default(), &SourceMap::default(), &mut kernels);
             schedules.push(planned.map_err(|_| CodegenError::Kernel { name, why: "the graph has a cycle".into() })?);
         }
-        let widths: Vec<Vec<u32>> =
-            cases.iter().map(|c| c.graph.tables.iter().map(|&w| w as u32).collect()).collect();
+        let widths: Vec<Vec<u32>> = cases.iter().map(|c| c.graph.tables.iter().map(|&w| w as u32).collect()).collect();
         let features: Vec<Vec<Domain>> = cases.iter().map(features).collect();
         let units: Vec<Unit<'_>> = schedules
             .iter()

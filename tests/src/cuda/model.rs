@@ -142,7 +142,9 @@ impl Trainer {
         let place = |place: Place| match place {
             Place::Param(k) => self.params[k as usize].weights.as_ptr().cast_mut(),
             Place::State(k) => self.states[k as usize].as_ptr().cast_mut(),
-            Place::Dense(f) => dense.iter().find(|(g, _)| *g == f).map_or(std::ptr::null_mut(), |d| d.1.as_ptr().cast_mut()),
+            Place::Dense(f) => {
+                dense.iter().find(|(g, _)| *g == f).map_or(std::ptr::null_mut(), |d| d.1.as_ptr().cast_mut())
+            }
             Place::Label(k) => labels[k as usize].as_ptr().cast_mut(),
             Place::Present(k) => present[k as usize].as_ptr().cast_mut(),
             _ => std::ptr::null_mut(),
@@ -165,11 +167,8 @@ impl Trainer {
         let rows = row_numbers(device, samples);
         for t in 0..self.tables.len() {
             let spec = self.program.tables[t].clone();
-            let of_table: Vec<&(u32, u32, Vec<u32>)> = spec
-                .features
-                .iter()
-                .filter_map(|f| rows.iter().find(|r| r.0 as usize == t && r.1 == *f))
-                .collect();
+            let of_table: Vec<&(u32, u32, Vec<u32>)> =
+                spec.features.iter().filter_map(|f| rows.iter().find(|r| r.0 as usize == t && r.1 == *f)).collect();
             let total: usize = of_table.iter().map(|r| r.2.len()).sum();
             if total == 0 {
                 continue;
@@ -240,7 +239,9 @@ impl Trainer {
             words.push(of_table.len() as u32);
             for (_, feature, numbers) in &of_table {
                 let found = self.program.train.roots.iter().find_map(|r| match r {
-                    Root::RowGradient { table, feature: f, view } if *table as usize == t && f == feature => Some(*view),
+                    Root::RowGradient { table, feature: f, view } if *table as usize == t && f == feature => {
+                        Some(*view)
+                    }
                     _ => None,
                 });
                 let (base, stride) = found.map_or((0, 0), |view| {

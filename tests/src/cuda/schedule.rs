@@ -28,7 +28,13 @@ pub struct Running {
 
 impl Running {
     /// Numbers of a result; the error says what was not written.
-    pub fn result(&self, device: &Device, schedule: &Schedule, id: BufferId, elements: usize) -> Result<&[f32], Failure> {
+    pub fn result(
+        &self,
+        device: &Device,
+        schedule: &Schedule,
+        id: BufferId,
+        elements: usize,
+    ) -> Result<&[f32], Failure> {
         let buffer = &schedule.buffers[id.index()];
         let Place::Arena(slot) = buffer.place else { return Err(format!("buffer {} is no result", id.0)) };
         let numbers = &self.arena[slot.index()][..elements * buffer.width as usize];

@@ -6,8 +6,8 @@ use din_compiler::graph::{Op, Root};
 use din_compiler::interpret::run_magnitude;
 use din_compiler::optimize;
 use din_tests::cuda::{Corpus, Device};
-use din_tests::unit::{activation_case, activation_unit};
 use din_tests::random_graph::{self, Case, PRIMITIVES, case, has_empty, primitive};
+use din_tests::unit::{activation_case, activation_unit};
 use std::collections::BTreeMap;
 
 /// Small tiles: several a batch of six samples.

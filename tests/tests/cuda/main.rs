@@ -4,4 +4,7 @@
 
 mod graphs;
 mod models;
+mod nvrtc;
 mod shim;
+mod snapshots;
+mod units;

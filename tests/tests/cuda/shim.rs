@@ -10,14 +10,8 @@ fn unit() -> Corpus {
     let mut case = activation_case(5, activation_unit(8, 16).0, 14, 9);
     optimize::train(&mut case.graph, true).unwrap();
     optimize::run(&mut case.graph, optimize::LOWER, true).unwrap();
-    let options = Options {
-        threads: 64,
-        chunks: 2,
-        batch_tile: 4,
-        sequence_tile: 16,
-        sequence_samples: 4,
-        ..Options::default()
-    };
+    let options =
+        Options { threads: 64, chunks: 2, batch_tile: 4, sequence_tile: 16, sequence_samples: 4, ..Options::default() };
     Corpus::new(vec![case], &options).unwrap()
 }
 
@@ -82,7 +76,11 @@ fn a_missing_barrier() {
 #[test]
 fn a_divergent_barrier() {
     let corpus = unit();
-    caught(&corpus, &mutated(&corpus.source, "din_barrier();", "if (din_thread() < 40u) din_barrier();"), "divergent barrier");
+    caught(
+        &corpus,
+        &mutated(&corpus.source, "din_barrier();", "if (din_thread() < 40u) din_barrier();"),
+        "divergent barrier",
+    );
     // Both sides wait, but not at the same one.
     let two = "if (din_thread() % 2u) {\ndin_barrier();\n} else {\ndin_barrier();\n}";
     caught(&corpus, &mutated(&corpus.source, "din_barrier();", two), "divergent barrier");
@@ -121,6 +119,7 @@ fn an_unwritten_output() {
 #[test]
 fn a_divergent_warp() {
     let corpus = unit();
-    let source = mutated(&corpus.source, "din_barrier();", "if (din_thread() % 4u == 0u) din_warp_sum(1.0f);\ndin_barrier();");
+    let source =
+        mutated(&corpus.source, "din_barrier();", "if (din_thread() % 4u == 0u) din_warp_sum(1.0f);\ndin_barrier();");
     caught(&corpus, &source, "divergent");
 }

@@ -1,13 +1,9 @@
 //! One kernel in the making: arrays are declared as calls name them, tile buffers get their place, and barriers are set where a call
 //! touches what another has written since the last one.
 
-use super::tree::{
-    Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var, Walk,
-};
+use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var, Walk};
 use super::{Numbering, Purpose, Unit};
-use din_program::schedule::{
-    BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View,
-};
+use din_program::schedule::{BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View};
 
 /// Memory that two buffers may share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +168,10 @@ impl<'a> Frame<'a> {
             | Place::Touches => {
                 let binding = Binding::Address(self.numbering.buffer(id));
                 let name = place_name(b.place);
-                return Ok((Array { name, numbers: Numbers::F32, rows, width: b.width, binding }, Some(Memory::Buffer(id))));
+                return Ok((
+                    Array { name, numbers: Numbers::F32, rows, width: b.width, binding },
+                    Some(Memory::Buffer(id)),
+                ));
             }
         };
         let name = format!("{letter}{}", id.0);
@@ -191,8 +190,13 @@ impl<'a> Frame<'a> {
         self.kernel.shared = self.kernel.shared.max(self.base + width);
         self.names += 1;
         let name = format!("sums{}", self.names);
-        let array =
-            Array { name, numbers: Numbers::F32, rows: Rows::One, width, binding: Binding::Shared { offset: self.base } };
+        let array = Array {
+            name,
+            numbers: Numbers::F32,
+            rows: Rows::One,
+            width,
+            binding: Binding::Shared { offset: self.base },
+        };
         let id = self.declare(array, None);
         // All such arrays lie in one place.
         self.memory[id.0 as usize] = Memory::Own(ArrayId(u32::MAX));

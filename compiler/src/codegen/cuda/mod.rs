@@ -103,10 +103,8 @@ pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Resul
     let widths: Vec<u32> = program.tables.iter().map(|t| t.width).collect();
     let features = feature_domains(&program.schema);
     let unit = |name: String, schedule, purpose| Unit { name, schedule, purpose, widths: &widths, features: &features };
-    let mut units = vec![
-        unit("train".into(), &program.train, Purpose::Step),
-        unit("infer".into(), &program.infer, Purpose::Step),
-    ];
+    let mut units =
+        vec![unit("train".into(), &program.train, Purpose::Step), unit("infer".into(), &program.infer, Purpose::Step)];
     for (k, update) in program.updates.iter().enumerate() {
         let purpose = if update.rows { Purpose::Rows } else { Purpose::Tensor };
         units.push(unit(format!("update{k}"), &update.schedule, purpose));
@@ -138,17 +136,11 @@ pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Opti
     for unit in units {
         schedules.push(self::unit(unit, kernels, options, &mut text)?);
     }
-    let launches =
-        Cuda { precision: options.precision, threads: options.threads, chunks: options.chunks, schedules };
+    let launches = Cuda { precision: options.precision, threads: options.threads, chunks: options.chunks, schedules };
     Ok(Made { source: text, launches })
 }
 
-fn unit(
-    unit: &Unit<'_>,
-    kernels: &Kernels,
-    options: &Options,
-    text: &mut String,
-) -> Result<Launches, CodegenError> {
+fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String) -> Result<Launches, CodegenError> {
     let mut numbering = Numbering::default();
     let mut made = Vec::new();
     for (number, phase) in unit.schedule.phases.iter().enumerate() {

@@ -5,7 +5,7 @@
 use super::frame::{Frame, Memory, Refusal, TileSlot, partials};
 use super::product::{self, OWN};
 use super::region;
-use super::tree::{ArrayId, Array, Binding, Kernel, Numbers, Rows, Seen, Statement, Tiles, Walk};
+use super::tree::{Array, ArrayId, Binding, Kernel, Numbers, Rows, Seen, Statement, Tiles, Walk};
 use super::{Numbering, Options, Purpose, Unit};
 use crate::plan::Kernels;
 use din_program::cuda::{ALIGN, Address, Grid, Launch, Tiling, Word};
@@ -172,7 +172,8 @@ impl Maker<'_> {
         let (reads, writes) = self.touched(call);
         others.iter().all(|other| {
             let (theirs, written) = self.touched(other);
-            !written.iter().any(|m| reads.contains(m) || writes.contains(m)) && !theirs.iter().any(|m| writes.contains(m))
+            !written.iter().any(|m| reads.contains(m) || writes.contains(m))
+                && !theirs.iter().any(|m| writes.contains(m))
         })
     }
 
@@ -194,9 +195,7 @@ impl Maker<'_> {
             }
             Operation::Fill { buffer, .. } => (vec![], vec![memory(*buffer)]),
             Operation::Transpose { w, out, .. } => (vec![memory(w.buffer)], vec![memory(out.buffer)]),
-            Operation::MatMul { x, w, out, .. } => {
-                (vec![memory(x.buffer), memory(w.buffer)], vec![memory(out.buffer)])
-            }
+            Operation::MatMul { x, w, out, .. } => (vec![memory(x.buffer), memory(w.buffer)], vec![memory(out.buffer)]),
             // Not among what is shared.
             Operation::Fold { .. }
             | Operation::FoldOuter { .. }

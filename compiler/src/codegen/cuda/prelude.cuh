@@ -9,9 +9,9 @@ typedef const unsigned* DinWords;
 template <class T> using DinPtr = T*;
 
 #define DIN_KERNEL(threads) __global__ void __launch_bounds__(threads)
-#define DIN_CALL static __device__ __forceinline__
+#define DIN_CALL __device__ __forceinline__
 #define DIN_CALL_MEMBER __device__ __forceinline__
-#define DIN_TILE static __device__ __forceinline__
+#define DIN_TILE __device__ __forceinline__
 
 template <class T> DIN_CALL T* din_pointer(DinAddresses address, unsigned number) {
     return reinterpret_cast<T*>(address[number]);

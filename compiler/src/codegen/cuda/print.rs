@@ -2,7 +2,8 @@
 //! first sample and their number, `first2`, `count2` those of the entries of domain 2.
 
 use super::tree::{
-    Array, Binding, Bound, Column, Combine, Element, Kernel, Numbers, Range, Row, Rows, Statement, Type, Value, Var, Walk, Tiles,
+    Array, Binding, Bound, Column, Combine, Element, Kernel, Numbers, Range, Row, Rows, Statement, Tiles, Type, Value,
+    Var, Walk,
 };
 use crate::graph::{BinaryOp, UnaryOp};
 use din_program::schedule::{BATCH, Domain, ONCE};
@@ -349,7 +350,9 @@ impl Printer<'_> {
                     (1, _) => self.line(&format!("const unsigned {group} = {thread};")),
                     (_, 1) => self.line(&format!("const unsigned {column} = {thread}, {group} = 0u;")),
                     (width, _) => {
-                        self.line(&format!("const unsigned {column} = {thread} % {width}u, {group} = {thread} / {width}u;"));
+                        self.line(&format!(
+                            "const unsigned {column} = {thread} % {width}u, {group} = {thread} / {width}u;"
+                        ));
                     }
                 }
                 self.statements(body);
@@ -377,7 +380,9 @@ impl Printer<'_> {
                 format!("for (unsigned {i} = din_thread(); {i} < {width}u; {i} += {threads}u)")
             }
             Range::Grid { width } => {
-                format!("for (unsigned {i} = din_chunk() * {threads}u + din_thread(); {i} < {width}u; {i} += din_chunks() * {threads}u)")
+                format!(
+                    "for (unsigned {i} = din_chunk() * {threads}u + din_thread(); {i} < {width}u; {i} += din_chunks() * {threads}u)"
+                )
             }
             Range::Lanes { width } => format!("for (unsigned {i} = din_lane(); {i} < {width}u; {i} += 32u)"),
             Range::Rows { domain, group, groups } => {
@@ -389,7 +394,9 @@ impl Printer<'_> {
             }
             Range::Entries { domain, sample } => {
                 let (d, s) = (domain.0, self.name(sample));
-                format!("for (unsigned {i} = ends{d}[{s}] - first{d}, stop = ends{d}[{s} + 1u] - first{d}; {i} < stop; ++{i})")
+                format!(
+                    "for (unsigned {i} = ends{d}[{s}] - first{d}, stop = ends{d}[{s} + 1u] - first{d}; {i} < stop; ++{i})"
+                )
             }
         }
     }

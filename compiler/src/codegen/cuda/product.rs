@@ -18,7 +18,11 @@ fn pointer(frame: &Frame<'_>, seen: &Seen) -> String {
 fn matrix(frame: &mut Frame<'_>, v: View, stride: u32, k: u32, n: u32) -> Result<Seen, Refusal> {
     let columns = k.saturating_sub(1).saturating_mul(stride).saturating_add(n);
     let seen = frame.view(v, columns)?;
-    if seen.rows == Rows::One { Ok(seen) } else { Err(format!("buffer {} is used as a matrix but is not once", v.buffer.0)) }
+    if seen.rows == Rows::One {
+        Ok(seen)
+    } else {
+        Err(format!("buffer {} is used as a matrix but is not once", v.buffer.0))
+    }
 }
 
 fn stride(frame: &Frame<'_>, seen: &Seen) -> u32 {
@@ -145,8 +149,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
         Operation::Transpose { w, w_stride, out, k, n } => {
             let w = matrix(frame, w, w_stride, k, n)?;
             let out = matrix(frame, out, k, n, k)?;
-            let text =
-                format!("din_transpose<{k}, {n}, {w_stride}>({}, {})", pointer(frame, &w), pointer(frame, &out));
+            let text = format!("din_transpose<{k}, {n}, {w_stride}>({}, {})", pointer(frame, &w), pointer(frame, &out));
             push(frame, text, &[w], &[out]);
             Ok(())
         }

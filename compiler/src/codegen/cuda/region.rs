@@ -3,9 +3,7 @@
 //! written by two threads, and the order of every sum is fixed.
 
 use super::frame::{Frame, Refusal};
-use super::tree::{
-    ArrayId, Bound, Column, Combine as Join, Element, Range, Row, Rows, Statement, Type, Value, Var,
-};
+use super::tree::{ArrayId, Bound, Column, Combine as Join, Element, Range, Row, Rows, Statement, Type, Value, Var};
 use crate::graph::BinaryOp;
 use crate::plan::region::{Access, Combine, Instruction, Output, Place, Region, is_simple_power};
 use din_program::schedule::{BATCH, ONCE, Source};
@@ -350,7 +348,12 @@ impl Emitter<'_, '_> {
     }
 
     /// Outputs to the element itself.
-    fn own(&mut self, body: &mut Vec<Statement>, outputs: &[(Output, Target)], at: &mut Indices) -> Result<(), Refusal> {
+    fn own(
+        &mut self,
+        body: &mut Vec<Statement>,
+        outputs: &[(Output, Target)],
+        at: &mut Indices,
+    ) -> Result<(), Refusal> {
         for (o, _) in outputs {
             let element = self.element(body, at, &o.place)?;
             let value = self.computed(at, o)?;

@@ -147,24 +147,56 @@ pub struct Seen {
 pub enum Statement {
     Comment(String),
     /// A variable's value; set once, or again by `Combine`.
-    Let { to: Var, value: Value },
+    Let {
+        to: Var,
+        value: Value,
+    },
     /// `to = to + value`, or the greater.
-    Combine { to: Var, how: Combine, value: Var },
-    Store { at: Element, value: Var },
+    Combine {
+        to: Var,
+        how: Combine,
+        value: Var,
+    },
+    Store {
+        at: Element,
+        value: Var,
+    },
     /// The same on an element of an array.
-    Join { at: Element, how: Combine, value: Var },
+    Join {
+        at: Element,
+        how: Combine,
+        value: Var,
+    },
     /// `over` is set to each value of the range.
-    For { over: Var, range: Range, body: Vec<Statement> },
+    For {
+        over: Var,
+        range: Range,
+        body: Vec<Statement>,
+    },
     /// Cuts the threads into `groups` groups of `width`, the rest being idle: `column` is the thread's place in its group, `thread` its number.
-    Split { width: u32, groups: u32, column: Var, group: Var, thread: Var, body: Vec<Statement> },
+    Split {
+        width: u32,
+        groups: u32,
+        column: Var,
+        group: Var,
+        thread: Var,
+        body: Vec<Statement>,
+    },
     /// One thread of the block.
-    Single { body: Vec<Statement> },
+    Single {
+        body: Vec<Statement>,
+    },
     /// The first lane of the warp.
-    FirstLane { body: Vec<Statement> },
+    FirstLane {
+        body: Vec<Statement>,
+    },
     /// All threads of the block wait for each other.
     Barrier,
     /// A function of the prelude that all threads of the block call together; it has barriers of its own or not.
-    Call { text: String, arrays: Vec<Seen> },
+    Call {
+        text: String,
+        arrays: Vec<Seen>,
+    },
 }
 
 /// Copies of partial sums: how they begin.
@@ -179,7 +211,10 @@ pub struct Partial {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tiles {
     One,
-    Samples { samples: u32, elements: u32 },
+    Samples {
+        samples: u32,
+        elements: u32,
+    },
     /// The number of a word.
     Word(u32),
 }

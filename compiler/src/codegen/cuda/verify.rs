@@ -7,8 +7,8 @@
 //! - A variable has its type, and a value before it is read.
 
 use super::tree::{
-    Array, ArrayId, Binding, Bound, Column, Element, Kernel, Numbers, Range, Row, Rows, Seen, Statement, Type, Value, Var,
-    Walk,
+    Array, ArrayId, Binding, Bound, Column, Element, Kernel, Numbers, Range, Row, Rows, Seen, Statement, Type, Value,
+    Var, Walk,
 };
 use din_program::schedule::BATCH;
 
@@ -101,7 +101,10 @@ impl Verifier<'_> {
             }
             Statement::For { over, range, body } => self.repeat(*over, range, body, together),
             Statement::Split { width, groups, column, group, thread, body } => {
-                if *width == 0 || *groups == 0 || u64::from(*width) * u64::from(*groups) > u64::from(self.kernel.threads) {
+                if *width == 0
+                    || *groups == 0
+                    || u64::from(*width) * u64::from(*groups) > u64::from(self.kernel.threads)
+                {
                     return Err(format!("{groups} groups of {width} threads"));
                 }
                 self.is_index(*column, Bound::Below(*width))?;
@@ -214,7 +217,9 @@ impl Verifier<'_> {
         let column = match at.column {
             Column::Fixed(c) => c < array.width,
             Column::At(v, more) => match self.ty(v)? {
-                Type::Index(Bound::Below(n)) => self.read(v).is_ok() && n.checked_add(more).is_some_and(|n| n <= array.width),
+                Type::Index(Bound::Below(n)) => {
+                    self.read(v).is_ok() && n.checked_add(more).is_some_and(|n| n <= array.width)
+                }
                 _ => false,
             },
         };

@@ -203,10 +203,12 @@ impl Nvrtc {
     /// Compiles a source; `name` stands in messages. CUBINs come with the assembler's account, see [`Image::resources`].
     pub fn compile(&self, source: &str, name: &str, target: Target) -> Result<Image, NvrtcError> {
         let text = |s: &str| {
-            CString::new(s).map_err(|_| NvrtcError::Call { call: "nvrtcCreateProgram", why: "a text with a zero byte".into() })
+            CString::new(s)
+                .map_err(|_| NvrtcError::Call { call: "nvrtcCreateProgram", why: "a text with a zero byte".into() })
         };
         let (source, name) = (text(source)?, text(name)?);
-        let mut options = vec![text(&format!("--gpu-architecture={target}"))?, text("--std=c++17")?, text("--restrict")?];
+        let mut options =
+            vec![text(&format!("--gpu-architecture={target}"))?, text("--std=c++17")?, text("--restrict")?];
         if let Target::Cubin(_) = target {
             options.push(text("--ptxas-options=-v")?);
         }
