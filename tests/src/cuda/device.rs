@@ -92,7 +92,7 @@ impl Device {
         unsafe { (self.skip)(line as c_int) }
     }
 
-    /// Runs a kernel; all memory that `address` leads to and `scratch` must be known and live.
+    /// Runs a kernel; all memory that `address` leads to, and `scratch`, must be known and live.
     #[allow(clippy::too_many_arguments)]
     pub fn launch(
         &self,
@@ -102,7 +102,7 @@ impl Device {
         shared: u32,
         address: &[u64],
         batch: &[u32],
-        scratch: *mut f32,
+        scratch: &mut [f32],
         seed: u64,
     ) -> Result<(), Failure> {
         // SAFETY: a function of the library, only handed on.
@@ -118,7 +118,7 @@ impl Device {
                 shared as usize,
                 address.as_ptr(),
                 batch.as_ptr(),
-                scratch,
+                scratch.as_mut_ptr(),
                 seed,
             )
         };

@@ -260,8 +260,7 @@ impl Trainer {
                 words[RowsWord::Shift as usize] = l.shift;
                 words[RowsWord::Count as usize] = l.count;
                 let grid = (l.blocks, 1);
-                let none = std::ptr::null_mut();
-                device.launch(l.kernel, grid, self.cuda.threads, l.shared, &address, &words, none, seed)?;
+                device.launch(l.kernel, grid, self.cuda.threads, l.shared, &address, &words, &mut [], seed)?;
             }
             launch(device, &self.cuda, launches, std::slice::from_mut(&mut running), seed)?;
         }

@@ -184,7 +184,7 @@ pub fn launch(
             launch.shared,
             &addresses,
             &words,
-            scratch.as_mut_ptr(),
+            &mut scratch,
             seed ^ (k as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         )?;
     }

@@ -5,6 +5,7 @@ use din_compiler::codegen::cuda::Options;
 use din_compiler::graph::{Op, Root};
 use din_compiler::interpret::run_magnitude;
 use din_compiler::optimize;
+use din_program::cuda::Precision;
 use din_tests::cuda::{Corpus, Device};
 use din_tests::random_graph::{self, Case, PRIMITIVES, case, has_empty, primitive};
 use din_tests::unit::{activation_case, activation_unit};
@@ -138,5 +139,48 @@ fn folded_products() {
         compare(case, &found, 32.0, &format!("unit {k}"));
         // Neither the order of threads nor that of blocks changes a bit.
         assert_eq!(found, corpus.run(&device, k, 8).unwrap());
+    }
+}
+
+/// Tensor cores: TF32 keeps 10 bits of an operand's mantissa, BF16 7, so a product of two is off by 2^-10 or 2^-7 of its magnitude at
+/// most (rounding to nearest, two operands), and a graph of a few of them by twice that; sums are f32 as before.
+#[test]
+fn products_on_tensor_cores() {
+    let sizes = [(16, 80, 9, 40), (16, 36, 40, 7), (5, 17, 30, 20), (4, 8, 5, 3)];
+    let (mut cases, mut unfolded) = (Vec::new(), Vec::new());
+    for (seed, (width, hidden, batch, most)) in sizes.into_iter().enumerate() {
+        let mut case = activation_case(seed as u64 + 50, activation_unit(width, hidden).0, batch, most);
+        optimize::train(&mut case.graph, true).unwrap();
+        let mut folded = case.clone();
+        optimize::run(&mut folded.graph, optimize::LOWER, true).unwrap();
+        unfolded.push(case);
+        cases.push(folded);
+    }
+    for seed in 0..PRIMITIVES.len() as u64 {
+        let focus = ["matmul", "matmul_t", "outer"][seed as usize % 3];
+        let mut c = case(seed, &random_graph::Options { draws: 8, focus: Some(focus), widest: 40 });
+        if seed % 2 == 0 {
+            let mut differentiated = c.graph.clone();
+            if optimize::train(&mut differentiated, true).is_ok() {
+                c.graph = differentiated;
+            }
+        }
+        unfolded.push(c.clone());
+        cases.push(c);
+    }
+    for (precision, unit) in [(Precision::Tf32, 2f64.powi(-10)), (Precision::Bf16, 2f64.powi(-7))] {
+        let options = Options { precision, sequence_tile: 32, sequence_samples: 8, ..small(128) };
+        let corpus = Corpus::new(cases.clone(), &options).unwrap();
+        let device = Device::compile(&corpus.source, 0).unwrap();
+        let (mut worst, mut exact) = (0.0f64, true);
+        for (k, case) in unfolded.iter().enumerate() {
+            let found = corpus.run(&device, k, 3).unwrap_or_else(|e| panic!("{precision:?}, case {k}: {e}"));
+            let bound = 2.0 * unit / f64::from(f32::EPSILON);
+            let error = compare(case, &found, bound, &format!("{precision:?}, case {k}"));
+            exact &= error < 32.0;
+            worst = worst.max(error * f64::from(f32::EPSILON) / unit);
+        }
+        assert!(!exact, "{precision:?} was not used");
+        println!("{precision:?}: worst error {worst:.2} units of the operands' rounding times scale");
     }
 }

@@ -27,7 +27,10 @@ fn nvrtc() -> Option<Nvrtc> {
     Some(Nvrtc::load().unwrap())
 }
 
-fn source(model: &Model, precision: Precision) -> (String, Vec<(String, u32)>) {
+/// Shared memory by kernel.
+type Shared = Vec<(String, u32)>;
+
+fn source(model: &Model, precision: Precision) -> (String, Shared) {
     let compiled = compile(model, &CompileOptions { levels: vec![], checked: false }).unwrap();
     let options = Options { precision, ..Options::default() };
     let made = program(&compiled.program, &compiled.kernels, &options).unwrap();
@@ -74,7 +77,7 @@ fn every_kernel_compiles_and_keeps_its_registers() {
     let mut models: Vec<(String, Model)> = files().iter().map(|f| (name(f), model(f))).collect();
     models.extend(units::units());
     // Equal sources are compiled once: some models differ in their metrics alone.
-    let mut sources: Vec<(String, String, Vec<(String, u32)>)> = Vec::new();
+    let mut sources: Vec<(String, String, Shared)> = Vec::new();
     for (name, model) in &models {
         let (text, shared) = source(model, Precision::F32);
         let body = |t: &str| t.split_once('\n').map(|(_, rest)| plain(rest)).unwrap_or_default();

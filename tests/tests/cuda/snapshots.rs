@@ -17,7 +17,7 @@ fn kernels(model: &Model, schedules: &[&str]) -> String {
     // A kernel ends at the first line that is a lone brace, its tile function before it likewise.
     for kernel in body.split("\n// Phase ").skip(1) {
         let of = |s: &&str| kernel.contains(&format!(" din_{s}_"));
-        if schedules.iter().any(|s| of(&s)) {
+        if schedules.iter().any(of) {
             text.push_str("// Phase ");
             text.push_str(kernel.trim_end());
             text.push_str("\n\n");

@@ -28,7 +28,7 @@ pub fn units() -> Vec<(String, Model)> {
 }
 
 fn unit(k: usize, (name, optimizer, table, imports): &(&str, &str, &str, &str)) -> (String, Model) {
-    let (uses, value) = if k % 2 == 0 { (ACTIVATIONS, ACTIVATED) } else { (LAYERS, POOLED) };
+    let (uses, value) = if k.is_multiple_of(2) { (ACTIVATIONS, ACTIVATED) } else { (LAYERS, POOLED) };
     let uses: String = format!("{uses} {imports}").split(' ').map(|u| format!("use std.{u}\n")).collect();
     let block = if table.is_empty() { String::new() } else { format!(" {{ {table} }}") };
     let text = format!(

@@ -114,6 +114,12 @@ pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Resul
 
 /// The source of some schedules; `title` stands in its first line.
 pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
+    let threads = options.threads.is_multiple_of(32) && (32..=1024).contains(&options.threads);
+    // The tree over chunks has sixteen levels.
+    if !threads || !(1..1 << 16).contains(&options.chunks) {
+        let why = format!("blocks of {} threads, {} chunks", options.threads, options.chunks);
+        return Err(CodegenError::Kernel { name: title.into(), why });
+    }
     let title = title.replace(['\n', '\\'], " ");
     let precision = match options.precision {
         Precision::F32 => 0,
