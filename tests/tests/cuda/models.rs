@@ -159,7 +159,9 @@ fn train_all(models: &[(String, Model)]) {
             scope.spawn(|| {
                 while let Some((name, model)) = models.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
                     let begun = std::time::Instant::now();
-                    train(name, model, &small(), STEPS, 1e-4);
+                    // AdaGrad's first step has the size of the rate whatever the gradient: rounding of one near 0 shows.
+                    let bound = if name == "unit_adagrad" { 1e-3 } else { 1e-4 };
+                    train(name, model, &small(), STEPS, bound);
                     println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
                 }
             });
