@@ -287,12 +287,14 @@ DIN_CALL void din_product_f32(unsigned rows, unsigned depth, const A& a, const B
 
 #if DIN_PRECISION != 0
 
-// On tensor cores: a warp computes 16 x 8 J numbers; operands beyond the edges are 0.
+// On tensor cores: a warp computes 16 x 8 J numbers. Beyond the last row and column the last is read again, and beyond the depth
+// operands are 0.
 template <unsigned N, unsigned PARTS, class A, class B, class C>
 DIN_CALL void din_product_mma(unsigned rows, unsigned depth, const A& a, const B& b, const C& c) {
     constexpr unsigned J = N > 16u ? 4u : N > 8u ? 2u : 1u, ACROSS = (N + 8u * J - 1u) / (8u * J);
     constexpr unsigned STEP = DIN_PRECISION == 1 ? 8u : 16u;
     const unsigned group = din_lane() / 4u, place = din_lane() % 4u;
+    const bool whole = depth % STEP == 0u;
     const unsigned tiles = (rows + 15u) / 16u * ACROSS;
     for (unsigned tile = din_warp(); tile < tiles; tile += DIN_THREADS / 32u) {
         const unsigned top = tile / ACROSS * 16u + group, left = tile % ACROSS * 8u * J;
@@ -305,12 +307,12 @@ DIN_CALL void din_product_mma(unsigned rows, unsigned depth, const A& a, const B
         for (unsigned p = 0u; p < PARTS; ++p) {
 #pragma unroll 2
             for (unsigned k = 0u; k < depth; k += STEP) {
-                const auto at = [&](unsigned i, unsigned d) { return i < rows && d < depth ? float(a(p, i, d)) : 0.0f; };
-                const auto bt = [&](unsigned d, unsigned j) { return j < N && d < depth ? float(b(p, d, j)) : 0.0f; };
+                const auto at = [&](unsigned i, unsigned d) { return whole || d < depth ? float(a(p, i, d)) : 0.0f; };
+                const auto bt = [&](unsigned d, unsigned j) { return whole || d < depth ? float(b(p, d, j)) : 0.0f; };
                 unsigned u[4], v[2];
 #pragma unroll
                 for (unsigned e = 0u; e < 4u; ++e) {
-                    const unsigned i = top + e % 2u * 8u;
+                    const unsigned i = din_least(top + e % 2u * 8u, rows - 1u);
 #if DIN_PRECISION == 1
                     u[e] = din_tf32(at(i, k + place + e / 2u * 4u));
 #else
@@ -320,7 +322,7 @@ DIN_CALL void din_product_mma(unsigned rows, unsigned depth, const A& a, const B
                 }
 #pragma unroll
                 for (unsigned s = 0u; s < J; ++s) {
-                    const unsigned j = left + s * 8u + group;
+                    const unsigned j = din_least(left + s * 8u + group, N - 1u);
 #pragma unroll
                     for (unsigned e = 0u; e < 2u; ++e) {
 #if DIN_PRECISION == 1
