@@ -168,7 +168,8 @@ impl Tiling {
 
 /// Whether a buffer of a tile is on the samples or on the entries, and how wide: what [`Launch::scratch`] sums.
 pub fn scratch_of(slots: &[Slot]) -> (u32, u32) {
-    let sum = |of: &dyn Fn(&Slot) -> bool| slots.iter().filter(|s| of(s)).map(|s| s.width).sum();
+    let sum =
+        |of: &dyn Fn(&Slot) -> bool| slots.iter().filter(|s| of(s)).fold(0u32, |all, s| all.saturating_add(s.width));
     (sum(&|s| s.domain == BATCH), sum(&|s| s.domain != BATCH && s.domain != ONCE))
 }
 

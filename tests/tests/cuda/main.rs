@@ -5,6 +5,7 @@
 mod graphs;
 mod models;
 mod nvrtc;
+mod refusals;
 mod shim;
 mod snapshots;
 mod units;

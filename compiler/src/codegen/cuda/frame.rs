@@ -310,7 +310,7 @@ pub fn partials(unit: &Unit<'_>, phase: &Phase) -> (Vec<Partial>, u32) {
             Combine::Sum | Combine::Moments => 0.0,
         };
         partials.push(Partial { offset, width, start });
-        offset = (offset + width).next_multiple_of(din_program::cuda::ALIGN);
+        offset = offset.saturating_add(width).checked_next_multiple_of(din_program::cuda::ALIGN).unwrap_or(u32::MAX);
     }
     (partials, offset)
 }

@@ -21,7 +21,7 @@ mod verify;
 use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::cuda::{Address, Cuda, Launches, Precision, Tiling, Word};
-use din_program::schedule::{BATCH, BufferId, Domain, Schedule, Source};
+use din_program::schedule::{BATCH, BufferId, Domain, ONCE, Operation, Schedule, Source};
 use din_program::{Program, schema};
 
 /// What every source begins with.
@@ -114,6 +114,9 @@ pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Resul
 
 /// The source of some schedules; `title` stands in its first line.
 pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
+    if std::env::var_os("DIN_FORBID_CODEGEN").is_some() {
+        return Err(CodegenError::Forbidden);
+    }
     let threads = options.threads.is_multiple_of(32) && (32..=1024).contains(&options.threads);
     // The tree over chunks has sixteen levels.
     if !threads || !(1..1 << 16).contains(&options.chunks) {
@@ -147,6 +150,7 @@ pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Opti
 }
 
 fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String) -> Result<Launches, CodegenError> {
+    sane(unit.schedule).map_err(|why| CodegenError::Kernel { name: unit.name.clone(), why })?;
     let mut numbering = Numbering::default();
     let mut made = Vec::new();
     for (number, phase) in unit.schedule.phases.iter().enumerate() {
@@ -170,6 +174,46 @@ fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String
         partial_floats: numbering.partial_floats,
         launches,
     })
+}
+
+/// Widest row, and most numbers of a matrix, with which index arithmetic stays within 32 bits.
+const WIDEST: u32 = 1 << 26;
+
+/// Refuses schedules whose domains or sizes no other check foresees.
+fn sane(schedule: &Schedule) -> Result<(), String> {
+    // Tiles are of samples, and of the entries under them.
+    let tree = schedule.domains.iter().enumerate().all(|(d, parent)| match d {
+        0 => parent.is_none(),
+        1 => *parent == Some(ONCE),
+        _ => *parent == Some(BATCH),
+    });
+    if !tree || schedule.domains.len() < 2 {
+        return Err(format!("domains {:?}", schedule.domains));
+    }
+    let known = |d: Domain| d.index() < schedule.domains.len();
+    for b in &schedule.buffers {
+        if b.width == 0 || b.width > WIDEST || !known(b.domain) {
+            return Err(format!("a buffer of width {} over domain {}", b.width, b.domain.0));
+        }
+    }
+    for phase in &schedule.phases {
+        for call in &phase.calls {
+            let (rows, columns, stride) = match call.op {
+                Operation::Kernel { .. } | Operation::Fill { .. } => (1, 1, 1),
+                Operation::MatMul { k, n, w_stride, .. } | Operation::Transpose { k, n, w_stride, .. } => {
+                    (k, n, w_stride)
+                }
+                Operation::Fold { e, n, .. } | Operation::FoldOuter { e, n, .. } => (e, n, 1),
+                Operation::Outer { k, n, .. } => (k, n, 1),
+                Operation::Moments { width, .. } => (1, width, 1),
+            };
+            let size = u64::from(rows) * u64::from(columns);
+            if size == 0 || size > u64::from(WIDEST) || stride > WIDEST || !known(call.domain) || !known(phase.domain) {
+                return Err(format!("a call of {rows} x {columns} over domain {} at {}", call.domain.0, call.location));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The numbers of a schedule's addresses, words and tilings, given out as they are asked for.

@@ -328,16 +328,16 @@ impl Maker<'_> {
         candidates: &[u32],
         tiling: impl Fn(u32) -> Tiling,
     ) -> (Tiling, (Vec<TileSlot>, u32)) {
-        let room = (self.options.shared_limit / 4).saturating_sub(self.sums_of_groups());
-        let size = |t: &Tiling, s: &Slot| t.capacity(s.domain) * s.width;
+        let room = u64::from((self.options.shared_limit / 4).saturating_sub(self.sums_of_groups()));
+        let size = |t: &Tiling, s: &Slot| u64::from(t.capacity(s.domain)) * u64::from(s.width);
         let whole = |n: u32| tiling((n / ALIGN * ALIGN).max(ALIGN));
-        let fits = |t: &Tiling| slots.iter().map(|(_, s)| size(t, s)).sum::<u32>() <= room;
+        let fits = |t: &Tiling| slots.iter().map(|(_, s)| size(t, s)).sum::<u64>() <= room;
         let chosen = candidates.iter().map(|&n| whole(n)).find(fits);
         let last = whole(candidates.last().copied().unwrap_or(ALIGN));
         let chosen = chosen.unwrap_or(last);
         let mut order: Vec<usize> = (0..slots.len()).collect();
         order.sort_by_key(|&k| std::cmp::Reverse(slots[k].1.width));
-        let mut all: u32 = slots.iter().map(|(_, s)| size(&chosen, s)).sum();
+        let mut all: u64 = slots.iter().map(|(_, s)| size(&chosen, s)).sum();
         let mut far = vec![false; slots.len()];
         for k in order {
             if all <= room {
@@ -351,12 +351,13 @@ impl Maker<'_> {
             let near = (!far).then_some(at);
             laid.push(TileSlot { slot: *slot, domain: s.domain, width: s.width, near, far: before });
             if !far {
-                at += size(&chosen, s);
+                // No more than there is room for.
+                at += size(&chosen, s) as u32;
             }
             if s.domain == BATCH {
-                before.0 += s.width;
+                before.0 = u32::saturating_add(before.0, s.width);
             } else {
-                before.1 += s.width;
+                before.1 = u32::saturating_add(before.1, s.width);
             }
         }
         (chosen, (laid, at))
@@ -366,7 +367,7 @@ impl Maker<'_> {
     fn sums_of_groups(&self) -> u32 {
         let all = |r: &crate::plan::region::Region| {
             let sums = r.outputs.iter().filter(|o| o.combine != crate::plan::region::Combine::Store).count() as u32;
-            sums * self.options.threads.min(r.width * region::SUMMED)
+            sums * self.options.threads.min(r.width.saturating_mul(region::SUMMED))
         };
         let regions = self.phase.calls.iter().filter_map(|c| match &c.op {
             Operation::Kernel { kernel, .. } => self.kernels.regions.get(kernel.index()),
@@ -420,7 +421,7 @@ impl Maker<'_> {
             let whole = |array, column, columns| Seen { array, rows: Rows::One, column, columns };
             let arrays = vec![whole(ArrayId(0), p.offset, p.width), whole(array, 0, into.width)];
             kernel.body.push(Statement::Call { text, arrays });
-            widest += width;
+            widest = u32::saturating_add(widest, width);
         }
         let blocks = widest.div_ceil(self.options.threads).clamp(1, self.options.chunks);
         let launch = self.launch(&kernel, Grid::Blocks(blocks), &self.phase.calls, false);

@@ -8,7 +8,8 @@ typedef const unsigned* DinWords;
 
 template <class T> using DinPtr = T*;
 
-#define DIN_KERNEL(threads) __global__ void __launch_bounds__(threads)
+// Two blocks a multiprocessor: one hides what the other waits for.
+#define DIN_KERNEL(threads) __global__ void __launch_bounds__(threads, 2)
 #define DIN_CALL __device__ __forceinline__
 #define DIN_CALL_MEMBER __device__ __forceinline__
 #define DIN_TILE __device__ __forceinline__

@@ -256,7 +256,7 @@ impl Printer<'_> {
         self.line(&format!(
             "const DinPtr<float> far = scratch + (size_t(din_instance()) * {}u + din_chunk()) * ({}u{entries});",
             self.kernel.chunks,
-            samples * sample
+            u64::from(samples) * u64::from(sample)
         ));
     }
 
@@ -292,7 +292,7 @@ impl Printer<'_> {
                     Walk::Once | Walk::Join { .. } => 0,
                     Walk::Samples { samples, .. } | Walk::Sequence { samples, .. } => samples,
                 };
-                let mut away = format!("far + {}u", far.0 * samples);
+                let mut away = format!("far + {}u", u64::from(far.0) * u64::from(samples));
                 if far.1 > 0 {
                     // Writing to a string cannot fail.
                     let _ = write!(away, " + size_t(longest) * {}u", far.1);

@@ -29,6 +29,11 @@ struct Verifier<'a> {
     values: Vec<Option<Together>>,
 }
 
+/// Whether `rows` rows of `width` numbers from `offset` on end by `all`.
+fn within(offset: u32, width: u32, rows: u32, all: u32) -> bool {
+    u64::from(offset) + u64::from(width) * u64::from(rows) <= u64::from(all)
+}
+
 /// Checks a kernel; the error says what is wrong where.
 pub fn verify(kernel: &Kernel) -> Result<(), Broken> {
     let mut v = Verifier { kernel, values: vec![None; kernel.variables.len()] };
@@ -45,9 +50,10 @@ impl Verifier<'_> {
             Binding::Address(_) => true,
             Binding::Partial { offset } => {
                 let held = self.kernel.partials.iter().any(|p| p.offset == offset && p.width == a.width);
-                held && a.rows == Rows::One && self.kernel.copies.is_some_and(|(_, all)| offset + a.width <= all)
+                held && a.rows == Rows::One
+                    && self.kernel.copies.is_some_and(|(_, all)| within(offset, a.width, 1, all))
             }
-            Binding::Shared { offset } => a.rows == Rows::One && offset + a.width <= self.kernel.shared,
+            Binding::Shared { offset } => a.rows == Rows::One && within(offset, a.width, 1, self.kernel.shared),
             Binding::Slot { near, far } => {
                 if !matches!(a.rows, Rows::Local(_)) {
                     return Err(format!("array `{}` does not lie in a tile", a.name));
@@ -58,12 +64,12 @@ impl Verifier<'_> {
                     Walk::Sequence { samples, entries, .. } => (samples, entries),
                 };
                 let (capacity, all) = match a.rows {
-                    Rows::Local(BATCH) => (samples, far.0 + a.width <= self.kernel.scratch.0),
-                    Rows::Local(_) => (entries, far.1 + a.width <= self.kernel.scratch.1),
+                    Rows::Local(BATCH) => (samples, within(far.0, a.width, 1, self.kernel.scratch.0)),
+                    Rows::Local(_) => (entries, within(far.1, a.width, 1, self.kernel.scratch.1)),
                     Rows::One | Rows::Table(_) => (0, false),
                 };
                 let always_near = near.is_some() && matches!(self.kernel.walk, Walk::Samples { .. });
-                (all || always_near) && near.is_none_or(|at| at + a.width * capacity <= self.kernel.shared)
+                (all || always_near) && near.is_none_or(|at| within(at, a.width, capacity, self.kernel.shared))
             }
         };
         if fits && a.width > 0 { Ok(()) } else { Err(format!("array `{}` does not fit where it lies", a.name)) }
