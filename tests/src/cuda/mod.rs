@@ -3,9 +3,11 @@
 mod device;
 mod graph;
 mod model;
+mod rows;
 mod schedule;
 
 pub use device::{Device, Failure};
 pub use graph::Corpus;
 pub use model::Trainer;
+pub use rows::{FeatureRows, RowResults, TableRows, sum_rows};
 pub use schedule::{Given, Running, root_buffer, run};

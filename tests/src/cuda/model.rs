@@ -1,12 +1,13 @@
 //! A model in training on the shim: whole steps as the runtime makes them on a device, from row numbers to updated rows.
 
+use super::rows::{FeatureRows, RowResults, TableRows, sum_rows};
 use super::schedule::{Given, Running, launch, ready, run};
 use super::{Device, Failure};
 use din_compiler::codegen::CodegenError;
 use din_compiler::codegen::cuda::{Options, program};
 use din_compiler::interpret::Samples;
 use din_compiler::plan::Kernels;
-use din_program::cuda::{Cuda, RowsAddress, RowsWord, Word, row_launches};
+use din_program::cuda::{Cuda, Word};
 use din_program::schedule::{BATCH, Place, Root, Source};
 use din_program::{Program, SlotScope, Update};
 
@@ -182,9 +183,6 @@ impl Trainer {
             let mut gradient = vec![f32::NAN; most * spec.width as usize];
             let mut touched = vec![f32::NAN; most];
             let mut index = vec![u32::MAX; most];
-            device.buffer("row gradients", &mut gradient, false);
-            device.buffer("touched", &mut touched, false);
-            device.buffer("row index", &mut index, false);
             let place = |place: Place| match place {
                 Place::Weight => held.weights.as_ptr().cast_mut(),
                 Place::Gradient => gradient.as_ptr().cast_mut(),
@@ -203,65 +201,37 @@ impl Trainer {
             let launches = &self.cuda.schedules[UPDATES + update];
             let schedule = &self.program.updates[update].schedule;
             let mut running = ready(device, &self.cuda, launches, schedule, &given);
-            device.buffer("words of the update", &mut running.words, true);
-
-            // What the rows' kernels are given.
-            let (row_launches, counts) = row_launches(&self.cuda, total as u32, table_rows as u32, spec.every_row);
-            let mut buffers: Vec<Vec<u32>> = [total, total, total, total, counts as usize, most + 1]
-                .into_iter()
-                .map(|n| vec![u32::MAX; n])
+            let of_features: Vec<FeatureRows<'_>> = of_table
+                .iter()
+                .map(|(_, feature, rows)| {
+                    let found = self.program.train.roots.iter().find_map(|r| match r {
+                        Root::RowGradient { table, feature: f, view } if *table as usize == t && f == feature => {
+                            Some(*view)
+                        }
+                        _ => None,
+                    });
+                    let (gradient, stride) = found.map_or((std::ptr::null(), 0), |view| {
+                        let base = train.address(&self.program.train, view.buffer).wrapping_add(view.column as usize);
+                        (base.cast_const(), self.program.train.buffers[view.buffer.index()].width)
+                    });
+                    FeatureRows { rows, gradient, stride }
+                })
                 .collect();
-            for (k, b) in buffers.iter_mut().enumerate() {
-                device.buffer(&format!("rows buffer {k}"), b, false);
-            }
-            let mut address = vec![0u64; RowsAddress::Features as usize];
-            for (at, k) in [
-                (RowsAddress::Keys, 0),
-                (RowsAddress::Places, 1),
-                (RowsAddress::OtherKeys, 2),
-                (RowsAddress::OtherPlaces, 3),
-                (RowsAddress::Counts, 4),
-                (RowsAddress::Begins, 5),
-            ] {
-                address[at as usize] = buffers[k].as_ptr() as u64;
-            }
-            address[RowsAddress::Rows as usize] = index.as_ptr() as u64;
-            address[RowsAddress::Gradient as usize] = gradient.as_ptr() as u64;
-            address[RowsAddress::Touched as usize] = touched.as_ptr() as u64;
-            address[RowsAddress::Touches as usize] = held.touches.as_ptr() as u64;
-            address[RowsAddress::Update as usize] = running.words.as_ptr() as u64;
+            let table = TableRows {
+                width: spec.width,
+                rows: table_rows as u32,
+                every: spec.every_row,
+                touches: held.touches.as_ptr().cast_mut(),
+            };
             let elements = launches.words.iter().position(|w| *w == Word::Elements(BATCH)).unwrap_or(0);
-            let mut words = vec![0u32; RowsWord::Features as usize];
-            words[RowsWord::Total as usize] = total as u32;
-            words[RowsWord::Width as usize] = spec.width;
-            words[RowsWord::TableRows as usize] = table_rows as u32;
-            words[RowsWord::Elements as usize] = elements as u32;
-            words.push(of_table.len() as u32);
-            for (_, feature, numbers) in &of_table {
-                let found = self.program.train.roots.iter().find_map(|r| match r {
-                    Root::RowGradient { table, feature: f, view } if *table as usize == t && f == feature => {
-                        Some(*view)
-                    }
-                    _ => None,
-                });
-                let (base, stride) = found.map_or((0, 0), |view| {
-                    let base = train.address(&self.program.train, view.buffer).wrapping_add(view.column as usize);
-                    (base as u64, self.program.train.buffers[view.buffer.index()].width)
-                });
-                address.extend([numbers.as_ptr() as u64, base]);
-                words.extend([numbers.len() as u32, stride]);
-            }
-            for l in row_launches {
-                let mut address = address.clone();
-                if l.swapped {
-                    address.swap(RowsAddress::Keys as usize, RowsAddress::OtherKeys as usize);
-                    address.swap(RowsAddress::Places as usize, RowsAddress::OtherPlaces as usize);
-                }
-                words[RowsWord::Shift as usize] = l.shift;
-                words[RowsWord::Count as usize] = l.count;
-                let grid = (l.blocks, 1);
-                device.launch(l.kernel, grid, self.cuda.threads, l.shared, &address, &words, &mut [], seed)?;
-            }
+            let mut results = RowResults {
+                index: &mut index,
+                gradient: &mut gradient,
+                touched: &mut touched,
+                words: &mut running.words,
+                elements,
+            };
+            sum_rows(device, &self.cuda, &table, &of_features, &mut results, seed)?;
             launch(device, &self.cuda, launches, std::slice::from_mut(&mut running), seed)?;
         }
         Ok(())

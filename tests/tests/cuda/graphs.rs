@@ -119,8 +119,16 @@ fn wide_random_graphs() {
 /// The activation unit with `q` folded into its weight, and the gradients of that: empty, short and long histories.
 #[test]
 fn folded_products() {
-    const SIZES: [(usize, usize, usize, usize); 6] =
-        [(16, 80, 9, 40), (16, 36, 40, 7), (4, 8, 5, 3), (5, 17, 30, 20), (3, 33, 1, 90), (8, 16, 12, 0)];
+    // The last has more tiles than chunks.
+    const SIZES: [(usize, usize, usize, usize); 7] = [
+        (16, 80, 9, 40),
+        (16, 36, 40, 7),
+        (4, 8, 5, 3),
+        (5, 17, 30, 20),
+        (3, 33, 1, 90),
+        (8, 16, 12, 0),
+        (4, 8, 400, 5),
+    ];
     let (mut cases, mut unfolded) = (Vec::new(), Vec::new());
     for (seed, (width, hidden, batch, most)) in SIZES.into_iter().enumerate() {
         let mut case = activation_case(seed as u64, activation_unit(width, hidden).0, batch, most);
@@ -131,7 +139,14 @@ fn folded_products() {
         unfolded.push(case);
         cases.push(folded);
     }
-    let options = Options { threads: 128, chunks: 5, sequence_tile: 32, sequence_samples: 8, ..Options::default() };
+    let options = Options {
+        threads: 128,
+        chunks: 37,
+        batch_tile: 8,
+        sequence_tile: 32,
+        sequence_samples: 8,
+        ..Options::default()
+    };
     let corpus = Corpus::new(cases, &options).unwrap();
     let device = Device::compile(&corpus.source, 1).unwrap();
     for (k, case) in unfolded.iter().enumerate() {

@@ -6,6 +6,7 @@ mod graphs;
 mod models;
 mod nvrtc;
 mod refusals;
+mod rows;
 mod shim;
 mod snapshots;
 mod units;

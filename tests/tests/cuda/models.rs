@@ -145,8 +145,8 @@ fn train(name: &str, model: &Model, options: &Options, steps: u64, bound: f64) {
 fn small() -> Options {
     Options {
         threads: 128,
-        chunks: 3,
-        batch_tile: 8,
+        chunks: 7,
+        batch_tile: 4,
         sequence_tile: 16,
         sequence_samples: 4,
         row_tile: 16,
