@@ -158,6 +158,32 @@ pub struct Emit {
     /// Instruction set level of `clif` and `asm`
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = IsaLevel::V3)]
     pub isa: IsaLevel,
+    /// What `cuda`, `ptx` and `sass` compute products in
+    #[arg(long, value_enum, value_name = "P", default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
+    /// Architecture of `ptx` and `sass`, such as 90
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(80..1000))]
+    pub arch: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// Exact products
+    F32,
+    /// Operands of 10 bits of mantissa, on tensor cores
+    Tf32,
+    /// Operands of 7 bits of mantissa, on tensor cores
+    Bf16,
+}
+
+impl From<PrecisionArg> for din_program::cuda::Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Tf32 => Self::Tf32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -174,6 +200,12 @@ pub enum Stage {
     Clif,
     /// The machine code
     Asm,
+    /// CUDA C++ of all kernels
+    Cuda,
+    /// PTX of it; needs NVRTC
+    Ptx,
+    /// Machine code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
+    Sass,
 }
 
 #[derive(Debug, Args)]

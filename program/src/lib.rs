@@ -1,6 +1,7 @@
 //! The program: the one place where the compiler and the runtime meet. A versioned, serialisable artifact with the input schema,
 //! tables, parameters, schedule, machine code and the sources it came from. Same spec and flags, same bytes.
 
+pub mod cuda;
 pub mod schedule;
 pub mod schema;
 

@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod code;
 pub mod container;
 pub mod data;
+pub mod device;
 pub mod engine;
 pub mod evaluate;
 pub mod gemm;

@@ -84,10 +84,21 @@ fn fmt_writes_the_standard_layout_and_check_only_compares() {
 
 #[test]
 fn emit_shows_every_stage() {
-    for stage in ["ast", "graph", "optimized", "schedule", "clif", "asm"] {
+    for stage in ["ast", "graph", "optimized", "schedule", "clif", "asm", "cuda", "cuda --precision bf16"] {
         let ran = din(&format!("emit {{model}} --stage {stage}"), &[("model", &small())]).expect(0);
         assert!(ran.out.lines().count() > 20, "{stage}: {}", ran.out);
     }
+}
+
+/// A machine without the compiler of CUDA source is told what to install.
+#[test]
+fn emit_without_nvrtc_says_what_to_do() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_din"));
+    command.arg("emit").arg(small()).args(["--stage", "ptx"]).env("DIN_NVRTC", "no/such/libnvrtc.so");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("no/such/libnvrtc.so") && said.contains("nvidia-cuda-nvrtc"), "{said}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use din_compiler::graph::Graph;
 use din_grammar::SourceMap;
 use din_program::schedule::{Operation, Schedule};
 use din_program::{Code, Program};
+use din_runtime::device::cuda::{Image, Nvrtc, Target};
 use std::fmt::Write;
 
 pub fn emit(console: &Console, args: &Emit) -> Outcome {
@@ -66,8 +67,55 @@ pub fn emit(console: &Console, args: &Emit) -> Outcome {
                 section(console, "code as an executable holds it", &hexadecimal(&compiled.program, code));
             }
         }
+        Stage::Cuda => {
+            console.result(cuda(console, args)?);
+        }
+        Stage::Ptx => {
+            let source = cuda(console, args)?;
+            let image = compile_cuda(&source, args, Target::Ptx(args.arch))?;
+            console.result(String::from_utf8_lossy(&image.code));
+        }
+        Stage::Sass => {
+            let source = cuda(console, args)?;
+            let image = compile_cuda(&source, args, Target::Cubin(args.arch))?;
+            console.result(disassemble(&image.code)?);
+        }
     }
     Ok(())
+}
+
+fn cuda(console: &Console, args: &Emit) -> Result<String, Failure> {
+    let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
+    let options = codegen::cuda::Options { precision: args.precision.into(), ..Default::default() };
+    let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(machine)?;
+    Ok(made.source)
+}
+
+fn compile_cuda(source: &str, args: &Emit, target: Target) -> Result<Image, Failure> {
+    let name = args.spec.model.file_stem().map_or("model".into(), |s| s.to_string_lossy());
+    let compiled = Nvrtc::load().and_then(|nvrtc| nvrtc.compile(source, &format!("{name}.cu"), target));
+    compiled.map_err(|e| Failure::machine(e.to_string()))
+}
+
+/// The listing of a CUBIN by a disassembler of the CUDA toolkit.
+fn disassemble(cubin: &[u8]) -> Result<String, Failure> {
+    let file = std::env::temp_dir().join(format!("din-{}.cubin", std::process::id()));
+    std::fs::write(&file, cubin).map_err(|e| Failure::machine(format!("{}: {e}", file.display())))?;
+    let mut listing = None;
+    for (program, options) in [("nvdisasm", &[][..]), ("cuobjdump", &["-sass"][..])] {
+        let ran = std::process::Command::new(program).args(options).arg(&file).output();
+        if let Some(output) = ran.ok().filter(|o| o.status.success()) {
+            listing = Some(String::from_utf8_lossy(&output.stdout).into_owned());
+            break;
+        }
+    }
+    // What is left behind in the temporary folder hurts nobody.
+    let _ = std::fs::remove_file(&file);
+    listing.ok_or_else(|| {
+        Failure::machine(
+            "neither nvdisasm nor cuobjdump runs here\n  help: install the CUDA toolkit's binary utilities, or use `--stage ptx`",
+        )
+    })
 }
 
 fn machine(error: codegen::CodegenError) -> Failure {

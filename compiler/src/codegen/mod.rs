@@ -4,6 +4,7 @@
 //! Guarantees: the blobs need no linking and no relocation; equal regions give equal bytes; a region that `plan` produced
 //! never panics here.
 
+pub mod cuda;
 mod kernel;
 mod math;
 mod wide;

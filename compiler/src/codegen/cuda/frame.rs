@@ -1,0 +1,338 @@
+//! One kernel in the making: arrays are declared as calls name them, tile buffers get their place, and barriers are set where a call
+//! touches what another has written since the last one.
+
+use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var, Walk};
+use super::{Numbering, Purpose, Unit};
+use din_program::schedule::{BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View};
+
+/// Memory that two buffers may share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    Arena(SlotId),
+    Tile(SlotId),
+    Buffer(BufferId),
+    /// Declared by the back end itself.
+    Own(ArrayId),
+}
+
+/// What a call cannot be made of; the program is at fault, not the input.
+pub type Refusal = String;
+
+/// Tile buffers of a phase: slot, rows, width, place.
+#[derive(Clone, Copy, Debug)]
+pub struct TileSlot {
+    pub slot: SlotId,
+    pub domain: Domain,
+    pub width: u32,
+    pub near: Option<u32>,
+    pub far: (u32, u32),
+}
+
+pub struct Frame<'a> {
+    pub unit: &'a Unit<'a>,
+    pub phase: &'a Phase,
+    pub numbering: &'a mut Numbering,
+    pub kernel: Kernel,
+    pub slots: Vec<TileSlot>,
+    /// Where shared memory is free.
+    pub base: u32,
+    declared: Vec<(Source, ArrayId)>,
+    memory: Vec<Memory>,
+    written: Vec<Memory>,
+    read: Vec<Memory>,
+    /// What was read and written before the tile's first barrier, once there was one.
+    first: Option<(Vec<Memory>, Vec<Memory>)>,
+    names: u32,
+}
+
+impl<'a> Frame<'a> {
+    pub fn new(unit: &'a Unit<'a>, phase: &'a Phase, numbering: &'a mut Numbering, kernel: Kernel) -> Self {
+        Frame {
+            unit,
+            phase,
+            numbering,
+            kernel,
+            slots: Vec::new(),
+            base: 0,
+            declared: Vec::new(),
+            memory: Vec::new(),
+            written: Vec::new(),
+            read: Vec::new(),
+            first: None,
+            names: 0,
+        }
+    }
+
+    /// Whether buffers are addressed by row number here.
+    fn by_row_number(&self, place: Place, domain: Domain) -> bool {
+        let kept = match place {
+            Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches => true,
+            Place::Arena(_)
+            | Place::Tile(_)
+            | Place::Partial
+            | Place::Param(_)
+            | Place::State(_)
+            | Place::Dense(_)
+            | Place::Label(_)
+            | Place::Present(_)
+            | Place::Length(_)
+            | Place::Count(_)
+            | Place::Step
+            | Place::Gradient
+            | Place::Touched => false,
+        };
+        kept && self.unit.purpose == Purpose::Rows && domain == BATCH
+    }
+
+    /// The array of a source, declared on first use.
+    pub fn source(&mut self, source: Source) -> Result<ArrayId, Refusal> {
+        if let Some((_, id)) = self.declared.iter().find(|(s, _)| *s == source) {
+            return Ok(*id);
+        }
+        let (array, memory) = match source {
+            Source::Buffer(id) => self.buffer(id)?,
+            Source::Parent(d) => {
+                let rows = self.inside(d)?;
+                let name = format!("sample{}", d.0);
+                (self.addressed(source, name, Numbers::Index(Bound::Local(BATCH)), rows, 1), None)
+            }
+            Source::Rows { table, feature } => {
+                let domain = self.unit.features.get(feature as usize).copied().unwrap_or(BATCH);
+                let rows = self.inside(domain)?;
+                let name = format!("rows{table}_{feature}");
+                (self.addressed(source, name, Numbers::Index(Bound::Table(Some(table))), rows, 1), None)
+            }
+            Source::Table(t) => {
+                let width = self.unit.widths.get(t as usize).copied().unwrap_or(0);
+                (self.addressed(source, format!("table{t}"), Numbers::F32, Rows::Table(Some(t)), width), None)
+            }
+            Source::RowIndex => {
+                let rows = self.inside(BATCH)?;
+                (self.addressed(source, "row_index".into(), Numbers::Index(Bound::Table(None)), rows, 1), None)
+            }
+            Source::Function(f) => return Err(format!("{f:?} is no array")),
+        };
+        let id = self.declare(array, memory);
+        self.declared.push((source, id));
+        Ok(id)
+    }
+
+    fn addressed(&mut self, source: Source, name: String, numbers: Numbers, rows: Rows, width: u32) -> Array {
+        let number = self.numbering.source(source);
+        Array { name, numbers, rows, width, binding: Binding::Address(number) }
+    }
+
+    /// Rows of an array over a domain, if the tile has its elements.
+    fn inside(&self, domain: Domain) -> Result<Rows, Refusal> {
+        let known = match self.kernel.walk {
+            Walk::Once | Walk::Join { .. } => domain == ONCE,
+            Walk::Samples { .. } => domain == ONCE || domain == BATCH,
+            Walk::Sequence { domain: own, .. } => domain == ONCE || domain == BATCH || domain == own,
+        };
+        match (known, domain) {
+            (false, _) => Err(format!("domain {} in a phase over domain {}", domain.0, self.phase.domain.0)),
+            (true, ONCE) => Ok(Rows::One),
+            (true, d) => Ok(Rows::Local(d)),
+        }
+    }
+
+    fn buffer(&mut self, id: BufferId) -> Result<(Array, Option<Memory>), Refusal> {
+        let b = self.unit.schedule.buffers.get(id.index()).ok_or_else(|| format!("buffer {} does not exist", id.0))?;
+        let rows = if self.by_row_number(b.place, b.domain) { Rows::Table(None) } else { self.inside(b.domain)? };
+        let (letter, binding, memory) = match b.place {
+            Place::Tile(slot) => {
+                let found = self.slots.iter().find(|s| s.slot == slot);
+                let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
+                ("tile", Binding::Slot { near: found.near, far: found.far }, Memory::Tile(slot))
+            }
+            Place::Partial => {
+                let at = self.phase.reductions.iter().position(|r| r.partial == id);
+                let at = at.ok_or_else(|| format!("partial {} is not reduced by its phase", id.0))?;
+                let offset = self.kernel.partials.get(at).map_or(0, |p| p.offset);
+                ("partial", Binding::Partial { offset }, Memory::Buffer(id))
+            }
+            Place::Arena(slot) => ("b", Binding::Address(self.numbering.buffer(id)), Memory::Arena(slot)),
+            Place::Param(_)
+            | Place::State(_)
+            | Place::Dense(_)
+            | Place::Label(_)
+            | Place::Present(_)
+            | Place::Length(_)
+            | Place::Count(_)
+            | Place::Step
+            | Place::Gradient
+            | Place::Touched
+            | Place::Weight
+            | Place::UpdateSlot(_)
+            | Place::RowCount
+            | Place::Touches => {
+                let binding = Binding::Address(self.numbering.buffer(id));
+                let name = place_name(b.place);
+                return Ok((
+                    Array { name, numbers: Numbers::F32, rows, width: b.width, binding },
+                    Some(Memory::Buffer(id)),
+                ));
+            }
+        };
+        let name = format!("{letter}{}", id.0);
+        Ok((Array { name, numbers: Numbers::F32, rows, width: b.width, binding }, Some(memory)))
+    }
+
+    fn declare(&mut self, array: Array, memory: Option<Memory>) -> ArrayId {
+        let id = ArrayId(self.kernel.arrays.len() as u32);
+        self.kernel.arrays.push(array);
+        self.memory.push(memory.unwrap_or(Memory::Own(id)));
+        id
+    }
+
+    /// Numbers in shared memory that one call uses.
+    pub fn shared(&mut self, width: u32) -> ArrayId {
+        self.kernel.shared = self.kernel.shared.max(self.base + width);
+        self.names += 1;
+        let name = format!("sums{}", self.names);
+        let array = Array {
+            name,
+            numbers: Numbers::F32,
+            rows: Rows::One,
+            width,
+            binding: Binding::Shared { offset: self.base },
+        };
+        let id = self.declare(array, None);
+        // All such arrays lie in one place.
+        self.memory[id.0 as usize] = Memory::Own(ArrayId(u32::MAX));
+        id
+    }
+
+    /// A tile buffer of the back end's own, which [`super::phase`] made room for.
+    pub fn own_slot(&mut self, slot: SlotId) -> Result<ArrayId, Refusal> {
+        let found = self.slots.iter().find(|s| s.slot == slot).copied();
+        let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
+        let rows = self.inside(found.domain)?;
+        self.names += 1;
+        let array = Array {
+            name: format!("products{}", self.names),
+            numbers: Numbers::F32,
+            rows,
+            width: found.width,
+            binding: Binding::Slot { near: found.near, far: found.far },
+        };
+        Ok(self.declare(array, Some(Memory::Tile(slot))))
+    }
+
+    pub fn view(&mut self, view: View, columns: u32) -> Result<Seen, Refusal> {
+        let array = self.source(Source::Buffer(view.buffer))?;
+        let rows = self.rows(array);
+        Ok(Seen { array, rows, column: view.column, columns })
+    }
+
+    pub fn rows(&self, array: ArrayId) -> Rows {
+        self.kernel.array(array).map_or(Rows::One, |a| a.rows)
+    }
+
+    pub fn width(&self, array: ArrayId) -> u32 {
+        self.kernel.array(array).map_or(0, |a| a.width)
+    }
+
+    pub fn name(&self, array: ArrayId) -> String {
+        self.kernel.array(array).map_or_else(String::new, |a| a.name.clone())
+    }
+
+    /// A variable with a number behind its name where the name alone would be taken.
+    pub fn index(&mut self, name: &str, bound: Bound) -> Var {
+        self.names += 1;
+        let name = format!("{name}{}", self.names);
+        self.kernel.variable(name, Type::Index(bound))
+    }
+
+    pub fn number(&mut self, name: &str, ty: Type) -> Var {
+        self.names += 1;
+        let name = format!("{name}{}", self.names);
+        self.kernel.variable(name, ty)
+    }
+
+    pub fn memory(&self, array: ArrayId) -> Memory {
+        self.memory.get(array.0 as usize).copied().unwrap_or(Memory::Own(array))
+    }
+
+    /// Whether two arrays may lie in the same place.
+    pub fn overlap(&self, a: ArrayId, b: ArrayId) -> bool {
+        self.memory(a) == self.memory(b)
+    }
+
+    /// A barrier, if threads could meet what others read or write since the last one.
+    pub fn settle(&mut self, reads: &[ArrayId], writes: &[ArrayId]) -> Option<Statement> {
+        let reads: Vec<Memory> = reads.iter().map(|&a| self.memory(a)).collect();
+        let writes: Vec<Memory> = writes.iter().map(|&a| self.memory(a)).collect();
+        let meets = reads.iter().any(|m| self.written.contains(m))
+            || writes.iter().any(|m| self.written.contains(m) || self.read.contains(m));
+        if meets {
+            self.settled();
+        }
+        self.read.extend(reads);
+        self.written.extend(writes);
+        meets.then_some(Statement::Barrier)
+    }
+
+    /// A barrier was passed.
+    pub fn settled(&mut self) {
+        let passed = (std::mem::take(&mut self.read), std::mem::take(&mut self.written));
+        self.first.get_or_insert(passed);
+    }
+
+    /// Sets the barriers at the edges of the tile, where they are needed: after the partial sums began, and before the next tile.
+    pub fn edges(&mut self) {
+        let (reads, writes) = self.first.clone().unwrap_or((self.read.clone(), self.written.clone()));
+        // What a tile reads and writes by address are rows of its own.
+        let shared = |m: &&Memory| match m {
+            Memory::Tile(_) | Memory::Own(_) => true,
+            Memory::Buffer(id) => self.phase.reductions.iter().any(|r| r.partial == *id),
+            Memory::Arena(_) => false,
+        };
+        let clash = |these: &[Memory], those: &[Memory]| these.iter().filter(shared).any(|m| those.contains(m));
+        let again = clash(&writes, &self.written) || clash(&writes, &self.read) || clash(&reads, &self.written);
+        let sums = |m: &Memory| matches!(m, Memory::Buffer(_)) && shared(&m);
+        self.kernel.begin_barrier = reads.iter().chain(&writes).any(sums);
+        self.kernel.end_barrier = again;
+    }
+
+    pub fn push(&mut self, statement: Statement) {
+        self.kernel.body.push(statement);
+    }
+}
+
+/// The partial sums of a phase, one behind the other; and the numbers of a copy.
+pub fn partials(unit: &Unit<'_>, phase: &Phase) -> (Vec<Partial>, u32) {
+    let (mut partials, mut offset) = (Vec::new(), 0u32);
+    for r in &phase.reductions {
+        let width = unit.schedule.buffers.get(r.partial.index()).map_or(0, |b| b.width);
+        let start = match r.combine {
+            Combine::Max => f32::NEG_INFINITY,
+            Combine::Sum | Combine::Moments => 0.0,
+        };
+        partials.push(Partial { offset, width, start });
+        offset = offset.saturating_add(width).checked_next_multiple_of(din_program::cuda::ALIGN).unwrap_or(u32::MAX);
+    }
+    (partials, offset)
+}
+
+fn place_name(place: Place) -> String {
+    match place {
+        Place::Arena(s) => format!("arena{}", s.0),
+        Place::Tile(s) => format!("tile{}", s.0),
+        Place::Partial => "partial".into(),
+        Place::Param(k) => format!("param{k}"),
+        Place::State(k) => format!("state{k}"),
+        Place::Dense(k) => format!("dense{k}"),
+        Place::Label(k) => format!("label{k}"),
+        Place::Present(k) => format!("present{k}"),
+        Place::Length(d) => format!("length{}", d.0),
+        Place::Count(d) => format!("total{}", d.0),
+        Place::Step => "step".into(),
+        Place::Weight => "weight".into(),
+        Place::Gradient => "gradient".into(),
+        Place::Touched => "touched".into(),
+        Place::UpdateSlot(k) => format!("slot{k}"),
+        Place::RowCount => "row_count".into(),
+        Place::Touches => "touches".into(),
+    }
+}

@@ -1,0 +1,256 @@
+//! CUDA C++ from schedules and regions: one source for a program, and how its kernels are launched (`din_program::cuda`).
+//!
+//! A phase of a schedule becomes one kernel: a block takes tiles one after the other, a tile's buffers lie in shared memory, and the calls
+//! of the phase run in order with barriers where one needs what another wrote. Between phases there is nothing but launches. Nothing
+//! is added atomically: threads own what they write, blocks own copies of partial sums, and a small kernel behind the phase joins them.
+//!
+//! - `tree`: a kernel as statements. `verify`: the rules that all keep. `print`: its text. - `frame`: arrays, places and barriers. - `region`, `product`:
+//!   calls. - `phase`: kernels. - `prelude.cuh`: what they call; `rows.cuh`: the kernels that sum row gradients by row.
+//!
+//! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule that `plan` made never panics here, and one that it
+//! cannot have made is an error.
+
+mod frame;
+mod phase;
+mod print;
+mod product;
+mod region;
+mod tree;
+mod verify;
+
+use super::CodegenError;
+use crate::plan::Kernels;
+use din_program::cuda::{Address, Cuda, Launches, Precision, Tiling, Word};
+use din_program::schedule::{BATCH, BufferId, Domain, ONCE, Operation, Schedule, Source};
+use din_program::{Program, schema};
+
+/// What every source begins with.
+pub const PRELUDE: &str = include_str!("prelude.cuh");
+/// The kernels that ready a table's update: `RowsAddress` and `RowsWord` of `din_program::cuda` say what they are given.
+pub const ROWS: &str = include_str!("rows.cuh");
+
+/// Choices of the back end. All but the precision leave results the same up to the order of sums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub precision: Precision,
+    /// Threads of a block; a multiple of 32.
+    pub threads: u32,
+    /// Most chunks of a phase.
+    pub chunks: u32,
+    /// Samples a tile; halved where shared memory is short.
+    pub batch_tile: u32,
+    /// Sequence entries a tile, and most samples of it.
+    pub sequence_tile: u32,
+    pub sequence_samples: u32,
+    /// Rows of a table a tile.
+    pub row_tile: u32,
+    /// Shared memory that a block may use, in bytes.
+    pub shared_limit: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            precision: Precision::F32,
+            threads: 256,
+            chunks: 256,
+            batch_tile: 32,
+            sequence_tile: 64,
+            sequence_samples: 32,
+            row_tile: 64,
+            shared_limit: 96 << 10,
+        }
+    }
+}
+
+/// What a schedule is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Step,
+    /// An update of rows of a table.
+    Rows,
+    /// An update of a tensor's elements.
+    Tensor,
+}
+
+/// A schedule with what it needs to know of its program.
+#[derive(Clone, Debug)]
+pub struct Unit<'a> {
+    /// Part of its kernels' names; a C identifier.
+    pub name: String,
+    pub schedule: &'a Schedule,
+    pub purpose: Purpose,
+    /// Width by table.
+    pub widths: &'a [u32],
+    /// Domain by feature.
+    pub features: &'a [Domain],
+}
+
+/// A source and its launches.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub source: String,
+    pub launches: Cuda,
+}
+
+/// Domain of each feature of a schema.
+pub fn feature_domains(schema: &schema::Schema) -> Vec<Domain> {
+    schema.features.iter().map(|f| f.sequence.map_or(BATCH, |s| Domain(s + 2))).collect()
+}
+
+/// The source of a program: its training and inference schedules, then its updates.
+pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
+    let widths: Vec<u32> = program.tables.iter().map(|t| t.width).collect();
+    let features = feature_domains(&program.schema);
+    let unit = |name: String, schedule, purpose| Unit { name, schedule, purpose, widths: &widths, features: &features };
+    let mut units =
+        vec![unit("train".into(), &program.train, Purpose::Step), unit("infer".into(), &program.infer, Purpose::Step)];
+    for (k, update) in program.updates.iter().enumerate() {
+        let purpose = if update.rows { Purpose::Rows } else { Purpose::Tensor };
+        units.push(unit(format!("update{k}"), &update.schedule, purpose));
+    }
+    source(&program.model, &units, kernels, options)
+}
+
+/// The source of some schedules; `title` stands in its first line.
+pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
+    if std::env::var_os("DIN_FORBID_CODEGEN").is_some() {
+        return Err(CodegenError::Forbidden);
+    }
+    let threads = options.threads.is_multiple_of(32) && (32..=1024).contains(&options.threads);
+    // The tree over chunks has sixteen levels.
+    if !threads || !(1..1 << 16).contains(&options.chunks) {
+        let why = format!("blocks of {} threads, {} chunks", options.threads, options.chunks);
+        return Err(CodegenError::Kernel { name: title.into(), why });
+    }
+    let title = title.replace(['\n', '\\'], " ");
+    let precision = match options.precision {
+        Precision::F32 => 0,
+        Precision::Tf32 => 1,
+        Precision::Bf16 => 2,
+    };
+    let mut text = format!(
+        "// {title}: CUDA C++ by din {}. Threads of a block: {}. Products in {:?}.\n\n#define DIN_THREADS {}u\n#define DIN_PRECISION {precision}\n\n{PRELUDE}\n",
+        env!("CARGO_PKG_VERSION"),
+        options.threads,
+        options.precision,
+        options.threads,
+    );
+    let rows = units.iter().any(|u| u.purpose == Purpose::Rows);
+    if rows {
+        text.push_str(ROWS);
+        text.push('\n');
+    }
+    let mut schedules = Vec::new();
+    for unit in units {
+        schedules.push(self::unit(unit, kernels, options, &mut text)?);
+    }
+    let launches = Cuda { precision: options.precision, threads: options.threads, chunks: options.chunks, schedules };
+    Ok(Made { source: text, launches })
+}
+
+fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String) -> Result<Launches, CodegenError> {
+    sane(unit.schedule).map_err(|why| CodegenError::Kernel { name: unit.name.clone(), why })?;
+    let mut numbering = Numbering::default();
+    let mut made = Vec::new();
+    for (number, phase) in unit.schedule.phases.iter().enumerate() {
+        let maker = phase::Maker { unit, kernels, options, number: number as u32, phase };
+        let failed = |why| CodegenError::Kernel { name: format!("din_{}_{number}", unit.name), why };
+        made.extend(maker.make(&mut numbering).map_err(failed)?);
+    }
+    let strides = (numbering.addresses.len() as u32, numbering.words.len() as u32);
+    let mut launches = Vec::new();
+    for mut m in made {
+        m.kernel.strides = strides;
+        verify::verify(&m.kernel).map_err(|why| CodegenError::Kernel { name: m.kernel.name.clone(), why })?;
+        text.push_str(&print::print(&m.kernel));
+        launches.push(m.launch);
+    }
+    Ok(Launches {
+        name: unit.name.clone(),
+        addresses: numbering.addresses,
+        words: numbering.words,
+        tilings: numbering.tilings,
+        partial_floats: numbering.partial_floats,
+        launches,
+    })
+}
+
+/// Widest row, and most numbers of a matrix, with which index arithmetic stays within 32 bits.
+const WIDEST: u32 = 1 << 26;
+
+/// Refuses schedules whose domains or sizes no other check foresees.
+fn sane(schedule: &Schedule) -> Result<(), String> {
+    // Tiles are of samples, and of the entries under them.
+    let tree = schedule.domains.iter().enumerate().all(|(d, parent)| match d {
+        0 => parent.is_none(),
+        1 => *parent == Some(ONCE),
+        _ => *parent == Some(BATCH),
+    });
+    if !tree || schedule.domains.len() < 2 {
+        return Err(format!("domains {:?}", schedule.domains));
+    }
+    let known = |d: Domain| d.index() < schedule.domains.len();
+    for b in &schedule.buffers {
+        if b.width == 0 || b.width > WIDEST || !known(b.domain) {
+            return Err(format!("a buffer of width {} over domain {}", b.width, b.domain.0));
+        }
+    }
+    for phase in &schedule.phases {
+        for call in &phase.calls {
+            let (rows, columns, stride) = match call.op {
+                Operation::Kernel { .. } | Operation::Fill { .. } => (1, 1, 1),
+                Operation::MatMul { k, n, w_stride, .. } | Operation::Transpose { k, n, w_stride, .. } => {
+                    (k, n, w_stride)
+                }
+                Operation::Fold { e, n, .. } | Operation::FoldOuter { e, n, .. } => (e, n, 1),
+                Operation::Outer { k, n, .. } => (k, n, 1),
+                Operation::Moments { width, .. } => (1, width, 1),
+            };
+            let size = u64::from(rows) * u64::from(columns);
+            if size == 0 || size > u64::from(WIDEST) || stride > WIDEST || !known(call.domain) || !known(phase.domain) {
+                return Err(format!("a call of {rows} x {columns} over domain {} at {}", call.domain.0, call.location));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of a schedule's addresses, words and tilings, given out as they are asked for.
+#[derive(Debug, Default)]
+struct Numbering {
+    addresses: Vec<Address>,
+    words: Vec<Word>,
+    tilings: Vec<Tiling>,
+    partial_floats: u32,
+}
+
+fn number<T: PartialEq>(all: &mut Vec<T>, one: T) -> u32 {
+    let at = all.iter().position(|other| *other == one).unwrap_or_else(|| {
+        all.push(one);
+        all.len() - 1
+    });
+    at as u32
+}
+
+impl Numbering {
+    fn address(&mut self, address: Address) -> u32 {
+        number(&mut self.addresses, address)
+    }
+
+    fn buffer(&mut self, id: BufferId) -> u32 {
+        self.address(Address::Buffer(id))
+    }
+
+    fn source(&mut self, source: Source) -> u32 {
+        self.address(Address::Source(source))
+    }
+
+    fn word(&mut self, word: Word) -> u32 {
+        number(&mut self.words, word)
+    }
+
+    fn tiling(&mut self, tiling: Tiling) -> u32 {
+        number(&mut self.tilings, tiling)
+    }
+}

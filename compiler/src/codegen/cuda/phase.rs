@@ -1,0 +1,446 @@
+//! One phase to its kernels: how it is cut into tiles so that its buffers lie in shared memory, the calls, and the joining of partial sums.
+//!
+//! A phase of one element, whose work is wide and short, becomes several kernels over blocks rather than one block's work.
+
+use super::frame::{Frame, Memory, Refusal, TileSlot, partials};
+use super::product::{self, OWN};
+use super::region;
+use super::tree::{Array, ArrayId, Binding, Kernel, Numbers, Rows, Seen, Statement, Tiles, Walk};
+use super::{Numbering, Options, Purpose, Unit};
+use crate::plan::Kernels;
+use din_program::cuda::{ALIGN, Address, Grid, Launch, Tiling, Word};
+use din_program::schedule::{
+    BATCH, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Slot, SlotId, Source,
+};
+
+/// A kernel and how it is launched.
+pub struct Made {
+    pub kernel: Kernel,
+    pub launch: Launch,
+}
+
+/// What a phase is made from.
+pub struct Maker<'a> {
+    pub unit: &'a Unit<'a>,
+    pub kernels: &'a Kernels,
+    pub options: &'a Options,
+    /// Its number, and itself.
+    pub number: u32,
+    pub phase: &'a Phase,
+}
+
+impl Maker<'_> {
+    /// The kernels of the phase in the order of their launches.
+    pub fn make(&self, numbering: &mut Numbering) -> Result<Vec<Made>, Refusal> {
+        let mut made = match self.phase.domain {
+            ONCE => self.once(numbering)?,
+            BATCH => vec![self.samples(numbering)?],
+            domain => vec![self.sequence(domain, numbering)?],
+        };
+        if !self.phase.reductions.is_empty() {
+            let grid = made.first().map_or(Grid::Blocks(1), |m| m.launch.grid);
+            made.push(self.join(grid, numbering)?);
+        }
+        Ok(made)
+    }
+
+    fn name(&self) -> String {
+        format!("din_{}_{}", self.unit.name, self.number)
+    }
+
+    fn kernel(&self, name: String, walk: Walk) -> Kernel {
+        Kernel {
+            name,
+            comment: Vec::new(),
+            walk,
+            threads: self.options.threads,
+            chunks: self.options.chunks,
+            strides: (0, 0),
+            variables: Vec::new(),
+            arrays: Vec::new(),
+            copies: None,
+            partials: Vec::new(),
+            scratch: (0, 0),
+            shared: 0,
+            begin_barrier: false,
+            end_barrier: false,
+            body: Vec::new(),
+        }
+    }
+
+    fn launch(&self, kernel: &Kernel, grid: Grid, calls: &[Call], far: bool) -> Launch {
+        Launch {
+            kernel: kernel.name.clone(),
+            phase: self.number,
+            grid,
+            shared: kernel.shared * 4,
+            scratch: kernel.scratch,
+            far,
+            location: calls.first().map_or_else(String::new, |c| c.location.clone()),
+        }
+    }
+
+    fn sums(&self, kernel: &mut Kernel, numbering: &mut Numbering) {
+        let (partials, floats) = partials(self.unit, self.phase);
+        if floats > 0 {
+            kernel.copies = Some((numbering.address(Address::Partials), floats));
+            kernel.partials = partials;
+            numbering.partial_floats = numbering.partial_floats.max(floats);
+        }
+    }
+
+    /// The calls, one behind the other.
+    fn calls(&self, frame: &mut Frame<'_>, calls: &[Call]) -> Result<(), Refusal> {
+        for call in calls {
+            let (what, region) = match &call.op {
+                Operation::Kernel { kernel, args } => {
+                    let region = self.kernels.regions.get(kernel.index());
+                    let region = region.ok_or_else(|| format!("kernel {} does not exist", kernel.0))?;
+                    let name = self.kernels.names.get(kernel.index()).map_or("", String::as_str);
+                    (name.to_string(), Some((region, args)))
+                }
+                op => (describe(op), None),
+            };
+            let line = format!("{}: {what}", call.location);
+            frame.push(Statement::Comment(line.replace(['\n', '\\'], " ")));
+            match region {
+                Some((found, args)) => region::region(frame, found, args),
+                None => product::product(frame, call),
+            }
+            .map_err(|why| format!("{what}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn once(&self, numbering: &mut Numbering) -> Result<Vec<Made>, Refusal> {
+        let mut made = Vec::new();
+        for (k, (calls, blocks)) in self.segments().into_iter().enumerate() {
+            let name = if k == 0 { self.name() } else { format!("{}_{k}", self.name()) };
+            let mut kernel = self.kernel(name, Walk::Once);
+            self.sums(&mut kernel, numbering);
+            kernel.comment = vec![format!("Phase {}, one element.", self.number)];
+            let mut frame = Frame::new(self.unit, self.phase, numbering, kernel);
+            self.calls(&mut frame, calls)?;
+            frame.edges();
+            let kernel = frame.kernel;
+            let launch = self.launch(&kernel, Grid::Blocks(blocks), calls, false);
+            made.push(Made { kernel, launch });
+        }
+        Ok(made)
+    }
+
+    /// The calls of a phase of one element, cut so that what needs a barrier is one block's, and wide work is shared by many.
+    fn segments(&self) -> Vec<(&[Call], u32)> {
+        let calls = &self.phase.calls[..];
+        if !self.phase.reductions.is_empty() {
+            return vec![(calls, 1)];
+        }
+        let mut found: Vec<(usize, usize, u32)> = Vec::new();
+        for (k, call) in calls.iter().enumerate() {
+            let width = self.spread(call);
+            let blocks = width.div_ceil(self.options.threads).min(self.options.chunks);
+            match found.last_mut() {
+                Some((_, end, 1)) if blocks <= 1 => *end = k + 1,
+                Some((from, end, all)) if *all > 1 && blocks > 1 && self.apart(&calls[*from..*end], call) => {
+                    (*end, *all) = (k + 1, blocks.max(*all));
+                }
+                _ => found.push((k, k + 1, blocks.max(1))),
+            }
+        }
+        found.into_iter().map(|(from, to, blocks)| (&calls[from..to], blocks)).collect()
+    }
+
+    /// Numbers that blocks may share; 0 where one block must do all.
+    fn spread(&self, call: &Call) -> u32 {
+        match &call.op {
+            Operation::Kernel { kernel, .. } => match self.kernels.regions.get(kernel.index()) {
+                Some(r) if region::spreads(r) => r.width,
+                _ => 0,
+            },
+            Operation::Fill { buffer, .. } => self.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width),
+            Operation::Transpose { k, n, .. } => k * n,
+            Operation::MatMul { .. }
+            | Operation::Fold { .. }
+            | Operation::FoldOuter { .. }
+            | Operation::Outer { .. }
+            | Operation::Moments { .. } => 0,
+        }
+    }
+
+    /// Whether a call neither reads nor writes what the others write, nor writes what they read.
+    fn apart(&self, others: &[Call], call: &Call) -> bool {
+        let (reads, writes) = self.touched(call);
+        others.iter().all(|other| {
+            let (theirs, written) = self.touched(other);
+            !written.iter().any(|m| reads.contains(m) || writes.contains(m))
+                && !theirs.iter().any(|m| writes.contains(m))
+        })
+    }
+
+    fn touched(&self, call: &Call) -> (Vec<Memory>, Vec<Memory>) {
+        let memory = |id: BufferId| match self.unit.schedule.buffers.get(id.index()).map(|b| b.place) {
+            Some(Place::Arena(s)) => Memory::Arena(s),
+            Some(Place::Tile(s)) => Memory::Tile(s),
+            _ => Memory::Buffer(id),
+        };
+        match &call.op {
+            Operation::Kernel { kernel, args } => {
+                let of = |a: u32| match args.get(a as usize) {
+                    Some(Source::Buffer(id)) => Some(memory(*id)),
+                    _ => None,
+                };
+                let reads = (0..args.len() as u32).filter_map(of).collect();
+                let outputs = self.kernels.regions.get(kernel.index()).map_or(&[][..], |r| &r.outputs);
+                (reads, outputs.iter().filter_map(|o| of(o.place.argument)).collect())
+            }
+            Operation::Fill { buffer, .. } => (vec![], vec![memory(*buffer)]),
+            Operation::Transpose { w, out, .. } => (vec![memory(w.buffer)], vec![memory(out.buffer)]),
+            Operation::MatMul { x, w, out, .. } => (vec![memory(x.buffer), memory(w.buffer)], vec![memory(out.buffer)]),
+            // Not among what is shared.
+            Operation::Fold { .. }
+            | Operation::FoldOuter { .. }
+            | Operation::Outer { .. }
+            | Operation::Moments { .. } => (vec![], vec![]),
+        }
+    }
+
+    fn samples(&self, numbering: &mut Numbering) -> Result<Made, Refusal> {
+        let wanted = match self.unit.purpose {
+            Purpose::Step => self.options.batch_tile,
+            Purpose::Rows => self.options.row_tile,
+            Purpose::Tensor => 2 * self.options.threads,
+        };
+        let candidates = [wanted, wanted / 2, wanted / 4];
+        let slots = self.tile_slots();
+        let (tiling, laid) = self.layout(&slots, &candidates, |samples| Tiling { domain: BATCH, samples, entries: 0 });
+        let elements = numbering.word(Word::Elements(BATCH));
+        self.tiled(numbering, tiling, laid, Walk::Samples { samples: tiling.samples, elements })
+    }
+
+    fn sequence(&self, domain: Domain, numbering: &mut Numbering) -> Result<Made, Refusal> {
+        let wanted = self.options.sequence_tile;
+        let candidates = [wanted, wanted * 3 / 4, wanted / 2];
+        let samples = self.options.sequence_samples;
+        let slots = self.tile_slots();
+        let (tiling, laid) = self.layout(&slots, &candidates, |entries| Tiling { domain, samples, entries });
+        let number = numbering.tiling(tiling);
+        let walk = Walk::Sequence {
+            domain,
+            samples,
+            entries: tiling.entries,
+            tiles: numbering.word(Word::Tiles(number)),
+            longest: numbering.word(Word::Longest(number)),
+            bounds: numbering.address(Address::Tiles(number)),
+            offsets: numbering.address(Address::Offsets(domain)),
+        };
+        self.tiled(numbering, tiling, laid, walk)
+    }
+
+    fn tiled(
+        &self,
+        numbering: &mut Numbering,
+        tiling: Tiling,
+        (slots, shared): (Vec<TileSlot>, u32),
+        walk: Walk,
+    ) -> Result<Made, Refusal> {
+        let mut kernel = self.kernel(self.name(), walk);
+        self.sums(&mut kernel, numbering);
+        let long = matches!(walk, Walk::Sequence { .. });
+        let far = slots.iter().any(|s| s.near.is_none());
+        let plain: Vec<Slot> = slots.iter().map(|s| Slot { domain: s.domain, width: s.width }).collect();
+        if far || long {
+            kernel.scratch = din_program::cuda::scratch_of(&plain);
+        }
+        kernel.shared = shared;
+        kernel.comment = vec![match walk {
+            Walk::Samples { samples, .. } => format!("Phase {}, tiles of {samples} samples.", self.number),
+            _ => format!(
+                "Phase {}, tiles of {} entries of domain {}, {} samples at most.",
+                self.number, tiling.entries, tiling.domain.0, tiling.samples
+            ),
+        }];
+        let grid = Grid::Tiles { tiling: numbering.tiling(tiling) };
+        let mut frame = Frame::new(self.unit, self.phase, numbering, kernel);
+        frame.slots = slots;
+        frame.base = shared;
+        self.calls(&mut frame, &self.phase.calls)?;
+        frame.edges();
+        let kernel = frame.kernel;
+        let launch = self.launch(&kernel, grid, &self.phase.calls, far);
+        Ok(Made { kernel, launch })
+    }
+
+    /// Tile slots that the calls use, as wide as they need them.
+    fn tile_slots(&self) -> Vec<(SlotId, Slot)> {
+        let mut slots: Vec<(SlotId, Slot)> = Vec::new();
+        let mut add = |id: SlotId, domain: Domain, width: u32| match slots.iter_mut().find(|(s, _)| *s == id) {
+            Some((_, slot)) => slot.width = slot.width.max(width),
+            None => slots.push((id, Slot { domain, width })),
+        };
+        let mut used = |id: BufferId| {
+            if let Some(b) = self.unit.schedule.buffers.get(id.index())
+                && let Place::Tile(slot) = b.place
+            {
+                add(slot, b.domain, b.width);
+            }
+        };
+        let mut own = None;
+        for call in &self.phase.calls {
+            match &call.op {
+                Operation::Kernel { args, .. } => {
+                    for a in args {
+                        if let Source::Buffer(id) = a {
+                            used(*id);
+                        }
+                    }
+                }
+                Operation::Fill { buffer, .. } => used(*buffer),
+                Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| used(v.buffer)),
+                Operation::Fold { x, q, w, out, .. } => [x, q, w, out].iter().for_each(|v| used(v.buffer)),
+                Operation::FoldOuter { x, g, weight, sample, e, .. } => {
+                    [x, g].iter().for_each(|v| used(v.buffer));
+                    for (a, b) in [weight, sample].into_iter().flatten() {
+                        used(a.buffer);
+                        used(b.buffer);
+                    }
+                    if sample.is_some() {
+                        own = own.max(Some((*e, call.domain.0)));
+                    }
+                }
+                Operation::Outer { x, g, out, .. } => [x, g, out].iter().for_each(|v| used(v.buffer)),
+                Operation::Transpose { w, out, .. } => [w, out].iter().for_each(|v| used(v.buffer)),
+                Operation::Moments { x, out, .. } => {
+                    used(x.buffer);
+                    used(*out);
+                }
+            }
+        }
+        if let Some((width, domain)) = own {
+            slots.push((OWN, Slot { domain: Domain(domain), width }));
+        }
+        slots
+    }
+
+    /// The first candidate under which all slots fit in shared memory; under the last, the widest that do not fit go to scratch.
+    fn layout(
+        &self,
+        slots: &[(SlotId, Slot)],
+        candidates: &[u32],
+        tiling: impl Fn(u32) -> Tiling,
+    ) -> (Tiling, (Vec<TileSlot>, u32)) {
+        let room = u64::from((self.options.shared_limit / 4).saturating_sub(self.sums_of_groups()));
+        let size = |t: &Tiling, s: &Slot| u64::from(t.capacity(s.domain)) * u64::from(s.width);
+        let whole = |n: u32| tiling((n / ALIGN * ALIGN).max(ALIGN));
+        let fits = |t: &Tiling| slots.iter().map(|(_, s)| size(t, s)).sum::<u64>() <= room;
+        let chosen = candidates.iter().map(|&n| whole(n)).find(fits);
+        let last = whole(candidates.last().copied().unwrap_or(ALIGN));
+        let chosen = chosen.unwrap_or(last);
+        let mut order: Vec<usize> = (0..slots.len()).collect();
+        order.sort_by_key(|&k| std::cmp::Reverse(slots[k].1.width));
+        let mut all: u64 = slots.iter().map(|(_, s)| size(&chosen, s)).sum();
+        let mut far = vec![false; slots.len()];
+        for k in order {
+            if all <= room {
+                break;
+            }
+            far[k] = true;
+            all -= size(&chosen, &slots[k].1);
+        }
+        let (mut laid, mut at, mut before) = (Vec::new(), 0, (0, 0));
+        for ((slot, s), far) in slots.iter().zip(far) {
+            let near = (!far).then_some(at);
+            laid.push(TileSlot { slot: *slot, domain: s.domain, width: s.width, near, far: before });
+            if !far {
+                // No more than there is room for.
+                at += size(&chosen, s) as u32;
+            }
+            if s.domain == BATCH {
+                before.0 = u32::saturating_add(before.0, s.width);
+            } else {
+                before.1 = u32::saturating_add(before.1, s.width);
+            }
+        }
+        (chosen, (laid, at))
+    }
+
+    /// Most numbers that the sums of a region's groups of threads take.
+    fn sums_of_groups(&self) -> u32 {
+        let all = |r: &crate::plan::region::Region| {
+            let sums = r.outputs.iter().filter(|o| o.combine != crate::plan::region::Combine::Store).count() as u32;
+            sums * self.options.threads.min(r.width.saturating_mul(region::SUMMED))
+        };
+        let regions = self.phase.calls.iter().filter_map(|c| match &c.op {
+            Operation::Kernel { kernel, .. } => self.kernels.regions.get(kernel.index()),
+            _ => None,
+        });
+        regions.map(all).max().unwrap_or(0)
+    }
+
+    /// Joins the copies of the phase's partial sums.
+    fn join(&self, grid: Grid, numbering: &mut Numbering) -> Result<Made, Refusal> {
+        let (_, floats) = partials(self.unit, self.phase);
+        let tiles = match grid {
+            Grid::Blocks(_) => Tiles::One,
+            Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
+                Some(t) if t.domain == BATCH => {
+                    let samples = t.samples;
+                    Tiles::Samples { samples, elements: numbering.word(Word::Elements(BATCH)) }
+                }
+                _ => Tiles::Word(numbering.word(Word::Tiles(tiling))),
+            },
+        };
+        let mut kernel = self.kernel(format!("{}_join", self.name()), Walk::Join { tiles });
+        kernel.comment = vec![format!("Phase {}: the chunks' partial sums, joined pairwise.", self.number)];
+        let copies = numbering.address(Address::Partials);
+        kernel.arrays.push(Array {
+            name: "copies".into(),
+            numbers: Numbers::F32,
+            rows: Rows::One,
+            width: floats,
+            binding: Binding::Address(copies),
+        });
+        let (partials, _) = partials(self.unit, self.phase);
+        let mut widest = 0;
+        for (r, p) in self.phase.reductions.iter().zip(&partials) {
+            let into = self.unit.schedule.buffers.get(r.into.index());
+            let into = into.ok_or_else(|| format!("buffer {} does not exist", r.into.0))?;
+            let (name, width) = match r.combine {
+                Combine::Sum => ("din_join_copies", p.width),
+                Combine::Max => ("din_join_maxima", p.width),
+                Combine::Moments => ("din_join_moments", p.width.saturating_sub(1) / 2),
+            };
+            let array = ArrayId(kernel.arrays.len() as u32);
+            kernel.arrays.push(Array {
+                name: format!("b{}", r.into.0),
+                numbers: Numbers::F32,
+                rows: Rows::One,
+                width: into.width,
+                binding: Binding::Address(numbering.buffer(r.into)),
+            });
+            let text = format!("{name}<{width}, {floats}>(chunks, copies + {}u, b{})", p.offset, r.into.0);
+            let whole = |array, column, columns| Seen { array, rows: Rows::One, column, columns };
+            let arrays = vec![whole(ArrayId(0), p.offset, p.width), whole(array, 0, into.width)];
+            kernel.body.push(Statement::Call { text, arrays });
+            widest = u32::saturating_add(widest, width);
+        }
+        let blocks = widest.div_ceil(self.options.threads).clamp(1, self.options.chunks);
+        let launch = self.launch(&kernel, Grid::Blocks(blocks), &self.phase.calls, false);
+        Ok(Made { kernel, launch })
+    }
+}
+
+/// What a call does, for the comment above it.
+fn describe(op: &Operation) -> String {
+    match op {
+        Operation::Kernel { .. } => String::new(),
+        Operation::Fill { value, .. } => format!("fill with {value}"),
+        Operation::MatMul { k, n, .. } => format!("product by {k} x {n}"),
+        Operation::Fold { transposed, e, n, .. } => {
+            format!("folded product by {} x {n}{}", 2 * e, if *transposed { ", transposed" } else { "" })
+        }
+        Operation::FoldOuter { e, n, .. } => format!("gradients of a folded product by {} x {n}", 2 * e),
+        Operation::Outer { k, n, .. } => format!("gradient of a weight, {k} x {n}"),
+        Operation::Transpose { k, n, .. } => format!("transposed weight, {k} x {n}"),
+        Operation::Moments { width, .. } => format!("moments of {width} columns"),
+    }
+}

@@ -1,0 +1,504 @@
+//! A verified kernel as CUDA C++: one statement a line, names that tell what they are. The names `first1`, `count1` are the tile's
+//! first sample and their number, `first2`, `count2` those of the entries of domain 2.
+
+use super::tree::{
+    Array, Binding, Bound, Column, Combine, Element, Kernel, Numbers, Range, Row, Rows, Statement, Tiles, Type, Value,
+    Var, Walk,
+};
+use crate::graph::{BinaryOp, UnaryOp};
+use din_program::schedule::{BATCH, Domain, ONCE};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+const PARAMETERS: &str = "DinAddresses address, DinWords batch, DinPtr<float> scratch";
+
+struct Printer<'a> {
+    kernel: &'a Kernel,
+    text: String,
+    depth: usize,
+    /// Variables that change.
+    mutable: BTreeSet<u32>,
+}
+
+/// The kernel's text, with a blank line behind it.
+pub fn print(kernel: &Kernel) -> String {
+    let mut p = Printer { kernel, text: String::new(), depth: 0, mutable: BTreeSet::new() };
+    collect(&kernel.body, &mut p.mutable);
+    for line in &kernel.comment {
+        p.line(&format!("// {line}"));
+    }
+    match kernel.walk {
+        Walk::Once => p.once(),
+        Walk::Join { tiles } => p.join(tiles),
+        Walk::Samples { samples, elements } => p.samples(samples, elements),
+        Walk::Sequence { domain, entries, tiles, longest, bounds, offsets, .. } => {
+            p.sequence(domain, entries, [tiles, longest, bounds, offsets]);
+        }
+    }
+    p.text.push('\n');
+    p.text
+}
+
+fn collect(body: &[Statement], mutable: &mut BTreeSet<u32>) {
+    for s in body {
+        match s {
+            Statement::Combine { to, .. } => {
+                mutable.insert(to.0);
+            }
+            Statement::For { body, .. }
+            | Statement::Split { body, .. }
+            | Statement::Single { body, .. }
+            | Statement::FirstLane { body } => collect(body, mutable),
+            Statement::Comment(_)
+            | Statement::Let { .. }
+            | Statement::Store { .. }
+            | Statement::Join { .. }
+            | Statement::Barrier
+            | Statement::Call { .. } => {}
+        }
+    }
+}
+
+/// Whether the entries of single samples are walked.
+fn ends(body: &[Statement]) -> bool {
+    body.iter().any(|s| match s {
+        Statement::For { range: Range::Entries { .. }, .. } => true,
+        Statement::For { body, .. }
+        | Statement::Split { body, .. }
+        | Statement::Single { body, .. }
+        | Statement::FirstLane { body } => ends(body),
+        Statement::Call { text, .. } => text.contains("ends"),
+        Statement::Comment(_)
+        | Statement::Let { .. }
+        | Statement::Combine { .. }
+        | Statement::Store { .. }
+        | Statement::Join { .. }
+        | Statement::Barrier => false,
+    })
+}
+
+/// Elements of a domain in the tile.
+pub fn count(domain: Domain) -> String {
+    if domain == ONCE { "1u".into() } else { format!("count{}", domain.0) }
+}
+
+/// A number of the type, exactly.
+pub fn number(x: f64, double: bool) -> String {
+    let kind = if double { "double" } else { "float" };
+    if x.is_nan() {
+        return format!("{kind}(din_nan())");
+    }
+    if x.is_infinite() || (!double && (x as f32).is_infinite()) {
+        return format!("{kind}({}din_infinity())", if x < 0.0 { "-" } else { "" });
+    }
+    if double { format!("{x:?}") } else { format!("{:?}f", x as f32) }
+}
+
+impl Printer<'_> {
+    fn line(&mut self, text: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{:1$}{text}", "", 4 * self.depth);
+    }
+
+    fn open(&mut self, text: &str) {
+        self.line(&format!("{text} {{"));
+        self.depth += 1;
+    }
+
+    fn close(&mut self) {
+        self.depth -= 1;
+        self.line("}");
+    }
+
+    /// The kernel itself: what every block does first.
+    fn entry(&mut self) {
+        let (k, (a, w)) = (self.kernel, self.kernel.strides);
+        self.line(&format!("extern \"C\" DIN_KERNEL({}) {}({PARAMETERS})", k.threads, k.name));
+        self.line("{");
+        self.depth += 1;
+        self.line(&format!("address += din_instance() * {a}u;"));
+        self.line(&format!("batch += din_instance() * {w}u;"));
+    }
+
+    /// The block's copies at their start.
+    fn copies(&mut self) {
+        let Some((address, numbers)) = self.kernel.copies else {
+            return;
+        };
+        self.line(&format!(
+            "const DinPtr<float> copy = din_pointer<float>(address, {address}u) + size_t(din_chunk()) * {numbers}u;"
+        ));
+        for p in &self.kernel.partials {
+            let start = number(f64::from(p.start), false);
+            self.line(&format!("din_fill<{}>(copy + {}u, {start});", p.width, p.offset));
+        }
+        if self.kernel.begin_barrier {
+            self.line("din_barrier();");
+        }
+    }
+
+    fn once(&mut self) {
+        self.entry();
+        self.copies();
+        self.arrays();
+        self.statements(&self.kernel.body);
+        self.close();
+    }
+
+    fn join(&mut self, tiles: Tiles) {
+        self.entry();
+        let tiles = match tiles {
+            Tiles::One => "1u".into(),
+            Tiles::Samples { samples, elements } => {
+                format!("(batch[{elements}] + {}u) / {samples}u", samples.saturating_sub(1))
+            }
+            Tiles::Word(number) => format!("batch[{number}]"),
+        };
+        self.line(&format!("const unsigned chunks = din_least({tiles}, {}u);", self.kernel.chunks));
+        self.arrays();
+        self.statements(&self.kernel.body);
+        self.close();
+    }
+
+    fn samples(&mut self, samples: u32, elements: u32) {
+        self.entry();
+        self.line(&format!("const unsigned elements = batch[{elements}];"));
+        self.line(&format!("const unsigned tiles = (elements + {}u) / {samples}u;", samples.saturating_sub(1)));
+        self.chunk();
+        self.copies();
+        self.far(samples, false);
+        self.open("for (unsigned tile = begin; tile < end; ++tile)");
+        self.line(&format!("const unsigned first1 = tile * {samples}u;"));
+        self.line(&format!("const unsigned count1 = din_least(elements - first1, {samples}u);"));
+        self.arrays();
+        self.statements(&self.kernel.body);
+        self.again();
+        self.close();
+        self.close();
+    }
+
+    fn sequence(&mut self, domain: Domain, entries: u32, [tiles, longest, bounds, offsets]: [u32; 4]) {
+        let (k, d) = (self.kernel, domain.0);
+        let slots = k.arrays.iter().any(|a| matches!(a.binding, Binding::Slot { near: Some(_), .. }));
+        let copy = if k.copies.is_some() { ", DinPtr<float> copy" } else { "" };
+        let size = if k.scratch == (0, 0) { String::new() } else { ", DinPtr<float> far, unsigned longest".into() };
+        if slots {
+            self.line("template <bool Short>");
+        }
+        self.line(&format!(
+            "DIN_TILE void {}_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first{d}, unsigned count{d}{size}{copy})",
+            k.name
+        ));
+        self.line("{");
+        self.depth += 1;
+        if ends(&k.body) {
+            self.line(&format!(
+                "const DinPtr<const unsigned> ends{d} = din_pointer<const unsigned>(address, {offsets}u) + first1;"
+            ));
+        }
+        self.arrays();
+        self.statements(&k.body);
+        self.close();
+        self.line("");
+        self.entry();
+        self.line(&format!("const unsigned tiles = batch[{tiles}];"));
+        if k.scratch != (0, 0) {
+            self.line(&format!("const unsigned longest = batch[{longest}];"));
+        }
+        self.chunk();
+        self.copies();
+        let Walk::Sequence { samples, .. } = k.walk else { return };
+        self.far(samples, true);
+        self.line(&format!("const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, {bounds}u);"));
+        self.line(&format!("const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, {offsets}u);"));
+        self.open("for (unsigned tile = begin; tile < end; ++tile)");
+        self.line("const unsigned first1 = bounds[tile];");
+        self.line("const unsigned count1 = bounds[tile + 1] - first1;");
+        self.line(&format!("const unsigned first{d} = offsets[first1];"));
+        self.line(&format!("const unsigned count{d} = offsets[first1 + count1] - first{d};"));
+        let size = if k.scratch == (0, 0) { "" } else { ", far, longest" };
+        let copy = if k.copies.is_some() { ", copy" } else { "" };
+        let call = |short: &str| {
+            format!("{}_tile{short}(address, batch, first1, count1, first{d}, count{d}{size}{copy});", k.name)
+        };
+        if slots {
+            self.open(&format!("if (count{d} <= {entries}u)"));
+            self.line(&call("<true>"));
+            self.depth -= 1;
+            self.line("} else {");
+            self.depth += 1;
+            self.line(&call("<false>"));
+            self.close();
+        } else {
+            self.line(&call(""));
+        }
+        self.again();
+        self.close();
+        self.close();
+    }
+
+    /// Tiles of the block.
+    fn chunk(&mut self) {
+        let chunks = self.kernel.chunks;
+        self.line(&format!("const unsigned chunks = din_least(tiles, {chunks}u);"));
+        self.line("if (din_chunk() >= chunks) return;");
+        self.line("const unsigned begin = din_share(din_chunk(), tiles, chunks);");
+        self.line("const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);");
+    }
+
+    /// The block's scratch: so many numbers a sample, and an entry of the longest tile.
+    fn far(&mut self, samples: u32, entries: bool) {
+        let (sample, entry) = self.kernel.scratch;
+        if (sample, entry) == (0, 0) {
+            return;
+        }
+        let entries = if entries { format!(" + size_t(longest) * {entry}u") } else { String::new() };
+        self.line(&format!(
+            "const DinPtr<float> far = scratch + (size_t(din_instance()) * {}u + din_chunk()) * ({}u{entries});",
+            self.kernel.chunks,
+            u64::from(samples) * u64::from(sample)
+        ));
+    }
+
+    /// The next tile uses the same buffers.
+    fn again(&mut self) {
+        if self.kernel.end_barrier {
+            self.line("din_barrier();");
+        }
+    }
+
+    fn arrays(&mut self) {
+        for a in &self.kernel.arrays {
+            let text = self.binding(a);
+            self.line(&text);
+        }
+    }
+
+    fn binding(&self, a: &Array) -> String {
+        let ty = if a.numbers == Numbers::F32 { "float" } else { "const unsigned" };
+        let value = match a.binding {
+            Binding::Address(number) => {
+                let base = format!("din_pointer<{ty}>(address, {number}u)");
+                match a.rows {
+                    Rows::Local(d) if a.width == 1 => format!("{base} + first{}", d.0),
+                    Rows::Local(d) => format!("{base} + size_t(first{}) * {}u", d.0, a.width),
+                    Rows::One | Rows::Table(_) => base,
+                }
+            }
+            Binding::Partial { offset } => format!("copy + {offset}u"),
+            Binding::Shared { offset } => format!("din_shared() + {offset}u"),
+            Binding::Slot { near, far } => {
+                let samples = match self.kernel.walk {
+                    Walk::Once | Walk::Join { .. } => 0,
+                    Walk::Samples { samples, .. } | Walk::Sequence { samples, .. } => samples,
+                };
+                let mut away = format!("far + {}u", u64::from(far.0) * u64::from(samples));
+                if far.1 > 0 {
+                    // Writing to a string cannot fail.
+                    let _ = write!(away, " + size_t(longest) * {}u", far.1);
+                }
+                match (near, self.kernel.walk) {
+                    (None, _) => away,
+                    (Some(at), Walk::Sequence { .. }) => format!("Short ? din_shared() + {at}u : {away}"),
+                    (Some(at), _) => format!("din_shared() + {at}u"),
+                }
+            }
+        };
+        format!("const DinPtr<{ty}> {} = {value};", a.name)
+    }
+
+    fn statements(&mut self, body: &[Statement]) {
+        for s in body {
+            self.statement(s);
+        }
+    }
+
+    fn statement(&mut self, s: &Statement) {
+        match s {
+            Statement::Comment(text) => self.line(&format!("// {text}")),
+            Statement::Let { to, value } => {
+                let (name, ty) = self.typed(*to);
+                let constant = if self.mutable.contains(&to.0) { "" } else { "const " };
+                let value = self.value(value, ty == "double");
+                self.line(&format!("{constant}{ty} {name} = {value};"));
+            }
+            Statement::Combine { to, how, value } => {
+                let to = self.name(*to);
+                let text = format!("{to} = {};", joined(*how, &to, &self.name(*value)));
+                self.line(&text);
+            }
+            Statement::Store { at, value } => {
+                let (at, value) = (self.element(at), self.stored(*value));
+                self.line(&format!("{at} = {value};"));
+            }
+            Statement::Join { at, how, value } => {
+                let (at, value) = (self.element(at), self.stored(*value));
+                let old = format!("float({at})");
+                self.line(&format!("{at} = {};", joined(*how, &old, &value)));
+            }
+            Statement::For { over, range, body } => {
+                let text = self.range(&self.name(*over), range);
+                self.open(&text);
+                self.statements(body);
+                self.close();
+            }
+            Statement::Split { width, groups, column, group, thread, body } => {
+                let (column, group, thread) = (self.name(*column), self.name(*group), self.name(*thread));
+                self.line(&format!("const unsigned {thread} = din_thread();"));
+                self.open(&format!("if ({thread} < {}u)", width * groups));
+                match (*width, *groups) {
+                    (1, _) => self.line(&format!("const unsigned {group} = {thread};")),
+                    (_, 1) => self.line(&format!("const unsigned {column} = {thread}, {group} = 0u;")),
+                    (width, _) => {
+                        self.line(&format!(
+                            "const unsigned {column} = {thread} % {width}u, {group} = {thread} / {width}u;"
+                        ));
+                    }
+                }
+                self.statements(body);
+                self.close();
+            }
+            Statement::Single { body } => {
+                self.open("if (din_thread() == 0u)");
+                self.statements(body);
+                self.close();
+            }
+            Statement::FirstLane { body } => {
+                self.open("if (din_lane() == 0u)");
+                self.statements(body);
+                self.close();
+            }
+            Statement::Barrier => self.line("din_barrier();"),
+            Statement::Call { text, .. } => self.line(&format!("{text};")),
+        }
+    }
+
+    fn range(&self, i: &str, range: &Range) -> String {
+        let threads = self.kernel.threads;
+        match *range {
+            Range::Columns { width } => {
+                format!("for (unsigned {i} = din_thread(); {i} < {width}u; {i} += {threads}u)")
+            }
+            Range::Grid { width } => {
+                format!(
+                    "for (unsigned {i} = din_chunk() * {threads}u + din_thread(); {i} < {width}u; {i} += din_chunks() * {threads}u)"
+                )
+            }
+            Range::Lanes { width } => format!("for (unsigned {i} = din_lane(); {i} < {width}u; {i} += 32u)"),
+            Range::Rows { domain, group, groups } => {
+                let from = group.map_or("0u".into(), |g| self.name(g));
+                format!("for (unsigned {i} = {from}; {i} < {}; {i} += {groups}u)", count(domain))
+            }
+            Range::Warps { domain } => {
+                format!("for (unsigned {i} = din_warp(); {i} < {}; {i} += {}u)", count(domain), threads / 32)
+            }
+            Range::Entries { domain, sample } => {
+                let (d, s) = (domain.0, self.name(sample));
+                format!(
+                    "for (unsigned {i} = ends{d}[{s}] - first{d}, stop = ends{d}[{s} + 1u] - first{d}; {i} < stop; ++{i})"
+                )
+            }
+        }
+    }
+
+    fn name(&self, v: Var) -> String {
+        self.kernel.named(v).map_or_else(String::new, |v| v.name.clone())
+    }
+
+    fn typed(&self, v: Var) -> (String, &'static str) {
+        let ty = match self.kernel.named(v).map(|v| v.ty) {
+            Some(Type::F64) => "double",
+            Some(Type::Index(_)) => "unsigned",
+            _ => "float",
+        };
+        (self.name(v), ty)
+    }
+
+    fn stored(&self, v: Var) -> String {
+        match self.typed(v) {
+            (name, "double") => format!("float({name})"),
+            (name, _) => name,
+        }
+    }
+
+    fn element(&self, at: &Element) -> String {
+        let Some(a) = self.kernel.array(at.array) else { return String::new() };
+        let column = match at.column {
+            Column::Fixed(0) => String::new(),
+            Column::Fixed(c) => format!("{c}u"),
+            Column::At(v, 0) => self.name(v),
+            Column::At(v, more) => format!("{} + {more}u", self.name(v)),
+        };
+        let row = match at.row {
+            Row::First => String::new(),
+            Row::At(v) if a.width == 1 => self.name(v),
+            Row::At(v) if matches!(a.rows, Rows::Table(_)) => format!("size_t({}) * {}u", self.name(v), a.width),
+            Row::At(v) => format!("{} * {}u", self.name(v), a.width),
+        };
+        let index = match (row.is_empty(), column.is_empty()) {
+            (true, true) => "0".into(),
+            (false, true) => row,
+            (true, false) => column,
+            (false, false) => format!("{row} + {column}"),
+        };
+        format!("{}[{index}]", a.name)
+    }
+
+    fn value(&self, value: &Value, double: bool) -> String {
+        let number = |x: f64| number(x, double);
+        match *value {
+            Value::Number(x) => number(x),
+            Value::Load(at) => {
+                let text = self.element(&at);
+                match self.kernel.array(at.array).map(|a| a.numbers) {
+                    Some(Numbers::Index(Bound::Local(BATCH))) => format!("{text} - first1"),
+                    Some(Numbers::F32) if double => format!("double(float({text}))"),
+                    _ => text,
+                }
+            }
+            Value::Unary(op, a) => {
+                let a = self.name(a);
+                match op {
+                    UnaryOp::Negate => format!("-{a}"),
+                    UnaryOp::Exp => format!("din_exp({a})"),
+                    UnaryOp::Log => format!("din_log({a})"),
+                    UnaryOp::Sqrt => format!("din_sqrt({a})"),
+                    UnaryOp::Sigmoid => format!("din_sigmoid({a})"),
+                    UnaryOp::Tanh => format!("din_tanh({a})"),
+                    UnaryOp::Softplus => format!("din_softplus({a})"),
+                    UnaryOp::Abs => format!("din_abs({a})"),
+                    UnaryOp::Sign => format!("din_sign({a})"),
+                    UnaryOp::Not => format!("{a} == {} ? {} : {}", number(0.0), number(1.0), number(0.0)),
+                }
+            }
+            Value::Binary(op, a, b) => {
+                let (a, b) = (self.name(a), self.name(b));
+                let compare = |sign: &str| format!("{a} {sign} {b} ? {} : {}", number(1.0), number(0.0));
+                match op {
+                    BinaryOp::Add => format!("{a} + {b}"),
+                    BinaryOp::Subtract => format!("{a} - {b}"),
+                    BinaryOp::Multiply => format!("{a} * {b}"),
+                    BinaryOp::Divide => format!("{a} / {b}"),
+                    BinaryOp::Min => format!("{a} < {b} ? {a} : {b}"),
+                    BinaryOp::Max => format!("{b} < {a} ? {a} : {b}"),
+                    BinaryOp::Power => format!("din_pow({a}, {b})"),
+                    BinaryOp::Less => compare("<"),
+                    BinaryOp::LessEqual => compare("<="),
+                    BinaryOp::Equal => compare("=="),
+                }
+            }
+            Value::Power(a, n) => format!("din_power<{n}>({})", self.name(a)),
+            Value::Select(c, a, b) => {
+                format!("{} != {} ? {} : {}", self.name(c), number(0.0), self.name(a), self.name(b))
+            }
+            Value::WarpSum(a) => format!("din_warp_sum({})", self.name(a)),
+        }
+    }
+}
+
+fn joined(how: Combine, old: &str, value: &str) -> String {
+    match how {
+        Combine::Add => format!("{old} + {value}"),
+        Combine::Max => format!("{value} < {old} ? {old} : {value}"),
+    }
+}

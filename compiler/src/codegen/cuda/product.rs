@@ -1,0 +1,184 @@
+//! Products, moments and fills: calls of the prelude's functions, specialised by sizes and strides, that all threads of a block make together.
+
+use super::frame::{Frame, Refusal};
+use super::print::{count, number};
+use super::tree::{ArrayId, Rows, Seen, Statement};
+use din_program::schedule::{Call, ONCE, Operation, SlotId, Source, View};
+
+/// The tile buffer of the back end's own: `Fold(Sum)` before it is summed by sample.
+pub const OWN: SlotId = SlotId(u32::MAX);
+
+/// `b5 + 16u`
+fn pointer(frame: &Frame<'_>, seen: &Seen) -> String {
+    let name = frame.name(seen.array);
+    if seen.column == 0 { name } else { format!("{name} + {}u", seen.column) }
+}
+
+/// A matrix in a once buffer.
+fn matrix(frame: &mut Frame<'_>, v: View, stride: u32, k: u32, n: u32) -> Result<Seen, Refusal> {
+    let columns = k.saturating_sub(1).saturating_mul(stride).saturating_add(n);
+    let seen = frame.view(v, columns)?;
+    if seen.rows == Rows::One {
+        Ok(seen)
+    } else {
+        Err(format!("buffer {} is used as a matrix but is not once", v.buffer.0))
+    }
+}
+
+fn stride(frame: &Frame<'_>, seen: &Seen) -> u32 {
+    frame.width(seen.array)
+}
+
+/// Appends a call that is no region.
+pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
+    let rows = count(call.domain);
+    match call.op {
+        Operation::Kernel { .. } => Err("a region is no product".into()),
+        Operation::Fill { buffer, value } => {
+            let width = frame.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width);
+            let out = frame.view(View { buffer, column: 0 }, width)?;
+            let (to, value) = (pointer(frame, &out), number(f64::from(value), false));
+            let text = if call.domain == ONCE {
+                format!("din_fill_grid<{width}>({to}, {value})")
+            } else {
+                format!("din_fill_rows<{width}>({rows}, {to}, {value})")
+            };
+            push(frame, text, &[], &[out]);
+            Ok(())
+        }
+        Operation::MatMul { x, w, w_stride, out, k, n, accumulate } => {
+            let x = frame.view(x, k)?;
+            let w = matrix(frame, w, w_stride, k, n)?;
+            let out = frame.view(out, n)?;
+            let text = format!(
+                "din_matmul<{k}, {n}, {}, {w_stride}, {}, {accumulate}>({rows}, {}, {}, {})",
+                stride(frame, &x),
+                stride(frame, &out),
+                pointer(frame, &x),
+                pointer(frame, &w),
+                pointer(frame, &out)
+            );
+            let reads = if accumulate { vec![x, w, out] } else { vec![x, w] };
+            push(frame, text, &reads, &[out]);
+            Ok(())
+        }
+        Operation::Fold { x, q, w, transposed, out, e, n } => {
+            let (from, to) = if transposed { (n, e) } else { (e, n) };
+            let x = frame.view(x, from)?;
+            let q = frame.view(q, e)?;
+            let w = if transposed { matrix(frame, w, 2 * e, n, 2 * e)? } else { matrix(frame, w, n, 2 * e, n)? };
+            let out = frame.view(out, to)?;
+            let sample = frame.source(Source::Parent(call.domain))?;
+            let name = if transposed { "din_fold_transposed" } else { "din_fold" };
+            let text = format!(
+                "{name}<{e}, {n}, {}, {}, {}>({rows}, {}, {}, {}, first1, {}, {})",
+                stride(frame, &x),
+                stride(frame, &q),
+                stride(frame, &out),
+                pointer(frame, &x),
+                pointer(frame, &q),
+                frame.name(sample),
+                pointer(frame, &w),
+                pointer(frame, &out)
+            );
+            let sample = whole(frame, sample);
+            push(frame, text, &[x, q, w, sample], &[out]);
+            Ok(())
+        }
+        Operation::FoldOuter { x, g, weight, sample, e, n } => {
+            let x = frame.view(x, e)?;
+            let g = frame.view(g, n)?;
+            if let Some((q, out)) = weight {
+                let q = frame.view(q, e)?;
+                let out = matrix(frame, out, n, 2 * e, n)?;
+                let parent = frame.source(Source::Parent(call.domain))?;
+                let text = format!(
+                    "din_fold_outer<{e}, {n}, {}, {}, {}>({rows}, {}, {}, {}, {}, first1, {})",
+                    stride(frame, &x),
+                    stride(frame, &q),
+                    stride(frame, &g),
+                    pointer(frame, &x),
+                    pointer(frame, &q),
+                    pointer(frame, &g),
+                    frame.name(parent),
+                    pointer(frame, &out)
+                );
+                let parent = whole(frame, parent);
+                push(frame, text, &[x, q, g, parent, out], &[out]);
+            }
+            if let Some((w, out)) = sample {
+                let w = matrix(frame, w, n, 2 * e, n)?;
+                let out = frame.view(out, e)?;
+                let own = frame.own_slot(OWN)?;
+                let text = format!(
+                    "din_fold_sum<{e}, {n}, {}, {}, {}, {}>({rows}, count1, {}, {}, {}, ends{d}, first{d}, {}, {})",
+                    stride(frame, &x),
+                    stride(frame, &g),
+                    frame.width(own),
+                    stride(frame, &out),
+                    pointer(frame, &x),
+                    pointer(frame, &g),
+                    pointer(frame, &w),
+                    frame.name(own),
+                    pointer(frame, &out),
+                    d = call.domain.0,
+                );
+                let own = whole(frame, own);
+                push(frame, text, &[x, g, w], &[own, out]);
+                // There is a barrier within, between products and sums.
+                frame.settled();
+                frame.settle(&[own.array], &[out.array]);
+            }
+            Ok(())
+        }
+        Operation::Outer { x, g, out, k, n } => {
+            let x = frame.view(x, k)?;
+            let g = frame.view(g, n)?;
+            let out = matrix(frame, out, n, k, n)?;
+            let text = format!(
+                "din_outer<{k}, {n}, {}, {}>({rows}, {}, {}, {})",
+                stride(frame, &x),
+                stride(frame, &g),
+                pointer(frame, &x),
+                pointer(frame, &g),
+                pointer(frame, &out)
+            );
+            push(frame, text, &[x, g, out], &[out]);
+            Ok(())
+        }
+        Operation::Transpose { w, w_stride, out, k, n } => {
+            let w = matrix(frame, w, w_stride, k, n)?;
+            let out = matrix(frame, out, k, n, k)?;
+            let text = format!("din_transpose<{k}, {n}, {w_stride}>({}, {})", pointer(frame, &w), pointer(frame, &out));
+            push(frame, text, &[w], &[out]);
+            Ok(())
+        }
+        Operation::Moments { x, out, width } => {
+            let x = frame.view(x, width)?;
+            let out = frame.view(View { buffer: out, column: 0 }, 2 * width + 1)?;
+            let text = format!(
+                "din_moments<{width}, {}>({rows}, {}, {})",
+                stride(frame, &x),
+                pointer(frame, &x),
+                pointer(frame, &out)
+            );
+            push(frame, text, &[x, out], &[out]);
+            // There is a barrier within, before the count is written.
+            frame.settled();
+            frame.settle(&[], &[out.array]);
+            Ok(())
+        }
+    }
+}
+
+/// All columns of an array.
+fn whole(frame: &Frame<'_>, array: ArrayId) -> Seen {
+    Seen { array, rows: frame.rows(array), column: 0, columns: frame.width(array) }
+}
+
+fn push(frame: &mut Frame<'_>, text: String, reads: &[Seen], writes: &[Seen]) {
+    let arrays = |seen: &[Seen]| -> Vec<ArrayId> { seen.iter().map(|s| s.array).collect() };
+    let barrier = frame.settle(&arrays(reads), &arrays(writes));
+    frame.kernel.body.extend(barrier);
+    frame.push(Statement::Call { text, arrays: reads.iter().chain(writes).copied().collect() });
+}

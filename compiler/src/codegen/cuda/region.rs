@@ -1,0 +1,494 @@
+//! One region as loops over rows and columns. Each thread owns a column, of every so many rows; where the region adds to the row of
+//! a sample, of every so many samples, whose entries it walks in order; a sum over the columns takes a warp a row. So no number is
+//! written by two threads, and the order of every sum is fixed.
+
+use super::frame::{Frame, Refusal};
+use super::tree::{ArrayId, Bound, Column, Combine as Join, Element, Range, Row, Rows, Statement, Type, Value, Var};
+use crate::graph::BinaryOp;
+use crate::plan::region::{Access, Combine, Instruction, Output, Place, Region, is_simple_power};
+use din_program::schedule::{BATCH, ONCE, Source};
+use rustc_hash::FxHashMap;
+
+/// Most groups of threads whose sums are joined afterwards.
+pub const SUMMED: u32 = 16;
+
+/// Where an output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// The element itself.
+    Own,
+    /// The row of the element's sample.
+    Sample,
+    /// Something that all elements share.
+    All,
+    /// Its sum over the columns goes to the element.
+    RowSum,
+}
+
+struct Emitter<'f, 'a> {
+    frame: &'f mut Frame<'a>,
+    region: &'f Region,
+    arguments: &'f [Source],
+    ty: Type,
+}
+
+/// The indices at hand.
+#[derive(Clone, Default)]
+struct Indices {
+    row: Option<Var>,
+    column: Option<Var>,
+    /// By argument: what it holds for the row.
+    held: FxHashMap<u32, Var>,
+    /// By instruction.
+    values: FxHashMap<u32, Var>,
+}
+
+/// Appends the region's statements to the frame's kernel.
+pub fn region(frame: &mut Frame<'_>, region: &Region, arguments: &[Source]) -> Result<(), Refusal> {
+    if region.width == 0 || arguments.len() != region.arguments.len() {
+        return Err(format!("a region of width {} with {} arguments", region.width, arguments.len()));
+    }
+    let ty = if region.uniform { Type::F64 } else { Type::F32 };
+    Emitter { frame, region, arguments, ty }.run()
+}
+
+impl Emitter<'_, '_> {
+    fn run(&mut self) -> Result<(), Refusal> {
+        let mut reads = Vec::new();
+        for i in &self.region.body {
+            if let Instruction::Load(p) = i {
+                reads.extend(self.named(p)?);
+            }
+        }
+        let mut writes = Vec::new();
+        for o in &self.region.outputs {
+            let named = self.named(&o.place)?;
+            // Joined behind a barrier, see `columns`.
+            if self.target(o) == Target::All && self.groups(true) > 1 {
+                continue;
+            }
+            writes.push(named[0]);
+            reads.extend(&named[1..]);
+            if matches!(o.combine, Combine::Add | Combine::Max) {
+                reads.push(named[0]);
+            }
+        }
+        let barrier = self.frame.settle(&reads, &writes);
+        self.frame.kernel.body.extend(barrier);
+
+        let outputs: Vec<(Output, Target)> = self.region.outputs.iter().map(|o| (*o, self.target(o))).collect();
+        let of = |wanted: &dyn Fn(Target) -> bool| -> Vec<(Output, Target)> {
+            outputs.iter().copied().filter(|(_, t)| wanted(*t)).collect()
+        };
+        if self.region.domain == ONCE {
+            return self.once(&outputs);
+        }
+        let adds = outputs.iter().any(|(_, t)| matches!(t, Target::Sample | Target::All));
+        let by_warp = of(&|t| t == Target::RowSum || (!adds && t == Target::Own));
+        let by_column = of(&|t| t != Target::RowSum && (adds || t != Target::Own));
+        if outputs.iter().any(|(_, t)| *t == Target::RowSum) {
+            self.warps(&by_warp)?;
+            if by_column.is_empty() {
+                return Ok(());
+            }
+            let clash = writes.iter().any(|&w| reads.iter().any(|&r| self.frame.overlap(w, r)));
+            if clash {
+                self.frame.push(Statement::Barrier);
+            }
+            return self.columns(&by_column);
+        }
+        self.columns(&outputs)
+    }
+
+    /// Arrays of a place: its own, then those of its indices.
+    fn named(&mut self, p: &Place) -> Result<Vec<ArrayId>, Refusal> {
+        let own = self.argument(p.argument)?;
+        let mut all = vec![own];
+        match p.access {
+            Access::Row | Access::Once => {}
+            Access::Indexed { index } => all.push(self.argument(index)?),
+            Access::Nested { outer, inner } => all.extend([self.argument(outer)?, self.argument(inner)?]),
+        }
+        if self.frame.width(own) != p.stride && p.access != Access::Once {
+            return Err(format!("rows of {} numbers {} apart", self.frame.width(own), p.stride));
+        }
+        Ok(all)
+    }
+
+    fn argument(&mut self, k: u32) -> Result<ArrayId, Refusal> {
+        let source = self.arguments.get(k as usize).copied().ok_or_else(|| format!("argument {k}"))?;
+        self.frame.source(source)
+    }
+
+    fn target(&self, o: &Output) -> Target {
+        match (o.combine, o.place.access) {
+            (Combine::StoreRowSum, _) if self.region.width > 1 => Target::RowSum,
+            (Combine::Store | Combine::StoreRowSum, _) | (_, Access::Row) => Target::Own,
+            (Combine::Add | Combine::Max, Access::Once) if self.region.domain == ONCE => Target::Own,
+            (Combine::Add | Combine::Max, Access::Once) => Target::All,
+            (Combine::Add | Combine::Max, Access::Indexed { .. } | Access::Nested { .. }) => Target::Sample,
+        }
+    }
+
+    /// One element: columns are shared by the blocks; a lone number is computed by one thread, in double.
+    fn once(&mut self, outputs: &[(Output, Target)]) -> Result<(), Refusal> {
+        let (sums, rest): (Vec<_>, Vec<_>) = outputs.iter().copied().partition(|(_, t)| *t == Target::RowSum);
+        if !sums.is_empty() {
+            self.warps(&sums)?;
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let mut body = Vec::new();
+        let mut at = Indices::default();
+        if self.region.uniform {
+            self.body(&mut body, &rest, &mut at, |_| true)?;
+            self.own(&mut body, &rest, &mut at)?;
+            self.frame.push(Statement::Single { body });
+        } else {
+            let column = self.frame.index("c", Bound::Below(self.region.width));
+            at.column = Some(column);
+            self.body(&mut body, &rest, &mut at, |_| true)?;
+            self.own(&mut body, &rest, &mut at)?;
+            let range = Range::Grid { width: self.region.width };
+            self.frame.push(Statement::For { over: column, range, body });
+        }
+        Ok(())
+    }
+
+    /// A warp a row, columns over its lanes.
+    fn warps(&mut self, outputs: &[(Output, Target)]) -> Result<(), Refusal> {
+        let width = self.region.width;
+        let row = self.frame.index("r", Bound::Local(self.region.domain));
+        let column = self.frame.index("c", Bound::Below(width));
+        let (sums, own): (Vec<_>, Vec<_>) = outputs.iter().copied().partition(|(_, t)| *t == Target::RowSum);
+        let mut body = Vec::new();
+        let mut totals = Vec::new();
+        for _ in &sums {
+            let total = self.frame.number("sum", self.ty);
+            body.push(Statement::Let { to: total, value: Value::Number(0.0) });
+            totals.push(total);
+        }
+        let mut at = Indices { row: Some(row), column: Some(column), ..Indices::default() };
+        let mut inner = Vec::new();
+        self.body(&mut inner, outputs, &mut at, |_| true)?;
+        self.own(&mut inner, &own, &mut at)?;
+        for ((o, _), &total) in sums.iter().zip(&totals) {
+            let value = self.computed(&at, o)?;
+            inner.push(Statement::Combine { to: total, how: Join::Add, value });
+        }
+        body.push(Statement::For { over: column, range: Range::Lanes { width }, body: inner });
+        let mut single = Vec::new();
+        let mut outside = Indices { row: Some(row), ..Indices::default() };
+        for ((o, _), &total) in sums.iter().zip(&totals) {
+            let value = self.frame.number("total", self.ty);
+            body.push(Statement::Let { to: value, value: Value::WarpSum(total) });
+            let element = self.element(&mut single, &mut outside, &o.place)?;
+            single.push(Statement::Store { at: element, value });
+        }
+        body.push(Statement::FirstLane { body: single });
+        self.frame.push(Statement::For { over: row, range: Range::Warps { domain: self.region.domain }, body });
+        Ok(())
+    }
+
+    /// A column a thread.
+    fn columns(&mut self, outputs: &[(Output, Target)]) -> Result<(), Refusal> {
+        let (width, threads) = (self.region.width, self.frame.kernel.threads);
+        let all: Vec<Output> = outputs.iter().filter(|(_, t)| *t == Target::All).map(|(o, _)| *o).collect();
+        let groups = self.groups(!all.is_empty());
+        let column = self.frame.index("c", Bound::Below(width));
+        let group = self.frame.index("g", Bound::Below(groups));
+        let split = width <= threads;
+        let mut body = Vec::new();
+        let mut at = Indices { column: Some(column), ..Indices::default() };
+        // What does not depend on the row comes before the loop.
+        let fixed = |i: &Instruction| match i {
+            Instruction::Load(p) => p.access == Access::Once,
+            Instruction::Const(_) => true,
+            Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => false,
+        };
+        self.body(&mut body, outputs, &mut at, fixed)?;
+        let mut totals = Vec::new();
+        for o in &all {
+            let total = self.frame.number("total", self.ty);
+            body.push(Statement::Let { to: total, value: start(o.combine) });
+            totals.push(total);
+        }
+        let by = if split { Some(group) } else { None };
+        body.push(self.walk(outputs, &at, by, groups, &totals)?);
+        let thread = self.frame.index("t", Bound::Below(width * groups));
+        if groups == 1 {
+            for (o, &value) in all.iter().zip(&totals) {
+                let element = self.element(&mut body, &mut at, &o.place)?;
+                body.push(Statement::Join { at: element, how: join(o.combine), value });
+            }
+            self.split(column, group, thread, groups, split, body);
+            return Ok(());
+        }
+        if all.is_empty() {
+            self.split(column, group, thread, groups, split, body);
+            return Ok(());
+        }
+        let each = width * groups;
+        let sums = self.frame.shared(each * all.len() as u32);
+        let barrier = self.frame.settle(&[], &[sums]);
+        self.frame.kernel.body.extend(barrier);
+        for (k, &value) in totals.iter().enumerate() {
+            let element = Element { array: sums, row: Row::First, column: Column::At(thread, k as u32 * each) };
+            body.push(Statement::Store { at: element, value });
+        }
+        self.split(column, group, thread, groups, split, body);
+        self.frame.settled();
+        self.frame.push(Statement::Barrier);
+        let mut reads = vec![sums];
+        for (k, o) in all.iter().enumerate() {
+            let into = self.argument(o.place.argument)?;
+            reads.push(into);
+            let how = if o.combine == Combine::Max { "DinMax" } else { "DinAdd" };
+            let (from, to) = (self.frame.name(sums), self.frame.name(into));
+            let text = format!(
+                "din_join_groups<{width}, {groups}, {how}>({from} + {}u, {to} + {}u)",
+                k as u32 * each,
+                o.place.column
+            );
+            let arrays = vec![
+                super::tree::Seen { array: sums, rows: Rows::One, column: k as u32 * each, columns: each },
+                super::tree::Seen { array: into, rows: Rows::One, column: o.place.column, columns: width },
+            ];
+            self.frame.push(Statement::Call { text, arrays });
+        }
+        let writes: Vec<ArrayId> = reads[1..].to_vec();
+        self.frame.settle(&reads, &writes);
+        // Outputs written before the barrier are settled; those to come are not.
+        Ok(())
+    }
+
+    /// Groups of threads, each with a thread a column.
+    fn groups(&self, summed: bool) -> u32 {
+        let threads = self.frame.kernel.threads;
+        (threads / self.region.width).clamp(1, if summed { SUMMED } else { threads })
+    }
+
+    fn split(&mut self, column: Var, group: Var, thread: Var, groups: u32, split: bool, body: Vec<Statement>) {
+        let width = self.region.width;
+        self.frame.push(if split {
+            Statement::Split { width, groups, column, group, thread, body }
+        } else {
+            Statement::For { over: column, range: Range::Columns { width }, body }
+        });
+    }
+
+    /// The loop over the thread's rows: over samples and their entries where some output is theirs.
+    fn walk(
+        &mut self,
+        outputs: &[(Output, Target)],
+        outer: &Indices,
+        group: Option<Var>,
+        groups: u32,
+        totals: &[Var],
+    ) -> Result<Statement, Refusal> {
+        let domain = self.region.domain;
+        let row = self.frame.index("r", Bound::Local(domain));
+        let of_samples: Vec<Output> = outputs.iter().filter(|(_, t)| *t == Target::Sample).map(|(o, _)| *o).collect();
+        let mut at = Indices { row: Some(row), ..outer.clone() };
+        let mut body = Vec::new();
+        if of_samples.is_empty() {
+            self.inner(&mut body, outputs, &mut at, totals, &[])?;
+            return Ok(Statement::For { over: row, range: Range::Rows { domain, group, groups }, body });
+        }
+        let sample = self.frame.index("s", Bound::Local(BATCH));
+        for (k, source) in self.arguments.iter().enumerate() {
+            if *source == Source::Parent(domain) {
+                at.held.insert(k as u32, sample);
+            }
+        }
+        let (mut before, mut after, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+        for o in &of_samples {
+            let sum = self.frame.number("sum", self.ty);
+            before.push(Statement::Let { to: sum, value: start(o.combine) });
+            sums.push(sum);
+        }
+        self.inner(&mut body, outputs, &mut at, totals, &sums)?;
+        let mut of_sample = Indices { held: at.held.clone(), column: at.column, ..Indices::default() };
+        // Only the sample is known outside of its entries.
+        of_sample.held.retain(|_, v| *v == sample);
+        for (o, &value) in of_samples.iter().zip(&sums) {
+            let element = self.element(&mut after, &mut of_sample, &o.place)?;
+            after.push(Statement::Join { at: element, how: join(o.combine), value });
+        }
+        before.push(Statement::For { over: row, range: Range::Entries { domain, sample }, body });
+        before.extend(after);
+        Ok(Statement::For { over: sample, range: Range::Rows { domain: BATCH, group, groups }, body: before })
+    }
+
+    /// What is done at one row and column.
+    fn inner(
+        &mut self,
+        body: &mut Vec<Statement>,
+        outputs: &[(Output, Target)],
+        at: &mut Indices,
+        totals: &[Var],
+        sums: &[Var],
+    ) -> Result<(), Refusal> {
+        self.body(body, outputs, at, |_| true)?;
+        let own: Vec<_> = outputs.iter().copied().filter(|(_, t)| *t == Target::Own).collect();
+        let (mut totals, mut sums) = (totals.iter(), sums.iter());
+        for (o, target) in outputs {
+            let to = match target {
+                Target::All => totals.next(),
+                Target::Sample => sums.next(),
+                Target::Own | Target::RowSum => None,
+            };
+            if let Some(&to) = to {
+                let value = self.computed(at, o)?;
+                body.push(Statement::Combine { to, how: join(o.combine), value });
+            }
+        }
+        self.own(body, &own, at)
+    }
+
+    /// Outputs to the element itself.
+    fn own(
+        &mut self,
+        body: &mut Vec<Statement>,
+        outputs: &[(Output, Target)],
+        at: &mut Indices,
+    ) -> Result<(), Refusal> {
+        for (o, _) in outputs {
+            let element = self.element(body, at, &o.place)?;
+            let value = self.computed(at, o)?;
+            body.push(match o.combine {
+                Combine::Store | Combine::StoreRowSum => Statement::Store { at: element, value },
+                Combine::Add | Combine::Max => Statement::Join { at: element, how: join(o.combine), value },
+            });
+        }
+        Ok(())
+    }
+
+    fn computed(&self, at: &Indices, o: &Output) -> Result<Var, Refusal> {
+        at.values.get(&o.value.0).copied().ok_or_else(|| format!("value {} is not computed", o.value.0))
+    }
+
+    /// The instructions that the outputs need and `wanted` takes, where they are not computed yet.
+    fn body(
+        &mut self,
+        body: &mut Vec<Statement>,
+        outputs: &[(Output, Target)],
+        at: &mut Indices,
+        wanted: impl Fn(&Instruction) -> bool,
+    ) -> Result<(), Refusal> {
+        let region = self.region;
+        let mut needed = vec![false; region.body.len()];
+        for (o, _) in outputs {
+            if let Some(n) = needed.get_mut(o.value.0 as usize) {
+                *n = true;
+            }
+        }
+        for k in (0..region.body.len()).rev() {
+            if !needed[k] {
+                continue;
+            }
+            let operands = match region.body[k] {
+                Instruction::Const(_) | Instruction::Load(_) => vec![],
+                Instruction::Unary(_, a) => vec![a],
+                Instruction::Binary(op, a, b) if op == BinaryOp::Power && simple(region, b).is_some() => vec![a],
+                Instruction::Binary(_, a, b) => vec![a, b],
+                Instruction::Select(a, b, c) => vec![a, b, c],
+            };
+            for a in operands {
+                needed[a.0 as usize] = true;
+            }
+        }
+        for (k, i) in region.body.iter().enumerate() {
+            let number = k as u32;
+            if !needed[k] || at.values.contains_key(&number) || !wanted(i) {
+                continue;
+            }
+            let operand = |v: crate::plan::region::Value| {
+                at.values.get(&v.0).copied().ok_or_else(|| format!("value {} is not computed", v.0))
+            };
+            let value = match *i {
+                Instruction::Const(c) => Value::Number(c),
+                Instruction::Load(p) => Value::Load(self.element(body, at, &p)?),
+                Instruction::Unary(op, a) => Value::Unary(op, operand(a)?),
+                Instruction::Binary(BinaryOp::Power, a, b) => match simple(region, b) {
+                    Some(0.5) => Value::Unary(crate::graph::UnaryOp::Sqrt, operand(a)?),
+                    Some(c) => Value::Power(operand(a)?, c as i32),
+                    None => Value::Binary(BinaryOp::Power, operand(a)?, operand(b)?),
+                },
+                Instruction::Binary(op, a, b) => Value::Binary(op, operand(a)?, operand(b)?),
+                Instruction::Select(a, b, c) => Value::Select(operand(a)?, operand(b)?, operand(c)?),
+            };
+            let to = self.frame.number("v", self.ty);
+            body.push(Statement::Let { to, value });
+            at.values.insert(number, to);
+        }
+        Ok(())
+    }
+
+    /// Where a place is for the indices at hand; loads the indices that lead to it.
+    fn element(&mut self, body: &mut Vec<Statement>, at: &mut Indices, p: &Place) -> Result<Element, Refusal> {
+        let array = self.argument(p.argument)?;
+        let missing = || "a place without its row".to_string();
+        let row = match p.access {
+            Access::Once => Row::First,
+            Access::Row if self.frame.rows(array) == Rows::One => Row::First,
+            Access::Row => Row::At(at.row.ok_or_else(missing)?),
+            Access::Indexed { index } => Row::At(self.held(body, at, index, at.row)?),
+            Access::Nested { outer, inner } => {
+                let sample = self.held(body, at, inner, at.row)?;
+                Row::At(self.held(body, at, outer, Some(sample))?)
+            }
+        };
+        let column = match at.column {
+            Some(c) if p.width == self.region.width && self.region.width > 1 => Column::At(c, p.column),
+            _ => Column::Fixed(p.column),
+        };
+        Ok(Element { array, row, column })
+    }
+
+    /// What an index array holds for a row.
+    fn held(
+        &mut self,
+        body: &mut Vec<Statement>,
+        at: &mut Indices,
+        argument: u32,
+        row: Option<Var>,
+    ) -> Result<Var, Refusal> {
+        if let Some(&v) = at.held.get(&argument) {
+            return Ok(v);
+        }
+        let array = self.argument(argument)?;
+        let bound = match self.frame.kernel.array(array).map(|a| a.numbers) {
+            Some(super::tree::Numbers::Index(bound)) => bound,
+            _ => return Err(format!("`{}` is no index", self.frame.name(array))),
+        };
+        let row = row.ok_or_else(|| "an index without a row".to_string())?;
+        let to = self.frame.index("i", bound);
+        let element = Element { array, row: Row::At(row), column: Column::Fixed(0) };
+        body.push(Statement::Let { to, value: Value::Load(element) });
+        at.held.insert(argument, to);
+        Ok(to)
+    }
+}
+
+/// The exponent of a power that is made of multiplications or a root.
+fn simple(region: &Region, exponent: crate::plan::region::Value) -> Option<f64> {
+    region.exponent(exponent).filter(|c| is_simple_power(*c))
+}
+
+fn join(combine: Combine) -> Join {
+    match combine {
+        Combine::Max => Join::Max,
+        Combine::Store | Combine::Add | Combine::StoreRowSum => Join::Add,
+    }
+}
+
+fn start(combine: Combine) -> Value {
+    Value::Number(if combine == Combine::Max { f64::NEG_INFINITY } else { 0.0 })
+}
+
+/// Whether the blocks of a grid may share the region's columns: nothing but stores of one element.
+pub fn spreads(region: &Region) -> bool {
+    region.domain == ONCE && !region.uniform && region.outputs.iter().all(|o| o.combine == Combine::Store)
+}

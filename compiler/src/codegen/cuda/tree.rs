@@ -1,0 +1,273 @@
+//! A CUDA kernel as a small statement tree: what `frame`, `region`, `product` and `phase` build, `verify` checks and `print` writes.
+//!
+//! The tree has no pointers and no arithmetic on indices. An index is a variable with a [`Bound`] that says what it stays below; an
+//! access names an array, a row and a column, each with such an index; so that an access is inside its array can be read off its parts.
+//! Control flow is made of loops whose [`Range`] says which threads take which values, so that what is uniform can be read off too.
+
+use crate::graph::{BinaryOp, UnaryOp};
+use din_program::schedule::Domain;
+
+/// Index into [`Kernel::variables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Var(pub u32);
+
+/// Index into [`Kernel::arrays`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ArrayId(pub u32);
+
+/// What an index stays below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    Below(u32),
+    /// The tile's elements of a domain, counted from its first.
+    Local(Domain),
+    /// The rows of a table; in an update, `None`, of the one that is updated.
+    Table(Option<u32>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    F32,
+    F64,
+    Index(Bound),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variable {
+    pub name: String,
+    pub ty: Type,
+}
+
+/// What an array holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    F32,
+    /// `u32`, each such an index; in memory a sample is counted from the batch's first, and from the tile's once it is loaded.
+    Index(Bound),
+}
+
+/// How many rows it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    One,
+    Local(Domain),
+    Table(Option<u32>),
+}
+
+/// Where it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// A device address, by its number; local arrays begin at the tile's first element.
+    Address(u32),
+    /// In the block's copy of the partial sums.
+    Partial { offset: u32 },
+    /// In shared memory, of constant size.
+    Shared { offset: u32 },
+    /// A tile buffer: in shared memory at `near`, where it is there and the tile is not long; else in scratch, behind this many numbers a
+    /// sample and an entry.
+    Slot { near: Option<u32>, far: (u32, u32) },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    pub name: String,
+    pub numbers: Numbers,
+    pub rows: Rows,
+    pub width: u32,
+    pub binding: Binding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Row {
+    First,
+    At(Var),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Column {
+    Fixed(u32),
+    /// The variable and so many columns.
+    At(Var, u32),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Element {
+    pub array: ArrayId,
+    pub row: Row,
+    pub column: Column,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Number(f64),
+    Load(Element),
+    Unary(UnaryOp, Var),
+    Binary(BinaryOp, Var, Var),
+    /// `x ^ n` by multiplications.
+    Power(Var, i32),
+    /// The second where the first is not 0, else the third.
+    Select(Var, Var, Var),
+    /// Sum over the lanes of the warp, the same in each.
+    WarpSum(Var),
+}
+
+/// Which values an index takes, and in which threads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Range {
+    /// Columns `0..width`, one a thread of the block, again from the first thread on.
+    Columns { width: u32 },
+    /// Columns `0..width`, one a thread of the grid.
+    Grid { width: u32 },
+    /// Columns `0..width`, one a lane of the warp.
+    Lanes { width: u32 },
+    /// The tile's elements of a domain: every `groups`-th from the thread's group on; see [`Statement::Split`].
+    Rows { domain: Domain, group: Option<Var>, groups: u32 },
+    /// The tile's elements, one a warp.
+    Warps { domain: Domain },
+    /// The entries of a sample in order.
+    Entries { domain: Domain, sample: Var },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Combine {
+    Add,
+    Max,
+}
+
+/// An array as a function of the prelude sees it: columns of all its rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    pub array: ArrayId,
+    pub rows: Rows,
+    pub column: u32,
+    pub columns: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Statement {
+    Comment(String),
+    /// A variable's value; set once, or again by `Combine`.
+    Let {
+        to: Var,
+        value: Value,
+    },
+    /// `to = to + value`, or the greater.
+    Combine {
+        to: Var,
+        how: Combine,
+        value: Var,
+    },
+    Store {
+        at: Element,
+        value: Var,
+    },
+    /// The same on an element of an array.
+    Join {
+        at: Element,
+        how: Combine,
+        value: Var,
+    },
+    /// `over` is set to each value of the range.
+    For {
+        over: Var,
+        range: Range,
+        body: Vec<Statement>,
+    },
+    /// Cuts the threads into `groups` groups of `width`, the rest being idle: `column` is the thread's place in its group, `thread` its number.
+    Split {
+        width: u32,
+        groups: u32,
+        column: Var,
+        group: Var,
+        thread: Var,
+        body: Vec<Statement>,
+    },
+    /// One thread of the block.
+    Single {
+        body: Vec<Statement>,
+    },
+    /// The first lane of the warp.
+    FirstLane {
+        body: Vec<Statement>,
+    },
+    /// All threads of the block wait for each other.
+    Barrier,
+    /// A function of the prelude that all threads of the block call together; it has barriers of its own or not.
+    Call {
+        text: String,
+        arrays: Vec<Seen>,
+    },
+}
+
+/// Copies of partial sums: how they begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Partial {
+    pub offset: u32,
+    pub width: u32,
+    pub start: f32,
+}
+
+/// How many tiles a phase had.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tiles {
+    One,
+    Samples {
+        samples: u32,
+        elements: u32,
+    },
+    /// The number of a word.
+    Word(u32),
+}
+
+/// How the tiles of a kernel are found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Walk {
+    /// There is one element; blocks share its columns.
+    Once,
+    /// Tiles of `samples` elements of domain 1, whose number is a word.
+    Samples { samples: u32, elements: u32 },
+    /// Copies of partial sums are joined: those of so many tiles.
+    Join { tiles: Tiles },
+    /// Tiles of a sequence; numbers of words and addresses.
+    Sequence { domain: Domain, samples: u32, entries: u32, tiles: u32, longest: u32, bounds: u32, offsets: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    pub name: String,
+    /// What stands above it.
+    pub comment: Vec<String>,
+    pub walk: Walk,
+    pub threads: u32,
+    pub chunks: u32,
+    /// Addresses and words of an instance.
+    pub strides: (u32, u32),
+    pub variables: Vec<Variable>,
+    pub arrays: Vec<Array>,
+    /// Address of the copies and the numbers of each, where there are any.
+    pub copies: Option<(u32, u32)>,
+    pub partials: Vec<Partial>,
+    /// Numbers of scratch a sample and an entry, where some are.
+    pub scratch: (u32, u32),
+    /// Shared memory before the slots, and with them, in numbers.
+    pub shared: u32,
+    /// Whether threads wait after the partial sums began, and at the end of each tile.
+    pub begin_barrier: bool,
+    pub end_barrier: bool,
+    pub body: Vec<Statement>,
+}
+
+impl Kernel {
+    pub fn variable(&mut self, name: impl Into<String>, ty: Type) -> Var {
+        self.variables.push(Variable { name: name.into(), ty });
+        Var(self.variables.len() as u32 - 1)
+    }
+
+    pub fn named(&self, var: Var) -> Option<&Variable> {
+        self.variables.get(var.0 as usize)
+    }
+
+    pub fn array(&self, id: ArrayId) -> Option<&Array> {
+        self.arrays.get(id.0 as usize)
+    }
+}

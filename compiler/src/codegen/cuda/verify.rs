@@ -1,0 +1,277 @@
+//! What must hold of every generated kernel, checked before it is printed: a kernel that breaks a rule is a bug of the compiler, and
+//! the message says which rule.
+//!
+//! - Barriers, and calls that may hold some, stand where all threads of the block come by together; sums over a warp where all its
+//!   lanes do. Nothing relies on lanes of a warp running in step.
+//! - Every index of an access has a bound below the array's extent.
+//! - A variable has its type, and a value before it is read.
+
+use super::tree::{
+    Array, ArrayId, Binding, Bound, Column, Element, Kernel, Numbers, Range, Row, Rows, Seen, Statement, Type, Value,
+    Var, Walk,
+};
+use din_program::schedule::BATCH;
+
+/// Who runs a statement together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Together {
+    Thread,
+    Warp,
+    Block,
+}
+
+/// A broken rule.
+pub type Broken = String;
+
+struct Verifier<'a> {
+    kernel: &'a Kernel,
+    /// By variable: who has the same value; `None` before it has one.
+    values: Vec<Option<Together>>,
+}
+
+/// Whether `rows` rows of `width` numbers from `offset` on end by `all`.
+fn within(offset: u32, width: u32, rows: u32, all: u32) -> bool {
+    u64::from(offset) + u64::from(width) * u64::from(rows) <= u64::from(all)
+}
+
+/// Checks a kernel; the error says what is wrong where.
+pub fn verify(kernel: &Kernel) -> Result<(), Broken> {
+    let mut v = Verifier { kernel, values: vec![None; kernel.variables.len()] };
+    let broken = |why: String| format!("{}: {why}", kernel.name);
+    for array in &kernel.arrays {
+        v.array(array).map_err(broken)?;
+    }
+    v.block(&kernel.body, Together::Block).map_err(broken)
+}
+
+impl Verifier<'_> {
+    fn array(&self, a: &Array) -> Result<(), Broken> {
+        let fits = match a.binding {
+            Binding::Address(_) => true,
+            Binding::Partial { offset } => {
+                let held = self.kernel.partials.iter().any(|p| p.offset == offset && p.width == a.width);
+                held && a.rows == Rows::One
+                    && self.kernel.copies.is_some_and(|(_, all)| within(offset, a.width, 1, all))
+            }
+            Binding::Shared { offset } => a.rows == Rows::One && within(offset, a.width, 1, self.kernel.shared),
+            Binding::Slot { near, far } => {
+                if !matches!(a.rows, Rows::Local(_)) {
+                    return Err(format!("array `{}` does not lie in a tile", a.name));
+                }
+                let (samples, entries) = match self.kernel.walk {
+                    Walk::Once | Walk::Join { .. } => (0, 0),
+                    Walk::Samples { samples, .. } => (samples, 0),
+                    Walk::Sequence { samples, entries, .. } => (samples, entries),
+                };
+                let (capacity, all) = match a.rows {
+                    Rows::Local(BATCH) => (samples, within(far.0, a.width, 1, self.kernel.scratch.0)),
+                    Rows::Local(_) => (entries, within(far.1, a.width, 1, self.kernel.scratch.1)),
+                    Rows::One | Rows::Table(_) => (0, false),
+                };
+                let always_near = near.is_some() && matches!(self.kernel.walk, Walk::Samples { .. });
+                (all || always_near) && near.is_none_or(|at| within(at, a.width, capacity, self.kernel.shared))
+            }
+        };
+        if fits && a.width > 0 { Ok(()) } else { Err(format!("array `{}` does not fit where it lies", a.name)) }
+    }
+
+    fn block(&mut self, statements: &[Statement], together: Together) -> Result<(), Broken> {
+        statements.iter().try_for_each(|s| self.statement(s, together))
+    }
+
+    fn statement(&mut self, statement: &Statement, together: Together) -> Result<(), Broken> {
+        match statement {
+            Statement::Comment(text) => {
+                let plain = !text.contains('\n') && !text.ends_with('\\');
+                if plain { Ok(()) } else { Err("a comment of more than a line".into()) }
+            }
+            Statement::Let { to, value } => {
+                let same = self.value(value, self.ty(*to)?, together)?;
+                self.set(*to, same.min(together))
+            }
+            Statement::Combine { to, value, .. } => {
+                let same = self.read(*to)?.min(self.read(*value)?).min(together);
+                self.expect(*value, self.ty(*to)?)?;
+                self.set(*to, same)
+            }
+            Statement::Store { at, value } | Statement::Join { at, value, .. } => {
+                self.read(*value)?;
+                let array = self.element(at)?;
+                if array.numbers != Numbers::F32 {
+                    return Err(format!("indices in `{}` are written", array.name));
+                }
+                if matches!(self.ty(*value)?, Type::Index(_)) {
+                    return Err(format!("an index is stored to `{}`", array.name));
+                }
+                Ok(())
+            }
+            Statement::For { over, range, body } => self.repeat(*over, range, body, together),
+            Statement::Split { width, groups, column, group, thread, body } => {
+                if *width == 0
+                    || *groups == 0
+                    || u64::from(*width) * u64::from(*groups) > u64::from(self.kernel.threads)
+                {
+                    return Err(format!("{groups} groups of {width} threads"));
+                }
+                self.is_index(*column, Bound::Below(*width))?;
+                self.is_index(*group, Bound::Below(*groups))?;
+                self.is_index(*thread, Bound::Below(*width * *groups))?;
+                self.set(*column, Together::Thread)?;
+                self.set(*thread, Together::Thread)?;
+                self.set(*group, Together::Thread)?;
+                self.scope(body, Together::Thread)
+            }
+            Statement::Single { body } | Statement::FirstLane { body } => self.scope(body, Together::Thread),
+            Statement::Barrier if together == Together::Block => Ok(()),
+            Statement::Barrier => Err("a barrier that not all threads of the block reach".into()),
+            Statement::Call { text, arrays } => {
+                if together != Together::Block {
+                    return Err(format!("not all threads of the block call `{text}`"));
+                }
+                arrays.iter().try_for_each(|seen| self.seen(seen))
+            }
+        }
+    }
+
+    fn repeat(&mut self, over: Var, range: &Range, body: &[Statement], together: Together) -> Result<(), Broken> {
+        let (bound, inner) = match *range {
+            Range::Columns { width } | Range::Grid { width } => (Bound::Below(width), Together::Thread),
+            // Lanes leave the loop apart from each other.
+            Range::Lanes { width } => (Bound::Below(width), Together::Thread),
+            Range::Rows { domain, group, groups } => {
+                let from = match group {
+                    None => Together::Block,
+                    Some(group) => {
+                        self.is_index(group, Bound::Below(groups))?;
+                        self.read(group)?
+                    }
+                };
+                (Bound::Local(domain), from)
+            }
+            Range::Warps { domain } => (Bound::Local(domain), Together::Warp),
+            Range::Entries { domain, sample } => {
+                self.is_index(sample, Bound::Local(BATCH))?;
+                (Bound::Local(domain), self.read(sample)?)
+            }
+        };
+        self.is_index(over, bound)?;
+        let inner = inner.min(together);
+        self.set(over, inner)?;
+        self.scope(body, inner)
+    }
+
+    /// What is set inside is not known after it, but what was set before and changed inside keeps the weaker claim.
+    fn scope(&mut self, body: &[Statement], together: Together) -> Result<(), Broken> {
+        let before = self.values.clone();
+        self.block(body, together)?;
+        for (now, then) in self.values.iter_mut().zip(before) {
+            *now = match (*now, then) {
+                (Some(now), Some(then)) => Some(now.min(then)),
+                _ => None,
+            };
+        }
+        Ok(())
+    }
+
+    fn value(&self, value: &Value, ty: Type, together: Together) -> Result<Together, Broken> {
+        let numbers = |vars: &[Var]| -> Result<Together, Broken> {
+            let mut same = Together::Block;
+            for &v in vars {
+                self.expect(v, ty)?;
+                same = same.min(self.read(v)?);
+            }
+            if matches!(ty, Type::Index(_)) { Err("arithmetic on indices".into()) } else { Ok(same) }
+        };
+        match *value {
+            Value::Number(_) if matches!(ty, Type::Index(_)) => Err("an index is a constant".into()),
+            Value::Number(_) => Ok(Together::Block),
+            Value::Load(at) => {
+                let array = self.element(&at)?;
+                let fits = match (array.numbers, ty) {
+                    (Numbers::F32, Type::F32 | Type::F64) => true,
+                    (Numbers::Index(held), Type::Index(wanted)) => held == wanted,
+                    _ => false,
+                };
+                if !fits {
+                    return Err(format!("`{}` is loaded as {ty:?}", array.name));
+                }
+                let row = if let Row::At(v) = at.row { self.read(v)? } else { Together::Block };
+                let column = if let Column::At(v, _) = at.column { self.read(v)? } else { Together::Block };
+                Ok(row.min(column))
+            }
+            Value::Unary(_, a) | Value::Power(a, _) => numbers(&[a]),
+            Value::Binary(_, a, b) => numbers(&[a, b]),
+            Value::Select(a, b, c) => numbers(&[a, b, c]),
+            Value::WarpSum(a) if together >= Together::Warp => numbers(&[a]).map(|_| Together::Warp),
+            Value::WarpSum(_) => Err("a sum over a warp that not all its lanes reach".into()),
+        }
+    }
+
+    /// The array of an access that is inside it.
+    fn element(&self, at: &Element) -> Result<&Array, Broken> {
+        let array = self.find(at.array)?;
+        let out = |what: &str| Err(format!("{what} of `{}` has no bound below its extent", array.name));
+        let row = match (array.rows, at.row) {
+            (Rows::One, Row::First) => true,
+            (Rows::Local(d), Row::At(v)) => self.ty(v)? == Type::Index(Bound::Local(d)) && self.read(v).is_ok(),
+            (Rows::Table(t), Row::At(v)) => self.ty(v)? == Type::Index(Bound::Table(t)) && self.read(v).is_ok(),
+            _ => false,
+        };
+        if !row {
+            return out("a row");
+        }
+        let column = match at.column {
+            Column::Fixed(c) => c < array.width,
+            Column::At(v, more) => match self.ty(v)? {
+                Type::Index(Bound::Below(n)) => {
+                    self.read(v).is_ok() && n.checked_add(more).is_some_and(|n| n <= array.width)
+                }
+                _ => false,
+            },
+        };
+        if column { Ok(array) } else { out("a column") }
+    }
+
+    fn seen(&self, seen: &Seen) -> Result<(), Broken> {
+        let array = self.find(seen.array)?;
+        let inside = seen.column.checked_add(seen.columns).is_some_and(|end| end <= array.width);
+        if inside && array.rows == seen.rows {
+            return Ok(());
+        }
+        Err(format!("a call sees columns {}..+{} of {:?} in `{}`", seen.column, seen.columns, seen.rows, array.name))
+    }
+
+    fn find(&self, id: ArrayId) -> Result<&Array, Broken> {
+        self.kernel.array(id).ok_or_else(|| format!("array {} does not exist", id.0))
+    }
+
+    fn ty(&self, v: Var) -> Result<Type, Broken> {
+        self.kernel.named(v).map(|v| v.ty).ok_or_else(|| format!("variable {} does not exist", v.0))
+    }
+
+    fn expect(&self, v: Var, ty: Type) -> Result<(), Broken> {
+        let found = self.ty(v)?;
+        if found == ty { Ok(()) } else { Err(format!("{found:?} where {ty:?} is wanted")) }
+    }
+
+    fn is_index(&self, v: Var, bound: Bound) -> Result<(), Broken> {
+        self.expect(v, Type::Index(bound))
+    }
+
+    fn read(&self, v: Var) -> Result<Together, Broken> {
+        let unset = || {
+            let name = self.kernel.named(v).map_or("?", |v| v.name.as_str());
+            format!("`{name}` is read before it has a value")
+        };
+        self.values.get(v.0 as usize).copied().flatten().ok_or_else(unset)
+    }
+
+    fn set(&mut self, v: Var, together: Together) -> Result<(), Broken> {
+        let slot = self.values.get_mut(v.0 as usize).ok_or_else(|| format!("variable {} does not exist", v.0))?;
+        *slot = Some(together);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Each rule by a kernel that breaks it, and by one that does not.
+
+use super::super::tree::*;
+use super::verify;
+use din_program::schedule::{BATCH, Domain};
+
+const ENTRIES: Domain = Domain(2);
+
+/// A kernel over a sequence with arrays `x` (entries, 8 wide), `index` (samples of entries), `s` (samples, 4 wide), `w` (once, 8) and `t` (rows of table 0, 8).
+fn kernel() -> Kernel {
+    let array = |name: &str, numbers, rows, width| Array {
+        name: name.into(),
+        numbers,
+        rows,
+        width,
+        binding: Binding::Address(0),
+    };
+    Kernel {
+        name: "k".into(),
+        comment: vec![],
+        walk: Walk::Sequence { domain: ENTRIES, samples: 4, entries: 8, tiles: 0, longest: 1, bounds: 0, offsets: 1 },
+        threads: 64,
+        chunks: 4,
+        strides: (1, 1),
+        variables: vec![],
+        arrays: vec![
+            array("x", Numbers::F32, Rows::Local(ENTRIES), 8),
+            array("index", Numbers::Index(Bound::Local(BATCH)), Rows::Local(ENTRIES), 1),
+            array("s", Numbers::F32, Rows::Local(BATCH), 4),
+            array("w", Numbers::F32, Rows::One, 8),
+            array("t", Numbers::F32, Rows::Table(Some(0)), 8),
+        ],
+        copies: None,
+        partials: vec![],
+        scratch: (0, 0),
+        shared: 0,
+        begin_barrier: false,
+        end_barrier: false,
+        body: vec![],
+    }
+}
+
+const X: ArrayId = ArrayId(0);
+const INDEX: ArrayId = ArrayId(1);
+const S: ArrayId = ArrayId(2);
+const W: ArrayId = ArrayId(3);
+const T: ArrayId = ArrayId(4);
+
+fn load(array: ArrayId, row: Row, column: Column) -> Value {
+    Value::Load(Element { array, row, column })
+}
+
+/// Statements for each entry and column `0..width`, a warp an entry.
+fn entries(k: &mut Kernel, width: u32, body: impl FnOnce(&mut Kernel, Var, Var) -> Vec<Statement>) -> Statement {
+    let row = k.variable("r", Type::Index(Bound::Local(ENTRIES)));
+    let column = k.variable("c", Type::Index(Bound::Below(width)));
+    let inner = body(k, row, column);
+    let lanes = Statement::For { over: column, range: Range::Lanes { width }, body: inner };
+    Statement::For { over: row, range: Range::Warps { domain: ENTRIES }, body: vec![lanes] }
+}
+
+fn broken(k: &Kernel, by: &str) {
+    match verify(k) {
+        Ok(()) => panic!("nothing is wrong, expected `{by}`"),
+        Err(why) => assert!(why.contains(by), "`{why}` is not `{by}`"),
+    }
+}
+
+#[test]
+fn accesses_within_their_arrays() {
+    let mut k = kernel();
+    let all = entries(&mut k, 4, |k, row, column| {
+        let sample = k.variable("i", Type::Index(Bound::Local(BATCH)));
+        let v = k.variable("v", Type::F32);
+        vec![
+            Statement::Let { to: sample, value: load(INDEX, Row::At(row), Column::Fixed(0)) },
+            Statement::Let { to: v, value: load(S, Row::At(sample), Column::At(column, 0)) },
+            Statement::Store { at: Element { array: X, row: Row::At(row), column: Column::At(column, 4) }, value: v },
+        ]
+    });
+    k.body.extend([all, Statement::Barrier]);
+    assert_eq!(verify(&k), Ok(()));
+}
+
+#[test]
+fn a_column_beyond_the_last() {
+    for (array, width, more, fixed) in [(X, 4, 5, 8), (W, 8, 1, 9)] {
+        for column_at in [true, false] {
+            let mut k = kernel();
+            let all = entries(&mut k, width, |k, row, column| {
+                let v = k.variable("v", Type::F32);
+                let row = if array == W { Row::First } else { Row::At(row) };
+                let at = if column_at { Column::At(column, more) } else { Column::Fixed(fixed) };
+                vec![Statement::Let { to: v, value: load(array, row, at) }]
+            });
+            k.body.push(all);
+            broken(&k, "a column of");
+        }
+    }
+}
+
+#[test]
+fn a_row_of_another_domain() {
+    for array in [S, W, T] {
+        let mut k = kernel();
+        let all = entries(&mut k, 4, |k, row, column| {
+            let v = k.variable("v", Type::F32);
+            vec![Statement::Let { to: v, value: load(array, Row::At(row), Column::At(column, 0)) }]
+        });
+        k.body.push(all);
+        broken(&k, "a row of");
+    }
+}
+
+#[test]
+fn a_barrier_that_some_threads_miss() {
+    let inside: [fn(&mut Kernel) -> Statement; 4] = [
+        |_| Statement::Single { body: vec![Statement::Barrier] },
+        |_| Statement::FirstLane { body: vec![Statement::Barrier] },
+        |k| entries(k, 4, |_, _, _| vec![Statement::Barrier]),
+        |k| {
+            let row = k.variable("r", Type::Index(Bound::Local(ENTRIES)));
+            Statement::For { over: row, range: Range::Warps { domain: ENTRIES }, body: vec![Statement::Barrier] }
+        },
+    ];
+    for make in inside {
+        let mut k = kernel();
+        let statement = make(&mut k);
+        k.body.push(statement);
+        broken(&k, "a barrier that not all threads");
+    }
+    // All threads walk the same entries.
+    let mut k = kernel();
+    let row = k.variable("r", Type::Index(Bound::Local(ENTRIES)));
+    let range = Range::Rows { domain: ENTRIES, group: None, groups: 1 };
+    k.body.push(Statement::For { over: row, range, body: vec![Statement::Barrier] });
+    assert_eq!(verify(&k), Ok(()));
+}
+
+#[test]
+fn a_call_that_some_threads_miss() {
+    let mut k = kernel();
+    let call = Statement::Call { text: "din_fill<8>(w, 0.0f)".into(), arrays: vec![] };
+    k.body.push(Statement::Single { body: vec![call] });
+    broken(&k, "not all threads of the block call");
+}
+
+#[test]
+fn a_call_that_sees_too_much() {
+    let mut k = kernel();
+    let seen = Seen { array: X, rows: Rows::Local(ENTRIES), column: 4, columns: 5 };
+    k.body.push(Statement::Call { text: "f(x)".into(), arrays: vec![seen] });
+    broken(&k, "a call sees columns");
+}
+
+#[test]
+fn a_sum_over_part_of_a_warp() {
+    let mut k = kernel();
+    let all = entries(&mut k, 4, |k, _, _| {
+        let (v, sum) = (k.variable("v", Type::F32), k.variable("sum", Type::F32));
+        vec![Statement::Let { to: v, value: Value::Number(1.0) }, Statement::Let { to: sum, value: Value::WarpSum(v) }]
+    });
+    k.body.push(all);
+    broken(&k, "a sum over a warp");
+}
+
+#[test]
+fn values_before_they_are_there() {
+    let mut k = kernel();
+    let (v, w) = (k.variable("v", Type::F32), k.variable("w", Type::F32));
+    k.body.push(Statement::Single { body: vec![Statement::Let { to: v, value: Value::Number(0.0) }] });
+    k.body.push(Statement::Single {
+        body: vec![Statement::Let { to: w, value: Value::Unary(crate::graph::UnaryOp::Exp, v) }],
+    });
+    broken(&k, "`v` is read before it has a value");
+}
+
+#[test]
+fn indices_are_not_numbers() {
+    let mut k = kernel();
+    let v = k.variable("v", Type::Index(Bound::Below(3)));
+    k.body.push(Statement::Let { to: v, value: Value::Number(1.0) });
+    broken(&k, "an index is a constant");
+    let mut k = kernel();
+    let all = entries(&mut k, 4, |k, row, _| {
+        let v = k.variable("v", Type::F32);
+        vec![Statement::Let { to: v, value: load(INDEX, Row::At(row), Column::Fixed(0)) }]
+    });
+    k.body.push(all);
+    broken(&k, "is loaded as");
+}
+
+#[test]
+fn arrays_that_do_not_fit() {
+    let slot = |near, far| Array {
+        name: "tile".into(),
+        numbers: Numbers::F32,
+        rows: Rows::Local(ENTRIES),
+        width: 8,
+        binding: Binding::Slot { near, far },
+    };
+    let mut k = kernel();
+    (k.shared, k.scratch) = (64, (0, 8));
+    k.arrays.push(slot(Some(0), (0, 0)));
+    assert_eq!(verify(&k), Ok(()));
+    for wrong in [slot(Some(4), (0, 0)), slot(None, (0, 1))] {
+        let mut k = k.clone();
+        k.arrays.push(wrong);
+        broken(&k, "does not fit");
+    }
+}

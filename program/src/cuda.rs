@@ -1,0 +1,296 @@
+//! How the CUDA form of a program is launched: plain data beside the generated source, so that the runtime needs no compiler.
+//!
+//! # Kernels
+//!
+//! Every kernel is `extern "C" void name(const unsigned long long* address, const unsigned* batch, float* scratch)`. `address` holds device
+//! addresses and `batch` 32-bit words, each by the numbering of its schedule ([`Launches::addresses`], [`Launches::words`]). A grid's `y` counts
+//! instances of the schedule: instance `y` has its addresses `addresses.len() * y` further and its words `words.len() * y` further, so that all
+//! parameters with one optimizer, say, are updated by one launch. Nothing is passed by value, so a captured launch can be replayed on new contents.
+//!
+//! # Tiles and chunks
+//!
+//! A phase over samples (rows, elements) has tiles of [`Tiling::samples`] of them. A phase over a sequence has the tiles of
+//! [`Tiling::cut`]: consecutive whole samples, at most `samples` of them with at most `entries` entries; a sample with more entries is a tile
+//! alone, a **long** one, whose buffers lie in scratch. Block `c` of `n = min(tiles, chunks)` takes the tiles `c * tiles / n..(c + 1) * tiles / n` and
+//! owns copy `c` of the phase's partial sums; blocks from `n` on do nothing. The launch that follows joins the copies pairwise by a tree over
+//! `c`. Nothing depends on the device's size, and nothing is added atomically, so the same inputs give the same bits.
+
+use crate::schedule::{BATCH, BufferId, Domain, ONCE, Slot, Source};
+use serde::{Deserialize, Serialize};
+
+/// What products are computed in; sums are always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Precision {
+    #[default]
+    F32,
+    /// Operands rounded to 10 bits of mantissa, on tensor cores.
+    Tf32,
+    /// Operands rounded to 7 bits of mantissa, on tensor cores.
+    Bf16,
+}
+
+/// The launches of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cuda {
+    pub precision: Precision,
+    /// Threads of every block.
+    pub threads: u32,
+    /// Most chunks of a phase, and copies of its partial sums.
+    pub chunks: u32,
+    /// In the order in which the schedules were given.
+    pub schedules: Vec<Launches>,
+}
+
+/// What a schedule launches, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launches {
+    /// Names its kernels: `din_<name>_<phase>`.
+    pub name: String,
+    pub addresses: Vec<Address>,
+    pub words: Vec<Word>,
+    pub tilings: Vec<Tiling>,
+    /// Numbers of one copy of the partial sums; [`Address::Partials`] has one a chunk.
+    pub partial_floats: u32,
+    pub launches: Vec<Launch>,
+}
+
+/// What an address leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Address {
+    /// A buffer that is neither in a tile nor partial. A table's weights and what the optimizer keeps are addressed by row number.
+    Buffer(BufferId),
+    /// Parents, row numbers, tables, the row index.
+    Source(Source),
+    /// `u32`: first entry of each sample of the sequence, then their number.
+    Offsets(Domain),
+    /// `u32`: first sample of each tile of a tiling over a sequence, then the number of samples.
+    Tiles(u32),
+    /// One copy a chunk of the partial sums of a phase.
+    Partials,
+}
+
+/// A word of `batch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Word {
+    /// Elements of the domain. For updates of rows the device writes it.
+    Elements(Domain),
+    /// Tiles of a tiling over a sequence; those over samples follow from their number.
+    Tiles(u32),
+    /// Entries of the longest tile of a tiling over a sequence, at least `entries`, rounded up to a multiple of [`ALIGN`].
+    Longest(u32),
+}
+
+/// Rows of a tile buffer come in multiples of this, so that buffers begin at 16 bytes.
+pub const ALIGN: u32 = 4;
+
+/// How a domain is cut into tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tiling {
+    pub domain: Domain,
+    /// Most samples of a tile.
+    pub samples: u32,
+    /// Most entries of a tile of more than one sample; 0 where the domain is that of the samples.
+    pub entries: u32,
+}
+
+/// One kernel of a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    pub kernel: String,
+    /// Index into the schedule's phases.
+    pub phase: u32,
+    pub grid: Grid,
+    /// Dynamic shared memory in bytes.
+    pub shared: u32,
+    /// Tile buffers of a long tile, or of every tile where [`Launch::far`]: numbers a sample and numbers an entry.
+    pub scratch: (u32, u32),
+    /// Whether some tile buffers always lie in scratch.
+    pub far: bool,
+    /// `file:line:column` of the first call.
+    pub location: String,
+}
+
+/// Blocks along `x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grid {
+    /// [`Cuda::chunks`] blocks; those without tiles do nothing.
+    Tiles {
+        tiling: u32,
+    },
+    Blocks(u32),
+}
+
+impl Launch {
+    /// Numbers of scratch that a launch needs for each instance, `longest` being the entries of the longest tile as in [`Word::Longest`]; 0 where none is used.
+    pub fn scratch_floats(&self, cuda: &Cuda, schedule: &Launches, longest: u32) -> usize {
+        let Grid::Tiles { tiling } = self.grid else { return 0 };
+        let Some(tiling) = schedule.tilings.get(tiling as usize) else { return 0 };
+        if !self.far && longest <= tiling.entries {
+            return 0;
+        }
+        let (sample, entry) = self.scratch;
+        let block = sample as usize * tiling.samples as usize + entry as usize * longest as usize;
+        block * cuda.chunks as usize
+    }
+}
+
+impl Tiling {
+    /// Most elements of a domain in a tile that is not long.
+    pub fn capacity(&self, domain: Domain) -> u32 {
+        match domain {
+            ONCE => 1,
+            BATCH => self.samples,
+            _ => self.entries,
+        }
+    }
+
+    /// First sample of each tile, then the number of samples; and the entries of the longest tile, for [`Word::Longest`]. `offsets` are the
+    /// sequence's; without samples there is no tile.
+    pub fn cut(&self, offsets: &[u32]) -> (Vec<u32>, u32) {
+        let samples = offsets.len().saturating_sub(1);
+        let (mut bounds, mut longest) = (vec![0], self.entries);
+        let mut first = 0;
+        for sample in 0..samples {
+            let (from, to) = (offsets[first], offsets[sample + 1]);
+            let full = sample - first >= self.samples as usize || (sample > first && to - from > self.entries);
+            if full {
+                bounds.push(sample as u32);
+                first = sample;
+            }
+            longest = longest.max(to - offsets[first]);
+        }
+        if samples > 0 {
+            bounds.push(samples as u32);
+        }
+        (bounds, longest.next_multiple_of(ALIGN))
+    }
+}
+
+/// Whether a buffer of a tile is on the samples or on the entries, and how wide: what [`Launch::scratch`] sums.
+pub fn scratch_of(slots: &[Slot]) -> (u32, u32) {
+    let sum =
+        |of: &dyn Fn(&Slot) -> bool| slots.iter().filter(|s| of(s)).fold(0u32, |all, s| all.saturating_add(s.width));
+    (sum(&|s| s.domain == BATCH), sum(&|s| s.domain != BATCH && s.domain != ONCE))
+}
+
+/// Bits of a digit of the sort by row, and occurrences of a thread.
+pub const ROWS_DIGIT: u32 = 4;
+pub const ROWS_ITEMS: u32 = 8;
+
+/// One launch of the kernels that ready a table's row gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsLaunch {
+    pub kernel: &'static str,
+    pub blocks: u32,
+    /// First bit of the digit; [`RowsWord::Shift`].
+    pub shift: u32,
+    /// [`RowsWord::Count`].
+    pub count: u32,
+    /// Whether the pairs of keys and places change roles.
+    pub swapped: bool,
+    /// Dynamic shared memory in bytes.
+    pub shared: u32,
+}
+
+/// The launches for `total` occurrences in a table of `rows` rows, all of which are updated where `every`; and the words that
+/// [`RowsAddress::Counts`] must hold.
+pub fn row_launches(cuda: &Cuda, total: u32, rows: u32, every: bool) -> (Vec<RowsLaunch>, u32) {
+    let blocks = total.div_ceil(cuda.threads * ROWS_ITEMS).max(1);
+    let digits = 1 << ROWS_DIGIT;
+    let shared = (digits * cuda.threads + cuda.threads / 32) * 4;
+    let mut swapped = false;
+    let launch = |kernel, blocks, shift, count, swapped| RowsLaunch { kernel, blocks, shift, count, swapped, shared };
+    let mut all = vec![launch("din_rows_keys", blocks, 0, 0, false)];
+    let bits = u32::BITS - rows.saturating_sub(1).leading_zeros();
+    for shift in (0..bits).step_by(ROWS_DIGIT as usize) {
+        all.push(launch("din_rows_count", blocks, shift, 0, swapped));
+        all.push(launch("din_rows_scan", 1, shift, digits * blocks, swapped));
+        all.push(launch("din_rows_scatter", blocks, shift, 0, swapped));
+        swapped = !swapped;
+    }
+    if every {
+        all.push(launch("din_rows_every", rows.div_ceil(cuda.threads).clamp(1, cuda.chunks), 0, 0, swapped));
+    } else {
+        all.push(launch("din_rows_heads", blocks, 0, 0, swapped));
+        all.push(launch("din_rows_scan", 1, 0, blocks, swapped));
+        all.push(launch("din_rows_list", blocks, 0, 0, swapped));
+    }
+    all.push(launch("din_rows_sum", cuda.chunks, 0, 0, swapped));
+    (all, digits * blocks + 1)
+}
+
+/// Addresses of the kernels that ready a table's row gradients (`din_rows_*`, see `rows.cuh` of the compiler), by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RowsAddress {
+    /// `u32`: sort keys and what rides along, twice.
+    Keys,
+    Places,
+    OtherKeys,
+    OtherPlaces,
+    /// `u32`: counts by digit and block, then their sums.
+    Counts,
+    /// `u32`: distinct rows ascending.
+    Rows,
+    /// `u32`: where the occurrences of each begin, then their number.
+    Begins,
+    /// f32: summed gradients, in the order of the rows.
+    Gradient,
+    /// f32, or 0: see `Place::Touched`.
+    Touched,
+    /// f32, or 0: see `Place::Touches`.
+    Touches,
+    /// The words of the update that follows.
+    Update,
+    /// By feature: row numbers (`u32`), then gradients (f32, or 0 where none flows).
+    Features,
+}
+
+/// Words of the same kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RowsWord {
+    /// Occurrences in all.
+    Total,
+    /// Width of the table, and its rows.
+    Width,
+    TableRows,
+    /// Position of [`Word::Elements`] of the samples among the update's words.
+    Elements,
+    /// First bit of the digit.
+    Shift,
+    /// Counts to be summed.
+    Count,
+    /// Number of features, then by feature the elements and the numbers from one gradient to the next.
+    Features,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiling(samples: u32, entries: u32) -> Tiling {
+        Tiling { domain: Domain(2), samples, entries }
+    }
+
+    #[test]
+    fn tiles_hold_whole_samples() {
+        // Lengths 3, 0, 5, 1, 0, 9, 0.
+        let offsets = [0, 3, 3, 8, 9, 9, 18, 18];
+        assert_eq!(tiling(4, 8).cut(&offsets), (vec![0, 3, 5, 6, 7], 12));
+        assert_eq!(tiling(4, 32).cut(&offsets), (vec![0, 4, 7], 32));
+        assert_eq!(tiling(1, 4).cut(&offsets).0.len(), 8);
+    }
+
+    #[test]
+    fn empty_batches_and_empty_lists() {
+        assert_eq!(tiling(4, 8).cut(&[0]), (vec![0], 8));
+        assert_eq!(tiling(4, 8).cut(&[0; 6]), (vec![0, 4, 5], 8));
+    }
+
+    #[test]
+    fn a_long_sample_is_alone() {
+        let (bounds, longest) = tiling(8, 4).cut(&[0, 1, 8, 9]);
+        assert_eq!((bounds, longest), (vec![0, 1, 2, 3], 8));
+    }
+}

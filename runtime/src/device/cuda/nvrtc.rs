@@ -1,0 +1,341 @@
+//! NVRTC: CUDA C++ to CUBIN or PTX. The library is opened when it is asked for, by the environment variable `DIN_NVRTC` or its usual names.
+//!
+//! Guarantees: a missing or foreign library, a missing function and a source that does not compile are errors that say what to do;
+//! nothing panics. The dozen functions are bound here rather than through a crate, so that the file that was named is the one that is used.
+
+use libloading::Library;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Names the library's file.
+pub const VARIABLE: &str = "DIN_NVRTC";
+const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+/// Tensor cores with TF32 and BF16 begin here.
+const LEAST: u32 = 80;
+
+type Program = *mut c_void;
+type Create = unsafe extern "C" fn(
+    *mut Program,
+    *const c_char,
+    *const c_char,
+    c_int,
+    *const *const c_char,
+    *const *const c_char,
+) -> c_int;
+type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int;
+type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
+type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
+type Get = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
+type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
+type Message = unsafe extern "C" fn(c_int) -> *const c_char;
+
+/// What to compile for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// Machine code of one architecture, `sm_90`.
+    Cubin(u32),
+    /// PTX for it and later ones, `compute_90`.
+    Ptx(u32),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cubin(n) => write!(f, "sm_{n}"),
+            Self::Ptx(n) => write!(f, "compute_{n}"),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Target, String> {
+        let number = |n: &str| n.parse::<u32>().ok().filter(|n| (LEAST..1000).contains(n));
+        let (sm, compute) = (text.strip_prefix("sm_"), text.strip_prefix("compute_"));
+        let target = sm.and_then(number).map(Target::Cubin).or(compute.and_then(number).map(Target::Ptx));
+        target.ok_or_else(|| format!("expected sm_{LEAST} or later, or compute_{LEAST} or later, found `{text}`"))
+    }
+}
+
+/// Why there is no image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NvrtcError {
+    /// No library: what was tried, and the last reason.
+    Missing { tried: Vec<String>, why: String },
+    /// A library of that name, but not NVRTC.
+    Foreign { path: String, why: String },
+    /// The source does not compile for the target.
+    Source { target: Target, log: String },
+    /// A call failed otherwise.
+    Call { call: &'static str, why: String },
+}
+
+impl fmt::Display for NvrtcError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { tried, why } => write!(
+                f,
+                "NVRTC, the compiler of CUDA source, was not found: tried {}: {why}\n  help: install it (CUDA 12 or 13, or the Python \
+                 package nvidia-cuda-nvrtc) and set {VARIABLE} to its libnvrtc.so",
+                tried.join(", ")
+            ),
+            Self::Foreign { path, why } => {
+                write!(f, "`{path}` is not NVRTC: {why}\n  help: set {VARIABLE} to libnvrtc.so of CUDA 12 or 13")
+            }
+            Self::Source { target, log } => write!(f, "the generated source does not compile for {target}:\n{log}"),
+            Self::Call { call, why } => write!(f, "NVRTC's {call} failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for NvrtcError {}
+
+/// The compiler.
+#[derive(Debug)]
+pub struct Nvrtc {
+    create: Create,
+    compile: Compile,
+    destroy: Destroy,
+    cubin: (Size, Get),
+    ptx: (Size, Get),
+    log: (Size, Get),
+    message: Message,
+    version: (i32, i32),
+    _library: Library,
+    _builtins: Vec<Library>,
+}
+
+/// NVRTC opens a second library by name when it compiles, and finds it outside of the system's folders only if it is open already.
+fn builtins(file: &Path) -> Vec<Library> {
+    let Some(folder) = file.parent().filter(|f| !f.as_os_str().is_empty()) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let beside = entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so"));
+    // SAFETY: as for NVRTC itself.
+    beside.filter_map(|e| unsafe { Library::new(e.path()) }.ok()).collect()
+}
+
+/// A compiled source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub target: Target,
+    /// CUBIN, or the PTX's text.
+    pub code: Vec<u8>,
+    /// What the compiler had to say.
+    pub log: String,
+}
+
+/// What a kernel takes on a target, as the assembler says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    pub kernel: String,
+    pub registers: u32,
+    /// Bytes stored to and loaded from memory for want of registers.
+    pub spill_stores: u32,
+    pub spill_loads: u32,
+    /// Bytes of local memory a thread.
+    pub stack: u32,
+}
+
+impl Nvrtc {
+    /// Opens the library that `DIN_NVRTC` names, else the system's.
+    pub fn load() -> Result<Nvrtc, NvrtcError> {
+        match std::env::var_os(VARIABLE) {
+            Some(path) => Self::open(&[PathBuf::from(path)]),
+            None => Self::open(&NAMES.map(PathBuf::from)),
+        }
+    }
+
+    /// Opens the first of some files that is there.
+    pub fn open(files: &[PathBuf]) -> Result<Nvrtc, NvrtcError> {
+        let (mut tried, mut why) = (Vec::new(), String::new());
+        for file in files {
+            // SAFETY: the libraries' initialisers are those of NVRTC, which have no requirements; any other file is the user's choice.
+            match unsafe { Library::new(file) } {
+                Ok(library) => return Self::bind(library, builtins(file), &file.display().to_string()),
+                Err(e) => {
+                    tried.push(file.display().to_string());
+                    why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+                }
+            }
+        }
+        Err(NvrtcError::Missing { tried, why })
+    }
+
+    fn bind(library: Library, builtins: Vec<Library>, path: &str) -> Result<Nvrtc, NvrtcError> {
+        let foreign = |e: libloading::Error| NvrtcError::Foreign { path: path.into(), why: e.to_string() };
+        // SAFETY: these are the types of the functions in NVRTC's header, the same since CUDA 11.1.
+        unsafe {
+            let version = *library.get::<Version>(b"nvrtcVersion").map_err(foreign)?;
+            let (mut major, mut minor) = (0, 0);
+            version(&mut major, &mut minor);
+            Ok(Nvrtc {
+                create: *library.get(b"nvrtcCreateProgram").map_err(foreign)?,
+                compile: *library.get(b"nvrtcCompileProgram").map_err(foreign)?,
+                destroy: *library.get(b"nvrtcDestroyProgram").map_err(foreign)?,
+                cubin: (
+                    *library.get(b"nvrtcGetCUBINSize").map_err(foreign)?,
+                    *library.get(b"nvrtcGetCUBIN").map_err(foreign)?,
+                ),
+                ptx: (
+                    *library.get(b"nvrtcGetPTXSize").map_err(foreign)?,
+                    *library.get(b"nvrtcGetPTX").map_err(foreign)?,
+                ),
+                log: (
+                    *library.get(b"nvrtcGetProgramLogSize").map_err(foreign)?,
+                    *library.get(b"nvrtcGetProgramLog").map_err(foreign)?,
+                ),
+                message: *library.get(b"nvrtcGetErrorString").map_err(foreign)?,
+                version: (major, minor),
+                _library: library,
+                _builtins: builtins,
+            })
+        }
+    }
+
+    /// Major and minor, such as 13 and 0.
+    pub fn version(&self) -> (i32, i32) {
+        self.version
+    }
+
+    /// Compiles a source; `name` stands in messages. CUBINs come with the assembler's account, see [`Image::resources`].
+    pub fn compile(&self, source: &str, name: &str, target: Target) -> Result<Image, NvrtcError> {
+        let text = |s: &str| {
+            CString::new(s)
+                .map_err(|_| NvrtcError::Call { call: "nvrtcCreateProgram", why: "a text with a zero byte".into() })
+        };
+        let (source, name) = (text(source)?, text(name)?);
+        let mut options =
+            vec![text(&format!("--gpu-architecture={target}"))?, text("--std=c++17")?, text("--restrict")?];
+        if let Target::Cubin(_) = target {
+            options.push(text("--ptxas-options=-v")?);
+        }
+        let options: Vec<*const c_char> = options.iter().map(|o| o.as_ptr()).collect();
+        let mut program: Program = std::ptr::null_mut();
+        // SAFETY: both texts end with 0 and live until the program is destroyed; there are no headers.
+        let code = unsafe {
+            (self.create)(&mut program, source.as_ptr(), name.as_ptr(), 0, std::ptr::null(), std::ptr::null())
+        };
+        self.check("nvrtcCreateProgram", code)?;
+        let program = Owned { nvrtc: self, program };
+        // SAFETY: the program is live, and so are the options.
+        let code = unsafe { (self.compile)(program.program, options.len() as c_int, options.as_ptr()) };
+        let log = self.get("nvrtcGetProgramLog", self.log, &program)?;
+        let log = String::from_utf8_lossy(&log).trim_end_matches(['\0', '\n']).to_string();
+        /// NVRTC_ERROR_COMPILATION
+        const SOURCE: c_int = 6;
+        if code == SOURCE {
+            return Err(NvrtcError::Source { target, log });
+        }
+        self.check("nvrtcCompileProgram", code)?;
+        let code = match target {
+            Target::Cubin(_) => self.get("nvrtcGetCUBIN", self.cubin, &program)?,
+            Target::Ptx(_) => {
+                let mut text = self.get("nvrtcGetPTX", self.ptx, &program)?;
+                text.truncate(text.iter().position(|&b| b == 0).unwrap_or(text.len()));
+                text
+            }
+        };
+        Ok(Image { target, code, log })
+    }
+
+    fn get(&self, call: &'static str, (size, get): (Size, Get), program: &Owned<'_>) -> Result<Vec<u8>, NvrtcError> {
+        let mut bytes = 0;
+        // SAFETY: the program is live.
+        self.check(call, unsafe { size(program.program, &mut bytes) })?;
+        let mut found = vec![0u8; bytes];
+        // SAFETY: the program is live and the vector has the room that was asked for.
+        self.check(call, unsafe { get(program.program, found.as_mut_ptr().cast()) })?;
+        Ok(found)
+    }
+
+    fn check(&self, call: &'static str, code: c_int) -> Result<(), NvrtcError> {
+        if code == 0 {
+            return Ok(());
+        }
+        // SAFETY: any number may be asked for; the text is static.
+        let message = unsafe { (self.message)(code) };
+        if message.is_null() {
+            return Err(NvrtcError::Call { call, why: format!("error {code}") });
+        }
+        // SAFETY: not null, so a text that ends with 0.
+        Err(NvrtcError::Call { call, why: unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned() })
+    }
+}
+
+/// A program that is destroyed in the end.
+struct Owned<'a> {
+    nvrtc: &'a Nvrtc,
+    program: Program,
+}
+
+impl Drop for Owned<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made by the same library and used no more.
+        unsafe { (self.nvrtc.destroy)(&mut self.program) };
+    }
+}
+
+impl Image {
+    /// What each kernel takes, by name, from the assembler's account in the log.
+    pub fn resources(&self) -> Vec<Resources> {
+        let mut all: Vec<Resources> = Vec::new();
+        let before = |line: &str, what: &str| -> Option<u32> {
+            let head = line.get(..line.find(what)?)?;
+            head.trim_end().rsplit([' ', ',']).next()?.parse().ok()
+        };
+        for line in self.log.lines() {
+            if let Some(rest) = line.split("Compiling entry function '").nth(1) {
+                let kernel = rest.split('\'').next().unwrap_or_default().to_string();
+                all.push(Resources { kernel, ..Resources::default() });
+            }
+            let Some(last) = all.last_mut() else { continue };
+            last.registers = before(line, " registers").unwrap_or(last.registers);
+            last.spill_stores = before(line, " bytes spill stores").unwrap_or(last.spill_stores);
+            last.spill_loads = before(line, " bytes spill loads").unwrap_or(last.spill_loads);
+            last.stack = before(line, " bytes stack frame").unwrap_or(last.stack);
+        }
+        all.sort_by(|a, b| a.kernel.cmp(&b.kernel));
+        all
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        assert_eq!("sm_90".parse(), Ok(Target::Cubin(90)));
+        assert_eq!("compute_100".parse(), Ok(Target::Ptx(100)));
+        for wrong in ["sm_", "sm_75", "90", "sm_90a", "compute_x", "sm_-80"] {
+            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_missing_library_is_told() {
+        let error = Nvrtc::open(&["no/such/libnvrtc.so".into()]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("no/such/libnvrtc.so") && text.contains(VARIABLE), "{text}");
+    }
+
+    #[test]
+    fn another_library_is_told() {
+        let Err(error) = Nvrtc::open(&["libc.so.6".into()]) else { panic!("libc is not NVRTC") };
+        assert!(matches!(error, NvrtcError::Foreign { .. } | NvrtcError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_assemblers_account() {
+        let log = "ptxas info    : 0 bytes gmem\nptxas info    : Compiling entry function 'b' for 'sm_90'\nptxas info    : Function properties for b\n    \
+                   64 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads\nptxas info    : Used 40 registers, used 1 barriers, 64 bytes cumulative stack size\n\
+                   ptxas info    : Compiling entry function 'a' for 'sm_90'\nptxas info    : Used 9 registers, used 0 barriers\n";
+        let found = Image { target: Target::Cubin(90), code: vec![], log: log.into() }.resources();
+        let b = Resources { kernel: "b".into(), registers: 40, spill_stores: 8, spill_loads: 12, stack: 64 };
+        assert_eq!(found, [Resources { kernel: "a".into(), registers: 9, ..Resources::default() }, b]);
+    }
+}

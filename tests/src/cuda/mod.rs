@@ -1,0 +1,13 @@
+//! Runs generated CUDA source on the CPU: compiled by the host's C++ compiler against `tests/shim`, which checks every access.
+
+mod device;
+mod graph;
+mod model;
+mod rows;
+mod schedule;
+
+pub use device::{Device, Failure};
+pub use graph::Corpus;
+pub use model::Trainer;
+pub use rows::{FeatureRows, RowResults, TableRows, sum_rows};
+pub use schedule::{Given, Running, root_buffer, run};

@@ -1,0 +1,12 @@
+//! The CUDA back end without a GPU: the generated source on the shim against the interpreter, what the shim itself finds, and what
+//! NVRTC makes of the source.
+#![allow(clippy::unwrap_used)]
+
+mod graphs;
+mod models;
+mod nvrtc;
+mod refusals;
+mod rows;
+mod shim;
+mod snapshots;
+mod units;

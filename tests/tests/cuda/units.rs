@@ -1,0 +1,64 @@
+//! Small models that together use every function, optimizer and regularizer of the standard library.
+
+use din_compiler::front::{self, NoFiles, library_sources};
+use din_compiler::model::Model;
+
+const ACTIVATIONS: &str = "activation.{relu,leaky_relu,sigmoid,tanh,identity,prelu,dice} pooling.sum_pool";
+const LAYERS: &str = "activation.{prelu,dice} layer.{linear,mlp} attention.{interest,interest_softmax} pooling.{sum_pool,mean_pool,max_pool}";
+const ACTIVATED: &str = "let a = prelu(q)\nlet b = dice(q)\n\
+                         let value = relu(q) + leaky_relu(q, slope = 0.1) + sigmoid(q) + tanh(q) + identity(q) + a + b + sum_pool(k)";
+const POOLED: &str = "let a = interest(k, q, hidden = [4, 3], activation = dice)\n\
+                      let b = interest_softmax(k, q, hidden = [4], activation = prelu)\n\
+                      let c = linear(q, 3)\nlet d = mlp(c, [4, 3], dice)\n\
+                      let value = concat(sum_pool(k), mean_pool(k), max_pool(k), a, b, d)";
+
+/// Name, optimizer of all weights, what the table has of its own, what it imports.
+const SPECS: &[(&str, &str, &str, &str)] = &[
+    ("sgd", "sgd(lr = 0.1)", "regularize l2(0.01)", "optimizer.sgd regularizer.l2"),
+    ("momentum", "momentum(lr = 0.1)", "regularize adaptive(0.01)", "optimizer.momentum regularizer.adaptive"),
+    ("adam", "adam(lr = 0.01)", "regularize difacto(0.01)", "optimizer.adam regularizer.difacto"),
+    ("adagrad", "adagrad(lr = 0.01) on every row", "", "optimizer.adagrad"),
+    ("rowwise_adagrad", "sgd(lr = 0.1)", "optimizer rowwise_adagrad(lr = 0.1)", "optimizer.{sgd,rowwise_adagrad}"),
+    ("ftrl", "ftrl(alpha = 0.1, l1 = 0.001)", "", "optimizer.ftrl"),
+];
+
+/// The models, by name.
+pub fn units() -> Vec<(String, Model)> {
+    SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect()
+}
+
+fn unit(k: usize, (name, optimizer, table, imports): &(&str, &str, &str, &str)) -> (String, Model) {
+    let (uses, value) = if k.is_multiple_of(2) { (ACTIVATIONS, ACTIVATED) } else { (LAYERS, POOLED) };
+    let uses: String = format!("{uses} {imports}").split(' ').map(|u| format!("use std.{u}\n")).collect();
+    let block = if table.is_empty() { String::new() } else { format!(" {{ {table} }}") };
+    let text = format!(
+        "edition 2026\n{uses}use std.loss.cross_entropy\nuse std.metric.log_loss\n\
+         model unit {{\nfeatures one {{ e: category }}\nsequence many {{ e: category from many_e }}\nlabel y: binary\n\
+         embedding table [5] for one.e, many.e{block}\nlet q = table(one.e)\nlet k = table(many.e)\n{value}\n\
+         predict y ~ bernoulli(logit = sum(value))\n\
+         train {{ loss cross_entropy(y)  optimizer {optimizer}  batch 5  epochs 1 }}\nreport log_loss(y)\n}}\n"
+    );
+    let checked = front::check("unit.din", &text, &NoFiles, &front::Options::default());
+    let model = checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics));
+    (format!("unit_{name}"), model)
+}
+
+/// What is added to the library must be added here.
+#[test]
+fn nothing_of_the_library_is_left_out() {
+    for (file, text) in library_sources() {
+        let module = file.trim_start_matches("std.");
+        let kind = match module {
+            "activation" | "attention" | "layer" | "pooling" => "fn ",
+            "optimizer" => "optimizer ",
+            "regularizer" => "regularizer ",
+            _ => continue,
+        };
+        for name in text.lines().filter_map(|l| l.strip_prefix(kind)).filter_map(|l| l.split('(').next()) {
+            let call = format!("{name}(");
+            let called = |s: &&str| s.contains(&call) || s.contains(&format!("activation = {name}"));
+            let in_spec = SPECS.iter().any(|(_, o, t, _)| called(o) || called(t));
+            assert!(in_spec || [ACTIVATED, POOLED].iter().any(called), "{file}.{name} is in no unit");
+        }
+    }
+}
