@@ -82,6 +82,8 @@ pub struct Options {
     pub focus: Option<&'static str>,
     /// Most positions of a drawn value; 0 for 20.
     pub widest: usize,
+    /// No requests: see `Graph::add_requests`.
+    pub flat: bool,
 }
 
 /// All primitives by the name under which [`primitive`] and [`Options::focus`] know them.
@@ -184,7 +186,7 @@ pub fn has_empty(case: &Case) -> bool {
 
 /// A case from a seed. Its roots: `Loss`, a `Prediction`, a `State` for each state, two `Named`.
 pub fn case(seed: u64, options: &Options) -> Case {
-    let mut maker = Maker::new(seed, if options.widest == 0 { 20 } else { options.widest });
+    let mut maker = Maker::new(seed, if options.widest == 0 { 20 } else { options.widest }, options.flat);
     maker.sources();
     if let Some(focus) = options.focus {
         let mut made = 0;
@@ -237,7 +239,7 @@ struct Maker {
 type Made = Option<NodeId>;
 
 impl Maker {
-    fn new(seed: u64, widest: usize) -> Self {
+    fn new(seed: u64, widest: usize, flat: bool) -> Self {
         let mut r = Random::new(seed);
         let mut g = Graph::default();
         let batch = 1 + r.below(6);
@@ -252,7 +254,7 @@ impl Maker {
             }
             inputs.offsets.push(offsets);
         }
-        if r.chance(0.35) {
+        if r.chance(0.35) && !flat {
             requests(&mut r, &mut g, &mut inputs);
         }
         let run = Run::new(&g, &inputs).expect("the offsets fit the domains");

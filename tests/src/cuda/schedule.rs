@@ -134,7 +134,7 @@ pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Sched
                 Place::Step => numbers(&mut r, "step", vec![given.step as f32]),
                 place => (given.place)(place) as u64,
             },
-            Address::Source(Source::Parent(d)) => {
+            Address::Source(Source::Ancestor { of: d, .. }) => {
                 let offsets = given.offsets[d.index() - 2].windows(2).enumerate();
                 let parents = offsets.flat_map(|(s, w)| std::iter::repeat_n(s as u32, (w[1] - w[0]) as usize));
                 indices(&mut r, "parents", parents.collect())

@@ -91,7 +91,7 @@ impl<'a> Frame<'a> {
         }
         let (array, memory) = match source {
             Source::Buffer(id) => self.buffer(id)?,
-            Source::Parent(d) => {
+            Source::Ancestor { of: d, to: BATCH } => {
                 let rows = self.inside(d)?;
                 let name = format!("sample{}", d.0);
                 (self.addressed(source, name, Numbers::Index(Bound::Local(BATCH)), rows, 1), None)
@@ -110,6 +110,7 @@ impl<'a> Frame<'a> {
                 let rows = self.inside(BATCH)?;
                 (self.addressed(source, "row_index".into(), Numbers::Index(Bound::Table(None)), rows, 1), None)
             }
+            Source::Ancestor { of, to } => return Err(format!("domain {} above domain {}", to.0, of.0)),
             Source::Function(f) => return Err(format!("{f:?} is no array")),
         };
         let id = self.declare(array, memory);

@@ -3,7 +3,7 @@
 use super::frame::{Frame, Refusal};
 use super::print::{count, number};
 use super::tree::{ArrayId, Rows, Seen, Statement};
-use din_program::schedule::{Call, ONCE, Operation, SlotId, Source, View};
+use din_program::schedule::{BATCH, Call, ONCE, Operation, SlotId, Source, View};
 
 /// The tile buffer of the back end's own: `Fold(Sum)` before it is summed by sample.
 pub const OWN: SlotId = SlotId(u32::MAX);
@@ -68,7 +68,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             let q = frame.view(q, e)?;
             let w = if transposed { matrix(frame, w, 2 * e, n, 2 * e)? } else { matrix(frame, w, n, 2 * e, n)? };
             let out = frame.view(out, to)?;
-            let sample = frame.source(Source::Parent(call.domain))?;
+            let sample = frame.source(Source::Ancestor { of: call.domain, to: BATCH })?;
             let name = if transposed { "din_fold_transposed" } else { "din_fold" };
             let text = format!(
                 "{name}<{e}, {n}, {}, {}, {}>({rows}, {}, {}, {}, first1, {}, {})",
@@ -91,7 +91,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             if let Some((q, out)) = weight {
                 let q = frame.view(q, e)?;
                 let out = matrix(frame, out, n, 2 * e, n)?;
-                let parent = frame.source(Source::Parent(call.domain))?;
+                let parent = frame.source(Source::Ancestor { of: call.domain, to: BATCH })?;
                 let text = format!(
                     "din_fold_outer<{e}, {n}, {}, {}, {}>({rows}, {}, {}, {}, {}, first1, {})",
                     stride(frame, &x),
@@ -153,6 +153,8 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             push(frame, text, &[w], &[out]);
             Ok(())
         }
+        // `sane` refuses it.
+        Operation::SumSamples { .. } => Err("a sum over the samples of a request".into()),
         Operation::Moments { x, out, width } => {
             let x = frame.view(x, width)?;
             let out = frame.view(View { buffer: out, column: 0 }, 2 * width + 1)?;

@@ -298,7 +298,7 @@ impl Emitter<'_, '_> {
         }
         let sample = self.frame.index("s", Bound::Local(BATCH));
         for (k, source) in self.arguments.iter().enumerate() {
-            if *source == Source::Parent(domain) {
+            if *source == (Source::Ancestor { of: domain, to: BATCH }) {
                 at.held.insert(k as u32, sample);
             }
         }
