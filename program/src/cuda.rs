@@ -100,7 +100,7 @@ pub struct Launch {
     /// Index into the schedule's phases.
     pub phase: u32,
     pub grid: Grid,
-    /// Dynamic shared memory in bytes.
+    /// Dynamic shared memory in bytes; above 48 KiB a kernel must be allowed it.
     pub shared: u32,
     /// Tile buffers of a long tile, or of every tile where [`Launch::far`]: numbers a sample and numbers an entry.
     pub scratch: (u32, u32),

@@ -66,7 +66,7 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
         const DinPtr<float> b8 = din_pointer<float>(address, 14u) + size_t(first1) * 80u;
         // models/din.din:33:21: train.2.gather
         const unsigned t10 = din_thread();
-        if (t10 < 256u) {
+        {
             const unsigned c1 = t10 % 16u, g2 = t10 / 16u;
             for (unsigned r3 = g2; r3 < count1; r3 += 16u) {
                 const unsigned i4 = rows0_2[r3];
@@ -131,7 +131,7 @@ DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned fi
     const DinPtr<float> b19 = din_pointer<float>(address, 30u) + size_t(first1) * 48u;
     // models/din.din:34:21: train.4.gather
     const unsigned t10 = din_thread();
-    if (t10 < 256u) {
+    {
         const unsigned c1 = t10 % 16u, g2 = t10 / 16u;
         for (unsigned r3 = g2; r3 < count2; r3 += 16u) {
             const unsigned i4 = rows0_7[r3];
@@ -194,7 +194,7 @@ DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned fi
     // std.layer:8:5: train.7.copy
     din_barrier();
     const unsigned t42 = din_thread();
-    if (t42 < 256u) {
+    {
         const unsigned g37 = t42;
         const float v38 = param7[0];
         for (unsigned r39 = g37; r39 < count2; r39 += 256u) {
@@ -346,7 +346,7 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
         const DinPtr<float> partial70 = copy + 16648u;
         // models/din.din:36:25: train.9.gather
         const unsigned t12 = din_thread();
-        if (t12 < 256u) {
+        {
             const unsigned c1 = t12 % 8u, g2 = t12 / 8u;
             for (unsigned r3 = g2; r3 < count1; r3 += 32u) {
                 const unsigned i4 = rows3_0[r3];
@@ -376,7 +376,7 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
         // models/din.din:36:25: train.11.gather
         din_barrier();
         const unsigned t27 = din_thread();
-        if (t27 < 256u) {
+        {
             const unsigned c18 = t27 % 16u, g19 = t27 / 16u;
             for (unsigned r20 = g19; r20 < count1; r20 += 16u) {
                 const unsigned i21 = rows0_2[r20];
@@ -647,7 +647,7 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
     const DinPtr<float> b93 = din_pointer<float>(address, 68u) + size_t(first2) * 48u;
     // models/din.din:34:21: train.4.gather
     const unsigned t10 = din_thread();
-    if (t10 < 256u) {
+    {
         const unsigned c1 = t10 % 16u, g2 = t10 / 16u;
         for (unsigned r3 = g2; r3 < count2; r3 += 16u) {
             const unsigned i4 = rows0_7[r3];
@@ -914,7 +914,7 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
         const DinPtr<float> partial108 = copy + 80u;
         // models/din.din:33:21: train.2.gather
         const unsigned t10 = din_thread();
-        if (t10 < 256u) {
+        {
             const unsigned c1 = t10 % 16u, g2 = t10 / 16u;
             for (unsigned r3 = g2; r3 < count1; r3 += 16u) {
                 const unsigned i4 = rows0_2[r3];
@@ -1049,7 +1049,7 @@ extern "C" DIN_KERNEL(256) din_update0_1(DinAddresses address, DinWords batch, D
         const DinPtr<float> b1 = din_pointer<float>(address, 2u);
         // std.regularizer:10:32: adam + adaptive.34.gather
         const unsigned t8 = din_thread();
-        if (t8 < 256u) {
+        {
             const unsigned g2 = t8;
             const float v3 = 0.01f;
             for (unsigned r4 = g2; r4 < count1; r4 += 256u) {
@@ -1062,7 +1062,7 @@ extern "C" DIN_KERNEL(256) din_update0_1(DinAddresses address, DinWords batch, D
         // std.optimizer:21:9: adam + adaptive.35.gather_multiply_sqrt
         din_barrier();
         const unsigned t40 = din_thread();
-        if (t40 < 256u) {
+        {
             const unsigned c9 = t40 % 16u, g10 = t40 / 16u;
             const float v11 = 0.9f;
             const float v12 = 0.1f;

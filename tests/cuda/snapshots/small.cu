@@ -96,7 +96,7 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
         const DinPtr<float> b9 = din_pointer<float>(address, 15u) + size_t(first1) * 5u;
         // std.pooling:11:5: train.2.copy
         const unsigned t8 = din_thread();
-        if (t8 < 256u) {
+        {
             const unsigned g2 = t8;
             const float v3 = 1.0f;
             for (unsigned r4 = g2; r4 < count1; r4 += 256u) {
@@ -311,7 +311,7 @@ extern "C" DIN_KERNEL(256) din_infer_1(DinAddresses address, DinWords batch, Din
         const DinPtr<float> sums29 = din_shared() + 32u;
         // std.pooling:11:5: train.2.copy
         const unsigned t8 = din_thread();
-        if (t8 < 256u) {
+        {
             const unsigned g2 = t8;
             const float v3 = 1.0f;
             for (unsigned r4 = g2; r4 < count1; r4 += 256u) {

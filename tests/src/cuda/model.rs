@@ -171,7 +171,7 @@ impl Trainer {
             let of_table: Vec<&(u32, u32, Vec<u32>)> =
                 spec.features.iter().filter_map(|f| rows.iter().find(|r| r.0 as usize == t && r.1 == *f)).collect();
             let total: usize = of_table.iter().map(|r| r.2.len()).sum();
-            if total == 0 {
+            if total == 0 && !spec.every_row {
                 continue;
             }
             let held = &mut self.tables[t];

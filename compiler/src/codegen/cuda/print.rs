@@ -345,7 +345,12 @@ impl Printer<'_> {
             Statement::Split { width, groups, column, group, thread, body } => {
                 let (column, group, thread) = (self.name(*column), self.name(*group), self.name(*thread));
                 self.line(&format!("const unsigned {thread} = din_thread();"));
-                self.open(&format!("if ({thread} < {}u)", width * groups));
+                if width * groups < self.kernel.threads {
+                    self.open(&format!("if ({thread} < {}u)", width * groups));
+                } else {
+                    self.line("{");
+                    self.depth += 1;
+                }
                 match (*width, *groups) {
                     (1, _) => self.line(&format!("const unsigned {group} = {thread};")),
                     (_, 1) => self.line(&format!("const unsigned {column} = {thread}, {group} = 0u;")),
