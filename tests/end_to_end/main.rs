@@ -5,5 +5,6 @@
 mod commands;
 mod container;
 mod faults;
+mod requests;
 mod support;
 mod training;

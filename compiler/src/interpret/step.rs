@@ -195,6 +195,16 @@ impl<'m> Session<'m> {
             row_gradients: vec![BTreeMap::new(); self.tables.len()],
             ..StepReport::default()
         };
+        // A row is touched where its id occurs, whether or not a gradient comes along.
+        for (&(table, feature), rows) in &samples.rows {
+            let Some(spec) = self.model.tables.get(table as usize).filter(|t| t.features.contains(&feature)) else {
+                continue;
+            };
+            let sums = &mut report.row_gradients[table as usize];
+            for &row in rows {
+                sums.entry(row).or_insert_with(|| vec![0.0; spec.width as usize]);
+            }
+        }
         let mut states = Vec::new();
         for root in &graph.roots {
             let value = run.value(root.node());
@@ -228,7 +238,7 @@ impl<'m> Session<'m> {
             let all: Vec<usize> = (0..gradient.len()).collect();
             at.update(update, &all, gradient)?;
         }
-        for (k, gradients) in report.row_gradients.iter().enumerate().filter(|(_, g)| !g.is_empty()) {
+        for (k, gradients) in report.row_gradients.iter().enumerate() {
             let table = &self.model.tables[k];
             let update = &self.model.updates[table.update as usize];
             let width = table.width as usize;
@@ -236,6 +246,9 @@ impl<'m> Session<'m> {
             gradients.keys().for_each(|&r| touches[r] += 1.0);
             let rows: Vec<usize> =
                 if table.every_row { (0..touches.len()).collect() } else { gradients.keys().copied().collect() };
+            if rows.is_empty() {
+                continue;
+            }
             let (mut gradient, mut touched) = (Vec::with_capacity(rows.len() * width), Vec::with_capacity(rows.len()));
             for row in &rows {
                 let found = gradients.get(row);

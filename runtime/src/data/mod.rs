@@ -117,11 +117,6 @@ impl Dataset {
         self.inner.rows
     }
 
-    /// Batches an epoch has: the last one may be smaller.
-    pub fn batch_count(&self, batch: usize) -> u64 {
-        self.inner.rows.div_ceil(batch.max(1) as u64)
-    }
-
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.inner.files.iter().map(|f| f.path.as_path())
     }

@@ -181,4 +181,26 @@ mod tests {
         assert_eq!(values[1].to_string(), "gauc 0.7500 (2 groups, 1 of one class left out)");
         assert!(values[0].better_than(&values[2]) && !values[0].better_than(&values[1]));
     }
+
+    /// A common feature has one id a request: groups are those of the same feature with one id a sample.
+    #[test]
+    fn groups_of_a_common_feature() {
+        let gauc = |by| Metric {
+            name: "gauc".into(),
+            prediction: 0,
+            kind: MetricKind::Gauc { by, weight: GroupWeight::Impressions },
+        };
+        let value = |by, ids: Vec<u64>, requests: Vec<u32>| {
+            let mut metrics = Metrics::new(&[Prediction { name: "click".into(), label: 0 }], &[gauc(by)]);
+            let labels = vec![vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0]];
+            let (present, dense) = (vec![vec![1.0; 6]], vec![Vec::new()]);
+            let batch = Batch { rows: 6, requests, ids: vec![ids], dense, labels, present, ..Batch::default() };
+            metrics.push(&batch, &[[2.0, 1.0, 0.5, 0.4, 3.0, 1.5]]);
+            metrics.finish().remove(0)
+        };
+        let flat = value(GroupBy::Feature(0), vec![7, 7, 9, 9, 9, 7], vec![]);
+        assert_eq!(value(GroupBy::Common(0), vec![7, 9, 7], vec![0, 2, 5, 6]), flat);
+        // 7: 2 against 1 and 1.5; 9: 0.4 and 3 against 0.5; three samples each.
+        assert_eq!(flat.value, Ok(0.75));
+    }
 }
