@@ -62,6 +62,10 @@ impl<'d> Shim<'d> {
 impl Driver for Shim<'_> {
     const CHECKS: bool = true;
 
+    fn level(&self) -> String {
+        "shim".into()
+    }
+
     fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<Address, DeviceError> {
         let refused = DeviceError::Memory { bytes, what };
         let layout = Self::layout(bytes).ok().filter(|_| bytes < self.refused.get()).ok_or(refused)?;

@@ -8,10 +8,13 @@ use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::Cuda;
 use din_program::schema::TableKind;
+use din_runtime::batch::Batch;
 use din_runtime::code;
-use din_runtime::device::cuda::DeviceError;
+use din_runtime::device::Steps;
+use din_runtime::device::cuda::{self as cuda_engine, DeviceError};
 use din_runtime::engine::{Engine, State};
 use din_runtime::table::Table;
+use din_runtime::train::Session;
 use din_tests::cuda::{Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
 use std::sync::Arc;
@@ -219,6 +222,71 @@ fn refusals_change_nothing_and_failures_are_told() {
     assert_eq!(on_gpu(&mut trainer, &batches[3]), Ok(expected[3]));
 }
 
+/// The batch as data sets give it.
+fn batch_of(program: &Program, columns: &Columns) -> Batch {
+    let mut ids = vec![Vec::new(); program.schema.features.len()];
+    for (table, numbers) in program.tables.iter().zip(&columns.row_numbers) {
+        for (&f, rows) in table.features.iter().zip(numbers) {
+            ids[f as usize] = rows.iter().map(|&row| u64::from(row)).collect();
+        }
+    }
+    Batch {
+        rows: columns.rows,
+        offsets: columns.offsets.clone(),
+        ids,
+        dense: columns.dense.clone(),
+        labels: columns.labels.clone(),
+        present: columns.present.clone(),
+        ..Batch::default()
+    }
+}
+
+/// What `din train` does: a counting pass, steps, evaluation and a checkpoint between them, and it goes on from the checkpoint elsewhere.
+#[test]
+fn a_session_trains_on_a_device() {
+    let case: &'static Case = Box::leak(Box::new(case("din")));
+    let engine = || Engine::new(case.program.clone(), 1, code::detect()).unwrap();
+    let shim = || -> Box<dyn Steps> {
+        let (program, launches) = (case.program.clone(), case.launches.clone());
+        Box::new(cuda_engine::Engine::new(program, launches, Shim::new(&case.device, 8)).unwrap())
+    };
+    let (mut cpu, mut gpu) = (Session::new(engine(), 7).unwrap(), Session::new(engine(), 7).unwrap());
+    gpu.set_device(shim());
+    assert_eq!(gpu.level(), "shim");
+    let mut r = Random::new(21);
+    let batches: Vec<Batch> =
+        (0..8).map(|k| batch_of(&case.program, &case.batch(&mut r, 8 + k as usize, 5 * k))).collect();
+    // Values are there already when counts come.
+    gpu.infer(&batches[0]).unwrap();
+    for session in [&mut cpu, &mut gpu] {
+        let mut counters = session.counters();
+        assert!(!counters.is_empty());
+        batches.iter().for_each(|b| session.count(&mut counters, b).unwrap());
+        session.finish_counting(counters);
+    }
+    for (k, batch) in batches.iter().enumerate() {
+        let expected = cpu.train(batch).unwrap();
+        close(gpu.train(batch).unwrap(), expected, &format!("step {k}"));
+        assert_eq!(gpu.step_number(), k as u64 + 1);
+        if k == 3 || k == 5 {
+            cpu.infer(batch).unwrap();
+            gpu.infer(batch).unwrap();
+            for (found, expected) in gpu.logits(0).iter().zip(cpu.logits(0)) {
+                assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
+            }
+            assert_eq!(gpu.contents().unwrap().state.step, k as u64 + 1);
+        }
+    }
+    let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
+    assert_eq!(found.state.step, expected.state.step);
+    for (a, b) in found.tables.iter().zip(expected.tables) {
+        assert_eq!((a.rows(), a.touches(), a.counts()), (b.rows(), b.touches(), b.counts()), "{}", a.name());
+    }
+    for (a, b) in found.state.params.iter().zip(&expected.state.params) {
+        a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} for {b}"));
+    }
+}
+
 /// Launches are data like any other: numbers that lead nowhere are errors.
 #[test]
 fn launches_that_do_not_fit_are_refused() {
@@ -229,7 +297,7 @@ fn launches_that_do_not_fit_are_refused() {
         let mut launches = (*case.launches).clone();
         change(&mut launches);
         let driver = Shim::new(&case.device, 1);
-        let made = din_runtime::device::cuda::Engine::new(case.program.clone(), Arc::new(launches), driver);
+        let made = cuda_engine::Engine::new(case.program.clone(), Arc::new(launches), driver);
         let Err(error) = made else { panic!("nothing was said: {said}") };
         assert!(matches!(error, DeviceError::Program(_)) && error.to_string().contains(said), "{error}");
     };

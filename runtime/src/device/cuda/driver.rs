@@ -43,6 +43,9 @@ pub trait Driver {
     /// Whether it checks accesses and wants to know of arrays.
     const CHECKS: bool = false;
 
+    /// What decides the bits of results: `sm_90`.
+    fn level(&self) -> String;
+
     /// Memory of at least `bytes` bytes, at a multiple of 256, with any content; `what` it is for stands in the error.
     fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<Address, DeviceError>;
 

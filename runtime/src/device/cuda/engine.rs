@@ -16,11 +16,13 @@ use super::held::{DeviceTable, Values};
 use super::memory::{At, Bases, Block, NONE, Space, bytes_of_mut};
 use super::rows::{FeatureRows, TableUpdate, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
+use crate::device::Steps;
 use crate::engine::{self as cpu, EngineError, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::{Cuda, Grid, Launches};
 use din_program::schedule::{Place, Root, Schedule, Source};
+use std::fmt;
 use std::sync::Arc;
 
 /// Schedules of [`Cuda`], then the updates.
@@ -417,6 +419,27 @@ fn slot_of(schedule: &Schedule, id: din_program::schedule::BufferId, slots: &[At
     match schedule.buffers.get(id.index()).map(|b| b.place) {
         Some(Place::Arena(slot)) => slots.get(slot.index()).copied().unwrap_or(NONE),
         _ => NONE,
+    }
+}
+
+impl<D: Driver + fmt::Debug> Steps for Engine<D> {
+    fn level(&self) -> String {
+        self.driver.level()
+    }
+    fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
+        self.upload(state, tables)
+    }
+    fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
+        self.download(state, tables)
+    }
+    fn train_step(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
+        self.train_step(tables, inputs)
+    }
+    fn infer(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
+        self.infer(tables, inputs)
+    }
+    fn logits(&self, index: usize) -> &[f32] {
+        self.logits(index)
     }
 }
 

@@ -62,13 +62,16 @@ fn choose(images: &[Image], architecture: u32) -> Option<&Image> {
     images.iter().filter(|i| rank(i).is_some()).max_by_key(rank)
 }
 
-impl Gpu {
-    /// Opens GPU `number` with the kernels of the image that fits it.
-    pub fn open(number: u32, images: &[Image]) -> Result<Gpu, DeviceError> {
-        Self::with(Api::load()?, number, images)
-    }
+/// A GPU that is there.
+struct Found {
+    device: library::Device,
+    name: String,
+    architecture: u32,
+    most_shared: u32,
+}
 
-    fn with(api: Api, number: u32, images: &[Image]) -> Result<Gpu, DeviceError> {
+impl Found {
+    fn new(api: &Api, number: u32) -> Result<Found, DeviceError> {
         let (mut count, mut device) = (0, 0);
         // SAFETY: here and below, addresses of live variables of the header's types.
         api.check("cuDeviceGetCount", unsafe { (api.device_count)(&mut count) })?;
@@ -90,6 +93,24 @@ impl Gpu {
         let code = unsafe { (api.device_name)(name.as_mut_ptr().cast::<c_char>(), name.len() as c_int - 1, device) };
         api.check("cuDeviceGetName", code)?;
         let name = String::from_utf8_lossy(name.split(|&b| b == 0).next().unwrap_or_default()).into_owned();
+        Ok(Found { device, name, architecture, most_shared })
+    }
+}
+
+impl Gpu {
+    /// Opens GPU `number` with the kernels of the image that fits it.
+    pub fn open(number: u32, images: &[Image]) -> Result<Gpu, DeviceError> {
+        Self::with(Api::load()?, number, images)
+    }
+
+    /// What GPU `number` is called, and its architecture: 90 for sm_90.
+    pub fn probe(number: u32) -> Result<(String, u32), DeviceError> {
+        let found = Found::new(&Api::load()?, number)?;
+        Ok((found.name, found.architecture))
+    }
+
+    fn with(api: Api, number: u32, images: &[Image]) -> Result<Gpu, DeviceError> {
+        let Found { device, name, architecture, most_shared } = Found::new(&api, number)?;
         let Some(image) = choose(images, architecture) else {
             let images = images.iter().map(|i| i.target).collect();
             return Err(DeviceError::NoImage { device: name, architecture, images });
@@ -252,6 +273,10 @@ impl Gpu {
 }
 
 impl Driver for Gpu {
+    fn level(&self) -> String {
+        format!("sm_{}", self.architecture)
+    }
+
     fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<Address, DeviceError> {
         self.current()?;
         let mut at = 0;

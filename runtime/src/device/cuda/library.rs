@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// Names the library's file.
 const VARIABLE: &str = "DIN_CUDA_DRIVER";
-const NAMES: [&str; 2] = ["libcuda.so.1", "nvcuda.dll"];
+const NAME: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 
 pub(super) type Code = c_int;
 pub(super) type Device = c_int;
@@ -89,11 +89,11 @@ api! {
 }
 
 impl Api {
-    /// Opens and initialises the driver: the file that `DIN_CUDA_DRIVER` names, or the usual ones.
+    /// Opens and initialises the driver: the file that `DIN_CUDA_DRIVER` names, or the usual one.
     pub fn load() -> Result<Api, DeviceError> {
         match std::env::var_os(VARIABLE) {
             Some(file) => Self::open(&[file.into()]),
-            None => Self::open(&NAMES.map(PathBuf::from)),
+            None => Self::open(&[NAME.into()]),
         }
     }
 
