@@ -223,6 +223,28 @@ pub struct DinTrain {
     pub spec: Spec,
     #[command(flatten)]
     pub train: Train,
+    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one. A GPU needs NVIDIA's driver and NVRTC;
+    /// its results are not the CPU's bit for bit
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
+    pub device: DeviceArg,
+}
+
+/// Where steps run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceArg {
+    Cpu,
+    Auto,
+    Cuda(u32),
+}
+
+fn device(text: &str) -> Result<DeviceArg, String> {
+    match (text, text.strip_prefix("cuda:").map(str::parse)) {
+        ("cpu", _) => Ok(DeviceArg::Cpu),
+        ("auto", _) => Ok(DeviceArg::Auto),
+        ("cuda", _) => Ok(DeviceArg::Cuda(0)),
+        (_, Some(Ok(number))) => Ok(DeviceArg::Cuda(number)),
+        _ => Err("expected cpu, auto, or cuda: and a number, such as cuda:0".into()),
+    }
 }
 
 /// Settings of a training run.

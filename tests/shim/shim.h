@@ -109,14 +109,21 @@ DIN_EXPORT void din_shim_buffer(const char* name, void* base, std::size_t bytes,
     shim::state().regions[reinterpret_cast<std::uintptr_t>(base)] = std::move(r);
 }
 
-// Of the first numbers of a buffer, how many nothing has written.
-DIN_EXPORT std::size_t din_shim_unwritten(const void* base, std::size_t bytes) {
-    const shim::Region* r = shim::find(base);
+// Of so many bytes of a buffer, how many numbers nothing has written; all of them outside of every buffer.
+DIN_EXPORT std::size_t din_shim_unwritten(const void* at, std::size_t bytes) {
+    const shim::Region* r = shim::find(at);
+    if (!r) return bytes / 4;
+    const std::size_t first = std::size_t(static_cast<const char*>(at) - r->base) / 4;
     std::size_t count = 0;
-    if (r) {
-        for (std::size_t k = 0; k < bytes / 4 && k < r->words.size(); ++k) count += r->words[k].write.epoch == 0;
-    }
+    for (std::size_t k = first; k < first + bytes / 4; ++k) count += k >= r->words.size() || r->words[k].write.epoch == 0;
     return count;
+}
+
+// Forgets the buffers that begin within a range.
+DIN_EXPORT void din_shim_forget(const void* base, std::size_t bytes) {
+    auto& all = shim::state().regions;
+    const auto from = reinterpret_cast<std::uintptr_t>(base);
+    all.erase(all.lower_bound(from), all.lower_bound(from + bytes));
 }
 
 DIN_EXPORT void din_shim_reset() {

@@ -5,7 +5,7 @@ use crate::args::Demo;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Console;
 use din_compiler::front::{self, NoFiles};
-use din_runtime::train::{Machine, Options};
+use din_runtime::train::{Device, Machine, Options};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,6 +66,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
             batch: Some(BATCH),
             seed: Some(args.world.seed),
             machine: Machine { threads: args.threads.map(|n| n as usize), isa: None },
+            device: Device::Cpu,
             list_separator: b'|',
             checkpoint_every: None,
             profile: false,

@@ -13,6 +13,7 @@ use crate::args::{StandaloneVerb, Verb};
 use crate::failure::Outcome;
 use crate::terminal::Console;
 use din_program::Program;
+use din_runtime::train::Device;
 use std::sync::Arc;
 
 /// Runs a verb of `din`.
@@ -35,7 +36,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
 pub fn standalone(console: &Console, program: Program, verb: StandaloneVerb) -> Outcome {
     let program = Arc::new(program);
     match verb {
-        StandaloneVerb::Train(args) => run::train_verb(console, &program, &args),
+        StandaloneVerb::Train(args) => run::train_verb(console, &program, &args, Device::Cpu),
         StandaloneVerb::Eval(args) => run::eval(console, Some(&program), &args),
         StandaloneVerb::Predict(args) => run::predict(console, Some(&program), &args),
         StandaloneVerb::Info(args) => {

@@ -1,18 +1,20 @@
 //! The running verbs: train, eval and predict, for `din` and for the executables it builds.
 
-use crate::args::{DinTrain, Eval, Machine, Predict, Train};
+use crate::args::{DeviceArg, DinTrain, Eval, Machine, Predict, Train};
 use crate::compile::compile;
 use crate::failure::{Failure, INTERRUPTED, Outcome};
 use crate::profile;
 use crate::progress::Progress;
 use crate::terminal::Console;
+use din_compiler::{Compiled, codegen};
 use din_program::Program;
 use din_runtime::checkpoint;
 use din_runtime::data::{Dataset, Mode, OpenOptions};
+use din_runtime::device::cuda::{Gpu, Nvrtc, Target};
 use din_runtime::evaluate::evaluate;
 use din_runtime::predict;
 use din_runtime::run::{RunDirectory, interrupt};
-use din_runtime::train::{self, Options, Session, Summary};
+use din_runtime::train::{self, Device, Options, Session, Summary};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,11 +22,42 @@ use std::sync::Arc;
 const LEAST_BATCH: u32 = 1024;
 
 pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
-    let program = compile(console, &args.spec.model, &args.spec.sets)?.program;
-    train_verb(console, &Arc::new(program), &args.train)
+    let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
+    let device = device(console, &compiled, args.device)?;
+    train_verb(console, &Arc::new(compiled.program), &args.train, device)
 }
 
-pub fn train_verb(console: &Console, program: &Arc<Program>, args: &Train) -> Outcome {
+/// What was asked for, with the kernels for it.
+fn device(console: &Console, compiled: &Compiled, asked: DeviceArg) -> Result<Device, Failure> {
+    let number = match asked {
+        DeviceArg::Cpu => return Ok(Device::Cpu),
+        DeviceArg::Auto => 0,
+        DeviceArg::Cuda(number) => number,
+    };
+    let make = || -> Result<(String, Device), String> {
+        let (name, architecture) = Gpu::probe(number).map_err(|e| e.to_string())?;
+        let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &Default::default())
+            .map_err(|e| e.to_string())?;
+        let file = format!("{}.cu", compiled.program.model);
+        let nvrtc = Nvrtc::load().map_err(|e| e.to_string())?;
+        let image = nvrtc.compile(&made.source, &file, Target::Cubin(architecture)).map_err(|e| e.to_string())?;
+        Ok((name, Device::Cuda { number, launches: Arc::new(made.launches), images: vec![image] }))
+    };
+    match make() {
+        Ok((name, device)) => {
+            console.remark(format!("on GPU {number}, {name}"));
+            Ok(device)
+        }
+        Err(why) if asked == DeviceArg::Auto => {
+            let why = why.lines().next().unwrap_or_default();
+            console.remark(format!("on the CPU: {why}"));
+            Ok(Device::Cpu)
+        }
+        Err(why) => Err(Failure::machine(why)),
+    }
+}
+
+pub fn train_verb(console: &Console, program: &Arc<Program>, args: &Train, device: Device) -> Outcome {
     let options = Options {
         train: args.train.clone(),
         valid: args.valid.clone(),
@@ -34,6 +67,7 @@ pub fn train_verb(console: &Console, program: &Arc<Program>, args: &Train) -> Ou
         batch: args.batch,
         seed: args.seed,
         machine: machine(&args.machine),
+        device,
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
         profile: args.profile,

@@ -1,3 +1,19 @@
 //! Devices beside the CPU. Their libraries are looked for when they are wanted: a machine without them runs everything else.
 
 pub mod cuda;
+
+use crate::engine::{State, StepInputs};
+use crate::table::Table;
+use cuda::DeviceError;
+use std::fmt;
+
+/// What a training session asks of an engine whose values live on a device; see [`cuda::Engine`].
+pub trait Steps: fmt::Debug {
+    /// What decides the bits of results, as a run records it: `sm_90`.
+    fn level(&self) -> String;
+    fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError>;
+    fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError>;
+    fn train_step(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError>;
+    fn infer(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError>;
+    fn logits(&self, index: usize) -> &[f32];
+}

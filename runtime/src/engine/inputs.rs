@@ -22,7 +22,18 @@ pub(super) fn check(
     inputs: &StepInputs<'_>,
     labels: bool,
 ) -> Result<(), EngineError> {
-    model(program, state, tables)?;
+    values(program, state)?;
+    batch(program, tables, inputs, labels)
+}
+
+/// The batch and the tables alone, for an engine that keeps the model values itself.
+pub(crate) fn batch(
+    program: &Program,
+    tables: &[Table],
+    inputs: &StepInputs<'_>,
+    labels: bool,
+) -> Result<(), EngineError> {
+    fit(program, tables)?;
     let schema = &program.schema;
     let rows = inputs.rows;
     ensure(rows > 0, || "it has no samples".into())?;
@@ -103,7 +114,13 @@ pub(super) fn check(
     Ok(())
 }
 
-fn model(program: &Program, state: &State, tables: &[Table]) -> Result<(), EngineError> {
+/// The model values and the tables.
+pub(crate) fn model(program: &Program, state: &State, tables: &[Table]) -> Result<(), EngineError> {
+    values(program, state)?;
+    fit(program, tables)
+}
+
+fn values(program: &Program, state: &State) -> Result<(), EngineError> {
     let widths = |found: &[Vec<f32>], expected: &mut dyn Iterator<Item = usize>| {
         let count = expected.zip(found).filter(|(width, values)| values.len() == *width).count();
         count == found.len()
@@ -120,7 +137,10 @@ fn model(program: &Program, state: &State, tables: &[Table]) -> Result<(), Engin
             let widths = update.slots.iter().map(|s| if s.per == SlotScope::Weight { p.width() } else { 1 });
             slots.len() == update.slots.len() && widths.zip(slots).all(|(width, slot)| slot.len() == width)
         });
-    ensure(fits, || "the model's values have other shapes than the program's parameters and states".into())?;
+    ensure(fits, || "the model's values have other shapes than the program's parameters and states".into())
+}
+
+fn fit(program: &Program, tables: &[Table]) -> Result<(), EngineError> {
     ensure(tables.len() == program.tables.len(), || {
         format!("expected {} tables, found {}", program.tables.len(), tables.len())
     })?;

@@ -6,7 +6,7 @@
 //! - The same values, batch and ISA level give the same bits at any number of threads.
 //! - Nothing is allocated in a step once capacities have grown to the batches' sizes.
 //!
-//! - `validate`, `prepare`: from a program's schedule to what runs. - `inputs`: checks of a batch. - `instance`: memory and addresses
+//! - `validate`, `prepare`: from a program's schedule to what runs. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `instance`: memory and addresses
 //!   of a schedule. - `layout`: where a batch's elements lie. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
 //!   this machine could do at most.
 //!
@@ -16,6 +16,7 @@
 mod error;
 mod inputs;
 mod instance;
+mod launches;
 mod layout;
 mod memory;
 mod model;
@@ -29,6 +30,8 @@ mod tiles;
 mod validate;
 
 pub use error::EngineError;
+pub(crate) use inputs::{batch as check_batch, model as check_model};
+pub(crate) use launches::check as check_cuda;
 pub use model::{MAX_SLOTS, State, StepInputs};
 pub use profile::{ProfileRow, Span};
 pub use roof::Roof;

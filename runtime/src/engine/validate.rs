@@ -74,12 +74,12 @@ impl Validator<'_> {
         Ok(())
     }
 
-    fn domain(&self, d: Domain) -> Checked {
+    pub fn domain(&self, d: Domain) -> Checked {
         let count = self.schedule.domains.len();
         ensure(d.index() < count, || format!("domain {} of {count}", d.0))
     }
 
-    fn sequence(&self, d: Domain) -> Checked {
+    pub fn sequence(&self, d: Domain) -> Checked {
         self.domain(d)?;
         let ragged = matches!(self.axes.of(d), Axis::Sequence(_) | Axis::Entries(_));
         ensure(ragged, || format!("domain {} is not a sequence", d.0))
@@ -108,7 +108,7 @@ impl Validator<'_> {
     }
 
     /// The buffer, with its place checked.
-    fn buffer(&self, id: BufferId) -> Result<&Buffer, String> {
+    pub fn buffer(&self, id: BufferId) -> Result<&Buffer, String> {
         let count = self.schedule.buffers.len();
         let b = self.schedule.buffers.get(id.index()).ok_or_else(|| format!("buffer {} of {count}", id.0))?;
         self.domain(b.domain)?;
@@ -362,7 +362,7 @@ impl Validator<'_> {
         Ok(())
     }
 
-    fn source(&self, phase: &Phase, source: Source) -> Checked {
+    pub fn source(&self, phase: &Phase, source: Source) -> Checked {
         match source {
             Source::Buffer(id) => {
                 let b = self.buffer(id)?;

@@ -1,7 +1,7 @@
 //! Training: a program and data to a run directory.
 //!
 //! Guarantees: nothing is written before program, machine, data files and columns are known to fit; a fault before the first
-//! checkpoint leaves no run directory behind; the bits of every checkpoint depend on program, data, seed, batch and ISA level alone,
+//! checkpoint leaves no run directory behind; the bits of every checkpoint depend on program, data, seed, batch and ISA level (or GPU) alone,
 //! not on threads, and not on where the run was stopped and resumed.
 
 mod choose;
@@ -11,7 +11,7 @@ mod setup;
 
 pub use profile::Profile;
 pub use session::{Machine, Session, engine, set_threads};
-pub use setup::Options;
+pub use setup::{Device, Options};
 
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::data::{DataError, Dataset, FaultKind, Order, StreamOptions};
@@ -231,13 +231,13 @@ fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mu
 }
 
 /// `epoch`: loss and report of the epoch that this checkpoint ends.
-fn save(run: &Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
+fn save(run: &mut Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
     let manifest = Manifest {
         format: checkpoint::MANIFEST_FORMAT,
         din: env!("CARGO_PKG_VERSION").into(),
         model: run.program.model.clone(),
         program: run.program_hash.clone(),
-        isa: format!("{:?}", run.session.isa()).to_lowercase(),
+        isa: run.session.level(),
         seed: run.seed,
         batch: run.batch,
         position: run.position,
@@ -246,7 +246,7 @@ fn save(run: &Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };
-    checkpoint::save(&run.directory.checkpoints(), &run.session.contents(), &manifest).map(|_| ())
+    checkpoint::save(&run.directory.checkpoints(), &run.session.contents()?, &manifest).map(|_| ())
 }
 
 /// Keeps the best and the last checkpoint; the newer ones are durable by now.

@@ -1,7 +1,9 @@
-//! A model in memory: an engine, dense weights, tables, and the row numbers between a batch and a step.
+//! A model in memory: an engine (the CPU's, or beside it a device's), dense weights, tables, and the row numbers between a batch and a step.
 
 use crate::batch::Batch;
 use crate::checkpoint::{Contents, Loaded};
+use crate::device::Steps;
+use crate::device::cuda::DeviceError;
 use crate::engine::{Engine, EngineError, State, StepInputs};
 use crate::random::Stream;
 use crate::run::{Error, Result};
@@ -26,11 +28,63 @@ impl Machine {
     }
 }
 
+/// Where steps run.
+#[derive(Debug)]
+enum Backend {
+    Cpu,
+    /// A device, which has its own values once they are `uploaded`; the host's are behind them where `ahead`.
+    Device {
+        steps: Box<dyn Steps>,
+        uploaded: bool,
+        ahead: bool,
+    },
+}
+
+impl Backend {
+    fn train(
+        &mut self,
+        engine: &mut Engine,
+        state: &mut State,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<f32> {
+        self.upload(state, tables)?;
+        match self {
+            Self::Cpu => Ok(engine.train_step(state, tables, inputs)?),
+            Self::Device { steps, ahead, .. } => {
+                let loss = steps.train_step(tables, inputs)?;
+                *ahead = true;
+                state.step += 1;
+                Ok(loss)
+            }
+        }
+    }
+
+    fn infer(&mut self, engine: &mut Engine, state: &State, tables: &[Table], inputs: &StepInputs<'_>) -> Result<()> {
+        self.upload(state, tables)?;
+        match self {
+            Self::Cpu => engine.infer(state, tables, inputs).map(|_| ())?,
+            Self::Device { steps, .. } => steps.infer(tables, inputs).map(|_| ())?,
+        }
+        Ok(())
+    }
+
+    /// Gives a device the values that it does not have.
+    fn upload(&mut self, state: &State, tables: &[Table]) -> Result<()> {
+        if let Self::Device { steps, uploaded: uploaded @ false, .. } = self {
+            steps.upload(state, tables)?;
+            *uploaded = true;
+        }
+        Ok(())
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Session {
     program: Arc<Program>,
     engine: Engine,
+    backend: Backend,
     state: State,
     tables: Vec<Table>,
     /// By table, by its features: row numbers of a batch.
@@ -42,6 +96,15 @@ impl From<EngineError> for Error {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Isa { .. } | EngineError::Input(_) => Error::input(error.to_string()),
+            _ => Error::machine(error.to_string()),
+        }
+    }
+}
+
+impl From<DeviceError> for Error {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Input(_) | DeviceError::NoDevice { .. } => Error::input(error.to_string()),
             _ => Error::machine(error.to_string()),
         }
     }
@@ -96,6 +159,7 @@ impl Session {
         let program = engine.program().clone();
         Self {
             engine,
+            backend: Backend::Cpu,
             state,
             tables,
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
@@ -108,12 +172,27 @@ impl Session {
         &self.program
     }
 
-    pub fn contents(&self) -> Contents<'_> {
-        Contents { program: &self.program, state: &self.state, tables: &self.tables }
+    /// Steps run on a device from now on.
+    pub fn set_device(&mut self, steps: Box<dyn Steps>) {
+        self.backend = Backend::Device { steps, uploaded: false, ahead: false };
     }
 
-    pub fn isa(&self) -> Isa {
-        self.engine.isa()
+    /// The model as it is now; a device's values are brought back for it.
+    pub fn contents(&mut self) -> Result<Contents<'_>> {
+        if let Backend::Device { steps, ahead, .. } = &mut self.backend
+            && std::mem::take(ahead)
+        {
+            steps.download(&mut self.state, &mut self.tables)?;
+        }
+        Ok(Contents { program: &self.program, state: &self.state, tables: &self.tables })
+    }
+
+    /// What decides the bits of results beside program, data and seed: the ISA level, or the device's architecture.
+    pub fn level(&self) -> String {
+        match &self.backend {
+            Backend::Cpu => format!("{:?}", self.engine.isa()).to_lowercase(),
+            Backend::Device { steps, .. } => steps.level(),
+        }
     }
 
     /// Steps done.
@@ -147,6 +226,10 @@ impl Session {
                 counter.finish(table);
             }
         }
+        // A device has the counts of before.
+        if let Backend::Device { uploaded, .. } = &mut self.backend {
+            *uploaded = false;
+        }
     }
 
     /// Starts (from zero) or stops measuring where time goes.
@@ -176,11 +259,12 @@ impl Session {
             Ok::<(), TableError>(())
         })?;
         self.lookups += begin.elapsed();
-        let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs(batch, &self.resolved));
+        let inputs = inputs(batch, &self.resolved);
+        let loss = self.backend.train(&mut self.engine, &mut self.state, &mut self.tables, &inputs);
         for table in &mut self.tables {
             table.finish_step();
         }
-        Ok(loss?)
+        loss
     }
 
     /// Predictions without training: see [`Session::logits`].
@@ -192,14 +276,16 @@ impl Session {
             }
             Ok::<(), TableError>(())
         })?;
-        let outcome = self.engine.infer(&self.state, &self.tables, &inputs(batch, &self.resolved));
-        outcome?;
-        Ok(())
+        let inputs = inputs(batch, &self.resolved);
+        self.backend.infer(&mut self.engine, &self.state, &self.tables, &inputs)
     }
 
     /// Logits of prediction `index` from the last [`Session::infer`], one a sample.
     pub fn logits(&self, index: usize) -> &[f32] {
-        self.engine.logits(index)
+        match &self.backend {
+            Backend::Cpu => self.engine.logits(index),
+            Backend::Device { steps, .. } => steps.logits(index),
+        }
     }
 }
 

@@ -5,11 +5,22 @@ use super::session::{Machine, Session, engine};
 use super::{Event, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
+use crate::device::cuda::{self, Gpu, Image};
 use crate::run::directory::{DataRecord, EpochLine, FORMAT, Record, RunDirectory};
 use crate::run::{Error, Result};
 use din_program::Program;
+use din_program::cuda::Cuda;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Where steps run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    #[default]
+    Cpu,
+    /// GPU `number`, with the program's CUDA form.
+    Cuda { number: u32, launches: Arc<Cuda>, images: Vec<Image> },
+}
 
 /// What training is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +35,7 @@ pub struct Options {
     pub batch: Option<u32>,
     pub seed: Option<u64>,
     pub machine: Machine,
+    pub device: Device,
     pub list_separator: u8,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
@@ -59,6 +71,17 @@ pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMu
     }
 }
 
+/// Puts the session on the device that was asked for.
+fn attach(session: &mut Session, options: &Options) -> Result<()> {
+    let Device::Cuda { number, launches, images } = &options.device else { return Ok(()) };
+    if options.profile {
+        return Err(Error::input("a profile is of the CPU's kernels").help("leave out --profile, or use --device cpu"));
+    }
+    let gpu = Gpu::open(*number, images)?;
+    session.set_device(Box::new(cuda::Engine::new(session.program().clone(), launches.clone(), gpu)?));
+    Ok(())
+}
+
 fn open(paths: &[PathBuf], program: &Program, mode: Mode, separator: u8) -> Result<Dataset> {
     let options = OpenOptions { list_separator: separator, ..OpenOptions::new(mode) };
     Ok(Dataset::open_with(paths, &program.schema, &options)?)
@@ -84,14 +107,15 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch).max(1);
-    let session = Session::new(engine(program, &options.machine)?, seed)?;
+    let mut session = Session::new(engine(program, &options.machine)?, seed)?;
+    attach(&mut session, options)?;
     let program_hash = program.hash();
     let record = Record {
         format: FORMAT,
         din: env!("CARGO_PKG_VERSION").into(),
         model: program.model.clone(),
         program: program_hash.clone(),
-        isa: format!("{:?}", session.isa()).to_lowercase(),
+        isa: session.level(),
         seed,
         batch,
         list_separator: separator,
@@ -173,7 +197,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
     let engine = engine(program, &options.machine)?;
     checkpoint::clean(&directory.checkpoints())?;
-    let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
+    let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
             let loaded = checkpoint::load(&directory.checkpoints().join(name), program)?;
             let position = loaded.manifest.position;
@@ -184,7 +208,8 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
             (Session::new(engine, record.seed)?, Position::default(), true)
         }
     };
-    let isa = format!("{:?}", session.isa()).to_lowercase();
+    attach(&mut session, options)?;
+    let isa = session.level();
     if isa != record.isa {
         observe(Event::Warning(format!(
             "{at}: the run began at ISA level {}, this is {isa}; its bits will differ from an uninterrupted run's",

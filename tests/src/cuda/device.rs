@@ -10,6 +10,7 @@ pub type Failure = String;
 
 type Register = unsafe extern "C" fn(*const c_char, *mut c_void, usize, c_int);
 type Unwritten = unsafe extern "C" fn(*const c_void, usize) -> usize;
+type Forget = unsafe extern "C" fn(*const c_void, usize);
 type Skip = unsafe extern "C" fn(c_int);
 type Reset = unsafe extern "C" fn();
 type Launch = unsafe extern "C" fn(
@@ -31,6 +32,7 @@ pub struct Device {
     register: Register,
     unwritten: Unwritten,
     reset: Reset,
+    forget: Forget,
     skip: Skip,
     launch: Launch,
     _folder: tempfile::TempDir,
@@ -59,9 +61,10 @@ impl Device {
             let register = *library.get::<Register>(b"din_shim_buffer").map_err(|e| e.to_string())?;
             let unwritten = *library.get::<Unwritten>(b"din_shim_unwritten").map_err(|e| e.to_string())?;
             let reset = *library.get::<Reset>(b"din_shim_reset").map_err(|e| e.to_string())?;
+            let forget = *library.get::<Forget>(b"din_shim_forget").map_err(|e| e.to_string())?;
             let skip = *library.get::<Skip>(b"din_shim_skip").map_err(|e| e.to_string())?;
             let launch = *library.get::<Launch>(b"din_shim_launch").map_err(|e| e.to_string())?;
-            Ok(Device { library, register, unwritten, reset, skip, launch, _folder: folder })
+            Ok(Device { library, register, unwritten, reset, forget, skip, launch, _folder: folder })
         }
     }
 
@@ -74,10 +77,32 @@ impl Device {
         }
     }
 
-    /// Numbers at the beginning of a known buffer that nothing has written.
+    /// Makes `bytes` bytes at an address known.
+    ///
+    /// # Safety
+    ///
+    /// They are live, and written by launches alone, until they are forgotten.
+    pub unsafe fn buffer_at(&self, name: &str, at: u64, bytes: usize, written: bool) {
+        let name = CString::new(name).unwrap_or_default();
+        // SAFETY: the shim keeps the address; it is used by launches only.
+        unsafe { (self.register)(name.as_ptr(), at as *mut c_void, bytes, c_int::from(written)) }
+    }
+
+    /// Numbers of a known buffer that nothing has written.
     pub fn unwritten<T>(&self, memory: &[T]) -> usize {
+        self.unwritten_at(memory.as_ptr() as u64, size_of_val(memory))
+    }
+
+    /// The same, from an address on.
+    pub fn unwritten_at(&self, at: u64, bytes: usize) -> usize {
         // SAFETY: the address is looked up, not followed.
-        unsafe { (self.unwritten)(memory.as_ptr().cast(), size_of_val(memory)) }
+        unsafe { (self.unwritten)(at as *const c_void, bytes) }
+    }
+
+    /// Forgets the buffers that begin within a range.
+    pub fn forget(&self, at: u64, bytes: usize) {
+        // SAFETY: no launch is running; addresses are compared alone.
+        unsafe { (self.forget)(at as *const c_void, bytes) }
     }
 
     /// Forgets all buffers.
@@ -105,22 +130,31 @@ impl Device {
         scratch: &mut [f32],
         seed: u64,
     ) -> Result<(), Failure> {
+        let arguments = (address.as_ptr(), batch.as_ptr(), scratch.as_mut_ptr());
+        // SAFETY: the slices live; the rest is as documented.
+        unsafe { self.launch_at(kernel, grid, threads, shared, arguments, seed) }
+    }
+
+    /// The same, by addresses.
+    ///
+    /// # Safety
+    ///
+    /// The addresses lead to as many addresses and words as the kernel reads.
+    pub unsafe fn launch_at(
+        &self,
+        kernel: &str,
+        grid: (u32, u32),
+        threads: u32,
+        shared: u32,
+        (address, batch, scratch): (*const u64, *const u32, *mut f32),
+        seed: u64,
+    ) -> Result<(), Failure> {
         // SAFETY: a function of the library, only handed on.
         let function = unsafe { self.library.get::<*const c_void>(kernel.as_bytes()) };
         let function = function.map_err(|e| format!("{kernel}: {e}"))?;
         // SAFETY: generated kernels have the shim's type; every access of theirs is checked against the known buffers.
         let error = unsafe {
-            (self.launch)(
-                *function,
-                grid.0,
-                grid.1,
-                threads,
-                shared as usize,
-                address.as_ptr(),
-                batch.as_ptr(),
-                scratch.as_mut_ptr(),
-                seed,
-            )
+            (self.launch)(*function, grid.0, grid.1, threads, shared as usize, address, batch, scratch, seed)
         };
         if error.is_null() {
             return Ok(());

@@ -1,13 +1,15 @@
 //! Runs generated CUDA source on the CPU: compiled by the host's C++ compiler against `tests/shim`, which checks every access.
 
 mod device;
+mod driver;
 mod graph;
 mod model;
 mod rows;
 mod schedule;
 
 pub use device::{Device, Failure};
+pub use driver::Shim;
 pub use graph::Corpus;
-pub use model::Trainer;
+pub use model::{Columns, Trainer, columns};
 pub use rows::{FeatureRows, RowResults, TableRows, sum_rows};
 pub use schedule::{Given, Running, root_buffer, run};

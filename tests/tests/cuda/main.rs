@@ -2,6 +2,7 @@
 //! NVRTC makes of the source.
 #![allow(clippy::unwrap_used)]
 
+mod engine;
 mod graphs;
 mod models;
 mod nvrtc;

@@ -1,16 +1,19 @@
-//! Twenty training steps of every model of `models/` on the shim against the interpreter, with the sparse updates: every tensor within
-//! 1e-4 of its norm. Equal bits whatever the order of threads and blocks.
+//! Twenty training steps of every model of `models/`, by the runtime's engine on the shim, against the interpreter, with the sparse updates:
+//! every tensor within 1e-4 of its norm. Equal bits whatever the order of threads and blocks.
 
-use din_compiler::codegen::cuda::Options;
+use din_compiler::codegen::cuda::{self, Options};
 use din_compiler::front::{self, NoFiles};
 use din_compiler::interpret::{Samples, Session, TableData, TensorData};
 use din_compiler::model::{Model, SlotScope};
 use din_compiler::{CompileOptions, compile};
 use din_program::cuda::Precision;
-use din_program::schema::FeatureKind;
-use din_tests::cuda::{Device, Trainer};
+use din_program::schema::{FeatureKind, TableKind};
+use din_runtime::engine::State;
+use din_runtime::table::Table;
+use din_tests::cuda::{Device, Shim, Trainer};
 use din_tests::random_graph::Random;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const ROWS: usize = 37;
 /// The bias of a softmax's scores, in a unit: it changes nothing, so its gradient is rounding alone, and optimizers that divide by it differ.
@@ -35,7 +38,7 @@ pub fn model(file: &Path) -> Model {
     front::check(&shown, &text, &NoFiles, &front::Options::default()).model.unwrap()
 }
 
-fn samples(model: &Model, r: &mut Random, batch: usize, most: usize) -> Samples {
+pub fn samples(model: &Model, r: &mut Random, batch: usize, most: usize) -> Samples {
     let offsets: Vec<Vec<usize>> = model
         .schema
         .sequences
@@ -69,7 +72,7 @@ fn samples(model: &Model, r: &mut Random, batch: usize, most: usize) -> Samples 
     samples
 }
 
-fn close(what: &str, found: &[f32], expected: &[f64], bound: f64) {
+pub fn close(what: &str, found: &[f32], expected: &[f64], bound: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let norm = expected.iter().map(|b| b * b).sum::<f64>().sqrt();
     let off = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum::<f64>().sqrt();
@@ -95,30 +98,53 @@ fn train(name: &str, model: &Model, options: &Options, steps: u64, bound: f64) {
         TableData::new(&model.updates[t.update as usize], t.width as usize, w.clone(), counts.clone())
     });
     let mut session = Session::new(model, tensors, states.clone(), rows.collect()).unwrap();
-    let new = || Trainer::new(compiled.program.clone(), &compiled.kernels, options, &params, &states, &tables).unwrap();
-    let (mut trainer, mut again) = (new(), new());
-    let device = Device::compile(&trainer.source, 1).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let mut program = compiled.program.clone();
+    // The interpreter's tables have so many rows from the start.
+    program.tables.iter_mut().for_each(|t| t.kind = TableKind::Fixed { size: ROWS as u64 });
+    let made = cuda::program(&program, &compiled.kernels, options).unwrap();
+    let (program, launches) = (Arc::new(program), Arc::new(made.launches));
+    let device = Device::compile(&made.source, 1).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let new = |seed| {
+        let mut state = State::new(&program);
+        state.params.iter_mut().zip(&params).for_each(|(to, from)| fill(to, from));
+        state.states.iter_mut().zip(&states).for_each(|(to, from)| fill(to, from));
+        let slots = |update: u32| &program.updates[update as usize].slots;
+        let mut host: Vec<Table> = program.tables.iter().map(|t| Table::new(t, slots(t.update), 1).unwrap()).collect();
+        for (table, (weights, counts)) in host.iter_mut().zip(&tables) {
+            fill(table.weights_mut(), weights);
+            fill(table.counts_mut(), counts);
+        }
+        Trainer::new(&program, &launches, Shim::new(&device, seed), state, host).unwrap()
+    };
+    let (mut trainer, mut again) = (new(1), new(77));
     for step in 0..steps {
         let samples = samples(model, &mut r, 10, 9);
         let expected = session.train(&samples).unwrap();
-        let loss = trainer.train(&device, &samples, step + 1).unwrap_or_else(|e| panic!("{name}, step {step}: {e}"));
+        let loss = trainer.train(&samples).unwrap_or_else(|e| panic!("{name}, step {step}: {e}"));
         close(&format!("{name}: loss of step {step}"), &[loss], &[expected.loss], bound);
         if step < 2 {
-            assert_eq!(again.train(&device, &samples, step + 77).unwrap(), loss, "{name}: order of threads");
-            assert_eq!((&again.params, &again.tables), (&trainer.params, &trainer.tables), "{name}: order of threads");
+            assert_eq!(again.train(&samples).unwrap(), loss, "{name}: order of threads");
+            trainer.download().unwrap();
+            again.download().unwrap();
+            assert!(again.state == trainer.state, "{name}: order of threads");
+            for (a, b) in again.tables.iter().zip(&trainer.tables) {
+                same(a, b, &format!("{name}: order of threads"));
+            }
         }
     }
     if options.precision != Precision::F32 {
         return;
     }
-    for (k, (p, q)) in trainer.params.iter().zip(&session.params).enumerate() {
+    trainer.download().unwrap();
+    assert_eq!(trainer.state.step, steps);
+    for (k, (p, q)) in trainer.state.params.iter().zip(&session.params).enumerate() {
         let what = &model.parameters[k].name;
         if what.as_str() == UNSEEN {
             continue;
         }
-        close(&format!("{name}: {what}"), &p.weights, &q.weights, bound);
+        close(&format!("{name}: {what}"), p, &q.weights, bound);
         let update = &model.updates[model.parameters[k].update as usize];
-        for (s, (a, b)) in p.slots.iter().zip(&q.slots).enumerate() {
+        for (s, (a, b)) in trainer.state.param_slots[k].iter().zip(&q.slots).enumerate() {
             if update.slots[s].per == SlotScope::Weight {
                 close(&format!("{name}: slot {s} of {what}"), a, b, bound);
             }
@@ -126,23 +152,34 @@ fn train(name: &str, model: &Model, options: &Options, steps: u64, bound: f64) {
     }
     for (k, (p, q)) in trainer.tables.iter().zip(&session.tables).enumerate() {
         let what = &model.tables[k].name;
-        close(&format!("{name}: table {what}"), &p.weights, &q.weights, bound);
-        close(&format!("{name}: touches of {what}"), &p.touches, &q.touches, 0.0);
-        for (s, (a, b)) in p.slots.iter().zip(&q.slots).enumerate() {
-            close(&format!("{name}: slot {s} of {what}"), a, b, bound);
+        close(&format!("{name}: table {what}"), p.weights(), &q.weights, bound);
+        close(&format!("{name}: touches of {what}"), p.touches(), &q.touches, 0.0);
+        for (s, b) in q.slots.iter().enumerate() {
+            close(&format!("{name}: slot {s} of {what}"), p.slot(s), b, bound);
         }
     }
-    for (k, (a, b)) in trainer.states.iter().zip(&session.states).enumerate() {
+    for (k, (a, b)) in trainer.state.states.iter().zip(&session.states).enumerate() {
         close(&format!("{name}: state {}", model.states[k].name), a, b, bound);
     }
     let samples = samples(model, &mut r, 23, 40);
-    let (loss, logits) = trainer.infer(&device, &samples, 5).unwrap_or_else(|e| panic!("{name}, inference: {e}"));
+    let (loss, logits) = trainer.infer(&samples).unwrap_or_else(|e| panic!("{name}, inference: {e}"));
     let expected = session.evaluate(&samples).unwrap();
     close(&format!("{name}: loss of inference"), &[loss], &[expected.loss], bound);
     close(&format!("{name}: logits"), &logits, &expected.predictions[0], bound);
 }
 
-fn small() -> Options {
+fn fill(to: &mut [f32], from: &[f64]) {
+    assert_eq!(to.len(), from.len());
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
+}
+
+/// Two tables have the same bits.
+fn same(a: &Table, b: &Table, what: &str) {
+    assert!(a.weights() == b.weights() && a.touches() == b.touches(), "{what}: {}", a.name());
+    (0..a.slot_count()).for_each(|k| assert!(a.slot(k) == b.slot(k), "{what}: slot {k} of {}", a.name()));
+}
+
+pub fn small() -> Options {
     Options {
         threads: 128,
         chunks: 7,

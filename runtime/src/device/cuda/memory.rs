@@ -1,0 +1,161 @@
+//! Device memory of an engine: blocks that grow and stay, and how a step divides them.
+
+use super::driver::{Address, Array, DeviceError, Driver};
+
+/// Where an array begins: at an address, or in one of a step's blocks, whose addresses are known when all sizes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    Fixed(Address),
+    /// Data of the batch, written by the host.
+    Staged(usize),
+    /// Buffers of the training or inference schedule.
+    Arena(usize),
+    /// Buffers of an update.
+    Work(usize),
+}
+
+/// Nothing: kernels test for it where it is allowed.
+pub(super) const NONE: At = At::Fixed(0);
+
+impl At {
+    pub fn plus(self, bytes: usize) -> At {
+        match self {
+            At::Fixed(at) => At::Fixed(at.wrapping_add(bytes as u64)),
+            At::Staged(at) => At::Staged(at.saturating_add(bytes)),
+            At::Arena(at) => At::Arena(at.saturating_add(bytes)),
+            At::Work(at) => At::Work(at.saturating_add(bytes)),
+        }
+    }
+}
+
+/// Addresses of a step's blocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bases {
+    pub staged: Address,
+    pub arena: Address,
+    pub work: Address,
+}
+
+impl Bases {
+    pub fn resolve(&self, at: At) -> Address {
+        match at {
+            At::Fixed(at) => at,
+            At::Staged(at) => self.staged + at as u64,
+            At::Arena(at) => self.arena + at as u64,
+            At::Work(at) => self.work + at as u64,
+        }
+    }
+}
+
+/// Memory whose capacity grows by a quarter more than asked and never shrinks.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    pub at: Address,
+    capacity: usize,
+}
+
+impl Block {
+    /// Makes room for `bytes` at least; what was there is lost when it grows.
+    pub fn reserve(&mut self, driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(), DeviceError> {
+        self.reserve_keeping(driver, bytes, 0, what)
+    }
+
+    /// Makes room for `bytes` at least; the first `kept` bytes keep their values.
+    pub fn reserve_keeping(
+        &mut self,
+        driver: &mut impl Driver,
+        bytes: usize,
+        kept: usize,
+        what: &'static str,
+    ) -> Result<(), DeviceError> {
+        if bytes <= self.capacity {
+            return Ok(());
+        }
+        let capacity = bytes.checked_add(bytes / 4).ok_or(DeviceError::Memory { bytes, what })?;
+        if kept == 0 {
+            // The old memory may be what the new needs.
+            self.free(driver);
+            self.at = driver.allocate(capacity, what)?;
+        } else {
+            let at = driver.allocate(capacity, what)?;
+            if let Err(e) = driver.copy(self.at, at, kept) {
+                driver.free(at);
+                return Err(e);
+            }
+            self.free(driver);
+            self.at = at;
+        }
+        self.capacity = capacity;
+        Ok(())
+    }
+
+    pub fn free(&mut self, driver: &mut impl Driver) {
+        if self.capacity > 0 {
+            driver.free(self.at);
+        }
+        *self = Block::default();
+    }
+}
+
+/// Arrays side by side, from offset 0.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    pub bytes: usize,
+    /// Offset, bytes, and what it is.
+    arrays: Vec<(usize, usize, &'static str)>,
+}
+
+/// Arrays begin at multiples of this.
+const LINE: usize = 256;
+
+impl Space {
+    pub fn clear(&mut self) {
+        self.bytes = 0;
+        self.arrays.clear();
+    }
+
+    /// Room for `count` numbers of 4 bytes; the offset.
+    pub fn array(&mut self, count: usize, what: &'static str) -> Result<usize, DeviceError> {
+        let at = self.bytes;
+        let too_much = DeviceError::Memory { bytes: usize::MAX, what };
+        let bytes = count.checked_mul(4).filter(|&b| b < isize::MAX as usize / 8).ok_or(too_much)?;
+        self.bytes += bytes.next_multiple_of(LINE);
+        if bytes > 0 {
+            self.arrays.push((at, bytes, what));
+        }
+        Ok(at)
+    }
+
+    /// Room for `rows x width` numbers.
+    pub fn matrix(&mut self, rows: usize, width: u32, what: &'static str) -> Result<usize, DeviceError> {
+        let too_much = DeviceError::Memory { bytes: usize::MAX, what };
+        self.array(rows.checked_mul(width as usize).ok_or(too_much)?, what)
+    }
+
+    /// Tells the driver of the arrays.
+    pub fn tell<D: Driver>(&self, driver: &mut D, at: Address, written: bool) {
+        if !D::CHECKS {
+            return;
+        }
+        let arrays = self.arrays.iter();
+        let arrays: Vec<Array> =
+            arrays.map(|&(offset, bytes, what)| Array { at: at + offset as u64, bytes, what, written }).collect();
+        driver.arrays(at, self.bytes, &arrays);
+    }
+}
+
+/// Numbers of any bits, without padding.
+pub(super) trait Plain: Copy {}
+impl Plain for u32 {}
+impl Plain for u64 {}
+impl Plain for f32 {}
+
+pub(super) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
+    // SAFETY: plain numbers have no padding, and a byte no alignment.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+pub(super) fn bytes_of_mut<T: Plain>(values: &mut [T]) -> &mut [u8] {
+    // SAFETY: as above, and any bytes are a number.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
+}

@@ -1,0 +1,112 @@
+//! Checks the CUDA form of a program, and the program's schedules with it, so that an engine on a device can follow its numbers. Generated
+//! code itself is trusted, as on the CPU.
+
+use super::EngineError;
+use super::validate::{Purpose, Validator};
+use din_program::cuda::{Address, Cuda, Grid, Launches, Word};
+use din_program::schedule::{Axes, BATCH, ONCE, Phase, Place, Schedule, Source};
+use din_program::{Program, Update};
+
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
+}
+
+/// Whether all that the launches and the schedules name is there.
+pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
+    let refused = |schedule: &str, why: String| EngineError::Schedule {
+        schedule: schedule.into(),
+        location: String::new(),
+        why: format!("its CUDA form does not fit: {why}"),
+    };
+    let overall = || {
+        ensure(program.schema.requests.is_none(), || "the model has `common` features".into())?;
+        let expected = 2 + program.updates.len();
+        ensure(cuda.schedules.len() == expected, || {
+            format!("it has {} schedules, the program {expected}", cuda.schedules.len())
+        })?;
+        let threads = cuda.threads.is_multiple_of(32) && (32..=1024).contains(&cuda.threads);
+        ensure(threads && (1..1 << 16).contains(&cuda.chunks), || {
+            format!("blocks of {} threads, {} chunks", cuda.threads, cuda.chunks)
+        })
+    };
+    overall().map_err(|why| refused("train", why))?;
+    let one = |schedule: &Schedule, launches: &Launches, name: &str, purpose: Purpose<'_>| {
+        let axes = match purpose {
+            Purpose::Step => Axes::new(&program.schema),
+            Purpose::Rows { .. } | Purpose::Tensor { .. } => Axes::rows(),
+        };
+        let validator = Validator { program, schedule, name, purpose, axes: &axes, kernels: program.kernels.len() };
+        validator.check()?;
+        of_schedule(&validator, launches).map_err(|why| refused(name, why))
+    };
+    one(&program.train, &cuda.schedules[0], "train", Purpose::Step)?;
+    one(&program.infer, &cuda.schedules[1], "infer", Purpose::Step)?;
+    let update = |index: u32, of: &str, rows: bool| -> Result<(&Update, &Launches, String), EngineError> {
+        let name = format!("update of {of}");
+        match program.updates.get(index as usize).zip(cuda.schedules.get(2 + index as usize)) {
+            Some((u, launches)) if u.rows == rows => Ok((u, launches, name)),
+            _ => Err(refused(&name, format!("update {index} does not serve it"))),
+        }
+    };
+    for table in &program.tables {
+        let (u, launches, name) = update(table.update, &table.name, true)?;
+        one(&u.schedule, launches, &name, Purpose::Rows { width: table.width, slots: &u.slots })?;
+        let known = table.features.iter().all(|&f| (f as usize) < program.schema.features.len());
+        ensure(known, || "it serves a feature that does not exist".into()).map_err(|why| refused(&name, why))?;
+    }
+    for parameter in &program.parameters {
+        let (u, launches, name) = update(parameter.update, &parameter.name, false)?;
+        one(&u.schedule, launches, &name, Purpose::Tensor { slots: &u.slots })?;
+    }
+    Ok(())
+}
+
+fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), String> {
+    let schedule = validator.schedule;
+    // Stands for the phase of an address, which no phase owns.
+    let phase = Phase { domain: BATCH, tile_rows: 1, calls: vec![], reductions: vec![] };
+    let tiling = |t: u32, sequence: bool| match launches.tilings.get(t as usize) {
+        Some(tiling) if !sequence || tiling.domain.index() > BATCH.index() => Ok(()),
+        _ => Err(format!("tiling {t} of {}", launches.tilings.len())),
+    };
+    for t in &launches.tilings {
+        validator.domain(t.domain)?;
+        let sequence = t.domain != ONCE && t.domain != BATCH;
+        ensure((t.samples > 0 || t.domain == ONCE) && (!sequence || t.entries > 0), || format!("tiles of {t:?}"))?;
+    }
+    for address in &launches.addresses {
+        match *address {
+            Address::Buffer(id) => {
+                let b = validator.buffer(id)?;
+                ensure(!matches!(b.place, Place::Tile(_) | Place::Partial), || {
+                    format!("an address of buffer {} ({:?})", id.0, b.place)
+                })?;
+            }
+            Address::Source(Source::Ancestor { of, to }) => {
+                validator.sequence(of)?;
+                ensure(to == BATCH, || format!("elements of domain {} above those of domain {}", to.0, of.0))?;
+            }
+            Address::Source(source @ (Source::Rows { .. } | Source::Table(_) | Source::RowIndex)) => {
+                validator.source(&phase, source)?;
+            }
+            Address::Source(source) => return Err(format!("an address of {source:?}")),
+            Address::Offsets(d) => validator.sequence(d)?,
+            Address::Tiles(t) => tiling(t, true)?,
+            Address::Partials => {}
+        }
+    }
+    for word in &launches.words {
+        match *word {
+            Word::Elements(d) => validator.domain(d)?,
+            Word::Tiles(t) | Word::Longest(t) => tiling(t, true)?,
+        }
+    }
+    for launch in &launches.launches {
+        ensure((launch.phase as usize) < schedule.phases.len(), || format!("phase {}", launch.phase))?;
+        match launch.grid {
+            Grid::Tiles { tiling: t } => tiling(t, false)?,
+            Grid::Blocks(blocks) => ensure(blocks > 0, || format!("{} has no blocks", launch.kernel))?,
+        }
+    }
+    Ok(())
+}

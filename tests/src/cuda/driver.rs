@@ -1,0 +1,155 @@
+//! The shim as a driver of the runtime's engine: device memory on the host, every access of a kernel checked, and every transfer too.
+
+use super::Device;
+use din_runtime::device::cuda::{Address, Array, DeviceError, Driver, Launch};
+use std::alloc::{Layout, alloc, dealloc};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+/// A device with memory of its own. Several may share a compiled source, on one thread.
+#[derive(Debug)]
+pub struct Shim<'d> {
+    device: &'d Device,
+    /// Bytes by address.
+    blocks: BTreeMap<Address, usize>,
+    /// Orders of threads and blocks are drawn from it.
+    seed: u64,
+    /// Allocations and launches so far.
+    pub allocations: usize,
+    pub launches: u64,
+    /// The launch that fails, counted from 1, and the bytes of which an allocation fails: 0 and all bits in the beginning.
+    pub failing: Cell<u64>,
+    pub refused: Cell<usize>,
+}
+
+/// As the trait promises.
+const ALIGN: usize = 256;
+
+impl<'d> Shim<'d> {
+    pub fn new(device: &'d Device, seed: u64) -> Shim<'d> {
+        Shim {
+            device,
+            blocks: BTreeMap::new(),
+            seed,
+            allocations: 0,
+            launches: 0,
+            failing: Cell::new(0),
+            refused: Cell::new(usize::MAX),
+        }
+    }
+
+    fn layout(bytes: usize) -> Result<Layout, String> {
+        Layout::from_size_align(bytes.max(1), ALIGN).map_err(|e| e.to_string())
+    }
+
+    /// That a range lies in one block.
+    fn within(&self, call: &'static str, at: Address, bytes: usize) -> Result<(), DeviceError> {
+        let block = self.blocks.range(..=at).next_back();
+        match block.is_some_and(|(base, size)| at - base + bytes as u64 <= *size as u64) {
+            true => Ok(()),
+            false => Err(DeviceError::Call { call, why: format!("{bytes} bytes at {at:#x} are in no block") }),
+        }
+    }
+
+    fn written(&self, call: &'static str, at: Address, bytes: usize) -> Result<(), DeviceError> {
+        match self.device.unwritten_at(at, bytes) {
+            0 => Ok(()),
+            n => Err(DeviceError::Call { call, why: format!("{n} of {} numbers are not written", bytes / 4) }),
+        }
+    }
+}
+
+impl Driver for Shim<'_> {
+    const CHECKS: bool = true;
+
+    fn level(&self) -> String {
+        "shim".into()
+    }
+
+    fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<Address, DeviceError> {
+        let refused = DeviceError::Memory { bytes, what };
+        let layout = Self::layout(bytes).ok().filter(|_| bytes < self.refused.get()).ok_or(refused)?;
+        // SAFETY: the layout has a size.
+        let at = unsafe { alloc(layout) };
+        if at.is_null() {
+            return Err(DeviceError::Memory { bytes, what });
+        }
+        // SAFETY: so many bytes were just allocated. They are no numbers, for whatever reads them unwritten.
+        unsafe { std::ptr::write_bytes(at, 0xff, layout.size()) };
+        self.blocks.insert(at as u64, bytes);
+        self.allocations += 1;
+        Ok(at as u64)
+    }
+
+    fn free(&mut self, at: Address) {
+        if let Some((bytes, layout)) = self.blocks.remove(&at).and_then(|b| Some((b, Self::layout(b).ok()?))) {
+            self.device.forget(at, bytes.max(1));
+            // SAFETY: allocated with this layout, and known to nobody any more.
+            unsafe { dealloc(at as *mut u8, layout) };
+        }
+    }
+
+    fn write(&mut self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.within("write", to, bytes.len())?;
+        // SAFETY: within a block; no launch is running.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
+        Ok(())
+    }
+
+    fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.within("read", from, bytes.len())?;
+        self.written("read", from, bytes.len())?;
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError> {
+        self.within("copy from", from, bytes)?;
+        self.within("copy to", to, bytes)?;
+        self.written("copy", from, bytes)?;
+        // SAFETY: as above, and the caller's ranges are apart.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+        Ok(())
+    }
+
+    fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError> {
+        self.launches += 1;
+        let arguments = (launch.addresses as *const u64, launch.words as *const u32, launch.scratch as *mut f32);
+        self.within("launch", launch.addresses, 0)?;
+        self.within("launch", launch.words, 0)?;
+        let seed = self.seed ^ self.launches.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let result = match self.launches == self.failing.get() {
+            true => Err("it was told to fail".into()),
+            // SAFETY: the engine staged them for this kernel; what they lead to is checked by the shim.
+            false => unsafe {
+                self.device.launch_at(launch.kernel, launch.grid, launch.threads, launch.shared, arguments, seed)
+            },
+        };
+        result.map_err(|why| DeviceError::Launch {
+            kernel: launch.kernel.into(),
+            location: launch.location.into(),
+            why,
+        })
+    }
+
+    fn wait(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn arrays(&mut self, block: Address, bytes: usize, arrays: &[Array]) {
+        self.device.forget(block, bytes.max(1));
+        for a in arrays {
+            // SAFETY: parts of a block, which is forgotten before it is freed.
+            unsafe { self.device.buffer_at(a.what, a.at, a.bytes, a.written) };
+        }
+    }
+}
+
+impl Drop for Shim<'_> {
+    fn drop(&mut self) {
+        for at in self.blocks.keys().copied().collect::<Vec<_>>() {
+            self.free(at);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The runtime's engine on the shim beside the CPU engine: tables that grow between steps, values that move between the two, memory that is
+//! used again, and what goes wrong.
+
+use crate::models::{files, model, name, samples, small};
+use din_compiler::codegen::cuda;
+use din_compiler::model::Model;
+use din_compiler::{CompileOptions, compile};
+use din_program::Program;
+use din_program::cuda::Cuda;
+use din_program::schema::TableKind;
+use din_runtime::batch::Batch;
+use din_runtime::code;
+use din_runtime::device::Steps;
+use din_runtime::device::cuda::{self as cuda_engine, DeviceError};
+use din_runtime::engine::{Engine, State};
+use din_runtime::table::Table;
+use din_runtime::train::Session;
+use din_tests::cuda::{Columns, Device, Shim, Trainer, columns};
+use din_tests::random_graph::Random;
+use std::sync::Arc;
+
+struct Case {
+    model: Model,
+    program: Arc<Program>,
+    launches: Arc<Cuda>,
+    device: Device,
+}
+
+fn case(wanted: &str) -> Case {
+    let file = files().into_iter().find(|f| name(f) == wanted).unwrap();
+    let model = model(&file);
+    let levels = vec![code::detect()];
+    let compiled = compile(&model, &CompileOptions { levels, checked: false }).unwrap();
+    let made = cuda::program(&compiled.program, &compiled.kernels, &small()).unwrap();
+    let device = Device::compile(&made.source, 1).unwrap();
+    Case { model, program: Arc::new(compiled.program), launches: Arc::new(made.launches), device }
+}
+
+impl Case {
+    /// A model before training; tables have row `unseen` alone.
+    fn start(&self) -> (State, Vec<Table>) {
+        let mut r = Random::new(5);
+        let mut state = State::new(&self.program);
+        for values in &mut state.params {
+            let numbers = r.numbers(values.len());
+            values.iter_mut().zip(numbers).for_each(|(to, from)| *to = from as f32 * 0.2);
+        }
+        let slots = |update: u32| &self.program.updates[update as usize].slots;
+        let mut tables: Vec<Table> =
+            self.program.tables.iter().map(|t| Table::new(t, slots(t.update), 9).unwrap()).collect();
+        tables.iter_mut().for_each(|t| t.counts_mut().fill(4.0));
+        (state, tables)
+    }
+
+    fn trainer(&self, state: State, tables: Vec<Table>) -> Trainer<'_> {
+        Trainer::new(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables).unwrap()
+    }
+
+    /// A batch whose row numbers are ids, from `first` on.
+    fn batch(&self, r: &mut Random, size: usize, first: u32) -> Columns {
+        let mut batch = columns(&self.program, &samples(&self.model, r, size, 9));
+        for (table, features) in self.program.tables.iter().zip(&mut batch.row_numbers) {
+            let size = match table.kind {
+                TableKind::Fixed { size, .. } => size as u32,
+                TableKind::Dynamic { .. } => u32::MAX,
+            };
+            features.iter_mut().flatten().for_each(|id| *id = (*id + first) % size);
+        }
+        batch
+    }
+}
+
+/// The batch with rows for its ids.
+fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
+    let mut batch = batch.clone();
+    for (table, features) in tables.iter_mut().zip(&mut batch.row_numbers) {
+        for rows in features {
+            let ids: Vec<u64> = rows.iter().map(|&id| u64::from(id)).collect();
+            table.resolve_train(&ids, rows).unwrap();
+        }
+        // As if a counting pass had been.
+        table.counts_mut().fill(4.0);
+    }
+    batch
+}
+
+fn on_gpu(trainer: &mut Trainer<'_>, batch: &Columns) -> Result<f32, DeviceError> {
+    let batch = resolved(batch, &mut trainer.tables);
+    let loss = trainer.engine.train_step(&trainer.tables, &batch.inputs())?;
+    trainer.tables.iter_mut().for_each(Table::finish_step);
+    Ok(loss)
+}
+
+fn on_cpu(engine: &mut Engine, state: &mut State, tables: &mut [Table], batch: &Columns) -> f32 {
+    let batch = resolved(batch, tables);
+    let loss = engine.train_step(state, tables, &batch.inputs()).unwrap();
+    tables.iter_mut().for_each(Table::finish_step);
+    loss
+}
+
+fn close(found: f32, expected: f32, what: &str) {
+    assert!((found - expected).abs() <= 1e-5 * expected.abs(), "{what}: {found} for {expected}");
+}
+
+/// From step to step the ids move on, so that tables grow; then the device's values go to the CPU engine, and from there to another device.
+fn moves(wanted: &str) {
+    let case = case(wanted);
+    let mut cpu = Engine::new(case.program.clone(), 2, code::detect()).unwrap();
+    let (mut state, mut tables) = case.start();
+    let (first, second) = case.start();
+    let mut trainer = case.trainer(first, second);
+    let mut r = Random::new(11);
+    let mut rows = Vec::new();
+    for step in 0..6 {
+        let batch = case.batch(&mut r, 10, 9 * step);
+        let expected = on_cpu(&mut cpu, &mut state, &mut tables, &batch);
+        close(on_gpu(&mut trainer, &batch).unwrap(), expected, &format!("{wanted}, step {step}"));
+        rows.push(tables.iter().map(Table::rows).sum::<usize>());
+    }
+    assert!(rows.windows(2).all(|w| w[0] < w[1]), "{rows:?}");
+    trainer.download().unwrap();
+    let Trainer { state: mut moved, tables: mut moved_tables, .. } = trainer;
+    assert_eq!(moved.step, 6);
+    for (a, b) in moved_tables.iter().zip(&tables) {
+        assert_eq!((a.rows(), a.touches()), (b.rows(), b.touches()), "{}", a.name());
+    }
+    for step in 6..9 {
+        let batch = case.batch(&mut r, 10, 9 * step);
+        let expected = on_cpu(&mut cpu, &mut state, &mut tables, &batch);
+        let found = on_cpu(&mut cpu, &mut moved, &mut moved_tables, &batch);
+        close(found, expected, &format!("{wanted}, step {step}, moved to the CPU"));
+    }
+    let mut trainer = case.trainer(moved, moved_tables);
+    for step in 9..12 {
+        let batch = case.batch(&mut r, 10, 9 * step);
+        let expected = on_cpu(&mut cpu, &mut state, &mut tables, &batch);
+        close(on_gpu(&mut trainer, &batch).unwrap(), expected, &format!("{wanted}, step {step}, moved back"));
+    }
+    // Inference reads what the steps have written.
+    let batch = resolved(&case.batch(&mut r, 17, 0), &mut tables);
+    let again = batch.clone();
+    cpu.infer(&state, &tables, &batch.inputs()).unwrap();
+    trainer.engine.infer(&trainer.tables, &again.inputs()).unwrap();
+    assert_eq!(trainer.engine.logits(0).len(), 17);
+    for (found, expected) in trainer.engine.logits(0).iter().zip(cpu.logits(0)) {
+        assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
+    }
+}
+
+#[test]
+fn din_moves_between_devices() {
+    moves("din");
+}
+
+/// Every row is updated in each step.
+#[test]
+fn kuairand_moves_between_devices() {
+    moves("kuairand");
+}
+
+#[test]
+fn memory_is_used_again() {
+    let case = case("din");
+    let (state, tables) = case.start();
+    let mut trainer = case.trainer(state, tables);
+    let mut r = Random::new(2);
+    let batches: Vec<Columns> = [3, 12, 1, 30, 7, 19].map(|n| case.batch(&mut r, n, 0)).into();
+    // All ids have rows after the first time, so that the second reads others, and tables no longer grow.
+    for _ in 0..2 {
+        for batch in &batches {
+            on_gpu(&mut trainer, batch).unwrap();
+        }
+    }
+    let before = trainer.engine.driver().allocations;
+    for batch in batches.iter().rev() {
+        on_gpu(&mut trainer, batch).unwrap();
+    }
+    assert_eq!(trainer.engine.driver().allocations, before, "batches of sizes that have been there");
+    // One more sample each time: a block grows each time it is a quarter larger, not each time.
+    for n in 30..60 {
+        on_gpu(&mut trainer, &case.batch(&mut r, n, 0)).unwrap();
+    }
+    let grown = trainer.engine.driver().allocations - before;
+    assert!(grown <= 4 * 5, "{grown} allocations for 30 batches");
+}
+
+#[test]
+fn refusals_change_nothing_and_failures_are_told() {
+    let case = case("din");
+    let (state, tables) = case.start();
+    let (first, second) = case.start();
+    let (mut trainer, mut other) = (case.trainer(state, tables), case.trainer(first, second));
+    let mut r = Random::new(4);
+    let batches: Vec<Columns> = (0..4).map(|k| case.batch(&mut r, 6 + 20 * k, 0)).collect();
+    let expected: Vec<f32> = batches.iter().map(|b| on_gpu(&mut other, b).unwrap()).collect();
+    assert_eq!(on_gpu(&mut trainer, &batches[0]), Ok(expected[0]));
+
+    // A row that is not there.
+    let mut wrong = resolved(&batches[1], &mut trainer.tables);
+    wrong.row_numbers[0][0][0] = 1 << 20;
+    let error = trainer.engine.train_step(&trainer.tables, &wrong.inputs()).unwrap_err();
+    assert!(matches!(error, DeviceError::Input(_)) && error.to_string().contains("names row 1048576"), "{error}");
+    // No memory.
+    trainer.engine.driver().refused.set(1);
+    let batch = resolved(&batches[1], &mut trainer.tables);
+    let error = trainer.engine.train_step(&trainer.tables, &batch.inputs()).unwrap_err();
+    assert!(matches!(error, DeviceError::Memory { .. }) && error.to_string().contains("smaller batch"), "{error}");
+    trainer.engine.driver().refused.set(usize::MAX);
+    // Neither has changed anything.
+    assert_eq!(on_gpu(&mut trainer, &batches[1]), Ok(expected[1]));
+
+    trainer.download().unwrap();
+    let driver = trainer.engine.driver();
+    driver.failing.set(driver.launches + 3);
+    let error = on_gpu(&mut trainer, &batches[2]).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("models/din.din:") && text.contains("din_train_"), "{text}");
+    assert_eq!(on_gpu(&mut trainer, &batches[2]), Err(DeviceError::Lost));
+    assert_eq!(trainer.download(), Err(DeviceError::Lost));
+    trainer.engine.upload(&trainer.state, &trainer.tables).unwrap();
+    assert_eq!(on_gpu(&mut trainer, &batches[2]), Ok(expected[2]));
+    assert_eq!(on_gpu(&mut trainer, &batches[3]), Ok(expected[3]));
+}
+
+/// The batch as data sets give it.
+fn batch_of(program: &Program, columns: &Columns) -> Batch {
+    let mut ids = vec![Vec::new(); program.schema.features.len()];
+    for (table, numbers) in program.tables.iter().zip(&columns.row_numbers) {
+        for (&f, rows) in table.features.iter().zip(numbers) {
+            ids[f as usize] = rows.iter().map(|&row| u64::from(row)).collect();
+        }
+    }
+    Batch {
+        rows: columns.rows,
+        offsets: columns.offsets.clone(),
+        ids,
+        dense: columns.dense.clone(),
+        labels: columns.labels.clone(),
+        present: columns.present.clone(),
+        ..Batch::default()
+    }
+}
+
+/// What `din train` does: a counting pass, steps, evaluation and a checkpoint between them, and it goes on from the checkpoint elsewhere.
+#[test]
+fn a_session_trains_on_a_device() {
+    let case: &'static Case = Box::leak(Box::new(case("din")));
+    let engine = || Engine::new(case.program.clone(), 1, code::detect()).unwrap();
+    let shim = || -> Box<dyn Steps> {
+        let (program, launches) = (case.program.clone(), case.launches.clone());
+        Box::new(cuda_engine::Engine::new(program, launches, Shim::new(&case.device, 8)).unwrap())
+    };
+    let (mut cpu, mut gpu) = (Session::new(engine(), 7).unwrap(), Session::new(engine(), 7).unwrap());
+    gpu.set_device(shim());
+    assert_eq!(gpu.level(), "shim");
+    let mut r = Random::new(21);
+    let batches: Vec<Batch> =
+        (0..8).map(|k| batch_of(&case.program, &case.batch(&mut r, 8 + k as usize, 5 * k))).collect();
+    // Values are there already when counts come.
+    gpu.infer(&batches[0]).unwrap();
+    for session in [&mut cpu, &mut gpu] {
+        let mut counters = session.counters();
+        assert!(!counters.is_empty());
+        batches.iter().for_each(|b| session.count(&mut counters, b).unwrap());
+        session.finish_counting(counters);
+    }
+    for (k, batch) in batches.iter().enumerate() {
+        let expected = cpu.train(batch).unwrap();
+        close(gpu.train(batch).unwrap(), expected, &format!("step {k}"));
+        assert_eq!(gpu.step_number(), k as u64 + 1);
+        if k == 3 || k == 5 {
+            cpu.infer(batch).unwrap();
+            gpu.infer(batch).unwrap();
+            for (found, expected) in gpu.logits(0).iter().zip(cpu.logits(0)) {
+                assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
+            }
+            assert_eq!(gpu.contents().unwrap().state.step, k as u64 + 1);
+        }
+    }
+    let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
+    assert_eq!(found.state.step, expected.state.step);
+    for (a, b) in found.tables.iter().zip(expected.tables) {
+        assert_eq!((a.rows(), a.touches(), a.counts()), (b.rows(), b.touches(), b.counts()), "{}", a.name());
+    }
+    for (a, b) in found.state.params.iter().zip(&expected.state.params) {
+        a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} for {b}"));
+    }
+}
+
+/// Launches are data like any other: numbers that lead nowhere are errors.
+#[test]
+fn launches_that_do_not_fit_are_refused() {
+    use din_program::cuda::{Address, Grid};
+    use din_program::schedule::{BufferId, Source};
+    let case = case("din");
+    let refused = |change: &dyn Fn(&mut Cuda), said: &str| {
+        let mut launches = (*case.launches).clone();
+        change(&mut launches);
+        let driver = Shim::new(&case.device, 1);
+        let made = cuda_engine::Engine::new(case.program.clone(), Arc::new(launches), driver);
+        let Err(error) = made else { panic!("nothing was said: {said}") };
+        assert!(matches!(error, DeviceError::Program(_)) && error.to_string().contains(said), "{error}");
+    };
+    refused(&|c| c.schedules.truncate(2), "schedules");
+    refused(&|c| c.threads = 48, "48 threads");
+    refused(&|c| c.schedules[0].addresses[0] = Address::Buffer(BufferId(1 << 20)), "buffer 1048576");
+    refused(&|c| c.schedules[1].addresses[0] = Address::Tiles(99), "tiling 99");
+    refused(&|c| c.schedules[0].addresses[0] = Address::Source(Source::Table(77)), "table 77");
+    refused(&|c| c.schedules[0].tilings[0].samples = 0, "tiles of");
+    refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
+    refused(&|c| c.schedules[0].launches[0].phase = 1 << 20, "phase 1048576");
+}
