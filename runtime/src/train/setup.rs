@@ -212,7 +212,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     let isa = session.level();
     if isa != record.isa {
         observe(Event::Warning(format!(
-            "{at}: the run began at ISA level {}, this is {isa}; its bits will differ from an uninterrupted run's",
+            "{at}: the run began on {}, this is {isa}; its bits will differ from an uninterrupted run's",
             record.isa
         )));
     }

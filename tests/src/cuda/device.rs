@@ -2,7 +2,7 @@
 
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Why a source did not compile, or what the shim found.
@@ -35,7 +35,7 @@ pub struct Device {
     forget: Forget,
     skip: Skip,
     launch: Launch,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Device {
@@ -64,8 +64,13 @@ impl Device {
             let forget = *library.get::<Forget>(b"din_shim_forget").map_err(|e| e.to_string())?;
             let skip = *library.get::<Skip>(b"din_shim_skip").map_err(|e| e.to_string())?;
             let launch = *library.get::<Launch>(b"din_shim_launch").map_err(|e| e.to_string())?;
-            Ok(Device { library, register, unwritten, reset, forget, skip, launch, _folder: folder })
+            Ok(Device { library, register, unwritten, reset, forget, skip, launch, folder })
         }
+    }
+
+    /// The compiled library.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("kernels.so")
     }
 
     /// Makes memory known; `written` where it holds numbers already.

@@ -19,14 +19,14 @@ use din_tests::cuda::{Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
 use std::sync::Arc;
 
-struct Case {
-    model: Model,
-    program: Arc<Program>,
-    launches: Arc<Cuda>,
-    device: Device,
+pub struct Case {
+    pub model: Model,
+    pub program: Arc<Program>,
+    pub launches: Arc<Cuda>,
+    pub device: Device,
 }
 
-fn case(wanted: &str) -> Case {
+pub fn case(wanted: &str) -> Case {
     let file = files().into_iter().find(|f| name(f) == wanted).unwrap();
     let model = model(&file);
     let levels = vec![code::detect()];
@@ -38,7 +38,7 @@ fn case(wanted: &str) -> Case {
 
 impl Case {
     /// A model before training; tables have row `unseen` alone.
-    fn start(&self) -> (State, Vec<Table>) {
+    pub fn start(&self) -> (State, Vec<Table>) {
         let mut r = Random::new(5);
         let mut state = State::new(&self.program);
         for values in &mut state.params {
@@ -52,12 +52,12 @@ impl Case {
         (state, tables)
     }
 
-    fn trainer(&self, state: State, tables: Vec<Table>) -> Trainer<'_> {
+    pub fn trainer(&self, state: State, tables: Vec<Table>) -> Trainer<'_> {
         Trainer::new(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables).unwrap()
     }
 
     /// A batch whose row numbers are ids, from `first` on.
-    fn batch(&self, r: &mut Random, size: usize, first: u32) -> Columns {
+    pub fn batch(&self, r: &mut Random, size: usize, first: u32) -> Columns {
         let mut batch = columns(&self.program, &samples(&self.model, r, size, 9));
         for (table, features) in self.program.tables.iter().zip(&mut batch.row_numbers) {
             let size = match table.kind {
@@ -71,7 +71,7 @@ impl Case {
 }
 
 /// The batch with rows for its ids.
-fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
+pub fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
     let mut batch = batch.clone();
     for (table, features) in tables.iter_mut().zip(&mut batch.row_numbers) {
         for rows in features {
@@ -84,7 +84,7 @@ fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
     batch
 }
 
-fn on_gpu(trainer: &mut Trainer<'_>, batch: &Columns) -> Result<f32, DeviceError> {
+pub fn on_gpu(trainer: &mut Trainer<'_>, batch: &Columns) -> Result<f32, DeviceError> {
     let batch = resolved(batch, &mut trainer.tables);
     let loss = trainer.engine.train_step(&trainer.tables, &batch.inputs())?;
     trainer.tables.iter_mut().for_each(Table::finish_step);

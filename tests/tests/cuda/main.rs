@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod engine;
+mod gpu;
 mod graphs;
 mod models;
 mod nvrtc;

@@ -8,6 +8,7 @@ use super::library::{self, Api, Handle};
 use super::{Image, Target};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::path::Path;
 
 /// Most bytes of one pinned buffer: larger transfers go in parts.
 const PART: usize = 16 << 20;
@@ -101,6 +102,11 @@ impl Gpu {
     /// Opens GPU `number` with the kernels of the image that fits it.
     pub fn open(number: u32, images: &[Image]) -> Result<Gpu, DeviceError> {
         Self::with(Api::load()?, number, images)
+    }
+
+    /// The same by the driver's library in a file.
+    pub fn open_with(library: &Path, number: u32, images: &[Image]) -> Result<Gpu, DeviceError> {
+        Self::with(Api::open(&[library.into()])?, number, images)
     }
 
     /// What GPU `number` is called, and its architecture: 90 for sm_90.
