@@ -85,8 +85,8 @@ impl Axes {
         axes
     }
 
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
+    /// Number of domains.
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 

@@ -1,7 +1,9 @@
 //! What the tests that cross crates share.
 
+pub mod agreement;
 pub mod cuda;
 pub mod differences;
 pub mod machine;
+pub mod primitives;
 pub mod random_graph;
 pub mod unit;

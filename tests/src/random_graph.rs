@@ -7,6 +7,7 @@
 //!
 //! Every value that nothing uses goes into the loss, so everything is live. All given numbers are exact in f32.
 
+use crate::primitives::PRIMITIVES;
 use din_compiler::graph::{
     BATCH, BinaryOp, Domain, DomainId, Graph, Input, InputId, InputKind, NodeId, ONCE, Op, ParamId, Root, Shape,
     StateId, TableId, UnaryOp,
@@ -84,99 +85,6 @@ pub struct Options {
     pub widest: usize,
     /// No requests: see `Graph::add_requests`.
     pub flat: bool,
-}
-
-/// All primitives by the name under which [`primitive`] and [`Options::focus`] know them.
-pub const PRIMITIVES: &[&str] = &[
-    "const",
-    "input",
-    "param",
-    "state",
-    "lookup",
-    "length",
-    "count",
-    "negate",
-    "exp",
-    "log",
-    "sqrt",
-    "sigmoid",
-    "tanh",
-    "softplus",
-    "abs",
-    "sign",
-    "not",
-    "add",
-    "subtract",
-    "multiply",
-    "divide",
-    "min",
-    "max",
-    "power",
-    "less",
-    "less_equal",
-    "equal",
-    "select",
-    "stop_gradient",
-    "concat",
-    "slice",
-    "reshape",
-    "matmul",
-    "matmul_t",
-    "outer",
-    "sum",
-    "max_over",
-    "sum_value",
-    "moments",
-];
-
-/// The name of an op in [`PRIMITIVES`].
-pub fn primitive(op: &Op) -> &'static str {
-    match op {
-        Op::Const(_) => "const",
-        Op::Input(_) => "input",
-        Op::Param(_) => "param",
-        Op::State(_) => "state",
-        Op::Lookup { .. } => "lookup",
-        Op::Length(_) => "length",
-        Op::Count(_) => "count",
-        Op::Unary(op) => match op {
-            UnaryOp::Negate => "negate",
-            UnaryOp::Exp => "exp",
-            UnaryOp::Log => "log",
-            UnaryOp::Sqrt => "sqrt",
-            UnaryOp::Sigmoid => "sigmoid",
-            UnaryOp::Tanh => "tanh",
-            UnaryOp::Softplus => "softplus",
-            UnaryOp::Abs => "abs",
-            UnaryOp::Sign => "sign",
-            UnaryOp::Not => "not",
-        },
-        Op::Binary(op) => match op {
-            BinaryOp::Add => "add",
-            BinaryOp::Subtract => "subtract",
-            BinaryOp::Multiply => "multiply",
-            BinaryOp::Divide => "divide",
-            BinaryOp::Min => "min",
-            BinaryOp::Max => "max",
-            BinaryOp::Power => "power",
-            BinaryOp::Less => "less",
-            BinaryOp::LessEqual => "less_equal",
-            BinaryOp::Equal => "equal",
-        },
-        Op::Select => "select",
-        Op::StopGradient => "stop_gradient",
-        Op::Concat => "concat",
-        Op::Slice { .. } => "slice",
-        Op::Reshape => "reshape",
-        Op::MatMul => "matmul",
-        Op::MatMulT => "matmul_t",
-        Op::Outer => "outer",
-        Op::Fold(_) => "fold",
-        Op::Sum { .. } => "sum",
-        Op::Max { .. } => "max_over",
-        Op::SumValue => "sum_value",
-        Op::Moments => "moments",
-    }
 }
 
 /// Whether some list of some sequence is empty.

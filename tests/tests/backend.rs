@@ -2,50 +2,20 @@
 //! summed; every primitive occurs in at least 100 graphs, empty sequences in at least a tenth.
 #![allow(clippy::unwrap_used)]
 
-use din_compiler::graph::{NodeId, Op, Root, verify};
-use din_compiler::interpret::run_magnitude;
+use din_compiler::graph::{Op, Root, verify};
 use din_compiler::optimize;
 use din_program::Isa;
 use din_runtime::code;
+use din_tests::agreement::worst_error;
 use din_tests::machine;
-use din_tests::random_graph::{Case, Options, PRIMITIVES, case, has_empty, primitive};
+use din_tests::primitives::{PRIMITIVES, primitive};
+use din_tests::random_graph::{Case, Options, case, has_empty};
 use std::collections::BTreeMap;
 
 /// Compares all roots; gives the largest error in units of epsilon times scale.
 fn compare(case: &Case, isa: Isa, what: &str) -> f64 {
-    let expected = run_magnitude(&case.graph, &case.inputs, &case.values).unwrap();
     let found = machine::run(case, 1, isa).unwrap_or_else(|e| panic!("{what}: {e}"));
-    let mut worst = 0.0f64;
-    for (root, numbers) in case.graph.roots.iter().zip(&found) {
-        let (values, scales) = (expected.value(root.node()), expected.scale(root.node()));
-        assert_eq!(values.len(), numbers.len(), "{what}: {root:?}");
-        for (i, ((v, s), x)) in values.iter().zip(scales).zip(numbers).enumerate() {
-            if s.is_infinite() {
-                continue;
-            }
-            let error = (f64::from(*x) - v).abs() / f64::from(f32::EPSILON);
-            // The variance of equal numbers is the square of the mean's rounding, not 0: second order, and below it.
-            let bound = 32.0 * s + 8.0 * f64::from(f32::EPSILON);
-            assert!(
-                error <= bound,
-                "{what}: {root:?}[{i}]: {x} for {v}, {error:.1} epsilon, scale {s:.3e}\n{}{numbers:?}\n{values:?}\n{:?}",
-                around(case, root.node(), 4),
-                case.inputs.offsets
-            );
-            if *s > 0.0 {
-                worst = worst.max(error / s);
-            }
-        }
-    }
-    worst
-}
-
-/// A node and its operands, a few levels down.
-fn around(case: &Case, id: NodeId, depth: usize) -> String {
-    let node = case.graph.node(id);
-    let own = format!("{id:?} {:?} {:?} {:?} {:?}\n", node.op, node.operands, node.domain, node.shape);
-    let below = if depth == 0 { &[][..] } else { &node.operands };
-    own + &below.iter().map(|&o| around(case, o, depth - 1)).collect::<String>()
+    worst_error(case, &found, 32.0, what)
 }
 
 /// All nodes become roots, so that each is compared; fusion then stores everything.

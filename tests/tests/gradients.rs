@@ -5,7 +5,8 @@ use din_compiler::autodiff::{DifferentiateError, differentiate};
 use din_compiler::graph::{BATCH, BinaryOp, Graph, NodeId, ParamId, Root, Shape, UnaryOp, verify};
 use din_grammar::Span;
 use din_tests::differences;
-use din_tests::random_graph::{Case, Options, PRIMITIVES, case, has_empty, primitive};
+use din_tests::primitives::{PRIMITIVES, primitive};
+use din_tests::random_graph::{Case, Options, case, has_empty};
 use std::collections::BTreeMap;
 
 fn check(case: &Case, seed: u64, what: &str) {

@@ -256,7 +256,7 @@ fn counts(program: &Program, batch: &Batch) -> Vec<u64> {
         Axis::Sequence(_) | Axis::Entries(_) => entries,
         Axis::Requests => requests - 1,
     };
-    (0..axes.len() as u32).map(|d| of(axes.of(din_program::schedule::Domain(d)))).collect()
+    (0..axes.count() as u32).map(|d| of(axes.of(din_program::schedule::Domain(d)))).collect()
 }
 
 /// 4 requests of 200 candidates and 50 behaviours: what depends on the request alone is done and read 4 times, not 800.

@@ -78,20 +78,18 @@ impl Binding {
         }
         let request_key = schema.requests.as_ref().map(|r| r.key as usize);
         let read = |key: usize| options.mode != Mode::Train || Some(key) == request_key;
-        {
-            let keys = schema.keys.iter().enumerate().filter(|(k, _)| read(*k));
-            wanted.extend(keys.map(|(index, key)| Wanted {
-                target: Target::Key(index),
-                column: key.column.clone(),
-                values: match key.kind {
-                    KeyType::Int64 => Values::IntegerKeys,
-                    KeyType::String => Values::StringKeys,
-                },
-                sequence: None,
-                what: format!("key {}", key.name),
-                location: key.location.clone(),
-            }));
-        }
+        let keys = schema.keys.iter().enumerate().filter(|(k, _)| read(*k));
+        wanted.extend(keys.map(|(index, key)| Wanted {
+            target: Target::Key(index),
+            column: key.column.clone(),
+            values: match key.kind {
+                KeyType::Int64 => Values::IntegerKeys,
+                KeyType::String => Values::StringKeys,
+            },
+            sequence: None,
+            what: format!("key {}", key.name),
+            location: key.location.clone(),
+        }));
         Self { schema: schema.clone(), options: options.clone(), wanted }
     }
 

@@ -49,7 +49,8 @@ use std::sync::Arc;
 /// What the data are read for; decides which columns must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Features and labels. Key columns are not read: [`Batch::keys`](crate::batch::Batch::keys) are empty columns.
+    /// Features and labels. Key columns are not read, but for the one that tells requests apart: [`Batch::keys`](crate::batch::Batch::keys) has the
+    /// others as empty columns.
     Train,
     /// Features, labels and keys.
     Evaluate,

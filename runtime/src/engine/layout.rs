@@ -18,7 +18,7 @@ pub(super) struct Layout {
 
 impl Layout {
     pub fn new(axes: Axes) -> Layout {
-        Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.len()], axes }
+        Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], axes }
     }
 
     /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets of each sequence.
@@ -26,7 +26,7 @@ impl Layout {
         self.samples = samples;
         self.requests.clear();
         self.requests.extend_from_slice(requests);
-        for d in 2..self.axes.len() {
+        for d in 2..self.axes.count() {
             let offsets = &mut self.offsets[d];
             offsets.clear();
             match self.axes.of(Domain(d as u32)) {

@@ -65,7 +65,7 @@ impl Validator<'_> {
 
     fn domains(&self) -> Checked {
         let domains = &self.schedule.domains;
-        let expected: Vec<_> = (0..self.axes.len() as u32).map(|d| self.axes.parent(Domain(d))).collect();
+        let expected: Vec<_> = (0..self.axes.count() as u32).map(|d| self.axes.parent(Domain(d))).collect();
         ensure(*domains == expected, || format!("expected domains with parents {expected:?}, found {domains:?}"))?;
         for slot in self.schedule.slots.iter().chain(&self.schedule.tile_slots) {
             self.domain(slot.domain)?;
@@ -376,7 +376,7 @@ impl Validator<'_> {
                 Ok(())
             }
             Source::Ancestor { of, to } => {
-                let found = (of.index() < self.axes.len()) && self.axes.has_ancestor(of, to);
+                let found = (of.index() < self.axes.count()) && self.axes.has_ancestor(of, to);
                 ensure(found, || format!("elements of domain {} above those of domain {}", to.0, of.0))
             }
             Source::Rows { table, feature } => {

@@ -3,11 +3,12 @@
 
 use din_compiler::codegen::cuda::Options;
 use din_compiler::graph::{Op, Root};
-use din_compiler::interpret::run_magnitude;
 use din_compiler::optimize;
 use din_program::cuda::Precision;
+use din_tests::agreement::worst_error;
 use din_tests::cuda::{Corpus, Device};
-use din_tests::random_graph::{self, Case, PRIMITIVES, case, has_empty, primitive};
+use din_tests::primitives::{PRIMITIVES, primitive};
+use din_tests::random_graph::{self, Case, case, has_empty};
 use din_tests::unit::{activation_case, activation_unit};
 use std::collections::BTreeMap;
 
@@ -22,29 +23,6 @@ fn small(threads: u32) -> Options {
         row_tile: 4,
         ..Options::default()
     }
-}
-
-/// Compares all roots of a case.
-pub fn compare(case: &Case, found: &[Vec<f32>], bound: f64, what: &str) -> f64 {
-    let expected = run_magnitude(&case.graph, &case.inputs, &case.values).unwrap();
-    let mut worst = 0.0f64;
-    for (root, numbers) in case.graph.roots.iter().zip(found) {
-        let (values, scales) = (expected.value(root.node()), expected.scale(root.node()));
-        assert_eq!(values.len(), numbers.len(), "{what}: {root:?}");
-        for (i, ((v, s), x)) in values.iter().zip(scales).zip(numbers).enumerate() {
-            if s.is_infinite() {
-                continue;
-            }
-            let error = (f64::from(*x) - v).abs() / f64::from(f32::EPSILON);
-            // See `backend.rs`.
-            let most = bound * s + 8.0 * f64::from(f32::EPSILON);
-            assert!(error <= most, "{what}: {root:?}[{i}]: {x} for {v}, {error:.1} epsilon, scale {s:.3e}");
-            if *s > 0.0 {
-                worst = worst.max(error / s);
-            }
-        }
-    }
-    worst
 }
 
 /// The case of a seed; every third with all nodes as roots, every third differentiated.
@@ -74,7 +52,7 @@ fn agree(cases: Vec<Case>, options: &Options, what: &str) -> f64 {
     let mut worst = 0.0f64;
     for k in 0..corpus.len() {
         let found = corpus.run(&device, k, k as u64 + 1).unwrap_or_else(|e| panic!("{what}, case {k}: {e}"));
-        worst = worst.max(compare(corpus.case(k), &found, 32.0, &format!("{what}, case {k}")));
+        worst = worst.max(worst_error(corpus.case(k), &found, 32.0, &format!("{what}, case {k}")));
     }
     worst
 }
@@ -151,7 +129,7 @@ fn folded_products() {
     let device = Device::compile(&corpus.source, 1).unwrap();
     for (k, case) in unfolded.iter().enumerate() {
         let found = corpus.run(&device, k, 7).unwrap_or_else(|e| panic!("unit {k}: {e}"));
-        compare(case, &found, 32.0, &format!("unit {k}"));
+        worst_error(case, &found, 32.0, &format!("unit {k}"));
         // Neither the order of threads nor that of blocks changes a bit.
         assert_eq!(found, corpus.run(&device, k, 8).unwrap());
     }
@@ -191,7 +169,7 @@ fn products_on_tensor_cores() {
         for (k, case) in unfolded.iter().enumerate() {
             let found = corpus.run(&device, k, 3).unwrap_or_else(|e| panic!("{precision:?}, case {k}: {e}"));
             let bound = 2.0 * unit / f64::from(f32::EPSILON);
-            let error = compare(case, &found, bound, &format!("{precision:?}, case {k}"));
+            let error = worst_error(case, &found, bound, &format!("{precision:?}, case {k}"));
             exact &= error < 32.0;
             worst = worst.max(error * f64::from(f32::EPSILON) / unit);
         }
