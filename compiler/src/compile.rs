@@ -6,7 +6,7 @@
 use crate::codegen::{self, CodegenError};
 use crate::graph::{BATCH, Graph, ONCE};
 use crate::model::{self, Model, UpdateScope};
-use crate::optimize;
+use crate::optimize::{self, Pass};
 use crate::plan::{self, Kernels, Options};
 use din_grammar::Diagnostic;
 use din_program::schedule::Schedule;
@@ -18,11 +18,13 @@ pub struct CompileOptions {
     pub levels: Vec<Isa>,
     /// Verify the graph after every pass even in release builds.
     pub checked: bool,
+    /// Names of passes to leave out; see `optimize::PASSES`.
+    pub without: Vec<&'static str>,
 }
 
 impl Default for CompileOptions {
     fn default() -> Self {
-        CompileOptions { levels: codegen::LEVELS.to_vec(), checked: false }
+        CompileOptions { levels: codegen::LEVELS.to_vec(), checked: false, without: Vec::new() }
     }
 }
 
@@ -64,9 +66,13 @@ pub struct Compiled {
 /// Compiles a checked model.
 pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, CompileError> {
     let mut train = model.train.clone();
-    optimize::train(&mut train, options.checked).map_err(|e| train_error(&e))?;
+    let kept = |passes: &[Pass]| -> Vec<Pass> {
+        passes.iter().filter(|p| !options.without.contains(&p.name)).copied().collect()
+    };
+    optimize::train_after(&mut train, &kept(optimize::FORWARD), options.checked).map_err(|e| train_error(&e))?;
     let mut infer = model.infer.clone();
-    optimize::optimize(&mut infer, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;
+    let passes = kept(optimize::INFER);
+    optimize::run(&mut infer, &passes, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;
 
     for graph in [&mut train, &mut infer] {
         optimize::run(graph, optimize::LOWER, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;

@@ -4,8 +4,8 @@
 //!
 //! Domains are numbered `0` once, `1` batch (in update programs: rows), `2 + k` sequence `k`. Elements of a sequence are grouped by
 //! sample: those of sample `s` are `offsets[s]..offsets[s + 1]`. Where the schema has requests, the next domain is the requests, whose
-//! samples stand side by side, and the ones behind it are the common sequences' entries once a request, in the order of the sequences; see
-//! [`Axes`].
+//! samples stand side by side, and the ones behind it are the common sequences' entries once a request, in the order of the sequences. Last
+//! come the [`Group`]s of the schedule. See [`Axes`].
 //!
 //! A [`Phase`] walks a domain in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a sequence it is consecutive whole
 //! samples whose entries together reach `tile_rows` (so one sample never crosses a tile, and a tile has one sample at least); for
@@ -50,6 +50,17 @@ id! {
 pub const ONCE: Domain = Domain(0);
 pub const BATCH: Domain = Domain(1);
 
+/// Most keys of a group.
+pub const MAX_KEYS: usize = 32;
+
+/// Elements of a domain that read the same rows of tables, taken once, in the order in which they come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    pub over: Domain,
+    /// (table, feature), at most [`MAX_KEYS`]: elements whose row numbers agree in all of them are one. The features are on `over`.
+    pub keys: Vec<(u32, u32)>,
+}
+
 /// What a domain is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
@@ -61,64 +72,91 @@ pub enum Axis {
     Requests,
     /// Entries of a common sequence under each request.
     Entries(u32),
+    /// Elements of a group of the schedule.
+    Group(u32),
+}
+
+/// What tiles are ranges of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Units {
+    /// In update programs, rows.
+    Samples,
+    Requests,
+    /// Elements of a group.
+    Group(u32),
 }
 
 /// The domains of a schedule, by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Axes(Vec<Axis>);
+pub struct Axes {
+    axes: Vec<Axis>,
+    /// By group: the domain whose elements it joins.
+    over: Vec<Domain>,
+}
 
 impl Axes {
     /// Those of update programs: once and rows.
     pub fn rows() -> Axes {
-        Axes(vec![Axis::Once, Axis::Batch])
+        Axes { axes: vec![Axis::Once, Axis::Batch], over: Vec::new() }
     }
 
-    /// Those of the schedules of a model.
-    pub fn new(schema: &Schema) -> Axes {
-        let mut axes = Self::rows();
+    /// Those of a schedule of a model.
+    pub fn new(schema: &Schema, groups: &[Group]) -> Axes {
+        let Axes { mut axes, .. } = Self::rows();
         let sequences = 0..schema.sequences.len() as u32;
-        axes.0.extend(sequences.clone().map(Axis::Sequence));
+        axes.extend(sequences.clone().map(Axis::Sequence));
         if schema.requests.is_some() {
-            axes.0.push(Axis::Requests);
-            axes.0.extend(sequences.filter(|&s| schema.sequences[s as usize].common).map(Axis::Entries));
+            axes.push(Axis::Requests);
+            axes.extend(sequences.filter(|&s| schema.sequences[s as usize].common).map(Axis::Entries));
         }
-        axes
+        axes.extend((0..groups.len() as u32).map(Axis::Group));
+        Axes { axes, over: groups.iter().map(|g| g.over).collect() }
     }
 
     /// Number of domains.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.axes.len()
     }
 
     /// Domains that are not there count as `Once`.
     pub fn of(&self, domain: Domain) -> Axis {
-        self.0.get(domain.index()).copied().unwrap_or(Axis::Once)
+        self.axes.get(domain.index()).copied().unwrap_or(Axis::Once)
     }
 
     pub fn find(&self, axis: Axis) -> Option<Domain> {
-        self.0.iter().position(|a| *a == axis).map(|k| Domain(k as u32))
+        self.axes.iter().position(|a| *a == axis).map(|k| Domain(k as u32))
+    }
+
+    /// The domain whose elements a group joins.
+    pub fn over(&self, group: u32) -> Option<Domain> {
+        self.over.get(group as usize).copied()
     }
 
     /// The domain above: of the samples and of a sequence that is not common, and of requests and their entries.
     pub fn parent(&self, domain: Domain) -> Option<Domain> {
         match self.of(domain) {
             Axis::Once => None,
-            Axis::Batch | Axis::Requests => Some(ONCE),
+            Axis::Batch | Axis::Requests | Axis::Group(_) => Some(ONCE),
             Axis::Sequence(_) => Some(BATCH),
             Axis::Entries(_) => self.find(Axis::Requests),
         }
     }
 
-    /// Whether the tiles of a phase over the domain are ranges of requests, not of samples.
-    pub fn by_request(&self, domain: Domain) -> bool {
-        matches!(self.of(domain), Axis::Requests | Axis::Entries(_))
+    /// What the tiles of a phase over the domain are ranges of.
+    pub fn units(&self, domain: Domain) -> Units {
+        match self.of(domain) {
+            Axis::Once | Axis::Batch | Axis::Sequence(_) => Units::Samples,
+            Axis::Requests | Axis::Entries(_) => Units::Requests,
+            Axis::Group(g) => Units::Group(g),
+        }
     }
 
-    /// What a sum of `over`'s samples joins: the entries of a sequence once a request, or the requests.
+    /// What [`Operation::SumShared`] over `into` sums.
     pub fn summed(&self, into: Domain) -> Option<Domain> {
         match self.of(into) {
             Axis::Requests => Some(BATCH),
             Axis::Entries(s) => self.find(Axis::Sequence(s)),
+            Axis::Group(g) => self.over(g),
             _ => None,
         }
     }
@@ -131,6 +169,7 @@ impl Axes {
             }
             (Axis::Sequence(_), Axis::Requests) => true,
             (Axis::Sequence(a), Axis::Entries(b)) => a == b,
+            (_, Axis::Group(g)) => self.over(g).is_some_and(|over| of == over || self.has_ancestor(of, over)),
             _ => false,
         }
     }
@@ -151,6 +190,8 @@ impl Axes {
 pub struct Schedule {
     /// Parent, by domain: `[None, Some(0), Some(1), …]`; see [`Axes`].
     pub domains: Vec<Option<Domain>>,
+    /// The last domains.
+    pub groups: Vec<Group>,
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
     pub slots: Vec<Slot>,
@@ -227,6 +268,11 @@ pub enum Source {
         table: u32,
         feature: u32,
     },
+    /// `u32` for each element of a group: its row number by key `key`.
+    GroupRows {
+        group: u32,
+        key: u32,
+    },
     /// Weights of a table, by row number; row stride is the table's width.
     Table(u32),
     /// Update programs over a table: `u32` row number of each touched row.
@@ -280,9 +326,10 @@ pub enum Operation {
     Outer { x: View, g: View, out: View, k: u32, n: u32 },
     /// Once: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.
     Transpose { w: View, w_stride: u32, out: View, k: u32, n: u32 },
-    /// Over requests: `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over a common sequence's entries once a request: `out_e` is
-    /// the sum of `x` at this entry over the samples of its request. `width` columns; `x` is on the samples, or on the sequence.
-    SumSamples { x: View, out: View, width: u32 },
+    /// Sums over what shares an element, in order. Over requests: `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over a common
+    /// sequence's entries once a request: `out_e` is the sum of `x` at this entry over the samples of its request. Over a group: `out_g` is the
+    /// sum of `x_i` over the elements `i` that `g` stands for. `width` columns; `x` is on [`Axes::summed`].
+    SumShared { x: View, out: View, width: u32 },
     /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`, `[mean, M2, count]` of widths `width, width, 1`.
     Moments { x: View, out: BufferId, width: u32 },
 }
@@ -334,7 +381,8 @@ pub enum Root {
         param: u32,
         buffer: BufferId,
     },
-    /// One row for each element of the feature's domain: as many columns of the view as the table is wide.
+    /// One row for each element of the feature's domain, or of a group over it with the feature in a key (there may be one of each): as many
+    /// columns of the view as the table is wide.
     RowGradient {
         table: u32,
         feature: u32,

@@ -43,7 +43,10 @@ fn program(spec: &str, point: &Point) -> Outcome<Arc<Program>> {
         .replace("keep last 100", &format!("keep last {}", point.length.max(1)));
     let checked = check("scaled.din", &text, &NoFiles, &Options::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
-    Ok(Arc::new(compile(&model, &CompileOptions { levels: vec![code::detect()], checked: false })?.program))
+    Ok(Arc::new(
+        compile(&model, &CompileOptions { levels: vec![code::detect()], checked: false, ..CompileOptions::default() })?
+            .program,
+    ))
 }
 
 /// Ids uniform over a feature's rows; `number` tells batches apart.

@@ -184,7 +184,9 @@ fn main() -> Outcome<()> {
     let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let isa = arguments.isa;
-    let program = Arc::new(compile(&model, &CompileOptions { levels: vec![isa], checked: false })?.program);
+    let program = Arc::new(
+        compile(&model, &CompileOptions { levels: vec![isa], checked: false, ..CompileOptions::default() })?.program,
+    );
     let dataset = Dataset::open(&[&arguments.data], &program.schema, Mode::Train)?;
     let mut stream = dataset.stream(StreamOptions::new(arguments.batch, Order::File))?;
     let mut batches = Vec::new();

@@ -241,7 +241,8 @@ impl Maker {
     }
 
     fn new_input(&mut self, kind: InputKind, domain: DomainId, shape: Shape, numbers: Vec<f64>) -> InputId {
-        let name = format!("x{}", self.g.inputs.len());
+        let k = self.g.inputs.len();
+        let name = format!("g{}.x{k}", k % 2);
         self.g.inputs.push(Input { name, kind, domain, shape });
         self.inputs.numbers.push(numbers);
         InputId(self.g.inputs.len() as u32 - 1)

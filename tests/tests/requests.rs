@@ -56,7 +56,7 @@ fn model(common: bool, activation: &str) -> Model {
 }
 
 fn program(common: bool, activation: &str) -> Arc<Program> {
-    let options = CompileOptions { levels: vec![code::detect()], checked: true };
+    let options = CompileOptions { levels: vec![code::detect()], checked: true, ..CompileOptions::default() };
     Arc::new(compile(&model(common, activation), &options).unwrap().program)
 }
 
@@ -244,7 +244,7 @@ fn gathered(program: &Program, schedule: &Schedule, counts: &[u64]) -> u64 {
 }
 
 fn counts(program: &Program, batch: &Batch) -> Vec<u64> {
-    let axes = Axes::new(&program.schema);
+    let axes = Axes::new(&program.schema, &program.train.groups);
     let requests = batch.requests.len() as u64;
     let entries = u64::from(*batch.offsets[0].last().unwrap());
     let samples = batch.rows as u64;
@@ -255,6 +255,7 @@ fn counts(program: &Program, batch: &Batch) -> Vec<u64> {
         Axis::Sequence(_) if requests > 0 => entries * samples / (requests - 1),
         Axis::Sequence(_) | Axis::Entries(_) => entries,
         Axis::Requests => requests - 1,
+        Axis::Group(_) => panic!("towers of this size are not grouped"),
     };
     (0..axes.count() as u32).map(|d| of(axes.of(din_program::schedule::Domain(d)))).collect()
 }
@@ -294,7 +295,7 @@ fn two_hundred_candidates_share_their_request() {
             Root::RowGradient { feature, .. } => Some(&p.schema.features[*feature as usize]),
             _ => None,
         });
-        roots.map(|f| counts[Axes::new(&p.schema).feature(f).index()] * row).sum()
+        roots.map(|f| counts[Axes::new(&p.schema, &p.train.groups).feature(f).index()] * row).sum()
     };
     assert_eq!(gradients(&once, &of_once), (2 * requests + 2 * samples + 2 * entries) * row);
     assert_eq!(gradients(&flat, &of_flat), (2 * samples + 2 * samples + 2 * pairs) * row);

@@ -13,7 +13,9 @@ fn step() -> Program {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/din_step.din");
     let checked =
         front::check("din_step.din", &std::fs::read_to_string(path).unwrap(), &NoFiles, &front::Options::default());
-    compile(&checked.model.unwrap(), &CompileOptions { levels: vec![], checked: true }).unwrap().program
+    compile(&checked.model.unwrap(), &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() })
+        .unwrap()
+        .program
 }
 
 /// Forward to backward an entry hands on what is dear to compute again and nothing else: the two hidden layers and the weight. Backward

@@ -10,7 +10,7 @@
 mod adjoint;
 mod rules;
 
-use crate::graph::{Graph, InputId, NodeId, ONCE, Op, ParamId, Root, Shape, TableId, TypeError};
+use crate::graph::{DomainId, Graph, InputId, Node, NodeId, ONCE, Op, ParamId, Root, Shape, TableId, TypeError};
 use adjoint::Adjoint;
 use din_grammar::Span;
 use std::collections::BTreeMap;
@@ -27,7 +27,8 @@ pub struct Gradients {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Learned {
     Param(ParamId),
-    Rows(TableId, InputId),
+    /// At the ids of the input, or in a group that joins them.
+    Rows(TableId, InputId, DomainId),
 }
 
 /// Why there is no gradient.
@@ -62,7 +63,7 @@ impl fmt::Display for DifferentiateError {
             Self::Flat { learned, op, .. } => {
                 let what = match learned {
                     Learned::Param(p) => format!("parameter {}", p.0),
-                    Learned::Rows(t, _) => format!("table {}", t.0),
+                    Learned::Rows(t, ..) => format!("table {}", t.0),
                 };
                 write!(f, "{what} reaches the loss only through {op}, whose derivative is 0 everywhere")
             }
@@ -96,10 +97,9 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
         let span = graph.node(id).span;
         let fail = |error| DifferentiateError::Type { node: id, error, span };
         let g = adjoint.finish(graph, id).map_err(fail)?;
-        match graph.node(id).op {
-            Op::Param(p) => learned.entry(Learned::Param(p)).or_default().push(g),
-            Op::Lookup { table, input } => learned.entry(Learned::Rows(table, input)).or_default().push(g),
-            _ => rules::propagate(graph, id, g, &active, &mut adjoints).map_err(fail)?,
+        match learned_by(graph.node(id)) {
+            Some(what) => learned.entry(what).or_default().push(g),
+            None => rules::propagate(graph, id, g, &active, &mut adjoints).map_err(fail)?,
         }
     }
     refuse_flat(graph, &order, &learned)?;
@@ -114,7 +114,7 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
                 gradients.params.push(param);
                 graph.roots.push(Root::ParamGradient { param, node });
             }
-            Learned::Rows(table, input) => {
+            Learned::Rows(table, input, _) => {
                 gradients.rows.push((table, input));
                 graph.roots.push(Root::RowGradient { table, input, node });
             }
@@ -123,10 +123,10 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
     Ok(gradients)
 }
 
-fn learned_by(op: &Op) -> Option<Learned> {
-    match op {
+fn learned_by(node: &Node) -> Option<Learned> {
+    match &node.op {
         Op::Param(p) => Some(Learned::Param(*p)),
-        Op::Lookup { table, input } => Some(Learned::Rows(*table, *input)),
+        Op::Lookup { table, input } => Some(Learned::Rows(*table, *input, node.domain)),
         _ => None,
     }
 }
@@ -136,7 +136,7 @@ fn active(graph: &Graph, order: &[NodeId]) -> Vec<bool> {
     let mut active = vec![false; graph.bound()];
     for &id in order {
         let node = graph.node(id);
-        active[id.index()] = learned_by(&node.op).is_some()
+        active[id.index()] = learned_by(node).is_some()
             || node.operands.iter().enumerate().any(|(k, o)| rules::passes(&node.op, k) && active[o.index()]);
     }
     active
@@ -152,7 +152,7 @@ fn refuse_flat(
     let mut idle: Vec<Option<Learned>> = vec![None; graph.bound()];
     for &id in order {
         let node = graph.node(id);
-        idle[id.index()] = match learned_by(&node.op) {
+        idle[id.index()] = match learned_by(node) {
             Some(l) if !learned.contains_key(&l) => Some(l),
             Some(_) => None,
             None if node.op == Op::StopGradient => None,

@@ -13,6 +13,9 @@
 //! `request` and a second parent of the sequence: the sequence then is the pairs of a sample and an entry of its request. A value lives
 //! where its operands do, so what depends on common features alone is computed once a request by construction.
 //!
+//! A **group** has one element for all elements of a domain that read the same rows of some tables ([`Grouping`]); it is an ancestor of that
+//! domain, and what is computed from those rows alone can be computed on it. The pass `optimize::distinct` makes groups.
+//!
 //! An operand may live in the node's domain or in an ancestor of it; element `i` of the node then reads the
 //! operand's element `ancestor(i)`. The node's domain is the shallowest that has all its operands' domains as ancestors (or is one), unless
 //! the op says otherwise. Operands in domains without such a one (two sequences) are an error.
@@ -26,7 +29,7 @@
 //! | `Input(k)` | given from outside: see [`InputKind`] |
 //! | `Param(k)` | dense parameter `k`; once |
 //! | `State(k)` | state `k` as it was at the start of the step; once |
-//! | `Lookup{table, input}` | the row of `table` for the id at `i`; domain of `input`, `[width of table]` |
+//! | `Lookup{table, input}` | the row of `table` for the id at `i`; domain of `input` or a group that has the look-up, `[width of table]` |
 //! | `Length(D)` | number of elements of `D` under `i`; domain `parent(D)`, `[1]` |
 //! | `Count(D)` | number of elements of `D` in the global batch; once, `[1]` |
 //! | `Unary`, `Binary`, `Select{c, a, b}` | by position; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
@@ -102,12 +105,21 @@ pub struct Domain {
     pub parent: Option<DomainId>,
     /// The second parent: `request` for `batch`, a common sequence's entries once a request for the sequence.
     pub common: Option<DomainId>,
+    /// What a group joins.
+    pub group: Option<Grouping>,
+}
+
+/// Elements of `over` with equal rows in all of `keys` (look-ups on it) are one, in the order in which they come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grouping {
+    pub over: DomainId,
+    pub keys: Vec<(TableId, InputId)>,
 }
 
 impl Domain {
     /// One with a single parent.
     pub fn under(parent: DomainId, name: impl Into<String>) -> Self {
-        Domain { name: name.into(), parent: Some(parent), common: None }
+        Domain { name: name.into(), parent: Some(parent), common: None, group: None }
     }
 }
 
@@ -161,10 +173,18 @@ pub enum InputKind {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
+    /// Of a feature, its path: `item.brand`.
     pub name: String,
     pub kind: InputKind,
     pub domain: DomainId,
     pub shape: Shape,
+}
+
+impl Input {
+    /// The feature's group, or the name of what has none.
+    pub fn group(&self) -> &str {
+        self.name.split_once('.').map_or(&self.name, |(group, _)| group)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -326,7 +346,10 @@ impl Graph {
     pub fn new(child: &str) -> Self {
         Graph {
             nodes: StableDiGraph::default(),
-            domains: vec![Domain { name: "once".into(), parent: None, common: None }, Domain::under(ONCE, child)],
+            domains: vec![
+                Domain { name: "once".into(), parent: None, common: None, group: None },
+                Domain::under(ONCE, child),
+            ],
             inputs: Vec::new(),
             tables: Vec::new(),
             params: Vec::new(),
@@ -362,6 +385,19 @@ impl Graph {
         self.domains[BATCH.index()].common
     }
 
+    /// Adds a group of what reads the same rows. Returns its domain.
+    pub fn add_group(&mut self, grouping: Grouping) -> DomainId {
+        let name = format!("distinct {}", self.domain(grouping.over).name);
+        self.domains.push(Domain { group: Some(grouping), ..Domain::under(ONCE, name) });
+        DomainId(self.domains.len() as u32 - 1)
+    }
+
+    /// The number of a look-up among a group's keys.
+    pub fn group_key(&self, group: DomainId, table: TableId, input: InputId) -> Option<usize> {
+        let grouping = self.domain(group).group.as_ref()?;
+        grouping.keys.iter().position(|k| *k == (table, input))
+    }
+
     /// Whether the domain is a ragged axis: a sequence, over the samples or once a request.
     pub fn is_sequence(&self, d: DomainId) -> bool {
         self.domain(d).parent.is_some_and(|p| p != ONCE)
@@ -376,7 +412,9 @@ impl Graph {
     /// Whether `a` is `b` or an ancestor of `b`.
     pub fn is_ancestor(&self, a: DomainId, b: DomainId) -> bool {
         let above = self.domain(b);
-        a == b || [above.parent, above.common].into_iter().flatten().any(|p| self.is_ancestor(a, p))
+        a == b
+            || [above.parent, above.common].into_iter().flatten().any(|p| self.is_ancestor(a, p))
+            || self.domain(a).group.as_ref().is_some_and(|g| self.is_ancestor(g.over, b))
     }
 
     /// The shallowest domain that both are ancestors of, or are; `None` where there is none.

@@ -3,7 +3,7 @@
 //! A graph that passes is acyclic, its edges mirror its operands, every node has the domain and shape that its op and operands
 //! give, every id is in range, and every root exists and has the type its kind demands. Later phases rely on it and do not panic.
 
-use super::{BATCH, DomainId, Fold, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape};
+use super::{BATCH, DomainId, Fold, Graph, InputId, InputKind, Node, NodeId, ONCE, Op, Root, Shape, TableId};
 use din_grammar::Span;
 use petgraph::Direction;
 use petgraph::visit::EdgeRef;
@@ -56,7 +56,7 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
         let fail = |rule| VerifyError { node: existing.map(|_| id), root: Some(k), rule, span };
         let node = existing.ok_or_else(|| fail(format!("names node {}, which does not exist", id.index())))?;
         self::root(graph, root, node).map_err(fail)?;
-        if graph.roots[..k].iter().any(|earlier| same_target(earlier, root)) {
+        if graph.roots[..k].iter().any(|earlier| same_target(graph, earlier, root)) {
             return Err(fail("stands twice".into()));
         }
     }
@@ -90,6 +90,21 @@ fn tables(g: &Graph) -> Rule {
                 _ => false,
             };
         demand(fits, || format!("domain {k} cannot have domain {} in common", common.0))?;
+    }
+    for (k, d) in g.domains.iter().enumerate() {
+        let Some(group) = &d.group else { continue };
+        let over = g.domains.get(group.over.index());
+        let plain = over.is_some_and(|o| o.parent.is_some() && o.group.is_none());
+        demand(d.parent == Some(ONCE) && d.common.is_none() && plain && k > BATCH.index(), || {
+            format!("domain {k} cannot be a group over domain {}", group.over.0)
+        })?;
+        demand(!group.keys.is_empty(), || format!("group {k} has no key"))?;
+        for (n, (table, input)) in group.keys.iter().enumerate() {
+            let found = g.inputs.get(input.index());
+            let ids = found.is_some_and(|i| matches!(i.kind, InputKind::Ids { .. }) && i.domain == group.over);
+            let known = ids && table.index() < g.tables.len() && !group.keys[..n].contains(&(*table, *input));
+            demand(known, || format!("group {k} cannot have the key ({}, {})", table.0, input.0))?;
+        }
     }
     for (k, i) in g.inputs.iter().enumerate() {
         demand(i.domain.index() < g.domains.len(), || format!("input {k} has no domain {}", i.domain.0))?;
@@ -227,9 +242,9 @@ fn node(g: &Graph, n: &Node) -> Rule {
         Op::Lookup { table, input } => {
             in_range("table", table.index(), g.tables.len())?;
             in_range("input", input.index(), g.inputs.len())?;
-            let input = &g.inputs[input.index()];
-            demand(matches!(input.kind, InputKind::Ids { .. }), || "a lookup must read ids".into())?;
-            domain = input.domain;
+            let ids = matches!(g.inputs[input.index()].kind, InputKind::Ids { .. });
+            demand(ids, || "a lookup must read ids".into())?;
+            domain = of_rows(g, *table, *input, n.domain);
             Shape::vector(g.tables[table.index()])
         }
         Op::Length(d) => {
@@ -355,10 +370,19 @@ fn root(g: &Graph, root: &Root, n: &Node) -> Rule {
         Root::RowGradient { table, input, .. } => {
             in_range("table", table.index(), g.tables.len())?;
             in_range("input", input.index(), g.inputs.len())?;
-            typed(g.inputs[input.index()].domain, &Shape::vector(g.tables[table.index()]))
+            let domain = of_rows(g, *table, *input, n.domain);
+            typed(domain, &Shape::vector(g.tables[table.index()]))
         }
         Root::Weight(_) => updated(g, n, &InputKind::Weight),
         Root::Slot { slot, .. } => updated(g, n, &InputKind::Slot { slot: *slot }),
+    }
+}
+
+/// Where rows are read: at each id, or in a group that has the look-up among its keys.
+fn of_rows(g: &Graph, table: TableId, input: InputId, found: DomainId) -> DomainId {
+    match g.group_key(found, table, input) {
+        Some(_) => found,
+        None => g.inputs[input.index()].domain,
     }
 }
 
@@ -375,15 +399,16 @@ fn updated(g: &Graph, n: &Node, kind: &InputKind) -> Rule {
     }
 }
 
-fn same_target(a: &Root, b: &Root) -> bool {
+fn same_target(g: &Graph, a: &Root, b: &Root) -> bool {
+    let domain = |id: &NodeId| g.nodes.node_weight(*id).map(|n| n.domain);
     match (a, b) {
         (Root::Loss(_), Root::Loss(_)) | (Root::Weight(_), Root::Weight(_)) => true,
         (Root::Prediction { index: a, .. }, Root::Prediction { index: b, .. }) => a == b,
         (Root::Named { name: a, .. }, Root::Named { name: b, .. }) => a == b,
         (Root::State { state: a, .. }, Root::State { state: b, .. }) => a == b,
         (Root::ParamGradient { param: a, .. }, Root::ParamGradient { param: b, .. }) => a == b,
-        (Root::RowGradient { table: a, input: i, .. }, Root::RowGradient { table: b, input: k, .. }) => {
-            (a, i) == (b, k)
+        (Root::RowGradient { table: a, input: i, node: m }, Root::RowGradient { table: b, input: k, node: n }) => {
+            (a, i) == (b, k) && domain(m) == domain(n)
         }
         (Root::Slot { slot: a, .. }, Root::Slot { slot: b, .. }) => a == b,
         _ => false,

@@ -14,7 +14,7 @@ pub use magnitude::{Magnitudes, run_magnitude};
 pub(crate) use ops::{binary as apply_binary, unary as apply_unary};
 pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
 
-use crate::graph::{BATCH, Domain, DomainId, Graph, InputId, NodeId, Op, TableId};
+use crate::graph::{BATCH, Domain, DomainId, Graph, Grouping, InputId, NodeId, Op, TableId};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -120,6 +120,10 @@ pub struct Sizes {
     parents: Vec<Vec<usize>>,
     /// By domain, each element's second parent.
     commons: Vec<Vec<usize>>,
+    /// By group, the element of each element of the domain that it joins.
+    joined: Vec<Vec<usize>>,
+    /// By group, the first element that each of its elements stands for.
+    firsts: Vec<Vec<usize>>,
     domains: Vec<Domain>,
 }
 
@@ -131,6 +135,8 @@ impl Sizes {
             counts: vec![1; n],
             parents: vec![Vec::new(); n],
             commons: vec![Vec::new(); n],
+            joined: vec![Vec::new(); n],
+            firsts: vec![Vec::new(); n],
             domains: graph.domains.clone(),
         };
         let ascending = |name: &str, offsets: &[usize], count: usize| {
@@ -156,7 +162,7 @@ impl Sizes {
         }
         // First those with offsets of their own, then the common sequences over the samples.
         for (k, domain) in graph.domains.iter().enumerate().skip(2) {
-            if domain.common.is_some() || Some(DomainId(k as u32)) == request {
+            if domain.common.is_some() || domain.group.is_some() || Some(DomainId(k as u32)) == request {
                 continue;
             }
             let above = domain.parent.ok_or_else(|| fail(format!("domain `{}` has no parent", domain.name)))?;
@@ -177,6 +183,23 @@ impl Sizes {
             }
             sizes.counts[k] = sizes.parents[k].len();
         }
+        for (k, domain) in graph.domains.iter().enumerate() {
+            let Some(Grouping { over, keys }) = &domain.group else { continue };
+            let mut known: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+            for i in 0..sizes.counts[over.index()] {
+                let row = |key| inputs.rows.get(key).and_then(|rows| rows.get(i)).copied();
+                let rows: Option<Vec<usize>> = keys.iter().map(row).collect();
+                let rows = rows.ok_or_else(|| fail(format!("domain `{}` needs row numbers", domain.name)))?;
+                let next = known.len();
+                let element = *known.entry(rows).or_insert(next);
+                if element == next {
+                    sizes.firsts[k].push(i);
+                }
+                sizes.joined[k].push(element);
+            }
+            sizes.counts[k] = known.len();
+            sizes.parents[k] = vec![0; known.len()];
+        }
         Ok(sizes)
     }
 
@@ -191,6 +214,9 @@ impl Sizes {
             return i;
         }
         let domain = &self.domains[from.index()];
+        if let Some(group) = &self.domains[to.index()].group {
+            return self.joined[to.index()][self.ancestor(from, group.over, i)];
+        }
         let steps = [(domain.parent, &self.parents), (domain.common, &self.commons)];
         let step = steps.into_iter().find(|(above, _)| above.is_some_and(|above| self.is_above(to, above)));
         match step {
@@ -203,6 +229,14 @@ impl Sizes {
     fn is_above(&self, a: DomainId, b: DomainId) -> bool {
         let above = &self.domains[b.index()];
         a == b || [above.parent, above.common].into_iter().flatten().any(|p| self.is_above(a, p))
+    }
+
+    /// For each element of `domain`, the first that it stands for: itself where the domain is no group.
+    pub fn firsts(&self, domain: DomainId) -> Vec<usize> {
+        match &self.domains[domain.index()].group {
+            Some(_) => self.firsts[domain.index()].clone(),
+            None => (0..self.count(domain)).collect(),
+        }
     }
 
     /// A value of `from` (or an ancestor of it) read at every element of `to`.
@@ -250,13 +284,14 @@ fn source(
         Op::State(s) => sized("state", s.index(), &values.states)?,
         Op::Lookup { table, input } => {
             let rows = inputs.rows.get(&(*table, *input)).map_or(&[][..], |r| r);
-            if rows.len() != n {
-                return Err(fail(format!("needs {n} row numbers, has {}", rows.len())));
+            let needed = sizes.count(graph.inputs[input.index()].domain);
+            if rows.len() != needed {
+                return Err(fail(format!("needs {needed} row numbers, has {}", rows.len())));
             }
             let weights = values.tables.get(table.index()).map_or(&[][..], |t| t);
             let width = node.width();
             let mut out = Vec::with_capacity(n * width);
-            for &row in rows {
+            for row in sizes.firsts(node.domain).into_iter().map(|i| rows[i]) {
                 let found = weights.get(row * width..(row + 1) * width);
                 let found = found.ok_or_else(|| fail(format!("table {} has no row {row}", table.0)))?;
                 out.extend_from_slice(found);

@@ -216,7 +216,9 @@ impl<'m> Session<'m> {
                 Root::RowGradient { table, input, .. } => {
                     let width = graph.tables[table.index()];
                     let sums = &mut report.row_gradients[table.index()];
-                    for (&row, g) in inputs.rows[&(*table, *input)].iter().zip(value.chunks_exact(width)) {
+                    let rows = &inputs.rows[&(*table, *input)];
+                    let firsts = run.sizes().firsts(graph.node(root.node()).domain);
+                    for (row, g) in firsts.into_iter().map(|i| rows[i]).zip(value.chunks_exact(width)) {
                         let sum = sums.entry(row).or_insert_with(|| vec![0.0; width]);
                         sum.iter_mut().zip(g).for_each(|(s, g)| *s += g);
                     }

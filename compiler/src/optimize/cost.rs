@@ -12,6 +12,17 @@ pub fn flops(graph: &Graph, counts: &[f64]) -> f64 {
     graph.order().iter().map(|&id| node_flops(graph, id, counts)).sum()
 }
 
+/// Operations of one element of a node that is computed element by element, `once` or not.
+pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
+    let node = graph.node(id);
+    match node.op {
+        Op::Unary(_) | Op::Binary(_) | Op::Select => node.width() as f64,
+        Op::MatMul | Op::MatMulT => 2.0 * (node.width() * graph.node(node.operands[0]).width()) as f64,
+        Op::SumValue => graph.node(node.operands[0]).width() as f64,
+        _ => 0.0,
+    }
+}
+
 /// Operations of one node.
 pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
     let node = graph.node(id);
@@ -19,10 +30,10 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
     let count = |d: crate::graph::DomainId| counts.get(d.index()).copied().unwrap_or(0.0);
     let (n, width) = (count(node.domain), node.width() as f64);
     match &node.op {
-        Op::Unary(_) | Op::Select => n * width,
         Op::Binary(_) if graph.repeated(id).is_some() => 0.0,
-        Op::Binary(_) => n * width,
-        Op::MatMul | Op::MatMulT => 2.0 * n * width * operand(0).width() as f64,
+        Op::Unary(_) | Op::Select | Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::SumValue => {
+            n * element_flops(graph, id)
+        }
         Op::Outer => {
             let over = graph.join(operand(0).domain, operand(1).domain).unwrap_or(operand(0).domain);
             2.0 * count(over) * width
@@ -39,7 +50,6 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
             products + 2.0 * samples * (e * m) as f64
         }
         Op::Sum { .. } | Op::Max { .. } => count(operand(0).domain) * width,
-        Op::SumValue => n * operand(0).width() as f64,
         Op::Moments => 5.0 * count(operand(0).domain) * operand(0).width() as f64,
         Op::Const(_)
         | Op::Input(_)

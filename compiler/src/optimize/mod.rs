@@ -4,11 +4,12 @@
 //! [`BACKWARD`] ([`train`] does both with `differentiate` between), on graphs that are not differentiated [`INFER`]. With
 //! verification on, the graph is checked after each pass, and the error names the culprit.
 //!
-//! `split_products` stands before differentiation, so the gradients of the split products are split too.
+//! `distinct` and `split_products` stand before differentiation, so the gradients of what they make are cheap too.
 
 mod cost;
 mod cse;
 mod dce;
+mod distinct;
 mod fold;
 mod rewrite;
 mod share_concats;
@@ -16,6 +17,7 @@ mod simplify;
 mod split_products;
 
 pub use cost::flops;
+pub use distinct::{Distinct, distinct};
 
 use crate::autodiff::{DifferentiateError, Gradients, differentiate};
 use crate::graph::{Graph, VerifyError, verify};
@@ -33,20 +35,21 @@ const SPLIT_PRODUCTS: Pass = Pass { name: "split_products", run: split_products:
 const CSE: Pass = Pass { name: "cse", run: cse::run };
 const DCE: Pass = Pass { name: "dce", run: dce::run };
 const SHARE_CONCATS: Pass = Pass { name: "share_concats", run: share_concats::run };
+const DISTINCT: Pass = Pass { name: "distinct", run: distinct::run };
 const FOLD: Pass = Pass { name: "fold", run: fold::run };
 const ERASE_STOPS: Pass = Pass { name: "erase_stops", run: simplify::erase_stops };
 
 /// All passes, by name.
-pub const PASSES: &[Pass] = &[SIMPLIFY, SPLIT_PRODUCTS, CSE, DCE, SHARE_CONCATS, ERASE_STOPS, FOLD];
+pub const PASSES: &[Pass] = &[SIMPLIFY, DISTINCT, SPLIT_PRODUCTS, CSE, DCE, SHARE_CONCATS, ERASE_STOPS, FOLD];
 
 /// Before `differentiate`.
-pub const FORWARD: &[Pass] = &[SIMPLIFY, CSE, SPLIT_PRODUCTS, SIMPLIFY, CSE, SHARE_CONCATS, DCE];
+pub const FORWARD: &[Pass] = &[SIMPLIFY, CSE, DISTINCT, SPLIT_PRODUCTS, SIMPLIFY, CSE, SHARE_CONCATS, DCE];
 
 /// After `differentiate`, when `stop_gradient` has done its work.
 pub const BACKWARD: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, SIMPLIFY, CSE, DCE];
 
 /// For graphs that are not differentiated: inference and updates.
-pub const INFER: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, SPLIT_PRODUCTS, SIMPLIFY, CSE, DCE];
+pub const INFER: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, DISTINCT, SPLIT_PRODUCTS, SIMPLIFY, CSE, DCE];
 
 /// Last, before the graph is planned; what it makes is only computed.
 pub const LOWER: &[Pass] = &[FOLD, DCE];
@@ -103,7 +106,12 @@ impl std::error::Error for TrainError {}
 
 /// [`FORWARD`], `differentiate`, [`BACKWARD`].
 pub fn train(graph: &mut Graph, checked: bool) -> Result<Gradients, TrainError> {
-    run(graph, FORWARD, checked).map_err(TrainError::Pass)?;
+    train_after(graph, FORWARD, checked)
+}
+
+/// `forward`, `differentiate`, [`BACKWARD`].
+pub fn train_after(graph: &mut Graph, forward: &[Pass], checked: bool) -> Result<Gradients, TrainError> {
+    run(graph, forward, checked).map_err(TrainError::Pass)?;
     let gradients = differentiate(graph).map_err(TrainError::Differentiate)?;
     check(graph, "differentiate", checked).map_err(TrainError::Pass)?;
     run(graph, BACKWARD, checked).map_err(TrainError::Pass)?;

@@ -52,6 +52,9 @@ struct Group {
 
 fn nominal(graph: &Graph, domain: DomainId) -> f64 {
     let Some(parent) = graph.domain(domain).parent else { return 1.0 };
+    if let Some(group) = &graph.domain(domain).group {
+        return nominal(graph, group.over) / 2.0;
+    }
     nominal(graph, parent)
         * match parent {
             ONCE if Some(domain) == graph.request() => REQUESTS,

@@ -78,8 +78,15 @@ pub fn emit(
         }));
     }
     let (buffers, slots, tile_slots) = e.storage.finish();
-    let schedule =
-        Schedule { domains: all.parents.clone(), buffers, slots, tile_slots, phases: e.phases, roots: vec![] };
+    let schedule = Schedule {
+        domains: all.parents.clone(),
+        groups: all.groups.clone(),
+        buffers,
+        slots,
+        tile_slots,
+        phases: e.phases,
+        roots: vec![],
+    };
     (schedule, roots)
 }
 
@@ -266,9 +273,9 @@ impl Emitter<'_> {
                 }
                 Operation::Fold { x, q, w, transposed: true, out: whole(out), e, n }
             }
-            Kind::SumSamples => {
+            Kind::SumShared => {
                 let x = self.view(&item.operands[0]);
-                Operation::SumSamples { x, out: whole(out), width: item.width }
+                Operation::SumShared { x, out: whole(out), width: item.width }
             }
             Kind::Moments => {
                 let x = self.view(&item.operands[0]);
@@ -293,7 +300,7 @@ impl Emitter<'_> {
                 self.storage.touch(x.buffer, number, call);
                 self.storage.touch(g.buffer, number, call);
             }
-            Operation::SumSamples { x, out, .. } => {
+            Operation::SumShared { x, out, .. } => {
                 self.storage.touch(x.buffer, number, call);
                 self.storage.touch(out.buffer, number, call);
             }
@@ -484,9 +491,9 @@ impl Emitter<'_> {
         match o.src {
             Src::Const(c) => open.region.emit(Instruction::Const(c)),
             Src::Item(i) if open.values.contains_key(&i) && phase::fuses(self.item(i), o, user) => open.values[&i],
-            Src::Gather { table, feature, domain, width } => {
+            Src::Gather { table, rows, domain, width } => {
                 let argument = open.region.argument(Source::Table(table));
-                let rows = open.region.argument(Source::Rows { table, feature });
+                let rows = open.region.argument(rows);
                 let access = if domain == user.domain {
                     Access::Indexed { index: rows }
                 } else {

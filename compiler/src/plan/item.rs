@@ -1,9 +1,11 @@
 //! The planner's view of a graph: work items with flat operands. Views (slices, reshapes, parameters, inputs, look-ups) dissolve into
 //! operands; a concat becomes copies into its columns; what must outlive the step becomes a root or a commit.
 
-use crate::graph::{BATCH, BinaryOp, DomainId, Fold, Graph, InputKind, NodeId, ONCE, Op, Root, UnaryOp};
+use crate::graph::{
+    BATCH, BinaryOp, DomainId, Fold, Graph, Grouping, InputId, InputKind, NodeId, ONCE, Op, Root, UnaryOp,
+};
 use din_grammar::Span;
-use din_program::schedule::{Domain, Place};
+use din_program::schedule::{Domain, Group, Place, Source};
 use rustc_hash::FxHashMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,10 +21,10 @@ pub enum Src {
         domain: Domain,
         width: u32,
     },
-    /// Rows of a table by the ids of a feature.
+    /// Rows of a table by row numbers, which are on `domain`.
     Gather {
         table: u32,
-        feature: u32,
+        rows: Source,
         domain: Domain,
         width: u32,
     },
@@ -74,8 +76,8 @@ pub enum Kind {
     Max {
         to: Domain,
     },
-    /// Over requests, or their entries: the sum over the samples of each; see the schedule's operation.
-    SumSamples,
+    /// Over requests, their entries, or a group: the sum over what shares each; see the schedule's operation.
+    SumShared,
     RowSum,
     Moments,
     /// Its parts are copies with `into` set to it; no work of its own.
@@ -134,6 +136,7 @@ pub struct Items {
     pub roots: Vec<Option<Operand>>,
     /// Domains' parents.
     pub parents: Vec<Option<Domain>>,
+    pub groups: Vec<Group>,
 }
 
 pub fn domain(d: DomainId) -> Domain {
@@ -160,7 +163,24 @@ pub fn lower(graph: &Graph, order: &[NodeId]) -> Items {
         roots.push(l.root(root));
     }
     let parents = graph.domains.iter().map(|d| d.parent.map(domain)).collect();
-    Items { items: l.items, roots, parents }
+    let groups = groups(graph).map(|(_, group)| Group {
+        over: domain(group.over),
+        keys: group.keys.iter().map(|&(t, i)| (t.0, feature_of(graph, i))).collect(),
+    });
+    Items { items: l.items, roots, parents, groups: groups.collect() }
+}
+
+/// The groups of a graph; they are its last domains.
+fn groups(graph: &Graph) -> impl Iterator<Item = (DomainId, &Grouping)> {
+    let all = graph.domains.iter().enumerate();
+    all.filter_map(|(k, d)| d.group.as_ref().map(|g| (DomainId(k as u32), g)))
+}
+
+fn feature_of(graph: &Graph, input: InputId) -> u32 {
+    match graph.inputs[input.index()].kind {
+        InputKind::Ids { feature } => feature,
+        _ => 0,
+    }
 }
 
 impl Lowering<'_> {
@@ -212,12 +232,14 @@ impl Lowering<'_> {
             Op::Param(k) => self.external(Place::Param(k.0), ONCE, width),
             Op::State(k) => self.external(Place::State(k.0), ONCE, width),
             Op::Lookup { table, input } => {
-                let input = &self.graph.inputs[input.index()];
-                let feature = match input.kind {
-                    InputKind::Ids { feature } => feature,
-                    _ => 0,
+                let rows = match self.graph.group_key(node.domain, table, input) {
+                    Some(key) => {
+                        let group = groups(self.graph).position(|(d, _)| d == node.domain).unwrap_or_default();
+                        Source::GroupRows { group: group as u32, key: key as u32 }
+                    }
+                    None => Source::Rows { table: table.0, feature: feature_of(self.graph, input) },
                 };
-                let src = Src::Gather { table: table.0, feature, domain: own, width: width as u32 };
+                let src = Src::Gather { table: table.0, rows, domain: own, width: width as u32 };
                 Operand { src, column: 0, width: width as u32 }
             }
             Op::Length(d) => self.external(Place::Length(domain(d)), node.domain, 1),
@@ -235,19 +257,21 @@ impl Lowering<'_> {
                 self.push(item(Kind::RowSum, own, columns, ops))
             }
             Op::Sum { to } => {
-                let x = node.operands[0];
-                let at = self.graph.node(x).domain;
-                if to == ONCE || self.graph.domain(at).parent == Some(to) {
-                    self.push(item(Kind::Sum { to: domain(to) }, domain(at), width, ops))
-                } else if self.graph.domain(at).common == Some(to) {
-                    let x = self.viewable(x, at);
-                    self.push(item(Kind::SumSamples, own, width, vec![x]))
-                } else {
-                    // From a sequence to the requests: by the samples.
-                    let mut of_samples = item(Kind::Sum { to: domain(BATCH) }, domain(at), width, ops);
-                    of_samples.result.0 = domain(BATCH);
-                    let x = self.push(of_samples);
-                    self.push(item(Kind::SumSamples, own, width, vec![x]))
+                let mut at = self.graph.node(node.operands[0]).domain;
+                let mut x = None;
+                loop {
+                    let (next, shared) = self.step(at, to);
+                    let made = if shared {
+                        let x = x.unwrap_or_else(|| self.viewable(node.operands[0], at));
+                        item(Kind::SumShared, domain(next), width, vec![x])
+                    } else {
+                        item(Kind::Sum { to: domain(next) }, domain(at), width, vec![x.unwrap_or(ops[0])])
+                    };
+                    let sum = self.push(Item { result: (domain(next), width as u32), ..made });
+                    if next == to {
+                        break sum;
+                    }
+                    (at, x) = (next, Some(sum));
                 }
             }
             Op::Max { to } => {
@@ -303,6 +327,21 @@ impl Lowering<'_> {
                 let columns = x.width as usize;
                 self.push(item(Kind::Moments, domain(at), columns, vec![x]))
             }
+        }
+    }
+
+    /// The first sum on the way from `at` to its ancestor `to`: what it sums into, and whether that is shared rather than a parent.
+    fn step(&self, at: DomainId, to: DomainId) -> (DomainId, bool) {
+        if let Some(group) = &self.graph.domain(to).group {
+            return if group.over == at { (to, true) } else { self.step(at, group.over) };
+        }
+        let above = self.graph.domain(at);
+        let parent = above.parent.unwrap_or(ONCE);
+        match above.common {
+            _ if to == ONCE || to == parent => (to, false),
+            Some(common) if common == to => (to, true),
+            // From a sequence to the requests, or to what is over them: by the samples.
+            _ => (parent, false),
         }
     }
 
@@ -364,7 +403,7 @@ impl Lowering<'_> {
         let (at, place) = match root {
             Root::Weight(_) => (BATCH, Some(Place::Weight)),
             Root::Slot { slot, .. } => (self.slot_domain(*slot), Some(Place::UpdateSlot(*slot))),
-            Root::RowGradient { input, .. } => (self.graph.inputs[input.index()].domain, None),
+            Root::RowGradient { .. } => (node.domain, None),
             Root::Loss(_) | Root::State { .. } | Root::ParamGradient { .. } => (ONCE, None),
             Root::Prediction { .. } => (BATCH, None),
             Root::Named { .. } => (node.domain, None),

@@ -22,7 +22,7 @@ pub fn phases(all: &Items) -> Option<Vec<Group>> {
     let n = all.items.len();
     let mut phase_of: Vec<Option<usize>> = vec![None; n];
     let mut groups: Vec<Group> = Vec::new();
-    // Requests and what is theirs before the samples, which read it.
+    // Requests, what is theirs, and groups before the samples, which read them.
     let count = all.parents.len() as u32;
     let requests = (2..count).find(|&d| all.parents[d as usize] == Some(ONCE)).unwrap_or(count);
     let domains: Vec<Domain> = [0].into_iter().chain(requests..count).chain(1..requests).map(Domain).collect();

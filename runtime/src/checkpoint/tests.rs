@@ -6,8 +6,15 @@ use din_program::{FORMAT, SlotScope, Update, UpdateSlot};
 use std::collections::BTreeMap;
 
 fn program() -> Program {
-    let empty =
-        Schedule { domains: vec![], buffers: vec![], slots: vec![], tile_slots: vec![], phases: vec![], roots: vec![] };
+    let empty = Schedule {
+        domains: vec![],
+        groups: vec![],
+        buffers: vec![],
+        slots: vec![],
+        tile_slots: vec![],
+        phases: vec![],
+        roots: vec![],
+    };
     let slot = |name: &str, per| UpdateSlot { name: name.into(), per, init: 0.5 };
     let table = |name: &str, kind| schema::Table {
         name: name.into(),

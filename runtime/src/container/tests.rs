@@ -5,8 +5,15 @@ use din_program::schema::{Schema, Training};
 use std::fs;
 
 fn program(model: &str) -> Program {
-    let empty =
-        Schedule { domains: vec![], buffers: vec![], slots: vec![], tile_slots: vec![], phases: vec![], roots: vec![] };
+    let empty = Schedule {
+        domains: vec![],
+        groups: vec![],
+        buffers: vec![],
+        slots: vec![],
+        tile_slots: vec![],
+        phases: vec![],
+        roots: vec![],
+    };
     Program {
         format: FORMAT,
         compiler: "0.1.0".into(),

@@ -48,7 +48,7 @@ pub(super) struct RowUpdate {
     /// Index of the table.
     pub table: usize,
     pub width: usize,
-    /// By feature of the table: first gradient row and its stride; null where none flows.
+    /// By what reads the table ([`super::Reader`]): first gradient row and its stride; null where none flows.
     pub gradients: Vec<(*const f32, usize)>,
     pub touches: *mut f32,
 }
@@ -79,16 +79,19 @@ impl Instance {
         }
     }
 
-    /// Makes the memory ready for a batch of `samples` samples (rows, elements) with these requests and sequences, as step number `step`.
-    pub fn size(
+    /// Makes the memory ready for a batch of `samples` samples (rows, elements) with these requests and sequences, as step number `step`;
+    /// `rows` gives the row numbers of a table's feature.
+    pub fn size<'a>(
         &mut self,
         samples: usize,
         requests: &[u32],
         sequences: &[Vec<u32>],
+        rows: &dyn Fn(u32, u32) -> &'a [u32],
         step: u64,
     ) -> Result<(), EngineError> {
         let domains = self.prepared.domains;
         self.layout.set(samples, requests, sequences);
+        self.layout.join(&self.prepared.groups, rows);
         for d in 0..domains {
             self.counts[d] = self.layout.count(Domain(d as u32));
             self.scalars[d] = self.counts[d] as f32;
@@ -130,7 +133,7 @@ impl Instance {
             }
             for d in 2..prepared.domains {
                 let domain = Domain(d as u32);
-                if prepared.axes.of(domain) != Axis::Requests {
+                if !matches!(prepared.axes.of(domain), Axis::Requests | Axis::Group(_)) {
                     let owners = prepared.axes.parent(domain).map_or(0, |p| self.capacity[p.index()]);
                     let lengths = &mut self.lengths[d];
                     lengths.reserve(owners.saturating_sub(lengths.len()));
@@ -183,6 +186,10 @@ impl Instance {
                     Arg::Source(Source::Ancestor { of, to }) => {
                         let at = self.prepared.ancestors.iter().position(|p| *p == (of, to));
                         at.map_or(std::ptr::null_mut(), |at| self.ancestors[at].as_ptr().cast_mut().cast())
+                    }
+                    Arg::Source(Source::GroupRows { group, key }) => {
+                        let rows = self.layout.group(group).and_then(|g| g.rows.get(key as usize));
+                        rows.map_or(std::ptr::null_mut(), |rows| rows.as_ptr().cast_mut().cast())
                     }
                     Arg::Source(Source::Function(f)) => function(f),
                     Arg::Source(s) => source(s),

@@ -32,7 +32,7 @@ pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
     overall().map_err(|why| refused("train", why))?;
     let one = |schedule: &Schedule, launches: &Launches, name: &str, purpose: Purpose<'_>| {
         let axes = match purpose {
-            Purpose::Step => Axes::new(&program.schema),
+            Purpose::Step => Axes::new(&program.schema, &schedule.groups),
             Purpose::Rows { .. } | Purpose::Tensor { .. } => Axes::rows(),
         };
         let validator = Validator { program, schedule, name, purpose, axes: &axes, kernels: program.kernels.len() };

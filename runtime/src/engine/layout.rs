@@ -2,8 +2,9 @@
 //!
 //! Filled from a checked batch; allocations are kept from step to step.
 
+use super::group::Joined;
 use super::tiles::Range;
-use din_program::schedule::{Axes, Axis, Domain};
+use din_program::schedule::{Axes, Axis, Domain, Group, MAX_KEYS, Units};
 
 /// See the module.
 #[derive(Debug)]
@@ -14,11 +15,12 @@ pub(super) struct Layout {
     requests: Vec<u32>,
     /// By domain, of ragged ones: their elements under each sample (entries of requests: under each request).
     offsets: Vec<Vec<u32>>,
+    groups: Vec<Joined>,
 }
 
 impl Layout {
     pub fn new(axes: Axes) -> Layout {
-        Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], axes }
+        Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], groups: Vec::new(), axes }
     }
 
     /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets of each sequence.
@@ -44,9 +46,27 @@ impl Layout {
                         }
                     }
                 }
-                Axis::Once | Axis::Batch | Axis::Requests => {}
+                Axis::Once | Axis::Batch | Axis::Requests | Axis::Group(_) => {}
             }
         }
+    }
+
+    /// Joins what reads the same rows, after [`Layout::set`]: `rows` gives the row numbers of a table's feature.
+    pub fn join<'a>(&mut self, groups: &[Group], rows: &dyn Fn(u32, u32) -> &'a [u32]) {
+        self.groups.resize_with(groups.len(), Joined::default);
+        for (k, group) in groups.iter().enumerate() {
+            let count = self.count(group.over);
+            let mut keys = [&[][..]; MAX_KEYS];
+            for (key, &(table, feature)) in keys.iter_mut().zip(&group.keys) {
+                *key = rows(table, feature);
+            }
+            self.groups[k].build(count, &keys[..group.keys.len()]);
+        }
+    }
+
+    /// The elements of a group; it has none before [`Layout::join`].
+    pub fn group(&self, group: u32) -> Option<&Joined> {
+        self.groups.get(group as usize)
     }
 
     /// Elements of a domain.
@@ -55,6 +75,7 @@ impl Layout {
             Axis::Once => 1,
             Axis::Batch => self.samples,
             Axis::Requests => self.requests.len().saturating_sub(1),
+            Axis::Group(g) => self.group(g).map_or(0, Joined::count),
             Axis::Sequence(_) | Axis::Entries(_) => self.offsets(domain).last().map_or(0, |&n| n as usize),
         }
     }
@@ -69,19 +90,22 @@ impl Layout {
         &self.requests
     }
 
-    /// Samples or requests: what tiles are cut from.
-    pub fn units(&self, by_request: bool) -> usize {
-        if by_request { self.requests.len().saturating_sub(1) } else { self.samples }
+    /// What tiles are cut from.
+    pub fn units(&self, units: Units) -> usize {
+        match units {
+            Units::Samples => self.samples,
+            Units::Requests => self.requests.len().saturating_sub(1),
+            Units::Group(g) => self.group(g).map_or(0, Joined::count),
+        }
     }
 
     /// Elements of `domain` that belong to units `from..to`; none of a domain whose tiles are cut otherwise.
     #[inline]
-    pub fn range(&self, domain: Domain, by_request: bool, from: usize, to: usize) -> Range {
+    pub fn range(&self, domain: Domain, units: Units, from: usize, to: usize) -> Range {
         match self.axes.of(domain) {
             Axis::Once => (0, 1),
-            Axis::Batch | Axis::Sequence(_) if by_request => (0, 0),
-            Axis::Requests | Axis::Entries(_) if !by_request => (0, 0),
-            Axis::Batch | Axis::Requests => (from, to),
+            _ if self.axes.units(domain) != units => (0, 0),
+            Axis::Batch | Axis::Requests | Axis::Group(_) => (from, to),
             Axis::Sequence(_) | Axis::Entries(_) => {
                 let offsets = &self.offsets[domain.index()];
                 (offsets[from] as usize, offsets[to] as usize)
@@ -112,6 +136,15 @@ impl Layout {
                     for _ in request[0]..request[1] {
                         out.extend(list[0]..list[1]);
                     }
+                }
+            }
+            (_, Axis::Group(g)) => {
+                let Some((group, over)) = self.group(g).zip(self.axes.over(g)) else { return };
+                if of == over {
+                    out.extend_from_slice(&group.of);
+                } else {
+                    self.ancestors(of, over, out);
+                    out.iter_mut().for_each(|above| *above = group.of[*above as usize]);
                 }
             }
             _ => {}

@@ -7,13 +7,14 @@
 //! - Nothing is allocated in a step once capacities have grown to the batches' sizes.
 //!
 //! - `validate`, `prepare`: from a program's schedule to what runs. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `instance`: memory and addresses
-//!   of a schedule. - `layout`: where a batch's elements lie. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
+//!   of a schedule. - `layout`, `group`: where a batch's elements lie. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
 //!   this machine could do at most.
 //!
 //! A training step is three runs: forward and backward (the `train` schedule); the rows that the batch touched; the updates of all
 //! tables and parameters, phase by phase side by side, since none reads what another writes.
 
 mod error;
+mod group;
 mod inputs;
 mod instance;
 mod launches;
@@ -39,7 +40,7 @@ pub use roof::Roof;
 use crate::code::{Image, KernelFn};
 use crate::gemm::Gemm;
 use crate::table::{Occurrences, Table};
-use din_program::schedule::{Place, Root, Source};
+use din_program::schedule::{Axis, Place, Root, Source, View};
 use din_program::{Isa, Program};
 use instance::{Instance, RowUpdate};
 use phase::{Scratch, Shared};
@@ -66,10 +67,48 @@ pub struct Engine {
     scratch: Vec<Scratch>,
     /// By table.
     occurrences: Vec<Occurrences>,
-    /// Row numbers of one table's features; empty between steps, kept for its allocation.
+    /// By table.
+    readers: Vec<Vec<Reader>>,
+    /// Row numbers of one table's readers; empty between steps, kept for its allocation.
     slices: Vec<Vec<&'static [u32]>>,
     /// Stands for labels without data.
     zeros: Vec<f32>,
+}
+
+/// What reads rows of a table in a training step, so that they count as touched, and where their gradients come from.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    /// Position among the table's features, and (group, key) where the feature's rows are read in a group.
+    feature: usize,
+    group: Option<(u32, u32)>,
+    /// Of the row gradient.
+    view: Option<View>,
+}
+
+/// The readers of table `t`: each feature at its ids, in the groups that have gradients for it, or both.
+fn readers(program: &Program, prepared: &Prepared, t: usize) -> Vec<Reader> {
+    let mut all = Vec::new();
+    for (feature, &number) in program.tables[t].features.iter().enumerate() {
+        let before = all.len();
+        for root in &prepared.roots {
+            let Root::RowGradient { table, feature: f, view } = root else { continue };
+            if (*table as usize, *f) != (t, number) {
+                continue;
+            }
+            let group = match prepared.axes.of(prepared.buffers[view.buffer.index()].domain) {
+                Axis::Group(g) => {
+                    let keys = &prepared.groups[g as usize].keys;
+                    keys.iter().position(|k| *k == (t as u32, number)).map(|key| (g, key as u32))
+                }
+                _ => None,
+            };
+            all.push(Reader { feature, group, view: Some(*view) });
+        }
+        if all.len() == before {
+            all.push(Reader { feature, group: None, view: None });
+        }
+    }
+    all
 }
 
 // SAFETY: the addresses kept inside lead into memory that the engine owns, or are bound anew by every call before they are used.
@@ -120,6 +159,8 @@ impl Engine {
                 why: format!("update {index} of {} does not serve it", program.updates.len()),
             }),
         };
+        let readers: Vec<Vec<Reader>> =
+            (0..program.tables.len()).map(|t| readers(&program, &instances[TRAIN].prepared, t)).collect();
         for (t, table) in program.tables.iter().enumerate() {
             let u = update(table.update, &table.name, true)?;
             if table.features.iter().any(|&f| f as usize >= program.schema.features.len()) {
@@ -135,7 +176,7 @@ impl Engine {
             instance.rows = Some(RowUpdate {
                 table: t,
                 width: table.width as usize,
-                gradients: vec![(std::ptr::null(), 0); table.features.len()],
+                gradients: vec![(std::ptr::null(), 0); readers[t].len()],
                 touches: std::ptr::null_mut(),
             });
             instances.push(instance);
@@ -154,7 +195,8 @@ impl Engine {
             pool,
             instances,
             occurrences: program.tables.iter().map(|_| Occurrences::new()).collect(),
-            slices: program.tables.iter().map(|t| Vec::with_capacity(t.features.len())).collect(),
+            slices: readers.iter().map(|r| Vec::with_capacity(r.len())).collect(),
+            readers,
             zeros: Vec::new(),
             program,
         })
@@ -326,18 +368,19 @@ impl Engine {
             Place::Present(k) => column(inputs.present, k),
             _ => std::ptr::null_mut(),
         };
+        let rows = |table: u32, feature: u32| -> &[u32] {
+            let served = &program.tables[table as usize].features;
+            let numbers = served.iter().zip(&inputs.row_numbers[table as usize]).find(|(f, _)| **f == feature);
+            numbers.map_or(&[], |(_, n)| n)
+        };
         let source = |source: Source| match source {
-            Source::Rows { table, feature } => {
-                let served = &program.tables[table as usize].features;
-                let numbers = served.iter().zip(&inputs.row_numbers[table as usize]).find(|(f, _)| **f == feature);
-                numbers.map_or(std::ptr::null_mut(), |(_, n)| n.as_ptr().cast_mut().cast())
-            }
+            Source::Rows { table, feature } => rows(table, feature).as_ptr().cast_mut().cast(),
             Source::Table(t) => tables[t as usize].weights_ptr().cast(),
             _ => std::ptr::null_mut(),
         };
         let instance = &mut self.instances[which];
         instance.ran = false;
-        instance.size(inputs.rows, inputs.requests, inputs.offsets, state.step + 1)?;
+        instance.size(inputs.rows, inputs.requests, inputs.offsets, &rows, state.step + 1)?;
         instance.bind(&place, &source);
         Ok(())
     }
@@ -349,15 +392,19 @@ impl Engine {
         // SAFETY: job `t` uses the parts at `t` alone.
         unsafe impl Sync for Parts {}
         let parts = Parts(self.occurrences.as_mut_ptr(), self.slices.as_mut_ptr());
-        let program = &self.program;
+        let (program, readers, layout) = (&self.program, &self.readers, &self.instances[TRAIN].layout);
         self.pool.run(tables.len(), &|t, _| {
             let parts = &parts;
             // SAFETY: both vectors have one entry a table, and this job's is used by no other.
             let (occurrences, slices) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
             debug_assert_eq!(program.tables[t].features.len(), inputs.row_numbers[t].len());
-            for rows in &inputs.row_numbers[t] {
-                // SAFETY: the slices are dropped below, before the borrow of `inputs` ends.
-                slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows.as_slice()) });
+            for reader in &readers[t] {
+                let rows = match reader.group {
+                    None => inputs.row_numbers[t][reader.feature].as_slice(),
+                    Some((group, key)) => layout.group(group).map_or(&[][..], |g| &g.rows[key as usize]),
+                };
+                // SAFETY: the slices are dropped below, before the borrows of `inputs` and of the layout end.
+                slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
             }
             occurrences.build(slices, tables[t].rows());
             if program.tables[t].every_row {
@@ -384,18 +431,12 @@ impl Engine {
             }
             if let Some(update) = &mut instance.rows {
                 update.touches = table.touches_ptr();
-                for (feature, gradient) in self.program.tables[t].features.iter().zip(&mut update.gradients) {
-                    *gradient = (std::ptr::null(), 0);
-                    for root in &train.prepared.roots {
-                        if let Root::RowGradient { table, feature: f, view } = root
-                            && *table as usize == t
-                            && f == feature
-                        {
-                            let stride = train.prepared.buffers[view.buffer.index()].width as usize;
-                            let base = train.addresses[view.buffer.index()].wrapping_add(view.column as usize);
-                            *gradient = (base.cast_const(), stride);
-                        }
-                    }
+                for (reader, gradient) in self.readers[t].iter().zip(&mut update.gradients) {
+                    *gradient = reader.view.map_or((std::ptr::null(), 0), |view| {
+                        let stride = train.prepared.buffers[view.buffer.index()].width as usize;
+                        let base = train.addresses[view.buffer.index()].wrapping_add(view.column as usize);
+                        (base.cast_const(), stride)
+                    });
                 }
             }
             let place = |place: Place| match place {
@@ -410,7 +451,7 @@ impl Engine {
                 Source::RowIndex => touched.rows.as_ptr().cast_mut().cast(),
                 _ => std::ptr::null_mut(),
             };
-            instance.size(touched.rows.len(), &[], &[], step)?;
+            instance.size(touched.rows.len(), &[], &[], &|_, _| &[], step)?;
             instance.bind(&place, &source);
         }
         for (k, instance) in of_params.iter_mut().enumerate() {
@@ -431,7 +472,7 @@ impl Engine {
                 Place::UpdateSlot(k) => slots[k as usize],
                 _ => std::ptr::null_mut(),
             };
-            instance.size(state.params[k].len(), &[], &[], step)?;
+            instance.size(state.params[k].len(), &[], &[], &|_, _| &[], step)?;
             instance.bind(&place, &|_| std::ptr::null_mut());
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::reduce;
 use super::tiles::Range;
 use crate::gemm::{Gemm, MatMul, Outer, transpose};
 use crate::table::Occurrences;
-use din_program::schedule::{BATCH, Domain, ONCE};
+use din_program::schedule::{Axis, BATCH, Domain, ONCE};
 
 /// What one thread works with; reused from phase to phase.
 #[derive(Debug, Default)]
@@ -166,10 +166,10 @@ impl<'a> Shared<'a> {
                     begin = scratch.clock.stop(at, phase, number, begin, elements);
                     continue;
                 }
-                if let Op::SumSamples { .. } = call.op {
-                    let requests = tiling.units(tile);
+                if let Op::SumShared { .. } = call.op {
+                    let units = tiling.units(tile);
                     // SAFETY: as below.
-                    unsafe { self.sum_samples(&call.op, &scratch.args[call.args..], requests, layout, call.domain) };
+                    unsafe { self.sum_shared(&call.op, &scratch.args[call.args..], units, layout, call.domain) };
                     begin = scratch.clock.stop(at, phase, number, begin, elements);
                     continue;
                 }
@@ -256,15 +256,32 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Sums over the samples of each of the requests, in their order.
+    /// Sums over the samples of each of the requests, or over what each element of a group stands for, in their order.
     ///
     /// # Safety
     ///
-    /// `args` are the call's argument addresses, valid for these requests and their samples.
-    unsafe fn sum_samples(&self, op: &Op, args: &[*mut u8], requests: Range, layout: &Layout, domain: Domain) {
-        let Op::SumSamples { x, out, width, sequence } = *op else { return };
+    /// `args` are the call's argument addresses, valid for these units and what they share.
+    unsafe fn sum_shared(&self, op: &Op, args: &[*mut u8], units: Range, layout: &Layout, domain: Domain) {
+        let Op::SumShared { x, out, width, from: over } = *op else { return };
         let base = |arg: usize, s: Strided| args[arg].cast::<f32>().wrapping_add(s.column);
         let (from, into) = (base(0, x), base(1, out));
+        if let Axis::Group(group) = layout.axes.of(domain) {
+            let Some(group) = layout.group(group) else { return };
+            for g in units.0..units.1 {
+                let to = into.wrapping_add(g * out.stride);
+                let members = &group.members[group.begins[g] as usize..group.begins[g + 1] as usize];
+                // SAFETY: the schedule was checked: both buffers have these columns at every element.
+                unsafe {
+                    std::slice::from_raw_parts_mut(to, width).fill(0.0);
+                    for &i in members {
+                        self.gemm.add(to, from.wrapping_add(i as usize * x.stride).cast_const(), width);
+                    }
+                }
+            }
+            return;
+        }
+        let sequence = (over != BATCH).then_some(over);
+        let requests = units;
         for request in requests.0..requests.1 {
             let samples = layout.requests()[request] as usize..layout.requests()[request + 1] as usize;
             let (first, rows) = match sequence {
@@ -342,8 +359,8 @@ impl<'a> Shared<'a> {
                 // SAFETY: columns and strides were checked against the buffers.
                 unsafe { self.gemm.outer(&o) }
             }
-            // Run sample by sample, or request by request: see `fold` and `sum_samples`.
-            Op::Fold { .. } | Op::FoldOuter { .. } | Op::SumSamples { .. } => {}
+            // Run sample by sample, or by what is shared: see `fold` and `sum_shared`.
+            Op::Fold { .. } | Op::FoldOuter { .. } | Op::SumShared { .. } => {}
             Op::Transpose { w, out, k, n } => {
                 let w_at = args[0].cast::<f32>().wrapping_add(w.column);
                 // SAFETY: both matrices were checked to lie in their buffers.

@@ -5,7 +5,7 @@ use super::validate::{Purpose, Validator};
 use crate::code::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
-    Axes, BATCH, Buffer, BufferId, Call, Combine, Domain, MathFunction, ONCE, Operation, Place, Root, Schedule, Slot,
+    Axes, Buffer, BufferId, Call, Combine, Domain, Group, MathFunction, ONCE, Operation, Place, Root, Schedule, Slot,
     Source, View,
 };
 
@@ -77,12 +77,12 @@ pub(super) enum Op {
         x: Strided,
         width: usize,
     },
-    /// `sequence`: what `x` is on; the samples where it is `None`.
-    SumSamples {
+    /// `from`: what `x` is on.
+    SumShared {
         x: Strided,
         out: Strided,
         width: usize,
-        sequence: Option<Domain>,
+        from: Domain,
     },
 }
 
@@ -149,6 +149,7 @@ pub(super) struct Prepared {
     pub name: String,
     pub axes: Axes,
     pub domains: usize,
+    pub groups: Vec<Group>,
     pub buffers: Vec<Buffer>,
     /// By buffer: whether a call or a result names it; the others were not checked.
     pub used: Vec<bool>,
@@ -181,7 +182,7 @@ impl Prepared {
         kernels: &[KernelFn],
     ) -> Result<Prepared, EngineError> {
         let axes = match purpose {
-            Purpose::Step => Axes::new(&program.schema),
+            Purpose::Step => Axes::new(&program.schema, &schedule.groups),
             Purpose::Rows { .. } | Purpose::Tensor { .. } => Axes::rows(),
         };
         Validator { program, schedule, name, purpose, axes: &axes, kernels: kernels.len() }.check()?;
@@ -189,6 +190,7 @@ impl Prepared {
             name: name.to_string(),
             axes: axes.clone(),
             domains: schedule.domains.len(),
+            groups: schedule.groups.clone(),
             buffers: schedule.buffers.clone(),
             used: vec![false; schedule.buffers.len()],
             slots: schedule.slots.clone(),
@@ -247,7 +249,7 @@ impl Prepared {
                 if let Arg::Buffer(b) = *arg
                     && let Buffer { place: Place::Arena(_), domain, width, .. } = prepared.buffers[b as usize]
                     && domain != ONCE
-                    && axes.by_request(domain) == axes.by_request(phase.domain)
+                    && axes.units(domain) == axes.units(phase.domain)
                     && !p.far.contains(&(b, domain, width as usize))
                 {
                     p.far.push((b, domain, width as usize));
@@ -344,12 +346,11 @@ impl Prepared {
                 let op = Op::Transpose { w: weight, out: out.column as usize, k, n };
                 (op, format!("transpose {k}x{n}"), [w, out].map(|v| Source::Buffer(v.buffer)).to_vec())
             }
-            &Operation::SumSamples { x, out, width } => {
+            &Operation::SumShared { x, out, width } => {
                 let from = self.axes.summed(call.domain).unwrap_or(ONCE);
                 work.1 = 4.0 * f64::from(width);
-                let sequence = (from != BATCH).then_some(from);
-                let op = Op::SumSamples { x: strided(x), out: strided(out), width: width as usize, sequence };
-                (op, format!("sum samples {width}"), [x, out].map(|v| Source::Buffer(v.buffer)).to_vec())
+                let op = Op::SumShared { x: strided(x), out: strided(out), width: width as usize, from };
+                (op, format!("sum shared {width}"), [x, out].map(|v| Source::Buffer(v.buffer)).to_vec())
             }
             &Operation::Moments { x, out, width } => {
                 self.moments = self.moments.max(width as usize);
@@ -423,7 +424,7 @@ fn touches(call: &Call, id: BufferId) -> bool {
         }
         Operation::Outer { x, g, out, .. } => [x, g, out].iter().any(|v| v.buffer == id),
         Operation::Transpose { w, out, .. } => [w, out].iter().any(|v| v.buffer == id),
-        Operation::SumSamples { x, out, .. } => x.buffer == id || out.buffer == id,
+        Operation::SumShared { x, out, .. } => x.buffer == id || out.buffer == id,
         Operation::Moments { x, out, .. } => x.buffer == id || *out == id,
     }
 }

@@ -1,16 +1,16 @@
 //! Cutting a domain into tiles and chunks. Both depend on the data alone, so results do not depend on threads.
 
 use super::layout::Layout;
-use din_program::schedule::{Axes, Axis, Domain, MAX_CHUNKS};
+use din_program::schedule::{Axes, Axis, Domain, MAX_CHUNKS, Units};
 
 /// The tiles of one domain at one size, for one batch. A tile is a range of samples (of rows, in update programs; of requests, over requests
-/// and their entries); its elements of any domain are those under them.
+/// and their entries; of a group's elements, over it); its elements of any domain are those under them.
 #[derive(Debug)]
 pub(super) struct Tiling {
     pub domain: Domain,
     pub rows: usize,
-    by_request: bool,
-    /// First sample (or request) of each tile, then their number.
+    units: Units,
+    /// First sample (or other unit) of each tile, then their number.
     bounds: Vec<u32>,
 }
 
@@ -19,17 +19,17 @@ pub(super) type Range = (usize, usize);
 
 impl Tiling {
     pub fn new(domain: Domain, rows: u32, axes: &Axes) -> Self {
-        Tiling { domain, rows: rows.max(1) as usize, by_request: axes.by_request(domain), bounds: Vec::new() }
+        Tiling { domain, rows: rows.max(1) as usize, units: axes.units(domain), bounds: Vec::new() }
     }
 
     /// Cuts a batch.
     pub fn cut(&mut self, layout: &Layout) {
-        let units = layout.units(self.by_request);
+        let units = layout.units(self.units);
         self.bounds.clear();
         self.bounds.push(0);
         match layout.axes.of(self.domain) {
             Axis::Once => {}
-            Axis::Batch | Axis::Requests => {
+            Axis::Batch | Axis::Requests | Axis::Group(_) => {
                 let mut at = self.rows;
                 while at < units {
                     self.bounds.push(at as u32);
@@ -63,7 +63,7 @@ impl Tiling {
         chunk * tiles / chunks..(chunk + 1) * tiles / chunks
     }
 
-    /// Samples (or requests) of a tile.
+    /// Samples (or other units) of a tile.
     #[inline]
     pub fn units(&self, tile: usize) -> Range {
         (self.bounds[tile] as usize, self.bounds[tile + 1] as usize)
@@ -73,7 +73,7 @@ impl Tiling {
     #[inline]
     pub fn range(&self, tile: usize, domain: Domain, layout: &Layout) -> Range {
         let (from, to) = self.units(tile);
-        layout.range(domain, self.by_request, from, to)
+        layout.range(domain, self.units, from, to)
     }
 
     /// Most elements of `domain` in a tile.
@@ -95,7 +95,7 @@ mod tests {
         let sequence = Sequence { name: "s".into(), keep: None, common, location: location() };
         let requests_of = Requests { key: 0, location: location() };
         let schema = Schema { sequences: vec![sequence], requests: common.then_some(requests_of), ..Schema::default() };
-        let mut layout = Layout::new(Axes::new(&schema));
+        let mut layout = Layout::new(Axes::new(&schema, &[]));
         layout.set(samples, requests, &[offsets]);
         layout
     }

@@ -4,8 +4,8 @@
 use super::EngineError;
 use super::model::MAX_SLOTS;
 use din_program::schedule::{
-    Axes, Axis, BATCH, Buffer, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Root, Schedule, Source,
-    View,
+    Axes, Axis, BATCH, Buffer, BufferId, Call, Combine, Domain, MAX_KEYS, ONCE, Operation, Phase, Place, Root,
+    Schedule, Source, View,
 };
 use din_program::schema::FeatureKind;
 use din_program::{Program, SlotScope, UpdateSlot};
@@ -43,7 +43,7 @@ fn ensure(holds: bool, why: impl FnOnce() -> String) -> Checked {
 
 impl Validator<'_> {
     pub fn check(&self) -> Result<(), EngineError> {
-        self.domains().map_err(|why| self.error("", why))?;
+        self.domains().and_then(|()| self.groups()).map_err(|why| self.error("", why))?;
         for phase in &self.schedule.phases {
             self.phase(phase).map_err(|why| self.error("", why))?;
             for call in &phase.calls {
@@ -52,7 +52,7 @@ impl Validator<'_> {
         }
         for (i, root) in self.schedule.roots.iter().enumerate() {
             self.root(root).map_err(|why| self.error("", why))?;
-            if self.schedule.roots[..i].iter().any(|other| same(root, other)) {
+            if self.schedule.roots[..i].iter().any(|other| self.same(root, other)) {
                 return Err(self.error("", format!("two results for {root:?}")));
             }
         }
@@ -72,6 +72,32 @@ impl Validator<'_> {
             ensure(slot.width <= WIDEST, || format!("a slot of width {}", slot.width))?;
         }
         Ok(())
+    }
+
+    /// What a group's keys name is on the domain that it joins, and has row numbers.
+    fn groups(&self) -> Checked {
+        for (k, group) in self.schedule.groups.iter().enumerate() {
+            let plain = !matches!(self.axes.of(group.over), Axis::Once | Axis::Group(_));
+            let step = matches!(self.purpose, Purpose::Step) && group.over.index() < self.axes.count();
+            let keys = (1..=MAX_KEYS).contains(&group.keys.len());
+            ensure(plain && step && keys, || format!("group {k} joins domain {}", group.over.0))?;
+            for &(table, feature) in &group.keys {
+                self.row_numbers(table, feature)?;
+                ensure(self.feature_domain(feature) == Some(group.over), || {
+                    format!("group {k} joins domain {} by feature {feature}, which is not on it", group.over.0)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn row_numbers(&self, table: u32, feature: u32) -> Checked {
+        let found = self.program.schema.features.get(feature as usize);
+        let categorical = found.is_some_and(|f| !matches!(f.kind, FeatureKind::Dense { .. }));
+        let served = self.program.tables.get(table as usize).is_some_and(|t| t.features.contains(&feature));
+        ensure(categorical && served && matches!(self.purpose, Purpose::Step), || {
+            format!("row numbers of feature {feature} in table {table}, which does not resolve it here")
+        })
     }
 
     pub fn domain(&self, d: Domain) -> Checked {
@@ -266,10 +292,9 @@ impl Validator<'_> {
         ensure(call.domain != ONCE || phase.domain == ONCE, || {
             format!("a call over once in a phase over domain {}", phase.domain.0)
         })?;
-        ensure(
-            phase.domain == ONCE || self.axes.by_request(call.domain) == self.axes.by_request(phase.domain),
-            || format!("a call over domain {} in a phase over domain {}", call.domain.0, phase.domain.0),
-        )?;
+        ensure(phase.domain == ONCE || self.axes.units(call.domain) == self.axes.units(phase.domain), || {
+            format!("a call over domain {} in a phase over domain {}", call.domain.0, phase.domain.0)
+        })?;
         match &call.op {
             Operation::Kernel { kernel, args } => {
                 ensure(kernel.index() < self.kernels, || format!("kernel {} of {}", kernel.0, self.kernels))?;
@@ -339,7 +364,7 @@ impl Validator<'_> {
                 let o = self.matrix(out, k, n, k)?;
                 self.writable(out, o)?;
             }
-            &Operation::SumSamples { x, out, width } => {
+            &Operation::SumShared { x, out, width } => {
                 let from = self.axes.summed(call.domain);
                 let b = self.view(x, width as usize)?;
                 ensure(Some(b.domain) == from && !matches!(b.place, Place::Tile(_)), || {
@@ -379,13 +404,10 @@ impl Validator<'_> {
                 let found = (of.index() < self.axes.count()) && self.axes.has_ancestor(of, to);
                 ensure(found, || format!("elements of domain {} above those of domain {}", to.0, of.0))
             }
-            Source::Rows { table, feature } => {
-                let found = self.program.schema.features.get(feature as usize);
-                let categorical = found.is_some_and(|f| !matches!(f.kind, FeatureKind::Dense { .. }));
-                let served = self.program.tables.get(table as usize).is_some_and(|t| t.features.contains(&feature));
-                ensure(categorical && served && matches!(self.purpose, Purpose::Step), || {
-                    format!("row numbers of feature {feature} in table {table}, which does not resolve it here")
-                })
+            Source::Rows { table, feature } => self.row_numbers(table, feature),
+            Source::GroupRows { group, key } => {
+                let found = self.schedule.groups.get(group as usize);
+                ensure(found.is_some_and(|g| (key as usize) < g.keys.len()), || format!("key {key} of group {group}"))
             }
             Source::Table(t) => {
                 ensure((t as usize) < self.program.tables.len() && matches!(self.purpose, Purpose::Step), || {
@@ -438,23 +460,30 @@ impl Validator<'_> {
                 })?;
                 let b = self.view(*view, found.width as usize)?;
                 let domain = self.feature_domain(*feature).ok_or_else(|| format!("feature {feature}"))?;
-                self.result(view.buffer, domain, b.width as usize)
+                let group = match self.axes.of(b.domain) {
+                    Axis::Group(g) => self.schedule.groups.get(g as usize),
+                    _ => None,
+                };
+                let joined = group.is_some_and(|g| g.keys.contains(&(*table, *feature)));
+                self.result(view.buffer, if joined { b.domain } else { domain }, b.width as usize)
             }
         }
     }
-}
 
-/// Whether two roots are the same result.
-fn same(a: &Root, b: &Root) -> bool {
-    match (a, b) {
-        (Root::Loss(_), Root::Loss(_)) => true,
-        (Root::Prediction { index: a, .. }, Root::Prediction { index: b, .. }) => a == b,
-        (Root::State { state: a, .. }, Root::State { state: b, .. }) => a == b,
-        (Root::ParamGradient { param: a, .. }, Root::ParamGradient { param: b, .. }) => a == b,
-        (Root::RowGradient { table: a, feature: f, .. }, Root::RowGradient { table: b, feature: g, .. }) => {
-            (a, f) == (b, g)
+    /// Whether two roots are the same result.
+    fn same(&self, a: &Root, b: &Root) -> bool {
+        let domain = |v: &View| self.schedule.buffers.get(v.buffer.index()).map(|b| b.domain);
+        match (a, b) {
+            (Root::Loss(_), Root::Loss(_)) => true,
+            (Root::Prediction { index: a, .. }, Root::Prediction { index: b, .. }) => a == b,
+            (Root::State { state: a, .. }, Root::State { state: b, .. }) => a == b,
+            (Root::ParamGradient { param: a, .. }, Root::ParamGradient { param: b, .. }) => a == b,
+            (
+                Root::RowGradient { table: a, feature: f, view: v },
+                Root::RowGradient { table: b, feature: g, view: w },
+            ) => (a, f) == (b, g) && domain(v) == domain(w),
+            _ => false,
         }
-        _ => false,
     }
 }
 

@@ -277,6 +277,7 @@ fn rows_update() -> Update {
             buffer(BATCH, 1, Place::Touches),
         ],
         slots: vec![],
+        groups: vec![],
         tile_slots: vec![],
         phases: vec![Phase {
             domain: BATCH,
@@ -300,6 +301,7 @@ fn tensor_update() -> Update {
             buffer(ONCE, 1, Place::Arena(SlotId(0))),
         ],
         slots: vec![slot(ONCE, 1)],
+        groups: vec![],
         tile_slots: vec![],
         phases: vec![
             Phase {

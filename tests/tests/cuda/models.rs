@@ -80,7 +80,8 @@ pub fn close(what: &str, found: &[f32], expected: &[f64], bound: f64) {
 }
 
 fn train(name: &str, model: &Model, options: &Options, steps: u64, bound: f64) {
-    let compiled = compile(model, &CompileOptions { levels: vec![], checked: true }).unwrap();
+    let compiled =
+        compile(model, &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap();
     let mut r = Random::new(name.len() as u64);
     let some =
         |r: &mut Random, n: usize| -> Vec<f64> { r.numbers(n).iter().map(|v| f64::from((v * 0.3) as f32)).collect() };

@@ -28,7 +28,8 @@ fn nvrtc() -> Nvrtc {
 type Shared = Vec<(String, u32)>;
 
 fn source(model: &Model, precision: Precision) -> (String, Shared) {
-    let compiled = compile(model, &CompileOptions { levels: vec![], checked: false }).unwrap();
+    let compiled =
+        compile(model, &CompileOptions { levels: vec![], checked: false, ..CompileOptions::default() }).unwrap();
     let options = Options { precision, ..Options::default() };
     let made = program(&compiled.program, &compiled.kernels, &options).unwrap();
     let launches = made.launches.schedules.iter().flat_map(|s| &s.launches);

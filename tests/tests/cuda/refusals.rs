@@ -10,7 +10,7 @@ use serde_json::Value;
 
 fn din() -> Compiled {
     let file = files().into_iter().find(|f| name(f) == "din_dice").unwrap();
-    compile(&model(&file), &CompileOptions { levels: vec![], checked: true }).unwrap()
+    compile(&model(&file), &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap()
 }
 
 /// All whole numbers of a value, in order.

@@ -15,6 +15,7 @@ fn device() -> (Device, Cuda) {
         domains: vec![None, Some(ONCE)],
         buffers: vec![],
         slots: vec![],
+        groups: vec![],
         tile_slots: vec![],
         phases: vec![],
         roots: vec![],

@@ -10,7 +10,8 @@ use std::path::Path;
 
 /// The kernels of some schedules without the prelude.
 fn kernels(model: &Model, schedules: &[&str]) -> String {
-    let compiled = compile(model, &CompileOptions { levels: vec![], checked: true }).unwrap();
+    let compiled =
+        compile(model, &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap();
     let made = program(&compiled.program, &compiled.kernels, &Options::default()).unwrap();
     let body = made.source.replace(PRELUDE, "").replace(ROWS, "");
     let mut text = String::new();

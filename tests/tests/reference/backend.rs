@@ -29,7 +29,7 @@ struct Running<'c> {
 
 impl<'c> Running<'c> {
     fn new(case: &'c Case, threads: usize, isa: Isa) -> Self {
-        let options = CompileOptions { levels: vec![isa], checked: true };
+        let options = CompileOptions { levels: vec![isa], checked: true, ..CompileOptions::default() };
         let program = Arc::new(compile(&case.model, &options).unwrap().program);
         let engine = Engine::new(program.clone(), threads, isa).unwrap();
         let mut state = State::new(&program);

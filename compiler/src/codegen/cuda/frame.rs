@@ -111,6 +111,7 @@ impl<'a> Frame<'a> {
                 (self.addressed(source, "row_index".into(), Numbers::Index(Bound::Table(None)), rows, 1), None)
             }
             Source::Ancestor { of, to } => return Err(format!("domain {} above domain {}", to.0, of.0)),
+            Source::GroupRows { .. } => return Err("a group".into()),
             Source::Function(f) => return Err(format!("{f:?} is no array")),
         };
         let id = self.declare(array, memory);

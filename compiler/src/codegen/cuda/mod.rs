@@ -103,6 +103,9 @@ pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Resul
     if program.schema.requests.is_some() {
         return Err(CodegenError::NotBuilt("CUDA code for models with `common` features".into()));
     }
+    if [&program.train, &program.infer].iter().any(|s| !s.groups.is_empty()) {
+        return Err(CodegenError::NotBuilt("CUDA code for values once a distinct id".into()));
+    }
     let widths: Vec<u32> = program.tables.iter().map(|t| t.width).collect();
     let features = feature_domains(&program.schema);
     let unit = |name: String, schedule, purpose| Unit { name, schedule, purpose, widths: &widths, features: &features };
@@ -209,7 +212,7 @@ fn sane(schedule: &Schedule) -> Result<(), String> {
                 Operation::Fold { e, n, .. } | Operation::FoldOuter { e, n, .. } => (e, n, 1),
                 Operation::Outer { k, n, .. } => (k, n, 1),
                 Operation::Moments { width, .. } => (1, width, 1),
-                Operation::SumSamples { .. } => return Err("a sum over the samples of a request".into()),
+                Operation::SumShared { .. } => return Err("a sum over the samples of a request".into()),
             };
             let size = u64::from(rows) * u64::from(columns);
             if size == 0 || size > u64::from(WIDEST) || stride > WIDEST || !known(call.domain) || !known(phase.domain) {

@@ -163,7 +163,7 @@ impl Maker<'_> {
             | Operation::Fold { .. }
             | Operation::FoldOuter { .. }
             | Operation::Outer { .. }
-            | Operation::SumSamples { .. }
+            | Operation::SumShared { .. }
             | Operation::Moments { .. } => 0,
         }
     }
@@ -201,7 +201,7 @@ impl Maker<'_> {
             Operation::Fold { .. }
             | Operation::FoldOuter { .. }
             | Operation::Outer { .. }
-            | Operation::SumSamples { .. }
+            | Operation::SumShared { .. }
             | Operation::Moments { .. } => (vec![], vec![]),
         }
     }
@@ -297,7 +297,7 @@ impl Maker<'_> {
                     }
                 }
                 Operation::Fill { buffer, .. } => used(*buffer),
-                Operation::SumSamples { x, out, .. } => [x, out].iter().for_each(|v| used(v.buffer)),
+                Operation::SumShared { x, out, .. } => [x, out].iter().for_each(|v| used(v.buffer)),
                 Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| used(v.buffer)),
                 Operation::Fold { x, q, w, out, .. } => [x, q, w, out].iter().for_each(|v| used(v.buffer)),
                 Operation::FoldOuter { x, g, weight, sample, e, .. } => {
@@ -444,7 +444,7 @@ fn describe(op: &Operation) -> String {
         Operation::FoldOuter { e, n, .. } => format!("gradients of a folded product by {} x {n}", 2 * e),
         Operation::Outer { k, n, .. } => format!("gradient of a weight, {k} x {n}"),
         Operation::Transpose { k, n, .. } => format!("transposed weight, {k} x {n}"),
-        Operation::SumSamples { width, .. } => format!("sums over samples of {width} columns"),
+        Operation::SumShared { width, .. } => format!("sums over samples of {width} columns"),
         Operation::Moments { width, .. } => format!("moments of {width} columns"),
     }
 }

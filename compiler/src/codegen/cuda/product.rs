@@ -154,7 +154,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             Ok(())
         }
         // `sane` refuses it.
-        Operation::SumSamples { .. } => Err("a sum over the samples of a request".into()),
+        Operation::SumShared { .. } => Err("a sum over the samples of a request".into()),
         Operation::Moments { x, out, width } => {
             let x = frame.view(x, width)?;
             let out = frame.view(View { buffer: out, column: 0 }, 2 * width + 1)?;

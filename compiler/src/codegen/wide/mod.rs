@@ -342,7 +342,10 @@ impl Writer<'_, '_> {
     fn prefetch(&mut self) {
         let far = |s: &&Slot| match s.access {
             Access::Indexed { index: by } | Access::Nested { outer: by, .. } => {
-                matches!(self.region.arguments[by as usize], Source::Rows { .. } | Source::RowIndex)
+                matches!(
+                    self.region.arguments[by as usize],
+                    Source::Rows { .. } | Source::GroupRows { .. } | Source::RowIndex
+                )
             }
             Access::Row | Access::Once => false,
         };

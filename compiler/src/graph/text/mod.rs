@@ -19,7 +19,9 @@ mod parse;
 
 pub use parse::ParseError;
 
-use super::{BinaryOp, Domain, DomainId, Fold, Graph, InputKind, Node, NodeId, ONCE, Op, Root, Shape, UnaryOp};
+use super::{
+    BinaryOp, Domain, DomainId, Fold, Graph, Grouping, InputKind, Node, NodeId, ONCE, Op, Root, Shape, UnaryOp,
+};
 use std::fmt::{self, Display, Write};
 
 pub(super) const UNARY: [(UnaryOp, &str); 10] = [
@@ -179,6 +181,11 @@ impl Graph {
             if let Some(common) = d.common {
                 let [of, common] = [DomainId(k as u32), common].map(|d| label(&self.domains, d));
                 writeln!(out, "common {common} of {of}")?;
+            }
+            if let Some(Grouping { over, keys }) = &d.group {
+                let [group, over] = [DomainId(k as u32), *over].map(|d| label(&self.domains, d));
+                let keys: Vec<String> = keys.iter().map(|(t, i)| format!("{} {}", t.0, i.0)).collect();
+                writeln!(out, "group {group} of {over} by {}", keys.join(" "))?;
             }
         }
         for (k, i) in self.inputs.iter().enumerate() {

@@ -3,7 +3,8 @@
 use super::{BINARY, UNARY};
 use crate::graph::verify::arity;
 use crate::graph::{
-    Domain, DomainId, Fold, Graph, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape, StateId, TableId,
+    Domain, DomainId, Fold, Graph, Grouping, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape,
+    StateId, TableId,
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
@@ -148,6 +149,7 @@ impl Parser {
         match t.next()? {
             "domain" => self.domain(&mut t)?,
             "common" => self.common(&mut t)?,
+            "group" => self.group(&mut t)?,
             "input" => self.input(&mut t)?,
             "table" => {
                 t.index(self.graph.tables.len())?;
@@ -190,7 +192,7 @@ impl Parser {
             name = t.string()?;
         }
         self.labels.push(label);
-        self.graph.domains.push(Domain { name, parent, common: None });
+        self.graph.domains.push(Domain { name, parent, common: None, group: None });
         Ok(())
     }
 
@@ -199,6 +201,19 @@ impl Parser {
         t.expect("of")?;
         let of = self.label(t)?;
         self.graph.domains[of.index()].common = Some(common);
+        Ok(())
+    }
+
+    fn group(&mut self, t: &mut Tokens) -> Parsed<()> {
+        let group = self.label(t)?;
+        t.expect("of")?;
+        let over = self.label(t)?;
+        t.expect("by")?;
+        let mut keys = Vec::new();
+        while t.at < t.all.len() {
+            keys.push((TableId(t.value()?), InputId(t.value()?)));
+        }
+        self.graph.domains[group.index()].group = Some(Grouping { over, keys });
         Ok(())
     }
 
