@@ -264,7 +264,7 @@ fn step(backward: bool) -> Schedule {
         ]);
     }
     let tile_slots = vec![slot(SEQUENCE, D), slot(SEQUENCE, H)];
-    Schedule { domains: vec![None, Some(ONCE), Some(BATCH)], buffers, slots, tile_slots, phases, roots }
+    Schedule { domains: vec![None, Some(ONCE), Some(BATCH)], groups: vec![], buffers, slots, tile_slots, phases, roots }
 }
 
 fn rows_update() -> Update {

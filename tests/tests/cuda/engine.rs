@@ -30,7 +30,7 @@ pub fn case(wanted: &str) -> Case {
     let file = files().into_iter().find(|f| name(f) == wanted).unwrap();
     let model = model(&file);
     let levels = vec![code::detect()];
-    let compiled = compile(&model, &CompileOptions { levels, checked: false }).unwrap();
+    let compiled = compile(&model, &CompileOptions { levels, checked: false, ..CompileOptions::default() }).unwrap();
     let made = cuda::program(&compiled.program, &compiled.kernels, &small()).unwrap();
     let device = Device::compile(&made.source, 1).unwrap();
     Case { model, program: Arc::new(compiled.program), launches: Arc::new(made.launches), device }
