@@ -23,6 +23,10 @@ import workload as W
 REQUESTS, BEHAVIOURS = 200, 100
 
 
+# Weights of longer tables are not written: every side begins with its own.
+LARGE = 1 << 20
+
+
 def lengths(g, n, mean, most):
     """Exponential lengths cut at `most`, scaled so that the mean after the cut is `mean`."""
     u = g.exponential(1.0, n)
@@ -58,6 +62,8 @@ def initial(seed):
     g = np.random.default_rng(seed)
     out = {}
     for name, rows in (W.ITEMS | W.SCALARS).items():
+        if rows > LARGE:
+            continue
         out[f"init.table.{name}"] = g.normal(0.0, 0.1, (rows, W.WIDTH))
 
     def layer(name, k, n, alpha):

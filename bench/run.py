@@ -55,6 +55,7 @@ class Setting:
     model: str = "din"
     unit: str = "sigmoid"
     task: str = "train"
+    device: str = "cpu"
 
     def environment(self):
         return os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(self.threads)}
@@ -90,7 +91,7 @@ class Peer:
             raise SystemExit(f"`{mode}`: {what}; set PYTHON_{family.upper()} to an interpreter that has them")
         self.lazy = "sparse" in mode if setting.task == "train" else None
         command = [interpreter(family), str(HERE / "peers" / f"{family}_step.py"), "--serve", "--mode", mode_]
-        for option in ("data", "init", "threads", "batch", "model", "unit", "task"):
+        for option in ("data", "init", "threads", "batch", "model", "unit", "task", "device"):
             command += [f"--{option}", str(getattr(setting, option))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=setting.environment())
 

@@ -3,9 +3,12 @@
 `din_step.din` says the same in the language; the runner fails where losses disagree.
 """
 
+import os
+
 WIDTH = 16
 # Rows of the tables of the item's three ids, read by the candidate and by every entry of its history.
-ITEMS = {"good": 100_000, "shop": 10_000, "cate": 1_000}
+# `BENCH_GOODS` changes the first, for the cost of large tables.
+ITEMS = {"good": int(os.environ.get("BENCH_GOODS", "100000")), "shop": 10_000, "cate": 1_000}
 # One id a sample each, user first, then scene: 5 x 16 of the MLP's input.
 SCALARS = {"gender": 2, "age_level": 10, "city": 400, "pid": 10, "time": 24}
 UNIT = (80, 40)

@@ -11,7 +11,9 @@ Modes are `<eager|compile>-<padded|ragged|split>-<dense|sparse>`; `-dense` may b
   tables in one, read by one gather.
 - `dense`: fused `torch.optim.Adam` on whole tables, every row moves every step. `sparse`: only touched rows move (lazy); `SparseAdam` for
   `padded` and `ragged`, by hand for `split` (unique rows by a mask, gathered once, gradient of the gathered rows, compiled update).
-- `compile`: forward and backward by `torch.compile`, compilation outside the timing.
+- `compile`: forward and backward by `torch.compile`, compilation outside the timing; on a GPU with `max-autotune`, which takes CUDA graphs
+  where sizes stay (`padded`), and does without them where they vary.
+- `tf32` behind a mode (`compile-split-dense-tf32`): matrix products in TF32.
 
 `--task rank` is for `split`: the request's part of both first layers is computed once, and the unit's first layer is one product of the
 history and a matrix for each candidate. `harness.py` says what a round is and prints.
@@ -28,6 +30,20 @@ import workload as W
 
 TABLES = list(W.ITEMS | W.SCALARS)
 START = dict(zip(TABLES, np.cumsum([0] + list((W.ITEMS | W.SCALARS).values())[:-1]).tolist()))
+
+
+def on_gpu():
+    return torch.get_default_device().type == "cuda"
+
+
+def to_device(x):
+    return torch.as_tensor(x, device=torch.get_default_device())
+
+
+def compiled_form(f, dynamic):
+    if not on_gpu():
+        return torch.compile(f, dynamic=dynamic)
+    return torch.compile(f, dynamic=dynamic, mode="max-autotune-no-cudagraphs" if dynamic else "max-autotune")
 
 
 class SegmentSum(torch.autograd.Function):
@@ -56,6 +72,12 @@ class Spread(torch.autograd.Function):
     def backward(ctx, g):
         (offsets,) = ctx.saved_tensors
         return torch.segment_reduce(g.contiguous(), "sum", offsets=offsets, initial=0.0), None, None
+
+
+def start(tensors, name):
+    """A table's first weights; random where the file leaves a large one out."""
+    found = tensors.get(f"init.table.{name}")
+    return 0.01 * torch.randn((W.ITEMS | W.SCALARS)[name], W.WIDTH) if found is None else found
 
 
 class Dice(torch.nn.Module):
@@ -197,15 +219,15 @@ class Padded:
                 b = batches.pad(b, most)
             else:
                 b = b | {"segment": np.repeat(np.arange(len(b["label"])), np.diff(b["offsets"]))}
-            self.batches.append({k: torch.from_numpy(v) for k, v in b.items()})
+            self.batches.append({k: to_device(v) for k, v in b.items()})
         self.call = self.forward
         if compiled:
             # Sparse gradients cannot be traced: look-ups stay outside the compiled part then.
             dense = getattr(self.net, layout)
             if sparse:
-                self.dense = torch.compile(dense, dynamic=layout == "ragged")
+                self.dense = compiled_form(dense, layout == "ragged")
                 return
-            self.call = torch.compile(self.forward, dynamic=layout == "ragged")
+            self.call = compiled_form(self.forward, layout == "ragged")
         self.dense = getattr(self.net, layout)
 
     def forward(self, b, label=None):
@@ -220,7 +242,7 @@ class Padded:
         self.net.load(tensors)
         with torch.no_grad():
             for n, t in self.tables.items():
-                t.weight.copy_(tensors[f"init.table.{n}"])
+                t.weight.copy_(start(tensors, n))
         tables, dense = list(self.tables.parameters()), list(self.net.parameters())
         if self.sparse:
             self.optimizers = [torch.optim.SparseAdam(tables, W.LR), torch.optim.Adam(dense, W.LR, fused=True)]
@@ -257,12 +279,12 @@ class Split:
         self.table = torch.nn.Parameter(torch.empty(rows, W.WIDTH))
         self.m, self.v = torch.empty(rows, W.WIDTH), torch.empty(rows, W.WIDTH)
         arrays = self.request if task == "rank" else self.batch
-        self.batches = [[torch.from_numpy(x) for x in arrays(b)] for b in data]
+        self.batches = [[to_device(x) for x in arrays(b)] for b in data]
         self.call, self.rule = net.rank if task == "rank" else net.split, lazy_adam
         if compiled:
             # Requests are all of one size.
-            self.call = torch.compile(self.call, dynamic=task != "rank")
-            self.rule = torch.compile(lazy_adam, dynamic=True)
+            self.call = compiled_form(self.call, task != "rank")
+            self.rule = compiled_form(lazy_adam, True)
 
     @staticmethod
     def batch(b):
@@ -280,7 +302,7 @@ class Split:
     def reset(self, tensors):
         self.net.load(tensors)
         with torch.no_grad():
-            self.table.copy_(torch.cat([tensors[f"init.table.{n}"] for n in TABLES]))
+            self.table.copy_(torch.cat([start(tensors, n) for n in TABLES]))
         self.m.zero_()
         self.v.zero_()
         self.number = 0
@@ -322,6 +344,9 @@ class Split:
 
 def build(arguments, data):
     how, layout, *rest = arguments.mode.split("-")
+    if rest[-1:] == ["tf32"]:
+        torch.set_float32_matmul_precision("high")
+        rest = rest[:-1]
     if how not in ("eager", "compile") or layout not in ("padded", "ragged", "split") or rest not in ([], ["dense"], ["sparse"]):
         raise SystemExit(f"unknown mode `{arguments.mode}`: see the modes in --help")
     if arguments.task != "train" and rest:
