@@ -32,6 +32,7 @@ mod validate;
 pub use error::EngineError;
 pub(crate) use inputs::{batch as check_batch, model as check_model};
 pub(crate) use launches::check as check_cuda;
+pub(crate) use layout::Layout;
 pub use model::{MAX_SLOTS, State, StepInputs};
 pub use profile::{ProfileRow, Span};
 pub use roof::Roof;

@@ -2,6 +2,7 @@
 
 use super::schedule::{Given, root_buffer, run};
 use super::{Device, Failure};
+use crate::machine::schema;
 use crate::random_graph::Case;
 use din_compiler::codegen::CodegenError;
 use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
@@ -9,12 +10,13 @@ use din_compiler::graph::InputKind;
 use din_compiler::plan::{self, Kernels};
 use din_grammar::SourceMap;
 use din_program::cuda::Cuda;
-use din_program::schedule::{Domain, Place, Root, Schedule, Source};
+use din_program::schedule::{Axes, Domain, Place, Root, Schedule, Source};
 
 /// Cases with their schedules and the source of all.
 #[derive(Debug)]
 pub struct Corpus {
     cases: Vec<Case>,
+    axes: Vec<Axes>,
     schedules: Vec<Schedule>,
     pub source: String,
     cuda: Cuda,
@@ -46,6 +48,7 @@ impl Corpus {
             schedules.push(planned.map_err(|_| CodegenError::Kernel { name, why: "the graph has a cycle".into() })?);
         }
         let widths: Vec<Vec<u32>> = cases.iter().map(|c| c.graph.tables.iter().map(|&w| w as u32).collect()).collect();
+        let axes: Vec<Axes> = cases.iter().map(|c| Axes::new(&schema(&c.graph))).collect();
         let features: Vec<Vec<Domain>> = cases.iter().map(features).collect();
         let units: Vec<Unit<'_>> = schedules
             .iter()
@@ -55,11 +58,12 @@ impl Corpus {
                 schedule,
                 purpose: Purpose::Step,
                 widths: &widths[k],
+                axes: &axes[k],
                 features: &features[k],
             })
             .collect();
         let made = source("random graphs", &units, &kernels, options)?;
-        Ok(Corpus { cases, schedules, source: made.source, cuda: made.launches })
+        Ok(Corpus { cases, axes, schedules, source: made.source, cuda: made.launches })
     }
 
     pub fn len(&self) -> usize {
@@ -119,10 +123,13 @@ impl Corpus {
             _ => std::ptr::null(),
         };
         let step = case.graph.inputs.iter().position(|i| i.kind == InputKind::Step);
-        let offsets: Vec<Vec<u32>> =
-            case.inputs.offsets.iter().skip(2).map(|o| o.iter().map(|&n| n as u32).collect()).collect();
+        let narrow = |o: &[usize]| -> Vec<u32> { o.iter().map(|&n| n as u32).collect() };
+        let offsets: Vec<Vec<u32>> = case.inputs.offsets.iter().map(|o| narrow(o)).collect();
+        let requests = narrow(&case.inputs.requests);
         let given = Given {
             samples: case.inputs.batch,
+            axes: &self.axes[number],
+            requests: &requests,
             offsets: &offsets,
             step: step.map_or(1, |k| case.inputs.numbers[k][0] as u64),
             place: &place,
@@ -134,11 +141,7 @@ impl Corpus {
         for root in &schedule.roots {
             let id = root_buffer(root);
             let buffer = &schedule.buffers[id.index()];
-            let elements = match buffer.domain.index() {
-                0 => 1,
-                1 => case.inputs.batch,
-                d => case.inputs.offsets[d].last().copied().unwrap_or(0),
-            };
+            let elements = given.count(buffer.domain);
             let numbers = running.result(device, schedule, id, elements)?;
             results.push(match root {
                 Root::RowGradient { view, table, .. } => {

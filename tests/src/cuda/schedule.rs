@@ -2,12 +2,16 @@
 
 use super::{Device, Failure};
 use din_program::cuda::{Address, Cuda, Grid, Launches, Word};
-use din_program::schedule::{BATCH, BufferId, Domain, ONCE, Place, Root, Schedule, Source};
+use din_program::schedule::{Axes, Axis, BATCH, BufferId, Domain, Place, Root, Schedule, Source};
 
 /// What a schedule is run on. Pointers lead to memory that is known to the device.
 pub struct Given<'a> {
     /// Samples, rows or elements.
     pub samples: usize,
+    pub axes: &'a Axes,
+    /// First sample of each request, then their number.
+    pub requests: &'a [u32],
+    /// By domain, as they are given: a common sequence has none of its own, its entries once a request have.
     pub offsets: &'a [Vec<u32>],
     pub step: u64,
     pub place: &'a dyn Fn(Place) -> *mut f32,
@@ -52,12 +56,56 @@ impl Running {
     }
 }
 
-/// Elements of a domain.
-fn count(given: &Given<'_>, d: Domain) -> usize {
-    match d {
-        ONCE => 1,
-        BATCH => given.samples,
-        d => given.offsets[d.index() - 2].last().map_or(0, |&n| n as usize),
+impl Given<'_> {
+    /// Of each element of `of`, the one of `to` above it: written down from what the domains mean.
+    pub fn above(&self, of: Domain, to: Domain) -> Vec<u32> {
+        let owners = |ends: &[u32]| -> Vec<u32> {
+            let lists = ends.windows(2).enumerate();
+            lists.flat_map(|(owner, w)| vec![owner as u32; (w[1] - w[0]) as usize]).collect()
+        };
+        let request_of = owners(self.requests);
+        let entries = match self.axes.of(of) {
+            Axis::Sequence(s) => self.axes.find(Axis::Entries(s)),
+            _ => None,
+        };
+        match (entries, self.axes.of(of)) {
+            (_, Axis::Batch) => request_of,
+            (None, _) => owners(&self.offsets[of.index()]),
+            (Some(entries), _) => {
+                let ends = &self.offsets[entries.index()];
+                let mut all = Vec::new();
+                for (sample, &request) in request_of.iter().enumerate() {
+                    for entry in ends[request as usize]..ends[request as usize + 1] {
+                        all.push(match self.axes.of(to) {
+                            Axis::Batch => sample as u32,
+                            Axis::Requests => request,
+                            _ => entry,
+                        });
+                    }
+                }
+                all
+            }
+        }
+    }
+
+    /// Elements of a domain.
+    pub fn count(&self, d: Domain) -> usize {
+        match self.axes.of(d) {
+            Axis::Once => 1,
+            Axis::Batch => self.samples,
+            Axis::Requests => self.requests.len().saturating_sub(1),
+            Axis::Sequence(_) => self.above(d, BATCH).len(),
+            Axis::Entries(_) => self.offsets[d.index()].last().map_or(0, |&n| n as usize),
+        }
+    }
+
+    fn offsets(&self, d: Domain) -> Vec<u32> {
+        let up = match self.axes.of(d) {
+            Axis::Batch => return self.requests.to_vec(),
+            Axis::Entries(_) => return self.offsets[d.index()].clone(),
+            _ => self.above(d, BATCH),
+        };
+        (0..=self.samples as u32).map(|s| up.iter().filter(|&&of| of < s).count() as u32).collect()
     }
 }
 
@@ -93,7 +141,7 @@ pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Sched
     let mut r = Running {
         addresses: Vec::new(),
         words: Vec::new(),
-        arena: schedule.slots.iter().map(|s| vec![f32::NAN; s.width as usize * count(given, s.domain)]).collect(),
+        arena: schedule.slots.iter().map(|s| vec![f32::NAN; s.width as usize * given.count(s.domain)]).collect(),
         indices: Vec::new(),
         numbers: Vec::new(),
         partials: vec![f32::NAN; launches.partial_floats as usize * cuda.chunks as usize],
@@ -105,9 +153,9 @@ pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Sched
     device.buffer("partials", &mut r.partials, false);
     let mut tiles = Vec::new();
     for tiling in &launches.tilings {
-        let (bounds, longest) = match tiling.domain {
-            ONCE | BATCH => (vec![0], 0),
-            d => tiling.cut(&given.offsets[d.index() - 2]),
+        let (bounds, longest) = match tiling.entries {
+            0 => (vec![0], 0),
+            _ => tiling.cut(&given.offsets(tiling.domain)),
         };
         tiles.push(bounds);
         r.longest.push(longest);
@@ -127,20 +175,16 @@ pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Sched
             Address::Buffer(id) => match schedule.buffers[id.index()].place {
                 Place::Arena(slot) => r.arena[slot.index()].as_ptr() as u64,
                 Place::Length(d) => {
-                    let lengths = given.offsets[d.index() - 2].windows(2).map(|w| (w[1] - w[0]) as f32).collect();
+                    let lengths = given.offsets(d).windows(2).map(|w| (w[1] - w[0]) as f32).collect();
                     numbers(&mut r, "lengths", lengths)
                 }
-                Place::Count(d) => numbers(&mut r, "count", vec![count(given, d) as f32]),
+                Place::Count(d) => numbers(&mut r, "count", vec![given.count(d) as f32]),
                 Place::Step => numbers(&mut r, "step", vec![given.step as f32]),
                 place => (given.place)(place) as u64,
             },
-            Address::Source(Source::Ancestor { of: d, .. }) => {
-                let offsets = given.offsets[d.index() - 2].windows(2).enumerate();
-                let parents = offsets.flat_map(|(s, w)| std::iter::repeat_n(s as u32, (w[1] - w[0]) as usize));
-                indices(&mut r, "parents", parents.collect())
-            }
+            Address::Source(Source::Ancestor { of, to }) => indices(&mut r, "parents", given.above(of, to)),
             Address::Source(source) => (given.source)(source) as u64,
-            Address::Offsets(d) => indices(&mut r, "offsets", given.offsets[d.index() - 2].clone()),
+            Address::Offsets(d) => indices(&mut r, "offsets", given.offsets(d)),
             Address::Tiles(t) => indices(&mut r, "tiles", tiles[t as usize].clone()),
             Address::Partials => r.partials.as_ptr() as u64,
         };
@@ -148,7 +192,7 @@ pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Sched
     }
     for word in &launches.words {
         r.words.push(match *word {
-            Word::Elements(d) => count(given, d) as u32,
+            Word::Elements(d) => given.count(d) as u32,
             Word::Tiles(t) => tiles[t as usize].len() as u32 - 1,
             Word::Longest(t) => r.longest[t as usize],
         });

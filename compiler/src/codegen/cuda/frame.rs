@@ -1,9 +1,12 @@
 //! One kernel in the making: arrays are declared as calls name them, tile buffers get their place, and barriers are set where a call
 //! touches what another has written since the last one.
 
-use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var, Walk};
+use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var};
 use super::{Numbering, Purpose, Unit};
-use din_program::schedule::{BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View};
+use din_program::cuda::Address;
+use din_program::schedule::{
+    Axis, BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View,
+};
 
 /// Memory that two buffers may share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,7 @@ pub struct Frame<'a> {
     /// Where shared memory is free.
     pub base: u32,
     declared: Vec<(Source, ArrayId)>,
+    offsets: Vec<(Domain, ArrayId)>,
     memory: Vec<Memory>,
     written: Vec<Memory>,
     read: Vec<Memory>,
@@ -55,6 +59,7 @@ impl<'a> Frame<'a> {
             slots: Vec::new(),
             base: 0,
             declared: Vec::new(),
+            offsets: Vec::new(),
             memory: Vec::new(),
             written: Vec::new(),
             read: Vec::new(),
@@ -91,10 +96,15 @@ impl<'a> Frame<'a> {
         }
         let (array, memory) = match source {
             Source::Buffer(id) => self.buffer(id)?,
-            Source::Ancestor { of: d, to: BATCH } => {
-                let rows = self.inside(d)?;
-                let name = format!("sample{}", d.0);
-                (self.addressed(source, name, Numbers::Index(Bound::Local(BATCH)), rows, 1), None)
+            Source::Ancestor { of, to } => {
+                if self.unit.axes.parent(of) != Some(to) && (of != BATCH || !self.unit.axes.has_ancestor(of, to)) {
+                    return Err(format!("domain {} above domain {}", to.0, of.0));
+                }
+                let rows = self.inside(of)?;
+                let local = self.kernel.walk.holds(of) && self.kernel.walk.unit() == Some(to);
+                let bound = if local { Bound::Local(to) } else { Bound::Whole(to) };
+                let above = if to == BATCH { "sample" } else { "request" };
+                (self.addressed(source, format!("{above}{}", of.0), Numbers::Index(bound), rows, 1), None)
             }
             Source::Rows { table, feature } => {
                 let domain = self.unit.features.get(feature as usize).copied().unwrap_or(BATCH);
@@ -110,7 +120,6 @@ impl<'a> Frame<'a> {
                 let rows = self.inside(BATCH)?;
                 (self.addressed(source, "row_index".into(), Numbers::Index(Bound::Table(None)), rows, 1), None)
             }
-            Source::Ancestor { of, to } => return Err(format!("domain {} above domain {}", to.0, of.0)),
             Source::Function(f) => return Err(format!("{f:?} is no array")),
         };
         let id = self.declare(array, memory);
@@ -123,17 +132,33 @@ impl<'a> Frame<'a> {
         Array { name, numbers, rows, width, binding: Binding::Address(number) }
     }
 
-    /// Rows of an array over a domain, if the tile has its elements.
+    /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request.
+    pub fn offsets(&mut self, of: Domain, by: Domain) -> Result<ArrayId, Refusal> {
+        if let Some((_, id)) = self.offsets.iter().find(|(d, _)| *d == of) {
+            return Ok(*id);
+        }
+        let rows = self.inside(by)?;
+        let binding = Binding::Address(self.numbering.address(Address::Offsets(of)));
+        let name = format!("begin{}", of.0);
+        let id = self.declare(Array { name, numbers: Numbers::Index(Bound::Whole(of)), rows, width: 1, binding }, None);
+        self.offsets.push((of, id));
+        Ok(id)
+    }
+
+    /// The domain of the requests, where the element of `to` above one of `of` is found by the sample's request.
+    pub fn by_request(&self, of: Domain, to: Domain) -> Option<Domain> {
+        let axes = self.unit.axes;
+        let pairs = matches!(axes.of(of), Axis::Sequence(_)) && to != BATCH && axes.has_ancestor(of, to);
+        if pairs { axes.find(Axis::Requests) } else { None }
+    }
+
+    /// Rows of an array over a domain: the tile's, where it has them.
     fn inside(&self, domain: Domain) -> Result<Rows, Refusal> {
-        let known = match self.kernel.walk {
-            Walk::Once | Walk::Join { .. } => domain == ONCE,
-            Walk::Samples { .. } => domain == ONCE || domain == BATCH,
-            Walk::Sequence { domain: own, .. } => domain == ONCE || domain == BATCH || domain == own,
-        };
-        match (known, domain) {
-            (false, _) => Err(format!("domain {} in a phase over domain {}", domain.0, self.phase.domain.0)),
-            (true, ONCE) => Ok(Rows::One),
-            (true, d) => Ok(Rows::Local(d)),
+        match domain {
+            ONCE => Ok(Rows::One),
+            d if self.kernel.walk.holds(d) => Ok(Rows::Local(d)),
+            d if self.kernel.walk.unit().is_some() && d.index() < self.unit.axes.count() => Ok(Rows::Whole(d)),
+            d => Err(format!("domain {} in a phase over domain {}", d.0, self.phase.domain.0)),
         }
     }
 

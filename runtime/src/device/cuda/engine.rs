@@ -17,11 +17,11 @@ use super::memory::{At, Bases, Block, NONE, Space, bytes_of_mut};
 use super::rows::{FeatureRows, TableUpdate, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
 use crate::device::Steps;
-use crate::engine::{self as cpu, EngineError, State, StepInputs};
+use crate::engine::{self as cpu, EngineError, Layout, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::{Cuda, Grid, Launches};
-use din_program::schedule::{Place, Root, Schedule, Source};
+use din_program::schedule::{Axes, Place, Root, Schedule, Source};
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,6 +47,7 @@ pub struct Engine<D: Driver> {
     driver: D,
     values: Values,
     tables: Vec<DeviceTable>,
+    layout: Layout,
     stage: Stage,
     staged: Block,
     space: Space,
@@ -117,6 +118,7 @@ impl<D: Driver> Engine<D> {
         Ok(Engine {
             tables: program.tables.iter().map(|_| DeviceTable::default()).collect(),
             logits: vec![Vec::new(); program.predictions.len()],
+            layout: Layout::new(Axes::new(&program.schema)),
             program,
             cuda,
             driver,
@@ -258,6 +260,7 @@ impl<D: Driver> Engine<D> {
     /// Stages a batch and the training or inference schedule; gives the places of its arena slots, and of the row numbers by table and feature.
     fn stage_step(&mut self, which: usize, inputs: &StepInputs<'_>) -> Result<(Ready, Vec<At>, Columns), DeviceError> {
         let program = self.program.clone();
+        self.layout.set(inputs.rows, inputs.requests, inputs.offsets);
         let stage = &mut self.stage;
         stage.clear();
         self.space.clear();
@@ -307,7 +310,7 @@ impl<D: Driver> Engine<D> {
         };
         let given = Given {
             samples: inputs.rows,
-            offsets: inputs.offsets,
+            layout: Some(&self.layout),
             step: self.step + 1,
             home: At::Arena,
             place: &place,
@@ -385,7 +388,7 @@ impl<D: Driver> Engine<D> {
                 };
                 let given = Given {
                     samples: parameter.width(),
-                    offsets: &[],
+                    layout: None,
                     step: self.step + 1,
                     home: At::Work,
                     place: &place,
