@@ -9,13 +9,14 @@
 //!
 //! # Tiles and chunks
 //!
-//! A phase over samples (rows, elements) has tiles of [`Tiling::samples`] of them. A phase over a sequence has the tiles of
+//! A phase over samples (rows, elements, requests) has tiles of [`Tiling::samples`] of them. A phase over a sequence has the tiles of
 //! [`Tiling::cut`]: consecutive whole samples, at most `samples` of them with at most `entries` entries; a sample with more entries is a tile
-//! alone, a **long** one, whose buffers lie in scratch. Block `c` of `n = min(tiles, chunks)` takes the tiles `c * tiles / n..(c + 1) * tiles / n` and
+//! alone, a **long** one, whose buffers of entries lie in scratch. The entries of a common sequence, once a request, are cut the same way with requests
+//! for samples; and so are requests by the samples under them, where those are summed. Block `c` of `n = min(tiles, chunks)` takes the tiles `c * tiles / n..(c + 1) * tiles / n` and
 //! owns copy `c` of the phase's partial sums; blocks from `n` on do nothing. The launch that follows joins the copies pairwise by a tree over
 //! `c`. Nothing depends on the device's size, and nothing is added atomically, so the same inputs give the same bits.
 
-use crate::schedule::{BATCH, BufferId, Domain, ONCE, Slot, Source};
+use crate::schedule::{BufferId, Domain, ONCE, Source};
 use serde::{Deserialize, Serialize};
 
 /// What products are computed in; sums are always f32.
@@ -61,9 +62,12 @@ pub enum Address {
     Buffer(BufferId),
     /// Parents, row numbers, tables, the row index.
     Source(Source),
-    /// `u32`: first entry of each sample of the sequence, then their number.
+    /// `u32`: first entry of each sample of the sequence (of each request, where the entries are a request's), then their number; of the samples,
+    /// the first of each request; of a group, where what each element stands for begins.
     Offsets(Domain),
-    /// `u32`: first sample of each tile of a tiling over a sequence, then the number of samples.
+    /// `u32`: what the elements of a group stand for, those of one element side by side and ascending.
+    Members(Domain),
+    /// `u32`: first sample (or request) of each tile of a tiling that is cut, then the number of samples.
     Tiles(u32),
     /// One copy a chunk of the partial sums of a phase.
     Partials,
@@ -74,9 +78,9 @@ pub enum Address {
 pub enum Word {
     /// Elements of the domain. For updates of rows the device writes it.
     Elements(Domain),
-    /// Tiles of a tiling over a sequence; those over samples follow from their number.
+    /// Tiles of a tiling that is cut; those of so many samples follow from their number.
     Tiles(u32),
-    /// Entries of the longest tile of a tiling over a sequence, at least `entries`, rounded up to a multiple of [`ALIGN`].
+    /// Entries of the longest tile of a tiling that is cut, at least `entries`, rounded up to a multiple of [`ALIGN`].
     Longest(u32),
 }
 
@@ -86,10 +90,12 @@ pub const ALIGN: u32 = 4;
 /// How a domain is cut into tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tiling {
+    /// Whose elements make a tile: the samples (or requests) themselves, or what lies under them.
     pub domain: Domain,
-    /// Most samples of a tile.
+    /// Most samples (or requests) of a tile.
     pub samples: u32,
-    /// Most entries of a tile of more than one sample; 0 where the domain is that of the samples.
+    /// Most elements of the domain in a tile of more than one sample; 0 where the domain is that of the samples, and every tile but the last has
+    /// `samples` of them.
     pub entries: u32,
 }
 
@@ -102,7 +108,7 @@ pub struct Launch {
     pub grid: Grid,
     /// Dynamic shared memory in bytes; above 48 KiB a kernel must be allowed it.
     pub shared: u32,
-    /// Tile buffers of a long tile, or of every tile where [`Launch::far`]: numbers a sample and numbers an entry.
+    /// Tile buffers that a long tile has in scratch, or every tile where [`Launch::far`]: numbers a sample and numbers an entry.
     pub scratch: (u32, u32),
     /// Whether some tile buffers always lie in scratch.
     pub far: bool,
@@ -139,13 +145,13 @@ impl Tiling {
     pub fn capacity(&self, domain: Domain) -> u32 {
         match domain {
             ONCE => 1,
-            BATCH => self.samples,
-            _ => self.entries,
+            d if d == self.domain && self.entries > 0 => self.entries,
+            _ => self.samples,
         }
     }
 
-    /// First sample of each tile, then the number of samples; and the entries of the longest tile, for [`Word::Longest`]. `offsets` are the
-    /// sequence's; without samples there is no tile.
+    /// First sample of each tile, then the number of samples; and the entries of the longest tile, for [`Word::Longest`]. `offsets` are those of
+    /// [`Address::Offsets`]; without samples there is no tile.
     pub fn cut(&self, offsets: &[u32]) -> (Vec<u32>, u32) {
         let samples = offsets.len().saturating_sub(1);
         let (mut bounds, mut longest) = (vec![0], self.entries);
@@ -164,13 +170,6 @@ impl Tiling {
         }
         (bounds, longest.next_multiple_of(ALIGN))
     }
-}
-
-/// Whether a buffer of a tile is on the samples or on the entries, and how wide: what [`Launch::scratch`] sums.
-pub fn scratch_of(slots: &[Slot]) -> (u32, u32) {
-    let sum =
-        |of: &dyn Fn(&Slot) -> bool| slots.iter().filter(|s| of(s)).fold(0u32, |all, s| all.saturating_add(s.width));
-    (sum(&|s| s.domain == BATCH), sum(&|s| s.domain != BATCH && s.domain != ONCE))
 }
 
 /// Bits of a digit of the sort by row, and occurrences of a thread.

@@ -6,4 +6,6 @@ pub mod differences;
 pub mod machine;
 pub mod primitives;
 pub mod random_graph;
+pub mod requests;
+pub mod towers;
 pub mod unit;

@@ -192,7 +192,8 @@ fn sequences(graph: &Graph) -> impl Iterator<Item = (DomainId, &din_compiler::gr
     all.filter(|(_, d)| d.parent == Some(BATCH))
 }
 
-fn schema(graph: &Graph) -> Schema {
+/// A schema that fits the inputs.
+pub fn schema(graph: &Graph) -> Schema {
     let mut schema = Schema::default();
     for (_, domain) in sequences(graph) {
         let (name, common) = (domain.name.clone(), domain.common.is_some());

@@ -24,15 +24,12 @@ pub enum CodegenError {
     Forbidden,
     /// Cranelift refused a kernel; a bug of the compiler.
     Kernel { name: String, why: String },
-    /// Something that this back end does not do yet.
-    NotBuilt(String),
 }
 
 impl std::fmt::Display for CodegenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Forbidden => write!(f, "code generation is refused because DIN_FORBID_CODEGEN is set"),
-            Self::NotBuilt(what) => write!(f, "{what}: not built yet"),
             Self::Kernel { name, why } => write!(f, "kernel `{name}` cannot be compiled (a bug in Din): {why}"),
         }
     }

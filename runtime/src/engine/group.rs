@@ -5,7 +5,7 @@
 
 /// A group's elements in one batch.
 #[derive(Debug, Default)]
-pub(super) struct Joined {
+pub(crate) struct Joined {
     /// By element of the domain that is joined: the group's element.
     pub of: Vec<u32>,
     /// By key, by element of the group: the row number.

@@ -4,7 +4,7 @@
 use super::EngineError;
 use super::validate::{Purpose, Validator};
 use din_program::cuda::{Address, Cuda, Grid, Launches, Word};
-use din_program::schedule::{Axes, BATCH, ONCE, Phase, Place, Schedule, Source};
+use din_program::schedule::{Axes, Axis, BATCH, Domain, ONCE, Phase, Place, Schedule, Source};
 use din_program::{Program, Update};
 
 fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
@@ -19,7 +19,6 @@ pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
         why: format!("its CUDA form does not fit: {why}"),
     };
     let overall = || {
-        ensure(program.schema.requests.is_none(), || "the model has `common` features".into())?;
         let expected = 2 + program.updates.len();
         ensure(cuda.schedules.len() == expected, || {
             format!("it has {} schedules, the program {expected}", cuda.schedules.len())
@@ -65,14 +64,25 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
     let schedule = validator.schedule;
     // Stands for the phase of an address, which no phase owns.
     let phase = Phase { domain: BATCH, tile_rows: 1, calls: vec![], reductions: vec![] };
-    let tiling = |t: u32, sequence: bool| match launches.tilings.get(t as usize) {
-        Some(tiling) if !sequence || tiling.domain.index() > BATCH.index() => Ok(()),
+    let tiling = |t: u32, cut: bool| match launches.tilings.get(t as usize) {
+        Some(tiling) if !cut || tiling.entries > 0 => Ok(()),
         _ => Err(format!("tiling {t} of {}", launches.tilings.len())),
+    };
+    // What lies under samples or requests.
+    let under = |d: Domain| match validator.axes.of(d) {
+        Axis::Batch if validator.axes.find(Axis::Requests).is_some() => validator.domain(d),
+        Axis::Group(_) => validator.domain(d),
+        _ => validator.sequence(d),
     };
     for t in &launches.tilings {
         validator.domain(t.domain)?;
-        let sequence = t.domain != ONCE && t.domain != BATCH;
-        ensure((t.samples > 0 || t.domain == ONCE) && (!sequence || t.entries > 0), || format!("tiles of {t:?}"))?;
+        let axis = validator.axes.of(t.domain);
+        let ragged = matches!(axis, Axis::Sequence(_) | Axis::Entries(_));
+        ensure((t.samples > 0 || t.domain == ONCE) && (!ragged || t.entries > 0), || format!("tiles of {t:?}"))?;
+        if t.entries > 0 {
+            ensure(!matches!(axis, Axis::Group(_)), || format!("tiles of {t:?}"))?;
+            under(t.domain)?;
+        }
     }
     for address in &launches.addresses {
         match *address {
@@ -82,15 +92,21 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
                     format!("an address of buffer {} ({:?})", id.0, b.place)
                 })?;
             }
-            Address::Source(Source::Ancestor { of, to }) => {
-                validator.sequence(of)?;
-                ensure(to == BATCH, || format!("elements of domain {} above those of domain {}", to.0, of.0))?;
-            }
-            Address::Source(source @ (Source::Rows { .. } | Source::Table(_) | Source::RowIndex)) => {
+            Address::Source(
+                source @ (Source::Ancestor { .. }
+                | Source::Rows { .. }
+                | Source::GroupRows { .. }
+                | Source::Table(_)
+                | Source::RowIndex),
+            ) => {
                 validator.source(&phase, source)?;
             }
             Address::Source(source) => return Err(format!("an address of {source:?}")),
-            Address::Offsets(d) => validator.sequence(d)?,
+            Address::Offsets(d) => under(d)?,
+            Address::Members(d) => {
+                let group = matches!(validator.axes.of(d), Axis::Group(_));
+                ensure(group, || format!("members of domain {}", d.0))?;
+            }
             Address::Tiles(t) => tiling(t, true)?,
             Address::Partials => {}
         }

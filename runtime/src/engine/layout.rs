@@ -8,7 +8,7 @@ use din_program::schedule::{Axes, Axis, Domain, Group, MAX_KEYS, Units};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     pub axes: Axes,
     samples: usize,
     /// First sample of each request, then the number of samples; empty without requests.

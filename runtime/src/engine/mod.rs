@@ -6,7 +6,7 @@
 //! - The same values, batch and ISA level give the same bits at any number of threads.
 //! - Nothing is allocated in a step once capacities have grown to the batches' sizes.
 //!
-//! - `validate`, `prepare`: from a program's schedule to what runs. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `instance`: memory and addresses
+//! - `validate`, `prepare`: from a program's schedule to what runs. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `readers`: what reads rows of tables. - `instance`: memory and addresses
 //!   of a schedule. - `layout`, `group`: where a batch's elements lie. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
 //!   this machine could do at most.
 //!
@@ -25,6 +25,7 @@ mod phase;
 pub mod pool;
 mod prepare;
 mod profile;
+mod readers;
 mod reduce;
 mod roof;
 mod tiles;
@@ -33,14 +34,16 @@ mod validate;
 pub use error::EngineError;
 pub(crate) use inputs::{batch as check_batch, model as check_model};
 pub(crate) use launches::check as check_cuda;
+pub(crate) use layout::Layout;
 pub use model::{MAX_SLOTS, State, StepInputs};
 pub use profile::{ProfileRow, Span};
+pub(crate) use readers::{Reader, readers};
 pub use roof::Roof;
 
 use crate::code::{Image, KernelFn};
 use crate::gemm::Gemm;
 use crate::table::{Occurrences, Table};
-use din_program::schedule::{Axis, Place, Root, Source, View};
+use din_program::schedule::{Place, Root, Source};
 use din_program::{Isa, Program};
 use instance::{Instance, RowUpdate};
 use phase::{Scratch, Shared};
@@ -73,42 +76,6 @@ pub struct Engine {
     slices: Vec<Vec<&'static [u32]>>,
     /// Stands for labels without data.
     zeros: Vec<f32>,
-}
-
-/// What reads rows of a table in a training step, so that they count as touched, and where their gradients come from.
-#[derive(Clone, Copy, Debug)]
-struct Reader {
-    /// Position among the table's features, and (group, key) where the feature's rows are read in a group.
-    feature: usize,
-    group: Option<(u32, u32)>,
-    /// Of the row gradient.
-    view: Option<View>,
-}
-
-/// The readers of table `t`: each feature at its ids, in the groups that have gradients for it, or both.
-fn readers(program: &Program, prepared: &Prepared, t: usize) -> Vec<Reader> {
-    let mut all = Vec::new();
-    for (feature, &number) in program.tables[t].features.iter().enumerate() {
-        let before = all.len();
-        for root in &prepared.roots {
-            let Root::RowGradient { table, feature: f, view } = root else { continue };
-            if (*table as usize, *f) != (t, number) {
-                continue;
-            }
-            let group = match prepared.axes.of(prepared.buffers[view.buffer.index()].domain) {
-                Axis::Group(g) => {
-                    let keys = &prepared.groups[g as usize].keys;
-                    keys.iter().position(|k| *k == (t as u32, number)).map(|key| (g, key as u32))
-                }
-                _ => None,
-            };
-            all.push(Reader { feature, group, view: Some(*view) });
-        }
-        if all.len() == before {
-            all.push(Reader { feature, group: None, view: None });
-        }
-    }
-    all
 }
 
 // SAFETY: the addresses kept inside lead into memory that the engine owns, or are bound anew by every call before they are used.
@@ -159,8 +126,7 @@ impl Engine {
                 why: format!("update {index} of {} does not serve it", program.updates.len()),
             }),
         };
-        let readers: Vec<Vec<Reader>> =
-            (0..program.tables.len()).map(|t| readers(&program, &instances[TRAIN].prepared, t)).collect();
+        let readers = readers(&program);
         for (t, table) in program.tables.iter().enumerate() {
             let u = update(table.update, &table.name, true)?;
             if table.features.iter().any(|&f| f as usize >= program.schema.features.len()) {

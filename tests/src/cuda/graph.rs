@@ -2,14 +2,16 @@
 
 use super::schedule::{Given, root_buffer, run};
 use super::{Device, Failure};
+use crate::machine::schema;
 use crate::random_graph::Case;
 use din_compiler::codegen::CodegenError;
 use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
-use din_compiler::graph::InputKind;
+use din_compiler::graph::{DomainId, InputKind};
+use din_compiler::interpret::Sizes;
 use din_compiler::plan::{self, Kernels};
 use din_grammar::SourceMap;
 use din_program::cuda::Cuda;
-use din_program::schedule::{Domain, Place, Root, Schedule, Source};
+use din_program::schedule::{Axes, Domain, Place, Root, Schedule, Source};
 
 /// Cases with their schedules and the source of all.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ impl Corpus {
             schedules.push(planned.map_err(|_| CodegenError::Kernel { name, why: "the graph has a cycle".into() })?);
         }
         let widths: Vec<Vec<u32>> = cases.iter().map(|c| c.graph.tables.iter().map(|&w| w as u32).collect()).collect();
+        let axes: Vec<Axes> =
+            cases.iter().zip(&schedules).map(|(c, s)| Axes::new(&schema(&c.graph), &s.groups)).collect();
         let features: Vec<Vec<Domain>> = cases.iter().map(features).collect();
         let units: Vec<Unit<'_>> = schedules
             .iter()
@@ -55,6 +59,7 @@ impl Corpus {
                 schedule,
                 purpose: Purpose::Step,
                 widths: &widths[k],
+                axes: &axes[k],
                 features: &features[k],
             })
             .collect();
@@ -110,7 +115,22 @@ impl Corpus {
             device.buffer("row numbers", &mut numbers, true);
             rows.push((table.0, feature, numbers));
         }
+        let sizes = Sizes::new(&case.graph, &case.inputs).map_err(|e| e.to_string())?;
+        let mut of_groups = Vec::new();
+        for (k, domain) in case.graph.domains.iter().enumerate() {
+            let Some(group) = &domain.group else { continue };
+            let firsts = sizes.firsts(DomainId(k as u32));
+            let mut keys = Vec::new();
+            for key in &group.keys {
+                let all = &case.inputs.rows[key];
+                let mut numbers: Vec<u32> = firsts.iter().map(|&i| all[i] as u32).collect();
+                device.buffer("row numbers of a group", &mut numbers, true);
+                keys.push(numbers);
+            }
+            of_groups.push(keys);
+        }
         let source = |source: Source| match source {
+            Source::GroupRows { group, key } => of_groups[group as usize][key as usize].as_ptr(),
             Source::Rows { table, feature } => {
                 let found = rows.iter().find(|(t, f, _)| (*t, *f) == (table, feature));
                 found.map_or(std::ptr::null(), |(_, _, numbers)| numbers.as_ptr())
@@ -119,11 +139,9 @@ impl Corpus {
             _ => std::ptr::null(),
         };
         let step = case.graph.inputs.iter().position(|i| i.kind == InputKind::Step);
-        let offsets: Vec<Vec<u32>> =
-            case.inputs.offsets.iter().skip(2).map(|o| o.iter().map(|&n| n as u32).collect()).collect();
         let given = Given {
-            samples: case.inputs.batch,
-            offsets: &offsets,
+            graph: &case.graph,
+            sizes: &sizes,
             step: step.map_or(1, |k| case.inputs.numbers[k][0] as u64),
             place: &place,
             source: &source,
@@ -134,11 +152,7 @@ impl Corpus {
         for root in &schedule.roots {
             let id = root_buffer(root);
             let buffer = &schedule.buffers[id.index()];
-            let elements = match buffer.domain.index() {
-                0 => 1,
-                1 => case.inputs.batch,
-                d => case.inputs.offsets[d].last().copied().unwrap_or(0),
-            };
+            let elements = given.count(buffer.domain);
             let numbers = running.result(device, schedule, id, elements)?;
             results.push(match root {
                 Root::RowGradient { view, table, .. } => {

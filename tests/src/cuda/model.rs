@@ -21,6 +21,7 @@ pub struct Trainer<'d> {
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
     pub rows: usize,
+    pub requests: Vec<u32>,
     pub offsets: Vec<Vec<u32>>,
     pub row_numbers: Vec<Vec<Vec<u32>>>,
     pub dense: Vec<Vec<f32>>,
@@ -39,6 +40,7 @@ pub fn columns(program: &Program, samples: &Samples) -> Columns {
     let features = 0..program.schema.features.len() as u32;
     Columns {
         rows: samples.batch,
+        requests: samples.requests.iter().map(|&n| n as u32).collect(),
         offsets: samples.offsets.iter().map(|o| o.iter().map(|&n| n as u32).collect()).collect(),
         row_numbers: tables
             .map(|(t, spec)| spec.features.iter().map(|&f| numbers(t, f).unwrap_or_default()).collect())
@@ -55,7 +57,7 @@ impl Columns {
     pub fn inputs(&self) -> StepInputs<'_> {
         StepInputs {
             rows: self.rows,
-            requests: &[],
+            requests: &self.requests,
             offsets: &self.offsets,
             row_numbers: &self.row_numbers,
             dense: &self.dense,

@@ -1,14 +1,16 @@
 //! Runs the launches of a schedule: what the runtime does on a device, with memory on the host.
 
 use super::{Device, Failure};
+use din_compiler::graph::{DomainId, Graph, ONCE};
+use din_compiler::interpret::Sizes;
 use din_program::cuda::{Address, Cuda, Grid, Launches, Word};
-use din_program::schedule::{BATCH, BufferId, Domain, ONCE, Place, Root, Schedule, Source};
+use din_program::schedule::{BufferId, Domain, Place, Root, Schedule, Source};
 
 /// What a schedule is run on. Pointers lead to memory that is known to the device.
 pub struct Given<'a> {
-    /// Samples, rows or elements.
-    pub samples: usize,
-    pub offsets: &'a [Vec<u32>],
+    pub graph: &'a Graph,
+    /// The interpreter's: how many elements there are, and which lies above which.
+    pub sizes: &'a Sizes,
     pub step: u64,
     pub place: &'a dyn Fn(Place) -> *mut f32,
     pub source: &'a dyn Fn(Source) -> *const u32,
@@ -52,12 +54,41 @@ impl Running {
     }
 }
 
-/// Elements of a domain.
-fn count(given: &Given<'_>, d: Domain) -> usize {
-    match d {
-        ONCE => 1,
-        BATCH => given.samples,
-        d => given.offsets[d.index() - 2].last().map_or(0, |&n| n as usize),
+impl Given<'_> {
+    /// Of each element of `of`, the one of `to` above it.
+    fn above(&self, of: Domain, to: Domain) -> Vec<u32> {
+        let [from, above] = [of, to].map(|d| DomainId(d.0));
+        (0..self.sizes.count(from)).map(|i| self.sizes.ancestor(from, above, i) as u32).collect()
+    }
+
+    /// Elements of a domain.
+    pub fn count(&self, d: Domain) -> usize {
+        self.sizes.count(DomainId(d.0))
+    }
+
+    /// What `d` lies under: what it is cut by, or for a group what it joins, and which of them owns which.
+    fn owned(&self, d: Domain) -> (Domain, Domain) {
+        let domain = self.graph.domain(DomainId(d.0));
+        match (&domain.group, domain.parent, self.graph.request()) {
+            (Some(group), ..) => (Domain(group.over.0), d),
+            (None, Some(ONCE), Some(request)) => (d, Domain(request.0)),
+            (None, parent, _) => (d, Domain(parent.unwrap_or(ONCE).0)),
+        }
+    }
+
+    fn offsets(&self, d: Domain) -> Vec<u32> {
+        let (of, owner) = self.owned(d);
+        let up = self.above(of, owner);
+        (0..=self.count(owner) as u32).map(|s| up.iter().filter(|&&of| of < s).count() as u32).collect()
+    }
+
+    /// What the elements of a group stand for, by element.
+    fn members(&self, group: Domain) -> Vec<u32> {
+        let (over, _) = self.owned(group);
+        let up = self.above(over, group);
+        let mut all: Vec<u32> = (0..up.len() as u32).collect();
+        all.sort_by_key(|&i| up[i as usize]);
+        all
     }
 }
 
@@ -93,7 +124,7 @@ pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Sched
     let mut r = Running {
         addresses: Vec::new(),
         words: Vec::new(),
-        arena: schedule.slots.iter().map(|s| vec![f32::NAN; s.width as usize * count(given, s.domain)]).collect(),
+        arena: schedule.slots.iter().map(|s| vec![f32::NAN; s.width as usize * given.count(s.domain)]).collect(),
         indices: Vec::new(),
         numbers: Vec::new(),
         partials: vec![f32::NAN; launches.partial_floats as usize * cuda.chunks as usize],
@@ -105,9 +136,9 @@ pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Sched
     device.buffer("partials", &mut r.partials, false);
     let mut tiles = Vec::new();
     for tiling in &launches.tilings {
-        let (bounds, longest) = match tiling.domain {
-            ONCE | BATCH => (vec![0], 0),
-            d => tiling.cut(&given.offsets[d.index() - 2]),
+        let (bounds, longest) = match tiling.entries {
+            0 => (vec![0], 0),
+            _ => tiling.cut(&given.offsets(tiling.domain)),
         };
         tiles.push(bounds);
         r.longest.push(longest);
@@ -127,20 +158,17 @@ pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Sched
             Address::Buffer(id) => match schedule.buffers[id.index()].place {
                 Place::Arena(slot) => r.arena[slot.index()].as_ptr() as u64,
                 Place::Length(d) => {
-                    let lengths = given.offsets[d.index() - 2].windows(2).map(|w| (w[1] - w[0]) as f32).collect();
+                    let lengths = given.offsets(d).windows(2).map(|w| (w[1] - w[0]) as f32).collect();
                     numbers(&mut r, "lengths", lengths)
                 }
-                Place::Count(d) => numbers(&mut r, "count", vec![count(given, d) as f32]),
+                Place::Count(d) => numbers(&mut r, "count", vec![given.count(d) as f32]),
                 Place::Step => numbers(&mut r, "step", vec![given.step as f32]),
                 place => (given.place)(place) as u64,
             },
-            Address::Source(Source::Ancestor { of: d, .. }) => {
-                let offsets = given.offsets[d.index() - 2].windows(2).enumerate();
-                let parents = offsets.flat_map(|(s, w)| std::iter::repeat_n(s as u32, (w[1] - w[0]) as usize));
-                indices(&mut r, "parents", parents.collect())
-            }
+            Address::Source(Source::Ancestor { of, to }) => indices(&mut r, "parents", given.above(of, to)),
             Address::Source(source) => (given.source)(source) as u64,
-            Address::Offsets(d) => indices(&mut r, "offsets", given.offsets[d.index() - 2].clone()),
+            Address::Offsets(d) => indices(&mut r, "offsets", given.offsets(d)),
+            Address::Members(d) => indices(&mut r, "members", given.members(d)),
             Address::Tiles(t) => indices(&mut r, "tiles", tiles[t as usize].clone()),
             Address::Partials => r.partials.as_ptr() as u64,
         };
@@ -148,7 +176,7 @@ pub fn ready(device: &Device, cuda: &Cuda, launches: &Launches, schedule: &Sched
     }
     for word in &launches.words {
         r.words.push(match *word {
-            Word::Elements(d) => count(given, d) as u32,
+            Word::Elements(d) => given.count(d) as u32,
             Word::Tiles(t) => tiles[t as usize].len() as u32 - 1,
             Word::Longest(t) => r.longest[t as usize],
         });

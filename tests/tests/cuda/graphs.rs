@@ -3,7 +3,7 @@
 
 use din_compiler::codegen::cuda::Options;
 use din_compiler::graph::{Op, Root};
-use din_compiler::optimize;
+use din_compiler::optimize::{self, Distinct};
 use din_program::cuda::Precision;
 use din_tests::agreement::worst_error;
 use din_tests::cuda::{Corpus, Device};
@@ -12,7 +12,7 @@ use din_tests::random_graph::{self, Case, case, has_empty};
 use din_tests::unit::{activation_case, activation_unit};
 use std::collections::BTreeMap;
 
-/// Small tiles: several a batch of six samples.
+/// Small tiles: several a batch of six samples; those of requests have four numbers at least, as all.
 fn small(threads: u32) -> Options {
     Options {
         threads,
@@ -25,10 +25,13 @@ fn small(threads: u32) -> Options {
     }
 }
 
-/// The case of a seed; every third with all nodes as roots, every third differentiated.
+/// The case of a seed; every second with all that may be grouped on groups, every third with all nodes as roots, every third differentiated.
 fn varied(seed: u64, widest: usize, draws: usize) -> Case {
     let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
-    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest, flat: true });
+    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest, flat: false });
+    if seed % 2 == 0 {
+        optimize::distinct(&mut c.graph, Distinct { least: 0.0, least_each: 0.0 });
+    }
     match seed % 3 {
         1 => {
             for (k, node) in c.graph.order().into_iter().enumerate() {
@@ -60,7 +63,7 @@ fn agree(cases: Vec<Case>, options: &Options, what: &str) -> f64 {
 #[test]
 fn random_graphs() {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    let (mut cases, mut empty) = (Vec::new(), 0);
+    let (mut cases, mut empty, mut requests, mut groups) = (Vec::new(), 0, 0, 0);
     for seed in 0..6 * PRIMITIVES.len() as u64 {
         let c = varied(seed, 0, 12);
         let mut here: Vec<&str> = c.graph.order().iter().map(|&id| primitive(&c.graph.node(id).op)).collect();
@@ -68,9 +71,13 @@ fn random_graphs() {
         here.dedup();
         here.into_iter().for_each(|p| *seen.entry(p).or_default() += 1);
         empty += usize::from(has_empty(&c));
+        requests += usize::from(c.graph.request().is_some());
+        groups += usize::from(c.graph.domains.iter().any(|d| d.group.is_some()));
         cases.push(c);
     }
     let graphs = cases.len();
+    assert!(requests * 4 >= graphs, "{requests} of {graphs} graphs have requests");
+    assert!(groups * 3 >= graphs, "{groups} of {graphs} graphs have groups");
     assert!(empty * 10 >= graphs, "{empty} of {graphs} graphs have empty sequences");
     let least = PRIMITIVES.iter().map(|p| seen.get(p).copied().unwrap_or(0)).min();
     assert!(least >= Some(30), "{seen:?}");
@@ -151,7 +158,7 @@ fn products_on_tensor_cores() {
     }
     for seed in 0..PRIMITIVES.len() as u64 {
         let focus = ["matmul", "matmul_t", "outer"][seed as usize % 3];
-        let mut c = case(seed, &random_graph::Options { draws: 8, focus: Some(focus), widest: 40, flat: true });
+        let mut c = case(seed, &random_graph::Options { draws: 8, focus: Some(focus), widest: 40, flat: false });
         if seed % 2 == 0 {
             let mut differentiated = c.graph.clone();
             if optimize::train(&mut differentiated, true).is_ok() {

@@ -8,6 +8,7 @@ mod graphs;
 mod models;
 mod nvrtc;
 mod refusals;
+mod requests;
 mod rows;
 mod shim;
 mod snapshots;

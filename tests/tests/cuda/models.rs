@@ -7,7 +7,7 @@ use din_compiler::interpret::{Samples, Session, TableData, TensorData};
 use din_compiler::model::{Model, SlotScope};
 use din_compiler::{CompileOptions, compile};
 use din_program::cuda::Precision;
-use din_program::schema::{FeatureKind, TableKind};
+use din_program::schema::{Feature, FeatureKind, TableKind};
 use din_runtime::engine::State;
 use din_runtime::table::Table;
 use din_tests::cuda::{Device, Shim, Trainer};
@@ -39,29 +39,39 @@ pub fn model(file: &Path) -> Model {
 }
 
 pub fn samples(model: &Model, r: &mut Random, batch: usize, most: usize) -> Samples {
-    let offsets: Vec<Vec<usize>> = model
-        .schema
+    let schema = &model.schema;
+    // Of one sample up to all that are left.
+    let mut requests = Vec::new();
+    while schema.requests.is_some() && requests.last() != Some(&batch) {
+        let at = requests.last().map_or(0, |&at: &usize| at + 1 + r.below(batch - at));
+        requests.push(at);
+    }
+    let offsets: Vec<Vec<usize>> = schema
         .sequences
         .iter()
-        .map(|_| {
+        .map(|s| {
             let mut offsets = vec![0];
-            for _ in 0..batch {
+            for _ in 0..if s.common { requests.len() - 1 } else { batch } {
                 let n = if r.below(4) == 0 { 0 } else { r.below(most + 1) };
                 offsets.push(offsets[offsets.len() - 1] + n);
             }
             offsets
         })
         .collect();
-    let count = |sequence: Option<u32>| sequence.map_or(batch, |s| offsets[s as usize][batch]);
+    let count = |f: u32| match &schema.features[f as usize] {
+        Feature { sequence: Some(s), .. } => offsets[*s as usize].last().copied().unwrap_or(0),
+        Feature { common: true, .. } => requests.len() - 1,
+        _ => batch,
+    };
     let mut samples = Samples { batch, ..Samples::default() };
     for (f, feature) in model.schema.features.iter().enumerate() {
         if let FeatureKind::Dense { width } = feature.kind {
-            samples.dense.insert(f as u32, r.numbers(count(feature.sequence) * width as usize));
+            samples.dense.insert(f as u32, r.numbers(count(f as u32) * width as usize));
         }
     }
     for (t, table) in model.tables.iter().enumerate() {
         for &f in &table.features {
-            let n = count(model.schema.features[f as usize].sequence);
+            let n = count(f);
             // Squared: some rows are common.
             let rows = (0..n).map(|_| (r.unit() * r.unit() * ROWS as f64) as usize).collect();
             samples.rows.insert((t as u32, f), rows);
@@ -69,6 +79,7 @@ pub fn samples(model: &Model, r: &mut Random, batch: usize, most: usize) -> Samp
     }
     samples.labels = model.schema.labels.iter().map(|_| (0..batch).map(|_| r.below(2) as f64).collect()).collect();
     samples.offsets = offsets;
+    samples.requests = requests;
     samples
 }
 

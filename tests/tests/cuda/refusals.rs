@@ -3,14 +3,20 @@
 use crate::models::{files, model, name};
 use din_compiler::codegen::CodegenError;
 use din_compiler::codegen::cuda::{Options, program};
+use din_compiler::model::Model;
 use din_compiler::{CompileOptions, Compiled, compile};
 use din_program::Program;
 use din_tests::random_graph::Random;
+use din_tests::requests;
 use serde_json::Value;
+
+fn compiled(model: &Model) -> Compiled {
+    compile(model, &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap()
+}
 
 fn din() -> Compiled {
     let file = files().into_iter().find(|f| name(f) == "din_dice").unwrap();
-    compile(&model(&file), &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap()
+    compiled(&model(&file))
 }
 
 /// All whole numbers of a value, in order.
@@ -25,7 +31,11 @@ fn numbers<'v>(value: &'v mut Value, found: &mut Vec<&'v mut Value>) {
 
 #[test]
 fn damaged_schedules_are_no_panic() {
-    let compiled = din();
+    damage(&din());
+    damage(&compiled(&requests::model(true, "dice")));
+}
+
+fn damage(compiled: &Compiled) {
     let mut r = Random::new(11);
     let (mut refused, mut made) = (0, 0);
     let whole = serde_json::to_value(&compiled.program.train).unwrap();

@@ -4,7 +4,7 @@
 use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
 use din_compiler::plan::Kernels;
 use din_program::cuda::Cuda;
-use din_program::schedule::{ONCE, Schedule};
+use din_program::schedule::{Axes, ONCE, Schedule};
 use din_runtime::table::Occurrences;
 use din_tests::cuda::{Device, FeatureRows, RowResults, TableRows, sum_rows};
 use din_tests::random_graph::Random;
@@ -20,7 +20,8 @@ fn device() -> (Device, Cuda) {
         phases: vec![],
         roots: vec![],
     };
-    let unit = Unit { name: "u".into(), schedule: &schedule, purpose: Purpose::Rows, widths: &[], features: &[] };
+    let (name, axes) = ("u".into(), Axes::rows());
+    let unit = Unit { name, schedule: &schedule, purpose: Purpose::Rows, widths: &[], axes: &axes, features: &[] };
     let options = Options { threads: 64, chunks: 5, ..Options::default() };
     let made = source("rows", &[unit], &Kernels::default(), &options).unwrap();
     (Device::compile(&made.source, 1).unwrap(), made.launches)

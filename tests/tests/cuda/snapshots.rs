@@ -2,8 +2,8 @@
 //! `DIN_BLESS=1` writes the files anew; read the difference before it is committed.
 
 use crate::models::{files, model, name};
+use crate::units::checked;
 use din_compiler::codegen::cuda::{Options, PRELUDE, ROWS, program};
-use din_compiler::front::{self, NoFiles};
 use din_compiler::model::Model;
 use din_compiler::{CompileOptions, compile};
 use std::path::Path;
@@ -59,7 +59,18 @@ fn a_small_unit() {
                 embedding table [5] for one.e, many.e\nlet q = table(one.e)\nlet k = table(many.e)\n\
                 predict y ~ bernoulli(logit = sum(q * mean_pool(k)))\n\
                 train { loss cross_entropy(y)  optimizer sgd(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
-    let checked = front::check("small.din", text, &NoFiles, &front::Options::default());
-    let model = checked.model.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
-    compare("small.cu", &kernels(&model, &["train", "infer", "update0"]));
+    compare("small.cu", &kernels(&checked("small.din", text), &["train", "infer", "update0"]));
+}
+
+#[test]
+fn a_small_unit_of_requests() {
+    let text = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.sgd\n\
+                model common {\nfeatures user { e: category(6) }\nfeatures one { e: category(6) }\nsequence many { e: category(6) from many_e }\n\
+                label y: binary\nkey request: int64\ncommon user, many by request\n\
+                embedding table [5] for one.e, many.e\nembedding person [3] for user.e\n\
+                let weight = sigmoid(linear(concat(table(many.e), table(one.e)), 1))\n\
+                let taste = sum(weight * table(many.e) over many)\n\
+                predict y ~ bernoulli(logit = linear(concat(taste, linear(person(user.e), 2)), 1))\n\
+                train { loss cross_entropy(y)  optimizer sgd(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+    compare("common.cu", &kernels(&checked("common.din", text), &["train"]));
 }

@@ -2,6 +2,7 @@
 
 use din_compiler::front::{self, NoFiles, library_sources};
 use din_compiler::model::Model;
+use din_tests::towers;
 
 const ACTIVATIONS: &str = "activation.{relu,leaky_relu,sigmoid,tanh,identity,prelu,dice} pooling.sum_pool";
 const LAYERS: &str = "activation.{prelu,dice} layer.{linear,mlp} attention.{interest,interest_softmax} pooling.{sum_pool,mean_pool,max_pool}";
@@ -22,9 +23,36 @@ const SPECS: &[(&str, &str, &str, &str)] = &[
     ("ftrl", "ftrl(alpha = 0.1, l1 = 0.001)", "", "optimizer.ftrl"),
 ];
 
+/// What is common to requests in every place that a value can have: of the request, of its entries, of samples and their entries, and pairs.
+const REQUESTS: &str = "edition 2026\nuse std.activation.{dice, prelu}\nuse std.attention.{interest, interest_softmax}\n\
+    use std.layer.{linear, mlp}\nuse std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.adam\n\
+    use std.pooling.{max_pool, mean_pool}\nuse std.regularizer.adaptive\n\
+    model requests {\nfeatures user { e: category  n: number[2] }\nfeatures one { e: category  n: number }\n\
+    sequence many { e: category from many_e  n: number from many_n }\nsequence own { e: category from own_e }\nlabel y: binary\n\
+    key request: int64\ncommon user, many by request\n\
+    embedding table [5] for one.e, many.e, own.e { regularize adaptive(0.01) }\nembedding person [3] for user.e\n\
+    let q = table(one.e)\nlet k = table(many.e)\nlet p = concat(person(user.e), user.n)\n\
+    let a = interest(k, q, hidden = [4, 3], activation = dice)\n\
+    let b = interest_softmax(k, q, hidden = [4], activation = prelu)\n\
+    let c = interest(table(own.e), q, hidden = [4], activation = prelu)\n\
+    let d = mlp(concat(p, mean_pool(k), max_pool(k), length(many)), [7, 4], dice)\n\
+    let nearest = max(one.n * many.n over many)\n\
+    let hidden = mlp(concat(a, b, c, d, q, one.n, nearest, length(own)), [6], dice)\n\
+    predict y ~ bernoulli(logit = linear(hidden, 1))\n\
+    train { loss cross_entropy(y)  optimizer adam(lr = 0.01)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+
 /// The models, by name.
 pub fn units() -> Vec<(String, Model)> {
-    SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect()
+    let mut all: Vec<(String, Model)> = SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect();
+    all.push(("requests".into(), checked("requests.din", REQUESTS)));
+    all.push(("towers".into(), towers::model()));
+    all
+}
+
+/// The model of a spec.
+pub fn checked(file: &str, text: &str) -> Model {
+    let checked = front::check(file, text, &NoFiles, &front::Options::default());
+    checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
 }
 
 fn unit(k: usize, (name, optimizer, table, imports): &(&str, &str, &str, &str)) -> (String, Model) {
@@ -38,9 +66,7 @@ fn unit(k: usize, (name, optimizer, table, imports): &(&str, &str, &str, &str)) 
          predict y ~ bernoulli(logit = sum(value))\n\
          train {{ loss cross_entropy(y)  optimizer {optimizer}  batch 5  epochs 1 }}\nreport log_loss(y)\n}}\n"
     );
-    let checked = front::check("unit.din", &text, &NoFiles, &front::Options::default());
-    let model = checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics));
-    (format!("unit_{name}"), model)
+    (format!("unit_{name}"), checked("unit.din", &text))
 }
 
 /// What is added to the library must be added here.

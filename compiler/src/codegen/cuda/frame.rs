@@ -1,9 +1,10 @@
 //! One kernel in the making: arrays are declared as calls name them, tile buffers get their place, and barriers are set where a call
 //! touches what another has written since the last one.
 
-use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var, Walk};
+use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var};
 use super::{Numbering, Purpose, Unit};
-use din_program::schedule::{BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View};
+use din_program::cuda::Address;
+use din_program::schedule::{Axis, BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View};
 
 /// Memory that two buffers may share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Frame<'a> {
     /// Where shared memory is free.
     pub base: u32,
     declared: Vec<(Source, ArrayId)>,
+    /// Offsets and members.
+    lists: Vec<(Address, ArrayId)>,
     memory: Vec<Memory>,
     written: Vec<Memory>,
     read: Vec<Memory>,
@@ -55,6 +58,7 @@ impl<'a> Frame<'a> {
             slots: Vec::new(),
             base: 0,
             declared: Vec::new(),
+            lists: Vec::new(),
             memory: Vec::new(),
             written: Vec::new(),
             read: Vec::new(),
@@ -91,10 +95,21 @@ impl<'a> Frame<'a> {
         }
         let (array, memory) = match source {
             Source::Buffer(id) => self.buffer(id)?,
-            Source::Ancestor { of: d, to: BATCH } => {
-                let rows = self.inside(d)?;
-                let name = format!("sample{}", d.0);
-                (self.addressed(source, name, Numbers::Index(Bound::Local(BATCH)), rows, 1), None)
+            Source::Ancestor { of, to } => {
+                let axes = self.unit.axes;
+                let written = axes.parent(of) == Some(to) || of == BATCH || matches!(axes.of(to), Axis::Group(_));
+                if !written || !axes.has_ancestor(of, to) {
+                    return Err(format!("domain {} above domain {}", to.0, of.0));
+                }
+                let rows = self.inside(of)?;
+                let local = self.kernel.walk.holds(of) && self.kernel.walk.unit() == Some(to);
+                let bound = if local { Bound::Local(to) } else { Bound::Whole(to) };
+                let name = match axes.of(to) {
+                    Axis::Group(g) => format!("distinct{g}_{}", of.0),
+                    Axis::Batch => format!("sample{}", of.0),
+                    _ => format!("request{}", of.0),
+                };
+                (self.addressed(source, name, Numbers::Index(bound), rows, 1), None)
             }
             Source::Rows { table, feature } => {
                 let domain = self.unit.features.get(feature as usize).copied().unwrap_or(BATCH);
@@ -110,8 +125,16 @@ impl<'a> Frame<'a> {
                 let rows = self.inside(BATCH)?;
                 (self.addressed(source, "row_index".into(), Numbers::Index(Bound::Table(None)), rows, 1), None)
             }
-            Source::Ancestor { of, to } => return Err(format!("domain {} above domain {}", to.0, of.0)),
-            Source::GroupRows { .. } => return Err("a group".into()),
+            Source::GroupRows { group, key } => {
+                let found = self.unit.schedule.groups.get(group as usize).and_then(|g| g.keys.get(key as usize));
+                let domain = self.unit.axes.find(Axis::Group(group));
+                let Some((&(table, _), domain)) = found.zip(domain) else {
+                    return Err(format!("key {key} of group {group}"));
+                };
+                let rows = self.inside(domain)?;
+                let name = format!("rows{group}of{key}");
+                (self.addressed(source, name, Numbers::Index(Bound::Table(Some(table))), rows, 1), None)
+            }
             Source::Function(f) => return Err(format!("{f:?} is no array")),
         };
         let id = self.declare(array, memory);
@@ -124,17 +147,46 @@ impl<'a> Frame<'a> {
         Array { name, numbers, rows, width, binding: Binding::Address(number) }
     }
 
-    /// Rows of an array over a domain, if the tile has its elements.
+    /// What the elements of a group stand for, elements of `over`.
+    pub fn members(&mut self, group: Domain, over: Domain) -> Result<ArrayId, Refusal> {
+        self.list(Address::Members(group), format!("members{}", group.0), over, over)
+    }
+
+    /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request; of a group, where the
+    /// members of each begin.
+    pub fn offsets(&mut self, of: Domain, by: Domain) -> Result<ArrayId, Refusal> {
+        let into = self.unit.axes.summed(by).filter(|_| of == by).unwrap_or(of);
+        self.list(Address::Offsets(of), format!("begin{}", of.0), by, into)
+    }
+
+    /// Numbers of elements of `into`, by element of `by`.
+    fn list(&mut self, address: Address, name: String, by: Domain, into: Domain) -> Result<ArrayId, Refusal> {
+        if let Some((_, id)) = self.lists.iter().find(|(a, _)| *a == address) {
+            return Ok(*id);
+        }
+        let rows = self.inside(by)?;
+        let binding = Binding::Address(self.numbering.address(address));
+        let id =
+            self.declare(Array { name, numbers: Numbers::Index(Bound::Whole(into)), rows, width: 1, binding }, None);
+        self.lists.push((address, id));
+        Ok(id)
+    }
+
+    /// The domain of the requests, where the element of `to` above one of `of` is found by the sample's request.
+    pub fn by_request(&self, of: Domain, to: Domain) -> Option<Domain> {
+        let axes = self.unit.axes;
+        let entries = matches!(axes.of(to), Axis::Requests | Axis::Entries(_));
+        let pairs = matches!(axes.of(of), Axis::Sequence(_)) && entries && axes.has_ancestor(of, to);
+        if pairs { axes.find(Axis::Requests) } else { None }
+    }
+
+    /// Rows of an array over a domain: the tile's, where it has them.
     fn inside(&self, domain: Domain) -> Result<Rows, Refusal> {
-        let known = match self.kernel.walk {
-            Walk::Once | Walk::Join { .. } => domain == ONCE,
-            Walk::Samples { .. } => domain == ONCE || domain == BATCH,
-            Walk::Sequence { domain: own, .. } => domain == ONCE || domain == BATCH || domain == own,
-        };
-        match (known, domain) {
-            (false, _) => Err(format!("domain {} in a phase over domain {}", domain.0, self.phase.domain.0)),
-            (true, ONCE) => Ok(Rows::One),
-            (true, d) => Ok(Rows::Local(d)),
+        match domain {
+            ONCE => Ok(Rows::One),
+            d if self.kernel.walk.holds(d) => Ok(Rows::Local(d)),
+            d if self.kernel.walk.unit().is_some() && d.index() < self.unit.axes.count() => Ok(Rows::Whole(d)),
+            d => Err(format!("domain {} in a phase over domain {}", d.0, self.phase.domain.0)),
         }
     }
 

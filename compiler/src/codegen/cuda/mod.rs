@@ -20,9 +20,9 @@ mod verify;
 
 use super::CodegenError;
 use crate::plan::Kernels;
+use din_program::Program;
 use din_program::cuda::{Address, Cuda, Launches, Precision, Tiling, Word};
-use din_program::schedule::{BATCH, BufferId, Domain, ONCE, Operation, Schedule, Source};
-use din_program::{Program, schema};
+use din_program::schedule::{Axes, BufferId, Domain, Operation, Schedule, Source};
 
 /// What every source begins with.
 pub const PRELUDE: &str = include_str!("prelude.cuh");
@@ -39,9 +39,11 @@ pub struct Options {
     pub chunks: u32,
     /// Samples a tile; halved where shared memory is short.
     pub batch_tile: u32,
-    /// Sequence entries a tile, and most samples of it.
+    /// Sequence entries a tile, and most samples of it; samples a tile of requests, where they are summed.
     pub sequence_tile: u32,
     pub sequence_samples: u32,
+    /// Requests a tile. Few: a batch has few of them, and each may have hundreds of samples.
+    pub request_tile: u32,
     /// Rows of a table a tile.
     pub row_tile: u32,
     /// Shared memory that a block may use, in bytes.
@@ -57,6 +59,7 @@ impl Default for Options {
             batch_tile: 32,
             sequence_tile: 64,
             sequence_samples: 32,
+            request_tile: 8,
             row_tile: 64,
             shared_limit: 96 << 10,
         }
@@ -82,6 +85,7 @@ pub struct Unit<'a> {
     pub purpose: Purpose,
     /// Width by table.
     pub widths: &'a [u32],
+    pub axes: &'a Axes,
     /// Domain by feature.
     pub features: &'a [Domain],
 }
@@ -93,27 +97,27 @@ pub struct Made {
     pub launches: Cuda,
 }
 
-/// Domain of each feature of a schema.
-pub fn feature_domains(schema: &schema::Schema) -> Vec<Domain> {
-    schema.features.iter().map(|f| f.sequence.map_or(BATCH, |s| Domain(s + 2))).collect()
-}
-
 /// The source of a program: its training and inference schedules, then its updates.
 pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
-    if program.schema.requests.is_some() {
-        return Err(CodegenError::NotBuilt("CUDA code for models with `common` features".into()));
-    }
-    if [&program.train, &program.infer].iter().any(|s| !s.groups.is_empty()) {
-        return Err(CodegenError::NotBuilt("CUDA code for values once a distinct id".into()));
-    }
     let widths: Vec<u32> = program.tables.iter().map(|t| t.width).collect();
-    let features = feature_domains(&program.schema);
-    let unit = |name: String, schedule, purpose| Unit { name, schedule, purpose, widths: &widths, features: &features };
-    let mut units =
-        vec![unit("train".into(), &program.train, Purpose::Step), unit("infer".into(), &program.infer, Purpose::Step)];
+    let step = |schedule: &Schedule| Axes::new(&program.schema, &schedule.groups);
+    let (train, infer, rows) = (step(&program.train), step(&program.infer), Axes::rows());
+    let features: Vec<Domain> = program.schema.features.iter().map(|f| train.feature(f)).collect();
+    let unit = |name: String, schedule, purpose, axes| Unit {
+        name,
+        schedule,
+        purpose,
+        widths: &widths,
+        axes,
+        features: &features,
+    };
+    let mut units = vec![
+        unit("train".into(), &program.train, Purpose::Step, &train),
+        unit("infer".into(), &program.infer, Purpose::Step, &infer),
+    ];
     for (k, update) in program.updates.iter().enumerate() {
         let purpose = if update.rows { Purpose::Rows } else { Purpose::Tensor };
-        units.push(unit(format!("update{k}"), &update.schedule, purpose));
+        units.push(unit(format!("update{k}"), &update.schedule, purpose, &rows));
     }
     source(&program.model, &units, kernels, options)
 }
@@ -156,7 +160,7 @@ pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Opti
 }
 
 fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String) -> Result<Launches, CodegenError> {
-    sane(unit.schedule).map_err(|why| CodegenError::Kernel { name: unit.name.clone(), why })?;
+    sane(unit).map_err(|why| CodegenError::Kernel { name: unit.name.clone(), why })?;
     let mut numbering = Numbering::default();
     let mut made = Vec::new();
     for (number, phase) in unit.schedule.phases.iter().enumerate() {
@@ -186,14 +190,10 @@ fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String
 const WIDEST: u32 = 1 << 26;
 
 /// Refuses schedules whose domains or sizes no other check foresees.
-fn sane(schedule: &Schedule) -> Result<(), String> {
-    // Tiles are of samples, and of the entries under them.
-    let tree = schedule.domains.iter().enumerate().all(|(d, parent)| match d {
-        0 => parent.is_none(),
-        1 => *parent == Some(ONCE),
-        _ => *parent == Some(BATCH),
-    });
-    if !tree || schedule.domains.len() < 2 {
+fn sane(unit: &Unit<'_>) -> Result<(), String> {
+    let schedule = unit.schedule;
+    let parents: Vec<Option<Domain>> = (0..unit.axes.count() as u32).map(|d| unit.axes.parent(Domain(d))).collect();
+    if schedule.domains != parents {
         return Err(format!("domains {:?}", schedule.domains));
     }
     let known = |d: Domain| d.index() < schedule.domains.len();
@@ -211,8 +211,7 @@ fn sane(schedule: &Schedule) -> Result<(), String> {
                 }
                 Operation::Fold { e, n, .. } | Operation::FoldOuter { e, n, .. } => (e, n, 1),
                 Operation::Outer { k, n, .. } => (k, n, 1),
-                Operation::Moments { width, .. } => (1, width, 1),
-                Operation::SumShared { .. } => return Err("a sum over the samples of a request".into()),
+                Operation::Moments { width, .. } | Operation::SumShared { width, .. } => (1, width, 1),
             };
             let size = u64::from(rows) * u64::from(columns);
             if size == 0 || size > u64::from(WIDEST) || stride > WIDEST || !known(call.domain) || !known(phase.domain) {

@@ -10,13 +10,23 @@ use super::{Numbering, Options, Purpose, Unit};
 use crate::plan::Kernels;
 use din_program::cuda::{ALIGN, Address, Grid, Launch, Tiling, Word};
 use din_program::schedule::{
-    BATCH, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Slot, SlotId, Source,
+    Axis, BATCH, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Slot, SlotId, Source,
 };
 
 /// A kernel and how it is launched.
 pub struct Made {
     pub kernel: Kernel,
     pub launch: Launch,
+}
+
+/// How a phase is cut, and where its tile buffers lie.
+struct Laid {
+    tiling: Tiling,
+    slots: Vec<TileSlot>,
+    /// Numbers of shared memory that they take.
+    shared: u32,
+    /// See [`Launch::scratch`].
+    scratch: (u32, u32),
 }
 
 /// What a phase is made from.
@@ -34,8 +44,14 @@ impl Maker<'_> {
     pub fn make(&self, numbering: &mut Numbering) -> Result<Vec<Made>, Refusal> {
         let mut made = match self.phase.domain {
             ONCE => self.once(numbering)?,
-            BATCH => vec![self.samples(numbering)?],
-            domain => vec![self.sequence(domain, numbering)?],
+            domain => match self.unit.axes.of(domain) {
+                Axis::Once => return Err(format!("a phase over domain {}", domain.0)),
+                Axis::Batch | Axis::Group(_) => vec![self.samples(domain, numbering)?],
+                // Where samples are summed, a request with many is a tile of its own.
+                Axis::Requests if self.sums_shared() => vec![self.requests(domain, numbering)?],
+                Axis::Requests => vec![self.samples(domain, numbering)?],
+                Axis::Sequence(_) | Axis::Entries(_) => vec![self.sequence(domain, numbering)?],
+            },
         };
         if !self.phase.reductions.is_empty() {
             let grid = made.first().map_or(Grid::Blocks(1), |m| m.launch.grid);
@@ -92,6 +108,9 @@ impl Maker<'_> {
     /// The calls, one behind the other.
     fn calls(&self, frame: &mut Frame<'_>, calls: &[Call]) -> Result<(), Refusal> {
         for call in calls {
+            if call.domain != ONCE && !frame.kernel.walk.holds(call.domain) {
+                return Err(format!("a call over domain {} at {}", call.domain.0, call.location));
+            }
             let (what, region) = match &call.op {
                 Operation::Kernel { kernel, args } => {
                     let region = self.kernels.regions.get(kernel.index());
@@ -206,60 +225,79 @@ impl Maker<'_> {
         }
     }
 
-    fn samples(&self, numbering: &mut Numbering) -> Result<Made, Refusal> {
+    fn samples(&self, unit: Domain, numbering: &mut Numbering) -> Result<Made, Refusal> {
         let wanted = match self.unit.purpose {
-            Purpose::Step => self.options.batch_tile,
+            Purpose::Step if unit == BATCH || matches!(self.unit.axes.of(unit), Axis::Group(_)) => {
+                self.options.batch_tile
+            }
+            Purpose::Step => self.options.request_tile,
             Purpose::Rows => self.options.row_tile,
             Purpose::Tensor => 2 * self.options.threads,
         };
         let candidates = [wanted, wanted / 2, wanted / 4];
-        let slots = self.tile_slots();
-        let (tiling, laid) = self.layout(&slots, &candidates, |samples| Tiling { domain: BATCH, samples, entries: 0 });
-        let elements = numbering.word(Word::Elements(BATCH));
-        self.tiled(numbering, tiling, laid, Walk::Samples { samples: tiling.samples, elements })
+        let laid = self.layout(&candidates, |samples| Tiling { domain: unit, samples, entries: 0 });
+        let elements = numbering.word(Word::Elements(unit));
+        let samples = laid.tiling.samples;
+        self.tiled(numbering, laid, Walk::Samples { unit, samples, elements })
     }
 
     fn sequence(&self, domain: Domain, numbering: &mut Numbering) -> Result<Made, Refusal> {
+        let unit = self.unit.axes.parent(domain).unwrap_or(BATCH);
         let wanted = self.options.sequence_tile;
         let candidates = [wanted, wanted * 3 / 4, wanted / 2];
         let samples = self.options.sequence_samples;
-        let slots = self.tile_slots();
-        let (tiling, laid) = self.layout(&slots, &candidates, |entries| Tiling { domain, samples, entries });
-        let number = numbering.tiling(tiling);
+        let laid = self.layout(&candidates, |entries| Tiling { domain, samples, entries });
+        self.cut(unit, laid, numbering)
+    }
+
+    /// Tiles of requests by the samples under them.
+    fn requests(&self, unit: Domain, numbering: &mut Numbering) -> Result<Made, Refusal> {
+        let wanted = self.options.request_tile;
+        let candidates = [wanted, wanted / 2, wanted / 4];
+        let entries = self.options.sequence_tile.max(1);
+        let laid = self.layout(&candidates, |samples| Tiling { domain: BATCH, samples, entries });
+        self.cut(unit, laid, numbering)
+    }
+
+    fn cut(&self, unit: Domain, laid: Laid, numbering: &mut Numbering) -> Result<Made, Refusal> {
+        let Tiling { domain, samples, entries } = laid.tiling;
+        let number = numbering.tiling(laid.tiling);
         let walk = Walk::Sequence {
+            unit,
             domain,
             samples,
-            entries: tiling.entries,
+            entries,
             tiles: numbering.word(Word::Tiles(number)),
             longest: numbering.word(Word::Longest(number)),
             bounds: numbering.address(Address::Tiles(number)),
             offsets: numbering.address(Address::Offsets(domain)),
         };
-        self.tiled(numbering, tiling, laid, walk)
+        self.tiled(numbering, laid, walk)
     }
 
-    fn tiled(
-        &self,
-        numbering: &mut Numbering,
-        tiling: Tiling,
-        (slots, shared): (Vec<TileSlot>, u32),
-        walk: Walk,
-    ) -> Result<Made, Refusal> {
+    fn sums_shared(&self) -> bool {
+        self.phase.calls.iter().any(|c| matches!(c.op, Operation::SumShared { .. }))
+    }
+
+    fn tiled(&self, numbering: &mut Numbering, laid: Laid, walk: Walk) -> Result<Made, Refusal> {
+        let Laid { tiling, slots, shared, scratch } = laid;
         let mut kernel = self.kernel(self.name(), walk);
         self.sums(&mut kernel, numbering);
-        let long = matches!(walk, Walk::Sequence { .. });
         let far = slots.iter().any(|s| s.near.is_none());
-        let plain: Vec<Slot> = slots.iter().map(|s| Slot { domain: s.domain, width: s.width }).collect();
-        if far || long {
-            kernel.scratch = din_program::cuda::scratch_of(&plain);
-        }
+        kernel.scratch = scratch;
         kernel.shared = shared;
+        let of = |domain: Domain| match self.unit.axes.of(domain) {
+            Axis::Requests => "requests".into(),
+            Axis::Batch => "samples".into(),
+            Axis::Group(_) => "distinct elements".into(),
+            _ => format!("entries of domain {}", domain.0),
+        };
         kernel.comment = vec![match walk {
-            Walk::Samples { samples, .. } => format!("Phase {}, tiles of {samples} samples.", self.number),
-            _ => format!(
-                "Phase {}, tiles of {} entries of domain {}, {} samples at most.",
-                self.number, tiling.entries, tiling.domain.0, tiling.samples
-            ),
+            Walk::Sequence { unit, domain, samples, entries, .. } => {
+                let (under, units) = (of(domain), of(unit));
+                format!("Phase {}, tiles of {entries} {under}, {samples} {units} at most.", self.number)
+            }
+            _ => format!("Phase {}, tiles of {} {}.", self.number, tiling.samples, of(tiling.domain)),
         }];
         let grid = Grid::Tiles { tiling: numbering.tiling(tiling) };
         let mut frame = Frame::new(self.unit, self.phase, numbering, kernel);
@@ -325,45 +363,42 @@ impl Maker<'_> {
     }
 
     /// The first candidate under which all slots fit in shared memory; under the last, the widest that do not fit go to scratch.
-    fn layout(
-        &self,
-        slots: &[(SlotId, Slot)],
-        candidates: &[u32],
-        tiling: impl Fn(u32) -> Tiling,
-    ) -> (Tiling, (Vec<TileSlot>, u32)) {
+    fn layout(&self, candidates: &[u32], tiling: impl Fn(u32) -> Tiling) -> Laid {
+        let slots = self.tile_slots();
         let room = u64::from((self.options.shared_limit / 4).saturating_sub(self.sums_of_groups()));
         let size = |t: &Tiling, s: &Slot| u64::from(t.capacity(s.domain)) * u64::from(s.width);
         let whole = |n: u32| tiling((n / ALIGN * ALIGN).max(ALIGN));
         let fits = |t: &Tiling| slots.iter().map(|(_, s)| size(t, s)).sum::<u64>() <= room;
         let chosen = candidates.iter().map(|&n| whole(n)).find(fits);
         let last = whole(candidates.last().copied().unwrap_or(ALIGN));
-        let chosen = chosen.unwrap_or(last);
+        let tiling = chosen.unwrap_or(last);
         let mut order: Vec<usize> = (0..slots.len()).collect();
         order.sort_by_key(|&k| std::cmp::Reverse(slots[k].1.width));
-        let mut all: u64 = slots.iter().map(|(_, s)| size(&chosen, s)).sum();
+        let mut all: u64 = slots.iter().map(|(_, s)| size(&tiling, s)).sum();
         let mut far = vec![false; slots.len()];
         for k in order {
             if all <= room {
                 break;
             }
             far[k] = true;
-            all -= size(&chosen, &slots[k].1);
+            all -= size(&tiling, &slots[k].1);
         }
-        let (mut laid, mut at, mut before) = (Vec::new(), 0, (0, 0));
+        let (mut laid, mut at, mut scratch) = (Vec::new(), 0, (0, 0));
         for ((slot, s), far) in slots.iter().zip(far) {
             let near = (!far).then_some(at);
-            laid.push(TileSlot { slot: *slot, domain: s.domain, width: s.width, near, far: before });
+            laid.push(TileSlot { slot: *slot, domain: s.domain, width: s.width, near, far: scratch });
             if !far {
                 // No more than there is room for.
-                at += size(&chosen, s) as u32;
+                at += size(&tiling, s) as u32;
             }
-            if s.domain == BATCH {
-                before.0 = u32::saturating_add(before.0, s.width);
-            } else {
-                before.1 = u32::saturating_add(before.1, s.width);
+            // Those of entries lie in scratch where the tile is long.
+            if tiling.entries > 0 && s.domain == tiling.domain {
+                scratch.1 = u32::saturating_add(scratch.1, s.width);
+            } else if far {
+                scratch.0 = u32::saturating_add(scratch.0, s.width);
             }
         }
-        (chosen, (laid, at))
+        Laid { tiling, slots: laid, shared: at, scratch }
     }
 
     /// Most numbers that the sums of a region's groups of threads take.
@@ -376,7 +411,8 @@ impl Maker<'_> {
             Operation::Kernel { kernel, .. } => self.kernels.regions.get(kernel.index()),
             _ => None,
         });
-        regions.map(all).max().unwrap_or(0)
+        let parts = if self.sums_shared() { self.options.threads } else { 0 };
+        regions.map(all).max().unwrap_or(0).max(parts)
     }
 
     /// Joins the copies of the phase's partial sums.
@@ -385,9 +421,8 @@ impl Maker<'_> {
         let tiles = match grid {
             Grid::Blocks(_) => Tiles::One,
             Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
-                Some(t) if t.domain == BATCH => {
-                    let samples = t.samples;
-                    Tiles::Samples { samples, elements: numbering.word(Word::Elements(BATCH)) }
+                Some(&Tiling { domain, samples, entries: 0 }) => {
+                    Tiles::Samples { samples, elements: numbering.word(Word::Elements(domain)) }
                 }
                 _ => Tiles::Word(numbering.word(Word::Tiles(tiling))),
             },

@@ -506,6 +506,107 @@ DIN_CALL void din_fold_sum(unsigned rows, unsigned samples, DinPtr<const float> 
     }
 }
 
+// ---- Sums over the samples of requests. A number with few like it is summed by several threads, each every so many terms, and theirs are added in
+// order: who sums what depends on how many numbers the tile has.
+
+// Most threads of one number.
+constexpr unsigned DIN_PARTS = 16u;
+
+// Numbers `0..items` of `sum`; `sums` has room for a number a thread.
+template <class Sum> DIN_CALL void din_sum_terms(unsigned items, DinPtr<float> sums, const Sum& sum) {
+    if (items == 0u || items > DIN_THREADS / 2u) {
+        for (unsigned item = din_thread(); item < items; item += DIN_THREADS) sum.store(item, sum.terms(item, 0u, 1u));
+        return;
+    }
+    const unsigned parts = din_least(DIN_THREADS / items, DIN_PARTS);
+    const unsigned item = din_thread() % items, part = din_thread() / items;
+    if (part < parts) sums[din_thread()] = sum.terms(item, part, parts);
+    din_barrier();
+    if (din_thread() < items) {
+        float all = sums[item];
+        for (unsigned p = 1u; p < parts; ++p) all += sums[p * items + item];
+        sum.store(item, all);
+    }
+}
+
+template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfRequests {
+    DinPtr<const unsigned> ends;
+    unsigned first;
+    DinPtr<const float> x;
+    DinPtr<float> out;
+    DIN_CALL_MEMBER float terms(unsigned item, unsigned part, unsigned parts) const {
+        const unsigned request = item / WIDTH, column = item % WIDTH, end = ends[request + 1u] - first;
+        float sum = 0.0f;
+#pragma unroll 4
+        for (unsigned s = ends[request] - first + part; s < end; s += parts) sum += x[s * X + column];
+        return sum;
+    }
+    DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
+};
+
+// out_r = the sum of x_s over the samples s of request r.
+template <unsigned WIDTH, unsigned X, unsigned OUT>
+DIN_CALL void din_sum_samples(unsigned requests, DinPtr<const unsigned> ends, unsigned first, DinPtr<const float> x, DinPtr<float> sums,
+                              DinPtr<float> out) {
+    const DinOfRequests<WIDTH, X, OUT> sum = {ends, first, x, out};
+    din_sum_terms(requests * WIDTH, sums, sum);
+}
+
+template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfEntries {
+    DinPtr<const unsigned> request;
+    unsigned first_request;
+    DinPtr<const unsigned> ends;
+    unsigned first;
+    DinPtr<const unsigned> samples, pairs;
+    DinPtr<const float> x;
+    DinPtr<float> out;
+    DIN_CALL_MEMBER float terms(unsigned item, unsigned part, unsigned parts) const {
+        const unsigned entry = item / WIDTH, column = item % WIDTH, r = request[entry] - first_request;
+        const unsigned begin = ends[r] - first, count = ends[r + 1u] - ends[r];
+        const unsigned from = samples[r] + part, to = samples[r + 1u];
+        float sum = 0.0f;
+        if (from < to) {
+            size_t pair = size_t(pairs[from]) + (entry - begin);
+            const size_t step = size_t(count) * parts;
+#pragma unroll 4
+            for (unsigned s = from; s < to; s += parts, pair += step) sum += x[pair * X + column];
+        }
+        return sum;
+    }
+    DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
+};
+
+// out_e = the sum of x at entry e over the samples of its request; each sample has as many pairs as its request has entries.
+template <unsigned WIDTH, unsigned X, unsigned OUT>
+DIN_CALL void din_sum_pairs(unsigned entries, DinPtr<const unsigned> request, unsigned first_request, DinPtr<const unsigned> ends,
+                            unsigned first, DinPtr<const unsigned> samples, DinPtr<const unsigned> pairs, DinPtr<const float> x,
+                            DinPtr<float> sums, DinPtr<float> out) {
+    const DinOfEntries<WIDTH, X, OUT> sum = {request, first_request, ends, first, samples, pairs, x, out};
+    din_sum_terms(entries * WIDTH, sums, sum);
+}
+
+template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfGroup {
+    DinPtr<const unsigned> begins, members;
+    DinPtr<const float> x;
+    DinPtr<float> out;
+    DIN_CALL_MEMBER float terms(unsigned item, unsigned part, unsigned parts) const {
+        const unsigned element = item / WIDTH, column = item % WIDTH, end = begins[element + 1u];
+        float sum = 0.0f;
+#pragma unroll 4
+        for (unsigned m = begins[element] + part; m < end; m += parts) sum += x[size_t(members[m]) * X + column];
+        return sum;
+    }
+    DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
+};
+
+// out_g = the sum of x_i over the elements i that g stands for: members[begins[g]..begins[g + 1]].
+template <unsigned WIDTH, unsigned X, unsigned OUT>
+DIN_CALL void din_sum_group(unsigned elements, DinPtr<const unsigned> begins, DinPtr<const unsigned> members, DinPtr<const float> x,
+                            DinPtr<float> sums, DinPtr<float> out) {
+    const DinOfGroup<WIDTH, X, OUT> sum = {begins, members, x, out};
+    din_sum_terms(elements * WIDTH, sums, sum);
+}
+
 // out = w^T: w is K x N with rows STRIDE apart, out N x K.
 template <unsigned K, unsigned N, unsigned STRIDE> DIN_CALL void din_transpose(DinPtr<const float> w, DinPtr<float> out) {
     for (unsigned i = din_chunk() * DIN_THREADS + din_thread(); i < K * N; i += din_chunks() * DIN_THREADS) {

@@ -1,12 +1,12 @@
 //! A verified kernel as CUDA C++: one statement a line, names that tell what they are. The names `first1`, `count1` are the tile's
-//! first sample and their number, `first2`, `count2` those of the entries of domain 2.
+//! first sample and their number, `first2`, `count2` those of the entries of domain 2; `ends2` is where the entries of each sample end.
 
 use super::tree::{
     Array, Binding, Bound, Column, Combine, Element, Kernel, Numbers, Range, Row, Rows, Statement, Tiles, Type, Value,
     Var, Walk,
 };
 use crate::graph::{BinaryOp, UnaryOp};
-use din_program::schedule::{BATCH, Domain, ONCE};
+use din_program::schedule::{Domain, ONCE};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -30,9 +30,9 @@ pub fn print(kernel: &Kernel) -> String {
     match kernel.walk {
         Walk::Once => p.once(),
         Walk::Join { tiles } => p.join(tiles),
-        Walk::Samples { samples, elements } => p.samples(samples, elements),
-        Walk::Sequence { domain, entries, tiles, longest, bounds, offsets, .. } => {
-            p.sequence(domain, entries, [tiles, longest, bounds, offsets]);
+        Walk::Samples { unit, samples, elements } => p.samples(unit, samples, elements),
+        Walk::Sequence { unit, domain, entries, tiles, longest, bounds, offsets, .. } => {
+            p.sequence(unit, domain, entries, [tiles, longest, bounds, offsets]);
         }
     }
     p.text.push('\n');
@@ -68,6 +68,7 @@ fn ends(body: &[Statement]) -> bool {
         | Statement::Single { body, .. }
         | Statement::FirstLane { body } => ends(body),
         Statement::Call { text, .. } => text.contains("ends"),
+        Statement::Let { value: Value::Paired { .. }, .. } => true,
         Statement::Comment(_)
         | Statement::Let { .. }
         | Statement::Combine { .. }
@@ -75,6 +76,12 @@ fn ends(body: &[Statement]) -> bool {
         | Statement::Join { .. }
         | Statement::Barrier => false,
     })
+}
+
+/// Whether a tile buffer lies in scratch where the tile is long.
+fn moves(kernel: &Kernel, a: &Array) -> bool {
+    let entries = matches!(a.rows, Rows::Local(d) if Some(d) == kernel.walk.under());
+    entries && matches!(a.binding, Binding::Slot { near: Some(_), .. })
 }
 
 /// Elements of a domain in the tile.
@@ -160,7 +167,8 @@ impl Printer<'_> {
         self.close();
     }
 
-    fn samples(&mut self, samples: u32, elements: u32) {
+    fn samples(&mut self, unit: Domain, samples: u32, elements: u32) {
+        let u = unit.0;
         self.entry();
         self.line(&format!("const unsigned elements = batch[{elements}];"));
         self.line(&format!("const unsigned tiles = (elements + {}u) / {samples}u;", samples.saturating_sub(1)));
@@ -168,8 +176,8 @@ impl Printer<'_> {
         self.copies();
         self.far(samples, false);
         self.open("for (unsigned tile = begin; tile < end; ++tile)");
-        self.line(&format!("const unsigned first1 = tile * {samples}u;"));
-        self.line(&format!("const unsigned count1 = din_least(elements - first1, {samples}u);"));
+        self.line(&format!("const unsigned first{u} = tile * {samples}u;"));
+        self.line(&format!("const unsigned count{u} = din_least(elements - first{u}, {samples}u);"));
         self.arrays();
         self.statements(&self.kernel.body);
         self.again();
@@ -177,23 +185,23 @@ impl Printer<'_> {
         self.close();
     }
 
-    fn sequence(&mut self, domain: Domain, entries: u32, [tiles, longest, bounds, offsets]: [u32; 4]) {
-        let (k, d) = (self.kernel, domain.0);
-        let slots = k.arrays.iter().any(|a| matches!(a.binding, Binding::Slot { near: Some(_), .. }));
+    fn sequence(&mut self, unit: Domain, domain: Domain, entries: u32, [tiles, longest, bounds, offsets]: [u32; 4]) {
+        let (k, u, d) = (self.kernel, unit.0, domain.0);
+        let slots = k.arrays.iter().any(|a| moves(k, a));
         let copy = if k.copies.is_some() { ", DinPtr<float> copy" } else { "" };
         let size = if k.scratch == (0, 0) { String::new() } else { ", DinPtr<float> far, unsigned longest".into() };
         if slots {
             self.line("template <bool Short>");
         }
         self.line(&format!(
-            "DIN_TILE void {}_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first{d}, unsigned count{d}{size}{copy})",
+            "DIN_TILE void {}_tile(DinAddresses address, DinWords batch, unsigned first{u}, unsigned count{u}, unsigned first{d}, unsigned count{d}{size}{copy})",
             k.name
         ));
         self.line("{");
         self.depth += 1;
         if ends(&k.body) {
             self.line(&format!(
-                "const DinPtr<const unsigned> ends{d} = din_pointer<const unsigned>(address, {offsets}u) + first1;"
+                "const DinPtr<const unsigned> ends{d} = din_pointer<const unsigned>(address, {offsets}u) + first{u};"
             ));
         }
         self.arrays();
@@ -212,14 +220,14 @@ impl Printer<'_> {
         self.line(&format!("const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, {bounds}u);"));
         self.line(&format!("const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, {offsets}u);"));
         self.open("for (unsigned tile = begin; tile < end; ++tile)");
-        self.line("const unsigned first1 = bounds[tile];");
-        self.line("const unsigned count1 = bounds[tile + 1] - first1;");
-        self.line(&format!("const unsigned first{d} = offsets[first1];"));
-        self.line(&format!("const unsigned count{d} = offsets[first1 + count1] - first{d};"));
+        self.line(&format!("const unsigned first{u} = bounds[tile];"));
+        self.line(&format!("const unsigned count{u} = bounds[tile + 1] - first{u};"));
+        self.line(&format!("const unsigned first{d} = offsets[first{u}];"));
+        self.line(&format!("const unsigned count{d} = offsets[first{u} + count{u}] - first{d};"));
         let size = if k.scratch == (0, 0) { "" } else { ", far, longest" };
         let copy = if k.copies.is_some() { ", copy" } else { "" };
         let call = |short: &str| {
-            format!("{}_tile{short}(address, batch, first1, count1, first{d}, count{d}{size}{copy});", k.name)
+            format!("{}_tile{short}(address, batch, first{u}, count{u}, first{d}, count{d}{size}{copy});", k.name)
         };
         if slots {
             self.open(&format!("if (count{d} <= {entries}u)"));
@@ -282,7 +290,7 @@ impl Printer<'_> {
                 match a.rows {
                     Rows::Local(d) if a.width == 1 => format!("{base} + first{}", d.0),
                     Rows::Local(d) => format!("{base} + size_t(first{}) * {}u", d.0, a.width),
-                    Rows::One | Rows::Table(_) => base,
+                    Rows::One | Rows::Whole(_) | Rows::Table(_) => base,
                 }
             }
             Binding::Partial { offset } => format!("copy + {offset}u"),
@@ -297,10 +305,10 @@ impl Printer<'_> {
                     // Writing to a string cannot fail.
                     let _ = write!(away, " + size_t(longest) * {}u", far.1);
                 }
-                match (near, self.kernel.walk) {
-                    (None, _) => away,
-                    (Some(at), Walk::Sequence { .. }) => format!("Short ? din_shared() + {at}u : {away}"),
-                    (Some(at), _) => format!("din_shared() + {at}u"),
+                match near {
+                    None => away,
+                    Some(at) if moves(self.kernel, a) => format!("Short ? din_shared() + {at}u : {away}"),
+                    Some(at) => format!("din_shared() + {at}u"),
                 }
             }
         };
@@ -437,7 +445,9 @@ impl Printer<'_> {
         let row = match at.row {
             Row::First => String::new(),
             Row::At(v) if a.width == 1 => self.name(v),
-            Row::At(v) if matches!(a.rows, Rows::Table(_)) => format!("size_t({}) * {}u", self.name(v), a.width),
+            Row::At(v) if matches!(a.rows, Rows::Table(_) | Rows::Whole(_)) => {
+                format!("size_t({}) * {}u", self.name(v), a.width)
+            }
             Row::At(v) => format!("{} * {}u", self.name(v), a.width),
         };
         let index = match (row.is_empty(), column.is_empty()) {
@@ -456,7 +466,7 @@ impl Printer<'_> {
             Value::Load(at) => {
                 let text = self.element(&at);
                 match self.kernel.array(at.array).map(|a| a.numbers) {
-                    Some(Numbers::Index(Bound::Local(BATCH))) => format!("{text} - first1"),
+                    Some(Numbers::Index(Bound::Local(d))) => format!("{text} - first{}", d.0),
                     Some(Numbers::F32) if double => format!("double(float({text}))"),
                     _ => text,
                 }
@@ -495,6 +505,11 @@ impl Printer<'_> {
             Value::Power(a, n) => format!("din_power<{n}>({})", self.name(a)),
             Value::Select(c, a, b) => {
                 format!("{} != {} ? {} : {}", self.name(c), number(0.0), self.name(a), self.name(b))
+            }
+            Value::Paired { first, row, sample } => {
+                let d = self.kernel.walk.under().unwrap_or(ONCE).0;
+                let (first, row, sample) = (self.name(first), self.name(row), self.name(sample));
+                format!("{first} + ({row} - (ends{d}[{sample}] - first{d}))")
             }
             Value::WarpSum(a) => format!("din_warp_sum({})", self.name(a)),
         }

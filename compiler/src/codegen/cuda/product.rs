@@ -2,8 +2,8 @@
 
 use super::frame::{Frame, Refusal};
 use super::print::{count, number};
-use super::tree::{ArrayId, Rows, Seen, Statement};
-use din_program::schedule::{BATCH, Call, ONCE, Operation, SlotId, Source, View};
+use super::tree::{ArrayId, Rows, Seen, Statement, Walk};
+use din_program::schedule::{Axis, BATCH, Call, Domain, ONCE, Operation, SlotId, Source, View};
 
 /// The tile buffer of the back end's own: `Fold(Sum)` before it is summed by sample.
 pub const OWN: SlotId = SlotId(u32::MAX);
@@ -25,6 +25,17 @@ fn matrix(frame: &mut Frame<'_>, v: View, stride: u32, k: u32, n: u32) -> Result
     }
 }
 
+/// Columns of the elements that a call treats.
+fn along(frame: &mut Frame<'_>, v: View, columns: u32, domain: Domain) -> Result<Seen, Refusal> {
+    let seen = frame.view(v, columns)?;
+    let rows = if domain == ONCE { Rows::One } else { Rows::Local(domain) };
+    if seen.rows == rows {
+        Ok(seen)
+    } else {
+        Err(format!("buffer {} is not on the elements of domain {}", v.buffer.0, domain.0))
+    }
+}
+
 fn stride(frame: &Frame<'_>, seen: &Seen) -> u32 {
     frame.width(seen.array)
 }
@@ -36,7 +47,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
         Operation::Kernel { .. } => Err("a region is no product".into()),
         Operation::Fill { buffer, value } => {
             let width = frame.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width);
-            let out = frame.view(View { buffer, column: 0 }, width)?;
+            let out = along(frame, View { buffer, column: 0 }, width, call.domain)?;
             let (to, value) = (pointer(frame, &out), number(f64::from(value), false));
             let text = if call.domain == ONCE {
                 format!("din_fill_grid<{width}>({to}, {value})")
@@ -47,9 +58,9 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             Ok(())
         }
         Operation::MatMul { x, w, w_stride, out, k, n, accumulate } => {
-            let x = frame.view(x, k)?;
+            let x = along(frame, x, k, call.domain)?;
             let w = matrix(frame, w, w_stride, k, n)?;
-            let out = frame.view(out, n)?;
+            let out = along(frame, out, n, call.domain)?;
             let text = format!(
                 "din_matmul<{k}, {n}, {}, {w_stride}, {}, {accumulate}>({rows}, {}, {}, {})",
                 stride(frame, &x),
@@ -64,10 +75,10 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
         }
         Operation::Fold { x, q, w, transposed, out, e, n } => {
             let (from, to) = if transposed { (n, e) } else { (e, n) };
-            let x = frame.view(x, from)?;
-            let q = frame.view(q, e)?;
+            let x = along(frame, x, from, call.domain)?;
+            let q = along(frame, q, e, BATCH)?;
             let w = if transposed { matrix(frame, w, 2 * e, n, 2 * e)? } else { matrix(frame, w, n, 2 * e, n)? };
-            let out = frame.view(out, to)?;
+            let out = along(frame, out, to, call.domain)?;
             let sample = frame.source(Source::Ancestor { of: call.domain, to: BATCH })?;
             let name = if transposed { "din_fold_transposed" } else { "din_fold" };
             let text = format!(
@@ -86,10 +97,10 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             Ok(())
         }
         Operation::FoldOuter { x, g, weight, sample, e, n } => {
-            let x = frame.view(x, e)?;
-            let g = frame.view(g, n)?;
+            let x = along(frame, x, e, call.domain)?;
+            let g = along(frame, g, n, call.domain)?;
             if let Some((q, out)) = weight {
-                let q = frame.view(q, e)?;
+                let q = along(frame, q, e, BATCH)?;
                 let out = matrix(frame, out, n, 2 * e, n)?;
                 let parent = frame.source(Source::Ancestor { of: call.domain, to: BATCH })?;
                 let text = format!(
@@ -108,7 +119,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             }
             if let Some((w, out)) = sample {
                 let w = matrix(frame, w, n, 2 * e, n)?;
-                let out = frame.view(out, e)?;
+                let out = along(frame, out, e, BATCH)?;
                 let own = frame.own_slot(OWN)?;
                 let text = format!(
                     "din_fold_sum<{e}, {n}, {}, {}, {}, {}>({rows}, count1, {}, {}, {}, ends{d}, first{d}, {}, {})",
@@ -132,8 +143,8 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             Ok(())
         }
         Operation::Outer { x, g, out, k, n } => {
-            let x = frame.view(x, k)?;
-            let g = frame.view(g, n)?;
+            let x = along(frame, x, k, call.domain)?;
+            let g = along(frame, g, n, call.domain)?;
             let out = matrix(frame, out, n, k, n)?;
             let text = format!(
                 "din_outer<{k}, {n}, {}, {}>({rows}, {}, {}, {})",
@@ -153,10 +164,61 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             push(frame, text, &[w], &[out]);
             Ok(())
         }
-        // `sane` refuses it.
-        Operation::SumShared { .. } => Err("a sum over the samples of a request".into()),
-        Operation::Moments { x, out, width } => {
+        Operation::SumShared { x, out, width } => {
+            let out = along(frame, out, width, call.domain)?;
+            let axes = frame.unit.axes;
+            let from = axes.summed(call.domain).ok_or_else(|| format!("samples of domain {}", call.domain.0))?;
+            if matches!(axes.of(call.domain), Axis::Group(_)) {
+                let x = frame.view(x, width)?;
+                let (begins, members) = (frame.offsets(call.domain, call.domain)?, frame.members(call.domain, from)?);
+                let sums = frame.shared(frame.kernel.threads);
+                let text = format!(
+                    "din_sum_group<{width}, {}, {}>({rows}, {}, {}, {}, {}, {})",
+                    stride(frame, &x),
+                    stride(frame, &out),
+                    frame.name(begins),
+                    frame.name(members),
+                    pointer(frame, &x),
+                    frame.name(sums),
+                    pointer(frame, &out),
+                );
+                let reads = [x, whole(frame, begins), whole(frame, members)];
+                push(frame, text, &reads, &[whole(frame, sums), out]);
+                return Ok(());
+            }
+            let (requests, under) = match frame.kernel.walk {
+                Walk::Sequence { unit, domain, .. } if axes.of(unit) == Axis::Requests => (unit, domain),
+                _ => return Err("a sum over the samples of requests in other tiles".into()),
+            };
             let x = frame.view(x, width)?;
+            let of_x = stride(frame, &x);
+            let sums = frame.shared(frame.kernel.threads);
+            let arguments = format!("{width}, {of_x}, {}", stride(frame, &out));
+            let (to, into, held) = (pointer(frame, &x), pointer(frame, &out), frame.name(sums));
+            let (text, more) = if call.domain == requests && under == BATCH && x.rows == Rows::Local(BATCH) {
+                (format!("din_sum_samples<{arguments}>({rows}, ends1, first1, {to}, {held}, {into})"), vec![])
+            } else if call.domain == under && under != BATCH && x.rows == Rows::Whole(from) {
+                let request = frame.source(Source::Ancestor { of: under, to: requests })?;
+                let (samples, pairs) = (frame.offsets(BATCH, requests)?, frame.offsets(from, BATCH)?);
+                let text = format!(
+                    "din_sum_pairs<{arguments}>({rows}, {}, first{r}, ends{d}, first{d}, {}, {}, {to}, {held}, {into})",
+                    frame.name(request),
+                    frame.name(samples),
+                    frame.name(pairs),
+                    r = requests.0,
+                    d = under.0,
+                );
+                (text, [request, samples, pairs].map(|a| whole(frame, a)).to_vec())
+            } else {
+                return Err(format!("a sum over samples to domain {} in tiles of domain {}", call.domain.0, under.0));
+            };
+            let sums = whole(frame, sums);
+            let reads: Vec<Seen> = [x].into_iter().chain(more).collect();
+            push(frame, text, &reads, &[sums, out]);
+            Ok(())
+        }
+        Operation::Moments { x, out, width } => {
+            let x = along(frame, x, width, call.domain)?;
             let out = frame.view(View { buffer: out, column: 0 }, 2 * width + 1)?;
             let text = format!(
                 "din_moments<{width}, {}>({rows}, {}, {})",

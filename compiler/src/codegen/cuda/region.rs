@@ -6,7 +6,7 @@ use super::frame::{Frame, Refusal};
 use super::tree::{ArrayId, Bound, Column, Combine as Join, Element, Range, Row, Rows, Statement, Type, Value, Var};
 use crate::graph::BinaryOp;
 use crate::plan::region::{Access, Combine, Instruction, Output, Place, Region, is_simple_power};
-use din_program::schedule::{BATCH, ONCE, Source};
+use din_program::schedule::{BATCH, Domain, ONCE, Source};
 use rustc_hash::FxHashMap;
 
 /// Most groups of threads whose sums are joined afterwards.
@@ -17,7 +17,7 @@ pub const SUMMED: u32 = 16;
 enum Target {
     /// The element itself.
     Own,
-    /// The row of the element's sample.
+    /// The row of the element's sample (or request).
     Sample,
     /// Something that all elements share.
     All,
@@ -37,8 +37,8 @@ struct Emitter<'f, 'a> {
 struct Indices {
     row: Option<Var>,
     column: Option<Var>,
-    /// By argument: what it holds for the row.
-    held: FxHashMap<u32, Var>,
+    /// By source: what it holds for the row.
+    held: FxHashMap<Source, Var>,
     /// By instruction.
     values: FxHashMap<u32, Var>,
 }
@@ -106,8 +106,11 @@ impl Emitter<'_, '_> {
         let mut all = vec![own];
         match p.access {
             Access::Row | Access::Once => {}
-            Access::Indexed { index } => all.push(self.argument(index)?),
-            Access::Nested { outer, inner } => all.extend([self.argument(outer)?, self.argument(inner)?]),
+            Access::Indexed { index } => self.declare_index(index, &mut all)?,
+            Access::Nested { outer, inner } => {
+                self.declare_index(outer, &mut all)?;
+                self.declare_index(inner, &mut all)?;
+            }
         }
         if self.frame.width(own) != p.stride && p.access != Access::Once {
             return Err(format!("rows of {} numbers {} apart", self.frame.width(own), p.stride));
@@ -116,8 +119,33 @@ impl Emitter<'_, '_> {
     }
 
     fn argument(&mut self, k: u32) -> Result<ArrayId, Refusal> {
-        let source = self.arguments.get(k as usize).copied().ok_or_else(|| format!("argument {k}"))?;
+        let source = self.given(k)?;
         self.frame.source(source)
+    }
+
+    fn given(&self, k: u32) -> Result<Source, Refusal> {
+        self.arguments.get(k as usize).copied().ok_or_else(|| format!("argument {k}"))
+    }
+
+    /// The arrays that an index is found by.
+    fn declare_index(&mut self, k: u32, all: &mut Vec<ArrayId>) -> Result<(), Refusal> {
+        let source = self.given(k)?;
+        let Some((of, to, requests)) = self.by_request(source) else {
+            all.push(self.frame.source(source)?);
+            return Ok(());
+        };
+        all.push(self.frame.source(Source::Ancestor { of, to: BATCH })?);
+        all.push(self.frame.source(Source::Ancestor { of: BATCH, to: requests })?);
+        if to != requests {
+            all.push(self.frame.offsets(to, requests)?);
+        }
+        Ok(())
+    }
+
+    /// Domains of an index that is found by the sample's request, and the requests'.
+    fn by_request(&self, source: Source) -> Option<(Domain, Domain, Domain)> {
+        let Source::Ancestor { of, to } = source else { return None };
+        self.frame.by_request(of, to).map(|requests| (of, to, requests))
     }
 
     fn target(&self, o: &Output) -> Target {
@@ -296,12 +324,10 @@ impl Emitter<'_, '_> {
             self.inner(&mut body, outputs, &mut at, totals, &[])?;
             return Ok(Statement::For { over: row, range: Range::Rows { domain, group, groups }, body });
         }
-        let sample = self.frame.index("s", Bound::Local(BATCH));
-        for (k, source) in self.arguments.iter().enumerate() {
-            if *source == (Source::Ancestor { of: domain, to: BATCH }) {
-                at.held.insert(k as u32, sample);
-            }
-        }
+        let unit = self.frame.kernel.walk.unit().filter(|u| *u != domain);
+        let unit = unit.ok_or_else(|| format!("domain {} is not under what its sums go to", domain.0))?;
+        let sample = self.frame.index("s", Bound::Local(unit));
+        at.held.insert(Source::Ancestor { of: domain, to: unit }, sample);
         let (mut before, mut after, mut sums) = (Vec::new(), Vec::new(), Vec::new());
         for o in &of_samples {
             let sum = self.frame.number("sum", self.ty);
@@ -318,7 +344,7 @@ impl Emitter<'_, '_> {
         }
         before.push(Statement::For { over: row, range: Range::Entries { domain, sample }, body });
         before.extend(after);
-        Ok(Statement::For { over: sample, range: Range::Rows { domain: BATCH, group, groups }, body: before })
+        Ok(Statement::For { over: sample, range: Range::Rows { domain: unit, group, groups }, body: before })
     }
 
     /// What is done at one row and column.
@@ -455,10 +481,36 @@ impl Emitter<'_, '_> {
         argument: u32,
         row: Option<Var>,
     ) -> Result<Var, Refusal> {
-        if let Some(&v) = at.held.get(&argument) {
+        let source = self.given(argument)?;
+        self.index(body, at, source, row)
+    }
+
+    fn index(
+        &mut self,
+        body: &mut Vec<Statement>,
+        at: &mut Indices,
+        source: Source,
+        row: Option<Var>,
+    ) -> Result<Var, Refusal> {
+        if let Some(&v) = at.held.get(&source) {
             return Ok(v);
         }
-        let array = self.argument(argument)?;
+        if let Some((of, to, requests)) = self.by_request(source) {
+            let sample = self.index(body, at, Source::Ancestor { of, to: BATCH }, row)?;
+            let request = self.index(body, at, Source::Ancestor { of: BATCH, to: requests }, Some(sample))?;
+            if to == requests {
+                return Ok(request);
+            }
+            let row = row.ok_or_else(|| "an index without a row".to_string())?;
+            let begin = self.frame.offsets(to, requests)?;
+            let (first, entry) = (self.frame.index("f", Bound::Whole(to)), self.frame.index("i", Bound::Whole(to)));
+            let element = Element { array: begin, row: Row::At(request), column: Column::Fixed(0) };
+            body.push(Statement::Let { to: first, value: Value::Load(element) });
+            body.push(Statement::Let { to: entry, value: Value::Paired { first, row, sample } });
+            at.held.insert(source, entry);
+            return Ok(entry);
+        }
+        let array = self.frame.source(source)?;
         let bound = match self.frame.kernel.array(array).map(|a| a.numbers) {
             Some(super::tree::Numbers::Index(bound)) => bound,
             _ => return Err(format!("`{}` is no index", self.frame.name(array))),
@@ -467,7 +519,7 @@ impl Emitter<'_, '_> {
         let to = self.frame.index("i", bound);
         let element = Element { array, row: Row::At(row), column: Column::Fixed(0) };
         body.push(Statement::Let { to, value: Value::Load(element) });
-        at.held.insert(argument, to);
+        at.held.insert(source, to);
         Ok(to)
     }
 }

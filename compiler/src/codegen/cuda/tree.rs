@@ -21,6 +21,8 @@ pub enum Bound {
     Below(u32),
     /// The tile's elements of a domain, counted from its first.
     Local(Domain),
+    /// The batch's elements of a domain.
+    Whole(Domain),
     /// The rows of a table; in an update, `None`, of the one that is updated.
     Table(Option<u32>),
 }
@@ -42,7 +44,7 @@ pub struct Variable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbers {
     F32,
-    /// `u32`, each such an index; in memory a sample is counted from the batch's first, and from the tile's once it is loaded.
+    /// `u32`, each such an index; in memory an element is counted from the batch's first, and a local one from the tile's once it is loaded.
     Index(Bound),
 }
 
@@ -51,6 +53,8 @@ pub enum Numbers {
 pub enum Rows {
     One,
     Local(Domain),
+    /// All elements of a domain whose tiles are others: kernels read them alone.
+    Whole(Domain),
     Table(Option<u32>),
 }
 
@@ -63,8 +67,8 @@ pub enum Binding {
     Partial { offset: u32 },
     /// In shared memory, of constant size.
     Shared { offset: u32 },
-    /// A tile buffer: in shared memory at `near`, where it is there and the tile is not long; else in scratch, behind this many numbers a
-    /// sample and an entry.
+    /// A tile buffer: in shared memory at `near`, where it is there (and, if it is one of entries, the tile is not long); else in scratch, behind this
+    /// many numbers a sample and an entry.
     Slot { near: Option<u32>, far: (u32, u32) },
 }
 
@@ -109,6 +113,13 @@ pub enum Value {
     Select(Var, Var, Var),
     /// Sum over the lanes of the warp, the same in each.
     WarpSum(Var),
+    /// An index into a domain of which each sample has as many elements under its request as it has entries: entry `row` of `sample` is the one of
+    /// equal place, counted from `first`.
+    Paired {
+        first: Var,
+        row: Var,
+        sample: Var,
+    },
 }
 
 /// Which values an index takes, and in which threads.
@@ -124,7 +135,7 @@ pub enum Range {
     Rows { domain: Domain, group: Option<Var>, groups: u32 },
     /// The tile's elements, one a warp.
     Warps { domain: Domain },
-    /// The entries of a sample in order.
+    /// The entries of a sample (or request) in order.
     Entries { domain: Domain, sample: Var },
 }
 
@@ -224,12 +235,44 @@ pub enum Tiles {
 pub enum Walk {
     /// There is one element; blocks share its columns.
     Once,
-    /// Tiles of `samples` elements of domain 1, whose number is a word.
-    Samples { samples: u32, elements: u32 },
+    /// Tiles of `samples` elements of domain `unit` (samples, rows, requests), whose number is a word.
+    Samples { unit: Domain, samples: u32, elements: u32 },
     /// Copies of partial sums are joined: those of so many tiles.
     Join { tiles: Tiles },
-    /// Tiles of a sequence; numbers of words and addresses.
-    Sequence { domain: Domain, samples: u32, entries: u32, tiles: u32, longest: u32, bounds: u32, offsets: u32 },
+    /// Tiles of whole elements of `unit` (samples, requests) by the elements of `domain` under them; numbers of words and addresses.
+    Sequence {
+        unit: Domain,
+        domain: Domain,
+        samples: u32,
+        entries: u32,
+        tiles: u32,
+        longest: u32,
+        bounds: u32,
+        offsets: u32,
+    },
+}
+
+impl Walk {
+    /// What tiles are whole elements of.
+    pub fn unit(&self) -> Option<Domain> {
+        match *self {
+            Walk::Once | Walk::Join { .. } => None,
+            Walk::Samples { unit, .. } | Walk::Sequence { unit, .. } => Some(unit),
+        }
+    }
+
+    /// The domain under the unit.
+    pub fn under(&self) -> Option<Domain> {
+        match *self {
+            Walk::Once | Walk::Join { .. } | Walk::Samples { .. } => None,
+            Walk::Sequence { domain, .. } => Some(domain),
+        }
+    }
+
+    /// Whether a tile has elements of the domain.
+    pub fn holds(&self, domain: Domain) -> bool {
+        self.unit() == Some(domain) || self.under() == Some(domain)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

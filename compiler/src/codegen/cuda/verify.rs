@@ -10,7 +10,7 @@ use super::tree::{
     Array, ArrayId, Binding, Bound, Column, Element, Kernel, Numbers, Range, Row, Rows, Seen, Statement, Type, Value,
     Var, Walk,
 };
-use din_program::schedule::BATCH;
+use din_program::schedule::{Domain, ONCE};
 
 /// Who runs a statement together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,13 +63,19 @@ impl Verifier<'_> {
                     Walk::Samples { samples, .. } => (samples, 0),
                     Walk::Sequence { samples, entries, .. } => (samples, entries),
                 };
-                let (capacity, all) = match a.rows {
-                    Rows::Local(BATCH) => (samples, within(far.0, a.width, 1, self.kernel.scratch.0)),
-                    Rows::Local(_) => (entries, within(far.1, a.width, 1, self.kernel.scratch.1)),
-                    Rows::One | Rows::Table(_) => (0, false),
+                let of = |rows| match rows {
+                    Rows::Local(d) => Some(d),
+                    _ => None,
                 };
-                let always_near = near.is_some() && matches!(self.kernel.walk, Walk::Samples { .. });
-                (all || always_near) && near.is_none_or(|at| within(at, a.width, capacity, self.kernel.shared))
+                // Entries of a long tile lie in scratch, whatever those of others do.
+                let (capacity, away) = if of(a.rows) == self.kernel.walk.under() {
+                    (entries, within(far.1, a.width, 1, self.kernel.scratch.1))
+                } else if of(a.rows) == self.kernel.walk.unit() {
+                    (samples, near.is_some() || within(far.0, a.width, 1, self.kernel.scratch.0))
+                } else {
+                    (0, false)
+                };
+                away && near.is_none_or(|at| within(at, a.width, capacity, self.kernel.shared))
             }
         };
         if fits && a.width > 0 { Ok(()) } else { Err(format!("array `{}` does not fit where it lies", a.name)) }
@@ -97,6 +103,9 @@ impl Verifier<'_> {
             Statement::Store { at, value } | Statement::Join { at, value, .. } => {
                 self.read(*value)?;
                 let array = self.element(at)?;
+                if matches!(array.rows, Rows::Whole(_)) {
+                    return Err(format!("`{}` is written by blocks that do not own its rows", array.name));
+                }
                 if array.numbers != Numbers::F32 {
                     return Err(format!("indices in `{}` are written", array.name));
                 }
@@ -150,10 +159,20 @@ impl Verifier<'_> {
             }
             Range::Warps { domain } => (Bound::Local(domain), Together::Warp),
             Range::Entries { domain, sample } => {
-                self.is_index(sample, Bound::Local(BATCH))?;
+                let unit = self.unit()?;
+                if self.kernel.walk.under() != Some(domain) {
+                    return Err(format!("entries of domain {} in other tiles", domain.0));
+                }
+                self.is_index(sample, Bound::Local(unit))?;
                 (Bound::Local(domain), self.read(sample)?)
             }
         };
+        if let Bound::Local(domain) = bound
+            && domain != ONCE
+            && !self.kernel.walk.holds(domain)
+        {
+            return Err(format!("a loop over domain {} in other tiles", domain.0));
+        }
         self.is_index(over, bound)?;
         let inner = inner.min(together);
         self.set(over, inner)?;
@@ -204,7 +223,22 @@ impl Verifier<'_> {
             Value::Select(a, b, c) => numbers(&[a, b, c]),
             Value::WarpSum(a) if together >= Together::Warp => numbers(&[a]).map(|_| Together::Warp),
             Value::WarpSum(_) => Err("a sum over a warp that not all its lanes reach".into()),
+            Value::Paired { first, row, sample } => {
+                let (unit, under) = (self.unit()?, self.kernel.walk.under());
+                let under = under.ok_or("a pair of an entry in tiles without entries")?;
+                if !matches!(ty, Type::Index(Bound::Whole(_))) {
+                    return Err("a pair of an entry in the tile itself".into());
+                }
+                self.expect(first, ty)?;
+                self.is_index(row, Bound::Local(under))?;
+                self.is_index(sample, Bound::Local(unit))?;
+                Ok(self.read(first)?.min(self.read(row)?).min(self.read(sample)?))
+            }
         }
+    }
+
+    fn unit(&self) -> Result<Domain, Broken> {
+        self.kernel.walk.unit().ok_or_else(|| "a tile without elements".into())
     }
 
     /// The array of an access that is inside it.
@@ -214,6 +248,7 @@ impl Verifier<'_> {
         let row = match (array.rows, at.row) {
             (Rows::One, Row::First) => true,
             (Rows::Local(d), Row::At(v)) => self.ty(v)? == Type::Index(Bound::Local(d)) && self.read(v).is_ok(),
+            (Rows::Whole(d), Row::At(v)) => self.ty(v)? == Type::Index(Bound::Whole(d)) && self.read(v).is_ok(),
             (Rows::Table(t), Row::At(v)) => self.ty(v)? == Type::Index(Bound::Table(t)) && self.read(v).is_ok(),
             _ => false,
         };

@@ -17,11 +17,11 @@ use super::memory::{At, Bases, Block, NONE, Space, bytes_of_mut};
 use super::rows::{FeatureRows, TableUpdate, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
 use crate::device::Steps;
-use crate::engine::{self as cpu, EngineError, State, StepInputs};
+use crate::engine::{self as cpu, EngineError, Layout, Reader, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::{Cuda, Grid, Launches};
-use din_program::schedule::{Place, Root, Schedule, Source};
+use din_program::schedule::{Axes, Place, Root, Schedule, Source};
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,6 +47,10 @@ pub struct Engine<D: Driver> {
     driver: D,
     values: Values,
     tables: Vec<DeviceTable>,
+    /// Of the training and the inference schedule.
+    layouts: [Layout; 2],
+    /// By table.
+    readers: Vec<Vec<Reader>>,
     stage: Stage,
     staged: Block,
     space: Space,
@@ -117,6 +121,8 @@ impl<D: Driver> Engine<D> {
         Ok(Engine {
             tables: program.tables.iter().map(|_| DeviceTable::default()).collect(),
             logits: vec![Vec::new(); program.predictions.len()],
+            layouts: [&program.train, &program.infer].map(|s| Layout::new(Axes::new(&program.schema, &s.groups))),
+            readers: cpu::readers(&program),
             program,
             cuda,
             driver,
@@ -256,8 +262,16 @@ impl<D: Driver> Engine<D> {
     }
 
     /// Stages a batch and the training or inference schedule; gives the places of its arena slots, and of the row numbers by table and feature.
-    fn stage_step(&mut self, which: usize, inputs: &StepInputs<'_>) -> Result<(Ready, Vec<At>, Columns), DeviceError> {
+    fn stage_step(&mut self, which: usize, inputs: &StepInputs<'_>) -> Result<(Ready, Vec<At>, RowsAt), DeviceError> {
         let program = self.program.clone();
+        let schedule = if which == TRAIN { &program.train } else { &program.infer };
+        let numbers = |table: u32, feature: u32| -> &[u32] {
+            let served = program.tables[table as usize].features.iter().position(|f| *f == feature);
+            served.map_or(&[], |at| &inputs.row_numbers[table as usize][at])
+        };
+        self.layouts[which].set(inputs.rows, inputs.requests, inputs.offsets);
+        self.layouts[which].join(&schedule.groups, &numbers);
+        let layout = &self.layouts[which];
         let stage = &mut self.stage;
         stage.clear();
         self.space.clear();
@@ -277,6 +291,11 @@ impl<D: Driver> Engine<D> {
             },
             values => stage.put(values, what),
         };
+        let mut of_groups: Columns = Vec::with_capacity(schedule.groups.len());
+        for group in 0..schedule.groups.len() as u32 {
+            let keys = layout.group(group).map_or(&[][..], |g| &g.rows);
+            of_groups.push(keys.iter().map(|r| stage.put(r, "row numbers")).collect::<Result<_, _>>()?);
+        }
         let (mut labels, mut present, mut dense) = (Vec::new(), Vec::new(), Vec::new());
         for values in inputs.labels {
             labels.push(column(stage, values, "labels")?);
@@ -302,51 +321,49 @@ impl<D: Driver> Engine<D> {
                 let served = program.tables[table as usize].features.iter().position(|f| *f == feature);
                 served.map_or(NONE, |at| rows[table as usize][at])
             }
+            Source::GroupRows { group, key } => of_groups[group as usize][key as usize],
             Source::Table(t) => At::Fixed(tables[t as usize].weights.at),
             _ => NONE,
         };
         let given = Given {
             samples: inputs.rows,
-            offsets: inputs.offsets,
+            layout: Some(layout),
             step: self.step + 1,
             home: At::Arena,
             place: &place,
             source: &source,
         };
         let mut instances = Instances::default();
-        let schedule = if which == TRAIN { &program.train } else { &program.infer };
         let parts = (&*self.cuda, &self.cuda.schedules[which], schedule);
         let slots = instances.add(stage, &mut self.space, parts, &given)?;
-        Ok((instances.ready(stage)?, slots, rows))
+        Ok((instances.ready(stage)?, slots, (rows, of_groups)))
     }
 
     fn stage_tables(
         &mut self,
         inputs: &StepInputs<'_>,
         slots: &[At],
-        rows: &Columns,
+        (rows, of_groups): &RowsAt,
     ) -> Result<Vec<(usize, TableUpdate)>, DeviceError> {
         let program = self.program.clone();
         let train = &program.train;
         let mut updates = Vec::new();
         for (t, spec) in program.tables.iter().enumerate() {
-            let numbers = inputs.row_numbers[t].iter().zip(&rows[t]);
-            let features: Vec<FeatureRows> = spec
-                .features
+            let features: Vec<FeatureRows> = self.readers[t]
                 .iter()
-                .zip(numbers)
-                .map(|(feature, (numbers, &rows))| {
-                    let view = train.roots.iter().find_map(|root| match root {
-                        Root::RowGradient { table, feature: f, view } if *table as usize == t && f == feature => {
-                            Some(*view)
+                .map(|reader| {
+                    let (rows, elements) = match reader.group {
+                        None => (rows[t][reader.feature], inputs.row_numbers[t][reader.feature].len()),
+                        Some((group, key)) => {
+                            let elements = self.layouts[TRAIN].group(group).map_or(0, |g| g.count());
+                            (of_groups[group as usize][key as usize], elements)
                         }
-                        _ => None,
-                    });
-                    let (gradient, stride) = view.map_or((NONE, 0), |view| {
+                    };
+                    let (gradient, stride) = reader.view.map_or((NONE, 0), |view| {
                         let at = slot_of(train, view.buffer, slots).plus(view.column as usize * 4);
                         (at, train.buffers[view.buffer.index()].width)
                     });
-                    FeatureRows { rows, elements: numbers.len(), gradient, stride }
+                    FeatureRows { rows, elements, gradient, stride }
                 })
                 .collect();
             let wanted = Wanted {
@@ -385,7 +402,7 @@ impl<D: Driver> Engine<D> {
                 };
                 let given = Given {
                     samples: parameter.width(),
-                    offsets: &[],
+                    layout: None,
                     step: self.step + 1,
                     home: At::Work,
                     place: &place,
@@ -411,8 +428,11 @@ impl<D: Driver> Engine<D> {
     }
 }
 
-/// By table, by its features: the row numbers.
+/// By table, by its features, or by group, by its keys: row numbers.
 type Columns = Vec<Vec<At>>;
+
+/// By table, and by group.
+type RowsAt = (Columns, Columns);
 
 /// Where a result is; results are in the arena.
 fn slot_of(schedule: &Schedule, id: din_program::schedule::BufferId, slots: &[At]) -> At {

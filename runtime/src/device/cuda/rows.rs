@@ -78,7 +78,7 @@ impl TableUpdate {
         };
         let source = |source: Source| if source == Source::RowIndex { index } else { NONE };
         let given =
-            Given { samples: most, offsets: &[], step: wanted.step, home: At::Work, place: &place, source: &source };
+            Given { samples: most, layout: None, step: wanted.step, home: At::Work, place: &place, source: &source };
         let mut instances = Instances::default();
         instances.add(stage, &mut space, (wanted.cuda, wanted.launches, &wanted.update.schedule), &given)?;
         let ready = instances.ready(stage)?;

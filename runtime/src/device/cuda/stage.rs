@@ -3,8 +3,9 @@
 
 use super::driver::DeviceError;
 use super::memory::{At, Bases, Plain, Space, bytes_of};
+use crate::engine::Layout;
 use din_program::cuda::{Address as Names, Cuda, Grid, Launches, Word};
-use din_program::schedule::{BATCH, Domain, ONCE, Place, Schedule, Source};
+use din_program::schedule::{Axis, BATCH, Domain, ONCE, Place, Schedule, Source};
 
 /// The bytes of a step's only write.
 #[derive(Debug, Default)]
@@ -66,8 +67,8 @@ impl Stage {
 pub(super) struct Given<'a> {
     /// Samples, rows or elements.
     pub samples: usize,
-    /// By sequence.
-    pub offsets: &'a [Vec<u32>],
+    /// Where the elements of the domains lie; updates have samples alone.
+    pub layout: Option<&'a Layout>,
     /// Number of the step, from 1.
     pub step: u64,
     /// Where offsets into the space of its buffers lead.
@@ -77,16 +78,26 @@ pub(super) struct Given<'a> {
 }
 
 impl Given<'_> {
+    /// First entries by sample or request; of the samples, by request; of a group, first members by its elements.
     fn offsets(&self, d: Domain) -> &[u32] {
-        d.index().checked_sub(2).and_then(|s| self.offsets.get(s)).map_or(&[], Vec::as_slice)
+        self.layout.map_or(&[], |l| match l.axes.of(d) {
+            Axis::Batch => l.requests(),
+            Axis::Group(g) => l.group(g).map_or(&[], |g| &g.begins),
+            _ => l.offsets(d),
+        })
+    }
+
+    fn members(&self, d: Domain) -> &[u32] {
+        let group = self.layout.and_then(|l| if let Axis::Group(g) = l.axes.of(d) { l.group(g) } else { None });
+        group.map_or(&[], |g| &g.members)
     }
 
     /// Elements of a domain.
     pub fn count(&self, d: Domain) -> usize {
-        match d {
-            ONCE => 1,
-            BATCH => self.samples,
-            d => self.offsets(d).last().map_or(0, |&n| n as usize),
+        match (d, self.layout) {
+            (ONCE, _) => 1,
+            (BATCH, _) => self.samples,
+            (d, layout) => layout.map_or(0, |l| l.count(d)),
         }
     }
 }
@@ -126,9 +137,9 @@ impl Instances {
         let partials = space.matrix(cuda.chunks as usize, launches.partial_floats, "partial sums")?;
         let mut tiles = Vec::with_capacity(launches.tilings.len());
         for (k, tiling) in launches.tilings.iter().enumerate() {
-            let (bounds, longest) = match tiling.domain {
-                ONCE | BATCH => (vec![0], 0),
-                d => tiling.cut(given.offsets(d)),
+            let (bounds, longest) = match tiling.entries {
+                0 => (vec![0], 0),
+                _ => tiling.cut(given.offsets(tiling.domain)),
             };
             if k == self.longest.len() {
                 self.longest.push(0);
@@ -141,20 +152,24 @@ impl Instances {
                 Names::Buffer(id) => match schedule.buffers[id.index()].place {
                     Place::Arena(slot) => slots[slot.index()],
                     Place::Length(d) => {
-                        let lengths = given.offsets(d).windows(2).map(|w| (w[1] - w[0]) as f32);
-                        stage.fill(lengths, given.samples, "lengths")?
+                        let lengths = given.offsets(d).windows(2);
+                        let (count, lengths) = (lengths.len(), lengths.map(|w| (w[1] - w[0]) as f32));
+                        stage.fill(lengths, count, "lengths")?
                     }
                     Place::Count(d) => stage.put(&[given.count(d) as f32], "count")?,
                     Place::Step => stage.put(&[given.step as f32], "step")?,
                     place => (given.place)(place),
                 },
-                Names::Source(Source::Ancestor { of: d, .. }) => {
-                    let lists = given.offsets(d).windows(2).enumerate();
-                    let parents = lists.flat_map(|(s, w)| std::iter::repeat_n(s as u32, (w[1] - w[0]) as usize));
-                    stage.fill(parents, given.count(d), "parents")?
+                Names::Source(Source::Ancestor { of, to }) => {
+                    let mut above = Vec::new();
+                    if let Some(layout) = given.layout {
+                        layout.ancestors(of, to, &mut above);
+                    }
+                    stage.put(&above, "parents")?
                 }
                 Names::Source(source) => (given.source)(source),
                 Names::Offsets(d) => stage.put(given.offsets(d), "offsets")?,
+                Names::Members(d) => stage.put(given.members(d), "members")?,
                 Names::Tiles(t) => stage.put(&tiles[t as usize].0, "tiles")?,
                 Names::Partials => (given.home)(partials),
             };

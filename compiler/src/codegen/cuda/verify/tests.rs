@@ -18,7 +18,16 @@ fn kernel() -> Kernel {
     Kernel {
         name: "k".into(),
         comment: vec![],
-        walk: Walk::Sequence { domain: ENTRIES, samples: 4, entries: 8, tiles: 0, longest: 1, bounds: 0, offsets: 1 },
+        walk: Walk::Sequence {
+            unit: BATCH,
+            domain: ENTRIES,
+            samples: 4,
+            entries: 8,
+            tiles: 0,
+            longest: 1,
+            bounds: 0,
+            offsets: 1,
+        },
         threads: 64,
         chunks: 4,
         strides: (1, 1),
@@ -208,4 +217,59 @@ fn arrays_that_do_not_fit() {
         k.arrays.push(wrong);
         broken(&k, "does not fit");
     }
+}
+
+/// Elements of other tiles are read by an index that is one of theirs, and never written.
+#[test]
+fn elements_of_other_tiles() {
+    const REQUESTS: Domain = Domain(3);
+    const COMMON: Domain = Domain(4);
+    let mut k = kernel();
+    let array =
+        |name: &str, numbers, rows| Array { name: name.into(), numbers, rows, width: 1, binding: Binding::Address(0) };
+    k.arrays.push(array("request", Numbers::Index(Bound::Whole(REQUESTS)), Rows::Local(BATCH)));
+    k.arrays.push(array("begin", Numbers::Index(Bound::Whole(COMMON)), Rows::Whole(REQUESTS)));
+    k.arrays.push(array("y", Numbers::F32, Rows::Whole(COMMON)));
+    let (request, begin, y) = (ArrayId(5), ArrayId(6), ArrayId(7));
+    let all = |k: &mut Kernel, bound: Bound, by: Option<Domain>, write: bool| {
+        let all = entries(k, 4, |k, row, _| {
+            let sample = k.variable("s", Type::Index(Bound::Local(BATCH)));
+            let of = k.variable("q", Type::Index(Bound::Whole(REQUESTS)));
+            let first = k.variable("f", Type::Index(Bound::Whole(COMMON)));
+            let entry = k.variable("e", Type::Index(bound));
+            let v = k.variable("v", Type::F32);
+            let fixed = Column::Fixed(0);
+            let at = Element { array: y, row: Row::At(if by.is_some() { row } else { entry }), column: fixed };
+            let mut body = vec![
+                Statement::Let { to: sample, value: load(INDEX, Row::At(row), fixed) },
+                Statement::Let { to: of, value: load(request, Row::At(sample), fixed) },
+                Statement::Let { to: first, value: load(begin, Row::At(of), fixed) },
+                Statement::Let { to: entry, value: Value::Paired { first, row, sample } },
+                Statement::Let { to: v, value: Value::Load(at) },
+            ];
+            body.extend(write.then_some(Statement::Store { at, value: v }));
+            body
+        });
+        k.body.push(all);
+    };
+    let mut good = k.clone();
+    all(&mut good, Bound::Whole(COMMON), None, false);
+    assert_eq!(verify(&good), Ok(()));
+    let mut written = k.clone();
+    all(&mut written, Bound::Whole(COMMON), None, true);
+    broken(&written, "do not own its rows");
+    let mut by_row = k.clone();
+    all(&mut by_row, Bound::Whole(COMMON), Some(ENTRIES), false);
+    broken(&by_row, "a row of `y`");
+    let mut local = k.clone();
+    all(&mut local, Bound::Local(ENTRIES), None, false);
+    broken(&local, "a pair of an entry in the tile itself");
+    let mut other = k.clone();
+    all(&mut other, Bound::Whole(REQUESTS), None, false);
+    broken(&other, "Index");
+    let mut looped = k;
+    let row = looped.variable("r", Type::Index(Bound::Local(REQUESTS)));
+    let range = Range::Rows { domain: REQUESTS, group: None, groups: 1 };
+    looped.body.push(Statement::For { over: row, range, body: vec![] });
+    broken(&looped, "a loop over domain 3");
 }
