@@ -65,12 +65,12 @@ fn a_small_unit() {
 #[test]
 fn a_small_unit_of_requests() {
     let text = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.sgd\n\
-                model common {\nfeatures user { e: category(6) }\nfeatures one { e: category(6) }\nsequence many { e: category(6) from many_e }\n\
+                model common {\nfeatures user { e: category(6) from user_e }\nfeatures one { e: category(6) }\nsequence many { e: category(6) from many_e }\n\
                 label y: binary\nkey request: int64\ncommon user, many by request\n\
                 embedding table [5] for one.e, many.e\nembedding person [3] for user.e\n\
                 let weight = sigmoid(linear(concat(table(many.e), table(one.e)), 1))\n\
                 let taste = sum(weight * table(many.e) over many)\n\
-                predict y ~ bernoulli(logit = linear(concat(taste, linear(person(user.e), 2)), 1))\n\
+                predict y ~ bernoulli(logit = sum(table(one.e) * taste) + sum(linear(person(user.e), 2)))\n\
                 train { loss cross_entropy(y)  optimizer sgd(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
     compare("common.cu", &kernels(&checked("common.din", text), &["train"]));
 }

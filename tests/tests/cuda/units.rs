@@ -25,9 +25,9 @@ const SPECS: &[(&str, &str, &str, &str)] = &[
 
 /// What is common to requests in every place that a value can have: of the request, of its entries, of samples and their entries, and pairs.
 const REQUESTS: &str = "edition 2026\nuse std.activation.{dice, prelu}\nuse std.attention.{interest, interest_softmax}\n\
-    use std.layer.{linear, mlp}\nuse std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.adam\n\
+    use std.layer.{linear, mlp}\nuse std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.momentum\n\
     use std.pooling.{max_pool, mean_pool}\nuse std.regularizer.adaptive\n\
-    model requests {\nfeatures user { e: category  n: number[2] }\nfeatures one { e: category  n: number }\n\
+    model requests {\nfeatures user { e: category from user_e  n: number[2] from user_n }\nfeatures one { e: category from one_e  n: number from one_n }\n\
     sequence many { e: category from many_e  n: number from many_n }\nsequence own { e: category from own_e }\nlabel y: binary\n\
     key request: int64\ncommon user, many by request\n\
     embedding table [5] for one.e, many.e, own.e { regularize adaptive(0.01) }\nembedding person [3] for user.e\n\
@@ -39,7 +39,7 @@ const REQUESTS: &str = "edition 2026\nuse std.activation.{dice, prelu}\nuse std.
     let nearest = max(one.n * many.n over many)\n\
     let hidden = mlp(concat(a, b, c, d, q, one.n, nearest, length(own)), [6], dice)\n\
     predict y ~ bernoulli(logit = linear(hidden, 1))\n\
-    train { loss cross_entropy(y)  optimizer adam(lr = 0.01)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+    train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
 /// The models, by name.
 pub fn units() -> Vec<(String, Model)> {

@@ -509,16 +509,13 @@ DIN_CALL void din_fold_sum(unsigned rows, unsigned samples, DinPtr<const float> 
 // ---- Sums over the samples of requests. A number with few like it is summed by several threads, each every so many terms, and theirs are added in
 // order: who sums what depends on how many numbers the tile has.
 
-// Most threads of one number.
-constexpr unsigned DIN_PARTS = 16u;
-
-// Numbers `0..items` of `sum`; `sums` has room for a number a thread.
+// Numbers `0..items` of `sum`; `sums` has room for a number a thread. A number has sixteen threads at most.
 template <class Sum> DIN_CALL void din_sum_terms(unsigned items, DinPtr<float> sums, const Sum& sum) {
     if (items == 0u || items > DIN_THREADS / 2u) {
         for (unsigned item = din_thread(); item < items; item += DIN_THREADS) sum.store(item, sum.terms(item, 0u, 1u));
         return;
     }
-    const unsigned parts = din_least(DIN_THREADS / items, DIN_PARTS);
+    const unsigned parts = din_least(DIN_THREADS / items, 16u);
     const unsigned item = din_thread() % items, part = din_thread() / items;
     if (part < parts) sums[din_thread()] = sum.terms(item, part, parts);
     din_barrier();
