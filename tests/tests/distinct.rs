@@ -7,10 +7,10 @@ use din_compiler::graph::{Graph, Op, Root, verify};
 use din_compiler::interpret::{Run, run};
 use din_compiler::optimize::{self, Distinct, distinct};
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{Axes, Axis, Operation, Schedule};
+use din_program::schedule::{Axes, Axis, Domain, MAX_KEYS, ONCE, Operation, Schedule, Source};
 use din_program::{Isa, Program};
 use din_runtime::code;
-use din_runtime::engine::Engine;
+use din_runtime::engine::{Engine, EngineError};
 use din_runtime::train::Session;
 use din_tests::agreement::worst_error;
 use din_tests::machine;
@@ -198,5 +198,38 @@ fn products_are_done_once_a_distinct_id() {
         };
         let expected = times * (by_sample + by_thing) + last * samples * h;
         assert_eq!(multiply_adds(schedule, count, &axes), expected);
+    }
+}
+
+type Spoil = fn(&mut Schedule);
+
+/// A program is untrusted: groups and what reads them are checked before a batch is.
+#[test]
+fn groups_that_contradict_are_refused() {
+    fn of_groups(schedule: &mut Schedule, change: impl Fn(&mut Source) + Copy) {
+        for call in schedule.phases.iter_mut().flat_map(|p| &mut p.calls) {
+            if let Operation::Kernel { args, .. } = &mut call.op {
+                args.iter_mut().filter(|a| matches!(a, Source::GroupRows { .. })).for_each(change);
+            }
+        }
+    }
+    let wrong: [(&str, Spoil); 10] = [
+        ("over once", |s| s.groups[0].over = ONCE),
+        ("over itself", |s| s.groups[0].over = Domain(3)),
+        ("over nothing", |s| s.groups[0].over = Domain(99)),
+        ("over another domain than its keys", |s| s.groups[0].over = s.groups[1].over),
+        ("no keys", |s| s.groups[0].keys.clear()),
+        ("more keys than there may be", |s| s.groups[0].keys = vec![s.groups[0].keys[0]; MAX_KEYS + 1]),
+        ("a feature that the table does not serve", |s| s.groups[0].keys[0].1 = 0),
+        ("one domain too few", |s| drop(s.groups.pop())),
+        ("a key that is not there", |s| of_groups(s, |a| *a = Source::GroupRows { group: 0, key: 9 })),
+        ("a group that is not there", |s| of_groups(s, |a| *a = Source::GroupRows { group: 7, key: 0 })),
+    ];
+    let sound = program(vec![]);
+    for (what, spoil) in wrong {
+        let mut program = (*sound).clone();
+        spoil(&mut program.train);
+        let outcome = Engine::new(Arc::new(program), 1, code::detect());
+        assert!(matches!(outcome, Err(EngineError::Schedule { .. })), "{what}");
     }
 }
