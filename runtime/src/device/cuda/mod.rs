@@ -1,9 +1,10 @@
 //! CUDA: the compiler of generated source, and the engine that runs it.
 //!
-//! - `nvrtc`: the compiler; needs neither a driver nor a GPU. - `driver`: what an engine needs of a device. - `engine`: steps on one.
+//! - `nvrtc`: the compiler; needs neither a driver nor a GPU. `cache`: what it has compiled. - `driver`: what an engine needs of a device. - `engine`: steps on one.
 //!   `held`: the model's values there. `stage`: what the host writes a step. `rows`: a table's update. `memory`: blocks that grow. - `gpu`: the device itself, by
 //!   `library`, the driver's functions.
 
+mod cache;
 mod driver;
 mod engine;
 mod gpu;
@@ -14,6 +15,7 @@ mod nvrtc;
 mod rows;
 mod stage;
 
+pub use cache::Cache;
 pub use driver::{Address, Array, DeviceError, Driver, Launch};
 pub use engine::Engine;
 pub use gpu::Gpu;
