@@ -124,9 +124,14 @@ impl fmt::Display for DeviceError {
                 let found = if images.is_empty() { "none".into() } else { images.join(", ") };
                 write!(
                     f,
-                    "the program has no kernels for {device}, which is sm_{architecture}; it has {found}\n  help: build it with \
-                     --cuda sm_{architecture}, or run it with --device cpu"
-                )
+                    "the program has no kernels for {device}, which is sm_{architecture}; it has {found}\n  help: "
+                )?;
+                match *architecture {
+                    ..super::nvrtc::LEAST => {
+                        write!(f, "run it with --device cpu; GPUs before sm_{} are not built for", super::nvrtc::LEAST)
+                    }
+                    known => write!(f, "build it with --cuda sm_{known}, or run it with --device cpu"),
+                }
             }
             Self::Memory { bytes, what } => write!(
                 f,

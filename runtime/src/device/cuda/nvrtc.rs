@@ -14,7 +14,7 @@ use std::str::FromStr;
 pub const VARIABLE: &str = "DIN_NVRTC";
 const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 /// Tensor cores with TF32 and BF16 begin here.
-const LEAST: u32 = 80;
+pub(super) const LEAST: u32 = 80;
 
 type Program = *mut c_void;
 type Create = unsafe extern "C" fn(
