@@ -235,6 +235,7 @@ fn resuming_goes_on_where_the_run_was() {
     let (whole, run, failed) = (bench.path("whole"), bench.path("run"), bench.path("failed"));
     bench.ranker("train {data} --out {own}/whole --device cuda:0").expect(0);
     bench.ranker("train {data} --out {own}/run --device auto --epochs 1").expect(0);
+    assert!(bench.din("info {own}/run").expect(0).out.contains("batch 64, on sm_90"));
     let ran = bench.ranker("train --out {own}/run --resume --epochs 2").expect(0).says("on GPU 0");
     assert!(!ran.err.contains("warning"), "{}", ran.err);
     assert_eq!(hashes(&run), hashes(&whole));
@@ -299,8 +300,22 @@ fn what_was_compiled_is_kept() {
     assert_eq!(train(&[], "c"), 2);
     assert!(fs::read(&entry).unwrap() == whole);
     assert_eq!(train(&[], "d"), 2);
+    // Processes side by side, each of which may compile.
+    fs::remove_dir_all(bench.path("cache")).unwrap();
+    std::thread::scope(|scope| {
+        for run in ["x", "y", "z"] {
+            let train = &train;
+            scope.spawn(move || train(&[], run));
+        }
+    });
+    assert_eq!(names(&bench.path("cache")), kept);
+    assert!(fs::read(&entry).unwrap() == whole);
+    for run in ["x", "y", "z"] {
+        assert_eq!(hashes(&bench.path(run)), hashes(&bench.path("a")));
+    }
     // A folder that cannot be made.
-    assert_eq!(train(&[("DIN_CACHE", entry.to_str().unwrap())], "e"), 3);
+    let before = bench.compiled().lines().count();
+    assert_eq!(train(&[("DIN_CACHE", entry.to_str().unwrap())], "e"), before + 1);
     assert_eq!(hashes(&bench.path("e")), hashes(&bench.path("a")));
 }
 

@@ -41,8 +41,8 @@ fn of_run(run: &RunDirectory) -> Result<String, crate::failure::Failure> {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "\nrun: {} rows of training, {valid}; seed {}, batch {}",
-        record.train.rows, record.seed, record.batch
+        "\nrun: {} rows of training, {valid}; seed {}, batch {}, on {}",
+        record.train.rows, record.seed, record.batch, record.isa
     );
     for line in run.epochs(u64::MAX)? {
         let _ = write!(text, "  epoch {} (step {}): train loss {:.4}", line.epoch, line.step, line.train_loss);
