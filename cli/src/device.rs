@@ -64,7 +64,7 @@ pub fn carried(kernels: Option<&Kernels>, gpu: &Found) -> Result<Fitting, Failur
     }
 }
 
-/// The CUDA form of a program with an image for each target, two compiled at a time.
+/// The CUDA form of a program with an image for each target, some compiled side by side.
 pub fn images(compiled: &Compiled, precision: Precision, targets: &[Target]) -> Result<Kernels, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
     let options = codegen::cuda::Options { precision, ..Default::default() };
@@ -72,10 +72,11 @@ pub fn images(compiled: &Compiled, precision: Precision, targets: &[Target]) -> 
     let (nvrtc, cache) = (Nvrtc::load().map_err(|e| failed(&e))?, Cache::of_user());
     let file = format!("{}.cu", compiled.program.model);
     let mut images = Vec::with_capacity(targets.len());
-    for pair in targets.chunks(2) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    for some in targets.chunks(threads) {
         let one = |target| cache.compile(&nvrtc, &made.source, &file, target);
         let found = std::thread::scope(|scope| {
-            let running: Vec<_> = pair.iter().map(|&target| scope.spawn(move || one(target))).collect();
+            let running: Vec<_> = some.iter().map(|&target| scope.spawn(move || one(target))).collect();
             running.into_iter().map(|r| r.join()).collect::<Vec<_>>()
         });
         for image in found {

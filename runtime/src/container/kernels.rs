@@ -81,8 +81,9 @@ impl Kernels {
         for (target, length) in head.images {
             let length = usize::try_from(length).map_err(|_| cut())?;
             let (code, rest) = codes.split_at_checked(length).ok_or_else(cut)?;
-            check(target, code)?;
-            images.push(Image { target, code: code.to_vec(), log: String::new() });
+            let image = Image { target, code: code.to_vec(), log: String::new() };
+            image.check().map_err(|why| format!("its {why}"))?;
+            images.push(image);
             codes = rest;
         }
         if !codes.is_empty() {
@@ -90,19 +91,6 @@ impl Kernels {
         }
         Ok(Kernels { launches: head.launches, images })
     }
-}
-
-/// Whether an image can be what it says, before a driver is given it.
-fn check(target: Target, code: &[u8]) -> Result<(), String> {
-    let found = match target {
-        Target::Cubin(_) => code.starts_with(b"\x7fELF"),
-        Target::Ptx(_) => !code.is_empty() && !code.contains(&0) && std::str::from_utf8(code).is_ok(),
-    };
-    let expected = match target {
-        Target::Cubin(_) => "machine code",
-        Target::Ptx(_) => "PTX",
-    };
-    if found { Ok(()) } else { Err(format!("its image for {target} is not {expected}")) }
 }
 
 #[cfg(test)]

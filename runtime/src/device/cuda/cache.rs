@@ -73,8 +73,8 @@ impl Cache {
     /// The image of a source for a target, from the cache or compiled; `name` stands in messages.
     pub fn compile(&self, nvrtc: &Nvrtc, source: &str, name: &str, target: Target) -> Result<Image, NvrtcError> {
         let key = Key::new(nvrtc.version(), &options(target), source);
-        match self.find(key) {
-            Some(code) => Ok(Image { target, code, log: String::new() }),
+        match self.find(key, target) {
+            Some(image) => Ok(image),
             None => {
                 let image = nvrtc.compile(source, name, target)?;
                 self.keep(key, &image.code);
@@ -83,7 +83,7 @@ impl Cache {
         }
     }
 
-    fn find(&self, key: Key) -> Option<Vec<u8>> {
+    fn find(&self, key: Key, target: Target) -> Option<Image> {
         let path = self.folder.as_ref()?.join(key.file());
         let mut file = File::open(path).ok()?;
         let found = file.metadata().ok()?;
@@ -97,9 +97,11 @@ impl Cache {
         if Sha256::digest(code).as_slice() != digest {
             return None;
         }
+        let image = Image { target, code: code.to_vec(), log: String::new() };
+        image.check().ok()?;
         // That it was read just now; where the file is another user's, it counts from when it was written.
         let _ = file.set_modified(SystemTime::now());
-        Some(code.to_vec())
+        Some(image)
     }
 
     /// Keeps an image if that can be done.
@@ -109,7 +111,7 @@ impl Cache {
         bytes.extend_from_slice(&key.0);
         bytes.extend_from_slice(&Sha256::digest(code));
         bytes.extend_from_slice(code);
-        if fs::create_dir_all(folder).is_ok() && write_atomically(&folder.join(key.file()), &bytes).is_ok() {
+        if create(folder).is_ok() && write_atomically(&folder.join(key.file()), &bytes).is_ok() {
             self.trim(folder, &key.file());
         }
     }
@@ -142,6 +144,15 @@ impl Cache {
     }
 }
 
+/// Makes a folder and those above it, for the user alone.
+fn create(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
 /// The folder of the user's cache, by the environment. A relative `XDG_CACHE_HOME` does not count, as its specification has it.
 fn folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -162,6 +173,10 @@ mod tests {
         Key::new((13, 0), &options(Target::Cubin(90)), source)
     }
 
+    fn find(cache: &Cache, key: Key) -> Option<Vec<u8>> {
+        cache.find(key, Target::Cubin(90)).map(|image| image.code)
+    }
+
     fn files(folder: &Path) -> usize {
         fs::read_dir(folder).unwrap().count()
     }
@@ -170,26 +185,29 @@ mod tests {
     fn what_was_kept_is_found_and_every_damage_is_seen() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().join("deep/er"), LIMIT);
-        assert_eq!(cache.find(key("a")), None);
-        cache.keep(key("a"), b"an image");
-        cache.keep(key("b"), b"another");
-        assert_eq!(cache.find(key("a")).unwrap(), b"an image");
-        assert_eq!(cache.find(key("b")).unwrap(), b"another");
+        assert_eq!(find(&cache, key("a")), None);
+        cache.keep(key("a"), b"\x7fELF an image");
+        cache.keep(key("b"), b"\x7fELF another");
+        assert_eq!(find(&cache, key("a")).unwrap(), b"\x7fELF an image");
+        assert_eq!(find(&cache, key("b")).unwrap(), b"\x7fELF another");
         let at = |k: Key| folder.path().join("deep/er").join(k.file());
         let whole = fs::read(at(key("a"))).unwrap();
         for place in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[place] ^= 1;
             fs::write(at(key("a")), &bytes).unwrap();
-            assert_eq!(cache.find(key("a")), None, "byte {place}");
+            assert_eq!(find(&cache, key("a")), None, "byte {place}");
             fs::write(at(key("a")), &whole[..place]).unwrap();
-            assert_eq!(cache.find(key("a")), None, "cut to {place}");
+            assert_eq!(find(&cache, key("a")), None, "cut to {place}");
         }
+        // Whole, but no machine code.
+        cache.keep(key("a"), b"text");
+        assert_eq!(find(&cache, key("a")), None);
         // Another entry under this name.
         fs::copy(at(key("b")), at(key("a"))).unwrap();
-        assert_eq!(cache.find(key("a")), None);
-        cache.keep(key("a"), b"an image");
-        assert_eq!(cache.find(key("a")).unwrap(), b"an image");
+        assert_eq!(find(&cache, key("a")), None);
+        cache.keep(key("a"), b"\x7fELF an image");
+        assert_eq!(find(&cache, key("a")).unwrap(), b"\x7fELF an image");
         assert_eq!(files(&folder.path().join("deep/er")), 2);
     }
 
@@ -211,7 +229,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Room for three entries of 80 + 20 bytes.
         let cache = Cache::at(folder.path().into(), 350);
-        let code = [7u8; 20];
+        let code: [u8; 20] = *b"\x7fELF and sixteen more".first_chunk().unwrap();
         let at = |name: &str| folder.path().join(key(name).file());
         fs::write(folder.path().join("a note"), vec![0; 1000]).unwrap();
         let left = folder.path().join(format!(".{}.123-0.tmp", key("z").file()));
@@ -226,7 +244,7 @@ mod tests {
             aged(&at(name), hours);
         }
         assert!(left.exists());
-        assert!(cache.find(key("a")).is_some(), "and is the newest by that");
+        assert!(find(&cache, key("a")).is_some(), "and is the newest by that");
         cache.keep(key("d"), &code);
         assert!(!left.exists() && !at("b").exists());
         assert!(at("a").exists() && at("c").exists() && at("d").exists());
@@ -242,27 +260,27 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "no folder").unwrap();
         for cache in [Cache::at(file.join("din"), LIMIT), Cache { folder: None, limit: LIMIT }] {
-            cache.keep(key("a"), b"image");
-            assert_eq!(cache.find(key("a")), None);
+            cache.keep(key("a"), b"\x7fELF");
+            assert_eq!(find(&cache, key("a")), None);
         }
         // A folder where the entry would be.
         let cache = Cache::at(folder.path().into(), LIMIT);
         fs::create_dir(folder.path().join(key("a").file())).unwrap();
-        cache.keep(key("a"), b"image");
-        assert_eq!(cache.find(key("a")), None);
+        cache.keep(key("a"), b"\x7fELF");
+        assert_eq!(find(&cache, key("a")), None);
     }
 
     #[test]
     fn writers_side_by_side_leave_whole_entries() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().into(), LIMIT);
-        let code = vec![3u8; 100_000];
+        let code = b"\x7fELF".repeat(25_000);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..10 {
                         cache.keep(key("a"), &code);
-                        assert_eq!(cache.find(key("a")).unwrap(), code);
+                        assert_eq!(find(&cache, key("a")).unwrap(), code);
                     }
                 });
             }

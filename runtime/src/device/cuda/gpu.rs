@@ -205,6 +205,13 @@ impl Gpu {
         self.wait_each = on;
     }
 
+    /// So many launches are under way, `last` the last of them.
+    fn launched(&mut self, last: &Launch<'_>, launches: u64) {
+        self.pending.launches += launches;
+        last.kernel.clone_into(&mut self.pending.kernel);
+        last.location.clone_into(&mut self.pending.location);
+    }
+
     /// A call's error. What kernels under way have left behind is told of the only one, or of the last with a word that it may be another.
     fn failure(&self, call: &'static str, code: library::Code) -> DeviceError {
         let why = self.api.text(code);
@@ -399,9 +406,7 @@ impl Driver for Gpu {
             let (kernel, location) = (launch.kernel.into(), launch.location.into());
             return Err(DeviceError::Launch { kernel, location, why: self.api.text(code) });
         }
-        self.pending.launches += 1;
-        launch.kernel.clone_into(&mut self.pending.kernel);
-        launch.location.clone_into(&mut self.pending.location);
+        self.launched(launch, 1);
         if self.wait_each { self.wait_for_stream() } else { Ok(()) }
     }
 

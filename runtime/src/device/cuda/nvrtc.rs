@@ -325,6 +325,18 @@ impl Drop for Owned<'_> {
 }
 
 impl Image {
+    /// Whether it can be what it says, before a driver is given it: a file may hold anything.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (expected, found) = match self.target {
+            Target::Cubin(_) => ("machine code", self.code.starts_with(b"\x7fELF")),
+            Target::Ptx(_) => {
+                let text = !self.code.contains(&0) && std::str::from_utf8(&self.code).is_ok();
+                ("PTX", text && !self.code.is_empty())
+            }
+        };
+        if found { Ok(()) } else { Err(format!("image for {} is not {expected}", self.target)) }
+    }
+
     /// What each kernel takes, by name, from the assembler's account in the log.
     pub fn resources(&self) -> Vec<Resources> {
         let mut all: Vec<Resources> = Vec::new();
