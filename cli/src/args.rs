@@ -1,5 +1,6 @@
 //! The command line of `din`, and of the executables it builds.
 
+use crate::device::{self, DeviceArg};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use din_runtime::device::cuda::Target;
 use std::path::PathBuf;
@@ -239,34 +240,6 @@ pub struct DinTrain {
     pub precision: Option<PrecisionArg>,
 }
 
-/// Where steps run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceArg {
-    Cpu,
-    Auto,
-    Cuda(u32),
-}
-
-impl std::fmt::Display for DeviceArg {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Cpu => write!(f, "cpu"),
-            Self::Auto => write!(f, "auto"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
-        }
-    }
-}
-
-pub fn device(text: &str) -> Result<DeviceArg, String> {
-    match (text, text.strip_prefix("cuda:").map(str::parse)) {
-        ("cpu", _) => Ok(DeviceArg::Cpu),
-        ("auto", _) => Ok(DeviceArg::Auto),
-        ("cuda", _) => Ok(DeviceArg::Cuda(0)),
-        (_, Some(Ok(number))) => Ok(DeviceArg::Cuda(number)),
-        _ => Err("expected cpu, auto, or cuda: and a number, such as cuda:0".into()),
-    }
-}
-
 /// Settings of a training run.
 #[derive(Clone, Debug, Args)]
 pub struct Train {
@@ -299,7 +272,7 @@ pub struct Train {
     pub profile: bool,
     /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one. A GPU needs NVIDIA's driver, and for `din`
     /// itself NVRTC; its results are not the CPU's bit for bit [default: cpu; on --resume where the run began]
-    #[arg(long, value_name = "DEVICE", value_parser = device)]
+    #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
     pub device: Option<DeviceArg>,
     #[command(flatten)]
     pub machine: Machine,
@@ -374,7 +347,7 @@ pub struct Eval {
     #[arg(long)]
     pub json: bool,
     /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
     pub device: DeviceArg,
     #[command(flatten)]
     pub machine: Machine,
@@ -396,7 +369,7 @@ pub struct Predict {
     #[arg(long)]
     pub force: bool,
     /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
     pub device: DeviceArg,
     #[command(flatten)]
     pub machine: Machine,
@@ -483,18 +456,6 @@ pub struct StandaloneInfo {
 mod tests {
     use super::*;
     use clap::CommandFactory;
-
-    #[test]
-    fn devices() {
-        assert_eq!(device("cpu"), Ok(DeviceArg::Cpu));
-        assert_eq!(device("cuda:3"), Ok(DeviceArg::Cuda(3)));
-        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
-            assert!(device(wrong).is_err_and(|why| why.contains("cuda:0")), "{wrong}");
-        }
-        for each in [DeviceArg::Cpu, DeviceArg::Auto, DeviceArg::Cuda(2)] {
-            assert_eq!(device(&each.to_string()), Ok(each));
-        }
-    }
 
     #[test]
     fn the_command_lines_are_consistent() {

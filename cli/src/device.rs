@@ -1,6 +1,6 @@
 //! Where steps run: what was asked for, what the machine has, and the kernels for it.
 
-use crate::args::{self, DeviceArg, Train};
+use crate::args::Train;
 use crate::failure::Failure;
 use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
@@ -11,6 +11,35 @@ use din_runtime::run::RunDirectory;
 use din_runtime::run::directory::Record;
 use din_runtime::train::Device;
 use std::sync::Arc;
+
+/// Where steps run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceArg {
+    Cpu,
+    Auto,
+    Cuda(u32),
+}
+
+impl std::fmt::Display for DeviceArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu => write!(f, "cpu"),
+            Self::Auto => write!(f, "auto"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// `cpu`, `auto`, `cuda:1`, or `cuda` for the first.
+pub fn parse(text: &str) -> Result<DeviceArg, String> {
+    match (text, text.strip_prefix("cuda:").map(str::parse)) {
+        ("cpu", _) => Ok(DeviceArg::Cpu),
+        ("auto", _) => Ok(DeviceArg::Auto),
+        ("cuda", _) => Ok(DeviceArg::Cuda(0)),
+        (_, Some(Ok(number))) => Ok(DeviceArg::Cuda(number)),
+        _ => Err("expected cpu, auto, or cuda: and a number, such as cuda:0".into()),
+    }
+}
 
 /// A GPU that is there.
 pub struct Found {
@@ -98,7 +127,7 @@ pub fn of_training(args: &Train) -> Result<(DeviceArg, Precision), Failure> {
 
 /// Where a run began. Records of older versions name the architecture alone.
 fn began_on(record: &Record) -> DeviceArg {
-    match record.device.as_deref().map(args::device) {
+    match record.device.as_deref().map(parse) {
         Some(Ok(device)) => device,
         _ if record.isa.starts_with("sm_") => DeviceArg::Cuda(0),
         _ => DeviceArg::Cpu,
@@ -110,4 +139,21 @@ pub fn precision(record: &Record) -> Precision {
     let all = [Precision::Tf32, Precision::Bf16];
     let named = |p: &Precision| record.isa.split(' ').nth(1) == Some(p.to_string().as_str());
     all.into_iter().find(named).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices() {
+        assert_eq!(parse("cpu"), Ok(DeviceArg::Cpu));
+        assert_eq!(parse("cuda:3"), Ok(DeviceArg::Cuda(3)));
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
+            assert!(parse(wrong).is_err_and(|why| why.contains("cuda:0")), "{wrong}");
+        }
+        for each in [DeviceArg::Cpu, DeviceArg::Auto, DeviceArg::Cuda(2)] {
+            assert_eq!(parse(&each.to_string()), Ok(each));
+        }
+    }
 }

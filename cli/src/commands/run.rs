@@ -1,8 +1,8 @@
 //! The running verbs: train, eval and predict, for `din` and for the executables it builds.
 
-use crate::args::{DeviceArg, DinTrain, Eval, Machine, Predict, Train, Trained};
+use crate::args::{DinTrain, Eval, Machine, Predict, Train, Trained};
 use crate::compile::{self, compile};
-use crate::device;
+use crate::device::{self, DeviceArg};
 use crate::failure::{Failure, INTERRUPTED, Outcome};
 use crate::profile;
 use crate::progress::Progress;
