@@ -6,7 +6,7 @@ use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
 use din_program::cuda::{Cuda, Precision};
 use din_runtime::container::Kernels;
-use din_runtime::device::cuda::{Cache, DeviceError, Gpu, Image, Nvrtc, Target};
+use din_runtime::device::cuda::{DeviceError, Gpu, Image, ImageCache, Nvrtc, Target};
 use din_runtime::run::RunDirectory;
 use din_runtime::run::directory::Record;
 use din_runtime::train::Device;
@@ -98,7 +98,7 @@ pub fn images(compiled: &Compiled, precision: Precision, targets: &[Target]) -> 
     let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
     let options = codegen::cuda::Options { precision, ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(|e| failed(&e))?;
-    let (nvrtc, cache) = (Nvrtc::load().map_err(|e| failed(&e))?, Cache::of_user());
+    let (nvrtc, cache) = (Nvrtc::load().map_err(|e| failed(&e))?, ImageCache::of_user());
     let file = format!("{}.cu", compiled.program.model);
     let mut images = Vec::with_capacity(targets.len());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);

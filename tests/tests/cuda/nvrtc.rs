@@ -11,7 +11,7 @@ use din_compiler::codegen::cuda::{Options, program};
 use din_compiler::model::Model;
 use din_compiler::{CompileOptions, compile};
 use din_program::cuda::Precision;
-use din_runtime::device::cuda::{Cache, Nvrtc, NvrtcError, Resources, Target};
+use din_runtime::device::cuda::{ImageCache, Nvrtc, NvrtcError, Resources, Target};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -172,7 +172,7 @@ fn wrong_source_is_told_with_its_line() {
 fn an_image_from_the_cache_is_what_was_compiled() {
     let nvrtc = nvrtc();
     let folder = tempfile::tempdir().unwrap();
-    let cache = Cache::at(folder.path().into(), 1 << 20);
+    let cache = ImageCache::at(folder.path().into(), 1 << 20);
     let source = "extern \"C\" __global__ void k(float* x) { x[threadIdx.x] *= 2.0f; }\n";
     for target in [Target::Cubin(90), Target::Cubin(80), Target::Ptx(80)] {
         let compiled = nvrtc.compile(source, "k.cu", target).unwrap();

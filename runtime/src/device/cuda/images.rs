@@ -23,7 +23,7 @@ const LIMIT: u64 = 1 << 30;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cache {
+pub struct ImageCache {
     folder: Option<PathBuf>,
     limit: u64,
 }
@@ -59,15 +59,15 @@ fn ours(name: &str) -> bool {
     key.len() == 64 && key.bytes().all(|b| b.is_ascii_hexdigit()) && rest.starts_with(&SUFFIX[1..])
 }
 
-impl Cache {
+impl ImageCache {
     /// The user's: in the folder that `DIN_CACHE` names, else `$XDG_CACHE_HOME/din`, else `~/.cache/din`.
-    pub fn of_user() -> Cache {
-        Cache { folder: folder(&|name| std::env::var_os(name)), limit: LIMIT }
+    pub fn of_user() -> ImageCache {
+        ImageCache { folder: folder(&|name| std::env::var_os(name)), limit: LIMIT }
     }
 
     /// In a folder, which is made when it is needed.
-    pub fn at(folder: PathBuf, limit: u64) -> Cache {
-        Cache { folder: Some(folder), limit }
+    pub fn at(folder: PathBuf, limit: u64) -> ImageCache {
+        ImageCache { folder: Some(folder), limit }
     }
 
     /// The image of a source for a target, from the cache or compiled; `name` stands in messages.
@@ -173,7 +173,7 @@ mod tests {
         Key::new((13, 0), &options(Target::Cubin(90)), source)
     }
 
-    fn find(cache: &Cache, key: Key) -> Option<Vec<u8>> {
+    fn find(cache: &ImageCache, key: Key) -> Option<Vec<u8>> {
         cache.find(key, Target::Cubin(90)).map(|image| image.code)
     }
 
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn what_was_kept_is_found_and_every_damage_is_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::at(folder.path().join("deep/er"), LIMIT);
+        let cache = ImageCache::at(folder.path().join("deep/er"), LIMIT);
         assert_eq!(find(&cache, key("a")), None);
         cache.keep(key("a"), b"\x7fELF an image");
         cache.keep(key("b"), b"\x7fELF another");
@@ -228,7 +228,7 @@ mod tests {
     fn the_entries_not_read_for_longest_go_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         // Room for three entries of 80 + 20 bytes.
-        let cache = Cache::at(folder.path().into(), 350);
+        let cache = ImageCache::at(folder.path().into(), 350);
         let code: [u8; 20] = *b"\x7fELF and sixteen more".first_chunk().unwrap();
         let at = |name: &str| folder.path().join(key(name).file());
         fs::write(folder.path().join("a note"), vec![0; 1000]).unwrap();
@@ -259,12 +259,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "no folder").unwrap();
-        for cache in [Cache::at(file.join("din"), LIMIT), Cache { folder: None, limit: LIMIT }] {
+        for cache in [ImageCache::at(file.join("din"), LIMIT), ImageCache { folder: None, limit: LIMIT }] {
             cache.keep(key("a"), b"\x7fELF");
             assert_eq!(find(&cache, key("a")), None);
         }
         // A folder where the entry would be.
-        let cache = Cache::at(folder.path().into(), LIMIT);
+        let cache = ImageCache::at(folder.path().into(), LIMIT);
         fs::create_dir(folder.path().join(key("a").file())).unwrap();
         cache.keep(key("a"), b"\x7fELF");
         assert_eq!(find(&cache, key("a")), None);
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn writers_side_by_side_leave_whole_entries() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::at(folder.path().into(), LIMIT);
+        let cache = ImageCache::at(folder.path().into(), LIMIT);
         let code = b"\x7fELF".repeat(25_000);
         std::thread::scope(|scope| {
             for _ in 0..4 {
