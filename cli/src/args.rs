@@ -1,6 +1,8 @@
 //! The command line of `din`, and of the executables it builds.
 
+use crate::device::{self, DeviceArg};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use din_runtime::device::cuda::Target;
 use std::path::PathBuf;
 
 /// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.
@@ -59,16 +61,18 @@ pub enum Verb {
                             din fmt - < model.din          # to standard output"
     )]
     Fmt(Fmt),
-    /// Say what a model or a run holds: columns, tables, parameters, code
-    #[command(after_help = "Example:\n  din info models/din.din\n  din info run/")]
+    /// Say what a model, a run or an executable holds: columns, tables, parameters, code
+    #[command(after_help = "Example:\n  din info models/din.din\n  din info run/\n  din info ranker")]
     Info(Info),
     /// Print what a compiler stage makes of a spec
     #[command(after_help = "Example:\n  din emit models/din.din --stage graph")]
     Emit(Emit),
     /// Build a stand-alone executable that trains, evaluates and predicts with the model
     #[command(
-        after_help = "Example:\n  din build models/din.din -o ranker\n  ./ranker train --train a.parquet --valid b.parquet --out run/\n\n\
-                            The executable holds the generated machine code and needs no compiler, linker or `din` where it runs."
+        after_help = "Example:\n  din build models/din.din -o ranker\n  ./ranker train --train a.parquet --valid b.parquet --out run/\n  \
+                            din build models/din.din -o ranker --cuda sm_80,sm_90,compute_90\n\n\
+                            The executable holds the generated machine code and needs no compiler, linker or `din` where it runs; \
+                            with --cuda the kernels for GPUs too, which need NVIDIA's driver alone."
     )]
     Build(Build),
     /// Train a model into a run directory
@@ -91,7 +95,8 @@ pub enum Verb {
 
 const TRAIN_EXAMPLES: &str = "Example:\n  din train models/din.din --train train.parquet --valid valid.parquet --out run/\n  \
 din train models/din.din --train day1.parquet day2.parquet --valid day3.parquet --out run/ --set lr=3e-4 --seed 2\n  \
-din train models/din.din --out run/ --resume --epochs 4   # goes on where the run stopped\n\n\
+din train models/din.din --out run/ --resume --epochs 4   # goes on where the run stopped\n  \
+din train models/din.din --train train.parquet --valid valid.parquet --out run/ --device cuda:0\n\n\
 Same spec, data, seed and ISA level give the same bits at any number of threads, stopped and resumed or not.\n\
 Ctrl-C finishes the step, writes a checkpoint and stops.";
 
@@ -139,7 +144,7 @@ pub struct Fmt {
 
 #[derive(Debug, Args)]
 pub struct Info {
-    /// A .din file or a run directory
+    /// A .din file, a run directory or a built executable
     pub what: PathBuf,
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_value)]
     pub sets: Vec<(String, String)>,
@@ -215,6 +220,13 @@ pub struct Build {
     /// The executable to write
     #[arg(short, long)]
     pub out: PathBuf,
+    /// Also embed kernels for GPUs, one image an architecture: sm_90 is machine code of one, compute_90 is PTX, which the driver compiles for it and
+    /// later ones. Needs NVRTC, but no GPU
+    #[arg(long, value_name = "ARCH", value_delimiter = ',')]
+    pub cuda: Vec<Target>,
+    /// What GPUs compute products in
+    #[arg(long, value_enum, value_name = "P", default_value_t = PrecisionArg::F32, requires = "cuda")]
+    pub precision: PrecisionArg,
 }
 
 #[derive(Debug, Args)]
@@ -223,28 +235,9 @@ pub struct DinTrain {
     pub spec: Spec,
     #[command(flatten)]
     pub train: Train,
-    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one. A GPU needs NVIDIA's driver and NVRTC;
-    /// its results are not the CPU's bit for bit
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
-    pub device: DeviceArg,
-}
-
-/// Where steps run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceArg {
-    Cpu,
-    Auto,
-    Cuda(u32),
-}
-
-fn device(text: &str) -> Result<DeviceArg, String> {
-    match (text, text.strip_prefix("cuda:").map(str::parse)) {
-        ("cpu", _) => Ok(DeviceArg::Cpu),
-        ("auto", _) => Ok(DeviceArg::Auto),
-        ("cuda", _) => Ok(DeviceArg::Cuda(0)),
-        (_, Some(Ok(number))) => Ok(DeviceArg::Cuda(number)),
-        _ => Err("expected cpu, auto, or cuda: and a number, such as cuda:0".into()),
-    }
+    /// What a GPU computes products in [default: f32; on --resume as the run began]
+    #[arg(long, value_enum, value_name = "P")]
+    pub precision: Option<PrecisionArg>,
 }
 
 /// Settings of a training run.
@@ -277,6 +270,10 @@ pub struct Train {
     /// Tell at the end where the time went, kernel by kernel; the first steps also as DIR/trace.json, for Perfetto or chrome://tracing
     #[arg(long)]
     pub profile: bool,
+    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one. A GPU needs NVIDIA's driver, and for `din`
+    /// itself NVRTC; its results are not the CPU's bit for bit [default: cpu; on --resume where the run began]
+    #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
+    pub device: Option<DeviceArg>,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]
@@ -349,6 +346,9 @@ pub struct Eval {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
+    pub device: DeviceArg,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]
@@ -368,6 +368,9 @@ pub struct Predict {
     /// Replace --out if it is there
     #[arg(long)]
     pub force: bool,
+    /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
+    pub device: DeviceArg,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]

@@ -5,12 +5,31 @@ use crate::sources;
 use crate::terminal::Console;
 use din_compiler::model::Model;
 use din_compiler::{CompileError, CompileOptions, Compiled};
+use din_program::Program;
 use std::path::Path;
 
 /// Checks and compiles.
 pub fn compile(console: &Console, path: &Path, sets: &[(String, String)]) -> Result<Compiled, Failure> {
     let model = sources::checked(console, path, sets)?;
     compile_model(console, &model)
+}
+
+/// Compiles anew what `program`, of the run at `run`, was made from. By another version of the compiler that may be another program, which is told.
+pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compiled, Failure> {
+    let model = sources::recorded(program).ok_or_else(|| {
+        let help = "run it on the CPU, or use the version of din that made it";
+        let (name, by) = (run.display(), &program.compiler);
+        Failure::input(format!(
+            "{name}: this version does not compile the run's spec, which was of {by}\n  help: {help}"
+        ))
+    })?;
+    let compiled = compile_model(console, &model)?;
+    if compiled.program.hash() != program.hash() {
+        let name = run.display();
+        console
+            .warning(&format!("{name}: the run began with a program of another compiler version; its bits may differ"));
+    }
+    Ok(compiled)
 }
 
 pub fn compile_model(console: &Console, model: &Model) -> Result<Compiled, Failure> {

@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod compile;
+mod device;
 mod failure;
 mod profile;
 mod progress;
@@ -26,18 +27,18 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
-    let program = match din_runtime::container::own_program() {
-        Ok(program) => program,
+    let carried = match din_runtime::container::own() {
+        Ok(carried) => carried,
         Err(error) => {
             eprintln!("error: {error}");
             return error.exit_code();
         }
     };
-    let (console, outcome) = match program {
-        Some(program) => {
+    let (console, outcome) = match carried {
+        Some(carried) => {
             let arguments = args::Standalone::parse();
             let console = Console::new(&arguments.terminal);
-            let outcome = commands::standalone(&console, program, arguments.verb);
+            let outcome = commands::standalone(&console, carried, arguments.verb);
             (console, outcome)
         }
         None => {

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::terminal::Console;
 use din_compiler::front::{self, SourceProvider};
 use din_compiler::model::Model;
+use din_program::Program;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,15 +23,51 @@ impl Beside {
     }
 }
 
-impl SourceProvider for Beside {
-    fn read(&self, module: &[String]) -> Option<(String, String)> {
+impl Beside {
+    fn path(&self, module: &[String]) -> PathBuf {
         let mut path = self.folder.clone();
         path.extend(module);
         path.set_extension("din");
-        let text = read(&path).ok()?;
-        let shown = path.strip_prefix(".").unwrap_or(&path);
-        Some((shown.display().to_string(), text))
+        path
     }
+}
+
+/// As diagnostics name a file.
+fn shown(path: &Path) -> String {
+    path.strip_prefix(".").unwrap_or(path).display().to_string()
+}
+
+impl SourceProvider for Beside {
+    fn read(&self, module: &[String]) -> Option<(String, String)> {
+        let path = self.path(module);
+        Some((shown(&path), read(&path).ok()?))
+    }
+}
+
+/// The same imports from what a program holds.
+struct Recorded<'a> {
+    program: &'a Program,
+    beside: Beside,
+}
+
+impl SourceProvider for Recorded<'_> {
+    fn read(&self, module: &[String]) -> Option<(String, String)> {
+        let name = shown(&self.beside.path(module));
+        self.program.sources.iter().find(|(known, _)| *known == name).cloned()
+    }
+}
+
+/// The model that a program was made from, by its own sources; `None` where this version finds errors in them.
+pub fn recorded(program: &Program) -> Option<Model> {
+    let (name, text) = program.sources.first()?;
+    let setting = |(name, text): &(String, String)| {
+        let (key, value) = (name == front::SETTING).then(|| text.split_once('='))??;
+        Some((key.into(), value.into()))
+    };
+    let options = front::Options { sets: program.sources.iter().filter_map(setting).collect() };
+    let provider = Recorded { program, beside: Beside::of(Path::new(name)) };
+    let checked = front::check(name, text, &provider, &options);
+    checked.model.filter(|_| !checked.diagnostics.iter().any(|d| d.is_error()))
 }
 
 /// The text of a spec.

@@ -112,7 +112,7 @@ fn an_executable_refuses_another_models_run() {
 
 #[test]
 fn the_stored_code_is_what_emit_shows() {
-    let program = din_runtime::container::read(ranker()).unwrap().unwrap();
+    let program = din_runtime::container::read(ranker()).unwrap().unwrap().program;
     for (level, isa) in [("v2", Isa::V2), ("v3", Isa::V3), ("v4", Isa::V4)] {
         let text = din(&format!("emit {{model}} --stage asm --isa {level}"), &[("model", &small())]).expect(0).out;
         let (assembly, code) = text.split_once("# code as an executable holds it").unwrap();

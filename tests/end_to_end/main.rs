@@ -5,6 +5,7 @@
 mod commands;
 mod container;
 mod faults;
+mod gpu;
 mod requests;
 mod support;
 mod training;

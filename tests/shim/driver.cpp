@@ -1,5 +1,6 @@
 // NVIDIA's driver interface with the shim behind it, so that the runtime's own binding of the driver can be tested without a GPU. An image is
-// the path of a compiled source. What a stream is asked for waits until somebody waits for it, as late as a real one may be: a host buffer that is
+// a compiled source: the library itself, as PTX in hexadecimal digits behind a line of comment, or its path. The environment says how many GPUs there
+// are (DIN_MADE_UP_GPUS, 1), of which architecture (DIN_MADE_UP_ARCH, 90), and which launch to run fails (DIN_MADE_UP_FAIL, from 1, none). What a stream is asked for waits until somebody waits for it, as late as a real one may be: a host buffer that is
 // written again too early is then seen.
 
 #include <cstdint>
@@ -7,8 +8,12 @@
 #include <cstring>
 #include <deque>
 #include <dlfcn.h>
+#include <elf.h>
 #include <functional>
 #include <map>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define API extern "C" __attribute__((visibility("default"))) int
 
@@ -29,7 +34,7 @@ struct State {
     std::map<void*, int> shared;
     void* module = nullptr;
     int retained = 0, failed = DONE;
-    unsigned long long seed = 1;
+    unsigned long long seed = 1, launches = 0;
 };
 
 State& state() {
@@ -38,6 +43,32 @@ State& state() {
 }
 
 thread_local bool current = false;
+
+int set(const char* name, int otherwise) {
+    const char* value = std::getenv(name);
+    return value ? std::atoi(value) : otherwise;
+}
+
+// Opens a library that is in memory. Its section headers are what it ends with.
+void* open(const char* library) {
+    const auto* head = reinterpret_cast<const Elf64_Ehdr*>(library);
+    const std::size_t bytes = head->e_shoff + std::size_t(head->e_shnum) * head->e_shentsize;
+    const int file = memfd_create("kernels", 0);
+    if (file < 0 || write(file, library, bytes) != ssize_t(bytes)) return nullptr;
+    const std::string path = "/proc/self/fd/" + std::to_string(file);
+    void* module = dlopen(path.c_str(), RTLD_NOW);
+    close(file);
+    return module;
+}
+
+void* open_ptx(const char* text) {
+    const auto digit = [](char c) { return unsigned(c <= '9' ? c - '0' : c - 'a' + 10); };
+    std::string library;
+    for (text = std::strchr(text, '\n') + 1; text[0] && text[1]; text += 2) {
+        library.push_back(char(digit(text[0]) << 4 | digit(text[1])));
+    }
+    return open(library.data());
+}
 
 template <class F> F of_shim(const char* name) { return reinterpret_cast<F>(dlsym(state().module, name)); }
 
@@ -72,11 +103,12 @@ API cuGetErrorString(int code, const char** text) {
     *text = code == FAILED ? "unspecified launch failure" : code == NOT_FOUND ? "named symbol not found" : "error";
     return DONE;
 }
-API cuDeviceGetCount(int* count) { return *count = 1, DONE; }
+API cuDeviceGetCount(int* count) { return *count = set("DIN_MADE_UP_GPUS", 1), DONE; }
 API cuDeviceGet(int* device, int number) { return *device = number, number == 0 ? DONE : INVALID; }
 API cuDeviceGetName(char* name, int length, int) { return std::strncpy(name, "a made-up GPU", length), DONE; }
 API cuDeviceGetAttribute(int* value, int which, int) {
-    *value = which == 75 ? 9 : which == 76 ? 0 : 100 << 10;
+    const int architecture = set("DIN_MADE_UP_ARCH", 90);
+    *value = which == 75 ? architecture / 10 : which == 76 ? architecture % 10 : 100 << 10;
     return which == 75 || which == 76 || which == 97 ? DONE : INVALID;
 }
 API cuDevicePrimaryCtxRetain(void** context, int) {
@@ -126,8 +158,16 @@ API cuMemcpyDtoDAsync_v2(std::uint64_t to, std::uint64_t from, std::size_t bytes
     return ask([=] { return std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes), DONE; });
 }
 API cuModuleLoadDataEx(void** module, const void* image, unsigned, int*, void**) {
+    const char* given = static_cast<const char*>(image);
     state().failed = DONE;
-    *module = state().module = dlopen(static_cast<const char*>(image), RTLD_NOW);
+    if (std::memcmp(given, ELFMAG, SELFMAG) == 0) {
+        *module = open(given);
+    } else if (std::strncmp(given, "//", 2) == 0) {
+        *module = open_ptx(given);
+    } else {
+        *module = dlopen(given, RTLD_NOW);
+    }
+    state().module = *module;
     return *module ? DONE : INVALID;
 }
 API cuModuleUnload(void* module) { return dlclose(module), DONE; }
@@ -148,8 +188,9 @@ API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     for (int k = 0; k < 3; ++k) given[k] = *static_cast<void**>(arguments[k]);
     const Launch launch = of_shim<Launch>("din_shim_launch");
     return ask([=] {
+        if (++state().launches == (unsigned long long)set("DIN_MADE_UP_FAIL", 0)) return int(FAILED);
         const char* error = launch(function, x, y, threads, shared, static_cast<unsigned long long*>(given[0]),
                                    static_cast<unsigned*>(given[1]), static_cast<float*>(given[2]), ++state().seed);
-        return error ? FAILED : DONE;
+        return int(error ? FAILED : DONE);
     });
 }

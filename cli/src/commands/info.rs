@@ -7,6 +7,8 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::SlotScope;
 use din_program::schema::{FeatureKind, KeyType, TableKind};
+use din_runtime::container::{self, Carried, Kernels};
+use din_runtime::device::cuda::Image;
 use din_runtime::run::RunDirectory;
 use serde_json::json;
 use std::fmt::Write;
@@ -15,14 +17,20 @@ pub fn info(console: &Console, args: &Info) -> Outcome {
     if args.what.is_dir() {
         let run = RunDirectory::open(&args.what)?;
         let program = run.program()?;
-        show(console, &program, args.json);
+        show(console, &program, None, args.json);
         if !args.json {
             console.result_raw(&of_run(&run)?);
         }
         return Ok(());
     }
+    if args.what.is_file()
+        && let Some(Carried { program, kernels }) = container::read(&args.what)?
+    {
+        show(console, &program, kernels.as_ref(), args.json);
+        return Ok(());
+    }
     let program = compile(console, &args.what, &args.sets)?.program;
-    show(console, &program, args.json);
+    show(console, &program, None, args.json);
     Ok(())
 }
 
@@ -33,8 +41,8 @@ fn of_run(run: &RunDirectory) -> Result<String, crate::failure::Failure> {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "\nrun: {} rows of training, {valid}; seed {}, batch {}",
-        record.train.rows, record.seed, record.batch
+        "\nrun: {} rows of training, {valid}; seed {}, batch {}, on {}",
+        record.train.rows, record.seed, record.batch, record.isa
     );
     for line in run.epochs(u64::MAX)? {
         let _ = write!(text, "  epoch {} (step {}): train loss {:.4}", line.epoch, line.step, line.train_loss);
@@ -61,7 +69,7 @@ fn slots(program: &Program, update: u32, weights: u64, rows: u64) -> u64 {
     slots.iter().map(|s| one(s.per)).sum()
 }
 
-pub fn show(console: &Console, program: &Program, as_json: bool) {
+pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_json: bool) {
     let dense: u64 = program.parameters.iter().map(|p| p.width() as u64).sum();
     let dense_slots: u64 = program.parameters.iter().map(|p| slots(program, p.update, p.width() as u64, 1)).sum();
     let states: u64 = program.states.iter().map(|s| s.width() as u64).sum();
@@ -83,6 +91,13 @@ pub fn show(console: &Console, program: &Program, as_json: bool) {
             .iter()
             .map(|c| json!({ "isa": format!("{:?}", c.isa).to_lowercase(), "bytes": c.bytes.len() }))
             .collect();
+        let cuda = kernels.map(|k| {
+            let image = |i: &Image| json!({ "target": i.target.to_string(), "bytes": i.code.len() });
+            json!({
+                "precision": k.launches.precision.to_string(),
+                "images": k.images.iter().map(image).collect::<Vec<_>>(),
+            })
+        });
         let columns: Vec<_> =
             program.schema.features.iter().map(|f| json!({ "column": f.column, "feature": f.path() })).collect();
         let value = json!({
@@ -101,6 +116,7 @@ pub fn show(console: &Console, program: &Program, as_json: bool) {
             "dense_weights": dense,
             "kernels": program.kernels.len(),
             "code": code,
+            "cuda": cuda,
             "report": program.metrics.iter().map(|m| &m.name).collect::<Vec<_>>(),
         });
         console.result(value.to_string());
@@ -161,6 +177,11 @@ pub fn show(console: &Console, program: &Program, as_json: bool) {
         .map(|c| format!("{} ({} KiB)", format!("{:?}", c.isa).to_lowercase(), c.bytes.len().div_ceil(1024)))
         .collect();
     let _ = writeln!(text, "\ncode: {} kernels for x86-64 {}", program.kernels.len(), code.join(", "));
+    if let Some(kernels) = kernels {
+        let size = |i: &Image| format!("{} ({} KiB)", i.target, i.code.len().div_ceil(1024));
+        let images: Vec<String> = kernels.images.iter().map(size).collect();
+        let _ = writeln!(text, "GPU: {}, products in {}", images.join(", "), kernels.launches.precision);
+    }
     let metrics: Vec<&str> = program.metrics.iter().map(|m| m.name.as_str()).collect();
     let selected = program.metrics.get(program.training.select as usize).map_or("the last epoch", |m| m.name.as_str());
     let _ = writeln!(

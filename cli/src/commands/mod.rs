@@ -12,8 +12,7 @@ mod synth;
 use crate::args::{StandaloneVerb, Verb};
 use crate::failure::Outcome;
 use crate::terminal::Console;
-use din_program::Program;
-use din_runtime::train::Device;
+use din_runtime::container::Carried;
 use std::sync::Arc;
 
 /// Runs a verb of `din`.
@@ -32,15 +31,16 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
     }
 }
 
-/// Runs a verb of an executable that carries `program`.
-pub fn standalone(console: &Console, program: Program, verb: StandaloneVerb) -> Outcome {
-    let program = Arc::new(program);
+/// Runs a verb of an executable that carries a program.
+pub fn standalone(console: &Console, carried: Carried, verb: StandaloneVerb) -> Outcome {
+    let Carried { program, kernels } = carried;
+    let own = run::Own { program: Arc::new(program), kernels };
     match verb {
-        StandaloneVerb::Train(args) => run::train_verb(console, &program, &args, Device::Cpu),
-        StandaloneVerb::Eval(args) => run::eval(console, Some(&program), &args),
-        StandaloneVerb::Predict(args) => run::predict(console, Some(&program), &args),
+        StandaloneVerb::Train(args) => run::own_train(console, &own, &args),
+        StandaloneVerb::Eval(args) => run::eval(console, Some(&own), &args),
+        StandaloneVerb::Predict(args) => run::predict(console, Some(&own), &args),
         StandaloneVerb::Info(args) => {
-            info::show(console, &program, args.json);
+            info::show(console, &own.program, own.kernels.as_ref(), args.json);
             Ok(())
         }
     }

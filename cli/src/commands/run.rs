@@ -1,16 +1,16 @@
 //! The running verbs: train, eval and predict, for `din` and for the executables it builds.
 
-use crate::args::{DeviceArg, DinTrain, Eval, Machine, Predict, Train};
-use crate::compile::compile;
+use crate::args::{DinTrain, Eval, Machine, Predict, Train, Trained};
+use crate::compile::{self, compile};
+use crate::device::{self, DeviceArg};
 use crate::failure::{Failure, INTERRUPTED, Outcome};
 use crate::profile;
 use crate::progress::Progress;
 use crate::terminal::Console;
-use din_compiler::{Compiled, codegen};
 use din_program::Program;
 use din_runtime::checkpoint;
+use din_runtime::container::Kernels;
 use din_runtime::data::{Dataset, Mode, OpenOptions};
-use din_runtime::device::cuda::{Gpu, Nvrtc, Target};
 use din_runtime::evaluate::evaluate;
 use din_runtime::predict;
 use din_runtime::run::{RunDirectory, interrupt};
@@ -21,43 +21,31 @@ use std::sync::Arc;
 /// Without a batch size in the spec's training settings that would suit, evaluation reads so many rows at a time.
 const LEAST_BATCH: u32 = 1024;
 
+/// What an executable carries.
+pub struct Own {
+    pub program: Arc<Program>,
+    pub kernels: Option<Kernels>,
+}
+
 pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-    let device = device(console, &compiled, args.device)?;
+    let (asked, began) = device::of_training(&args.train)?;
+    let precision = args.precision.map_or(began, Into::into);
+    if args.precision.is_some() && asked == DeviceArg::Cpu {
+        let help = "leave it out, or choose a GPU by --device cuda:0";
+        return Err(Failure::input(format!("--precision is of a GPU's products\n  help: {help}")));
+    }
+    let device = device::choose(console, asked, |gpu| device::compiled(&compiled, precision, gpu))?;
     train_verb(console, &Arc::new(compiled.program), &args.train, device)
 }
 
-/// What was asked for, with the kernels for it.
-fn device(console: &Console, compiled: &Compiled, asked: DeviceArg) -> Result<Device, Failure> {
-    let number = match asked {
-        DeviceArg::Cpu => return Ok(Device::Cpu),
-        DeviceArg::Auto => 0,
-        DeviceArg::Cuda(number) => number,
-    };
-    let make = || -> Result<(String, Device), String> {
-        let (name, architecture) = Gpu::probe(number).map_err(|e| e.to_string())?;
-        let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &Default::default())
-            .map_err(|e| e.to_string())?;
-        let file = format!("{}.cu", compiled.program.model);
-        let nvrtc = Nvrtc::load().map_err(|e| e.to_string())?;
-        let image = nvrtc.compile(&made.source, &file, Target::Cubin(architecture)).map_err(|e| e.to_string())?;
-        Ok((name, Device::Cuda { number, launches: Arc::new(made.launches), images: vec![image] }))
-    };
-    match make() {
-        Ok((name, device)) => {
-            console.remark(format!("on GPU {number}, {name}"));
-            Ok(device)
-        }
-        Err(why) if asked == DeviceArg::Auto => {
-            let why = why.lines().next().unwrap_or_default();
-            console.remark(format!("on the CPU: {why}"));
-            Ok(Device::Cpu)
-        }
-        Err(why) => Err(Failure::machine(why)),
-    }
+pub fn own_train(console: &Console, own: &Own, args: &Train) -> Outcome {
+    let (asked, _) = device::of_training(args)?;
+    let device = device::choose(console, asked, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
+    train_verb(console, &own.program, args, device)
 }
 
-pub fn train_verb(console: &Console, program: &Arc<Program>, args: &Train, device: Device) -> Outcome {
+fn train_verb(console: &Console, program: &Arc<Program>, args: &Train, device: Device) -> Outcome {
     let options = Options {
         train: args.train.clone(),
         valid: args.valid.clone(),
@@ -143,29 +131,45 @@ struct Opened {
     batch: usize,
 }
 
-/// `own`: the program of a stand-alone executable; otherwise the run's own is used.
-fn open(own: Option<&Arc<Program>>, path: &Path, name: &str, machine: &train::Machine) -> Result<Opened, Failure> {
+/// `own`: what a stand-alone executable carries; otherwise the run's own program is used.
+fn open(
+    console: &Console,
+    own: Option<&Own>,
+    trained: &Trained,
+    asked: DeviceArg,
+    machine: &train::Machine,
+) -> Result<Opened, Failure> {
     set_threads(machine.thread_count());
-    let run = RunDirectory::open(path)?;
+    let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
-    let program = match own {
-        Some(program) => program.clone(),
-        None => Arc::new(run.program()?),
+    let folder = run.checkpoint(&trained.checkpoint)?;
+    let (program, device) = match own {
+        Some(own) => {
+            let kernels = |gpu: &device::Found| device::carried(own.kernels.as_ref(), gpu);
+            (own.program.clone(), device::choose(console, asked, kernels)?)
+        }
+        None => {
+            let mut program = run.program()?;
+            // A run holds no kernels for GPUs: they are made of its sources, as those of training were.
+            let device = device::choose(console, asked, |gpu| {
+                let compiled = compile::again(console, &program, &trained.run)?;
+                let made = device::compiled(&compiled, device::precision(&record), gpu)?;
+                program = compiled.program;
+                Ok(made)
+            })?;
+            (Arc::new(program), device)
+        }
     };
-    let folder = run.checkpoint(name)?;
     let loaded = checkpoint::load(&folder, &program)?;
     let engine = train::engine(&program, machine)?;
     let checkpoint = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Opened {
-        session: Session::restored(engine, loaded),
-        run,
-        checkpoint,
-        batch: record.batch.max(LEAST_BATCH) as usize,
-    })
+    let mut session = Session::restored(engine, loaded);
+    device.attach(&mut session)?;
+    Ok(Opened { session, run, checkpoint, batch: record.batch.max(LEAST_BATCH) as usize })
 }
 
-pub fn eval(console: &Console, own: Option<&Arc<Program>>, args: &Eval) -> Outcome {
-    let mut opened = open(own, &args.trained.run, &args.trained.checkpoint, &machine(&args.machine))?;
+pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
+    let mut opened = open(console, own, &args.trained, args.device, &machine(&args.machine))?;
     let options = OpenOptions { list_separator: args.input.list_separator, ..OpenOptions::new(Mode::Evaluate) };
     let data = Dataset::open_with(&args.data, &opened.session.program().schema, &options)
         .map_err(din_runtime::run::Error::from)?;
@@ -207,14 +211,14 @@ fn warn_of_reuse(console: &Console, run: &RunDirectory, data: &Dataset) -> Outco
     Ok(())
 }
 
-pub fn predict(console: &Console, own: Option<&Arc<Program>>, args: &Predict) -> Outcome {
+pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome {
     // What can be wrong with the output is found before anything is read.
     predict::Form::of(&args.out)?;
     if args.out.exists() && !args.force {
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::input(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
-    let mut opened = open(own, &args.trained.run, &args.trained.checkpoint, &machine(&args.machine))?;
+    let mut opened = open(console, own, &args.trained, args.device, &machine(&args.machine))?;
     let program = opened.session.program().clone();
     let (data, labels) = predict::open(&program, &args.data, args.input.list_separator)?;
     let mut progress = Progress::new(console);

@@ -65,6 +65,9 @@ impl SourceProvider for NoFiles {
     }
 }
 
+/// How a source is called that holds one `name=value` of the command line.
+pub const SETTING: &str = "--set";
+
 /// What the command line adds to the text.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -92,7 +95,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Op
     let root = loader.root(name, text);
     let mut sets: Vec<(String, String, Span)> = Vec::new();
     for (key, value) in &options.sets {
-        let file = loader.sources.add("--set", format!("{key}={value}"));
+        let file = loader.sources.add(SETTING, format!("{key}={value}"));
         sets.push((key.clone(), value.clone(), Span::new(file, key.len() + 1, key.len() + 1 + value.len())));
     }
     let Loader { modules, sources, diagnostics, .. } = loader;

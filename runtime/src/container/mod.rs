@@ -1,16 +1,21 @@
-//! The stand-alone executable: the `din` binary with a compiled program appended to it.
+//! The stand-alone executable: the `din` binary with a compiled program appended to it, and kernels for GPUs if it was built with them.
 //!
 //! ```text
-//! [ executable ][ header: 16 bytes ][ program ][ footer: 192 bytes ]
+//! [ executable ][ header: 16 bytes ][ program ][ kernels ][ footer: 232 bytes ]
 //! ```
 //!
 //! The header is a magic number. The footer is, little-endian: a magic number (16 bytes), container version (u32), program format
-//! (u32), length of the executable (u64), length of the program (u64), target triple (56 bytes, padded with zeros), SHA-256 of the
-//! program (32), SHA-256 of the footer so far (32), the header's magic number again (16), the footer's again (16).
+//! (u32), lengths of the executable, the program and the kernels (u64 each; 0 kernels where there are none), target triple (56 bytes, padded with zeros),
+//! SHA-256 of the program (32), of the kernels (32), of the footer so far (32), the header's magic number again (16), the footer's again (16).
+//! `kernels` says what these are.
 //!
 //! Guarantees: same executable and program, same bytes; either magic number announces an appended part, so that one altered or missing
 //! byte of it is an error and never turns the file back into `din`; an executable that carries a program is stripped of it
 //! before another is appended.
+
+mod kernels;
+
+pub use kernels::Kernels;
 
 use crate::run::file::AtomicFile;
 use crate::run::{Error, Result};
@@ -22,9 +27,9 @@ use std::path::Path;
 
 const HEAD: &[u8; 16] = b"\x00DIN.PROGRAM\x0d\x0a\x1a\x0a";
 const FOOT: &[u8; 16] = b"\x00DIN.FOOTER\x0d\x0a\x1a\x0a\x00";
-const FOOTER: usize = 192;
-const HASHED: usize = 128;
-const VERSION: u32 = 1;
+const FOOTER: usize = 232;
+const HASHED: usize = 168;
+const VERSION: u32 = 2;
 const TRIPLE: usize = 56;
 
 /// The triple this binary was made for.
@@ -39,15 +44,27 @@ pub struct Built {
     pub executable: u64,
     /// Bytes of the program.
     pub program: u64,
+    /// Bytes of the kernels for GPUs.
+    pub kernels: u64,
 }
 
-/// Lengths and hash of an appended part, as its footer states them.
+/// What an executable carries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carried {
+    pub program: Program,
+    /// For GPUs, where it was built with them.
+    pub kernels: Option<Kernels>,
+}
+
+/// Lengths and hashes of an appended part, as its footer states them.
 struct Footer {
     format: u32,
     executable: u64,
     program: u64,
+    kernels: u64,
     triple: String,
     digest: [u8; 32],
+    kernels_digest: [u8; 32],
 }
 
 impl Footer {
@@ -57,12 +74,14 @@ impl Footer {
         bytes.extend_from_slice(&self.format.to_le_bytes());
         bytes.extend_from_slice(&self.executable.to_le_bytes());
         bytes.extend_from_slice(&self.program.to_le_bytes());
+        bytes.extend_from_slice(&self.kernels.to_le_bytes());
         let mut triple = [0u8; TRIPLE];
         for (to, from) in triple.iter_mut().zip(self.triple.bytes()) {
             *to = from;
         }
         bytes.extend_from_slice(&triple);
         bytes.extend_from_slice(&self.digest);
+        bytes.extend_from_slice(&self.kernels_digest);
         let own = Sha256::digest(&bytes);
         bytes.extend_from_slice(&own);
         bytes.extend_from_slice(HEAD);
@@ -87,8 +106,10 @@ impl Footer {
         let format = u32::from_le_bytes(at.take());
         let executable = u64::from_le_bytes(at.take());
         let program = u64::from_le_bytes(at.take());
+        let kernels = u64::from_le_bytes(at.take());
         let triple = String::from_utf8_lossy(&at.take::<TRIPLE>()).trim_end_matches('\0').to_string();
-        Ok(Footer { format, executable, program, triple, digest: at.take() })
+        let (digest, kernels_digest) = (at.take(), at.take());
+        Ok(Footer { format, executable, program, kernels, triple, digest, kernels_digest })
     }
 }
 
@@ -107,8 +128,8 @@ impl Reader<'_> {
     }
 }
 
-/// The program that the running executable carries; `None` for plain `din`.
-pub fn own_program() -> Result<Option<Program>> {
+/// What the running executable carries; `None` for plain `din`.
+pub fn own() -> Result<Option<Carried>> {
     let path = own_path()?;
     read(&path)
 }
@@ -118,11 +139,11 @@ pub fn own_path() -> Result<std::path::PathBuf> {
     std::env::current_exe().map_err(|e| Error::machine(format!("cannot find the running executable: {e}")))
 }
 
-/// The program appended to the executable at `path`; `None` where nothing is appended.
+/// What is appended to the executable at `path`; `None` where nothing is.
 ///
 /// # Errors
 /// An appended part that is altered, cut short, or made for another runtime or machine.
-pub fn read(path: &Path) -> Result<Option<Program>> {
+pub fn read(path: &Path) -> Result<Option<Carried>> {
     let mut file = File::open(path).map_err(|e| Error::file("read", path, &e))?;
     let Some((footer, start)) = locate(&mut file, path)? else { return Ok(None) };
     let refuse = |why: String| {
@@ -132,8 +153,12 @@ pub fn read(path: &Path) -> Result<Option<Program>> {
     let mut bytes = vec![0u8; footer.program as usize];
     file.seek(SeekFrom::Start(start)).map_err(|e| Error::file("read", path, &e))?;
     file.read_exact(&mut bytes).map_err(|e| Error::file("read", path, &e))?;
-    if Sha256::digest(&bytes).as_slice() != footer.digest {
-        return refuse("it was altered: its SHA-256 is not the one in the footer".into());
+    let mut kernels = vec![0u8; footer.kernels as usize];
+    file.read_exact(&mut kernels).map_err(|e| Error::file("read", path, &e))?;
+    for (bytes, digest) in [(&bytes, footer.digest), (&kernels, footer.kernels_digest)] {
+        if Sha256::digest(bytes).as_slice() != digest {
+            return refuse("it was altered: its SHA-256 is not the one in the footer".into());
+        }
     }
     if footer.format != FORMAT {
         return refuse(format!("it has format {}, this runtime reads format {FORMAT}", footer.format));
@@ -141,26 +166,37 @@ pub fn read(path: &Path) -> Result<Option<Program>> {
     if footer.triple != host_triple() {
         return refuse(format!("it was compiled for {}, this is {}", footer.triple, host_triple()));
     }
-    match Program::decode(&bytes) {
-        Ok(program) => Ok(Some(program)),
-        Err(e) => refuse(e.to_string()),
-    }
+    let program = match Program::decode(&bytes) {
+        Ok(program) => program,
+        Err(e) => return refuse(e.to_string()),
+    };
+    let kernels = match kernels.as_slice() {
+        [] => None,
+        bytes => match Kernels::decode(bytes) {
+            Ok(kernels) => Some(kernels),
+            Err(why) => return refuse(why),
+        },
+    };
+    Ok(Some(Carried { program, kernels }))
 }
 
-/// Writes `out`: the executable `base` without the program it may carry, then `program`. Mode 0755, by rename.
-pub fn build(base: &Path, program: &Program, out: &Path) -> Result<Built> {
+/// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`. Mode 0755, by rename.
+pub fn build(base: &Path, program: &Program, kernels: Option<&Kernels>, out: &Path) -> Result<Built> {
     let mut input = File::open(base).map_err(|e| Error::file("read", base, &e))?;
     let executable = match locate(&mut input, base)? {
         Some((footer, _)) => footer.executable,
         None => input.metadata().map_err(|e| Error::file("read", base, &e))?.len(),
     };
     let bytes = program.encode();
+    let kernels = kernels.map(Kernels::encode).unwrap_or_default();
     let footer = Footer {
         format: program.format,
         executable,
         program: bytes.len() as u64,
+        kernels: kernels.len() as u64,
         triple: program.triple.clone(),
         digest: Sha256::digest(&bytes).into(),
+        kernels_digest: Sha256::digest(&kernels).into(),
     };
     if footer.triple.len() > TRIPLE {
         return Err(Error::input(format!("target triple `{}` is too long", footer.triple)));
@@ -171,12 +207,12 @@ pub fn build(base: &Path, program: &Program, out: &Path) -> Result<Built> {
     if copied != executable {
         return Err(Error::machine(format!("{}: changed while it was copied", base.display())));
     }
-    for part in [&HEAD[..], &bytes, &footer.encode()] {
+    for part in [&HEAD[..], &bytes, &kernels, &footer.encode()] {
         output.file().write_all(part).map_err(|e| Error::file("write", out, &e))?;
     }
     make_executable(output.file()).map_err(|e| Error::file("make executable", out, &e))?;
     output.commit()?;
-    Ok(Built { executable, program: bytes.len() as u64 })
+    Ok(Built { executable, program: bytes.len() as u64, kernels: kernels.len() as u64 })
 }
 
 #[cfg(unix)]
@@ -226,8 +262,8 @@ fn locate(file: &mut File, path: &Path) -> Result<Option<(Footer, u64)>> {
         Err(why) => return refuse(why),
     };
     let head = HEAD.len() as u64;
-    let sum = footer.executable.checked_add(head).and_then(|n| n.checked_add(footer.program));
-    if sum.and_then(|n| n.checked_add(FOOTER as u64)) != Some(length) {
+    let parts = [footer.executable, head, footer.program, footer.kernels, FOOTER as u64];
+    if parts.iter().try_fold(0u64, |sum, &part| sum.checked_add(part)) != Some(length) {
         return refuse("the file is not as long as its footer says");
     }
     if &read_at::<16>(file, footer.executable).map_err(failed)? != HEAD {

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use super::kernels::tests::some as kernels;
 use super::*;
 use din_program::schedule::Schedule;
 use din_program::schema::{Schema, Training};
@@ -53,12 +54,14 @@ fn build_is_deterministic_and_reads_back_and_replaces_an_older_program() {
     fs::write(&base, executable()).unwrap();
     assert!(read(&base).unwrap().is_none());
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    build(&base, &program("m"), &one).unwrap();
-    build(&base, &program("m"), &two).unwrap();
+    build(&base, &program("m"), None, &one).unwrap();
+    build(&base, &program("m"), None, &two).unwrap();
     assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
-    assert_eq!(read(&one).unwrap().unwrap(), program("m"));
-    build(&one, &program("other"), &two).unwrap();
-    assert_eq!(read(&two).unwrap().unwrap().model, "other");
+    assert_eq!(read(&one).unwrap().unwrap(), Carried { program: program("m"), kernels: None });
+    build(&one, &program("m"), Some(&kernels()), &two).unwrap();
+    assert_eq!(read(&two).unwrap().unwrap(), Carried { program: program("m"), kernels: Some(kernels()) });
+    build(&two, &program("other"), None, &two).unwrap();
+    assert_eq!(read(&two).unwrap().unwrap(), Carried { program: program("other"), kernels: None });
     assert_eq!(fs::read(&two).unwrap()[..256], executable());
     assert_eq!(fs::metadata(&two).unwrap().len() - fs::metadata(&one).unwrap().len(), "other".len() as u64 - 1);
 }
@@ -67,10 +70,10 @@ fn build_is_deterministic_and_reads_back_and_replaces_an_older_program() {
 fn every_flipped_byte_and_every_cut_of_the_appended_part_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (base, out) = (folder.path().join("din"), folder.path().join("out"));
-    for elf in [true, false] {
+    for (elf, kernels) in [(true, None), (false, None), (true, Some(kernels()))] {
         let plain = if elf { executable() } else { b"#!no elf header here".repeat(20) };
         fs::write(&base, &plain).unwrap();
-        build(&base, &program("m"), &out).unwrap();
+        build(&base, &program("m"), kernels.as_ref(), &out).unwrap();
         let whole = fs::read(&out).unwrap();
         for at in plain.len()..whole.len() {
             // Without an ELF header only the footer's last bytes announce the appended part.
@@ -100,16 +103,29 @@ fn another_machine_or_format_is_refused_with_both_named() {
     fs::write(&base, executable()).unwrap();
     let mut other = program("m");
     other.triple = "riscv64-unknown-linux-gnu".into();
-    build(&base, &other, &out).unwrap();
+    build(&base, &other, None, &out).unwrap();
     let message = read(&out).unwrap_err().message;
     assert!(message.contains("riscv64-unknown-linux-gnu") && message.contains(&host_triple()), "{message}");
     other = program("m");
     other.format = FORMAT + 1;
-    build(&base, &other, &out).unwrap();
+    build(&base, &other, None, &out).unwrap();
     assert!(read(&out).unwrap_err().message.contains(&format!("format {}", FORMAT + 1)));
+}
+
+/// Hashes that fit do not make kernels of any bytes.
+#[test]
+fn kernels_that_no_build_writes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, out) = (folder.path().join("din"), folder.path().join("out"));
+    fs::write(&base, executable()).unwrap();
+    let mut wrong = kernels();
+    wrong.images[0].code.clear();
+    build(&base, &program("m"), Some(&wrong), &out).unwrap();
+    let error = read(&out).unwrap_err();
+    assert!(error.message.contains("refused: its image for sm_80 is not machine code"), "{error}");
 }
 
 #[test]
 fn this_very_test_binary_carries_no_program() {
-    assert!(own_program().unwrap().is_none());
+    assert!(own().unwrap().is_none());
 }

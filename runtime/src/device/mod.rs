@@ -9,7 +9,7 @@ use std::fmt;
 
 /// What a training session asks of an engine whose values live on a device; see [`cuda::Engine`].
 pub trait Steps: fmt::Debug {
-    /// What decides the bits of results, as a run records it: `sm_90`.
+    /// What decides the bits of results, as a run records it: `sm_90`, with what products are rounded to where they are: `sm_90 tf32`.
     fn level(&self) -> String;
     fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError>;
     fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError>;

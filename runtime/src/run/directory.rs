@@ -35,7 +35,11 @@ pub struct Record {
     pub model: String,
     /// SHA-256 of the encoded program.
     pub program: String,
+    /// What decides the bits beside these: the ISA level, or of a GPU its architecture and, where they are rounded, what products are in.
     pub isa: String,
+    /// Where steps ran: `cpu`, `cuda:0`. Runs of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     pub seed: u64,
     pub batch: u32,
     /// Separator of lists in CSV fields.

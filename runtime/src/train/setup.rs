@@ -10,6 +10,7 @@ use crate::run::directory::{DataRecord, EpochLine, FORMAT, Record, RunDirectory}
 use crate::run::{Error, Result};
 use din_program::Program;
 use din_program::cuda::Cuda;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -71,15 +72,31 @@ pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMu
     }
 }
 
+impl Device {
+    /// Puts a session's steps on the device.
+    pub fn attach(&self, session: &mut Session) -> Result<()> {
+        let Self::Cuda { number, launches, images } = self else { return Ok(()) };
+        let gpu = Gpu::open(*number, images)?;
+        session.set_device(Box::new(cuda::Engine::new(session.program().clone(), launches.clone(), gpu)?));
+        Ok(())
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => write!(f, "cpu"),
+            Self::Cuda { number, .. } => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
 /// Puts the session on the device that was asked for.
 fn attach(session: &mut Session, options: &Options) -> Result<()> {
-    let Device::Cuda { number, launches, images } = &options.device else { return Ok(()) };
-    if options.profile {
+    if options.profile && options.device != Device::Cpu {
         return Err(Error::input("a profile is of the CPU's kernels").help("leave out --profile, or use --device cpu"));
     }
-    let gpu = Gpu::open(*number, images)?;
-    session.set_device(Box::new(cuda::Engine::new(session.program().clone(), launches.clone(), gpu)?));
-    Ok(())
+    options.device.attach(session)
 }
 
 fn open(paths: &[PathBuf], program: &Program, mode: Mode, separator: u8) -> Result<Dataset> {
@@ -116,6 +133,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         model: program.model.clone(),
         program: program_hash.clone(),
         isa: session.level(),
+        device: Some(options.device.to_string()),
         seed,
         batch,
         list_separator: separator,

@@ -24,6 +24,26 @@ fn image(device: &Device, target: Target) -> Image {
     Image { target, code: device.path().to_str().unwrap().into(), log: String::new() }
 }
 
+/// What is told of a kernel that fails with others behind it.
+fn fails(library: &Path, images: &[Image], launch: Launch<'_>, behind: &[&str], wait: bool) -> DeviceError {
+    let mut gpu = Gpu::open_with(library, 0, images).unwrap();
+    gpu.wait_for_each(wait);
+    let empty = gpu.allocate(4096, "a test").unwrap();
+    gpu.write(empty, &[0; 4096]).unwrap();
+    let launch = Launch { kernel: "din_rows_scan", addresses: empty, words: empty, shared: 8 << 10, ..launch };
+    let mut run = || {
+        gpu.launch(&launch)?;
+        for kernel in behind {
+            gpu.launch(&Launch { kernel, location: "other.din:1:1", ..launch })?;
+        }
+        gpu.wait()
+    };
+    let error = run().unwrap_err();
+    // The context is lost: whatever comes next says the same.
+    assert_eq!(gpu.write(empty, &[0; 16]).and_then(|()| gpu.wait()).unwrap_err(), error);
+    error
+}
+
 /// One test: the made-up driver has one state.
 #[test]
 fn a_gpu_by_its_driver() {
@@ -91,13 +111,17 @@ fn a_gpu_by_its_driver() {
     assert!(text.contains("m.din:3:1: kernel no_such") && text.contains("not in the image"), "{text}");
     let text = said(gpu.launch(&Launch { shared: 200 << 10, ..launch }).unwrap_err());
     assert!(text.contains("204800 bytes of shared memory") && text.contains("102400"), "{text}");
-    // A kernel that fails is told by who waits.
-    let empty = gpu.allocate(4096, "a test").unwrap();
-    gpu.write(empty, &[0; 4096]).unwrap();
-    gpu.launch(&Launch { kernel: "din_rows_scan", addresses: empty, words: b, shared: 8 << 10, ..launch }).unwrap();
-    let text = said(gpu.wait().unwrap_err());
-    assert!(text.contains("m.din:3:1: kernel din_rows_scan") && text.contains("unspecified launch failure"), "{text}");
+    // A kernel that fails is told by who waits: alone by its name, among others as one of them, by its name again where each is waited for.
     drop(gpu);
+    let text = said(fails(&library, &images, launch, &[], false));
+    assert!(text.contains("m.din:3:1: kernel din_rows_scan") && text.contains("unspecified launch failure"), "{text}");
+    let error = fails(&library, &images, launch, &["din_rows_list"], false);
+    assert!(matches!(error, DeviceError::Late { .. }), "{error}");
+    let text = error.to_string();
+    let honest = "unspecified launch failure: din_rows_list (other.din:1:1), or one launched before it";
+    assert!(text.contains(honest) && text.contains("DIN_CUDA_WAIT=1"), "{text}");
+    let text = said(fails(&library, &images, launch, &["din_rows_list"], true));
+    assert!(text.contains("m.din:3:1: kernel din_rows_scan") && text.contains("unspecified launch failure"), "{text}");
 
     let error = Gpu::open_with(&library, 3, &images).unwrap_err();
     assert_eq!(error, DeviceError::NoDevice { asked: 3, found: 1 });

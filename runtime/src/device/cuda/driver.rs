@@ -6,6 +6,9 @@
 use super::Target;
 use std::fmt;
 
+/// The environment variable that has every launch waited for, so that a failure is told of the very kernel.
+pub(super) const WAIT: &str = "DIN_CUDA_WAIT";
+
 /// A place in the device's memory.
 pub type Address = u64;
 
@@ -86,6 +89,8 @@ pub enum DeviceError {
     Memory { bytes: usize, what: &'static str },
     /// A kernel could not be launched, or failed; the location is what asked for it, where that is known.
     Launch { kernel: String, location: String, why: String },
+    /// A kernel failed while several were under way, of which this is the last launched.
+    Late { kernel: String, location: String, why: String },
     /// Another call of the driver failed.
     Call { call: &'static str, why: String },
     /// The program and its CUDA form contradict each other.
@@ -119,9 +124,14 @@ impl fmt::Display for DeviceError {
                 let found = if images.is_empty() { "none".into() } else { images.join(", ") };
                 write!(
                     f,
-                    "the program has no kernels for {device}, which is sm_{architecture}; it has {found}\n  help: compile it for \
-                     sm_{architecture}"
-                )
+                    "the program has no kernels for {device}, which is sm_{architecture}; it has {found}\n  help: "
+                )?;
+                match *architecture {
+                    ..super::nvrtc::LEAST => {
+                        write!(f, "run it with --device cpu; GPUs before sm_{} are not built for", super::nvrtc::LEAST)
+                    }
+                    known => write!(f, "build it with --cuda sm_{known}, or run it with --device cpu"),
+                }
             }
             Self::Memory { bytes, what } => write!(
                 f,
@@ -132,6 +142,14 @@ impl fmt::Display for DeviceError {
                 write!(f, "kernel {kernel} failed on the GPU: {why}")
             }
             Self::Launch { kernel, location, why } => write!(f, "{location}: kernel {kernel} failed on the GPU: {why}"),
+            Self::Late { kernel, location, why } => {
+                let at = if location.is_empty() { String::new() } else { format!(" ({location})") };
+                write!(
+                    f,
+                    "a kernel failed on the GPU: {why}: {kernel}{at}, or one launched before it\n  help: run again with \
+                     {WAIT}=1 to have the very one named"
+                )
+            }
             Self::Call { call, why } => write!(f, "{call} failed: {why}"),
             Self::Program(why) => write!(f, "the program cannot run on a GPU: {why}; build it again"),
             Self::Input(why) => write!(f, "{why}"),

@@ -20,7 +20,7 @@ use crate::device::Steps;
 use crate::engine::{self as cpu, EngineError, Layout, Reader, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
-use din_program::cuda::{Cuda, Grid, Launches};
+use din_program::cuda::{Cuda, Grid, Launches, Precision};
 use din_program::schedule::{Axes, Place, Root, Schedule, Source};
 use std::fmt;
 use std::sync::Arc;
@@ -444,7 +444,10 @@ fn slot_of(schedule: &Schedule, id: din_program::schedule::BufferId, slots: &[At
 
 impl<D: Driver + fmt::Debug> Steps for Engine<D> {
     fn level(&self) -> String {
-        self.driver.level()
+        match self.cuda.precision {
+            Precision::F32 => self.driver.level(),
+            rounded => format!("{} {rounded}", self.driver.level()),
+        }
     }
     fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
         self.upload(state, tables)

@@ -1,13 +1,17 @@
 //! A GPU by NVIDIA's driver: the device's primary context, one module, one stream, and pinned memory between host and device.
 //!
 //! Guarantees: no driver, no GPU and no fitting image are errors that say what to do; nothing panics. Writes return when the host's bytes are
-//! in pinned memory, so the host readies the next step while the GPU works; what a kernel did wrong is told by the call that waits for it.
+//! in pinned memory, so the host readies the next step while the GPU works; what a kernel did wrong is told by the call that waits for it,
+//! and of that kernel only where no other was under way: always, where the environment variable `DIN_CUDA_WAIT` is 1.
 
-use super::driver::{Address, DeviceError, Driver, Launch};
+mod found;
+
+use super::Image;
+use super::driver::{Address, DeviceError, Driver, Launch, WAIT};
 use super::library::{self, Api, Handle};
-use super::{Image, Target};
+use found::{Found, choose};
 use std::collections::HashMap;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
 
 /// Most bytes of one pinned buffer: larger transfers go in parts.
@@ -46,57 +50,22 @@ pub struct Gpu {
     functions: HashMap<String, Function>,
     pinned: Vec<Pinned>,
     next: usize,
-    /// Kernel and location of the last launch since the stream was waited for.
-    last: Option<(String, String)>,
+    /// What was launched since the stream was waited for.
+    pending: Pending,
+    /// Whether every launch is waited for.
+    wait_each: bool,
+}
+
+/// Launches under way, and the last of them.
+#[derive(Debug, Default)]
+struct Pending {
+    launches: u64,
+    kernel: String,
+    location: String,
 }
 
 // SAFETY: the driver's handles may be used from any thread with their context current, which every function here sees to.
 unsafe impl Send for Gpu {}
-
-/// The image for an architecture: machine code of it or of an earlier one of its generation, else the newest PTX that is not too new.
-fn choose(images: &[Image], architecture: u32) -> Option<&Image> {
-    let rank = |image: &&Image| match image.target {
-        Target::Cubin(n) if n <= architecture && n / 10 == architecture / 10 => Some((1, n)),
-        Target::Ptx(n) if n <= architecture => Some((0, n)),
-        _ => None,
-    };
-    images.iter().filter(|i| rank(i).is_some()).max_by_key(rank)
-}
-
-/// A GPU that is there.
-struct Found {
-    device: library::Device,
-    name: String,
-    architecture: u32,
-    most_shared: u32,
-}
-
-impl Found {
-    fn new(api: &Api, number: u32) -> Result<Found, DeviceError> {
-        let (mut count, mut device) = (0, 0);
-        // SAFETY: here and below, addresses of live variables of the header's types.
-        api.check("cuDeviceGetCount", unsafe { (api.device_count)(&mut count) })?;
-        if i64::from(number) >= i64::from(count) {
-            return Err(DeviceError::NoDevice { asked: number, found: u32::try_from(count).unwrap_or(0) });
-        }
-        // SAFETY: the number is one of the devices'.
-        api.check("cuDeviceGet", unsafe { (api.device)(&mut device, number as c_int) })?;
-        let attribute = |which: c_int| -> Result<u32, DeviceError> {
-            let mut value = 0;
-            // SAFETY: a live device.
-            api.check("cuDeviceGetAttribute", unsafe { (api.device_attribute)(&mut value, which, device) })?;
-            Ok(u32::try_from(value).unwrap_or(0))
-        };
-        let architecture = attribute(library::COMPUTE_MAJOR)? * 10 + attribute(library::COMPUTE_MINOR)?;
-        let most_shared = attribute(library::SHARED_OPT_IN)?;
-        let mut name = [0u8; 128];
-        // SAFETY: the driver writes at most so many bytes, 0 at their end.
-        let code = unsafe { (api.device_name)(name.as_mut_ptr().cast::<c_char>(), name.len() as c_int - 1, device) };
-        api.check("cuDeviceGetName", code)?;
-        let name = String::from_utf8_lossy(name.split(|&b| b == 0).next().unwrap_or_default()).into_owned();
-        Ok(Found { device, name, architecture, most_shared })
-    }
-}
 
 impl Gpu {
     /// Opens GPU `number` with the kernels of the image that fits it.
@@ -134,7 +103,8 @@ impl Gpu {
             functions: HashMap::new(),
             pinned: Vec::new(),
             next: 0,
-            last: None,
+            pending: Pending::default(),
+            wait_each: std::env::var_os(WAIT).is_some_and(|v| !v.is_empty() && v != "0"),
         };
         let mut context = none;
         // SAFETY: a live device; released when `gpu` is dropped.
@@ -188,22 +158,42 @@ impl Gpu {
         self.api.check("cuCtxSetCurrent", unsafe { (self.api.set_current)(self.context) })
     }
 
-    /// An error of a call that waits may be a kernel's.
-    fn waited(&mut self, call: &'static str, code: library::Code) -> Result<(), DeviceError> {
-        match (code, self.last.take()) {
-            (0, _) => Ok(()),
-            (_, Some((kernel, location))) => {
-                let why = format!("{} (by this kernel, the last one launched, or one before it)", self.api.text(code));
-                Err(DeviceError::Launch { kernel, location, why })
+    /// From now on every launch is waited for, or not, whatever the environment says.
+    pub fn wait_for_each(&mut self, on: bool) {
+        self.wait_each = on;
+    }
+
+    /// So many launches are under way, `last` the last of them.
+    fn launched(&mut self, last: &Launch<'_>, launches: u64) {
+        self.pending.launches += launches;
+        last.kernel.clone_into(&mut self.pending.kernel);
+        last.location.clone_into(&mut self.pending.location);
+    }
+
+    /// A call's error. What kernels under way have left behind is told of the only one, or of the last with a word that it may be another.
+    fn failure(&self, call: &'static str, code: library::Code) -> DeviceError {
+        let why = self.api.text(code);
+        let Pending { launches, kernel, location } = &self.pending;
+        match *launches {
+            1 if library::of_kernel(code) => {
+                DeviceError::Launch { kernel: kernel.clone(), location: location.clone(), why }
             }
-            (_, None) => self.api.check(call, code),
+            2.. if library::of_kernel(code) => {
+                DeviceError::Late { kernel: kernel.clone(), location: location.clone(), why }
+            }
+            _ => DeviceError::Call { call, why },
         }
+    }
+
+    fn check(&self, call: &'static str, code: library::Code) -> Result<(), DeviceError> {
+        if code == 0 { Ok(()) } else { Err(self.failure(call, code)) }
     }
 
     fn wait_for_stream(&mut self) -> Result<(), DeviceError> {
         // SAFETY: a live stream of the current context.
-        let code = unsafe { (self.api.stream_wait)(self.stream) };
-        self.waited("cuStreamSynchronize", code)
+        self.check("cuStreamSynchronize", unsafe { (self.api.stream_wait)(self.stream) })?;
+        self.pending.launches = 0;
+        Ok(())
     }
 
     /// One of two pinned buffers in turn, with room for `bytes` and no copy under way.
@@ -214,27 +204,24 @@ impl Gpu {
             let mut event = std::ptr::null_mut();
             // SAFETY: the context is current; destroyed with the buffer.
             let code = unsafe { (self.api.event_create)(&mut event, library::EVENT_WITHOUT_TIME) };
-            self.api.check("cuEventCreate", code)?;
+            self.check("cuEventCreate", code)?;
             self.pinned.push(Pinned { at: std::ptr::null_mut(), bytes: 0, event });
         }
         let event = self.pinned[k].event;
         // SAFETY: a live event; one that was never recorded counts as done.
-        let code = unsafe { (self.api.event_wait)(event) };
-        if code != 0 {
-            self.waited("cuEventSynchronize", code)?;
-        }
+        self.check("cuEventSynchronize", unsafe { (self.api.event_wait)(event) })?;
         if self.pinned[k].bytes < bytes {
             let capacity = (bytes + bytes / 4).clamp(1 << 16, PART);
             let old = std::mem::replace(&mut self.pinned[k].at, std::ptr::null_mut());
             self.pinned[k].bytes = 0;
             if !old.is_null() {
                 // SAFETY: allocated below, and no copy uses it any more.
-                self.api.check("cuMemFreeHost", unsafe { (self.api.free_host)(old.cast()) })?;
+                self.check("cuMemFreeHost", unsafe { (self.api.free_host)(old.cast()) })?;
             }
             let mut at = std::ptr::null_mut();
             // SAFETY: the context is current; freed above or when `self` is dropped.
             let code = unsafe { (self.api.allocate_host)(&mut at, capacity, 0) };
-            self.api.check("cuMemHostAlloc", code)?;
+            self.check("cuMemHostAlloc", code)?;
             self.pinned[k].at = at.cast();
             self.pinned[k].bytes = capacity;
         }
@@ -251,6 +238,9 @@ impl Gpu {
                 let mut handle = std::ptr::null_mut();
                 // SAFETY: the module is live; functions live as long.
                 let code = unsafe { (self.api.function)(&mut handle, self.module, name.as_ptr()) };
+                if library::of_kernel(code) && self.pending.launches > 0 {
+                    return Err(self.failure("cuModuleGetFunction", code));
+                }
                 if code != 0 {
                     return Err(failed(format!("it is not in the image: {}", self.api.text(code))));
                 }
@@ -289,7 +279,7 @@ impl Driver for Gpu {
         // SAFETY: the context is current; freed by `free`, or with the context.
         match unsafe { (self.api.allocate)(&mut at, bytes.max(1)) } {
             library::OUT_OF_MEMORY => Err(DeviceError::Memory { bytes, what }),
-            code => self.api.check("cuMemAlloc", code).map(|()| at),
+            code => self.check("cuMemAlloc", code).map(|()| at),
         }
     }
 
@@ -314,8 +304,8 @@ impl Driver for Gpu {
             // written again before the copy is done. The device's range is the caller's.
             unsafe {
                 std::ptr::copy_nonoverlapping(part.as_ptr(), at, part.len());
-                self.api.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), part.len(), self.stream))?;
-                self.api.check("cuEventRecord", (self.api.event_record)(event, self.stream))?;
+                self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), part.len(), self.stream))?;
+                self.check("cuEventRecord", (self.api.event_record)(event, self.stream))?;
             }
             to += part.len() as u64;
         }
@@ -330,9 +320,7 @@ impl Driver for Gpu {
             let at = self.pinned[k].at;
             // SAFETY: the buffer has room for the part and no copy under way. The device's range is the caller's.
             let code = unsafe { (self.api.to_host)(at.cast(), from, part.len(), self.stream) };
-            if code != 0 {
-                self.waited("cuMemcpyDtoHAsync", code)?;
-            }
+            self.check("cuMemcpyDtoHAsync", code)?;
             self.wait_for_stream()?;
             // SAFETY: the copy is done.
             unsafe { std::ptr::copy_nonoverlapping(at, part.as_mut_ptr(), part.len()) };
@@ -345,7 +333,7 @@ impl Driver for Gpu {
         self.current()?;
         // SAFETY: the ranges are the caller's.
         let code = unsafe { (self.api.within)(to, from, bytes, self.stream) };
-        self.api.check("cuMemcpyDtoDAsync", code)
+        self.check("cuMemcpyDtoDAsync", code)
     }
 
     fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError> {
@@ -369,14 +357,15 @@ impl Driver for Gpu {
                 std::ptr::null_mut(),
             )
         };
+        if library::of_kernel(code) && self.pending.launches > 0 {
+            return Err(self.failure("cuLaunchKernel", code));
+        }
         if code != 0 {
             let (kernel, location) = (launch.kernel.into(), launch.location.into());
             return Err(DeviceError::Launch { kernel, location, why: self.api.text(code) });
         }
-        let (kernel, location) = self.last.get_or_insert_default();
-        launch.kernel.clone_into(kernel);
-        launch.location.clone_into(location);
-        Ok(())
+        self.launched(launch, 1);
+        if self.wait_each { self.wait_for_stream() } else { Ok(()) }
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {
@@ -417,10 +406,6 @@ impl Drop for Gpu {
 mod tests {
     use super::*;
 
-    fn images(targets: &[Target]) -> Vec<Image> {
-        targets.iter().map(|&target| Image { target, code: vec![], log: String::new() }).collect()
-    }
-
     #[test]
     fn a_missing_driver_is_told() {
         let error = Api::open(&["no/such/libcuda.so.1".into()]).unwrap_err();
@@ -442,19 +427,5 @@ mod tests {
         let expected =
             matches!(error, DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. } | DeviceError::NoImage { .. });
         assert!(expected, "{error}");
-    }
-
-    #[test]
-    fn images_are_chosen() {
-        use Target::{Cubin, Ptx};
-        let all = images(&[Ptx(80), Cubin(80), Cubin(90), Ptx(90), Cubin(100)]);
-        let chosen = |architecture| choose(&all, architecture).map(|i| i.target);
-        assert_eq!(chosen(80), Some(Cubin(80)));
-        assert_eq!(chosen(86), Some(Cubin(80)));
-        assert_eq!(chosen(90), Some(Cubin(90)));
-        assert_eq!(chosen(103), Some(Cubin(100)));
-        assert_eq!(chosen(120), Some(Ptx(90)));
-        assert_eq!(chosen(75), None);
-        assert_eq!(choose(&[], 90).map(|i| i.target), None);
     }
 }

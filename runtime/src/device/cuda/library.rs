@@ -31,6 +31,12 @@ pub(super) const EVENT_WITHOUT_TIME: c_uint = 2;
 pub(super) const JIT_ERROR_LOG: c_int = 5;
 pub(super) const JIT_ERROR_LOG_BYTES: c_int = 6;
 
+/// Whether an error is one that a running kernel leaves behind, for whatever call comes next to tell.
+pub(super) fn of_kernel(code: Code) -> bool {
+    // Illegal address, timeout, assertion, stack, instruction, misaligned address, address space, program counter, anything else.
+    matches!(code, 700 | 702 | 710 | 714..=719)
+}
+
 macro_rules! api {
     ($($field:ident = $name:literal: fn($($arg:ty),*);)*) => {
         /// The functions, by what they do.

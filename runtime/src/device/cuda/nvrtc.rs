@@ -4,6 +4,7 @@
 //! nothing panics. The dozen functions are bound here rather than through a crate, so that the file that was named is the one that is used.
 
 use libloading::Library;
+use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::str::FromStr;
 pub const VARIABLE: &str = "DIN_NVRTC";
 const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 /// Tensor cores with TF32 and BF16 begin here.
-const LEAST: u32 = 80;
+pub(super) const LEAST: u32 = 80;
 
 type Program = *mut c_void;
 type Create = unsafe extern "C" fn(
@@ -29,10 +30,11 @@ type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
 type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
 type Get = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
 type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
+type Numbers = unsafe extern "C" fn(*mut c_int) -> c_int;
 type Message = unsafe extern "C" fn(c_int) -> *const c_char;
 
 /// What to compile for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// Machine code of one architecture, `sm_90`.
     Cubin(u32),
@@ -67,6 +69,8 @@ pub enum NvrtcError {
     Missing { tried: Vec<String>, why: String },
     /// A library of that name, but not NVRTC.
     Foreign { path: String, why: String },
+    /// An architecture that this NVRTC does not know.
+    Target { target: Target, version: (i32, i32), known: Vec<i32> },
     /// The source does not compile for the target.
     Source { target: Target, log: String },
     /// A call failed otherwise.
@@ -84,6 +88,15 @@ impl fmt::Display for NvrtcError {
             ),
             Self::Foreign { path, why } => {
                 write!(f, "`{path}` is not NVRTC: {why}\n  help: set {VARIABLE} to libnvrtc.so of CUDA 12 or 13")
+            }
+            Self::Target { target, version: (major, minor), known } => {
+                let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "NVRTC {major}.{minor} does not compile for {target}\n  help: it knows the architectures {}; for others set \
+                     {VARIABLE} to another version's libnvrtc.so",
+                    known.join(", ")
+                )
             }
             Self::Source { target, log } => write!(f, "the generated source does not compile for {target}:\n{log}"),
             Self::Call { call, why } => write!(f, "NVRTC's {call} failed: {why}"),
@@ -104,6 +117,8 @@ pub struct Nvrtc {
     log: (Size, Get),
     message: Message,
     version: (i32, i32),
+    /// The architectures it knows; empty where it cannot say.
+    known: Vec<i32>,
     _library: Library,
     _builtins: Vec<Library>,
 }
@@ -117,13 +132,37 @@ fn builtins(file: &Path) -> Vec<Library> {
     beside.filter_map(|e| unsafe { Library::new(e.path()) }.ok()).collect()
 }
 
+/// The architectures that the compiler lists.
+///
+/// # Safety
+/// The functions are NVRTC's.
+unsafe fn known(count: Numbers, list: Numbers) -> Vec<i32> {
+    let mut n = 0;
+    // SAFETY: the address of a live number.
+    if unsafe { count(&mut n) } != 0 || !(1..1000).contains(&n) {
+        return Vec::new();
+    }
+    let mut all = vec![0; n as usize];
+    // SAFETY: room for as many numbers as it said.
+    if unsafe { list(all.as_mut_ptr()) } == 0 { all } else { Vec::new() }
+}
+
+/// What is passed beside the source.
+pub(super) fn options(target: Target) -> Vec<String> {
+    let mut options = vec![format!("--gpu-architecture={target}"), "--std=c++17".into(), "--restrict".into()];
+    if let Target::Cubin(_) = target {
+        options.push("--ptxas-options=-v".into());
+    }
+    options
+}
+
 /// A compiled source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     pub target: Target,
     /// CUBIN, or the PTX's text.
     pub code: Vec<u8>,
-    /// What the compiler had to say.
+    /// What the compiler had to say; empty where the image was not compiled just now.
     pub log: String,
 }
 
@@ -171,7 +210,14 @@ impl Nvrtc {
             let version = *library.get::<Version>(b"nvrtcVersion").map_err(foreign)?;
             let (mut major, mut minor) = (0, 0);
             version(&mut major, &mut minor);
+            // Since CUDA 11.2; without them the compiler itself says what it does not know.
+            let count = library.get::<Numbers>(b"nvrtcGetNumSupportedArchs");
+            let known = match (count, library.get::<Numbers>(b"nvrtcGetSupportedArchs")) {
+                (Ok(count), Ok(list)) => known(*count, *list),
+                _ => Vec::new(),
+            };
             Ok(Nvrtc {
+                known,
                 create: *library.get(b"nvrtcCreateProgram").map_err(foreign)?,
                 compile: *library.get(b"nvrtcCompileProgram").map_err(foreign)?,
                 destroy: *library.get(b"nvrtcDestroyProgram").map_err(foreign)?,
@@ -206,12 +252,12 @@ impl Nvrtc {
             CString::new(s)
                 .map_err(|_| NvrtcError::Call { call: "nvrtcCreateProgram", why: "a text with a zero byte".into() })
         };
-        let (source, name) = (text(source)?, text(name)?);
-        let mut options =
-            vec![text(&format!("--gpu-architecture={target}"))?, text("--std=c++17")?, text("--restrict")?];
-        if let Target::Cubin(_) = target {
-            options.push(text("--ptxas-options=-v")?);
+        let (Target::Cubin(architecture) | Target::Ptx(architecture)) = target;
+        if !self.known.is_empty() && !self.known.contains(&(architecture as i32)) {
+            return Err(NvrtcError::Target { target, version: self.version, known: self.known.clone() });
         }
+        let (source, name) = (text(source)?, text(name)?);
+        let options = options(target).iter().map(|o| text(o)).collect::<Result<Vec<CString>, _>>()?;
         let options: Vec<*const c_char> = options.iter().map(|o| o.as_ptr()).collect();
         let mut program: Program = std::ptr::null_mut();
         // SAFETY: both texts end with 0 and live until the program is destroyed; there are no headers.
@@ -279,6 +325,18 @@ impl Drop for Owned<'_> {
 }
 
 impl Image {
+    /// Whether it can be what it says, before a driver is given it: a file may hold anything.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (expected, found) = match self.target {
+            Target::Cubin(_) => ("machine code", self.code.starts_with(b"\x7fELF")),
+            Target::Ptx(_) => {
+                let text = !self.code.contains(&0) && std::str::from_utf8(&self.code).is_ok();
+                ("PTX", text && !self.code.is_empty())
+            }
+        };
+        if found { Ok(()) } else { Err(format!("image for {} is not {expected}", self.target)) }
+    }
+
     /// What each kernel takes, by name, from the assembler's account in the log.
     pub fn resources(&self) -> Vec<Resources> {
         let mut all: Vec<Resources> = Vec::new();

@@ -1,0 +1,159 @@
+//! Where steps run: what was asked for, what the machine has, and the kernels for it.
+
+use crate::args::Train;
+use crate::failure::Failure;
+use crate::terminal::Console;
+use din_compiler::{Compiled, codegen};
+use din_program::cuda::{Cuda, Precision};
+use din_runtime::container::Kernels;
+use din_runtime::device::cuda::{DeviceError, Gpu, Image, ImageCache, Nvrtc, Target};
+use din_runtime::run::RunDirectory;
+use din_runtime::run::directory::Record;
+use din_runtime::train::Device;
+use std::sync::Arc;
+
+/// Where steps run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceArg {
+    Cpu,
+    Auto,
+    Cuda(u32),
+}
+
+impl std::fmt::Display for DeviceArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu => write!(f, "cpu"),
+            Self::Auto => write!(f, "auto"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// `cpu`, `auto`, `cuda:1`, or `cuda` for the first.
+pub fn parse(text: &str) -> Result<DeviceArg, String> {
+    match (text, text.strip_prefix("cuda:").map(str::parse)) {
+        ("cpu", _) => Ok(DeviceArg::Cpu),
+        ("auto", _) => Ok(DeviceArg::Auto),
+        ("cuda", _) => Ok(DeviceArg::Cuda(0)),
+        (_, Some(Ok(number))) => Ok(DeviceArg::Cuda(number)),
+        _ => Err("expected cpu, auto, or cuda: and a number, such as cuda:0".into()),
+    }
+}
+
+/// A GPU that is there.
+pub struct Found {
+    pub name: String,
+    /// Such as 90 for sm_90.
+    pub architecture: u32,
+}
+
+/// Launches, and images of which one fits.
+pub type Fitting = (Arc<Cuda>, Vec<Image>);
+
+/// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where there is no driver or no GPU.
+pub fn choose(
+    console: &Console,
+    asked: DeviceArg,
+    kernels: impl FnOnce(&Found) -> Result<Fitting, Failure>,
+) -> Result<Device, Failure> {
+    let number = match asked {
+        DeviceArg::Cpu => return Ok(Device::Cpu),
+        DeviceArg::Auto => 0,
+        DeviceArg::Cuda(number) => number,
+    };
+    let found = match Gpu::probe(number) {
+        Ok((name, architecture)) => Found { name, architecture },
+        Err(error @ (DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. })) if asked == DeviceArg::Auto => {
+            let text = error.to_string();
+            console.remark(format!("on the CPU: {}", text.lines().next().unwrap_or_default()));
+            return Ok(Device::Cpu);
+        }
+        Err(error) => return Err(Failure::machine(error.to_string())),
+    };
+    let (launches, images) = kernels(&found)?;
+    console.remark(format!("on GPU {number}, {}", found.name));
+    Ok(Device::Cuda { number, launches, images })
+}
+
+/// The kernels of a compiled program for a GPU, by NVRTC or from what it has compiled before.
+pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &Found) -> Result<Fitting, Failure> {
+    let made = images(compiled, precision, &[Target::Cubin(gpu.architecture)])?;
+    Ok((Arc::new(made.launches), made.images))
+}
+
+/// The kernels that an executable carries.
+pub fn carried(kernels: Option<&Kernels>, gpu: &Found) -> Result<Fitting, Failure> {
+    match kernels {
+        Some(kernels) => Ok((Arc::new(kernels.launches.clone()), kernels.images.clone())),
+        None => {
+            let (device, architecture) = (gpu.name.clone(), gpu.architecture);
+            Err(Failure::machine(DeviceError::NoImage { device, architecture, images: vec![] }.to_string()))
+        }
+    }
+}
+
+/// The CUDA form of a program with an image for each target, some compiled side by side.
+pub fn images(compiled: &Compiled, precision: Precision, targets: &[Target]) -> Result<Kernels, Failure> {
+    let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
+    let options = codegen::cuda::Options { precision, ..Default::default() };
+    let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(|e| failed(&e))?;
+    let (nvrtc, cache) = (Nvrtc::load().map_err(|e| failed(&e))?, ImageCache::of_user());
+    let file = format!("{}.cu", compiled.program.model);
+    let mut images = Vec::with_capacity(targets.len());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    for some in targets.chunks(threads) {
+        let one = |target| cache.compile(&nvrtc, &made.source, &file, target);
+        let found = std::thread::scope(|scope| {
+            let running: Vec<_> = some.iter().map(|&target| scope.spawn(move || one(target))).collect();
+            running.into_iter().map(|r| r.join()).collect::<Vec<_>>()
+        });
+        for image in found {
+            let image = image.map_err(|_| Failure::machine("a thread of the compiler failed"))?;
+            images.push(image.map_err(|e| failed(&e))?);
+        }
+    }
+    Ok(Kernels::new(made.launches, images))
+}
+
+/// Where training is asked to run, and what to compute products in: on `--resume` without the options as the run began.
+pub fn of_training(args: &Train) -> Result<(DeviceArg, Precision), Failure> {
+    if !args.resume {
+        return Ok((args.device.unwrap_or(DeviceArg::Cpu), Precision::default()));
+    }
+    let record = RunDirectory::open(&args.out)?.record()?;
+    Ok((args.device.unwrap_or_else(|| began_on(&record)), precision(&record)))
+}
+
+/// Where a run began. Records of older versions name the architecture alone.
+fn began_on(record: &Record) -> DeviceArg {
+    match record.device.as_deref().map(parse) {
+        Some(Ok(device)) => device,
+        _ if record.isa.starts_with("sm_") => DeviceArg::Cuda(0),
+        _ => DeviceArg::Cpu,
+    }
+}
+
+/// What a run's products are computed in.
+pub fn precision(record: &Record) -> Precision {
+    let all = [Precision::Tf32, Precision::Bf16];
+    let named = |p: &Precision| record.isa.split(' ').nth(1) == Some(p.to_string().as_str());
+    all.into_iter().find(named).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices() {
+        assert_eq!(parse("cpu"), Ok(DeviceArg::Cpu));
+        assert_eq!(parse("cuda:3"), Ok(DeviceArg::Cuda(3)));
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
+            assert!(parse(wrong).is_err_and(|why| why.contains("cuda:0")), "{wrong}");
+        }
+        for each in [DeviceArg::Cpu, DeviceArg::Auto, DeviceArg::Cuda(2)] {
+            assert_eq!(parse(&each.to_string()), Ok(each));
+        }
+    }
+}
