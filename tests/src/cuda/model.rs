@@ -4,7 +4,7 @@ use super::Shim;
 use din_compiler::interpret::Samples;
 use din_program::Program;
 use din_program::cuda::Cuda;
-use din_runtime::device::cuda::{DeviceError, Engine};
+use din_runtime::device::cuda::{DeviceError, Engine, Options};
 use din_runtime::engine::{State, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
@@ -73,7 +73,18 @@ impl<'d> Trainer<'d> {
         state: State,
         tables: Vec<Table>,
     ) -> Result<Trainer<'d>, DeviceError> {
-        let mut engine = Engine::new(program.clone(), cuda.clone(), driver)?;
+        Self::with(program, cuda, driver, state, tables, Options::default())
+    }
+
+    pub fn with(
+        program: &Arc<Program>,
+        cuda: &Arc<Cuda>,
+        driver: Shim<'d>,
+        state: State,
+        tables: Vec<Table>,
+        options: Options,
+    ) -> Result<Trainer<'d>, DeviceError> {
+        let mut engine = Engine::with(program.clone(), cuda.clone(), driver, options)?;
         engine.upload(&state, &tables)?;
         Ok(Trainer { engine, state, tables })
     }

@@ -11,7 +11,7 @@ use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
 use din_runtime::code;
 use din_runtime::device::Steps;
-use din_runtime::device::cuda::{self as cuda_engine, DeviceError};
+use din_runtime::device::cuda::{self as cuda_engine, DeviceError, Options};
 use din_runtime::engine::{Engine, State};
 use din_runtime::table::Table;
 use din_runtime::train::Session;
@@ -54,6 +54,12 @@ impl Case {
 
     pub fn trainer(&self, state: State, tables: Vec<Table>) -> Trainer<'_> {
         Trainer::new(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables).unwrap()
+    }
+
+    /// One with other choices, from the start.
+    pub fn trainer_with(&self, options: Options) -> Result<Trainer<'_>, DeviceError> {
+        let (state, tables) = self.start();
+        Trainer::with(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables, options)
     }
 
     /// A batch whose row numbers are ids, from `first` on.

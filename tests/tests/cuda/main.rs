@@ -5,6 +5,7 @@
 mod engine;
 mod gpu;
 mod graphs;
+mod lists;
 mod models;
 mod nvrtc;
 mod refusals;

@@ -10,7 +10,7 @@ use std::fmt;
 pub type Address = u64;
 
 /// A kernel and what it is given: see `din_program::cuda`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch<'a> {
     pub kernel: &'a str,
     /// `file:line:column` of what asked for it; empty for kernels of no single line.
@@ -28,7 +28,7 @@ pub struct Launch<'a> {
 }
 
 /// A part of allocated memory that is used as an array of its own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Array {
     pub at: Address,
     pub bytes: usize,
@@ -36,6 +36,24 @@ pub struct Array {
     pub what: &'static str,
     /// Whether it holds values already; kernels must not read others before they write them.
     pub written: bool,
+}
+
+/// One thing of a list that a device does in order: see [`Driver::run`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    Launch(Launch<'a>),
+    /// Within the device; the two do not overlap.
+    Copy {
+        from: Address,
+        to: Address,
+        bytes: usize,
+    },
+    /// As [`Driver::arrays`] says; only in lists for drivers that check.
+    Arrays {
+        block: Address,
+        bytes: usize,
+        arrays: Vec<Array>,
+    },
 }
 
 /// A device. Offsets and sizes are the caller's to get right, except where a driver says that it checks them.
@@ -63,6 +81,23 @@ pub trait Driver {
 
     /// Launches a kernel. An error of the kernel itself may be told by a later call.
     fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError>;
+
+    /// Does the commands in order. Lists come again: a driver may keep what it has readied for one, under its content.
+    fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        for command in commands {
+            match command {
+                Command::Launch(launch) => self.launch(launch)?,
+                Command::Copy { from, to, bytes } => self.copy(*from, *to, *bytes)?,
+                Command::Arrays { block, bytes, arrays } => self.arrays(*block, *bytes, arrays),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the device's memory that nobody uses; `None` where there is no limit to speak of.
+    fn unused(&mut self) -> Result<Option<usize>, DeviceError> {
+        Ok(None)
+    }
 
     /// Returns when all that was asked for is done.
     fn wait(&mut self) -> Result<(), DeviceError>;

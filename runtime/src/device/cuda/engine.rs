@@ -4,24 +4,27 @@
 //! - The order of the CPU engine's step: all gradients at the old weights, then tables, then parameters, then states. Row gradients are summed in
 //!   its order too.
 //! - A program, its launches and every batch are checked before the device sees them.
-//! - Device memory grows by a quarter more than asked and stays: batches of varying sizes soon allocate nothing.
+//! - Device memory grows by a quarter more than asked and stays: batches of varying sizes soon allocate nothing. Batches whose sizes fall into
+//!   the same buckets have the same layout, hence the same list of commands.
 //! - An error before the first launch of a step changes nothing; after a later one the values are lost ([`DeviceError::Lost`]) until they
 //!   are uploaded again.
 //!
 //! The host keeps the index of a table, makes its new rows and passes the table to every step; the rows that the device has are its own until
 //! [`Engine::download`].
 
-use super::driver::{DeviceError, Driver, Launch};
+use super::commands::{Kernels, List};
+use super::driver::{Command, DeviceError, Driver};
 use super::held::{DeviceTable, Values};
-use super::memory::{At, Bases, Block, NONE, Space, bytes_of_mut};
+use super::memory::{At, Bases, Block, Buckets, NONE, Space, bytes_of_mut};
 use super::rows::{FeatureRows, TableUpdate, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
 use crate::device::Steps;
 use crate::engine::{self as cpu, EngineError, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
-use din_program::cuda::{Cuda, Grid, Launches};
+use din_program::cuda::Cuda;
 use din_program::schedule::{Place, Root, Schedule, Source};
+use din_program::schema::FeatureKind;
 use std::fmt;
 use std::sync::Arc;
 
@@ -53,6 +56,8 @@ pub struct Engine<D: Driver> {
     arena: Block,
     work: Block,
     scratch: Block,
+    /// The memory of a step's list.
+    list: Vec<Command<'static>>,
     /// Steps done.
     step: u64,
     /// Whether the values are on the device.
@@ -61,46 +66,17 @@ pub struct Engine<D: Driver> {
     logits: Vec<Vec<f32>>,
 }
 
-/// The kernels of a schedule.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kernels<'a> {
-    pub cuda: &'a Cuda,
-    pub launches: &'a Launches,
-    /// For kernels without a line of their own.
-    pub location: &'a str,
+/// Choices that change no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Into how many buckets sizes between a power of two and the next fall, for which memory is laid out alike; 0: each size has its own layout.
+    pub buckets: usize,
 }
 
-/// Launches a schedule whose data is on the device.
-pub(super) fn run<D: Driver>(
-    driver: &mut D,
-    kernels: &Kernels<'_>,
-    ready: &Ready,
-    bases: &Bases,
-    scratch: &mut Block,
-) -> Result<(), DeviceError> {
-    for launch in &kernels.launches.launches {
-        let mut space = Space::default();
-        space.array(ready.scratch(kernels.cuda, kernels.launches, launch), "scratch")?;
-        if space.bytes > 0 {
-            scratch.reserve(driver, space.bytes, "scratch")?;
-            space.tell(driver, scratch.at, false);
-        }
-        let blocks = match launch.grid {
-            Grid::Tiles { .. } => kernels.cuda.chunks,
-            Grid::Blocks(blocks) => blocks,
-        };
-        driver.launch(&Launch {
-            kernel: &launch.kernel,
-            location: &launch.location,
-            grid: (blocks, ready.instances),
-            threads: kernels.cuda.threads,
-            shared: launch.shared,
-            addresses: bases.resolve(ready.addresses),
-            words: bases.resolve(ready.words),
-            scratch: if space.bytes > 0 { scratch.at } else { 0 },
-        })?;
+impl Default for Options {
+    fn default() -> Self {
+        Options { buckets: 8 }
     }
-    Ok(())
 }
 
 /// All parameters with one update.
@@ -113,7 +89,13 @@ struct TensorUpdate {
 impl<D: Driver> Engine<D> {
     /// An engine for a program and its CUDA form. It has no values before [`Engine::upload`].
     pub fn new(program: Arc<Program>, cuda: Arc<Cuda>, driver: D) -> Result<Engine<D>, DeviceError> {
+        Self::with(program, cuda, driver, Options::default())
+    }
+
+    /// The same with other choices.
+    pub fn with(program: Arc<Program>, cuda: Arc<Cuda>, driver: D, options: Options) -> Result<Engine<D>, DeviceError> {
         cpu::check_cuda(&program, &cuda)?;
+        let buckets = Buckets { per_doubling: options.buckets };
         Ok(Engine {
             tables: program.tables.iter().map(|_| DeviceTable::default()).collect(),
             logits: vec![Vec::new(); program.predictions.len()],
@@ -121,12 +103,13 @@ impl<D: Driver> Engine<D> {
             cuda,
             driver,
             values: Values::default(),
-            stage: Stage::default(),
+            stage: Stage::new(buckets),
             staged: Block::default(),
-            space: Space::default(),
+            space: Space::new(buckets),
             arena: Block::default(),
             work: Block::default(),
             scratch: Block::default(),
+            list: Vec::new(),
             step: 0,
             held: false,
         })
@@ -178,28 +161,38 @@ impl<D: Driver> Engine<D> {
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
         let of_tables = self.stage_tables(inputs, &slots, &columns)?;
         let of_params = self.stage_params(&slots)?;
+        let kernels = |schedule: usize| Kernels { cuda: &cuda, launches: &cuda.schedules[schedule], location: "" };
+        let of_table = |(t, update): &(usize, TableUpdate)| Kernels {
+            location: &program.tables[*t].location,
+            ..kernels(UPDATES + update.update)
+        };
+        let of_param = |update: &TensorUpdate| kernels(UPDATES + update.update);
         let work = of_tables.iter().map(|(_, u)| u.bytes()).chain(of_params.iter().map(|u| u.space.bytes)).max();
         self.work.reserve(&mut self.driver, work.unwrap_or(0), "updates")?;
+        let of_step = [(kernels(TRAIN), &ready)].into_iter();
+        let of_tables_ready = of_tables.iter().map(|u| (of_table(u), &u.1.ready));
+        let all = of_step.chain(of_tables_ready).chain(of_params.iter().map(|u| (of_param(u), &u.ready)));
+        self.reserve_scratch(all)?;
         let bases = self.write()?;
 
-        self.held = false;
-        let kernels = |schedule: usize| Kernels { cuda: &cuda, launches: &cuda.schedules[schedule], location: "" };
-        run(&mut self.driver, &kernels(TRAIN), &ready, &bases, &mut self.scratch)?;
-        for (t, update) in &of_tables {
-            let kernels = Kernels { location: &program.tables[*t].location, ..kernels(UPDATES + update.update) };
-            update.run(&mut self.driver, &kernels, &bases, &mut self.scratch)?;
+        let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
+        list.schedule(&kernels(TRAIN), &ready);
+        for update in &of_tables {
+            update.1.list(&mut list, &of_table(update));
         }
         for update in &of_params {
-            update.space.tell(&mut self.driver, bases.work, false);
-            run(&mut self.driver, &kernels(UPDATES + update.update), &update.ready, &bases, &mut self.scratch)?;
+            list.arrays(&update.space, bases.work);
+            list.schedule(&of_param(update), &update.ready);
         }
         for root in &program.train.roots {
             if let Root::State { state, buffer } = root {
                 let from = bases.resolve(slot_of(&program.train, *buffer, &slots));
                 let bytes = program.states[*state as usize].width() * 4;
-                self.driver.copy(from, self.values.state(*state as usize), bytes)?;
+                list.copy(from, self.values.state(*state as usize), bytes);
             }
         }
+        self.held = false;
+        self.run(list)?;
         let loss = self.loss(&program.train, &slots, &bases)?;
         self.step += 1;
         self.held = true;
@@ -210,10 +203,13 @@ impl<D: Driver> Engine<D> {
     pub fn infer(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
         self.sync(tables, inputs, false)?;
         let (ready, slots, _) = self.stage_step(INFER, inputs)?;
-        let bases = self.write()?;
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
         let kernels = Kernels { cuda: &cuda, launches: &cuda.schedules[INFER], location: "" };
-        run(&mut self.driver, &kernels, &ready, &bases, &mut self.scratch)?;
+        self.reserve_scratch([(kernels, &ready)].into_iter())?;
+        let bases = self.write()?;
+        let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
+        list.schedule(&kernels, &ready);
+        self.run(list)?;
         for root in &program.infer.roots {
             if let Root::Prediction { index, buffer } = root {
                 let logits = &mut self.logits[*index as usize];
@@ -242,6 +238,20 @@ impl<D: Driver> Engine<D> {
             held.sync(&mut self.driver, table)?;
         }
         Ok(())
+    }
+
+    /// Room for the launch with the most scratch.
+    fn reserve_scratch<'a>(&mut self, all: impl Iterator<Item = (Kernels<'a>, &'a Ready)>) -> Result<(), DeviceError> {
+        let most = all.map(|(kernels, ready)| ready.most_scratch(kernels.cuda, kernels.launches)).max();
+        let mut space = Space::default();
+        space.exact(most.unwrap_or(0), "scratch")?;
+        self.scratch.reserve(&mut self.driver, space.bytes, "scratch")
+    }
+
+    fn run(&mut self, list: List<'_>) -> Result<(), DeviceError> {
+        let (list, done) = list.run(&mut self.driver);
+        self.list = list;
+        done
     }
 
     /// Gives the step's blocks their memory and writes what is staged.
@@ -284,8 +294,10 @@ impl<D: Driver> Engine<D> {
         for values in inputs.present {
             present.push(column(stage, values, "presence of labels")?);
         }
-        for values in inputs.dense {
-            dense.push(stage.put(values, "numbers of a feature")?);
+        for (values, feature) in inputs.dense.iter().zip(&program.schema.features) {
+            let width = if let FeatureKind::Dense { width } = feature.kind { width.max(1) as usize } else { 1 };
+            let room = self.space.buckets.room(values.len() / width) * width;
+            dense.push(stage.put_within(values, room, "numbers of a feature")?);
         }
         let (values, tables) = (&self.values, &self.tables);
         let of = |all: &[At], k: u32| all.get(k as usize).copied().unwrap_or(NONE);
@@ -307,6 +319,7 @@ impl<D: Driver> Engine<D> {
         };
         let given = Given {
             samples: inputs.rows,
+            room: self.space.buckets.room(inputs.rows),
             offsets: inputs.offsets,
             step: self.step + 1,
             home: At::Arena,
@@ -385,6 +398,7 @@ impl<D: Driver> Engine<D> {
                 };
                 let given = Given {
                     samples: parameter.width(),
+                    room: parameter.width(),
                     offsets: &[],
                     step: self.step + 1,
                     home: At::Work,

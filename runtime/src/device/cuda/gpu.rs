@@ -2,11 +2,17 @@
 //!
 //! Guarantees: no driver, no GPU and no fitting image are errors that say what to do; nothing panics. Writes return when the host's bytes are
 //! in pinned memory, so the host readies the next step while the GPU works; what a kernel did wrong is told by the call that waits for it.
+//!
+//! Lists of commands that come again are captured and replayed (`graphs`). One that cannot be captured is launched plainly from then on: the
+//! step is the same, only slower, and [`Gpu::captures`] says how many there were and why.
 
-use super::driver::{Address, DeviceError, Driver, Launch};
+mod capture;
+
+use super::driver::{Address, Command, DeviceError, Driver, Launch};
+use super::graphs::{Captures, Graphs, Next, Node};
 use super::library::{self, Api, Handle};
 use super::{Image, Target};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
 
@@ -48,6 +54,11 @@ pub struct Gpu {
     next: usize,
     /// Kernel and location of the last launch since the stream was waited for.
     last: Option<(String, String)>,
+    /// Bytes by address.
+    allocated: BTreeMap<Address, usize>,
+    graphs: Graphs,
+    /// The list that is being run.
+    nodes: Vec<Node>,
 }
 
 // SAFETY: the driver's handles may be used from any thread with their context current, which every function here sees to.
@@ -135,6 +146,9 @@ impl Gpu {
             pinned: Vec::new(),
             next: 0,
             last: None,
+            allocated: BTreeMap::new(),
+            graphs: Graphs::default(),
+            nodes: Vec::new(),
         };
         let mut context = none;
         // SAFETY: a live device; released when `gpu` is dropped.
@@ -181,6 +195,11 @@ impl Gpu {
     /// Such as 90 for sm_90.
     pub fn architecture(&self) -> u32 {
         self.architecture
+    }
+
+    /// How lists of commands were run so far.
+    pub fn captures(&self) -> &Captures {
+        &self.graphs.counts
     }
 
     fn current(&self) -> Result<(), DeviceError> {
@@ -288,14 +307,19 @@ impl Driver for Gpu {
         let mut at = 0;
         // SAFETY: the context is current; freed by `free`, or with the context.
         match unsafe { (self.api.allocate)(&mut at, bytes.max(1)) } {
-            library::OUT_OF_MEMORY => Err(DeviceError::Memory { bytes, what }),
-            code => self.api.check("cuMemAlloc", code).map(|()| at),
+            library::OUT_OF_MEMORY => return Err(DeviceError::Memory { bytes, what }),
+            code => self.api.check("cuMemAlloc", code)?,
         }
+        self.allocated.insert(at, bytes);
+        Ok(at)
     }
 
     fn free(&mut self, at: Address) {
         // What fails here has failed before, or will be told by the next call.
         if self.current().is_ok() {
+            let bytes = self.allocated.remove(&at).unwrap_or(0);
+            let graphs = self.graphs.forget(at, bytes);
+            self.destroy(graphs);
             // SAFETY: allocated by `allocate`; nothing uses it once the stream is done.
             unsafe {
                 (self.api.stream_wait)(self.stream);
@@ -379,6 +403,35 @@ impl Driver for Gpu {
         Ok(())
     }
 
+    fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        self.current()?;
+        self.resolve(commands)?;
+        let (next, gone) = self.graphs.next(&self.nodes);
+        self.destroy(gone);
+        match next {
+            Next::Plain => self.plainly(commands),
+            Next::Replay(graph) => self.replay(graph, commands),
+            Next::Capture => match self.capture(commands) {
+                Ok(graph) => {
+                    self.graphs.captured(graph);
+                    self.replay(graph, commands)
+                }
+                Err(why) => {
+                    self.graphs.refused(why.to_string());
+                    self.plainly(commands)
+                }
+            },
+        }
+    }
+
+    fn unused(&mut self) -> Result<Option<usize>, DeviceError> {
+        self.current()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: addresses of live variables; the context is current.
+        self.api.check("cuMemGetInfo", unsafe { (self.api.memory)(&mut free, &mut total) })?;
+        Ok(Some(free.min(total)))
+    }
+
     fn wait(&mut self) -> Result<(), DeviceError> {
         self.current()?;
         self.wait_for_stream()
@@ -401,6 +454,8 @@ impl Drop for Gpu {
                 }
                 (self.api.event_destroy)(p.event);
             }
+            let graphs = self.graphs.clear();
+            self.destroy(graphs);
             if !self.module.is_null() {
                 (self.api.module_unload)(self.module);
             }

@@ -2,7 +2,7 @@
 //! (`din_program::cuda`).
 
 use super::driver::DeviceError;
-use super::memory::{At, Bases, Plain, Space, bytes_of};
+use super::memory::{At, Bases, Buckets, Plain, Space, bytes_of};
 use din_program::cuda::{Address as Names, Cuda, Grid, Launches, Word};
 use din_program::schedule::{BATCH, Domain, ONCE, Place, Schedule, Source};
 
@@ -16,6 +16,10 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    pub fn new(buckets: Buckets) -> Stage {
+        Stage { space: Space::new(buckets), ..Stage::default() }
+    }
+
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.space.clear();
@@ -23,8 +27,13 @@ impl Stage {
     }
 
     pub fn put<T: Plain>(&mut self, values: &[T], what: &'static str) -> Result<At, DeviceError> {
+        self.put_within(values, self.space.buckets.room(size_of_val(values) / 4), what)
+    }
+
+    /// With room for `room` numbers of 4 bytes.
+    pub fn put_within<T: Plain>(&mut self, values: &[T], room: usize, what: &'static str) -> Result<At, DeviceError> {
         let bytes = bytes_of(values);
-        let at = self.space.array(bytes.len() / 4, what)?;
+        let at = self.space.within(bytes.len() / 4, room, what)?;
         self.bytes.resize(at, 0);
         self.bytes.extend_from_slice(bytes);
         Ok(At::Staged(at))
@@ -45,7 +54,7 @@ impl Stage {
     }
 
     pub fn addresses(&mut self, addresses: &[At]) -> Result<At, DeviceError> {
-        let at = self.space.array(addresses.len() * 2, "addresses")?;
+        let at = self.space.exact(addresses.len() * 2, "addresses")?;
         self.bytes.resize(at + addresses.len() * 8, 0);
         self.addresses.extend(addresses.iter().enumerate().map(|(k, a)| (at + 8 * k, *a)));
         Ok(At::Staged(at))
@@ -66,6 +75,8 @@ impl Stage {
 pub(super) struct Given<'a> {
     /// Samples, rows or elements.
     pub samples: usize,
+    /// How many of them get room.
+    pub room: usize,
     /// By sequence.
     pub offsets: &'a [Vec<u32>],
     /// Number of the step, from 1.
@@ -87,6 +98,15 @@ impl Given<'_> {
             ONCE => 1,
             BATCH => self.samples,
             d => self.offsets(d).last().map_or(0, |&n| n as usize),
+        }
+    }
+
+    /// How many elements of a domain get room.
+    fn room(&self, d: Domain, buckets: Buckets) -> usize {
+        match d {
+            ONCE => 1,
+            BATCH => self.room,
+            d => buckets.room(self.count(d)),
         }
     }
 }
@@ -121,9 +141,11 @@ impl Instances {
     ) -> Result<Vec<At>, DeviceError> {
         let mut slots = Vec::with_capacity(schedule.slots.len());
         for slot in &schedule.slots {
-            slots.push((given.home)(space.matrix(given.count(slot.domain), slot.width, "buffers of a step")?));
+            let (count, room) = (given.count(slot.domain), given.room(slot.domain, space.buckets));
+            slots.push((given.home)(space.matrix(count, room, slot.width, "buffers of a step")?));
         }
-        let partials = space.matrix(cuda.chunks as usize, launches.partial_floats, "partial sums")?;
+        let chunks = cuda.chunks as usize;
+        let partials = space.matrix(chunks, chunks, launches.partial_floats, "partial sums")?;
         let mut tiles = Vec::with_capacity(launches.tilings.len());
         for (k, tiling) in launches.tilings.iter().enumerate() {
             let (bounds, longest) = match tiling.domain {
@@ -154,8 +176,11 @@ impl Instances {
                     stage.fill(parents, given.count(d), "parents")?
                 }
                 Names::Source(source) => (given.source)(source),
-                Names::Offsets(d) => stage.put(given.offsets(d), "offsets")?,
-                Names::Tiles(t) => stage.put(&tiles[t as usize].0, "tiles")?,
+                Names::Offsets(d) => stage.put_within(given.offsets(d), given.room + 1, "offsets")?,
+                Names::Tiles(t) => {
+                    // At most one a sample.
+                    stage.put_within(&tiles[t as usize].0, given.room + 1, "tiles")?
+                }
                 Names::Partials => (given.home)(partials),
             };
             self.addresses.push(at);
@@ -189,5 +214,10 @@ impl Ready {
             Grid::Blocks(_) => 0,
         };
         (self.instances as usize).saturating_mul(launch.scratch_floats(cuda, launches, longest))
+    }
+
+    /// The most of any of its launches.
+    pub fn most_scratch(&self, cuda: &Cuda, launches: &Launches) -> usize {
+        launches.launches.iter().map(|l| self.scratch(cuda, launches, l)).max().unwrap_or(0)
     }
 }
