@@ -60,7 +60,13 @@ impl Backend {
         }
     }
 
-    fn infer(&mut self, engine: &mut Engine, state: &State, tables: &[Table], inputs: &StepInputs<'_>) -> Result<()> {
+    fn infer(
+        &mut self,
+        engine: &mut Engine,
+        state: &State,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<()> {
         self.upload(state, tables)?;
         match self {
             Self::Cpu => engine.infer(state, tables, inputs).map(|_| ())?,
@@ -277,7 +283,7 @@ impl Session {
             Ok::<(), TableError>(())
         })?;
         let inputs = inputs(batch, &self.resolved);
-        self.backend.infer(&mut self.engine, &self.state, &self.tables, &inputs)
+        self.backend.infer(&mut self.engine, &self.state, &mut self.tables, &inputs)
     }
 
     /// Logits of prediction `index` from the last [`Session::infer`], one a sample.

@@ -92,13 +92,13 @@ impl<'d> Trainer<'d> {
     /// One step; gives the loss.
     pub fn train(&mut self, samples: &Samples) -> Result<f32, DeviceError> {
         let columns = columns(self.engine.program(), samples);
-        self.engine.train_step(&self.tables, &columns.inputs())
+        self.engine.train_step(&mut self.tables, &columns.inputs())
     }
 
     /// Loss and logits of the first prediction by the inference schedule.
     pub fn infer(&mut self, samples: &Samples) -> Result<(f32, Vec<f32>), DeviceError> {
         let columns = columns(self.engine.program(), samples);
-        let loss = self.engine.infer(&self.tables, &columns.inputs())?;
+        let loss = self.engine.infer(&mut self.tables, &columns.inputs())?;
         Ok((loss.unwrap_or(f32::NAN), self.engine.logits(0).to_vec()))
     }
 

@@ -2,6 +2,7 @@
 //! used again, and what goes wrong.
 
 use crate::models::{files, model, name, samples, small};
+use crate::units::units;
 use din_compiler::codegen::cuda;
 use din_compiler::model::Model;
 use din_compiler::{CompileOptions, compile};
@@ -27,8 +28,9 @@ pub struct Case {
 }
 
 pub fn case(wanted: &str) -> Case {
-    let file = files().into_iter().find(|f| name(f) == wanted).unwrap();
-    let model = model(&file);
+    let file = files().into_iter().find(|f| name(f) == wanted);
+    let unit = || units().into_iter().find(|(name, _)| name == wanted).unwrap().1;
+    let model = file.map_or_else(unit, |file| model(&file));
     let levels = vec![code::detect()];
     let compiled = compile(&model, &CompileOptions { levels, checked: false }).unwrap();
     let made = cuda::program(&compiled.program, &compiled.kernels, &small()).unwrap();
@@ -92,7 +94,7 @@ pub fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
 
 pub fn on_gpu(trainer: &mut Trainer<'_>, batch: &Columns) -> Result<f32, DeviceError> {
     let batch = resolved(batch, &mut trainer.tables);
-    let loss = trainer.engine.train_step(&trainer.tables, &batch.inputs())?;
+    let loss = trainer.engine.train_step(&mut trainer.tables, &batch.inputs())?;
     trainer.tables.iter_mut().for_each(Table::finish_step);
     Ok(loss)
 }
@@ -146,7 +148,7 @@ fn moves(wanted: &str) {
     let batch = resolved(&case.batch(&mut r, 17, 0), &mut tables);
     let again = batch.clone();
     cpu.infer(&state, &tables, &batch.inputs()).unwrap();
-    trainer.engine.infer(&trainer.tables, &again.inputs()).unwrap();
+    trainer.engine.infer(&mut trainer.tables, &again.inputs()).unwrap();
     assert_eq!(trainer.engine.logits(0).len(), 17);
     for (found, expected) in trainer.engine.logits(0).iter().zip(cpu.logits(0)) {
         assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
@@ -204,12 +206,12 @@ fn refusals_change_nothing_and_failures_are_told() {
     // A row that is not there.
     let mut wrong = resolved(&batches[1], &mut trainer.tables);
     wrong.row_numbers[0][0][0] = 1 << 20;
-    let error = trainer.engine.train_step(&trainer.tables, &wrong.inputs()).unwrap_err();
+    let error = trainer.engine.train_step(&mut trainer.tables, &wrong.inputs()).unwrap_err();
     assert!(matches!(error, DeviceError::Input(_)) && error.to_string().contains("names row 1048576"), "{error}");
     // No memory.
     trainer.engine.driver().refused.set(1);
     let batch = resolved(&batches[1], &mut trainer.tables);
-    let error = trainer.engine.train_step(&trainer.tables, &batch.inputs()).unwrap_err();
+    let error = trainer.engine.train_step(&mut trainer.tables, &batch.inputs()).unwrap_err();
     assert!(matches!(error, DeviceError::Memory { .. }) && error.to_string().contains("smaller batch"), "{error}");
     trainer.engine.driver().refused.set(usize::MAX);
     // Neither has changed anything.
@@ -250,11 +252,21 @@ fn batch_of(program: &Program, columns: &Columns) -> Batch {
 /// What `din train` does: a counting pass, steps, evaluation and a checkpoint between them, and it goes on from the checkpoint elsewhere.
 #[test]
 fn a_session_trains_on_a_device() {
+    session(Options::default());
+}
+
+/// The same where the device has no room for the tables.
+#[test]
+fn a_session_trains_in_parts() {
+    session(Options { memory: Some(24 << 10), ..Options::default() });
+}
+
+fn session(options: Options) {
     let case: &'static Case = Box::leak(Box::new(case("din")));
     let engine = || Engine::new(case.program.clone(), 1, code::detect()).unwrap();
     let shim = || -> Box<dyn Steps> {
         let (program, launches) = (case.program.clone(), case.launches.clone());
-        Box::new(cuda_engine::Engine::new(program, launches, Shim::new(&case.device, 8)).unwrap())
+        Box::new(cuda_engine::Engine::with(program, launches, Shim::new(&case.device, 8), options).unwrap())
     };
     let (mut cpu, mut gpu) = (Session::new(engine(), 7).unwrap(), Session::new(engine(), 7).unwrap());
     gpu.set_device(shim());

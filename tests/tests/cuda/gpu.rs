@@ -116,7 +116,7 @@ fn a_gpu_by_its_driver() {
         let batch = case.batch(&mut r, 9 + 3 * step as usize, 9 * step);
         let expected = on_gpu(&mut other, &batch).unwrap();
         let batch = resolved(&batch, &mut rows);
-        assert_eq!(engine.train_step(&rows, &batch.inputs()).unwrap(), expected, "step {step}");
+        assert_eq!(engine.train_step(&mut rows, &batch.inputs()).unwrap(), expected, "step {step}");
         rows.iter_mut().for_each(Table::finish_step);
     }
     let mut sizes = Random::new(5);

@@ -40,7 +40,7 @@ fn moves_no_bit(wanted: &str) {
     let batch = &batches(&case, 1, 20, 21)[0];
     let of = |trainer: &mut Trainer<'_>| {
         let batch = resolved(batch, &mut trainer.tables);
-        trainer.engine.infer(&trainer.tables, &batch.inputs()).unwrap();
+        trainer.engine.infer(&mut trainer.tables, &batch.inputs()).unwrap();
         trainer.engine.logits(0).to_vec()
     };
     let expected = of(&mut exact);

@@ -12,4 +12,5 @@ mod refusals;
 mod rows;
 mod shim;
 mod snapshots;
+mod tables;
 mod units;

@@ -127,6 +127,10 @@ pub enum DeviceError {
     Program(String),
     /// A batch, table or state that does not fit the program.
     Input(String),
+    /// A batch reads more rows of a table than the device has room for; the bytes are what they take.
+    Cache { table: String, rows: usize, room: usize, bytes: usize },
+    /// A table must be on the device whole, and does not fit.
+    Whole { table: String, bytes: usize, budget: usize },
     /// There are no values on the device: none were uploaded, or a step failed half way.
     Lost,
 }
@@ -170,6 +174,19 @@ impl fmt::Display for DeviceError {
             Self::Call { call, why } => write!(f, "{call} failed: {why}"),
             Self::Program(why) => write!(f, "the program cannot run on a GPU: {why}; build it again"),
             Self::Input(why) => write!(f, "{why}"),
+            Self::Cache { table, rows, room, bytes } => write!(
+                f,
+                "a batch reads {rows} rows of table `{table}`, the GPU has room for {room} of them\n  help: use a smaller batch, or give the \
+                 table {} MiB of the GPU's memory",
+                bytes.div_ceil(1 << 20)
+            ),
+            Self::Whole { table, bytes, budget } => write!(
+                f,
+                "table `{table}` is updated on every row, so the GPU needs all of it, {} MiB, and has {} MiB for tables\n  help: leave out \
+                 `on every row`, or use a GPU with more memory or the CPU",
+                bytes.div_ceil(1 << 20),
+                budget >> 20
+            ),
             Self::Lost => {
                 write!(f, "the GPU has no values of the model; upload them, from a checkpoint if a step failed")
             }

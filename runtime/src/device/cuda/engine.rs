@@ -10,10 +10,13 @@
 //!   are uploaded again.
 //!
 //! The host keeps the index of a table, makes its new rows and passes the table to every step; the rows that the device has are its own until
-//! [`Engine::download`].
+//! [`Engine::download`]. Where the device's memory is too small for a table (`budget`), it has some rows of it (`cache`), and the host's table has
+//! the others: then a step that fails leaves the host's rows at different steps, and only a checkpoint has the model.
+
+mod parts;
 
 use super::commands::{Kernels, List};
-use super::driver::{Command, DeviceError, Driver};
+use super::driver::{Address, Command, DeviceError, Driver};
 use super::held::{DeviceTable, Values};
 use super::memory::{At, Bases, Block, Buckets, NONE, Space, bytes_of_mut};
 use super::rows::{FeatureRows, TableUpdate, Wanted};
@@ -58,6 +61,9 @@ pub struct Engine<D: Driver> {
     scratch: Block,
     /// The memory of a step's list.
     list: Vec<Command<'static>>,
+    options: Options,
+    /// Bytes for tables, once it is known that there is a limit.
+    budget: Option<usize>,
     /// Steps done.
     step: u64,
     /// Whether the values are on the device.
@@ -71,11 +77,14 @@ pub struct Engine<D: Driver> {
 pub struct Options {
     /// Into how many buckets sizes between a power of two and the next fall, for which memory is laid out alike; 0: each size has its own layout.
     pub buckets: usize,
+    /// Bytes of the device's memory for tables; larger ones are there in parts. `None`: three quarters of what is unused at the first upload, so
+    /// that the rest is a step's.
+    pub memory: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { buckets: 8 }
+        Options { buckets: 8, memory: None }
     }
 }
 
@@ -110,6 +119,8 @@ impl<D: Driver> Engine<D> {
             work: Block::default(),
             scratch: Block::default(),
             list: Vec::new(),
+            budget: options.memory,
+            options,
             step: 0,
             held: false,
         })
@@ -133,10 +144,10 @@ impl<D: Driver> Engine<D> {
         cpu::check_model(&self.program, state, tables)?;
         self.held = false;
         self.values.upload(&mut self.driver, state)?;
-        for (held, table) in self.tables.iter_mut().zip(tables) {
-            held.rows = 0;
-            held.sync(&mut self.driver, table)?;
+        if self.options.memory.is_none() && self.budget.is_none() {
+            self.budget = self.driver.unused()?.map(|bytes| bytes / 4 * 3);
         }
+        self.upload_tables(tables)?;
         self.step = state.step;
         self.held = true;
         Ok(())
@@ -155,10 +166,32 @@ impl<D: Driver> Engine<D> {
     }
 
     /// One step of training; gives the batch's loss.
-    pub fn train_step(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
+    pub fn train_step(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
+        let (program, cuda) = (self.program.clone(), self.cuda.clone());
+        let (list, loss) = match self.train_list(&program, &cuda, tables, inputs) {
+            Ok(ready) => ready,
+            Err(e) => return Err(self.undone(e)),
+        };
+        self.held = false;
+        self.run(list)?;
+        let loss = self.loss(loss)?;
+        self.take_back(tables)?;
+        self.step += 1;
+        self.held = true;
+        Ok(loss.unwrap_or(0.0))
+    }
+
+    /// What a training step does, with its batch written; and where its loss will be.
+    fn train_list<'a>(
+        &mut self,
+        program: &'a Program,
+        cuda: &'a Cuda,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<(List<'a>, Option<Address>), DeviceError> {
         self.sync(tables, inputs, true)?;
         let (ready, slots, columns) = self.stage_step(TRAIN, inputs)?;
-        let (program, cuda) = (self.program.clone(), self.cuda.clone());
+        let moves = self.stage_moves(tables)?;
         let of_tables = self.stage_tables(inputs, &slots, &columns)?;
         let of_params = self.stage_params(&slots)?;
         let kernels = |schedule: usize| Kernels { cuda: &cuda, launches: &cuda.schedules[schedule], location: "" };
@@ -176,6 +209,7 @@ impl<D: Driver> Engine<D> {
         let bases = self.write()?;
 
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
+        self.list_moves(&mut list, &moves, program, &kernels(TRAIN));
         list.schedule(&kernels(TRAIN), &ready);
         for update in &of_tables {
             update.1.list(&mut list, &of_table(update));
@@ -191,24 +225,18 @@ impl<D: Driver> Engine<D> {
                 list.copy(from, self.values.state(*state as usize), bytes);
             }
         }
-        self.held = false;
-        self.run(list)?;
-        let loss = self.loss(&program.train, &slots, &bases)?;
-        self.step += 1;
-        self.held = true;
-        Ok(loss.unwrap_or(0.0))
+        let loss = loss_of(&program.train, &slots).map(|at| bases.resolve(at));
+        Ok((list, loss))
     }
 
     /// Predictions (see [`Engine::logits`]) and, where labels are given, the loss.
-    pub fn infer(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
-        self.sync(tables, inputs, false)?;
-        let (ready, slots, _) = self.stage_step(INFER, inputs)?;
+    pub fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
-        let kernels = Kernels { cuda: &cuda, launches: &cuda.schedules[INFER], location: "" };
-        self.reserve_scratch([(kernels, &ready)].into_iter())?;
-        let bases = self.write()?;
-        let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
-        list.schedule(&kernels, &ready);
+        let (list, slots, bases) = match self.infer_list(&program, &cuda, tables, inputs) {
+            Ok(ready) => ready,
+            Err(e) => return Err(self.undone(e)),
+        };
+        self.held = false;
         self.run(list)?;
         for root in &program.infer.roots {
             if let Root::Prediction { index, buffer } = root {
@@ -218,7 +246,29 @@ impl<D: Driver> Engine<D> {
                 self.driver.read(at, bytes_of_mut(logits))?;
             }
         }
-        self.loss(&program.infer, &slots, &bases)
+        let loss = self.loss(loss_of(&program.infer, &slots).map(|at| bases.resolve(at)))?;
+        self.take_back(tables)?;
+        self.held = true;
+        Ok(loss)
+    }
+
+    fn infer_list<'a>(
+        &mut self,
+        program: &'a Program,
+        cuda: &'a Cuda,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<(List<'a>, Vec<At>, Bases), DeviceError> {
+        self.sync(tables, inputs, false)?;
+        let (ready, slots, _) = self.stage_step(INFER, inputs)?;
+        let moves = self.stage_moves(tables)?;
+        let kernels = Kernels { cuda, launches: &cuda.schedules[INFER], location: "" };
+        self.reserve_scratch([(kernels, &ready)].into_iter())?;
+        let bases = self.write()?;
+        let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
+        self.list_moves(&mut list, &moves, program, &kernels);
+        list.schedule(&kernels, &ready);
+        Ok((list, slots, bases))
     }
 
     /// Logits of prediction `index` from the last [`Engine::infer`], one a sample.
@@ -228,16 +278,6 @@ impl<D: Driver> Engine<D> {
 
     fn check_held(&self) -> Result<(), DeviceError> {
         if self.held { Ok(()) } else { Err(DeviceError::Lost) }
-    }
-
-    /// Checks a batch and brings new rows over.
-    fn sync(&mut self, tables: &[Table], inputs: &StepInputs<'_>, labels: bool) -> Result<(), DeviceError> {
-        self.check_held()?;
-        cpu::check_batch(&self.program, tables, inputs, labels)?;
-        for (held, table) in self.tables.iter_mut().zip(tables) {
-            held.sync(&mut self.driver, table)?;
-        }
-        Ok(())
     }
 
     /// Room for the launch with the most scratch.
@@ -272,8 +312,15 @@ impl<D: Driver> Engine<D> {
         stage.clear();
         self.space.clear();
         let mut rows: Columns = Vec::with_capacity(inputs.row_numbers.len());
-        for of_table in inputs.row_numbers {
-            rows.push(of_table.iter().map(|r| stage.put(r, "row numbers")).collect::<Result<_, _>>()?);
+        for (of_table, held) in inputs.row_numbers.iter().zip(&self.tables) {
+            let column = |r: &Vec<u32>| match &held.cache {
+                None => Ok::<_, DeviceError>((stage.put(r, "row numbers")?, NONE)),
+                Some(cache) => {
+                    let places = stage.fill(cache.places_of(r), r.len(), "places of rows")?;
+                    Ok((if which == TRAIN { stage.put(r, "row numbers")? } else { NONE }, places))
+                }
+            };
+            rows.push(of_table.iter().map(column).collect::<Result<_, _>>()?);
         }
         let mut zeros = None;
         let mut column = |stage: &mut Stage, values: &[f32], what| match values {
@@ -312,7 +359,10 @@ impl<D: Driver> Engine<D> {
         let source = |source: Source| match source {
             Source::Rows { table, feature } => {
                 let served = program.tables[table as usize].features.iter().position(|f| *f == feature);
-                served.map_or(NONE, |at| rows[table as usize][at])
+                served.map_or(NONE, |at| match rows[table as usize][at] {
+                    (numbers, NONE) => numbers,
+                    (_, places) => places,
+                })
             }
             Source::Table(t) => At::Fixed(tables[t as usize].weights.at),
             _ => NONE,
@@ -348,7 +398,7 @@ impl<D: Driver> Engine<D> {
                 .features
                 .iter()
                 .zip(numbers)
-                .map(|(feature, (numbers, &rows))| {
+                .map(|(feature, (numbers, &(rows, places)))| {
                     let view = train.roots.iter().find_map(|root| match root {
                         Root::RowGradient { table, feature: f, view } if *table as usize == t && f == feature => {
                             Some(*view)
@@ -359,7 +409,7 @@ impl<D: Driver> Engine<D> {
                         let at = slot_of(train, view.buffer, slots).plus(view.column as usize * 4);
                         (at, train.buffers[view.buffer.index()].width)
                     });
-                    FeatureRows { rows, elements: numbers.len(), gradient, stride }
+                    FeatureRows { rows, places, elements: numbers.len(), gradient, stride }
                 })
                 .collect();
             let wanted = Wanted {
@@ -416,17 +466,22 @@ impl<D: Driver> Engine<D> {
         Ok(updates)
     }
 
-    fn loss(&mut self, schedule: &Schedule, slots: &[At], bases: &Bases) -> Result<Option<f32>, DeviceError> {
-        let found = schedule.roots.iter().find_map(|r| if let Root::Loss(buffer) = r { Some(*buffer) } else { None });
-        let Some(buffer) = found else { return Ok(None) };
+    fn loss(&mut self, at: Option<Address>) -> Result<Option<f32>, DeviceError> {
+        let Some(at) = at else { return Ok(None) };
         let mut loss = [0.0f32];
-        self.driver.read(bases.resolve(slot_of(schedule, buffer, slots)), bytes_of_mut(&mut loss))?;
+        self.driver.read(at, bytes_of_mut(&mut loss))?;
         Ok(Some(loss[0]))
     }
 }
 
-/// By table, by its features: the row numbers.
-type Columns = Vec<Vec<At>>;
+/// Where the loss will be.
+fn loss_of(schedule: &Schedule, slots: &[At]) -> Option<At> {
+    let mut roots = schedule.roots.iter();
+    roots.find_map(|root| if let Root::Loss(buffer) = root { Some(slot_of(schedule, *buffer, slots)) } else { None })
+}
+
+/// By table, by its features: the row numbers, and where the rows are if that is elsewhere.
+type Columns = Vec<Vec<(At, At)>>;
 
 /// Where a result is; results are in the arena.
 fn slot_of(schedule: &Schedule, id: din_program::schedule::BufferId, slots: &[At]) -> At {
@@ -446,10 +501,10 @@ impl<D: Driver + fmt::Debug> Steps for Engine<D> {
     fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
         self.download(state, tables)
     }
-    fn train_step(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
+    fn train_step(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
         self.train_step(tables, inputs)
     }
-    fn infer(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
+    fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
         self.infer(tables, inputs)
     }
     fn logits(&self, index: usize) -> &[f32] {

@@ -89,6 +89,18 @@ impl Block {
         Ok(())
     }
 
+    /// Makes room for `bytes` and no more; what was there is lost.
+    pub fn exactly(&mut self, driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(), DeviceError> {
+        if self.capacity != bytes {
+            self.free(driver);
+        }
+        if bytes > self.capacity {
+            self.at = driver.allocate(bytes, what)?;
+            self.capacity = bytes;
+        }
+        Ok(())
+    }
+
     pub fn capacity(&self) -> usize {
         self.capacity
     }

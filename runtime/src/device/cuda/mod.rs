@@ -1,9 +1,12 @@
 //! CUDA: the compiler of generated source, and the engine that runs it.
 //!
-//! - `nvrtc`: the compiler; needs neither a driver nor a GPU. - `driver`: what an engine needs of a device. - `engine`: steps on one.
-//!   `held`: the model's values there. `stage`: what the host writes a step, `commands`: what the device does in one. `rows`: a table's update. `memory`: blocks that grow. - `gpu`: the device itself, by
-//!   `library`, the driver's functions; `graphs`: steps that it has captured.
+//! - `nvrtc`: the compiler; needs neither a driver nor a GPU. - `driver`: what an engine needs of a device. - `engine`: steps on one. `held`: the
+//!   model's values there, `cache`: some rows of a table that is too large for it, `budget`: which those are. `stage`: what the host writes a
+//!   step, `commands`: what the device does in one. `rows`: a table's update. `memory`: blocks that grow. - `gpu`: the device itself, by `library`,
+//!   the driver's functions; `graphs`: steps that it has captured.
 
+mod budget;
+mod cache;
 mod commands;
 mod driver;
 mod engine;

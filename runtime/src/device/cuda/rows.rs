@@ -10,10 +10,12 @@ use din_program::cuda::{Cuda, Launches, RowsAddress, RowsLaunch, RowsWord, Word,
 use din_program::schedule::{BATCH, Place, Source};
 use din_program::{Update, schema};
 
-/// One feature of a table in a batch: row numbers, the first gradient ([`NONE`] where none flows) and the numbers from one to the next.
+/// One feature of a table in a batch: row numbers, where the rows are ([`NONE`] where that is their number), the first gradient (`NONE` where none
+/// flows) and the numbers from one to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FeatureRows {
     pub rows: At,
+    pub places: At,
     pub elements: usize,
     pub gradient: At,
     pub stride: u32,
@@ -112,7 +114,7 @@ impl TableUpdate {
         words[RowsWord::Elements as usize] = elements as u32;
         words.push(features.len() as u32);
         for f in features {
-            address.extend([f.rows, f.gradient]);
+            address.extend([f.rows, f.gradient, f.places]);
             words.extend([f.elements as u32, f.stride]);
         }
         let as_they_are = stage.addresses(&address)?;
