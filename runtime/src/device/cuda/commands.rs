@@ -89,6 +89,6 @@ impl<'a> List<'a> {
     pub fn run<D: Driver>(self, driver: &mut D) -> (Vec<Command<'static>>, Result<(), super::DeviceError>) {
         let done = driver.run(&self.commands);
         // The same memory, of commands that live longer: there are none.
-        (self.commands.into_iter().filter_map(|_| None).collect(), done)
+        (self.commands.into_iter().map_while(|_| None).collect(), done)
     }
 }

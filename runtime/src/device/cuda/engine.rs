@@ -194,7 +194,7 @@ impl<D: Driver> Engine<D> {
         let moves = self.stage_moves(tables)?;
         let of_tables = self.stage_tables(inputs, &slots, &columns)?;
         let of_params = self.stage_params(&slots)?;
-        let kernels = |schedule: usize| Kernels { cuda: &cuda, launches: &cuda.schedules[schedule], location: "" };
+        let kernels = |schedule: usize| Kernels { cuda, launches: &cuda.schedules[schedule], location: "" };
         let of_table = |(t, update): &(usize, TableUpdate)| Kernels {
             location: &program.tables[*t].location,
             ..kernels(UPDATES + update.update)

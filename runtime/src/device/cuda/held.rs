@@ -143,12 +143,7 @@ impl DeviceTable {
     }
 
     /// Makes the device's values the host's: all rows, or an empty cache for `room` of them.
-    pub fn upload<D: Driver>(
-        &mut self,
-        driver: &mut D,
-        table: &Table,
-        room: Option<usize>,
-    ) -> Result<(), DeviceError> {
+    pub fn upload<D: Driver>(&mut self, driver: &mut D, table: &Table, room: Option<usize>) -> Result<(), DeviceError> {
         if self.room() != room {
             self.free(driver);
         }
