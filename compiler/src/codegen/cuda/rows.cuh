@@ -136,9 +136,9 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_heads(DinAddresses address, DinWords
 }
 
 // The feature of an occurrence, which becomes the number of the feature's element.
-DIN_CALL unsigned din_feature(DinWords batch, unsigned features, unsigned& element) {
+DIN_CALL unsigned din_feature(DinWords batch, unsigned& element) {
     unsigned f = 0u;
-    while (f + 1u < features && element >= batch[DIN_FEATURE_WORDS + 2u * f]) {
+    while (f + 1u < batch[DIN_FEATURE_COUNT] && element >= batch[DIN_FEATURE_WORDS + 2u * f]) {
         element -= batch[DIN_FEATURE_WORDS + 2u * f];
         ++f;
     }
@@ -147,7 +147,7 @@ DIN_CALL unsigned din_feature(DinWords batch, unsigned features, unsigned& eleme
 
 // Where the row of an occurrence is in the table's arrays.
 DIN_CALL unsigned din_row_at(DinAddresses address, DinWords batch, unsigned row, unsigned element) {
-    const unsigned f = din_feature(batch, batch[DIN_FEATURE_COUNT], element);
+    const unsigned f = din_feature(batch, element);
     const DinPtr<const unsigned> at = din_pointer<const unsigned>(address, DIN_FEATURES + 3u * f + 2u);
     return at ? at[element] : row;
 }
@@ -203,7 +203,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinAddresses address, DinWords b
     const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES), rows = din_pointer<const unsigned>(address, DIN_ROWS);
     const DinPtr<const unsigned> begins = din_pointer<const unsigned>(address, DIN_BEGINS);
     const DinPtr<float> gradient = din_pointer<float>(address, DIN_GRADIENT), touches = din_pointer<float>(address, DIN_TOUCHES);
-    const unsigned width = batch[DIN_WIDTH], features = batch[DIN_FEATURE_COUNT];
+    const unsigned width = batch[DIN_WIDTH];
     const unsigned count = din_pointer<const unsigned>(address, DIN_UPDATE)[batch[DIN_ELEMENTS]];
     const unsigned warps = DIN_THREADS / 32u;
     for (unsigned r = din_chunk() * warps + din_warp(); r < count; r += din_chunks() * warps) {
@@ -212,7 +212,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinAddresses address, DinWords b
             float sum = 0.0f;
             for (unsigned i = begin; i < end; ++i) {
                 unsigned element = places[i];
-                const unsigned f = din_feature(batch, features, element);
+                const unsigned f = din_feature(batch, element);
                 const DinPtr<const float> of = din_pointer<const float>(address, DIN_FEATURES + 3u * f + 1u);
                 if (of) sum += of[size_t(element) * batch[DIN_FEATURE_WORDS + 2u * f + 1u] + c];
             }
