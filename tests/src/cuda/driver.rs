@@ -1,10 +1,10 @@
 //! The shim as a driver of the runtime's engine: device memory on the host, every access of a kernel checked, and every transfer too.
 
 use super::Device;
-use din_runtime::device::cuda::{Address, Array, Command, DeviceError, Driver, Launch};
+use din_runtime::device::cuda::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch};
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A device with memory of its own. Several may share a compiled source, on one thread.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Shim<'d> {
     pub refused: Cell<usize>,
     /// Whether it launches nothing, and reads zeros.
     pub idle: Cell<bool>,
+    /// Bytes that were fetched and not given yet.
+    fetches: VecDeque<Vec<u8>>,
 }
 
 /// As the trait promises.
@@ -41,6 +43,7 @@ impl<'d> Shim<'d> {
             failing: Cell::new(0),
             refused: Cell::new(usize::MAX),
             idle: Cell::new(false),
+            fetches: VecDeque::new(),
         }
     }
 
@@ -112,6 +115,23 @@ impl Driver for Shim<'_> {
         // SAFETY: as above.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
+    }
+
+    fn fetch(&mut self, from: Address, bytes: usize) -> Result<(), DeviceError> {
+        if bytes > FETCH || self.fetches.len() == FETCHES {
+            return Err(DeviceError::Call { call: "fetch", why: "too much".into() });
+        }
+        let mut fetched = vec![0; bytes];
+        self.read(from, &mut fetched)?;
+        self.fetches.push_back(fetched);
+        Ok(())
+    }
+
+    fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        match self.fetches.pop_front() {
+            Some(fetched) if fetched.len() == bytes.len() => Ok(bytes.copy_from_slice(&fetched)),
+            other => Err(DeviceError::Call { call: "fetched", why: format!("{other:?}") }),
+        }
     }
 
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError> {

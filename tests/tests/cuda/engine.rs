@@ -230,6 +230,46 @@ fn refusals_change_nothing_and_failures_are_told() {
     assert_eq!(on_gpu(&mut trainer, &batches[3]), Ok(expected[3]));
 }
 
+/// Steps are asked for before the losses of those before them: the same losses, in order, and the same values.
+fn runs_ahead(options: Options) {
+    let case = case("din");
+    let (mut one_by_one, mut ahead) = (case.trainer_with(options).unwrap(), case.trainer_with(options).unwrap());
+    let mut r = Random::new(14);
+    let batches: Vec<Columns> = (0..11).map(|k| case.batch(&mut r, 6 + k, [0, 30, 60, 90][k % 4])).collect();
+    let expected: Vec<f32> = batches.iter().map(|b| on_gpu(&mut one_by_one, b).unwrap()).collect();
+    let mut found = Vec::new();
+    assert_eq!(ahead.engine.next_loss(), Ok(None));
+    for (k, batch) in batches.iter().enumerate() {
+        let batch = resolved(batch, &mut ahead.tables);
+        ahead.engine.train_ahead(&mut ahead.tables, &batch.inputs()).unwrap();
+        ahead.tables.iter_mut().for_each(Table::finish_step);
+        // One behind, and then none for longer than fetches last.
+        if (1..4).contains(&k) {
+            found.push(ahead.engine.next_loss().unwrap().unwrap());
+        }
+        if k == 6 {
+            // Inference between them is of the values so far.
+            let batch = resolved(&batches[0], &mut ahead.tables);
+            ahead.engine.infer(&mut ahead.tables, &batch.inputs()).unwrap();
+        }
+    }
+    while let Some(loss) = ahead.engine.next_loss().unwrap() {
+        found.push(loss);
+    }
+    assert_eq!(found, expected);
+    crate::lists::same(&mut one_by_one, &mut ahead);
+}
+
+#[test]
+fn steps_run_ahead() {
+    runs_ahead(Options::default());
+}
+
+#[test]
+fn steps_run_ahead_in_parts() {
+    runs_ahead(Options { memory: Some(24 << 10), ..Options::default() });
+}
+
 /// The batch as data sets give it.
 fn batch_of(program: &Program, columns: &Columns) -> Batch {
     let mut ids = vec![Vec::new(); program.schema.features.len()];
@@ -284,7 +324,14 @@ fn session(options: Options) {
     }
     for (k, batch) in batches.iter().enumerate() {
         let expected = cpu.train(batch).unwrap();
-        close(gpu.train(batch).unwrap(), expected, &format!("step {k}"));
+        match k % 2 {
+            0 => close(gpu.train(batch).unwrap(), expected, &format!("step {k}")),
+            _ => {
+                gpu.train_ahead(batch).unwrap();
+                close(gpu.next_loss().unwrap().unwrap(), expected, &format!("step {k}"));
+                assert_eq!(gpu.next_loss().unwrap(), None);
+            }
+        }
         assert_eq!(gpu.step_number(), k as u64 + 1);
         if k == 3 || k == 5 {
             cpu.infer(batch).unwrap();

@@ -2,7 +2,9 @@
 //! late as it may be. What this cannot show is that a real driver agrees.
 
 use crate::engine::{Case, case, on_gpu, resolved};
-use din_runtime::device::cuda::{Captures, Command as Asked, DeviceError, Driver, Engine, Gpu, Image, Launch, Target};
+use din_runtime::device::cuda::{
+    Captures, Command as Asked, DeviceError, Driver, Engine, Gpu, Image, Launch, Options, Target,
+};
 use din_runtime::table::Table;
 use din_tests::cuda::{Columns, Device};
 use din_tests::random_graph::Random;
@@ -36,6 +38,46 @@ fn made_up_captures(library: &Path, allowed: bool) {
         let function = library.get::<unsafe extern "C" fn(i32) -> i32>(b"made_up_captures").unwrap();
         function(i32::from(allowed));
     }
+}
+
+/// Steps that are asked for before those before them are done, with tables in parts and whole: what is written for a step must wait for the ones
+/// before it, and losses come in order.
+fn ahead_in_parts(library: &Path, images: &[Image], case: &Case) {
+    let mut other = case.trainer_with(Options::default()).unwrap();
+    let engine = |memory| {
+        let gpu = Gpu::open_with(library, 0, images).unwrap();
+        let options = Options { memory, ..Options::default() };
+        let mut engine = Engine::with(case.program.clone(), case.launches.clone(), gpu, options).unwrap();
+        let (state, tables) = case.start();
+        engine.upload(&state, &tables).unwrap();
+        (engine, tables)
+    };
+    let mut both = [engine(None), engine(Some(24 << 10))];
+    let mut r = Random::new(8);
+    let batches: Vec<Columns> = (0..9).map(|k| case.batch(&mut r, 7, [0, 40, 80][k % 3])).collect();
+    let expected: Vec<f32> = batches.iter().map(|b| on_gpu(&mut other, b).unwrap()).collect();
+    let mut found = [Vec::new(), Vec::new()];
+    for (k, batch) in batches.iter().enumerate() {
+        for ((engine, rows), found) in both.iter_mut().zip(&mut found) {
+            let batch = resolved(batch, rows);
+            engine.train_ahead(rows, &batch.inputs()).unwrap();
+            rows.iter_mut().for_each(Table::finish_step);
+            found.extend((k > 1).then(|| engine.next_loss().unwrap().unwrap()));
+        }
+    }
+    other.download().unwrap();
+    for ((engine, rows), found) in both.iter_mut().zip(&mut found) {
+        while let Some(loss) = engine.next_loss().unwrap() {
+            found.push(loss);
+        }
+        assert_eq!(*found, expected);
+        let (mut state, _) = case.start();
+        engine.download(&mut state, rows).unwrap();
+        assert!(state == other.state);
+        assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.touches() == b.touches()));
+    }
+    assert!(both[0].0.parts().iter().all(Option::is_none));
+    assert!(both[1].0.parts().iter().any(|p| p.is_some_and(|(_, _, went)| went > 0)));
 }
 
 /// Lists by themselves: what a graph leads into may be freed, and then it goes.
@@ -157,6 +199,7 @@ fn a_gpu_by_its_driver() {
     drop(engine);
 
     lists(&library, &images, &case);
+    ahead_in_parts(&library, &images, &case);
 
     // More than a pinned buffer holds goes in parts, and nothing is written again before it has gone.
     let mut gpu = Gpu::open_with(&library, 0, &images).unwrap();

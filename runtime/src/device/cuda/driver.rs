@@ -56,6 +56,10 @@ pub enum Command<'a> {
     },
 }
 
+/// Most bytes of a fetch, and most fetches at a time.
+pub const FETCH: usize = 256;
+pub const FETCHES: usize = 4;
+
 /// A device. Offsets and sizes are the caller's to get right, except where a driver says that it checks them.
 pub trait Driver {
     /// Whether it checks accesses and wants to know of arrays.
@@ -75,6 +79,14 @@ pub trait Driver {
 
     /// From the device to the host, when all that was asked for before is done.
     fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Begins to bring at most [`FETCH`] bytes to the host, as they are when all that was asked for before is done; it does not wait. At most
+    /// [`FETCHES`] are under way.
+    fn fetch(&mut self, from: Address, bytes: usize) -> Result<(), DeviceError>;
+
+    /// Gives the bytes of the oldest fetch that it has not given, as many as were asked for, when they are there; also where it fails, the fetch is
+    /// over.
+    fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Within the device; the two do not overlap.
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError>;

@@ -6,6 +6,7 @@
 //! - A program, its launches and every batch are checked before the device sees them.
 //! - Device memory grows by a quarter more than asked and stays: batches of varying sizes soon allocate nothing. Batches whose sizes fall into
 //!   the same buckets have the same layout, hence the same list of commands.
+//! - A step may be asked for while another runs: the host writes what it needs behind it, and the loss comes when it is asked for.
 //! - An error before the first launch of a step changes nothing; after a later one the values are lost ([`DeviceError::Lost`]) until they
 //!   are uploaded again.
 //!
@@ -16,7 +17,7 @@
 mod parts;
 
 use super::commands::{Kernels, List};
-use super::driver::{Address, Command, DeviceError, Driver};
+use super::driver::{Address, Command, DeviceError, Driver, FETCHES};
 use super::held::{DeviceTable, Values};
 use super::memory::{At, Bases, Block, Buckets, NONE, Space, bytes_of_mut};
 use super::rows::{FeatureRows, TableUpdate, Wanted};
@@ -28,6 +29,7 @@ use din_program::Program;
 use din_program::cuda::Cuda;
 use din_program::schedule::{Place, Root, Schedule, Source};
 use din_program::schema::FeatureKind;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -64,6 +66,10 @@ pub struct Engine<D: Driver> {
     options: Options,
     /// Bytes for tables, once it is known that there is a limit.
     budget: Option<usize>,
+    /// Losses that are on their way, those that came and were not asked for, and whether rows of tables are on their way back to the host.
+    fetching: usize,
+    losses: VecDeque<f32>,
+    moving: bool,
     /// Steps done.
     step: u64,
     /// Whether the values are on the device.
@@ -121,6 +127,9 @@ impl<D: Driver> Engine<D> {
             list: Vec::new(),
             budget: options.memory,
             options,
+            fetching: 0,
+            losses: VecDeque::new(),
+            moving: false,
             step: 0,
             held: false,
         })
@@ -143,6 +152,12 @@ impl<D: Driver> Engine<D> {
     pub fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
         cpu::check_model(&self.program, state, tables)?;
         self.held = false;
+        self.moving = false;
+        // Of steps before it.
+        self.losses.clear();
+        while self.fetching > 0 {
+            let _ = self.fetched();
+        }
         self.values.upload(&mut self.driver, state)?;
         if self.options.memory.is_none() && self.budget.is_none() {
             self.budget = self.driver.unused()?.map(|bytes| bytes / 4 * 3);
@@ -157,6 +172,7 @@ impl<D: Driver> Engine<D> {
     pub fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
         cpu::check_model(&self.program, state, tables)?;
         self.check_held()?;
+        self.take_back(tables)?;
         self.values.download(&mut self.driver, state)?;
         for (held, table) in self.tables.iter().zip(tables) {
             held.download(&mut self.driver, table)?;
@@ -165,8 +181,26 @@ impl<D: Driver> Engine<D> {
         Ok(())
     }
 
-    /// One step of training; gives the batch's loss.
+    /// One step of training; gives the batch's loss. Losses of earlier steps that were not asked for are forgotten.
     pub fn train_step(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
+        self.train_ahead(tables, inputs)?;
+        let mut loss = 0.0;
+        while let Some(next) = self.next_loss()? {
+            loss = next;
+        }
+        self.take_back(tables)?;
+        Ok(loss)
+    }
+
+    /// One step of training that the device does while the host goes on; [`Engine::next_loss`] waits for it. A failure of a kernel may be told
+    /// there, or by what is asked for next. Where tables are there in parts, the next step waits for this one.
+    pub fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
+        self.take_back(tables)?;
+        // Losses that nobody asks for stay few on the device.
+        while self.fetching >= FETCHES {
+            let loss = self.fetched()?;
+            self.losses.push_back(loss);
+        }
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
         let (list, loss) = match self.train_list(&program, &cuda, tables, inputs) {
             Ok(ready) => ready,
@@ -174,11 +208,35 @@ impl<D: Driver> Engine<D> {
         };
         self.held = false;
         self.run(list)?;
-        let loss = self.loss(loss)?;
-        self.take_back(tables)?;
+        match loss {
+            Some(at) => {
+                self.driver.fetch(at, size_of::<f32>())?;
+                self.fetching += 1;
+            }
+            None => self.losses.push_back(0.0),
+        }
         self.step += 1;
+        self.moving = true;
         self.held = true;
-        Ok(loss.unwrap_or(0.0))
+        Ok(())
+    }
+
+    /// The loss of the oldest step whose loss was not given yet; `None` where there is none.
+    pub fn next_loss(&mut self) -> Result<Option<f32>, DeviceError> {
+        match self.losses.pop_front() {
+            Some(loss) => Ok(Some(loss)),
+            None if self.fetching == 0 => Ok(None),
+            None => self.fetched().map(Some),
+        }
+    }
+
+    fn fetched(&mut self) -> Result<f32, DeviceError> {
+        let mut loss = [0.0f32];
+        self.fetching -= 1;
+        let done = self.driver.fetched(bytes_of_mut(&mut loss));
+        // The step has failed, and with it those behind it.
+        self.held &= done.is_ok();
+        done.map(|()| loss[0])
     }
 
     /// What a training step does, with its batch written; and where its loss will be.
@@ -231,6 +289,7 @@ impl<D: Driver> Engine<D> {
 
     /// Predictions (see [`Engine::logits`]) and, where labels are given, the loss.
     pub fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
+        self.take_back(tables)?;
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
         let (list, slots, bases) = match self.infer_list(&program, &cuda, tables, inputs) {
             Ok(ready) => ready,
@@ -247,8 +306,9 @@ impl<D: Driver> Engine<D> {
             }
         }
         let loss = self.loss(loss_of(&program.infer, &slots).map(|at| bases.resolve(at)))?;
-        self.take_back(tables)?;
+        self.moving = true;
         self.held = true;
+        self.take_back(tables)?;
         Ok(loss)
     }
 
@@ -501,8 +561,11 @@ impl<D: Driver + fmt::Debug> Steps for Engine<D> {
     fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
         self.download(state, tables)
     }
-    fn train_step(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
-        self.train_step(tables, inputs)
+    fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
+        self.train_ahead(tables, inputs)
+    }
+    fn next_loss(&mut self) -> Result<Option<f32>, DeviceError> {
+        self.next_loss()
     }
     fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
         self.infer(tables, inputs)

@@ -8,7 +8,7 @@
 
 mod capture;
 
-use super::driver::{Address, Command, DeviceError, Driver, Launch};
+use super::driver::{Address, Command, DeviceError, Driver, FETCH, FETCHES, Launch};
 use super::graphs::{Captures, Graphs, Next, Node};
 use super::library::{self, Api, Handle};
 use super::{Image, Target};
@@ -56,6 +56,10 @@ pub struct Gpu {
     last: Option<(String, String)>,
     /// Bytes by address.
     allocated: BTreeMap<Address, usize>,
+    /// Small pinned buffers by turns, and the oldest of the last so many that holds what was not given yet.
+    fetches: Vec<Pinned>,
+    fetched: usize,
+    under_way: usize,
     graphs: Graphs,
     /// The list that is being run.
     nodes: Vec<Node>,
@@ -147,6 +151,9 @@ impl Gpu {
             next: 0,
             last: None,
             allocated: BTreeMap::new(),
+            fetches: Vec::new(),
+            fetched: 0,
+            under_way: 0,
             graphs: Graphs::default(),
             nodes: Vec::new(),
         };
@@ -225,15 +232,28 @@ impl Gpu {
         self.waited("cuStreamSynchronize", code)
     }
 
+    fn event(&self) -> Result<Handle, DeviceError> {
+        let mut event = std::ptr::null_mut();
+        // SAFETY: the context is current; destroyed with its buffer.
+        let code = unsafe { (self.api.event_create)(&mut event, library::EVENT_WITHOUT_TIME) };
+        self.api.check("cuEventCreate", code)?;
+        Ok(event)
+    }
+
+    fn host_memory(&self, bytes: usize) -> Result<*mut u8, DeviceError> {
+        let mut at = std::ptr::null_mut();
+        // SAFETY: the context is current; freed with its buffer.
+        let code = unsafe { (self.api.allocate_host)(&mut at, bytes, 0) };
+        self.api.check("cuMemHostAlloc", code)?;
+        Ok(at.cast())
+    }
+
     /// One of two pinned buffers in turn, with room for `bytes` and no copy under way.
     fn pinned(&mut self, bytes: usize) -> Result<usize, DeviceError> {
         let k = self.next;
         self.next = (k + 1) % 2;
         if k == self.pinned.len() {
-            let mut event = std::ptr::null_mut();
-            // SAFETY: the context is current; destroyed with the buffer.
-            let code = unsafe { (self.api.event_create)(&mut event, library::EVENT_WITHOUT_TIME) };
-            self.api.check("cuEventCreate", code)?;
+            let event = self.event()?;
             self.pinned.push(Pinned { at: std::ptr::null_mut(), bytes: 0, event });
         }
         let event = self.pinned[k].event;
@@ -250,11 +270,7 @@ impl Gpu {
                 // SAFETY: allocated below, and no copy uses it any more.
                 self.api.check("cuMemFreeHost", unsafe { (self.api.free_host)(old.cast()) })?;
             }
-            let mut at = std::ptr::null_mut();
-            // SAFETY: the context is current; freed above or when `self` is dropped.
-            let code = unsafe { (self.api.allocate_host)(&mut at, capacity, 0) };
-            self.api.check("cuMemHostAlloc", code)?;
-            self.pinned[k].at = at.cast();
+            self.pinned[k].at = self.host_memory(capacity)?;
             self.pinned[k].bytes = capacity;
         }
         Ok(k)
@@ -365,6 +381,45 @@ impl Driver for Gpu {
         Ok(())
     }
 
+    fn fetch(&mut self, from: Address, bytes: usize) -> Result<(), DeviceError> {
+        self.current()?;
+        if self.under_way == FETCHES || bytes > FETCH {
+            let why = format!("{} fetches are under way, and one of {bytes} bytes is asked for", self.under_way);
+            return Err(DeviceError::Call { call: "fetch", why });
+        }
+        let k = (self.fetched + self.under_way) % FETCHES;
+        while self.fetches.len() <= k {
+            let (event, at) = (self.event()?, self.host_memory(FETCH)?);
+            self.fetches.push(Pinned { at, bytes: FETCH, event });
+        }
+        let Pinned { at, event, .. } = self.fetches[k];
+        // SAFETY: the buffer has room, and what it held was given. The device's range is the caller's.
+        unsafe {
+            self.api.check("cuMemcpyDtoHAsync", (self.api.to_host)(at.cast(), from, bytes, self.stream))?;
+            self.api.check("cuEventRecord", (self.api.event_record)(event, self.stream))?;
+        }
+        self.under_way += 1;
+        Ok(())
+    }
+
+    fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.current()?;
+        if self.under_way == 0 || bytes.len() > FETCH {
+            return Err(DeviceError::Call { call: "fetched", why: "nothing of the size is under way".into() });
+        }
+        let Pinned { at, event, .. } = self.fetches[self.fetched];
+        self.fetched = (self.fetched + 1) % FETCHES;
+        self.under_way -= 1;
+        // SAFETY: recorded behind the copy.
+        let code = unsafe { (self.api.event_wait)(event) };
+        if code != 0 {
+            self.waited("cuEventSynchronize", code)?;
+        }
+        // SAFETY: the copy is done, and the buffer is as large.
+        unsafe { std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError> {
         self.current()?;
         // SAFETY: the ranges are the caller's.
@@ -448,7 +503,7 @@ impl Drop for Gpu {
             if !self.stream.is_null() {
                 (self.api.stream_wait)(self.stream);
             }
-            for p in self.pinned.drain(..) {
+            for p in self.pinned.drain(..).chain(self.fetches.drain(..)) {
                 if !p.at.is_null() {
                     (self.api.free_host)(p.at.cast());
                 }

@@ -103,11 +103,6 @@ fn rows_of(values: &[f32], width: usize, from: usize, to: usize) -> &[f32] {
     values.get(from * width..to * width).unwrap_or_default()
 }
 
-fn too_few(table: &Table, rows: usize) -> DeviceError {
-    let (name, has) = (table.name(), table.rows());
-    DeviceError::Input(format!("table `{name}` has {has} rows, the GPU has {rows} of it; upload it first"))
-}
-
 /// What an array is for, in messages.
 fn what(field: Field) -> &'static str {
     match field {
@@ -126,6 +121,15 @@ impl DeviceTable {
             Field::Touches => &mut self.touches,
             Field::Slot(k) => &mut self.slots[k],
         }
+    }
+
+    /// That the host's table has the device's rows.
+    pub fn fits(&self, table: &Table) -> Result<(), DeviceError> {
+        let (name, has, rows) = (table.name(), table.rows(), self.rows);
+        if has >= rows {
+            return Ok(());
+        }
+        Err(DeviceError::Input(format!("table `{name}` has {has} rows, the GPU has {rows} of it; upload it first")))
     }
 
     /// Where its arrays are.
@@ -189,10 +193,8 @@ impl DeviceTable {
 
     /// Brings over the rows that the host has made since the last time; all of them the first time. A cache gets them when they are read.
     pub fn sync<D: Driver>(&mut self, driver: &mut D, table: &Table) -> Result<(), DeviceError> {
+        self.fits(table)?;
         let (from, to) = (self.rows, table.rows());
-        if to < from {
-            return Err(too_few(table, from));
-        }
         if from < to && self.cache.is_none() {
             for (field, width) in fields(table) {
                 let (block, what) = (self.block(field), what(field));
@@ -209,9 +211,7 @@ impl DeviceTable {
 
     /// Reads the device's rows into the host's table, which has as many at least.
     pub fn download<D: Driver>(&self, driver: &mut D, table: &mut Table) -> Result<(), DeviceError> {
-        if table.rows() < self.rows {
-            return Err(too_few(table, self.rows));
-        }
+        self.fits(table)?;
         for (k, block) in self.slots.iter().enumerate() {
             if table.slot_scope(k) == SlotScope::Tensor {
                 driver.read(block.at, bytes_of_mut(table.slot_mut(k)))?;

@@ -19,7 +19,7 @@ mod nvrtc;
 mod rows;
 mod stage;
 
-pub use driver::{Address, Array, Command, DeviceError, Driver, Launch};
+pub use driver::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch};
 pub use engine::{Engine, Options};
 pub use gpu::Gpu;
 pub use graphs::Captures;

@@ -77,13 +77,22 @@ impl<D: Driver> Engine<D> {
         error
     }
 
-    /// Rows that have made way are the host's again.
+    /// Rows that made way for the last step's are the host's again; waits for that step where there are such rows.
     pub(super) fn take_back(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
+        if !self.moving || self.tables.iter().all(|held| held.cache.is_none()) {
+            return Ok(());
+        }
+        self.check_held()?;
+        cpu::check_tables(&self.program, tables)?;
+        self.tables.iter().zip(&*tables).try_for_each(|(held, table)| held.fits(table))?;
+        self.moving = false;
+        self.held = false;
         for (held, table) in self.tables.iter_mut().zip(tables) {
             if let Some(cache) = &mut held.cache {
                 cache.take_back(&mut self.driver, table)?;
             }
         }
+        self.held = true;
         Ok(())
     }
 
