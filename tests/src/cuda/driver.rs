@@ -129,7 +129,10 @@ impl Driver for Shim<'_> {
 
     fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError> {
         match self.fetches.pop_front() {
-            Some(fetched) if fetched.len() == bytes.len() => Ok(bytes.copy_from_slice(&fetched)),
+            Some(fetched) if fetched.len() == bytes.len() => {
+                bytes.copy_from_slice(&fetched);
+                Ok(())
+            }
             other => Err(DeviceError::Call { call: "fetched", why: format!("{other:?}") }),
         }
     }

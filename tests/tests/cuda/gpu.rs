@@ -108,6 +108,12 @@ fn lists(library: &Path, images: &[Image], case: &Case) {
         assert_eq!(back, [n; 128]);
     }
     assert_eq!(gpu.captures(), &of(3, 3, 7));
+    gpu.set_captures(false);
+    gpu.write(a, &[9; 64]).unwrap();
+    gpu.run(&copies(a, b)).unwrap();
+    gpu.read(b, &mut back).unwrap();
+    assert_eq!((back, gpu.captures()), ([9; 128], &of(3, 3, 7)));
+    gpu.set_captures(true);
     // Lists that never come again are few.
     for k in 0..100 {
         gpu.run(&copies(a, b + 256 + 4 * k)).unwrap();

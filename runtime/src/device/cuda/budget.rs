@@ -57,7 +57,7 @@ mod tests {
             name: format!("t{k}"),
             kind: TableKind::Fixed { size },
             width: 2,
-            init: Init::Zeros,
+            init: Init::Constant(0.0),
             update: 0,
             features: vec![],
             counts: false,
@@ -76,8 +76,9 @@ mod tests {
         let share = |budget| share(&specs, &tables, budget);
         assert_eq!(share(None), Ok(vec![None; 4]));
         assert_eq!(share(Some(4030 * 20)), Ok(vec![None; 4]));
-        // 30 rows with room to grow take 600 bytes; the rest is shared one to three.
-        assert_eq!(share(Some(600 + 64_000)), Ok(vec![Some(1000), None, Some(3000), None]));
+        // With room to grow the tables take 20000, 200, 60000 and 400 bytes. The first is within half of this budget.
+        assert_eq!(share(Some(20_600 + 44_000)), Ok(vec![None, None, Some(2750), None]));
+        // Here the rest is shared one to three.
         assert_eq!(share(Some(600 + 6_400)), Ok(vec![Some(100), None, Some(300), None]));
         let error = share(Some(399)).unwrap_err();
         assert_eq!(error, DeviceError::Whole { table: "t3".into(), bytes: 400, budget: 399 });

@@ -6,7 +6,7 @@
 //! it has on a device with all rows.
 //!
 //! Guarantees: a row is on the device or current on the host; places depend on the batches alone; a batch that cannot be placed, and a step
-//! that does not run ([`Cache::undo`]), change nothing.
+//! that does not run ([`Cache::undo`]), leave all rows where they are.
 
 use super::commands::{Kernels, List};
 use super::driver::{Array, DeviceError, Driver, Launch};
@@ -344,5 +344,69 @@ impl Move {
 pub(super) fn tell<D: Driver>(driver: &mut D, block: &Block, bytes: usize, what: &'static str, written: bool) {
     if D::CHECKS && bytes > 0 {
         driver.arrays(block.at, bytes, &[Array { at: block.at, bytes, what, written }]);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use din_program::schema::{self, Init, TableKind};
+
+    fn table(rows: u64) -> Table {
+        let spec = schema::Table {
+            name: "t".into(),
+            kind: TableKind::Fixed { size: rows },
+            width: 2,
+            init: Init::Constant(0.0),
+            update: 0,
+            features: vec![],
+            counts: false,
+            every_row: false,
+            location: String::new(),
+        };
+        Table::new(&spec, &[], 1).unwrap()
+    }
+
+    /// The batch is read, and what has moved is there.
+    fn read(cache: &mut Cache, table: &Table, batch: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        cache.place(table, &[batch.to_vec()]).unwrap();
+        let places: Vec<u32> = cache.places_of(batch).collect();
+        for (&row, &place) in batch.iter().zip(&places) {
+            assert_eq!(cache.rows[place as usize], row);
+        }
+        (std::mem::take(&mut cache.coming), std::mem::take(&mut cache.going))
+    }
+
+    #[test]
+    fn the_row_that_was_read_longest_ago_makes_way() {
+        let table = table(100);
+        let mut cache = Cache::new(&table, 4);
+        assert_eq!(read(&mut cache, &table, &[7, 9, 7, 3]), (vec![7, 9, 3], vec![]));
+        assert_eq!(read(&mut cache, &table, &[9, 50]), (vec![50], vec![]));
+        assert_eq!(read(&mut cache, &table, &[7]), (vec![], vec![]));
+        // By their last reading: 3, 9, 50, 7.
+        assert_eq!(read(&mut cache, &table, &[60]), (vec![60], vec![3]));
+        assert_eq!(read(&mut cache, &table, &[9, 61, 62]), (vec![61, 62], vec![50, 7]));
+        assert_eq!(read(&mut cache, &table, &[3, 50, 7, 99]), (vec![3, 50, 7, 99], vec![60, 9, 61, 62]));
+    }
+
+    #[test]
+    fn what_does_not_fit_or_does_not_run_moves_nothing() {
+        let table = table(100);
+        let (mut cache, mut other) = (Cache::new(&table, 4), Cache::new(&table, 4));
+        for cache in [&mut cache, &mut other] {
+            read(cache, &table, &[1, 2, 3]);
+        }
+        let error = cache.place(&table, &[vec![1, 5, 6], vec![7, 8]]).unwrap_err();
+        assert_eq!(error, DeviceError::Cache { table: "t".into(), rows: 5, room: 4, bytes: 5 * 16 });
+        assert_eq!(cache.places, other.places);
+        // Row 1 counts as read.
+        cache.place(&table, &[vec![5, 6], vec![7]]).unwrap();
+        assert_eq!((&cache.coming, &cache.going), (&vec![5, 6, 7], &vec![2, 3]));
+        cache.undo();
+        assert_eq!((&cache.places, &cache.rows, cache.filled), (&other.places, &other.rows, other.filled));
+        // It still holds as many as there are places.
+        assert_eq!(read(&mut cache, &table, &[10, 11, 12, 13]).1.len(), 3);
     }
 }

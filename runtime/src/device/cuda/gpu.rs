@@ -61,6 +61,7 @@ pub struct Gpu {
     fetched: usize,
     under_way: usize,
     graphs: Graphs,
+    captures: bool,
     /// The list that is being run.
     nodes: Vec<Node>,
 }
@@ -155,6 +156,7 @@ impl Gpu {
             fetched: 0,
             under_way: 0,
             graphs: Graphs::default(),
+            captures: true,
             nodes: Vec::new(),
         };
         let mut context = none;
@@ -202,6 +204,11 @@ impl Gpu {
     /// Such as 90 for sm_90.
     pub fn architecture(&self) -> u32 {
         self.architecture
+    }
+
+    /// Whether lists that come again are captured, as they are at first. Without, every launch goes by [`Driver::launch`].
+    pub fn set_captures(&mut self, on: bool) {
+        self.captures = on;
     }
 
     /// How lists of commands were run so far.
@@ -461,6 +468,9 @@ impl Driver for Gpu {
     fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         self.current()?;
         self.resolve(commands)?;
+        if !self.captures {
+            return self.plainly(commands);
+        }
         let (next, gone) = self.graphs.next(&self.nodes);
         self.destroy(gone);
         match next {
