@@ -251,7 +251,8 @@ pub enum RowsAddress {
     Touches,
     /// The words of the update that follows.
     Update,
-    /// By feature: row numbers (`u32`), then gradients (f32, or 0 where none flows).
+    /// By feature: row numbers (`u32`), gradients (f32, or 0 where none flows), and where the rows are in the device's arrays (`u32`, or 0 where
+    /// that is their number). Rows are ordered by their numbers, [`RowsAddress::Rows`] says where they are.
     Features,
 }
 
@@ -272,6 +273,32 @@ pub enum RowsWord {
     Count,
     /// Number of features, then by feature the elements and the numbers from one gradient to the next.
     Features,
+}
+
+/// Addresses of the kernels that move rows between a table's arrays and packed rows, `din_rows_out` and `din_rows_in`, by position. A packed row
+/// is its place in the arrays (`u32`), then its numbers of every array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MoveAddress {
+    /// Packed rows that come; the first [`MoveWord::Out`] of them come where another row goes.
+    Coming,
+    /// Room for the packed rows that go.
+    Going,
+    /// f32: the arrays, by number.
+    Arrays,
+}
+
+/// Words of the same kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MoveWord {
+    /// Rows that go, and rows that come.
+    Out,
+    In,
+    /// Words of a packed row.
+    Stride,
+    /// Number of arrays, then by array the numbers of a row.
+    Arrays,
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 // NVIDIA's driver interface with the shim behind it, so that the runtime's own binding of the driver can be tested without a GPU. An image is
 // a compiled source: the library itself, as PTX in hexadecimal digits behind a line of comment, or its path. The environment says how many GPUs there
 // are (DIN_MADE_UP_GPUS, 1), of which architecture (DIN_MADE_UP_ARCH, 90), and which launch to run fails (DIN_MADE_UP_FAIL, from 1, none). What a stream is asked for waits until somebody waits for it, as late as a real one may be: a host buffer that is
-// written again too early is then seen.
+// written again too early is then seen. A capture keeps what it is asked for and does nothing; waiting and allocating in one break it. A graph
+// whose memory has been freed cannot be launched.
 
 #include <cstdint>
 #include <cstdlib>
@@ -11,15 +12,18 @@
 #include <elf.h>
 #include <functional>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <vector>
 
 #define API extern "C" __attribute__((visibility("default"))) int
 
 namespace {
 
-enum { DONE = 0, INVALID = 1, NO_MEMORY = 2, NO_CONTEXT = 201, NOT_FOUND = 500, FAILED = 719 };
+enum { DONE = 0, INVALID = 1, NO_MEMORY = 2, NO_CONTEXT = 201, NOT_FOUND = 500, FAILED = 719, IN_CAPTURE = 900, BROKEN = 901 };
 
 using Launch = const char* (*)(void*, unsigned, unsigned, unsigned, std::size_t, const unsigned long long*, const unsigned*, float*,
                                unsigned long long);
@@ -29,8 +33,20 @@ struct Work {
     std::function<int()> run;
 };
 
+// What was captured, and the memory that it leads into.
+struct Graph {
+    std::vector<std::function<int()>> nodes;
+    std::set<std::uint64_t> addresses;
+    bool broken = false, freed = false;
+};
+
 struct State {
     std::deque<Work> stream;
+    std::unique_ptr<Graph> capture;
+    std::set<Graph*> graphs;
+    std::map<std::uint64_t, std::size_t> memory;
+    std::size_t unused = std::size_t(1) << 36;
+    bool no_captures = false;
     std::map<void*, int> shared;
     void* module = nullptr;
     int retained = 0, failed = DONE;
@@ -89,8 +105,19 @@ int work(void* event) {
     return s.failed;
 }
 
-int ask(std::function<int()> run, void* event = nullptr) {
+// What must not be called while a capture is under way.
+bool captured() {
+    if (state().capture) state().capture->broken = true;
+    return bool(state().capture);
+}
+
+int ask(std::function<int()> run, void* event = nullptr, std::set<std::uint64_t> addresses = {}) {
     if (!current) return NO_CONTEXT;
+    if (Graph* g = state().capture.get()) {
+        g->nodes.push_back(std::move(run));
+        g->addresses.insert(addresses.begin(), addresses.end());
+        return DONE;
+    }
     if (state().failed != DONE) return state().failed;
     state().stream.push_back({event, std::move(run)});
     return DONE;
@@ -126,22 +153,31 @@ API cuCtxSetCurrent(void* context) {
 }
 API cuStreamCreate(void** stream, unsigned) { return *stream = &state().stream, current ? DONE : NO_CONTEXT; }
 API cuStreamDestroy_v2(void*) { return DONE; }
-API cuStreamSynchronize(void*) { return current ? work(nullptr) : NO_CONTEXT; }
+API cuStreamSynchronize(void*) { return captured() ? IN_CAPTURE : current ? work(nullptr) : NO_CONTEXT; }
 API cuEventCreate(void** event, unsigned) { return *event = std::malloc(1), current ? DONE : NO_CONTEXT; }
 API cuEventDestroy_v2(void* event) { return std::free(event), DONE; }
-API cuEventRecord(void* event, void*) { return ask({}, event); }
-API cuEventSynchronize(void* event) { return current ? work(event) : NO_CONTEXT; }
+API cuEventRecord(void* event, void*) { return captured() ? IN_CAPTURE : ask({}, event); }
+API cuEventSynchronize(void* event) { return captured() ? IN_CAPTURE : current ? work(event) : NO_CONTEXT; }
 API cuMemAlloc_v2(std::uint64_t* at, std::size_t bytes) {
+    if (captured()) return IN_CAPTURE;
     if (!current) return NO_CONTEXT;
-    if (bytes > std::size_t(1) << 36) return NO_MEMORY;
+    if (bytes > state().unused) return NO_MEMORY;
     void* memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
     std::memset(memory, 0xff, bytes);
     of_shim<void (*)(const char*, void*, std::size_t, int)>("din_shim_buffer")("a block", memory, bytes, 1);
     *at = reinterpret_cast<std::uint64_t>(memory);
+    state().memory[*at] = bytes;
     return DONE;
 }
 API cuMemFree_v2(std::uint64_t at) {
-    if (!current || !state().stream.empty()) return INVALID;
+    if (captured() || !current || !state().stream.empty()) return INVALID;
+    const auto freed = state().memory.find(at);
+    if (freed == state().memory.end()) return INVALID;
+    for (Graph* g : state().graphs) {
+        const auto first = g->addresses.lower_bound(at);
+        g->freed |= first != g->addresses.end() && *first < at + freed->second;
+    }
+    state().memory.erase(freed);
     of_shim<void (*)(const void*, std::size_t)>("din_shim_forget")(reinterpret_cast<void*>(at), 1);
     std::free(reinterpret_cast<void*>(at));
     return DONE;
@@ -149,13 +185,15 @@ API cuMemFree_v2(std::uint64_t at) {
 API cuMemHostAlloc(void** at, std::size_t bytes, unsigned) { return *at = std::malloc(bytes), current ? DONE : NO_CONTEXT; }
 API cuMemFreeHost(void* at) { return std::free(at), current ? DONE : NO_CONTEXT; }
 API cuMemcpyHtoDAsync_v2(std::uint64_t to, const void* from, std::size_t bytes, void*) {
+    if (captured()) return IN_CAPTURE;
     return ask([=] { return std::memcpy(reinterpret_cast<void*>(to), from, bytes), DONE; });
 }
 API cuMemcpyDtoHAsync_v2(void* to, std::uint64_t from, std::size_t bytes, void*) {
+    if (captured()) return IN_CAPTURE;
     return ask([=] { return std::memcpy(to, reinterpret_cast<void*>(from), bytes), DONE; });
 }
 API cuMemcpyDtoDAsync_v2(std::uint64_t to, std::uint64_t from, std::size_t bytes, void*) {
-    return ask([=] { return std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes), DONE; });
+    return ask([=] { return std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes), DONE; }, nullptr, {from, to});
 }
 API cuModuleLoadDataEx(void** module, const void* image, unsigned, int*, void**) {
     const char* given = static_cast<const char*>(image);
@@ -187,10 +225,56 @@ API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     void* given[3];
     for (int k = 0; k < 3; ++k) given[k] = *static_cast<void**>(arguments[k]);
     const Launch launch = of_shim<Launch>("din_shim_launch");
-    return ask([=] {
-        if (++state().launches == (unsigned long long)set("DIN_MADE_UP_FAIL", 0)) return int(FAILED);
-        const char* error = launch(function, x, y, threads, shared, static_cast<unsigned long long*>(given[0]),
-                                   static_cast<unsigned*>(given[1]), static_cast<float*>(given[2]), ++state().seed);
-        return int(error ? FAILED : DONE);
-    });
+    const auto address = [&](int k) { return reinterpret_cast<std::uint64_t>(given[k]); };
+    return ask(
+        [=] {
+            if (++state().launches == (unsigned long long)set("DIN_MADE_UP_FAIL", 0)) return int(FAILED);
+            const char* error = launch(function, x, y, threads, shared, static_cast<unsigned long long*>(given[0]),
+                                       static_cast<unsigned*>(given[1]), static_cast<float*>(given[2]), ++state().seed);
+            return int(error ? FAILED : DONE);
+        },
+        nullptr, {address(0), address(1), address(2)});
 }
+API cuMemGetInfo_v2(std::size_t* unused, std::size_t* all) {
+    *unused = state().unused;
+    *all = std::size_t(1) << 36;
+    return current ? DONE : NO_CONTEXT;
+}
+API cuStreamBeginCapture_v2(void*, int mode) {
+    if (state().no_captures || state().capture || mode > 2) return INVALID;
+    if (!current) return NO_CONTEXT;
+    state().capture.reset(new Graph);
+    return DONE;
+}
+API cuStreamEndCapture(void*, void** graph) {
+    if (!state().capture) return INVALID;
+    const bool broken = state().capture->broken;
+    *graph = broken ? nullptr : state().capture.release();
+    state().capture.reset();
+    return broken ? BROKEN : DONE;
+}
+API cuGraphDestroy(void* graph) { return delete static_cast<Graph*>(graph), DONE; }
+API cuGraphInstantiateWithFlags(void** ready, void* graph, unsigned long long flags) {
+    Graph* g = new Graph(*static_cast<Graph*>(graph));
+    state().graphs.insert(g);
+    return *ready = g, flags == 0 ? DONE : INVALID;
+}
+API cuGraphLaunch(void* ready, void*) {
+    Graph* g = static_cast<Graph*>(ready);
+    if (captured()) return IN_CAPTURE;
+    if (!state().graphs.count(g) || g->freed) return INVALID;
+    for (const auto& node : g->nodes) {
+        if (const int code = ask(node)) return code;
+    }
+    return DONE;
+}
+API cuGraphExecDestroy(void* ready) {
+    if (state().graphs.erase(static_cast<Graph*>(ready)) == 0) return INVALID;
+    return delete static_cast<Graph*>(ready), DONE;
+}
+
+// ---- For tests: whether captures are refused, and the bytes of memory that are unused.
+API made_up_captures(int allowed) { return state().no_captures = !allowed, DONE; }
+API made_up_memory(std::size_t unused) { return state().unused = unused, DONE; }
+// Graphs that live.
+API made_up_graphs() { return int(state().graphs.size()); }

@@ -13,7 +13,11 @@ pub trait Steps: fmt::Debug {
     fn level(&self) -> String;
     fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError>;
     fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError>;
-    fn train_step(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError>;
-    fn infer(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError>;
+    /// Of tables that the device does not have whole, the host's have the other rows, and get those that make way.
+    /// It does not wait for the step: the host readies the next one meanwhile.
+    fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError>;
+    /// The loss of the oldest step whose loss was not given yet; `None` where there is none.
+    fn next_loss(&mut self) -> Result<Option<f32>, DeviceError>;
+    fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError>;
     fn logits(&self, index: usize) -> &[f32];
 }

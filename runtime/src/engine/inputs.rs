@@ -140,7 +140,7 @@ fn values(program: &Program, state: &State) -> Result<(), EngineError> {
     ensure(fits, || "the model's values have other shapes than the program's parameters and states".into())
 }
 
-fn fit(program: &Program, tables: &[Table]) -> Result<(), EngineError> {
+pub(crate) fn fit(program: &Program, tables: &[Table]) -> Result<(), EngineError> {
     ensure(tables.len() == program.tables.len(), || {
         format!("expected {} tables, found {}", program.tables.len(), tables.len())
     })?;

@@ -20,6 +20,7 @@ use crate::run::directory::{Best, EpochLine};
 use crate::run::{Error, Result, interrupt};
 use din_program::Program;
 use setup::Run;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -154,42 +155,37 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         Some(batches) => batches,
         None => run.train.stream(stream)?,
     };
+    // Steps whose losses are still to come.
+    let mut asked_for = VecDeque::new();
     loop {
         let asked = Instant::now();
         let next = batches.next()?;
         run.times.waiting += asked.elapsed();
         let Some(batch) = next else { break };
-        let loss = f64::from(run.session.train(&batch)?);
+        run.session.train_ahead(&batch)?;
         run.times.steps += 1;
         run.times.samples += batch.rows as u64;
-        let position = &mut run.position;
-        position.step = run.session.step_number();
-        position.batch += 1;
-        position.samples += batch.rows as u64;
-        position.loss_sum += loss * batch.rows as f64;
-        if !loss.is_finite() {
-            return Err(Error::input(format!(
-                "{}: the loss became {loss} at step {} (epoch {number}, batch {})",
-                run.program.model, position.step, position.batch
-            ))
-            .help("lower the learning rate, or look for very large numeric features"));
-        }
-        let left = run.train.rows().saturating_sub(position.samples);
-        observe(Event::Advance { rows: position.samples, loss: Some(position.loss_sum / position.samples as f64) });
+        asked_for.push_back((run.session.step_number(), batch.rows));
+        let step = run.session.step_number();
+        let (stops, saves) = (interrupt::asked(), options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)));
+        let ahead = if stops || saves { 0 } else { run.session.ahead() };
+        settle(run, &mut asked_for, ahead, observe)?;
+        let left = run.train.rows().saturating_sub(run.position.samples);
         batches.recycle(batch);
         // All of this epoch is in memory: the next one's first window is read while it runs out.
         if run.ahead.is_none() && number < run.epochs && left <= stream.window_rows as u64 {
             run.ahead = Some(run.train.stream(order(run, number))?);
         }
-        if interrupt::asked() {
+        if stops {
             observe(Event::End);
             return Ok(false);
         }
-        if options.checkpoint_every.is_some_and(|every| run.position.step.is_multiple_of(every)) {
+        if saves {
             save(run, None)?;
             prune(run)?;
         }
     }
+    settle(run, &mut asked_for, 0, observe)?;
     run.times.training += begin.elapsed();
     observe(Event::End);
     let report = match &run.valid {
@@ -198,6 +194,35 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
     };
     finish_epoch(run, number, report, observe)?;
     Ok(true)
+}
+
+/// Takes the losses of steps (number and samples) until so many are still to come: the position is behind those that it has taken.
+fn settle(
+    run: &mut Run,
+    asked_for: &mut VecDeque<(u64, usize)>,
+    left: usize,
+    observe: &mut dyn FnMut(Event),
+) -> Result<()> {
+    while asked_for.len() > left {
+        let (Some((step, rows)), Some(loss)) = (asked_for.pop_front(), run.session.next_loss()?) else { break };
+        let (position, loss) = (&mut run.position, f64::from(loss));
+        position.step = step;
+        position.batch += 1;
+        position.samples += rows as u64;
+        position.loss_sum += loss * rows as f64;
+        if !loss.is_finite() {
+            return Err(Error::input(format!(
+                "{}: the loss became {loss} at step {step} (epoch {}, batch {})",
+                run.program.model,
+                position.epoch + 1,
+                position.batch
+            ))
+            .help("lower the learning rate, or look for very large numeric features"));
+        }
+        let mean = position.loss_sum / position.samples as f64;
+        observe(Event::Advance { rows: position.samples, loss: Some(mean) });
+    }
+    Ok(())
 }
 
 /// How an epoch, from 0, reads the training data.

@@ -10,6 +10,7 @@ use crate::run::{Error, Result};
 use crate::table::{Counter, Table, TableError};
 use din_program::{Isa, Program};
 use rayon::prelude::*;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,26 +42,33 @@ enum Backend {
 }
 
 impl Backend {
+    /// The loss, where it is there already.
     fn train(
         &mut self,
         engine: &mut Engine,
         state: &mut State,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
-    ) -> Result<f32> {
+    ) -> Result<Option<f32>> {
         self.upload(state, tables)?;
         match self {
-            Self::Cpu => Ok(engine.train_step(state, tables, inputs)?),
+            Self::Cpu => Ok(Some(engine.train_step(state, tables, inputs)?)),
             Self::Device { steps, ahead, .. } => {
-                let loss = steps.train_step(tables, inputs)?;
+                steps.train_ahead(tables, inputs)?;
                 *ahead = true;
                 state.step += 1;
-                Ok(loss)
+                Ok(None)
             }
         }
     }
 
-    fn infer(&mut self, engine: &mut Engine, state: &State, tables: &[Table], inputs: &StepInputs<'_>) -> Result<()> {
+    fn infer(
+        &mut self,
+        engine: &mut Engine,
+        state: &State,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<()> {
         self.upload(state, tables)?;
         match self {
             Self::Cpu => engine.infer(state, tables, inputs).map(|_| ())?,
@@ -90,6 +98,8 @@ pub struct Session {
     /// By table, by its features: row numbers of a batch.
     resolved: Vec<Vec<Vec<u32>>>,
     lookups: Duration,
+    /// Of steps on the CPU, that were not given yet.
+    losses: VecDeque<f32>,
 }
 
 impl From<EngineError> for Error {
@@ -165,6 +175,7 @@ impl Session {
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program,
             lookups: Duration::ZERO,
+            losses: VecDeque::new(),
         }
     }
 
@@ -247,8 +258,34 @@ impl Session {
         self.lookups
     }
 
-    /// One training step; gives the mean loss of the batch.
+    /// One training step; gives the mean loss of the batch. Losses of earlier steps that were not asked for are forgotten.
     pub fn train(&mut self, batch: &Batch) -> Result<f32> {
+        self.train_ahead(batch)?;
+        let mut loss = f32::NAN;
+        while let Some(next) = self.next_loss()? {
+            loss = next;
+        }
+        Ok(loss)
+    }
+
+    /// The mean loss of the batch of the oldest step whose loss was not given yet; `None` where there is none. Waits for that step.
+    pub fn next_loss(&mut self) -> Result<Option<f32>> {
+        match (self.losses.pop_front(), &mut self.backend) {
+            (None, Backend::Device { steps, .. }) => Ok(steps.next_loss()?),
+            (loss, _) => Ok(loss),
+        }
+    }
+
+    /// How many losses are best left for later, so that the next batch is readied while a step runs.
+    pub fn ahead(&self) -> usize {
+        match self.backend {
+            Backend::Cpu => 0,
+            Backend::Device { .. } => 1,
+        }
+    }
+
+    /// One training step, whose loss [`Session::next_loss`] gives; a device may still be at it on return.
+    pub fn train_ahead(&mut self, batch: &Batch) -> Result<()> {
         let begin = Instant::now();
         let specs = &self.program.tables;
         // Tables are independent of one another: each resolves its ids on its own.
@@ -264,7 +301,8 @@ impl Session {
         for table in &mut self.tables {
             table.finish_step();
         }
-        loss
+        self.losses.extend(loss?);
+        Ok(())
     }
 
     /// Predictions without training: see [`Session::logits`].
@@ -277,7 +315,7 @@ impl Session {
             Ok::<(), TableError>(())
         })?;
         let inputs = inputs(batch, &self.resolved);
-        self.backend.infer(&mut self.engine, &self.state, &self.tables, &inputs)
+        self.backend.infer(&mut self.engine, &self.state, &mut self.tables, &inputs)
     }
 
     /// Logits of prediction `index` from the last [`Session::infer`], one a sample.

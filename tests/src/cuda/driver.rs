@@ -1,10 +1,10 @@
 //! The shim as a driver of the runtime's engine: device memory on the host, every access of a kernel checked, and every transfer too.
 
 use super::Device;
-use din_runtime::device::cuda::{Address, Array, DeviceError, Driver, Launch};
+use din_runtime::device::cuda::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch};
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A device with memory of its own. Several may share a compiled source, on one thread.
 #[derive(Debug)]
@@ -17,9 +17,15 @@ pub struct Shim<'d> {
     /// Allocations and launches so far.
     pub allocations: usize,
     pub launches: u64,
+    /// The last list, in words, without what arrays it told of.
+    pub list: String,
     /// The launch that fails, counted from 1, and the bytes of which an allocation fails: 0 and all bits in the beginning.
     pub failing: Cell<u64>,
     pub refused: Cell<usize>,
+    /// Whether it launches nothing, and reads zeros.
+    pub idle: Cell<bool>,
+    /// Bytes that were fetched and not given yet.
+    fetches: VecDeque<Vec<u8>>,
 }
 
 /// As the trait promises.
@@ -33,8 +39,11 @@ impl<'d> Shim<'d> {
             seed,
             allocations: 0,
             launches: 0,
+            list: String::new(),
             failing: Cell::new(0),
             refused: Cell::new(usize::MAX),
+            idle: Cell::new(false),
+            fetches: VecDeque::new(),
         }
     }
 
@@ -98,15 +107,42 @@ impl Driver for Shim<'_> {
 
     fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.within("read", from, bytes.len())?;
+        if self.idle.get() {
+            bytes.fill(0);
+            return Ok(());
+        }
         self.written("read", from, bytes.len())?;
         // SAFETY: as above.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
 
+    fn fetch(&mut self, from: Address, bytes: usize) -> Result<(), DeviceError> {
+        if bytes > FETCH || self.fetches.len() == FETCHES {
+            return Err(DeviceError::Call { call: "fetch", why: "too much".into() });
+        }
+        let mut fetched = vec![0; bytes];
+        self.read(from, &mut fetched)?;
+        self.fetches.push_back(fetched);
+        Ok(())
+    }
+
+    fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        match self.fetches.pop_front() {
+            Some(fetched) if fetched.len() == bytes.len() => {
+                bytes.copy_from_slice(&fetched);
+                Ok(())
+            }
+            other => Err(DeviceError::Call { call: "fetched", why: format!("{other:?}") }),
+        }
+    }
+
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError> {
         self.within("copy from", from, bytes)?;
         self.within("copy to", to, bytes)?;
+        if self.idle.get() {
+            return Ok(());
+        }
         self.written("copy", from, bytes)?;
         // SAFETY: as above, and the caller's ranges are apart.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
@@ -118,6 +154,9 @@ impl Driver for Shim<'_> {
         let arguments = (launch.addresses as *const u64, launch.words as *const u32, launch.scratch as *mut f32);
         self.within("launch", launch.addresses, 0)?;
         self.within("launch", launch.words, 0)?;
+        if self.idle.get() {
+            return Ok(());
+        }
         let seed = self.seed ^ self.launches.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let result = match self.launches == self.failing.get() {
             true => Err("it was told to fail".into()),
@@ -131,6 +170,22 @@ impl Driver for Shim<'_> {
             location: launch.location.into(),
             why,
         })
+    }
+
+    fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        self.list.clear();
+        for command in commands {
+            match command {
+                Command::Launch(launch) => self.launch(launch)?,
+                Command::Copy { from, to, bytes } => self.copy(*from, *to, *bytes)?,
+                Command::Arrays { block, bytes, arrays } => {
+                    self.arrays(*block, *bytes, arrays);
+                    continue;
+                }
+            }
+            self.list += &format!("{command:?}\n");
+        }
+        Ok(())
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {

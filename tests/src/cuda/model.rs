@@ -4,7 +4,7 @@ use super::Shim;
 use din_compiler::interpret::Samples;
 use din_program::Program;
 use din_program::cuda::Cuda;
-use din_runtime::device::cuda::{DeviceError, Engine};
+use din_runtime::device::cuda::{DeviceError, Engine, Options};
 use din_runtime::engine::{State, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
@@ -75,7 +75,18 @@ impl<'d> Trainer<'d> {
         state: State,
         tables: Vec<Table>,
     ) -> Result<Trainer<'d>, DeviceError> {
-        let mut engine = Engine::new(program.clone(), cuda.clone(), driver)?;
+        Self::with(program, cuda, driver, state, tables, Options::default())
+    }
+
+    pub fn with(
+        program: &Arc<Program>,
+        cuda: &Arc<Cuda>,
+        driver: Shim<'d>,
+        state: State,
+        tables: Vec<Table>,
+        options: Options,
+    ) -> Result<Trainer<'d>, DeviceError> {
+        let mut engine = Engine::with(program.clone(), cuda.clone(), driver, options)?;
         engine.upload(&state, &tables)?;
         Ok(Trainer { engine, state, tables })
     }
@@ -83,13 +94,13 @@ impl<'d> Trainer<'d> {
     /// One step; gives the loss.
     pub fn train(&mut self, samples: &Samples) -> Result<f32, DeviceError> {
         let columns = columns(self.engine.program(), samples);
-        self.engine.train_step(&self.tables, &columns.inputs())
+        self.engine.train_step(&mut self.tables, &columns.inputs())
     }
 
     /// Loss and logits of the first prediction by the inference schedule.
     pub fn infer(&mut self, samples: &Samples) -> Result<(f32, Vec<f32>), DeviceError> {
         let columns = columns(self.engine.program(), samples);
-        let loss = self.engine.infer(&self.tables, &columns.inputs())?;
+        let loss = self.engine.infer(&mut self.tables, &columns.inputs())?;
         Ok((loss.unwrap_or(f32::NAN), self.engine.logits(0).to_vec()))
     }
 

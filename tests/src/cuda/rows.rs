@@ -3,11 +3,12 @@
 use super::{Device, Failure};
 use din_program::cuda::{Cuda, RowsAddress, RowsWord, row_launches};
 
-/// One feature of the table: row numbers, its first gradient (null where none flows) and the numbers from one to the next. All memory
-/// is known to the device.
+/// One feature of the table: row numbers, where the rows are (null where that is their number), its first gradient (null where none flows) and
+/// the numbers from one to the next. All memory is known to the device.
 #[derive(Clone, Copy, Debug)]
 pub struct FeatureRows<'a> {
     pub rows: &'a [u32],
+    pub places: *const u32,
     pub gradient: *const f32,
     pub stride: u32,
 }
@@ -75,7 +76,7 @@ pub fn sum_rows(
     words[RowsWord::Elements as usize] = results.elements as u32;
     words.push(features.len() as u32);
     for f in features {
-        address.extend([f.rows.as_ptr() as u64, f.gradient as u64]);
+        address.extend([f.rows.as_ptr() as u64, f.gradient as u64, f.places as u64]);
         words.extend([f.rows.len() as u32, f.stride]);
     }
     for l in launches {

@@ -2,6 +2,7 @@
 //! used again, and what goes wrong.
 
 use crate::models::{files, model, name, samples, small};
+use crate::units::units;
 use din_compiler::codegen::cuda;
 use din_compiler::model::Model;
 use din_compiler::{CompileOptions, compile};
@@ -11,7 +12,7 @@ use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
 use din_runtime::code;
 use din_runtime::device::Steps;
-use din_runtime::device::cuda::{self as cuda_engine, DeviceError};
+use din_runtime::device::cuda::{self as cuda_engine, DeviceError, Options};
 use din_runtime::engine::{Engine, State};
 use din_runtime::table::Table;
 use din_runtime::train::Session;
@@ -27,8 +28,9 @@ pub struct Case {
 }
 
 pub fn case(wanted: &str) -> Case {
-    let file = files().into_iter().find(|f| name(f) == wanted).unwrap();
-    let model = model(&file);
+    let file = files().into_iter().find(|f| name(f) == wanted);
+    let unit = || units().into_iter().find(|(name, _)| name == wanted).unwrap().1;
+    let model = file.map_or_else(unit, |file| model(&file));
     let levels = vec![code::detect()];
     let compiled = compile(&model, &CompileOptions { levels, checked: false, ..CompileOptions::default() }).unwrap();
     let made = cuda::program(&compiled.program, &compiled.kernels, &small()).unwrap();
@@ -54,6 +56,12 @@ impl Case {
 
     pub fn trainer(&self, state: State, tables: Vec<Table>) -> Trainer<'_> {
         Trainer::new(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables).unwrap()
+    }
+
+    /// One with other choices, from the start.
+    pub fn trainer_with(&self, options: Options) -> Result<Trainer<'_>, DeviceError> {
+        let (state, tables) = self.start();
+        Trainer::with(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables, options)
     }
 
     /// A batch whose row numbers are ids, from `first` on.
@@ -86,7 +94,7 @@ pub fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
 
 pub fn on_gpu(trainer: &mut Trainer<'_>, batch: &Columns) -> Result<f32, DeviceError> {
     let batch = resolved(batch, &mut trainer.tables);
-    let loss = trainer.engine.train_step(&trainer.tables, &batch.inputs())?;
+    let loss = trainer.engine.train_step(&mut trainer.tables, &batch.inputs())?;
     trainer.tables.iter_mut().for_each(Table::finish_step);
     Ok(loss)
 }
@@ -140,7 +148,7 @@ fn moves(wanted: &str) {
     let batch = resolved(&case.batch(&mut r, 17, 0), &mut tables);
     let again = batch.clone();
     cpu.infer(&state, &tables, &batch.inputs()).unwrap();
-    trainer.engine.infer(&trainer.tables, &again.inputs()).unwrap();
+    trainer.engine.infer(&mut trainer.tables, &again.inputs()).unwrap();
     assert_eq!(trainer.engine.logits(0).len(), 17);
     for (found, expected) in trainer.engine.logits(0).iter().zip(cpu.logits(0)) {
         assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
@@ -198,12 +206,12 @@ fn refusals_change_nothing_and_failures_are_told() {
     // A row that is not there.
     let mut wrong = resolved(&batches[1], &mut trainer.tables);
     wrong.row_numbers[0][0][0] = 1 << 20;
-    let error = trainer.engine.train_step(&trainer.tables, &wrong.inputs()).unwrap_err();
+    let error = trainer.engine.train_step(&mut trainer.tables, &wrong.inputs()).unwrap_err();
     assert!(matches!(error, DeviceError::Input(_)) && error.to_string().contains("names row 1048576"), "{error}");
     // No memory.
     trainer.engine.driver().refused.set(1);
     let batch = resolved(&batches[1], &mut trainer.tables);
-    let error = trainer.engine.train_step(&trainer.tables, &batch.inputs()).unwrap_err();
+    let error = trainer.engine.train_step(&mut trainer.tables, &batch.inputs()).unwrap_err();
     assert!(matches!(error, DeviceError::Memory { .. }) && error.to_string().contains("smaller batch"), "{error}");
     trainer.engine.driver().refused.set(usize::MAX);
     // Neither has changed anything.
@@ -220,6 +228,46 @@ fn refusals_change_nothing_and_failures_are_told() {
     trainer.engine.upload(&trainer.state, &trainer.tables).unwrap();
     assert_eq!(on_gpu(&mut trainer, &batches[2]), Ok(expected[2]));
     assert_eq!(on_gpu(&mut trainer, &batches[3]), Ok(expected[3]));
+}
+
+/// Steps are asked for before the losses of those before them: the same losses, in order, and the same values.
+fn runs_ahead(options: Options) {
+    let case = case("din");
+    let (mut one_by_one, mut ahead) = (case.trainer_with(options).unwrap(), case.trainer_with(options).unwrap());
+    let mut r = Random::new(14);
+    let batches: Vec<Columns> = (0..11).map(|k| case.batch(&mut r, 6 + k, [0, 30, 60, 90][k % 4])).collect();
+    let expected: Vec<f32> = batches.iter().map(|b| on_gpu(&mut one_by_one, b).unwrap()).collect();
+    let mut found = Vec::new();
+    assert_eq!(ahead.engine.next_loss(), Ok(None));
+    for (k, batch) in batches.iter().enumerate() {
+        let batch = resolved(batch, &mut ahead.tables);
+        ahead.engine.train_ahead(&mut ahead.tables, &batch.inputs()).unwrap();
+        ahead.tables.iter_mut().for_each(Table::finish_step);
+        // One behind, and then none for longer than fetches last.
+        if (1..4).contains(&k) {
+            found.push(ahead.engine.next_loss().unwrap().unwrap());
+        }
+        if k == 6 {
+            // Inference between them is of the values so far.
+            let batch = resolved(&batches[0], &mut ahead.tables);
+            ahead.engine.infer(&mut ahead.tables, &batch.inputs()).unwrap();
+        }
+    }
+    while let Some(loss) = ahead.engine.next_loss().unwrap() {
+        found.push(loss);
+    }
+    assert_eq!(found, expected);
+    crate::lists::same(&mut one_by_one, &mut ahead);
+}
+
+#[test]
+fn steps_run_ahead() {
+    runs_ahead(Options::default());
+}
+
+#[test]
+fn steps_run_ahead_in_parts() {
+    runs_ahead(Options { memory: Some(24 << 10), ..Options::default() });
 }
 
 /// The batch as data sets give it.
@@ -244,11 +292,21 @@ fn batch_of(program: &Program, columns: &Columns) -> Batch {
 /// What `din train` does: a counting pass, steps, evaluation and a checkpoint between them, and it goes on from the checkpoint elsewhere.
 #[test]
 fn a_session_trains_on_a_device() {
+    session(Options::default());
+}
+
+/// The same where the device has no room for the tables.
+#[test]
+fn a_session_trains_in_parts() {
+    session(Options { memory: Some(24 << 10), ..Options::default() });
+}
+
+fn session(options: Options) {
     let case: &'static Case = Box::leak(Box::new(case("din")));
     let engine = || Engine::new(case.program.clone(), 1, code::detect()).unwrap();
     let shim = || -> Box<dyn Steps> {
         let (program, launches) = (case.program.clone(), case.launches.clone());
-        Box::new(cuda_engine::Engine::new(program, launches, Shim::new(&case.device, 8)).unwrap())
+        Box::new(cuda_engine::Engine::with(program, launches, Shim::new(&case.device, 8), options).unwrap())
     };
     let (mut cpu, mut gpu) = (Session::new(engine(), 7).unwrap(), Session::new(engine(), 7).unwrap());
     gpu.set_device(shim());
@@ -266,7 +324,14 @@ fn a_session_trains_on_a_device() {
     }
     for (k, batch) in batches.iter().enumerate() {
         let expected = cpu.train(batch).unwrap();
-        close(gpu.train(batch).unwrap(), expected, &format!("step {k}"));
+        match k % 2 {
+            0 => close(gpu.train(batch).unwrap(), expected, &format!("step {k}")),
+            _ => {
+                gpu.train_ahead(batch).unwrap();
+                close(gpu.next_loss().unwrap().unwrap(), expected, &format!("step {k}"));
+                assert_eq!(gpu.next_loss().unwrap(), None);
+            }
+        }
         assert_eq!(gpu.step_number(), k as u64 + 1);
         if k == 3 || k == 5 {
             cpu.infer(batch).unwrap();

@@ -1,10 +1,12 @@
 //! The runtime's binding of NVIDIA's driver, against `tests/shim/driver.cpp`: the driver's interface with the shim behind it, whose stream is as
 //! late as it may be. What this cannot show is that a real driver agrees.
 
-use crate::engine::{case, on_gpu, resolved};
-use din_runtime::device::cuda::{DeviceError, Driver, Engine, Gpu, Image, Launch, Target};
+use crate::engine::{Case, case, on_gpu, resolved};
+use din_runtime::device::cuda::{
+    Captures, Command as Asked, DeviceError, Driver, Engine, Gpu, Image, Launch, Options, Target,
+};
 use din_runtime::table::Table;
-use din_tests::cuda::Device;
+use din_tests::cuda::{Columns, Device};
 use din_tests::random_graph::Random;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +19,122 @@ fn library(folder: &Path) -> PathBuf {
     let done = command.arg(&library).arg(source).arg("-ldl").status().unwrap();
     assert!(done.success());
     library
+}
+
+/// Calls a function of the made-up driver that is for tests.
+fn made_up(library: &Path, name: &str) -> i32 {
+    // SAFETY: the library is opened already; its function has this type.
+    unsafe {
+        let library = libloading::Library::new(library).unwrap();
+        let function = library.get::<unsafe extern "C" fn() -> i32>(name.as_bytes()).unwrap();
+        function()
+    }
+}
+
+fn made_up_captures(library: &Path, allowed: bool) {
+    // SAFETY: as above.
+    unsafe {
+        let library = libloading::Library::new(library).unwrap();
+        let function = library.get::<unsafe extern "C" fn(i32) -> i32>(b"made_up_captures").unwrap();
+        function(i32::from(allowed));
+    }
+}
+
+/// Steps that are asked for before those before them are done, with tables in parts and whole: what is written for a step must wait for the ones
+/// before it, and losses come in order.
+fn ahead_in_parts(library: &Path, images: &[Image], case: &Case) {
+    let mut other = case.trainer_with(Options::default()).unwrap();
+    let engine = |memory| {
+        let gpu = Gpu::open_with(library, 0, images).unwrap();
+        let options = Options { memory, ..Options::default() };
+        let mut engine = Engine::with(case.program.clone(), case.launches.clone(), gpu, options).unwrap();
+        let (state, tables) = case.start();
+        engine.upload(&state, &tables).unwrap();
+        (engine, tables)
+    };
+    let mut both = [engine(None), engine(Some(24 << 10))];
+    let mut r = Random::new(8);
+    let batches: Vec<Columns> = (0..9).map(|k| case.batch(&mut r, 7, [0, 40, 80][k % 3])).collect();
+    let expected: Vec<f32> = batches.iter().map(|b| on_gpu(&mut other, b).unwrap()).collect();
+    let mut found = [Vec::new(), Vec::new()];
+    for (k, batch) in batches.iter().enumerate() {
+        for ((engine, rows), found) in both.iter_mut().zip(&mut found) {
+            let batch = resolved(batch, rows);
+            engine.train_ahead(rows, &batch.inputs()).unwrap();
+            rows.iter_mut().for_each(Table::finish_step);
+            found.extend((k > 1).then(|| engine.next_loss().unwrap().unwrap()));
+        }
+    }
+    other.download().unwrap();
+    for ((engine, rows), found) in both.iter_mut().zip(&mut found) {
+        while let Some(loss) = engine.next_loss().unwrap() {
+            found.push(loss);
+        }
+        assert_eq!(*found, expected);
+        let (mut state, _) = case.start();
+        engine.download(&mut state, rows).unwrap();
+        assert!(state == other.state);
+        assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.touches() == b.touches()));
+    }
+    assert!(both[0].0.parts().iter().all(Option::is_none));
+    assert!(both[1].0.parts().iter().any(|p| p.is_some_and(|(_, _, went)| went > 0)));
+}
+
+/// Lists by themselves: what a graph leads into may be freed, and then it goes.
+fn lists(library: &Path, images: &[Image], case: &Case) {
+    let mut gpu = Gpu::open_with(library, 0, images).unwrap();
+    assert_eq!(gpu.unused().unwrap(), Some(1 << 36));
+    let (a, b) = (gpu.allocate(1 << 12, "a test").unwrap(), gpu.allocate(1 << 12, "a test").unwrap());
+    let c = gpu.allocate(1 << 12, "a test").unwrap();
+    let copies = |from, to| [Asked::Copy { from, to, bytes: 64 }, Asked::Copy { from, to: to + 64, bytes: 64 }];
+    let mut back = [0; 128];
+    for n in 1..=5 {
+        // The contents change, the list does not.
+        gpu.write(a, &[n; 64]).unwrap();
+        gpu.run(&copies(a, b)).unwrap();
+        gpu.run(&copies(a, c)).unwrap();
+        gpu.read(b, &mut back).unwrap();
+        assert_eq!(back, [n; 128]);
+    }
+    let of = |plain, captured, replayed| Captures { plain, captured, replayed, ..Captures::default() };
+    assert_eq!((gpu.captures(), made_up(library, "made_up_graphs")), (&of(2, 2, 6), 2));
+    gpu.free(b);
+    assert_eq!(made_up(library, "made_up_graphs"), 1);
+    let b = gpu.allocate(1 << 12, "a test").unwrap();
+    for n in 6..=8 {
+        gpu.write(a, &[n; 64]).unwrap();
+        gpu.run(&copies(a, b)).unwrap();
+        gpu.read(b, &mut back).unwrap();
+        assert_eq!(back, [n; 128]);
+    }
+    assert_eq!(gpu.captures(), &of(3, 3, 7));
+    gpu.set_captures(false);
+    gpu.write(a, &[9; 64]).unwrap();
+    gpu.run(&copies(a, b)).unwrap();
+    gpu.read(b, &mut back).unwrap();
+    assert_eq!((back, gpu.captures()), ([9; 128], &of(3, 3, 7)));
+    gpu.set_captures(true);
+    // Lists that never come again are few.
+    for k in 0..100 {
+        gpu.run(&copies(a, b + 256 + 4 * k)).unwrap();
+        gpu.run(&copies(a, b + 256 + 4 * k)).unwrap();
+    }
+    assert_eq!(made_up(library, "made_up_graphs"), 24);
+    // A kernel that is not there is told before anything runs.
+    let launch = Launch {
+        kernel: "no_such",
+        location: "m.din:3:1",
+        grid: (1, 1),
+        threads: case.launches.threads,
+        shared: 0,
+        addresses: a,
+        words: a,
+        scratch: 0,
+    };
+    let error = gpu.run(&[Asked::Copy { from: c, to: a, bytes: 64 }, Asked::Launch(launch)]).unwrap_err();
+    assert!(error.to_string().contains("not in the image"), "{error}");
+    drop(gpu);
+    assert_eq!(made_up(library, "made_up_graphs"), 0);
 }
 
 /// The made-up driver takes a library's path for an image.
@@ -60,20 +178,54 @@ fn a_gpu_by_its_driver() {
     assert_eq!((gpu.name(), gpu.architecture()), ("a made-up GPU", 90));
     let mut engine = Engine::new(case.program.clone(), case.launches.clone(), gpu).unwrap();
     engine.upload(&first, &rows).unwrap();
+    // Batches that come again have lists that come again: launched, captured, then replayed.
     let mut r = Random::new(31);
     for step in 0..4 {
         let batch = case.batch(&mut r, 9 + 3 * step as usize, 9 * step);
         let expected = on_gpu(&mut other, &batch).unwrap();
         let batch = resolved(&batch, &mut rows);
-        assert_eq!(engine.train_step(&rows, &batch.inputs()).unwrap(), expected, "step {step}");
+        assert_eq!(engine.train_step(&mut rows, &batch.inputs()).unwrap(), expected, "step {step}");
         rows.iter_mut().for_each(Table::finish_step);
     }
+    let mut sizes = Random::new(5);
+    let mut batches: Vec<_> = (0..7).map(|_| 17 + sizes.below(14)).map(|n| case.batch(&mut r, n, 0)).collect();
+    batches.sort_by_key(|b| std::cmp::Reverse(b.rows));
+    let mut step_both = |engine: &mut Engine<Gpu>, rows: &mut Vec<Table>, batch: &Columns| {
+        let expected = on_gpu(&mut other, batch).unwrap();
+        let batch = resolved(batch, rows);
+        assert_eq!(engine.train_step(rows, &batch.inputs()).unwrap(), expected);
+        rows.iter_mut().for_each(Table::finish_step);
+    };
+    for step in 0..28 {
+        step_both(&mut engine, &mut rows, &batches[step % 7]);
+    }
+    let counts = engine.driver().captures().clone();
+    println!("32 steps: {counts:?}");
+    assert_eq!((counts.plain + counts.captured - counts.refused, counts.refused), (32 - counts.replayed, 0));
+    assert!(counts.captured <= 7 && counts.replayed >= 12, "{counts:?}");
+    assert!(made_up(&library, "made_up_graphs") <= counts.captured as i32);
+    // What cannot be captured is launched all the same.
+    made_up_captures(&library, false);
+    for _ in 0..3 {
+        step_both(&mut engine, &mut rows, &case.batch(&mut r, 60, 0));
+    }
+    let batch = case.batch(&mut r, 70, 0);
+    for _ in 0..3 {
+        step_both(&mut engine, &mut rows, &batch);
+    }
+    made_up_captures(&library, true);
+    let refused = engine.driver().captures().clone();
+    assert!(refused.refused >= 1 && refused.why.unwrap().contains("cuStreamBeginCapture"));
+    assert_eq!(refused.captured, counts.captured);
     let mut last = first;
     engine.download(&mut last, &mut rows).unwrap();
     other.download().unwrap();
     assert!(last == other.state);
     assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.touches() == b.touches()));
     drop(engine);
+
+    lists(&library, &images, &case);
+    ahead_in_parts(&library, &images, &case);
 
     // More than a pinned buffer holds goes in parts, and nothing is written again before it has gone.
     let mut gpu = Gpu::open_with(&library, 0, &images).unwrap();

@@ -5,6 +5,7 @@
 mod engine;
 mod gpu;
 mod graphs;
+mod lists;
 mod models;
 mod nvrtc;
 mod refusals;
@@ -12,4 +13,5 @@ mod requests;
 mod rows;
 mod shim;
 mod snapshots;
+mod tables;
 mod units;

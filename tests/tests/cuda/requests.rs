@@ -99,10 +99,10 @@ fn on_device(common: bool, activation: &str, seeds: &[u64]) -> Vec<Trained> {
         for log in mixed() {
             let batch = log.batch(common);
             let rows = rows(&program, &batch);
-            losses.push(engine.train_step(&tables, &inputs(&batch, &rows)).unwrap_or_else(|e| panic!("{e}")));
+            losses.push(engine.train_step(&mut tables, &inputs(&batch, &rows)).unwrap_or_else(|e| panic!("{e}")));
         }
         let batch = mixed()[3].batch(common);
-        engine.infer(&tables, &inputs(&batch, &rows(&program, &batch))).unwrap_or_else(|e| panic!("{e}"));
+        engine.infer(&mut tables, &inputs(&batch, &rows(&program, &batch))).unwrap_or_else(|e| panic!("{e}"));
         let logits = engine.logits(0).to_vec();
         engine.download(&mut state, &mut tables).unwrap();
         Trained { losses, logits, tables: tables.iter().flat_map(|t| t.weights().to_vec()).collect() }

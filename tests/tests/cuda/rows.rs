@@ -33,12 +33,15 @@ struct Case {
     /// Occurrences by feature, and whether a gradient flows.
     features: Vec<(usize, bool)>,
     every: bool,
+    /// Whether rows are elsewhere than their numbers say: row `r` of `n` at `(5 r + 2) % n`, with `n` no multiple of 5.
+    elsewhere: bool,
 }
 
 fn check(device: &Device, cuda: &Cuda, case: &Case, seed: u64) {
     device.reset();
     let mut r = Random::new(seed);
     let stride = case.width + 3;
+    let at = |row: u32| if case.elsewhere { (5 * row + 2) % case.table_rows as u32 } else { row };
     let mut features: Vec<(Vec<u32>, Vec<f32>)> = case
         .features
         .iter()
@@ -49,6 +52,8 @@ fn check(device: &Device, cuda: &Cuda, case: &Case, seed: u64) {
             (rows, gradient)
         })
         .collect();
+    let mut places: Vec<Vec<u32>> = features.iter().map(|f| f.0.iter().map(|&r| at(r)).collect()).collect();
+    places.iter_mut().for_each(|p| device.buffer("places of rows", p, true));
     for (rows, gradient) in &mut features {
         device.buffer("row numbers", rows, true);
         device.buffer("gradient", gradient, true);
@@ -66,8 +71,10 @@ fn check(device: &Device, cuda: &Cuda, case: &Case, seed: u64) {
     device.buffer("touches", &mut touches, true);
     let of_features: Vec<FeatureRows<'_>> = features
         .iter()
-        .map(|(rows, gradient)| FeatureRows {
+        .zip(&places)
+        .map(|((rows, gradient), places)| FeatureRows {
             rows,
+            places: if case.elsewhere { places.as_ptr() } else { std::ptr::null() },
             gradient: if gradient.is_empty() { std::ptr::null() } else { gradient.as_ptr() },
             stride: stride as u32,
         })
@@ -88,7 +95,8 @@ fn check(device: &Device, cuda: &Cuda, case: &Case, seed: u64) {
     let begins = sum_rows(device, cuda, &table, &of_features, &mut results, seed).unwrap();
     let count = expected.rows.len();
     assert_eq!(words, [7, count as u32, 7]);
-    assert_eq!(index[..count], expected.rows);
+    let expected_places: Vec<u32> = expected.rows.iter().map(|&r| at(r)).collect();
+    assert_eq!(index[..count], expected_places);
     assert_eq!(begins[..=count], expected.offsets);
     for (i, row) in gradient.chunks(case.width).take(count).enumerate() {
         for (c, &found) in row.iter().enumerate() {
@@ -102,9 +110,9 @@ fn check(device: &Device, cuda: &Cuda, case: &Case, seed: u64) {
             assert_eq!(found, sum, "row {i}, column {c}");
         }
     }
-    for (row, &t) in touches.iter().enumerate() {
-        let occurs = slices.iter().any(|s| s.contains(&(row as u32)));
-        assert_eq!(t, if occurs { 4.0 } else { 3.0 });
+    for row in 0..case.table_rows as u32 {
+        let occurs = slices.iter().any(|s| s.contains(&row));
+        assert_eq!(touches[at(row) as usize], if occurs { 4.0 } else { 3.0 });
     }
     if case.every {
         assert_eq!(touched, expected.touched);
@@ -119,12 +127,16 @@ fn sums_are_those_of_the_runtime() {
         width,
         features: features.to_vec(),
         every,
+        elsewhere: false,
     };
+    let moved = |case: Case| Case { elsewhere: true, ..case };
     let cases = [
         // A block has 512 occurrences.
         case(1000, 5, &[(700, true), (1, true), (1900, true)], false),
         case(300, 40, &[(513, true), (0, true), (400, false)], false),
         case(17, 1, &[(3000, true)], false),
+        moved(case(1001, 5, &[(700, true), (1, true), (1900, true)], false)),
+        moved(case(33, 2, &[(90, true), (0, true), (40, false)], false)),
         case(1, 3, &[(40, true), (5, true)], false),
         case(3000, 4, &[(512, true)], false),
         case(200, 33, &[(90, true), (600, true)], true),

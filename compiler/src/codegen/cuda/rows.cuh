@@ -5,6 +5,9 @@
 //     din_rows_keys; for each digit: din_rows_count, din_rows_scan, din_rows_scatter; then
 //     din_rows_heads, din_rows_scan, din_rows_list (rows of the batch), or din_rows_every (all rows); din_rows_sum.
 //
+// Where a table has rows on the host too, din_rows_out and din_rows_in come before the step: the rows that it does not read make way for those
+// that it does. Rows are still sorted by their numbers in the whole table, so that nothing depends on where they are.
+//
 // A digit's launches have the keys and places in turn in both pairs of buffers. count, scatter, heads and list share one grid that covers
 // all occurrences, scan has one block.
 
@@ -12,6 +15,8 @@ enum {
     DIN_KEYS, DIN_PLACES, DIN_OTHER_KEYS, DIN_OTHER_PLACES, DIN_COUNTS, DIN_ROWS, DIN_BEGINS, DIN_GRADIENT, DIN_TOUCHED, DIN_TOUCHES,
     DIN_UPDATE, DIN_FEATURES
 };
+enum { DIN_COMING, DIN_GOING, DIN_ARRAYS };
+enum { DIN_OUT, DIN_IN, DIN_STRIDE, DIN_ARRAY_COUNT, DIN_ARRAY_WIDTHS };
 enum { DIN_TOTAL, DIN_WIDTH, DIN_TABLE_ROWS, DIN_ELEMENTS, DIN_SHIFT, DIN_COUNT, DIN_FEATURE_COUNT, DIN_FEATURE_WORDS };
 
 // Values of a digit, and consecutive occurrences of a thread.
@@ -42,7 +47,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_keys(DinAddresses address, DinWords 
     unsigned before = 0u;
     for (unsigned f = 0u; f < batch[DIN_FEATURE_COUNT]; ++f) {
         const unsigned elements = batch[DIN_FEATURE_WORDS + 2u * f];
-        const DinPtr<const unsigned> rows = din_pointer<const unsigned>(address, DIN_FEATURES + 2u * f);
+        const DinPtr<const unsigned> rows = din_pointer<const unsigned>(address, DIN_FEATURES + 3u * f);
         for (unsigned e = din_chunk() * DIN_THREADS + din_thread(); e < elements; e += din_chunks() * DIN_THREADS) {
             keys[before + e] = rows[e];
             places[before + e] = before + e;
@@ -130,15 +135,33 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_heads(DinAddresses address, DinWords
     if (din_thread() == 0u) din_pointer<unsigned>(address, DIN_COUNTS)[din_chunk()] = total;
 }
 
+// The feature of an occurrence, which becomes the number of the feature's element.
+DIN_CALL unsigned din_feature(DinWords batch, unsigned& element) {
+    unsigned f = 0u;
+    while (f + 1u < batch[DIN_FEATURE_COUNT] && element >= batch[DIN_FEATURE_WORDS + 2u * f]) {
+        element -= batch[DIN_FEATURE_WORDS + 2u * f];
+        ++f;
+    }
+    return f;
+}
+
+// Where the row of an occurrence is in the table's arrays.
+DIN_CALL unsigned din_row_at(DinAddresses address, DinWords batch, unsigned row, unsigned element) {
+    const unsigned f = din_feature(batch, element);
+    const DinPtr<const unsigned> at = din_pointer<const unsigned>(address, DIN_FEATURES + 3u * f + 2u);
+    return at ? at[element] : row;
+}
+
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_list(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
     const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS), counts = din_pointer<const unsigned>(address, DIN_COUNTS);
+    const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES);
     const DinPtr<unsigned> rows = din_pointer<unsigned>(address, DIN_ROWS), begins = din_pointer<unsigned>(address, DIN_BEGINS);
     const unsigned total = batch[DIN_TOTAL], first = (din_chunk() * DIN_THREADS + din_thread()) * DIN_ITEMS;
     unsigned heads;
     unsigned at = counts[din_chunk()] + din_scan(din_heads(keys, first, total), din_shared_words(), heads);
     for (unsigned i = first; i < din_least(first + DIN_ITEMS, total); ++i) {
         if (din_head(keys, i)) {
-            rows[at] = keys[i];
+            rows[at] = din_row_at(address, batch, keys[i], places[i]);
             begins[at] = i;
             ++at;
         }
@@ -180,7 +203,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinAddresses address, DinWords b
     const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES), rows = din_pointer<const unsigned>(address, DIN_ROWS);
     const DinPtr<const unsigned> begins = din_pointer<const unsigned>(address, DIN_BEGINS);
     const DinPtr<float> gradient = din_pointer<float>(address, DIN_GRADIENT), touches = din_pointer<float>(address, DIN_TOUCHES);
-    const unsigned width = batch[DIN_WIDTH], features = batch[DIN_FEATURE_COUNT];
+    const unsigned width = batch[DIN_WIDTH];
     const unsigned count = din_pointer<const unsigned>(address, DIN_UPDATE)[batch[DIN_ELEMENTS]];
     const unsigned warps = DIN_THREADS / 32u;
     for (unsigned r = din_chunk() * warps + din_warp(); r < count; r += din_chunks() * warps) {
@@ -188,16 +211,49 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinAddresses address, DinWords b
         for (unsigned c = din_lane(); c < width; c += 32u) {
             float sum = 0.0f;
             for (unsigned i = begin; i < end; ++i) {
-                unsigned element = places[i], f = 0u;
-                while (f + 1u < features && element >= batch[DIN_FEATURE_WORDS + 2u * f]) {
-                    element -= batch[DIN_FEATURE_WORDS + 2u * f];
-                    ++f;
-                }
-                const DinPtr<const float> of = din_pointer<const float>(address, DIN_FEATURES + 2u * f + 1u);
+                unsigned element = places[i];
+                const unsigned f = din_feature(batch, element);
+                const DinPtr<const float> of = din_pointer<const float>(address, DIN_FEATURES + 3u * f + 1u);
                 if (of) sum += of[size_t(element) * batch[DIN_FEATURE_WORDS + 2u * f + 1u] + c];
             }
             gradient[size_t(r) * width + c] = sum;
         }
         if (touches && din_lane() == 0u && begin < end) touches[rows[r]] = touches[rows[r]] + 1.0f;
+    }
+}
+
+// A warp a row that goes: its numbers leave the arrays for a packed row, columns over the lanes.
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_out(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+    const DinPtr<const unsigned> coming = din_pointer<const unsigned>(address, DIN_COMING);
+    const DinPtr<unsigned> place = din_pointer<unsigned>(address, DIN_GOING);
+    const DinPtr<float> going = din_pointer<float>(address, DIN_GOING);
+    const unsigned rows = batch[DIN_OUT], stride = batch[DIN_STRIDE], arrays = batch[DIN_ARRAY_COUNT], warps = DIN_THREADS / 32u;
+    for (unsigned r = din_chunk() * warps + din_warp(); r < rows; r += din_chunks() * warps) {
+        const unsigned row = coming[size_t(r) * stride];
+        if (din_lane() == 0u) place[size_t(r) * stride] = row;
+        unsigned before = 1u;
+        for (unsigned a = 0u; a < arrays; ++a) {
+            const unsigned width = batch[DIN_ARRAY_WIDTHS + a];
+            const DinPtr<const float> from = din_pointer<const float>(address, DIN_ARRAYS + a);
+            for (unsigned c = din_lane(); c < width; c += 32u) going[size_t(r) * stride + before + c] = from[size_t(row) * width + c];
+            before += width;
+        }
+    }
+}
+
+// A warp a row that comes: the reverse.
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_in(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+    const DinPtr<const unsigned> place = din_pointer<const unsigned>(address, DIN_COMING);
+    const DinPtr<const float> coming = din_pointer<const float>(address, DIN_COMING);
+    const unsigned rows = batch[DIN_IN], stride = batch[DIN_STRIDE], arrays = batch[DIN_ARRAY_COUNT], warps = DIN_THREADS / 32u;
+    for (unsigned r = din_chunk() * warps + din_warp(); r < rows; r += din_chunks() * warps) {
+        const unsigned row = place[size_t(r) * stride];
+        unsigned before = 1u;
+        for (unsigned a = 0u; a < arrays; ++a) {
+            const unsigned width = batch[DIN_ARRAY_WIDTHS + a];
+            const DinPtr<float> to = din_pointer<float>(address, DIN_ARRAYS + a);
+            for (unsigned c = din_lane(); c < width; c += 32u) to[size_t(row) * width + c] = coming[size_t(r) * stride + before + c];
+            before += width;
+        }
     }
 }

@@ -13,7 +13,7 @@ pub(super) const WAIT: &str = "DIN_CUDA_WAIT";
 pub type Address = u64;
 
 /// A kernel and what it is given: see `din_program::cuda`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch<'a> {
     pub kernel: &'a str,
     /// `file:line:column` of what asked for it; empty for kernels of no single line.
@@ -31,7 +31,7 @@ pub struct Launch<'a> {
 }
 
 /// A part of allocated memory that is used as an array of its own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Array {
     pub at: Address,
     pub bytes: usize,
@@ -40,6 +40,28 @@ pub struct Array {
     /// Whether it holds values already; kernels must not read others before they write them.
     pub written: bool,
 }
+
+/// One thing of a list that a device does in order: see [`Driver::run`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    Launch(Launch<'a>),
+    /// Within the device; the two do not overlap.
+    Copy {
+        from: Address,
+        to: Address,
+        bytes: usize,
+    },
+    /// As [`Driver::arrays`] says; only in lists for drivers that check.
+    Arrays {
+        block: Address,
+        bytes: usize,
+        arrays: Vec<Array>,
+    },
+}
+
+/// Most bytes of a fetch, and most fetches at a time.
+pub const FETCH: usize = 256;
+pub const FETCHES: usize = 4;
 
 /// A device. Offsets and sizes are the caller's to get right, except where a driver says that it checks them.
 pub trait Driver {
@@ -61,11 +83,36 @@ pub trait Driver {
     /// From the device to the host, when all that was asked for before is done.
     fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
+    /// Begins to bring at most [`FETCH`] bytes to the host, as they are when all that was asked for before is done; it does not wait. At most
+    /// [`FETCHES`] are under way.
+    fn fetch(&mut self, from: Address, bytes: usize) -> Result<(), DeviceError>;
+
+    /// Gives the bytes of the oldest fetch that it has not given, as many as were asked for, when they are there; also where it fails, the fetch is
+    /// over.
+    fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError>;
+
     /// Within the device; the two do not overlap.
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError>;
 
     /// Launches a kernel. An error of the kernel itself may be told by a later call.
     fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError>;
+
+    /// Does the commands in order. Lists come again: a driver may keep what it has readied for one, under its content.
+    fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        for command in commands {
+            match command {
+                Command::Launch(launch) => self.launch(launch)?,
+                Command::Copy { from, to, bytes } => self.copy(*from, *to, *bytes)?,
+                Command::Arrays { block, bytes, arrays } => self.arrays(*block, *bytes, arrays),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the device's memory that nobody uses; `None` where there is no limit to speak of.
+    fn unused(&mut self) -> Result<Option<usize>, DeviceError> {
+        Ok(None)
+    }
 
     /// Returns when all that was asked for is done.
     fn wait(&mut self) -> Result<(), DeviceError>;
@@ -97,6 +144,10 @@ pub enum DeviceError {
     Program(String),
     /// A batch, table or state that does not fit the program.
     Input(String),
+    /// A batch reads more rows of a table than the device has room for; the bytes are what they take.
+    Cache { table: String, rows: usize, room: usize, bytes: usize },
+    /// A table must be on the device whole, and does not fit.
+    Whole { table: String, bytes: usize, budget: usize },
     /// There are no values on the device: none were uploaded, or a step failed half way.
     Lost,
 }
@@ -153,6 +204,19 @@ impl fmt::Display for DeviceError {
             Self::Call { call, why } => write!(f, "{call} failed: {why}"),
             Self::Program(why) => write!(f, "the program cannot run on a GPU: {why}; build it again"),
             Self::Input(why) => write!(f, "{why}"),
+            Self::Cache { table, rows, room, bytes } => write!(
+                f,
+                "a batch reads {rows} rows of table `{table}`, the GPU has room for {room} of them\n  help: use a smaller batch, or give the \
+                 table {} MiB of the GPU's memory",
+                bytes.div_ceil(1 << 20)
+            ),
+            Self::Whole { table, bytes, budget } => write!(
+                f,
+                "table `{table}` is updated on every row, so the GPU needs all of it, {} MiB, and has {} MiB for tables\n  help: leave out \
+                 `on every row`, or use a GPU with more memory or the CPU",
+                bytes.div_ceil(1 << 20),
+                budget >> 20
+            ),
             Self::Lost => {
                 write!(f, "the GPU has no values of the model; upload them, from a checkpoint if a step failed")
             }

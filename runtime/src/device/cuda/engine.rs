@@ -4,24 +4,32 @@
 //! - The order of the CPU engine's step: all gradients at the old weights, then tables, then parameters, then states. Row gradients are summed in
 //!   its order too.
 //! - A program, its launches and every batch are checked before the device sees them.
-//! - Device memory grows by a quarter more than asked and stays: batches of varying sizes soon allocate nothing.
+//! - Device memory grows by a quarter more than asked and stays: batches of varying sizes soon allocate nothing. Batches whose sizes fall into
+//!   the same buckets have the same layout, hence the same list of commands.
+//! - A step may be asked for while another runs: the host writes what it needs behind it, and the loss comes when it is asked for.
 //! - An error before the first launch of a step changes nothing; after a later one the values are lost ([`DeviceError::Lost`]) until they
 //!   are uploaded again.
 //!
 //! The host keeps the index of a table, makes its new rows and passes the table to every step; the rows that the device has are its own until
-//! [`Engine::download`].
+//! [`Engine::download`]. Where the device's memory is too small for a table (`budget`), it has some rows of it (`cache`), and the host's table has
+//! the others: then a step that fails leaves the host's rows at different steps, and only a checkpoint has the model.
 
-use super::driver::{DeviceError, Driver, Launch};
+mod parts;
+mod steps;
+
+use super::driver::{Command, DeviceError, Driver};
 use super::held::{DeviceTable, Values};
-use super::memory::{At, Bases, Block, NONE, Space, bytes_of_mut};
+use super::memory::{At, Bases, Block, Buckets, NONE, Space};
 use super::rows::{FeatureRows, TableUpdate, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
 use crate::device::Steps;
 use crate::engine::{self as cpu, EngineError, Layout, Reader, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
-use din_program::cuda::{Cuda, Grid, Launches, Precision};
+use din_program::cuda::{Cuda, Precision};
 use din_program::schedule::{Axes, Place, Root, Schedule, Source};
+use din_program::schema::FeatureKind;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,6 +65,15 @@ pub struct Engine<D: Driver> {
     arena: Block,
     work: Block,
     scratch: Block,
+    /// The memory of a step's list.
+    list: Vec<Command<'static>>,
+    options: Options,
+    /// Bytes for tables, once it is known that there is a limit.
+    budget: Option<usize>,
+    /// Losses that are on their way, those that came and were not asked for, and whether rows of tables are on their way back to the host.
+    fetching: usize,
+    losses: VecDeque<f32>,
+    moving: bool,
     /// Steps done.
     step: u64,
     /// Whether the values are on the device.
@@ -65,46 +82,20 @@ pub struct Engine<D: Driver> {
     logits: Vec<Vec<f32>>,
 }
 
-/// The kernels of a schedule.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kernels<'a> {
-    pub cuda: &'a Cuda,
-    pub launches: &'a Launches,
-    /// For kernels without a line of their own.
-    pub location: &'a str,
+/// Choices that change no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Into how many buckets sizes between a power of two and the next fall, for which memory is laid out alike; 0: each size has its own layout.
+    pub buckets: usize,
+    /// Bytes of the device's memory for tables; larger ones are there in parts. `None`: three quarters of what is unused at the first upload, so
+    /// that the rest is a step's.
+    pub memory: Option<usize>,
 }
 
-/// Launches a schedule whose data is on the device.
-pub(super) fn run<D: Driver>(
-    driver: &mut D,
-    kernels: &Kernels<'_>,
-    ready: &Ready,
-    bases: &Bases,
-    scratch: &mut Block,
-) -> Result<(), DeviceError> {
-    for launch in &kernels.launches.launches {
-        let mut space = Space::default();
-        space.array(ready.scratch(kernels.cuda, kernels.launches, launch), "scratch")?;
-        if space.bytes > 0 {
-            scratch.reserve(driver, space.bytes, "scratch")?;
-            space.tell(driver, scratch.at, false);
-        }
-        let blocks = match launch.grid {
-            Grid::Tiles { .. } => kernels.cuda.chunks,
-            Grid::Blocks(blocks) => blocks,
-        };
-        driver.launch(&Launch {
-            kernel: &launch.kernel,
-            location: &launch.location,
-            grid: (blocks, ready.instances),
-            threads: kernels.cuda.threads,
-            shared: launch.shared,
-            addresses: bases.resolve(ready.addresses),
-            words: bases.resolve(ready.words),
-            scratch: if space.bytes > 0 { scratch.at } else { 0 },
-        })?;
+impl Default for Options {
+    fn default() -> Self {
+        Options { buckets: 8, memory: None }
     }
-    Ok(())
 }
 
 /// All parameters with one update.
@@ -117,7 +108,13 @@ struct TensorUpdate {
 impl<D: Driver> Engine<D> {
     /// An engine for a program and its CUDA form. It has no values before [`Engine::upload`].
     pub fn new(program: Arc<Program>, cuda: Arc<Cuda>, driver: D) -> Result<Engine<D>, DeviceError> {
+        Self::with(program, cuda, driver, Options::default())
+    }
+
+    /// The same with other choices.
+    pub fn with(program: Arc<Program>, cuda: Arc<Cuda>, driver: D, options: Options) -> Result<Engine<D>, DeviceError> {
         cpu::check_cuda(&program, &cuda)?;
+        let buckets = Buckets { per_doubling: options.buckets };
         Ok(Engine {
             tables: program.tables.iter().map(|_| DeviceTable::default()).collect(),
             logits: vec![Vec::new(); program.predictions.len()],
@@ -127,12 +124,18 @@ impl<D: Driver> Engine<D> {
             cuda,
             driver,
             values: Values::default(),
-            stage: Stage::default(),
+            stage: Stage::new(buckets),
             staged: Block::default(),
-            space: Space::default(),
+            space: Space::new(buckets),
             arena: Block::default(),
             work: Block::default(),
             scratch: Block::default(),
+            list: Vec::new(),
+            budget: options.memory,
+            options,
+            fetching: 0,
+            losses: VecDeque::new(),
+            moving: false,
             step: 0,
             held: false,
         })
@@ -155,11 +158,17 @@ impl<D: Driver> Engine<D> {
     pub fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
         cpu::check_model(&self.program, state, tables)?;
         self.held = false;
-        self.values.upload(&mut self.driver, state)?;
-        for (held, table) in self.tables.iter_mut().zip(tables) {
-            held.rows = 0;
-            held.sync(&mut self.driver, table)?;
+        self.moving = false;
+        // Of steps before it.
+        self.losses.clear();
+        while self.fetching > 0 {
+            let _ = self.fetched();
         }
+        self.values.upload(&mut self.driver, state)?;
+        if self.options.memory.is_none() && self.budget.is_none() {
+            self.budget = self.driver.unused()?.map(|bytes| bytes / 4 * 3);
+        }
+        self.upload_tables(tables)?;
         self.step = state.step;
         self.held = true;
         Ok(())
@@ -169,66 +178,13 @@ impl<D: Driver> Engine<D> {
     pub fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
         cpu::check_model(&self.program, state, tables)?;
         self.check_held()?;
+        self.take_back(tables)?;
         self.values.download(&mut self.driver, state)?;
         for (held, table) in self.tables.iter().zip(tables) {
             held.download(&mut self.driver, table)?;
         }
         state.step = self.step;
         Ok(())
-    }
-
-    /// One step of training; gives the batch's loss.
-    pub fn train_step(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
-        self.sync(tables, inputs, true)?;
-        let (ready, slots, columns) = self.stage_step(TRAIN, inputs)?;
-        let (program, cuda) = (self.program.clone(), self.cuda.clone());
-        let of_tables = self.stage_tables(inputs, &slots, &columns)?;
-        let of_params = self.stage_params(&slots)?;
-        let work = of_tables.iter().map(|(_, u)| u.bytes()).chain(of_params.iter().map(|u| u.space.bytes)).max();
-        self.work.reserve(&mut self.driver, work.unwrap_or(0), "updates")?;
-        let bases = self.write()?;
-
-        self.held = false;
-        let kernels = |schedule: usize| Kernels { cuda: &cuda, launches: &cuda.schedules[schedule], location: "" };
-        run(&mut self.driver, &kernels(TRAIN), &ready, &bases, &mut self.scratch)?;
-        for (t, update) in &of_tables {
-            let kernels = Kernels { location: &program.tables[*t].location, ..kernels(UPDATES + update.update) };
-            update.run(&mut self.driver, &kernels, &bases, &mut self.scratch)?;
-        }
-        for update in &of_params {
-            update.space.tell(&mut self.driver, bases.work, false);
-            run(&mut self.driver, &kernels(UPDATES + update.update), &update.ready, &bases, &mut self.scratch)?;
-        }
-        for root in &program.train.roots {
-            if let Root::State { state, buffer } = root {
-                let from = bases.resolve(slot_of(&program.train, *buffer, &slots));
-                let bytes = program.states[*state as usize].width() * 4;
-                self.driver.copy(from, self.values.state(*state as usize), bytes)?;
-            }
-        }
-        let loss = self.loss(&program.train, &slots, &bases)?;
-        self.step += 1;
-        self.held = true;
-        Ok(loss.unwrap_or(0.0))
-    }
-
-    /// Predictions (see [`Engine::logits`]) and, where labels are given, the loss.
-    pub fn infer(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
-        self.sync(tables, inputs, false)?;
-        let (ready, slots, _) = self.stage_step(INFER, inputs)?;
-        let bases = self.write()?;
-        let (program, cuda) = (self.program.clone(), self.cuda.clone());
-        let kernels = Kernels { cuda: &cuda, launches: &cuda.schedules[INFER], location: "" };
-        run(&mut self.driver, &kernels, &ready, &bases, &mut self.scratch)?;
-        for root in &program.infer.roots {
-            if let Root::Prediction { index, buffer } = root {
-                let logits = &mut self.logits[*index as usize];
-                logits.resize(inputs.rows, 0.0);
-                let at = bases.resolve(slot_of(&program.infer, *buffer, &slots));
-                self.driver.read(at, bytes_of_mut(logits))?;
-            }
-        }
-        self.loss(&program.infer, &slots, &bases)
     }
 
     /// Logits of prediction `index` from the last [`Engine::infer`], one a sample.
@@ -238,16 +194,6 @@ impl<D: Driver> Engine<D> {
 
     fn check_held(&self) -> Result<(), DeviceError> {
         if self.held { Ok(()) } else { Err(DeviceError::Lost) }
-    }
-
-    /// Checks a batch and brings new rows over.
-    fn sync(&mut self, tables: &[Table], inputs: &StepInputs<'_>, labels: bool) -> Result<(), DeviceError> {
-        self.check_held()?;
-        cpu::check_batch(&self.program, tables, inputs, labels)?;
-        for (held, table) in self.tables.iter_mut().zip(tables) {
-            held.sync(&mut self.driver, table)?;
-        }
-        Ok(())
     }
 
     /// Gives the step's blocks their memory and writes what is staged.
@@ -275,9 +221,23 @@ impl<D: Driver> Engine<D> {
         let stage = &mut self.stage;
         stage.clear();
         self.space.clear();
+        // Row numbers, and the places of the rows where a table is there in parts.
+        let column = |stage: &mut Stage, table: usize, r: &[u32]| match &self.tables[table].cache {
+            None => Ok::<_, DeviceError>((stage.put(r, "row numbers")?, NONE)),
+            Some(cache) => {
+                let places = stage.fill(cache.places_of(r), r.len(), "places of rows")?;
+                Ok((if which == TRAIN { stage.put(r, "row numbers")? } else { NONE }, places))
+            }
+        };
         let mut rows: Columns = Vec::with_capacity(inputs.row_numbers.len());
-        for of_table in inputs.row_numbers {
-            rows.push(of_table.iter().map(|r| stage.put(r, "row numbers")).collect::<Result<_, _>>()?);
+        for (table, features) in inputs.row_numbers.iter().enumerate() {
+            rows.push(features.iter().map(|r| column(stage, table, r)).collect::<Result<_, _>>()?);
+        }
+        let mut of_groups: Columns = Vec::with_capacity(schedule.groups.len());
+        for (k, group) in schedule.groups.iter().enumerate() {
+            let joined = layout.group(k as u32).map_or(&[][..], |g| &g.rows);
+            let keys = group.keys.iter().zip(joined);
+            of_groups.push(keys.map(|(&(table, _), r)| column(stage, table as usize, r)).collect::<Result<_, _>>()?);
         }
         let mut zeros = None;
         let mut column = |stage: &mut Stage, values: &[f32], what| match values {
@@ -291,11 +251,6 @@ impl<D: Driver> Engine<D> {
             },
             values => stage.put(values, what),
         };
-        let mut of_groups: Columns = Vec::with_capacity(schedule.groups.len());
-        for group in 0..schedule.groups.len() as u32 {
-            let keys = layout.group(group).map_or(&[][..], |g| &g.rows);
-            of_groups.push(keys.iter().map(|r| stage.put(r, "row numbers")).collect::<Result<_, _>>()?);
-        }
         let (mut labels, mut present, mut dense) = (Vec::new(), Vec::new(), Vec::new());
         for values in inputs.labels {
             labels.push(column(stage, values, "labels")?);
@@ -303,8 +258,10 @@ impl<D: Driver> Engine<D> {
         for values in inputs.present {
             present.push(column(stage, values, "presence of labels")?);
         }
-        for values in inputs.dense {
-            dense.push(stage.put(values, "numbers of a feature")?);
+        for (values, feature) in inputs.dense.iter().zip(&program.schema.features) {
+            let width = if let FeatureKind::Dense { width } = feature.kind { width.max(1) as usize } else { 1 };
+            let room = self.space.buckets.room(values.len() / width) * width;
+            dense.push(stage.put_within(values, room, "numbers of a feature")?);
         }
         let (values, tables) = (&self.values, &self.tables);
         let of = |all: &[At], k: u32| all.get(k as usize).copied().unwrap_or(NONE);
@@ -316,17 +273,19 @@ impl<D: Driver> Engine<D> {
             Place::Present(k) => of(&present, k),
             _ => NONE,
         };
+        let placed = |(numbers, places): (At, At)| if places == NONE { numbers } else { places };
         let source = |source: Source| match source {
             Source::Rows { table, feature } => {
                 let served = program.tables[table as usize].features.iter().position(|f| *f == feature);
-                served.map_or(NONE, |at| rows[table as usize][at])
+                served.map_or(NONE, |at| placed(rows[table as usize][at]))
             }
-            Source::GroupRows { group, key } => of_groups[group as usize][key as usize],
+            Source::GroupRows { group, key } => placed(of_groups[group as usize][key as usize]),
             Source::Table(t) => At::Fixed(tables[t as usize].weights.at),
             _ => NONE,
         };
         let given = Given {
             samples: inputs.rows,
+            room: self.space.buckets.room(inputs.rows),
             layout: Some(layout),
             step: self.step + 1,
             home: At::Arena,
@@ -352,7 +311,7 @@ impl<D: Driver> Engine<D> {
             let features: Vec<FeatureRows> = self.readers[t]
                 .iter()
                 .map(|reader| {
-                    let (rows, elements) = match reader.group {
+                    let ((rows, places), elements) = match reader.group {
                         None => (rows[t][reader.feature], inputs.row_numbers[t][reader.feature].len()),
                         Some((group, key)) => {
                             let elements = self.layouts[TRAIN].group(group).map_or(0, |g| g.count());
@@ -363,7 +322,7 @@ impl<D: Driver> Engine<D> {
                         let at = slot_of(train, view.buffer, slots).plus(view.column as usize * 4);
                         (at, train.buffers[view.buffer.index()].width)
                     });
-                    FeatureRows { rows, elements, gradient, stride }
+                    FeatureRows { rows, places, elements, gradient, stride }
                 })
                 .collect();
             let wanted = Wanted {
@@ -402,6 +361,7 @@ impl<D: Driver> Engine<D> {
                 };
                 let given = Given {
                     samples: parameter.width(),
+                    room: parameter.width(),
                     layout: None,
                     step: self.step + 1,
                     home: At::Work,
@@ -418,18 +378,10 @@ impl<D: Driver> Engine<D> {
         }
         Ok(updates)
     }
-
-    fn loss(&mut self, schedule: &Schedule, slots: &[At], bases: &Bases) -> Result<Option<f32>, DeviceError> {
-        let found = schedule.roots.iter().find_map(|r| if let Root::Loss(buffer) = r { Some(*buffer) } else { None });
-        let Some(buffer) = found else { return Ok(None) };
-        let mut loss = [0.0f32];
-        self.driver.read(bases.resolve(slot_of(schedule, buffer, slots)), bytes_of_mut(&mut loss))?;
-        Ok(Some(loss[0]))
-    }
 }
 
-/// By table, by its features, or by group, by its keys: row numbers.
-type Columns = Vec<Vec<At>>;
+/// By table, by its features, or by group, by its keys: row numbers, and where the rows are if that is elsewhere.
+type Columns = Vec<Vec<(At, At)>>;
 
 /// By table, and by group.
 type RowsAt = (Columns, Columns);
@@ -455,10 +407,13 @@ impl<D: Driver + fmt::Debug> Steps for Engine<D> {
     fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
         self.download(state, tables)
     }
-    fn train_step(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
-        self.train_step(tables, inputs)
+    fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
+        self.train_ahead(tables, inputs)
     }
-    fn infer(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
+    fn next_loss(&mut self) -> Result<Option<f32>, DeviceError> {
+        self.next_loss()
+    }
+    fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
         self.infer(tables, inputs)
     }
     fn logits(&self, index: usize) -> &[f32] {

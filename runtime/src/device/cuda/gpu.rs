@@ -3,14 +3,19 @@
 //! Guarantees: no driver, no GPU and no fitting image are errors that say what to do; nothing panics. Writes return when the host's bytes are
 //! in pinned memory, so the host readies the next step while the GPU works; what a kernel did wrong is told by the call that waits for it,
 //! and of that kernel only where no other was under way: always, where the environment variable `DIN_CUDA_WAIT` is 1.
+//!
+//! Lists of commands that come again are captured and replayed (`graphs`). One that cannot be captured is launched plainly from then on: the
+//! step is the same, only slower, and [`Gpu::captures`] says how many there were and why.
 
+mod capture;
 mod found;
 
 use super::Image;
-use super::driver::{Address, DeviceError, Driver, Launch, WAIT};
+use super::driver::{Address, Command, DeviceError, Driver, FETCH, FETCHES, Launch, WAIT};
+use super::graphs::{Captures, Graphs, Next, Node};
 use super::library::{self, Api, Handle};
 use found::{Found, choose};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
 
@@ -54,6 +59,16 @@ pub struct Gpu {
     pending: Pending,
     /// Whether every launch is waited for.
     wait_each: bool,
+    /// Bytes by address.
+    allocated: BTreeMap<Address, usize>,
+    /// Small pinned buffers by turns, and the oldest of the last so many that holds what was not given yet.
+    fetches: Vec<Pinned>,
+    fetched: usize,
+    under_way: usize,
+    graphs: Graphs,
+    captures: bool,
+    /// The list that is being run.
+    nodes: Vec<Node>,
 }
 
 /// Launches under way, and the last of them.
@@ -105,6 +120,13 @@ impl Gpu {
             next: 0,
             pending: Pending::default(),
             wait_each: std::env::var_os(WAIT).is_some_and(|v| !v.is_empty() && v != "0"),
+            allocated: BTreeMap::new(),
+            fetches: Vec::new(),
+            fetched: 0,
+            under_way: 0,
+            graphs: Graphs::default(),
+            captures: true,
+            nodes: Vec::new(),
         };
         let mut context = none;
         // SAFETY: a live device; released when `gpu` is dropped.
@@ -153,6 +175,16 @@ impl Gpu {
         self.architecture
     }
 
+    /// Whether lists that come again are captured, as they are at first. Without, every launch goes by [`Driver::launch`].
+    pub fn set_captures(&mut self, on: bool) {
+        self.captures = on;
+    }
+
+    /// How lists of commands were run so far.
+    pub fn captures(&self) -> &Captures {
+        &self.graphs.counts
+    }
+
     fn current(&self) -> Result<(), DeviceError> {
         // SAFETY: the context is retained.
         self.api.check("cuCtxSetCurrent", unsafe { (self.api.set_current)(self.context) })
@@ -196,15 +228,28 @@ impl Gpu {
         Ok(())
     }
 
+    fn event(&self) -> Result<Handle, DeviceError> {
+        let mut event = std::ptr::null_mut();
+        // SAFETY: the context is current; destroyed with its buffer.
+        let code = unsafe { (self.api.event_create)(&mut event, library::EVENT_WITHOUT_TIME) };
+        self.api.check("cuEventCreate", code)?;
+        Ok(event)
+    }
+
+    fn host_memory(&self, bytes: usize) -> Result<*mut u8, DeviceError> {
+        let mut at = std::ptr::null_mut();
+        // SAFETY: the context is current; freed with its buffer.
+        let code = unsafe { (self.api.allocate_host)(&mut at, bytes, 0) };
+        self.api.check("cuMemHostAlloc", code)?;
+        Ok(at.cast())
+    }
+
     /// One of two pinned buffers in turn, with room for `bytes` and no copy under way.
     fn pinned(&mut self, bytes: usize) -> Result<usize, DeviceError> {
         let k = self.next;
         self.next = (k + 1) % 2;
         if k == self.pinned.len() {
-            let mut event = std::ptr::null_mut();
-            // SAFETY: the context is current; destroyed with the buffer.
-            let code = unsafe { (self.api.event_create)(&mut event, library::EVENT_WITHOUT_TIME) };
-            self.check("cuEventCreate", code)?;
+            let event = self.event()?;
             self.pinned.push(Pinned { at: std::ptr::null_mut(), bytes: 0, event });
         }
         let event = self.pinned[k].event;
@@ -218,11 +263,7 @@ impl Gpu {
                 // SAFETY: allocated below, and no copy uses it any more.
                 self.check("cuMemFreeHost", unsafe { (self.api.free_host)(old.cast()) })?;
             }
-            let mut at = std::ptr::null_mut();
-            // SAFETY: the context is current; freed above or when `self` is dropped.
-            let code = unsafe { (self.api.allocate_host)(&mut at, capacity, 0) };
-            self.check("cuMemHostAlloc", code)?;
-            self.pinned[k].at = at.cast();
+            self.pinned[k].at = self.host_memory(capacity)?;
             self.pinned[k].bytes = capacity;
         }
         Ok(k)
@@ -278,14 +319,19 @@ impl Driver for Gpu {
         let mut at = 0;
         // SAFETY: the context is current; freed by `free`, or with the context.
         match unsafe { (self.api.allocate)(&mut at, bytes.max(1)) } {
-            library::OUT_OF_MEMORY => Err(DeviceError::Memory { bytes, what }),
-            code => self.check("cuMemAlloc", code).map(|()| at),
+            library::OUT_OF_MEMORY => return Err(DeviceError::Memory { bytes, what }),
+            code => self.check("cuMemAlloc", code)?,
         }
+        self.allocated.insert(at, bytes);
+        Ok(at)
     }
 
     fn free(&mut self, at: Address) {
         // What fails here has failed before, or will be told by the next call.
         if self.current().is_ok() {
+            let bytes = self.allocated.remove(&at).unwrap_or(0);
+            let graphs = self.graphs.forget(at, bytes);
+            self.destroy(graphs);
             // SAFETY: allocated by `allocate`; nothing uses it once the stream is done.
             unsafe {
                 (self.api.stream_wait)(self.stream);
@@ -329,6 +375,42 @@ impl Driver for Gpu {
         Ok(())
     }
 
+    fn fetch(&mut self, from: Address, bytes: usize) -> Result<(), DeviceError> {
+        self.current()?;
+        if self.under_way == FETCHES || bytes > FETCH {
+            let why = format!("{} fetches are under way, and one of {bytes} bytes is asked for", self.under_way);
+            return Err(DeviceError::Call { call: "fetch", why });
+        }
+        let k = (self.fetched + self.under_way) % FETCHES;
+        while self.fetches.len() <= k {
+            let (event, at) = (self.event()?, self.host_memory(FETCH)?);
+            self.fetches.push(Pinned { at, bytes: FETCH, event });
+        }
+        let Pinned { at, event, .. } = self.fetches[k];
+        // SAFETY: the buffer has room, and what it held was given. The device's range is the caller's.
+        unsafe {
+            self.api.check("cuMemcpyDtoHAsync", (self.api.to_host)(at.cast(), from, bytes, self.stream))?;
+            self.api.check("cuEventRecord", (self.api.event_record)(event, self.stream))?;
+        }
+        self.under_way += 1;
+        Ok(())
+    }
+
+    fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.current()?;
+        if self.under_way == 0 || bytes.len() > FETCH {
+            return Err(DeviceError::Call { call: "fetched", why: "nothing of the size is under way".into() });
+        }
+        let Pinned { at, event, .. } = self.fetches[self.fetched];
+        self.fetched = (self.fetched + 1) % FETCHES;
+        self.under_way -= 1;
+        // SAFETY: recorded behind the copy.
+        self.check("cuEventSynchronize", unsafe { (self.api.event_wait)(event) })?;
+        // SAFETY: the copy is done, and the buffer is as large.
+        unsafe { std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError> {
         self.current()?;
         // SAFETY: the ranges are the caller's.
@@ -368,6 +450,39 @@ impl Driver for Gpu {
         if self.wait_each { self.wait_for_stream() } else { Ok(()) }
     }
 
+    fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        self.current()?;
+        self.resolve(commands)?;
+        // Within a captured list no launch can be waited for.
+        if !self.captures || self.wait_each {
+            return self.plainly(commands);
+        }
+        let (next, gone) = self.graphs.next(&self.nodes);
+        self.destroy(gone);
+        match next {
+            Next::Plain => self.plainly(commands),
+            Next::Replay(graph) => self.replay(graph, commands),
+            Next::Capture => match self.capture(commands) {
+                Ok(graph) => {
+                    self.graphs.captured(graph);
+                    self.replay(graph, commands)
+                }
+                Err(why) => {
+                    self.graphs.refused(why.to_string());
+                    self.plainly(commands)
+                }
+            },
+        }
+    }
+
+    fn unused(&mut self) -> Result<Option<usize>, DeviceError> {
+        self.current()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: addresses of live variables; the context is current.
+        self.api.check("cuMemGetInfo", unsafe { (self.api.memory)(&mut free, &mut total) })?;
+        Ok(Some(free.min(total)))
+    }
+
     fn wait(&mut self) -> Result<(), DeviceError> {
         self.current()?;
         self.wait_for_stream()
@@ -384,12 +499,14 @@ impl Drop for Gpu {
             if !self.stream.is_null() {
                 (self.api.stream_wait)(self.stream);
             }
-            for p in self.pinned.drain(..) {
+            for p in self.pinned.drain(..).chain(self.fetches.drain(..)) {
                 if !p.at.is_null() {
                     (self.api.free_host)(p.at.cast());
                 }
                 (self.api.event_destroy)(p.event);
             }
+            let graphs = self.graphs.clear();
+            self.destroy(graphs);
             if !self.module.is_null() {
                 (self.api.module_unload)(self.module);
             }

@@ -1,9 +1,12 @@
 //! What training changes, on the device: parameters, their optimizer states and the states in one block, and tables with a block for each of
 //! their arrays.
 //!
-//! A table's rows below [`DeviceTable::rows`] are the device's; the host makes new rows, and [`DeviceTable::sync`] brings them over.
+//! A table's rows below [`DeviceTable::rows`] are the device's; the host makes new rows, and [`DeviceTable::sync`] brings them over. Of a table
+//! with a [`Cache`] the device has some rows, and the host the others.
 
-use super::driver::{Address, Array, DeviceError, Driver};
+use super::budget::whole;
+use super::cache::{Cache, Field, fields, row_bytes, tell};
+use super::driver::{Address, DeviceError, Driver};
 use super::memory::{At, Block, Space, bytes_of, bytes_of_mut};
 use crate::engine::State;
 use crate::table::Table;
@@ -85,12 +88,14 @@ impl Values {
 /// A table's arrays.
 #[derive(Debug, Default)]
 pub(super) struct DeviceTable {
-    /// Rows that are on the device.
+    /// Rows of the table that are the device's, or its cache's.
     pub rows: usize,
     pub weights: Block,
     pub slots: Vec<Block>,
     pub counts: Block,
     pub touches: Block,
+    /// Where the device does not have all rows.
+    pub cache: Option<Cache>,
 }
 
 /// Numbers of rows `from..to` of a slab.
@@ -98,45 +103,106 @@ fn rows_of(values: &[f32], width: usize, from: usize, to: usize) -> &[f32] {
     values.get(from * width..to * width).unwrap_or_default()
 }
 
+/// What an array is for, in messages.
+fn what(field: Field) -> &'static str {
+    match field {
+        Field::Weights => "table rows",
+        Field::Counts => "counts of table rows",
+        Field::Touches => "touches of table rows",
+        Field::Slot(_) => "optimizer state of table rows",
+    }
+}
+
 impl DeviceTable {
-    /// Brings over the rows that the host has made since the last time; all of them the first time.
-    pub fn sync<D: Driver>(&mut self, driver: &mut D, table: &Table) -> Result<(), DeviceError> {
-        let (from, to) = (self.rows, table.rows());
-        if to < from {
-            let why = format!("table `{}` has {to} rows, the GPU has {from} of it; upload it first", table.name());
-            return Err(DeviceError::Input(why));
+    fn block(&mut self, field: Field) -> &mut Block {
+        match field {
+            Field::Weights => &mut self.weights,
+            Field::Counts => &mut self.counts,
+            Field::Touches => &mut self.touches,
+            Field::Slot(k) => &mut self.slots[k],
         }
-        if from == to && from > 0 {
+    }
+
+    /// That the host's table has the device's rows.
+    pub fn fits(&self, table: &Table) -> Result<(), DeviceError> {
+        let (name, has, rows) = (table.name(), table.rows(), self.rows);
+        if has >= rows {
             return Ok(());
         }
+        Err(DeviceError::Input(format!("table `{name}` has {has} rows, the GPU has {rows} of it; upload it first")))
+    }
+
+    /// Where its arrays are.
+    pub fn arrays(&self) -> impl Fn(Field) -> At + use<> {
+        let (weights, counts, touches) = (self.weights.at, self.counts.at, self.touches.at);
+        let slots: Vec<Address> = self.slots.iter().map(|b| b.at).collect();
+        move |field| {
+            At::Fixed(match field {
+                Field::Weights => weights,
+                Field::Counts => counts,
+                Field::Touches => touches,
+                Field::Slot(k) => slots.get(k).copied().unwrap_or(0),
+            })
+        }
+    }
+
+    /// Makes the device's values the host's: all rows, or an empty cache for `room` of them.
+    pub fn upload<D: Driver>(&mut self, driver: &mut D, table: &Table, room: Option<usize>) -> Result<(), DeviceError> {
+        if self.room() != room {
+            self.free(driver);
+        }
+        self.rows = 0;
+        if let Some(mut cache) = self.cache.take() {
+            cache.free(driver);
+        }
         self.slots.resize_with(table.slot_count(), Block::default);
-        let mut bring = |block: &mut Block, values: &[f32], width: usize, what: &'static str| {
-            let bytes = to.checked_mul(width * 4).ok_or(DeviceError::Memory { bytes: usize::MAX, what })?;
-            block.reserve_keeping(driver, bytes, from * width * 4, what)?;
-            driver.write(block.at + (from * width * 4) as u64, bytes_of(rows_of(values, width, from, to)))?;
-            tell(driver, block, bytes, what);
-            Ok::<(), DeviceError>(())
-        };
-        bring(&mut self.weights, table.weights(), table.width(), "table rows")?;
-        bring(&mut self.counts, table.counts(), 1, "counts of table rows")?;
-        bring(&mut self.touches, table.touches(), 1, "touches of table rows")?;
-        for (k, block) in self.slots.iter_mut().enumerate() {
-            match table.slot_scope(k) {
-                SlotScope::Tensor if from > 0 => {}
-                SlotScope::Tensor => {
-                    let values = table.slot(k);
-                    block.reserve(driver, size_of_val(values), "optimizer state")?;
-                    driver.write(block.at, bytes_of(values))?;
-                    tell(driver, block, size_of_val(values), "optimizer state");
-                }
-                SlotScope::Weight | SlotScope::Row => {
-                    let width = table.slot_width(k);
-                    let bytes = to * width * 4;
-                    block.reserve_keeping(driver, bytes, from * width * 4, "optimizer state of table rows")?;
-                    let values = bytes_of(rows_of(table.slot(k), width, from, to));
-                    driver.write(block.at + (from * width * 4) as u64, values)?;
-                    tell(driver, block, bytes, "optimizer state of table rows");
-                }
+        for k in (0..table.slot_count()).filter(|&k| table.slot_scope(k) == SlotScope::Tensor) {
+            let (block, values) = (&mut self.slots[k], table.slot(k));
+            block.reserve(driver, size_of_val(values), "optimizer state")?;
+            driver.write(block.at, bytes_of(values))?;
+            tell(driver, block, size_of_val(values), "optimizer state", true);
+        }
+        if let Some(room) = room {
+            for (field, width) in fields(table) {
+                let bytes = room.saturating_mul(width * 4);
+                let block = self.block(field);
+                block.exactly(driver, bytes, what(field))?;
+                tell(driver, block, bytes, what(field), false);
+            }
+            self.cache = Some(Cache::new(table, room));
+        }
+        self.sync(driver, table)
+    }
+
+    /// Rows that there is room for, where it is not all.
+    pub fn room(&self) -> Option<usize> {
+        self.cache.as_ref().map(Cache::capacity)
+    }
+
+    /// Bytes of its memory.
+    pub fn bytes(&self) -> usize {
+        let blocks = [&self.weights, &self.counts, &self.touches].into_iter().chain(&self.slots);
+        blocks.map(Block::capacity).sum()
+    }
+
+    /// Bytes that the table's new rows make it allocate, beside those that it has.
+    pub fn grows_by(&self, table: &Table) -> usize {
+        let fits = table.rows().saturating_mul(table.width() * 4) <= self.weights.capacity();
+        if fits || self.cache.is_some() { 0 } else { whole(row_bytes(table), table.rows()) }
+    }
+
+    /// Brings over the rows that the host has made since the last time; all of them the first time. A cache gets them when they are read.
+    pub fn sync<D: Driver>(&mut self, driver: &mut D, table: &Table) -> Result<(), DeviceError> {
+        self.fits(table)?;
+        let (from, to) = (self.rows, table.rows());
+        if from < to && self.cache.is_none() {
+            for (field, width) in fields(table) {
+                let (block, what) = (self.block(field), what(field));
+                let bytes = to.checked_mul(width * 4).ok_or(DeviceError::Memory { bytes: usize::MAX, what })?;
+                block.reserve_keeping(driver, bytes, from * width * 4, what)?;
+                let values = bytes_of(rows_of(field.of(table), width, from, to));
+                driver.write(block.at + (from * width * 4) as u64, values)?;
+                tell(driver, block, bytes, what, true);
             }
         }
         self.rows = to;
@@ -145,20 +211,20 @@ impl DeviceTable {
 
     /// Reads the device's rows into the host's table, which has as many at least.
     pub fn download<D: Driver>(&self, driver: &mut D, table: &mut Table) -> Result<(), DeviceError> {
-        let (rows, width) = (self.rows, table.width());
-        let mut get = |block: &Block, values: &mut [f32], numbers: usize| match values.get_mut(..numbers) {
-            Some(values) => driver.read(block.at, bytes_of_mut(values)),
-            None => Err(DeviceError::Input(format!("expected a table of {rows} rows or more, found fewer"))),
-        };
-        get(&self.weights, table.weights_mut(), rows * width)?;
-        get(&self.counts, table.counts_mut(), rows)?;
-        get(&self.touches, table.touches_mut(), rows)?;
+        self.fits(table)?;
         for (k, block) in self.slots.iter().enumerate() {
-            let numbers = match table.slot_scope(k) {
-                SlotScope::Tensor => 1,
-                SlotScope::Weight | SlotScope::Row => rows * table.slot_width(k),
-            };
-            get(block, table.slot_mut(k), numbers)?;
+            if table.slot_scope(k) == SlotScope::Tensor {
+                driver.read(block.at, bytes_of_mut(table.slot_mut(k)))?;
+            }
+        }
+        let array = self.arrays();
+        if let Some(cache) = &self.cache {
+            return cache.download(driver, table, array);
+        }
+        for (field, width) in fields(table) {
+            if let (At::Fixed(at), Some(values)) = (array(field), field.of_mut(table).get_mut(..self.rows * width)) {
+                driver.read(at, bytes_of_mut(values))?;
+            }
         }
         Ok(())
     }
@@ -168,12 +234,9 @@ impl DeviceTable {
         for block in [&mut self.weights, &mut self.counts, &mut self.touches].into_iter().chain(&mut self.slots) {
             block.free(driver);
         }
-    }
-}
-
-/// Tells the driver that a block is one array, written.
-fn tell<D: Driver>(driver: &mut D, block: &Block, bytes: usize, what: &'static str) {
-    if D::CHECKS && bytes > 0 {
-        driver.arrays(block.at, bytes, &[Array { at: block.at, bytes, what, written: true }]);
+        if let Some(cache) = &mut self.cache {
+            cache.free(driver);
+        }
+        self.cache = None;
     }
 }

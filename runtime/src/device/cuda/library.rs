@@ -1,4 +1,4 @@
-//! NVIDIA's driver library: the two dozen functions that a GPU needs.
+//! NVIDIA's driver library: the thirty functions that a GPU needs.
 //!
 //! They are bound here as NVRTC's are, not through `cudarc`: that crate panics where a function is missing from the installed driver, opens
 //! an unversioned `libcuda.so` (a development stub) before the driver's own `libcuda.so.1`, and cannot be told which file to use. Here a
@@ -15,7 +15,7 @@ const NAME: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 
 pub(super) type Code = c_int;
 pub(super) type Device = c_int;
-/// Handles: context, stream, event, module, function.
+/// Handles: context, stream, event, module, function, graph.
 pub(super) type Handle = *mut c_void;
 
 pub(super) const OUT_OF_MEMORY: Code = 2;
@@ -26,6 +26,8 @@ pub(super) const COMPUTE_MINOR: c_int = 76;
 pub(super) const SHARED_OPT_IN: c_int = 97;
 /// The function attribute with which it asks.
 pub(super) const DYNAMIC_SHARED: c_int = 8;
+/// A capture minds this thread's calls alone.
+pub(super) const CAPTURE_THREAD_LOCAL: c_int = 1;
 pub(super) const STREAM_NON_BLOCKING: c_uint = 1;
 pub(super) const EVENT_WITHOUT_TIME: c_uint = 2;
 pub(super) const JIT_ERROR_LOG: c_int = 5;
@@ -74,10 +76,17 @@ api! {
     stream_create = "cuStreamCreate": fn(*mut Handle, c_uint);
     stream_destroy = "cuStreamDestroy_v2": fn(Handle);
     stream_wait = "cuStreamSynchronize": fn(Handle);
+    capture_begin = "cuStreamBeginCapture_v2": fn(Handle, c_int);
+    capture_end = "cuStreamEndCapture": fn(Handle, *mut Handle);
+    graph_destroy = "cuGraphDestroy": fn(Handle);
+    graph_ready = "cuGraphInstantiateWithFlags": fn(*mut Handle, Handle, u64);
+    graph_launch = "cuGraphLaunch": fn(Handle, Handle);
+    ready_destroy = "cuGraphExecDestroy": fn(Handle);
     event_create = "cuEventCreate": fn(*mut Handle, c_uint);
     event_destroy = "cuEventDestroy_v2": fn(Handle);
     event_record = "cuEventRecord": fn(Handle, Handle);
     event_wait = "cuEventSynchronize": fn(Handle);
+    memory = "cuMemGetInfo_v2": fn(*mut usize, *mut usize);
     allocate = "cuMemAlloc_v2": fn(*mut u64, usize);
     free = "cuMemFree_v2": fn(u64);
     allocate_host = "cuMemHostAlloc": fn(*mut *mut c_void, usize, c_uint);

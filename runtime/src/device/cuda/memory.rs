@@ -89,6 +89,22 @@ impl Block {
         Ok(())
     }
 
+    /// Makes room for `bytes` and no more; what was there is lost.
+    pub fn exactly(&mut self, driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(), DeviceError> {
+        if self.capacity != bytes {
+            self.free(driver);
+        }
+        if bytes > self.capacity {
+            self.at = driver.allocate(bytes, what)?;
+            self.capacity = bytes;
+        }
+        Ok(())
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     pub fn free(&mut self, driver: &mut impl Driver) {
         if self.capacity > 0 {
             driver.free(self.at);
@@ -97,10 +113,35 @@ impl Block {
     }
 }
 
+/// How much room arrays get whose sizes change from batch to batch, so that batches of about one size have one layout: sizes up to the same
+/// bound get the same room. Nothing but addresses depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Buckets {
+    /// Bounds between a power of two and the next; 0 for room as asked.
+    pub per_doubling: usize,
+}
+
+/// Bounds are apart at least so much.
+const NARROWEST: usize = 16;
+
+impl Buckets {
+    /// The least bound from `count` on.
+    pub fn room(self, count: usize) -> usize {
+        if self.per_doubling == 0 {
+            return count;
+        }
+        let count = count.max(1);
+        let power = 1 << (count - 1).max(1).ilog2();
+        let apart = (power / self.per_doubling).max(NARROWEST);
+        count.checked_next_multiple_of(apart).unwrap_or(count)
+    }
+}
+
 /// Arrays side by side, from offset 0.
 #[derive(Debug, Default)]
 pub(super) struct Space {
     pub bytes: usize,
+    pub buckets: Buckets,
     /// Offset, bytes, and what it is.
     arrays: Vec<(usize, usize, &'static str)>,
 }
@@ -109,38 +150,55 @@ pub(super) struct Space {
 const LINE: usize = 256;
 
 impl Space {
+    pub fn new(buckets: Buckets) -> Space {
+        Space { buckets, ..Space::default() }
+    }
+
     pub fn clear(&mut self) {
         self.bytes = 0;
         self.arrays.clear();
     }
 
-    /// Room for `count` numbers of 4 bytes; the offset.
-    pub fn array(&mut self, count: usize, what: &'static str) -> Result<usize, DeviceError> {
+    /// `count` numbers of 4 bytes, with room for `room` of them; the offset.
+    pub fn within(&mut self, count: usize, room: usize, what: &'static str) -> Result<usize, DeviceError> {
         let at = self.bytes;
         let too_much = DeviceError::Memory { bytes: usize::MAX, what };
-        let bytes = count.checked_mul(4).filter(|&b| b < isize::MAX as usize / 8).ok_or(too_much)?;
-        self.bytes += bytes.next_multiple_of(LINE);
-        if bytes > 0 {
-            self.arrays.push((at, bytes, what));
+        let room = room.max(count).checked_mul(4).filter(|&b| b < isize::MAX as usize / 8).ok_or(too_much)?;
+        self.bytes += room.next_multiple_of(LINE);
+        if count > 0 {
+            self.arrays.push((at, count * 4, what));
         }
         Ok(at)
     }
 
-    /// Room for `rows x width` numbers.
-    pub fn matrix(&mut self, rows: usize, width: u32, what: &'static str) -> Result<usize, DeviceError> {
+    /// `count` numbers, as many in every batch.
+    pub fn exact(&mut self, count: usize, what: &'static str) -> Result<usize, DeviceError> {
+        self.within(count, count, what)
+    }
+
+    /// `count` numbers, more or fewer in another batch.
+    pub fn array(&mut self, count: usize, what: &'static str) -> Result<usize, DeviceError> {
+        self.within(count, self.buckets.room(count), what)
+    }
+
+    /// `rows x width` numbers, with room for `room` rows.
+    pub fn matrix(&mut self, rows: usize, room: usize, width: u32, what: &'static str) -> Result<usize, DeviceError> {
         let too_much = DeviceError::Memory { bytes: usize::MAX, what };
-        self.array(rows.checked_mul(width as usize).ok_or(too_much)?, what)
+        let room = room.max(rows).checked_mul(width as usize).ok_or(too_much)?;
+        self.within(rows * width as usize, room, what)
+    }
+
+    /// The arrays, in a block at an address.
+    pub fn arrays(&self, at: Address, written: bool) -> Vec<Array> {
+        let arrays = self.arrays.iter();
+        arrays.map(|&(offset, bytes, what)| Array { at: at + offset as u64, bytes, what, written }).collect()
     }
 
     /// Tells the driver of the arrays.
     pub fn tell<D: Driver>(&self, driver: &mut D, at: Address, written: bool) {
-        if !D::CHECKS {
-            return;
+        if D::CHECKS {
+            driver.arrays(at, self.bytes, &self.arrays(at, written));
         }
-        let arrays = self.arrays.iter();
-        let arrays: Vec<Array> =
-            arrays.map(|&(offset, bytes, what)| Array { at: at + offset as u64, bytes, what, written }).collect();
-        driver.arrays(at, self.bytes, &arrays);
     }
 }
 
@@ -158,4 +216,23 @@ pub(super) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
 pub(super) fn bytes_of_mut<T: Plain>(values: &mut [T]) -> &mut [u8] {
     // SAFETY: as above, and any bytes are a number.
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_are_few_and_close() {
+        let buckets = Buckets { per_doubling: 8 };
+        let rooms: std::collections::BTreeSet<usize> = (0..1 << 16).map(|n| buckets.room(n)).collect();
+        // 16 to 128 by 16, then eight a doubling.
+        assert_eq!(rooms.len(), 8 + 9 * 8);
+        for n in 0..1usize << 16 {
+            let room = buckets.room(n);
+            assert!(room >= n && room <= (n + n / 8).max(n + NARROWEST) && buckets.room(room) == room, "{n}: {room}");
+        }
+        assert_eq!(buckets.room(usize::MAX), usize::MAX);
+        assert_eq!(Buckets::default().room(77), 77);
+    }
 }

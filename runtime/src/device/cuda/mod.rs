@@ -1,12 +1,17 @@
 //! CUDA: the compiler of generated source, and the engine that runs it.
 //!
 //! - `nvrtc`: the compiler; needs neither a driver nor a GPU. `images`: what it has compiled. - `driver`: what an engine needs of a device. - `engine`: steps on one.
-//!   `held`: the model's values there. `stage`: what the host writes a step. `rows`: a table's update. `memory`: blocks that grow. - `gpu`: the device itself, by
-//!   `library`, the driver's functions.
+//!   `held`: the model's values there, `cache`: some rows of a table that is too large for it, `budget`: which those are. `stage`: what the host writes a
+//!   step, `commands`: what the device does in one. `rows`: a table's update. `memory`: blocks that grow. - `gpu`: the device itself, by `library`,
+//!   the driver's functions; `graphs`: steps that it has captured.
 
+mod budget;
+mod cache;
+mod commands;
 mod driver;
 mod engine;
 mod gpu;
+mod graphs;
 mod held;
 mod images;
 mod library;
@@ -15,8 +20,9 @@ mod nvrtc;
 mod rows;
 mod stage;
 
-pub use driver::{Address, Array, DeviceError, Driver, Launch};
-pub use engine::Engine;
+pub use driver::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch};
+pub use engine::{Engine, Options};
 pub use gpu::Gpu;
+pub use graphs::Captures;
 pub use images::ImageCache;
 pub use nvrtc::{Image, Nvrtc, NvrtcError, Resources, Target};

@@ -1,19 +1,21 @@
 //! The update of one table: its row gradients are sorted and summed by row (`din_rows_*`), then the update's schedule runs over those rows.
 
 use super::DeviceError;
-use super::driver::{Driver, Launch};
-use super::engine::{Kernels, run};
+use super::commands::{Kernels, List};
+use super::driver::Launch;
 use super::held::DeviceTable;
-use super::memory::{At, Bases, Block, NONE, Space};
+use super::memory::{At, NONE, Space};
 use super::stage::{Given, Instances, Ready, Stage};
 use din_program::cuda::{Cuda, Launches, RowsAddress, RowsLaunch, RowsWord, Word, row_launches};
 use din_program::schedule::{BATCH, Place, Source};
 use din_program::{Update, schema};
 
-/// One feature of a table in a batch: row numbers, the first gradient ([`NONE`] where none flows) and the numbers from one to the next.
+/// One feature of a table in a batch: row numbers, where the rows are ([`NONE`] where that is their number), the first gradient (`NONE` where none
+/// flows) and the numbers from one to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FeatureRows {
     pub rows: At,
+    pub places: At,
     pub elements: usize,
     pub gradient: At,
     pub stride: u32,
@@ -55,18 +57,22 @@ impl TableUpdate {
             let why = format!("the batch reads table `{}` {total} times, expected fewer than 2^32 - 1", spec.name);
             return Err(DeviceError::Input(why));
         }
-        let most = if spec.every_row { held.rows } else { total };
-        let (launches, counts) = row_launches(wanted.cuda, total as u32, held.rows as u32, spec.every_row);
-        let mut space = Space::default();
-        let gradient = At::Work(space.matrix(most, spec.width, "row gradients")?);
-        let touched = At::Work(space.array(most, "touched")?);
-        let index = At::Work(space.array(most, "row index")?);
-        let begins = At::Work(space.array(most + 1, "beginnings of rows")?);
+        let buckets = stage.space.buckets;
+        // No bounds of its own: a sum has those of what it sums.
+        let total_room: usize = features.iter().map(|f| buckets.room(f.elements)).sum();
+        let total_room = total_room.min(u32::MAX as usize - 1);
+        let (most, room) = if spec.every_row { (held.rows, buckets.room(held.rows)) } else { (total, total_room) };
+        let (launches, counts) = row_launches(wanted.cuda, total_room as u32, held.rows as u32, spec.every_row);
+        let mut space = Space::new(buckets);
+        let gradient = At::Work(space.matrix(most, room, spec.width, "row gradients")?);
+        let touched = At::Work(space.within(most, room, "touched")?);
+        let index = At::Work(space.within(most, room, "row index")?);
+        let begins = At::Work(space.within(most + 1, room + 1, "beginnings of rows")?);
         let mut sorting = [NONE; 4];
         for at in &mut sorting {
-            *at = At::Work(space.array(total, "occurrences")?);
+            *at = At::Work(space.within(total, total_room, "occurrences")?);
         }
-        let counts = At::Work(space.array(counts as usize, "counts of digits")?);
+        let counts = At::Work(space.exact(counts as usize, "counts of digits")?);
         let place = |place: Place| match place {
             Place::Weight => At::Fixed(held.weights.at),
             Place::Gradient => gradient,
@@ -77,8 +83,8 @@ impl TableUpdate {
             _ => NONE,
         };
         let source = |source: Source| if source == Source::RowIndex { index } else { NONE };
-        let given =
-            Given { samples: most, layout: None, step: wanted.step, home: At::Work, place: &place, source: &source };
+        let step = wanted.step;
+        let given = Given { samples: most, room, layout: None, step, home: At::Work, place: &place, source: &source };
         let mut instances = Instances::default();
         instances.add(stage, &mut space, (wanted.cuda, wanted.launches, &wanted.update.schedule), &given)?;
         let ready = instances.ready(stage)?;
@@ -108,7 +114,7 @@ impl TableUpdate {
         words[RowsWord::Elements as usize] = elements as u32;
         words.push(features.len() as u32);
         for f in features {
-            address.extend([f.rows, f.gradient]);
+            address.extend([f.rows, f.gradient, f.places]);
             words.extend([f.elements as u32, f.stride]);
         }
         let as_they_are = stage.addresses(&address)?;
@@ -135,16 +141,11 @@ impl TableUpdate {
         self.space.bytes
     }
 
-    pub fn run<D: Driver>(
-        &self,
-        driver: &mut D,
-        kernels: &Kernels<'_>,
-        bases: &Bases,
-        scratch: &mut Block,
-    ) -> Result<(), DeviceError> {
-        self.space.tell(driver, bases.work, false);
+    pub fn list<'a>(&self, list: &mut List<'a>, kernels: &Kernels<'a>) {
+        let bases = *list.bases();
+        list.arrays(&self.space, bases.work);
         for (launch, words) in &self.launches {
-            driver.launch(&Launch {
+            list.launch(Launch {
                 kernel: launch.kernel,
                 location: kernels.location,
                 grid: (launch.blocks, 1),
@@ -153,8 +154,8 @@ impl TableUpdate {
                 addresses: bases.resolve(self.addresses[usize::from(launch.swapped)]),
                 words: bases.resolve(*words),
                 scratch: 0,
-            })?;
+            });
         }
-        run(driver, kernels, &self.ready, bases, scratch)
+        list.schedule(kernels, &self.ready);
     }
 }

@@ -2,7 +2,7 @@
 //! (`din_program::cuda`).
 
 use super::driver::DeviceError;
-use super::memory::{At, Bases, Plain, Space, bytes_of};
+use super::memory::{At, Bases, Buckets, Plain, Space, bytes_of};
 use crate::engine::Layout;
 use din_program::cuda::{Address as Names, Cuda, Grid, Launches, Word};
 use din_program::schedule::{Axis, BATCH, Domain, ONCE, Place, Schedule, Source};
@@ -17,6 +17,10 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    pub fn new(buckets: Buckets) -> Stage {
+        Stage { space: Space::new(buckets), ..Stage::default() }
+    }
+
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.space.clear();
@@ -24,8 +28,13 @@ impl Stage {
     }
 
     pub fn put<T: Plain>(&mut self, values: &[T], what: &'static str) -> Result<At, DeviceError> {
+        self.put_within(values, self.space.buckets.room(size_of_val(values) / 4), what)
+    }
+
+    /// With room for `room` numbers of 4 bytes.
+    pub fn put_within<T: Plain>(&mut self, values: &[T], room: usize, what: &'static str) -> Result<At, DeviceError> {
         let bytes = bytes_of(values);
-        let at = self.space.array(bytes.len() / 4, what)?;
+        let at = self.space.within(bytes.len() / 4, room, what)?;
         self.bytes.resize(at, 0);
         self.bytes.extend_from_slice(bytes);
         Ok(At::Staged(at))
@@ -46,7 +55,7 @@ impl Stage {
     }
 
     pub fn addresses(&mut self, addresses: &[At]) -> Result<At, DeviceError> {
-        let at = self.space.array(addresses.len() * 2, "addresses")?;
+        let at = self.space.exact(addresses.len() * 2, "addresses")?;
         self.bytes.resize(at + addresses.len() * 8, 0);
         self.addresses.extend(addresses.iter().enumerate().map(|(k, a)| (at + 8 * k, *a)));
         Ok(At::Staged(at))
@@ -67,6 +76,8 @@ impl Stage {
 pub(super) struct Given<'a> {
     /// Samples, rows or elements.
     pub samples: usize,
+    /// How many of them get room.
+    pub room: usize,
     /// Where the elements of the domains lie; updates have samples alone.
     pub layout: Option<&'a Layout>,
     /// Number of the step, from 1.
@@ -98,6 +109,26 @@ impl Given<'_> {
             (ONCE, _) => 1,
             (BATCH, _) => self.samples,
             (d, layout) => layout.map_or(0, |l| l.count(d)),
+        }
+    }
+
+    /// How many of what `offsets` are by get room.
+    fn owners_room(&self, d: Domain, buckets: Buckets) -> usize {
+        let Some(axes) = self.layout.map(|l| &l.axes) else { return self.room };
+        let owner = match axes.of(d) {
+            Axis::Group(_) => Some(d),
+            Axis::Batch => axes.find(Axis::Requests),
+            _ => axes.parent(d),
+        };
+        owner.map_or(self.room, |owner| self.room(owner, buckets))
+    }
+
+    /// How many elements of a domain get room.
+    fn room(&self, d: Domain, buckets: Buckets) -> usize {
+        match d {
+            ONCE => 1,
+            BATCH => self.room,
+            d => buckets.room(self.count(d)),
         }
     }
 }
@@ -132,9 +163,11 @@ impl Instances {
     ) -> Result<Vec<At>, DeviceError> {
         let mut slots = Vec::with_capacity(schedule.slots.len());
         for slot in &schedule.slots {
-            slots.push((given.home)(space.matrix(given.count(slot.domain), slot.width, "buffers of a step")?));
+            let (count, room) = (given.count(slot.domain), given.room(slot.domain, space.buckets));
+            slots.push((given.home)(space.matrix(count, room, slot.width, "buffers of a step")?));
         }
-        let partials = space.matrix(cuda.chunks as usize, launches.partial_floats, "partial sums")?;
+        let chunks = cuda.chunks as usize;
+        let partials = space.matrix(chunks, chunks, launches.partial_floats, "partial sums")?;
         let mut tiles = Vec::with_capacity(launches.tilings.len());
         for (k, tiling) in launches.tilings.iter().enumerate() {
             let (bounds, longest) = match tiling.entries {
@@ -168,9 +201,16 @@ impl Instances {
                     stage.put(&above, "parents")?
                 }
                 Names::Source(source) => (given.source)(source),
-                Names::Offsets(d) => stage.put(given.offsets(d), "offsets")?,
+                Names::Offsets(d) => {
+                    let room = given.owners_room(d, space.buckets) + 1;
+                    stage.put_within(given.offsets(d), room, "offsets")?
+                }
                 Names::Members(d) => stage.put(given.members(d), "members")?,
-                Names::Tiles(t) => stage.put(&tiles[t as usize].0, "tiles")?,
+                Names::Tiles(t) => {
+                    // At most one a sample, or request.
+                    let room = given.owners_room(launches.tilings[t as usize].domain, space.buckets) + 1;
+                    stage.put_within(&tiles[t as usize].0, room, "tiles")?
+                }
                 Names::Partials => (given.home)(partials),
             };
             self.addresses.push(at);
@@ -204,5 +244,10 @@ impl Ready {
             Grid::Blocks(_) => 0,
         };
         (self.instances as usize).saturating_mul(launch.scratch_floats(cuda, launches, longest))
+    }
+
+    /// The most of any of its launches.
+    pub fn most_scratch(&self, cuda: &Cuda, launches: &Launches) -> usize {
+        launches.launches.iter().map(|l| self.scratch(cuda, launches, l)).max().unwrap_or(0)
     }
 }

@@ -1,0 +1,94 @@
+//! A step as a list of commands: what is launched and copied, in order, as plain data that says all that a device does but for the contents
+//! of memory. Batches in one bucket of shapes give one list, which a driver may then replay.
+
+use super::driver::{Address, Array, Command, Driver, Launch};
+use super::memory::{Bases, Block, Space};
+use super::stage::Ready;
+use din_program::cuda::{Cuda, Grid, Launches};
+
+/// The kernels of a schedule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kernels<'a> {
+    pub cuda: &'a Cuda,
+    pub launches: &'a Launches,
+    /// For kernels without a line of their own.
+    pub location: &'a str,
+}
+
+/// A list that grows; its blocks have their memory already.
+#[derive(Debug)]
+pub(super) struct List<'a> {
+    commands: Vec<Command<'a>>,
+    bases: Bases,
+    /// Scratch of all launches, one after the other, and its bytes.
+    scratch: (Address, usize),
+    /// Whether the driver wants to know of arrays.
+    checks: bool,
+}
+
+impl<'a> List<'a> {
+    /// An empty list in the memory of an old one.
+    pub fn new<D: Driver>(mut old: Vec<Command<'static>>, bases: Bases, scratch: &Block) -> List<'a> {
+        old.clear();
+        List { commands: old, bases, scratch: (scratch.at, scratch.capacity()), checks: D::CHECKS }
+    }
+
+    pub fn bases(&self) -> &Bases {
+        &self.bases
+    }
+
+    pub fn launch(&mut self, launch: Launch<'a>) {
+        self.commands.push(Command::Launch(launch));
+    }
+
+    pub fn copy(&mut self, from: Address, to: Address, bytes: usize) {
+        self.commands.push(Command::Copy { from, to, bytes });
+    }
+
+    /// From here on a block has these arrays, none of them written.
+    pub fn arrays(&mut self, space: &Space, block: Address) {
+        if self.checks {
+            self.told(block, space.bytes, space.arrays(block, false));
+        }
+    }
+
+    fn told(&mut self, block: Address, bytes: usize, arrays: Vec<Array>) {
+        if bytes > 0 {
+            self.commands.push(Command::Arrays { block, bytes, arrays });
+        }
+    }
+
+    /// The launches of a schedule whose data is on the device.
+    pub fn schedule(&mut self, kernels: &Kernels<'a>, ready: &Ready) {
+        let (at, capacity) = self.scratch;
+        for launch in &kernels.launches.launches {
+            if self.checks {
+                let bytes = ready.scratch(kernels.cuda, kernels.launches, launch) * 4;
+                let scratch = Array { at, bytes, what: "scratch", written: false };
+                self.told(at, capacity, if bytes > 0 { vec![scratch] } else { Vec::new() });
+            }
+            let blocks = match launch.grid {
+                Grid::Tiles { .. } => kernels.cuda.chunks,
+                Grid::Blocks(blocks) => blocks,
+            };
+            self.launch(Launch {
+                kernel: &launch.kernel,
+                location: &launch.location,
+                grid: (blocks, ready.instances),
+                threads: kernels.cuda.threads,
+                shared: launch.shared,
+                addresses: self.bases.resolve(ready.addresses),
+                words: self.bases.resolve(ready.words),
+                // Whether a batch needs it is no part of the list.
+                scratch: at,
+            });
+        }
+    }
+
+    /// Has the driver do it; gives the memory back for the next list.
+    pub fn run<D: Driver>(self, driver: &mut D) -> (Vec<Command<'static>>, Result<(), super::DeviceError>) {
+        let done = driver.run(&self.commands);
+        // The same memory, of commands that live longer: there are none.
+        (self.commands.into_iter().map_while(|_| None).collect(), done)
+    }
+}

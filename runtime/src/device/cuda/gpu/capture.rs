@@ -1,0 +1,79 @@
+//! Running a list of commands: as it is, or captured and replayed. `graphs` says which.
+
+use super::super::driver::{Command, DeviceError, Driver};
+use super::super::graphs::Node;
+use super::super::library::{self, Handle};
+use super::Gpu;
+
+impl Gpu {
+    /// The list as nodes, with all functions found and allowed their shared memory.
+    pub(super) fn resolve(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        let mut nodes = std::mem::take(&mut self.nodes);
+        nodes.clear();
+        for command in commands {
+            match command {
+                Command::Launch(l) => nodes.push(Node::Launch {
+                    function: self.function(l)?,
+                    grid: l.grid,
+                    threads: l.threads,
+                    shared: l.shared,
+                    given: [l.addresses, l.words, l.scratch],
+                }),
+                &Command::Copy { from, to, bytes } => nodes.push(Node::Copy { from, to, bytes }),
+                Command::Arrays { .. } => {}
+            }
+        }
+        self.nodes = nodes;
+        Ok(())
+    }
+
+    pub(super) fn plainly(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        for command in commands {
+            match command {
+                Command::Launch(launch) => self.launch(launch)?,
+                Command::Copy { from, to, bytes } => self.copy(*from, *to, *bytes)?,
+                Command::Arrays { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A graph of a list, ready to be launched; nothing of it has run.
+    pub(super) fn capture(&mut self, commands: &[Command<'_>]) -> Result<Handle, DeviceError> {
+        // SAFETY: a live stream of the current context, on which nothing is being captured.
+        let code = unsafe { (self.api.capture_begin)(self.stream, library::CAPTURE_THREAD_LOCAL) };
+        self.api.check("cuStreamBeginCapture", code)?;
+        let asked = self.plainly(commands);
+        let mut graph = std::ptr::null_mut();
+        // SAFETY: ends what was begun above, whatever has happened since.
+        let code = unsafe { (self.api.capture_end)(self.stream, &mut graph) };
+        let captured = asked.and_then(|()| self.api.check("cuStreamEndCapture", code));
+        let mut ready = std::ptr::null_mut();
+        let made = captured.and_then(|()| {
+            // SAFETY: the graph was just captured; the instance does not need it any longer.
+            self.api.check("cuGraphInstantiateWithFlags", unsafe { (self.api.graph_ready)(&mut ready, graph, 0) })
+        });
+        if !graph.is_null() {
+            // SAFETY: as above. What fails here leaves a graph in memory and nothing else.
+            unsafe { (self.api.graph_destroy)(graph) };
+        }
+        made.map(|()| ready)
+    }
+
+    pub(super) fn destroy(&self, graphs: impl IntoIterator<Item = Handle>) {
+        for graph in graphs {
+            // SAFETY: made by `capture`, and known to nobody any more; one that runs is freed when it is done.
+            unsafe { (self.api.ready_destroy)(graph) };
+        }
+    }
+
+    pub(super) fn replay(&mut self, graph: Handle, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        // SAFETY: a live graph, whose addresses are of live memory: see `free`.
+        let code = unsafe { (self.api.graph_launch)(graph, self.stream) };
+        let launches = || commands.iter().filter_map(|c| if let Command::Launch(l) = c { Some(l) } else { None });
+        if let Some(last) = launches().last() {
+            self.launched(last, launches().count() as u64);
+        }
+        self.check("cuGraphLaunch", code)
+    }
+}

@@ -1,0 +1,206 @@
+//! Lists of launches and copies that have been captured as CUDA graphs, to be replayed by one call.
+//!
+//! A list is known by its content: functions, grids, addresses. One seen for the first time is launched plainly (which also loads its
+//! functions: a capture must not), for the second time captured, from then on replayed. A graph holds addresses but no contents, so a replay
+//! does what the list would do. [`MOST`] lists are kept; the one least recently used goes. Lists that lead into freed memory go at once.
+
+use super::driver::Address;
+use super::library::Handle;
+
+/// Most lists that are kept, captured or not.
+const MOST: usize = 24;
+
+/// A command, with its function found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    Launch { function: Handle, grid: (u32, u32), threads: u32, shared: u32, given: [Address; 3] },
+    Copy { from: Address, to: Address, bytes: usize },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Seen once.
+    New,
+    Captured(Handle),
+    /// The driver does not capture it.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Kept {
+    nodes: Vec<Node>,
+    state: State,
+    /// When it was seen last.
+    used: u64,
+}
+
+/// How lists were run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captures {
+    /// One by one.
+    pub plain: u64,
+    pub captured: u64,
+    pub replayed: u64,
+    /// Lists that could not be captured and are launched plainly since, and why not the last one.
+    pub refused: u64,
+    pub why: Option<String>,
+}
+
+/// What is to be done with a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Plain,
+    /// To be captured, then given to [`Graphs::captured`] or [`Graphs::refused`].
+    Capture,
+    Replay(Handle),
+}
+
+/// See the module. Graphs that it gives back are the caller's to destroy.
+#[derive(Debug, Default)]
+pub(super) struct Graphs {
+    kept: Vec<Kept>,
+    clock: u64,
+    pub counts: Captures,
+}
+
+impl Graphs {
+    /// What to do with a list that comes now, and a graph that has to make way for it.
+    pub fn next(&mut self, nodes: &[Node]) -> (Next, Option<Handle>) {
+        self.clock += 1;
+        if let Some(kept) = self.kept.iter_mut().find(|k| k.nodes == nodes) {
+            kept.used = self.clock;
+            let next = match kept.state {
+                State::New => Next::Capture,
+                State::Captured(graph) => Next::Replay(graph),
+                State::Refused => Next::Plain,
+            };
+            match next {
+                Next::Replay(_) => self.counts.replayed += 1,
+                Next::Plain => self.counts.plain += 1,
+                Next::Capture => {}
+            }
+            return (next, None);
+        }
+        self.counts.plain += 1;
+        let new = Kept { nodes: nodes.to_vec(), state: State::New, used: self.clock };
+        if self.kept.len() < MOST {
+            self.kept.push(new);
+            return (Next::Plain, None);
+        }
+        // There is one: MOST is not 0.
+        let Some(oldest) = self.kept.iter_mut().min_by_key(|k| k.used) else { return (Next::Plain, None) };
+        (Next::Plain, std::mem::replace(oldest, new).graph())
+    }
+
+    /// The list that came last is a graph from now on.
+    pub fn captured(&mut self, graph: Handle) {
+        self.counts.captured += 1;
+        self.settle(State::Captured(graph));
+    }
+
+    /// The list that came last is launched plainly from now on.
+    pub fn refused(&mut self, why: String) {
+        self.counts.refused += 1;
+        self.counts.plain += 1;
+        self.counts.why = Some(why);
+        self.settle(State::Refused);
+    }
+
+    fn settle(&mut self, state: State) {
+        let clock = self.clock;
+        if let Some(kept) = self.kept.iter_mut().find(|k| k.used == clock) {
+            kept.state = state;
+        }
+    }
+
+    /// Forgets the lists that lead into memory; gives their graphs.
+    pub fn forget(&mut self, at: Address, bytes: usize) -> Vec<Handle> {
+        let within = |a: Address| a >= at && a - at < bytes as u64;
+        let leads = |node: &Node| match *node {
+            Node::Launch { given, .. } => given.into_iter().any(within),
+            Node::Copy { from, to, .. } => within(from) || within(to),
+        };
+        self.drain(|kept| kept.nodes.iter().any(leads))
+    }
+
+    /// Forgets all lists; gives their graphs.
+    pub fn clear(&mut self) -> Vec<Handle> {
+        self.drain(|_| true)
+    }
+
+    fn drain(&mut self, goes: impl Fn(&Kept) -> bool) -> Vec<Handle> {
+        let (gone, kept) = std::mem::take(&mut self.kept).into_iter().partition(|k| goes(k));
+        self.kept = kept;
+        let gone: Vec<Kept> = gone;
+        gone.into_iter().filter_map(Kept::graph).collect()
+    }
+}
+
+impl Kept {
+    fn graph(self) -> Option<Handle> {
+        if let State::Captured(graph) = self.state { Some(graph) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle(n: usize) -> Handle {
+        std::ptr::without_provenance_mut(n)
+    }
+
+    fn list(n: u64) -> Vec<Node> {
+        let launch = |k: u64| Node::Launch {
+            function: handle(1),
+            grid: (3, 1),
+            threads: 32,
+            shared: 0,
+            given: [1 << 20, (1 << 21) + n, k],
+        };
+        vec![launch(0), launch(1), Node::Copy { from: 1 << 30, to: 1 << 31, bytes: 64 }]
+    }
+
+    #[test]
+    fn the_second_time_is_captured_and_the_third_replayed() {
+        let mut graphs = Graphs::default();
+        assert_eq!(graphs.next(&list(0)), (Next::Plain, None));
+        assert_eq!(graphs.next(&list(1)), (Next::Plain, None));
+        assert_eq!(graphs.next(&list(0)), (Next::Capture, None));
+        graphs.captured(handle(7));
+        assert_eq!(graphs.next(&list(1)), (Next::Capture, None));
+        graphs.refused("no".into());
+        assert_eq!(graphs.next(&list(0)), (Next::Replay(handle(7)), None));
+        assert_eq!(graphs.next(&list(1)), (Next::Plain, None));
+        let counts = Captures { plain: 4, captured: 1, replayed: 1, refused: 1, why: Some("no".into()) };
+        assert_eq!(graphs.counts, counts);
+    }
+
+    #[test]
+    fn the_least_recently_used_makes_way() {
+        let mut graphs = Graphs::default();
+        for n in 0..MOST as u64 {
+            graphs.next(&list(n));
+            assert_eq!(graphs.next(&list(n)).0, Next::Capture);
+            graphs.captured(handle(n as usize + 1));
+        }
+        assert_eq!(graphs.next(&list(0)).0, Next::Replay(handle(1)));
+        assert_eq!(graphs.next(&list(99)), (Next::Plain, Some(handle(2))));
+        assert_eq!(graphs.next(&list(1)), (Next::Plain, Some(handle(3))));
+    }
+
+    #[test]
+    fn freed_memory_is_forgotten() {
+        let mut graphs = Graphs::default();
+        for n in 0..2 {
+            graphs.next(&list(n));
+            graphs.next(&list(n));
+            graphs.captured(handle(n as usize + 1));
+        }
+        assert_eq!(graphs.forget((1 << 20) + 1, 256), []);
+        assert_eq!(graphs.forget((1 << 21) + 1, 1), [handle(2)]);
+        assert_eq!(graphs.next(&list(1)).0, Next::Plain);
+        assert_eq!(graphs.forget(1 << 30, 1), [handle(1)]);
+        assert_eq!(graphs.clear(), []);
+    }
+}

@@ -1,0 +1,103 @@
+//! A step's list of commands: one list for all batches of a bucket, and no bit that depends on it.
+
+use crate::engine::{Case, case, on_gpu, resolved};
+use din_runtime::device::cuda::Options;
+use din_tests::cuda::{Columns, Trainer};
+use din_tests::random_graph::Random;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Two trainers have the same bits.
+pub fn same(a: &mut Trainer<'_>, b: &mut Trainer<'_>) {
+    a.download().unwrap();
+    b.download().unwrap();
+    assert!(a.state == b.state);
+    for (a, b) in a.tables.iter().zip(&b.tables) {
+        let slots = (0..a.slot_count()).all(|k| a.slot(k) == b.slot(k));
+        assert!(a.weights() == b.weights() && a.touches() == b.touches() && slots, "{}", a.name());
+    }
+}
+
+fn batches(case: &Case, count: usize, from: usize, to: usize) -> Vec<Columns> {
+    let mut r = Random::new(17);
+    (0..count)
+        .map(|_| from + r.below(to - from))
+        .collect::<Vec<_>>()
+        .iter()
+        .map(|&n| case.batch(&mut r, n, 0))
+        .collect()
+}
+
+fn moves_no_bit(wanted: &str) {
+    let case = case(wanted);
+    let mut exact = case.trainer_with(Options { buckets: 0, ..Options::default() }).unwrap();
+    let mut few = case.trainer_with(Options { buckets: 1, ..Options::default() }).unwrap();
+    let mut usual = case.trainer_with(Options::default()).unwrap();
+    for (step, batch) in batches(&case, 8, 1, 40).iter().enumerate() {
+        let expected = on_gpu(&mut exact, batch).unwrap();
+        assert_eq!(on_gpu(&mut few, batch), Ok(expected), "{wanted}, step {step}");
+        assert_eq!(on_gpu(&mut usual, batch), Ok(expected), "{wanted}, step {step}");
+    }
+    let batch = &batches(&case, 1, 20, 21)[0];
+    let of = |trainer: &mut Trainer<'_>| {
+        let batch = resolved(batch, &mut trainer.tables);
+        trainer.engine.infer(&mut trainer.tables, &batch.inputs()).unwrap();
+        trainer.engine.logits(0).to_vec()
+    };
+    let expected = of(&mut exact);
+    assert!(of(&mut few) == expected && of(&mut usual) == expected, "{wanted}: logits");
+    same(&mut exact, &mut few);
+    same(&mut exact, &mut usual);
+}
+
+#[test]
+fn buckets_move_no_bit() {
+    moves_no_bit("din");
+}
+
+/// Every row is updated in each step.
+#[test]
+fn buckets_move_no_bit_on_every_row() {
+    moves_no_bit("kuairand");
+}
+
+/// The bound that a size falls under, written anew: multiples of 16 up to 128, from there eight a doubling.
+fn bound(size: usize) -> usize {
+    let mut apart = 16;
+    while apart * 16 < size {
+        apart *= 2;
+    }
+    size.max(1).div_ceil(apart) * apart
+}
+
+#[test]
+fn a_bucket_has_one_list() {
+    let case = case("din");
+    let mut trainer = case.trainer_with(Options::default()).unwrap();
+    let mut exact = case.trainer_with(Options { buckets: 0, ..Options::default() }).unwrap();
+    // Only lists are looked at.
+    trainer.engine.driver().idle.set(true);
+    exact.engine.driver().idle.set(true);
+    // As training has them, and some of any size.
+    let batches = [batches(&case, 60, 900, 901), batches(&case, 40, 600, 1000)].concat();
+    // Blocks get their memory, ids their rows.
+    for batch in &batches {
+        on_gpu(&mut trainer, batch).unwrap();
+        on_gpu(&mut exact, batch).unwrap();
+    }
+    let (mut lists, mut sizes) = (BTreeMap::<_, BTreeSet<String>>::new(), BTreeMap::<_, usize>::new());
+    let mut of_exact = BTreeSet::new();
+    for batch in &batches {
+        on_gpu(&mut trainer, batch).unwrap();
+        on_gpu(&mut exact, batch).unwrap();
+        let entries: Vec<usize> = batch.offsets.iter().map(|o| bound(o[batch.rows] as usize)).collect();
+        let key = (bound(batch.rows), entries);
+        *sizes.entry(key.clone()).or_default() += 1;
+        lists.entry(key).or_default().insert(trainer.engine.driver().list.clone());
+        of_exact.insert(exact.engine.driver().list.clone());
+    }
+    assert!(lists.values().all(|l| l.len() == 1), "{:?}", lists.iter().map(|(k, l)| (k, l.len())).collect::<Vec<_>>());
+    println!("100 batches: {} lists with buckets, {} without; {sizes:?}", lists.len(), of_exact.len());
+    // One of the usual size more often than not has the layout of all others.
+    let usual = sizes.iter().filter(|(key, _)| key.0 == bound(900)).map(|(_, &n)| n).max();
+    assert!(usual >= Some(40) && lists.len() * 2 < of_exact.len(), "{usual:?}");
+}
