@@ -389,3 +389,17 @@ pub enum Root {
         view: View,
     },
 }
+
+impl Root {
+    /// The buffer that holds the result.
+    pub fn buffer(&self) -> BufferId {
+        match self {
+            Root::Loss(buffer)
+            | Root::Prediction { buffer, .. }
+            | Root::Named { buffer, .. }
+            | Root::State { buffer, .. }
+            | Root::ParamGradient { buffer, .. } => *buffer,
+            Root::RowGradient { view, .. } => view.buffer,
+        }
+    }
+}

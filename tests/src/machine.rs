@@ -8,11 +8,11 @@ use din_compiler::plan::{Kernels, Options, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
 use din_program::schema::{
-    Feature, FeatureKind, Init, Label, Parameter, Requests, Schema, Sequence, State, Table, TableKind, Training,
+    self, Feature, FeatureKind, Init, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
 };
 use din_program::{FORMAT, Isa, Kernel, Program, Update};
-use din_runtime::engine::{Engine, EngineError, StepInputs};
-use din_runtime::table;
+use din_runtime::engine::{Engine, EngineError, State, StepInputs};
+use din_runtime::table::Table;
 use std::sync::Arc;
 
 /// Values of the roots, `n(domain) x width` each, in the order of `Graph::roots`.
@@ -25,72 +25,107 @@ pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, EngineError
     execute(case, &mut engine)
 }
 
+/// What a case gives an engine.
+#[derive(Debug)]
+pub struct Given {
+    pub state: State,
+    pub tables: Vec<Table>,
+    samples: usize,
+    requests: Vec<u32>,
+    offsets: Vec<Vec<u32>>,
+    rows: Vec<Vec<Vec<u32>>>,
+    dense: Vec<Vec<f32>>,
+    labels: Vec<Vec<f32>>,
+    present: Vec<Vec<f32>>,
+}
+
+impl Given {
+    /// For a program made for the case.
+    pub fn new(case: &Case, program: &Program) -> Result<Given, EngineError> {
+        let mut state = State::new(program);
+        state.params = narrow(&case.values.params);
+        state.states = narrow(&case.values.states);
+        let mut tables = Vec::new();
+        for (spec, numbers) in program.tables.iter().zip(&case.values.tables) {
+            let mut t = Table::new(spec, &[], 0).map_err(|e| EngineError::Input(e.to_string()))?;
+            for (to, from) in t.weights_mut().iter_mut().zip(numbers) {
+                *to = *from as f32;
+            }
+            tables.push(t);
+        }
+        let narrow_offsets = |o: &[usize]| -> Vec<u32> { o.iter().map(|&n| n as u32).collect() };
+        let own = sequences(&case.graph).map(|(d, domain)| domain.common.unwrap_or(d));
+        let mut dense = vec![Vec::new(); program.schema.features.len()];
+        let mut rows: Vec<Vec<Vec<u32>>> = Vec::new();
+        for (t, spec) in program.tables.iter().enumerate() {
+            let numbers = |&f: &u32| {
+                let ids = InputKind::Ids { feature: f };
+                let of = case
+                    .inputs
+                    .rows
+                    .iter()
+                    .find(|((a, i), _)| a.index() == t && case.graph.inputs[i.index()].kind == ids);
+                of.map_or(Vec::new(), |(_, r)| r.iter().map(|&n| n as u32).collect())
+            };
+            rows.push(spec.features.iter().map(numbers).collect());
+        }
+        let one = vec![vec![1.0; case.inputs.batch]; program.schema.labels.len()];
+        let (mut labels, mut present) = (one.clone(), one);
+        for (k, input) in case.graph.inputs.iter().enumerate() {
+            match input.kind {
+                InputKind::Dense { feature } => {
+                    dense[feature as usize] = case.inputs.numbers[k].iter().map(|&x| x as f32).collect();
+                }
+                InputKind::Label { label } => labels[label as usize] = narrow(&case.inputs.numbers[k..=k]).remove(0),
+                InputKind::Present { label } => present[label as usize] = narrow(&case.inputs.numbers[k..=k]).remove(0),
+                InputKind::Step => state.step = case.inputs.numbers[k][0] as u64 - 1,
+                _ => {}
+            }
+        }
+        Ok(Given {
+            state,
+            tables,
+            samples: case.inputs.batch,
+            requests: narrow_offsets(&case.inputs.requests),
+            offsets: own.map(|d| narrow_offsets(&case.inputs.offsets[d.index()])).collect(),
+            rows,
+            dense,
+            labels,
+            present,
+        })
+    }
+
+    pub fn inputs(&self) -> StepInputs<'_> {
+        StepInputs {
+            rows: self.samples,
+            requests: &self.requests,
+            offsets: &self.offsets,
+            row_numbers: &self.rows,
+            dense: &self.dense,
+            labels: &self.labels,
+            present: &self.present,
+        }
+    }
+}
+
+/// Of a result's buffer what the graph's root has: of a row gradient, its columns.
+pub fn result(program: &Program, root: &Root, numbers: &[f32]) -> Vec<f32> {
+    match root {
+        Root::RowGradient { view, table, .. } => {
+            let stride = program.train.buffers[view.buffer.index()].width as usize;
+            let (from, width) = (view.column as usize, program.tables[*table as usize].width as usize);
+            numbers.chunks(stride).flat_map(|row| row[from..from + width].to_vec()).collect()
+        }
+        _ => numbers.to_vec(),
+    }
+}
+
 /// Runs an engine made from [`program`] once.
 pub fn execute(case: &Case, engine: &mut Engine) -> Result<Results, EngineError> {
     let program = engine.program().clone();
-    let mut state = din_runtime::engine::State::new(&program);
-    state.params = narrow(&case.values.params);
-    state.states = narrow(&case.values.states);
-    let mut tables = Vec::new();
-    for (spec, numbers) in program.tables.iter().zip(&case.values.tables) {
-        let mut t = table::Table::new(spec, &[], 0).map_err(|e| EngineError::Input(e.to_string()))?;
-        for (to, from) in t.weights_mut().iter_mut().zip(numbers) {
-            *to = *from as f32;
-        }
-        tables.push(t);
-    }
-    let narrow_offsets = |o: &[usize]| -> Vec<u32> { o.iter().map(|&n| n as u32).collect() };
-    let own = sequences(&case.graph).map(|(d, domain)| domain.common.unwrap_or(d));
-    let offsets: Vec<Vec<u32>> = own.map(|d| narrow_offsets(&case.inputs.offsets[d.index()])).collect();
-    let requests = narrow_offsets(&case.inputs.requests);
-    let features = program.schema.features.len();
-    let mut dense = vec![Vec::new(); features];
-    let mut rows: Vec<Vec<Vec<u32>>> = Vec::new();
-    for (t, spec) in program.tables.iter().enumerate() {
-        let numbers = |&f: &u32| {
-            let ids = InputKind::Ids { feature: f };
-            let of =
-                case.inputs.rows.iter().find(|((a, i), _)| a.index() == t && case.graph.inputs[i.index()].kind == ids);
-            of.map_or(Vec::new(), |(_, r)| r.iter().map(|&n| n as u32).collect())
-        };
-        rows.push(spec.features.iter().map(numbers).collect());
-    }
-    let one = vec![vec![1.0; case.inputs.batch]; program.schema.labels.len()];
-    let (mut labels, mut present) = (one.clone(), one);
-    for (k, input) in case.graph.inputs.iter().enumerate() {
-        match input.kind {
-            InputKind::Dense { feature } => {
-                dense[feature as usize] = case.inputs.numbers[k].iter().map(|&x| x as f32).collect();
-            }
-            InputKind::Label { label } => labels[label as usize] = narrow(&case.inputs.numbers[k..=k]).remove(0),
-            InputKind::Present { label } => present[label as usize] = narrow(&case.inputs.numbers[k..=k]).remove(0),
-            InputKind::Step => state.step = case.inputs.numbers[k][0] as u64 - 1,
-            _ => {}
-        }
-    }
-    let inputs = StepInputs {
-        rows: case.inputs.batch,
-        requests: &requests,
-        offsets: &offsets,
-        row_numbers: &rows,
-        dense: &dense,
-        labels: &labels,
-        present: &present,
-    };
-    engine.gradients(&state, &tables, &inputs)?;
-    let mut results = Vec::new();
-    for (root, numbers) in engine.train_results() {
-        let program = engine.program();
-        results.push(match root {
-            Root::RowGradient { view, table, .. } => {
-                let stride = program.train.buffers[view.buffer.index()].width as usize;
-                let (from, width) = (view.column as usize, program.tables[*table as usize].width as usize);
-                numbers.chunks(stride).flat_map(|row| row[from..from + width].to_vec()).collect()
-            }
-            _ => numbers.to_vec(),
-        });
-    }
-    Ok(results)
+    let given = Given::new(case, &program)?;
+    engine.gradients(&given.state, &given.tables, &given.inputs())?;
+    Ok(engine.train_results().map(|(root, numbers)| result(&program, root, numbers)).collect())
 }
 
 fn narrow(values: &[Vec<f64>]) -> Vec<Vec<f32>> {
@@ -99,11 +134,22 @@ fn narrow(values: &[Vec<f64>]) -> Vec<Vec<f32>> {
 
 /// A program whose training schedule is the graph.
 pub fn program(case: &Case, isa: Isa) -> Program {
-    let graph = &case.graph;
     let mut kernels = Kernels::default();
-    let schedule = plan(graph, &graph.order(), "graph", &Options::default(), &SourceMap::default(), &mut kernels)
-        .expect("random graphs have no cycle");
+    let schedule = scheduled(&case.graph, "graph", &mut kernels);
     let code = generate(&kernels, isa).expect("planned regions compile");
+    let kernels = kernels.names.iter().map(|n| Kernel { name: n.clone(), location: String::new() }).collect();
+    Program { kernels, code: vec![code], ..around(case, schedule) }
+}
+
+/// A random graph's schedule; its regions join the kernels.
+pub fn scheduled(graph: &Graph, name: &str, kernels: &mut Kernels) -> Schedule {
+    plan(graph, &graph.order(), name, &Options::default(), &SourceMap::default(), kernels)
+        .expect("random graphs have no cycle")
+}
+
+/// A program around a case's schedule, without code.
+pub fn around(case: &Case, schedule: Schedule) -> Program {
+    let graph = &case.graph;
     let empty = |domains: Vec<Option<din_program::schedule::Domain>>| Schedule {
         domains,
         buffers: vec![],
@@ -118,7 +164,7 @@ pub fn program(case: &Case, isa: Isa) -> Program {
         let domains = vec![None, Some(din_program::schedule::ONCE)];
         Update { name: "none".into(), slots: vec![], rows, schedule: empty(domains) }
     };
-    let tables = graph.tables.iter().enumerate().map(|(t, &width)| Table {
+    let tables = graph.tables.iter().enumerate().map(|(t, &width)| schema::Table {
         name: format!("t{t}"),
         width: width as u32,
         kind: TableKind::Fixed { size: (case.values.tables[t].len() / width) as u64 },
@@ -136,7 +182,7 @@ pub fn program(case: &Case, isa: Isa) -> Program {
         update: 1,
         location: location(),
     });
-    let states = graph.states.iter().enumerate().map(|(k, shape)| State {
+    let states = graph.states.iter().enumerate().map(|(k, shape)| schema::State {
         name: format!("s{k}"),
         shape: shape.0.iter().map(|&n| n as u32).collect(),
         init: Init::Constant(0.0),
@@ -149,7 +195,7 @@ pub fn program(case: &Case, isa: Isa) -> Program {
         model: "graph".into(),
         sources: vec![],
         hypers: vec![],
-        schema: schema(graph),
+        schema: schema_of(graph),
         tables: tables.collect(),
         parameters: parameters.collect(),
         states: states.collect(),
@@ -164,8 +210,8 @@ pub fn program(case: &Case, isa: Isa) -> Program {
         updates: vec![update(true), update(false)],
         infer: Schedule { groups: schedule.groups.clone(), ..empty(schedule.domains.clone()) },
         train: schedule,
-        kernels: kernels.names.iter().map(|n| Kernel { name: n.clone(), location: location() }).collect(),
-        code: vec![code],
+        kernels: vec![],
+        code: vec![],
     }
 }
 
@@ -193,7 +239,7 @@ fn sequences(graph: &Graph) -> impl Iterator<Item = (DomainId, &din_compiler::gr
 }
 
 /// A schema that fits the inputs.
-pub fn schema(graph: &Graph) -> Schema {
+pub fn schema_of(graph: &Graph) -> Schema {
     let mut schema = Schema::default();
     for (_, domain) in sequences(graph) {
         let (name, common) = (domain.name.clone(), domain.common.is_some());

@@ -272,7 +272,7 @@ impl Engine {
 
     fn results(&self, instance: usize) -> impl Iterator<Item = (&Root, &[f32])> {
         let instance = &self.instances[instance];
-        instance.prepared.roots.iter().map(|root| (root, instance.result(prepare::result_of(root))))
+        instance.prepared.roots.iter().map(|root| (root, instance.result(root.buffer())))
     }
 
     /// Starts (from zero) or stops measuring where time goes.

@@ -259,7 +259,7 @@ impl Prepared {
             prepared.phases.push(p);
         }
         for root in &schedule.roots {
-            prepared.used[result_of(root).index()] = true;
+            prepared.used[root.buffer().index()] = true;
         }
         Ok(prepared)
     }
@@ -397,18 +397,6 @@ impl Prepared {
             }
             _ => Arg::Source(source),
         }
-    }
-}
-
-/// The buffer that holds a result.
-pub(super) fn result_of(root: &Root) -> BufferId {
-    match root {
-        Root::Loss(buffer)
-        | Root::Prediction { buffer, .. }
-        | Root::Named { buffer, .. }
-        | Root::State { buffer, .. }
-        | Root::ParamGradient { buffer, .. } => *buffer,
-        Root::RowGradient { view, .. } => view.buffer,
     }
 }
 

@@ -5,11 +5,9 @@ mod driver;
 mod graph;
 mod model;
 mod rows;
-mod schedule;
 
 pub use device::{Device, Failure};
 pub use driver::Shim;
 pub use graph::Corpus;
 pub use model::{Columns, Trainer, columns};
 pub use rows::{FeatureRows, RowResults, TableRows, sum_rows};
-pub use schedule::{Given, Running, root_buffer, run};

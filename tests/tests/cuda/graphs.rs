@@ -6,7 +6,7 @@ use din_compiler::graph::{Op, Root};
 use din_compiler::optimize::{self, Distinct};
 use din_program::cuda::Precision;
 use din_tests::agreement::worst_error;
-use din_tests::cuda::{Corpus, Device};
+use din_tests::cuda::{Corpus, Device, Shim};
 use din_tests::primitives::{PRIMITIVES, primitive};
 use din_tests::random_graph::{self, Case, case, has_empty};
 use din_tests::unit::{activation_case, activation_unit};
@@ -54,7 +54,7 @@ fn agree(cases: Vec<Case>, options: &Options, what: &str) -> f64 {
     let device = Device::compile(&corpus.source, 0).unwrap();
     let mut worst = 0.0f64;
     for k in 0..corpus.len() {
-        let found = corpus.run(&device, k, k as u64 + 1).unwrap_or_else(|e| panic!("{what}, case {k}: {e}"));
+        let found = corpus.run(Shim::new(&device, k as u64 + 1), k).unwrap_or_else(|e| panic!("{what}, case {k}: {e}"));
         worst = worst.max(worst_error(corpus.case(k), &found, 32.0, &format!("{what}, case {k}")));
     }
     worst
@@ -135,10 +135,10 @@ fn folded_products() {
     let corpus = Corpus::new(cases, &options).unwrap();
     let device = Device::compile(&corpus.source, 1).unwrap();
     for (k, case) in unfolded.iter().enumerate() {
-        let found = corpus.run(&device, k, 7).unwrap_or_else(|e| panic!("unit {k}: {e}"));
+        let found = corpus.run(Shim::new(&device, 7), k).unwrap_or_else(|e| panic!("unit {k}: {e}"));
         worst_error(case, &found, 32.0, &format!("unit {k}"));
         // Neither the order of threads nor that of blocks changes a bit.
-        assert_eq!(found, corpus.run(&device, k, 8).unwrap());
+        assert_eq!(found, corpus.run(Shim::new(&device, 8), k).unwrap());
     }
 }
 
@@ -174,7 +174,7 @@ fn products_on_tensor_cores() {
         let device = Device::compile(&corpus.source, 0).unwrap();
         let (mut worst, mut exact) = (0.0f64, true);
         for (k, case) in unfolded.iter().enumerate() {
-            let found = corpus.run(&device, k, 3).unwrap_or_else(|e| panic!("{precision:?}, case {k}: {e}"));
+            let found = corpus.run(Shim::new(&device, 3), k).unwrap_or_else(|e| panic!("{precision:?}, case {k}: {e}"));
             let bound = 2.0 * unit / f64::from(f32::EPSILON);
             let error = worst_error(case, &found, bound, &format!("{precision:?}, case {k}"));
             exact &= error < 32.0;

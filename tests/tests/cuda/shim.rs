@@ -2,7 +2,7 @@
 
 use din_compiler::codegen::cuda::Options;
 use din_compiler::optimize;
-use din_tests::cuda::{Corpus, Device};
+use din_tests::cuda::{Corpus, Device, Shim};
 use din_tests::unit::{activation_case, activation_unit};
 
 /// The folded activation unit with its gradients: gathers, products, sums by sample and over all, partial sums, several tiles a block.
@@ -31,7 +31,7 @@ fn mutated(source: &str, from: &str, to: &str) -> String {
 fn caught(corpus: &Corpus, source: &str, as_what: &str) {
     let device = Device::compile(source, 0).unwrap();
     for seed in 1..4 {
-        match corpus.run(&device, 0, seed) {
+        match corpus.run(Shim::new(&device, seed), 0) {
             Ok(_) => panic!("nothing was said of a bug: {as_what}"),
             Err(e) => assert!(e.contains(as_what), "{e} is not `{as_what}`"),
         }
@@ -42,9 +42,9 @@ fn caught(corpus: &Corpus, source: &str, as_what: &str) {
 fn the_good_one_passes_in_any_order() {
     let corpus = unit();
     let device = Device::compile(&corpus.source, 0).unwrap();
-    let first = corpus.run(&device, 0, 1).unwrap();
+    let first = corpus.run(Shim::new(&device, 1), 0).unwrap();
     for seed in 2..12 {
-        assert_eq!(corpus.run(&device, 0, seed).unwrap(), first);
+        assert_eq!(corpus.run(Shim::new(&device, seed), 0).unwrap(), first);
     }
 }
 
@@ -56,7 +56,7 @@ fn a_missing_barrier() {
     let (mut left_out, mut spare) = (0, Vec::new());
     for (k, _) in corpus.source.lines().enumerate().filter(|(_, l)| l.trim() == "din_barrier();") {
         device.skip(k + 1);
-        let found = corpus.run(&device, 0, k as u64 + 1);
+        let found = corpus.run(Shim::new(&device, k as u64 + 1), 0);
         device.skip(0);
         // Those of the prelude stand in functions that are not all called.
         let called = corpus.source.lines().take(k).any(|l| l.starts_with("// Phase 0"));

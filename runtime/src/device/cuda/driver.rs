@@ -202,7 +202,7 @@ impl fmt::Display for DeviceError {
                 )
             }
             Self::Call { call, why } => write!(f, "{call} failed: {why}"),
-            Self::Program(why) => write!(f, "the program cannot run on a GPU: {why}; build it again"),
+            Self::Program(why) => write!(f, "the program cannot run on a GPU: {why}"),
             Self::Input(why) => write!(f, "{why}"),
             Self::Cache { table, rows, room, bytes } => write!(
                 f,

@@ -123,7 +123,7 @@ impl<D: Driver> Engine<D> {
     pub fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
         self.take_back(tables)?;
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
-        let (list, slots, bases) = match self.infer_list(&program, &cuda, tables, inputs) {
+        let (list, slots, bases) = match self.schedule_list(INFER, &program, &cuda, tables, inputs) {
             Ok(ready) => ready,
             Err(e) => return Err(self.undone(e)),
         };
@@ -144,17 +144,45 @@ impl<D: Driver> Engine<D> {
         Ok(loss)
     }
 
-    fn infer_list<'a>(
+    /// Forward and backward of a training step alone: nothing is changed. The results of the training schedule, in its order: the whole buffer of each,
+    /// row-major. (A row gradient is columns of it.)
+    pub fn gradients(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Vec<Vec<f32>>, DeviceError> {
+        self.take_back(tables)?;
+        let (program, cuda) = (self.program.clone(), self.cuda.clone());
+        let (list, slots, bases) = match self.schedule_list(TRAIN, &program, &cuda, tables, inputs) {
+            Ok(ready) => ready,
+            Err(e) => return Err(self.undone(e)),
+        };
+        self.held = false;
+        self.run(list)?;
+        let mut results = Vec::new();
+        for root in &program.train.roots {
+            let id = root.buffer();
+            let buffer = &program.train.buffers[id.index()];
+            let mut numbers = vec![0.0; self.layouts[TRAIN].count(buffer.domain) * buffer.width as usize];
+            let at = bases.resolve(slot_of(&program.train, id, &slots));
+            self.driver.read(at, bytes_of_mut(&mut numbers))?;
+            results.push(numbers);
+        }
+        self.moving = true;
+        self.held = true;
+        self.take_back(tables)?;
+        Ok(results)
+    }
+
+    /// A schedule alone, with its batch written.
+    fn schedule_list<'a>(
         &mut self,
+        which: usize,
         program: &'a Program,
         cuda: &'a Cuda,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<(List<'a>, Vec<At>, Bases), DeviceError> {
-        self.sync(tables, inputs, false)?;
-        let (ready, slots, _) = self.stage_step(INFER, inputs)?;
+        self.sync(tables, inputs, which == TRAIN)?;
+        let (ready, slots, _) = self.stage_step(which, inputs)?;
         let moves = self.stage_moves(tables)?;
-        let kernels = Kernels { cuda, launches: &cuda.schedules[INFER], location: "" };
+        let kernels = Kernels { cuda, launches: &cuda.schedules[which], location: "" };
         self.reserve_scratch([(kernels, &ready)].into_iter())?;
         let bases = self.write()?;
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
