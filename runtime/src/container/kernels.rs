@@ -11,7 +11,7 @@ use crate::device::cuda::{Image, Target};
 use din_program::cuda::Cuda;
 use serde::{Deserialize, Serialize};
 
-/// Raised when the layout or a type of `din_program::cuda` changes.
+/// Raised when the layout, a type of `din_program::cuda` or what kernels are given changes.
 const FORMAT: u32 = 1;
 /// Most images; there are fewer architectures.
 const MOST: usize = 256;
