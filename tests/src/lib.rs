@@ -7,5 +7,6 @@ pub mod machine;
 pub mod primitives;
 pub mod random_graph;
 pub mod requests;
+pub mod specs;
 pub mod towers;
 pub mod unit;

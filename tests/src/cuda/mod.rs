@@ -5,9 +5,11 @@ mod driver;
 mod graph;
 mod model;
 mod rows;
+mod training;
 
 pub use device::{Device, Failure};
 pub use driver::Shim;
 pub use graph::Corpus;
 pub use model::{Columns, Trainer, columns};
 pub use rows::{FeatureRows, RowResults, TableRows, sum_rows};
+pub use training::{Place, ROWS, STEPS, close, same, samples, train};

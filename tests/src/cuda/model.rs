@@ -1,18 +1,17 @@
 //! A model in training on the shim: the runtime's engine, with the host's side of the model.
 
-use super::Shim;
 use din_compiler::interpret::Samples;
 use din_program::Program;
 use din_program::cuda::Cuda;
-use din_runtime::device::cuda::{DeviceError, Engine, Options};
+use din_runtime::device::cuda::{DeviceError, Driver, Engine, Options};
 use din_runtime::engine::{State, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
 /// The engine, and what it was uploaded from or was last downloaded to.
 #[derive(Debug)]
-pub struct Trainer<'d> {
-    pub engine: Engine<Shim<'d>>,
+pub struct Trainer<D: Driver> {
+    pub engine: Engine<D>,
     pub state: State,
     pub tables: Vec<Table>,
 }
@@ -67,25 +66,25 @@ impl Columns {
     }
 }
 
-impl<'d> Trainer<'d> {
+impl<D: Driver> Trainer<D> {
     pub fn new(
         program: &Arc<Program>,
         cuda: &Arc<Cuda>,
-        driver: Shim<'d>,
+        driver: D,
         state: State,
         tables: Vec<Table>,
-    ) -> Result<Trainer<'d>, DeviceError> {
+    ) -> Result<Trainer<D>, DeviceError> {
         Self::with(program, cuda, driver, state, tables, Options::default())
     }
 
     pub fn with(
         program: &Arc<Program>,
         cuda: &Arc<Cuda>,
-        driver: Shim<'d>,
+        driver: D,
         state: State,
         tables: Vec<Table>,
         options: Options,
-    ) -> Result<Trainer<'d>, DeviceError> {
+    ) -> Result<Trainer<D>, DeviceError> {
         let mut engine = Engine::with(program.clone(), cuda.clone(), driver, options)?;
         engine.upload(&state, &tables)?;
         Ok(Trainer { engine, state, tables })

@@ -54,12 +54,12 @@ impl Case {
         (state, tables)
     }
 
-    pub fn trainer(&self, state: State, tables: Vec<Table>) -> Trainer<'_> {
+    pub fn trainer(&self, state: State, tables: Vec<Table>) -> Trainer<Shim<'_>> {
         Trainer::new(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables).unwrap()
     }
 
     /// One with other choices, from the start.
-    pub fn trainer_with(&self, options: Options) -> Result<Trainer<'_>, DeviceError> {
+    pub fn trainer_with(&self, options: Options) -> Result<Trainer<Shim<'_>>, DeviceError> {
         let (state, tables) = self.start();
         Trainer::with(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables, options)
     }
@@ -92,7 +92,7 @@ pub fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
     batch
 }
 
-pub fn on_gpu(trainer: &mut Trainer<'_>, batch: &Columns) -> Result<f32, DeviceError> {
+pub fn on_gpu(trainer: &mut Trainer<Shim<'_>>, batch: &Columns) -> Result<f32, DeviceError> {
     let batch = resolved(batch, &mut trainer.tables);
     let loss = trainer.engine.train_step(&mut trainer.tables, &batch.inputs())?;
     trainer.tables.iter_mut().for_each(Table::finish_step);

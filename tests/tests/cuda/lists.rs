@@ -2,12 +2,12 @@
 
 use crate::engine::{Case, case, on_gpu, resolved};
 use din_runtime::device::cuda::Options;
-use din_tests::cuda::{Columns, Trainer};
+use din_tests::cuda::{Columns, Shim, Trainer};
 use din_tests::random_graph::Random;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Two trainers have the same bits.
-pub fn same(a: &mut Trainer<'_>, b: &mut Trainer<'_>) {
+pub fn same(a: &mut Trainer<Shim<'_>>, b: &mut Trainer<Shim<'_>>) {
     a.download().unwrap();
     b.download().unwrap();
     assert!(a.state == b.state);
@@ -38,7 +38,7 @@ fn moves_no_bit(wanted: &str) {
         assert_eq!(on_gpu(&mut usual, batch), Ok(expected), "{wanted}, step {step}");
     }
     let batch = &batches(&case, 1, 20, 21)[0];
-    let of = |trainer: &mut Trainer<'_>| {
+    let of = |trainer: &mut Trainer<Shim<'_>>| {
         let batch = resolved(batch, &mut trainer.tables);
         trainer.engine.infer(&mut trainer.tables, &batch.inputs()).unwrap();
         trainer.engine.logits(0).to_vec()

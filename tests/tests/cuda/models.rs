@@ -1,195 +1,13 @@
 //! Twenty training steps of every model of `models/`, by the runtime's engine on the shim, against the interpreter, with the sparse updates:
 //! every tensor within 1e-4 of its norm. Equal bits whatever the order of threads and blocks.
 
-use din_compiler::codegen::cuda::{self, Options};
-use din_compiler::front::{self, NoFiles};
-use din_compiler::interpret::{Samples, Session, TableData, TensorData};
-use din_compiler::model::{Model, SlotScope};
-use din_compiler::{CompileOptions, compile};
+use din_compiler::codegen::cuda::Options;
+use din_compiler::model::Model;
 use din_program::cuda::Precision;
-use din_program::schema::{Feature, FeatureKind, TableKind};
-use din_runtime::engine::State;
-use din_runtime::table::Table;
-use din_tests::cuda::{Device, Shim, Trainer};
-use din_tests::random_graph::Random;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use din_tests::cuda::{Device, STEPS, train};
 
-const ROWS: usize = 37;
-/// The bias of a softmax's scores, in a unit: it changes nothing, so its gradient is rounding alone, and optimizers that divide by it differ.
-const UNSEEN: &str = "b.score.bias";
-const STEPS: u64 = 20;
-
-pub fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-    files.retain(|f| f.extension().is_some_and(|e| e == "din"));
-    files.sort();
-    files
-}
-
-pub fn name(file: &Path) -> String {
-    file.file_stem().unwrap().to_string_lossy().into_owned()
-}
-
-pub fn model(file: &Path) -> Model {
-    let text = std::fs::read_to_string(file).unwrap();
-    let shown = format!("models/{}.din", name(file));
-    front::check(&shown, &text, &NoFiles, &front::Options::default()).model.unwrap()
-}
-
-pub fn samples(model: &Model, r: &mut Random, batch: usize, most: usize) -> Samples {
-    let schema = &model.schema;
-    // Of one sample up to all that are left.
-    let mut requests = Vec::new();
-    while schema.requests.is_some() && requests.last() != Some(&batch) {
-        let at = requests.last().map_or(0, |&at: &usize| at + 1 + r.below(batch - at));
-        requests.push(at);
-    }
-    let offsets: Vec<Vec<usize>> = schema
-        .sequences
-        .iter()
-        .map(|s| {
-            let mut offsets = vec![0];
-            for _ in 0..if s.common { requests.len() - 1 } else { batch } {
-                let n = if r.below(4) == 0 { 0 } else { r.below(most + 1) };
-                offsets.push(offsets[offsets.len() - 1] + n);
-            }
-            offsets
-        })
-        .collect();
-    let count = |f: u32| match &schema.features[f as usize] {
-        Feature { sequence: Some(s), .. } => offsets[*s as usize].last().copied().unwrap_or(0),
-        Feature { common: true, .. } => requests.len() - 1,
-        _ => batch,
-    };
-    let mut samples = Samples { batch, ..Samples::default() };
-    for (f, feature) in model.schema.features.iter().enumerate() {
-        if let FeatureKind::Dense { width } = feature.kind {
-            samples.dense.insert(f as u32, r.numbers(count(f as u32) * width as usize));
-        }
-    }
-    for (t, table) in model.tables.iter().enumerate() {
-        for &f in &table.features {
-            let n = count(f);
-            // Squared: some rows are common.
-            let rows = (0..n).map(|_| (r.unit() * r.unit() * ROWS as f64) as usize).collect();
-            samples.rows.insert((t as u32, f), rows);
-        }
-    }
-    samples.labels = model.schema.labels.iter().map(|_| (0..batch).map(|_| r.below(2) as f64).collect()).collect();
-    samples.offsets = offsets;
-    samples.requests = requests;
-    samples
-}
-
-pub fn close(what: &str, found: &[f32], expected: &[f64], bound: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let norm = expected.iter().map(|b| b * b).sum::<f64>().sqrt();
-    let off = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum::<f64>().sqrt();
-    assert!(off <= bound * norm + 1e-9, "{what} is off by {off:e}, its norm is {norm:e}");
-}
-
-fn train(name: &str, model: &Model, options: &Options, steps: u64, bound: f64) {
-    let compiled =
-        compile(model, &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap();
-    let mut r = Random::new(name.len() as u64);
-    let some =
-        |r: &mut Random, n: usize| -> Vec<f64> { r.numbers(n).iter().map(|v| f64::from((v * 0.3) as f32)).collect() };
-    let params: Vec<Vec<f64>> = model.parameters.iter().map(|p| some(&mut r, p.width())).collect();
-    let states: Vec<Vec<f64>> =
-        model.states.iter().map(|s| some(&mut r, s.width()).iter().map(|v| v.abs() + 0.5).collect()).collect();
-    let tables: Vec<(Vec<f64>, Vec<f64>)> = model
-        .tables
-        .iter()
-        .map(|t| (some(&mut r, ROWS * t.width as usize), (0..ROWS).map(|_| 1.0 + r.below(50) as f64).collect()))
-        .collect();
-    let tensors = params.iter().zip(&model.parameters);
-    let tensors = tensors.map(|(w, p)| TensorData::new(&model.updates[p.update as usize], w.clone())).collect();
-    let rows = tables.iter().zip(&model.tables).map(|((w, counts), t)| {
-        TableData::new(&model.updates[t.update as usize], t.width as usize, w.clone(), counts.clone())
-    });
-    let mut session = Session::new(model, tensors, states.clone(), rows.collect()).unwrap();
-    let mut program = compiled.program.clone();
-    // The interpreter's tables have so many rows from the start.
-    program.tables.iter_mut().for_each(|t| t.kind = TableKind::Fixed { size: ROWS as u64 });
-    let made = cuda::program(&program, &compiled.kernels, options).unwrap();
-    let (program, launches) = (Arc::new(program), Arc::new(made.launches));
-    let device = Device::compile(&made.source, 1).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let new = |seed| {
-        let mut state = State::new(&program);
-        state.params.iter_mut().zip(&params).for_each(|(to, from)| fill(to, from));
-        state.states.iter_mut().zip(&states).for_each(|(to, from)| fill(to, from));
-        let slots = |update: u32| &program.updates[update as usize].slots;
-        let mut host: Vec<Table> = program.tables.iter().map(|t| Table::new(t, slots(t.update), 1).unwrap()).collect();
-        for (table, (weights, counts)) in host.iter_mut().zip(&tables) {
-            fill(table.weights_mut(), weights);
-            fill(table.counts_mut(), counts);
-        }
-        Trainer::new(&program, &launches, Shim::new(&device, seed), state, host).unwrap()
-    };
-    let (mut trainer, mut again) = (new(1), new(77));
-    for step in 0..steps {
-        let samples = samples(model, &mut r, 10, 9);
-        let expected = session.train(&samples).unwrap();
-        let loss = trainer.train(&samples).unwrap_or_else(|e| panic!("{name}, step {step}: {e}"));
-        close(&format!("{name}: loss of step {step}"), &[loss], &[expected.loss], bound);
-        if step < 2 {
-            assert_eq!(again.train(&samples).unwrap(), loss, "{name}: order of threads");
-            trainer.download().unwrap();
-            again.download().unwrap();
-            assert!(again.state == trainer.state, "{name}: order of threads");
-            for (a, b) in again.tables.iter().zip(&trainer.tables) {
-                same(a, b, &format!("{name}: order of threads"));
-            }
-        }
-    }
-    if options.precision != Precision::F32 {
-        return;
-    }
-    trainer.download().unwrap();
-    assert_eq!(trainer.state.step, steps);
-    for (k, (p, q)) in trainer.state.params.iter().zip(&session.params).enumerate() {
-        let what = &model.parameters[k].name;
-        if what.as_str() == UNSEEN {
-            continue;
-        }
-        close(&format!("{name}: {what}"), p, &q.weights, bound);
-        let update = &model.updates[model.parameters[k].update as usize];
-        for (s, (a, b)) in trainer.state.param_slots[k].iter().zip(&q.slots).enumerate() {
-            if update.slots[s].per == SlotScope::Weight {
-                close(&format!("{name}: slot {s} of {what}"), a, b, bound);
-            }
-        }
-    }
-    for (k, (p, q)) in trainer.tables.iter().zip(&session.tables).enumerate() {
-        let what = &model.tables[k].name;
-        close(&format!("{name}: table {what}"), p.weights(), &q.weights, bound);
-        close(&format!("{name}: touches of {what}"), p.touches(), &q.touches, 0.0);
-        for (s, b) in q.slots.iter().enumerate() {
-            close(&format!("{name}: slot {s} of {what}"), p.slot(s), b, bound);
-        }
-    }
-    for (k, (a, b)) in trainer.state.states.iter().zip(&session.states).enumerate() {
-        close(&format!("{name}: state {}", model.states[k].name), a, b, bound);
-    }
-    let samples = samples(model, &mut r, 23, 40);
-    let (loss, logits) = trainer.infer(&samples).unwrap_or_else(|e| panic!("{name}, inference: {e}"));
-    let expected = session.evaluate(&samples).unwrap();
-    close(&format!("{name}: loss of inference"), &[loss], &[expected.loss], bound);
-    close(&format!("{name}: logits"), &logits, &expected.predictions[0], bound);
-}
-
-fn fill(to: &mut [f32], from: &[f64]) {
-    assert_eq!(to.len(), from.len());
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
-}
-
-/// Two tables have the same bits.
-fn same(a: &Table, b: &Table, what: &str) {
-    assert!(a.weights() == b.weights() && a.touches() == b.touches(), "{what}: {}", a.name());
-    (0..a.slot_count()).for_each(|k| assert!(a.slot(k) == b.slot(k), "{what}: slot {k} of {}", a.name()));
-}
+pub use din_tests::cuda::samples;
+pub use din_tests::specs::{files, model, name};
 
 pub fn small() -> Options {
     Options {
@@ -214,7 +32,7 @@ fn train_all(models: &[(String, Model)]) {
                     let begun = std::time::Instant::now();
                     // AdaGrad's first step has the size of the rate whatever the gradient: rounding of one near 0 shows.
                     let bound = if name == "unit_adagrad" { 1e-3 } else { 1e-4 };
-                    train(name, model, &small(), STEPS, bound);
+                    train(name, model, &small(), (STEPS, bound), |source| Device::compile(source, 1));
                     println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
                 }
             });
@@ -239,6 +57,8 @@ fn every_unit_and_optimizer_trains_as_the_interpreter() {
 fn din_trains_on_tensor_cores() {
     let file = files().into_iter().find(|f| name(f) == "din").unwrap();
     for (precision, bound) in [(Precision::Tf32, 1e-2), (Precision::Bf16, 5e-2)] {
-        train(&format!("din in {precision:?}"), &model(&file), &Options { precision, ..small() }, 10, bound);
+        let options = Options { precision, ..small() };
+        let name = format!("din in {precision:?}");
+        train(&name, &model(&file), &options, (10, bound), |source| Device::compile(source, 1));
     }
 }

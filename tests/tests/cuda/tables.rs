@@ -4,7 +4,7 @@ use crate::engine::{case, on_gpu, resolved};
 use crate::lists::same;
 use din_runtime::device::cuda::{DeviceError, Options};
 use din_runtime::table::Table;
-use din_tests::cuda::Trainer;
+use din_tests::cuda::{Shim, Trainer};
 use din_tests::random_graph::Random;
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn room(tables: &[Table], rows: usize) -> Options {
     Options { memory: Some(tables.iter().map(|t| row_bytes(t) * rows).sum()), ..Options::default() }
 }
 
-fn logits(trainer: &mut Trainer<'_>, batch: &din_tests::cuda::Columns) -> Vec<f32> {
+fn logits(trainer: &mut Trainer<Shim<'_>>, batch: &din_tests::cuda::Columns) -> Vec<f32> {
     let batch = resolved(batch, &mut trainer.tables);
     trainer.engine.infer(&mut trainer.tables, &batch.inputs()).unwrap();
     trainer.engine.logits(0).to_vec()

@@ -1,0 +1,107 @@
+//! Models that the CUDA back end is tried on: those of `models/`, and small ones that together use every function, optimizer and regularizer of the
+//! standard library.
+
+use crate::towers;
+use din_compiler::front::{self, NoFiles};
+use din_compiler::model::Model;
+use std::path::{Path, PathBuf};
+
+const ACTIVATIONS: &str = "activation.{relu,leaky_relu,sigmoid,tanh,identity,prelu,dice} pooling.sum_pool";
+const LAYERS: &str = "activation.{prelu,dice} layer.{linear,mlp} attention.{interest,interest_softmax} pooling.{sum_pool,mean_pool,max_pool}";
+pub const ACTIVATED: &str = "let a = prelu(q)\nlet b = dice(q)\n\
+                         let value = relu(q) + leaky_relu(q, slope = 0.1) + sigmoid(q) + tanh(q) + identity(q) + a + b + sum_pool(k)";
+pub const POOLED: &str = "let a = interest(k, q, hidden = [4, 3], activation = dice)\n\
+                      let b = interest_softmax(k, q, hidden = [4], activation = prelu)\n\
+                      let c = linear(q, 3)\nlet d = mlp(c, [4, 3], dice)\n\
+                      let value = concat(sum_pool(k), mean_pool(k), max_pool(k), a, b, d)";
+
+/// Name, optimizer of all weights, what the table has of its own, what it imports.
+pub const SPECS: &[(&str, &str, &str, &str)] = &[
+    ("sgd", "sgd(lr = 0.1)", "regularize l2(0.01)", "optimizer.sgd regularizer.l2"),
+    ("momentum", "momentum(lr = 0.1)", "regularize adaptive(0.01)", "optimizer.momentum regularizer.adaptive"),
+    ("adam", "adam(lr = 0.01)", "regularize difacto(0.01)", "optimizer.adam regularizer.difacto"),
+    ("adagrad", "adagrad(lr = 0.01) on every row", "", "optimizer.adagrad"),
+    ("rowwise_adagrad", "sgd(lr = 0.1)", "optimizer rowwise_adagrad(lr = 0.1)", "optimizer.{sgd,rowwise_adagrad}"),
+    ("ftrl", "ftrl(alpha = 0.1, l1 = 0.001)", "", "optimizer.ftrl"),
+];
+
+/// What is common to requests in every place that a value can have: of the request, of its entries, of samples and their entries, and pairs.
+const REQUESTS: &str = "edition 2026\nuse std.activation.{dice, prelu}\nuse std.attention.{interest, interest_softmax}\n\
+    use std.layer.{linear, mlp}\nuse std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.momentum\n\
+    use std.pooling.{max_pool, mean_pool}\nuse std.regularizer.adaptive\n\
+    model requests {\nfeatures user { e: category from user_e  n: number[2] from user_n }\nfeatures one { e: category from one_e  n: number from one_n }\n\
+    sequence many { e: category from many_e  n: number from many_n }\nsequence own { e: category from own_e }\nlabel y: binary\n\
+    key request: int64\ncommon user, many by request\n\
+    embedding table [5] for one.e, many.e, own.e { regularize adaptive(0.01) }\nembedding person [3] for user.e\n\
+    let q = table(one.e)\nlet k = table(many.e)\nlet p = concat(person(user.e), user.n)\n\
+    let a = interest(k, q, hidden = [4, 3], activation = dice)\n\
+    let b = interest_softmax(k, q, hidden = [4], activation = prelu)\n\
+    let c = interest(table(own.e), q, hidden = [4], activation = prelu)\n\
+    let d = mlp(concat(p, mean_pool(k), max_pool(k), length(many)), [7, 4], dice)\n\
+    let nearest = max(one.n * many.n over many)\n\
+    let hidden = mlp(concat(a, b, c, d, q, one.n, nearest, length(own)), [6], dice)\n\
+    predict y ~ bernoulli(logit = linear(hidden, 1))\n\
+    train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+
+/// The repository: `DIN_ROOT`, or where this was built.
+pub fn root() -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::env::var_os("DIN_ROOT").map_or(built, PathBuf::from)
+}
+
+/// Files of `models/`.
+///
+/// # Panics
+///
+/// Where they cannot be read.
+pub fn files() -> Vec<PathBuf> {
+    let folder = std::fs::read_dir(root().join("models")).expect("the repository's models");
+    let mut files: Vec<PathBuf> = folder.filter_map(|e| Some(e.ok()?.path())).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "din"));
+    files.sort();
+    files
+}
+
+pub fn name(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// # Panics
+///
+/// Where the file cannot be read or is wrong.
+pub fn model(file: &Path) -> Model {
+    let text = std::fs::read_to_string(file).expect("a model");
+    checked(&format!("models/{}.din", name(file)), &text)
+}
+
+/// The small models, by name.
+pub fn units() -> Vec<(String, Model)> {
+    let mut all: Vec<(String, Model)> = SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect();
+    all.push(("requests".into(), checked("requests.din", REQUESTS)));
+    all.push(("towers".into(), towers::model()));
+    all
+}
+
+/// The model of a spec.
+///
+/// # Panics
+///
+/// Where it is wrong.
+pub fn checked(file: &str, text: &str) -> Model {
+    let checked = front::check(file, text, &NoFiles, &front::Options::default());
+    checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
+}
+
+fn unit(k: usize, (name, optimizer, table, imports): &(&str, &str, &str, &str)) -> (String, Model) {
+    let (uses, value) = if k.is_multiple_of(2) { (ACTIVATIONS, ACTIVATED) } else { (LAYERS, POOLED) };
+    let uses: String = format!("{uses} {imports}").split(' ').map(|u| format!("use std.{u}\n")).collect();
+    let block = if table.is_empty() { String::new() } else { format!(" {{ {table} }}") };
+    let text = format!(
+        "edition 2026\n{uses}use std.loss.cross_entropy\nuse std.metric.log_loss\n\
+         model unit {{\nfeatures one {{ e: category }}\nsequence many {{ e: category from many_e }}\nlabel y: binary\n\
+         embedding table [5] for one.e, many.e{block}\nlet q = table(one.e)\nlet k = table(many.e)\n{value}\n\
+         predict y ~ bernoulli(logit = sum(value))\n\
+         train {{ loss cross_entropy(y)  optimizer {optimizer}  batch 5  epochs 1 }}\nreport log_loss(y)\n}}\n"
+    );
+    (format!("unit_{name}"), checked("unit.din", &text))
+}
