@@ -3,7 +3,7 @@
 //! ```text
 //! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
 //!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--task train|infer] [--isa v4]
-//!     [--profile] [--floor]
+//!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--profile] [--floor]
 //! ```
 //!
 //! A step's time is that of looking up its rows, forward, backward and updates; the file is read before. `--task infer` runs the forward
@@ -12,11 +12,13 @@
 //! the products alone would take at the peak of this machine, measured in the same process.
 
 use din_compiler::front::{NoFiles, Options, check};
-use din_compiler::{CompileOptions, compile};
+use din_compiler::{CompileOptions, Compiled, codegen, compile};
+use din_program::cuda::Precision;
 use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::code;
 use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
+use din_runtime::device::cuda;
 use din_runtime::engine::{Engine, State, StepInputs};
 use din_runtime::table::Table;
 use safetensors::SafeTensors;
@@ -38,6 +40,8 @@ struct Arguments {
     rounds: usize,
     infer: bool,
     isa: Isa,
+    device: Option<u32>,
+    precision: Precision,
     profile: bool,
     floor: bool,
 }
@@ -82,6 +86,16 @@ impl Arguments {
                 "" => code::detect(),
                 isa => return Err(format!("--isa {isa} is none of v2, v3, v4").into()),
             },
+            device: match take("device", Some("cpu"))?.as_str() {
+                "cpu" => None,
+                device => Some(device.strip_prefix("cuda:").ok_or("--device: expected cpu or cuda:N")?.parse()?),
+            },
+            precision: match take("precision", Some("f32"))?.as_str() {
+                "f32" => Precision::F32,
+                "tf32" => Precision::Tf32,
+                "bf16" => Precision::Bf16,
+                precision => return Err(format!("--precision {precision} is none of f32, tf32, bf16").into()),
+            },
             profile,
             floor,
         };
@@ -99,50 +113,74 @@ struct Init {
 }
 
 impl Init {
-    /// The tensor of a table or parameter: `kind` is `table` or `param`, `name` the program's.
-    fn get(&self, kind: &str, name: &str) -> Outcome<Vec<f32>> {
+    /// The tensor of a table or parameter, if the file has it: `kind` is `table` or `param`, `name` the program's.
+    fn get(&self, kind: &str, name: &str) -> Outcome<Option<Vec<f32>>> {
         let own = self.names[kind].as_object().and_then(|map| map.iter().find(|(_, v)| *v == name));
         let own = own.map(|(k, _)| k.clone()).ok_or_else(|| format!("{kind} `{name}` is not in the names"))?;
         let file = SafeTensors::deserialize(&self.bytes)?;
-        let view = file.tensor(&format!("init.{kind}.{own}"))?;
-        Ok(view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+        let Ok(view) = file.tensor(&format!("init.{kind}.{own}")) else { return Ok(None) };
+        Ok(Some(view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()))
     }
+}
+
+/// Where steps run.
+enum Runs {
+    Cpu(Box<Engine>),
+    Gpu(Box<Gpu>),
+}
+
+type Gpu = din_runtime::device::cuda::Engine<cuda::Gpu>;
+
+/// The program's engine on a GPU, its kernels compiled or from the cache.
+fn on_gpu(compiled: &Compiled, program: &Arc<Program>, number: u32, precision: Precision) -> Outcome<Gpu> {
+    let options = codegen::cuda::Options { precision, ..codegen::cuda::Options::default() };
+    let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
+    let (_, architecture) = cuda::Gpu::probe(number)?;
+    let target = cuda::Target::Cubin(architecture);
+    let image = cuda::ImageCache::of_user().compile(&cuda::Nvrtc::load()?, &made.source, "step.cu", target)?;
+    Ok(Gpu::new(program.clone(), Arc::new(made.launches), cuda::Gpu::open(number, &[image])?)?)
 }
 
 /// A model in training.
 struct Side {
     program: Arc<Program>,
-    engine: Engine,
+    runs: Runs,
     state: State,
     tables: Vec<Table>,
     resolved: Vec<Vec<Vec<u32>>>,
 }
 
 impl Side {
-    /// Everything at the initial weights.
+    /// Everything at the initial weights; those that the file leaves out at the program's own.
     fn reset(&mut self, init: &Init) -> Outcome<()> {
         self.state = State::new(&self.program);
         for (p, numbers) in self.program.parameters.iter().zip(&mut self.state.params) {
-            *numbers = init.get("param", &p.name)?;
+            if let Some(found) = init.get("param", &p.name)? {
+                *numbers = found;
+            }
         }
         self.tables.clear();
         for spec in &self.program.tables {
             let mut table = Table::new(spec, &self.program.updates[spec.update as usize].slots, 1)?;
-            let weights = init.get("table", &spec.name)?;
-            let first = usize::from(table.is_dynamic()) * table.width();
-            if table.is_dynamic() {
-                for id in 0..weights.len() / table.width() {
-                    table.insert_loaded(id as u64, true)?;
+            if let Some(weights) = init.get("table", &spec.name)? {
+                let first = usize::from(table.is_dynamic()) * table.width();
+                if table.is_dynamic() {
+                    for id in 0..weights.len() / table.width() {
+                        table.insert_loaded(id as u64, true)?;
+                    }
                 }
+                table.weights_mut()[first..].copy_from_slice(&weights);
             }
-            table.weights_mut()[first..].copy_from_slice(&weights);
             self.tables.push(table);
+        }
+        if let Runs::Gpu(engine) = &mut self.runs {
+            engine.upload(&self.state, &self.tables)?;
         }
         Ok(())
     }
 
-    /// One step; the batch's loss.
-    fn step(&mut self, batch: &Batch, infer: bool) -> Outcome<f32> {
+    /// One step; the batch's loss, or on a GPU that of a step before where it is there already.
+    fn step(&mut self, batch: &Batch, infer: bool) -> Outcome<Option<f32>> {
         for ((table, spec), by_feature) in self.tables.iter_mut().zip(&self.program.tables).zip(&mut self.resolved) {
             for (&f, rows) in spec.features.iter().zip(by_feature) {
                 let ids = &batch.ids[f as usize];
@@ -162,12 +200,43 @@ impl Side {
             labels: &batch.labels,
             present: &batch.present,
         };
-        if infer {
-            return Ok(self.engine.infer(&self.state, &self.tables, &inputs)?.unwrap_or(f32::NAN));
+        let loss = match &mut self.runs {
+            Runs::Cpu(engine) if infer => Some(engine.infer(&self.state, &self.tables, &inputs)?.unwrap_or(f32::NAN)),
+            Runs::Cpu(engine) => Some(engine.train_step(&mut self.state, &mut self.tables, &inputs)?),
+            Runs::Gpu(engine) if infer => Some(engine.infer(&mut self.tables, &inputs)?.unwrap_or(f32::NAN)),
+            Runs::Gpu(engine) => {
+                engine.train_ahead(&mut self.tables, &inputs)?;
+                None
+            }
+        };
+        if !infer {
+            self.tables.iter_mut().for_each(Table::finish_step);
         }
-        let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs)?;
-        self.tables.iter_mut().for_each(Table::finish_step);
         Ok(loss)
+    }
+
+    /// Every batch once: seconds and loss of each.
+    fn round(&mut self, batches: &[Batch], infer: bool) -> Outcome<(Vec<f64>, Vec<f32>)> {
+        let (mut seconds, mut losses) = (Vec::new(), Vec::new());
+        let begin = Instant::now();
+        for batch in batches {
+            let start = Instant::now();
+            losses.extend(self.step(batch, infer)?);
+            // The loss of the step before; this one's is on its way.
+            if let Runs::Gpu(engine) = &mut self.runs
+                && seconds.len() > losses.len()
+            {
+                losses.extend(engine.next_loss()?);
+            }
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        if let Runs::Gpu(engine) = &mut self.runs {
+            while let Some(loss) = engine.next_loss()? {
+                losses.push(loss);
+            }
+            seconds.fill(begin.elapsed().as_secs_f64() / batches.len() as f64);
+        }
+        Ok((seconds, losses))
     }
 }
 
@@ -184,9 +253,8 @@ fn main() -> Outcome<()> {
     let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let isa = arguments.isa;
-    let program = Arc::new(
-        compile(&model, &CompileOptions { levels: vec![isa], checked: false, ..CompileOptions::default() })?.program,
-    );
+    let compiled = compile(&model, &CompileOptions { levels: vec![isa], ..CompileOptions::default() })?;
+    let program = Arc::new(compiled.program.clone());
     let dataset = Dataset::open(&[&arguments.data], &program.schema, Mode::Train)?;
     let mut stream = dataset.stream(StreamOptions::new(arguments.batch, Order::File))?;
     let mut batches = Vec::new();
@@ -198,7 +266,10 @@ fn main() -> Outcome<()> {
         names: serde_json::from_slice(&std::fs::read(&arguments.names)?)?,
     };
     let mut side = Side {
-        engine: Engine::new(program.clone(), arguments.threads, isa)?,
+        runs: match arguments.device {
+            None => Runs::Cpu(Box::new(Engine::new(program.clone(), arguments.threads, isa)?)),
+            Some(number) => Runs::Gpu(Box::new(on_gpu(&compiled, &program, number, arguments.precision)?)),
+        },
         state: State::default(),
         tables: Vec::new(),
         resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
@@ -206,24 +277,21 @@ fn main() -> Outcome<()> {
     };
     side.reset(&init)?;
     // Warm, as the peers are: capacities grow, memory is touched.
-    for batch in batches.iter().take(4) {
-        side.step(batch, arguments.infer)?;
+    side.round(&batches[..batches.len().min(4)], arguments.infer)?;
+    if let Runs::Cpu(engine) = &mut side.runs {
+        engine.set_profile(arguments.profile || arguments.floor);
     }
-    side.engine.set_profile(arguments.profile || arguments.floor);
     for _ in 0..arguments.rounds {
         side.reset(&init)?;
-        let (mut seconds, mut losses) = (Vec::new(), Vec::new());
-        for batch in &batches {
-            let start = Instant::now();
-            losses.push(side.step(batch, arguments.infer)?);
-            seconds.push(start.elapsed().as_secs_f64());
-        }
+        let (seconds, losses) = side.round(&batches, arguments.infer)?;
         println!("{}", serde_json::json!({ "step_seconds": seconds, "losses": losses, "peak_kib": peak_kib() }));
     }
-    if arguments.floor {
-        let roof = side.engine.roof();
+    if let Runs::Cpu(engine) = &side.runs
+        && arguments.floor
+    {
+        let roof = engine.roof();
         let steps = (arguments.rounds * batches.len()).max(1) as f64;
-        let flops = side.engine.profile().iter().map(|r| r.flops).sum::<f64>() / steps;
+        let flops = engine.profile().iter().map(|r| r.flops).sum::<f64>() / steps;
         let seconds = flops / roof.flops / arguments.threads as f64;
         println!(
             "{:.2} ms: the step's {:.2} GFLOP in products at {:.0} GFLOP/s on each of {} cores",
@@ -233,8 +301,10 @@ fn main() -> Outcome<()> {
             arguments.threads
         );
     }
-    if arguments.profile {
-        for row in side.engine.profile() {
+    if let Runs::Cpu(engine) = &side.runs
+        && arguments.profile
+    {
+        for row in engine.profile() {
             eprintln!("{row:?}");
         }
     }

@@ -2,9 +2,12 @@
 
 use super::Failure;
 use crate::machine::{Given, around, result, scheduled};
-use crate::random_graph::Case;
+use crate::primitives::PRIMITIVES;
+use crate::random_graph::{self, Case, case};
 use din_compiler::codegen::CodegenError;
 use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
+use din_compiler::graph::Root;
+use din_compiler::optimize::{self, Distinct};
 use din_compiler::plan::Kernels;
 use din_program::cuda::{Cuda, Launches};
 use din_program::schedule::{Axes, Domain};
@@ -84,4 +87,28 @@ impl Corpus {
         let found = engine.gradients(&mut tables, &given.inputs()).map_err(|e| e.to_string())?;
         Ok(program.train.roots.iter().zip(&found).map(|(root, numbers)| result(program, root, numbers)).collect())
     }
+}
+
+/// The case of a seed; every second with all that may be grouped on groups, every third with all nodes as roots, every third differentiated.
+pub fn varied(seed: u64, widest: usize, draws: usize) -> Case {
+    let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
+    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest, flat: false });
+    if seed % 2 == 0 {
+        optimize::distinct(&mut c.graph, Distinct { least: 0.0, least_each: 0.0 });
+    }
+    match seed % 3 {
+        1 => {
+            for (k, node) in c.graph.order().into_iter().enumerate() {
+                c.graph.roots.push(Root::Named { name: format!("n{k}"), node });
+            }
+        }
+        2 => {
+            let mut differentiated = c.graph.clone();
+            if optimize::train(&mut differentiated, true).is_ok() {
+                c.graph = differentiated;
+            }
+        }
+        _ => {}
+    }
+    c
 }

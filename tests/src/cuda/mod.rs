@@ -9,7 +9,7 @@ mod training;
 
 pub use device::{Device, Failure};
 pub use driver::Shim;
-pub use graph::Corpus;
+pub use graph::{Corpus, varied};
 pub use model::{Columns, Trainer, columns};
 pub use rows::{FeatureRows, RowResults, TableRows, sum_rows};
 pub use training::{Place, ROWS, STEPS, close, same, samples, train};

@@ -2,11 +2,11 @@
 //! was summed. Tiles are small and chunks few, so that small batches have many of both, and long tiles too.
 
 use din_compiler::codegen::cuda::Options;
-use din_compiler::graph::{Op, Root};
-use din_compiler::optimize::{self, Distinct};
+use din_compiler::graph::Op;
+use din_compiler::optimize;
 use din_program::cuda::Precision;
 use din_tests::agreement::worst_error;
-use din_tests::cuda::{Corpus, Device, Shim};
+use din_tests::cuda::{Corpus, Device, Shim, varied};
 use din_tests::primitives::{PRIMITIVES, primitive};
 use din_tests::random_graph::{self, Case, case, has_empty};
 use din_tests::unit::{activation_case, activation_unit};
@@ -23,30 +23,6 @@ fn small(threads: u32) -> Options {
         row_tile: 4,
         ..Options::default()
     }
-}
-
-/// The case of a seed; every second with all that may be grouped on groups, every third with all nodes as roots, every third differentiated.
-fn varied(seed: u64, widest: usize, draws: usize) -> Case {
-    let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
-    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest, flat: false });
-    if seed % 2 == 0 {
-        optimize::distinct(&mut c.graph, Distinct { least: 0.0, least_each: 0.0 });
-    }
-    match seed % 3 {
-        1 => {
-            for (k, node) in c.graph.order().into_iter().enumerate() {
-                c.graph.roots.push(Root::Named { name: format!("n{k}"), node });
-            }
-        }
-        2 => {
-            let mut differentiated = c.graph.clone();
-            if optimize::train(&mut differentiated, true).is_ok() {
-                c.graph = differentiated;
-            }
-        }
-        _ => {}
-    }
-    c
 }
 
 fn agree(cases: Vec<Case>, options: &Options, what: &str) -> f64 {

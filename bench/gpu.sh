@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in under 8 minutes: the checks of CI's corpus on the device, compute-sanitizer, runs by the `din` command, and the
+# comparison with PyTorch. Nothing falls back to the CPU: what cannot be run is told, and a check that fails makes the exit code 1.
+#
+#   bench/gpu.sh [--device cuda:0] [--out DIR] [--seconds 470] [--no-bench]
+#   bench/gpu.sh --pack FILE.tar.gz    builds, and packs what a machine without Rust needs; there: tar xf FILE.tar.gz && bench/gpu.sh
+#
+# Needs NVIDIA's driver, NVRTC (DIN_NVRTC names its libnvrtc.so where it is in no usual place) and, for the comparison, a python3 with torch, numpy,
+# pyarrow and safetensors (PYTHON names another). Binaries come from $DIN_BIN [target/release, built when missing].
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export DIN_ROOT="$PWD"
+device=cuda:0 out=target/gpu limit=470 bench=yes pack=
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --device) device="$2"; shift 2 ;;
+        --out) out="$2"; shift 2 ;;
+        --seconds) limit="$2"; shift 2 ;;
+        --no-bench) bench=no; shift ;;
+        --pack) pack="$2"; shift 2 ;;
+        *) echo "unexpected $1; see the head of bench/gpu.sh" >&2; exit 2 ;;
+    esac
+done
+bin="${DIN_BIN:-target/release}" python="${PYTHON:-python3}" number="${device#cuda:}"
+
+if [ -n "$pack" ] || ! [ -x "$bin/examples/gpu_check" ]; then
+    cargo build --release --locked --workspace --bins --examples || exit 1
+fi
+if [ -n "$pack" ]; then
+    folder="$(mktemp -d)"
+    trap 'rm -rf "$folder"' EXIT
+    mkdir -p "$folder/target/release/examples"
+    cp -r models bench "$folder/" && rm -rf "$folder/bench/results"
+    for file in din examples/gpu_check examples/bench_step; do
+        strip -o "$folder/target/release/$file" "$bin/$file" || exit 1
+    done
+    tar czf "$pack" -C "$folder" . && ls -l "$pack"
+    exit
+fi
+
+mkdir -p "$out"
+begin=$SECONDS failed=0
+summary="$out/summary.txt"
+: > "$summary"
+left() { echo $((limit - (SECONDS - begin))); }
+say() { printf '%-6s %4d s  %s\n' "$1" "$2" "$3" | tee -a "$summary"; }
+
+# check NAME SECONDS COMMAND..: its output goes to a file.
+check() {
+    local name="$1" seconds="$2" start=$SECONDS code
+    shift 2
+    timeout "$seconds" "$@" > "$out/$name.log" 2>&1
+    code=$?
+    case $code in
+        0) say ok $((SECONDS - start)) "$name" ;;
+        124) say FAIL $((SECONDS - start)) "$name: not done in $seconds s"; failed=1 ;;
+        *) say FAIL $((SECONDS - start)) "$name: exit code $code; the end of $out/$name.log:"; tail -n 5 "$out/$name.log" | tee -a "$summary"; failed=1 ;;
+    esac
+}
+
+# Runs of the command itself: two are equal bit for bit, so is one that was killed and resumed, and the CPU measures what the GPU does.
+command_line() {
+    local here="$out/runs" din="$bin/din"
+    rm -rf "$here" && mkdir -p "$here"
+    "$din" synth --out "$here/data" --rows 60000 --seed 5 || return 1
+    train() {
+        "$din" train models/din.din --train "$here/data/train.parquet" --valid "$here/data/valid.parquet" --epochs 2 \
+            --checkpoint-every 20 --device "$device" --out "$here/$1" "${@:2}"
+    }
+    weights() { (cd "$here/$1" && find . -name '*.safetensors' -path '*last*' -o -name '*.safetensors' -path '*best*' | sort | xargs sha256sum); }
+    train first && train second || return 1
+    train killed &
+    local pid=$!
+    # After some checkpoint has been written.
+    for _ in $(seq 600); do
+        find "$here/killed" -name '*.safetensors' 2> /dev/null | grep -q . && break
+        sleep 0.05
+    done
+    pkill -9 -P $pid 2> /dev/null; kill -9 $pid 2> /dev/null; wait $pid 2> /dev/null
+    train killed --resume || return 1
+    weights first > "$here/first.txt"
+    [ -s "$here/first.txt" ] || { echo "no weights in $here/first"; return 1; }
+    for other in second killed; do
+        weights $other | diff "$here/first.txt" - || { echo "$other has other bits"; return 1; }
+    done
+    "$din" eval "$here/first" --data "$here/data/test.parquet" --device "$device" --json > "$here/gpu.json" || return 1
+    "$din" eval "$here/first" --data "$here/data/test.parquet" --device cpu --json > "$here/cpu.json" || return 1
+    cat "$here/gpu.json" "$here/cpu.json"
+    "$python" - "$here/gpu.json" "$here/cpu.json" <<'PY'
+import json, sys
+def numbers(x):
+    return [x] if isinstance(x, float) else [n for v in (x.values() if isinstance(x, dict) else x if isinstance(x, list) else []) for n in numbers(v)]
+a, b = (numbers(json.load(open(f))) for f in sys.argv[1:])
+assert a and len(a) == len(b), (a, b)
+off = [(x, y) for x, y in zip(a, b) if abs(x - y) > 1e-4]
+sys.exit(f"metrics differ: {off}" if off else 0)
+PY
+}
+
+sanitizer() {
+    local tool="$1" found
+    found="$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | head -n 1)"
+    if [ -z "$found" ]; then
+        say unrun 0 "$tool: no compute-sanitizer"
+        return
+    fi
+    check "sanitizer-$tool" 60 "$found" --tool "$tool" --error-exitcode 9 --kernel-regex kns=din_ \
+        "$bin/examples/gpu_check" --device "$number" --quick --only graphs,steps --threads 1
+}
+
+check corpus 150 "$bin/examples/gpu_check" --device "$number"
+export -f command_line
+export out bin python device
+check command 60 bash -c command_line
+sanitizer memcheck
+sanitizer racecheck
+if [ $bench = no ]; then
+    say unrun 0 "comparison: --no-bench"
+elif ! "$python" -c 'import torch, numpy, pyarrow, safetensors, sys; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
+    say unrun 0 "comparison: $python lacks torch with CUDA, numpy, pyarrow or safetensors"
+else
+    check comparison "$(left)" "$python" bench/gpu.py --ours "$bin/examples/bench_step" --device "$device" --rounds 5 \
+        --budget "$(($(left) - 20))" --data "$out/data" --out "$out/results"
+fi
+say took $((SECONDS - begin)) "all of it"
+exit $failed

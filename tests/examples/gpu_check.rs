@@ -1,0 +1,348 @@
+//! Everything that CI checks of the CUDA back end without a GPU, on a GPU: fails, never falls back. `bench/gpu.sh` runs it.
+//!
+//! ```text
+//! gpu_check [--device 0] [--only graphs,units,models,steps] [--quick] [--threads N]
+//! ```
+//!
+//! - `graphs`: random graphs, forward and backward, against the interpreter, within 32 epsilon times the magnitude of what was summed; and products on
+//!   tensor cores within what their operands' rounding allows.
+//! - `units`, `models`: twenty training steps of every unit of the standard library, every optimizer and every model, and inference, against the
+//!   interpreter: every tensor within 1e-4 of its norm; two runs equal bit for bit.
+//! - `steps`: 200 steps of DIN on batches of 1024, with the launches that users get: losses and weights within 1e-4 of the CPU's; a second run, and one that goes to
+//!   the host and back in the middle, equal bit for bit.
+//!
+//! `--quick`: few of each, for compute-sanitizer. Needs NVIDIA's driver and NVRTC; `DIN_ROOT` names the repository where it was built elsewhere.
+
+use din_compiler::codegen::cuda::{self, Options};
+use din_compiler::model::Model;
+use din_compiler::optimize;
+use din_compiler::{CompileOptions, compile};
+use din_program::Program;
+use din_program::cuda::{Cuda, Precision};
+use din_runtime::code;
+use din_runtime::device::cuda::{Engine as Device, Gpu, Image, ImageCache, Nvrtc, Target};
+use din_runtime::engine::{Engine, State, StepInputs};
+use din_runtime::random::Stream;
+use din_runtime::table::Table;
+use din_tests::agreement::worst_error;
+use din_tests::cuda::{Corpus, Place, STEPS, train, varied};
+use din_tests::random_graph::Case;
+use din_tests::specs;
+use din_tests::unit::{activation_case, activation_unit};
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// A GPU, and who compiles for it.
+struct Machine {
+    number: u32,
+    target: Target,
+    nvrtc: Nvrtc,
+    cache: ImageCache,
+}
+
+/// Source compiled for the GPU.
+struct Compiled<'m> {
+    machine: &'m Machine,
+    image: Image,
+}
+
+impl Machine {
+    fn compile(&self, source: &str) -> Result<Compiled<'_>, String> {
+        let image = self.cache.compile(&self.nvrtc, source, "check.cu", self.target).map_err(|e| e.to_string())?;
+        Ok(Compiled { machine: self, image })
+    }
+}
+
+impl Place for Compiled<'_> {
+    type Driver<'a>
+        = Gpu
+    where
+        Self: 'a;
+
+    fn driver(&self, _: u64) -> Gpu {
+        Gpu::open(self.machine.number, std::slice::from_ref(&self.image)).expect("the GPU that was there before")
+    }
+}
+
+/// How many jobs failed, of all; each is told.
+fn all(jobs: Vec<(String, Box<dyn Fn() -> Outcome<()> + Sync + Send + '_>)>, threads: usize) -> (usize, usize) {
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((name, job)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let begun = Instant::now();
+                    let why = match catch_unwind(AssertUnwindSafe(job)) {
+                        Ok(Ok(())) => {
+                            println!("ok    {name}, {:.1} s", begun.elapsed().as_secs_f64());
+                            continue;
+                        }
+                        Ok(Err(e)) => e.to_string(),
+                        // What it said stands above, on standard error.
+                        Err(_) => "panicked".into(),
+                    };
+                    println!("FAIL  {name}: {why}");
+                    failed.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    (failed.into_inner(), jobs.len())
+}
+
+/// Cases on the GPU within `bound` epsilon times scale.
+fn graphs(machine: &Machine, cases: Vec<Case>, options: &Options, bound: f64) -> Outcome<()> {
+    let corpus = Corpus::new(cases, options)?;
+    let place = machine.compile(&corpus.source)?;
+    for k in 0..corpus.len() {
+        let found = corpus.run(place.driver(0), k)?;
+        worst_error(corpus.case(k), &found, bound, &format!("case {k}"));
+        if corpus.run(place.driver(0), k)? != found {
+            return Err(format!("case {k}: a second run has other bits").into());
+        }
+    }
+    Ok(())
+}
+
+/// Small tiles, so that small batches have several of them and some that are long.
+fn small() -> Options {
+    Options { threads: 128, batch_tile: 4, sequence_tile: 16, sequence_samples: 4, row_tile: 16, ..Options::default() }
+}
+
+/// Activation units and their gradients, of several sizes.
+fn units(seed: u64) -> Vec<Case> {
+    let sizes = [(16, 80, 9, 40), (16, 36, 40, 7), (5, 17, 30, 20), (4, 8, 5, 3)];
+    let case = |(width, hidden, batch, most)| {
+        let mut case = activation_case(seed + 50, activation_unit(width, hidden).0, batch, most);
+        // A unit has a derivative.
+        optimize::train(&mut case.graph, true).map(|_| case)
+    };
+    sizes.into_iter().filter_map(|size| case(size).ok()).collect()
+}
+
+/// A batch of DIN's benchmark sizes: ids by their feature's place, lists of 0 to 100 entries.
+struct Batch {
+    rows: usize,
+    offsets: Vec<Vec<u32>>,
+    row_numbers: Vec<Vec<Vec<u32>>>,
+    dense: Vec<Vec<f32>>,
+    labels: Vec<Vec<f32>>,
+    present: Vec<Vec<f32>>,
+}
+
+impl Batch {
+    fn new(program: &Program, rows: usize, ids: usize, number: u64) -> Batch {
+        let draw = |name: &str, i: usize| Stream::new(number, name, 0).uniform(i as u64);
+        let offsets = program.schema.sequences.iter().map(|s| {
+            let mut offsets = vec![0u32];
+            for i in 0..rows {
+                let length = (draw(&s.name, i).powi(3) * 101.0) as u32;
+                offsets.push(offsets[i] + length);
+            }
+            offsets
+        });
+        let offsets: Vec<Vec<u32>> = offsets.collect();
+        let count = |f: u32| {
+            let sequence = program.schema.features[f as usize].sequence;
+            sequence.map_or(rows, |s| offsets[s as usize].last().map_or(0, |&n| n as usize))
+        };
+        let numbers = |f: &u32| -> Vec<u32> {
+            let path = program.schema.features[*f as usize].path();
+            (0..count(*f)).map(|i| (draw(&path, i).powi(2) * ids as f64) as u32).collect()
+        };
+        let row_numbers = program.tables.iter().map(|t| t.features.iter().map(numbers).collect()).collect();
+        let labels = program.schema.labels.len();
+        Batch {
+            rows,
+            row_numbers,
+            offsets,
+            dense: vec![Vec::new(); program.schema.features.len()],
+            labels: vec![(0..rows).map(|i| f32::from(draw("label", i) < 0.3)).collect(); labels],
+            present: vec![vec![1.0; rows]; labels],
+        }
+    }
+
+    fn inputs(&self) -> StepInputs<'_> {
+        StepInputs {
+            rows: self.rows,
+            requests: &[],
+            offsets: &self.offsets,
+            row_numbers: &self.row_numbers,
+            dense: &self.dense,
+            labels: &self.labels,
+            present: &self.present,
+        }
+    }
+}
+
+/// State and tables of `ids` rows at their first weights.
+fn fresh(program: &Program, ids: usize) -> Outcome<(State, Vec<Table>)> {
+    let mut state = State::new(program);
+    for (k, values) in state.params.iter_mut().enumerate() {
+        let stream = Stream::new(3, &program.parameters[k].name, 0);
+        values.iter_mut().enumerate().for_each(|(i, v)| *v = (stream.uniform(i as u64) as f32 - 0.5) * 0.2);
+    }
+    let mut tables = Vec::new();
+    for spec in &program.tables {
+        let mut table = Table::new(spec, &program.updates[spec.update as usize].slots, 1)?;
+        if table.is_dynamic() {
+            for id in 1..ids as u64 {
+                table.insert_loaded(id, true)?;
+            }
+        }
+        let stream = Stream::new(4, &spec.name, 0);
+        table
+            .weights_mut()
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, w)| *w = (stream.uniform(i as u64) as f32 - 0.5) * 0.1);
+        tables.push(table);
+    }
+    Ok((state, tables))
+}
+
+/// Losses, then all weights.
+type Trained = (Vec<f32>, Vec<Vec<f32>>);
+
+fn weights(state: State, tables: &[Table]) -> Vec<Vec<f32>> {
+    state.params.into_iter().chain(tables.iter().map(|t| t.weights().to_vec())).collect()
+}
+
+/// Whether two runs are within 1e-4, tensor by tensor.
+fn close(a: &Trained, b: &Trained) -> Outcome<()> {
+    let far = a.0.iter().zip(&b.0).position(|(x, y)| (x - y).abs() > 1e-4 * y.abs().max(1e-3));
+    if let Some(step) = far {
+        return Err(format!("step {step}: loss {} on the GPU, {} on the CPU", a.0[step], b.0[step]).into());
+    }
+    for (k, (x, y)) in a.1.iter().zip(&b.1).enumerate() {
+        let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let (off, size) = (norm(&mut x.iter().zip(y).map(|(x, y)| x - y)), norm(&mut y.iter().copied()));
+        if off > 1e-4 * size {
+            return Err(format!("tensor {k} is off by {off:e}, its norm is {size:e}").into());
+        }
+    }
+    Ok(())
+}
+
+fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
+    const IDS: usize = 20_000;
+    let options = CompileOptions { levels: vec![code::detect()], ..CompileOptions::default() };
+    let compiled = compile(model, &options)?;
+    let mut program = compiled.program.clone();
+    program.tables.iter_mut().for_each(|t| t.kind = din_program::schema::TableKind::Fixed { size: IDS as u64 });
+    let made = cuda::program(&program, &compiled.kernels, &Options::default())?;
+    let place = machine.compile(&made.source)?;
+    let (program, launches): (Arc<Program>, Arc<Cuda>) = (Arc::new(program), Arc::new(made.launches));
+    let batches: Vec<Batch> = (1..=8).map(|n| Batch::new(&program, 1024, IDS, n)).collect();
+    let of_step = |step: u64| batches[step as usize % batches.len()].inputs();
+
+    let on_gpu = |moves: bool| -> Outcome<Trained> {
+        let (mut state, mut tables) = fresh(&program, IDS)?;
+        let mut engine = Device::new(program.clone(), launches.clone(), place.driver(0))?;
+        engine.upload(&state, &tables)?;
+        let mut losses = Vec::new();
+        for step in 0..count {
+            losses.push(engine.train_step(&mut tables, &of_step(step))?);
+            if moves && step == count / 2 {
+                engine.download(&mut state, &mut tables)?;
+                engine = Device::new(program.clone(), launches.clone(), place.driver(0))?;
+                engine.upload(&state, &tables)?;
+            }
+        }
+        engine.download(&mut state, &mut tables)?;
+        Ok((losses, weights(state, &tables)))
+    };
+    let first = on_gpu(false)?;
+    if on_gpu(false)? != first {
+        return Err("a second run has other bits".into());
+    }
+    if on_gpu(true)? != first {
+        return Err("a run that went to the host and back has other bits".into());
+    }
+    let (mut state, mut tables) = fresh(&program, IDS)?;
+    let mut engine = Engine::new(program.clone(), 4, code::detect())?;
+    let mut losses = Vec::new();
+    for step in 0..count {
+        losses.push(engine.train_step(&mut state, &mut tables, &of_step(step))?);
+        tables.iter_mut().for_each(Table::finish_step);
+    }
+    close(&first, &(losses, weights(state, &tables)))
+}
+
+fn main() -> Outcome<()> {
+    let (mut number, mut quick, mut only) = (0u32, false, "graphs,units,models,steps".to_string());
+    let mut threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--device" => number = value()?.parse()?,
+            "--only" => only = value()?,
+            "--threads" => threads = value()?.parse()?,
+            "--quick" => quick = true,
+            _ => return Err(format!("unexpected `{word}`").into()),
+        }
+    }
+    let (name, architecture) = Gpu::probe(number)?;
+    let (nvrtc, target) = (Nvrtc::load()?, Target::Cubin(architecture));
+    println!("GPU {number}: {name}, sm_{architecture}; NVRTC {:?}", nvrtc.version());
+    let machine = Machine { number, target, nvrtc, cache: ImageCache::of_user() };
+    let machine = &machine;
+    let mut jobs: Vec<(String, Box<dyn Fn() -> Outcome<()> + Sync + Send + '_>)> = Vec::new();
+    for part in only.split(',') {
+        match part {
+            "graphs" => {
+                let (many, sets) = if quick { (4, 2) } else { (16, 16) };
+                for set in 0..sets {
+                    let seeds = move || set * many..(set + 1) * many;
+                    let cases = move |widest, draws| seeds().map(|s| varied(s, widest, draws)).collect();
+                    let job = move || graphs(machine, cases(0, 12), &small(), 32.0);
+                    jobs.push((format!("graphs {:?}", seeds()), Box::new(job)));
+                    if set % 4 == 0 {
+                        let wide = move || graphs(machine, cases(120, 6), &Options::default(), 32.0);
+                        jobs.push((format!("wide graphs {:?}", seeds()), Box::new(wide)));
+                        for (precision, unit) in [(Precision::Tf32, 2f64.powi(-10)), (Precision::Bf16, 2f64.powi(-7))] {
+                            // See `products_on_tensor_cores`.
+                            let bound = 2.0 * unit / f64::from(f32::EPSILON);
+                            let options = Options { precision, ..small() };
+                            let cases = move || units(set);
+                            let job = move || graphs(machine, cases(), &options, bound);
+                            jobs.push((format!("units in {precision:?}, {set}"), Box::new(job)));
+                        }
+                    }
+                }
+            }
+            "units" | "models" => {
+                let models: Vec<(String, Model)> = match part {
+                    "units" => specs::units(),
+                    _ => specs::files().iter().map(|f| (specs::name(f), specs::model(f))).collect(),
+                };
+                for (name, model) in models.into_iter().take(if quick { 2 } else { usize::MAX }) {
+                    // AdaGrad's first step has the size of the rate whatever the gradient: rounding of one near 0 shows.
+                    let bound = if name == "unit_adagrad" { 1e-3 } else { 1e-4 };
+                    let of_steps = if quick { 3 } else { STEPS };
+                    let title = format!("{part}: {name}");
+                    let job = move || {
+                        train(&name, &model, &small(), (of_steps, bound), |source| machine.compile(source));
+                        Ok(())
+                    };
+                    jobs.push((title, Box::new(job)));
+                }
+            }
+            "steps" => {
+                let model = specs::model(&specs::root().join("models/din.din"));
+                let count = if quick { 3 } else { 200 };
+                jobs.push((format!("{count} steps of DIN"), Box::new(move || steps(machine, &model, count))));
+            }
+            _ => return Err(format!("--only {part}: expected graphs, units, models or steps").into()),
+        }
+    }
+    let (failed, of) = all(jobs, threads);
+    println!("{} of {of} passed", of - failed);
+    if failed > 0 { Err(format!("{failed} of {of} failed").into()) } else { Ok(()) }
+}
