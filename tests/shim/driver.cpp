@@ -14,10 +14,16 @@
 
 namespace {
 
-enum { DONE = 0, INVALID = 1, NO_MEMORY = 2, NO_CONTEXT = 201, NOT_FOUND = 500, FAILED = 719 };
+enum { DONE = 0, INVALID = 1, NO_MEMORY = 2, NO_CONTEXT = 201, NOT_FOUND = 500, NOT_READY = 600, FAILED = 719 };
 
 using Launch = const char* (*)(void*, unsigned, unsigned, unsigned, std::size_t, const unsigned long long*, const unsigned*, float*,
                                unsigned long long);
+
+// An event: whether it knows the time, and the time when it was passed.
+struct Event {
+    bool timed;
+    double at;
+};
 
 struct Work {
     void* event;
@@ -30,6 +36,8 @@ struct State {
     void* module = nullptr;
     int retained = 0, failed = DONE;
     unsigned long long seed = 1;
+    // Milliseconds: a block of a kernel takes a microsecond.
+    double clock = 0.0;
 };
 
 State& state() {
@@ -95,9 +103,22 @@ API cuCtxSetCurrent(void* context) {
 API cuStreamCreate(void** stream, unsigned) { return *stream = &state().stream, current ? DONE : NO_CONTEXT; }
 API cuStreamDestroy_v2(void*) { return DONE; }
 API cuStreamSynchronize(void*) { return current ? work(nullptr) : NO_CONTEXT; }
-API cuEventCreate(void** event, unsigned) { return *event = std::malloc(1), current ? DONE : NO_CONTEXT; }
-API cuEventDestroy_v2(void* event) { return std::free(event), DONE; }
-API cuEventRecord(void* event, void*) { return ask({}, event); }
+API cuEventCreate(void** event, unsigned flags) { return *event = new Event{flags != 2, -1.0}, current ? DONE : NO_CONTEXT; }
+API cuEventDestroy_v2(void* event) {
+    for (Work& w : state().stream) {
+        if (w.event == event) w = {};
+    }
+    return delete static_cast<Event*>(event), DONE;
+}
+API cuEventRecord(void* event, void*) {
+    static_cast<Event*>(event)->at = -1.0;
+    return ask([=] { return static_cast<Event*>(event)->at = state().clock, DONE; }, event);
+}
+API cuEventElapsedTime(float* ms, void* from, void* to) {
+    const Event &a = *static_cast<Event*>(from), &b = *static_cast<Event*>(to);
+    if (!a.timed || !b.timed) return INVALID;
+    return *ms = float(b.at - a.at), a.at < 0.0 || b.at < 0.0 ? NOT_READY : DONE;
+}
 API cuEventSynchronize(void* event) { return current ? work(event) : NO_CONTEXT; }
 API cuMemAlloc_v2(std::uint64_t* at, std::size_t bytes) {
     if (!current) return NO_CONTEXT;
@@ -148,6 +169,7 @@ API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     for (int k = 0; k < 3; ++k) given[k] = *static_cast<void**>(arguments[k]);
     const Launch launch = of_shim<Launch>("din_shim_launch");
     return ask([=] {
+        state().clock += 1e-3 * x * y;
         const char* error = launch(function, x, y, threads, shared, static_cast<unsigned long long*>(given[0]),
                                    static_cast<unsigned*>(given[1]), static_cast<float*>(given[2]), ++state().seed);
         return error ? FAILED : DONE;

@@ -2,7 +2,7 @@
 
 pub mod cuda;
 
-use crate::engine::{State, StepInputs};
+use crate::engine::{ProfileRow, Span, State, StepInputs};
 use crate::table::Table;
 use cuda::DeviceError;
 use std::fmt;
@@ -16,4 +16,8 @@ pub trait Steps: fmt::Debug {
     fn train_step(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError>;
     fn infer(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError>;
     fn logits(&self, index: usize) -> &[f32];
+    /// Starts (from zero) or stops measuring where the time of training steps goes.
+    fn set_profile(&mut self, on: bool) -> Result<(), DeviceError>;
+    fn profile(&self) -> Vec<ProfileRow>;
+    fn spans(&self) -> Vec<Span>;
 }

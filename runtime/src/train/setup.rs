@@ -74,9 +74,6 @@ pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMu
 /// Puts the session on the device that was asked for.
 fn attach(session: &mut Session, options: &Options) -> Result<()> {
     let Device::Cuda { number, launches, images } = &options.device else { return Ok(()) };
-    if options.profile {
-        return Err(Error::input("a profile is of the CPU's kernels").help("leave out --profile, or use --device cpu"));
-    }
     let gpu = Gpu::open(*number, images)?;
     session.set_device(Box::new(cuda::Engine::new(session.program().clone(), launches.clone(), gpu)?));
     Ok(())

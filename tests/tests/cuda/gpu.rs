@@ -3,6 +3,7 @@
 
 use crate::engine::{case, on_gpu, resolved};
 use din_runtime::device::cuda::{DeviceError, Driver, Engine, Gpu, Image, Launch, Target};
+use din_runtime::engine::Span;
 use din_runtime::table::Table;
 use din_tests::cuda::Device;
 use din_tests::random_graph::Random;
@@ -48,6 +49,24 @@ fn a_gpu_by_its_driver() {
         assert_eq!(engine.train_step(&rows, &batch.inputs()).unwrap(), expected, "step {step}");
         rows.iter_mut().for_each(Table::finish_step);
     }
+    // Its events know how long each launch took, and cost no bit; the shim's clock goes as the driver's.
+    engine.set_profile(true).unwrap();
+    other.engine.set_profile(true).unwrap();
+    for step in 4..6 {
+        let batch = case.batch(&mut r, 9, 9 * step);
+        let expected = on_gpu(&mut other, &batch).unwrap();
+        let batch = resolved(&batch, &mut rows);
+        assert_eq!(engine.train_step(&rows, &batch.inputs()).unwrap(), expected, "step {step}");
+        engine.infer(&rows, &batch.inputs()).unwrap();
+        rows.iter_mut().for_each(Table::finish_step);
+    }
+    let (found, expected) = (engine.profile(), other.engine.profile());
+    assert!(found.len() > 20 && found == expected, "{found:?}\n{expected:?}");
+    let lengths = |spans: Vec<Span>| spans.into_iter().map(|s| (s.name, s.length)).collect::<Vec<_>>();
+    assert_eq!(lengths(engine.spans()), lengths(other.engine.spans()));
+    assert!(engine.spans().windows(2).all(|w| w[0].begin + w[0].length <= w[1].begin));
+    engine.set_profile(false).unwrap();
+    assert!(engine.profile().is_empty());
     let mut last = first;
     engine.download(&mut last, &mut rows).unwrap();
     other.download().unwrap();

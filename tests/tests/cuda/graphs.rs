@@ -28,7 +28,7 @@ fn small(threads: u32) -> Options {
 /// The case of a seed; every third with all nodes as roots, every third differentiated.
 fn varied(seed: u64, widest: usize, draws: usize) -> Case {
     let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
-    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest, flat: false });
+    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest });
     match seed % 3 {
         1 => {
             for (k, node) in c.graph.order().into_iter().enumerate() {
@@ -153,7 +153,7 @@ fn products_on_tensor_cores() {
     }
     for seed in 0..PRIMITIVES.len() as u64 {
         let focus = ["matmul", "matmul_t", "outer"][seed as usize % 3];
-        let mut c = case(seed, &random_graph::Options { draws: 8, focus: Some(focus), widest: 40, flat: false });
+        let mut c = case(seed, &random_graph::Options { draws: 8, focus: Some(focus), widest: 40 });
         if seed % 2 == 0 {
             let mut differentiated = c.graph.clone();
             if optimize::train(&mut differentiated, true).is_ok() {

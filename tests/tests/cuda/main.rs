@@ -7,6 +7,7 @@ mod gpu;
 mod graphs;
 mod models;
 mod nvrtc;
+mod profile;
 mod refusals;
 mod requests;
 mod rows;

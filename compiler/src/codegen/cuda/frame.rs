@@ -4,9 +4,7 @@
 use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var};
 use super::{Numbering, Purpose, Unit};
 use din_program::cuda::Address;
-use din_program::schedule::{
-    Axis, BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View,
-};
+use din_program::schedule::{Axis, BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View};
 
 /// Memory that two buffers may share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,8 +20,8 @@ mod verify;
 
 use super::CodegenError;
 use crate::plan::Kernels;
-use din_program::cuda::{Address, Cuda, Launches, Precision, Tiling, Word};
 use din_program::Program;
+use din_program::cuda::{Address, Cuda, Launches, Precision, Tiling, Word};
 use din_program::schedule::{Axes, BufferId, Domain, Operation, Schedule, Source};
 
 /// What every source begins with.

@@ -445,7 +445,9 @@ impl Printer<'_> {
         let row = match at.row {
             Row::First => String::new(),
             Row::At(v) if a.width == 1 => self.name(v),
-            Row::At(v) if matches!(a.rows, Rows::Table(_) | Rows::Whole(_)) => format!("size_t({}) * {}u", self.name(v), a.width),
+            Row::At(v) if matches!(a.rows, Rows::Table(_) | Rows::Whole(_)) => {
+                format!("size_t({}) * {}u", self.name(v), a.width)
+            }
             Row::At(v) => format!("{} * {}u", self.name(v), a.width),
         };
         let index = match (row.is_empty(), column.is_empty()) {

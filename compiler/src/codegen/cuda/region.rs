@@ -503,8 +503,7 @@ impl Emitter<'_, '_> {
             }
             let row = row.ok_or_else(|| "an index without a row".to_string())?;
             let begin = self.frame.offsets(to, requests)?;
-            let (first, entry) =
-                (self.frame.index("f", Bound::Whole(to)), self.frame.index("i", Bound::Whole(to)));
+            let (first, entry) = (self.frame.index("f", Bound::Whole(to)), self.frame.index("i", Bound::Whole(to)));
             let element = Element { array: begin, row: Row::At(request), column: Column::Fixed(0) };
             body.push(Statement::Let { to: first, value: Value::Load(element) });
             body.push(Statement::Let { to: entry, value: Value::Paired { first, row, sample } });

@@ -115,7 +115,11 @@ pub enum Value {
     WarpSum(Var),
     /// An index into a domain of which each sample has as many elements under its request as it has entries: entry `row` of `sample` is the one of
     /// equal place, counted from `first`.
-    Paired { first: Var, row: Var, sample: Var },
+    Paired {
+        first: Var,
+        row: Var,
+        sample: Var,
+    },
 }
 
 /// Which values an index takes, and in which threads.

@@ -14,14 +14,15 @@
 use super::driver::{DeviceError, Driver, Launch};
 use super::held::{DeviceTable, Values};
 use super::memory::{At, Bases, Block, NONE, Space, bytes_of_mut};
+use super::profile::{Profile, Ran};
 use super::rows::{FeatureRows, TableUpdate, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
 use crate::device::Steps;
-use crate::engine::{self as cpu, EngineError, Layout, State, StepInputs};
+use crate::engine::{self as cpu, EngineError, Layout, ProfileRow, Span, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::{Cuda, Grid, Launches};
-use din_program::schedule::{Axes, Place, Root, Schedule, Source};
+use din_program::schedule::{Axes, ONCE, Place, Root, Schedule, Source};
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub struct Engine<D: Driver> {
     held: bool,
     /// By prediction, of the last inference.
     logits: Vec<Vec<f32>>,
+    /// While it is measured where time goes.
+    profile: Option<Profile>,
 }
 
 /// The kernels of a schedule.
@@ -131,6 +134,7 @@ impl<D: Driver> Engine<D> {
             scratch: Block::default(),
             step: 0,
             held: false,
+            profile: None,
         })
     }
 
@@ -203,9 +207,70 @@ impl<D: Driver> Engine<D> {
             }
         }
         let loss = self.loss(&program.train, &slots, &bases)?;
+        self.note(inputs, &of_tables, &bases)?;
         self.step += 1;
         self.held = true;
         Ok(loss.unwrap_or(0.0))
+    }
+
+    /// Starts (from zero) or stops measuring where the time of training steps goes.
+    pub fn set_profile(&mut self, on: bool) -> Result<(), DeviceError> {
+        self.driver.measure(on)?;
+        self.profile = on.then(Profile::default);
+        Ok(())
+    }
+
+    /// What was measured since [`Engine::set_profile`]: a row a kernel, slowest first.
+    pub fn profile(&self) -> Vec<ProfileRow> {
+        self.profile.as_ref().map_or_else(Vec::new, Profile::rows)
+    }
+
+    /// The first launches since [`Engine::set_profile`], one by one.
+    pub fn spans(&self) -> Vec<Span> {
+        self.profile.as_ref().map_or_else(Vec::new, Profile::spans)
+    }
+
+    /// Adds a training step to the profile, where there is one.
+    fn note(
+        &mut self,
+        inputs: &StepInputs<'_>,
+        of_tables: &[(usize, TableUpdate)],
+        bases: &Bases,
+    ) -> Result<(), DeviceError> {
+        let Some(profile) = &mut self.profile else { return Ok(()) };
+        let (program, cuda) = (&*self.program, &*self.cuda);
+        let (axes, rows) = (&self.layout.axes, Axes::rows());
+        let (launches, count) = (&cuda.schedules[TRAIN], |d| self.layout.count(d));
+        profile.worked(program, &Ran { name: "train", schedule: &program.train, launches, axes, count: &count });
+        for (t, update) in of_tables {
+            let (spec, number) = (&program.tables[*t], update.update);
+            let distinct = update.distinct(&mut self.driver, bases)?;
+            let occurrences = inputs.row_numbers[*t].iter().map(Vec::len).sum();
+            let kernels = update.kernels();
+            profile.summed(&kernels, &spec.location, occurrences, distinct, spec.width);
+            let name = format!("update {}", program.updates[number].name);
+            let (launches, schedule) = (&cuda.schedules[UPDATES + number], &program.updates[number].schedule);
+            let count = |d| if d == ONCE { 1 } else { distinct };
+            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &rows, count: &count });
+        }
+        for (number, update) in program.updates.iter().enumerate().filter(|(_, u)| !u.rows) {
+            let trained = |k: usize| {
+                program
+                    .train
+                    .roots
+                    .iter()
+                    .any(|r| matches!(r, Root::ParamGradient { param, .. } if *param as usize == k))
+            };
+            let of = program.parameters.iter().enumerate();
+            let widths = of.filter(|(k, p)| p.update as usize == number && trained(*k)).map(|(_, p)| p.width());
+            let (instances, elements) = widths.fold((0, 0), |(n, all), width| (n + 1, all + width));
+            let name = format!("update {}", update.name);
+            let (launches, schedule) = (&cuda.schedules[UPDATES + number], &update.schedule);
+            let count = |d| if d == ONCE { instances } else { elements };
+            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &rows, count: &count });
+        }
+        profile.add(&self.driver.measured()?);
+        Ok(())
     }
 
     /// Predictions (see [`Engine::logits`]) and, where labels are given, the loss.
@@ -224,7 +289,12 @@ impl<D: Driver> Engine<D> {
                 self.driver.read(at, bytes_of_mut(logits))?;
             }
         }
-        self.loss(&program.infer, &slots, &bases)
+        let loss = self.loss(&program.infer, &slots, &bases)?;
+        if self.profile.is_some() {
+            // It is of training.
+            self.driver.measured()?;
+        }
+        Ok(loss)
     }
 
     /// Logits of prediction `index` from the last [`Engine::infer`], one a sample.
@@ -443,6 +513,15 @@ impl<D: Driver + fmt::Debug> Steps for Engine<D> {
     }
     fn logits(&self, index: usize) -> &[f32] {
         self.logits(index)
+    }
+    fn set_profile(&mut self, on: bool) -> Result<(), DeviceError> {
+        self.set_profile(on)
+    }
+    fn profile(&self) -> Vec<ProfileRow> {
+        self.profile()
+    }
+    fn spans(&self) -> Vec<Span> {
+        self.spans()
     }
 }
 

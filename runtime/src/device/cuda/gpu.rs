@@ -3,12 +3,13 @@
 //! Guarantees: no driver, no GPU and no fitting image are errors that say what to do; nothing panics. Writes return when the host's bytes are
 //! in pinned memory, so the host readies the next step while the GPU works; what a kernel did wrong is told by the call that waits for it.
 
-use super::driver::{Address, DeviceError, Driver, Launch};
+use super::driver::{Address, DeviceError, Driver, Launch, Timed};
 use super::library::{self, Api, Handle};
 use super::{Image, Target};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
+use std::time::Duration;
 
 /// Most bytes of one pinned buffer: larger transfers go in parts.
 const PART: usize = 16 << 20;
@@ -31,6 +32,17 @@ struct Function {
     shared: u32,
 }
 
+/// Launches between events.
+#[derive(Debug)]
+struct Measuring {
+    /// Recorded when measuring began.
+    base: Handle,
+    /// Recorded before and after a launch; used again.
+    events: Vec<[Handle; 2]>,
+    /// Kernel and location of the launches under way.
+    launches: Vec<(String, String)>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Gpu {
@@ -48,6 +60,7 @@ pub struct Gpu {
     next: usize,
     /// Kernel and location of the last launch since the stream was waited for.
     last: Option<(String, String)>,
+    measuring: Option<Measuring>,
 }
 
 // SAFETY: the driver's handles may be used from any thread with their context current, which every function here sees to.
@@ -135,6 +148,7 @@ impl Gpu {
             pinned: Vec::new(),
             next: 0,
             last: None,
+            measuring: None,
         };
         let mut context = none;
         // SAFETY: a live device; released when `gpu` is dropped.
@@ -239,6 +253,50 @@ impl Gpu {
             self.pinned[k].bytes = capacity;
         }
         Ok(k)
+    }
+
+    /// An event that knows the time.
+    fn timed(&self) -> Result<Handle, DeviceError> {
+        let mut event = std::ptr::null_mut();
+        // SAFETY: the context is current; destroyed by `forget`.
+        let code = unsafe { (self.api.event_create)(&mut event, library::EVENT_WITH_TIME) };
+        self.api.check("cuEventCreate", code).map(|()| event)
+    }
+
+    fn record(&self, event: Handle) -> Result<(), DeviceError> {
+        // SAFETY: a live event and stream of the current context.
+        self.api.check("cuEventRecord", unsafe { (self.api.event_record)(event, self.stream) })
+    }
+
+    /// The events around the next launch, where launches are measured.
+    fn around(&mut self) -> Result<Option<[Handle; 2]>, DeviceError> {
+        let Some(measuring) = &self.measuring else { return Ok(None) };
+        let next = measuring.launches.len();
+        if let Some(&found) = measuring.events.get(next) {
+            return Ok(Some(found));
+        }
+        let begin = self.timed()?;
+        let pair = [begin, self.timed()?];
+        if let Some(measuring) = &mut self.measuring {
+            measuring.events.push(pair);
+        }
+        Ok(Some(pair))
+    }
+
+    fn elapsed(&self, from: Handle, to: Handle) -> Result<Duration, DeviceError> {
+        let mut ms = 0.0f32;
+        // SAFETY: live events, both recorded and done.
+        self.api.check("cuEventElapsedTime", unsafe { (self.api.event_elapsed)(&mut ms, from, to) })?;
+        Ok(Duration::try_from_secs_f64(f64::from(ms) / 1e3).unwrap_or_default())
+    }
+
+    /// Ends measuring.
+    fn forget(&mut self) {
+        let Some(measuring) = self.measuring.take() else { return };
+        for event in measuring.events.into_iter().flatten().chain([measuring.base]) {
+            // SAFETY: made by `timed`, and used no more; the driver keeps one that is still to be recorded.
+            unsafe { (self.api.event_destroy)(event) };
+        }
     }
 
     fn function(&mut self, launch: &Launch<'_>) -> Result<Handle, DeviceError> {
@@ -351,6 +409,10 @@ impl Driver for Gpu {
     fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError> {
         self.current()?;
         let function = self.function(launch)?;
+        let around = self.around()?;
+        if let Some([begin, _]) = around {
+            self.record(begin)?;
+        }
         let mut values = [launch.addresses, launch.words, launch.scratch];
         let mut arguments = values.each_mut().map(|v| std::ptr::from_mut(v).cast::<c_void>());
         // SAFETY: a live function with three arguments of eight bytes each; the driver copies them before it returns.
@@ -376,7 +438,37 @@ impl Driver for Gpu {
         let (kernel, location) = self.last.get_or_insert_default();
         launch.kernel.clone_into(kernel);
         launch.location.clone_into(location);
+        if let Some([_, end]) = around {
+            self.record(end)?;
+            if let Some(measuring) = &mut self.measuring {
+                measuring.launches.push((launch.kernel.into(), launch.location.into()));
+            }
+        }
         Ok(())
+    }
+
+    fn measure(&mut self, on: bool) -> Result<(), DeviceError> {
+        self.current()?;
+        self.forget();
+        if on {
+            let base = self.timed()?;
+            self.measuring = Some(Measuring { base, events: Vec::new(), launches: Vec::new() });
+            self.record(base)?;
+        }
+        Ok(())
+    }
+
+    fn measured(&mut self) -> Result<Vec<Timed>, DeviceError> {
+        self.current()?;
+        self.wait_for_stream()?;
+        let Some(measuring) = &mut self.measuring else { return Ok(Vec::new()) };
+        let (base, launches) = (measuring.base, std::mem::take(&mut measuring.launches));
+        let events: Vec<[Handle; 2]> = measuring.events.iter().take(launches.len()).copied().collect();
+        let times = launches.into_iter().zip(events).map(|((kernel, location), [begin, end])| {
+            let (begin, length) = (self.elapsed(base, begin)?, self.elapsed(begin, end)?);
+            Ok(Timed { kernel, location, begin, length })
+        });
+        times.collect()
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {
@@ -395,6 +487,7 @@ impl Drop for Gpu {
             if !self.stream.is_null() {
                 (self.api.stream_wait)(self.stream);
             }
+            self.forget();
             for p in self.pinned.drain(..) {
                 if !p.at.is_null() {
                     (self.api.free_host)(p.at.cast());

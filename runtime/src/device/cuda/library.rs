@@ -27,6 +27,7 @@ pub(super) const SHARED_OPT_IN: c_int = 97;
 /// The function attribute with which it asks.
 pub(super) const DYNAMIC_SHARED: c_int = 8;
 pub(super) const STREAM_NON_BLOCKING: c_uint = 1;
+pub(super) const EVENT_WITH_TIME: c_uint = 0;
 pub(super) const EVENT_WITHOUT_TIME: c_uint = 2;
 pub(super) const JIT_ERROR_LOG: c_int = 5;
 pub(super) const JIT_ERROR_LOG_BYTES: c_int = 6;
@@ -72,6 +73,7 @@ api! {
     event_destroy = "cuEventDestroy_v2": fn(Handle);
     event_record = "cuEventRecord": fn(Handle, Handle);
     event_wait = "cuEventSynchronize": fn(Handle);
+    event_elapsed = "cuEventElapsedTime": fn(*mut f32, Handle, Handle);
     allocate = "cuMemAlloc_v2": fn(*mut u64, usize);
     free = "cuMemFree_v2": fn(u64);
     allocate_host = "cuMemHostAlloc": fn(*mut *mut c_void, usize, c_uint);

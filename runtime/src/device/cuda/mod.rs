@@ -1,7 +1,8 @@
 //! CUDA: the compiler of generated source, and the engine that runs it.
 //!
 //! - `nvrtc`: the compiler; needs neither a driver nor a GPU. - `driver`: what an engine needs of a device. - `engine`: steps on one.
-//!   `held`: the model's values there. `stage`: what the host writes a step. `rows`: a table's update. `memory`: blocks that grow. - `gpu`: the device itself, by
+//!   `held`: the model's values there. `stage`: what the host writes a step. `rows`: a table's update. `memory`: blocks that grow.
+//!   `profile`: where time goes. - `gpu`: the device itself, by
 //!   `library`, the driver's functions.
 
 mod driver;
@@ -11,10 +12,11 @@ mod held;
 mod library;
 mod memory;
 mod nvrtc;
+mod profile;
 mod rows;
 mod stage;
 
-pub use driver::{Address, Array, DeviceError, Driver, Launch};
+pub use driver::{Address, Array, DeviceError, Driver, Launch, Timed};
 pub use engine::Engine;
 pub use gpu::Gpu;
 pub use nvrtc::{Image, Nvrtc, NvrtcError, Resources, Target};

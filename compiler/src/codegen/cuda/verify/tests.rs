@@ -225,13 +225,8 @@ fn elements_of_other_tiles() {
     const REQUESTS: Domain = Domain(3);
     const COMMON: Domain = Domain(4);
     let mut k = kernel();
-    let array = |name: &str, numbers, rows| Array {
-        name: name.into(),
-        numbers,
-        rows,
-        width: 1,
-        binding: Binding::Address(0),
-    };
+    let array =
+        |name: &str, numbers, rows| Array { name: name.into(), numbers, rows, width: 1, binding: Binding::Address(0) };
     k.arrays.push(array("request", Numbers::Index(Bound::Whole(REQUESTS)), Rows::Local(BATCH)));
     k.arrays.push(array("begin", Numbers::Index(Bound::Whole(COMMON)), Rows::Whole(REQUESTS)));
     k.arrays.push(array("y", Numbers::F32, Rows::Whole(COMMON)));
