@@ -74,3 +74,43 @@ pub fn table(p: &Profile) -> String {
     }
     t.trim_end().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use din_runtime::engine::{ProfileRow, Roof};
+    use std::time::Duration;
+
+    #[test]
+    fn a_device_has_no_core() {
+        let row = ProfileRow {
+            schedule: "train".into(),
+            phase: 3,
+            name: "din_train_3".into(),
+            location: "m.din:4:9".into(),
+            calls: 2,
+            elements: 10,
+            seconds: 0.004,
+            flops: 8e6,
+            bytes: 0.0,
+        };
+        let mut profile = Profile {
+            steps: 2,
+            samples: 20,
+            threads: 4,
+            device: Some("sm_90".into()),
+            training: Duration::from_millis(10),
+            waiting: Duration::ZERO,
+            lookups: Duration::ZERO,
+            rows: vec![row],
+            spans: vec![],
+            roof: None,
+        };
+        let text = table(&profile);
+        assert!(text.contains("sm_90 and 4 threads: 5.00 ms a step") && text.contains("kernels 2.00 ms\n"), "{text}");
+        assert!(!text.contains("one core") && text.contains("100.0 %    2.000       2.0"), "{text}");
+        (profile.device, profile.roof) = (None, Some(Roof { flops: 4e9, bytes: 1e10 }));
+        let text = table(&profile);
+        assert!(text.contains("one core at most: 4 GFLOP/s") && text.contains("50 %"), "{text}");
+    }
+}

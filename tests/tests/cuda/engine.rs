@@ -12,7 +12,7 @@ use din_runtime::batch::Batch;
 use din_runtime::code;
 use din_runtime::device::Steps;
 use din_runtime::device::cuda::{self as cuda_engine, DeviceError};
-use din_runtime::engine::{Engine, State};
+use din_runtime::engine::{Engine, ProfileRow, State};
 use din_runtime::table::Table;
 use din_runtime::train::Session;
 use din_tests::cuda::{Columns, Device, Shim, Trainer, columns};
@@ -264,6 +264,7 @@ fn a_session_trains_on_a_device() {
         batches.iter().for_each(|b| session.count(&mut counters, b).unwrap());
         session.finish_counting(counters);
     }
+    gpu.set_profile(true).unwrap();
     for (k, batch) in batches.iter().enumerate() {
         let expected = cpu.train(batch).unwrap();
         close(gpu.train(batch).unwrap(), expected, &format!("step {k}"));
@@ -277,6 +278,11 @@ fn a_session_trains_on_a_device() {
             assert_eq!(gpu.contents().unwrap().state.step, k as u64 + 1);
         }
     }
+    // Training alone, on the device alone.
+    let (rows, spans) = gpu.profile();
+    let steps = |r: &ProfileRow| r.schedule != "train" || r.calls == 8;
+    assert!(rows.iter().all(|r| steps(r) && !r.name.starts_with("din_infer")) && !spans.is_empty(), "{rows:?}");
+    assert_eq!((gpu.device().as_deref(), cpu.device()), (Some("shim"), None));
     let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
     assert_eq!(found.state.step, expected.state.step);
     for (a, b) in found.tables.iter().zip(expected.tables) {
@@ -311,7 +317,7 @@ fn launches_that_do_not_fit_are_refused() {
     refused(&|c| c.schedules[0].addresses[0] = Address::Offsets(BATCH), "domain 1 is not a sequence");
     refused(&|c| c.schedules[0].tilings[0] = Tiling { domain: BATCH, samples: 4, entries: 4 }, "domain 1 is not");
     let above = Source::Ancestor { of: BATCH, to: Domain(3) };
-    refused(&|c| c.schedules[0].addresses[0] = Address::Source(above), "elements of domain 1 above");
+    refused(&|c| c.schedules[0].addresses[0] = Address::Source(above), "elements of domain 3 above those of domain 1");
     refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
     refused(&|c| c.schedules[0].launches[0].phase = 1 << 20, "phase 1048576");
 }
