@@ -130,17 +130,17 @@ impl<'a> Frame<'a> {
         Array { name, numbers, rows, width, binding: Binding::Address(number) }
     }
 
-    /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request.
-    pub fn offsets(&mut self, of: Domain, by: Domain) -> Result<ArrayId, Refusal> {
+    /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request. Of the whole batch.
+    pub fn offsets(&mut self, of: Domain, by: Domain) -> ArrayId {
         if let Some((_, id)) = self.offsets.iter().find(|(d, _)| *d == of) {
-            return Ok(*id);
+            return *id;
         }
-        let rows = self.inside(by)?;
+        let rows = Rows::Whole(by);
         let binding = Binding::Address(self.numbering.address(Address::Offsets(of)));
         let name = format!("begin{}", of.0);
         let id = self.declare(Array { name, numbers: Numbers::Index(Bound::Whole(of)), rows, width: 1, binding }, None);
         self.offsets.push((of, id));
-        Ok(id)
+        id
     }
 
     /// The domain of the requests, where the element of `to` above one of `of` is found by the sample's request.
