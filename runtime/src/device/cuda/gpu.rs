@@ -5,11 +5,11 @@
 
 use super::driver::{Address, DeviceError, Driver, Launch, Timed};
 use super::library::{self, Api, Handle};
+use super::measure::{Measuring, record};
 use super::{Image, Target};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
-use std::time::Duration;
 
 /// Most bytes of one pinned buffer: larger transfers go in parts.
 const PART: usize = 16 << 20;
@@ -30,17 +30,6 @@ struct Function {
     handle: Handle,
     /// Dynamic shared memory that it may have.
     shared: u32,
-}
-
-/// Launches between events.
-#[derive(Debug)]
-struct Measuring {
-    /// Recorded when measuring began.
-    base: Handle,
-    /// Recorded before and after a launch; used again.
-    events: Vec<[Handle; 2]>,
-    /// Kernel and location of the launches under way.
-    launches: Vec<(String, String)>,
 }
 
 /// See the module.
@@ -255,50 +244,6 @@ impl Gpu {
         Ok(k)
     }
 
-    /// An event that knows the time.
-    fn timed(&self) -> Result<Handle, DeviceError> {
-        let mut event = std::ptr::null_mut();
-        // SAFETY: the context is current; destroyed by `forget`.
-        let code = unsafe { (self.api.event_create)(&mut event, library::EVENT_WITH_TIME) };
-        self.api.check("cuEventCreate", code).map(|()| event)
-    }
-
-    fn record(&self, event: Handle) -> Result<(), DeviceError> {
-        // SAFETY: a live event and stream of the current context.
-        self.api.check("cuEventRecord", unsafe { (self.api.event_record)(event, self.stream) })
-    }
-
-    /// The events around the next launch, where launches are measured.
-    fn around(&mut self) -> Result<Option<[Handle; 2]>, DeviceError> {
-        let Some(measuring) = &self.measuring else { return Ok(None) };
-        let next = measuring.launches.len();
-        if let Some(&found) = measuring.events.get(next) {
-            return Ok(Some(found));
-        }
-        let begin = self.timed()?;
-        let pair = [begin, self.timed()?];
-        if let Some(measuring) = &mut self.measuring {
-            measuring.events.push(pair);
-        }
-        Ok(Some(pair))
-    }
-
-    fn elapsed(&self, from: Handle, to: Handle) -> Result<Duration, DeviceError> {
-        let mut ms = 0.0f32;
-        // SAFETY: live events, both recorded and done.
-        self.api.check("cuEventElapsedTime", unsafe { (self.api.event_elapsed)(&mut ms, from, to) })?;
-        Ok(Duration::try_from_secs_f64(f64::from(ms) / 1e3).unwrap_or_default())
-    }
-
-    /// Ends measuring.
-    fn forget(&mut self) {
-        let Some(measuring) = self.measuring.take() else { return };
-        for event in measuring.events.into_iter().flatten().chain([measuring.base]) {
-            // SAFETY: made by `timed`, and used no more; the driver keeps one that is still to be recorded.
-            unsafe { (self.api.event_destroy)(event) };
-        }
-    }
-
     fn function(&mut self, launch: &Launch<'_>) -> Result<Handle, DeviceError> {
         let failed =
             |why: String| DeviceError::Launch { kernel: launch.kernel.into(), location: launch.location.into(), why };
@@ -409,9 +354,9 @@ impl Driver for Gpu {
     fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError> {
         self.current()?;
         let function = self.function(launch)?;
-        let around = self.around()?;
+        let around = self.measuring.as_mut().map(|m| m.around(&self.api)).transpose()?;
         if let Some([begin, _]) = around {
-            self.record(begin)?;
+            record(&self.api, begin, self.stream)?;
         }
         let mut values = [launch.addresses, launch.words, launch.scratch];
         let mut arguments = values.each_mut().map(|v| std::ptr::from_mut(v).cast::<c_void>());
@@ -438,22 +383,20 @@ impl Driver for Gpu {
         let (kernel, location) = self.last.get_or_insert_default();
         launch.kernel.clone_into(kernel);
         launch.location.clone_into(location);
-        if let Some([_, end]) = around {
-            self.record(end)?;
-            if let Some(measuring) = &mut self.measuring {
-                measuring.launches.push((launch.kernel.into(), launch.location.into()));
-            }
+        if let (Some([_, end]), Some(measuring)) = (around, &mut self.measuring) {
+            record(&self.api, end, self.stream)?;
+            measuring.launched(launch);
         }
         Ok(())
     }
 
     fn measure(&mut self, on: bool) -> Result<(), DeviceError> {
         self.current()?;
-        self.forget();
+        if let Some(measuring) = self.measuring.take() {
+            measuring.end(&self.api);
+        }
         if on {
-            let base = self.timed()?;
-            self.measuring = Some(Measuring { base, events: Vec::new(), launches: Vec::new() });
-            self.record(base)?;
+            self.measuring = Some(Measuring::begin(&self.api, self.stream)?);
         }
         Ok(())
     }
@@ -461,14 +404,7 @@ impl Driver for Gpu {
     fn measured(&mut self) -> Result<Vec<Timed>, DeviceError> {
         self.current()?;
         self.wait_for_stream()?;
-        let Some(measuring) = &mut self.measuring else { return Ok(Vec::new()) };
-        let (base, launches) = (measuring.base, std::mem::take(&mut measuring.launches));
-        let events: Vec<[Handle; 2]> = measuring.events.iter().take(launches.len()).copied().collect();
-        let times = launches.into_iter().zip(events).map(|((kernel, location), [begin, end])| {
-            let (begin, length) = (self.elapsed(base, begin)?, self.elapsed(begin, end)?);
-            Ok(Timed { kernel, location, begin, length })
-        });
-        times.collect()
+        self.measuring.as_mut().map_or_else(|| Ok(Vec::new()), |m| m.take(&self.api))
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {
@@ -487,7 +423,9 @@ impl Drop for Gpu {
             if !self.stream.is_null() {
                 (self.api.stream_wait)(self.stream);
             }
-            self.forget();
+            if let Some(measuring) = self.measuring.take() {
+                measuring.end(&self.api);
+            }
             for p in self.pinned.drain(..) {
                 if !p.at.is_null() {
                     (self.api.free_host)(p.at.cast());

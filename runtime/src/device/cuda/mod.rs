@@ -2,14 +2,14 @@
 //!
 //! - `nvrtc`: the compiler; needs neither a driver nor a GPU. - `driver`: what an engine needs of a device. - `engine`: steps on one.
 //!   `held`: the model's values there. `stage`: what the host writes a step. `rows`: a table's update. `memory`: blocks that grow.
-//!   `profile`: where time goes. - `gpu`: the device itself, by
-//!   `library`, the driver's functions.
+//!   `profile`: where time goes. - `gpu`: the device itself, by `library`, the driver's functions. `measure`: events around launches.
 
 mod driver;
 mod engine;
 mod gpu;
 mod held;
 mod library;
+mod measure;
 mod memory;
 mod nvrtc;
 mod profile;
