@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// Kernels of the table, slowest first; the rest is one line.
 const MOST: usize = 24;
 
-/// Where the time of training went. Shares are of the kernels' time; `of peak` is the rate of products against that of one core.
+/// Where the time of training went. Shares are of the kernels' time; `of peak` is the rate of products against that of one core, which a device has not.
 pub fn table(p: &Profile) -> String {
     let steps = p.steps.max(1) as f64;
     let kernels = p.kernels().max(1e-12);
@@ -15,27 +15,33 @@ pub fn table(p: &Profile) -> String {
     let mut line = |text: std::fmt::Arguments<'_>| {
         let _ = writeln!(t, "{text}");
     };
+    let on = match &p.device {
+        Some(level) => format!("{level} and {} threads", p.threads),
+        None => format!("{} threads", p.threads),
+    };
     line(format_args!(
-        "{} steps, {} samples, {} threads: {:.2} ms a step, {:.0} samples/s",
+        "{} steps, {} samples, {on}: {:.2} ms a step, {:.0} samples/s",
         p.steps,
         p.samples,
-        p.threads,
         wall * ms,
         p.samples as f64 / wall.max(1e-9)
     ));
     line(format_args!(
-        "of a step: waiting for data {:.2} ms, rows of ids {:.2} ms; kernels {:.2} ms over all threads",
+        "of a step: waiting for data {:.2} ms, rows of ids {:.2} ms; kernels {:.2} ms{}",
         p.waiting.as_secs_f64() * ms,
         p.lookups.as_secs_f64() * ms,
-        kernels * ms
+        kernels * ms,
+        if p.device.is_some() { "" } else { " over all threads" }
     ));
-    line(format_args!(
-        "one core at most: {:.0} GFLOP/s, {:.1} GB/s from memory; products alone would take {:.2} ms of its time, {:.0} % of the kernels'",
-        p.roof.flops / 1e9,
-        p.roof.bytes / 1e9,
-        p.floor() * ms,
-        100.0 * p.floor() / kernels
-    ));
+    if let (Some(roof), Some(floor)) = (p.roof, p.floor()) {
+        line(format_args!(
+            "one core at most: {:.0} GFLOP/s, {:.1} GB/s from memory; products alone would take {:.2} ms of its time, {:.0} % of the kernels'",
+            roof.flops / 1e9,
+            roof.bytes / 1e9,
+            floor * ms,
+            100.0 * floor / kernels
+        ));
+    }
     line(format_args!(
         "{:>7} {:>8} {:>9} {:>8} {:>7}  {:<28} {:<34} from",
         "share", "ms/step", "GFLOP/s", "of peak", "GB/s", "schedule", "kernel"
@@ -43,16 +49,20 @@ pub fn table(p: &Profile) -> String {
     for row in p.rows.iter().take(MOST) {
         let (flops, bytes) = (row.flops / row.seconds, row.bytes / row.seconds);
         let (rate, peak) = match row.flops > 0.0 {
-            true => (format!("{:.1}", flops / 1e9), format!("{:.0} %", 100.0 * flops / p.roof.flops)),
+            true => {
+                let peak = p.roof.map(|roof| format!("{:.0} %", 100.0 * flops / roof.flops));
+                (format!("{:.1}", flops / 1e9), peak.unwrap_or_default())
+            }
             false => (String::new(), String::new()),
         };
+        let moved = if row.bytes > 0.0 { format!("{:.1}", bytes / 1e9) } else { String::new() };
         line(format_args!(
-            "{:>5.1} % {:>8.3} {:>9} {:>8} {:>7.1}  {:<28} {:<34} {}",
+            "{:>5.1} % {:>8.3} {:>9} {:>8} {:>7}  {:<28} {:<34} {}",
             100.0 * row.seconds / kernels,
             row.seconds * ms,
             rate,
             peak,
-            bytes / 1e9,
+            moved,
             row.schedule,
             row.name,
             row.location
@@ -63,4 +73,44 @@ pub fn table(p: &Profile) -> String {
         line(format_args!("{:>5.1} % {:>8.3} {} more", 100.0 * rest / kernels, rest * ms, p.rows.len() - MOST));
     }
     t.trim_end().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use din_runtime::engine::{ProfileRow, Roof};
+    use std::time::Duration;
+
+    #[test]
+    fn a_device_has_no_core() {
+        let row = ProfileRow {
+            schedule: "train".into(),
+            phase: 3,
+            name: "din_train_3".into(),
+            location: "m.din:4:9".into(),
+            calls: 2,
+            elements: 10,
+            seconds: 0.004,
+            flops: 8e6,
+            bytes: 0.0,
+        };
+        let mut profile = Profile {
+            steps: 2,
+            samples: 20,
+            threads: 4,
+            device: Some("sm_90".into()),
+            training: Duration::from_millis(10),
+            waiting: Duration::ZERO,
+            lookups: Duration::ZERO,
+            rows: vec![row],
+            spans: vec![],
+            roof: None,
+        };
+        let text = table(&profile);
+        assert!(text.contains("sm_90 and 4 threads: 5.00 ms a step") && text.contains("kernels 2.00 ms\n"), "{text}");
+        assert!(!text.contains("one core") && text.contains("100.0 %    2.000       2.0"), "{text}");
+        (profile.device, profile.roof) = (None, Some(Roof { flops: 4e9, bytes: 1e10 }));
+        let text = table(&profile);
+        assert!(text.contains("one core at most: 4 GFLOP/s") && text.contains("50 %"), "{text}");
+    }
 }

@@ -12,7 +12,8 @@
 //! A phase over samples (rows, elements, requests) has tiles of [`Tiling::samples`] of them. A phase over a sequence has the tiles of
 //! [`Tiling::cut`]: consecutive whole samples, at most `samples` of them with at most `entries` entries; a sample with more entries is a tile
 //! alone, a **long** one, whose buffers of entries lie in scratch. The entries of a common sequence, once a request, are cut the same way with requests
-//! for samples; and so are requests by the samples under them, where those are summed. Block `c` of `n = min(tiles, chunks)` takes the tiles `c * tiles / n..(c + 1) * tiles / n` and
+//! for samples where something is summed by request; else tiles are of entries. Requests and such entries are spread: their tiles are as small as leaves
+//! one for each chunk. Block `c` of `n = min(tiles, chunks)` takes the tiles `c * tiles / n..(c + 1) * tiles / n` and
 //! owns copy `c` of the phase's partial sums; blocks from `n` on do nothing. The launch that follows joins the copies pairwise by a tree over
 //! `c`. Nothing depends on the device's size, and nothing is added atomically, so the same inputs give the same bits.
 
@@ -100,12 +101,11 @@ pub const ALIGN: u32 = 4;
 /// How a domain is cut into tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tiling {
-    /// Whose elements make a tile: the samples (or requests) themselves, or what lies under them.
+    /// Whose elements make a tile: samples, rows, requests, entries, or what lies under samples or requests.
     pub domain: Domain,
     /// Most samples (or requests) of a tile.
     pub samples: u32,
-    /// Most elements of the domain in a tile of more than one sample; 0 where the domain is that of the samples, and every tile but the last has
-    /// `samples` of them.
+    /// Most elements of the domain in a tile of more than one sample; 0 where tiles are of the domain's elements themselves, `samples` of them.
     pub entries: u32,
 }
 

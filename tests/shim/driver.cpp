@@ -23,10 +23,26 @@
 
 namespace {
 
-enum { DONE = 0, INVALID = 1, NO_MEMORY = 2, NO_CONTEXT = 201, NOT_FOUND = 500, FAILED = 719, IN_CAPTURE = 900, BROKEN = 901 };
+enum {
+    DONE = 0,
+    INVALID = 1,
+    NO_MEMORY = 2,
+    NO_CONTEXT = 201,
+    NOT_FOUND = 500,
+    NOT_READY = 600,
+    FAILED = 719,
+    IN_CAPTURE = 900,
+    BROKEN = 901
+};
 
 using Launch = const char* (*)(void*, unsigned, unsigned, unsigned, std::size_t, const unsigned long long*, const unsigned*, float*,
                                unsigned long long);
+
+// An event: whether it knows the time, and the time when it was passed.
+struct Event {
+    bool timed;
+    double at;
+};
 
 struct Work {
     void* event;
@@ -51,6 +67,8 @@ struct State {
     void* module = nullptr;
     int retained = 0, failed = DONE;
     unsigned long long seed = 1, launches = 0;
+    // Milliseconds: a block of a kernel takes a microsecond.
+    double clock = 0.0;
 };
 
 State& state() {
@@ -154,9 +172,23 @@ API cuCtxSetCurrent(void* context) {
 API cuStreamCreate(void** stream, unsigned) { return *stream = &state().stream, current ? DONE : NO_CONTEXT; }
 API cuStreamDestroy_v2(void*) { return DONE; }
 API cuStreamSynchronize(void*) { return captured() ? IN_CAPTURE : current ? work(nullptr) : NO_CONTEXT; }
-API cuEventCreate(void** event, unsigned) { return *event = std::malloc(1), current ? DONE : NO_CONTEXT; }
-API cuEventDestroy_v2(void* event) { return std::free(event), DONE; }
-API cuEventRecord(void* event, void*) { return captured() ? IN_CAPTURE : ask({}, event); }
+API cuEventCreate(void** event, unsigned flags) { return *event = new Event{flags != 2, -1.0}, current ? DONE : NO_CONTEXT; }
+API cuEventDestroy_v2(void* event) {
+    for (Work& w : state().stream) {
+        if (w.event == event) w = {};
+    }
+    return delete static_cast<Event*>(event), DONE;
+}
+API cuEventRecord(void* event, void*) {
+    if (captured()) return IN_CAPTURE;
+    static_cast<Event*>(event)->at = -1.0;
+    return ask([=] { return static_cast<Event*>(event)->at = state().clock, DONE; }, event);
+}
+API cuEventElapsedTime(float* ms, void* from, void* to) {
+    const Event &a = *static_cast<Event*>(from), &b = *static_cast<Event*>(to);
+    if (!a.timed || !b.timed) return INVALID;
+    return *ms = float(b.at - a.at), a.at < 0.0 || b.at < 0.0 ? NOT_READY : DONE;
+}
 API cuEventSynchronize(void* event) { return captured() ? IN_CAPTURE : current ? work(event) : NO_CONTEXT; }
 API cuMemAlloc_v2(std::uint64_t* at, std::size_t bytes) {
     if (captured()) return IN_CAPTURE;
@@ -229,6 +261,7 @@ API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     return ask(
         [=] {
             if (++state().launches == (unsigned long long)set("DIN_MADE_UP_FAIL", 0)) return int(FAILED);
+            state().clock += 1e-3 * x * y;
             const char* error = launch(function, x, y, threads, shared, static_cast<unsigned long long*>(given[0]),
                                        static_cast<unsigned*>(given[1]), static_cast<float*>(given[2]), ++state().seed);
             return int(error ? FAILED : DONE);

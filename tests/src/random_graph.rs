@@ -83,8 +83,6 @@ pub struct Options {
     pub focus: Option<&'static str>,
     /// Most positions of a drawn value; 0 for 20.
     pub widest: usize,
-    /// No requests: see `Graph::add_requests`.
-    pub flat: bool,
 }
 
 /// Whether some list of some sequence is empty.
@@ -94,7 +92,7 @@ pub fn has_empty(case: &Case) -> bool {
 
 /// A case from a seed. Its roots: `Loss`, a `Prediction`, a `State` for each state, two `Named`.
 pub fn case(seed: u64, options: &Options) -> Case {
-    let mut maker = Maker::new(seed, if options.widest == 0 { 20 } else { options.widest }, options.flat);
+    let mut maker = Maker::new(seed, if options.widest == 0 { 20 } else { options.widest });
     maker.sources();
     if let Some(focus) = options.focus {
         let mut made = 0;
@@ -147,7 +145,7 @@ struct Maker {
 type Made = Option<NodeId>;
 
 impl Maker {
-    fn new(seed: u64, widest: usize, flat: bool) -> Self {
+    fn new(seed: u64, widest: usize) -> Self {
         let mut r = Random::new(seed);
         let mut g = Graph::default();
         let batch = 1 + r.below(6);
@@ -162,7 +160,7 @@ impl Maker {
             }
             inputs.offsets.push(offsets);
         }
-        if r.chance(0.35) && !flat {
+        if r.chance(0.35) {
             requests(&mut r, &mut g, &mut inputs);
         }
         let run = Run::new(&g, &inputs).expect("the offsets fit the domains");

@@ -34,7 +34,7 @@ fn random_graphs() {
     let (mut graphs, mut empty, mut worst) = (0, 0, 0.0f64);
     for seed in 0.. {
         let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
-        let mut c = case(seed, &Options { draws: 16, focus: Some(focus), widest: 0, flat: false });
+        let mut c = case(seed, &Options { draws: 16, focus: Some(focus), widest: 0 });
         verify(&c.graph).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         if seed % 3 == 1 {
             name_all(&mut c);
@@ -74,7 +74,7 @@ fn wide_random_graphs() {
     let mut wide = 0;
     for seed in 100_000..100_000 + 3 * PRIMITIVES.len() as u64 {
         let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
-        let mut c = case(seed, &Options { draws: 10, focus: Some(focus), widest: 170, flat: false });
+        let mut c = case(seed, &Options { draws: 10, focus: Some(focus), widest: 170 });
         match seed % 3 {
             1 => name_all(&mut c),
             2 => {
@@ -103,10 +103,8 @@ fn wide_random_graphs() {
 fn one() {
     let Ok(seed) = std::env::var("DIN_SEED") else { return };
     let seed: u64 = seed.parse().unwrap();
-    let mut c = case(
-        seed,
-        &Options { draws: 16, focus: Some(PRIMITIVES[seed as usize % PRIMITIVES.len()]), widest: 0, flat: false },
-    );
+    let mut c =
+        case(seed, &Options { draws: 16, focus: Some(PRIMITIVES[seed as usize % PRIMITIVES.len()]), widest: 0 });
     if seed % 3 == 2 {
         let _ = optimize::train(&mut c.graph, true);
     }

@@ -2,7 +2,7 @@
 
 pub mod cuda;
 
-use crate::engine::{State, StepInputs};
+use crate::engine::{ProfileRow, Span, State, StepInputs};
 use crate::table::Table;
 use cuda::DeviceError;
 use std::fmt;
@@ -20,4 +20,8 @@ pub trait Steps: fmt::Debug {
     fn next_loss(&mut self) -> Result<Option<f32>, DeviceError>;
     fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError>;
     fn logits(&self, index: usize) -> &[f32];
+    /// Starts (from zero) or stops measuring where the time of training steps goes.
+    fn set_profile(&mut self, on: bool) -> Result<(), DeviceError>;
+    fn profile(&self) -> Vec<ProfileRow>;
+    fn spans(&self) -> Vec<Span>;
 }

@@ -76,12 +76,9 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
     };
     for t in &launches.tilings {
         validator.domain(t.domain)?;
-        let axis = validator.axes.of(t.domain);
-        let ragged = matches!(axis, Axis::Sequence(_) | Axis::Entries(_));
-        ensure((t.samples > 0 || t.domain == ONCE) && (!ragged || t.entries > 0), || format!("tiles of {t:?}"))?;
+        ensure(t.samples > 0 || t.domain == ONCE, || format!("tiles of {t:?}"))?;
         if t.entries > 0 {
-            ensure(!matches!(axis, Axis::Group(_)), || format!("tiles of {t:?}"))?;
-            under(t.domain)?;
+            validator.sequence(t.domain)?;
         }
     }
     for address in &launches.addresses {

@@ -96,7 +96,7 @@ pub fn train(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(
 
 fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let mut stopped = run.fresh && !count(run, observe)?;
-    run.session.set_profile(options.profile);
+    run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped {
         if interrupt::asked() {
             stopped = true;

@@ -5,12 +5,15 @@ use crate::engine::{ProfileRow, Roof, Span};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Everything that was measured. Seconds of kernels are summed over threads; the rest is wall time.
+/// Everything that was measured. Seconds of kernels are summed over threads, or the device's own; the rest is wall time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     pub steps: u64,
     pub samples: u64,
+    /// Of the CPU.
     pub threads: usize,
+    /// What the kernels ran on, where that is not the CPU: `sm_90`.
+    pub device: Option<String>,
     /// From the first batch of an epoch to its last step, over the epochs.
     pub training: Duration,
     /// Of it, waiting for the next batch to be read.
@@ -21,7 +24,8 @@ pub struct Profile {
     pub rows: Vec<ProfileRow>,
     /// The first calls, one by one.
     pub spans: Vec<Span>,
-    pub roof: Roof,
+    /// What a core does at most; of the CPU alone.
+    pub roof: Option<Roof>,
 }
 
 /// What training adds up while it runs.
@@ -35,7 +39,8 @@ pub(super) struct Times {
 
 impl Profile {
     pub(super) fn new(session: &Session, times: Times) -> Profile {
-        let engine = session.engine();
+        let (engine, device) = (session.engine(), session.device());
+        let (rows, spans) = session.profile();
         Profile {
             steps: times.steps,
             samples: times.samples,
@@ -43,9 +48,10 @@ impl Profile {
             training: times.training,
             waiting: times.waiting,
             lookups: session.lookups(),
-            rows: engine.profile().into_iter().filter(|r| r.schedule != "infer").collect(),
-            spans: engine.spans(),
-            roof: engine.roof(),
+            rows: rows.into_iter().filter(|r| r.schedule != "infer").collect(),
+            spans,
+            roof: device.is_none().then(|| engine.roof()),
+            device,
         }
     }
 
@@ -55,8 +61,8 @@ impl Profile {
     }
 
     /// Seconds that the products alone would take one core at its peak: no order of the same work is faster.
-    pub fn floor(&self) -> f64 {
-        self.rows.iter().map(|r| r.flops).sum::<f64>() / self.roof.flops
+    pub fn floor(&self) -> Option<f64> {
+        self.roof.map(|roof| self.rows.iter().map(|r| r.flops).sum::<f64>() / roof.flops)
     }
 
     /// The trace in the form of Chrome's trace viewer and Perfetto: complete events, microseconds.

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::checkpoint::{Contents, Loaded};
 use crate::device::Steps;
 use crate::device::cuda::DeviceError;
-use crate::engine::{Engine, EngineError, State, StepInputs};
+use crate::engine::{Engine, EngineError, ProfileRow, Span, State, StepInputs};
 use crate::random::Stream;
 use crate::run::{Error, Result};
 use crate::table::{Counter, Table, TableError};
@@ -244,9 +244,29 @@ impl Session {
     }
 
     /// Starts (from zero) or stops measuring where time goes.
-    pub fn set_profile(&mut self, on: bool) {
-        self.engine.set_profile(on);
+    pub fn set_profile(&mut self, on: bool) -> Result<()> {
         self.lookups = Duration::ZERO;
+        match &mut self.backend {
+            Backend::Cpu => self.engine.set_profile(on),
+            Backend::Device { steps, .. } => steps.set_profile(on)?,
+        }
+        Ok(())
+    }
+
+    /// What was measured, slowest first, and the first calls one by one.
+    pub fn profile(&self) -> (Vec<ProfileRow>, Vec<Span>) {
+        match &self.backend {
+            Backend::Cpu => (self.engine.profile(), self.engine.spans()),
+            Backend::Device { steps, .. } => (steps.profile(), steps.spans()),
+        }
+    }
+
+    /// What steps run on, where that is not the CPU.
+    pub fn device(&self) -> Option<String> {
+        match &self.backend {
+            Backend::Cpu => None,
+            Backend::Device { steps, .. } => Some(steps.level()),
+        }
     }
 
     pub fn engine(&self) -> &Engine {

@@ -93,9 +93,6 @@ impl fmt::Display for Device {
 
 /// Puts the session on the device that was asked for.
 fn attach(session: &mut Session, options: &Options) -> Result<()> {
-    if options.profile && options.device != Device::Cpu {
-        return Err(Error::input("a profile is of the CPU's kernels").help("leave out --profile, or use --device cpu"));
-    }
     options.device.attach(session)
 }
 

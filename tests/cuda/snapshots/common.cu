@@ -1,8 +1,8 @@
 // Phase 0, one element.
 extern "C" DIN_KERNEL(256) din_train_0(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
     const DinPtr<float> total1 = din_pointer<float>(address, 0u);
     const DinPtr<float> b0 = din_pointer<float>(address, 1u);
     const DinPtr<float> b1 = din_pointer<float>(address, 2u);
@@ -17,25 +17,26 @@ extern "C" DIN_KERNEL(256) din_train_0(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 1, tiles of 8 requests.
+// Phase 1, tiles of 32 requests at most.
 extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
     const unsigned elements = batch[0];
-    const unsigned tiles = (elements + 7u) / 8u;
+    const unsigned each = din_spread(elements, 256u, 32u);
+    const unsigned tiles = din_tiles(elements, each);
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first3 = tile * 8u;
-        const unsigned count3 = din_least(elements - first3, 8u);
+        const unsigned first3 = tile * each;
+        const unsigned count3 = din_least(elements - first3, each);
         const DinPtr<float> table1 = din_pointer<float>(address, 3u);
         const DinPtr<const unsigned> rows1_0 = din_pointer<const unsigned>(address, 4u) + first3;
         const DinPtr<float> tile3 = din_shared() + 0u;
         const DinPtr<float> param2 = din_pointer<float>(address, 5u);
-        const DinPtr<float> tile4 = din_shared() + 24u;
+        const DinPtr<float> tile4 = din_shared() + 96u;
         const DinPtr<float> param3 = din_pointer<float>(address, 6u);
         const DinPtr<float> b5 = din_pointer<float>(address, 7u) + first3;
         // common.din:17:70: train.1.gather
@@ -69,53 +70,39 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 2, tiles of 64 entries of domain 4, 32 requests at most.
-template <bool Short>
-DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned first3, unsigned count3, unsigned first4, unsigned count4, DinPtr<float> far, unsigned longest)
-{
-    const DinPtr<float> table0 = din_pointer<float>(address, 10u);
-    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 11u) + first4;
-    const DinPtr<float> tile8 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> param0 = din_pointer<float>(address, 12u);
-    const DinPtr<float> b9 = din_pointer<float>(address, 13u) + first4;
-    // common.din:15:36: train.3.gather
-    const unsigned t6 = din_thread();
-    if (t6 < 255u) {
-        const unsigned c1 = t6 % 5u, g2 = t6 / 5u;
-        for (unsigned r3 = g2; r3 < count4; r3 += 51u) {
-            const unsigned i4 = rows0_2[r3];
-            const float v5 = table0[size_t(i4) * 5u + c1];
-            tile8[r3 * 5u + c1] = v5;
-        }
-    }
-    // std.layer:8:5: product by 5 x 1
-    din_barrier();
-    din_matmul<5, 1, 5, 1, 1, false>(count4, tile8, param0, b9);
-}
-
+// Phase 2, tiles of 64 entries of domain 4 at most.
 extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned tiles = batch[1];
-    const unsigned longest = batch[2];
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned elements = batch[1];
+    const unsigned each = din_spread(elements, 256u, 64u);
+    const unsigned tiles = din_tiles(elements, each);
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 5u);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 8u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 9u);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first3 = bounds[tile];
-        const unsigned count3 = bounds[tile + 1] - first3;
-        const unsigned first4 = offsets[first3];
-        const unsigned count4 = offsets[first3 + count3] - first4;
-        if (count4 <= 64u) {
-            din_train_2_tile<true>(address, batch, first3, count3, first4, count4, far, longest);
-        } else {
-            din_train_2_tile<false>(address, batch, first3, count3, first4, count4, far, longest);
+        const unsigned first4 = tile * each;
+        const unsigned count4 = din_least(elements - first4, each);
+        const DinPtr<float> table0 = din_pointer<float>(address, 8u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 9u) + first4;
+        const DinPtr<float> tile8 = din_shared() + 0u;
+        const DinPtr<float> param0 = din_pointer<float>(address, 10u);
+        const DinPtr<float> b9 = din_pointer<float>(address, 11u) + first4;
+        // common.din:15:36: train.3.gather
+        const unsigned t6 = din_thread();
+        if (t6 < 255u) {
+            const unsigned c1 = t6 % 5u, g2 = t6 / 5u;
+            for (unsigned r3 = g2; r3 < count4; r3 += 51u) {
+                const unsigned i4 = rows0_2[r3];
+                const float v5 = table0[size_t(i4) * 5u + c1];
+                tile8[r3 * 5u + c1] = v5;
+            }
         }
+        // std.layer:8:5: product by 5 x 1
+        din_barrier();
+        din_matmul<5, 1, 5, 1, 1, false>(count4, tile8, param0, b9);
         din_barrier();
     }
 }
@@ -123,9 +110,9 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
 // Phase 3, tiles of 32 samples.
 extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned elements = batch[3];
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned elements = batch[2];
     const unsigned tiles = (elements + 31u) / 32u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
@@ -134,13 +121,13 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 32u;
         const unsigned count1 = din_least(elements - first1, 32u);
-        const DinPtr<float> table0 = din_pointer<float>(address, 10u);
-        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 14u) + first1;
+        const DinPtr<float> table0 = din_pointer<float>(address, 8u);
+        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 12u) + first1;
         const DinPtr<float> tile11 = din_shared() + 0u;
-        const DinPtr<float> param0 = din_pointer<float>(address, 12u);
+        const DinPtr<float> param0 = din_pointer<float>(address, 10u);
         const DinPtr<float> tile12 = din_shared() + 160u;
-        const DinPtr<float> param1 = din_pointer<float>(address, 15u);
-        const DinPtr<float> b13 = din_pointer<float>(address, 16u) + first1;
+        const DinPtr<float> param1 = din_pointer<float>(address, 13u);
+        const DinPtr<float> b13 = din_pointer<float>(address, 14u) + first1;
         // common.din:15:51: train.4.gather
         const unsigned t6 = din_thread();
         if (t6 < 255u) {
@@ -172,16 +159,16 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
 // Phase 4, tiles of 64 entries of domain 2, 32 samples at most.
 DIN_TILE void din_train_4_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 18u) + first1;
-    const DinPtr<float> b9 = din_pointer<float>(address, 13u);
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 19u) + first2;
-    const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(address, 20u) + first1;
-    const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(address, 9u);
-    const DinPtr<float> b13 = din_pointer<float>(address, 16u) + first1;
-    const DinPtr<float> b15 = din_pointer<float>(address, 21u) + first2;
-    const DinPtr<float> b16 = din_pointer<float>(address, 22u) + size_t(first1) * 5u;
-    const DinPtr<float> table0 = din_pointer<float>(address, 10u);
-    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 11u);
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 16u) + first1;
+    const DinPtr<float> b9 = din_pointer<float>(address, 11u);
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 17u) + first2;
+    const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(address, 18u) + first1;
+    const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(address, 19u);
+    const DinPtr<float> b13 = din_pointer<float>(address, 14u) + first1;
+    const DinPtr<float> b15 = din_pointer<float>(address, 20u) + first2;
+    const DinPtr<float> b16 = din_pointer<float>(address, 21u) + size_t(first1) * 5u;
+    const DinPtr<float> table0 = din_pointer<float>(address, 8u);
+    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 9u);
     // std.layer:8:5: train.6.gather_sigmoid
     const unsigned t12 = din_thread();
     {
@@ -224,15 +211,15 @@ DIN_TILE void din_train_4_tile(DinAddresses address, DinWords batch, unsigned fi
 
 extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned tiles = batch[4];
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned tiles = batch[3];
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 17u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 18u);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 15u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 16u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
@@ -245,33 +232,33 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
 // Phase 5, tiles of 32 samples.
 extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned elements = batch[3];
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned elements = batch[2];
     const unsigned tiles = (elements + 31u) / 32u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 23u) + size_t(din_chunk()) * 4u;
+    const DinPtr<float> copy = din_pointer<float>(address, 22u) + size_t(din_chunk()) * 4u;
     din_fill<1>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 32u;
         const unsigned count1 = din_least(elements - first1, 32u);
-        const DinPtr<float> table0 = din_pointer<float>(address, 10u);
-        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 14u) + first1;
-        const DinPtr<float> b16 = din_pointer<float>(address, 22u) + size_t(first1) * 5u;
+        const DinPtr<float> table0 = din_pointer<float>(address, 8u);
+        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 12u) + first1;
+        const DinPtr<float> b16 = din_pointer<float>(address, 21u) + size_t(first1) * 5u;
         const DinPtr<float> tile17 = din_shared() + 0u;
         const DinPtr<float> b5 = din_pointer<float>(address, 7u);
-        const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(address, 20u) + first1;
-        const DinPtr<float> label0 = din_pointer<float>(address, 24u) + first1;
+        const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(address, 18u) + first1;
+        const DinPtr<float> label0 = din_pointer<float>(address, 23u) + first1;
         const DinPtr<float> b0 = din_pointer<float>(address, 1u);
         const DinPtr<float> b1 = din_pointer<float>(address, 2u);
-        const DinPtr<float> b18 = din_pointer<float>(address, 25u) + first1;
+        const DinPtr<float> b18 = din_pointer<float>(address, 24u) + first1;
         const DinPtr<float> partial23 = copy + 0u;
-        const DinPtr<float> b20 = din_pointer<float>(address, 26u) + first1;
+        const DinPtr<float> b20 = din_pointer<float>(address, 25u) + first1;
         const DinPtr<float> sums28 = din_shared() + 32u;
-        const DinPtr<float> b21 = din_pointer<float>(address, 27u) + size_t(first1) * 5u;
+        const DinPtr<float> b21 = din_pointer<float>(address, 26u) + size_t(first1) * 5u;
         // common.din:17:35: train.8.gather_multiply
         for (unsigned r1 = din_warp(); r1 < count1; r1 += 8u) {
             float sum3 = 0.0f;
@@ -334,22 +321,22 @@ extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, Din
 // Phase 5: the chunks' partial sums, joined pairwise.
 extern "C" DIN_KERNEL(256) din_train_5_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned chunks = din_least((batch[3] + 31u) / 32u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 23u);
-    const DinPtr<float> b19 = din_pointer<float>(address, 28u);
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
+    const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> b19 = din_pointer<float>(address, 27u);
     din_join_copies<1, 4>(chunks, copies + 0u, b19);
 }
 
 // Phase 6, one element.
 extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const DinPtr<float> b19 = din_pointer<float>(address, 28u);
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const DinPtr<float> b19 = din_pointer<float>(address, 27u);
     const DinPtr<float> total1 = din_pointer<float>(address, 0u);
-    const DinPtr<float> b24 = din_pointer<float>(address, 29u);
+    const DinPtr<float> b24 = din_pointer<float>(address, 28u);
     // common.din:18:14: train.11.copy
     if (din_thread() == 0u) {
         const double v1 = double(float(b19[0]));
@@ -362,85 +349,78 @@ extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, Din
 // Phase 7, one element.
 extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
     const DinPtr<float> param2 = din_pointer<float>(address, 5u);
-    const DinPtr<float> b25 = din_pointer<float>(address, 30u);
+    const DinPtr<float> b25 = din_pointer<float>(address, 29u);
     // std.layer:8:5: transposed weight, 3 x 2
     din_transpose<3, 2, 2>(param2, b25);
 }
 
-// Phase 8, tiles of 64 samples, 8 requests at most.
-DIN_TILE void din_train_8_tile(DinAddresses address, DinWords batch, unsigned first3, unsigned count3, unsigned first1, unsigned count1, DinPtr<float> copy)
-{
-    const DinPtr<const unsigned> ends1 = din_pointer<const unsigned>(address, 32u) + first3;
-    const DinPtr<float> table1 = din_pointer<float>(address, 3u);
-    const DinPtr<const unsigned> rows1_0 = din_pointer<const unsigned>(address, 4u) + first3;
-    const DinPtr<float> tile28 = din_shared() + 0u;
-    const DinPtr<float> tile26 = din_shared() + 24u;
-    const DinPtr<float> b20 = din_pointer<float>(address, 26u) + first1;
-    const DinPtr<float> sums7 = din_shared() + 48u;
-    const DinPtr<float> tile27 = din_shared() + 32u;
-    const DinPtr<float> partial32 = copy + 0u;
-    const DinPtr<float> sums16 = din_shared() + 48u;
-    const DinPtr<float> partial33 = copy + 4u;
-    const DinPtr<float> b25 = din_pointer<float>(address, 30u);
-    const DinPtr<float> b31 = din_pointer<float>(address, 33u) + size_t(first3) * 3u;
-    // common.din:17:70: train.1.gather
-    const unsigned t6 = din_thread();
-    if (t6 < 255u) {
-        const unsigned c1 = t6 % 3u, g2 = t6 / 3u;
-        for (unsigned r3 = g2; r3 < count3; r3 += 85u) {
-            const unsigned i4 = rows1_0[r3];
-            const float v5 = table1[size_t(i4) * 3u + c1];
-            tile28[r3 * 3u + c1] = v5;
-        }
-    }
-    // common.din:17:31: sums over samples of 1 columns
-    din_sum_samples<1, 1, 1>(count3, ends1, first1, b20, sums7, tile26);
-    // common.din:17:59: train.12.multiply_sum
-    din_barrier();
-    const unsigned t15 = din_thread();
-    if (t15 < 32u) {
-        const unsigned c8 = t15 % 2u, g9 = t15 / 2u;
-        const float v10 = 1.0f;
-        float total11 = 0.0f;
-        for (unsigned r12 = g9; r12 < count3; r12 += 16u) {
-            const float v13 = tile26[r12];
-            const float v14 = v13 * v10;
-            total11 = total11 + v14;
-            tile27[r12 * 2u + c8] = v14;
-        }
-        sums16[t15] = total11;
-    }
-    din_barrier();
-    din_join_groups<2, 16, DinAdd>(sums16 + 0u, partial32 + 0u);
-    // std.layer:8:5: gradient of a weight, 3 x 2
-    din_outer<3, 2, 3, 2>(count3, tile28, tile27, partial33);
-    // std.layer:8:5: product by 2 x 3
-    din_matmul<2, 3, 2, 3, 3, false>(count3, tile27, b25, b31);
-}
-
+// Phase 8, tiles of 32 requests at most.
 extern "C" DIN_KERNEL(256) din_train_8(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned tiles = batch[6];
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned elements = batch[0];
+    const unsigned each = din_spread(elements, 256u, 32u);
+    const unsigned tiles = din_tiles(elements, each);
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 23u) + size_t(din_chunk()) * 12u;
+    const DinPtr<float> copy = din_pointer<float>(address, 22u) + size_t(din_chunk()) * 12u;
     din_fill<2>(copy + 0u, 0.0f);
     din_fill<6>(copy + 4u, 0.0f);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 31u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 32u);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first3 = bounds[tile];
-        const unsigned count3 = bounds[tile + 1] - first3;
-        const unsigned first1 = offsets[first3];
-        const unsigned count1 = offsets[first3 + count3] - first1;
-        din_train_8_tile(address, batch, first3, count3, first1, count1, copy);
+        const unsigned first3 = tile * each;
+        const unsigned count3 = din_least(elements - first3, each);
+        const DinPtr<float> table1 = din_pointer<float>(address, 3u);
+        const DinPtr<const unsigned> rows1_0 = din_pointer<const unsigned>(address, 4u) + first3;
+        const DinPtr<float> tile28 = din_shared() + 0u;
+        const DinPtr<float> tile26 = din_shared() + 96u;
+        const DinPtr<float> b20 = din_pointer<float>(address, 25u);
+        const DinPtr<float> sums7 = din_shared() + 192u;
+        const DinPtr<const unsigned> begin1 = din_pointer<const unsigned>(address, 30u);
+        const DinPtr<float> tile27 = din_shared() + 128u;
+        const DinPtr<float> partial32 = copy + 0u;
+        const DinPtr<float> sums16 = din_shared() + 192u;
+        const DinPtr<float> partial33 = copy + 4u;
+        const DinPtr<float> b25 = din_pointer<float>(address, 29u);
+        const DinPtr<float> b31 = din_pointer<float>(address, 31u) + size_t(first3) * 3u;
+        // common.din:17:70: train.1.gather
+        const unsigned t6 = din_thread();
+        if (t6 < 255u) {
+            const unsigned c1 = t6 % 3u, g2 = t6 / 3u;
+            for (unsigned r3 = g2; r3 < count3; r3 += 85u) {
+                const unsigned i4 = rows1_0[r3];
+                const float v5 = table1[size_t(i4) * 3u + c1];
+                tile28[r3 * 3u + c1] = v5;
+            }
+        }
+        // common.din:17:31: sums over samples of 1 columns
+        din_sum_samples<1, 1, 1>(count3, first3, begin1, b20, sums7, tile26);
+        // common.din:17:59: train.12.multiply_sum
+        din_barrier();
+        const unsigned t15 = din_thread();
+        if (t15 < 32u) {
+            const unsigned c8 = t15 % 2u, g9 = t15 / 2u;
+            const float v10 = 1.0f;
+            float total11 = 0.0f;
+            for (unsigned r12 = g9; r12 < count3; r12 += 16u) {
+                const float v13 = tile26[r12];
+                const float v14 = v13 * v10;
+                total11 = total11 + v14;
+                tile27[r12 * 2u + c8] = v14;
+            }
+            sums16[t15] = total11;
+        }
+        din_barrier();
+        din_join_groups<2, 16, DinAdd>(sums16 + 0u, partial32 + 0u);
+        // std.layer:8:5: gradient of a weight, 3 x 2
+        din_outer<3, 2, 3, 2>(count3, tile28, tile27, partial33);
+        // std.layer:8:5: product by 2 x 3
+        din_matmul<2, 3, 2, 3, 3, false>(count3, tile27, b25, b31);
         din_barrier();
     }
 }
@@ -448,12 +428,12 @@ extern "C" DIN_KERNEL(256) din_train_8(DinAddresses address, DinWords batch, Din
 // Phase 8: the chunks' partial sums, joined pairwise.
 extern "C" DIN_KERNEL(256) din_train_8_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned chunks = din_least(batch[6], 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 23u);
-    const DinPtr<float> b30 = din_pointer<float>(address, 34u);
-    const DinPtr<float> b29 = din_pointer<float>(address, 35u);
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned chunks = din_least(din_tiles(batch[0], din_spread(batch[0], 256u, 32u)), 256u);
+    const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> b30 = din_pointer<float>(address, 32u);
+    const DinPtr<float> b29 = din_pointer<float>(address, 33u);
     din_join_copies<2, 12>(chunks, copies + 0u, b30);
     din_join_copies<6, 12>(chunks, copies + 4u, b29);
 }
@@ -462,18 +442,18 @@ extern "C" DIN_KERNEL(256) din_train_8_join(DinAddresses address, DinWords batch
 template <bool Short>
 DIN_TILE void din_train_9_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> far, unsigned longest)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 18u) + first1;
-    const DinPtr<float> b21 = din_pointer<float>(address, 27u) + size_t(first1) * 5u;
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 19u) + first2;
-    const DinPtr<float> table0 = din_pointer<float>(address, 10u);
-    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 11u);
-    const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(address, 20u) + first1;
-    const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(address, 9u);
-    const DinPtr<float> b15 = din_pointer<float>(address, 21u) + first2;
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 16u) + first1;
+    const DinPtr<float> b21 = din_pointer<float>(address, 26u) + size_t(first1) * 5u;
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 17u) + first2;
+    const DinPtr<float> table0 = din_pointer<float>(address, 8u);
+    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 9u);
+    const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(address, 18u) + first1;
+    const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(address, 19u);
+    const DinPtr<float> b15 = din_pointer<float>(address, 20u) + first2;
     const DinPtr<float> tile34 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> b37 = din_pointer<float>(address, 36u) + size_t(first2) * 5u;
-    const DinPtr<float> b36 = din_pointer<float>(address, 37u) + first1;
-    const DinPtr<float> b35 = din_pointer<float>(address, 38u) + first2;
+    const DinPtr<float> b37 = din_pointer<float>(address, 34u) + size_t(first2) * 5u;
+    const DinPtr<float> b36 = din_pointer<float>(address, 35u) + first1;
+    const DinPtr<float> b35 = din_pointer<float>(address, 36u) + first2;
     // common.din:16:17: train.13.gather_multiply
     for (unsigned r1 = din_warp(); r1 < count2; r1 += 8u) {
         float sum3 = 0.0f;
@@ -522,17 +502,17 @@ DIN_TILE void din_train_9_tile(DinAddresses address, DinWords batch, unsigned fi
 
 extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned tiles = batch[4];
-    const unsigned longest = batch[5];
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned tiles = batch[3];
+    const unsigned longest = batch[4];
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
     const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 1u);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 17u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 18u);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 15u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 16u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
@@ -547,84 +527,70 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 10, tiles of 64 entries of domain 4, 32 requests at most.
-template <bool Short>
-DIN_TILE void din_train_10_tile(DinAddresses address, DinWords batch, unsigned first3, unsigned count3, unsigned first4, unsigned count4, DinPtr<float> far, unsigned longest, DinPtr<float> copy)
-{
-    const DinPtr<const unsigned> ends4 = din_pointer<const unsigned>(address, 9u) + first3;
-    const DinPtr<float> table0 = din_pointer<float>(address, 10u);
-    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 11u) + first4;
-    const DinPtr<float> tile39 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> tile38 = Short ? din_shared() + 320u : far + 0u + size_t(longest) * 5u;
-    const DinPtr<float> b35 = din_pointer<float>(address, 38u);
-    const DinPtr<float> sums7 = din_shared() + 704u;
-    const DinPtr<const unsigned> request4 = din_pointer<const unsigned>(address, 39u) + first4;
-    const DinPtr<const unsigned> begin1 = din_pointer<const unsigned>(address, 32u) + first3;
-    const DinPtr<const unsigned> begin2 = din_pointer<const unsigned>(address, 18u);
-    const DinPtr<float> tile41 = Short ? din_shared() + 384u : far + 0u + size_t(longest) * 6u;
-    const DinPtr<float> b37 = din_pointer<float>(address, 36u);
-    const DinPtr<float> sums8 = din_shared() + 704u;
-    const DinPtr<float> param0 = din_pointer<float>(address, 12u);
-    const DinPtr<float> b42 = din_pointer<float>(address, 40u) + size_t(first4) * 5u;
-    const DinPtr<float> partial43 = copy + 0u;
-    // common.din:15:36: train.3.gather
-    const unsigned t6 = din_thread();
-    if (t6 < 255u) {
-        const unsigned c1 = t6 % 5u, g2 = t6 / 5u;
-        for (unsigned r3 = g2; r3 < count4; r3 += 51u) {
-            const unsigned i4 = rows0_2[r3];
-            const float v5 = table0[size_t(i4) * 5u + c1];
-            tile39[r3 * 5u + c1] = v5;
-        }
-    }
-    // std.layer:8:5: sums over samples of 1 columns
-    din_sum_pairs<1, 1, 1>(count4, request4, first3, ends4, first4, begin1, begin2, b35, sums7, tile38);
-    // common.din:16:17: sums over samples of 5 columns
-    din_barrier();
-    din_sum_pairs<5, 5, 5>(count4, request4, first3, ends4, first4, begin1, begin2, b37, sums8, tile41);
-    // std.layer:8:5: train.15.multiply
-    din_barrier();
-    const unsigned t17 = din_thread();
-    if (t17 < 255u) {
-        const unsigned c9 = t17 % 5u, g10 = t17 / 5u;
-        const float v11 = param0[c9];
-        for (unsigned r12 = g10; r12 < count4; r12 += 51u) {
-            const float v13 = tile38[r12];
-            const float v14 = v13 * v11;
-            const float v15 = tile41[r12 * 5u + c9];
-            const float v16 = v15 + v14;
-            b42[r12 * 5u + c9] = v16;
-        }
-    }
-    // std.layer:8:5: gradient of a weight, 5 x 1
-    din_outer<5, 1, 5, 1>(count4, tile39, tile38, partial43);
-}
-
+// Phase 10, tiles of 64 entries of domain 4 at most.
 extern "C" DIN_KERNEL(256) din_train_10(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned tiles = batch[1];
-    const unsigned longest = batch[2];
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned elements = batch[1];
+    const unsigned each = din_spread(elements, 256u, 64u);
+    const unsigned tiles = din_tiles(elements, each);
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 23u) + size_t(din_chunk()) * 8u;
+    const DinPtr<float> copy = din_pointer<float>(address, 22u) + size_t(din_chunk()) * 8u;
     din_fill<5>(copy + 0u, 0.0f);
-    const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 11u);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 8u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 9u);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first3 = bounds[tile];
-        const unsigned count3 = bounds[tile + 1] - first3;
-        const unsigned first4 = offsets[first3];
-        const unsigned count4 = offsets[first3 + count3] - first4;
-        if (count4 <= 64u) {
-            din_train_10_tile<true>(address, batch, first3, count3, first4, count4, far, longest, copy);
-        } else {
-            din_train_10_tile<false>(address, batch, first3, count3, first4, count4, far, longest, copy);
+        const unsigned first4 = tile * each;
+        const unsigned count4 = din_least(elements - first4, each);
+        const DinPtr<float> table0 = din_pointer<float>(address, 8u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 9u) + first4;
+        const DinPtr<float> tile39 = din_shared() + 0u;
+        const DinPtr<float> tile38 = din_shared() + 320u;
+        const DinPtr<float> b35 = din_pointer<float>(address, 36u);
+        const DinPtr<float> sums7 = din_shared() + 704u;
+        const DinPtr<const unsigned> begin1 = din_pointer<const unsigned>(address, 30u);
+        const DinPtr<const unsigned> request4 = din_pointer<const unsigned>(address, 37u) + first4;
+        const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(address, 19u);
+        const DinPtr<const unsigned> begin2 = din_pointer<const unsigned>(address, 16u);
+        const DinPtr<float> tile41 = din_shared() + 384u;
+        const DinPtr<float> b37 = din_pointer<float>(address, 34u);
+        const DinPtr<float> sums8 = din_shared() + 704u;
+        const DinPtr<float> param0 = din_pointer<float>(address, 10u);
+        const DinPtr<float> b42 = din_pointer<float>(address, 38u) + size_t(first4) * 5u;
+        const DinPtr<float> partial43 = copy + 0u;
+        // common.din:15:36: train.3.gather
+        const unsigned t6 = din_thread();
+        if (t6 < 255u) {
+            const unsigned c1 = t6 % 5u, g2 = t6 / 5u;
+            for (unsigned r3 = g2; r3 < count4; r3 += 51u) {
+                const unsigned i4 = rows0_2[r3];
+                const float v5 = table0[size_t(i4) * 5u + c1];
+                tile39[r3 * 5u + c1] = v5;
+            }
         }
+        // std.layer:8:5: sums over samples of 1 columns
+        din_sum_pairs<1, 1, 1>(count4, first4, begin1, request4, begin4, begin2, b35, sums7, tile38);
+        // common.din:16:17: sums over samples of 5 columns
+        din_barrier();
+        din_sum_pairs<5, 5, 5>(count4, first4, begin1, request4, begin4, begin2, b37, sums8, tile41);
+        // std.layer:8:5: train.15.multiply
+        din_barrier();
+        const unsigned t17 = din_thread();
+        if (t17 < 255u) {
+            const unsigned c9 = t17 % 5u, g10 = t17 / 5u;
+            const float v11 = param0[c9];
+            for (unsigned r12 = g10; r12 < count4; r12 += 51u) {
+                const float v13 = tile38[r12];
+                const float v14 = v13 * v11;
+                const float v15 = tile41[r12 * 5u + c9];
+                const float v16 = v15 + v14;
+                b42[r12 * 5u + c9] = v16;
+            }
+        }
+        // std.layer:8:5: gradient of a weight, 5 x 1
+        din_outer<5, 1, 5, 1>(count4, tile39, tile38, partial43);
         din_barrier();
     }
 }
@@ -632,39 +598,39 @@ extern "C" DIN_KERNEL(256) din_train_10(DinAddresses address, DinWords batch, Di
 // Phase 10: the chunks' partial sums, joined pairwise.
 extern "C" DIN_KERNEL(256) din_train_10_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned chunks = din_least(batch[1], 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 23u);
-    const DinPtr<float> b40 = din_pointer<float>(address, 41u);
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned chunks = din_least(din_tiles(batch[1], din_spread(batch[1], 256u, 64u)), 256u);
+    const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> b40 = din_pointer<float>(address, 39u);
     din_join_copies<5, 8>(chunks, copies + 0u, b40);
 }
 
 // Phase 11, tiles of 32 samples.
 extern "C" DIN_KERNEL(256) din_train_11(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned elements = batch[3];
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned elements = batch[2];
     const unsigned tiles = (elements + 31u) / 32u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 23u) + size_t(din_chunk()) * 12u;
+    const DinPtr<float> copy = din_pointer<float>(address, 22u) + size_t(din_chunk()) * 12u;
     din_fill<1>(copy + 0u, 0.0f);
     din_fill<5>(copy + 4u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 32u;
         const unsigned count1 = din_least(elements - first1, 32u);
-        const DinPtr<float> table0 = din_pointer<float>(address, 10u);
-        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 14u) + first1;
-        const DinPtr<float> b36 = din_pointer<float>(address, 37u) + first1;
-        const DinPtr<float> param0 = din_pointer<float>(address, 12u);
-        const DinPtr<float> b20 = din_pointer<float>(address, 26u) + first1;
-        const DinPtr<float> b16 = din_pointer<float>(address, 22u) + size_t(first1) * 5u;
+        const DinPtr<float> table0 = din_pointer<float>(address, 8u);
+        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 12u) + first1;
+        const DinPtr<float> b36 = din_pointer<float>(address, 35u) + first1;
+        const DinPtr<float> param0 = din_pointer<float>(address, 10u);
+        const DinPtr<float> b20 = din_pointer<float>(address, 25u) + first1;
+        const DinPtr<float> b16 = din_pointer<float>(address, 21u) + size_t(first1) * 5u;
         const DinPtr<float> tile44 = din_shared() + 0u;
-        const DinPtr<float> b47 = din_pointer<float>(address, 42u) + size_t(first1) * 5u;
+        const DinPtr<float> b47 = din_pointer<float>(address, 40u) + size_t(first1) * 5u;
         const DinPtr<float> partial48 = copy + 0u;
         const DinPtr<float> sums20 = din_shared() + 160u;
         const DinPtr<float> partial49 = copy + 4u;
@@ -708,12 +674,12 @@ extern "C" DIN_KERNEL(256) din_train_11(DinAddresses address, DinWords batch, Di
 // Phase 11: the chunks' partial sums, joined pairwise.
 extern "C" DIN_KERNEL(256) din_train_11_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const unsigned chunks = din_least((batch[3] + 31u) / 32u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 23u);
-    const DinPtr<float> b46 = din_pointer<float>(address, 43u);
-    const DinPtr<float> b45 = din_pointer<float>(address, 44u);
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
+    const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> b46 = din_pointer<float>(address, 41u);
+    const DinPtr<float> b45 = din_pointer<float>(address, 42u);
     din_join_copies<1, 12>(chunks, copies + 0u, b46);
     din_join_copies<5, 12>(chunks, copies + 4u, b45);
 }
@@ -721,11 +687,11 @@ extern "C" DIN_KERNEL(256) din_train_11_join(DinAddresses address, DinWords batc
 // Phase 12, one element.
 extern "C" DIN_KERNEL(256) din_train_12(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
-    address += din_instance() * 46u;
-    batch += din_instance() * 8u;
-    const DinPtr<float> b40 = din_pointer<float>(address, 41u);
-    const DinPtr<float> b45 = din_pointer<float>(address, 44u);
-    const DinPtr<float> b50 = din_pointer<float>(address, 45u);
+    address += din_instance() * 44u;
+    batch += din_instance() * 5u;
+    const DinPtr<float> b40 = din_pointer<float>(address, 39u);
+    const DinPtr<float> b45 = din_pointer<float>(address, 42u);
+    const DinPtr<float> b50 = din_pointer<float>(address, 43u);
     // std.layer:6:11: train.18.copy
     for (unsigned c1 = din_chunk() * 256u + din_thread(); c1 < 5u; c1 += din_chunks() * 256u) {
         const float v2 = b40[c1];

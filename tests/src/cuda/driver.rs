@@ -1,10 +1,11 @@
 //! The shim as a driver of the runtime's engine: device memory on the host, every access of a kernel checked, and every transfer too.
 
 use super::Device;
-use din_runtime::device::cuda::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch};
+use din_runtime::device::cuda::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed};
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// A device with memory of its own. Several may share a compiled source, on one thread.
 #[derive(Debug)]
@@ -26,6 +27,9 @@ pub struct Shim<'d> {
     pub idle: Cell<bool>,
     /// Bytes that were fetched and not given yet.
     fetches: VecDeque<Vec<u8>>,
+    /// What its clock says, since measuring began: a block takes a microsecond.
+    clock: Duration,
+    timed: Option<Vec<Timed>>,
 }
 
 /// As the trait promises.
@@ -44,6 +48,8 @@ impl<'d> Shim<'d> {
             refused: Cell::new(usize::MAX),
             idle: Cell::new(false),
             fetches: VecDeque::new(),
+            clock: Duration::ZERO,
+            timed: None,
         }
     }
 
@@ -154,6 +160,12 @@ impl Driver for Shim<'_> {
         let arguments = (launch.addresses as *const u64, launch.words as *const u32, launch.scratch as *mut f32);
         self.within("launch", launch.addresses, 0)?;
         self.within("launch", launch.words, 0)?;
+        if let Some(timed) = &mut self.timed {
+            let length = Duration::from_micros(u64::from(launch.grid.0) * u64::from(launch.grid.1));
+            let (kernel, location) = (launch.kernel.to_string(), launch.location.to_string());
+            timed.push(Timed { kernel, location, begin: self.clock, length });
+            self.clock += length;
+        }
         if self.idle.get() {
             return Ok(());
         }
@@ -190,6 +202,16 @@ impl Driver for Shim<'_> {
 
     fn wait(&mut self) -> Result<(), DeviceError> {
         Ok(())
+    }
+
+    fn measure(&mut self, on: bool) -> Result<(), DeviceError> {
+        self.clock = Duration::ZERO;
+        self.timed = on.then(Vec::new);
+        Ok(())
+    }
+
+    fn measured(&mut self) -> Result<Vec<Timed>, DeviceError> {
+        Ok(self.timed.as_mut().map(std::mem::take).unwrap_or_default())
     }
 
     fn arrays(&mut self, block: Address, bytes: usize, arrays: &[Array]) {

@@ -92,7 +92,7 @@ impl Corpus {
 /// The case of a seed; every second with all that may be grouped on groups, every third with all nodes as roots, every third differentiated.
 pub fn varied(seed: u64, widest: usize, draws: usize) -> Case {
     let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
-    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest, flat: false });
+    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest });
     if seed % 2 == 0 {
         optimize::distinct(&mut c.graph, Distinct { least: 0.0, least_each: 0.0 });
     }

@@ -13,7 +13,7 @@ use din_runtime::batch::Batch;
 use din_runtime::code;
 use din_runtime::device::Steps;
 use din_runtime::device::cuda::{self as cuda_engine, DeviceError, Options};
-use din_runtime::engine::{Engine, State};
+use din_runtime::engine::{Engine, ProfileRow, State};
 use din_runtime::table::Table;
 use din_runtime::train::Session;
 use din_tests::cuda::{Columns, Device, Shim, Trainer, columns};
@@ -322,6 +322,7 @@ fn session(options: Options) {
         batches.iter().for_each(|b| session.count(&mut counters, b).unwrap());
         session.finish_counting(counters);
     }
+    gpu.set_profile(true).unwrap();
     for (k, batch) in batches.iter().enumerate() {
         let expected = cpu.train(batch).unwrap();
         match k % 2 {
@@ -342,6 +343,11 @@ fn session(options: Options) {
             assert_eq!(gpu.contents().unwrap().state.step, k as u64 + 1);
         }
     }
+    // Training alone, on the device alone.
+    let (rows, spans) = gpu.profile();
+    let steps = |r: &ProfileRow| r.schedule != "train" || r.calls == 8;
+    assert!(rows.iter().all(|r| steps(r) && !r.name.starts_with("din_infer")) && !spans.is_empty(), "{rows:?}");
+    assert_eq!((gpu.device().as_deref(), cpu.device()), (Some("shim"), None));
     let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
     assert_eq!(found.state.step, expected.state.step);
     for (a, b) in found.tables.iter().zip(expected.tables) {
@@ -355,8 +361,8 @@ fn session(options: Options) {
 /// Launches are data like any other: numbers that lead nowhere are errors.
 #[test]
 fn launches_that_do_not_fit_are_refused() {
-    use din_program::cuda::{Address, Grid};
-    use din_program::schedule::{BufferId, Source};
+    use din_program::cuda::{Address, Grid, Tiling};
+    use din_program::schedule::{BATCH, BufferId, Domain, Source};
     let case = case("din");
     let refused = |change: &dyn Fn(&mut Cuda), said: &str| {
         let mut launches = (*case.launches).clone();
@@ -372,6 +378,11 @@ fn launches_that_do_not_fit_are_refused() {
     refused(&|c| c.schedules[1].addresses[0] = Address::Tiles(99), "tiling 99");
     refused(&|c| c.schedules[0].addresses[0] = Address::Source(Source::Table(77)), "table 77");
     refused(&|c| c.schedules[0].tilings[0].samples = 0, "tiles of");
+    // There are no requests for samples to be under.
+    refused(&|c| c.schedules[0].addresses[0] = Address::Offsets(BATCH), "domain 1 is not a sequence");
+    refused(&|c| c.schedules[0].tilings[0] = Tiling { domain: BATCH, samples: 4, entries: 4 }, "domain 1 is not");
+    let above = Source::Ancestor { of: BATCH, to: Domain(3) };
+    refused(&|c| c.schedules[0].addresses[0] = Address::Source(above), "elements of domain 3 above those of domain 1");
     refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
     refused(&|c| c.schedules[0].launches[0].phase = 1 << 20, "phase 1048576");
 }

@@ -5,6 +5,7 @@ use crate::engine::{Case, case, on_gpu, resolved};
 use din_runtime::device::cuda::{
     Captures, Command as Asked, DeviceError, Driver, Engine, Gpu, Image, Launch, Options, Target,
 };
+use din_runtime::engine::Span;
 use din_runtime::table::Table;
 use din_tests::cuda::{Columns, Device};
 use din_tests::random_graph::Random;
@@ -217,6 +218,24 @@ fn a_gpu_by_its_driver() {
     let refused = engine.driver().captures().clone();
     assert!(refused.refused >= 1 && refused.why.unwrap().contains("cuStreamBeginCapture"));
     assert_eq!(refused.captured, counts.captured);
+    // Its events know how long each launch took, and cost no bit; the shim's clock goes as the driver's.
+    engine.set_profile(true).unwrap();
+    other.engine.set_profile(true).unwrap();
+    for step in 4..6 {
+        let batch = case.batch(&mut r, 9, 9 * step);
+        let expected = on_gpu(&mut other, &batch).unwrap();
+        let batch = resolved(&batch, &mut rows);
+        assert_eq!(engine.train_step(&mut rows, &batch.inputs()).unwrap(), expected, "step {step}");
+        engine.infer(&mut rows, &batch.inputs()).unwrap();
+        rows.iter_mut().for_each(Table::finish_step);
+    }
+    let (found, expected) = (engine.profile(), other.engine.profile());
+    assert!(found.len() > 20 && found == expected, "{found:?}\n{expected:?}");
+    let lengths = |spans: Vec<Span>| spans.into_iter().map(|s| (s.name, s.length)).collect::<Vec<_>>();
+    assert_eq!(lengths(engine.spans()), lengths(other.engine.spans()));
+    assert!(engine.spans().windows(2).all(|w| w[0].begin + w[0].length <= w[1].begin));
+    engine.set_profile(false).unwrap();
+    assert!(engine.profile().is_empty());
     let mut last = first;
     engine.download(&mut last, &mut rows).unwrap();
     other.download().unwrap();

@@ -134,7 +134,7 @@ fn products_on_tensor_cores() {
     }
     for seed in 0..PRIMITIVES.len() as u64 {
         let focus = ["matmul", "matmul_t", "outer"][seed as usize % 3];
-        let mut c = case(seed, &random_graph::Options { draws: 8, focus: Some(focus), widest: 40, flat: false });
+        let mut c = case(seed, &random_graph::Options { draws: 8, focus: Some(focus), widest: 40 });
         if seed % 2 == 0 {
             let mut differentiated = c.graph.clone();
             if optimize::train(&mut differentiated, true).is_ok() {

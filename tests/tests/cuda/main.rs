@@ -8,6 +8,7 @@ mod graphs;
 mod lists;
 mod models;
 mod nvrtc;
+mod profile;
 mod refusals;
 mod requests;
 mod rows;

@@ -4,6 +4,7 @@
 use crate::models::small;
 use din_compiler::codegen::cuda;
 use din_compiler::{CompileOptions, compile};
+use din_program::schedule::{Axes, Axis};
 use din_runtime::batch::Batch;
 use din_runtime::code;
 use din_runtime::device::cuda::Engine as Device;
@@ -11,7 +12,7 @@ use din_runtime::engine::{Engine, State, StepInputs};
 use din_runtime::table::Table;
 use din_tests::cuda::{self as shim, Shim};
 use din_tests::random_graph::Random;
-use din_tests::requests::{IDS, Log, logs, model};
+use din_tests::requests::{E, IDS, Log, UNIT, logs, model};
 use std::sync::Arc;
 
 /// Losses of training, logits afterwards, and all weights of tables.
@@ -120,6 +121,21 @@ fn agree(found: &Trained, expected: &Trained, what: &str) {
     let off = norm(&mut found.tables.iter().zip(&expected.tables).map(|(a, b)| a - b));
     let off = off / norm(&mut expected.tables.iter().copied());
     assert!(found.tables.len() == expected.tables.len() && off < 1e-4, "{what}: tables are off by {off:e}");
+}
+
+/// What is stored of pairs of a candidate and an entry is a layer of the unit or a key's gradient, never their concatenation.
+#[test]
+fn pairs_store_no_concatenation() {
+    let options = CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() };
+    let program = compile(&model(true, "dice"), &options).unwrap().program;
+    let axes = Axes::new(&program.schema, &program.train.groups);
+    for schedule in [&program.train, &program.infer] {
+        let pairs = schedule.buffers.iter().filter(|b| matches!(axes.of(b.domain), Axis::Sequence(_)));
+        let mut widths: Vec<usize> = pairs.map(|b| b.width as usize).collect();
+        widths.sort_unstable();
+        widths.dedup();
+        assert!(widths.iter().all(|w| [1, E, UNIT[0], UNIT[1]].contains(w)), "{widths:?}");
+    }
 }
 
 #[test]

@@ -148,28 +148,27 @@ impl<'a> Frame<'a> {
     }
 
     /// What the elements of a group stand for, elements of `over`.
-    pub fn members(&mut self, group: Domain, over: Domain) -> Result<ArrayId, Refusal> {
+    pub fn members(&mut self, group: Domain, over: Domain) -> ArrayId {
         self.list(Address::Members(group), format!("members{}", group.0), over, over)
     }
 
     /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request; of a group, where the
-    /// members of each begin.
-    pub fn offsets(&mut self, of: Domain, by: Domain) -> Result<ArrayId, Refusal> {
+    /// members of each begin. Of the whole batch.
+    pub fn offsets(&mut self, of: Domain, by: Domain) -> ArrayId {
         let into = self.unit.axes.summed(by).filter(|_| of == by).unwrap_or(of);
         self.list(Address::Offsets(of), format!("begin{}", of.0), by, into)
     }
 
-    /// Numbers of elements of `into`, by element of `by`.
-    fn list(&mut self, address: Address, name: String, by: Domain, into: Domain) -> Result<ArrayId, Refusal> {
+    /// Numbers of elements of `into`, by element of `by`, of the whole batch.
+    fn list(&mut self, address: Address, name: String, by: Domain, into: Domain) -> ArrayId {
         if let Some((_, id)) = self.lists.iter().find(|(a, _)| *a == address) {
-            return Ok(*id);
+            return *id;
         }
-        let rows = self.inside(by)?;
-        let binding = Binding::Address(self.numbering.address(address));
+        let (rows, binding) = (Rows::Whole(by), Binding::Address(self.numbering.address(address)));
         let id =
             self.declare(Array { name, numbers: Numbers::Index(Bound::Whole(into)), rows, width: 1, binding }, None);
         self.lists.push((address, id));
-        Ok(id)
+        id
     }
 
     /// The domain of the requests, where the element of `to` above one of `of` is found by the sample's request.

@@ -37,13 +37,11 @@ pub struct Options {
     pub threads: u32,
     /// Most chunks of a phase.
     pub chunks: u32,
-    /// Samples a tile; halved where shared memory is short.
+    /// Samples a tile, and most requests; halved where shared memory is short.
     pub batch_tile: u32,
-    /// Sequence entries a tile, and most samples of it; samples a tile of requests, where they are summed.
+    /// Sequence entries a tile, and most samples of it.
     pub sequence_tile: u32,
     pub sequence_samples: u32,
-    /// Requests a tile. Few: a batch has few of them, and each may have hundreds of samples.
-    pub request_tile: u32,
     /// Rows of a table a tile.
     pub row_tile: u32,
     /// Shared memory that a block may use, in bytes.
@@ -59,7 +57,6 @@ impl Default for Options {
             batch_tile: 32,
             sequence_tile: 64,
             sequence_samples: 32,
-            request_tile: 8,
             row_tile: 64,
             shared_limit: 96 << 10,
         }

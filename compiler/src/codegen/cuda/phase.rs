@@ -47,9 +47,11 @@ impl Maker<'_> {
             domain => match self.unit.axes.of(domain) {
                 Axis::Once => return Err(format!("a phase over domain {}", domain.0)),
                 Axis::Batch | Axis::Group(_) => vec![self.samples(domain, numbering)?],
-                // Where samples are summed, a request with many is a tile of its own.
-                Axis::Requests if self.sums_shared() => vec![self.requests(domain, numbering)?],
                 Axis::Requests => vec![self.samples(domain, numbering)?],
+                // Where nothing is summed by request, a request's entries are many blocks' work: each may stand for hundreds of pairs.
+                Axis::Entries(_) if self.phase.calls.iter().all(|c| c.domain == domain) => {
+                    vec![self.samples(domain, numbering)?]
+                }
                 Axis::Sequence(_) | Axis::Entries(_) => vec![self.sequence(domain, numbering)?],
             },
         };
@@ -227,10 +229,8 @@ impl Maker<'_> {
 
     fn samples(&self, unit: Domain, numbering: &mut Numbering) -> Result<Made, Refusal> {
         let wanted = match self.unit.purpose {
-            Purpose::Step if unit == BATCH || matches!(self.unit.axes.of(unit), Axis::Group(_)) => {
-                self.options.batch_tile
-            }
-            Purpose::Step => self.options.request_tile,
+            Purpose::Step if matches!(self.unit.axes.of(unit), Axis::Entries(_)) => self.options.sequence_tile,
+            Purpose::Step => self.options.batch_tile,
             Purpose::Rows => self.options.row_tile,
             Purpose::Tensor => 2 * self.options.threads,
         };
@@ -238,7 +238,8 @@ impl Maker<'_> {
         let laid = self.layout(&candidates, |samples| Tiling { domain: unit, samples, entries: 0 });
         let elements = numbering.word(Word::Elements(unit));
         let samples = laid.tiling.samples;
-        self.tiled(numbering, laid, Walk::Samples { unit, samples, elements })
+        let spread = self.spreads(unit);
+        self.tiled(numbering, laid, Walk::Samples { unit, samples, elements, spread })
     }
 
     fn sequence(&self, domain: Domain, numbering: &mut Numbering) -> Result<Made, Refusal> {
@@ -247,20 +248,7 @@ impl Maker<'_> {
         let candidates = [wanted, wanted * 3 / 4, wanted / 2];
         let samples = self.options.sequence_samples;
         let laid = self.layout(&candidates, |entries| Tiling { domain, samples, entries });
-        self.cut(unit, laid, numbering)
-    }
-
-    /// Tiles of requests by the samples under them.
-    fn requests(&self, unit: Domain, numbering: &mut Numbering) -> Result<Made, Refusal> {
-        let wanted = self.options.request_tile;
-        let candidates = [wanted, wanted / 2, wanted / 4];
-        let entries = self.options.sequence_tile.max(1);
-        let laid = self.layout(&candidates, |samples| Tiling { domain: BATCH, samples, entries });
-        self.cut(unit, laid, numbering)
-    }
-
-    fn cut(&self, unit: Domain, laid: Laid, numbering: &mut Numbering) -> Result<Made, Refusal> {
-        let Tiling { domain, samples, entries } = laid.tiling;
+        let entries = laid.tiling.entries;
         let number = numbering.tiling(laid.tiling);
         let walk = Walk::Sequence {
             unit,
@@ -273,6 +261,12 @@ impl Maker<'_> {
             offsets: numbering.address(Address::Offsets(domain)),
         };
         self.tiled(numbering, laid, walk)
+    }
+
+    /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and behind each may be hundreds of samples; how many
+    /// elements a group has is seen in the batch.
+    fn spreads(&self, unit: Domain) -> bool {
+        matches!(self.unit.axes.of(unit), Axis::Requests | Axis::Entries(_) | Axis::Group(_))
     }
 
     fn sums_shared(&self) -> bool {
@@ -296,6 +290,9 @@ impl Maker<'_> {
             Walk::Sequence { unit, domain, samples, entries, .. } => {
                 let (under, units) = (of(domain), of(unit));
                 format!("Phase {}, tiles of {entries} {under}, {samples} {units} at most.", self.number)
+            }
+            Walk::Samples { spread: true, .. } => {
+                format!("Phase {}, tiles of {} {} at most.", self.number, tiling.samples, of(tiling.domain))
             }
             _ => format!("Phase {}, tiles of {} {}.", self.number, tiling.samples, of(tiling.domain)),
         }];
@@ -422,7 +419,8 @@ impl Maker<'_> {
             Grid::Blocks(_) => Tiles::One,
             Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
                 Some(&Tiling { domain, samples, entries: 0 }) => {
-                    Tiles::Samples { samples, elements: numbering.word(Word::Elements(domain)) }
+                    let elements = numbering.word(Word::Elements(domain));
+                    Tiles::Samples { samples, elements, spread: self.spreads(domain) }
                 }
                 _ => Tiles::Word(numbering.word(Word::Tiles(tiling))),
             },

@@ -67,6 +67,13 @@ DIN_CALL unsigned din_share(unsigned part, unsigned all, unsigned parts) {
     return unsigned((unsigned long long)part * all / parts);
 }
 
+// Elements of a tile, at most `most`, that leaves a tile for each chunk; and how many tiles of so many there are.
+DIN_CALL unsigned din_spread(unsigned all, unsigned chunks, unsigned most) {
+    const unsigned each = all / chunks + (all % chunks != 0u ? 1u : 0u);
+    return each == 0u ? 1u : din_least(each, most);
+}
+DIN_CALL unsigned din_tiles(unsigned all, unsigned each) { return all / each + (all % each != 0u ? 1u : 0u); }
+
 // ---- Elementary functions.
 
 DIN_CALL float din_exp(float x) { return expf(x); }
@@ -527,80 +534,79 @@ template <class Sum> DIN_CALL void din_sum_terms(unsigned items, DinPtr<float> s
 }
 
 template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfRequests {
-    DinPtr<const unsigned> ends;
     unsigned first;
+    DinPtr<const unsigned> samples;
     DinPtr<const float> x;
     DinPtr<float> out;
     DIN_CALL_MEMBER float terms(unsigned item, unsigned part, unsigned parts) const {
-        const unsigned request = item / WIDTH, column = item % WIDTH, end = ends[request + 1u] - first;
+        const unsigned request = first + item / WIDTH, column = item % WIDTH, end = samples[request + 1u];
         float sum = 0.0f;
-#pragma unroll 4
-        for (unsigned s = ends[request] - first + part; s < end; s += parts) sum += x[s * X + column];
+#pragma unroll 8
+        for (unsigned s = samples[request] + part; s < end; s += parts) sum += x[size_t(s) * X + column];
         return sum;
     }
     DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
 };
 
-// out_r = the sum of x_s over the samples s of request r.
+// out_r = the sum of x_s over the samples s of request r, for the tile's requests from `first` on. `samples` has the first of each request.
 template <unsigned WIDTH, unsigned X, unsigned OUT>
-DIN_CALL void din_sum_samples(unsigned requests, DinPtr<const unsigned> ends, unsigned first, DinPtr<const float> x, DinPtr<float> sums,
+DIN_CALL void din_sum_samples(unsigned requests, unsigned first, DinPtr<const unsigned> samples, DinPtr<const float> x, DinPtr<float> sums,
                               DinPtr<float> out) {
-    const DinOfRequests<WIDTH, X, OUT> sum = {ends, first, x, out};
+    const DinOfRequests<WIDTH, X, OUT> sum = {first, samples, x, out};
     din_sum_terms(requests * WIDTH, sums, sum);
 }
 
 template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfEntries {
-    DinPtr<const unsigned> request;
-    unsigned first_request;
-    DinPtr<const unsigned> ends;
     unsigned first;
-    DinPtr<const unsigned> samples, pairs;
+    DinPtr<const unsigned> samples, request, entries, pairs;
     DinPtr<const float> x;
     DinPtr<float> out;
     DIN_CALL_MEMBER float terms(unsigned item, unsigned part, unsigned parts) const {
-        const unsigned entry = item / WIDTH, column = item % WIDTH, r = request[entry] - first_request;
-        const unsigned begin = ends[r] - first, count = ends[r + 1u] - ends[r];
+        const unsigned entry = item / WIDTH, column = item % WIDTH, r = request[entry];
+        const unsigned begin = entries[r], count = entries[r + 1u] - begin;
         const unsigned from = samples[r] + part, to = samples[r + 1u];
         float sum = 0.0f;
         if (from < to) {
-            size_t pair = size_t(pairs[from]) + (entry - begin);
-            const size_t step = size_t(count) * parts;
-#pragma unroll 4
-            for (unsigned s = from; s < to; s += parts, pair += step) sum += x[pair * X + column];
+            const size_t step = size_t(count) * parts * X;
+            size_t at = (size_t(pairs[from]) + (first + entry - begin)) * X + column;
+#pragma unroll 8
+            for (unsigned s = from; s < to; s += parts, at += step) sum += x[at];
         }
         return sum;
     }
     DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
 };
 
-// out_e = the sum of x at entry e over the samples of its request; each sample has as many pairs as its request has entries.
+// out_e = the sum of x at entry e over the samples of its request, for the tile's entries from `first` on; each sample has as many pairs as its
+// request has entries. `samples` and `entries` have the first of each request, `pairs` of each sample.
 template <unsigned WIDTH, unsigned X, unsigned OUT>
-DIN_CALL void din_sum_pairs(unsigned entries, DinPtr<const unsigned> request, unsigned first_request, DinPtr<const unsigned> ends,
-                            unsigned first, DinPtr<const unsigned> samples, DinPtr<const unsigned> pairs, DinPtr<const float> x,
-                            DinPtr<float> sums, DinPtr<float> out) {
-    const DinOfEntries<WIDTH, X, OUT> sum = {request, first_request, ends, first, samples, pairs, x, out};
-    din_sum_terms(entries * WIDTH, sums, sum);
+DIN_CALL void din_sum_pairs(unsigned count, unsigned first, DinPtr<const unsigned> samples, DinPtr<const unsigned> request,
+                            DinPtr<const unsigned> entries, DinPtr<const unsigned> pairs, DinPtr<const float> x, DinPtr<float> sums,
+                            DinPtr<float> out) {
+    const DinOfEntries<WIDTH, X, OUT> sum = {first, samples, request, entries, pairs, x, out};
+    din_sum_terms(count * WIDTH, sums, sum);
 }
 
 template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfGroup {
+    unsigned first;
     DinPtr<const unsigned> begins, members;
     DinPtr<const float> x;
     DinPtr<float> out;
     DIN_CALL_MEMBER float terms(unsigned item, unsigned part, unsigned parts) const {
-        const unsigned element = item / WIDTH, column = item % WIDTH, end = begins[element + 1u];
+        const unsigned element = first + item / WIDTH, column = item % WIDTH, end = begins[element + 1u];
         float sum = 0.0f;
-#pragma unroll 4
+#pragma unroll 8
         for (unsigned m = begins[element] + part; m < end; m += parts) sum += x[size_t(members[m]) * X + column];
         return sum;
     }
     DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
 };
 
-// out_g = the sum of x_i over the elements i that g stands for: members[begins[g]..begins[g + 1]].
+// out_g = the sum of x_i over the elements i that g stands for, members[begins[g]..begins[g + 1]], for the tile's elements from `first` on.
 template <unsigned WIDTH, unsigned X, unsigned OUT>
-DIN_CALL void din_sum_group(unsigned elements, DinPtr<const unsigned> begins, DinPtr<const unsigned> members, DinPtr<const float> x,
-                            DinPtr<float> sums, DinPtr<float> out) {
-    const DinOfGroup<WIDTH, X, OUT> sum = {begins, members, x, out};
+DIN_CALL void din_sum_group(unsigned elements, unsigned first, DinPtr<const unsigned> begins, DinPtr<const unsigned> members,
+                            DinPtr<const float> x, DinPtr<float> sums, DinPtr<float> out) {
+    const DinOfGroup<WIDTH, X, OUT> sum = {first, begins, members, x, out};
     din_sum_terms(elements * WIDTH, sums, sum);
 }
 

@@ -30,7 +30,7 @@ pub fn print(kernel: &Kernel) -> String {
     match kernel.walk {
         Walk::Once => p.once(),
         Walk::Join { tiles } => p.join(tiles),
-        Walk::Samples { unit, samples, elements } => p.samples(unit, samples, elements),
+        Walk::Samples { unit, samples, elements, spread } => p.samples(unit, samples, elements, spread),
         Walk::Sequence { unit, domain, entries, tiles, longest, bounds, offsets, .. } => {
             p.sequence(unit, domain, entries, [tiles, longest, bounds, offsets]);
         }
@@ -156,7 +156,11 @@ impl Printer<'_> {
         self.entry();
         let tiles = match tiles {
             Tiles::One => "1u".into(),
-            Tiles::Samples { samples, elements } => {
+            Tiles::Samples { samples, elements, spread: true } => {
+                let chunks = self.kernel.chunks;
+                format!("din_tiles(batch[{elements}], din_spread(batch[{elements}], {chunks}u, {samples}u))")
+            }
+            Tiles::Samples { samples, elements, spread: false } => {
                 format!("(batch[{elements}] + {}u) / {samples}u", samples.saturating_sub(1))
             }
             Tiles::Word(number) => format!("batch[{number}]"),
@@ -167,17 +171,24 @@ impl Printer<'_> {
         self.close();
     }
 
-    fn samples(&mut self, unit: Domain, samples: u32, elements: u32) {
+    fn samples(&mut self, unit: Domain, samples: u32, elements: u32, spread: bool) {
         let u = unit.0;
         self.entry();
         self.line(&format!("const unsigned elements = batch[{elements}];"));
-        self.line(&format!("const unsigned tiles = (elements + {}u) / {samples}u;", samples.saturating_sub(1)));
+        let each = if spread { "each".into() } else { format!("{samples}u") };
+        if spread {
+            let chunks = self.kernel.chunks;
+            self.line(&format!("const unsigned each = din_spread(elements, {chunks}u, {samples}u);"));
+            self.line("const unsigned tiles = din_tiles(elements, each);");
+        } else {
+            self.line(&format!("const unsigned tiles = (elements + {}u) / {samples}u;", samples.saturating_sub(1)));
+        }
         self.chunk();
         self.copies();
         self.far(samples, false);
         self.open("for (unsigned tile = begin; tile < end; ++tile)");
-        self.line(&format!("const unsigned first{u} = tile * {samples}u;"));
-        self.line(&format!("const unsigned count{u} = din_least(elements - first{u}, {samples}u);"));
+        self.line(&format!("const unsigned first{u} = tile * {each};"));
+        self.line(&format!("const unsigned count{u} = din_least(elements - first{u}, {each});"));
         self.arrays();
         self.statements(&self.kernel.body);
         self.again();

@@ -2,7 +2,7 @@
 
 use super::frame::{Frame, Refusal};
 use super::print::{count, number};
-use super::tree::{ArrayId, Rows, Seen, Statement, Walk};
+use super::tree::{ArrayId, Rows, Seen, Statement};
 use din_program::schedule::{Axis, BATCH, Call, Domain, ONCE, Operation, SlotId, Source, View};
 
 /// The tile buffer of the back end's own: `Fold(Sum)` before it is summed by sample.
@@ -166,52 +166,33 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
         }
         Operation::SumShared { x, out, width } => {
             let out = along(frame, out, width, call.domain)?;
-            let axes = frame.unit.axes;
-            let from = axes.summed(call.domain).ok_or_else(|| format!("samples of domain {}", call.domain.0))?;
-            if matches!(axes.of(call.domain), Axis::Group(_)) {
-                let x = frame.view(x, width)?;
-                let (begins, members) = (frame.offsets(call.domain, call.domain)?, frame.members(call.domain, from)?);
-                let sums = frame.shared(frame.kernel.threads);
-                let text = format!(
-                    "din_sum_group<{width}, {}, {}>({rows}, {}, {}, {}, {}, {})",
-                    stride(frame, &x),
-                    stride(frame, &out),
-                    frame.name(begins),
-                    frame.name(members),
-                    pointer(frame, &x),
-                    frame.name(sums),
-                    pointer(frame, &out),
-                );
-                let reads = [x, whole(frame, begins), whole(frame, members)];
-                push(frame, text, &reads, &[whole(frame, sums), out]);
-                return Ok(());
-            }
-            let (requests, under) = match frame.kernel.walk {
-                Walk::Sequence { unit, domain, .. } if axes.of(unit) == Axis::Requests => (unit, domain),
-                _ => return Err("a sum over the samples of requests in other tiles".into()),
-            };
+            let (axes, domain) = (frame.unit.axes, call.domain);
+            let wrong = || format!("a sum over what shares domain {}", domain.0);
+            let from = axes.summed(domain).ok_or_else(wrong)?;
             let x = frame.view(x, width)?;
-            let of_x = stride(frame, &x);
+            if x.rows != Rows::Whole(from) {
+                return Err(wrong());
+            }
             let sums = frame.shared(frame.kernel.threads);
-            let arguments = format!("{width}, {of_x}, {}", stride(frame, &out));
+            let (of_x, of_out) = (stride(frame, &x), stride(frame, &out));
             let (to, into, held) = (pointer(frame, &x), pointer(frame, &out), frame.name(sums));
-            let (text, more) = if call.domain == requests && under == BATCH && x.rows == Rows::Local(BATCH) {
-                (format!("din_sum_samples<{arguments}>({rows}, ends1, first1, {to}, {held}, {into})"), vec![])
-            } else if call.domain == under && under != BATCH && x.rows == Rows::Whole(from) {
-                let request = frame.source(Source::Ancestor { of: under, to: requests })?;
-                let (samples, pairs) = (frame.offsets(BATCH, requests)?, frame.offsets(from, BATCH)?);
-                let text = format!(
-                    "din_sum_pairs<{arguments}>({rows}, {}, first{r}, ends{d}, first{d}, {}, {}, {to}, {held}, {into})",
-                    frame.name(request),
-                    frame.name(samples),
-                    frame.name(pairs),
-                    r = requests.0,
-                    d = under.0,
-                );
-                (text, [request, samples, pairs].map(|a| whole(frame, a)).to_vec())
-            } else {
-                return Err(format!("a sum over samples to domain {} in tiles of domain {}", call.domain.0, under.0));
+            let (name, more) = match (axes.of(domain), axes.find(Axis::Requests)) {
+                (Axis::Group(_), _) => {
+                    ("din_sum_group", vec![frame.offsets(domain, domain), frame.members(domain, from)])
+                }
+                (Axis::Requests, _) => ("din_sum_samples", vec![frame.offsets(BATCH, domain)]),
+                (_, Some(requests)) => {
+                    let samples = frame.offsets(BATCH, requests);
+                    let request = frame.source(Source::Ancestor { of: domain, to: requests })?;
+                    let (entries, pairs) = (frame.offsets(domain, requests), frame.offsets(from, BATCH));
+                    ("din_sum_pairs", vec![samples, request, entries, pairs])
+                }
+                (_, None) => return Err(wrong()),
             };
+            let mut arguments = format!("{rows}, first{}", domain.0);
+            more.iter().for_each(|&array| arguments = format!("{arguments}, {}", frame.name(array)));
+            let text = format!("{name}<{width}, {of_x}, {of_out}>({arguments}, {to}, {held}, {into})");
+            let more: Vec<Seen> = more.into_iter().map(|a| whole(frame, a)).collect();
             let sums = whole(frame, sums);
             let reads: Vec<Seen> = [x].into_iter().chain(more).collect();
             push(frame, text, &reads, &[sums, out]);

@@ -137,7 +137,7 @@ impl Emitter<'_, '_> {
         all.push(self.frame.source(Source::Ancestor { of, to: BATCH })?);
         all.push(self.frame.source(Source::Ancestor { of: BATCH, to: requests })?);
         if to != requests {
-            all.push(self.frame.offsets(to, requests)?);
+            all.push(self.frame.offsets(to, requests));
         }
         Ok(())
     }
@@ -502,7 +502,7 @@ impl Emitter<'_, '_> {
                 return Ok(request);
             }
             let row = row.ok_or_else(|| "an index without a row".to_string())?;
-            let begin = self.frame.offsets(to, requests)?;
+            let begin = self.frame.offsets(to, requests);
             let (first, entry) = (self.frame.index("f", Bound::Whole(to)), self.frame.index("i", Bound::Whole(to)));
             let element = Element { array: begin, row: Row::At(request), column: Column::Fixed(0) };
             body.push(Statement::Let { to: first, value: Value::Load(element) });

@@ -225,6 +225,7 @@ pub enum Tiles {
     Samples {
         samples: u32,
         elements: u32,
+        spread: bool,
     },
     /// The number of a word.
     Word(u32),
@@ -235,8 +236,9 @@ pub enum Tiles {
 pub enum Walk {
     /// There is one element; blocks share its columns.
     Once,
-    /// Tiles of `samples` elements of domain `unit` (samples, rows, requests), whose number is a word.
-    Samples { unit: Domain, samples: u32, elements: u32 },
+    /// Tiles of `samples` elements of domain `unit` (samples, rows, requests, their entries), whose number is a word; or of fewer, where they are
+    /// `spread` over the chunks.
+    Samples { unit: Domain, samples: u32, elements: u32, spread: bool },
     /// Copies of partial sums are joined: those of so many tiles.
     Join { tiles: Tiles },
     /// Tiles of whole elements of `unit` (samples, requests) by the elements of `domain` under them; numbers of words and addresses.

@@ -63,17 +63,15 @@ impl Verifier<'_> {
                     Walk::Samples { samples, .. } => (samples, 0),
                     Walk::Sequence { samples, entries, .. } => (samples, entries),
                 };
-                let of = |rows| match rows {
-                    Rows::Local(d) => Some(d),
-                    _ => None,
-                };
                 // Entries of a long tile lie in scratch, whatever those of others do.
-                let (capacity, away) = if of(a.rows) == self.kernel.walk.under() {
-                    (entries, within(far.1, a.width, 1, self.kernel.scratch.1))
-                } else if of(a.rows) == self.kernel.walk.unit() {
-                    (samples, near.is_some() || within(far.0, a.width, 1, self.kernel.scratch.0))
-                } else {
-                    (0, false)
+                let (capacity, away) = match a.rows {
+                    Rows::Local(d) if Some(d) == self.kernel.walk.under() => {
+                        (entries, within(far.1, a.width, 1, self.kernel.scratch.1))
+                    }
+                    Rows::Local(d) if Some(d) == self.kernel.walk.unit() => {
+                        (samples, near.is_some() || within(far.0, a.width, 1, self.kernel.scratch.0))
+                    }
+                    _ => (0, false),
                 };
                 away && near.is_none_or(|at| within(at, a.width, capacity, self.kernel.shared))
             }

@@ -5,6 +5,7 @@
 
 use super::Target;
 use std::fmt;
+use std::time::Duration;
 
 /// The environment variable that has every launch waited for, so that a failure is told of the very kernel.
 pub(super) const WAIT: &str = "DIN_CUDA_WAIT";
@@ -28,6 +29,17 @@ pub struct Launch<'a> {
     pub addresses: Address,
     pub words: Address,
     pub scratch: Address,
+}
+
+/// A launch that was measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timed {
+    pub kernel: String,
+    /// As in [`Launch`].
+    pub location: String,
+    /// Since measuring began.
+    pub begin: Duration,
+    pub length: Duration,
 }
 
 /// A part of allocated memory that is used as an array of its own.
@@ -116,6 +128,16 @@ pub trait Driver {
 
     /// Returns when all that was asked for is done.
     fn wait(&mut self) -> Result<(), DeviceError>;
+
+    /// Begins or ends measuring how long each launch takes. While it lasts, launches take the time of two events more.
+    fn measure(&mut self, _on: bool) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    /// The launches that were measured since this was last asked, in their order, when all of them are done.
+    fn measured(&mut self) -> Result<Vec<Timed>, DeviceError> {
+        Ok(Vec::new())
+    }
 
     /// Says which arrays a block of memory has from now on.
     fn arrays(&mut self, _block: Address, _bytes: usize, _arrays: &[Array]) {}

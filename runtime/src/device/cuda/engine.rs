@@ -14,16 +14,18 @@
 //! [`Engine::download`]. Where the device's memory is too small for a table (`budget`), it has some rows of it (`cache`), and the host's table has
 //! the others: then a step that fails leaves the host's rows at different steps, and only a checkpoint has the model.
 
+mod measured;
 mod parts;
 mod steps;
 
 use super::driver::{Command, DeviceError, Driver};
 use super::held::{DeviceTable, Values};
 use super::memory::{At, Bases, Block, Buckets, NONE, Space};
+use super::profile::Profile;
 use super::rows::{FeatureRows, TableUpdate, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
 use crate::device::Steps;
-use crate::engine::{self as cpu, EngineError, Layout, Reader, State, StepInputs};
+use crate::engine::{self as cpu, EngineError, Layout, ProfileRow, Reader, Span, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
@@ -80,6 +82,8 @@ pub struct Engine<D: Driver> {
     held: bool,
     /// By prediction, of the last inference.
     logits: Vec<Vec<f32>>,
+    /// While it is measured where time goes.
+    profile: Option<Profile>,
 }
 
 /// Choices that change no result.
@@ -138,6 +142,7 @@ impl<D: Driver> Engine<D> {
             moving: false,
             step: 0,
             held: false,
+            profile: None,
         })
     }
 
@@ -418,6 +423,15 @@ impl<D: Driver + fmt::Debug> Steps for Engine<D> {
     }
     fn logits(&self, index: usize) -> &[f32] {
         self.logits(index)
+    }
+    fn set_profile(&mut self, on: bool) -> Result<(), DeviceError> {
+        self.set_profile(on)
+    }
+    fn profile(&self) -> Vec<ProfileRow> {
+        self.profile()
+    }
+    fn spans(&self) -> Vec<Span> {
+        self.spans()
     }
 }
 

@@ -11,9 +11,10 @@ mod capture;
 mod found;
 
 use super::Image;
-use super::driver::{Address, Command, DeviceError, Driver, FETCH, FETCHES, Launch, WAIT};
+use super::driver::{Address, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed, WAIT};
 use super::graphs::{Captures, Graphs, Next, Node};
 use super::library::{self, Api, Handle};
+use super::measure::{Measuring, record};
 use found::{Found, choose};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_int, c_void};
@@ -59,6 +60,7 @@ pub struct Gpu {
     pending: Pending,
     /// Whether every launch is waited for.
     wait_each: bool,
+    measuring: Option<Measuring>,
     /// Bytes by address.
     allocated: BTreeMap<Address, usize>,
     /// Small pinned buffers by turns, and the oldest of the last so many that holds what was not given yet.
@@ -120,6 +122,7 @@ impl Gpu {
             next: 0,
             pending: Pending::default(),
             wait_each: std::env::var_os(WAIT).is_some_and(|v| !v.is_empty() && v != "0"),
+            measuring: None,
             allocated: BTreeMap::new(),
             fetches: Vec::new(),
             fetched: 0,
@@ -421,6 +424,10 @@ impl Driver for Gpu {
     fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError> {
         self.current()?;
         let function = self.function(launch)?;
+        let around = self.measuring.as_mut().map(|m| m.around(&self.api)).transpose()?;
+        if let Some([begin, _]) = around {
+            record(&self.api, begin, self.stream)?;
+        }
         let mut values = [launch.addresses, launch.words, launch.scratch];
         let mut arguments = values.each_mut().map(|v| std::ptr::from_mut(v).cast::<c_void>());
         // SAFETY: a live function with three arguments of eight bytes each; the driver copies them before it returns.
@@ -447,14 +454,18 @@ impl Driver for Gpu {
             return Err(DeviceError::Launch { kernel, location, why: self.api.text(code) });
         }
         self.launched(launch, 1);
+        if let (Some([_, end]), Some(measuring)) = (around, &mut self.measuring) {
+            record(&self.api, end, self.stream)?;
+            measuring.launched(launch);
+        }
         if self.wait_each { self.wait_for_stream() } else { Ok(()) }
     }
 
     fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         self.current()?;
         self.resolve(commands)?;
-        // Within a captured list no launch can be waited for.
-        if !self.captures || self.wait_each {
+        // Within a captured list no launch can be waited for, or timed.
+        if !self.captures || self.wait_each || self.measuring.is_some() {
             return self.plainly(commands);
         }
         let (next, gone) = self.graphs.next(&self.nodes);
@@ -483,6 +494,23 @@ impl Driver for Gpu {
         Ok(Some(free.min(total)))
     }
 
+    fn measure(&mut self, on: bool) -> Result<(), DeviceError> {
+        self.current()?;
+        if let Some(measuring) = self.measuring.take() {
+            measuring.end(&self.api);
+        }
+        if on {
+            self.measuring = Some(Measuring::begin(&self.api, self.stream)?);
+        }
+        Ok(())
+    }
+
+    fn measured(&mut self) -> Result<Vec<Timed>, DeviceError> {
+        self.current()?;
+        self.wait_for_stream()?;
+        self.measuring.as_mut().map_or_else(|| Ok(Vec::new()), |m| m.take(&self.api))
+    }
+
     fn wait(&mut self) -> Result<(), DeviceError> {
         self.current()?;
         self.wait_for_stream()
@@ -498,6 +526,9 @@ impl Drop for Gpu {
         unsafe {
             if !self.stream.is_null() {
                 (self.api.stream_wait)(self.stream);
+            }
+            if let Some(measuring) = self.measuring.take() {
+                measuring.end(&self.api);
             }
             for p in self.pinned.drain(..).chain(self.fetches.drain(..)) {
                 if !p.at.is_null() {

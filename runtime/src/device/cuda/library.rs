@@ -29,6 +29,7 @@ pub(super) const DYNAMIC_SHARED: c_int = 8;
 /// A capture minds this thread's calls alone.
 pub(super) const CAPTURE_THREAD_LOCAL: c_int = 1;
 pub(super) const STREAM_NON_BLOCKING: c_uint = 1;
+pub(super) const EVENT_WITH_TIME: c_uint = 0;
 pub(super) const EVENT_WITHOUT_TIME: c_uint = 2;
 pub(super) const JIT_ERROR_LOG: c_int = 5;
 pub(super) const JIT_ERROR_LOG_BYTES: c_int = 6;
@@ -87,6 +88,7 @@ api! {
     event_record = "cuEventRecord": fn(Handle, Handle);
     event_wait = "cuEventSynchronize": fn(Handle);
     memory = "cuMemGetInfo_v2": fn(*mut usize, *mut usize);
+    event_elapsed = "cuEventElapsedTime": fn(*mut f32, Handle, Handle);
     allocate = "cuMemAlloc_v2": fn(*mut u64, usize);
     free = "cuMemFree_v2": fn(u64);
     allocate_host = "cuMemHostAlloc": fn(*mut *mut c_void, usize, c_uint);

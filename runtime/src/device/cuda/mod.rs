@@ -2,8 +2,8 @@
 //!
 //! - `nvrtc`: the compiler; needs neither a driver nor a GPU. `images`: what it has compiled. - `driver`: what an engine needs of a device. - `engine`: steps on one.
 //!   `held`: the model's values there, `cache`: some rows of a table that is too large for it, `budget`: which those are. `stage`: what the host writes a
-//!   step, `commands`: what the device does in one. `rows`: a table's update. `memory`: blocks that grow. - `gpu`: the device itself, by `library`,
-//!   the driver's functions; `graphs`: steps that it has captured.
+//!   step, `commands`: what the device does in one. `rows`: a table's update. `memory`: blocks that grow. `profile`: where time goes. - `gpu`: the device
+//!   itself, by `library`, the driver's functions; `graphs`: steps that it has captured; `measure`: events around launches.
 
 mod budget;
 mod cache;
@@ -15,12 +15,14 @@ mod graphs;
 mod held;
 mod images;
 mod library;
+mod measure;
 mod memory;
 mod nvrtc;
+mod profile;
 mod rows;
 mod stage;
 
-pub use driver::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch};
+pub use driver::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed};
 pub use engine::{Engine, Options};
 pub use gpu::Gpu;
 pub use graphs::Captures;

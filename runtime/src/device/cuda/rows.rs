@@ -2,9 +2,9 @@
 
 use super::DeviceError;
 use super::commands::{Kernels, List};
-use super::driver::Launch;
+use super::driver::{Driver, Launch};
 use super::held::DeviceTable;
-use super::memory::{At, NONE, Space};
+use super::memory::{At, Bases, NONE, Space, bytes_of_mut};
 use super::stage::{Given, Instances, Ready, Stage};
 use din_program::cuda::{Cuda, Launches, RowsAddress, RowsLaunch, RowsWord, Word, row_launches};
 use din_program::schedule::{BATCH, Place, Source};
@@ -43,6 +43,8 @@ pub(super) struct TableUpdate {
     launches: Vec<(RowsLaunch, At)>,
     /// As they are and with the roles of the two pairs changed.
     addresses: [At; 2],
+    /// The word that says how many rows there are; the device writes it.
+    elements: At,
 }
 
 impl TableUpdate {
@@ -129,11 +131,30 @@ impl TableUpdate {
         }
         Ok(Some(TableUpdate {
             update: spec.update as usize,
+            elements: ready.words.plus(elements * 4),
             space,
             ready,
             launches: with_words,
             addresses: [as_they_are, changed],
         }))
+    }
+
+    /// Kernels that ready the gradients, once each.
+    pub fn kernels(&self) -> Vec<&'static str> {
+        let mut all: Vec<&'static str> = Vec::new();
+        for (launch, _) in &self.launches {
+            if !all.contains(&launch.kernel) {
+                all.push(launch.kernel);
+            }
+        }
+        all
+    }
+
+    /// Rows that were updated, once it ran.
+    pub fn distinct<D: Driver>(&self, driver: &mut D, bases: &Bases) -> Result<usize, DeviceError> {
+        let mut found = [0u32];
+        driver.read(bases.resolve(self.elements), bytes_of_mut(&mut found))?;
+        Ok(found[0] as usize)
     }
 
     /// Bytes of its work space.

@@ -12,6 +12,15 @@ use din_program::Program;
 use din_program::cuda::Cuda;
 use din_program::schedule::{Root, Schedule};
 
+/// A training step that can be run.
+struct Listed<'a> {
+    list: List<'a>,
+    /// Where its loss will be.
+    loss: Option<Address>,
+    of_tables: Vec<(usize, TableUpdate)>,
+    bases: Bases,
+}
+
 impl<D: Driver> Engine<D> {
     /// One step of training; gives the batch's loss. Losses of earlier steps that were not asked for are forgotten.
     pub fn train_step(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
@@ -34,7 +43,7 @@ impl<D: Driver> Engine<D> {
             self.losses.push_back(loss);
         }
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
-        let (list, loss) = match self.train_list(&program, &cuda, tables, inputs) {
+        let Listed { list, loss, of_tables, bases } = match self.train_list(&program, &cuda, tables, inputs) {
             Ok(ready) => ready,
             Err(e) => return Err(self.undone(e)),
         };
@@ -47,6 +56,7 @@ impl<D: Driver> Engine<D> {
             }
             None => self.losses.push_back(0.0),
         }
+        self.note(inputs, &of_tables, &bases)?;
         self.step += 1;
         self.moving = true;
         self.held = true;
@@ -71,14 +81,14 @@ impl<D: Driver> Engine<D> {
         done.map(|()| loss[0])
     }
 
-    /// What a training step does, with its batch written; and where its loss will be.
+    /// What a training step does, with its batch written.
     fn train_list<'a>(
         &mut self,
         program: &'a Program,
         cuda: &'a Cuda,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
-    ) -> Result<(List<'a>, Option<Address>), DeviceError> {
+    ) -> Result<Listed<'a>, DeviceError> {
         self.sync(tables, inputs, true)?;
         let (ready, slots, columns) = self.stage_step(TRAIN, inputs)?;
         let moves = self.stage_moves(tables)?;
@@ -116,7 +126,7 @@ impl<D: Driver> Engine<D> {
             }
         }
         let loss = loss_of(&program.train, &slots).map(|at| bases.resolve(at));
-        Ok((list, loss))
+        Ok(Listed { list, loss, of_tables, bases })
     }
 
     /// Predictions (see [`Engine::logits`]) and, where labels are given, the loss.
@@ -138,6 +148,10 @@ impl<D: Driver> Engine<D> {
             }
         }
         let loss = self.loss(loss_of(&program.infer, &slots).map(|at| bases.resolve(at)))?;
+        if self.profile.is_some() {
+            // It is of training.
+            self.driver.measured()?;
+        }
         self.moving = true;
         self.held = true;
         self.take_back(tables)?;

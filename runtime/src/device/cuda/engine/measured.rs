@@ -1,0 +1,71 @@
+//! Where the time of training steps goes: what the driver has timed, with the work that the schedules say.
+
+use super::super::driver::{DeviceError, Driver};
+use super::super::memory::Bases;
+use super::super::profile::{Profile, Ran};
+use super::super::rows::TableUpdate;
+use super::{Engine, TRAIN, UPDATES};
+use crate::engine::{ProfileRow, Span, StepInputs};
+use din_program::schedule::{Axes, ONCE, Root};
+
+impl<D: Driver> Engine<D> {
+    /// Starts (from zero) or stops measuring where the time of training steps goes.
+    pub fn set_profile(&mut self, on: bool) -> Result<(), DeviceError> {
+        self.driver.measure(on)?;
+        self.profile = on.then(Profile::default);
+        Ok(())
+    }
+
+    /// What was measured since [`Engine::set_profile`]: a row a kernel, slowest first.
+    pub fn profile(&self) -> Vec<ProfileRow> {
+        self.profile.as_ref().map_or_else(Vec::new, Profile::rows)
+    }
+
+    /// The first launches since [`Engine::set_profile`], one by one.
+    pub fn spans(&self) -> Vec<Span> {
+        self.profile.as_ref().map_or_else(Vec::new, Profile::spans)
+    }
+
+    /// Adds a training step to the profile, where there is one.
+    pub(super) fn note(
+        &mut self,
+        inputs: &StepInputs<'_>,
+        of_tables: &[(usize, TableUpdate)],
+        bases: &Bases,
+    ) -> Result<(), DeviceError> {
+        let Some(profile) = &mut self.profile else { return Ok(()) };
+        let (program, cuda) = (&*self.program, &*self.cuda);
+        let (axes, rows) = (&self.layouts[TRAIN].axes, Axes::rows());
+        let (launches, count) = (&cuda.schedules[TRAIN], |d| self.layouts[TRAIN].count(d));
+        profile.worked(program, &Ran { name: "train", schedule: &program.train, launches, axes, count: &count });
+        for (t, update) in of_tables {
+            let (spec, number) = (&program.tables[*t], update.update);
+            let distinct = update.distinct(&mut self.driver, bases)?;
+            let occurrences = inputs.row_numbers[*t].iter().map(Vec::len).sum();
+            let kernels = update.kernels();
+            profile.summed(&kernels, &spec.location, occurrences, distinct, spec.width);
+            let name = format!("update {}", program.updates[number].name);
+            let (launches, schedule) = (&cuda.schedules[UPDATES + number], &program.updates[number].schedule);
+            let count = |d| if d == ONCE { 1 } else { distinct };
+            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &rows, count: &count });
+        }
+        for (number, update) in program.updates.iter().enumerate().filter(|(_, u)| !u.rows) {
+            let trained = |k: usize| {
+                program
+                    .train
+                    .roots
+                    .iter()
+                    .any(|r| matches!(r, Root::ParamGradient { param, .. } if *param as usize == k))
+            };
+            let of = program.parameters.iter().enumerate();
+            let widths = of.filter(|(k, p)| p.update as usize == number && trained(*k)).map(|(_, p)| p.width());
+            let (instances, elements) = widths.fold((0, 0), |(n, all), width| (n + 1, all + width));
+            let name = format!("update {}", update.name);
+            let (launches, schedule) = (&cuda.schedules[UPDATES + number], &update.schedule);
+            let count = |d| if d == ONCE { instances } else { elements };
+            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &rows, count: &count });
+        }
+        profile.add(&self.driver.measured()?);
+        Ok(())
+    }
+}
