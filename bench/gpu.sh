@@ -67,7 +67,7 @@ command_line() {
         "$din" train models/din.din --train "$here/data/train.parquet" --valid "$here/data/valid.parquet" --epochs 2 \
             --checkpoint-every 20 --device "$device" --out "$here/$1" "${@:2}"
     }
-    weights() { (cd "$here/$1" && find . -name '*.safetensors' -path '*last*' -o -name '*.safetensors' -path '*best*' | sort | xargs sha256sum); }
+    weights() { (cd "$here/$1/checkpoints" && find . -name '*.safetensors' | sort | xargs sha256sum); }
     train first && train second || return 1
     train killed &
     local pid=$!
