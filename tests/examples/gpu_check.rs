@@ -201,6 +201,8 @@ fn fresh(program: &Program, ids: usize) -> Outcome<(State, Vec<Table>)> {
             .iter_mut()
             .enumerate()
             .for_each(|(i, w)| *w = (stream.uniform(i as u64) as f32 - 0.5) * 0.1);
+        // Eq. (9) divides by it.
+        table.counts_mut().fill(3.0);
         tables.push(table);
     }
     Ok((state, tables))
@@ -213,16 +215,31 @@ fn weights(state: State, tables: &[Table]) -> Vec<Vec<f32>> {
     state.params.into_iter().chain(tables.iter().map(|t| t.weights().to_vec())).collect()
 }
 
+/// Whether two runs are equal bit for bit.
+fn same(a: &Trained, b: &Trained) -> Outcome<()> {
+    if let Some(step) = a.0.iter().zip(&b.0).position(|(x, y)| x.to_bits() != y.to_bits()) {
+        return Err(format!("step {step}: loss {}, before {}", a.0[step], b.0[step]).into());
+    }
+    for (k, (x, y)) in a.1.iter().zip(&b.1).enumerate() {
+        if let Some(i) = x.iter().zip(y).position(|(x, y)| x.to_bits() != y.to_bits()) {
+            return Err(format!("number {i} of tensor {k}: {}, before {}", x[i], y[i]).into());
+        }
+    }
+    Ok(())
+}
+
 /// Whether two runs are within 1e-4, tensor by tensor.
 fn close(a: &Trained, b: &Trained) -> Outcome<()> {
-    let far = a.0.iter().zip(&b.0).position(|(x, y)| (x - y).abs() > 1e-4 * y.abs().max(1e-3));
+    // Written so that what is no number is far.
+    let near = |x: &f32, y: &f32| (x - y).abs() <= 1e-4 * y.abs().max(1e-3);
+    let far = a.0.iter().zip(&b.0).position(|(x, y)| !near(x, y));
     if let Some(step) = far {
         return Err(format!("step {step}: loss {} on the GPU, {} on the CPU", a.0[step], b.0[step]).into());
     }
     for (k, (x, y)) in a.1.iter().zip(&b.1).enumerate() {
         let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         let (off, size) = (norm(&mut x.iter().zip(y).map(|(x, y)| x - y)), norm(&mut y.iter().copied()));
-        if off > 1e-4 * size {
+        if off.is_nan() || off > 1e-4 * size {
             return Err(format!("tensor {k} is off by {off:e}, its norm is {size:e}").into());
         }
     }
@@ -258,12 +275,8 @@ fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
         Ok((losses, weights(state, &tables)))
     };
     let first = on_gpu(false)?;
-    if on_gpu(false)? != first {
-        return Err("a second run has other bits".into());
-    }
-    if on_gpu(true)? != first {
-        return Err("a run that went to the host and back has other bits".into());
-    }
+    same(&on_gpu(false)?, &first).map_err(|why| format!("a second run: {why}"))?;
+    same(&on_gpu(true)?, &first).map_err(|why| format!("a run that went to the host and back: {why}"))?;
     let (mut state, mut tables) = fresh(&program, IDS)?;
     let mut engine = Engine::new(program.clone(), 4, code::detect())?;
     let mut losses = Vec::new();

@@ -83,16 +83,18 @@ int set(const char* name, int otherwise) {
     return value ? std::atoi(value) : otherwise;
 }
 
-// Opens a library that is in memory. Its section headers are what it ends with.
+// Opens a library that is in memory; equal ones are one, whose kernels see one memory. Its section headers are what it ends with.
 void* open(const char* library) {
+    static std::map<std::string, void*> opened;
     const auto* head = reinterpret_cast<const Elf64_Ehdr*>(library);
     const std::size_t bytes = head->e_shoff + std::size_t(head->e_shnum) * head->e_shentsize;
+    void*& module = opened[std::string(library, bytes)];
+    if (module) return module;
     const int file = memfd_create("kernels", 0);
     if (file < 0 || write(file, library, bytes) != ssize_t(bytes)) return nullptr;
+    // The file stays open, so that no other gets its name: the loader takes equal names for equal libraries.
     const std::string path = "/proc/self/fd/" + std::to_string(file);
-    void* module = dlopen(path.c_str(), RTLD_NOW);
-    close(file);
-    return module;
+    return module = dlopen(path.c_str(), RTLD_NOW);
 }
 
 void* open_ptx(const char* text) {
@@ -240,7 +242,8 @@ API cuModuleLoadDataEx(void** module, const void* image, unsigned, int*, void**)
     state().module = *module;
     return *module ? DONE : INVALID;
 }
-API cuModuleUnload(void* module) { return dlclose(module), DONE; }
+// Kept: it may be loaded again.
+API cuModuleUnload(void*) { return DONE; }
 API cuModuleGetFunction(void** function, void* module, const char* name) {
     *function = dlsym(module, name);
     return *function ? DONE : NOT_FOUND;
