@@ -69,8 +69,11 @@ impl Place for Compiled<'_> {
     }
 }
 
+/// What is checked, by name.
+type Job<'a> = (String, Box<dyn Fn() -> Outcome<()> + Sync + Send + 'a>);
+
 /// How many jobs failed, of all; each is told.
-fn all(jobs: Vec<(String, Box<dyn Fn() -> Outcome<()> + Sync + Send + '_>)>, threads: usize) -> (usize, usize) {
+fn all(jobs: Vec<Job<'_>>, threads: usize) -> (usize, usize) {
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -306,7 +309,7 @@ fn main() -> Outcome<()> {
     println!("GPU {number}: {name}, sm_{architecture}; NVRTC {:?}", nvrtc.version());
     let machine = Machine { number, target, nvrtc, cache: ImageCache::of_user() };
     let machine = &machine;
-    let mut jobs: Vec<(String, Box<dyn Fn() -> Outcome<()> + Sync + Send + '_>)> = Vec::new();
+    let mut jobs: Vec<Job<'_>> = Vec::new();
     for part in only.split(',') {
         match part {
             "graphs" => {

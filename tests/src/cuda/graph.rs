@@ -93,7 +93,7 @@ impl Corpus {
 pub fn varied(seed: u64, widest: usize, draws: usize) -> Case {
     let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
     let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest });
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         optimize::distinct(&mut c.graph, Distinct { least: 0.0, least_each: 0.0 });
     }
     match seed % 3 {

@@ -71,7 +71,7 @@ impl Gpu {
         // SAFETY: a live graph, whose addresses are of live memory: see `free`.
         let code = unsafe { (self.api.graph_launch)(graph, self.stream) };
         let launches = || commands.iter().filter_map(|c| if let Command::Launch(l) = c { Some(l) } else { None });
-        if let Some(last) = launches().last() {
+        if let Some(last) = launches().next_back() {
             self.launched(last, launches().count() as u64);
         }
         self.check("cuGraphLaunch", code)
