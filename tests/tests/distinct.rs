@@ -30,8 +30,10 @@ fn close(a: &[f64], b: &[f64]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-9 * (1.0 + a.abs() + b.abs()))
 }
 
-/// Gradients by parameter and, summed over occurrences, by table and row.
-fn gradients(graph: &Graph, case: &Case) -> (Vec<Vec<f64>>, BTreeMap<(u32, usize), Vec<f64>>) {
+/// By parameter, and, summed over occurrences, by table and row.
+type Gradients = (Vec<Vec<f64>>, BTreeMap<(u32, usize), Vec<f64>>);
+
+fn gradients(graph: &Graph, case: &Case) -> Gradients {
     let run: Run = run(graph, &case.inputs, &case.values).unwrap();
     let (mut params, mut rows) = (vec![Vec::new(); graph.params.len()], BTreeMap::new());
     for root in &graph.roots {
