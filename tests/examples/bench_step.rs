@@ -308,5 +308,25 @@ fn main() -> Outcome<()> {
             eprintln!("{row:?}");
         }
     }
+    if matches!(side.runs, Runs::Gpu(_)) && arguments.profile && !arguments.infer {
+        // A round of its own: launches are timed one by one.
+        side.reset(&init)?;
+        if let Runs::Gpu(engine) = &mut side.runs {
+            engine.set_profile(true)?;
+        }
+        side.round(&batches, false)?;
+        if let Runs::Gpu(engine) = &side.runs {
+            let rows = engine.profile();
+            let all: f64 = rows.iter().map(|r| r.seconds).sum();
+            for row in rows {
+                let (ms, share) = (1e3 * row.seconds / batches.len() as f64, 100.0 * row.seconds / all);
+                let rates = (row.flops / row.seconds / 1e9, row.bytes / row.seconds / 1e9);
+                eprintln!(
+                    "{share:5.1} %  {ms:8.4} ms  {:8.0} GFLOP/s  {:7.0} GB/s  {}  {}",
+                    rates.0, rates.1, row.name, row.location
+                );
+            }
+        }
+    }
     Ok(())
 }

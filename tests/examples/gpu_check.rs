@@ -21,11 +21,11 @@ use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
 use din_runtime::code;
 use din_runtime::device::cuda::{Engine as Device, Gpu, Image, ImageCache, Nvrtc, Target};
-use din_runtime::engine::{Engine, State, StepInputs};
+use din_runtime::engine::{Engine, State};
 use din_runtime::random::Stream;
 use din_runtime::table::Table;
 use din_tests::agreement::worst_error;
-use din_tests::cuda::{Corpus, Place, STEPS, train, varied};
+use din_tests::cuda::{Columns, Corpus, Place, STEPS, train, varied};
 use din_tests::random_graph::Case;
 use din_tests::specs;
 use din_tests::unit::{activation_case, activation_unit};
@@ -129,57 +129,35 @@ fn units(seed: u64) -> Vec<Case> {
 }
 
 /// A batch of DIN's benchmark sizes: ids by their feature's place, lists of 0 to 100 entries.
-struct Batch {
-    rows: usize,
-    offsets: Vec<Vec<u32>>,
-    row_numbers: Vec<Vec<Vec<u32>>>,
-    dense: Vec<Vec<f32>>,
-    labels: Vec<Vec<f32>>,
-    present: Vec<Vec<f32>>,
-}
-
-impl Batch {
-    fn new(program: &Program, rows: usize, ids: usize, number: u64) -> Batch {
-        let draw = |name: &str, i: usize| Stream::new(number, name, 0).uniform(i as u64);
-        let offsets = program.schema.sequences.iter().map(|s| {
-            let mut offsets = vec![0u32];
-            for i in 0..rows {
-                let length = (draw(&s.name, i).powi(3) * 101.0) as u32;
-                offsets.push(offsets[i] + length);
-            }
-            offsets
-        });
-        let offsets: Vec<Vec<u32>> = offsets.collect();
-        let count = |f: u32| {
-            let sequence = program.schema.features[f as usize].sequence;
-            sequence.map_or(rows, |s| offsets[s as usize].last().map_or(0, |&n| n as usize))
-        };
-        let numbers = |f: &u32| -> Vec<u32> {
-            let path = program.schema.features[*f as usize].path();
-            (0..count(*f)).map(|i| (draw(&path, i).powi(2) * ids as f64) as u32).collect()
-        };
-        let row_numbers = program.tables.iter().map(|t| t.features.iter().map(numbers).collect()).collect();
-        let labels = program.schema.labels.len();
-        Batch {
-            rows,
-            row_numbers,
-            offsets,
-            dense: vec![Vec::new(); program.schema.features.len()],
-            labels: vec![(0..rows).map(|i| f32::from(draw("label", i) < 0.3)).collect(); labels],
-            present: vec![vec![1.0; rows]; labels],
+fn batch(program: &Program, rows: usize, ids: usize, number: u64) -> Columns {
+    let draw = |name: &str, i: usize| Stream::new(number, name, 0).uniform(i as u64);
+    let offsets = program.schema.sequences.iter().map(|s| {
+        let mut offsets = vec![0u32];
+        for i in 0..rows {
+            let length = (draw(&s.name, i).powi(3) * 101.0) as u32;
+            offsets.push(offsets[i] + length);
         }
-    }
-
-    fn inputs(&self) -> StepInputs<'_> {
-        StepInputs {
-            rows: self.rows,
-            requests: &[],
-            offsets: &self.offsets,
-            row_numbers: &self.row_numbers,
-            dense: &self.dense,
-            labels: &self.labels,
-            present: &self.present,
-        }
+        offsets
+    });
+    let offsets: Vec<Vec<u32>> = offsets.collect();
+    let count = |f: u32| {
+        let sequence = program.schema.features[f as usize].sequence;
+        sequence.map_or(rows, |s| offsets[s as usize].last().map_or(0, |&n| n as usize))
+    };
+    let numbers = |f: &u32| -> Vec<u32> {
+        let path = program.schema.features[*f as usize].path();
+        (0..count(*f)).map(|i| (draw(&path, i).powi(2) * ids as f64) as u32).collect()
+    };
+    let row_numbers = program.tables.iter().map(|t| t.features.iter().map(numbers).collect()).collect();
+    let labels = program.schema.labels.len();
+    Columns {
+        rows,
+        requests: vec![],
+        row_numbers,
+        offsets,
+        dense: vec![Vec::new(); program.schema.features.len()],
+        labels: vec![(0..rows).map(|i| f32::from(draw("label", i) < 0.3)).collect(); labels],
+        present: vec![vec![1.0; rows]; labels],
     }
 }
 
@@ -258,7 +236,7 @@ fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
     let made = cuda::program(&program, &compiled.kernels, &Options::default())?;
     let place = machine.compile(&made.source)?;
     let (program, launches): (Arc<Program>, Arc<Cuda>) = (Arc::new(program), Arc::new(made.launches));
-    let batches: Vec<Batch> = (1..=8).map(|n| Batch::new(&program, 1024, IDS, n)).collect();
+    let batches: Vec<Columns> = (1..=8).map(|n| batch(&program, 1024, IDS, n)).collect();
     let of_step = |step: u64| batches[step as usize % batches.len()].inputs();
 
     let on_gpu = |moves: bool| -> Outcome<Trained> {
