@@ -3,7 +3,7 @@
 //! ```text
 //! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
 //!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--task train|infer] [--isa v4]
-//!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--profile] [--floor]
+//!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--prefill 0] [--profile] [--floor]
 //! ```
 //!
 //! A step's time is that of looking up its rows, forward, backward and updates; the file is read before. `--task infer` runs the forward
@@ -42,6 +42,7 @@ struct Arguments {
     isa: Isa,
     device: Option<u32>,
     precision: Precision,
+    prefill: u64,
     profile: bool,
     floor: bool,
 }
@@ -96,6 +97,7 @@ impl Arguments {
                 "bf16" => Precision::Bf16,
                 precision => return Err(format!("--precision {precision} is none of f32, tf32, bf16").into()),
             },
+            prefill: take("prefill", Some("0"))?.parse()?,
             profile,
             floor,
         };
@@ -152,7 +154,7 @@ struct Side {
 
 impl Side {
     /// Everything at the initial weights; those that the file leaves out at the program's own.
-    fn reset(&mut self, init: &Init) -> Outcome<()> {
+    fn reset(&mut self, init: &Init, prefill: u64) -> Outcome<()> {
         self.state = State::new(&self.program);
         for (p, numbers) in self.program.parameters.iter().zip(&mut self.state.params) {
             if let Some(found) = init.get("param", &p.name)? {
@@ -170,6 +172,10 @@ impl Side {
                     }
                 }
                 table.weights_mut()[first..].copy_from_slice(&weights);
+            } else if table.is_dynamic() {
+                for id in 0..prefill {
+                    table.insert_loaded(id, true)?;
+                }
             }
             self.tables.push(table);
         }
@@ -275,14 +281,14 @@ fn main() -> Outcome<()> {
         resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
         program,
     };
-    side.reset(&init)?;
+    side.reset(&init, arguments.prefill)?;
     // Warm, as the peers are: capacities grow, memory is touched.
     side.round(&batches[..batches.len().min(4)], arguments.infer)?;
     if let Runs::Cpu(engine) = &mut side.runs {
         engine.set_profile(arguments.profile || arguments.floor);
     }
     for _ in 0..arguments.rounds {
-        side.reset(&init)?;
+        side.reset(&init, arguments.prefill)?;
         let (seconds, losses) = side.round(&batches, arguments.infer)?;
         println!("{}", serde_json::json!({ "step_seconds": seconds, "losses": losses, "peak_kib": peak_kib() }));
     }
@@ -310,7 +316,7 @@ fn main() -> Outcome<()> {
     }
     if matches!(side.runs, Runs::Gpu(_)) && arguments.profile && !arguments.infer {
         // A round of its own: launches are timed one by one.
-        side.reset(&init)?;
+        side.reset(&init, arguments.prefill)?;
         if let Runs::Gpu(engine) = &mut side.runs {
             engine.set_profile(true)?;
         }
