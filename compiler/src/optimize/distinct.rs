@@ -36,6 +36,9 @@ impl Default for Distinct {
 /// Most keys of a group; see `din_program::schedule::MAX_KEYS`.
 const MAX_KEYS: usize = din_program::schedule::MAX_KEYS;
 
+/// Bounds the work on hostile graphs, which grows with the square.
+const MOST: usize = 4096;
+
 /// A domain and a feature group: by what things are told apart.
 type Thing = (DomainId, String);
 
@@ -50,6 +53,9 @@ pub(super) fn run(graph: &mut Graph) {
 pub fn distinct(graph: &mut Graph, choices: Distinct) {
     let order = graph.order();
     let things = things(graph, &order);
+    if things.len() > MOST {
+        return;
+    }
     // A model of one thing: its samples are what is told apart.
     let mut whole: FxHashSet<&Thing> = FxHashSet::default();
     for root in &graph.roots {
