@@ -41,6 +41,18 @@ pub fn parse(text: &str) -> Result<DeviceArg, String> {
     }
 }
 
+/// A number of bytes, with K, M or G for powers of 1024.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let (digits, scale) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
+        Some(b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'M') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'G') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1usize),
+    };
+    let number = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(scale));
+    number.ok_or_else(|| "expected a number of bytes, such as 500M or 20G".into())
+}
+
 /// A GPU that is there.
 pub struct Found {
     pub name: String,
@@ -51,10 +63,12 @@ pub struct Found {
 /// Launches, and images of which one fits.
 pub type Fitting = (Arc<Cuda>, Vec<Image>);
 
-/// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where there is no driver or no GPU.
+/// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where there is no driver or no GPU; `memory`
+/// is for tables there.
 pub fn choose(
     console: &Console,
     asked: DeviceArg,
+    memory: Option<usize>,
     kernels: impl FnOnce(&Found) -> Result<Fitting, Failure>,
 ) -> Result<Device, Failure> {
     let number = match asked {
@@ -73,7 +87,7 @@ pub fn choose(
     };
     let (launches, images) = kernels(&found)?;
     console.remark(format!("on GPU {number}, {}", found.name));
-    Ok(Device::Cuda { number, launches, images })
+    Ok(Device::Cuda { number, launches, images, memory })
 }
 
 /// The kernels of a compiled program for a GPU, by NVRTC or from what it has compiled before.

@@ -154,6 +154,30 @@ fn an_executable_with_images_needs_only_the_driver() {
     assert_eq!(bench.compiled(), "sm_90\n");
 }
 
+/// Tables that the GPU has in parts: the same files, in training, at checkpoints within an epoch, when it is stopped and goes on, and in evaluation.
+#[test]
+fn tables_in_parts_give_the_same_run() {
+    let bench = Bench::new();
+    let (whole, parts, again) = (bench.path("whole"), bench.path("parts"), bench.path("again"));
+    bench.din("synth --out {own}/wide --rows 400 --users 300 --goods 3000 --categories 40 --seed 5").expect(0);
+    let data = "--train {own}/wide/train.parquet --valid {own}/wide/valid.parquet --batch 16 --device cuda:0";
+    let train = |more: &str| format!("train {data} {more}");
+    bench.ranker(&train("--out {own}/whole --epochs 2")).expect(0);
+    bench.ranker(&train("--out {own}/parts --epochs 2 --device-memory 24K --checkpoint-every 3")).expect(0);
+    assert_eq!((hashes(&parts), figures(&parts)), (hashes(&whole), figures(&whole)));
+    bench.ranker(&train("--out {own}/again --epochs 1 --device-memory 22K")).expect(0);
+    bench.ranker("train --out {own}/again --resume --epochs 2 --device-memory 30K").expect(0);
+    assert_eq!(hashes(&again), hashes(&whole));
+    let eval = |more: &str| {
+        bench.ranker(&format!("eval {{own}}/whole --data {{own}}/wide/test.parquet --json {more}")).expect(0).out
+    };
+    assert_eq!(eval("--device cuda:0"), eval("--device cuda:0 --device-memory 40K"));
+    // Less than a batch reads.
+    let ran = bench.ranker(&train("--out {own}/small --epochs 1 --device-memory 2K")).expect(3);
+    assert!(ran.err.contains("rows of table `") && ran.err.contains("smaller batch"), "{}", ran.err);
+    bench.ranker(&train("--out {own}/small --device-memory much")).expect(2).says("such as 500M or 20G");
+}
+
 #[test]
 fn an_executable_tells_of_its_images() {
     let bench = Bench::new();

@@ -35,13 +35,14 @@ pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
         let help = "leave it out, or choose a GPU by --device cuda:0";
         return Err(Failure::input(format!("--precision is of a GPU's products\n  help: {help}")));
     }
-    let device = device::choose(console, asked, |gpu| device::compiled(&compiled, precision, gpu))?;
+    let device =
+        device::choose(console, asked, args.train.device_memory, |gpu| device::compiled(&compiled, precision, gpu))?;
     train_verb(console, &Arc::new(compiled.program), &args.train, device)
 }
 
 pub fn own_train(console: &Console, own: &Own, args: &Train) -> Outcome {
     let (asked, _) = device::of_training(args)?;
-    let device = device::choose(console, asked, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
+    let device = device::choose(console, asked, args.device_memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
     train_verb(console, &own.program, args, device)
 }
 
@@ -136,7 +137,7 @@ fn open(
     console: &Console,
     own: Option<&Own>,
     trained: &Trained,
-    asked: DeviceArg,
+    (asked, memory): (DeviceArg, Option<usize>),
     machine: &train::Machine,
 ) -> Result<Opened, Failure> {
     set_threads(machine.thread_count());
@@ -146,12 +147,12 @@ fn open(
     let (program, device) = match own {
         Some(own) => {
             let kernels = |gpu: &device::Found| device::carried(own.kernels.as_ref(), gpu);
-            (own.program.clone(), device::choose(console, asked, kernels)?)
+            (own.program.clone(), device::choose(console, asked, memory, kernels)?)
         }
         None => {
             let mut program = run.program()?;
             // A run holds no kernels for GPUs: they are made of its sources, as those of training were.
-            let device = device::choose(console, asked, |gpu| {
+            let device = device::choose(console, asked, memory, |gpu| {
                 let compiled = compile::again(console, &program, &trained.run)?;
                 let made = device::compiled(&compiled, device::precision(&record), gpu)?;
                 program = compiled.program;
@@ -169,7 +170,7 @@ fn open(
 }
 
 pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
-    let mut opened = open(console, own, &args.trained, args.device, &machine(&args.machine))?;
+    let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
     let options = OpenOptions { list_separator: args.input.list_separator, ..OpenOptions::new(Mode::Evaluate) };
     let data = Dataset::open_with(&args.data, &opened.session.program().schema, &options)
         .map_err(din_runtime::run::Error::from)?;
@@ -218,7 +219,7 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::input(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
-    let mut opened = open(console, own, &args.trained, args.device, &machine(&args.machine))?;
+    let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
     let program = opened.session.program().clone();
     let (data, labels) = predict::open(&program, &args.data, args.input.list_separator)?;
     let mut progress = Progress::new(console);

@@ -20,7 +20,13 @@ pub enum Device {
     #[default]
     Cpu,
     /// GPU `number`, with the program's CUDA form.
-    Cuda { number: u32, launches: Arc<Cuda>, images: Vec<Image> },
+    Cuda {
+        number: u32,
+        launches: Arc<Cuda>,
+        images: Vec<Image>,
+        /// Bytes for tables, where it is not what fits.
+        memory: Option<usize>,
+    },
 }
 
 /// What training is asked to do.
@@ -75,9 +81,10 @@ pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMu
 impl Device {
     /// Puts a session's steps on the device.
     pub fn attach(&self, session: &mut Session) -> Result<()> {
-        let Self::Cuda { number, launches, images } = self else { return Ok(()) };
+        let Self::Cuda { number, launches, images, memory } = self else { return Ok(()) };
         let gpu = Gpu::open(*number, images)?;
-        session.set_device(Box::new(cuda::Engine::new(session.program().clone(), launches.clone(), gpu)?));
+        let options = cuda::Options { memory: *memory, ..cuda::Options::default() };
+        session.set_device(Box::new(cuda::Engine::with(session.program().clone(), launches.clone(), gpu, options)?));
         Ok(())
     }
 }
