@@ -54,6 +54,11 @@ fn buckets_move_no_bit() {
     moves_no_bit("din");
 }
 
+#[test]
+fn buckets_move_no_bit_of_requests() {
+    moves_no_bit("requests");
+}
+
 /// Every row is updated in each step.
 #[test]
 fn buckets_move_no_bit_on_every_row() {
