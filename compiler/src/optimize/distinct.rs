@@ -26,7 +26,7 @@ pub struct Distinct {
 /// Measured (`bench_distinct`): from here on it gains even where nearly every id is another, below it may lose.
 impl Default for Distinct {
     fn default() -> Self {
-        Distinct { least: 4096.0, least_each: 64.0 }
+        Distinct { least: 4096.0, least_each: 128.0 }
     }
 }
 
