@@ -37,6 +37,8 @@ pub(super) struct Wanted<'a> {
 pub(super) struct TableUpdate {
     /// Index among the updates.
     pub update: usize,
+    /// Row numbers that are sorted.
+    pub occurrences: usize,
     space: Space,
     pub ready: Ready,
     /// With the words of each.
@@ -131,6 +133,7 @@ impl TableUpdate {
         }
         Ok(Some(TableUpdate {
             update: spec.update as usize,
+            occurrences: total,
             elements: ready.words.plus(elements * 4),
             space,
             ready,

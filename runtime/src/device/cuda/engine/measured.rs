@@ -5,7 +5,7 @@ use super::super::memory::Bases;
 use super::super::profile::{Profile, Ran};
 use super::super::rows::TableUpdate;
 use super::{Engine, TRAIN, UPDATES};
-use crate::engine::{ProfileRow, Span, StepInputs};
+use crate::engine::{ProfileRow, Span};
 use din_program::schedule::{Axes, ONCE, Root};
 
 impl<D: Driver> Engine<D> {
@@ -27,12 +27,7 @@ impl<D: Driver> Engine<D> {
     }
 
     /// Adds a training step to the profile, where there is one.
-    pub(super) fn note(
-        &mut self,
-        inputs: &StepInputs<'_>,
-        of_tables: &[(usize, TableUpdate)],
-        bases: &Bases,
-    ) -> Result<(), DeviceError> {
+    pub(super) fn note(&mut self, of_tables: &[(usize, TableUpdate)], bases: &Bases) -> Result<(), DeviceError> {
         let Some(profile) = &mut self.profile else { return Ok(()) };
         let (program, cuda) = (&*self.program, &*self.cuda);
         let (axes, rows) = (&self.layouts[TRAIN].axes, Axes::rows());
@@ -41,9 +36,8 @@ impl<D: Driver> Engine<D> {
         for (t, update) in of_tables {
             let (spec, number) = (&program.tables[*t], update.update);
             let distinct = update.distinct(&mut self.driver, bases)?;
-            let occurrences = inputs.row_numbers[*t].iter().map(Vec::len).sum();
             let kernels = update.kernels();
-            profile.summed(&kernels, &spec.location, occurrences, distinct, spec.width);
+            profile.summed(&kernels, &spec.location, update.occurrences, distinct, spec.width);
             let name = format!("update {}", program.updates[number].name);
             let (launches, schedule) = (&cuda.schedules[UPDATES + number], &program.updates[number].schedule);
             let count = |d| if d == ONCE { 1 } else { distinct };

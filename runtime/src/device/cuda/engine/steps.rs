@@ -56,7 +56,7 @@ impl<D: Driver> Engine<D> {
             }
             None => self.losses.push_back(0.0),
         }
-        self.note(inputs, &of_tables, &bases)?;
+        self.note(&of_tables, &bases)?;
         self.step += 1;
         self.moving = true;
         self.held = true;
@@ -131,14 +131,8 @@ impl<D: Driver> Engine<D> {
 
     /// Predictions (see [`Engine::logits`]) and, where labels are given, the loss.
     pub fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
-        self.take_back(tables)?;
-        let (program, cuda) = (self.program.clone(), self.cuda.clone());
-        let (list, slots, bases) = match self.schedule_list(INFER, &program, &cuda, tables, inputs) {
-            Ok(ready) => ready,
-            Err(e) => return Err(self.undone(e)),
-        };
-        self.held = false;
-        self.run(list)?;
+        let program = self.program.clone();
+        let (slots, bases) = self.alone(INFER, &program, tables, inputs)?;
         for root in &program.infer.roots {
             if let Root::Prediction { index, buffer } = root {
                 let logits = &mut self.logits[*index as usize];
@@ -148,27 +142,15 @@ impl<D: Driver> Engine<D> {
             }
         }
         let loss = self.loss(loss_of(&program.infer, &slots).map(|at| bases.resolve(at)))?;
-        if self.profile.is_some() {
-            // It is of training.
-            self.driver.measured()?;
-        }
-        self.moving = true;
-        self.held = true;
-        self.take_back(tables)?;
+        self.settle(tables)?;
         Ok(loss)
     }
 
     /// Forward and backward of a training step alone: nothing is changed. The results of the training schedule, in its order: the whole buffer of each,
     /// row-major. (A row gradient is columns of it.)
     pub fn gradients(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Vec<Vec<f32>>, DeviceError> {
-        self.take_back(tables)?;
-        let (program, cuda) = (self.program.clone(), self.cuda.clone());
-        let (list, slots, bases) = match self.schedule_list(TRAIN, &program, &cuda, tables, inputs) {
-            Ok(ready) => ready,
-            Err(e) => return Err(self.undone(e)),
-        };
-        self.held = false;
-        self.run(list)?;
+        let program = self.program.clone();
+        let (slots, bases) = self.alone(TRAIN, &program, tables, inputs)?;
         let mut results = Vec::new();
         for root in &program.train.roots {
             let id = root.buffer();
@@ -178,10 +160,37 @@ impl<D: Driver> Engine<D> {
             self.driver.read(at, bytes_of_mut(&mut numbers))?;
             results.push(numbers);
         }
+        self.settle(tables)?;
+        Ok(results)
+    }
+
+    /// Runs a schedule alone; gives where its results are. [`Engine::settle`] follows when they are read.
+    fn alone(
+        &mut self,
+        which: usize,
+        program: &Program,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<(Vec<At>, Bases), DeviceError> {
+        self.take_back(tables)?;
+        let cuda = self.cuda.clone();
+        let (list, slots, bases) = match self.schedule_list(which, program, &cuda, tables, inputs) {
+            Ok(ready) => ready,
+            Err(e) => return Err(self.undone(e)),
+        };
+        self.held = false;
+        self.run(list)?;
+        Ok((slots, bases))
+    }
+
+    fn settle(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
+        if self.profile.is_some() {
+            // It is of training steps.
+            self.driver.measured()?;
+        }
         self.moving = true;
         self.held = true;
-        self.take_back(tables)?;
-        Ok(results)
+        self.take_back(tables)
     }
 
     /// A schedule alone, with its batch written.
