@@ -17,6 +17,13 @@
 //! owns copy `c` of the phase's partial sums; blocks from `n` on do nothing. The launch that follows joins the copies pairwise by a tree over
 //! `c`. Nothing depends on the device's size, and nothing is added atomically, so the same inputs give the same bits.
 
+mod rows;
+
+pub use rows::{
+    FeatureAddress, FeatureWord, MoveAddress, MoveWord, ROWS_DIGITS, ROWS_ROUNDS, RowsAddress, RowsLaunch, RowsPlan,
+    RowsTable, RowsWord, TableAddress, TableWord, plan_rows,
+};
+
 use crate::schedule::{BufferId, Domain, ONCE, Source};
 use serde::{Deserialize, Serialize};
 
@@ -180,125 +187,6 @@ impl Tiling {
         }
         (bounds, longest.next_multiple_of(ALIGN))
     }
-}
-
-/// Bits of a digit of the sort by row, and occurrences of a thread.
-pub const ROWS_DIGIT: u32 = 4;
-pub const ROWS_ITEMS: u32 = 8;
-
-/// One launch of the kernels that ready a table's row gradients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowsLaunch {
-    pub kernel: &'static str,
-    pub blocks: u32,
-    /// First bit of the digit; [`RowsWord::Shift`].
-    pub shift: u32,
-    /// [`RowsWord::Count`].
-    pub count: u32,
-    /// Whether the pairs of keys and places change roles.
-    pub swapped: bool,
-    /// Dynamic shared memory in bytes.
-    pub shared: u32,
-}
-
-/// The launches for `total` occurrences in a table of `rows` rows, all of which are updated where `every`; and the words that
-/// [`RowsAddress::Counts`] must hold.
-pub fn row_launches(cuda: &Cuda, total: u32, rows: u32, every: bool) -> (Vec<RowsLaunch>, u32) {
-    let blocks = total.div_ceil(cuda.threads * ROWS_ITEMS).max(1);
-    let digits = 1 << ROWS_DIGIT;
-    let shared = (digits * cuda.threads + cuda.threads / 32) * 4;
-    let mut swapped = false;
-    let launch = |kernel, blocks, shift, count, swapped| RowsLaunch { kernel, blocks, shift, count, swapped, shared };
-    let mut all = vec![launch("din_rows_keys", blocks, 0, 0, false)];
-    let bits = u32::BITS - rows.saturating_sub(1).leading_zeros();
-    for shift in (0..bits).step_by(ROWS_DIGIT as usize) {
-        all.push(launch("din_rows_count", blocks, shift, 0, swapped));
-        all.push(launch("din_rows_scan", 1, shift, digits * blocks, swapped));
-        all.push(launch("din_rows_scatter", blocks, shift, 0, swapped));
-        swapped = !swapped;
-    }
-    if every {
-        all.push(launch("din_rows_every", rows.div_ceil(cuda.threads).clamp(1, cuda.chunks), 0, 0, swapped));
-    } else {
-        all.push(launch("din_rows_heads", blocks, 0, 0, swapped));
-        all.push(launch("din_rows_scan", 1, 0, blocks, swapped));
-        all.push(launch("din_rows_list", blocks, 0, 0, swapped));
-    }
-    all.push(launch("din_rows_sum", cuda.chunks, 0, 0, swapped));
-    (all, digits * blocks + 1)
-}
-
-/// Addresses of the kernels that ready a table's row gradients (`din_rows_*`, see `rows.cuh` of the compiler), by position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum RowsAddress {
-    /// `u32`: sort keys and what rides along, twice.
-    Keys,
-    Places,
-    OtherKeys,
-    OtherPlaces,
-    /// `u32`: counts by digit and block, then their sums.
-    Counts,
-    /// `u32`: distinct rows ascending.
-    Rows,
-    /// `u32`: where the occurrences of each begin, then their number.
-    Begins,
-    /// f32: summed gradients, in the order of the rows.
-    Gradient,
-    /// f32, or 0: see `Place::Touched`.
-    Touched,
-    /// f32, or 0: see `Place::Touches`.
-    Touches,
-    /// The words of the update that follows.
-    Update,
-    /// By feature: row numbers (`u32`), gradients (f32, or 0 where none flows), and where the rows are in the device's arrays (`u32`, or 0 where
-    /// that is their number). Rows are ordered by their numbers, [`RowsAddress::Rows`] says where they are.
-    Features,
-}
-
-/// Words of the same kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum RowsWord {
-    /// Occurrences in all.
-    Total,
-    /// Width of the table, and its rows.
-    Width,
-    TableRows,
-    /// Position of [`Word::Elements`] of the samples among the update's words.
-    Elements,
-    /// First bit of the digit.
-    Shift,
-    /// Counts to be summed.
-    Count,
-    /// Number of features, then by feature the elements and the numbers from one gradient to the next.
-    Features,
-}
-
-/// Addresses of the kernels that move rows between a table's arrays and packed rows, `din_rows_out` and `din_rows_in`, by position. A packed row
-/// is its place in the arrays (`u32`), then its numbers of every array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum MoveAddress {
-    /// Packed rows that come; the first [`MoveWord::Out`] of them come where another row goes.
-    Coming,
-    /// Room for the packed rows that go.
-    Going,
-    /// f32: the arrays, by number.
-    Arrays,
-}
-
-/// Words of the same kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum MoveWord {
-    /// Rows that go, and rows that come.
-    Out,
-    In,
-    /// Words of a packed row.
-    Stride,
-    /// Number of arrays, then by array the numbers of a row.
-    Arrays,
 }
 
 #[cfg(test)]

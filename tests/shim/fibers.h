@@ -1,7 +1,7 @@
 // A block's threads as fibers of one CPU thread, run in an order drawn from a seed. A fiber runs until it waits or ends.
 //
 // A barrier opens when all threads of the block wait at the same one; a thread that waits elsewhere or has ended makes the launch fail.
-// An operation of a warp is done when all its 32 lanes ask for it.
+// An operation of a warp is done when all its 32 lanes ask for it; only its barrier orders what the lanes do to memory.
 #pragma once
 
 #include "memory.h"
@@ -15,13 +15,15 @@
 namespace shim {
 
 enum class Wait { Ready, Barrier, Warp, Done };
-enum class Kind { Shuffle, Tf32, Bf16 };
+enum class Kind { Shuffle, Ballot, Sync, Tf32, Bf16 };
 
 struct Operation {
     Kind kind = Kind::Shuffle;
     // Shuffle
     double value = 0;
     unsigned lane = 0;
+    // Ballot
+    unsigned bits = 0;
     // Products of fragments
     float* c = nullptr;
     const unsigned* a = nullptr;
@@ -164,6 +166,16 @@ inline void together(Fiber* lanes) {
         double values[32];
         for (int l = 0; l < 32; ++l) values[l] = lanes[l].operation.value;
         for (unsigned l = 0; l < 32; ++l) lanes[l].operation.value = values[lanes[l].operation.lane % 32];
+        return;
+    }
+    if (kind == Kind::Ballot) {
+        unsigned all = 0;
+        for (unsigned l = 0; l < 32; ++l) all |= lanes[l].operation.bits << l;
+        for (int l = 0; l < 32; ++l) lanes[l].operation.bits = all;
+        return;
+    }
+    if (kind == Kind::Sync) {
+        ++state().turns[(lanes - block().fibers.data()) / 32];
         return;
     }
     // The fragments of the PTX manual: mma.m16n8k8 with .tf32, mma.m16n8k16 with .bf16.

@@ -1,7 +1,8 @@
 // Checked memory: every buffer that a kernel may touch is registered, and every access goes through a pointer that knows its buffer.
 //
 // An access fails that lies outside of its buffer, reads what was never written, or meets another thread's on the same word without a
-// barrier between them (two reads excepted); other blocks of the same launch are never ordered, so meeting one of those fails always.
+// barrier between them (two reads excepted), for threads of one warp a barrier of the warp; other blocks of the same launch are never ordered, so
+// meeting one of those fails always.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +14,14 @@
 
 namespace shim {
 
-// Who touched a word last, and when. Epochs count barriers, over all launches; 0 is never.
+// Who touched a word last, and when. Epochs count barriers, over all launches; 0 is never. Turns count those of a warp.
 struct Touch {
     std::uint32_t epoch = 0, launch = 0, block = 0, thread = 0;
+    std::uint16_t warp = 0, turn = 0;
 };
 
 constexpr std::uint32_t MANY = 0xffffffffu;
+constexpr std::uint16_t MANY_WARPS = 0xffffu;
 
 struct Word {
     Touch write, read;
@@ -36,6 +39,8 @@ struct State {
     Region shared;
     std::uint32_t epoch = 1, launch = 1, block = 0, thread = 0;
     unsigned grid_x = 1, grid_y = 1, x = 0, y = 0;
+    // Barriers of each warp so far.
+    std::uint16_t turns[32] = {};
     std::string error;
 };
 
@@ -74,7 +79,8 @@ inline bool meets(const Touch& t) {
     const State& s = state();
     if (t.epoch == 0 || t.launch != s.launch) return false;
     if (t.block != s.block) return true;
-    return t.epoch == s.epoch && t.thread != s.thread;
+    const bool ordered = t.warp == s.thread / 32 && t.turn != s.turns[s.thread / 32];
+    return t.epoch == s.epoch && t.thread != s.thread && !ordered;
 }
 
 inline void race(Region* r, const void* address, const char* what) {
@@ -84,7 +90,8 @@ inline void race(Region* r, const void* address, const char* what) {
 
 inline Touch now() {
     const State& s = state();
-    return {s.epoch, s.launch, s.block, s.thread};
+    const std::uint32_t warp = s.thread / 32;
+    return {s.epoch, s.launch, s.block, s.thread, std::uint16_t(warp), s.turns[warp]};
 }
 
 inline void reads(Region* r, const void* address) {
@@ -94,11 +101,14 @@ inline void reads(Region* r, const void* address) {
         fail("unwritten: a read of number " + std::to_string(offset) + " of " + r->name + where());
     }
     if (meets(w.write)) race(r, address, "a read and a write");
-    const bool other = w.read.epoch == state().epoch && w.read.launch == state().launch && w.read.thread != state().thread;
-    const bool blocks = w.read.launch == state().launch && w.read.block != state().block;
-    w.read = now();
+    // Reads that the warp's barriers put before this one order themselves.
+    const Touch before = w.read, read = now();
+    const bool earlier = before.warp == read.warp && before.turn != read.turn;
+    const bool other = before.epoch == read.epoch && before.launch == read.launch && before.thread != read.thread && !earlier;
+    w.read = read;
     if (other) w.read.thread = MANY;
-    if (blocks) w.read.block = MANY;
+    if (other && before.warp != read.warp) w.read.warp = MANY_WARPS;
+    if (before.launch == read.launch && before.block != read.block) w.read.block = MANY;
 }
 
 inline void writes(Region* r, const void* address) {

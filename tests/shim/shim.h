@@ -40,6 +40,21 @@ template <class T> static inline T din_shuffle_at(T x, unsigned lane, int line) 
 }
 #define din_shuffle_from(x, lane) din_shuffle_at(x, lane, __LINE__)
 
+static inline unsigned din_ballot_at(bool x, int line) {
+    shim::Operation& o = shim::block().fibers[shim::block().running].operation;
+    o.kind = shim::Kind::Ballot;
+    o.bits = x ? 1u : 0u;
+    shim::wait(shim::Wait::Warp, line);
+    return o.bits;
+}
+#define din_ballot(x) din_ballot_at(x, __LINE__)
+static inline void din_warp_barrier_at(int line) {
+    shim::block().fibers[shim::block().running].operation.kind = shim::Kind::Sync;
+    shim::wait(shim::Wait::Warp, line);
+}
+#define din_warp_barrier() din_warp_barrier_at(__LINE__)
+static inline unsigned din_ones(unsigned bits) { return unsigned(__builtin_popcount(bits)); }
+
 static inline float din_infinity() { return INFINITY; }
 static inline float din_nan() { return NAN; }
 

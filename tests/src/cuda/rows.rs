@@ -1,9 +1,11 @@
-//! The kernels that sum a table's row gradients, launched as the runtime does it.
+//! The kernels that sum the tables' row gradients, launched as the runtime does it.
 
 use super::{Device, Failure};
-use din_program::cuda::{Cuda, RowsAddress, RowsWord, row_launches};
+use din_program::cuda::{
+    Cuda, FeatureAddress, FeatureWord, RowsAddress, RowsTable, TableAddress, TableWord, plan_rows,
+};
 
-/// One feature of the table: row numbers, where the rows are (null where that is their number), its first gradient (null where none flows) and
+/// One feature of a table: row numbers, where the rows are (null where that is their number), its first gradient (null where none flows) and
 /// the numbers from one to the next. All memory is known to the device.
 #[derive(Clone, Copy, Debug)]
 pub struct FeatureRows<'a> {
@@ -14,81 +16,113 @@ pub struct FeatureRows<'a> {
 }
 
 /// A table whose rows are wanted.
-#[derive(Clone, Copy, Debug)]
-pub struct TableRows {
+#[derive(Debug)]
+pub struct TableRows<'a> {
     pub width: u32,
     pub rows: u32,
     pub every: bool,
     /// Null where they are not counted.
     pub touches: *mut f32,
+    pub features: Vec<FeatureRows<'a>>,
+    /// For how many occurrences there is room.
+    pub room: usize,
+    pub results: RowResults<'a>,
 }
 
-/// Where results go: distinct rows, summed gradients, and 1 or 0 by row where all are wanted; `words[elements]` becomes their number.
+/// Where results go: distinct rows, where the occurrences of each begin, summed gradients, and 1 or 0 by row where all are wanted; `elements` becomes
+/// the number of rows.
 #[derive(Debug)]
 pub struct RowResults<'a> {
     pub index: &'a mut [u32],
+    pub begins: &'a mut [u32],
     pub gradient: &'a mut [f32],
     pub touched: &'a mut [f32],
-    pub words: &'a mut [u32],
-    pub elements: usize,
+    pub elements: &'a mut [u32],
 }
 
-/// Makes the results known to the device and computes them; gives the beginnings of the rows' occurrences.
-pub fn sum_rows(
-    device: &Device,
-    cuda: &Cuda,
-    table: &TableRows,
-    features: &[FeatureRows<'_>],
-    results: &mut RowResults<'_>,
-    seed: u64,
-) -> Result<Vec<u32>, Failure> {
-    device.buffer("row index", results.index, false);
-    device.buffer("row gradients", results.gradient, false);
-    device.buffer("touched", results.touched, false);
-    device.buffer("words of the update", results.words, true);
-    let total: usize = features.iter().map(|f| f.rows.len()).sum();
-    let (launches, counts) = row_launches(cuda, total as u32, table.rows, table.every);
+/// Makes the results known to the device and computes them.
+pub fn sum_rows(device: &Device, cuda: &Cuda, tables: &mut [TableRows<'_>], seed: u64) -> Result<(), Failure> {
+    let total = |t: &TableRows<'_>| t.features.iter().map(|f| f.rows.len()).sum::<usize>();
+    let of = |t: &TableRows<'_>| RowsTable {
+        total: total(t) as u32,
+        room: t.room as u32,
+        rows: t.rows,
+        width: t.width,
+        every: t.every,
+    };
+    let of: Vec<RowsTable> = tables.iter().map(of).collect();
+    let plan = plan_rows(cuda, &of);
+    let all: usize = tables.iter().map(total).sum();
     let unwritten = |n: usize| vec![u32::MAX; n];
-    let mut buffers = [total, total, total, total, counts as usize, results.index.len() + 1].map(unwritten);
+    let mut buffers = [all, all, all, all, plan.counts].map(unwritten);
     for (k, b) in buffers.iter_mut().enumerate() {
         device.buffer(&format!("rows buffer {k}"), b, false);
     }
-    let mut address = vec![0u64; RowsAddress::Features as usize];
-    for (at, k) in [
-        (RowsAddress::Keys, 0),
-        (RowsAddress::Places, 1),
-        (RowsAddress::OtherKeys, 2),
-        (RowsAddress::OtherPlaces, 3),
-        (RowsAddress::Counts, 4),
-        (RowsAddress::Begins, 5),
-    ] {
-        address[at as usize] = buffers[k].as_ptr() as u64;
+    let mut address = vec![0u64; RowsAddress::Tables as usize];
+    for (at, b) in
+        [RowsAddress::Keys, RowsAddress::Places, RowsAddress::OtherKeys, RowsAddress::OtherPlaces, RowsAddress::Counts]
+            .into_iter()
+            .zip(&buffers)
+    {
+        address[at as usize] = b.as_ptr() as u64;
     }
-    address[RowsAddress::Rows as usize] = results.index.as_ptr() as u64;
-    address[RowsAddress::Gradient as usize] = results.gradient.as_ptr() as u64;
-    address[RowsAddress::Touched as usize] = results.touched.as_ptr() as u64;
-    address[RowsAddress::Touches as usize] = table.touches as u64;
-    address[RowsAddress::Update as usize] = results.words.as_ptr() as u64;
-    let mut words = vec![0u32; RowsWord::Features as usize];
-    words[RowsWord::Total as usize] = total as u32;
-    words[RowsWord::Width as usize] = table.width;
-    words[RowsWord::TableRows as usize] = table.rows;
-    words[RowsWord::Elements as usize] = results.elements as u32;
-    words.push(features.len() as u32);
-    for f in features {
-        address.extend([f.rows.as_ptr() as u64, f.gradient as u64, f.places as u64]);
-        words.extend([f.rows.len() as u32, f.stride]);
+    let mut words = vec![tables.len() as u32];
+    let mut kept = Vec::new();
+    let mut first = 0;
+    for ((table, of), mut own) in tables.iter_mut().zip(&of).zip(plan.tables) {
+        let pieces = of.total.div_ceil(of.piece()) as usize;
+        let mut before = unwritten(pieces);
+        let mut sums = [(); 2].map(|()| vec![f32::NAN; pieces * table.width as usize]);
+        device.buffer("rows before pieces", &mut before, false);
+        sums.iter_mut().for_each(|s| device.buffer("sums of pieces", s, false));
+        let results = &mut table.results;
+        device.buffer("row index", results.index, false);
+        device.buffer("beginnings of rows", results.begins, false);
+        device.buffer("row gradients", results.gradient, false);
+        device.buffer("touched", results.touched, false);
+        device.buffer("number of rows", results.elements, true);
+        let mut at = [0u64; TableAddress::COUNT];
+        at[TableAddress::Rows as usize] = results.index.as_ptr() as u64;
+        at[TableAddress::Begins as usize] = results.begins.as_ptr() as u64;
+        at[TableAddress::Pieces as usize] = before.as_ptr() as u64;
+        at[TableAddress::Gradient as usize] = results.gradient.as_ptr() as u64;
+        at[TableAddress::FirstSums as usize] = sums[0].as_ptr() as u64;
+        at[TableAddress::LastSums as usize] = sums[1].as_ptr() as u64;
+        at[TableAddress::Touched as usize] = results.touched.as_ptr() as u64;
+        at[TableAddress::Touches as usize] = table.touches as u64;
+        at[TableAddress::Elements as usize] = results.elements.as_ptr() as u64;
+        address.extend(at);
+        own[TableWord::FirstFeature as usize] = first;
+        own[TableWord::Features as usize] = table.features.len() as u32;
+        first += table.features.len() as u32;
+        words.extend(own);
+        kept.push((before, sums));
     }
-    for l in launches {
+    for table in tables.iter() {
+        let mut before = 0;
+        for f in &table.features {
+            let mut at = [0u64; FeatureAddress::COUNT];
+            at[FeatureAddress::Rows as usize] = f.rows.as_ptr() as u64;
+            at[FeatureAddress::Gradient as usize] = f.gradient as u64;
+            at[FeatureAddress::Places as usize] = f.places as u64;
+            address.extend(at);
+            let mut own = [0; FeatureWord::COUNT];
+            own[FeatureWord::Before as usize] = before;
+            own[FeatureWord::Stride as usize] = f.stride;
+            words.extend(own);
+            before += f.rows.len() as u32;
+        }
+    }
+    device.buffer("words of tables", &mut words, true);
+    address[RowsAddress::Words as usize] = words.as_ptr() as u64;
+    for l in plan.launches {
         let mut address = address.clone();
         if l.swapped {
             address.swap(RowsAddress::Keys as usize, RowsAddress::OtherKeys as usize);
             address.swap(RowsAddress::Places as usize, RowsAddress::OtherPlaces as usize);
         }
-        words[RowsWord::Shift as usize] = l.shift;
-        words[RowsWord::Count as usize] = l.count;
-        device.launch(l.kernel, (l.blocks, 1), cuda.threads, l.shared, &address, &words, &mut [], seed)?;
+        device.launch(l.kernel, (l.blocks, 1), cuda.threads, l.shared, &address, &[l.shift], &mut [], seed)?;
     }
-    let [_, _, _, _, _, begins] = buffers;
-    Ok(begins)
+    drop(kept);
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the shim finds: a good kernel passes, and five kinds of bugs seeded in it are each caught, as what they are.
 
-use din_compiler::codegen::cuda::Options;
+use din_compiler::codegen::cuda::{Options, PRELUDE};
 use din_compiler::optimize;
 use din_tests::cuda::{Corpus, Device, Shim};
 use din_tests::unit::{activation_case, activation_unit};
@@ -122,4 +122,42 @@ fn a_divergent_warp() {
     let source =
         mutated(&corpus.source, "din_barrier();", "if (din_thread() % 4u == 0u) din_warp_sum(1.0f);\ndin_barrier();");
     caught(&corpus, &source, "divergent");
+}
+
+/// Lanes that meet in memory need a barrier of their warp; one that is left out, or that not all lanes come to, is seen.
+#[test]
+fn barriers_of_a_warp() {
+    let kernel = |between: &str| {
+        format!(
+            "{PRELUDE}
+extern \"C\" DIN_KERNEL(DIN_THREADS) din_turns(DinAddresses address, DinWords batch, DinPtr<float> scratch) {{
+    const DinPtr<unsigned> words = din_shared_words();
+    words[din_thread()] = din_thread();
+    {between}
+    const unsigned other = words[din_thread() ^ 1u];
+    {between}
+    words[din_thread()] = other + din_ones(din_ballot(din_lane() < 5u));
+    din_warp_barrier();
+    din_pointer<unsigned>(address, 0u)[din_thread()] = words[din_thread()];
+}}
+"
+        )
+    };
+    let run = |between: &str, seed: u64| {
+        let device =
+            Device::compile(&format!("#define DIN_THREADS 64u\n#define DIN_PRECISION 0\n{}", kernel(between)), 0)
+                .unwrap();
+        let mut out = vec![0u32; 64];
+        device.buffer("out", &mut out, false);
+        let done = device.launch("din_turns", (1, 1), 64, 256, &[out.as_ptr() as u64], &[], &mut [], seed);
+        done.map(|()| out)
+    };
+    for seed in 1..6 {
+        let expected: Vec<u32> = (0..64).map(|t| (t ^ 1) + 5).collect();
+        assert_eq!(run("din_warp_barrier();", seed).unwrap(), expected);
+        let error = run("", seed).unwrap_err();
+        assert!(error.contains("race") || error.contains("unwritten"), "{error}");
+        let error = run("if (din_thread() < 40u) din_warp_barrier();", seed).unwrap_err();
+        assert!(["race", "unwritten", "divergent"].iter().any(|what| error.contains(what)), "{error}");
+    }
 }

@@ -31,6 +31,13 @@ DIN_CALL void din_barrier() { __syncthreads(); }
 // The value of another lane; all lanes of the warp take part.
 template <class T> DIN_CALL T din_shuffle_from(T x, unsigned lane) { return __shfl_sync(0xffffffffu, x, int(lane)); }
 
+// The lanes for which it holds, a bit each; all lanes of the warp take part.
+DIN_CALL unsigned din_ballot(bool x) { return __ballot_sync(0xffffffffu, x); }
+// What lanes of the warp wrote before it is there for all of them behind it.
+DIN_CALL void din_warp_barrier() { __syncwarp(); }
+// How many bits are set.
+DIN_CALL unsigned din_ones(unsigned bits) { return unsigned(__popc(bits)); }
+
 DIN_CALL float din_infinity() { return __int_as_float(0x7f800000); }
 DIN_CALL float din_nan() { return __int_as_float(0x7fc00000); }
 

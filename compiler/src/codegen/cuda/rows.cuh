@@ -1,184 +1,344 @@
-// Row gradients of one table: the occurrences of all its features are sorted by row, stably and least digit first, distinct rows are
-// listed, and each row's gradients are summed in the order of its occurrences: by feature, then by element. `RowsAddress` and `RowsWord` of
-// din-program number what they are given; launches:
-//
-//     din_rows_keys; for each digit: din_rows_count, din_rows_scan, din_rows_scatter; then
-//     din_rows_heads, din_rows_scan, din_rows_list (rows of the batch), or din_rows_every (all rows); din_rows_sum.
+// Row gradients of all tables of a step: `rows` of din-program's `cuda` says what these kernels do, in which order, and what they are given.
 //
 // Where a table has rows on the host too, din_rows_out and din_rows_in come before the step: the rows that it does not read make way for those
 // that it does. Rows are still sorted by their numbers in the whole table, so that nothing depends on where they are.
 //
-// A digit's launches have the keys and places in turn in both pairs of buffers. count, scatter, heads and list share one grid that covers
-// all occurrences, scan has one block.
+// A digit's launches have the keys and places in turn in both pairs of buffers. Lanes of a warp meet in its own counters, at barriers of the warp.
 
+enum { DIN_KEYS, DIN_PLACES, DIN_OTHER_KEYS, DIN_OTHER_PLACES, DIN_COUNTS, DIN_WORDS, DIN_TABLES };
 enum {
-    DIN_KEYS, DIN_PLACES, DIN_OTHER_KEYS, DIN_OTHER_PLACES, DIN_COUNTS, DIN_ROWS, DIN_BEGINS, DIN_GRADIENT, DIN_TOUCHED, DIN_TOUCHES,
-    DIN_UPDATE, DIN_FEATURES
+    DIN_ROWS, DIN_BEGINS, DIN_PIECES, DIN_GRADIENT, DIN_FIRST_SUMS, DIN_LAST_SUMS, DIN_TOUCHED, DIN_TOUCHES, DIN_ELEMENTS, DIN_TABLE_ADDRESSES
 };
+enum { DIN_FEATURE_ROWS, DIN_FEATURE_GRADIENT, DIN_FEATURE_PLACES, DIN_FEATURE_ADDRESSES };
+enum { DIN_SHIFT };
+enum {
+    DIN_FIRST, DIN_TOTAL, DIN_WIDTH, DIN_TABLE_ROWS, DIN_EVERY, DIN_FIRST_FEATURE, DIN_FEATURES, DIN_FIRST_BLOCK, DIN_BLOCKS,
+    DIN_FIRST_SUM, DIN_FIRST_WHOLE, DIN_LANES, DIN_PIECE, DIN_TABLE_WORDS
+};
+enum { DIN_BEFORE, DIN_FEATURE_STRIDE, DIN_FEATURE_WORDS };
 enum { DIN_COMING, DIN_GOING, DIN_ARRAYS };
 enum { DIN_OUT, DIN_IN, DIN_STRIDE, DIN_ARRAY_COUNT, DIN_ARRAY_WIDTHS };
-enum { DIN_TOTAL, DIN_WIDTH, DIN_TABLE_ROWS, DIN_ELEMENTS, DIN_SHIFT, DIN_COUNT, DIN_FEATURE_COUNT, DIN_FEATURE_WORDS };
 
-// Values of a digit, and consecutive occurrences of a thread.
-#define DIN_DIGITS 16u
-#define DIN_ITEMS 8u
+#define DIN_WARPS (DIN_THREADS / 32u)
+// Values of a digit, and occurrences of a thread: every 32nd of its warp's, which are consecutive.
+#define DIN_DIGITS 256u
+#define DIN_ROUNDS 8u
 
-// The sum of the threads' numbers before this one; `total` becomes the sum of all. Needs a word a warp, which it leaves in use.
-DIN_CALL unsigned din_scan(unsigned x, DinPtr<unsigned> sums, unsigned& total) {
+// The last of `count` ascending words, `step` apart, that is at most `value`; the first is.
+DIN_CALL unsigned din_last(DinPtr<const unsigned> words, unsigned step, unsigned count, unsigned value) {
+    unsigned low = 0u, high = count;
+    while (high - low > 1u) {
+        const unsigned middle = low + (high - low) / 2u;
+        if (words[middle * step] <= value) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+// A table of the step.
+struct DinTable {
+    DinAddresses address;
+    DinPtr<const unsigned> words, features;
+    unsigned number, count;
+    DIN_CALL_MEMBER unsigned word(unsigned which) const { return words[which]; }
+    template <class T> DIN_CALL_MEMBER DinPtr<T> at(unsigned which) const {
+        return din_pointer<T>(address, DIN_TABLES + number * DIN_TABLE_ADDRESSES + which);
+    }
+    template <class T> DIN_CALL_MEMBER DinPtr<T> of_feature(unsigned f, unsigned which) const {
+        const unsigned feature = words[DIN_FIRST_FEATURE] + f;
+        return din_pointer<T>(address, DIN_TABLES + count * DIN_TABLE_ADDRESSES + feature * DIN_FEATURE_ADDRESSES + which);
+    }
+    // The feature of an occurrence, which becomes the number of the feature's element.
+    DIN_CALL_MEMBER unsigned feature(unsigned& element) const {
+        const unsigned f = din_last(features + DIN_BEFORE, DIN_FEATURE_WORDS, words[DIN_FEATURES], element);
+        element -= features[f * DIN_FEATURE_WORDS + DIN_BEFORE];
+        return f;
+    }
+    // Where the row of an occurrence is in the table's arrays.
+    DIN_CALL_MEMBER unsigned row_at(unsigned row, unsigned element) const {
+        const unsigned f = feature(element);
+        const DinPtr<const unsigned> places = of_feature<const unsigned>(f, DIN_FEATURE_PLACES);
+        return places ? places[element] : row;
+    }
+};
+
+DIN_CALL DinTable din_table(DinAddresses address, unsigned number) {
+    const DinPtr<const unsigned> all = din_pointer<const unsigned>(address, DIN_WORDS);
+    const unsigned count = all[0];
+    const DinPtr<const unsigned> words = all + (1u + number * DIN_TABLE_WORDS);
+    const DinPtr<const unsigned> features = all + (1u + count * DIN_TABLE_WORDS + words[DIN_FIRST_FEATURE] * DIN_FEATURE_WORDS);
+    const DinTable table = {address, words, features, number, count};
+    return table;
+}
+
+// The table that a block works for, and the block's number among that table's.
+DIN_CALL DinTable din_table_of(DinAddresses address, unsigned first, unsigned& block) {
+    const DinPtr<const unsigned> all = din_pointer<const unsigned>(address, DIN_WORDS);
+    const DinTable table = din_table(address, din_last(all + (1u + first), DIN_TABLE_WORDS, all[0], din_chunk()));
+    block = din_chunk() - table.word(first);
+    return table;
+}
+
+// The warp's share of a table's occurrences begins here.
+DIN_CALL unsigned din_first_of(unsigned block) { return (block * DIN_WARPS + din_warp()) * 32u * DIN_ROUNDS; }
+
+// The lanes before this one.
+DIN_CALL unsigned din_below(unsigned lanes) { return din_ones(lanes & ((1u << din_lane()) - 1u)); }
+
+// The sum of the lanes' numbers up to this one's.
+DIN_CALL unsigned din_scan_warp(unsigned x) {
     unsigned before = x;
     for (unsigned step = 1u; step < 32u; step *= 2u) {
         const unsigned other = din_shuffle_from(before, din_lane() >= step ? din_lane() - step : din_lane());
         if (din_lane() >= step) before += other;
     }
+    return before;
+}
+
+// The sum of the threads' numbers before this one; `total` becomes the sum of all. Needs a word a warp, which it leaves in use.
+DIN_CALL unsigned din_scan(unsigned x, DinPtr<unsigned> sums, unsigned& total) {
+    const unsigned before = din_scan_warp(x);
     if (din_lane() == 31u) sums[din_warp()] = before;
     din_barrier();
     unsigned warps = 0u;
     total = 0u;
-    for (unsigned w = 0u; w < DIN_THREADS / 32u; ++w) {
+    for (unsigned w = 0u; w < DIN_WARPS; ++w) {
         if (w < din_warp()) warps += sums[w];
         total += sums[w];
     }
     return warps + before - x;
 }
 
-// Keys are row numbers; the place of an occurrence counts through the features, one behind the other.
+// Keys are row numbers; the place of an occurrence counts through the table's features, one behind the other.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_keys(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const DinPtr<unsigned> keys = din_pointer<unsigned>(address, DIN_KEYS), places = din_pointer<unsigned>(address, DIN_PLACES);
-    unsigned before = 0u;
-    for (unsigned f = 0u; f < batch[DIN_FEATURE_COUNT]; ++f) {
-        const unsigned elements = batch[DIN_FEATURE_WORDS + 2u * f];
-        const DinPtr<const unsigned> rows = din_pointer<const unsigned>(address, DIN_FEATURES + 3u * f);
-        for (unsigned e = din_chunk() * DIN_THREADS + din_thread(); e < elements; e += din_chunks() * DIN_THREADS) {
-            keys[before + e] = rows[e];
-            places[before + e] = before + e;
+    unsigned block;
+    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
+    const unsigned before = table.word(DIN_FIRST), total = table.word(DIN_TOTAL), first = din_first_of(block);
+    const DinPtr<unsigned> keys = din_pointer<unsigned>(address, DIN_KEYS) + before;
+    const DinPtr<unsigned> places = din_pointer<unsigned>(address, DIN_PLACES) + before;
+#pragma unroll
+    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) {
+        const unsigned i = first + r * 32u + din_lane();
+        if (i < total) {
+            unsigned element = i;
+            const unsigned f = table.feature(element);
+            keys[i] = table.of_feature<const unsigned>(f, DIN_FEATURE_ROWS)[element];
+            places[i] = i;
         }
-        before += elements;
     }
 }
 
-// The thread's occurrences by digit: counts[digit * DIN_THREADS + thread].
-DIN_CALL void din_digits(DinPtr<const unsigned> keys, DinPtr<unsigned> counts, unsigned first, unsigned total, unsigned shift) {
-    for (unsigned d = 0u; d < DIN_DIGITS; ++d) counts[d * DIN_THREADS + din_thread()] = 0u;
-    for (unsigned i = first; i < din_least(first + DIN_ITEMS, total); ++i) {
-        const unsigned at = (keys[i] >> shift) % DIN_DIGITS * DIN_THREADS + din_thread();
-        counts[at] = counts[at] + 1u;
+// The warp's counters become its occurrences by digit; `key` and `rank` their keys, and how many with the same digit come before in the warp.
+DIN_CALL void din_digits(DinPtr<const unsigned> keys, DinPtr<unsigned> counters, unsigned first, unsigned total, unsigned shift,
+                         unsigned (&key)[DIN_ROUNDS], unsigned (&rank)[DIN_ROUNDS]) {
+#pragma unroll
+    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) {
+        const unsigned i = first + r * 32u + din_lane();
+        key[r] = i < total ? keys[i] : 0u;
+    }
+    for (unsigned d = din_lane(); d < DIN_DIGITS; d += 32u) counters[d] = 0u;
+    din_warp_barrier();
+#pragma unroll
+    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) {
+        const bool in = first + r * 32u + din_lane() < total;
+        const unsigned digit = (key[r] >> shift) % DIN_DIGITS;
+        unsigned same = din_ballot(in);
+#pragma unroll
+        for (unsigned bit = 1u; bit < DIN_DIGITS; bit *= 2u) {
+            const unsigned with = din_ballot((digit & bit) != 0u);
+            same &= (digit & bit) != 0u ? with : ~with;
+        }
+        const unsigned before = in ? counters[digit] : 0u;
+        rank[r] = before + din_below(same);
+        din_warp_barrier();
+        if (in && din_below(same) == 0u) counters[digit] = before + din_ones(same);
+        din_warp_barrier();
     }
 }
 
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_count(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const DinPtr<unsigned> counts = din_shared_words(), all = din_pointer<unsigned>(address, DIN_COUNTS);
-    const unsigned first = (din_chunk() * DIN_THREADS + din_thread()) * DIN_ITEMS;
-    din_digits(din_pointer<const unsigned>(address, DIN_KEYS), counts, first, batch[DIN_TOTAL], batch[DIN_SHIFT]);
+    unsigned block, key[DIN_ROUNDS], rank[DIN_ROUNDS];
+    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<unsigned> counters = din_shared_words();
+    din_digits(keys, counters + din_warp() * DIN_DIGITS, din_first_of(block), table.word(DIN_TOTAL), batch[DIN_SHIFT], key, rank);
     din_barrier();
-    for (unsigned d = din_warp(); d < DIN_DIGITS; d += DIN_THREADS / 32u) {
+    const unsigned blocks = table.word(DIN_BLOCKS);
+    const DinPtr<unsigned> all = din_pointer<unsigned>(address, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK) * DIN_DIGITS;
+    for (unsigned d = din_thread(); d < DIN_DIGITS; d += DIN_THREADS) {
         unsigned sum = 0u;
-        for (unsigned t = din_lane(); t < DIN_THREADS; t += 32u) sum += counts[d * DIN_THREADS + t];
-        sum = din_warp_sum(sum);
-        if (din_lane() == 0u) all[d * din_chunks() + din_chunk()] = sum;
+        for (unsigned w = 0u; w < DIN_WARPS; ++w) sum += counters[w * DIN_DIGITS + d];
+        all[d * blocks + block] = sum;
     }
 }
 
-// Each of DIN_COUNT counts becomes the sum of those before; the sum of all stands behind them.
+// Each of `count` numbers becomes the sum of those before; gives the sum of all. One warp's work.
+DIN_CALL unsigned din_sums_before(DinPtr<unsigned> counts, unsigned count) {
+    unsigned before = 0u;
+    for (unsigned first = 0u; first < count; first += 128u) {
+        unsigned own[4], sum = 0u;
+#pragma unroll
+        for (unsigned k = 0u; k < 4u; ++k) {
+            const unsigned i = first + din_lane() * 4u + k;
+            own[k] = i < count ? counts[i] : 0u;
+            sum += own[k];
+        }
+        const unsigned up = din_scan_warp(sum);
+        unsigned at = before + up - sum;
+#pragma unroll
+        for (unsigned k = 0u; k < 4u; ++k) {
+            const unsigned i = first + din_lane() * 4u + k;
+            if (i < count) counts[i] = at;
+            at += own[k];
+        }
+        before += din_shuffle_from(up, 31u);
+    }
+    return before;
+}
+
+// Where the sums of a table's digits lie: behind all counts.
+DIN_CALL DinPtr<unsigned> din_of_digits(const DinTable& table) {
+    const DinTable last = din_table(table.address, table.count - 1u);
+    const unsigned blocks = last.word(DIN_FIRST_BLOCK) + last.word(DIN_BLOCKS);
+    return din_pointer<unsigned>(table.address, DIN_COUNTS) + (blocks + table.number) * DIN_DIGITS;
+}
+
+// A warp a table and digit: counts become the sums of those of earlier blocks.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scan(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const DinPtr<unsigned> counts = din_pointer<unsigned>(address, DIN_COUNTS);
-    const unsigned count = batch[DIN_COUNT], share = (count + DIN_THREADS - 1u) / DIN_THREADS;
-    const unsigned begin = din_least(din_thread() * share, count), end = din_least(begin + share, count);
-    unsigned sum = 0u, total;
-    for (unsigned i = begin; i < end; ++i) sum += counts[i];
-    sum = din_scan(sum, din_shared_words(), total);
-    for (unsigned i = begin; i < end; ++i) {
-        const unsigned own = counts[i];
-        counts[i] = sum;
-        sum += own;
-    }
-    if (din_thread() == 0u) counts[count] = total;
+    const unsigned item = din_chunk() * DIN_WARPS + din_warp(), number = item / DIN_DIGITS, d = item % DIN_DIGITS;
+    if (number >= din_pointer<const unsigned>(address, DIN_WORDS)[0]) return;
+    const DinTable table = din_table(address, number);
+    const unsigned blocks = table.word(DIN_BLOCKS);
+    const DinPtr<unsigned> all = din_pointer<unsigned>(address, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK) * DIN_DIGITS;
+    const unsigned sum = din_sums_before(all + d * blocks, blocks);
+    if (din_lane() == 0u) din_of_digits(table)[d] = sum;
 }
 
-// Occurrences move behind those with a smaller digit, of an earlier block, of an earlier thread, or earlier in the thread.
+// Occurrences move behind those with a smaller digit, of an earlier block, of an earlier warp, or earlier in the warp.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scatter(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const DinPtr<unsigned> counts = din_shared_words();
-    const DinPtr<const unsigned> all = din_pointer<const unsigned>(address, DIN_COUNTS);
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS), places = din_pointer<const unsigned>(address, DIN_PLACES);
-    const DinPtr<unsigned> to_keys = din_pointer<unsigned>(address, DIN_OTHER_KEYS), to_places = din_pointer<unsigned>(address, DIN_OTHER_PLACES);
-    const unsigned total = batch[DIN_TOTAL], shift = batch[DIN_SHIFT];
-    const unsigned first = (din_chunk() * DIN_THREADS + din_thread()) * DIN_ITEMS;
-    din_digits(keys, counts, first, total, shift);
-    for (unsigned d = 0u; d < DIN_DIGITS; ++d) {
-        unsigned sum;
-        const unsigned at = d * DIN_THREADS + din_thread();
-        const unsigned before = din_scan(counts[at], counts + DIN_DIGITS * DIN_THREADS, sum);
-        counts[at] = all[d * din_chunks() + din_chunk()] + before;
-        din_barrier();
+    unsigned block, key[DIN_ROUNDS], rank[DIN_ROUNDS];
+    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
+    const unsigned before = table.word(DIN_FIRST), total = table.word(DIN_TOTAL), first = din_first_of(block), shift = batch[DIN_SHIFT];
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + before;
+    const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES) + before;
+    const DinPtr<unsigned> to_keys = din_pointer<unsigned>(address, DIN_OTHER_KEYS) + before;
+    const DinPtr<unsigned> to_places = din_pointer<unsigned>(address, DIN_OTHER_PLACES) + before;
+    const DinPtr<unsigned> counters = din_shared_words();
+    din_digits(keys, counters + din_warp() * DIN_DIGITS, first, total, shift, key, rank);
+    // A thread has some consecutive digits.
+    constexpr unsigned SHARE = (DIN_DIGITS + DIN_THREADS - 1u) / DIN_THREADS;
+    const DinPtr<const unsigned> of_digits = din_of_digits(table);
+    const unsigned blocks = table.word(DIN_BLOCKS);
+    const DinPtr<const unsigned> all = din_pointer<const unsigned>(address, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK) * DIN_DIGITS;
+    unsigned own[SHARE], sum = 0u, whole;
+#pragma unroll
+    for (unsigned k = 0u; k < SHARE; ++k) {
+        const unsigned d = din_thread() * SHARE + k;
+        own[k] = d < DIN_DIGITS ? of_digits[d] : 0u;
+        sum += own[k];
     }
-    for (unsigned i = first; i < din_least(first + DIN_ITEMS, total); ++i) {
-        const unsigned key = keys[i], at = (key >> shift) % DIN_DIGITS * DIN_THREADS + din_thread();
-        const unsigned to = counts[at];
-        counts[at] = to + 1u;
-        to_keys[to] = key;
-        to_places[to] = places[i];
+    // Its barrier also has all counters stand.
+    unsigned smaller = din_scan(sum, counters + DIN_WARPS * DIN_DIGITS, whole);
+#pragma unroll
+    for (unsigned k = 0u; k < SHARE; ++k) {
+        const unsigned d = din_thread() * SHARE + k;
+        if (d < DIN_DIGITS) {
+            unsigned at = smaller + all[d * blocks + block];
+            for (unsigned w = 0u; w < DIN_WARPS; ++w) {
+                const unsigned count = counters[w * DIN_DIGITS + d];
+                counters[w * DIN_DIGITS + d] = at;
+                at += count;
+            }
+        }
+        smaller += own[k];
+    }
+    din_barrier();
+#pragma unroll
+    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) {
+        const unsigned i = first + r * 32u + din_lane();
+        if (i < total) {
+            const unsigned to = counters[din_warp() * DIN_DIGITS + (key[r] >> shift) % DIN_DIGITS] + rank[r];
+            to_keys[to] = key[r];
+            to_places[to] = places[i];
+        }
     }
 }
 
-// Whether a row's occurrences begin at one.
-DIN_CALL bool din_head(DinPtr<const unsigned> keys, unsigned i) { return i == 0u || keys[i] != keys[i - 1u]; }
-
-DIN_CALL unsigned din_heads(DinPtr<const unsigned> keys, unsigned first, unsigned total) {
-    unsigned heads = 0u;
-    for (unsigned i = first; i < din_least(first + DIN_ITEMS, total); ++i) heads += din_head(keys, i) ? 1u : 0u;
-    return heads;
+// The lanes whose occurrences begin a row.
+DIN_CALL unsigned din_heads(DinPtr<const unsigned> keys, unsigned i, unsigned total) {
+    return din_ballot(i < total && (i == 0u || keys[i] != keys[i - 1u]));
 }
 
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_heads(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const unsigned first = (din_chunk() * DIN_THREADS + din_thread()) * DIN_ITEMS;
-    unsigned total;
-    din_scan(din_heads(din_pointer<const unsigned>(address, DIN_KEYS), first, batch[DIN_TOTAL]), din_shared_words(), total);
-    if (din_thread() == 0u) din_pointer<unsigned>(address, DIN_COUNTS)[din_chunk()] = total;
-}
-
-// The feature of an occurrence, which becomes the number of the feature's element.
-DIN_CALL unsigned din_feature(DinWords batch, unsigned& element) {
-    unsigned f = 0u;
-    while (f + 1u < batch[DIN_FEATURE_COUNT] && element >= batch[DIN_FEATURE_WORDS + 2u * f]) {
-        element -= batch[DIN_FEATURE_WORDS + 2u * f];
-        ++f;
+    unsigned block, heads = 0u;
+    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
+    const unsigned total = table.word(DIN_TOTAL), first = din_first_of(block);
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
+    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) heads += din_ones(din_heads(keys, first + r * 32u + din_lane(), total));
+    const DinPtr<unsigned> sums = din_shared_words();
+    if (din_lane() == 0u) sums[din_warp()] = heads;
+    din_barrier();
+    if (din_thread() == 0u) {
+        unsigned sum = 0u;
+        for (unsigned w = 0u; w < DIN_WARPS; ++w) sum += sums[w];
+        din_pointer<unsigned>(address, DIN_COUNTS)[din_chunk()] = sum;
     }
-    return f;
 }
 
-// Where the row of an occurrence is in the table's arrays.
-DIN_CALL unsigned din_row_at(DinAddresses address, DinWords batch, unsigned row, unsigned element) {
-    const unsigned f = din_feature(batch, element);
-    const DinPtr<const unsigned> at = din_pointer<const unsigned>(address, DIN_FEATURES + 3u * f + 2u);
-    return at ? at[element] : row;
+// A warp a table: the rows that begin before each block, and in all.
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scan_heads(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+    const unsigned number = din_chunk() * DIN_WARPS + din_warp();
+    if (number >= din_pointer<const unsigned>(address, DIN_WORDS)[0]) return;
+    const DinTable table = din_table(address, number);
+    const DinPtr<unsigned> counts = din_pointer<unsigned>(address, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK);
+    const unsigned distinct = din_sums_before(counts, table.word(DIN_BLOCKS));
+    if (din_lane() == 0u && table.word(DIN_EVERY) == 0u) {
+        table.at<unsigned>(DIN_BEGINS)[distinct] = table.word(DIN_TOTAL);
+        table.at<unsigned>(DIN_ELEMENTS)[0] = distinct;
+    }
 }
 
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_list(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS), counts = din_pointer<const unsigned>(address, DIN_COUNTS);
-    const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES);
-    const DinPtr<unsigned> rows = din_pointer<unsigned>(address, DIN_ROWS), begins = din_pointer<unsigned>(address, DIN_BEGINS);
-    const unsigned total = batch[DIN_TOTAL], first = (din_chunk() * DIN_THREADS + din_thread()) * DIN_ITEMS;
-    unsigned heads;
-    unsigned at = counts[din_chunk()] + din_scan(din_heads(keys, first, total), din_shared_words(), heads);
-    for (unsigned i = first; i < din_least(first + DIN_ITEMS, total); ++i) {
-        if (din_head(keys, i)) {
-            rows[at] = din_row_at(address, batch, keys[i], places[i]);
+    unsigned block, heads = 0u;
+    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
+    const unsigned total = table.word(DIN_TOTAL), first = din_first_of(block), piece = table.word(DIN_PIECE);
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES) + table.word(DIN_FIRST);
+    const DinPtr<unsigned> rows = table.at<unsigned>(DIN_ROWS), begins = table.at<unsigned>(DIN_BEGINS), pieces = table.at<unsigned>(DIN_PIECES);
+    const DinPtr<float> touches = table.at<float>(DIN_TOUCHES);
+    const bool listed = table.word(DIN_EVERY) == 0u;
+    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) heads += din_ones(din_heads(keys, first + r * 32u + din_lane(), total));
+    const DinPtr<unsigned> sums = din_shared_words();
+    if (din_lane() == 0u) sums[din_warp()] = heads;
+    din_barrier();
+    unsigned before = din_pointer<const unsigned>(address, DIN_COUNTS)[din_chunk()];
+    for (unsigned w = 0u; w < din_warp(); ++w) before += sums[w];
+    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) {
+        const unsigned i = first + r * 32u + din_lane(), lanes = din_heads(keys, i, total), at = before + din_below(lanes);
+        if (i < total && i % piece == 0u) pieces[i / piece] = at;
+        if (listed && (lanes >> din_lane() & 1u) != 0u) {
+            const unsigned row = table.row_at(keys[i], places[i]);
+            rows[at] = row;
             begins[at] = i;
-            ++at;
+            if (touches) touches[row] = touches[row] + 1.0f;
         }
-    }
-    if (din_chunk() == 0u && din_thread() == 0u) {
-        const unsigned distinct = counts[din_chunks()];
-        begins[distinct] = total;
-        din_pointer<unsigned>(address, DIN_UPDATE)[batch[DIN_ELEMENTS]] = distinct;
+        before += din_ones(lanes);
     }
 }
 
+// All rows of a table: where their occurrences begin; the gradient of those without any is 0.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS);
-    const DinPtr<unsigned> rows = din_pointer<unsigned>(address, DIN_ROWS), begins = din_pointer<unsigned>(address, DIN_BEGINS);
-    const DinPtr<float> touched = din_pointer<float>(address, DIN_TOUCHED);
-    const unsigned total = batch[DIN_TOTAL], all = batch[DIN_TABLE_ROWS];
-    for (unsigned r = din_chunk() * DIN_THREADS + din_thread(); r < all; r += din_chunks() * DIN_THREADS) {
+    unsigned block;
+    const DinTable table = din_table_of(address, DIN_FIRST_WHOLE, block);
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<unsigned> rows = table.at<unsigned>(DIN_ROWS), begins = table.at<unsigned>(DIN_BEGINS), occurs = din_shared_words();
+    const DinPtr<float> touched = table.at<float>(DIN_TOUCHED), touches = table.at<float>(DIN_TOUCHES);
+    const unsigned total = table.word(DIN_TOTAL), all = table.word(DIN_TABLE_ROWS), width = table.word(DIN_WIDTH);
+    const unsigned first = block * DIN_THREADS, r = first + din_thread();
+    if (r < all) {
         unsigned low = 0u, high = total;
         while (low < high) {
             const unsigned middle = low + (high - low) / 2u;
@@ -188,37 +348,111 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinAddresses address, DinWords
                 high = middle;
             }
         }
+        const bool found = low < total && keys[low] == r;
         rows[r] = r;
         begins[r] = low;
-        touched[r] = low < total && keys[low] == r ? 1.0f : 0.0f;
+        touched[r] = found ? 1.0f : 0.0f;
+        if (touches && found) touches[r] = touches[r] + 1.0f;
+        occurs[din_thread()] = found ? 1u : 0u;
     }
-    if (din_chunk() == 0u && din_thread() == 0u) {
+    if (r == 0u) {
         begins[all] = total;
-        din_pointer<unsigned>(address, DIN_UPDATE)[batch[DIN_ELEMENTS]] = all;
+        table.at<unsigned>(DIN_ELEMENTS)[0] = all;
+    }
+    din_barrier();
+    const DinPtr<float> gradient = table.at<float>(DIN_GRADIENT) + size_t(first) * width;
+    for (unsigned k = din_thread(); k < din_least(DIN_THREADS, all - first) * width; k += DIN_THREADS) {
+        if (occurs[k / width] == 0u) gradient[k] = 0.0f;
     }
 }
 
-// A warp a row, columns over its lanes.
+// The piece of a group of lanes, and the lane's first column.
+DIN_CALL unsigned din_piece(const DinTable& table, unsigned block, unsigned& column) {
+    const unsigned lanes = table.word(DIN_LANES);
+    column = din_thread() % lanes;
+    return block * (DIN_THREADS / lanes) + din_thread() / lanes;
+}
+
+// A group of lanes a piece, columns over the lanes. The sum of a row that is whole in the piece is done; others are joined by the next kernel.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES), rows = din_pointer<const unsigned>(address, DIN_ROWS);
-    const DinPtr<const unsigned> begins = din_pointer<const unsigned>(address, DIN_BEGINS);
-    const DinPtr<float> gradient = din_pointer<float>(address, DIN_GRADIENT), touches = din_pointer<float>(address, DIN_TOUCHES);
-    const unsigned width = batch[DIN_WIDTH];
-    const unsigned count = din_pointer<const unsigned>(address, DIN_UPDATE)[batch[DIN_ELEMENTS]];
-    const unsigned warps = DIN_THREADS / 32u;
-    for (unsigned r = din_chunk() * warps + din_warp(); r < count; r += din_chunks() * warps) {
-        const unsigned begin = begins[r], end = begins[r + 1u];
-        for (unsigned c = din_lane(); c < width; c += 32u) {
-            float sum = 0.0f;
-            for (unsigned i = begin; i < end; ++i) {
-                unsigned element = places[i];
-                const unsigned f = din_feature(batch, element);
-                const DinPtr<const float> of = din_pointer<const float>(address, DIN_FEATURES + 3u * f + 1u);
-                if (of) sum += of[size_t(element) * batch[DIN_FEATURE_WORDS + 2u * f + 1u] + c];
+    unsigned block, first_column;
+    const DinTable table = din_table_of(address, DIN_FIRST_SUM, block);
+    const unsigned p = din_piece(table, block, first_column), piece = table.word(DIN_PIECE), total = table.word(DIN_TOTAL);
+    if (p >= (total + piece - 1u) / piece) return;
+    const unsigned width = table.word(DIN_WIDTH), lanes = table.word(DIN_LANES), begin = p * piece, end = din_least(begin + piece, total);
+    const bool every = table.word(DIN_EVERY) != 0u;
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES) + table.word(DIN_FIRST);
+    const DinPtr<float> gradient = table.at<float>(DIN_GRADIENT);
+    const DinPtr<float> firsts = table.at<float>(DIN_FIRST_SUMS) + size_t(p) * width, lasts = table.at<float>(DIN_LAST_SUMS) + size_t(p) * width;
+    const bool goes_on = end < total && keys[end] == keys[end - 1u];
+    for (unsigned c = first_column; c < width; c += lanes) {
+        // The row at hand, whether it began here, and its number among those that are listed.
+        unsigned key = keys[begin], at = table.at<const unsigned>(DIN_PIECES)[p];
+        bool began = begin == 0u || keys[begin - 1u] != key;
+        float sum = 0.0f;
+        for (unsigned i = begin; i < end; i += DIN_ROUNDS) {
+            unsigned of[DIN_ROUNDS];
+            float more[DIN_ROUNDS];
+#pragma unroll
+            for (unsigned k = 0u; k < DIN_ROUNDS; ++k) {
+                of[k] = i + k < end ? keys[i + k] : 0u;
+                more[k] = 0.0f;
+                if (i + k < end) {
+                    unsigned element = places[i + k];
+                    const unsigned f = table.feature(element);
+                    const DinPtr<const float> from = table.of_feature<const float>(f, DIN_FEATURE_GRADIENT);
+                    if (from) more[k] = from[size_t(element) * table.features[f * DIN_FEATURE_WORDS + DIN_FEATURE_STRIDE] + c];
+                }
             }
-            gradient[size_t(r) * width + c] = sum;
+#pragma unroll
+            for (unsigned k = 0u; k < DIN_ROUNDS; ++k) {
+                if (i + k < end) {
+                    if (of[k] != key) {
+                        if (began) {
+                            gradient[size_t(every ? key : at) * width + c] = sum;
+                            at += 1u;
+                        } else {
+                            firsts[c] = sum;
+                        }
+                        key = of[k];
+                        began = true;
+                        sum = 0.0f;
+                    }
+                    sum += more[k];
+                }
+            }
         }
-        if (touches && din_lane() == 0u && begin < end) touches[rows[r]] = touches[rows[r]] + 1.0f;
+        if (!began) {
+            firsts[c] = sum;
+        } else if (goes_on) {
+            lasts[c] = sum;
+        } else {
+            gradient[size_t(every ? key : at) * width + c] = sum;
+        }
+    }
+}
+
+// The row that begins in a piece and goes on behind it.
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_join(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+    unsigned block, first_column;
+    const DinTable table = din_table_of(address, DIN_FIRST_SUM, block);
+    const unsigned p = din_piece(table, block, first_column), piece = table.word(DIN_PIECE), total = table.word(DIN_TOTAL);
+    const unsigned begin = p * piece, end = begin + piece;
+    if (end >= total) return;
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<const unsigned> pieces = table.at<const unsigned>(DIN_PIECES);
+    const unsigned key = keys[end - 1u];
+    if (keys[end] != key || pieces[p + 1u] == pieces[p]) return;
+    const unsigned row = table.word(DIN_EVERY) != 0u ? key : pieces[p + 1u] - 1u;
+    const unsigned last = (table.at<const unsigned>(DIN_BEGINS)[row + 1u] - 1u) / piece;
+    const unsigned width = table.word(DIN_WIDTH), lanes = table.word(DIN_LANES);
+    const DinPtr<const float> firsts = table.at<const float>(DIN_FIRST_SUMS), lasts = table.at<const float>(DIN_LAST_SUMS);
+    for (unsigned c = first_column; c < width; c += lanes) {
+        float sum = lasts[size_t(p) * width + c];
+#pragma unroll 8
+        for (unsigned q = p + 1u; q <= last; ++q) sum += firsts[size_t(q) * width + c];
+        table.at<float>(DIN_GRADIENT)[size_t(row) * width + c] = sum;
     }
 }
 

@@ -1,8 +1,7 @@
 //! The engine on a device: a model's values live there, a step writes its batch once and reads its loss.
 //!
 //! Guarantees:
-//! - The order of the CPU engine's step: all gradients at the old weights, then tables, then parameters, then states. Row gradients are summed in
-//!   its order too.
+//! - The order of the CPU engine's step: all gradients at the old weights, then tables, then parameters, then states.
 //! - A program, its launches and every batch are checked before the device sees them.
 //! - Device memory grows by a quarter more than asked and stays: batches of varying sizes soon allocate nothing. Batches whose sizes fall into
 //!   the same buckets have the same layout, hence the same list of commands.
@@ -22,7 +21,7 @@ use super::driver::{Command, DeviceError, Driver};
 use super::held::{DeviceTable, Values};
 use super::memory::{At, Bases, Block, Buckets, NONE, Space};
 use super::profile::Profile;
-use super::rows::{FeatureRows, TableUpdate, Wanted};
+use super::rows::{FeatureRows, Made, TableUpdates, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
 use crate::device::Steps;
 use crate::engine::{self as cpu, EngineError, Layout, ProfileRow, Reader, Span, State, StepInputs};
@@ -308,40 +307,41 @@ impl<D: Driver> Engine<D> {
         inputs: &StepInputs<'_>,
         slots: &[At],
         (rows, of_groups): &RowsAt,
-    ) -> Result<Vec<(usize, TableUpdate)>, DeviceError> {
+    ) -> Result<TableUpdates, DeviceError> {
         let program = self.program.clone();
         let train = &program.train;
-        let mut updates = Vec::new();
-        for (t, spec) in program.tables.iter().enumerate() {
-            let features: Vec<FeatureRows> = self.readers[t]
-                .iter()
-                .map(|reader| {
-                    let ((rows, places), elements) = match reader.group {
-                        None => (rows[t][reader.feature], inputs.row_numbers[t][reader.feature].len()),
-                        Some((group, key)) => {
-                            let elements = self.layouts[TRAIN].group(group).map_or(0, |g| g.count());
-                            (of_groups[group as usize][key as usize], elements)
-                        }
-                    };
-                    let (gradient, stride) = reader.view.map_or((NONE, 0), |view| {
-                        let at = slot_of(train, view.buffer, slots).plus(view.column as usize * 4);
-                        (at, train.buffers[view.buffer.index()].width)
-                    });
-                    FeatureRows { rows, places, elements, gradient, stride }
-                })
-                .collect();
-            let wanted = Wanted {
-                cuda: &self.cuda,
-                launches: &self.cuda.schedules[UPDATES + spec.update as usize],
-                update: &program.updates[spec.update as usize],
-                spec,
-                held: &self.tables[t],
-                features: &features,
-                step: self.step + 1,
+        let feature = |t: usize, reader: &Reader| {
+            let ((rows, places), elements) = match reader.group {
+                None => (rows[t][reader.feature], inputs.row_numbers[t][reader.feature].len()),
+                Some((group, key)) => {
+                    let elements = self.layouts[TRAIN].group(group).map_or(0, |g| g.count());
+                    (of_groups[group as usize][key as usize], elements)
+                }
             };
-            updates.extend(TableUpdate::new(&mut self.stage, &wanted)?.map(|u| (t, u)));
-        }
-        Ok(updates)
+            let (gradient, stride) = reader.view.map_or((NONE, 0), |view| {
+                let at = slot_of(train, view.buffer, slots).plus(view.column as usize * 4);
+                (at, train.buffers[view.buffer.index()].width)
+            });
+            FeatureRows { rows, places, elements, gradient, stride }
+        };
+        let wanted: Vec<Wanted<'_>> = program
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(table, spec)| Wanted {
+                table,
+                spec,
+                held: &self.tables[table],
+                features: self.readers[table].iter().map(|reader| feature(table, reader)).collect(),
+            })
+            .collect();
+        let made = Made {
+            cuda: &self.cuda,
+            updates: &program.updates,
+            launches: &|update| &self.cuda.schedules[UPDATES + update],
+            step: self.step + 1,
+        };
+        TableUpdates::new(&mut self.stage, &made, &wanted)
     }
 
     fn stage_params(&mut self, slots: &[At]) -> Result<Vec<TensorUpdate>, DeviceError> {

@@ -92,8 +92,7 @@ impl Profile {
         }
     }
 
-    /// Adds the work of summing row gradients of one of the tables that `location` asks for: `occurrences` rows of `width` numbers to
-    /// `distinct` ones.
+    /// Adds the work of summing a table's row gradients: `occurrences` rows of `width` numbers to `distinct` ones. `location` is that of the first table.
     pub fn summed(&mut self, kernels: &[&str], location: &str, occurrences: usize, distinct: usize, width: u32) {
         for &kernel in kernels {
             let row = self.row(kernel, location);

@@ -224,9 +224,9 @@ impl Instances {
         Ok(slots)
     }
 
-    /// Stages the addresses and words; behind the words stands one more, for who counts what no word asks for.
+    /// Stages the addresses and words; behind the words stands one more an instance, for who counts what no word asks for.
     pub fn ready(mut self, stage: &mut Stage) -> Result<Ready, DeviceError> {
-        self.words.push(0);
+        self.words.extend((0..self.count.max(1)).map(|_| 0));
         Ok(Ready {
             addresses: stage.addresses(&self.addresses)?,
             words: stage.put(&self.words, "words")?,

@@ -3,7 +3,7 @@
 use super::super::driver::{DeviceError, Driver};
 use super::super::memory::Bases;
 use super::super::profile::{Profile, Ran};
-use super::super::rows::TableUpdate;
+use super::super::rows::TableUpdates;
 use super::{Engine, TRAIN, UPDATES};
 use crate::engine::{ProfileRow, Span};
 use din_program::schedule::{Axes, ONCE, Root};
@@ -27,21 +27,31 @@ impl<D: Driver> Engine<D> {
     }
 
     /// Adds a training step to the profile, where there is one.
-    pub(super) fn note(&mut self, of_tables: &[(usize, TableUpdate)], bases: &Bases) -> Result<(), DeviceError> {
+    pub(super) fn note(&mut self, of_tables: &TableUpdates, bases: &Bases) -> Result<(), DeviceError> {
         let Some(profile) = &mut self.profile else { return Ok(()) };
         let (program, cuda) = (&*self.program, &*self.cuda);
-        let (axes, rows) = (&self.layouts[TRAIN].axes, Axes::rows());
+        let (axes, of_rows) = (&self.layouts[TRAIN].axes, Axes::rows());
         let (launches, count) = (&cuda.schedules[TRAIN], |d| self.layouts[TRAIN].count(d));
         profile.worked(program, &Ran { name: "train", schedule: &program.train, launches, axes, count: &count });
-        for (t, update) in of_tables {
-            let (spec, number) = (&program.tables[*t], update.update);
-            let distinct = update.distinct(&mut self.driver, bases)?;
-            let kernels = update.kernels();
-            profile.summed(&kernels, &spec.location, update.occurrences, distinct, spec.width);
-            let name = format!("update {}", program.updates[number].name);
-            let (launches, schedule) = (&cuda.schedules[UPDATES + number], &program.updates[number].schedule);
-            let count = |d| if d == ONCE { 1 } else { distinct };
-            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &rows, count: &count });
+        let mut distinct = Vec::with_capacity(of_tables.tables.len());
+        for table in &of_tables.tables {
+            distinct.push(table.distinct(&mut self.driver, bases)?);
+        }
+        let tables = of_tables.tables.iter().zip(&distinct);
+        if let Some(first) = of_tables.programs.first() {
+            let (kernels, location) = (of_tables.kernels(), &program.tables[first.table].location);
+            for (table, &distinct) in tables.clone() {
+                profile.summed(&kernels, location, table.occurrences, distinct, program.tables[table.table].width);
+            }
+        }
+        for ran in &of_tables.programs {
+            let own = tables.clone().filter(|(t, _)| t.update == ran.update);
+            let (instances, rows) = own.fold((0, 0), |(n, all), (_, &distinct)| (n + 1, all + distinct));
+            let update = &program.updates[ran.update];
+            let name = format!("update {}", update.name);
+            let (launches, schedule) = (&cuda.schedules[UPDATES + ran.update], &update.schedule);
+            let count = |d| if d == ONCE { instances } else { rows };
+            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &of_rows, count: &count });
         }
         for (number, update) in program.updates.iter().enumerate().filter(|(_, u)| !u.rows) {
             let trained = |k: usize| {
@@ -57,7 +67,7 @@ impl<D: Driver> Engine<D> {
             let name = format!("update {}", update.name);
             let (launches, schedule) = (&cuda.schedules[UPDATES + number], &update.schedule);
             let count = |d| if d == ONCE { instances } else { elements };
-            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &rows, count: &count });
+            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &of_rows, count: &count });
         }
         profile.add(&self.driver.measured()?);
         Ok(())

@@ -3,7 +3,7 @@
 use super::super::commands::{Kernels, List};
 use super::super::driver::{Address, DeviceError, Driver, FETCHES};
 use super::super::memory::{At, Bases, Space, bytes_of_mut};
-use super::super::rows::TableUpdate;
+use super::super::rows::{self, TableUpdates};
 use super::super::stage::Ready;
 use super::{Engine, INFER, TRAIN, TensorUpdate, UPDATES, slot_of};
 use crate::engine::StepInputs;
@@ -17,7 +17,7 @@ struct Listed<'a> {
     list: List<'a>,
     /// Where its loss will be.
     loss: Option<Address>,
-    of_tables: Vec<(usize, TableUpdate)>,
+    of_tables: TableUpdates,
     bases: Bases,
 }
 
@@ -95,15 +95,13 @@ impl<D: Driver> Engine<D> {
         let of_tables = self.stage_tables(inputs, &slots, &columns)?;
         let of_params = self.stage_params(&slots)?;
         let kernels = |schedule: usize| Kernels { cuda, launches: &cuda.schedules[schedule], location: "" };
-        let of_table = |(t, update): &(usize, TableUpdate)| Kernels {
-            location: &program.tables[*t].location,
-            ..kernels(UPDATES + update.update)
-        };
+        let of_table =
+            |p: &rows::Program| Kernels { location: &program.tables[p.table].location, ..kernels(UPDATES + p.update) };
         let of_param = |update: &TensorUpdate| kernels(UPDATES + update.update);
-        let work = of_tables.iter().map(|(_, u)| u.bytes()).chain(of_params.iter().map(|u| u.space.bytes)).max();
-        self.work.reserve(&mut self.driver, work.unwrap_or(0), "updates")?;
+        let work = of_params.iter().map(|u| u.space.bytes).fold(of_tables.bytes(), usize::max);
+        self.work.reserve(&mut self.driver, work, "updates")?;
         let of_step = [(kernels(TRAIN), &ready)].into_iter();
-        let of_tables_ready = of_tables.iter().map(|u| (of_table(u), &u.1.ready));
+        let of_tables_ready = of_tables.programs.iter().map(|p| (of_table(p), &p.ready));
         let all = of_step.chain(of_tables_ready).chain(of_params.iter().map(|u| (of_param(u), &u.ready)));
         self.reserve_scratch(all)?;
         let bases = self.write()?;
@@ -111,9 +109,7 @@ impl<D: Driver> Engine<D> {
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
         self.list_moves(&mut list, &moves, program, &kernels(TRAIN));
         list.schedule(&kernels(TRAIN), &ready);
-        for update in &of_tables {
-            update.1.list(&mut list, &of_table(update));
-        }
+        of_tables.list(&mut list, &of_table);
         for update in &of_params {
             list.arrays(&update.space, bases.work);
             list.schedule(&of_param(update), &update.ready);

@@ -1,0 +1,265 @@
+//! How the kernels of `rows.cuh` ready the updates of all tables of a step: one sort of what every table's features read, then sums by row.
+//!
+//! # What they do
+//!
+//! An **occurrence** is an element of a feature that reads a row; those of a table are numbered feature by feature, and the tables' stand one
+//! behind the other in [`RowsAddress::Keys`]. Each table's are sorted by row, stably, least digit first; distinct rows are listed; and
+//! each row's gradients are summed in the order of its occurrences by **pieces**: so many consecutive sorted occurrences are one group of lanes'
+//! work, and what a row has in several pieces is added up by a second kernel, piece by piece. So a row that occurs a hundred thousand times is as
+//! many lanes' work as a hundred thousand rows, and the order of every sum depends on the batch alone.
+//!
+//! All tables share every launch: blocks are dealt out to the tables one behind the other, and [`TableWord`] says which are whose.
+
+use super::Cuda;
+
+/// Values of a digit of the sort.
+pub const ROWS_DIGITS: u32 = 256;
+/// Occurrences that a thread treats: a block has the threads' number times as many.
+pub const ROWS_ROUNDS: u32 = 8;
+
+/// A table in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsTable {
+    /// Occurrences, and for how many there is room: launches depend on the latter alone but for [`TableWord::Piece`].
+    pub total: u32,
+    pub room: u32,
+    /// Rows of the table, and their width.
+    pub rows: u32,
+    pub width: u32,
+    /// Whether all rows are updated.
+    pub every: bool,
+}
+
+impl RowsTable {
+    /// Occurrences of a piece: as long as such a row's pieces are few, as short as a group of lanes is done soon.
+    pub fn piece(&self) -> u32 {
+        if self.total < 1 << 16 { 64 } else { 256 }
+    }
+
+    /// Lanes of a group: a column each, as far as they go.
+    fn lanes(&self) -> u32 {
+        self.width.clamp(1, 32).next_power_of_two()
+    }
+
+    /// Pieces that there is room for.
+    pub fn pieces(&self) -> u32 {
+        self.room.div_ceil(self.piece())
+    }
+}
+
+/// One launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsLaunch {
+    pub kernel: &'static str,
+    pub blocks: u32,
+    /// First bit of the digit; the launch's [`RowsWord::Shift`].
+    pub shift: u32,
+    /// Whether the pairs of keys and places change roles.
+    pub swapped: bool,
+    /// Dynamic shared memory in bytes.
+    pub shared: u32,
+}
+
+/// What a step launches for its tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowsPlan {
+    pub launches: Vec<RowsLaunch>,
+    /// The words of each table; [`TableWord::FirstFeature`] and [`TableWord::Features`] are 0.
+    pub tables: Vec<[u32; TableWord::COUNT]>,
+    /// Words that [`RowsAddress::Counts`] must hold.
+    pub counts: usize,
+}
+
+/// The launches for some tables, together with fewer than 2^32 occurrences.
+pub fn plan_rows(cuda: &Cuda, tables: &[RowsTable]) -> RowsPlan {
+    let (threads, warps) = (cuda.threads, cuda.threads / 32);
+    let mut plan = RowsPlan { launches: Vec::new(), tables: Vec::new(), counts: 0 };
+    let (mut first, mut blocks, mut summing, mut whole, mut bits) = (0, 0, 0, 0, 1);
+    for table in tables {
+        let own = table.room.div_ceil(threads * ROWS_ROUNDS);
+        let lanes = table.lanes();
+        let mut words = [0; TableWord::COUNT];
+        for (word, value) in [
+            (TableWord::First, first),
+            (TableWord::Total, table.total),
+            (TableWord::Width, table.width),
+            (TableWord::Rows, table.rows),
+            (TableWord::Every, u32::from(table.every)),
+            (TableWord::FirstBlock, blocks),
+            (TableWord::Blocks, own),
+            (TableWord::FirstSum, summing),
+            (TableWord::FirstWhole, whole),
+            (TableWord::Lanes, lanes),
+            (TableWord::Piece, table.piece()),
+        ] {
+            words[word as usize] = value;
+        }
+        plan.tables.push(words);
+        first += table.total;
+        blocks += own;
+        summing += table.pieces().div_ceil(threads / lanes);
+        whole += if table.every { table.rows.div_ceil(threads).max(1) } else { 0 };
+        bits = bits.max(u32::BITS - table.rows.saturating_sub(1).leading_zeros());
+    }
+    let of_tables = tables.len() as u32;
+    let digits = (warps * ROWS_DIGITS + warps) * 4;
+    let mut swapped = false;
+    let mut launch = |kernel, blocks, shift, swapped, shared| {
+        if blocks > 0 {
+            plan.launches.push(RowsLaunch { kernel, blocks, shift, swapped, shared });
+        }
+    };
+    launch("din_rows_keys", blocks, 0, false, 0);
+    for shift in (0..bits).step_by(ROWS_DIGITS.ilog2() as usize) {
+        launch("din_rows_count", blocks, shift, swapped, digits);
+        launch("din_rows_scan", (of_tables * ROWS_DIGITS).div_ceil(warps), shift, swapped, 0);
+        launch("din_rows_scatter", blocks, shift, swapped, digits);
+        swapped = !swapped;
+    }
+    launch("din_rows_heads", blocks, 0, swapped, warps * 4);
+    launch("din_rows_scan_heads", of_tables.div_ceil(warps), 0, swapped, 0);
+    launch("din_rows_list", blocks, 0, swapped, warps * 4);
+    launch("din_rows_every", whole, 0, swapped, threads * 4);
+    launch("din_rows_sum", summing, 0, swapped, 0);
+    launch("din_rows_join", summing, 0, swapped, 0);
+    plan.counts = ROWS_DIGITS as usize * (blocks as usize + tables.len());
+    plan
+}
+
+/// Addresses of the kernels, by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RowsAddress {
+    /// `u32`: sort keys and what rides along, twice.
+    Keys,
+    Places,
+    OtherKeys,
+    OtherPlaces,
+    /// `u32`: by table, counts by digit and block, or by block; then by table and digit their sums.
+    Counts,
+    /// `u32`: the number of tables, the [`TableWord`]s of each, then the [`FeatureWord`]s of each feature of each.
+    Words,
+    /// The [`TableAddress`]es of each table, then the [`FeatureAddress`]es of each feature of each.
+    Tables,
+}
+
+/// Words of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RowsWord {
+    /// First bit of the digit.
+    Shift,
+}
+
+/// Words of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TableWord {
+    /// Where its occurrences begin, and how many there are.
+    First,
+    Total,
+    Width,
+    /// Rows of the table.
+    Rows,
+    /// 1 where all of them are updated.
+    Every,
+    /// The first of its features, and their number.
+    FirstFeature,
+    Features,
+    /// Its first block among those that share out occurrences, and their number.
+    FirstBlock,
+    Blocks,
+    /// Its first block among those that share out pieces, and those that share out all rows.
+    FirstSum,
+    FirstWhole,
+    /// Lanes of a group, and occurrences of a piece.
+    Lanes,
+    Piece,
+}
+
+impl TableWord {
+    pub const COUNT: usize = TableWord::Piece as usize + 1;
+}
+
+/// Addresses of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TableAddress {
+    /// `u32`: where distinct rows are in the device's arrays, by ascending number.
+    Rows,
+    /// `u32`: where the occurrences of each begin, then their number.
+    Begins,
+    /// `u32`: by piece, the rows that begin before it.
+    Pieces,
+    /// f32: summed gradients, in the order of the rows.
+    Gradient,
+    /// f32, by piece: sums of its first row where that begins before it, and of its last where that begins in it and goes on behind.
+    FirstSums,
+    LastSums,
+    /// f32, or 0: see `Place::Touched`.
+    Touched,
+    /// f32, or 0: see `Place::Touches`.
+    Touches,
+    /// The word of the update that follows that says how many rows there are: [`super::Word::Elements`] of the samples.
+    Elements,
+}
+
+impl TableAddress {
+    pub const COUNT: usize = TableAddress::Elements as usize + 1;
+}
+
+/// Words of a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FeatureWord {
+    /// Occurrences of the table's features before it.
+    Before,
+    /// Numbers from one gradient to the next.
+    Stride,
+}
+
+impl FeatureWord {
+    pub const COUNT: usize = FeatureWord::Stride as usize + 1;
+}
+
+/// Addresses of a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FeatureAddress {
+    /// `u32`: row numbers.
+    Rows,
+    /// f32, or 0 where none flows.
+    Gradient,
+    /// `u32`: where the rows are in the device's arrays, or 0 where that is their number. Rows are ordered by their numbers.
+    Places,
+}
+
+impl FeatureAddress {
+    pub const COUNT: usize = FeatureAddress::Places as usize + 1;
+}
+
+/// Addresses of the kernels that move rows between a table's arrays and packed rows, `din_rows_out` and `din_rows_in`, by position. A packed row
+/// is its place in the arrays (`u32`), then its numbers of every array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MoveAddress {
+    /// Packed rows that come; the first [`MoveWord::Out`] of them come where another row goes.
+    Coming,
+    /// Room for the packed rows that go.
+    Going,
+    /// f32: the arrays, by number.
+    Arrays,
+}
+
+/// Words of the same kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MoveWord {
+    /// Rows that go, and rows that come.
+    Out,
+    In,
+    /// Words of a packed row.
+    Stride,
+    /// Number of arrays, then by array the numbers of a row.
+    Arrays,
+}
