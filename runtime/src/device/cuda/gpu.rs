@@ -13,7 +13,7 @@ mod found;
 use super::Image;
 use super::driver::{Address, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed, WAIT};
 use super::graphs::{Captures, Graphs, Next, Node};
-use super::library::{self, Api, Handle};
+use super::library::{self, Api, CUcontext, CUdevice, CUevent, CUfunction, CUmodule, CUstream};
 use super::measure::{Measuring, record};
 use found::{Found, choose};
 use std::collections::{BTreeMap, HashMap};
@@ -31,12 +31,12 @@ struct Pinned {
     at: *mut u8,
     bytes: usize,
     /// Recorded behind the last copy from it.
-    event: Handle,
+    event: CUevent,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Function {
-    handle: Handle,
+    handle: CUfunction,
     /// Dynamic shared memory that it may have.
     shared: u32,
 }
@@ -45,14 +45,14 @@ struct Function {
 #[derive(Debug)]
 pub struct Gpu {
     api: Api,
-    device: library::Device,
+    device: CUdevice,
     name: String,
     architecture: u32,
     /// Most shared memory of a block.
     most_shared: u32,
-    context: Handle,
-    stream: Handle,
-    module: Handle,
+    context: CUcontext,
+    stream: CUstream,
+    module: CUmodule,
     functions: HashMap<String, Function>,
     pinned: Vec<Pinned>,
     next: usize,
@@ -107,16 +107,15 @@ impl Gpu {
             let images = images.iter().map(|i| i.target).collect();
             return Err(DeviceError::NoImage { device: name, architecture, images });
         };
-        let none: Handle = std::ptr::null_mut();
         let mut gpu = Gpu {
             api,
             device,
             name,
             architecture,
             most_shared,
-            context: none,
-            stream: none,
-            module: none,
+            context: std::ptr::null_mut(),
+            stream: std::ptr::null_mut(),
+            module: std::ptr::null_mut(),
             functions: HashMap::new(),
             pinned: Vec::new(),
             next: 0,
@@ -131,12 +130,12 @@ impl Gpu {
             captures: true,
             nodes: Vec::new(),
         };
-        let mut context = none;
+        let mut context = std::ptr::null_mut();
         // SAFETY: a live device; released when `gpu` is dropped.
         gpu.api.check("cuDevicePrimaryCtxRetain", unsafe { (gpu.api.retain)(&mut context, device) })?;
         gpu.context = context;
         gpu.current()?;
-        let mut stream = none;
+        let mut stream = std::ptr::null_mut();
         // SAFETY: the context is current; destroyed when `gpu` is dropped.
         let code = unsafe { (gpu.api.stream_create)(&mut stream, library::STREAM_NON_BLOCKING) };
         gpu.api.check("cuStreamCreate", code)?;
@@ -231,7 +230,7 @@ impl Gpu {
         Ok(())
     }
 
-    fn event(&self) -> Result<Handle, DeviceError> {
+    fn event(&self) -> Result<CUevent, DeviceError> {
         let mut event = std::ptr::null_mut();
         // SAFETY: the context is current; destroyed with its buffer.
         let code = unsafe { (self.api.event_create)(&mut event, library::EVENT_WITHOUT_TIME) };
@@ -272,7 +271,7 @@ impl Gpu {
         Ok(k)
     }
 
-    fn function(&mut self, launch: &Launch<'_>) -> Result<Handle, DeviceError> {
+    fn function(&mut self, launch: &Launch<'_>) -> Result<CUfunction, DeviceError> {
         let failed =
             |why: String| DeviceError::Launch { kernel: launch.kernel.into(), location: launch.location.into(), why };
         let function = match self.functions.get_mut(launch.kernel) {

@@ -5,7 +5,7 @@
 //! does what the list would do. [`MOST`] lists are kept; the one least recently used goes. Lists that lead into freed memory go at once.
 
 use super::driver::Address;
-use super::library::Handle;
+use super::library::{CUfunction, CUgraphExec};
 
 /// Most lists that are kept, captured or not.
 const MOST: usize = 24;
@@ -13,7 +13,7 @@ const MOST: usize = 24;
 /// A command, with its function found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    Launch { function: Handle, grid: (u32, u32), threads: u32, shared: u32, given: [Address; 3] },
+    Launch { function: CUfunction, grid: (u32, u32), threads: u32, shared: u32, given: [Address; 3] },
     Copy { from: Address, to: Address, bytes: usize },
 }
 
@@ -21,7 +21,7 @@ pub(super) enum Node {
 enum State {
     /// Seen once.
     New,
-    Captured(Handle),
+    Captured(CUgraphExec),
     /// The driver does not capture it.
     Refused,
 }
@@ -52,7 +52,7 @@ pub(super) enum Next {
     Plain,
     /// To be captured, then given to [`Graphs::captured`] or [`Graphs::refused`].
     Capture,
-    Replay(Handle),
+    Replay(CUgraphExec),
 }
 
 /// See the module. Graphs that it gives back are the caller's to destroy.
@@ -65,7 +65,7 @@ pub(super) struct Graphs {
 
 impl Graphs {
     /// What to do with a list that comes now, and a graph that has to make way for it.
-    pub fn next(&mut self, nodes: &[Node]) -> (Next, Option<Handle>) {
+    pub fn next(&mut self, nodes: &[Node]) -> (Next, Option<CUgraphExec>) {
         self.clock += 1;
         if let Some(kept) = self.kept.iter_mut().find(|k| k.nodes == nodes) {
             kept.used = self.clock;
@@ -93,7 +93,7 @@ impl Graphs {
     }
 
     /// The list that came last is a graph from now on.
-    pub fn captured(&mut self, graph: Handle) {
+    pub fn captured(&mut self, graph: CUgraphExec) {
         self.counts.captured += 1;
         self.settle(State::Captured(graph));
     }
@@ -114,7 +114,7 @@ impl Graphs {
     }
 
     /// Forgets the lists that lead into memory; gives their graphs.
-    pub fn forget(&mut self, at: Address, bytes: usize) -> Vec<Handle> {
+    pub fn forget(&mut self, at: Address, bytes: usize) -> Vec<CUgraphExec> {
         let within = |a: Address| a >= at && a - at < bytes as u64;
         let leads = |node: &Node| match *node {
             Node::Launch { given, .. } => given.into_iter().any(within),
@@ -124,11 +124,11 @@ impl Graphs {
     }
 
     /// Forgets all lists; gives their graphs.
-    pub fn clear(&mut self) -> Vec<Handle> {
+    pub fn clear(&mut self) -> Vec<CUgraphExec> {
         self.drain(|_| true)
     }
 
-    fn drain(&mut self, goes: impl Fn(&Kept) -> bool) -> Vec<Handle> {
+    fn drain(&mut self, goes: impl Fn(&Kept) -> bool) -> Vec<CUgraphExec> {
         let (gone, kept) = std::mem::take(&mut self.kept).into_iter().partition(|k| goes(k));
         self.kept = kept;
         let gone: Vec<Kept> = gone;
@@ -137,7 +137,7 @@ impl Graphs {
 }
 
 impl Kept {
-    fn graph(self) -> Option<Handle> {
+    fn graph(self) -> Option<CUgraphExec> {
         if let State::Captured(graph) = self.state { Some(graph) } else { None }
     }
 }
@@ -146,7 +146,7 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn handle(n: usize) -> Handle {
+    fn handle<T>(n: usize) -> *mut T {
         std::ptr::without_provenance_mut(n)
     }
 

@@ -1,107 +1,99 @@
-//! NVIDIA's driver library: the thirty functions that a GPU needs.
-//!
-//! They are bound here as NVRTC's are, not through `cudarc`: that crate panics where a function is missing from the installed driver, opens
-//! an unversioned `libcuda.so` (a development stub) before the driver's own `libcuda.so.1`, and cannot be told which file to use. Here a
-//! missing library, a foreign one and a missing function are errors when it is opened.
+//! NVIDIA's driver library: the thirty-odd functions that a GPU needs, bound as `bind` says.
 
 use super::DeviceError;
+use super::bind::{self, api, or};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUevent_flags, CUfunction_attribute, CUjit_option, CUresult};
+use cudarc::driver::sys::{CUstream_flags, CUstreamCaptureMode};
 use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::PathBuf;
+
+pub(super) use cudarc::driver::sys::{
+    CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUmodule, CUstream,
+};
 
 /// Names the library's file.
 const VARIABLE: &str = "DIN_CUDA_DRIVER";
 const NAME: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 
+/// What a call returns: a `CUresult`, or one that this version of the header does not know.
 pub(super) type Code = c_int;
-pub(super) type Device = c_int;
-/// Handles: context, stream, event, module, function, graph.
-pub(super) type Handle = *mut c_void;
 
-pub(super) const OUT_OF_MEMORY: Code = 2;
-const NO_DEVICE: Code = 100;
-pub(super) const COMPUTE_MAJOR: c_int = 75;
-pub(super) const COMPUTE_MINOR: c_int = 76;
+pub(super) const OUT_OF_MEMORY: Code = CUresult::CUDA_ERROR_OUT_OF_MEMORY as Code;
+const NO_DEVICE: Code = CUresult::CUDA_ERROR_NO_DEVICE as Code;
+pub(super) const COMPUTE_MAJOR: CUdevice_attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
+pub(super) const COMPUTE_MINOR: CUdevice_attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR;
 /// Most shared memory of a block that asks for it.
-pub(super) const SHARED_OPT_IN: c_int = 97;
+pub(super) const SHARED_OPT_IN: CUdevice_attribute =
+    CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
 /// The function attribute with which it asks.
-pub(super) const DYNAMIC_SHARED: c_int = 8;
+pub(super) const DYNAMIC_SHARED: CUfunction_attribute =
+    CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
 /// A capture minds this thread's calls alone.
-pub(super) const CAPTURE_THREAD_LOCAL: c_int = 1;
-pub(super) const STREAM_NON_BLOCKING: c_uint = 1;
-pub(super) const EVENT_WITH_TIME: c_uint = 0;
-pub(super) const EVENT_WITHOUT_TIME: c_uint = 2;
-pub(super) const JIT_ERROR_LOG: c_int = 5;
-pub(super) const JIT_ERROR_LOG_BYTES: c_int = 6;
+pub(super) const CAPTURE_THREAD_LOCAL: CUstreamCaptureMode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+pub(super) const STREAM_NON_BLOCKING: c_uint = CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint;
+pub(super) const EVENT_WITH_TIME: c_uint = CUevent_flags::CU_EVENT_DEFAULT as c_uint;
+pub(super) const EVENT_WITHOUT_TIME: c_uint = CUevent_flags::CU_EVENT_DISABLE_TIMING as c_uint;
+pub(super) const JIT_ERROR_LOG: CUjit_option = CUjit_option::CU_JIT_ERROR_LOG_BUFFER;
+pub(super) const JIT_ERROR_LOG_BYTES: CUjit_option = CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES;
 
-/// Whether an error is one that a running kernel leaves behind, for whatever call comes next to tell.
+/// The errors that a running kernel leaves behind, for whatever call comes next to tell.
+const OF_KERNEL: [CUresult; 9] = [
+    CUresult::CUDA_ERROR_ILLEGAL_ADDRESS,
+    CUresult::CUDA_ERROR_LAUNCH_TIMEOUT,
+    CUresult::CUDA_ERROR_ASSERT,
+    CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR,
+    CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION,
+    CUresult::CUDA_ERROR_MISALIGNED_ADDRESS,
+    CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE,
+    CUresult::CUDA_ERROR_INVALID_PC,
+    CUresult::CUDA_ERROR_LAUNCH_FAILED,
+];
+
+/// Whether an error is one of those.
 pub(super) fn of_kernel(code: Code) -> bool {
-    // Illegal address, timeout, assertion, stack, instruction, misaligned address, address space, program counter, anything else.
-    matches!(code, 700 | 702 | 710 | 714..=719)
-}
-
-macro_rules! api {
-    ($($field:ident = $name:literal: fn($($arg:ty),*);)*) => {
-        /// The functions, by what they do.
-        #[derive(Debug)]
-        pub(super) struct Api {
-            $(pub $field: unsafe extern "C" fn($($arg),*) -> Code,)*
-            _library: Library,
-        }
-
-        impl Api {
-            fn bind(library: Library, path: &str) -> Result<Api, DeviceError> {
-                let foreign = |e: libloading::Error| DeviceError::Foreign { path: path.into(), why: e.to_string() };
-                // SAFETY: these are the types of the functions in CUDA's header `cuda.h`; versioned names never change theirs.
-                unsafe {
-                    Ok(Api {
-                        $($field: *library.get(concat!($name, "\0").as_bytes()).map_err(foreign)?,)*
-                        _library: library,
-                    })
-                }
-            }
-        }
-    };
+    OF_KERNEL.iter().any(|&e| e as Code == code)
 }
 
 api! {
-    init = "cuInit": fn(c_uint);
-    error_text = "cuGetErrorString": fn(Code, *mut *const c_char);
-    device_count = "cuDeviceGetCount": fn(*mut c_int);
-    device = "cuDeviceGet": fn(*mut Device, c_int);
-    device_name = "cuDeviceGetName": fn(*mut c_char, c_int, Device);
-    device_attribute = "cuDeviceGetAttribute": fn(*mut c_int, c_int, Device);
-    retain = "cuDevicePrimaryCtxRetain": fn(*mut Handle, Device);
-    release = "cuDevicePrimaryCtxRelease_v2": fn(Device);
-    set_current = "cuCtxSetCurrent": fn(Handle);
-    stream_create = "cuStreamCreate": fn(*mut Handle, c_uint);
-    stream_destroy = "cuStreamDestroy_v2": fn(Handle);
-    stream_wait = "cuStreamSynchronize": fn(Handle);
-    capture_begin = "cuStreamBeginCapture_v2": fn(Handle, c_int);
-    capture_end = "cuStreamEndCapture": fn(Handle, *mut Handle);
-    graph_destroy = "cuGraphDestroy": fn(Handle);
-    graph_ready = "cuGraphInstantiateWithFlags": fn(*mut Handle, Handle, u64);
-    graph_launch = "cuGraphLaunch": fn(Handle, Handle);
-    ready_destroy = "cuGraphExecDestroy": fn(Handle);
-    event_create = "cuEventCreate": fn(*mut Handle, c_uint);
-    event_destroy = "cuEventDestroy_v2": fn(Handle);
-    event_record = "cuEventRecord": fn(Handle, Handle);
-    event_wait = "cuEventSynchronize": fn(Handle);
-    memory = "cuMemGetInfo_v2": fn(*mut usize, *mut usize);
-    event_elapsed = "cuEventElapsedTime": fn(*mut f32, Handle, Handle);
-    allocate = "cuMemAlloc_v2": fn(*mut u64, usize);
-    free = "cuMemFree_v2": fn(u64);
-    allocate_host = "cuMemHostAlloc": fn(*mut *mut c_void, usize, c_uint);
-    free_host = "cuMemFreeHost": fn(*mut c_void);
-    to_device = "cuMemcpyHtoDAsync_v2": fn(u64, *const c_void, usize, Handle);
-    to_host = "cuMemcpyDtoHAsync_v2": fn(*mut c_void, u64, usize, Handle);
-    within = "cuMemcpyDtoDAsync_v2": fn(u64, u64, usize, Handle);
-    module_load = "cuModuleLoadDataEx": fn(*mut Handle, *const c_void, c_uint, *mut c_int, *mut *mut c_void);
-    module_unload = "cuModuleUnload": fn(Handle);
-    function = "cuModuleGetFunction": fn(*mut Handle, Handle, *const c_char);
-    function_attribute = "cuFuncSetAttribute": fn(Handle, c_int, c_int);
-    launch = "cuLaunchKernel": fn(
-        Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void, *mut *mut c_void
+    struct Api -> Code as CUresult;
+    init: cuInit(c_uint);
+    error_text: cuGetErrorString(Code as CUresult, *mut *const c_char);
+    device_count: cuDeviceGetCount(*mut c_int);
+    device: cuDeviceGet(*mut CUdevice, c_int);
+    device_name: cuDeviceGetName(*mut c_char, c_int, CUdevice);
+    device_attribute: cuDeviceGetAttribute(*mut c_int, CUdevice_attribute, CUdevice);
+    retain: cuDevicePrimaryCtxRetain(*mut CUcontext, CUdevice);
+    release: cuDevicePrimaryCtxRelease_v2(CUdevice);
+    set_current: cuCtxSetCurrent(CUcontext);
+    stream_create: cuStreamCreate(*mut CUstream, c_uint);
+    stream_destroy: cuStreamDestroy_v2(CUstream);
+    stream_wait: cuStreamSynchronize(CUstream);
+    capture_begin: cuStreamBeginCapture_v2(CUstream, CUstreamCaptureMode);
+    capture_end: cuStreamEndCapture(CUstream, *mut CUgraph);
+    graph_destroy: cuGraphDestroy(CUgraph);
+    graph_ready: cuGraphInstantiateWithFlags(*mut CUgraphExec, CUgraph, u64);
+    graph_launch: cuGraphLaunch(CUgraphExec, CUstream);
+    ready_destroy: cuGraphExecDestroy(CUgraphExec);
+    event_create: cuEventCreate(*mut CUevent, c_uint);
+    event_destroy: cuEventDestroy_v2(CUevent);
+    event_record: cuEventRecord(CUevent, CUstream);
+    event_wait: cuEventSynchronize(CUevent);
+    event_elapsed: cuEventElapsedTime(*mut f32, CUevent, CUevent);
+    memory: cuMemGetInfo_v2(*mut usize, *mut usize);
+    allocate: cuMemAlloc_v2(*mut CUdeviceptr, usize);
+    free: cuMemFree_v2(CUdeviceptr);
+    allocate_host: cuMemHostAlloc(*mut *mut c_void, usize, c_uint);
+    free_host: cuMemFreeHost(*mut c_void);
+    to_device: cuMemcpyHtoDAsync_v2(CUdeviceptr, *const c_void, usize, CUstream);
+    to_host: cuMemcpyDtoHAsync_v2(*mut c_void, CUdeviceptr, usize, CUstream);
+    within: cuMemcpyDtoDAsync_v2(CUdeviceptr, CUdeviceptr, usize, CUstream);
+    module_load: cuModuleLoadDataEx(*mut CUmodule, *const c_void, c_uint, *mut CUjit_option, *mut *mut c_void);
+    module_unload: cuModuleUnload(CUmodule);
+    function: cuModuleGetFunction(*mut CUfunction, CUmodule, *const c_char);
+    function_attribute: cuFuncSetAttribute(CUfunction, CUfunction_attribute, c_int);
+    launch: cuLaunchKernel(
+        CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void, *mut *mut c_void
     );
 }
 
@@ -116,25 +108,14 @@ impl Api {
 
     /// The first of some files that is there.
     pub fn open(files: &[PathBuf]) -> Result<Api, DeviceError> {
-        let (mut tried, mut why) = (Vec::new(), String::new());
-        for file in files {
-            // SAFETY: the driver's initialisers have no requirements; any other file is the user's choice.
-            match unsafe { Library::new(file) } {
-                Ok(library) => {
-                    let api = Self::bind(library, &file.display().to_string())?;
-                    // SAFETY: may be called at any time; 0 is the only flag there is.
-                    return match unsafe { (api.init)(0) } {
-                        NO_DEVICE => Err(DeviceError::NoDevice { asked: 0, found: 0 }),
-                        code => api.check("cuInit", code).map(|()| api),
-                    };
-                }
-                Err(e) => {
-                    tried.push(file.display().to_string());
-                    why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-                }
-            }
+        let (library, file) = bind::open(files).map_err(|(tried, why)| DeviceError::NoDriver { tried, why })?;
+        let path = file.display().to_string();
+        let api = Self::bind(library).map_err(|e| DeviceError::Foreign { path, why: e.to_string() })?;
+        // SAFETY: may be called at any time; 0 is the only flag there is.
+        match unsafe { (api.init)(0) } {
+            NO_DEVICE => Err(DeviceError::NoDevice { asked: 0, found: 0 }),
+            code => api.check("cuInit", code).map(|()| api),
         }
-        Err(DeviceError::NoDriver { tried, why })
     }
 
     pub fn check(&self, call: &'static str, code: Code) -> Result<(), DeviceError> {

@@ -1,35 +1,35 @@
 //! How long launches take, by the driver's events around them. The context is current wherever this is called.
 
 use super::driver::{DeviceError, Launch, Timed};
-use super::library::{self, Api, Handle};
+use super::library::{self, Api, CUevent, CUstream};
 use std::time::Duration;
 
 /// Launches between events.
 #[derive(Debug)]
 pub(super) struct Measuring {
     /// Recorded when measuring began.
-    base: Handle,
+    base: CUevent,
     /// Before and after a launch; used again.
-    events: Vec<[Handle; 2]>,
+    events: Vec<[CUevent; 2]>,
     /// Kernel and location of the launches under way.
     launches: Vec<(String, String)>,
 }
 
 /// Records an event behind what the stream was asked for.
-pub(super) fn record(api: &Api, event: Handle, stream: Handle) -> Result<(), DeviceError> {
+pub(super) fn record(api: &Api, event: CUevent, stream: CUstream) -> Result<(), DeviceError> {
     // SAFETY: a live event and stream of the current context.
     api.check("cuEventRecord", unsafe { (api.event_record)(event, stream) })
 }
 
 /// An event that knows the time.
-fn event(api: &Api) -> Result<Handle, DeviceError> {
+fn event(api: &Api) -> Result<CUevent, DeviceError> {
     let mut event = std::ptr::null_mut();
     // SAFETY: the context is current; destroyed by `Measuring::end`.
     let code = unsafe { (api.event_create)(&mut event, library::EVENT_WITH_TIME) };
     api.check("cuEventCreate", code).map(|()| event)
 }
 
-fn elapsed(api: &Api, from: Handle, to: Handle) -> Result<Duration, DeviceError> {
+fn elapsed(api: &Api, from: CUevent, to: CUevent) -> Result<Duration, DeviceError> {
     let mut ms = 0.0f32;
     // SAFETY: live events, both recorded and done.
     api.check("cuEventElapsedTime", unsafe { (api.event_elapsed)(&mut ms, from, to) })?;
@@ -37,14 +37,14 @@ fn elapsed(api: &Api, from: Handle, to: Handle) -> Result<Duration, DeviceError>
 }
 
 impl Measuring {
-    pub fn begin(api: &Api, stream: Handle) -> Result<Measuring, DeviceError> {
+    pub fn begin(api: &Api, stream: CUstream) -> Result<Measuring, DeviceError> {
         let measuring = Measuring { base: event(api)?, events: Vec::new(), launches: Vec::new() };
         record(api, measuring.base, stream)?;
         Ok(measuring)
     }
 
     /// The events for before and after the next launch.
-    pub fn around(&mut self, api: &Api) -> Result<[Handle; 2], DeviceError> {
+    pub fn around(&mut self, api: &Api) -> Result<[CUevent; 2], DeviceError> {
         if let Some(&found) = self.events.get(self.launches.len()) {
             return Ok(found);
         }

@@ -1,11 +1,13 @@
 //! NVRTC: CUDA C++ to CUBIN or PTX. The library is opened when it is asked for, by the environment variable `DIN_NVRTC` or its usual names.
 //!
 //! Guarantees: a missing or foreign library, a missing function and a source that does not compile are errors that say what to do;
-//! nothing panics. The dozen functions are bound here rather than through a crate, so that the file that was named is the one that is used.
+//! nothing panics. The dozen functions are bound as `bind` says.
 
+use super::bind::{self, api, or};
+use cudarc::nvrtc::sys::{self, nvrtcProgram, nvrtcResult};
 use libloading::Library;
 use serde::{Deserialize, Serialize};
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,22 +18,28 @@ const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 /// Tensor cores with TF32 and BF16 begin here.
 pub(super) const LEAST: u32 = 80;
 
-type Program = *mut c_void;
-type Create = unsafe extern "C" fn(
-    *mut Program,
-    *const c_char,
-    *const c_char,
-    c_int,
-    *const *const c_char,
-    *const *const c_char,
-) -> c_int;
-type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int;
-type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
-type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
-type Get = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
-type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
-type Numbers = unsafe extern "C" fn(*mut c_int) -> c_int;
-type Message = unsafe extern "C" fn(c_int) -> *const c_char;
+api! {
+    struct Api -> c_int as nvrtcResult;
+    version: nvrtcVersion(*mut c_int, *mut c_int);
+    known_count: nvrtcGetNumSupportedArchs(*mut c_int);
+    known: nvrtcGetSupportedArchs(*mut c_int);
+    create: nvrtcCreateProgram(
+        *mut nvrtcProgram, *const c_char, *const c_char, c_int, *const *const c_char, *const *const c_char
+    );
+    compile: nvrtcCompileProgram(nvrtcProgram, c_int, *const *const c_char);
+    destroy: nvrtcDestroyProgram(*mut nvrtcProgram);
+    cubin_size: nvrtcGetCUBINSize(nvrtcProgram, *mut usize);
+    cubin: nvrtcGetCUBIN(nvrtcProgram, *mut c_char);
+    ptx_size: nvrtcGetPTXSize(nvrtcProgram, *mut usize);
+    ptx: nvrtcGetPTX(nvrtcProgram, *mut c_char);
+    log_size: nvrtcGetProgramLogSize(nvrtcProgram, *mut usize);
+    log: nvrtcGetProgramLog(nvrtcProgram, *mut c_char);
+    message: nvrtcGetErrorString(c_int as nvrtcResult) -> *const c_char;
+}
+
+/// How something of a program is got: its size, then as many bytes.
+type Size = unsafe extern "C" fn(nvrtcProgram, *mut usize) -> c_int;
+type Get = unsafe extern "C" fn(nvrtcProgram, *mut c_char) -> c_int;
 
 /// What to compile for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -109,17 +117,10 @@ impl std::error::Error for NvrtcError {}
 /// The compiler.
 #[derive(Debug)]
 pub struct Nvrtc {
-    create: Create,
-    compile: Compile,
-    destroy: Destroy,
-    cubin: (Size, Get),
-    ptx: (Size, Get),
-    log: (Size, Get),
-    message: Message,
+    api: Api,
     version: (i32, i32),
     /// The architectures it knows; empty where it cannot say.
     known: Vec<i32>,
-    _library: Library,
     _builtins: Vec<Library>,
 }
 
@@ -133,18 +134,15 @@ fn builtins(file: &Path) -> Vec<Library> {
 }
 
 /// The architectures that the compiler lists.
-///
-/// # Safety
-/// The functions are NVRTC's.
-unsafe fn known(count: Numbers, list: Numbers) -> Vec<i32> {
+fn known(api: &Api) -> Vec<i32> {
     let mut n = 0;
     // SAFETY: the address of a live number.
-    if unsafe { count(&mut n) } != 0 || !(1..1000).contains(&n) {
+    if unsafe { (api.known_count)(&mut n) } != 0 || !(1..1000).contains(&n) {
         return Vec::new();
     }
     let mut all = vec![0; n as usize];
     // SAFETY: room for as many numbers as it said.
-    if unsafe { list(all.as_mut_ptr()) } == 0 { all } else { Vec::new() }
+    if unsafe { (api.known)(all.as_mut_ptr()) } == 0 { all } else { Vec::new() }
 }
 
 /// What is passed beside the source.
@@ -189,56 +187,13 @@ impl Nvrtc {
 
     /// Opens the first of some files that is there.
     pub fn open(files: &[PathBuf]) -> Result<Nvrtc, NvrtcError> {
-        let (mut tried, mut why) = (Vec::new(), String::new());
-        for file in files {
-            // SAFETY: the libraries' initialisers are those of NVRTC, which have no requirements; any other file is the user's choice.
-            match unsafe { Library::new(file) } {
-                Ok(library) => return Self::bind(library, builtins(file), &file.display().to_string()),
-                Err(e) => {
-                    tried.push(file.display().to_string());
-                    why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-                }
-            }
-        }
-        Err(NvrtcError::Missing { tried, why })
-    }
-
-    fn bind(library: Library, builtins: Vec<Library>, path: &str) -> Result<Nvrtc, NvrtcError> {
-        let foreign = |e: libloading::Error| NvrtcError::Foreign { path: path.into(), why: e.to_string() };
-        // SAFETY: these are the types of the functions in NVRTC's header, the same since CUDA 11.1.
-        unsafe {
-            let version = *library.get::<Version>(b"nvrtcVersion").map_err(foreign)?;
-            let (mut major, mut minor) = (0, 0);
-            version(&mut major, &mut minor);
-            // Since CUDA 11.2; without them the compiler itself says what it does not know.
-            let count = library.get::<Numbers>(b"nvrtcGetNumSupportedArchs");
-            let known = match (count, library.get::<Numbers>(b"nvrtcGetSupportedArchs")) {
-                (Ok(count), Ok(list)) => known(*count, *list),
-                _ => Vec::new(),
-            };
-            Ok(Nvrtc {
-                known,
-                create: *library.get(b"nvrtcCreateProgram").map_err(foreign)?,
-                compile: *library.get(b"nvrtcCompileProgram").map_err(foreign)?,
-                destroy: *library.get(b"nvrtcDestroyProgram").map_err(foreign)?,
-                cubin: (
-                    *library.get(b"nvrtcGetCUBINSize").map_err(foreign)?,
-                    *library.get(b"nvrtcGetCUBIN").map_err(foreign)?,
-                ),
-                ptx: (
-                    *library.get(b"nvrtcGetPTXSize").map_err(foreign)?,
-                    *library.get(b"nvrtcGetPTX").map_err(foreign)?,
-                ),
-                log: (
-                    *library.get(b"nvrtcGetProgramLogSize").map_err(foreign)?,
-                    *library.get(b"nvrtcGetProgramLog").map_err(foreign)?,
-                ),
-                message: *library.get(b"nvrtcGetErrorString").map_err(foreign)?,
-                version: (major, minor),
-                _library: library,
-                _builtins: builtins,
-            })
-        }
+        let (library, file) = bind::open(files).map_err(|(tried, why)| NvrtcError::Missing { tried, why })?;
+        let path = file.display().to_string();
+        let api = Api::bind(library).map_err(|e| NvrtcError::Foreign { path, why: e.to_string() })?;
+        let (mut major, mut minor) = (0, 0);
+        // SAFETY: the addresses of live numbers.
+        unsafe { (api.version)(&mut major, &mut minor) };
+        Ok(Nvrtc { known: known(&api), version: (major, minor), api, _builtins: builtins(file) })
     }
 
     /// Major and minor, such as 13 and 0.
@@ -259,27 +214,26 @@ impl Nvrtc {
         let (source, name) = (text(source)?, text(name)?);
         let options = options(target).iter().map(|o| text(o)).collect::<Result<Vec<CString>, _>>()?;
         let options: Vec<*const c_char> = options.iter().map(|o| o.as_ptr()).collect();
-        let mut program: Program = std::ptr::null_mut();
+        let mut program: nvrtcProgram = std::ptr::null_mut();
         // SAFETY: both texts end with 0 and live until the program is destroyed; there are no headers.
         let code = unsafe {
-            (self.create)(&mut program, source.as_ptr(), name.as_ptr(), 0, std::ptr::null(), std::ptr::null())
+            (self.api.create)(&mut program, source.as_ptr(), name.as_ptr(), 0, std::ptr::null(), std::ptr::null())
         };
         self.check("nvrtcCreateProgram", code)?;
         let program = Owned { nvrtc: self, program };
         // SAFETY: the program is live, and so are the options.
-        let code = unsafe { (self.compile)(program.program, options.len() as c_int, options.as_ptr()) };
-        let log = self.get("nvrtcGetProgramLog", self.log, &program)?;
+        let code = unsafe { (self.api.compile)(program.program, options.len() as c_int, options.as_ptr()) };
+        let log = self.get("nvrtcGetProgramLog", (self.api.log_size, self.api.log), &program)?;
         let log = String::from_utf8_lossy(&log).trim_end_matches(['\0', '\n']).to_string();
-        /// NVRTC_ERROR_COMPILATION
-        const SOURCE: c_int = 6;
+        const SOURCE: c_int = nvrtcResult::NVRTC_ERROR_COMPILATION as c_int;
         if code == SOURCE {
             return Err(NvrtcError::Source { target, log });
         }
         self.check("nvrtcCompileProgram", code)?;
         let code = match target {
-            Target::Cubin(_) => self.get("nvrtcGetCUBIN", self.cubin, &program)?,
+            Target::Cubin(_) => self.get("nvrtcGetCUBIN", (self.api.cubin_size, self.api.cubin), &program)?,
             Target::Ptx(_) => {
-                let mut text = self.get("nvrtcGetPTX", self.ptx, &program)?;
+                let mut text = self.get("nvrtcGetPTX", (self.api.ptx_size, self.api.ptx), &program)?;
                 text.truncate(text.iter().position(|&b| b == 0).unwrap_or(text.len()));
                 text
             }
@@ -302,7 +256,7 @@ impl Nvrtc {
             return Ok(());
         }
         // SAFETY: any number may be asked for; the text is static.
-        let message = unsafe { (self.message)(code) };
+        let message = unsafe { (self.api.message)(code) };
         if message.is_null() {
             return Err(NvrtcError::Call { call, why: format!("error {code}") });
         }
@@ -314,13 +268,13 @@ impl Nvrtc {
 /// A program that is destroyed in the end.
 struct Owned<'a> {
     nvrtc: &'a Nvrtc,
-    program: Program,
+    program: nvrtcProgram,
 }
 
 impl Drop for Owned<'_> {
     fn drop(&mut self) {
         // SAFETY: made by the same library and used no more.
-        unsafe { (self.nvrtc.destroy)(&mut self.program) };
+        unsafe { (self.nvrtc.api.destroy)(&mut self.program) };
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::driver::{Command, DeviceError, Driver};
 use super::super::graphs::Node;
-use super::super::library::{self, Handle};
+use super::super::library::{self, CUgraphExec};
 use super::Gpu;
 
 impl Gpu {
@@ -39,7 +39,7 @@ impl Gpu {
     }
 
     /// A graph of a list, ready to be launched; nothing of it has run.
-    pub(super) fn capture(&mut self, commands: &[Command<'_>]) -> Result<Handle, DeviceError> {
+    pub(super) fn capture(&mut self, commands: &[Command<'_>]) -> Result<CUgraphExec, DeviceError> {
         // SAFETY: a live stream of the current context, on which nothing is being captured.
         let code = unsafe { (self.api.capture_begin)(self.stream, library::CAPTURE_THREAD_LOCAL) };
         self.api.check("cuStreamBeginCapture", code)?;
@@ -60,14 +60,14 @@ impl Gpu {
         made.map(|()| ready)
     }
 
-    pub(super) fn destroy(&self, graphs: impl IntoIterator<Item = Handle>) {
+    pub(super) fn destroy(&self, graphs: impl IntoIterator<Item = CUgraphExec>) {
         for graph in graphs {
             // SAFETY: made by `capture`, and known to nobody any more; one that runs is freed when it is done.
             unsafe { (self.api.ready_destroy)(graph) };
         }
     }
 
-    pub(super) fn replay(&mut self, graph: Handle, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+    pub(super) fn replay(&mut self, graph: CUgraphExec, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         // SAFETY: a live graph, whose addresses are of live memory: see `free`.
         let code = unsafe { (self.api.graph_launch)(graph, self.stream) };
         let launches = || commands.iter().filter_map(|c| if let Command::Launch(l) = c { Some(l) } else { None });

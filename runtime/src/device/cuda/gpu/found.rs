@@ -2,6 +2,7 @@
 
 use super::super::library::{self, Api};
 use super::super::{DeviceError, Image, Target};
+use cudarc::driver::sys::CUdevice_attribute;
 use std::ffi::{c_char, c_int};
 
 /// The image for an architecture: machine code of it or of an earlier one of its generation, else the newest PTX that is not too new.
@@ -16,7 +17,7 @@ pub(super) fn choose(images: &[Image], architecture: u32) -> Option<&Image> {
 
 /// A GPU that is there.
 pub(super) struct Found {
-    pub device: library::Device,
+    pub device: library::CUdevice,
     pub name: String,
     pub architecture: u32,
     /// Most shared memory of a block.
@@ -33,7 +34,7 @@ impl Found {
         }
         // SAFETY: the number is one of the devices'.
         api.check("cuDeviceGet", unsafe { (api.device)(&mut device, number as c_int) })?;
-        let attribute = |which: c_int| -> Result<u32, DeviceError> {
+        let attribute = |which: CUdevice_attribute| -> Result<u32, DeviceError> {
             let mut value = 0;
             // SAFETY: a live device.
             api.check("cuDeviceGetAttribute", unsafe { (api.device_attribute)(&mut value, which, device) })?;
