@@ -8,15 +8,17 @@
 //!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
 //!
 //! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which elements touched which rows.
-//! - `count`: the counting pass of Eq. (9).
+//! - `count`: the counting pass of Eq. (9). - `resolve`: the row numbers of a whole batch.
 
 mod count;
 mod index;
 mod occurrences;
 mod region;
+mod resolve;
 
 pub use count::Counter;
 pub use occurrences::{Occurrence, Occurrences};
+pub use resolve::{Resolved, resolve_read, resolve_train};
 
 use crate::random::Stream;
 use din_program::schema::{self, TableKind};

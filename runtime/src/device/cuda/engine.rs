@@ -20,6 +20,7 @@ mod steps;
 
 use super::driver::{Command, DeviceError, Driver};
 use super::held::{DeviceTable, Values};
+use super::host::{HostPart, HostTimes};
 use super::memory::{At, Bases, Block, Buckets, NONE, Space};
 use super::profile::Profile;
 use super::rows::{FeatureRows, TableUpdate, Wanted};
@@ -84,6 +85,7 @@ pub struct Engine<D: Driver> {
     logits: Vec<Vec<f32>>,
     /// While it is measured where time goes.
     profile: Option<Profile>,
+    times: HostTimes,
 }
 
 /// Choices that change no result.
@@ -143,6 +145,7 @@ impl<D: Driver> Engine<D> {
             step: 0,
             held: false,
             profile: None,
+            times: HostTimes::default(),
         })
     }
 
@@ -157,6 +160,11 @@ impl<D: Driver> Engine<D> {
     /// Steps done.
     pub fn step_number(&self) -> u64 {
         self.step
+    }
+
+    /// How long the host's work for the last training step took.
+    pub fn host_times(&self) -> &HostTimes {
+        &self.times
     }
 
     /// Makes the device's values those of the host.
@@ -222,6 +230,7 @@ impl<D: Driver> Engine<D> {
         };
         self.layouts[which].set(inputs.rows, inputs.requests, inputs.offsets);
         self.layouts[which].join(&schedule.groups, &numbers);
+        self.times.done(HostPart::Layout);
         let layout = &self.layouts[which];
         let stage = &mut self.stage;
         stage.clear();

@@ -2,7 +2,7 @@
 //!
 //! - `nvrtc`: the compiler; needs neither a driver nor a GPU. `images`: what it has compiled. - `driver`: what an engine needs of a device. - `engine`: steps on one.
 //!   `held`: the model's values there, `cache`: some rows of a table that is too large for it, `budget`: which those are. `stage`: what the host writes a
-//!   step, `commands`: what the device does in one. `rows`: a table's update. `memory`: blocks that grow. `profile`: where time goes. - `gpu`: the device
+//!   step, `commands`: what the device does in one. `rows`: a table's update. `memory`: blocks that grow. `profile`: where time goes, `host`: and the host's. - `gpu`: the device
 //!   itself, by `library`, the driver's functions; `graphs`: steps that it has captured; `measure`: events around launches.
 
 mod budget;
@@ -13,6 +13,7 @@ mod engine;
 mod gpu;
 mod graphs;
 mod held;
+mod host;
 mod images;
 mod library;
 mod measure;
@@ -26,5 +27,6 @@ pub use driver::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, L
 pub use engine::{Engine, Options};
 pub use gpu::Gpu;
 pub use graphs::Captures;
+pub use host::{HOST_PARTS, HostPart, HostTimes};
 pub use images::ImageCache;
 pub use nvrtc::{Image, Nvrtc, NvrtcError, Resources, Target};

@@ -2,6 +2,7 @@
 
 use super::super::commands::{Kernels, List};
 use super::super::driver::{Address, DeviceError, Driver, FETCHES};
+use super::super::host::HostPart;
 use super::super::memory::{At, Bases, Space, bytes_of_mut};
 use super::super::rows::TableUpdate;
 use super::super::stage::Ready;
@@ -42,13 +43,16 @@ impl<D: Driver> Engine<D> {
             let loss = self.fetched()?;
             self.losses.push_back(loss);
         }
+        self.times.begin();
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
         let Listed { list, loss, of_tables, bases } = match self.train_list(&program, &cuda, tables, inputs) {
             Ok(ready) => ready,
             Err(e) => return Err(self.undone(e)),
         };
+        self.times.done(HostPart::List);
         self.held = false;
         self.run(list)?;
+        self.times.done(HostPart::Run);
         match loss {
             Some(at) => {
                 self.driver.fetch(at, size_of::<f32>())?;
@@ -90,10 +94,14 @@ impl<D: Driver> Engine<D> {
         inputs: &StepInputs<'_>,
     ) -> Result<Listed<'a>, DeviceError> {
         self.sync(tables, inputs, true)?;
+        self.times.done(HostPart::Check);
         let (ready, slots, columns) = self.stage_step(TRAIN, inputs)?;
         let moves = self.stage_moves(tables)?;
+        self.times.done(HostPart::Stage);
         let of_tables = self.stage_tables(inputs, &slots, &columns)?;
+        self.times.done(HostPart::Tables);
         let of_params = self.stage_params(&slots)?;
+        self.times.done(HostPart::Params);
         let kernels = |schedule: usize| Kernels { cuda, launches: &cuda.schedules[schedule], location: "" };
         let of_table = |(t, update): &(usize, TableUpdate)| Kernels {
             location: &program.tables[*t].location,
@@ -107,6 +115,7 @@ impl<D: Driver> Engine<D> {
         let all = of_step.chain(of_tables_ready).chain(of_params.iter().map(|u| (of_param(u), &u.ready)));
         self.reserve_scratch(all)?;
         let bases = self.write()?;
+        self.times.done(HostPart::Write);
 
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
         self.list_moves(&mut list, &moves, program, &kernels(TRAIN));
