@@ -128,8 +128,9 @@ impl From<TableError> for Error {
     }
 }
 
-/// Threads that work on tables (the engine has its own). Heeded if it is called before the first of them starts.
+/// Threads that work on tables and a device's batches (the engine has its own). Heeded if it is called before the first of them starts.
 pub fn set_threads(threads: usize) {
+    crate::spread::set_threads(threads);
     // An error says that they have started already.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global();
 }

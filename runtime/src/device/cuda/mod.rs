@@ -2,12 +2,13 @@
 //!
 //! - `nvrtc`: the compiler; needs neither a driver nor a GPU. `images`: what it has compiled. - `driver`: what an engine needs of a device. - `engine`: steps on one.
 //!   `held`: the model's values there, `cache`: some rows of a table that is too large for it, `budget`: which those are. `stage`: what the host writes a
-//!   step, `commands`: what the device does in one. `rows`: a table's update. `memory`: blocks that grow. `profile`: where time goes, `host`: and the host's. - `gpu`: the device
+//!   step, `contents`: where its numbers come from, `commands`: what the device does in one. `rows`: a table's update. `memory`: blocks that grow. `profile`: where time goes, `host`: and the host's. - `gpu`: the device
 //!   itself, by `library`, the driver's functions; `graphs`: steps that it has captured; `measure`: events around launches.
 
 mod budget;
 mod cache;
 mod commands;
+mod contents;
 mod driver;
 mod engine;
 mod gpu;

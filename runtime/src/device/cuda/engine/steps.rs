@@ -93,7 +93,7 @@ impl<D: Driver> Engine<D> {
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<Listed<'a>, DeviceError> {
-        self.sync(tables, inputs, true)?;
+        self.sync(tables, inputs, TRAIN)?;
         self.times.done(HostPart::Check);
         let (ready, slots, columns) = self.stage_step(TRAIN, inputs)?;
         let moves = self.stage_moves(tables)?;
@@ -114,7 +114,7 @@ impl<D: Driver> Engine<D> {
         let of_tables_ready = of_tables.iter().map(|u| (of_table(u), &u.1.ready));
         let all = of_step.chain(of_tables_ready).chain(of_params.iter().map(|u| (of_param(u), &u.ready)));
         self.reserve_scratch(all)?;
-        let bases = self.write()?;
+        let bases = self.write(TRAIN, tables, inputs)?;
         self.times.done(HostPart::Write);
 
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
@@ -211,12 +211,12 @@ impl<D: Driver> Engine<D> {
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<(List<'a>, Vec<At>, Bases), DeviceError> {
-        self.sync(tables, inputs, which == TRAIN)?;
+        self.sync(tables, inputs, which)?;
         let (ready, slots, _) = self.stage_step(which, inputs)?;
         let moves = self.stage_moves(tables)?;
         let kernels = Kernels { cuda, launches: &cuda.schedules[which], location: "" };
         self.reserve_scratch([(kernels, &ready)].into_iter())?;
-        let bases = self.write()?;
+        let bases = self.write(which, tables, inputs)?;
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
         self.list_moves(&mut list, &moves, program, &kernels);
         list.schedule(&kernels, &ready);
