@@ -170,8 +170,17 @@ impl Tiling {
     /// First sample of each tile, then the number of samples; and the entries of the longest tile, for [`Word::Longest`]. `offsets` are those of
     /// [`Address::Offsets`]; without samples there is no tile.
     pub fn cut(&self, offsets: &[u32]) -> (Vec<u32>, u32) {
+        let mut bounds = Vec::new();
+        let longest = self.cut_into(offsets, &mut bounds);
+        (bounds, longest)
+    }
+
+    /// The same in memory that is there.
+    pub fn cut_into(&self, offsets: &[u32], bounds: &mut Vec<u32>) -> u32 {
         let samples = offsets.len().saturating_sub(1);
-        let (mut bounds, mut longest) = (vec![0], self.entries);
+        bounds.clear();
+        bounds.push(0);
+        let mut longest = self.entries;
         let mut first = 0;
         for sample in 0..samples {
             let (from, to) = (offsets[first], offsets[sample + 1]);
@@ -185,7 +194,7 @@ impl Tiling {
         if samples > 0 {
             bounds.push(samples as u32);
         }
-        (bounds, longest.next_multiple_of(ALIGN))
+        longest.next_multiple_of(ALIGN)
     }
 }
 

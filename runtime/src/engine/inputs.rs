@@ -2,6 +2,7 @@
 //! by these numbers without further checks.
 
 use super::{EngineError, State, StepInputs};
+use crate::lanes;
 use crate::table::Table;
 use din_program::schema::{Feature, FeatureKind};
 use din_program::{Program, SlotScope};
@@ -32,6 +33,17 @@ pub(crate) fn batch(
     tables: &[Table],
     inputs: &StepInputs<'_>,
     labels: bool,
+) -> Result<(), EngineError> {
+    batch_but(program, tables, inputs, labels, &|_, _| false)
+}
+
+/// The same but for the row numbers of some features, by table and the position among its features.
+pub(crate) fn batch_but(
+    program: &Program,
+    tables: &[Table],
+    inputs: &StepInputs<'_>,
+    labels: bool,
+    not: &dyn Fn(usize, usize) -> bool,
 ) -> Result<(), EngineError> {
     fit(program, tables)?;
     let schema = &program.schema;
@@ -85,13 +97,13 @@ pub(crate) fn batch(
             FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => {}
         }
     }
-    for ((spec, table), resolved) in program.tables.iter().zip(tables).zip(inputs.row_numbers) {
+    for (t, ((spec, table), resolved)) in program.tables.iter().zip(tables).zip(inputs.row_numbers).enumerate() {
         expect(|| format!("features of table `{}`", spec.name), resolved.len(), spec.features.len())?;
-        for (&f, numbers) in spec.features.iter().zip(resolved) {
+        for (k, (&f, numbers)) in spec.features.iter().zip(resolved).enumerate() {
             let Some(feature) = schema.features.get(f as usize) else { continue };
             let elements = elements_of(feature);
             expect(|| format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
-            let largest = numbers.iter().copied().max().unwrap_or(0) as usize;
+            let largest = if not(t, k) { 0 } else { lanes::max(numbers) as usize };
             ensure(elements == 0 || largest < table.rows(), || {
                 format!(
                     "`{}` names row {largest} of table `{}`, which has {} rows",

@@ -115,35 +115,49 @@ impl Layout {
 
     /// By element of `of`: the element of `to` above it. See [`Axes::has_ancestor`].
     pub fn ancestors(&self, of: Domain, to: Domain, out: &mut Vec<u32>) {
-        out.clear();
-        let owners = |offsets: &[u32], out: &mut Vec<u32>| {
-            for (owner, w) in offsets.windows(2).enumerate() {
-                out.extend(std::iter::repeat_n(owner as u32, (w[1] - w[0]) as usize));
-            }
-        };
+        out.resize(self.count(of), 0);
+        self.above(of, to, 0, out);
+    }
+
+    /// The same from element `first` on.
+    pub fn above(&self, of: Domain, to: Domain, first: usize, out: &mut [u32]) {
+        let requests = self.requests.len().saturating_sub(1);
+        let owner = |owner: usize, _, out: &mut [u32]| out.fill(owner as u32);
         match (self.axes.of(of), self.axes.of(to)) {
-            (Axis::Batch, Axis::Requests) => owners(&self.requests, out),
-            (Axis::Sequence(_), Axis::Batch) | (Axis::Entries(_), Axis::Requests) => owners(self.offsets(of), out),
+            (Axis::Batch, Axis::Requests) => runs(requests, |r| self.requests[r], first, out, owner),
+            (Axis::Sequence(_), Axis::Batch) | (Axis::Entries(_), Axis::Requests) => {
+                let offsets = self.offsets(of);
+                runs(offsets.len().saturating_sub(1), |o| offsets[o], first, out, owner);
+            }
             (Axis::Sequence(_), Axis::Requests) => {
                 let offsets = self.offsets(of);
-                for (request, w) in self.requests.windows(2).enumerate() {
-                    let entries = offsets[w[1] as usize] - offsets[w[0] as usize];
-                    out.extend(std::iter::repeat_n(request as u32, entries as usize));
-                }
+                runs(requests, |r| offsets[self.requests[r] as usize], first, out, owner);
             }
             (Axis::Sequence(_), Axis::Entries(_)) => {
-                for (request, list) in self.requests.windows(2).zip(self.offsets(to).windows(2)) {
-                    for _ in request[0]..request[1] {
-                        out.extend(list[0]..list[1]);
-                    }
-                }
+                let (pairs, lists) = (self.offsets(of), self.offsets(to));
+                let mut request = None;
+                runs(
+                    self.samples,
+                    |s| pairs[s],
+                    first,
+                    out,
+                    |sample, within, out| {
+                        let found = || self.requests.partition_point(|&r| r as usize <= sample).saturating_sub(1);
+                        let mut own = request.unwrap_or_else(found);
+                        while self.requests[own + 1] as usize <= sample {
+                            own += 1;
+                        }
+                        request = Some(own);
+                        out.iter_mut().zip(lists[own] + within..).for_each(|(out, entry)| *out = entry);
+                    },
+                );
             }
             (_, Axis::Group(g)) => {
                 let Some((group, over)) = self.group(g).zip(self.axes.over(g)) else { return };
                 if of == over {
-                    out.extend_from_slice(&group.of);
+                    out.copy_from_slice(&group.of[first..first + out.len()]);
                 } else {
-                    self.ancestors(of, over, out);
+                    self.above(of, over, first, out);
                     out.iter_mut().for_each(|above| *above = group.of[*above as usize]);
                 }
             }
@@ -155,5 +169,28 @@ impl Layout {
     pub fn lengths(&self, domain: Domain, out: &mut Vec<f32>) {
         out.clear();
         out.extend(self.offsets(domain).windows(2).map(|w| (w[1] - w[0]) as f32));
+    }
+}
+
+/// Fills `out`, which is for elements from `first` on, owner by owner: `begin` gives the first element of each of the `owners`, and their number.
+/// `fill` gets the owner, how many of its elements come before, and the place of the rest.
+fn runs(
+    owners: usize,
+    begin: impl Fn(usize) -> u32,
+    first: usize,
+    mut out: &mut [u32],
+    mut fill: impl FnMut(usize, u32, &mut [u32]),
+) {
+    let (mut owner, mut beyond) = (0, owners);
+    while owner < beyond {
+        let middle = owner.midpoint(beyond);
+        if begin(middle + 1) as usize <= first { owner = middle + 1 } else { beyond = middle }
+    }
+    let mut at = first;
+    while !out.is_empty() && owner < owners {
+        let count = (begin(owner + 1) as usize - at).min(out.len());
+        let (now, rest) = std::mem::take(&mut out).split_at_mut(count);
+        fill(owner, at as u32 - begin(owner), now);
+        (out, at, owner) = (rest, at + count, owner + 1);
     }
 }

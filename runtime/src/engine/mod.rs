@@ -32,7 +32,9 @@ mod tiles;
 mod validate;
 
 pub use error::EngineError;
-pub(crate) use inputs::{batch as check_batch, fit as check_tables, model as check_model};
+pub(crate) use inputs::{
+    batch as check_batch, batch_but as check_batch_but, fit as check_tables, model as check_model,
+};
 pub(crate) use launches::check as check_cuda;
 pub(crate) use layout::Layout;
 pub use model::{MAX_SLOTS, State, StepInputs};

@@ -155,6 +155,12 @@ mod tests {
         let above = |of, to| {
             let mut out = Vec::new();
             l.ancestors(of, to, &mut out);
+            // Any part of it is the same.
+            for first in 0..out.len() {
+                let mut part = vec![9; (out.len() - first).min(4)];
+                l.above(of, to, first, &mut part);
+                assert_eq!(part, out[first..first + part.len()], "{of:?} {to:?} {first}");
+            }
             out
         };
         assert_eq!(above(BATCH, requests), [0, 0, 1, 2, 2, 2]);

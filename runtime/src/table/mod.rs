@@ -8,16 +8,19 @@
 //!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
 //!
 //! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which elements touched which rows.
-//! - `count`: the counting pass of Eq. (9).
+//! - `count`: the counting pass of Eq. (9). - `resolve`: the row numbers of a whole batch.
 
 mod count;
 mod index;
 mod occurrences;
 mod region;
+mod resolve;
 
 pub use count::Counter;
 pub use occurrences::{Occurrence, Occurrences};
+pub use resolve::{Resolved, resolve_read, resolve_train};
 
+use crate::lanes;
 use crate::random::Stream;
 use din_program::schema::{self, TableKind};
 use din_program::{SlotScope, UpdateSlot};
@@ -56,6 +59,9 @@ impl fmt::Display for TableError {
 }
 
 impl std::error::Error for TableError {}
+
+/// For an id that training has not seen; no row, of which there are fewer.
+const OTHER: u32 = u32::MAX;
 
 /// One embedding table. See the module.
 #[derive(Debug)]
@@ -211,41 +217,51 @@ impl Table {
         Ok(row as u32)
     }
 
-    fn fixed(&self, size: u64, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
-        // Generated code addresses rows without further checks.
-        if let Some(&id) = ids.iter().find(|&&id| id >= size) {
-            return Err(TableError::OutOfRange { table: self.name.clone(), id, size });
+    /// Row numbers of the ids that training has seen, [`OTHER`] for the rest; whether there were no others.
+    fn find(&self, ids: &[u64], rows: &mut [u32]) -> bool {
+        match &self.kind {
+            // Generated code addresses rows without further checks.
+            Kind::Fixed { size } => lanes::narrow(ids, rows, *size),
+            Kind::Dynamic { index, .. } => index.find(ids, rows, OTHER),
         }
-        rows.extend(ids.iter().map(|&id| id as u32));
-        Ok(())
+    }
+
+    /// The error of ids that are not all rows of a fixed table.
+    fn out_of_range(&self, ids: &[u64]) -> Result<(), TableError> {
+        let size = self.rows as u64;
+        match ids.iter().find(|&&id| id >= size) {
+            Some(&id) => Err(TableError::OutOfRange { table: self.name.clone(), id, size }),
+            None => Ok(()),
+        }
     }
 
     /// Row numbers of the ids of a training batch, written over `rows`. New ids get rows, and read `unseen` until
     /// [`Table::finish_step`].
     pub fn resolve_train(&mut self, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
-        rows.clear();
-        rows.reserve(ids.len());
-        if let Kind::Fixed { size } = self.kind {
-            return self.fixed(size, ids, rows);
+        rows.resize(ids.len(), 0);
+        if self.find(ids, rows) { Ok(()) } else { self.settle_train(ids, rows) }
+    }
+
+    /// What [`Table::find`] has left of a feature's ids: they are new in this batch, and read `unseen`.
+    fn settle_train(&mut self, ids: &[u64], rows: &mut [u32]) -> Result<(), TableError> {
+        if let Kind::Fixed { .. } = self.kind {
+            return self.out_of_range(ids);
         }
-        for (at, &id) in ids.iter().enumerate() {
+        for (&id, row) in ids.iter().zip(rows).filter(|(_, row)| **row == OTHER) {
             let Kind::Dynamic { index, pending } = &mut self.kind else { return Ok(()) };
-            index.prefetch(ids, at);
-            let row = match index.get(id) {
-                Some((row, Mark::Seen)) => row,
-                Some((_, Mark::Pending)) => 0,
+            *row = 0;
+            match index.get(id) {
+                Some((seen, Mark::Seen)) => *row = seen,
+                Some((_, Mark::Pending)) => {}
                 Some((_, Mark::Unseen)) => {
                     index.set_mark(id, Mark::Pending);
                     pending.push(id);
-                    0
                 }
                 None => {
                     pending.push(id);
                     self.add(id, Mark::Pending)?;
-                    0
                 }
-            };
-            rows.push(row);
+            }
         }
         Ok(())
     }
@@ -261,18 +277,16 @@ impl Table {
 
     /// Row numbers for evaluation, written over `rows`: ids that training never saw read `unseen`; nothing is inserted.
     pub fn resolve_read(&self, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
-        rows.clear();
-        rows.reserve(ids.len());
-        match &self.kind {
-            Kind::Fixed { size } => self.fixed(*size, ids, rows),
-            Kind::Dynamic { index, .. } => {
-                rows.extend(ids.iter().enumerate().map(|(at, &id)| {
-                    index.prefetch(ids, at);
-                    match index.get(id) {
-                        Some((row, Mark::Seen)) => row,
-                        _ => 0,
-                    }
-                }));
+        rows.resize(ids.len(), 0);
+        if self.find(ids, rows) { Ok(()) } else { self.settle_read(ids, rows) }
+    }
+
+    /// What [`Table::find`] has left reads `unseen`.
+    fn settle_read(&self, ids: &[u64], rows: &mut [u32]) -> Result<(), TableError> {
+        match self.kind {
+            Kind::Fixed { .. } => self.out_of_range(ids),
+            Kind::Dynamic { .. } => {
+                rows.iter_mut().filter(|row| **row == OTHER).for_each(|row| *row = 0);
                 Ok(())
             }
         }

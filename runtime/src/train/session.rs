@@ -7,9 +7,8 @@ use crate::device::cuda::DeviceError;
 use crate::engine::{Engine, EngineError, ProfileRow, Span, State, StepInputs};
 use crate::random::Stream;
 use crate::run::{Error, Result};
-use crate::table::{Counter, Table, TableError};
+use crate::table::{self, Counter, Resolved, Table, TableError};
 use din_program::{Isa, Program};
-use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,7 +95,7 @@ pub struct Session {
     state: State,
     tables: Vec<Table>,
     /// By table, by its features: row numbers of a batch.
-    resolved: Vec<Vec<Vec<u32>>>,
+    resolved: Resolved,
     lookups: Duration,
     /// Of steps on the CPU, that were not given yet.
     losses: VecDeque<f32>,
@@ -129,8 +128,9 @@ impl From<TableError> for Error {
     }
 }
 
-/// Threads that work on tables (the engine has its own). Heeded if it is called before the first of them starts.
+/// Threads that work on tables and a device's batches (the engine has its own). Heeded if it is called before the first of them starts.
 pub fn set_threads(threads: usize) {
+    crate::spread::set_threads(threads);
     // An error says that they have started already.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global();
 }
@@ -307,14 +307,7 @@ impl Session {
     /// One training step, whose loss [`Session::next_loss`] gives; a device may still be at it on return.
     pub fn train_ahead(&mut self, batch: &Batch) -> Result<()> {
         let begin = Instant::now();
-        let specs = &self.program.tables;
-        // Tables are independent of one another: each resolves its ids on its own.
-        self.tables.par_iter_mut().zip(&mut self.resolved).zip(specs).try_for_each(|((table, resolved), spec)| {
-            for (&feature, rows) in spec.features.iter().zip(resolved.iter_mut()) {
-                table.resolve_train(ids(batch, feature), rows)?;
-            }
-            Ok::<(), TableError>(())
-        })?;
+        table::resolve_train(&mut self.tables, &self.program.tables, batch, &mut self.resolved)?;
         self.lookups += begin.elapsed();
         let inputs = inputs(batch, &self.resolved);
         let loss = self.backend.train(&mut self.engine, &mut self.state, &mut self.tables, &inputs);
@@ -327,13 +320,7 @@ impl Session {
 
     /// Predictions without training: see [`Session::logits`].
     pub fn infer(&mut self, batch: &Batch) -> Result<()> {
-        let specs = &self.program.tables;
-        self.tables.par_iter().zip(&mut self.resolved).zip(specs).try_for_each(|((table, resolved), spec)| {
-            for (&feature, rows) in spec.features.iter().zip(resolved.iter_mut()) {
-                table.resolve_read(ids(batch, feature), rows)?;
-            }
-            Ok::<(), TableError>(())
-        })?;
+        table::resolve_read(&self.tables, &self.program.tables, batch, &mut self.resolved)?;
         let inputs = inputs(batch, &self.resolved);
         self.backend.infer(&mut self.engine, &self.state, &mut self.tables, &inputs)
     }
@@ -345,10 +332,6 @@ impl Session {
             Backend::Device { steps, .. } => steps.logits(index),
         }
     }
-}
-
-fn ids(batch: &Batch, feature: u32) -> &[u64] {
-    batch.ids.get(feature as usize).map_or(&[], Vec::as_slice)
 }
 
 fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<'a> {

@@ -27,6 +27,8 @@ pub struct Shim<'d> {
     pub idle: Cell<bool>,
     /// Bytes that were fetched and not given yet.
     fetches: VecDeque<Vec<u8>>,
+    /// What was lent.
+    lent: Vec<u32>,
     /// What its clock says, since measuring began: a block takes a microsecond.
     clock: Duration,
     timed: Option<Vec<Timed>>,
@@ -48,6 +50,7 @@ impl<'d> Shim<'d> {
             refused: Cell::new(usize::MAX),
             idle: Cell::new(false),
             fetches: VecDeque::new(),
+            lent: Vec::new(),
             clock: Duration::ZERO,
             timed: None,
         }
@@ -108,6 +111,23 @@ impl Driver for Shim<'_> {
         self.within("write", to, bytes.len())?;
         // SAFETY: within a block; no launch is running.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
+        Ok(())
+    }
+
+    fn lend(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError> {
+        // No numbers, for whatever is sent unwritten.
+        self.lent.clear();
+        self.lent.resize(bytes.div_ceil(4), u32::MAX);
+        Ok(&mut self.lent)
+    }
+
+    fn send(&mut self, to: Address, bytes: usize) -> Result<(), DeviceError> {
+        self.within("send", to, bytes)?;
+        if bytes > self.lent.len() * 4 {
+            return Err(DeviceError::Call { call: "send", why: format!("{bytes} bytes were not lent") });
+        }
+        // SAFETY: within a block, and of so many bytes; no launch is running.
+        unsafe { std::ptr::copy_nonoverlapping(self.lent.as_ptr().cast(), to as *mut u8, bytes) };
         Ok(())
     }
 

@@ -92,6 +92,12 @@ pub trait Driver {
     /// From the host to the device; `bytes` may be changed when it returns.
     fn write(&mut self, to: Address, bytes: &[u8]) -> Result<(), DeviceError>;
 
+    /// Memory of the host for `bytes` bytes at least, at a multiple of 4, with any content: to be filled for [`Driver::send`].
+    fn lend(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError>;
+
+    /// As [`Driver::write`], of the first `bytes` bytes that were lent last. They are the driver's again.
+    fn send(&mut self, to: Address, bytes: usize) -> Result<(), DeviceError>;
+
     /// From the device to the host, when all that was asked for before is done.
     fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError>;
 

@@ -17,8 +17,10 @@ mod measured;
 mod parts;
 mod steps;
 
+use super::contents::{Contents, Numbers};
 use super::driver::{Command, DeviceError, Driver};
 use super::held::{DeviceTable, Values};
+use super::host::{HostPart, HostTimes};
 use super::memory::{At, Bases, Block, Buckets, NONE, Space};
 use super::profile::Profile;
 use super::rows::{FeatureRows, Made, TableUpdates, Wanted};
@@ -27,7 +29,7 @@ use crate::device::Steps;
 use crate::engine::{self as cpu, EngineError, Layout, ProfileRow, Reader, Span, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
-use din_program::cuda::{Cuda, Precision};
+use din_program::cuda::{Address, Cuda, Precision};
 use din_program::schedule::{Axes, Place, Root, Schedule, Source};
 use din_program::schema::FeatureKind;
 use std::collections::VecDeque;
@@ -60,6 +62,8 @@ pub struct Engine<D: Driver> {
     layouts: [Layout; 2],
     /// By table.
     readers: Vec<Vec<Reader>>,
+    /// Of the training and the inference schedule, by table, by its features.
+    reads: [Vec<Vec<Reads>>; 2],
     stage: Stage,
     staged: Block,
     space: Space,
@@ -83,6 +87,7 @@ pub struct Engine<D: Driver> {
     logits: Vec<Vec<f32>>,
     /// While it is measured where time goes.
     profile: Option<Profile>,
+    times: HostTimes,
 }
 
 /// Choices that change no result.
@@ -122,6 +127,7 @@ impl<D: Driver> Engine<D> {
             tables: program.tables.iter().map(|_| DeviceTable::default()).collect(),
             logits: vec![Vec::new(); program.predictions.len()],
             layouts: [&program.train, &program.infer].map(|s| Layout::new(Axes::new(&program.schema, &s.groups))),
+            reads: [TRAIN, INFER].map(|which| reads(&program, &cuda, which)),
             readers: cpu::readers(&program),
             program,
             cuda,
@@ -142,6 +148,7 @@ impl<D: Driver> Engine<D> {
             step: 0,
             held: false,
             profile: None,
+            times: HostTimes::default(),
         })
     }
 
@@ -156,6 +163,11 @@ impl<D: Driver> Engine<D> {
     /// Steps done.
     pub fn step_number(&self) -> u64 {
         self.step
+    }
+
+    /// How long the host's work for the last training step took.
+    pub fn host_times(&self) -> &HostTimes {
+        &self.times
     }
 
     /// Makes the device's values those of the host.
@@ -201,11 +213,18 @@ impl<D: Driver> Engine<D> {
     }
 
     /// Gives the step's blocks their memory and writes what is staged.
-    fn write(&mut self) -> Result<Bases, DeviceError> {
-        self.staged.reserve(&mut self.driver, self.stage.space.bytes, "a batch")?;
+    fn write(&mut self, which: usize, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Bases, DeviceError> {
+        let bytes = self.stage.space.bytes;
+        self.staged.reserve(&mut self.driver, bytes, "a batch")?;
         self.arena.reserve(&mut self.driver, self.space.bytes, "the buffers of a step")?;
         let bases = Bases { staged: self.staged.at, arena: self.arena.at, work: self.work.at };
-        self.driver.write(bases.staged, self.stage.finish(&bases))?;
+        let (stage, layout) = (&self.stage, &self.layouts[which]);
+        let contents = Contents { stage, inputs, layout, tables: &self.tables, bases };
+        if !contents.copy(self.driver.lend(bytes)?) {
+            cpu::check_batch(&self.program, tables, inputs, which == TRAIN)?;
+            return Err(DeviceError::Input("the batch names rows that are not there".into()));
+        }
+        self.driver.send(bases.staged, bytes)?;
         self.stage.space.tell(&mut self.driver, bases.staged, true);
         self.space.tell(&mut self.driver, bases.arena, false);
         Ok(bases)
@@ -221,51 +240,61 @@ impl<D: Driver> Engine<D> {
         };
         self.layouts[which].set(inputs.rows, inputs.requests, inputs.offsets);
         self.layouts[which].join(&schedule.groups, &numbers);
+        self.times.done(HostPart::Layout);
         let layout = &self.layouts[which];
         let stage = &mut self.stage;
         stage.clear();
         self.space.clear();
         // Row numbers, and the places of the rows where a table is there in parts.
-        let column = |stage: &mut Stage, table: usize, r: &[u32]| match &self.tables[table].cache {
-            None => Ok::<_, DeviceError>((stage.put(r, "row numbers")?, NONE)),
-            Some(cache) => {
-                let places = stage.fill(cache.places_of(r), r.len(), "places of rows")?;
-                Ok((if which == TRAIN { stage.put(r, "row numbers")? } else { NONE }, places))
-            }
+        let cached = |table: usize| self.tables[table].cache.is_some();
+        let column = |stage: &mut Stage, table: usize, count: usize, numbers: Numbers, places: Numbers| {
+            let there = if cached(table) { stage.column(count, places, "places of rows")? } else { NONE };
+            let asked = which == TRAIN || !cached(table);
+            Ok::<_, DeviceError>((if asked { stage.column(count, numbers, "row numbers")? } else { NONE }, there))
         };
         let mut rows: Columns = Vec::with_capacity(inputs.row_numbers.len());
         for (table, features) in inputs.row_numbers.iter().enumerate() {
-            rows.push(features.iter().map(|r| column(stage, table, r)).collect::<Result<_, _>>()?);
+            let of = |(feature, r): (usize, &Vec<u32>)| match self.reads[which][table][feature].numbers {
+                true => {
+                    let (numbers, places) = (Numbers::Rows { table, feature }, Numbers::Places { table, feature });
+                    column(stage, table, r.len(), numbers, places)
+                }
+                false => Ok((NONE, NONE)),
+            };
+            rows.push(features.iter().enumerate().map(of).collect::<Result<_, _>>()?);
         }
         let mut of_groups: Columns = Vec::with_capacity(schedule.groups.len());
-        for (k, group) in schedule.groups.iter().enumerate() {
-            let joined = layout.group(k as u32).map_or(&[][..], |g| &g.rows);
-            let keys = group.keys.iter().zip(joined);
-            of_groups.push(keys.map(|(&(table, _), r)| column(stage, table as usize, r)).collect::<Result<_, _>>()?);
+        for (group, keys) in (0u32..).zip(&schedule.groups) {
+            let count = layout.group(group).map_or(0, |g| g.count());
+            let of = |(key, &(table, _)): (usize, &(u32, u32))| {
+                let table = table as usize;
+                let (numbers, places) =
+                    (Numbers::GroupRows { table, group, key }, Numbers::GroupPlaces { table, group, key });
+                column(stage, table, count, numbers, places)
+            };
+            of_groups.push(keys.keys.iter().enumerate().map(of).collect::<Result<_, _>>()?);
         }
         let mut zeros = None;
-        let mut column = |stage: &mut Stage, values: &[f32], what| match values {
-            [] if inputs.rows > 0 => match zeros {
-                Some(at) => Ok(at),
-                None => {
-                    let at = stage.fill(std::iter::repeat(0.0f32), inputs.rows, "zeros")?;
-                    zeros = Some(at);
-                    Ok(at)
-                }
-            },
-            values => stage.put(values, what),
+        let mut column = |stage: &mut Stage, values: &[f32], numbers: Numbers, what| match (values, zeros) {
+            ([], Some(at)) => Ok(at),
+            ([], None) if inputs.rows > 0 => {
+                let at = stage.column(inputs.rows, Numbers::Zeros, "zeros")?;
+                zeros = Some(at);
+                Ok(at)
+            }
+            (values, _) => stage.column(values.len(), numbers, what),
         };
         let (mut labels, mut present, mut dense) = (Vec::new(), Vec::new(), Vec::new());
-        for values in inputs.labels {
-            labels.push(column(stage, values, "labels")?);
+        for (k, values) in inputs.labels.iter().enumerate() {
+            labels.push(column(stage, values, Numbers::Label(k), "labels")?);
         }
-        for values in inputs.present {
-            present.push(column(stage, values, "presence of labels")?);
+        for (k, values) in inputs.present.iter().enumerate() {
+            present.push(column(stage, values, Numbers::Present(k), "presence of labels")?);
         }
-        for (values, feature) in inputs.dense.iter().zip(&program.schema.features) {
+        for (k, (values, feature)) in inputs.dense.iter().zip(&program.schema.features).enumerate() {
             let width = if let FeatureKind::Dense { width } = feature.kind { width.max(1) as usize } else { 1 };
             let room = self.space.buckets.room(values.len() / width) * width;
-            dense.push(stage.put_within(values, room, "numbers of a feature")?);
+            dense.push(stage.column_within(values.len(), room, Numbers::Dense(k), "numbers of a feature")?);
         }
         let (values, tables) = (&self.values, &self.tables);
         let of = |all: &[At], k: u32| all.get(k as usize).copied().unwrap_or(NONE);
@@ -383,6 +412,37 @@ impl<D: Driver> Engine<D> {
         }
         Ok(updates)
     }
+}
+
+/// How a schedule's kernels, and the updates behind it, read a feature's rows.
+#[derive(Clone, Copy, Debug)]
+struct Reads {
+    /// By the numbers of its ids; by those of a group.
+    numbers: bool,
+    grouped: bool,
+}
+
+impl Reads {
+    fn any(self) -> bool {
+        self.numbers || self.grouped
+    }
+}
+
+/// By table, by its features. The program was checked.
+fn reads(program: &Program, cuda: &Cuda, which: usize) -> Vec<Vec<Reads>> {
+    let groups = if which == TRAIN { &program.train.groups } else { &program.infer.groups };
+    let updated = if which == TRAIN { cpu::readers(program) } else { Vec::new() };
+    let of = |t: usize, position: usize, feature: u32| {
+        let source = Address::Source(Source::Rows { table: t as u32, feature });
+        let mut readers = updated.get(t).into_iter().flatten();
+        let updates = readers.any(|r| r.feature == position && r.group.is_none());
+        Reads {
+            numbers: updates || cuda.schedules[which].addresses.contains(&source),
+            grouped: groups.iter().any(|g| g.keys.contains(&(t as u32, feature))),
+        }
+    };
+    let tables = program.tables.iter().enumerate();
+    tables.map(|(t, spec)| spec.features.iter().enumerate().map(|(k, &f)| of(t, k, f)).collect()).collect()
 }
 
 /// By table, by its features, or by group, by its keys: row numbers, and where the rows are if that is elsewhere.

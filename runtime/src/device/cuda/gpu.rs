@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
 
-/// Most bytes of one pinned buffer: larger transfers go in parts.
+/// Larger transfers go in parts, but for what was lent.
 const PART: usize = 16 << 20;
 /// Dynamic shared memory that needs no asking.
 const SHARED: u32 = 48 << 10;
@@ -56,6 +56,8 @@ pub struct Gpu {
     functions: HashMap<String, Function>,
     pinned: Vec<Pinned>,
     next: usize,
+    /// Which of them is lent.
+    lent: Option<usize>,
     /// What was launched since the stream was waited for.
     pending: Pending,
     /// Whether every launch is waited for.
@@ -119,6 +121,7 @@ impl Gpu {
             functions: HashMap::new(),
             pinned: Vec::new(),
             next: 0,
+            lent: None,
             pending: Pending::default(),
             wait_each: std::env::var_os(WAIT).is_some_and(|v| !v.is_empty() && v != "0"),
             measuring: None,
@@ -258,7 +261,7 @@ impl Gpu {
         // SAFETY: a live event; one that was never recorded counts as done.
         self.check("cuEventSynchronize", unsafe { (self.api.event_wait)(event) })?;
         if self.pinned[k].bytes < bytes {
-            let capacity = (bytes + bytes / 4).clamp(1 << 16, PART);
+            let capacity = bytes.saturating_add(bytes / 4).max(1 << 16);
             let old = std::mem::replace(&mut self.pinned[k].at, std::ptr::null_mut());
             self.pinned[k].bytes = 0;
             if !old.is_null() {
@@ -358,6 +361,28 @@ impl Driver for Gpu {
             to += part.len() as u64;
         }
         Ok(())
+    }
+
+    fn lend(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError> {
+        self.current()?;
+        let k = self.pinned(bytes)?;
+        self.lent = Some(k);
+        let Pinned { at, bytes, .. } = self.pinned[k];
+        // SAFETY: the buffer is of so many bytes, at the beginning of a page, with no copy under way; it is borrowed as `self` is.
+        Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), bytes / 4) })
+    }
+
+    fn send(&mut self, to: Address, bytes: usize) -> Result<(), DeviceError> {
+        self.current()?;
+        let lent = self.lent.take().map(|k| &self.pinned[k]);
+        let Some(&Pinned { at, event, .. }) = lent.filter(|p| bytes <= p.bytes) else {
+            return Err(DeviceError::Call { call: "send", why: format!("{bytes} bytes were not lent") });
+        };
+        // SAFETY: the buffer has so many bytes; the event is recorded behind the copy, as above. The device's range is the caller's.
+        unsafe {
+            self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), bytes, self.stream))?;
+            self.check("cuEventRecord", (self.api.event_record)(event, self.stream))
+        }
     }
 
     fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {

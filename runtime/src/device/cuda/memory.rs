@@ -202,7 +202,7 @@ impl Space {
     }
 }
 
-/// Numbers of any bits, without padding.
+/// Numbers of 4 or 8 bytes, of any bits, without padding.
 pub(super) trait Plain: Copy {}
 impl Plain for u32 {}
 impl Plain for u64 {}
@@ -211,6 +211,11 @@ impl Plain for f32 {}
 pub(super) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
     // SAFETY: plain numbers have no padding, and a byte no alignment.
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+pub(super) fn words_of<T: Plain>(values: &[T]) -> &[u32] {
+    // SAFETY: plain numbers have no padding, and 4 or 8 bytes at a multiple of 4 at least.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values) / 4) }
 }
 
 pub(super) fn bytes_of_mut<T: Plain>(values: &mut [T]) -> &mut [u8] {

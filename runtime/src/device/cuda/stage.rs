@@ -1,19 +1,27 @@
 //! What the host writes for a step, all at once: the batch's columns, and for every schedule its addresses and words
 //! (`din_program::cuda`).
+//!
+//! At first it is only said what stands where, so that all sizes are known before a number is copied: then each goes straight to where the device
+//! takes it from (`contents`).
 
+use super::contents::{Numbers, Part};
 use super::driver::DeviceError;
-use super::memory::{At, Bases, Buckets, Plain, Space, bytes_of};
+use super::memory::{At, Buckets, NONE, Plain, Space, words_of};
 use crate::engine::Layout;
-use din_program::cuda::{Address as Names, Cuda, Grid, Launches, Word};
+use din_program::cuda::{Address as Names, Cuda, Grid, Launches, Tiling, Word};
 use din_program::schedule::{Axis, BATCH, Domain, ONCE, Place, Schedule, Source};
 
-/// The bytes of a step's only write.
+/// What is in a step's only write.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
-    bytes: Vec<u8>,
     pub space: Space,
-    /// Where an address stands in `bytes`.
-    addresses: Vec<(usize, At)>,
+    /// In ascending order of where they are.
+    pub(super) parts: Vec<Part>,
+    /// What is in nobody else's hands: words, addresses, and the tiles of this step and of larger ones before it.
+    pub(super) own: Vec<u32>,
+    pub(super) addresses: Vec<At>,
+    pub(super) tiles: Vec<Vec<u32>>,
+    tilings: usize,
 }
 
 impl Stage {
@@ -22,54 +30,68 @@ impl Stage {
     }
 
     pub fn clear(&mut self) {
-        self.bytes.clear();
         self.space.clear();
+        self.parts.clear();
+        self.own.clear();
         self.addresses.clear();
+        self.tilings = 0;
     }
 
     pub fn put<T: Plain>(&mut self, values: &[T], what: &'static str) -> Result<At, DeviceError> {
-        self.put_within(values, self.space.buckets.room(size_of_val(values) / 4), what)
+        let (words, own) = (words_of(values), Numbers::Own(self.own.len()));
+        self.own.extend_from_slice(words);
+        self.column(words.len(), own, what)
     }
 
-    /// With room for `room` numbers of 4 bytes.
-    pub fn put_within<T: Plain>(&mut self, values: &[T], room: usize, what: &'static str) -> Result<At, DeviceError> {
-        let bytes = bytes_of(values);
-        let at = self.space.within(bytes.len() / 4, room, what)?;
-        self.bytes.resize(at, 0);
-        self.bytes.extend_from_slice(bytes);
-        Ok(At::Staged(at))
+    /// `count` numbers that are somewhere already.
+    pub fn column(&mut self, count: usize, numbers: Numbers, what: &'static str) -> Result<At, DeviceError> {
+        self.column_within(count, self.space.buckets.room(count), numbers, what)
     }
 
-    pub fn fill<T: Plain>(
+    /// With room for `room` numbers.
+    pub fn column_within(
         &mut self,
-        values: impl Iterator<Item = T>,
         count: usize,
+        room: usize,
+        numbers: Numbers,
         what: &'static str,
     ) -> Result<At, DeviceError> {
-        let at = self.space.array(count * size_of::<T>() / 4, what)?;
-        self.bytes.resize(at, 0);
-        for value in values.take(count) {
-            self.bytes.extend_from_slice(bytes_of(&[value]));
+        let at = self.space.within(count, room, what)?;
+        if count > 0 {
+            self.parts.push(Part { at: at / 4, count, numbers });
         }
         Ok(At::Staged(at))
     }
 
     pub fn addresses(&mut self, addresses: &[At]) -> Result<At, DeviceError> {
-        let at = self.space.exact(addresses.len() * 2, "addresses")?;
-        self.bytes.resize(at + addresses.len() * 8, 0);
-        self.addresses.extend(addresses.iter().enumerate().map(|(k, a)| (at + 8 * k, *a)));
-        Ok(At::Staged(at))
+        let (count, first) = (addresses.len() * 2, self.addresses.len());
+        self.addresses.extend_from_slice(addresses);
+        self.column_within(count, count, Numbers::Addresses(first), "addresses")
     }
 
-    /// The bytes, with all addresses known.
-    pub fn finish(&mut self, bases: &Bases) -> &[u8] {
-        for &(at, address) in &self.addresses {
-            if let Some(place) = self.bytes.get_mut(at..at + 8) {
-                place.copy_from_slice(&bases.resolve(address).to_ne_bytes());
-            }
+    /// Cuts a tiling; gives the number of its bounds among `tiles`, and [`Word::Longest`].
+    fn cut(&mut self, tiling: &Tiling, offsets: &[u32]) -> (usize, u32) {
+        let k = self.tilings;
+        if k == self.tiles.len() {
+            self.tiles.push(Vec::new());
         }
-        &self.bytes
+        self.tilings += 1;
+        (k, tiling.cut_into(offsets, &mut self.tiles[k]))
     }
+}
+
+/// First entries by sample or request; of the samples, by request; of a group, first members by its elements.
+pub(super) fn offsets(layout: &Layout, d: Domain) -> &[u32] {
+    match layout.axes.of(d) {
+        Axis::Batch => layout.requests(),
+        Axis::Group(g) => layout.group(g).map_or(&[], |g| &g.begins),
+        _ => layout.offsets(d),
+    }
+}
+
+pub(super) fn members(layout: &Layout, d: Domain) -> &[u32] {
+    let group = if let Axis::Group(g) = layout.axes.of(d) { layout.group(g) } else { None };
+    group.map_or(&[], |g| &g.members)
 }
 
 /// What an instance of a schedule is run on.
@@ -89,18 +111,12 @@ pub(super) struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// First entries by sample or request; of the samples, by request; of a group, first members by its elements.
     fn offsets(&self, d: Domain) -> &[u32] {
-        self.layout.map_or(&[], |l| match l.axes.of(d) {
-            Axis::Batch => l.requests(),
-            Axis::Group(g) => l.group(g).map_or(&[], |g| &g.begins),
-            _ => l.offsets(d),
-        })
+        self.layout.map_or(&[], |l| offsets(l, d))
     }
 
     fn members(&self, d: Domain) -> &[u32] {
-        let group = self.layout.and_then(|l| if let Axis::Group(g) = l.axes.of(d) { l.group(g) } else { None });
-        group.map_or(&[], |g| &g.members)
+        self.layout.map_or(&[], |l| members(l, d))
     }
 
     /// Elements of a domain.
@@ -170,9 +186,13 @@ impl Instances {
         let partials = space.matrix(chunks, chunks, launches.partial_floats, "partial sums")?;
         let mut tiles = Vec::with_capacity(launches.tilings.len());
         for (k, tiling) in launches.tilings.iter().enumerate() {
+            // Its bounds and the longest tile; the others follow from the number of elements.
             let (bounds, longest) = match tiling.entries {
-                0 => (vec![0], 0),
-                _ => tiling.cut(given.offsets(tiling.domain)),
+                0 => (None, 0),
+                _ => {
+                    let (bounds, longest) = stage.cut(tiling, given.offsets(tiling.domain));
+                    (Some(bounds), longest)
+                }
             };
             if k == self.longest.len() {
                 self.longest.push(0);
@@ -185,31 +205,30 @@ impl Instances {
                 Names::Buffer(id) => match schedule.buffers[id.index()].place {
                     Place::Arena(slot) => slots[slot.index()],
                     Place::Length(d) => {
-                        let lengths = given.offsets(d).windows(2);
-                        let (count, lengths) = (lengths.len(), lengths.map(|w| (w[1] - w[0]) as f32));
-                        stage.fill(lengths, count, "lengths")?
+                        let count = given.offsets(d).len().saturating_sub(1);
+                        stage.column(count, Numbers::Lengths(d), "lengths")?
                     }
                     Place::Count(d) => stage.put(&[given.count(d) as f32], "count")?,
                     Place::Step => stage.put(&[given.step as f32], "step")?,
                     place => (given.place)(place),
                 },
                 Names::Source(Source::Ancestor { of, to }) => {
-                    let mut above = Vec::new();
-                    if let Some(layout) = given.layout {
-                        layout.ancestors(of, to, &mut above);
-                    }
-                    stage.put(&above, "parents")?
+                    let count = given.layout.map_or(0, |l| l.count(of));
+                    stage.column(count, Numbers::Above { of, to }, "parents")?
                 }
                 Names::Source(source) => (given.source)(source),
                 Names::Offsets(d) => {
                     let room = given.owners_room(d, space.buckets) + 1;
-                    stage.put_within(given.offsets(d), room, "offsets")?
+                    stage.column_within(given.offsets(d).len(), room, Numbers::Offsets(d), "offsets")?
                 }
-                Names::Members(d) => stage.put(given.members(d), "members")?,
+                Names::Members(d) => stage.column(given.members(d).len(), Numbers::Members(d), "members")?,
                 Names::Tiles(t) => {
                     // At most one a sample, or request.
                     let room = given.owners_room(launches.tilings[t as usize].domain, space.buckets) + 1;
-                    stage.put_within(&tiles[t as usize].0, room, "tiles")?
+                    match tiles[t as usize].0 {
+                        Some(k) => stage.column_within(stage.tiles[k].len(), room, Numbers::Tiles(k), "tiles")?,
+                        None => NONE,
+                    }
                 }
                 Names::Partials => (given.home)(partials),
             };
@@ -217,7 +236,7 @@ impl Instances {
         }
         self.words.extend(launches.words.iter().map(|word| match *word {
             Word::Elements(d) => given.count(d) as u32,
-            Word::Tiles(t) => tiles[t as usize].0.len() as u32 - 1,
+            Word::Tiles(t) => tiles[t as usize].0.map_or(0, |k| stage.tiles[k].len() as u32 - 1),
             Word::Longest(t) => tiles[t as usize].1,
         }));
         self.count += 1;

@@ -6,7 +6,7 @@ use super::super::cache::{Cache, Move};
 use super::super::commands::{Kernels, List};
 use super::super::driver::{DeviceError, Driver};
 use super::super::held::DeviceTable;
-use super::Engine;
+use super::{Engine, TRAIN};
 use crate::engine::{self as cpu, StepInputs};
 use crate::table::Table;
 use din_program::Program;
@@ -57,10 +57,12 @@ impl<D: Driver> Engine<D> {
         &mut self,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
-        labels: bool,
+        which: usize,
     ) -> Result<(), DeviceError> {
         self.check_held()?;
-        cpu::check_batch(&self.program, tables, inputs, labels)?;
+        // What is copied for the device is checked there, but a cache needs it first.
+        let later = |t: usize, f: usize| self.reads[which][t][f].any() && self.tables[t].cache.is_none();
+        cpu::check_batch_but(&self.program, tables, inputs, which == TRAIN, &later)?;
         self.share_anew(tables)?;
         for ((held, table), rows) in self.tables.iter_mut().zip(&*tables).zip(inputs.row_numbers) {
             held.sync(&mut self.driver, table)?;

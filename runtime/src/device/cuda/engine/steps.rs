@@ -2,6 +2,7 @@
 
 use super::super::commands::{Kernels, List};
 use super::super::driver::{Address, DeviceError, Driver, FETCHES};
+use super::super::host::HostPart;
 use super::super::memory::{At, Bases, Space, bytes_of_mut};
 use super::super::rows::{self, TableUpdates};
 use super::super::stage::Ready;
@@ -42,13 +43,16 @@ impl<D: Driver> Engine<D> {
             let loss = self.fetched()?;
             self.losses.push_back(loss);
         }
+        self.times.begin();
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
         let Listed { list, loss, of_tables, bases } = match self.train_list(&program, &cuda, tables, inputs) {
             Ok(ready) => ready,
             Err(e) => return Err(self.undone(e)),
         };
+        self.times.done(HostPart::List);
         self.held = false;
         self.run(list)?;
+        self.times.done(HostPart::Run);
         match loss {
             Some(at) => {
                 self.driver.fetch(at, size_of::<f32>())?;
@@ -89,11 +93,15 @@ impl<D: Driver> Engine<D> {
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<Listed<'a>, DeviceError> {
-        self.sync(tables, inputs, true)?;
+        self.sync(tables, inputs, TRAIN)?;
+        self.times.done(HostPart::Check);
         let (ready, slots, columns) = self.stage_step(TRAIN, inputs)?;
         let moves = self.stage_moves(tables)?;
+        self.times.done(HostPart::Stage);
         let of_tables = self.stage_tables(inputs, &slots, &columns)?;
+        self.times.done(HostPart::Tables);
         let of_params = self.stage_params(&slots)?;
+        self.times.done(HostPart::Params);
         let kernels = |schedule: usize| Kernels { cuda, launches: &cuda.schedules[schedule], location: "" };
         let of_table =
             |p: &rows::Program| Kernels { location: &program.tables[p.table].location, ..kernels(UPDATES + p.update) };
@@ -104,7 +112,8 @@ impl<D: Driver> Engine<D> {
         let of_tables_ready = of_tables.programs.iter().map(|p| (of_table(p), &p.ready));
         let all = of_step.chain(of_tables_ready).chain(of_params.iter().map(|u| (of_param(u), &u.ready)));
         self.reserve_scratch(all)?;
-        let bases = self.write()?;
+        let bases = self.write(TRAIN, tables, inputs)?;
+        self.times.done(HostPart::Write);
 
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
         self.list_moves(&mut list, &moves, program, &kernels(TRAIN));
@@ -198,12 +207,12 @@ impl<D: Driver> Engine<D> {
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<(List<'a>, Vec<At>, Bases), DeviceError> {
-        self.sync(tables, inputs, which == TRAIN)?;
+        self.sync(tables, inputs, which)?;
         let (ready, slots, _) = self.stage_step(which, inputs)?;
         let moves = self.stage_moves(tables)?;
         let kernels = Kernels { cuda, launches: &cuda.schedules[which], location: "" };
         self.reserve_scratch([(kernels, &ready)].into_iter())?;
-        let bases = self.write()?;
+        let bases = self.write(which, tables, inputs)?;
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
         self.list_moves(&mut list, &moves, program, &kernels);
         list.schedule(&kernels, &ready);
