@@ -1,7 +1,8 @@
 // NVIDIA's driver interface with the shim behind it, so that the runtime's own binding of the driver can be tested without a GPU. An image is
 // a compiled source: the library itself, as PTX in hexadecimal digits behind a line of comment, or its path. The environment says how many GPUs there
-// are (DIN_MADE_UP_GPUS, 1), of which architecture (DIN_MADE_UP_ARCH, 90), and which launch to run fails (DIN_MADE_UP_FAIL, from 1, none). What a stream is asked for waits until somebody waits for it, as late as a real one may be: a host buffer that is
-// written again too early is then seen. A capture keeps what it is asked for and does nothing; waiting and allocating in one break it. A graph
+// are (DIN_MADE_UP_GPUS, 1), of which architecture (DIN_MADE_UP_ARCH, 90), and which launch to run fails (DIN_MADE_UP_FAIL, from 1, none). What the first stream is asked for waits until somebody waits for it, as late as a real one may be: a host buffer that is
+// written again too early is then seen. The other streams do what they are asked for at once, as far as the events allow that they were told to wait
+// for: what they do too early is seen too. A capture keeps what it is asked for and does nothing; waiting and allocating in one break it. A graph
 // whose memory has been freed cannot be launched.
 
 #include <cstdint>
@@ -38,15 +39,29 @@ enum {
 using Launch = const char* (*)(void*, unsigned, unsigned, unsigned, std::size_t, const unsigned long long*, const unsigned*, float*,
                                unsigned long long);
 
-// An event: whether it knows the time, and the time when it was passed.
-struct Event {
-    bool timed;
+struct Stream;
+
+// Where an event was recorded: the stream in which it is still to be passed, and the time when it was.
+struct Mark {
+    Stream* pending;
     double at;
 };
 
+// An event: whether it knows the time, and where it was recorded last.
+struct Event {
+    bool timed;
+    std::shared_ptr<Mark> mark;
+};
+
+// Something to run, a mark to be passed behind it, or one to be waited for.
 struct Work {
-    void* event;
     std::function<int()> run;
+    std::shared_ptr<Mark> passes, waits;
+};
+
+struct Stream {
+    std::deque<Work> queue;
+    bool late;
 };
 
 // What was captured, and the memory that it leads into.
@@ -57,7 +72,7 @@ struct Graph {
 };
 
 struct State {
-    std::deque<Work> stream;
+    std::set<Stream*> streams;
     std::unique_ptr<Graph> capture;
     std::set<Graph*> graphs;
     std::map<std::uint64_t, std::size_t> memory;
@@ -108,21 +123,39 @@ void* open_ptx(const char* text) {
 
 template <class F> F of_shim(const char* name) { return reinterpret_cast<F>(dlsym(state().module, name)); }
 
-// Does the oldest work, up to the recording of an event, or all of it.
-int work(void* event) {
+bool passed(const std::shared_ptr<Mark>& mark) { return !mark || !mark->pending; }
+
+// Does a stream's oldest work, and in other streams what it waits for; up to the passing of a mark, or all of it.
+int work(Stream* stream, std::shared_ptr<Mark> until) {
     State& s = state();
-    std::size_t count = s.stream.size();
-    if (event) {
-        count = 0;
-        for (std::size_t k = 0; k < s.stream.size(); ++k) {
-            if (s.stream[k].event == event) count = k + 1;
-        }
-    }
-    for (; count > 0; --count) {
-        if (s.failed == DONE && s.stream.front().run) s.failed = s.stream.front().run();
-        s.stream.pop_front();
+    while (!stream->queue.empty() && (!until || until->pending)) {
+        const Work w = std::move(stream->queue.front());
+        stream->queue.pop_front();
+        if (!passed(w.waits)) work(w.waits->pending, w.waits);
+        if (s.failed == DONE && w.run) s.failed = w.run();
+        if (w.passes) *w.passes = {nullptr, s.clock};
     }
     return s.failed;
+}
+
+// What a stream that is not late can do without waiting.
+void at_once(Stream* stream) {
+    while (!stream->late && !stream->queue.empty() && passed(stream->queue.front().waits)) {
+        std::deque<Work> rest;
+        std::swap(rest, stream->queue);
+        stream->queue.push_back(std::move(rest.front()));
+        rest.pop_front();
+        work(stream, nullptr);
+        std::swap(rest, stream->queue);
+    }
+}
+
+bool idle() {
+    for (Stream* s : state().streams) {
+        at_once(s);
+        if (!s->queue.empty()) return false;
+    }
+    return true;
 }
 
 // What must not be called while a capture is under way.
@@ -131,16 +164,24 @@ bool captured() {
     return bool(state().capture);
 }
 
-int ask(std::function<int()> run, void* event = nullptr, std::set<std::uint64_t> addresses = {}) {
+int push(void* at, Work w) {
+    if (!current) return NO_CONTEXT;
+    if (state().failed != DONE) return state().failed;
+    Stream* stream = static_cast<Stream*>(at);
+    stream->queue.push_back(std::move(w));
+    at_once(stream);
+    return DONE;
+}
+
+// A capture takes what all streams are asked for; it is replayed in that order.
+int ask(void* stream, std::function<int()> run, std::set<std::uint64_t> addresses = {}) {
     if (!current) return NO_CONTEXT;
     if (Graph* g = state().capture.get()) {
         g->nodes.push_back(std::move(run));
         g->addresses.insert(addresses.begin(), addresses.end());
         return DONE;
     }
-    if (state().failed != DONE) return state().failed;
-    state().stream.push_back({event, std::move(run)});
-    return DONE;
+    return push(stream, {std::move(run), nullptr, nullptr});
 }
 
 }  // namespace
@@ -165,33 +206,54 @@ API cuDevicePrimaryCtxRetain(void** context, int) {
 }
 API cuDevicePrimaryCtxRelease_v2(int) {
     current = false;
-    return --state().retained >= 0 && state().stream.empty() ? DONE : INVALID;
+    return --state().retained >= 0 && idle() ? DONE : INVALID;
 }
 API cuCtxSetCurrent(void* context) {
     current = context == &state() && state().retained > 0;
     return current ? DONE : NO_CONTEXT;
 }
-API cuStreamCreate(void** stream, unsigned) { return *stream = &state().stream, current ? DONE : NO_CONTEXT; }
-API cuStreamDestroy_v2(void*) { return DONE; }
-API cuStreamSynchronize(void*) { return captured() ? IN_CAPTURE : current ? work(nullptr) : NO_CONTEXT; }
-API cuEventCreate(void** event, unsigned flags) { return *event = new Event{flags != 2, -1.0}, current ? DONE : NO_CONTEXT; }
+API cuStreamCreate(void** stream, unsigned) {
+    if (!current) return NO_CONTEXT;
+    Stream* made = new Stream{{}, state().streams.empty()};
+    state().streams.insert(made);
+    return *stream = made, DONE;
+}
+API cuStreamDestroy_v2(void* stream) {
+    work(static_cast<Stream*>(stream), nullptr);
+    state().streams.erase(static_cast<Stream*>(stream));
+    return delete static_cast<Stream*>(stream), DONE;
+}
+API cuStreamSynchronize(void* stream) {
+    return captured() ? IN_CAPTURE : current ? work(static_cast<Stream*>(stream), nullptr) : NO_CONTEXT;
+}
+// In a capture it is an edge: what is captured runs in order anyway.
+API cuStreamWaitEvent(void* stream, void* event, unsigned flags) {
+    if (flags != 0) return INVALID;
+    return state().capture ? DONE : push(stream, {{}, nullptr, static_cast<Event*>(event)->mark});
+}
+API cuEventCreate(void** event, unsigned flags) {
+    return *event = new Event{flags != 2, nullptr}, current ? DONE : NO_CONTEXT;
+}
 API cuEventDestroy_v2(void* event) {
-    for (Work& w : state().stream) {
-        if (w.event == event) w = {};
-    }
     return delete static_cast<Event*>(event), DONE;
 }
-API cuEventRecord(void* event, void*) {
-    if (captured()) return IN_CAPTURE;
-    static_cast<Event*>(event)->at = -1.0;
-    return ask([=] { return static_cast<Event*>(event)->at = state().clock, DONE; }, event);
+API cuEventRecord(void* event, void* stream) {
+    if (state().capture) return DONE;
+    // Who was told to wait for it before waits for where it was then.
+    const auto mark = std::make_shared<Mark>(Mark{static_cast<Stream*>(stream), -1.0});
+    static_cast<Event*>(event)->mark = mark;
+    return push(stream, {{}, mark, nullptr});
 }
 API cuEventElapsedTime(float* ms, void* from, void* to) {
     const Event &a = *static_cast<Event*>(from), &b = *static_cast<Event*>(to);
-    if (!a.timed || !b.timed) return INVALID;
-    return *ms = float(b.at - a.at), a.at < 0.0 || b.at < 0.0 ? NOT_READY : DONE;
+    if (!a.timed || !b.timed || !a.mark || !b.mark) return INVALID;
+    return *ms = float(b.mark->at - a.mark->at), passed(a.mark) && passed(b.mark) ? DONE : NOT_READY;
 }
-API cuEventSynchronize(void* event) { return captured() ? IN_CAPTURE : current ? work(event) : NO_CONTEXT; }
+API cuEventSynchronize(void* event) {
+    if (captured()) return IN_CAPTURE;
+    const std::shared_ptr<Mark> mark = static_cast<Event*>(event)->mark;
+    return !current ? NO_CONTEXT : passed(mark) ? state().failed : work(mark->pending, mark);
+}
 API cuMemAlloc_v2(std::uint64_t* at, std::size_t bytes) {
     if (captured()) return IN_CAPTURE;
     if (!current) return NO_CONTEXT;
@@ -204,7 +266,7 @@ API cuMemAlloc_v2(std::uint64_t* at, std::size_t bytes) {
     return DONE;
 }
 API cuMemFree_v2(std::uint64_t at) {
-    if (captured() || !current || !state().stream.empty()) return INVALID;
+    if (captured() || !current || !idle()) return INVALID;
     const auto freed = state().memory.find(at);
     if (freed == state().memory.end()) return INVALID;
     for (Graph* g : state().graphs) {
@@ -218,16 +280,16 @@ API cuMemFree_v2(std::uint64_t at) {
 }
 API cuMemHostAlloc(void** at, std::size_t bytes, unsigned) { return *at = std::malloc(bytes), current ? DONE : NO_CONTEXT; }
 API cuMemFreeHost(void* at) { return std::free(at), current ? DONE : NO_CONTEXT; }
-API cuMemcpyHtoDAsync_v2(std::uint64_t to, const void* from, std::size_t bytes, void*) {
+API cuMemcpyHtoDAsync_v2(std::uint64_t to, const void* from, std::size_t bytes, void* stream) {
     if (captured()) return IN_CAPTURE;
-    return ask([=] { return std::memcpy(reinterpret_cast<void*>(to), from, bytes), DONE; });
+    return ask(stream, [=] { return std::memcpy(reinterpret_cast<void*>(to), from, bytes), DONE; });
 }
-API cuMemcpyDtoHAsync_v2(void* to, std::uint64_t from, std::size_t bytes, void*) {
+API cuMemcpyDtoHAsync_v2(void* to, std::uint64_t from, std::size_t bytes, void* stream) {
     if (captured()) return IN_CAPTURE;
-    return ask([=] { return std::memcpy(to, reinterpret_cast<void*>(from), bytes), DONE; });
+    return ask(stream, [=] { return std::memcpy(to, reinterpret_cast<void*>(from), bytes), DONE; });
 }
-API cuMemcpyDtoDAsync_v2(std::uint64_t to, std::uint64_t from, std::size_t bytes, void*) {
-    return ask([=] { return std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes), DONE; }, nullptr, {from, to});
+API cuMemcpyDtoDAsync_v2(std::uint64_t to, std::uint64_t from, std::size_t bytes, void* stream) {
+    return ask(stream, [=] { return std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes), DONE; }, {from, to});
 }
 API cuModuleLoadDataEx(void** module, const void* image, unsigned, int*, void**) {
     const char* given = static_cast<const char*>(image);
@@ -252,7 +314,7 @@ API cuFuncSetAttribute(void* function, int which, int value) {
     state().shared[function] = value;
     return which == 8 && value <= 100 << 10 ? DONE : INVALID;
 }
-API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty, unsigned tz, unsigned shared, void*,
+API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty, unsigned tz, unsigned shared, void* stream,
                    void** arguments, void** extra) {
     const auto allowed = state().shared.find(function);
     const unsigned most = allowed == state().shared.end() ? 48u << 10 : unsigned(allowed->second);
@@ -262,6 +324,7 @@ API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     const Launch launch = of_shim<Launch>("din_shim_launch");
     const auto address = [&](int k) { return reinterpret_cast<std::uint64_t>(given[k]); };
     return ask(
+        stream,
         [=] {
             if (++state().launches == (unsigned long long)set("DIN_MADE_UP_FAIL", 0)) return int(FAILED);
             state().clock += 1e-3 * x * y;
@@ -269,7 +332,7 @@ API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
                                        static_cast<unsigned*>(given[1]), static_cast<float*>(given[2]), ++state().seed);
             return int(error ? FAILED : DONE);
         },
-        nullptr, {address(0), address(1), address(2)});
+        {address(0), address(1), address(2)});
 }
 API cuMemGetInfo_v2(std::size_t* unused, std::size_t* all) {
     *unused = state().unused;
@@ -295,12 +358,12 @@ API cuGraphInstantiateWithFlags(void** ready, void* graph, unsigned long long fl
     state().graphs.insert(g);
     return *ready = g, flags == 0 ? DONE : INVALID;
 }
-API cuGraphLaunch(void* ready, void*) {
+API cuGraphLaunch(void* ready, void* stream) {
     Graph* g = static_cast<Graph*>(ready);
     if (captured()) return IN_CAPTURE;
     if (!state().graphs.count(g) || g->freed) return INVALID;
     for (const auto& node : g->nodes) {
-        if (const int code = ask(node)) return code;
+        if (const int code = ask(stream, node)) return code;
     }
     return DONE;
 }

@@ -30,6 +30,7 @@ API cuCtxSetCurrent(void*) { return DONE; }
 API cuStreamCreate(void** stream, unsigned) { return *stream = &place, DONE; }
 API cuStreamDestroy_v2(void*) { return DONE; }
 API cuStreamSynchronize(void*) { return DONE; }
+API cuStreamWaitEvent(void*, void*, unsigned) { return DONE; }
 API cuEventCreate(void** event, unsigned) { return *event = &place, DONE; }
 API cuEventDestroy_v2(void*) { return DONE; }
 API cuEventRecord(void*, void*) { return DONE; }

@@ -56,6 +56,8 @@ pub struct RowsLaunch {
     pub shift: u32,
     /// Whether the pairs of keys and places change roles.
     pub swapped: bool,
+    /// Whether it needs gradients; those before it need the batch alone.
+    pub sums: bool,
     /// Dynamic shared memory in bytes.
     pub shared: u32,
 }
@@ -106,7 +108,8 @@ pub fn plan_rows(cuda: &Cuda, tables: &[RowsTable]) -> RowsPlan {
     let mut swapped = false;
     let mut launch = |kernel, blocks, shift, swapped, shared| {
         if blocks > 0 {
-            plan.launches.push(RowsLaunch { kernel, blocks, shift, swapped, shared });
+            let sums = matches!(kernel, "din_rows_sum" | "din_rows_join");
+            plan.launches.push(RowsLaunch { kernel, blocks, shift, swapped, sums, shared });
         }
     };
     launch("din_rows_keys", blocks, 0, false, 0);

@@ -189,7 +189,7 @@ fn memory_is_used_again() {
         on_gpu(&mut trainer, &case.batch(&mut r, n, 0)).unwrap();
     }
     let grown = trainer.engine.driver().allocations - before;
-    assert!(grown <= 4 * 5, "{grown} allocations for 30 batches");
+    assert!(grown <= 4 * 6, "{grown} allocations for 30 batches");
 }
 
 #[test]
@@ -203,23 +203,24 @@ fn refusals_change_nothing_and_failures_are_told() {
     let expected: Vec<f32> = batches.iter().map(|b| on_gpu(&mut other, b).unwrap()).collect();
     assert_eq!(on_gpu(&mut trainer, &batches[0]), Ok(expected[0]));
 
-    // A row that is not there.
-    let mut wrong = resolved(&batches[1], &mut trainer.tables);
-    wrong.row_numbers[0][0][0] = 1 << 20;
-    let error = trainer.engine.train_step(&mut trainer.tables, &wrong.inputs()).unwrap_err();
-    assert!(matches!(error, DeviceError::Input(_)) && error.to_string().contains("names row 1048576"), "{error}");
     // No memory.
     trainer.engine.driver().refused.set(1);
     let batch = resolved(&batches[1], &mut trainer.tables);
     let error = trainer.engine.train_step(&mut trainer.tables, &batch.inputs()).unwrap_err();
     assert!(matches!(error, DeviceError::Memory { .. }) && error.to_string().contains("smaller batch"), "{error}");
     trainer.engine.driver().refused.set(usize::MAX);
+    // A row that is not there.
+    let mut wrong = resolved(&batches[1], &mut trainer.tables);
+    wrong.row_numbers[0][0][0] = 1 << 20;
+    let error = trainer.engine.train_step(&mut trainer.tables, &wrong.inputs()).unwrap_err();
+    assert!(matches!(error, DeviceError::Input(_)) && error.to_string().contains("names row 1048576"), "{error}");
     // Neither has changed anything.
     assert_eq!(on_gpu(&mut trainer, &batches[1]), Ok(expected[1]));
 
     trainer.download().unwrap();
     let driver = trainer.engine.driver();
-    driver.failing.set(driver.launches + 3);
+    // Behind the sorting of rows.
+    driver.failing.set(driver.launches + 12);
     let error = on_gpu(&mut trainer, &batches[2]).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("models/din.din:") && text.contains("din_train_"), "{text}");

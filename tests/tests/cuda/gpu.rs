@@ -120,7 +120,7 @@ fn lists(library: &Path, images: &[Image], case: &Case) {
         gpu.run(&copies(a, b + 256 + 4 * k)).unwrap();
         gpu.run(&copies(a, b + 256 + 4 * k)).unwrap();
     }
-    assert_eq!(made_up(library, "made_up_graphs"), 24);
+    assert_eq!(made_up(library, "made_up_graphs"), 48);
     // A kernel that is not there is told before anything runs.
     let launch = Launch {
         kernel: "no_such",
@@ -131,6 +131,7 @@ fn lists(library: &Path, images: &[Image], case: &Case) {
         addresses: a,
         words: a,
         scratch: 0,
+        beside: false,
     };
     let error = gpu.run(&[Asked::Copy { from: c, to: a, bytes: 64 }, Asked::Launch(launch)]).unwrap_err();
     assert!(error.to_string().contains("not in the image"), "{error}");
@@ -273,6 +274,7 @@ fn a_gpu_by_its_driver() {
         addresses: 0,
         words: 0,
         scratch: 0,
+        beside: false,
     };
     let said = |e: DeviceError| {
         assert!(matches!(e, DeviceError::Launch { .. }), "{e}");

@@ -1,4 +1,4 @@
-//! A step's list of commands: one list for all batches of a bucket, and no bit that depends on it.
+//! A step's list of commands: two lists for all batches of a bucket, since they come over by turns to two places, and no bit that depends on it.
 
 use crate::engine::{Case, case, on_gpu, resolved};
 use din_runtime::device::cuda::Options;
@@ -75,7 +75,7 @@ fn bound(size: usize) -> usize {
 }
 
 #[test]
-fn a_bucket_has_one_list() {
+fn a_bucket_has_few_lists() {
     let case = case("din");
     let mut trainer = case.trainer_with(Options::default()).unwrap();
     let mut exact = case.trainer_with(Options { buckets: 0, ..Options::default() }).unwrap();
@@ -100,7 +100,7 @@ fn a_bucket_has_one_list() {
         lists.entry(key).or_default().insert(trainer.engine.driver().list.clone());
         of_exact.insert(exact.engine.driver().list.clone());
     }
-    assert!(lists.values().all(|l| l.len() == 1), "{:?}", lists.iter().map(|(k, l)| (k, l.len())).collect::<Vec<_>>());
+    assert!(lists.values().all(|l| l.len() <= 2), "{:?}", lists.iter().map(|(k, l)| (k, l.len())).collect::<Vec<_>>());
     println!("100 batches: {} lists with buckets, {} without; {sizes:?}", lists.len(), of_exact.len());
     // One of the usual size more often than not has the layout of all others.
     let usual = sizes.iter().filter(|(key, _)| key.0 == bound(900)).map(|(_, &n)| n).max();

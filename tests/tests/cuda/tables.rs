@@ -60,27 +60,27 @@ fn trains_in_parts(wanted: &str, rows: usize, most_lists: usize) {
     assert!(in_parts.clone().any(|(&(_, _, went), _)| went > 100));
     let largest = parts.tables.iter().map(Table::rows).max();
     assert_eq!(in_parts.map(|(_, table)| table.rows()).max(), largest);
-    // What moves is no part of a step's list.
+    // What moves is no part of a step's list; batches come over by turns to two places.
     assert!(lists.len() <= most_lists, "{} lists", lists.len());
     same(&mut whole, &mut parts);
 }
 
 #[test]
 fn din_trains_in_parts() {
-    trains_in_parts("din", 30, 1);
+    trains_in_parts("din", 30, 2);
 }
 
 /// Optimizer state by row; counts and touches; two features that read one table.
 #[test]
 fn units_train_in_parts() {
-    trains_in_parts("unit_rowwise_adagrad", 40, 1);
-    trains_in_parts("unit_adam", 50, 1);
+    trains_in_parts("unit_rowwise_adagrad", 40, 2);
+    trains_in_parts("unit_adam", 50, 2);
 }
 
 /// Its shapes, of requests, samples, their entries and pairs, fall into more buckets.
 #[test]
 fn requests_train_in_parts() {
-    trains_in_parts("requests", 50, 8);
+    trains_in_parts("requests", 50, 16);
 }
 
 #[test]

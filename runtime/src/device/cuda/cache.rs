@@ -335,6 +335,7 @@ impl Move {
                 addresses: list.bases().resolve(self.addresses),
                 words: list.bases().resolve(self.words),
                 scratch: 0,
+                beside: false,
             });
         }
     }

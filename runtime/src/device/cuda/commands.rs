@@ -45,6 +45,11 @@ impl<'a> List<'a> {
         self.commands.push(Command::Copy { from, to, bytes });
     }
 
+    /// Launches that run beside others are done before what follows.
+    pub fn meet(&mut self) {
+        self.commands.push(Command::Meet);
+    }
+
     /// From here on a block has these arrays, none of them written.
     pub fn arrays(&mut self, space: &Space, block: Address) {
         if self.checks {
@@ -81,6 +86,7 @@ impl<'a> List<'a> {
                 words: self.bases.resolve(ready.words),
                 // Whether a batch needs it is no part of the list.
                 scratch: at,
+                beside: false,
             });
         }
     }

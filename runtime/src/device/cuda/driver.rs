@@ -1,6 +1,6 @@
 //! The little that an engine needs of a device, so that the same engine runs on a GPU and, in tests, on memory that checks every access.
 //!
-//! Everything happens in the order of the calls, as in one stream. Addresses are the device's; what lies behind them is reached through
+//! Everything happens in the order of the calls, as in one stream, or so that nobody can tell: see [`Driver::send`] and [`Launch::beside`]. Addresses are the device's; what lies behind them is reached through
 //! these functions and by kernels alone.
 
 use super::Target;
@@ -29,6 +29,8 @@ pub struct Launch<'a> {
     pub addresses: Address,
     pub words: Address,
     pub scratch: Address,
+    /// Whether it may run beside what follows in its list, up to [`Command::Meet`]: neither writes what the other touches. Such launches keep their order.
+    pub beside: bool,
 }
 
 /// A launch that was measured.
@@ -63,6 +65,8 @@ pub enum Command<'a> {
         to: Address,
         bytes: usize,
     },
+    /// What follows comes after all launches that run beside others.
+    Meet,
     /// As [`Driver::arrays`] says; only in lists for drivers that check.
     Arrays {
         block: Address,
@@ -95,7 +99,8 @@ pub trait Driver {
     /// Memory of the host for `bytes` bytes at least, at a multiple of 4, with any content: to be filled for [`Driver::send`].
     fn lend(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError>;
 
-    /// As [`Driver::write`], of the first `bytes` bytes that were lent last. They are the driver's again.
+    /// As [`Driver::write`], of the first `bytes` bytes that were lent last. They are the driver's again. It may be done while the last
+    /// [`Driver::run`] is under way: nothing that was asked for since that began touches the range.
     fn send(&mut self, to: Address, bytes: usize) -> Result<(), DeviceError>;
 
     /// From the device to the host, when all that was asked for before is done.
@@ -121,6 +126,7 @@ pub trait Driver {
             match command {
                 Command::Launch(launch) => self.launch(launch)?,
                 Command::Copy { from, to, bytes } => self.copy(*from, *to, *bytes)?,
+                Command::Meet => {}
                 Command::Arrays { block, bytes, arrays } => self.arrays(*block, *bytes, arrays),
             }
         }

@@ -65,7 +65,9 @@ pub struct Engine<D: Driver> {
     /// Of the training and the inference schedule, by table, by its features.
     reads: [Vec<Vec<Reads>>; 2],
     stage: Stage,
-    staged: Block,
+    /// By turns: a batch is written while the step before reads its own.
+    staged: [Block; 2],
+    turn: usize,
     space: Space,
     arena: Block,
     work: Block,
@@ -134,7 +136,8 @@ impl<D: Driver> Engine<D> {
             driver,
             values: Values::default(),
             stage: Stage::new(buckets),
-            staged: Block::default(),
+            staged: Default::default(),
+            turn: 0,
             space: Space::new(buckets),
             arena: Block::default(),
             work: Block::default(),
@@ -215,9 +218,11 @@ impl<D: Driver> Engine<D> {
     /// Gives the step's blocks their memory and writes what is staged.
     fn write(&mut self, which: usize, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Bases, DeviceError> {
         let bytes = self.stage.space.bytes;
-        self.staged.reserve(&mut self.driver, bytes, "a batch")?;
+        self.turn = 1 - self.turn;
+        let staged = &mut self.staged[self.turn];
+        staged.reserve(&mut self.driver, bytes, "a batch")?;
         self.arena.reserve(&mut self.driver, self.space.bytes, "the buffers of a step")?;
-        let bases = Bases { staged: self.staged.at, arena: self.arena.at, work: self.work.at };
+        let bases = Bases { staged: staged.at, arena: self.arena.at, work: self.work.at };
         let (stage, layout) = (&self.stage, &self.layouts[which]);
         let contents = Contents { stage, inputs, layout, tables: &self.tables, bases };
         if !contents.copy(self.driver.lend(bytes)?) {
@@ -500,7 +505,7 @@ impl<D: Driver> Drop for Engine<D> {
         let driver = &mut self.driver;
         self.values.free(driver);
         self.tables.iter_mut().for_each(|t| t.free(driver));
-        for block in [&mut self.staged, &mut self.arena, &mut self.work, &mut self.scratch] {
+        for block in self.staged.iter_mut().chain([&mut self.arena, &mut self.work, &mut self.scratch]) {
             block.free(driver);
         }
     }

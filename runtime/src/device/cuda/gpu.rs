@@ -1,4 +1,4 @@
-//! A GPU by NVIDIA's driver: the device's primary context, one module, one stream, and pinned memory between host and device.
+//! A GPU by NVIDIA's driver: the device's primary context, one module, streams, and pinned memory between host and device.
 //!
 //! Guarantees: no driver, no GPU and no fitting image are errors that say what to do; nothing panics. Writes return when the host's bytes are
 //! in pinned memory, so the host readies the next step while the GPU works; what a kernel did wrong is told by the call that waits for it,
@@ -9,6 +9,7 @@
 
 mod capture;
 mod found;
+mod streams;
 
 use super::Image;
 use super::driver::{Address, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed, WAIT};
@@ -19,6 +20,7 @@ use found::{Found, choose};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
+use streams::{Streams, event};
 
 /// Larger transfers go in parts, but for what was lent.
 const PART: usize = 16 << 20;
@@ -51,7 +53,7 @@ pub struct Gpu {
     /// Most shared memory of a block.
     most_shared: u32,
     context: CUcontext,
-    stream: CUstream,
+    streams: Streams,
     module: CUmodule,
     functions: HashMap<String, Function>,
     pinned: Vec<Pinned>,
@@ -116,7 +118,7 @@ impl Gpu {
             architecture,
             most_shared,
             context: std::ptr::null_mut(),
-            stream: std::ptr::null_mut(),
+            streams: Streams::none(),
             module: std::ptr::null_mut(),
             functions: HashMap::new(),
             pinned: Vec::new(),
@@ -138,11 +140,7 @@ impl Gpu {
         gpu.api.check("cuDevicePrimaryCtxRetain", unsafe { (gpu.api.retain)(&mut context, device) })?;
         gpu.context = context;
         gpu.current()?;
-        let mut stream = std::ptr::null_mut();
-        // SAFETY: the context is current; destroyed when `gpu` is dropped.
-        let code = unsafe { (gpu.api.stream_create)(&mut stream, library::STREAM_NON_BLOCKING) };
-        gpu.api.check("cuStreamCreate", code)?;
-        gpu.stream = stream;
+        gpu.streams.open(&gpu.api)?;
         gpu.load(image)?;
         Ok(gpu)
     }
@@ -228,17 +226,9 @@ impl Gpu {
 
     fn wait_for_stream(&mut self) -> Result<(), DeviceError> {
         // SAFETY: a live stream of the current context.
-        self.check("cuStreamSynchronize", unsafe { (self.api.stream_wait)(self.stream) })?;
+        self.check("cuStreamSynchronize", unsafe { (self.api.stream_wait)(self.streams.main) })?;
         self.pending.launches = 0;
         Ok(())
-    }
-
-    fn event(&self) -> Result<CUevent, DeviceError> {
-        let mut event = std::ptr::null_mut();
-        // SAFETY: the context is current; destroyed with its buffer.
-        let code = unsafe { (self.api.event_create)(&mut event, library::EVENT_WITHOUT_TIME) };
-        self.api.check("cuEventCreate", code)?;
-        Ok(event)
     }
 
     fn host_memory(&self, bytes: usize) -> Result<*mut u8, DeviceError> {
@@ -254,7 +244,7 @@ impl Gpu {
         let k = self.next;
         self.next = (k + 1) % 2;
         if k == self.pinned.len() {
-            let event = self.event()?;
+            let event = event(&self.api)?;
             self.pinned.push(Pinned { at: std::ptr::null_mut(), bytes: 0, event });
         }
         let event = self.pinned[k].event;
@@ -312,6 +302,46 @@ impl Gpu {
         }
         Ok(function.handle)
     }
+
+    /// A launch in a stream.
+    fn launch_on(&mut self, launch: &Launch<'_>, stream: CUstream) -> Result<(), DeviceError> {
+        let function = self.function(launch)?;
+        let around = self.measuring.as_mut().map(|m| m.around(&self.api)).transpose()?;
+        if let Some([begin, _]) = around {
+            record(&self.api, begin, stream)?;
+        }
+        let mut values = [launch.addresses, launch.words, launch.scratch];
+        let mut arguments = values.each_mut().map(|v| std::ptr::from_mut(v).cast::<c_void>());
+        // SAFETY: a live function with three arguments of eight bytes each; the driver copies them before it returns.
+        let code = unsafe {
+            (self.api.launch)(
+                function,
+                launch.grid.0,
+                launch.grid.1,
+                1,
+                launch.threads,
+                1,
+                1,
+                launch.shared,
+                stream,
+                arguments.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        };
+        if library::of_kernel(code) && self.pending.launches > 0 {
+            return Err(self.failure("cuLaunchKernel", code));
+        }
+        if code != 0 {
+            let (kernel, location) = (launch.kernel.into(), launch.location.into());
+            return Err(DeviceError::Launch { kernel, location, why: self.api.text(code) });
+        }
+        self.launched(launch, 1);
+        if let (Some([_, end]), Some(measuring)) = (around, &mut self.measuring) {
+            record(&self.api, end, stream)?;
+            measuring.launched(launch);
+        }
+        if self.wait_each { self.wait_for_stream() } else { Ok(()) }
+    }
 }
 
 impl Driver for Gpu {
@@ -339,7 +369,7 @@ impl Driver for Gpu {
             self.destroy(graphs);
             // SAFETY: allocated by `allocate`; nothing uses it once the stream is done.
             unsafe {
-                (self.api.stream_wait)(self.stream);
+                (self.api.stream_wait)(self.streams.main);
                 (self.api.free)(at);
             }
         }
@@ -355,8 +385,8 @@ impl Driver for Gpu {
             // written again before the copy is done. The device's range is the caller's.
             unsafe {
                 std::ptr::copy_nonoverlapping(part.as_ptr(), at, part.len());
-                self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), part.len(), self.stream))?;
-                self.check("cuEventRecord", (self.api.event_record)(event, self.stream))?;
+                self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), part.len(), self.streams.main))?;
+                self.check("cuEventRecord", (self.api.event_record)(event, self.streams.main))?;
             }
             to += part.len() as u64;
         }
@@ -378,11 +408,13 @@ impl Driver for Gpu {
         let Some(&Pinned { at, event, .. }) = lent.filter(|p| bytes <= p.bytes) else {
             return Err(DeviceError::Call { call: "send", why: format!("{bytes} bytes were not lent") });
         };
+        let stream = self.streams.for_transfer(&self.api)?;
         // SAFETY: the buffer has so many bytes; the event is recorded behind the copy, as above. The device's range is the caller's.
         unsafe {
-            self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), bytes, self.stream))?;
-            self.check("cuEventRecord", (self.api.event_record)(event, self.stream))
+            self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), bytes, stream))?;
+            self.check("cuEventRecord", (self.api.event_record)(event, stream))?;
         }
+        self.streams.sent(&self.api)
     }
 
     fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
@@ -392,7 +424,7 @@ impl Driver for Gpu {
             let k = self.pinned(part.len())?;
             let at = self.pinned[k].at;
             // SAFETY: the buffer has room for the part and no copy under way. The device's range is the caller's.
-            let code = unsafe { (self.api.to_host)(at.cast(), from, part.len(), self.stream) };
+            let code = unsafe { (self.api.to_host)(at.cast(), from, part.len(), self.streams.main) };
             self.check("cuMemcpyDtoHAsync", code)?;
             self.wait_for_stream()?;
             // SAFETY: the copy is done.
@@ -410,14 +442,14 @@ impl Driver for Gpu {
         }
         let k = (self.fetched + self.under_way) % FETCHES;
         while self.fetches.len() <= k {
-            let (event, at) = (self.event()?, self.host_memory(FETCH)?);
+            let (event, at) = (event(&self.api)?, self.host_memory(FETCH)?);
             self.fetches.push(Pinned { at, bytes: FETCH, event });
         }
         let Pinned { at, event, .. } = self.fetches[k];
         // SAFETY: the buffer has room, and what it held was given. The device's range is the caller's.
         unsafe {
-            self.api.check("cuMemcpyDtoHAsync", (self.api.to_host)(at.cast(), from, bytes, self.stream))?;
-            self.api.check("cuEventRecord", (self.api.event_record)(event, self.stream))?;
+            self.api.check("cuMemcpyDtoHAsync", (self.api.to_host)(at.cast(), from, bytes, self.streams.main))?;
+            self.api.check("cuEventRecord", (self.api.event_record)(event, self.streams.main))?;
         }
         self.under_way += 1;
         Ok(())
@@ -441,53 +473,19 @@ impl Driver for Gpu {
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError> {
         self.current()?;
         // SAFETY: the ranges are the caller's.
-        let code = unsafe { (self.api.within)(to, from, bytes, self.stream) };
+        let code = unsafe { (self.api.within)(to, from, bytes, self.streams.main) };
         self.check("cuMemcpyDtoDAsync", code)
     }
 
     fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError> {
         self.current()?;
-        let function = self.function(launch)?;
-        let around = self.measuring.as_mut().map(|m| m.around(&self.api)).transpose()?;
-        if let Some([begin, _]) = around {
-            record(&self.api, begin, self.stream)?;
-        }
-        let mut values = [launch.addresses, launch.words, launch.scratch];
-        let mut arguments = values.each_mut().map(|v| std::ptr::from_mut(v).cast::<c_void>());
-        // SAFETY: a live function with three arguments of eight bytes each; the driver copies them before it returns.
-        let code = unsafe {
-            (self.api.launch)(
-                function,
-                launch.grid.0,
-                launch.grid.1,
-                1,
-                launch.threads,
-                1,
-                1,
-                launch.shared,
-                self.stream,
-                arguments.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
-        };
-        if library::of_kernel(code) && self.pending.launches > 0 {
-            return Err(self.failure("cuLaunchKernel", code));
-        }
-        if code != 0 {
-            let (kernel, location) = (launch.kernel.into(), launch.location.into());
-            return Err(DeviceError::Launch { kernel, location, why: self.api.text(code) });
-        }
-        self.launched(launch, 1);
-        if let (Some([_, end]), Some(measuring)) = (around, &mut self.measuring) {
-            record(&self.api, end, self.stream)?;
-            measuring.launched(launch);
-        }
-        if self.wait_each { self.wait_for_stream() } else { Ok(()) }
+        self.launch_on(launch, self.streams.main)
     }
 
     fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         self.current()?;
         self.resolve(commands)?;
+        self.streams.run_begins(&self.api)?;
         // Within a captured list no launch can be waited for, or timed.
         if !self.captures || self.wait_each || self.measuring.is_some() {
             return self.plainly(commands);
@@ -524,7 +522,7 @@ impl Driver for Gpu {
             measuring.end(&self.api);
         }
         if on {
-            self.measuring = Some(Measuring::begin(&self.api, self.stream)?);
+            self.measuring = Some(Measuring::begin(&self.api, self.streams.main)?);
         }
         Ok(())
     }
@@ -548,8 +546,8 @@ impl Drop for Gpu {
         }
         // SAFETY: each was made by `self` and is used no more once the stream is done; errors have no one to be told to.
         unsafe {
-            if !self.stream.is_null() {
-                (self.api.stream_wait)(self.stream);
+            if !self.streams.main.is_null() {
+                (self.api.stream_wait)(self.streams.main);
             }
             if let Some(measuring) = self.measuring.take() {
                 measuring.end(&self.api);
@@ -565,9 +563,7 @@ impl Drop for Gpu {
             if !self.module.is_null() {
                 (self.api.module_unload)(self.module);
             }
-            if !self.stream.is_null() {
-                (self.api.stream_destroy)(self.stream);
-            }
+            self.streams.destroy(&self.api);
             (self.api.release)(self.device);
         }
     }

@@ -7,14 +7,15 @@
 use super::driver::Address;
 use super::library::{CUfunction, CUgraphExec};
 
-/// Most lists that are kept, captured or not.
-const MOST: usize = 24;
+/// Most lists that are kept, captured or not: batches of one size have two, since they come over by turns.
+const MOST: usize = 48;
 
 /// A command, with its function found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    Launch { function: CUfunction, grid: (u32, u32), threads: u32, shared: u32, given: [Address; 3] },
+    Launch { function: CUfunction, grid: (u32, u32), threads: u32, shared: u32, given: [Address; 3], beside: bool },
     Copy { from: Address, to: Address, bytes: usize },
+    Meet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +120,7 @@ impl Graphs {
         let leads = |node: &Node| match *node {
             Node::Launch { given, .. } => given.into_iter().any(within),
             Node::Copy { from, to, .. } => within(from) || within(to),
+            Node::Meet => false,
         };
         self.drain(|kept| kept.nodes.iter().any(leads))
     }
@@ -157,6 +159,7 @@ mod tests {
             threads: 32,
             shared: 0,
             given: [1 << 20, (1 << 21) + n, k],
+            beside: false,
         };
         vec![launch(0), launch(1), Node::Copy { from: 1 << 30, to: 1 << 31, bytes: 64 }]
     }

@@ -69,6 +69,7 @@ api! {
     stream_create: cuStreamCreate(*mut CUstream, c_uint);
     stream_destroy: cuStreamDestroy_v2(CUstream);
     stream_wait: cuStreamSynchronize(CUstream);
+    stream_wait_event: cuStreamWaitEvent(CUstream, CUevent, c_uint);
     capture_begin: cuStreamBeginCapture_v2(CUstream, CUstreamCaptureMode);
     capture_end: cuStreamEndCapture(CUstream, *mut CUgraph);
     graph_destroy: cuGraphDestroy(CUgraph);

@@ -233,12 +233,27 @@ impl TableUpdates {
         self.space.bytes
     }
 
-    /// `kernels` gives those of an update, with where the table is that asks for it.
+    /// What needs no gradient: it may run beside the step's own launches. `kernels` gives those of an update, with where the table is that asks for it.
+    pub fn list_sorting<'a>(&self, list: &mut List<'a>, kernels: &dyn Fn(&Program) -> Kernels<'a>) {
+        list.arrays(&self.space, list.bases().work);
+        self.list_rows(list, kernels, false);
+    }
+
+    /// The sums, and the updates.
     pub fn list<'a>(&self, list: &mut List<'a>, kernels: &dyn Fn(&Program) -> Kernels<'a>) {
-        let bases = *list.bases();
-        list.arrays(&self.space, bases.work);
+        if !self.launches.is_empty() {
+            list.meet();
+        }
+        self.list_rows(list, kernels, true);
+        for program in &self.programs {
+            list.schedule(&kernels(program), &program.ready);
+        }
+    }
+
+    fn list_rows<'a>(&self, list: &mut List<'a>, kernels: &dyn Fn(&Program) -> Kernels<'a>, sums: bool) {
         let Some(first) = self.programs.first().map(kernels) else { return };
-        for (launch, words) in &self.launches {
+        let bases = *list.bases();
+        for (launch, words) in self.launches.iter().filter(|(l, _)| l.sums == sums) {
             list.launch(Launch {
                 kernel: launch.kernel,
                 location: first.location,
@@ -248,10 +263,8 @@ impl TableUpdates {
                 addresses: bases.resolve(self.addresses[usize::from(launch.swapped)].unwrap_or(NONE)),
                 words: bases.resolve(*words),
                 scratch: 0,
+                beside: !sums,
             });
-        }
-        for program in &self.programs {
-            list.schedule(&kernels(program), &program.ready);
         }
     }
 }

@@ -117,6 +117,7 @@ impl<D: Driver> Engine<D> {
 
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
         self.list_moves(&mut list, &moves, program, &kernels(TRAIN));
+        of_tables.list_sorting(&mut list, &of_table);
         list.schedule(&kernels(TRAIN), &ready);
         of_tables.list(&mut list, &of_table);
         for update in &of_params {

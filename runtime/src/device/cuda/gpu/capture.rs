@@ -18,8 +18,10 @@ impl Gpu {
                     threads: l.threads,
                     shared: l.shared,
                     given: [l.addresses, l.words, l.scratch],
+                    beside: l.beside,
                 }),
                 &Command::Copy { from, to, bytes } => nodes.push(Node::Copy { from, to, bytes }),
+                Command::Meet => nodes.push(Node::Meet),
                 Command::Arrays { .. } => {}
             }
         }
@@ -28,25 +30,33 @@ impl Gpu {
     }
 
     pub(super) fn plainly(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        // One by one where each is waited for, or timed.
+        let alone = self.wait_each || self.measuring.is_some();
         for command in commands {
             match command {
+                Command::Launch(launch) if launch.beside && !alone => {
+                    let stream = self.streams.beside(&self.api)?;
+                    self.launch_on(launch, stream)?;
+                }
                 Command::Launch(launch) => self.launch(launch)?,
                 Command::Copy { from, to, bytes } => self.copy(*from, *to, *bytes)?,
+                Command::Meet => self.streams.meet(&self.api)?,
                 Command::Arrays { .. } => {}
             }
         }
-        Ok(())
+        self.streams.meet(&self.api)
     }
 
     /// A graph of a list, ready to be launched; nothing of it has run.
     pub(super) fn capture(&mut self, commands: &[Command<'_>]) -> Result<CUgraphExec, DeviceError> {
         // SAFETY: a live stream of the current context, on which nothing is being captured.
-        let code = unsafe { (self.api.capture_begin)(self.stream, library::CAPTURE_THREAD_LOCAL) };
+        let code = unsafe { (self.api.capture_begin)(self.streams.main, library::CAPTURE_THREAD_LOCAL) };
         self.api.check("cuStreamBeginCapture", code)?;
         let asked = self.plainly(commands);
         let mut graph = std::ptr::null_mut();
         // SAFETY: ends what was begun above, whatever has happened since.
-        let code = unsafe { (self.api.capture_end)(self.stream, &mut graph) };
+        let code = unsafe { (self.api.capture_end)(self.streams.main, &mut graph) };
+        self.streams.together();
         let captured = asked.and_then(|()| self.api.check("cuStreamEndCapture", code));
         let mut ready = std::ptr::null_mut();
         let made = captured.and_then(|()| {
@@ -69,7 +79,7 @@ impl Gpu {
 
     pub(super) fn replay(&mut self, graph: CUgraphExec, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         // SAFETY: a live graph, whose addresses are of live memory: see `free`.
-        let code = unsafe { (self.api.graph_launch)(graph, self.stream) };
+        let code = unsafe { (self.api.graph_launch)(graph, self.streams.main) };
         let launches = || commands.iter().filter_map(|c| if let Command::Launch(l) = c { Some(l) } else { None });
         if let Some(last) = launches().next_back() {
             self.launched(last, launches().count() as u64);
