@@ -20,7 +20,8 @@ use din_runtime::code;
 use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
 use din_runtime::device::cuda;
 use din_runtime::engine::{Engine, State, StepInputs};
-use din_runtime::table::Table;
+use din_runtime::table::{self, Resolved, Table};
+use din_runtime::train::set_threads;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -149,7 +150,7 @@ struct Side {
     runs: Runs,
     state: State,
     tables: Vec<Table>,
-    resolved: Vec<Vec<Vec<u32>>>,
+    resolved: Resolved,
 }
 
 impl Side {
@@ -187,15 +188,10 @@ impl Side {
 
     /// One step; the batch's loss, or on a GPU that of a step before where it is there already.
     fn step(&mut self, batch: &Batch, infer: bool) -> Outcome<Option<f32>> {
-        for ((table, spec), by_feature) in self.tables.iter_mut().zip(&self.program.tables).zip(&mut self.resolved) {
-            for (&f, rows) in spec.features.iter().zip(by_feature) {
-                let ids = &batch.ids[f as usize];
-                if infer {
-                    table.resolve_read(ids, rows)?;
-                } else {
-                    table.resolve_train(ids, rows)?;
-                }
-            }
+        let specs = &self.program.tables;
+        match infer {
+            true => table::resolve_read(&self.tables, specs, batch, &mut self.resolved)?,
+            false => table::resolve_train(&mut self.tables, specs, batch, &mut self.resolved)?,
         }
         let inputs = StepInputs {
             rows: batch.rows,
@@ -255,6 +251,7 @@ fn peak_kib() -> u64 {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse()?;
+    set_threads(arguments.threads);
     let text = std::fs::read_to_string(&arguments.spec)?;
     let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
