@@ -11,6 +11,7 @@ share user, scene and a history of 100 entries; no candidate twice in a request.
 """
 
 import argparse
+import functools
 import pathlib
 
 import numpy as np
@@ -21,10 +22,6 @@ from safetensors.numpy import save_file
 import workload as W
 
 REQUESTS, BEHAVIOURS = 200, 100
-
-
-# Weights of longer tables are not written: every side begins with its own.
-LARGE = 1 << 20
 
 
 def lengths(g, n, mean, most):
@@ -40,12 +37,21 @@ def lengths(g, n, mean, most):
     return np.minimum(np.floor(u * high), most).astype(np.int64)
 
 
-def zipf(g, rows, n, exponent=1.05):
-    """Ids 0..rows, id i with weight (i + 10) ^ -exponent, shuffled over the table."""
+def law(g, rows, exponent=1.05):
+    """From uniform numbers to ids 0..rows, id i with weight (i + 10) ^ -exponent, shuffled over the table."""
+    if rows > W.LARGE:
+        # Too long to list: the law's integral, inverted, and a multiplication that shuffles.
+        low, high = 10.0 ** (1 - exponent), (rows + 10.0) ** (1 - exponent)
+        power = 1 / (1 - exponent)
+        return lambda u: np.clip((low + u * (high - low)) ** power - 10, 0, rows - 1).astype(np.int64) * 2_654_435_761 % rows
     p = (np.arange(rows) + 10.0) ** -exponent
     edges = np.cumsum(p / p.sum())
     order = g.permutation(rows)
-    return order[np.minimum(np.searchsorted(edges, g.random(n)), rows - 1)]
+    return lambda u: order[np.minimum(np.searchsorted(edges, u), rows - 1)]
+
+
+def zipf(g, rows, n):
+    return law(g, rows)(g.random(n))
 
 
 def distinct(g, rows, n):
@@ -62,7 +68,7 @@ def initial(seed):
     g = np.random.default_rng(seed)
     out = {}
     for name, rows in (W.ITEMS | W.SCALARS).items():
-        if rows > LARGE:
+        if rows > W.LARGE:
             continue
         out[f"init.table.{name}"] = g.normal(0.0, 0.1, (rows, W.WIDTH))
 
@@ -89,14 +95,26 @@ class Goods:
     """A good has one shop and one category."""
 
     def __init__(self, g):
-        self.of = {name: zipf(g, W.ITEMS[name], W.ITEMS["good"]) for name in ("shop", "cate")}
+        goods, of = W.ITEMS["good"], {}
+        for k, name in enumerate(("shop", "cate")):
+            if goods > W.LARGE:
+                of[name] = functools.partial(self.hashed, law(g, W.ITEMS[name]), k)
+            else:
+                of[name] = zipf(g, W.ITEMS[name], goods).__getitem__
+        self.of = {"good": np.asarray} | of
+
+    @staticmethod
+    def hashed(of, k, goods):
+        """As if drawn once a good, without a list of all."""
+        x = (goods.astype(np.uint64) + np.uint64(k << 40)) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ x >> np.uint64(29)) * np.uint64(0xBF58476D1CE4E5B9)
+        return of((x >> np.uint64(11)) / 2.0**53)
 
     def columns(self, good, visited, offsets):
         out = {}
         for name in W.ITEMS:
-            of = self.of.get(name, np.arange(W.ITEMS["good"]))
-            out[f"{name}_id"] = pa.array(of[good])
-            out[f"visited_{name}_ids"] = pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(of[visited]))
+            out[f"{name}_id"] = pa.array(self.of[name](good))
+            out[f"visited_{name}_ids"] = pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(self.of[name](visited)))
         return out
 
 
@@ -117,7 +135,7 @@ def table(arguments):
     for name, rows in W.SCALARS.items():
         columns[name] = pa.array(g.integers(0, rows, n))
     sample, cate = np.repeat(np.arange(n), length), goods.of["cate"]
-    columns["click"] = clicks(g, np.bincount(sample, cate[visited] == cate[good][sample], minlength=n))
+    columns["click"] = clicks(g, np.bincount(sample, cate(visited) == cate(good)[sample], minlength=n))
     print(f"{n} samples, {entries} entries, mean {entries / n:.2f}, longest {length.max()}, empty {(length == 0).mean():.3f}")
     return pa.table(columns)
 
@@ -132,7 +150,7 @@ def requests(candidates, seed):
         columns = goods.columns(good, np.tile(visited, candidates), np.arange(candidates + 1) * BEHAVIOURS)
         for name, rows in W.SCALARS.items():
             columns[name] = pa.array(np.full(candidates, g.integers(0, rows)))
-        columns["click"] = clicks(g, (cate[good][:, None] == cate[visited]).sum(1))
+        columns["click"] = clicks(g, (cate(good)[:, None] == cate(visited)).sum(1))
         columns["request_id"] = pa.array(np.full(candidates, request))
         yield pa.table(columns)
 

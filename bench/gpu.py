@@ -1,62 +1,84 @@
-"""Training and inference on a GPU, ours and PyTorch's, interleaved on the same data, weights and batch order: `run.py`'s functions with
-`--device cuda:0`.
+"""Training and inference on a GPU, ours and PyTorch's, interleaved on the same data, weights and batch order, by `run.py`'s functions.
 
     python bench/gpu.py [--ours target/release/examples/bench_step] [--device cuda:0] [--only train-4096,..] [--rounds 5]
-        [--budget SECONDS] [--data target/bench-gpu] [--out bench/results]
+        [--budget SECONDS] [--patience SECONDS] [--data target/bench-gpu] [--out bench/results]
+    python bench/gpu.py --rehearse [--only ..]
 
-Writes `<date>-gpu.json` and `.md`. Each side sends a round's steps one after the other and waits at its end; a step is the mean. Losses
-must agree within `--tolerance` (TF32 and BF16: `--loose`). Configurations stand in the order of their worth; with `--budget` none is begun that
-would not end in time, and those left out are named. A floor is what the step cannot be faster than on this GPU: its products at the rate of
-the largest product that PyTorch does here, or the bytes that it must move at the rate of a copy, whichever takes longer.
+Writes `<date>-gpu-<name>.json` and `.md`, `h100` for one; what other calls of the day have written there stays. Each side sends a round's steps one
+after the other and waits at its end; a step is the mean. Losses must agree within `--tolerance` (TF32 and BF16: `--loose`). Configurations stand
+in the order of their worth. With `--budget` none is begun that has no time left, and those left out are named; a peer that fails, or is not ready after
+`--patience` seconds (it compiles), is left out of its configuration and named there. A floor is what the step cannot be faster than on this GPU: its
+products at the rate of the largest product that PyTorch does here, or the bytes that it must move at the rate of a copy, whichever takes longer.
+
+`--rehearse` runs all of this without a GPU at small sizes, peers on the CPU, ours there too or, where DIN_CUDA_DRIVER names a made-up driver, on that.
 """
 
 import argparse
+import concurrent.futures
 import datetime
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 
 import numpy as np
 import pyarrow.parquet as pq
 
+import nvrtc
 import run
 import workload as W
 
-PADDED = ["eager-padded", "compile-padded"]
-SPLIT = ["eager-split", "compile-split", "compile-split-sparse"]
+# Least seconds in which a configuration is worth beginning.
+LEAST = 30
 
 
 def training(batch, peers, **more):
-    return {"batch": batch, "peers": peers, "task": "train"} | more
+    return {"batch": batch, "peers": peers, "task": "train", "steps": 24, "goods": 100_000, "precision": "f32"} | more
 
 
 CONFIGURATIONS = {
-    "train-4096": training(4096, [*SPLIT, *PADDED]),
-    "train-65536": training(65536, ["eager-split", "compile-split"], steps=6),
-    "train-65536-tf32": training(65536, ["compile-split-dense-tf32"], steps=6, precision="tf32"),
-    "train-4096-tf32": training(4096, ["compile-split-dense-tf32"], precision="tf32"),
-    "train-1024": training(1024, SPLIT),
-    "infer-4096": training(4096, ["eager-split", "compile-split"]) | {"task": "infer"},
-    "infer-65536": training(65536, ["eager-split", "compile-split"], steps=6) | {"task": "infer"},
-    "train-16384": training(16384, ["eager-split", "compile-split"], steps=12),
+    "train-4096": training(4096, ["compile-split", "compile-split-sparse", "compile-padded", "eager-split", "eager-padded"]),
+    "train-65536": training(65536, ["compile-split", "compile-split-sparse", "eager-split"], steps=6),
+    "infer-4096": training(4096, ["compile-split", "eager-split"], task="infer"),
+    "train-65536-tf32": training(65536, ["compile-split-dense-tf32", "compile-split-sparse-tf32"], steps=6, precision="tf32"),
     "train-65536-bf16": training(65536, [], steps=6, precision="bf16"),
-    "rows-1e6": training(4096, ["compile-split-sparse"], goods=10**6),
+    "train-4096-tuned": training(4096, ["tune-split-sparse", "tune-padded"], patience=300),
     "rows-1e7": training(4096, ["compile-split-sparse"], goods=10**7),
-    "rows-1e8": training(4096, ["compile-split-sparse"], goods=10**8, rounds=2),
+    "train-1024": training(1024, ["compile-split", "compile-split-sparse"]),
+    "infer-65536": training(65536, ["compile-split", "eager-split"], steps=6, task="infer"),
+    "rows-1e8": training(4096, ["compile-split-sparse"], goods=10**8, grows=True, rounds=2),
+    "rows-1e6": training(4096, ["compile-split-sparse"], goods=10**6),
+    "train-16384": training(16384, ["compile-split", "compile-split-sparse"], steps=12),
+    "train-4096-tf32": training(4096, ["compile-split-dense-tf32", "compile-split-sparse-tf32"], precision="tf32"),
 }
-OURS = "{} --spec {{spec}} --data {{data}} --init {{init}} --names {} --threads 4 --batch {{batch}} --device {{device}} --precision {}"
+OURS = "{} --serve --profile --spec {{spec}} --data {{data}} --init {{init}} --names {} --threads 4 --batch {{batch}} --device {} --precision {}"
+# How the two sides differ in what is timed.
+NOTES = [
+    "Peers' batches lie in the GPU's memory before timing begins; ours come from the host's within the timed steps: ids become row numbers, and "
+    "these are staged and sent. Without training ours waits for each batch and reads its predictions, peers wait for the last one only.",
+    "`compile` is torch.compile (with CUDA graphs where sizes stay: `padded`), `tune` the same with max-autotune; seconds to compile are not "
+    "counted and stand below each table.",
+]
 
 
-def specification(goods, folder):
+def rehearsal(c):
+    """The same at a size for two cores, with tables on the same side of each threshold."""
+    goods = c["goods"] if c["goods"] <= W.LARGE else W.LARGE + c["goods"] // 100
+    return c | {"batch": c["batch"] // 64, "steps": 3, "goods": goods}
+
+
+def specification(c, folder):
     """The model with so many goods; a table beyond 2^24 rows grows as ids come."""
     spec = run.specification("din", "sigmoid")
-    if goods == 100_000:
+    if c["goods"] == 100_000:
         return spec
-    size = f"category({goods})" if goods <= 1 << 24 else "category"
+    size = "category" if c.get("grows") else f"category({c['goods']})"
     path = folder / "spec.din"
     path.write_text(spec.read_text().replace("category(100_000)", size))
     return path
@@ -90,65 +112,57 @@ def needed(parquet, batch, backward):
     return {k: float(np.mean(v)) for k, v in found.items()}
 
 
-ROOF = """
-import json, sys, time, torch
-torch.set_default_device(sys.argv[1])
-def rate(f, amount):
-    f(); f(); torch.cuda.synchronize()
-    best = 1e9
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(4): f()
-        torch.cuda.synchronize()
-        best = min(best, (time.perf_counter() - start) / 4)
-    return amount / best
-n = 8192
-x = torch.randn(n, n)
-out = {"name": torch.cuda.get_device_name(), "bytes": rate(lambda y=torch.empty(1 << 28), z=torch.empty(1 << 28): y.copy_(z), 2 * (1 << 30))}
-for name, precision in (("f32", "highest"), ("tf32", "high")):
-    torch.set_float32_matmul_precision(precision)
-    out[name] = rate(lambda: x @ x, 2 * n**3)
-b = x.bfloat16()
-out["bf16"] = rate(lambda: b @ b, 2 * n**3)
-print(json.dumps(out))
-"""
+def roof(arguments):
+    command = [run.interpreter("torch"), str(run.HERE / "peers" / "roof.py"), arguments.peers_device]
+    command += ["--size", "256"] * arguments.rehearse
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def roof(device):
-    done = subprocess.run([run.interpreter("torch"), "-c", ROOF, device], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+def folder_of(c, arguments):
+    return arguments.data / f"{c['batch']}-{c['goods']}"
 
 
-def measure(name, arguments, found_roof):
-    c = CONFIGURATIONS[name]
-    goods, precision, task, batch = c.get("goods", 100_000), c.get("precision", "f32"), c["task"], c["batch"]
-    os.environ["BENCH_GOODS"] = str(goods)
-    W.ITEMS["good"] = goods
-    folder = arguments.data / f"{batch}-{goods}"
-    parquet = folder / "step.parquet"
-    if not parquet.exists():
-        run.make_data(folder, "--batch", str(batch), "--steps", str(c.get("steps", 24)))
-    setting = run.Setting(
-        specification(goods, folder), parquet, folder / "init.safetensors", 4, batch, "din", "sigmoid", task, arguments.device
-    )
-    ours = OURS.format(shlex.quote(str(arguments.ours)), shlex.quote(str(run.HERE / "names.json")), precision)
+def prepare(configurations, arguments):
+    """Makes the data that are missing, all at once: nothing is timed yet."""
+
+    def make(c):
+        options = ["--batch", str(c["batch"]), "--steps", str(c["steps"])]
+        command = [sys.executable, str(run.HERE / "data.py"), "--out", str(folder_of(c, arguments)), *options]
+        subprocess.run(command, check=True, env=os.environ | {"BENCH_GOODS": str(c["goods"])})
+
+    missing = {folder_of(c, arguments): c for c in configurations.values() if not (folder_of(c, arguments) / "init.safetensors").exists()}
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        list(pool.map(make, missing.values()))
+
+
+def measure(name, c, arguments, found_roof, patience):
+    os.environ["BENCH_GOODS"] = str(c["goods"])
+    folder, precision, batch, task = folder_of(c, arguments), c["precision"], c["batch"], c["task"]
+    parquet, spec = folder / "step.parquet", specification(c, folder)
+    setting = run.Setting(spec, parquet, folder / "init.safetensors", 4, batch, "din", "sigmoid", task, arguments.peers_device)
+    names = shlex.quote(str(run.HERE / "names.json"))
+    ours = OURS.format(shlex.quote(str(arguments.ours)), names, arguments.device, precision)
     ours += " --task infer" * (task == "infer")
     # A growing table has no rows before ids come.
-    ours += f" --prefill {goods}" * (goods > 1 << 24)
-    peers = c["peers"]
-    record = run.measure(setting, ours, peers, c.get("rounds", arguments.rounds)) | {"name": name, "goods": goods, "precision": precision}
+    ours += f" --prefill {c['goods']}" * c.get("grows", False)
+    # What goes to its error stream is the profile, made when all rounds are done.
+    with tempfile.TemporaryFile("w+") as errors:
+        try:
+            side = run.Side("din", True if task == "train" else None, {}, setting.command(ours), setting.environment(), errors)
+            record = run.measure(setting, side, c["peers"], c.get("rounds", arguments.rounds), patience)
+        finally:
+            errors.seek(0)
+            profile = errors.read().splitlines()
+            print("\n".join(profile[:40]), file=sys.stderr)
     work = needed(parquet, batch, task == "train")
     floor = 1e3 * max(work["flops"] / found_roof[precision], work["bytes"] / found_roof["bytes"])
-    record |= work | {"floor_ms": floor}
-    if goods <= 1 << 20:
+    record |= {"name": name, "goods": c["goods"], "precision": precision, "kernels": profile[:24]} | work | {"floor_ms": floor}
+    # Longer tables begin with weights of each side's own.
+    if c["goods"] <= W.LARGE:
         run.check(record, arguments.tolerance if precision == "f32" else arguments.loose)
     for side in record["sides"].values():
         side["last_loss"] = side.pop("losses")[-1]
-    profile = subprocess.run(
-        setting.command(f"{ours} --profile"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
-        env=setting.environment(),
-    )
-    record["kernels"] = profile.stderr.splitlines()[:24]
     return record
 
 
@@ -156,6 +170,8 @@ def markdown(date, records, found_roof, left_out):
     lines = [f"# On a GPU, {date}", "", f"{found_roof['name']}; {run.setup(list(records.values()))}.", ""]
     rates = ", ".join(f"{k} {found_roof[k] / 1e12:.1f} TFLOP/s" for k in ("f32", "tf32", "bf16"))
     lines += [f"Measured roof: {rates}, copy {found_roof['bytes'] / 1e9:,.0f} GB/s.", ""]
+    for note in NOTES:
+        lines += [note, ""]
     lines += ["| configuration | ours, ms | ours, samples/s | of the floor's speed | fastest peer | its time over ours |", "| --- " * 6 + "|"]
     for name, r in records.items():
         ours, others = r["sides"]["din"], {n: s for n, s in r["sides"].items() if n != "din"}
@@ -167,8 +183,25 @@ def markdown(date, records, found_roof, left_out):
     lines += [""] + [f"Left out: {', '.join(left_out)}.", ""] * bool(left_out)
     for name, r in records.items():
         lines += [f"## {name}", "", *run.table(r), "", f"Floor: {r['floor_ms']:.3f} ms.", ""]
+        ready = ", ".join(f"{n} {s['ready_seconds']:.0f} s" for n, s in r["sides"].items())
+        lines += [f"Ready after: {ready}.", ""]
+        for peer, why in r["dropped"].items():
+            lines += [f"Left out, {peer}: {why}.", ""]
         lines += ["```text", *r["kernels"], "```", ""] * bool(r["kernels"])
     return "\n".join(lines[:-1]) + "\n"
+
+
+def write(stem, record, arguments, found_roof, left_out):
+    """Adds a record to those of the day's earlier calls, if there is one, and writes both files."""
+    date, file = datetime.date.today().isoformat(), stem.with_name(f"{stem.name}.json")
+    records = json.loads(file.read_text())["configurations"] if file.exists() else {}
+    if record:
+        records[record["name"]] = record
+    records = {n: records[n] for n in CONFIGURATIONS if n in records}
+    file.write_text(json.dumps({"date": date, "roof": found_roof, "configurations": records}, indent=1) + "\n")
+    text = markdown(date, records, found_roof, [n for n in left_out if n not in records]) if records else ""
+    stem.with_name(f"{stem.name}.md").write_text(text)
+    return text
 
 
 def main():
@@ -178,38 +211,51 @@ def main():
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds")
+    parser.add_argument("--patience", type=float, default=150.0, help="seconds until a configuration's peers are compiled")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("target/bench-gpu"))
-    parser.add_argument("--out", type=pathlib.Path, default=run.HERE / "results")
+    parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--tolerance", type=float, default=1e-4)
     parser.add_argument("--loose", type=float, default=2e-2)
+    parser.add_argument("--rehearse", action="store_true")
     arguments = parser.parse_args()
     names = arguments.only.split(",")
     if unknown := [n for n in names if n not in CONFIGURATIONS]:
         raise SystemExit(f"no configuration {', '.join(unknown)}; there are {', '.join(CONFIGURATIONS)}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    date, begin, longest = datetime.date.today().isoformat(), time.monotonic(), 0.0
-    stem, records, left_out, failed = arguments.out / f"{date}-gpu", {}, [], []
-    found_roof = roof(arguments.device)
-    for name in names:
-        start = time.monotonic()
-        if start - begin + longest > arguments.budget:
+    begin = time.monotonic()
+    arguments.peers_device = arguments.device
+    configurations = {n: CONFIGURATIONS[n] for n in names}
+    if arguments.rehearse:
+        os.environ["BENCH_REHEARSAL"] = "1"
+        arguments.peers_device = "cpu"
+        arguments.device = "cuda:0" if "DIN_CUDA_DRIVER" in os.environ else "cpu"
+        arguments.data = arguments.data / "rehearsal"
+        configurations = {n: rehearsal(c) for n, c in configurations.items()}
+    elif "DIN_NVRTC" not in os.environ and (found := nvrtc.find()):
+        os.environ["DIN_NVRTC"] = str(found)
+    out = arguments.out or (arguments.data / "results" if arguments.rehearse else run.HERE / "results")
+    out.mkdir(parents=True, exist_ok=True)
+    prepare(configurations, arguments)
+    found_roof = roof(arguments)
+    kind = re.search(r"[a-z]+\d+\w*", found_roof["name"].lower())
+    stem = out / f"{datetime.date.today().isoformat()}-gpu{f'-{kind[0]}' if kind else ''}"
+    left_out, failed = [], []
+    for name, c in configurations.items():
+        passed = time.monotonic() - begin
+        left = arguments.budget - passed
+        if left < LEAST:
             left_out.append(name)
             continue
-        print(f"{name}, {start - begin:.0f} s", file=sys.stderr)
+        print(f"== {name}, {passed:.0f} s", file=sys.stderr)
         try:
-            records[name] = measure(name, arguments, found_roof)
-        except SystemExit as e:
+            patience = max(arguments.patience, c.get("patience", 0))
+            record = measure(name, c, arguments, found_roof, min(patience, left - LEAST / 2))
+            write(stem, record, arguments, found_roof, left_out)
+        except (Exception, SystemExit) as e:  # noqa: BLE001
             # The other configurations still count.
             print(f"{name}: {e}", file=sys.stderr)
+            traceback.print_exc()
             failed.append(name)
-            continue
-        longest = max(longest, time.monotonic() - start)
-        stem.with_suffix(".json").write_text(json.dumps({"date": date, "roof": found_roof, "configurations": records}, indent=1) + "\n")
-        stem.with_suffix(".md").write_text(markdown(date, records, found_roof, left_out))
-    if records:
-        text = markdown(date, records, found_roof, left_out)
-        stem.with_suffix(".md").write_text(text)
-        print(text)
+    print(write(stem, None, arguments, found_roof, left_out))
     if failed:
         raise SystemExit(f"without a result: {', '.join(failed)}; the errors are above")
 

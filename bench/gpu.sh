@@ -2,11 +2,12 @@
 # Everything that needs a GPU, in under 8 minutes: the checks of CI's corpus on the device, compute-sanitizer, runs by the `din` command, and the
 # comparison with PyTorch. Nothing falls back to the CPU: what cannot be run is told, and a check that fails makes the exit code 1.
 #
-#   bench/gpu.sh [--device cuda:0] [--out DIR] [--seconds 470] [--no-bench]
+#   bench/gpu.sh [--device cuda:0] [--out DIR] [--seconds 470] [--no-bench | --only-bench]
 #   bench/gpu.sh --pack FILE.tar.gz    builds, and packs what a machine without Rust needs; there: tar xf FILE.tar.gz && bench/gpu.sh
 #
-# Needs NVIDIA's driver, NVRTC (DIN_NVRTC names its libnvrtc.so where it is in no usual place) and, for the comparison, a python3 with torch, numpy,
-# pyarrow and safetensors (PYTHON names another). Binaries come from $DIN_BIN [target/release, built when missing].
+# Needs NVIDIA's driver, NVRTC (in python3's package nvidia-cuda-nvrtc, which comes with torch, or in CUDA's usual folders; DIN_NVRTC names another
+# libnvrtc.so) and, for the comparison, a python3 with torch, numpy, pyarrow and safetensors (PYTHON names another). Its configurations go by their
+# worth while there is time: --only-bench gives it all of it, and CONFIGURATIONS=rows-1e8,.. names some. Binaries come from $DIN_BIN [target/release, built when missing].
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export DIN_ROOT="$PWD"
@@ -17,6 +18,7 @@ while [ $# -gt 0 ]; do
         --out) out="$2"; shift 2 ;;
         --seconds) limit="$2"; shift 2 ;;
         --no-bench) bench=no; shift ;;
+        --only-bench) bench=only; shift ;;
         --pack) pack="$2"; shift 2 ;;
         *) echo "unexpected $1; see the head of bench/gpu.sh" >&2; exit 2 ;;
     esac
@@ -36,6 +38,12 @@ if [ -n "$pack" ]; then
     done
     tar czf "$pack" -C "$folder" . && ls -l "$pack"
     exit
+fi
+
+if [ -z "${DIN_NVRTC:-}" ]; then
+    DIN_NVRTC="$("$python" bench/nvrtc.py 2> /dev/null)"
+    # Else the usual names are tried.
+    if [ -n "$DIN_NVRTC" ]; then export DIN_NVRTC; else unset DIN_NVRTC; fi
 fi
 
 mkdir -p "$out"
@@ -108,19 +116,22 @@ sanitizer() {
         "$bin/examples/gpu_check" --device "$number" --quick --only graphs,steps --threads 1
 }
 
-check corpus 150 "$bin/examples/gpu_check" --device "$number"
-export -f command_line
-export out bin python device
-check command 60 bash -c command_line
-sanitizer memcheck
-sanitizer racecheck
+echo "NVRTC: ${DIN_NVRTC:-by its usual names}" | tee -a "$summary"
+if [ $bench != only ]; then
+    check corpus 150 "$bin/examples/gpu_check" --device "$number"
+    export -f command_line
+    export out bin python device
+    check command 60 bash -c command_line
+    sanitizer memcheck
+    sanitizer racecheck
+fi
 if [ $bench = no ]; then
     say unrun 0 "comparison: --no-bench"
 elif ! "$python" -c 'import torch, numpy, pyarrow, safetensors, sys; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
     say unrun 0 "comparison: $python lacks torch with CUDA, numpy, pyarrow or safetensors"
 else
     check comparison "$(left)" "$python" bench/gpu.py --ours "$bin/examples/bench_step" --device "$device" --rounds 5 \
-        --budget "$(($(left) - 20))" --data "$out/data" --out "$out/results"
+        --budget "$(($(left) - 20))" --data "$out/data" --out "$out/results" ${CONFIGURATIONS:+--only "$CONFIGURATIONS"}
 fi
 say took $((SECONDS - begin)) "all of it"
 exit $failed

@@ -21,10 +21,13 @@ import math
 import os
 import pathlib
 import platform
+import queue
 import shlex
 import statistics
 import subprocess
 import sys
+import threading
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = [
@@ -77,52 +80,81 @@ def versions(family):
     return {} if done.returncode else json.loads(done.stdout)
 
 
-class Peer:
-    """A Python side that stays up: one round for each line written to it."""
+class Side:
+    """A process that stays up: one round for each line written to it."""
 
+    def __init__(self, name, lazy, versions, command, environment, errors=None):
+        self.name, self.lazy, self.versions, self.begin = name, lazy, versions, time.monotonic()
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+            )
+        except OSError as e:
+            raise SystemExit(f"{command[0]}: {e.strerror}") from None
+        self.lines = queue.SimpleQueue()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        # Libraries print lines of their own.
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                self.lines.put(line)
+        self.lines.put(None)
+
+    def round(self, deadline=None):
+        """What it prints of the round; by the deadline, a time of `time.monotonic`."""
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        try:
+            line = self.lines.get(timeout=deadline and max(deadline - time.monotonic(), 0.1))
+        except queue.Empty:
+            raise SystemExit(f"{self.name} gave no result in time, {time.monotonic() - self.begin:.0f} s after its start") from None
+        if line:
+            return json.loads(line)
+        raise SystemExit(f"{self.name} ended without a result (exit code {self.process.wait()}); its error is above")
+
+    def close(self, seconds=None):
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Peer(Side):
     def __init__(self, mode, setting):
         # `jax:split` is peers/jax_step.py --mode split.
         family, mode_ = mode.split(":") if ":" in mode else ("torch", mode)
         if family not in PACKAGES:
             raise SystemExit(f"`{mode}`: no peer `{family}`; there are {', '.join(PACKAGES)}")
-        self.name, self.versions = mode, versions(family)
-        if not self.versions:
+        found = versions(family)
+        if not found:
             what = f"{interpreter(family)} lacks one of {', '.join(PACKAGES[family])}"
             raise SystemExit(f"`{mode}`: {what}; set PYTHON_{family.upper()} to an interpreter that has them")
-        self.lazy = "sparse" in mode if setting.task == "train" else None
+        lazy = "sparse" in mode if setting.task == "train" else None
         command = [interpreter(family), str(HERE / "peers" / f"{family}_step.py"), "--serve", "--mode", mode_]
         for option in ("data", "init", "threads", "batch", "model", "unit", "task", "device"):
             command += [f"--{option}", str(getattr(setting, option))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=setting.environment())
-
-    def round(self):
-        try:
-            self.process.stdin.write("\n")
-            self.process.stdin.flush()
-            # Libraries print lines of their own.
-            while line := self.process.stdout.readline():
-                if line.startswith("{"):
-                    return json.loads(line)
-        except BrokenPipeError:
-            pass
-        raise SystemExit(f"{self.name} ended without a result (exit code {self.process.wait()}); its error is above")
-
-    def close(self):
-        try:
-            self.process.stdin.close()
-        except BrokenPipeError:
-            pass
-        self.process.wait()
+        super().__init__(mode, lazy, found, command, setting.environment())
 
 
 class Ours:
+    """Our side, a process a round."""
+
     name, versions = "din", {}
 
     def __init__(self, template, setting):
         self.lazy = True if setting.task == "train" else None
-        self.command, self.environment = setting.command(template), setting.environment()
+        self.command, self.environment, self.begin = setting.command(template), setting.environment(), time.monotonic()
 
-    def round(self):
+    def round(self, _deadline=None):
         try:
             done = subprocess.run(self.command, stdout=subprocess.PIPE, text=True, check=False, env=self.environment)
         except OSError as e:
@@ -131,7 +163,7 @@ class Ours:
             raise SystemExit(f"{shlex.join(self.command)} ended with code {done.returncode}")
         return json.loads(done.stdout.splitlines()[-1])
 
-    def close(self):
+    def close(self, seconds=None):
         pass
 
 
@@ -148,6 +180,9 @@ def cpu():
 def disagreement(results):
     """Largest difference of losses to the first side with the same optimizer, over steps and rounds; `first step` over all sides."""
     found = {}
+    for name, side in results.items():
+        if any(not isinstance(x, float) or x != x for r in side["rounds"] for x in r["losses"]):
+            raise SystemExit(f"{name}: a loss is not a number")
     first = next(iter(results.values()))["rounds"][0]["losses"][0]
     for name, side in results.items():
         reference = next(r for r in results.values() if r["lazy"] == side["lazy"])["rounds"][0]["losses"]
@@ -161,29 +196,59 @@ def quantile(values, q):
     return sorted(values)[math.ceil(q * len(values)) - 1]
 
 
-def measure(setting, ours, peers, rounds):
-    """The record of one comparison: `ours` a command or None, `peers` modes."""
+def measure(setting, ours, peers, rounds, patience=None):
+    """The record of one comparison: `ours` a command, a `Side` or None, `peers` modes. With patience, a peer that fails or is not ready so many
+    seconds from now is left out and named in the record."""
+    deadline = patience and time.monotonic() + patience
     load = [os.getloadavg()[0]]
-    sides = []
+    sides, ready, dropped = [], {}, {}
+
+    def without(name, error):
+        if deadline is None or name == "din":
+            raise error
+        print(f"{name} is left out: {error}", file=sys.stderr)
+        dropped[name] = str(error)
+        for side in [s for s in sides if s.name == name]:
+            sides.remove(side)
+            side.close(5)
+
+    def start(modes):
+        for mode in modes:
+            try:
+                sides.append(Peer(mode, setting))
+            except SystemExit as e:
+                without(mode, e)
+        # A round that does not count: compiles, touches memory, waits for all to be ready.
+        for side in [s for s in sides if s.name not in ready]:
+            try:
+                side.round(deadline)
+            except SystemExit as e:
+                without(side.name, e)
+                continue
+            ready[side.name] = time.monotonic() - side.begin
+            print(f"{side.name} is ready, {ready[side.name]:.0f} s after its start", file=sys.stderr)
+
     try:
         if ours:
-            sides.append(Ours(ours, setting))
-        for mode in peers:
-            sides.append(Peer(mode, setting))
-        if not sides:
+            sides.append(ours if isinstance(ours, Side) else Ours(ours, setting))
+        if not ours and not peers:
             raise SystemExit("nothing to run: give --ours or --peers")
+        # Those that measure in order to compile do so alone.
+        start([m for m in peers if not m.startswith("tune")])
+        for mode in [m for m in peers if m.startswith("tune")]:
+            start([mode])
         results = {side.name: {"lazy": side.lazy, "rounds": []} for side in sides}
-        # A round that does not count: compiles, touches memory, waits for all to be ready.
-        for side in sides:
-            side.round()
-            print(f"{side.name} is ready", file=sys.stderr)
         for k in range(rounds):
             for side in sides[k % len(sides) :] + sides[: k % len(sides)]:
-                results[side.name]["rounds"].append(side.round())
+                try:
+                    results[side.name]["rounds"].append(side.round(patience and time.monotonic() + patience))
+                except SystemExit as e:
+                    without(side.name, e)
+                    del results[side.name]
             print(f"round {k + 1} of {rounds}", file=sys.stderr)
     finally:
         for side in sides:
-            side.close()
+            side.close(patience)
     load.append(os.getloadavg()[0])
     differences = disagreement(results)
     record = {
@@ -195,6 +260,7 @@ def measure(setting, ours, peers, rounds):
         "round_count": rounds,
         "load": load,
         "sides": {},
+        "dropped": dropped,
     }
     for side in sides:
         found = results[side.name]["rounds"]
@@ -204,6 +270,7 @@ def measure(setting, ours, peers, rounds):
         record["sides"][side.name] = {
             "lazy": side.lazy,
             "versions": side.versions,
+            "ready_seconds": ready[side.name],
             "ms": ms,
             "p99_ms": 1e3 * statistics.median(quantile(r["step_seconds"], 0.99) for r in found),
             "samples_per_second": 1e3 * setting.batch / ms,
@@ -217,9 +284,10 @@ def measure(setting, ours, peers, rounds):
 
 
 def check(record, tolerance):
-    worst = max(s["loss_difference"] for s in record["sides"].values())
-    if worst > tolerance:
-        raise SystemExit(f"losses differ by {worst:.1e}, more than {tolerance:.1e}: the sides do not compute the same model")
+    found = {n: s["loss_difference"] for n, s in record["sides"].items()}
+    # A difference may be no number.
+    if wrong := [f"{n} by {d:.1e}" for n, d in found.items() if not d <= tolerance]:
+        raise SystemExit(f"losses differ, {', '.join(wrong)}, more than {tolerance:.1e}: the sides do not compute the same model")
 
 
 def setup(records):

@@ -10,6 +10,8 @@ WIDTH = 16
 # `BENCH_GOODS` changes the first, for the cost of large tables.
 ITEMS = {"good": int(os.environ.get("BENCH_GOODS", "100000")), "shop": 10_000, "cate": 1_000}
 # One id a sample each, user first, then scene: 5 x 16 of the MLP's input.
+# Weights of longer tables are not written: every side begins with its own.
+LARGE = 1 << 20
 SCALARS = {"gender": 2, "age_level": 10, "city": 400, "pid": 10, "time": 24}
 UNIT = (80, 40)
 HIDDEN = (200, 80)

@@ -3,7 +3,7 @@
     python bench/peers/torch_step.py --data target/bench/step.parquet --init target/bench/init.safetensors --mode eager-padded
         [--model din|base] [--unit sigmoid|dice] [--task train|infer|rank] [--threads 2] [--batch 1024] [--rounds 1] [--serve]
 
-Modes are `<eager|compile>-<padded|ragged|split>-<dense|sparse>`; `-dense` may be left out.
+Modes are `<eager|compile|tune>-<padded|ragged|split>-<dense|sparse>`; `-dense` may be left out.
 
 - `padded`: histories padded to the longest the data allow, a mask, `concat(k, q, k - q, k * q)` built, one `nn.Embedding` a table.
 - `ragged`: only real entries, the concat built.
@@ -11,8 +11,8 @@ Modes are `<eager|compile>-<padded|ragged|split>-<dense|sparse>`; `-dense` may b
   tables in one, read by one gather.
 - `dense`: fused `torch.optim.Adam` on whole tables, every row moves every step. `sparse`: only touched rows move (lazy); `SparseAdam` for
   `padded` and `ragged`, by hand for `split` (unique rows by a mask, gathered once, gradient of the gathered rows, compiled update).
-- `compile`: forward and backward by `torch.compile`, compilation outside the timing; on a GPU with `max-autotune`, which takes CUDA graphs
-  where sizes stay (`padded`), and does without them where they vary.
+- `compile`: forward and backward by `torch.compile`, compilation outside the timing; on a GPU with CUDA graphs where sizes stay (`padded`).
+- `tune`: the same with `max-autotune`, which tries its own kernels for matrix products beside the library's and takes minutes to compile.
 - `tf32` behind a mode (`compile-split-dense-tf32`): matrix products in TF32.
 
 `--task rank` is for `split`: the request's part of both first layers is computed once, and the unit's first layer is one product of the
@@ -40,10 +40,18 @@ def to_device(x):
     return torch.as_tensor(x, device=torch.get_default_device())
 
 
-def compiled_form(f, dynamic):
-    if not on_gpu():
-        return torch.compile(f, dynamic=dynamic)
-    return torch.compile(f, dynamic=dynamic, mode="max-autotune-no-cudagraphs" if dynamic else "max-autotune")
+def compiled_form(f, dynamic, how):
+    mode = None
+    if how == "tune":
+        mode = "max-autotune-no-cudagraphs" if dynamic else "max-autotune"
+    elif on_gpu() and not dynamic:
+        mode = "reduce-overhead"
+    return torch.compile(f, dynamic=dynamic, mode=mode)
+
+
+def segment_sum(x, offsets):
+    # `unsafe` leaves out checks of the offsets, for which the host would wait on a GPU.
+    return torch.segment_reduce(x, "sum", offsets=offsets, initial=0.0, unsafe=True)
 
 
 class SegmentSum(torch.autograd.Function):
@@ -52,7 +60,7 @@ class SegmentSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, segment, offsets):
         ctx.save_for_backward(segment)
-        return torch.segment_reduce(x, "sum", offsets=offsets, initial=0.0)
+        return segment_sum(x, offsets)
 
     @staticmethod
     def backward(ctx, g):
@@ -71,13 +79,13 @@ class Spread(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (offsets,) = ctx.saved_tensors
-        return torch.segment_reduce(g.contiguous(), "sum", offsets=offsets, initial=0.0), None, None
+        return segment_sum(g.contiguous(), offsets), None, None
 
 
-def start(tensors, name):
+def start(tensors, name, device):
     """A table's first weights; random where the file leaves a large one out."""
     found = tensors.get(f"init.table.{name}")
-    return 0.01 * torch.randn((W.ITEMS | W.SCALARS)[name], W.WIDTH) if found is None else found
+    return 0.01 * torch.randn((W.ITEMS | W.SCALARS)[name], W.WIDTH, device=device) if found is None else found
 
 
 class Dice(torch.nn.Module):
@@ -207,7 +215,7 @@ class Net(torch.nn.Module):
 class Padded:
     """`padded` and `ragged`: one embedding a table."""
 
-    def __init__(self, layout, compiled, sparse, net, data):
+    def __init__(self, layout, how, sparse, net, data):
         self.layout, self.sparse, self.net = layout, sparse, net
         most = max(int(np.diff(b["offsets"]).max()) for b in data)
         self.tables = torch.nn.ModuleDict(
@@ -221,13 +229,13 @@ class Padded:
                 b = b | {"segment": np.repeat(np.arange(len(b["label"])), np.diff(b["offsets"]))}
             self.batches.append({k: to_device(v) for k, v in b.items()})
         self.call = self.forward
-        if compiled:
+        if how != "eager":
             # Sparse gradients cannot be traced: look-ups stay outside the compiled part then.
             dense = getattr(self.net, layout)
             if sparse:
-                self.dense = compiled_form(dense, layout == "ragged")
+                self.dense = compiled_form(dense, layout == "ragged", how)
                 return
-            self.call = compiled_form(self.forward, layout == "ragged")
+            self.call = compiled_form(self.forward, layout == "ragged", how)
         self.dense = getattr(self.net, layout)
 
     def forward(self, b, label=None):
@@ -242,7 +250,7 @@ class Padded:
         self.net.load(tensors)
         with torch.no_grad():
             for n, t in self.tables.items():
-                t.weight.copy_(start(tensors, n))
+                t.weight.copy_(start(tensors, n, t.weight.device))
         tables, dense = list(self.tables.parameters()), list(self.net.parameters())
         if self.sparse:
             self.optimizers = [torch.optim.SparseAdam(tables, W.LR), torch.optim.Adam(dense, W.LR, fused=True)]
@@ -273,7 +281,7 @@ def lazy_adam(w, m, v, g, rate, root):
 class Split:
     """`split`: all tables in one."""
 
-    def __init__(self, compiled, sparse, net, task, data):
+    def __init__(self, how, sparse, net, task, data):
         self.sparse, self.net = sparse, net
         rows = sum((W.ITEMS | W.SCALARS).values())
         self.table = torch.nn.Parameter(torch.empty(rows, W.WIDTH))
@@ -281,10 +289,10 @@ class Split:
         arrays = self.request if task == "rank" else self.batch
         self.batches = [[to_device(x) for x in arrays(b)] for b in data]
         self.call, self.rule = net.rank if task == "rank" else net.split, lazy_adam
-        if compiled:
+        if how != "eager":
             # Requests are all of one size.
-            self.call = compiled_form(self.call, task != "rank")
-            self.rule = compiled_form(lazy_adam, True)
+            self.call = compiled_form(self.call, task != "rank", how)
+            self.rule = compiled_form(lazy_adam, True, how)
 
     @staticmethod
     def batch(b):
@@ -302,7 +310,7 @@ class Split:
     def reset(self, tensors):
         self.net.load(tensors)
         with torch.no_grad():
-            self.table.copy_(torch.cat([start(tensors, n) for n in TABLES]))
+            self.table.copy_(torch.cat([start(tensors, n, self.table.device) for n in TABLES]))
         self.m.zero_()
         self.v.zero_()
         self.number = 0
@@ -318,7 +326,7 @@ class Split:
             loss.backward()
             self.optimizer.step()
             return loss.detach()
-        touched = torch.zeros(len(self.table), dtype=torch.bool)
+        touched = torch.zeros(len(self.table), dtype=torch.bool, device=self.table.device)
         touched[ids.view(-1)] = True
         touched[history.view(-1)] = True
         rows = touched.nonzero()[:, 0]
@@ -328,8 +336,9 @@ class Split:
         loss.backward()
         self.optimizer.step()
         with torch.no_grad():
-            rate = torch.tensor(W.LR / (1 - 0.9**self.number))
-            root = torch.tensor(1 - 0.999**self.number)
+            # Filled, not copied: a copy from the host would be waited for on a GPU.
+            rate = torch.full((), W.LR / (1 - 0.9**self.number), device=self.table.device)
+            root = torch.full((), 1 - 0.999**self.number, device=self.table.device)
             w, m, v = self.rule(weight.detach(), self.m[rows], self.v[rows], weight.grad, rate, root)
             for whole, part in ((self.table, w), (self.m, m), (self.v, v)):
                 whole.index_copy_(0, rows, part)
@@ -347,7 +356,7 @@ def build(arguments, data):
     if rest[-1:] == ["tf32"]:
         torch.set_float32_matmul_precision("high")
         rest = rest[:-1]
-    if how not in ("eager", "compile") or layout not in ("padded", "ragged", "split") or rest not in ([], ["dense"], ["sparse"]):
+    if how not in ("eager", "compile", "tune") or layout not in ("padded", "ragged", "split") or rest not in ([], ["dense"], ["sparse"]):
         raise SystemExit(f"unknown mode `{arguments.mode}`: see the modes in --help")
     if arguments.task != "train" and rest:
         raise SystemExit(f"mode `{arguments.mode}`: without training there is nothing sparse or dense; leave `-{rest[0]}` out")
@@ -357,8 +366,8 @@ def build(arguments, data):
     torch._inductor.config.freezing = arguments.task == "infer"
     net = Net(arguments.model, arguments.unit).train(arguments.task == "train")
     if layout == "split":
-        return Split(how == "compile", rest == ["sparse"], net, arguments.task, data)
-    return Padded(layout, how == "compile", rest == ["sparse"], net, data)
+        return Split(how, rest == ["sparse"], net, arguments.task, data)
+    return Padded(layout, how, rest == ["sparse"], net, data)
 
 
 if __name__ == "__main__":

@@ -179,18 +179,22 @@ impl Tiling {
     pub fn cut_into(&self, offsets: &[u32], bounds: &mut Vec<u32>) -> u32 {
         let samples = offsets.len().saturating_sub(1);
         bounds.clear();
-        bounds.push(0);
+        bounds.resize(samples + 1, 0);
+        // The tile's first sample and its first entry. There is a tile every few samples, so its end is written at every one: a branch that
+        // cannot be foretold would take longer.
+        let (mut tiles, mut first, mut begin) = (0, 0, offsets.first().copied().unwrap_or(0));
         let mut longest = self.entries;
-        let mut first = 0;
-        for sample in 0..samples {
-            let (from, to) = (offsets[first], offsets[sample + 1]);
-            let full = sample - first >= self.samples as usize || (sample > first && to - from > self.entries);
-            if full {
-                bounds.push(sample as u32);
-                first = sample;
-            }
-            longest = longest.max(to - offsets[first]);
+        for (sample, entries) in (0u32..).zip(offsets.windows(2)) {
+            let full = (sample - first >= self.samples) | (entries[1] - begin > self.entries);
+            let full = u32::from(full & (sample > first));
+            tiles += full as usize;
+            let mask = full.wrapping_neg();
+            first ^= (first ^ sample) & mask;
+            begin ^= (begin ^ entries[0]) & mask;
+            bounds[tiles] = first;
+            longest = longest.max(entries[1] - begin);
         }
+        bounds.truncate(tiles + 1);
         if samples > 0 {
             bounds.push(samples as u32);
         }

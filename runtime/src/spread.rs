@@ -5,8 +5,8 @@ use crate::engine::pool::Pool;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// More threads than this would wait for memory.
-const MOST: usize = 16;
+/// More threads than this would wait for memory, and be missed by those who read the data.
+const MOST: usize = 8;
 
 /// 0: one a core.
 static THREADS: AtomicUsize = AtomicUsize::new(0);

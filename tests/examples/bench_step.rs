@@ -3,13 +3,14 @@
 //! ```text
 //! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
 //!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--task train|infer] [--isa v4]
-//!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--prefill 0] [--profile] [--floor]
+//!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--prefill 0] [--serve] [--profile] [--floor]
 //! ```
 //!
 //! A step's time is that of looking up its rows, forward, backward and updates; the file is read before. `--task infer` runs the forward
 //! part of the inference schedule alone, at the initial weights. Prints one JSON line a round:
-//! `{"step_seconds": [..], "losses": [..], "peak_kib": n}`; `--profile` prints where time went to standard error; `--floor` ends with what
-//! the products alone would take at the peak of this machine, measured in the same process.
+//! `{"step_seconds": [..], "losses": [..], "peak_kib": n}`; with `--serve`, one round for each line of standard input. `--prefill` gives growing
+//! tables so many rows, which keep from round to round what training made of them. `--profile` prints where time went to standard error in the
+//! end; `--floor` ends with what the products alone would take at the peak of this machine, measured in the same process.
 
 use din_compiler::front::{NoFiles, Options, check};
 use din_compiler::{CompileOptions, Compiled, codegen, compile};
@@ -20,7 +21,8 @@ use din_runtime::code;
 use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
 use din_runtime::device::cuda;
 use din_runtime::engine::{Engine, State, StepInputs};
-use din_runtime::table::Table;
+use din_runtime::table::{self, Resolved, Table};
+use din_runtime::train::set_threads;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -43,6 +45,7 @@ struct Arguments {
     device: Option<u32>,
     precision: Precision,
     prefill: u64,
+    serve: bool,
     profile: bool,
     floor: bool,
 }
@@ -51,9 +54,10 @@ impl Arguments {
     fn parse() -> Outcome<Arguments> {
         let mut values = BTreeMap::new();
         let mut words = std::env::args().skip(1);
-        let (mut profile, mut floor) = (false, false);
+        let (mut serve, mut profile, mut floor) = (false, false, false);
         while let Some(word) = words.next() {
             match word.strip_prefix("--") {
+                Some("serve") => serve = true,
                 Some("profile") => profile = true,
                 Some("floor") => floor = true,
                 Some(name) => {
@@ -98,6 +102,7 @@ impl Arguments {
                 precision => return Err(format!("--precision {precision} is none of f32, tf32, bf16").into()),
             },
             prefill: take("prefill", Some("0"))?.parse()?,
+            serve,
             profile,
             floor,
         };
@@ -149,12 +154,15 @@ struct Side {
     runs: Runs,
     state: State,
     tables: Vec<Table>,
-    resolved: Vec<Vec<Vec<u32>>>,
+    resolved: Resolved,
 }
 
 impl Side {
-    /// Everything at the initial weights; those that the file leaves out at the program's own.
+    /// Everything at the initial weights; those that the file leaves out at the program's own. Tables that were filled stay.
     fn reset(&mut self, init: &Init, prefill: u64) -> Outcome<()> {
+        if prefill > 0 && !self.tables.is_empty() {
+            return Ok(());
+        }
         self.state = State::new(&self.program);
         for (p, numbers) in self.program.parameters.iter().zip(&mut self.state.params) {
             if let Some(found) = init.get("param", &p.name)? {
@@ -187,15 +195,10 @@ impl Side {
 
     /// One step; the batch's loss, or on a GPU that of a step before where it is there already.
     fn step(&mut self, batch: &Batch, infer: bool) -> Outcome<Option<f32>> {
-        for ((table, spec), by_feature) in self.tables.iter_mut().zip(&self.program.tables).zip(&mut self.resolved) {
-            for (&f, rows) in spec.features.iter().zip(by_feature) {
-                let ids = &batch.ids[f as usize];
-                if infer {
-                    table.resolve_read(ids, rows)?;
-                } else {
-                    table.resolve_train(ids, rows)?;
-                }
-            }
+        let specs = &self.program.tables;
+        match infer {
+            true => table::resolve_read(&self.tables, specs, batch, &mut self.resolved)?,
+            false => table::resolve_train(&mut self.tables, specs, batch, &mut self.resolved)?,
         }
         let inputs = StepInputs {
             rows: batch.rows,
@@ -224,6 +227,10 @@ impl Side {
     /// Every batch once: seconds and loss of each.
     fn round(&mut self, batches: &[Batch], infer: bool) -> Outcome<(Vec<f64>, Vec<f32>)> {
         let (mut seconds, mut losses) = (Vec::new(), Vec::new());
+        if let (Runs::Gpu(_), Some(first)) = (&self.runs, batches.first()) {
+            // Waits for the upload, and changes nothing.
+            self.step(first, true)?;
+        }
         let begin = Instant::now();
         for batch in batches {
             let start = Instant::now();
@@ -255,6 +262,7 @@ fn peak_kib() -> u64 {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse()?;
+    set_threads(arguments.threads);
     let text = std::fs::read_to_string(&arguments.spec)?;
     let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
@@ -287,7 +295,14 @@ fn main() -> Outcome<()> {
     if let Runs::Cpu(engine) = &mut side.runs {
         engine.set_profile(arguments.profile || arguments.floor);
     }
-    for _ in 0..arguments.rounds {
+    let asked = std::io::stdin().lines();
+    let rounds: Box<dyn Iterator<Item = ()>> = match arguments.serve {
+        true => Box::new(asked.map_while(Result::ok).map(drop)),
+        false => Box::new((0..arguments.rounds).map(drop)),
+    };
+    let mut count = 0;
+    for () in rounds {
+        count += 1;
         side.reset(&init, arguments.prefill)?;
         let (seconds, losses) = side.round(&batches, arguments.infer)?;
         println!("{}", serde_json::json!({ "step_seconds": seconds, "losses": losses, "peak_kib": peak_kib() }));
@@ -296,7 +311,7 @@ fn main() -> Outcome<()> {
         && arguments.floor
     {
         let roof = engine.roof();
-        let steps = (arguments.rounds * batches.len()).max(1) as f64;
+        let steps = (count * batches.len()).max(1) as f64;
         let flops = engine.profile().iter().map(|r| r.flops).sum::<f64>() / steps;
         let seconds = flops / roof.flops / arguments.threads as f64;
         println!(

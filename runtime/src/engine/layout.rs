@@ -122,35 +122,29 @@ impl Layout {
     /// The same from element `first` on.
     pub fn above(&self, of: Domain, to: Domain, first: usize, out: &mut [u32]) {
         let requests = self.requests.len().saturating_sub(1);
-        let owner = |owner: usize, _, out: &mut [u32]| out.fill(owner as u32);
         match (self.axes.of(of), self.axes.of(to)) {
-            (Axis::Batch, Axis::Requests) => runs(requests, |r| self.requests[r], first, out, owner),
+            (Axis::Batch, Axis::Requests) => owners(requests, |r| self.requests[r], first, out),
             (Axis::Sequence(_), Axis::Batch) | (Axis::Entries(_), Axis::Requests) => {
                 let offsets = self.offsets(of);
-                runs(offsets.len().saturating_sub(1), |o| offsets[o], first, out, owner);
+                owners(offsets.len().saturating_sub(1), |o| offsets[o], first, out);
             }
             (Axis::Sequence(_), Axis::Requests) => {
                 let offsets = self.offsets(of);
-                runs(requests, |r| offsets[self.requests[r] as usize], first, out, owner);
+                owners(requests, |r| offsets[self.requests[r] as usize], first, out);
             }
             (Axis::Sequence(_), Axis::Entries(_)) => {
                 let (pairs, lists) = (self.offsets(of), self.offsets(to));
-                let mut request = None;
-                runs(
-                    self.samples,
-                    |s| pairs[s],
-                    first,
-                    out,
-                    |sample, within, out| {
-                        let found = || self.requests.partition_point(|&r| r as usize <= sample).saturating_sub(1);
-                        let mut own = request.unwrap_or_else(found);
-                        while self.requests[own + 1] as usize <= sample {
-                            own += 1;
-                        }
-                        request = Some(own);
-                        out.iter_mut().zip(lists[own] + within..).for_each(|(out, entry)| *out = entry);
-                    },
-                );
+                let (count, mut request) = (out.len(), None);
+                let each = |sample: usize, before: u32, own: std::ops::Range<usize>| {
+                    let found = || self.requests.partition_point(|&r| r as usize <= sample).saturating_sub(1);
+                    let mut at = request.unwrap_or_else(found);
+                    while self.requests[at + 1] as usize <= sample {
+                        at += 1;
+                    }
+                    request = Some(at);
+                    out[own].iter_mut().zip(lists[at] + before..).for_each(|(out, entry)| *out = entry);
+                };
+                runs(self.samples, |s| pairs[s], first, count, each);
             }
             (_, Axis::Group(g)) => {
                 let Some((group, over)) = self.group(g).zip(self.axes.over(g)) else { return };
@@ -172,25 +166,38 @@ impl Layout {
     }
 }
 
-/// Fills `out`, which is for elements from `first` on, owner by owner: `begin` gives the first element of each of the `owners`, and their number.
-/// `fill` gets the owner, how many of its elements come before, and the place of the rest.
+/// Says whose the `count` elements from `first` on are, owner by owner: `begin` gives the first element of each of the `owners`, and their number.
+/// `each` gets the owner, how many of its elements come before, and which of the `count` are its own.
 fn runs(
     owners: usize,
     begin: impl Fn(usize) -> u32,
     first: usize,
-    mut out: &mut [u32],
-    mut fill: impl FnMut(usize, u32, &mut [u32]),
+    count: usize,
+    mut each: impl FnMut(usize, u32, std::ops::Range<usize>),
 ) {
     let (mut owner, mut beyond) = (0, owners);
     while owner < beyond {
         let middle = owner.midpoint(beyond);
         if begin(middle + 1) as usize <= first { owner = middle + 1 } else { beyond = middle }
     }
-    let mut at = first;
-    while !out.is_empty() && owner < owners {
-        let count = (begin(owner + 1) as usize - at).min(out.len());
-        let (now, rest) = std::mem::take(&mut out).split_at_mut(count);
-        fill(owner, at as u32 - begin(owner), now);
-        (out, at, owner) = (rest, at + count, owner + 1);
+    let mut at = 0;
+    while at < count && owner < owners {
+        let (from, end) = (begin(owner) as usize, (begin(owner + 1) as usize - first).min(count));
+        each(owner, (first + at - from) as u32, at..end);
+        (at, owner) = (end, owner + 1);
     }
+}
+
+/// Numbers that are written at a time, beyond an owner's end too: there the next one's come.
+const STRIDE: usize = 16;
+
+/// Fills `out`, which is for elements from `first` on, with their owners: see [`runs`].
+fn owners(owners: usize, begin: impl Fn(usize) -> u32, first: usize, out: &mut [u32]) {
+    runs(owners, begin, first, out.len(), |owner, _, own| {
+        let owner = owner as u32;
+        match out.get_mut(own.start..own.start + own.len().next_multiple_of(STRIDE)) {
+            Some(out) => out.as_chunks_mut::<STRIDE>().0.iter_mut().for_each(|out| *out = [owner; STRIDE]),
+            None => out[own].fill(owner),
+        }
+    });
 }

@@ -74,6 +74,9 @@ pub(super) struct Contents<'a> {
 /// Numbers that a thread takes at a time.
 const CHUNK: usize = 32 << 10;
 
+/// From so many bytes on, columns go past the caches: the device reads them from memory, and they would drive out what the next step reads.
+const STREAM: usize = 8 << 20;
+
 impl Contents<'_> {
     /// Copies all of it; false where a row number is none of its table.
     pub fn copy(&self, to: &mut [u32]) -> bool {
@@ -110,9 +113,10 @@ impl Contents<'_> {
         match numbers {
             Numbers::Own(at) => to.copy_from_slice(&self.stage.own[at + first..at + end]),
             Numbers::Addresses(at) => {
-                for (k, to) in to.iter_mut().enumerate() {
-                    let address = self.bases.resolve(self.stage.addresses[at + (first + k) / 2]);
-                    *to = words_of(&[address])[(first + k) % 2];
+                // They begin and end at even numbers, as chunks do.
+                let addresses = &self.stage.addresses[at + first / 2..at + end / 2];
+                for (to, &address) in to.as_chunks_mut::<2>().0.iter_mut().zip(addresses) {
+                    to.copy_from_slice(words_of(&[self.bases.resolve(address)]));
                 }
             }
             Numbers::Tiles(k) => to.copy_from_slice(&self.stage.tiles[k][first..end]),
@@ -140,7 +144,9 @@ impl Contents<'_> {
     }
 
     fn copy_rows(&self, table: usize, rows: &[u32], to: &mut [u32]) -> bool {
-        (lanes::copy_max(rows, to) as usize) < self.tables[table].rows
+        let most =
+            if self.stage.space.bytes > STREAM { lanes::stream_max(rows, to) } else { lanes::copy_max(rows, to) };
+        (most as usize) < self.tables[table].rows
     }
 
     fn copy_places(&self, table: usize, rows: &[u32], to: &mut [u32]) {
