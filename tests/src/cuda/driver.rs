@@ -209,7 +209,7 @@ impl Driver for Shim<'_> {
         for command in commands {
             match command {
                 Command::Launch(launch) => self.launch(launch)?,
-                Command::Copy { from, to, bytes } => self.copy(*from, *to, *bytes)?,
+                Command::Copy { from, to, bytes, .. } => self.copy(*from, *to, *bytes)?,
                 Command::Meet => {}
                 Command::Arrays { block, bytes, arrays } => {
                     self.arrays(*block, *bytes, arrays);

@@ -87,7 +87,8 @@ fn lists(library: &Path, images: &[Image], case: &Case) {
     assert_eq!(gpu.unused().unwrap(), Some(1 << 36));
     let (a, b) = (gpu.allocate(1 << 12, "a test").unwrap(), gpu.allocate(1 << 12, "a test").unwrap());
     let c = gpu.allocate(1 << 12, "a test").unwrap();
-    let copies = |from, to| [Asked::Copy { from, to, bytes: 64 }, Asked::Copy { from, to: to + 64, bytes: 64 }];
+    let copies =
+        |from, to| [false, true].map(|beside| Asked::Copy { from, to: to + 64 * u64::from(beside), bytes: 64, beside });
     let mut back = [0; 128];
     for n in 1..=5 {
         // The contents change, the list does not.
@@ -133,7 +134,8 @@ fn lists(library: &Path, images: &[Image], case: &Case) {
         scratch: 0,
         beside: false,
     };
-    let error = gpu.run(&[Asked::Copy { from: c, to: a, bytes: 64 }, Asked::Launch(launch)]).unwrap_err();
+    let error =
+        gpu.run(&[Asked::Copy { from: c, to: a, bytes: 64, beside: false }, Asked::Launch(launch)]).unwrap_err();
     assert!(error.to_string().contains("not in the image"), "{error}");
     drop(gpu);
     assert_eq!(made_up(library, "made_up_graphs"), 0);

@@ -24,13 +24,15 @@ pub(super) struct List<'a> {
     scratch: (Address, usize),
     /// Whether the driver wants to know of arrays.
     checks: bool,
+    /// Whether what comes now may run beside what follows.
+    beside: bool,
 }
 
 impl<'a> List<'a> {
     /// An empty list in the memory of an old one.
     pub fn new<D: Driver>(mut old: Vec<Command<'static>>, bases: Bases, scratch: &Block) -> List<'a> {
         old.clear();
-        List { commands: old, bases, scratch: (scratch.at, scratch.capacity()), checks: D::CHECKS }
+        List { commands: old, bases, scratch: (scratch.at, scratch.capacity()), checks: D::CHECKS, beside: false }
     }
 
     pub fn bases(&self) -> &Bases {
@@ -38,15 +40,21 @@ impl<'a> List<'a> {
     }
 
     pub fn launch(&mut self, launch: Launch<'a>) {
-        self.commands.push(Command::Launch(launch));
+        self.commands.push(Command::Launch(Launch { beside: self.beside, ..launch }));
     }
 
     pub fn copy(&mut self, from: Address, to: Address, bytes: usize) {
-        self.commands.push(Command::Copy { from, to, bytes });
+        self.commands.push(Command::Copy { from, to, bytes, beside: self.beside });
     }
 
-    /// Launches that run beside others are done before what follows.
+    /// What comes now may run beside what comes when `on` is false again, until both meet.
+    pub fn beside(&mut self, on: bool) {
+        self.beside = on;
+    }
+
+    /// What runs beside is done before what follows.
     pub fn meet(&mut self) {
+        self.beside = false;
         self.commands.push(Command::Meet);
     }
 
@@ -65,8 +73,22 @@ impl<'a> List<'a> {
 
     /// The launches of a schedule whose data is on the device.
     pub fn schedule(&mut self, kernels: &Kernels<'a>, ready: &Ready) {
+        self.launches(kernels, ready, &kernels.launches.launches);
+    }
+
+    /// Those that come before the first over tiles: of an update they read what the step begins with, no gradient.
+    pub fn leading(&mut self, kernels: &Kernels<'a>, ready: &Ready) {
+        self.launches(kernels, ready, &kernels.launches.launches[..leading(kernels.launches)]);
+    }
+
+    /// The others.
+    pub fn rest(&mut self, kernels: &Kernels<'a>, ready: &Ready) {
+        self.launches(kernels, ready, &kernels.launches.launches[leading(kernels.launches)..]);
+    }
+
+    fn launches(&mut self, kernels: &Kernels<'a>, ready: &Ready, launches: &'a [din_program::cuda::Launch]) {
         let (at, capacity) = self.scratch;
-        for launch in &kernels.launches.launches {
+        for launch in launches {
             if self.checks {
                 let bytes = ready.scratch(kernels.cuda, kernels.launches, launch) * 4;
                 let scratch = Array { at, bytes, what: "scratch", written: false };
@@ -97,4 +119,8 @@ impl<'a> List<'a> {
         // The same memory, of commands that live longer: there are none.
         (self.commands.into_iter().map_while(|_| None).collect(), done)
     }
+}
+
+fn leading(launches: &Launches) -> usize {
+    launches.launches.iter().take_while(|l| matches!(l.grid, Grid::Blocks(_))).count()
 }

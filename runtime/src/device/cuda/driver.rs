@@ -64,8 +64,10 @@ pub enum Command<'a> {
         from: Address,
         to: Address,
         bytes: usize,
+        /// As of a launch.
+        beside: bool,
     },
-    /// What follows comes after all launches that run beside others.
+    /// What follows comes after all that runs beside.
     Meet,
     /// As [`Driver::arrays`] says; only in lists for drivers that check.
     Arrays {
@@ -125,7 +127,7 @@ pub trait Driver {
         for command in commands {
             match command {
                 Command::Launch(launch) => self.launch(launch)?,
-                Command::Copy { from, to, bytes } => self.copy(*from, *to, *bytes)?,
+                Command::Copy { from, to, bytes, .. } => self.copy(*from, *to, *bytes)?,
                 Command::Meet => {}
                 Command::Arrays { block, bytes, arrays } => self.arrays(*block, *bytes, arrays),
             }

@@ -111,6 +111,8 @@ impl Default for Options {
 /// All parameters with one update.
 struct TensorUpdate {
     update: usize,
+    /// Where its buffers are in the memory of updates.
+    at: usize,
     space: Space,
     ready: Ready,
 }
@@ -326,7 +328,7 @@ impl<D: Driver> Engine<D> {
             room: self.space.buckets.room(inputs.rows),
             layout: Some(layout),
             step: self.step + 1,
-            home: At::Arena,
+            home: &At::Arena,
             place: &place,
             source: &source,
         };
@@ -378,12 +380,14 @@ impl<D: Driver> Engine<D> {
         TableUpdates::new(&mut self.stage, &made, &wanted)
     }
 
-    fn stage_params(&mut self, slots: &[At]) -> Result<Vec<TensorUpdate>, DeviceError> {
+    /// Their buffers lie behind `work` bytes, those of the tables' updates.
+    fn stage_params(&mut self, slots: &[At], mut work: usize) -> Result<Vec<TensorUpdate>, DeviceError> {
         let program = self.program.clone();
         let mut updates = Vec::new();
         for (number, update) in program.updates.iter().enumerate().filter(|(_, u)| !u.rows) {
             let mut instances = Instances::default();
             let mut space = Space::default();
+            let home = |at: usize| At::Work(work + at);
             let mut any = false;
             for (k, parameter) in program.parameters.iter().enumerate() {
                 let gradient = program.train.roots.iter().find_map(|root| match root {
@@ -403,7 +407,7 @@ impl<D: Driver> Engine<D> {
                     room: parameter.width(),
                     layout: None,
                     step: self.step + 1,
-                    home: At::Work,
+                    home: &home,
                     place: &place,
                     source: &|_| NONE,
                 };
@@ -412,7 +416,9 @@ impl<D: Driver> Engine<D> {
                 any = true;
             }
             if any {
-                updates.push(TensorUpdate { update: number, space, ready: instances.ready(&mut self.stage)? });
+                let (at, bytes) = (work, space.bytes);
+                updates.push(TensorUpdate { update: number, at, space, ready: instances.ready(&mut self.stage)? });
+                work += bytes;
             }
         }
         Ok(updates)

@@ -303,6 +303,13 @@ impl Gpu {
         Ok(function.handle)
     }
 
+    /// A copy in a stream.
+    fn copy_on(&self, from: Address, to: Address, bytes: usize, stream: CUstream) -> Result<(), DeviceError> {
+        // SAFETY: the ranges are the caller's.
+        let code = unsafe { (self.api.within)(to, from, bytes, stream) };
+        self.check("cuMemcpyDtoDAsync", code)
+    }
+
     /// A launch in a stream.
     fn launch_on(&mut self, launch: &Launch<'_>, stream: CUstream) -> Result<(), DeviceError> {
         let function = self.function(launch)?;
@@ -472,9 +479,7 @@ impl Driver for Gpu {
 
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError> {
         self.current()?;
-        // SAFETY: the ranges are the caller's.
-        let code = unsafe { (self.api.within)(to, from, bytes, self.streams.main) };
-        self.check("cuMemcpyDtoDAsync", code)
+        self.copy_on(from, to, bytes, self.streams.main)
     }
 
     fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError> {

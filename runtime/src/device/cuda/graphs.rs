@@ -14,7 +14,7 @@ const MOST: usize = 48;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Launch { function: CUfunction, grid: (u32, u32), threads: u32, shared: u32, given: [Address; 3], beside: bool },
-    Copy { from: Address, to: Address, bytes: usize },
+    Copy { from: Address, to: Address, bytes: usize, beside: bool },
     Meet,
 }
 
@@ -161,7 +161,7 @@ mod tests {
             given: [1 << 20, (1 << 21) + n, k],
             beside: false,
         };
-        vec![launch(0), launch(1), Node::Copy { from: 1 << 30, to: 1 << 31, bytes: 64 }]
+        vec![launch(0), launch(1), Node::Copy { from: 1 << 30, to: 1 << 31, bytes: 64, beside: false }]
     }
 
     #[test]

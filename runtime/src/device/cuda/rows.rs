@@ -233,20 +233,20 @@ impl TableUpdates {
         self.space.bytes
     }
 
-    /// What needs no gradient: it may run beside the step's own launches. `kernels` gives those of an update, with where the table is that asks for it.
-    pub fn list_sorting<'a>(&self, list: &mut List<'a>, kernels: &dyn Fn(&Program) -> Kernels<'a>) {
+    /// What needs no gradient. `kernels` gives those of an update, with where the table is that asks for it.
+    pub fn list_leading<'a>(&self, list: &mut List<'a>, kernels: &dyn Fn(&Program) -> Kernels<'a>) {
         list.arrays(&self.space, list.bases().work);
         self.list_rows(list, kernels, false);
+        for program in &self.programs {
+            list.leading(&kernels(program), &program.ready);
+        }
     }
 
     /// The sums, and the updates.
     pub fn list<'a>(&self, list: &mut List<'a>, kernels: &dyn Fn(&Program) -> Kernels<'a>) {
-        if !self.launches.is_empty() {
-            list.meet();
-        }
         self.list_rows(list, kernels, true);
         for program in &self.programs {
-            list.schedule(&kernels(program), &program.ready);
+            list.rest(&kernels(program), &program.ready);
         }
     }
 
@@ -263,7 +263,7 @@ impl TableUpdates {
                 addresses: bases.resolve(self.addresses[usize::from(launch.swapped)].unwrap_or(NONE)),
                 words: bases.resolve(*words),
                 scratch: 0,
-                beside: !sums,
+                beside: false,
             });
         }
     }
@@ -315,7 +315,7 @@ fn programs(
                 room: a.room,
                 layout: None,
                 step: made.step,
-                home: At::Work,
+                home: &At::Work,
                 place: &place,
                 source: &source,
             };

@@ -105,7 +105,7 @@ pub(super) struct Given<'a> {
     /// Number of the step, from 1.
     pub step: u64,
     /// Where offsets into the space of its buffers lead.
-    pub home: fn(usize) -> At,
+    pub home: &'a dyn Fn(usize) -> At,
     pub place: &'a dyn Fn(Place) -> At,
     pub source: &'a dyn Fn(Source) -> At,
 }

@@ -100,13 +100,13 @@ impl<D: Driver> Engine<D> {
         self.times.done(HostPart::Stage);
         let of_tables = self.stage_tables(inputs, &slots, &columns)?;
         self.times.done(HostPart::Tables);
-        let of_params = self.stage_params(&slots)?;
+        let of_params = self.stage_params(&slots, of_tables.bytes())?;
         self.times.done(HostPart::Params);
         let kernels = |schedule: usize| Kernels { cuda, launches: &cuda.schedules[schedule], location: "" };
         let of_table =
             |p: &rows::Program| Kernels { location: &program.tables[p.table].location, ..kernels(UPDATES + p.update) };
         let of_param = |update: &TensorUpdate| kernels(UPDATES + update.update);
-        let work = of_params.iter().map(|u| u.space.bytes).fold(of_tables.bytes(), usize::max);
+        let work = of_params.last().map_or(of_tables.bytes(), |u| u.at + u.space.bytes);
         self.work.reserve(&mut self.driver, work, "updates")?;
         let of_step = [(kernels(TRAIN), &ready)].into_iter();
         let of_tables_ready = of_tables.programs.iter().map(|p| (of_table(p), &p.ready));
@@ -117,12 +117,21 @@ impl<D: Driver> Engine<D> {
 
         let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
         self.list_moves(&mut list, &moves, program, &kernels(TRAIN));
-        of_tables.list_sorting(&mut list, &of_table);
-        list.schedule(&kernels(TRAIN), &ready);
-        of_tables.list(&mut list, &of_table);
+        // Beside the step's own launches: what needs the batch alone.
+        list.beside(true);
+        of_tables.list_leading(&mut list, &of_table);
         for update in &of_params {
-            list.arrays(&update.space, bases.work);
-            list.schedule(&of_param(update), &update.ready);
+            list.arrays(&update.space, bases.work + update.at as u64);
+            list.leading(&of_param(update), &update.ready);
+        }
+        list.beside(false);
+        list.schedule(&kernels(TRAIN), &ready);
+        list.meet();
+        // Beside the tables' updates: those of parameters, and the states; but all launches have one scratch.
+        let scratch = |u: &TensorUpdate| u.ready.most_scratch(&cuda, &cuda.schedules[UPDATES + u.update]);
+        list.beside(of_params.iter().all(|u| scratch(u) == 0));
+        for update in &of_params {
+            list.rest(&of_param(update), &update.ready);
         }
         for root in &program.train.roots {
             if let Root::State { state, buffer } = root {
@@ -131,6 +140,9 @@ impl<D: Driver> Engine<D> {
                 list.copy(from, self.values.state(*state as usize), bytes);
             }
         }
+        list.beside(false);
+        of_tables.list(&mut list, &of_table);
+        list.meet();
         let loss = loss_of(&program.train, &slots).map(|at| bases.resolve(at));
         Ok(Listed { list, loss, of_tables, bases })
     }

@@ -1,8 +1,8 @@
 //! Running a list of commands: as it is, or captured and replayed. `graphs` says which.
 
-use super::super::driver::{Command, DeviceError, Driver};
+use super::super::driver::{Command, DeviceError};
 use super::super::graphs::Node;
-use super::super::library::{self, CUgraphExec};
+use super::super::library::{self, CUgraphExec, CUstream};
 use super::Gpu;
 
 impl Gpu {
@@ -20,7 +20,7 @@ impl Gpu {
                     given: [l.addresses, l.words, l.scratch],
                     beside: l.beside,
                 }),
-                &Command::Copy { from, to, bytes } => nodes.push(Node::Copy { from, to, bytes }),
+                &Command::Copy { from, to, bytes, beside } => nodes.push(Node::Copy { from, to, bytes, beside }),
                 Command::Meet => nodes.push(Node::Meet),
                 Command::Arrays { .. } => {}
             }
@@ -34,17 +34,23 @@ impl Gpu {
         let alone = self.wait_each || self.measuring.is_some();
         for command in commands {
             match command {
-                Command::Launch(launch) if launch.beside && !alone => {
-                    let stream = self.streams.beside(&self.api)?;
+                Command::Launch(launch) => {
+                    let stream = self.stream(launch.beside && !alone)?;
                     self.launch_on(launch, stream)?;
                 }
-                Command::Launch(launch) => self.launch(launch)?,
-                Command::Copy { from, to, bytes } => self.copy(*from, *to, *bytes)?,
+                &Command::Copy { from, to, bytes, beside } => {
+                    let stream = self.stream(beside && !alone)?;
+                    self.copy_on(from, to, bytes, stream)?;
+                }
                 Command::Meet => self.streams.meet(&self.api)?,
                 Command::Arrays { .. } => {}
             }
         }
         self.streams.meet(&self.api)
+    }
+
+    fn stream(&mut self, beside: bool) -> Result<CUstream, DeviceError> {
+        if beside { self.streams.beside(&self.api) } else { Ok(self.streams.main) }
     }
 
     /// A graph of a list, ready to be launched; nothing of it has run.
