@@ -266,3 +266,49 @@ pub enum MoveWord {
     /// Number of arrays, then by array the numbers of a row.
     Arrays,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Precision;
+    use super::*;
+
+    fn table(room: u32, rows: u32, width: u32, every: bool) -> RowsTable {
+        RowsTable { total: room, room, rows, width, every }
+    }
+
+    #[test]
+    fn launches_do_not_grow_with_tables() {
+        let cuda = Cuda { precision: Precision::F32, threads: 256, chunks: 256, schedules: vec![] };
+        let kernels = |tables: &[RowsTable]| -> Vec<(&str, u32, bool)> {
+            plan_rows(&cuda, tables).launches.iter().map(|l| (l.kernel, l.shift, l.swapped)).collect()
+        };
+        let one = kernels(&[table(131_072, 100_000, 16, false)]);
+        // Keys, three digits of three launches, three for the list, two for the sums.
+        assert_eq!(one.len(), 1 + 3 * 3 + 3 + 2);
+        let many: Vec<RowsTable> = (1..40).map(|k| table(1000 * k, 2500 * k, k, false)).collect();
+        assert_eq!(kernels(&many), one);
+        assert_eq!(kernels(&[many, vec![table(9, 5, 4, true)]].concat()).len(), one.len() + 1);
+    }
+
+    /// Every block is one table's, and all of its occurrences, pieces and rows have a block.
+    #[test]
+    fn blocks_are_dealt_out() {
+        let cuda = Cuda { precision: Precision::F32, threads: 64, chunks: 8, schedules: vec![] };
+        let tables =
+            [table(0, 3, 1, true), table(513, 70, 40, false), table(512, 1, 3, true), table(70_000, 9, 8, false)];
+        let plan = plan_rows(&cuda, &tables);
+        let blocks = |kernel: &str| plan.launches.iter().find(|l| l.kernel == kernel).map_or(0, |l| l.blocks);
+        let of = |first: TableWord, all: u32| -> Vec<u32> {
+            let firsts: Vec<u32> = plan.tables.iter().map(|t| t[first as usize]).chain([all]).collect();
+            assert!(firsts[0] == 0 && firsts.is_sorted());
+            firsts.windows(2).map(|w| w[1] - w[0]).collect()
+        };
+        assert_eq!(of(TableWord::FirstBlock, blocks("din_rows_keys")), [0, 2, 1, 137]);
+        // Pieces of 64 or 256, in groups of 1, 32, 4 and 8 lanes.
+        assert_eq!(of(TableWord::FirstSum, blocks("din_rows_sum")), [0, 5, 1, 35]);
+        assert_eq!(of(TableWord::FirstWhole, blocks("din_rows_every")), [1, 0, 1, 0]);
+        let firsts: Vec<u32> = plan.tables.iter().map(|t| t[TableWord::First as usize]).collect();
+        assert_eq!(firsts, [0, 0, 513, 1025]);
+        assert_eq!(plan.counts, 256 * (140 + 4));
+    }
+}
