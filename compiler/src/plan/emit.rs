@@ -194,9 +194,9 @@ impl Emitter<'_> {
         }
     }
 
-    /// Transposed weights of the phase's products, made once before it.
+    /// Transposed weights of the phase's products. Each is made where its weight first can be read by a phase of one element that is there already, so
+    /// that most share the first phase; else in a phase of its own.
     fn transposes(&mut self, group: &Group) {
-        let mut calls = Vec::new();
         for &i in &group.items {
             let item = self.item(i).clone();
             let (k, n, w) = match item.kind {
@@ -208,19 +208,23 @@ impl Emitter<'_> {
             if k == 1 || n == 1 || self.transposed.contains_key(&(w.buffer, w.column, k, n)) {
                 continue;
             }
+            let made = self.storage.made(w.buffer);
+            let alone = |p: &Phase| p.domain == ONCE && p.reductions.is_empty();
+            let found = made.and_then(|made| (made..self.now()).find(|&p| alone(&self.phases[p])));
+            let number = found.unwrap_or_else(|| {
+                self.phases.push(Phase { domain: ONCE, tile_rows: 1, calls: Vec::new(), reductions: Vec::new() });
+                self.now() - 1
+            });
             let out = self.storage.arena(ONCE, k * n);
-            let number = self.now();
-            self.storage.touch(w.buffer, number, calls.len());
-            self.storage.touch(out, number, calls.len());
+            let call = self.phases[number].calls.len();
+            self.storage.touch(w.buffer, number, call);
+            self.storage.touch(out, number, call);
             self.transposed.insert((w.buffer, w.column, k, n), out);
-            calls.push(Call {
+            self.phases[number].calls.push(Call {
                 domain: ONCE,
                 op: Operation::Transpose { w, w_stride: n, out: View { buffer: out, column: 0 }, k, n },
                 location: self.sources.location(item.span),
             });
-        }
-        if !calls.is_empty() {
-            self.phases.push(Phase { domain: ONCE, tile_rows: 1, calls, reductions: Vec::new() });
         }
     }
 

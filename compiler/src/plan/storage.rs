@@ -56,6 +56,15 @@ impl Storage {
         &self.buffers[id.index()]
     }
 
+    /// The phase that writes the buffer; the first where it is there before the step. `None` where that is not known.
+    pub fn made(&self, id: BufferId) -> Option<usize> {
+        match self.buffers[id.index()].place {
+            Place::Param(_) | Place::State(_) => Some(0),
+            Place::Arena(_) => self.lives[id.index()].map(|life| life.from.phase),
+            _ => None,
+        }
+    }
+
     /// The buffer is read or written by that call.
     pub fn touch(&mut self, id: BufferId, phase: usize, call: usize) {
         let at = Point { phase, call };
