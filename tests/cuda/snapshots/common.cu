@@ -325,8 +325,9 @@ extern "C" DIN_KERNEL(256) din_train_5_join(DinAddresses address, DinWords batch
     batch += din_instance() * 5u;
     const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b19 = din_pointer<float>(address, 27u);
-    din_join_copies<1, 4>(chunks, copies + 0u, b19);
+    din_join_copies<1, 4, 0>(chunks, copies + 0u, sums, b19);
 }
 
 // Phase 6, one element.
@@ -432,10 +433,11 @@ extern "C" DIN_KERNEL(256) din_train_8_join(DinAddresses address, DinWords batch
     batch += din_instance() * 5u;
     const unsigned chunks = din_least(din_tiles(batch[0], din_spread(batch[0], 256u, 32u)), 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b30 = din_pointer<float>(address, 32u);
     const DinPtr<float> b29 = din_pointer<float>(address, 33u);
-    din_join_copies<2, 12>(chunks, copies + 0u, b30);
-    din_join_copies<6, 12>(chunks, copies + 4u, b29);
+    din_join_copies<2, 12, 0>(chunks, copies + 0u, sums, b30);
+    din_join_copies<6, 12, 1>(chunks, copies + 4u, sums, b29);
 }
 
 // Phase 9, tiles of 64 entries of domain 2, 32 samples at most.
@@ -602,8 +604,9 @@ extern "C" DIN_KERNEL(256) din_train_10_join(DinAddresses address, DinWords batc
     batch += din_instance() * 5u;
     const unsigned chunks = din_least(din_tiles(batch[1], din_spread(batch[1], 256u, 64u)), 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b40 = din_pointer<float>(address, 39u);
-    din_join_copies<5, 8>(chunks, copies + 0u, b40);
+    din_join_copies<5, 8, 0>(chunks, copies + 0u, sums, b40);
 }
 
 // Phase 11, tiles of 32 samples.
@@ -678,10 +681,11 @@ extern "C" DIN_KERNEL(256) din_train_11_join(DinAddresses address, DinWords batc
     batch += din_instance() * 5u;
     const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b46 = din_pointer<float>(address, 41u);
     const DinPtr<float> b45 = din_pointer<float>(address, 42u);
-    din_join_copies<1, 12>(chunks, copies + 0u, b46);
-    din_join_copies<5, 12>(chunks, copies + 4u, b45);
+    din_join_copies<1, 12, 0>(chunks, copies + 0u, sums, b46);
+    din_join_copies<5, 12, 1>(chunks, copies + 4u, sums, b45);
 }
 
 // Phase 12, one element.

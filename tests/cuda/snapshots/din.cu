@@ -546,6 +546,7 @@ extern "C" DIN_KERNEL(256) din_train_4_join(DinAddresses address, DinWords batch
     batch += din_instance() * 5u;
     const unsigned chunks = din_least((batch[0] + 15u) / 16u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 35u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b41 = din_pointer<float>(address, 53u);
     const DinPtr<float> b54 = din_pointer<float>(address, 54u);
     const DinPtr<float> b51 = din_pointer<float>(address, 55u);
@@ -555,15 +556,15 @@ extern "C" DIN_KERNEL(256) din_train_4_join(DinAddresses address, DinWords batch
     const DinPtr<float> b48 = din_pointer<float>(address, 59u);
     const DinPtr<float> b49 = din_pointer<float>(address, 60u);
     const DinPtr<float> b47 = din_pointer<float>(address, 61u);
-    din_join_copies<1, 42248>(chunks, copies + 0u, b41);
-    din_join_copies<1, 42248>(chunks, copies + 4u, b54);
-    din_join_copies<80, 42248>(chunks, copies + 8u, b51);
-    din_join_copies<80, 42248>(chunks, copies + 88u, b52);
-    din_join_copies<80, 42248>(chunks, copies + 168u, b53);
-    din_join_copies<16000, 42248>(chunks, copies + 248u, b50);
-    din_join_copies<200, 42248>(chunks, copies + 16248u, b48);
-    din_join_copies<200, 42248>(chunks, copies + 16448u, b49);
-    din_join_copies<25600, 42248>(chunks, copies + 16648u, b47);
+    din_join_copies<1, 42248, 0>(chunks, copies + 0u, sums, b41);
+    din_join_copies<1, 42248, 1>(chunks, copies + 4u, sums, b54);
+    din_join_copies<80, 42248, 2>(chunks, copies + 8u, sums, b51);
+    din_join_copies<80, 42248, 5>(chunks, copies + 88u, sums, b52);
+    din_join_copies<80, 42248, 8>(chunks, copies + 168u, sums, b53);
+    din_join_copies<16000, 42248, 11>(chunks, copies + 248u, sums, b50);
+    din_join_copies<200, 42248, 511>(chunks, copies + 16248u, sums, b48);
+    din_join_copies<200, 42248, 518>(chunks, copies + 16448u, sums, b49);
+    din_join_copies<25600, 42248, 525>(chunks, copies + 16648u, sums, b47);
 }
 
 // Phase 5, one element.
@@ -852,6 +853,7 @@ extern "C" DIN_KERNEL(256) din_train_7_join(DinAddresses address, DinWords batch
     batch += din_instance() * 5u;
     const unsigned chunks = din_least(batch[3], 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 35u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b86 = din_pointer<float>(address, 69u);
     const DinPtr<float> b87 = din_pointer<float>(address, 70u);
     const DinPtr<float> b90 = din_pointer<float>(address, 71u);
@@ -859,13 +861,13 @@ extern "C" DIN_KERNEL(256) din_train_7_join(DinAddresses address, DinWords batch
     const DinPtr<float> b85 = din_pointer<float>(address, 73u);
     const DinPtr<float> b83 = din_pointer<float>(address, 74u);
     const DinPtr<float> b81 = din_pointer<float>(address, 75u);
-    din_join_copies<40, 11084>(chunks, copies + 0u, b86);
-    din_join_copies<40, 11084>(chunks, copies + 40u, b87);
-    din_join_copies<1, 11084>(chunks, copies + 80u, b90);
-    din_join_copies<40, 11084>(chunks, copies + 84u, b89);
-    din_join_copies<3200, 11084>(chunks, copies + 124u, b85);
-    din_join_copies<80, 11084>(chunks, copies + 3324u, b83);
-    din_join_copies<7680, 11084>(chunks, copies + 3404u, b81);
+    din_join_copies<40, 11084, 0>(chunks, copies + 0u, sums, b86);
+    din_join_copies<40, 11084, 2>(chunks, copies + 40u, sums, b87);
+    din_join_copies<1, 11084, 4>(chunks, copies + 80u, sums, b90);
+    din_join_copies<40, 11084, 5>(chunks, copies + 84u, sums, b89);
+    din_join_copies<3200, 11084, 7>(chunks, copies + 124u, sums, b85);
+    din_join_copies<80, 11084, 107>(chunks, copies + 3324u, sums, b83);
+    din_join_copies<7680, 11084, 110>(chunks, copies + 3404u, sums, b81);
 }
 
 // Phase 8, one element.
@@ -970,10 +972,11 @@ extern "C" DIN_KERNEL(256) din_train_9_join(DinAddresses address, DinWords batch
     batch += din_instance() * 5u;
     const unsigned chunks = din_least((batch[0] + 31u) / 32u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 35u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b104 = din_pointer<float>(address, 78u);
     const DinPtr<float> b103 = din_pointer<float>(address, 79u);
-    din_join_copies<80, 3920>(chunks, copies + 0u, b104);
-    din_join_copies<3840, 3920>(chunks, copies + 80u, b103);
+    din_join_copies<80, 3920, 0>(chunks, copies + 0u, sums, b104);
+    din_join_copies<3840, 3920, 3>(chunks, copies + 80u, sums, b103);
 }
 
 // Phase 10, one element.

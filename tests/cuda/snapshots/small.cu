@@ -176,8 +176,9 @@ extern "C" DIN_KERNEL(256) din_train_2_join(DinAddresses address, DinWords batch
     batch += din_instance() * 3u;
     const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 9u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b6 = din_pointer<float>(address, 16u);
-    din_join_copies<1, 4>(chunks, copies + 0u, b6);
+    din_join_copies<1, 4, 0>(chunks, copies + 0u, sums, b6);
 }
 
 // Phase 3, one element.
@@ -367,8 +368,9 @@ extern "C" DIN_KERNEL(256) din_infer_1_join(DinAddresses address, DinWords batch
     batch += din_instance() * 3u;
     const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 6u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b3 = din_pointer<float>(address, 11u);
-    din_join_copies<1, 4>(chunks, copies + 0u, b3);
+    din_join_copies<1, 4, 0>(chunks, copies + 0u, sums, b3);
 }
 
 // Phase 2, one element.

@@ -5,7 +5,7 @@
 //! is added atomically: threads own what they write, blocks own copies of partial sums, and a small kernel behind the phase joins them.
 //!
 //! - `tree`: a kernel as statements. `verify`: the rules that all keep. `print`: its text. - `frame`: arrays, places and barriers. - `region`, `product`:
-//!   calls. - `phase`: kernels. - `prelude.cuh`: what they call; `rows.cuh`: the kernels that sum row gradients by row.
+//!   calls. - `phase`: kernels. - `prelude.cuh`, `join.cuh`, `product.cuh`: what they call; `rows.cuh`: the kernels that sum row gradients by row.
 //!
 //! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule that `plan` made never panics here, and one that it
 //! cannot have made is an error.
@@ -25,7 +25,8 @@ use din_program::cuda::{Address, Cuda, Launches, Precision, Tiling, Word};
 use din_program::schedule::{Axes, BufferId, Domain, Operation, Schedule, Source};
 
 /// What every source begins with.
-pub const PRELUDE: &str = include_str!("prelude.cuh");
+pub const PRELUDE: &str =
+    concat!(include_str!("prelude.cuh"), "\n", include_str!("join.cuh"), "\n", include_str!("product.cuh"));
 /// The kernels that ready a table's update: `RowsAddress` and `RowsWord` of `din_program::cuda` say what they are given.
 pub const ROWS: &str = include_str!("rows.cuh");
 
@@ -125,8 +126,8 @@ pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Opti
         return Err(CodegenError::Forbidden);
     }
     let threads = options.threads.is_multiple_of(32) && (32..=1024).contains(&options.threads);
-    // The tree over chunks has sixteen levels.
-    if !threads || !(1..1 << 16).contains(&options.chunks) {
+    // What joins the copies of so many chunks has room in shared memory.
+    if !threads || !(1..=MOST_CHUNKS).contains(&options.chunks) {
         let why = format!("blocks of {} threads, {} chunks", options.threads, options.chunks);
         return Err(CodegenError::Kernel { name: title.into(), why });
     }
@@ -182,6 +183,9 @@ fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String
         launches,
     })
 }
+
+/// Most chunks: three numbers for every eighth of them and each of 32 columns are 48 KiB.
+const MOST_CHUNKS: u32 = 1 << 10;
 
 /// Widest row, and most numbers of a matrix, with which index arithmetic stays within 32 bits.
 const WIDEST: u32 = 1 << 26;

@@ -13,6 +13,11 @@ use din_program::schedule::{
     Axis, BATCH, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Slot, SlotId, Source,
 };
 
+/// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that share the sets (`join.cuh`).
+const RUN: u32 = 8;
+const SET: u32 = 32;
+const JOINING: u32 = 1 << 12;
+
 /// A kernel and how it is launched.
 pub struct Made {
     pub kernel: Kernel,
@@ -436,14 +441,26 @@ impl Maker<'_> {
             binding: Binding::Address(copies),
         });
         let (partials, _) = partials(self.unit, self.phase);
-        let mut widest = 0;
+        // A number of each run of copies and each column of a set; of moments three.
+        let plane = self.options.chunks.div_ceil(RUN) * SET;
+        let moments = self.phase.reductions.iter().any(|r| r.combine == Combine::Moments);
+        kernel.shared = if moments { 3 * plane } else { plane };
+        let sums = ArrayId(kernel.arrays.len() as u32);
+        kernel.arrays.push(Array {
+            name: "sums".into(),
+            numbers: Numbers::F32,
+            rows: Rows::One,
+            width: kernel.shared,
+            binding: Binding::Shared { offset: 0 },
+        });
+        let mut sets = 0u32;
         for (r, p) in self.phase.reductions.iter().zip(&partials) {
             let into = self.unit.schedule.buffers.get(r.into.index());
             let into = into.ok_or_else(|| format!("buffer {} does not exist", r.into.0))?;
-            let (name, width) = match r.combine {
-                Combine::Sum => ("din_join_copies", p.width),
-                Combine::Max => ("din_join_maxima", p.width),
-                Combine::Moments => ("din_join_moments", p.width.saturating_sub(1) / 2),
+            let (name, width, more) = match r.combine {
+                Combine::Sum => ("din_join_copies", p.width, String::new()),
+                Combine::Max => ("din_join_maxima", p.width, String::new()),
+                Combine::Moments => ("din_join_moments", p.width.saturating_sub(1) / 2, format!(", {plane}")),
             };
             let array = ArrayId(kernel.arrays.len() as u32);
             kernel.arrays.push(Array {
@@ -453,13 +470,15 @@ impl Maker<'_> {
                 width: into.width,
                 binding: Binding::Address(numbering.buffer(r.into)),
             });
-            let text = format!("{name}<{width}, {floats}>(chunks, copies + {}u, b{})", p.offset, r.into.0);
+            let text =
+                format!("{name}<{width}, {floats}, {sets}{more}>(chunks, copies + {}u, sums, b{})", p.offset, r.into.0);
             let whole = |array, column, columns| Seen { array, rows: Rows::One, column, columns };
-            let arrays = vec![whole(ArrayId(0), p.offset, p.width), whole(array, 0, into.width)];
+            let arrays =
+                vec![whole(ArrayId(0), p.offset, p.width), whole(sums, 0, kernel.shared), whole(array, 0, into.width)];
             kernel.body.push(Statement::Call { text, arrays });
-            widest = u32::saturating_add(widest, width);
+            sets = u32::saturating_add(sets, width.div_ceil(SET));
         }
-        let blocks = widest.div_ceil(self.options.threads).clamp(1, self.options.chunks);
+        let blocks = sets.clamp(1, JOINING);
         let launch = self.launch(&kernel, Grid::Blocks(blocks), &self.phase.calls, false);
         Ok(Made { kernel, launch })
     }
