@@ -25,7 +25,7 @@ template <unsigned WIDTH, unsigned FIRST, class Copies> DIN_CALL void din_join_s
     constexpr unsigned WARPS = DIN_THREADS / 32u, SETS = (WIDTH + DIN_SET - 1u) / DIN_SET;
     const unsigned runs = (chunks + DIN_RUN - 1u) / DIN_RUN, lane = din_lane();
     unsigned set = din_chunk();
-    if (set < FIRST) set += (FIRST - set + din_chunks() - 1u) / din_chunks() * din_chunks();
+    if (set + 1u <= FIRST) set += (FIRST - set + din_chunks() - 1u) / din_chunks() * din_chunks();
     for (; set < FIRST + SETS; set += din_chunks()) {
         const unsigned column = (set - FIRST) * DIN_SET + lane;
         const bool mine = column < WIDTH;

@@ -4,24 +4,26 @@
 //! of the phase run in order with barriers where one needs what another wrote. Between phases there is nothing but launches. Nothing
 //! is added atomically: threads own what they write, blocks own copies of partial sums, and a small kernel behind the phase joins them.
 //!
-//! - `tree`: a kernel as statements. `verify`: the rules that all keep. `print`: its text. - `frame`: arrays, places and barriers. - `region`, `product`:
-//!   calls. - `phase`: kernels. - `prelude.cuh`, `join.cuh`, `product.cuh`: what they call; `rows.cuh`: the kernels that sum row gradients by row.
+//! - `tree`: a kernel as statements. `verify`: the rules that all keep. `print`: its text. - `frame`: arrays, places and barriers. - `region`, `product`,
+//!   `fold`: calls; `share`: how threads share a product. - `phase`: kernels. - `prelude.cuh`, `join.cuh`, `product.cuh`: what they call; `rows.cuh`: the kernels that sum row gradients by row.
 //!
 //! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule that `plan` made never panics here, and one that it
 //! cannot have made is an error.
 
+mod fold;
 mod frame;
 mod phase;
 mod print;
 mod product;
 mod region;
+mod share;
 mod tree;
 mod verify;
 
 use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
-use din_program::cuda::{Address, Cuda, Launches, Precision, Tiling, Word};
+use din_program::cuda::{ALIGN, Address, Cuda, Launches, Precision, Tiling, Word};
 use din_program::schedule::{Axes, BufferId, Domain, Operation, Schedule, Source};
 
 /// What every source begins with.
@@ -38,7 +40,7 @@ pub struct Options {
     pub threads: u32,
     /// Most chunks of a phase.
     pub chunks: u32,
-    /// Samples a tile, and most requests; halved where shared memory is short.
+    /// Most samples a tile, and most requests; fewer where batches are small, and halved where shared memory is short.
     pub batch_tile: u32,
     /// Sequence entries a tile, and most samples of it.
     pub sequence_tile: u32,
@@ -109,6 +111,7 @@ pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Resul
         axes,
         features: &features,
     };
+    let options = &Options { batch_tile: batch_tile(options, program.training.batch), ..options.clone() };
     let mut units = vec![
         unit("train".into(), &program.train, Purpose::Step, &train),
         unit("infer".into(), &program.infer, Purpose::Step, &infer),
@@ -118,6 +121,16 @@ pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Resul
         units.push(unit(format!("update{k}"), &update.schedule, purpose, &rows));
     }
     source(&program.model, &units, kernels, options)
+}
+
+/// Fewest samples of a tile, if so many are allowed. A tile reads every weight that its samples are multiplied by and leaves a copy of its gradient, whose
+/// bytes a smaller one has over again: with eight rows for DIN's 42 k weights they take as long as the products.
+const LEAST_TILE: u32 = 16;
+
+/// Samples a tile, so that a batch has one for each chunk; a chunk may have many, but a block that has none leaves its multiprocessor idle.
+fn batch_tile(options: &Options, batch: u32) -> u32 {
+    let each = batch.div_ceil(options.chunks.max(1)).checked_next_multiple_of(ALIGN);
+    each.unwrap_or(u32::MAX).max(LEAST_TILE).min(options.batch_tile)
 }
 
 /// The source of some schedules; `title` stands in its first line.

@@ -14,8 +14,11 @@ template <class T> using DinPtr = T*;
 #define DIN_CALL_MEMBER __device__ __forceinline__
 #define DIN_TILE __device__ __forceinline__
 
+// In global memory, which the compiler cannot know by itself: a load that might be one from shared memory takes longer.
 template <class T> DIN_CALL T* din_pointer(DinAddresses address, unsigned number) {
-    return reinterpret_cast<T*>(address[number]);
+    T* at = reinterpret_cast<T*>(address[number]);
+    __builtin_assume(__isGlobal(at));
+    return at;
 }
 
 extern __shared__ __align__(16) float din_memory[];
@@ -57,7 +60,32 @@ DIN_CALL unsigned din_bf16(float low, float high) {
     return bits;
 }
 
+// Four numbers at once; the first begins at 16 bytes.
+DIN_CALL void din_load_four(const float* x, float (&to)[4]) {
+    const float4 v = *reinterpret_cast<const float4*>(x);
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+}
+DIN_CALL void din_store_four(float* x, const float (&v)[4]) { *reinterpret_cast<float4*>(x) = make_float4(v[0], v[1], v[2], v[3]); }
+
 #endif
+
+// E numbers side by side, at once where there are four and V is 4.
+template <unsigned V = 4u, unsigned E> DIN_CALL void din_load(DinPtr<const float> x, float (&to)[E]) {
+    if constexpr (V == 4u && E == 4u) {
+        din_load_four(x, to);
+    } else {
+#pragma unroll
+        for (unsigned e = 0u; e < E; ++e) to[e] = x[e];
+    }
+}
+template <unsigned V = 4u, unsigned E> DIN_CALL void din_store(DinPtr<float> x, const float (&value)[E]) {
+    if constexpr (V == 4u && E == 4u) {
+        din_store_four(x, value);
+    } else {
+#pragma unroll
+        for (unsigned e = 0u; e < E; ++e) x[e] = value[e];
+    }
+}
 
 DIN_CALL unsigned din_lane() { return din_thread() % 32u; }
 DIN_CALL unsigned din_warp() { return din_thread() / 32u; }
@@ -137,8 +165,8 @@ template <unsigned COUNT> DIN_CALL void din_fill_grid(DinPtr<float> out, float v
     for (unsigned i = din_chunk() * DIN_THREADS + din_thread(); i < COUNT; i += din_chunks() * DIN_THREADS) out[i] = value;
 }
 
-template <unsigned WIDTH> DIN_CALL void din_fill_rows(unsigned rows, DinPtr<float> out, float value) {
-    for (unsigned i = din_thread(); i < rows * WIDTH; i += DIN_THREADS) out[i] = value;
+template <unsigned WIDTH, unsigned STRIDE> DIN_CALL void din_fill_rows(unsigned rows, DinPtr<float> out, float value) {
+    for (unsigned i = din_thread(); i < rows * WIDTH; i += DIN_THREADS) out[WIDTH == STRIDE ? i : i / WIDTH * STRIDE + i % WIDTH] = value;
 }
 
 // Mean, sum of squared differences from it, and how many. Chan, Golub & LeVeque 1983, Eq. 2.1.
@@ -155,23 +183,48 @@ DIN_CALL DinMoments din_chan(const DinMoments& a, const DinMoments& b) {
     return joined;
 }
 
-// Joins the moments of `rows` rows to `total`: WIDTH means, WIDTH sums of squares, the count.
-template <unsigned WIDTH, unsigned STRIDE> DIN_CALL void din_moments(unsigned rows, DinPtr<float> x, DinPtr<float> total) {
+// Joins the moments of `rows` rows to `total`: WIDTH means, WIDTH sums of squares, the count. GROUPS threads a column sum every so many rows each, first
+// the numbers, then the squares of their differences from the mean; `sums` has room for both of each thread.
+template <unsigned WIDTH, unsigned STRIDE, unsigned GROUPS>
+DIN_CALL void din_moments(unsigned rows, DinPtr<const float> x, DinPtr<float> sums, DinPtr<float> total) {
+    constexpr unsigned ROOM = DIN_THREADS;
     const float count = total[2u * WIDTH];
-    for (unsigned c = din_thread(); rows > 0u && c < WIDTH; c += DIN_THREADS) {
-        float sum = 0.0f;
-        for (unsigned r = 0u; r < rows; ++r) sum += x[r * STRIDE + c];
-        const float mean = sum / float(rows);
-        float squares = 0.0f;
-        for (unsigned r = 0u; r < rows; ++r) {
+    for (unsigned first = 0u; first < WIDTH; first += DIN_THREADS) {
+        const unsigned c = first + din_thread() % (GROUPS > 1u ? WIDTH : DIN_THREADS), g = GROUPS > 1u ? din_thread() / WIDTH : 0u;
+        const bool mine = rows > 0u && c < WIDTH && g < GROUPS;
+        float sum = 0.0f, squares = 0.0f;
+#pragma unroll 4
+        for (unsigned r = g; mine && r < rows; r += GROUPS) sum += x[r * STRIDE + c];
+        if (GROUPS > 1u) {
+            if (mine) sums[g * WIDTH + c] = sum;
+            din_barrier();
+            if (mine) {
+                sum = sums[c];
+#pragma unroll
+                for (unsigned other = 1u; other < GROUPS; ++other) sum += sums[other * WIDTH + c];
+            }
+        }
+        const float mean = mine ? sum / float(rows) : 0.0f;
+#pragma unroll 4
+        for (unsigned r = g; mine && r < rows; r += GROUPS) {
             const float d = x[r * STRIDE + c] - mean;
             squares += d * d;
         }
-        const DinMoments before = {total[c], total[WIDTH + c], count};
-        const DinMoments more = {mean, squares, float(rows)};
-        const DinMoments all = din_chan(before, more);
-        total[c] = all.mean;
-        total[WIDTH + c] = all.squares;
+        if (GROUPS > 1u) {
+            if (mine) sums[ROOM + g * WIDTH + c] = squares;
+            din_barrier();
+            if (mine && g == 0u) {
+#pragma unroll
+                for (unsigned other = 1u; other < GROUPS; ++other) squares += sums[ROOM + other * WIDTH + c];
+            }
+        }
+        if (mine && g == 0u) {
+            const DinMoments before = {total[c], total[WIDTH + c], count};
+            const DinMoments more = {mean, squares, float(rows)};
+            const DinMoments all = din_chan(before, more);
+            total[c] = all.mean;
+            total[WIDTH + c] = all.squares;
+        }
     }
     din_barrier();
     if (din_thread() == 0u) total[2u * WIDTH] = count + float(rows);
@@ -272,11 +325,4 @@ DIN_CALL void din_sum_group(unsigned elements, unsigned first, DinPtr<const unsi
                             DinPtr<const float> x, DinPtr<float> sums, DinPtr<float> out) {
     const DinOfGroup<WIDTH, X, OUT> sum = {first, begins, members, x, out};
     din_sum_terms(elements * WIDTH, sums, sum);
-}
-
-// out = w^T: w is K x N with rows STRIDE apart, out N x K.
-template <unsigned K, unsigned N, unsigned STRIDE> DIN_CALL void din_transpose(DinPtr<const float> w, DinPtr<float> out) {
-    for (unsigned i = din_chunk() * DIN_THREADS + din_thread(); i < K * N; i += din_chunks() * DIN_THREADS) {
-        out[i] = w[i % K * STRIDE + i / K];
-    }
 }
