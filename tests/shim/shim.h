@@ -84,6 +84,19 @@ static inline unsigned din_bf16_one(float x) {
 }
 static inline unsigned din_bf16(float low, float high) { return din_bf16_one(high) << 16 | din_bf16_one(low); }
 
+// Four numbers at once: the first begins at 16 bytes.
+static inline void din_aligned(const void* at) {
+    if (reinterpret_cast<std::uintptr_t>(at) % 16 != 0) shim::fail("misaligned: four numbers" + shim::where());
+}
+static inline void din_load_four(DinPtr<const float> x, float (&to)[4]) {
+    din_aligned(x.at);
+    for (unsigned e = 0; e < 4; ++e) to[e] = x[e];
+}
+static inline void din_store_four(DinPtr<float> x, const float (&value)[4]) {
+    din_aligned(x.at);
+    for (unsigned e = 0; e < 4; ++e) x[e] = value[e];
+}
+
 // ---- For tests.
 
 #define DIN_EXPORT extern "C" __attribute__((visibility("default")))

@@ -17,13 +17,13 @@ extern "C" DIN_KERNEL(256) din_train_0(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 1, tiles of 32 requests at most.
+// Phase 1, tiles of 16 requests at most.
 extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 44u;
     batch += din_instance() * 5u;
     const unsigned elements = batch[0];
-    const unsigned each = din_spread(elements, 256u, 32u);
+    const unsigned each = din_spread(elements, 256u, 16u);
     const unsigned tiles = din_tiles(elements, each);
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
@@ -36,7 +36,7 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
         const DinPtr<const unsigned> rows1_0 = din_pointer<const unsigned>(address, 4u) + first3;
         const DinPtr<float> tile3 = din_shared() + 0u;
         const DinPtr<float> param2 = din_pointer<float>(address, 5u);
-        const DinPtr<float> tile4 = din_shared() + 96u;
+        const DinPtr<float> tile4 = din_shared() + 48u;
         const DinPtr<float> param3 = din_pointer<float>(address, 6u);
         const DinPtr<float> b5 = din_pointer<float>(address, 7u) + first3;
         // common.din:17:70: train.1.gather
@@ -51,7 +51,7 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
         }
         // std.layer:8:5: product by 3 x 2
         din_barrier();
-        din_matmul<3, 2, 3, 2, 2, false>(count3, tile3, param2, tile4);
+        din_product<3, 2, 1, 1>(count3, DinRows<3, 1>{tile3}, DinMatrix<2, 1>{param2}, DinStore<2, 1>{tile4});
         // std.layer:8:5: train.2.copy
         din_barrier();
         for (unsigned r7 = din_warp(); r7 < count3; r7 += 8u) {
@@ -102,30 +102,30 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
         }
         // std.layer:8:5: product by 5 x 1
         din_barrier();
-        din_matmul<5, 1, 5, 1, 1, false>(count4, tile8, param0, b9);
+        din_product<5, 1, 1, 1>(count4, DinRows<5, 1>{tile8}, DinMatrix<1, 1>{param0}, DinStore<1, 1>{b9});
         din_barrier();
     }
 }
 
-// Phase 3, tiles of 32 samples.
+// Phase 3, tiles of 16 samples.
 extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 44u;
     batch += din_instance() * 5u;
     const unsigned elements = batch[2];
-    const unsigned tiles = (elements + 31u) / 32u;
+    const unsigned tiles = (elements + 15u) / 16u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first1 = tile * 32u;
-        const unsigned count1 = din_least(elements - first1, 32u);
+        const unsigned first1 = tile * 16u;
+        const unsigned count1 = din_least(elements - first1, 16u);
         const DinPtr<float> table0 = din_pointer<float>(address, 8u);
         const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 12u) + first1;
         const DinPtr<float> tile11 = din_shared() + 0u;
         const DinPtr<float> param0 = din_pointer<float>(address, 10u);
-        const DinPtr<float> tile12 = din_shared() + 160u;
+        const DinPtr<float> tile12 = din_shared() + 80u;
         const DinPtr<float> param1 = din_pointer<float>(address, 13u);
         const DinPtr<float> b13 = din_pointer<float>(address, 14u) + first1;
         // common.din:15:51: train.4.gather
@@ -140,7 +140,7 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
         }
         // std.layer:8:5: product by 5 x 1
         din_barrier();
-        din_matmul<5, 1, 5, 1, 1, false>(count1, tile11, param0 + 5u, tile12);
+        din_product<5, 1, 1, 1>(count1, DinRows<5, 1>{tile11}, DinMatrix<1, 1>{param0 + 5u}, DinStore<1, 1>{tile12});
         // std.layer:8:5: train.5.copy
         din_barrier();
         const unsigned t13 = din_thread();
@@ -186,7 +186,7 @@ DIN_TILE void din_train_4_tile(DinAddresses address, DinWords batch, unsigned fi
         }
     }
     // common.din:16:17: fill with 0
-    din_fill_rows<5>(count1, b16, 0.0f);
+    din_fill_rows<5, 5>(count1, b16, 0.0f);
     // common.din:16:17: train.7.gather_multiply_sum
     din_barrier();
     const unsigned t25 = din_thread();
@@ -229,13 +229,13 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 5, tiles of 32 samples.
+// Phase 5, tiles of 16 samples.
 extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 44u;
     batch += din_instance() * 5u;
     const unsigned elements = batch[2];
-    const unsigned tiles = (elements + 31u) / 32u;
+    const unsigned tiles = (elements + 15u) / 16u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
@@ -243,8 +243,8 @@ extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, Din
     const DinPtr<float> copy = din_pointer<float>(address, 22u) + size_t(din_chunk()) * 4u;
     din_fill<1>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first1 = tile * 32u;
-        const unsigned count1 = din_least(elements - first1, 32u);
+        const unsigned first1 = tile * 16u;
+        const unsigned count1 = din_least(elements - first1, 16u);
         const DinPtr<float> table0 = din_pointer<float>(address, 8u);
         const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 12u) + first1;
         const DinPtr<float> b16 = din_pointer<float>(address, 21u) + size_t(first1) * 5u;
@@ -257,7 +257,7 @@ extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, Din
         const DinPtr<float> b18 = din_pointer<float>(address, 24u) + first1;
         const DinPtr<float> partial23 = copy + 0u;
         const DinPtr<float> b20 = din_pointer<float>(address, 25u) + first1;
-        const DinPtr<float> sums28 = din_shared() + 32u;
+        const DinPtr<float> sums28 = din_shared() + 16u;
         const DinPtr<float> b21 = din_pointer<float>(address, 26u) + size_t(first1) * 5u;
         // common.din:17:35: train.8.gather_multiply
         for (unsigned r1 = din_warp(); r1 < count1; r1 += 8u) {
@@ -323,10 +323,11 @@ extern "C" DIN_KERNEL(256) din_train_5_join(DinAddresses address, DinWords batch
 {
     address += din_instance() * 44u;
     batch += din_instance() * 5u;
-    const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
+    const unsigned chunks = din_least((batch[2] + 15u) / 16u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b19 = din_pointer<float>(address, 27u);
-    din_join_copies<1, 4>(chunks, copies + 0u, b19);
+    din_join_copies<1, 4, 0>(chunks, copies + 0u, sums, b19);
 }
 
 // Phase 6, one element.
@@ -357,13 +358,13 @@ extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, Din
     din_transpose<3, 2, 2>(param2, b25);
 }
 
-// Phase 8, tiles of 32 requests at most.
+// Phase 8, tiles of 16 requests at most.
 extern "C" DIN_KERNEL(256) din_train_8(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 44u;
     batch += din_instance() * 5u;
     const unsigned elements = batch[0];
-    const unsigned each = din_spread(elements, 256u, 32u);
+    const unsigned each = din_spread(elements, 256u, 16u);
     const unsigned tiles = din_tiles(elements, each);
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
@@ -371,20 +372,20 @@ extern "C" DIN_KERNEL(256) din_train_8(DinAddresses address, DinWords batch, Din
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
     const DinPtr<float> copy = din_pointer<float>(address, 22u) + size_t(din_chunk()) * 12u;
     din_fill<2>(copy + 0u, 0.0f);
-    din_fill<6>(copy + 4u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first3 = tile * each;
         const unsigned count3 = din_least(elements - first3, each);
+        const bool fresh = tile == begin;
         const DinPtr<float> table1 = din_pointer<float>(address, 3u);
         const DinPtr<const unsigned> rows1_0 = din_pointer<const unsigned>(address, 4u) + first3;
         const DinPtr<float> tile28 = din_shared() + 0u;
-        const DinPtr<float> tile26 = din_shared() + 96u;
+        const DinPtr<float> tile26 = din_shared() + 48u;
         const DinPtr<float> b20 = din_pointer<float>(address, 25u);
-        const DinPtr<float> sums7 = din_shared() + 192u;
+        const DinPtr<float> sums7 = din_shared() + 96u;
         const DinPtr<const unsigned> begin1 = din_pointer<const unsigned>(address, 30u);
-        const DinPtr<float> tile27 = din_shared() + 128u;
+        const DinPtr<float> tile27 = din_shared() + 64u;
         const DinPtr<float> partial32 = copy + 0u;
-        const DinPtr<float> sums16 = din_shared() + 192u;
+        const DinPtr<float> sums16 = din_shared() + 96u;
         const DinPtr<float> partial33 = copy + 4u;
         const DinPtr<float> b25 = din_pointer<float>(address, 29u);
         const DinPtr<float> b31 = din_pointer<float>(address, 31u) + size_t(first3) * 3u;
@@ -418,9 +419,9 @@ extern "C" DIN_KERNEL(256) din_train_8(DinAddresses address, DinWords batch, Din
         din_barrier();
         din_join_groups<2, 16, DinAdd>(sums16 + 0u, partial32 + 0u);
         // std.layer:8:5: gradient of a weight, 3 x 2
-        din_outer<3, 2, 3, 2>(count3, tile28, tile27, partial33);
+        din_outer<3, 2, 1, 1>(count3, DinMatrix<3, 1>{tile28}, DinMatrix<2, 1>{tile27}, DinBegin<2, 1>{partial33, fresh});
         // std.layer:8:5: product by 2 x 3
-        din_matmul<2, 3, 2, 3, 3, false>(count3, tile27, b25, b31);
+        din_product<2, 3, 1, 1>(count3, DinRows<2, 1>{tile27}, DinMatrix<3, 1>{b25}, DinStore<3, 1>{b31});
         din_barrier();
     }
 }
@@ -430,12 +431,13 @@ extern "C" DIN_KERNEL(256) din_train_8_join(DinAddresses address, DinWords batch
 {
     address += din_instance() * 44u;
     batch += din_instance() * 5u;
-    const unsigned chunks = din_least(din_tiles(batch[0], din_spread(batch[0], 256u, 32u)), 256u);
+    const unsigned chunks = din_least(din_tiles(batch[0], din_spread(batch[0], 256u, 16u)), 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b30 = din_pointer<float>(address, 32u);
     const DinPtr<float> b29 = din_pointer<float>(address, 33u);
-    din_join_copies<2, 12>(chunks, copies + 0u, b30);
-    din_join_copies<6, 12>(chunks, copies + 4u, b29);
+    din_join_copies<2, 12, 0>(chunks, copies + 0u, sums, b30);
+    din_join_copies<6, 12, 1>(chunks, copies + 4u, sums, b29);
 }
 
 // Phase 9, tiles of 64 entries of domain 2, 32 samples at most.
@@ -477,7 +479,7 @@ DIN_TILE void din_train_9_tile(DinAddresses address, DinWords batch, unsigned fi
         }
     }
     // common.din:15:14: fill with 0
-    din_fill_rows<1>(count1, b36, 0.0f);
+    din_fill_rows<1, 1>(count1, b36, 0.0f);
     // common.din:15:14: train.14.multiply_sum
     din_barrier();
     const unsigned t26 = din_thread();
@@ -540,10 +542,10 @@ extern "C" DIN_KERNEL(256) din_train_10(DinAddresses address, DinWords batch, Di
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
     const DinPtr<float> copy = din_pointer<float>(address, 22u) + size_t(din_chunk()) * 8u;
-    din_fill<5>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first4 = tile * each;
         const unsigned count4 = din_least(elements - first4, each);
+        const bool fresh = tile == begin;
         const DinPtr<float> table0 = din_pointer<float>(address, 8u);
         const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 9u) + first4;
         const DinPtr<float> tile39 = din_shared() + 0u;
@@ -590,7 +592,7 @@ extern "C" DIN_KERNEL(256) din_train_10(DinAddresses address, DinWords batch, Di
             }
         }
         // std.layer:8:5: gradient of a weight, 5 x 1
-        din_outer<5, 1, 5, 1>(count4, tile39, tile38, partial43);
+        din_outer<5, 1, 1, 1>(count4, DinMatrix<5, 1>{tile39}, DinMatrix<1, 1>{tile38}, DinBegin<1, 1>{partial43, fresh});
         din_barrier();
     }
 }
@@ -602,27 +604,28 @@ extern "C" DIN_KERNEL(256) din_train_10_join(DinAddresses address, DinWords batc
     batch += din_instance() * 5u;
     const unsigned chunks = din_least(din_tiles(batch[1], din_spread(batch[1], 256u, 64u)), 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b40 = din_pointer<float>(address, 39u);
-    din_join_copies<5, 8>(chunks, copies + 0u, b40);
+    din_join_copies<5, 8, 0>(chunks, copies + 0u, sums, b40);
 }
 
-// Phase 11, tiles of 32 samples.
+// Phase 11, tiles of 16 samples.
 extern "C" DIN_KERNEL(256) din_train_11(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 44u;
     batch += din_instance() * 5u;
     const unsigned elements = batch[2];
-    const unsigned tiles = (elements + 31u) / 32u;
+    const unsigned tiles = (elements + 15u) / 16u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
     const DinPtr<float> copy = din_pointer<float>(address, 22u) + size_t(din_chunk()) * 12u;
     din_fill<1>(copy + 0u, 0.0f);
-    din_fill<5>(copy + 4u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first1 = tile * 32u;
-        const unsigned count1 = din_least(elements - first1, 32u);
+        const unsigned first1 = tile * 16u;
+        const unsigned count1 = din_least(elements - first1, 16u);
+        const bool fresh = tile == begin;
         const DinPtr<float> table0 = din_pointer<float>(address, 8u);
         const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 12u) + first1;
         const DinPtr<float> b36 = din_pointer<float>(address, 35u) + first1;
@@ -632,7 +635,7 @@ extern "C" DIN_KERNEL(256) din_train_11(DinAddresses address, DinWords batch, Di
         const DinPtr<float> tile44 = din_shared() + 0u;
         const DinPtr<float> b47 = din_pointer<float>(address, 40u) + size_t(first1) * 5u;
         const DinPtr<float> partial48 = copy + 0u;
-        const DinPtr<float> sums20 = din_shared() + 160u;
+        const DinPtr<float> sums20 = din_shared() + 80u;
         const DinPtr<float> partial49 = copy + 4u;
         // common.din:15:51: train.16.gather_multiply
         const unsigned t13 = din_thread();
@@ -666,7 +669,7 @@ extern "C" DIN_KERNEL(256) din_train_11(DinAddresses address, DinWords batch, Di
         din_barrier();
         din_join_groups<1, 16, DinAdd>(sums20 + 0u, partial48 + 0u);
         // std.layer:8:5: gradient of a weight, 5 x 1
-        din_outer<5, 1, 5, 1>(count1, tile44, b36, partial49);
+        din_outer<5, 1, 1, 1>(count1, DinMatrix<5, 1>{tile44}, DinMatrix<1, 1>{b36}, DinBegin<1, 1>{partial49, fresh});
         din_barrier();
     }
 }
@@ -676,12 +679,13 @@ extern "C" DIN_KERNEL(256) din_train_11_join(DinAddresses address, DinWords batc
 {
     address += din_instance() * 44u;
     batch += din_instance() * 5u;
-    const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
+    const unsigned chunks = din_least((batch[2] + 15u) / 16u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 22u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b46 = din_pointer<float>(address, 41u);
     const DinPtr<float> b45 = din_pointer<float>(address, 42u);
-    din_join_copies<1, 12>(chunks, copies + 0u, b46);
-    din_join_copies<5, 12>(chunks, copies + 4u, b45);
+    din_join_copies<1, 12, 0>(chunks, copies + 0u, sums, b46);
+    din_join_copies<5, 12, 1>(chunks, copies + 4u, sums, b45);
 }
 
 // Phase 12, one element.

@@ -39,20 +39,20 @@ extern "C" DIN_KERNEL(256) din_train_0_1(DinAddresses address, DinWords batch, D
     }
 }
 
-// Phase 1, tiles of 32 samples.
+// Phase 1, tiles of 16 samples.
 extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
     const unsigned elements = batch[0];
-    const unsigned tiles = (elements + 31u) / 32u;
+    const unsigned tiles = (elements + 15u) / 16u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first1 = tile * 32u;
-        const unsigned count1 = din_least(elements - first1, 32u);
+        const unsigned first1 = tile * 16u;
+        const unsigned count1 = din_least(elements - first1, 16u);
         const DinPtr<float> table0 = din_pointer<float>(address, 6u);
         const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 7u) + first1;
         const DinPtr<float> table1 = din_pointer<float>(address, 8u);
@@ -82,7 +82,7 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
         }
         // std.layer:8:5: product by 48 x 80
         din_barrier();
-        din_matmul<48, 80, 48, 80, 80, false>(count1, b6, b1, tile7);
+        din_product<48, 80, 4, 4>(count1, DinRows<48, 4>{b6}, DinMatrix<80, 4>{b1}, DinStore<84, 4>{tile7});
         // std.layer:8:5: train.3.copy
         din_barrier();
         const unsigned t17 = din_thread();
@@ -90,7 +90,7 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
             const unsigned c11 = t17 % 80u, g12 = t17 / 80u;
             const float v13 = param1[c11];
             for (unsigned r14 = g12; r14 < count1; r14 += 3u) {
-                const float v15 = tile7[r14 * 80u + c11];
+                const float v15 = tile7[r14 * 84u + c11];
                 const float v16 = v15 + v13;
                 b8[r14 * 80u + c11] = v16;
             }
@@ -112,20 +112,21 @@ DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned fi
     const DinPtr<float> tile10 = Short ? din_shared() + 0u : far + 0u;
     const DinPtr<float> b6 = din_pointer<float>(address, 12u) + size_t(first1) * 48u;
     const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-    const DinPtr<float> tile11 = Short ? din_shared() + 3072u : far + 0u + size_t(longest) * 48u;
+    const DinPtr<float> tile11 = Short ? din_shared() + 3328u : far + 0u + size_t(longest) * 52u;
     const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 20u) + first2;
+    const DinPtr<float> products11 = Short ? din_shared() + 14080u : far + 0u + size_t(longest) * 220u;
     const DinPtr<float> b8 = din_pointer<float>(address, 14u) + size_t(first1) * 80u;
     const DinPtr<float> param2 = din_pointer<float>(address, 21u);
     const DinPtr<float> b12 = din_pointer<float>(address, 22u) + size_t(first2) * 80u;
-    const DinPtr<float> tile13 = Short ? din_shared() + 8192u : far + 0u + size_t(longest) * 128u;
+    const DinPtr<float> tile13 = Short ? din_shared() + 8704u : far + 0u + size_t(longest) * 136u;
     const DinPtr<float> param3 = din_pointer<float>(address, 23u);
-    const DinPtr<float> tile14 = Short ? din_shared() + 3072u : far + 0u + size_t(longest) * 48u;
+    const DinPtr<float> tile14 = Short ? din_shared() + 3328u : far + 0u + size_t(longest) * 52u;
     const DinPtr<float> param4 = din_pointer<float>(address, 24u);
     const DinPtr<float> param5 = din_pointer<float>(address, 25u);
     const DinPtr<float> b15 = din_pointer<float>(address, 26u) + size_t(first2) * 40u;
-    const DinPtr<float> tile16 = Short ? din_shared() + 8192u : far + 0u + size_t(longest) * 128u;
+    const DinPtr<float> tile16 = Short ? din_shared() + 8704u : far + 0u + size_t(longest) * 136u;
     const DinPtr<float> param6 = din_pointer<float>(address, 27u);
-    const DinPtr<float> tile17 = Short ? din_shared() + 3072u : far + 0u + size_t(longest) * 48u;
+    const DinPtr<float> tile17 = Short ? din_shared() + 3328u : far + 0u + size_t(longest) * 52u;
     const DinPtr<float> param7 = din_pointer<float>(address, 28u);
     const DinPtr<float> b18 = din_pointer<float>(address, 29u) + first2;
     const DinPtr<float> b19 = din_pointer<float>(address, 30u) + size_t(first1) * 48u;
@@ -140,85 +141,87 @@ DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned fi
             const float v7 = table1[size_t(i6) * 16u + c1];
             const unsigned i8 = rows2_9[r3];
             const float v9 = table2[size_t(i8) * 16u + c1];
-            tile10[r3 * 48u + c1] = v5;
-            tile10[r3 * 48u + c1 + 16u] = v7;
-            tile10[r3 * 48u + c1 + 32u] = v9;
+            tile10[r3 * 52u + c1] = v5;
+            tile10[r3 * 52u + c1 + 16u] = v7;
+            tile10[r3 * 52u + c1 + 32u] = v9;
         }
     }
     // std.layer:8:5: folded product by 96 x 80
     din_barrier();
-    din_fold<48, 80, 48, 48, 80>(count2, tile10, b6, sample2, first1, b0, tile11);
+    din_times_samples<48, 52, 48, 52>(count2, tile10, b6, sample2, first1, products11);
+    din_barrier();
+    din_product<48, 80, 8, 5>(count2, DinTwo<52, 52, 4>{tile10, products11}, DinMatrix<80, 4, 48>{b0}, DinStore<84, 4>{tile11});
     // std.layer:8:5: train.5.gather_multiply_select
     din_barrier();
-    const unsigned t23 = din_thread();
-    if (t23 < 240u) {
-        const unsigned c11 = t23 % 80u, g12 = t23 / 80u;
-        const float v13 = 0.0f;
-        const float v14 = param2[c11];
-        for (unsigned r15 = g12; r15 < count2; r15 += 3u) {
-            const float v16 = tile11[r15 * 80u + c11];
-            const unsigned i17 = sample2[r15] - first1;
-            const float v18 = b8[i17 * 80u + c11];
-            const float v19 = v16 + v18;
-            const float v20 = v13 < v19 ? 1.0f : 0.0f;
-            const float v21 = v14 * v19;
-            const float v22 = v20 != 0.0f ? v19 : v21;
-            b12[r15 * 80u + c11] = v19;
-            tile13[r15 * 80u + c11] = v22;
+    const unsigned t24 = din_thread();
+    if (t24 < 240u) {
+        const unsigned c12 = t24 % 80u, g13 = t24 / 80u;
+        const float v14 = 0.0f;
+        const float v15 = param2[c12];
+        for (unsigned r16 = g13; r16 < count2; r16 += 3u) {
+            const float v17 = tile11[r16 * 84u + c12];
+            const unsigned i18 = sample2[r16] - first1;
+            const float v19 = b8[i18 * 80u + c12];
+            const float v20 = v17 + v19;
+            const float v21 = v14 < v20 ? 1.0f : 0.0f;
+            const float v22 = v15 * v20;
+            const float v23 = v21 != 0.0f ? v20 : v22;
+            b12[r16 * 80u + c12] = v20;
+            tile13[r16 * 84u + c12] = v23;
         }
     }
     // std.layer:8:5: product by 80 x 40
     din_barrier();
-    din_matmul<80, 40, 80, 40, 40, false>(count2, tile13, param3, tile14);
+    din_product<80, 40, 4, 5>(count2, DinRows<84, 4>{tile13}, DinMatrix<40, 4>{param3}, DinStore<44, 4>{tile14});
     // std.layer:8:5: train.6.multiply_select
     din_barrier();
-    const unsigned t35 = din_thread();
-    if (t35 < 240u) {
-        const unsigned c24 = t35 % 40u, g25 = t35 / 40u;
-        const float v26 = param4[c24];
-        const float v27 = 0.0f;
-        const float v28 = param5[c24];
-        for (unsigned r29 = g25; r29 < count2; r29 += 6u) {
-            const float v30 = tile14[r29 * 40u + c24];
-            const float v31 = v30 + v26;
-            const float v32 = v27 < v31 ? 1.0f : 0.0f;
-            const float v33 = v28 * v31;
-            const float v34 = v32 != 0.0f ? v31 : v33;
-            b15[r29 * 40u + c24] = v31;
-            tile16[r29 * 40u + c24] = v34;
+    const unsigned t36 = din_thread();
+    if (t36 < 240u) {
+        const unsigned c25 = t36 % 40u, g26 = t36 / 40u;
+        const float v27 = param4[c25];
+        const float v28 = 0.0f;
+        const float v29 = param5[c25];
+        for (unsigned r30 = g26; r30 < count2; r30 += 6u) {
+            const float v31 = tile14[r30 * 44u + c25];
+            const float v32 = v31 + v27;
+            const float v33 = v28 < v32 ? 1.0f : 0.0f;
+            const float v34 = v29 * v32;
+            const float v35 = v33 != 0.0f ? v32 : v34;
+            b15[r30 * 40u + c25] = v32;
+            tile16[r30 * 44u + c25] = v35;
         }
     }
     // std.layer:8:5: product by 40 x 1
     din_barrier();
-    din_matmul<40, 1, 40, 1, 1, false>(count2, tile16, param6, tile17);
+    din_product<40, 1, 1, 1>(count2, DinRows<44, 4>{tile16}, DinMatrix<1, 1>{param6}, DinStore<1, 1>{tile17});
     // std.layer:8:5: train.7.copy
     din_barrier();
-    const unsigned t42 = din_thread();
+    const unsigned t43 = din_thread();
     {
-        const unsigned g37 = t42;
-        const float v38 = param7[0];
-        for (unsigned r39 = g37; r39 < count2; r39 += 256u) {
-            const float v40 = tile17[r39];
-            const float v41 = v40 + v38;
-            b18[r39] = v41;
+        const unsigned g38 = t43;
+        const float v39 = param7[0];
+        for (unsigned r40 = g38; r40 < count2; r40 += 256u) {
+            const float v41 = tile17[r40];
+            const float v42 = v41 + v39;
+            b18[r40] = v42;
         }
     }
     // std.attention:13:9: fill with 0
-    din_fill_rows<48>(count1, b19, 0.0f);
+    din_fill_rows<48, 48>(count1, b19, 0.0f);
     // std.attention:13:9: train.8.multiply_sum
     din_barrier();
-    const unsigned t51 = din_thread();
-    if (t51 < 240u) {
-        const unsigned c43 = t51 % 48u, g44 = t51 / 48u;
-        for (unsigned s46 = g44; s46 < count1; s46 += 5u) {
-            float sum47 = 0.0f;
-            for (unsigned r45 = ends2[s46] - first2, stop = ends2[s46 + 1u] - first2; r45 < stop; ++r45) {
-                const float v48 = b18[r45];
-                const float v49 = tile10[r45 * 48u + c43];
-                const float v50 = v48 * v49;
-                sum47 = sum47 + v50;
+    const unsigned t52 = din_thread();
+    if (t52 < 240u) {
+        const unsigned c44 = t52 % 48u, g45 = t52 / 48u;
+        for (unsigned s47 = g45; s47 < count1; s47 += 5u) {
+            float sum48 = 0.0f;
+            for (unsigned r46 = ends2[s47] - first2, stop = ends2[s47 + 1u] - first2; r46 < stop; ++r46) {
+                const float v49 = b18[r46];
+                const float v50 = tile10[r46 * 52u + c44];
+                const float v51 = v49 * v50;
+                sum48 = sum48 + v51;
             }
-            b19[s46 * 48u + c43] = float(b19[s46 * 48u + c43]) + sum47;
+            b19[s47 * 48u + c44] = float(b19[s47 * 48u + c44]) + sum48;
         }
     }
 }
@@ -233,7 +236,7 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 208u);
+    const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 272u);
     const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 15u);
     const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 16u);
     for (unsigned tile = begin; tile < end; ++tile) {
@@ -281,14 +284,12 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
     din_fill<1>(copy + 4u, 0.0f);
     din_fill<80>(copy + 8u, 0.0f);
     din_fill<80>(copy + 88u, 0.0f);
-    din_fill<80>(copy + 168u, 0.0f);
-    din_fill<16000>(copy + 248u, 0.0f);
     din_fill<200>(copy + 16248u, 0.0f);
     din_fill<200>(copy + 16448u, 0.0f);
-    din_fill<25600>(copy + 16648u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
         const unsigned count1 = din_least(elements - first1, 16u);
+        const bool fresh = tile == begin;
         const DinPtr<float> table3 = din_pointer<float>(address, 36u);
         const DinPtr<const unsigned> rows3_0 = din_pointer<const unsigned>(address, 37u) + first1;
         const DinPtr<float> table4 = din_pointer<float>(address, 38u);
@@ -306,39 +307,39 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
         const DinPtr<float> table2 = din_pointer<float>(address, 10u);
         const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 11u) + first1;
         const DinPtr<float> param8 = din_pointer<float>(address, 33u);
-        const DinPtr<float> tile31 = din_shared() + 2048u;
+        const DinPtr<float> tile31 = din_shared() + 2112u;
         const DinPtr<float> param9 = din_pointer<float>(address, 44u);
         const DinPtr<float> param10 = din_pointer<float>(address, 45u);
-        const DinPtr<float> tile32 = din_shared() + 5248u;
-        const DinPtr<float> tile33 = din_shared() + 8448u;
-        const DinPtr<float> tile34 = din_shared() + 11648u;
+        const DinPtr<float> tile32 = din_shared() + 5376u;
+        const DinPtr<float> tile33 = din_shared() + 8640u;
+        const DinPtr<float> tile34 = din_shared() + 11904u;
         const DinPtr<float> param11 = din_pointer<float>(address, 31u);
-        const DinPtr<float> tile35 = din_shared() + 2048u;
+        const DinPtr<float> tile35 = din_shared() + 2112u;
         const DinPtr<float> param12 = din_pointer<float>(address, 46u);
         const DinPtr<float> param13 = din_pointer<float>(address, 47u);
-        const DinPtr<float> tile36 = din_shared() + 14848u;
-        const DinPtr<float> tile37 = din_shared() + 18048u;
-        const DinPtr<float> tile38 = din_shared() + 19328u;
+        const DinPtr<float> tile36 = din_shared() + 15168u;
+        const DinPtr<float> tile37 = din_shared() + 18432u;
+        const DinPtr<float> tile38 = din_shared() + 19776u;
         const DinPtr<float> param14 = din_pointer<float>(address, 48u);
-        const DinPtr<float> tile39 = din_shared() + 2048u;
+        const DinPtr<float> tile39 = din_shared() + 2112u;
         const DinPtr<float> param15 = din_pointer<float>(address, 49u);
         const DinPtr<float> label0 = din_pointer<float>(address, 50u) + first1;
         const DinPtr<float> b2 = din_pointer<float>(address, 4u);
         const DinPtr<float> b3 = din_pointer<float>(address, 5u);
         const DinPtr<float> b40 = din_pointer<float>(address, 51u) + first1;
         const DinPtr<float> partial62 = copy + 0u;
-        const DinPtr<float> tile42 = din_shared() + 20608u;
+        const DinPtr<float> tile42 = din_shared() + 21120u;
         const DinPtr<float> partial63 = copy + 4u;
-        const DinPtr<float> sums71 = din_shared() + 20624u;
-        const DinPtr<float> tile43 = din_shared() + 2048u;
+        const DinPtr<float> sums71 = din_shared() + 21136u;
+        const DinPtr<float> tile43 = din_shared() + 2112u;
         const DinPtr<float> partial64 = copy + 8u;
         const DinPtr<float> partial65 = copy + 88u;
-        const DinPtr<float> sums90 = din_shared() + 20624u;
+        const DinPtr<float> sums90 = din_shared() + 21136u;
         const DinPtr<float> partial66 = copy + 168u;
         const DinPtr<float> b27 = din_pointer<float>(address, 32u);
-        const DinPtr<float> tile44 = din_shared() + 14848u;
+        const DinPtr<float> tile44 = din_shared() + 15168u;
         const DinPtr<float> partial67 = copy + 248u;
-        const DinPtr<float> tile45 = din_shared() + 2048u;
+        const DinPtr<float> tile45 = din_shared() + 2112u;
         const DinPtr<float> partial68 = copy + 16248u;
         const DinPtr<float> partial69 = copy + 16448u;
         const DinPtr<float> b29 = din_pointer<float>(address, 34u);
@@ -357,10 +358,10 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
                 const float v9 = table5[size_t(i8) * 8u + c1];
                 const unsigned i10 = rows6_6[r3];
                 const float v11 = table6[size_t(i10) * 8u + c1];
-                tile30[r3 * 128u + c1] = v5;
-                tile30[r3 * 128u + c1 + 8u] = v7;
-                tile30[r3 * 128u + c1 + 16u] = v9;
-                tile30[r3 * 128u + c1 + 24u] = v11;
+                tile30[r3 * 132u + c1] = v5;
+                tile30[r3 * 132u + c1 + 8u] = v7;
+                tile30[r3 * 132u + c1 + 16u] = v9;
+                tile30[r3 * 132u + c1 + 24u] = v11;
             }
         }
         // models/din.din:36:25: train.10.copy
@@ -370,7 +371,7 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
             const unsigned c13 = t17 % 48u, g14 = t17 / 48u;
             for (unsigned r15 = g14; r15 < count1; r15 += 5u) {
                 const float v16 = b19[r15 * 48u + c13];
-                tile30[r15 * 128u + c13 + 32u] = v16;
+                tile30[r15 * 132u + c13 + 32u] = v16;
             }
         }
         // models/din.din:36:25: train.11.gather
@@ -385,14 +386,14 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
                 const float v24 = table1[size_t(i23) * 16u + c18];
                 const unsigned i25 = rows2_4[r20];
                 const float v26 = table2[size_t(i25) * 16u + c18];
-                tile30[r20 * 128u + c18 + 80u] = v22;
-                tile30[r20 * 128u + c18 + 96u] = v24;
-                tile30[r20 * 128u + c18 + 112u] = v26;
+                tile30[r20 * 132u + c18 + 80u] = v22;
+                tile30[r20 * 132u + c18 + 96u] = v24;
+                tile30[r20 * 132u + c18 + 112u] = v26;
             }
         }
         // std.layer:8:5: product by 128 x 200
         din_barrier();
-        din_matmul<128, 200, 128, 200, 200, false>(count1, tile30, param8, tile31);
+        din_product<128, 200, 6, 5>(count1, DinRows<132, 4>{tile30}, DinMatrix<200, 4>{param8}, DinStore<204, 4>{tile31});
         // std.layer:8:5: train.12.multiply_select
         din_barrier();
         const unsigned t39 = din_thread();
@@ -402,19 +403,19 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
             const float v31 = 0.0f;
             const float v32 = param10[c28];
             for (unsigned r33 = g29; r33 < count1; r33 += 1u) {
-                const float v34 = tile31[r33 * 200u + c28];
+                const float v34 = tile31[r33 * 204u + c28];
                 const float v35 = v34 + v30;
                 const float v36 = v31 < v35 ? 1.0f : 0.0f;
                 const float v37 = v32 * v35;
                 const float v38 = v36 != 0.0f ? v35 : v37;
-                tile32[r33 * 200u + c28] = v35;
-                tile33[r33 * 200u + c28] = v36;
-                tile34[r33 * 200u + c28] = v38;
+                tile32[r33 * 204u + c28] = v35;
+                tile33[r33 * 204u + c28] = v36;
+                tile34[r33 * 204u + c28] = v38;
             }
         }
         // std.layer:8:5: product by 200 x 80
         din_barrier();
-        din_matmul<200, 80, 200, 80, 80, false>(count1, tile34, param11, tile35);
+        din_product<200, 80, 4, 4>(count1, DinRows<204, 4>{tile34}, DinMatrix<80, 4>{param11}, DinStore<84, 4>{tile35});
         // std.layer:8:5: train.13.multiply_select
         din_barrier();
         const unsigned t51 = din_thread();
@@ -424,19 +425,19 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
             const float v43 = 0.0f;
             const float v44 = param13[c40];
             for (unsigned r45 = g41; r45 < count1; r45 += 3u) {
-                const float v46 = tile35[r45 * 80u + c40];
+                const float v46 = tile35[r45 * 84u + c40];
                 const float v47 = v46 + v42;
                 const float v48 = v43 < v47 ? 1.0f : 0.0f;
                 const float v49 = v44 * v47;
                 const float v50 = v48 != 0.0f ? v47 : v49;
-                tile36[r45 * 80u + c40] = v47;
-                tile37[r45 * 80u + c40] = v48;
-                tile38[r45 * 80u + c40] = v50;
+                tile36[r45 * 84u + c40] = v47;
+                tile37[r45 * 84u + c40] = v48;
+                tile38[r45 * 84u + c40] = v50;
             }
         }
         // std.layer:8:5: product by 80 x 1
         din_barrier();
-        din_matmul<80, 1, 80, 1, 1, false>(count1, tile38, param14, tile39);
+        din_product<80, 1, 1, 1>(count1, DinRows<84, 4>{tile38}, DinMatrix<1, 1>{param14}, DinStore<1, 1>{tile39});
         // std.layer:8:5: train.14.softplus_multiply_sigmoid_sum
         din_barrier();
         const unsigned t70 = din_thread();
@@ -482,16 +483,16 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
             for (unsigned r79 = g73; r79 < count1; r79 += 3u) {
                 const float v80 = tile42[r79];
                 const float v81 = v80 * v74;
-                const float v82 = tile37[r79 * 80u + c72];
+                const float v82 = tile37[r79 * 84u + c72];
                 const float v83 = v82 != 0.0f ? v81 : v75;
                 const float v84 = v82 != 0.0f ? v75 : v81;
                 const float v85 = v84 * v76;
                 const float v86 = v83 + v85;
-                const float v87 = tile36[r79 * 80u + c72];
+                const float v87 = tile36[r79 * 84u + c72];
                 const float v88 = v84 * v87;
                 total77 = total77 + v86;
                 total78 = total78 + v88;
-                tile43[r79 * 80u + c72] = v86;
+                tile43[r79 * 84u + c72] = v86;
             }
             sums90[t89] = total77;
             sums90[t89 + 240u] = total78;
@@ -500,11 +501,11 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
         din_join_groups<80, 3, DinAdd>(sums90 + 0u, partial64 + 0u);
         din_join_groups<80, 3, DinAdd>(sums90 + 240u, partial65 + 0u);
         // std.layer:8:5: gradient of a weight, 80 x 1
-        din_outer<80, 1, 80, 1>(count1, tile38, tile42, partial66);
+        din_outer<80, 1, 4, 1>(count1, DinMatrix<84, 4>{tile38}, DinMatrix<1, 1>{tile42}, DinBegin<1, 1>{partial66, fresh});
         // std.layer:8:5: product by 80 x 200
-        din_matmul<80, 200, 80, 200, 200, false>(count1, tile43, b27, tile44);
+        din_product<80, 200, 6, 5>(count1, DinRows<84, 4>{tile43}, DinMatrix<200, 4>{b27}, DinStore<204, 4>{tile44});
         // std.layer:8:5: gradient of a weight, 200 x 80
-        din_outer<200, 80, 200, 80>(count1, tile34, tile43, partial67);
+        din_outer<200, 80, 8, 4>(count1, DinMatrix<204, 4>{tile34}, DinMatrix<84, 4>{tile43}, DinBegin<80, 4>{partial67, fresh});
         // std.activation:34:5: train.16.select_multiply_sum
         din_barrier();
         const unsigned t106 = din_thread();
@@ -515,26 +516,26 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
             float total95 = 0.0f;
             float total96 = 0.0f;
             for (unsigned r97 = g92; r97 < count1; r97 += 1u) {
-                const float v98 = tile33[r97 * 200u + c91];
-                const float v99 = tile44[r97 * 200u + c91];
+                const float v98 = tile33[r97 * 204u + c91];
+                const float v99 = tile44[r97 * 204u + c91];
                 const float v100 = v98 != 0.0f ? v99 : v93;
                 const float v101 = v98 != 0.0f ? v93 : v99;
                 const float v102 = v101 * v94;
                 const float v103 = v100 + v102;
-                const float v104 = tile32[r97 * 200u + c91];
+                const float v104 = tile32[r97 * 204u + c91];
                 const float v105 = v101 * v104;
                 total95 = total95 + v103;
                 total96 = total96 + v105;
-                tile45[r97 * 200u + c91] = v103;
+                tile45[r97 * 204u + c91] = v103;
             }
             partial68[c91] = float(partial68[c91]) + total95;
             partial69[c91] = float(partial69[c91]) + total96;
         }
         // std.layer:8:5: product by 200 x 128
         din_barrier();
-        din_matmul<200, 128, 200, 128, 128, false>(count1, tile45, b29, b46);
+        din_product<200, 128, 4, 4>(count1, DinRows<204, 4>{tile45}, DinMatrix<128, 4>{b29}, DinStore<128, 4>{b46});
         // std.layer:8:5: gradient of a weight, 128 x 200
-        din_outer<128, 200, 128, 200>(count1, tile30, tile45, partial70);
+        din_outer<128, 200, 8, 5>(count1, DinMatrix<132, 4>{tile30}, DinMatrix<204, 4>{tile45}, DinBegin<200, 4>{partial70, fresh});
         din_barrier();
     }
 }
@@ -546,6 +547,7 @@ extern "C" DIN_KERNEL(256) din_train_4_join(DinAddresses address, DinWords batch
     batch += din_instance() * 5u;
     const unsigned chunks = din_least((batch[0] + 15u) / 16u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 35u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b41 = din_pointer<float>(address, 53u);
     const DinPtr<float> b54 = din_pointer<float>(address, 54u);
     const DinPtr<float> b51 = din_pointer<float>(address, 55u);
@@ -555,15 +557,15 @@ extern "C" DIN_KERNEL(256) din_train_4_join(DinAddresses address, DinWords batch
     const DinPtr<float> b48 = din_pointer<float>(address, 59u);
     const DinPtr<float> b49 = din_pointer<float>(address, 60u);
     const DinPtr<float> b47 = din_pointer<float>(address, 61u);
-    din_join_copies<1, 42248>(chunks, copies + 0u, b41);
-    din_join_copies<1, 42248>(chunks, copies + 4u, b54);
-    din_join_copies<80, 42248>(chunks, copies + 8u, b51);
-    din_join_copies<80, 42248>(chunks, copies + 88u, b52);
-    din_join_copies<80, 42248>(chunks, copies + 168u, b53);
-    din_join_copies<16000, 42248>(chunks, copies + 248u, b50);
-    din_join_copies<200, 42248>(chunks, copies + 16248u, b48);
-    din_join_copies<200, 42248>(chunks, copies + 16448u, b49);
-    din_join_copies<25600, 42248>(chunks, copies + 16648u, b47);
+    din_join_copies<1, 42248, 0>(chunks, copies + 0u, sums, b41);
+    din_join_copies<1, 42248, 1>(chunks, copies + 4u, sums, b54);
+    din_join_copies<80, 42248, 2>(chunks, copies + 8u, sums, b51);
+    din_join_copies<80, 42248, 5>(chunks, copies + 88u, sums, b52);
+    din_join_copies<80, 42248, 8>(chunks, copies + 168u, sums, b53);
+    din_join_copies<16000, 42248, 11>(chunks, copies + 248u, sums, b50);
+    din_join_copies<200, 42248, 511>(chunks, copies + 16248u, sums, b48);
+    din_join_copies<200, 42248, 518>(chunks, copies + 16448u, sums, b49);
+    din_join_copies<25600, 42248, 525>(chunks, copies + 16648u, sums, b47);
 }
 
 // Phase 5, one element.
@@ -600,7 +602,7 @@ extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, Din
 
 // Phase 7, tiles of 48 entries of domain 2, 32 samples at most.
 template <bool Short>
-DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> far, unsigned longest, DinPtr<float> copy)
+DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> far, unsigned longest, DinPtr<float> copy, bool fresh)
 {
     const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 16u) + first1;
     const DinPtr<float> table0 = din_pointer<float>(address, 6u);
@@ -612,35 +614,35 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
     const DinPtr<float> tile74 = Short ? din_shared() + 0u : far + 0u;
     const DinPtr<float> b15 = din_pointer<float>(address, 26u) + size_t(first2) * 40u;
     const DinPtr<float> param5 = din_pointer<float>(address, 25u);
-    const DinPtr<float> tile76 = Short ? din_shared() + 2304u : far + 0u + size_t(longest) * 48u;
-    const DinPtr<float> tile88 = Short ? din_shared() + 6144u : far + 0u + size_t(longest) * 128u;
+    const DinPtr<float> tile76 = Short ? din_shared() + 2496u : far + 0u + size_t(longest) * 52u;
+    const DinPtr<float> tile88 = Short ? din_shared() + 6528u : far + 0u + size_t(longest) * 136u;
     const DinPtr<float> b12 = din_pointer<float>(address, 22u) + size_t(first2) * 80u;
     const DinPtr<float> param2 = din_pointer<float>(address, 21u);
-    const DinPtr<float> tile79 = Short ? din_shared() + 9984u : far + 0u + size_t(longest) * 208u;
-    const DinPtr<float> tile84 = Short ? din_shared() + 13824u : far + 0u + size_t(longest) * 288u;
+    const DinPtr<float> tile79 = Short ? din_shared() + 10560u : far + 0u + size_t(longest) * 220u;
+    const DinPtr<float> tile84 = Short ? din_shared() + 14592u : far + 0u + size_t(longest) * 304u;
     const DinPtr<float> b46 = din_pointer<float>(address, 52u) + size_t(first1) * 128u;
     const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 20u) + first2;
-    const DinPtr<float> tile75 = Short ? din_shared() + 17664u : far + 0u + size_t(longest) * 368u;
+    const DinPtr<float> tile75 = Short ? din_shared() + 18624u : far + 0u + size_t(longest) * 388u;
     const DinPtr<float> param6 = din_pointer<float>(address, 27u);
-    const DinPtr<float> tile77 = Short ? din_shared() + 17712u : far + 0u + size_t(longest) * 369u;
+    const DinPtr<float> tile77 = Short ? din_shared() + 18672u : far + 0u + size_t(longest) * 389u;
     const DinPtr<float> partial94 = copy + 0u;
     const DinPtr<float> partial95 = copy + 40u;
-    const DinPtr<float> sums57 = din_shared() + 21936u;
+    const DinPtr<float> sums57 = din_shared() + 23280u;
     const DinPtr<float> partial96 = copy + 80u;
-    const DinPtr<float> sums64 = din_shared() + 21936u;
+    const DinPtr<float> sums64 = din_shared() + 23280u;
     const DinPtr<float> partial97 = copy + 84u;
     const DinPtr<float> b72 = din_pointer<float>(address, 63u);
-    const DinPtr<float> tile78 = Short ? din_shared() + 2304u : far + 0u + size_t(longest) * 48u;
+    const DinPtr<float> tile78 = Short ? din_shared() + 2496u : far + 0u + size_t(longest) * 52u;
     const DinPtr<float> partial98 = copy + 124u;
     const DinPtr<float> b82 = din_pointer<float>(address, 66u) + size_t(first1) * 80u;
-    const DinPtr<float> tile80 = Short ? din_shared() + 6144u : far + 0u + size_t(longest) * 128u;
+    const DinPtr<float> tile80 = Short ? din_shared() + 6528u : far + 0u + size_t(longest) * 136u;
     const DinPtr<float> partial99 = copy + 3324u;
-    const DinPtr<float> sums82 = din_shared() + 21936u;
+    const DinPtr<float> sums82 = din_shared() + 23280u;
     const DinPtr<float> b6 = din_pointer<float>(address, 12u) + size_t(first1) * 48u;
     const DinPtr<float> partial100 = copy + 3404u;
-    const DinPtr<float> b0 = din_pointer<float>(address, 1u);
+    const DinPtr<float> products83 = Short ? din_shared() + 20784u : far + 0u + size_t(longest) * 433u;
     const DinPtr<float> b91 = din_pointer<float>(address, 67u) + size_t(first1) * 48u;
-    const DinPtr<float> products83 = Short ? din_shared() + 19632u : far + 0u + size_t(longest) * 409u;
+    const DinPtr<float> products84 = Short ? din_shared() + 20784u : far + 0u + size_t(longest) * 433u;
     const DinPtr<float> b73 = din_pointer<float>(address, 64u);
     const DinPtr<float> tile92 = Short ? din_shared() + 0u : far + 0u;
     const DinPtr<float> b18 = din_pointer<float>(address, 29u) + first2;
@@ -656,9 +658,9 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
             const float v7 = table1[size_t(i6) * 16u + c1];
             const unsigned i8 = rows2_9[r3];
             const float v9 = table2[size_t(i8) * 16u + c1];
-            tile74[r3 * 48u + c1] = v5;
-            tile74[r3 * 48u + c1 + 16u] = v7;
-            tile74[r3 * 48u + c1 + 32u] = v9;
+            tile74[r3 * 52u + c1] = v5;
+            tile74[r3 * 52u + c1 + 16u] = v7;
+            tile74[r3 * 52u + c1 + 32u] = v9;
         }
     }
     // std.activation:34:12: train.18.multiply_select
@@ -672,8 +674,8 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
             const float v17 = v13 < v16 ? 1.0f : 0.0f;
             const float v18 = v14 * v16;
             const float v19 = v17 != 0.0f ? v16 : v18;
-            tile76[r15 * 40u + c11] = v17;
-            tile88[r15 * 40u + c11] = v19;
+            tile76[r15 * 44u + c11] = v17;
+            tile88[r15 * 44u + c11] = v19;
         }
     }
     // std.activation:34:12: train.19.multiply_select
@@ -687,8 +689,8 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
             const float v27 = v23 < v26 ? 1.0f : 0.0f;
             const float v28 = v24 * v26;
             const float v29 = v27 != 0.0f ? v26 : v28;
-            tile79[r25 * 80u + c21] = v27;
-            tile84[r25 * 80u + c21] = v29;
+            tile79[r25 * 84u + c21] = v27;
+            tile84[r25 * 84u + c21] = v29;
         }
     }
     // std.attention:13:9: train.20.gather_multiply
@@ -698,7 +700,7 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
         for (unsigned c32 = din_lane(); c32 < 48u; c32 += 32u) {
             const unsigned i34 = sample2[r31] - first1;
             const float v35 = b46[i34 * 128u + c32 + 32u];
-            const float v36 = tile74[r31 * 48u + c32];
+            const float v36 = tile74[r31 * 52u + c32];
             const float v37 = v35 * v36;
             sum33 = sum33 + v37;
         }
@@ -720,7 +722,7 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
         for (unsigned r46 = g40; r46 < count2; r46 += 6u) {
             const float v47 = tile75[r46];
             const float v48 = v47 * v41;
-            const float v49 = tile76[r46 * 40u + c39];
+            const float v49 = tile76[r46 * 44u + c39];
             const float v50 = v49 != 0.0f ? v48 : v42;
             const float v51 = v49 != 0.0f ? v42 : v48;
             const float v52 = v51 * v43;
@@ -729,7 +731,7 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
             const float v55 = v51 * v54;
             total44 = total44 + v53;
             total45 = total45 + v55;
-            tile77[r46 * 40u + c39] = v53;
+            tile77[r46 * 44u + c39] = v53;
         }
         sums57[t56] = total44;
         sums57[t56 + 240u] = total45;
@@ -752,13 +754,13 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
     din_barrier();
     din_join_groups<1, 16, DinAdd>(sums64 + 0u, partial96 + 0u);
     // std.layer:8:5: gradient of a weight, 40 x 1
-    din_outer<40, 1, 40, 1>(count2, tile88, tile75, partial97);
+    din_outer<40, 1, 2, 1>(count2, DinMatrix<44, 4>{tile88}, DinMatrix<1, 1>{tile75}, DinBegin<1, 1>{partial97, fresh});
     // std.layer:8:5: product by 40 x 80
-    din_matmul<40, 80, 40, 80, 80, false>(count2, tile77, b72, tile78);
+    din_product<40, 80, 6, 5>(count2, DinRows<44, 4>{tile77}, DinMatrix<80, 4>{b72}, DinStore<84, 4>{tile78});
     // std.layer:8:5: gradient of a weight, 80 x 40
-    din_outer<80, 40, 80, 40>(count2, tile84, tile77, partial98);
+    din_outer<80, 40, 8, 4>(count2, DinMatrix<84, 4>{tile84}, DinMatrix<44, 4>{tile77}, DinBegin<40, 4>{partial98, fresh});
     // std.activation:34:5: fill with 0
-    din_fill_rows<80>(count1, b82, 0.0f);
+    din_fill_rows<80, 80>(count1, b82, 0.0f);
     // std.activation:34:5: train.23.select_multiply_sum
     din_barrier();
     const unsigned t81 = din_thread();
@@ -770,8 +772,8 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
         for (unsigned s71 = g66; s71 < count1; s71 += 3u) {
             float sum72 = 0.0f;
             for (unsigned r70 = ends2[s71] - first2, stop = ends2[s71 + 1u] - first2; r70 < stop; ++r70) {
-                const float v73 = tile79[r70 * 80u + c65];
-                const float v74 = tile78[r70 * 80u + c65];
+                const float v73 = tile79[r70 * 84u + c65];
+                const float v74 = tile78[r70 * 84u + c65];
                 const float v75 = v73 != 0.0f ? v74 : v67;
                 const float v76 = v73 != 0.0f ? v67 : v74;
                 const float v77 = v76 * v68;
@@ -780,7 +782,7 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
                 const float v80 = v76 * v79;
                 sum72 = sum72 + v78;
                 total69 = total69 + v80;
-                tile80[r70 * 80u + c65] = v78;
+                tile80[r70 * 84u + c65] = v78;
             }
             b82[s71 * 80u + c65] = float(b82[s71 * 80u + c65]) + sum72;
         }
@@ -789,23 +791,30 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
     din_barrier();
     din_join_groups<80, 3, DinAdd>(sums82 + 0u, partial99 + 0u);
     // std.layer:8:5: gradients of a folded product by 96 x 80
-    din_fold_outer<48, 80, 48, 48, 80>(count2, tile74, b6, tile80, sample2, first1, partial100);
-    din_fold_sum<48, 80, 48, 80, 48, 48>(count2, count1, tile74, tile80, b0, ends2, first2, products83, b91);
+    din_times_samples<48, 52, 48, 52>(count2, tile74, b6, sample2, first1, products83);
+    din_barrier();
+    din_outer<48, 80, 8, 4>(count2, DinMatrix<52, 4>{tile74}, DinMatrix<84, 4>{tile80}, DinBegin<80, 4>{partial100, fresh});
+    din_outer<48, 80, 8, 4>(count2, DinMatrix<52, 4>{products83}, DinMatrix<84, 4>{tile80}, DinBegin<80, 4>{partial100 + 3840u, fresh});
+    din_barrier();
+    din_product<80, 48, 6, 3>(count2, DinRows<84, 4>{tile80}, DinMatrix<96, 4>{b73 + 48u}, DinStore<52, 4>{products84});
+    din_barrier();
+    din_sum_entries<48, 52, 52, 48>(count1, ends2, first2, products84, tile74, b91);
     // models/din.din:34:21: folded product by 96 x 80, transposed
-    din_fold_transposed<48, 80, 80, 48, 48>(count2, tile80, b6, sample2, first1, b73, tile92);
+    din_barrier();
+    din_product<80, 48, 6, 3>(count2, DinRows<84, 4>{tile80}, DinMatrix<96, 4>{b73}, DinStoreWith<52, 52, 48, 4>{tile92, products84, b6, sample2, first1});
     // std.attention:13:9: train.24.gather_multiply
     din_barrier();
-    const unsigned t93 = din_thread();
-    if (t93 < 240u) {
-        const unsigned c84 = t93 % 48u, g85 = t93 / 48u;
-        for (unsigned r86 = g85; r86 < count2; r86 += 5u) {
-            const unsigned i87 = sample2[r86] - first1;
-            const float v88 = b46[i87 * 128u + c84 + 32u];
-            const float v89 = b18[r86];
-            const float v90 = v88 * v89;
-            const float v91 = tile92[r86 * 48u + c84];
-            const float v92 = v90 + v91;
-            b93[r86 * 48u + c84] = v92;
+    const unsigned t94 = din_thread();
+    if (t94 < 240u) {
+        const unsigned c85 = t94 % 48u, g86 = t94 / 48u;
+        for (unsigned r87 = g86; r87 < count2; r87 += 5u) {
+            const unsigned i88 = sample2[r87] - first1;
+            const float v89 = b46[i88 * 128u + c85 + 32u];
+            const float v90 = b18[r87];
+            const float v91 = v89 * v90;
+            const float v92 = tile92[r87 * 52u + c85];
+            const float v93 = v91 + v92;
+            b93[r87 * 48u + c85] = v93;
         }
     }
 }
@@ -824,11 +833,8 @@ extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, Din
     din_fill<40>(copy + 0u, 0.0f);
     din_fill<40>(copy + 40u, 0.0f);
     din_fill<1>(copy + 80u, 0.0f);
-    din_fill<40>(copy + 84u, 0.0f);
-    din_fill<3200>(copy + 124u, 0.0f);
     din_fill<80>(copy + 3324u, 0.0f);
-    din_fill<7680>(copy + 3404u, 0.0f);
-    const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 457u);
+    const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 485u);
     const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 65u);
     const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 16u);
     for (unsigned tile = begin; tile < end; ++tile) {
@@ -837,9 +843,9 @@ extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, Din
         const unsigned first2 = offsets[first1];
         const unsigned count2 = offsets[first1 + count1] - first2;
         if (count2 <= 48u) {
-            din_train_7_tile<true>(address, batch, first1, count1, first2, count2, far, longest, copy);
+            din_train_7_tile<true>(address, batch, first1, count1, first2, count2, far, longest, copy, tile == begin);
         } else {
-            din_train_7_tile<false>(address, batch, first1, count1, first2, count2, far, longest, copy);
+            din_train_7_tile<false>(address, batch, first1, count1, first2, count2, far, longest, copy, tile == begin);
         }
         din_barrier();
     }
@@ -852,6 +858,7 @@ extern "C" DIN_KERNEL(256) din_train_7_join(DinAddresses address, DinWords batch
     batch += din_instance() * 5u;
     const unsigned chunks = din_least(batch[3], 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 35u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b86 = din_pointer<float>(address, 69u);
     const DinPtr<float> b87 = din_pointer<float>(address, 70u);
     const DinPtr<float> b90 = din_pointer<float>(address, 71u);
@@ -859,13 +866,13 @@ extern "C" DIN_KERNEL(256) din_train_7_join(DinAddresses address, DinWords batch
     const DinPtr<float> b85 = din_pointer<float>(address, 73u);
     const DinPtr<float> b83 = din_pointer<float>(address, 74u);
     const DinPtr<float> b81 = din_pointer<float>(address, 75u);
-    din_join_copies<40, 11084>(chunks, copies + 0u, b86);
-    din_join_copies<40, 11084>(chunks, copies + 40u, b87);
-    din_join_copies<1, 11084>(chunks, copies + 80u, b90);
-    din_join_copies<40, 11084>(chunks, copies + 84u, b89);
-    din_join_copies<3200, 11084>(chunks, copies + 124u, b85);
-    din_join_copies<80, 11084>(chunks, copies + 3324u, b83);
-    din_join_copies<7680, 11084>(chunks, copies + 3404u, b81);
+    din_join_copies<40, 11084, 0>(chunks, copies + 0u, sums, b86);
+    din_join_copies<40, 11084, 2>(chunks, copies + 40u, sums, b87);
+    din_join_copies<1, 11084, 4>(chunks, copies + 80u, sums, b90);
+    din_join_copies<40, 11084, 5>(chunks, copies + 84u, sums, b89);
+    din_join_copies<3200, 11084, 7>(chunks, copies + 124u, sums, b85);
+    din_join_copies<80, 11084, 107>(chunks, copies + 3324u, sums, b83);
+    din_join_copies<7680, 11084, 110>(chunks, copies + 3404u, sums, b81);
 }
 
 // Phase 8, one element.
@@ -879,23 +886,23 @@ extern "C" DIN_KERNEL(256) din_train_8(DinAddresses address, DinWords batch, Din
     din_transpose<48, 80, 80>(b1, b101);
 }
 
-// Phase 9, tiles of 32 samples.
+// Phase 9, tiles of 16 samples.
 extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
     const unsigned elements = batch[0];
-    const unsigned tiles = (elements + 31u) / 32u;
+    const unsigned tiles = (elements + 15u) / 16u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
     const DinPtr<float> copy = din_pointer<float>(address, 35u) + size_t(din_chunk()) * 3920u;
     din_fill<80>(copy + 0u, 0.0f);
-    din_fill<3840>(copy + 80u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first1 = tile * 32u;
-        const unsigned count1 = din_least(elements - first1, 32u);
+        const unsigned first1 = tile * 16u;
+        const unsigned count1 = din_least(elements - first1, 16u);
+        const bool fresh = tile == begin;
         const DinPtr<float> table0 = din_pointer<float>(address, 6u);
         const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 7u) + first1;
         const DinPtr<float> table1 = din_pointer<float>(address, 8u);
@@ -905,9 +912,9 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
         const DinPtr<float> tile102 = din_shared() + 0u;
         const DinPtr<float> b82 = din_pointer<float>(address, 66u) + size_t(first1) * 80u;
         const DinPtr<float> partial107 = copy + 0u;
-        const DinPtr<float> sums17 = din_shared() + 3072u;
+        const DinPtr<float> sums17 = din_shared() + 1664u;
         const DinPtr<float> b101 = din_pointer<float>(address, 76u);
-        const DinPtr<float> tile105 = din_shared() + 1536u;
+        const DinPtr<float> tile105 = din_shared() + 832u;
         const DinPtr<float> b46 = din_pointer<float>(address, 52u) + size_t(first1) * 128u;
         const DinPtr<float> b91 = din_pointer<float>(address, 67u) + size_t(first1) * 48u;
         const DinPtr<float> b106 = din_pointer<float>(address, 77u) + size_t(first1) * 48u;
@@ -923,9 +930,9 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
                 const float v7 = table1[size_t(i6) * 16u + c1];
                 const unsigned i8 = rows2_4[r3];
                 const float v9 = table2[size_t(i8) * 16u + c1];
-                tile102[r3 * 48u + c1] = v5;
-                tile102[r3 * 48u + c1 + 16u] = v7;
-                tile102[r3 * 48u + c1 + 32u] = v9;
+                tile102[r3 * 52u + c1] = v5;
+                tile102[r3 * 52u + c1 + 16u] = v7;
+                tile102[r3 * 52u + c1 + 32u] = v9;
             }
         }
         // std.layer:8:5: train.25.sum
@@ -942,7 +949,7 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
         din_barrier();
         din_join_groups<80, 3, DinAdd>(sums17 + 0u, partial107 + 0u);
         // std.layer:8:5: product by 80 x 48
-        din_matmul<80, 48, 80, 48, 48, false>(count1, b82, b101, tile105);
+        din_product<80, 48, 4, 2>(count1, DinRows<80, 4>{b82}, DinMatrix<48, 4>{b101}, DinStore<52, 4>{tile105});
         // models/din.din:33:21: train.26.copy
         din_barrier();
         const unsigned t26 = din_thread();
@@ -950,7 +957,7 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
             const unsigned c18 = t26 % 48u, g19 = t26 / 48u;
             for (unsigned r20 = g19; r20 < count1; r20 += 5u) {
                 const float v21 = b46[r20 * 128u + c18 + 80u];
-                const float v22 = tile105[r20 * 48u + c18];
+                const float v22 = tile105[r20 * 52u + c18];
                 const float v23 = v21 + v22;
                 const float v24 = b91[r20 * 48u + c18];
                 const float v25 = v23 + v24;
@@ -958,7 +965,7 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
             }
         }
         // std.layer:8:5: gradient of a weight, 48 x 80
-        din_outer<48, 80, 48, 80>(count1, tile102, b82, partial108);
+        din_outer<48, 80, 8, 4>(count1, DinMatrix<52, 4>{tile102}, DinMatrix<80, 4>{b82}, DinBegin<80, 4>{partial108, fresh});
         din_barrier();
     }
 }
@@ -968,12 +975,13 @@ extern "C" DIN_KERNEL(256) din_train_9_join(DinAddresses address, DinWords batch
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
-    const unsigned chunks = din_least((batch[0] + 31u) / 32u, 256u);
+    const unsigned chunks = din_least((batch[0] + 15u) / 16u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 35u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b104 = din_pointer<float>(address, 78u);
     const DinPtr<float> b103 = din_pointer<float>(address, 79u);
-    din_join_copies<80, 3920>(chunks, copies + 0u, b104);
-    din_join_copies<3840, 3920>(chunks, copies + 80u, b103);
+    din_join_copies<80, 3920, 0>(chunks, copies + 0u, sums, b104);
+    din_join_copies<3840, 3920, 3>(chunks, copies + 80u, sums, b103);
 }
 
 // Phase 10, one element.

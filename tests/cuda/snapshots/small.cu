@@ -26,7 +26,7 @@ DIN_TILE void din_train_1_tile(DinAddresses address, DinWords batch, unsigned fi
     const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 7u) + first2;
     const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 8u) + first2;
     // std.pooling:11:5: fill with 0
-    din_fill_rows<5>(count1, b3, 0.0f);
+    din_fill_rows<5, 5>(count1, b3, 0.0f);
     // std.pooling:11:5: train.1.gather_sum
     din_barrier();
     const unsigned t8 = din_thread();
@@ -64,13 +64,13 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 2, tiles of 32 samples.
+// Phase 2, tiles of 16 samples.
 extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 19u;
     batch += din_instance() * 3u;
     const unsigned elements = batch[2];
-    const unsigned tiles = (elements + 31u) / 32u;
+    const unsigned tiles = (elements + 15u) / 16u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
@@ -78,8 +78,8 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
     const DinPtr<float> copy = din_pointer<float>(address, 9u) + size_t(din_chunk()) * 4u;
     din_fill<1>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first1 = tile * 32u;
-        const unsigned count1 = din_least(elements - first1, 32u);
+        const unsigned first1 = tile * 16u;
+        const unsigned count1 = din_least(elements - first1, 16u);
         const DinPtr<float> length2 = din_pointer<float>(address, 10u) + first1;
         const DinPtr<float> tile4 = din_shared() + 0u;
         const DinPtr<float> b3 = din_pointer<float>(address, 5u) + size_t(first1) * 5u;
@@ -90,8 +90,8 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
         const DinPtr<float> b0 = din_pointer<float>(address, 1u);
         const DinPtr<float> b1 = din_pointer<float>(address, 2u);
         const DinPtr<float> partial12 = copy + 0u;
-        const DinPtr<float> tile7 = din_shared() + 32u;
-        const DinPtr<float> sums37 = din_shared() + 64u;
+        const DinPtr<float> tile7 = din_shared() + 16u;
+        const DinPtr<float> sums37 = din_shared() + 32u;
         const DinPtr<float> b8 = din_pointer<float>(address, 14u) + size_t(first1) * 5u;
         const DinPtr<float> b9 = din_pointer<float>(address, 15u) + size_t(first1) * 5u;
         // std.pooling:11:5: train.2.copy
@@ -174,10 +174,11 @@ extern "C" DIN_KERNEL(256) din_train_2_join(DinAddresses address, DinWords batch
 {
     address += din_instance() * 19u;
     batch += din_instance() * 3u;
-    const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
+    const unsigned chunks = din_least((batch[2] + 15u) / 16u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 9u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b6 = din_pointer<float>(address, 16u);
-    din_join_copies<1, 4>(chunks, copies + 0u, b6);
+    din_join_copies<1, 4, 0>(chunks, copies + 0u, sums, b6);
 }
 
 // Phase 3, one element.
@@ -246,7 +247,7 @@ DIN_TILE void din_infer_0_tile(DinAddresses address, DinWords batch, unsigned fi
     const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 4u) + first2;
     const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 5u) + first2;
     // std.pooling:11:5: fill with 0
-    din_fill_rows<5>(count1, b0, 0.0f);
+    din_fill_rows<5, 5>(count1, b0, 0.0f);
     // std.pooling:11:5: train.1.gather_sum
     din_barrier();
     const unsigned t8 = din_thread();
@@ -284,13 +285,13 @@ extern "C" DIN_KERNEL(256) din_infer_0(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 1, tiles of 32 samples.
+// Phase 1, tiles of 16 samples.
 extern "C" DIN_KERNEL(256) din_infer_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 14u;
     batch += din_instance() * 3u;
     const unsigned elements = batch[2];
-    const unsigned tiles = (elements + 31u) / 32u;
+    const unsigned tiles = (elements + 15u) / 16u;
     const unsigned chunks = din_least(tiles, 256u);
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
@@ -298,8 +299,8 @@ extern "C" DIN_KERNEL(256) din_infer_1(DinAddresses address, DinWords batch, Din
     const DinPtr<float> copy = din_pointer<float>(address, 6u) + size_t(din_chunk()) * 4u;
     din_fill<1>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
-        const unsigned first1 = tile * 32u;
-        const unsigned count1 = din_least(elements - first1, 32u);
+        const unsigned first1 = tile * 16u;
+        const unsigned count1 = din_least(elements - first1, 16u);
         const DinPtr<float> length2 = din_pointer<float>(address, 7u) + first1;
         const DinPtr<float> tile1 = din_shared() + 0u;
         const DinPtr<float> b0 = din_pointer<float>(address, 2u) + size_t(first1) * 5u;
@@ -308,7 +309,7 @@ extern "C" DIN_KERNEL(256) din_infer_1(DinAddresses address, DinWords batch, Din
         const DinPtr<float> b2 = din_pointer<float>(address, 9u) + first1;
         const DinPtr<float> label0 = din_pointer<float>(address, 10u) + first1;
         const DinPtr<float> partial6 = copy + 0u;
-        const DinPtr<float> sums29 = din_shared() + 32u;
+        const DinPtr<float> sums29 = din_shared() + 16u;
         // std.pooling:11:5: train.2.copy
         const unsigned t8 = din_thread();
         {
@@ -365,10 +366,11 @@ extern "C" DIN_KERNEL(256) din_infer_1_join(DinAddresses address, DinWords batch
 {
     address += din_instance() * 14u;
     batch += din_instance() * 3u;
-    const unsigned chunks = din_least((batch[2] + 31u) / 32u, 256u);
+    const unsigned chunks = din_least((batch[2] + 15u) / 16u, 256u);
     const DinPtr<float> copies = din_pointer<float>(address, 6u);
+    const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b3 = din_pointer<float>(address, 11u);
-    din_join_copies<1, 4>(chunks, copies + 0u, b3);
+    din_join_copies<1, 4, 0>(chunks, copies + 0u, sums, b3);
 }
 
 // Phase 2, one element.

@@ -5,6 +5,7 @@
 mod engine;
 mod gpu;
 mod graphs;
+mod joins;
 mod lists;
 mod models;
 mod nvrtc;

@@ -69,8 +69,9 @@ fn a_missing_barrier() {
         }
     }
     assert!(left_out >= 8, "{left_out} barriers");
-    // Between two sums by groups of threads whose threads happen to write what they alone have read.
-    assert!(spare.len() <= 1, "lines {spare:?} can do without their barriers");
+    // Between two sums by groups of threads whose threads happen to write what they alone have read; behind a product of which each thread has one
+    // number, the one that it reads.
+    assert!(spare.len() <= 2, "lines {spare:?} can do without their barriers");
 }
 
 #[test]
@@ -78,7 +79,7 @@ fn a_divergent_barrier() {
     let corpus = unit();
     caught(
         &corpus,
-        &mutated(&corpus.source, "din_barrier();", "if (din_thread() < 40u) din_barrier();"),
+        &mutated(&corpus.source, "din_barrier();", "if (din_thread() >= 40u) return;\ndin_barrier();"),
         "divergent barrier",
     );
     // Both sides wait, but not at the same one.

@@ -3,8 +3,10 @@
 
 use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var};
 use super::{Numbering, Purpose, Unit};
-use din_program::cuda::Address;
-use din_program::schedule::{Axis, BATCH, BufferId, Combine, Domain, ONCE, Phase, Place, SlotId, Source, View};
+use din_program::cuda::{Address, Precision};
+use din_program::schedule::{
+    Axis, BATCH, BufferId, Combine, Domain, ONCE, Operation, Phase, Place, SlotId, Source, View,
+};
 
 /// Memory that two buffers may share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +21,18 @@ pub enum Memory {
 /// What a call cannot be made of; the program is at fault, not the input.
 pub type Refusal = String;
 
-/// Tile buffers of a phase: slot, rows, width, place.
+/// Numbers from one row of a tile buffer to the next: rows that are read along k lie in other banks than their neighbours (there are 32, and a load of
+/// four numbers takes four), eight rows in all of them.
+pub fn pitch(width: u32) -> u32 {
+    let more = if width < 8 { 0 } else { (width.wrapping_neg().wrapping_add(4)) % 8 };
+    width.saturating_add(more)
+}
+
+/// Tile buffers of a phase: slot, rows, place.
 #[derive(Clone, Copy, Debug)]
 pub struct TileSlot {
     pub slot: SlotId,
     pub domain: Domain,
-    pub width: u32,
     pub near: Option<u32>,
     pub far: (u32, u32),
 }
@@ -32,6 +40,7 @@ pub struct TileSlot {
 pub struct Frame<'a> {
     pub unit: &'a Unit<'a>,
     pub phase: &'a Phase,
+    pub precision: Precision,
     pub numbering: &'a mut Numbering,
     pub kernel: Kernel,
     pub slots: Vec<TileSlot>,
@@ -43,16 +52,25 @@ pub struct Frame<'a> {
     memory: Vec<Memory>,
     written: Vec<Memory>,
     read: Vec<Memory>,
+    /// The product of two views that a call has made and the next one needs, and where it is.
+    pub common: Option<((View, View), ArrayId)>,
     /// What was read and written before the tile's first barrier, once there was one.
     first: Option<(Vec<Memory>, Vec<Memory>)>,
     names: u32,
 }
 
 impl<'a> Frame<'a> {
-    pub fn new(unit: &'a Unit<'a>, phase: &'a Phase, numbering: &'a mut Numbering, kernel: Kernel) -> Self {
+    pub fn new(
+        unit: &'a Unit<'a>,
+        phase: &'a Phase,
+        precision: Precision,
+        numbering: &'a mut Numbering,
+        kernel: Kernel,
+    ) -> Self {
         Frame {
             unit,
             phase,
+            precision,
             numbering,
             kernel,
             slots: Vec::new(),
@@ -62,6 +80,7 @@ impl<'a> Frame<'a> {
             memory: Vec::new(),
             written: Vec::new(),
             read: Vec::new(),
+            common: None,
             first: None,
             names: 0,
         }
@@ -144,7 +163,7 @@ impl<'a> Frame<'a> {
 
     fn addressed(&mut self, source: Source, name: String, numbers: Numbers, rows: Rows, width: u32) -> Array {
         let number = self.numbering.source(source);
-        Array { name, numbers, rows, width, binding: Binding::Address(number) }
+        Array { name, numbers, rows, width, stride: width, binding: Binding::Address(number) }
     }
 
     /// What the elements of a group stand for, elements of `over`.
@@ -165,8 +184,8 @@ impl<'a> Frame<'a> {
             return *id;
         }
         let (rows, binding) = (Rows::Whole(by), Binding::Address(self.numbering.address(address)));
-        let id =
-            self.declare(Array { name, numbers: Numbers::Index(Bound::Whole(into)), rows, width: 1, binding }, None);
+        let numbers = Numbers::Index(Bound::Whole(into));
+        let id = self.declare(Array { name, numbers, rows, width: 1, stride: 1, binding }, None);
         self.lists.push((address, id));
         id
     }
@@ -222,13 +241,14 @@ impl<'a> Frame<'a> {
                 let binding = Binding::Address(self.numbering.buffer(id));
                 let name = place_name(b.place);
                 return Ok((
-                    Array { name, numbers: Numbers::F32, rows, width: b.width, binding },
+                    Array { name, numbers: Numbers::F32, rows, width: b.width, stride: b.width, binding },
                     Some(Memory::Buffer(id)),
                 ));
             }
         };
         let name = format!("{letter}{}", id.0);
-        Ok((Array { name, numbers: Numbers::F32, rows, width: b.width, binding }, Some(memory)))
+        let stride = if matches!(b.place, Place::Tile(_)) { pitch(b.width) } else { b.width };
+        Ok((Array { name, numbers: Numbers::F32, rows, width: b.width, stride, binding }, Some(memory)))
     }
 
     fn declare(&mut self, array: Array, memory: Option<Memory>) -> ArrayId {
@@ -248,6 +268,7 @@ impl<'a> Frame<'a> {
             numbers: Numbers::F32,
             rows: Rows::One,
             width,
+            stride: width,
             binding: Binding::Shared { offset: self.base },
         };
         let id = self.declare(array, None);
@@ -257,7 +278,7 @@ impl<'a> Frame<'a> {
     }
 
     /// A tile buffer of the back end's own, which [`super::phase`] made room for.
-    pub fn own_slot(&mut self, slot: SlotId) -> Result<ArrayId, Refusal> {
+    pub fn own_slot(&mut self, slot: SlotId, width: u32) -> Result<ArrayId, Refusal> {
         let found = self.slots.iter().find(|s| s.slot == slot).copied();
         let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
         let rows = self.inside(found.domain)?;
@@ -266,7 +287,8 @@ impl<'a> Frame<'a> {
             name: format!("products{}", self.names),
             numbers: Numbers::F32,
             rows,
-            width: found.width,
+            width,
+            stride: pitch(width),
             binding: Binding::Slot { near: found.near, far: found.far },
         };
         Ok(self.declare(array, Some(Memory::Tile(slot))))
@@ -284,6 +306,10 @@ impl<'a> Frame<'a> {
 
     pub fn width(&self, array: ArrayId) -> u32 {
         self.kernel.array(array).map_or(0, |a| a.width)
+    }
+
+    pub fn stride(&self, array: ArrayId) -> u32 {
+        self.kernel.array(array).map_or(0, |a| a.stride)
     }
 
     pub fn name(&self, array: ArrayId) -> String {
@@ -305,6 +331,12 @@ impl<'a> Frame<'a> {
 
     pub fn memory(&self, array: ArrayId) -> Memory {
         self.memory.get(array.0 as usize).copied().unwrap_or(Memory::Own(array))
+    }
+
+    /// Whether an array is a partial sum whose first tile is stored.
+    pub fn stored(&self, array: ArrayId) -> bool {
+        let at = self.kernel.array(array).map(|a| a.binding);
+        matches!(at, Some(Binding::Partial { offset }) if self.kernel.partials.iter().any(|p| p.offset == offset && p.stored))
     }
 
     /// Whether two arrays may lie in the same place.
@@ -353,6 +385,26 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// Whether one call of a phase alone touches a partial sum, and adds to all of it: the gradient of a weight.
+fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
+    let whole = |out: View, rows: u32, n: u32| {
+        (out.buffer == partial).then(|| out.column == 0 && rows.saturating_mul(n) == width)
+    };
+    let mut uses = phase.calls.iter().filter_map(|call| match &call.op {
+        Operation::Outer { out, k, n, .. } => whole(*out, *k, *n),
+        Operation::FoldOuter { weight: Some((_, out)), e, n, .. } => whole(*out, e.saturating_mul(2), *n),
+        Operation::Kernel { args, .. } => args.contains(&Source::Buffer(partial)).then_some(false),
+        Operation::Moments { out, .. } => (*out == partial).then_some(false),
+        Operation::Fill { buffer, .. } => (*buffer == partial).then_some(false),
+        Operation::MatMul { out, .. }
+        | Operation::Fold { out, .. }
+        | Operation::SumShared { out, .. }
+        | Operation::Transpose { out, .. } => (out.buffer == partial).then_some(false),
+        Operation::FoldOuter { weight: None, .. } => None,
+    });
+    phase.domain != ONCE && uses.next() == Some(true) && uses.next().is_none()
+}
+
 /// The partial sums of a phase, one behind the other; and the numbers of a copy.
 pub fn partials(unit: &Unit<'_>, phase: &Phase) -> (Vec<Partial>, u32) {
     let (mut partials, mut offset) = (Vec::new(), 0u32);
@@ -362,7 +414,7 @@ pub fn partials(unit: &Unit<'_>, phase: &Phase) -> (Vec<Partial>, u32) {
             Combine::Max => f32::NEG_INFINITY,
             Combine::Sum | Combine::Moments => 0.0,
         };
-        partials.push(Partial { offset, width, start });
+        partials.push(Partial { offset, width, start, stored: stored(phase, r.partial, width) });
         offset = offset.saturating_add(width).checked_next_multiple_of(din_program::cuda::ALIGN).unwrap_or(u32::MAX);
     }
     (partials, offset)

@@ -4,28 +4,31 @@
 //! of the phase run in order with barriers where one needs what another wrote. Between phases there is nothing but launches. Nothing
 //! is added atomically: threads own what they write, blocks own copies of partial sums, and a small kernel behind the phase joins them.
 //!
-//! - `tree`: a kernel as statements. `verify`: the rules that all keep. `print`: its text. - `frame`: arrays, places and barriers. - `region`, `product`:
-//!   calls. - `phase`: kernels. - `prelude.cuh`: what they call; `rows.cuh`: the kernels that sum row gradients by row.
+//! - `tree`: a kernel as statements. `verify`: the rules that all keep. `print`: its text. - `frame`: arrays, places and barriers. - `region`, `product`,
+//!   `fold`: calls; `share`: how threads share a product. - `phase`: kernels. - `prelude.cuh`, `join.cuh`, `product.cuh`: what they call; `rows.cuh`: the kernels that sum row gradients by row.
 //!
 //! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule that `plan` made never panics here, and one that it
 //! cannot have made is an error.
 
+mod fold;
 mod frame;
 mod phase;
 mod print;
 mod product;
 mod region;
+mod share;
 mod tree;
 mod verify;
 
 use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
-use din_program::cuda::{Address, Cuda, Launches, Precision, Tiling, Word};
+use din_program::cuda::{ALIGN, Address, Cuda, Launches, Precision, Tiling, Word};
 use din_program::schedule::{Axes, BufferId, Domain, Operation, Schedule, Source};
 
 /// What every source begins with.
-pub const PRELUDE: &str = include_str!("prelude.cuh");
+pub const PRELUDE: &str =
+    concat!(include_str!("prelude.cuh"), "\n", include_str!("join.cuh"), "\n", include_str!("product.cuh"));
 /// The kernels that ready a table's update: `RowsAddress` and `RowsWord` of `din_program::cuda` say what they are given.
 pub const ROWS: &str = include_str!("rows.cuh");
 
@@ -37,7 +40,7 @@ pub struct Options {
     pub threads: u32,
     /// Most chunks of a phase.
     pub chunks: u32,
-    /// Samples a tile, and most requests; halved where shared memory is short.
+    /// Most samples a tile, and most requests; fewer where batches are small, and halved where shared memory is short.
     pub batch_tile: u32,
     /// Sequence entries a tile, and most samples of it.
     pub sequence_tile: u32,
@@ -108,6 +111,7 @@ pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Resul
         axes,
         features: &features,
     };
+    let options = &Options { batch_tile: batch_tile(options, program.training.batch), ..options.clone() };
     let mut units = vec![
         unit("train".into(), &program.train, Purpose::Step, &train),
         unit("infer".into(), &program.infer, Purpose::Step, &infer),
@@ -119,14 +123,24 @@ pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Resul
     source(&program.model, &units, kernels, options)
 }
 
+/// Fewest samples of a tile, if so many are allowed. A tile reads every weight that its samples are multiplied by and leaves a copy of its gradient, whose
+/// bytes a smaller one has over again: with eight rows for DIN's 42 k weights they take as long as the products.
+const LEAST_TILE: u32 = 16;
+
+/// Samples a tile, so that a batch has one for each chunk; a chunk may have many, but a block that has none leaves its multiprocessor idle.
+fn batch_tile(options: &Options, batch: u32) -> u32 {
+    let each = batch.div_ceil(options.chunks.max(1)).checked_next_multiple_of(ALIGN);
+    each.unwrap_or(u32::MAX).max(LEAST_TILE).min(options.batch_tile)
+}
+
 /// The source of some schedules; `title` stands in its first line.
 pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
     if std::env::var_os("DIN_FORBID_CODEGEN").is_some() {
         return Err(CodegenError::Forbidden);
     }
     let threads = options.threads.is_multiple_of(32) && (32..=1024).contains(&options.threads);
-    // The tree over chunks has sixteen levels.
-    if !threads || !(1..1 << 16).contains(&options.chunks) {
+    // What joins the copies of so many chunks has room in shared memory.
+    if !threads || !(1..=MOST_CHUNKS).contains(&options.chunks) {
         let why = format!("blocks of {} threads, {} chunks", options.threads, options.chunks);
         return Err(CodegenError::Kernel { name: title.into(), why });
     }
@@ -182,6 +196,9 @@ fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String
         launches,
     })
 }
+
+/// Most chunks: three numbers for every eighth of them and each of 32 columns are 48 KiB.
+const MOST_CHUNKS: u32 = 1 << 10;
 
 /// Widest row, and most numbers of a matrix, with which index arithmetic stays within 32 bits.
 const WIDEST: u32 = 1 << 26;

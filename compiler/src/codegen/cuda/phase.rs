@@ -2,8 +2,9 @@
 //!
 //! A phase of one element, whose work is wide and short, becomes several kernels over blocks rather than one block's work.
 
-use super::frame::{Frame, Memory, Refusal, TileSlot, partials};
-use super::product::{self, OWN};
+use super::fold::OWN;
+use super::frame::{Frame, Memory, Refusal, TileSlot, partials, pitch};
+use super::product;
 use super::region;
 use super::tree::{Array, ArrayId, Binding, Kernel, Numbers, Rows, Seen, Statement, Tiles, Walk};
 use super::{Numbering, Options, Purpose, Unit};
@@ -12,6 +13,11 @@ use din_program::cuda::{ALIGN, Address, Grid, Launch, Tiling, Word};
 use din_program::schedule::{
     Axis, BATCH, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Slot, SlotId, Source,
 };
+
+/// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that share the sets (`join.cuh`).
+const RUN: u32 = 8;
+const SET: u32 = 32;
+const JOINING: u32 = 1 << 12;
 
 /// A kernel and how it is launched.
 pub struct Made {
@@ -109,7 +115,7 @@ impl Maker<'_> {
 
     /// The calls, one behind the other.
     fn calls(&self, frame: &mut Frame<'_>, calls: &[Call]) -> Result<(), Refusal> {
-        for call in calls {
+        for (k, call) in calls.iter().enumerate() {
             if call.domain != ONCE && !frame.kernel.walk.holds(call.domain) {
                 return Err(format!("a call over domain {} at {}", call.domain.0, call.location));
             }
@@ -126,7 +132,7 @@ impl Maker<'_> {
             frame.push(Statement::Comment(line.replace(['\n', '\\'], " ")));
             match region {
                 Some((found, args)) => region::region(frame, found, args),
-                None => product::product(frame, call),
+                None => product::product(frame, call, calls.get(k + 1)),
             }
             .map_err(|why| format!("{what}: {why}"))?;
         }
@@ -140,7 +146,7 @@ impl Maker<'_> {
             let mut kernel = self.kernel(name, Walk::Once);
             self.sums(&mut kernel, numbering);
             kernel.comment = vec![format!("Phase {}, one element.", self.number)];
-            let mut frame = Frame::new(self.unit, self.phase, numbering, kernel);
+            let mut frame = Frame::new(self.unit, self.phase, self.options.precision, numbering, kernel);
             self.calls(&mut frame, calls)?;
             frame.edges();
             let kernel = frame.kernel;
@@ -246,7 +252,7 @@ impl Maker<'_> {
         let unit = self.unit.axes.parent(domain).unwrap_or(BATCH);
         let wanted = self.options.sequence_tile;
         let candidates = [wanted, wanted * 3 / 4, wanted / 2];
-        let samples = self.options.sequence_samples;
+        let samples = self.options.sequence_samples.next_multiple_of(ALIGN);
         let laid = self.layout(&candidates, |entries| Tiling { domain, samples, entries });
         let entries = laid.tiling.entries;
         let number = numbering.tiling(laid.tiling);
@@ -297,7 +303,7 @@ impl Maker<'_> {
             _ => format!("Phase {}, tiles of {} {}.", self.number, tiling.samples, of(tiling.domain)),
         }];
         let grid = Grid::Tiles { tiling: numbering.tiling(tiling) };
-        let mut frame = Frame::new(self.unit, self.phase, numbering, kernel);
+        let mut frame = Frame::new(self.unit, self.phase, self.options.precision, numbering, kernel);
         frame.slots = slots;
         frame.base = shared;
         self.calls(&mut frame, &self.phase.calls)?;
@@ -318,7 +324,7 @@ impl Maker<'_> {
             if let Some(b) = self.unit.schedule.buffers.get(id.index())
                 && let Place::Tile(slot) = b.place
             {
-                add(slot, b.domain, b.width);
+                add(slot, b.domain, pitch(b.width));
             }
         };
         let mut own = None;
@@ -334,16 +340,19 @@ impl Maker<'_> {
                 Operation::Fill { buffer, .. } => used(*buffer),
                 Operation::SumShared { x, out, .. } => [x, out].iter().for_each(|v| used(v.buffer)),
                 Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| used(v.buffer)),
-                Operation::Fold { x, q, w, out, .. } => [x, q, w, out].iter().for_each(|v| used(v.buffer)),
+                Operation::Fold { x, q, w, transposed, out, e, .. } => {
+                    [x, q, w, out].iter().for_each(|v| used(v.buffer));
+                    if !transposed {
+                        own = own.max(Some((*e, call.domain.0)));
+                    }
+                }
                 Operation::FoldOuter { x, g, weight, sample, e, .. } => {
                     [x, g].iter().for_each(|v| used(v.buffer));
                     for (a, b) in [weight, sample].into_iter().flatten() {
                         used(a.buffer);
                         used(b.buffer);
                     }
-                    if sample.is_some() {
-                        own = own.max(Some((*e, call.domain.0)));
-                    }
+                    own = own.max(Some((*e, call.domain.0)));
                 }
                 Operation::Outer { x, g, out, .. } => [x, g, out].iter().for_each(|v| used(v.buffer)),
                 Operation::Transpose { w, out, .. } => [w, out].iter().for_each(|v| used(v.buffer)),
@@ -354,7 +363,7 @@ impl Maker<'_> {
             }
         }
         if let Some((width, domain)) = own {
-            slots.push((OWN, Slot { domain: Domain(domain), width }));
+            slots.push((OWN, Slot { domain: Domain(domain), width: pitch(width) }));
         }
         slots
     }
@@ -383,7 +392,7 @@ impl Maker<'_> {
         let (mut laid, mut at, mut scratch) = (Vec::new(), 0, (0, 0));
         for ((slot, s), far) in slots.iter().zip(far) {
             let near = (!far).then_some(at);
-            laid.push(TileSlot { slot: *slot, domain: s.domain, width: s.width, near, far: scratch });
+            laid.push(TileSlot { slot: *slot, domain: s.domain, near, far: scratch });
             if !far {
                 // No more than there is room for.
                 at += size(&tiling, s) as u32;
@@ -408,7 +417,12 @@ impl Maker<'_> {
             Operation::Kernel { kernel, .. } => self.kernels.regions.get(kernel.index()),
             _ => None,
         });
-        let parts = if self.sums_shared() { self.options.threads } else { 0 };
+        let moments = self.phase.calls.iter().any(|c| matches!(c.op, Operation::Moments { .. }));
+        let parts = match (moments, self.sums_shared()) {
+            (true, _) => 2 * self.options.threads,
+            (false, true) => self.options.threads,
+            (false, false) => 0,
+        };
         regions.map(all).max().unwrap_or(0).max(parts)
     }
 
@@ -433,17 +447,31 @@ impl Maker<'_> {
             numbers: Numbers::F32,
             rows: Rows::One,
             width: floats,
+            stride: floats,
             binding: Binding::Address(copies),
         });
         let (partials, _) = partials(self.unit, self.phase);
-        let mut widest = 0;
+        // A number of each run of copies and each column of a set; of moments three.
+        let plane = self.options.chunks.div_ceil(RUN) * SET;
+        let moments = self.phase.reductions.iter().any(|r| r.combine == Combine::Moments);
+        kernel.shared = if moments { 3 * plane } else { plane };
+        let sums = ArrayId(kernel.arrays.len() as u32);
+        kernel.arrays.push(Array {
+            name: "sums".into(),
+            numbers: Numbers::F32,
+            rows: Rows::One,
+            width: kernel.shared,
+            stride: kernel.shared,
+            binding: Binding::Shared { offset: 0 },
+        });
+        let mut sets = 0u32;
         for (r, p) in self.phase.reductions.iter().zip(&partials) {
             let into = self.unit.schedule.buffers.get(r.into.index());
             let into = into.ok_or_else(|| format!("buffer {} does not exist", r.into.0))?;
-            let (name, width) = match r.combine {
-                Combine::Sum => ("din_join_copies", p.width),
-                Combine::Max => ("din_join_maxima", p.width),
-                Combine::Moments => ("din_join_moments", p.width.saturating_sub(1) / 2),
+            let (name, width, more) = match r.combine {
+                Combine::Sum => ("din_join_copies", p.width, String::new()),
+                Combine::Max => ("din_join_maxima", p.width, String::new()),
+                Combine::Moments => ("din_join_moments", p.width.saturating_sub(1) / 2, format!(", {plane}")),
             };
             let array = ArrayId(kernel.arrays.len() as u32);
             kernel.arrays.push(Array {
@@ -451,15 +479,18 @@ impl Maker<'_> {
                 numbers: Numbers::F32,
                 rows: Rows::One,
                 width: into.width,
+                stride: into.width,
                 binding: Binding::Address(numbering.buffer(r.into)),
             });
-            let text = format!("{name}<{width}, {floats}>(chunks, copies + {}u, b{})", p.offset, r.into.0);
+            let text =
+                format!("{name}<{width}, {floats}, {sets}{more}>(chunks, copies + {}u, sums, b{})", p.offset, r.into.0);
             let whole = |array, column, columns| Seen { array, rows: Rows::One, column, columns };
-            let arrays = vec![whole(ArrayId(0), p.offset, p.width), whole(array, 0, into.width)];
+            let arrays =
+                vec![whole(ArrayId(0), p.offset, p.width), whole(sums, 0, kernel.shared), whole(array, 0, into.width)];
             kernel.body.push(Statement::Call { text, arrays });
-            widest = u32::saturating_add(widest, width);
+            sets = u32::saturating_add(sets, width.div_ceil(SET));
         }
-        let blocks = widest.div_ceil(self.options.threads).clamp(1, self.options.chunks);
+        let blocks = sets.clamp(1, JOINING);
         let launch = self.launch(&kernel, Grid::Blocks(blocks), &self.phase.calls, false);
         Ok(Made { kernel, launch })
     }

@@ -135,11 +135,12 @@ impl Printer<'_> {
         self.line(&format!(
             "const DinPtr<float> copy = din_pointer<float>(address, {address}u) + size_t(din_chunk()) * {numbers}u;"
         ));
-        for p in &self.kernel.partials {
+        let filled = self.kernel.partials.iter().filter(|p| !p.stored);
+        for p in filled.clone() {
             let start = number(f64::from(p.start), false);
             self.line(&format!("din_fill<{}>(copy + {}u, {start});", p.width, p.offset));
         }
-        if self.kernel.begin_barrier {
+        if self.kernel.begin_barrier && filled.count() > 0 {
             self.line("din_barrier();");
         }
     }
@@ -189,6 +190,9 @@ impl Printer<'_> {
         self.open("for (unsigned tile = begin; tile < end; ++tile)");
         self.line(&format!("const unsigned first{u} = tile * {each};"));
         self.line(&format!("const unsigned count{u} = din_least(elements - first{u}, {each});"));
+        if self.kernel.asks_first() {
+            self.line("const bool fresh = tile == begin;");
+        }
         self.arrays();
         self.statements(&self.kernel.body);
         self.again();
@@ -199,13 +203,14 @@ impl Printer<'_> {
     fn sequence(&mut self, unit: Domain, domain: Domain, entries: u32, [tiles, longest, bounds, offsets]: [u32; 4]) {
         let (k, u, d) = (self.kernel, unit.0, domain.0);
         let slots = k.arrays.iter().any(|a| moves(k, a));
+        let fresh = if k.asks_first() { ", bool fresh" } else { "" };
         let copy = if k.copies.is_some() { ", DinPtr<float> copy" } else { "" };
         let size = if k.scratch == (0, 0) { String::new() } else { ", DinPtr<float> far, unsigned longest".into() };
         if slots {
             self.line("template <bool Short>");
         }
         self.line(&format!(
-            "DIN_TILE void {}_tile(DinAddresses address, DinWords batch, unsigned first{u}, unsigned count{u}, unsigned first{d}, unsigned count{d}{size}{copy})",
+            "DIN_TILE void {}_tile(DinAddresses address, DinWords batch, unsigned first{u}, unsigned count{u}, unsigned first{d}, unsigned count{d}{size}{copy}{fresh})",
             k.name
         ));
         self.line("{");
@@ -237,8 +242,12 @@ impl Printer<'_> {
         self.line(&format!("const unsigned count{d} = offsets[first{u} + count{u}] - first{d};"));
         let size = if k.scratch == (0, 0) { "" } else { ", far, longest" };
         let copy = if k.copies.is_some() { ", copy" } else { "" };
+        let fresh = if k.asks_first() { ", tile == begin" } else { "" };
         let call = |short: &str| {
-            format!("{}_tile{short}(address, batch, first{u}, count{u}, first{d}, count{d}{size}{copy});", k.name)
+            format!(
+                "{}_tile{short}(address, batch, first{u}, count{u}, first{d}, count{d}{size}{copy}{fresh});",
+                k.name
+            )
         };
         if slots {
             self.open(&format!("if (count{d} <= {entries}u)"));
@@ -299,8 +308,8 @@ impl Printer<'_> {
             Binding::Address(number) => {
                 let base = format!("din_pointer<{ty}>(address, {number}u)");
                 match a.rows {
-                    Rows::Local(d) if a.width == 1 => format!("{base} + first{}", d.0),
-                    Rows::Local(d) => format!("{base} + size_t(first{}) * {}u", d.0, a.width),
+                    Rows::Local(d) if a.stride == 1 => format!("{base} + first{}", d.0),
+                    Rows::Local(d) => format!("{base} + size_t(first{}) * {}u", d.0, a.stride),
                     Rows::One | Rows::Whole(_) | Rows::Table(_) => base,
                 }
             }
@@ -455,11 +464,11 @@ impl Printer<'_> {
         };
         let row = match at.row {
             Row::First => String::new(),
-            Row::At(v) if a.width == 1 => self.name(v),
+            Row::At(v) if a.stride == 1 => self.name(v),
             Row::At(v) if matches!(a.rows, Rows::Table(_) | Rows::Whole(_)) => {
-                format!("size_t({}) * {}u", self.name(v), a.width)
+                format!("size_t({}) * {}u", self.name(v), a.stride)
             }
-            Row::At(v) => format!("{} * {}u", self.name(v), a.width),
+            Row::At(v) => format!("{} * {}u", self.name(v), a.stride),
         };
         let index = match (row.is_empty(), column.is_empty()) {
             (true, true) => "0".into(),

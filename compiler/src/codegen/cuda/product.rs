@@ -1,21 +1,22 @@
 //! Products, moments and fills: calls of the prelude's functions, specialised by sizes and strides, that all threads of a block make together.
 
+use super::fold;
 use super::frame::{Frame, Refusal};
 use super::print::{count, number};
-use super::tree::{ArrayId, Rows, Seen, Statement};
-use din_program::schedule::{Axis, BATCH, Call, Domain, ONCE, Operation, SlotId, Source, View};
-
-/// The tile buffer of the back end's own: `Fold(Sum)` before it is summed by sample.
-pub const OWN: SlotId = SlotId(u32::MAX);
+use super::region::SUMMED;
+use super::share::Work;
+use super::tree::{ArrayId, Rows, Seen, Statement, Walk};
+use din_program::cuda::Precision;
+use din_program::schedule::{Axis, BATCH, Call, Domain, ONCE, Operation, Source, View};
 
 /// `b5 + 16u`
-fn pointer(frame: &Frame<'_>, seen: &Seen) -> String {
+pub(super) fn pointer(frame: &Frame<'_>, seen: &Seen) -> String {
     let name = frame.name(seen.array);
     if seen.column == 0 { name } else { format!("{name} + {}u", seen.column) }
 }
 
 /// A matrix in a once buffer.
-fn matrix(frame: &mut Frame<'_>, v: View, stride: u32, k: u32, n: u32) -> Result<Seen, Refusal> {
+pub(super) fn matrix(frame: &mut Frame<'_>, v: View, stride: u32, k: u32, n: u32) -> Result<Seen, Refusal> {
     let columns = k.saturating_sub(1).saturating_mul(stride).saturating_add(n);
     let seen = frame.view(v, columns)?;
     if seen.rows == Rows::One {
@@ -26,7 +27,7 @@ fn matrix(frame: &mut Frame<'_>, v: View, stride: u32, k: u32, n: u32) -> Result
 }
 
 /// Columns of the elements that a call treats.
-fn along(frame: &mut Frame<'_>, v: View, columns: u32, domain: Domain) -> Result<Seen, Refusal> {
+pub(super) fn along(frame: &mut Frame<'_>, v: View, columns: u32, domain: Domain) -> Result<Seen, Refusal> {
     let seen = frame.view(v, columns)?;
     let rows = if domain == ONCE { Rows::One } else { Rows::Local(domain) };
     if seen.rows == rows {
@@ -36,12 +37,62 @@ fn along(frame: &mut Frame<'_>, v: View, columns: u32, domain: Domain) -> Result
     }
 }
 
-fn stride(frame: &Frame<'_>, seen: &Seen) -> u32 {
-    frame.width(seen.array)
+pub(super) fn stride(frame: &Frame<'_>, seen: &Seen) -> u32 {
+    frame.stride(seen.array)
 }
 
-/// Appends a call that is no region.
-pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
+/// How many numbers of a row can be loaded at once: all arrays begin at 16 bytes.
+pub(super) fn vectors(seen: &Seen, stride: u32) -> u32 {
+    if stride.is_multiple_of(4) && seen.column.is_multiple_of(4) { 4 } else { 1 }
+}
+
+/// `DinRows<84, 4>{tile5}`
+pub(super) fn operand(frame: &Frame<'_>, name: &str, seen: &Seen) -> String {
+    let stride = stride(frame, seen);
+    format!("{name}<{stride}, {}>{{{}}}", vectors(seen, stride), pointer(frame, seen))
+}
+
+pub(super) fn by_rows(frame: &Frame<'_>, seen: &Seen, stride: u32) -> String {
+    format!("DinMatrix<{stride}, {}>{{{}}}", vectors(seen, stride), pointer(frame, seen))
+}
+
+/// Adds to rows of `n` numbers; the block's first tile is stored, where nothing else is added to them.
+pub(super) fn gradient(frame: &Frame<'_>, out: &Seen, n: u32) -> String {
+    let (v, to) = (vectors(out, n), pointer(frame, out));
+    if frame.stored(out.array) {
+        format!("DinBegin<{n}, {v}>{{{to}, fresh}}")
+    } else {
+        format!("DinAccumulate<{n}, {v}>{{{to}}}")
+    }
+}
+
+/// Most elements of a domain in a tile that is not long.
+pub(super) fn capacity(frame: &Frame<'_>, domain: Domain) -> u32 {
+    match frame.kernel.walk {
+        Walk::Sequence { domain: under, entries, .. } if domain == under => entries,
+        Walk::Sequence { samples, .. } | Walk::Samples { samples, .. } => samples,
+        Walk::Once | Walk::Join { .. } => 1,
+    }
+}
+
+pub(super) fn work(columns: u32, left: u32, right: u32) -> Work {
+    let right = right == 4 && columns.is_multiple_of(4);
+    Work { rows: 1, columns, left: left == 4, right, outer: false, tensor: false, down: false }
+}
+
+/// Rows and columns of a thread (of a warp), as template arguments. Products of few columns stay off tensor cores (`din_product`).
+pub(super) fn text_of(frame: &Frame<'_>, work: Work) -> String {
+    let tensor = frame.precision != Precision::F32 && work.columns >= 8;
+    let share = Work { tensor, ..work }.share();
+    format!("{}, {}", share.rows, share.columns)
+}
+
+pub(super) fn shared(frame: &Frame<'_>, domain: Domain, columns: u32, left: u32, right: u32) -> String {
+    text_of(frame, Work { rows: capacity(frame, domain), ..work(columns, left, right) })
+}
+
+/// Appends a call that is no region; `next` is the one behind it.
+pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Result<(), Refusal> {
     let rows = count(call.domain);
     match call.op {
         Operation::Kernel { .. } => Err("a region is no product".into()),
@@ -52,7 +103,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             let text = if call.domain == ONCE {
                 format!("din_fill_grid<{width}>({to}, {value})")
             } else {
-                format!("din_fill_rows<{width}>({rows}, {to}, {value})")
+                format!("din_fill_rows<{width}, {}>({rows}, {to}, {value})", stride(frame, &out))
             };
             push(frame, text, &[], &[out]);
             Ok(())
@@ -61,100 +112,25 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
             let x = along(frame, x, k, call.domain)?;
             let w = matrix(frame, w, w_stride, k, n)?;
             let out = along(frame, out, n, call.domain)?;
-            let text = format!(
-                "din_matmul<{k}, {n}, {}, {w_stride}, {}, {accumulate}>({rows}, {}, {}, {})",
-                stride(frame, &x),
-                stride(frame, &out),
-                pointer(frame, &x),
-                pointer(frame, &w),
-                pointer(frame, &out)
-            );
+            let (a, b) = (operand(frame, "DinRows", &x), by_rows(frame, &w, w_stride));
+            let c = operand(frame, if accumulate { "DinAccumulate" } else { "DinStore" }, &out);
+            let share = shared(frame, call.domain, n, vectors(&x, stride(frame, &x)), vectors(&w, w_stride));
+            let text = format!("din_product<{k}, {n}, {share}>({rows}, {a}, {b}, {c})");
             let reads = if accumulate { vec![x, w, out] } else { vec![x, w] };
             push(frame, text, &reads, &[out]);
             Ok(())
         }
-        Operation::Fold { x, q, w, transposed, out, e, n } => {
-            let (from, to) = if transposed { (n, e) } else { (e, n) };
-            let x = along(frame, x, from, call.domain)?;
-            let q = along(frame, q, e, BATCH)?;
-            let w = if transposed { matrix(frame, w, 2 * e, n, 2 * e)? } else { matrix(frame, w, n, 2 * e, n)? };
-            let out = along(frame, out, to, call.domain)?;
-            let sample = frame.source(Source::Ancestor { of: call.domain, to: BATCH })?;
-            let name = if transposed { "din_fold_transposed" } else { "din_fold" };
-            let text = format!(
-                "{name}<{e}, {n}, {}, {}, {}>({rows}, {}, {}, {}, first1, {}, {})",
-                stride(frame, &x),
-                stride(frame, &q),
-                stride(frame, &out),
-                pointer(frame, &x),
-                pointer(frame, &q),
-                frame.name(sample),
-                pointer(frame, &w),
-                pointer(frame, &out)
-            );
-            let sample = whole(frame, sample);
-            push(frame, text, &[x, q, w, sample], &[out]);
-            Ok(())
-        }
-        Operation::FoldOuter { x, g, weight, sample, e, n } => {
-            let x = along(frame, x, e, call.domain)?;
-            let g = along(frame, g, n, call.domain)?;
-            if let Some((q, out)) = weight {
-                let q = along(frame, q, e, BATCH)?;
-                let out = matrix(frame, out, n, 2 * e, n)?;
-                let parent = frame.source(Source::Ancestor { of: call.domain, to: BATCH })?;
-                let text = format!(
-                    "din_fold_outer<{e}, {n}, {}, {}, {}>({rows}, {}, {}, {}, {}, first1, {})",
-                    stride(frame, &x),
-                    stride(frame, &q),
-                    stride(frame, &g),
-                    pointer(frame, &x),
-                    pointer(frame, &q),
-                    pointer(frame, &g),
-                    frame.name(parent),
-                    pointer(frame, &out)
-                );
-                let parent = whole(frame, parent);
-                push(frame, text, &[x, q, g, parent, out], &[out]);
-            }
-            if let Some((w, out)) = sample {
-                let w = matrix(frame, w, n, 2 * e, n)?;
-                let out = along(frame, out, e, BATCH)?;
-                let own = frame.own_slot(OWN)?;
-                let text = format!(
-                    "din_fold_sum<{e}, {n}, {}, {}, {}, {}>({rows}, count1, {}, {}, {}, ends{d}, first{d}, {}, {})",
-                    stride(frame, &x),
-                    stride(frame, &g),
-                    frame.width(own),
-                    stride(frame, &out),
-                    pointer(frame, &x),
-                    pointer(frame, &g),
-                    pointer(frame, &w),
-                    frame.name(own),
-                    pointer(frame, &out),
-                    d = call.domain.0,
-                );
-                let own = whole(frame, own);
-                push(frame, text, &[x, g, w], &[own, out]);
-                // There is a barrier within, between products and sums.
-                frame.settled();
-                frame.settle(&[own.array], &[out.array]);
-            }
-            Ok(())
-        }
+        Operation::Fold { .. } | Operation::FoldOuter { .. } => fold::fold(frame, call, next),
         Operation::Outer { x, g, out, k, n } => {
             let x = along(frame, x, k, call.domain)?;
             let g = along(frame, g, n, call.domain)?;
             let out = matrix(frame, out, n, k, n)?;
-            let text = format!(
-                "din_outer<{k}, {n}, {}, {}>({rows}, {}, {}, {})",
-                stride(frame, &x),
-                stride(frame, &g),
-                pointer(frame, &x),
-                pointer(frame, &g),
-                pointer(frame, &out)
-            );
-            push(frame, text, &[x, g, out], &[out]);
+            let (of_x, of_g) = (stride(frame, &x), stride(frame, &g));
+            let (a, b) = (by_rows(frame, &x, of_x), by_rows(frame, &g, of_g));
+            let c = gradient(frame, &out, n);
+            let share = Work { rows: k, ..work(n, vectors(&x, of_x), vectors(&g, of_g)) };
+            let share = text_of(frame, Work { outer: true, ..share });
+            push(frame, format!("din_outer<{k}, {n}, {share}>({rows}, {a}, {b}, {c})"), &[x, g, out], &[out]);
             Ok(())
         }
         Operation::Transpose { w, w_stride, out, k, n } => {
@@ -201,14 +177,18 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
         Operation::Moments { x, out, width } => {
             let x = along(frame, x, width, call.domain)?;
             let out = frame.view(View { buffer: out, column: 0 }, 2 * width + 1)?;
+            let groups = (frame.kernel.threads / width).clamp(1, SUMMED);
+            let sums = frame.shared(2 * frame.kernel.threads);
             let text = format!(
-                "din_moments<{width}, {}>({rows}, {}, {})",
+                "din_moments<{width}, {}, {groups}>({rows}, {}, {}, {})",
                 stride(frame, &x),
                 pointer(frame, &x),
+                frame.name(sums),
                 pointer(frame, &out)
             );
-            push(frame, text, &[x, out], &[out]);
-            // There is a barrier within, before the count is written.
+            let sums = whole(frame, sums);
+            push(frame, text, &[x, out], &[sums, out]);
+            // There are barriers within, the last one before the count is written.
             frame.settled();
             frame.settle(&[], &[out.array]);
             Ok(())
@@ -217,11 +197,11 @@ pub fn product(frame: &mut Frame<'_>, call: &Call) -> Result<(), Refusal> {
 }
 
 /// All columns of an array.
-fn whole(frame: &Frame<'_>, array: ArrayId) -> Seen {
+pub(super) fn whole(frame: &Frame<'_>, array: ArrayId) -> Seen {
     Seen { array, rows: frame.rows(array), column: 0, columns: frame.width(array) }
 }
 
-fn push(frame: &mut Frame<'_>, text: String, reads: &[Seen], writes: &[Seen]) {
+pub(super) fn push(frame: &mut Frame<'_>, text: String, reads: &[Seen], writes: &[Seen]) {
     let arrays = |seen: &[Seen]| -> Vec<ArrayId> { seen.iter().map(|s| s.array).collect() };
     let barrier = frame.settle(&arrays(reads), &arrays(writes));
     frame.kernel.body.extend(barrier);

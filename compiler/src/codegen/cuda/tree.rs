@@ -78,6 +78,8 @@ pub struct Array {
     pub numbers: Numbers,
     pub rows: Rows,
     pub width: u32,
+    /// Numbers from one row to the next.
+    pub stride: u32,
     pub binding: Binding,
 }
 
@@ -216,6 +218,8 @@ pub struct Partial {
     pub offset: u32,
     pub width: u32,
     pub start: f32,
+    /// Whether one call alone adds to all of it, and stores what the block's first tile has: then nothing is filled.
+    pub stored: bool,
 }
 
 /// How many tiles a phase had.
@@ -310,6 +314,11 @@ impl Kernel {
 
     pub fn named(&self, var: Var) -> Option<&Variable> {
         self.variables.get(var.0 as usize)
+    }
+
+    /// Whether calls ask if a tile is the block's first.
+    pub fn asks_first(&self) -> bool {
+        self.partials.iter().any(|p| p.stored)
     }
 
     pub fn array(&self, id: ArrayId) -> Option<&Array> {

@@ -66,17 +66,21 @@ impl Verifier<'_> {
                 // Entries of a long tile lie in scratch, whatever those of others do.
                 let (capacity, away) = match a.rows {
                     Rows::Local(d) if Some(d) == self.kernel.walk.under() => {
-                        (entries, within(far.1, a.width, 1, self.kernel.scratch.1))
+                        (entries, within(far.1, a.stride, 1, self.kernel.scratch.1))
                     }
                     Rows::Local(d) if Some(d) == self.kernel.walk.unit() => {
-                        (samples, near.is_some() || within(far.0, a.width, 1, self.kernel.scratch.0))
+                        (samples, near.is_some() || within(far.0, a.stride, 1, self.kernel.scratch.0))
                     }
                     _ => (0, false),
                 };
-                away && near.is_none_or(|at| within(at, a.width, capacity, self.kernel.shared))
+                away && near.is_none_or(|at| within(at, a.stride, capacity, self.kernel.shared))
             }
         };
-        if fits && a.width > 0 { Ok(()) } else { Err(format!("array `{}` does not fit where it lies", a.name)) }
+        if fits && a.width > 0 && a.stride >= a.width {
+            Ok(())
+        } else {
+            Err(format!("array `{}` does not fit where it lies", a.name))
+        }
     }
 
     fn block(&mut self, statements: &[Statement], together: Together) -> Result<(), Broken> {

@@ -13,6 +13,7 @@ fn kernel() -> Kernel {
         numbers,
         rows,
         width,
+        stride: width,
         binding: Binding::Address(0),
     };
     Kernel {
@@ -205,7 +206,8 @@ fn arrays_that_do_not_fit() {
         name: "tile".into(),
         numbers: Numbers::F32,
         rows: Rows::Local(ENTRIES),
-        width: 8,
+        width: 7,
+        stride: 8,
         binding: Binding::Slot { near, far },
     };
     let mut k = kernel();
@@ -225,8 +227,14 @@ fn elements_of_other_tiles() {
     const REQUESTS: Domain = Domain(3);
     const COMMON: Domain = Domain(4);
     let mut k = kernel();
-    let array =
-        |name: &str, numbers, rows| Array { name: name.into(), numbers, rows, width: 1, binding: Binding::Address(0) };
+    let array = |name: &str, numbers, rows| Array {
+        name: name.into(),
+        numbers,
+        rows,
+        width: 1,
+        stride: 1,
+        binding: Binding::Address(0),
+    };
     k.arrays.push(array("request", Numbers::Index(Bound::Whole(REQUESTS)), Rows::Local(BATCH)));
     k.arrays.push(array("begin", Numbers::Index(Bound::Whole(COMMON)), Rows::Whole(REQUESTS)));
     k.arrays.push(array("y", Numbers::F32, Rows::Whole(COMMON)));
