@@ -39,6 +39,33 @@ extern "C" DIN_KERNEL(256) din_train_0_1(DinAddresses address, DinWords batch, D
     }
 }
 
+// Phase 0, one element.
+extern "C" DIN_KERNEL(256) din_train_0_2(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+{
+    address += din_instance() * 81u;
+    batch += din_instance() * 5u;
+    const DinPtr<float> param11 = din_pointer<float>(address, 6u);
+    const DinPtr<float> b27 = din_pointer<float>(address, 7u);
+    const DinPtr<float> param8 = din_pointer<float>(address, 8u);
+    const DinPtr<float> b29 = din_pointer<float>(address, 9u);
+    const DinPtr<float> param3 = din_pointer<float>(address, 10u);
+    const DinPtr<float> b72 = din_pointer<float>(address, 11u);
+    const DinPtr<float> b0 = din_pointer<float>(address, 1u);
+    const DinPtr<float> b73 = din_pointer<float>(address, 12u);
+    const DinPtr<float> b1 = din_pointer<float>(address, 2u);
+    const DinPtr<float> b101 = din_pointer<float>(address, 13u);
+    // std.layer:8:5: transposed weight, 200 x 80
+    din_transpose<200, 80, 80>(param11, b27);
+    // std.layer:8:5: transposed weight, 128 x 200
+    din_transpose<128, 200, 200>(param8, b29);
+    // std.layer:8:5: transposed weight, 80 x 40
+    din_transpose<80, 40, 40>(param3, b72);
+    // models/din.din:34:21: transposed weight, 96 x 80
+    din_transpose<96, 80, 80>(b0, b73);
+    // std.layer:8:5: transposed weight, 48 x 80
+    din_transpose<48, 80, 80>(b1, b101);
+}
+
 // Phase 1, tiles of 16 samples.
 extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
@@ -53,17 +80,17 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
         const unsigned count1 = din_least(elements - first1, 16u);
-        const DinPtr<float> table0 = din_pointer<float>(address, 6u);
-        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 7u) + first1;
-        const DinPtr<float> table1 = din_pointer<float>(address, 8u);
-        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(address, 9u) + first1;
-        const DinPtr<float> table2 = din_pointer<float>(address, 10u);
-        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 11u) + first1;
-        const DinPtr<float> b6 = din_pointer<float>(address, 12u) + size_t(first1) * 48u;
+        const DinPtr<float> table0 = din_pointer<float>(address, 14u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 15u) + first1;
+        const DinPtr<float> table1 = din_pointer<float>(address, 16u);
+        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(address, 17u) + first1;
+        const DinPtr<float> table2 = din_pointer<float>(address, 18u);
+        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 19u) + first1;
+        const DinPtr<float> b6 = din_pointer<float>(address, 20u) + size_t(first1) * 48u;
         const DinPtr<float> b1 = din_pointer<float>(address, 2u);
         const DinPtr<float> tile7 = din_shared() + 0u;
-        const DinPtr<float> param1 = din_pointer<float>(address, 13u);
-        const DinPtr<float> b8 = din_pointer<float>(address, 14u) + size_t(first1) * 80u;
+        const DinPtr<float> param1 = din_pointer<float>(address, 21u);
+        const DinPtr<float> b8 = din_pointer<float>(address, 22u) + size_t(first1) * 80u;
         // models/din.din:33:21: train.2.gather
         const unsigned t10 = din_thread();
         {
@@ -102,34 +129,34 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
 template <bool Short>
 DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> far, unsigned longest)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 16u) + first1;
-    const DinPtr<float> table0 = din_pointer<float>(address, 6u);
-    const DinPtr<const unsigned> rows0_7 = din_pointer<const unsigned>(address, 17u) + first2;
-    const DinPtr<float> table1 = din_pointer<float>(address, 8u);
-    const DinPtr<const unsigned> rows1_8 = din_pointer<const unsigned>(address, 18u) + first2;
-    const DinPtr<float> table2 = din_pointer<float>(address, 10u);
-    const DinPtr<const unsigned> rows2_9 = din_pointer<const unsigned>(address, 19u) + first2;
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 24u) + first1;
+    const DinPtr<float> table0 = din_pointer<float>(address, 14u);
+    const DinPtr<const unsigned> rows0_7 = din_pointer<const unsigned>(address, 25u) + first2;
+    const DinPtr<float> table1 = din_pointer<float>(address, 16u);
+    const DinPtr<const unsigned> rows1_8 = din_pointer<const unsigned>(address, 26u) + first2;
+    const DinPtr<float> table2 = din_pointer<float>(address, 18u);
+    const DinPtr<const unsigned> rows2_9 = din_pointer<const unsigned>(address, 27u) + first2;
     const DinPtr<float> tile10 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> b6 = din_pointer<float>(address, 12u) + size_t(first1) * 48u;
+    const DinPtr<float> b6 = din_pointer<float>(address, 20u) + size_t(first1) * 48u;
     const DinPtr<float> b0 = din_pointer<float>(address, 1u);
     const DinPtr<float> tile11 = Short ? din_shared() + 3328u : far + 0u + size_t(longest) * 52u;
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 20u) + first2;
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 28u) + first2;
     const DinPtr<float> products11 = Short ? din_shared() + 14080u : far + 0u + size_t(longest) * 220u;
-    const DinPtr<float> b8 = din_pointer<float>(address, 14u) + size_t(first1) * 80u;
-    const DinPtr<float> param2 = din_pointer<float>(address, 21u);
-    const DinPtr<float> b12 = din_pointer<float>(address, 22u) + size_t(first2) * 80u;
+    const DinPtr<float> b8 = din_pointer<float>(address, 22u) + size_t(first1) * 80u;
+    const DinPtr<float> param2 = din_pointer<float>(address, 29u);
+    const DinPtr<float> b12 = din_pointer<float>(address, 30u) + size_t(first2) * 80u;
     const DinPtr<float> tile13 = Short ? din_shared() + 8704u : far + 0u + size_t(longest) * 136u;
-    const DinPtr<float> param3 = din_pointer<float>(address, 23u);
+    const DinPtr<float> param3 = din_pointer<float>(address, 10u);
     const DinPtr<float> tile14 = Short ? din_shared() + 3328u : far + 0u + size_t(longest) * 52u;
-    const DinPtr<float> param4 = din_pointer<float>(address, 24u);
-    const DinPtr<float> param5 = din_pointer<float>(address, 25u);
-    const DinPtr<float> b15 = din_pointer<float>(address, 26u) + size_t(first2) * 40u;
+    const DinPtr<float> param4 = din_pointer<float>(address, 31u);
+    const DinPtr<float> param5 = din_pointer<float>(address, 32u);
+    const DinPtr<float> b15 = din_pointer<float>(address, 33u) + size_t(first2) * 40u;
     const DinPtr<float> tile16 = Short ? din_shared() + 8704u : far + 0u + size_t(longest) * 136u;
-    const DinPtr<float> param6 = din_pointer<float>(address, 27u);
+    const DinPtr<float> param6 = din_pointer<float>(address, 34u);
     const DinPtr<float> tile17 = Short ? din_shared() + 3328u : far + 0u + size_t(longest) * 52u;
-    const DinPtr<float> param7 = din_pointer<float>(address, 28u);
-    const DinPtr<float> b18 = din_pointer<float>(address, 29u) + first2;
-    const DinPtr<float> b19 = din_pointer<float>(address, 30u) + size_t(first1) * 48u;
+    const DinPtr<float> param7 = din_pointer<float>(address, 35u);
+    const DinPtr<float> b18 = din_pointer<float>(address, 36u) + first2;
+    const DinPtr<float> b19 = din_pointer<float>(address, 37u) + size_t(first1) * 48u;
     // models/din.din:34:21: train.4.gather
     const unsigned t10 = din_thread();
     {
@@ -237,8 +264,8 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
     const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 272u);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 15u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 16u);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 23u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 24u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
@@ -253,23 +280,8 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 3, one element.
+// Phase 3, tiles of 16 samples.
 extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, DinPtr<float> scratch)
-{
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> param11 = din_pointer<float>(address, 31u);
-    const DinPtr<float> b27 = din_pointer<float>(address, 32u);
-    const DinPtr<float> param8 = din_pointer<float>(address, 33u);
-    const DinPtr<float> b29 = din_pointer<float>(address, 34u);
-    // std.layer:8:5: transposed weight, 200 x 80
-    din_transpose<200, 80, 80>(param11, b27);
-    // std.layer:8:5: transposed weight, 128 x 200
-    din_transpose<128, 200, 200>(param8, b29);
-}
-
-// Phase 4, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
@@ -279,7 +291,7 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 35u) + size_t(din_chunk()) * 42248u;
+    const DinPtr<float> copy = din_pointer<float>(address, 38u) + size_t(din_chunk()) * 42248u;
     din_fill<1>(copy + 0u, 0.0f);
     din_fill<1>(copy + 4u, 0.0f);
     din_fill<80>(copy + 8u, 0.0f);
@@ -290,43 +302,43 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
         const unsigned first1 = tile * 16u;
         const unsigned count1 = din_least(elements - first1, 16u);
         const bool fresh = tile == begin;
-        const DinPtr<float> table3 = din_pointer<float>(address, 36u);
-        const DinPtr<const unsigned> rows3_0 = din_pointer<const unsigned>(address, 37u) + first1;
-        const DinPtr<float> table4 = din_pointer<float>(address, 38u);
-        const DinPtr<const unsigned> rows4_1 = din_pointer<const unsigned>(address, 39u) + first1;
-        const DinPtr<float> table5 = din_pointer<float>(address, 40u);
-        const DinPtr<const unsigned> rows5_5 = din_pointer<const unsigned>(address, 41u) + first1;
-        const DinPtr<float> table6 = din_pointer<float>(address, 42u);
-        const DinPtr<const unsigned> rows6_6 = din_pointer<const unsigned>(address, 43u) + first1;
+        const DinPtr<float> table3 = din_pointer<float>(address, 39u);
+        const DinPtr<const unsigned> rows3_0 = din_pointer<const unsigned>(address, 40u) + first1;
+        const DinPtr<float> table4 = din_pointer<float>(address, 41u);
+        const DinPtr<const unsigned> rows4_1 = din_pointer<const unsigned>(address, 42u) + first1;
+        const DinPtr<float> table5 = din_pointer<float>(address, 43u);
+        const DinPtr<const unsigned> rows5_5 = din_pointer<const unsigned>(address, 44u) + first1;
+        const DinPtr<float> table6 = din_pointer<float>(address, 45u);
+        const DinPtr<const unsigned> rows6_6 = din_pointer<const unsigned>(address, 46u) + first1;
         const DinPtr<float> tile30 = din_shared() + 0u;
-        const DinPtr<float> b19 = din_pointer<float>(address, 30u) + size_t(first1) * 48u;
-        const DinPtr<float> table0 = din_pointer<float>(address, 6u);
-        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 7u) + first1;
-        const DinPtr<float> table1 = din_pointer<float>(address, 8u);
-        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(address, 9u) + first1;
-        const DinPtr<float> table2 = din_pointer<float>(address, 10u);
-        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 11u) + first1;
-        const DinPtr<float> param8 = din_pointer<float>(address, 33u);
+        const DinPtr<float> b19 = din_pointer<float>(address, 37u) + size_t(first1) * 48u;
+        const DinPtr<float> table0 = din_pointer<float>(address, 14u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 15u) + first1;
+        const DinPtr<float> table1 = din_pointer<float>(address, 16u);
+        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(address, 17u) + first1;
+        const DinPtr<float> table2 = din_pointer<float>(address, 18u);
+        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 19u) + first1;
+        const DinPtr<float> param8 = din_pointer<float>(address, 8u);
         const DinPtr<float> tile31 = din_shared() + 2112u;
-        const DinPtr<float> param9 = din_pointer<float>(address, 44u);
-        const DinPtr<float> param10 = din_pointer<float>(address, 45u);
+        const DinPtr<float> param9 = din_pointer<float>(address, 47u);
+        const DinPtr<float> param10 = din_pointer<float>(address, 48u);
         const DinPtr<float> tile32 = din_shared() + 5376u;
         const DinPtr<float> tile33 = din_shared() + 8640u;
         const DinPtr<float> tile34 = din_shared() + 11904u;
-        const DinPtr<float> param11 = din_pointer<float>(address, 31u);
+        const DinPtr<float> param11 = din_pointer<float>(address, 6u);
         const DinPtr<float> tile35 = din_shared() + 2112u;
-        const DinPtr<float> param12 = din_pointer<float>(address, 46u);
-        const DinPtr<float> param13 = din_pointer<float>(address, 47u);
+        const DinPtr<float> param12 = din_pointer<float>(address, 49u);
+        const DinPtr<float> param13 = din_pointer<float>(address, 50u);
         const DinPtr<float> tile36 = din_shared() + 15168u;
         const DinPtr<float> tile37 = din_shared() + 18432u;
         const DinPtr<float> tile38 = din_shared() + 19776u;
-        const DinPtr<float> param14 = din_pointer<float>(address, 48u);
+        const DinPtr<float> param14 = din_pointer<float>(address, 51u);
         const DinPtr<float> tile39 = din_shared() + 2112u;
-        const DinPtr<float> param15 = din_pointer<float>(address, 49u);
-        const DinPtr<float> label0 = din_pointer<float>(address, 50u) + first1;
+        const DinPtr<float> param15 = din_pointer<float>(address, 52u);
+        const DinPtr<float> label0 = din_pointer<float>(address, 53u) + first1;
         const DinPtr<float> b2 = din_pointer<float>(address, 4u);
         const DinPtr<float> b3 = din_pointer<float>(address, 5u);
-        const DinPtr<float> b40 = din_pointer<float>(address, 51u) + first1;
+        const DinPtr<float> b40 = din_pointer<float>(address, 54u) + first1;
         const DinPtr<float> partial62 = copy + 0u;
         const DinPtr<float> tile42 = din_shared() + 21120u;
         const DinPtr<float> partial63 = copy + 4u;
@@ -336,14 +348,14 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
         const DinPtr<float> partial65 = copy + 88u;
         const DinPtr<float> sums90 = din_shared() + 21136u;
         const DinPtr<float> partial66 = copy + 168u;
-        const DinPtr<float> b27 = din_pointer<float>(address, 32u);
+        const DinPtr<float> b27 = din_pointer<float>(address, 7u);
         const DinPtr<float> tile44 = din_shared() + 15168u;
         const DinPtr<float> partial67 = copy + 248u;
         const DinPtr<float> tile45 = din_shared() + 2112u;
         const DinPtr<float> partial68 = copy + 16248u;
         const DinPtr<float> partial69 = copy + 16448u;
-        const DinPtr<float> b29 = din_pointer<float>(address, 34u);
-        const DinPtr<float> b46 = din_pointer<float>(address, 52u) + size_t(first1) * 128u;
+        const DinPtr<float> b29 = din_pointer<float>(address, 9u);
+        const DinPtr<float> b46 = din_pointer<float>(address, 55u) + size_t(first1) * 128u;
         const DinPtr<float> partial70 = copy + 16648u;
         // models/din.din:36:25: train.9.gather
         const unsigned t12 = din_thread();
@@ -540,23 +552,23 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 4: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_4_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+// Phase 3: the chunks' partial sums, joined pairwise.
+extern "C" DIN_KERNEL(256) din_train_3_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
     const unsigned chunks = din_least((batch[0] + 15u) / 16u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 35u);
+    const DinPtr<float> copies = din_pointer<float>(address, 38u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b41 = din_pointer<float>(address, 53u);
-    const DinPtr<float> b54 = din_pointer<float>(address, 54u);
-    const DinPtr<float> b51 = din_pointer<float>(address, 55u);
-    const DinPtr<float> b52 = din_pointer<float>(address, 56u);
-    const DinPtr<float> b53 = din_pointer<float>(address, 57u);
-    const DinPtr<float> b50 = din_pointer<float>(address, 58u);
-    const DinPtr<float> b48 = din_pointer<float>(address, 59u);
-    const DinPtr<float> b49 = din_pointer<float>(address, 60u);
-    const DinPtr<float> b47 = din_pointer<float>(address, 61u);
+    const DinPtr<float> b41 = din_pointer<float>(address, 56u);
+    const DinPtr<float> b54 = din_pointer<float>(address, 57u);
+    const DinPtr<float> b51 = din_pointer<float>(address, 58u);
+    const DinPtr<float> b52 = din_pointer<float>(address, 59u);
+    const DinPtr<float> b53 = din_pointer<float>(address, 60u);
+    const DinPtr<float> b50 = din_pointer<float>(address, 61u);
+    const DinPtr<float> b48 = din_pointer<float>(address, 62u);
+    const DinPtr<float> b49 = din_pointer<float>(address, 63u);
+    const DinPtr<float> b47 = din_pointer<float>(address, 64u);
     din_join_copies<1, 42248, 0>(chunks, copies + 0u, sums, b41);
     din_join_copies<1, 42248, 1>(chunks, copies + 4u, sums, b54);
     din_join_copies<80, 42248, 2>(chunks, copies + 8u, sums, b51);
@@ -568,14 +580,14 @@ extern "C" DIN_KERNEL(256) din_train_4_join(DinAddresses address, DinWords batch
     din_join_copies<25600, 42248, 525>(chunks, copies + 16648u, sums, b47);
 }
 
-// Phase 5, one element.
-extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+// Phase 4, one element.
+extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
-    const DinPtr<float> b41 = din_pointer<float>(address, 53u);
+    const DinPtr<float> b41 = din_pointer<float>(address, 56u);
     const DinPtr<float> total1 = din_pointer<float>(address, 3u);
-    const DinPtr<float> b71 = din_pointer<float>(address, 62u);
+    const DinPtr<float> b71 = din_pointer<float>(address, 65u);
     // models/din.din:41:19: train.17.copy
     if (din_thread() == 0u) {
         const double v1 = double(float(b41[0]));
@@ -585,45 +597,30 @@ extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 6, one element.
-extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, DinPtr<float> scratch)
-{
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> param3 = din_pointer<float>(address, 23u);
-    const DinPtr<float> b72 = din_pointer<float>(address, 63u);
-    const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-    const DinPtr<float> b73 = din_pointer<float>(address, 64u);
-    // std.layer:8:5: transposed weight, 80 x 40
-    din_transpose<80, 40, 40>(param3, b72);
-    // models/din.din:34:21: transposed weight, 96 x 80
-    din_transpose<96, 80, 80>(b0, b73);
-}
-
-// Phase 7, tiles of 48 entries of domain 2, 32 samples at most.
+// Phase 5, tiles of 48 entries of domain 2, 32 samples at most.
 template <bool Short>
-DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> far, unsigned longest, DinPtr<float> copy, bool fresh)
+DIN_TILE void din_train_5_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> far, unsigned longest, DinPtr<float> copy, bool fresh)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 16u) + first1;
-    const DinPtr<float> table0 = din_pointer<float>(address, 6u);
-    const DinPtr<const unsigned> rows0_7 = din_pointer<const unsigned>(address, 17u) + first2;
-    const DinPtr<float> table1 = din_pointer<float>(address, 8u);
-    const DinPtr<const unsigned> rows1_8 = din_pointer<const unsigned>(address, 18u) + first2;
-    const DinPtr<float> table2 = din_pointer<float>(address, 10u);
-    const DinPtr<const unsigned> rows2_9 = din_pointer<const unsigned>(address, 19u) + first2;
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 24u) + first1;
+    const DinPtr<float> table0 = din_pointer<float>(address, 14u);
+    const DinPtr<const unsigned> rows0_7 = din_pointer<const unsigned>(address, 25u) + first2;
+    const DinPtr<float> table1 = din_pointer<float>(address, 16u);
+    const DinPtr<const unsigned> rows1_8 = din_pointer<const unsigned>(address, 26u) + first2;
+    const DinPtr<float> table2 = din_pointer<float>(address, 18u);
+    const DinPtr<const unsigned> rows2_9 = din_pointer<const unsigned>(address, 27u) + first2;
     const DinPtr<float> tile74 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> b15 = din_pointer<float>(address, 26u) + size_t(first2) * 40u;
-    const DinPtr<float> param5 = din_pointer<float>(address, 25u);
+    const DinPtr<float> b15 = din_pointer<float>(address, 33u) + size_t(first2) * 40u;
+    const DinPtr<float> param5 = din_pointer<float>(address, 32u);
     const DinPtr<float> tile76 = Short ? din_shared() + 2496u : far + 0u + size_t(longest) * 52u;
     const DinPtr<float> tile88 = Short ? din_shared() + 6528u : far + 0u + size_t(longest) * 136u;
-    const DinPtr<float> b12 = din_pointer<float>(address, 22u) + size_t(first2) * 80u;
-    const DinPtr<float> param2 = din_pointer<float>(address, 21u);
+    const DinPtr<float> b12 = din_pointer<float>(address, 30u) + size_t(first2) * 80u;
+    const DinPtr<float> param2 = din_pointer<float>(address, 29u);
     const DinPtr<float> tile79 = Short ? din_shared() + 10560u : far + 0u + size_t(longest) * 220u;
     const DinPtr<float> tile84 = Short ? din_shared() + 14592u : far + 0u + size_t(longest) * 304u;
-    const DinPtr<float> b46 = din_pointer<float>(address, 52u) + size_t(first1) * 128u;
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 20u) + first2;
+    const DinPtr<float> b46 = din_pointer<float>(address, 55u) + size_t(first1) * 128u;
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 28u) + first2;
     const DinPtr<float> tile75 = Short ? din_shared() + 18624u : far + 0u + size_t(longest) * 388u;
-    const DinPtr<float> param6 = din_pointer<float>(address, 27u);
+    const DinPtr<float> param6 = din_pointer<float>(address, 34u);
     const DinPtr<float> tile77 = Short ? din_shared() + 18672u : far + 0u + size_t(longest) * 389u;
     const DinPtr<float> partial94 = copy + 0u;
     const DinPtr<float> partial95 = copy + 40u;
@@ -631,22 +628,22 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
     const DinPtr<float> partial96 = copy + 80u;
     const DinPtr<float> sums64 = din_shared() + 23280u;
     const DinPtr<float> partial97 = copy + 84u;
-    const DinPtr<float> b72 = din_pointer<float>(address, 63u);
+    const DinPtr<float> b72 = din_pointer<float>(address, 11u);
     const DinPtr<float> tile78 = Short ? din_shared() + 2496u : far + 0u + size_t(longest) * 52u;
     const DinPtr<float> partial98 = copy + 124u;
-    const DinPtr<float> b82 = din_pointer<float>(address, 66u) + size_t(first1) * 80u;
+    const DinPtr<float> b82 = din_pointer<float>(address, 67u) + size_t(first1) * 80u;
     const DinPtr<float> tile80 = Short ? din_shared() + 6528u : far + 0u + size_t(longest) * 136u;
     const DinPtr<float> partial99 = copy + 3324u;
     const DinPtr<float> sums82 = din_shared() + 23280u;
-    const DinPtr<float> b6 = din_pointer<float>(address, 12u) + size_t(first1) * 48u;
+    const DinPtr<float> b6 = din_pointer<float>(address, 20u) + size_t(first1) * 48u;
     const DinPtr<float> partial100 = copy + 3404u;
     const DinPtr<float> products83 = Short ? din_shared() + 20784u : far + 0u + size_t(longest) * 433u;
-    const DinPtr<float> b91 = din_pointer<float>(address, 67u) + size_t(first1) * 48u;
+    const DinPtr<float> b91 = din_pointer<float>(address, 68u) + size_t(first1) * 48u;
     const DinPtr<float> products84 = Short ? din_shared() + 20784u : far + 0u + size_t(longest) * 433u;
-    const DinPtr<float> b73 = din_pointer<float>(address, 64u);
+    const DinPtr<float> b73 = din_pointer<float>(address, 12u);
     const DinPtr<float> tile92 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> b18 = din_pointer<float>(address, 29u) + first2;
-    const DinPtr<float> b93 = din_pointer<float>(address, 68u) + size_t(first2) * 48u;
+    const DinPtr<float> b18 = din_pointer<float>(address, 36u) + first2;
+    const DinPtr<float> b93 = din_pointer<float>(address, 69u) + size_t(first2) * 48u;
     // models/din.din:34:21: train.4.gather
     const unsigned t10 = din_thread();
     {
@@ -819,7 +816,7 @@ DIN_TILE void din_train_7_tile(DinAddresses address, DinWords batch, unsigned fi
     }
 }
 
-extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
@@ -829,43 +826,43 @@ extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, Din
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 35u) + size_t(din_chunk()) * 11084u;
+    const DinPtr<float> copy = din_pointer<float>(address, 38u) + size_t(din_chunk()) * 11084u;
     din_fill<40>(copy + 0u, 0.0f);
     din_fill<40>(copy + 40u, 0.0f);
     din_fill<1>(copy + 80u, 0.0f);
     din_fill<80>(copy + 3324u, 0.0f);
     const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 485u);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 65u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 16u);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 66u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 24u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
         const unsigned first2 = offsets[first1];
         const unsigned count2 = offsets[first1 + count1] - first2;
         if (count2 <= 48u) {
-            din_train_7_tile<true>(address, batch, first1, count1, first2, count2, far, longest, copy, tile == begin);
+            din_train_5_tile<true>(address, batch, first1, count1, first2, count2, far, longest, copy, tile == begin);
         } else {
-            din_train_7_tile<false>(address, batch, first1, count1, first2, count2, far, longest, copy, tile == begin);
+            din_train_5_tile<false>(address, batch, first1, count1, first2, count2, far, longest, copy, tile == begin);
         }
         din_barrier();
     }
 }
 
-// Phase 7: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_7_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+// Phase 5: the chunks' partial sums, joined pairwise.
+extern "C" DIN_KERNEL(256) din_train_5_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
     const unsigned chunks = din_least(batch[3], 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 35u);
+    const DinPtr<float> copies = din_pointer<float>(address, 38u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b86 = din_pointer<float>(address, 69u);
-    const DinPtr<float> b87 = din_pointer<float>(address, 70u);
-    const DinPtr<float> b90 = din_pointer<float>(address, 71u);
-    const DinPtr<float> b89 = din_pointer<float>(address, 72u);
-    const DinPtr<float> b85 = din_pointer<float>(address, 73u);
-    const DinPtr<float> b83 = din_pointer<float>(address, 74u);
-    const DinPtr<float> b81 = din_pointer<float>(address, 75u);
+    const DinPtr<float> b86 = din_pointer<float>(address, 70u);
+    const DinPtr<float> b87 = din_pointer<float>(address, 71u);
+    const DinPtr<float> b90 = din_pointer<float>(address, 72u);
+    const DinPtr<float> b89 = din_pointer<float>(address, 73u);
+    const DinPtr<float> b85 = din_pointer<float>(address, 74u);
+    const DinPtr<float> b83 = din_pointer<float>(address, 75u);
+    const DinPtr<float> b81 = din_pointer<float>(address, 76u);
     din_join_copies<40, 11084, 0>(chunks, copies + 0u, sums, b86);
     din_join_copies<40, 11084, 2>(chunks, copies + 40u, sums, b87);
     din_join_copies<1, 11084, 4>(chunks, copies + 80u, sums, b90);
@@ -875,19 +872,8 @@ extern "C" DIN_KERNEL(256) din_train_7_join(DinAddresses address, DinWords batch
     din_join_copies<7680, 11084, 110>(chunks, copies + 3404u, sums, b81);
 }
 
-// Phase 8, one element.
-extern "C" DIN_KERNEL(256) din_train_8(DinAddresses address, DinWords batch, DinPtr<float> scratch)
-{
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> b1 = din_pointer<float>(address, 2u);
-    const DinPtr<float> b101 = din_pointer<float>(address, 76u);
-    // std.layer:8:5: transposed weight, 48 x 80
-    din_transpose<48, 80, 80>(b1, b101);
-}
-
-// Phase 9, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+// Phase 6, tiles of 16 samples.
+extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
@@ -897,26 +883,26 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
     if (din_chunk() >= chunks) return;
     const unsigned begin = din_share(din_chunk(), tiles, chunks);
     const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 35u) + size_t(din_chunk()) * 3920u;
+    const DinPtr<float> copy = din_pointer<float>(address, 38u) + size_t(din_chunk()) * 3920u;
     din_fill<80>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
         const unsigned count1 = din_least(elements - first1, 16u);
         const bool fresh = tile == begin;
-        const DinPtr<float> table0 = din_pointer<float>(address, 6u);
-        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 7u) + first1;
-        const DinPtr<float> table1 = din_pointer<float>(address, 8u);
-        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(address, 9u) + first1;
-        const DinPtr<float> table2 = din_pointer<float>(address, 10u);
-        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 11u) + first1;
+        const DinPtr<float> table0 = din_pointer<float>(address, 14u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 15u) + first1;
+        const DinPtr<float> table1 = din_pointer<float>(address, 16u);
+        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(address, 17u) + first1;
+        const DinPtr<float> table2 = din_pointer<float>(address, 18u);
+        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 19u) + first1;
         const DinPtr<float> tile102 = din_shared() + 0u;
-        const DinPtr<float> b82 = din_pointer<float>(address, 66u) + size_t(first1) * 80u;
+        const DinPtr<float> b82 = din_pointer<float>(address, 67u) + size_t(first1) * 80u;
         const DinPtr<float> partial107 = copy + 0u;
         const DinPtr<float> sums17 = din_shared() + 1664u;
-        const DinPtr<float> b101 = din_pointer<float>(address, 76u);
+        const DinPtr<float> b101 = din_pointer<float>(address, 13u);
         const DinPtr<float> tile105 = din_shared() + 832u;
-        const DinPtr<float> b46 = din_pointer<float>(address, 52u) + size_t(first1) * 128u;
-        const DinPtr<float> b91 = din_pointer<float>(address, 67u) + size_t(first1) * 48u;
+        const DinPtr<float> b46 = din_pointer<float>(address, 55u) + size_t(first1) * 128u;
+        const DinPtr<float> b91 = din_pointer<float>(address, 68u) + size_t(first1) * 48u;
         const DinPtr<float> b106 = din_pointer<float>(address, 77u) + size_t(first1) * 48u;
         const DinPtr<float> partial108 = copy + 80u;
         // models/din.din:33:21: train.2.gather
@@ -970,13 +956,13 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 9: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_9_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+// Phase 6: the chunks' partial sums, joined pairwise.
+extern "C" DIN_KERNEL(256) din_train_6_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
     const unsigned chunks = din_least((batch[0] + 15u) / 16u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 35u);
+    const DinPtr<float> copies = din_pointer<float>(address, 38u);
     const DinPtr<float> sums = din_shared() + 0u;
     const DinPtr<float> b104 = din_pointer<float>(address, 78u);
     const DinPtr<float> b103 = din_pointer<float>(address, 79u);
@@ -984,12 +970,12 @@ extern "C" DIN_KERNEL(256) din_train_9_join(DinAddresses address, DinWords batch
     din_join_copies<3840, 3920, 3>(chunks, copies + 80u, sums, b103);
 }
 
-// Phase 10, one element.
-extern "C" DIN_KERNEL(256) din_train_10(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+// Phase 7, one element.
+extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, DinPtr<float> scratch)
 {
     address += din_instance() * 81u;
     batch += din_instance() * 5u;
-    const DinPtr<float> b81 = din_pointer<float>(address, 75u);
+    const DinPtr<float> b81 = din_pointer<float>(address, 76u);
     const DinPtr<float> b103 = din_pointer<float>(address, 79u);
     const DinPtr<float> b109 = din_pointer<float>(address, 80u);
     // std.layer:8:5: train.27.copy
