@@ -52,7 +52,7 @@ CONFIGURATIONS = {
     "rows-1e7": training(4096, ["compile-split-sparse"], goods=10**7),
     "train-1024": training(1024, ["compile-split", "compile-split-sparse"]),
     "infer-65536": training(65536, ["compile-split", "eager-split"], steps=6, task="infer"),
-    "rows-1e8": training(4096, ["compile-split-sparse"], goods=10**8, grows=True, rounds=2),
+    "rows-1e8": training(4096, ["compile-split-sparse"], goods=10**8, grows=True, rounds=2, patience=240),
     "rows-1e6": training(4096, ["compile-split-sparse"], goods=10**6),
     "train-16384": training(16384, ["compile-split", "compile-split-sparse"], steps=12),
     "train-4096-tf32": training(4096, ["compile-split-dense-tf32", "compile-split-sparse-tf32"], precision="tf32"),
@@ -225,6 +225,8 @@ def main():
     if unknown := [n for n in names if n not in CONFIGURATIONS]:
         raise SystemExit(f"no configuration {', '.join(unknown)}; there are {', '.join(CONFIGURATIONS)}")
     begin = time.monotonic()
+    # Tells of parts that PyTorch runs without CUDA graphs, and of what it compiles anew, and why.
+    os.environ.setdefault("TORCH_LOGS", "perf_hints,recompiles")
     arguments.peers_device = arguments.device
     configurations = {n: CONFIGURATIONS[n] for n in names}
     if arguments.rehearse:
