@@ -204,7 +204,7 @@ fn refusals_change_nothing_and_failures_are_told() {
     assert_eq!(on_gpu(&mut trainer, &batches[0]), Ok(expected[0]));
 
     // A row that is not there.
-    let mut wrong = resolved(&batches[1], &mut trainer.tables);
+    let mut wrong = resolved(&batches[0], &mut trainer.tables);
     wrong.row_numbers[0][0][0] = 1 << 20;
     let error = trainer.engine.train_step(&mut trainer.tables, &wrong.inputs()).unwrap_err();
     assert!(matches!(error, DeviceError::Input(_)) && error.to_string().contains("names row 1048576"), "{error}");
