@@ -31,19 +31,6 @@ struct Bucket {
 // SAFETY: integers only, no padding (4 x 8 + 4 x 4 + 4 x 4).
 unsafe impl Zeroed for Bucket {}
 
-impl Bucket {
-    /// The first way with the key, for empty ones have key 0; the last where none has it.
-    #[inline(always)]
-    fn way(&self, key: u64) -> usize {
-        // Moves, not branches: which way it is cannot be foretold.
-        let mut way = WAYS - 1;
-        for other in (0..WAYS - 1).rev() {
-            way = if self.keys[other] == key { other } else { way };
-        }
-        way
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Index {
     buckets: ZeroedVec<Bucket>,
@@ -132,31 +119,6 @@ impl Index {
 
     /// Rows of keys that are seen, `other` for the rest; whether there were no others.
     pub fn find(&self, keys: &[u64], rows: &mut [u32], other: u32) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: this machine has it.
-            return unsafe { self.find_avx2(keys, rows, other) };
-        }
-        self.find_by(keys, rows, other, Bucket::way)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn find_avx2(&self, keys: &[u64], rows: &mut [u32], other: u32) -> bool {
-        use std::arch::x86_64::{
-            _mm256_castsi256_pd, _mm256_cmpeq_epi64, _mm256_load_si256, _mm256_movemask_pd, _mm256_set1_epi64x,
-        };
-        self.find_by(keys, rows, other, |bucket, key| {
-            // SAFETY: 32 bytes at a multiple of 64.
-            let keys = unsafe { _mm256_load_si256(bucket.keys.as_ptr().cast()) };
-            let equal = _mm256_castsi256_pd(_mm256_cmpeq_epi64(keys, _mm256_set1_epi64x(key.cast_signed())));
-            (_mm256_movemask_pd(equal) | 1 << (WAYS - 1)).trailing_zeros() as usize
-        })
-    }
-
-    /// `way_of` gives what [`Bucket::way`] gives.
-    #[inline(always)]
-    fn find_by(&self, keys: &[u64], rows: &mut [u32], other: u32, way_of: impl Fn(&Bucket, u64) -> usize) -> bool {
         let buckets = self.buckets.as_slice();
         let mask = buckets.len() - 1;
         let mut homes = [0; AHEAD];
@@ -173,17 +135,18 @@ impl Index {
                 self.prefetch(next);
             }
             let bucket = &buckets[home & mask];
-            let way = way_of(bucket, key);
+            // Moves, not branches: which way it is cannot be foretold. The first one that agrees, for empty ways have key 0.
+            let mut way = WAYS - 1;
+            for other in (0..WAYS - 1).rev() {
+                way = if bucket.keys[other] == key { other } else { way };
+            }
             *row = if bucket.keys[way] == key && bucket.marks[way] == Mark::Seen as u32 {
                 bucket.rows[way] - 1
+            } else if let Some((row, Mark::Seen)) = self.get(key) {
+                row
             } else {
-                match self.get(key) {
-                    Some((row, Mark::Seen)) => row,
-                    _ => {
-                        all = false;
-                        other
-                    }
-                }
+                all = false;
+                other
             };
         }
         all
@@ -264,8 +227,6 @@ mod tests {
             let seen = |key: &u64| index.get(*key).filter(|e| e.1 == Mark::Seen).map_or(u32::MAX, |e| e.0);
             let expected: Vec<_> = keys.iter().map(seen).collect();
             prop_assert_eq!(all, !expected.contains(&u32::MAX));
-            prop_assert_eq!(&rows, &expected);
-            prop_assert_eq!(all, index.find_by(&keys, &mut rows, u32::MAX, Bucket::way));
             prop_assert_eq!(rows, expected);
             let order: Vec<_> = index.in_key_order().into_iter().map(|(k, r, _)| (k, r)).collect();
             prop_assert_eq!(order, map.into_iter().collect::<Vec<_>>());
