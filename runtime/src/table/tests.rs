@@ -200,3 +200,50 @@ fn a_million_rows() {
     assert!(table.weights()[..5_000_005].iter().all(|&w| w == 1.0));
     assert!(table.slot(1).iter().all(|&s| s == 0.5));
 }
+
+/// A batch of many parts, with new ids in most of them, beside what the definition says and one feature after the other.
+#[test]
+fn batches_are_resolved_as_feature_by_feature() {
+    let specs =
+        [spec("good", DYNAMIC, Init::Normal(1.0)), spec("fixed", TableKind::Fixed { size: 5000 }, Init::Constant(0.0))];
+    let new = || specs.each_ref().map(|s| Table::new(s, &[], 3).unwrap());
+    let (mut tables, mut others) = (new(), new());
+    let mut resolved = vec![vec![Vec::new(); 2]; 2];
+    let (mut seen, mut rows) = (BTreeMap::new(), 1u32);
+    for step in 0..5u64 {
+        let id = |k: u64| ((k + step).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % (1000 * (step + 1)) % 5000;
+        let ids = vec![(0..100).map(id).collect::<Vec<u64>>(), (100..30_000 + 5000 * step).map(id).collect()];
+        let batch = Batch { ids, ..Batch::default() };
+        resolve_train(&mut tables, &specs, &batch, &mut resolved).unwrap();
+        let mut next = seen.clone();
+        for (ids, found) in batch.ids.iter().zip(&resolved[0]) {
+            let expected: Vec<u32> = ids.iter().map(|id| seen.get(id).copied().unwrap_or(0)).collect();
+            assert!(*found == expected, "step {step}");
+            for id in ids {
+                next.entry(*id).or_insert_with(|| {
+                    rows += 1;
+                    rows - 1
+                });
+            }
+        }
+        for (ids, found) in batch.ids.iter().zip(&resolved[1]) {
+            assert!(ids.iter().zip(found).all(|(id, row)| *id == u64::from(*row)));
+        }
+        // Reading sees what earlier steps have.
+        let mut read = resolved.clone();
+        resolve_read(&tables, &specs, &batch, &mut read).unwrap();
+        assert!(read == resolved);
+        seen = next;
+        tables.iter_mut().for_each(Table::finish_step);
+        for (ids, found) in batch.ids.iter().zip(&mut resolved[0]) {
+            others[0].resolve_train(ids, found).unwrap();
+        }
+        others[0].finish_step();
+        assert_eq!(tables[0].in_key_order(), others[0].in_key_order());
+    }
+    // The first id that is none is told, whichever part finds one first.
+    let mut ids = vec![vec![1; 3], vec![2; 40_000]];
+    (ids[1][20_000], ids[1][39_000]) = (5000, 6000);
+    let error = resolve_train(&mut tables, &specs, &Batch { ids, ..Batch::default() }, &mut resolved).unwrap_err();
+    assert_eq!(error, TableError::OutOfRange { table: "fixed".into(), id: 5000, size: 5000 });
+}

@@ -155,3 +155,91 @@ impl Contents<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::memory::{At, Buckets};
+    use super::*;
+    use din_program::schedule::{Axes, BATCH};
+    use din_program::schema::{Schema, Sequence};
+
+    /// Arrays of several chunks, whose ends lie anywhere, and small ones between them.
+    #[test]
+    fn threads_copy_what_stands_there() {
+        let sequence = Sequence { name: "s".into(), keep: None, common: false, location: String::new() };
+        let schema = Schema { sequences: vec![sequence], ..Schema::default() };
+        let samples = CHUNK + 77;
+        let mut offsets = vec![0u32];
+        for s in 0..samples as u32 {
+            offsets.push(offsets[s as usize] + s.wrapping_mul(2_654_435_761) % 7);
+        }
+        let entries = offsets[samples] as usize;
+        let numbers =
+            |n: usize, factor: u32| (0..n as u32).map(|k| k.wrapping_mul(factor) % 1000).collect::<Vec<u32>>();
+        let mut rows = vec![vec![numbers(samples, 7), numbers(entries, 13)]];
+        let (dense, label) = (vec![0.5; 3 * samples], vec![1.0; samples]);
+        let (own, addresses) = (numbers(301, 3), vec![At::Work(12), At::Fixed(u64::MAX - 5), At::Staged(4)]);
+        let mut layout = Layout::new(Axes::new(&schema, &[]));
+        layout.set(samples, &[], std::slice::from_ref(&offsets));
+        let mut tables = vec![DeviceTable::default()];
+        let d = Domain(2);
+        let mut stage = Stage::new(Buckets { per_doubling: 8 });
+        stage.column(samples, Numbers::Rows { table: 0, feature: 0 }, "").unwrap();
+        stage.put(&own, "").unwrap();
+        stage.column(entries, Numbers::Rows { table: 0, feature: 1 }, "").unwrap();
+        stage.addresses(&addresses).unwrap();
+        stage.column(entries, Numbers::Above { of: d, to: BATCH }, "").unwrap();
+        stage.column(samples, Numbers::Lengths(d), "").unwrap();
+        stage.column(samples + 1, Numbers::Offsets(d), "").unwrap();
+        stage.column(3 * samples, Numbers::Dense(0), "").unwrap();
+        stage.column(samples, Numbers::Label(0), "").unwrap();
+        stage.column(samples, Numbers::Zeros, "").unwrap();
+
+        let bases = Bases { staged: 1 << 33, arena: 1 << 34, work: 1 << 35 };
+        let above: Vec<u32> =
+            (0..samples).flat_map(|s| vec![s as u32; (offsets[s + 1] - offsets[s]) as usize]).collect();
+        let lengths: Vec<f32> = offsets.windows(2).map(|w| (w[1] - w[0]) as f32).collect();
+        let resolved = addresses.iter().map(|a| bases.resolve(*a)).collect::<Vec<u64>>();
+        let expected = [
+            rows[0][0].clone(),
+            own,
+            rows[0][1].clone(),
+            words_of(&resolved).to_vec(),
+            above,
+            words_of(&lengths).to_vec(),
+            offsets.clone(),
+            words_of(&dense).to_vec(),
+            words_of(&label).to_vec(),
+            vec![0; samples],
+        ];
+        let offsets = [offsets];
+        let mut copy = |rows: &[Vec<Vec<u32>>], table_rows: usize| {
+            tables[0].rows = table_rows;
+            let inputs = StepInputs {
+                rows: samples,
+                requests: &[],
+                offsets: &offsets,
+                row_numbers: rows,
+                dense: std::slice::from_ref(&dense),
+                labels: std::slice::from_ref(&label),
+                present: &[],
+            };
+            let mut to = vec![9; stage.space.bytes / 4 + 5];
+            let contents = Contents { stage: &stage, inputs: &inputs, layout: &layout, tables: &tables, bases };
+            contents.copy(&mut to).then_some(to)
+        };
+        let to = copy(&rows, 1000).unwrap();
+        assert_eq!(stage.parts.len(), expected.len());
+        for (part, expected) in stage.parts.iter().zip(&expected) {
+            assert!(to[part.at..part.at + part.count] == *expected, "{part:?}");
+        }
+        assert_eq!(to[to.len() - 5..], [9; 5]);
+        // A row that is not there, in any chunk.
+        for at in [0, CHUNK - 1, CHUNK, entries - 1] {
+            let sound = std::mem::replace(&mut rows[0][1][at], 1000);
+            assert_eq!((copy(&rows, 1000), copy(&rows, 1001).is_some()), (None, true));
+            rows[0][1][at] = sound;
+        }
+    }
+}
