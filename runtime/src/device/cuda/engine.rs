@@ -15,6 +15,7 @@
 
 mod measured;
 mod parts;
+mod reads;
 mod steps;
 
 use super::contents::{Contents, Numbers};
@@ -29,9 +30,10 @@ use crate::device::Steps;
 use crate::engine::{self as cpu, EngineError, Layout, ProfileRow, Reader, Span, State, StepInputs};
 use crate::table::Table;
 use din_program::Program;
-use din_program::cuda::{Address, Cuda, Precision};
+use din_program::cuda::{Cuda, Precision};
 use din_program::schedule::{Axes, Place, Root, Schedule, Source};
 use din_program::schema::FeatureKind;
+use reads::{Reads, reads};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -423,37 +425,6 @@ impl<D: Driver> Engine<D> {
         }
         Ok(updates)
     }
-}
-
-/// How a schedule's kernels, and the updates behind it, read a feature's rows.
-#[derive(Clone, Copy, Debug)]
-struct Reads {
-    /// By the numbers of its ids; by those of a group.
-    numbers: bool,
-    grouped: bool,
-}
-
-impl Reads {
-    fn any(self) -> bool {
-        self.numbers || self.grouped
-    }
-}
-
-/// By table, by its features. The program was checked.
-fn reads(program: &Program, cuda: &Cuda, which: usize) -> Vec<Vec<Reads>> {
-    let groups = if which == TRAIN { &program.train.groups } else { &program.infer.groups };
-    let updated = if which == TRAIN { cpu::readers(program) } else { Vec::new() };
-    let of = |t: usize, position: usize, feature: u32| {
-        let source = Address::Source(Source::Rows { table: t as u32, feature });
-        let mut readers = updated.get(t).into_iter().flatten();
-        let updates = readers.any(|r| r.feature == position && r.group.is_none());
-        Reads {
-            numbers: updates || cuda.schedules[which].addresses.contains(&source),
-            grouped: groups.iter().any(|g| g.keys.contains(&(t as u32, feature))),
-        }
-    };
-    let tables = program.tables.iter().enumerate();
-    tables.map(|(t, spec)| spec.features.iter().enumerate().map(|(k, &f)| of(t, k, f)).collect()).collect()
 }
 
 /// By table, by its features, or by group, by its keys: row numbers, and where the rows are if that is elsewhere.
