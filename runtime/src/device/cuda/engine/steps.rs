@@ -128,7 +128,7 @@ impl<D: Driver> Engine<D> {
         list.schedule(&kernels(TRAIN), &ready);
         list.meet();
         // Beside the tables' updates: those of parameters, and the states; but all launches have one scratch.
-        let scratch = |u: &TensorUpdate| u.ready.most_scratch(&cuda, &cuda.schedules[UPDATES + u.update]);
+        let scratch = |u: &TensorUpdate| u.ready.most_scratch(cuda, &cuda.schedules[UPDATES + u.update]);
         list.beside(of_params.iter().all(|u| scratch(u) == 0));
         for update in &of_params {
             list.rest(&of_param(update), &update.ready);
