@@ -268,7 +268,7 @@ fn resuming_goes_on_where_the_run_was() {
     // A kernel fails inside the second epoch; `din` goes on from the last checkpoint.
     let line = "train {data} --out {own}/failed --device cuda:0 --checkpoint-every 3";
     bench
-        .run(&made().path("ranker"), &[("DIN_MADE_UP_FAIL", "500")], line)
+        .run(&made().path("ranker"), &[("DIN_MADE_UP_FAIL", "315")], line)
         .expect(3)
         .says("unspecified launch failure");
     assert_eq!(names(&failed.join("checkpoints")).last().unwrap(), "step-0000000006");
@@ -348,7 +348,7 @@ fn what_was_compiled_is_kept() {
 fn a_failing_kernel_is_told_honestly() {
     let bench = Bench::new();
     let told = |wait: &str| {
-        let set = [("DIN_MADE_UP_FAIL", "20"), ("DIN_CUDA_WAIT", wait)];
+        let set = [("DIN_MADE_UP_FAIL", "315"), ("DIN_CUDA_WAIT", wait)];
         let ran = bench.run(&made().path("ranker"), &set, "train {data} --out {own}/run --device cuda:0").expect(3);
         assert!(!bench.path("run").exists());
         ran.err

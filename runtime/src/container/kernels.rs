@@ -12,7 +12,7 @@ use din_program::cuda::Cuda;
 use serde::{Deserialize, Serialize};
 
 /// Raised when the layout, a type of `din_program::cuda` or what kernels are given changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Most images; there are fewer architectures.
 const MOST: usize = 256;
 
