@@ -348,7 +348,7 @@ fn what_was_compiled_is_kept() {
 fn a_failing_kernel_is_told_honestly() {
     let bench = Bench::new();
     let told = |wait: &str| {
-        let set = [("DIN_MADE_UP_FAIL", "315"), ("DIN_CUDA_WAIT", wait)];
+        let set = [("DIN_MADE_UP_FAIL", "60"), ("DIN_CUDA_WAIT", wait)];
         let ran = bench.run(&made().path("ranker"), &set, "train {data} --out {own}/run --device cuda:0").expect(3);
         assert!(!bench.path("run").exists());
         ran.err
