@@ -10,7 +10,7 @@ use super::bind::{Binding, Target, Values, Wanted};
 use super::error::{DataError, FaultKind, Place};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
@@ -69,16 +69,16 @@ impl Decoder {
         binding: &Binding,
         file: &Path,
         first_row: u64,
-        records: &RecordBatch,
+        records: &[ArrayRef],
         columns: &[usize],
         out: &mut Batch,
     ) -> Result<(), DataError> {
-        let rows = records.num_rows();
+        let rows = records.first().map_or(0, |array| array.len());
         self.lists.clear();
         self.lists.resize(binding.schema.sequences.len(), None);
         self.dictionaries.resize(binding.wanted.len(), None);
         for (index, wanted) in binding.wanted.iter().enumerate() {
-            let array = plain(records.column(columns[index]), file, wanted)?;
+            let array = plain(&records[columns[index]], file, wanted)?;
             let Some(sequence) = wanted.sequence else {
                 let dictionary = &mut self.dictionaries[index];
                 leaf(wanted, &array, &[(0, rows)], dictionary, out)

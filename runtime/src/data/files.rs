@@ -41,7 +41,7 @@ pub(crate) struct Unit {
 }
 
 /// Reads a unit from its beginning to its end.
-pub(crate) trait UnitReader {
+pub(crate) trait UnitReader: Send {
     /// Appends up to `limit` rows; 0 at the end of the unit.
     fn read(&mut self, binding: &Binding, limit: usize, out: &mut Batch) -> Result<usize, DataError>;
 }

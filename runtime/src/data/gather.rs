@@ -1,11 +1,19 @@
 //! Batches as containers: made for a schema, cleared, and filled with rows of other batches.
 //!
 //! Guarantees that after every operation all columns of a batch describe the same `rows` samples, and that a cleared batch
-//! keeps its allocations.
+//! keeps its allocations. Columns are filled side by side, on the threads of the pool in which this is called.
 
 use crate::batch::{Batch, KeyColumn};
 use din_program::schema::{FeatureKind, KeyType, Schema};
+use rayon::prelude::*;
 use std::ops::Range;
+
+/// Consecutive units of one of several batches: requests where the schema has them, else rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub part: usize,
+    pub units: Range<usize>,
+}
 
 impl Batch {
     /// No rows, one column for each feature, sequence, label and key.
@@ -50,127 +58,96 @@ impl Batch {
     }
 }
 
-/// Appends units of `from` in the order given: requests where the schema has them, else rows. Both batches were made for `schema`;
-/// `scratch` is for the rows of the requests.
-pub(crate) fn gather(schema: &Schema, from: &Batch, units: &[u32], scratch: &mut Vec<u32>, to: &mut Batch) {
+/// Appends these units of `parts`, in this order. All batches were made for `schema`.
+pub(super) fn gather(schema: &Schema, parts: &[Batch], units: &[Run], to: &mut Batch) {
     if schema.requests.is_none() {
-        return gather_side(schema, from, false, units, to);
+        return gather_side(schema, parts, false, units, to);
     }
-    scratch.clear();
-    for &unit in units {
-        scratch.extend(from.requests[unit as usize]..from.requests[unit as usize + 1]);
-        to.requests.push((to.rows + scratch.len()) as u32);
+    let mut rows = Vec::with_capacity(units.len());
+    let mut end = to.rows as u32;
+    for Run { part, units } in units {
+        let starts = &parts[*part].requests;
+        to.requests.extend(starts[units.start + 1..=units.end].iter().map(|&next| end + next - starts[units.start]));
+        end += starts[units.end] - starts[units.start];
+        rows.push(Run { part: *part, units: starts[units.start] as usize..starts[units.end] as usize });
     }
-    gather_side(schema, from, true, units, to);
-    gather_side(schema, from, false, scratch, to);
+    gather_side(schema, parts, true, units, to);
+    gather_side(schema, parts, false, &rows, to);
 }
 
-/// The columns that requests have in common, or the samples' own.
-fn gather_side(schema: &Schema, from: &Batch, common: bool, rows: &[u32], to: &mut Batch) {
+/// Appends the columns that requests have in common, or the samples' own.
+pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: &[Run], to: &mut Batch) {
     for (s, offsets) in to.offsets.iter_mut().enumerate().filter(|(s, _)| schema.sequences[*s].common == common) {
-        let source = &from.offsets[s];
         let mut end = offsets.last().copied().unwrap_or(0);
-        offsets.extend(rows.iter().map(|&r| {
-            end += source[r as usize + 1] - source[r as usize];
-            end
-        }));
-    }
-    for (f, feature) in schema.features.iter().enumerate().filter(|(_, f)| f.common == common) {
-        let offsets = feature.sequence.map(|s| from.offsets[s as usize].as_slice());
-        match feature.kind {
-            FeatureKind::Dense { width } => {
-                gather_column(&from.dense[f], offsets, width as usize, rows, &mut to.dense[f]);
-            }
-            _ => gather_column(&from.ids[f], offsets, 1, rows, &mut to.ids[f]),
+        for Run { part, units } in rows {
+            let source = &parts[*part].offsets[s][units.start..=units.end];
+            let first = source[0];
+            offsets.extend(source[1..].iter().map(|&o| end + o - first));
+            end += source[units.len()] - first;
         }
     }
+    let features = schema.features.par_iter().zip(&mut to.ids).zip(&mut to.dense).enumerate();
+    features.filter(|(_, ((feature, _), _))| feature.common == common).for_each(|(f, ((feature, ids), dense))| {
+        // Of the sequence's entries, or of rows.
+        let offsets = |part: usize| feature.sequence.map(|s| &parts[part].offsets[s as usize][..]);
+        match feature.kind {
+            FeatureKind::Dense { width } => copy(rows, |p| &parts[p].dense[f], offsets, width as usize, dense),
+            _ => copy(rows, |p| &parts[p].ids[f], offsets, 1, ids),
+        }
+    });
     if common {
         return;
     }
     for l in 0..schema.labels.len() {
-        gather_column(&from.labels[l], None, 1, rows, &mut to.labels[l]);
-        gather_column(&from.present[l], None, 1, rows, &mut to.present[l]);
+        copy(rows, |p| &parts[p].labels[l], |_| None, 1, &mut to.labels[l]);
+        copy(rows, |p| &parts[p].present[l], |_| None, 1, &mut to.present[l]);
     }
-    for (source, target) in from.keys.iter().zip(&mut to.keys) {
-        match (source, target) {
-            (KeyColumn::Int64(s), KeyColumn::Int64(t)) if !s.is_empty() => gather_column(s, None, 1, rows, t),
-            (KeyColumn::String(s), KeyColumn::String(t)) if !s.is_empty() => {
-                t.extend(rows.iter().map(|&r| s[r as usize].clone()));
-            }
-            _ => {}
-        }
-    }
-    to.rows += rows.len();
-}
-
-#[inline]
-fn gather_column<T: Copy>(from: &[T], offsets: Option<&[u32]>, width: usize, rows: &[u32], to: &mut Vec<T>) {
-    match offsets {
-        None if width == 1 => to.extend(rows.iter().map(|&r| from[r as usize])),
-        None => {
-            for &r in rows {
-                to.extend_from_slice(&from[r as usize * width..(r as usize + 1) * width]);
-            }
-        }
-        Some(offsets) => {
-            let total: usize = rows.iter().map(|&r| (offsets[r as usize + 1] - offsets[r as usize]) as usize).sum();
-            to.reserve(total * width);
-            for &r in rows {
-                let (begin, end) = (offsets[r as usize] as usize, offsets[r as usize + 1] as usize);
-                to.extend_from_slice(&from[begin * width..end * width]);
+    for (k, target) in to.keys.iter_mut().enumerate() {
+        for Run { part, units } in rows {
+            match (&parts[*part].keys[k], &mut *target) {
+                (KeyColumn::Int64(s), KeyColumn::Int64(t)) if !s.is_empty() => t.extend_from_slice(&s[units.clone()]),
+                (KeyColumn::String(s), KeyColumn::String(t)) if !s.is_empty() => t.extend_from_slice(&s[units.clone()]),
+                _ => {}
             }
         }
     }
+    to.rows += rows.iter().map(|run| run.units.len()).sum::<usize>();
 }
 
-/// Appends consecutive units of `from`: requests where the schema has them, else rows.
-pub(crate) fn append(schema: &Schema, from: &Batch, units: Range<usize>, to: &mut Batch) {
-    if schema.requests.is_none() {
-        return append_side(schema, from, false, units, to);
-    }
-    let rows = from.requests[units.start] as usize..from.requests[units.end] as usize;
-    let base = to.rows as u32;
-    to.requests.extend(from.requests[units.start + 1..=units.end].iter().map(|&r| r - rows.start as u32 + base));
-    append_side(schema, from, true, units, to);
-    append_side(schema, from, false, rows, to);
-}
-
-/// The columns that requests have in common, or the samples' own.
-pub(super) fn append_side(schema: &Schema, from: &Batch, common: bool, rows: Range<usize>, to: &mut Batch) {
-    for (s, offsets) in to.offsets.iter_mut().enumerate().filter(|(s, _)| schema.sequences[*s].common == common) {
-        let source = &from.offsets[s];
-        let (base, first) = (offsets.last().copied().unwrap_or(0), source[rows.start]);
-        offsets.extend(source[rows.start + 1..=rows.end].iter().map(|&o| o - first + base));
-    }
-    for (f, feature) in schema.features.iter().enumerate().filter(|(_, f)| f.common == common) {
-        let (begin, end) = match feature.sequence {
-            Some(s) => {
-                let offsets = &from.offsets[s as usize];
-                (offsets[rows.start] as usize, offsets[rows.end] as usize)
-            }
-            None => (rows.start, rows.end),
+/// Appends a column of `width` numbers a row, or an entry where there are offsets.
+fn copy<'a, T: Copy + 'a>(
+    rows: &[Run],
+    column: impl Fn(usize) -> &'a Vec<T>,
+    offsets: impl Fn(usize) -> Option<&'a [u32]>,
+    width: usize,
+    to: &mut Vec<T>,
+) {
+    let values = |Run { part, units }: &Run| {
+        let (begin, end) = match offsets(*part) {
+            Some(offsets) => (offsets[units.start] as usize, offsets[units.end] as usize),
+            None => (units.start, units.end),
         };
-        match feature.kind {
-            FeatureKind::Dense { width } => {
-                let width = width as usize;
-                to.dense[f].extend_from_slice(&from.dense[f][begin * width..end * width]);
-            }
-            _ => to.ids[f].extend_from_slice(&from.ids[f][begin..end]),
+        &column(*part)[begin * width..end * width]
+    };
+    let runs: Vec<&[T]> = rows.iter().map(values).collect();
+    to.reserve(runs.iter().map(|run| run.len()).sum());
+    for (i, run) in runs.iter().enumerate() {
+        // Lists lie all over the window: the time is that of waiting for memory.
+        if let Some(later) = runs.get(i + 8) {
+            prefetch(later);
         }
+        to.extend_from_slice(run);
     }
-    if common {
-        return;
+}
+
+/// Asks for the first lines of these values.
+fn prefetch<T>(values: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..size_of_val(values).min(1024)).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing that the program can see; any address is allowed.
+        unsafe { _mm_prefetch::<{ _MM_HINT_T0 }>(values.as_ptr().cast::<i8>().wrapping_add(line)) };
     }
-    for l in 0..schema.labels.len() {
-        to.labels[l].extend_from_slice(&from.labels[l][rows.clone()]);
-        to.present[l].extend_from_slice(&from.present[l][rows.clone()]);
-    }
-    for (source, target) in from.keys.iter().zip(&mut to.keys) {
-        match (source, target) {
-            (KeyColumn::Int64(s), KeyColumn::Int64(t)) if !s.is_empty() => t.extend_from_slice(&s[rows.clone()]),
-            (KeyColumn::String(s), KeyColumn::String(t)) if !s.is_empty() => t.extend_from_slice(&s[rows.clone()]),
-            _ => {}
-        }
-    }
-    to.rows += rows.len();
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
 }

@@ -1,7 +1,7 @@
 //! Data: Parquet and CSV files bound to a schema and streamed as [`Batch`](crate::batch::Batch)es.
 //!
 //! [`Dataset::open`] checks every file against the spec before a row is read (columns, types, emptiness) and reports the first fault
-//! with its file, column and the place in the spec that asked for it. [`Dataset::stream`] then decodes on its own thread: never more
+//! with its file, column and the place in the spec that asked for it. [`Dataset::stream`] then decodes on threads of its own: never more
 //! than two windows of rows are in memory, only the needed columns are read, and faults of single rows are located by file, row and
 //! column. The order of samples depends on the files, the seed, the epoch and the window alone.
 //!
@@ -10,7 +10,8 @@
 //! - `files`: paths to files and units (row groups, blocks of lines).
 //! - `parquet`, `csv`: the two readers; `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
-//! - `stream`: order, windows, the decoding thread.
+//! - `source`: rows in reading order. - `window`: rows that are permuted together.
+//! - `stream`: order, batches, the decoding threads.
 //!
 //! # What values mean
 //!
@@ -35,7 +36,9 @@ mod files;
 mod gather;
 mod parquet;
 mod requests;
+mod source;
 mod stream;
+mod window;
 
 pub use error::{DataError, Fault, FaultKind, Place};
 pub use stream::{Batches, Order, StreamOptions};

@@ -8,7 +8,7 @@ use super::decode::{Decoder, accepts};
 use super::error::{DAMAGED_HELP, DataError, FaultKind, Place};
 use super::files::{DataFile, Format, Unit, UnitReader};
 use crate::batch::Batch;
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, new_empty_array};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -16,6 +16,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::Encoding;
 use parquet::file::metadata::ParquetMetaData;
+use rayon::prelude::*;
 use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +29,8 @@ const RECORDS: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct ParquetFile {
     metadata: ArrowReaderMetadata,
-    projection: ProjectionMask,
+    /// One for each projected column.
+    projections: Vec<ProjectionMask>,
     /// By wanted column: its index among the projected ones.
     columns: Vec<usize>,
 }
@@ -75,7 +77,7 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
             }
         }
     }
-    let projection = ProjectionMask::roots(metadata.parquet_schema(), projected);
+    let projections = projected.iter().map(|&root| ProjectionMask::roots(metadata.parquet_schema(), [root])).collect();
     let metadata = with_dictionaries(&metadata);
     let digest = xxhash_rust::xxh3::xxh3_64(format!("{:?}", metadata.metadata()).as_bytes());
     let file = DataFile {
@@ -84,7 +86,7 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
         rows: sizes.iter().sum(),
         decoded_bytes,
         digest,
-        format: Format::Parquet(ParquetFile { metadata, projection, columns }),
+        format: Format::Parquet(ParquetFile { metadata, projections, columns }),
     };
     Ok((file, sizes))
 }
@@ -152,23 +154,26 @@ impl ParquetFile {
         unit: Unit,
         skip: u64,
     ) -> Result<Box<dyn UnitReader>, DataError> {
-        let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
-        let reader = fenced(|| {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-                .with_projection(self.projection.clone())
-                .with_row_groups(vec![unit.index])
-                .with_batch_size(RECORDS)
-                .with_offset(skip as usize)
-                .build()
-                .map_err(|e| e.to_string())
-        })
-        .map_err(|what| damaged_at(path, unit.first_row + skip, what))?;
+        let reader = |projection: &ProjectionMask| {
+            // A file of its own: handles that are copies of one share their place in it.
+            let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
+            fenced(|| {
+                ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+                    .with_projection(projection.clone())
+                    .with_row_groups(vec![unit.index])
+                    .with_batch_size(RECORDS)
+                    .with_offset(skip as usize)
+                    .build()
+                    .map_err(|e| e.to_string())
+            })
+            .map_err(|what| damaged_at(path, unit.first_row + skip, what))
+        };
         Ok(Box::new(GroupReader {
             path: path.to_path_buf(),
             columns: self.columns.clone(),
-            reader,
+            readers: self.projections.iter().map(reader).collect::<Result<_, _>>()?,
             decoder: Decoder::default(),
-            records: None,
+            records: Vec::new(),
             next_row: unit.first_row + skip,
             end_row: unit.first_row + unit.rows,
         }))
@@ -182,10 +187,11 @@ fn damaged_at(path: &Path, row: u64, what: String) -> DataError {
 struct GroupReader {
     path: PathBuf,
     columns: Vec<usize>,
-    reader: ParquetRecordBatchReader,
+    /// By projected column, so that they are decoded side by side.
+    readers: Vec<ParquetRecordBatchReader>,
     decoder: Decoder,
-    /// Decoded rows that are not yet appended.
-    records: Option<RecordBatch>,
+    /// By projected column: decoded rows that are not yet appended; empty where there are none.
+    records: Vec<ArrayRef>,
     /// Row number in the file of the first of them.
     next_row: u64,
     end_row: u64,
@@ -198,37 +204,50 @@ impl UnitReader for GroupReader {
         if left == 0 || limit == 0 {
             return Ok(0);
         }
-        let records = match self.records.take() {
-            Some(records) => records,
-            None if self.columns.is_empty() => {
-                // A schema without columns: rows are counted only.
-                let rows = limit.min(left);
-                out.rows += rows;
-                self.next_row += rows as u64;
-                return Ok(rows);
+        if self.columns.is_empty() {
+            // A schema without columns: rows are counted only.
+            let rows = limit.min(left);
+            out.rows += rows;
+            self.next_row += rows as u64;
+            return Ok(rows);
+        }
+        if self.records.is_empty() {
+            let decoded: Vec<_> = self.readers.par_iter_mut().map(next_records).collect();
+            let decoded: Result<Vec<ArrayRef>, String> = decoded.into_iter().collect();
+            let decoded = decoded.map_err(|what| damaged(self.next_row, what))?;
+            let expected = left.min(RECORDS);
+            if let Some(rows) = decoded.iter().map(|array| array.len()).find(|&rows| rows != expected) {
+                let what = match rows {
+                    0 => format!("the end of the row group {left} rows early"),
+                    _ => format!("{rows} rows where {expected} of {left} were to come"),
+                };
+                return Err(damaged(self.next_row, what));
             }
-            None => match fenced(|| self.reader.next().transpose().map_err(|e| e.to_string())) {
-                Ok(Some(records)) if records.num_rows() > 0 && records.num_rows() <= left => records,
-                Ok(Some(records)) => {
-                    return Err(damaged(self.next_row, format!("{} rows where {left} were left", records.num_rows())));
-                }
-                Ok(None) => {
-                    return Err(damaged(self.next_row, format!("the end of the row group {left} rows early")));
-                }
-                Err(what) => return Err(damaged(self.next_row, what)),
-            },
-        };
-        let rows = records.num_rows().min(limit);
-        let now = if rows == records.num_rows() { records.clone() } else { records.slice(0, rows) };
+            self.records = decoded;
+        }
+        let decoded = self.records[0].len();
+        let rows = decoded.min(limit);
+        let now: Vec<ArrayRef> = self.records.iter().map(|array| array.slice(0, rows)).collect();
         // Values of a damaged page can be inconsistent in ways that only show here.
         fenced(|| Ok(self.decoder.append(binding, &self.path, self.next_row, &now, &self.columns, out)))
             .unwrap_or_else(|what| Err(damaged_at(&self.path, self.next_row, what)))?;
-        if rows < records.num_rows() {
-            self.records = Some(records.slice(rows, records.num_rows() - rows));
+        if rows < decoded {
+            self.records.iter_mut().for_each(|array| *array = array.slice(rows, decoded - rows));
+        } else {
+            self.records.clear();
         }
         self.next_row += rows as u64;
         Ok(rows)
     }
+}
+
+/// The next rows of a column; none at its end.
+fn next_records(reader: &mut ParquetRecordBatchReader) -> Result<ArrayRef, String> {
+    fenced(|| match reader.next().transpose().map_err(|e| e.to_string())? {
+        Some(records) if records.num_columns() == 1 => Ok(records.column(0).clone()),
+        Some(records) => Err(format!("{} columns where one was asked for", records.num_columns())),
+        None => Ok(new_empty_array(&DataType::Null)),
+    })
 }
 
 thread_local! {

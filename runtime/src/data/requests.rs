@@ -3,7 +3,7 @@
 
 use super::bind::{Binding, Target};
 use super::error::{DataError, FaultKind, Place};
-use super::gather::append_side;
+use super::gather::{Run, gather_side};
 use crate::batch::{Batch, KeyColumn};
 use din_program::schema::{FeatureKind, Schema};
 use std::path::Path;
@@ -48,13 +48,13 @@ impl Flat {
                 end += 1;
             }
             if !goes_on {
-                append_side(schema, &self.rows, true, begin..begin + 1, into);
+                self.append(schema, true, begin..begin + 1, into);
                 into.requests.push(into.rows as u32);
             }
             for row in begin + usize::from(!goes_on)..end {
                 self.agrees(binding, file, row, into)?;
             }
-            append_side(schema, &self.rows, false, begin..end, into);
+            self.append(schema, false, begin..end, into);
             if let Some(last) = into.requests.last_mut() {
                 *last = into.rows as u32;
             }
@@ -62,6 +62,10 @@ impl Flat {
             self.taken = end;
         }
         Ok(false)
+    }
+
+    fn append(&self, schema: &Schema, common: bool, rows: std::ops::Range<usize>, into: &mut Batch) {
+        gather_side(schema, std::slice::from_ref(&self.rows), common, &[Run { part: 0, units: rows }], into);
     }
 
     /// The row's common values are those of the last request of `with`.

@@ -1,4 +1,4 @@
-//! The order of samples and the thread that decodes them.
+//! The order of samples and the threads that decode them.
 //!
 //! Shuffled order: the units (row groups, blocks of lines) of all files are permuted, the rows so ordered are cut into windows of
 //! `window` rows, and each window is permuted. Both permutations draw from Philox keyed by (seed, epoch) and (seed, epoch, window).
@@ -7,22 +7,24 @@
 //! Where the schema has requests, they take the place of rows: whole requests are permuted, a window ends with a request, and a batch takes as
 //! many as fit (one at least).
 //!
-//! While batches of one window are handed out the next is being decoded, a batch's worth of rows at a time. In memory are at most two
-//! windows, `prefetch` finished batches, and what one row group's decoder holds.
+//! While batches of one window are handed out the next is being decoded, as many rows at a time as are handed out. On several threads
+//! columns are decoded and batches filled side by side, and so are row groups that are smaller than what is decoded at a time. In memory are
+//! at most two windows, `prefetch` finished batches and one more a thread, and what the decoders of the open row groups hold.
 
 use super::Inner;
 use super::error::DataError;
-use super::files::{self, Unit, UnitReader};
-use super::gather::{append, gather};
-use super::requests::Flat;
+use super::gather::{Run, gather};
+use super::source::Source;
+use super::window::Window;
 use crate::batch::Batch;
 use crate::random::Stream;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use rayon::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Rows decoded at a time in file order.
+/// Rows decoded at a time by a thread, at least.
 const CHUNK: usize = 4096;
 
 /// Which sample comes when.
@@ -42,45 +44,53 @@ pub struct StreamOptions {
     pub order: Order,
     /// Batches to leave out at the start: a resumed run's place in its epoch. Row groups before it are not read.
     pub skip: u64,
-    /// Finished batches kept ready.
+    /// Finished batches kept ready; with several threads more of small ones.
     pub prefetch: usize,
     /// Rows that are permuted together.
     pub window_rows: usize,
     /// Memory of one window: fewer rows where they are long. Part of the order, as `window_rows` is.
     pub window_bytes: u64,
+    /// Threads that decode and fill batches. No part of the order.
+    pub threads: usize,
 }
 
 impl StreamOptions {
     pub fn new(batch: usize, order: Order) -> Self {
-        Self { batch, order, skip: 0, prefetch: 4, window_rows: 1 << 17, window_bytes: 256 << 20 }
+        Self { batch, order, skip: 0, prefetch: 4, window_rows: 1 << 17, window_bytes: 256 << 20, threads: 1 }
     }
 }
 
-/// A running stream of batches. Dropping it stops the thread.
+/// A running stream of batches. Dropping it stops its threads.
 #[derive(Debug)]
 pub struct Batches {
     ready: Option<Receiver<Result<Batch, DataError>>>,
     used: Sender<Batch>,
+    /// Waits for the threads that decode.
     thread: Option<JoinHandle<()>>,
     done: bool,
 }
 
 impl Batches {
     pub(crate) fn start(data: Arc<Inner>, options: StreamOptions) -> Result<Batches, DataError> {
-        let depth = options.prefetch.max(1);
-        let (ready_in, ready) = bounded(depth);
-        let (used, used_out) = bounded(depth + 2);
+        let abreast = abreast(&options);
+        // What is filled side by side is ready at once: the next are begun while these are used.
+        let (ready_in, ready) = bounded(options.prefetch.max(abreast));
+        let (used, used_out) = bounded(options.prefetch + abreast + 2);
         let path = data.files.first().map(|f| f.path.clone()).unwrap_or_default();
-        let thread = std::thread::Builder::new()
-            .name("din-data".into())
-            .spawn(move || {
-                let sender = ready_in.clone();
-                if let Err(error) = Producer::new(data, options).and_then(|mut p| p.run(&ready_in, &used_out)) {
-                    // The reader may be gone: nobody is left to tell.
-                    let _ = sender.send(Err(error));
-                }
-            })
-            .map_err(|e| DataError::io(Path::new(&path), &e))?;
+        let failed = |e: std::io::Error| DataError::io(Path::new(&path), &e);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads.max(1))
+            .thread_name(|number| format!("din-data-{number}"))
+            .build()
+            .map_err(|e| failed(std::io::Error::other(e)))?;
+        let produce = move || {
+            if let Err(error) = Producer::new(data, options).run(&ready_in, &used_out) {
+                // The reader may be gone: nobody is left to tell.
+                let _ = ready_in.send(Err(error));
+            }
+        };
+        let thread =
+            std::thread::Builder::new().name("din-data".into()).spawn(move || pool.install(produce)).map_err(failed)?;
         Ok(Batches { ready: Some(ready), used, thread: Some(thread), done: false })
     }
 
@@ -98,7 +108,7 @@ impl Batches {
             }
             _ => {
                 self.done = true;
-                // The thread ended without an error: all batches are read. It cannot have panicked without a bug of ours; pass that on.
+                // The threads ended without an error: all batches are read. They cannot have panicked without a bug of ours; pass that on.
                 match self.thread.take().map(JoinHandle::join) {
                     Some(Err(panic)) => std::panic::resume_unwind(panic),
                     _ => Ok(None),
@@ -116,7 +126,7 @@ impl Batches {
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        // Closing the channel makes the thread's next send fail, which ends it.
+        // Closing the channel makes the producer's next send fail, which ends it.
         self.ready = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -124,207 +134,139 @@ impl Drop for Batches {
     }
 }
 
+/// How many batches are filled side by side: as many as make work for all threads.
+fn abreast(options: &StreamOptions) -> usize {
+    let threads = options.threads.max(1);
+    (threads * CHUNK / options.batch.max(1)).clamp(1, threads)
+}
+
 struct Producer {
-    data: Arc<Inner>,
+    source: Source,
     options: StreamOptions,
-    /// Units in reading order.
-    order: Vec<Unit>,
-    /// Next of them.
-    next_unit: usize,
-    reader: Option<Box<dyn UnitReader>>,
-    /// Rows of the next unit to leave out.
-    skip_rows: u64,
     /// Rows of a window.
     window: usize,
-    /// Number of the window that `current` will hold next.
+    /// Number of the window that is read next.
     window_number: u64,
-    /// Rows on their way to requests, where the schema has them.
-    flat: Flat,
+    /// Units of the first window that were handed out before the stream began.
+    begin: usize,
     /// Batches to make and drop: where requests decide how many rows a batch has, its place is known by counting.
     discard: u64,
+    /// See [`abreast`].
+    abreast: usize,
+}
+
+/// A batch, and what is still to be put into it.
+struct Filling {
+    batch: Batch,
+    runs: Vec<Run>,
+    /// Samples that it will then have.
+    samples: usize,
+    /// Nothing more fits.
+    full: bool,
 }
 
 impl Producer {
-    fn new(data: Arc<Inner>, options: StreamOptions) -> Result<Self, DataError> {
+    fn new(data: Arc<Inner>, options: StreamOptions) -> Self {
         let mut order = data.units.clone();
+        let batch = options.batch.max(1);
         let fitting = usize::try_from(options.window_bytes / data.row_bytes.max(1)).unwrap_or(usize::MAX);
         let mut window = options.window_rows.min(fitting).max(1);
+        let abreast = abreast(&options);
         let requests = data.binding.schema.requests.is_some();
         let discard = if requests { options.skip } else { 0 };
-        let skip = if requests { 0 } else { options.skip.saturating_mul(options.batch as u64).min(data.rows) };
-        let mut position = skip;
+        let skip = if requests { 0 } else { options.skip.saturating_mul(batch as u64).min(data.rows) };
+        let (mut position, mut begin) = (skip, 0);
         match options.order {
-            Order::File => window = CHUNK,
+            Order::File => window = (abreast * batch).max(CHUNK),
             Order::Shuffled { seed, epoch } => {
                 let mut permutation = Vec::new();
                 Stream::new(seed, "data: order of units", epoch).permutation(order.len() as u32, &mut permutation);
                 order = permutation.into_iter().map(|u| data.units[u as usize]).collect();
                 // A window is permuted as a whole, so reading starts at its beginning.
-                position = skip - skip % window as u64;
+                begin = (skip % window as u64) as usize;
+                position = skip - begin as u64;
             }
         }
-        let mut producer = Self {
-            flat: Flat::new(&data.binding.schema),
-            discard,
-            data,
-            options,
-            order,
-            next_unit: 0,
-            reader: None,
-            skip_rows: 0,
-            window,
-            window_number: position / window as u64,
-        };
-        while let Some(unit) = producer.order.get(producer.next_unit)
-            && position >= unit.rows
-        {
-            position -= unit.rows;
-            producer.next_unit += 1;
-        }
-        producer.skip_rows = position;
-        Ok(producer)
+        let window_number = position / window as u64;
+        let source = Source::new(data, order, position, CHUNK);
+        Self { source, options: StreamOptions { batch, ..options }, window, window_number, begin, discard, abreast }
     }
 
-    /// Rows of the first window that were handed out before the stream began.
-    fn begin(&self) -> usize {
-        let skip = self.options.skip.saturating_mul(self.options.batch as u64).min(self.data.rows);
-        match self.options.order {
-            _ if self.data.binding.schema.requests.is_some() => 0,
-            Order::File => 0,
-            Order::Shuffled { .. } => (skip % self.window as u64) as usize,
-        }
-    }
-
-    /// Reads rows until `into` has `rows` of them (or some more, to the end of a request) or the data end.
-    fn fill(&mut self, into: &mut Batch, rows: usize) -> Result<(), DataError> {
-        if let Some(requests) = &self.data.binding.schema.requests {
-            return self.fill_requests(into, rows, requests.key as usize);
-        }
-        while into.rows < rows {
-            if self.reader.is_none() {
-                let Some(&unit) = self.order.get(self.next_unit) else { return Ok(()) };
-                let file = &self.data.files[unit.file];
-                self.reader = Some(files::reader(&self.data.binding, file, unit, self.skip_rows)?);
-                self.skip_rows = 0;
-                self.next_unit += 1;
-            }
-            if let Some(reader) = &mut self.reader
-                && reader.read(&self.data.binding, rows - into.rows, into)? == 0
-            {
-                self.reader = None;
-            }
-        }
-        Ok(())
-    }
-
-    /// The same by requests.
-    fn fill_requests(&mut self, into: &mut Batch, rows: usize, key: usize) -> Result<(), DataError> {
-        let data = self.data.clone();
-        loop {
-            let unit = self.order.get(self.next_unit.saturating_sub(1)).copied();
-            if let Some(unit) = unit
-                && self.flat.drain(&data.binding, key, &data.files[unit.file].path, rows, into)?
-            {
-                return Ok(());
-            }
-            self.flat.first_row += self.flat.rows.rows as u64;
-            self.flat.rows.clear();
-            self.flat.taken = 0;
-            if self.reader.is_none() {
-                let Some(&unit) = self.order.get(self.next_unit) else { return Ok(()) };
-                self.reader = Some(files::reader(&data.binding, &data.files[unit.file], unit, 0)?);
-                self.next_unit += 1;
-                self.flat.first_row = unit.first_row;
-                self.flat.fresh = true;
-            }
-            if let Some(reader) = &mut self.reader
-                && reader.read(&data.binding, CHUNK, &mut self.flat.rows)? == 0
-            {
-                self.reader = None;
-            }
-        }
-    }
-
-    fn run(&mut self, ready: &Sender<Result<Batch, DataError>>, used: &Receiver<Batch>) -> Result<(), DataError> {
-        let data = self.data.clone();
+    fn run(mut self, ready: &Sender<Result<Batch, DataError>>, used: &Receiver<Batch>) -> Result<(), DataError> {
+        let data = self.source.data.clone();
         let schema = &data.binding.schema;
-        let size = self.options.batch.max(1);
-        let (mut current, mut next) = (Batch::for_schema(schema), Batch::for_schema(schema));
-        let (mut permutation, mut scratch) = (Vec::new(), Vec::new());
-        let mut at = self.begin();
-        let mut first = true;
+        let (mut current, mut next) = (Window::default(), Window::default());
+        let mut permutation = Vec::new();
+        let mut at = 0;
+        // Of the next window, rows that may be read already.
+        let mut due = 0;
+        let mut begun: Option<Filling> = None;
         loop {
-            let mut batch = used.try_recv().unwrap_or_else(|_| Batch::for_schema(schema));
-            batch.clear();
-            while batch.rows < size {
-                if at >= units(&current) {
-                    let start = if first { at } else { 0 };
-                    first = false;
-                    self.fill(&mut next, self.window)?;
-                    if next.rows == 0 || start >= next.rows {
-                        break;
+            if at == current.len() {
+                self.source.read(self.window, &mut next)?;
+                std::mem::swap(&mut current, &mut next);
+                self.source.take_back(&mut next);
+                (at, due) = (std::mem::take(&mut self.begin), 0);
+                if at >= current.len() {
+                    // The rows are at their end.
+                    if let Some(Filling { batch, .. }) = begun.filter(|_| self.discard == 0) {
+                        let _ = ready.send(Ok(batch));
                     }
-                    std::mem::swap(&mut current, &mut next);
-                    next.clear();
-                    at = start;
-                    if let Order::Shuffled { seed, epoch } = self.options.order {
-                        let id = epoch << 32 ^ self.window_number;
-                        Stream::new(seed, "data: order of a window", id)
-                            .permutation(units(&current) as u32, &mut permutation);
-                        self.window_number += 1;
-                    }
+                    return Ok(());
                 }
-                let take = match self.options.order {
-                    _ if current.requests.is_empty() => (size - batch.rows).min(current.rows - at),
-                    Order::File => fitting(&current, at..units(&current), batch.rows, size),
-                    Order::Shuffled { .. } => {
-                        let order = permutation[at..].iter().map(|&u| u as usize);
-                        fitting(&current, order, batch.rows, size)
-                    }
-                };
-                if take == 0 {
-                    break;
+                if let Order::Shuffled { seed, epoch } = self.options.order {
+                    let id = epoch << 32 ^ self.window_number;
+                    Stream::new(seed, "data: order of a window", id)
+                        .permutation(current.len() as u32, &mut permutation);
+                    current.permute(&permutation);
+                    self.window_number += 1;
                 }
-                match self.options.order {
-                    Order::File => append(schema, &current, at..at + take, &mut batch),
-                    Order::Shuffled { .. } => {
-                        gather(schema, &current, &permutation[at..at + take], &mut scratch, &mut batch);
-                    }
+            }
+            let mut filling: Vec<Filling> = Vec::with_capacity(self.abreast);
+            while filling.len() < self.abreast && at < current.len() {
+                let mut one = begun.take().unwrap_or_else(|| {
+                    let mut batch = used.try_recv().unwrap_or_else(|_| Batch::for_schema(schema));
+                    batch.clear();
+                    Filling { batch, runs: Vec::new(), samples: 0, full: false }
+                });
+                let first = at;
+                at += self.fitting(&current, at, &mut one.samples);
+                one.runs = current.runs(first..at);
+                one.full = one.samples >= self.options.batch || at < current.len();
+                due += one.samples - one.batch.rows;
+                filling.push(one);
+            }
+            let goal = due.min(self.window);
+            let fill =
+                |one: &mut Filling| gather(schema, &current.parts, &std::mem::take(&mut one.runs), &mut one.batch);
+            let ((), read) = rayon::join(
+                || filling.par_iter_mut().for_each(fill),
+                || if goal >= next.rows + CHUNK { self.source.read(goal, &mut next) } else { Ok(()) },
+            );
+            for one in filling {
+                if !one.full {
+                    begun = Some(one);
+                } else if self.discard > 0 {
+                    self.discard -= 1;
+                } else if ready.send(Ok(one.batch)).is_err() {
+                    return Ok(());
                 }
-                at += take;
             }
-            if batch.rows == 0 {
-                return Ok(());
-            }
-            if self.discard > 0 {
-                self.discard -= 1;
-            } else if ready.send(Ok(batch)).is_err() {
-                return Ok(());
-            }
-            if matches!(self.options.order, Order::Shuffled { .. }) {
-                let goal = (next.rows + size).min(self.window);
-                self.fill(&mut next, goal)?;
-            }
+            read?;
         }
     }
-}
 
-/// Requests of a batch; rows where there are none.
-fn units(batch: &Batch) -> usize {
-    if batch.requests.is_empty() { batch.rows } else { batch.requests.len() - 1 }
-}
-
-/// How many of the requests, in this order, fit a batch of `size` rows that has `rows`; one at least into an empty one.
-fn fitting(from: &Batch, order: impl Iterator<Item = usize>, rows: usize, size: usize) -> usize {
-    let mut rows = rows;
-    let mut taken = 0;
-    for unit in order {
-        let samples = (from.requests[unit + 1] - from.requests[unit]) as usize;
-        if rows > 0 && rows + samples > size {
-            break;
+    /// How many units of the window from `at` on fit a batch that has so many samples (one at least into an empty one); adds theirs.
+    fn fitting(&self, window: &Window, at: usize, samples: &mut usize) -> usize {
+        let mut taken = 0;
+        while at + taken < window.len() {
+            let more = window.samples(at + taken);
+            if *samples > 0 && *samples + more > self.options.batch {
+                break;
+            }
+            *samples += more;
+            taken += 1;
         }
-        rows += samples;
-        taken += 1;
+        taken
     }
-    taken
 }

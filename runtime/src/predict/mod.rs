@@ -52,7 +52,8 @@ pub fn predict(
     let schema = columns(&program, labels);
     let mut output = write::Output::create(out, schema.clone())?;
     observe(Event::Begin { what: Pass::Predicting, rows: data.rows(), done: 0 });
-    let mut batches = data.stream(StreamOptions::new(batch, Order::File))?;
+    let options = StreamOptions { threads: session.reading_threads(), ..StreamOptions::new(batch, Order::File) };
+    let mut batches = data.stream(options)?;
     let mut rows = 0;
     while let Some(batch) = batches.next()? {
         session.infer(&batch)?;

@@ -127,7 +127,7 @@ fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
         return Ok(true);
     }
     observe(Event::Begin { what: Pass::Counting, rows: run.train.rows(), done: 0 });
-    let mut batches = run.train.stream(StreamOptions::new(run.batch as usize, Order::File))?;
+    let mut batches = run.train.stream(reading(run, Order::File))?;
     let mut rows = 0;
     while let Some(batch) = batches.next()? {
         run.session.count(&mut counters, &batch)?;
@@ -227,8 +227,11 @@ fn settle(
 
 /// How an epoch, from 0, reads the training data.
 fn order(run: &Run, epoch: u32) -> StreamOptions {
-    let order = Order::Shuffled { seed: run.seed, epoch: u64::from(epoch) };
-    StreamOptions::new(run.batch as usize, order)
+    reading(run, Order::Shuffled { seed: run.seed, epoch: u64::from(epoch) })
+}
+
+fn reading(run: &Run, order: Order) -> StreamOptions {
+    StreamOptions { threads: run.session.reading_threads(), ..StreamOptions::new(run.batch as usize, order) }
 }
 
 fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mut dyn FnMut(Event)) -> Result<()> {

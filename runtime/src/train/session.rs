@@ -183,6 +183,16 @@ impl Session {
         &self.program
     }
 
+    /// Threads that read data beside the steps. The CPU's steps use the cores themselves, and one reader is soon faster than they are; a
+    /// device leaves the cores alone and is much faster than one.
+    pub fn reading_threads(&self) -> usize {
+        let threads = self.engine.threads();
+        match &self.backend {
+            Backend::Cpu => 1 + threads / 8,
+            Backend::Device { .. } => threads.min(16),
+        }
+    }
+
     /// Steps run on a device from now on.
     pub fn set_device(&mut self, steps: Box<dyn Steps>) {
         self.backend = Backend::Device { steps, uploaded: false, ahead: false };

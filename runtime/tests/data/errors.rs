@@ -263,4 +263,21 @@ fn a_fault_in_a_later_row_group_counts_rows_of_the_file() {
         ..din_runtime::data::StreamOptions::new(100, din_runtime::data::Order::Shuffled { seed: 3, epoch: 1 })
     };
     assert_eq!(read(&[&path], &schema, Mode::Train, shuffled).unwrap_err().place, Some(Place::Row(17_765)));
+    // Of several faults that of the first row in reading order, and of its first column, however many threads read.
+    values[5_001] = 13;
+    let columns = [("y", ints(&values)), ("x", ints(&values))];
+    write(&path, &[RecordBatch::try_from_iter(columns).unwrap()], 1_000);
+    let fixed = FeatureKind::Fixed { size: 10, clip: false };
+    let schema = Schema { features: vec![feature("y", fixed.clone(), None), feature("x", fixed, None)], ..schema };
+    let fault = |threads| {
+        let options = din_runtime::data::StreamOptions {
+            threads,
+            ..din_runtime::data::StreamOptions::new(2_000, din_runtime::data::Order::File)
+        };
+        read(&[&path], &schema, Mode::Train, options).unwrap_err()
+    };
+    assert_eq!((fault(1).place, fault(1).column.as_deref()), (Some(Place::Row(5_001)), Some("y")));
+    for threads in [2, 8] {
+        assert_eq!(fault(1).to_string(), fault(threads).to_string());
+    }
 }

@@ -69,6 +69,32 @@ fn the_order_is_a_function_of_seed_epoch_and_window() {
 }
 
 #[test]
+fn threads_change_nothing() {
+    // Row groups of 1500, 7 and 9000 rows.
+    let (_directory, middle) = data();
+    let directory = tempfile::tempdir().unwrap();
+    let write_as = |name: &str, rows: i64, group: usize| {
+        let path = directory.path().join(name);
+        write(&path, &[records(0..rows)], group);
+        path
+    };
+    let (small, large) = (write_as("small.parquet", 1_000, 7), write_as("large.parquet", 9_000, 9_000));
+    let of = |paths: &[&std::path::PathBuf]| Dataset::open(paths, &schema(), Mode::Evaluate).unwrap();
+    for data in [&middle, &of(&[&small]), &of(&[&large]), &of(&[&large, &small])] {
+        for base in [shuffled(3, 1), StreamOptions::new(256, Order::File)] {
+            for (batch, skip) in [(1, 990), (256, 3), (4_097, 0)] {
+                let options = StreamOptions { batch, skip, ..base };
+                let one = collect(data, options).unwrap();
+                for threads in [2, 16] {
+                    let several = collect(data, StreamOptions { threads, ..options }).unwrap();
+                    assert!(one == several, "{threads} threads, {options:?}, {} rows", data.rows());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn resuming_anywhere_gives_the_same_batches() {
     let (_directory, data) = data();
     let all = collect(&data, shuffled(5, 2)).unwrap();
@@ -80,10 +106,10 @@ fn resuming_anywhere_gives_the_same_batches() {
 }
 
 #[test]
-fn dropping_a_stream_ends_its_thread() {
+fn dropping_a_stream_ends_its_threads() {
     let (_directory, data) = data();
-    for taken in [0, 1, 5] {
-        let mut stream = data.stream(shuffled(1, 0)).unwrap();
+    for (taken, threads) in [(0, 1), (1, 1), (5, 1), (0, 4), (5, 4)] {
+        let mut stream = data.stream(StreamOptions { threads, ..shuffled(1, 0) }).unwrap();
         for _ in 0..taken {
             stream.next().unwrap();
         }

@@ -129,8 +129,10 @@ fn a_resumed_stream_goes_on_where_it_was() {
     let options =
         StreamOptions { window_rows: 2_000, ..StreamOptions::new(100, Order::Shuffled { seed: 3, epoch: 1 }) };
     let whole = all(&data, options);
-    for skip in [1, 17, 60, whole.len() as u64 - 1] {
-        assert_eq!(all(&data, StreamOptions { skip, ..options }), whole[skip as usize..]);
+    for skip in [0, 1, 17, 60, whole.len() as u64 - 1] {
+        for threads in [1, 2, 7] {
+            assert_eq!(all(&data, StreamOptions { skip, threads, ..options }), whole[skip as usize..]);
+        }
     }
 }
 

@@ -1,0 +1,62 @@
+//! Rows that are permuted together, in the parts in which they were read.
+//!
+//! Guarantees that the order of a window's units (requests, else rows) is that of the files, however it was read in parts.
+
+use super::gather::Run;
+use crate::batch::Batch;
+use std::ops::Range;
+
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    pub parts: Vec<Batch>,
+    /// By unit: its part, and which one it is there.
+    places: Vec<(u32, u32)>,
+    pub rows: usize,
+}
+
+impl Window {
+    pub fn push(&mut self, part: Batch) {
+        let number = self.parts.len() as u32;
+        let units = if part.requests.is_empty() { part.rows } else { part.requests.len() - 1 };
+        self.places.extend((0..units as u32).map(|unit| (number, unit)));
+        self.rows += part.rows;
+        self.parts.push(part);
+    }
+
+    /// Empties the window; the parts are for the next rows.
+    pub fn clear(&mut self, spare: &mut Vec<Batch>) {
+        spare.append(&mut self.parts);
+        self.places.clear();
+        self.rows = 0;
+    }
+
+    /// Units.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Reorders the units: the one that was at `order[i]` is the `i`th.
+    pub fn permute(&mut self, order: &[u32]) {
+        self.places = order.iter().map(|&unit| self.places[unit as usize]).collect();
+    }
+
+    /// Samples of a unit.
+    pub fn samples(&self, unit: usize) -> usize {
+        let (part, unit) = self.places[unit];
+        let starts = &self.parts[part as usize].requests;
+        if starts.is_empty() { 1 } else { (starts[unit as usize + 1] - starts[unit as usize]) as usize }
+    }
+
+    /// Where these units lie, neighbours together.
+    pub fn runs(&self, units: Range<usize>) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::with_capacity(units.len());
+        for &(part, unit) in &self.places[units] {
+            let (part, unit) = (part as usize, unit as usize);
+            match runs.last_mut() {
+                Some(last) if last.part == part && last.units.end == unit => last.units.end += 1,
+                _ => runs.push(Run { part, units: unit..unit + 1 }),
+            }
+        }
+        runs
+    }
+}
