@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod engine;
+mod fragments;
 mod gpu;
 mod graphs;
 mod joins;
