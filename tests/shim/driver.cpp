@@ -1,9 +1,13 @@
 // NVIDIA's driver interface with the shim behind it, so that the runtime's own binding of the driver can be tested without a GPU. An image is
 // a compiled source: the library itself, as PTX in hexadecimal digits behind a line of comment, or its path. The environment says how many GPUs there
-// are (DIN_MADE_UP_GPUS, 1), of which architecture (DIN_MADE_UP_ARCH, 90), and which launch to run fails (DIN_MADE_UP_FAIL, from 1, none). What the first stream is asked for waits until somebody waits for it, as late as a real one may be: a host buffer that is
-// written again too early is then seen. The other streams do what they are asked for at once, as far as the events allow that they were told to wait
-// for: what they do too early is seen too. A capture keeps what it is asked for and does nothing; waiting and allocating in one break it. A graph
-// whose memory has been freed cannot be launched.
+// are (DIN_MADE_UP_GPUS, 1), of which architecture (DIN_MADE_UP_ARCH, 90), and which launch to run fails (DIN_MADE_UP_FAIL, from 1, none). What the
+// first stream is asked for waits until somebody waits for it, as late as a real one may be: a host buffer that is written again too early is then
+// seen. The other streams do what they are asked for at once, as far as the events allow that they were told to wait for: what they do too early is
+// seen too. Copies must lie in memory that was allocated, the host's pinned, and grids within a GPU's limits.
+//
+// A capture keeps what its streams are asked for, with the order that they and their events say, and does nothing; waiting and allocating in one
+// break it, and so do an event from outside and a stream that does not come back. A graph is replayed in some order that it allows; one whose memory
+// has been freed cannot be launched.
 
 #include <cstdint>
 #include <cstdlib>
@@ -12,6 +16,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
@@ -33,7 +38,9 @@ enum {
     NOT_READY = 600,
     FAILED = 719,
     IN_CAPTURE = 900,
-    BROKEN = 901
+    BROKEN = 901,
+    NOT_JOINED = 904,
+    FROM_OUTSIDE = 905
 };
 
 using Launch = const char* (*)(void*, unsigned, unsigned, unsigned, std::size_t, const unsigned long long*, const unsigned*, float*,
@@ -47,10 +54,12 @@ struct Mark {
     double at;
 };
 
-// An event: whether it knows the time, and where it was recorded last.
+// An event: whether it knows the time, and where it was recorded last; in a capture, its number and the nodes that come before.
 struct Event {
     bool timed;
     std::shared_ptr<Mark> mark;
+    unsigned long long capture = 0;
+    std::set<int> behind;
 };
 
 // Something to run, a mark to be passed behind it, or one to be waited for.
@@ -62,26 +71,34 @@ struct Work {
 struct Stream {
     std::deque<Work> queue;
     bool late;
+    // Whether it takes part in the capture, and the nodes behind which it is.
+    bool captures = false;
+    std::set<int> behind;
 };
 
-// What was captured, and the memory that it leads into.
+// What was captured, behind which other nodes each is, and the memory that it leads into.
 struct Graph {
     std::vector<std::function<int()>> nodes;
+    std::vector<std::set<int>> behind;
     std::set<std::uint64_t> addresses;
     bool broken = false, freed = false;
 };
 
 struct State {
     std::set<Stream*> streams;
+    // What is being captured, by which stream it began, and how many captures there were.
     std::unique_ptr<Graph> capture;
+    Stream* origin = nullptr;
+    unsigned long long captures = 0;
     std::set<Graph*> graphs;
-    std::map<std::uint64_t, std::size_t> memory;
+    // Bytes by address, of the device and of pinned memory.
+    std::map<std::uint64_t, std::size_t> memory, pinned;
     std::size_t unused = std::size_t(1) << 36;
     bool no_captures = false;
     std::map<void*, int> shared;
     void* module = nullptr;
     int retained = 0, failed = DONE;
-    unsigned long long seed = 1, launches = 0;
+    unsigned long long seed = 1, launches = 0, order = 88172645463325252ull;
     // Milliseconds: a block of a kernel takes a microsecond.
     double clock = 0.0;
 };
@@ -173,15 +190,33 @@ int push(void* at, Work w) {
     return DONE;
 }
 
-// A capture takes what all streams are asked for; it is replayed in that order.
-int ask(void* stream, std::function<int()> run, std::set<std::uint64_t> addresses = {}) {
+// A stream that captures keeps what it is asked for, as a node behind those before it.
+int ask(void* at, std::function<int()> run, std::set<std::uint64_t> addresses = {}) {
     if (!current) return NO_CONTEXT;
-    if (Graph* g = state().capture.get()) {
+    Stream* stream = static_cast<Stream*>(at);
+    if (stream->captures) {
+        Graph* g = state().capture.get();
+        g->behind.push_back(stream->behind);
+        stream->behind = {int(g->nodes.size())};
         g->nodes.push_back(std::move(run));
         g->addresses.insert(addresses.begin(), addresses.end());
         return DONE;
     }
     return push(stream, {std::move(run), nullptr, nullptr});
+}
+
+// Whether a range lies in one that was allocated.
+bool inside(std::uint64_t at, std::size_t bytes, const std::map<std::uint64_t, std::size_t>& allocated) {
+    auto after = allocated.upper_bound(at);
+    return after != allocated.begin() && at + bytes <= std::prev(after)->first + std::prev(after)->second;
+}
+bool inside(const void* at, std::size_t bytes) { return inside(reinterpret_cast<std::uint64_t>(at), bytes, state().pinned); }
+
+// Some number below, another each time.
+std::size_t below(std::size_t count) {
+    unsigned long long& x = state().order;
+    x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+    return x % count;
 }
 
 }  // namespace
@@ -226,10 +261,19 @@ API cuStreamDestroy_v2(void* stream) {
 API cuStreamSynchronize(void* stream) {
     return captured() ? IN_CAPTURE : current ? work(static_cast<Stream*>(stream), nullptr) : NO_CONTEXT;
 }
-// In a capture it is an edge: what is captured runs in order anyway.
-API cuStreamWaitEvent(void* stream, void* event, unsigned flags) {
+// In a capture it is an edge, by which another stream comes to take part.
+API cuStreamWaitEvent(void* at, void* waits, unsigned flags) {
+    Stream* stream = static_cast<Stream*>(at);
+    const Event* event = static_cast<Event*>(waits);
     if (flags != 0) return INVALID;
-    return state().capture ? DONE : push(stream, {{}, nullptr, static_cast<Event*>(event)->mark});
+    if (event->capture != 0) {
+        if (!state().capture || event->capture != state().captures) return FROM_OUTSIDE;
+        stream->captures = true;
+        stream->behind.insert(event->behind.begin(), event->behind.end());
+        return DONE;
+    }
+    if (stream->captures) return captured(), FROM_OUTSIDE;
+    return push(stream, {{}, nullptr, event->mark});
 }
 API cuEventCreate(void** event, unsigned flags) {
     return *event = new Event{flags != 2, nullptr}, current ? DONE : NO_CONTEXT;
@@ -237,11 +281,15 @@ API cuEventCreate(void** event, unsigned flags) {
 API cuEventDestroy_v2(void* event) {
     return delete static_cast<Event*>(event), DONE;
 }
-API cuEventRecord(void* event, void* stream) {
-    if (state().capture) return DONE;
+API cuEventRecord(void* recorded, void* at) {
+    Stream* stream = static_cast<Stream*>(at);
+    Event* event = static_cast<Event*>(recorded);
+    event->capture = stream->captures ? state().captures : 0;
+    event->behind = stream->behind;
+    if (stream->captures) return DONE;
     // Who was told to wait for it before waits for where it was then.
-    const auto mark = std::make_shared<Mark>(Mark{static_cast<Stream*>(stream), -1.0});
-    static_cast<Event*>(event)->mark = mark;
+    const auto mark = std::make_shared<Mark>(Mark{stream, -1.0});
+    event->mark = mark;
     return push(stream, {{}, mark, nullptr});
 }
 API cuEventElapsedTime(float* ms, void* from, void* to) {
@@ -251,12 +299,14 @@ API cuEventElapsedTime(float* ms, void* from, void* to) {
 }
 API cuEventSynchronize(void* event) {
     if (captured()) return IN_CAPTURE;
+    if (static_cast<Event*>(event)->capture != 0) return INVALID;
     const std::shared_ptr<Mark> mark = static_cast<Event*>(event)->mark;
     return !current ? NO_CONTEXT : passed(mark) ? state().failed : work(mark->pending, mark);
 }
 API cuMemAlloc_v2(std::uint64_t* at, std::size_t bytes) {
     if (captured()) return IN_CAPTURE;
     if (!current) return NO_CONTEXT;
+    if (bytes == 0) return INVALID;
     if (bytes > state().unused) return NO_MEMORY;
     void* memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
     std::memset(memory, 0xff, bytes);
@@ -278,17 +328,34 @@ API cuMemFree_v2(std::uint64_t at) {
     std::free(reinterpret_cast<void*>(at));
     return DONE;
 }
-API cuMemHostAlloc(void** at, std::size_t bytes, unsigned) { return *at = std::malloc(bytes), current ? DONE : NO_CONTEXT; }
-API cuMemFreeHost(void* at) { return std::free(at), current ? DONE : NO_CONTEXT; }
-API cuMemcpyHtoDAsync_v2(std::uint64_t to, const void* from, std::size_t bytes, void* stream) {
+API cuMemHostAlloc(void** at, std::size_t bytes, unsigned) {
     if (captured()) return IN_CAPTURE;
+    if (!current || bytes == 0) return current ? INVALID : NO_CONTEXT;
+    *at = std::malloc(bytes);
+    state().pinned[reinterpret_cast<std::uint64_t>(*at)] = bytes;
+    return std::memset(*at, 0xa5, bytes), DONE;
+}
+API cuMemFreeHost(void* at) {
+    if (captured() || !current) return INVALID;
+    const auto freed = state().pinned.find(reinterpret_cast<std::uint64_t>(at));
+    if (freed == state().pinned.end()) return INVALID;
+    // What is copied from it yet is seen.
+    std::memset(at, 0x5a, freed->second);
+    state().pinned.erase(freed);
+    return std::free(at), DONE;
+}
+API cuMemcpyHtoDAsync_v2(std::uint64_t to, const void* from, std::size_t bytes, void* stream) {
+    if (static_cast<Stream*>(stream)->captures) return captured(), IN_CAPTURE;
+    if (!inside(to, bytes, state().memory) || !inside(from, bytes)) return INVALID;
     return ask(stream, [=] { return std::memcpy(reinterpret_cast<void*>(to), from, bytes), DONE; });
 }
 API cuMemcpyDtoHAsync_v2(void* to, std::uint64_t from, std::size_t bytes, void* stream) {
-    if (captured()) return IN_CAPTURE;
+    if (static_cast<Stream*>(stream)->captures) return captured(), IN_CAPTURE;
+    if (!inside(from, bytes, state().memory) || !inside(to, bytes)) return INVALID;
     return ask(stream, [=] { return std::memcpy(to, reinterpret_cast<void*>(from), bytes), DONE; });
 }
 API cuMemcpyDtoDAsync_v2(std::uint64_t to, std::uint64_t from, std::size_t bytes, void* stream) {
+    if (!inside(to, bytes, state().memory) || !inside(from, bytes, state().memory)) return INVALID;
     return ask(stream, [=] { return std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes), DONE; }, {from, to});
 }
 API cuModuleLoadDataEx(void** module, const void* image, unsigned, int*, void**) {
@@ -319,6 +386,7 @@ API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     const auto allowed = state().shared.find(function);
     const unsigned most = allowed == state().shared.end() ? 48u << 10 : unsigned(allowed->second);
     if (z != 1 || ty != 1 || tz != 1 || extra || shared > most) return INVALID;
+    if (x == 0 || x > 0x7fffffffu || y == 0 || y > 65535 || threads == 0 || threads > 1024) return INVALID;
     void* given[3];
     for (int k = 0; k < 3; ++k) given[k] = *static_cast<void**>(arguments[k]);
     const Launch launch = of_shim<Launch>("din_shim_launch");
@@ -339,18 +407,33 @@ API cuMemGetInfo_v2(std::size_t* unused, std::size_t* all) {
     *all = std::size_t(1) << 36;
     return current ? DONE : NO_CONTEXT;
 }
-API cuStreamBeginCapture_v2(void*, int mode) {
+API cuStreamBeginCapture_v2(void* at, int mode) {
     if (state().no_captures || state().capture || mode > 2) return INVALID;
     if (!current) return NO_CONTEXT;
     state().capture.reset(new Graph);
+    state().origin = static_cast<Stream*>(at);
+    state().origin->captures = true;
+    ++state().captures;
     return DONE;
 }
-API cuStreamEndCapture(void*, void** graph) {
-    if (!state().capture) return INVALID;
-    const bool broken = state().capture->broken;
-    *graph = broken ? nullptr : state().capture.release();
-    state().capture.reset();
-    return broken ? BROKEN : DONE;
+API cuStreamEndCapture(void* at, void** graph) {
+    *graph = nullptr;
+    if (!state().capture || state().origin != at) return INVALID;
+    const std::unique_ptr<Graph> made = std::move(state().capture);
+    // What comes before the stream's end.
+    std::set<int> before = state().origin->behind;
+    for (int n = int(made->nodes.size()); n-- > 0;) {
+        if (before.count(n) != 0) before.insert(made->behind[n].begin(), made->behind[n].end());
+    }
+    bool joined = true;
+    for (Stream* stream : state().streams) {
+        for (int n : stream->behind) joined = joined && before.count(n) != 0;
+        stream->captures = false;
+        stream->behind.clear();
+    }
+    if (made->broken || !joined) return made->broken ? BROKEN : NOT_JOINED;
+    *graph = new Graph(*made);
+    return DONE;
 }
 API cuGraphDestroy(void* graph) { return delete static_cast<Graph*>(graph), DONE; }
 API cuGraphInstantiateWithFlags(void** ready, void* graph, unsigned long long flags) {
@@ -362,8 +445,18 @@ API cuGraphLaunch(void* ready, void* stream) {
     Graph* g = static_cast<Graph*>(ready);
     if (captured()) return IN_CAPTURE;
     if (!state().graphs.count(g) || g->freed) return INVALID;
-    for (const auto& node : g->nodes) {
-        if (const int code = ask(stream, node)) return code;
+    std::set<int> left;
+    for (int n = 0; n < int(g->nodes.size()); ++n) left.insert(n);
+    while (!left.empty()) {
+        std::vector<int> next;
+        for (int n : left) {
+            bool ready = true;
+            for (int before : g->behind[n]) ready = ready && left.count(before) == 0;
+            if (ready) next.push_back(n);
+        }
+        const int n = next[below(next.size())];
+        left.erase(n);
+        if (const int code = ask(stream, g->nodes[n])) return code;
     }
     return DONE;
 }

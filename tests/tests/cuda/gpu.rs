@@ -141,6 +141,53 @@ fn lists(library: &Path, images: &[Image], case: &Case) {
     assert_eq!(made_up(library, "made_up_graphs"), 0);
 }
 
+/// A batch that is refused while a step runs leaves that step, and those behind it, what they are.
+fn refused_between(library: &Path, images: &[Image], case: &Case) {
+    let mut other = case.trainer_with(Options::default()).unwrap();
+    let gpu = Gpu::open_with(library, 0, images).unwrap();
+    let mut engine = Engine::with(case.program.clone(), case.launches.clone(), gpu, Options::default()).unwrap();
+    let (state, mut rows) = case.start();
+    engine.upload(&state, &rows).unwrap();
+    let mut r = Random::new(8);
+    let batches: Vec<Columns> = (0..12).map(|_| case.batch(&mut r, 20, 0)).collect();
+    let expected: Vec<f32> = batches.iter().map(|batch| on_gpu(&mut other, batch).unwrap()).collect();
+    for (k, batch) in batches.iter().enumerate() {
+        let batch = resolved(batch, &mut rows);
+        engine.train_ahead(&mut rows, &batch.inputs()).unwrap();
+        rows.iter_mut().for_each(Table::finish_step);
+        if k % 2 == 1 {
+            let mut wrong = batch.clone();
+            wrong.row_numbers[0][0][0] = 1 << 20;
+            let error = engine.train_ahead(&mut rows, &wrong.inputs()).unwrap_err();
+            assert!(matches!(error, DeviceError::Input(_)), "{error}");
+        }
+    }
+    let found: Vec<f32> = std::iter::from_fn(|| engine.next_loss().unwrap()).collect();
+    assert_eq!(found, expected);
+}
+
+/// A launch that fails while others run beside: what is asked for next waits for what it must.
+fn fails_beside(library: &Path, images: &[Image], threads: u32) {
+    let mut gpu = Gpu::open_with(library, 0, images).unwrap();
+    let (a, b) = (gpu.allocate(1 << 12, "a test").unwrap(), gpu.allocate(1 << 12, "a test").unwrap());
+    gpu.write(b, &[0; 4096]).unwrap();
+    let beside = Asked::Copy { from: a, to: b, bytes: 64, beside: true };
+    let (kernel, location, grid) = ("din_rows_scan", "", (1, 70_000));
+    let launch =
+        Launch { kernel, location, grid, threads, shared: 0, addresses: a, words: a, scratch: 0, beside: false };
+    let mut back = [0; 64];
+    for n in 1..=6 {
+        gpu.write(a, &[0; 64]).unwrap();
+        gpu.run(&[beside.clone(), Asked::Launch(launch)]).unwrap_err();
+        gpu.write(a, &[n; 64]).unwrap();
+        gpu.run(&[beside.clone(), Asked::Copy { from: a, to: b + 64, bytes: 64, beside: false }]).unwrap();
+        gpu.read(b, &mut back).unwrap();
+        assert_eq!(back, [n; 64]);
+    }
+    let captures = gpu.captures();
+    assert!(captures.captured == 1 && captures.replayed >= 4, "{captures:?}");
+}
+
 /// The made-up driver takes a library's path for an image.
 fn image(device: &Device, target: Target) -> Image {
     Image { target, code: device.path().to_str().unwrap().into(), log: String::new() }
@@ -248,6 +295,8 @@ fn a_gpu_by_its_driver() {
 
     lists(&library, &images, &case);
     ahead_in_parts(&library, &images, &case);
+    refused_between(&library, &images, &case);
+    fails_beside(&library, &images, case.launches.threads);
 
     // More than a pinned buffer holds goes in parts, and nothing is written again before it has gone.
     let mut gpu = Gpu::open_with(&library, 0, &images).unwrap();

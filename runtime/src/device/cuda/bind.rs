@@ -28,7 +28,8 @@ macro_rules! api {
         #[derive(Debug)]
         pub(super) struct $api {
             $(pub $field: unsafe extern "C" fn($($arg),*) -> or!(($($out)?) $code),)*
-            _library: Library,
+            /// Never closed: a driver that was initialised does not bear it, and threads of its own may be in it.
+            _library: std::mem::ManuallyDrop<Library>,
         }
 
         $(const _: unsafe fn($(or!(($($theirs)?) $arg)),*) -> or!(($($out)?) $result) = sys::$name;)*
@@ -40,7 +41,7 @@ macro_rules! api {
                 unsafe {
                     Ok($api {
                         $($field: *library.get(concat!(stringify!($name), "\0").as_bytes())?,)*
-                        _library: library,
+                        _library: std::mem::ManuallyDrop::new(library),
                     })
                 }
             }

@@ -9,32 +9,29 @@
 
 mod capture;
 mod found;
+mod pinned;
 mod streams;
 
 use super::Image;
 use super::driver::{Address, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed, WAIT};
 use super::graphs::{Captures, Graphs, Next, Node};
-use super::library::{self, Api, CUcontext, CUdevice, CUevent, CUfunction, CUmodule, CUstream};
+use super::library::{self, Api, CUcontext, CUdevice, CUfunction, CUmodule, CUstream, Failed};
 use super::measure::{Measuring, record};
 use found::{Found, choose};
+use pinned::{Pinned, Ring};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
-use streams::{Streams, event};
+use streams::Streams;
 
 /// Larger transfers go in parts, but for what was lent.
 const PART: usize = 16 << 20;
+/// Writes of at most so many bytes, and how many of them may be under way: the new rows of a batch, behind a step that runs.
+const SMALL: usize = 1 << 20;
+const SMALL_WRITES: usize = 32;
+const OLD_DRIVER: &str = "what compiled the kernels may be newer than the driver: update the driver, or set DIN_NVRTC to a libnvrtc.so of its version";
 /// Dynamic shared memory that needs no asking.
 const SHARED: u32 = 48 << 10;
-
-/// Memory of the host that the GPU copies from and to.
-#[derive(Debug)]
-struct Pinned {
-    at: *mut u8,
-    bytes: usize,
-    /// Recorded behind the last copy from it.
-    event: CUevent,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Function {
@@ -56,8 +53,8 @@ pub struct Gpu {
     streams: Streams,
     module: CUmodule,
     functions: HashMap<String, Function>,
-    pinned: Vec<Pinned>,
-    next: usize,
+    large: Ring,
+    small: Ring,
     /// Which of them is lent.
     lent: Option<usize>,
     /// What was launched since the stream was waited for.
@@ -121,8 +118,8 @@ impl Gpu {
             streams: Streams::none(),
             module: std::ptr::null_mut(),
             functions: HashMap::new(),
-            pinned: Vec::new(),
-            next: 0,
+            large: Ring::of(2),
+            small: Ring::of(SMALL_WRITES),
             lent: None,
             pending: Pending::default(),
             wait_each: std::env::var_os(WAIT).is_some_and(|v| !v.is_empty() && v != "0"),
@@ -162,6 +159,7 @@ impl Gpu {
             let log = String::from_utf8_lossy(log.split(|&b| b == 0).next().unwrap_or_default()).trim().to_string();
             let why = format!("{} for {} on {}", self.api.text(found), image.target, self.name);
             let why = if log.is_empty() { why } else { format!("{why}: {log}") };
+            let why = if library::of_image(found) { format!("{why}\n  help: {OLD_DRIVER}") } else { why };
             return Err(DeviceError::Call { call: "cuModuleLoadDataEx", why });
         }
         self.module = module;
@@ -190,7 +188,7 @@ impl Gpu {
 
     fn current(&self) -> Result<(), DeviceError> {
         // SAFETY: the context is retained.
-        self.api.check("cuCtxSetCurrent", unsafe { (self.api.set_current)(self.context) })
+        self.check("cuCtxSetCurrent", unsafe { (self.api.set_current)(self.context) })
     }
 
     /// From now on every launch is waited for, or not, whatever the environment says.
@@ -206,8 +204,7 @@ impl Gpu {
     }
 
     /// A call's error. What kernels under way have left behind is told of the only one, or of the last with a word that it may be another.
-    fn failure(&self, call: &'static str, code: library::Code) -> DeviceError {
-        let why = self.api.text(code);
+    fn failure(&self, Failed { call, code, why }: Failed) -> DeviceError {
         let Pending { launches, kernel, location } = &self.pending;
         match *launches {
             1 if library::of_kernel(code) => {
@@ -221,7 +218,7 @@ impl Gpu {
     }
 
     fn check(&self, call: &'static str, code: library::Code) -> Result<(), DeviceError> {
-        if code == 0 { Ok(()) } else { Err(self.failure(call, code)) }
+        self.api.check(call, code).map_err(|failed| self.failure(failed))
     }
 
     fn wait_for_stream(&mut self) -> Result<(), DeviceError> {
@@ -231,37 +228,9 @@ impl Gpu {
         Ok(())
     }
 
-    fn host_memory(&self, bytes: usize) -> Result<*mut u8, DeviceError> {
-        let mut at = std::ptr::null_mut();
-        // SAFETY: the context is current; freed with its buffer.
-        let code = unsafe { (self.api.allocate_host)(&mut at, bytes, 0) };
-        self.api.check("cuMemHostAlloc", code)?;
-        Ok(at.cast())
-    }
-
-    /// One of two pinned buffers in turn, with room for `bytes` and no copy under way.
-    fn pinned(&mut self, bytes: usize) -> Result<usize, DeviceError> {
-        let k = self.next;
-        self.next = (k + 1) % 2;
-        if k == self.pinned.len() {
-            let event = event(&self.api)?;
-            self.pinned.push(Pinned { at: std::ptr::null_mut(), bytes: 0, event });
-        }
-        let event = self.pinned[k].event;
-        // SAFETY: a live event; one that was never recorded counts as done.
-        self.check("cuEventSynchronize", unsafe { (self.api.event_wait)(event) })?;
-        if self.pinned[k].bytes < bytes {
-            let capacity = bytes.saturating_add(bytes / 4).max(1 << 16);
-            let old = std::mem::replace(&mut self.pinned[k].at, std::ptr::null_mut());
-            self.pinned[k].bytes = 0;
-            if !old.is_null() {
-                // SAFETY: allocated below, and no copy uses it any more.
-                self.check("cuMemFreeHost", unsafe { (self.api.free_host)(old.cast()) })?;
-            }
-            self.pinned[k].at = self.host_memory(capacity)?;
-            self.pinned[k].bytes = capacity;
-        }
-        Ok(k)
+    /// The number of one of two pinned buffers, with room for `bytes` and no copy under way.
+    fn large(&mut self, bytes: usize) -> Result<usize, DeviceError> {
+        self.large.next(&self.api, bytes).map_err(|failed| self.failure(failed))
     }
 
     fn function(&mut self, launch: &Launch<'_>) -> Result<CUfunction, DeviceError> {
@@ -274,11 +243,12 @@ impl Gpu {
                 let mut handle = std::ptr::null_mut();
                 // SAFETY: the module is live; functions live as long.
                 let code = unsafe { (self.api.function)(&mut handle, self.module, name.as_ptr()) };
-                if library::of_kernel(code) && self.pending.launches > 0 {
-                    return Err(self.failure("cuModuleGetFunction", code));
+                self.before("cuModuleGetFunction", code)?;
+                if code == library::NOT_FOUND {
+                    return Err(failed(format!("it is not in the image: {}", self.api.text(code))));
                 }
                 if code != 0 {
-                    return Err(failed(format!("it is not in the image: {}", self.api.text(code))));
+                    return Err(failed(self.api.text(code)));
                 }
                 let function = Function { handle, shared: SHARED };
                 self.functions.entry(launch.kernel.to_string()).or_insert(function)
@@ -296,11 +266,17 @@ impl Gpu {
                 (self.api.function_attribute)(function.handle, library::DYNAMIC_SHARED, launch.shared as c_int)
             };
             if code != 0 {
+                self.before("cuFuncSetAttribute", code)?;
                 return Err(failed(self.api.text(code)));
             }
             function.shared = launch.shared;
         }
         Ok(function.handle)
+    }
+
+    /// A call's error where it is that of a kernel launched before.
+    fn before(&self, call: &'static str, code: library::Code) -> Result<(), DeviceError> {
+        if library::of_kernel(code) && self.pending.launches > 0 { self.check(call, code) } else { Ok(()) }
     }
 
     /// A copy in a stream.
@@ -315,7 +291,7 @@ impl Gpu {
         let function = self.function(launch)?;
         let around = self.measuring.as_mut().map(|m| m.around(&self.api)).transpose()?;
         if let Some([begin, _]) = around {
-            record(&self.api, begin, stream)?;
+            record(&self.api, begin, stream).map_err(|failed| self.failure(failed))?;
         }
         let mut values = [launch.addresses, launch.words, launch.scratch];
         let mut arguments = values.each_mut().map(|v| std::ptr::from_mut(v).cast::<c_void>());
@@ -335,17 +311,15 @@ impl Gpu {
                 std::ptr::null_mut(),
             )
         };
-        if library::of_kernel(code) && self.pending.launches > 0 {
-            return Err(self.failure("cuLaunchKernel", code));
-        }
+        self.before("cuLaunchKernel", code)?;
         if code != 0 {
             let (kernel, location) = (launch.kernel.into(), launch.location.into());
             return Err(DeviceError::Launch { kernel, location, why: self.api.text(code) });
         }
         self.launched(launch, 1);
         if let (Some([_, end]), Some(measuring)) = (around, &mut self.measuring) {
-            record(&self.api, end, stream)?;
             measuring.launched(launch);
+            record(&self.api, end, stream).map_err(|failed| self.failure(failed))?;
         }
         if self.wait_each { self.wait_for_stream() } else { Ok(()) }
     }
@@ -386,8 +360,10 @@ impl Driver for Gpu {
         self.current()?;
         let mut to = to;
         for part in bytes.chunks(PART) {
-            let k = self.pinned(part.len())?;
-            let Pinned { at, event, .. } = self.pinned[k];
+            let ring = if part.len() <= SMALL { &mut self.small } else { &mut self.large };
+            let k = ring.next(&self.api, part.len()).map_err(|failed| self.failure(failed))?;
+            let ring = if part.len() <= SMALL { &self.small } else { &self.large };
+            let Pinned { at, event, .. } = ring.buffers[k];
             // SAFETY: the buffer has room for the part and no copy under way; the event is recorded behind this one, so that it is not
             // written again before the copy is done. The device's range is the caller's.
             unsafe {
@@ -402,34 +378,34 @@ impl Driver for Gpu {
 
     fn lend(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError> {
         self.current()?;
-        let k = self.pinned(bytes)?;
+        let k = self.large(bytes)?;
         self.lent = Some(k);
-        let Pinned { at, bytes, .. } = self.pinned[k];
+        let Pinned { at, bytes, .. } = self.large.buffers[k];
         // SAFETY: the buffer is of so many bytes, at the beginning of a page, with no copy under way; it is borrowed as `self` is.
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), bytes / 4) })
     }
 
     fn send(&mut self, to: Address, bytes: usize) -> Result<(), DeviceError> {
         self.current()?;
-        let lent = self.lent.take().map(|k| &self.pinned[k]);
+        let lent = self.lent.take().map(|k| &self.large.buffers[k]);
         let Some(&Pinned { at, event, .. }) = lent.filter(|p| bytes <= p.bytes) else {
             return Err(DeviceError::Call { call: "send", why: format!("{bytes} bytes were not lent") });
         };
-        let stream = self.streams.for_transfer(&self.api)?;
+        let stream = self.streams.for_transfer(&self.api).map_err(|failed| self.failure(failed))?;
         // SAFETY: the buffer has so many bytes; the event is recorded behind the copy, as above. The device's range is the caller's.
         unsafe {
             self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), bytes, stream))?;
             self.check("cuEventRecord", (self.api.event_record)(event, stream))?;
         }
-        self.streams.sent(&self.api)
+        self.streams.sent(&self.api).map_err(|failed| self.failure(failed))
     }
 
     fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.current()?;
         let mut from = from;
         for part in bytes.chunks_mut(PART) {
-            let k = self.pinned(part.len())?;
-            let at = self.pinned[k].at;
+            let k = self.large(part.len())?;
+            let at = self.large.buffers[k].at;
             // SAFETY: the buffer has room for the part and no copy under way. The device's range is the caller's.
             let code = unsafe { (self.api.to_host)(at.cast(), from, part.len(), self.streams.main) };
             self.check("cuMemcpyDtoHAsync", code)?;
@@ -449,14 +425,14 @@ impl Driver for Gpu {
         }
         let k = (self.fetched + self.under_way) % FETCHES;
         while self.fetches.len() <= k {
-            let (event, at) = (event(&self.api)?, self.host_memory(FETCH)?);
-            self.fetches.push(Pinned { at, bytes: FETCH, event });
+            let buffer = Pinned::new(&self.api, FETCH).map_err(|failed| self.failure(failed))?;
+            self.fetches.push(buffer);
         }
         let Pinned { at, event, .. } = self.fetches[k];
         // SAFETY: the buffer has room, and what it held was given. The device's range is the caller's.
         unsafe {
-            self.api.check("cuMemcpyDtoHAsync", (self.api.to_host)(at.cast(), from, bytes, self.streams.main))?;
-            self.api.check("cuEventRecord", (self.api.event_record)(event, self.streams.main))?;
+            self.check("cuMemcpyDtoHAsync", (self.api.to_host)(at.cast(), from, bytes, self.streams.main))?;
+            self.check("cuEventRecord", (self.api.event_record)(event, self.streams.main))?;
         }
         self.under_way += 1;
         Ok(())
@@ -490,7 +466,7 @@ impl Driver for Gpu {
     fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         self.current()?;
         self.resolve(commands)?;
-        self.streams.run_begins(&self.api)?;
+        self.streams.run_begins(&self.api).map_err(|failed| self.failure(failed))?;
         // Within a captured list no launch can be waited for, or timed.
         if !self.captures || self.wait_each || self.measuring.is_some() {
             return self.plainly(commands);
@@ -517,7 +493,7 @@ impl Driver for Gpu {
         self.current()?;
         let (mut free, mut total) = (0, 0);
         // SAFETY: addresses of live variables; the context is current.
-        self.api.check("cuMemGetInfo", unsafe { (self.api.memory)(&mut free, &mut total) })?;
+        self.check("cuMemGetInfo", unsafe { (self.api.memory)(&mut free, &mut total) })?;
         Ok(Some(free.min(total)))
     }
 
@@ -535,7 +511,7 @@ impl Driver for Gpu {
     fn measured(&mut self) -> Result<Vec<Timed>, DeviceError> {
         self.current()?;
         self.wait_for_stream()?;
-        self.measuring.as_mut().map_or_else(|| Ok(Vec::new()), |m| m.take(&self.api))
+        Ok(self.measuring.as_mut().map_or_else(|| Ok(Vec::new()), |m| m.take(&self.api))?)
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {
@@ -557,12 +533,9 @@ impl Drop for Gpu {
             if let Some(measuring) = self.measuring.take() {
                 measuring.end(&self.api);
             }
-            for p in self.pinned.drain(..).chain(self.fetches.drain(..)) {
-                if !p.at.is_null() {
-                    (self.api.free_host)(p.at.cast());
-                }
-                (self.api.event_destroy)(p.event);
-            }
+            let Gpu { api, large, small, fetches, .. } = self;
+            let buffers = large.buffers.drain(..).chain(small.buffers.drain(..)).chain(fetches.drain(..));
+            buffers.for_each(|buffer| buffer.free(api));
             let graphs = self.graphs.clear();
             self.destroy(graphs);
             if !self.module.is_null() {

@@ -20,6 +20,7 @@ const NAME: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 pub(super) type Code = c_int;
 
 pub(super) const OUT_OF_MEMORY: Code = CUresult::CUDA_ERROR_OUT_OF_MEMORY as Code;
+pub(super) const NOT_FOUND: Code = CUresult::CUDA_ERROR_NOT_FOUND as Code;
 const NO_DEVICE: Code = CUresult::CUDA_ERROR_NO_DEVICE as Code;
 pub(super) const COMPUTE_MAJOR: CUdevice_attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
 pub(super) const COMPUTE_MINOR: CUdevice_attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR;
@@ -53,6 +54,33 @@ const OF_KERNEL: [CUresult; 9] = [
 /// Whether an error is one of those.
 pub(super) fn of_kernel(code: Code) -> bool {
     OF_KERNEL.iter().any(|&e| e as Code == code)
+}
+
+/// The errors of an image that the driver cannot use.
+const OF_IMAGE: [CUresult; 4] = [
+    CUresult::CUDA_ERROR_INVALID_IMAGE,
+    CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU,
+    CUresult::CUDA_ERROR_INVALID_PTX,
+    CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+];
+
+/// Whether an error is one of those.
+pub(super) fn of_image(code: Code) -> bool {
+    OF_IMAGE.iter().any(|&e| e as Code == code)
+}
+
+/// A call that failed. Nearly every call may tell what a kernel under way has done instead.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub call: &'static str,
+    pub code: Code,
+    pub why: String,
+}
+
+impl From<Failed> for DeviceError {
+    fn from(Failed { call, why, .. }: Failed) -> DeviceError {
+        DeviceError::Call { call, why }
+    }
 }
 
 api! {
@@ -115,12 +143,12 @@ impl Api {
         // SAFETY: may be called at any time; 0 is the only flag there is.
         match unsafe { (api.init)(0) } {
             NO_DEVICE => Err(DeviceError::NoDevice { asked: 0, found: 0 }),
-            code => api.check("cuInit", code).map(|()| api),
+            code => Ok(api.check("cuInit", code).map(|()| api)?),
         }
     }
 
-    pub fn check(&self, call: &'static str, code: Code) -> Result<(), DeviceError> {
-        if code == 0 { Ok(()) } else { Err(DeviceError::Call { call, why: self.text(code) }) }
+    pub fn check(&self, call: &'static str, code: Code) -> Result<(), Failed> {
+        if code == 0 { Ok(()) } else { Err(Failed { call, code, why: self.text(code) }) }
     }
 
     /// What an error is called.

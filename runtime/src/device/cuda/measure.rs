@@ -1,7 +1,7 @@
 //! How long launches take, by the driver's events around them. The context is current wherever this is called.
 
-use super::driver::{DeviceError, Launch, Timed};
-use super::library::{self, Api, CUevent, CUstream};
+use super::driver::{Launch, Timed};
+use super::library::{self, Api, CUevent, CUstream, Failed};
 use std::time::Duration;
 
 /// Launches between events.
@@ -16,20 +16,20 @@ pub(super) struct Measuring {
 }
 
 /// Records an event behind what the stream was asked for.
-pub(super) fn record(api: &Api, event: CUevent, stream: CUstream) -> Result<(), DeviceError> {
+pub(super) fn record(api: &Api, event: CUevent, stream: CUstream) -> Result<(), Failed> {
     // SAFETY: a live event and stream of the current context.
     api.check("cuEventRecord", unsafe { (api.event_record)(event, stream) })
 }
 
 /// An event that knows the time.
-fn event(api: &Api) -> Result<CUevent, DeviceError> {
+fn event(api: &Api) -> Result<CUevent, Failed> {
     let mut event = std::ptr::null_mut();
     // SAFETY: the context is current; destroyed by `Measuring::end`.
     let code = unsafe { (api.event_create)(&mut event, library::EVENT_WITH_TIME) };
     api.check("cuEventCreate", code).map(|()| event)
 }
 
-fn elapsed(api: &Api, from: CUevent, to: CUevent) -> Result<Duration, DeviceError> {
+fn elapsed(api: &Api, from: CUevent, to: CUevent) -> Result<Duration, Failed> {
     let mut ms = 0.0f32;
     // SAFETY: live events, both recorded and done.
     api.check("cuEventElapsedTime", unsafe { (api.event_elapsed)(&mut ms, from, to) })?;
@@ -37,14 +37,14 @@ fn elapsed(api: &Api, from: CUevent, to: CUevent) -> Result<Duration, DeviceErro
 }
 
 impl Measuring {
-    pub fn begin(api: &Api, stream: CUstream) -> Result<Measuring, DeviceError> {
+    pub fn begin(api: &Api, stream: CUstream) -> Result<Measuring, Failed> {
         let measuring = Measuring { base: event(api)?, events: Vec::new(), launches: Vec::new() };
         record(api, measuring.base, stream)?;
         Ok(measuring)
     }
 
     /// The events for before and after the next launch.
-    pub fn around(&mut self, api: &Api) -> Result<[CUevent; 2], DeviceError> {
+    pub fn around(&mut self, api: &Api) -> Result<[CUevent; 2], Failed> {
         if let Some(&found) = self.events.get(self.launches.len()) {
             return Ok(found);
         }
@@ -59,7 +59,7 @@ impl Measuring {
     }
 
     /// The launches since this was last asked, all of which are done.
-    pub fn take(&mut self, api: &Api) -> Result<Vec<Timed>, DeviceError> {
+    pub fn take(&mut self, api: &Api) -> Result<Vec<Timed>, Failed> {
         let times = self.launches.drain(..).zip(&self.events).map(|((kernel, location), &[begin, end])| {
             let (begin, length) = (elapsed(api, self.base, begin)?, elapsed(api, begin, end)?);
             Ok(Timed { kernel, location, begin, length })

@@ -47,7 +47,16 @@ impl Bases {
     }
 }
 
-/// Memory whose capacity grows by a quarter more than asked and never shrinks.
+/// A quarter more memory than asked for, or no more than that where there is not so much; with its size.
+fn more(driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(Address, usize), DeviceError> {
+    let capacity = bytes.saturating_add(bytes / 4);
+    match driver.allocate(capacity, what) {
+        Err(DeviceError::Memory { .. }) => Ok((driver.allocate(bytes, what)?, bytes)),
+        found => Ok((found?, capacity)),
+    }
+}
+
+/// Memory whose capacity grows by a quarter more than asked, where there is so much, and never shrinks.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     pub at: Address,
@@ -71,21 +80,20 @@ impl Block {
         if bytes <= self.capacity {
             return Ok(());
         }
-        let capacity = bytes.checked_add(bytes / 4).ok_or(DeviceError::Memory { bytes, what })?;
+        // No more than is asked for where there is not more.
         if kept == 0 {
             // The old memory may be what the new needs.
             self.free(driver);
-            self.at = driver.allocate(capacity, what)?;
+            (self.at, self.capacity) = more(driver, bytes, what)?;
         } else {
-            let at = driver.allocate(capacity, what)?;
+            let (at, capacity) = more(driver, bytes, what)?;
             if let Err(e) = driver.copy(self.at, at, kept) {
                 driver.free(at);
                 return Err(e);
             }
             self.free(driver);
-            self.at = at;
+            (self.at, self.capacity) = (at, capacity);
         }
-        self.capacity = capacity;
         Ok(())
     }
 

@@ -229,7 +229,13 @@ impl Nvrtc {
         if code == SOURCE {
             return Err(NvrtcError::Source { target, log });
         }
-        self.check("nvrtcCompileProgram", code)?;
+        // The log tells what is missing, such as the library of built-in functions.
+        self.check("nvrtcCompileProgram", code).map_err(|e| match e {
+            NvrtcError::Call { call, why } if !log.is_empty() => {
+                NvrtcError::Call { call, why: format!("{why}: {log}") }
+            }
+            e => e,
+        })?;
         let code = match target {
             Target::Cubin(_) => self.get("nvrtcGetCUBIN", (self.api.cubin_size, self.api.cubin), &program)?,
             Target::Ptx(_) => {

@@ -73,8 +73,11 @@ impl<D: Driver> Engine<D> {
         Ok(())
     }
 
-    /// A step that will not run: caches are as before it.
+    /// A step that will not run: caches are as before it. The block that it was written to is that of the next one: the step that reads the other
+    /// may be under way.
     pub(super) fn undone(&mut self, error: DeviceError) -> DeviceError {
+        // What fails here is told by what is asked for next.
+        let _ = self.driver.wait();
         self.tables.iter_mut().filter_map(|t| t.cache.as_mut()).for_each(Cache::undo);
         error
     }

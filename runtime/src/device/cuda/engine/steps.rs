@@ -244,13 +244,16 @@ impl<D: Driver> Engine<D> {
         let most = all.map(|(kernels, ready)| ready.most_scratch(kernels.cuda, kernels.launches)).max();
         let mut space = Space::default();
         space.exact(most.unwrap_or(0), "scratch")?;
-        self.scratch.reserve(&mut self.driver, space.bytes, "scratch")
+        self.scratch.reserve(&mut self.driver, space.bytes, "its longest list (`keep last n` shortens it)")
     }
 
     fn run(&mut self, list: List<'_>) -> Result<(), DeviceError> {
         let (list, done) = list.run(&mut self.driver);
         self.list = list;
-        done
+        done.inspect_err(|_| {
+            // Nothing of it reads its batch any more: see `undone`.
+            let _ = self.driver.wait();
+        })
     }
 }
 

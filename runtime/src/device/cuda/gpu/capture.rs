@@ -29,7 +29,14 @@ impl Gpu {
         Ok(())
     }
 
+    /// The list one by one. Its streams have met when it ends, also where it fails.
     pub(super) fn plainly(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        let asked = self.one_by_one(commands);
+        let met = self.streams.meet(&self.api).map_err(|failed| self.failure(failed));
+        asked.and(met)
+    }
+
+    fn one_by_one(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         // One by one where each is waited for, or timed.
         let alone = self.wait_each || self.measuring.is_some();
         for command in commands {
@@ -42,32 +49,35 @@ impl Gpu {
                     let stream = self.stream(beside && !alone)?;
                     self.copy_on(from, to, bytes, stream)?;
                 }
-                Command::Meet => self.streams.meet(&self.api)?,
+                Command::Meet => self.streams.meet(&self.api).map_err(|failed| self.failure(failed))?,
                 Command::Arrays { .. } => {}
             }
         }
-        self.streams.meet(&self.api)
+        Ok(())
     }
 
     fn stream(&mut self, beside: bool) -> Result<CUstream, DeviceError> {
-        if beside { self.streams.beside(&self.api) } else { Ok(self.streams.main) }
+        if !beside {
+            return Ok(self.streams.main);
+        }
+        self.streams.beside(&self.api).map_err(|failed| self.failure(failed))
     }
 
     /// A graph of a list, ready to be launched; nothing of it has run.
     pub(super) fn capture(&mut self, commands: &[Command<'_>]) -> Result<CUgraphExec, DeviceError> {
         // SAFETY: a live stream of the current context, on which nothing is being captured.
         let code = unsafe { (self.api.capture_begin)(self.streams.main, library::CAPTURE_THREAD_LOCAL) };
-        self.api.check("cuStreamBeginCapture", code)?;
+        self.check("cuStreamBeginCapture", code)?;
         let asked = self.plainly(commands);
         let mut graph = std::ptr::null_mut();
         // SAFETY: ends what was begun above, whatever has happened since.
         let code = unsafe { (self.api.capture_end)(self.streams.main, &mut graph) };
         self.streams.together();
-        let captured = asked.and_then(|()| self.api.check("cuStreamEndCapture", code));
+        let captured = asked.and_then(|()| self.check("cuStreamEndCapture", code));
         let mut ready = std::ptr::null_mut();
         let made = captured.and_then(|()| {
             // SAFETY: the graph was just captured; the instance does not need it any longer.
-            self.api.check("cuGraphInstantiateWithFlags", unsafe { (self.api.graph_ready)(&mut ready, graph, 0) })
+            self.check("cuGraphInstantiateWithFlags", unsafe { (self.api.graph_ready)(&mut ready, graph, 0) })
         });
         if !graph.is_null() {
             // SAFETY: as above. What fails here leaves a graph in memory and nothing else.

@@ -1,8 +1,7 @@
 //! The streams of a GPU. What is asked for happens in the order of the main one, with two exceptions: a batch comes over while the last run is
 //! still under way, and launches that may run beside others have a stream of their own until the two meet again.
 
-use super::super::driver::DeviceError;
-use super::super::library::{self, Api, CUevent, CUstream};
+use super::super::library::{self, Api, CUevent, CUstream, Failed};
 use super::super::measure::record;
 
 /// See the module. Whoever calls has the context current.
@@ -22,7 +21,7 @@ pub(super) struct Streams {
     apart: bool,
 }
 
-fn stream(api: &Api) -> Result<CUstream, DeviceError> {
+fn stream(api: &Api) -> Result<CUstream, Failed> {
     let mut stream = std::ptr::null_mut();
     // SAFETY: the context is current; destroyed by `Streams::destroy`.
     let code = unsafe { (api.stream_create)(&mut stream, library::STREAM_NON_BLOCKING) };
@@ -30,7 +29,7 @@ fn stream(api: &Api) -> Result<CUstream, DeviceError> {
 }
 
 /// An event that does not know the time.
-pub(super) fn event(api: &Api) -> Result<CUevent, DeviceError> {
+pub(super) fn event(api: &Api) -> Result<CUevent, Failed> {
     let mut event = std::ptr::null_mut();
     // SAFETY: the context is current; destroyed by who asked for it.
     let code = unsafe { (api.event_create)(&mut event, library::EVENT_WITHOUT_TIME) };
@@ -38,7 +37,7 @@ pub(super) fn event(api: &Api) -> Result<CUevent, DeviceError> {
 }
 
 /// What is asked of a stream from here on waits for an event.
-fn wait(api: &Api, stream: CUstream, event: CUevent) -> Result<(), DeviceError> {
+fn wait(api: &Api, stream: CUstream, event: CUevent) -> Result<(), Failed> {
     // SAFETY: a live stream and event of the current context; 0 is the only flag there is.
     api.check("cuStreamWaitEvent", unsafe { (api.stream_wait_event)(stream, event, 0) })
 }
@@ -60,7 +59,7 @@ impl Streams {
         }
     }
 
-    pub fn open(&mut self, api: &Api) -> Result<(), DeviceError> {
+    pub fn open(&mut self, api: &Api) -> Result<(), Failed> {
         for each in [&mut self.main, &mut self.transfers, &mut self.beside] {
             *each = stream(api)?;
         }
@@ -71,13 +70,13 @@ impl Streams {
     }
 
     /// A run comes next.
-    pub fn run_begins(&mut self, api: &Api) -> Result<(), DeviceError> {
+    pub fn run_begins(&mut self, api: &Api) -> Result<(), Failed> {
         self.ran = true;
         record(api, self.begun, self.main)
     }
 
     /// The stream for a transfer that waits for what came before the last run alone. [`Streams::sent`] follows.
-    pub fn for_transfer(&self, api: &Api) -> Result<CUstream, DeviceError> {
+    pub fn for_transfer(&self, api: &Api) -> Result<CUstream, Failed> {
         if self.ran {
             wait(api, self.transfers, self.begun)?;
         }
@@ -85,13 +84,13 @@ impl Streams {
     }
 
     /// What comes next waits for the transfer.
-    pub fn sent(&self, api: &Api) -> Result<(), DeviceError> {
+    pub fn sent(&self, api: &Api) -> Result<(), Failed> {
         record(api, self.sent, self.transfers)?;
         wait(api, self.main, self.sent)
     }
 
     /// The stream for a launch that may run beside others, until [`Streams::meet`].
-    pub fn beside(&mut self, api: &Api) -> Result<CUstream, DeviceError> {
+    pub fn beside(&mut self, api: &Api) -> Result<CUstream, Failed> {
         if !self.apart {
             record(api, self.parted, self.main)?;
             wait(api, self.beside, self.parted)?;
@@ -101,7 +100,7 @@ impl Streams {
     }
 
     /// What comes next waits for launches beside it.
-    pub fn meet(&mut self, api: &Api) -> Result<(), DeviceError> {
+    pub fn meet(&mut self, api: &Api) -> Result<(), Failed> {
         if std::mem::take(&mut self.apart) {
             record(api, self.met, self.beside)?;
             wait(api, self.main, self.met)?;
