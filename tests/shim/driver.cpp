@@ -33,6 +33,7 @@ enum {
     DONE = 0,
     INVALID = 1,
     NO_MEMORY = 2,
+    NO_IMAGE = 200,
     NO_CONTEXT = 201,
     NOT_FOUND = 500,
     NOT_READY = 600,
@@ -369,7 +370,7 @@ API cuModuleLoadDataEx(void** module, const void* image, unsigned, int*, void**)
         *module = dlopen(given, RTLD_NOW);
     }
     state().module = *module;
-    return *module ? DONE : INVALID;
+    return *module ? DONE : NO_IMAGE;
 }
 // Kept: it may be loaded again.
 API cuModuleUnload(void*) { return DONE; }

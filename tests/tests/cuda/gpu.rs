@@ -351,4 +351,7 @@ fn a_gpu_by_its_driver() {
     assert_eq!(error, DeviceError::NoDevice { asked: 3, found: 1 });
     let error = Gpu::open_with(&library, 0, &[image(&case.device, Target::Cubin(100))]).unwrap_err();
     assert!(error.to_string().contains("a made-up GPU, which is sm_90; it has sm_100"), "{error}");
+    let image = Image { target: Target::Cubin(90), code: b"/no/such/library".into(), log: String::new() };
+    let text = Gpu::open_with(&library, 0, &[image]).unwrap_err().to_string();
+    assert!(text.contains("cuModuleLoadDataEx") && text.contains("update the driver, or set DIN_NVRTC"), "{text}");
 }
