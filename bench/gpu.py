@@ -5,8 +5,8 @@
     python bench/gpu.py --rehearse [--only ..]
 
 Writes `<date>-gpu-<name>.json` and `.md`, `h100` for one; what other calls of the day have written there stays. Each side sends a round's steps one
-after the other and waits at its end; a step is the mean. Losses must agree within `--tolerance` (TF32 and BF16: `--loose`). Configurations stand
-in the order of their worth. With `--budget` none is begun that has no time left, and those left out are named; a peer that fails, or is not ready after
+after the other and waits at its end; a step is the mean. Losses must agree within `--tolerance` (TF32 and BF16: `--loose`); where they do not, what was
+measured is written and marked as no result. Configurations stand in the order of their worth. With `--budget` none is begun that has no time left, and those left out are named; a peer that fails, or is not ready after
 `--patience` seconds (it compiles), is left out of its configuration and named there. A floor is what the step cannot be faster than on this GPU: its
 products at the rate of the largest product that PyTorch does here, or the bytes that it must move at the rate of a copy, whichever takes longer.
 
@@ -53,7 +53,7 @@ CONFIGURATIONS = {
     "rows-1e7": training(4096, ["compile-split-sparse"], goods=10**7),
     "train-1024": training(1024, ["compile-split", "compile-split-sparse"]),
     "infer-65536": training(65536, ["compile-split", "eager-split"], steps=6, task="infer"),
-    "rows-1e8": training(4096, ["compile-split-sparse"], goods=10**8, grows=True, rounds=2, patience=240),
+    "rows-1e8": training(4096, ["compile-split-sparse"], goods=10**8, grows=True, patience=240),
     "rows-1e6": training(4096, ["compile-split-sparse"], goods=10**6),
     "train-16384": training(16384, ["compile-split", "compile-split-sparse"], steps=12),
     "train-4096-tf32": training(4096, ["compile-split-dense-tf32", "compile-split-sparse-tf32"], precision="tf32"),
@@ -151,7 +151,7 @@ def measure(name, c, arguments, found_roof, patience):
     with tempfile.TemporaryFile("w+") as errors:
         try:
             side = run.Side("din", True if task == "train" else None, {}, setting.command(ours), setting.environment(), errors)
-            record = run.measure(setting, side, c["peers"], c.get("rounds", arguments.rounds), patience)
+            record = run.measure(setting, side, c["peers"], arguments.rounds, patience)
         finally:
             errors.seek(0)
             profile = errors.read().splitlines()
@@ -161,7 +161,11 @@ def measure(name, c, arguments, found_roof, patience):
     record |= {"name": name, "goods": c["goods"], "precision": precision, "kernels": profile[:24]} | work | {"floor_ms": floor}
     # Longer tables begin with weights of each side's own.
     if c["goods"] <= W.LARGE:
-        run.check(record, arguments.tolerance if precision == "f32" else arguments.loose)
+        try:
+            run.check(record, arguments.tolerance if precision == "f32" else arguments.loose)
+        except SystemExit as e:
+            # Kept, so that it can be looked at.
+            record["wrong"] = str(e)
     else:
         record["note"] = "Its weights are each side's own, so losses differ."
     for side in record["sides"].values():
@@ -178,7 +182,7 @@ def markdown(date, records, found_roof, left_out):
     lines += ["| configuration | ours, ms | ours, samples/s | of the floor's speed | fastest peer | its time over ours |", "| --- " * 6 + "|"]
     for name, r in records.items():
         ours, others = r["sides"]["din"], {n: s for n, s in r["sides"].items() if n != "din"}
-        row = [name, f"{ours['ms']:.3f}", f"{ours['samples_per_second']:,.0f}", f"{100 * r['floor_ms'] / ours['ms']:.0f} %"]
+        row = [f"{name}: NO RESULT, losses differ" if "wrong" in r else name, f"{ours['ms']:.3f}", f"{ours['samples_per_second']:,.0f}", f"{100 * r['floor_ms'] / ours['ms']:.0f} %"]
         if others:
             best, s = min(others.items(), key=lambda item: item[1]["ms"])
             row += [best, f"{s['ms'] / ours['ms']:.2f}"]
@@ -188,6 +192,7 @@ def markdown(date, records, found_roof, left_out):
         lines += [f"## {name}", "", *run.table(r), "", f"Floor: {r['floor_ms']:.3f} ms.", ""]
         ready = ", ".join(f"{n} {s['ready_seconds']:.0f} s" for n, s in r["sides"].items())
         lines += [f"Ready after: {ready}.", ""]
+        lines += [f"No result: {r['wrong']}.", ""] if "wrong" in r else []
         lines += [r["note"], ""] if "note" in r else []
         for peer, why in r["dropped"].items():
             lines += [f"Left out, {peer}: {why}.", ""]
@@ -256,6 +261,9 @@ def main():
             patience = max(arguments.patience, c.get("patience", 0))
             record = measure(name, c, arguments, found_roof, min(patience, left - LEAST / 2))
             write(stem, record, arguments, found_roof, left_out)
+            if "wrong" in record:
+                print(f"{name}: {record['wrong']}", file=sys.stderr)
+                failed.append(name)
         except (Exception, SystemExit) as e:  # noqa: BLE001
             # The other configurations still count.
             print(f"{name}: {e}", file=sys.stderr)

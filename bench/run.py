@@ -42,8 +42,11 @@ PEERS = [
 # What a peer of a family runs on, after its own package.
 PACKAGES = {"torch": ["torch"], "jax": ["jax"], "deepctr": ["deepctr-torch", "torch"], "fuxictr": ["fuxictr", "torch"]}
 # For all sides. glibc keeps memory once taken, as a tuned allocator does: without it PyTorch takes large tensors from the system anew at
-# each step. OpenMP's threads stay on cores of their own: without it they share one core in some processes, and spin.
-ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 34), "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "OMP_PROC_BIND": "true"}
+# each step.
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 34), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
+# On the CPU OpenMP's threads stay on cores of their own: without it they share one core in some processes, and spin. On a GPU all else that a
+# process has would stay on the first thread's core: what it compiles, and autograd's threads.
+ON_CPU = {"OMP_PROC_BIND": "true"}
 
 
 @dataclasses.dataclass
@@ -61,7 +64,7 @@ class Setting:
     device: str = "cpu"
 
     def environment(self):
-        return os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(self.threads)}
+        return os.environ | ENVIRONMENT | (ON_CPU if self.device == "cpu" else {}) | {"OMP_NUM_THREADS": str(self.threads)}
 
     def command(self, template):
         return [word.format_map(vars(self)) for word in shlex.split(template)]
@@ -228,6 +231,8 @@ def measure(setting, ours, peers, rounds, patience=None):
             ready[side.name] = time.monotonic() - side.begin
             print(f"{side.name} is ready, {ready[side.name]:.0f} s after its start", file=sys.stderr)
 
+    # Who hangs is given little time to end.
+    closing = 5
     try:
         if ours:
             sides.append(ours if isinstance(ours, Side) else Ours(ours, setting))
@@ -246,9 +251,10 @@ def measure(setting, ours, peers, rounds, patience=None):
                     without(side.name, e)
                     del results[side.name]
             print(f"round {k + 1} of {rounds}", file=sys.stderr)
+        closing = patience
     finally:
         for side in sides:
-            side.close(patience)
+            side.close(closing)
     load.append(os.getloadavg()[0])
     differences = disagreement(results)
     record = {

@@ -3,7 +3,8 @@
 `--task train` takes training steps; `infer` computes each batch's logits without gradients, from the initial weights, Dice with its running
 statistics (mean 0, variance 1); `rank` does so for the requests of `rank.parquet`, whose user, scene and history are looked at once.
 
-With `--device cuda:0` tensors live there. Steps are then sent one after the other as the framework does in training, without waiting for each,
+With `--device cuda:0` tensors live there. Each round begins with steps that do not count, for `BUSY` seconds: the clocks of a GPU that had nothing
+to do are low. Steps are then sent one after the other as the framework does in training, without waiting for each,
 and every one counts as the mean over the round; the losses are read when all is done.
 
 It prints one JSON line a round: `{"mode", "threads", "step_seconds": [..], "cpu_seconds": [..], "losses": [..], "peak_kib"}`. `losses`
@@ -22,6 +23,10 @@ import time
 import numpy as np
 
 import batches
+
+
+# As in `bench_step.rs`.
+BUSY = 0.2
 
 
 def options(text):
@@ -63,6 +68,11 @@ def run(arguments, data, reset, step, wait=None):
     for b in data[:4]:
         step(b)
     for _ in sys.stdin if arguments.serve else range(arguments.rounds):
+        until = time.perf_counter() + BUSY
+        while wait and time.perf_counter() < until:
+            for b in data[:4]:
+                step(b)
+            wait()
         reset()
         seconds, cpu, founds = [], [], []
         if wait:

@@ -1,7 +1,7 @@
 //! Everything that CI checks of the CUDA back end without a GPU, on a GPU: fails, never falls back. `bench/gpu.sh` runs it.
 //!
 //! ```text
-//! gpu_check [--device 0] [--only graphs,units,models,steps] [--quick] [--threads N]
+//! gpu_check [--device 0] [--only graphs,units,models,steps] [--quick] [--threads N] [--seconds N]
 //! ```
 //!
 //! - `graphs`: random graphs, forward and backward, against the interpreter, within 32 epsilon times the magnitude of what was summed; and products on
@@ -10,6 +10,9 @@
 //!   interpreter: every tensor within 1e-4 of its norm; two runs equal bit for bit.
 //! - `steps`: 200 steps of DIN on batches of 1024, with the launches that users get: losses and weights within 1e-4 of the CPU's; a second run, and one that goes to
 //!   the host and back in the middle, equal bit for bit.
+//!
+//! A kernel that fails takes all of its context with it, of checks beside it too: what failed is done again alone, each launch waited for, so that the
+//! error names its kernel. After `--seconds` those under way are named and the rest is given up.
 //!
 //! `--quick`: few of each, for compute-sanitizer. Needs NVIDIA's driver and NVRTC; `DIN_ROOT` names the repository where it was built elsewhere.
 
@@ -29,11 +32,13 @@ use din_tests::cuda::{Columns, Corpus, Place, STEPS, train, varied};
 use din_tests::random_graph::Case;
 use din_tests::specs;
 use din_tests::unit::{activation_case, activation_unit};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -43,6 +48,8 @@ struct Machine {
     target: Target,
     nvrtc: Nvrtc,
     cache: ImageCache,
+    /// Whether each launch is waited for.
+    waits: AtomicBool,
 }
 
 /// Source compiled for the GPU.
@@ -65,44 +72,91 @@ impl Place for Compiled<'_> {
         Self: 'a;
 
     fn driver(&self, _: u64) -> Gpu {
-        Gpu::open(self.machine.number, std::slice::from_ref(&self.image)).expect("the GPU that was there before")
+        let opened = Gpu::open(self.machine.number, std::slice::from_ref(&self.image));
+        let mut gpu = opened.unwrap_or_else(|e| panic!("the GPU that was there before: {e}"));
+        if self.machine.waits.load(Ordering::Relaxed) {
+            gpu.wait_for_each(true);
+        }
+        gpu
     }
 }
 
 /// What is checked, by name.
 type Job<'a> = (String, Box<dyn Fn() -> Outcome<()> + Sync + Send + 'a>);
 
-/// How many jobs failed, of all; each is told.
-fn all(jobs: Vec<Job<'_>>, threads: usize) -> (usize, usize) {
-    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some((name, job)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let begun = Instant::now();
-                    let why = match catch_unwind(AssertUnwindSafe(job)) {
-                        Ok(Ok(())) => {
-                            println!("ok    {name}, {:.1} s", begun.elapsed().as_secs_f64());
-                            continue;
-                        }
-                        Ok(Err(e)) => e.to_string(),
-                        // What it said stands above, on standard error.
-                        Err(_) => "panicked".into(),
-                    };
-                    println!("FAIL  {name}: {why}");
-                    failed.fetch_add(1, Ordering::Relaxed);
-                }
-            });
+/// Why a job failed, if it did.
+fn attempt((_, job): &Job<'_>) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(job)) {
+        Ok(found) => found.map_err(|e| e.to_string()),
+        Err(said) => {
+            let text = said.downcast_ref::<String>().cloned();
+            Err(text.or_else(|| said.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
         }
-    });
-    (failed.into_inner(), jobs.len())
+    }
 }
 
-/// Cases on the GPU within `bound` epsilon times scale.
-fn graphs(machine: &Machine, cases: Vec<Case>, options: &Options, bound: f64) -> Outcome<()> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many jobs failed, of all; each is told, and done again alone. Ends the process when there is no more time.
+fn all(machine: &Machine, jobs: &[Job<'_>], threads: usize, time: Duration) -> (usize, usize) {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (failed, under_way) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+    let (finished, watch) = channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let watch = watch;
+            if watch.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+                for &k in lock(&under_way).iter() {
+                    let (name, _): &Job<'_> = &jobs[k];
+                    println!("FAIL  {name}: not done after {} s of all", time.as_secs());
+                }
+                let (done, failed) = (done.load(Ordering::Relaxed), lock(&failed).len());
+                println!("{done} of {} done, {failed} of them failed; no more time", jobs.len());
+                std::process::exit(1);
+            }
+        });
+        let work = || {
+            while let Some(k) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&k| k < jobs.len()) {
+                let (name, begun) = (&jobs[k].0, Instant::now());
+                lock(&under_way).insert(k);
+                match attempt(&jobs[k]) {
+                    Ok(()) => println!("ok    {name}, {:.1} s", begun.elapsed().as_secs_f64()),
+                    Err(why) => {
+                        println!("FAIL  {name}: {why}");
+                        lock(&failed).insert(k);
+                    }
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+                lock(&under_way).remove(&k);
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().for_each(|w| drop(w.join()));
+        machine.waits.store(true, Ordering::Relaxed);
+        let again = lock(&failed).clone();
+        for k in again {
+            lock(&under_way).insert(k);
+            match attempt(&jobs[k]) {
+                Ok(()) => println!("alone ok    {}", jobs[k].0),
+                Err(why) => println!("alone FAIL  {}: {why}", jobs[k].0),
+            }
+            lock(&under_way).remove(&k);
+        }
+        drop(finished);
+    });
+    let failed = lock(&failed).len();
+    (failed, jobs.len())
+}
+
+/// Cases on the GPU within `bound` epsilon times scale; of one source, whose first `most` are run.
+fn graphs(machine: &Machine, cases: Vec<Case>, options: &Options, bound: f64, most: usize) -> Outcome<()> {
     let corpus = Corpus::new(cases, options)?;
     let place = machine.compile(&corpus.source)?;
-    for k in 0..corpus.len() {
+    // Keeps the context between cases: to make one takes longer than a case.
+    let _kept = place.driver(0);
+    for k in 0..corpus.len().min(most) {
         let found = corpus.run(place.driver(0), k)?;
         worst_error(corpus.case(k), &found, bound, &format!("case {k}"));
         if corpus.run(place.driver(0), k)? != found {
@@ -270,7 +324,8 @@ fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
 
 fn main() -> Outcome<()> {
     let (mut number, mut quick, mut only) = (0u32, false, "graphs,units,models,steps".to_string());
-    let mut threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let mut threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
+    let mut time = Duration::MAX;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -278,6 +333,7 @@ fn main() -> Outcome<()> {
             "--device" => number = value()?.parse()?,
             "--only" => only = value()?,
             "--threads" => threads = value()?.parse()?,
+            "--seconds" => time = Duration::from_secs(value()?.parse()?),
             "--quick" => quick = true,
             _ => return Err(format!("unexpected `{word}`").into()),
         }
@@ -285,27 +341,28 @@ fn main() -> Outcome<()> {
     let (name, architecture) = Gpu::probe(number)?;
     let (nvrtc, target) = (Nvrtc::load()?, Target::Cubin(architecture));
     println!("GPU {number}: {name}, sm_{architecture}; NVRTC {:?}", nvrtc.version());
-    let machine = Machine { number, target, nvrtc, cache: ImageCache::of_user() };
+    let machine = Machine { number, target, nvrtc, cache: ImageCache::of_user(), waits: AtomicBool::new(false) };
     let machine = &machine;
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for part in only.split(',') {
         match part {
             "graphs" => {
-                let (many, sets) = if quick { (4, 2) } else { (16, 16) };
+                // The sources of `--quick` are among the others: they are compiled already.
+                let (many, sets, most) = if quick { (16, 2, 4) } else { (16, 16, 16) };
                 for set in 0..sets {
                     let seeds = move || set * many..(set + 1) * many;
                     let cases = move |widest, draws| seeds().map(|s| varied(s, widest, draws)).collect();
-                    let job = move || graphs(machine, cases(0, 12), &small(), 32.0);
+                    let job = move || graphs(machine, cases(0, 12), &small(), 32.0, most);
                     jobs.push((format!("graphs {:?}", seeds()), Box::new(job)));
                     if set % 4 == 0 {
-                        let wide = move || graphs(machine, cases(120, 6), &Options::default(), 32.0);
+                        let wide = move || graphs(machine, cases(120, 6), &Options::default(), 32.0, most);
                         jobs.push((format!("wide graphs {:?}", seeds()), Box::new(wide)));
                         for (precision, unit) in [(Precision::Tf32, 2f64.powi(-10)), (Precision::Bf16, 2f64.powi(-7))] {
                             // See `products_on_tensor_cores`.
                             let bound = 2.0 * unit / f64::from(f32::EPSILON);
                             let options = Options { precision, ..small() };
                             let cases = move || units(set);
-                            let job = move || graphs(machine, cases(), &options, bound);
+                            let job = move || graphs(machine, cases(), &options, bound, most);
                             jobs.push((format!("units in {precision:?}, {set}"), Box::new(job)));
                         }
                     }
@@ -336,7 +393,7 @@ fn main() -> Outcome<()> {
             _ => return Err(format!("--only {part}: expected graphs, units, models or steps").into()),
         }
     }
-    let (failed, of) = all(jobs, threads);
+    let (failed, of) = all(machine, &jobs, threads, time);
     println!("{} of {of} passed", of - failed);
     if failed > 0 { Err(format!("{failed} of {of} failed").into()) } else { Ok(()) }
 }
