@@ -29,6 +29,7 @@ const PART: usize = 16 << 20;
 /// Writes of at most so many bytes, and how many of them may be under way: the new rows of a batch, behind a step that runs.
 const SMALL: usize = 1 << 20;
 const SMALL_WRITES: usize = 32;
+/// The help for an image that the driver refuses.
 const OLD_DRIVER: &str = "what compiled the kernels may be newer than the driver: update the driver, or set DIN_NVRTC to a libnvrtc.so of its version";
 /// Dynamic shared memory that needs no asking.
 const SHARED: u32 = 48 << 10;
@@ -53,9 +54,10 @@ pub struct Gpu {
     streams: Streams,
     module: CUmodule,
     functions: HashMap<String, Function>,
+    /// Pinned buffers: for what is lent, read, or written in large parts; and for small writes.
     large: Ring,
     small: Ring,
-    /// Which of them is lent.
+    /// Which of the large ones is lent.
     lent: Option<usize>,
     /// What was launched since the stream was waited for.
     pending: Pending,
