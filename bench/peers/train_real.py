@@ -117,7 +117,7 @@ class SegmentSum(torch.autograd.Function):
 
 
 class Net(torch.nn.Module):
-    def __init__(self, data, attention, choices):
+    def __init__(self, data, attention, choices, unit=None):
         super().__init__()
         self.data, self.attention = data, attention
         width = {c: ITEM for c in data.items} | {"user_id": USER} | {c: CONTEXT for c in data.context}
@@ -125,7 +125,7 @@ class Net(torch.nn.Module):
         for t in self.tables.values():
             torch.nn.init.normal_(t.weight, 0.0, 0.01)
         item = ITEM * len(data.items)
-        self.unit = self.stack(4 * item, UNIT) if attention else None
+        self.unit = self.stack(4 * item, UNIT, unit) if attention else None
         self.mlp = self.stack(USER + CONTEXT * len(data.context) + 2 * item, HIDDEN)
         if choices["layers"] == "glorot":
             for m in self.modules():
@@ -134,10 +134,11 @@ class Net(torch.nn.Module):
                     torch.nn.init.zeros_(m.bias)
 
     @staticmethod
-    def stack(k, sizes):
+    def stack(k, sizes, activation=None):
+        """Layers with PReLU, or with `activation`, and one linear output."""
         layers = []
         for n in sizes:
-            layers += [torch.nn.Linear(k, n), torch.nn.PReLU(n)]
+            layers += [torch.nn.Linear(k, n), activation() if activation else torch.nn.PReLU(n)]
             k = n
         return torch.nn.Sequential(*layers, torch.nn.Linear(k, 1))
 
@@ -157,12 +158,16 @@ def tensors(batch):
     return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in batch.items()}
 
 
-def scores(net, data, split):
-    d = data.splits[split]
-    n = len(d["label"])
+def logits(net, data, split):
+    n = len(data.splits[split]["label"])
     with torch.no_grad():
         found = [net(tensors(data.batch(split, np.arange(a, min(a + 4096, n))))) for a in range(0, n, 4096)]
-    score = torch.cat(found).double().numpy()
+    return torch.cat(found).double().numpy()
+
+
+def scores(net, data, split):
+    d = data.splits[split]
+    score = logits(net, data, split)
     return roc_auc_score(d["label"], score), gauc(d["label"], score, d["group"])
 
 

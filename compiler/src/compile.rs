@@ -102,7 +102,6 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
     for &isa in &options.levels {
         code.push(codegen::generate(&kernels, isa).map_err(CompileError::Codegen)?);
     }
-    let named = kernels.names.iter().zip(&kernels.locations);
     let program = Program {
         format: FORMAT,
         compiler: format!("din {}", env!("CARGO_PKG_VERSION")),
@@ -120,7 +119,7 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
         updates,
         train: train_schedule,
         infer: infer_schedule,
-        kernels: named.map(|(n, l)| din_program::Kernel { name: n.clone(), location: l.clone() }).collect(),
+        kernels: kernels.described(),
         code,
     };
     Ok(Compiled { program, train, infer, updates: graphs, kernels })

@@ -5,13 +5,13 @@ pub mod cuda;
 pub mod schedule;
 pub mod schema;
 
-use schedule::Schedule;
+use schedule::{MathFunction, Schedule};
 use schema::{Metric, Parameter, Prediction, Schema, State, Table, Training};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Raised whenever a type of this crate, the kernel ABI or the meaning of a call changes.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// A compiled model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +79,46 @@ pub struct Kernel {
     pub name: String,
     /// `file:line:column` of what asked for it.
     pub location: String,
+    pub signature: Signature,
+}
+
+/// What the code of a kernel does with its arguments. The runtime holds every call against it, so
+/// that a schedule cannot hand a kernel an array that is narrower, shorter or of another kind than
+/// the one its code was generated for. The code itself is trusted, as an executable's is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// Number of arguments.
+    pub arguments: u32,
+    /// Every array of f32 that the code reads or writes.
+    pub arrays: Vec<ArrayUse>,
+    /// Arguments that are addresses of functions of the runtime.
+    pub functions: Vec<(u32, MathFunction)>,
+}
+
+/// One way in which a kernel reaches an array of f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ArrayUse {
+    /// Number of the argument that points at the array.
+    pub argument: u32,
+    pub access: Access,
+    /// f32 numbers from one row to the next.
+    pub stride: u32,
+    /// Columns `0..columns` of a row may be touched.
+    pub columns: u32,
+    pub writes: bool,
+}
+
+/// How a kernel finds the row of an array for element `i` of its call's domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Access {
+    /// Row `i`.
+    Row,
+    /// Row `index[i]`, `index` being the argument of that number, an array of `u32`.
+    Indexed { index: u32 },
+    /// Row `outer[inner[i]]`: a gather for the sample that an entry belongs to.
+    Nested { outer: u32, inner: u32 },
+    /// Row 0.
+    Once,
 }
 
 /// Levels of the x86-64 psABI; machine code for one runs on all later ones.

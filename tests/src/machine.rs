@@ -8,9 +8,9 @@ use din_compiler::plan::{Kernels, Options, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
 use din_program::schema::{
-    self, Feature, FeatureKind, Init, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
+    self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
 };
-use din_program::{FORMAT, Isa, Kernel, Program, Update};
+use din_program::{FORMAT, Isa, Program, Update};
 use din_runtime::engine::{Engine, EngineError, State, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
@@ -137,8 +137,7 @@ pub fn program(case: &Case, isa: Isa) -> Program {
     let mut kernels = Kernels::default();
     let schedule = scheduled(&case.graph, "graph", &mut kernels);
     let code = generate(&kernels, isa).expect("planned regions compile");
-    let kernels = kernels.names.iter().map(|n| Kernel { name: n.clone(), location: String::new() }).collect();
-    Program { kernels, code: vec![code], ..around(case, schedule) }
+    Program { kernels: kernels.described(), code: vec![code], ..around(case, schedule) }
 }
 
 /// A random graph's schedule; its regions join the kernels.
@@ -247,6 +246,8 @@ pub fn schema_of(graph: &Graph) -> Schema {
     }
     if graph.request().is_some() {
         schema.requests = Some(Requests { key: 0, location: String::new() });
+        let (name, kind) = ("request".to_string(), KeyType::Int64);
+        schema.keys.push(Key { column: name.clone(), name, kind, location: String::new() });
     }
     let mut features: Vec<(u32, Feature)> = Vec::new();
     for input in &graph.inputs {
@@ -274,7 +275,8 @@ pub fn schema_of(graph: &Graph) -> Schema {
         InputKind::Label { label } | InputKind::Present { label } => Some(label + 1),
         _ => None,
     });
-    for k in 0..labels.max().unwrap_or(0) {
+    let predicted = graph.roots.iter().any(|r| matches!(r, din_compiler::graph::Root::Prediction { .. }));
+    for k in 0..labels.max().unwrap_or(0).max(u32::from(predicted)) {
         let (name, location) = (format!("y{k}"), String::new());
         schema.labels.push(Label { column: name.clone(), name, missing: None, location });
     }

@@ -40,9 +40,13 @@ pub struct Kernels {
 
 impl Kernels {
     fn add(&mut self, region: Region, prefix: &str, location: &str) -> KernelId {
-        // Code does not depend on what the arguments are, only on their number.
+        // Of the arguments the code depends on their number alone, its signature also on the functions.
         let mut key = region.clone();
-        key.arguments = vec![din_program::schedule::Source::RowIndex; region.arguments.len()];
+        for argument in &mut key.arguments {
+            if !matches!(argument, din_program::schedule::Source::Function(_)) {
+                *argument = din_program::schedule::Source::RowIndex;
+            }
+        }
         if let Some(&id) = self.known.get(&key) {
             return id;
         }
@@ -52,6 +56,17 @@ impl Kernels {
         self.known.insert(key, id);
         self.regions.push(region);
         id
+    }
+
+    /// What the runtime is told of each kernel.
+    pub fn described(&self) -> Vec<din_program::Kernel> {
+        let named = self.names.iter().zip(&self.locations).zip(&self.regions);
+        let kernel = |((name, location), region): ((&String, &String), &Region)| din_program::Kernel {
+            name: name.clone(),
+            location: location.clone(),
+            signature: region.signature(),
+        };
+        named.map(kernel).collect()
     }
 }
 

@@ -5,25 +5,14 @@
 //! after all loads of the same (element, column), so in-place updates are safe.
 
 use crate::graph::{BinaryOp, UnaryOp};
+pub use din_program::Access;
 use din_program::schedule::{Domain, MathFunction, Source};
+use din_program::{ArrayUse, Signature};
 use std::hash::{Hash, Hasher};
 
 /// Index into [`Region::body`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(pub u32);
-
-/// How the row of an array is found for element `i`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
-    /// Row `i`.
-    Row,
-    /// Row `index[i]`, `index` being the argument of that number, an array of `u32`.
-    Indexed { index: u32 },
-    /// Row `outer[inner[i]]`: a gather for the sample that an entry belongs to.
-    Nested { outer: u32, inner: u32 },
-    /// Row 0.
-    Once,
-}
 
 /// A strided array: column `c` of row `r` is the f32 at `args[argument] + (r * stride + column + c) * 4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +103,38 @@ impl Region {
         }
         self.body.push(instruction);
         Value(self.body.len() as u32 - 1)
+    }
+
+    /// What the region's code does with its arguments.
+    pub fn signature(&self) -> Signature {
+        let loads = self.body.iter().filter_map(|instruction| match instruction {
+            Instruction::Load(place) => Some((*place, false)),
+            Instruction::Const(_) | Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => None,
+        });
+        let stores = self.outputs.iter().map(|output| (output.place, true));
+        let mut arrays: Vec<ArrayUse> = Vec::new();
+        for (place, writes) in loads.chain(stores) {
+            let found = ArrayUse {
+                argument: place.argument,
+                access: place.access,
+                stride: place.stride,
+                columns: place.column + place.width,
+                writes,
+            };
+            if !arrays.contains(&found) {
+                arrays.push(found);
+            }
+        }
+        let functions = self.arguments.iter().zip(0..).filter_map(|(source, argument)| match source {
+            Source::Function(function) => Some((argument, *function)),
+            Source::Buffer(_)
+            | Source::Ancestor { .. }
+            | Source::Rows { .. }
+            | Source::GroupRows { .. }
+            | Source::Table(_)
+            | Source::RowIndex => None,
+        });
+        Signature { arguments: self.arguments.len() as u32, arrays, functions: functions.collect() }
     }
 
     /// The value as a number that is known now: the exponent of a power.

@@ -34,7 +34,7 @@ pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
             Purpose::Step => Axes::new(&program.schema, &schedule.groups),
             Purpose::Rows { .. } | Purpose::Tensor { .. } => Axes::rows(),
         };
-        let validator = Validator { program, schedule, name, purpose, axes: &axes, kernels: program.kernels.len() };
+        let validator = Validator { program, schedule, name, purpose, axes: &axes };
         validator.check()?;
         of_schedule(&validator, launches).map_err(|why| refused(name, why))
     };

@@ -6,13 +6,14 @@
 //! - The same values, batch and ISA level give the same bits at any number of threads.
 //! - Nothing is allocated in a step once capacities have grown to the batches' sizes.
 //!
-//! - `validate`, `prepare`: from a program's schedule to what runs. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `readers`: what reads rows of tables. - `instance`: memory and addresses
+//! - `contents`, `validate`, `signature`, `prepare`: from a program to what runs, every number checked. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `readers`: what reads rows of tables. - `instance`: memory and addresses
 //!   of a schedule. - `layout`, `group`: where a batch's elements lie. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
 //!   this machine could do at most.
 //!
 //! A training step is three runs: forward and backward (the `train` schedule); the rows that the batch touched; the updates of all
 //! tables and parameters, phase by phase side by side, since none reads what another writes.
 
+mod contents;
 mod error;
 mod group;
 mod inputs;
@@ -28,6 +29,7 @@ mod profile;
 mod readers;
 mod reduce;
 mod roof;
+mod signature;
 mod tiles;
 mod validate;
 
@@ -115,6 +117,7 @@ impl Engine {
                 program.kernels.len()
             )));
         }
+        contents::check(&program)?;
         let prepare = |schedule, name: &str, purpose| Prepared::new(&program, schedule, name, purpose, kernels);
         let mut instances = vec![
             Instance::new(prepare(&program.train, "train", Purpose::Step)?),
@@ -131,13 +134,6 @@ impl Engine {
         let readers = readers(&program);
         for (t, table) in program.tables.iter().enumerate() {
             let u = update(table.update, &table.name, true)?;
-            if table.features.iter().any(|&f| f as usize >= program.schema.features.len()) {
-                return Err(EngineError::Schedule {
-                    schedule: format!("update of {}", table.name),
-                    location: table.location.clone(),
-                    why: "it serves a feature that does not exist".into(),
-                });
-            }
             let name = format!("update {} of {}", u.name, table.name);
             let purpose = Purpose::Rows { width: table.width, slots: &u.slots };
             let mut instance = Instance::new(prepare(&u.schedule, &name, purpose)?);

@@ -185,7 +185,7 @@ impl Prepared {
             Purpose::Step => Axes::new(&program.schema, &schedule.groups),
             Purpose::Rows { .. } | Purpose::Tensor { .. } => Axes::rows(),
         };
-        Validator { program, schedule, name, purpose, axes: &axes, kernels: kernels.len() }.check()?;
+        Validator { program, schedule, name, purpose, axes: &axes }.check()?;
         let mut prepared = Prepared {
             name: name.to_string(),
             axes: axes.clone(),

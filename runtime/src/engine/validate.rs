@@ -1,5 +1,7 @@
-//! Checks a schedule once, when a program is loaded, so that running it cannot leave its buffers. What a program says is input: a
-//! contradiction is an error with the location of what asked for the call. Generated code itself is trusted.
+//! Checks a schedule once, when a program is loaded, so that running it cannot leave its buffers.
+//! What a program says is input: a contradiction is an error with the location of what asked for the
+//! call. Machine code itself is trusted, as that of any executable is: that it keeps to the
+//! signature recorded beside it cannot be seen.
 
 use super::EngineError;
 use super::model::MAX_SLOTS;
@@ -31,13 +33,12 @@ pub(super) struct Validator<'a> {
     pub name: &'a str,
     pub purpose: Purpose<'a>,
     pub axes: &'a Axes,
-    pub kernels: usize,
 }
 
-type Checked = Result<(), String>;
+pub(super) type Checked = Result<(), String>;
 
 /// The text only where the condition does not hold.
-fn ensure(holds: bool, why: impl FnOnce() -> String) -> Checked {
+pub(super) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(why()) }
 }
 
@@ -216,7 +217,7 @@ impl Validator<'_> {
         })
     }
 
-    fn feature_domain(&self, feature: u32) -> Option<Domain> {
+    pub(super) fn feature_domain(&self, feature: u32) -> Option<Domain> {
         let feature = self.program.schema.features.get(feature as usize)?;
         Some(self.axes.feature(feature))
     }
@@ -297,10 +298,13 @@ impl Validator<'_> {
         })?;
         match &call.op {
             Operation::Kernel { kernel, args } => {
-                ensure(kernel.index() < self.kernels, || format!("kernel {} of {}", kernel.0, self.kernels))?;
+                let kernels = &self.program.kernels;
+                let found = kernels.get(kernel.index());
+                let found = found.ok_or_else(|| format!("kernel {} of {}", kernel.0, kernels.len()))?;
                 for arg in args {
                     self.source(phase, *arg)?;
                 }
+                self.signature(call, &found.signature, args)?;
             }
             Operation::Fill { buffer, .. } => {
                 let v = View { buffer: *buffer, column: 0 };

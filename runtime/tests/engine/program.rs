@@ -7,7 +7,7 @@
 
 use din_program::schedule::*;
 use din_program::schema::{self, Feature, FeatureKind, Init, Label, Parameter, Prediction, Schema, Sequence, Training};
-use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
+use din_program::{Access, ArrayUse, FORMAT, Isa, Program, Signature, SlotScope, Update, UpdateSlot};
 use din_runtime::code::KernelFn;
 use din_runtime::engine::{Engine, EngineError, State, StepInputs};
 use din_runtime::table::Table;
@@ -123,6 +123,51 @@ unsafe extern "C" fn update_tensor(args: *const *mut u8, begin: u64, end: u64) {
         // SAFETY: all have width 1.
         unsafe { *at(args, 0).add(i) -= RATE * *at(args, 1).add(i) / (1.0 + *at(args, 2)) };
     }
+}
+
+/// What each of [`KERNELS`] does with its arguments.
+fn signatures() -> [Signature; 7] {
+    use Access::{Indexed, Once, Row};
+    let array = |argument, access, width: usize, writes| ArrayUse {
+        argument,
+        access,
+        stride: width as u32,
+        columns: width as u32,
+        writes,
+    };
+    let signature =
+        |arguments, arrays: &[ArrayUse]| Signature { arguments, arrays: arrays.to_vec(), functions: vec![] };
+    [
+        signature(3, &[array(0, Indexed { index: 1 }, D, false), array(2, Row, D, true)]),
+        signature(3, &[array(0, Row, H, false), array(2, Indexed { index: 1 }, H, true)]),
+        signature(
+            11,
+            &[
+                array(0, Row, H, false),
+                array(1, Indexed { index: 2 }, D, false),
+                array(3, Row, 1, false),
+                array(4, Row, 1, false),
+                array(5, Once, 1, false),
+                array(6, Row, 1, true),
+                array(7, Once, 1, true),
+                array(8, Once, H, true),
+                array(9, Row, D, true),
+                array(10, Row, H, true),
+            ],
+        ),
+        signature(3, &[array(0, Indexed { index: 1 }, H, false), array(2, Row, H, true)]),
+        signature(
+            5,
+            &[
+                array(0, Indexed { index: 2 }, D, true),
+                array(1, Row, D, false),
+                array(3, Indexed { index: 2 }, 1, true),
+                array(4, Indexed { index: 2 }, 1, false),
+            ],
+        ),
+        signature(2, &[array(0, Row, 1, false), array(1, Once, 1, true)]),
+        signature(3, &[array(0, Row, 1, true), array(1, Row, 1, false), array(2, Once, 1, false)]),
+    ]
 }
 
 pub const KERNELS: [KernelFn; 7] = [gather, pool, head, spread, update_rows, squares, update_tensor];
@@ -382,10 +427,10 @@ pub fn program() -> Program {
         updates: vec![rows_update(), tensor_update()],
         train: step(true),
         infer: step(false),
-        kernels: KERNELS
-            .iter()
+        kernels: signatures()
+            .into_iter()
             .enumerate()
-            .map(|(k, _)| din_program::Kernel { name: format!("k{k}"), location: location() })
+            .map(|(k, signature)| din_program::Kernel { name: format!("k{k}"), location: location(), signature })
             .collect(),
         code: vec![],
     }

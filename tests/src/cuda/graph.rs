@@ -9,9 +9,9 @@ use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
 use din_compiler::graph::Root;
 use din_compiler::optimize::{self, Distinct};
 use din_compiler::plan::Kernels;
+use din_program::Program;
 use din_program::cuda::{Cuda, Launches};
 use din_program::schedule::{Axes, Domain};
-use din_program::{Kernel, Program};
 use din_runtime::device::cuda::{Driver, Engine};
 use std::sync::Arc;
 
@@ -37,8 +37,7 @@ impl Corpus {
         for (k, case) in cases.iter().enumerate() {
             programs.push(around(case, scheduled(&case.graph, &format!("g{k}"), &mut kernels)));
         }
-        let name = |name: &String| Kernel { name: name.clone(), location: String::new() };
-        programs.iter_mut().for_each(|p| p.kernels = kernels.names.iter().map(name).collect());
+        programs.iter_mut().for_each(|p| p.kernels = kernels.described());
         let widths: Vec<Vec<u32>> = programs.iter().map(|p| p.tables.iter().map(|t| t.width).collect()).collect();
         let axes: Vec<Axes> = programs.iter().map(|p| Axes::new(&p.schema, &p.train.groups)).collect();
         let of_features = |(p, axes): (&Program, &Axes)| p.schema.features.iter().map(|f| axes.feature(f)).collect();

@@ -1,0 +1,154 @@
+//! Holds a call of a kernel against the signature that the compiler recorded for its code: number of
+//! arguments, width of every array, which domain its rows belong to, and what may be written.
+
+use super::validate::{Checked, Purpose, Validator, ensure};
+use din_program::schedule::{Axis, BATCH, Buffer, Call, Domain, ONCE, Place, Source};
+use din_program::{Access, ArrayUse, Signature};
+
+/// The array whose rows an access numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rows {
+    /// Elements of a domain.
+    Of(Domain),
+    /// Rows of a table.
+    Table(u32),
+    /// Rows of the table that an update program is for.
+    Updated,
+}
+
+impl Validator<'_> {
+    /// A call of a kernel. The arguments themselves were checked one by one.
+    pub(super) fn signature(&self, call: &Call, signature: &Signature, args: &[Source]) -> Checked {
+        ensure(args.len() == signature.arguments as usize, || {
+            format!("a kernel of {} arguments called with {}", signature.arguments, args.len())
+        })?;
+        for (number, arg) in args.iter().enumerate() {
+            let taken = signature.functions.iter().find(|(k, _)| *k as usize == number);
+            let fits = match arg {
+                Source::Function(given) => taken.is_some_and(|(_, wanted)| wanted == given),
+                Source::Buffer(_)
+                | Source::Ancestor { .. }
+                | Source::Rows { .. }
+                | Source::GroupRows { .. }
+                | Source::Table(_)
+                | Source::RowIndex => taken.is_none(),
+            };
+            ensure(fits, || format!("argument {number} is {arg:?}, the kernel calls {taken:?} there"))?;
+        }
+        for array in &signature.arrays {
+            self.array(call, array, args)?;
+        }
+        Ok(())
+    }
+
+    fn array(&self, call: &Call, array: &ArrayUse, args: &[Source]) -> Checked {
+        let rows = self.rows(call.domain, array.access, args)?;
+        let number = array.argument;
+        let wide = |what: &str, width: u32| {
+            let fits = array.columns <= width && (rows == Rows::Of(ONCE) || array.stride == width);
+            ensure(fits, || {
+                format!(
+                    "argument {number}, {what}, has rows of {width}; the kernel reads {} columns of rows of {}",
+                    array.columns, array.stride
+                )
+            })
+        };
+        let source = args.get(number as usize).ok_or_else(|| format!("argument {number} of {}", args.len()))?;
+        match *source {
+            Source::Buffer(id) => {
+                let b = self.buffer(id)?;
+                let reached = match rows {
+                    Rows::Of(domain) => b.domain == domain && !self.by_row_number(b),
+                    Rows::Updated => self.by_row_number(b),
+                    Rows::Table(_) => false,
+                };
+                ensure(reached, || {
+                    format!("argument {number}, buffer {} of domain {}, is read by rows of {rows:?}", id.0, b.domain.0)
+                })?;
+                wide(&format!("buffer {}", id.0), b.width)?;
+                ensure(!array.writes || self.kernel_writes(b), || {
+                    format!("argument {number}, buffer {} ({:?}), is written", id.0, b.place)
+                })
+            }
+            Source::Table(table) => {
+                ensure(rows == Rows::Table(table) && !array.writes, || {
+                    format!("argument {number}, table {table}, is reached by {rows:?}")
+                })?;
+                let found = self.program.tables.get(table as usize).ok_or_else(|| format!("table {table}"))?;
+                wide(&format!("table {table}"), found.width)
+            }
+            Source::Ancestor { .. }
+            | Source::Rows { .. }
+            | Source::GroupRows { .. }
+            | Source::RowIndex
+            | Source::Function(_) => {
+                Err(format!("argument {number} is {source:?}, the kernel takes it for an array of numbers"))
+            }
+        }
+    }
+
+    /// What the access of a kernel over `domain` numbers.
+    fn rows(&self, domain: Domain, access: Access, args: &[Source]) -> Result<Rows, String> {
+        let index = |number: u32, over: Domain| {
+            let source = args.get(number as usize).ok_or_else(|| format!("argument {number} of {}", args.len()))?;
+            self.index(over, *source).map_err(|why| format!("argument {number}: {why}"))
+        };
+        match access {
+            Access::Row => Ok(Rows::Of(domain)),
+            Access::Once => Ok(Rows::Of(ONCE)),
+            Access::Indexed { index: number } => index(number, domain),
+            Access::Nested { outer, inner } => match index(inner, domain)? {
+                Rows::Of(between) => index(outer, between),
+                found @ (Rows::Table(_) | Rows::Updated) => {
+                    Err(format!("argument {inner} numbers {found:?}, the kernel takes it for elements of a domain"))
+                }
+            },
+        }
+    }
+
+    /// What an array of `u32` with one number per element of `over` numbers.
+    fn index(&self, over: Domain, source: Source) -> Result<Rows, String> {
+        let (of, rows) = match source {
+            Source::Ancestor { of, to } => (Some(of), Rows::Of(to)),
+            Source::Rows { table, feature } => (self.feature_domain(feature), Rows::Table(table)),
+            Source::GroupRows { group, key } => {
+                let found = self.schedule.groups.get(group as usize).and_then(|g| g.keys.get(key as usize));
+                let &(table, _) = found.ok_or_else(|| format!("key {key} of group {group}"))?;
+                (self.axes.find(Axis::Group(group)), Rows::Table(table))
+            }
+            Source::RowIndex => (Some(BATCH), Rows::Updated),
+            Source::Buffer(_) | Source::Table(_) | Source::Function(_) => {
+                return Err(format!("{source:?}, which the kernel takes for row numbers"));
+            }
+        };
+        ensure(of == Some(over), || format!("{source:?} has no number for each element of domain {}", over.0))?;
+        Ok(rows)
+    }
+
+    /// Whether a buffer of an update program has one row per row of the table.
+    fn by_row_number(&self, b: &Buffer) -> bool {
+        matches!(self.purpose, Purpose::Rows { .. })
+            && b.domain == BATCH
+            && matches!(b.place, Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches)
+    }
+
+    /// Whether generated code may write a buffer.
+    fn kernel_writes(&self, b: &Buffer) -> bool {
+        match b.place {
+            Place::Arena(_) | Place::Tile(_) | Place::Partial => true,
+            Place::Weight | Place::UpdateSlot(_) => !matches!(self.purpose, Purpose::Step),
+            Place::Param(_)
+            | Place::State(_)
+            | Place::Dense(_)
+            | Place::Label(_)
+            | Place::Present(_)
+            | Place::Length(_)
+            | Place::Count(_)
+            | Place::Step
+            | Place::Gradient
+            | Place::Touched
+            | Place::RowCount
+            | Place::Touches => false,
+        }
+    }
+}
