@@ -265,6 +265,25 @@ def run_din(arguments, results, name, model, kind, seed):
     results.add({"side": "din", "rule": arguments.rule, "set": name, "model": model, "kind": kind, "seed": seed, "losses": losses, "valid": valid, **measures(folder, s, score), "seconds": time.perf_counter() - start})
 
 
+def begin_as_din(net, data, s, checkpoint):
+    """Weights of a checkpoint with fixed tables that training has not moved (lr = 1e-30), so that both sides start alike."""
+    import torch
+    from safetensors.torch import load_file
+
+    dense = load_file(checkpoint / "dense.safetensors")
+    names = {"mlp.0": "hidden.0", "mlp.2": "hidden.1", "mlp.4": s["label"]}
+    if net.unit is not None:
+        names |= {"unit.0": "taste.unit.0", "unit.2": "taste.unit.1", "unit.4": "taste.linear"}
+    with torch.no_grad():
+        for ours, theirs in names.items():
+            layer = net.get_submodule(ours)
+            layer.weight.copy_(dense[f"{theirs}.weight"].T)
+            layer.bias.copy_(dense[f"{theirs}.bias"])
+        for column, name in ((s["item"], "item"), (s["category"], "cate"), ("user_id", "person")):
+            weight = load_file(checkpoint / f"table.{name}.safetensors")["weight"]
+            net.tables[column].weight[1:] = weight[torch.from_numpy(data.vocabulary[column].astype(np.int64))]
+
+
 def run_torch(arguments, results, name, model, kind, seed):
     import torch
     import torch.nn.functional as F
@@ -279,6 +298,8 @@ def run_torch(arguments, results, name, model, kind, seed):
     rng = np.random.default_rng(seed)
     choices = {"adam": "whole", "layers": "glorot"}
     net = T.Net(data, model == "din", choices, unit=torch.nn.Sigmoid if s["unit"] == "sigmoid" else None)
+    if arguments.start:
+        begin_as_din(net, data, s, next((arguments.start / f"s{seed}" / "checkpoints").iterdir()))
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     n, batch = len(data.splits["train"]["label"]), s["batch"]
     met = {c: np.zeros(k, bool) for c, k in data.sizes.items()}
@@ -341,6 +362,7 @@ def main():
     parser.add_argument("--rule", default="own")
     parser.add_argument("--kind", choices=["growing", "fixed"], default="growing")
     parser.add_argument("--window", type=int, default=0, help="PyTorch: rows that are permuted together; all of them by default")
+    parser.add_argument("--start", type=pathlib.Path, help="PyTorch: start from the weights of Din's runs DIR/s<seed>, see `begin_as_din`")
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--models", default="din,base")
     parser.add_argument("--seeds", type=int, default=10)

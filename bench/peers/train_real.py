@@ -73,6 +73,7 @@ class Data:
             if c in self.items:
                 values.append(tables["train"][self.lists[self.items.index(c)]].chunk(0).values.to_numpy(zero_copy_only=False))
             vocabulary[c] = np.unique(np.concatenate(values).astype(str if values[0].dtype == object else values[0].dtype))
+        self.vocabulary = vocabulary
         self.sizes = {c: len(v) + 1 for c, v in vocabulary.items()}
 
         def rows(column, values):

@@ -134,7 +134,7 @@ pub struct Table {
 pub enum TableKind {
     /// Rows `0..size` all exist from the start.
     Fixed { size: u64 },
-    /// Row 0 is `unseen`: read by ids that no earlier training batch contained, and trained by them.
+    /// Row 0 is `unseen`: read in evaluation by ids that training never saw.
     Dynamic { key: KeyType },
 }
 

@@ -186,7 +186,6 @@ impl Side {
             present: &batch.present,
         };
         self.engine.train_ahead(&mut self.tables, &inputs)?;
-        self.tables.iter_mut().for_each(Table::finish_step);
         self.engine.next_loss()?;
         let all = begin.elapsed();
         let parts = HOST_PARTS.iter().map(|&(part, _)| self.engine.host_times().of(part));

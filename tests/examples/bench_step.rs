@@ -218,9 +218,7 @@ impl Side {
                 None
             }
         };
-        if !infer {
-            self.tables.iter_mut().for_each(Table::finish_step);
-        }
+        if !infer {}
         Ok(loss)
     }
 

@@ -318,7 +318,6 @@ fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
     let mut losses = Vec::new();
     for step in 0..count {
         losses.push(engine.train_step(&mut state, &mut tables, &of_step(step))?);
-        tables.iter_mut().for_each(Table::finish_step);
     }
     close(&first, &(losses, weights(state, &tables)))
 }

@@ -92,7 +92,6 @@ fn filled(program: &Program) -> (State, Vec<Table>) {
     let mut rows = Vec::new();
     for ids in [[90u64, 5, 90, 1 << 60], [3, 5, 12, 77]] {
         tables[0].resolve_train(&ids, &mut rows).unwrap();
-        tables[0].finish_step();
     }
     tables[0].insert_loaded(4, false).unwrap();
     let mut next = 0.0;

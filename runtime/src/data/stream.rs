@@ -56,7 +56,7 @@ pub struct StreamOptions {
 
 impl StreamOptions {
     pub fn new(batch: usize, order: Order) -> Self {
-        Self { batch, order, skip: 0, prefetch: 4, window_rows: 1 << 17, window_bytes: 256 << 20, threads: 1 }
+        Self { batch, order, skip: 0, prefetch: 4, window_rows: 1 << 20, window_bytes: 256 << 20, threads: 1 }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The counting pass: how many training samples contain an id, in any field of its table (`n_i` of Zhou et al., 2017, Eq. 9).
 //!
-//! An id counts once a sample, however often and in however many fields the sample has it. Row `unseen` stands for ids at their
-//! first appearance: its count is the number of samples that contain some id for the first time in file order.
+//! An id counts once per sample, however often and in however many fields the sample has it. Row
+//! `unseen` counts as the row of an id that one sample contains; training does not update it.
 
 use super::{Table, TableError};
 use crate::batch::Batch;
@@ -17,8 +17,6 @@ pub struct Counter {
     /// By row: the last sample that contained it, from 1.
     last: Vec<u64>,
     sample: u64,
-    /// Samples with an id that is new.
-    first: u64,
 }
 
 impl Counter {
@@ -29,7 +27,6 @@ impl Counter {
             counts: Vec::new(),
             last: Vec::new(),
             sample: 0,
-            first: 0,
         }
     }
 
@@ -38,7 +35,6 @@ impl Counter {
         let request_of = batch.request_of();
         for sample in 0..batch.rows {
             self.sample += 1;
-            let mut new = false;
             for &feature in &self.features {
                 let spec = &schema.features[feature];
                 let request = request_of.get(sample).map_or(0, |&r| r as usize);
@@ -58,12 +54,10 @@ impl Counter {
                     }
                     if self.last[row] != self.sample {
                         self.last[row] = self.sample;
-                        new |= self.counts[row] == 0;
                         self.counts[row] += 1;
                     }
                 }
             }
-            self.first += u64::from(new);
         }
         Ok(())
     }
@@ -75,7 +69,7 @@ impl Counter {
             *target = count as f32;
         }
         if table.is_dynamic() {
-            table.counts_mut()[0] = self.first as f32;
+            table.counts_mut()[0] = 1.0;
         }
     }
 }

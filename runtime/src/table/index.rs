@@ -9,10 +9,8 @@ use super::region::{Zeroed, ZeroedVec};
 /// Whether a row may be read by training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// Its row exists, but no training batch that is over contained it.
+    /// Its row exists (the counting pass made it), but no training batch contained it.
     Unseen,
-    /// The current batch contains it for the first time.
-    Pending,
     Seen,
 }
 
@@ -108,12 +106,8 @@ impl Index {
         let (bucket, way, found) = self.probe(key);
         let bucket = &self.buckets.as_slice()[bucket];
         found.then(|| {
-            let mark = match bucket.marks[way] {
-                0 => Mark::Unseen,
-                1 => Mark::Pending,
-                _ => Mark::Seen,
-            };
-            (bucket.rows[way] - 1, mark)
+            let seen = bucket.marks[way] == Mark::Seen as u32;
+            (bucket.rows[way] - 1, if seen { Mark::Seen } else { Mark::Unseen })
         })
     }
 

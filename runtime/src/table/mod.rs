@@ -2,8 +2,10 @@
 //!
 //! Guarantees:
 //! - A row starts with values that depend on the seed, the table's name, the id and the position, not on when the id came.
-//! - Row 0 of a dynamic table is `unseen`. In training an id that no earlier batch contained reads row 0, and its own row from the
-//!   next batch on; reading for evaluation never inserts, and gives row 0 to ids that training never saw.
+//! - An id has its own row from the first training batch that contains it.
+//! - Row 0 of a dynamic table is `unseen`: evaluation reads it for ids that training never saw, and
+//!   never inserts. Training neither reads nor updates it; [`Table::settle_unseen`] makes it the mean
+//!   of the vectors of rare ids (`docs/decisions/0001-unseen-ids.md`).
 //! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold until the next call that can
 //!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
 //!
@@ -63,6 +65,15 @@ impl std::error::Error for TableError {}
 /// For an id that training has not seen; no row, of which there are fewer.
 const OTHER: u32 = u32::MAX;
 
+/// Vectors are summed in multiples of 2^-60; 2^32 of the largest fit the 127 bits of a sum.
+const UNIT: f64 = (1u64 << 60) as f64;
+
+/// Larger weights count as this.
+const LARGEST: f64 = (1u64 << 34) as f64;
+
+/// An id is rare while at most so many batches have updated its row.
+const RARE: f32 = 3.0;
+
 /// One embedding table. See the module.
 #[derive(Debug)]
 pub struct Table {
@@ -81,14 +92,8 @@ pub struct Table {
 
 #[derive(Debug)]
 enum Kind {
-    Fixed {
-        size: u64,
-    },
-    Dynamic {
-        index: Index,
-        /// Ids that the current batch contains for the first time.
-        pending: Vec<u64>,
-    },
+    Fixed { size: u64 },
+    Dynamic { index: Index },
 }
 
 #[derive(Debug)]
@@ -109,7 +114,7 @@ impl Table {
             stream: Stream::key(seed, &format!("table {}", spec.name)),
             kind: match spec.kind {
                 TableKind::Fixed { size } => Kind::Fixed { size },
-                TableKind::Dynamic { .. } => Kind::Dynamic { index: Index::new()?, pending: Vec::new() },
+                TableKind::Dynamic { .. } => Kind::Dynamic { index: Index::new()? },
             },
             rows: 0,
             weights: Slab::new(width),
@@ -172,7 +177,7 @@ impl Table {
     pub fn ids(&self) -> usize {
         match &self.kind {
             Kind::Fixed { .. } => self.rows,
-            Kind::Dynamic { index, .. } => index.len(),
+            Kind::Dynamic { index } => index.len(),
         }
     }
 
@@ -181,7 +186,7 @@ impl Table {
         let numbers: usize = self.slots.iter().map(|s| s.slab.values.as_slice().len()).sum();
         let index = match &self.kind {
             Kind::Fixed { .. } => 0,
-            Kind::Dynamic { index, .. } => index.bytes(),
+            Kind::Dynamic { index } => index.bytes(),
         };
         ((numbers + self.rows * (self.width + 2)) * 4 + index) as u64
     }
@@ -211,7 +216,7 @@ impl Table {
         }
         self.extend_to(row + 1)?;
         Stream::keyed(self.stream, id).fill(self.init, self.weights.row_mut(row));
-        if let Kind::Dynamic { index, .. } = &mut self.kind {
+        if let Kind::Dynamic { index } = &mut self.kind {
             index.insert(id, row as u32, mark)?;
         }
         Ok(row as u32)
@@ -222,7 +227,7 @@ impl Table {
         match &self.kind {
             // Generated code addresses rows without further checks.
             Kind::Fixed { size } => lanes::narrow(ids, rows, *size),
-            Kind::Dynamic { index, .. } => index.find(ids, rows, OTHER),
+            Kind::Dynamic { index } => index.find(ids, rows, OTHER),
         }
     }
 
@@ -235,42 +240,61 @@ impl Table {
         }
     }
 
-    /// Row numbers of the ids of a training batch, written over `rows`. New ids get rows, and read `unseen` until
-    /// [`Table::finish_step`].
+    /// Row numbers of the ids of a training batch, written over `rows`. New ids get rows.
     pub fn resolve_train(&mut self, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
         rows.resize(ids.len(), 0);
         if self.find(ids, rows) { Ok(()) } else { self.settle_train(ids, rows) }
     }
 
-    /// What [`Table::find`] has left of a feature's ids: they are new in this batch, and read `unseen`.
+    /// Rows for what [`Table::find`] has left of a feature's ids: those that are new in this batch.
     fn settle_train(&mut self, ids: &[u64], rows: &mut [u32]) -> Result<(), TableError> {
         if let Kind::Fixed { .. } = self.kind {
             return self.out_of_range(ids);
         }
         for (&id, row) in ids.iter().zip(rows).filter(|(_, row)| **row == OTHER) {
-            let Kind::Dynamic { index, pending } = &mut self.kind else { return Ok(()) };
-            *row = 0;
-            match index.get(id) {
-                Some((seen, Mark::Seen)) => *row = seen,
-                Some((_, Mark::Pending)) => {}
-                Some((_, Mark::Unseen)) => {
-                    index.set_mark(id, Mark::Pending);
-                    pending.push(id);
-                }
-                None => {
-                    pending.push(id);
-                    self.add(id, Mark::Pending)?;
-                }
-            }
+            *row = self.insert_loaded(id, true)?;
         }
         Ok(())
     }
 
-    /// Ends a training step: the ids that were new in it have their own rows from now on.
-    pub fn finish_step(&mut self) {
-        if let Kind::Dynamic { index, pending } = &mut self.kind {
-            for id in pending.drain(..) {
-                index.set_mark(id, Mark::Seen);
+    /// Makes row `unseen` of a dynamic table the mean of the vectors of the rare ids, those whose
+    /// rows at most [`RARE`] batches have updated; where every id is common, of all ids; without any
+    /// id it keeps its start. To be called between training and evaluation, and before saving.
+    ///
+    /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not on
+    /// their order or on threads.
+    pub fn settle_unseen(&mut self) {
+        if !self.is_dynamic() {
+            return;
+        }
+        let width = self.width;
+        let (weights, touches) = (self.weights.values.as_slice(), self.touches.values.as_slice());
+        let sum = |most: f32| {
+            let add = |mut total: (u64, Vec<i128>), row: usize| {
+                if (1.0..=most).contains(&touches[row]) {
+                    total.0 += 1;
+                    for (sum, &weight) in total.1.iter_mut().zip(&weights[row * width..]) {
+                        *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
+                    }
+                }
+                total
+            };
+            let join = |mut a: (u64, Vec<i128>), b: (u64, Vec<i128>)| {
+                a.0 += b.0;
+                a.1.iter_mut().zip(b.1).for_each(|(a, b)| *a += b);
+                a
+            };
+            let none = || (0, vec![0; width]);
+            (1..self.rows).into_par_iter().with_min_len(4096).fold(none, add).reduce(none, join)
+        };
+        let mut found = sum(RARE);
+        if found.0 == 0 {
+            found = sum(f32::INFINITY);
+        }
+        let (ids, sums) = found;
+        if ids > 0 {
+            for (weight, sum) in self.weights.row_mut(0).iter_mut().zip(sums) {
+                *weight = (sum as f64 / ids as f64 / UNIT) as f32;
             }
         }
     }
@@ -297,7 +321,7 @@ impl Table {
         match &self.kind {
             Kind::Fixed { size } if id < *size => Ok(id as u32),
             Kind::Fixed { size } => Err(TableError::OutOfRange { table: self.name.clone(), id, size: *size }),
-            Kind::Dynamic { index, .. } => match index.get(id) {
+            Kind::Dynamic { index } => match index.get(id) {
                 Some((row, _)) => Ok(row),
                 None => self.add(id, Mark::Unseen),
             },
@@ -307,7 +331,7 @@ impl Table {
     /// The row of an id read from a checkpoint or a fixture, made if it is not there; `seen` as it was saved, true for preloaded weights.
     pub fn insert_loaded(&mut self, id: u64, seen: bool) -> Result<u32, TableError> {
         let row = self.row_of(id)?;
-        if let Kind::Dynamic { index, .. } = &mut self.kind {
+        if let Kind::Dynamic { index } = &mut self.kind {
             index.set_mark(id, if seen { Mark::Seen } else { Mark::Unseen });
         }
         Ok(row)
@@ -318,7 +342,7 @@ impl Table {
     pub fn in_key_order(&self) -> Vec<(u64, u32, bool)> {
         match &self.kind {
             Kind::Fixed { size } => (0..*size).map(|id| (id, id as u32, true)).collect(),
-            Kind::Dynamic { index, .. } => index.in_key_order(),
+            Kind::Dynamic { index } => index.in_key_order(),
         }
     }
 

@@ -97,6 +97,8 @@ pub struct Session {
     /// By table, by its features: row numbers of a batch.
     resolved: Resolved,
     lookups: Duration,
+    /// Whether rows moved since the rows for unseen ids were settled.
+    moved: bool,
     /// Of steps on the CPU, that were not given yet.
     losses: VecDeque<f32>,
 }
@@ -175,6 +177,7 @@ impl Session {
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program,
             lookups: Duration::ZERO,
+            moved: false,
             losses: VecDeque::new(),
         }
     }
@@ -198,13 +201,34 @@ impl Session {
         self.backend = Backend::Device { steps, uploaded: false, ahead: false };
     }
 
-    /// The model as it is now; a device's values are brought back for it.
-    pub fn contents(&mut self) -> Result<Contents<'_>> {
+    /// Brings a device's values back, where they are ahead of the host's.
+    fn download(&mut self) -> Result<()> {
         if let Backend::Device { steps, ahead, .. } = &mut self.backend
             && std::mem::take(ahead)
         {
             steps.download(&mut self.state, &mut self.tables)?;
         }
+        Ok(())
+    }
+
+    /// After training: gives every growing table its row for unseen ids. A device's tables come to
+    /// the host for it, and go back with the next step.
+    fn settle_unseen(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.moved) || !self.tables.iter().any(Table::is_dynamic) {
+            return Ok(());
+        }
+        self.download()?;
+        self.tables.iter_mut().for_each(Table::settle_unseen);
+        if let Backend::Device { uploaded, .. } = &mut self.backend {
+            *uploaded = false;
+        }
+        Ok(())
+    }
+
+    /// The model as it is now; a device's values are brought back for it.
+    pub fn contents(&mut self) -> Result<Contents<'_>> {
+        self.settle_unseen()?;
+        self.download()?;
         Ok(Contents { program: &self.program, state: &self.state, tables: &self.tables })
     }
 
@@ -321,15 +345,14 @@ impl Session {
         self.lookups += begin.elapsed();
         let inputs = inputs(batch, &self.resolved);
         let loss = self.backend.train(&mut self.engine, &mut self.state, &mut self.tables, &inputs);
-        for table in &mut self.tables {
-            table.finish_step();
-        }
+        self.moved = true;
         self.losses.extend(loss?);
         Ok(())
     }
 
     /// Predictions without training: see [`Session::logits`].
     pub fn infer(&mut self, batch: &Batch) -> Result<()> {
+        self.settle_unseen()?;
         table::resolve_read(&self.tables, &self.program.tables, batch, &mut self.resolved)?;
         let inputs = inputs(batch, &self.resolved);
         self.backend.infer(&mut self.engine, &self.state, &mut self.tables, &inputs)

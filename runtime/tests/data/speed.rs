@@ -161,7 +161,6 @@ fn look_ups_and_occurrences() {
         let start = thread_seconds();
         let mut rows = Vec::new();
         table.resolve_train(&all, &mut rows).unwrap();
-        table.finish_step();
         let insert = (thread_seconds() - start) / n as f64 * 1e9;
         let batches: Vec<(Vec<u64>, Vec<u64>)> = (0..50)
             .map(|_| {
@@ -176,7 +175,6 @@ fn look_ups_and_occurrences() {
             let start = thread_seconds();
             table.resolve_train(one, &mut a).unwrap();
             table.resolve_train(many, &mut b).unwrap();
-            table.finish_step();
             lookup += thread_seconds() - start;
             let start = thread_seconds();
             occurrences.build(&[&a, &b], table.rows());

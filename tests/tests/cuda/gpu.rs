@@ -62,7 +62,6 @@ fn ahead_in_parts(library: &Path, images: &[Image], case: &Case) {
         for ((engine, rows), found) in both.iter_mut().zip(&mut found) {
             let batch = resolved(batch, rows);
             engine.train_ahead(rows, &batch.inputs()).unwrap();
-            rows.iter_mut().for_each(Table::finish_step);
             found.extend((k > 1).then(|| engine.next_loss().unwrap().unwrap()));
         }
     }
@@ -154,7 +153,6 @@ fn refused_between(library: &Path, images: &[Image], case: &Case) {
     for (k, batch) in batches.iter().enumerate() {
         let batch = resolved(batch, &mut rows);
         engine.train_ahead(&mut rows, &batch.inputs()).unwrap();
-        rows.iter_mut().for_each(Table::finish_step);
         if k % 2 == 1 {
             let mut wrong = batch.clone();
             wrong.row_numbers[0][0][0] = 1 << 20;
@@ -236,7 +234,6 @@ fn a_gpu_by_its_driver() {
         let expected = on_gpu(&mut other, &batch).unwrap();
         let batch = resolved(&batch, &mut rows);
         assert_eq!(engine.train_step(&mut rows, &batch.inputs()).unwrap(), expected, "step {step}");
-        rows.iter_mut().for_each(Table::finish_step);
     }
     let mut sizes = Random::new(5);
     let mut batches: Vec<_> = (0..7).map(|_| 17 + sizes.below(14)).map(|n| case.batch(&mut r, n, 0)).collect();
@@ -245,7 +242,6 @@ fn a_gpu_by_its_driver() {
         let expected = on_gpu(&mut other, batch).unwrap();
         let batch = resolved(batch, rows);
         assert_eq!(engine.train_step(rows, &batch.inputs()).unwrap(), expected);
-        rows.iter_mut().for_each(Table::finish_step);
     };
     for step in 0..28 {
         step_both(&mut engine, &mut rows, &batches[step % 7]);
@@ -277,7 +273,6 @@ fn a_gpu_by_its_driver() {
         let batch = resolved(&batch, &mut rows);
         assert_eq!(engine.train_step(&mut rows, &batch.inputs()).unwrap(), expected, "step {step}");
         engine.infer(&mut rows, &batch.inputs()).unwrap();
-        rows.iter_mut().for_each(Table::finish_step);
     }
     let (found, expected) = (engine.profile(), other.engine.profile());
     assert!(found.len() > 20 && found == expected, "{found:?}\n{expected:?}");

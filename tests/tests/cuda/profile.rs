@@ -6,7 +6,6 @@ use din_program::cuda::Grid;
 use din_program::schedule::Operation;
 use din_runtime::code;
 use din_runtime::engine::{Engine, ProfileRow};
-use din_runtime::table::Table;
 use din_tests::random_graph::Random;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,9 +37,6 @@ fn profiles_are_of_what_ran() {
         assert_eq!(off.engine.train_step(&mut off.tables, &resolved_off.inputs()).unwrap(), loss);
         let of_cpu = resolved(&batch, &mut cpu_tables);
         cpu.train_step(&mut cpu_state, &mut cpu_tables, &of_cpu.inputs()).unwrap();
-        for tables in [&mut on.tables, &mut off.tables, &mut cpu_tables] {
-            tables.iter_mut().for_each(Table::finish_step);
-        }
         for (table, features) in case.program.tables.iter().zip(&resolved_on.row_numbers) {
             let rows: BTreeSet<u32> = features.iter().flatten().copied().collect();
             assert!(!table.every_row);

@@ -97,7 +97,6 @@ fn what_does_not_fit_is_told_and_changes_nothing() {
     let large = case.batch(&mut r, 60, 0);
     for tables in [&mut parts.tables, &mut whole.tables] {
         resolved(&large, tables);
-        tables.iter_mut().for_each(Table::finish_step);
     }
     let large = resolved(&large, &mut parts.tables);
     let error = parts.engine.train_step(&mut parts.tables, &large.inputs()).unwrap_err();

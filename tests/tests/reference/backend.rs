@@ -93,7 +93,6 @@ impl<'c> Running<'c> {
             return self.engine.infer(&self.state, &self.tables, &inputs).unwrap().unwrap();
         }
         let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs).unwrap();
-        self.tables.iter_mut().for_each(Table::finish_step);
         loss
     }
 
