@@ -12,7 +12,7 @@ Choices that move AUC, by variant:
 | | plain (what one writes in PyTorch) | same (what the language means) |
 | --- | --- | --- |
 | `adam`: table rows | Adam on whole tables: untouched rows keep moving by their moments | lazy: only rows of the batch move |
-| `unseen`: ids not in training | row 0, left at its start | row 0; in the first epoch an id's first batch reads and trains row 0 |
+| `unseen`: ids not in training | row 0, left at its start | row 0: the mean of the rows that at most 3 batches had (of all, where none is so rare) |
 | `layers`: their start | U(+-1/sqrt(k)), bias too | Glorot uniform, bias 0 |
 | both | tables N(0, 0.01), last batch of an epoch kept, rows shuffled anew each epoch | |
 """
@@ -40,7 +40,7 @@ ITEM, CONTEXT, USER = 16, 4, 8
 # By variant: see the table above.
 VARIANTS = {
     "plain": {"adam": "whole", "unseen": "start", "layers": "torch"},
-    "same": {"adam": "lazy", "unseen": "trained", "layers": "glorot"},
+    "same": {"adam": "lazy", "unseen": "mean", "layers": "glorot"},
 }
 UNIT, HIDDEN = (80, 40), (200, 80)
 BATCH = 512
@@ -172,6 +172,14 @@ def scores(net, data, split):
     return roc_auc_score(d["label"], score), gauc(d["label"], score, d["group"])
 
 
+def settle_unseen(net, updates):
+    with torch.no_grad():
+        for column, table in net.tables.items():
+            rare = (updates[column] > 0) & (updates[column] <= 3)
+            rows = np.flatnonzero(rare if rare.any() else updates[column] > 0)
+            table.weight[0] = table.weight[torch.from_numpy(rows)].mean(0)
+
+
 def one_run(data, attention, choices, seed, epochs):
     torch.manual_seed(seed)
     g = np.random.default_rng(seed)
@@ -183,21 +191,16 @@ def one_run(data, attention, choices, seed, epochs):
     else:
         optimizers = [torch.optim.Adam(tables + dense, 1e-3)]
     n = len(data.splits["train"]["label"])
-    seen = {c: np.zeros(k, dtype=bool) for c, k in data.sizes.items()}
+    # By row: batches that had it.
+    updates = {c: np.zeros(k, dtype=np.int64) for c, k in data.sizes.items()}
     best, history = None, []
     for epoch in range(1, epochs + 1):
         order, total = g.permutation(n), 0.0
         start = time.perf_counter()
         for a in range(0, n, BATCH):
             batch = data.batch("train", order[a : a + BATCH])
-            if choices["unseen"] == "trained" and epoch == 1:
-                met = {c: [batch[c]] + ([batch[f"hist.{c}"]] if c in data.items else []) for c in data.one}
-                for c in data.one:
-                    for k in (c, f"hist.{c}"):
-                        if k in batch:
-                            batch[k] = np.where(seen[c][batch[k]], batch[k], 0)
-                for c, ids in met.items():
-                    seen[c][np.concatenate(ids)] = True
+            for c in data.one:
+                updates[c][np.unique(np.concatenate([batch[k] for k in (c, f"hist.{c}") if k in batch]))] += 1
             b = tensors(batch)
             for o in optimizers:
                 o.zero_grad()
@@ -206,6 +209,8 @@ def one_run(data, attention, choices, seed, epochs):
             for o in optimizers:
                 o.step()
             total += float(loss.detach()) * len(b["label"])
+        if choices["unseen"] == "mean":
+            settle_unseen(net, updates)
         auc, grouped = scores(net, data, "valid")
         history.append({"epoch": epoch, "loss": total / n, "valid": [auc, grouped], "seconds": time.perf_counter() - start})
         if best is None or auc > best["valid"][0]:

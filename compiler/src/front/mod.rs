@@ -180,7 +180,9 @@ impl<'a> Elab<'a> {
         let train = self.train_settings(model);
         self.predictions_present(model);
         self.training = true;
-        let mut trained = self.walk(&scope, model, train.as_ref());
+        self.walk(&scope, model, train.as_ref());
+        // Settings and metrics are read beside the graph of the walk: a value of the network that
+        // stands there by mistake is then one of this graph, whatever is said of it.
         // Where the settings are at fault there may be no loss; all else is still checked.
         let loss = self.run.loss;
         let mut updates = update::Updates::default();
@@ -199,7 +201,7 @@ impl<'a> Elab<'a> {
             }
         }
         if !self.has_errors() {
-            self.graph_untrained(&mut trained);
+            self.graph_untrained();
         }
         let updated = std::mem::take(&mut self.run.updated);
         let mut roots: Vec<Root> = loss.map(Root::Loss).into_iter().collect();
@@ -210,12 +212,14 @@ impl<'a> Elab<'a> {
             _ => StateId(0),
         });
         roots.extend(states);
+        let mut trained = std::mem::take(&mut self.graph);
         trained.roots = roots;
 
         self.training = false;
-        let mut inferred = self.walk(&scope, model, train.as_ref());
+        self.walk(&scope, model, train.as_ref());
         let mut roots = self.prediction_roots();
         roots.extend(self.run.loss.map(Root::Loss));
+        let mut inferred = std::mem::take(&mut self.graph);
         inferred.roots = roots;
         let training = training?;
         if self.has_errors() || loss.is_none() {
@@ -244,8 +248,8 @@ impl<'a> Elab<'a> {
         })
     }
 
-    /// The members that make the network, in the order written, and the loss.
-    fn walk(&mut self, scope: &Scope<'a>, model: &'a ast::Model, train: Option<&train::TrainSettings<'a>>) -> Graph {
+    /// The members that make the network, in the order written, and the loss: `graph` and `run` anew.
+    fn walk(&mut self, scope: &Scope<'a>, model: &'a ast::Model, train: Option<&train::TrainSettings<'a>>) {
         self.graph = self.empty_graph();
         self.run = Run::default();
         self.phase = Phase::Model;
@@ -276,8 +280,6 @@ impl<'a> Elab<'a> {
         if let Some(loss) = train.and_then(|t| t.value("loss")) {
             self.loss(&mut scope, loss);
         }
-        let empty = self.empty_graph();
-        std::mem::replace(&mut self.graph, empty)
     }
 
     /// A `let` of the model may not hide an import.
@@ -323,13 +325,11 @@ impl<'a> Elab<'a> {
     }
 
     /// Unused and untrained parts, seen in the graph of the training walk.
-    fn graph_untrained(&mut self, graph: &mut Graph) {
-        std::mem::swap(&mut self.graph, graph);
+    fn graph_untrained(&mut self) {
         self.unused_declarations();
         if !self.diagnostics.iter().any(|d| d.code == "W0602") {
             self.untrained();
         }
-        std::mem::swap(&mut self.graph, graph);
     }
 }
 

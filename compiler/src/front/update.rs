@@ -226,6 +226,7 @@ impl<'a> Elab<'a> {
         let RuleKind::Regularizer(r) = rule.kind else { return };
         let over = UpdateScope::Rows { width: 3, every: false };
         self.graph = Graph::new("rows");
+        self.run = super::elab::Run::default();
         self.phase = Phase::Update(ast::Scope::Row);
         let weight = self.update_input("weight", InputKind::Weight, BATCH, 3, r.name.span);
         let mut scope = Scope::new(rule.module, None);

@@ -32,13 +32,30 @@ fn tokens(text: &str) -> Vec<String> {
 fn altered_models_are_told_or_verify() {
     let mut texts =
         vec![format!("{HEAD}model m {{{GROUPS}predict click ~ bernoulli(logit = linear(embed(ad), 1)){TRAIN}}}")];
-    texts.push(std::fs::read_to_string(format!("{}/../models/din_dice.din", env!("CARGO_MANIFEST_DIR"))).unwrap());
+    let models = std::fs::read_dir(format!("{}/../models", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut models: Vec<_> = models.map(|entry| entry.unwrap().path()).collect();
+    models.sort();
+    texts.extend(models.iter().map(|path| std::fs::read_to_string(path).unwrap()));
     texts.extend(library_sources().iter().map(|(_, t)| t.to_string()));
     let pool: Vec<String> = texts.iter().flat_map(|t| tokens(t)).filter(|t| !t.trim().is_empty()).collect();
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
-    for _ in 0..300 {
+    for _ in 0..1200 {
         let mut t = tokens(&texts[random.below(texts.len())]);
-        for _ in 0..1 + random.below(3) {
+        // A group where a sequence is expected, and the other way round.
+        let kinds: Vec<usize> = (0..t.len()).filter(|&k| t[k] == "features" || t[k] == "sequence").collect();
+        if !kinds.is_empty() && random.below(4) == 0 {
+            let at = kinds[random.below(kinds.len())];
+            t[at] = if t[at] == "features" { "sequence" } else { "features" }.to_string();
+        }
+        // What stands at one place of the file at another: a word, or a call with its arguments.
+        if random.below(2) == 0 {
+            let words: Vec<usize> = (0..t.len()).filter(|&k| t[k].chars().all(char::is_alphabetic)).collect();
+            let (from, to) = (words[random.below(words.len())], words[random.below(words.len())]);
+            let call = t[from + 1..].iter().take(12).position(|x| x == ")").map_or(from, |k| from + 1 + k);
+            let taken = t[from..=if random.below(2) == 0 { from } else { call }].to_vec();
+            t.splice(to..=to, taken);
+        }
+        for _ in 0..random.below(3) {
             let at = random.below(t.len());
             let word = pool[random.below(pool.len())].clone();
             match random.below(3) {
@@ -56,6 +73,31 @@ fn altered_models_are_told_or_verify() {
             crate::graph::verify(&m.infer).unwrap();
         }
         check_library("f.din", &text, &NoFiles);
+    }
+}
+
+/// Values of the network where settings and metrics stand, which read numbers and labels.
+#[test]
+fn a_value_of_the_network_among_settings_and_metrics_is_told() {
+    for (place, code) in [
+        ("report auc(embed(h))", "E0614"),
+        ("report auc(sum(embed(h) over h))", "E0614"),
+        ("report auc(click.logit)", "E0614"),
+        ("report auc(exp(click.logit) * embed(ad))", "E0614"),
+        ("report gauc(click, by = embed(h))", "E0614"),
+    ] {
+        let text = format!(
+            "{HEAD}model m {{\n features ad {{ good_id: category }}\n \
+             sequence h {{ good: category }}\n label click: binary\n embedding good [4] for ad.good_id, h.good\n \
+             let x = sum(embed(h) over h)\n predict click ~ bernoulli(logit = linear(concat(x, embed(ad)), 1))\n \
+             train {{ loss cross_entropy(click)\n optimizer sgd(lr = 0.1)\n batch 4\n epochs 1 }}\n {place}\n}}\n"
+        );
+        let checked = check("f.din", &text, &NoFiles, &Options::default());
+        let codes: Vec<_> = checked.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect();
+        assert_eq!(codes, [code], "{place}: {text}");
+        let text = text.replace(place, "report auc(click)").replace("sgd(lr = 0.1)", "sgd(lr = embed(h))");
+        let checked = check("f.din", &text, &NoFiles, &Options::default());
+        assert!(checked.model.is_none() && checked.diagnostics.iter().any(Diagnostic::is_error), "{text}");
     }
 }
 
