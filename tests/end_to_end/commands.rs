@@ -129,3 +129,12 @@ fn the_demo_shows_attention_above_pooling_and_leaves_nothing() {
     assert!(auc("din") > auc("base") + 0.05 && auc("din") < auc("truth"), "{}", ran.out);
     assert_eq!(names(folder.path()), [""; 0]);
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_the_machines_fault() {
+    for verb in ["info", "emit"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = std::process::Command::new(din_path()).arg(verb).arg(small()).stdout(full).output().unwrap();
+        ran(output).expect(3).says("standard output: cannot write: No space left on device");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::profile::Times;
 use super::session::{Machine, Session, engine};
-use super::{Event, files_of};
+use super::{Event, choose, files_of, prune};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
 use crate::device::cuda::{self, Gpu, Image};
@@ -218,6 +218,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
     let engine = engine(program, &options.machine)?;
+    directory.clean()?;
     checkpoint::clean(&directory.checkpoints())?;
     let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
@@ -241,6 +242,11 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     let mut lines = directory.epochs(position.step)?;
     restore_lines(&directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
+    // The process may have stopped between a checkpoint and the choice of the best one.
+    if let Some(best) = choose::best(program, &lines) {
+        directory.write_best(&best)?;
+    }
+    prune(&directory)?;
     Ok(Run {
         program: program.clone(),
         program_hash,
