@@ -13,6 +13,7 @@ use din_runtime::container::Kernels;
 use din_runtime::data::{Dataset, Mode, OpenOptions};
 use din_runtime::evaluate::evaluate;
 use din_runtime::predict;
+use din_runtime::run::directory::same_spec;
 use din_runtime::run::file::is_same_file;
 use din_runtime::run::{RunDirectory, interrupt};
 use din_runtime::train::{self, Device, Options, Session, Summary};
@@ -163,6 +164,16 @@ fn open(
         }
     };
     let loaded = checkpoint::load(&folder, &program)?;
+    if own.is_some() && record.program != program.hash() && !same_spec(&run.program()?, &program) {
+        let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
+        return Err(Failure::input(format!(
+            "{}: expected a run of this executable's model `{}`, found one trained with another spec or other --set values              (program {}, not {})\n  help: {help}",
+            trained.run.display(),
+            program.model,
+            record.program,
+            program.hash(),
+        )));
+    }
     let engine = train::engine(&program, machine)?;
     let checkpoint = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut session = Session::restored(engine, loaded);

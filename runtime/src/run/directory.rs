@@ -83,6 +83,13 @@ pub struct RunDirectory {
     found_empty: bool,
 }
 
+/// Whether two programs were made of the same texts, library and `--set` values included, with the same hyper-parameters. Under which
+/// paths the texts lay does not matter.
+pub fn same_spec(one: &Program, other: &Program) -> bool {
+    let texts = |program: &Program| program.sources.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+    texts(one) == texts(other) && one.hypers == other.hypers
+}
+
 const NAMES: [&str; 6] = ["run.json", "program.bin", "metrics.jsonl", "best.json", "spec", "checkpoints"];
 
 impl RunDirectory {

@@ -6,7 +6,7 @@ use super::{Event, choose, files_of, prune};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
 use crate::device::cuda::{self, Gpu, Image};
-use crate::run::directory::{DataRecord, EpochLine, FORMAT, Record, RunDirectory};
+use crate::run::directory::{DataRecord, EpochLine, FORMAT, Record, RunDirectory, same_spec};
 use crate::run::{Error, Result};
 use din_program::Program;
 use din_program::cuda::Cuda;
@@ -167,20 +167,20 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     let directory = RunDirectory::open(&options.out)?;
     let record = directory.record()?;
     let at = options.out.display();
-    let program_hash = program.hash();
-    if record.program != program_hash {
+    // Checkpoints name the program that the run keeps, also where the same spec now lies under another path.
+    let program_hash = record.program.clone();
+    if program_hash != program.hash() {
         let began = directory.program()?;
-        let same = began.sources == program.sources
-            && began.hypers == program.hypers
-            && began.schema == program.schema
-            && began.training == program.training;
-        if !same {
+        if !same_spec(&began, program) {
             return Err(Error::input(format!("{at}: the run began with another spec or other --set values"))
                 .help("train into another --out, or go back to the spec in the run's `spec/`"));
         }
-        observe(Event::Warning(format!(
-            "{at}: the run began with a program of another compiler version; its bits may differ from an uninterrupted run's"
-        )));
+        // Machine code holds no paths: where it agrees, only the spec's place is another.
+        if began.compiler != program.compiler || began.code != program.code {
+            observe(Event::Warning(format!(
+                "{at}: the run began with a program of another compiler version; its bits may differ from an uninterrupted run's"
+            )));
+        }
     }
     let differs = |what: &str, had: String, asked: String| {
         Err(Error::input(format!("{at}: the run began with {what} {had}, not {asked}"))
