@@ -132,6 +132,20 @@ struct Opened {
     run: RunDirectory,
     checkpoint: String,
     batch: usize,
+    /// As the run read its data.
+    recorded_separator: u8,
+}
+
+impl Opened {
+    /// What the run began with, unless another one is asked for, which is told: the data may be another system's.
+    fn list_separator(&self, console: &Console, asked: Option<u8>) -> u8 {
+        let recorded = self.recorded_separator;
+        if let Some(asked) = asked.filter(|&asked| asked != recorded) {
+            let (had, asked) = (char::from(recorded), char::from(asked));
+            console.remark(format!("lists are separated by `{asked}` as asked; the run was trained with `{had}`"));
+        }
+        asked.unwrap_or(recorded)
+    }
 }
 
 /// `own`: what a stand-alone executable carries; otherwise the run's own program is used.
@@ -178,12 +192,16 @@ fn open(
     let checkpoint = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut session = Session::restored(engine, loaded);
     device.attach(&mut session)?;
-    Ok(Opened { session, run, checkpoint, batch: record.batch.max(LEAST_BATCH) as usize })
+    let batch = record.batch.max(LEAST_BATCH) as usize;
+    Ok(Opened { session, run, checkpoint, batch, recorded_separator: record.list_separator })
 }
 
 pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
     let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
-    let options = OpenOptions { list_separator: args.input.list_separator, ..OpenOptions::new(Mode::Evaluate) };
+    let options = OpenOptions {
+        list_separator: opened.list_separator(console, args.input.list_separator),
+        ..OpenOptions::new(Mode::Evaluate)
+    };
     let data = Dataset::open_with(&args.data, &opened.session.program().schema, &options)
         .map_err(din_runtime::run::Error::from)?;
     warn_of_reuse(console, &opened.run, &data)?;
@@ -233,7 +251,8 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
     }
     let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
     let program = opened.session.program().clone();
-    let (data, labels) = predict::open(&program, &args.data, args.input.list_separator)?;
+    let (data, labels) =
+        predict::open(&program, &args.data, opened.list_separator(console, args.input.list_separator))?;
     for file in data.files() {
         if is_same_file(&args.out, file)? {
             let help = "choose another --out: --force replaces an older output, never the data";

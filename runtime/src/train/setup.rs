@@ -43,7 +43,8 @@ pub struct Options {
     pub seed: Option<u64>,
     pub machine: Machine,
     pub device: Device,
-    pub list_separator: u8,
+    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another one is refused.
+    pub list_separator: Option<u8>,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
     /// Measure where time goes; the bits of the result do not depend on it.
@@ -116,7 +117,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
     if options.train.is_empty() {
         return Err(Error::input("no training data").help("name them: --train FILE …"));
     }
-    let separator = options.list_separator;
+    let separator = options.list_separator.unwrap_or(b'|');
     let train = open(&options.train, program, Mode::Train, separator)?;
     let valid = match options.valid.is_empty() {
         true => None,
@@ -188,6 +189,10 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     };
     if let Some(seed) = options.seed.filter(|&seed| seed != record.seed) {
         return differs("seed", record.seed.to_string(), seed.to_string());
+    }
+    if let Some(separator) = options.list_separator.filter(|&separator| separator != record.list_separator) {
+        let (had, asked) = (char::from(record.list_separator), char::from(separator));
+        return differs("list separator", format!("`{had}`"), format!("`{asked}`"));
     }
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
