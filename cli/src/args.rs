@@ -298,9 +298,9 @@ pub struct Machine {
 /// How text data are read.
 #[derive(Clone, Debug, Args)]
 pub struct Input {
-    /// What separates the entries of a list in a CSV field
-    #[arg(long, default_value = "|", value_name = "CHAR", value_parser = one_byte)]
-    pub list_separator: u8,
+    /// What separates the entries of a list in a CSV field [default: |; of a run, what it began with]
+    #[arg(long, value_name = "CHAR", value_parser = one_byte)]
+    pub list_separator: Option<u8>,
 }
 
 fn one_byte(text: &str) -> Result<u8, String> {

@@ -52,7 +52,7 @@ fn run() -> u8 {
 }
 
 fn finish(console: &Console, outcome: Outcome) -> u8 {
-    match outcome {
+    let code = match outcome {
         Ok(()) => 0,
         Err(failure) => {
             if !failure.message.is_empty() {
@@ -60,6 +60,13 @@ fn finish(console: &Console, outcome: Outcome) -> u8 {
             }
             failure.code
         }
+    };
+    match console.lost() {
+        Some(why) => {
+            console.error(&format!("standard output: cannot write: {why}"));
+            MACHINE
+        }
+        None => code,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::args::{Color, Format, Terminal};
 use din_grammar::{Diagnostic, SourceMap, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
 
 /// The user's side of a verb.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Console {
     format: Format,
     color: bool,
     bars: bool,
+    /// Why a part of the result could not be written, the first time.
+    lost: Arc<OnceLock<String>>,
 }
 
 impl Console {
@@ -23,7 +26,13 @@ impl Console {
             Color::Never => false,
             Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
-        Self { quiet: terminal.quiet, format: terminal.format, color, bars: is_terminal && !terminal.quiet }
+        Self {
+            quiet: terminal.quiet,
+            format: terminal.format,
+            color,
+            bars: is_terminal && !terminal.quiet,
+            lost: Arc::default(),
+        }
     }
 
     /// Draws diagnostics; JSON goes to standard output, as it is the result then.
@@ -53,8 +62,20 @@ impl Console {
     }
 
     pub fn result_raw(&self, text: &str) {
-        // A closed pipe (`din info … | head`) ends the reading, not the work.
-        let _ = io::stdout().lock().write_all(text.as_bytes());
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            // A closed pipe (`din info … | head`) ends the reading, not the work.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(e) => {
+                self.lost.get_or_init(|| e.to_string());
+            }
+        }
+    }
+
+    /// Why a part of the result could not be written to standard output, if it could not.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
     }
 
     /// A line beside the result, left out with --quiet.

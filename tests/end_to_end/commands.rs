@@ -129,3 +129,48 @@ fn the_demo_shows_attention_above_pooling_and_leaves_nothing() {
     assert!(auc("din") > auc("base") + 0.05 && auc("din") < auc("truth"), "{}", ran.out);
     assert_eq!(names(folder.path()), [""; 0]);
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_the_machines_fault() {
+    for verb in ["info", "emit"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = std::process::Command::new(din_path()).arg(verb).arg(small()).stdout(full).output().unwrap();
+        ran(output).expect(3).says("standard output: cannot write: No space left on device");
+    }
+}
+
+#[test]
+fn an_output_replaces_neither_its_input_nor_what_is_not_ours() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (spec, log, link) = (at("own.din"), at("log.parquet"), at("linked.parquet"));
+    std::fs::copy(small(), &spec).unwrap();
+    std::fs::copy(data().join("test.parquet"), &log).unwrap();
+    std::fs::hard_link(&log, &link).unwrap();
+    din("build {spec} -o {spec}", &[("spec", &spec)]).expect(1).says("found another");
+    din("build {spec} -o /dev/null", &[("spec", &spec)]).expect(1).says("found a device, pipe or socket");
+    assert_eq!(std::fs::read(&spec).unwrap(), std::fs::read(small()).unwrap());
+    for out in [&log, &link] {
+        let paths = [("run", trained()), ("log", log.as_path()), ("out", out.as_path())];
+        din("predict {run} --data {log} --out {out} --force", &paths).expect(1).says("is the input");
+    }
+    assert_eq!(std::fs::read(&log).unwrap(), std::fs::read(data().join("test.parquet")).unwrap());
+    din("build {spec} -o {out}", &[("spec", &spec), ("out", &at("exe"))]).expect(0);
+    din("build {spec} -o {out}", &[("spec", &spec), ("out", &at("exe"))]).expect(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn fmt_follows_a_link_and_keeps_the_mode() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = tempfile::TempDir::new().unwrap();
+    let (real, link) = (folder.path().join("real.din"), folder.path().join("link.din"));
+    let standard = std::fs::read_to_string(small()).unwrap();
+    std::fs::write(&real, format!("{standard}\n\n\n")).unwrap();
+    std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(&real, &link).unwrap();
+    din("fmt {link}", &[("link", &link)]).expect(0);
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_ne!(std::fs::read_to_string(&real).unwrap(), format!("{standard}\n\n\n"));
+    assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+}

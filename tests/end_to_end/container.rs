@@ -129,3 +129,34 @@ fn the_stored_code_is_what_emit_shows() {
     let info = din("info {model} --json", &[("model", &small())]).expect(0).out;
     assert_eq!(info, alone(data(), ranker(), "info --json").expect(0).out);
 }
+
+#[test]
+fn an_executable_refuses_a_run_of_other_formulas_and_the_same_spec_under_another_path_is_the_same() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text = fs::read_to_string(small()).unwrap();
+    // The same tensors, another formula.
+    let other = text.replace(
+        "mlp(concat(embed(user), taste, candidate), [16], dice)",
+        "mlp(concat(embed(user), candidate, taste), [16], dice)",
+    );
+    assert_ne!(other, text);
+    for (name, text) in [("other.din", &other), ("copy.din", &text)] {
+        fs::write(at(name), text).unwrap();
+        let (spec, exe) = (at(name), at(name).with_extension("exe"));
+        din("build {spec} -o {exe}", &[("spec", &spec), ("exe", &exe)]).expect(0);
+    }
+    let line = "eval {run} --data {data}/test.parquet";
+    let paths = [("run", trained()), ("data", data())];
+    let eval = |exe: &str| run(&mut std::process::Command::new(at(exe)), line, &paths);
+    eval("other.exe").expect(1).says("trained with another spec");
+    assert_eq!(eval("copy.exe").expect(0).out, din(line, &paths).expect(0).out);
+    let run = at("run");
+    train(&run, "--epochs 1").expect(0);
+    let resume =
+        |spec: &str| din("train {spec} --out {run} --resume --epochs 2", &[("spec", &at(spec)), ("run", &run)]);
+    resume("other.din").expect(1).says("another spec");
+    let told = resume("copy.din").expect(0).err;
+    assert!(!told.contains("another compiler version"), "{told}");
+    assert_eq!(hashes(&run), hashes(trained()));
+}

@@ -175,3 +175,18 @@ fn a_wrong_spec_writes_nothing() {
     }
     assert_eq!(names(folder.path()), ["wrong.din"]);
 }
+
+#[test]
+fn a_runs_list_separator_is_kept() {
+    let folder = TempDir::new().unwrap();
+    let (file, run) = (folder.path().join("log.csv"), folder.path().join("run"));
+    let rows = [GOOD, "2,1,3,101,7,,,0", "3,1,4,100,7,6|5,2|1,0"];
+    fs::write(&file, csv(&rows).replace('|', "^")).unwrap();
+    let paths = [("model", small()), ("file", file), ("run", run)];
+    let paths = paths.each_ref().map(|(name, path)| (*name, path.as_path()));
+    din("train {model} --train {file} --out {run} --epochs 1 --list-separator ^", &paths).expect(0);
+    let told = din("eval {run} --data {file} --list-separator ^ -q", &paths).expect(0).out;
+    assert_eq!(din("eval {run} --data {file} -q", &paths).expect(0).out, told);
+    let line = "train {model} --out {run} --resume --epochs 2 --list-separator ;";
+    din(line, &paths).expect(1).says("the run began with list separator `^`, not `;`");
+}

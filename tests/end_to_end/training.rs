@@ -221,3 +221,53 @@ fn prediction_needs_no_labels_and_an_unknown_id_reads_the_unseen_row() {
     assert_ne!(rows[2][1], rows[3][1]);
     din("eval {run} --data {file}", &[("run", trained()), ("file", &file)]).expect(1).says("\"click\"");
 }
+
+#[test]
+fn resuming_a_finished_run_restores_what_a_kill_before_the_choice_of_the_best_left_undone() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, "--epochs 1").expect(0);
+    let first = hashes(&run)[0].0.clone();
+    let (kept, old_best) = (folder.path().join("kept"), fs::read(run.join("best.json")).unwrap());
+    fs::create_dir(&kept).unwrap();
+    let checkpoint = run.join("checkpoints").join(&first);
+    for name in names(&checkpoint) {
+        fs::copy(checkpoint.join(&name), kept.join(&name)).unwrap();
+    }
+    let again = |epochs: u32| {
+        let line = format!("train {{model}} --out {{run}} --resume --epochs {epochs}");
+        din(&line, &[("model", &small()), ("run", &run)]).expect(0)
+    };
+    again(2);
+    let whole = (names(&run), hashes(&run), lines(&run), fs::read(run.join("best.json")).unwrap());
+    // As a kill behind the second checkpoint leaves it, with temporary files and a stray file that is not a checkpoint.
+    fs::write(run.join("best.json"), old_best).unwrap();
+    let text = lines(&run);
+    fs::write(run.join("metrics.jsonl"), format!("{}\n", text.lines().next().unwrap())).unwrap();
+    if !checkpoint.exists() {
+        fs::rename(&kept, &checkpoint).unwrap();
+    }
+    fs::write(run.join(".best.json.7-0.tmp"), "{").unwrap();
+    again(2);
+    assert_eq!((names(&run), hashes(&run), lines(&run), fs::read(run.join("best.json")).unwrap()), whole);
+}
+
+#[test]
+fn only_a_checkpoints_own_name_counts_and_one_without_a_manifest_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, "--epochs 1").expect(0);
+    let checkpoints = run.join("checkpoints");
+    let good = checkpoints.join("step-0000000013");
+    fs::create_dir(checkpoints.join("step-old")).unwrap();
+    fs::copy(good.join("manifest.json"), checkpoints.join("step-old/manifest.json")).unwrap();
+    fs::write(checkpoints.join(".step-x"), "mine").unwrap();
+    // A kill between the two renames of a checkpoint that replaces one of the same step.
+    fs::rename(&good, checkpoints.join(".step-0000000013.7.aside")).unwrap();
+    let again = || din("train {model} --out {run} --resume --epochs 1", &[("model", &small()), ("run", &run)]);
+    again().expect(0);
+    assert_eq!(names(&checkpoints), [".step-x", "step-0000000013", "step-old"]);
+    fs::remove_file(good.join("manifest.json")).unwrap();
+    again().expect(1).says("step-0000000013/manifest.json: expected the manifest of a checkpoint, found none");
+    assert!(good.join("dense.safetensors").exists());
+}

@@ -67,7 +67,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
             seed: Some(args.world.seed),
             machine: Machine { threads: args.threads.map(|n| n as usize), isa: None },
             device: Device::Cpu,
-            list_separator: b'|',
+            list_separator: None,
             checkpoint_every: None,
             profile: false,
         };

@@ -13,6 +13,8 @@ use din_runtime::container::Kernels;
 use din_runtime::data::{Dataset, Mode, OpenOptions};
 use din_runtime::evaluate::evaluate;
 use din_runtime::predict;
+use din_runtime::run::directory::same_spec;
+use din_runtime::run::file::is_same_file;
 use din_runtime::run::{RunDirectory, interrupt};
 use din_runtime::train::{self, Device, Options, Session, Summary};
 use std::path::{Path, PathBuf};
@@ -130,6 +132,20 @@ struct Opened {
     run: RunDirectory,
     checkpoint: String,
     batch: usize,
+    /// As the run read its data.
+    recorded_separator: u8,
+}
+
+impl Opened {
+    /// What the run began with, unless another one is asked for, which is told: the data may be another system's.
+    fn list_separator(&self, console: &Console, asked: Option<u8>) -> u8 {
+        let recorded = self.recorded_separator;
+        if let Some(asked) = asked.filter(|&asked| asked != recorded) {
+            let (had, asked) = (char::from(recorded), char::from(asked));
+            console.remark(format!("lists are separated by `{asked}` as asked; the run was trained with `{had}`"));
+        }
+        asked.unwrap_or(recorded)
+    }
 }
 
 /// `own`: what a stand-alone executable carries; otherwise the run's own program is used.
@@ -162,16 +178,30 @@ fn open(
         }
     };
     let loaded = checkpoint::load(&folder, &program)?;
+    if own.is_some() && record.program != program.hash() && !same_spec(&run.program()?, &program) {
+        let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
+        return Err(Failure::input(format!(
+            "{}: expected a run of this executable's model `{}`, found one trained with another spec or other --set values              (program {}, not {})\n  help: {help}",
+            trained.run.display(),
+            program.model,
+            record.program,
+            program.hash(),
+        )));
+    }
     let engine = train::engine(&program, machine)?;
     let checkpoint = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut session = Session::restored(engine, loaded);
     device.attach(&mut session)?;
-    Ok(Opened { session, run, checkpoint, batch: record.batch.max(LEAST_BATCH) as usize })
+    let batch = record.batch.max(LEAST_BATCH) as usize;
+    Ok(Opened { session, run, checkpoint, batch, recorded_separator: record.list_separator })
 }
 
 pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
     let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
-    let options = OpenOptions { list_separator: args.input.list_separator, ..OpenOptions::new(Mode::Evaluate) };
+    let options = OpenOptions {
+        list_separator: opened.list_separator(console, args.input.list_separator),
+        ..OpenOptions::new(Mode::Evaluate)
+    };
     let data = Dataset::open_with(&args.data, &opened.session.program().schema, &options)
         .map_err(din_runtime::run::Error::from)?;
     warn_of_reuse(console, &opened.run, &data)?;
@@ -221,7 +251,15 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
     }
     let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
     let program = opened.session.program().clone();
-    let (data, labels) = predict::open(&program, &args.data, args.input.list_separator)?;
+    let (data, labels) =
+        predict::open(&program, &args.data, opened.list_separator(console, args.input.list_separator))?;
+    for file in data.files() {
+        if is_same_file(&args.out, file)? {
+            let help = "choose another --out: --force replaces an older output, never the data";
+            let (out, file) = (args.out.display(), file.display());
+            return Err(Failure::input(format!("{out}: is the input {file}\n  help: {help}")));
+        }
+    }
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show(event);
     let written = predict::predict(&mut opened.session, &data, labels, &args.out, opened.batch, &mut observe)?;

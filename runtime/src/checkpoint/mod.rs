@@ -46,14 +46,22 @@ pub fn name(step: u64) -> String {
     format!("step-{step:010}")
 }
 
+/// Whether a name is one of a checkpoint: `step-` and exactly ten digits.
+fn is_name(name: &str) -> bool {
+    name.strip_prefix("step-").is_some_and(|digits| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Ends the hidden name of a checkpoint that makes way for a new one of the same step.
+const ASIDE: &str = ".aside";
+
 /// Writes a checkpoint as `folder/step-…`; gives its path. One that is there for this step is replaced.
 pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<PathBuf> {
     let target = folder.join(name(manifest.position.step));
     let temporary = folder.join(format!(".{}.{}.tmp", name(manifest.position.step), std::process::id()));
     let made = write_folder(&temporary, contents, manifest).and_then(|()| {
         // A folder cannot be renamed over another that is not empty; the old one steps aside until the new one is in place.
-        let aside = folder.join(format!(".{}.{}.old", name(manifest.position.step), std::process::id()));
-        let replaced = target.exists();
+        let aside = folder.join(format!(".{}.{}{ASIDE}", name(manifest.position.step), std::process::id()));
+        let replaced = target.try_exists().map_err(|e| Error::file("look for", &target, &e))?;
         if replaced {
             fs::rename(&target, &aside).map_err(|e| Error::file("replace", &target, &e))?;
         }
@@ -188,7 +196,10 @@ pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
     Ok(Loaded { manifest, state, tables })
 }
 
-/// Names of the whole checkpoints in `folder`, ascending by step.
+/// Names of the checkpoints in `folder`, ascending by step. Other names are not ours and are passed over.
+///
+/// # Errors
+/// A folder with a checkpoint's name but no manifest, or one that cannot be looked at: it is never taken for absent.
 pub fn list(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     let entries = match fs::read_dir(folder) {
@@ -199,20 +210,46 @@ pub fn list(folder: &Path) -> Result<Vec<String>> {
     for entry in entries {
         let entry = entry.map_err(|e| Error::file("read", folder, &e))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("step-") && entry.path().join(MANIFEST).is_file() {
-            names.push(name);
+        if !is_name(&name) {
+            continue;
+        }
+        let manifest = entry.path().join(MANIFEST);
+        match fs::metadata(&manifest) {
+            Ok(_) => names.push(name),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                // A run that is still training may have removed the whole checkpoint since the folder was read.
+                let there = entry.path().try_exists().map_err(|e| Error::file("look for", &entry.path(), &e))?;
+                if there {
+                    return Err(Error::input(format!(
+                        "{}: expected the manifest of a checkpoint, found none",
+                        manifest.display()
+                    ))
+                    .help("put the file back, or move the checkpoint's folder out of the run"));
+                }
+            }
+            Err(e) => return Err(Error::file("look for", &manifest, &e)),
         }
     }
     names.sort();
     Ok(names)
 }
 
-/// Removes what a crash left half-written in `folder`: names that begin with a dot.
+/// Removes what a crash left half-written in `folder`: a checkpoint's name between a dot and a suffix. One that had only made way for
+/// a new one of its step, which never came, gets its name back.
 pub fn clean(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(|e| Error::file("read", folder, &e))?;
     for entry in entries {
         let path = entry.map_err(|e| Error::file("read", folder, &e))?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".step-")) {
+        let hidden = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let Some((name, _)) = hidden.strip_prefix('.').and_then(|rest| rest.split_once('.')) else { continue };
+        if !is_name(name) {
+            continue;
+        }
+        let target = folder.join(name);
+        let there = target.try_exists().map_err(|e| Error::file("look for", &target, &e))?;
+        if hidden.ends_with(ASIDE) && !there {
+            fs::rename(&path, &target).map_err(|e| Error::file("restore", &target, &e))?;
+        } else {
             fs::remove_dir_all(&path).map_err(|e| Error::file("remove", &path, &e))?;
         }
     }

@@ -83,6 +83,13 @@ pub struct RunDirectory {
     found_empty: bool,
 }
 
+/// Whether two programs were made of the same texts, library and `--set` values included, with the same hyper-parameters. Under which
+/// paths the texts lay does not matter.
+pub fn same_spec(one: &Program, other: &Program) -> bool {
+    let texts = |program: &Program| program.sources.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+    texts(one) == texts(other) && one.hypers == other.hypers
+}
+
 const NAMES: [&str; 6] = ["run.json", "program.bin", "metrics.jsonl", "best.json", "spec", "checkpoints"];
 
 impl RunDirectory {
@@ -172,7 +179,7 @@ impl RunDirectory {
 
     /// Removes what [`RunDirectory::create`] made, unless a checkpoint is in it: after a fault before the first one, nothing is left.
     pub fn clear_unless_begun(&self) {
-        if !self.made || checkpoint::list(&self.checkpoints()).is_ok_and(|names| !names.is_empty()) {
+        if !self.made || !checkpoint::list(&self.checkpoints()).is_ok_and(|names| names.is_empty()) {
             return;
         }
         // The fault that led here is the one to tell; what cannot be removed stays.
@@ -183,6 +190,20 @@ impl RunDirectory {
         if !self.found_empty {
             let _ = fs::remove_dir(&self.path);
         }
+    }
+
+    /// Removes temporary files that a killed process left beside `metrics.jsonl` and the others.
+    pub fn clean(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.path).map_err(|e| Error::file("read", &self.path, &e))?;
+        for entry in entries {
+            let path = entry.map_err(|e| Error::file("read", &self.path, &e))?.path();
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let ours = NAMES.iter().any(|known| name.starts_with(&format!(".{known}.")));
+            if ours && name.ends_with(".tmp") {
+                fs::remove_file(&path).map_err(|e| Error::file("remove", &path, &e))?;
+            }
+        }
+        Ok(())
     }
 
     pub fn record(&self) -> Result<Record> {
@@ -252,7 +273,8 @@ impl RunDirectory {
     }
 
     pub fn best(&self) -> Result<Option<Best>> {
-        if !self.path.join("best.json").exists() {
+        let path = self.path.join("best.json");
+        if !path.try_exists().map_err(|e| Error::file("look for", &path, &e))? {
             return Ok(None);
         }
         self.read_json("best.json").map(Some)

@@ -17,11 +17,24 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Opens a temporary file in the target's folder, which must exist.
+    /// Opens a temporary file in the target's folder, which must exist. A link stands for the file that it leads to.
+    ///
+    /// # Errors
+    /// The target is there and is not a regular file.
     pub fn create(target: &Path) -> Result<Self> {
-        if target.is_dir() {
-            return Err(Error::input(format!("{}: expected a file to write, found a directory", target.display())));
-        }
+        let followed = match fs::metadata(target) {
+            Ok(found) if found.is_file() => {
+                fs::canonicalize(target).map_err(|e| Error::file("look for", target, &e))?
+            }
+            Ok(found) => {
+                let what = if found.is_dir() { "a directory" } else { "a device, pipe or socket" };
+                let message = format!("{}: expected a file to write, found {what}", target.display());
+                return Err(Error::input(message).help("name another file"));
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => target.to_path_buf(),
+            Err(e) => return Err(Error::file("look for", target, &e)),
+        };
+        let target = followed.as_path();
         let name = target
             .file_name()
             .ok_or_else(|| Error::input(format!("{}: expected the name of a file to write", target.display())))?;
@@ -72,6 +85,35 @@ pub fn write_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create(target)?;
     file.file().write_all(bytes).map_err(|e| Error::file("write", target, &e))?;
     file.commit()
+}
+
+/// The same, with the permissions of the file that is there.
+pub fn rewrite_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
+    let permissions = fs::metadata(target).map_err(|e| Error::file("look for", target, &e))?.permissions();
+    let mut file = AtomicFile::create(target)?;
+    file.file().write_all(bytes).map_err(|e| Error::file("write", target, &e))?;
+    file.file().set_permissions(permissions).map_err(|e| Error::file("set the mode of", target, &e))?;
+    file.commit()
+}
+
+/// Whether two paths lead to one file, by whatever links.
+pub fn is_same_file(one: &Path, other: &Path) -> Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let of = |path: &Path| match fs::metadata(path) {
+            Ok(found) => Ok(Some((found.dev(), found.ino()))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::file("look for", path, &e)),
+        };
+        let (one, other) = (of(one)?, of(other)?);
+        Ok(one.is_some() && one == other)
+    }
+    #[cfg(not(unix))]
+    {
+        let of = |path: &Path| fs::canonicalize(path).ok();
+        Ok(of(one).is_some_and(|found| Some(found) == of(other)))
+    }
 }
 
 /// The folder that holds `path`.

@@ -17,7 +17,7 @@ use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::data::{DataError, Dataset, FaultKind, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run::directory::{Best, EpochLine};
-use crate::run::{Error, Result, interrupt};
+use crate::run::{Error, Result, RunDirectory, interrupt};
 use din_program::Program;
 use setup::Run;
 use std::collections::VecDeque;
@@ -103,7 +103,7 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         } else if !epoch(run, options, observe)? {
             stopped = true;
             save(run, None)?;
-            prune(run)?;
+            prune(&run.directory)?;
         }
     }
     if stopped {
@@ -182,7 +182,7 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         }
         if saves {
             save(run, None)?;
-            prune(run)?;
+            prune(&run.directory)?;
         }
     }
     settle(run, &mut asked_for, 0, observe)?;
@@ -253,7 +253,7 @@ fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mu
     if let Some(best) = best {
         run.directory.write_best(&best)?;
     }
-    prune(run)?;
+    prune(&run.directory)?;
     observe(Event::Epoch { line, report, best: is_best });
     Ok(())
 }
@@ -278,9 +278,9 @@ fn save(run: &mut Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
 }
 
 /// Keeps the best and the last checkpoint; the newer ones are durable by now.
-fn prune(run: &Run) -> Result<()> {
-    let folder = run.directory.checkpoints();
-    let best = run.directory.best()?.map(|b| b.checkpoint);
+fn prune(directory: &RunDirectory) -> Result<()> {
+    let folder = directory.checkpoints();
+    let best = directory.best()?.map(|b| b.checkpoint);
     let names = checkpoint::list(&folder)?;
     for name in names.iter().rev().skip(1).filter(|name| Some(*name) != best.as_ref()) {
         checkpoint::remove(&folder.join(name))?;

@@ -2,11 +2,11 @@
 
 use super::profile::Times;
 use super::session::{Machine, Session, engine};
-use super::{Event, files_of};
+use super::{Event, choose, files_of, prune};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
 use crate::device::cuda::{self, Gpu, Image};
-use crate::run::directory::{DataRecord, EpochLine, FORMAT, Record, RunDirectory};
+use crate::run::directory::{DataRecord, EpochLine, FORMAT, Record, RunDirectory, same_spec};
 use crate::run::{Error, Result};
 use din_program::Program;
 use din_program::cuda::Cuda;
@@ -43,7 +43,8 @@ pub struct Options {
     pub seed: Option<u64>,
     pub machine: Machine,
     pub device: Device,
-    pub list_separator: u8,
+    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another one is refused.
+    pub list_separator: Option<u8>,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
     /// Measure where time goes; the bits of the result do not depend on it.
@@ -116,7 +117,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
     if options.train.is_empty() {
         return Err(Error::input("no training data").help("name them: --train FILE …"));
     }
-    let separator = options.list_separator;
+    let separator = options.list_separator.unwrap_or(b'|');
     let train = open(&options.train, program, Mode::Train, separator)?;
     let valid = match options.valid.is_empty() {
         true => None,
@@ -167,20 +168,20 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     let directory = RunDirectory::open(&options.out)?;
     let record = directory.record()?;
     let at = options.out.display();
-    let program_hash = program.hash();
-    if record.program != program_hash {
+    // Checkpoints name the program that the run keeps, also where the same spec now lies under another path.
+    let program_hash = record.program.clone();
+    if program_hash != program.hash() {
         let began = directory.program()?;
-        let same = began.sources == program.sources
-            && began.hypers == program.hypers
-            && began.schema == program.schema
-            && began.training == program.training;
-        if !same {
+        if !same_spec(&began, program) {
             return Err(Error::input(format!("{at}: the run began with another spec or other --set values"))
                 .help("train into another --out, or go back to the spec in the run's `spec/`"));
         }
-        observe(Event::Warning(format!(
-            "{at}: the run began with a program of another compiler version; its bits may differ from an uninterrupted run's"
-        )));
+        // Machine code holds no paths: where it agrees, only the spec's place is another.
+        if began.compiler != program.compiler || began.code != program.code {
+            observe(Event::Warning(format!(
+                "{at}: the run began with a program of another compiler version; its bits may differ from an uninterrupted run's"
+            )));
+        }
     }
     let differs = |what: &str, had: String, asked: String| {
         Err(Error::input(format!("{at}: the run began with {what} {had}, not {asked}"))
@@ -188,6 +189,10 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     };
     if let Some(seed) = options.seed.filter(|&seed| seed != record.seed) {
         return differs("seed", record.seed.to_string(), seed.to_string());
+    }
+    if let Some(separator) = options.list_separator.filter(|&separator| separator != record.list_separator) {
+        let (had, asked) = (char::from(record.list_separator), char::from(separator));
+        return differs("list separator", format!("`{had}`"), format!("`{asked}`"));
     }
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
@@ -218,6 +223,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
     let engine = engine(program, &options.machine)?;
+    directory.clean()?;
     checkpoint::clean(&directory.checkpoints())?;
     let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
@@ -241,6 +247,11 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     let mut lines = directory.epochs(position.step)?;
     restore_lines(&directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
+    // The process may have stopped between a checkpoint and the choice of the best one.
+    if let Some(best) = choose::best(program, &lines) {
+        directory.write_best(&best)?;
+    }
+    prune(&directory)?;
     Ok(Run {
         program: program.clone(),
         program_hash,
