@@ -52,7 +52,7 @@ fn run() -> u8 {
 }
 
 fn finish(console: &Console, outcome: Outcome) -> u8 {
-    match outcome {
+    let code = match outcome {
         Ok(()) => 0,
         Err(failure) => {
             if !failure.message.is_empty() {
@@ -60,6 +60,14 @@ fn finish(console: &Console, outcome: Outcome) -> u8 {
             }
             failure.code
         }
+    };
+    match console.unwritten() {
+        Some(error) => {
+            let help = "free the place that it goes to, or write to another one";
+            console.error(&format!("standard output: cannot write: {error}; the result is cut short\n  help: {help}"));
+            MACHINE
+        }
+        None => code,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::args::{Color, Format, Terminal};
 use din_grammar::{Diagnostic, SourceMap, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
 
 /// The user's side of a verb.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Console {
     format: Format,
     color: bool,
     bars: bool,
+    /// Why standard output no longer takes the result; shared by all clones.
+    cut: Arc<OnceLock<io::Error>>,
 }
 
 impl Console {
@@ -23,7 +26,13 @@ impl Console {
             Color::Never => false,
             Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
-        Self { quiet: terminal.quiet, format: terminal.format, color, bars: is_terminal && !terminal.quiet }
+        Self {
+            quiet: terminal.quiet,
+            format: terminal.format,
+            color,
+            bars: is_terminal && !terminal.quiet,
+            cut: Arc::default(),
+        }
     }
 
     /// Draws diagnostics; JSON goes to standard output, as it is the result then.
@@ -52,9 +61,22 @@ impl Console {
         self.result_raw(&format!("{}\n", line.as_ref()));
     }
 
+    /// Text of the result. The first failure is kept for [`Console::unwritten`], and nothing is written behind it.
     pub fn result_raw(&self, text: &str) {
-        // A closed pipe (`din info … | head`) ends the reading, not the work.
-        let _ = io::stdout().lock().write_all(text.as_bytes());
+        if self.cut.get().is_some() {
+            return;
+        }
+        let mut out = io::stdout().lock();
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // Only one thread writes results while it holds the lock, so the cell is empty here.
+            let _ = self.cut.set(error);
+        }
+    }
+
+    /// Why a part of the result is missing on standard output. A closed pipe (`din info … | head`) ends the reading, not the work,
+    /// and is no failure.
+    pub fn unwritten(&self) -> Option<&io::Error> {
+        self.cut.get().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }
 
     /// A line beside the result, left out with --quiet.

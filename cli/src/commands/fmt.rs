@@ -5,7 +5,7 @@ use crate::failure::{Failure, INPUT, Outcome};
 use crate::sources;
 use crate::terminal::Console;
 use din_grammar::{SourceMap, format};
-use din_runtime::run::file::write_atomically;
+use din_runtime::run::file::rewrite_atomically;
 use std::io::Read;
 use std::path::Path;
 
@@ -65,7 +65,7 @@ fn one(console: &Console, path: &Path, check: bool) -> Result<bool, Failure> {
         return Ok(false);
     }
     if changed && !check {
-        write_atomically(path, formatted.as_bytes())?;
+        rewrite_atomically(path, formatted.as_bytes())?;
     }
     Ok(changed)
 }

@@ -13,6 +13,7 @@ use din_runtime::container::Kernels;
 use din_runtime::data::{Dataset, Mode, OpenOptions};
 use din_runtime::evaluate::evaluate;
 use din_runtime::predict;
+use din_runtime::run::file::not_an_input;
 use din_runtime::run::{RunDirectory, interrupt};
 use din_runtime::train::{self, Device, Options, Session, Summary};
 use std::path::{Path, PathBuf};
@@ -222,6 +223,7 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
     let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
     let program = opened.session.program().clone();
     let (data, labels) = predict::open(&program, &args.data, args.input.list_separator)?;
+    not_an_input(&args.out, data.files())?;
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show(event);
     let written = predict::predict(&mut opened.session, &data, labels, &args.out, opened.batch, &mut observe)?;

@@ -180,7 +180,7 @@ pub fn read(path: &Path) -> Result<Option<Carried>> {
     Ok(Some(Carried { program, kernels }))
 }
 
-/// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`. Mode 0755, by rename.
+/// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`. Executable, by rename.
 pub fn build(base: &Path, program: &Program, kernels: Option<&Kernels>, out: &Path) -> Result<Built> {
     let mut input = File::open(base).map_err(|e| Error::file("read", base, &e))?;
     let executable = match locate(&mut input, base)? {
@@ -201,7 +201,7 @@ pub fn build(base: &Path, program: &Program, kernels: Option<&Kernels>, out: &Pa
     if footer.triple.len() > TRIPLE {
         return Err(Error::input(format!("target triple `{}` is too long", footer.triple)));
     }
-    let mut output = AtomicFile::create(out)?;
+    let mut output = AtomicFile::create_executable(out)?;
     input.seek(SeekFrom::Start(0)).map_err(|e| Error::file("read", base, &e))?;
     let copied = io::copy(&mut input.take(executable), output.file()).map_err(|e| Error::file("write", out, &e))?;
     if copied != executable {
@@ -210,20 +210,8 @@ pub fn build(base: &Path, program: &Program, kernels: Option<&Kernels>, out: &Pa
     for part in [&HEAD[..], &bytes, &kernels, &footer.encode()] {
         output.file().write_all(part).map_err(|e| Error::file("write", out, &e))?;
     }
-    make_executable(output.file()).map_err(|e| Error::file("make executable", out, &e))?;
     output.commit()?;
     Ok(Built { executable, program: bytes.len() as u64, kernels: kernels.len() as u64 })
-}
-
-#[cfg(unix)]
-fn make_executable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &File) -> io::Result<()> {
-    Ok(())
 }
 
 /// Footer and start of the program, if anything is appended.
