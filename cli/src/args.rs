@@ -220,6 +220,9 @@ pub struct Build {
     /// The executable to write
     #[arg(short, long)]
     pub out: PathBuf,
+    /// Replace --out even if it is no executable that `din build` wrote
+    #[arg(long)]
+    pub force: bool,
     /// Also embed kernels for GPUs, one image an architecture: sm_90 is machine code of one, compute_90 is PTX, which the driver compiles for it and
     /// later ones. Needs NVRTC, but no GPU
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]

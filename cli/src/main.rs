@@ -61,9 +61,10 @@ fn finish(console: &Console, outcome: Outcome) -> u8 {
             failure.code
         }
     };
-    match console.lost() {
-        Some(why) => {
-            console.error(&format!("standard output: cannot write: {why}"));
+    match console.unwritten() {
+        Some(error) => {
+            let help = "free the place that it goes to, or write to another one";
+            console.error(&format!("standard output: cannot write: {error}; the result is cut short\n  help: {help}"));
             MACHINE
         }
         None => code,

@@ -14,8 +14,8 @@ pub struct Console {
     format: Format,
     color: bool,
     bars: bool,
-    /// Why a part of the result could not be written, the first time.
-    lost: Arc<OnceLock<String>>,
+    /// Why standard output no longer takes the result; shared by all clones.
+    cut: Arc<OnceLock<io::Error>>,
 }
 
 impl Console {
@@ -31,7 +31,7 @@ impl Console {
             format: terminal.format,
             color,
             bars: is_terminal && !terminal.quiet,
-            lost: Arc::default(),
+            cut: Arc::default(),
         }
     }
 
@@ -61,21 +61,22 @@ impl Console {
         self.result_raw(&format!("{}\n", line.as_ref()));
     }
 
+    /// Text of the result. The first failure is kept for [`Console::unwritten`], and nothing is written behind it.
     pub fn result_raw(&self, text: &str) {
+        if self.cut.get().is_some() {
+            return;
+        }
         let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => {}
-            // A closed pipe (`din info … | head`) ends the reading, not the work.
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
-            Err(e) => {
-                self.lost.get_or_init(|| e.to_string());
-            }
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // Only one thread writes results while it holds the lock, so the cell is empty here.
+            let _ = self.cut.set(error);
         }
     }
 
-    /// Why a part of the result could not be written to standard output, if it could not.
-    pub fn lost(&self) -> Option<&str> {
-        self.lost.get().map(String::as_str)
+    /// Why a part of the result is missing on standard output. A closed pipe (`din info … | head`) ends the reading, not the work,
+    /// and is no failure.
+    pub fn unwritten(&self) -> Option<&io::Error> {
+        self.cut.get().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }
 
     /// A line beside the result, left out with --quiet.

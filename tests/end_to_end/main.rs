@@ -6,6 +6,7 @@ mod commands;
 mod container;
 mod faults;
 mod gpu;
+mod outputs;
 mod requests;
 mod support;
 mod training;

@@ -3,12 +3,20 @@
 use crate::args::Build;
 use crate::compile::compile;
 use crate::device;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::terminal::Console;
 use din_runtime::container;
+use din_runtime::run::file::not_an_input;
+use std::path::Path;
 
 pub fn build(console: &Console, args: &Build) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
+    let own = container::own_path()?;
+    let sources = compiled.program.sources.iter().map(|(name, _)| Path::new(name));
+    not_an_input(&args.out, sources.chain([args.spec.model.as_path(), own.as_path()]))?;
+    if !args.force {
+        replaceable(&args.out)?;
+    }
     let kernels = match args.cuda.as_slice() {
         [] => None,
         targets => {
@@ -18,7 +26,7 @@ pub fn build(console: &Console, args: &Build) -> Outcome {
             Some(device::images(&compiled, args.precision.into(), &targets)?)
         }
     };
-    let built = container::build(&container::own_path()?, &compiled.program, kernels.as_ref(), &args.out)?;
+    let built = container::build(&own, &compiled.program, kernels.as_ref(), &args.out)?;
     let levels: Vec<String> = compiled.program.code.iter().map(|c| format!("{:?}", c.isa).to_lowercase()).collect();
     let gpus = kernels.as_ref().map_or(String::new(), |kernels| {
         let targets: Vec<String> = kernels.targets().map(|t| t.to_string()).collect();
@@ -33,5 +41,15 @@ pub fn build(console: &Console, args: &Build) -> Outcome {
         built.program.div_ceil(1024),
         built.executable.div_ceil(1024),
     ));
+    Ok(())
+}
+
+/// Without --force only an executable that `build` wrote is replaced. What is no regular file is left to the writing to refuse.
+fn replaceable(out: &Path) -> Outcome {
+    if out.is_file() && !matches!(container::read(out), Ok(Some(_))) {
+        let help = "choose another --out, or pass --force to replace it";
+        let found = "expected an executable that `din build` wrote, or no file";
+        return Err(Failure::input(format!("{}: {found}, found another file\n  help: {help}", out.display())));
+    }
     Ok(())
 }

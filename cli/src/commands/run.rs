@@ -14,7 +14,7 @@ use din_runtime::data::{Dataset, Mode, OpenOptions};
 use din_runtime::evaluate::evaluate;
 use din_runtime::predict;
 use din_runtime::run::directory::same_spec;
-use din_runtime::run::file::is_same_file;
+use din_runtime::run::file::not_an_input;
 use din_runtime::run::{RunDirectory, interrupt};
 use din_runtime::train::{self, Device, Options, Session, Summary};
 use std::path::{Path, PathBuf};
@@ -253,13 +253,7 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
     let program = opened.session.program().clone();
     let (data, labels) =
         predict::open(&program, &args.data, opened.list_separator(console, args.input.list_separator))?;
-    for file in data.files() {
-        if is_same_file(&args.out, file)? {
-            let help = "choose another --out: --force replaces an older output, never the data";
-            let (out, file) = (args.out.display(), file.display());
-            return Err(Failure::input(format!("{out}: is the input {file}\n  help: {help}")));
-        }
-    }
+    not_an_input(&args.out, data.files())?;
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show(event);
     let written = predict::predict(&mut opened.session, &data, labels, &args.out, opened.batch, &mut observe)?;

@@ -103,7 +103,19 @@ impl<'a> Elab<'a> {
             let mut value = number;
             for (_, text, span) in sets.iter().filter(|s| s.0 == name.name) {
                 match text.trim().replace('_', "").parse::<f64>() {
-                    Ok(n) if n.is_finite() => value = Some(n),
+                    Ok(n) if (n as f32).is_finite() => value = Some(n),
+                    Ok(n) if n.is_finite() => {
+                        self.report(
+                            Diagnostic::error(
+                                "E0307",
+                                format!("`{}` is too large", name.name),
+                                *span,
+                                "infinite in 32 bits",
+                            )
+                            .label(name.span, "declared here")
+                            .note(format!("expected a number of at most {:e} in size\nfound `{text}`", f32::MAX)),
+                        );
+                    }
                     _ => {
                         self.report(
                             Diagnostic::error(

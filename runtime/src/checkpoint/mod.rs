@@ -18,7 +18,7 @@ mod tensors;
 pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
 
 use crate::engine::State;
-use crate::run::file::{parent, sync_folder, write_atomically};
+use crate::run::file::{parent, set_permissions, sync_folder, write_atomically};
 use crate::run::{Error, Result};
 use crate::table::Table;
 use din_program::Program;
@@ -102,7 +102,9 @@ fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> 
     let mode = fs::metadata(&path).map_err(|e| Error::file("read", &path, &e))?.permissions();
     for name in manifest.files.keys() {
         let file = folder.join(name);
-        fs::set_permissions(&file, mode.clone()).map_err(|e| Error::file("write", &file, &e))?;
+        fs::File::open(&file)
+            .and_then(|opened| set_permissions(&opened, mode.clone()))
+            .map_err(|e| Error::file("set permissions of", &file, &e))?;
     }
     sync_folder(folder)
 }

@@ -5,6 +5,7 @@ use crate::run::{Error, Result};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fs::File;
 use std::path::Path;
 
@@ -45,12 +46,53 @@ impl View for Lazy<'_> {
     }
 }
 
+/// A tensor whose numbers are looked at while they are written.
+struct Watched<'a, 'b> {
+    name: &'b str,
+    tensor: Lazy<'a>,
+    /// The first number of the file that is not finite: tensor, position in it, and the number.
+    found: &'b Cell<Option<(&'b str, usize, f32)>>,
+}
+
+impl View for Watched<'_, '_> {
+    fn dtype(&self) -> Dtype {
+        self.tensor.dtype()
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.tensor.shape()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = self.tensor.data();
+        if self.tensor.dtype == Dtype::F32 && self.found.get().is_none() {
+            let mut numbers = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).enumerate();
+            self.found.set(numbers.find(|(_, x)| !x.is_finite()).map(|(at, x)| (self.name, at, x)));
+        }
+        bytes
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.data_len()
+    }
+}
+
 /// Writes the tensors (ordered by the format itself: by dtype, then name) and flushes them to the disk; gives the file's SHA-256.
+///
+/// # Errors
+/// A number that is infinite or not a number: what training has made of it is worth nothing.
 pub fn write(path: &Path, tensors: Vec<(String, Lazy<'_>)>) -> Result<String> {
-    safetensors::tensor::serialize_to_file(tensors, None, path).map_err(|e| match e {
+    let found = Cell::new(None);
+    let (names, tensors): (Vec<String>, Vec<Lazy<'_>>) = tensors.into_iter().unzip();
+    let watched = names.iter().zip(tensors).map(|(name, tensor)| (name, Watched { name, tensor, found: &found }));
+    safetensors::tensor::serialize_to_file(watched, None, path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(e) => Error::file("write", path, &e),
         e => Error::machine(format!("{}: cannot write: {e}", path.display())),
     })?;
+    if let Some((name, at, number)) = found.get() {
+        return Err(Error::input(format!("the training diverged: number {at} of tensor `{name}` became {number}"))
+            .help("train into another --out with a lower learning rate; a checkpoint from before stays as it is"));
+    }
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::file("flush", path, &e))?;
     sha256_file(path)
 }

@@ -18,7 +18,7 @@ mod kernels;
 pub use kernels::Kernels;
 
 use crate::run::file::AtomicFile;
-use crate::run::{Error, Fault, Result};
+use crate::run::{Error, Result};
 use din_program::{FORMAT, Program};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -180,10 +180,7 @@ pub fn read(path: &Path) -> Result<Option<Carried>> {
     Ok(Some(Carried { program, kernels }))
 }
 
-/// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`. By rename; whoever may read it may run it.
-///
-/// # Errors
-/// `out` is there and is not an executable that carries a program: only what `build` wrote is replaced.
+/// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`. Executable, by rename.
 pub fn build(base: &Path, program: &Program, kernels: Option<&Kernels>, out: &Path) -> Result<Built> {
     let mut input = File::open(base).map_err(|e| Error::file("read", base, &e))?;
     let executable = match locate(&mut input, base)? {
@@ -204,8 +201,7 @@ pub fn build(base: &Path, program: &Program, kernels: Option<&Kernels>, out: &Pa
     if footer.triple.len() > TRIPLE {
         return Err(Error::input(format!("target triple `{}` is too long", footer.triple)));
     }
-    let mut output = AtomicFile::create(out)?;
-    refuse_foreign(out)?;
+    let mut output = AtomicFile::create_executable(out)?;
     input.seek(SeekFrom::Start(0)).map_err(|e| Error::file("read", base, &e))?;
     let copied = io::copy(&mut input.take(executable), output.file()).map_err(|e| Error::file("write", out, &e))?;
     if copied != executable {
@@ -214,41 +210,8 @@ pub fn build(base: &Path, program: &Program, kernels: Option<&Kernels>, out: &Pa
     for part in [&HEAD[..], &bytes, &kernels, &footer.encode()] {
         output.file().write_all(part).map_err(|e| Error::file("write", out, &e))?;
     }
-    make_executable(output.file()).map_err(|e| Error::file("make executable", out, &e))?;
     output.commit()?;
     Ok(Built { executable, program: bytes.len() as u64, kernels: kernels.len() as u64 })
-}
-
-#[cfg(unix)]
-fn make_executable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    // The file was made under the user's mask.
-    let mode = file.metadata()?.permissions().mode();
-    file.set_permissions(std::fs::Permissions::from_mode(mode | ((mode & 0o444) >> 2)))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &File) -> io::Result<()> {
-    Ok(())
-}
-
-/// Refuses to replace a file that carries no program, not even an altered one.
-fn refuse_foreign(out: &Path) -> Result<()> {
-    let mut file = match File::open(out) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::file("read", out, &e)),
-    };
-    match locate(&mut file, out) {
-        Ok(None) => {
-            let message =
-                format!("{}: expected a new file or one that `din build` wrote, found another", out.display());
-            Err(Error::input(message).help("choose another --out, or remove the file first"))
-        }
-        Err(e) if e.fault == Fault::Machine => Err(e),
-        // An altered one is ours all the same.
-        Ok(Some(_)) | Err(_) => Ok(()),
-    }
 }
 
 /// Footer and start of the program, if anything is appended.

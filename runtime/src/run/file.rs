@@ -1,5 +1,6 @@
 //! Files that are whole or absent: written beside their target, flushed to the disk, then renamed over it.
-//! A crash leaves either the old file or the new one, and at most a temporary file whose name starts with a dot.
+//! A crash leaves either the old file or the new one, and at most a temporary file whose name starts with a dot. Links are followed
+//! to the file that they name, and what is no regular file (a device, a pipe, a socket) is refused.
 
 use super::error::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -17,34 +18,45 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Opens a temporary file in the target's folder, which must exist. A link stands for the file that it leads to.
+    /// Opens a temporary file in the target's folder, which must exist.
     ///
     /// # Errors
-    /// The target is there and is not a regular file.
+    /// A target that is there and is no regular file, and whatever forbids a new file in its folder.
     pub fn create(target: &Path) -> Result<Self> {
-        let followed = match fs::metadata(target) {
-            Ok(found) if found.is_file() => {
-                fs::canonicalize(target).map_err(|e| Error::file("look for", target, &e))?
-            }
+        Self::create_with_mode(target, 0o666)
+    }
+
+    /// The same for a file that may be executed by whom the user's mask lets.
+    pub fn create_executable(target: &Path) -> Result<Self> {
+        Self::create_with_mode(target, 0o777)
+    }
+
+    /// `mode`: permissions of the new file before the user's mask is taken off.
+    fn create_with_mode(target: &Path, mode: u32) -> Result<Self> {
+        let target = &followed(target)?;
+        match fs::metadata(target) {
+            Ok(found) if found.is_file() => {}
             Ok(found) => {
-                let what = if found.is_dir() { "a directory" } else { "a device, pipe or socket" };
-                let message = format!("{}: expected a file to write, found {what}", target.display());
-                return Err(Error::input(message).help("name another file"));
+                let kind = kind(found.file_type());
+                return Err(Error::input(format!("{}: expected a file to write, found {kind}", target.display()))
+                    .help("name a new file, or one that may be replaced"));
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => target.to_path_buf(),
-            Err(e) => return Err(Error::file("look for", target, &e)),
-        };
-        let target = followed.as_path();
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::file("write", target, &e)),
+        }
         let name = target
             .file_name()
             .ok_or_else(|| Error::input(format!("{}: expected the name of a file to write", target.display())))?;
         let folder = parent(target);
+        let mut options = OpenOptions::new();
+        options.write(true).read(true).create_new(true);
+        set_mode(&mut options, mode);
         for attempt in 0u32.. {
             let mut hidden = std::ffi::OsString::from(".");
             hidden.push(name);
             hidden.push(format!(".{}-{attempt}.tmp", std::process::id()));
             let temporary = folder.join(hidden);
-            match OpenOptions::new().write(true).read(true).create_new(true).open(&temporary) {
+            match options.open(&temporary) {
                 Ok(file) => return Ok(Self { file, temporary, target: target.to_path_buf(), committed: false }),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < 1000 => {}
                 Err(e) => return Err(Error::file("write", target, &e)),
@@ -87,33 +99,113 @@ pub fn write_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
-/// The same, with the permissions of the file that is there.
+/// Writes `bytes` as the whole of `target`, which keeps its permissions, and its owner and group as far as the user may give them.
 pub fn rewrite_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
-    let permissions = fs::metadata(target).map_err(|e| Error::file("look for", target, &e))?.permissions();
+    let before = fs::metadata(target).map_err(|e| Error::file("read", target, &e))?;
     let mut file = AtomicFile::create(target)?;
     file.file().write_all(bytes).map_err(|e| Error::file("write", target, &e))?;
-    file.file().set_permissions(permissions).map_err(|e| Error::file("set the mode of", target, &e))?;
+    keep_owner(file.file(), &before);
+    set_permissions(file.file(), before.permissions()).map_err(|e| Error::file("set permissions of", target, &e))?;
     file.commit()
 }
 
-/// Whether two paths lead to one file, by whatever links.
-pub fn is_same_file(one: &Path, other: &Path) -> Result<bool> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let of = |path: &Path| match fs::metadata(path) {
-            Ok(found) => Ok(Some((found.dev(), found.ino()))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::file("look for", path, &e)),
+#[cfg(unix)]
+fn keep_owner(file: &File, before: &fs::Metadata) {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    // Only root may give a file away; the group may be one of the user's own.
+    if fchown(file, Some(before.uid()), Some(before.gid())).is_err() {
+        let _ = fchown(file, None, Some(before.gid()));
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_: &File, _: &fs::Metadata) {}
+
+/// Sets permissions where the file system has them: one without modes, which refuses, holds the bytes as well.
+pub fn set_permissions(file: &File, permissions: fs::Permissions) -> io::Result<()> {
+    const NOT_PERMITTED: i32 = 1;
+    match file.set_permissions(permissions) {
+        Err(e) if e.raw_os_error() == Some(NOT_PERMITTED) || e.kind() == io::ErrorKind::Unsupported => Ok(()),
+        set => set,
+    }
+}
+
+#[cfg(unix)]
+fn set_mode(options: &mut OpenOptions, mode: u32) {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.mode(mode);
+}
+
+#[cfg(not(unix))]
+fn set_mode(_: &mut OpenOptions, _: u32) {}
+
+/// The path that links at `path` lead to, which need not exist.
+fn followed(path: &Path) -> Result<PathBuf> {
+    /// As many as Linux follows.
+    const LINKS: usize = 40;
+    let mut at = path.to_path_buf();
+    for _ in 0..LINKS {
+        match fs::symlink_metadata(&at) {
+            Ok(found) if found.file_type().is_symlink() => {
+                let link = fs::read_link(&at).map_err(|e| Error::file("read the link", &at, &e))?;
+                at = parent(&at).join(link);
+            }
+            Ok(_) => return Ok(at),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(at),
+            Err(e) => return Err(Error::file("write", path, &e)),
+        }
+    }
+    Err(Error::input(format!("{}: expected a file to write, found links that lead to each other", path.display())))
+}
+
+#[cfg(unix)]
+fn kind(found: fs::FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match found {
+        found if found.is_dir() => "a directory",
+        found if found.is_fifo() => "a pipe",
+        found if found.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+#[cfg(not(unix))]
+fn kind(found: fs::FileType) -> &'static str {
+    if found.is_dir() { "a directory" } else { "no regular file" }
+}
+
+/// Refuses an output that is one of the command's inputs, by whatever path or link it is named.
+pub fn not_an_input<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let found = match fs::metadata(out) {
+        Ok(found) => found,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::file("write", out, &e)),
+    };
+    for input in inputs {
+        let read = match fs::metadata(input) {
+            Ok(read) => read,
+            // Embedded sources have names that are no files.
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            Err(e) => return Err(Error::file("read", input, &e)),
         };
-        let (one, other) = (of(one)?, of(other)?);
-        Ok(one.is_some() && one == other)
+        if same_file(out, &found, input, &read) {
+            let (out, input) = (out.display(), input.display());
+            return Err(Error::input(format!("{out}: expected a file to write, found the input {input}"))
+                .help("name another output"));
+        }
     }
-    #[cfg(not(unix))]
-    {
-        let of = |path: &Path| fs::canonicalize(path).ok();
-        Ok(of(one).is_some_and(|found| Some(found) == of(other)))
-    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn same_file(_: &Path, a: &fs::Metadata, _: &Path, b: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(not(unix))]
+fn same_file(a: &Path, _: &fs::Metadata, b: &Path, _: &fs::Metadata) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// The folder that holds `path`.
@@ -136,7 +228,11 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     let mut digest = Sha256::new();
     let mut piece = vec![0u8; 1 << 20];
     loop {
-        let n = reader.read(&mut piece).map_err(|e| Error::file("read", path, &e))?;
+        let n = match reader.read(&mut piece) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Error::file("read", path, &e)),
+        };
         if n == 0 {
             return Ok(hex(&digest.finalize()));
         }

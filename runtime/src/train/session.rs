@@ -107,7 +107,11 @@ impl From<EngineError> for Error {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Isa { .. } | EngineError::Input(_) => Error::input(error.to_string()),
-            _ => Error::machine(error.to_string()),
+            // A program is read from a run directory or an executable: one that contradicts itself was altered there.
+            EngineError::Schedule { .. } => Error::input(error.to_string()),
+            EngineError::Code(_) | EngineError::Memory { .. } | EngineError::Thread(_) => {
+                Error::machine(error.to_string())
+            }
         }
     }
 }
