@@ -163,3 +163,12 @@ fn a_signal_that_was_ignored_stays_ignored_and_a_hang_up_leaves_a_checkpoint() {
         assert!(!hashes(&run).is_empty());
     }
 }
+
+#[test]
+fn a_run_is_not_made_of_a_file() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("mine");
+    fs::write(&out, "text").unwrap();
+    train(&out, "").expect(1).says("mine: expected a new folder, found a file");
+    assert_eq!(fs::read_to_string(&out).unwrap(), "text");
+}

@@ -117,6 +117,10 @@ impl RunDirectory {
                 fs::create_dir(path).map_err(|e| Error::file("create", path, &e))?;
                 false
             }
+            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+                return Err(Error::input(format!("{}: expected a new folder, found a file", path.display()))
+                    .help("choose another --out"));
+            }
             Err(e) => return Err(Error::file("create", path, &e)),
         };
         let run = Self { path: path.to_path_buf(), made: true, found_empty };

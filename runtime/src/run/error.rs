@@ -37,12 +37,12 @@ impl Error {
         self
     }
 
-    /// A failed operation on a file: a missing, forbidden or wrong kind of file is the input's fault, the rest the machine's.
+    /// A failed operation on a file: a missing or wrong kind of file is the input's fault, the rest (permissions,
+    /// a full or failing disk, too many open files) the machine's.
     pub fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
         let message = format!("{}: cannot {doing}: {error}", path.display());
         match error.kind() {
             io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied
             | io::ErrorKind::IsADirectory
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::AlreadyExists
@@ -70,3 +70,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_the_machines_fault_and_names_the_call_and_the_file() {
+        // Linux's numbers: EPERM, EIO, EACCES, EMFILE, ENOSPC; then ENOENT, ENOTDIR, EISDIR.
+        for (number, code) in [(1, 3), (5, 3), (13, 3), (24, 3), (28, 3), (2, 1), (20, 1), (21, 1)] {
+            let error = Error::file("write", Path::new("a.bin"), &io::Error::from_raw_os_error(number));
+            assert_eq!(error.exit_code(), code, "{error}");
+            assert!(error.message.starts_with("a.bin: cannot write: "), "{error}");
+        }
+    }
+}
