@@ -142,6 +142,73 @@ fn a_run_killed_and_resumed_equals_the_uninterrupted_one() {
     stopped_by("-KILL", None);
 }
 
+/// The files of a run and of its checkpoints, with their contents.
+fn contents(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<(String, Vec<u8>)> = ["run.json", "program.bin", "metrics.jsonl", "best.json"]
+        .map(|name| (name.to_string(), fs::read(run.join(name)).unwrap()))
+        .into();
+    for step in names(&run.join("checkpoints")) {
+        for name in names(&run.join("checkpoints").join(&step)) {
+            let bytes = fs::read(run.join("checkpoints").join(&step).join(&name)).unwrap();
+            files.push((format!("{step}/{name}"), bytes));
+        }
+    }
+    files
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for name in names(from) {
+        let (from, to) = (from.join(&name), to.join(&name));
+        if from.is_dir() { copy_folder(&from, &to) } else { fs::copy(&from, &to).map(|_| ()).unwrap() }
+    }
+}
+
+#[test]
+fn a_stop_after_the_last_checkpoint_and_before_best_is_made_good_on_resume() {
+    let folder = TempDir::new().unwrap();
+    let (first, run) = (folder.path().join("first"), folder.path().join("run"));
+    train(&first, "--epochs 1").expect(0);
+    copy_folder(trained(), &run);
+    // As after a kill behind the last epoch's checkpoint: the other files are still those of the epoch before.
+    for name in ["metrics.jsonl", "best.json"] {
+        fs::copy(first.join(name), run.join(name)).unwrap();
+    }
+    for step in names(&first.join("checkpoints")) {
+        copy_folder(&first.join("checkpoints").join(&step), &run.join("checkpoints").join(&step));
+    }
+    fs::write(run.join(".best.json.1-0.tmp"), "{").unwrap();
+    fs::write(run.join(".metrics.jsonl.1-0.tmp"), "").unwrap();
+    din("train {model} --out {run} --resume", &[("model", &small()), ("run", &run)]).expect(0);
+    assert_eq!(json(&run.join("best.json"))["epoch"], 2, "the log no longer makes the second epoch the best");
+    assert_eq!(names(&run), names(trained()));
+    assert_eq!(contents(&run), contents(trained()));
+}
+
+#[test]
+fn only_whole_checkpoints_under_their_own_names_are_resumed_from() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, "--epochs 1").expect(0);
+    let checkpoints = run.join("checkpoints");
+    let step = names(&checkpoints).pop().unwrap();
+    // A copy that someone put aside, and a file of theirs, are neither taken for the newest nor in the way.
+    copy_folder(&checkpoints.join(&step), &checkpoints.join("step-old"));
+    fs::write(checkpoints.join(".step-x"), "mine").unwrap();
+    let resume = || din("train {model} --out {run} --resume", &[("model", &small()), ("run", &run)]);
+    resume().expect(0);
+    assert_eq!(lines(&run), lines(trained()));
+    assert!(checkpoints.join("step-old/manifest.json").is_file() && checkpoints.join(".step-x").is_file());
+    let last = hashes(trained()).pop().unwrap().0;
+    assert!(names(&checkpoints).contains(&last), "{:?}", names(&checkpoints));
+    // A checkpoint whose manifest cannot be seen is not passed over for an older one.
+    let manifest = checkpoints.join(&last).join("manifest.json");
+    fs::remove_file(&manifest).unwrap();
+    resume().expect(1).says(&format!("{last}: expected a checkpoint, found no manifest.json"));
+    std::os::unix::fs::symlink("manifest.json", &manifest).unwrap();
+    resume().expect(3).says("manifest.json: cannot read");
+}
+
 #[test]
 fn resuming_with_other_settings_is_refused() {
     let folder = TempDir::new().unwrap();

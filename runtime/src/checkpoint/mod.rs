@@ -18,7 +18,7 @@ mod tensors;
 pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
 
 use crate::engine::State;
-use crate::run::file::{parent, sync_folder, write_atomically};
+use crate::run::file::{metadata, parent, sync_folder, write_atomically};
 use crate::run::{Error, Result};
 use crate::table::Table;
 use din_program::Program;
@@ -188,7 +188,15 @@ pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
     Ok(Loaded { manifest, state, tables })
 }
 
-/// Names of the whole checkpoints in `folder`, ascending by step.
+/// Whether `name` is one that [`name`] gives: `step-` and ten digits.
+fn is_name(name: &str) -> bool {
+    name.strip_prefix("step-").is_some_and(|step| step.len() == 10 && step.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Names of the checkpoints in `folder`, ascending by step. Anything not named as [`name`] does is not ours and is left alone.
+///
+/// # Errors
+/// The folder cannot be read, or a checkpoint in it is without its manifest.
 pub fn list(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     let entries = match fs::read_dir(folder) {
@@ -199,20 +207,34 @@ pub fn list(folder: &Path) -> Result<Vec<String>> {
     for entry in entries {
         let entry = entry.map_err(|e| Error::file("read", folder, &e))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("step-") && entry.path().join(MANIFEST).is_file() {
-            names.push(name);
+        if !is_name(&name) {
+            continue;
         }
+        let path = entry.path();
+        if metadata(&path.join(MANIFEST))?.is_some() {
+            names.push(name);
+        } else if metadata(&path)?.is_some() {
+            return Err(Error::input(format!("{}: expected a checkpoint, found no {MANIFEST} in it", path.display()))
+                .help("move this folder away to go on from the checkpoint before it"));
+        }
+        // Otherwise it was removed since the folder was read, by the training run that it belongs to.
     }
     names.sort();
     Ok(names)
 }
 
-/// Removes what a crash left half-written in `folder`: names that begin with a dot.
+/// Removes the folders that a crash left half-written or half-removed in `folder`: `.step-….tmp` and `.step-….old`.
 pub fn clean(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(|e| Error::file("read", folder, &e))?;
     for entry in entries {
-        let path = entry.map_err(|e| Error::file("read", folder, &e))?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".step-")) {
+        let entry = entry.map_err(|e| Error::file("read", folder, &e))?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let is_folder = entry.file_type().map_err(|e| Error::file("read", &path, &e))?.is_dir();
+        let ours = name
+            .strip_prefix('.')
+            .and_then(|rest| rest.split_once('.'))
+            .is_some_and(|(step, rest)| is_name(step) && (rest.ends_with("tmp") || rest.ends_with("old")));
+        if is_folder && ours {
             fs::remove_dir_all(&path).map_err(|e| Error::file("remove", &path, &e))?;
         }
     }

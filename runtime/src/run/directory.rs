@@ -11,7 +11,7 @@
 //! ```
 
 use super::error::{Error, Result};
-use super::file::{sync_folder, write_atomically};
+use super::file::{metadata, sync_folder, write_atomically};
 use crate::checkpoint;
 use din_program::Program;
 use serde::{Deserialize, Serialize};
@@ -147,17 +147,17 @@ impl RunDirectory {
 
     /// Opens a run directory.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.is_dir() {
-            let found = if path.exists() { "a file" } else { "nothing" };
-            return Err(Error::input(format!("{}: expected a run directory, found {found}", path.display()))
-                .help("make one with `train … --out DIR`"));
+        let expected = |found: &str| {
+            Error::input(format!("{}: expected a run directory, found {found}", path.display()))
+                .help("make one with `train … --out DIR`")
+        };
+        match metadata(path)? {
+            None => return Err(expected("nothing")),
+            Some(found) if !found.is_dir() => return Err(expected("a file")),
+            Some(_) => {}
         }
-        if !path.join("run.json").is_file() {
-            return Err(Error::input(format!(
-                "{}: expected a run directory, found a folder without run.json",
-                path.display()
-            ))
-            .help("make one with `train … --out DIR`"));
+        if !metadata(&path.join("run.json"))?.is_some_and(|found| found.is_file()) {
+            return Err(expected("a folder without run.json"));
         }
         Ok(Self { path: path.to_path_buf(), made: false, found_empty: false })
     }
@@ -170,9 +170,26 @@ impl RunDirectory {
         self.path.join("checkpoints")
     }
 
+    /// Removes the temporary files and folders that a process left when it was stopped while writing.
+    pub fn clean(&self) -> Result<()> {
+        checkpoint::clean(&self.checkpoints())?;
+        let entries = fs::read_dir(&self.path).map_err(|e| Error::file("read", &self.path, &e))?;
+        for entry in entries {
+            let path = entry.map_err(|e| Error::file("read", &self.path, &e))?.path();
+            let temporary = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+                name.ends_with(".tmp") && NAMES.iter().any(|written| name.starts_with(&format!(".{written}.")))
+            });
+            if temporary {
+                fs::remove_file(&path).map_err(|e| Error::file("remove", &path, &e))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what [`RunDirectory::create`] made, unless a checkpoint is in it: after a fault before the first one, nothing is left.
+    /// Where the checkpoints cannot be listed, everything stays.
     pub fn clear_unless_begun(&self) {
-        if !self.made || checkpoint::list(&self.checkpoints()).is_ok_and(|names| !names.is_empty()) {
+        if !self.made || !checkpoint::list(&self.checkpoints()).is_ok_and(|names| names.is_empty()) {
             return;
         }
         // The fault that led here is the one to tell; what cannot be removed stays.
@@ -252,10 +269,29 @@ impl RunDirectory {
     }
 
     pub fn best(&self) -> Result<Option<Best>> {
-        if !self.path.join("best.json").exists() {
-            return Ok(None);
+        match metadata(&self.path.join("best.json"))? {
+            Some(_) => self.read_json("best.json").map(Some),
+            None => Ok(None),
         }
-        self.read_json("best.json").map(Some)
+    }
+
+    /// Makes `best.json` name what was computed from the epochs' lines, after a stop that left it behind them.
+    /// One that names it already stays as it is.
+    pub fn restore_best(&self, computed: Option<&Best>) -> Result<()> {
+        match (computed, self.best()?) {
+            (Some(best), Some(kept))
+                if (best.epoch, &best.checkpoint, &best.metric) == (kept.epoch, &kept.checkpoint, &kept.metric) =>
+            {
+                Ok(())
+            }
+            (Some(best), _) => self.write_best(best),
+            (None, Some(_)) => {
+                let path = self.path.join("best.json");
+                fs::remove_file(&path).map_err(|e| Error::file("remove", &path, &e))?;
+                sync_folder(&self.path)
+            }
+            (None, None) => Ok(()),
+        }
     }
 
     /// The folder of checkpoint `name`: `best`, `last` or one of the names in `checkpoints/`.

@@ -2,7 +2,7 @@
 
 use super::profile::Times;
 use super::session::{Machine, Session, engine};
-use super::{Event, files_of};
+use super::{Event, choose, files_of, prune};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
 use crate::device::cuda::{self, Gpu, Image};
@@ -218,7 +218,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
     let engine = engine(program, &options.machine)?;
-    checkpoint::clean(&directory.checkpoints())?;
+    directory.clean()?;
     let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
             let loaded = checkpoint::load(&directory.checkpoints().join(name), program)?;
@@ -241,7 +241,8 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     let mut lines = directory.epochs(position.step)?;
     restore_lines(&directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
-    Ok(Run {
+    directory.restore_best(choose::best(program, &lines).as_ref())?;
+    let run = Run {
         program: program.clone(),
         program_hash,
         session,
@@ -256,7 +257,9 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh,
         times: Times::default(),
-    })
+    };
+    prune(&run)?;
+    Ok(run)
 }
 
 /// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the manifest.
