@@ -210,6 +210,48 @@ fn only_whole_checkpoints_under_their_own_names_are_resumed_from() {
 }
 
 #[test]
+fn a_run_directory_has_one_writer_and_any_number_of_readers() {
+    let folder = TempDir::new().unwrap();
+    let (run, empty) = (folder.path().join("run"), folder.path().join("empty"));
+    copy_folder(trained(), &run);
+    fs::create_dir(&empty).unwrap();
+    let held = [&run, &empty].map(|path| fs::File::open(path).unwrap());
+    for lock in &held {
+        lock.lock().unwrap();
+    }
+    let resume = || din("train {model} --out {run} --resume", &[("model", &small()), ("run", &run)]);
+    resume().expect(1).says("another process is training into this folder");
+    train(&empty, "").expect(1).says("another process is training into this folder");
+    assert!(empty.is_dir() && names(&empty).is_empty());
+    din("eval {run} --data {data}/test.parquet", &[("run", &run), ("data", data())]).expect(0);
+    assert_eq!(contents(&run), contents(trained()));
+    drop(held);
+    resume().expect(0);
+    train(&empty, "").expect(0);
+    assert_eq!(contents(&empty), contents(trained()));
+}
+
+#[test]
+fn what_a_kill_left_of_a_run_directory_in_the_making_is_replaced() {
+    let folder = TempDir::new().unwrap();
+    // The order in which a run directory is made; a kill may come behind each.
+    let made = [".run.json.making.tmp", "checkpoints", "spec", "program.bin", "metrics.jsonl", ".run.json.7-0.tmp"];
+    for count in 0..=made.len() {
+        let run = folder.path().join(count.to_string());
+        fs::create_dir(&run).unwrap();
+        for name in &made[..count] {
+            match *name {
+                "checkpoints" | "spec" => fs::create_dir(run.join(name)).unwrap(),
+                _ => fs::write(run.join(name), "half").unwrap(),
+            }
+        }
+        train(&run, "--threads 1").expect(0);
+        assert_eq!(names(&run), names(trained()));
+        assert_eq!(contents(&run), contents(trained()));
+    }
+}
+
+#[test]
 fn resuming_with_other_settings_is_refused() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");

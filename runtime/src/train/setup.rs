@@ -164,7 +164,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
 }
 
 fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
-    let directory = RunDirectory::open(&options.out)?;
+    let directory = RunDirectory::open_to_write(&options.out)?;
     let record = directory.record()?;
     let at = options.out.display();
     let program_hash = program.hash();
