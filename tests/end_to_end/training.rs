@@ -142,6 +142,115 @@ fn a_run_killed_and_resumed_equals_the_uninterrupted_one() {
     stopped_by("-KILL", None);
 }
 
+/// The files of a run and of its checkpoints, with their contents.
+fn contents(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<(String, Vec<u8>)> = ["run.json", "program.bin", "metrics.jsonl", "best.json"]
+        .map(|name| (name.to_string(), fs::read(run.join(name)).unwrap()))
+        .into();
+    for step in names(&run.join("checkpoints")) {
+        for name in names(&run.join("checkpoints").join(&step)) {
+            let bytes = fs::read(run.join("checkpoints").join(&step).join(&name)).unwrap();
+            files.push((format!("{step}/{name}"), bytes));
+        }
+    }
+    files
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for name in names(from) {
+        let (from, to) = (from.join(&name), to.join(&name));
+        if from.is_dir() { copy_folder(&from, &to) } else { fs::copy(&from, &to).map(|_| ()).unwrap() }
+    }
+}
+
+#[test]
+fn a_stop_after_the_last_checkpoint_and_before_best_is_made_good_on_resume() {
+    let folder = TempDir::new().unwrap();
+    let (first, run) = (folder.path().join("first"), folder.path().join("run"));
+    train(&first, "--epochs 1").expect(0);
+    copy_folder(trained(), &run);
+    // As after a kill behind the last epoch's checkpoint: the other files are still those of the epoch before.
+    for name in ["metrics.jsonl", "best.json"] {
+        fs::copy(first.join(name), run.join(name)).unwrap();
+    }
+    for step in names(&first.join("checkpoints")) {
+        copy_folder(&first.join("checkpoints").join(&step), &run.join("checkpoints").join(&step));
+    }
+    fs::write(run.join(".best.json.1-0.tmp"), "{").unwrap();
+    fs::write(run.join(".metrics.jsonl.1-0.tmp"), "").unwrap();
+    din("train {model} --out {run} --resume", &[("model", &small()), ("run", &run)]).expect(0);
+    assert_eq!(json(&run.join("best.json"))["epoch"], 2, "the log no longer makes the second epoch the best");
+    assert_eq!(names(&run), names(trained()));
+    assert_eq!(contents(&run), contents(trained()));
+}
+
+#[test]
+fn only_whole_checkpoints_under_their_own_names_are_resumed_from() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, "--epochs 1").expect(0);
+    let checkpoints = run.join("checkpoints");
+    let step = names(&checkpoints).pop().unwrap();
+    // A copy that someone put aside, and a file of theirs, are neither taken for the newest nor in the way.
+    copy_folder(&checkpoints.join(&step), &checkpoints.join("step-old"));
+    fs::write(checkpoints.join(".step-x"), "mine").unwrap();
+    let resume = || din("train {model} --out {run} --resume", &[("model", &small()), ("run", &run)]);
+    resume().expect(0);
+    assert_eq!(lines(&run), lines(trained()));
+    assert!(checkpoints.join("step-old/manifest.json").is_file() && checkpoints.join(".step-x").is_file());
+    let last = hashes(trained()).pop().unwrap().0;
+    assert!(names(&checkpoints).contains(&last), "{:?}", names(&checkpoints));
+    // A checkpoint whose manifest cannot be seen is not passed over for an older one.
+    let manifest = checkpoints.join(&last).join("manifest.json");
+    fs::remove_file(&manifest).unwrap();
+    resume().expect(1).says(&format!("{last}/manifest.json: expected the manifest of a checkpoint, found none"));
+    std::os::unix::fs::symlink("manifest.json", &manifest).unwrap();
+    resume().expect(3).says("manifest.json: cannot look for");
+}
+
+#[test]
+fn a_run_directory_has_one_writer_and_any_number_of_readers() {
+    let folder = TempDir::new().unwrap();
+    let (run, empty) = (folder.path().join("run"), folder.path().join("empty"));
+    copy_folder(trained(), &run);
+    fs::create_dir(&empty).unwrap();
+    let held = [&run, &empty].map(|path| fs::File::open(path).unwrap());
+    for lock in &held {
+        lock.lock().unwrap();
+    }
+    let resume = || din("train {model} --out {run} --resume", &[("model", &small()), ("run", &run)]);
+    resume().expect(1).says("another process is training into this folder");
+    train(&empty, "").expect(1).says("another process is training into this folder");
+    assert!(empty.is_dir() && names(&empty).is_empty());
+    din("eval {run} --data {data}/test.parquet", &[("run", &run), ("data", data())]).expect(0);
+    assert_eq!(contents(&run), contents(trained()));
+    drop(held);
+    resume().expect(0);
+    train(&empty, "").expect(0);
+    assert_eq!(contents(&empty), contents(trained()));
+}
+
+#[test]
+fn what_a_kill_left_of_a_run_directory_in_the_making_is_replaced() {
+    let folder = TempDir::new().unwrap();
+    // The order in which a run directory is made; a kill may come behind each.
+    let made = [".run.json.making.tmp", "checkpoints", "spec", "program.bin", "metrics.jsonl", ".run.json.7-0.tmp"];
+    for count in 0..=made.len() {
+        let run = folder.path().join(count.to_string());
+        fs::create_dir(&run).unwrap();
+        for name in &made[..count] {
+            match *name {
+                "checkpoints" | "spec" => fs::create_dir(run.join(name)).unwrap(),
+                _ => fs::write(run.join(name), "half").unwrap(),
+            }
+        }
+        train(&run, "--threads 1").expect(0);
+        assert_eq!(names(&run), names(trained()));
+        assert_eq!(contents(&run), contents(trained()));
+    }
+}
+
 #[test]
 fn resuming_with_other_settings_is_refused() {
     let folder = TempDir::new().unwrap();
@@ -220,54 +329,4 @@ fn prediction_needs_no_labels_and_an_unknown_id_reads_the_unseen_row() {
     assert_eq!(rows[1][1], rows[2][1], "both goods are the unseen one");
     assert_ne!(rows[2][1], rows[3][1]);
     din("eval {run} --data {file}", &[("run", trained()), ("file", &file)]).expect(1).says("\"click\"");
-}
-
-#[test]
-fn resuming_a_finished_run_restores_what_a_kill_before_the_choice_of_the_best_left_undone() {
-    let folder = TempDir::new().unwrap();
-    let run = folder.path().join("run");
-    train(&run, "--epochs 1").expect(0);
-    let first = hashes(&run)[0].0.clone();
-    let (kept, old_best) = (folder.path().join("kept"), fs::read(run.join("best.json")).unwrap());
-    fs::create_dir(&kept).unwrap();
-    let checkpoint = run.join("checkpoints").join(&first);
-    for name in names(&checkpoint) {
-        fs::copy(checkpoint.join(&name), kept.join(&name)).unwrap();
-    }
-    let again = |epochs: u32| {
-        let line = format!("train {{model}} --out {{run}} --resume --epochs {epochs}");
-        din(&line, &[("model", &small()), ("run", &run)]).expect(0)
-    };
-    again(2);
-    let whole = (names(&run), hashes(&run), lines(&run), fs::read(run.join("best.json")).unwrap());
-    // As a kill behind the second checkpoint leaves it, with temporary files and a stray file that is not a checkpoint.
-    fs::write(run.join("best.json"), old_best).unwrap();
-    let text = lines(&run);
-    fs::write(run.join("metrics.jsonl"), format!("{}\n", text.lines().next().unwrap())).unwrap();
-    if !checkpoint.exists() {
-        fs::rename(&kept, &checkpoint).unwrap();
-    }
-    fs::write(run.join(".best.json.7-0.tmp"), "{").unwrap();
-    again(2);
-    assert_eq!((names(&run), hashes(&run), lines(&run), fs::read(run.join("best.json")).unwrap()), whole);
-}
-
-#[test]
-fn only_a_checkpoints_own_name_counts_and_one_without_a_manifest_is_an_error() {
-    let folder = TempDir::new().unwrap();
-    let run = folder.path().join("run");
-    train(&run, "--epochs 1").expect(0);
-    let checkpoints = run.join("checkpoints");
-    let good = checkpoints.join("step-0000000013");
-    fs::create_dir(checkpoints.join("step-old")).unwrap();
-    fs::copy(good.join("manifest.json"), checkpoints.join("step-old/manifest.json")).unwrap();
-    fs::write(checkpoints.join(".step-x"), "mine").unwrap();
-    // A kill between the two renames of a checkpoint that replaces one of the same step.
-    fs::rename(&good, checkpoints.join(".step-0000000013.7.aside")).unwrap();
-    let again = || din("train {model} --out {run} --resume --epochs 1", &[("model", &small()), ("run", &run)]);
-    again().expect(0);
-    assert_eq!(names(&checkpoints), [".step-x", "step-0000000013", "step-old"]);
-    fs::remove_file(good.join("manifest.json")).unwrap();
-    again().expect(1).says("step-0000000013/manifest.json: expected the manifest of a checkpoint, found none");
-    assert!(good.join("dense.safetensors").exists());
 }

@@ -218,7 +218,6 @@ impl Side {
                 None
             }
         };
-        if !infer {}
         Ok(loss)
     }
 

@@ -11,12 +11,14 @@
 //! ```
 
 use super::error::{Error, Result};
-use super::file::{sync_folder, write_atomically};
+use super::file::{metadata, sync_folder, write_atomically};
 use crate::checkpoint;
 use din_program::Program;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A data set as it was at the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,9 +80,32 @@ pub struct Best {
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     path: PathBuf,
-    /// Whether this process made it, or found it empty: what it may clear away again.
+    /// Whether this process filled it, and whether the folder was there before: what it may clear away again.
     made: bool,
-    found_empty: bool,
+    found: bool,
+    /// Held as long as this process may write; `None` in readers, and where the file system has no locks.
+    #[allow(dead_code, reason = "holding it is its use: the lock goes when it is closed")]
+    lock: Option<Arc<File>>,
+}
+
+/// Stands in a run directory until `run.json` does. It is named as a temporary file of `run.json` and cleaned as one.
+const MAKING: &str = ".run.json.making.tmp";
+
+/// Locks a run directory for writing. The lock ends with the process that holds it, however that ends.
+///
+/// # Errors
+/// Another process holds it.
+fn lock(path: &Path) -> Result<Option<File>> {
+    let folder = File::open(path).map_err(|e| Error::file("open", path, &e))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::input(format!("{}: another process is training into this folder", path.display()))
+                .help("wait until it has ended, or choose another --out"))
+        }
+        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(None),
+        Err(TryLockError::Error(e)) => Err(Error::file("lock", path, &e)),
+    }
 }
 
 /// Whether two programs were made of the same texts, library and `--set` values included, with the same hyper-parameters. Under which
@@ -92,38 +117,45 @@ pub fn same_spec(one: &Program, other: &Program) -> bool {
 
 const NAMES: [&str; 6] = ["run.json", "program.bin", "metrics.jsonl", "best.json", "spec", "checkpoints"];
 
+/// Whether `path` is named as [`write_atomically`] names what is not yet a file of a run directory.
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+        name.ends_with(".tmp") && NAMES.iter().any(|written| name.starts_with(&format!(".{written}.")))
+    })
+}
+
 impl RunDirectory {
-    /// Makes a new run directory.
+    /// Makes a new run directory and locks it for writing. What a process that was killed while making one left is cleared away.
     ///
     /// # Errors
-    /// Something is there already.
+    /// Something is there already, or another process is at it.
     pub fn create(path: &Path, program: &Program, record: &Record) -> Result<Self> {
-        let found_empty = match fs::read_dir(path) {
-            Ok(mut entries) => {
-                if entries.next().is_some() {
-                    let what = if path.join("run.json").exists() { "a run" } else { "files" };
-                    return Err(Error::input(format!(
-                        "{}: expected a new folder, found one with {what}",
-                        path.display()
-                    ))
-                    .help("choose another --out, or go on with this run by --resume"));
-                }
-                true
+        let found = metadata(path)?;
+        if found.is_none() {
+            if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+                fs::create_dir_all(parent).map_err(|e| Error::file("create", parent, &e))?;
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-                    fs::create_dir_all(parent).map_err(|e| Error::file("create", parent, &e))?;
-                }
-                fs::create_dir(path).map_err(|e| Error::file("create", path, &e))?;
-                false
+            match fs::create_dir(path) {
+                // Another run was quicker; the lock says which of the two goes on.
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::file("create", path, &e)),
+                _ => {}
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
-                return Err(Error::input(format!("{}: expected a new folder, found a file", path.display()))
-                    .help("choose another --out"));
-            }
-            Err(e) => return Err(Error::file("create", path, &e)),
-        };
-        let run = Self { path: path.to_path_buf(), made: true, found_empty };
+        }
+        if found.as_ref().is_some_and(|found| !found.is_dir()) {
+            return Err(Error::input(format!("{}: expected a new folder, found a file", path.display()))
+                .help("choose another --out"));
+        }
+        let run =
+            Self { path: path.to_path_buf(), made: true, found: found.is_some(), lock: lock(path)?.map(Arc::new) };
+        if metadata(&path.join(MAKING))?.is_some() && metadata(&path.join("run.json"))?.is_none() {
+            run.clear();
+        }
+        let mut entries = fs::read_dir(path).map_err(|e| Error::file("read", path, &e))?;
+        if entries.next().is_some() {
+            let what = if metadata(&path.join("run.json"))?.is_some() { "a run" } else { "files" };
+            return Err(Error::input(format!("{}: expected a new folder, found one with {what}", path.display()))
+                .help("choose another --out, or go on with this run by --resume"));
+        }
         match run.fill(program, record) {
             Ok(()) => Ok(run),
             Err(e) => {
@@ -139,6 +171,7 @@ impl RunDirectory {
             fs::create_dir(&path).map_err(|e| Error::file("create", &path, &e))?;
             Ok(path)
         };
+        write_atomically(&self.path.join(MAKING), b"")?;
         folder("checkpoints")?;
         let spec = folder("spec")?;
         for (name, text) in &program.sources {
@@ -153,24 +186,32 @@ impl RunDirectory {
         write_atomically(&self.path.join("program.bin"), &program.encode())?;
         write_atomically(&self.path.join("metrics.jsonl"), b"")?;
         self.write_json("run.json", record)?;
+        let making = self.path.join(MAKING);
+        fs::remove_file(&making).map_err(|e| Error::file("remove", &making, &e))?;
         sync_folder(&self.path)
     }
 
-    /// Opens a run directory.
+    /// Opens a run directory to go on with it, and locks it for writing.
+    pub fn open_to_write(path: &Path) -> Result<Self> {
+        let run = Self::open(path)?;
+        Ok(Self { lock: lock(path)?.map(Arc::new), ..run })
+    }
+
+    /// Opens a run directory to read from it; another process may be training into it.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.is_dir() {
-            let found = if path.exists() { "a file" } else { "nothing" };
-            return Err(Error::input(format!("{}: expected a run directory, found {found}", path.display()))
-                .help("make one with `train … --out DIR`"));
+        let expected = |found: &str| {
+            Error::input(format!("{}: expected a run directory, found {found}", path.display()))
+                .help("make one with `train … --out DIR`")
+        };
+        match metadata(path)? {
+            None => return Err(expected("nothing")),
+            Some(found) if !found.is_dir() => return Err(expected("a file")),
+            Some(_) => {}
         }
-        if !path.join("run.json").is_file() {
-            return Err(Error::input(format!(
-                "{}: expected a run directory, found a folder without run.json",
-                path.display()
-            ))
-            .help("make one with `train … --out DIR`"));
+        if !metadata(&path.join("run.json"))?.is_some_and(|found| found.is_file()) {
+            return Err(expected("a folder without run.json"));
         }
-        Ok(Self { path: path.to_path_buf(), made: false, found_empty: false })
+        Ok(Self { path: path.to_path_buf(), made: false, found: true, lock: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -181,33 +222,46 @@ impl RunDirectory {
         self.path.join("checkpoints")
     }
 
-    /// Removes what [`RunDirectory::create`] made, unless a checkpoint is in it: after a fault before the first one, nothing is left.
-    pub fn clear_unless_begun(&self) {
-        if !self.made || !checkpoint::list(&self.checkpoints()).is_ok_and(|names| names.is_empty()) {
-            return;
-        }
-        // The fault that led here is the one to tell; what cannot be removed stays.
-        for name in NAMES {
-            let path = self.path.join(name);
-            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        }
-        if !self.found_empty {
-            let _ = fs::remove_dir(&self.path);
-        }
-    }
-
-    /// Removes temporary files that a killed process left beside `metrics.jsonl` and the others.
+    /// Removes the temporary files and folders that a process left when it was stopped while writing.
     pub fn clean(&self) -> Result<()> {
+        checkpoint::clean(&self.checkpoints())?;
         let entries = fs::read_dir(&self.path).map_err(|e| Error::file("read", &self.path, &e))?;
         for entry in entries {
             let path = entry.map_err(|e| Error::file("read", &self.path, &e))?.path();
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let ours = NAMES.iter().any(|known| name.starts_with(&format!(".{known}.")));
-            if ours && name.ends_with(".tmp") {
+            if is_temporary(&path) {
                 fs::remove_file(&path).map_err(|e| Error::file("remove", &path, &e))?;
             }
         }
         Ok(())
+    }
+
+    /// Removes what [`RunDirectory::create`] made, unless a checkpoint is in it: after a fault before the first one, nothing is left.
+    /// Where the checkpoints cannot be listed, everything stays.
+    pub fn clear_unless_begun(&self) {
+        if !self.made || !checkpoint::list(&self.checkpoints()).is_ok_and(|names| names.is_empty()) {
+            return;
+        }
+        self.clear();
+        if !self.found {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    /// Removes what a run directory consists of, [`MAKING`] last, so that a stop in between leaves what is cleared the next time.
+    /// What cannot be removed stays; the caller has its own fault to tell, or sees that the folder is not empty.
+    fn clear(&self) {
+        for name in NAMES {
+            let path = self.path.join(name);
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
+        if let Ok(entries) = fs::read_dir(&self.path) {
+            for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_temporary(path)) {
+                if path.file_name().is_some_and(|name| name != MAKING) {
+                    let _ = fs::remove_file(&path);
+                }
+            }
+        }
+        let _ = fs::remove_file(self.path.join(MAKING));
     }
 
     pub fn record(&self) -> Result<Record> {
@@ -243,7 +297,7 @@ impl RunDirectory {
         let path = self.path.join("metrics.jsonl");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(Error::file("read", &path, &e)),
         };
         Ok(text
@@ -277,11 +331,29 @@ impl RunDirectory {
     }
 
     pub fn best(&self) -> Result<Option<Best>> {
-        let path = self.path.join("best.json");
-        if !path.try_exists().map_err(|e| Error::file("look for", &path, &e))? {
-            return Ok(None);
+        match metadata(&self.path.join("best.json"))? {
+            Some(_) => self.read_json("best.json").map(Some),
+            None => Ok(None),
         }
-        self.read_json("best.json").map(Some)
+    }
+
+    /// Makes `best.json` name what was computed from the epochs' lines, after a stop that left it behind them.
+    /// One that names it already stays as it is.
+    pub fn restore_best(&self, computed: Option<&Best>) -> Result<()> {
+        match (computed, self.best()?) {
+            (Some(best), Some(kept))
+                if (best.epoch, &best.checkpoint, &best.metric) == (kept.epoch, &kept.checkpoint, &kept.metric) =>
+            {
+                Ok(())
+            }
+            (Some(best), _) => self.write_best(best),
+            (None, Some(_)) => {
+                let path = self.path.join("best.json");
+                fs::remove_file(&path).map_err(|e| Error::file("remove", &path, &e))?;
+                sync_folder(&self.path)
+            }
+            (None, None) => Ok(()),
+        }
     }
 
     /// The folder of checkpoint `name`: `best`, `last` or one of the names in `checkpoints/`.

@@ -208,6 +208,15 @@ fn same_file(a: &Path, _: &fs::Metadata, b: &Path, _: &fs::Metadata) -> bool {
     matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
+/// What stands at `path`, links followed; `None` where nothing does. Any other failure is an error, never taken for absence.
+pub fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::file("read", path, &e)),
+    }
+}
+
 /// The folder that holds `path`.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {

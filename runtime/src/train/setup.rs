@@ -165,7 +165,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
 }
 
 fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
-    let directory = RunDirectory::open(&options.out)?;
+    let directory = RunDirectory::open_to_write(&options.out)?;
     let record = directory.record()?;
     let at = options.out.display();
     // Checkpoints name the program that the run keeps, also where the same spec now lies under another path.
@@ -224,7 +224,6 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
     let engine = engine(program, &options.machine)?;
     directory.clean()?;
-    checkpoint::clean(&directory.checkpoints())?;
     let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
             let loaded = checkpoint::load(&directory.checkpoints().join(name), program)?;
@@ -247,10 +246,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     let mut lines = directory.epochs(position.step)?;
     restore_lines(&directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
-    // The process may have stopped between a checkpoint and the choice of the best one.
-    if let Some(best) = choose::best(program, &lines) {
-        directory.write_best(&best)?;
-    }
+    directory.restore_best(choose::best(program, &lines).as_ref())?;
     prune(&directory)?;
     Ok(Run {
         program: program.clone(),
