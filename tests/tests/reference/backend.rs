@@ -92,8 +92,7 @@ impl<'c> Running<'c> {
         if !training {
             return self.engine.infer(&self.state, &self.tables, &inputs).unwrap().unwrap();
         }
-        let loss = self.engine.train_step(&mut self.state, &mut self.tables, &inputs).unwrap();
-        loss
+        self.engine.train_step(&mut self.state, &mut self.tables, &inputs).unwrap()
     }
 
     /// The id of a row; for row `unseen` of a dynamic table one that it does not have.
