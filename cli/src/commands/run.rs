@@ -181,7 +181,7 @@ fn open(
     if own.is_some() && record.program != program.hash() && !same_spec(&run.program()?, &program) {
         let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
         return Err(Failure::input(format!(
-            "{}: expected a run of this executable's model `{}`, found one trained with another spec or other --set values              (program {}, not {})\n  help: {help}",
+            "{}: expected a run of this executable's model `{}`, found one trained with another spec or other --set values (program {}, not {})\n  help: {help}",
             trained.run.display(),
             program.model,
             record.program,
