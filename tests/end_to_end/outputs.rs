@@ -151,14 +151,17 @@ fn a_signal_that_was_ignored_stays_ignored_and_a_hang_up_leaves_a_checkpoint() {
         "train {model} --train {data}/train.parquet --epochs 100000 --batch 16 --checkpoint-every 5 -q --threads 1";
     for (before, stops) in [("trap '' HUP", "TERM"), (":", "HUP")] {
         let run = folder.path().join(stops);
-        // The shell's own loop waits for the first checkpoint, then hangs up, and ends what has not ended by that.
+        // The shell's own loop waits for the first checkpoint, then hangs up. What ignores that goes
+        // on to a later checkpoint, and is ended then.
         let script = format!(
-            "{before}; \"$0\" \"$@\" & p=$!; while ! ls {0}/checkpoints/step-* >/dev/null 2>&1; do sleep 0.05; done; \
-             kill -HUP $p; sleep 0.5; if [ {stops} = TERM ]; then kill -0 $p || exit 99; kill -TERM $p; fi; wait $p",
+            "{before}; newest() {{ ls {0}/checkpoints 2>/dev/null | grep '^step' | tail -n 1; }}; \
+             \"$0\" \"$@\" & p=$!; while [ -z \"$(newest)\" ]; do sleep 0.05; done; last=$(newest); kill -HUP $p; \
+             if [ {stops} = TERM ]; then while [ \"$(newest)\" = \"$last\" ]; do kill -0 $p || exit 99; sleep 0.05; done; \
+             kill -TERM $p; fi; wait $p",
             run.display()
         );
-        let mut command = Command::new("sh");
-        command.args(["-c", &script]).arg(din_path());
+        let mut command = Command::new("env");
+        command.args(["--default-signal", "sh", "-c", &script]).arg(din_path());
         crate::support::run(&mut command, &format!("{line} --out {}", run.display()), &paths).expect(130);
         assert!(!hashes(&run).is_empty());
     }
