@@ -333,3 +333,27 @@ fn prediction_needs_no_labels_and_an_unknown_id_reads_the_unseen_row() {
     assert_ne!(rows[2][1], rows[3][1]);
     din("eval {run} --data {file}", &[("run", trained()), ("file", &file)]).expect(1).says("\"click\"");
 }
+
+/// Checkpoints and evaluations make the row for unseen ids anew. An optimizer that reduces over all
+/// rows of a growing table must not see that, or it would matter when the run was looked at or stopped.
+#[test]
+fn looking_at_a_run_does_not_change_it() {
+    let folder = TempDir::new().unwrap();
+    let spec = folder.path().join("m.din");
+    let text = fs::read_to_string(small()).unwrap();
+    let (head, model) = text.split_once("model small").unwrap();
+    let trust = "optimizer trust(lr) per tensor {\n    \
+                 weight = weight - lr * grad * sqrt(sum(weight * weight)) / (sqrt(sum(grad * grad)) + 1e-6)\n}\n\n";
+    let model = model.replace("optimizer adam(lr = lr)", "optimizer trust(lr = lr) on every row");
+    let head = head.replace("use std.optimizer.adam\n", "");
+    fs::write(&spec, format!("{head}{trust}model small{model}")).unwrap();
+    let run = |name: &str, more: &str| {
+        let out = folder.path().join(name);
+        let line = format!("train {{spec}} --train {{data}}/train.parquet --out {{out}} --epochs 2 --threads 1 {more}");
+        din(&line, &[("spec", &spec), ("data", data()), ("out", &out)]).expect(0);
+        hashes(&out).pop().unwrap().1
+    };
+    let alone = run("alone", "");
+    assert_eq!(run("checkpoints", "--checkpoint-every 3"), alone);
+    assert_eq!(run("validated", &format!("--valid {}/valid.parquet", data().display())), alone);
+}

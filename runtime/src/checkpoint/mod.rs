@@ -241,8 +241,8 @@ pub fn list(folder: &Path) -> Result<Vec<String>> {
 pub fn clean(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(|e| Error::file("read", folder, &e))?;
     for entry in entries {
-        let path = entry.map_err(|e| Error::file("read", folder, &e))?.path();
-        let hidden = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let entry = entry.map_err(|e| Error::file("read", folder, &e))?;
+        let (path, hidden) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         let Some((name, _)) = hidden.strip_prefix('.').and_then(|rest| rest.split_once('.')) else { continue };
         if !is_name(name) {
             continue;

@@ -84,8 +84,8 @@ pub struct RunDirectory {
     made: bool,
     found: bool,
     /// Held as long as this process may write; `None` in readers, and where the file system has no locks.
-    #[allow(dead_code, reason = "holding it is its use: the lock goes when it is closed")]
-    lock: Option<Arc<File>>,
+    /// Never read: the lock goes when the last clone is dropped.
+    _lock: Option<Arc<File>>,
 }
 
 /// Stands in a run directory until `run.json` does. It is named as a temporary file of `run.json` and cleaned as one.
@@ -137,8 +137,9 @@ impl RunDirectory {
             }
             match fs::create_dir(path) {
                 // Another run was quicker; the lock says which of the two goes on.
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::file("create", path, &e)),
-                _ => {}
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::file("create", path, &e)),
             }
         }
         if found.as_ref().is_some_and(|found| !found.is_dir()) {
@@ -146,7 +147,7 @@ impl RunDirectory {
                 .help("choose another --out"));
         }
         let run =
-            Self { path: path.to_path_buf(), made: true, found: found.is_some(), lock: lock(path)?.map(Arc::new) };
+            Self { path: path.to_path_buf(), made: true, found: found.is_some(), _lock: lock(path)?.map(Arc::new) };
         if metadata(&path.join(MAKING))?.is_some() && metadata(&path.join("run.json"))?.is_none() {
             run.clear();
         }
@@ -194,7 +195,7 @@ impl RunDirectory {
     /// Opens a run directory to go on with it, and locks it for writing.
     pub fn open_to_write(path: &Path) -> Result<Self> {
         let run = Self::open(path)?;
-        Ok(Self { lock: lock(path)?.map(Arc::new), ..run })
+        Ok(Self { _lock: lock(path)?.map(Arc::new), ..run })
     }
 
     /// Opens a run directory to read from it; another process may be training into it.
@@ -211,7 +212,7 @@ impl RunDirectory {
         if !metadata(&path.join("run.json"))?.is_some_and(|found| found.is_file()) {
             return Err(expected("a folder without run.json"));
         }
-        Ok(Self { path: path.to_path_buf(), made: false, found: true, lock: None })
+        Ok(Self { path: path.to_path_buf(), made: false, found: true, _lock: None })
     }
 
     pub fn path(&self) -> &Path {

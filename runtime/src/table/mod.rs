@@ -4,8 +4,9 @@
 //! - A row starts with values that depend on the seed, the table's name, the id and the position, not on when the id came.
 //! - An id has its own row from the first training batch that contains it.
 //! - Row 0 of a dynamic table is `unseen`: evaluation reads it for ids that training never saw, and
-//!   never inserts. Training neither reads nor updates it; [`Table::settle_unseen`] makes it the mean
-//!   of the vectors of rare ids (`docs/decisions/0001-unseen-ids.md`).
+//!   never inserts. No training step reads it; it is 0 while training goes on, and for evaluation
+//!   [`Table::settle_unseen`] makes it the mean of the vectors of rare ids
+//!   (`docs/decisions/0001-unseen-ids.md`).
 //! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold until the next call that can
 //!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
 //!
@@ -148,8 +149,6 @@ impl Table {
             }
             TableKind::Dynamic { .. } => {
                 table.extend_to(1)?;
-                // A stream of its own: no id, whatever its value, shares it.
-                Stream::new(seed, &format!("table {} unseen", spec.name), 0).fill(spec.init, table.weights.row_mut(0));
             }
         }
         Ok(table)
@@ -259,7 +258,8 @@ impl Table {
 
     /// Makes row `unseen` of a dynamic table the mean of the vectors of the rare ids, those whose
     /// rows at most [`RARE`] batches have updated; where every id is common, of all ids; without any
-    /// id it keeps its start. To be called between training and evaluation, and before saving.
+    /// id, 0. Its optimizer state is made anew. To be called between training and evaluation, and
+    /// before saving.
     ///
     /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not on
     /// their order or on threads.
@@ -292,10 +292,19 @@ impl Table {
             found = sum(f32::INFINITY);
         }
         let (ids, sums) = found;
-        if ids > 0 {
-            for (weight, sum) in self.weights.row_mut(0).iter_mut().zip(sums) {
-                *weight = (sum as f64 / ids as f64 / UNIT) as f32;
-            }
+        for (weight, sum) in self.weights.row_mut(0).iter_mut().zip(sums) {
+            *weight = (sum as f64 / ids.max(1) as f64 / UNIT) as f32;
+        }
+        for slot in self.slots.iter_mut().filter(|s| s.scope != SlotScope::Tensor) {
+            slot.slab.row_mut(0).fill(slot.init);
+        }
+    }
+
+    /// Takes back [`Table::settle_unseen`] before training goes on: an optimizer that reduces over all
+    /// rows must not see whether, or when, the table was evaluated or saved.
+    pub fn unsettle_unseen(&mut self) {
+        if self.is_dynamic() {
+            self.weights.row_mut(0).fill(0.0);
         }
     }
 

@@ -97,8 +97,8 @@ pub struct Session {
     /// By table, by its features: row numbers of a batch.
     resolved: Resolved,
     lookups: Duration,
-    /// Whether rows moved since the rows for unseen ids were settled.
-    moved: bool,
+    /// Whether the rows for unseen ids are those of evaluation: see [`Table::settle_unseen`].
+    settled: bool,
     /// Of steps on the CPU, that were not given yet.
     losses: VecDeque<f32>,
 }
@@ -163,15 +163,15 @@ impl Session {
             let slots = program.updates.get(spec.update as usize).map_or(&[][..], |u| &u.slots);
             tables.push(Table::new(spec, slots, seed)?);
         }
-        Ok(Self::with(engine, state, tables))
+        Ok(Self::with(engine, state, tables, false))
     }
 
     /// A model as a checkpoint holds it.
     pub fn restored(engine: Engine, loaded: Loaded) -> Self {
-        Self::with(engine, loaded.state, loaded.tables)
+        Self::with(engine, loaded.state, loaded.tables, true)
     }
 
-    fn with(engine: Engine, state: State, tables: Vec<Table>) -> Self {
+    fn with(engine: Engine, state: State, tables: Vec<Table>, settled: bool) -> Self {
         let program = engine.program().clone();
         Self {
             engine,
@@ -181,7 +181,7 @@ impl Session {
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program,
             lookups: Duration::ZERO,
-            moved: false,
+            settled,
             losses: VecDeque::new(),
         }
     }
@@ -218,15 +218,29 @@ impl Session {
     /// After training: gives every growing table its row for unseen ids. A device's tables come to
     /// the host for it, and go back with the next step.
     fn settle_unseen(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.moved) || !self.tables.iter().any(Table::is_dynamic) {
+        if self.settled || !self.tables.iter().any(Table::is_dynamic) {
             return Ok(());
         }
         self.download()?;
         self.tables.iter_mut().for_each(Table::settle_unseen);
+        self.changed_on_host();
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Before training.
+    fn unsettle_unseen(&mut self) {
+        if std::mem::take(&mut self.settled) && self.tables.iter().any(Table::is_dynamic) {
+            self.tables.iter_mut().for_each(Table::unsettle_unseen);
+            self.changed_on_host();
+        }
+    }
+
+    /// A device's values are those of before.
+    fn changed_on_host(&mut self) {
         if let Backend::Device { uploaded, .. } = &mut self.backend {
             *uploaded = false;
         }
-        Ok(())
     }
 
     /// The model as it is now; a device's values are brought back for it.
@@ -275,10 +289,7 @@ impl Session {
                 counter.finish(table);
             }
         }
-        // A device has the counts of before.
-        if let Backend::Device { uploaded, .. } = &mut self.backend {
-            *uploaded = false;
-        }
+        self.changed_on_host();
     }
 
     /// Starts (from zero) or stops measuring where time goes.
@@ -344,12 +355,12 @@ impl Session {
 
     /// One training step, whose loss [`Session::next_loss`] gives; a device may still be at it on return.
     pub fn train_ahead(&mut self, batch: &Batch) -> Result<()> {
+        self.unsettle_unseen();
         let begin = Instant::now();
         table::resolve_train(&mut self.tables, &self.program.tables, batch, &mut self.resolved)?;
         self.lookups += begin.elapsed();
         let inputs = inputs(batch, &self.resolved);
         let loss = self.backend.train(&mut self.engine, &mut self.state, &mut self.tables, &inputs);
-        self.moved = true;
         self.losses.extend(loss?);
         Ok(())
     }
