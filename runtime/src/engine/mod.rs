@@ -6,14 +6,14 @@
 //! - The same values, batch and ISA level give the same bits at any number of threads.
 //! - Nothing is allocated in a step once capacities have grown to the batches' sizes.
 //!
-//! - `contents`, `validate`, `signature`, `prepare`: from a program to what runs, every number checked. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `readers`: what reads rows of tables. - `instance`: memory and addresses
+//! - `description`, `validate`, `signature`, `prepare`: from a program to what runs, every number checked. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `readers`: what reads rows of tables. - `instance`: memory and addresses
 //!   of a schedule. - `layout`, `group`: where a batch's elements lie. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
 //!   this machine could do at most.
 //!
 //! A training step is three runs: forward and backward (the `train` schedule); the rows that the batch touched; the updates of all
 //! tables and parameters, phase by phase side by side, since none reads what another writes.
 
-mod contents;
+mod description;
 mod error;
 mod group;
 mod inputs;
@@ -117,7 +117,7 @@ impl Engine {
                 program.kernels.len()
             )));
         }
-        contents::check(&program)?;
+        description::check(&program)?;
         let prepare = |schedule, name: &str, purpose| Prepared::new(&program, schedule, name, purpose, kernels);
         let mut instances = vec![
             Instance::new(prepare(&program.train, "train", Purpose::Step)?),
