@@ -232,7 +232,8 @@ fn a_million_rows() {
     table.resolve_train(&ids, &mut rows).unwrap();
     table.resolve_read(&ids, &mut rows).unwrap();
     assert!(rows.iter().enumerate().all(|(i, &r)| r as usize == i + 1));
-    assert!(table.weights()[..5_000_005].iter().all(|&w| w == 1.0));
+    assert!(table.weights()[..5].iter().all(|&w| w == 0.0), "no id has row 0");
+    assert!(table.weights()[5..5_000_005].iter().all(|&w| w == 1.0));
     assert!(table.slot(1).iter().all(|&s| s == 0.5));
 }
 
