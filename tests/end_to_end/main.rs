@@ -6,6 +6,7 @@ mod commands;
 mod container;
 mod faults;
 mod gpu;
+mod injection;
 mod outputs;
 mod requests;
 mod support;

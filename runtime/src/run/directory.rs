@@ -172,7 +172,9 @@ impl RunDirectory {
             fs::create_dir(&path).map_err(|e| Error::file("create", &path, &e))?;
             Ok(path)
         };
-        write_atomically(&self.path.join(MAKING), b"")?;
+        // Empty, so that it is whole as soon as it is there.
+        let making = self.path.join(MAKING);
+        File::create(&making).map_err(|e| Error::file("create", &making, &e))?;
         folder("checkpoints")?;
         let spec = folder("spec")?;
         for (name, text) in &program.sources {
@@ -187,7 +189,6 @@ impl RunDirectory {
         write_atomically(&self.path.join("program.bin"), &program.encode())?;
         write_atomically(&self.path.join("metrics.jsonl"), b"")?;
         self.write_json("run.json", record)?;
-        let making = self.path.join(MAKING);
         fs::remove_file(&making).map_err(|e| Error::file("remove", &making, &e))?;
         sync_folder(&self.path)
     }
