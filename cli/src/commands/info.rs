@@ -6,10 +6,11 @@ use crate::failure::Outcome;
 use crate::terminal::Console;
 use din_program::Program;
 use din_program::SlotScope;
-use din_program::schema::{FeatureKind, KeyType, TableKind};
+use din_program::schema::{self, FeatureKind, KeyType, TableKind};
 use din_runtime::container::{self, Carried, Kernels};
 use din_runtime::device::cuda::Image;
 use din_runtime::run::RunDirectory;
+use din_runtime::table::Table;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -74,6 +75,9 @@ pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_
     let dense_slots: u64 = program.parameters.iter().map(|p| slots(program, p.update, p.width() as u64, 1)).sum();
     let states: u64 = program.states.iter().map(|s| s.width() as u64).sum();
     let update = |k: u32| program.updates.get(k as usize).map_or("?", |u| u.name.as_str());
+    let bytes = |t: &schema::Table| {
+        Table::bytes_per_id(t, program.updates.get(t.update as usize).map_or(&[][..], |u| &u.slots))
+    };
     if as_json {
         let tables: Vec<_> = program.tables.iter().map(|t| json!({
             "name": t.name,
@@ -81,7 +85,7 @@ pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_
             "rows": match t.kind { TableKind::Fixed { size } => json!(size), TableKind::Dynamic { .. } => json!(null) },
             "features": t.features.iter().filter_map(|&f| program.schema.features.get(f as usize)).map(|f| f.path()).collect::<Vec<_>>(),
             "update": update(t.update),
-            "bytes_a_row": 4 * (u64::from(t.width) + 2 + slots(program, t.update, u64::from(t.width), 1)),
+            "bytes_per_id": { "least": bytes(t).start(), "most": bytes(t).end() },
         })).collect();
         let parameters: Vec<_> =
             program.parameters.iter().map(|p| json!({ "name": p.name, "shape": p.shape })).collect();
@@ -150,10 +154,10 @@ pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_
             TableKind::Fixed { size } => format!("{size} rows"),
             TableKind::Dynamic { .. } => "rows as ids come".to_string(),
         };
-        let bytes = 4 * (u64::from(t.width) + 2 + slots(program, t.update, u64::from(t.width), 1));
+        let (least, most) = bytes(t).into_inner();
         let _ = writeln!(
             text,
-            "  {:<24} [{}], {rows}, {bytes} bytes a row in training, {}",
+            "  {:<24} [{}], {rows}, {least} to {most} bytes per id in training, {}",
             t.name,
             t.width,
             update(t.update)

@@ -41,6 +41,12 @@ pub(super) struct Index {
 const AHEAD: usize = 32;
 
 impl Index {
+    /// Bytes that a key takes just before the index doubles, and just after.
+    pub const BYTES_PER_KEY: (u64, u64) = {
+        let full = (2 * size_of::<Bucket>() / WAYS) as u64;
+        (full, 2 * full)
+    };
+
     pub fn new() -> Result<Self, TableError> {
         Self::of_bits(6)
     }

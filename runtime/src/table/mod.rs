@@ -31,6 +31,7 @@ use index::{Index, Mark};
 use rayon::prelude::*;
 use region::Slab;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// What can go wrong in a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +178,28 @@ impl Table {
         match &self.kind {
             Kind::Fixed { .. } => self.rows,
             Kind::Dynamic { index } => index.len(),
+        }
+    }
+
+    /// Bytes of memory that an id takes while the table is trained, at the peak: of its row 4 for each component, each number
+    /// of the optimizer's state, the count and the number of updates; and what finding it takes. Of a dynamic table that is
+    /// between 48 (the index half full, and the order of the ids while a checkpoint is written) and 96 (the index while it
+    /// is being doubled).
+    pub fn bytes_per_id(spec: &schema::Table, slots: &[UpdateSlot]) -> RangeInclusive<u64> {
+        let width = u64::from(spec.width);
+        let numbers = |slot: &UpdateSlot| match slot.per {
+            SlotScope::Weight => width,
+            SlotScope::Row => 1,
+            SlotScope::Tensor => 0,
+        };
+        let row = 4 * (width + 2 + slots.iter().map(numbers).sum::<u64>());
+        let ordered = size_of::<(u64, u32, bool)>() as u64;
+        match spec.kind {
+            TableKind::Fixed { .. } => row..=row + ordered,
+            TableKind::Dynamic { .. } => {
+                let (full, doubled) = Index::BYTES_PER_KEY;
+                row + full + ordered..=row + full + doubled
+            }
         }
     }
 

@@ -340,8 +340,15 @@ fn resume_through(kinds: &[(&'static str, &'static str)], must: Must) {
 
 #[test]
 fn resuming_with_a_call_that_fails() {
-    let kinds =
-        [("open", EIO), ("read", EIO), ("readdir", EIO), ("stat", EIO), ("mmap", EIO), ("unlink", EIO), ("rename", EIO)];
+    let kinds = [
+        ("open", EIO),
+        ("read", EIO),
+        ("readdir", EIO),
+        ("stat", EIO),
+        ("mmap", EIO),
+        ("unlink", EIO),
+        ("rename", EIO),
+    ];
     resume_through(&kinds, Must::Tell);
 }
 
