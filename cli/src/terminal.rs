@@ -3,7 +3,7 @@
 
 use crate::args::{Color, Format, Terminal};
 use din_grammar::{Diagnostic, SourceMap, Style};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 
@@ -113,11 +113,16 @@ impl Console {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(total);
-        let template = "{prefix} {bar:30} {human_pos}/{human_len} rows  {per_sec}  {eta} left  {msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸ "));
-        }
+        let template = "{prefix} {bar:30} {human_pos}/{human_len} rows  {rate}  {eta} left  {msg}";
+        let style = ProgressStyle::with_template(template).expect("the template is well formed");
+        bar.set_style(style.progress_chars("━╸ ").with_key("rate", rate));
         bar.set_prefix(what.to_string());
         bar
     }
+}
+
+/// `20,109 rows/s`
+fn rate(state: &ProgressState, to: &mut dyn std::fmt::Write) {
+    // A terminal's text cannot fail to be written into a string.
+    let _ = write!(to, "{} rows/s", HumanCount(state.per_sec() as u64));
 }
