@@ -146,6 +146,7 @@ impl<'a> Elab<'a> {
         match &**callee {
             Callee::Builtin(b) => self.builtin(*b, given, span),
             Callee::Table(t) => self.table_call(*t, &given, span),
+            Callee::Family(f) => self.family_call(*f, &given, span),
             Callee::Partial(p) => {
                 let mut rest = given.into_iter().peekable();
                 let mut all: Vec<Given<'a>> = Vec::new();

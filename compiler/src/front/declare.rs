@@ -16,6 +16,26 @@ pub(super) struct Group<'a> {
     pub features: std::ops::Range<usize>,
 }
 
+/// How the network reads a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TableReader {
+    /// By its own name, and by `embed` where it is the only table of a feature.
+    Name,
+    /// By the name of its family (an index), and by `embed` as above.
+    Family(usize),
+    /// By `embed` alone: the table of a `for each of` without a name.
+    Embed,
+}
+
+/// The tables of `embedding wide [1] for each of user, ad`.
+#[derive(Clone, Debug)]
+pub(super) struct Family<'a> {
+    pub name: &'a str,
+    pub span: Span,
+    /// Feature and table, in the order of the groups and their fields.
+    pub tables: Vec<(usize, usize)>,
+}
+
 /// What the walk knows before the first `let`.
 #[derive(Default)]
 pub(super) struct Declarations<'a> {
@@ -25,6 +45,9 @@ pub(super) struct Declarations<'a> {
     pub label_spans: Vec<Span>,
     pub tables: Vec<Table>,
     pub table_spans: Vec<Span>,
+    /// How the network reads each table.
+    pub table_readers: Vec<TableReader>,
+    pub families: Vec<Family<'a>>,
     /// The options of each table that training reads.
     pub table_settings: Vec<Vec<&'a ast::Setting>>,
     /// Tables by feature.

@@ -343,6 +343,7 @@ impl<'a> Elab<'a> {
             Value::Tuple(items) => format!("a tuple of {}", items.len()),
             Value::Function(f) => match &**f {
                 Callee::Table(t) => format!("the table `{}`", self.declarations.tables[*t].name),
+                Callee::Family(f) => format!("the tables `{}`", self.declarations.families[*f].name),
                 other => format!("the function `{}`", other.name()),
             },
             Value::Tensor(t) => self.describe_tensor(t),
