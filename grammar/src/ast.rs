@@ -417,3 +417,10 @@ pub struct Argument {
     pub over: Option<Ident>,
     pub span: Span,
 }
+
+impl Argument {
+    /// Neither named nor over an axis.
+    pub fn is_plain(&self) -> bool {
+        self.name.is_none() && self.over.is_none()
+    }
+}

@@ -239,6 +239,18 @@ fn one_error_each() {
             "2:11 E0101: expected `~`, found `=` (a distribution is given with `~`: write `~` here)",
         ),
         (
+            in_model("train { loss a where b > 1 and c < 2 }"),
+            "2:24 E0113: `where` binds tighter than `>` (put the condition into parentheses: `… where (a > b)`)",
+        ),
+        (
+            in_model("train { loss a + b * 2 where c and d }"),
+            "2:32 E0113: `where` binds tighter than `and` (put the condition into parentheses: `… where (a > b)`)",
+        ),
+        (
+            in_model("train { loss 0 < a + -b where c }"),
+            "2:16 E0113: `where` binds tighter than `<` (put the condition into parentheses: `… where (a > b)`)",
+        ),
+        (
             in_model("report auc(c) gauc(c)"),
             "2:15 E0101: expected an operator, `,` or the end of the line, found `gauc`",
         ),

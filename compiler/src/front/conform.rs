@@ -6,6 +6,35 @@ use super::value::{Tensor, Value};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 
+/// The words that are types; shapes are the others.
+const TYPES: [&str; 9] = ["int", "number", "float", "list", "bool", "fn", "text", "prediction", "key"];
+
+/// Whether a value is of the type that one of [`TYPES`] names.
+fn fits(value: &Value<'_>, kind: &str) -> bool {
+    match (value, kind) {
+        (Value::Poison, _) => true,
+        (Value::Number(n), "int") => n.fract() == 0.0,
+        (Value::Number(_), "number" | "float") => true,
+        (Value::List(_), "list") | (Value::Bool(_), "bool") | (Value::Function(_), "fn") => true,
+        (Value::Text(_), "text") | (Value::Prediction(_), "prediction") => true,
+        _ => false,
+    }
+}
+
+/// What a value of the type is called in messages.
+fn type_text(kind: &str) -> &'static str {
+    match kind {
+        "int" => "a compile-time whole number",
+        "number" | "float" => "a compile-time number",
+        "list" => "a list, such as `[80, 40]`",
+        "bool" => "a compile-time bool",
+        "fn" => "a function",
+        "text" => "a text",
+        "prediction" => "a prediction",
+        _ => "a key",
+    }
+}
+
 impl<'a> Elab<'a> {
     /// Checks an argument against the type of its parameter, binding sizes and axes.
     pub fn conform(
@@ -32,9 +61,8 @@ impl<'a> Elab<'a> {
         };
         match &ty.kind {
             ast::TypeKind::Named(kind) => {
-                let known = ["int", "number", "float", "list", "bool", "fn", "text", "prediction", "key"];
-                if !known.contains(&kind.name.as_str()) {
-                    return self.unknown_word("E0307", "type", kind, &known);
+                if !self.known_type(kind) {
+                    return Value::Poison;
                 }
                 self.kind(function, parameter, &kind.name, value, at)
             }
@@ -82,6 +110,39 @@ impl<'a> Elab<'a> {
                     Some(_) => {}
                 }
                 if self.unify(scope, function, name, element, &t, at) { Value::Tensor(t) } else { Value::Poison }
+            }
+        }
+    }
+
+    /// Whether a word is a type; reports it where it is none.
+    fn known_type(&mut self, word: &ast::Ident) -> bool {
+        let known = TYPES.contains(&word.name.as_str());
+        if !known {
+            self.unknown_word("E0307", "type", word, &TYPES);
+        }
+        known
+    }
+
+    /// The types that a definition's heading names, whether it is used or not.
+    pub fn heading_types(&mut self, item: &'a ast::Item) {
+        let (parameters, result, numbers) = match item {
+            ast::Item::Function(f) => (&f.parameters, f.result.as_ref(), false),
+            ast::Item::Optimizer(o) => (&o.parameters, None, true),
+            ast::Item::Regularizer(r) => (&r.parameters, None, true),
+            ast::Item::Metric(m) => (&m.parameters, None, false),
+            ast::Item::Model(_) => return,
+        };
+        for ty in parameters.iter().filter_map(|p| p.ty.as_ref()).chain(result) {
+            let word = match &ty.kind {
+                ast::TypeKind::Named(word) if !self.known_type(word) => continue,
+                ast::TypeKind::Named(word) => Some(word.name.as_str()),
+                ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. } => None,
+            };
+            if numbers && !matches!(word, Some("int" | "number" | "float")) {
+                let kind = super::load::item_kind(item);
+                let d =
+                    Diagnostic::error("E0307", format!("a parameter of this {kind} is a number"), ty.span, "no number");
+                self.report(d.help("write `number` or `int`, or leave the type out"));
             }
         }
     }
@@ -172,28 +233,10 @@ impl<'a> Elab<'a> {
         value: Value<'a>,
         at: Span,
     ) -> Value<'a> {
-        let fits = match (&value, kind) {
-            (Value::Poison, _) => true,
-            (Value::Number(n), "int") => n.fract() == 0.0,
-            (Value::Number(_), "number" | "float") => true,
-            (Value::List(_), "list") | (Value::Bool(_), "bool") | (Value::Function(_), "fn") => true,
-            (Value::Text(_), "text") | (Value::Prediction(_), "prediction") => true,
-            _ => false,
-        };
-        if fits {
+        if fits(&value, kind) {
             return value;
         }
-        let found = self.describe(&value);
-        let expected = match kind {
-            "int" => "a compile-time whole number",
-            "number" | "float" => "a compile-time number",
-            "list" => "a list, such as `[80, 40]`",
-            "bool" => "a compile-time bool",
-            "fn" => "a function",
-            "text" => "a text",
-            "prediction" => "a prediction",
-            _ => "a key",
-        };
+        let (expected, found) = (type_text(kind), self.describe(&value));
         self.fault(
             Diagnostic::error(
                 "E0307",
@@ -250,7 +293,25 @@ impl<'a> Elab<'a> {
                 }
                 element
             }
-            ast::TypeKind::Named(_) => return value,
+            ast::TypeKind::Named(word) => {
+                if !self.known_type(word) {
+                    return Value::Poison;
+                }
+                if fits(&value, &word.name) {
+                    return value;
+                }
+                let (expected, found) = (type_text(&word.name), self.describe(&value));
+                return self.fault(
+                    Diagnostic::error(
+                        "E0306",
+                        format!("the value of `{}` is not {expected}", function.name.name),
+                        at,
+                        found.clone(),
+                    )
+                    .label(ty.span, "promised here")
+                    .note(format!("expected {expected}\nfound {found}")),
+                );
+            }
         };
         let Some(t) = self.tensor(value, at) else { return Value::Poison };
         let shape = self.graph.node(t.node).shape.0.clone();

@@ -182,7 +182,9 @@ impl<'a> Elab<'a> {
         let (word, items, span): (&str, Vec<&'a ast::Expr>, Span) = match &space.kind {
             ast::ExprKind::List(items) => ("list", items.iter().collect(), space.span),
             ast::ExprKind::Call { callee, arguments } => match &callee.kind {
-                ast::ExprKind::Name(w) => (w, arguments.iter().map(|a| &a.value).collect(), callee.span),
+                ast::ExprKind::Name(w) if arguments.iter().all(ast::Argument::is_plain) => {
+                    (w, arguments.iter().map(|a| &a.value).collect(), callee.span)
+                }
                 _ => ("", Vec::new(), space.span),
             },
             _ => ("", Vec::new(), space.span),

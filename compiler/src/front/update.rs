@@ -120,6 +120,9 @@ impl<'a> Elab<'a> {
         let mut rule = Rule { module: definition.module, kind, arguments: Vec::new(), every_row: false, span: e.span };
         let mut given = Vec::new();
         for a in arguments {
+            if !self.no_axis(name, a) {
+                return None;
+            }
             let value = self.expr(scope, &a.value);
             given.push(Given { name: a.name.as_ref(), value: Some(value), over: None, span: a.span });
         }
@@ -132,6 +135,12 @@ impl<'a> Elab<'a> {
                     Some(d) => (self.expr(&mut inner, d), d.span),
                     None => (Value::Poison, e.span),
                 },
+            };
+            let value = match &parameter.ty {
+                Some(ast::Type { kind: ast::TypeKind::Named(word), .. }) => {
+                    self.kind(&rule.name().name, parameter, &word.name, value, span)
+                }
+                _ => value,
             };
             let what = format!("`{}` of `{}`", parameter.name.name, rule.name().name);
             let n = self.number(value, &what, span)?;

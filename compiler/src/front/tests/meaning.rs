@@ -181,6 +181,15 @@ fn a_named_family_is_read_by_its_name_and_the_nameless_one_by_embed() {
 }
 
 #[test]
+fn a_hole_keeps_its_axis() {
+    let body = "let total = sum(_ over visited)\n predict click ~ bernoulli(logit = sum(total(embed(visited))))";
+    assert_eq!(
+        nodes(&network("", body).infer, |op| matches!(op, Op::Sum { to } if *to == crate::graph::BATCH)).len(),
+        1
+    );
+}
+
+#[test]
 fn fields_must_agree_in_name_order_and_size() {
     let pair = |features: &str| {
         codes(&format!(
