@@ -123,32 +123,20 @@ impl<'a> Elab<'a> {
             if let (Some(space), Some(n)) = (space, number) {
                 self.space(scope, name, n, default.span, space);
             }
-            let mut value = number;
+            let what = format!("`{}`", name.name);
+            let mut value = number.filter(|n| self.within_f32(*n, &what, default.span));
             for (_, text, span) in sets.iter().filter(|s| s.0 == name.name) {
                 match text.trim().replace('_', "").parse::<f64>() {
-                    Ok(n) if (n as f32).is_finite() => value = Some(n),
-                    Ok(n) if n.is_finite() => {
+                    Ok(n) if n.is_finite() => value = self.within_f32(n, &what, *span).then_some(n),
+                    Ok(_) | Err(_) => {
+                        value = None;
                         self.report(
-                            Diagnostic::error(
-                                "E0307",
-                                format!("`{}` is too large", name.name),
-                                *span,
-                                "infinite in 32 bits",
-                            )
-                            .label(name.span, "declared here")
-                            .note(format!("expected a number of at most {:e} in size\nfound `{text}`", f32::MAX)),
-                        );
-                    }
-                    _ => {
-                        self.report(
-                            Diagnostic::error(
-                                "E0307",
-                                format!("`{}` must be a number", name.name),
-                                *span,
-                                "not a number",
-                            )
-                            .label(name.span, "declared here")
-                            .note(format!("expected a number, such as `{}`\nfound `{text}`", number.unwrap_or(1.0))),
+                            Diagnostic::error("E0307", format!("{what} must be a number"), *span, "not a number")
+                                .label(name.span, "declared here")
+                                .note(format!(
+                                    "expected a number, such as `{}`\nfound `{text}`",
+                                    number.unwrap_or(1.0)
+                                )),
                         );
                     }
                 }

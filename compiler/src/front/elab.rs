@@ -336,7 +336,7 @@ impl<'a> Elab<'a> {
     /// What a value is, for messages.
     pub fn describe(&self, value: &Value<'a>) -> String {
         match value {
-            Value::Number(n) => format!("the number {n}"),
+            Value::Number(n) => format!("the number {}", super::value::number_text(*n)),
             Value::Bool(b) => format!("`{b}`"),
             Value::Text(_) => "a text".into(),
             Value::List(_) => "a list".into(),

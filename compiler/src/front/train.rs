@@ -5,7 +5,7 @@ use super::load::listed;
 use super::report::same_metric;
 use super::update::{Rule, Updates};
 use super::value::{counted, nearest, number_text};
-use crate::graph::{BATCH, ONCE, Shape};
+use crate::graph::{BATCH, ONCE, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
@@ -96,6 +96,14 @@ impl<'a> Elab<'a> {
             self.report(d);
             return;
         }
+        if node.op == Op::Unary(UnaryOp::Sigmoid) {
+            self.report(
+                Diagnostic::warning("W0605", "this logit is a probability already", argument.span, "from 0 to 1")
+                    .note("the probability is `sigmoid(logit)`: it would lie between 0.5 and 0.73")
+                    .help("leave the last `sigmoid` out"),
+            );
+        }
+        let node = self.graph.node(t.node);
         let node = if node.shape == Shape::scalar() {
             t.node
         } else {

@@ -138,12 +138,16 @@ impl<'a> Elab<'a> {
             };
             let value = match &parameter.ty {
                 Some(ast::Type { kind: ast::TypeKind::Named(word), .. }) => {
-                    self.kind(&rule.name().name, parameter, &word.name, value, span)
+                    let word = self.type_word(word)?;
+                    self.kind(&rule.name().name, parameter, word, value, span)
                 }
                 _ => value,
             };
             let what = format!("`{}` of `{}`", parameter.name.name, rule.name().name);
             let n = self.number(value, &what, span)?;
+            if !self.within_f32(n, &what, span) {
+                return None;
+            }
             inner.bind(&parameter.name.name, Value::Number(n), parameter.name.span);
             rule.arguments.push(n);
         }

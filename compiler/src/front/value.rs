@@ -207,7 +207,7 @@ pub(super) fn counted(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-/// As `f64` prints, integers without a point.
+/// As `f64` prints, integers without a point; with an exponent where many zeros would stand.
 pub(super) fn number_text(n: f64) -> String {
-    format!("{n}")
+    if n != 0.0 && !(1e-6..1e15).contains(&n.abs()) { format!("{n:e}") } else { format!("{n}") }
 }
