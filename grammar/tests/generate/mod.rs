@@ -48,6 +48,8 @@ pub fn expression() -> BoxedStrategy<String> {
                 (inner.clone(), operator.clone(), inner.clone()).prop_map(|(a, o, b)| match o {
                     // Comparisons do not chain.
                     "==" => format!("(({a}) == ~({b}))"),
+                    // No part of a comparison, `and` or `or` without parentheses.
+                    "where" => format!("(({a}) where ~({b}))"),
                     _ => format!("({a}) {o} ~{b}"),
                 }),
                 inner.clone().prop_map(|a| format!("-({a})")),
