@@ -174,7 +174,7 @@ pub enum MemberKind {
     Report { metrics: Vec<Expr> },
     /// `assert parameters(dense) < 1_000_000`
     Assert { condition: Expr },
-    /// `common user, visited by request_id` (reserved)
+    /// `common user, visited by request_id`
     Common { groups: Vec<Ident>, by: Ident },
 }
 
@@ -215,8 +215,6 @@ pub enum FeatureKindName {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding {
-    /// Absent in `for each of`.
-    pub name: Option<Ident>,
     pub width: Expr,
     pub target: EmbeddingTarget,
     /// `{ init normal(0.01)  regularize adaptive(0.01)  optimizer sgd(0.1) }`
@@ -225,10 +223,19 @@ pub struct Embedding {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum EmbeddingTarget {
-    /// `for ad.good_id, visited.good_id`
-    Fields(Vec<FieldPath>),
-    /// `for each of user, scene`
-    EachOf(Vec<Ident>),
+    /// `good [16] for ad.good_id, visited.good_id`: one table.
+    Fields { name: Ident, paths: Vec<FieldPath> },
+    /// `[16] for each of user, scene`, `wide [1] for each of user`: a table for each field.
+    EachOf { name: Option<Ident>, groups: Vec<Ident> },
+}
+
+impl Embedding {
+    pub fn name(&self) -> Option<&Ident> {
+        match &self.target {
+            EmbeddingTarget::Fields { name, .. } => Some(name),
+            EmbeddingTarget::EachOf { name, .. } => name.as_ref(),
+        }
+    }
 }
 
 /// `ad.good_id`
@@ -409,4 +416,11 @@ pub struct Argument {
     /// The axis of a ragged reduction: `sum(x over s)`.
     pub over: Option<Ident>,
     pub span: Span,
+}
+
+impl Argument {
+    /// Neither named nor over an axis.
+    pub fn is_plain(&self) -> bool {
+        self.name.is_none() && self.over.is_none()
+    }
 }

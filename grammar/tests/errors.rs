@@ -181,7 +181,26 @@ fn one_error_each() {
             in_model("embeding g [8] for u.a"),
             "2:1 E0106: `embeding` begins no member of a model (did you mean `embedding`?)",
         ),
-        (in_model("x = 3"), "2:1 E0106: `x` begins no member of a model (to name a value, write `let x = …`)"),
+        (
+            in_model("x = 3"),
+            "2:1 E0106: `x` begins no member of a model (a model names each value once, `let x = …`; a new value for a name is for functions)",
+        ),
+        (
+            in_model("let x = [1]\nfor i in [1, 2] { let z = i }\nlet y = 2"),
+            "3:1 E0106: `for` begins no member of a model (`for` belongs inside `fn name(…) { … }`)",
+        ),
+        (
+            in_model("for i in x\n{\n    let z = i\n}"),
+            "2:1 E0106: `for` begins no member of a model (`for` belongs inside `fn name(…) { … }`)",
+        ),
+        (
+            in_model("if training { 1 }\nelse { 2 }"),
+            "2:1 E0106: `if` begins no member of a model (`if` belongs inside `fn name(…) { … }`)",
+        ),
+        (
+            in_model("embedding [8] for user.word { init 0 }"),
+            "2:19 E0101: expected `each`, found `user` (a table for listed features has a name: `embedding word [8] for user.word`)",
+        ),
         (in_model("loss f(x)"), "2:1 E0106: `loss` begins no member of a model (`loss` belongs inside `train { … }`)"),
         (
             in_model("features u { a = category }"),
@@ -218,6 +237,18 @@ fn one_error_each() {
         (
             in_model("predict c = bernoulli(logit = y)"),
             "2:11 E0101: expected `~`, found `=` (a distribution is given with `~`: write `~` here)",
+        ),
+        (
+            in_model("train { loss a where b > 1 and c < 2 }"),
+            "2:24 E0113: `where` binds tighter than `>` (put the condition into parentheses: `… where (a > b)`)",
+        ),
+        (
+            in_model("train { loss a + b * 2 where c and d }"),
+            "2:32 E0113: `where` binds tighter than `and` (put the condition into parentheses: `… where (a > b)`)",
+        ),
+        (
+            in_model("train { loss 0 < a + -b where c }"),
+            "2:16 E0113: `where` binds tighter than `<` (put the condition into parentheses: `… where (a > b)`)",
         ),
         (
             in_model("report auc(c) gauc(c)"),

@@ -191,6 +191,147 @@ fn wrong_text_is_not_formatted() {
     assert_eq!(format("fn f(x) { let }").unwrap_err()[0].code, "E0101");
 }
 
+/// Every spec of the repository that parses.
+fn specs() -> Vec<String> {
+    fn walk(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "din") {
+                found.push(path);
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    for folder in ["../stdlib", "../models", "../bench", "../tests/reference", "../tests/ui", "texts", "tests/texts"] {
+        let folder = std::path::Path::new(folder);
+        if folder.is_dir() {
+            walk(folder, &mut paths);
+        }
+    }
+    paths.sort();
+    let texts = paths.iter().map(|path| std::fs::read_to_string(path).unwrap());
+    texts.filter(|text| parse(text, FileId(0)).is_ok()).collect()
+}
+
+/// The text with another layout but the same tree: bodies joined on one line, blanks and empty lines anywhere, line ends
+/// in brackets. `next(n)` chooses a number below `n`.
+fn laid_anew(text: &str, mut next: impl FnMut(usize) -> usize) -> String {
+    let wanted = tree(text);
+    let mut text: String = text.to_owned();
+    // Bodies on one line, where the grammar lets them be.
+    let mut at = 0;
+    while let Some(open) = text[at..].find('{').map(|i| at + i) {
+        at = open + 1;
+        let Some(close) = closing(&text, open) else { continue };
+        if next(3) == 0 {
+            continue;
+        }
+        let body = &text[open..=close];
+        if body.contains('\n') && !body.contains("//") && !body.contains('"') {
+            let joined = format!(
+                "{}{}{}",
+                &text[..open],
+                body.split_whitespace().collect::<Vec<_>>().join(" "),
+                &text[close + 1..]
+            );
+            if parse(&joined, FileId(0)).is_ok() && tree(&joined) == wanted {
+                text = joined;
+            }
+        }
+    }
+    // Blanks, outside of strings and comments.
+    let mut out = String::new();
+    let mut depth = Vec::new();
+    let mut line_start = true;
+    for line in text.lines() {
+        let code = line.split("//").next().unwrap();
+        if code.contains('"') || line.trim_start().starts_with("//") {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        }
+        for c in code.chars() {
+            match c {
+                '(' | '[' | '{' => depth.push(c),
+                ')' | ']' | '}' => drop(depth.pop()),
+                _ => {}
+            }
+            out.push(c);
+            let inside = matches!(depth.last(), Some('(' | '['));
+            if c == ' ' && !line_start {
+                out.push_str(["", " ", "   ", if inside { "\n " } else { "\t" }][next(4)]);
+            } else if inside && matches!(c, ',' | '(' | '[') {
+                out.push_str(["", " ", "\n", "\n\n     "][next(4)]);
+            }
+            line_start &= c == ' ';
+        }
+        out.push_str(&line[code.len()..]);
+        out.push_str(["\n", "\n", "\n", "\n\n", "\n   \n\n", "\n      "][next(6)]);
+        line_start = true;
+    }
+    out
+}
+
+/// The brace that closes the one at `open`, by counting.
+fn closing(text: &str, open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for (i, c) in text[open..].char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 1 => return Some(open + i),
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// From the reviews: a block of features on one line that does not fit gets its columns at once.
+#[test]
+fn a_block_that_does_not_fit_on_its_line_has_columns() {
+    let fields =
+        "user_id_number_one: category  gender_of_the_user: category(3)  city: category of string  item_id: category";
+    let text = format!("model m {{\n    features first {{ {fields} }}\n    features b {{ a: number }}\n}}\n");
+    let expected = "\
+model m {
+    features first {
+        user_id_number_one: category
+        gender_of_the_user: category(3)
+        city:               category of string
+        item_id:            category
+    }
+    features b { a: number }
+}
+";
+    assert_eq!(check(&text), expected);
+    let settings = "loss cross_entropy(click) + 0.5 * cross_entropy(bought)  optimizer adam(lr = 1e-3)  batch 1024  epochs 2  seed 7";
+    let formatted = check(&format!("model m {{ train {{ {settings} }} }}"));
+    assert!(formatted.contains("\n        batch     1024\n        epochs    2\n"), "{formatted}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_layout_of_a_spec(
+        which in any::<prop::sample::Index>(),
+        choices in proptest::collection::vec(any::<u8>(), 64..512),
+    ) {
+        static SPECS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+        let specs = SPECS.get_or_init(specs);
+        prop_assert!(specs.len() > 100, "{} specs", specs.len());
+        let mut i = 0;
+        let text = laid_anew(&specs[which.index(specs.len())], |n| {
+            i += 1;
+            usize::from(choices[i % choices.len()]) % n
+        });
+        prop_assert!(parse(&text, FileId(0)).is_ok(), "{}", text);
+        check(&text);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 

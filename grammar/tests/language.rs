@@ -325,17 +325,13 @@ fn member(m: &Member) -> String {
         }
         MemberKind::Embedding(e) => {
             let target = match &e.target {
-                EmbeddingTarget::Fields(paths) => {
+                EmbeddingTarget::Fields { paths, .. } => {
                     list(paths.iter().map(|p| format!("{}.{}", p.group.name, p.field.name)).collect())
                 }
-                EmbeddingTarget::EachOf(groups) => format!("each {}", names(groups)),
+                EmbeddingTarget::EachOf { groups, .. } => format!("each {}", names(groups)),
             };
             let options = list(e.options.iter().map(setting).collect());
-            format!(
-                "embedding {} [{}] {target} {{{options}}}",
-                e.name.as_ref().map_or("-", |n| &n.name),
-                show(&e.width)
-            )
+            format!("embedding {} [{}] {target} {{{options}}}", e.name().map_or("-", |n| &n.name), show(&e.width))
         }
         MemberKind::Hyper { name, default, space } => {
             format!("hyper {} {} {}", name.name, show(default), space.as_ref().map(show).unwrap_or_default())

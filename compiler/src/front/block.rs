@@ -1,6 +1,6 @@
 //! Blocks and statements: `let`, `layer`, `param`, `state`, `update`, assignment, `for`.
 
-use super::elab::{Bound, Elab, Scope};
+use super::elab::{Bound, Elab, Phase, Scope};
 use super::value::{Callee, Value, counted, nearest};
 use din_grammar::ast::{self, Block, Statement, StatementKind};
 use din_grammar::{Diagnostic, Span};
@@ -46,8 +46,14 @@ impl<'a> Elab<'a> {
     pub fn fresh(&mut self, scope: &Scope<'a>, name: &'a ast::Ident) {
         if let Some(first) = scope.find(&name.name) {
             let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here")
-                .label(first.span, "first here")
-                .help(format!("assign a new value with `{} = …`, or use another name", name.name));
+                .label(first.span, "first here");
+            // A model has no assignment.
+            let member = scope.function.is_none() && self.phase == Phase::Model && scope.blocks.len() == 1;
+            let d = d.help(if member {
+                "use another name".to_string()
+            } else {
+                format!("assign a new value with `{} = …`, or use another name", name.name)
+            });
             self.report(d);
         }
     }

@@ -34,6 +34,7 @@ impl<'a> Elab<'a> {
         let mut given = Vec::with_capacity(arguments.len());
         for argument in arguments {
             if length
+                && argument.is_plain()
                 && let ExprKind::Name(name) = &argument.value.kind
                 && let Some(axis) = scope.axis(name)
             {
@@ -146,6 +147,7 @@ impl<'a> Elab<'a> {
         match &**callee {
             Callee::Builtin(b) => self.builtin(*b, given, span),
             Callee::Table(t) => self.table_call(*t, &given, span),
+            Callee::Family(f) => self.family_call(*f, &given, span),
             Callee::Partial(p) => {
                 let mut rest = given.into_iter().peekable();
                 let mut all: Vec<Given<'a>> = Vec::new();
@@ -153,7 +155,22 @@ impl<'a> Elab<'a> {
                     let mut argument = fixed.clone();
                     if argument.value.is_none() {
                         match rest.next_if(|g| g.name.is_none()) {
-                            Some(g) => (argument.value, argument.over, argument.span) = (g.value, g.over, g.span),
+                            Some(g) if argument.over.is_some() && g.over.is_some() => {
+                                return self.fault(
+                                    Diagnostic::error(
+                                        "E0314",
+                                        format!("the axis of `{}` is given already", callee.name()),
+                                        g.span,
+                                        "a second axis",
+                                    )
+                                    .label(fixed.span, "the first is given here")
+                                    .help("remove one of them"),
+                                );
+                            }
+                            Some(g) => {
+                                argument.over = argument.over.or(g.over);
+                                (argument.value, argument.span) = (g.value, g.span);
+                            }
                             None => {
                                 let holes = p.arguments.iter().filter(|a| a.value.is_none()).count();
                                 return self.fault(
@@ -262,6 +279,16 @@ impl<'a> Elab<'a> {
         let value = self.conform_result(&mut scope, function, value);
         self.frames.pop();
         value
+    }
+
+    /// Refuses `over` in an argument of what is no reduction; whether there was none.
+    pub fn no_axis(&mut self, name: &str, argument: &Argument) -> bool {
+        let Some(axis) = &argument.over else { return true };
+        self.report(
+            Diagnostic::error("E0314", format!("`{name}` takes no axis"), argument.span, "`over` is not possible here")
+                .help(format!("reduce the value first: `sum(… over {})`", axis.name)),
+        );
+        false
     }
 
     /// One argument, or none, a parameter; faults in number and names are reported.

@@ -6,6 +6,88 @@ use super::value::{Tensor, Value};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 
+/// A type that is a word; the others are shapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TypeWord {
+    Int,
+    Number,
+    /// At least 0.
+    NonNegative,
+    /// Above 0, in 32 bits too.
+    Positive,
+    /// At least 0 and below 1, in 32 bits too.
+    Fraction,
+    List,
+    Bool,
+    Function,
+    Text,
+    Prediction,
+    Key,
+}
+
+impl TypeWord {
+    const ALL: [(&'static str, TypeWord); 12] = [
+        ("int", TypeWord::Int),
+        ("number", TypeWord::Number),
+        ("float", TypeWord::Number),
+        ("non_negative", TypeWord::NonNegative),
+        ("positive", TypeWord::Positive),
+        ("fraction", TypeWord::Fraction),
+        ("list", TypeWord::List),
+        ("bool", TypeWord::Bool),
+        ("fn", TypeWord::Function),
+        ("text", TypeWord::Text),
+        ("prediction", TypeWord::Prediction),
+        ("key", TypeWord::Key),
+    ];
+
+    pub fn by_name(name: &str) -> Option<TypeWord> {
+        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, word)| *word)
+    }
+
+    fn is_number(self) -> bool {
+        use TypeWord::*;
+        match self {
+            Int | Number | NonNegative | Positive | Fraction => true,
+            List | Bool | Function | Text | Prediction | Key => false,
+        }
+    }
+
+    fn holds(self, value: &Value<'_>) -> bool {
+        match (value, self) {
+            (Value::Poison, _) => true,
+            (Value::Number(n), TypeWord::Int) => n.fract() == 0.0,
+            (Value::Number(n), TypeWord::NonNegative) => *n >= 0.0,
+            (Value::Number(n), TypeWord::Positive) => *n as f32 > 0.0,
+            (Value::Number(n), TypeWord::Fraction) => *n >= 0.0 && (*n as f32) < 1.0,
+            (Value::Number(_), TypeWord::Number)
+            | (Value::List(_), TypeWord::List)
+            | (Value::Bool(_), TypeWord::Bool)
+            | (Value::Function(_), TypeWord::Function)
+            | (Value::Text(_), TypeWord::Text)
+            | (Value::Prediction(_), TypeWord::Prediction) => true,
+            _ => false,
+        }
+    }
+
+    /// What a value of the type is called in messages.
+    fn text(self) -> &'static str {
+        match self {
+            TypeWord::Int => "a compile-time whole number",
+            TypeWord::Number => "a compile-time number",
+            TypeWord::NonNegative => "a compile-time number of at least 0",
+            TypeWord::Positive => "a compile-time number above 0",
+            TypeWord::Fraction => "a compile-time number of at least 0 and below 1",
+            TypeWord::List => "a list, such as `[80, 40]`",
+            TypeWord::Bool => "a compile-time bool",
+            TypeWord::Function => "a function",
+            TypeWord::Text => "a text",
+            TypeWord::Prediction => "a prediction",
+            TypeWord::Key => "a key",
+        }
+    }
+}
+
 impl<'a> Elab<'a> {
     /// Checks an argument against the type of its parameter, binding sizes and axes.
     pub fn conform(
@@ -20,9 +102,9 @@ impl<'a> Elab<'a> {
         let Some(ty) = &parameter.ty else {
             // Without a type the default says which kind it is.
             let wanted = parameter.default.as_ref().and_then(|d| match d.kind {
-                ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Unary { .. } => Some("number"),
-                ExprKind::List(_) => Some("list"),
-                ExprKind::Bool(_) => Some("bool"),
+                ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Unary { .. } => Some(TypeWord::Number),
+                ExprKind::List(_) => Some(TypeWord::List),
+                ExprKind::Bool(_) => Some(TypeWord::Bool),
                 _ => None,
             });
             return match wanted {
@@ -32,11 +114,8 @@ impl<'a> Elab<'a> {
         };
         match &ty.kind {
             ast::TypeKind::Named(kind) => {
-                let known = ["int", "number", "float", "list", "bool", "fn", "text", "prediction", "key"];
-                if !known.contains(&kind.name.as_str()) {
-                    return self.unknown_word("E0307", "type", kind, &known);
-                }
-                self.kind(function, parameter, &kind.name, value, at)
+                let Some(word) = self.type_word(kind) else { return Value::Poison };
+                self.kind(function, parameter, word, value, at)
             }
             ast::TypeKind::Shape(dimensions) => {
                 let Some(t) = self.tensor_argument(scope, dimensions, value, at) else { return Value::Poison };
@@ -82,6 +161,41 @@ impl<'a> Elab<'a> {
                     Some(_) => {}
                 }
                 if self.unify(scope, function, name, element, &t, at) { Value::Tensor(t) } else { Value::Poison }
+            }
+        }
+    }
+
+    /// The type that a word names; reports one that names none.
+    pub fn type_word(&mut self, word: &ast::Ident) -> Option<TypeWord> {
+        let found = TypeWord::by_name(&word.name);
+        if found.is_none() {
+            self.unknown_word("E0307", "type", word, &TypeWord::ALL.map(|(name, _)| name));
+        }
+        found
+    }
+
+    /// The types that a definition's heading names, whether it is used or not.
+    pub fn heading_types(&mut self, item: &'a ast::Item) {
+        let (parameters, result, numbers) = match item {
+            ast::Item::Function(f) => (&f.parameters, f.result.as_ref(), false),
+            ast::Item::Optimizer(o) => (&o.parameters, None, true),
+            ast::Item::Regularizer(r) => (&r.parameters, None, true),
+            ast::Item::Metric(m) => (&m.parameters, None, false),
+            ast::Item::Model(_) => return,
+        };
+        for ty in parameters.iter().filter_map(|p| p.ty.as_ref()).chain(result) {
+            let word = match &ty.kind {
+                ast::TypeKind::Named(word) => match self.type_word(word) {
+                    Some(word) => Some(word),
+                    None => continue,
+                },
+                ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. } => None,
+            };
+            if numbers && !word.is_some_and(TypeWord::is_number) {
+                let kind = super::load::item_kind(item);
+                let d =
+                    Diagnostic::error("E0307", format!("a parameter of this {kind} is a number"), ty.span, "no number");
+                self.report(d.help("write `number` or `int`, or leave the type out"));
             }
         }
     }
@@ -168,32 +282,14 @@ impl<'a> Elab<'a> {
         &mut self,
         function: &str,
         parameter: &'a ast::Parameter,
-        kind: &str,
+        word: TypeWord,
         value: Value<'a>,
         at: Span,
     ) -> Value<'a> {
-        let fits = match (&value, kind) {
-            (Value::Poison, _) => true,
-            (Value::Number(n), "int") => n.fract() == 0.0,
-            (Value::Number(_), "number" | "float") => true,
-            (Value::List(_), "list") | (Value::Bool(_), "bool") | (Value::Function(_), "fn") => true,
-            (Value::Text(_), "text") | (Value::Prediction(_), "prediction") => true,
-            _ => false,
-        };
-        if fits {
+        if word.holds(&value) {
             return value;
         }
-        let found = self.describe(&value);
-        let expected = match kind {
-            "int" => "a compile-time whole number",
-            "number" | "float" => "a compile-time number",
-            "list" => "a list, such as `[80, 40]`",
-            "bool" => "a compile-time bool",
-            "fn" => "a function",
-            "text" => "a text",
-            "prediction" => "a prediction",
-            _ => "a key",
-        };
+        let (expected, found) = (word.text(), self.describe(&value));
         self.fault(
             Diagnostic::error(
                 "E0307",
@@ -250,7 +346,23 @@ impl<'a> Elab<'a> {
                 }
                 element
             }
-            ast::TypeKind::Named(_) => return value,
+            ast::TypeKind::Named(word) => {
+                let Some(word) = self.type_word(word) else { return Value::Poison };
+                if word.holds(&value) {
+                    return value;
+                }
+                let (expected, found) = (word.text(), self.describe(&value));
+                return self.fault(
+                    Diagnostic::error(
+                        "E0306",
+                        format!("the value of `{}` is not {expected}", function.name.name),
+                        at,
+                        found.clone(),
+                    )
+                    .label(ty.span, "promised here")
+                    .note(format!("expected {expected}\nfound {found}")),
+                );
+            }
         };
         let Some(t) = self.tensor(value, at) else { return Value::Poison };
         let shape = self.graph.node(t.node).shape.0.clone();

@@ -16,6 +16,26 @@ pub(super) struct Group<'a> {
     pub features: std::ops::Range<usize>,
 }
 
+/// How the network reads a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TableReader {
+    /// By its own name, and by `embed` where it is the only table of a feature.
+    Name,
+    /// By the name of its family (an index), and by `embed` as above.
+    Family(usize),
+    /// By `embed` alone: the table of a `for each of` without a name.
+    Embed,
+}
+
+/// The tables of `embedding wide [1] for each of user, ad`.
+#[derive(Clone, Debug)]
+pub(super) struct Family<'a> {
+    pub name: &'a str,
+    pub span: Span,
+    /// Feature and table, in the order of the groups and their fields.
+    pub tables: Vec<(usize, usize)>,
+}
+
 /// What the walk knows before the first `let`.
 #[derive(Default)]
 pub(super) struct Declarations<'a> {
@@ -25,6 +45,9 @@ pub(super) struct Declarations<'a> {
     pub label_spans: Vec<Span>,
     pub tables: Vec<Table>,
     pub table_spans: Vec<Span>,
+    /// How the network reads each table.
+    pub table_readers: Vec<TableReader>,
+    pub families: Vec<Family<'a>>,
     /// The options of each table that training reads.
     pub table_settings: Vec<Vec<&'a ast::Setting>>,
     /// Tables by feature.
@@ -100,32 +123,20 @@ impl<'a> Elab<'a> {
             if let (Some(space), Some(n)) = (space, number) {
                 self.space(scope, name, n, default.span, space);
             }
-            let mut value = number;
+            let what = format!("`{}`", name.name);
+            let mut value = number.filter(|n| self.within_f32(*n, &what, default.span));
             for (_, text, span) in sets.iter().filter(|s| s.0 == name.name) {
                 match text.trim().replace('_', "").parse::<f64>() {
-                    Ok(n) if (n as f32).is_finite() => value = Some(n),
-                    Ok(n) if n.is_finite() => {
+                    Ok(n) if n.is_finite() => value = self.within_f32(n, &what, *span).then_some(n),
+                    Ok(_) | Err(_) => {
+                        value = None;
                         self.report(
-                            Diagnostic::error(
-                                "E0307",
-                                format!("`{}` is too large", name.name),
-                                *span,
-                                "infinite in 32 bits",
-                            )
-                            .label(name.span, "declared here")
-                            .note(format!("expected a number of at most {:e} in size\nfound `{text}`", f32::MAX)),
-                        );
-                    }
-                    _ => {
-                        self.report(
-                            Diagnostic::error(
-                                "E0307",
-                                format!("`{}` must be a number", name.name),
-                                *span,
-                                "not a number",
-                            )
-                            .label(name.span, "declared here")
-                            .note(format!("expected a number, such as `{}`\nfound `{text}`", number.unwrap_or(1.0))),
+                            Diagnostic::error("E0307", format!("{what} must be a number"), *span, "not a number")
+                                .label(name.span, "declared here")
+                                .note(format!(
+                                    "expected a number, such as `{}`\nfound `{text}`",
+                                    number.unwrap_or(1.0)
+                                )),
                         );
                     }
                 }
@@ -159,7 +170,9 @@ impl<'a> Elab<'a> {
         let (word, items, span): (&str, Vec<&'a ast::Expr>, Span) = match &space.kind {
             ast::ExprKind::List(items) => ("list", items.iter().collect(), space.span),
             ast::ExprKind::Call { callee, arguments } => match &callee.kind {
-                ast::ExprKind::Name(w) => (w, arguments.iter().map(|a| &a.value).collect(), callee.span),
+                ast::ExprKind::Name(w) if arguments.iter().all(ast::Argument::is_plain) => {
+                    (w, arguments.iter().map(|a| &a.value).collect(), callee.span)
+                }
                 _ => ("", Vec::new(), space.span),
             },
             _ => ("", Vec::new(), space.span),

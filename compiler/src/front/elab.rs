@@ -336,13 +336,14 @@ impl<'a> Elab<'a> {
     /// What a value is, for messages.
     pub fn describe(&self, value: &Value<'a>) -> String {
         match value {
-            Value::Number(n) => format!("the number {n}"),
+            Value::Number(n) => format!("the number {}", super::value::number_text(*n)),
             Value::Bool(b) => format!("`{b}`"),
             Value::Text(_) => "a text".into(),
             Value::List(_) => "a list".into(),
             Value::Tuple(items) => format!("a tuple of {}", items.len()),
             Value::Function(f) => match &**f {
                 Callee::Table(t) => format!("the table `{}`", self.declarations.tables[*t].name),
+                Callee::Family(f) => format!("the tables `{}`", self.declarations.families[*f].name),
                 other => format!("the function `{}`", other.name()),
             },
             Value::Tensor(t) => self.describe_tensor(t),

@@ -1,5 +1,6 @@
 //! Vectors of features: `embed(group)`, `embed(group.field)` and tables called as functions.
 
+use super::declare::{Family, TableReader};
 use super::elab::Elab;
 use super::load::listed;
 use super::value::{Field, Given, Tensor, Value, counted};
@@ -19,29 +20,17 @@ impl<'a> Elab<'a> {
             },
             Value::Group(g) => {
                 let features = self.declarations.groups[g].features.clone();
-                let mut nodes = Vec::new();
-                let mut fields = Vec::new();
-                let mut start = 0;
-                let mut poison = false;
+                let mut parts = Vec::new();
                 for f in features {
-                    let Some(t) = self.vector(f, at) else {
-                        poison = true;
-                        continue;
-                    };
-                    let width = self.graph.node(t.node).width();
-                    let name: Rc<str> = self.declarations.schema.features[f].name.as_str().into();
-                    fields.push(Field { name, start, width });
-                    start += width;
-                    nodes.push(t.node);
+                    let t = self.vector(f, at);
+                    // The other fields have the same tables, as a rule: one question is enough.
+                    let ambiguous = t.is_none() && self.declarations.tables_of[f].len() > 1;
+                    parts.push((f, t));
+                    if ambiguous {
+                        break;
+                    }
                 }
-                if poison || nodes.is_empty() {
-                    return Value::Poison;
-                }
-                let built = if nodes.len() == 1 { Ok(nodes[0]) } else { self.graph.concat(nodes, span) };
-                match built {
-                    Ok(node) => Value::Tensor(Tensor { node, fields: Some(fields.into()) }),
-                    Err(e) => self.type_error(e, span),
-                }
+                self.record(parts, span)
             }
             other => {
                 let found = self.describe(&other);
@@ -54,6 +43,30 @@ impl<'a> Elab<'a> {
         }
     }
 
+    /// The vectors of features one behind the other, named by the features; poison where one is faulty.
+    fn record(&mut self, parts: Vec<(usize, Option<Tensor>)>, span: Span) -> Value<'a> {
+        let mut nodes = Vec::new();
+        let mut fields = Vec::new();
+        let mut start = 0;
+        for (f, t) in parts {
+            let Some(t) = t else { return Value::Poison };
+            let width = self.graph.node(t.node).width();
+            let name: Rc<str> = self.declarations.schema.features[f].name.as_str().into();
+            fields.push(Field { name, start, width });
+            start += width;
+            nodes.push(t.node);
+        }
+        let built = match nodes.as_slice() {
+            [] => return Value::Poison,
+            &[one] => Ok(one),
+            _ => self.graph.concat(nodes, span),
+        };
+        match built {
+            Ok(node) => Value::Tensor(Tensor { node, fields: Some(fields.into()) }),
+            Err(e) => self.type_error(e, span),
+        }
+    }
+
     /// The vector of a feature: its table's row, or the numbers themselves.
     pub fn vector(&mut self, feature: usize, at: Span) -> Option<Tensor> {
         let f = &self.declarations.schema.features[feature];
@@ -63,6 +76,9 @@ impl<'a> Elab<'a> {
         let path = f.path();
         let span = self.declarations.feature_spans[feature];
         let tables = self.declarations.tables_of[feature].clone();
+        if let Some(table) = self.nameless_table(feature) {
+            return Some(self.lookup(table, feature, at));
+        }
         match tables.as_slice() {
             [table] => Some(self.lookup(*table, feature, at)),
             [] => {
@@ -81,7 +97,7 @@ impl<'a> Elab<'a> {
                 None
             }
             many => {
-                let names: Vec<String> = many.iter().map(|&t| self.declarations.tables[t].name.clone()).collect();
+                let names: Vec<String> = many.iter().map(|&t| self.reader_name(t)).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let all = listed(&names);
                 let mut d = Diagnostic::error(
@@ -115,20 +131,18 @@ impl<'a> Elab<'a> {
         Tensor { node, fields: None }
     }
 
+    /// What the network calls to read a table: its own name, or that of its family.
+    pub fn reader_name(&self, table: usize) -> String {
+        match self.declarations.table_readers[table] {
+            TableReader::Family(f) => self.declarations.families[f].name.to_string(),
+            TableReader::Name | TableReader::Embed => self.declarations.tables[table].name.clone(),
+        }
+    }
+
     /// `good(ad.good_id)`
     pub fn table_call(&mut self, table: usize, given: &[Given<'a>], span: Span) -> Value<'a> {
         let name = self.declarations.tables[table].name.clone();
-        let [g] = given else {
-            return self.fault(
-                Diagnostic::error(
-                    "E0209",
-                    format!("the table `{name}` takes one feature"),
-                    span,
-                    counted(given.len(), "argument"),
-                )
-                .help(format!("write `{name}(group.field)`")),
-            );
-        };
+        let Some(g) = self.table_argument(&name, given, "group.field", span) else { return Value::Poison };
         match g.value.clone().unwrap_or(Value::Poison) {
             Value::Poison => Value::Poison,
             Value::Feature(f) if self.declarations.tables[table].features.contains(&(f as u32)) => {
@@ -151,5 +165,65 @@ impl<'a> Elab<'a> {
                 )
             }
         }
+    }
+
+    /// `wide(user)`, the record of a group's vectors in the family; `wide(user.gender)`, one of them.
+    pub fn family_call(&mut self, family: usize, given: &[Given<'a>], span: Span) -> Value<'a> {
+        let Family { name, span: declared, tables } = self.declarations.families[family].clone();
+        let Some(g) = self.table_argument(name, given, "group", span) else { return Value::Poison };
+        let (features, what) = match g.value.clone().unwrap_or(Value::Poison) {
+            Value::Poison => return Value::Poison,
+            Value::Feature(f) => {
+                if let Some(&(_, table)) = tables.iter().find(|t| t.0 == f) {
+                    return Value::Tensor(self.lookup(table, f, span));
+                }
+                (f..f + 1, self.declarations.schema.features[f].path())
+            }
+            Value::Group(group) => {
+                (self.declarations.groups[group].features.clone(), self.declarations.groups[group].name.into())
+            }
+            other => {
+                let found = self.describe(&other);
+                return self.fault(
+                    Diagnostic::error("E0407", format!("`{name}` takes a group or a feature"), g.span, found.clone())
+                        .note(format!(
+                            "expected a group, such as `ad`, or a field, such as `ad.good_id`\nfound {found}"
+                        )),
+                );
+            }
+        };
+        let held: Vec<(usize, usize)> = tables.into_iter().filter(|(f, _)| features.contains(f)).collect();
+        if held.is_empty() {
+            return self.fault(
+                Diagnostic::error("E0407", format!("`{name}` has no table for `{what}`"), g.span, "no such table")
+                    .label(declared, "its groups are listed here")
+                    .help("add the group after `for each of`; numbers have no table"),
+            );
+        }
+        let parts = held.into_iter().map(|(f, table)| (f, Some(self.lookup(table, f, span)))).collect();
+        self.record(parts, span)
+    }
+
+    /// The one argument of a call of the table, or family of tables, `name`.
+    fn table_argument<'g>(
+        &mut self,
+        name: &str,
+        given: &'g [Given<'a>],
+        form: &str,
+        span: Span,
+    ) -> Option<&'g Given<'a>> {
+        if let [one] = given {
+            return Some(one);
+        }
+        self.report(
+            Diagnostic::error(
+                "E0209",
+                format!("the table `{name}` takes one feature"),
+                span,
+                counted(given.len(), "argument"),
+            )
+            .help(format!("write `{name}({form})`")),
+        );
+        None
     }
 }

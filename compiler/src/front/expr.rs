@@ -5,6 +5,7 @@ use super::value::{Tensor, Value, fields_text, nearest};
 use crate::graph::{BATCH, Shape};
 use din_grammar::ast::{self, BinaryOp, Expr, ExprKind, UnaryOp};
 use din_grammar::{Diagnostic, Span};
+use din_program::schema::FeatureKind;
 use std::rc::Rc;
 
 /// Most items of a list.
@@ -347,6 +348,21 @@ impl<'a> Elab<'a> {
             }
             _ => {}
         }
+        if matches!(op, BinaryOp::Equal | BinaryOp::NotEqual) {
+            for (value, at) in [&l, &r] {
+                let Value::Feature(f) = value else { continue };
+                let feature = &self.declarations.schema.features[*f];
+                if matches!(feature.kind, FeatureKind::Dense { .. }) {
+                    continue;
+                }
+                let path = feature.path();
+                return self.fault(
+                    Diagnostic::error("E0320", "ids cannot be compared", *at, format!("`{path}` holds ids")).help(
+                        "prepare a column of the data that is 1 where they are equal, else 0, and declare it as a `number`",
+                    ),
+                );
+            }
+        }
         self.arithmetic(op, l, r, span)
     }
 
@@ -378,6 +394,18 @@ impl<'a> Elab<'a> {
             );
         }
         Value::Number(result)
+    }
+
+    /// Whether a number that the program computes with is finite in 32 bits; reports it where it is not.
+    pub fn within_f32(&mut self, n: f64, what: &str, span: Span) -> bool {
+        let finite = (n as f32).is_finite();
+        if !finite {
+            self.report(
+                Diagnostic::error("E0311", format!("{what} is too large"), span, "infinite in 32 bits")
+                    .note(format!("expected a number of at most {:e} in size\nfound {n:e}", f32::MAX)),
+            );
+        }
+        finite
     }
 
     /// A compile-time number.

@@ -1,5 +1,6 @@
 //! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
 
+use super::conform::TypeWord;
 use super::elab::{Elab, Scope};
 use super::names;
 use super::update::{Rule, RuleKind, Updates};
@@ -52,14 +53,16 @@ impl<'a> Elab<'a> {
                         }
                         self.sample_tensor(element, DomainId(2), &mut sizes, p)
                     }
-                    ast::TypeKind::Named(n) => match n.name.as_str() {
-                        "int" => Value::Number(3.0),
-                        "number" | "float" => Value::Number(0.5),
-                        "bool" => Value::Bool(true),
-                        "list" => Value::List([Value::Number(8.0), Value::Number(4.0)].into()),
-                        "fn" => Value::Function(Rc::new(Callee::Builtin(Builtin::Tanh))),
-                        "prediction" => self.sample_prediction(p),
-                        _ => return self.look_up(module, f),
+                    ast::TypeKind::Named(n) => match TypeWord::by_name(&n.name) {
+                        Some(TypeWord::Int) => Value::Number(3.0),
+                        Some(TypeWord::Number | TypeWord::NonNegative | TypeWord::Positive | TypeWord::Fraction) => {
+                            Value::Number(0.5)
+                        }
+                        Some(TypeWord::Bool) => Value::Bool(true),
+                        Some(TypeWord::List) => Value::List([Value::Number(8.0), Value::Number(4.0)].into()),
+                        Some(TypeWord::Function) => Value::Function(Rc::new(Callee::Builtin(Builtin::Tanh))),
+                        Some(TypeWord::Prediction) => self.sample_prediction(p),
+                        Some(TypeWord::Text | TypeWord::Key) | None => return self.look_up(module, f),
                     },
                 },
             };

@@ -104,6 +104,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Op
     };
     let mut elab = Elab::new(&modules, &sources);
     elab.diagnostics = diagnostics;
+    modules[root].file.items.iter().for_each(|item| elab.heading_types(item));
     let models: Vec<&ast::Model> = modules[root]
         .file
         .items
@@ -158,6 +159,7 @@ pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (
     let Some(root) = root else { return (sorted(diagnostics), sources) };
     let mut elab = Elab::new(&modules, &sources);
     elab.diagnostics = diagnostics;
+    modules[root].file.items.iter().for_each(|item| elab.heading_types(item));
     elab.library(root);
     if !elab.has_errors() {
         elab.unused_names(&modules[root], true);

@@ -134,10 +134,12 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
             in_expr(&e.width, out);
             e.options.iter().flat_map(|o| &o.values).for_each(|v| in_expr(v, out));
             match &e.target {
-                ast::EmbeddingTarget::Fields(paths) => {
+                ast::EmbeddingTarget::Fields { paths, .. } => {
                     out.extend(paths.iter().map(|p| (p.group.name.as_str(), p.group.span)))
                 }
-                ast::EmbeddingTarget::EachOf(groups) => out.extend(groups.iter().map(|g| (g.name.as_str(), g.span))),
+                ast::EmbeddingTarget::EachOf { groups, .. } => {
+                    out.extend(groups.iter().map(|g| (g.name.as_str(), g.span)))
+                }
             }
         }
         M::Hyper { default, space, .. } => {

@@ -19,7 +19,7 @@ impl<'a> Elab<'a> {
             reported = true;
             for e in metrics {
                 let Some(metric) = self.metric(scope, e) else { continue };
-                if let Some((_, first)) = all.iter().find(|(m, _)| m.name == metric.name) {
+                if let Some((_, first)) = all.iter().find(|(m, _)| same_metric(m, &metric)) {
                     let d = Diagnostic::error(
                         "E0622",
                         format!("`{}` is reported twice", metric.name),
@@ -43,7 +43,25 @@ impl<'a> Elab<'a> {
                 .help("add a line such as `report auc(click), log_loss(click)`"),
             );
         }
-        all.into_iter().map(|m| m.0).collect()
+        let mut metrics: Vec<Metric> = all.into_iter().map(|m| m.0).collect();
+        self.tell_apart(&mut metrics);
+        metrics
+    }
+
+    /// Names that several metrics would have say what groups the rows.
+    fn tell_apart(&self, metrics: &mut [Metric]) {
+        let names: Vec<String> = metrics.iter().map(|m| m.name.clone()).collect();
+        for metric in metrics {
+            let MetricKind::Gauc { by, weight } = metric.kind else { continue };
+            if names.iter().filter(|n| **n == metric.name).count() > 1 {
+                let schema = &self.declarations.schema;
+                let by = match by {
+                    GroupBy::Key(k) => schema.keys[k as usize].name.clone(),
+                    GroupBy::Feature(f) | GroupBy::Common(f) => schema.features[f as usize].path(),
+                };
+                metric.name = gauc_name(&self.predictions[metric.prediction as usize].name, Some(&by), weight);
+            }
+        }
     }
 
     /// `gauc(click, by = user_id, weight = clicks)`
@@ -89,6 +107,9 @@ impl<'a> Elab<'a> {
         let mut given: Vec<(usize, Span)> = Vec::new();
         let mut faulty = false;
         for (i, a) in arguments.iter().enumerate() {
+            if !self.no_axis(name, a) {
+                faulty = true;
+            }
             let index = match &a.name {
                 None => Some(i),
                 Some(n) => metric.parameters.iter().position(|p| p.name.name == n.name),
@@ -155,14 +176,7 @@ impl<'a> Elab<'a> {
         let (kind, name) = match name_of(metric) {
             "auc" => (MetricKind::Auc, format!("auc({label})")),
             "log_loss" => (MetricKind::LogLoss, format!("log_loss({label})")),
-            _ => {
-                let name = match weight {
-                    GroupWeight::Impressions => format!("gauc({label})"),
-                    GroupWeight::Clicks => format!("gauc({label}, weight = clicks)"),
-                    GroupWeight::None => format!("gauc({label}, weight = none)"),
-                };
-                (MetricKind::Gauc { by: by?, weight }, name)
-            }
+            _ => (MetricKind::Gauc { by: by?, weight }, gauc_name(label, None, weight)),
         };
         Some(Metric { name, prediction: target as u32, kind })
     }
@@ -326,7 +340,7 @@ impl<'a> Elab<'a> {
             && scope.find(what).is_none()
         {
             let of = match arguments.as_slice() {
-                [ast::Argument { value: ast::Expr { kind: ExprKind::Name(n), .. }, .. }] => n.as_str(),
+                [ast::Argument { name: None, over: None, value: ast::Expr { kind: ExprKind::Name(n), .. }, .. }] => n,
                 _ => "",
             };
             let memory = what == "memory";
@@ -384,6 +398,22 @@ impl<'a> Elab<'a> {
             }
         }
     }
+}
+
+/// Whether two metrics measure the same, whatever they are called.
+pub(super) fn same_metric(a: &Metric, b: &Metric) -> bool {
+    a.prediction == b.prediction && a.kind == b.kind
+}
+
+/// `gauc(click)`, `gauc(click, by = user_id, weight = clicks)`
+fn gauc_name(label: &str, by: Option<&str>, weight: GroupWeight) -> String {
+    let by = by.map(|by| format!(", by = {by}")).unwrap_or_default();
+    let weight = match weight {
+        GroupWeight::Impressions => "",
+        GroupWeight::Clicks => ", weight = clicks",
+        GroupWeight::None => ", weight = none",
+    };
+    format!("gauc({label}{by}{weight})")
 }
 
 fn name_of(metric: &ast::Metric) -> &str {

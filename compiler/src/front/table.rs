@@ -1,5 +1,6 @@
 //! Embedding tables: which features they hold, their rows and options.
 
+use super::declare::{Family, TableReader};
 use super::elab::{Bound, Elab, Scope};
 use super::load::listed;
 use super::value::{Callee, Value, nearest};
@@ -53,13 +54,13 @@ impl<'a> Elab<'a> {
         };
         let (Some(width), Some(init)) = (width, init) else {
             self.declarations.poisoned_tables = true;
-            if let Some(name) = &e.name {
+            if let Some(name) = e.name() {
                 self.claim(scope, name, Bound::Value(Value::Poison));
             }
             return;
         };
         match &e.target {
-            EmbeddingTarget::Fields(paths) => {
+            EmbeddingTarget::Fields { name, paths } => {
                 let mut features = Vec::new();
                 let mut spans = Vec::new();
                 for path in paths {
@@ -81,7 +82,6 @@ impl<'a> Elab<'a> {
                         None => self.declarations.poisoned_tables = true,
                     }
                 }
-                let Some(name) = &e.name else { return };
                 if features.is_empty() {
                     self.claim(scope, name, Bound::Value(Value::Poison));
                     return;
@@ -90,32 +90,104 @@ impl<'a> Elab<'a> {
                 let index = self.declarations.tables.len();
                 let table = Value::Function(Rc::new(Callee::Table(index)));
                 if self.claim(scope, name, Bound::Value(table)) {
-                    self.add_table(name.name.clone(), width, kind, init, features, name.span, &options);
+                    let source = (TableReader::Name, name.span);
+                    self.add_table(name.name.clone(), width, kind, init, features, source, &options);
                 }
             }
-            EmbeddingTarget::EachOf(groups) => {
-                for name in groups {
-                    let group = match scope.find(&name.name).map(|b| b.bound.clone()) {
-                        Some(Bound::Value(Value::Group(g))) => g,
-                        _ => {
-                            self.declarations.poisoned_tables = true;
-                            let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
-                            self.unknown_word("E0404", "group", name, &known);
+            EmbeddingTarget::EachOf { name, groups } => {
+                let features = self.each_of(scope, groups);
+                let (reader, at) = match name {
+                    Some(name) => {
+                        let index = self.declarations.families.len();
+                        self.declarations.families.push(Family {
+                            name: &name.name,
+                            span: name.span,
+                            tables: Vec::new(),
+                        });
+                        let family = Value::Function(Rc::new(Callee::Family(index)));
+                        if !self.claim(scope, name, Bound::Value(family)) {
+                            return;
+                        }
+                        (TableReader::Family(index), name.span)
+                    }
+                    None => (TableReader::Embed, span),
+                };
+                let mut told: Option<Span> = None;
+                for (f, group) in features {
+                    let path = self.declarations.schema.features[f].path();
+                    if reader == TableReader::Embed
+                        && let Some(first) = self.nameless_table(f)
+                    {
+                        if told.replace(group.span) == Some(group.span) {
                             continue;
                         }
+                        self.report(
+                            Diagnostic::error(
+                                "E0403",
+                                format!("`{path}` has two tables without a name"),
+                                group.span,
+                                "again here",
+                            )
+                            .label(self.declarations.table_spans[first], "first here")
+                            .help("name one: `embedding wide [8] for each of …`, read by `wide(…)`"),
+                        );
+                        continue;
+                    }
+                    let kind = self.table_kind(&[f as u32], &[group.span], &path);
+                    let table_name = match name {
+                        Some(name) => format!("{}.{path}", name.name),
+                        None => path,
                     };
-                    for f in self.declarations.groups[group].features.clone() {
-                        let feature = &self.declarations.schema.features[f];
-                        if matches!(feature.kind, FeatureKind::Dense { .. }) {
-                            continue;
-                        }
-                        let path = feature.path();
-                        let kind = self.table_kind(&[f as u32], &[name.span], &path);
-                        self.add_table(path, width, kind, init, vec![f as u32], span, &options);
+                    let table = self.declarations.tables.len();
+                    self.add_table(table_name, width, kind, init, vec![f as u32], (reader, at), &options);
+                    if let TableReader::Family(index) = reader {
+                        self.declarations.families[index].tables.push((f, table));
                     }
                 }
             }
         }
+    }
+
+    /// The categorical fields of the groups, each with the name of its group as `for each of` lists it.
+    fn each_of(&mut self, scope: &Scope<'a>, groups: &'a [ast::Ident]) -> Vec<(usize, &'a ast::Ident)> {
+        let mut features = Vec::new();
+        let mut seen: Vec<&'a ast::Ident> = Vec::new();
+        for name in groups {
+            let Some(Bound::Value(Value::Group(group))) = scope.find(&name.name).map(|b| b.bound.clone()) else {
+                self.declarations.poisoned_tables = true;
+                let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
+                self.unknown_word("E0404", "group", name, &known);
+                continue;
+            };
+            if let Some(first) = seen.iter().find(|n| n.name == name.name) {
+                let d = Diagnostic::error("E0412", format!("`{}` is listed twice", name.name), name.span, "again here");
+                self.report(d.label(first.span, "first here").help("remove one of them"));
+                continue;
+            }
+            seen.push(name);
+            let fields = self.declarations.groups[group].features.clone();
+            let before = features.len();
+            for f in fields.clone() {
+                if !matches!(self.declarations.schema.features[f].kind, FeatureKind::Dense { .. }) {
+                    features.push((f, name));
+                }
+            }
+            if features.len() == before && !fields.is_empty() {
+                let declared = self.declarations.groups[group].span;
+                self.report(
+                    Diagnostic::error("E0408", "a table is looked up by ids", name.span, "has numbers only")
+                        .label(declared, "declared here")
+                        .help(format!("remove `{}`: numbers need no table", name.name)),
+                );
+            }
+        }
+        features
+    }
+
+    /// The table of a feature that only `embed` reads.
+    pub fn nameless_table(&self, feature: usize) -> Option<usize> {
+        let readers = &self.declarations.table_readers;
+        self.declarations.tables_of[feature].iter().copied().find(|&t| readers[t] == TableReader::Embed)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -126,7 +198,7 @@ impl<'a> Elab<'a> {
         kind: TableKind,
         init: Init,
         features: Vec<u32>,
-        span: Span,
+        (reader, span): (TableReader, Span),
         options: &[&'a ast::Setting],
     ) {
         let index = self.declarations.tables.len();
@@ -146,6 +218,7 @@ impl<'a> Elab<'a> {
             location,
         });
         self.declarations.table_spans.push(span);
+        self.declarations.table_readers.push(reader);
         self.declarations.table_settings.push(options.to_vec());
     }
 

@@ -16,6 +16,9 @@ impl<'a> Elab<'a> {
             Value::Tensor(t) => return Some(t),
             Value::Poison => return None,
             Value::Number(n) => {
+                if !self.within_f32(n, "this number", span) {
+                    return None;
+                }
                 return Some(Tensor { node: self.graph.constant(n, span), fields: None });
             }
             Value::Bool(b) => {
@@ -57,7 +60,7 @@ impl<'a> Elab<'a> {
             other => self.describe(&other),
         };
         self.report(
-            Diagnostic::error("E0307", "a value of the graph is needed here", span, found.clone())
+            Diagnostic::error("E0307", "a number or a tensor is needed here", span, found.clone())
                 .note(format!("expected a number or a tensor\nfound {found}")),
         );
         None
@@ -129,6 +132,15 @@ impl<'a> Elab<'a> {
         let (Some(lt), Some(rt)) = (lt, rt) else { return Value::Poison };
         if op == BinaryOp::Product {
             return self.product((lt, l.1), (rt, r.1), span);
+        }
+        if op == BinaryOp::Divide
+            && let graph::Op::Const(divisor) = self.graph.node(rt.node).op
+            && divisor as f32 == 0.0
+        {
+            return self.fault(
+                Diagnostic::error("E0311", "division by zero", r.1, format!("divides by {divisor}"))
+                    .help("the result is infinite, or NaN, for every sample"),
+            );
         }
         let Some(fields) = self.same_fields(symbol(op), (&lt, l.1), (&rt, r.1)) else { return Value::Poison };
         use graph::BinaryOp as G;

@@ -2,9 +2,10 @@
 
 use super::elab::{Bound, Elab, Phase, Scope};
 use super::load::listed;
+use super::report::same_metric;
 use super::update::{Rule, Updates};
 use super::value::{counted, nearest, number_text};
-use crate::graph::{BATCH, ONCE, Shape};
+use crate::graph::{BATCH, ONCE, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
@@ -95,6 +96,14 @@ impl<'a> Elab<'a> {
             self.report(d);
             return;
         }
+        if node.op == Op::Unary(UnaryOp::Sigmoid) {
+            self.report(
+                Diagnostic::warning("W0605", "this logit is a probability already", argument.span, "from 0 to 1")
+                    .note("the probability is `sigmoid(logit)`: it would lie between 0.5 and 0.73")
+                    .help("leave the last `sigmoid` out"),
+            );
+        }
+        let node = self.graph.node(t.node);
         let node = if node.shape == Shape::scalar() {
             t.node
         } else {
@@ -124,6 +133,9 @@ impl<'a> Elab<'a> {
         let [argument] = arguments.as_slice() else {
             return wrong(self, distribution.span, &counted(arguments.len(), "argument"));
         };
+        if !self.no_axis("bernoulli", argument) {
+            return None;
+        }
         match argument.name.as_ref().map(|n| n.name.as_str()) {
             Some("logit") => Some(&argument.value),
             Some("probability") => {
@@ -333,13 +345,30 @@ impl<'a> Elab<'a> {
         let mut select = metrics.iter().position(ranking).unwrap_or(0) as u32;
         if let Some(e) = train.value("select") {
             let found = match &e.kind {
-                ExprKind::Name(name) => metrics.iter().position(|m| m.name.split('(').next() == Some(name)),
+                ExprKind::Name(name) => {
+                    let called = |m: &Metric| m.name.split('(').next() == Some(name);
+                    let all: Vec<&str> = metrics.iter().filter(|m| called(m)).map(|m| m.name.as_str()).collect();
+                    if all.len() > 1 {
+                        let help = format!("reported are {}: write one of them in full", listed(&all));
+                        self.report(
+                            Diagnostic::error(
+                                "E0621",
+                                format!("{} reported metrics are called `{name}`", all.len()),
+                                e.span,
+                                "which one?",
+                            )
+                            .help(help),
+                        );
+                        return Training { batch, epochs, seed, select };
+                    }
+                    metrics.iter().position(called)
+                }
                 _ => {
                     let wanted = self.metric(scope, e);
                     if wanted.is_none() {
                         return Training { batch, epochs, seed, select };
                     }
-                    metrics.iter().position(|m| Some(m) == wanted.as_ref())
+                    wanted.and_then(|wanted| metrics.iter().position(|m| same_metric(m, &wanted)))
                 }
             };
             match found {

@@ -120,6 +120,9 @@ impl<'a> Elab<'a> {
         let mut rule = Rule { module: definition.module, kind, arguments: Vec::new(), every_row: false, span: e.span };
         let mut given = Vec::new();
         for a in arguments {
+            if !self.no_axis(name, a) {
+                return None;
+            }
             let value = self.expr(scope, &a.value);
             given.push(Given { name: a.name.as_ref(), value: Some(value), over: None, span: a.span });
         }
@@ -133,8 +136,18 @@ impl<'a> Elab<'a> {
                     None => (Value::Poison, e.span),
                 },
             };
+            let value = match &parameter.ty {
+                Some(ast::Type { kind: ast::TypeKind::Named(word), .. }) => {
+                    let word = self.type_word(word)?;
+                    self.kind(&rule.name().name, parameter, word, value, span)
+                }
+                _ => value,
+            };
             let what = format!("`{}` of `{}`", parameter.name.name, rule.name().name);
             let n = self.number(value, &what, span)?;
+            if !self.within_f32(n, &what, span) {
+                return None;
+            }
             inner.bind(&parameter.name.name, Value::Number(n), parameter.name.span);
             rule.arguments.push(n);
         }

@@ -53,6 +53,8 @@ pub(super) enum Callee<'a> {
     },
     Builtin(Builtin),
     Table(usize),
+    /// The tables of `embedding wide [1] for each of user`: index into the model's families.
+    Family(usize),
     /// `dice(momentum = 0.9, _)`
     Partial(Partial<'a>),
     /// `layer tower = …`: its parameters stand under `path`, whoever calls.
@@ -176,7 +178,7 @@ impl<'a> Callee<'a> {
         match self {
             Callee::Defined { function, .. } => function.name.name.clone(),
             Callee::Builtin(b) => b.name().into(),
-            Callee::Table(_) => "table".into(),
+            Callee::Table(_) | Callee::Family(_) => "table".into(),
             Callee::Partial(p) => p.callee.name(),
             Callee::Layer { path, inner } => path.last().cloned().unwrap_or_else(|| inner.name()),
         }
@@ -205,7 +207,7 @@ pub(super) fn counted(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-/// As `f64` prints, integers without a point.
+/// As `f64` prints, integers without a point; with an exponent where many zeros would stand.
 pub(super) fn number_text(n: f64) -> String {
-    format!("{n}")
+    if n != 0.0 && !(1e-6..1e15).contains(&n.abs()) { format!("{n:e}") } else { format!("{n}") }
 }

@@ -350,6 +350,9 @@ impl<'a> Elab<'a> {
             let argument = &arguments.first()?.value;
             let value = self.expr(scope, argument);
             let n = self.number(value, "the spread of an initialiser", argument.span)?;
+            if !self.within_f32(n, "the spread of an initialiser", argument.span) {
+                return None;
+            }
             if n < 0.0 {
                 self.report(
                     Diagnostic::error(
@@ -373,6 +376,7 @@ impl<'a> Elab<'a> {
             );
             return None;
         }
-        Some(Init::Constant(self.number(value, "an initialiser", init.span)?))
+        let n = self.number(value, "an initialiser", init.span)?;
+        self.within_f32(n, "an initialiser", init.span).then_some(Init::Constant(n))
     }
 }

@@ -18,6 +18,11 @@ pub(super) enum Doc {
     Line(&'static str),
     /// Flat: nothing; broken: the text.
     IfBroken(&'static str),
+    /// Marks of columns, which lines of a broken body have and lines of a flat one share with their neighbours.
+    Mark {
+        flat: String,
+        broken: String,
+    },
     /// The end of the line, with an empty line behind it when true.
     Hard(bool),
     /// An ordinary comment; `own` when it has its line for itself.
@@ -78,6 +83,7 @@ pub(super) fn layout(docs: &[Doc], width: usize) -> String {
             Doc::Line(flat) => layout.write(flat),
             Doc::IfBroken(text) if broken => layout.write(text),
             Doc::IfBroken(_) => {}
+            Doc::Mark { flat, broken: text } => layout.write(if broken { text } else { flat }),
             Doc::Hard(blank) => layout.end_line(if *blank { 2 } else { 1 }, indent),
             Doc::Comment { text, own } => layout.comment(text, *own, indent),
             Doc::Indent(parts) => stack.extend(parts.iter().rev().map(|part| (indent + STEP, broken, part))),
@@ -157,6 +163,9 @@ impl Layout {
                 Doc::Line(flat) => left -= flat.chars().count() as isize,
                 Doc::IfBroken(text) if broken => left -= text.len() as isize,
                 Doc::IfBroken(_) => {}
+                Doc::Mark { flat, broken: text } => {
+                    left -= if broken { text } else { flat }.chars().count() as isize;
+                }
                 Doc::Hard(_) | Doc::Comment { .. } => return true,
                 Doc::Indent(parts) => inner.extend(parts.iter().rev().map(|part| (broken, part))),
                 // What follows may break as soon as it can.

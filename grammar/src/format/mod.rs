@@ -37,18 +37,19 @@ struct Printer<'t> {
     /// All tokens of the file, comments included; those before `next` are printed.
     tokens: &'t [Token],
     next: usize,
-    /// Lines have columns: not so inside of a body on one line.
+    /// Lines have columns: inside of a body on one line, only where it is broken.
     marks: bool,
 }
 
 impl Printer<'_> {
     fn mark(&self, mark: char) -> Doc {
-        if self.marks { Doc::text(mark) } else { Doc::text(" ") }
+        if self.marks { Doc::text(mark) } else { Doc::Mark { flat: " ".into(), broken: mark.into() } }
     }
 
     /// Begins a line whose cells are aligned with those of its neighbours of the same kind.
     fn kind(&self, kind: char) -> Doc {
-        Doc::text(if self.marks { format!("{KIND}{kind}") } else { String::new() })
+        let mark = format!("{KIND}{kind}");
+        if self.marks { Doc::text(mark) } else { Doc::Mark { flat: String::new(), broken: mark } }
     }
 
     /// The comments before the token at `offset`.
@@ -247,12 +248,39 @@ impl Printer<'_> {
             Rule::embedding if pair.clone().into_inner().any(|p| p.as_rule() == Rule::identifier) => 'e',
             Rule::embedding => 'E',
             // Where the braces stand does not matter: they are put behind the name.
-            _ if pair.clone().into_inner().filter(|p| p.as_rule() == Rule::fields).all(|p| self.on_one_line(&p)) => 'F',
+            _ if pair.clone().into_inner().filter(|p| p.as_rule() == Rule::fields).all(|p| self.on_one_line(&p)) => {
+                return self.features_on_one_line(pair);
+            }
             _ => return self.joined(pair, false),
         };
         let mut docs = self.comments(pair.as_span().start());
         docs.push(self.kind(kind));
         docs.extend(self.joined(pair, true));
+        docs
+    }
+
+    /// `features ad { … }`: a row among its neighbours while the body stays on the line.
+    fn features_on_one_line(&mut self, pair: Pair<Rule>) -> Vec<Doc> {
+        let mut docs = self.comments(pair.as_span().start());
+        let mut line = vec![Doc::Mark { flat: format!("{KIND}F"), broken: String::new() }];
+        for part in children(pair) {
+            match part.as_rule() {
+                Rule::fields => {
+                    line.push(Doc::Mark { flat: CELL.into(), broken: " ".into() });
+                    // The body breaks together with its heading's columns.
+                    match self.body(part) {
+                        Doc::Group { parts, .. } => line.extend(parts),
+                        other => line.push(other),
+                    }
+                }
+                Rule::identifier => {
+                    line.push(Doc::text(" "));
+                    line.extend(self.node(part));
+                }
+                _ => line.extend(self.node(part)),
+            }
+        }
+        docs.push(Doc::group(line));
         docs
     }
 
@@ -264,7 +292,6 @@ impl Printer<'_> {
             Rule::label | Rule::key | Rule::setting_body => index == 1,
             Rule::feature_body => last == Rule::p_colon || part.as_rule() == Rule::column,
             Rule::embedding => part.as_rule() == Rule::p_lbrack || part.as_rule() == Rule::k_for,
-            Rule::features => part.as_rule() == Rule::fields,
             _ => false,
         }
     }

@@ -68,11 +68,13 @@ pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) 
     let error = Diagnostic::error("E0106", format!("`{shown}` begins no member of a model"), span, "unknown here")
         .note(format!("expected {}", alternatives(&MEMBER_WORDS.map(|w| format!("`{w}`")))));
     let help = match word {
-        _ if cutter.word(i + 1) == "=" => format!("to name a value, write `let {shown} = …`"),
+        _ if cutter.word(i + 1) == "=" => {
+            format!("a model names each value once, `let {shown} = …`; a new value for a name is for functions")
+        }
         "feature" => "did you mean `features`?".to_owned(),
         "table" => "did you mean `embedding`?".to_owned(),
         "loss" | "optimizer" | "batch" | "epochs" | "regularize" => format!("`{word}` belongs inside `train {{ … }}`"),
-        "param" | "state" | "update" => format!("`{word}` belongs inside `fn name(…) {{ … }}`"),
+        "param" | "state" | "update" | "for" | "if" => format!("`{word}` belongs inside `fn name(…) {{ … }}`"),
         "fn" => "functions are defined outside of the model".to_owned(),
         "metric" | "metrics" => "did you mean `report`?".to_owned(),
         _ => match nearest(word, MEMBER_WORDS) {
@@ -251,6 +253,10 @@ fn slip(cutter: &Cutter, refusal: &Refusal, place: &Place) -> Option<String> {
         _ if wants(p_open) && !wants(infix) => "the body stands in `{ … }`".to_owned(),
         _ if wants(p_dot) && construct == "use" => {
             "an import names a module and what it takes from it: `use std.layer.mlp`".to_owned()
+        }
+        _ if wants(k_each) && !wants(identifier) && !wants(field_path) && here && place.next == "." => {
+            let (of, name) = (shortened(found), shortened(cutter.word(place.index + 2)));
+            format!("a table for listed features has a name: `embedding {name} [8] for {of}.{name}`")
         }
         _ if wants(p_dot) && construct == "embedding" => "name the feature with its group: `for ad.good_id`".to_owned(),
         _ => return None,

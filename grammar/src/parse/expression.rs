@@ -81,9 +81,26 @@ impl Builder<'_> {
                         .help("write `a < b and b < c`"),
                 );
             }
+            let condition =
+                (op == Infix::Binary(BinaryOp::And) || op == Infix::Binary(BinaryOp::Or) || precedence == COMPARE)
+                    .then(|| (node.as_str().to_owned(), self.span(&node)));
             // `^` groups to the right, all others to the left.
             let next = if precedence > NEGATE { precedence } else { precedence + 1 };
             let right = self.climb(nodes, next, height);
+            if let Some((operator, at)) = condition
+                && let Some(open) = open_where(&left).or_else(|| open_where(&right))
+            {
+                self.errors.push(
+                    Diagnostic::error(
+                        "E0113",
+                        format!("`where` binds tighter than `{operator}`"),
+                        at,
+                        "not part of the condition",
+                    )
+                    .label(open, "the condition ends here")
+                    .help("put the condition into parentheses: `… where (a > b)`"),
+                );
+            }
             let span = left.span.to(right.span);
             let (left_box, right) = (Box::new(left), Box::new(right));
             let kind = match op {
@@ -255,6 +272,17 @@ impl Builder<'_> {
             }
         }
         value
+    }
+}
+
+/// The condition of a `where` that ends an expression and stands in no parentheses.
+fn open_where(e: &Expr) -> Option<Span> {
+    match &e.kind {
+        // Parentheses widen the span of what they hold.
+        ExprKind::Where { condition, .. } if condition.span.end == e.span.end => Some(condition.span),
+        ExprKind::Binary { right, .. } if right.span.end == e.span.end => open_where(right),
+        ExprKind::Unary { value, .. } if value.span.end == e.span.end => open_where(value),
+        _ => None,
     }
 }
 

@@ -128,12 +128,19 @@ impl Builder<'_> {
         let name = children.given(Rule::identifier).map(|name| self.ident(&name));
         let width = self.expression(children.need(), 0);
         let target = children.need();
-        let target = match target.as_rule() {
-            Rule::each_of => EmbeddingTarget::EachOf(Children::new(target).map(|name| self.ident(&name)).collect()),
-            _ => EmbeddingTarget::Fields(Children::new(target).map(|path| self.field_path(path)).collect()),
+        let target = match (name, target.as_rule()) {
+            (Some(name), Rule::field_paths) => {
+                let paths = Children::new(target).map(|path| self.field_path(path)).collect();
+                EmbeddingTarget::Fields { name, paths }
+            }
+            // The grammar has fields after a name only.
+            (name, _) => {
+                let groups = Children::new(target).map(|group| self.ident(&group)).collect();
+                EmbeddingTarget::EachOf { name, groups }
+            }
         };
         let options = children.next().map(|node| self.settings(node)).unwrap_or_default();
-        Embedding { name, width, target, options }
+        Embedding { width, target, options }
     }
 
     fn field_path(&mut self, node: Node) -> FieldPath {

@@ -370,7 +370,9 @@ impl Cutter<'_> {
         };
         let word = self.word(i);
         let before = self.word(i - 1);
-        operator(before) || matches!(before, "-" | "in") || operator(word) || matches!(word, "{" | "else" | "for")
+        // The `for` of an embedding, not of a loop.
+        let features = word == "for" && self.word(i + 2) != "in";
+        operator(before) || matches!(before, "-" | "in") || operator(word) || matches!(word, "{" | "else") || features
     }
 
     fn piece(&mut self, body: Body, range: Range<usize>, level: usize) {

@@ -48,6 +48,8 @@ pub fn expression() -> BoxedStrategy<String> {
                 (inner.clone(), operator.clone(), inner.clone()).prop_map(|(a, o, b)| match o {
                     // Comparisons do not chain.
                     "==" => format!("(({a}) == ~({b}))"),
+                    // No part of a comparison, `and` or `or` without parentheses.
+                    "where" => format!("(({a}) where ~({b}))"),
                     _ => format!("({a}) {o} ~{b}"),
                 }),
                 inner.clone().prop_map(|a| format!("-({a})")),
@@ -107,6 +109,7 @@ fn member() -> impl Strategy<Value = String> {
         name().prop_map(|n| format!("label {n}: binary from col missing -1  key k: int64 // key")),
         e().prop_map(|e| format!("embedding g [{e}] for a.b,~ c.d {{ init {e}  optimizer sgd(0.1) // c\n /// d\n init x\n}}")),
         Just("embedding [~8~] for each of a,~ b".to_owned()),
+        Just("embedding wide [~1~] for each of a,~ b { init 0 }".to_owned()),
         e().prop_map(|e| format!("predict click ~ bernoulli(logit = {e})").replacen('~', "\u{7}", 1)),
         (e(), e()).prop_map(|(a, b)| format!("train {{\n loss {a}\n\n // c\n batch {b} // d\n clip global_norm(5)  epochs 2 }}")),
         (e(), e()).prop_map(|(a, b)| format!("report {a},~ {b}")),

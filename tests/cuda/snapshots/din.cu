@@ -999,7 +999,7 @@ extern "C" DIN_KERNEL(256) din_update0_0(DinAddresses address, DinWords batch, D
     const DinPtr<float> step = din_pointer<float>(address, 0u);
     const DinPtr<float> b0 = din_pointer<float>(address, 1u);
     const DinPtr<float> b1 = din_pointer<float>(address, 2u);
-    // std.optimizer:23:38: adam + adaptive.33.multiply
+    // std.optimizer:28:38: adam + adaptive.33.multiply
     if (din_thread() == 0u) {
         const double v1 = 0.9;
         const double v2 = double(float(step[0]));
@@ -1041,7 +1041,7 @@ extern "C" DIN_KERNEL(256) din_update0_1(DinAddresses address, DinWords batch, D
         const DinPtr<float> b0 = din_pointer<float>(address, 1u);
         const DinPtr<float> slot1 = din_pointer<float>(address, 8u);
         const DinPtr<float> b1 = din_pointer<float>(address, 2u);
-        // std.regularizer:10:32: adam + adaptive.34.gather
+        // std.regularizer:10:46: adam + adaptive.34.gather
         const unsigned t8 = din_thread();
         {
             const unsigned g2 = t8;
@@ -1053,7 +1053,7 @@ extern "C" DIN_KERNEL(256) din_update0_1(DinAddresses address, DinWords batch, D
                 tile3[r4] = v7;
             }
         }
-        // std.optimizer:21:9: adam + adaptive.35.gather_multiply_sqrt
+        // std.optimizer:26:9: adam + adaptive.35.gather_multiply_sqrt
         din_barrier();
         const unsigned t40 = din_thread();
         {

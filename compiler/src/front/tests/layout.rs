@@ -227,3 +227,30 @@ fn hyper_parameters_take_any_compile_time_place() {
     assert_eq!(m.hypers, [("width".into(), 8.0), ("rate".into(), 0.5), ("ids".into(), 100.0)]);
     assert!(!nodes(&m.updates[0].graph, |op| *op == Op::Const(0.5)).is_empty());
 }
+
+/// The name of a metric says what tells it from another one, and no more.
+#[test]
+fn metrics_of_one_label_by_two_groupings_have_two_names() {
+    let names = |report: &str, train: &str| {
+        let m = model(&format!(
+            "{HEAD}model m {{{GROUPS} key request_id: int64
+    predict click ~ bernoulli(logit = sum(embed(user)))
+    train {{ loss cross_entropy(click)  optimizer sgd(0.1)  batch 8  epochs 1
+        {train} }}
+    report {report}
+}}"
+        ));
+        (m.metrics.iter().map(|m| m.name.clone()).collect::<Vec<_>>(), m.training.select)
+    };
+    assert_eq!(names("gauc(click, by = request_id)", ""), (vec!["gauc(click)".to_string()], 0));
+    let (two, select) =
+        names("gauc(click, by = request_id), gauc(click, by = user.age)", "select gauc(click, by = user.age)");
+    assert_eq!(two, ["gauc(click, by = request_id)", "gauc(click, by = user.age)"]);
+    assert_eq!(select, 1);
+    let weights = "gauc(click, by = request_id, weight = clicks), gauc(click, by = user.age, weight = clicks), \
+                   gauc(click, by = user.age)";
+    assert_eq!(
+        names(weights, "").0,
+        ["gauc(click, by = request_id, weight = clicks)", "gauc(click, by = user.age, weight = clicks)", "gauc(click)"]
+    );
+}

@@ -156,6 +156,39 @@ fn tables_are_functions_where_several_hold_a_feature() {
     assert_eq!(network_codes("", &format!("{wide}predict click ~ bernoulli(logit = sum(embed(ad)))")), ["E0403"]);
 }
 
+/// The first-order part of Wide & Deep: `user` has ten ages and four numbers, `ad` a good and a shop.
+#[test]
+fn a_named_family_is_read_by_its_name_and_the_nameless_one_by_embed() {
+    let wide = "embedding wide [1] for each of user, ad { init 0 }\n";
+    let m = network(
+        "",
+        &format!("{wide}predict click ~ bernoulli(logit = sum(embed(user)) + sum(wide(user)) + sum(wide(ad)))"),
+    );
+    let tables: Vec<(&str, u32)> = m.tables.iter().map(|t| (t.name.as_str(), t.width)).collect();
+    let expected = [
+        ("good", 4),
+        ("shop", 2),
+        ("user.age", 3),
+        ("wide.user.age", 1),
+        ("wide.ad.good_id", 1),
+        ("wide.ad.shop_id", 1),
+    ];
+    assert_eq!(tables, expected);
+    let read = |table| nodes(&m.infer, |op| matches!(op, Op::Lookup { table: t, .. } if t.0 == table)).len();
+    assert_eq!([0, 1, 2, 3, 4, 5].map(read), [0, 0, 1, 1, 1, 1]);
+    let one = format!("{wide}predict click ~ bernoulli(logit = wide(ad.shop_id) + sum(wide(ad).good_id))");
+    assert_eq!(network_codes("", &one), Vec::<&str>::new());
+}
+
+#[test]
+fn a_hole_keeps_its_axis() {
+    let body = "let total = sum(_ over visited)\n predict click ~ bernoulli(logit = sum(total(embed(visited))))";
+    assert_eq!(
+        nodes(&network("", body).infer, |op| matches!(op, Op::Sum { to } if *to == crate::graph::BATCH)).len(),
+        1
+    );
+}
+
 #[test]
 fn fields_must_agree_in_name_order_and_size() {
     let pair = |features: &str| {
