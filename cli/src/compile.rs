@@ -1,6 +1,6 @@
 //! From a spec on disk to a program, with diagnostics shown on the way.
 
-use crate::failure::{Failure, INPUT};
+use crate::failure::Failure;
 use crate::sources;
 use crate::terminal::Console;
 use din_compiler::model::Model;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// Checks and compiles.
 pub fn compile(console: &Console, path: &Path, sets: &[(String, String)]) -> Result<Compiled, Failure> {
     let model = sources::checked(console, path, sets)?;
-    compile_model(console, &model)
+    compile_model(&model)
 }
 
 /// Compiles anew what `program`, of the run at `run`, was made from. By another version of the compiler that may be another program, which is told.
@@ -23,7 +23,7 @@ pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compile
             "{name}: this version does not compile the run's spec, which was of {by}\n  help: {help}"
         ))
     })?;
-    let compiled = compile_model(console, &model)?;
+    let compiled = compile_model(&model)?;
     if compiled.program.hash() != program.hash() {
         let name = run.display();
         console
@@ -32,13 +32,9 @@ pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compile
     Ok(compiled)
 }
 
-pub fn compile_model(console: &Console, model: &Model) -> Result<Compiled, Failure> {
+pub fn compile_model(model: &Model) -> Result<Compiled, Failure> {
     din_compiler::compile(model, &CompileOptions::default()).map_err(|error| match error {
-        CompileError::Model(diagnostic) => {
-            console.diagnostics(&[*diagnostic], &model.sources);
-            Failure::said(INPUT)
-        }
-        CompileError::Internal(_) => Failure::machine(format!(
+        CompileError::Internal { .. } => Failure::machine(format!(
             "{error}\n  help: this is a bug of din {}; please report it with the spec",
             env!("CARGO_PKG_VERSION")
         )),

@@ -6,9 +6,9 @@
 use crate::codegen::{self, CodegenError};
 use crate::graph::{BATCH, Graph, ONCE};
 use crate::model::{self, Model, UpdateScope};
-use crate::optimize::{self, Pass};
+use crate::optimize::{self, Pass, PassError, TrainError};
 use crate::plan::{self, Kernels, Options};
-use din_grammar::Diagnostic;
+use din_grammar::Span;
 use din_program::schedule::Schedule;
 use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 
@@ -28,21 +28,23 @@ impl Default for CompileOptions {
     }
 }
 
-/// Why a checked model does not become a program.
+/// Why a checked model does not become a program. It is never the model's fault: `front` decides
+/// alone what a model may say, and what it accepts compiles.
 #[derive(Clone, Debug)]
 pub enum CompileError {
-    /// The model's fault, located.
-    Model(Box<Diagnostic>),
-    /// A bug of the compiler: what broke where.
-    Internal(String),
+    /// A bug of the compiler: what broke, and the place of the text that it came from.
+    Internal {
+        what: String,
+        at: Option<String>,
+    },
     Codegen(CodegenError),
 }
 
 impl std::fmt::Display for CompileError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Model(d) => write!(f, "{}", d.message),
-            Self::Internal(why) => write!(f, "internal error of the compiler: {why}"),
+            Self::Internal { what, at: Some(at) } => write!(f, "{at}: internal error of the compiler: {what}"),
+            Self::Internal { what, at: None } => write!(f, "internal error of the compiler: {what}"),
             Self::Codegen(e) => write!(f, "{e}"),
         }
     }
@@ -65,22 +67,26 @@ pub struct Compiled {
 
 /// Compiles a checked model.
 pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, CompileError> {
+    let pass = |e: PassError| internal(model, e.to_string(), e.error.span);
     let mut train = model.train.clone();
     let kept = |passes: &[Pass]| -> Vec<Pass> {
         passes.iter().filter(|p| !options.without.contains(&p.name)).copied().collect()
     };
-    optimize::train_after(&mut train, &kept(optimize::FORWARD), options.checked).map_err(|e| train_error(&e))?;
+    optimize::train_after(&mut train, &kept(optimize::FORWARD), options.checked).map_err(|e| match e {
+        TrainError::Pass(e) => pass(e),
+        TrainError::Differentiate(e) => internal(model, e.to_string(), e.span()),
+    })?;
     let mut infer = model.infer.clone();
     let passes = kept(optimize::INFER);
-    optimize::run(&mut infer, &passes, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;
+    optimize::run(&mut infer, &passes, options.checked).map_err(pass)?;
 
     for graph in [&mut train, &mut infer] {
-        optimize::run(graph, optimize::LOWER, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;
+        optimize::run(graph, optimize::LOWER, options.checked).map_err(pass)?;
     }
 
     let mut kernels = Kernels::default();
     let mut scheduled = |graph: &Graph, name: &str, options: &Options| -> Result<Schedule, CompileError> {
-        let cyclic = |_| CompileError::Internal(format!("the {name} graph has a cycle"));
+        let cyclic = |plan::Cyclic| CompileError::Internal { what: format!("the {name} graph has a cycle"), at: None };
         plan::plan(graph, &graph.order(), name, options, &model.sources, &mut kernels).map_err(cyclic)
     };
     let plain = Options::default();
@@ -90,7 +96,7 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
     let mut updates = Vec::new();
     for u in &model.updates {
         let mut graph = u.graph.clone();
-        optimize::optimize(&mut graph, options.checked).map_err(|e| CompileError::Internal(e.to_string()))?;
+        optimize::optimize(&mut graph, options.checked).map_err(pass)?;
         let rows = matches!(u.scope, UpdateScope::Rows { .. });
         // Elements of a dense tensor are narrow: longer tiles.
         let tile = if rows { 256 } else { 16_384 };
@@ -139,12 +145,9 @@ fn update(u: &model::Update, rows: bool, schedule: Schedule) -> Update {
     Update { name: u.name.clone(), slots: slots.collect(), rows, schedule }
 }
 
-fn train_error(error: &optimize::TrainError) -> CompileError {
-    match error {
-        optimize::TrainError::Pass(e) => CompileError::Internal(e.to_string()),
-        optimize::TrainError::Differentiate(e) => CompileError::Model(Box::new(
-            Diagnostic::error("E0601", e.to_string(), e.span(), "the loss cannot be differentiated through this")
-                .help("use an operation with a derivative here, or `stop_gradient`"),
-        )),
-    }
+/// A bug of the compiler at what came from `span` of the model's text.
+fn internal(model: &Model, what: String, span: Span) -> CompileError {
+    // What comes from nowhere in the text has the empty span.
+    let at = (span != Span::default()).then(|| model.sources.location(span));
+    CompileError::Internal { what, at }
 }

@@ -1,8 +1,8 @@
 //! Derivatives against central differences in f64, every primitive, on random graphs.
 #![allow(clippy::unwrap_used)]
 
-use din_compiler::autodiff::{DifferentiateError, differentiate};
-use din_compiler::graph::{BATCH, BinaryOp, Graph, NodeId, ParamId, Root, Shape, UnaryOp, verify};
+use din_compiler::autodiff::{Dependence, DifferentiateError, dependences, differentiate};
+use din_compiler::graph::{BATCH, BinaryOp, Graph, NodeId, Op, ParamId, Root, Shape, UnaryOp, verify};
 use din_grammar::Span;
 use din_tests::differences;
 use din_tests::primitives::{PRIMITIVES, primitive};
@@ -14,17 +14,12 @@ fn check(case: &Case, seed: u64, what: &str) {
         .unwrap_or_else(|e| panic!("{what}, seed {seed}, {e}"));
 }
 
-fn differentiated(seed: u64, options: &Options) -> Option<Case> {
+fn differentiated(seed: u64, options: &Options) -> Case {
     let mut case = case(seed, options);
     verify(&case.graph).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-    match differentiate(&mut case.graph) {
-        Ok(_) => {}
-        // Something learned may reach the loss through comparisons alone.
-        Err(DifferentiateError::Flat { .. }) => return None,
-        Err(e) => panic!("seed {seed}: {e}"),
-    }
+    differentiate(&mut case.graph).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     verify(&case.graph).unwrap_or_else(|e| panic!("seed {seed}, differentiated: {e}"));
-    Some(case)
+    case
 }
 
 #[test]
@@ -35,7 +30,7 @@ fn every_primitive_by_finite_differences() {
             seed += 1;
             assert!(seed < 1000 * k as u64 + 400, "`{name}` is drawn too seldom");
             let options = Options { draws: 4, focus: Some(name), widest: 0 };
-            let Some(case) = differentiated(seed, &options) else { continue };
+            let case = differentiated(seed, &options);
             let forward = |n| primitive(&case.graph.node(n).op) == name;
             if case.graph.order().into_iter().any(forward) {
                 check(&case, seed, name);
@@ -48,9 +43,7 @@ fn every_primitive_by_finite_differences() {
 #[test]
 fn random_graphs_by_finite_differences() {
     for seed in 0..150 {
-        if let Some(case) = differentiated(seed, &Options::default()) {
-            check(&case, seed, "random");
-        }
+        check(&differentiated(seed, &Options::default()), seed, "random");
     }
 }
 
@@ -76,35 +69,94 @@ fn random_graphs_are_varied() {
     assert!(empty * 10 >= n as usize, "{empty} of {n} graphs have an empty list");
 }
 
-/// What cannot learn is refused with its place; what is stopped on purpose has no gradient and is no error.
+/// What a jump or a `stop_gradient` cuts off has no gradient, and why is told by its dependence.
 #[test]
-fn flat_uses_are_refused_and_stopped_ones_are_not() {
+fn dependences_say_what_has_a_gradient_and_why_the_rest_has_none() {
     let at = |k| Span { start: k, end: k + 1, ..Span::default() };
+    // The dependence of `a` under `through`, and which of the two parameters have a gradient.
     let build = |through: &dyn Fn(&mut Graph, NodeId) -> NodeId| {
         let mut g = Graph::default();
         g.params = vec![Shape::scalar(), Shape::scalar()];
         let (a, b) = (g.param(ParamId(0), at(1)), g.param(ParamId(1), at(2)));
-        let a = through(&mut g, a);
-        let loss = g.binary(BinaryOp::Multiply, a, b, at(9)).unwrap();
+        let reached = through(&mut g, a);
+        let loss = g.binary(BinaryOp::Multiply, reached, b, at(9)).unwrap();
         g.roots.push(Root::Loss(loss));
-        differentiate(&mut g)
+        let found = dependences(&g, loss);
+        assert_eq!(found[b.index()], Dependence::Differentiable);
+        let place = match found[a.index()] {
+            Dependence::Flat { at, op } => Some((g.node(at).span.start, op)),
+            Dependence::None | Dependence::Stopped | Dependence::Differentiable => None,
+        };
+        (found[a.index()], place, differentiate(&mut g).unwrap().params)
     };
-    let sign = build(&|g, a| g.unary(UnaryOp::Sign, a, at(5))).unwrap_err();
-    assert_eq!(sign.span(), at(5));
-    assert_eq!(sign.to_string(), "parameter 0 reaches the loss only through `sign`, whose derivative is 0 everywhere");
-    let compared = build(&|g, a| {
+    let alone = vec![ParamId(1)];
+    let (_, place, learned) = build(&|g, a| g.unary(UnaryOp::Sign, a, at(5)));
+    assert_eq!((place, &learned), (Some((5, "`sign`")), &alone));
+    // Of several jumps the one nearest to the parameter.
+    let (_, place, learned) = build(&|g, a| {
         let one = g.constant(1.0, at(6));
-        g.select(a, one, one, at(7)).unwrap()
+        let less = g.binary(BinaryOp::Less, a, one, at(4)).unwrap();
+        g.select(less, one, one, at(7)).unwrap()
     });
-    assert_eq!(compared.unwrap_err().span(), at(7));
-    // Beside another way to the loss it is in order.
-    let both = build(&|g, a| {
+    assert_eq!((place, &learned), (Some((4, "a comparison")), &alone));
+    // Beside another way to the loss a jump is in order.
+    let (found, _, learned) = build(&|g, a| {
         let sign = g.unary(UnaryOp::Sign, a, at(5));
         g.binary(BinaryOp::Add, sign, a, at(6)).unwrap()
     });
-    assert_eq!(both.unwrap().params, [ParamId(0), ParamId(1)]);
-    let stopped = build(&|g, a| g.stop_gradient(a, at(5)));
-    assert_eq!(stopped.unwrap().params, [ParamId(1)]);
+    assert_eq!((found, learned), (Dependence::Differentiable, vec![ParamId(0), ParamId(1)]));
+    // A `stop_gradient` before or behind the jump says that it is meant.
+    let stopped: [&dyn Fn(&mut Graph, NodeId) -> NodeId; 3] = [
+        &|g, a| g.stop_gradient(a, at(5)),
+        &|g, a| {
+            let sign = g.unary(UnaryOp::Sign, a, at(5));
+            g.stop_gradient(sign, at(6))
+        },
+        &|g, a| {
+            let still = g.stop_gradient(a, at(5));
+            g.unary(UnaryOp::Sign, still, at(6))
+        },
+    ];
+    for through in stopped {
+        let (found, _, learned) = build(through);
+        assert_eq!((found, &learned), (Dependence::Stopped, &alone));
+    }
+    let (found, _, learned) = build(&|g, _| g.constant(2.0, at(5)));
+    assert_eq!((found, &learned), (Dependence::None, &alone));
+}
+
+/// On random graphs a parameter or look-up has a gradient exactly where its dependence says so.
+#[test]
+fn dependences_agree_with_gradients() {
+    let mut without = 0;
+    for seed in 0..200 {
+        let mut graph = case(seed, &Options::default()).graph;
+        let loss = differences::loss_node(&graph).unwrap();
+        let found = dependences(&graph, loss);
+        let (mut params, mut rows) = (Vec::new(), Vec::new());
+        for id in graph.ids().collect::<Vec<_>>() {
+            let reached = found[id.index()] == Dependence::Differentiable;
+            match &graph.node(id).op {
+                Op::Param(p) if reached => params.push(*p),
+                Op::Lookup { table, input } if reached => rows.push((*table, *input)),
+                Op::Param(_) | Op::Lookup { .. } => without += 1,
+                _ => {}
+            }
+        }
+        params.sort();
+        params.dedup();
+        rows.sort();
+        rows.dedup();
+        let gradients = differentiate(&mut graph).unwrap();
+        assert_eq!((gradients.params, gradients.rows), (params, rows), "seed {seed}");
+    }
+    assert!(without > 20, "{without} without a gradient");
+}
+
+/// What `front` lets through has a loss, and that is one number.
+#[test]
+fn a_loss_that_is_none_is_told() {
+    let at = |k| Span { start: k, end: k + 1, ..Span::default() };
     assert_eq!(differentiate(&mut Graph::default()).unwrap_err(), DifferentiateError::NoLoss);
     let mut g = Graph::default();
     let wide = g.constant_of(1.0, BATCH, Shape::scalar(), at(3));

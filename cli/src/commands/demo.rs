@@ -56,7 +56,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
         console.diagnostics(&checked.diagnostics, &checked.sources);
         let model = checked.model.ok_or_else(|| Failure::machine(format!("the embedded {path} does not check")))?;
         let began = Instant::now();
-        let program = Arc::new(crate::compile::compile_model(console, &model)?.program);
+        let program = Arc::new(crate::compile::compile_model(&model)?.program);
         let options = Options {
             train: vec![data.join("train.parquet")],
             valid: vec![data.join("valid.parquet")],

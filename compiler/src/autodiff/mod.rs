@@ -3,12 +3,16 @@
 //! One walk from the loss back to its operands. A node's *adjoint* is dLoss/dNode, an array of the node's own domain and shape;
 //! it is the sum of what the node's users contribute ([`adjoint`]), and it is passed on by the node's rule ([`rules`], one arm an op,
 //! the derivative beside the meaning). A node that depends on no parameter and no table row gets no adjoint, and neither does one
-//! that the loss reads only through `stop_gradient`: nothing is added for it.
+//! that the loss reads only through `stop_gradient` or an operation whose derivative is 0 everywhere: nothing is added for it. Whether a
+//! model may say so is decided by the front end, by [`dependences`].
 //!
 //! Forward nodes are not touched, so a graph may be split or simplified before and simplified again after.
 
 mod adjoint;
+mod dependence;
 mod rules;
+
+pub use dependence::{Dependence, dependences};
 
 use crate::graph::{DomainId, Graph, InputId, Node, NodeId, ONCE, Op, ParamId, Root, Shape, TableId, TypeError};
 use adjoint::Adjoint;
@@ -23,24 +27,13 @@ pub struct Gradients {
     pub rows: Vec<(TableId, InputId)>,
 }
 
-/// Something that learns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Learned {
-    Param(ParamId),
-    /// At the ids of the input, or in a group that joins them.
-    Rows(TableId, InputId, DomainId),
-}
-
-/// Why there is no gradient.
+/// Why there is no gradient: a bug of the compiler, as `front` lets no such graph through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DifferentiateError {
     /// The graph has no `Loss` root.
     NoLoss,
     /// The loss must be one number for the whole batch.
     NotOneNumber { node: NodeId, span: Span },
-    /// `learned` reaches the loss, but only through `node`, whose derivative is 0 everywhere (a comparison, `sign`, `not` or the condition
-    /// of a `select`): it could never learn.
-    Flat { learned: Learned, node: NodeId, op: &'static str, span: Span },
     /// A derivative could not be typed: the graph does not pass `verify`.
     Type { node: NodeId, error: TypeError, span: Span },
 }
@@ -50,7 +43,7 @@ impl DifferentiateError {
     pub fn span(&self) -> Span {
         match self {
             Self::NoLoss => Span::default(),
-            Self::NotOneNumber { span, .. } | Self::Flat { span, .. } | Self::Type { span, .. } => *span,
+            Self::NotOneNumber { span, .. } | Self::Type { span, .. } => *span,
         }
     }
 }
@@ -60,13 +53,6 @@ impl fmt::Display for DifferentiateError {
         match self {
             Self::NoLoss => write!(f, "there is no loss to differentiate"),
             Self::NotOneNumber { .. } => write!(f, "the loss must be one number for the whole batch"),
-            Self::Flat { learned, op, .. } => {
-                let what = match learned {
-                    Learned::Param(p) => format!("parameter {}", p.0),
-                    Learned::Rows(t, ..) => format!("table {}", t.0),
-                };
-                write!(f, "{what} reaches the loss only through {op}, whose derivative is 0 everywhere")
-            }
             Self::Type { node, error, .. } => write!(f, "node {} cannot be differentiated: {error:?}", node.index()),
         }
     }
@@ -102,7 +88,6 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
             None => rules::propagate(graph, id, g, &active, &mut adjoints).map_err(fail)?,
         }
     }
-    refuse_flat(graph, &order, &learned)?;
 
     let mut gradients = Gradients::default();
     for (what, parts) in learned {
@@ -123,6 +108,14 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
     Ok(gradients)
 }
 
+/// Something that learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Learned {
+    Param(ParamId),
+    /// At the ids of the input, or in a group that joins them.
+    Rows(TableId, InputId, DomainId),
+}
+
 fn learned_by(node: &Node) -> Option<Learned> {
     match &node.op {
         Op::Param(p) => Some(Learned::Param(*p)),
@@ -140,29 +133,4 @@ fn active(graph: &Graph, order: &[NodeId]) -> Vec<bool> {
             || node.operands.iter().enumerate().any(|(k, o)| rules::passes(&node.op, k) && active[o.index()]);
     }
     active
-}
-
-/// Something learned without adjoint is in order behind `stop_gradient`, and an error behind an op that is flat.
-fn refuse_flat(
-    graph: &Graph,
-    order: &[NodeId],
-    learned: &BTreeMap<Learned, Vec<NodeId>>,
-) -> Result<(), DifferentiateError> {
-    // By node: something learned, without a gradient, that reaches it.
-    let mut idle: Vec<Option<Learned>> = vec![None; graph.bound()];
-    for &id in order {
-        let node = graph.node(id);
-        idle[id.index()] = match learned_by(node) {
-            Some(l) if !learned.contains_key(&l) => Some(l),
-            Some(_) => None,
-            None if node.op == Op::StopGradient => None,
-            None => node.operands.iter().find_map(|o| idle[o.index()]),
-        };
-        for (k, o) in node.operands.iter().enumerate() {
-            if let (Some(op), Some(learned)) = (rules::flat(&node.op, k), idle[o.index()]) {
-                return Err(DifferentiateError::Flat { learned, node: id, op, span: node.span });
-            }
-        }
-    }
-    Ok(())
 }

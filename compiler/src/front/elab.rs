@@ -133,8 +133,17 @@ pub(super) type LayerTag = Vec<(String, u32)>;
 pub(super) struct Instance {
     pub node: NodeId,
     pub layers: LayerTag,
-    /// The calls that led to it, outermost first, then its own declaration.
-    pub trace: Rc<[Span]>,
+    /// The calls that led to it, outermost first.
+    pub frames: Rc<[Frame]>,
+    /// Its declaration.
+    pub declared: Span,
+}
+
+impl Instance {
+    /// The places that led to it: the calls, outermost first, then its own declaration.
+    pub fn trace(&self) -> impl Iterator<Item = Span> {
+        self.frames.iter().map(|f| f.call).chain([self.declared])
+    }
 }
 
 /// What one walk (for `training` true or false) has made so far.
@@ -152,7 +161,6 @@ pub(super) struct Run {
     pub loss: Option<NodeId>,
     /// Predictions read in the loss and not under `where present`.
     pub bare: Vec<(usize, Span)>,
-    pub in_loss: FxHashSet<usize>,
 }
 
 pub(super) struct Elab<'a> {

@@ -203,7 +203,6 @@ impl<'a> Elab<'a> {
         }
         match self.predictions.iter().position(|p| p.label as usize == label) {
             Some(p) => {
-                self.run.in_loss.insert(p);
                 if self.declarations.schema.labels[label].missing.is_some() {
                     self.run.bare.push((p, span));
                 }

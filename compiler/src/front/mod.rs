@@ -14,7 +14,8 @@
 //! | `builtin`, `embed` | functions of the language; vectors of features |
 //! | `weight` | weights and states by path name |
 //! | `train`, `report`, `update` | predictions, loss, settings; metrics, assertions; optimizers and regularizers |
-//! | `usage`, `names` | what is unused or untrained |
+//! | `usage`, `names` | what is unused |
+//! | `untrained` | what no gradient reaches |
 //! | `library` | files without a model |
 //!
 //! Guarantees: every independent fault is reported once and nothing that follows from it (a faulty value is *poison*, which every operation
@@ -35,6 +36,7 @@ mod report;
 mod table;
 mod tensor;
 mod train;
+mod untrained;
 mod update;
 mod usage;
 mod value;
@@ -329,8 +331,8 @@ impl<'a> Elab<'a> {
     /// Unused and untrained parts, seen in the graph of the training walk.
     fn graph_untrained(&mut self) {
         self.unused_declarations();
-        if !self.diagnostics.iter().any(|d| d.code == "W0602") {
-            self.untrained();
+        if let Some(loss) = self.run.loss {
+            self.untrained(loss);
         }
     }
 }

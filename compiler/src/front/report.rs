@@ -183,9 +183,7 @@ impl<'a> Elab<'a> {
 
     pub fn metric_target(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<usize> {
         self.phase = Phase::Loss;
-        let in_loss = self.run.in_loss.clone();
         let value = self.expr(scope, e);
-        self.run.in_loss = in_loss;
         self.run.bare.clear();
         self.phase = Phase::Model;
         match value {

@@ -1,14 +1,12 @@
-//! What is written but never used, and weights that nothing trains. Runs only where there is no error, so that a fault is not followed by
-//! warnings about its consequences.
+//! What is written but never used. Runs only where there is no error, so that a fault is not followed by warnings about its
+//! consequences.
 
 use super::declare::TableReader;
-use super::elab::{Elab, Instance};
+use super::elab::Elab;
 use super::load::{Module, item_name};
 use super::names::{self, Names};
-use crate::graph::{BinaryOp, NodeId, Op, UnaryOp};
+use din_grammar::Diagnostic;
 use din_grammar::ast::{self, MemberKind, StatementKind};
-use din_grammar::{Diagnostic, Span};
-use rustc_hash::FxHashSet;
 
 impl<'a> Elab<'a> {
     /// Names of a file that nothing reads.
@@ -133,7 +131,7 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// Features, tables, labels and predictions that come to nothing.
+    /// Features, tables and labels that come to nothing.
     pub fn unused_declarations(&mut self) {
         for f in 0..self.declarations.schema.features.len() {
             if !self.declarations.used_features.contains(&f) {
@@ -176,78 +174,6 @@ impl<'a> Elab<'a> {
                     "never predicted",
                 );
                 self.report(d.help(format!("add `predict {name} ~ bernoulli(logit = …)`, or remove it")));
-            }
-        }
-        for p in 0..self.predictions.len() {
-            if !self.run.in_loss.contains(&p) {
-                let name = self.predictions[p].name.clone();
-                let span = self.declarations.label_spans[self.predictions[p].label as usize];
-                let d = Diagnostic::warning(
-                    "W0602",
-                    format!("the prediction of `{name}` has no part in the loss"),
-                    span,
-                    "never trained",
-                );
-                self.report(d.help(format!("add it: `loss … + cross_entropy({name})`")));
-            }
-        }
-    }
-
-    /// Weights that the loss does not depend on by way of anything with a derivative.
-    pub fn untrained(&mut self) {
-        let Some(loss) = self.run.loss else { return };
-        let mut seen: FxHashSet<NodeId> = FxHashSet::default();
-        let mut stack = vec![loss];
-        while let Some(id) = stack.pop() {
-            if !seen.insert(id) {
-                continue;
-            }
-            let node = self.graph.node(id);
-            match &node.op {
-                Op::StopGradient => {}
-                Op::Unary(UnaryOp::Sign | UnaryOp::Not)
-                | Op::Binary(BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal) => {}
-                Op::Select => stack.extend(node.operands.iter().skip(1).copied()),
-                _ => stack.extend(node.operands.iter().copied()),
-            }
-        }
-        let mut lost: Vec<(String, Span)> = Vec::new();
-        for (name, Instance { node, .. }) in &self.run.variables {
-            if matches!(self.graph.node(*node).op, Op::Param(_)) && !seen.contains(node) {
-                lost.push((name.clone(), self.graph.node(*node).span));
-            }
-        }
-        lost.sort();
-        for (name, span) in lost {
-            self.report(
-                Diagnostic::error("E0508", format!("no gradient reaches the weight `{name}`"), span, "never trained")
-                    .note("the loss does not depend on it, or only through a comparison, `sign` or `stop_gradient`")
-                    .help("use its value in a prediction, or remove it"),
-            );
-        }
-        let mut tables: Vec<usize> = Vec::new();
-        let mut reached: FxHashSet<usize> = FxHashSet::default();
-        for (&(table, _), node) in &self.run.lookups {
-            tables.push(table as usize);
-            if seen.contains(node) {
-                reached.insert(table as usize);
-            }
-        }
-        tables.sort_unstable();
-        tables.dedup();
-        for t in tables {
-            if !reached.contains(&t) {
-                let (name, span) = (self.declarations.tables[t].name.clone(), self.declarations.table_spans[t]);
-                self.report(
-                    Diagnostic::error(
-                        "E0508",
-                        format!("no gradient reaches the table `{name}`"),
-                        span,
-                        "never trained",
-                    )
-                    .note("the loss does not depend on it, or only through a comparison, `sign` or `stop_gradient`")
-                    .help("use its vectors in a prediction, or remove it"),
-                );
             }
         }
     }

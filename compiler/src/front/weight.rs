@@ -1,6 +1,6 @@
 //! `param`, `state` and `update`: instances by their path names, initialisers, and what a state becomes.
 
-use super::elab::{Bound, Elab, Instance, Scope};
+use super::elab::{Bound, Elab, Frame, Instance, Scope};
 use super::value::{Tensor, Value, counted, shape_text};
 use crate::graph::{DomainId, NodeId, ONCE, Op, ParamId, Shape, StateId};
 use din_grammar::ast::{self, ExprKind};
@@ -109,12 +109,13 @@ impl<'a> Elab<'a> {
     ) -> Option<(usize, NodeId)> {
         let name = self.full_name(&v.name.name);
         let at = v.name.span;
-        let trace: Rc<[Span]> = self.frames.iter().map(|f| f.call).chain([span]).collect();
+        let frames: Rc<[Frame]> = self.frames.iter().cloned().collect();
         if let Some(before) = self.run.variables.get(&name).cloned() {
             // The outermost calls in which the two differ are the ones to tell.
-            let differ = before.trace.iter().zip(trace.iter()).find(|(a, b)| a != b);
-            let last = trace.len().saturating_sub(2);
-            let (first, call) = differ.map_or((trace[last], trace[last]), |(a, b)| (*a, *b));
+            let trace = || frames.iter().map(|f| f.call).chain([span]);
+            let innermost = frames.last().map_or(span, |f| f.call);
+            let differ = before.trace().zip(trace()).find(|(a, b)| a != b);
+            let (first, call) = differ.unwrap_or((innermost, innermost));
             if before.layers == self.layers || before.layers.len() != self.layers.len() {
                 self.same_name(&name, state, first, call);
                 return None;
@@ -185,7 +186,7 @@ impl<'a> Elab<'a> {
         list[id] = shape;
         let node =
             if state { self.graph.state(StateId(id as u32), at) } else { self.graph.param(ParamId(id as u32), at) };
-        self.run.variables.insert(name, Instance { node, layers: self.layers.clone(), trace });
+        self.run.variables.insert(name, Instance { node, layers: self.layers.clone(), frames, declared: span });
         Some((id, node))
     }
 

@@ -85,11 +85,10 @@ pub fn optimize(graph: &mut Graph, checked: bool) -> Result<(), PassError> {
     run(graph, INFER, checked)
 }
 
-/// Why a train graph could not be made.
+/// Why a train graph could not be made: a bug of the compiler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrainError {
     Pass(PassError),
-    /// The model's fault.
     Differentiate(DifferentiateError),
 }
 

@@ -1,0 +1,268 @@
+//! What no gradient reaches: predictions that have no part in the loss (W0602), and weights, tables
+//! and look-ups that could never learn (E0508).
+//!
+//! Decided on the training graph as it was written, by [`dependences`], and nowhere else: later
+//! phases take every model that passes here, whatever their own simplifications find.
+
+use super::elab::{Elab, Frame, Instance};
+use super::load::listed;
+use crate::autodiff::{Dependence, dependences};
+use crate::graph::{NodeId, Op};
+use din_grammar::{Diagnostic, Span};
+use rustc_hash::FxHashSet;
+use std::collections::BTreeMap;
+
+/// Names that a message spells out; of more, it counts the rest.
+const SHOWN: usize = 4;
+
+/// The table of a look-up, the feature whose ids it reads, and its node.
+type Lookup = ((u32, u32), NodeId);
+
+/// A weight without gradient.
+struct Lost {
+    name: String,
+    instance: Instance,
+    /// How many of the calls that led to it are the group's; one more than there are, where its
+    /// own declaration is what sets it apart.
+    depth: usize,
+}
+
+impl Elab<'_> {
+    /// Reports everything that `loss`, a node of the training graph, does not train.
+    pub fn untrained(&mut self, loss: NodeId) {
+        let found = dependences(&self.graph, loss);
+        let trained = |node: NodeId| found[node.index()] == Dependence::Differentiable;
+        let mut lookups: Vec<Lookup> = self.run.lookups.iter().map(|(&k, &n)| (k, n)).collect();
+        lookups.sort_unstable();
+        let learning = lookups.iter().filter(|(_, node)| trained(*node)).map(|((table, _), _)| *table);
+        let learning: FxHashSet<u32> = learning.collect();
+        // What only a prediction reads that has no part in the loss: the warning says it.
+        let excused = self.outside_the_loss(&found, &learning);
+        self.untrained_weights(&found, &excused);
+        self.untrained_tables(&found, &excused, &lookups, &learning);
+        self.flat_lookups(&found, &lookups, &learning);
+    }
+
+    /// Warns of each prediction whose logit the loss neither reads nor trains by way of what the
+    /// logit is computed from. Returns the nodes that the logits of these depend on.
+    fn outside_the_loss(&mut self, found: &[Dependence], learning: &FxHashSet<u32>) -> FxHashSet<NodeId> {
+        let mut outside = FxHashSet::default();
+        for (p, logit) in self.run.logits.clone().into_iter().enumerate() {
+            let Some(logit) = logit.filter(|l| found[l.index()] == Dependence::None) else { continue };
+            let below = self.graph.order_from([logit]);
+            let learned: Vec<bool> = below
+                .iter()
+                .filter_map(|id| match &self.graph.node(*id).op {
+                    Op::Param(_) => Some(found[id.index()] == Dependence::Differentiable),
+                    Op::Lookup { table, .. } => Some(learning.contains(&table.0)),
+                    _ => None,
+                })
+                .collect();
+            if !learned.is_empty() && learned.iter().all(|trained| *trained) {
+                continue;
+            }
+            outside.extend(below);
+            let name = self.predictions[p].name.clone();
+            let span = self.declarations.label_spans[self.predictions[p].label as usize];
+            self.report(
+                Diagnostic::warning(
+                    "W0602",
+                    format!("the prediction of `{name}` has no part in the loss"),
+                    span,
+                    "never trained",
+                )
+                .help(format!("add it: `loss … + cross_entropy({name})`")),
+            );
+        }
+        outside
+    }
+
+    /// One error for each call that made nothing but weights without gradient.
+    fn untrained_weights(&mut self, found: &[Dependence], excused: &FxHashSet<NodeId>) {
+        let weights = self.run.variables.iter();
+        let weights: Vec<(&String, &Instance)> =
+            weights.filter(|(_, i)| matches!(self.graph.node(i.node).op, Op::Param(_))).collect();
+        let trained = |i: &Instance| found[i.node.index()] == Dependence::Differentiable;
+        // By the places that lead to trained weights, every beginning of them.
+        let mut shared: FxHashSet<Vec<Span>> = FxHashSet::default();
+        for (_, instance) in weights.iter().filter(|(_, i)| trained(i)) {
+            let trace: Vec<Span> = instance.trace().collect();
+            shared.extend((1..=trace.len()).map(|n| trace[..n].to_vec()));
+        }
+        let mut groups: BTreeMap<Vec<Span>, Vec<Lost>> = BTreeMap::new();
+        for (name, instance) in weights {
+            if trained(instance) || excused.contains(&instance.node) {
+                continue;
+            }
+            let trace: Vec<Span> = instance.trace().collect();
+            let own = (1..trace.len()).find(|&n| !shared.contains(&trace[..n]));
+            let depth = own.unwrap_or(trace.len());
+            let lost = Lost { name: name.clone(), instance: instance.clone(), depth };
+            groups.entry(trace[..depth].to_vec()).or_default().push(lost);
+        }
+        for mut group in groups.into_values() {
+            group.sort_by(|a, b| a.name.cmp(&b.name));
+            self.lost_weights(found, &group);
+        }
+    }
+
+    /// Reports weights that one call made, by name.
+    fn lost_weights(&mut self, found: &[Dependence], group: &[Lost]) {
+        let Some(first) = group.first() else { return };
+        let frames: &[Frame] = &first.instance.frames;
+        let declared = self.graph.node(first.instance.node).span;
+        // At the weight, where it is one and the user's; else at the user's innermost call of those
+        // that the group has in common.
+        let calls = &frames[..first.depth.min(frames.len())];
+        let users = calls.iter().rposition(|f| !self.in_library(f.call));
+        let (span, inside) = match users {
+            _ if group.len() == 1 && !self.in_library(declared) => (declared, frames),
+            Some(k) => (calls[k].call, &frames[..k]),
+            None => (declared, frames),
+        };
+        let names: Vec<&str> = group.iter().map(|l| l.name.as_str()).collect();
+        let message = match names.as_slice() {
+            [name] => format!("no gradient reaches the weight `{name}`"),
+            _ => {
+                let path = common_path(&names);
+                let of = if path.is_empty() { String::new() } else { format!(" of `{path}`") };
+                format!("no gradient reaches {} weights{of}", names.len())
+            }
+        };
+        let mut d = Diagnostic::error("E0508", message, span, "never trained");
+        if names.len() > 1 {
+            let all = match names.get(SHOWN..).filter(|rest| !rest.is_empty()) {
+                None => listed(&names),
+                Some(rest) => {
+                    let shown: Vec<String> = names[..SHOWN].iter().map(|n| format!("`{n}`")).collect();
+                    format!("{} and {} more", shown.join(", "), rest.len())
+                }
+            };
+            d = d.note(format!("they are {all}"));
+        }
+        let why: Vec<Dependence> = group.iter().map(|l| found[l.instance.node.index()]).collect();
+        let it = if names.len() == 1 { ("it", "its value") } else { ("them", "their values") };
+        d = self.explained(d, &why, it);
+        let outer = std::mem::replace(&mut self.frames, inside.to_vec());
+        self.report(d);
+        self.frames = outer;
+    }
+
+    /// One error for each table of whose look-ups none has a gradient.
+    fn untrained_tables(
+        &mut self,
+        found: &[Dependence],
+        excused: &FxHashSet<NodeId>,
+        lookups: &[Lookup],
+        learning: &FxHashSet<u32>,
+    ) {
+        for of_table in lookups.chunk_by(|a, b| a.0.0 == b.0.0) {
+            let ((table, _), _) = of_table[0];
+            if learning.contains(&table) || of_table.iter().all(|(_, n)| excused.contains(n)) {
+                continue;
+            }
+            let name = &self.declarations.tables[table as usize].name;
+            let message = format!("no gradient reaches the table `{name}`");
+            let span = self.declarations.table_spans[table as usize];
+            let why: Vec<Dependence> = of_table.iter().map(|(_, n)| found[n.index()]).collect();
+            let d = Diagnostic::error("E0508", message, span, "never trained");
+            let d = self.explained(d, &why, ("it", "its vectors"));
+            self.report(d);
+        }
+    }
+
+    /// Look-ups that only operations without derivative read, of tables that others train: one error
+    /// for each place that has such an operation. Behind a `stop_gradient` they are meant.
+    fn flat_lookups(&mut self, found: &[Dependence], lookups: &[Lookup], learning: &FxHashSet<u32>) {
+        let mut groups: BTreeMap<Span, Vec<&Lookup>> = BTreeMap::new();
+        for lookup in lookups {
+            let ((table, _), node) = lookup;
+            if let Dependence::Flat { at, .. } = found[node.index()]
+                && learning.contains(table)
+            {
+                groups.entry(self.graph.node(at).span).or_default().push(lookup);
+            }
+        }
+        for group in groups.into_values() {
+            let what: Vec<String> = group
+                .iter()
+                .map(|((table, feature), _)| {
+                    let feature = self.declarations.schema.features[*feature as usize].path();
+                    let table = &self.declarations.tables[*table as usize].name;
+                    if *table == feature { format!("`{feature}`") } else { format!("`{feature}` in `{table}`") }
+                })
+                .collect();
+            let plural = if what.len() == 1 { "look-up" } else { "look-ups" };
+            let message = format!("no gradient reaches the {plural} of {}", what.join(" and of "));
+            let span = self.graph.node(group[0].1).span;
+            let d = Diagnostic::error("E0508", message, span, "looked up here");
+            let why: Vec<Dependence> = group.iter().map(|(_, n)| found[n.index()]).collect();
+            let it = if what.len() == 1 { "it" } else { "them" };
+            let d = self.because(d, &why, it);
+            self.report(d.help("if that is meant, write `stop_gradient(…)` around it; else remove it"));
+        }
+    }
+
+    /// Adds why no gradient arrives and what to do. `it`: what has none, and what it holds.
+    fn explained(&self, d: Diagnostic, why: &[Dependence], (it, value): (&str, &str)) -> Diagnostic {
+        let d = self.because(d, why, it);
+        let unread = why.iter().all(|w| *w == Dependence::None);
+        d.help(if unread {
+            format!("use {value} in a prediction, or remove {it}")
+        } else {
+            format!("use {value} where a gradient can pass, too, or remove {it}")
+        })
+    }
+
+    /// Adds why no gradient arrives at what has the dependences `why`.
+    fn because(&self, mut d: Diagnostic, why: &[Dependence], it: &str) -> Diagnostic {
+        let mut flat: Vec<(Span, &str)> = why
+            .iter()
+            .filter_map(|w| match *w {
+                Dependence::Flat { at, op } => Some((self.graph.node(at).span, op)),
+                Dependence::None | Dependence::Stopped | Dependence::Differentiable => None,
+            })
+            .collect();
+        flat.sort_unstable();
+        flat.dedup();
+        let stopped = why.contains(&Dependence::Stopped);
+        d = match (flat.first(), stopped) {
+            (None, false) => d.note(format!("the loss does not depend on {it}")),
+            (None, true) => d.note(format!("the loss depends on {it} only behind `stop_gradient`")),
+            (Some((_, op)), _) => {
+                d.note(format!("the loss depends on {it} through {op}, whose derivative is 0 everywhere"))
+            }
+        };
+        for (span, op) in flat.into_iter().take(SHOWN) {
+            if d.labels.iter().all(|l| l.span != span) {
+                d = d.label(span, format!("{op}: a gradient ends here"));
+            }
+        }
+        d
+    }
+
+    fn in_library(&self, span: Span) -> bool {
+        self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."))
+    }
+}
+
+/// The longest path that all names begin with: `a.b` of `a.b.x` and `a.b.c.y`.
+fn common_path(names: &[&str]) -> String {
+    let Some((first, rest)) = names.split_first() else { return String::new() };
+    let parts: Vec<&str> = first.split('.').collect();
+    let begins = |name: &str, n: usize| name.split('.').take(n).eq(parts[..n].iter().copied());
+    let longest = (0..parts.len()).rev().find(|&n| rest.iter().all(|name| begins(name, n)));
+    parts[..longest.unwrap_or(0)].join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::common_path;
+
+    #[test]
+    fn the_common_path_ends_between_parts() {
+        assert_eq!(common_path(&["a.bc.x", "a.bd.y"]), "a");
+        assert_eq!(common_path(&["a.b.x", "a.b.c.y"]), "a.b");
+        assert_eq!(common_path(&["x", "y"]), "");
+    }
+}
