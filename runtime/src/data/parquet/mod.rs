@@ -4,10 +4,11 @@
 //! them, so every call into it is fenced and what it says becomes a located fault.
 //!
 //! - `input`: the file's bytes, and the system calls that fail. - `schema`: the columns' types.
-//! - `encryption`: which columns are encrypted.
+//! - `encryption`: which columns are encrypted. - `pages`: how many list entries come.
 
 mod encryption;
 mod input;
+mod pages;
 mod schema;
 
 use super::bind::{Binding, Wanted};
@@ -16,13 +17,14 @@ use super::error::{DAMAGED_HELP, DataError, FaultKind, Place};
 use super::files::{DataFile, Format, Unit, UnitReader};
 use crate::batch::Batch;
 use arrow::array::{ArrayRef, new_empty_array};
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::datatypes::{DataType, Field, Fields};
 use arrow::error::ArrowError;
 use input::Input;
-use parquet::arrow::ProjectionMask;
+use pages::{ENTRIES, Excess, LONGEST, Pages};
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
@@ -31,20 +33,32 @@ use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
-/// Rows decoded at once: small enough for the caches, large enough to hide the cost of a call.
+/// Rows decoded at once, at most: small enough for the caches, large enough to hide the cost of a call.
 const RECORDS: usize = 4096;
 
 #[derive(Debug)]
-pub(crate) struct ParquetFile {
+pub(crate) struct ParquetFile(Arc<Layout>);
+
+/// What is known of a file before its rows are read.
+#[derive(Debug)]
+struct Layout {
     /// In bytes.
     length: u64,
-    metadata: ArrowReaderMetadata,
-    /// One for each projected column.
-    projections: Vec<ProjectionMask>,
+    metadata: Arc<ParquetMetaData>,
+    projected: Vec<Projected>,
     /// By wanted column: its index among the projected ones.
     columns: Vec<usize>,
+}
+
+/// A column that is read.
+#[derive(Debug)]
+struct Projected {
+    /// Its index among the file's columns.
+    root: usize,
+    /// The types that it is read by.
+    levels: FieldLevels,
 }
 
 /// Opens and binds a file; also the rows of each row group.
@@ -113,16 +127,23 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
             decoded_bytes += values.saturating_mul(8);
         }
     }
-    let projections = projected.iter().map(|&root| ProjectionMask::roots(&parquet_schema, [root])).collect();
+    let fields = with_dictionaries(&metadata);
+    let metadata = metadata.metadata().clone();
+    let schema = metadata.file_metadata().schema_descr();
     let columns = roots.iter().filter_map(|r| projected.binary_search(r).ok()).collect();
-    let metadata = with_dictionaries(&metadata);
+    let projected = projected.into_iter().map(|root| {
+        let projection = ProjectionMask::roots(schema, [root]);
+        let levels = fenced(|| parquet_to_arrow_field_levels(schema, projection, Some(&fields)).map_err(|e| said(&e)));
+        levels.map(|levels| Projected { root, levels })
+    });
+    let projected = projected.collect::<Result<_, _>>().map_err(damaged)?;
     let file = DataFile {
         path: path.to_path_buf(),
         length,
         rows: sizes.iter().sum(),
         decoded_bytes,
         digest,
-        format: Format::Parquet(ParquetFile { length, metadata, projections, columns }),
+        format: Format::Parquet(ParquetFile(Arc::new(Layout { length, metadata, projected, columns }))),
     };
     Ok((file, sizes))
 }
@@ -133,7 +154,7 @@ fn encrypted(error: DataError) -> DataError {
 
 /// Text columns that are dictionary-encoded throughout are read as dictionaries: each string is hashed
 /// once a row group.
-fn with_dictionaries(metadata: &ArrowReaderMetadata) -> ArrowReaderMetadata {
+fn with_dictionaries(metadata: &ArrowReaderMetadata) -> Fields {
     let encoded = |root: usize| {
         let schema = metadata.parquet_schema();
         metadata.metadata().row_groups().iter().all(|group| {
@@ -149,7 +170,7 @@ fn with_dictionaries(metadata: &ArrowReaderMetadata) -> ArrowReaderMetadata {
     let dictionary = |field: &Field, kind: &DataType| {
         field.clone().with_data_type(DataType::Dictionary(Box::new(DataType::Int32), Box::new(kind.clone())))
     };
-    let fields: Fields = metadata
+    metadata
         .schema()
         .fields()
         .iter()
@@ -162,10 +183,7 @@ fn with_dictionaries(metadata: &ArrowReaderMetadata) -> ArrowReaderMetadata {
             }
             _ => field.clone(),
         })
-        .collect();
-    let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
-    let inner: Arc<ParquetMetaData> = metadata.metadata().clone();
-    fenced(|| ArrowReaderMetadata::try_new(inner, options).map_err(|e| said(&e))).unwrap_or_else(|_| metadata.clone())
+        .collect()
 }
 
 impl ParquetFile {
@@ -177,33 +195,34 @@ impl ParquetFile {
         skip: u64,
     ) -> Result<Box<dyn UnitReader>, DataError> {
         let file = File::open(path).map_err(|e| DataError::failed(path, "open the file", &e))?;
-        let file = Arc::new(file);
-        let column = |(index, projection): (usize, &ProjectionMask)| {
-            let wanted = self.columns.iter().position(|&c| c == index).expect("a projected column is wanted");
-            let input = Input::new(file.clone(), self.length);
-            let reader = fenced(|| {
-                ParquetRecordBatchReaderBuilder::new_with_metadata(input.clone(), self.metadata.clone())
-                    .with_projection(projection.clone())
-                    .with_row_groups(vec![unit.index])
-                    .with_batch_size(RECORDS)
-                    .with_offset(skip as usize)
-                    .build()
-                    .map_err(|e| said(&e))
-            });
-            match reader {
-                Ok(reader) => Ok(ColumnReader { wanted, input, reader }),
-                Err(what) => Err(unread(&binding.wanted[wanted], path, unit.first_row + skip, &input, what)),
-            }
-        };
-        Ok(Box::new(GroupReader {
+        let mut reader = GroupReader {
             path: path.to_path_buf(),
-            columns: self.columns.clone(),
-            readers: self.projections.iter().enumerate().map(column).collect::<Result<_, _>>()?,
+            file: Arc::new(file),
+            layout: self.0.clone(),
+            unit,
+            piece: self.0.piece(unit),
+            readers: Vec::new(),
             decoder: Decoder::default(),
             records: Vec::new(),
             next_row: unit.first_row + skip,
-            end_row: unit.first_row + unit.rows,
-        }))
+        };
+        reader.begin(binding)?;
+        Ok(Box::new(reader))
+    }
+}
+
+impl Layout {
+    /// Rows of a row group to decode at once, if its lists are about equally long.
+    fn piece(&self, unit: Unit) -> usize {
+        let group = self.metadata.row_group(unit.index);
+        let schema = self.metadata.file_metadata().schema_descr();
+        let lists = group.columns().iter().enumerate().filter(|&(leaf, _)| schema.column(leaf).max_rep_level() > 0);
+        let read = lists.filter(|&(leaf, _)| {
+            let root = schema.get_column_root_idx(leaf);
+            self.projected.iter().any(|column| column.root == root)
+        });
+        let entries = read.map(|(_, chunk)| chunk.num_values() as u64 / unit.rows).max().unwrap_or(0);
+        (ENTRIES / entries.max(1)).clamp(1, RECORDS as u64) as usize
     }
 }
 
@@ -235,10 +254,15 @@ struct ColumnReader {
     /// The first wanted column that it is for.
     wanted: usize,
     input: Input,
+    excess: Arc<Mutex<Option<Excess>>>,
     reader: ParquetRecordBatchReader,
 }
 
 impl ColumnReader {
+    fn excess(&self) -> Option<Excess> {
+        *self.excess.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The next rows; none at the end.
     fn next(&mut self) -> Result<ArrayRef, String> {
         fenced(|| match self.reader.next().transpose().map_err(|e| said_by_arrow(&e))? {
@@ -262,7 +286,11 @@ fn said_by_arrow(error: &ArrowError) -> String {
 
 struct GroupReader {
     path: PathBuf,
-    columns: Vec<usize>,
+    file: Arc<File>,
+    layout: Arc<Layout>,
+    unit: Unit,
+    /// Rows decoded at once.
+    piece: usize,
     /// By projected column, so that they are decoded side by side.
     readers: Vec<ColumnReader>,
     decoder: Decoder,
@@ -270,16 +298,77 @@ struct GroupReader {
     records: Vec<ArrayRef>,
     /// Row number in the file of the first of them.
     next_row: u64,
-    end_row: u64,
+}
+
+impl GroupReader {
+    /// Begins decoding at `next_row`.
+    fn begin(&mut self, binding: &Binding) -> Result<(), DataError> {
+        let skip = self.next_row - self.unit.first_row;
+        let left = self.left();
+        let column = |(index, projected): (usize, &Projected)| {
+            let wanted = self.layout.columns.iter().position(|&c| c == index).expect("a projected column is wanted");
+            let input = Input::new(self.file.clone(), self.layout.length);
+            let excess = Arc::default();
+            let pages = Pages {
+                input: input.clone(),
+                metadata: self.layout.metadata.clone(),
+                group: self.unit.index,
+                skip,
+                piece: self.piece,
+                excess: Arc::clone(&excess),
+            };
+            let rest = [RowSelector::skip(skip as usize), RowSelector::select(left)];
+            let rest = (skip > 0).then(|| RowSelection::from(rest.to_vec()));
+            let reader = fenced(|| {
+                ParquetRecordBatchReader::try_new_with_row_groups(&projected.levels, &pages, self.piece, rest)
+                    .map_err(|e| said(&e))
+            });
+            match reader {
+                Ok(reader) => Ok(ColumnReader { wanted, input, excess, reader }),
+                Err(what) => Err(unread(&binding.wanted[wanted], &self.path, self.next_row, &input, what)),
+            }
+        };
+        self.readers = self.layout.projected.iter().enumerate().map(column).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Rows of the row group from `next_row` on.
+    fn left(&self) -> usize {
+        let end = self.unit.first_row + self.unit.rows;
+        usize::try_from(end - self.next_row).unwrap_or(usize::MAX)
+    }
+
+    /// Decodes the next piece of rows of every column, in order; fewer rows where these have too many
+    /// list entries.
+    fn decode(&mut self, binding: &Binding) -> Result<Vec<Result<ArrayRef, String>>, DataError> {
+        loop {
+            let decoded = self.readers.par_iter_mut().map(ColumnReader::next).collect();
+            let excess = self.readers.iter().find_map(|column| Some((column.excess()?, column.wanted)));
+            match excess {
+                None => return Ok(decoded),
+                Some((Excess::Piece, _)) => {
+                    self.piece = (self.piece / 4).max(1);
+                    self.begin(binding)?;
+                }
+                Some((Excess::List { row }, wanted)) => {
+                    let expected = format!("a list of at most {LONGEST} entries");
+                    return Err(binding.wanted[wanted]
+                        .fault(FaultKind::TooLarge, &self.path, expected, "a longer one")
+                        .at(Place::Row(self.unit.first_row + row))
+                        .help("write only the entries that the model is to read"));
+                }
+            }
+        }
+    }
 }
 
 impl UnitReader for GroupReader {
     fn read(&mut self, binding: &Binding, limit: usize, out: &mut Batch) -> Result<usize, DataError> {
-        let left = usize::try_from(self.end_row - self.next_row).unwrap_or(usize::MAX);
+        let left = self.left();
         if left == 0 || limit == 0 {
             return Ok(0);
         }
-        if self.columns.is_empty() {
+        if self.layout.columns.is_empty() {
             // A schema without columns: rows are counted only.
             let rows = limit.min(left);
             out.rows += rows;
@@ -287,8 +376,8 @@ impl UnitReader for GroupReader {
             return Ok(rows);
         }
         if self.records.is_empty() {
-            let decoded: Vec<_> = self.readers.par_iter_mut().map(ColumnReader::next).collect();
-            let expected = left.min(RECORDS);
+            let decoded = self.decode(binding)?;
+            let expected = left.min(self.piece);
             for (column, decoded) in self.readers.iter().zip(decoded) {
                 let wanted = &binding.wanted[column.wanted];
                 let array = decoded.map_err(|what| unread(wanted, &self.path, self.next_row, &column.input, what))?;
@@ -306,7 +395,7 @@ impl UnitReader for GroupReader {
         let rows = decoded.min(limit);
         let now: Vec<ArrayRef> = self.records.iter().map(|array| array.slice(0, rows)).collect();
         // Values of a damaged page can be inconsistent in ways that only show here.
-        fenced(|| Ok(self.decoder.append(binding, &self.path, self.next_row, &now, &self.columns, out)))
+        fenced(|| Ok(self.decoder.append(binding, &self.path, self.next_row, &now, &self.layout.columns, out)))
             .unwrap_or_else(|what| {
                 Err(DataError::new(FaultKind::Damaged, &self.path, "readable rows", what)
                     .at(Place::Row(self.next_row))
@@ -346,4 +435,100 @@ fn fenced<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         let said = said.or_else(|| payload.downcast_ref::<&str>().map(|s| (*s).to_string()));
         Err(format!("bytes that cannot be decoded ({})", said.unwrap_or_else(|| "no reason given".into())))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Mode, OpenOptions};
+    use super::*;
+    use din_program::schema::{Feature, FeatureKind, KeyType, Schema, Sequence};
+    use parquet::column::writer::ColumnWriter;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    const LONG: usize = 8192;
+
+    /// Writes a row group of lists; the entries of a row are its number.
+    fn lists(path: &Path, lengths: &[usize]) {
+        let message = "message m { required group x (LIST) { repeated group list { required int64 element; } } }";
+        let message = Arc::new(parse_message_type(message).expect("well-formed"));
+        let file = File::create(path).expect("a folder of our own");
+        let mut writer = SerializedFileWriter::new(file, message, Default::default()).expect("written");
+        let mut group = writer.next_row_group().expect("the first");
+        let mut column = group.next_column().expect("written").expect("there is one");
+        let ColumnWriter::Int64ColumnWriter(typed) = column.untyped() else { panic!("a column of int64") };
+        for (row, &length) in lengths.iter().enumerate() {
+            let begins: Vec<i16> = (0..length.max(1)).map(|entry| i16::from(entry > 0)).collect();
+            let present = vec![i16::from(length > 0); length.max(1)];
+            typed.write_batch(&vec![row as i64; length], Some(&present), Some(&begins)).expect("written");
+        }
+        column.close().expect("written");
+        group.close().expect("written");
+        writer.close().expect("written");
+    }
+
+    fn binding() -> Binding {
+        let feature = Feature {
+            group: "h".into(),
+            name: "x".into(),
+            column: "x".into(),
+            kind: FeatureKind::Dynamic { key: KeyType::Int64 },
+            sequence: Some(0),
+            common: false,
+            location: "m.din:3:5".into(),
+        };
+        let sequence = Sequence { name: "h".into(), keep: None, common: false, location: "m.din:2:5".into() };
+        let schema = Schema { features: vec![feature], sequences: vec![sequence], ..Schema::default() };
+        Binding::new(&schema, &OpenOptions::new(Mode::Train))
+    }
+
+    /// Reads the rows from `skip` on, piece by piece; the rows and the entries of each piece.
+    fn pieces(path: &Path, lengths: &[usize], skip: usize) -> Vec<(usize, usize)> {
+        let binding = binding();
+        let file = File::open(path).expect("written before");
+        let length = file.metadata().expect("open").len();
+        let (file, groups) = open(file, path, length, &binding).expect("sound");
+        assert_eq!(groups, [lengths.len() as u64]);
+        let Format::Parquet(parquet) = &file.format else { panic!("a Parquet file") };
+        let unit = Unit { file: 0, index: 0, first_row: 0, rows: groups[0] };
+        let mut reader = parquet.reader(&binding, path, unit, skip as u64).expect("sound");
+        let mut pieces = Vec::new();
+        let mut row = skip;
+        loop {
+            let mut batch = Batch::for_schema(&binding.schema);
+            batch.clear();
+            let rows = reader.read(&binding, usize::MAX, &mut batch).expect("sound");
+            if rows == 0 {
+                assert_eq!(row, lengths.len());
+                return pieces;
+            }
+            for (read, pair) in batch.offsets[0].windows(2).enumerate() {
+                let entries = &batch.ids[0][pair[0] as usize..pair[1] as usize];
+                assert_eq!(entries.len(), lengths[row + read]);
+                assert!(entries.iter().all(|&entry| entry == (row + read) as u64));
+            }
+            row += rows;
+            pieces.push((rows, batch.ids[0].len()));
+        }
+    }
+
+    #[test]
+    fn pieces_of_long_lists_have_few_rows() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let path = directory.path().join("a.parquet");
+        // Lists of one length: the footer says how many rows make a piece.
+        let lengths = [LONG; 300];
+        lists(&path, &lengths);
+        let fitting = ENTRIES as usize / LONG;
+        assert_eq!(pieces(&path, &lengths, 0), [(fitting, fitting * LONG), (300 - fitting, (300 - fitting) * LONG)]);
+        // Short ones and then long ones, so that the average says nothing.
+        let lengths: Vec<usize> = [vec![1; 5_000], vec![0; 100], vec![LONG; 400], vec![2; 1_000]].concat();
+        lists(&path, &lengths);
+        for skip in [0, 5_300] {
+            let pieces = pieces(&path, &lengths, skip);
+            let largest = pieces.iter().map(|&(_, entries)| entries).max().expect("there are pieces");
+            assert!(largest <= ENTRIES as usize + LONG, "{largest} entries at once");
+            assert!(pieces.len() < 60, "{} pieces", pieces.len());
+        }
+    }
 }
