@@ -44,6 +44,8 @@ enum Bad {
     Range(usize, u64, String),
     NotFinite(usize, String),
     Width(usize, usize, usize),
+    /// Bytes that are not UTF-8.
+    Text(usize, Vec<u8>),
     /// A type that binding let through although no arm reads it.
     Type,
 }
@@ -57,8 +59,16 @@ pub(crate) struct Decoder {
     /// By sequence: raw offsets of its first column in this record batch, and which wanted column that is.
     lists: Vec<Option<(usize, Vec<usize>)>>,
     spans: Vec<(usize, usize)>,
-    /// By wanted column: a dictionary and the ids of its strings; a row group's batches share one dictionary.
-    dictionaries: Vec<Option<(ArrayRef, Vec<u64>)>>,
+    /// By wanted column; a row group's batches share one dictionary.
+    dictionaries: Vec<Option<Dictionary>>,
+}
+
+/// A dictionary of strings, hashed once.
+#[derive(Clone)]
+struct Dictionary {
+    values: ArrayRef,
+    /// Of all values; `None` where one of them is not UTF-8, so that each is to be looked at.
+    ids: Option<Vec<u64>>,
 }
 
 impl Decoder {
@@ -167,16 +177,16 @@ pub(crate) fn accepts(wanted: &Wanted, kind: &DataType) -> bool {
         (Some(_), DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _)) => f.data_type(),
         (Some(_), _) => return false,
     };
-    let item = match item {
-        DataType::Dictionary(_, value) => value,
-        other => other,
-    };
-    let string = matches!(item, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    if *item == DataType::Null {
+        // Only lists without an entry.
+        return wanted.sequence.is_some();
+    }
     let number =
         |t: &DataType| t.is_integer() || matches!(t, DataType::Float16 | DataType::Float32 | DataType::Float64);
     match wanted.values {
         Values::IntegerIds | Values::IntegerKeys => item.is_integer(),
-        Values::StringIds | Values::StringKeys => string,
+        // Text is read as bytes: that it is UTF-8 is checked here and not by the library.
+        Values::StringIds | Values::StringKeys => *item == DataType::Binary,
         Values::FixedIds { .. } => item.is_integer() || *item == DataType::Boolean,
         Values::Label { .. } => number(item) || *item == DataType::Boolean,
         Values::Numbers { width: 1 } => number(item),
@@ -187,18 +197,12 @@ pub(crate) fn accepts(wanted: &Wanted, kind: &DataType) -> bool {
     }
 }
 
-/// The array without encodings that no loop reads: dictionaries of other things than strings, half floats.
+/// The array without the encoding that no loop reads: half floats.
 fn plain(array: &ArrayRef, file: &Path, wanted: &Wanted) -> Result<ArrayRef, DataError> {
-    let target = match array.data_type() {
-        DataType::Dictionary(_, value)
-            if !matches!(**value, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) =>
-        {
-            (**value).clone()
-        }
-        DataType::Float16 => DataType::Float32,
-        _ => return Ok(array.clone()),
-    };
-    arrow::compute::cast(array, &target)
+    if *array.data_type() != DataType::Float16 {
+        return Ok(array.clone());
+    }
+    arrow::compute::cast(array, &DataType::Float32)
         .map_err(|e| wanted.fault(FaultKind::Damaged, file, wanted.expected_type(), e.to_string()))
 }
 
@@ -229,9 +233,19 @@ fn located(bad: Bad, wanted: &Wanted, file: &Path, row: impl Fn(usize) -> u64) -
         Bad::Range(i, size, found) => (i, wanted.out_of_range(file, size, found)),
         Bad::NotFinite(i, found) => (i, wanted.not_finite(file, found)),
         Bad::Width(i, width, found) => (i, wanted.wrong_width(file, width, found)),
+        Bad::Text(i, found) => (i, not_text(wanted, file, &found)),
         Bad::Type => return wanted.wrong_type(file, "another type than the file's schema says", false, false),
     };
     error.at(Place::Row(row(element)))
+}
+
+fn not_text(wanted: &Wanted, file: &Path, found: &[u8]) -> DataError {
+    const SHOWN: usize = 40;
+    let more = if found.len() > SHOWN { "…" } else { "" };
+    let shown = found[..found.len().min(SHOWN)].escape_ascii();
+    wanted
+        .fault(FaultKind::BadValue, file, "text in UTF-8", format!("the bytes `{shown}{more}`"))
+        .help("write the column as UTF-8; bytes that are no text, as hexadecimal digits")
 }
 
 fn refuse_nulls(array: &dyn Array, spans: Spans) -> Result<(), Bad> {
@@ -250,9 +264,13 @@ fn leaf(
     wanted: &Wanted,
     array: &ArrayRef,
     spans: Spans,
-    dictionary: &mut Option<(ArrayRef, Vec<u64>)>,
+    dictionary: &mut Option<Dictionary>,
     out: &mut Batch,
 ) -> Result<(), Bad> {
+    if *array.data_type() == DataType::Null {
+        // Arrow counts no nulls in such an array: there is nothing else in it.
+        return spans.iter().find(|(begin, end)| begin < end).map_or(Ok(()), |&(begin, _)| Err(Bad::Null(begin)));
+    }
     if !matches!(wanted.values, Values::Label { missing: Some(_) }) {
         refuse_nulls(array, spans)?;
     }
@@ -321,42 +339,53 @@ fn fixed_ids(array: &ArrayRef, spans: Spans, size: u64, clip: bool, out: &mut Ve
     }, else Err(Bad::Type))
 }
 
+/// Calls `f` with the strings of the spans, in order. They come as bytes, plain or by a dictionary.
 fn each_string(array: &ArrayRef, spans: Spans, mut f: impl FnMut(&str)) -> Result<(), Bad> {
-    macro_rules! each {
-        ($strings:expr) => {{
-            let strings = $strings;
-            spans.iter().for_each(|&(b, e)| (b..e).for_each(|i| f(strings.value(i))));
-            Ok(())
-        }};
-    }
-    match array.data_type() {
-        DataType::Utf8 => each!(array.as_string::<i32>()),
-        DataType::LargeUtf8 => each!(array.as_string::<i64>()),
-        DataType::Utf8View => each!(array.as_string_view()),
+    let unpacked;
+    let array = match array.data_type() {
         DataType::Dictionary(_, value) => {
-            let unpacked = arrow::compute::cast(array, value).map_err(|_| Bad::Type)?;
-            each_string(&unpacked, spans, f)
+            unpacked = arrow::compute::cast(array, value).map_err(|_| Bad::Type)?;
+            &unpacked
         }
-        _ => Err(Bad::Type),
+        _ => array,
+    };
+    let array = array.as_binary_opt::<i32>().ok_or(Bad::Type)?;
+    for &(begin, end) in spans {
+        let offsets = &array.value_offsets()[begin..=end];
+        let start = offsets[0] as usize;
+        // Text is checked as a whole, which is faster, and is then cut where no character is.
+        let whole = std::str::from_utf8(&array.value_data()[start..offsets[end - begin] as usize]);
+        for (i, pair) in (begin..end).zip(offsets.windows(2)) {
+            let text = match whole {
+                Ok(text) => text.get(pair[0] as usize - start..pair[1] as usize - start),
+                Err(_) => std::str::from_utf8(array.value(i)).ok(),
+            };
+            f(text.ok_or_else(|| Bad::Text(i, array.value(i).to_vec()))?);
+        }
     }
+    Ok(())
 }
 
-fn string_ids(
-    array: &ArrayRef,
-    spans: Spans,
-    cache: &mut Option<(ArrayRef, Vec<u64>)>,
-    out: &mut Vec<u64>,
-) -> Result<(), Bad> {
+fn string_ids(array: &ArrayRef, spans: Spans, cache: &mut Option<Dictionary>, out: &mut Vec<u64>) -> Result<(), Bad> {
     let Some(dictionary) = array.as_any_dictionary_opt() else {
         return each_string(array, spans, |text| out.push(string_id(text)));
     };
     let values = dictionary.values();
-    if !cache.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, values)) {
-        let mut ids = Vec::with_capacity(values.len());
-        each_string(values, &[(0, values.len())], |text| ids.push(string_id(text)))?;
-        *cache = Some((values.clone(), ids));
-    }
-    let Some((_, ids)) = cache else { return Err(Bad::Type) };
+    let known = match cache {
+        Some(known) if Arc::ptr_eq(&known.values, values) => known,
+        _ => {
+            let mut ids = Vec::with_capacity(values.len());
+            let ids = match each_string(values, &[(0, values.len())], |text| ids.push(string_id(text))) {
+                Ok(()) => Some(ids),
+                Err(Bad::Text(..)) => None,
+                Err(other) => return Err(other),
+            };
+            cache.insert(Dictionary { values: values.clone(), ids })
+        }
+    };
+    let Some(ids) = &known.ids else {
+        return each_string(array, spans, |text| out.push(string_id(text)));
+    };
     if values.null_count() > 0 {
         let keys = dictionary.normalized_keys();
         for &(begin, end) in spans {

@@ -62,6 +62,7 @@ pub struct Fault {
     pub file: PathBuf,
     pub place: Option<Place>,
     pub column: Option<String>,
+    /// Of an `Io` fault, what was being done: `read 8192 bytes at byte 4`.
     pub expected: String,
     /// Empty where there is nothing to show.
     pub found: String,
@@ -111,6 +112,11 @@ impl DataError {
 
     /// A failed read or open, with the path it concerns.
     pub fn io(file: &Path, error: &std::io::Error) -> Self {
+        Self::failed(file, "read it", error)
+    }
+
+    /// A failed system call: what it was to do (`read 8192 bytes at byte 4`) and its error.
+    pub fn failed(file: &Path, action: &str, error: &std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::NotFound => {
                 Self::new(FaultKind::NotFound, file, "a data file or a directory of them", "nothing at this path")
@@ -119,7 +125,7 @@ impl DataError {
             std::io::ErrorKind::UnexpectedEof => {
                 Self::new(FaultKind::Damaged, file, "a whole file", error.to_string()).help(DAMAGED_HELP)
             }
-            _ => Self::new(FaultKind::Io, file, "a readable file", error.to_string()),
+            _ => Self::new(FaultKind::Io, file, action, error.to_string()),
         }
     }
 }
@@ -147,9 +153,13 @@ impl fmt::Display for DataError {
         if self.place.is_some() || self.column.is_some() {
             write!(f, ": ")?;
         }
-        write!(f, "expected {}", self.expected)?;
-        if !self.found.is_empty() {
-            write!(f, ", found {}", self.found)?;
+        if self.kind == FaultKind::Io {
+            write!(f, "cannot {}: {}", self.expected, self.found)?;
+        } else {
+            write!(f, "expected {}", self.expected)?;
+            if !self.found.is_empty() {
+                write!(f, ", found {}", self.found)?;
+            }
         }
         if let Some((what, location)) = &self.wanted_by {
             write!(f, " ({what}, {location})")?;

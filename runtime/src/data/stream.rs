@@ -48,7 +48,8 @@ pub struct StreamOptions {
     pub prefetch: usize,
     /// Rows that are permuted together.
     pub window_rows: usize,
-    /// Memory of one window: fewer rows where they are long. Part of the order, as `window_rows` is.
+    /// Memory of one window: fewer rows where they are long, by the average of all files. Part of the
+    /// shuffled order, as `window_rows` is.
     pub window_bytes: u64,
     /// Threads that decode and fill batches. No part of the order.
     pub threads: usize,
@@ -177,7 +178,8 @@ impl Producer {
         let skip = if requests { 0 } else { options.skip.saturating_mul(batch as u64).min(data.rows) };
         let (mut position, mut begin) = (skip, 0);
         match options.order {
-            Order::File => window = (abreast * batch).max(CHUNK),
+            // No part of the order, but of what is in memory.
+            Order::File => window = (abreast * batch).max(CHUNK).min(fitting).max(1),
             Order::Shuffled { seed, epoch } => {
                 let mut permutation = Vec::new();
                 Stream::new(seed, "data: order of units", epoch).permutation(order.len() as u32, &mut permutation);

@@ -5,6 +5,7 @@ mod damage;
 mod errors;
 mod formats;
 mod order;
+mod parquet_files;
 mod real;
 mod requests;
 mod speed;
