@@ -7,6 +7,7 @@ mod container;
 mod faults;
 mod gpu;
 mod outputs;
+mod predictions;
 mod requests;
 mod support;
 mod training;

@@ -3,7 +3,7 @@
 //! Guarantees that no damaged file brings the process down: the decoding library may panic on some of them, so every call into it
 //! is fenced and what it says becomes a located fault.
 
-use super::bind::Binding;
+use super::bind::{Binding, Wanted};
 use super::decode::{Decoder, accepts};
 use super::error::{DAMAGED_HELP, DataError, FaultKind, Place};
 use super::files::{DataFile, Format, Unit, UnitReader};
@@ -33,6 +33,8 @@ pub(crate) struct ParquetFile {
     projections: Vec<ProjectionMask>,
     /// By wanted column: its index among the projected ones.
     columns: Vec<usize>,
+    /// By column to pass through: its index among the projected ones.
+    carried: Vec<Option<usize>>,
 }
 
 /// Opens and binds a file; also the rows of each row group.
@@ -48,17 +50,21 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
     let roots = binding.locate(path, &names)?;
     for (wanted, &root) in binding.wanted.iter().zip(&roots) {
-        let kind = schema.field(root).data_type();
-        if !accepts(wanted, kind) {
-            let (item, listed) = item(kind);
-            let strings = matches!(item, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-            return Err(wanted.wrong_type(path, &spoken(kind), strings, listed));
+        check_type(path, wanted, schema.field(root).data_type())?;
+    }
+    let carried = binding.locate_carried(path, &names)?;
+    let kind_of = |root: usize| schema.field(root).data_type().clone();
+    for (carried, root) in binding.carried.iter().zip(&carried) {
+        if let Some(root) = root.filter(|_| !carried.is_label()) {
+            check_type(path, &carried.wanted, schema.field(root).data_type())?;
         }
     }
     let mut projected = roots.clone();
+    projected.extend(carried.iter().flatten());
     projected.sort_unstable();
     projected.dedup();
     let columns = roots.iter().filter_map(|r| projected.binary_search(r).ok()).collect();
+    let places = carried.iter().map(|root| root.and_then(|root| projected.binary_search(&root).ok())).collect();
     let groups = metadata.metadata().row_groups();
     let mut sizes = Vec::with_capacity(groups.len());
     let mut decoded_bytes = 0;
@@ -86,9 +92,19 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
         rows: sizes.iter().sum(),
         decoded_bytes,
         digest,
-        format: Format::Parquet(ParquetFile { metadata, projections, columns }),
+        carried: carried.iter().map(|root| root.map(kind_of)).collect(),
+        format: Format::Parquet(ParquetFile { metadata, projections, columns, carried: places }),
     };
     Ok((file, sizes))
+}
+
+fn check_type(path: &Path, wanted: &Wanted, kind: &DataType) -> Result<(), DataError> {
+    if accepts(wanted, kind) {
+        return Ok(());
+    }
+    let (item, listed) = item(kind);
+    let strings = matches!(item, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    Err(wanted.wrong_type(path, &spoken(kind), strings, listed))
 }
 
 /// String columns that are dictionary-encoded throughout are read as dictionaries: each string is hashed once a row group.
@@ -171,6 +187,7 @@ impl ParquetFile {
         Ok(Box::new(GroupReader {
             path: path.to_path_buf(),
             columns: self.columns.clone(),
+            carried: self.carried.clone(),
             readers: self.projections.iter().map(reader).collect::<Result<_, _>>()?,
             decoder: Decoder::default(),
             records: Vec::new(),
@@ -187,6 +204,7 @@ fn damaged_at(path: &Path, row: u64, what: String) -> DataError {
 struct GroupReader {
     path: PathBuf,
     columns: Vec<usize>,
+    carried: Vec<Option<usize>>,
     /// By projected column, so that they are decoded side by side.
     readers: Vec<ParquetRecordBatchReader>,
     decoder: Decoder,
@@ -204,7 +222,7 @@ impl UnitReader for GroupReader {
         if left == 0 || limit == 0 {
             return Ok(0);
         }
-        if self.columns.is_empty() {
+        if self.readers.is_empty() {
             // A schema without columns: rows are counted only.
             let rows = limit.min(left);
             out.rows += rows;
@@ -229,7 +247,8 @@ impl UnitReader for GroupReader {
         let rows = decoded.min(limit);
         let now: Vec<ArrayRef> = self.records.iter().map(|array| array.slice(0, rows)).collect();
         // Values of a damaged page can be inconsistent in ways that only show here.
-        fenced(|| Ok(self.decoder.append(binding, &self.path, self.next_row, &now, &self.columns, out)))
+        let columns = (&self.columns[..], &self.carried[..]);
+        fenced(|| Ok(self.decoder.append(binding, &self.path, self.next_row, &now, columns, out)))
             .unwrap_or_else(|what| Err(damaged_at(&self.path, self.next_row, what)))?;
         if rows < decoded {
             self.records.iter_mut().for_each(|array| *array = array.slice(rows, decoded - rows));
@@ -238,6 +257,10 @@ impl UnitReader for GroupReader {
         }
         self.next_row += rows as u64;
         Ok(rows)
+    }
+
+    fn warnings(&mut self, to: &mut Vec<DataError>) {
+        self.decoder.warnings(to);
     }
 }
 
