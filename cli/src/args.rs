@@ -373,9 +373,13 @@ pub struct Predict {
     /// Data, with or without labels: Parquet or CSV files, or directories of them
     #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// File to write, .parquet or .csv: key columns, labels where the data have them, one probability a prediction
+    /// File to write, .parquet or .csv: key columns, labels where the data have them, one probability
+    /// a prediction
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Also write the logits, which `eval` ranks by: <label>_logit beside <label>_probability
+    #[arg(long)]
+    pub logits: bool,
     /// Replace --out if it is there
     #[arg(long)]
     pub force: bool,

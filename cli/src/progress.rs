@@ -56,7 +56,10 @@ impl<'c> Progress<'c> {
                 }
                 self.console.remark(text);
             }
-            Event::Warning(message) => self.console.warning(&message),
+            Event::Warning(message) => match &self.bar {
+                Some(bar) => bar.suspend(|| self.console.warning(&message)),
+                None => self.console.warning(&message),
+            },
             Event::Note(message) => self.console.remark(message),
         }
     }

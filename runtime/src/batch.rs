@@ -1,5 +1,7 @@
 //! A batch of samples as columns: ids as 64-bit keys, sequences as CSR offsets, nothing padded.
 
+use arrow::array::ArrayRef;
+
 /// Columns of `rows` samples, in the order of the schema. Reused from batch to batch: clearing keeps the allocations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -21,6 +23,9 @@ pub struct Batch {
     pub present: Vec<Vec<f32>>,
     /// By key column.
     pub keys: Vec<KeyColumn>,
+    /// Of prediction: by column that is passed through, arrays that hold its `rows` values one
+    /// after the other.
+    pub carried: Vec<Vec<ArrayRef>>,
 }
 
 impl Batch {
@@ -31,9 +36,10 @@ impl Batch {
     }
 }
 
-/// Values of a `key` column.
+/// Values of a `key` column, to tell which rows have the same.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeyColumn {
+    /// 64 bits of an integer, with or without a sign.
     Int64(Vec<i64>),
     String(Vec<String>),
 }

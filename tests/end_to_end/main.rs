@@ -8,6 +8,7 @@ mod faults;
 mod gpu;
 mod injection;
 mod outputs;
+mod predictions;
 mod requests;
 mod support;
 mod training;

@@ -12,7 +12,7 @@ use din_runtime::checkpoint;
 use din_runtime::container::Kernels;
 use din_runtime::data::{Dataset, Mode, OpenOptions};
 use din_runtime::evaluate::evaluate;
-use din_runtime::predict;
+use din_runtime::predict::{self, Output};
 use din_runtime::run::directory::same_spec;
 use din_runtime::run::file::not_an_input;
 use din_runtime::run::{RunDirectory, interrupt};
@@ -251,12 +251,16 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
     }
     let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
     let program = opened.session.program().clone();
-    let (data, labels) =
-        predict::open(&program, &args.data, opened.list_separator(console, args.input.list_separator))?;
+    let output = Output { path: args.out.clone(), logits: args.logits };
+    let separator = opened.list_separator(console, args.input.list_separator);
+    let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show(event);
-    let written = predict::predict(&mut opened.session, &data, labels, &args.out, opened.batch, &mut observe)?;
-    console.remark(format!("{}: {} rows of {}", args.out.display(), written.rows, written.columns.join(", ")));
+    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &mut observe)?;
+    console.remark(format!("{}: {} rows", args.out.display(), written.rows));
+    for (name, holds) in &written.columns {
+        console.remark(format!("  {name}: {holds}"));
+    }
     Ok(())
 }

@@ -89,6 +89,7 @@ impl<'a> Elab<'a> {
         }
         self.requests(model);
         self.columns(model);
+        self.output_columns(model);
         self.declarations.tables_of = vec![Vec::new(); self.declarations.schema.features.len()];
         for member in &model.members {
             if let MemberKind::Embedding(e) = &member.kind {

@@ -32,6 +32,7 @@ mod expr;
 mod library;
 mod load;
 mod names;
+mod output;
 mod report;
 mod table;
 mod tensor;

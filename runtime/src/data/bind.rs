@@ -1,5 +1,6 @@
 //! From the schema to the columns wanted of every file: what each is for, which values it may hold, how to speak of it.
 
+use super::carried::Carried;
 use super::error::{DataError, FaultKind, nearest};
 use super::{Mode, OpenOptions};
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
@@ -26,6 +27,9 @@ pub(crate) enum Values {
     StringKeys,
 }
 
+/// Integers up to this, 2^24, are exact in f32.
+pub(crate) const EXACT_INTEGERS: f32 = 16_777_216.0;
+
 /// One wanted column.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
@@ -39,12 +43,14 @@ pub(crate) struct Wanted {
     pub location: String,
 }
 
-/// The schema and the columns it wants, in a fixed order: features, labels, keys.
+/// The schema and the columns it wants: features, and what [`Mode`] says of labels and keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Binding {
     pub schema: Schema,
     pub options: OpenOptions,
     pub wanted: Vec<Wanted>,
+    /// Columns to pass through, in the order of the output: keys, labels. Of prediction only.
+    pub carried: Vec<Carried>,
 }
 
 impl Binding {
@@ -66,20 +72,15 @@ impl Binding {
                 location: feature.location.clone(),
             });
         }
-        if options.mode != Mode::Predict {
-            wanted.extend(schema.labels.iter().enumerate().map(|(index, label)| Wanted {
-                target: Target::Label(index),
-                column: label.column.clone(),
-                values: Values::Label { missing: label.missing },
-                sequence: None,
-                what: format!("label {}", label.name),
-                location: label.location.clone(),
-            }));
-        }
-        let request_key = schema.requests.as_ref().map(|r| r.key as usize);
-        let read = |key: usize| options.mode != Mode::Train || Some(key) == request_key;
-        let keys = schema.keys.iter().enumerate().filter(|(k, _)| read(*k));
-        wanted.extend(keys.map(|(index, key)| Wanted {
+        let labels = schema.labels.iter().enumerate().map(|(index, label)| Wanted {
+            target: Target::Label(index),
+            column: label.column.clone(),
+            values: Values::Label { missing: label.missing },
+            sequence: None,
+            what: format!("label {}", label.name),
+            location: label.location.clone(),
+        });
+        let keys = schema.keys.iter().enumerate().map(|(index, key)| Wanted {
             target: Target::Key(index),
             column: key.column.clone(),
             values: match key.kind {
@@ -89,23 +90,41 @@ impl Binding {
             sequence: None,
             what: format!("key {}", key.name),
             location: key.location.clone(),
-        }));
-        Self { schema: schema.clone(), options: options.clone(), wanted }
+        });
+        let request_key = schema.requests.as_ref().map(|r| r.key as usize);
+        let of_requests = |wanted: &Wanted| request_key.is_some_and(|key| wanted.target == Target::Key(key));
+        let mut carried = Vec::new();
+        match options.mode {
+            Mode::Train => wanted.extend(labels.chain(keys.filter(of_requests))),
+            Mode::Evaluate => wanted.extend(labels.chain(keys)),
+            Mode::Predict => {
+                let pass = |wanted| Carried { wanted, kind: None };
+                carried.extend(keys.clone().chain(labels).map(pass));
+                wanted.extend(keys.filter(of_requests));
+            }
+        }
+        Self { schema: schema.clone(), options: options.clone(), wanted, carried }
     }
 
     /// Index among a file's columns of every wanted one.
     pub fn locate(&self, file: &Path, names: &[&str]) -> Result<Vec<usize>, DataError> {
         self.wanted
             .iter()
-            .map(|wanted| {
-                let mut found = names.iter().enumerate().filter(|(_, n)| **n == wanted.column).map(|(i, _)| i);
-                match (found.next(), found.next()) {
-                    (Some(index), None) => Ok(index),
-                    (Some(_), Some(_)) => Err(wanted
-                        .fault(FaultKind::DuplicateColumn, file, "one column of this name", "two")
-                        .help("rename one of them")),
-                    (None, _) => Err(self.missing(file, wanted, names)),
-                }
+            .map(|wanted| match wanted.find(file, names)? {
+                Some(index) => Ok(index),
+                None => Err(self.missing(file, wanted, names)),
+            })
+            .collect()
+    }
+
+    /// Index among a file's columns of every one to pass through; `None` for a label that it
+    /// does not have.
+    pub fn locate_carried(&self, file: &Path, names: &[&str]) -> Result<Vec<Option<usize>>, DataError> {
+        self.carried
+            .iter()
+            .map(|carried| match carried.wanted.find(file, names)? {
+                None if !carried.is_label() => Err(self.missing(file, &carried.wanted, names)),
+                found => Ok(found),
             })
             .collect()
     }
@@ -132,6 +151,18 @@ impl Binding {
 }
 
 impl Wanted {
+    /// Index among a file's columns.
+    fn find(&self, file: &Path, names: &[&str]) -> Result<Option<usize>, DataError> {
+        let mut found = (0..names.len()).filter(|&i| names[i] == self.column);
+        let index = found.next();
+        match found.next() {
+            None => Ok(index),
+            Some(_) => Err(self
+                .fault(FaultKind::DuplicateColumn, file, "one column of this name", "two")
+                .help("rename one of them")),
+        }
+    }
+
     /// A fault of this column, with what wants it.
     pub fn fault(
         &self,
@@ -180,6 +211,11 @@ impl Wanted {
         error.help(help)
     }
 
+    /// A text that is no value of the column.
+    pub fn bad_value(&self, file: &Path, expected: &str, found: String) -> DataError {
+        self.fault(FaultKind::BadValue, file, expected, found).help("correct the value, or the type in the spec")
+    }
+
     pub fn null(&self, file: &Path) -> DataError {
         let help = match (self.values, self.sequence) {
             (Values::Label { .. }, _) => {
@@ -197,14 +233,22 @@ impl Wanted {
         self.fault(FaultKind::Null, file, expected, "null").help(help)
     }
 
-    pub fn bad_label(&self, file: &Path, found: impl Into<String>) -> DataError {
-        let found = found.into();
-        let help = if found == "NaN" {
+    /// A label that is a text.
+    pub fn text_label(&self, file: &Path, found: impl Into<String>) -> DataError {
+        self.fault(FaultKind::BadLabel, file, "0 or 1", found).help("write the label as 0 and 1")
+    }
+
+    /// A label that is a number other than 0 and 1.
+    pub fn bad_label(&self, file: &Path, found: f64) -> DataError {
+        let made = "a binary label is 0 or 1: make it before training, such as by `rating >= 4`";
+        let help = if !found.is_finite() {
             "drop the row, or declare the label with `missing` and write that value".to_string()
+        } else if found < 0.0 || found.fract() != 0.0 || found == 2.0 {
+            format!("{made}; if {found} stands for \"not known\", declare `missing {found}`")
         } else {
-            format!("a binary label is 0 or 1; if {found} means \"not known\", declare `missing {found}`")
+            made.to_string()
         };
-        self.fault(FaultKind::BadLabel, file, "0 or 1", found).help(help)
+        self.fault(FaultKind::BadLabel, file, "0 or 1", found.to_string()).help(help)
     }
 
     pub fn out_of_range(&self, file: &Path, size: u64, found: impl Into<String>) -> DataError {
@@ -214,6 +258,15 @@ impl Wanted {
 
     pub fn not_finite(&self, file: &Path, found: impl Into<String>) -> DataError {
         self.fault(FaultKind::NotFinite, file, "a finite number", found).help("fill in a number, such as 0")
+    }
+
+    /// A warning: an integer of a numeric feature that f32 does not hold exactly.
+    pub fn rounded(&self, file: &Path, found: impl std::fmt::Display, becomes: f32) -> DataError {
+        let found = format!("{found}, which becomes {becomes}");
+        self.fault(FaultKind::Rounded, file, "an integer that f32 holds exactly", found).help(
+            "a `number` is f32, exact up to 16777216: write differences of such numbers into the \
+             data, or smaller units",
+        )
     }
 
     pub fn unequal(&self, file: &Path, other: &Wanted, sequence: &str, lengths: (usize, usize)) -> DataError {

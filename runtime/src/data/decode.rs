@@ -6,11 +6,11 @@
 // One body serves every primitive type: for one of them the cast does nothing.
 #![allow(clippy::unnecessary_cast)]
 
-use super::bind::{Binding, Target, Values, Wanted};
+use super::bind::{Binding, EXACT_INTEGERS, Target, Values, Wanted};
 use super::error::{DataError, FaultKind, Place};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
@@ -40,7 +40,7 @@ macro_rules! integers {
 /// A value that may not be there, by its index in the array.
 enum Bad {
     Null(usize),
-    Label(usize, String),
+    Label(usize, f64),
     Range(usize, u64, String),
     NotFinite(usize, String),
     Width(usize, usize, usize),
@@ -61,6 +61,10 @@ pub(crate) struct Decoder {
     spans: Vec<(usize, usize)>,
     /// By wanted column; a row group's batches share one dictionary.
     dictionaries: Vec<Option<Dictionary>>,
+    /// By wanted column: whether it had an integer that f32 does not hold exactly.
+    rounded: Vec<bool>,
+    /// Not yet told.
+    warnings: Vec<DataError>,
 }
 
 /// A dictionary of strings, hashed once.
@@ -72,27 +76,29 @@ struct Dictionary {
 }
 
 impl Decoder {
-    /// Appends the rows of `records`; its column for the wanted column `i` is `columns[i]`. `first_row` is the file's row number
-    /// of the first.
+    /// Appends the rows of `records`; its column for the wanted column `i` is `columns[i]`, and that for column `i` to pass
+    /// through `carried[i]`. `first_row` is the file's row number of the first.
     pub fn append(
         &mut self,
         binding: &Binding,
         file: &Path,
         first_row: u64,
         records: &[ArrayRef],
-        columns: &[usize],
+        (columns, carried): (&[usize], &[Option<usize>]),
         out: &mut Batch,
     ) -> Result<(), DataError> {
         let rows = records.first().map_or(0, |array| array.len());
         self.lists.clear();
         self.lists.resize(binding.schema.sequences.len(), None);
         self.dictionaries.resize(binding.wanted.len(), None);
+        self.rounded.resize(binding.wanted.len(), false);
         for (index, wanted) in binding.wanted.iter().enumerate() {
             let array = plain(&records[columns[index]], file, wanted)?;
             let Some(sequence) = wanted.sequence else {
                 let dictionary = &mut self.dictionaries[index];
                 leaf(wanted, &array, &[(0, rows)], dictionary, out)
                     .map_err(|bad| located(bad, wanted, file, |element| first_row + element as u64))?;
+                self.warn(index, wanted, file, &array, &[(0, rows)], |element| first_row + element as u64);
                 continue;
             };
             if array.null_count() > 0 {
@@ -112,9 +118,22 @@ impl Decoder {
                     _ => {}
                 }
             }
-            leaf(wanted, &values, &self.spans, &mut self.dictionaries[index], out).map_err(|bad| {
-                located(bad, wanted, file, |element| first_row + offsets.partition_point(|&o| o <= element) as u64 - 1)
-            })?;
+            let row = |element| first_row + offsets.partition_point(|&o| o <= element) as u64 - 1;
+            leaf(wanted, &values, &self.spans, &mut self.dictionaries[index], out)
+                .map_err(|bad| located(bad, wanted, file, row))?;
+            let spans = std::mem::take(&mut self.spans);
+            self.warn(index, wanted, file, &values, &spans, row);
+            self.spans = spans;
+        }
+        out.carried.resize(binding.carried.len(), Vec::new());
+        for (c, place) in carried.iter().enumerate() {
+            let carried = &binding.carried[c];
+            let row = |index: usize| Place::Row(first_row + index as u64);
+            let array = place.map(|place| match carried.kind {
+                Some(DataType::Utf8) => text(&records[place], &carried.wanted, file, row),
+                _ => Ok(records[place].clone()),
+            });
+            carried.append(file, array.transpose()?.as_ref(), rows, row, &mut out.carried[c])?;
         }
         out.rows += rows;
         for label in 0..out.labels.len() {
@@ -123,6 +142,40 @@ impl Decoder {
             out.present[label].resize(out.rows, 0.0);
         }
         Ok(())
+    }
+
+    /// Moves the warnings since the last call to `to`.
+    pub fn warnings(&mut self, to: &mut Vec<DataError>) {
+        to.append(&mut self.warnings);
+    }
+
+    /// Warns, once, of a numeric feature that has an integer which f32 does not hold exactly. `row` says which row an
+    /// element is of.
+    fn warn(
+        &mut self,
+        index: usize,
+        wanted: &Wanted,
+        file: &Path,
+        array: &ArrayRef,
+        spans: Spans,
+        row: impl Fn(usize) -> u64,
+    ) {
+        if !matches!(wanted.values, Values::Numbers { .. }) || self.rounded[index] {
+            return;
+        }
+        // Elements that are vectors: their numbers, and which vector a number is of.
+        let found = match list(array) {
+            Some((offsets, numbers)) => {
+                let spans: Vec<_> = spans.iter().map(|&(b, e)| (offsets[b], offsets[e])).collect();
+                let element = |(i, value, becomes)| (offsets.partition_point(|&o| o <= i) - 1, value, becomes);
+                rounded(&numbers, &spans).map(element)
+            }
+            None => rounded(array, spans),
+        };
+        if let Some((element, value, becomes)) = found {
+            self.rounded[index] = true;
+            self.warnings.push(wanted.rounded(file, value, becomes).at(Place::Row(row(element))));
+        }
     }
 
     /// Writes the offsets of a sequence from its first column; checks the lengths of the others against it.
@@ -237,6 +290,25 @@ fn located(bad: Bad, wanted: &Wanted, file: &Path, row: impl Fn(usize) -> u64) -
         Bad::Type => return wanted.wrong_type(file, "another type than the file's schema says", false, false),
     };
     error.at(Place::Row(row(element)))
+}
+
+/// Bytes as text, in an array of its own; any other array as it is.
+fn text(array: &ArrayRef, wanted: &Wanted, file: &Path, row: impl Fn(usize) -> Place) -> Result<ArrayRef, DataError> {
+    let bytes = match array.data_type() {
+        DataType::Binary => array.clone(),
+        DataType::Dictionary(_, values) if **values == DataType::Binary => {
+            arrow::compute::cast(array, &DataType::Binary)
+                .map_err(|e| wanted.fault(FaultKind::Damaged, file, wanted.expected_type(), e.to_string()))?
+        }
+        _ => return Ok(array.clone()),
+    };
+    let mut texts = StringBuilder::new();
+    for (index, bytes) in bytes.as_binary::<i32>().iter().enumerate() {
+        let checked =
+            bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| not_text(wanted, file, bytes).at(row(index))));
+        texts.append_option(checked.transpose()?);
+    }
+    Ok(Arc::new(texts.finish()))
 }
 
 fn not_text(wanted: &Wanted, file: &Path, found: &[u8]) -> DataError {
@@ -422,6 +494,22 @@ fn numbers(array: &ArrayRef, spans: Spans, out: &mut Vec<f32>) -> Result<(), Bad
     }, else Err(Bad::Type)))
 }
 
+/// The first integer that f32 does not hold exactly, by its index, and what it becomes.
+fn rounded(array: &ArrayRef, spans: Spans) -> Option<(usize, i128, f32)> {
+    integers!(array, values => {
+        spans.iter().find_map(|&(begin, end)| {
+            let values = &values[begin..end];
+            // Nearly all columns have small integers alone, which this sees fastest.
+            if values.iter().fold(true, |all, &v| all & ((v as f32).abs() < EXACT_INTEGERS)) {
+                return None;
+            }
+            let changed = |&v: &_| v as f32 as i128 != v as i128;
+            let at = values.iter().position(changed)?;
+            Some((begin + at, values[at] as i128, values[at] as f32))
+        })
+    }, else None)
+}
+
 fn vectors(array: &ArrayRef, spans: Spans, width: usize, out: &mut Vec<f32>) -> Result<(), Bad> {
     let (offsets, values) = list(array).ok_or(Bad::Type)?;
     let values = match values.data_type() {
@@ -454,8 +542,8 @@ fn labels(
 ) -> Result<(), Bad> {
     let nulls = array.nulls().filter(|n| n.null_count() > 0);
     let mut push = |i: usize, value: f64| {
-        let (label, known) = label_value(value, missing, nulls.is_some_and(|n| n.is_null(i)))
-            .ok_or_else(|| Bad::Label(i, value.to_string()))?;
+        let (label, known) =
+            label_value(value, missing, nulls.is_some_and(|n| n.is_null(i))).ok_or(Bad::Label(i, value))?;
         labels.push(label);
         present.push(known);
         Ok(())

@@ -34,6 +34,8 @@ pub enum FaultKind {
     BadValue,
     /// NaN or infinity in a numeric feature.
     NotFinite,
+    /// An integer in a numeric feature that f32 does not hold exactly: a warning.
+    Rounded,
     /// Lists of one sequence with different lengths in one row.
     UnequalLength,
     /// A list of numbers whose length is not the declared one.

@@ -2,9 +2,10 @@
 //! which is what makes shuffling, resuming and bounded memory possible.
 
 use super::bind::Binding;
-use super::error::{DataError, FaultKind};
+use super::error::{DataError, FaultKind, Place};
 use super::{csv, parquet};
 use crate::batch::Batch;
+use arrow::datatypes::DataType;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub(crate) struct DataFile {
     pub decoded_bytes: u64,
     /// Of the footer or header.
     pub digest: u64,
+    /// By column to pass through, its type; `None` where the file does not have it.
+    pub carried: Vec<Option<DataType>>,
     pub format: Format,
 }
 
@@ -27,6 +30,16 @@ pub(crate) struct DataFile {
 pub(crate) enum Format {
     Parquet(parquet::ParquetFile),
     Csv(csv::CsvFile),
+}
+
+impl DataFile {
+    /// Where the row of a unit is.
+    pub fn place(&self, unit: Unit, row: u64) -> Result<Place, DataError> {
+        match &self.format {
+            Format::Parquet(_) => Ok(Place::Row(unit.first_row + row)),
+            Format::Csv(csv) => csv.place(&self.path, unit, row),
+        }
+    }
 }
 
 /// Consecutive rows of one file that can be read by themselves.
@@ -44,6 +57,9 @@ pub(crate) struct Unit {
 pub(crate) trait UnitReader: Send {
     /// Appends up to `limit` rows; 0 at the end of the unit.
     fn read(&mut self, binding: &Binding, limit: usize, out: &mut Batch) -> Result<usize, DataError>;
+
+    /// Moves the warnings since the last call to `to`, at most one for each column of the unit.
+    fn warnings(&mut self, to: &mut Vec<DataError>);
 }
 
 /// Starts reading a unit, without its first `skip` rows.

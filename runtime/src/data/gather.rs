@@ -3,6 +3,7 @@
 //! Guarantees that after every operation all columns of a batch describe the same `rows` samples, and that a cleared batch
 //! keeps its allocations. Columns are filled side by side, on the threads of the pool in which this is called.
 
+use super::carried::append_rows;
 use crate::batch::{Batch, KeyColumn};
 use din_program::schema::{FeatureKind, KeyType, Schema};
 use rayon::prelude::*;
@@ -34,6 +35,7 @@ impl Batch {
                     KeyType::String => KeyColumn::String(Vec::new()),
                 })
                 .collect(),
+            carried: Vec::new(),
         }
     }
 
@@ -49,6 +51,7 @@ impl Batch {
         self.dense.iter_mut().for_each(Vec::clear);
         self.labels.iter_mut().for_each(Vec::clear);
         self.present.iter_mut().for_each(Vec::clear);
+        self.carried.iter_mut().for_each(Vec::clear);
         for key in &mut self.keys {
             match key {
                 KeyColumn::Int64(v) => v.clear(),
@@ -109,6 +112,13 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
                 (KeyColumn::String(s), KeyColumn::String(t)) if !s.is_empty() => t.extend_from_slice(&s[units.clone()]),
                 _ => {}
             }
+        }
+    }
+    let carried = parts.first().map_or(0, |part| part.carried.len());
+    to.carried.resize(carried, Vec::new());
+    for (c, target) in to.carried.iter_mut().enumerate() {
+        for Run { part, units } in rows {
+            append_rows(&parts[*part].carried[c], units.clone(), target);
         }
     }
     to.rows += rows.iter().map(|run| run.units.len()).sum::<usize>();

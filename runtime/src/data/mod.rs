@@ -6,7 +6,7 @@
 //! column. The order of samples depends on the files, the seed, the epoch and the window alone.
 //!
 //! - `error`: the located faults.
-//! - `bind`: from the schema to wanted columns, and their types.
+//! - `bind`: from the schema to wanted columns, and their types. - `carried`: columns that pass through prediction.
 //! - `files`: paths to files and units (row groups, blocks of lines).
 //! - `parquet`, `csv`: the two readers; `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
@@ -23,12 +23,14 @@
 //! | `number`, `number[k]` | integer or float; list of length `k` | number; list of `k` | error; NaN and infinities too |
 //! | in a sequence | list of the above | list, split at the separator | error; an empty list is fine |
 //! | `label` | 0 or 1: boolean, integer, float | 0, 1, true, false | missing if the label has `missing`, else error |
-//! | `key` | any integer or string | text | error |
+//! | `label`, to predict | anything | anything | passed through |
+//! | `key` | any integer or string | an integer from -2^63 to 2^64 - 1; text | error |
 //!
 //! A string id is the 64-bit XXH3 hash of its UTF-8 bytes: stable, and two strings with one hash are one id (for ten million
 //! distinct strings the chance that any two collide is 3e-6). An empty CSV field is a null, in a list column the empty list.
 
 mod bind;
+mod carried;
 mod csv;
 mod decode;
 mod error;
@@ -43,11 +45,12 @@ mod window;
 pub use error::{DataError, Fault, FaultKind, Place};
 pub use stream::{Batches, Order, StreamOptions};
 
+use arrow::datatypes::Field;
 use bind::Binding;
 use din_program::schema::Schema;
 use files::DataFile;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the data are read for; decides which columns must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +60,8 @@ pub enum Mode {
     Train,
     /// Features, labels and keys.
     Evaluate,
-    /// Features and keys. Labels are not read: `labels` and `present` are 0.
+    /// Features; keys and labels only to pass them through, as [`Batch::carried`](crate::batch::Batch::carried), but
+    /// for the key that tells requests apart. `labels` and `present` are 0, and a label may have any value, or no column.
     Predict,
 }
 
@@ -90,6 +94,36 @@ pub(crate) struct Inner {
     pub rows: u64,
     /// About so many bytes a row takes in a batch.
     pub row_bytes: u64,
+    pub warnings: Warnings,
+}
+
+/// What rows that were read so far give reason to warn of: the first of each column, in reading order.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings(Mutex<Vec<Warning>>);
+
+#[derive(Debug)]
+struct Warning {
+    fault: DataError,
+    told: bool,
+}
+
+impl Warnings {
+    fn lock(&self) -> MutexGuard<'_, Vec<Warning>> {
+        // What a thread left when it panicked is whole: warnings are added one by one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn add(&self, found: &mut Vec<DataError>) {
+        if found.is_empty() {
+            return;
+        }
+        let mut known = self.lock();
+        for fault in found.drain(..) {
+            if known.iter().all(|w| (w.fault.kind, &w.fault.column) != (fault.kind, &fault.column)) {
+                known.push(Warning { fault, told: false });
+            }
+        }
+    }
 }
 
 impl Dataset {
@@ -104,8 +138,13 @@ impl Dataset {
         schema: &Schema,
         options: &OpenOptions,
     ) -> Result<Dataset, DataError> {
-        let binding = Binding::new(schema, options);
+        let mut binding = Binding::new(schema, options);
         let (files, units) = files::open(paths, &binding)?;
+        for file in &files {
+            for (carried, kind) in binding.carried.iter_mut().zip(&file.carried) {
+                kind.iter().try_for_each(|kind| carried.widen(&file.path, kind))?;
+            }
+        }
         let rows = units.iter().map(|u| u.rows).sum();
         if rows == 0 {
             let first = files.first().map_or_else(PathBuf::new, |f| f.path.clone());
@@ -113,7 +152,16 @@ impl Dataset {
                 .help("check what wrote the file, or name another"));
         }
         let bytes: u64 = files.iter().map(|f| f.decoded_bytes).sum();
-        Ok(Dataset { inner: Arc::new(Inner { binding, files, units, rows, row_bytes: bytes / rows + 16 }) })
+        Ok(Dataset {
+            inner: Arc::new(Inner {
+                binding,
+                files,
+                units,
+                rows,
+                row_bytes: bytes / rows + 16,
+                warnings: Warnings::default(),
+            }),
+        })
     }
 
     /// Rows of all files together; at least 1.
@@ -123,6 +171,40 @@ impl Dataset {
 
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.inner.files.iter().map(|f| f.path.as_path())
+    }
+
+    /// Name and type of the columns of [`Batch::carried`](crate::batch::Batch::carried) that files have.
+    pub fn carried(&self) -> impl Iterator<Item = Field> {
+        self.inner.binding.carried.iter().filter_map(|carried| {
+            let kind = carried.kind.clone()?;
+            Some(Field::new(&carried.wanted.column, kind, carried.is_label()))
+        })
+    }
+
+    /// What the rows that were read so far give reason to warn of, of each column once; each is given once.
+    pub fn warnings(&self) -> Vec<DataError> {
+        let mut known = self.inner.warnings.lock();
+        let new = known.iter_mut().filter(|warning| !warning.told);
+        new.map(|warning| {
+            warning.told = true;
+            warning.fault.clone()
+        })
+        .collect()
+    }
+
+    /// Where in the files a row is; rows are counted from 0 over all files in their order.
+    ///
+    /// # Panics
+    /// The data set does not have the row.
+    pub fn place(&self, row: u64) -> Result<(&Path, Place), DataError> {
+        let mut before = 0;
+        let unit = self.inner.units.iter().find(|unit| {
+            before += unit.rows;
+            row < before
+        });
+        let unit = unit.expect("the row is one of the data set's");
+        let file = &self.inner.files[unit.file];
+        Ok((&file.path, file.place(*unit, row - (before - unit.rows))?))
     }
 
     pub fn schema(&self) -> &Schema {

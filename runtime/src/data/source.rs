@@ -45,6 +45,7 @@ struct Piece {
     /// Rows to read.
     rows: usize,
     part: Batch,
+    warnings: Vec<DataError>,
 }
 
 impl Source {
@@ -80,7 +81,8 @@ impl Source {
         if let Some(fault) = faults.into_iter().flatten().next() {
             return Err(fault);
         }
-        for piece in pieces {
+        for mut piece in pieces {
+            self.data.warnings.add(&mut piece.warnings);
             window.push(piece.part);
             self.open = piece.open.filter(|open| open.left > 0);
         }
@@ -107,7 +109,8 @@ impl Source {
             taken
         };
         while wanted > 0 {
-            let mut piece = Piece { open: self.open.take(), units: Vec::new(), rows: 0, part: self.part() };
+            let mut piece =
+                Piece { open: self.open.take(), units: Vec::new(), rows: 0, part: self.part(), warnings: Vec::new() };
             if let Some(open) = &piece.open {
                 piece.rows = take(open.left, &mut wanted);
             }
@@ -152,7 +155,11 @@ impl Source {
                     self.open.insert(Open::new(&data, unit, 0)?)
                 }
             };
-            if open.read(&data, self.chunk, &mut self.flat.rows)? == 0 {
+            let read = open.read(&data, self.chunk, &mut self.flat.rows)?;
+            let mut warnings = Vec::new();
+            open.reader.warnings(&mut warnings);
+            data.warnings.add(&mut warnings);
+            if read == 0 {
                 self.open = None;
             }
         }
@@ -183,7 +190,9 @@ impl Piece {
                     None => break,
                 },
             };
-            if open.read(data, self.rows - self.part.rows, &mut self.part)? == 0 {
+            let read = open.read(data, self.rows - self.part.rows, &mut self.part)?;
+            open.reader.warnings(&mut self.warnings);
+            if read == 0 {
                 // A reader says itself where its unit ends too early.
                 break;
             }

@@ -1,8 +1,10 @@
 //! Evaluation: the spec's report on a whole data set, exact, in file order, nothing learned from it.
 
+pub(crate) mod undefined;
+
 use crate::data::{Dataset, Order, StreamOptions};
 use crate::metric::{Detail, MetricValue, Metrics};
-use crate::run::{Error, Result};
+use crate::run::Result;
 use crate::train::{Event, Pass, Session};
 use serde_json::{Map, Value, json};
 
@@ -64,22 +66,19 @@ pub fn evaluate(session: &mut Session, data: &Dataset, batch: usize, observe: &m
     let mut rows = 0;
     while let Some(batch) = batches.next()? {
         session.infer(&batch)?;
+        undefined::refuse(session, data, &batch, rows)?;
         let logits: Vec<&[f32]> = (0..program.predictions.len()).map(|k| session.logits(k)).collect();
-        if let Some((k, row)) = not_a_number(&logits) {
-            let name = program.predictions.get(k).map_or("?", |p| p.name.as_str());
-            return Err(Error::input(format!("row {}: the prediction of `{name}` is not a number", rows + row as u64))
-                .help("the weights have diverged: train with a lower learning rate"));
-        }
         metrics.push(&batch, &logits);
         rows += batch.rows as u64;
         batches.recycle(batch);
+        warn(data, observe);
         observe(Event::Advance { rows, loss: None });
     }
     observe(Event::End);
     Ok(Report { rows, values: metrics.finish() })
 }
 
-/// Prediction and row of the first number that is none.
-pub(crate) fn not_a_number<L: AsRef<[f32]>>(logits: &[L]) -> Option<(usize, usize)> {
-    logits.iter().enumerate().find_map(|(k, l)| l.as_ref().iter().position(|z| z.is_nan()).map(|row| (k, row)))
+/// Tells what the rows that were read so far give reason to warn of.
+pub(crate) fn warn(data: &Dataset, observe: &mut dyn FnMut(Event)) {
+    data.warnings().into_iter().for_each(|w| observe(Event::Warning(w.to_string())));
 }

@@ -1,115 +1,173 @@
-//! Prediction: one row of output for each row of data, in its order: the key columns, the labels where the data have them, and
-//! `<label>_probability` for each prediction. Written as a whole or not at all.
+//! Prediction: one row of output for each row of data, in its order: the key columns, the labels that the data have, both as they
+//! are, and `<label>_probability` for each prediction, on request also `<label>_logit`. Written as a whole or not at all.
 
 mod write;
 
-use crate::batch::{Batch, KeyColumn};
-use crate::data::{Dataset, FaultKind, Mode, OpenOptions, Order, StreamOptions};
-use crate::evaluate::not_a_number;
-use crate::run::{Error, Result};
+use crate::batch::Batch;
+use crate::data::{Dataset, Mode, OpenOptions, Order, StreamOptions};
+use crate::evaluate::{undefined, warn};
+use crate::run::Error;
 use crate::train::{Event, Pass, Session};
-use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use din_program::Program;
-use din_program::schema::KeyType;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use write::Form;
+
+/// The file to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub path: PathBuf,
+    /// Also `<label>_logit`, for each prediction.
+    pub logits: bool,
+}
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     pub rows: u64,
-    pub columns: Vec<String>,
+    /// In the order of the file: names, and what they hold.
+    pub columns: Vec<(String, Holds)>,
 }
 
-/// Opens data for prediction; labels are read where every one of them is there. The second value says whether they are.
-pub fn open(program: &Program, paths: &[PathBuf], list_separator: u8) -> Result<(Dataset, bool)> {
-    let options = |mode| OpenOptions { list_separator, ..OpenOptions::new(mode) };
-    match Dataset::open_with(paths, &program.schema, &options(Mode::Evaluate)) {
-        Ok(data) => Ok((data, true)),
-        Err(e)
-            if e.kind == FaultKind::MissingColumn
-                && e.column.as_ref().is_some_and(|c| program.schema.labels.iter().any(|l| l.column == *c)) =>
-        {
-            Ok((Dataset::open_with(paths, &program.schema, &options(Mode::Predict))?, false))
-        }
-        Err(e) => Err(e.into()),
+/// What a column of the output holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    Key,
+    Label,
+    Probability,
+    Logit,
+}
+
+impl fmt::Display for Holds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key => "key",
+            Self::Label => "label, as in the data",
+            Self::Probability => "probability that the label is 1, f32",
+            Self::Logit => "logit, f32",
+        })
     }
 }
 
-/// Predicts every row of `data` into `out`.
+/// A column that the output may have.
+struct Column {
+    name: String,
+    /// `key user (din.din:9:5)`
+    origin: String,
+    holds: Holds,
+}
+
+/// Opens data for prediction.
+///
+/// # Errors
+/// Two columns of the output would have one name; or the data are at fault.
+pub fn open(program: &Program, paths: &[PathBuf], list_separator: u8, output: &Output) -> Result<Dataset, Error> {
+    let columns = columns(program, output.logits);
+    for (k, column) in columns.iter().enumerate() {
+        if let Some(first) = columns[..k].iter().find(|first| first.name == column.name) {
+            return Err(Error::input(format!(
+                "{}: two columns would be called \"{}\": {} and {}",
+                output.path.display(),
+                column.name,
+                first.origin,
+                column.origin
+            ))
+            .help("give the key's column another name, in the data and behind `from` in the spec"));
+        }
+    }
+    let options = OpenOptions { list_separator, ..OpenOptions::new(Mode::Predict) };
+    Ok(Dataset::open_with(paths, &program.schema, &options)?)
+}
+
+/// Predicts every row of `data`, which [`open`] gave, into the output.
 pub fn predict(
     session: &mut Session,
     data: &Dataset,
-    labels: bool,
-    out: &Path,
+    output: &Output,
     batch: usize,
     observe: &mut dyn FnMut(Event),
-) -> Result<Written> {
-    let program = session.program().clone();
-    let schema = columns(&program, labels);
-    let mut output = write::Output::create(out, schema.clone())?;
+) -> Result<Written, Error> {
+    let predictions = session.program().predictions.len();
+    let columns = columns(session.program(), output.logits);
+    let schema = schema(data, &columns);
+    let mut file = write::Output::create(&output.path, schema.clone())?;
     observe(Event::Begin { what: Pass::Predicting, rows: data.rows(), done: 0 });
     let options = StreamOptions { threads: session.reading_threads(), ..StreamOptions::new(batch, Order::File) };
     let mut batches = data.stream(options)?;
     let mut rows = 0;
     while let Some(batch) = batches.next()? {
         session.infer(&batch)?;
-        let logits: Vec<&[f32]> = (0..program.predictions.len()).map(|k| session.logits(k)).collect();
-        if let Some((_, row)) = not_a_number(&logits) {
-            return Err(Error::input(format!("row {}: the prediction is not a number", rows + row as u64))
-                .help("the weights have diverged: train with a lower learning rate"));
-        }
-        let arrays = arrays(&program, &batch, labels, &logits);
-        let record = RecordBatch::try_new(schema.clone(), arrays)
-            .map_err(|e| Error::machine(format!("{}: {e}", out.display())))?;
-        output.write(&record)?;
+        undefined::refuse(session, data, &batch, rows)?;
+        let logits: Vec<&[f32]> = (0..predictions).map(|k| session.logits(k)).collect();
+        let record = arrays(&batch, &logits, output.logits)
+            .and_then(|arrays| RecordBatch::try_new(schema.clone(), arrays))
+            .map_err(|e| Error::machine(format!("{}: {e}", output.path.display())))?;
+        file.write(&record)?;
         rows += batch.rows as u64;
         batches.recycle(batch);
+        warn(data, observe);
         observe(Event::Advance { rows, loss: None });
     }
-    output.finish()?;
+    file.finish()?;
     observe(Event::End);
-    Ok(Written { rows, columns: schema.fields().iter().map(|f| f.name().clone()).collect() })
+    let written = columns.into_iter().filter(|c| schema.field_with_name(&c.name).is_ok());
+    Ok(Written { rows, columns: written.map(|c| (c.name, c.holds)).collect() })
 }
 
-fn columns(program: &Program, labels: bool) -> SchemaRef {
-    let mut fields = Vec::new();
-    for key in &program.schema.keys {
-        let kind = match key.kind {
-            KeyType::Int64 => DataType::Int64,
-            KeyType::String => DataType::Utf8,
-        };
-        fields.push(Field::new(&key.column, kind, false));
+/// All columns that the output may have, in their order; labels that no file has are left out of it.
+fn columns(program: &Program, logits: bool) -> Vec<Column> {
+    let keys = program.schema.keys.iter().map(|key| Column {
+        name: key.column.clone(),
+        origin: format!("key {} ({})", key.name, key.location),
+        holds: Holds::Key,
+    });
+    let labels = program.schema.labels.iter().map(|label| Column {
+        name: label.column.clone(),
+        origin: format!("label {} ({})", label.name, label.location),
+        holds: Holds::Label,
+    });
+    let predictions = |what: &'static str, holds| {
+        program.predictions.iter().map(move |p| Column {
+            name: format!("{}_{what}", p.name),
+            origin: format!("the {what} of {}", p.name),
+            holds,
+        })
+    };
+    let probabilities = predictions("probability", Holds::Probability);
+    let mut columns: Vec<Column> = keys.chain(labels).chain(probabilities).collect();
+    if logits {
+        columns.extend(predictions("logit", Holds::Logit));
     }
-    if labels {
-        fields.extend(program.schema.labels.iter().map(|l| Field::new(&l.column, DataType::Float32, true)));
-    }
-    let probability = |name: &str| Field::new(format!("{name}_probability"), DataType::Float32, false);
-    fields.extend(program.predictions.iter().map(|p| probability(&p.name)));
+    columns
+}
+
+fn schema(data: &Dataset, columns: &[Column]) -> SchemaRef {
+    let mut fields: Vec<Field> = data.carried().collect();
+    let made = columns.iter().filter(|c| matches!(c.holds, Holds::Probability | Holds::Logit));
+    fields.extend(made.map(|column| Field::new(&column.name, DataType::Float32, false)));
     Arc::new(Schema::new(fields))
 }
 
-fn arrays(program: &Program, batch: &Batch, labels: bool, logits: &[&[f32]]) -> Vec<ArrayRef> {
-    let mut arrays: Vec<ArrayRef> = Vec::new();
-    for key in &batch.keys {
-        arrays.push(match key {
-            KeyColumn::Int64(values) => Arc::new(Int64Array::from(values.clone())),
-            KeyColumn::String(values) => Arc::new(StringArray::from_iter_values(values)),
-        });
-    }
-    if labels {
-        for (values, present) in batch.labels.iter().zip(&batch.present).take(program.schema.labels.len()) {
-            let known = values.iter().zip(present).map(|(&value, &present)| (present != 0.0).then_some(value));
-            arrays.push(Arc::new(known.collect::<Float32Array>()));
-        }
+fn arrays(batch: &Batch, logits: &[&[f32]], write_logits: bool) -> Result<Vec<ArrayRef>, ArrowError> {
+    let mut arrays = Vec::new();
+    for parts in batch.carried.iter().filter(|parts| !parts.is_empty()) {
+        let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
+        arrays.push(concat(&parts)?);
     }
     for logits in logits {
         // In f64, so that a rare probability keeps its digits.
         let probability = logits.iter().map(|&z| (1.0 / (1.0 + (-f64::from(z)).exp())) as f32);
         arrays.push(Arc::new(Float32Array::from_iter_values(probability)));
     }
-    arrays
+    if write_logits {
+        let logits = logits.iter().map(|logits| Float32Array::from(logits.to_vec()));
+        arrays.extend(logits.map(|array| Arc::new(array) as ArrayRef));
+    }
+    Ok(arrays)
 }

@@ -121,10 +121,19 @@ fn labels() {
     rows[3] = Some(-1.0);
     let (kind, place, text) = fault(vec![("click", values(rows.clone()))], &schema);
     assert_eq!((kind, place), (FaultKind::BadLabel, Some(Place::Row(3))));
-    assert!(
-        text.ends_with("help: a binary label is 0 or 1; if -1 means \"not known\", declare `missing -1`"),
-        "{text}"
-    );
+    assert!(text.ends_with("if -1 stands for \"not known\", declare `missing -1`"), "{text}");
+    let mut help = |value: f64| {
+        rows[3] = Some(value);
+        fault(vec![("click", values(rows.clone()))], &schema).2
+    };
+    for unknown in [-1.0, 2.0, 0.5] {
+        let help = help(unknown);
+        assert!(help.contains(&format!("declare `missing {unknown}`")), "{help}");
+    }
+    // A rating, which no value for "not known" explains.
+    let help = help(4.0);
+    assert!(help.ends_with("make it before training, such as by `rating >= 4`"), "{help}");
+    assert!(!csv_fault("click\nyes\n", &schema).2.contains("missing"));
     rows[3] = None;
     assert_eq!(fault(vec![("click", values(rows.clone()))], &schema).0, FaultKind::Null);
     assert_eq!(csv_fault("click\n1\n0\nyes\n", &schema).1, Some(Place::Line(4)));

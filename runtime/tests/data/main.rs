@@ -4,6 +4,7 @@
 mod damage;
 mod errors;
 mod formats;
+mod keys;
 mod order;
 mod parquet_files;
 mod real;

@@ -50,6 +50,8 @@ struct Layout {
     projected: Vec<Projected>,
     /// By wanted column: its index among the projected ones.
     columns: Vec<usize>,
+    /// By column to pass through: its index among the projected ones.
+    carried: Vec<Option<usize>>,
 }
 
 /// A column that is read.
@@ -57,8 +59,26 @@ struct Layout {
 struct Projected {
     /// Its index among the file's columns.
     root: usize,
+    purpose: Purpose,
     /// The types that it is read by.
     levels: FieldLevels,
+}
+
+/// The first of the columns that the binding asks for which a projected one is.
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    Wanted(usize),
+    Carried(usize),
+}
+
+impl Purpose {
+    /// As what faults speak of the column.
+    fn wanted(self, binding: &Binding) -> &Wanted {
+        match self {
+            Self::Wanted(index) => &binding.wanted[index],
+            Self::Carried(index) => &binding.carried[index].wanted,
+        }
+    }
 }
 
 /// Opens and binds a file; also the rows of each row group.
@@ -90,7 +110,13 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     let described = parquet_schema.root_schema().get_fields();
     let names: Vec<&str> = described.iter().map(|column| column.name()).collect();
     let roots = binding.locate(path, &names)?;
+    let carried = binding.locate_carried(path, &names)?;
+    let purpose = |root: usize| {
+        let wanted = roots.iter().position(|&r| r == root).map(Purpose::Wanted);
+        wanted.or_else(|| carried.iter().position(|&r| r == Some(root)).map(Purpose::Carried))
+    };
     let mut projected = roots.clone();
+    projected.extend(carried.iter().flatten());
     projected.sort_unstable();
     projected.dedup();
     let metadata = fenced(|| {
@@ -102,6 +128,13 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     for (wanted, &root) in binding.wanted.iter().zip(&roots) {
         schema::check_type(wanted, path, metadata.schema().field(root).data_type(), &described[root])?;
     }
+    for (carried, root) in binding.carried.iter().zip(&carried) {
+        if let Some(root) = root.filter(|_| !carried.is_label()) {
+            schema::check_type(&carried.wanted, path, metadata.schema().field(root).data_type(), &described[root])?;
+        }
+    }
+    let kind = |root: usize| schema::passed_through(metadata.schema().field(root).data_type(), &described[root]);
+    let kinds = carried.iter().map(|root| root.map(kind)).collect();
     let groups = metadata.metadata().row_groups();
     let encrypted_columns = encryption::encrypted_columns(&input).map_err(|e| damaged(said(&e)))?;
     let mut sizes = Vec::with_capacity(groups.len());
@@ -116,7 +149,7 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
         sizes.push(rows);
         for (leaf, chunk) in group.columns().iter().enumerate() {
             let root = parquet_schema.get_column_root_idx(leaf);
-            let Some(wanted) = roots.iter().position(|&r| r == root).map(|w| &binding.wanted[w]) else { continue };
+            let Some(wanted) = purpose(root).map(|purpose| purpose.wanted(binding)) else { continue };
             schema::check_codec(wanted, path, chunk.compression())?;
             if encrypted_columns.contains(&(index, leaf)) {
                 let (expected, found) = ("a column that is not encrypted", "an encrypted one");
@@ -131,10 +164,12 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     let metadata = metadata.metadata().clone();
     let schema = metadata.file_metadata().schema_descr();
     let columns = roots.iter().filter_map(|r| projected.binary_search(r).ok()).collect();
+    let places = carried.iter().map(|root| root.and_then(|root| projected.binary_search(&root).ok())).collect();
     let projected = projected.into_iter().map(|root| {
         let projection = ProjectionMask::roots(schema, [root]);
         let levels = fenced(|| parquet_to_arrow_field_levels(schema, projection, Some(&fields)).map_err(|e| said(&e)));
-        levels.map(|levels| Projected { root, levels })
+        let purpose = purpose(root).expect("a column is projected for a purpose");
+        levels.map(|levels| Projected { root, purpose, levels })
     });
     let projected = projected.collect::<Result<_, _>>().map_err(damaged)?;
     let file = DataFile {
@@ -143,7 +178,14 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
         rows: sizes.iter().sum(),
         decoded_bytes,
         digest,
-        format: Format::Parquet(ParquetFile(Arc::new(Layout { length, metadata, projected, columns }))),
+        carried: kinds,
+        format: Format::Parquet(ParquetFile(Arc::new(Layout {
+            length,
+            metadata,
+            projected,
+            columns,
+            carried: places,
+        }))),
     };
     Ok((file, sizes))
 }
@@ -251,8 +293,7 @@ fn said(error: &ParquetError) -> String {
 
 /// One projected column of a row group.
 struct ColumnReader {
-    /// The first wanted column that it is for.
-    wanted: usize,
+    purpose: Purpose,
     input: Input,
     excess: Arc<Mutex<Option<Excess>>>,
     reader: ParquetRecordBatchReader,
@@ -305,8 +346,8 @@ impl GroupReader {
     fn begin(&mut self, binding: &Binding) -> Result<(), DataError> {
         let skip = self.next_row - self.unit.first_row;
         let left = self.left();
-        let column = |(index, projected): (usize, &Projected)| {
-            let wanted = self.layout.columns.iter().position(|&c| c == index).expect("a projected column is wanted");
+        let column = |projected: &Projected| {
+            let purpose = projected.purpose;
             let input = Input::new(self.file.clone(), self.layout.length);
             let excess = Arc::default();
             let pages = Pages {
@@ -324,11 +365,11 @@ impl GroupReader {
                     .map_err(|e| said(&e))
             });
             match reader {
-                Ok(reader) => Ok(ColumnReader { wanted, input, excess, reader }),
-                Err(what) => Err(unread(&binding.wanted[wanted], &self.path, self.next_row, &input, what)),
+                Ok(reader) => Ok(ColumnReader { purpose, input, excess, reader }),
+                Err(what) => Err(unread(purpose.wanted(binding), &self.path, self.next_row, &input, what)),
             }
         };
-        self.readers = self.layout.projected.iter().enumerate().map(column).collect::<Result<_, _>>()?;
+        self.readers = self.layout.projected.iter().map(column).collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -343,16 +384,17 @@ impl GroupReader {
     fn decode(&mut self, binding: &Binding) -> Result<Vec<Result<ArrayRef, String>>, DataError> {
         loop {
             let decoded = self.readers.par_iter_mut().map(ColumnReader::next).collect();
-            let excess = self.readers.iter().find_map(|column| Some((column.excess()?, column.wanted)));
+            let excess = self.readers.iter().find_map(|column| Some((column.excess()?, column.purpose)));
             match excess {
                 None => return Ok(decoded),
                 Some((Excess::Piece, _)) => {
                     self.piece = (self.piece / 4).max(1);
                     self.begin(binding)?;
                 }
-                Some((Excess::List { row }, wanted)) => {
+                Some((Excess::List { row }, purpose)) => {
                     let expected = format!("a list of at most {LONGEST} entries");
-                    return Err(binding.wanted[wanted]
+                    return Err(purpose
+                        .wanted(binding)
                         .fault(FaultKind::TooLarge, &self.path, expected, "a longer one")
                         .at(Place::Row(self.unit.first_row + row))
                         .help("write only the entries that the model is to read"));
@@ -368,7 +410,7 @@ impl UnitReader for GroupReader {
         if left == 0 || limit == 0 {
             return Ok(0);
         }
-        if self.layout.columns.is_empty() {
+        if self.layout.projected.is_empty() {
             // A schema without columns: rows are counted only.
             let rows = limit.min(left);
             out.rows += rows;
@@ -379,7 +421,7 @@ impl UnitReader for GroupReader {
             let decoded = self.decode(binding)?;
             let expected = left.min(self.piece);
             for (column, decoded) in self.readers.iter().zip(decoded) {
-                let wanted = &binding.wanted[column.wanted];
+                let wanted = column.purpose.wanted(binding);
                 let array = decoded.map_err(|what| unread(wanted, &self.path, self.next_row, &column.input, what))?;
                 if array.len() != expected {
                     let what = match array.len() {
@@ -395,12 +437,14 @@ impl UnitReader for GroupReader {
         let rows = decoded.min(limit);
         let now: Vec<ArrayRef> = self.records.iter().map(|array| array.slice(0, rows)).collect();
         // Values of a damaged page can be inconsistent in ways that only show here.
-        fenced(|| Ok(self.decoder.append(binding, &self.path, self.next_row, &now, &self.layout.columns, out)))
-            .unwrap_or_else(|what| {
+        let columns = (&self.layout.columns[..], &self.layout.carried[..]);
+        fenced(|| Ok(self.decoder.append(binding, &self.path, self.next_row, &now, columns, out))).unwrap_or_else(
+            |what| {
                 Err(DataError::new(FaultKind::Damaged, &self.path, "readable rows", what)
                     .at(Place::Row(self.next_row))
                     .help(DAMAGED_HELP))
-            })?;
+            },
+        )?;
         if rows < decoded {
             self.records.iter_mut().for_each(|array| *array = array.slice(rows, decoded - rows));
         } else {
@@ -408,6 +452,10 @@ impl UnitReader for GroupReader {
         }
         self.next_row += rows as u64;
         Ok(rows)
+    }
+
+    fn warnings(&mut self, to: &mut Vec<DataError>) {
+        self.decoder.warnings(to);
     }
 }
 

@@ -97,6 +97,11 @@ pub(super) fn check_type(wanted: &Wanted, path: &Path, kind: &DataType, column: 
     })
 }
 
+/// The type in the output of a column that prediction passes through: how it is read, and text as text.
+pub(super) fn passed_through(kind: &DataType, column: &Type) -> DataType {
+    if *kind == DataType::Binary && is_text(column) { DataType::Utf8 } else { kind.clone() }
+}
+
 /// How many lists a value of the column lies in.
 fn lists(wanted: &Wanted) -> usize {
     let vector = matches!(wanted.values, Values::Numbers { width } if width != 1);

@@ -1,0 +1,286 @@
+//! Columns that prediction passes through to its output: keys, and labels whatever their values.
+//!
+//! Guarantees that a value comes out as it went in, in the type that its column has in the files.
+//! Where files disagree, the column gets a type for the values of all of them, and a value that
+//! this type does not hold exactly is a located error.
+
+use super::bind::{Target, Values, Wanted};
+use super::error::{DataError, FaultKind, Place};
+use arrow::array::{
+    Array, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, NullArray, StringBuilder, UInt64Builder,
+    new_null_array,
+};
+use arrow::compute::kernels::cmp::distinct;
+use arrow::compute::{can_cast_types, cast};
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+use arrow::util::display::array_value_to_string;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A column to pass through.
+#[derive(Clone, Debug)]
+pub(crate) struct Carried {
+    pub wanted: Wanted,
+    /// Type in the output; `None` where no file has the column.
+    pub kind: Option<DataType>,
+}
+
+impl Carried {
+    /// Labels may be absent, and null; keys may not.
+    pub fn is_label(&self) -> bool {
+        matches!(self.wanted.target, Target::Label(_))
+    }
+
+    /// Makes the output's type one for the values of a file's column of type `found` too.
+    ///
+    /// # Errors
+    /// There is no such type.
+    pub fn widen(&mut self, file: &Path, found: &DataType) -> Result<(), DataError> {
+        let widened = match &self.kind {
+            None => found.clone(),
+            Some(kind) => common(kind, found).ok_or_else(|| {
+                let expected = format!("{kind}, as in the files before");
+                self.wanted
+                    .fault(FaultKind::WrongType, file, expected, found.to_string())
+                    .help("give the column one type in all files")
+            })?,
+        };
+        self.kind = Some(widened);
+        Ok(())
+    }
+
+    /// Appends so many values of a file, nulls where the file does not have the column. `place`
+    /// says where in the file the value with an index is.
+    ///
+    /// # Errors
+    /// A key that is null, or a value that the output's type does not hold.
+    pub fn append(
+        &self,
+        file: &Path,
+        array: Option<&ArrayRef>,
+        rows: usize,
+        place: impl Fn(usize) -> Place,
+        out: &mut Vec<ArrayRef>,
+    ) -> Result<(), DataError> {
+        let Some(kind) = &self.kind else { return Ok(()) };
+        let Some(array) = array else {
+            out.push(new_null_array(kind, rows));
+            return Ok(());
+        };
+        let nulls = array.logical_nulls().filter(|_| !self.is_label());
+        if let Some(index) = nulls.and_then(|nulls| (0..rows).find(|&i| nulls.is_null(i))) {
+            return Err(self.wanted.null(file).at(place(index)));
+        }
+        let unreadable =
+            |e: ArrowError| self.wanted.fault(FaultKind::Damaged, file, format!("values of {kind}"), e.to_string());
+        if array.data_type() == kind {
+            out.push(array.clone());
+            return Ok(());
+        }
+        // What does not fit becomes a null, and is seen when it is converted back.
+        let fitted = cast(array, kind).map_err(unreadable)?;
+        if *kind != DataType::Utf8 {
+            let back = cast(&fitted, array.data_type()).map_err(unreadable)?;
+            let changed = distinct(&back, array).map_err(unreadable)?;
+            if let Some(index) = changed.values().set_indices().next() {
+                let found = array_value_to_string(array, index).map_err(unreadable)?;
+                let expected = format!("a value that {kind} holds exactly, as other files need it");
+                return Err(self
+                    .wanted
+                    .fault(FaultKind::WrongType, file, expected, found)
+                    .at(place(index))
+                    .help("give the column one type in all files"));
+            }
+        }
+        out.push(fitted);
+        Ok(())
+    }
+}
+
+/// A type for the values of both; `None` where there is none.
+fn common(a: &DataType, b: &DataType) -> Option<DataType> {
+    if a == b || *b == DataType::Null {
+        return Some(a.clone());
+    }
+    if *a == DataType::Null {
+        return Some(b.clone());
+    }
+    let bits = |kind: &DataType| kind.primitive_width().map_or(1, |bytes| 8 * bytes);
+    let numeric = |kind: &DataType| kind.is_integer() || kind.is_floating() || *kind == DataType::Boolean;
+    if !numeric(a) || !numeric(b) {
+        let text = can_cast_types(a, &DataType::Utf8) && can_cast_types(b, &DataType::Utf8);
+        return text.then_some(DataType::Utf8);
+    }
+    let (narrow, wide) = if bits(a) <= bits(b) { (a, b) } else { (b, a) };
+    Some(match (narrow.is_floating(), wide.is_floating()) {
+        (true, true) => wide.clone(),
+        (false, false) if *narrow == DataType::Boolean => wide.clone(),
+        (false, false) if narrow.is_signed_integer() == wide.is_signed_integer() => wide.clone(),
+        (false, false) if wide.is_signed_integer() && bits(narrow) < bits(wide) => wide.clone(),
+        (false, false) if bits(wide) < 32 => DataType::Int32,
+        (false, false) if bits(wide) < 64 => DataType::Int64,
+        // Keys without a sign beside keys with one: none of them is below 0, or it is an error.
+        (false, false) => DataType::UInt64,
+        (true, false) | (false, true) => DataType::Float64,
+    })
+}
+
+/// What the texts of a column are, to give it a type.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Observed {
+    booleans: bool,
+    negative: bool,
+    /// From 0 to 2^63 - 1.
+    natural: bool,
+    /// From 2^63 to 2^64 - 1.
+    large: bool,
+    floats: bool,
+    texts: bool,
+}
+
+/// `true` and `false` as CSV writers spell them.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" => Some(true),
+        "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether a number is written as an integer.
+pub(crate) fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl Observed {
+    /// Takes the text of a field into account; an empty one is a null.
+    pub fn see(&mut self, text: &[u8]) {
+        if text.is_empty() || self.texts {
+            return;
+        }
+        let Ok(text) = std::str::from_utf8(text) else {
+            self.texts = true;
+            return;
+        };
+        match (text.parse::<i64>(), text.parse::<u64>()) {
+            (Ok(number), _) if number < 0 => self.negative = true,
+            (Ok(_), _) => self.natural = true,
+            (_, Ok(_)) => self.large = true,
+            _ if boolean(text).is_some() => self.booleans = true,
+            // An integer with more digits than any type has is text.
+            _ if text.parse::<f64>().is_ok() && !is_integer(text) => self.floats = true,
+            _ => self.texts = true,
+        }
+    }
+
+    /// The type that holds all values of a column wanted so.
+    pub fn kind(self, wanted: &Wanted) -> DataType {
+        match wanted.values {
+            Values::StringKeys => return DataType::Utf8,
+            // Whatever else the texts are is a fault of its row.
+            Values::IntegerKeys if self.large && !self.negative => return DataType::UInt64,
+            Values::IntegerKeys => return DataType::Int64,
+            Values::IntegerIds
+            | Values::StringIds
+            | Values::FixedIds { .. }
+            | Values::Numbers { .. }
+            | Values::Label { .. } => {}
+        }
+        let integers = self.negative || self.natural || self.large;
+        match (self.texts, self.booleans, self.floats, integers) {
+            (true, ..) | (_, true, true, _) | (_, true, _, true) => DataType::Utf8,
+            (_, true, ..) => DataType::Boolean,
+            // A float does not hold every large integer.
+            (_, _, true, _) if self.large => DataType::Utf8,
+            (_, _, true, _) => DataType::Float64,
+            (_, _, _, true) if self.negative && self.large => DataType::Utf8,
+            (_, _, _, true) if self.large => DataType::UInt64,
+            (_, _, _, true) => DataType::Int64,
+            _ => DataType::Null,
+        }
+    }
+}
+
+/// The values of a column of a text file as they are read.
+#[derive(Debug)]
+pub(crate) enum Texts {
+    /// So many nulls.
+    Null(usize),
+    Boolean(BooleanBuilder),
+    Int64(Int64Builder),
+    UInt64(UInt64Builder),
+    Float64(Float64Builder),
+    Text(StringBuilder),
+}
+
+impl Texts {
+    /// For a type that [`Observed::kind`] gives.
+    pub fn new(kind: &DataType) -> Self {
+        match kind {
+            DataType::Null => Self::Null(0),
+            DataType::Boolean => Self::Boolean(BooleanBuilder::new()),
+            DataType::Int64 => Self::Int64(Int64Builder::new()),
+            DataType::UInt64 => Self::UInt64(UInt64Builder::new()),
+            DataType::Float64 => Self::Float64(Float64Builder::new()),
+            _ => Self::Text(StringBuilder::new()),
+        }
+    }
+
+    /// Appends the value of a text, an empty one as a null.
+    ///
+    /// # Errors
+    /// What was expected of it.
+    pub fn push(&mut self, text: &[u8]) -> Result<(), &'static str> {
+        let text = std::str::from_utf8(text).map_err(|_| "text in UTF-8")?;
+        let text = (!text.is_empty()).then_some(text);
+        match self {
+            Self::Null(count) if text.is_none() => *count += 1,
+            Self::Null(_) => return Err("the text that it had when it was opened"),
+            Self::Boolean(values) => {
+                let value = text.map(|text| boolean(text).ok_or("true or false"));
+                values.append_option(value.transpose()?);
+            }
+            Self::Int64(values) => {
+                values.append_option(parsed(text, "an integer from -2^63 to 2^63 - 1")?);
+            }
+            Self::UInt64(values) => {
+                values.append_option(parsed(text, "an integer from 0 to 2^64 - 1")?);
+            }
+            Self::Float64(values) => values.append_option(parsed(text, "a number")?),
+            Self::Text(values) => values.append_option(text),
+        }
+        Ok(())
+    }
+
+    /// What was appended; the next values start anew.
+    pub fn take(&mut self) -> ArrayRef {
+        match self {
+            Self::Null(count) => Arc::new(NullArray::new(std::mem::take(count))),
+            Self::Boolean(values) => Arc::new(values.finish()),
+            Self::Int64(values) => Arc::new(values.finish()),
+            Self::UInt64(values) => Arc::new(values.finish()),
+            Self::Float64(values) => Arc::new(values.finish()),
+            Self::Text(values) => Arc::new(values.finish()),
+        }
+    }
+}
+
+fn parsed<T: std::str::FromStr>(text: Option<&str>, expected: &'static str) -> Result<Option<T>, &'static str> {
+    text.map(|text| text.parse().map_err(|_| expected)).transpose()
+}
+
+/// Appends these rows of a column that lies in several arrays.
+pub(crate) fn append_rows(arrays: &[ArrayRef], rows: Range<usize>, to: &mut Vec<ArrayRef>) {
+    let mut first = 0;
+    for array in arrays {
+        let end = first + array.len();
+        let (from, until) = (rows.start.max(first), rows.end.min(end));
+        if from < until {
+            to.push(array.slice(from - first, until - from));
+        }
+        first = end;
+    }
+}
