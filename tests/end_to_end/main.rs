@@ -8,5 +8,6 @@ mod faults;
 mod gpu;
 mod outputs;
 mod requests;
+mod runs;
 mod support;
 mod training;

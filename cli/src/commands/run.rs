@@ -229,13 +229,13 @@ fn warn_of_reuse(console: &Console, run: &RunDirectory, data: &Dataset) -> Outco
     let canonical = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let files: Vec<PathBuf> = data.files().map(canonical).collect();
     let shared = |had: &[PathBuf]| files.iter().find(|file| had.contains(file)).cloned();
-    if let Some(file) = shared(&record.train.files) {
+    if let Some(file) = shared(&record.train.paths()) {
         console.warning(&format!(
             "{}: the run was trained on this file; the figures say nothing of new data",
             file.display()
         ));
     }
-    if let Some(file) = record.valid.as_ref().and_then(|valid| shared(&valid.files)) {
+    if let Some(file) = record.valid.as_ref().and_then(|valid| shared(&valid.paths())) {
         let why = "the best checkpoint was chosen on this file; the figures are too good for new data";
         console.warning(&format!("{}: {why}", file.display()));
     }

@@ -23,10 +23,25 @@ use std::sync::Arc;
 /// A data set as it was at the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataRecord {
-    pub files: Vec<PathBuf>,
+    pub files: Vec<FileRecord>,
     pub rows: u64,
     /// [`crate::data::Dataset::fingerprint`].
     pub fingerprint: String,
+}
+
+/// A file of a data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Absolute, links resolved.
+    pub path: PathBuf,
+    /// Of the file's bytes: see [`xxh3_file`](super::file::xxh3_file).
+    pub xxh3: String,
+}
+
+impl DataRecord {
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| file.path.clone()).collect()
+    }
 }
 
 /// `run.json`. What decides the bits of the result; epochs may be added later and threads do not matter.
@@ -51,7 +66,7 @@ pub struct Record {
 }
 
 /// Raised when the directory's files or their meaning change.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
