@@ -60,3 +60,74 @@ fn a_run_is_not_resumed_on_data_whose_contents_have_changed() {
     let [a, b, valid] = ["a.csv", "b.csv", "valid.parquet"].map(|name| moved.join(name).display().to_string());
     resume(&run, &format!("--train {a} {b} --valid {valid}")).expect(0);
 }
+
+/// A copy of the run that all tests share, with the first digit after `behind` in file `name` raised by one.
+fn altered(to: &Path, name: &str, behind: &str) {
+    copy_folder(trained(), to);
+    let path = to.join(name);
+    let mut bytes = fs::read(&path).unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let begin = text.find(behind).unwrap();
+    let at = begin + text[begin..].find(|c: char| c.is_ascii_digit()).unwrap();
+    bytes[at] = if bytes[at] == b'9' { b'0' } else { bytes[at] + 1 };
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn a_run_with_an_altered_number_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let last = format!("checkpoints/{}/manifest.json", names(&trained().join("checkpoints")).pop().unwrap());
+    let verbs: [&dyn Fn(&Path) -> Ran; 4] = [
+        &|run| din("eval {run} --data {data}/test.parquet", &[("run", run), ("data", data())]),
+        &|run| din("eval {run} --data {data}/test.parquet --checkpoint last", &[("run", run), ("data", data())]),
+        &|run| din("info {run}", &[("run", run)]),
+        &|run| resume(run, ""),
+    ];
+    let [eval, eval_last, info, resume] = verbs;
+    let cases: [(&str, &str, &[&dyn Fn(&Path) -> Ran]); 6] = [
+        ("run.json", "\"seed\"", &[eval, info, resume]),
+        ("run.json", "\"batch\"", &[eval, info, resume]),
+        ("metrics.jsonl", "\"valid\"", &[info, resume]),
+        ("best.json", "\"value\"", &[eval, info]),
+        (&last, "\"batch\": ", &[eval_last, resume]),
+        (&last, "\"step\"", &[eval_last, resume]),
+    ];
+    for (k, (name, behind, verbs)) in cases.into_iter().enumerate() {
+        let run = folder.path().join(k.to_string());
+        altered(&run, name, behind);
+        for verb in verbs {
+            let said = verb(&run).expect(1).says(": the text was altered").says("help: ").err;
+            assert!(said.contains(name), "{said}");
+        }
+    }
+    // The last checkpoint needs no choice, and the choice can be made again.
+    let run = folder.path().join("3");
+    eval_last(&run).expect(0);
+    resume(&run).expect(0);
+    assert_eq!(fs::read(run.join("best.json")).unwrap(), fs::read(trained().join("best.json")).unwrap());
+}
+
+/// Weights grow a hundredfold with each step: finite in a checkpoint, too large for the step after it.
+#[test]
+fn a_run_that_diverges_behind_its_newest_checkpoint_keeps_the_one_before() {
+    let folder = TempDir::new().unwrap();
+    let (spec, file, run) = (folder.path().join("m.din"), folder.path().join("a.csv"), folder.path().join("run"));
+    let text = fs::read_to_string(small()).unwrap();
+    let (head, model) = text.split_once("model small").unwrap();
+    let grow = "optimizer grow(rate) per weight {\n    weight = weight * rate + grad * 0\n}\n\n";
+    let model = model.replace("optimizer adam(lr = lr)", "optimizer grow(rate = lr)");
+    let model = model.replace("{ regularize adaptive(0.001) }", "");
+    let head = head.replace("use std.optimizer.adam\n", "").replace("use std.regularizer.adaptive\n", "");
+    fs::write(&spec, format!("{head}{grow}model small{model}")).unwrap();
+    fs::write(&file, csv(800, |k| k % 3 == 0)).unwrap();
+    let paths: [(&str, &Path); 3] = [("spec", &spec), ("file", &file), ("run", &run)];
+    let line = "train {spec} --train {file} --out {run} --set lr=100 --batch 16 --checkpoint-every 1 --threads 1";
+    let said = din(line, &paths).expect(1).says("the loss became ").err;
+    let step: u64 = said.split("at step ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let kept = [step - 2, step - 1].map(|step| format!("step-{step:010}"));
+    assert_eq!(names(&run.join("checkpoints")), kept);
+    // A resume meets the same numbers, and leaves both where they are.
+    din("train {spec} --out {run} --resume --set lr=100 --checkpoint-every 1 --threads 1", &paths).expect(1);
+    assert_eq!(names(&run.join("checkpoints")), kept);
+    din(&format!("eval {{run}} --data {{file}} --checkpoint {}", kept[0]), &paths).expect(0);
+}

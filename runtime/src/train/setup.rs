@@ -2,11 +2,11 @@
 
 use super::profile::Times;
 use super::session::{Machine, Session, engine};
-use super::{Event, choose, files_of, prune};
+use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
 use crate::device::cuda::{self, Gpu, Image};
-use crate::run::directory::{DataRecord, EpochLine, FORMAT, FileRecord, Record, RunDirectory, same_spec};
+use crate::run::directory::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, Record, RunDirectory, same_spec};
 use crate::run::file::xxh3_file;
 use crate::run::{Error, Result};
 use din_program::Program;
@@ -70,6 +70,8 @@ pub struct Run {
     pub epochs: u32,
     /// No step has been done: counts are still to be made.
     pub fresh: bool,
+    /// The step of the newest checkpoint, until a step behind it has had a finite loss: the one before it stays as long.
+    pub unproven: Option<u64>,
     /// For the profile.
     pub times: Times,
 }
@@ -198,6 +200,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         batch,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh: true,
+        unproven: None,
         times: Times::default(),
     })
 }
@@ -254,7 +257,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     directory.clean()?;
     let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let loaded = checkpoint::load(&directory.checkpoints().join(name), program)?;
+            let (_, loaded) = directory.load(name, program, &record)?;
             let position = loaded.manifest.position;
             (Session::restored(engine, loaded), position, false)
         }
@@ -275,7 +278,6 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     restore_lines(&directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
     directory.restore_best(choose::best(program, &lines).as_ref())?;
-    prune(&directory)?;
     Ok(Run {
         program: program.clone(),
         program_hash,
@@ -290,15 +292,24 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         batch: record.batch,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh,
+        unproven: (!fresh).then_some(position.step),
         times: Times::default(),
     })
 }
 
 /// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the manifest.
+///
+/// # Errors
+/// Lines of other epochs are missing.
 fn restore_lines(directory: &RunDirectory, lines: &mut Vec<EpochLine>, position: Position) -> Result<()> {
-    let ends_epoch = position.epoch > 0 && position.batch == 0;
-    if !ends_epoch || lines.iter().any(|line| line.epoch == position.epoch) {
+    let (epochs, found) = (position.epoch as usize, lines.len());
+    if found == epochs {
         return Ok(());
+    }
+    if position.batch != 0 || found + 1 != epochs {
+        let path = directory.path().join("metrics.jsonl");
+        return Err(Error::input(format!("{}: expected lines of {epochs} epochs, found {found}", path.display()))
+            .help(METRICS_HELP));
     }
     let manifest = checkpoint::read_manifest(&directory.checkpoints().join(checkpoint::name(position.step)))?;
     let valid = manifest.metrics.iter().map(|(name, value)| (name.clone(), serde_json::json!(value)));
