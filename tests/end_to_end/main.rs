@@ -10,5 +10,6 @@ mod injection;
 mod outputs;
 mod predictions;
 mod requests;
+mod runs;
 mod support;
 mod training;

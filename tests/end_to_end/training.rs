@@ -159,14 +159,6 @@ fn contents(run: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for name in names(from) {
-        let (from, to) = (from.join(&name), to.join(&name));
-        if from.is_dir() { copy_folder(&from, &to) } else { fs::copy(&from, &to).map(|_| ()).unwrap() }
-    }
-}
-
 #[test]
 fn a_stop_after_the_last_checkpoint_and_before_best_is_made_good_on_resume() {
     let folder = TempDir::new().unwrap();

@@ -11,7 +11,9 @@ use din_grammar::SourceMap;
 use din_program::schedule::{Operation, Schedule};
 use din_program::{Code, Program};
 use din_runtime::device::cuda::{Image, Nvrtc, Target};
+use din_runtime::run::file::AtomicFile;
 use std::fmt::Write;
+use std::io::Write as _;
 
 pub fn emit(console: &Console, args: &Emit) -> Outcome {
     match args.stage {
@@ -99,18 +101,18 @@ fn compile_cuda(source: &str, args: &Emit, target: Target) -> Result<Image, Fail
 
 /// The listing of a CUBIN by a disassembler of the CUDA toolkit.
 fn disassemble(cubin: &[u8]) -> Result<String, Failure> {
-    let file = std::env::temp_dir().join(format!("din-{}.cubin", std::process::id()));
-    std::fs::write(&file, cubin).map_err(|e| Failure::machine(format!("{}: {e}", file.display())))?;
+    // Never committed, so that it goes when it is dropped.
+    let mut file = AtomicFile::create(&std::env::temp_dir().join("din.cubin"))?;
+    let written = file.file().write_all(cubin);
+    written.map_err(|e| din_runtime::run::Error::file("write", file.temporary(), &e))?;
     let mut listing = None;
     for (program, options) in [("nvdisasm", &[][..]), ("cuobjdump", &["-sass"][..])] {
-        let ran = std::process::Command::new(program).args(options).arg(&file).output();
+        let ran = std::process::Command::new(program).args(options).arg(file.temporary()).output();
         if let Some(output) = ran.ok().filter(|o| o.status.success()) {
             listing = Some(String::from_utf8_lossy(&output.stdout).into_owned());
             break;
         }
     }
-    // What is left behind in the temporary folder hurts nobody.
-    let _ = std::fs::remove_file(&file);
     listing.ok_or_else(|| {
         Failure::machine(
             "neither nvdisasm nor cuobjdump runs here\n  help: install the CUDA toolkit's binary utilities, or use `--stage ptx`",

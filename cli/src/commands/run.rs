@@ -8,13 +8,12 @@ use crate::profile;
 use crate::progress::Progress;
 use crate::terminal::Console;
 use din_program::Program;
-use din_runtime::checkpoint;
 use din_runtime::container::Kernels;
 use din_runtime::data::{Dataset, Mode, OpenOptions};
 use din_runtime::evaluate::evaluate;
 use din_runtime::predict::{self, Output};
 use din_runtime::run::directory::same_spec;
-use din_runtime::run::file::not_an_input;
+use din_runtime::run::file::{not_an_input, write_atomically};
 use din_runtime::run::{RunDirectory, interrupt};
 use din_runtime::train::{self, Device, Options, Session, Summary};
 use std::path::{Path, PathBuf};
@@ -67,8 +66,7 @@ fn train_verb(console: &Console, program: &Arc<Program>, args: &Train, device: D
     let at = args.out.display();
     if let Some(profile) = &summary.profile {
         let trace = args.out.join("trace.json");
-        std::fs::write(&trace, profile.chrome_trace().to_string())
-            .map_err(|e| Failure::machine(format!("{}: {e}", trace.display())))?;
+        write_atomically(&trace, profile.chrome_trace().to_string().as_bytes())?;
         console.result(profile::table(profile));
     }
     if summary.stopped && summary.steps == 0 {
@@ -159,7 +157,6 @@ fn open(
     set_threads(machine.thread_count());
     let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
-    let folder = run.checkpoint(&trained.checkpoint)?;
     let (program, device) = match own {
         Some(own) => {
             let kernels = |gpu: &device::Found| device::carried(own.kernels.as_ref(), gpu);
@@ -177,7 +174,7 @@ fn open(
             (Arc::new(program), device)
         }
     };
-    let loaded = checkpoint::load(&folder, &program)?;
+    let (checkpoint, loaded) = run.load(&trained.checkpoint, &program, &record)?;
     if own.is_some() && record.program != program.hash() && !same_spec(&run.program()?, &program) {
         let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
         return Err(Failure::input(format!(
@@ -189,7 +186,6 @@ fn open(
         )));
     }
     let engine = train::engine(&program, machine)?;
-    let checkpoint = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut session = Session::restored(engine, loaded);
     device.attach(&mut session)?;
     let batch = record.batch.max(LEAST_BATCH) as usize;
@@ -229,13 +225,13 @@ fn warn_of_reuse(console: &Console, run: &RunDirectory, data: &Dataset) -> Outco
     let canonical = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let files: Vec<PathBuf> = data.files().map(canonical).collect();
     let shared = |had: &[PathBuf]| files.iter().find(|file| had.contains(file)).cloned();
-    if let Some(file) = shared(&record.train.files) {
+    if let Some(file) = shared(&record.train.paths()) {
         console.warning(&format!(
             "{}: the run was trained on this file; the figures say nothing of new data",
             file.display()
         ));
     }
-    if let Some(file) = record.valid.as_ref().and_then(|valid| shared(&valid.files)) {
+    if let Some(file) = record.valid.as_ref().and_then(|valid| shared(&valid.paths())) {
         let why = "the best checkpoint was chosen on this file; the figures are too good for new data";
         console.warning(&format!("{}: {why}", file.display()));
     }

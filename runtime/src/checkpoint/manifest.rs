@@ -1,5 +1,6 @@
 //! `manifest.json`: what a checkpoint is of, where in the data it stands, and the hash of each of its files.
 
+use crate::run::document::{self, Layout};
 use crate::run::{Error, Result};
 use din_program::Program;
 use din_program::schema::{KeyType, TableKind};
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Raised when the files or their meaning change.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -90,29 +91,12 @@ pub fn describe(program: &Program) -> Vec<String> {
 }
 
 impl Manifest {
-    pub fn to_json(&self) -> Result<String> {
-        let mut text = serde_json::to_string_pretty(self).map_err(|e| Error::machine(format!("manifest: {e}")))?;
-        text.push('\n');
-        Ok(text)
+    pub fn to_text(&self) -> Result<String> {
+        document::to_text(self, Layout::File)
     }
 
-    pub fn from_json(text: &str, path: &Path) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Head {
-            format: u32,
-        }
-        let wrong =
-            |e: serde_json::Error| Error::input(format!("{}: not a checkpoint's manifest: {e}", path.display()));
-        let head: Head = serde_json::from_str(text).map_err(wrong)?;
-        if head.format != FORMAT {
-            return Err(Error::input(format!(
-                "{}: expected checkpoint format {FORMAT}, found {}",
-                path.display(),
-                head.format
-            ))
-            .help("use the version of din that wrote it"));
-        }
-        serde_json::from_str(text).map_err(wrong)
+    pub fn read(path: &Path) -> Result<Self> {
+        document::read(path, Some(FORMAT), "use another checkpoint of the run")
     }
 
     /// Refuses a checkpoint of another model and says what differs.

@@ -18,7 +18,7 @@ mod tensors;
 pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
 
 use crate::engine::State;
-use crate::run::file::{parent, set_permissions, sync_folder, write_atomically};
+use crate::run::file::{metadata, parent, set_permissions, sync_folder, write_atomically};
 use crate::run::{Error, Result};
 use crate::table::Table;
 use din_program::Program;
@@ -51,26 +51,17 @@ fn is_name(name: &str) -> bool {
     name.strip_prefix("step-").is_some_and(|digits| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Ends the hidden name of a checkpoint that makes way for a new one of the same step.
-const ASIDE: &str = ".aside";
-
-/// Writes a checkpoint as `folder/step-…`; gives its path. One that is there for this step is replaced.
+/// Writes a checkpoint as `folder/step-…`; gives its path. Where one of this step is there already, its tensors are the same,
+/// and only the manifest is replaced: at no moment is there none.
 pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<PathBuf> {
     let target = folder.join(name(manifest.position.step));
     let temporary = folder.join(format!(".{}.{}.tmp", name(manifest.position.step), std::process::id()));
-    let made = write_folder(&temporary, contents, manifest).and_then(|()| {
-        // A folder cannot be renamed over another that is not empty; the old one steps aside until the new one is in place.
-        let aside = folder.join(format!(".{}.{}{ASIDE}", name(manifest.position.step), std::process::id()));
-        let replaced = target.try_exists().map_err(|e| Error::file("look for", &target, &e))?;
-        if replaced {
-            fs::rename(&target, &aside).map_err(|e| Error::file("replace", &target, &e))?;
+    let made = write_folder(&temporary, contents, manifest).and_then(|written| {
+        if metadata(&target)?.is_some() {
+            return replace_manifest(&target, &temporary, &written);
         }
         fs::rename(&temporary, &target).map_err(|e| Error::file("write", &target, &e))?;
-        sync_folder(folder)?;
-        if replaced {
-            fs::remove_dir_all(&aside).map_err(|e| Error::file("remove", &aside, &e))?;
-        }
-        Ok(())
+        sync_folder(folder)
     });
     if made.is_err() {
         // The error that led here is the one to tell.
@@ -79,7 +70,21 @@ pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Resu
     made.map(|()| target)
 }
 
-fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<()> {
+/// Gives the checkpoint `target` the manifest of `temporary`, a checkpoint of the same tensors, which is removed.
+fn replace_manifest(target: &Path, temporary: &Path, written: &Manifest) -> Result<()> {
+    if read_manifest(target)?.files != written.files {
+        let target = target.display();
+        return Err(Error::machine(format!("{target}: expected the tensors of this step as they are, found others"))
+            .help("this is a bug of din; please report it with the spec"));
+    }
+    let manifest = target.join(MANIFEST);
+    fs::rename(temporary.join(MANIFEST), &manifest).map_err(|e| Error::file("write", &manifest, &e))?;
+    sync_folder(target)?;
+    fs::remove_dir_all(temporary).map_err(|e| Error::file("remove", temporary, &e))
+}
+
+/// Gives the manifest as written, with the files' hashes.
+fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<Manifest> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(|e| Error::file("remove", folder, &e))?;
     }
@@ -97,7 +102,7 @@ fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> 
         add(table_file(&spec.name), table::tensors(contents.program, spec, held, &order))?;
     }
     let path = folder.join(MANIFEST);
-    write_atomically(&path, manifest.to_json()?.as_bytes())?;
+    write_atomically(&path, manifest.to_text()?.as_bytes())?;
     // The tensors' writer makes files for their owner alone; a checkpoint's files are all as readable as the user's mask lets them be.
     let mode = fs::metadata(&path).map_err(|e| Error::file("read", &path, &e))?.permissions();
     for name in manifest.files.keys() {
@@ -106,7 +111,8 @@ fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> 
             .and_then(|opened| set_permissions(&opened, mode.clone()))
             .map_err(|e| Error::file("set permissions of", &file, &e))?;
     }
-    sync_folder(folder)
+    sync_folder(folder)?;
+    Ok(manifest)
 }
 
 const DENSE: &str = "dense.safetensors";
@@ -157,9 +163,7 @@ fn dense<'a>(program: &Program, state: &'a State) -> Vec<(String, Lazy<'a>)> {
 
 /// Reads only the manifest.
 pub fn read_manifest(folder: &Path) -> Result<Manifest> {
-    let path = folder.join(MANIFEST);
-    let text = fs::read_to_string(&path).map_err(|e| Error::file("read", &path, &e))?;
-    Manifest::from_json(&text, &path)
+    Manifest::read(&folder.join(MANIFEST))
 }
 
 /// Reads a checkpoint for `program`.
@@ -236,8 +240,7 @@ pub fn list(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes what a crash left half-written in `folder`: a checkpoint's name between a dot and a suffix. One that had only made way for
-/// a new one of its step, which never came, gets its name back.
+/// Removes what a crash left half-written or half-removed in `folder`: a checkpoint's name between a dot and a suffix.
 pub fn clean(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(|e| Error::file("read", folder, &e))?;
     for entry in entries {
@@ -247,13 +250,7 @@ pub fn clean(folder: &Path) -> Result<()> {
         if !is_name(name) {
             continue;
         }
-        let target = folder.join(name);
-        let there = target.try_exists().map_err(|e| Error::file("look for", &target, &e))?;
-        if hidden.ends_with(ASIDE) && !there {
-            fs::rename(&path, &target).map_err(|e| Error::file("restore", &target, &e))?;
-        } else {
-            fs::remove_dir_all(&path).map_err(|e| Error::file("remove", &path, &e))?;
-        }
+        fs::remove_dir_all(&path).map_err(|e| Error::file("remove", &path, &e))?;
     }
     Ok(())
 }
@@ -267,4 +264,4 @@ pub fn remove(folder: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,7 @@ use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Tra
 use din_program::{FORMAT, SlotScope, Update, UpdateSlot};
 use std::collections::BTreeMap;
 
-fn program() -> Program {
+pub(crate) fn program() -> Program {
     let empty = Schedule {
         domains: vec![],
         groups: vec![],
@@ -68,7 +68,7 @@ fn program() -> Program {
     }
 }
 
-fn manifest(program: &Program, step: u64) -> Manifest {
+pub(crate) fn manifest(program: &Program, step: u64) -> Manifest {
     Manifest {
         format: manifest::FORMAT,
         din: "0.1.0".into(),
@@ -86,7 +86,7 @@ fn manifest(program: &Program, step: u64) -> Manifest {
 }
 
 /// Tables after two made-up steps over scattered ids, every number different.
-fn filled(program: &Program) -> (State, Vec<Table>) {
+pub(crate) fn filled(program: &Program) -> (State, Vec<Table>) {
     let mut tables: Vec<Table> =
         program.tables.iter().map(|spec| Table::new(spec, &program.updates[0].slots, 7).unwrap()).collect();
     let mut rows = Vec::new();
@@ -190,4 +190,47 @@ fn another_models_checkpoint_is_refused_with_the_difference() {
     ] {
         assert!(message.contains(part), "{message}");
     }
+}
+
+/// An epoch may end with a step that `--checkpoint-every` has just saved. A folder cannot take the place of another at once, so
+/// the one that is there stays, and its manifest is renamed over: a kill at any moment leaves a whole checkpoint.
+#[test]
+fn saving_the_same_step_again_replaces_the_manifest_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let program = program();
+    let (state, tables) = filled(&program);
+    let save = |state: &State, manifest: &Manifest| {
+        super::save(folder.path(), &Contents { program: &program, state, tables: &tables }, manifest)
+    };
+    let inside = manifest(&program, 41);
+    let ends = Manifest { position: Position { epoch: 2, batch: 0, ..inside.position }, ..inside.clone() };
+    let path = save(&state, &inside).unwrap();
+    let places = || -> Vec<u64> {
+        ["", "dense.safetensors", "table.good.safetensors", "table.pid.safetensors"]
+            .map(|name| fs::metadata(path.join(name)).unwrap().ino())
+            .into()
+    };
+    let before = places();
+    assert_eq!(save(&state, &ends).unwrap(), path);
+    assert_eq!(places(), before, "nothing was moved");
+    assert_eq!(load(&path, &program).unwrap().manifest.position, ends.position);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the checkpoint is left");
+    // What a kill before the rename leaves: the checkpoint as it was, and a hidden folder that goes when the run is resumed.
+    write_folder(
+        &folder.path().join(".step-0000000041.7.tmp"),
+        &Contents { program: &program, state: &state, tables: &tables },
+        &inside,
+    )
+    .unwrap();
+    assert_eq!(list(folder.path()).unwrap(), ["step-0000000041"]);
+    clean(folder.path()).unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    // Other tensors under the same step would be a bug; what is there stays.
+    let mut other = state.clone();
+    other.params[0][0] += 1.0;
+    let error = save(&other, &inside).unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    assert_eq!(load(&path, &program).unwrap().state, state);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }

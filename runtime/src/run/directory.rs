@@ -2,17 +2,22 @@
 //!
 //! ```text
 //! run/
-//!   run.json            what was asked: model, program, seed, batch, data with fingerprints
+//!   run.json            what was asked: model, program, seed, batch, data with hashes
 //!   program.bin         the compiled program, as evaluation and prediction use it
-//!   spec/               the sources that it was made from
-//!   metrics.jsonl       one line an epoch
+//!   spec/               the sources that it was made from, for readers
+//!   metrics.jsonl       one line per epoch
 //!   best.json           which checkpoint is the best on the validation data, and by what
 //!   checkpoints/step-…  see `checkpoint`
+//!   trace.json          where time went, if `--profile` asked for it
 //! ```
+//!
+//! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under the hash in
+//! `run.json`, a checkpoint's tensors under those in its manifest.
 
+use super::document::{self, Layout};
 use super::error::{Error, Result};
-use super::file::{metadata, sync_folder, write_atomically};
-use crate::checkpoint;
+use super::file::{metadata, sha256, sync_folder, write_atomically};
+use crate::checkpoint::{self, Loaded, Manifest};
 use din_program::Program;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
@@ -23,10 +28,25 @@ use std::sync::Arc;
 /// A data set as it was at the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataRecord {
-    pub files: Vec<PathBuf>,
+    pub files: Vec<FileRecord>,
     pub rows: u64,
     /// [`crate::data::Dataset::fingerprint`].
     pub fingerprint: String,
+}
+
+/// A file of a data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Absolute, links resolved.
+    pub path: PathBuf,
+    /// Of the file's bytes: see [`xxh3_file`](super::file::xxh3_file).
+    pub xxh3: String,
+}
+
+impl DataRecord {
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| file.path.clone()).collect()
+    }
 }
 
 /// `run.json`. What decides the bits of the result; epochs may be added later and threads do not matter.
@@ -51,7 +71,7 @@ pub struct Record {
 }
 
 /// Raised when the directory's files or their meaning change.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,7 +135,19 @@ pub fn same_spec(one: &Program, other: &Program) -> bool {
     texts(one) == texts(other) && one.hypers == other.hypers
 }
 
-const NAMES: [&str; 6] = ["run.json", "program.bin", "metrics.jsonl", "best.json", "spec", "checkpoints"];
+const NAMES: [&str; 7] = ["run.json", "program.bin", "metrics.jsonl", "best.json", "trace.json", "spec", "checkpoints"];
+
+/// What to do about a `metrics.jsonl` that is not as it was written.
+pub(crate) const METRICS_HELP: &str = "put the file back as din wrote it, or train into another --out";
+
+/// What a reader saw of a run's checkpoints; training may have changed it since.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    /// Looked at only where the best one is wanted.
+    best: Option<Best>,
+    /// Ascending by step.
+    names: Vec<String>,
+}
 
 /// Whether `path` is named as [`write_atomically`] names what is not yet a file of a run directory.
 fn is_temporary(path: &Path) -> bool {
@@ -267,49 +299,49 @@ impl RunDirectory {
     }
 
     pub fn record(&self) -> Result<Record> {
-        let record: Record = self.read_json("run.json")?;
-        if record.format != FORMAT {
-            let path = self.path.join("run.json");
-            return Err(Error::input(format!("{}: expected format {FORMAT}, found {}", path.display(), record.format))
-                .help("use the version of din that wrote it"));
-        }
-        Ok(record)
+        document::read(&self.path.join("run.json"), Some(FORMAT), "put back the run.json that the run began with")
     }
 
+    /// # Errors
+    /// A program that is damaged, or another than the run began with.
     pub fn program(&self) -> Result<Program> {
         let path = self.path.join("program.bin");
         let bytes = fs::read(&path).map_err(|e| Error::file("read", &path, &e))?;
-        Program::decode(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))
+        let program = Program::decode(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+        let (expected, found) = (self.record()?.program, sha256(&bytes));
+        if found != expected {
+            let path = path.display();
+            return Err(Error::input(format!("{path}: expected the program of SHA-256 {expected}, found {found}"))
+                .help("put back the program.bin that the run began with"));
+        }
+        Ok(program)
     }
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::machine(format!("{name}: {e}")))?;
-        text.push('\n');
-        write_atomically(&self.path.join(name), text.as_bytes())
+        write_atomically(&self.path.join(name), document::to_text(value, Layout::File)?.as_bytes())
     }
 
-    fn read_json<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<T> {
-        let path = self.path.join(name);
-        let text = fs::read_to_string(&path).map_err(|e| Error::file("read", &path, &e))?;
-        serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not as a run wrote it: {e}", path.display())))
-    }
-
-    /// Lines of `metrics.jsonl` up to a step; a line that a crash cut short ends the list.
+    /// Lines of `metrics.jsonl` up to a step: one for each epoch from 1.
+    ///
+    /// # Errors
+    /// A line that was altered, or one of an epoch that another line should be of.
     pub fn epochs(&self, up_to: u64) -> Result<Vec<EpochLine>> {
         let path = self.path.join("metrics.jsonl");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(Error::file("read", &path, &e)),
-        };
-        Ok(text
-            .lines()
-            .map_while(|line| {
-                let text = Some(line.to_string());
-                serde_json::from_str::<EpochLine>(line).ok().map(|line| EpochLine { text, ..line })
-            })
-            .filter(|line| line.step <= up_to)
-            .collect())
+        let mut lines = Vec::new();
+        for (k, (text, line)) in document::read_lines::<EpochLine>(&path, METRICS_HELP)?.into_iter().enumerate() {
+            let expected = k + 1;
+            if line.epoch as usize != expected {
+                let (path, found) = (path.display(), line.epoch);
+                return Err(Error::input(format!(
+                    "{path}:{expected}: expected the line of epoch {expected}, found {found}"
+                ))
+                .help(METRICS_HELP));
+            }
+            if line.step <= up_to {
+                lines.push(EpochLine { text: Some(text), ..line });
+            }
+        }
+        Ok(lines)
     }
 
     /// Replaces `metrics.jsonl`.
@@ -318,10 +350,7 @@ impl RunDirectory {
         for line in lines {
             match &line.text {
                 Some(line) => text.push_str(line),
-                None => {
-                    let line = serde_json::to_string(line).map_err(|e| Error::machine(format!("metrics: {e}")))?;
-                    text.push_str(&line);
-                }
+                None => text.push_str(&document::to_text(line, Layout::Line)?),
             }
             text.push('\n');
         }
@@ -333,24 +362,28 @@ impl RunDirectory {
     }
 
     pub fn best(&self) -> Result<Option<Best>> {
-        match metadata(&self.path.join("best.json"))? {
-            Some(_) => self.read_json("best.json").map(Some),
+        let path = self.path.join("best.json");
+        match metadata(&path)? {
+            Some(_) => document::read(&path, None, "`train … --resume` chooses the best epoch again").map(Some),
             None => Ok(None),
         }
     }
 
-    /// Makes `best.json` name what was computed from the epochs' lines, after a stop that left it behind them.
-    /// One that names it already stays as it is.
+    /// Makes `best.json` what was computed from the epochs' lines, after a stop that left it behind them, or damage.
+    /// One that is so already stays as it is.
     pub fn restore_best(&self, computed: Option<&Best>) -> Result<()> {
-        match (computed, self.best()?) {
-            (Some(best), Some(kept))
-                if (best.epoch, &best.checkpoint, &best.metric) == (kept.epoch, &kept.checkpoint, &kept.metric) =>
-            {
-                Ok(())
-            }
-            (Some(best), _) => self.write_best(best),
+        let path = self.path.join("best.json");
+        let kept = match fs::read(&path) {
+            Ok(kept) => Some(kept),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::file("read", &path, &e)),
+        };
+        match (computed, kept) {
+            (Some(best), kept) => match kept == Some(document::to_text(best, Layout::File)?.into_bytes()) {
+                true => Ok(()),
+                false => self.write_best(best),
+            },
             (None, Some(_)) => {
-                let path = self.path.join("best.json");
                 fs::remove_file(&path).map_err(|e| Error::file("remove", &path, &e))?;
                 sync_folder(&self.path)
             }
@@ -358,29 +391,96 @@ impl RunDirectory {
         }
     }
 
-    /// The folder of checkpoint `name`: `best`, `last` or one of the names in `checkpoints/`.
-    pub fn checkpoint(&self, name: &str) -> Result<PathBuf> {
-        let names = checkpoint::list(&self.checkpoints())?;
-        let none = || {
+    /// Reads checkpoint `wanted`, `best`, `last` or one of the names in `checkpoints/`, for `program`; gives its name too.
+    /// Another process may be training into the run: where a checkpoint is removed before it is read, the newer one that
+    /// has taken its place is looked up and read.
+    ///
+    /// # Errors
+    /// No such checkpoint; one that is damaged, of another structure, or that belongs to another run than `record` is of.
+    pub fn load(&self, wanted: &str, program: &Program, record: &Record) -> Result<(String, Loaded)> {
+        self.load_with(wanted, program, record, |_| {})
+    }
+
+    /// `before_reading` is called with the folder of each checkpoint that was looked up.
+    fn load_with(
+        &self,
+        wanted: &str,
+        program: &Program,
+        record: &Record,
+        mut before_reading: impl FnMut(&Path),
+    ) -> Result<(String, Loaded)> {
+        /// A run would have to write so many checkpoints while one is looked up.
+        const LOOKS: usize = 100;
+        let mut earlier = None;
+        for _ in 0..LOOKS {
+            let best = if wanted == "best" { self.best()? } else { None };
+            let seen = Seen { best, names: checkpoint::list(&self.checkpoints())? };
+            let name = self.choose(wanted, &seen)?;
+            let folder = self.checkpoints().join(&name);
+            if !seen.names.contains(&name) {
+                // `best.json` may be older than the list; it is wrong only if it stays so.
+                if wanted == "best" && earlier.as_ref() != Some(&seen) {
+                    earlier = Some(seen);
+                    continue;
+                }
+                return Err(Error::input(format!(
+                    "{}: expected checkpoint `{name}`, found only {}",
+                    self.path.display(),
+                    seen.names.join(", ")
+                ))
+                .help("name one of them by --checkpoint"));
+            }
+            before_reading(&folder);
+            match checkpoint::load(&folder, program) {
+                Ok(loaded) => {
+                    self.check_own(&loaded.manifest, record, &folder)?;
+                    return Ok((name, loaded));
+                }
+                Err(e) if name == wanted || metadata(&folder)?.is_some() => return Err(e),
+                Err(_) => {}
+            }
+        }
+        Err(Error::machine(format!(
+            "{}: {LOOKS} checkpoints were removed by the training before they could be read",
+            self.path.display()
+        ))
+        .help("train with a larger --checkpoint-every, or wait until the training has ended"))
+    }
+
+    fn choose(&self, wanted: &str, seen: &Seen) -> Result<String> {
+        let last = seen.names.last().ok_or_else(|| {
             Error::input(format!(
                 "{}: expected a checkpoint, found none: the run has not finished an epoch",
                 self.path.display()
             ))
             .help("go on with it by `train … --resume`")
-        };
-        let last = names.last().ok_or_else(none)?;
-        let chosen = match name {
-            "last" => last.clone(),
-            "best" => self.best()?.map_or(last.clone(), |best| best.checkpoint),
-            other => other.to_string(),
-        };
-        if !names.contains(&chosen) {
-            return Err(Error::input(format!(
-                "{}: expected checkpoint `{chosen}`, found only {}",
-                self.path.display(),
-                names.join(", ")
-            )));
+        })?;
+        Ok(match (wanted, &seen.best) {
+            ("best", Some(best)) => best.checkpoint.clone(),
+            ("best", None) | ("last", _) => last.clone(),
+            (name, _) => name.to_string(),
+        })
+    }
+
+    /// Refuses a checkpoint that this run did not write, by what the run recorded when it began.
+    fn check_own(&self, manifest: &Manifest, record: &Record, folder: &Path) -> Result<()> {
+        let (seed, batch) = (manifest.seed.to_string(), manifest.batch.to_string());
+        let pairs = [
+            ("model", &record.model, &manifest.model),
+            ("program", &record.program, &manifest.program),
+            ("seed", &record.seed.to_string(), &seed),
+            ("batch", &record.batch.to_string(), &batch),
+        ];
+        match pairs.into_iter().find(|(_, recorded, found)| recorded != found) {
+            Some((what, recorded, found)) => Err(Error::input(format!(
+                "{}: expected a checkpoint of the run, whose run.json says {what} {recorded}, found {what} {found}",
+                folder.display()
+            ))
+            .help("move the folder out of the run, or put back the run.json that belongs to it")),
+            None => Ok(()),
         }
-        Ok(self.checkpoints().join(chosen))
     }
 }
+
+#[cfg(test)]
+mod tests;

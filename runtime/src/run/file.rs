@@ -5,8 +5,9 @@
 use super::error::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
 
 /// A file being written; takes its name at [`AtomicFile::commit`], and is removed if dropped before.
 #[derive(Debug)]
@@ -230,22 +231,30 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::file("flush", folder, &e))
 }
 
-/// Hex SHA-256 of a file, read in pieces.
+/// Hex SHA-256 of a file.
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let file = File::open(path).map_err(|e| Error::file("read", path, &e))?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut digest = Sha256::new();
+    read_in_pieces(path, |piece| digest.update(piece))?;
+    Ok(hex(&digest.finalize()))
+}
+
+/// Hex XXH3 (128 bits, seed 0) of a file: as fast as a disk reads, but no proof against forgery.
+pub fn xxh3_file(path: &Path) -> Result<String> {
+    let mut hash = Xxh3::new();
+    read_in_pieces(path, |piece| hash.update(piece))?;
+    Ok(format!("{:032x}", hash.digest128()))
+}
+
+fn read_in_pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Result<()> {
+    let mut file = File::open(path).map_err(|e| Error::file("read", path, &e))?;
     let mut piece = vec![0u8; 1 << 20];
     loop {
-        let n = match reader.read(&mut piece) {
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(n) => take(piece.get(..n).expect("a read fills no more than it is given")),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(Error::file("read", path, &e)),
-        };
-        if n == 0 {
-            return Ok(hex(&digest.finalize()));
         }
-        digest.update(piece.get(..n).unwrap_or_default());
     }
 }
 

@@ -103,12 +103,13 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         } else if !epoch(run, options, observe)? {
             stopped = true;
             save(run, None)?;
-            prune(&run.directory)?;
         }
     }
     if stopped {
         // Before the first step there is nothing to keep.
         run.directory.clear_unless_begun();
+    } else {
+        prune(&run.directory)?;
     }
     Ok(Summary {
         epochs: run.position.epoch,
@@ -182,7 +183,6 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         }
         if saves {
             save(run, None)?;
-            prune(&run.directory)?;
         }
     }
     settle(run, &mut asked_for, 0, observe)?;
@@ -221,6 +221,10 @@ fn settle(
         }
         let mean = position.loss_sum / position.samples as f64;
         observe(Event::Advance { rows: position.samples, loss: Some(mean) });
+        if run.unproven.is_some_and(|saved| saved < step) {
+            run.unproven = None;
+            prune(&run.directory)?;
+        }
     }
     Ok(())
 }
@@ -253,7 +257,6 @@ fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mu
     if let Some(best) = best {
         run.directory.write_best(&best)?;
     }
-    prune(&run.directory)?;
     observe(Event::Epoch { line, report, best: is_best });
     Ok(())
 }
@@ -274,7 +277,9 @@ fn save(run: &mut Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };
-    checkpoint::save(&run.directory.checkpoints(), &run.session.contents()?, &manifest).map(|_| ())
+    checkpoint::save(&run.directory.checkpoints(), &run.session.contents()?, &manifest)?;
+    run.unproven = Some(run.position.step);
+    Ok(())
 }
 
 /// Keeps the best and the last checkpoint; the newer ones are durable by now.

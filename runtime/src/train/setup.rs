@@ -2,16 +2,18 @@
 
 use super::profile::Times;
 use super::session::{Machine, Session, engine};
-use super::{Event, choose, files_of, prune};
+use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
 use crate::device::cuda::{self, Gpu, Image};
-use crate::run::directory::{DataRecord, EpochLine, FORMAT, Record, RunDirectory, same_spec};
+use crate::run::directory::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, Record, RunDirectory, same_spec};
+use crate::run::file::xxh3_file;
 use crate::run::{Error, Result};
 use din_program::Program;
 use din_program::cuda::Cuda;
+use rayon::prelude::*;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where steps run.
@@ -68,6 +70,8 @@ pub struct Run {
     pub epochs: u32,
     /// No step has been done: counts are still to be made.
     pub fresh: bool,
+    /// The step of the newest checkpoint, until a step behind it has had a finite loss: the one before it stays as long.
+    pub unproven: Option<u64>,
     /// For the profile.
     pub times: Times,
 }
@@ -109,8 +113,44 @@ fn open(paths: &[PathBuf], program: &Program, mode: Mode, separator: u8) -> Resu
     Ok(Dataset::open_with(paths, &program.schema, &options)?)
 }
 
-fn record_of(data: &Dataset) -> DataRecord {
-    DataRecord { files: files_of(data), rows: data.rows(), fingerprint: data.fingerprint() }
+fn record_of(data: &Dataset) -> Result<DataRecord> {
+    let (rows, fingerprint) = (data.rows(), data.fingerprint());
+    let file = |(path, xxh3)| FileRecord { path, xxh3 };
+    let files = files_of(data).into_iter().zip(hashes_of(data)?).map(file).collect();
+    Ok(DataRecord { files, rows, fingerprint })
+}
+
+/// The hash of each file's bytes, in the order of the files. Every file is read once, several side by side.
+fn hashes_of(data: &Dataset) -> Result<Vec<String>> {
+    let files: Vec<&Path> = data.files().collect();
+    files.par_iter().map(|file| xxh3_file(file)).collect()
+}
+
+/// Refuses data other than those that a run began with.
+fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result<()> {
+    let help = "give the files as they were, or train into another --out";
+    if data.fingerprint() != had.fingerprint || data.files().count() != had.files.len() {
+        return Err(Error::input(format!(
+            "{}: the {what} data are not those that the run began with: expected {} rows of {}, found {} rows of {}",
+            at.display(),
+            had.rows,
+            names(&had.paths()),
+            data.rows(),
+            names(&files_of(data)),
+        ))
+        .help(help));
+    }
+    let found = hashes_of(data)?;
+    match data.files().zip(had.files.iter().zip(&found)).find(|(_, (had, found))| had.xxh3 != **found) {
+        Some((file, (had, found))) => Err(Error::input(format!(
+            "{}: the contents have changed since the run {} began: expected XXH3 {}, found {found}",
+            file.display(),
+            at.display(),
+            had.xxh3,
+        ))
+        .help(help)),
+        None => Ok(()),
+    }
 }
 
 fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
@@ -142,8 +182,8 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         seed,
         batch,
         list_separator: separator,
-        train: record_of(&train),
-        valid: valid.as_ref().map(record_of),
+        train: record_of(&train)?,
+        valid: valid.as_ref().map(record_of).transpose()?,
     };
     let directory = RunDirectory::create(&options.out, program, &record)?;
     Ok(Run {
@@ -160,6 +200,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         batch,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh: true,
+        unproven: None,
         times: Times::default(),
     })
 }
@@ -199,24 +240,14 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     }
     let data = |asked: &[PathBuf], had: Option<&DataRecord>, mode: Mode, what: &str| -> Result<Option<Dataset>> {
         let paths = match (asked.is_empty(), had) {
-            (false, _) => asked,
-            (true, Some(had)) => &had.files,
+            (false, _) => asked.to_vec(),
+            (true, Some(had)) => had.paths(),
             (true, None) => return Ok(None),
         };
-        let data = open(paths, program, mode, record.list_separator)?;
+        let data = open(&paths, program, mode, record.list_separator)?;
         match had {
-            Some(had) if had.fingerprint != data.fingerprint() => Err(Error::input(format!(
-                "{at}: the {what} data are not those that the run began with: expected {} rows of {}, found {} rows of {}",
-                had.rows,
-                names(&had.files),
-                data.rows(),
-                names(&files_of(&data)),
-            ))
-            .help("give the same files, or train into another --out")),
-            None if mode == Mode::Evaluate => {
-                Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out"))
-            }
-            _ => Ok(Some(data)),
+            Some(had) => check_same(&data, had, &options.out, what).map(|()| Some(data)),
+            None => Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out")),
         }
     };
     let train = data(&options.train, Some(&record.train), Mode::Train, "training")?
@@ -226,7 +257,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     directory.clean()?;
     let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let loaded = checkpoint::load(&directory.checkpoints().join(name), program)?;
+            let (_, loaded) = directory.load(name, program, &record)?;
             let position = loaded.manifest.position;
             (Session::restored(engine, loaded), position, false)
         }
@@ -247,7 +278,6 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     restore_lines(&directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
     directory.restore_best(choose::best(program, &lines).as_ref())?;
-    prune(&directory)?;
     Ok(Run {
         program: program.clone(),
         program_hash,
@@ -262,15 +292,24 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         batch: record.batch,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh,
+        unproven: (!fresh).then_some(position.step),
         times: Times::default(),
     })
 }
 
 /// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the manifest.
+///
+/// # Errors
+/// Lines of other epochs are missing.
 fn restore_lines(directory: &RunDirectory, lines: &mut Vec<EpochLine>, position: Position) -> Result<()> {
-    let ends_epoch = position.epoch > 0 && position.batch == 0;
-    if !ends_epoch || lines.iter().any(|line| line.epoch == position.epoch) {
+    let (epochs, found) = (position.epoch as usize, lines.len());
+    if found == epochs {
         return Ok(());
+    }
+    if position.batch != 0 || found + 1 != epochs {
+        let path = directory.path().join("metrics.jsonl");
+        return Err(Error::input(format!("{}: expected lines of {epochs} epochs, found {found}", path.display()))
+            .help(METRICS_HELP));
     }
     let manifest = checkpoint::read_manifest(&directory.checkpoints().join(checkpoint::name(position.step)))?;
     let valid = manifest.metrics.iter().map(|(name, value)| (name.clone(), serde_json::json!(value)));
