@@ -1,94 +1,66 @@
-//! CSV and TSV with a header: RFC 4180 quoting, list columns split at a declared separator, bound and read in blocks of lines.
+//! CSV and TSV with a header: list columns split at a declared separator, bound and read in blocks
+//! of records. What a record is, `records` says.
 //!
-//! Opening walks over the whole file once to count its rows and to note where each block begins. Guarantees that faults carry the
-//! line on which their record begins.
+//! Opening walks over the whole file once to check every record's shape, to count the rows and to
+//! note where each block begins. A fault has the line on which its record begins, or on which the
+//! quote at fault opened.
 
 use super::bind::{Binding, Target, Values, Wanted};
 use super::decode::label_value;
 use super::error::{DataError, FaultKind, Place};
 use super::files::{DataFile, Format, Unit, UnitReader};
+use super::records::{Failure, Malformed, Problem, Record, Records, Start};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
-use csv::{ByteRecord, Position, Reader, ReaderBuilder, Terminator};
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Records of a unit.
 const BLOCK: u64 = 16_384;
 
+const QUOTE_HELP: &str = "where a value contains a quote, write it twice and quote the whole field: `\"5\"\" disk\"`";
+
+const ENCODING_HELP: &str = "save the file as UTF-8";
+
 #[derive(Debug)]
 pub(crate) struct CsvFile {
-    separator: u8,
+    delimiter: u8,
     /// By wanted column: the field that holds it.
     fields: Vec<usize>,
     /// Fields of a record.
     count: usize,
     /// Where each block begins.
-    blocks: Vec<Position>,
+    blocks: Vec<Start>,
 }
 
-fn builder(separator: u8) -> ReaderBuilder {
-    let mut builder = ReaderBuilder::new();
-    // Field counts are checked here, with better words.
-    builder
-        .delimiter(separator)
-        .has_headers(false)
-        .flexible(true)
-        .terminator(Terminator::CRLF)
-        .buffer_capacity(1 << 18);
-    builder
-}
-
-fn failed(path: &Path, error: &csv::Error) -> DataError {
-    match error.kind() {
-        csv::ErrorKind::Io(e) => DataError::io(path, e),
-        _ => DataError::new(FaultKind::Damaged, path, "readable CSV", error.to_string()),
-    }
-}
-
-/// Opens and binds a file; also the rows of each block.
+/// Opens and binds a file; also the rows of each block. A file without rows is not bound.
 pub(crate) fn open(
+    file: File,
     path: &Path,
     length: u64,
-    separator: u8,
+    delimiter: u8,
     binding: &Binding,
 ) -> Result<(DataFile, Vec<u64>), DataError> {
-    let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
-    let mut reader = builder(separator).from_reader(file);
-    let mut record = ByteRecord::new();
-    if !reader.read_byte_record(&mut record).map_err(|e| failed(path, &e))? {
+    let mut records = records_at(file, path, delimiter, Start { offset: 0, line: 1 })?;
+    let mut record = Record::new();
+    if !records.read(&mut record).map_err(|e| failed(path, e, delimiter, &[]))? {
         return Err(DataError::new(FaultKind::EmptyFile, path, "a header line", "no lines")
             .help("write the names of the columns first"));
     }
-    let header: Vec<String> = record
-        .iter()
-        .enumerate()
-        .map(|(i, name)| {
-            let name = if i == 0 { name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name) } else { name };
-            String::from_utf8_lossy(name).trim().to_string()
-        })
-        .collect();
+    let header = names(path, &record)?;
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
-    let fields = binding.locate(path, &names)?;
-    let (mut blocks, mut sizes, mut rows) = (Vec::new(), Vec::new(), 0u64);
-    loop {
-        let position = reader.position().clone();
-        if !reader.read_byte_record(&mut record).map_err(|e| failed(path, &e))? {
-            break;
+    let (mut blocks, mut sizes, mut rows, mut fields) = (Vec::new(), Vec::new(), 0u64, Vec::new());
+    while records.read(&mut record).map_err(|e| failed(path, e, delimiter, &names))? {
+        if rows == 0 {
+            check_delimiter(path, &names, delimiter, binding)?;
+            fields = binding.locate(path, &names)?;
         }
         if record.len() != names.len() {
-            let line = record.position().map_or(0, Position::line);
-            return Err(DataError::new(
-                FaultKind::FieldCount,
-                path,
-                format!("{} fields, as in the header", names.len()),
-                record.len().to_string(),
-            )
-            .at(Place::Line(line))
-            .help(format!("quote fields that contain `{}`", separator as char)));
+            return Err(wrong_count(path, &record, names.len(), delimiter));
         }
         if rows % BLOCK == 0 {
-            blocks.push(position);
+            blocks.push(record.start);
             sizes.push(0);
         }
         rows += 1;
@@ -100,8 +72,108 @@ pub(crate) fn open(
     // An id takes two characters of text at least, with its separator, and eight bytes in a batch.
     let decoded_bytes = length.saturating_mul(4);
     let count = names.len();
-    let format = Format::Csv(CsvFile { separator, fields, count, blocks });
+    let format = Format::Csv(CsvFile { delimiter, fields, count, blocks });
     Ok((DataFile { path: path.to_path_buf(), length, rows, decoded_bytes, digest, format }, sizes))
+}
+
+fn records_at(mut file: File, path: &Path, delimiter: u8, start: Start) -> Result<Records<File>, DataError> {
+    file.seek(SeekFrom::Start(start.offset))
+        .and_then(|_| Records::new(file, delimiter, start))
+        .map_err(|e| DataError::io(path, &e))
+}
+
+/// The names of the columns.
+fn names(path: &Path, header: &Record) -> Result<Vec<String>, DataError> {
+    header
+        .fields()
+        .map(|name| match std::str::from_utf8(name) {
+            Ok(name) => Ok(name.trim().to_string()),
+            Err(_) => Err(DataError::new(FaultKind::BadValue, path, "names of columns in UTF-8", shown(name))
+                .at(Place::Line(header.start.line))
+                .help(ENCODING_HELP)),
+        })
+        .collect()
+}
+
+/// Refuses a header that is one field because the columns are separated in another way.
+fn check_delimiter(path: &Path, names: &[&str], delimiter: u8, binding: &Binding) -> Result<(), DataError> {
+    let &[name] = names else { return Ok(()) };
+    let other = [b',', b';', b'\t', b'|'].into_iter().find(|&d| d != delimiter && name.as_bytes().contains(&d));
+    let Some(other) = other.filter(|_| binding.wanted.iter().all(|wanted| wanted.column != name)) else {
+        return Ok(());
+    };
+    let help = match other {
+        b',' => "give the file the ending .csv".to_string(),
+        b'\t' => "give the file the ending .tsv".to_string(),
+        _ => format!("write the file with {} between the columns", named(delimiter)),
+    };
+    let expected = format!("columns separated by {}, as the file's name says", named(delimiter));
+    let found = format!("a header of one field with {} in it", named(other));
+    Err(DataError::new(FaultKind::Format, path, expected, found).at(Place::Line(1)).help(help))
+}
+
+/// A delimiter in messages.
+fn named(delimiter: u8) -> String {
+    match delimiter {
+        b'\t' => "a tab".into(),
+        other => format!("`{}`", char::from(other)),
+    }
+}
+
+fn wrong_count(path: &Path, record: &Record, expected: usize, delimiter: u8) -> DataError {
+    let (first, last) = (record.start.line, record.last_line);
+    let help = if last > first {
+        format!("a quoted field goes on to line {last}: close it where it ends, and write quotes inside it twice")
+    } else if record.len() > expected {
+        format!("quote fields that contain {}", named(delimiter))
+    } else {
+        "take the line out if it is a comment or a total; if the record is cut short, write it again".into()
+    };
+    let expected = format!("{expected} fields, as in the header");
+    DataError::new(FaultKind::FieldCount, path, expected, record.len().to_string()).at(Place::Line(first)).help(help)
+}
+
+/// The error of a record that cannot be read. `names`: of the columns, where the header is known.
+fn failed(path: &Path, failure: Failure, delimiter: u8, names: &[&str]) -> DataError {
+    let Malformed { line, field, problem } = match failure {
+        Failure::Io(e) => return DataError::io(path, &e),
+        Failure::Malformed(malformed) => malformed,
+    };
+    let (expected, found, help) = match problem {
+        Problem::OpenQuote => {
+            ("a quote that closes the field".into(), "none to the end of the file".into(), QUOTE_HELP)
+        }
+        Problem::BareQuote { text } if text.trim().is_empty() => (
+            "a quote only where a field begins".into(),
+            "space before a quote".into(),
+            "take the space out, so that the field begins with its quote",
+        ),
+        Problem::BareQuote { text } => {
+            ("an unquoted field without quotes".into(), format!("a quote after `{text}`"), QUOTE_HELP)
+        }
+        Problem::AfterQuote { text, line: closed } => {
+            let after = match closed == line {
+                true => "the closing quote".to_string(),
+                false => format!("the quote that closes the field in line {closed}"),
+            };
+            (format!("{} or the end of the line after {after}", named(delimiter)), format!("`{text}`"), QUOTE_HELP)
+        }
+        Problem::LoneCr => (
+            "lines that end with LF or CRLF, as the first one does".into(),
+            "a CR alone".into(),
+            "take it out, or quote the field that contains it",
+        ),
+        Problem::TooLong { limit } => (
+            format!("a record of at most {} MiB", limit >> 20),
+            "a longer one".into(),
+            "look for a quote that opens here and is never closed",
+        ),
+    };
+    let error = DataError::new(FaultKind::Malformed, path, expected, found).at(Place::Line(line)).help(help);
+    match names.get(field) {
+        Some(name) => error.column(*name),
+        None => error,
+    }
 }
 
 impl CsvFile {
@@ -113,15 +185,13 @@ impl CsvFile {
         skip: u64,
     ) -> Result<Box<dyn UnitReader>, DataError> {
         let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
-        let mut reader = builder(self.separator).from_reader(file);
-        reader.seek(self.blocks[unit.index].clone()).map_err(|e| failed(path, &e))?;
         let mut block = BlockReader {
             path: path.to_path_buf(),
             separator: binding.options.list_separator,
             fields: self.fields.clone(),
             count: self.count,
-            reader,
-            record: ByteRecord::new(),
+            records: records_at(file, path, self.delimiter, self.blocks[unit.index])?,
+            record: Record::new(),
             left: unit.rows,
             ends: vec![None; binding.schema.sequences.len()],
         };
@@ -134,37 +204,38 @@ impl CsvFile {
 
 struct BlockReader {
     path: PathBuf,
+    /// Between the entries of a list.
     separator: u8,
     fields: Vec<usize>,
     count: usize,
-    reader: Reader<File>,
-    record: ByteRecord,
+    records: Records<File>,
+    record: Record,
     left: u64,
     /// By sequence: the wanted column that set this row's length, and the length.
     ends: Vec<Option<(usize, usize)>>,
 }
 
 impl BlockReader {
+    /// Reads the next record, which was whole when the file was opened.
     fn advance(&mut self) -> Result<(), DataError> {
-        let more = self.reader.read_byte_record(&mut self.record).map_err(|e| failed(&self.path, &e))?;
-        if !more || self.record.len() != self.count {
-            return Err(DataError::new(
-                FaultKind::Damaged,
-                &self.path,
-                "the records it had when it was opened",
-                "others",
-            )
-            .at(Place::Line(self.reader.position().line()))
-            .help("the file changed while it was read: start again"));
-        }
-        self.left -= 1;
-        Ok(())
+        let line = match self.records.read(&mut self.record) {
+            Ok(true) if self.record.len() == self.count => {
+                self.left -= 1;
+                return Ok(());
+            }
+            Ok(_) => self.record.start.line,
+            Err(Failure::Io(e)) => return Err(DataError::io(&self.path, &e)),
+            Err(Failure::Malformed(malformed)) => malformed.line,
+        };
+        Err(DataError::new(FaultKind::Damaged, &self.path, "the records it had when it was opened", "others")
+            .at(Place::Line(line))
+            .help("the file changed while it was read: start again"))
     }
 
     fn row(&mut self, binding: &Binding, out: &mut Batch) -> Result<(), DataError> {
         self.ends.fill(None);
         for (index, wanted) in binding.wanted.iter().enumerate() {
-            let field = trimmed(&self.record[self.fields[index]]);
+            let field = trimmed(self.record.field(self.fields[index]));
             let Some(sequence) = wanted.sequence else {
                 scalar(wanted, &self.path, field, self.separator, out)?;
                 continue;
@@ -206,7 +277,7 @@ impl UnitReader for BlockReader {
         let rows = limit.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         for _ in 0..rows {
             self.advance()?;
-            let line = self.record.position().map_or(0, Position::line);
+            let line = self.record.start.line;
             self.row(binding, out).map_err(|e| e.at(Place::Line(line)))?;
         }
         out.rows += rows;
@@ -216,6 +287,11 @@ impl UnitReader for BlockReader {
         }
         Ok(rows)
     }
+}
+
+/// The beginning of a value, for messages.
+fn shown(text: &[u8]) -> String {
+    format!("`{}`", String::from_utf8_lossy(text).chars().take(40).collect::<String>())
 }
 
 fn trimmed(field: &[u8]) -> &[u8] {
@@ -240,11 +316,15 @@ fn value(wanted: &Wanted, path: &Path, text: &[u8], out: &mut Batch) -> Result<(
     if text.is_empty() && !matches!(wanted.values, Values::Label { missing: Some(_) }) {
         return Err(wanted.null(path));
     }
-    let shown = || format!("`{}`", String::from_utf8_lossy(&text[..text.len().min(40)]));
     let bad = |expected: &str| {
-        wanted.fault(FaultKind::BadValue, path, expected, shown()).help("correct the value, or the type in the spec")
+        wanted
+            .fault(FaultKind::BadValue, path, expected, shown(text))
+            .help("correct the value, or the type in the spec")
     };
-    let string = || std::str::from_utf8(text).map_err(|_| bad("text in UTF-8"));
+    let string = || {
+        std::str::from_utf8(text)
+            .map_err(|_| wanted.fault(FaultKind::BadValue, path, "text in UTF-8", shown(text)).help(ENCODING_HELP))
+    };
     match (wanted.values, wanted.target) {
         (Values::IntegerIds, Target::Feature(f)) => {
             let id = string()?;
@@ -252,7 +332,7 @@ fn value(wanted: &Wanted, path: &Path, text: &[u8], out: &mut Batch) -> Result<(
             let id = id.parse::<i64>().map(|v| v as u64).or_else(|_| id.parse::<u64>());
             out.ids[f].push(id.map_err(|_| {
                 wanted
-                    .fault(FaultKind::BadValue, path, "an integer", shown())
+                    .fault(FaultKind::BadValue, path, "an integer", shown(text))
                     .help("declare the feature `category of string`, or correct the value")
             })?);
         }
@@ -278,7 +358,7 @@ fn value(wanted: &Wanted, path: &Path, text: &[u8], out: &mut Batch) -> Result<(
                 b"" => f64::NAN,
                 b"true" | b"True" | b"TRUE" => 1.0,
                 b"false" | b"False" | b"FALSE" => 0.0,
-                _ => string()?.parse::<f64>().map_err(|_| wanted.bad_label(path, shown()))?,
+                _ => string()?.parse::<f64>().map_err(|_| wanted.bad_label(path, shown(text)))?,
             };
             let (label, known) = label_value(number, missing, text.is_empty())
                 .ok_or_else(|| wanted.bad_label(path, number.to_string()))?;

@@ -7,8 +7,8 @@
 //!
 //! - `error`: the located faults.
 //! - `bind`: from the schema to wanted columns, and their types.
-//! - `files`: paths to files and units (row groups, blocks of lines).
-//! - `parquet`, `csv`: the two readers; `decode`: Arrow arrays to batch columns.
+//! - `files`: paths to files and units (row groups, blocks of records). - `kind`: Parquet, CSV, or neither.
+//! - `parquet`, `csv`: the two readers; `records`: the records of a CSV file; `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `source`: rows in reading order. - `window`: rows that are permuted together.
 //! - `stream`: order, batches, the decoding threads.
@@ -34,7 +34,9 @@ mod decode;
 mod error;
 mod files;
 mod gather;
+mod kind;
 mod parquet;
+mod records;
 mod requests;
 mod source;
 mod stream;
@@ -45,7 +47,8 @@ pub use stream::{Batches, Order, StreamOptions};
 
 use bind::Binding;
 use din_program::schema::Schema;
-use files::DataFile;
+use files::{DataFile, Identity, Opened};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,16 +88,22 @@ pub struct Dataset {
 pub(crate) struct Inner {
     pub binding: Binding,
     pub files: Vec<DataFile>,
-    /// Row groups and blocks of lines in file order.
+    /// Of every file.
+    pub identities: HashSet<Identity>,
+    /// Row groups and blocks of records in file order.
     pub units: Vec<files::Unit>,
+    /// What folders hold besides data.
+    pub left_out: Vec<PathBuf>,
     pub rows: u64,
     /// About so many bytes a row takes in a batch.
     pub row_bytes: u64,
 }
 
 impl Dataset {
-    /// Opens files and directories (their `.parquet`, `.pq`, `.csv`, `.tsv` files in the order of their names, not their
-    /// subdirectories) as one data set and checks every column's presence and type.
+    /// Opens files and directories (the data files in them, in the order of their names) as one data
+    /// set and checks every column's presence and type. In a directory, a subdirectory or a file that
+    /// may be data of another kind is an error, and so is one file twice. Files without rows take no
+    /// part: their columns are not looked at.
     pub fn open<P: AsRef<Path>>(paths: &[P], schema: &Schema, mode: Mode) -> Result<Dataset, DataError> {
         Self::open_with(paths, schema, &OpenOptions::new(mode))
     }
@@ -105,7 +114,7 @@ impl Dataset {
         options: &OpenOptions,
     ) -> Result<Dataset, DataError> {
         let binding = Binding::new(schema, options);
-        let (files, units) = files::open(paths, &binding)?;
+        let Opened { files, identities, units, left_out } = files::open(paths, &binding)?;
         let rows = units.iter().map(|u| u.rows).sum();
         if rows == 0 {
             let first = files.first().map_or_else(PathBuf::new, |f| f.path.clone());
@@ -113,7 +122,8 @@ impl Dataset {
                 .help("check what wrote the file, or name another"));
         }
         let bytes: u64 = files.iter().map(|f| f.decoded_bytes).sum();
-        Ok(Dataset { inner: Arc::new(Inner { binding, files, units, rows, row_bytes: bytes / rows + 16 }) })
+        let row_bytes = bytes / rows + 16;
+        Ok(Dataset { inner: Arc::new(Inner { binding, files, identities, units, left_out, rows, row_bytes }) })
     }
 
     /// Rows of all files together; at least 1.
@@ -123,6 +133,18 @@ impl Dataset {
 
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.inner.files.iter().map(|f| f.path.as_path())
+    }
+
+    /// Whether the file at `path` is one of these, by whatever path or link; false where none is there.
+    pub fn holds(&self, path: &Path) -> bool {
+        Identity::of(path).is_ok_and(|identity| self.inner.identities.contains(&identity))
+    }
+
+    /// Says what folders hold that is documentation or code by its name, and therefore not read; none
+    /// where there is nothing of the kind.
+    pub fn left_out(&self) -> Option<String> {
+        let names: Vec<String> = self.inner.left_out.iter().map(|path| path.display().to_string()).collect();
+        (!names.is_empty()).then(|| format!("not read, as documentation or code by name: {}", names.join(", ")))
     }
 
     pub fn schema(&self) -> &Schema {

@@ -35,7 +35,7 @@ pub(crate) struct ParquetFile {
     columns: Vec<usize>,
 }
 
-/// Opens and binds a file; also the rows of each row group.
+/// Opens and binds a file; also the rows of each row group. A file without rows is not bound.
 pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> Result<(DataFile, Vec<u64>), DataError> {
     let damaged =
         |what: String| DataError::new(FaultKind::Damaged, path, "a whole Parquet file", what).help(DAMAGED_HELP);
@@ -46,7 +46,8 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     .map_err(damaged)?;
     let schema = metadata.schema().clone();
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-    let roots = binding.locate(path, &names)?;
+    let without_rows = metadata.metadata().row_groups().iter().all(|group| group.num_rows() == 0);
+    let roots = if without_rows { Vec::new() } else { binding.locate(path, &names)? };
     for (wanted, &root) in binding.wanted.iter().zip(&roots) {
         let kind = schema.field(root).data_type();
         if !accepts(wanted, kind) {
