@@ -11,7 +11,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Bytes that a record may have at most: what a quote that is never closed can make us hold.
-const LONGEST_RECORD: usize = 1 << 26;
+const LONGEST_RECORD: u64 = 1 << 26;
 
 /// Characters of the text that a message shows.
 const SHOWN: usize = 20;
@@ -66,7 +66,7 @@ pub(super) enum Problem {
     /// A CR outside quotes in a file whose first line does not end with one.
     LoneCr,
     /// More than [`LONGEST_RECORD`] bytes.
-    TooLong { limit: usize },
+    TooLong { limit: u64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +182,7 @@ impl<R: Read> Records<R> {
             let bare_quote = found.is_some_and(|at| chunk[at] == b'"');
             record.bytes.extend_from_slice(&chunk[..count]);
             self.consume(count);
-            self.check_length(record)?;
+            self.check_length(record, self.at.line)?;
             if bare_quote {
                 let text = shown(&record.bytes[begin..]);
                 return Err(malformed(self.at.line, record.len(), Problem::BareQuote { text }));
@@ -206,7 +206,7 @@ impl<R: Read> Records<R> {
             let count = found.map_or(chunk.len(), |(at, _)| at);
             record.bytes.extend_from_slice(&chunk[..count]);
             self.consume(count);
-            self.check_length(record)?;
+            self.check_length(record, opened)?;
             let Some((_, byte)) = found else { continue };
             self.consume(1);
             let next = self.peek()?;
@@ -249,10 +249,11 @@ impl<R: Read> Records<R> {
         Ok(())
     }
 
-    fn check_length(&self, record: &Record) -> Result<(), Failure> {
+    /// Refuses a record that goes on too long; `line` is where its present field began.
+    fn check_length(&self, record: &Record, line: u64) -> Result<(), Failure> {
         let limit = LONGEST_RECORD;
-        match record.bytes.len() > limit {
-            true => Err(malformed(record.start.line, record.len(), Problem::TooLong { limit })),
+        match self.at.offset - record.start.offset > limit {
+            true => Err(malformed(line, record.len(), Problem::TooLong { limit })),
             false => Ok(()),
         }
     }
