@@ -50,12 +50,15 @@ pub(crate) fn open(
     }
     let header = names(path, &record)?;
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
+    let header_line = record.start.line;
     let (mut blocks, mut sizes, mut rows, mut fields) = (Vec::new(), Vec::new(), 0u64, Vec::new());
-    while records.read(&mut record).map_err(|e| failed(path, e, delimiter, &names))? {
-        if rows == 0 {
-            check_delimiter(path, &names, delimiter, binding)?;
-            fields = binding.locate(path, &names)?;
-        }
+    let mut more = records.read(&mut record);
+    if !matches!(more, Ok(false)) {
+        // Before the first record's own faults, which another delimiter explains.
+        check_delimiter(path, (&names, header_line), delimiter, binding)?;
+        fields = binding.locate(path, &names)?;
+    }
+    while more.map_err(|e| failed(path, e, delimiter, &names))? {
         if record.len() != names.len() {
             return Err(wrong_count(path, &record, names.len(), delimiter));
         }
@@ -67,6 +70,7 @@ pub(crate) fn open(
         if let Some(last) = sizes.last_mut() {
             *last += 1;
         }
+        more = records.read(&mut record);
     }
     let digest = xxhash_rust::xxh3::xxh3_64(header.join("\n").as_bytes());
     // An id takes two characters of text at least, with its separator, and eight bytes in a batch.
@@ -96,20 +100,35 @@ fn names(path: &Path, header: &Record) -> Result<Vec<String>, DataError> {
 }
 
 /// Refuses a header that is one field because the columns are separated in another way.
-fn check_delimiter(path: &Path, names: &[&str], delimiter: u8, binding: &Binding) -> Result<(), DataError> {
+fn check_delimiter(
+    path: &Path,
+    (names, line): (&[&str], u64),
+    delimiter: u8,
+    binding: &Binding,
+) -> Result<(), DataError> {
     let &[name] = names else { return Ok(()) };
-    let other = [b',', b';', b'\t', b'|'].into_iter().find(|&d| d != delimiter && name.as_bytes().contains(&d));
+    let other = name.bytes().find(|&byte| other_delimiter(byte, delimiter));
     let Some(other) = other.filter(|_| binding.wanted.iter().all(|wanted| wanted.column != name)) else {
         return Ok(());
     };
-    let help = match other {
-        b',' => "give the file the ending .csv".to_string(),
-        b'\t' => "give the file the ending .tsv".to_string(),
-        _ => format!("write the file with {} between the columns", named(delimiter)),
-    };
     let expected = format!("columns separated by {}, as the file's name says", named(delimiter));
     let found = format!("a header of one field with {} in it", named(other));
-    Err(DataError::new(FaultKind::Format, path, expected, found).at(Place::Line(1)).help(help))
+    Err(DataError::new(FaultKind::Format, path, expected, found)
+        .at(Place::Line(line))
+        .help(delimiter_help(other, delimiter)))
+}
+
+/// Whether a byte separates columns in files other than those with this delimiter.
+fn other_delimiter(byte: u8, delimiter: u8) -> bool {
+    byte != delimiter && matches!(byte, b',' | b';' | b'\t' | b'|')
+}
+
+fn delimiter_help(other: u8, delimiter: u8) -> String {
+    match other {
+        b',' => "give the file the ending .csv if commas separate its columns".into(),
+        b'\t' => "give the file the ending .tsv if tabs separate its columns".into(),
+        _ => format!("write the file with {} between the columns", named(delimiter)),
+    }
 }
 
 /// A delimiter in messages.
@@ -139,34 +158,39 @@ fn failed(path: &Path, failure: Failure, delimiter: u8, names: &[&str]) -> DataE
         Failure::Io(e) => return DataError::io(path, &e),
         Failure::Malformed(malformed) => malformed,
     };
+    let quote_help = QUOTE_HELP.to_string();
     let (expected, found, help) = match problem {
         Problem::OpenQuote => {
-            ("a quote that closes the field".into(), "none to the end of the file".into(), QUOTE_HELP)
+            ("a quote that closes the field".into(), "none to the end of the file".into(), quote_help)
         }
         Problem::BareQuote { text } if text.trim().is_empty() => (
             "a quote only where a field begins".into(),
             "space before a quote".into(),
-            "take the space out, so that the field begins with its quote",
+            "take the space out, so that the field begins with its quote".into(),
         ),
         Problem::BareQuote { text } => {
-            ("an unquoted field without quotes".into(), format!("a quote after `{text}`"), QUOTE_HELP)
+            ("an unquoted field without quotes".into(), format!("a quote after `{text}`"), quote_help)
         }
         Problem::AfterQuote { text, line: closed } => {
             let after = match closed == line {
                 true => "the closing quote".to_string(),
                 false => format!("the quote that closes the field in line {closed}"),
             };
-            (format!("{} or the end of the line after {after}", named(delimiter)), format!("`{text}`"), QUOTE_HELP)
+            let expected = format!("{} or the end of the line after {after}", named(delimiter));
+            match text.bytes().next().filter(|&byte| other_delimiter(byte, delimiter)) {
+                Some(other) => (expected, named(other), delimiter_help(other, delimiter)),
+                None => (expected, format!("`{text}`"), quote_help),
+            }
         }
         Problem::LoneCr => (
             "lines that end with LF or CRLF, as the first one does".into(),
             "a CR alone".into(),
-            "take it out, or quote the field that contains it",
+            "take it out, or quote the field that contains it".into(),
         ),
         Problem::TooLong { limit } => (
             format!("a record of at most {} MiB", limit >> 20),
             "a longer one".into(),
-            "look for a quote that opens here and is never closed",
+            "look for a quote that opens here and is never closed".into(),
         ),
     };
     let error = DataError::new(FaultKind::Malformed, path, expected, found).at(Place::Line(line)).help(help);

@@ -174,13 +174,17 @@ fn expand(path: &Path, found: &mut Vec<PathBuf>, left_out: &mut Vec<PathBuf>) ->
 
 /// The error of a file in a folder whose name tells neither data nor documentation.
 fn not_data(folder: &Path, entry: &Path) -> DataError {
-    let error = match head(entry).and_then(|head| kind::of(entry, &head)) {
-        Err(error) => error,
+    let all = all_in(folder);
+    let instead = format!("or take it out of the folder, or name what is to be read, as `{all}`");
+    match head(entry).and_then(|head| kind::of(entry, &head)) {
         Ok(_) => DataError::new(FaultKind::Format, entry, format!("a name that ends in {ENDINGS}"), "another one")
-            .help("rename it"),
-    };
-    let rename = error.help.clone().unwrap_or_else(|| "unpack it, or rename it".into());
-    error.help(format!("{rename}; or take it out of the folder, or name what is to be read, as `{}`", all_in(folder)))
+            .help(format!("rename it; {instead}")),
+        Err(error) if error.kind == FaultKind::Io => error,
+        Err(error) => match error.help.clone() {
+            Some(help) => error.help(format!("{help}; {instead}")),
+            None => error,
+        },
+    }
 }
 
 const ENDINGS: &str = ".parquet, .pq, .parq, .csv, .tsv";

@@ -7,8 +7,10 @@
 //!
 //! - `error`: the located faults.
 //! - `bind`: from the schema to wanted columns, and their types.
-//! - `files`: paths to files and units (row groups, blocks of records). - `kind`: Parquet, CSV, or neither.
-//! - `parquet`, `csv`: the two readers; `records`: the records of a CSV file; `decode`: Arrow arrays to batch columns.
+//! - `files`: paths to files and units (row groups, blocks of records).
+//! - `kind`: Parquet, CSV, or neither.
+//! - `parquet`, `csv`: the two readers. - `records`: the records of a CSV file.
+//! - `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `source`: rows in reading order. - `window`: rows that are permuted together.
 //! - `stream`: order, batches, the decoding threads.
@@ -135,7 +137,8 @@ impl Dataset {
         self.inner.files.iter().map(|f| f.path.as_path())
     }
 
-    /// Whether the file at `path` is one of these, by whatever path or link; false where none is there.
+    /// Whether the file at `path` is one of these, by whatever path or link; false where there is
+    /// none.
     pub fn holds(&self, path: &Path) -> bool {
         Identity::of(path).is_ok_and(|identity| self.inner.identities.contains(&identity))
     }

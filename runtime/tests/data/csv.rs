@@ -198,9 +198,14 @@ fn another_delimiter() {
         assert_eq!(error.kind, FaultKind::Format, "{error}");
         error.help.clone().unwrap()
     };
-    assert_eq!(help("a.txt", "id\tt\n1\ta\n"), "give the file the ending .tsv");
-    assert_eq!(help("a.tsv", "id,t\n1,a\n"), "give the file the ending .csv");
+    assert_eq!(help("a.txt", "id\tt\n1\ta\n"), "give the file the ending .tsv if tabs separate its columns");
+    assert_eq!(help("a.tsv", "id,t\n1,a\n"), "give the file the ending .csv if commas separate its columns");
     assert_eq!(help("a.tsv", "id|t\n1|a\n"), "write the file with a tab between the columns");
+    // Quotes do not hide it, in the header or behind it.
+    let semicolons = "write the file with `,` between the columns";
+    assert_eq!(help("a.csv", "id;t\n1;\"a\"\n"), semicolons);
+    assert_eq!(fault("\"id\";\"t\"\n1;a\n").help.as_deref(), Some(semicolons));
+    assert_eq!(fault("\n\nid;t\n1;a\n").place, Some(Place::Line(3)));
     // A column may have such a name.
     let (_directory, path) = written("a.csv", "a;b\n7\n");
     let mut schema = Schema { features: vec![feature("x", INT, None)], ..Schema::default() };
