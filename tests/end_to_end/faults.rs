@@ -112,7 +112,27 @@ fn validation_on_the_training_file_is_refused() {
     let out = folder.path().join("run");
     let line = "train {model} --train {data}/train.parquet --valid {data}/train.parquet --out {out}";
     din(line, &[("model", &small()), ("data", data()), ("out", &out)]).expect(1).says("the same file in both");
+    // By another path too: a hard link has no path in common with it.
+    let link = folder.path().join("valid.parquet");
+    fs::hard_link(data().join("train.parquet"), &link).unwrap();
+    let line = "train {model} --train {data}/train.parquet --valid {link} --out {out}";
+    let paths = [("model", small()), ("data", data().into()), ("link", link.clone()), ("out", out.clone())];
+    din(line, &paths.each_ref().map(|(name, path)| (*name, path.as_path()))).expect(1).says("the same file in both");
     assert!(!out.exists());
+    let eval = din("eval {run} --data {link}", &[("run", trained()), ("link", &link)]).expect(0);
+    assert!(eval.err.contains("trained on this file"), "{}", eval.err);
+}
+
+#[test]
+fn what_a_folder_holds_besides_data_is_told() {
+    let folder = TempDir::new().unwrap();
+    fs::copy(data().join("test.parquet"), folder.path().join("a.parquet")).unwrap();
+    fs::write(folder.path().join("README.txt"), "Clicks of May.\n").unwrap();
+    let paths = [("run", trained()), ("folder", folder.path())];
+    let eval = din("eval {run} --data {folder}", &paths).expect(0);
+    assert!(eval.err.contains("not read") && eval.err.contains("README.txt"), "{}", eval.err);
+    fs::copy(data().join("test.parquet"), folder.path().join("000001_0")).unwrap();
+    din("eval {run} --data {folder}", &paths).expect(1).says("000001_0");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use din_runtime::run::directory::same_spec;
 use din_runtime::run::file::{not_an_input, write_atomically};
 use din_runtime::run::{RunDirectory, interrupt};
 use din_runtime::train::{self, Device, Options, Session, Summary};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Without a batch size in the spec's training settings that would suit, evaluation reads so many rows at a time.
@@ -200,6 +200,7 @@ pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
     };
     let data = Dataset::open_with(&args.data, &opened.session.program().schema, &options)
         .map_err(din_runtime::run::Error::from)?;
+    remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.run, &data)?;
     let mut progress = Progress::new(console);
     let report = evaluate(&mut opened.session, &data, opened.batch, &mut |event| progress.show(event))?;
@@ -219,12 +220,16 @@ pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
     Ok(())
 }
 
+fn remark_of_left_out(console: &Console, data: &Dataset) {
+    if let Some(left_out) = data.left_out() {
+        console.remark(left_out);
+    }
+}
+
 /// Figures on data that trained or chose the model are not what new data would give.
 fn warn_of_reuse(console: &Console, run: &RunDirectory, data: &Dataset) -> Outcome {
     let record = run.record()?;
-    let canonical = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let files: Vec<PathBuf> = data.files().map(canonical).collect();
-    let shared = |had: &[PathBuf]| files.iter().find(|file| had.contains(file)).cloned();
+    let shared = |had: &[PathBuf]| had.iter().find(|file| data.holds(file)).cloned();
     if let Some(file) = shared(&record.train.paths()) {
         console.warning(&format!(
             "{}: the run was trained on this file; the figures say nothing of new data",
@@ -251,6 +256,7 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
     let separator = opened.list_separator(console, args.input.list_separator);
     let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;
+    remark_of_left_out(console, &data);
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show(event);
     let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &mut observe)?;

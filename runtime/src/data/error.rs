@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 pub enum FaultKind {
     /// No file at the path, or a directory without data.
     NotFound,
+    /// One file twice in the data, by whatever paths or links.
+    SameFile,
     /// Reading failed: permissions, disk. The machine's fault, not the data's.
     Io,
     /// No bytes.
@@ -20,6 +22,8 @@ pub enum FaultKind {
     Format,
     /// Cut short or altered.
     Damaged,
+    /// Text against the rules of CSV: its quotes or line ends.
+    Malformed,
     MissingColumn,
     /// Two columns of one name.
     DuplicateColumn,

@@ -1,13 +1,18 @@
-//! From paths to files and their units: the row groups of Parquet, blocks of lines of CSV. A unit can be read by itself,
-//! which is what makes shuffling, resuming and bounded memory possible.
+//! From paths to files and their units: the row groups of Parquet, blocks of records of CSV. A unit
+//! can be read by itself, which is what makes shuffling, resuming and bounded memory possible.
+//!
+//! Guarantees that what a path stands for is read as a whole, each file once, or is an error.
 
 use super::bind::Binding;
 use super::error::{DataError, FaultKind, Place};
+use super::kind::{self, Kind};
 use super::{csv, parquet};
 use crate::batch::Batch;
 use arrow::datatypes::DataType;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// A bound file.
@@ -75,12 +80,33 @@ pub(crate) fn reader(
     }
 }
 
+/// What paths stand for, opened and bound.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub files: Vec<DataFile>,
+    /// Of every file.
+    pub identities: HashSet<Identity>,
+    pub units: Vec<Unit>,
+    /// What folders hold besides data.
+    pub left_out: Vec<PathBuf>,
+}
+
 /// Finds, opens and binds all files, in order.
-pub(crate) fn open<P: AsRef<Path>>(paths: &[P], binding: &Binding) -> Result<(Vec<DataFile>, Vec<Unit>), DataError> {
-    let mut found = Vec::new();
+pub(crate) fn open<P: AsRef<Path>>(paths: &[P], binding: &Binding) -> Result<Opened, DataError> {
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
     for path in paths {
-        expand(path.as_ref(), &mut found)?;
+        expand(path.as_ref(), &mut found, &mut left_out)?;
     }
+    let mut first: HashMap<Identity, &Path> = HashMap::new();
+    for path in &found {
+        let identity = Identity::of(path).map_err(|e| DataError::io(path, &e))?;
+        if let Some(other) = first.insert(identity, path) {
+            let found = format!("the same file as {}", other.display());
+            return Err(DataError::new(FaultKind::SameFile, path, "each file once", found)
+                .help("name it once; a folder stands for the files in it"));
+        }
+    }
+    let identities = first.into_keys().collect();
     let (mut files, mut units) = (Vec::new(), Vec::new());
     for path in found {
         let (file, sizes) = open_file(&path, binding)?;
@@ -93,74 +119,131 @@ pub(crate) fn open<P: AsRef<Path>>(paths: &[P], binding: &Binding) -> Result<(Ve
         }
         files.push(file);
     }
-    Ok((files, units))
+    Ok(Opened { files, identities, units, left_out })
 }
 
-/// A directory stands for its data files, in the order of their names; names that begin with `.` or `_` are left out.
-fn expand(path: &Path, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
+/// Which file it is, by whatever path or link.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    #[cfg(unix)]
+    device: u64,
+    #[cfg(unix)]
+    inode: u64,
+    #[cfg(not(unix))]
+    path: PathBuf,
+}
+
+impl Identity {
+    #[cfg(unix)]
+    pub fn of(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    #[cfg(not(unix))]
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: std::fs::canonicalize(path)? })
+    }
+}
+
+/// A folder stands for the data files in it, in the order of their names. Names that begin with `.`
+/// or `_` are passed over, documentation and code are left out; whatever else is there is an error,
+/// since it may be data.
+fn expand(path: &Path, found: &mut Vec<PathBuf>, left_out: &mut Vec<PathBuf>) -> Result<(), DataError> {
     let metadata = std::fs::metadata(path).map_err(|e| DataError::io(path, &e))?;
     if !metadata.is_dir() {
         found.push(path.to_path_buf());
         return Ok(());
     }
-    let mut inside = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(|e| DataError::io(path, &e))? {
-        let entry = entry.map_err(|e| DataError::io(path, &e))?.path();
-        let hidden = entry.file_name().is_none_or(|n| matches!(n.as_encoded_bytes().first(), Some(b'.' | b'_')));
-        if !hidden && kind_by_name(&entry).is_some() && entry.is_file() {
-            inside.push(entry);
+    let entries: io::Result<Vec<PathBuf>> =
+        std::fs::read_dir(path).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut entries = entries.map_err(|e| DataError::io(path, &e))?;
+    entries.sort();
+    let before = found.len();
+    for entry in entries {
+        if entry.file_name().is_none_or(|n| matches!(n.as_encoded_bytes().first(), Some(b'.' | b'_'))) {
+            continue;
+        }
+        let metadata = std::fs::metadata(&entry).map_err(|e| DataError::io(&entry, &e))?;
+        if metadata.is_dir() {
+            return Err(DataError::new(FaultKind::Format, &entry, "data files in the folder itself", "a subfolder")
+                .help(format!(
+                    "folders inside a folder are not read: name what is to be read, as `{}`",
+                    all_in(path)
+                )));
+        }
+        if is_documentation(&entry) {
+            left_out.push(entry);
+        } else if kind::of_name(&entry).is_some() {
+            found.push(entry);
+        } else {
+            return Err(not_data(path, &entry));
         }
     }
-    if inside.is_empty() {
-        return Err(DataError::new(FaultKind::NotFound, path, "data files (.parquet, .pq, .csv, .tsv)", "none")
+    if found.len() == before {
+        return Err(DataError::new(FaultKind::NotFound, path, format!("data files ({ENDINGS})"), "none")
             .help("name the files themselves, or the directory that holds them"));
     }
-    inside.sort();
-    found.extend(inside);
     Ok(())
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Parquet,
-    Separated(u8),
+/// The error of a file in a folder whose name tells neither data nor documentation.
+fn not_data(folder: &Path, entry: &Path) -> DataError {
+    let all = all_in(folder);
+    let instead = format!("or take it out of the folder, or name what is to be read, as `{all}`");
+    match head(entry).and_then(|head| kind::of(entry, &head)) {
+        Ok(_) => DataError::new(FaultKind::Format, entry, format!("a name that ends in {ENDINGS}"), "another one")
+            .help(format!("rename it; {instead}")),
+        Err(error) if error.kind == FaultKind::Io => error,
+        Err(error) => match error.help.clone() {
+            Some(help) => error.help(format!("{help}; {instead}")),
+            None => error,
+        },
+    }
 }
 
-fn kind_by_name(path: &Path) -> Option<Kind> {
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    match extension.as_str() {
-        "parquet" | "pq" | "parq" => Some(Kind::Parquet),
-        "csv" | "txt" => Some(Kind::Separated(b',')),
-        "tsv" => Some(Kind::Separated(b'\t')),
-        _ => None,
-    }
+const ENDINGS: &str = ".parquet, .pq, .parq, .csv, .tsv";
+
+/// A shell's pattern for all that is in a folder.
+fn all_in(folder: &Path) -> String {
+    folder.join("*").display().to_string()
+}
+
+/// Whether a name is of text for people, or of code, rather than of rows.
+fn is_documentation(path: &Path) -> bool {
+    let lower = |part: Option<&OsStr>| part.map(|part| part.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let text = ["md", "rst", "txt", "html", "pdf", "din", "py", "ipynb", "sh", "sql"];
+    let stems = ["readme", "license", "licence", "notice", "copying", "changelog", "makefile"];
+    let data = kind::of_name(path).is_some();
+    text.contains(&lower(path.extension()).as_str()) || (!data && stems.contains(&lower(path.file_stem()).as_str()))
 }
 
 fn open_file(path: &Path, binding: &Binding) -> Result<(DataFile, Vec<u64>), DataError> {
-    let io = |e: &std::io::Error| DataError::io(path, e);
-    let mut file = File::open(path).map_err(|e| io(&e))?;
-    let length = file.metadata().map_err(|e| io(&e))?.len();
-    if length == 0 {
+    let kind = kind::of(path, &head(path)?)?;
+    let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
+    let length = file.metadata().map_err(|e| DataError::io(path, &e))?.len();
+    match kind {
+        Kind::Parquet => parquet::open(file, path, length, binding),
+        Kind::Separated(delimiter) => csv::open(file, path, length, delimiter, binding),
+    }
+}
+
+/// The first [`kind::HEAD`] bytes of a file, or all that it has; at least one.
+fn head(path: &Path) -> Result<Vec<u8>, DataError> {
+    let io = |e: &io::Error| DataError::io(path, e);
+    // Before it is opened: a pipe would wait for who writes it.
+    let metadata = std::fs::metadata(path).map_err(|e| io(&e))?;
+    if !metadata.is_file() {
+        return Err(DataError::new(FaultKind::Format, path, "a Parquet or CSV file", "a device or a pipe")
+            .help("write the data to a file first: it is read more than once"));
+    }
+    let mut head = Vec::with_capacity(kind::HEAD);
+    let file = File::open(path).map_err(|e| io(&e))?;
+    file.take(kind::HEAD as u64).read_to_end(&mut head).map_err(|e| io(&e))?;
+    if head.is_empty() {
         return Err(DataError::new(FaultKind::EmptyFile, path, "a Parquet or CSV file", "an empty file")
             .help("check what wrote the file: it stopped before writing a byte"));
     }
-    let mut magic = [0u8; 4];
-    let read = file.read(&mut magic).map_err(|e| io(&e))?;
-    let kind = match (&magic[..read], kind_by_name(path)) {
-        (b"PAR1", _) => Kind::Parquet,
-        ([0x1f, 0x8b, ..], _) => {
-            return Err(
-                DataError::new(FaultKind::Format, path, "a Parquet or CSV file", "a gzip file").help("unpack it first")
-            );
-        }
-        (_, Some(kind)) => kind,
-        (_, None) => {
-            return Err(DataError::new(FaultKind::Format, path, "a Parquet or CSV file", "another kind of file")
-                .help("give CSV files the ending .csv (or .tsv, separated by tabs)"));
-        }
-    };
-    match kind {
-        Kind::Parquet => parquet::open(file, path, length, binding),
-        Kind::Separated(separator) => csv::open(path, length, separator, binding),
-    }
+    Ok(head)
 }

@@ -7,8 +7,10 @@
 //!
 //! - `error`: the located faults.
 //! - `bind`: from the schema to wanted columns, and their types. - `carried`: columns that pass through prediction.
-//! - `files`: paths to files and units (row groups, blocks of lines).
-//! - `parquet`, `csv`: the two readers; `decode`: Arrow arrays to batch columns.
+//! - `files`: paths to files and units (row groups, blocks of records).
+//! - `kind`: Parquet, CSV, or neither.
+//! - `parquet`, `csv`: the two readers. - `records`: the records of a CSV file.
+//! - `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `source`: rows in reading order. - `window`: rows that are permuted together.
 //! - `stream`: order, batches, the decoding threads.
@@ -36,7 +38,9 @@ mod decode;
 mod error;
 mod files;
 mod gather;
+mod kind;
 mod parquet;
+mod records;
 mod requests;
 mod source;
 mod stream;
@@ -48,7 +52,8 @@ pub use stream::{Batches, Order, StreamOptions};
 use arrow::datatypes::Field;
 use bind::Binding;
 use din_program::schema::Schema;
-use files::DataFile;
+use files::{DataFile, Identity, Opened};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -89,8 +94,12 @@ pub struct Dataset {
 pub(crate) struct Inner {
     pub binding: Binding,
     pub files: Vec<DataFile>,
-    /// Row groups and blocks of lines in file order.
+    /// Of every file.
+    pub identities: HashSet<Identity>,
+    /// Row groups and blocks of records in file order.
     pub units: Vec<files::Unit>,
+    /// What folders hold besides data.
+    pub left_out: Vec<PathBuf>,
     pub rows: u64,
     /// About so many bytes a row takes in a batch.
     pub row_bytes: u64,
@@ -127,8 +136,10 @@ impl Warnings {
 }
 
 impl Dataset {
-    /// Opens files and directories (their `.parquet`, `.pq`, `.csv`, `.tsv` files in the order of their names, not their
-    /// subdirectories) as one data set and checks every column's presence and type.
+    /// Opens files and directories (the data files in them, in the order of their names) as one data
+    /// set and checks every column's presence and type. In a directory, a subdirectory or a file that
+    /// may be data of another kind is an error, and so is one file twice. Files without rows take no
+    /// part: their columns are not looked at.
     pub fn open<P: AsRef<Path>>(paths: &[P], schema: &Schema, mode: Mode) -> Result<Dataset, DataError> {
         Self::open_with(paths, schema, &OpenOptions::new(mode))
     }
@@ -139,7 +150,7 @@ impl Dataset {
         options: &OpenOptions,
     ) -> Result<Dataset, DataError> {
         let mut binding = Binding::new(schema, options);
-        let (files, units) = files::open(paths, &binding)?;
+        let Opened { files, identities, units, left_out } = files::open(paths, &binding)?;
         for file in &files {
             for (carried, kind) in binding.carried.iter_mut().zip(&file.carried) {
                 kind.iter().try_for_each(|kind| carried.widen(&file.path, kind))?;
@@ -152,16 +163,9 @@ impl Dataset {
                 .help("check what wrote the file, or name another"));
         }
         let bytes: u64 = files.iter().map(|f| f.decoded_bytes).sum();
-        Ok(Dataset {
-            inner: Arc::new(Inner {
-                binding,
-                files,
-                units,
-                rows,
-                row_bytes: bytes / rows + 16,
-                warnings: Warnings::default(),
-            }),
-        })
+        let (row_bytes, warnings) = (bytes / rows + 16, Warnings::default());
+        let inner = Inner { binding, files, identities, units, left_out, rows, row_bytes, warnings };
+        Ok(Dataset { inner: Arc::new(inner) })
     }
 
     /// Rows of all files together; at least 1.
@@ -205,6 +209,19 @@ impl Dataset {
         let unit = unit.expect("the row is one of the data set's");
         let file = &self.inner.files[unit.file];
         Ok((&file.path, file.place(*unit, row - (before - unit.rows))?))
+    }
+
+    /// Whether the file at `path` is one of these, by whatever path or link; false where there is
+    /// none.
+    pub fn holds(&self, path: &Path) -> bool {
+        Identity::of(path).is_ok_and(|identity| self.inner.identities.contains(&identity))
+    }
+
+    /// Says what folders hold that is documentation or code by its name, and therefore not read; none
+    /// where there is nothing of the kind.
+    pub fn left_out(&self) -> Option<String> {
+        let names: Vec<String> = self.inner.left_out.iter().map(|path| path.display().to_string()).collect();
+        (!names.is_empty()).then(|| format!("not read, as documentation or code by name: {}", names.join(", ")))
     }
 
     pub fn schema(&self) -> &Schema {

@@ -293,7 +293,7 @@ fn prune(directory: &RunDirectory) -> Result<()> {
     Ok(())
 }
 
-/// Absolute paths of a data set's files, to tell whether two sets share one.
+/// Absolute paths of a data set's files, for the run's record.
 pub(crate) fn files_of(data: &Dataset) -> Vec<std::path::PathBuf> {
     data.files().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())).collect()
 }

@@ -108,9 +108,19 @@ fn attach(session: &mut Session, options: &Options) -> Result<()> {
     options.device.attach(session)
 }
 
-fn open(paths: &[PathBuf], program: &Program, mode: Mode, separator: u8) -> Result<Dataset> {
+fn open(
+    paths: &[PathBuf],
+    program: &Program,
+    mode: Mode,
+    separator: u8,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Dataset> {
     let options = OpenOptions { list_separator: separator, ..OpenOptions::new(mode) };
-    Ok(Dataset::open_with(paths, &program.schema, &options)?)
+    let data = Dataset::open_with(paths, &program.schema, &options)?;
+    if let Some(left_out) = data.left_out() {
+        observe(Event::Note(left_out));
+    }
+    Ok(data)
 }
 
 fn record_of(data: &Dataset) -> Result<DataRecord> {
@@ -158,10 +168,10 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         return Err(Error::input("no training data").help("name them: --train FILE …"));
     }
     let separator = options.list_separator.unwrap_or(b'|');
-    let train = open(&options.train, program, Mode::Train, separator)?;
+    let train = open(&options.train, program, Mode::Train, separator, observe)?;
     let valid = match options.valid.is_empty() {
         true => None,
-        false => Some(open(&options.valid, program, Mode::Evaluate, separator)?),
+        false => Some(open(&options.valid, program, Mode::Evaluate, separator, observe)?),
     };
     check_apart(&train, valid.as_ref())?;
     if valid.is_none() {
@@ -238,13 +248,13 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
-    let data = |asked: &[PathBuf], had: Option<&DataRecord>, mode: Mode, what: &str| -> Result<Option<Dataset>> {
+    let mut data = |asked: &[PathBuf], had: Option<&DataRecord>, mode: Mode, what: &str| -> Result<Option<Dataset>> {
         let paths = match (asked.is_empty(), had) {
             (false, _) => asked.to_vec(),
             (true, Some(had)) => had.paths(),
             (true, None) => return Ok(None),
         };
-        let data = open(&paths, program, mode, record.list_separator)?;
+        let data = open(&paths, program, mode, record.list_separator, observe)?;
         match had {
             Some(had) => check_same(&data, had, &options.out, what).map(|()| Some(data)),
             None => Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out")),
@@ -334,8 +344,7 @@ fn names(files: &[PathBuf]) -> String {
 /// Measuring on what was trained on would choose the most overfitted epoch.
 fn check_apart(train: &Dataset, valid: Option<&Dataset>) -> Result<()> {
     let Some(valid) = valid else { return Ok(()) };
-    let trained = files_of(train);
-    match files_of(valid).into_iter().find(|file| trained.contains(file)) {
+    match valid.files().find(|file| train.holds(file)) {
         Some(file) => Err(Error::input(format!(
             "{}: expected validation data apart from the training data, found the same file in both",
             file.display()

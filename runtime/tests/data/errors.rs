@@ -243,7 +243,7 @@ fn files_that_are_none() {
     assert_eq!(kind("a.csv", b""), FaultKind::EmptyFile);
     assert_eq!(kind("a.csv", b"x,y\n"), FaultKind::NoRows);
     assert_eq!(kind("b.parquet", b"PAR1"), FaultKind::Damaged);
-    assert_eq!(kind("b.parquet", b"not parquet at all"), FaultKind::Damaged);
+    assert_eq!(kind("b.parquet", b"not parquet at all"), FaultKind::Format);
     assert_eq!(kind("a.csv.gz", &[0x1f, 0x8b, 8, 0]), FaultKind::Format);
     assert_eq!(kind("a.bin", b"x,y\n1,2\n"), FaultKind::Format);
     assert_eq!(kind("c.csv", b"x,y\n1,2\n1,2,3\n"), FaultKind::FieldCount);

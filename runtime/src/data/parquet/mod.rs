@@ -109,8 +109,10 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     let parquet_schema = metadata.file_metadata().schema_descr_ptr();
     let described = parquet_schema.root_schema().get_fields();
     let names: Vec<&str> = described.iter().map(|column| column.name()).collect();
-    let roots = binding.locate(path, &names)?;
-    let carried = binding.locate_carried(path, &names)?;
+    // A file without rows is not bound: whatever its columns are, it takes no part.
+    let without_rows = metadata.row_groups().iter().all(|group| group.num_rows() == 0);
+    let roots = if without_rows { Vec::new() } else { binding.locate(path, &names)? };
+    let carried = if without_rows { Vec::new() } else { binding.locate_carried(path, &names)? };
     let purpose = |root: usize| {
         let wanted = roots.iter().position(|&r| r == root).map(Purpose::Wanted);
         wanted.or_else(|| carried.iter().position(|&r| r == Some(root)).map(Purpose::Carried))
