@@ -1,5 +1,5 @@
-//! Parquet as other programs write it: checksums, compression, encryption, annotated types, text that
-//! is none; and a machine that fails.
+//! Parquet as other programs write it: checksums, compression, encryption, annotated types, text
+//! that is none; and a machine that fails.
 
 use crate::support::*;
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};

@@ -1,7 +1,7 @@
 //! Parquet: opened, bound, and read one row group at a time, only the wanted columns.
 //!
-//! Guarantees that no damaged file brings the process down: the decoding library may panic on some of
-//! them, so every call into it is fenced and what it says becomes a located fault.
+//! Guarantees that no damaged file brings the process down: the decoding library may panic on some
+//! of them, so every call into it is fenced and what it says becomes a located fault.
 //!
 //! - `input`: the file's bytes, and the system calls that fail. - `schema`: the columns' types.
 //! - `encryption`: which columns are encrypted. - `pages`: how many list entries come.
@@ -35,7 +35,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
-/// Rows decoded at once, at most: small enough for the caches, large enough to hide the cost of a call.
+/// Rows decoded at once, at most: small enough for the caches, large enough to hide the cost of a
+/// call.
 const RECORDS: usize = 4096;
 
 #[derive(Debug)]
@@ -102,21 +103,24 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     for (wanted, &root) in binding.wanted.iter().zip(&roots) {
         schema::check_type(wanted, path, metadata.schema().field(root).data_type(), &described[root])?;
     }
-    let groups = metadata.metadata().row_groups();
     let encrypted_columns = encryption::encrypted_columns(&input).map_err(|e| damaged(said(&e)))?;
-    let mut sizes = Vec::with_capacity(groups.len());
+    let mut sizes = Vec::new();
     let mut decoded_bytes: u64 = 0;
-    for (index, group) in groups.iter().enumerate() {
+    for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
         let rows = u64::try_from(group.num_rows())
             .map_err(|_| damaged(format!("row group {index} with {} rows", group.num_rows())))?;
         // A value takes at least a hundred-thousandth of a byte of the file, or the footer lies.
         if rows / 100_000 > length {
             return Err(damaged(format!("row group {index} with {rows} rows in {length} bytes")));
         }
+        if group.num_columns() != parquet_schema.num_columns() {
+            return Err(damaged(format!("row group {index} with {} columns", group.num_columns())));
+        }
         sizes.push(rows);
         for (leaf, chunk) in group.columns().iter().enumerate() {
             let root = parquet_schema.get_column_root_idx(leaf);
-            let Some(wanted) = roots.iter().position(|&r| r == root).map(|w| &binding.wanted[w]) else { continue };
+            let Some(wanted) = roots.iter().position(|&r| r == root) else { continue };
+            let wanted = &binding.wanted[wanted];
             schema::check_codec(wanted, path, chunk.compression())?;
             if encrypted_columns.contains(&(index, leaf)) {
                 let (expected, found) = ("a column that is not encrypted", "an encrypted one");
@@ -124,7 +128,7 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
             }
             let values = u64::try_from(chunk.num_values())
                 .map_err(|_| damaged(format!("a column with {} values", chunk.num_values())))?;
-            decoded_bytes += values.saturating_mul(8);
+            decoded_bytes = decoded_bytes.saturating_add(values.saturating_mul(8));
         }
     }
     let fields = with_dictionaries(&metadata);
@@ -152,8 +156,8 @@ fn encrypted(error: DataError) -> DataError {
     error.help("decrypt the file with the program that wrote it")
 }
 
-/// Text columns that are dictionary-encoded throughout are read as dictionaries: each string is hashed
-/// once a row group.
+/// Text columns that are dictionary-encoded throughout are read as dictionaries: each string is
+/// hashed once per row group.
 fn with_dictionaries(metadata: &ArrowReaderMetadata) -> Fields {
     let encoded = |root: usize| {
         let schema = metadata.parquet_schema();
@@ -226,8 +230,8 @@ impl Layout {
     }
 }
 
-/// The fault of a column whose rows from `row` on could not be decoded: the machine's if a system call
-/// failed, else the file's.
+/// The fault of a column whose rows from `row` on could not be decoded: the machine's if a system
+/// call failed, else the file's.
 fn unread(wanted: &Wanted, path: &Path, row: u64, input: &Input, what: String) -> DataError {
     let error = match input.failure() {
         Some(failure) => DataError::failed(path, &failure.action, &failure.error).column(wanted.column.clone()),
@@ -338,8 +342,8 @@ impl GroupReader {
         usize::try_from(end - self.next_row).unwrap_or(usize::MAX)
     }
 
-    /// Decodes the next piece of rows of every column, in order; fewer rows where these have too many
-    /// list entries.
+    /// Decodes the next piece of rows of every column, in order; fewer rows where these have too
+    /// many list entries.
     fn decode(&mut self, binding: &Binding) -> Result<Vec<Result<ArrayRef, String>>, DataError> {
         loop {
             let decoded = self.readers.par_iter_mut().map(ColumnReader::next).collect();
@@ -412,7 +416,8 @@ impl UnitReader for GroupReader {
 }
 
 thread_local! {
-    /// Whether this thread is inside the fence, where a panic is an expected way to say that the input is bad.
+    /// Whether this thread is inside the fence, where a panic is an expected way to say that the
+    /// input is bad.
     static FENCED: Cell<bool> = const { Cell::new(false) };
 }
 
