@@ -487,16 +487,20 @@ mod tests {
         Binding::new(&schema, &OpenOptions::new(Mode::Train))
     }
 
+    /// Begins reading the one row group of a file.
+    fn begin(path: &Path, binding: &Binding, skip: usize) -> Box<dyn UnitReader> {
+        let file = File::open(path).expect("written before");
+        let length = file.metadata().expect("open").len();
+        let (file, groups) = open(file, path, length, binding).expect("sound");
+        let Format::Parquet(parquet) = &file.format else { panic!("a Parquet file") };
+        let unit = Unit { file: 0, index: 0, first_row: 0, rows: groups[0] };
+        parquet.reader(binding, path, unit, skip as u64).expect("sound")
+    }
+
     /// Reads the rows from `skip` on, piece by piece; the rows and the entries of each piece.
     fn pieces(path: &Path, lengths: &[usize], skip: usize) -> Vec<(usize, usize)> {
         let binding = binding();
-        let file = File::open(path).expect("written before");
-        let length = file.metadata().expect("open").len();
-        let (file, groups) = open(file, path, length, &binding).expect("sound");
-        assert_eq!(groups, [lengths.len() as u64]);
-        let Format::Parquet(parquet) = &file.format else { panic!("a Parquet file") };
-        let unit = Unit { file: 0, index: 0, first_row: 0, rows: groups[0] };
-        let mut reader = parquet.reader(&binding, path, unit, skip as u64).expect("sound");
+        let mut reader = begin(path, &binding, skip);
         let mut pieces = Vec::new();
         let mut row = skip;
         loop {
@@ -535,5 +539,22 @@ mod tests {
             assert!(largest <= ENTRIES as usize + LONG, "{largest} entries at once");
             assert!(pieces.len() < 60, "{} pieces", pieces.len());
         }
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_refused() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let path = directory.path().join("a.parquet");
+        lists(&path, &[3, 0, LONGEST as usize + 1, 3]);
+        let binding = binding();
+        let mut batch = Batch::for_schema(&binding.schema);
+        batch.clear();
+        let mut reader = begin(&path, &binding, 0);
+        let read = std::iter::repeat_with(|| reader.read(&binding, usize::MAX, &mut batch));
+        let error = read.take(4).find_map(Result::err).expect("the third row is refused");
+        assert_eq!((error.kind, error.place), (FaultKind::TooLarge, Some(Place::Row(2))), "{error}");
+        assert_eq!(error.expected, "a list of at most 16777216 entries");
+        // Behind it rows are read.
+        assert_eq!(begin(&path, &binding, 3).read(&binding, 1, &mut batch), Ok(1));
     }
 }
