@@ -43,6 +43,29 @@ fn the_good_row_is_good() {
     din(line, &[("model", &small()), ("file", &file), ("data", data()), ("out", &out)]).expect(0);
 }
 
+/// Wherever the process runs out of file descriptors, the machine is at fault and no file is.
+#[test]
+fn too_few_file_descriptors_are_the_machines_fault() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("out.csv");
+    let mut said = String::new();
+    for limit in 4..64 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        let line = "predict {run} --data {data}/test.parquet --out {out} --threads 1";
+        let paths = [("run", trained()), ("data", data()), ("out", &out)];
+        let ran = run(command.arg("-c").arg(script).arg(din_path()), line, &paths);
+        if ran.code == 0 {
+            let data = "test.parquet: cannot open the file: Too many open files";
+            assert!(said.contains(data), "expected `{data}` in:\n{said}");
+            return;
+        }
+        said += &ran.expect(3).err;
+        assert!(!said.contains("help: the file"), "{said}");
+    }
+    panic!("64 file descriptors are not enough:\n{said}");
+}
+
 #[test]
 fn a_missing_column() {
     let text = csv(&[GOOD]).replace("cate_id,visited_good", "category,visited_good");

@@ -413,14 +413,19 @@ fn fixed_ids(array: &ArrayRef, spans: Spans, size: u64, clip: bool, out: &mut Ve
 
 /// Calls `f` with the strings of the spans, in order. They come as bytes, plain or by a dictionary.
 fn each_string(array: &ArrayRef, spans: Spans, mut f: impl FnMut(&str)) -> Result<(), Bad> {
-    let unpacked;
-    let array = match array.data_type() {
-        DataType::Dictionary(_, value) => {
-            unpacked = arrow::compute::cast(array, value).map_err(|_| Bad::Type)?;
-            &unpacked
-        }
-        _ => array,
-    };
+    let not_text = |i: usize, bytes: &[u8]| Bad::Text(i, bytes.to_vec());
+    if let Some(dictionary) = array.as_any_dictionary_opt() {
+        let values = dictionary.values().as_binary_opt::<i32>().ok_or(Bad::Type)?;
+        let keys = dictionary.keys();
+        return integers!(keys, keys => {
+            for i in spans.iter().flat_map(|&(begin, end)| begin..end) {
+                let key = Some(keys[i] as usize).filter(|&key| key < values.len()).ok_or(Bad::Type)?;
+                let bytes = values.value(key);
+                f(std::str::from_utf8(bytes).map_err(|_| not_text(i, bytes))?);
+            }
+            Ok(())
+        }, else Err(Bad::Type));
+    }
     let array = array.as_binary_opt::<i32>().ok_or(Bad::Type)?;
     for &(begin, end) in spans {
         let offsets = &array.value_offsets()[begin..=end];
@@ -432,7 +437,7 @@ fn each_string(array: &ArrayRef, spans: Spans, mut f: impl FnMut(&str)) -> Resul
                 Ok(text) => text.get(pair[0] as usize - start..pair[1] as usize - start),
                 Err(_) => std::str::from_utf8(array.value(i)).ok(),
             };
-            f(text.ok_or_else(|| Bad::Text(i, array.value(i).to_vec()))?);
+            f(text.ok_or_else(|| not_text(i, array.value(i)))?);
         }
     }
     Ok(())

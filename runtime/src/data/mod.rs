@@ -20,7 +20,7 @@
 //! | in the spec | Parquet | CSV | null |
 //! | --- | --- | --- | --- |
 //! | `category` | any integer | integer | error |
-//! | `category of string` | string, dictionary of strings | any text | error |
+//! | `category of string` | text in UTF-8: strings, JSON, enums, unmarked bytes | any text | error |
 //! | `category(n)` | any integer or boolean, `0..n` | integer | error |
 //! | `number`, `number[k]` | integer or float; list of length `k` | number; list of `k` | error; NaN and infinities too |
 //! | in a sequence | list of the above | list, split at the separator | error; an empty list is fine |

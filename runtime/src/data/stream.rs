@@ -78,7 +78,7 @@ impl Batches {
         let (ready_in, ready) = bounded(options.prefetch.max(abreast));
         let (used, used_out) = bounded(options.prefetch + abreast + 2);
         let path = data.files.first().map(|f| f.path.clone()).unwrap_or_default();
-        let failed = |e: std::io::Error| DataError::io(Path::new(&path), &e);
+        let failed = |e: std::io::Error| DataError::failed(Path::new(&path), "start the threads that read it", &e);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads.max(1))
             .thread_name(|number| format!("din-data-{number}"))

@@ -1,5 +1,5 @@
-//! Parquet as other programs write it: checksums, compression, encryption, annotated types, text that
-//! is none; and a machine that fails.
+//! Parquet as other programs write it: checksums, compression, encryption, annotated types, text
+//! that is none; and a machine that fails.
 
 use crate::support::*;
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
@@ -398,4 +398,21 @@ fn a_failed_read_is_the_machines_fault() {
     let line = line(&error);
     assert!(line.starts_with("a.parquet: row 0, column \"user\": cannot read "), "{line}");
     assert!(line.contains(" bytes at byte ") && line.ends_with("(os error 21)"), "{line}");
+}
+
+/// How much is in memory decides nothing about batches in file order.
+#[test]
+fn batches_in_file_order_do_not_depend_on_the_window() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.parquet");
+    write(&path, &[records(0..9_000)], 5_000);
+    let data = Dataset::open(&[&path], &schema(), Mode::Evaluate).unwrap();
+    let options = StreamOptions::new(1_000, Order::File);
+    let expected = collect(&data, options).unwrap();
+    let items: Vec<u64> = expected.iter().flat_map(|batch| batch.ids[0].clone()).collect();
+    assert!(items.into_iter().eq(0..9_000));
+    for (window_bytes, skip) in [(1, 0), (100_000, 0), (100_000, 3)] {
+        let batches = collect(&data, StreamOptions { window_bytes, skip, ..options }).unwrap();
+        assert!(batches == expected[skip as usize..], "{window_bytes} bytes, from batch {skip}");
+    }
 }

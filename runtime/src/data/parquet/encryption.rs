@@ -1,8 +1,9 @@
 //! Which parts of a Parquet file are encrypted. The decoding library passes over what says so, and
 //! would then take encrypted pages for damaged ones.
 //!
-//! Columns are marked in the footer, a structure in Thrift's compact protocol: field 4 of the file has
-//! the row groups, field 1 of a row group the column chunks, and a chunk with a field 8 is encrypted.
+//! Columns are marked in the footer, a structure in Thrift's compact protocol: field 4 of the file
+//! has the row groups, field 1 of a row group the column chunks, and a chunk with a field 8 is
+//! encrypted.
 
 use super::input::Input;
 use parquet::errors::ParquetError;
@@ -15,7 +16,8 @@ pub(super) fn is_footer_encrypted(tail: &[u8]) -> bool {
     tail.ends_with(b"PARE")
 }
 
-/// Row group and leaf column of every encrypted column chunk. The file's footer is known to be whole.
+/// Row group and leaf column of every encrypted column chunk. The file's footer is known to be
+/// whole.
 pub(super) fn encrypted_columns(input: &Input) -> Result<HashSet<(usize, usize)>, ParquetError> {
     let malformed = || ParquetError::General("a footer that is malformed".into());
     let tail = input.tail(TAIL)?;
@@ -65,7 +67,8 @@ struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Calls `visit` with the number and the type of every field of a structure; it reads the value.
+    /// Calls `visit` with the number and the type of every field of a structure; it reads the
+    /// value.
     fn fields(&mut self, visit: &mut dyn FnMut(&mut Compact<'a>, i64, u8) -> Option<()>) -> Option<()> {
         const DEEPEST: usize = 32;
         self.depth += 1;

@@ -1,7 +1,7 @@
 //! Parquet: opened, bound, and read one row group at a time, only the wanted columns.
 //!
-//! Guarantees that no damaged file brings the process down: the decoding library may panic on some of
-//! them, so every call into it is fenced and what it says becomes a located fault.
+//! Guarantees that no damaged file brings the process down: the decoding library may panic on some
+//! of them, so every call into it is fenced and what it says becomes a located fault.
 //!
 //! - `input`: the file's bytes, and the system calls that fail. - `schema`: the columns' types.
 //! - `encryption`: which columns are encrypted. - `pages`: how many list entries come.
@@ -35,7 +35,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
-/// Rows decoded at once, at most: small enough for the caches, large enough to hide the cost of a call.
+/// Rows decoded at once, at most: small enough for the caches, large enough to hide the cost of a
+/// call.
 const RECORDS: usize = 4096;
 
 #[derive(Debug)]
@@ -137,16 +138,18 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     }
     let kind = |root: usize| schema::passed_through(metadata.schema().field(root).data_type(), &described[root]);
     let kinds = carried.iter().map(|root| root.map(kind)).collect();
-    let groups = metadata.metadata().row_groups();
     let encrypted_columns = encryption::encrypted_columns(&input).map_err(|e| damaged(said(&e)))?;
-    let mut sizes = Vec::with_capacity(groups.len());
+    let mut sizes = Vec::new();
     let mut decoded_bytes: u64 = 0;
-    for (index, group) in groups.iter().enumerate() {
+    for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
         let rows = u64::try_from(group.num_rows())
             .map_err(|_| damaged(format!("row group {index} with {} rows", group.num_rows())))?;
         // A value takes at least a hundred-thousandth of a byte of the file, or the footer lies.
         if rows / 100_000 > length {
             return Err(damaged(format!("row group {index} with {rows} rows in {length} bytes")));
+        }
+        if group.num_columns() != parquet_schema.num_columns() {
+            return Err(damaged(format!("row group {index} with {} columns", group.num_columns())));
         }
         sizes.push(rows);
         for (leaf, chunk) in group.columns().iter().enumerate() {
@@ -159,7 +162,7 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
             }
             let values = u64::try_from(chunk.num_values())
                 .map_err(|_| damaged(format!("a column with {} values", chunk.num_values())))?;
-            decoded_bytes += values.saturating_mul(8);
+            decoded_bytes = decoded_bytes.saturating_add(values.saturating_mul(8));
         }
     }
     let fields = with_dictionaries(&metadata);
@@ -196,8 +199,8 @@ fn encrypted(error: DataError) -> DataError {
     error.help("decrypt the file with the program that wrote it")
 }
 
-/// Text columns that are dictionary-encoded throughout are read as dictionaries: each string is hashed
-/// once a row group.
+/// Text columns that are dictionary-encoded throughout are read as dictionaries: each string is
+/// hashed once per row group.
 fn with_dictionaries(metadata: &ArrowReaderMetadata) -> Fields {
     let encoded = |root: usize| {
         let schema = metadata.parquet_schema();
@@ -270,8 +273,8 @@ impl Layout {
     }
 }
 
-/// The fault of a column whose rows from `row` on could not be decoded: the machine's if a system call
-/// failed, else the file's.
+/// The fault of a column whose rows from `row` on could not be decoded: the machine's if a system
+/// call failed, else the file's.
 fn unread(wanted: &Wanted, path: &Path, row: u64, input: &Input, what: String) -> DataError {
     let error = match input.failure() {
         Some(failure) => DataError::failed(path, &failure.action, &failure.error).column(wanted.column.clone()),
@@ -381,8 +384,8 @@ impl GroupReader {
         usize::try_from(end - self.next_row).unwrap_or(usize::MAX)
     }
 
-    /// Decodes the next piece of rows of every column, in order; fewer rows where these have too many
-    /// list entries.
+    /// Decodes the next piece of rows of every column, in order; fewer rows where these have too
+    /// many list entries.
     fn decode(&mut self, binding: &Binding) -> Result<Vec<Result<ArrayRef, String>>, DataError> {
         loop {
             let decoded = self.readers.par_iter_mut().map(ColumnReader::next).collect();
@@ -462,7 +465,8 @@ impl UnitReader for GroupReader {
 }
 
 thread_local! {
-    /// Whether this thread is inside the fence, where a panic is an expected way to say that the input is bad.
+    /// Whether this thread is inside the fence, where a panic is an expected way to say that the
+    /// input is bad.
     static FENCED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -532,16 +536,20 @@ mod tests {
         Binding::new(&schema, &OpenOptions::new(Mode::Train))
     }
 
+    /// Begins reading the one row group of a file.
+    fn begin(path: &Path, binding: &Binding, skip: usize) -> Box<dyn UnitReader> {
+        let file = File::open(path).expect("written before");
+        let length = file.metadata().expect("open").len();
+        let (file, groups) = open(file, path, length, binding).expect("sound");
+        let Format::Parquet(parquet) = &file.format else { panic!("a Parquet file") };
+        let unit = Unit { file: 0, index: 0, first_row: 0, rows: groups[0] };
+        parquet.reader(binding, path, unit, skip as u64).expect("sound")
+    }
+
     /// Reads the rows from `skip` on, piece by piece; the rows and the entries of each piece.
     fn pieces(path: &Path, lengths: &[usize], skip: usize) -> Vec<(usize, usize)> {
         let binding = binding();
-        let file = File::open(path).expect("written before");
-        let length = file.metadata().expect("open").len();
-        let (file, groups) = open(file, path, length, &binding).expect("sound");
-        assert_eq!(groups, [lengths.len() as u64]);
-        let Format::Parquet(parquet) = &file.format else { panic!("a Parquet file") };
-        let unit = Unit { file: 0, index: 0, first_row: 0, rows: groups[0] };
-        let mut reader = parquet.reader(&binding, path, unit, skip as u64).expect("sound");
+        let mut reader = begin(path, &binding, skip);
         let mut pieces = Vec::new();
         let mut row = skip;
         loop {
@@ -580,5 +588,22 @@ mod tests {
             assert!(largest <= ENTRIES as usize + LONG, "{largest} entries at once");
             assert!(pieces.len() < 60, "{} pieces", pieces.len());
         }
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_refused() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let path = directory.path().join("a.parquet");
+        lists(&path, &[3, 0, LONGEST as usize + 1, 3]);
+        let binding = binding();
+        let mut batch = Batch::for_schema(&binding.schema);
+        batch.clear();
+        let mut reader = begin(&path, &binding, 0);
+        let read = std::iter::repeat_with(|| reader.read(&binding, usize::MAX, &mut batch));
+        let error = read.take(4).find_map(Result::err).expect("the third row is refused");
+        assert_eq!((error.kind, error.place), (FaultKind::TooLarge, Some(Place::Row(2))), "{error}");
+        assert_eq!(error.expected, "a list of at most 16777216 entries");
+        // Behind it rows are read.
+        assert_eq!(begin(&path, &binding, 3).read(&binding, 1, &mut batch), Ok(1));
     }
 }

@@ -1,8 +1,9 @@
 //! The pages of a row group, with the entries of list columns counted before they are decoded.
 //!
-//! A page of a few bytes may stand for millions of entries, so a number of rows does not bound memory.
-//! Which entries belong to which row is in the repetition levels, runs of small numbers: a level 0
-//! begins a row. They are counted when a page comes, and decoding ends where it would be too much.
+//! A page of a few bytes may stand for millions of entries, so a number of rows does not bound
+//! memory. Which entries belong to which row is in the repetition levels, runs of small numbers: a
+//! level 0 begins a row. They are counted when a page comes, and decoding ends where it would be
+//! too much.
 
 use super::input::Input;
 use parquet::arrow::arrow_reader::RowGroups;
@@ -157,7 +158,8 @@ impl Count {
                 let length = u32::from_le_bytes(*length) as usize;
                 (&levels[..length.min(levels.len())], num_values)
             }
-            // Levels of the old encoding take a bit each: such a page is as long as its entries are many.
+            // Levels of the old encoding take a bit each: such a page is as long as its entries are
+            // many.
             Page::DataPage { .. } | Page::DictionaryPage { .. } => return Ok(()),
             Page::DataPageV2 { buf, num_values, rep_levels_byte_len, .. } => {
                 (&buf[..(*rep_levels_byte_len as usize).min(buf.len())], num_values)

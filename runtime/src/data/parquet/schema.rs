@@ -1,4 +1,5 @@
-//! The types of a Parquet file's columns: how they are read, and what is said of those that are not.
+//! The types of a Parquet file's columns: how they are read, and what is said of those that are
+//! not.
 
 use super::super::bind::{Values, Wanted};
 use super::super::decode::accepts;
@@ -81,8 +82,8 @@ fn is_text(column: &Type) -> bool {
     column.is_primitive() && column.get_physical_type() == PhysicalType::BYTE_ARRAY && annotated
 }
 
-/// Refuses a column that does not hold what is wanted. `kind` is how the column is read, `column` how
-/// the file describes it.
+/// Refuses a column that does not hold what is wanted. `kind` is how the column is read, `column`
+/// how the file describes it.
 pub(super) fn check_type(wanted: &Wanted, path: &Path, kind: &DataType, column: &Type) -> Result<(), DataError> {
     let (base, depth) = base(wanted, kind);
     let leaf = leaf(column);
@@ -168,7 +169,8 @@ fn bytes(leaf: &Type) -> &'static str {
     }
 }
 
-/// How to make what is wanted of a column of type `base`; `None` where the wanted types alone say it.
+/// How to make what is wanted of a column of type `base`; `None` where the wanted types alone say
+/// it.
 fn help(wanted: &Wanted, base: &DataType, leaf: &Type, depth: usize) -> Option<String> {
     let column = &wanted.column;
     let list = if depth > 0 { "[]" } else { "" };
