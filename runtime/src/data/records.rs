@@ -79,7 +79,7 @@ enum LineEnd {
 /// Reads records one after the other.
 #[derive(Debug)]
 pub(super) struct Records<R> {
-    input: BufReader<R>,
+    input: BufReader<Retrying<R>>,
     delimiter: u8,
     /// By byte: whether an unquoted field ends before it.
     special: [bool; 256],
@@ -87,6 +87,21 @@ pub(super) struct Records<R> {
     at: Start,
     /// How the first line that was read ends.
     line_end: Option<LineEnd>,
+}
+
+/// Reads again where a signal came between.
+#[derive(Debug)]
+struct Retrying<R>(R);
+
+impl<R: Read> Read for Retrying<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(to) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
 }
 
 impl Record {
@@ -127,7 +142,7 @@ impl<R: Read> Records<R> {
         for byte in [delimiter, b'"', b'\n', b'\r'] {
             special[usize::from(byte)] = true;
         }
-        let input = BufReader::with_capacity(1 << 18, input);
+        let input = BufReader::with_capacity(1 << 18, Retrying(input));
         let mut records = Self { input, delimiter, special, at: start, line_end: None };
         if start.offset == 0 && records.input.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
             records.consume(BYTE_ORDER_MARK.len());

@@ -184,7 +184,8 @@ impl RunDirectory {
             run.clear();
         }
         let mut entries = fs::read_dir(path).map_err(|e| Error::file("read", path, &e))?;
-        if entries.next().is_some() {
+        if let Some(entry) = entries.next() {
+            entry.map_err(|e| Error::file("read", path, &e))?;
             let what = if metadata(&path.join("run.json"))?.is_some() { "a run" } else { "files" };
             return Err(Error::input(format!("{}: expected a new folder, found one with {what}", path.display()))
                 .help("choose another --out, or go on with this run by --resume"));
