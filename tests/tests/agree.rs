@@ -31,12 +31,42 @@ fn spec(path: &Path) -> Spec {
     Spec { name, text, folder: path.parent().unwrap().to_path_buf() }
 }
 
+/// Look-ups that are only compared, behind `stop_gradient`; weights and a table whose gradient is
+/// found to be 0 everywhere, which `check` does not try to find; a prediction that the loss trains
+/// without its name.
+const DELIBERATE: &str = "edition 2026
+use std.activation.sigmoid
+use std.layer.linear
+use std.loss.cross_entropy
+use std.metric.auc
+use std.optimizer.adam
+use std.regularizer.l2
+model deliberate {
+    features ad { item_id: category }
+    sequence watched { item_id: category from hist_item_ids }
+    label click: binary
+    label bought: binary
+    embedding item [8] for ad.item_id, watched.item_id
+    embedding odd [4] for ad.item_id
+    let norms = sum(item(watched.item_id))
+    let many = sum(stop_gradient(select(norms > 0, 1, 0)) over watched)
+    let nothing = 0 * sigmoid(linear(item(ad.item_id), 1)) + 0 * sigmoid(sum(odd(ad.item_id)))
+    let logit = linear(concat(item(ad.item_id), many), 1)
+    predict click ~ bernoulli(logit = logit + nothing)
+    predict bought ~ bernoulli(logit = logit)
+    train { loss cross_entropy(click)  optimizer adam()  regularize l2(0.1)  batch 256  epochs 1 }
+    report auc(click)
+}
+";
+
 /// Those that are meant to be right, then the wrong ones, and the library's files.
 fn corpus() -> (Vec<Spec>, Vec<Spec>) {
     let right = ["models", "bench", "tests/reference/specs"];
     let mut right: Vec<Spec> = right.iter().flat_map(|f| specs::inside(f)).map(|p| spec(&p)).collect();
     let units = specs::unit_texts().into_iter();
     right.extend(units.map(|(name, _, text)| Spec { name, text, folder: specs::root() }));
+    let (name, text) = ("deliberate.din".to_string(), DELIBERATE.to_string());
+    right.push(Spec { name, text, folder: specs::root() });
     let mut wrong: Vec<Spec> = specs::inside("tests/ui").iter().map(|p| spec(p)).collect();
     let library = library_sources().iter();
     wrong.extend(library.map(|(n, t)| Spec { name: n.to_string(), text: t.to_string(), folder: specs::root() }));
