@@ -2,8 +2,11 @@
 //! summed; every primitive occurs in at least 100 graphs, empty sequences in at least a tenth.
 #![allow(clippy::unwrap_used)]
 
-use din_compiler::graph::{Op, Root, verify};
+use din_compiler::codegen::LEVELS;
+use din_compiler::graph::{BATCH, BinaryOp, Graph, Input, InputId, InputKind, Op, Root, Shape, verify};
+use din_compiler::interpret::{Inputs, Values};
 use din_compiler::optimize;
+use din_grammar::Span;
 use din_program::Isa;
 use din_runtime::code;
 use din_tests::agreement::worst_error;
@@ -109,4 +112,30 @@ fn one() {
     }
     name_all(&mut c);
     compare(&c, code::detect(), &format!("seed {seed}"));
+}
+
+/// More sums over columns in one region than AVX-512 has registers.
+#[test]
+fn many_row_sums_of_one_region() {
+    const SUMS: usize = 40;
+    let span = Span::default();
+    let mut graph = Graph::default();
+    let kind = InputKind::Dense { feature: 0 };
+    graph.inputs.push(Input { name: "x".into(), kind, domain: BATCH, shape: Shape::vector(8) });
+    let x = graph.input(InputId(0), span);
+    for k in 0..SUMS {
+        let factor = graph.constant((k + 1) as f64, span);
+        let scaled = graph.binary(BinaryOp::Multiply, x, factor, span).unwrap();
+        let node = graph.sum_value(scaled, span);
+        graph.roots.push(Root::Named { name: format!("sum {k}"), node });
+    }
+    // Two samples whose numbers sum to 36 and to -8.
+    let numbers = (1..=8).map(f64::from).chain([-1.0; 8]).collect();
+    let inputs = Inputs { batch: 2, offsets: vec![vec![]; 2], numbers: vec![numbers], ..Inputs::default() };
+    let case = Case { graph, inputs, values: Values::default() };
+    for isa in LEVELS.into_iter().filter(|l| *l <= code::detect()) {
+        let found = machine::run(&case, 1, isa).unwrap();
+        let expected: Vec<Vec<f32>> = (1..=SUMS).map(|k| vec![36.0 * k as f32, -8.0 * k as f32]).collect();
+        assert_eq!(found, expected, "{isa:?}");
+    }
 }
