@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::codegen::LEVELS;
-use din_compiler::graph::{BATCH, BinaryOp, Graph, Input, InputId, InputKind, Op, Root, Shape, verify};
+use din_compiler::graph::{BATCH, BinaryOp, Graph, Input, InputId, InputKind, Op, Root, Shape, UnaryOp, verify};
 use din_compiler::interpret::{Inputs, Values};
 use din_compiler::optimize;
-use din_grammar::Span;
+use din_compiler::plan::{Kernels, Options as Plan, plan};
+use din_grammar::{SourceMap, Span};
 use din_program::Isa;
 use din_runtime::code;
 use din_tests::agreement::worst_error;
@@ -137,5 +138,41 @@ fn many_row_sums_of_one_region() {
         let found = machine::run(&case, 1, isa).unwrap();
         let expected: Vec<Vec<f32>> = (1..=SUMS).map(|k| vec![36.0 * k as f32, -8.0 * k as f32]).collect();
         assert_eq!(found, expected, "{isa:?}");
+    }
+}
+
+/// What would be one kernel of thousands of operations is several of bounded size, which store what
+/// the next ones need.
+#[test]
+fn large_regions_are_split() {
+    const STEPS: usize = 600;
+    let span = Span::default();
+    let mut graph = Graph::default();
+    let kind = InputKind::Dense { feature: 0 };
+    graph.inputs.push(Input { name: "x".into(), kind, domain: BATCH, shape: Shape::vector(5) });
+    let x = graph.input(InputId(0), span);
+    // Each value is made of the one before it and of one far back, so that many are alive at once.
+    let mut values = vec![x];
+    for k in 1..=STEPS {
+        let (last, back) = (values[k - 1], values[k / 2]);
+        let sum = graph.binary(BinaryOp::Add, last, back, span).unwrap();
+        values.push(graph.unary(UnaryOp::Tanh, sum, span));
+    }
+    let total = graph.sum_value(values[STEPS], span);
+    for (name, node) in [("last", values[STEPS]), ("total", total)] {
+        graph.roots.push(Root::Named { name: name.into(), node });
+    }
+    let mut kernels = Kernels::default();
+    let schedule = plan(&graph, &graph.order(), "t", &Plan::default(), &SourceMap::default(), &mut kernels).unwrap();
+    let calls: usize = schedule.phases.iter().map(|p| p.calls.len()).sum();
+    let sizes: Vec<usize> = kernels.regions.iter().map(|r| r.body.len()).collect();
+    // 1200 items, at most 256 per kernel, each with loads of at most two values.
+    assert!(calls >= 5 && sizes.iter().all(|&n| n <= 3 * 256), "{calls} calls, {sizes:?}");
+
+    let numbers = (0..15).map(|k| f64::from(k) / 8.0 - 1.0).collect();
+    let inputs = Inputs { batch: 3, offsets: vec![vec![]; 2], numbers: vec![numbers], ..Inputs::default() };
+    let case = Case { graph, inputs, values: Values::default() };
+    for isa in LEVELS.into_iter().filter(|l| *l <= code::detect()) {
+        compare(&case, isa, "split");
     }
 }
