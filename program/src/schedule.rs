@@ -50,6 +50,9 @@ id! {
 pub const ONCE: Domain = Domain(0);
 pub const BATCH: Domain = Domain(1);
 
+/// Most numbers of one element of a buffer: those of a weight, or of its gradient, are one element's.
+pub const MAX_WIDTH: u32 = 1 << 26;
+
 /// Most keys of a group.
 pub const MAX_KEYS: usize = 32;
 

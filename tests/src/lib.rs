@@ -4,6 +4,7 @@ pub mod agreement;
 pub mod cuda;
 pub mod differences;
 pub mod machine;
+pub mod mutations;
 pub mod primitives;
 pub mod random_graph;
 pub mod requests;

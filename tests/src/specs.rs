@@ -1,8 +1,8 @@
-//! Models that the CUDA back end is tried on: those of `models/`, and small ones that together use every function, optimizer and regularizer of the
+//! Specs that tests share: those of `models/`, and small ones that together use every function, optimizer and regularizer of the
 //! standard library.
 
 use crate::towers;
-use din_compiler::front::{self, NoFiles};
+use din_compiler::front::{self, NoFiles, SourceProvider};
 use din_compiler::model::Model;
 use std::path::{Path, PathBuf};
 
@@ -50,16 +50,8 @@ pub fn root() -> PathBuf {
 }
 
 /// Files of `models/`.
-///
-/// # Panics
-///
-/// Where they cannot be read.
 pub fn files() -> Vec<PathBuf> {
-    let folder = std::fs::read_dir(root().join("models")).expect("the repository's models");
-    let mut files: Vec<PathBuf> = folder.filter_map(|e| Some(e.ok()?.path())).collect();
-    files.retain(|f| f.extension().is_some_and(|e| e == "din"));
-    files.sort();
-    files
+    inside("models")
 }
 
 pub fn name(file: &Path) -> String {
@@ -76,9 +68,14 @@ pub fn model(file: &Path) -> Model {
 
 /// The small models, by name.
 pub fn units() -> Vec<(String, Model)> {
-    let mut all: Vec<(String, Model)> = SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect();
-    all.push(("requests".into(), checked("requests.din", REQUESTS)));
-    all.push(("towers".into(), towers::model()));
+    unit_texts().into_iter().map(|(name, file, text)| (name, checked(file, &text))).collect()
+}
+
+/// Name, file and text of the small models.
+pub fn unit_texts() -> Vec<(String, &'static str, String)> {
+    let mut all: Vec<_> = SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect();
+    all.push(("requests".into(), "requests.din", REQUESTS.into()));
+    all.push(("towers".into(), "towers.din", towers::spec()));
     all
 }
 
@@ -92,7 +89,7 @@ pub fn checked(file: &str, text: &str) -> Model {
     checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
 }
 
-fn unit(k: usize, (name, optimizer, table, imports): &(&str, &str, &str, &str)) -> (String, Model) {
+fn unit(k: usize, (name, optimizer, table, imports): &(&str, &str, &str, &str)) -> (String, &'static str, String) {
     let (uses, value) = if k.is_multiple_of(2) { (ACTIVATIONS, ACTIVATED) } else { (LAYERS, POOLED) };
     let uses: String = format!("{uses} {imports}").split(' ').map(|u| format!("use std.{u}\n")).collect();
     let block = if table.is_empty() { String::new() } else { format!(" {{ {table} }}") };
@@ -103,5 +100,44 @@ fn unit(k: usize, (name, optimizer, table, imports): &(&str, &str, &str, &str)) 
          predict y ~ bernoulli(logit = sum(value))\n\
          train {{ loss cross_entropy(y)  optimizer {optimizer}  batch 5  epochs 1 }}\nreport log_loss(y)\n}}\n"
     );
-    (format!("unit_{name}"), checked("unit.din", &text))
+    (format!("unit_{name}"), "unit.din", text)
+}
+
+/// Imports from the files of a folder, under names relative to the repository.
+#[derive(Clone, Debug)]
+pub struct Beside(pub PathBuf);
+
+impl SourceProvider for Beside {
+    fn read(&self, module: &[String]) -> Option<(String, String)> {
+        let mut path = self.0.clone();
+        path.extend(module);
+        path.set_extension("din");
+        let text = std::fs::read_to_string(&path).ok()?;
+        Some((shown(&path), text))
+    }
+}
+
+/// `tests/ui/names/unknown.din`, wherever the repository lies.
+pub fn shown(path: &Path) -> String {
+    let inside = path.strip_prefix(root()).unwrap_or(path);
+    let parts: Vec<_> = inside.iter().map(|p| p.to_string_lossy()).collect();
+    parts.join("/")
+}
+
+/// The specs in a folder of the repository and in the folders directly inside it, in order of their
+/// paths.
+///
+/// # Panics
+///
+/// Where the folder cannot be read.
+pub fn inside(folder: &str) -> Vec<PathBuf> {
+    let list = |path: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(path).expect("a folder of the repository");
+        entries.map(|e| e.expect("an entry of the folder").path()).collect()
+    };
+    let top = list(&root().join(folder));
+    let mut all: Vec<PathBuf> = top.iter().filter(|p| p.is_dir()).flat_map(|p| list(p)).chain(top.clone()).collect();
+    all.retain(|f| f.extension().is_some_and(|e| e == "din"));
+    all.sort();
+    all
 }

@@ -2,8 +2,12 @@
 //! summed; every primitive occurs in at least 100 graphs, empty sequences in at least a tenth.
 #![allow(clippy::unwrap_used)]
 
-use din_compiler::graph::{Op, Root, verify};
+use din_compiler::codegen::LEVELS;
+use din_compiler::graph::{BATCH, BinaryOp, Graph, Input, InputId, InputKind, Op, Root, Shape, UnaryOp, verify};
+use din_compiler::interpret::{Inputs, Values};
 use din_compiler::optimize;
+use din_compiler::plan::{Kernels, Options as Plan, plan};
+use din_grammar::{SourceMap, Span};
 use din_program::Isa;
 use din_runtime::code;
 use din_tests::agreement::worst_error;
@@ -109,4 +113,66 @@ fn one() {
     }
     name_all(&mut c);
     compare(&c, code::detect(), &format!("seed {seed}"));
+}
+
+/// More sums over columns in one region than AVX-512 has registers.
+#[test]
+fn many_row_sums_of_one_region() {
+    const SUMS: usize = 40;
+    let span = Span::default();
+    let mut graph = Graph::default();
+    let kind = InputKind::Dense { feature: 0 };
+    graph.inputs.push(Input { name: "x".into(), kind, domain: BATCH, shape: Shape::vector(8) });
+    let x = graph.input(InputId(0), span);
+    for k in 0..SUMS {
+        let factor = graph.constant((k + 1) as f64, span);
+        let scaled = graph.binary(BinaryOp::Multiply, x, factor, span).unwrap();
+        let node = graph.sum_value(scaled, span);
+        graph.roots.push(Root::Named { name: format!("sum {k}"), node });
+    }
+    // Two samples whose numbers sum to 36 and to -8.
+    let numbers = (1..=8).map(f64::from).chain([-1.0; 8]).collect();
+    let inputs = Inputs { batch: 2, offsets: vec![vec![]; 2], numbers: vec![numbers], ..Inputs::default() };
+    let case = Case { graph, inputs, values: Values::default() };
+    for isa in LEVELS.into_iter().filter(|l| *l <= code::detect()) {
+        let found = machine::run(&case, 1, isa).unwrap();
+        let expected: Vec<Vec<f32>> = (1..=SUMS).map(|k| vec![36.0 * k as f32, -8.0 * k as f32]).collect();
+        assert_eq!(found, expected, "{isa:?}");
+    }
+}
+
+/// What would be one kernel of thousands of operations is several of bounded size, which store what
+/// the next ones need.
+#[test]
+fn large_regions_are_split() {
+    const STEPS: usize = 600;
+    let span = Span::default();
+    let mut graph = Graph::default();
+    let kind = InputKind::Dense { feature: 0 };
+    graph.inputs.push(Input { name: "x".into(), kind, domain: BATCH, shape: Shape::vector(5) });
+    let x = graph.input(InputId(0), span);
+    // Each value is made of the one before it and of one far back, so that many are alive at once.
+    let mut values = vec![x];
+    for k in 1..=STEPS {
+        let (last, back) = (values[k - 1], values[k / 2]);
+        let sum = graph.binary(BinaryOp::Add, last, back, span).unwrap();
+        values.push(graph.unary(UnaryOp::Tanh, sum, span));
+    }
+    let total = graph.sum_value(values[STEPS], span);
+    for (name, node) in [("last", values[STEPS]), ("total", total)] {
+        graph.roots.push(Root::Named { name: name.into(), node });
+    }
+    let mut kernels = Kernels::default();
+    let schedule = plan(&graph, &graph.order(), "t", &Plan::default(), &SourceMap::default(), &mut kernels).unwrap();
+    let calls: usize = schedule.phases.iter().map(|p| p.calls.len()).sum();
+    let sizes: Vec<usize> = kernels.regions.iter().map(|r| r.body.len()).collect();
+    // 1200 items, at most 256 per kernel, each with loads of at most two values.
+    assert!(calls >= 5 && sizes.iter().all(|&n| n <= 3 * 256), "{calls} calls, {sizes:?}");
+
+    let numbers = (0..15).map(|k| f64::from(k) / 8.0 - 1.0).collect();
+    let inputs = Inputs { batch: 3, offsets: vec![vec![]; 2], numbers: vec![numbers], ..Inputs::default() };
+    let case = Case { graph, inputs, values: Values::default() };
+    for isa in LEVELS.into_iter().filter(|l| *l <= code::detect()) {
+        compare(&case, isa, "split");
+    }
 }

@@ -106,19 +106,12 @@ fn dependences_say_what_has_a_gradient_and_why_the_rest_has_none() {
     });
     assert_eq!((found, learned), (Dependence::Differentiable, vec![ParamId(0), ParamId(1)]));
     // A `stop_gradient` before or behind the jump says that it is meant.
-    let stopped: [&dyn Fn(&mut Graph, NodeId) -> NodeId; 3] = [
-        &|g, a| g.stop_gradient(a, at(5)),
-        &|g, a| {
-            let sign = g.unary(UnaryOp::Sign, a, at(5));
-            g.stop_gradient(sign, at(6))
-        },
-        &|g, a| {
-            let still = g.stop_gradient(a, at(5));
-            g.unary(UnaryOp::Sign, still, at(6))
-        },
-    ];
-    for through in stopped {
-        let (found, _, learned) = build(through);
+    for (before, behind) in [(true, false), (false, true), (true, true)] {
+        let (found, _, learned) = build(&|g, a| {
+            let still = if before { g.stop_gradient(a, at(4)) } else { a };
+            let sign = g.unary(UnaryOp::Sign, still, at(5));
+            if behind { g.stop_gradient(sign, at(6)) } else { sign }
+        });
         assert_eq!((found, &learned), (Dependence::Stopped, &alone));
     }
     let (found, _, learned) = build(&|g, _| g.constant(2.0, at(5)));

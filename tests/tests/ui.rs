@@ -5,47 +5,10 @@
 //! model. Files to import lie in `tests/ui/<topic>/parts/`.
 #![allow(clippy::unwrap_used)]
 
-use din_compiler::front::{Options, SourceProvider, check, check_library};
+use din_compiler::front::{Options, check, check_library};
 use din_grammar::{Style, render};
-use std::path::{Path, PathBuf};
-
-struct Beside(PathBuf);
-
-impl SourceProvider for Beside {
-    fn read(&self, module: &[String]) -> Option<(String, String)> {
-        let mut path = self.0.clone();
-        path.extend(module);
-        path.set_extension("din");
-        let text = std::fs::read_to_string(&path).ok()?;
-        Some((shown(&path), text))
-    }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("ui")
-}
-
-/// `tests/ui/names/unknown.din`, wherever the repository lies.
-fn shown(path: &Path) -> String {
-    let inside = path.strip_prefix(root()).unwrap();
-    let parts: Vec<_> = inside.iter().map(|p| p.to_string_lossy()).collect();
-    format!("tests/ui/{}", parts.join("/"))
-}
-
-fn specs() -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    for topic in std::fs::read_dir(root()).unwrap() {
-        let topic = topic.unwrap().path();
-        for entry in std::fs::read_dir(&topic).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|e| e == "din") {
-                all.push(path);
-            }
-        }
-    }
-    all.sort();
-    all
-}
+use din_tests::specs::{self, Beside, shown};
+use std::path::Path;
 
 fn diagnose(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
@@ -70,7 +33,7 @@ fn diagnose(path: &Path) -> String {
 #[test]
 fn wrong_specs_are_told_exactly() {
     let bless = std::env::var_os("DIN_BLESS").is_some();
-    let specs = specs();
+    let specs = specs::inside("tests/ui");
     assert!(specs.len() >= 40, "{} specs", specs.len());
     let mut wrong = Vec::new();
     for path in &specs {
@@ -91,7 +54,7 @@ fn wrong_specs_are_told_exactly() {
 
 #[test]
 fn no_expectation_is_left_behind() {
-    for topic in std::fs::read_dir(root()).unwrap() {
+    for topic in std::fs::read_dir(specs::root().join("tests/ui")).unwrap() {
         for entry in std::fs::read_dir(topic.unwrap().path()).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "stderr") {
@@ -107,13 +70,13 @@ fn every_code_is_shown() {
     if std::env::var_os("DIN_BLESS").is_some() {
         return;
     }
-    let page = std::fs::read_to_string(root().join("../../docs/reference/diagnostics.md")).unwrap();
+    let page = std::fs::read_to_string(specs::root().join("docs/reference/diagnostics.md")).unwrap();
     let codes = page
         .lines()
         .filter_map(|l| l.strip_prefix("| ")?.split(' ').next())
         .filter(|c| c.len() == 5 && c[1..].parse::<u32>().is_ok());
     let mut shown = String::new();
-    for path in specs() {
+    for path in specs::inside("tests/ui") {
         shown += &std::fs::read_to_string(path.with_extension("stderr")).unwrap_or_default();
     }
     let missing: Vec<&str> = codes.filter(|c| *c != "E0704" && !shown.contains(&format!("[{c}]"))).collect();

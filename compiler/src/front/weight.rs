@@ -5,6 +5,7 @@ use super::value::{Tensor, Value, counted, shape_text};
 use crate::graph::{DomainId, NodeId, ONCE, Op, ParamId, Shape, StateId};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
+use din_program::schedule::MAX_WIDTH;
 use din_program::schema::{Init, Parameter, State};
 use std::rc::Rc;
 
@@ -48,10 +49,12 @@ impl<'a> Elab<'a> {
             });
         }
         let shape = Shape(sizes);
-        if shape.width() as f64 > super::elab::MAX_WIDTH * 16.0 {
-            let text = shape_text(&shape);
+        if shape.width() > MAX_WIDTH as usize {
+            let found = format!("{} has {} numbers", shape_text(&shape), shape.width());
             self.report(
-                Diagnostic::error("E0702", "this tensor is too large", ty.span, text).help("choose smaller sizes"),
+                Diagnostic::error("E0702", "this tensor is too large", ty.span, found.clone())
+                    .note(format!("expected at most {MAX_WIDTH} numbers\nfound {found}"))
+                    .help("choose smaller sizes"),
             );
             return None;
         }

@@ -405,7 +405,7 @@ impl Emitter<'_> {
         let mut open: Vec<Open> = Vec::new();
         for &i in members {
             let item = self.item(i).clone();
-            if !matches!(item.kind, Kind::Map(_) | Kind::Sum { .. } | Kind::Max { .. } | Kind::RowSum) {
+            if !item.is_in_a_region() {
                 continue;
             }
             let at = open.iter().position(|o| o.region.domain == item.domain && o.region.width == item.width);

@@ -119,6 +119,11 @@ impl Item {
         operands.chain(self.after.iter().copied())
     }
 
+    /// Whether a region computes it, or reads it to reduce it.
+    pub fn is_in_a_region(&self) -> bool {
+        matches!(self.kind, Kind::Map(_) | Kind::Sum { .. } | Kind::Max { .. } | Kind::RowSum)
+    }
+
     /// Whether its result exists only after the phase: joined from the chunks' partial copies.
     pub fn joins_chunks(&self) -> bool {
         match self.kind {

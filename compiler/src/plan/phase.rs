@@ -9,6 +9,7 @@ use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
 use crate::graph::UnaryOp;
 use din_program::schedule::{Domain, ONCE};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
 /// Items of one phase, in an order that respects needs.
 #[derive(Clone, Debug)]
@@ -214,9 +215,8 @@ pub fn prune(all: &Items, groups: &mut Vec<Group>) {
 /// Whether `user`, iterating its domain and width, may read `operand` of item `need` from a register of the same region.
 pub fn fuses(need: &Item, operand: &Operand, user: &Item) -> bool {
     let computed = matches!(need.kind, Kind::Map(_)) && need.into.is_none();
-    let consumes = matches!(user.kind, Kind::Map(_) | Kind::Sum { .. } | Kind::Max { .. } | Kind::RowSum);
     let same = need.domain == user.domain && need.width == user.width;
-    computed && consumes && same && operand.column == 0 && operand.width == need.width
+    computed && user.is_in_a_region() && same && operand.column == 0 && operand.width == need.width
 }
 
 /// Level of every item of a phase.
@@ -243,7 +243,46 @@ pub fn levels(all: &Items, group: &Group) -> FxHashMap<ItemId, u32> {
         level.insert(i, at);
     }
     sink(all, group, &mut level);
+    split(all, group, &mut level);
     level
+}
+
+/// Most items of one region. Allocating registers takes time that grows faster than the kernel: one
+/// of 3,000 items takes as long as forty of this size. The kernels of `models/` have 30 at most.
+pub const MAX_REGION_ITEMS: u32 = 256;
+
+/// Cuts what would be one region of more than [`MAX_REGION_ITEMS`] items into several, at levels of their
+/// own that follow one another. What goes from one to the next is stored between them.
+fn split(all: &Items, group: &Group, level: &mut FxHashMap<ItemId, u32>) {
+    // By level, domain and width of a region: its items so far.
+    let mut sizes: FxHashMap<(u32, Domain, u32), u32> = FxHashMap::default();
+    // By level: the levels that it becomes. By item of a region: which of them.
+    let mut parts: BTreeMap<u32, u32> = level.values().map(|&l| (l, 1)).collect();
+    let mut part: FxHashMap<ItemId, u32> = FxHashMap::default();
+    for &i in &group.items {
+        let item = &all.items[i.0];
+        if item.is_in_a_region() {
+            let at = level[&i];
+            let size = sizes.entry((at, item.domain, item.width)).or_default();
+            let own = *size / MAX_REGION_ITEMS;
+            *size += 1;
+            part.insert(i, own);
+            parts.entry(at).and_modify(|n| *n = (*n).max(own + 1));
+        }
+    }
+    // By level: the first of the levels that it becomes. Gaps between levels stay.
+    let mut added = 0;
+    let first: FxHashMap<u32, u32> = parts
+        .iter()
+        .map(|(&l, &n)| {
+            let first = l + added;
+            added += n - 1;
+            (l, first)
+        })
+        .collect();
+    for (i, l) in level.iter_mut() {
+        *l = first[l] + part.get(i).copied().unwrap_or(0);
+    }
 }
 
 /// Levels that pass before a result can be read from memory.

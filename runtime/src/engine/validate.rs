@@ -6,14 +6,11 @@
 use super::EngineError;
 use super::model::MAX_SLOTS;
 use din_program::schedule::{
-    Axes, Axis, BATCH, Buffer, BufferId, Call, Combine, Domain, MAX_KEYS, ONCE, Operation, Phase, Place, Root,
-    Schedule, Source, View,
+    Axes, Axis, BATCH, Buffer, BufferId, Call, Combine, Domain, MAX_KEYS, MAX_WIDTH, ONCE, Operation, Phase, Place,
+    Root, Schedule, Source, View,
 };
 use din_program::schema::FeatureKind;
 use din_program::{Program, SlotScope, UpdateSlot};
-
-/// Widest row that is believed: larger ones are damage.
-const WIDEST: u32 = 1 << 26;
 
 /// What the schedule is for: it decides which places it may name.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +67,7 @@ impl Validator<'_> {
         ensure(*domains == expected, || format!("expected domains with parents {expected:?}, found {domains:?}"))?;
         for slot in self.schedule.slots.iter().chain(&self.schedule.tile_slots) {
             self.domain(slot.domain)?;
-            ensure(slot.width <= WIDEST, || format!("a slot of width {}", slot.width))?;
+            ensure(slot.width <= MAX_WIDTH, || format!("a slot of width {}", slot.width))?;
         }
         Ok(())
     }
@@ -139,7 +136,7 @@ impl Validator<'_> {
         let count = self.schedule.buffers.len();
         let b = self.schedule.buffers.get(id.index()).ok_or_else(|| format!("buffer {} of {count}", id.0))?;
         self.domain(b.domain)?;
-        ensure(b.width > 0 && b.width <= WIDEST, || format!("buffer {} of width {}", id.0, b.width))?;
+        ensure(b.width > 0 && b.width <= MAX_WIDTH, || format!("buffer {} of width {}", id.0, b.width))?;
         self.place(id, b)?;
         Ok(b)
     }

@@ -130,14 +130,15 @@ impl Lowered {
     fn assemble(&self, region: &Region, flat: bool, pinned: usize, listing: bool) -> Result<Wide, Pressure> {
         let mut asm = Assembler::new(listing);
         let mut free = u32::MAX;
-        let mut next = 31;
+        // From the last register on; more sums and constants than registers are too much pressure.
+        let mut registers = (0..32).rev();
         let mut reserve = || {
-            free &= !(1 << next);
-            next -= 1;
-            Zmm(next + 1)
+            let register = registers.next().ok_or(Pressure)?;
+            free &= !(1 << register);
+            Ok(Zmm(register))
         };
-        let sums: Vec<Zmm> =
-            self.results.iter().filter(|r| r.combine == Combine::StoreRowSum).map(|_| reserve()).collect();
+        let row_sums = self.results.iter().filter(|r| r.combine == Combine::StoreRowSum);
+        let sums: Vec<Zmm> = row_sums.map(|_| reserve()).collect::<Result<_, Pressure>>()?;
         // The most used constants get registers.
         let mut wanted: Vec<(u32, u32)> = Vec::new();
         for (k, operation) in self.program.operations.iter().enumerate() {
@@ -147,7 +148,8 @@ impl Lowered {
         }
         wanted.retain(|w| w.0 > 0);
         wanted.sort_by_key(|w| (std::cmp::Reverse(w.0), w.1));
-        let constants: FxHashMap<u32, Zmm> = wanted.iter().take(pinned).map(|w| (w.1, reserve())).collect();
+        let constants = wanted.iter().take(pinned).map(|w| Ok((w.1, reserve()?)));
+        let constants: FxHashMap<u32, Zmm> = constants.collect::<Result<_, Pressure>>()?;
 
         let homes: Vec<Home> = (0..self.slots.len())
             .map(|k| match HOMES.get(k) {
