@@ -89,7 +89,9 @@ impl<'a> Elab<'a> {
                 let kind = self.table_kind(&features, &spans, &name.name);
                 let index = self.declarations.tables.len();
                 let table = Value::Function(Rc::new(Callee::Table(index)));
-                if self.claim(scope, name, Bound::Value(table)) {
+                if !self.claim(scope, name, Bound::Value(table)) {
+                    self.declarations.poisoned_tables = true;
+                } else {
                     let source = (TableReader::Name, name.span);
                     self.add_table(name.name.clone(), width, kind, init, features, source, &options);
                 }
@@ -106,6 +108,7 @@ impl<'a> Elab<'a> {
                         });
                         let family = Value::Function(Rc::new(Callee::Family(index)));
                         if !self.claim(scope, name, Bound::Value(family)) {
+                            self.declarations.poisoned_tables = true;
                             return;
                         }
                         (TableReader::Family(index), name.span)

@@ -3,8 +3,8 @@
 
 use super::Rule;
 use super::build::shortened;
-use super::recover::{Cutter, ITEM_WORDS, MEMBER_WORDS};
-use crate::scan::TokenKind;
+use super::recover::{Cutter, ITEM_WORDS};
+use crate::scan::{MEMBER_WORDS, TokenKind};
 use crate::suggest::nearest;
 use crate::{Diagnostic, Span};
 use pest::error::{Error, ErrorVariant, InputLocation};
