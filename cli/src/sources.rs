@@ -78,16 +78,28 @@ pub fn read(path: &Path) -> Result<String, Failure> {
         let found = if kind.is_dir() { "a folder" } else { "a device, pipe or socket" };
         return Err(Failure::input(format!("{}: expected a spec, a regular file, found {found}", path.display())));
     }
-    // The file may grow, or be of a file system that knows no lengths: what is read is bounded.
+    let file = fs::File::open(path).map_err(failed)?;
+    text(file, &path.display().to_string(), failed)
+}
+
+/// The text of a spec on standard input.
+pub fn standard_input() -> Result<String, Failure> {
+    let failed = |e: io::Error| Failure::machine(format!("standard input: cannot read: {e}"));
+    text(io::stdin().lock(), "standard input", failed)
+}
+
+/// The text of a source, which may be without end: what is read is bounded.
+fn text(source: impl Read, name: &str, failed: impl Fn(io::Error) -> Failure) -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    fs::File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    source.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LIMIT {
-        return Err(Failure::input(format!("{}: expected a spec of at most {LIMIT} bytes", path.display())));
+        return Err(Failure::input(format!("{name}: expected a spec of at most {LIMIT} bytes, found more")));
     }
     String::from_utf8(bytes).map_err(|e| {
-        let good = e.utf8_error().valid_up_to();
-        let line = e.as_bytes().iter().take(good).filter(|&&b| b == b'\n').count() + 1;
-        Failure::input(format!("{}:{line}: expected UTF-8 text, found other bytes", path.display()))
+        let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();
+        let line = good.matches('\n').count() + 1;
+        let column = good.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+        Failure::input(format!("{name}:{line}:{column}: expected UTF-8 text, found other bytes"))
     })
 }
 

@@ -34,6 +34,9 @@ fn what_is_no_regular_file_is_no_spec() {
     for verb in ["check", "fmt", "emit"] {
         din(&format!("{verb} /dev/zero"), &[]).expect(1).says("/dev/zero: expected a spec, a regular file");
     }
+    let mut command = std::process::Command::new(din_path());
+    command.stdin(fs::File::open("/dev/zero").unwrap());
+    run(&mut command, "fmt -", &[]).expect(1).says("standard input: expected a spec of at most 4194304 bytes");
     let folder = TempDir::new().unwrap();
     din("fmt {here}", &[("here", folder.path())]).expect(1).says("found a folder");
 }

@@ -385,7 +385,14 @@ impl<'a> Elab<'a> {
                     d = d.label(given.span, format!("by position, this is `{}`", p.name.name));
                 }
             }
-            self.report(d.help(format!("add `{} = …`", missing[0])));
+            let tensor = parameters.iter().find(|p| p.name.name == missing[0]).is_some_and(|p| {
+                matches!(p.ty.as_ref().map(|t| &t.kind), Some(ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }))
+            });
+            self.report(d.help(if tensor && count == 0 {
+                format!("add `{} = …`, or write `{}` for the function itself", missing[0], name.name)
+            } else {
+                format!("add `{} = …`", missing[0])
+            }));
             fine = false;
         }
         fine.then_some(slots)

@@ -21,7 +21,7 @@ impl<'a> Elab<'a> {
             self.every_row_elsewhere(option);
             if !known.contains(&word) {
                 match super::value::reserved(word) {
-                    Some(what) => self.not_built(what, option.word.span),
+                    Some(r) => self.not_built(r.what, r.instead, option.word.span),
                     None => self.unknown_word("E0409", "option of a table", &option.word, &known),
                 };
                 continue;

@@ -139,7 +139,8 @@ impl<'a> Elab<'a> {
         match argument.name.as_ref().map(|n| n.name.as_str()) {
             Some("logit") => Some(&argument.value),
             Some("probability") => {
-                self.not_built("`bernoulli(probability = …)`", argument.span);
+                let instead = "write the log odds: `bernoulli(logit = log(p / (1 - p)))`";
+                self.not_built("`bernoulli(probability = …)`", instead, argument.span);
                 None
             }
             Some(_) => wrong(self, argument.span, "not a parameter of `bernoulli`"),
@@ -164,7 +165,7 @@ impl<'a> Elab<'a> {
                 self.every_row_elsewhere(s);
                 if !SETTINGS.contains(&word) {
                     match super::value::reserved(word) {
-                        Some(what) => self.not_built(what, s.word.span),
+                        Some(r) => self.not_built(r.what, r.instead, s.word.span),
                         None => self.unknown_word("E0606", "setting of `train`", &s.word, &SETTINGS),
                     };
                 } else if let Some(first) = settings.iter().find(|o| o.word.name == word) {
@@ -327,10 +328,14 @@ impl<'a> Elab<'a> {
         let value = self.expr(scope, e);
         let Some(n) = self.number(value, &format!("`{word}`"), e.span) else { return default };
         if n < least || n.fract() != 0.0 || n > f64::from(u32::MAX) {
-            self.report(
-                Diagnostic::error("E0607", format!("`{word}` must be a whole number"), e.span, number_text(n))
-                    .note(format!("expected a whole number from {least} to {}\nfound {n}", u32::MAX)),
-            );
+            let large = n > f64::from(u32::MAX);
+            let message =
+                if large { format!("`{word}` is too large") } else { format!("`{word}` must be a whole number") };
+            self.report(Diagnostic::error("E0607", message, e.span, number_text(n)).note(format!(
+                "expected a whole number from {least} to {}\nfound {}",
+                u32::MAX,
+                number_text(n)
+            )));
             return default;
         }
         n
