@@ -168,6 +168,10 @@ fn one_error_each() {
         (in_fn("let y = (x + 1\ny"), "2:9 E0108: `(` is not closed (add `)` before the `}`)"),
         (in_fn("let y = f(x\nlet z = 3"), "2:10 E0108: `(` is not closed (add the missing `)`)"),
         (
+            in_model("let y = layer.linear(x, 1)"),
+            "2:9 E0103: `layer` is a reserved word (import names and use them alone: `use std.layer.{linear}`, then `linear(…)`)",
+        ),
+        (
             in_model("predict c ~ f(logit = g(x)\ntrain { batch 1 }\nreport auc(c)"),
             "2:14 E0108: `(` is not closed (add the missing `)`)",
         ),
