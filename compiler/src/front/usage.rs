@@ -1,6 +1,7 @@
 //! What is written but never used, and weights that nothing trains. Runs only where there is no error, so that a fault is not followed by
 //! warnings about its consequences.
 
+use super::declare::TableReader;
 use super::elab::{Elab, Instance};
 use super::load::{Module, item_name};
 use super::names::{self, Names};
@@ -153,19 +154,15 @@ impl<'a> Elab<'a> {
         }
         for t in 0..self.declarations.tables.len() {
             // A feature that is never used has been told: its table is a consequence.
-            let each = self.declarations.table_readers[t] != super::declare::TableReader::Name;
+            let each = self.declarations.table_readers[t] != TableReader::Name;
             let used = &self.declarations.used_features;
             let told = each && !self.declarations.tables[t].features.iter().any(|f| used.contains(&(*f as usize)));
             if !told && !self.declarations.used_tables.contains(&t) {
                 let (name, span) = (self.declarations.tables[t].name.clone(), self.declarations.table_spans[t]);
                 let d = Diagnostic::warning("W0402", format!("the table `{name}` is never read"), span, "never read");
                 self.report(match self.declarations.table_readers[t] {
-                    super::declare::TableReader::Family(_) => {
-                        d.help(format!("call it, `{}(…)`, or remove it", self.reader_name(t)))
-                    }
-                    super::declare::TableReader::Name | super::declare::TableReader::Embed => {
-                        d.help("embed its features, or remove it")
-                    }
+                    TableReader::Family(_) => d.help(format!("call it, `{}(…)`, or remove it", self.reader_name(t))),
+                    TableReader::Name | TableReader::Embed => d.help("embed its features, or remove it"),
                 });
             }
         }
