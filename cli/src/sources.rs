@@ -103,8 +103,8 @@ fn text(source: impl Read, name: &str, failed: impl Fn(io::Error) -> Failure) ->
     })
 }
 
-/// The files of a command line, each folder replaced by the `.din` files below it, in the order of their paths. Links to
-/// folders are not followed, so that the walk ends.
+/// The files of a command line, each folder replaced by the `.din` files below it, in the order of
+/// their paths. Links to folders are not followed, so that the walk ends.
 pub fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {

@@ -211,8 +211,8 @@ impl<'p> Loader<'p> {
         self.provider.read(&parts)
     }
 
-    /// `use std.loss`: the error of an import whose only name, behind no module, is that of a module, with the names
-    /// that the module has.
+    /// `use std.loss`: the error of an import whose only name, behind no module, is that of a
+    /// module, with the names that the module has.
     fn module_for_name(&self, path: &[&str], wanted: &ast::UseName, span: Span) -> Option<(Diagnostic, Vec<String>)> {
         let full: Vec<&str> = path.iter().copied().chain([wanted.name.name.as_str()]).collect();
         let (_, text) = self.source(&full)?;

@@ -151,7 +151,8 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// The categorical fields of the groups, each with the name of its group as `for each of` lists it.
+    /// The categorical fields of the groups, each with the name of its group as `for each of` lists
+    /// it.
     fn each_of(&mut self, scope: &Scope<'a>, groups: &'a [ast::Ident]) -> Vec<(usize, &'a ast::Ident)> {
         let mut features = Vec::new();
         let mut seen: Vec<&'a ast::Ident> = Vec::new();

@@ -217,7 +217,8 @@ impl<'t> Builder<'t> {
         if names.is_empty()
             && let Some(name) = path.pop()
         {
-            // A reserved word is no name that a module has; it may be a module, of which the checker knows.
+            // A reserved word is no name that a module has; it may be a module, of which the
+            // checker knows.
             names.push(UseName { name, alias });
         }
         Use { path, names, span }

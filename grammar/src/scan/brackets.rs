@@ -93,7 +93,8 @@ impl Scanner<'_> {
         }
     }
 
-    /// A word that begins a member, with what no expression has behind a name: another name, or `{`.
+    /// A word that begins a member, with what no expression has behind a name: another name, or
+    /// `{`.
     fn heads_member(&self, word: &str) -> bool {
         if !MEMBER_WORDS.contains(&word) {
             return false;
