@@ -39,6 +39,9 @@ fn what_is_no_regular_file_is_no_spec() {
     run(&mut command, "fmt -", &[]).expect(1).says("standard input: expected a spec of at most 4194304 bytes");
     let folder = TempDir::new().unwrap();
     din("fmt {here}", &[("here", folder.path())]).expect(1).says("found a folder");
+    let path = folder.path().join("latin.din");
+    fs::write(&path, b"edition 2026\n// \xc3\xbcber \xfc\n").unwrap();
+    din("check {path}", &[("path", &path)]).expect(1).says("latin.din:2:9: expected UTF-8 text");
 }
 
 #[test]
