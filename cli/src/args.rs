@@ -121,7 +121,7 @@ fn name_value(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// .din files; one without a model is checked as a library
+    /// .din files, or folders of them; a file without a model is checked as a library
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Give a hyper-parameter another value

@@ -6,7 +6,7 @@ use din_compiler::front::{self, SourceProvider};
 use din_compiler::model::Model;
 use din_program::Program;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Most bytes of a spec; a larger file is surely not one.
@@ -73,19 +73,68 @@ pub fn recorded(program: &Program) -> Option<Model> {
 /// The text of a spec.
 pub fn read(path: &Path) -> Result<String, Failure> {
     let failed = |e: io::Error| Failure::from(din_runtime::run::Error::file("read", path, &e));
-    let length = fs::metadata(path).map_err(failed)?.len();
-    if length > LIMIT {
-        return Err(Failure::input(format!(
-            "{}: expected a spec of at most {LIMIT} bytes, found {length} bytes",
-            path.display()
-        )));
+    let kind = fs::metadata(path).map_err(failed)?.file_type();
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a folder" } else { "a device, pipe or socket" };
+        return Err(Failure::input(format!("{}: expected a spec, a regular file, found {found}", path.display())));
     }
-    let bytes = fs::read(path).map_err(failed)?;
+    let file = fs::File::open(path).map_err(failed)?;
+    text(file, &path.display().to_string(), failed)
+}
+
+/// The text of a spec on standard input.
+pub fn standard_input() -> Result<String, Failure> {
+    let failed = |e: io::Error| Failure::machine(format!("standard input: cannot read: {e}"));
+    text(io::stdin().lock(), "standard input", failed)
+}
+
+/// The text of a source, which may be without end: what is read is bounded.
+fn text(source: impl Read, name: &str, failed: impl Fn(io::Error) -> Failure) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    source.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(Failure::input(format!("{name}: expected a spec of at most {LIMIT} bytes, found more")));
+    }
     String::from_utf8(bytes).map_err(|e| {
-        let good = e.utf8_error().valid_up_to();
-        let line = e.as_bytes().iter().take(good).filter(|&&b| b == b'\n').count() + 1;
-        Failure::input(format!("{}:{line}: expected UTF-8 text, found other bytes", path.display()))
+        let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();
+        let line = good.matches('\n').count() + 1;
+        let column = good.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+        Failure::input(format!("{name}:{line}:{column}: expected UTF-8 text, found other bytes"))
     })
+}
+
+/// The files of a command line, each folder replaced by the `.din` files below it, in the order of
+/// their paths. Links to folders are not followed, so that the walk ends.
+pub fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let before = files.len();
+        let mut folders = vec![path.clone()];
+        while let Some(folder) = folders.pop() {
+            let failed = |e: io::Error| Failure::from(din_runtime::run::Error::file("read", &folder, &e));
+            for entry in fs::read_dir(&folder).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let path = entry.path();
+                if entry.file_type().map_err(failed)?.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|e| e == "din") {
+                    files.push(path);
+                }
+            }
+        }
+        if files.len() == before {
+            return Err(Failure::input(format!(
+                "{}: expected .din files below this folder, found none",
+                path.display()
+            )));
+        }
+        files[before..].sort();
+    }
+    Ok(files)
 }
 
 /// Reads and checks a spec; shows its diagnostics.

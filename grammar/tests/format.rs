@@ -215,8 +215,8 @@ fn specs() -> Vec<String> {
     texts.filter(|text| parse(text, FileId(0)).is_ok()).collect()
 }
 
-/// The text with another layout but the same tree: bodies joined on one line, blanks and empty lines anywhere, line ends
-/// in brackets. `next(n)` chooses a number below `n`.
+/// The text with another layout but the same tree: bodies joined on one line, blanks and empty
+/// lines anywhere, line ends in brackets. `next(n)` chooses a number below `n`.
 fn laid_anew(text: &str, mut next: impl FnMut(usize) -> usize) -> String {
     let wanted = tree(text);
     let mut text: String = text.to_owned();

@@ -16,6 +16,35 @@ fn every_shipped_spec_checks() {
 }
 
 #[test]
+fn a_folder_stands_for_the_specs_below_it() {
+    let folder = TempDir::new().unwrap();
+    let here = [("here", folder.path())];
+    din("check {here}", &here).expect(1).says("expected .din files below this folder, found none");
+    fs::create_dir_all(folder.path().join("b/c")).unwrap();
+    fs::write(folder.path().join("b/c/two.din"), "fn f(x: [n]) -> [n] { x }\n").unwrap();
+    fs::write(folder.path().join("a.din"), "fn g(x: [n]) -> [n] { y }\n").unwrap();
+    fs::write(folder.path().join("b/text.md"), "no spec").unwrap();
+    let ran = din("check {here}", &here).expect(1);
+    assert!(ran.err.contains("unknown name `y`") && ran.err.contains("1 error"), "{}", ran.err);
+    assert!(ran.out.contains("two.din: library"), "{}", ran.out);
+}
+
+#[test]
+fn what_is_no_regular_file_is_no_spec() {
+    for verb in ["check", "fmt", "emit"] {
+        din(&format!("{verb} /dev/zero"), &[]).expect(1).says("/dev/zero: expected a spec, a regular file");
+    }
+    let mut command = std::process::Command::new(din_path());
+    command.stdin(fs::File::open("/dev/zero").unwrap());
+    run(&mut command, "fmt -", &[]).expect(1).says("standard input: expected a spec of at most 4194304 bytes");
+    let folder = TempDir::new().unwrap();
+    din("fmt {here}", &[("here", folder.path())]).expect(1).says("found a folder");
+    let path = folder.path().join("latin.din");
+    fs::write(&path, b"edition 2026\n// \xc3\xbcber \xfc\n").unwrap();
+    din("check {path}", &[("path", &path)]).expect(1).says("latin.din:2:9: expected UTF-8 text");
+}
+
+#[test]
 fn the_readmes_spec_checks_and_is_in_the_standard_layout() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let spec = readme.split("```din\n").nth(1).unwrap().split("```").next().unwrap();

@@ -9,7 +9,7 @@ use din_compiler::front;
 pub fn check(console: &Console, args: &Check) -> Outcome {
     let (mut errors, mut warnings) = (0, 0);
     let mut unread = Vec::new();
-    for path in &args.files {
+    for path in &sources::expanded(&args.files)? {
         let text = match sources::read(path) {
             Ok(text) => text,
             Err(failure) => {

@@ -6,7 +6,6 @@ use crate::sources;
 use crate::terminal::Console;
 use din_grammar::{SourceMap, format};
 use din_runtime::run::file::rewrite_atomically;
-use std::io::Read;
 use std::path::Path;
 
 pub fn fmt(console: &Console, args: &Fmt) -> Outcome {
@@ -41,15 +40,7 @@ pub fn fmt(console: &Console, args: &Fmt) -> Outcome {
 /// Whether the file is, or would be, another one afterwards.
 fn one(console: &Console, path: &Path, check: bool) -> Result<bool, Failure> {
     let standard_input = path == Path::new("-");
-    let text = if standard_input {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|e| Failure::input(format!("standard input: cannot read: {e}")))?;
-        text
-    } else {
-        sources::read(path)?
-    };
+    let text = if standard_input { sources::standard_input()? } else { sources::read(path)? };
     let mut map = SourceMap::default();
     map.add(if standard_input { "<stdin>".into() } else { path.display().to_string() }, text.as_str());
     let formatted = match format(&text) {

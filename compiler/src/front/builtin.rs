@@ -81,13 +81,13 @@ impl<'a> Elab<'a> {
             Builtin::Moments => self.moments(value, at, span),
             Builtin::Embed => self.embed(value, at, span),
             Builtin::Length => match first.over {
-                Some(domain) => {
+                Some(domain) if matches!(value, Value::Nothing) => {
                     let domain = self.graph.domain(domain).common.unwrap_or(domain);
                     let node = self.graph.length(domain, span);
                     Value::Tensor(Tensor { node, fields: None })
                 }
-                None if matches!(value, Value::Poison) => Value::Poison,
-                None => self
+                _ if matches!(value, Value::Poison) => Value::Poison,
+                _ => self
                     .fault(Diagnostic::error("E0314", "`length` takes an axis", at, "not an axis").help(
                         "name a sequence: `length(visited)`, or in a function the axis of its type: `length(s)`",
                     )),
@@ -243,7 +243,7 @@ impl<'a> Elab<'a> {
             if matches!(value, Value::Poison) {
                 return Value::Poison;
             }
-            return self.not_built("`max` over the positions of one value", span);
+            return self.not_built("`max` over the positions of one value", "take `max(a, b)` of two values", span);
         };
         let Some(t) = self.tensor(value, at) else { return Value::Poison };
         let Some(parent) = self.over(&t, domain, at) else { return Value::Poison };

@@ -371,16 +371,28 @@ impl<'a> Elab<'a> {
             .collect();
         if !missing.is_empty() && fine {
             let what = if missing.len() == 1 { "argument is" } else { "arguments are" };
-            self.report(
-                Diagnostic::error(
-                    "E0209",
-                    format!("{} {what} missing in the call of `{}`", missing.len(), name.name),
-                    span,
-                    format!("{} not given", super::load::listed(&missing)),
-                )
-                .label(name.span, "defined here")
-                .help(format!("add `{} = …`", missing[0])),
-            );
+            let mut d = Diagnostic::error(
+                "E0209",
+                format!("{} {what} missing in the call of `{}`", missing.len(), name.name),
+                span,
+                format!("{} not given", super::load::listed(&missing)),
+            )
+            .label(name.span, "defined here");
+            // What was meant for the missing parameter may have gone to an optional one before it.
+            let optional = parameters.iter().zip(&slots).filter(|(p, _)| p.default.is_some());
+            for (p, given) in optional.filter_map(|(p, slot)| Some((p, slot.as_ref()?))) {
+                if given.name.is_none() {
+                    d = d.label(given.span, format!("by position, this is `{}`", p.name.name));
+                }
+            }
+            let tensor = parameters.iter().find(|p| p.name.name == missing[0]).is_some_and(|p| {
+                matches!(p.ty.as_ref().map(|t| &t.kind), Some(ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }))
+            });
+            self.report(d.help(if tensor && count == 0 {
+                format!("add `{} = …`, or write `{}` for the function itself", missing[0], name.name)
+            } else {
+                format!("add `{} = …`", missing[0])
+            }));
             fine = false;
         }
         fine.then_some(slots)

@@ -53,21 +53,24 @@ impl TypeWord {
         }
     }
 
+    /// Whether the value is of the type; a faulty value is of every type.
     fn holds(self, value: &Value<'_>) -> bool {
-        match (value, self) {
-            (Value::Poison, _) => true,
-            (Value::Number(n), TypeWord::Int) => n.fract() == 0.0,
-            (Value::Number(n), TypeWord::NonNegative) => *n >= 0.0,
-            (Value::Number(n), TypeWord::Positive) => *n as f32 > 0.0,
-            (Value::Number(n), TypeWord::Fraction) => *n >= 0.0 && (*n as f32) < 1.0,
-            (Value::Number(_), TypeWord::Number)
-            | (Value::List(_), TypeWord::List)
-            | (Value::Bool(_), TypeWord::Bool)
-            | (Value::Function(_), TypeWord::Function)
-            | (Value::Text(_), TypeWord::Text)
-            | (Value::Prediction(_), TypeWord::Prediction) => true,
-            _ => false,
-        }
+        let number = |fits: fn(f64) -> bool| matches!(value, Value::Number(n) if fits(*n));
+        let right = match self {
+            TypeWord::Int => number(|n| n.fract() == 0.0),
+            TypeWord::Number => number(|_| true),
+            TypeWord::NonNegative => number(|n| n >= 0.0),
+            TypeWord::Positive => number(|n| n as f32 > 0.0),
+            TypeWord::Fraction => number(|n| n >= 0.0 && (n as f32) < 1.0),
+            TypeWord::List => matches!(value, Value::List(_)),
+            TypeWord::Bool => matches!(value, Value::Bool(_)),
+            TypeWord::Function => matches!(value, Value::Function(_)),
+            TypeWord::Text => matches!(value, Value::Text(_)),
+            TypeWord::Prediction => matches!(value, Value::Prediction(_)),
+            // Keys are arguments of metrics alone, which do not come by here.
+            TypeWord::Key => false,
+        };
+        right || matches!(value, Value::Poison)
     }
 
     /// What a value of the type is called in messages.

@@ -281,14 +281,10 @@ impl<'a> Elab<'a> {
             if let Some(keep) = keep
                 && (keep.count == 0 || keep.count > u64::from(u32::MAX))
             {
+                let bound = if keep.count == 0 { "at least one entry" } else { "fewer entries than 2 ^ 32" };
                 self.report(
-                    Diagnostic::error(
-                        "E0413",
-                        "a sequence keeps at least one entry",
-                        keep.span,
-                        format!("{}", keep.count),
-                    )
-                    .help("leave `(keep …)` out to keep all"),
+                    Diagnostic::error("E0413", format!("a sequence keeps {bound}"), keep.span, keep.count.to_string())
+                        .help("leave `(keep …)` out to keep all"),
                 );
             }
             let location = self.location(name.span);
@@ -383,8 +379,8 @@ impl<'a> Elab<'a> {
                 Some(FeatureKind::Dense { width: width as u32 })
             }
             FeatureKindName::Other(word) => {
-                if let Some(what) = super::value::reserved(&word.name) {
-                    self.not_built(what, kind.span);
+                if let Some(r) = super::value::reserved(&word.name) {
+                    self.not_built(r.what, r.instead, kind.span);
                 } else {
                     self.unknown_word("E0401", "kind of feature", word, &["category", "number"]);
                 }

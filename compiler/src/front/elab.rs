@@ -435,8 +435,8 @@ impl<'a> Elab<'a> {
     }
 
     fn unknown(&mut self, scope: &Scope<'a>, name: &str, span: Span) -> Value<'a> {
-        if let Some(what) = reserved(name) {
-            return self.not_built(what, span);
+        if let Some(r) = reserved(name) {
+            return self.not_built(r.what, r.instead, span);
         }
         let mut d = Diagnostic::error("E0204", format!("unknown name `{name}`"), span, "not in scope");
         let mut known: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
@@ -453,10 +453,9 @@ impl<'a> Elab<'a> {
     }
 
     /// E0790: a word that is kept for something not there yet.
-    pub fn not_built(&mut self, what: &str, span: Span) -> Value<'a> {
+    pub fn not_built(&mut self, what: &str, instead: &str, span: Span) -> Value<'a> {
         self.fault(
-            Diagnostic::error("E0790", format!("{what}: reserved, not built yet"), span, "not built yet")
-                .help("leave it out for now"),
+            Diagnostic::error("E0790", format!("{what}: reserved, not built yet"), span, "not built yet").help(instead),
         )
     }
 

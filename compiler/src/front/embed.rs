@@ -43,7 +43,8 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// The vectors of features one behind the other, named by the features; poison where one is faulty.
+    /// The vectors of features one behind the other, named by the features; poison where one is
+    /// faulty.
     fn record(&mut self, parts: Vec<(usize, Option<Tensor>)>, span: Span) -> Value<'a> {
         let mut nodes = Vec::new();
         let mut fields = Vec::new();
@@ -167,7 +168,8 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// `wide(user)`, the record of a group's vectors in the family; `wide(user.gender)`, one of them.
+    /// `wide(user)`, the record of a group's vectors in the family; `wide(user.gender)`, one of
+    /// them.
     pub fn family_call(&mut self, family: usize, given: &[Given<'a>], span: Span) -> Value<'a> {
         let Family { name, span: declared, tables } = self.declarations.families[family].clone();
         let Some(g) = self.table_argument(name, given, "group", span) else { return Value::Poison };

@@ -395,7 +395,8 @@ impl<'a> Elab<'a> {
         Value::Number(result)
     }
 
-    /// Whether a number that the program computes with is finite in 32 bits; reports it where it is not.
+    /// Whether a number that the program computes with is finite in 32 bits; reports it where it is
+    /// not.
     pub fn within_f32(&mut self, n: f64, what: &str, span: Span) -> bool {
         let finite = (n as f32).is_finite();
         if !finite {

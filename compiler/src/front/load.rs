@@ -103,12 +103,22 @@ impl<'p> Loader<'p> {
         }
         let mut names: FxHashMap<String, Definition> = FxHashMap::default();
         let mut taken: Vec<(&ast::Ident, Definition)> = Vec::new();
+        let mut meant: Vec<(String, Definition)> = Vec::new();
         for import in &file.imports {
             let path: Vec<&str> = import.path.iter().map(|i| i.name.as_str()).collect();
             let span = match (import.path.first(), import.path.last()) {
                 (Some(a), Some(b)) => a.span.to(b.span),
                 _ => import.span,
             };
+            if let [only] = import.names.as_slice()
+                && let Some((error, exported)) = self.module_for_name(&path, only, span)
+            {
+                self.diagnostics.push(error);
+                // What was meant to be imported is not reported again where it is used.
+                let lost = Definition { module: usize::MAX, item: 0, span: only.name.span, imported: true };
+                meant.extend(exported.into_iter().map(|name| (name, lost)));
+                continue;
+            }
             let Some(module) = self.import(&path, span) else { continue };
             for wanted in &import.names {
                 let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
@@ -150,6 +160,9 @@ impl<'p> Loader<'p> {
                 });
             }
         }
+        for (name, lost) in meant {
+            names.entry(name).or_insert(lost);
+        }
         self.modules.push(Module { name, file, names });
         Some(index)
     }
@@ -188,6 +201,35 @@ impl<'p> Loader<'p> {
         }
     }
 
+    /// The text of a module, if there is one, and how diagnostics call it.
+    fn source(&self, path: &[&str]) -> Option<(String, String)> {
+        if path.first() == Some(&"std") {
+            let name = path.join(".");
+            return LIBRARY.iter().find(|(n, _)| *n == name).map(|(n, text)| (n.to_string(), text.to_string()));
+        }
+        let parts: Vec<String> = path.iter().map(|s| s.to_string()).collect();
+        self.provider.read(&parts)
+    }
+
+    /// `use std.loss`: the error of an import whose only name, behind no module, is that of a
+    /// module, with the names that the module has.
+    fn module_for_name(&self, path: &[&str], wanted: &ast::UseName, span: Span) -> Option<(Diagnostic, Vec<String>)> {
+        let full: Vec<&str> = path.iter().copied().chain([wanted.name.name.as_str()]).collect();
+        let (_, text) = self.source(&full)?;
+        if self.source(path).is_some() {
+            return None;
+        }
+        let items = din_grammar::parse(&text, FileId::default()).map(|file| file.items).unwrap_or_default();
+        let exported: Vec<String> =
+            items.iter().filter(|i| !matches!(i, ast::Item::Model(_))).map(|i| item_name(i).name.clone()).collect();
+        let module = full.join(".");
+        let example = exported.first().map_or("name", String::as_str);
+        let help = format!("`use` takes names out of a module: `use {module}.{{{example}}}`");
+        let span = span.to(wanted.name.span);
+        let error = Diagnostic::error("E0201", format!("`{module}` is a module"), span, "no name in one");
+        Some((error.help(help), exported))
+    }
+
     fn import(&mut self, path: &[&str], span: Span) -> Option<usize> {
         let name = path.join(".");
         match self.known.get(&name) {
@@ -212,13 +254,7 @@ impl<'p> Loader<'p> {
             self.diagnostics.push(d.help("join small files"));
             return None;
         }
-        let found = if path.first() == Some(&"std") {
-            LIBRARY.iter().find(|(n, _)| *n == name).map(|(n, text)| (n.to_string(), text.to_string()))
-        } else {
-            let parts: Vec<String> = path.iter().map(|s| s.to_string()).collect();
-            self.provider.read(&parts)
-        };
-        let Some((display, text)) = found else {
+        let Some((display, text)) = self.source(path) else {
             let mut d = Diagnostic::error("E0201", format!("there is no module `{name}`"), span, "not found");
             d.help = if path.first() == Some(&"std") {
                 let all: Vec<&str> = LIBRARY.iter().map(|(n, _)| *n).collect();

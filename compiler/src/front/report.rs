@@ -98,7 +98,7 @@ impl<'a> Elab<'a> {
             return None;
         };
         if module.name != "std.metric" {
-            self.not_built("metrics outside `std.metric`", callee.span);
+            self.not_built("metrics outside `std.metric`", "report one of the library", callee.span);
             return None;
         }
         let mut target = None;
@@ -259,12 +259,26 @@ impl<'a> Elab<'a> {
             ExprKind::Binary { op, left, right }
                 if matches!(
                     op,
-                    BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Greater | BinaryOp::GreaterEqual | BinaryOp::Equal
+                    BinaryOp::Less
+                        | BinaryOp::LessEqual
+                        | BinaryOp::Greater
+                        | BinaryOp::GreaterEqual
+                        | BinaryOp::Equal
+                        | BinaryOp::NotEqual
                 ) =>
             {
                 (*op, left, right)
             }
             _ => {
+                let mut read = super::names::Names::default();
+                super::names::in_expr(condition, &mut read);
+                if ["parameters", "memory"].iter().any(|n| read.contains_key(n) && scope.find(n).is_none()) {
+                    self.report(
+                        Diagnostic::error("E0619", "an assertion is one comparison", condition.span, "is none")
+                            .help("write one `assert` for each: `assert parameters(dense) < 1_000_000`"),
+                    );
+                    return;
+                }
                 match self.expr(scope, condition) {
                     Value::Bool(true) | Value::Poison => {}
                     Value::Bool(false) => {
@@ -287,12 +301,24 @@ impl<'a> Elab<'a> {
             }
         };
         let (l, r) = (self.budget(scope, left, updates), self.budget(scope, right, updates));
-        let (Some((a, a_open)), Some((b, b_open))) = (l, r) else { return };
+        let (Some(l), Some(r)) = (l, r) else { return };
+        if let (Some(a), Some(b)) = (l.unit, r.unit)
+            && a != b
+        {
+            self.report(
+                Diagnostic::error("E0619", "an assertion compares like with like", right.span, unit_text(b))
+                    .label(left.span, unit_text(a))
+                    .help("compare `parameters(…)` with a number, `memory(…)` with an amount such as `24GiB`"),
+            );
+            return;
+        }
+        let (a, a_open, b, b_open) = (l.value, l.open, r.value, r.open);
         let holds = match op {
             BinaryOp::Less => a < b,
             BinaryOp::LessEqual => a <= b,
             BinaryOp::Greater => a > b,
             BinaryOp::GreaterEqual => a >= b,
+            BinaryOp::NotEqual => a != b,
             _ => a == b,
         };
         // Tables that grow are counted with the rows they have at the start: a lower bound.
@@ -330,8 +356,8 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// A number in an assertion, and whether it is only a lower bound.
-    pub fn budget(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr, updates: &Updates) -> Option<(f64, bool)> {
+    /// One side of an assertion.
+    fn budget(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr, updates: &Updates) -> Option<Budget> {
         if let ExprKind::Call { callee, arguments } = &e.kind
             && let ExprKind::Name(what) = &callee.kind
             && matches!(what.as_str(), "parameters" | "memory")
@@ -342,6 +368,7 @@ impl<'a> Elab<'a> {
                 _ => "",
             };
             let memory = what == "memory";
+            let unit = Some(if memory { Unit::Bytes } else { Unit::Weights });
             return match of {
                 "dense" => {
                     let cost = |p: &din_program::schema::Parameter| {
@@ -351,7 +378,7 @@ impl<'a> Elab<'a> {
                             .map_or(0, |u| u.slots.iter().filter(|s| s.per == SlotScope::Weight).count());
                         p.width() as f64 * if memory { 4.0 * (1 + slots) as f64 } else { 1.0 }
                     };
-                    Some((self.parameters.iter().map(cost).sum(), false))
+                    Some(Budget { value: self.parameters.iter().map(cost).sum(), open: false, unit })
                 }
                 "tables" => {
                     let mut total = 0.0;
@@ -372,7 +399,7 @@ impl<'a> Elab<'a> {
                         }
                         total += rows * numbers * if memory { 4.0 } else { 1.0 };
                     }
-                    Some((total, open))
+                    Some(Budget { value: total, open, unit })
                 }
                 _ => {
                     self.report(
@@ -384,7 +411,8 @@ impl<'a> Elab<'a> {
             };
         }
         match self.expr(scope, e) {
-            Value::Number(n) | Value::Quantity(n) => Some((n, false)),
+            Value::Number(value) => Some(Budget { value, open: false, unit: None }),
+            Value::Quantity(value) => Some(Budget { value, open: false, unit: Some(Unit::Bytes) }),
             Value::Poison => None,
             other => {
                 let found = self.describe(&other);
@@ -395,6 +423,28 @@ impl<'a> Elab<'a> {
                 None
             }
         }
+    }
+}
+
+/// A number in an assertion.
+struct Budget {
+    value: f64,
+    /// It is only a lower bound.
+    open: bool,
+    /// `None` of a plain number.
+    unit: Option<Unit>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Weights,
+    Bytes,
+}
+
+fn unit_text(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Weights => "a number of weights",
+        Unit::Bytes => "an amount of memory",
     }
 }
 

@@ -21,7 +21,7 @@ impl<'a> Elab<'a> {
             self.every_row_elsewhere(option);
             if !known.contains(&word) {
                 match super::value::reserved(word) {
-                    Some(what) => self.not_built(what, option.word.span),
+                    Some(r) => self.not_built(r.what, r.instead, option.word.span),
                     None => self.unknown_word("E0409", "option of a table", &option.word, &known),
                 };
                 continue;
@@ -89,7 +89,9 @@ impl<'a> Elab<'a> {
                 let kind = self.table_kind(&features, &spans, &name.name);
                 let index = self.declarations.tables.len();
                 let table = Value::Function(Rc::new(Callee::Table(index)));
-                if self.claim(scope, name, Bound::Value(table)) {
+                if !self.claim(scope, name, Bound::Value(table)) {
+                    self.declarations.poisoned_tables = true;
+                } else {
                     let source = (TableReader::Name, name.span);
                     self.add_table(name.name.clone(), width, kind, init, features, source, &options);
                 }
@@ -106,6 +108,7 @@ impl<'a> Elab<'a> {
                         });
                         let family = Value::Function(Rc::new(Callee::Family(index)));
                         if !self.claim(scope, name, Bound::Value(family)) {
+                            self.declarations.poisoned_tables = true;
                             return;
                         }
                         (TableReader::Family(index), name.span)
@@ -148,7 +151,8 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// The categorical fields of the groups, each with the name of its group as `for each of` lists it.
+    /// The categorical fields of the groups, each with the name of its group as `for each of` lists
+    /// it.
     fn each_of(&mut self, scope: &Scope<'a>, groups: &'a [ast::Ident]) -> Vec<(usize, &'a ast::Ident)> {
         let mut features = Vec::new();
         let mut seen: Vec<&'a ast::Ident> = Vec::new();

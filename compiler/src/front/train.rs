@@ -5,11 +5,12 @@ use super::load::listed;
 use super::report::same_metric;
 use super::update::{Rule, Updates};
 use super::value::{counted, nearest, number_text};
-use crate::graph::{BATCH, ONCE, Op, Shape, UnaryOp};
+use crate::graph::{BATCH, NodeId, ONCE, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Metric, MetricKind, Prediction, Training};
+use rustc_hash::FxHashSet;
 
 const SETTINGS: [&str; 7] = ["loss", "optimizer", "regularize", "batch", "epochs", "seed", "select"];
 
@@ -89,6 +90,9 @@ impl<'a> Elab<'a> {
             };
             d = if self.graph.is_sequence(node.domain) {
                 let axis = self.graph.domain(node.domain).name.clone();
+                if let Some(entered) = self.axis_enters(t.node) {
+                    d = d.label(entered, format!("here a value over `{axis}` joins values of the sample"));
+                }
                 d.help(format!("reduce it: `sum(… over {axis})`"))
             } else {
                 d.help("end the network with `linear(…, 1)`")
@@ -110,6 +114,30 @@ impl<'a> Elab<'a> {
             self.graph.reshape(t.node, Shape::scalar(), argument.span).unwrap_or(t.node)
         };
         self.run.logits[index] = Some(node);
+    }
+
+    /// Where, on the way to a value over a sequence, one over the sequence first joins one that is
+    /// not over it: the place of a forgotten `over`. `None` where that is in the library.
+    fn axis_enters(&self, value: NodeId) -> Option<Span> {
+        let domain = self.graph.node(value).domain;
+        let mut seen: FxHashSet<NodeId> = FxHashSet::default();
+        let mut stack = vec![value];
+        let mut first: Option<NodeId> = None;
+        while let Some(id) = stack.pop() {
+            let node = self.graph.node(id);
+            if node.domain != domain || !seen.insert(id) {
+                continue;
+            }
+            let over = |&o: &NodeId| self.graph.node(o).domain == domain;
+            let of_the_sample = |&o: &NodeId| self.graph.node(o).domain == BATCH;
+            if node.operands.iter().any(over) && node.operands.iter().any(of_the_sample) {
+                first = Some(first.map_or(id, |f| f.min(id)));
+            }
+            stack.extend(node.operands.iter().copied());
+        }
+        let span = self.graph.node(first?).span;
+        let library = self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
+        (!library).then_some(span)
     }
 
     /// The logit's expression.
@@ -139,7 +167,8 @@ impl<'a> Elab<'a> {
         match argument.name.as_ref().map(|n| n.name.as_str()) {
             Some("logit") => Some(&argument.value),
             Some("probability") => {
-                self.not_built("`bernoulli(probability = …)`", argument.span);
+                let instead = "write the log odds: `bernoulli(logit = log(p / (1 - p)))`";
+                self.not_built("`bernoulli(probability = …)`", instead, argument.span);
                 None
             }
             Some(_) => wrong(self, argument.span, "not a parameter of `bernoulli`"),
@@ -164,7 +193,7 @@ impl<'a> Elab<'a> {
                 self.every_row_elsewhere(s);
                 if !SETTINGS.contains(&word) {
                     match super::value::reserved(word) {
-                        Some(what) => self.not_built(what, s.word.span),
+                        Some(r) => self.not_built(r.what, r.instead, s.word.span),
                         None => self.unknown_word("E0606", "setting of `train`", &s.word, &SETTINGS),
                     };
                 } else if let Some(first) = settings.iter().find(|o| o.word.name == word) {
@@ -327,10 +356,14 @@ impl<'a> Elab<'a> {
         let value = self.expr(scope, e);
         let Some(n) = self.number(value, &format!("`{word}`"), e.span) else { return default };
         if n < least || n.fract() != 0.0 || n > f64::from(u32::MAX) {
-            self.report(
-                Diagnostic::error("E0607", format!("`{word}` must be a whole number"), e.span, number_text(n))
-                    .note(format!("expected a whole number from {least} to {}\nfound {n}", u32::MAX)),
-            );
+            let large = n > f64::from(u32::MAX);
+            let message =
+                if large { format!("`{word}` is too large") } else { format!("`{word}` must be a whole number") };
+            self.report(Diagnostic::error("E0607", message, e.span, number_text(n)).note(format!(
+                "expected a whole number from {least} to {}\nfound {}",
+                u32::MAX,
+                number_text(n)
+            )));
             return default;
         }
         n

@@ -147,29 +147,55 @@ impl Builtin {
     }
 }
 
-/// Words the language keeps for what is not built yet.
-pub(super) const RESERVED: [(&str, &str); 17] = [
-    ("scan", "a recurrence over a sequence"),
-    ("shift", "a shifted sequence"),
-    ("negatives", "sampled negatives"),
-    ("softmax", "softmax as a builtin; `std.attention.interest_softmax` shows how to write it"),
-    ("dropout", "dropout"),
-    ("admit", "admission of ids"),
-    ("evict", "eviction of rows"),
-    ("clip", "gradient clipping"),
-    ("set", "set-valued features"),
-    ("cross", "feature crosses"),
-    ("bucket", "bucketised numbers"),
-    ("learning_rate", "a learning rate beside the optimizer's"),
-    ("vocabulary", "kinds of vocabulary"),
-    ("shuffle", "ways to shuffle"),
-    ("patience", "early stopping"),
-    ("pooled", "pooled statistics"),
-    ("decoupled", "decoupled weight decay"),
+/// A word that the language keeps for what is not there yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserved {
+    pub word: &'static str,
+    pub what: &'static str,
+    /// What to write for the time being.
+    pub instead: &'static str,
+}
+
+const fn reserve(word: &'static str, what: &'static str, instead: &'static str) -> Reserved {
+    Reserved { word, what, instead }
+}
+
+pub(super) const LEAVE_OUT: &str = "leave it out for now";
+
+const RESERVED: [Reserved; 17] = [
+    reserve("scan", "a recurrence over a sequence", LEAVE_OUT),
+    reserve("shift", "a shifted sequence", LEAVE_OUT),
+    reserve("negatives", "sampled negatives", "prepare them as rows or columns of the data"),
+    reserve(
+        "softmax",
+        "softmax as a builtin",
+        "write it with `exp` and `sum(… over s)`, as `std.attention.interest_softmax` does",
+    ),
+    reserve("dropout", "dropout", LEAVE_OUT),
+    reserve("admit", "admission of ids", LEAVE_OUT),
+    reserve("evict", "eviction of rows", LEAVE_OUT),
+    reserve("clip", "gradient clipping", "write it in an optimizer of your own: `max(min(grad, 1), -1)`"),
+    reserve("set", "set-valued features", "declare a list column in a `sequence`"),
+    reserve("cross", "feature crosses", "prepare the cross as a column of the data"),
+    reserve("bucket", "bucketised numbers", "prepare the buckets as a column of the data"),
+    reserve(
+        "learning_rate",
+        "a learning rate beside the optimizer's",
+        "give it to the optimizer, `optimizer adam(lr = 1e-3)`; a table may have its own",
+    ),
+    reserve("vocabulary", "kinds of vocabulary", "leave it out: rows are made as ids come"),
+    reserve("shuffle", "ways to shuffle", "leave it out: training shuffles, by `seed`"),
+    reserve("patience", "early stopping", "leave it out: the best epoch is kept, by `select`"),
+    reserve("pooled", "pooled statistics", LEAVE_OUT),
+    reserve(
+        "decoupled",
+        "decoupled weight decay",
+        "write it in an optimizer of your own: `weight = weight - lr * decay * weight`",
+    ),
 ];
 
-pub(super) fn reserved(name: &str) -> Option<&'static str> {
-    RESERVED.iter().find(|(n, _)| *n == name).map(|(_, what)| *what)
+pub(super) fn reserved(name: &str) -> Option<&'static Reserved> {
+    RESERVED.iter().find(|r| r.word == name)
 }
 
 impl<'a> Callee<'a> {

@@ -18,7 +18,8 @@ pub(super) enum Doc {
     Line(&'static str),
     /// Flat: nothing; broken: the text.
     IfBroken(&'static str),
-    /// Marks of columns, which lines of a broken body have and lines of a flat one share with their neighbours.
+    /// Marks of columns, which lines of a broken body have and lines of a flat one share with their
+    /// neighbours.
     Mark {
         flat: String,
         broken: String,

@@ -217,9 +217,8 @@ impl<'t> Builder<'t> {
         if names.is_empty()
             && let Some(name) = path.pop()
         {
-            if alias.is_none() && super::RESERVED.contains(&name.name.as_str()) {
-                self.errors.push(super::explain::reserved_name(&name.name, name.span));
-            }
+            // A reserved word is no name that a module has; it may be a module, of which the
+            // checker knows.
             names.push(UseName { name, alias });
         }
         Use { path, names, span }

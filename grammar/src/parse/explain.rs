@@ -3,8 +3,8 @@
 
 use super::Rule;
 use super::build::shortened;
-use super::recover::{Cutter, ITEM_WORDS, MEMBER_WORDS};
-use crate::scan::TokenKind;
+use super::recover::{Cutter, ITEM_WORDS};
+use crate::scan::{MEMBER_WORDS, TokenKind};
 use crate::suggest::nearest;
 use crate::{Diagnostic, Span};
 use pest::error::{Error, ErrorVariant, InputLocation};
@@ -105,7 +105,11 @@ pub(super) fn explain(cutter: &Cutter, refusal: &Refusal) -> Diagnostic {
     }
     let names = [Rule::identifier, Rule::pattern, Rule::parameter, Rule::variable, Rule::import_name, Rule::expression];
     if place.reserved() && names.into_iter().any(wants) && !place.begins_statement(refusal) {
-        return reserved_name(place.found, place.span);
+        let error = reserved_name(place.found, place.span);
+        if place.found == "layer" && place.next == "." {
+            return error.help("import names and use them alone: `use std.layer.{linear}`, then `linear(…)`");
+        }
+        return error;
     }
     let wanted = alternatives(&expected);
     let found = place.description();

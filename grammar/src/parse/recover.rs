@@ -7,27 +7,12 @@
 use super::build::{Builder, Children};
 use super::explain::{self, Refusal};
 use super::{Grammar, Rule};
-use crate::scan::{Scan, Token, TokenKind};
+use crate::scan::{MEMBER_WORDS, Scan, Token, TokenKind};
 use crate::{Diagnostic, FileId, Span};
 use pest::Parser;
 use std::ops::Range;
 
 pub(super) const ITEM_WORDS: [&str; 5] = ["fn", "model", "optimizer", "regularizer", "metric"];
-pub(super) const MEMBER_WORDS: [&str; 13] = [
-    "features",
-    "sequence",
-    "label",
-    "key",
-    "embedding",
-    "hyper",
-    "let",
-    "layer",
-    "predict",
-    "train",
-    "report",
-    "assert",
-    "common",
-];
 /// Syntax errors after which no more are sought.
 const MAX_ERRORS: usize = 50;
 /// Bodies within bodies that are cut: a model's members' fields, a function's loops.

@@ -3,7 +3,7 @@
 //! Guarantees: after the scan, unless it is fatal, the brackets of the cooked text match. A bracket that closes nothing, or is
 //! never closed, becomes a blank there; an unclosed `{` before a definition is closed in the blanks before it.
 
-use super::{Open, Scanner, TokenKind, is_word};
+use super::{MEMBER_WORDS, Open, Scanner, TokenKind, is_word};
 use crate::Diagnostic;
 use crate::scan::Token;
 
@@ -26,7 +26,7 @@ impl Scanner<'_> {
                 {
                     let error = self.unclosed(open).label(here, format!("found `{}` instead", mark as char));
                     let help = format!("add `{}` before the `{}`", closing(open.mark) as char, mark as char);
-                    self.errors.push(error.help(help));
+                    self.errors.push(self.commented_out(open, error).help(help));
                     self.without(open);
                 }
                 self.open.pop();
@@ -82,13 +82,41 @@ impl Scanner<'_> {
         let margin = self.at == 0 || self.text.as_bytes().get(self.at - 1) == Some(&b'\n');
         if margin && matches!(word, "fn" | "model") && self.heads_definition(word) {
             self.definition_ends(Some(word.len()));
-        } else if matches!(word, "let" | "layer" | "param" | "state" | "update" | "use") {
+        } else if matches!(word, "let" | "layer" | "param" | "state" | "update" | "use") || self.heads_member(word) {
             let here = self.span(self.at, self.at + word.len());
             while let Some(open) = self.open.pop_if(|open| open.mark != b'{') {
                 let error = self.unclosed(open).label(here, "the next statement begins here");
-                self.errors.push(error.help(format!("add the missing `{}`", closing(open.mark) as char)));
+                let help = format!("add the missing `{}`", closing(open.mark) as char);
+                self.errors.push(self.commented_out(open, error).help(help));
                 self.without(open);
             }
+        }
+    }
+
+    /// A word that begins a member, with what no expression has behind a name: another name, or
+    /// `{`.
+    fn heads_member(&self, word: &str) -> bool {
+        if !MEMBER_WORDS.contains(&word) {
+            return false;
+        }
+        let rest = self.rest().get(word.len()..).unwrap_or("").trim_start_matches([' ', '\t']);
+        let next = rest.get(..rest.find(|c| !is_word(c)).unwrap_or(rest.len())).unwrap_or("");
+        let operator = matches!(next, "and" | "or" | "where" | "over" | "else" | "for" | "in");
+        rest.starts_with('{') || (next.starts_with(|c: char| !c.is_ascii_digit()) && !operator)
+    }
+
+    /// Adds, where it is so, that a comment holds the bracket which would close `open`.
+    fn commented_out(&self, open: Open, error: Diagnostic) -> Diagnostic {
+        let line = self.text.get(open.at..).map_or(0, |rest| rest.find('\n').unwrap_or(rest.len()));
+        let hides = self.tokens.iter().rev().take_while(|t| t.start > open.at).find(|t| {
+            let text = self.text.get(t.start..t.end).unwrap_or("");
+            t.kind == TokenKind::Comment && t.start < open.at + line && text.contains(closing(open.mark) as char)
+        });
+        match hides {
+            Some(comment) => error
+                .label(self.span(comment.start, comment.start + 2), "begins a comment, to the end of the line")
+                .note("`//` divides nothing: write `/`"),
+            None => error,
         }
     }
 

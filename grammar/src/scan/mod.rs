@@ -48,6 +48,22 @@ pub(crate) struct Scan {
     pub fatal: bool,
 }
 
+/// Words that begin a member of a model.
+pub(crate) const MEMBER_WORDS: [&str; 13] = [
+    "features",
+    "sequence",
+    "label",
+    "key",
+    "embedding",
+    "hyper",
+    "let",
+    "layer",
+    "predict",
+    "train",
+    "report",
+    "assert",
+    "common",
+];
 const MARKS_2: [&str; 6] = ["->", "=>", "==", "!=", "<=", ">="];
 const MARKS_1: &str = "(){}[],:.~=<>+-*/@^";
 

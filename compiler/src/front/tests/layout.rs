@@ -235,8 +235,7 @@ fn metrics_of_one_label_by_two_groupings_have_two_names() {
         let m = model(&format!(
             "{HEAD}model m {{{GROUPS} key request_id: int64
     predict click ~ bernoulli(logit = sum(embed(user)))
-    train {{ loss cross_entropy(click)  optimizer sgd(0.1)  batch 8  epochs 1
-        {train} }}
+    train {{ loss cross_entropy(click)  optimizer sgd(0.1)  batch 8  epochs 1  {train} }}
     report {report}
 }}"
         ));

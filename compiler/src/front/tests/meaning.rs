@@ -156,7 +156,8 @@ fn tables_are_functions_where_several_hold_a_feature() {
     assert_eq!(network_codes("", &format!("{wide}predict click ~ bernoulli(logit = sum(embed(ad)))")), ["E0403"]);
 }
 
-/// The first-order part of Wide & Deep: `user` has ten ages and four numbers, `ad` a good and a shop.
+/// The first-order part of Wide & Deep: `user` has ten ages and four numbers, `ad` a good and a
+/// shop.
 #[test]
 fn a_named_family_is_read_by_its_name_and_the_nameless_one_by_embed() {
     let wide = "embedding wide [1] for each of user, ad { init 0 }\n";
