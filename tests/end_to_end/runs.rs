@@ -15,6 +15,9 @@ fn csv(rows: u32, click: impl Fn(u32) -> bool) -> String {
     head.to_string() + &(0..rows).map(row).collect::<String>()
 }
 
+/// A command on a run.
+type Verb<'a> = &'a dyn Fn(&Path) -> Ran;
+
 fn resume(run: &Path, more: &str) -> Ran {
     din(&format!("train {{model}} --out {{run}} --resume --epochs 2 {more}"), &[("model", &small()), ("run", run)])
 }
@@ -61,7 +64,8 @@ fn a_run_is_not_resumed_on_data_whose_contents_have_changed() {
     resume(&run, &format!("--train {a} {b} --valid {valid}")).expect(0);
 }
 
-/// A copy of the run that all tests share, with the first digit after `behind` in file `name` raised by one.
+/// A copy of the run that all tests share, with the first digit after `behind` in file `name`
+/// raised by one.
 fn altered(to: &Path, name: &str, behind: &str) {
     copy_folder(trained(), to);
     let path = to.join(name);
@@ -77,14 +81,14 @@ fn altered(to: &Path, name: &str, behind: &str) {
 fn a_run_with_an_altered_number_is_refused() {
     let folder = TempDir::new().unwrap();
     let last = format!("checkpoints/{}/manifest.json", names(&trained().join("checkpoints")).pop().unwrap());
-    let verbs: [&dyn Fn(&Path) -> Ran; 4] = [
+    let verbs: [Verb<'_>; 4] = [
         &|run| din("eval {run} --data {data}/test.parquet", &[("run", run), ("data", data())]),
         &|run| din("eval {run} --data {data}/test.parquet --checkpoint last", &[("run", run), ("data", data())]),
         &|run| din("info {run}", &[("run", run)]),
         &|run| resume(run, ""),
     ];
     let [eval, eval_last, info, resume] = verbs;
-    let cases: [(&str, &str, &[&dyn Fn(&Path) -> Ran]); 6] = [
+    let cases: [(&str, &str, &[Verb<'_>]); 6] = [
         ("run.json", "\"seed\"", &[eval, info, resume]),
         ("run.json", "\"batch\"", &[eval, info, resume]),
         ("metrics.jsonl", "\"valid\"", &[info, resume]),
@@ -107,7 +111,8 @@ fn a_run_with_an_altered_number_is_refused() {
     assert_eq!(fs::read(run.join("best.json")).unwrap(), fs::read(trained().join("best.json")).unwrap());
 }
 
-/// Weights grow a hundredfold with each step: finite in a checkpoint, too large for the step after it.
+/// Weights grow a hundredfold with each step: finite in a checkpoint, too large for the step after
+/// it.
 #[test]
 fn a_run_that_diverges_behind_its_newest_checkpoint_keeps_the_one_before() {
     let folder = TempDir::new().unwrap();

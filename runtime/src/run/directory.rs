@@ -11,8 +11,8 @@
 //!   trace.json          where time went, if `--profile` asked for it
 //! ```
 //!
-//! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under the hash in
-//! `run.json`, a checkpoint's tensors under those in its manifest.
+//! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under
+//! the hash in `run.json`, a checkpoint's tensors under those in its manifest.
 
 use super::document::{self, Layout};
 use super::error::{Error, Result};
@@ -368,8 +368,8 @@ impl RunDirectory {
         }
     }
 
-    /// Makes `best.json` what was computed from the epochs' lines, after a stop that left it behind them, or damage.
-    /// One that is so already stays as it is.
+    /// Makes `best.json` what was computed from the epochs' lines, after a stop that left it behind
+    /// them, or damage. One that is so already stays as it is.
     pub fn restore_best(&self, computed: Option<&Best>) -> Result<()> {
         let path = self.path.join("best.json");
         let kept = match fs::read(&path) {
@@ -390,12 +390,14 @@ impl RunDirectory {
         }
     }
 
-    /// Reads checkpoint `wanted`, `best`, `last` or one of the names in `checkpoints/`, for `program`; gives its name too.
-    /// Another process may be training into the run: where a checkpoint is removed before it is read, the newer one that
-    /// has taken its place is looked up and read.
+    /// Reads checkpoint `wanted`, `best`, `last` or one of the names in `checkpoints/`, for
+    /// `program`; gives its name too. Another process may be training into the run: where a
+    /// checkpoint is removed before it is read, the newer one that has taken its place is looked up
+    /// and read.
     ///
     /// # Errors
-    /// No such checkpoint; one that is damaged, of another structure, or that belongs to another run than `record` is of.
+    /// No such checkpoint; one that is damaged, of another structure, or that belongs to another
+    /// run than `record` is of.
     pub fn load(&self, wanted: &str, program: &Program, record: &Record) -> Result<(String, Loaded)> {
         self.load_with(wanted, program, record, |_| {})
     }

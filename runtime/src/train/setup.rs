@@ -70,7 +70,8 @@ pub struct Run {
     pub epochs: u32,
     /// No step has been done: counts are still to be made.
     pub fresh: bool,
-    /// The step of the newest checkpoint, until a step behind it has had a finite loss: the one before it stays as long.
+    /// The step of the newest checkpoint, until a step behind it has had a finite loss: the one
+    /// before it stays as long.
     pub unproven: Option<u64>,
     /// For the profile.
     pub times: Times,
@@ -120,7 +121,8 @@ fn record_of(data: &Dataset) -> Result<DataRecord> {
     Ok(DataRecord { files, rows, fingerprint })
 }
 
-/// The hash of each file's bytes, in the order of the files. Every file is read once, several side by side.
+/// The hash of each file's bytes, in the order of the files. Every file is read once, several side
+/// by side.
 fn hashes_of(data: &Dataset) -> Result<Vec<String>> {
     let files: Vec<&Path> = data.files().collect();
     files.par_iter().map(|file| xxh3_file(file)).collect()
