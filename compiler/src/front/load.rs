@@ -4,6 +4,7 @@ use super::SourceProvider;
 use super::value::nearest;
 use din_grammar::{Diagnostic, FileId, SourceMap, Span, ast};
 use rustc_hash::FxHashMap;
+use std::path::Path;
 
 /// The standard library, by module name.
 pub(super) const LIBRARY: [(&str, &str); 8] = [
@@ -68,6 +69,11 @@ pub(super) fn item_kind(item: &ast::Item) -> &'static str {
     }
 }
 
+/// How a program names module `shared.towers`, a file beside the model: `shared/towers.din`.
+pub fn recorded_name(module: &[String]) -> String {
+    format!("{}.din", module.join("/"))
+}
+
 impl<'p> Loader<'p> {
     pub fn new(provider: &'p dyn SourceProvider) -> Self {
         Loader {
@@ -81,7 +87,8 @@ impl<'p> Loader<'p> {
 
     /// Loads the file that is checked and everything it imports; its index, or `None` when it does not parse.
     pub fn root(&mut self, name: &str, text: &str) -> Option<usize> {
-        let file = self.sources.add(name, text);
+        let recorded = Path::new(name).file_name().map_or(name.into(), |file| file.to_string_lossy());
+        let file = self.sources.add_recorded(recorded, name, text);
         self.module(String::new(), text, file)
     }
 
@@ -213,12 +220,12 @@ impl<'p> Loader<'p> {
             return None;
         }
         let found = if path.first() == Some(&"std") {
-            LIBRARY.iter().find(|(n, _)| *n == name).map(|(n, text)| (n.to_string(), text.to_string()))
+            LIBRARY.iter().find(|(n, _)| *n == name).map(|(n, text)| (n.to_string(), n.to_string(), text.to_string()))
         } else {
             let parts: Vec<String> = path.iter().map(|s| s.to_string()).collect();
-            self.provider.read(&parts)
+            self.provider.read(&parts).map(|(display, text)| (recorded_name(&parts), display, text))
         };
-        let Some((display, text)) = found else {
+        let Some((recorded, display, text)) = found else {
             let mut d = Diagnostic::error("E0201", format!("there is no module `{name}`"), span, "not found");
             d.help = if path.first() == Some(&"std") {
                 let all: Vec<&str> = LIBRARY.iter().map(|(n, _)| *n).collect();
@@ -234,7 +241,7 @@ impl<'p> Loader<'p> {
             return None;
         };
         self.known.insert(name.clone(), None);
-        let id = self.sources.add(display, text.as_str());
+        let id = self.sources.add_recorded(recorded, display, text.as_str());
         let index = self.module(name.clone(), &text, id);
         self.known.insert(name, Some(index.unwrap_or(usize::MAX)));
         index
