@@ -32,6 +32,11 @@ impl Beside {
     }
 }
 
+/// The folder of a spec, as the user gave it: empty where only the file's name was given.
+pub fn folder_of(spec: &Path) -> &Path {
+    spec.parent().unwrap_or(Path::new(""))
+}
+
 /// As diagnostics name a file.
 fn shown(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
@@ -45,15 +50,12 @@ impl SourceProvider for Beside {
 }
 
 /// The same imports from what a program holds.
-struct Recorded<'a> {
-    program: &'a Program,
-    beside: Beside,
-}
+struct Recorded<'a>(&'a Program);
 
 impl SourceProvider for Recorded<'_> {
     fn read(&self, module: &[String]) -> Option<(String, String)> {
-        let name = shown(&self.beside.path(module));
-        self.program.sources.iter().find(|(known, _)| *known == name).cloned()
+        let name = front::recorded_name(module);
+        self.0.sources.iter().find(|(known, _)| *known == name).cloned()
     }
 }
 
@@ -65,8 +67,7 @@ pub fn recorded(program: &Program) -> Option<Model> {
         Some((key.into(), value.into()))
     };
     let options = front::Options { sets: program.sources.iter().filter_map(setting).collect() };
-    let provider = Recorded { program, beside: Beside::of(Path::new(name)) };
-    let checked = front::check(name, text, &provider, &options);
+    let checked = front::check(name, text, &Recorded(program), &options);
     checked.model.filter(|_| !checked.diagnostics.iter().any(|d| d.is_error()))
 }
 

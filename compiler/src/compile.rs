@@ -113,7 +113,7 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
         compiler: format!("din {}", env!("CARGO_PKG_VERSION")),
         triple: "x86_64-unknown-linux-gnu".into(),
         model: model.name.clone(),
-        sources: model.sources.files().iter().map(|f| (f.name.clone(), f.text.clone())).collect(),
+        sources: model.sources.files().iter().map(|f| (f.recorded.clone(), f.text.clone())).collect(),
         hypers: model.hypers.clone(),
         schema: model.schema.clone(),
         tables: model.tables.clone(),

@@ -34,6 +34,8 @@ impl Span {
 pub struct SourceFile {
     /// As shown to the user: a path, or `std.activation` for the embedded library.
     pub name: String,
+    /// As a program records it, wherever the spec lies: the path from the spec's own folder.
+    pub recorded: String,
     pub text: String,
 }
 
@@ -44,8 +46,20 @@ pub struct SourceMap {
 }
 
 impl SourceMap {
+    /// Adds a file that is recorded by the name that is shown.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
-        self.files.push(SourceFile { name: name.into(), text: text.into() });
+        let name = name.into();
+        self.add_recorded(name.clone(), name, text)
+    }
+
+    /// Adds a file that is recorded by another name than is shown.
+    pub fn add_recorded(
+        &mut self,
+        recorded: impl Into<String>,
+        name: impl Into<String>,
+        text: impl Into<String>,
+    ) -> FileId {
+        self.files.push(SourceFile { name: name.into(), recorded: recorded.into(), text: text.into() });
         FileId(self.files.len() as u32 - 1)
     }
 
@@ -71,9 +85,18 @@ impl SourceMap {
         (line, column)
     }
 
-    /// `file:line:column` of the start of `span`.
+    /// `file:line:column` of the start of `span`, the file as shown.
     pub fn location(&self, span: Span) -> String {
+        self.located(span, |file| &file.name)
+    }
+
+    /// `file:line:column` of the start of `span`, the file as recorded.
+    pub fn recorded_location(&self, span: Span) -> String {
+        self.located(span, |file| &file.recorded)
+    }
+
+    fn located(&self, span: Span, name: impl Fn(&SourceFile) -> &str) -> String {
         let (line, column) = self.line_column(span);
-        format!("{}:{line}:{column}", self.get(span.file).map_or("?", |f| f.name.as_str()))
+        format!("{}:{line}:{column}", self.get(span.file).map_or("?", name))
     }
 }

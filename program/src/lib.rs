@@ -23,7 +23,8 @@ pub struct Program {
     pub triple: String,
     /// The model's name.
     pub model: String,
-    /// Name and text of every file that the model was made from, its own first.
+    /// Name and text of every file that the model was made from, its own first. Names are paths from
+    /// the model's folder, so that they do not depend on where it lies; `std.…` are the library's.
     pub sources: Vec<(String, String)>,
     /// Hyper-parameters and their values.
     pub hypers: Vec<(String, f64)>,

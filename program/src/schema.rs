@@ -2,6 +2,7 @@
 //! Written by the compiler, read by the runtime; no syntax, no spans (locations are `file:line:column` text).
 
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Everything that comes in with a row of data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,6 +14,31 @@ pub struct Schema {
     pub keys: Vec<Key>,
     /// Samples of one request have features in common.
     pub requests: Option<Requests>,
+}
+
+impl Schema {
+    /// The same with locations as [`seen_from`] the current folder, where `folder` leads to the spec.
+    pub fn seen_from(&self, folder: &Path) -> Self {
+        let mut schema = self.clone();
+        let Self { features, sequences, labels, keys, requests } = &mut schema;
+        let all = features.iter_mut().map(|f| &mut f.location);
+        let all = all.chain(sequences.iter_mut().map(|s| &mut s.location));
+        let all = all.chain(labels.iter_mut().map(|l| &mut l.location));
+        let all = all.chain(keys.iter_mut().map(|k| &mut k.location));
+        all.chain(requests.iter_mut().map(|r| &mut r.location))
+            .for_each(|location| *location = seen_from(folder, location));
+        schema
+    }
+}
+
+/// A recorded `file:line:column`, whose file is named from the spec's own folder, as it is named from where `folder`
+/// leads there. Modules of the library (`std.layer`) are nowhere and stay as they are.
+pub fn seen_from(folder: &Path, location: &str) -> String {
+    let file = location.rsplitn(3, ':').last().unwrap_or(location);
+    match file.ends_with(".din") {
+        true => folder.join(location).display().to_string(),
+        false => location.to_string(),
+    }
 }
 
 /// `common user, visited by request_id`: rows with one key, side by side in the data, are the samples of one request and have equal values in
@@ -226,4 +252,22 @@ pub struct Metric {
     /// Index into `Program::predictions`.
     pub prediction: u32,
     pub kind: MetricKind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_files_begin_with_the_folder_and_those_in_the_library_do_not() {
+        for (folder, location, seen) in [
+            ("models", "din.din:9:5", "models/din.din:9:5"),
+            ("", "din.din:9:5", "din.din:9:5"),
+            (".", "shared/towers.din:2:1", "./shared/towers.din:2:1"),
+            ("models", "std.layer:4:9", "std.layer:4:9"),
+            ("models", "", ""),
+        ] {
+            assert_eq!(seen_from(Path::new(folder), location), seen);
+        }
+    }
 }

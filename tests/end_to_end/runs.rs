@@ -15,6 +15,9 @@ fn csv(rows: u32, click: impl Fn(u32) -> bool) -> String {
     head.to_string() + &(0..rows).map(row).collect::<String>()
 }
 
+/// A command on a run.
+type Verb<'a> = &'a dyn Fn(&Path) -> Ran;
+
 fn resume(run: &Path, more: &str) -> Ran {
     din(&format!("train {{model}} --out {{run}} --resume --epochs 2 {more}"), &[("model", &small()), ("run", run)])
 }
@@ -61,7 +64,8 @@ fn a_run_is_not_resumed_on_data_whose_contents_have_changed() {
     resume(&run, &format!("--train {a} {b} --valid {valid}")).expect(0);
 }
 
-/// A copy of the run that all tests share, with the first digit after `behind` in file `name` raised by one.
+/// A copy of the run that all tests share, with the first digit after `behind` in file `name`
+/// raised by one.
 fn altered(to: &Path, name: &str, behind: &str) {
     copy_folder(trained(), to);
     let path = to.join(name);
@@ -77,14 +81,14 @@ fn altered(to: &Path, name: &str, behind: &str) {
 fn a_run_with_an_altered_number_is_refused() {
     let folder = TempDir::new().unwrap();
     let last = format!("checkpoints/{}/manifest.json", names(&trained().join("checkpoints")).pop().unwrap());
-    let verbs: [&dyn Fn(&Path) -> Ran; 4] = [
+    let verbs: [Verb<'_>; 4] = [
         &|run| din("eval {run} --data {data}/test.parquet", &[("run", run), ("data", data())]),
         &|run| din("eval {run} --data {data}/test.parquet --checkpoint last", &[("run", run), ("data", data())]),
         &|run| din("info {run}", &[("run", run)]),
         &|run| resume(run, ""),
     ];
     let [eval, eval_last, info, resume] = verbs;
-    let cases: [(&str, &str, &[&dyn Fn(&Path) -> Ran]); 6] = [
+    let cases: [(&str, &str, &[Verb<'_>]); 6] = [
         ("run.json", "\"seed\"", &[eval, info, resume]),
         ("run.json", "\"batch\"", &[eval, info, resume]),
         ("metrics.jsonl", "\"valid\"", &[info, resume]),
@@ -107,7 +111,8 @@ fn a_run_with_an_altered_number_is_refused() {
     assert_eq!(fs::read(run.join("best.json")).unwrap(), fs::read(trained().join("best.json")).unwrap());
 }
 
-/// Weights grow a hundredfold with each step: finite in a checkpoint, too large for the step after it.
+/// Weights grow a hundredfold with each step: finite in a checkpoint, too large for the step after
+/// it.
 #[test]
 fn a_run_that_diverges_behind_its_newest_checkpoint_keeps_the_one_before() {
     let folder = TempDir::new().unwrap();
@@ -130,4 +135,78 @@ fn a_run_that_diverges_behind_its_newest_checkpoint_keeps_the_one_before() {
     din("train {spec} --out {run} --resume --set lr=100 --checkpoint-every 1 --threads 1", &paths).expect(1);
     assert_eq!(names(&run.join("checkpoints")), kept);
     din(&format!("eval {{run}} --data {{file}} --checkpoint {}", kept[0]), &paths).expect(0);
+}
+
+/// The small model, with its hidden layer's width from a module beside it, as `folder/m.din`.
+fn spec_with_a_module(folder: &Path) -> PathBuf {
+    let text = fs::read_to_string(small()).unwrap();
+    let text = text.replace("use std.regularizer.adaptive\n", "use std.regularizer.adaptive\nuse shared.sizes.width\n");
+    fs::create_dir_all(folder.join("shared")).unwrap();
+    fs::write(folder.join("shared/sizes.din"), "fn width() { 16 }\n").unwrap();
+    let spec = folder.join("m.din");
+    fs::write(&spec, text.replace("candidate), [16], dice)", "candidate), [width()], dice)")).unwrap();
+    spec
+}
+
+#[test]
+fn a_spec_built_from_two_folders_gives_the_same_bytes() {
+    let folder = TempDir::new().unwrap();
+    let [one, two] = ["one", "deeper/two"].map(|name| spec_with_a_module(&folder.path().join(name)));
+    let built = |spec: &Path, from: &Path, name: &str| {
+        let out = folder.path().join(name);
+        let mut command = std::process::Command::new(din_path());
+        run(command.current_dir(from), "build {spec} -o {out}", &[("spec", spec), ("out", &out)]).expect(0);
+        fs::read(out).unwrap()
+    };
+    let absolute = built(&one, folder.path(), "a");
+    assert!(absolute == built(Path::new("./m.din"), two.parent().unwrap(), "b"));
+    // What the program is made of is still refused as its output.
+    let module = one.with_file_name("shared/sizes.din");
+    let line = "build {spec} -o {out} --force";
+    din(line, &[("spec", &one), ("out", &module)]).expect(1).says("expected a file to write, found the input");
+}
+
+#[test]
+fn messages_name_the_spec_as_it_was_given() {
+    let folder = TempDir::new().unwrap();
+    spec_with_a_module(&folder.path().join("specs"));
+    fs::write(folder.path().join("a.csv"), csv(40, |k| k % 3 == 0)).unwrap();
+    fs::write(folder.path().join("b.csv"), csv(40, |k| k % 3 == 0).replace("gender", "sex")).unwrap();
+    let from = |inside: &str, line: &str| {
+        let mut command = std::process::Command::new(din_path());
+        run(command.current_dir(folder.path().join(inside)), line, &[])
+    };
+    for (inside, spec) in [("", "specs/m.din"), ("specs", "m.din"), ("specs", "./m.din"), ("specs", "../specs/m.din")] {
+        let data = folder.path().join("b.csv").display().to_string();
+        let ran = from(inside, &format!("train {spec} --train {data} --out run")).expect(1);
+        assert!(ran.err.contains(&format!(", {spec}:")), "{}", ran.err);
+    }
+    let told = from("", "train specs/m.din --train a.csv --out run --epochs 1 --profile").expect(0).out;
+    assert!(told.contains(" specs/m.din:") && told.contains(" std.layer:"), "{told}");
+    let trace = fs::read_to_string(folder.path().join("run/trace.json")).unwrap();
+    assert!(trace.contains("\"specs/m.din:"), "{trace}");
+}
+
+#[test]
+fn a_run_keeps_the_spec_with_its_modules_and_settings() {
+    let folder = TempDir::new().unwrap();
+    let spec = spec_with_a_module(&folder.path().join("specs"));
+    let text = fs::read_to_string(&spec).unwrap();
+    fs::write(
+        &spec,
+        text.replace("    hyper lr = 3e-3\n", "    hyper lr = 3e-3\n    hyper dims = 4\n")
+            .replace("good [4]", "good [dims]"),
+    )
+    .unwrap();
+    let run = folder.path().join("run");
+    let paths: [(&str, &Path); 3] = [("spec", &spec), ("data", data()), ("run", &run)];
+    let sets = "--set lr=0.01 --set dims=6 --threads 1";
+    din(&format!("train {{spec}} --train {{data}}/test.parquet --out {{run}} --epochs 1 {sets}"), &paths).expect(0);
+    for (kept, given) in [("m.din", &spec), ("shared/sizes.din", &spec.with_file_name("shared/sizes.din"))] {
+        assert_eq!(fs::read(run.join("spec").join(kept)).unwrap(), fs::read(given).unwrap());
+    }
+    assert_eq!(fs::read_to_string(run.join("spec/--set.din")).unwrap(), "lr=0.01\ndims=6");
+    // The copy is the same spec.
+    let line = format!("train {{run}}/spec/m.din --out {{run}} --resume --epochs 2 {sets}");
+    din(&line, &paths).expect(0);
 }

@@ -6,14 +6,15 @@ use crate::device;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Console;
 use din_runtime::container;
-use din_runtime::run::file::not_an_input;
-use std::path::Path;
+use din_runtime::run::file::{not_an_input, parent};
+use std::path::{Path, PathBuf};
 
 pub fn build(console: &Console, args: &Build) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
     let own = container::own_path()?;
-    let sources = compiled.program.sources.iter().map(|(name, _)| Path::new(name));
-    not_an_input(&args.out, sources.chain([args.spec.model.as_path(), own.as_path()]))?;
+    let folder = parent(&args.spec.model);
+    let sources: Vec<PathBuf> = compiled.program.sources.iter().map(|(name, _)| folder.join(name)).collect();
+    not_an_input(&args.out, sources.iter().chain([&args.spec.model, &own]).map(PathBuf::as_path))?;
     if !args.force {
         replaceable(&args.out)?;
     }

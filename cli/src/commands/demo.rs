@@ -3,10 +3,11 @@
 use super::{run, synth};
 use crate::args::Demo;
 use crate::failure::{Failure, Outcome};
+use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_compiler::front::{self, NoFiles};
 use din_runtime::train::{Device, Machine, Options};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -58,6 +59,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
         let began = Instant::now();
         let program = Arc::new(crate::compile::compile_model(&model)?.program);
         let options = Options {
+            spec_folder: folder_of(Path::new(path)).into(),
             train: vec![data.join("train.parquet")],
             valid: vec![data.join("valid.parquet")],
             out: folder.join(name),

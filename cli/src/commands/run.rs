@@ -6,6 +6,7 @@ use crate::device::{self, DeviceArg};
 use crate::failure::{Failure, INTERRUPTED, Outcome};
 use crate::profile;
 use crate::progress::Progress;
+use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_program::Program;
 use din_runtime::container::Kernels;
@@ -16,7 +17,7 @@ use din_runtime::run::directory::same_spec;
 use din_runtime::run::file::{not_an_input, write_atomically};
 use din_runtime::run::{RunDirectory, interrupt};
 use din_runtime::train::{self, Device, Options, Session, Summary};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Without a batch size in the spec's training settings that would suit, evaluation reads so many rows at a time.
@@ -38,17 +39,19 @@ pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
     }
     let device =
         device::choose(console, asked, args.train.device_memory, |gpu| device::compiled(&compiled, precision, gpu))?;
-    train_verb(console, &Arc::new(compiled.program), &args.train, device)
+    train_verb(console, &Arc::new(compiled.program), folder_of(&args.spec.model), &args.train, device)
 }
 
 pub fn own_train(console: &Console, own: &Own, args: &Train) -> Outcome {
     let (asked, _) = device::of_training(args)?;
     let device = device::choose(console, asked, args.device_memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
-    train_verb(console, &own.program, args, device)
+    // Where the spec of an executable lay is not known.
+    train_verb(console, &own.program, Path::new(""), args, device)
 }
 
-fn train_verb(console: &Console, program: &Arc<Program>, args: &Train, device: Device) -> Outcome {
+fn train_verb(console: &Console, program: &Arc<Program>, spec_folder: &Path, args: &Train, device: Device) -> Outcome {
     let options = Options {
+        spec_folder: spec_folder.into(),
         train: args.train.clone(),
         valid: args.valid.clone(),
         out: args.out.clone(),

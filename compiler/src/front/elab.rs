@@ -306,7 +306,7 @@ impl<'a> Elab<'a> {
     }
 
     pub fn location(&self, span: Span) -> String {
-        self.sources.location(span)
+        self.sources.recorded_location(span)
     }
 
     /// Runs `body` with the path that `names` add.

@@ -4,6 +4,7 @@ use super::SourceProvider;
 use super::value::nearest;
 use din_grammar::{Diagnostic, FileId, SourceMap, Span, ast};
 use rustc_hash::FxHashMap;
+use std::path::Path;
 
 /// The standard library, by module name.
 pub(super) const LIBRARY: [(&str, &str); 8] = [
@@ -68,6 +69,20 @@ pub(super) fn item_kind(item: &ast::Item) -> &'static str {
     }
 }
 
+/// A module as it is found.
+struct Source {
+    /// How a program calls it, wherever it lies.
+    recorded: String,
+    /// How diagnostics call it.
+    display: String,
+    text: String,
+}
+
+/// How a program names module `shared.towers`, a file beside the model: `shared/towers.din`.
+pub fn recorded_name(module: &[String]) -> String {
+    format!("{}.din", module.join("/"))
+}
+
 impl<'p> Loader<'p> {
     pub fn new(provider: &'p dyn SourceProvider) -> Self {
         Loader {
@@ -81,7 +96,8 @@ impl<'p> Loader<'p> {
 
     /// Loads the file that is checked and everything it imports; its index, or `None` when it does not parse.
     pub fn root(&mut self, name: &str, text: &str) -> Option<usize> {
-        let file = self.sources.add(name, text);
+        let recorded = Path::new(name).file_name().map_or(name.into(), |file| file.to_string_lossy());
+        let file = self.sources.add_recorded(recorded, name, text);
         self.module(String::new(), text, file)
     }
 
@@ -201,21 +217,23 @@ impl<'p> Loader<'p> {
         }
     }
 
-    /// The text of a module, if there is one, and how diagnostics call it.
-    fn source(&self, path: &[&str]) -> Option<(String, String)> {
+    /// A module, if there is one.
+    fn source(&self, path: &[&str]) -> Option<Source> {
         if path.first() == Some(&"std") {
             let name = path.join(".");
-            return LIBRARY.iter().find(|(n, _)| *n == name).map(|(n, text)| (n.to_string(), text.to_string()));
+            let (_, text) = LIBRARY.iter().find(|(n, _)| *n == name)?;
+            return Some(Source { recorded: name.clone(), display: name, text: text.to_string() });
         }
         let parts: Vec<String> = path.iter().map(|s| s.to_string()).collect();
-        self.provider.read(&parts)
+        let (display, text) = self.provider.read(&parts)?;
+        Some(Source { recorded: recorded_name(&parts), display, text })
     }
 
     /// `use std.loss`: the error of an import whose only name, behind no module, is that of a
     /// module, with the names that the module has.
     fn module_for_name(&self, path: &[&str], wanted: &ast::UseName, span: Span) -> Option<(Diagnostic, Vec<String>)> {
         let full: Vec<&str> = path.iter().copied().chain([wanted.name.name.as_str()]).collect();
-        let (_, text) = self.source(&full)?;
+        let Source { text, .. } = self.source(&full)?;
         if self.source(path).is_some() {
             return None;
         }
@@ -254,7 +272,7 @@ impl<'p> Loader<'p> {
             self.diagnostics.push(d.help("join small files"));
             return None;
         }
-        let Some((display, text)) = self.source(path) else {
+        let Some(Source { recorded, display, text }) = self.source(path) else {
             let mut d = Diagnostic::error("E0201", format!("there is no module `{name}`"), span, "not found");
             d.help = if path.first() == Some(&"std") {
                 let all: Vec<&str> = LIBRARY.iter().map(|(n, _)| *n).collect();
@@ -270,7 +288,7 @@ impl<'p> Loader<'p> {
             return None;
         };
         self.known.insert(name.clone(), None);
-        let id = self.sources.add(display, text.as_str());
+        let id = self.sources.add_recorded(recorded, display, text.as_str());
         let index = self.module(name.clone(), &text, id);
         self.known.insert(name, Some(index.unwrap_or(usize::MAX)));
         index

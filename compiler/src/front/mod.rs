@@ -53,6 +53,8 @@ use din_grammar::{Diagnostic, SourceMap, Span};
 use elab::{Elab, Phase, Run, Scope};
 use load::Loader;
 
+pub use load::recorded_name;
+
 /// Where imported files beside the model come from; `std.*` is embedded and never asked for.
 pub trait SourceProvider {
     /// Display name and text of module `towers` or `shared.towers`; `None` where there is none.

@@ -223,7 +223,7 @@ impl Emitter<'_> {
             self.phases[number].calls.push(Call {
                 domain: ONCE,
                 op: Operation::Transpose { w, w_stride: n, out: View { buffer: out, column: 0 }, k, n },
-                location: self.sources.location(item.span),
+                location: self.sources.recorded_location(item.span),
             });
         }
     }
@@ -311,7 +311,7 @@ impl Emitter<'_> {
             Operation::Moments { x, .. } => self.storage.touch(x.buffer, number, call),
             _ => {}
         }
-        phase.calls.push(Call { domain: item.domain, op, location: self.sources.location(item.span) });
+        phase.calls.push(Call { domain: item.domain, op, location: self.sources.recorded_location(item.span) });
     }
 
     /// The gradients of a folded product towards its weight and towards `q`, by one call where both are wanted: they share the outer
@@ -356,7 +356,7 @@ impl Emitter<'_> {
         }
         let weight = weight.map(|(q, partial)| (q, View { buffer: partial, column: 0 }));
         let op = Operation::FoldOuter { x, g, weight, sample, e, n };
-        phase.calls.push(Call { domain: item.domain, op, location: self.sources.location(item.span) });
+        phase.calls.push(Call { domain: item.domain, op, location: self.sources.recorded_location(item.span) });
     }
 
     /// The partial of an item that is joined from chunks; made on first use.
@@ -394,7 +394,7 @@ impl Emitter<'_> {
 
     fn kernel(&mut self, mut region: Region, span: Span) -> Call {
         region.add_functions();
-        let location = self.sources.location(span);
+        let location = self.sources.recorded_location(span);
         let (domain, args) = (region.domain, region.arguments.clone());
         let kernel = self.kernels.add(region, self.name, &location);
         Call { domain, op: Operation::Kernel { kernel, args }, location }
@@ -429,7 +429,7 @@ impl Emitter<'_> {
             for &(buffer, value) in &o.fills {
                 let domain = self.storage.buffer(buffer).domain;
                 self.storage.touch(buffer, number, phase.calls.len());
-                let location = self.sources.location(o.span);
+                let location = self.sources.recorded_location(o.span);
                 phase.calls.push(Call { domain, op: Operation::Fill { buffer, value }, location });
             }
             for &b in &o.reads {

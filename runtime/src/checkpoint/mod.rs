@@ -51,8 +51,8 @@ fn is_name(name: &str) -> bool {
     name.strip_prefix("step-").is_some_and(|digits| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Writes a checkpoint as `folder/step-…`; gives its path. Where one of this step is there already, its tensors are the same,
-/// and only the manifest is replaced: at no moment is there none.
+/// Writes a checkpoint as `folder/step-…`; gives its path. Where one of this step is there already,
+/// its tensors are the same, and only the manifest is replaced: at no moment is there none.
 pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<PathBuf> {
     let target = folder.join(name(manifest.position.step));
     let temporary = folder.join(format!(".{}.{}.tmp", name(manifest.position.step), std::process::id()));
@@ -70,7 +70,8 @@ pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Resu
     made.map(|()| target)
 }
 
-/// Gives the checkpoint `target` the manifest of `temporary`, a checkpoint of the same tensors, which is removed.
+/// Gives the checkpoint `target` the manifest of `temporary`, a checkpoint of the same tensors,
+/// which is removed.
 fn replace_manifest(target: &Path, temporary: &Path, written: &Manifest) -> Result<()> {
     if read_manifest(target)?.files != written.files {
         let target = target.display();
@@ -240,7 +241,8 @@ pub fn list(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes what a crash left half-written or half-removed in `folder`: a checkpoint's name between a dot and a suffix.
+/// Removes what a crash left half-written or half-removed in `folder`: a checkpoint's name between
+/// a dot and a suffix.
 pub fn clean(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(|e| Error::file("read", folder, &e))?;
     for entry in entries {

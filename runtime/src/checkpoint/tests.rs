@@ -192,8 +192,9 @@ fn another_models_checkpoint_is_refused_with_the_difference() {
     }
 }
 
-/// An epoch may end with a step that `--checkpoint-every` has just saved. A folder cannot take the place of another at once, so
-/// the one that is there stays, and its manifest is renamed over: a kill at any moment leaves a whole checkpoint.
+/// An epoch may end with a step that `--checkpoint-every` has just saved. A folder cannot take the
+/// place of another at once, so the one that is there stays, and its manifest is renamed over: a
+/// kill at any moment leaves a whole checkpoint.
 #[test]
 fn saving_the_same_step_again_replaces_the_manifest_alone() {
     use std::os::unix::fs::MetadataExt;
@@ -216,7 +217,8 @@ fn saving_the_same_step_again_replaces_the_manifest_alone() {
     assert_eq!(places(), before, "nothing was moved");
     assert_eq!(load(&path, &program).unwrap().manifest.position, ends.position);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the checkpoint is left");
-    // What a kill before the rename leaves: the checkpoint as it was, and a hidden folder that goes when the run is resumed.
+    // What a kill before the rename leaves: the checkpoint as it was, and a hidden folder that goes
+    // when the run is resumed.
     write_folder(
         &folder.path().join(".step-0000000041.7.tmp"),
         &Contents { program: &program, state: &state, tables: &tables },

@@ -11,18 +11,19 @@
 //!   trace.json          where time went, if `--profile` asked for it
 //! ```
 //!
-//! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under the hash in
-//! `run.json`, a checkpoint's tensors under those in its manifest.
+//! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under
+//! the hash in `run.json`, a checkpoint's tensors under those in its manifest.
 
 use super::document::{self, Layout};
 use super::error::{Error, Result};
-use super::file::{metadata, sha256, sync_folder, write_atomically};
+use super::file::{metadata, parent, sha256, sync_folder, write_atomically};
 use crate::checkpoint::{self, Loaded, Manifest};
 use din_program::Program;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// A data set as it was at the start.
@@ -106,6 +107,26 @@ pub struct RunDirectory {
     /// Held as long as this process may write; `None` in readers, and where the file system has no locks.
     /// Never read: the lock goes when the last clone is dropped.
     _lock: Option<Arc<File>>,
+}
+
+/// The files of `spec/`: the spec with what it imports beside it, as they lay to each other, the library's modules, and the
+/// `--set` values in one file, a line each.
+fn spec_files(program: &Program) -> BTreeMap<PathBuf, String> {
+    let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for (name, text) in &program.sources {
+        // Below `spec/`, whatever a program says.
+        let inside = |part: &Component<'_>| matches!(part, Component::Normal(_));
+        let mut file: PathBuf = Path::new(name).components().filter(inside).collect();
+        if file.extension().is_none_or(|extension| extension != "din") {
+            file.as_mut_os_string().push(".din");
+        }
+        let texts = files.entry(file).or_default();
+        if !texts.is_empty() {
+            texts.push('\n');
+        }
+        texts.push_str(text);
+    }
+    files
 }
 
 /// Stands in a run directory until `run.json` does. It is named as a temporary file of `run.json` and cleaned as one.
@@ -210,14 +231,11 @@ impl RunDirectory {
         File::create(&making).map_err(|e| Error::file("create", &making, &e))?;
         folder("checkpoints")?;
         let spec = folder("spec")?;
-        for (name, text) in &program.sources {
-            // Names are paths as the user gave them, or `std.…`; here they are plain file names.
-            let mut name: String =
-                Path::new(name).file_name().map_or(name.clone(), |n| n.to_string_lossy().into_owned());
-            if !name.ends_with(".din") {
-                name.push_str(".din");
-            }
-            write_atomically(&spec.join(name), text.as_bytes())?;
+        for (name, text) in spec_files(program) {
+            let file = spec.join(name);
+            let above = parent(&file);
+            fs::create_dir_all(above).map_err(|e| Error::file("create", above, &e))?;
+            write_atomically(&file, text.as_bytes())?;
         }
         write_atomically(&self.path.join("program.bin"), &program.encode())?;
         write_atomically(&self.path.join("metrics.jsonl"), b"")?;
@@ -370,8 +388,8 @@ impl RunDirectory {
         }
     }
 
-    /// Makes `best.json` what was computed from the epochs' lines, after a stop that left it behind them, or damage.
-    /// One that is so already stays as it is.
+    /// Makes `best.json` what was computed from the epochs' lines, after a stop that left it behind
+    /// them, or damage. One that is so already stays as it is.
     pub fn restore_best(&self, computed: Option<&Best>) -> Result<()> {
         let path = self.path.join("best.json");
         let kept = match fs::read(&path) {
@@ -392,12 +410,14 @@ impl RunDirectory {
         }
     }
 
-    /// Reads checkpoint `wanted`, `best`, `last` or one of the names in `checkpoints/`, for `program`; gives its name too.
-    /// Another process may be training into the run: where a checkpoint is removed before it is read, the newer one that
-    /// has taken its place is looked up and read.
+    /// Reads checkpoint `wanted`, `best`, `last` or one of the names in `checkpoints/`, for
+    /// `program`; gives its name too. Another process may be training into the run: where a
+    /// checkpoint is removed before it is read, the newer one that has taken its place is looked up
+    /// and read.
     ///
     /// # Errors
-    /// No such checkpoint; one that is damaged, of another structure, or that belongs to another run than `record` is of.
+    /// No such checkpoint; one that is damaged, of another structure, or that belongs to another
+    /// run than `record` is of.
     pub fn load(&self, wanted: &str, program: &Program, record: &Record) -> Result<(String, Loaded)> {
         self.load_with(wanted, program, record, |_| {})
     }

@@ -117,7 +117,7 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         best: if stopped { None } else { run.directory.best()? },
         lines: std::mem::take(&mut run.lines),
         stopped,
-        profile: options.profile.then(|| Profile::new(&run.session, run.times)),
+        profile: options.profile.then(|| Profile::new(&run.session, run.times, &options.spec_folder)),
     })
 }
 

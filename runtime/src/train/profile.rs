@@ -2,7 +2,9 @@
 
 use super::session::Session;
 use crate::engine::{ProfileRow, Roof, Span};
+use din_program::schema::seen_from;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
 
 /// Everything that was measured. Seconds of kernels are summed over threads, or the device's own; the rest is wall time.
@@ -38,9 +40,12 @@ pub(super) struct Times {
 }
 
 impl Profile {
-    pub(super) fn new(session: &Session, times: Times) -> Profile {
+    /// `spec_folder`: from where places in the spec are named.
+    pub(super) fn new(session: &Session, times: Times, spec_folder: &Path) -> Profile {
         let (engine, device) = (session.engine(), session.device());
-        let (rows, spans) = session.profile();
+        let (mut rows, mut spans) = session.profile();
+        let locations = rows.iter_mut().map(|r| &mut r.location).chain(spans.iter_mut().map(|s| &mut s.location));
+        locations.for_each(|location| *location = seen_from(spec_folder, location));
         Profile {
             steps: times.steps,
             samples: times.samples,

@@ -11,6 +11,7 @@ use crate::run::file::xxh3_file;
 use crate::run::{Error, Result};
 use din_program::Program;
 use din_program::cuda::Cuda;
+use din_program::schema::Schema;
 use rayon::prelude::*;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub enum Device {
 /// What training is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// The folder in which the spec lies, as the user gave it: messages name places in the spec from there.
+    pub spec_folder: PathBuf,
     /// Files and folders; may be empty on `resume`, which then reads what the run began with.
     pub train: Vec<PathBuf>,
     pub valid: Vec<PathBuf>,
@@ -70,7 +73,8 @@ pub struct Run {
     pub epochs: u32,
     /// No step has been done: counts are still to be made.
     pub fresh: bool,
-    /// The step of the newest checkpoint, until a step behind it has had a finite loss: the one before it stays as long.
+    /// The step of the newest checkpoint, until a step behind it has had a finite loss: the one
+    /// before it stays as long.
     pub unproven: Option<u64>,
     /// For the profile.
     pub times: Times,
@@ -110,13 +114,13 @@ fn attach(session: &mut Session, options: &Options) -> Result<()> {
 
 fn open(
     paths: &[PathBuf],
-    program: &Program,
+    schema: &Schema,
     mode: Mode,
     separator: u8,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Dataset> {
     let options = OpenOptions { list_separator: separator, ..OpenOptions::new(mode) };
-    let data = Dataset::open_with(paths, &program.schema, &options)?;
+    let data = Dataset::open_with(paths, schema, &options)?;
     if let Some(left_out) = data.left_out() {
         observe(Event::Note(left_out));
     }
@@ -130,7 +134,8 @@ fn record_of(data: &Dataset) -> Result<DataRecord> {
     Ok(DataRecord { files, rows, fingerprint })
 }
 
-/// The hash of each file's bytes, in the order of the files. Every file is read once, several side by side.
+/// The hash of each file's bytes, in the order of the files. Every file is read once, several side
+/// by side.
 fn hashes_of(data: &Dataset) -> Result<Vec<String>> {
     let files: Vec<&Path> = data.files().collect();
     files.par_iter().map(|file| xxh3_file(file)).collect()
@@ -168,10 +173,11 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         return Err(Error::input("no training data").help("name them: --train FILE …"));
     }
     let separator = options.list_separator.unwrap_or(b'|');
-    let train = open(&options.train, program, Mode::Train, separator, observe)?;
+    let schema = program.schema.seen_from(&options.spec_folder);
+    let train = open(&options.train, &schema, Mode::Train, separator, observe)?;
     let valid = match options.valid.is_empty() {
         true => None,
-        false => Some(open(&options.valid, program, Mode::Evaluate, separator, observe)?),
+        false => Some(open(&options.valid, &schema, Mode::Evaluate, separator, observe)?),
     };
     check_apart(&train, valid.as_ref())?;
     if valid.is_none() {
@@ -248,13 +254,14 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
+    let schema = program.schema.seen_from(&options.spec_folder);
     let mut data = |asked: &[PathBuf], had: Option<&DataRecord>, mode: Mode, what: &str| -> Result<Option<Dataset>> {
         let paths = match (asked.is_empty(), had) {
             (false, _) => asked.to_vec(),
             (true, Some(had)) => had.paths(),
             (true, None) => return Ok(None),
         };
-        let data = open(&paths, program, mode, record.list_separator, observe)?;
+        let data = open(&paths, &schema, mode, record.list_separator, observe)?;
         match had {
             Some(had) => check_same(&data, had, &options.out, what).map(|()| Some(data)),
             None => Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out")),

@@ -141,7 +141,8 @@ fn a_checkpoint_and_a_program_of_another_run_are_refused() {
     assert!(message.contains("program.bin: expected the program of SHA-256 "), "{message}");
 }
 
-/// As a run that goes on training does it: the newer checkpoint, `best.json`, and then the older one goes.
+/// As a run that goes on training does it: the newer checkpoint, `best.json`, and then the older
+/// one goes.
 #[test]
 fn a_checkpoint_that_is_removed_before_it_is_read_is_looked_up_again() {
     for wanted in ["best", "last"] {
