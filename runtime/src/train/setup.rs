@@ -2,6 +2,7 @@
 
 use super::profile::Times;
 use super::session::{Machine, Session, engine};
+use super::watch::Watch;
 use super::{Event, choose, files_of, prune};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
@@ -70,6 +71,7 @@ pub struct Run {
     pub fresh: bool,
     /// For the profile.
     pub times: Times,
+    pub watch: Watch,
 }
 
 pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
@@ -161,6 +163,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh: true,
         times: Times::default(),
+        watch: Watch::new(program, true),
     })
 }
 
@@ -263,6 +266,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh,
         times: Times::default(),
+        watch: Watch::new(program, position.batch == 0),
     })
 }
 

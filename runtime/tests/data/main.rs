@@ -8,5 +8,6 @@ mod keys;
 mod order;
 mod real;
 mod requests;
+mod rounded;
 mod speed;
 mod support;
