@@ -5,7 +5,7 @@ mod write;
 
 use crate::batch::Batch;
 use crate::data::{Dataset, Mode, OpenOptions, Order, StreamOptions};
-use crate::evaluate::{undefined, warn};
+use crate::evaluate::undefined;
 use crate::run::Error;
 use crate::train::{Event, Pass, Session};
 use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch};
@@ -111,7 +111,6 @@ pub fn predict(
         file.write(&record)?;
         rows += batch.rows as u64;
         batches.recycle(batch);
-        warn(data, observe);
         observe(Event::Advance { rows, loss: None });
     }
     file.finish()?;

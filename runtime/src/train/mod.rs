@@ -219,7 +219,11 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
     run.times.training += begin.elapsed();
     observe(Event::End);
     let report = match &run.valid {
-        Some(valid) => Some(evaluate(&mut run.session, valid, run.batch as usize, observe)?),
+        Some(valid) => {
+            let report = evaluate(&mut run.session, valid, run.batch as usize, observe)?;
+            run.watch.columns(valid, observe);
+            Some(report)
+        }
         None => None,
     };
     finish_epoch(run, number, report, observe)?;
