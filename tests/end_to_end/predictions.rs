@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A model without weights to speak of: the logit is `a.x`, or an expression of it, plus a parameter
-/// that stays 0.
+/// A model whose logit is the given expression, plus a parameter that stays 0.
 fn spec(logit: &str, more: &str) -> String {
     format!(
         "edition 2026\n
@@ -23,7 +22,7 @@ model m {{
     )
 }
 
-/// A folder with a spec and the run that was trained on `x,click` and `key` columns.
+/// A folder with a spec and a run that was trained on the given CSV text.
 struct Trained {
     folder: TempDir,
 }

@@ -181,7 +181,8 @@ impl Engine {
 
     /// One step of training: forward, backward, states, updates of the touched rows and of the parameters. Returns the batch's loss.
     ///
-    /// On an error nothing was changed. A loss that is not finite is a step too, but weights and states stay as they were.
+    /// On an error nothing was changed. A loss that is not finite is a step too, but weights and
+    /// states stay as they were.
     pub fn train_step(
         &mut self,
         state: &mut State,

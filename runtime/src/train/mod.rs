@@ -127,7 +127,8 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
     })
 }
 
-/// Reads the validation data, so that a fault of theirs is not found after an epoch; false where Ctrl-C came between.
+/// Reads the validation data, so that a fault of theirs is not found after an epoch; false where
+/// Ctrl-C came between.
 fn check(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let Some(valid) = &run.valid else { return Ok(true) };
     observe(Event::Begin { what: Pass::Checking, rows: valid.rows(), done: 0 });
@@ -230,8 +231,8 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
     Ok(true)
 }
 
-/// Takes the losses of steps (number and samples) until so many are still to come: the position is behind those that it has taken.
-/// `batch`: the last step's.
+/// Takes the losses of steps (number and samples) until so many are still to come: the position is
+/// behind those that it has taken. `batch` is the last step's.
 fn settle(
     run: &mut Run,
     asked_for: &mut VecDeque<(u64, usize)>,
