@@ -27,6 +27,8 @@ impl<'c> Progress<'c> {
                 let name = match what {
                     Pass::Counting => "counting".to_string(),
                     Pass::Training { epoch, epochs } => format!("{}epoch {epoch}/{epochs}", self.prefix),
+                    Pass::Checking => "checking --valid".to_string(),
+                    Pass::Searching => "looking for the row".to_string(),
                     Pass::Evaluating => "evaluating".to_string(),
                     Pass::Predicting => "predicting".to_string(),
                 };

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A model without weights to speak of: the logit is `a.x`, or an expression of it, plus a parameter
-/// that stays 0.
+/// A model whose logit is the given expression, plus a parameter that stays 0.
 fn spec(logit: &str, more: &str) -> String {
     format!(
         "edition 2026\n
@@ -23,7 +22,7 @@ model m {{
     )
 }
 
-/// A folder with a spec and the run that was trained on `x,click` and `key` columns.
+/// A folder with a spec and a run that was trained on the given CSV text.
 struct Trained {
     folder: TempDir,
 }
@@ -133,4 +132,90 @@ fn a_row_without_a_value_is_named_in_its_file_and_the_weights_are_not_blamed() {
         assert!(!ran.err.contains("learning rate"), "{}", ran.err);
     }
     assert!(!trained.at("p.csv").exists());
+}
+
+#[test]
+fn a_loss_without_a_value_names_the_row_that_it_comes_from() {
+    let trained = Trained::new("log(1 + a.x)", "key id: int64", DATA);
+    trained.write("refund.csv", "id,x,click\n1,0,0\n2,-3,1\n");
+    let line = "train {at}/m.din --train {at}/train.csv {at}/refund.csv --out {at}/run2";
+    let ran = trained
+        .din(line)
+        .expect(1)
+        .says("refund.csv: line 3: the loss became NaN at step 1 (epoch 1, batch 1)")
+        .says("all weights are finite")
+        .says("a.x = -3");
+    assert!(!ran.err.contains("learning rate"), "{}", ran.err);
+    assert!(!trained.at("run2").exists());
+}
+
+#[test]
+fn weights_that_diverged_are_blamed_where_they_did() {
+    let trained = Trained::new("a.x", "key id: int64", DATA);
+    let diverging = spec("scaled(a.x)", "key id: int64")
+        .replace("sgd(lr = 0)  batch 64  epochs 1", "sgd(lr = 1e18)  batch 1  epochs 9")
+        .replace("model m", "fn scaled(v: [1]) -> [1] {\n    param w: [1] = 1\n    v * w * w\n}\n\nmodel m");
+    trained.write("m.din", &diverging);
+    trained.write("both.csv", "id,x,click\n1,1,0\n2,1,1\n");
+    trained
+        .din("train {at}/m.din --train {at}/both.csv --out {at}/run2")
+        .expect(1)
+        .says("the weights have diverged: one of `")
+        .says("lower the learning rate");
+}
+
+/// `warning:` lines of standard error.
+fn warnings(ran: &Ran) -> Vec<&str> {
+    ran.err.lines().filter(|line| line.starts_with("warning:")).collect()
+}
+
+#[test]
+fn an_integer_that_f32_rounds_is_warned_of_once_by_every_verb() {
+    let data = "id,x,click\n1,16777216,0\n2,16777217,1\n3,16777219,1\n";
+    let trained = Trained::new("a.x / 1000000", "key id: int64", DATA);
+    trained.write("seconds.csv", data);
+    trained.write("valid.csv", data);
+    for line in [
+        "train {at}/m.din --train {at}/seconds.csv --valid {at}/valid.csv --out {at}/run2 --epochs 2",
+        "eval {at}/run --data {at}/seconds.csv",
+        "predict {at}/run --data {at}/seconds.csv --out {at}/p.csv -q",
+    ] {
+        let ran = trained.din(line).expect(0);
+        let found = warnings(&ran);
+        assert_eq!(found.len(), 1, "{}", ran.err);
+        for part in [".csv: line 3, column \"x\"", "16777217, which becomes 16777216", "m.din:13:"] {
+            assert!(found[0].contains(part), "expected `{part}` in: {}", found[0]);
+        }
+    }
+    assert!(warnings(&trained.din("eval {at}/run --data {at}/train.csv")).iter().all(|w| !w.contains("f32")));
+}
+
+#[test]
+fn training_data_that_teach_nothing_are_warned_of() {
+    let trained = Trained::new("a.x", "key id: int64", DATA);
+    trained.write("zeros.csv", "id,x,click\n1,0,0\n2,1,0\n");
+    trained.write("unknown.csv", "id,x,click\n1,0,-1\n2,1,-1\n");
+    let line = "train {at}/m.din --valid {at}/train.csv --epochs 2";
+    let ran = trained.din(&format!("{line} --train {{at}}/zeros.csv --out {{at}}/zeros")).expect(0);
+    let [warning] = warnings(&ran)[..] else { panic!("{}", ran.err) };
+    assert!(warning.contains("all 2 known values are 0") && warning.contains("m.din:14:"), "{warning}");
+    let missing = spec("a.x", "key id: int64")
+        .replace("click: binary", "click: binary missing -1")
+        .replace("cross_entropy(click)  ", "cross_entropy(click) where present  ");
+    trained.write("m.din", &missing);
+    let ran = trained.din(&format!("{line} --train {{at}}/unknown.csv --out {{at}}/unknown")).expect(0);
+    let [warning] = warnings(&ran)[..] else { panic!("{}", ran.err) };
+    assert!(warning.contains("no row has a known value"), "{warning}");
+    let ran = trained.din("train {at}/m.din --valid {at}/zeros.csv --train {at}/train.csv --out {at}/both");
+    assert_eq!(warnings(&ran.expect(0)), [""; 0]);
+}
+
+#[test]
+fn a_fault_of_the_validation_data_is_found_before_training() {
+    let trained = Trained::new("a.x", "key id: int64", DATA);
+    trained.write("valid.csv", "id,x,click\n1,0,0\n2,,1\n");
+    let line = "train {at}/m.din --train {at}/train.csv --valid {at}/valid.csv --out {at}/run2";
+    let ran = trained.din(line).expect(1).says("valid.csv: line 3, column \"x\"");
+    assert!(!ran.err.contains("epoch"), "{}", ran.err);
+    assert!(!trained.at("run2").exists());
 }

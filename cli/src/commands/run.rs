@@ -206,7 +206,10 @@ pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.run, &data)?;
     let mut progress = Progress::new(console);
-    let report = evaluate(&mut opened.session, &data, opened.batch, &mut |event| progress.show(event))?;
+    let report = evaluate(&mut opened.session, &data, opened.batch, &mut |event| progress.show(event));
+    drop(progress);
+    warn_of_values(console, &data);
+    let report = report?;
     if args.json {
         let mut json = report.to_json();
         json["model"] = opened.session.program().model.clone().into();
@@ -246,6 +249,10 @@ fn warn_of_reuse(console: &Console, run: &RunDirectory, data: &Dataset) -> Outco
     Ok(())
 }
 
+fn warn_of_values(console: &Console, data: &Dataset) {
+    data.warnings().iter().for_each(|warning| console.warning(&warning.to_string()));
+}
+
 pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome {
     // What can be wrong with the output is found before anything is read.
     predict::Form::of(&args.out)?;
@@ -262,7 +269,10 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
     remark_of_left_out(console, &data);
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show(event);
-    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &mut observe)?;
+    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &mut observe);
+    drop(progress);
+    warn_of_values(console, &data);
+    let written = written?;
     console.remark(format!("{}: {} rows", args.out.display(), written.rows));
     for (name, holds) in &written.columns {
         console.remark(format!("  {name}: {holds}"));

@@ -76,8 +76,8 @@ struct Dictionary {
 }
 
 impl Decoder {
-    /// Appends the rows of `records`; its column for the wanted column `i` is `columns[i]`, and that for column `i` to pass
-    /// through `carried[i]`. `first_row` is the file's row number of the first.
+    /// Appends the rows of `records`; its column for the wanted column `i` is `columns[i]`, and that
+    /// for column `i` to pass through `carried[i]`. `first_row` is the file's row number of the first.
     pub fn append(
         &mut self,
         binding: &Binding,
@@ -149,8 +149,8 @@ impl Decoder {
         to.append(&mut self.warnings);
     }
 
-    /// Warns, once, of a numeric feature that has an integer which f32 does not hold exactly. `row` says which row an
-    /// element is of.
+    /// Warns, once, of a numeric feature that has an integer which f32 does not hold exactly. `row`
+    /// says which row an element is of.
     fn warn(
         &mut self,
         index: usize,

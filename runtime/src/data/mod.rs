@@ -6,7 +6,8 @@
 //! column. The order of samples depends on the files, the seed, the epoch and the window alone.
 //!
 //! - `error`: the located faults.
-//! - `bind`: from the schema to wanted columns, and their types. - `carried`: columns that pass through prediction.
+//! - `bind`: from the schema to wanted columns, and their types.
+//! - `carried`: columns that pass through prediction.
 //! - `files`: paths to files and units (row groups, blocks of records).
 //! - `kind`: Parquet, CSV, or neither.
 //! - `parquet`, `csv`: the two readers. - `records`: the records of a CSV file.
@@ -65,8 +66,9 @@ pub enum Mode {
     Train,
     /// Features, labels and keys.
     Evaluate,
-    /// Features; keys and labels only to pass them through, as [`Batch::carried`](crate::batch::Batch::carried), but
-    /// for the key that tells requests apart. `labels` and `present` are 0, and a label may have any value, or no column.
+    /// Features; keys and labels only to pass them through, as
+    /// [`Batch::carried`](crate::batch::Batch::carried), but for the key that tells requests apart.
+    /// `labels` and `present` are 0, and a label may have any value, or no column.
     Predict,
 }
 
@@ -106,7 +108,8 @@ pub(crate) struct Inner {
     pub warnings: Warnings,
 }
 
-/// What rows that were read so far give reason to warn of: the first of each column, in reading order.
+/// What the rows that were read so far give reason to warn of: the first of each column, in
+/// reading order.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings(Mutex<Vec<Warning>>);
 
@@ -177,7 +180,8 @@ impl Dataset {
         self.inner.files.iter().map(|f| f.path.as_path())
     }
 
-    /// Name and type of the columns of [`Batch::carried`](crate::batch::Batch::carried) that files have.
+    /// Name and type of the columns of [`Batch::carried`](crate::batch::Batch::carried) that files
+    /// have.
     pub fn carried(&self) -> impl Iterator<Item = Field> {
         self.inner.binding.carried.iter().filter_map(|carried| {
             let kind = carried.kind.clone()?;
@@ -185,7 +189,8 @@ impl Dataset {
         })
     }
 
-    /// What the rows that were read so far give reason to warn of, of each column once; each is given once.
+    /// What the rows that were read so far give reason to warn of: for each column the first, which
+    /// is given once.
     pub fn warnings(&self) -> Vec<DataError> {
         let mut known = self.inner.warnings.lock();
         let new = known.iter_mut().filter(|warning| !warning.told);

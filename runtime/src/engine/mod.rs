@@ -181,14 +181,20 @@ impl Engine {
 
     /// One step of training: forward, backward, states, updates of the touched rows and of the parameters. Returns the batch's loss.
     ///
-    /// On an error nothing was changed.
+    /// On an error nothing was changed. A loss that is not finite is a step too, but weights and
+    /// states stay as they were.
     pub fn train_step(
         &mut self,
         state: &mut State,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<f32, EngineError> {
-        self.gradients(state, tables, inputs)?;
+        let loss = self.gradients(state, tables, inputs)?;
+        if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {
+            // The weights stay those that the loss was computed with, to look for the reason.
+            state.step += 1;
+            return Ok(loss);
+        }
         self.touched(tables, inputs);
         self.bind_updates(state, tables)?;
         self.run()?;

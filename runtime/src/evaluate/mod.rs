@@ -71,14 +71,8 @@ pub fn evaluate(session: &mut Session, data: &Dataset, batch: usize, observe: &m
         metrics.push(&batch, &logits);
         rows += batch.rows as u64;
         batches.recycle(batch);
-        warn(data, observe);
         observe(Event::Advance { rows, loss: None });
     }
     observe(Event::End);
     Ok(Report { rows, values: metrics.finish() })
-}
-
-/// Tells what the rows that were read so far give reason to warn of.
-pub(crate) fn warn(data: &Dataset, observe: &mut dyn FnMut(Event)) {
-    data.warnings().into_iter().for_each(|w| observe(Event::Warning(w.to_string())));
 }

@@ -14,26 +14,43 @@ use din_program::schema::FeatureKind;
 /// # Errors
 /// There is one; or the data cannot be read again to find its place.
 pub(crate) fn refuse(session: &mut Session, data: &Dataset, batch: &Batch, first_row: u64) -> Result<()> {
+    let Some((prediction, row)) = first(session, f32::is_nan) else { return Ok(()) };
     let program = session.program().clone();
-    let Some((prediction, row)) = first(session, &program) else { return Ok(()) };
-    let (file, place) = data.place(first_row + row as u64)?;
-    let place = match place {
-        Place::Row(row) => format!("row {row}"),
-        Place::Line(line) => format!("line {line}"),
-    };
+    let place = place(data, first_row + row as u64)?;
     let name = &program.predictions[prediction].name;
-    let error = Error::input(format!("{}: {place}: the prediction of `{name}` is not a number", file.display()));
-    Err(match session.unusable_weight()? {
-        Some(tensor) => error.help(format!(
-            "the weights have diverged: `{tensor}` holds a number that is not finite; train with a \
-             lower learning rate"
-        )),
-        None => error.help(explanation(&program, batch, row)),
+    let error = Error::input(format!("{place}: the prediction of `{name}` is not a number"));
+    Err(error.help(match session.diverged_weight()? {
+        Some((tensor, weight)) => of_weights(&tensor, weight),
+        None => of_row(&program, batch, row),
+    }))
+}
+
+/// Prediction and row of the first logit of the last inference that is not as it should be.
+pub(crate) fn first(session: &Session, wrong: impl Fn(f32) -> bool) -> Option<(usize, usize)> {
+    let predictions = 0..session.program().predictions.len();
+    let found = predictions.filter_map(|prediction| {
+        let row = session.logits(prediction).iter().position(|&logit| wrong(logit))?;
+        Some((prediction, row))
+    });
+    found.min_by_key(|&(_, row)| row)
+}
+
+/// `refund.parquet: row 7`, of a row counted over all files.
+pub(crate) fn place(data: &Dataset, row: u64) -> Result<String> {
+    let (file, place) = data.place(row)?;
+    Ok(match place {
+        Place::Row(row) => format!("{}: row {row}", file.display()),
+        Place::Line(line) => format!("{}: line {line}", file.display()),
     })
 }
 
-/// What to say where all weights are finite: an expression is to blame, for the row's values.
-pub(crate) fn explanation(program: &Program, batch: &Batch, row: usize) -> String {
+/// The help where a weight is the reason.
+pub(crate) fn of_weights(tensor: &str, weight: f32) -> String {
+    format!("the weights have diverged: one of `{tensor}` is {weight:e}; lower the learning rate")
+}
+
+/// The help where the weights are not: an expression is, with the row's values.
+pub(crate) fn of_row(program: &Program, batch: &Batch, row: usize) -> String {
     let why = "all weights are finite: an expression of the spec has no value for this row, such as \
                `log` of a negative number, 0 / 0, or a number too large for f32";
     let numbers = numbers(program, batch, row);
@@ -53,13 +70,4 @@ fn numbers(program: &Program, batch: &Batch, row: usize) -> Vec<String> {
         })
         .take(SHOWN)
         .collect()
-}
-
-/// Prediction and row of the first logit that is not a number.
-pub(crate) fn first(session: &Session, program: &Program) -> Option<(usize, usize)> {
-    let rows = (0..program.predictions.len()).filter_map(|prediction| {
-        let row = session.logits(prediction).iter().position(|logit| logit.is_nan())?;
-        Some((prediction, row))
-    });
-    rows.min_by_key(|&(_, row)| row)
 }

@@ -1,11 +1,12 @@
-//! Prediction: one row of output for each row of data, in its order: the key columns, the labels that the data have, both as they
-//! are, and `<label>_probability` for each prediction, on request also `<label>_logit`. Written as a whole or not at all.
+//! Prediction: one row of output for each row of data, in its order: the key columns, the labels
+//! that the data have, both as they are, and `<label>_probability` for each prediction, on request
+//! also `<label>_logit`. Written as a whole or not at all.
 
 mod write;
 
 use crate::batch::Batch;
 use crate::data::{Dataset, Mode, OpenOptions, Order, StreamOptions};
-use crate::evaluate::{undefined, warn};
+use crate::evaluate::undefined;
 use crate::run::Error;
 use crate::train::{Event, Pass, Session};
 use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch};
@@ -111,7 +112,6 @@ pub fn predict(
         file.write(&record)?;
         rows += batch.rows as u64;
         batches.recycle(batch);
-        warn(data, observe);
         observe(Event::Advance { rows, loss: None });
     }
     file.finish()?;
@@ -120,7 +120,7 @@ pub fn predict(
     Ok(Written { rows, columns: written.map(|c| (c.name, c.holds)).collect() })
 }
 
-/// All columns that the output may have, in their order; labels that no file has are left out of it.
+/// All columns that the output may have, in their order; it leaves out labels that no file has.
 fn columns(program: &Program, logits: bool) -> Vec<Column> {
     let keys = program.schema.keys.iter().map(|key| Column {
         name: key.column.clone(),

@@ -3,7 +3,7 @@
 use crate::run::file::AtomicFile;
 use crate::run::{Error, Result};
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -29,6 +29,23 @@ impl Form {
     }
 }
 
+impl Form {
+    /// Lists and the like have no text in CSV.
+    fn check(self, path: &Path, schema: &Schema) -> Result<()> {
+        let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
+        match (self, nested) {
+            (Self::Csv, Some(field)) => Err(Error::input(format!(
+                "{}: expected columns of plain values, found \"{}\" of {}",
+                path.display(),
+                field.name(),
+                field.data_type()
+            ))
+            .help("write a .parquet file")),
+            (Self::Parquet, _) | (Self::Csv, None) => Ok(()),
+        }
+    }
+}
+
 enum Writer {
     Parquet(Box<ArrowWriter<File>>),
     Csv(Box<arrow::csv::Writer<BufWriter<File>>>),
@@ -44,6 +61,7 @@ pub struct Output {
 impl Output {
     pub fn create(path: &Path, schema: SchemaRef) -> Result<Self> {
         let form = Form::of(path)?;
+        form.check(path, &schema)?;
         let mut file = AtomicFile::create(path)?;
         let handle = file.file().try_clone().map_err(|e| Error::file("write", path, &e))?;
         let writer = match form {
@@ -88,4 +106,23 @@ impl Output {
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::machine(format!("{}: cannot write: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{DataType, Field};
+
+    #[test]
+    fn a_label_of_lists_is_written_to_parquet_alone() {
+        let list = DataType::new_list(DataType::Int64, true);
+        let schema = Schema::new(vec![Field::new("click", list, true)]);
+        let path = Path::new("p.csv");
+        let error = Form::Csv.check(path, &schema).unwrap_err();
+        assert!(error.message.starts_with("p.csv: ") && error.message.contains("\"click\""), "{error}");
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(Form::Parquet.check(path, &schema), Ok(()));
+        let plain = Schema::new(vec![Field::new("click", DataType::Null, true)]);
+        assert_eq!(Form::Csv.check(path, &plain), Ok(()));
+    }
 }

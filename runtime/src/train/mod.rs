@@ -5,14 +5,17 @@
 //! not on threads, and not on where the run was stopped and resumed.
 
 mod choose;
+mod diverged;
 mod profile;
 mod session;
 mod setup;
+mod watch;
 
 pub use profile::Profile;
 pub use session::{Machine, Session, engine, set_threads};
 pub use setup::{Device, Options};
 
+use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::data::{DataError, Dataset, FaultKind, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
@@ -54,6 +57,10 @@ pub enum Event {
 pub enum Pass {
     /// Counting how many samples contain each id (Eq. 9).
     Counting,
+    /// Reading the validation data once, to find what is wrong with them before training.
+    Checking,
+    /// Looking for the row of the training data that made the loss infinite or not a number.
+    Searching,
     Training {
         epoch: u32,
         epochs: u32,
@@ -95,7 +102,7 @@ pub fn train(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(
 }
 
 fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
-    let mut stopped = run.fresh && !count(run, observe)?;
+    let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped {
         if interrupt::asked() {
@@ -119,6 +126,27 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         stopped,
         profile: options.profile.then(|| Profile::new(&run.session, run.times, &options.spec_folder)),
     })
+}
+
+/// Reads the validation data, so that a fault of theirs is not found after an epoch; false where
+/// Ctrl-C came between.
+fn check(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+    let Some(valid) = &run.valid else { return Ok(true) };
+    observe(Event::Begin { what: Pass::Checking, rows: valid.rows(), done: 0 });
+    let mut batches = valid.stream(reading(run, Order::File))?;
+    let mut rows = 0;
+    while let Some(batch) = batches.next()? {
+        rows += batch.rows as u64;
+        batches.recycle(batch);
+        observe(Event::Advance { rows, loss: None });
+        if interrupt::asked() {
+            observe(Event::End);
+            return Ok(false);
+        }
+    }
+    observe(Event::End);
+    run.watch.columns(valid, observe);
+    Ok(true)
 }
 
 /// The counting pass; false where Ctrl-C came between.
@@ -170,7 +198,9 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         let step = run.session.step_number();
         let (stops, saves) = (interrupt::asked(), options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)));
         let ahead = if stops || saves { 0 } else { run.session.ahead() };
-        settle(run, &mut asked_for, ahead, observe)?;
+        run.watch.labels(&batch);
+        run.watch.columns(&run.train, observe);
+        settle(run, &mut asked_for, ahead, Some(&batch), observe)?;
         let left = run.train.rows().saturating_sub(run.position.samples);
         batches.recycle(batch);
         // All of this epoch is in memory: the next one's first window is read while it runs out.
@@ -185,22 +215,29 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
             save(run, None)?;
         }
     }
-    settle(run, &mut asked_for, 0, observe)?;
+    settle(run, &mut asked_for, 0, None, observe)?;
+    run.watch.end_of_epoch(&run.program, observe);
     run.times.training += begin.elapsed();
     observe(Event::End);
     let report = match &run.valid {
-        Some(valid) => Some(evaluate(&mut run.session, valid, run.batch as usize, observe)?),
+        Some(valid) => {
+            let report = evaluate(&mut run.session, valid, run.batch as usize, observe)?;
+            run.watch.columns(valid, observe);
+            Some(report)
+        }
         None => None,
     };
     finish_epoch(run, number, report, observe)?;
     Ok(true)
 }
 
-/// Takes the losses of steps (number and samples) until so many are still to come: the position is behind those that it has taken.
+/// Takes the losses of steps (number and samples) until so many are still to come: the position is
+/// behind those that it has taken. `batch` is the last step's.
 fn settle(
     run: &mut Run,
     asked_for: &mut VecDeque<(u64, usize)>,
     left: usize,
+    batch: Option<&Batch>,
     observe: &mut dyn FnMut(Event),
 ) -> Result<()> {
     while asked_for.len() > left {
@@ -211,13 +248,7 @@ fn settle(
         position.samples += rows as u64;
         position.loss_sum += loss * rows as f64;
         if !loss.is_finite() {
-            return Err(Error::input(format!(
-                "{}: the loss became {loss} at step {step} (epoch {}, batch {})",
-                run.program.model,
-                position.epoch + 1,
-                position.batch
-            ))
-            .help("lower the learning rate, or look for very large numeric features"));
+            return Err(diverged::explain(run, loss, step, batch, observe)?);
         }
         let mean = position.loss_sum / position.samples as f64;
         observe(Event::Advance { rows: position.samples, loss: Some(mean) });

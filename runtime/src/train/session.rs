@@ -250,16 +250,19 @@ impl Session {
         Ok(Contents { program: &self.program, state: &self.state, tables: &self.tables })
     }
 
-    /// The first weight tensor or table with a number that is not finite. A device's values are
-    /// brought back for it.
-    pub fn unusable_weight(&mut self) -> Result<Option<String>> {
+    /// A weight that has diverged (it is not finite, or too large for a model that learns
+    /// anything), with the name of its tensor or table. A device's weights are brought back for it.
+    pub fn diverged_weight(&mut self) -> Result<Option<(String, f32)>> {
+        const TOO_LARGE: f32 = 1e9;
         let Contents { program, state, tables } = self.contents()?;
         let parameters = program.parameters.iter().map(|p| &p.name).zip(&state.params);
         let states = program.states.iter().map(|s| &s.name).zip(&state.states);
         let dense = parameters.chain(states).map(|(name, numbers)| (name, &numbers[..]));
         let tables = program.tables.iter().map(|t| &t.name).zip(tables.iter().map(Table::weights));
-        let unusable = |(_, numbers): &(&String, &[f32])| numbers.iter().any(|x| !x.is_finite());
-        Ok(dense.chain(tables).find(unusable).map(|(name, _)| name.clone()))
+        let diverged = |x: &f32| !x.is_finite() || x.abs() >= TOO_LARGE;
+        Ok(dense
+            .chain(tables)
+            .find_map(|(name, numbers)| numbers.iter().copied().find(diverged).map(|weight| (name.clone(), weight))))
     }
 
     /// What decides the bits of results beside program, data and seed: the ISA level, or the device's architecture.

@@ -2,6 +2,7 @@
 
 use super::profile::Times;
 use super::session::{Machine, Session, engine};
+use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
@@ -78,6 +79,7 @@ pub struct Run {
     pub unproven: Option<u64>,
     /// For the profile.
     pub times: Times,
+    pub watch: Watch,
 }
 
 pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
@@ -218,6 +220,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         fresh: true,
         unproven: None,
         times: Times::default(),
+        watch: Watch::new(program, true),
     })
 }
 
@@ -311,6 +314,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         fresh,
         unproven: (!fresh).then_some(position.step),
         times: Times::default(),
+        watch: Watch::new(program, position.batch == 0),
     })
 }
 

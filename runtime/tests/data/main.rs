@@ -11,5 +11,6 @@ mod order;
 mod parquet_files;
 mod real;
 mod requests;
+mod rounded;
 mod speed;
 mod support;

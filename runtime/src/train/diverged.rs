@@ -1,0 +1,62 @@
+//! Why a loss is infinite or not a number: the weights, or a row of the data.
+
+use super::{Event, Pass, Run, reading};
+use crate::batch::Batch;
+use crate::data::Order;
+use crate::evaluate::undefined;
+use crate::run::{Error, Result, interrupt};
+
+/// The error of the step whose loss was taken last. The CPU's weights are those from before it.
+///
+/// # Errors
+/// The reason cannot be looked for: the data cannot be read again.
+pub(super) fn explain(
+    run: &mut Run,
+    loss: f64,
+    step: u64,
+    batch: Option<&Batch>,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Error> {
+    let (epoch, number) = (run.position.epoch + 1, run.position.batch);
+    let became = format!("the loss became {loss} at step {step} (epoch {epoch}, batch {number})");
+    let error = Error::input(format!("{}: {became}", run.program.model));
+    let general = "lower the learning rate, or look for very large numeric features and for \
+                   expressions without a value, such as `log` of a negative number";
+    // A device has gone on: its weights are those from behind the step.
+    let Some(batch) = batch.filter(|_| run.session.device().is_none()) else {
+        return Ok(error.help(general));
+    };
+    if let Some((tensor, weight)) = run.session.diverged_weight()? {
+        return Ok(error.help(undefined::of_weights(&tensor, weight)));
+    }
+    run.session.infer(batch)?;
+    if undefined::first(&run.session, |logit| !logit.is_finite()).is_none() {
+        return Ok(error.help(general));
+    }
+    Ok(search(run, &became, observe)?.unwrap_or_else(|| error.help(general)))
+}
+
+/// Predicts the training data in the order of the files, up to the first row whose logit is not
+/// finite; `None` where there is none, or where Ctrl-C came between.
+fn search(run: &mut Run, became: &str, observe: &mut dyn FnMut(Event)) -> Result<Option<Error>> {
+    observe(Event::Begin { what: Pass::Searching, rows: run.train.rows(), done: 0 });
+    let mut batches = run.train.stream(reading(run, Order::File))?;
+    let (mut rows, mut found) = (0, None);
+    while let Some(batch) = batches.next()?.filter(|_| !interrupt::asked()) {
+        run.session.infer(&batch)?;
+        if let Some((prediction, row)) = undefined::first(&run.session, |logit| !logit.is_finite()) {
+            let name = &run.program.predictions[prediction].name;
+            let logit = run.session.logits(prediction)[row];
+            let place = undefined::place(&run.train, rows + row as u64)?;
+            let message = format!("{place}: {became}: the logit of `{name}` is {logit} for this row");
+            let help = undefined::of_row(&run.program, &batch, row);
+            found = Some(Error::input(message).help(help));
+            break;
+        }
+        rows += batch.rows as u64;
+        batches.recycle(batch);
+        observe(Event::Advance { rows, loss: None });
+    }
+    observe(Event::End);
+    Ok(found)
+}
