@@ -17,7 +17,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// The same with locations as [`seen_from`] the current folder, where `folder` leads to the spec.
+    /// The same with every location as [`seen_from`] gives it.
     pub fn seen_from(&self, folder: &Path) -> Self {
         let mut schema = self.clone();
         let Self { features, sequences, labels, keys, requests } = &mut schema;
@@ -31,8 +31,8 @@ impl Schema {
     }
 }
 
-/// A recorded `file:line:column`, whose file is named from the spec's own folder, as it is named from where `folder`
-/// leads there. Modules of the library (`std.layer`) are nowhere and stay as they are.
+/// A recorded `file:line:column`, whose file is named from the spec's own folder, as it is named
+/// from where `folder` leads there. Modules of the library (`std.layer`) stay as they are.
 pub fn seen_from(folder: &Path, location: &str) -> String {
     let file = location.rsplitn(3, ':').last().unwrap_or(location);
     match file.ends_with(".din") {

@@ -174,6 +174,8 @@ fn a_stop_after_the_last_checkpoint_and_before_best_is_made_good_on_resume() {
     }
     fs::write(run.join(".best.json.1-0.tmp"), "{").unwrap();
     fs::write(run.join(".metrics.jsonl.1-0.tmp"), "").unwrap();
+    fs::write(run.join(".trace.json.1-0.tmp"), "").unwrap();
+    fs::create_dir(run.join("checkpoints/.step-0000000026.1.tmp")).unwrap();
     din("train {model} --out {run} --resume", &[("model", &small()), ("run", &run)]).expect(0);
     assert_eq!(json(&run.join("best.json"))["epoch"], 2, "the log no longer makes the second epoch the best");
     assert_eq!(names(&run), names(trained()));

@@ -1,8 +1,8 @@
 //! What `check` accepts compiles: through every pass, verified after each, to schedules that the
-//! engine takes and to machine code. On the repository's specs, and on thousands of mutations.
+//! engine takes, to machine code and to CUDA C++. On the repository's specs, and on thousands of mutations.
 #![allow(clippy::unwrap_used)]
 
-use din_compiler::codegen::generate;
+use din_compiler::codegen::{cuda, generate};
 use din_compiler::front::{Options, check, check_library, library_sources};
 use din_compiler::graph::verify;
 use din_compiler::model::Model;
@@ -86,15 +86,16 @@ impl Compiler {
         let options = CompileOptions { levels: Vec::new(), checked: true, ..CompileOptions::default() };
         let compiled = compile(model, &options).map_err(|e| e.to_string())?;
         let mut new = Kernels::default();
-        let kernels = compiled.kernels;
-        for ((region, name), location) in kernels.regions.into_iter().zip(kernels.names).zip(kernels.locations) {
+        let all = compiled.kernels;
+        for ((region, name), location) in all.regions.iter().zip(&all.names).zip(&all.locations) {
             if self.generated.insert(region.clone()) {
-                new.regions.push(region);
-                new.names.push(name);
-                new.locations.push(location);
+                new.regions.push(region.clone());
+                new.names.push(name.clone());
+                new.locations.push(location.clone());
             }
         }
         generate(&new, Isa::V4).map_err(|e| e.to_string())?;
+        cuda::program(&compiled.program, &all, &cuda::Options::default()).map_err(|e| e.to_string())?;
         let program = Arc::new(compiled.program);
         let functions = vec![never_called as KernelFn; program.kernels.len()];
         // SAFETY: the engine makes no step, so it calls none of them.

@@ -300,6 +300,8 @@ impl<'a> Elab<'a> {
             }
         }
         let start = self.declarations.schema.features.len();
+        // Its name is bound: what the fields say may name it.
+        self.declarations.groups.push(Group { name: &name.name, span: name.span, features: start..start });
         if fields.is_empty() {
             let d = Diagnostic::error("E0411", format!("group `{}` has no fields", name.name), name.span, "empty");
             self.report(d.help("add a field, or remove the group"));
@@ -337,8 +339,7 @@ impl<'a> Elab<'a> {
             });
             self.declarations.feature_spans.push(field.name.span);
         }
-        let end = self.declarations.schema.features.len();
-        self.declarations.groups.push(Group { name: &name.name, span: name.span, features: start..end });
+        self.declarations.groups[index].features.end = self.declarations.schema.features.len();
     }
 
     fn feature_kind(&mut self, scope: &mut Scope<'a>, kind: &'a ast::FeatureKind) -> Option<FeatureKind> {

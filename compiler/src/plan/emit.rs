@@ -12,6 +12,9 @@ use din_program::schedule::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
+/// Why an item that is reduced over a domain has a buffer.
+const STORED: &str = "`prune` leaves no item without a user, and no user fuses with a reduction";
+
 /// Everything about one schedule in the making.
 pub struct Emitter<'a> {
     all: &'a Items,
@@ -230,17 +233,15 @@ impl Emitter<'_> {
 
     /// An operand as columns of a buffer; only for operands that `lower` made viewable, and roots.
     fn view(&mut self, o: &Operand) -> View {
-        // `lower` copies constants and gathers where a plain array is needed, and `place` stores every item that is read.
-        debug_assert!(match o.src {
-            Src::External { .. } => true,
-            Src::Item(i) => self.buffers.contains_key(&i),
-            Src::Const(_) | Src::Gather { .. } => false,
-        });
         let buffer = match o.src {
-            Src::External { place, domain, width } => self.storage.external(place, domain, width),
-            Src::Item(i) => self.buffers.get(&i).copied().unwrap_or(BufferId(0)),
-            Src::Const(_) | Src::Gather { .. } => BufferId(0),
+            Src::External { place, domain, width } => Some(self.storage.external(place, domain, width)),
+            Src::Item(i) => self.buffers.get(&i).copied(),
+            Src::Const(_) | Src::Gather { .. } => None,
         };
+        let buffer = buffer.expect(
+            "`lower` copies constants and gathers where a plain array is needed, and `place` stores \
+             every item that is read",
+        );
         View { buffer, column: o.column }
     }
 
@@ -361,7 +362,7 @@ impl Emitter<'_> {
 
     /// The partial of an item that is joined from chunks; made on first use.
     fn reduction(&mut self, phase: &mut Phase, id: ItemId, combine: Combine) -> BufferId {
-        let Some(&into) = self.buffers.get(&id) else { return BufferId(0) };
+        let into = *self.buffers.get(&id).expect(STORED);
         if let Some(r) = phase.reductions.iter().find(|r| r.into == into) {
             return r.partial;
         }
@@ -378,7 +379,7 @@ impl Emitter<'_> {
     /// `out = -inf ? 0 : out`, in place.
     fn empty_maximum(&mut self, id: ItemId, to: Domain, call: usize) -> Call {
         let item = self.item(id).clone();
-        let buffer = self.buffers.get(&id).copied().unwrap_or(BufferId(0));
+        let buffer = *self.buffers.get(&id).expect(STORED);
         let mut region = Region::new(to, item.width, false);
         let argument = region.argument(Source::Buffer(buffer));
         let place = Column { argument, access: Access::Row, stride: item.width, column: 0, width: item.width };

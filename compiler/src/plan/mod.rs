@@ -98,10 +98,9 @@ pub fn plan(
             Root::State { state, .. } => Result_::State { state: state.0, buffer },
             Root::ParamGradient { param, .. } => Result_::ParamGradient { param: param.0, buffer },
             Root::RowGradient { table, input, .. } => {
-                let feature = match graph.inputs[input.index()].kind {
-                    InputKind::Ids { feature } => feature,
-                    _ => continue,
-                };
+                let kind = &graph.inputs[input.index()].kind;
+                let feature = if let InputKind::Ids { feature } = kind { Some(*feature) } else { None };
+                let feature = feature.expect("`verify` holds the input of a look-up to be ids");
                 Result_::RowGradient { table: table.0, feature, view }
             }
             Root::Weight(_) | Root::Slot { .. } => continue,

@@ -109,8 +109,8 @@ pub struct RunDirectory {
     _lock: Option<Arc<File>>,
 }
 
-/// The files of `spec/`: the spec with what it imports beside it, as they lay to each other, the library's modules, and the
-/// `--set` values in one file, a line each.
+/// The files of `spec/`: the spec with what it imports beside it, as they lay to each other, the
+/// library's modules, and the `--set` values in one file, one per line.
 fn spec_files(program: &Program) -> BTreeMap<PathBuf, String> {
     let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
     for (name, text) in &program.sources {

@@ -36,7 +36,8 @@ pub enum Device {
 /// What training is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The folder in which the spec lies, as the user gave it: messages name places in the spec from there.
+    /// The folder in which the spec lies, as the user gave it: messages name places in the spec from
+    /// there.
     pub spec_folder: PathBuf,
     /// Files and folders; may be empty on `resume`, which then reads what the run began with.
     pub train: Vec<PathBuf>,
@@ -160,9 +161,8 @@ fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result
     let found = hashes_of(data)?;
     match data.files().zip(had.files.iter().zip(&found)).find(|(_, (had, found))| had.xxh3 != **found) {
         Some((file, (had, found))) => Err(Error::input(format!(
-            "{}: the contents have changed since the run {} began: expected XXH3 {}, found {found}",
+            "{}: the contents have changed since the run began: expected XXH3 {}, found {found}",
             file.display(),
-            at.display(),
             had.xxh3,
         ))
         .help(help)),

@@ -28,7 +28,7 @@ extern "C" DIN_KERNEL(256) din_train_0_1(DinAddresses address, DinWords batch, D
     const DinPtr<float> total1 = din_pointer<float>(address, 3u);
     const DinPtr<float> b2 = din_pointer<float>(address, 4u);
     const DinPtr<float> b3 = din_pointer<float>(address, 5u);
-    // models/din.din:41:19: train.1.copy
+    // din.din:41:19: train.1.copy
     if (din_thread() == 0u) {
         const double v1 = 1.0;
         const double v2 = double(float(total1[0]));
@@ -60,7 +60,7 @@ extern "C" DIN_KERNEL(256) din_train_0_2(DinAddresses address, DinWords batch, D
     din_transpose<128, 200, 200>(param8, b29);
     // std.layer:8:5: transposed weight, 80 x 40
     din_transpose<80, 40, 40>(param3, b72);
-    // models/din.din:34:21: transposed weight, 96 x 80
+    // din.din:34:21: transposed weight, 96 x 80
     din_transpose<96, 80, 80>(b0, b73);
     // std.layer:8:5: transposed weight, 48 x 80
     din_transpose<48, 80, 80>(b1, b101);
@@ -91,7 +91,7 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
         const DinPtr<float> tile7 = din_shared() + 0u;
         const DinPtr<float> param1 = din_pointer<float>(address, 21u);
         const DinPtr<float> b8 = din_pointer<float>(address, 22u) + size_t(first1) * 80u;
-        // models/din.din:33:21: train.2.gather
+        // din.din:33:21: train.2.gather
         const unsigned t10 = din_thread();
         {
             const unsigned c1 = t10 % 16u, g2 = t10 / 16u;
@@ -157,7 +157,7 @@ DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned fi
     const DinPtr<float> param7 = din_pointer<float>(address, 35u);
     const DinPtr<float> b18 = din_pointer<float>(address, 36u) + first2;
     const DinPtr<float> b19 = din_pointer<float>(address, 37u) + size_t(first1) * 48u;
-    // models/din.din:34:21: train.4.gather
+    // din.din:34:21: train.4.gather
     const unsigned t10 = din_thread();
     {
         const unsigned c1 = t10 % 16u, g2 = t10 / 16u;
@@ -357,7 +357,7 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
         const DinPtr<float> b29 = din_pointer<float>(address, 9u);
         const DinPtr<float> b46 = din_pointer<float>(address, 55u) + size_t(first1) * 128u;
         const DinPtr<float> partial70 = copy + 16648u;
-        // models/din.din:36:25: train.9.gather
+        // din.din:36:25: train.9.gather
         const unsigned t12 = din_thread();
         {
             const unsigned c1 = t12 % 8u, g2 = t12 / 8u;
@@ -376,7 +376,7 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
                 tile30[r3 * 132u + c1 + 24u] = v11;
             }
         }
-        // models/din.din:36:25: train.10.copy
+        // din.din:36:25: train.10.copy
         din_barrier();
         const unsigned t17 = din_thread();
         if (t17 < 240u) {
@@ -386,7 +386,7 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
                 tile30[r15 * 132u + c13 + 32u] = v16;
             }
         }
-        // models/din.din:36:25: train.11.gather
+        // din.din:36:25: train.11.gather
         din_barrier();
         const unsigned t27 = din_thread();
         {
@@ -588,7 +588,7 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
     const DinPtr<float> b41 = din_pointer<float>(address, 56u);
     const DinPtr<float> total1 = din_pointer<float>(address, 3u);
     const DinPtr<float> b71 = din_pointer<float>(address, 65u);
-    // models/din.din:41:19: train.17.copy
+    // din.din:41:19: train.17.copy
     if (din_thread() == 0u) {
         const double v1 = double(float(b41[0]));
         const double v2 = double(float(total1[0]));
@@ -644,7 +644,7 @@ DIN_TILE void din_train_5_tile(DinAddresses address, DinWords batch, unsigned fi
     const DinPtr<float> tile92 = Short ? din_shared() + 0u : far + 0u;
     const DinPtr<float> b18 = din_pointer<float>(address, 36u) + first2;
     const DinPtr<float> b93 = din_pointer<float>(address, 69u) + size_t(first2) * 48u;
-    // models/din.din:34:21: train.4.gather
+    // din.din:34:21: train.4.gather
     const unsigned t10 = din_thread();
     {
         const unsigned c1 = t10 % 16u, g2 = t10 / 16u;
@@ -796,7 +796,7 @@ DIN_TILE void din_train_5_tile(DinAddresses address, DinWords batch, unsigned fi
     din_product<80, 48, 6, 3>(count2, DinRows<84, 4>{tile80}, DinMatrix<96, 4>{b73 + 48u}, DinStore<52, 4>{products84});
     din_barrier();
     din_sum_entries<48, 52, 52, 48>(count1, ends2, first2, products84, tile74, b91);
-    // models/din.din:34:21: folded product by 96 x 80, transposed
+    // din.din:34:21: folded product by 96 x 80, transposed
     din_barrier();
     din_product<80, 48, 6, 3>(count2, DinRows<84, 4>{tile80}, DinMatrix<96, 4>{b73}, DinStoreWith<52, 52, 48, 4>{tile92, products84, b6, sample2, first1});
     // std.attention:13:9: train.24.gather_multiply
@@ -905,7 +905,7 @@ extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, Din
         const DinPtr<float> b91 = din_pointer<float>(address, 68u) + size_t(first1) * 48u;
         const DinPtr<float> b106 = din_pointer<float>(address, 77u) + size_t(first1) * 48u;
         const DinPtr<float> partial108 = copy + 80u;
-        // models/din.din:33:21: train.2.gather
+        // din.din:33:21: train.2.gather
         const unsigned t10 = din_thread();
         {
             const unsigned c1 = t10 % 16u, g2 = t10 / 16u;
@@ -936,7 +936,7 @@ extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, Din
         din_join_groups<80, 3, DinAdd>(sums17 + 0u, partial107 + 0u);
         // std.layer:8:5: product by 80 x 48
         din_product<80, 48, 4, 2>(count1, DinRows<80, 4>{b82}, DinMatrix<48, 4>{b101}, DinStore<52, 4>{tile105});
-        // models/din.din:33:21: train.26.copy
+        // din.din:33:21: train.26.copy
         din_barrier();
         const unsigned t26 = din_thread();
         if (t26 < 240u) {

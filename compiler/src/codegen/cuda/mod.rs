@@ -24,7 +24,7 @@ use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{ALIGN, Address, Cuda, Launches, Precision, Tiling, Word};
-use din_program::schedule::{Axes, BufferId, Domain, Operation, Schedule, Source};
+use din_program::schedule::{Axes, BufferId, Domain, MAX_WIDTH, Operation, Schedule, Source};
 
 /// What every source begins with.
 pub const PRELUDE: &str =
@@ -200,8 +200,8 @@ fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String
 /// Most chunks: three numbers for every eighth of them and each of 32 columns are 48 KiB.
 const MOST_CHUNKS: u32 = 1 << 10;
 
-/// Widest row, and most numbers of a matrix, with which index arithmetic stays within 32 bits.
-const WIDEST: u32 = 1 << 26;
+// Index arithmetic stays within 32 bits.
+const _: () = assert!(MAX_WIDTH <= 1 << 26);
 
 /// Refuses schedules whose domains or sizes no other check foresees.
 fn sane(unit: &Unit<'_>) -> Result<(), String> {
@@ -212,7 +212,7 @@ fn sane(unit: &Unit<'_>) -> Result<(), String> {
     }
     let known = |d: Domain| d.index() < schedule.domains.len();
     for b in &schedule.buffers {
-        if b.width == 0 || b.width > WIDEST || !known(b.domain) {
+        if b.width == 0 || b.width > MAX_WIDTH || !known(b.domain) {
             return Err(format!("a buffer of width {} over domain {}", b.width, b.domain.0));
         }
     }
@@ -228,7 +228,12 @@ fn sane(unit: &Unit<'_>) -> Result<(), String> {
                 Operation::Moments { width, .. } | Operation::SumShared { width, .. } => (1, width, 1),
             };
             let size = u64::from(rows) * u64::from(columns);
-            if size == 0 || size > u64::from(WIDEST) || stride > WIDEST || !known(call.domain) || !known(phase.domain) {
+            if size == 0
+                || size > u64::from(MAX_WIDTH)
+                || stride > MAX_WIDTH
+                || !known(call.domain)
+                || !known(phase.domain)
+            {
                 return Err(format!("a call of {rows} x {columns} over domain {} at {}", call.domain.0, call.location));
             }
         }
