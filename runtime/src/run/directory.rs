@@ -234,7 +234,9 @@ impl RunDirectory {
         for (name, text) in spec_files(program) {
             let file = spec.join(name);
             let above = parent(&file);
-            fs::create_dir_all(above).map_err(|e| Error::file("create", above, &e))?;
+            if above != spec {
+                fs::create_dir_all(above).map_err(|e| Error::file("create", above, &e))?;
+            }
             write_atomically(&file, text.as_bytes())?;
         }
         write_atomically(&self.path.join("program.bin"), &program.encode())?;

@@ -407,14 +407,17 @@ fn evaluating_and_telling_with_a_call_that_fails() {
     assert_eq!(scene.run(executable(), TRAIN, None).code, Some(0));
     let whole = scene.tree("");
     let kinds = [("open", EIO), ("read", EIO), ("stat", EIO)];
-    for line in ["eval out --data d/test.parquet --threads 1 -q --json", "info out --json"] {
-        let plain = scene.run(executable(), line, None).out;
+    let din = din_path();
+    let commands =
+        [(executable(), "eval out --data d/test.parquet --threads 1 -q --json"), (din.as_path(), "info out --json")];
+    for (program, line) in commands {
+        let plain = scene.run(program, line, None).out;
         let after = |ended: &Ended| {
             if ended.code == Some(0) && ended.out != plain {
                 return Err(format!("other results: {}", ended.out));
             }
             equal(&whole, &scene.tree(""))
         };
-        through(&scene, (executable(), line), &kinds, Must::Tell, || {}, after);
+        through(&scene, (program, line), &kinds, Must::Tell, || {}, after);
     }
 }
