@@ -5,6 +5,7 @@ use crate::terminal::Console;
 use din_compiler::front::{self, SourceProvider};
 use din_compiler::model::Model;
 use din_program::Program;
+use din_runtime::run::file::metadata;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -109,7 +110,8 @@ fn text(source: impl Read, name: &str, failed: impl Fn(io::Error) -> Failure) ->
 pub fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
-        if !path.is_dir() {
+        // What is not there, or is no spec, is said when it is read.
+        if !metadata(path)?.is_some_and(|found| found.is_dir()) {
             files.push(path.clone());
             continue;
         }

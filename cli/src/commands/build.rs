@@ -6,7 +6,7 @@ use crate::device;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Console;
 use din_runtime::container;
-use din_runtime::run::file::{not_an_input, parent};
+use din_runtime::run::file::{metadata, not_an_input, parent};
 use std::path::{Path, PathBuf};
 
 pub fn build(console: &Console, args: &Build) -> Outcome {
@@ -47,7 +47,7 @@ pub fn build(console: &Console, args: &Build) -> Outcome {
 
 /// Without --force only an executable that `build` wrote is replaced. What is no regular file is left to the writing to refuse.
 fn replaceable(out: &Path) -> Outcome {
-    if out.is_file() && !matches!(container::read(out), Ok(Some(_))) {
+    if metadata(out)?.is_some_and(|found| found.is_file()) && !matches!(container::read(out), Ok(Some(_))) {
         let help = "choose another --out, or pass --force to replace it";
         let found = "expected an executable that `din build` wrote, or no file";
         return Err(Failure::input(format!("{}: {found}, found another file\n  help: {help}", out.display())));

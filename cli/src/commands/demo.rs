@@ -6,6 +6,7 @@ use crate::failure::{Failure, Outcome};
 use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_compiler::front::{self, NoFiles};
+use din_runtime::run::file::metadata;
 use din_runtime::train::{Device, Machine, Options};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub fn demo(console: &Console, args: &Demo) -> Outcome {
         Some(folder) => (folder.clone(), false),
         None => (temporary_folder()?, true),
     };
-    if folder.exists() {
+    if metadata(&folder)?.is_some() {
         let help = "choose another --out";
         return Err(Failure::input(format!("{}: already exists\n  help: {help}", folder.display())));
     }

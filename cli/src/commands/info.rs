@@ -10,12 +10,14 @@ use din_program::schema::{self, FeatureKind, KeyType, TableKind};
 use din_runtime::container::{self, Carried, Kernels};
 use din_runtime::device::cuda::Image;
 use din_runtime::run::RunDirectory;
+use din_runtime::run::file::metadata;
 use din_runtime::table::Table;
 use serde_json::json;
 use std::fmt::Write;
 
 pub fn info(console: &Console, args: &Info) -> Outcome {
-    if args.what.is_dir() {
+    let found = metadata(&args.what)?;
+    if found.as_ref().is_some_and(|found| found.is_dir()) {
         let run = RunDirectory::open(&args.what)?;
         let program = run.program()?;
         show(console, &program, None, args.json);
@@ -24,7 +26,7 @@ pub fn info(console: &Console, args: &Info) -> Outcome {
         }
         return Ok(());
     }
-    if args.what.is_file()
+    if found.is_some_and(|found| found.is_file())
         && let Some(Carried { program, kernels }) = container::read(&args.what)?
     {
         show(console, &program, kernels.as_ref(), args.json);

@@ -14,7 +14,7 @@ use din_runtime::data::{Dataset, Mode, OpenOptions};
 use din_runtime::evaluate::evaluate;
 use din_runtime::predict::{self, Output};
 use din_runtime::run::directory::same_spec;
-use din_runtime::run::file::{not_an_input, write_atomically};
+use din_runtime::run::file::{metadata, not_an_input, write_atomically};
 use din_runtime::run::{RunDirectory, interrupt};
 use din_runtime::train::{self, Device, Options, Session, Summary};
 use std::path::{Path, PathBuf};
@@ -256,7 +256,7 @@ fn warn_of_values(console: &Console, data: &Dataset) {
 pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome {
     // What can be wrong with the output is found before anything is read.
     predict::Form::of(&args.out)?;
-    if args.out.exists() && !args.force {
+    if metadata(&args.out)?.is_some() && !args.force {
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::input(format!("{}: already exists\n  help: {help}", args.out.display())));
     }

@@ -86,7 +86,7 @@ fn replace_manifest(target: &Path, temporary: &Path, written: &Manifest) -> Resu
 
 /// Gives the manifest as written, with the files' hashes.
 fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<Manifest> {
-    if folder.exists() {
+    if metadata(folder)?.is_some() {
         fs::remove_dir_all(folder).map_err(|e| Error::file("remove", folder, &e))?;
     }
     fs::create_dir(folder).map_err(|e| Error::file("create", folder, &e))?;

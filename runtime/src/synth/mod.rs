@@ -11,7 +11,7 @@ mod world;
 pub use world::{HISTORY, Impression, Size, World};
 
 use crate::metric::{auc, gauc, log_loss};
-use crate::run::file::{AtomicFile, write_atomically};
+use crate::run::file::{AtomicFile, metadata, write_atomically};
 use crate::run::{Error, Result};
 use columns::Columns;
 use din_program::schema::GroupWeight;
@@ -102,7 +102,7 @@ pub fn generate(folder: &Path, options: &Options, progress: &mut dyn FnMut(u64))
     let truth_path = folder.join("truth.json");
     if !options.force {
         for there in lengths.iter().map(|(name, _)| path(name)).chain([truth_path.clone()]) {
-            if there.exists() {
+            if metadata(&there)?.is_some() {
                 return Err(Error::input(format!("{}: already exists", there.display()))
                     .help("choose another --out, or pass --force to replace it"));
             }
