@@ -222,7 +222,7 @@ fn refusals_change_nothing_and_failures_are_told() {
     driver.failing.set(driver.launches + at as u64 + 1);
     let error = on_gpu(&mut trainer, &batches[2]).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("models/din.din:") && text.contains("din_train_"), "{text}");
+    assert!(text.contains("din.din:") && text.contains("din_train_"), "{text}");
     assert_eq!(on_gpu(&mut trainer, &batches[2]), Err(DeviceError::Lost));
     assert_eq!(trainer.download(), Err(DeviceError::Lost));
     trainer.engine.upload(&trainer.state, &trainer.tables).unwrap();
