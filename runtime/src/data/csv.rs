@@ -207,7 +207,8 @@ impl BlockReader {
             let before = numbers(wanted, out).len();
             let Some(sequence) = wanted.sequence else {
                 scalar(wanted, &self.path, field, self.separator, out)?;
-                let items = field.split(|&b| b == self.separator);
+                let vector = matches!(wanted.values, Values::Numbers { width } if width > 1);
+                let items = field.split(|&b| vector && b == self.separator);
                 self.rounded[index].look(wanted, (&self.path, &self.record), items, &numbers(wanted, out)[before..]);
                 continue;
             };
