@@ -15,6 +15,7 @@ use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
+use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -136,6 +137,8 @@ pub(crate) struct Observed {
     natural: bool,
     /// From 2^63 to 2^64 - 1.
     large: bool,
+    /// An integer of more than 53 bits, which float64 may not hold.
+    wide: bool,
     floats: bool,
     texts: bool,
 }
@@ -149,12 +152,6 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether a number is written as an integer.
-pub(crate) fn is_integer(text: &str) -> bool {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-}
-
 impl Observed {
     /// Takes the text of a field into account; an empty one is a null.
     pub fn see(&mut self, text: &[u8]) {
@@ -165,14 +162,23 @@ impl Observed {
             self.texts = true;
             return;
         };
-        match (text.parse::<i64>(), text.parse::<u64>()) {
-            (Ok(number), _) if number < 0 => self.negative = true,
-            (Ok(_), _) => self.natural = true,
-            (_, Ok(_)) => self.large = true,
-            _ if boolean(text).is_some() => self.booleans = true,
-            // An integer with more digits than any type has is text.
-            _ if text.parse::<f64>().is_ok() && !is_integer(text) => self.floats = true,
-            _ => self.texts = true,
+        const ZERO: i128 = 0;
+        const LEAST: i128 = i64::MIN as i128;
+        const LARGE: i128 = 1 << 63;
+        const LARGEST: i128 = u64::MAX as i128;
+        const WIDE: u128 = 1 << 53;
+        let integer = text.parse::<i128>();
+        self.wide |= integer.as_ref().is_ok_and(|integer| integer.unsigned_abs() > WIDE);
+        match integer {
+            Ok(LEAST..ZERO) => self.negative = true,
+            Ok(ZERO..LARGE) => self.natural = true,
+            Ok(LARGE..=LARGEST) => self.large = true,
+            // More digits than any type has.
+            Ok(_) => self.texts = true,
+            Err(e) if matches!(e.kind(), PosOverflow | NegOverflow) => self.texts = true,
+            Err(_) if boolean(text).is_some() => self.booleans = true,
+            Err(_) if text.parse::<f64>().is_ok() => self.floats = true,
+            Err(_) => self.texts = true,
         }
     }
 
@@ -193,8 +199,7 @@ impl Observed {
         match (self.texts, self.booleans, self.floats, integers) {
             (true, ..) | (_, true, true, _) | (_, true, _, true) => DataType::Utf8,
             (_, true, ..) => DataType::Boolean,
-            // A float does not hold every large integer.
-            (_, _, true, _) if self.large => DataType::Utf8,
+            (_, _, true, _) if self.wide => DataType::Utf8,
             (_, _, true, _) => DataType::Float64,
             (_, _, _, true) if self.negative && self.large => DataType::Utf8,
             (_, _, _, true) if self.large => DataType::UInt64,

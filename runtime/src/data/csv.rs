@@ -302,7 +302,8 @@ impl BlockReader {
             let (at, before) = (self.record.start.line, numbers(wanted, out).len());
             let Some(sequence) = wanted.sequence else {
                 scalar(wanted, &self.path, field, self.separator, out)?;
-                let items = field.split(|&b| b == self.separator);
+                let vector = matches!(wanted.values, Values::Numbers { width } if width > 1);
+                let items = field.split(|&b| vector && b == self.separator);
                 self.rounded[index].look(wanted, (&self.path, at), items, &numbers(wanted, out)[before..]);
                 continue;
             };

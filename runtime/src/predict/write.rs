@@ -118,7 +118,7 @@ mod tests {
         let list = DataType::new_list(DataType::Int64, true);
         let schema = Schema::new(vec![Field::new("click", list, true)]);
         let path = Path::new("p.csv");
-        let error = Form::Csv.check(path, &schema).unwrap_err();
+        let error = Form::Csv.check(path, &schema).expect_err("CSV has no lists");
         assert!(error.message.starts_with("p.csv: ") && error.message.contains("\"click\""), "{error}");
         assert_eq!(error.exit_code(), 1);
         assert_eq!(Form::Parquet.check(path, &schema), Ok(()));

@@ -170,7 +170,12 @@ fn labels_of_any_values_come_out_as_they_are() {
 #[test]
 fn labels_of_text_files_have_the_type_of_their_values() {
     let folder = TempDir::new().unwrap();
-    let cases: [(&str, ArrayRef); 8] = [
+    let (long, wide) = ("1".repeat(50), "9007199254740993");
+    let mixed = format!("{wide}\n0.5");
+    let cases: [(&str, ArrayRef); 11] = [
+        (&long, Arc::new(StringArray::from(vec![&*long]))),
+        (wide, ids(vec![(1 << 53) + 1])),
+        (&mixed, Arc::new(StringArray::from(vec![wide, "0.5"]))),
         ("1\n-1\n\"\"", Arc::new(Int64Array::from(vec![Some(1), Some(-1), None]))),
         ("TRUE\n\"\"\nfalse", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]))),
         ("0.5\n1\nNaN", Arc::new(Float64Array::from(vec![0.5, 1.0, f64::NAN]))),
