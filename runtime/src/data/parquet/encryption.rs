@@ -10,11 +10,7 @@ use parquet::errors::ParquetError;
 use std::collections::HashSet;
 
 /// Bytes at the end of a file: the length of the footer and four letters.
-pub(super) const TAIL: usize = 8;
-
-pub(super) fn is_footer_encrypted(tail: &[u8]) -> bool {
-    tail.ends_with(b"PARE")
-}
+const TAIL: usize = 8;
 
 /// Row group and leaf column of every encrypted column chunk. The file's footer is known to be
 /// whole.

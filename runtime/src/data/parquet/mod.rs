@@ -89,15 +89,6 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
         Some(failure) => DataError::failed(path, &failure.action, &failure.error),
         None => DataError::new(FaultKind::Damaged, path, "a whole Parquet file", what).help(DAMAGED_HELP),
     };
-    let tail = input.tail(encryption::TAIL).map_err(|e| damaged(said(&e)))?;
-    if encryption::is_footer_encrypted(&tail) {
-        return Err(encrypted(DataError::new(
-            FaultKind::Format,
-            path,
-            "a Parquet file that is not encrypted",
-            "one whose footer is encrypted",
-        )));
-    }
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let metadata = fenced(|| {
         ParquetMetaDataReader::new()
