@@ -50,7 +50,8 @@ id! {
 pub const ONCE: Domain = Domain(0);
 pub const BATCH: Domain = Domain(1);
 
-/// Most numbers of one element of a buffer: those of a weight, or of its gradient, are one element's.
+/// Most numbers of one element of a buffer: those of a weight, or of its gradient, are one
+/// element's.
 pub const MAX_WIDTH: u32 = 1 << 26;
 
 /// Most keys of a group.

@@ -1,5 +1,5 @@
-//! Seeded mutations of specs: words, calls and lines that are swapped, left out, doubled or replaced,
-//! and numbers that change.
+//! Seeded mutations of specs: words, calls and lines that are swapped, left out, doubled or
+//! replaced, and numbers that change.
 
 use crate::random_graph::Random;
 

@@ -1,5 +1,5 @@
-//! Specs that tests share: those of `models/`, and small ones that together use every function, optimizer and regularizer of the
-//! standard library.
+//! Specs that tests share: those of `models/`, and small ones that together use every function,
+//! optimizer and regularizer of the standard library.
 
 use crate::towers;
 use din_compiler::front::{self, NoFiles, SourceProvider};

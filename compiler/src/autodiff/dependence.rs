@@ -14,8 +14,9 @@ pub enum Dependence {
     None,
     /// On every path a `stop_gradient` comes behind the node, and before the loss.
     Stopped,
-    /// No gradient arrives: `at`, an operation on a path without `stop_gradient`, has the derivative
-    /// 0 everywhere. Of several such operations on a path it is the one nearest to the node.
+    /// No gradient arrives: `at`, an operation on a path without `stop_gradient`, has the
+    /// derivative 0 everywhere. Of several such operations on a path it is the one nearest to the
+    /// node.
     Flat { at: NodeId, op: &'static str },
     /// On at least one path every operation has a derivative: a gradient arrives.
     Differentiable,

@@ -3,8 +3,9 @@
 //! One walk from the loss back to its operands. A node's *adjoint* is dLoss/dNode, an array of the node's own domain and shape;
 //! it is the sum of what the node's users contribute ([`adjoint`]), and it is passed on by the node's rule ([`rules`], one arm an op,
 //! the derivative beside the meaning). A node that depends on no parameter and no table row gets no adjoint, and neither does one
-//! that the loss reads only through `stop_gradient` or an operation whose derivative is 0 everywhere: nothing is added for it. Whether a
-//! model may say so is decided by the front end, by [`dependences`].
+//! that the loss reads only through `stop_gradient` or an operation whose derivative is 0
+//! everywhere: nothing is added for it. Whether a model may say so is decided by the front end, by
+//! [`dependences`].
 //!
 //! Forward nodes are not touched, so a graph may be split or simplified before and simplified again after.
 

@@ -171,8 +171,8 @@ impl Elab<'_> {
         }
     }
 
-    /// Look-ups that only operations without derivative read, of tables that others train: one error
-    /// for each place that has such an operation. Behind a `stop_gradient` they are meant.
+    /// Look-ups that only operations without derivative read, of tables that others train: one
+    /// error for each place that has such an operation. Behind a `stop_gradient` they are meant.
     fn flat_lookups(&mut self, found: &[Dependence], lookups: &[Lookup], learning: &FxHashSet<u32>) {
         let mut groups: BTreeMap<Span, Vec<&Lookup>> = BTreeMap::new();
         for lookup in lookups {

@@ -1,5 +1,5 @@
-//! What is written but never used. Runs only where there is no error, so that a fault is not followed by warnings about its
-//! consequences.
+//! What is written but never used. Runs only where there is no error, so that a fault is not
+//! followed by warnings about its consequences.
 
 use super::declare::TableReader;
 use super::elab::Elab;

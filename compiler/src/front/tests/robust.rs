@@ -1,4 +1,5 @@
-//! Hostile and broken input: never a panic, never without end, one report per fault. `tests/tests/agree.rs` tries mutations of specs.
+//! Hostile and broken input: never a panic, never without end, one report per fault.
+//! `tests/tests/agree.rs` tries mutations of specs.
 
 use super::*;
 
