@@ -196,8 +196,12 @@ impl<'a> Elab<'a> {
             };
             if numbers && !word.is_some_and(TypeWord::is_number) {
                 let kind = super::load::item_kind(item);
-                let d =
-                    Diagnostic::error("E0307", format!("a parameter of this {kind} is a number"), ty.span, "no number");
+                let d = Diagnostic::error(
+                    "E0307",
+                    format!("parameters of this {kind} must be numbers"),
+                    ty.span,
+                    "not a number type",
+                );
                 self.report(d.help("write `number` or `int`, or leave the type out"));
             }
         }

@@ -244,7 +244,8 @@ impl<'p> Loader<'p> {
         let example = exported.first().map_or("name", String::as_str);
         let help = format!("`use` takes names out of a module: `use {module}.{{{example}}}`");
         let span = span.to(wanted.name.span);
-        let error = Diagnostic::error("E0201", format!("`{module}` is a module"), span, "no name in one");
+        let error =
+            Diagnostic::error("E0201", format!("cannot import the module `{module}` itself"), span, "names a module");
         Some((error.help(help), exported))
     }
 

@@ -274,8 +274,13 @@ impl<'a> Elab<'a> {
                 super::names::in_expr(condition, &mut read);
                 if ["parameters", "memory"].iter().any(|n| read.contains_key(n) && scope.find(n).is_none()) {
                     self.report(
-                        Diagnostic::error("E0619", "an assertion is one comparison", condition.span, "is none")
-                            .help("write one `assert` for each: `assert parameters(dense) < 1_000_000`"),
+                        Diagnostic::error(
+                            "E0619",
+                            "an assertion must be a single comparison",
+                            condition.span,
+                            "not a comparison",
+                        )
+                        .help("write one `assert` for each: `assert parameters(dense) < 1_000_000`"),
                     );
                     return;
                 }
@@ -306,9 +311,14 @@ impl<'a> Elab<'a> {
             && a != b
         {
             self.report(
-                Diagnostic::error("E0619", "an assertion compares like with like", right.span, unit_text(b))
-                    .label(left.span, unit_text(a))
-                    .help("compare `parameters(…)` with a number, `memory(…)` with an amount such as `24GiB`"),
+                Diagnostic::error(
+                    "E0619",
+                    "the two sides of an assertion must have the same unit",
+                    right.span,
+                    unit_text(b),
+                )
+                .label(left.span, unit_text(a))
+                .help("compare `parameters(…)` with a number, `memory(…)` with an amount such as `24GiB`"),
             );
             return;
         }

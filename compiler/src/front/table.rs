@@ -179,7 +179,7 @@ impl<'a> Elab<'a> {
             if features.len() == before && !fields.is_empty() {
                 let declared = self.declarations.groups[group].span;
                 self.report(
-                    Diagnostic::error("E0408", "a table is looked up by ids", name.span, "has numbers only")
+                    Diagnostic::error("E0408", "tables need ids", name.span, "has numbers only")
                         .label(declared, "declared here")
                         .help(format!("remove `{}`: numbers need no table", name.name)),
                 );
@@ -253,7 +253,7 @@ impl<'a> Elab<'a> {
         if matches!(features[f].kind, FeatureKind::Dense { .. }) {
             let declared = self.declarations.feature_spans[f];
             self.report(
-                Diagnostic::error("E0408", "a table is looked up by ids", path.span, "a number")
+                Diagnostic::error("E0408", "tables need ids", path.span, "a number")
                     .label(declared, "declared as a number here")
                     .help("use the number itself, or declare it as a `category`"),
             );

@@ -91,7 +91,7 @@ impl<'a> Elab<'a> {
             d = if self.graph.is_sequence(node.domain) {
                 let axis = self.graph.domain(node.domain).name.clone();
                 if let Some(entered) = self.axis_enters(t.node) {
-                    d = d.label(entered, format!("here a value over `{axis}` joins values of the sample"));
+                    d = d.label(entered, format!("this becomes one value per entry of `{axis}`"));
                 }
                 d.help(format!("reduce it: `sum(… over {axis})`"))
             } else {

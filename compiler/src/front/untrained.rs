@@ -228,7 +228,7 @@ impl Elab<'_> {
         let stopped = why.contains(&Dependence::Stopped);
         d = match (flat.first(), stopped) {
             (None, false) => d.note(format!("the loss does not depend on {it}")),
-            (None, true) => d.note(format!("the loss depends on {it} only behind `stop_gradient`")),
+            (None, true) => d.note(format!("the loss depends on {it} only through `stop_gradient`")),
             (Some((_, op)), _) => {
                 d.note(format!("the loss depends on {it} through {op}, whose derivative is 0 everywhere"))
             }

@@ -265,7 +265,7 @@ impl Wanted {
         let found = format!("{found}, which becomes {becomes}");
         self.fault(FaultKind::Rounded, file, "an integer that f32 holds exactly", found).help(
             "a `number` is f32, exact up to 16777216: write differences of such numbers into the \
-             data, or smaller units",
+             data, or a larger unit",
         )
     }
 

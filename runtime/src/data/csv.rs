@@ -348,7 +348,7 @@ impl BlockReader {
 }
 
 fn changed(path: &Path, line: u64) -> DataError {
-    DataError::new(FaultKind::Damaged, path, "the records it had when it was opened", "others")
+    DataError::new(FaultKind::Damaged, path, "the records that the file had when it was opened", "other records")
         .at(Place::Line(line))
         .help("the file changed while it was read: start again")
 }

@@ -79,7 +79,7 @@ pub fn open(program: &Program, paths: &[PathBuf], list_separator: u8, output: &O
                 first.origin,
                 column.origin
             ))
-            .help("give the key's column another name, in the data and behind `from` in the spec"));
+            .help("give the key's column another name, in the data and after `from` in the spec"));
         }
     }
     let options = OpenOptions { list_separator, ..OpenOptions::new(Mode::Predict) };

@@ -422,7 +422,7 @@ impl UnitReader for GroupReader {
                 if array.len() != expected {
                     let what = match array.len() {
                         0 => format!("the end of the row group {left} rows early"),
-                        rows => format!("{rows} rows where {expected} of {left} were to come"),
+                        rows => format!("{rows} rows instead of {expected} ({left} left in the row group)"),
                     };
                     return Err(damaged(wanted, &self.path, what).at(Place::Row(self.next_row)));
                 }
