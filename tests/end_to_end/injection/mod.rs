@@ -300,7 +300,7 @@ fn training_killed_before_any_change_of_the_disk() {
 fn training_from_csv_with_a_call_that_fails() {
     let scene = Scene::new();
     let rows = |count: u64| {
-        let row = |i: u64| format!("{},{},{}\r\n", i % 7, i % 20, u64::from(i % 3 == 0));
+        let row = |i: u64| format!("{},{},{}\r\n", i % 7, i % 20, u64::from(i.is_multiple_of(3)));
         "user_id,good_id,click\r\n".to_string() + &(0..count).map(row).collect::<String>()
     };
     fs::write(scene.path.join("d/train.csv"), rows(160)).unwrap();
