@@ -54,6 +54,10 @@ fn a_run_is_not_resumed_on_data_whose_contents_have_changed() {
     refused(&valid);
     bytes[middle] ^= 1;
     fs::write(&valid, &bytes).unwrap();
+    // More rows than there were.
+    fs::write(&second, csv(301, |k| k % 3 == 0)).unwrap();
+    refused(&second);
+    fs::write(&second, &whole).unwrap();
     // The same contents in another folder are the same data.
     let moved = at("moved");
     fs::create_dir(&moved).unwrap();

@@ -235,9 +235,13 @@ impl<'a> Elab<'a> {
             let result = self.present(scope, value, condition.span, &mut masked);
             if !masked && !matches!(result, Value::Poison) {
                 return self.fault(
-                    Diagnostic::error("E0612", "no label here can be missing", condition.span, "always present")
+                    Diagnostic::error("E0612", "no label that may be missing is named here", condition.span, "always present")
                         .label(value.span, "this loss")
-                        .help("drop `where present`, or give the label a `missing` value: `label click: binary missing -1`"),
+                        .help(if self.declarations.schema.labels.iter().any(|label| label.missing.is_some()) {
+                            "write `where present` after the term that names the label, in the model's `loss`"
+                        } else {
+                            "drop `where present`, or give the label a `missing` value: `label click: binary missing -1`"
+                        }),
                 );
             }
             return result;

@@ -7,6 +7,7 @@ use super::load::{Module, item_name};
 use super::names::{self, Names};
 use din_grammar::Diagnostic;
 use din_grammar::ast::{self, MemberKind, StatementKind};
+use din_program::schema::FeatureKind;
 
 impl<'a> Elab<'a> {
     /// Names of a file that nothing reads.
@@ -143,7 +144,10 @@ impl<'a> Elab<'a> {
                     span,
                     "read and thrown away",
                 );
-                self.report(if self.declarations.tables_of[f].is_empty() {
+                let number = matches!(self.declarations.schema.features[f].kind, FeatureKind::Dense { .. });
+                self.report(if number {
+                    d.help(format!("use it, `{path}`, or remove it"))
+                } else if self.declarations.tables_of[f].is_empty() {
                     d.help(format!("give it a table, `embedding name [16] for {path}`, or remove it"))
                 } else {
                     d.help(format!("embed it, `embed({path})`, or remove it"))

@@ -68,7 +68,7 @@ impl Builder<'_> {
 
     /// Precedence climbing over prefix, primary, postfix and infix nodes.
     fn climb<'i>(&mut self, nodes: &mut Peekable<Children<'i>>, least: u8, height: usize) -> Expr {
-        let mut left = self.operand(nodes, height);
+        let mut left = self.operand(nodes, least, height);
         let mut compared: Option<Span> = None;
         while let Some(node) = nodes.next_if(|n| n.as_rule() == Rule::infix && infix(n.as_str()).1 >= least) {
             let (op, precedence) = infix(node.as_str());
@@ -112,10 +112,13 @@ impl Builder<'_> {
         left
     }
 
-    fn operand<'i>(&mut self, nodes: &mut Peekable<Children<'i>>, height: usize) -> Expr {
+    fn operand<'i>(&mut self, nodes: &mut Peekable<Children<'i>>, least: u8, height: usize) -> Expr {
         let node = nodes.next().expect("din.pest: an operator is followed by an operand");
         if node.as_rule() == Rule::prefix {
-            let (op, least) = if node.as_str() == "-" { (UnaryOp::Negate, NEGATE) } else { (UnaryOp::Not, NOT) };
+            let (op, own) = if node.as_str() == "-" { (UnaryOp::Negate, NEGATE) } else { (UnaryOp::Not, NOT) };
+            // As the right operand of an operator that binds tighter, it takes no more than that
+            // operator would: `a where not b + c` is `(a where (not b)) + c`.
+            let least = own.max(least);
             let value = self.climb(nodes, least, height);
             let span = self.span(&node).to(value.span);
             return Expr { kind: ExprKind::Unary { op, value: Box::new(value) }, span };

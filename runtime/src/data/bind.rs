@@ -262,7 +262,7 @@ impl Wanted {
 
     /// A warning: an integer of a numeric feature that f32 does not hold exactly.
     pub fn rounded(&self, file: &Path, found: impl std::fmt::Display, becomes: f32) -> DataError {
-        let found = format!("{found}, which becomes {becomes}");
+        let found = format!("{found}, which becomes {}", becomes as i128);
         self.fault(FaultKind::Rounded, file, "an integer that f32 holds exactly", found).help(
             "a `number` is f32, exact up to 16777216: write differences of such numbers into the \
              data, or a larger unit",

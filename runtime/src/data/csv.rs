@@ -10,7 +10,7 @@ use super::carried::{Observed, Texts};
 use super::decode::label_value;
 use super::error::{DataError, FaultKind, Place};
 use super::files::{DataFile, Format, Unit, UnitReader};
-use super::records::{Failure, Malformed, Problem, Record, Records, Start};
+use super::records::{Failure, LineEnd, Malformed, Problem, Record, Records, Start};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
 use arrow::datatypes::DataType;
@@ -36,6 +36,8 @@ pub(crate) struct CsvFile {
     count: usize,
     /// Where each block begins.
     blocks: Vec<Start>,
+    /// How the first line ends.
+    line_end: Option<LineEnd>,
 }
 
 /// Opens and binds a file; also the rows of each block. A file without rows is not bound.
@@ -46,7 +48,7 @@ pub(crate) fn open(
     delimiter: u8,
     binding: &Binding,
 ) -> Result<(DataFile, Vec<u64>), DataError> {
-    let mut records = records_at(file, path, delimiter, Start { offset: 0, line: 1 })?;
+    let mut records = records_at(file, path, delimiter, (Start { offset: 0, line: 1 }, None))?;
     let mut record = Record::new();
     if !records.read(&mut record).map_err(|e| failed(path, e, delimiter, &[]))? {
         return Err(DataError::new(FaultKind::EmptyFile, path, "a header line", "no lines")
@@ -82,6 +84,7 @@ pub(crate) fn open(
         }
         more = records.read(&mut record);
     }
+    let line_end = records.line_end();
     let digest = xxhash_rust::xxh3::xxh3_64(header.join("\n").as_bytes());
     // An id takes two characters of text at least, with its separator, and eight bytes in a batch.
     let decoded_bytes = length.saturating_mul(4);
@@ -90,14 +93,19 @@ pub(crate) fn open(
     let carried: Vec<_> =
         columns.map(|((carried, observed), field)| Some((field?, observed.kind(&carried.wanted)))).collect();
     let kinds = carried.iter().map(|column| column.as_ref().map(|(_, kind)| kind.clone())).collect();
-    let format = Format::Csv(CsvFile { delimiter, fields, carried, count, blocks });
+    let format = Format::Csv(CsvFile { delimiter, fields, carried, count, blocks, line_end });
     let path = path.to_path_buf();
     Ok((DataFile { path, length, rows, decoded_bytes, digest, carried: kinds, format }, sizes))
 }
 
-fn records_at(mut file: File, path: &Path, delimiter: u8, start: Start) -> Result<Records<File>, DataError> {
+fn records_at(
+    mut file: File,
+    path: &Path,
+    delimiter: u8,
+    (start, line_end): (Start, Option<LineEnd>),
+) -> Result<Records<File>, DataError> {
     file.seek(SeekFrom::Start(start.offset))
-        .and_then(|_| Records::new(file, delimiter, start))
+        .and_then(|_| Records::new(file, delimiter, start, line_end))
         .map_err(|e| DataError::io(path, &e))
 }
 
@@ -219,7 +227,7 @@ impl CsvFile {
     /// The line of a unit's row, found by reading up to it.
     pub fn place(&self, path: &Path, unit: Unit, row: u64) -> Result<Place, DataError> {
         let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
-        let mut records = records_at(file, path, self.delimiter, self.blocks[unit.index])?;
+        let mut records = records_at(file, path, self.delimiter, (self.blocks[unit.index], self.line_end))?;
         let mut record = Record::new();
         for _ in 0..=row {
             if !records.read(&mut record).map_err(|e| failed(path, e, self.delimiter, &[]))? {
@@ -249,7 +257,7 @@ impl CsvFile {
             lines: Vec::new(),
             rounded: vec![Rounded::No; binding.wanted.len()],
             count: self.count,
-            records: records_at(file, path, self.delimiter, self.blocks[unit.index])?,
+            records: records_at(file, path, self.delimiter, (self.blocks[unit.index], self.line_end))?,
             record: Record::new(),
             left: unit.rows,
             ends: vec![None; binding.schema.sequences.len()],

@@ -70,7 +70,7 @@ pub(super) enum Problem {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LineEnd {
+pub(super) enum LineEnd {
     /// LF or CRLF.
     Lf,
     Cr,
@@ -136,18 +136,23 @@ impl Record {
 
 impl<R: Read> Records<R> {
     /// Reads `input`, which stands at `start` of the text. A byte order mark at the beginning of
-    /// the text is left out.
-    pub fn new(input: R, delimiter: u8, start: Start) -> io::Result<Self> {
+    /// the text is left out. `line_end`: that of the text's first line, where this is known.
+    pub fn new(input: R, delimiter: u8, start: Start, line_end: Option<LineEnd>) -> io::Result<Self> {
         let mut special = [false; 256];
         for byte in [delimiter, b'"', b'\n', b'\r'] {
             special[usize::from(byte)] = true;
         }
         let input = BufReader::with_capacity(1 << 18, Retrying(input));
-        let mut records = Self { input, delimiter, special, at: start, line_end: None };
+        let mut records = Self { input, delimiter, special, at: start, line_end };
         if start.offset == 0 && records.input.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
             records.consume(BYTE_ORDER_MARK.len());
         }
         Ok(records)
+    }
+
+    /// How the first line ends; `None` before it was read.
+    pub fn line_end(&self) -> Option<LineEnd> {
+        self.line_end
     }
 
     /// Reads the next record; false at the end of the text.

@@ -7,7 +7,7 @@ mod write;
 use crate::batch::Batch;
 use crate::data::{Dataset, Mode, OpenOptions, Order, StreamOptions};
 use crate::evaluate::undefined;
-use crate::run::Error;
+use crate::run::{Error, interrupt};
 use crate::train::{Event, Pass, Session};
 use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch};
 use arrow::compute::concat;
@@ -113,6 +113,9 @@ pub fn predict(
         rows += batch.rows as u64;
         batches.recycle(batch);
         observe(Event::Advance { rows, loss: None });
+        if interrupt::asked() {
+            return Err(Error::stopped(&output.path));
+        }
     }
     file.finish()?;
     observe(Event::End);

@@ -10,6 +10,8 @@ pub enum Fault {
     Input,
     /// Disk, memory, the operating system.
     Machine,
+    /// Nobody: the user asked to stop.
+    Stopped,
 }
 
 /// A message that starts with the place (`file`, `file: row 3, column click`) and says what was expected and found.
@@ -28,6 +30,11 @@ impl Error {
 
     pub fn machine(message: impl Into<String>) -> Self {
         Self { fault: Fault::Machine, message: message.into() }
+    }
+
+    /// Ctrl-C, or another signal that asks to stop, before `out` was whole.
+    pub fn stopped(out: &Path) -> Self {
+        Self { fault: Fault::Stopped, message: format!("{}: stopped; nothing is written", out.display()) }
     }
 
     /// Adds one way to mend it.
@@ -54,11 +61,12 @@ impl Error {
         }
     }
 
-    /// 1 or 3.
+    /// 1, 3 or 130.
     pub fn exit_code(&self) -> u8 {
         match self.fault {
             Fault::Input => 1,
             Fault::Machine => 3,
+            Fault::Stopped => 130,
         }
     }
 }

@@ -12,7 +12,7 @@ pub use world::{HISTORY, Impression, Size, World};
 
 use crate::metric::{auc, gauc, log_loss};
 use crate::run::file::{AtomicFile, metadata, write_atomically};
-use crate::run::{Error, Result};
+use crate::run::{Error, Result, interrupt};
 use columns::Columns;
 use din_program::schema::GroupWeight;
 use parquet::arrow::ArrowWriter;
@@ -139,6 +139,9 @@ pub fn generate(folder: &Path, options: &Options, progress: &mut dyn FnMut(u64))
             }
             let batch = columns.finish(&schema).map_err(|e| Error::machine(format!("{}: {e}", path.display())))?;
             writer.write(&batch).map_err(failed)?;
+            if interrupt::asked() {
+                return Err(Error::stopped(folder));
+            }
             left -= count;
             written += count;
             progress(written);

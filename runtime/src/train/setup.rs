@@ -147,6 +147,19 @@ fn hashes_of(data: &Dataset) -> Result<Vec<String>> {
 /// Refuses data other than those that a run began with.
 fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result<()> {
     let help = "give the files as they were, or train into another --out";
+    let found = hashes_of(data)?;
+    let mut pairs = data.files().zip(had.files.iter().zip(&found));
+    if data.files().count() == had.files.len()
+        && let Some((file, (had, found))) = pairs.find(|(_, (had, found))| had.xxh3 != **found)
+        && file.file_name() == had.path.file_name()
+    {
+        return Err(Error::input(format!(
+            "{}: the contents have changed since the run began: expected XXH3 {}, found {found}",
+            file.display(),
+            had.xxh3,
+        ))
+        .help(help));
+    }
     if data.fingerprint() != had.fingerprint || data.files().count() != had.files.len() {
         return Err(Error::input(format!(
             "{}: the {what} data are not those that the run began with: expected {} rows of {}, found {} rows of {}",
@@ -158,16 +171,7 @@ fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result
         ))
         .help(help));
     }
-    let found = hashes_of(data)?;
-    match data.files().zip(had.files.iter().zip(&found)).find(|(_, (had, found))| had.xxh3 != **found) {
-        Some((file, (had, found))) => Err(Error::input(format!(
-            "{}: the contents have changed since the run began: expected XXH3 {}, found {found}",
-            file.display(),
-            had.xxh3,
-        ))
-        .help(help)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {

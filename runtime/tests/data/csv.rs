@@ -133,6 +133,8 @@ fn a_lone_carriage_return() {
          help: take it out, or quote the field that contains it"
     );
     assert_eq!(texts("id,t\n1,\"b\rc\"\n"), ["b\rc"]);
+    // The first line of the file decides, not the first that a reader of rows comes to.
+    assert_eq!(texts("id,t\r1,a\n2,b\r"), ["a", "b"]);
 }
 
 /// Fields, records and `\r\n` that lie across the ends of the reader's buffer.

@@ -3,10 +3,11 @@
 use crate::support::*;
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, NullArray, RecordBatch, StringArray,
-    UInt64Array,
+    TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, UInt64Type};
+use arrow::datatypes::{DataType, TimeUnit, UInt64Type};
+use arrow::util::display::array_value_to_string;
 use din_program::schema::{KeyType, Requests, Schema};
 use din_runtime::data::{DataError, Dataset, FaultKind, Mode, Order, Place, StreamOptions};
 use std::path::{Path, PathBuf};
@@ -63,6 +64,17 @@ fn one(paths: &[PathBuf], name: &str) -> (DataType, ArrayRef) {
     let passed = passed(paths).unwrap();
     let (_, kind, values) = passed.into_iter().find(|(n, ..)| n == name).unwrap();
     (kind, values)
+}
+
+#[test]
+fn times_in_utc_can_be_written_as_text() {
+    let folder = TempDir::new().unwrap();
+    let times = TimestampMicrosecondArray::from(vec![0, 1_700_000_000_000_000]).with_timezone("UTC");
+    let path = parquet(&folder, "a.parquet", vec![("id", ids(vec![1, 2])), ("click", Arc::new(times))]);
+    let (kind, values) = one(&[path], "click");
+    assert_eq!(kind, DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())));
+    let texts: Vec<String> = (0..2).map(|i| array_value_to_string(&values, i).unwrap()).collect();
+    assert_eq!(texts, ["1970-01-01T00:00:00Z", "2023-11-14T22:13:20Z"]);
 }
 
 fn ids(values: Vec<i64>) -> ArrayRef {

@@ -6,7 +6,8 @@
  *                      and `hit kind path` for the one that is disturbed
  *   DIN_INJECT_KIND    kind of the call to disturb: open, read, write, fsync, rename, ...
  *   DIN_INJECT_AT      which call of that kind, from 1
- *   DIN_INJECT_WITH    a number: the call fails with this errno. `kill`: SIGKILL before the call.
+ *   DIN_INJECT_WITH    a number: the call fails with this errno. `kill`, `term`: SIGKILL or SIGTERM
+ *                      before the call.
  *                      `short`: a read or write of half the bytes (at least one)
  */
 #include <dirent.h>
@@ -61,6 +62,10 @@ static enum fate decide(const char *kind, const char *path) {
     if (!strcmp(with, "kill")) {
         kill(getpid(), SIGKILL);
         for (;;) pause();
+    }
+    if (!strcmp(with, "term")) {
+        kill(getpid(), SIGTERM);
+        return PASS;
     }
     if (!strcmp(with, "short")) return SHORT;
     errno = atoi(with);

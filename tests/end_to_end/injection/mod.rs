@@ -387,6 +387,43 @@ fn predicting_with_a_call_that_fails() {
 }
 
 #[test]
+fn a_signal_to_stop_leaves_no_part_of_an_output() {
+    let scene = Scene::new();
+    assert_eq!(scene.run(executable(), TRAIN, None).code, Some(0));
+    let din = din_path();
+    let commands = [
+        (executable(), "predict out --data d/test.parquet --out p.csv --threads 1 -q"),
+        (din.as_path(), "synth --out s --rows 200 --users 20 --goods 20 --categories 3 -q"),
+    ];
+    for (program, line) in commands {
+        let before = scene.tree("");
+        let plain = scene.run(program, line, None);
+        assert_eq!(plain.code, Some(0), "{plain:?}");
+        let whole = scene.tree("");
+        let mut stopped = 0;
+        for at in 1..=plain.calls["open"] {
+            scene.remove("p.csv");
+            scene.remove("s");
+            let ended = scene.run(program, line, Some(Disturbance { kind: "open", at, with: "term" }));
+            match (ended.code, ended.signal) {
+                // Before anything is written, or after everything is.
+                (None, Some(15)) => equal(&before, &scene.tree("")).unwrap(),
+                (Some(0), None) => equal(&whole, &scene.tree("")).unwrap(),
+                (Some(130), None) => {
+                    assert!(ended.err.contains("stopped; nothing is written"), "{ended:?}");
+                    equal(&before, &scene.tree("")).unwrap();
+                    stopped += 1;
+                }
+                _ => panic!("`{line}`, call {at}: {ended:?}"),
+            }
+        }
+        assert!(stopped > 0, "`{line}` is never stopped");
+        scene.remove("s");
+        scene.remove("p.csv");
+    }
+}
+
+#[test]
 fn building_with_a_call_that_fails() {
     let scene = Scene::new();
     fs::copy(spec(), scene.path.join("tiny.din")).unwrap();

@@ -127,6 +127,11 @@ fn examples_of_the_reference_are_right() {
         assert_eq!(rendered(&diagnostics, &sources), "");
     }
     assert_eq!(blocks.len(), 5);
+    let page = self::page("syntax.md");
+    let whole = page.rsplit("```din\n").next().unwrap().split("```").next().unwrap();
+    let checked = check("page", whole, &NoFiles, &Options::default());
+    assert_eq!(rendered(&checked.diagnostics, &checked.sources), "");
+    assert_eq!(checked.model.unwrap().name, "click_model");
 }
 
 #[test]

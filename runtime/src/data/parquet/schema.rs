@@ -98,9 +98,14 @@ pub(super) fn check_type(wanted: &Wanted, path: &Path, kind: &DataType, column: 
     })
 }
 
-/// The type in the output of a column that prediction passes through: how it is read, and text as text.
+/// The type in the output of a column that prediction passes through: how it is read, text as text,
+/// and UTC as an offset, which needs no table of time zones to be written.
 pub(super) fn passed_through(kind: &DataType, column: &Type) -> DataType {
-    if *kind == DataType::Binary && is_text(column) { DataType::Utf8 } else { kind.clone() }
+    match kind {
+        DataType::Binary if is_text(column) => DataType::Utf8,
+        DataType::Timestamp(unit, Some(zone)) if **zone == *"UTC" => DataType::Timestamp(*unit, Some("+00:00".into())),
+        other => other.clone(),
+    }
 }
 
 /// How many lists a value of the column lies in.
