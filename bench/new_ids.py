@@ -303,6 +303,9 @@ def run_torch(arguments, results, name, model, kind, seed):
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     n, batch = len(data.splits["train"]["label"]), s["batch"]
     met = {c: np.zeros(k, bool) for c, k in data.sizes.items()}
+    # `copy:k`: the gradients of ids in their first k batches are added to that of the shared row.
+    copied = int(arguments.rule.partition(":")[2]) if arguments.rule.startswith("copy:") else 0
+    batches = {c: np.zeros(k, np.int64) for c, k in data.sizes.items()}
     losses, best = [], None
     for epoch in range(EPOCHS):
         window = arguments.window or n
@@ -316,10 +319,15 @@ def run_torch(arguments, results, name, model, kind, seed):
                     for k in keys:
                         b[k] = np.where(met[c][b[k]], b[k], 0)
                     met[c][np.concatenate(ids)] = True
+            read = {c: np.unique(np.concatenate([b[k] for k in (c, f"hist.{c}") if k in b])) for c in data.one} if copied else {}
             b = T.tensors(b)
             optimizer.zero_grad()
             loss = F.binary_cross_entropy_with_logits(net(b), b["label"])
             loss.backward()
+            for c, ids in read.items():
+                gradient = net.tables[c].weight.grad
+                gradient[0] += gradient[torch.from_numpy(ids[batches[c][ids] < copied])].sum(0)
+                batches[c][ids] += 1
             optimizer.step()
             total += float(loss.detach()) * len(b["label"])
         losses.append(total / n)
