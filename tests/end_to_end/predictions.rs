@@ -206,8 +206,21 @@ fn training_data_that_teach_nothing_are_warned_of() {
     let ran = trained.din(&format!("{line} --train {{at}}/unknown.csv --out {{at}}/unknown")).expect(0);
     let [warning] = warnings(&ran)[..] else { panic!("{}", ran.err) };
     assert!(warning.contains("no row has a known value"), "{warning}");
-    let ran = trained.din("train {at}/m.din --valid {at}/zeros.csv --train {at}/train.csv --out {at}/both");
+    trained.write("both.csv", "id,x,click\n3,0,1\n4,1,0\n");
+    let ran = trained.din("train {at}/m.din --valid {at}/both.csv --train {at}/train.csv --out {at}/both");
     assert_eq!(warnings(&ran.expect(0)), [""; 0]);
+}
+
+#[test]
+fn validation_data_that_choose_no_epoch_are_warned_of_once() {
+    let trained = Trained::new("a.x", "key id: int64", DATA);
+    trained.write("zeros.csv", "id,x,click\n1,0,0\n2,1,0\n");
+    let ran = trained
+        .din("train {at}/m.din --train {at}/train.csv --valid {at}/zeros.csv --epochs 2 --out {at}/undefined")
+        .expect(0);
+    let [warning] = warnings(&ran)[..] else { panic!("{}", ran.err) };
+    assert!(warning.contains("auc(click) is undefined"), "{warning}");
+    assert!(!ran.err.contains("best so far"), "{}", ran.err);
 }
 
 #[test]

@@ -215,7 +215,23 @@ impl<'a> Elab<'a> {
         span: Span,
     ) -> Option<&'g Given<'a>> {
         if let [one] = given {
-            return Some(one);
+            let error = match (one.name, one.over) {
+                (None, None) => return Some(one),
+                (Some(n), _) => Diagnostic::error(
+                    "E0208",
+                    format!("`{name}` has no parameter `{}`", n.name),
+                    n.span,
+                    "no such parameter",
+                ),
+                (None, Some(_)) => Diagnostic::error(
+                    "E0314",
+                    format!("`{name}` takes no axis"),
+                    one.span,
+                    "`over` is not possible here",
+                ),
+            };
+            self.report(error.help(format!("write `{name}({form})`")));
+            return None;
         }
         self.report(
             Diagnostic::error(

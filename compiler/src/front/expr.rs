@@ -230,7 +230,8 @@ impl<'a> Elab<'a> {
                     .help("use `select(condition, a, 0)`"),
             );
         }
-        if matches!(&condition.kind, ExprKind::Name(n) if n == "present") {
+        let builtin = scope.find("present").is_none();
+        if builtin && matches!(&condition.kind, ExprKind::Name(n) if n == "present") {
             let mut masked = false;
             let result = self.present(scope, value, condition.span, &mut masked);
             if !masked && !matches!(result, Value::Poison) {

@@ -284,7 +284,14 @@ fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mu
     run.lines.push(line.clone());
     run.directory.write_epochs(&run.lines)?;
     let best = choose::best(&run.program, &run.lines);
-    let is_best = best.as_ref().is_some_and(|b| b.epoch == number);
+    let is_best = best.as_ref().is_some_and(|b| b.epoch == number && b.value.is_some());
+    if report.is_some() && run.lines.len() == 1 && !is_best {
+        let selecting = &run.program.metrics[run.program.training.select as usize].name;
+        observe(Event::Warning(format!(
+            "validation data: {selecting} is undefined, so that the last epoch counts as the best; help: validate on \
+             data with known labels of both classes"
+        )));
+    }
     if let Some(best) = best {
         run.directory.write_best(&best)?;
     }
