@@ -176,6 +176,14 @@ impl Dataset {
         self.inner.rows
     }
 
+    /// `batch`, or fewer rows where so many would take more than 64 MiB: for evaluation and
+    /// prediction, whose results do not depend on it.
+    pub fn bounded_batch(&self, batch: usize) -> usize {
+        const LARGEST: u64 = 64 << 20;
+        let fitting = usize::try_from(LARGEST / self.inner.row_bytes).unwrap_or(usize::MAX);
+        batch.min(fitting).max(1)
+    }
+
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.inner.files.iter().map(|f| f.path.as_path())
     }

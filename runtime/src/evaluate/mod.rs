@@ -61,7 +61,10 @@ pub fn evaluate(session: &mut Session, data: &Dataset, batch: usize, observe: &m
     let program = session.program().clone();
     let mut metrics = Metrics::new(&program.predictions, &program.metrics);
     observe(Event::Begin { what: Pass::Evaluating, rows: data.rows(), done: 0 });
-    let options = StreamOptions { threads: session.reading_threads(), ..StreamOptions::new(batch, Order::File) };
+    let options = StreamOptions {
+        threads: session.reading_threads(),
+        ..StreamOptions::new(data.bounded_batch(batch), Order::File)
+    };
     let mut batches = data.stream(options)?;
     let mut rows = 0;
     while let Some(batch) = batches.next()? {

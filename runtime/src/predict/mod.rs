@@ -99,7 +99,10 @@ pub fn predict(
     let schema = schema(data, &columns);
     let mut file = write::Output::create(&output.path, schema.clone())?;
     observe(Event::Begin { what: Pass::Predicting, rows: data.rows(), done: 0 });
-    let options = StreamOptions { threads: session.reading_threads(), ..StreamOptions::new(batch, Order::File) };
+    let options = StreamOptions {
+        threads: session.reading_threads(),
+        ..StreamOptions::new(data.bounded_batch(batch), Order::File)
+    };
     let mut batches = data.stream(options)?;
     let mut rows = 0;
     while let Some(batch) = batches.next()? {

@@ -2,6 +2,9 @@
 //! that is none; and a machine that fails.
 
 use crate::support::*;
+use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field};
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
 use din_runtime::batch::Batch;
 use din_runtime::data::{DataError, Dataset, FaultKind, Mode, Order, Place, StreamOptions, string_id};
@@ -442,4 +445,24 @@ fn batches_in_file_order_do_not_depend_on_the_window() {
         let batches = collect(&data, StreamOptions { window_bytes, skip, ..options }).unwrap();
         assert!(batches == expected[skip as usize..], "{window_bytes} bytes, from batch {skip}");
     }
+}
+
+#[test]
+fn batches_of_long_lists_are_bounded_by_bytes() {
+    let entries = 1 << 20;
+    let offsets = OffsetBuffer::from_lengths([entries; 4]);
+    let item = Arc::new(Field::new("element", DataType::Int64, true));
+    let lists = ListArray::new(item, offsets, Arc::new(Int64Array::from(vec![0; 4 * entries])), None);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.parquet");
+    write(&path, &[RecordBatch::try_from_iter([("items", Arc::new(lists) as ArrayRef)]).unwrap()], 4);
+    let schema = Schema {
+        features: vec![feature("items", INT, Some(0))],
+        sequences: vec![sequence("visited", None)],
+        ..Schema::default()
+    };
+    let data = Dataset::open(&[&path], &schema, Mode::Predict).unwrap();
+    // Eight bytes an entry: a row takes 8 MiB and a little, and 64 MiB hold seven.
+    assert_eq!(data.bounded_batch(1024), 7);
+    assert_eq!(data.bounded_batch(3), 3);
 }
