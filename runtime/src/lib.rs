@@ -9,6 +9,7 @@ pub mod device;
 pub mod engine;
 pub mod evaluate;
 pub mod gemm;
+mod identity;
 mod lanes;
 pub mod metric;
 pub mod predict;

@@ -412,7 +412,7 @@ impl<'a> Elab<'a> {
     }
 
     fn defined(&mut self, definition: Definition, name: &str, span: Span) -> Value<'a> {
-        if definition.module == usize::MAX {
+        if definition.is_lost() {
             return Value::Poison;
         }
         let modules = self.modules;

@@ -40,6 +40,19 @@ pub(super) struct Definition {
     pub imported: bool,
 }
 
+impl Definition {
+    /// A name whose import failed: its use is not reported again.
+    const LOST: usize = usize::MAX;
+
+    fn lost(span: Span) -> Self {
+        Self { module: Self::LOST, item: 0, span, imported: true }
+    }
+
+    pub fn is_lost(self) -> bool {
+        self.module == Self::LOST
+    }
+}
+
 pub(super) struct Loader<'p> {
     provider: &'p dyn SourceProvider,
     pub modules: Vec<Module>,
@@ -131,7 +144,7 @@ impl<'p> Loader<'p> {
             {
                 self.diagnostics.push(error);
                 // What was meant to be imported is not reported again where it is used.
-                let lost = Definition { module: usize::MAX, item: 0, span: only.name.span, imported: true };
+                let lost = Definition::lost(only.name.span);
                 meant.extend(exported.into_iter().map(|name| (name, lost)));
                 continue;
             }
@@ -140,11 +153,7 @@ impl<'p> Loader<'p> {
                 let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
                 match self.exported(module, &wanted.name, &path.join(".")) {
                     Some(item) => taken.push((bound, Definition { module, item, span: bound.span, imported: true })),
-                    // Known as poison: the use of a name whose import failed is not reported again.
-                    None => {
-                        let lost = Definition { module: usize::MAX, item: 0, span: bound.span, imported: true };
-                        taken.push((bound, lost));
-                    }
+                    None => taken.push((bound, Definition::lost(bound.span))),
                 }
             }
         }
@@ -168,12 +177,7 @@ impl<'p> Loader<'p> {
         for import in &file.imports {
             for wanted in &import.names {
                 let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
-                names.entry(bound.name.clone()).or_insert(Definition {
-                    module: usize::MAX,
-                    item: 0,
-                    span: bound.span,
-                    imported: true,
-                });
+                names.entry(bound.name.clone()).or_insert(Definition::lost(bound.span));
             }
         }
         for (name, lost) in meant {

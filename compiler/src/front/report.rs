@@ -85,7 +85,7 @@ impl<'a> Elab<'a> {
             }
             return None;
         };
-        if definition.module == usize::MAX {
+        if definition.is_lost() {
             return None;
         }
         let module = &self.modules[definition.module];
@@ -173,10 +173,14 @@ impl<'a> Elab<'a> {
             return None;
         }
         let label = &self.predictions[target].name;
-        let (kind, name) = match name_of(metric) {
+        let (kind, name) = match metric.name.name.as_str() {
             "auc" => (MetricKind::Auc, format!("auc({label})")),
             "log_loss" => (MetricKind::LogLoss, format!("log_loss({label})")),
-            _ => (MetricKind::Gauc { by: by?, weight }, gauc_name(label, None, weight)),
+            "gauc" => (MetricKind::Gauc { by: by?, weight }, gauc_name(label, None, weight)),
+            other => {
+                self.not_built(&format!("the metric `{other}`"), "report another one", callee.span);
+                return None;
+            }
         };
         Some(Metric { name, prediction: target as u32, kind })
     }
@@ -472,8 +476,4 @@ fn gauc_name(label: &str, by: Option<&str>, weight: GroupWeight) -> String {
         GroupWeight::None => ", weight = none",
     };
     format!("gauc({label}{by}{weight})")
-}
-
-fn name_of(metric: &ast::Metric) -> &str {
-    &metric.name.name
 }

@@ -95,7 +95,7 @@ impl<'a> Elab<'a> {
             }
             return None;
         };
-        if definition.module == usize::MAX {
+        if definition.is_lost() {
             return None;
         }
         let modules = self.modules;

@@ -128,6 +128,31 @@ fn common(a: &DataType, b: &DataType) -> Option<DataType> {
     })
 }
 
+/// The type of a column of a text file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextKind {
+    /// No value in the whole column.
+    Null,
+    Boolean,
+    Int64,
+    UInt64,
+    Float64,
+    Text,
+}
+
+impl TextKind {
+    pub fn data_type(self) -> DataType {
+        match self {
+            Self::Null => DataType::Null,
+            Self::Boolean => DataType::Boolean,
+            Self::Int64 => DataType::Int64,
+            Self::UInt64 => DataType::UInt64,
+            Self::Float64 => DataType::Float64,
+            Self::Text => DataType::Utf8,
+        }
+    }
+}
+
 /// What the texts of a column are, to give it a type.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Observed {
@@ -183,12 +208,12 @@ impl Observed {
     }
 
     /// The type that holds all values of a column wanted so.
-    pub fn kind(self, wanted: &Wanted) -> DataType {
+    pub fn kind(self, wanted: &Wanted) -> TextKind {
         match wanted.values {
-            Values::StringKeys => return DataType::Utf8,
+            Values::StringKeys => return TextKind::Text,
             // Whatever else the texts are is a fault of its row.
-            Values::IntegerKeys if self.large && !self.negative => return DataType::UInt64,
-            Values::IntegerKeys => return DataType::Int64,
+            Values::IntegerKeys if self.large && !self.negative => return TextKind::UInt64,
+            Values::IntegerKeys => return TextKind::Int64,
             Values::IntegerIds
             | Values::StringIds
             | Values::FixedIds { .. }
@@ -197,14 +222,14 @@ impl Observed {
         }
         let integers = self.negative || self.natural || self.large;
         match (self.texts, self.booleans, self.floats, integers) {
-            (true, ..) | (_, true, true, _) | (_, true, _, true) => DataType::Utf8,
-            (_, true, ..) => DataType::Boolean,
-            (_, _, true, _) if self.wide => DataType::Utf8,
-            (_, _, true, _) => DataType::Float64,
-            (_, _, _, true) if self.negative && self.large => DataType::Utf8,
-            (_, _, _, true) if self.large => DataType::UInt64,
-            (_, _, _, true) => DataType::Int64,
-            _ => DataType::Null,
+            (true, ..) | (_, true, true, _) | (_, true, _, true) => TextKind::Text,
+            (_, true, ..) => TextKind::Boolean,
+            (_, _, true, _) if self.wide => TextKind::Text,
+            (_, _, true, _) => TextKind::Float64,
+            (_, _, _, true) if self.negative && self.large => TextKind::Text,
+            (_, _, _, true) if self.large => TextKind::UInt64,
+            (_, _, _, true) => TextKind::Int64,
+            (false, false, false, false) => TextKind::Null,
         }
     }
 }
@@ -222,15 +247,14 @@ pub(crate) enum Texts {
 }
 
 impl Texts {
-    /// For a type that [`Observed::kind`] gives.
-    pub fn new(kind: &DataType) -> Self {
+    pub fn new(kind: TextKind) -> Self {
         match kind {
-            DataType::Null => Self::Null(0),
-            DataType::Boolean => Self::Boolean(BooleanBuilder::new()),
-            DataType::Int64 => Self::Int64(Int64Builder::new()),
-            DataType::UInt64 => Self::UInt64(UInt64Builder::new()),
-            DataType::Float64 => Self::Float64(Float64Builder::new()),
-            _ => Self::Text(StringBuilder::new()),
+            TextKind::Null => Self::Null(0),
+            TextKind::Boolean => Self::Boolean(BooleanBuilder::new()),
+            TextKind::Int64 => Self::Int64(Int64Builder::new()),
+            TextKind::UInt64 => Self::UInt64(UInt64Builder::new()),
+            TextKind::Float64 => Self::Float64(Float64Builder::new()),
+            TextKind::Text => Self::Text(StringBuilder::new()),
         }
     }
 

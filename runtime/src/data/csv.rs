@@ -6,14 +6,13 @@
 //! quote at fault opened.
 
 use super::bind::{Binding, EXACT_INTEGERS, Target, Values, Wanted};
-use super::carried::{Observed, Texts};
+use super::carried::{Observed, TextKind, Texts};
 use super::decode::label_value;
 use super::error::{DataError, FaultKind, Place};
 use super::files::{DataFile, Format, Unit, UnitReader};
 use super::records::{Failure, LineEnd, Malformed, Problem, Record, Records, Start};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
-use arrow::datatypes::DataType;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -31,7 +30,7 @@ pub(crate) struct CsvFile {
     /// By wanted column: the field that holds it.
     fields: Vec<usize>,
     /// By column to pass through: the field that holds it, and the type of its texts.
-    carried: Vec<Option<(usize, DataType)>>,
+    carried: Vec<Option<(usize, TextKind)>>,
     /// Fields of a record.
     count: usize,
     /// Where each block begins.
@@ -92,7 +91,7 @@ pub(crate) fn open(
     let columns = binding.carried.iter().zip(observed).zip(carried);
     let carried: Vec<_> =
         columns.map(|((carried, observed), field)| Some((field?, observed.kind(&carried.wanted)))).collect();
-    let kinds = carried.iter().map(|column| column.as_ref().map(|(_, kind)| kind.clone())).collect();
+    let kinds = carried.iter().map(|column| column.map(|(_, kind)| kind.data_type())).collect();
     let format = Format::Csv(CsvFile { delimiter, fields, carried, count, blocks, line_end });
     let path = path.to_path_buf();
     Ok((DataFile { path, length, rows, decoded_bytes, digest, carried: kinds, format }, sizes))
@@ -249,11 +248,7 @@ impl CsvFile {
             path: path.to_path_buf(),
             separator: binding.options.list_separator,
             fields: self.fields.clone(),
-            carried: self
-                .carried
-                .iter()
-                .map(|column| column.as_ref().map(|(field, kind)| (*field, Texts::new(kind))))
-                .collect(),
+            carried: self.carried.iter().map(|column| column.map(|(field, kind)| (field, Texts::new(kind)))).collect(),
             lines: Vec::new(),
             rounded: vec![Rounded::No; binding.wanted.len()],
             count: self.count,

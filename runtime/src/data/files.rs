@@ -8,6 +8,7 @@ use super::error::{DataError, FaultKind, Place};
 use super::kind::{self, Kind};
 use super::{csv, parquet};
 use crate::batch::Batch;
+use crate::identity::FileIdentity;
 use arrow::datatypes::DataType;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -85,7 +86,7 @@ pub(crate) fn reader(
 pub(crate) struct Opened {
     pub files: Vec<DataFile>,
     /// Of every file.
-    pub identities: HashSet<Identity>,
+    pub identities: HashSet<FileIdentity>,
     pub units: Vec<Unit>,
     /// What folders hold besides data.
     pub left_out: Vec<PathBuf>,
@@ -97,9 +98,9 @@ pub(crate) fn open<P: AsRef<Path>>(paths: &[P], binding: &Binding) -> Result<Ope
     for path in paths {
         expand(path.as_ref(), &mut found, &mut left_out)?;
     }
-    let mut first: HashMap<Identity, &Path> = HashMap::new();
+    let mut first: HashMap<FileIdentity, &Path> = HashMap::new();
     for path in &found {
-        let identity = Identity::of(path).map_err(|e| DataError::io(path, &e))?;
+        let identity = FileIdentity::of(path).map_err(|e| DataError::io(path, &e))?;
         if let Some(other) = first.insert(identity, path) {
             let found = format!("the same file as {}", other.display());
             return Err(DataError::new(FaultKind::SameFile, path, "each file once", found)
@@ -120,31 +121,6 @@ pub(crate) fn open<P: AsRef<Path>>(paths: &[P], binding: &Binding) -> Result<Ope
         files.push(file);
     }
     Ok(Opened { files, identities, units, left_out })
-}
-
-/// Which file it is, by whatever path or link.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Identity {
-    #[cfg(unix)]
-    device: u64,
-    #[cfg(unix)]
-    inode: u64,
-    #[cfg(not(unix))]
-    path: PathBuf,
-}
-
-impl Identity {
-    #[cfg(unix)]
-    pub fn of(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = std::fs::metadata(path)?;
-        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
-    }
-
-    #[cfg(not(unix))]
-    pub fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: std::fs::canonicalize(path)? })
-    }
 }
 
 /// A folder stands for the data files in it, in the order of their names. Names that begin with `.`

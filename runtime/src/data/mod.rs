@@ -50,10 +50,11 @@ mod window;
 pub use error::{DataError, Fault, FaultKind, Place};
 pub use stream::{Batches, Order, StreamOptions};
 
+use crate::identity::FileIdentity;
 use arrow::datatypes::Field;
 use bind::Binding;
 use din_program::schema::Schema;
-use files::{DataFile, Identity, Opened};
+use files::{DataFile, Opened};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,7 +98,7 @@ pub(crate) struct Inner {
     pub binding: Binding,
     pub files: Vec<DataFile>,
     /// Of every file.
-    pub identities: HashSet<Identity>,
+    pub identities: HashSet<FileIdentity>,
     /// Row groups and blocks of records in file order.
     pub units: Vec<files::Unit>,
     /// What folders hold besides data.
@@ -227,7 +228,7 @@ impl Dataset {
     /// Whether the file at `path` is one of these, by whatever path or link; false where there is
     /// none.
     pub fn holds(&self, path: &Path) -> bool {
-        Identity::of(path).is_ok_and(|identity| self.inner.identities.contains(&identity))
+        FileIdentity::of(path).is_ok_and(|identity| self.inner.identities.contains(&identity))
     }
 
     /// Says what folders hold that is documentation or code by its name, and therefore not read; none

@@ -3,6 +3,7 @@
 //! to the file that they name, and what is no regular file (a device, a pipe, a socket) is refused.
 
 use super::error::{Error, Result};
+use crate::identity::FileIdentity;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -177,36 +178,25 @@ fn kind(found: fs::FileType) -> &'static str {
 
 /// Refuses an output that is one of the command's inputs, by whatever path or link it is named.
 pub fn not_an_input<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    let found = match fs::metadata(out) {
+    let found = match FileIdentity::of(out) {
         Ok(found) => found,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(Error::file("write", out, &e)),
     };
     for input in inputs {
-        let read = match fs::metadata(input) {
+        let read = match FileIdentity::of(input) {
             Ok(read) => read,
             // Embedded sources have names that are no files.
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
             Err(e) => return Err(Error::file("read", input, &e)),
         };
-        if same_file(out, &found, input, &read) {
+        if found == read {
             let (out, input) = (out.display(), input.display());
             return Err(Error::input(format!("{out}: expected a file to write, found the input {input}"))
                 .help("name another output"));
         }
     }
     Ok(())
-}
-
-#[cfg(unix)]
-fn same_file(_: &Path, a: &fs::Metadata, _: &Path, b: &fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-#[cfg(not(unix))]
-fn same_file(a: &Path, _: &fs::Metadata, b: &Path, _: &fs::Metadata) -> bool {
-    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// What stands at `path`, links followed; `None` where nothing does. Any other failure is an error, never taken for absence.

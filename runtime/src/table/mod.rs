@@ -181,10 +181,10 @@ impl Table {
         }
     }
 
-    /// Bytes of memory that an id takes while the table is trained, at the peak: of its row 4 for each component, each number
-    /// of the optimizer's state, the count and the number of updates; and what finding it takes. Of a dynamic table that is
-    /// between 48 (the index half full, and the order of the ids while a checkpoint is written) and 96 (the index while it
-    /// is being doubled).
+    /// Peak memory in bytes per id while the table is trained. The row takes 4 bytes for each
+    /// component, each number of the optimizer's state, the count and the number of updates. A
+    /// dynamic table needs 48 to 96 more: 32 for an index that is half full and 16 for the order of
+    /// the ids while a checkpoint is written, or 96 while the index is being doubled.
     pub fn bytes_per_id(spec: &schema::Table, slots: &[UpdateSlot]) -> RangeInclusive<u64> {
         let width = u64::from(spec.width);
         let numbers = |slot: &UpdateSlot| match slot.per {

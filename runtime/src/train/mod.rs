@@ -131,22 +131,10 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
 /// Reads the validation data, so that a fault of theirs is not found after an epoch; false where
 /// Ctrl-C came between.
 fn check(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
-    let Some(valid) = &run.valid else { return Ok(true) };
-    observe(Event::Begin { what: Pass::Checking, rows: valid.rows(), done: 0 });
-    let mut batches = valid.stream(reading(run, Order::File))?;
-    let mut rows = 0;
-    while let Some(batch) = batches.next()? {
-        rows += batch.rows as u64;
-        batches.recycle(batch);
-        observe(Event::Advance { rows, loss: None });
-        if interrupt::asked() {
-            observe(Event::End);
-            return Ok(false);
-        }
-    }
-    observe(Event::End);
-    run.watch.columns(valid, observe);
-    Ok(true)
+    let Some(valid) = run.valid.clone() else { return Ok(true) };
+    let whole = pass(run, &valid, Pass::Checking, observe, |_, _| Ok(()))?;
+    run.watch.columns(&valid, observe);
+    Ok(whole)
 }
 
 /// The counting pass; false where Ctrl-C came between.
@@ -155,22 +143,37 @@ fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     if counters.is_empty() {
         return Ok(true);
     }
-    observe(Event::Begin { what: Pass::Counting, rows: run.train.rows(), done: 0 });
-    let mut batches = run.train.stream(reading(run, Order::File))?;
-    let mut rows = 0;
+    let train = run.train.clone();
+    let whole = pass(run, &train, Pass::Counting, observe, |run, batch| run.session.count(&mut counters, batch))?;
+    if whole {
+        run.session.finish_counting(counters);
+    }
+    Ok(whole)
+}
+
+/// Reads a data set once, in the order of the files; false where Ctrl-C came between.
+fn pass(
+    run: &mut Run,
+    data: &Dataset,
+    what: Pass,
+    observe: &mut dyn FnMut(Event),
+    mut each: impl FnMut(&mut Run, &Batch) -> Result<()>,
+) -> Result<bool> {
+    observe(Event::Begin { what, rows: data.rows(), done: 0 });
+    let mut batches = data.stream(reading(run, Order::File))?;
+    let (mut rows, mut whole) = (0, true);
     while let Some(batch) = batches.next()? {
-        run.session.count(&mut counters, &batch)?;
+        each(run, &batch)?;
         rows += batch.rows as u64;
         batches.recycle(batch);
         observe(Event::Advance { rows, loss: None });
         if interrupt::asked() {
-            observe(Event::End);
-            return Ok(false);
+            whole = false;
+            break;
         }
     }
-    run.session.finish_counting(counters);
     observe(Event::End);
-    Ok(true)
+    Ok(whole)
 }
 
 /// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came between.

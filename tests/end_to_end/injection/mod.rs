@@ -1,9 +1,11 @@
-//! System calls that fail, come short, or are the last of a killed process: every one of a short command, in turn.
+//! Fault injection: every system call of a short command fails, comes short, or is the last one of a
+//! killed process, one call at a time.
 //!
-//! A library written in C and loaded before libc (`calls.c`) counts the calls that concern files of the test's folder and
-//! disturbs one of them. The command runs once undisturbed, which tells how many calls of a kind there are and what must
-//! come out; then once for each call. Whatever fails, the process says so with exit code 3 and the system's words, every
-//! file under its name is whole, and going on leads to the very files of the undisturbed run.
+//! A C library that is loaded before libc (`calls.c`) counts the calls on files of the test's folder
+//! and disturbs one of them. The command first runs undisturbed, which shows how many calls of a kind
+//! there are and what the result must be; then it runs once for each call. After a failed call the
+//! process ends with exit code 3 and the system's error message, every file under its final name is
+//! whole, and continuing leads to exactly the files of the undisturbed run.
 
 use crate::support::{din, din_path, root};
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,7 +193,8 @@ enum Must {
     Die,
 }
 
-/// Runs a command once for each call of the kinds, that call disturbed, and `after` each. `before` puts the folder back.
+/// Runs a command once for each call of the given kinds, with that call disturbed. `before` restores
+/// the folder before each run, `after` checks it.
 fn through(
     scene: &Scene,
     (program, line): (&Path, &str),

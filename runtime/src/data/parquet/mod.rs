@@ -159,8 +159,9 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     let fields = with_dictionaries(&metadata);
     let metadata = metadata.metadata().clone();
     let schema = metadata.file_metadata().schema_descr();
-    let columns = roots.iter().filter_map(|r| projected.binary_search(r).ok()).collect();
-    let places = carried.iter().map(|root| root.and_then(|root| projected.binary_search(&root).ok())).collect();
+    let place = |root: usize| projected.binary_search(&root).expect("every column that is asked for is projected");
+    let columns = roots.iter().map(|&root| place(root)).collect();
+    let places = carried.iter().map(|root| root.map(place)).collect();
     let projected = projected.into_iter().map(|root| {
         let projection = ProjectionMask::roots(schema, [root]);
         let levels = fenced(|| parquet_to_arrow_field_levels(schema, projection, Some(&fields)).map_err(|e| said(&e)));
