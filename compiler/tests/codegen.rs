@@ -39,7 +39,7 @@ fn every_operation_compiles_without_relocations() {
         let mut g = Graph::default();
         for (k, w) in [(0, width), (1, 1)] {
             let kind = InputKind::Dense { feature: k };
-            let input = Input { name: format!("x{k}"), kind, domain: BATCH, shape: Shape::vector(w) };
+            let input = Input { name: format!("x{k}"), kind, axis: BATCH, shape: Shape::vector(w) };
             g.inputs.push(input);
         }
         let x = g.input(din_compiler::graph::InputId(0), span);

@@ -122,7 +122,7 @@ fn many_row_sums_of_one_region() {
     let span = Span::default();
     let mut graph = Graph::default();
     let kind = InputKind::Dense { feature: 0 };
-    graph.inputs.push(Input { name: "x".into(), kind, domain: BATCH, shape: Shape::vector(8) });
+    graph.inputs.push(Input { name: "x".into(), kind, axis: BATCH, shape: Shape::vector(8) });
     let x = graph.input(InputId(0), span);
     for k in 0..SUMS {
         let factor = graph.constant((k + 1) as f64, span);
@@ -149,7 +149,7 @@ fn large_regions_are_split() {
     let span = Span::default();
     let mut graph = Graph::default();
     let kind = InputKind::Dense { feature: 0 };
-    graph.inputs.push(Input { name: "x".into(), kind, domain: BATCH, shape: Shape::vector(5) });
+    graph.inputs.push(Input { name: "x".into(), kind, axis: BATCH, shape: Shape::vector(5) });
     let x = graph.input(InputId(0), span);
     // Each value is made of the one before it and of one far back, so that many are alive at once.
     let mut values = vec![x];

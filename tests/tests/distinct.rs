@@ -7,7 +7,7 @@ use din_compiler::graph::{Graph, Op, Root, verify};
 use din_compiler::interpret::{Run, run};
 use din_compiler::optimize::{self, Distinct, distinct};
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{Axes, Axis, Domain, MAX_KEYS, ONCE, Operation, Schedule, Source};
+use din_program::schedule::{AxisTree, AxisKind, AxisId, MAX_KEYS, ONCE, Operation, Schedule, Source};
 use din_program::{Isa, Program};
 use din_runtime::code;
 use din_runtime::engine::{Engine, EngineError};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 const ALWAYS: Distinct = Distinct { least: 0.0, least_each: 0.0 };
 
 fn grouped(graph: &Graph) -> bool {
-    graph.domains.iter().any(|d| d.group.is_some())
+    graph.axes.iter().any(|d| d.group.is_some())
 }
 
 fn close(a: &[f64], b: &[f64]) -> bool {
@@ -43,7 +43,7 @@ fn gradients(graph: &Graph, case: &Case) -> Gradients {
             Root::RowGradient { table, input, .. } => {
                 let width = graph.tables[table.index()];
                 let numbers = &case.inputs.rows[&(*table, *input)];
-                let firsts = run.sizes().firsts(graph.node(root.node()).domain);
+                let firsts = run.sizes().firsts(graph.node(root.node()).axis);
                 for (i, g) in firsts.into_iter().zip(value.chunks(width)) {
                     let sum = rows.entry((table.0, numbers[i])).or_insert_with(|| vec![0.0; width]);
                     sum.iter_mut().zip(g).for_each(|(s, g)| *s += g);
@@ -110,7 +110,7 @@ fn random_graphs_in_compiled_code() {
         found += 1;
         let on_group = |id: &din_compiler::graph::NodeId| {
             let node = c.graph.node(*id);
-            c.graph.domain(node.domain).group.is_some() && !matches!(node.op, Op::Lookup { .. })
+            c.graph.axis(node.axis).group.is_some() && !matches!(node.op, Op::Lookup { .. })
         };
         inner += usize::from(c.graph.order().iter().any(on_group));
         let isa = levels[seed as usize % 3].min(code::detect());
@@ -156,14 +156,14 @@ fn training_equals_that_without_groups() {
 }
 
 /// Multiply-adds of the schedule's products.
-fn multiply_adds(schedule: &Schedule, count: impl Fn(Axis) -> u64, axes: &Axes) -> u64 {
+fn multiply_adds(schedule: &Schedule, count: impl Fn(Axis) -> u64, axes: &AxisTree) -> u64 {
     let of = |c: &din_program::schedule::Call| {
         let size = match c.op {
             Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } => u64::from(k) * u64::from(n),
             Operation::Fold { .. } | Operation::FoldOuter { .. } => panic!("nothing is folded here"),
             _ => 0,
         };
-        size * count(axes.of(c.domain))
+        size * count(axes.of(c.axis))
     };
     schedule.phases.iter().flat_map(|p| &p.calls).map(of).sum()
 }
@@ -185,11 +185,11 @@ fn products_are_done_once_a_distinct_id() {
     let by_thing = (ads + visited) * (2 * d * t0 + t0 * t1) + ads * t1 * h;
     // The last layer has one column: its gradient towards what it reads is no product.
     for (schedule, times, last) in [(&program.infer, 1, 1), (&program.train, 3, 2)] {
-        let axes = Axes::new(&program.schema, &schedule.groups);
+        let axes = AxisTree::new(&program.schema, &schedule.groups);
         let count = |axis| match axis {
-            Axis::Batch => samples,
-            Axis::Sequence(_) => entries,
-            Axis::Group(g) => [visited, ads][usize::from(axes.over(g) == axes.find(Axis::Batch))],
+            AxisKind::Batch => samples,
+            AxisKind::Sequence(_) => entries,
+            AxisKind::Unique(g) => [visited, ads][usize::from(axes.over(g) == axes.find(AxisKind::Batch))],
             _ => 1,
         };
         let expected = times * (by_sample + by_thing) + last * samples * h;
@@ -211,13 +211,13 @@ fn groups_that_contradict_are_refused() {
     }
     let wrong: [(&str, Spoil); 10] = [
         ("over once", |s| s.groups[0].over = ONCE),
-        ("over itself", |s| s.groups[0].over = Domain(3)),
-        ("over nothing", |s| s.groups[0].over = Domain(99)),
-        ("over another domain than its keys", |s| s.groups[0].over = s.groups[1].over),
+        ("over itself", |s| s.groups[0].over = AxisId(3)),
+        ("over nothing", |s| s.groups[0].over = AxisId(99)),
+        ("over another axis than its keys", |s| s.groups[0].over = s.groups[1].over),
         ("no keys", |s| s.groups[0].keys.clear()),
         ("more keys than there may be", |s| s.groups[0].keys = vec![s.groups[0].keys[0]; MAX_KEYS + 1]),
         ("a feature that the table does not serve", |s| s.groups[0].keys[0].1 = 0),
-        ("one domain too few", |s| drop(s.groups.pop())),
+        ("one axis too few", |s| drop(s.groups.pop())),
         ("a key that is not there", |s| of_groups(s, |a| *a = Source::GroupRows { group: 0, key: 9 })),
         ("a group that is not there", |s| of_groups(s, |a| *a = Source::GroupRows { group: 7, key: 0 })),
     ];

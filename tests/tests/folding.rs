@@ -53,7 +53,7 @@ fn all_four_products_are_folded() {
     let (_, folded) = both(1, SIZES[0]);
     assert_eq!(folds(&folded), [Fold::Product, Fold::ProductT, Fold::Outer, Fold::Sum]);
     // Nothing twice as wide as a row is left on the history.
-    let wide = |id| folded.node(id).domain == din_tests::unit::VISITED && folded.node(id).width() == 96;
+    let wide = |id| folded.node(id).axis == din_tests::unit::VISITED && folded.node(id).width() == 96;
     assert!(!folded.order().into_iter().any(wide));
 }
 

@@ -3,7 +3,7 @@
 
 use din_compiler::interpret::{self, TableData, TensorData};
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{Axes, Axis, Operation, Root, Schedule, Source};
+use din_program::schedule::{AxisTree, AxisKind, Operation, Root, Schedule, Source};
 use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::code;
@@ -90,7 +90,7 @@ fn deduplicated_equals_replicated_in_compiled_code() {
 fn multiply_adds(schedule: &Schedule, counts: &[u64]) -> u64 {
     let mut total = 0;
     for call in schedule.phases.iter().flat_map(|p| &p.calls) {
-        let n = counts[call.domain.index()];
+        let n = counts[call.axis.index()];
         total += match call.op {
             Operation::MatMul { k, n: m, .. } => n * u64::from(k) * u64::from(m),
             Operation::Outer { k, n: m, .. } => n * u64::from(k) * u64::from(m),
@@ -111,7 +111,7 @@ fn gathered(program: &Program, schedule: &Schedule, counts: &[u64]) -> u64 {
         let Operation::Kernel { args, .. } = &call.op else { continue };
         for arg in args {
             if let Source::Rows { table, .. } = arg {
-                total += counts[call.domain.index()] * u64::from(program.tables[*table as usize].width) * 4;
+                total += counts[call.axis.index()] * u64::from(program.tables[*table as usize].width) * 4;
             }
         }
     }
@@ -119,20 +119,20 @@ fn gathered(program: &Program, schedule: &Schedule, counts: &[u64]) -> u64 {
 }
 
 fn counts(program: &Program, batch: &Batch) -> Vec<u64> {
-    let axes = Axes::new(&program.schema, &program.train.groups);
+    let axes = AxisTree::new(&program.schema, &program.train.groups);
     let requests = batch.requests.len() as u64;
     let entries = u64::from(*batch.offsets[0].last().unwrap());
     let samples = batch.rows as u64;
     let of = |axis| match axis {
-        Axis::Once => 1,
-        Axis::Batch => samples,
+        AxisKind::Global => 1,
+        AxisKind::Batch => samples,
         // Every request of the test has as many candidates as the others.
-        Axis::Sequence(_) if requests > 0 => entries * samples / (requests - 1),
-        Axis::Sequence(_) | Axis::Entries(_) => entries,
-        Axis::Requests => requests - 1,
-        Axis::Group(_) => panic!("towers of this size are not grouped"),
+        AxisKind::Sequence(_) if requests > 0 => entries * samples / (requests - 1),
+        AxisKind::Sequence(_) | AxisKind::Entries(_) => entries,
+        AxisKind::Request => requests - 1,
+        AxisKind::Unique(_) => panic!("towers of this size are not grouped"),
     };
-    (0..axes.count() as u32).map(|d| of(axes.of(din_program::schedule::Domain(d)))).collect()
+    (0..axes.count() as u32).map(|d| of(axes.of(din_program::schedule::AxisId(d)))).collect()
 }
 
 /// 4 requests of 200 candidates and 50 behaviours: what depends on the request alone is done and read 4 times, not 800.
@@ -170,7 +170,7 @@ fn two_hundred_candidates_share_their_request() {
             Root::RowGradient { feature, .. } => Some(&p.schema.features[*feature as usize]),
             _ => None,
         });
-        roots.map(|f| counts[Axes::new(&p.schema, &p.train.groups).feature(f).index()] * row).sum()
+        roots.map(|f| counts[AxisTree::new(&p.schema, &p.train.groups).feature(f).index()] * row).sum()
     };
     assert_eq!(gradients(&once, &of_once), (2 * requests + 2 * samples + 2 * entries) * row);
     assert_eq!(gradients(&flat, &of_flat), (2 * samples + 2 * samples + 2 * pairs) * row);

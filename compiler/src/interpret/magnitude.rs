@@ -10,7 +10,7 @@
 //! represents exactly has scale 0.
 
 use super::{Inputs, InterpretError, Run, Values, ops, run};
-use crate::graph::{BinaryOp, DomainId, Graph, NodeId, Op, UnaryOp};
+use crate::graph::{BinaryOp, AxisId, Graph, NodeId, Op, UnaryOp};
 
 /// Values and their error scales.
 #[derive(Clone, Debug)]
@@ -101,13 +101,13 @@ fn binary(op: BinaryOp, (a, ea): (f64, f64), (b, eb): (f64, f64), y: f64) -> f64
 
 fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     let node = graph.node(id);
-    let (domain, width) = (node.domain, node.width());
+    let (axis, width) = (node.axis, node.width());
     let value = m.value(id);
-    let n = m.run.sizes.count(domain);
+    let n = m.run.sizes.count(axis);
     let x = ops::Operands::new(graph, &m.run, id);
     let scales: Vec<&[f64]> = node.operands.iter().map(|&o| m.scale(o)).collect();
     // Operand `k`'s value and error at position `j` of element `i` of `d`.
-    let at = |k: usize, d: DomainId, i: usize, j: usize| {
+    let at = |k: usize, d: AxisId, i: usize, j: usize| {
         let j = if x.width(k) == 1 { 0 } else { j };
         (x.at(k, d, i)[j], scales[k][x.offset(k, d, i) + j])
     };
@@ -122,35 +122,35 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
             value.iter().map(|&v| if f64::from(v as f32) == v { 0.0 } else { v.abs() }).collect()
         }
         Op::Unary(op) => each(&|i, j| {
-            let (v, e) = at(0, domain, i, j);
+            let (v, e) = at(0, axis, i, j);
             unary(*op, v, value[i * width + j], e)
         }),
         Op::Binary(BinaryOp::Equal) if is_max_of(graph, node.operands[1], node.operands[0]) => attains(graph, m, id),
-        Op::Binary(op) => each(&|i, j| binary(*op, at(0, domain, i, j), at(1, domain, i, j), value[i * width + j])),
+        Op::Binary(op) => each(&|i, j| binary(*op, at(0, axis, i, j), at(1, axis, i, j), value[i * width + j])),
         Op::Select => each(&|i, j| {
-            let (c, e) = at(0, domain, i, j);
-            let taken = at(if c != 0.0 { 1 } else { 2 }, domain, i, j).1;
+            let (c, e) = at(0, axis, i, j);
+            let taken = at(if c != 0.0 { 1 } else { 2 }, axis, i, j).1;
             // Both branches equal: no jump.
-            if at(1, domain, i, j) == at(2, domain, i, j) { taken } else { taken + jump(c, e) }
+            if at(1, axis, i, j) == at(2, axis, i, j) { taken } else { taken + jump(c, e) }
         }),
-        Op::StopGradient | Op::Reshape => each(&|i, j| at(0, domain, i, j).1),
-        Op::Slice { start } => each(&|i, j| at(0, domain, i, start + j).1),
+        Op::StopGradient | Op::Reshape => each(&|i, j| at(0, axis, i, j).1),
+        Op::Slice { start } => each(&|i, j| at(0, axis, i, start + j).1),
         Op::Concat => {
             let parts = 0..node.operands.len();
             let owner: Vec<(usize, usize)> = parts.flat_map(|k| (0..x.width(k)).map(move |j| (k, j))).collect();
-            each(&|i, j| at(owner[j].0, domain, i, owner[j].1).1)
+            each(&|i, j| at(owner[j].0, axis, i, owner[j].1).1)
         }
         Op::MatMul => each(&|i, c| {
             (0..x.width(0))
-                .map(|r| product(at_wide(&x, &scales, 0, domain, i, r), at(1, domain, i, r * width + c)))
+                .map(|r| product(at_wide(&x, &scales, 0, axis, i, r), at(1, axis, i, r * width + c)))
                 .sum()
         }),
         Op::MatMulT => each(&|i, r| {
             let k = x.width(0);
-            (0..k).map(|c| product(at_wide(&x, &scales, 0, domain, i, c), at(1, domain, i, r * k + c))).sum()
+            (0..k).map(|c| product(at_wide(&x, &scales, 0, axis, i, c), at(1, axis, i, r * k + c))).sum()
         }),
         Op::Outer => {
-            let over = ops::outer_domain(graph, id);
+            let over = ops::outer_axis(graph, id);
             let columns = x.width(1);
             let mut out = vec![0.0; width];
             for i in 0..m.run.sizes.count(over) {
@@ -163,10 +163,10 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
         // Comes after everything that is measured; what it stands for is measured instead.
         Op::Fold(_) => vec![f64::INFINITY; value.len()],
         Op::Sum { .. } | Op::Max { .. } => {
-            let from = graph.node(node.operands[0]).domain;
+            let from = graph.node(node.operands[0]).axis;
             let mut out = vec![0.0f64; n * width];
             for i in 0..x.count(0) {
-                let p = m.run.sizes.ancestor(from, domain, i);
+                let p = m.run.sizes.ancestor(from, axis, i);
                 for j in 0..width {
                     let (v, e) = at(0, from, i, j);
                     let o = &mut out[p * width + j];
@@ -176,10 +176,10 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
             out
         }
         Op::SumValue => {
-            each(&|i, _| (0..x.width(0)).map(|j| at_wide(&x, &scales, 0, domain, i, j)).map(|(v, e)| e + v.abs()).sum())
+            each(&|i, _| (0..x.width(0)).map(|j| at_wide(&x, &scales, 0, axis, i, j)).map(|(v, e)| e + v.abs()).sum())
         }
         Op::Moments => {
-            let from = graph.node(node.operands[0]).domain;
+            let from = graph.node(node.operands[0]).axis;
             let (n, w) = (x.count(0), x.width(0));
             let mut out = vec![0.0; 2 * w];
             for i in 0..n {
@@ -201,7 +201,7 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
 }
 
 /// Position `j` of operand `k`, without scalar repetition.
-fn at_wide(x: &ops::Operands, scales: &[&[f64]], k: usize, d: DomainId, i: usize, j: usize) -> (f64, f64) {
+fn at_wide(x: &ops::Operands, scales: &[&[f64]], k: usize, d: AxisId, i: usize, j: usize) -> (f64, f64) {
     (x.at(k, d, i)[j], scales[k][x.offset(k, d, i) + j])
 }
 
@@ -214,7 +214,7 @@ fn is_max_of(graph: &Graph, max: NodeId, x: NodeId) -> bool {
 fn attains(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     let node = graph.node(id);
     let (x, max) = (node.operands[0], node.operands[1]);
-    let (from, to, w) = (graph.node(x).domain, graph.node(max).domain, node.width());
+    let (from, to, w) = (graph.node(x).axis, graph.node(max).axis, node.width());
     let n = m.run.sizes.count(from);
     let near = |i: usize, j: usize| {
         let p = m.run.sizes.ancestor(from, to, i);

@@ -2,7 +2,7 @@
 //! Operands of commutative ops count as equal in either order (`a + b` and `b + a` round alike).
 
 use super::rewrite::rebuild;
-use crate::graph::{BinaryOp, DomainId, Graph, Node, NodeId, Op, Shape};
+use crate::graph::{BinaryOp, AxisId, Graph, Node, NodeId, Op, Shape};
 use rustc_hash::FxHashMap;
 use std::mem::{Discriminant, discriminant};
 
@@ -41,13 +41,13 @@ pub(super) fn commutes(op: &Op) -> bool {
 }
 
 pub(super) fn run(graph: &mut Graph) {
-    let mut known: FxHashMap<(OpKey, Vec<NodeId>, DomainId, Shape), NodeId> = FxHashMap::default();
+    let mut known: FxHashMap<(OpKey, Vec<NodeId>, AxisId, Shape), NodeId> = FxHashMap::default();
     rebuild(graph, |new, node: Node| {
         let mut operands = node.operands.clone();
         if commutes(&node.op) {
             operands.sort();
         }
-        let key = (key(&node.op), operands, node.domain, node.shape.clone());
+        let key = (key(&node.op), operands, node.axis, node.shape.clone());
         *known.entry(key).or_insert_with(|| new.push(node))
     });
 }

@@ -1,7 +1,7 @@
 //! What depends only on the rows of one thing, once for each distinct one: towers over ids.
 //!
 //! A value is *of a thing* where it is computed from rows of features of one group of the model (`item.id`, `item.brand`), all on one
-//! domain, and parameters, element by element. Elements that read the same rows have the same value, so it is computed on a
+//! axis, and parameters, element by element. Elements that read the same rows have the same value, so it is computed on a
 //! group ([`crate::graph::Grouping`]) and then spread. Its gradient comes back summed, so the products of the backward
 //! pass are fewer too. Values that mix things (a user with an item) stay where they are: pairs hardly repeat.
 //!
@@ -10,7 +10,7 @@
 
 use super::cost::element_flops;
 use super::rewrite::rebuild_by_id;
-use crate::graph::{DomainId, Graph, Grouping, InputId, Node, NodeId, ONCE, Op, Root, TableId};
+use crate::graph::{AxisId, Graph, Grouping, InputId, Node, NodeId, ONCE, Op, Root, TableId};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
@@ -36,8 +36,8 @@ const MAX_KEYS: usize = din_program::schedule::MAX_KEYS;
 /// Bounds the work on hostile graphs, which grows with the square.
 const MOST: usize = 4096;
 
-/// A domain and a feature group: by what things are told apart.
-type Thing = (DomainId, String);
+/// An axis and a feature group: by what things are told apart.
+type Thing = (AxisId, String);
 
 /// Look-ups.
 type Keys = BTreeSet<(TableId, InputId)>;
@@ -77,18 +77,18 @@ pub fn distinct(graph: &mut Graph, choices: Distinct) {
     if chosen.is_empty() {
         return;
     }
-    let mut groups: FxHashMap<&Thing, DomainId> = FxHashMap::default();
+    let mut groups: FxHashMap<&Thing, AxisId> = FxHashMap::default();
     // In the order of the graph, so that numbers do not depend on hashing.
     let mut added = Vec::new();
     for id in order.iter().filter(|id| chosen.contains(id)) {
         let thing = &things[id];
         if !groups.contains_key(thing) {
-            groups.insert(thing, DomainId((graph.domains.len() + added.len()) as u32));
+            groups.insert(thing, AxisId((graph.axes.len() + added.len()) as u32));
             added.push(Grouping { over: thing.0, keys: keys[thing].iter().copied().collect() });
         }
     }
     let needed: FxHashSet<NodeId> = chosen.iter().flat_map(|&id| below(graph, id, &things)).collect();
-    let groups: FxHashMap<NodeId, DomainId> = needed.iter().map(|id| (*id, groups[&things[id]])).collect();
+    let groups: FxHashMap<NodeId, AxisId> = needed.iter().map(|id| (*id, groups[&things[id]])).collect();
     for grouping in added {
         graph.add_group(grouping);
     }
@@ -98,13 +98,13 @@ pub fn distinct(graph: &mut Graph, choices: Distinct) {
     rebuild_by_id(graph, |new, id, node, map| {
         let Some(&group) = groups.get(&id) else { return new.push(node) };
         let operands = original[&id].iter().map(|o| made.get(o).copied().unwrap_or(map[o.index()])).collect();
-        let on_group = new.push(Node { operands, domain: group, ..node.clone() });
+        let on_group = new.push(Node { operands, axis: group, ..node.clone() });
         made.insert(id, on_group);
         if !chosen.contains(&id) {
             return new.push(node);
         }
         // A group is an ancestor of what it joins: repeating cannot be mistyped.
-        new.repeat(on_group, node.domain, &node.shape, node.span).unwrap_or_else(|_| new.push(node))
+        new.repeat(on_group, node.axis, &node.shape, node.span).unwrap_or_else(|_| new.push(node))
     });
 }
 
@@ -113,13 +113,13 @@ fn things(graph: &Graph, order: &[NodeId]) -> FxHashMap<NodeId, Thing> {
     let mut things: FxHashMap<NodeId, Thing> = FxHashMap::default();
     for &id in order {
         let node = graph.node(id);
-        if node.domain == ONCE {
+        if node.axis == ONCE {
             continue;
         }
         let thing = match node.op {
             Op::Lookup { input, .. } => {
                 let input = &graph.inputs[input.index()];
-                (input.domain == node.domain).then(|| (node.domain, input.group().to_string()))
+                (input.axis == node.axis).then(|| (node.axis, input.group().to_string()))
             }
             Op::Unary(_)
             | Op::Binary(_)
@@ -131,7 +131,7 @@ fn things(graph: &Graph, order: &[NodeId]) -> FxHashMap<NodeId, Thing> {
             | Op::MatMul
             | Op::MatMulT
             | Op::SumValue => {
-                let mut all = node.operands.iter().filter(|o| graph.node(**o).domain != ONCE).map(|o| things.get(o));
+                let mut all = node.operands.iter().filter(|o| graph.node(**o).axis != ONCE).map(|o| things.get(o));
                 match all.next() {
                     Some(Some(first)) if all.all(|t| t == Some(first)) => Some(first.clone()),
                     _ => None,
@@ -140,7 +140,7 @@ fn things(graph: &Graph, order: &[NodeId]) -> FxHashMap<NodeId, Thing> {
             _ => None,
         };
         // Operands in an ancestor belong to another thing, which lives there.
-        if let Some(thing) = thing.filter(|t| t.0 == node.domain) {
+        if let Some(thing) = thing.filter(|t| t.0 == node.axis) {
             things.insert(id, thing);
         }
     }

@@ -53,7 +53,7 @@ pub(super) fn run(graph: &mut Graph) {
     for &id in &order {
         let node = graph.node(id);
         match node.op {
-            Op::Outer if graph.node(node.operands[1]).domain == graph.node(node.operands[0]).domain => {
+            Op::Outer if graph.node(node.operands[1]).axis == graph.node(node.operands[0]).axis => {
                 if let Some(pair) = pair(graph, node.operands[0])
                     && node.shape.0[1] >= LEAST
                 {
@@ -91,20 +91,20 @@ pub(super) fn run(graph: &mut Graph) {
     });
 }
 
-/// The factors of `k * q`, one on the product's own domain and one on the samples.
+/// The factors of `k * q`, one on the product's own axis and one on the samples.
 fn factors(graph: &Graph, id: NodeId) -> Option<Pair> {
     let node = graph.node(id);
     let (Op::Binary(BinaryOp::Multiply), &[a, b]) = (&node.op, node.operands.as_slice()) else { return None };
-    let (k, q) = if graph.node(a).domain == node.domain { (a, b) } else { (b, a) };
+    let (k, q) = if graph.node(a).axis == node.axis { (a, b) } else { (b, a) };
     let (nk, nq) = (graph.node(k), graph.node(q));
-    let fits = nk.domain == node.domain && nq.domain == BATCH && nk.shape == node.shape && nq.shape == node.shape;
+    let fits = nk.axis == node.axis && nq.axis == BATCH && nk.shape == node.shape && nq.shape == node.shape;
     fits.then_some(Pair { k, q })
 }
 
 /// `concat(k, k * q)`, `k` perhaps as its parts.
 fn pair(graph: &Graph, x: NodeId) -> Option<Pair> {
     let node = graph.node(x);
-    if node.op != Op::Concat || graph.domain(node.domain).parent != Some(BATCH) {
+    if node.op != Op::Concat || graph.axis(node.axis).parent != Some(BATCH) {
         return None;
     }
     let (&last, parts) = node.operands.split_last()?;

@@ -1,6 +1,6 @@
 //! Named passes over the graph, in one visible list.
 //!
-//! A pass keeps every root's meaning, domain and shape; node numbers may change. Before differentiation run [`FORWARD`], after it
+//! A pass keeps every root's meaning, axis and shape; node numbers may change. Before differentiation run [`FORWARD`], after it
 //! [`BACKWARD`] ([`train`] does both with `differentiate` between), on graphs that are not differentiated [`INFER`]. With
 //! verification on, the graph is checked after each pass, and the error names the culprit.
 //!

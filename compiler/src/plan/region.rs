@@ -1,4 +1,4 @@
-//! Fused regions: what one generated kernel does. A region iterates the elements of one domain and, within an element, the columns
+//! Fused regions: what one generated kernel does. A region iterates the elements of one axis and, within an element, the columns
 //! `0..width`; its body is a scalar SSA program evaluated at every (element, column).
 //!
 //! Guarantees: a body refers only to earlier instructions; operands of width 1 stand for every column; outputs are written
@@ -6,7 +6,7 @@
 
 use crate::graph::{BinaryOp, UnaryOp};
 pub use din_program::Access;
-use din_program::schedule::{Domain, MathFunction, Source};
+use din_program::schedule::{AxisId, MathFunction, Source};
 use din_program::{ArrayUse, Signature};
 use std::hash::{Hash, Hasher};
 
@@ -72,7 +72,7 @@ pub struct Output {
 /// One kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Region {
-    pub domain: Domain,
+    pub axis: AxisId,
     pub width: u32,
     /// Once and width 1: computed in f64, stored as f32.
     pub uniform: bool,
@@ -83,8 +83,8 @@ pub struct Region {
 }
 
 impl Region {
-    pub fn new(domain: Domain, width: u32, uniform: bool) -> Self {
-        Region { domain, width, uniform, arguments: Vec::new(), body: Vec::new(), outputs: Vec::new() }
+    pub fn new(axis: AxisId, width: u32, uniform: bool) -> Self {
+        Region { axis, width, uniform, arguments: Vec::new(), body: Vec::new(), outputs: Vec::new() }
     }
 
     /// The argument that points at `source`, added if new.

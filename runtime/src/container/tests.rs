@@ -7,7 +7,7 @@ use std::fs;
 
 fn program(model: &str) -> Program {
     let empty = Schedule {
-        domains: vec![],
+        axes: vec![],
         groups: vec![],
         buffers: vec![],
         slots: vec![],

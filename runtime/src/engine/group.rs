@@ -6,7 +6,7 @@
 /// A group's elements in one batch.
 #[derive(Debug, Default)]
 pub(crate) struct Joined {
-    /// By element of the domain that is joined: the group's element.
+    /// By element of the axis that is joined: the group's element.
     pub of: Vec<u32>,
     /// By key, by element of the group: the row number.
     pub rows: Vec<Vec<u32>>,

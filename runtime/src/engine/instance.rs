@@ -7,7 +7,7 @@ use super::layout::Layout;
 use super::memory::{Region, area, lines};
 use super::prepare::{Arg, Prepared, function};
 use super::tiles::Tiling;
-use din_program::schedule::{Axis, BufferId, Domain, MAX_CHUNKS, ONCE, Place, Source};
+use din_program::schedule::{AxisKind, BufferId, AxisId, MAX_CHUNKS, ONCE, Place, Source};
 
 /// See the module.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Instance {
     pub tilings: Vec<Tiling>,
     /// Of the current batch.
     pub layout: Layout,
-    /// Elements of this batch, by domain.
+    /// Elements of this batch, by axis.
     pub counts: Vec<usize>,
     arena: Region,
     slots: Vec<usize>,
@@ -26,10 +26,10 @@ pub(super) struct Instance {
     pub tile_slots: Vec<usize>,
     pub tile_floats: usize,
     tile_capacity: Vec<usize>,
-    /// By pair of domains in [`Prepared::ancestors`].
+    /// By pair of axes in [`Prepared::ancestors`].
     ancestors: Vec<Vec<u32>>,
     lengths: Vec<Vec<f32>>,
-    /// Elements by domain, then the step's number.
+    /// Elements by axis, then the step's number.
     scalars: Vec<f32>,
     /// By buffer.
     pub addresses: Vec<*mut f32>,
@@ -55,21 +55,21 @@ pub(super) struct RowUpdate {
 
 impl Instance {
     pub fn new(prepared: Prepared) -> Instance {
-        let domains = prepared.domains;
+        let axes = prepared.axes;
         Instance {
             tilings: prepared.tilings.iter().map(|&(d, rows)| Tiling::new(d, rows, &prepared.axes)).collect(),
             layout: Layout::new(prepared.axes.clone()),
-            counts: vec![0; domains],
+            counts: vec![0; axes],
             arena: Region::default(),
             slots: vec![0; prepared.slots.len()],
-            capacity: vec![0; domains],
+            capacity: vec![0; axes],
             partials: Region::default(),
             tile_slots: vec![0; prepared.tile_slots.len()],
             tile_floats: 0,
-            tile_capacity: vec![0; domains],
+            tile_capacity: vec![0; axes],
             ancestors: vec![Vec::new(); prepared.ancestors.len()],
-            lengths: vec![Vec::new(); domains],
-            scalars: vec![0.0; domains + 1],
+            lengths: vec![Vec::new(); axes],
+            scalars: vec![0.0; axes + 1],
             addresses: vec![std::ptr::null_mut(); prepared.buffers.len()],
             arguments: prepared.phases.iter().map(|p| vec![std::ptr::null_mut(); p.args.len()]).collect(),
             active: false,
@@ -89,20 +89,20 @@ impl Instance {
         rows: &dyn Fn(u32, u32) -> &'a [u32],
         step: u64,
     ) -> Result<(), EngineError> {
-        let domains = self.prepared.domains;
+        let axes = self.prepared.axes;
         self.layout.set(samples, requests, sequences);
         self.layout.join(&self.prepared.groups, rows);
-        for d in 0..domains {
-            self.counts[d] = self.layout.count(Domain(d as u32));
+        for d in 0..axes {
+            self.counts[d] = self.layout.count(AxisId(d as u32));
             self.scalars[d] = self.counts[d] as f32;
         }
-        self.scalars[domains] = step as f32;
+        self.scalars[axes] = step as f32;
         for tiling in &mut self.tilings {
             tiling.cut(&self.layout);
         }
         self.grow()?;
-        for d in 2..domains {
-            self.layout.lengths(Domain(d as u32), &mut self.lengths[d]);
+        for d in 2..axes {
+            self.layout.lengths(AxisId(d as u32), &mut self.lengths[d]);
         }
         for (&(of, to), ancestors) in self.prepared.ancestors.iter().zip(&mut self.ancestors) {
             self.layout.ancestors(of, to, ancestors);
@@ -113,7 +113,7 @@ impl Instance {
     fn grow(&mut self) -> Result<(), EngineError> {
         let prepared = &self.prepared;
         let mut grown = self.arena.pointer().is_null();
-        for d in 0..prepared.domains {
+        for d in 0..prepared.axes {
             if self.counts[d] > self.capacity[d] {
                 self.capacity[d] = if d == 0 { 1 } else { self.counts[d] + self.counts[d] / 4 };
                 grown = true;
@@ -124,17 +124,17 @@ impl Instance {
             for (slot, offset) in prepared.slots.iter().zip(&mut self.slots) {
                 *offset = at;
                 at = at
-                    .checked_add(area(slot.width as usize, self.capacity[slot.domain.index()])?)
+                    .checked_add(area(slot.width as usize, self.capacity[slot.axis.index()])?)
                     .ok_or(EngineError::Memory { bytes: usize::MAX })?;
             }
             self.arena.reserve(at)?;
             for (&(of, _), ancestors) in prepared.ancestors.iter().zip(&mut self.ancestors) {
                 ancestors.reserve(self.capacity[of.index()].saturating_sub(ancestors.len()));
             }
-            for d in 2..prepared.domains {
-                let domain = Domain(d as u32);
-                if !matches!(prepared.axes.of(domain), Axis::Requests | Axis::Group(_)) {
-                    let owners = prepared.axes.parent(domain).map_or(0, |p| self.capacity[p.index()]);
+            for d in 2..prepared.axes {
+                let axis = AxisId(d as u32);
+                if !matches!(prepared.axes.of(axis), AxisKind::Request | AxisKind::Unique(_)) {
+                    let owners = prepared.axes.parent(axis).map_or(0, |p| self.capacity[p.index()]);
                     let lengths = &mut self.lengths[d];
                     lengths.reserve(owners.saturating_sub(lengths.len()));
                 }
@@ -143,8 +143,8 @@ impl Instance {
         self.partials.reserve(area(lines(prepared.partial_floats), MAX_CHUNKS)?)?;
         let mut grown = false;
         for (tiling, tiled) in self.tilings.iter().zip(&prepared.tiled) {
-            for d in (0..prepared.domains).filter(|&d| tiled[d]) {
-                let largest = tiling.largest(Domain(d as u32), &self.layout);
+            for d in (0..prepared.axes).filter(|&d| tiled[d]) {
+                let largest = tiling.largest(AxisId(d as u32), &self.layout);
                 if largest > self.tile_capacity[d] {
                     self.tile_capacity[d] = if d == 0 { 1 } else { largest + largest / 4 };
                     grown = true;
@@ -157,7 +157,7 @@ impl Instance {
                 *offset = self.tile_floats;
                 self.tile_floats = self
                     .tile_floats
-                    .checked_add(area(slot.width as usize, self.tile_capacity[slot.domain.index()])?)
+                    .checked_add(area(slot.width as usize, self.tile_capacity[slot.axis.index()])?)
                     .ok_or(EngineError::Memory { bytes: usize::MAX })?;
             }
         }
@@ -166,7 +166,7 @@ impl Instance {
 
     /// Resolves every address: `place` and `source` give those that are not the instance's own.
     pub fn bind(&mut self, place: &dyn Fn(Place) -> *mut f32, source: &dyn Fn(Source) -> *mut u8) {
-        let domains = self.prepared.domains;
+        let axes = self.prepared.axes;
         for ((buffer, address), used) in self.prepared.buffers.iter().zip(&mut self.addresses).zip(&self.prepared.used)
         {
             *address = match buffer.place {
@@ -175,7 +175,7 @@ impl Instance {
                 Place::Tile(_) | Place::Partial => std::ptr::null_mut(),
                 Place::Length(d) => self.lengths[d.index()].as_ptr().cast_mut(),
                 Place::Count(d) => self.scalars.as_mut_ptr().wrapping_add(d.index()),
-                Place::Step => self.scalars.as_mut_ptr().wrapping_add(domains),
+                Place::Step => self.scalars.as_mut_ptr().wrapping_add(axes),
                 other => place(other),
             };
         }
@@ -208,18 +208,18 @@ impl Instance {
     }
 
     pub fn once(&self, phase: usize) -> bool {
-        self.prepared.phases.get(phase).is_none_or(|p| p.domain == ONCE)
+        self.prepared.phases.get(phase).is_none_or(|p| p.axis == ONCE)
     }
 
     /// A result of the last run.
     pub fn result(&self, id: BufferId) -> &[f32] {
         let buffer = &self.prepared.buffers[id.index()];
         let (address, length) =
-            (self.addresses[id.index()], self.counts[buffer.domain.index()] * buffer.width as usize);
+            (self.addresses[id.index()], self.counts[buffer.axis.index()] * buffer.width as usize);
         if address.is_null() || !self.ran {
             return &[];
         }
-        // SAFETY: roots were checked to be arena buffers of this domain and width; the arena holds `counts` elements of the last batch,
+        // SAFETY: roots were checked to be arena buffers of this axis and width; the arena holds `counts` elements of the last batch,
         // and nothing writes to it while `self` is borrowed.
         unsafe { std::slice::from_raw_parts(address, length) }
     }

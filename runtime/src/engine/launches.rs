@@ -4,7 +4,7 @@
 use super::EngineError;
 use super::validate::{Purpose, Validator};
 use din_program::cuda::{Address, Cuda, Grid, Launches, Word};
-use din_program::schedule::{Axes, Axis, BATCH, Domain, ONCE, Phase, Place, Schedule, Source};
+use din_program::schedule::{AxisTree, AxisKind, BATCH, AxisId, ONCE, Phase, Place, Schedule, Source};
 use din_program::{Program, Update};
 
 fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
@@ -31,8 +31,8 @@ pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
     overall().map_err(|why| refused("train", why))?;
     let one = |schedule: &Schedule, launches: &Launches, name: &str, purpose: Purpose<'_>| {
         let axes = match purpose {
-            Purpose::Step => Axes::new(&program.schema, &schedule.groups),
-            Purpose::Rows { .. } | Purpose::Tensor { .. } => Axes::rows(),
+            Purpose::Step => AxisTree::new(&program.schema, &schedule.groups),
+            Purpose::Rows { .. } | Purpose::Tensor { .. } => AxisTree::rows(),
         };
         let validator = Validator { program, schedule, name, purpose, axes: &axes };
         validator.check()?;
@@ -63,22 +63,22 @@ pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
 fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), String> {
     let schedule = validator.schedule;
     // Stands for the phase of an address, which no phase owns.
-    let phase = Phase { domain: BATCH, tile_rows: 1, calls: vec![], reductions: vec![] };
+    let phase = Phase { axis: BATCH, tile_rows: 1, calls: vec![], reductions: vec![] };
     let tiling = |t: u32, cut: bool| match launches.tilings.get(t as usize) {
         Some(tiling) if !cut || tiling.entries > 0 => Ok(()),
         _ => Err(format!("tiling {t} of {}", launches.tilings.len())),
     };
     // What lies under samples or requests.
-    let under = |d: Domain| match validator.axes.of(d) {
-        Axis::Batch if validator.axes.find(Axis::Requests).is_some() => validator.domain(d),
-        Axis::Group(_) => validator.domain(d),
+    let under = |d: AxisId| match validator.axes.of(d) {
+        AxisKind::Batch if validator.axes.find(AxisKind::Request).is_some() => validator.axis(d),
+        AxisKind::Unique(_) => validator.axis(d),
         _ => validator.sequence(d),
     };
     for t in &launches.tilings {
-        validator.domain(t.domain)?;
-        ensure(t.samples > 0 || t.domain == ONCE, || format!("tiles of {t:?}"))?;
+        validator.axis(t.axis)?;
+        ensure(t.samples > 0 || t.axis == ONCE, || format!("tiles of {t:?}"))?;
         if t.entries > 0 {
-            validator.sequence(t.domain)?;
+            validator.sequence(t.axis)?;
         }
     }
     for address in &launches.addresses {
@@ -101,8 +101,8 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
             Address::Source(source) => return Err(format!("an address of {source:?}")),
             Address::Offsets(d) => under(d)?,
             Address::Members(d) => {
-                let group = matches!(validator.axes.of(d), Axis::Group(_));
-                ensure(group, || format!("members of domain {}", d.0))?;
+                let group = matches!(validator.axes.of(d), AxisKind::Unique(_));
+                ensure(group, || format!("members of axis {}", d.0))?;
             }
             Address::Tiles(t) => tiling(t, true)?,
             Address::Partials => {}
@@ -110,7 +110,7 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
     }
     for word in &launches.words {
         match *word {
-            Word::Elements(d) => validator.domain(d)?,
+            Word::Elements(d) => validator.axis(d)?,
             Word::Tiles(t) | Word::Longest(t) => tiling(t, true)?,
         }
     }

@@ -1,25 +1,25 @@
-//! Where the elements of every domain of one batch lie: counts, offsets, and who is above whom.
+//! Where the elements of every axis of one batch lie: counts, offsets, and who is above whom.
 //!
 //! Filled from a checked batch; allocations are kept from step to step.
 
 use super::group::Joined;
 use super::tiles::Range;
-use din_program::schedule::{Axes, Axis, Domain, Group, MAX_KEYS, Units};
+use din_program::schedule::{AxisTree, AxisKind, AxisId, Group, MAX_KEYS, Units};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    pub axes: Axes,
+    pub axes: AxisTree,
     samples: usize,
     /// First sample of each request, then the number of samples; empty without requests.
     requests: Vec<u32>,
-    /// By domain, of ragged ones: their elements under each sample (entries of requests: under each request).
+    /// By axis, of ragged ones: their elements under each sample (entries of requests: under each request).
     offsets: Vec<Vec<u32>>,
     groups: Vec<Joined>,
 }
 
 impl Layout {
-    pub fn new(axes: Axes) -> Layout {
+    pub fn new(axes: AxisTree) -> Layout {
         Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], groups: Vec::new(), axes }
     }
 
@@ -31,12 +31,12 @@ impl Layout {
         for d in 2..self.axes.count() {
             let offsets = &mut self.offsets[d];
             offsets.clear();
-            match self.axes.of(Domain(d as u32)) {
-                Axis::Entries(s) => offsets.extend_from_slice(&sequences[s as usize]),
-                Axis::Sequence(s) if self.axes.find(Axis::Entries(s)).is_none() => {
+            match self.axes.of(AxisId(d as u32)) {
+                AxisKind::Entries(s) => offsets.extend_from_slice(&sequences[s as usize]),
+                AxisKind::Sequence(s) if self.axes.find(AxisKind::Entries(s)).is_none() => {
                     offsets.extend_from_slice(&sequences[s as usize]);
                 }
-                Axis::Sequence(s) => {
+                AxisKind::Sequence(s) => {
                     let mut end = 0;
                     offsets.push(end);
                     for (request, list) in self.requests.windows(2).zip(sequences[s as usize].windows(2)) {
@@ -46,7 +46,7 @@ impl Layout {
                         }
                     }
                 }
-                Axis::Once | Axis::Batch | Axis::Requests | Axis::Group(_) => {}
+                AxisKind::Global | AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => {}
             }
         }
     }
@@ -69,20 +69,20 @@ impl Layout {
         self.groups.get(group as usize)
     }
 
-    /// Elements of a domain.
-    pub fn count(&self, domain: Domain) -> usize {
-        match self.axes.of(domain) {
-            Axis::Once => 1,
-            Axis::Batch => self.samples,
-            Axis::Requests => self.requests.len().saturating_sub(1),
-            Axis::Group(g) => self.group(g).map_or(0, Joined::count),
-            Axis::Sequence(_) | Axis::Entries(_) => self.offsets(domain).last().map_or(0, |&n| n as usize),
+    /// Elements of an axis.
+    pub fn count(&self, axis: AxisId) -> usize {
+        match self.axes.of(axis) {
+            AxisKind::Global => 1,
+            AxisKind::Batch => self.samples,
+            AxisKind::Request => self.requests.len().saturating_sub(1),
+            AxisKind::Unique(g) => self.group(g).map_or(0, Joined::count),
+            AxisKind::Sequence(_) | AxisKind::Entries(_) => self.offsets(axis).last().map_or(0, |&n| n as usize),
         }
     }
 
-    /// Offsets of a ragged domain, by sample or by request.
-    pub fn offsets(&self, domain: Domain) -> &[u32] {
-        self.offsets.get(domain.index()).map_or(&[], Vec::as_slice)
+    /// Offsets of a ragged axis, by sample or by request.
+    pub fn offsets(&self, axis: AxisId) -> &[u32] {
+        self.offsets.get(axis.index()).map_or(&[], Vec::as_slice)
     }
 
     /// First sample of each request, then the number of samples.
@@ -99,40 +99,40 @@ impl Layout {
         }
     }
 
-    /// Elements of `domain` that belong to units `from..to`; none of a domain whose tiles are cut otherwise.
+    /// Elements of `axis` that belong to units `from..to`; none of an axis whose tiles are cut otherwise.
     #[inline]
-    pub fn range(&self, domain: Domain, units: Units, from: usize, to: usize) -> Range {
-        match self.axes.of(domain) {
-            Axis::Once => (0, 1),
-            _ if self.axes.units(domain) != units => (0, 0),
-            Axis::Batch | Axis::Requests | Axis::Group(_) => (from, to),
-            Axis::Sequence(_) | Axis::Entries(_) => {
-                let offsets = &self.offsets[domain.index()];
+    pub fn range(&self, axis: AxisId, units: Units, from: usize, to: usize) -> Range {
+        match self.axes.of(axis) {
+            AxisKind::Global => (0, 1),
+            _ if self.axes.units(axis) != units => (0, 0),
+            AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => (from, to),
+            AxisKind::Sequence(_) | AxisKind::Entries(_) => {
+                let offsets = &self.offsets[axis.index()];
                 (offsets[from] as usize, offsets[to] as usize)
             }
         }
     }
 
-    /// By element of `of`: the element of `to` above it. See [`Axes::has_ancestor`].
-    pub fn ancestors(&self, of: Domain, to: Domain, out: &mut Vec<u32>) {
+    /// By element of `of`: the element of `to` above it. See [`AxisTree::has_ancestor`].
+    pub fn ancestors(&self, of: AxisId, to: AxisId, out: &mut Vec<u32>) {
         out.resize(self.count(of), 0);
         self.above(of, to, 0, out);
     }
 
     /// The same from element `first` on.
-    pub fn above(&self, of: Domain, to: Domain, first: usize, out: &mut [u32]) {
+    pub fn above(&self, of: AxisId, to: AxisId, first: usize, out: &mut [u32]) {
         let requests = self.requests.len().saturating_sub(1);
         match (self.axes.of(of), self.axes.of(to)) {
-            (Axis::Batch, Axis::Requests) => owners(requests, |r| self.requests[r], first, out),
-            (Axis::Sequence(_), Axis::Batch) | (Axis::Entries(_), Axis::Requests) => {
+            (AxisKind::Batch, AxisKind::Request) => owners(requests, |r| self.requests[r], first, out),
+            (AxisKind::Sequence(_), AxisKind::Batch) | (AxisKind::Entries(_), AxisKind::Request) => {
                 let offsets = self.offsets(of);
                 owners(offsets.len().saturating_sub(1), |o| offsets[o], first, out);
             }
-            (Axis::Sequence(_), Axis::Requests) => {
+            (AxisKind::Sequence(_), AxisKind::Request) => {
                 let offsets = self.offsets(of);
                 owners(requests, |r| offsets[self.requests[r] as usize], first, out);
             }
-            (Axis::Sequence(_), Axis::Entries(_)) => {
+            (AxisKind::Sequence(_), AxisKind::Entries(_)) => {
                 let (pairs, lists) = (self.offsets(of), self.offsets(to));
                 let (count, mut request) = (out.len(), None);
                 let each = |sample: usize, before: u32, own: std::ops::Range<usize>| {
@@ -146,7 +146,7 @@ impl Layout {
                 };
                 runs(self.samples, |s| pairs[s], first, count, each);
             }
-            (_, Axis::Group(g)) => {
+            (_, AxisKind::Unique(g)) => {
                 let Some((group, over)) = self.group(g).zip(self.axes.over(g)) else { return };
                 if of == over {
                     out.copy_from_slice(&group.of[first..first + out.len()]);
@@ -159,10 +159,10 @@ impl Layout {
         }
     }
 
-    /// By sample (or request): its entries in a ragged domain, as [`din_program::schedule::Place::Length`].
-    pub fn lengths(&self, domain: Domain, out: &mut Vec<f32>) {
+    /// By sample (or request): its entries in a ragged axis, as [`din_program::schedule::Place::Length`].
+    pub fn lengths(&self, axis: AxisId, out: &mut Vec<f32>) {
         out.clear();
-        out.extend(self.offsets(domain).windows(2).map(|w| (w[1] - w[0]) as f32));
+        out.extend(self.offsets(axis).windows(2).map(|w| (w[1] - w[0]) as f32));
     }
 }
 

@@ -56,7 +56,7 @@ pub struct StepInputs<'a> {
     pub requests: &'a [u32],
     /// By sequence: `rows + 1` offsets from 0; for a common one `requests + 1`.
     pub offsets: &'a [Vec<u32>],
-    /// By table, by its features: row numbers, one an element of the feature's domain.
+    /// By table, by its features: row numbers, one an element of the feature's axis.
     pub row_numbers: &'a [Vec<Vec<u32>>],
     /// By feature: `width` numbers an element; empty for categorical features.
     pub dense: &'a [Vec<f32>],

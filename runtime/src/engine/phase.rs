@@ -11,7 +11,7 @@ use super::reduce;
 use super::tiles::Range;
 use crate::gemm::{Gemm, MatMul, Outer, transpose};
 use crate::table::Occurrences;
-use din_program::schedule::{Axis, BATCH, Domain, ONCE};
+use din_program::schedule::{AxisKind, BATCH, AxisId, ONCE};
 
 /// What one thread works with; reused from phase to phase.
 #[derive(Debug, Default)]
@@ -121,15 +121,15 @@ impl<'a> Shared<'a> {
         let tiles = tiling.chunk(chunk);
         let last = tiles.end;
         for (count, tile) in tiles.enumerate() {
-            let range = |domain| tiling.range(tile, domain, layout);
+            let range = |axis| tiling.range(tile, axis, layout);
             for &i in &p.tile_args {
                 scratch.args[i as usize] = match p.args[i as usize] {
-                    Arg::Tile { slot, domain, width } => {
+                    Arg::Tile { slot, axis, width } => {
                         let base = scratch.tile.pointer().wrapping_add(instance.tile_slots[slot as usize]);
-                        base.wrapping_sub(range(domain).0 * width as usize).cast()
+                        base.wrapping_sub(range(axis).0 * width as usize).cast()
                     }
                     Arg::Gradient { width } => {
-                        scratch.gradient.pointer().wrapping_sub(range(p.domain).0 * width as usize).cast()
+                        scratch.gradient.pointer().wrapping_sub(range(p.axis).0 * width as usize).cast()
                     }
                     _ => continue,
                 };
@@ -138,26 +138,26 @@ impl<'a> Shared<'a> {
                 // SAFETY: rows are distinct, so no other chunk writes these touches; the scratch was sized by `fit`.
                 unsafe {
                     let touched = &self.occurrences[update.table];
-                    gather(self.gemm, update, touched, range(p.domain), p, scratch.gradient.pointer());
+                    gather(self.gemm, update, touched, range(p.axis), p, scratch.gradient.pointer());
                 }
                 if p.gradient {
-                    begin = scratch.clock.stop(at, phase, p.calls.len(), begin, range(p.domain));
+                    begin = scratch.clock.stop(at, phase, p.calls.len(), begin, range(p.axis));
                 }
             }
             for (number, call) in p.calls.iter().enumerate() {
                 if tile + 1 < last {
-                    for &(buffer, domain, width) in &p.far {
-                        let (from, to) = tiling.range(tile + 1, domain, layout);
+                    for &(buffer, axis, width) in &p.far {
+                        let (from, to) = tiling.range(tile + 1, axis, layout);
                         // Each call asks for its part, so that the requests do not crowd.
                         let part = |n: usize| (from * width + (to - from) * width * n / p.calls.len()) * 4;
                         prefetch(instance.addresses[buffer as usize].cast(), part(number), part(number + 1));
                     }
                 }
-                let elements = range(call.domain);
+                let elements = range(call.axis);
                 if let Op::Fold { .. } | Op::FoldOuter { .. } = call.op {
                     let samples = range(BATCH);
                     // `validate` lets these run over sequences alone.
-                    let entries = &layout.offsets(call.domain)[samples.0..=samples.1];
+                    let entries = &layout.offsets(call.axis)[samples.0..=samples.1];
                     // SAFETY: as below.
                     unsafe {
                         let args = &scratch.args[call.args..];
@@ -169,7 +169,7 @@ impl<'a> Shared<'a> {
                 if let Op::SumShared { .. } = call.op {
                     let units = tiling.units(tile);
                     // SAFETY: as below.
-                    unsafe { self.sum_shared(&call.op, &scratch.args[call.args..], units, layout, call.domain) };
+                    unsafe { self.sum_shared(&call.op, &scratch.args[call.args..], units, layout, call.axis) };
                     begin = scratch.clock.stop(at, phase, number, begin, elements);
                     continue;
                 }
@@ -261,11 +261,11 @@ impl<'a> Shared<'a> {
     /// # Safety
     ///
     /// `args` are the call's argument addresses, valid for these units and what they share.
-    unsafe fn sum_shared(&self, op: &Op, args: &[*mut u8], units: Range, layout: &Layout, domain: Domain) {
+    unsafe fn sum_shared(&self, op: &Op, args: &[*mut u8], units: Range, layout: &Layout, axis: AxisId) {
         let Op::SumShared { x, out, width, from: over } = *op else { return };
         let base = |arg: usize, s: Strided| args[arg].cast::<f32>().wrapping_add(s.column);
         let (from, into) = (base(0, x), base(1, out));
-        if let Axis::Group(group) = layout.axes.of(domain) {
+        if let AxisKind::Unique(group) = layout.axes.of(axis) {
             let Some(group) = layout.group(group) else { return };
             for g in units.0..units.1 {
                 let to = into.wrapping_add(g * out.stride);
@@ -287,7 +287,7 @@ impl<'a> Shared<'a> {
             let (first, rows) = match sequence {
                 None => (request, 1),
                 Some(_) => {
-                    let entries = layout.offsets(domain);
+                    let entries = layout.offsets(axis);
                     (entries[request] as usize, (entries[request + 1] - entries[request]) as usize)
                 }
             };
@@ -414,8 +414,8 @@ unsafe fn gather(
             unsafe { *update.touches.add(touched.rows[i] as usize) += 1.0 };
         }
     }
-    if p.gradient && p.domain != ONCE {
-        // SAFETY: the caller vouches for the room; an occurrence names an element of its feature's domain, which the feature's
+    if p.gradient && p.axis != ONCE {
+        // SAFETY: the caller vouches for the room; an occurrence names an element of its feature's axis, which the feature's
         // gradient covers.
         unsafe { gemm.sum_rows(touched, range, &update.gradients, update.width, out) };
     }

@@ -5,7 +5,7 @@ use super::validate::{Purpose, Validator};
 use crate::code::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
-    Axes, Buffer, BufferId, Call, Combine, Domain, Group, MathFunction, ONCE, Operation, Place, Root, Schedule, Slot,
+    AxisTree, Buffer, BufferId, Call, Combine, AxisId, Group, MathFunction, ONCE, Operation, Place, Root, Schedule, Slot,
     Source, View,
 };
 
@@ -17,7 +17,7 @@ pub(super) enum Arg {
     /// Other addresses of the step: parents, row numbers, tables, functions.
     Source(Source),
     /// Moved back by the tile's first element.
-    Tile { slot: u32, domain: Domain, width: u32 },
+    Tile { slot: u32, axis: AxisId, width: u32 },
     /// The chunk's copy, at `offset` numbers.
     Partial { offset: usize },
     /// Summed row gradients of the tile.
@@ -82,7 +82,7 @@ pub(super) enum Op {
         x: Strided,
         out: Strided,
         width: usize,
-        from: Domain,
+        from: AxisId,
     },
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Strided {
 
 #[derive(Debug)]
 pub(super) struct PreparedCall {
-    pub domain: Domain,
+    pub axis: AxisId,
     pub op: Op,
     /// Its first argument; MatMul has x, w, out; Fold x, q, w, out; FoldOuter x, g, q, partial, w, out without what is
     /// absent; Outer x, g, out; Transpose w, out; Moments x, out; Fill one.
@@ -126,15 +126,15 @@ pub(super) struct PreparedReduction {
 
 #[derive(Debug)]
 pub(super) struct PreparedPhase {
-    pub domain: Domain,
+    pub axis: AxisId,
     /// Index into [`Prepared::tilings`].
     pub tiling: usize,
     pub calls: Vec<PreparedCall>,
     pub args: Vec<Arg>,
     /// Arguments that change from tile to tile.
     pub tile_args: Vec<u32>,
-    /// Buffers of the whole step that the calls read or write: (buffer, domain, width), each once.
-    pub far: Vec<(u32, Domain, usize)>,
+    /// Buffers of the whole step that the calls read or write: (buffer, axis, width), each once.
+    pub far: Vec<(u32, AxisId, usize)>,
     pub partials: Vec<Partial>,
     pub reductions: Vec<PreparedReduction>,
     /// Whether a call reads summed row gradients.
@@ -147,8 +147,8 @@ pub(super) struct PreparedPhase {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub name: String,
-    pub axes: Axes,
-    pub domains: usize,
+    pub axes: AxisTree,
+    pub axes: usize,
     pub groups: Vec<Group>,
     pub buffers: Vec<Buffer>,
     /// By buffer: whether a call or a result names it; the others were not checked.
@@ -157,12 +157,12 @@ pub(super) struct Prepared {
     pub tile_slots: Vec<Slot>,
     pub roots: Vec<Root>,
     pub phases: Vec<PreparedPhase>,
-    /// Distinct pairs of domain and tile size.
-    pub tilings: Vec<(Domain, u32)>,
-    /// By tiling, by domain: whether its tiles hold tile buffers of the domain.
+    /// Distinct pairs of axis and tile size.
+    pub tilings: Vec<(AxisId, u32)>,
+    /// By tiling, by axis: whether its tiles hold tile buffers of the axis.
     pub tiled: Vec<Vec<bool>>,
-    /// Pairs of domains: a call reads which element of the second is above each of the first.
-    pub ancestors: Vec<(Domain, Domain)>,
+    /// Pairs of axes: a call reads which element of the second is above each of the first.
+    pub ancestors: Vec<(AxisId, AxisId)>,
     /// Numbers of one chunk's partial copies.
     pub partial_floats: usize,
     /// Most arguments of a phase.
@@ -182,14 +182,14 @@ impl Prepared {
         kernels: &[KernelFn],
     ) -> Result<Prepared, EngineError> {
         let axes = match purpose {
-            Purpose::Step => Axes::new(&program.schema, &schedule.groups),
-            Purpose::Rows { .. } | Purpose::Tensor { .. } => Axes::rows(),
+            Purpose::Step => AxisTree::new(&program.schema, &schedule.groups),
+            Purpose::Rows { .. } | Purpose::Tensor { .. } => AxisTree::rows(),
         };
         Validator { program, schedule, name, purpose, axes: &axes }.check()?;
         let mut prepared = Prepared {
             name: name.to_string(),
             axes: axes.clone(),
-            domains: schedule.domains.len(),
+            axes: schedule.axes.len(),
             groups: schedule.groups.clone(),
             buffers: schedule.buffers.clone(),
             used: vec![false; schedule.buffers.len()],
@@ -207,14 +207,14 @@ impl Prepared {
         };
         let rows = matches!(purpose, Purpose::Rows { .. });
         for phase in &schedule.phases {
-            let key = (phase.domain, phase.tile_rows);
+            let key = (phase.axis, phase.tile_rows);
             let tiling = prepared.tilings.iter().position(|t| *t == key).unwrap_or_else(|| {
                 prepared.tilings.push(key);
-                prepared.tiled.push(vec![false; schedule.domains.len()]);
+                prepared.tiled.push(vec![false; schedule.axes.len()]);
                 prepared.tilings.len() - 1
             });
             let mut p = PreparedPhase {
-                domain: phase.domain,
+                axis: phase.axis,
                 tiling,
                 calls: Vec::new(),
                 args: Vec::new(),
@@ -223,7 +223,7 @@ impl Prepared {
                 partials: Vec::new(),
                 reductions: Vec::new(),
                 gradient: false,
-                touches: rows && phase.domain != ONCE && !prepared.phases.iter().any(|p| p.touches),
+                touches: rows && phase.axis != ONCE && !prepared.phases.iter().any(|p| p.touches),
             };
             let mut offset = 0;
             for r in &phase.reductions {
@@ -247,12 +247,12 @@ impl Prepared {
                 .collect();
             for arg in &p.args {
                 if let Arg::Buffer(b) = *arg
-                    && let Buffer { place: Place::Arena(_), domain, width, .. } = prepared.buffers[b as usize]
-                    && domain != ONCE
-                    && axes.units(domain) == axes.units(phase.domain)
-                    && !p.far.contains(&(b, domain, width as usize))
+                    && let Buffer { place: Place::Arena(_), axis, width, .. } = prepared.buffers[b as usize]
+                    && axis != ONCE
+                    && axes.units(axis) == axes.units(phase.axis)
+                    && !p.far.contains(&(b, axis, width as usize))
                 {
-                    p.far.push((b, domain, width as usize));
+                    p.far.push((b, axis, width as usize));
                 }
             }
             prepared.most_args = prepared.most_args.max(p.args.len());
@@ -282,7 +282,7 @@ impl Prepared {
                 for arg in args {
                     if let Source::Buffer(b) = arg {
                         let b = &self.buffers[b.index()];
-                        if b.domain == call.domain {
+                        if b.axis == call.axis {
                             work.1 += 4.0 * f64::from(b.width);
                         }
                     }
@@ -347,7 +347,7 @@ impl Prepared {
                 (op, format!("transpose {k}x{n}"), [w, out].map(|v| Source::Buffer(v.buffer)).to_vec())
             }
             &Operation::SumShared { x, out, width } => {
-                let from = self.axes.summed(call.domain).unwrap_or(ONCE);
+                let from = self.axes.summed(call.axis).unwrap_or(ONCE);
                 work.1 = 4.0 * f64::from(width);
                 let op = Op::SumShared { x: strided(x), out: strided(out), width: width as usize, from };
                 (op, format!("sum shared {width}"), [x, out].map(|v| Source::Buffer(v.buffer)).to_vec())
@@ -363,7 +363,7 @@ impl Prepared {
             let arg = self.arg(source, phase, rows, p);
             p.args.push(arg);
         }
-        p.calls.push(PreparedCall { domain: call.domain, op, args, name, location: call.location.clone(), work });
+        p.calls.push(PreparedCall { axis: call.axis, op, args, name, location: call.location.clone(), work });
     }
 
     fn arg(&mut self, source: Source, phase: &din_program::schedule::Phase, rows: bool, p: &mut PreparedPhase) -> Arg {
@@ -372,8 +372,8 @@ impl Prepared {
                 let b = &self.buffers[id.index()];
                 match b.place {
                     Place::Tile(slot) => {
-                        self.tiled[p.tiling][b.domain.index()] = true;
-                        Arg::Tile { slot: slot.0, domain: b.domain, width: b.width }
+                        self.tiled[p.tiling][b.axis.index()] = true;
+                        Arg::Tile { slot: slot.0, axis: b.axis, width: b.width }
                     }
                     Place::Partial => {
                         let at = phase.reductions.iter().position(|r| r.partial == id).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What reads rows of a table in a training step, so that they count as touched, and where their gradients come from.
 
 use din_program::Program;
-use din_program::schedule::{Axes, Axis, Root, View};
+use din_program::schedule::{AxisTree, AxisKind, Root, View};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Reader {
 /// By table: each feature at its ids, in the groups that have gradients for it, or both. The program was checked.
 pub(crate) fn readers(program: &Program) -> Vec<Vec<Reader>> {
     let train = &program.train;
-    let axes = Axes::new(&program.schema, &train.groups);
+    let axes = AxisTree::new(&program.schema, &train.groups);
     let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Reader> {
         let mut all = Vec::new();
         for root in &train.roots {
@@ -25,8 +25,8 @@ pub(crate) fn readers(program: &Program) -> Vec<Vec<Reader>> {
             if (*table as usize, *f) != (t, number) {
                 continue;
             }
-            let group = match train.buffers.get(view.buffer.index()).map(|b| axes.of(b.domain)) {
-                Some(Axis::Group(g)) => {
+            let group = match train.buffers.get(view.buffer.index()).map(|b| axes.of(b.axis)) {
+                Some(AxisKind::Unique(g)) => {
                     let keys = &train.groups[g as usize].keys;
                     keys.iter().position(|k| *k == (t as u32, number)).map(|key| (g, key as u32))
                 }

@@ -1,15 +1,15 @@
 //! Holds a call of a kernel against the signature that the compiler recorded for its code: number of
-//! arguments, width of every array, which domain its rows belong to, and what may be written.
+//! arguments, width of every array, which axis its rows belong to, and what may be written.
 
 use super::validate::{Checked, Purpose, Validator, ensure};
-use din_program::schedule::{Axis, BATCH, Buffer, Call, Domain, ONCE, Place, Source};
+use din_program::schedule::{AxisKind, BATCH, Buffer, Call, AxisId, ONCE, Place, Source};
 use din_program::{Access, ArrayUse, Signature};
 
 /// The array whose rows an access numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rows {
-    /// Elements of a domain.
-    Of(Domain),
+    /// Elements of an axis.
+    Of(AxisId),
     /// Rows of a table.
     Table(u32),
     /// Rows of the table that an update program is for.
@@ -42,7 +42,7 @@ impl Validator<'_> {
     }
 
     fn array(&self, call: &Call, array: &ArrayUse, args: &[Source]) -> Checked {
-        let rows = self.rows(call.domain, array.access, args)?;
+        let rows = self.rows(call.axis, array.access, args)?;
         let number = array.argument;
         let wide = |what: &str, width: u32| {
             let fits = array.columns <= width && (rows == Rows::Of(ONCE) || array.stride == width);
@@ -58,12 +58,12 @@ impl Validator<'_> {
             Source::Buffer(id) => {
                 let b = self.buffer(id)?;
                 let reached = match rows {
-                    Rows::Of(domain) => b.domain == domain && !self.by_row_number(b),
+                    Rows::Of(axis) => b.axis == axis && !self.by_row_number(b),
                     Rows::Updated => self.by_row_number(b),
                     Rows::Table(_) => false,
                 };
                 ensure(reached, || {
-                    format!("argument {number}, buffer {} of domain {}, is read by rows of {rows:?}", id.0, b.domain.0)
+                    format!("argument {number}, buffer {} of axis {}, is read by rows of {rows:?}", id.0, b.axis.0)
                 })?;
                 wide(&format!("buffer {}", id.0), b.width)?;
                 ensure(!array.writes || self.kernel_writes(b), || {
@@ -87,48 +87,48 @@ impl Validator<'_> {
         }
     }
 
-    /// What the access of a kernel over `domain` numbers.
-    fn rows(&self, domain: Domain, access: Access, args: &[Source]) -> Result<Rows, String> {
-        let index = |number: u32, over: Domain| {
+    /// What the access of a kernel over `axis` numbers.
+    fn rows(&self, axis: AxisId, access: Access, args: &[Source]) -> Result<Rows, String> {
+        let index = |number: u32, over: AxisId| {
             let source = args.get(number as usize).ok_or_else(|| format!("argument {number} of {}", args.len()))?;
             self.index(over, *source).map_err(|why| format!("argument {number}: {why}"))
         };
         match access {
-            Access::Row => Ok(Rows::Of(domain)),
+            Access::Row => Ok(Rows::Of(axis)),
             Access::Once => Ok(Rows::Of(ONCE)),
-            Access::Indexed { index: number } => index(number, domain),
-            Access::Nested { outer, inner } => match index(inner, domain)? {
+            Access::Indexed { index: number } => index(number, axis),
+            Access::Nested { outer, inner } => match index(inner, axis)? {
                 Rows::Of(between) => index(outer, between),
                 found @ (Rows::Table(_) | Rows::Updated) => {
-                    Err(format!("argument {inner} numbers {found:?}, the kernel takes it for elements of a domain"))
+                    Err(format!("argument {inner} numbers {found:?}, the kernel takes it for elements of an axis"))
                 }
             },
         }
     }
 
     /// What an array of `u32` with one number per element of `over` numbers.
-    fn index(&self, over: Domain, source: Source) -> Result<Rows, String> {
+    fn index(&self, over: AxisId, source: Source) -> Result<Rows, String> {
         let (of, rows) = match source {
             Source::Ancestor { of, to } => (Some(of), Rows::Of(to)),
-            Source::Rows { table, feature } => (self.feature_domain(feature), Rows::Table(table)),
+            Source::Rows { table, feature } => (self.feature_axis(feature), Rows::Table(table)),
             Source::GroupRows { group, key } => {
                 let found = self.schedule.groups.get(group as usize).and_then(|g| g.keys.get(key as usize));
                 let &(table, _) = found.ok_or_else(|| format!("key {key} of group {group}"))?;
-                (self.axes.find(Axis::Group(group)), Rows::Table(table))
+                (self.axes.find(AxisKind::Unique(group)), Rows::Table(table))
             }
             Source::RowIndex => (Some(BATCH), Rows::Updated),
             Source::Buffer(_) | Source::Table(_) | Source::Function(_) => {
                 return Err(format!("{source:?}, which the kernel takes for row numbers"));
             }
         };
-        ensure(of == Some(over), || format!("{source:?} has no number for each element of domain {}", over.0))?;
+        ensure(of == Some(over), || format!("{source:?} has no number for each element of axis {}", over.0))?;
         Ok(rows)
     }
 
     /// Whether a buffer of an update program has one row per row of the table.
     fn by_row_number(&self, b: &Buffer) -> bool {
         matches!(self.purpose, Purpose::Rows { .. })
-            && b.domain == BATCH
+            && b.axis == BATCH
             && matches!(b.place, Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches)
     }
 

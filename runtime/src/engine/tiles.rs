@@ -1,25 +1,25 @@
-//! Cutting a domain into tiles and chunks. Both depend on the data alone, so results do not depend on threads.
+//! Cutting an axis into tiles and chunks. Both depend on the data alone, so results do not depend on threads.
 
 use super::layout::Layout;
-use din_program::schedule::{Axes, Axis, Domain, MAX_CHUNKS, Units};
+use din_program::schedule::{AxisTree, AxisKind, AxisId, MAX_CHUNKS, Units};
 
-/// The tiles of one domain at one size, for one batch. A tile is a range of samples (of rows, in update programs; of requests, over requests
-/// and their entries; of a group's elements, over it); its elements of any domain are those under them.
+/// The tiles of one axis at one size, for one batch. A tile is a range of samples (of rows, in update programs; of requests, over requests
+/// and their entries; of a group's elements, over it); its elements of any axis are those under them.
 #[derive(Debug)]
 pub(super) struct Tiling {
-    pub domain: Domain,
+    pub axis: AxisId,
     pub rows: usize,
     units: Units,
     /// First sample (or other unit) of each tile, then their number.
     bounds: Vec<u32>,
 }
 
-/// Elements `begin..end` of a domain.
+/// Elements `begin..end` of an axis.
 pub(super) type Range = (usize, usize);
 
 impl Tiling {
-    pub fn new(domain: Domain, rows: u32, axes: &Axes) -> Self {
-        Tiling { domain, rows: rows.max(1) as usize, units: axes.units(domain), bounds: Vec::new() }
+    pub fn new(axis: AxisId, rows: u32, axes: &AxisTree) -> Self {
+        Tiling { axis, rows: rows.max(1) as usize, units: axes.units(axis), bounds: Vec::new() }
     }
 
     /// Cuts a batch.
@@ -27,18 +27,18 @@ impl Tiling {
         let units = layout.units(self.units);
         self.bounds.clear();
         self.bounds.push(0);
-        match layout.axes.of(self.domain) {
-            Axis::Once => {}
-            Axis::Batch | Axis::Requests | Axis::Group(_) => {
+        match layout.axes.of(self.axis) {
+            AxisKind::Global => {}
+            AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => {
                 let mut at = self.rows;
                 while at < units {
                     self.bounds.push(at as u32);
                     at += self.rows;
                 }
             }
-            Axis::Sequence(_) | Axis::Entries(_) => {
+            AxisKind::Sequence(_) | AxisKind::Entries(_) => {
                 let mut first = 0;
-                for (unit, &offset) in layout.offsets(self.domain).iter().enumerate().take(units).skip(1) {
+                for (unit, &offset) in layout.offsets(self.axis).iter().enumerate().take(units).skip(1) {
                     if (offset - first) as usize >= self.rows {
                         self.bounds.push(unit as u32);
                         first = offset;
@@ -69,16 +69,16 @@ impl Tiling {
         (self.bounds[tile] as usize, self.bounds[tile + 1] as usize)
     }
 
-    /// Elements of `domain` in a tile.
+    /// Elements of `axis` in a tile.
     #[inline]
-    pub fn range(&self, tile: usize, domain: Domain, layout: &Layout) -> Range {
+    pub fn range(&self, tile: usize, axis: AxisId, layout: &Layout) -> Range {
         let (from, to) = self.units(tile);
-        layout.range(domain, self.units, from, to)
+        layout.range(axis, self.units, from, to)
     }
 
-    /// Most elements of `domain` in a tile.
-    pub fn largest(&self, domain: Domain, layout: &Layout) -> usize {
-        let sizes = (0..self.tiles()).map(|t| self.range(t, domain, layout));
+    /// Most elements of `axis` in a tile.
+    pub fn largest(&self, axis: AxisId, layout: &Layout) -> usize {
+        let sizes = (0..self.tiles()).map(|t| self.range(t, axis, layout));
         sizes.map(|(from, to)| to - from).max().unwrap_or(0)
     }
 }
@@ -95,13 +95,13 @@ mod tests {
         let sequence = Sequence { name: "s".into(), keep: None, common, location: location() };
         let requests_of = Requests { key: 0, location: location() };
         let schema = Schema { sequences: vec![sequence], requests: common.then_some(requests_of), ..Schema::default() };
-        let mut layout = Layout::new(Axes::new(&schema, &[]));
+        let mut layout = Layout::new(AxisTree::new(&schema, &[]));
         layout.set(samples, requests, &[offsets]);
         layout
     }
 
-    fn tiled(domain: Domain, rows: u32, layout: &Layout) -> Tiling {
-        let mut tiling = Tiling::new(domain, rows, &layout.axes);
+    fn tiled(axis: AxisId, rows: u32, layout: &Layout) -> Tiling {
+        let mut tiling = Tiling::new(axis, rows, &layout.axes);
         tiling.cut(layout);
         tiling
     }
@@ -110,27 +110,27 @@ mod tests {
     fn sequence_tiles_hold_whole_samples() {
         // Lengths 3, 0, 5, 1, 0, 9, 0.
         let offsets = layout(false, 7, &[], vec![0, 3, 3, 8, 9, 9, 18, 18]);
-        let tiling = tiled(Domain(2), 4, &offsets);
+        let tiling = tiled(AxisId(2), 4, &offsets);
         assert_eq!(tiling.bounds, [0, 3, 6, 7]);
-        assert_eq!(tiling.range(1, Domain(2), &offsets), (8, 18));
+        assert_eq!(tiling.range(1, AxisId(2), &offsets), (8, 18));
         assert_eq!(tiling.range(1, BATCH, &offsets), (3, 6));
-        assert_eq!(tiling.largest(Domain(2), &offsets), 10);
+        assert_eq!(tiling.largest(AxisId(2), &offsets), 10);
         assert_eq!(tiling.largest(BATCH, &offsets), 3);
     }
 
     #[test]
     fn no_entries_make_one_tile() {
         let offsets = layout(false, 5, &[], vec![0; 6]);
-        let tiling = tiled(Domain(2), 4, &offsets);
+        let tiling = tiled(AxisId(2), 4, &offsets);
         assert_eq!((tiling.tiles(), tiling.chunks()), (1, 1));
         assert_eq!(tiling.range(0, BATCH, &offsets), (0, 5));
-        assert_eq!(tiling.range(0, Domain(2), &offsets), (0, 0));
+        assert_eq!(tiling.range(0, AxisId(2), &offsets), (0, 0));
     }
 
     #[test]
     fn chunks_cover_all_tiles_in_order() {
         for samples in [1usize, 7, 64, 65, 1000, 12345] {
-            let mut rows = Layout::new(Axes::rows());
+            let mut rows = Layout::new(AxisTree::rows());
             rows.set(samples, &[], &[]);
             let tiling = tiled(BATCH, 64, &rows);
             assert!(tiling.chunks() <= MAX_CHUNKS);
@@ -149,7 +149,7 @@ mod tests {
     fn samples_of_a_request_share_its_entries() {
         // Requests of 2, 1 and 3 samples with lists of 3, 0 and 2.
         let l = layout(true, 6, &[0, 2, 3, 6], vec![0, 3, 3, 5]);
-        let (pairs, requests, entries) = (Domain(2), Domain(3), Domain(4));
+        let (pairs, requests, entries) = (AxisId(2), AxisId(3), AxisId(4));
         assert_eq!(l.offsets(pairs), [0, 3, 6, 6, 8, 10, 12]);
         assert_eq!([pairs, requests, entries].map(|d| l.count(d)), [12, 3, 5]);
         let above = |of, to| {

@@ -6,7 +6,7 @@
 use super::EngineError;
 use super::model::MAX_SLOTS;
 use din_program::schedule::{
-    Axes, Axis, BATCH, Buffer, BufferId, Call, Combine, Domain, MAX_KEYS, MAX_WIDTH, ONCE, Operation, Phase, Place,
+    AxisTree, AxisKind, BATCH, Buffer, BufferId, Call, Combine, AxisId, MAX_KEYS, MAX_WIDTH, ONCE, Operation, Phase, Place,
     Root, Schedule, Source, View,
 };
 use din_program::schema::FeatureKind;
@@ -29,7 +29,7 @@ pub(super) struct Validator<'a> {
     /// For messages: `train`, `update adam`.
     pub name: &'a str,
     pub purpose: Purpose<'a>,
-    pub axes: &'a Axes,
+    pub axes: &'a AxisTree,
 }
 
 pub(super) type Checked = Result<(), String>;
@@ -41,7 +41,7 @@ pub(super) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Checked {
 
 impl Validator<'_> {
     pub fn check(&self) -> Result<(), EngineError> {
-        self.domains().and_then(|()| self.groups()).map_err(|why| self.error("", why))?;
+        self.axes().and_then(|()| self.groups()).map_err(|why| self.error("", why))?;
         for phase in &self.schedule.phases {
             self.phase(phase).map_err(|why| self.error("", why))?;
             for call in &phase.calls {
@@ -61,28 +61,28 @@ impl Validator<'_> {
         EngineError::Schedule { schedule: self.name.to_string(), location: location.to_string(), why }
     }
 
-    fn domains(&self) -> Checked {
-        let domains = &self.schedule.domains;
-        let expected: Vec<_> = (0..self.axes.count() as u32).map(|d| self.axes.parent(Domain(d))).collect();
-        ensure(*domains == expected, || format!("expected domains with parents {expected:?}, found {domains:?}"))?;
+    fn axes(&self) -> Checked {
+        let axes = &self.schedule.axes;
+        let expected: Vec<_> = (0..self.axes.count() as u32).map(|d| self.axes.parent(AxisId(d))).collect();
+        ensure(*axes == expected, || format!("expected axes with parents {expected:?}, found {axes:?}"))?;
         for slot in self.schedule.slots.iter().chain(&self.schedule.tile_slots) {
-            self.domain(slot.domain)?;
+            self.axis(slot.axis)?;
             ensure(slot.width <= MAX_WIDTH, || format!("a slot of width {}", slot.width))?;
         }
         Ok(())
     }
 
-    /// What a group's keys name is on the domain that it joins, and has row numbers.
+    /// What a group's keys name is on the axis that it joins, and has row numbers.
     fn groups(&self) -> Checked {
         for (k, group) in self.schedule.groups.iter().enumerate() {
-            let plain = !matches!(self.axes.of(group.over), Axis::Once | Axis::Group(_));
+            let plain = !matches!(self.axes.of(group.over), AxisKind::Global | AxisKind::Unique(_));
             let step = matches!(self.purpose, Purpose::Step) && group.over.index() < self.axes.count();
             let keys = (1..=MAX_KEYS).contains(&group.keys.len());
-            ensure(plain && step && keys, || format!("group {k} joins domain {}", group.over.0))?;
+            ensure(plain && step && keys, || format!("group {k} joins axis {}", group.over.0))?;
             for &(table, feature) in &group.keys {
                 self.row_numbers(table, feature)?;
-                ensure(self.feature_domain(feature) == Some(group.over), || {
-                    format!("group {k} joins domain {} by feature {feature}, which is not on it", group.over.0)
+                ensure(self.feature_axis(feature) == Some(group.over), || {
+                    format!("group {k} joins axis {} by feature {feature}, which is not on it", group.over.0)
                 })?;
             }
         }
@@ -98,26 +98,26 @@ impl Validator<'_> {
         })
     }
 
-    pub fn domain(&self, d: Domain) -> Checked {
-        let count = self.schedule.domains.len();
-        ensure(d.index() < count, || format!("domain {} of {count}", d.0))
+    pub fn axis(&self, d: AxisId) -> Checked {
+        let count = self.schedule.axes.len();
+        ensure(d.index() < count, || format!("axis {} of {count}", d.0))
     }
 
-    pub fn sequence(&self, d: Domain) -> Checked {
-        self.domain(d)?;
-        let ragged = matches!(self.axes.of(d), Axis::Sequence(_) | Axis::Entries(_));
-        ensure(ragged, || format!("domain {} is not a sequence", d.0))
+    pub fn sequence(&self, d: AxisId) -> Checked {
+        self.axis(d)?;
+        let ragged = matches!(self.axes.of(d), AxisKind::Sequence(_) | AxisKind::Entries(_));
+        ensure(ragged, || format!("axis {} is not a sequence", d.0))
     }
 
     fn phase(&self, phase: &Phase) -> Checked {
-        self.domain(phase.domain)?;
+        self.axis(phase.axis)?;
         ensure(phase.tile_rows > 0, || "a phase with tiles of no rows".into())?;
         for (i, r) in phase.reductions.iter().enumerate() {
             let (partial, into) = (self.buffer(r.partial)?, self.buffer(r.into)?);
             ensure(partial.place == Place::Partial, || {
                 format!("reduction of buffer {}, which is no partial", r.partial.0)
             })?;
-            ensure(matches!(into.place, Place::Arena(_)) && into.domain == ONCE, || {
+            ensure(matches!(into.place, Place::Arena(_)) && into.axis == ONCE, || {
                 format!("reduction into buffer {}, which is not of the arena and once", r.into.0)
             })?;
             let again = phase.reductions[..i].iter().any(|o| o.partial == r.partial || o.into == r.into);
@@ -135,24 +135,24 @@ impl Validator<'_> {
     pub fn buffer(&self, id: BufferId) -> Result<&Buffer, String> {
         let count = self.schedule.buffers.len();
         let b = self.schedule.buffers.get(id.index()).ok_or_else(|| format!("buffer {} of {count}", id.0))?;
-        self.domain(b.domain)?;
+        self.axis(b.axis)?;
         ensure(b.width > 0 && b.width <= MAX_WIDTH, || format!("buffer {} of width {}", id.0, b.width))?;
         self.place(id, b)?;
         Ok(b)
     }
 
     fn place(&self, id: BufferId, b: &Buffer) -> Checked {
-        let is = |domain: Domain, width: u32| {
-            ensure(b.domain == domain && b.width == width, || {
+        let is = |axis: AxisId, width: u32| {
+            ensure(b.axis == axis && b.width == width, || {
                 format!(
-                    "buffer {} ({:?}) has domain {} and width {}, expected domain {} and width {width}",
-                    id.0, b.place, b.domain.0, b.width, domain.0
+                    "buffer {} ({:?}) has axis {} and width {}, expected axis {} and width {width}",
+                    id.0, b.place, b.axis.0, b.width, axis.0
                 )
             })
         };
         let slot = |slots: &[din_program::schedule::Slot], slot: u32| {
             let found = slots.get(slot as usize);
-            ensure(found.is_some_and(|s| s.domain == b.domain && s.width >= b.width), || {
+            ensure(found.is_some_and(|s| s.axis == b.axis && s.width >= b.width), || {
                 format!("buffer {} ({:?}) does not fit its slot {found:?}", id.0, b.place)
             })
         };
@@ -162,7 +162,7 @@ impl Validator<'_> {
             Place::Partial => return is(ONCE, b.width),
             Place::Step => return is(ONCE, 1),
             Place::Count(d) => {
-                self.domain(d)?;
+                self.axis(d)?;
                 return is(ONCE, 1);
             }
             _ => {}
@@ -196,13 +196,13 @@ impl Validator<'_> {
     }
 
     /// `None` for places that a step does not have.
-    fn step_place(&self, b: &Buffer, is: &dyn Fn(Domain, u32) -> Checked) -> Option<Checked> {
+    fn step_place(&self, b: &Buffer, is: &dyn Fn(AxisId, u32) -> Checked) -> Option<Checked> {
         let p = self.program;
         Some(match b.place {
             Place::Param(k) => is(ONCE, narrow(p.parameters.get(k as usize)?.width())),
             Place::State(k) => is(ONCE, narrow(p.states.get(k as usize)?.width())),
             Place::Dense(k) => match p.schema.features.get(k as usize)?.kind {
-                FeatureKind::Dense { width } => is(self.feature_domain(k)?, width),
+                FeatureKind::Dense { width } => is(self.feature_axis(k)?, width),
                 _ => return None,
             },
             Place::Label(k) | Place::Present(k) => {
@@ -214,7 +214,7 @@ impl Validator<'_> {
         })
     }
 
-    pub(super) fn feature_domain(&self, feature: u32) -> Option<Domain> {
+    pub(super) fn feature_axis(&self, feature: u32) -> Option<AxisId> {
         let feature = self.program.schema.features.get(feature as usize)?;
         Some(self.axes.feature(feature))
     }
@@ -239,11 +239,11 @@ impl Validator<'_> {
         Ok(b)
     }
 
-    /// A view of the call's own domain.
+    /// A view of the call's own axis.
     fn along(&self, call: &Call, v: View, columns: u32) -> Result<&Buffer, String> {
         let b = self.view(v, columns as usize)?;
-        ensure(b.domain == call.domain, || {
-            format!("buffer {} of domain {} in a call over domain {}", v.buffer.0, b.domain.0, call.domain.0)
+        ensure(b.axis == call.axis, || {
+            format!("buffer {} of axis {} in a call over axis {}", v.buffer.0, b.axis.0, call.axis.0)
         })?;
         Ok(b)
     }
@@ -252,21 +252,21 @@ impl Validator<'_> {
     fn matrix(&self, v: View, stride: u32, k: u32, n: u32) -> Result<&Buffer, String> {
         let size = if k == 0 || n == 0 { 0 } else { (k as usize - 1) * stride as usize + n as usize };
         let b = self.view(v, size)?;
-        ensure(b.domain == ONCE, || format!("buffer {} is used as a matrix but is not once", v.buffer.0))?;
+        ensure(b.axis == ONCE, || format!("buffer {} is used as a matrix but is not once", v.buffer.0))?;
         Ok(b)
     }
 
     /// A view of the samples.
     fn on_samples(&self, v: View, columns: u32) -> Result<&Buffer, String> {
         let b = self.view(v, columns as usize)?;
-        ensure(b.domain == BATCH, || format!("buffer {} is not on the samples", v.buffer.0))?;
+        ensure(b.axis == BATCH, || format!("buffer {} is not on the samples", v.buffer.0))?;
         Ok(b)
     }
 
     /// A folded product runs over a sequence, and its sizes are no accident.
     fn folding(&self, call: &Call, e: u32, n: u32) -> Checked {
-        let sequence = matches!(self.axes.of(call.domain), Axis::Sequence(_));
-        ensure(sequence, || format!("a folded product over domain {}", call.domain.0))?;
+        let sequence = matches!(self.axes.of(call.axis), AxisKind::Sequence(_));
+        ensure(sequence, || format!("a folded product over axis {}", call.axis.0))?;
         ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("a folded product of {e} x {n}"))
     }
 
@@ -286,12 +286,12 @@ impl Validator<'_> {
     }
 
     fn call(&self, phase: &Phase, call: &Call) -> Checked {
-        self.domain(call.domain)?;
-        ensure(call.domain != ONCE || phase.domain == ONCE, || {
-            format!("a call over once in a phase over domain {}", phase.domain.0)
+        self.axis(call.axis)?;
+        ensure(call.axis != ONCE || phase.axis == ONCE, || {
+            format!("a call over once in a phase over axis {}", phase.axis.0)
         })?;
-        ensure(phase.domain == ONCE || self.axes.units(call.domain) == self.axes.units(phase.domain), || {
-            format!("a call over domain {} in a phase over domain {}", call.domain.0, phase.domain.0)
+        ensure(phase.axis == ONCE || self.axes.units(call.axis) == self.axes.units(phase.axis), || {
+            format!("a call over axis {} in a phase over axis {}", call.axis.0, phase.axis.0)
         })?;
         match &call.op {
             Operation::Kernel { kernel, args } => {
@@ -359,17 +359,17 @@ impl Validator<'_> {
                 self.matrix(out, n, k, n)?;
             }
             &Operation::Transpose { w, w_stride, out, k, n } => {
-                ensure(call.domain == ONCE, || "a transposition that is not once".into())?;
+                ensure(call.axis == ONCE, || "a transposition that is not once".into())?;
                 let b = self.matrix(w, w_stride, k, n)?;
                 ensure(b.place != Place::Partial && w.buffer != out.buffer, || "a transposition in place".into())?;
                 let o = self.matrix(out, k, n, k)?;
                 self.writable(out, o)?;
             }
             &Operation::SumShared { x, out, width } => {
-                let from = self.axes.summed(call.domain);
+                let from = self.axes.summed(call.axis);
                 let b = self.view(x, width as usize)?;
-                ensure(Some(b.domain) == from && !matches!(b.place, Place::Tile(_)), || {
-                    format!("buffer {} of domain {} summed over domain {}", x.buffer.0, b.domain.0, call.domain.0)
+                ensure(Some(b.axis) == from && !matches!(b.place, Place::Tile(_)), || {
+                    format!("buffer {} of axis {} summed over axis {}", x.buffer.0, b.axis.0, call.axis.0)
                 })?;
                 let o = self.along(call, out, width)?;
                 self.writable(out, o)?;
@@ -396,14 +396,14 @@ impl Validator<'_> {
                     self.partial(phase, id)?;
                 }
                 let gathered = b.place == Place::Gradient && matches!(self.purpose, Purpose::Rows { .. });
-                ensure(!gathered || phase.domain == BATCH, || {
+                ensure(!gathered || phase.axis == BATCH, || {
                     "row gradients are read once, outside of their rows".into()
                 })?;
                 Ok(())
             }
             Source::Ancestor { of, to } => {
                 let found = (of.index() < self.axes.count()) && self.axes.has_ancestor(of, to);
-                ensure(found, || format!("elements of domain {} above those of domain {}", to.0, of.0))
+                ensure(found, || format!("elements of axis {} above those of axis {}", to.0, of.0))
             }
             Source::Rows { table, feature } => self.row_numbers(table, feature),
             Source::GroupRows { group, key } => {
@@ -423,13 +423,13 @@ impl Validator<'_> {
     }
 
     /// A result: readable after the phases.
-    fn result(&self, id: BufferId, domain: Domain, width: usize) -> Checked {
+    fn result(&self, id: BufferId, axis: AxisId, width: usize) -> Checked {
         let b = self.buffer(id)?;
         ensure(matches!(b.place, Place::Arena(_)), || format!("result {} ({:?}) is not in the arena", id.0, b.place))?;
-        ensure(b.domain == domain && b.width as usize == width, || {
+        ensure(b.axis == axis && b.width as usize == width, || {
             format!(
-                "result {} has domain {} and width {}, expected domain {} and width {width}",
-                id.0, b.domain.0, b.width, domain.0
+                "result {} has axis {} and width {}, expected axis {} and width {width}",
+                id.0, b.axis.0, b.width, axis.0
             )
         })
     }
@@ -444,7 +444,7 @@ impl Validator<'_> {
             }
             Root::Named { buffer, .. } => {
                 let b = self.buffer(*buffer)?;
-                self.result(*buffer, b.domain, b.width as usize)
+                self.result(*buffer, b.axis, b.width as usize)
             }
             Root::State { state, buffer } => {
                 let width = p.states.get(*state as usize).map(|s| s.width()).ok_or_else(|| format!("state {state}"))?;
@@ -460,20 +460,20 @@ impl Validator<'_> {
                     format!("gradient of table `{}` for feature {feature}, which it does not serve", found.name)
                 })?;
                 let b = self.view(*view, found.width as usize)?;
-                let domain = self.feature_domain(*feature).ok_or_else(|| format!("feature {feature}"))?;
-                let group = match self.axes.of(b.domain) {
-                    Axis::Group(g) => self.schedule.groups.get(g as usize),
+                let axis = self.feature_axis(*feature).ok_or_else(|| format!("feature {feature}"))?;
+                let group = match self.axes.of(b.axis) {
+                    AxisKind::Unique(g) => self.schedule.groups.get(g as usize),
                     _ => None,
                 };
                 let joined = group.is_some_and(|g| g.keys.contains(&(*table, *feature)));
-                self.result(view.buffer, if joined { b.domain } else { domain }, b.width as usize)
+                self.result(view.buffer, if joined { b.axis } else { axis }, b.width as usize)
             }
         }
     }
 
     /// Whether two roots are the same result.
     fn same(&self, a: &Root, b: &Root) -> bool {
-        let domain = |v: &View| self.schedule.buffers.get(v.buffer.index()).map(|b| b.domain);
+        let axis = |v: &View| self.schedule.buffers.get(v.buffer.index()).map(|b| b.axis);
         match (a, b) {
             (Root::Loss(_), Root::Loss(_)) => true,
             (Root::Prediction { index: a, .. }, Root::Prediction { index: b, .. }) => a == b,
@@ -482,7 +482,7 @@ impl Validator<'_> {
             (
                 Root::RowGradient { table: a, feature: f, view: v },
                 Root::RowGradient { table: b, feature: g, view: w },
-            ) => (a, f) == (b, g) && domain(v) == domain(w),
+            ) => (a, f) == (b, g) && axis(v) == axis(w),
             _ => false,
         }
     }

@@ -157,8 +157,8 @@ fn contradictions_are_refused_with_their_location() {
     let wrong: [(&str, Spoil<Schedule>); 12] = [
         ("buffer", |s| s.phases[1].calls[0].op = Operation::Fill { buffer: BufferId(99), value: 0.0 }),
         ("slot", |s| s.slots[1].width = 1),
-        ("domain", |s| s.phases[0].domain = Domain(3)),
-        ("parent", |s| s.domains[2] = Some(ONCE)),
+        ("axis", |s| s.phases[0].axis = AxisId(3)),
+        ("parent", |s| s.axes[2] = Some(ONCE)),
         ("kernel", |s| s.phases[2].calls[0].op = Operation::Kernel { kernel: KernelId(7), args: vec![] }),
         ("columns", |s| {
             let Operation::MatMul { n, .. } = &mut s.phases[1].calls[2].op else { unreachable!() };
@@ -168,7 +168,7 @@ fn contradictions_are_refused_with_their_location() {
             let Operation::MatMul { w_stride, .. } = &mut s.phases[1].calls[2].op else { unreachable!() };
             *w_stride = 6;
         }),
-        ("race", |s| s.phases[1].calls[0].domain = ONCE),
+        ("race", |s| s.phases[1].calls[0].axis = ONCE),
         ("partial without reduction", |s| s.phases[3].reductions.clear()),
         ("width of a reduction", |s| s.phases[2].reductions[0].into = BufferId(14)),
         ("result of a tile", |s| s.roots[1] = Root::Prediction { index: 0, buffer: BufferId(2) }),
@@ -263,7 +263,7 @@ fn a_call_is_held_against_the_signature_of_its_kernel() {
     let shorter = refusal(&|p| {
         calls(&mut p.train, 2, 0, &|_, args| args[2] = Source::Rows { table: 0, feature: 0 });
     });
-    assert!(shorter.contains("has no number for each element of domain 1"), "{shorter}");
+    assert!(shorter.contains("has no number for each element of axis 1"), "{shorter}");
     let function = refusal(&|p| {
         calls(&mut p.train, 2, 0, &|_, args| args[5] = Source::Function(MathFunction::Exp));
     });
@@ -272,7 +272,7 @@ fn a_call_is_held_against_the_signature_of_its_kernel() {
     let update = refusal(&|p| {
         calls(&mut p.updates[0].schedule, 0, 0, &|_, args| args[1] = Source::Buffer(BufferId(0)));
     });
-    assert!(update.contains("argument 1, buffer 0 of domain 1, is read by rows of Of(Domain(1))"), "{update}");
+    assert!(update.contains("argument 1, buffer 0 of axis 1, is read by rows of Of(AxisId(1))"), "{update}");
 }
 
 #[test]

@@ -171,22 +171,22 @@ fn signatures() -> [Signature; 7] {
 }
 
 pub const KERNELS: [KernelFn; 7] = [gather, pool, head, spread, update_rows, squares, update_tensor];
-const SEQUENCE: Domain = Domain(2);
+const SEQUENCE: AxisId = AxisId(2);
 
-fn call(domain: Domain, op: Operation) -> Call {
-    Call { domain, op, location: "hand.din:1:1".into() }
+fn call(axis: AxisId, op: Operation) -> Call {
+    Call { axis, op, location: "hand.din:1:1".into() }
 }
 
-fn kernel(domain: Domain, k: u32, args: Vec<Source>) -> Call {
-    call(domain, Operation::Kernel { kernel: KernelId(k), args })
+fn kernel(axis: AxisId, k: u32, args: Vec<Source>) -> Call {
+    call(axis, Operation::Kernel { kernel: KernelId(k), args })
 }
 
-fn buffer(domain: Domain, width: usize, place: Place) -> Buffer {
-    Buffer { domain, width: width as u32, place }
+fn buffer(axis: AxisId, width: usize, place: Place) -> Buffer {
+    Buffer { axis, width: width as u32, place }
 }
 
-fn slot(domain: Domain, width: usize) -> Slot {
-    Slot { domain, width: width as u32 }
+fn slot(axis: AxisId, width: usize) -> Slot {
+    Slot { axis, width: width as u32 }
 }
 
 fn b(k: u32) -> Source {
@@ -235,16 +235,16 @@ fn step(backward: bool) -> Schedule {
         slot(SEQUENCE, D + 2),
     ];
     let look_up = |feature| [Source::Table(0), Source::Rows { table: 0, feature }];
-    let read = |domain| kernel(domain, 0, [look_up(0).as_slice(), &[b(2)]].concat());
+    let read = |axis| kernel(axis, 0, [look_up(0).as_slice(), &[b(2)]].concat());
     let mut phases = vec![
         Phase {
-            domain: ONCE,
+            axis: ONCE,
             tile_rows: 1,
             calls: vec![call(ONCE, Operation::Transpose { w: view(0), w_stride: h, out: view(1), k: d, n: h })],
             reductions: vec![],
         },
         Phase {
-            domain: SEQUENCE,
+            axis: SEQUENCE,
             tile_rows: 16,
             calls: vec![
                 call(BATCH, Operation::Fill { buffer: BufferId(4), value: 0.0 }),
@@ -267,7 +267,7 @@ fn step(backward: bool) -> Schedule {
             reductions: vec![Reduction { partial: BufferId(5), into: BufferId(6), combine: Combine::Moments }],
         },
         Phase {
-            domain: BATCH,
+            axis: BATCH,
             tile_rows: 8,
             calls: vec![kernel(
                 BATCH,
@@ -288,7 +288,7 @@ fn step(backward: bool) -> Schedule {
     if backward {
         let out = View { buffer: BufferId(19), column: 1 };
         phases.push(Phase {
-            domain: SEQUENCE,
+            axis: SEQUENCE,
             tile_rows: 16,
             calls: vec![
                 read(SEQUENCE),
@@ -309,12 +309,12 @@ fn step(backward: bool) -> Schedule {
         ]);
     }
     let tile_slots = vec![slot(SEQUENCE, D), slot(SEQUENCE, H)];
-    Schedule { domains: vec![None, Some(ONCE), Some(BATCH)], groups: vec![], buffers, slots, tile_slots, phases, roots }
+    Schedule { axes: vec![None, Some(ONCE), Some(BATCH)], groups: vec![], buffers, slots, tile_slots, phases, roots }
 }
 
 fn rows_update() -> Update {
     let schedule = Schedule {
-        domains: vec![None, Some(ONCE)],
+        axes: vec![None, Some(ONCE)],
         buffers: vec![
             buffer(BATCH, D, Place::Weight),
             buffer(BATCH, D, Place::Gradient),
@@ -325,7 +325,7 @@ fn rows_update() -> Update {
         groups: vec![],
         tile_slots: vec![],
         phases: vec![Phase {
-            domain: BATCH,
+            axis: BATCH,
             tile_rows: 8,
             calls: vec![kernel(BATCH, 4, vec![b(0), b(1), Source::RowIndex, b(2), b(3)])],
             reductions: vec![],
@@ -338,7 +338,7 @@ fn rows_update() -> Update {
 
 fn tensor_update() -> Update {
     let schedule = Schedule {
-        domains: vec![None, Some(ONCE)],
+        axes: vec![None, Some(ONCE)],
         buffers: vec![
             buffer(BATCH, 1, Place::Weight),
             buffer(BATCH, 1, Place::Gradient),
@@ -350,13 +350,13 @@ fn tensor_update() -> Update {
         tile_slots: vec![],
         phases: vec![
             Phase {
-                domain: BATCH,
+                axis: BATCH,
                 tile_rows: 7,
                 calls: vec![kernel(BATCH, 5, vec![b(1), b(2)])],
                 reductions: vec![Reduction { partial: BufferId(2), into: BufferId(3), combine: Combine::Sum }],
             },
             Phase {
-                domain: BATCH,
+                axis: BATCH,
                 tile_rows: 7,
                 calls: vec![kernel(BATCH, 6, vec![b(0), b(1), b(3)])],
                 reductions: vec![],

@@ -11,7 +11,7 @@ use din_compiler::optimize::{self, Distinct};
 use din_compiler::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{Cuda, Launches};
-use din_program::schedule::{Axes, Domain};
+use din_program::schedule::{AxisTree, AxisId};
 use din_runtime::device::cuda::{Driver, Engine};
 use std::sync::Arc;
 
@@ -39,9 +39,9 @@ impl Corpus {
         }
         programs.iter_mut().for_each(|p| p.kernels = kernels.described());
         let widths: Vec<Vec<u32>> = programs.iter().map(|p| p.tables.iter().map(|t| t.width).collect()).collect();
-        let axes: Vec<Axes> = programs.iter().map(|p| Axes::new(&p.schema, &p.train.groups)).collect();
-        let of_features = |(p, axes): (&Program, &Axes)| p.schema.features.iter().map(|f| axes.feature(f)).collect();
-        let features: Vec<Vec<Domain>> = programs.iter().zip(&axes).map(of_features).collect();
+        let axes: Vec<AxisTree> = programs.iter().map(|p| AxisTree::new(&p.schema, &p.train.groups)).collect();
+        let of_features = |(p, axes): (&Program, &AxisTree)| p.schema.features.iter().map(|f| axes.feature(f)).collect();
+        let features: Vec<Vec<AxisId>> = programs.iter().zip(&axes).map(of_features).collect();
         let units: Vec<Unit<'_>> = programs
             .iter()
             .enumerate()
@@ -76,7 +76,7 @@ impl Corpus {
         &self.cases[number]
     }
 
-    /// Values of the roots of one case, `n(domain) x width` each, in the order of `Graph::roots`.
+    /// Values of the roots of one case, `n(axis) x width` each, in the order of `Graph::roots`.
     pub fn run(&self, driver: impl Driver, number: usize) -> Result<Vec<Vec<f32>>, Failure> {
         let (program, cuda) = &self.programs[number];
         let mut given = Given::new(&self.cases[number], program).map_err(|e| e.to_string())?;

@@ -361,7 +361,7 @@ fn session(options: Options) {
 #[test]
 fn launches_that_do_not_fit_are_refused() {
     use din_program::cuda::{Address, Grid, Tiling};
-    use din_program::schedule::{BATCH, BufferId, Domain, Source};
+    use din_program::schedule::{BATCH, BufferId, AxisId, Source};
     let case = case("din");
     let refused = |change: &dyn Fn(&mut Cuda), said: &str| {
         let mut launches = (*case.launches).clone();
@@ -378,10 +378,10 @@ fn launches_that_do_not_fit_are_refused() {
     refused(&|c| c.schedules[0].addresses[0] = Address::Source(Source::Table(77)), "table 77");
     refused(&|c| c.schedules[0].tilings[0].samples = 0, "tiles of");
     // There are no requests for samples to be under.
-    refused(&|c| c.schedules[0].addresses[0] = Address::Offsets(BATCH), "domain 1 is not a sequence");
-    refused(&|c| c.schedules[0].tilings[0] = Tiling { domain: BATCH, samples: 4, entries: 4 }, "domain 1 is not");
-    let above = Source::Ancestor { of: BATCH, to: Domain(3) };
-    refused(&|c| c.schedules[0].addresses[0] = Address::Source(above), "elements of domain 3 above those of domain 1");
+    refused(&|c| c.schedules[0].addresses[0] = Address::Offsets(BATCH), "axis 1 is not a sequence");
+    refused(&|c| c.schedules[0].tilings[0] = Tiling { axis: BATCH, samples: 4, entries: 4 }, "axis 1 is not");
+    let above = Source::Ancestor { of: BATCH, to: AxisId(3) };
+    refused(&|c| c.schedules[0].addresses[0] = Address::Source(above), "elements of axis 3 above those of axis 1");
     refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
     refused(&|c| c.schedules[0].launches[0].phase = 1 << 20, "phase 1048576");
 }

@@ -4,7 +4,7 @@
 use crate::models::small;
 use din_compiler::codegen::cuda;
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{Axes, Axis};
+use din_program::schedule::{AxisTree, AxisKind};
 use din_runtime::batch::Batch;
 use din_runtime::code;
 use din_runtime::device::cuda::Engine as Device;
@@ -128,9 +128,9 @@ fn agree(found: &Trained, expected: &Trained, what: &str) {
 fn pairs_store_no_concatenation() {
     let options = CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() };
     let program = compile(&model(true, "dice"), &options).unwrap().program;
-    let axes = Axes::new(&program.schema, &program.train.groups);
+    let axes = AxisTree::new(&program.schema, &program.train.groups);
     for schedule in [&program.train, &program.infer] {
-        let pairs = schedule.buffers.iter().filter(|b| matches!(axes.of(b.domain), Axis::Sequence(_)));
+        let pairs = schedule.buffers.iter().filter(|b| matches!(axes.of(b.axis), AxisKind::Sequence(_)));
         let mut widths: Vec<usize> = pairs.map(|b| b.width as usize).collect();
         widths.sort_unstable();
         widths.dedup();

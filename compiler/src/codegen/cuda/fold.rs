@@ -35,7 +35,7 @@ pub fn fold(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Result<(
 
 /// The samples of the entries.
 fn samples(frame: &mut Frame<'_>, call: &Call) -> Result<Seen, Refusal> {
-    let sample = frame.source(Source::Ancestor { of: call.domain, to: BATCH })?;
+    let sample = frame.source(Source::Ancestor { of: call.axis, to: BATCH })?;
     Ok(whole(frame, sample))
 }
 
@@ -49,7 +49,7 @@ fn times_samples(frame: &mut Frame<'_>, call: &Call, e: u32, x: Seen, q: Seen) -
         stride(frame, &x),
         stride(frame, &q),
         stride(frame, &own),
-        count(call.domain),
+        count(call.axis),
         pointer(frame, &x),
         pointer(frame, &q),
         frame.name(parent.array),
@@ -61,17 +61,17 @@ fn times_samples(frame: &mut Frame<'_>, call: &Call, e: u32, x: Seen, q: Seen) -
 
 /// out = x W1 + (x * q) W2, W1 over W2 being 2 E x N.
 fn product(frame: &mut Frame<'_>, call: &Call, [x, q, w, out]: [View; 4], (e, n): (u32, u32)) -> Result<(), Refusal> {
-    let x = along(frame, x, e, call.domain)?;
+    let x = along(frame, x, e, call.axis)?;
     let q = along(frame, q, e, BATCH)?;
     let w = matrix(frame, w, n, 2 * e, n)?;
-    let out = along(frame, out, n, call.domain)?;
+    let out = along(frame, out, n, call.axis)?;
     let own = times_samples(frame, call, e, x, q)?;
     let (of_x, of_own) = (stride(frame, &x), stride(frame, &own));
     let v = vectors(&x, of_x).min(vectors(&own, of_own));
     let a = format!("DinTwo<{of_x}, {of_own}, {v}>{{{}, {}}}", pointer(frame, &x), pointer(frame, &own));
     let b = format!("DinMatrix<{n}, {}, {e}>{{{}}}", vectors(&w, n), pointer(frame, &w));
     let c = operand(frame, "DinStore", &out);
-    let (share, rows) = (shared(frame, call.domain, n, v, vectors(&w, n)), count(call.domain));
+    let (share, rows) = (shared(frame, call.axis, n, v, vectors(&w, n)), count(call.axis));
     push(frame, format!("din_product<{e}, {n}, {share}>({rows}, {a}, {b}, {c})"), &[x, w, own], &[out]);
     Ok(())
 }
@@ -85,16 +85,16 @@ fn half(frame: &Frame<'_>, w: &Seen, e: u32) -> String {
 fn transposed(frame: &mut Frame<'_>, call: &Call, views: [View; 4], (e, n): (u32, u32)) -> Result<(), Refusal> {
     let [x, q, w, out] = views;
     let common = frame.common.take().filter(|(of, _)| *of == (x, w)).map(|(_, own)| own);
-    let x = along(frame, x, n, call.domain)?;
+    let x = along(frame, x, n, call.axis)?;
     let q = along(frame, q, e, BATCH)?;
     let w = matrix(frame, w, 2 * e, n, 2 * e)?;
-    let out = along(frame, out, e, call.domain)?;
+    let out = along(frame, out, e, call.axis)?;
     let parent = samples(frame, call)?;
     let (of_q, of_out) = (stride(frame, &q), stride(frame, &out));
     let second = Seen { column: w.column.saturating_add(e), ..w };
     let of_w = vectors(&w, 2 * e).min(vectors(&second, 2 * e));
-    let share = shared(frame, call.domain, e, vectors(&x, stride(frame, &x)), of_w);
-    let (rows, a) = (count(call.domain), operand(frame, "DinRows", &x));
+    let share = shared(frame, call.axis, e, vectors(&x, stride(frame, &x)), of_w);
+    let (rows, a) = (count(call.axis), operand(frame, "DinRows", &x));
     let product = |b: String, c: String| format!("din_product<{n}, {e}, {share}>({rows}, {a}, {b}, {c})");
     let times = format!("{}, {}, first1", pointer(frame, &q), frame.name(parent.array));
     let to = pointer(frame, &out);
@@ -125,13 +125,13 @@ fn towards_weight(
     [x, q, g, out]: [View; 4],
     (e, n): (u32, u32),
 ) -> Result<(), Refusal> {
-    let x = along(frame, x, e, call.domain)?;
-    let g = along(frame, g, n, call.domain)?;
+    let x = along(frame, x, e, call.axis)?;
+    let g = along(frame, g, n, call.axis)?;
     let q = along(frame, q, e, BATCH)?;
     let out = matrix(frame, out, n, 2 * e, n)?;
     let own = times_samples(frame, call, e, x, q)?;
     let of_g = stride(frame, &g);
-    let (rows, b) = (count(call.domain), by_rows(frame, &g, of_g));
+    let (rows, b) = (count(call.axis), by_rows(frame, &g, of_g));
     let lower = Seen { column: out.column.saturating_add(e * n), ..out };
     for (x, into) in [(x, out), (own, lower)] {
         let of_x = stride(frame, &x);
@@ -157,25 +157,25 @@ fn towards_sample(
     (e, n): (u32, u32),
 ) -> Result<(), Refusal> {
     let turned = next.and_then(|next| follows(frame, next, [g, w], (e, n)));
-    let x = along(frame, x, e, call.domain)?;
-    let from = along(frame, g, n, call.domain)?;
+    let x = along(frame, x, e, call.axis)?;
+    let from = along(frame, g, n, call.axis)?;
     let out = along(frame, out, e, BATCH)?;
     let own = frame.own_slot(OWN, e)?;
     let seen = whole(frame, own);
     let (of_g, of_own) = (stride(frame, &from), stride(frame, &seen));
-    let (left, rows) = (vectors(&from, of_g), count(call.domain));
+    let (left, rows) = (vectors(&from, of_g), count(call.axis));
     let (a, c) = (operand(frame, "DinRows", &from), operand(frame, "DinStore", &seen));
     let (b, share, w) = if let Some(turned) = turned {
         frame.common = Some(((g, turned), own));
         let w = matrix(frame, turned, 2 * e, n, 2 * e)?;
         let second = Seen { column: w.column.saturating_add(e), ..w };
-        let share = shared(frame, call.domain, e, left, vectors(&second, 2 * e));
+        let share = shared(frame, call.axis, e, left, vectors(&second, 2 * e));
         (half(frame, &second, e), share, w)
     } else {
         let w = matrix(frame, w, n, 2 * e, n)?;
         let lower = Seen { column: w.column.saturating_add(e * n), ..w };
         let right = vectors(&lower, n);
-        let rows = capacity(frame, call.domain);
+        let rows = capacity(frame, call.axis);
         let share = text_of(frame, Work { rows, right: right == 4, down: true, ..work(e, left, right) });
         (format!("DinTransposed<{n}, {right}>{{{}}}", pointer(frame, &lower)), share, w)
     };
@@ -187,7 +187,7 @@ fn towards_sample(
         pointer(frame, &seen),
         pointer(frame, &x),
         pointer(frame, &out),
-        d = call.domain.0,
+        d = call.axis.0,
     );
     push(frame, text, &[seen, x], &[out]);
     Ok(())

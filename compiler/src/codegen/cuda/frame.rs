@@ -5,7 +5,7 @@ use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows
 use super::{Numbering, Purpose, Unit};
 use din_program::cuda::{Address, Precision};
 use din_program::schedule::{
-    Axis, BATCH, BufferId, Combine, Domain, ONCE, Operation, Phase, Place, SlotId, Source, View,
+    AxisKind, BATCH, BufferId, Combine, AxisId, ONCE, Operation, Phase, Place, SlotId, Source, View,
 };
 
 /// Memory that two buffers may share.
@@ -32,7 +32,7 @@ pub fn pitch(width: u32) -> u32 {
 #[derive(Clone, Copy, Debug)]
 pub struct TileSlot {
     pub slot: SlotId,
-    pub domain: Domain,
+    pub axis: AxisId,
     pub near: Option<u32>,
     pub far: (u32, u32),
 }
@@ -87,7 +87,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Whether buffers are addressed by row number here.
-    fn by_row_number(&self, place: Place, domain: Domain) -> bool {
+    fn by_row_number(&self, place: Place, axis: AxisId) -> bool {
         let kept = match place {
             Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches => true,
             Place::Arena(_)
@@ -104,7 +104,7 @@ impl<'a> Frame<'a> {
             | Place::Gradient
             | Place::Touched => false,
         };
-        kept && self.unit.purpose == Purpose::Rows && domain == BATCH
+        kept && self.unit.purpose == Purpose::Rows && axis == BATCH
     }
 
     /// The array of a source, declared on first use.
@@ -116,23 +116,23 @@ impl<'a> Frame<'a> {
             Source::Buffer(id) => self.buffer(id)?,
             Source::Ancestor { of, to } => {
                 let axes = self.unit.axes;
-                let written = axes.parent(of) == Some(to) || of == BATCH || matches!(axes.of(to), Axis::Group(_));
+                let written = axes.parent(of) == Some(to) || of == BATCH || matches!(axes.of(to), AxisKind::Unique(_));
                 if !written || !axes.has_ancestor(of, to) {
-                    return Err(format!("domain {} above domain {}", to.0, of.0));
+                    return Err(format!("axis {} above axis {}", to.0, of.0));
                 }
                 let rows = self.inside(of)?;
                 let local = self.kernel.walk.holds(of) && self.kernel.walk.unit() == Some(to);
                 let bound = if local { Bound::Local(to) } else { Bound::Whole(to) };
                 let name = match axes.of(to) {
-                    Axis::Group(g) => format!("distinct{g}_{}", of.0),
-                    Axis::Batch => format!("sample{}", of.0),
+                    AxisKind::Unique(g) => format!("distinct{g}_{}", of.0),
+                    AxisKind::Batch => format!("sample{}", of.0),
                     _ => format!("request{}", of.0),
                 };
                 (self.addressed(source, name, Numbers::Index(bound), rows, 1), None)
             }
             Source::Rows { table, feature } => {
-                let domain = self.unit.features.get(feature as usize).copied().unwrap_or(BATCH);
-                let rows = self.inside(domain)?;
+                let axis = self.unit.features.get(feature as usize).copied().unwrap_or(BATCH);
+                let rows = self.inside(axis)?;
                 let name = format!("rows{table}_{feature}");
                 (self.addressed(source, name, Numbers::Index(Bound::Table(Some(table))), rows, 1), None)
             }
@@ -146,11 +146,11 @@ impl<'a> Frame<'a> {
             }
             Source::GroupRows { group, key } => {
                 let found = self.unit.schedule.groups.get(group as usize).and_then(|g| g.keys.get(key as usize));
-                let domain = self.unit.axes.find(Axis::Group(group));
-                let Some((&(table, _), domain)) = found.zip(domain) else {
+                let axis = self.unit.axes.find(AxisKind::Unique(group));
+                let Some((&(table, _), axis)) = found.zip(axis) else {
                     return Err(format!("key {key} of group {group}"));
                 };
-                let rows = self.inside(domain)?;
+                let rows = self.inside(axis)?;
                 let name = format!("rows{group}of{key}");
                 (self.addressed(source, name, Numbers::Index(Bound::Table(Some(table))), rows, 1), None)
             }
@@ -167,19 +167,19 @@ impl<'a> Frame<'a> {
     }
 
     /// What the elements of a group stand for, elements of `over`.
-    pub fn members(&mut self, group: Domain, over: Domain) -> ArrayId {
+    pub fn members(&mut self, group: AxisId, over: AxisId) -> ArrayId {
         self.list(Address::Members(group), format!("members{}", group.0), over, over)
     }
 
     /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request; of a group, where the
     /// members of each begin. Of the whole batch.
-    pub fn offsets(&mut self, of: Domain, by: Domain) -> ArrayId {
+    pub fn offsets(&mut self, of: AxisId, by: AxisId) -> ArrayId {
         let into = self.unit.axes.summed(by).filter(|_| of == by).unwrap_or(of);
         self.list(Address::Offsets(of), format!("begin{}", of.0), by, into)
     }
 
     /// Numbers of elements of `into`, by element of `by`, of the whole batch.
-    fn list(&mut self, address: Address, name: String, by: Domain, into: Domain) -> ArrayId {
+    fn list(&mut self, address: Address, name: String, by: AxisId, into: AxisId) -> ArrayId {
         if let Some((_, id)) = self.lists.iter().find(|(a, _)| *a == address) {
             return *id;
         }
@@ -190,27 +190,27 @@ impl<'a> Frame<'a> {
         id
     }
 
-    /// The domain of the requests, where the element of `to` above one of `of` is found by the sample's request.
-    pub fn by_request(&self, of: Domain, to: Domain) -> Option<Domain> {
+    /// The axis of the requests, where the element of `to` above one of `of` is found by the sample's request.
+    pub fn by_request(&self, of: AxisId, to: AxisId) -> Option<AxisId> {
         let axes = self.unit.axes;
-        let entries = matches!(axes.of(to), Axis::Requests | Axis::Entries(_));
-        let pairs = matches!(axes.of(of), Axis::Sequence(_)) && entries && axes.has_ancestor(of, to);
-        if pairs { axes.find(Axis::Requests) } else { None }
+        let entries = matches!(axes.of(to), AxisKind::Request | AxisKind::Entries(_));
+        let pairs = matches!(axes.of(of), AxisKind::Sequence(_)) && entries && axes.has_ancestor(of, to);
+        if pairs { axes.find(AxisKind::Request) } else { None }
     }
 
-    /// Rows of an array over a domain: the tile's, where it has them.
-    fn inside(&self, domain: Domain) -> Result<Rows, Refusal> {
-        match domain {
+    /// Rows of an array over an axis: the tile's, where it has them.
+    fn inside(&self, axis: AxisId) -> Result<Rows, Refusal> {
+        match axis {
             ONCE => Ok(Rows::One),
             d if self.kernel.walk.holds(d) => Ok(Rows::Local(d)),
             d if self.kernel.walk.unit().is_some() && d.index() < self.unit.axes.count() => Ok(Rows::Whole(d)),
-            d => Err(format!("domain {} in a phase over domain {}", d.0, self.phase.domain.0)),
+            d => Err(format!("axis {} in a phase over axis {}", d.0, self.phase.axis.0)),
         }
     }
 
     fn buffer(&mut self, id: BufferId) -> Result<(Array, Option<Memory>), Refusal> {
         let b = self.unit.schedule.buffers.get(id.index()).ok_or_else(|| format!("buffer {} does not exist", id.0))?;
-        let rows = if self.by_row_number(b.place, b.domain) { Rows::Table(None) } else { self.inside(b.domain)? };
+        let rows = if self.by_row_number(b.place, b.axis) { Rows::Table(None) } else { self.inside(b.axis)? };
         let (letter, binding, memory) = match b.place {
             Place::Tile(slot) => {
                 let found = self.slots.iter().find(|s| s.slot == slot);
@@ -281,7 +281,7 @@ impl<'a> Frame<'a> {
     pub fn own_slot(&mut self, slot: SlotId, width: u32) -> Result<ArrayId, Refusal> {
         let found = self.slots.iter().find(|s| s.slot == slot).copied();
         let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
-        let rows = self.inside(found.domain)?;
+        let rows = self.inside(found.axis)?;
         self.names += 1;
         let array = Array {
             name: format!("products{}", self.names),
@@ -402,7 +402,7 @@ fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
         | Operation::Transpose { out, .. } => (out.buffer == partial).then_some(false),
         Operation::FoldOuter { weight: None, .. } => None,
     });
-    phase.domain != ONCE && uses.next() == Some(true) && uses.next().is_none()
+    phase.axis != ONCE && uses.next() == Some(true) && uses.next().is_none()
 }
 
 /// The partial sums of a phase, one behind the other; and the numbers of a copy.

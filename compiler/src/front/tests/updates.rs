@@ -47,11 +47,11 @@ fn a_row_has_one_accumulator() {
     let update = table_update(&m);
     assert_eq!(update.slots[0].per, SlotScope::Row);
     let slot = update.graph.inputs.iter().find(|i| matches!(i.kind, InputKind::Slot { .. })).unwrap();
-    assert_eq!((slot.domain, slot.shape.width()), (BATCH, 1));
+    assert_eq!((slot.axis, slot.shape.width()), (BATCH, 1));
     for root in &update.graph.roots {
         let node = update.graph.node(root.node());
         let width = if matches!(root, Root::Weight(_)) { 4 } else { 1 };
-        assert_eq!((node.domain, node.width()), (BATCH, width));
+        assert_eq!((node.axis, node.width()), (BATCH, width));
     }
 }
 
@@ -68,7 +68,7 @@ optimizer trust(lr) per tensor {
     let update = table_update(&m);
     assert_eq!(update.slots[0].per, SlotScope::Tensor);
     let slot = update.graph.roots.iter().find(|r| matches!(r, Root::Slot { .. })).unwrap().node();
-    assert_eq!(update.graph.node(slot).domain, ONCE);
+    assert_eq!(update.graph.node(slot).axis, ONCE);
     assert_eq!(nodes(&update.graph, |op| *op == Op::Count(BATCH)).len(), 1);
     assert_eq!(m.updates.len(), 2);
 }
@@ -79,7 +79,7 @@ fn a_number_for_every_weight_is_repeated() {
     let m = small("optimizer forget(0.5)", "optimizer sgd(0.1)", zero);
     let update = table_update(&m);
     let root = update.graph.roots.iter().find(|r| matches!(r, Root::Weight(_))).unwrap().node();
-    assert_eq!((update.graph.node(root).domain, update.graph.node(root).width()), (BATCH, 4));
+    assert_eq!((update.graph.node(root).axis, update.graph.node(root).width()), (BATCH, 4));
 }
 
 #[test]

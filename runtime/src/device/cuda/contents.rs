@@ -9,7 +9,7 @@ use super::stage::{Stage, members, offsets};
 use crate::engine::{Layout, StepInputs};
 use crate::lanes;
 use crate::spread::spread;
-use din_program::schedule::Domain;
+use din_program::schedule::AxisId;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,12 +45,12 @@ pub(super) enum Numbers {
     Present(usize),
     Zeros,
     /// Of the layout.
-    Offsets(Domain),
-    Members(Domain),
-    Lengths(Domain),
+    Offsets(AxisId),
+    Members(AxisId),
+    Lengths(AxisId),
     Above {
-        of: Domain,
-        to: Domain,
+        of: AxisId,
+        to: AxisId,
     },
 }
 
@@ -161,7 +161,7 @@ impl Contents<'_> {
 mod tests {
     use super::super::memory::{At, Buckets};
     use super::*;
-    use din_program::schedule::{Axes, BATCH};
+    use din_program::schedule::{AxisTree, BATCH};
     use din_program::schema::{Schema, Sequence};
 
     /// Arrays of several chunks, whose ends lie anywhere, and small ones between them.
@@ -180,10 +180,10 @@ mod tests {
         let mut rows = vec![vec![numbers(samples, 7), numbers(entries, 13)]];
         let (dense, label) = (vec![0.5; 3 * samples], vec![1.0; samples]);
         let (own, addresses) = (numbers(301, 3), vec![At::Work(12), At::Fixed(u64::MAX - 5), At::Staged(4)]);
-        let mut layout = Layout::new(Axes::new(&schema, &[]));
+        let mut layout = Layout::new(AxisTree::new(&schema, &[]));
         layout.set(samples, &[], std::slice::from_ref(&offsets));
         let mut tables = vec![DeviceTable::default()];
-        let d = Domain(2);
+        let d = AxisId(2);
         let mut stage = Stage::new(Buckets { per_doubling: 8 });
         stage.column(samples, Numbers::Rows { table: 0, feature: 0 }, "").unwrap();
         stage.put(&own, "").unwrap();

@@ -31,7 +31,7 @@ use crate::engine::{self as cpu, EngineError, Layout, ProfileRow, Reader, Span, 
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
-use din_program::schedule::{Axes, Place, Root, Schedule, Source};
+use din_program::schedule::{AxisTree, Place, Root, Schedule, Source};
 use din_program::schema::FeatureKind;
 use reads::{Reads, reads};
 use std::collections::VecDeque;
@@ -132,7 +132,7 @@ impl<D: Driver> Engine<D> {
         Ok(Engine {
             tables: program.tables.iter().map(|_| DeviceTable::default()).collect(),
             logits: vec![Vec::new(); program.predictions.len()],
-            layouts: [&program.train, &program.infer].map(|s| Layout::new(Axes::new(&program.schema, &s.groups))),
+            layouts: [&program.train, &program.infer].map(|s| Layout::new(AxisTree::new(&program.schema, &s.groups))),
             reads: [TRAIN, INFER].map(|which| reads(&program, &cuda, which)),
             readers: cpu::readers(&program),
             program,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub enum HostPart {
     /// The batch is checked, and new rows are written.
     Check,
-    /// The domains of the batch are laid out, and what reads the same rows is joined.
+    /// The axes of the batch are laid out, and what reads the same rows is joined.
     Layout,
     /// Columns, offsets, parents and tiles are staged.
     Stage,

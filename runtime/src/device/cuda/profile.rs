@@ -7,7 +7,7 @@ use super::driver::Timed;
 use crate::engine::{ProfileRow, Span};
 use din_program::Program;
 use din_program::cuda::{Grid, Launches};
-use din_program::schedule::{Axes, Axis, BATCH, Domain, ONCE, Operation, Phase, Place, Schedule, Source};
+use din_program::schedule::{AxisTree, AxisKind, BATCH, AxisId, ONCE, Operation, Phase, Place, Schedule, Source};
 use rustc_hash::FxHashMap;
 
 /// Launches that are kept one by one: some steps of a model of usual size.
@@ -28,9 +28,9 @@ pub(super) struct Ran<'a> {
     pub name: &'a str,
     pub schedule: &'a Schedule,
     pub launches: &'a Launches,
-    pub axes: &'a Axes,
-    /// Elements of a domain, over all instances.
-    pub count: &'a dyn Fn(Domain) -> usize,
+    pub axes: &'a AxisTree,
+    /// Elements of an axis, over all instances.
+    pub count: &'a dyn Fn(AxisId) -> usize,
 }
 
 impl Profile {
@@ -85,7 +85,7 @@ impl Profile {
             }
             if let (Grid::Tiles { .. }, Some(phase)) = (launch.grid, phase) {
                 let (flops, bytes) = work(program, ran, phase);
-                row.elements += (ran.count)(phase.domain) as u64;
+                row.elements += (ran.count)(phase.axis) as u64;
                 row.flops += flops;
                 row.bytes += bytes;
             }
@@ -141,7 +141,7 @@ fn work(program: &Program, ran: &Ran<'_>, phase: &Phase) -> (f64, f64) {
             }
             Operation::Moments { width, .. } => 5.0 * f64::from(width),
         };
-        flops += each * (ran.count)(call.domain) as f64;
+        flops += each * (ran.count)(call.axis) as f64;
         match &call.op {
             Operation::Kernel { args, .. } => args.iter().copied().for_each(&mut touch),
             Operation::Fill { buffer, .. } => touch(Source::Buffer(*buffer)),
@@ -162,25 +162,25 @@ fn work(program: &Program, ran: &Ran<'_>, phase: &Phase) -> (f64, f64) {
     let numbers = |source: &Source| match *source {
         Source::Buffer(id) => match ran.schedule.buffers.get(id.index()) {
             Some(b) if !matches!(b.place, Place::Tile(_) | Place::Partial) => {
-                (ran.count)(b.domain) as f64 * f64::from(b.width)
+                (ran.count)(b.axis) as f64 * f64::from(b.width)
             }
             _ => 0.0,
         },
         // A pair's entry and request are found by its sample.
         Source::Ancestor { of, to } => {
-            let by_sample = matches!(ran.axes.of(to), Axis::Requests | Axis::Entries(_));
-            let found = by_sample && matches!(ran.axes.of(of), Axis::Sequence(_));
+            let by_sample = matches!(ran.axes.of(to), AxisKind::Request | AxisKind::Entries(_));
+            let found = by_sample && matches!(ran.axes.of(of), AxisKind::Sequence(_));
             (ran.count)(if found { BATCH } else { of }) as f64
         }
         Source::Rows { table, feature } => {
             let width = program.tables.get(table as usize).map_or(0, |t| t.width);
-            let domain = program.schema.features.get(feature as usize).map_or(ONCE, |f| ran.axes.feature(f));
-            (ran.count)(domain) as f64 * (1.0 + f64::from(width))
+            let axis = program.schema.features.get(feature as usize).map_or(ONCE, |f| ran.axes.feature(f));
+            (ran.count)(axis) as f64 * (1.0 + f64::from(width))
         }
         Source::GroupRows { group, key } => {
             let keys = ran.schedule.groups.get(group as usize).map_or(&[][..], |g| &g.keys);
             let table = keys.get(key as usize).and_then(|(table, _)| program.tables.get(*table as usize));
-            let elements = ran.axes.find(Axis::Group(group)).map_or(0, |d| (ran.count)(d));
+            let elements = ran.axes.find(AxisKind::Unique(group)).map_or(0, |d| (ran.count)(d));
             elements as f64 * (1.0 + f64::from(table.map_or(0, |t| t.width)))
         }
         Source::RowIndex => (ran.count)(BATCH) as f64,

@@ -9,7 +9,7 @@ use super::driver::DeviceError;
 use super::memory::{At, Buckets, NONE, Plain, Space, words_of};
 use crate::engine::Layout;
 use din_program::cuda::{Address as Names, Cuda, Grid, Launches, Tiling, Word};
-use din_program::schedule::{Axis, BATCH, Domain, ONCE, Place, Schedule, Source};
+use din_program::schedule::{AxisKind, BATCH, AxisId, ONCE, Place, Schedule, Source};
 
 /// What is in a step's only write.
 #[derive(Debug, Default)]
@@ -81,16 +81,16 @@ impl Stage {
 }
 
 /// First entries by sample or request; of the samples, by request; of a group, first members by its elements.
-pub(super) fn offsets(layout: &Layout, d: Domain) -> &[u32] {
+pub(super) fn offsets(layout: &Layout, d: AxisId) -> &[u32] {
     match layout.axes.of(d) {
-        Axis::Batch => layout.requests(),
-        Axis::Group(g) => layout.group(g).map_or(&[], |g| &g.begins),
+        AxisKind::Batch => layout.requests(),
+        AxisKind::Unique(g) => layout.group(g).map_or(&[], |g| &g.begins),
         _ => layout.offsets(d),
     }
 }
 
-pub(super) fn members(layout: &Layout, d: Domain) -> &[u32] {
-    let group = if let Axis::Group(g) = layout.axes.of(d) { layout.group(g) } else { None };
+pub(super) fn members(layout: &Layout, d: AxisId) -> &[u32] {
+    let group = if let AxisKind::Unique(g) = layout.axes.of(d) { layout.group(g) } else { None };
     group.map_or(&[], |g| &g.members)
 }
 
@@ -100,7 +100,7 @@ pub(super) struct Given<'a> {
     pub samples: usize,
     /// How many of them get room.
     pub room: usize,
-    /// Where the elements of the domains lie; updates have samples alone.
+    /// Where the elements of the axes lie; updates have samples alone.
     pub layout: Option<&'a Layout>,
     /// Number of the step, from 1.
     pub step: u64,
@@ -111,16 +111,16 @@ pub(super) struct Given<'a> {
 }
 
 impl Given<'_> {
-    fn offsets(&self, d: Domain) -> &[u32] {
+    fn offsets(&self, d: AxisId) -> &[u32] {
         self.layout.map_or(&[], |l| offsets(l, d))
     }
 
-    fn members(&self, d: Domain) -> &[u32] {
+    fn members(&self, d: AxisId) -> &[u32] {
         self.layout.map_or(&[], |l| members(l, d))
     }
 
-    /// Elements of a domain.
-    pub fn count(&self, d: Domain) -> usize {
+    /// Elements of an axis.
+    pub fn count(&self, d: AxisId) -> usize {
         match (d, self.layout) {
             (ONCE, _) => 1,
             (BATCH, _) => self.samples,
@@ -129,18 +129,18 @@ impl Given<'_> {
     }
 
     /// How many of what `offsets` are by get room.
-    fn owners_room(&self, d: Domain, buckets: Buckets) -> usize {
+    fn owners_room(&self, d: AxisId, buckets: Buckets) -> usize {
         let Some(axes) = self.layout.map(|l| &l.axes) else { return self.room };
         let owner = match axes.of(d) {
-            Axis::Group(_) => Some(d),
-            Axis::Batch => axes.find(Axis::Requests),
+            AxisKind::Unique(_) => Some(d),
+            AxisKind::Batch => axes.find(AxisKind::Request),
             _ => axes.parent(d),
         };
         owner.map_or(self.room, |owner| self.room(owner, buckets))
     }
 
-    /// How many elements of a domain get room.
-    fn room(&self, d: Domain, buckets: Buckets) -> usize {
+    /// How many elements of an axis get room.
+    fn room(&self, d: AxisId, buckets: Buckets) -> usize {
         match d {
             ONCE => 1,
             BATCH => self.room,
@@ -179,7 +179,7 @@ impl Instances {
     ) -> Result<Vec<At>, DeviceError> {
         let mut slots = Vec::with_capacity(schedule.slots.len());
         for slot in &schedule.slots {
-            let (count, room) = (given.count(slot.domain), given.room(slot.domain, space.buckets));
+            let (count, room) = (given.count(slot.axis), given.room(slot.axis, space.buckets));
             slots.push((given.home)(space.matrix(count, room, slot.width, "buffers of a step")?));
         }
         let chunks = cuda.chunks as usize;
@@ -190,7 +190,7 @@ impl Instances {
             let (bounds, longest) = match tiling.entries {
                 0 => (None, 0),
                 _ => {
-                    let (bounds, longest) = stage.cut(tiling, given.offsets(tiling.domain));
+                    let (bounds, longest) = stage.cut(tiling, given.offsets(tiling.axis));
                     (Some(bounds), longest)
                 }
             };
@@ -224,7 +224,7 @@ impl Instances {
                 Names::Members(d) => stage.column(given.members(d).len(), Numbers::Members(d), "members")?,
                 Names::Tiles(t) => {
                     // At most one a sample, or request.
-                    let room = given.owners_room(launches.tilings[t as usize].domain, space.buckets) + 1;
+                    let room = given.owners_room(launches.tilings[t as usize].axis, space.buckets) + 1;
                     match tiles[t as usize].0 {
                         Some(k) => stage.column_within(stage.tiles[k].len(), room, Numbers::Tiles(k), "tiles")?,
                         None => NONE,

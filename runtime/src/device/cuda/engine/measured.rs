@@ -6,7 +6,7 @@ use super::super::profile::{Profile, Ran};
 use super::super::rows::TableUpdates;
 use super::{Engine, TRAIN, UPDATES};
 use crate::engine::{ProfileRow, Span};
-use din_program::schedule::{Axes, ONCE, Root};
+use din_program::schedule::{AxisTree, ONCE, Root};
 
 impl<D: Driver> Engine<D> {
     /// Starts (from zero) or stops measuring where the time of training steps goes.
@@ -30,7 +30,7 @@ impl<D: Driver> Engine<D> {
     pub(super) fn note(&mut self, of_tables: &TableUpdates, bases: &Bases) -> Result<(), DeviceError> {
         let Some(profile) = &mut self.profile else { return Ok(()) };
         let (program, cuda) = (&*self.program, &*self.cuda);
-        let (axes, of_rows) = (&self.layouts[TRAIN].axes, Axes::rows());
+        let (axes, of_rows) = (&self.layouts[TRAIN].axes, AxisTree::rows());
         let (launches, count) = (&cuda.schedules[TRAIN], |d| self.layouts[TRAIN].count(d));
         profile.worked(program, &Ran { name: "train", schedule: &program.train, launches, axes, count: &count });
         let mut distinct = Vec::with_capacity(of_tables.tables.len());

@@ -173,7 +173,7 @@ impl<D: Driver> Engine<D> {
         for root in &program.train.roots {
             let id = root.buffer();
             let buffer = &program.train.buffers[id.index()];
-            let mut numbers = vec![0.0; self.layouts[TRAIN].count(buffer.domain) * buffer.width as usize];
+            let mut numbers = vec![0.0; self.layouts[TRAIN].count(buffer.axis) * buffer.width as usize];
             let at = bases.resolve(slot_of(&program.train, id, &slots));
             self.driver.read(at, bytes_of_mut(&mut numbers))?;
             results.push(numbers);
