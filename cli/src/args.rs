@@ -1,8 +1,8 @@
 //! The command line of `din`, and of the executables it builds.
 
-use crate::device::{self, DeviceArg};
+use crate::exec::{self, DeviceArg};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use din_runtime::device::cuda::Target;
+use din_runtime::exec::cuda::Target;
 use std::path::PathBuf;
 
 /// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.

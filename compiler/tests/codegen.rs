@@ -56,7 +56,7 @@ fn every_operation_compiles_without_relocations() {
         let c = g.binary(BinaryOp::Less, x, s, span).unwrap();
         values.push(g.select(c, x, s, span).unwrap());
         let moments = g.moments(x, span).unwrap();
-        let total = g.sum(x, din_compiler::graph::ONCE, span).unwrap();
+        let total = g.sum(x, din_compiler::graph::GLOBAL, span).unwrap();
         let rows = g.sum_value(x, span);
         let once = g.unary(UnaryOp::Softplus, total, span);
         for (k, &node) in values.iter().chain(&[moments, total, rows, once]).enumerate() {

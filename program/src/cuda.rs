@@ -24,7 +24,7 @@ pub use rows::{
     RowsTable, RowsWord, TableAddress, TableWord, plan_rows,
 };
 
-use crate::schedule::{BufferId, AxisId, ONCE, Source};
+use crate::schedule::{AxisId, BufferId, GLOBAL, KernelArg};
 use serde::{Deserialize, Serialize};
 
 /// What products are computed in; sums are always f32.
@@ -79,7 +79,7 @@ pub enum Address {
     /// A buffer that is neither in a tile nor partial. A table's weights and what the optimizer keeps are addressed by row number.
     Buffer(BufferId),
     /// Parents, row numbers, tables, the row index.
-    Source(Source),
+    Argument(KernelArg),
     /// `u32`: first entry of each sample of the sequence (of each request, where the entries are a request's), then their number; of the samples,
     /// the first of each request; of a group, where what each element stands for begins.
     Offsets(AxisId),
@@ -161,7 +161,7 @@ impl Tiling {
     /// Most elements of an axis in a tile that is not long.
     pub fn capacity(&self, axis: AxisId) -> u32 {
         match axis {
-            ONCE => 1,
+            GLOBAL => 1,
             d if d == self.axis && self.entries > 0 => self.entries,
             _ => self.samples,
         }

@@ -51,7 +51,7 @@ pub struct Update {
     /// `adam + adaptive`
     pub name: String,
     pub slots: Vec<UpdateSlot>,
-    /// Whether the schedule is for table rows (with [`schedule::Source::RowIndex`]) rather than tensor elements.
+    /// Whether the schedule is for table rows (with [`schedule::KernelArg::RowIndex`]) rather than tensor elements.
     pub rows: bool,
     pub schedule: Schedule,
 }

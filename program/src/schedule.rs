@@ -13,7 +13,7 @@
 //! alone. Chunks run in parallel in any order, the tiles of a chunk one after the other, the calls of a tile in order. A call over
 //! axis `D` treats the elements of `D` that lie in the tile.
 //!
-//! A [`Place::Partial`] buffer has one copy a chunk, zeroed (or set to its identity) before the chunk's first tile; after the phase the
+//! A [`Storage::Partial`] buffer has one copy a chunk, zeroed (or set to its identity) before the chunk's first tile; after the phase the
 //! copies are combined pairwise by a tree over chunk numbers into the buffer `into`. So no result depends on the thread count.
 //!
 //! # Calling a kernel
@@ -47,7 +47,7 @@ id! {
     KernelId
 }
 
-pub const ONCE: AxisId = AxisId(0);
+pub const GLOBAL: AxisId = AxisId(0);
 pub const BATCH: AxisId = AxisId(1);
 
 /// Most numbers of one element of a buffer: those of a weight, or of its gradient, are one
@@ -68,16 +68,16 @@ pub struct Group {
 /// What an axis is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AxisKind {
-    Once,
+    Global,
     /// Samples; in update programs, rows.
     Batch,
     /// Entries of a sequence under each sample.
     Sequence(u32),
-    Requests,
+    Request,
     /// Entries of a common sequence under each request.
     Entries(u32),
     /// Elements of a group of the schedule.
-    Group(u32),
+    Unique(u32),
 }
 
 /// What tiles are ranges of.
@@ -128,7 +128,7 @@ impl AxisTree {
     }
 
     pub fn find(&self, kind: AxisKind) -> Option<AxisId> {
-        self.axes.iter().position(|a| *a == axis).map(|k| AxisId(k as u32))
+        self.axes.iter().position(|a| *a == kind).map(|k| AxisId(k as u32))
     }
 
     /// The axis whose elements a group joins.
@@ -140,7 +140,7 @@ impl AxisTree {
     pub fn parent(&self, axis: AxisId) -> Option<AxisId> {
         match self.of(axis) {
             AxisKind::Global => None,
-            AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => Some(ONCE),
+            AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => Some(GLOBAL),
             AxisKind::Sequence(_) => Some(BATCH),
             AxisKind::Entries(_) => self.find(AxisKind::Request),
         }
@@ -155,7 +155,7 @@ impl AxisTree {
         }
     }
 
-    /// What [`Operation::SumShared`] over `into` sums.
+    /// What [`Operation::SegmentSum`] over `into` sums.
     pub fn summed(&self, into: AxisId) -> Option<AxisId> {
         match self.of(into) {
             AxisKind::Request => Some(BATCH),
@@ -168,9 +168,9 @@ impl AxisTree {
     /// Whether each element of `of` has one of `to` above it, other than itself or `once`.
     pub fn has_ancestor(&self, of: AxisId, to: AxisId) -> bool {
         match (self.of(of), self.of(to)) {
-            (AxisKind::Batch, AxisKind::Request) | (AxisKind::Sequence(_), AxisKind::Batch) | (AxisKind::Entries(_), AxisKind::Request) => {
-                true
-            }
+            (AxisKind::Batch, AxisKind::Request)
+            | (AxisKind::Sequence(_), AxisKind::Batch)
+            | (AxisKind::Entries(_), AxisKind::Request) => true,
             (AxisKind::Sequence(_), AxisKind::Request) => true,
             (AxisKind::Sequence(a), AxisKind::Entries(b)) => a == b,
             (_, AxisKind::Unique(g)) => self.over(g).is_some_and(|over| of == over || self.has_ancestor(of, over)),
@@ -199,7 +199,7 @@ pub struct Schedule {
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
     pub slots: Vec<Slot>,
-    /// Scratch of one thread, in f32 numbers for each element of the tile's own axis; see [`Place::Tile`].
+    /// Scratch of one thread, in f32 numbers for each element of the tile's own axis; see [`Storage::Tile`].
     pub tile_slots: Vec<Slot>,
     pub phases: Vec<Phase>,
     pub roots: Vec<Root>,
@@ -217,12 +217,12 @@ pub struct Slot {
 pub struct Buffer {
     pub axis: AxisId,
     pub width: u32,
-    pub place: Place,
+    pub place: Storage,
 }
 
 /// Where a buffer lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum Storage {
     /// The step's arena.
     Arena(SlotId),
     /// A thread's scratch, for the elements of the current tile; index into [`Schedule::tile_slots`].
@@ -244,23 +244,23 @@ pub enum Place {
     Count(AxisId),
     /// Number of this step, from 1, as f32; once.
     Step,
-    /// Update programs: the weights themselves, updated in place. For tables, addressed by row number (see [`Source::RowIndex`]).
+    /// Update programs: the weights themselves, updated in place. For tables, addressed by row number (see [`KernelArg::RowIndex`]).
     Weight,
     /// Update programs: summed gradient of the rows, in the order of the row index; or of the tensor.
     Gradient,
     /// Update programs of tables: 1 where the batch has the row, else 0, in the order of the row index.
-    Touched,
+    InBatch,
     /// Update programs: optimizer state, addressed as the weights.
     UpdateSlot(u32),
     /// Update programs: per table row, addressed by row number, as f32.
-    RowCount,
+    Frequency,
     /// Update programs: per table row, addressed by row number, as f32; already incremented for this step.
-    Touches,
+    UpdateCount,
 }
 
 /// What a kernel argument points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Source {
+pub enum KernelArg {
     Buffer(BufferId),
     /// `u32` for each element of `of`: the element of `to` above it. See [`AxisTree::has_ancestor`].
     Ancestor {
@@ -315,17 +315,17 @@ pub struct Call {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Operation {
     /// Generated code.
-    Kernel { kernel: KernelId, args: Vec<Source> },
+    Kernel { kernel: KernelId, args: Vec<KernelArg> },
     /// Sets the call's elements of a buffer.
     Fill { buffer: BufferId, value: f32 },
     /// `out_i = x_i W` or `out_i += x_i W`: `x` has `k` columns, `w` is once and `k x n`, row-major with row stride `w_stride`, `out` has `n` columns.
     MatMul { x: View, w: View, w_stride: u32, out: View, k: u32, n: u32, accumulate: bool },
     /// `out_i = x_i (W1 + diag(q_s) W2)`, `s` being entry `i`'s sample: `x` has `e` columns, `out` `n`, `w` is once and holds W1 over W2, `2 e x n`. Or
     /// `transposed`, `out_i = x_i (W1 + diag(q_s) W2)^T`: `x` has `n` columns, `out` `e`, `w` is `n x 2 e`. `q` is on the samples.
-    Fold { x: View, q: View, w: View, transposed: bool, out: View, e: u32, n: u32 },
+    AbsorbedMatMul { x: View, q: View, w: View, transposed: bool, out: View, e: u32, n: u32 },
     /// With `G_s` the sum of `x_i^T g_i` over the entries of sample `s` (`e x n`): `weight`, (q, partial `2 e x n`), gains G_s over diag(q_s) G_s for every
     /// sample; `sample`, (w as W1 over W2, out on the samples), becomes the sum of `G_s * W2` over each row.
-    FoldOuter { x: View, g: View, weight: Option<(View, View)>, sample: Option<(View, View)>, e: u32, n: u32 },
+    AbsorbedOuter { x: View, g: View, weight: Option<(View, View)>, sample: Option<(View, View)>, e: u32, n: u32 },
     /// `out += sum_i x_i^T g_i`: `out` is a partial, `k x n` row-major.
     Outer { x: View, g: View, out: View, k: u32, n: u32 },
     /// Once: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.
@@ -333,7 +333,7 @@ pub enum Operation {
     /// Sums over what shares an element, in order. Over requests: `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over a common
     /// sequence's entries once a request: `out_e` is the sum of `x` at this entry over the samples of its request. Over a group: `out_g` is the
     /// sum of `x_i` over the elements `i` that `g` stands for. `width` columns; `x` is on [`AxisTree::summed`].
-    SumShared { x: View, out: View, width: u32 },
+    SegmentSum { x: View, out: View, width: u32 },
     /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`, `[mean, M2, count]` of widths `width, width, 1`.
     Moments { x: View, out: BufferId, width: u32 },
 }

@@ -3,7 +3,7 @@
 
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
-use din_compiler::graph::{BATCH, AxisId, Graph, InputKind, Op, TableId};
+use din_compiler::graph::{AxisId, BATCH, Graph, InputKind, Op, TableId};
 use din_compiler::plan::{Kernels, Options, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
@@ -11,7 +11,7 @@ use din_program::schema::{
     self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
 };
 use din_program::{FORMAT, Isa, Program, Update};
-use din_runtime::engine::{Engine, EngineError, State, StepInputs};
+use din_runtime::exec::cpu::{Engine, EngineError, State, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
@@ -160,7 +160,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
     };
     let location = String::new;
     let update = |rows| {
-        let axes = vec![None, Some(din_program::schedule::ONCE)];
+        let axes = vec![None, Some(din_program::schedule::GLOBAL)];
         Update { name: "none".into(), slots: vec![], rows, schedule: empty(axes) }
     };
     let tables = graph.tables.iter().enumerate().map(|(t, &width)| schema::Table {

@@ -9,8 +9,8 @@
 
 use crate::primitives::PRIMITIVES;
 use din_compiler::graph::{
-    BATCH, BinaryOp, Axis, AxisId, Graph, Input, InputId, InputKind, NodeId, ONCE, Op, ParamId, Root, Shape,
-    StateId, TableId, UnaryOp,
+    Axis, AxisId, BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, Op, ParamId, Root, Shape, StateId,
+    TableId, UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Run, Values};
 use din_grammar::{Span, span::FileId};
@@ -330,7 +330,7 @@ impl Maker {
             return self.param(shape);
         }
         let above: Vec<AxisId> =
-            self.axes().into_iter().filter(|&d| d != ONCE && self.g.join(d, axis).is_some()).collect();
+            self.axes().into_iter().filter(|&d| d != GLOBAL && self.g.join(d, axis).is_some()).collect();
         let axis = self.r.pick(&above).unwrap_or(BATCH);
         self.dense(axis, shape.width())
     }
@@ -456,7 +456,7 @@ impl Maker {
                 self.take(id)
             }
             "reshape" => {
-                let x = self.where_(|m, id| m.g.node(id).axis == ONCE)?;
+                let x = self.where_(|m, id| m.g.node(id).axis == GLOBAL)?;
                 let shape = self.shape(x);
                 let to = if shape.0.len() == 2 {
                     Shape::vector(shape.width())
@@ -525,7 +525,7 @@ impl Maker {
             }
             1 if count(self, &|k| *k == InputKind::Step) == 0 => {
                 let step = vec![1.0 + self.r.below(20) as f64];
-                let id = self.new_input(InputKind::Step, ONCE, Shape::scalar(), step);
+                let id = self.new_input(InputKind::Step, GLOBAL, Shape::scalar(), step);
                 let span = self.span();
                 let id = self.g.input(id, span);
                 self.take(id)
@@ -611,11 +611,11 @@ impl Maker {
     }
 
     fn draw_reduction(&mut self, name: &str) -> Made {
-        let x = self.where_(|m, id| m.g.node(id).axis != ONCE)?;
+        let x = self.where_(|m, id| m.g.node(id).axis != GLOBAL)?;
         let from = self.axis(x);
         let above = |to: &AxisId| match name {
             "sum" => *to != from && self.g.is_ancestor(*to, from),
-            _ => *to == ONCE || self.g.axis(from).parent == Some(*to),
+            _ => *to == GLOBAL || self.g.axis(from).parent == Some(*to),
         };
         let above: Vec<AxisId> = self.axes().into_iter().filter(above).collect();
         let to = self.r.pick(&above)?;
@@ -672,9 +672,9 @@ impl Maker {
             if self.axis(bent) == BATCH {
                 logit = Some(bent);
             }
-            if self.axis(term) != ONCE {
+            if self.axis(term) != GLOBAL {
                 let span = self.span();
-                term = self.g.sum(term, ONCE, span).expect("once lies above all");
+                term = self.g.sum(term, GLOBAL, span).expect("once lies above all");
                 self.keep(term);
             }
             loss = self.binary(BinaryOp::Add, loss, term).expect("scalars");
@@ -689,7 +689,7 @@ impl Maker {
         for k in 0..self.g.states.len() {
             let state = StateId(k as u32);
             let shape = self.g.states[k].clone();
-            let found = self.where_(|m, id| m.axis(id) == ONCE && m.shape(id) == shape);
+            let found = self.where_(|m, id| m.axis(id) == GLOBAL && m.shape(id) == shape);
             let node = found.unwrap_or_else(|| {
                 let s = self.span();
                 self.g.state(state, s)

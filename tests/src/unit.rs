@@ -2,7 +2,7 @@
 
 use crate::random_graph::{Case, Random};
 use din_compiler::graph::{
-    BATCH, BinaryOp, Axis, AxisId, Graph, Input, InputId, InputKind, NodeId, ONCE, ParamId, Root, Shape, TableId,
+    Axis, AxisId, BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, ParamId, Root, Shape, TableId,
     UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Values};
@@ -32,12 +32,7 @@ pub fn activation_units(width: usize, hidden: usize, layers: u32) -> (Graph, Nod
         let mut fields = Vec::new();
         for feature in 0..FIELDS {
             let kind = InputKind::Ids { feature: feature + FIELDS * (axis - 1) };
-            g.inputs.push(Input {
-                name: format!("f{feature}"),
-                kind,
-                axis: AxisId(axis),
-                shape: Shape::scalar(),
-            });
+            g.inputs.push(Input { name: format!("f{feature}"), kind, axis: AxisId(axis), shape: Shape::scalar() });
             if g.tables.len() < FIELDS as usize {
                 g.tables.push(width);
             }
@@ -64,7 +59,7 @@ pub fn activation_units(width: usize, hidden: usize, layers: u32) -> (Graph, Nod
     let weighted = g.binary(BinaryOp::Multiply, weight, k, s).unwrap();
     let taste = g.sum(weighted, BATCH, s).unwrap();
     let total = g.sum_value(taste, s);
-    let loss = g.sum(total, ONCE, s).unwrap();
+    let loss = g.sum(total, GLOBAL, s).unwrap();
     g.roots.push(Root::Loss(loss));
     g.roots.push(Root::Named { name: "taste".into(), node: taste });
     (g, loss)

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::differentiate;
-use din_compiler::graph::{BATCH, AxisId, Graph, Input, InputKind, Op, ParamId, Root, Shape};
+use din_compiler::graph::{AxisId, BATCH, Graph, Input, InputKind, Op, ParamId, Root, Shape};
 use din_compiler::interpret::{Magnitudes, run_magnitude};
 use din_compiler::optimize::{self, PASSES, Pass, flops};
 use din_grammar::Span;

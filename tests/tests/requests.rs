@@ -3,18 +3,18 @@
 
 use din_compiler::interpret::{self, TableData, TensorData};
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{AxisTree, AxisKind, Operation, Root, Schedule, Source};
+use din_program::schedule::{AxisKind, AxisTree, KernelArg, Operation, Root, Schedule};
 use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
-use din_runtime::code;
-use din_runtime::engine::Engine;
+use din_runtime::cpu;
+use din_runtime::exec::cpu::Engine;
 use din_runtime::train::Session;
 use din_tests::random_graph::Random;
 use din_tests::requests::{DIM, E, HIDDEN, IDS, Log, TOWER, UNIT, logs, model, samples};
 use std::sync::Arc;
 
 fn program(common: bool, activation: &str) -> Arc<Program> {
-    let options = CompileOptions { levels: vec![code::detect()], checked: true, ..CompileOptions::default() };
+    let options = CompileOptions { levels: vec![cpu::detect()], checked: true, ..CompileOptions::default() };
     Arc::new(compile(&model(common, activation), &options).unwrap().program)
 }
 
@@ -74,15 +74,14 @@ fn deduplicated_equals_replicated_in_compiled_code() {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= bound * b.abs().max(0.1))
     };
     for activation in ["dice", "sigmoid"] {
-        let (once, flat) =
-            (trained(true, activation, 1, code::detect()), trained(false, activation, 1, code::detect()));
+        let (once, flat) = (trained(true, activation, 1, cpu::detect()), trained(false, activation, 1, cpu::detect()));
         assert!(close(&once.0, &flat.0, 2e-5), "{activation}: losses {:?} {:?}", once.0, flat.0);
         assert!(close(&once.1, &flat.1, 1e-3), "{activation}: logits {:?} {:?}", once.1, flat.1);
 
         let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         let off = norm(&mut once.2.iter().zip(&flat.2).map(|(a, b)| a - b)) / norm(&mut flat.2.iter().copied());
         assert!(once.2.len() == flat.2.len() && off < 1e-4, "{activation}: tables are off by {off:e}");
-        assert_eq!(once, trained(true, activation, 2, code::detect()), "{activation}: threads change bits");
+        assert_eq!(once, trained(true, activation, 2, cpu::detect()), "{activation}: threads change bits");
     }
 }
 
@@ -95,7 +94,7 @@ fn multiply_adds(schedule: &Schedule, counts: &[u64]) -> u64 {
             Operation::MatMul { k, n: m, .. } => n * u64::from(k) * u64::from(m),
             Operation::Outer { k, n: m, .. } => n * u64::from(k) * u64::from(m),
             // By entry, and the sample's matrix.
-            Operation::Fold { e, n: m, .. } | Operation::FoldOuter { e, n: m, .. } => {
+            Operation::AbsorbedMatMul { e, n: m, .. } | Operation::AbsorbedOuter { e, n: m, .. } => {
                 (n + counts[1]) * u64::from(e) * u64::from(m)
             }
             _ => 0,
@@ -110,7 +109,7 @@ fn gathered(program: &Program, schedule: &Schedule, counts: &[u64]) -> u64 {
     for call in schedule.phases.iter().flat_map(|p| &p.calls) {
         let Operation::Kernel { args, .. } = &call.op else { continue };
         for arg in args {
-            if let Source::Rows { table, .. } = arg {
+            if let KernelArg::Rows { table, .. } = arg {
                 total += counts[call.axis.index()] * u64::from(program.tables[*table as usize].width) * 4;
             }
         }

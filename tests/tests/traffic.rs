@@ -4,7 +4,7 @@
 use din_compiler::front::{self, NoFiles};
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
-use din_program::schedule::{AxisId, Operation, Place};
+use din_program::schedule::{AxisId, Operation, Storage};
 use std::path::Path;
 
 const VISITED: AxisId = AxisId(2);
@@ -28,7 +28,7 @@ fn an_entry_keeps_its_layers_and_its_gradient() {
         .train
         .buffers
         .iter()
-        .filter(|b| b.axis == VISITED && matches!(b.place, Place::Arena(_)))
+        .filter(|b| b.axis == VISITED && matches!(b.place, Storage::Arena(_)))
         .map(|b| b.width)
         .collect();
     widths.sort_unstable();
@@ -47,7 +47,7 @@ fn nothing_is_four_rows_wide() {
         let widest = schedule.buffers.iter().filter(|b| b.axis == VISITED).map(|b| b.width).max();
         assert_eq!(widest, Some(hidden.max(e)));
     }
-    let kept = |b: &&din_program::schedule::Buffer| b.axis == VISITED && matches!(b.place, Place::Arena(_));
+    let kept = |b: &&din_program::schedule::Buffer| b.axis == VISITED && matches!(b.place, Storage::Arena(_));
     assert_eq!(program.infer.buffers.iter().filter(kept).count(), 0);
 }
 
@@ -61,8 +61,8 @@ fn an_entry_multiplies_what_the_folded_form_does() {
     for call in program.train.phases.iter().flat_map(|p| &p.calls).filter(|c| c.axis == VISITED) {
         let (Operation::MatMul { k, n, .. }
         | Operation::Outer { k, n, .. }
-        | Operation::Fold { e: k, n, .. }
-        | Operation::FoldOuter { e: k, n, .. }) = call.op
+        | Operation::AbsorbedMatMul { e: k, n, .. }
+        | Operation::AbsorbedOuter { e: k, n, .. }) = call.op
         else {
             continue;
         };

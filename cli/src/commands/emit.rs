@@ -10,8 +10,8 @@ use din_compiler::graph::Graph;
 use din_grammar::SourceMap;
 use din_program::schedule::{Operation, Schedule};
 use din_program::{Code, Program};
-use din_runtime::device::cuda::{Image, Nvrtc, Target};
-use din_runtime::run::file::AtomicFile;
+use din_runtime::exec::cuda::{Image, Nvrtc, Target};
+use din_runtime::fs::AtomicFile;
 use std::fmt::Write;
 use std::io::Write as _;
 
@@ -104,7 +104,7 @@ fn disassemble(cubin: &[u8]) -> Result<String, Failure> {
     // Never committed, so that it goes when it is dropped.
     let mut file = AtomicFile::create(&std::env::temp_dir().join("din.cubin"))?;
     let written = file.file().write_all(cubin);
-    written.map_err(|e| din_runtime::run::Error::file("write", file.temporary(), &e))?;
+    written.map_err(|e| din_runtime::Error::file("write", file.temporary(), &e))?;
     let mut listing = None;
     for (program, options) in [("nvdisasm", &[][..]), ("cuobjdump", &["-sass"][..])] {
         let ran = std::process::Command::new(program).args(options).arg(file.temporary()).output();

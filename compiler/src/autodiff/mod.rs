@@ -15,7 +15,7 @@ mod rules;
 
 pub use dependence::{Dependence, dependences};
 
-use crate::graph::{AxisId, Graph, InputId, Node, NodeId, ONCE, Op, ParamId, Root, Shape, TableId, TypeError};
+use crate::graph::{AxisId, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Root, Shape, TableId, TypeError};
 use adjoint::Adjoint;
 use din_grammar::Span;
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
     let loss = graph.roots.iter().find_map(|r| if let Root::Loss(n) = r { Some(*n) } else { None });
     let loss = loss.ok_or(DifferentiateError::NoLoss)?;
     let span = graph.node(loss).span;
-    if graph.node(loss).axis != ONCE || graph.node(loss).shape != Shape::scalar() {
+    if graph.node(loss).axis != GLOBAL || graph.node(loss).shape != Shape::scalar() {
         return Err(DifferentiateError::NotOneNumber { node: loss, span });
     }
     let order = graph.order_from([loss]);

@@ -5,8 +5,9 @@
 
 use super::adjoint::Adjoint;
 use crate::graph::{
+    AxisId,
     BinaryOp::{self, Add, Divide, Equal, Less, LessEqual, Multiply, Power, Subtract},
-    AxisId, Graph, Node, NodeId, ONCE, Op, Shape, TypeError,
+    GLOBAL, Graph, Node, NodeId, Op, Shape, TypeError,
     UnaryOp::{self, Log, Negate, Sigmoid, Sign},
 };
 use din_grammar::Span;
@@ -87,7 +88,7 @@ fn gain(b: &mut Build, node: &Node, y: NodeId, g: NodeId, k: usize) -> Built {
         Op::MatMulT if k == 0 => b.graph.matmul(g, other(1), b.s),
         Op::MatMulT => b.graph.outer(g, other(0), b.s),
         // Made after differentiation.
-        Op::Fold(_) => Err(TypeError::NotAVector { found: node.shape.clone() }),
+        Op::Absorbed(_) => Err(TypeError::NotAVector { found: node.shape.clone() }),
         // Y = sum_i x_i^T h_i: dx_i = h_i G^T, dh_i = x_i G; each at the axis of the other, which may be the shallower.
         Op::Outer => {
             let gain = if k == 0 { b.graph.matmul_t(other(1), g, b.s)? } else { b.graph.matmul(other(0), g, b.s)? };
@@ -229,7 +230,7 @@ fn binary(b: &mut Build, op: BinaryOp, (l, r): (NodeId, NodeId), y: NodeId, g: N
 fn moments(b: &mut Build, x: NodeId, y: NodeId, g: NodeId) -> Built {
     let (axis, shape) = (b.graph.node(x).axis, b.graph.node(x).shape.clone());
     let w = shape.width();
-    let n = if axis == ONCE { b.number(1.0) } else { b.graph.count(axis, b.s) };
+    let n = if axis == GLOBAL { b.number(1.0) } else { b.graph.count(axis, b.s) };
     let one = b.number(1.0);
     // 0 / 1 where there is no element, instead of a NaN that nobody reads.
     let n = b.binary(BinaryOp::Max, n, one)?;

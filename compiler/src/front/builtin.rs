@@ -2,7 +2,7 @@
 
 use super::elab::Elab;
 use super::value::{Builtin, Field, Given, Tensor, Value, counted};
-use crate::graph::{self, BATCH, BinaryOp, AxisId, NodeId, ONCE, Shape, UnaryOp};
+use crate::graph::{self, AxisId, BATCH, BinaryOp, GLOBAL, NodeId, Shape, UnaryOp};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
@@ -219,7 +219,7 @@ impl<'a> Elab<'a> {
         let (width, axis) = (self.graph.node(t.node).width(), self.graph.node(t.node).axis);
         let mut node = self.graph.sum_value(t.node, span);
         if self.reduces_rows() && axis == BATCH {
-            let built = self.graph.sum(node, ONCE, span);
+            let built = self.graph.sum(node, GLOBAL, span);
             match built {
                 Ok(n) => node = n,
                 Err(e) => return self.type_error(e, span),
@@ -259,7 +259,7 @@ impl<'a> Elab<'a> {
         let Some(t) = self.tensor(value, at) else { return poison() };
         let node = self.graph.node(t.node);
         let (axis, width) = (node.axis, node.width());
-        if axis == ONCE {
+        if axis == GLOBAL {
             let found = self.describe_tensor(&t);
             self.report(
                 Diagnostic::error("E0314", "`moments` of a value that does not vary", at, found)

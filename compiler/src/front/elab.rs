@@ -13,7 +13,7 @@
 use super::declare::Declarations;
 use super::load::{Definition, Module, listed};
 use super::value::{Builtin, Callee, Tensor, Value, nearest, reserved};
-use crate::graph::{BATCH, AxisId, Graph, InputId, NodeId, ONCE, Shape, StateId};
+use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, NodeId, Shape, StateId};
 use din_grammar::{Diagnostic, SourceMap, Span, ast};
 use din_program::schema::{Parameter, Prediction, State};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -334,7 +334,7 @@ impl<'a> Elab<'a> {
     /// What an axis is called: the sequence's name.
     pub fn axis_text(&self, axis: AxisId) -> String {
         match axis {
-            ONCE => "nothing: it is one value for the whole batch".into(),
+            GLOBAL => "nothing: it is one value for the whole batch".into(),
             BATCH => "the samples only".into(),
             d if Some(d) == self.graph.request() => "the requests only".into(),
             d => format!("`{}`", self.graph.axis(d).name),

@@ -5,7 +5,7 @@ use super::elab::{Elab, Scope};
 use super::names;
 use super::update::{Rule, RuleKind, Updates};
 use super::value::{Builtin, Callee, Given, Tensor, Value};
-use crate::graph::{BATCH, Axis, AxisId, Graph, InputKind, Shape};
+use crate::graph::{Axis, AxisId, BATCH, Graph, InputKind, Shape};
 use crate::model::UpdateScope;
 use din_grammar::ast;
 use din_program::schema::{Label, Prediction};
@@ -92,7 +92,7 @@ impl<'a> Elab<'a> {
         }
         let matrix = shape.len() == 2;
         let kind = InputKind::Dense { feature: 0 };
-        let axis = if matrix { crate::graph::ONCE } else { axis };
+        let axis = if matrix { crate::graph::GLOBAL } else { axis };
         let key = (3, self.graph.inputs.len() as u32);
         let input = self.input(key, p.name.name.clone(), kind, axis, Shape(shape));
         Value::Tensor(Tensor { node: self.graph.input(input, p.span), fields: None })

@@ -232,7 +232,7 @@ impl<'a> Elab<'a> {
 
     fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> Value<'a> {
         let wn = self.graph.node(w.0.node);
-        if wn.axis != graph::ONCE || wn.shape.0.len() != 2 {
+        if wn.axis != graph::GLOBAL || wn.shape.0.len() != 2 {
             let found = self.describe_tensor(&w.0);
             return self.fault(
                 Diagnostic::error("E0309", "`@` needs a matrix on the right", w.1, found)

@@ -5,7 +5,7 @@ use super::load::listed;
 use super::report::same_metric;
 use super::update::{Rule, Updates};
 use super::value::{counted, nearest, number_text};
-use crate::graph::{BATCH, NodeId, ONCE, Op, Shape, UnaryOp};
+use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
@@ -83,7 +83,7 @@ impl<'a> Elab<'a> {
         if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
             let mut d = Diagnostic::error("E0609", "a logit is one number a sample", argument.span, found.clone());
-            d = if node.axis == ONCE {
+            d = if node.axis == GLOBAL {
                 d.note("expected [1] for every sample\nfound a value that does not depend on the sample")
             } else {
                 d.note(format!("expected [1] for every sample\nfound {found}"))

@@ -2,7 +2,7 @@
 
 use super::elab::{Bound, Elab, Frame, Instance, Scope};
 use super::value::{Tensor, Value, counted, shape_text};
-use crate::graph::{AxisId, NodeId, ONCE, Op, ParamId, Shape, StateId};
+use crate::graph::{AxisId, GLOBAL, NodeId, Op, ParamId, Shape, StateId};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schedule::MAX_WIDTH;
@@ -240,7 +240,7 @@ impl<'a> Elab<'a> {
             return;
         };
         let (node, before) = (self.graph.node(t.node), self.graph.node(old.node).shape.clone());
-        if node.axis != ONCE || !(node.shape == before || node.shape.width() == 1) {
+        if node.axis != GLOBAL || !(node.shape == before || node.shape.width() == 1) {
             let found = self.describe_tensor(&t);
             let mut d = Diagnostic::error(
                 "E0507",
@@ -248,7 +248,7 @@ impl<'a> Elab<'a> {
                 value.span,
                 found.clone(),
             );
-            d = if node.axis == ONCE {
+            d = if node.axis == GLOBAL {
                 d.note(format!("expected {}\nfound {found}", shape_text(&before)))
             } else {
                 d.note("expected one value for the whole batch")

@@ -2,7 +2,8 @@
 //! of `graph`, and says what is wrong as a [`TypeError`] without spans; the elaborator adds those.
 
 use super::{
-    BATCH, BinaryOp, AxisId, Fold, Graph, InputId, Node, NodeId, ONCE, Op, ParamId, Shape, StateId, TableId, UnaryOp,
+    Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Shape, StateId, TableId,
+    UnaryOp,
 };
 use din_grammar::Span;
 
@@ -33,7 +34,7 @@ impl Graph {
     }
 
     fn join_all(&self, operands: &[NodeId]) -> Result<AxisId, TypeError> {
-        let mut axis = ONCE;
+        let mut axis = GLOBAL;
         for &o in operands {
             let d = self.node(o).axis;
             axis = self.join(axis, d).ok_or(TypeError::AxisTree { left: axis, right: d })?;
@@ -42,7 +43,7 @@ impl Graph {
     }
 
     pub fn constant(&mut self, value: f64, span: Span) -> NodeId {
-        self.make(Op::Const(value), vec![], ONCE, Shape::scalar(), span)
+        self.make(Op::Const(value), vec![], GLOBAL, Shape::scalar(), span)
     }
 
     /// `value` at every element of `axis` and every position of `shape`.
@@ -97,12 +98,12 @@ impl Graph {
 
     pub fn param(&mut self, param: ParamId, span: Span) -> NodeId {
         let shape = self.params[param.index()].clone();
-        self.make(Op::Param(param), vec![], ONCE, shape, span)
+        self.make(Op::Param(param), vec![], GLOBAL, shape, span)
     }
 
     pub fn state(&mut self, state: StateId, span: Span) -> NodeId {
         let shape = self.states[state.index()].clone();
-        self.make(Op::State(state), vec![], ONCE, shape, span)
+        self.make(Op::State(state), vec![], GLOBAL, shape, span)
     }
 
     pub fn lookup(&mut self, table: TableId, input: InputId, span: Span) -> NodeId {
@@ -112,12 +113,12 @@ impl Graph {
     }
 
     pub fn length(&mut self, axis: AxisId, span: Span) -> NodeId {
-        let parent = self.axis(axis).parent.unwrap_or(ONCE);
+        let parent = self.axis(axis).parent.unwrap_or(GLOBAL);
         self.make(Op::Length(axis), vec![], parent, Shape::scalar(), span)
     }
 
     pub fn count(&mut self, axis: AxisId, span: Span) -> NodeId {
-        self.make(Op::Count(axis), vec![], ONCE, Shape::scalar(), span)
+        self.make(Op::Count(axis), vec![], GLOBAL, Shape::scalar(), span)
     }
 
     pub fn unary(&mut self, op: UnaryOp, x: NodeId, span: Span) -> NodeId {
@@ -141,7 +142,7 @@ impl Graph {
     }
 
     fn matrices_are_once(axis: AxisId, shape: &Shape) -> Result<(), TypeError> {
-        if shape.0.len() == 1 || axis == ONCE {
+        if shape.0.len() == 1 || axis == GLOBAL {
             return Ok(());
         }
         Err(TypeError::NotAMatrix { found: shape.clone(), axis })
@@ -203,7 +204,7 @@ impl Graph {
     fn matrix(&self, w: NodeId) -> Result<(usize, usize), TypeError> {
         let n = self.node(w);
         match (n.axis, n.shape.0.as_slice()) {
-            (ONCE, &[k, m]) => Ok((k, m)),
+            (GLOBAL, &[k, m]) => Ok((k, m)),
             (axis, _) => Err(TypeError::NotAMatrix { found: n.shape.clone(), axis }),
         }
     }
@@ -234,19 +235,19 @@ impl Graph {
             }
         }
         let shape = Shape::matrix(self.node(x).width(), self.node(g).width());
-        Ok(self.make(Op::Outer, vec![x, g], ONCE, shape, span))
+        Ok(self.make(Op::Outer, vec![x, g], GLOBAL, shape, span))
     }
 
-    /// See [`Fold`]; `verify` checks the operands.
-    pub(crate) fn fold(&mut self, fold: Fold, operands: [NodeId; 3], span: Span) -> NodeId {
+    /// See [`Absorbed`]; `verify` checks the operands.
+    pub(crate) fn fold(&mut self, form: Absorbed, operands: [NodeId; 3], span: Span) -> NodeId {
         let (a, c) = (self.node(operands[0]), self.node(operands[2]));
-        let (axis, shape) = match fold {
-            Fold::Product => (a.axis, Shape::vector(c.shape.0.last().copied().unwrap_or(1))),
-            Fold::ProductT => (a.axis, Shape::vector(c.shape.0.first().copied().unwrap_or(2) / 2)),
-            Fold::Outer => (ONCE, Shape::matrix(2 * a.width(), c.width())),
-            Fold::Sum => (BATCH, Shape::vector(a.width())),
+        let (axis, shape) = match form {
+            Absorbed::Product => (a.axis, Shape::vector(c.shape.0.last().copied().unwrap_or(1))),
+            Absorbed::ProductT => (a.axis, Shape::vector(c.shape.0.first().copied().unwrap_or(2) / 2)),
+            Absorbed::Outer => (GLOBAL, Shape::matrix(2 * a.width(), c.width())),
+            Absorbed::Sum => (BATCH, Shape::vector(a.width())),
         };
-        self.make(Op::Fold(fold), operands.to_vec(), axis, shape, span)
+        self.make(Op::Absorbed(form), operands.to_vec(), axis, shape, span)
     }
 
     pub fn sum(&mut self, x: NodeId, to: AxisId, span: Span) -> Built {
@@ -275,14 +276,14 @@ impl Graph {
         if shape.0.len() != 1 {
             return Err(TypeError::NotAVector { found: shape });
         }
-        Ok(self.make(Op::Moments, vec![x], ONCE, Shape::vector(2 * shape.width()), span))
+        Ok(self.make(Op::Moments, vec![x], GLOBAL, Shape::vector(2 * shape.width()), span))
     }
 
     /// `sum(x to batch or once) / count`: the mean over all elements of the operand's axis.
     pub fn mean_once(&mut self, x: NodeId, span: Span) -> Built {
         let axis = self.node(x).axis;
-        let total = self.sum(x, ONCE, span)?;
-        let count = self.count(if axis == ONCE { BATCH } else { axis }, span);
+        let total = self.sum(x, GLOBAL, span)?;
+        let count = self.count(if axis == GLOBAL { BATCH } else { axis }, span);
         self.binary(BinaryOp::Divide, total, count, span)
     }
 }

@@ -13,8 +13,8 @@
 //! `request` and a second parent of the sequence: the sequence then is the pairs of a sample and an entry of its request. A value lives
 //! where its operands do, so what depends on common features alone is computed once a request by construction.
 //!
-//! A **group** has one element for all elements of an axis that read the same rows of some tables ([`Grouping`]); it is an ancestor of that
-//! axis, and what is computed from those rows alone can be computed on it. The pass `optimize::distinct` makes groups.
+//! A **group** has one element for all elements of an axis that read the same rows of some tables ([`UniqueKeys`]); it is an ancestor of that
+//! axis, and what is computed from those rows alone can be computed on it. The pass `optimize::deduplicate` makes groups.
 //!
 //! An operand may live in the node's axis or in an ancestor of it; element `i` of the node then reads the
 //! operand's element `ancestor(i)`. The node's axis is the shallowest that has all its operands' axes as ancestors (or is one), unless
@@ -40,17 +40,17 @@
 //! | `MatMul{x, w}` | `x_i W`; `x` has shape `[k]`, `w` is once and `[k, n]` |
 //! | `MatMulT{x, w}` | `x_i W^T`; `x` has shape `[n]`, `w` is once and `[k, n]` |
 //! | `Outer{x, g}` | `sum_i x_i^T g_i` over the elements of the deeper axis; once, `[k, n]` |
-//! | `Fold(Product){k, q, w}` | `concat(k_i, k_i * q_i) W`; `k` is `[e]` on a sequence, `q` `[e]` on the samples, `w` once and `[2 e, n]` |
-//! | `Fold(ProductT){g, q, w}` | `h[..e] + h[e..] * q_i` with `h = g_i W^T`: the gradient of the above towards `k`; `[e]` |
-//! | `Fold(Outer){k, q, g}` | `sum_i concat(k_i, k_i * q_i)^T g_i`: the one towards `w`; once, `[2 e, n]` |
-//! | `Fold(Sum){k, g, w}` | `sum over i -> p of (g_i W^T)[e..] * k_i`: the one towards `q`; on the samples, `[e]` |
+//! | `Absorbed(Product){k, q, w}` | `concat(k_i, k_i * q_i) W`; `k` is `[e]` on a sequence, `q` `[e]` on the samples, `w` once and `[2 e, n]` |
+//! | `Absorbed(ProductT){g, q, w}` | `h[..e] + h[e..] * q_i` with `h = g_i W^T`: the gradient of the above towards `k`; `[e]` |
+//! | `Absorbed(Outer){k, q, g}` | `sum_i concat(k_i, k_i * q_i)^T g_i`: the one towards `w`; once, `[2 e, n]` |
+//! | `Absorbed(Sum){k, g, w}` | `sum over i -> p of (g_i W^T)[e..] * k_i`: the one towards `q`; on the samples, `[e]` |
 //! | `Sum{x, to}` | `sum over i -> p of x_i` at each `p` of `to`; 0 where there is none |
 //! | `Max{x, to}` | the same with maximum; 0 where there is none |
 //! | `SumValue(x)` | sum over the positions of `x_i`; `[1]` |
 //! | `Moments(x)` | over all elements of `x`'s axis: mean then biased variance, by position; once, `[2 w]`; for no elements all 0 |
 //!
-//! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Fold` comes from the last pass of all
-//! (`optimize::fold`) and is not differentiated.
+//! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Absorbed` comes from the last pass of all
+//! (`optimize::absorb`) and is not differentiated.
 
 mod build;
 mod order;
@@ -89,7 +89,7 @@ id! {
     TableId
 }
 
-pub use din_program::schedule::{AxisId, BATCH, ONCE};
+pub use din_program::schedule::{AxisId, BATCH, GLOBAL};
 
 /// One index axis set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,12 +101,12 @@ pub struct Axis {
     /// The second parent: `request` for `batch`, a common sequence's entries once a request for the sequence.
     pub common: Option<AxisId>,
     /// What a group joins.
-    pub group: Option<Grouping>,
+    pub group: Option<UniqueKeys>,
 }
 
 /// Elements of `over` with equal rows in all of `keys` (look-ups on it) are one, in the order in which they come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grouping {
+pub struct UniqueKeys {
     pub over: AxisId,
     pub keys: Vec<(TableId, InputId)>,
 }
@@ -159,11 +159,11 @@ pub enum InputKind {
     /// Optimizer state `slot`, as wide as the weight or `[1]` (per row).
     Slot { slot: u32 },
     /// Number of training samples that contain the row's id; `[1]`.
-    RowCount,
+    Frequency,
     /// Number of batches that had the row so far, this one included; `[1]`.
-    Touches,
+    UpdateCount,
     /// 1 where this batch has the row, else 0; `[1]`.
-    Touched,
+    InBatch,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,7 +218,7 @@ pub enum BinaryOp {
 
 /// Products with `concat(k, k * q)`, whose second half is folded into the weight, `W1 + diag(q) W2`, once a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fold {
+pub enum Absorbed {
     Product,
     ProductT,
     Outer,
@@ -244,7 +244,7 @@ pub enum Op {
     MatMul,
     MatMulT,
     Outer,
-    Fold(Fold),
+    Absorbed(Absorbed),
     Sum { to: AxisId },
     Max { to: AxisId },
     SumValue,
@@ -343,7 +343,7 @@ impl Graph {
             nodes: StableDiGraph::default(),
             axes: vec![
                 Axis { name: "once".into(), parent: None, common: None, group: None },
-                Axis::under(ONCE, child),
+                Axis::under(GLOBAL, child),
             ],
             inputs: Vec::new(),
             tables: Vec::new(),
@@ -364,7 +364,7 @@ impl Graph {
     /// Adds `request` above the samples and, for each of the sequences, its entries once a request. Returns the request's axis.
     pub fn add_requests(&mut self, common: &[AxisId]) -> AxisId {
         let request = AxisId(self.axes.len() as u32);
-        self.axes.push(Axis::under(ONCE, "request"));
+        self.axes.push(Axis::under(GLOBAL, "request"));
         self.axes[BATCH.index()].common = Some(request);
         for &sequence in common {
             let entries = AxisId(self.axes.len() as u32);
@@ -381,9 +381,9 @@ impl Graph {
     }
 
     /// Adds a group of what reads the same rows. Returns its axis.
-    pub fn add_group(&mut self, grouping: Grouping) -> AxisId {
+    pub fn add_group(&mut self, grouping: UniqueKeys) -> AxisId {
         let name = format!("distinct {}", self.axis(grouping.over).name);
-        self.axes.push(Axis { group: Some(grouping), ..Axis::under(ONCE, name) });
+        self.axes.push(Axis { group: Some(grouping), ..Axis::under(GLOBAL, name) });
         AxisId(self.axes.len() as u32 - 1)
     }
 
@@ -395,7 +395,7 @@ impl Graph {
 
     /// Whether the axis is a ragged axis: a sequence, over the samples or once a request.
     pub fn is_sequence(&self, d: AxisId) -> bool {
-        self.axis(d).parent.is_some_and(|p| p != ONCE)
+        self.axis(d).parent.is_some_and(|p| p != GLOBAL)
     }
 
     /// The sequence that a ragged axis belongs to, over the samples; any other axis itself.

@@ -3,7 +3,7 @@
 //! A graph that passes is acyclic, its edges mirror its operands, every node has the axis and shape that its op and operands
 //! give, every id is in range, and every root exists and has the type its kind demands. Later phases rely on it and do not panic.
 
-use super::{BATCH, AxisId, Fold, Graph, InputId, InputKind, Node, NodeId, ONCE, Op, Root, Shape, TableId};
+use super::{Absorbed, AxisId, BATCH, GLOBAL, Graph, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId};
 use din_grammar::Span;
 use petgraph::Direction;
 use petgraph::visit::EdgeRef;
@@ -78,14 +78,14 @@ fn tables(g: &Graph) -> Rule {
             Some(p) => demand(p.index() < k, || format!("axis {k} has parent {}, which is not before it", p.0))?,
         }
     }
-    demand(g.axes[1].parent == Some(ONCE), || "the parent of axis 1 must be `once`".into())?;
+    demand(g.axes[1].parent == Some(GLOBAL), || "the parent of axis 1 must be `once`".into())?;
     for (k, d) in g.axes.iter().enumerate() {
         let Some(common) = d.common else { continue };
         let above = g.axes.get(common.index()).and_then(|c| c.parent);
         // Requests stand over the samples; a sequence's entries once a request over the sequence.
         let fits = above.is_some()
             && match d.parent {
-                Some(ONCE) => k == BATCH.index() && above == Some(ONCE) && common != BATCH,
+                Some(GLOBAL) => k == BATCH.index() && above == Some(GLOBAL) && common != BATCH,
                 Some(BATCH) => above == g.request(),
                 _ => false,
             };
@@ -95,7 +95,7 @@ fn tables(g: &Graph) -> Rule {
         let Some(group) = &d.group else { continue };
         let over = g.axes.get(group.over.index());
         let plain = over.is_some_and(|o| o.parent.is_some() && o.group.is_none());
-        demand(d.parent == Some(ONCE) && d.common.is_none() && plain && k > BATCH.index(), || {
+        demand(d.parent == Some(GLOBAL) && d.common.is_none() && plain && k > BATCH.index(), || {
             format!("axis {k} cannot be a group over axis {}", group.over.0)
         })?;
         demand(!group.keys.is_empty(), || format!("group {k} has no key"))?;
@@ -114,7 +114,7 @@ fn tables(g: &Graph) -> Rule {
                 demand(i.shape == Shape::scalar(), || format!("input {k} holds ids and must have shape [1]"))?;
             }
             InputKind::Step => {
-                let fits = i.axis == ONCE && i.shape == Shape::scalar();
+                let fits = i.axis == GLOBAL && i.shape == Shape::scalar();
                 demand(fits, || format!("input {k} is the step and must be once, [1]"))?;
             }
             _ => {}
@@ -122,7 +122,7 @@ fn tables(g: &Graph) -> Rule {
     }
     for (what, shapes) in [("parameter", &g.params), ("state", &g.states)] {
         for (k, s) in shapes.iter().enumerate() {
-            shape(s, ONCE).map_err(|e| format!("{what} {k}: {e}"))?;
+            shape(s, GLOBAL).map_err(|e| format!("{what} {k}: {e}"))?;
         }
     }
     match g.tables.iter().position(|&w| w == 0) {
@@ -134,7 +134,7 @@ fn tables(g: &Graph) -> Rule {
 fn shape(s: &Shape, axis: AxisId) -> Rule {
     demand(matches!(s.0.len(), 1 | 2), || format!("shape {:?} is not of rank 1 or 2", s.0))?;
     demand(s.0.iter().all(|&n| n > 0), || format!("shape {:?} has an empty axis", s.0))?;
-    demand(s.0.len() == 1 || axis == ONCE, || format!("a matrix {:?} must live in `once`", s.0))
+    demand(s.0.len() == 1 || axis == GLOBAL, || format!("a matrix {:?} must live in `once`", s.0))
 }
 
 /// Edges mirror operands; operands exist.
@@ -191,7 +191,7 @@ pub(crate) fn arity(op: &Op) -> Option<usize> {
         | Op::SumValue
         | Op::Moments => 1,
         Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
-        Op::Select | Op::Fold(_) => 3,
+        Op::Select | Op::Absorbed(_) => 3,
         Op::Concat => return None,
     })
 }
@@ -205,12 +205,11 @@ fn node(g: &Graph, n: &Node) -> Rule {
         None => demand(!n.operands.is_empty(), || "takes at least one operand".into())?,
     }
     let operand = |k: usize| g.node(n.operands[k]);
-    let mut axis = ONCE;
+    let mut axis = GLOBAL;
     for &o in &n.operands {
         let d = g.node(o).axis;
-        axis = g
-            .join(axis, d)
-            .ok_or_else(|| format!("operands vary over unrelated axes, axes {} and {}", axis.0, d.0))?;
+        axis =
+            g.join(axis, d).ok_or_else(|| format!("operands vary over unrelated axes, axes {} and {}", axis.0, d.0))?;
     }
     let exists = |d: AxisId| demand(d.index() < g.axes.len(), || format!("axis {} does not exist", d.0));
     let in_range =
@@ -277,7 +276,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
         }
         Op::MatMul | Op::MatMulT => {
             let w = operand(1);
-            let (&[k, m], ONCE) = (w.shape.0.as_slice(), w.axis) else {
+            let (&[k, m], GLOBAL) = (w.shape.0.as_slice(), w.axis) else {
                 return Err("operand 1 must be a matrix in `once`".into());
             };
             let (from, to) = if n.op == Op::MatMul { (k, m) } else { (m, k) };
@@ -288,10 +287,10 @@ fn node(g: &Graph, n: &Node) -> Rule {
         Op::Outer => {
             vector(0)?;
             vector(1)?;
-            axis = ONCE;
+            axis = GLOBAL;
             Shape::matrix(operand(0).width(), operand(1).width())
         }
-        Op::Fold(fold) => {
+        Op::Absorbed(form) => {
             let on = |k: usize, d: AxisId| -> Result<usize, String> {
                 demand(operand(k).axis == d, || {
                     format!("operand {k} must be in axis {}, is in {}", d.0, operand(k).axis.0)
@@ -302,23 +301,23 @@ fn node(g: &Graph, n: &Node) -> Rule {
             let sequence = operand(0).axis;
             demand(g.axis(sequence).parent == Some(BATCH), || "operand 0 must be on a sequence".into())?;
             let matrix = || match (operand(2).shape.0.as_slice(), operand(2).axis) {
-                (&[k, n], ONCE) if k % 2 == 0 => Ok((k / 2, n)),
+                (&[k, n], GLOBAL) if k % 2 == 0 => Ok((k / 2, n)),
                 _ => Err("operand 2 must be a matrix in `once` with an even number of rows".to_string()),
             };
-            let (found, wanted, of, shape) = match fold {
-                Fold::Product => {
+            let (found, wanted, of, shape) = match form {
+                Absorbed::Product => {
                     let (e, n) = matrix()?;
                     ([on(0, sequence)?, on(1, BATCH)?], [e, e], sequence, Shape::vector(n))
                 }
-                Fold::ProductT => {
+                Absorbed::ProductT => {
                     let (e, n) = matrix()?;
                     ([on(0, sequence)?, on(1, BATCH)?], [n, e], sequence, Shape::vector(e))
                 }
-                Fold::Outer => {
+                Absorbed::Outer => {
                     let (e, n) = (on(0, sequence)?, on(2, sequence)?);
-                    ([on(1, BATCH)?, n], [e, n], ONCE, Shape::matrix(2 * e, n))
+                    ([on(1, BATCH)?, n], [e, n], GLOBAL, Shape::matrix(2 * e, n))
                 }
-                Fold::Sum => {
+                Absorbed::Sum => {
                     let (e, n) = matrix()?;
                     ([on(0, sequence)?, on(1, sequence)?], [e, n], BATCH, Shape::vector(e))
                 }
@@ -339,7 +338,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
         Op::SumValue => Shape::scalar(),
         Op::Moments => {
             vector(0)?;
-            axis = ONCE;
+            axis = GLOBAL;
             Shape::vector(2 * operand(0).width())
         }
     };
@@ -357,15 +356,15 @@ fn root(g: &Graph, root: &Root, n: &Node) -> Rule {
         |what: &str, k: usize, len: usize| demand(k < len, || format!("{what} {k} is out of range, there are {len}"));
     match root {
         Root::Named { .. } => Ok(()),
-        Root::Loss(_) => typed(ONCE, &Shape::scalar()),
+        Root::Loss(_) => typed(GLOBAL, &Shape::scalar()),
         Root::Prediction { .. } => typed(BATCH, &Shape::scalar()),
         Root::State { state, .. } => {
             in_range("state", state.index(), g.states.len())?;
-            typed(ONCE, &g.states[state.index()])
+            typed(GLOBAL, &g.states[state.index()])
         }
         Root::ParamGradient { param, .. } => {
             in_range("parameter", param.index(), g.params.len())?;
-            typed(ONCE, &g.params[param.index()])
+            typed(GLOBAL, &g.params[param.index()])
         }
         Root::RowGradient { table, input, .. } => {
             in_range("table", table.index(), g.tables.len())?;
@@ -390,10 +389,7 @@ fn of_rows(g: &Graph, table: TableId, input: InputId, found: AxisId) -> AxisId {
 fn updated(g: &Graph, n: &Node, kind: &InputKind) -> Rule {
     match g.inputs.iter().find(|i| i.kind == *kind) {
         Some(old) => demand(g.is_ancestor(n.axis, old.axis) && (n.shape == old.shape || n.width() == 1), || {
-            format!(
-                "must fit axis {} and shape {:?}, has {} and {:?}",
-                old.axis.0, old.shape.0, n.axis.0, n.shape.0
-            )
+            format!("must fit axis {} and shape {:?}, has {} and {:?}", old.axis.0, old.shape.0, n.axis.0, n.shape.0)
         }),
         None => demand(g.is_ancestor(n.axis, BATCH), || format!("has axis {}, beyond `rows`", n.axis.0)),
     }

@@ -6,15 +6,15 @@
 //!
 //! [`run`] gives values, [`run_magnitude`] beside them a rounding-error scale for every number, [`Session`] whole training steps.
 
-mod magnitude;
+mod error_bound;
 mod ops;
 mod step;
 
-pub use magnitude::{Magnitudes, run_magnitude};
+pub use error_bound::{Magnitudes, run_magnitude};
 pub(crate) use ops::{binary as apply_binary, unary as apply_unary};
 pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
 
-use crate::graph::{BATCH, Axis, AxisId, Graph, Grouping, InputId, NodeId, Op, TableId};
+use crate::graph::{Axis, AxisId, BATCH, Graph, InputId, NodeId, Op, TableId, UniqueKeys};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -184,7 +184,7 @@ impl Sizes {
             sizes.counts[k] = sizes.parents[k].len();
         }
         for (k, axis) in graph.axes.iter().enumerate() {
-            let Some(Grouping { over, keys }) = &axis.group else { continue };
+            let Some(UniqueKeys { over, keys }) = &axis.group else { continue };
             let mut known: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
             for i in 0..sizes.counts[over.index()] {
                 let row = |key| inputs.rows.get(key).and_then(|rows| rows.get(i)).copied();

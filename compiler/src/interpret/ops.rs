@@ -1,7 +1,7 @@
 //! One arm an op: the table at the top of [`crate::graph`], executed.
 
 use super::Run;
-use crate::graph::{BinaryOp, Fold, Graph, NodeId, Op, UnaryOp};
+use crate::graph::{Absorbed, BinaryOp, Graph, NodeId, Op, UnaryOp};
 
 /// The value of a unary op.
 pub(crate) fn unary(op: UnaryOp, x: f64) -> f64 {
@@ -132,23 +132,23 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             }
             out
         }
-        Op::Fold(fold) => {
+        Op::Absorbed(form) => {
             let (e, from) = (x.width(0), graph.node(node.operands[0]).axis);
             // Column `c` of row `r` of the matrix, in operand 2.
-            let w = |r: usize, c: usize, n: usize| x.at(2, crate::graph::ONCE, 0)[r * n + c];
-            match fold {
-                Fold::Product => each(&mut |i, out| {
+            let w = |r: usize, c: usize, n: usize| x.at(2, crate::graph::GLOBAL, 0)[r * n + c];
+            match form {
+                Absorbed::Product => each(&mut |i, out| {
                     let (k, q) = (x.at(0, axis, i), x.at(1, axis, i));
                     let term = |r: usize, c: usize| k[r] * (w(r, c, width) + q[r] * w(e + r, c, width));
                     out.extend((0..width).map(|c| (0..e).map(|r| term(r, c)).sum::<f64>()));
                 }),
-                Fold::ProductT => each(&mut |i, out| {
+                Absorbed::ProductT => each(&mut |i, out| {
                     let (g, q) = (x.at(0, axis, i), x.at(1, axis, i));
                     let n = g.len();
                     let term = |r: usize, c: usize| g[c] * (w(r, c, n) + q[r] * w(width + r, c, n));
                     out.extend((0..width).map(|r| (0..n).map(|c| term(r, c)).sum::<f64>()));
                 }),
-                Fold::Outer => {
+                Absorbed::Outer => {
                     let n = x.width(2);
                     let mut out = vec![0.0; 2 * e * n];
                     for i in 0..run.sizes.count(from) {
@@ -162,7 +162,7 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
                     }
                     out
                 }
-                Fold::Sum => {
+                Absorbed::Sum => {
                     let mut out = vec![0.0; n * e];
                     for i in 0..run.sizes.count(from) {
                         let p = run.sizes.ancestor(from, axis, i);

@@ -5,7 +5,7 @@
 
 use super::{Inputs, InterpretError, Values, run};
 use crate::autodiff::{DifferentiateError, differentiate};
-use crate::graph::{BATCH, AxisId, Graph, InputId, InputKind, ONCE, Root, TableId};
+use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, InputKind, Root, TableId};
 use crate::model::{Model, SlotScope, Update};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -307,16 +307,16 @@ impl Weights<'_> {
                     let per = update.slots[slot as usize].per;
                     let values = &self.slots[slot as usize];
                     match (per, input.axis) {
-                        (SlotScope::Tensor, ONCE) => values.clone(),
+                        (SlotScope::Tensor, GLOBAL) => values.clone(),
                         (SlotScope::Tensor, _) => vec![values[0]; rows.len()],
                         _ => gather(values, self.slot_width(per), rows),
                     }
                 }
-                InputKind::RowCount if self.counts.is_empty() => vec![0.0; rows.len()],
-                InputKind::RowCount => gather(self.counts, 1, rows),
-                InputKind::Touches if self.touches.is_empty() => vec![self.step; rows.len()],
-                InputKind::Touches => gather(self.touches, 1, rows),
-                InputKind::Touched => self.touched.to_vec(),
+                InputKind::Frequency if self.counts.is_empty() => vec![0.0; rows.len()],
+                InputKind::Frequency => gather(self.counts, 1, rows),
+                InputKind::UpdateCount if self.touches.is_empty() => vec![self.step; rows.len()],
+                InputKind::UpdateCount => gather(self.touches, 1, rows),
+                InputKind::InBatch => self.touched.to_vec(),
                 InputKind::Step => vec![self.step],
                 _ => Vec::new(),
             });

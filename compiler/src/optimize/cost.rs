@@ -1,6 +1,6 @@
 //! The analytic cost of a graph: floating-point operations as a function of how many elements the axes have.
 
-use crate::graph::{Fold, Graph, NodeId, Op};
+use crate::graph::{Absorbed, Graph, NodeId, Op};
 
 /// Operations of one run of what the roots need, with `counts[d]` elements in axis `d`.
 ///
@@ -38,15 +38,17 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
             let over = graph.join(operand(0).axis, operand(1).axis).unwrap_or(operand(0).axis);
             2.0 * count(over) * width
         }
-        Op::Fold(fold) => {
-            let (e, m) = match fold {
-                Fold::Product | Fold::Sum => (operand(0).width(), operand(2).width() / (2 * operand(0).width())),
-                Fold::ProductT => (node.width(), operand(0).width()),
-                Fold::Outer => (operand(0).width(), operand(2).width()),
+        Op::Absorbed(form) => {
+            let (e, m) = match form {
+                Absorbed::Product | Absorbed::Sum => {
+                    (operand(0).width(), operand(2).width() / (2 * operand(0).width()))
+                }
+                Absorbed::ProductT => (node.width(), operand(0).width()),
+                Absorbed::Outer => (operand(0).width(), operand(2).width()),
             };
             let (entries, samples) = (count(operand(0).axis), count(crate::graph::BATCH));
             // The sum takes the outer product's sample gradients: no product of its own.
-            let products = if *fold == Fold::Sum { 0.0 } else { 2.0 * entries * (e * m) as f64 };
+            let products = if *form == Absorbed::Sum { 0.0 } else { 2.0 * entries * (e * m) as f64 };
             products + 2.0 * samples * (e * m) as f64
         }
         Op::Sum { .. } | Op::Max { .. } => count(operand(0).axis) * width,

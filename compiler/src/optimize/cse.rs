@@ -2,7 +2,7 @@
 //! Operands of commutative ops count as equal in either order (`a + b` and `b + a` round alike).
 
 use super::rewrite::rebuild;
-use crate::graph::{BinaryOp, AxisId, Graph, Node, NodeId, Op, Shape};
+use crate::graph::{AxisId, BinaryOp, Graph, Node, NodeId, Op, Shape};
 use rustc_hash::FxHashMap;
 use std::mem::{Discriminant, discriminant};
 
@@ -21,7 +21,7 @@ fn key(op: &Op) -> OpKey {
         Op::Binary(op) => (*op as u64, 0),
         Op::Slice { start } => (*start as u64, 0),
         Op::Sum { to } | Op::Max { to } => (to.0.into(), 0),
-        Op::Fold(fold) => (*fold as u64, 0),
+        Op::Absorbed(form) => (*form as u64, 0),
         Op::Select
         | Op::StopGradient
         | Op::Concat

@@ -10,7 +10,7 @@
 //! whose pieces live in one axis and do not repeat keeps its single product.
 
 use super::rewrite::rebuild;
-use crate::graph::{BinaryOp, AxisId, Graph, Node, NodeId, ONCE, Op, Shape, TypeError, UnaryOp};
+use crate::graph::{AxisId, BinaryOp, GLOBAL, Graph, Node, NodeId, Op, Shape, TypeError, UnaryOp};
 use din_grammar::Span;
 
 /// How many elements the axes are taken to have: samples a batch, requests a batch, entries a list. The decision hardly depends on
@@ -57,8 +57,8 @@ fn nominal(graph: &Graph, axis: AxisId) -> f64 {
     }
     nominal(graph, parent)
         * match parent {
-            ONCE if Some(axis) == graph.request() => REQUESTS,
-            ONCE => SAMPLES,
+            GLOBAL if Some(axis) == graph.request() => REQUESTS,
+            GLOBAL => SAMPLES,
             _ => ENTRIES,
         }
 }
@@ -244,7 +244,7 @@ fn combine(
     coefficient: f64,
     span: Span,
 ) -> Result<NodeId, TypeError> {
-    debug_assert_eq!(g.node(rows).axis, ONCE);
+    debug_assert_eq!(g.node(rows).axis, GLOBAL);
     let scaled = if coefficient.abs() == 1.0 {
         rows
     } else {

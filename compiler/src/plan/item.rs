@@ -2,10 +2,10 @@
 //! operands; a concat becomes copies into its columns; what must outlive the step becomes a root or a commit.
 
 use crate::graph::{
-    BATCH, BinaryOp, AxisId, Fold, Graph, Grouping, InputId, InputKind, NodeId, ONCE, Op, Root, UnaryOp,
+    Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, NodeId, Op, Root, UnaryOp, UniqueKeys,
 };
 use din_grammar::Span;
-use din_program::schedule::{AxisId, Group, Place, Source};
+use din_program::schedule::{Group, KernelArg, Storage};
 use rustc_hash::FxHashMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,14 +17,14 @@ pub enum Src {
     Const(f64),
     /// A buffer that the runtime provides.
     External {
-        place: Place,
+        place: Storage,
         axis: AxisId,
         width: u32,
     },
     /// Rows of a table by row numbers, which are on `axis`.
     Gather {
         table: u32,
-        rows: Source,
+        rows: KernelArg,
         axis: AxisId,
         width: u32,
     },
@@ -65,8 +65,8 @@ pub enum Kind {
         n: u32,
     },
     /// Operands as the graph's; `w` is `2 e x n`.
-    Fold {
-        fold: Fold,
+    Absorbed {
+        form: Absorbed,
         e: u32,
         n: u32,
     },
@@ -77,7 +77,7 @@ pub enum Kind {
         to: AxisId,
     },
     /// Over requests, their entries, or a group: the sum over what shares each; see the schedule's operation.
-    SumShared,
+    SegmentSum,
     RowSum,
     Moments,
     /// Its parts are copies with `into` set to it; no work of its own.
@@ -90,7 +90,7 @@ pub enum Into {
     /// Columns from `column` of a concat's buffer.
     Concat { item: ItemId, column: u32 },
     /// In place over the weights or a slot: update programs only.
-    External { place: Place, axis: AxisId, width: u32 },
+    External { place: Storage, axis: AxisId, width: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -127,8 +127,8 @@ impl Item {
     /// Whether its result exists only after the phase: joined from the chunks' partial copies.
     pub fn joins_chunks(&self) -> bool {
         match self.kind {
-            Kind::Outer { .. } | Kind::Moments | Kind::Fold { fold: Fold::Outer, .. } => true,
-            Kind::Sum { to } | Kind::Max { to } => to == din_program::schedule::ONCE,
+            Kind::Outer { .. } | Kind::Moments | Kind::Absorbed { form: Absorbed::Outer, .. } => true,
+            Kind::Sum { to } | Kind::Max { to } => to == din_program::schedule::GLOBAL,
             _ => false,
         }
     }
@@ -176,7 +176,7 @@ pub fn lower(graph: &Graph, order: &[NodeId]) -> Items {
 }
 
 /// The groups of a graph; they are its last axes.
-fn groups(graph: &Graph) -> impl Iterator<Item = (AxisId, &Grouping)> {
+fn groups(graph: &Graph) -> impl Iterator<Item = (AxisId, &UniqueKeys)> {
     let all = graph.axes.iter().enumerate();
     all.filter_map(|(k, d)| d.group.as_ref().map(|g| (AxisId(k as u32), g)))
 }
@@ -195,7 +195,7 @@ impl Lowering<'_> {
         Operand { src: Src::Item(ItemId(self.items.len() - 1)), column: 0, width }
     }
 
-    fn external(&self, place: Place, at: AxisId, width: usize) -> Operand {
+    fn external(&self, place: Storage, at: AxisId, width: usize) -> Operand {
         let width = width as u32;
         Operand { src: Src::External { place, axis: axis(at), width }, column: 0, width }
     }
@@ -220,35 +220,35 @@ impl Lowering<'_> {
             Op::Input(k) => {
                 let input = &self.graph.inputs[k.index()];
                 let place = match input.kind {
-                    InputKind::Ids { .. } => Place::Step, // ids are read by look-ups alone; verify refuses others
-                    InputKind::Dense { feature } => Place::Dense(feature),
-                    InputKind::Label { label } => Place::Label(label),
-                    InputKind::Present { label } => Place::Present(label),
-                    InputKind::Step => Place::Step,
-                    InputKind::Weight => Place::Weight,
-                    InputKind::Gradient => Place::Gradient,
-                    InputKind::Slot { slot } => Place::UpdateSlot(slot),
-                    InputKind::RowCount => Place::RowCount,
-                    InputKind::Touches => Place::Touches,
-                    InputKind::Touched => Place::Touched,
+                    InputKind::Ids { .. } => Storage::Step, // ids are read by look-ups alone; verify refuses others
+                    InputKind::Dense { feature } => Storage::Dense(feature),
+                    InputKind::Label { label } => Storage::Label(label),
+                    InputKind::Present { label } => Storage::Present(label),
+                    InputKind::Step => Storage::Step,
+                    InputKind::Weight => Storage::Weight,
+                    InputKind::Gradient => Storage::Gradient,
+                    InputKind::Slot { slot } => Storage::UpdateSlot(slot),
+                    InputKind::Frequency => Storage::Frequency,
+                    InputKind::UpdateCount => Storage::UpdateCount,
+                    InputKind::InBatch => Storage::InBatch,
                 };
                 self.external(place, input.axis, input.shape.width())
             }
-            Op::Param(k) => self.external(Place::Param(k.0), ONCE, width),
-            Op::State(k) => self.external(Place::State(k.0), ONCE, width),
+            Op::Param(k) => self.external(Storage::Param(k.0), GLOBAL, width),
+            Op::State(k) => self.external(Storage::State(k.0), GLOBAL, width),
             Op::Lookup { table, input } => {
                 let rows = match self.graph.group_key(node.axis, table, input) {
                     Some(key) => {
                         let group = groups(self.graph).position(|(d, _)| d == node.axis).unwrap_or_default();
-                        Source::GroupRows { group: group as u32, key: key as u32 }
+                        KernelArg::GroupRows { group: group as u32, key: key as u32 }
                     }
-                    None => Source::Rows { table: table.0, feature: feature_of(self.graph, input) },
+                    None => KernelArg::Rows { table: table.0, feature: feature_of(self.graph, input) },
                 };
                 let src = Src::Gather { table: table.0, rows, axis: own, width: width as u32 };
                 Operand { src, column: 0, width: width as u32 }
             }
-            Op::Length(d) => self.external(Place::Length(axis(d)), node.axis, 1),
-            Op::Count(d) => self.external(Place::Count(axis(d)), ONCE, 1),
+            Op::Length(d) => self.external(Storage::Length(axis(d)), node.axis, 1),
+            Op::Count(d) => self.external(Storage::Count(axis(d)), GLOBAL, 1),
             Op::StopGradient | Op::Reshape => ops[0],
             Op::Slice { start } => match ops[0].src {
                 Src::Const(_) => Operand { width: width as u32, ..ops[0] },
@@ -268,7 +268,7 @@ impl Lowering<'_> {
                     let (next, shared) = self.step(at, to);
                     let made = if shared {
                         let x = x.unwrap_or_else(|| self.viewable(node.operands[0], at));
-                        item(Kind::SumShared, axis(next), width, vec![x])
+                        item(Kind::SegmentSum, axis(next), width, vec![x])
                     } else {
                         item(Kind::Sum { to: axis(next) }, axis(at), width, vec![x.unwrap_or(ops[0])])
                     };
@@ -301,7 +301,7 @@ impl Lowering<'_> {
                 let w = &self.graph.node(node.operands[1]).shape.0;
                 let (k, n) = (w[0] as u32, w[1] as u32);
                 let x = self.viewable(node.operands[0], node.axis);
-                let w = self.viewable(node.operands[1], ONCE);
+                let w = self.viewable(node.operands[1], GLOBAL);
                 let kind = if node.op == Op::MatMul { Kind::MatMul { k, n } } else { Kind::MatMulT { k, n } };
                 self.push(item(kind, own, width, vec![x, w]))
             }
@@ -314,17 +314,17 @@ impl Lowering<'_> {
                 let g = self.viewable(g, at);
                 self.push(item(Kind::Outer { k, n }, axis(at), width, vec![x, g]))
             }
-            Op::Fold(fold) => {
+            Op::Absorbed(form) => {
                 let at = self.graph.node(node.operands[0]).axis;
                 let widths: Vec<u32> = node.operands.iter().map(|&o| self.graph.node(o).width() as u32).collect();
                 let axes: Vec<AxisId> = node.operands.iter().map(|&o| self.graph.node(o).axis).collect();
-                let (e, n) = match fold {
-                    Fold::Product | Fold::Sum => (widths[0], widths[2] / (2 * widths[0])),
-                    Fold::ProductT => (width as u32, widths[0]),
-                    Fold::Outer => (widths[0], widths[2]),
+                let (e, n) = match form {
+                    Absorbed::Product | Absorbed::Sum => (widths[0], widths[2] / (2 * widths[0])),
+                    Absorbed::ProductT => (width as u32, widths[0]),
+                    Absorbed::Outer => (widths[0], widths[2]),
                 };
                 let ops = node.operands.iter().zip(axes).map(|(&o, d)| self.viewable(o, d)).collect();
-                self.push(item(Kind::Fold { fold, e, n }, axis(at), width, ops))
+                self.push(item(Kind::Absorbed { form, e, n }, axis(at), width, ops))
             }
             Op::Moments => {
                 let at = self.graph.node(node.operands[0]).axis;
@@ -341,9 +341,9 @@ impl Lowering<'_> {
             return if group.over == at { (to, true) } else { self.step(at, group.over) };
         }
         let above = self.graph.axis(at);
-        let parent = above.parent.unwrap_or(ONCE);
+        let parent = above.parent.unwrap_or(GLOBAL);
         match above.common {
-            _ if to == ONCE || to == parent => (to, false),
+            _ if to == GLOBAL || to == parent => (to, false),
             Some(common) if common == to => (to, true),
             // From a sequence to the requests, or to what is over them: by the samples.
             _ => (parent, false),
@@ -353,7 +353,7 @@ impl Lowering<'_> {
     /// AxisId of an operand's source.
     fn axis_of(&self, o: &Operand) -> AxisId {
         match o.src {
-            Src::Const(_) => din_program::schedule::ONCE,
+            Src::Const(_) => din_program::schedule::GLOBAL,
             Src::External { axis, .. } | Src::Gather { axis, .. } => axis,
             Src::Item(i) => self.items[i.0].result.0,
         }
@@ -365,12 +365,12 @@ impl Lowering<'_> {
         let indexed = matches!(
             o.src,
             Src::External {
-                place: Place::Weight
-                    | Place::UpdateSlot(_)
-                    | Place::RowCount
-                    | Place::Touches
-                    | Place::Touched
-                    | Place::Gradient,
+                place: Storage::Weight
+                    | Storage::UpdateSlot(_)
+                    | Storage::Frequency
+                    | Storage::UpdateCount
+                    | Storage::InBatch
+                    | Storage::Gradient,
                 ..
             }
         );
@@ -406,10 +406,10 @@ impl Lowering<'_> {
         let node = self.graph.node(id);
         let width = node.width() as u32;
         let (at, place) = match root {
-            Root::Weight(_) => (BATCH, Some(Place::Weight)),
-            Root::Slot { slot, .. } => (self.slot_axis(*slot), Some(Place::UpdateSlot(*slot))),
+            Root::Weight(_) => (BATCH, Some(Storage::Weight)),
+            Root::Slot { slot, .. } => (self.slot_axis(*slot), Some(Storage::UpdateSlot(*slot))),
             Root::RowGradient { .. } => (node.axis, None),
-            Root::Loss(_) | Root::State { .. } | Root::ParamGradient { .. } => (ONCE, None),
+            Root::Loss(_) | Root::State { .. } | Root::ParamGradient { .. } => (GLOBAL, None),
             Root::Prediction { .. } => (BATCH, None),
             Root::Named { .. } => (node.axis, None),
         };
@@ -436,14 +436,14 @@ impl Lowering<'_> {
     }
 
     /// Writes a value over the weights or a slot, after everything that reads the old one.
-    fn commit(&mut self, id: NodeId, at: AxisId, place: Place, width: u32) {
+    fn commit(&mut self, id: NodeId, at: AxisId, place: Storage, width: u32) {
         let reads = |o: &Operand| matches!(o.src, Src::External { place: p, .. } if p == place);
         let after = self.items.iter().enumerate().filter(|(_, i)| i.operands.iter().any(reads));
         let after = after.map(|(k, _)| ItemId(k)).collect();
         let operand = self.operands[&id];
         let target = self.graph.inputs.iter().find(|i| match i.kind {
-            InputKind::Weight => place == Place::Weight,
-            InputKind::Slot { slot } => place == Place::UpdateSlot(slot),
+            InputKind::Weight => place == Storage::Weight,
+            InputKind::Slot { slot } => place == Storage::UpdateSlot(slot),
             _ => false,
         });
         let width = target.map_or(width, |i| i.shape.width() as u32);

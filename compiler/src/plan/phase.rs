@@ -7,7 +7,7 @@
 
 use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
 use crate::graph::UnaryOp;
-use din_program::schedule::{AxisId, ONCE};
+use din_program::schedule::{AxisId, GLOBAL};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub fn phases(all: &Items) -> Option<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
     // Requests, what is theirs, and groups before the samples, which read them.
     let count = all.parents.len() as u32;
-    let requests = (2..count).find(|&d| all.parents[d as usize] == Some(ONCE)).unwrap_or(count);
+    let requests = (2..count).find(|&d| all.parents[d as usize] == Some(GLOBAL)).unwrap_or(count);
     let axes: Vec<AxisId> = [0].into_iter().chain(requests..count).chain(1..requests).map(AxisId).collect();
     let mut done = 0;
     while done < n {
@@ -74,7 +74,7 @@ fn usable_in_phase(need: &Item, user: &Item) -> bool {
         return false;
     }
     // A transposed weight is made in a phase before.
-    !(matches!(user.kind, Kind::MatMulT { .. }) && need.axis == ONCE && user.axis == ONCE)
+    !(matches!(user.kind, Kind::MatMulT { .. }) && need.axis == GLOBAL && user.axis == GLOBAL)
 }
 
 /// Most element-wise operations worth repeating instead of storing a value.
@@ -95,7 +95,7 @@ pub fn rematerialise(all: &mut Items, groups: &mut [Group]) {
         for &i in &group.items.clone() {
             for o in 0..all.items[i.0].operands.len() {
                 let Src::Item(source) = all.items[i.0].operands[o].src else { continue };
-                if phase_of[&source] == p || all.items[source.0].axis != group.axis || group.axis == ONCE {
+                if phase_of[&source] == p || all.items[source.0].axis != group.axis || group.axis == GLOBAL {
                     continue;
                 }
                 if let Some(copy) = clone_cheap(all, source, &stored, &mut copies, &mut members) {

@@ -7,12 +7,12 @@ use crate::random_graph::{self, Case, case};
 use din_compiler::codegen::CodegenError;
 use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
 use din_compiler::graph::Root;
-use din_compiler::optimize::{self, Distinct};
+use din_compiler::optimize::{self, Thresholds};
 use din_compiler::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{Cuda, Launches};
-use din_program::schedule::{AxisTree, AxisId};
-use din_runtime::device::cuda::{Driver, Engine};
+use din_program::schedule::{AxisId, AxisTree};
+use din_runtime::exec::cuda::{Driver, Engine};
 use std::sync::Arc;
 
 /// Cases with their programs and the source of all.
@@ -40,7 +40,8 @@ impl Corpus {
         programs.iter_mut().for_each(|p| p.kernels = kernels.described());
         let widths: Vec<Vec<u32>> = programs.iter().map(|p| p.tables.iter().map(|t| t.width).collect()).collect();
         let axes: Vec<AxisTree> = programs.iter().map(|p| AxisTree::new(&p.schema, &p.train.groups)).collect();
-        let of_features = |(p, axes): (&Program, &AxisTree)| p.schema.features.iter().map(|f| axes.feature(f)).collect();
+        let of_features =
+            |(p, axes): (&Program, &AxisTree)| p.schema.features.iter().map(|f| axes.feature(f)).collect();
         let features: Vec<Vec<AxisId>> = programs.iter().zip(&axes).map(of_features).collect();
         let units: Vec<Unit<'_>> = programs
             .iter()
@@ -93,7 +94,7 @@ pub fn varied(seed: u64, widest: usize, draws: usize) -> Case {
     let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
     let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest });
     if seed.is_multiple_of(2) {
-        optimize::distinct(&mut c.graph, Distinct { least: 0.0, least_each: 0.0 });
+        optimize::deduplicate(&mut c.graph, Thresholds { least: 0.0, least_each: 0.0 });
     }
     match seed % 3 {
         1 => {

@@ -96,7 +96,7 @@ fn folded_products() {
         optimize::train(&mut case.graph, true).unwrap();
         let mut folded = case.clone();
         optimize::run(&mut folded.graph, optimize::LOWER, true).unwrap();
-        assert!(folded.graph.ids().any(|id| matches!(folded.graph.node(id).op, Op::Fold(_))));
+        assert!(folded.graph.ids().any(|id| matches!(folded.graph.node(id).op, Op::Absorbed(_))));
         unfolded.push(case);
         cases.push(folded);
     }

@@ -4,11 +4,11 @@
 use crate::models::small;
 use din_compiler::codegen::cuda;
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{AxisTree, AxisKind};
+use din_program::schedule::{AxisKind, AxisTree};
 use din_runtime::batch::Batch;
-use din_runtime::code;
-use din_runtime::device::cuda::Engine as Device;
-use din_runtime::engine::{Engine, State, StepInputs};
+use din_runtime::cpu;
+use din_runtime::exec::cpu::{Engine, State, StepInputs};
+use din_runtime::exec::cuda::Engine as Device;
 use din_runtime::table::Table;
 use din_tests::cuda::{self as shim, Shim};
 use din_tests::random_graph::Random;
@@ -70,9 +70,9 @@ fn start(program: &din_program::Program) -> (State, Vec<Table>) {
 }
 
 fn on_cpu(common: bool, activation: &str) -> Trained {
-    let options = CompileOptions { levels: vec![code::detect()], checked: true, ..CompileOptions::default() };
+    let options = CompileOptions { levels: vec![cpu::detect()], checked: true, ..CompileOptions::default() };
     let program = Arc::new(compile(&model(common, activation), &options).unwrap().program);
-    let mut engine = Engine::new(program.clone(), 1, code::detect()).unwrap();
+    let mut engine = Engine::new(program.clone(), 1, cpu::detect()).unwrap();
     let (mut state, mut tables) = start(&program);
     let mut losses = Vec::new();
     for log in mixed() {

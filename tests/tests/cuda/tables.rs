@@ -1,8 +1,8 @@
 //! Tables that are on the device in parts: the bits are those of tables that are there whole, whatever comes and goes.
 
-use crate::engine::{case, on_gpu, resolved};
+use crate::exec::cpu::{case, on_gpu, resolved};
 use crate::lists::same;
-use din_runtime::device::cuda::{DeviceError, Options};
+use din_runtime::exec::cuda::{DeviceError, Options};
 use din_runtime::table::Table;
 use din_tests::cuda::{Shim, Trainer};
 use din_tests::random_graph::Random;

@@ -10,7 +10,7 @@
 //! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule that `plan` made never panics here, and one that it
 //! cannot have made is an error.
 
-mod fold;
+mod absorb;
 mod frame;
 mod phase;
 mod print;
@@ -24,7 +24,7 @@ use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{ALIGN, Address, Cuda, Launches, Precision, Tiling, Word};
-use din_program::schedule::{AxisTree, BufferId, AxisId, MAX_WIDTH, Operation, Schedule, Source};
+use din_program::schedule::{AxisId, AxisTree, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule};
 
 /// What every source begins with.
 pub const PRELUDE: &str =
@@ -223,16 +223,12 @@ fn sane(unit: &Unit<'_>) -> Result<(), String> {
                 Operation::MatMul { k, n, w_stride, .. } | Operation::Transpose { k, n, w_stride, .. } => {
                     (k, n, w_stride)
                 }
-                Operation::Fold { e, n, .. } | Operation::FoldOuter { e, n, .. } => (e, n, 1),
+                Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => (e, n, 1),
                 Operation::Outer { k, n, .. } => (k, n, 1),
-                Operation::Moments { width, .. } | Operation::SumShared { width, .. } => (1, width, 1),
+                Operation::Moments { width, .. } | Operation::SegmentSum { width, .. } => (1, width, 1),
             };
             let size = u64::from(rows) * u64::from(columns);
-            if size == 0
-                || size > u64::from(MAX_WIDTH)
-                || stride > MAX_WIDTH
-                || !known(call.axis)
-                || !known(phase.axis)
+            if size == 0 || size > u64::from(MAX_WIDTH) || stride > MAX_WIDTH || !known(call.axis) || !known(phase.axis)
             {
                 return Err(format!("a call of {rows} x {columns} over axis {} at {}", call.axis.0, call.location));
             }
@@ -267,8 +263,8 @@ impl Numbering {
         self.address(Address::Buffer(id))
     }
 
-    fn source(&mut self, source: Source) -> u32 {
-        self.address(Address::Source(source))
+    fn source(&mut self, source: KernelArg) -> u32 {
+        self.address(Address::Argument(source))
     }
 
     fn word(&mut self, word: Word) -> u32 {

@@ -2,7 +2,7 @@
 //!
 //! A phase of one element, whose work is wide and short, becomes several kernels over blocks rather than one block's work.
 
-use super::fold::OWN;
+use super::absorb::OWN;
 use super::frame::{Frame, Memory, Refusal, TileSlot, partials, pitch};
 use super::product;
 use super::region;
@@ -11,7 +11,7 @@ use super::{Numbering, Options, Purpose, Unit};
 use crate::plan::Kernels;
 use din_program::cuda::{ALIGN, Address, Grid, Launch, Tiling, Word};
 use din_program::schedule::{
-    AxisKind, BATCH, BufferId, Call, Combine, AxisId, ONCE, Operation, Phase, Place, Slot, SlotId, Source,
+    AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Slot, SlotId, Storage,
 };
 
 /// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that share the sets (`join.cuh`).
@@ -49,7 +49,7 @@ impl Maker<'_> {
     /// The kernels of the phase in the order of their launches.
     pub fn make(&self, numbering: &mut Numbering) -> Result<Vec<Made>, Refusal> {
         let mut made = match self.phase.axis {
-            ONCE => self.once(numbering)?,
+            GLOBAL => self.once(numbering)?,
             axis => match self.unit.axes.of(axis) {
                 AxisKind::Global => return Err(format!("a phase over axis {}", axis.0)),
                 AxisKind::Batch | AxisKind::Unique(_) => vec![self.samples(axis, numbering)?],
@@ -116,7 +116,7 @@ impl Maker<'_> {
     /// The calls, one behind the other.
     fn calls(&self, frame: &mut Frame<'_>, calls: &[Call]) -> Result<(), Refusal> {
         for (k, call) in calls.iter().enumerate() {
-            if call.axis != ONCE && !frame.kernel.walk.holds(call.axis) {
+            if call.axis != GLOBAL && !frame.kernel.walk.holds(call.axis) {
                 return Err(format!("a call over axis {} at {}", call.axis.0, call.location));
             }
             let (what, region) = match &call.op {
@@ -187,10 +187,10 @@ impl Maker<'_> {
             Operation::Fill { buffer, .. } => self.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width),
             Operation::Transpose { k, n, .. } => k * n,
             Operation::MatMul { .. }
-            | Operation::Fold { .. }
-            | Operation::FoldOuter { .. }
+            | Operation::AbsorbedMatMul { .. }
+            | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
-            | Operation::SumShared { .. }
+            | Operation::SegmentSum { .. }
             | Operation::Moments { .. } => 0,
         }
     }
@@ -207,14 +207,14 @@ impl Maker<'_> {
 
     fn touched(&self, call: &Call) -> (Vec<Memory>, Vec<Memory>) {
         let memory = |id: BufferId| match self.unit.schedule.buffers.get(id.index()).map(|b| b.place) {
-            Some(Place::Arena(s)) => Memory::Arena(s),
-            Some(Place::Tile(s)) => Memory::Tile(s),
+            Some(Storage::Arena(s)) => Memory::Arena(s),
+            Some(Storage::Tile(s)) => Memory::Tile(s),
             _ => Memory::Buffer(id),
         };
         match &call.op {
             Operation::Kernel { kernel, args } => {
                 let of = |a: u32| match args.get(a as usize) {
-                    Some(Source::Buffer(id)) => Some(memory(*id)),
+                    Some(KernelArg::Buffer(id)) => Some(memory(*id)),
                     _ => None,
                 };
                 let reads = (0..args.len() as u32).filter_map(of).collect();
@@ -225,10 +225,10 @@ impl Maker<'_> {
             Operation::Transpose { w, out, .. } => (vec![memory(w.buffer)], vec![memory(out.buffer)]),
             Operation::MatMul { x, w, out, .. } => (vec![memory(x.buffer), memory(w.buffer)], vec![memory(out.buffer)]),
             // Not among what is shared.
-            Operation::Fold { .. }
-            | Operation::FoldOuter { .. }
+            Operation::AbsorbedMatMul { .. }
+            | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
-            | Operation::SumShared { .. }
+            | Operation::SegmentSum { .. }
             | Operation::Moments { .. } => (vec![], vec![]),
         }
     }
@@ -276,7 +276,7 @@ impl Maker<'_> {
     }
 
     fn sums_shared(&self) -> bool {
-        self.phase.calls.iter().any(|c| matches!(c.op, Operation::SumShared { .. }))
+        self.phase.calls.iter().any(|c| matches!(c.op, Operation::SegmentSum { .. }))
     }
 
     fn tiled(&self, numbering: &mut Numbering, laid: Laid, walk: Walk) -> Result<Made, Refusal> {
@@ -322,7 +322,7 @@ impl Maker<'_> {
         };
         let mut used = |id: BufferId| {
             if let Some(b) = self.unit.schedule.buffers.get(id.index())
-                && let Place::Tile(slot) = b.place
+                && let Storage::Tile(slot) = b.place
             {
                 add(slot, b.axis, pitch(b.width));
             }
@@ -332,21 +332,21 @@ impl Maker<'_> {
             match &call.op {
                 Operation::Kernel { args, .. } => {
                     for a in args {
-                        if let Source::Buffer(id) = a {
+                        if let KernelArg::Buffer(id) = a {
                             used(*id);
                         }
                     }
                 }
                 Operation::Fill { buffer, .. } => used(*buffer),
-                Operation::SumShared { x, out, .. } => [x, out].iter().for_each(|v| used(v.buffer)),
+                Operation::SegmentSum { x, out, .. } => [x, out].iter().for_each(|v| used(v.buffer)),
                 Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| used(v.buffer)),
-                Operation::Fold { x, q, w, transposed, out, e, .. } => {
+                Operation::AbsorbedMatMul { x, q, w, transposed, out, e, .. } => {
                     [x, q, w, out].iter().for_each(|v| used(v.buffer));
                     if !transposed {
                         own = own.max(Some((*e, call.axis.0)));
                     }
                 }
-                Operation::FoldOuter { x, g, weight, sample, e, .. } => {
+                Operation::AbsorbedOuter { x, g, weight, sample, e, .. } => {
                     [x, g].iter().for_each(|v| used(v.buffer));
                     for (a, b) in [weight, sample].into_iter().flatten() {
                         used(a.buffer);
@@ -502,13 +502,13 @@ fn describe(op: &Operation) -> String {
         Operation::Kernel { .. } => String::new(),
         Operation::Fill { value, .. } => format!("fill with {value}"),
         Operation::MatMul { k, n, .. } => format!("product by {k} x {n}"),
-        Operation::Fold { transposed, e, n, .. } => {
+        Operation::AbsorbedMatMul { transposed, e, n, .. } => {
             format!("folded product by {} x {n}{}", 2 * e, if *transposed { ", transposed" } else { "" })
         }
-        Operation::FoldOuter { e, n, .. } => format!("gradients of a folded product by {} x {n}", 2 * e),
+        Operation::AbsorbedOuter { e, n, .. } => format!("gradients of a folded product by {} x {n}", 2 * e),
         Operation::Outer { k, n, .. } => format!("gradient of a weight, {k} x {n}"),
         Operation::Transpose { k, n, .. } => format!("transposed weight, {k} x {n}"),
-        Operation::SumShared { width, .. } => format!("sums over samples of {width} columns"),
+        Operation::SegmentSum { width, .. } => format!("sums over samples of {width} columns"),
         Operation::Moments { width, .. } => format!("moments of {width} columns"),
     }
 }

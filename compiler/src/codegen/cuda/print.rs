@@ -6,7 +6,7 @@ use super::tree::{
     Var, Walk,
 };
 use crate::graph::{BinaryOp, UnaryOp};
-use din_program::schedule::{AxisId, ONCE};
+use din_program::schedule::{AxisId, GLOBAL};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -86,7 +86,7 @@ fn moves(kernel: &Kernel, a: &Array) -> bool {
 
 /// Elements of an axis in the tile.
 pub fn count(axis: AxisId) -> String {
-    if axis == ONCE { "1u".into() } else { format!("count{}", axis.0) }
+    if axis == GLOBAL { "1u".into() } else { format!("count{}", axis.0) }
 }
 
 /// A number of the type, exactly.
@@ -527,7 +527,7 @@ impl Printer<'_> {
                 format!("{} != {} ? {} : {}", self.name(c), number(0.0), self.name(a), self.name(b))
             }
             Value::Paired { first, row, sample } => {
-                let d = self.kernel.walk.under().unwrap_or(ONCE).0;
+                let d = self.kernel.walk.under().unwrap_or(GLOBAL).0;
                 let (first, row, sample) = (self.name(first), self.name(row), self.name(sample));
                 format!("{first} + ({row} - (ends{d}[{sample}] - first{d}))")
             }

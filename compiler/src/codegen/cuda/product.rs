@@ -1,13 +1,13 @@
 //! Products, moments and fills: calls of the prelude's functions, specialised by sizes and strides, that all threads of a block make together.
 
-use super::fold;
+use super::absorb;
 use super::frame::{Frame, Refusal};
 use super::print::{count, number};
 use super::region::SUMMED;
 use super::share::Work;
 use super::tree::{ArrayId, Rows, Seen, Statement, Walk};
 use din_program::cuda::Precision;
-use din_program::schedule::{AxisKind, BATCH, Call, AxisId, ONCE, Operation, Source, View};
+use din_program::schedule::{AxisId, AxisKind, BATCH, Call, GLOBAL, KernelArg, Operation, View};
 
 /// `b5 + 16u`
 pub(super) fn pointer(frame: &Frame<'_>, seen: &Seen) -> String {
@@ -29,7 +29,7 @@ pub(super) fn matrix(frame: &mut Frame<'_>, v: View, stride: u32, k: u32, n: u32
 /// Columns of the elements that a call treats.
 pub(super) fn along(frame: &mut Frame<'_>, v: View, columns: u32, axis: AxisId) -> Result<Seen, Refusal> {
     let seen = frame.view(v, columns)?;
-    let rows = if axis == ONCE { Rows::One } else { Rows::Local(axis) };
+    let rows = if axis == GLOBAL { Rows::One } else { Rows::Local(axis) };
     if seen.rows == rows {
         Ok(seen)
     } else {
@@ -100,7 +100,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
             let width = frame.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width);
             let out = along(frame, View { buffer, column: 0 }, width, call.axis)?;
             let (to, value) = (pointer(frame, &out), number(f64::from(value), false));
-            let text = if call.axis == ONCE {
+            let text = if call.axis == GLOBAL {
                 format!("din_fill_grid<{width}>({to}, {value})")
             } else {
                 format!("din_fill_rows<{width}, {}>({rows}, {to}, {value})", stride(frame, &out))
@@ -120,7 +120,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
             push(frame, text, &reads, &[out]);
             Ok(())
         }
-        Operation::Fold { .. } | Operation::FoldOuter { .. } => fold::fold(frame, call, next),
+        Operation::AbsorbedMatMul { .. } | Operation::AbsorbedOuter { .. } => absorb::fold(frame, call, next),
         Operation::Outer { x, g, out, k, n } => {
             let x = along(frame, x, k, call.axis)?;
             let g = along(frame, g, n, call.axis)?;
@@ -140,7 +140,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
             push(frame, text, &[w], &[out]);
             Ok(())
         }
-        Operation::SumShared { x, out, width } => {
+        Operation::SegmentSum { x, out, width } => {
             let out = along(frame, out, width, call.axis)?;
             let (axes, axis) = (frame.unit.axes, call.axis);
             let wrong = || format!("a sum over what shares axis {}", axis.0);
@@ -159,7 +159,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
                 (AxisKind::Request, _) => ("din_sum_samples", vec![frame.offsets(BATCH, axis)]),
                 (_, Some(requests)) => {
                     let samples = frame.offsets(BATCH, requests);
-                    let request = frame.source(Source::Ancestor { of: axis, to: requests })?;
+                    let request = frame.source(KernelArg::Ancestor { of: axis, to: requests })?;
                     let (entries, pairs) = (frame.offsets(axis, requests), frame.offsets(from, BATCH));
                     ("din_sum_pairs", vec![samples, request, entries, pairs])
                 }

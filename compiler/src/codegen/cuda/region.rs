@@ -5,8 +5,8 @@
 use super::frame::{Frame, Refusal};
 use super::tree::{ArrayId, Bound, Column, Combine as Join, Element, Range, Row, Rows, Statement, Type, Value, Var};
 use crate::graph::BinaryOp;
-use crate::plan::region::{Access, Combine, Instruction, Output, Place, Region, is_simple_power};
-use din_program::schedule::{BATCH, AxisId, ONCE, Source};
+use crate::plan::region::{Access, Combine, Instruction, Output, Region, StridedView, is_simple_power};
+use din_program::schedule::{AxisId, BATCH, GLOBAL, KernelArg};
 use rustc_hash::FxHashMap;
 
 /// Most groups of threads whose sums are joined afterwards.
@@ -28,7 +28,7 @@ enum Target {
 struct Emitter<'f, 'a> {
     frame: &'f mut Frame<'a>,
     region: &'f Region,
-    arguments: &'f [Source],
+    arguments: &'f [KernelArg],
     ty: Type,
 }
 
@@ -38,13 +38,13 @@ struct Indices {
     row: Option<Var>,
     column: Option<Var>,
     /// By source: what it holds for the row.
-    held: FxHashMap<Source, Var>,
+    held: FxHashMap<KernelArg, Var>,
     /// By instruction.
     values: FxHashMap<u32, Var>,
 }
 
 /// Appends the region's statements to the frame's kernel.
-pub fn region(frame: &mut Frame<'_>, region: &Region, arguments: &[Source]) -> Result<(), Refusal> {
+pub fn region(frame: &mut Frame<'_>, region: &Region, arguments: &[KernelArg]) -> Result<(), Refusal> {
     if region.width == 0 || arguments.len() != region.arguments.len() {
         return Err(format!("a region of width {} with {} arguments", region.width, arguments.len()));
     }
@@ -80,7 +80,7 @@ impl Emitter<'_, '_> {
         let of = |wanted: &dyn Fn(Target) -> bool| -> Vec<(Output, Target)> {
             outputs.iter().copied().filter(|(_, t)| wanted(*t)).collect()
         };
-        if self.region.axis == ONCE {
+        if self.region.axis == GLOBAL {
             return self.once(&outputs);
         }
         let adds = outputs.iter().any(|(_, t)| matches!(t, Target::Sample | Target::All));
@@ -101,7 +101,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Arrays of a place: its own, then those of its indices.
-    fn named(&mut self, p: &Place) -> Result<Vec<ArrayId>, Refusal> {
+    fn named(&mut self, p: &StridedView) -> Result<Vec<ArrayId>, Refusal> {
         let own = self.argument(p.argument)?;
         let mut all = vec![own];
         match p.access {
@@ -123,7 +123,7 @@ impl Emitter<'_, '_> {
         self.frame.source(source)
     }
 
-    fn given(&self, k: u32) -> Result<Source, Refusal> {
+    fn given(&self, k: u32) -> Result<KernelArg, Refusal> {
         self.arguments.get(k as usize).copied().ok_or_else(|| format!("argument {k}"))
     }
 
@@ -134,8 +134,8 @@ impl Emitter<'_, '_> {
             all.push(self.frame.source(source)?);
             return Ok(());
         };
-        all.push(self.frame.source(Source::Ancestor { of, to: BATCH })?);
-        all.push(self.frame.source(Source::Ancestor { of: BATCH, to: requests })?);
+        all.push(self.frame.source(KernelArg::Ancestor { of, to: BATCH })?);
+        all.push(self.frame.source(KernelArg::Ancestor { of: BATCH, to: requests })?);
         if to != requests {
             all.push(self.frame.offsets(to, requests));
         }
@@ -143,8 +143,8 @@ impl Emitter<'_, '_> {
     }
 
     /// Axes of an index that is found by the sample's request, and the requests'.
-    fn by_request(&self, source: Source) -> Option<(AxisId, AxisId, AxisId)> {
-        let Source::Ancestor { of, to } = source else { return None };
+    fn by_request(&self, source: KernelArg) -> Option<(AxisId, AxisId, AxisId)> {
+        let KernelArg::Ancestor { of, to } = source else { return None };
         self.frame.by_request(of, to).map(|requests| (of, to, requests))
     }
 
@@ -152,7 +152,7 @@ impl Emitter<'_, '_> {
         match (o.combine, o.place.access) {
             (Combine::StoreRowSum, _) if self.region.width > 1 => Target::RowSum,
             (Combine::Store | Combine::StoreRowSum, _) | (_, Access::Row) => Target::Own,
-            (Combine::Add | Combine::Max, Access::Once) if self.region.axis == ONCE => Target::Own,
+            (Combine::Add | Combine::Max, Access::Once) if self.region.axis == GLOBAL => Target::Own,
             (Combine::Add | Combine::Max, Access::Once) => Target::All,
             (Combine::Add | Combine::Max, Access::Indexed { .. } | Access::Nested { .. }) => Target::Sample,
         }
@@ -327,7 +327,7 @@ impl Emitter<'_, '_> {
         let unit = self.frame.kernel.walk.unit().filter(|u| *u != axis);
         let unit = unit.ok_or_else(|| format!("axis {} is not under what its sums go to", axis.0))?;
         let sample = self.frame.index("s", Bound::Local(unit));
-        at.held.insert(Source::Ancestor { of: axis, to: unit }, sample);
+        at.held.insert(KernelArg::Ancestor { of: axis, to: unit }, sample);
         let (mut before, mut after, mut sums) = (Vec::new(), Vec::new(), Vec::new());
         for o in &of_samples {
             let sum = self.frame.number("sum", self.ty);
@@ -453,7 +453,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Where a place is for the indices at hand; loads the indices that lead to it.
-    fn element(&mut self, body: &mut Vec<Statement>, at: &mut Indices, p: &Place) -> Result<Element, Refusal> {
+    fn element(&mut self, body: &mut Vec<Statement>, at: &mut Indices, p: &StridedView) -> Result<Element, Refusal> {
         let array = self.argument(p.argument)?;
         let missing = || "a place without its row".to_string();
         let row = match p.access {
@@ -489,15 +489,15 @@ impl Emitter<'_, '_> {
         &mut self,
         body: &mut Vec<Statement>,
         at: &mut Indices,
-        source: Source,
+        source: KernelArg,
         row: Option<Var>,
     ) -> Result<Var, Refusal> {
         if let Some(&v) = at.held.get(&source) {
             return Ok(v);
         }
         if let Some((of, to, requests)) = self.by_request(source) {
-            let sample = self.index(body, at, Source::Ancestor { of, to: BATCH }, row)?;
-            let request = self.index(body, at, Source::Ancestor { of: BATCH, to: requests }, Some(sample))?;
+            let sample = self.index(body, at, KernelArg::Ancestor { of, to: BATCH }, row)?;
+            let request = self.index(body, at, KernelArg::Ancestor { of: BATCH, to: requests }, Some(sample))?;
             if to == requests {
                 return Ok(request);
             }
@@ -542,5 +542,5 @@ fn start(combine: Combine) -> Value {
 
 /// Whether the blocks of a grid may share the region's columns: nothing but stores of one element.
 pub fn spreads(region: &Region) -> bool {
-    region.axis == ONCE && !region.uniform && region.outputs.iter().all(|o| o.combine == Combine::Store)
+    region.axis == GLOBAL && !region.uniform && region.outputs.iter().all(|o| o.combine == Combine::Store)
 }

@@ -10,7 +10,7 @@ use super::tree::{
     Array, ArrayId, Binding, Bound, Column, Element, Kernel, Numbers, Range, Row, Rows, Seen, Statement, Type, Value,
     Var, Walk,
 };
-use din_program::schedule::{AxisId, ONCE};
+use din_program::schedule::{AxisId, GLOBAL};
 
 /// Who runs a statement together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,7 +170,7 @@ impl Verifier<'_> {
             }
         };
         if let Bound::Local(axis) = bound
-            && axis != ONCE
+            && axis != GLOBAL
             && !self.kernel.walk.holds(axis)
         {
             return Err(format!("a loop over axis {} in other tiles", axis.0));

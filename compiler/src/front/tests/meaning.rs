@@ -1,7 +1,7 @@
 //! What the graphs compute: axes, reductions, losses, states. Values are computed by the reference interpreter where sizes are small.
 
 use super::*;
-use crate::graph::{BATCH, AxisId, InputKind, ONCE, UnaryOp};
+use crate::graph::{AxisId, BATCH, GLOBAL, InputKind, UnaryOp};
 use din_program::schema::{GroupBy, GroupWeight, MetricKind};
 
 fn logit(m: &Model) -> NodeId {
@@ -49,8 +49,8 @@ fn the_loss_is_the_mean_over_the_global_batch() {
     let m = network("", "predict click ~ bernoulli(logit = linear(embed(ad), 1))");
     let loss = m.train.roots.iter().find(|r| matches!(r, Root::Loss(_))).unwrap().node();
     let node = m.train.node(loss);
-    assert_eq!((node.axis, &node.op), (ONCE, &Op::Binary(crate::graph::BinaryOp::Divide)));
-    assert_eq!(m.train.node(node.operands[0]).op, Op::Sum { to: ONCE });
+    assert_eq!((node.axis, &node.op), (GLOBAL, &Op::Binary(crate::graph::BinaryOp::Divide)));
+    assert_eq!(m.train.node(node.operands[0]).op, Op::Sum { to: GLOBAL });
     assert_eq!(m.train.node(node.operands[1]).op, Op::Count(BATCH));
 }
 
@@ -105,7 +105,7 @@ fn statistics_over_an_empty_axis_leave_the_state_alone() {
         let Root::State { state, node } = root else { continue };
         let name = &m.states[state.index()].name;
         let node = m.train.node(*node);
-        assert_eq!(node.axis, ONCE);
+        assert_eq!(node.axis, GLOBAL);
         if name.starts_with("taste") {
             // count(visited) ? new : old
             assert_eq!(node.op, Op::Select, "{name}");

@@ -20,7 +20,7 @@ mod parse;
 pub use parse::ParseError;
 
 use super::{
-    BinaryOp, Axis, AxisId, Fold, Graph, Grouping, InputKind, Node, NodeId, ONCE, Op, Root, Shape, UnaryOp,
+    Absorbed, Axis, AxisId, BinaryOp, GLOBAL, Graph, InputKind, Node, NodeId, Op, Root, Shape, UnaryOp, UniqueKeys,
 };
 use std::fmt::{self, Display, Write};
 
@@ -71,10 +71,10 @@ impl Op {
             Op::MatMul => "matmul",
             Op::MatMulT => "matmul_t",
             Op::Outer => "outer",
-            Op::Fold(Fold::Product) => "fold_product",
-            Op::Fold(Fold::ProductT) => "fold_product_t",
-            Op::Fold(Fold::Outer) => "fold_outer",
-            Op::Fold(Fold::Sum) => "fold_sum",
+            Op::Absorbed(Absorbed::Product) => "fold_product",
+            Op::Absorbed(Absorbed::ProductT) => "fold_product_t",
+            Op::Absorbed(Absorbed::Outer) => "fold_outer",
+            Op::Absorbed(Absorbed::Sum) => "fold_sum",
             Op::Sum { .. } => "sum",
             Op::Max { .. } => "max_over",
             Op::SumValue => "sum_value",
@@ -120,9 +120,9 @@ fn kind(kind: &InputKind) -> String {
         InputKind::Weight => "weight".into(),
         InputKind::Gradient => "gradient".into(),
         InputKind::Slot { slot } => format!("slot {slot}"),
-        InputKind::RowCount => "row_count".into(),
-        InputKind::Touches => "touches".into(),
-        InputKind::Touched => "touched".into(),
+        InputKind::Frequency => "row_count".into(),
+        InputKind::UpdateCount => "touches".into(),
+        InputKind::InBatch => "touched".into(),
     }
 }
 
@@ -173,7 +173,7 @@ impl Graph {
     fn write(&self, out: &mut String) -> fmt::Result {
         for (k, d) in self.axes.iter().enumerate().skip(1) {
             let name = label(&self.axes, AxisId(k as u32));
-            let parent = label(&self.axes, d.parent.unwrap_or(ONCE));
+            let parent = label(&self.axes, d.parent.unwrap_or(GLOBAL));
             let other = if name == d.name { String::new() } else { format!(" named {}", quoted(&d.name)) };
             writeln!(out, "axis {name} under {parent}{other}")?;
         }
@@ -182,7 +182,7 @@ impl Graph {
                 let [of, common] = [AxisId(k as u32), common].map(|d| label(&self.axes, d));
                 writeln!(out, "common {common} of {of}")?;
             }
-            if let Some(Grouping { over, keys }) = &d.group {
+            if let Some(UniqueKeys { over, keys }) = &d.group {
                 let [group, over] = [AxisId(k as u32), *over].map(|d| label(&self.axes, d));
                 let keys: Vec<String> = keys.iter().map(|(t, i)| format!("{} {}", t.0, i.0)).collect();
                 writeln!(out, "group {group} of {over} by {}", keys.join(" "))?;

@@ -3,8 +3,8 @@
 use super::{BINARY, UNARY};
 use crate::graph::verify::arity;
 use crate::graph::{
-    Axis, AxisId, Fold, Graph, Grouping, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape,
-    StateId, TableId,
+    Absorbed, Axis, AxisId, Graph, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape, StateId, TableId,
+    UniqueKeys,
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
@@ -213,7 +213,7 @@ impl Parser {
         while t.at < t.all.len() {
             keys.push((TableId(t.value()?), InputId(t.value()?)));
         }
-        self.graph.axes[group.index()].group = Some(Grouping { over, keys });
+        self.graph.axes[group.index()].group = Some(UniqueKeys { over, keys });
         Ok(())
     }
 
@@ -230,9 +230,9 @@ impl Parser {
             "weight" => InputKind::Weight,
             "gradient" => InputKind::Gradient,
             "slot" => InputKind::Slot { slot: t.value()? },
-            "row_count" => InputKind::RowCount,
-            "touches" => InputKind::Touches,
-            "touched" => InputKind::Touched,
+            "row_count" => InputKind::Frequency,
+            "touches" => InputKind::UpdateCount,
+            "touched" => InputKind::InBatch,
             other => return Err(format!("`{other}` is no kind of input")),
         };
         t.expect(":")?;
@@ -280,10 +280,10 @@ impl Parser {
             "matmul" => Op::MatMul,
             "matmul_t" => Op::MatMulT,
             "outer" => Op::Outer,
-            "fold_product" => Op::Fold(Fold::Product),
-            "fold_product_t" => Op::Fold(Fold::ProductT),
-            "fold_outer" => Op::Fold(Fold::Outer),
-            "fold_sum" => Op::Fold(Fold::Sum),
+            "fold_product" => Op::Absorbed(Absorbed::Product),
+            "fold_product_t" => Op::Absorbed(Absorbed::ProductT),
+            "fold_outer" => Op::Absorbed(Absorbed::Outer),
+            "fold_sum" => Op::Absorbed(Absorbed::Sum),
             "sum" => Op::Sum { to: self.label(t)? },
             "max_over" => Op::Max { to: self.label(t)? },
             "sum_value" => Op::SumValue,

@@ -63,7 +63,7 @@ fn types_that_the_operands_do_not_give() {
     assert_eq!(planted(3, |n| n.op = Op::Sum { to: AxisId(9) }), "axis 9 does not exist");
     assert_eq!(planted(5, |n| n.shape = Shape::vector(6)), "has shape [6], its operands give [5]");
     assert_eq!(planted(6, |n| n.op = Op::Slice { start: 5 }), "positions 5..6 of an operand of width 5");
-    assert_eq!(planted(7, |n| n.op = Op::Length(ONCE)), "`once` lies under no element");
+    assert_eq!(planted(7, |n| n.op = Op::Length(GLOBAL)), "`once` lies under no element");
     assert_eq!(planted(8, |n| n.axis = AxisId(7)), "axis 7 does not exist");
     assert_eq!(planted(10, |n| n.axis = BATCH), "has axis 1, its operands give 0");
     assert_eq!(planted(13, |n| n.shape = Shape::matrix(2, 4)), "has shape [2, 4], its operands give [4, 2]");
@@ -148,11 +148,7 @@ fn roots() {
         ("root prediction 0 %6", "root prediction 0 %12", "must have axis 1 and shape [1], has 0 and [1]"),
         ("root state 0 %11", "root state 1 %11", "state 1 is out of range, there are 1"),
         ("root state 0 %11", "root state 0 %10", "must have axis 0 and shape [2], has 0 and [4]"),
-        (
-            "root param_gradient 0 %13",
-            "root param_gradient 0 %11",
-            "must have axis 0 and shape [4, 2], has 0 and [2]",
-        ),
+        ("root param_gradient 0 %13", "root param_gradient 0 %11", "must have axis 0 and shape [4, 2], has 0 and [2]"),
         ("root row_gradient 0 0 %0", "root row_gradient 0 0 %3", "must have axis 2 and shape [4], has 1 and [2]"),
         ("root named \"count\" %14", "root loss %12", "stands twice"),
     ] {

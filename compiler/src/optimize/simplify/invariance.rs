@@ -5,7 +5,7 @@
 //! done on the values themselves and the result repeated.
 
 use super::{Found, Simplifier};
-use crate::graph::{BinaryOp, AxisId, NodeId, ONCE, Op, Shape};
+use crate::graph::{AxisId, BinaryOp, GLOBAL, NodeId, Op, Shape};
 
 pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
     match *s.op(id) {
@@ -32,7 +32,7 @@ pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
 
 /// The value that `id` repeats, or itself; a constant of a deep type as a scalar.
 fn bare(s: &mut Simplifier, id: NodeId) -> NodeId {
-    if let (Some(c), false) = (s.constant(id), s.node(id).axis == ONCE && s.node(id).shape == Shape::scalar()) {
+    if let (Some(c), false) = (s.constant(id), s.node(id).axis == GLOBAL && s.node(id).shape == Shape::scalar()) {
         return s.number(c);
     }
     s.g.repeated(id).unwrap_or(id)
@@ -42,8 +42,8 @@ fn bare(s: &mut Simplifier, id: NodeId) -> NodeId {
 fn along_positions(s: &mut Simplifier, id: NodeId) -> Found {
     let shape = s.node(id).shape.clone();
     if let Some(c) = s.constant(id) {
-        let once = s.node(id).axis == ONCE;
-        return Some(if once { id } else { s.g.constant_of(c, ONCE, shape, s.s) });
+        let once = s.node(id).axis == GLOBAL;
+        return Some(if once { id } else { s.g.constant_of(c, GLOBAL, shape, s.s) });
     }
     let Some(x) = s.g.repeated(id) else { return Some(id) };
     let axis = s.node(x).axis;
@@ -82,7 +82,7 @@ fn moved(s: &mut Simplifier, id: NodeId) -> Found {
 
 /// Number of elements of `axis` under each element of `to`.
 fn length(s: &mut Simplifier, axis: AxisId, to: AxisId) -> Found {
-    if s.g.axis(axis).parent == Some(to) && to != ONCE {
+    if s.g.axis(axis).parent == Some(to) && to != GLOBAL {
         return Some(s.g.length(axis, s.s));
     }
     let one = s.g.constant_of(1.0, axis, Shape::scalar(), s.s);
@@ -94,7 +94,7 @@ fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
     let x = s.operand(id, 0);
     let from = s.node(x).axis;
     if s.constant(x) == Some(1.0) && s.node(x).shape == Shape::scalar() {
-        let parent = s.g.axis(from).parent == Some(to) && to != ONCE;
+        let parent = s.g.axis(from).parent == Some(to) && to != GLOBAL;
         return parent.then(|| s.g.length(from, s.s));
     }
     let inner = along_positions(s, x)?;
@@ -141,7 +141,7 @@ fn outer(s: &mut Simplifier, id: NodeId) -> Found {
 /// `x`, but 0 where no element of `axis` lies under it: nothing may come of what stands there.
 fn unless_empty(s: &mut Simplifier, x: NodeId, axis: AxisId) -> Found {
     let at = s.node(x).axis;
-    let n = if at == ONCE { s.g.count(axis, s.s) } else { length(s, axis, at)? };
+    let n = if at == GLOBAL { s.g.count(axis, s.s) } else { length(s, axis, at)? };
     let zero = s.number(0.0);
     let id = s.g.select(n, x, zero, s.s);
     s.ok(id)

@@ -10,7 +10,7 @@ mod invariance;
 mod structure;
 
 use super::rewrite::rebuild;
-use crate::graph::{BinaryOp, AxisId, Graph, Node, NodeId, Op, Shape, TypeError, UnaryOp};
+use crate::graph::{AxisId, BinaryOp, Graph, Node, NodeId, Op, Shape, TypeError, UnaryOp};
 use din_grammar::Span;
 
 /// Rounds of rewriting; each finds what the one before exposed. Two or three suffice in practice.

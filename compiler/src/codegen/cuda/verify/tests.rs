@@ -2,7 +2,7 @@
 
 use super::super::tree::*;
 use super::verify;
-use din_program::schedule::{BATCH, AxisId};
+use din_program::schedule::{AxisId, BATCH};
 
 const ENTRIES: AxisId = AxisId(2);
 
