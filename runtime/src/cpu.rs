@@ -70,3 +70,19 @@ pub(crate) fn runs(isa: Isa) -> bool {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn levels_are_chosen_downwards_only() {
+        let found = detect();
+        assert_eq!(choose(None).unwrap(), found);
+        assert_eq!(choose(Some(Isa::V2)).unwrap(), Isa::V2);
+        if found < Isa::V4 {
+            assert!(matches!(choose(Some(Isa::V4)), Err(EngineError::Isa { .. })));
+        }
+    }
+}

@@ -26,12 +26,12 @@ fn folded(mut case: Case) -> (Case, Graph) {
     (case, folded)
 }
 
-fn folds(graph: &Graph) -> Vec<Fold> {
+fn folds(graph: &Graph) -> Vec<Absorbed> {
     let fold = |id| match graph.node(id).op {
         Op::Absorbed(fold) => Some(fold),
         _ => None,
     };
-    let mut found: Vec<Fold> = graph.order().into_iter().filter_map(fold).collect();
+    let mut found: Vec<Absorbed> = graph.order().into_iter().filter_map(fold).collect();
     found.sort_by_key(|&f| f as u8);
     found
 }

@@ -118,7 +118,7 @@ pub(super) mod tests {
         assert_eq!(Kernels::decode(&kernels.encode()).unwrap(), kernels);
     }
 
-    /// The container's hashes are not what keeps these out.
+    /// The bundle's hashes are not what keeps these out.
     #[test]
     fn bytes_that_no_build_writes_are_refused() {
         let whole = some().encode();

@@ -4,7 +4,7 @@
 //! [ executable ][ header: 16 bytes ][ program ][ kernels ][ footer: 232 bytes ]
 //! ```
 //!
-//! The header is a magic number. The footer is, little-endian: a magic number (16 bytes), container version (u32), program format
+//! The header is a magic number. The footer is, little-endian: a magic number (16 bytes), bundle version (u32), program format
 //! (u32), lengths of the executable, the program and the kernels (u64 each; 0 kernels where there are none), target triple (56 bytes, padded with zeros),
 //! SHA-256 of the program (32), of the kernels (32), of the footer so far (32), the header's magic number again (16), the footer's again (16).
 //! `kernels` says what these are.
@@ -101,7 +101,7 @@ impl Footer {
             return Err("its footer was altered");
         }
         if u32::from_le_bytes(at.take()) != VERSION {
-            return Err("its container version is not one that this executable knows");
+            return Err("its bundle version is not one that this executable knows");
         }
         let format = u32::from_le_bytes(at.take());
         let executable = u64::from_le_bytes(at.take());
