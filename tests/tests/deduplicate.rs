@@ -5,7 +5,7 @@
 use din_compiler::autodiff::differentiate;
 use din_compiler::graph::{Graph, Op, Root, verify};
 use din_compiler::interpret::{Run, run};
-use din_compiler::optimize::{self, Distinct, distinct};
+use din_compiler::optimize::{self, Thresholds, deduplicate};
 use din_compiler::{CompileOptions, compile};
 use din_program::schedule::{AxisId, AxisKind, AxisTree, GLOBAL, KernelArg, MAX_KEYS, Operation, Schedule};
 use din_program::{Isa, Program};
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Everything that may be grouped is.
-const ALWAYS: Distinct = Distinct { least: 0.0, least_each: 0.0 };
+const ALWAYS: Thresholds = Thresholds { least: 0.0, least_each: 0.0 };
 
 fn grouped(graph: &Graph) -> bool {
     graph.axes.iter().any(|d| d.group.is_some())
@@ -61,7 +61,7 @@ fn random_graphs_keep_values_and_gradients() {
     for seed in 0..400 {
         let case = case(seed, &Options::default());
         let mut graph = case.graph.clone();
-        distinct(&mut graph, ALWAYS);
+        deduplicate(&mut graph, ALWAYS);
         verify(&graph).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         if !grouped(&graph) {
             continue;
@@ -97,7 +97,7 @@ fn random_graphs_in_compiled_code() {
     let (mut found, mut inner) = (0, 0);
     for seed in 0..240u64 {
         let mut c = case(seed, &Options { draws: 16, ..Options::default() });
-        distinct(&mut c.graph, ALWAYS);
+        deduplicate(&mut c.graph, ALWAYS);
         if seed % 2 == 0 {
             let mut differentiated = c.graph.clone();
             if optimize::train(&mut differentiated, true).is_ok() {
@@ -156,7 +156,7 @@ fn training_equals_that_without_groups() {
 }
 
 /// Multiply-adds of the schedule's products.
-fn multiply_adds(schedule: &Schedule, count: impl Fn(Axis) -> u64, axes: &AxisTree) -> u64 {
+fn multiply_adds(schedule: &Schedule, count: impl Fn(AxisKind) -> u64, axes: &AxisTree) -> u64 {
     let of = |c: &din_program::schedule::Call| {
         let size = match c.op {
             Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } => u64::from(k) * u64::from(n),

@@ -1,7 +1,7 @@
 //! The runtime's binding of NVIDIA's driver, against `tests/shim/driver.cpp`: the driver's interface with the shim behind it, whose stream is as
 //! late as it may be. What this cannot show is that a real driver agrees.
 
-use crate::device::cpu::{Case, case, on_gpu, resolved};
+use crate::engine::{Case, case, on_gpu, resolved};
 use din_runtime::exec::cpu::Span;
 use din_runtime::exec::cuda::{
     Captures, Command as Asked, DeviceError, Driver, Engine, Gpu, Image, Launch, Options, Target,

@@ -1,6 +1,6 @@
 //! A step's list of commands: two lists for all batches of a bucket, since they come over by turns to two places, and no bit that depends on it.
 
-use crate::device::cpu::{Case, case, on_gpu, resolved};
+use crate::engine::{Case, case, on_gpu, resolved};
 use din_runtime::exec::cuda::Options;
 use din_tests::cuda::{Columns, Shim, Trainer};
 use din_tests::random_graph::Random;

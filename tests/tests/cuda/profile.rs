@@ -1,7 +1,7 @@
 //! The profile of a device, on the shim, whose clock gives every block a microsecond: times and launches are those of the driver, operations those
 //! of the CPU engine's profile, updated rows those of the batches; and it costs no bit.
 
-use crate::device::cpu::{case, resolved};
+use crate::engine::{case, resolved};
 use din_program::cuda::Grid;
 use din_program::schedule::Operation;
 use din_runtime::cpu;

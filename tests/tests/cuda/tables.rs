@@ -1,6 +1,6 @@
 //! Tables that are on the device in parts: the bits are those of tables that are there whole, whatever comes and goes.
 
-use crate::device::cpu::{case, on_gpu, resolved};
+use crate::engine::{case, on_gpu, resolved};
 use crate::lists::same;
 use din_runtime::exec::cuda::{DeviceError, Options};
 use din_runtime::table::Table;
