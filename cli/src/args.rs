@@ -1,6 +1,6 @@
 //! The command line of `din`, and of the executables it builds.
 
-use crate::exec::{self, DeviceArg};
+use crate::device::{self, DeviceArg};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use din_runtime::exec::cuda::Target;
 use std::path::PathBuf;

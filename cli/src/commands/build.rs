@@ -2,7 +2,7 @@
 
 use crate::args::Build;
 use crate::compile::compile;
-use crate::exec;
+use crate::device;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Console;
 use din_runtime::bundle;

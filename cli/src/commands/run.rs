@@ -2,7 +2,7 @@
 
 use crate::args::{DinTrain, Eval, Machine, Predict, Train, Trained};
 use crate::compile::{self, compile};
-use crate::exec::{self, DeviceArg};
+use crate::device::{self, DeviceArg};
 use crate::failure::{Failure, INTERRUPTED, Outcome};
 use crate::profile;
 use crate::progress::Progress;
