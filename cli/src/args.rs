@@ -2,7 +2,7 @@
 
 use crate::device::{self, DeviceArg};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use din_runtime::device::cuda::Target;
+use din_runtime::exec::cuda::Target;
 use std::path::PathBuf;
 
 /// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.

@@ -5,10 +5,10 @@ use crate::failure::Failure;
 use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
 use din_program::cuda::{Cuda, Precision};
-use din_runtime::container::Kernels;
-use din_runtime::device::cuda::{DeviceError, Gpu, Image, ImageCache, Nvrtc, Target};
-use din_runtime::run::RunDirectory;
-use din_runtime::run::directory::Record;
+use din_runtime::bundle::Kernels;
+use din_runtime::exec::cuda::{DeviceError, Gpu, Image, ImageCache, Nvrtc, Target};
+use din_runtime::run_dir::Record;
+use din_runtime::run_dir::RunDirectory;
 use din_runtime::train::Device;
 use std::sync::Arc;
 

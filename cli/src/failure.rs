@@ -1,6 +1,6 @@
 //! How a verb ends when it does not end well: an exit code, and what is still to be said.
 
-use din_runtime::run;
+use din_runtime as run;
 
 /// The input's fault.
 pub const INPUT: u8 = 1;

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
-    let carried = match din_runtime::container::own() {
+    let carried = match din_runtime::bundle::own() {
         Ok(carried) => carried,
         Err(error) => {
             eprintln!("error: {error}");

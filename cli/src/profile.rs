@@ -78,7 +78,7 @@ pub fn table(p: &Profile) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use din_runtime::engine::{ProfileRow, Roof};
+    use din_runtime::exec::cpu::{ProfileRow, Roofline};
     use std::time::Duration;
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         let text = table(&profile);
         assert!(text.contains("sm_90 and 4 threads: 5.00 ms a step") && text.contains("kernels 2.00 ms\n"), "{text}");
         assert!(!text.contains("one core") && text.contains("100.0 %    2.000       2.0"), "{text}");
-        (profile.device, profile.roof) = (None, Some(Roof { flops: 4e9, bytes: 1e10 }));
+        (profile.device, profile.roof) = (None, Some(Roofline { flops: 4e9, bytes: 1e10 }));
         let text = table(&profile);
         assert!(text.contains("one core at most: 4 GFLOP/s") && text.contains("50 %"), "{text}");
     }

@@ -5,7 +5,7 @@ use crate::terminal::Console;
 use din_compiler::front::{self, SourceProvider};
 use din_compiler::model::Model;
 use din_program::Program;
-use din_runtime::run::file::metadata;
+use din_runtime::fs::metadata;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub struct Beside {
 
 impl Beside {
     pub fn of(model: &Path) -> Self {
-        Self { folder: din_runtime::run::file::parent(model).to_path_buf() }
+        Self { folder: din_runtime::fs::parent(model).to_path_buf() }
     }
 }
 
@@ -74,7 +74,7 @@ pub fn recorded(program: &Program) -> Option<Model> {
 
 /// The text of a spec.
 pub fn read(path: &Path) -> Result<String, Failure> {
-    let failed = |e: io::Error| Failure::from(din_runtime::run::Error::file("read", path, &e));
+    let failed = |e: io::Error| Failure::from(din_runtime::Error::file("read", path, &e));
     let kind = fs::metadata(path).map_err(failed)?.file_type();
     if !kind.is_file() {
         let found = if kind.is_dir() { "a folder" } else { "a device, pipe or socket" };
@@ -118,7 +118,7 @@ pub fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         let before = files.len();
         let mut folders = vec![path.clone()];
         while let Some(folder) = folders.pop() {
-            let failed = |e: io::Error| Failure::from(din_runtime::run::Error::file("read", &folder, &e));
+            let failed = |e: io::Error| Failure::from(din_runtime::Error::file("read", &folder, &e));
             for entry in fs::read_dir(&folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 let path = entry.path();

@@ -4,7 +4,7 @@
 //! the same road without derivative. Every stage is kept in [`Compiled`] so that `din emit` can show it.
 
 use crate::codegen::{self, CodegenError};
-use crate::graph::{BATCH, Graph, ONCE};
+use crate::graph::{BATCH, GLOBAL, Graph};
 use crate::model::{self, Model, UpdateScope};
 use crate::optimize::{self, Pass, PassError, TrainError};
 use crate::plan::{self, Kernels, Options};
@@ -132,7 +132,7 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
 }
 
 fn update(u: &model::Update, rows: bool, schedule: Schedule) -> Update {
-    debug_assert!(u.graph.domain(BATCH).parent == Some(ONCE));
+    debug_assert!(u.graph.axis(BATCH).parent == Some(GLOBAL));
     let slots = u.slots.iter().map(|s| UpdateSlot {
         name: s.name.clone(),
         per: match s.per {

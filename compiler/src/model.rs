@@ -37,7 +37,7 @@ pub enum UpdateScope {
 }
 
 /// An `optimizer` with the `regularizer` joined to its gradient, as a graph over [`crate::graph::BATCH`] = `rows`.
-/// Roots: `Weight` and one `Slot` a slot. Inputs: Weight, Gradient, Slot, RowCount, Touches, Touched, Step.
+/// Roots: `Weight` and one `Slot` a slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// `adam + adaptive`

@@ -39,7 +39,7 @@ fn every_operation_compiles_without_relocations() {
         let mut g = Graph::default();
         for (k, w) in [(0, width), (1, 1)] {
             let kind = InputKind::Dense { feature: k };
-            let input = Input { name: format!("x{k}"), kind, domain: BATCH, shape: Shape::vector(w) };
+            let input = Input { name: format!("x{k}"), kind, axis: BATCH, shape: Shape::vector(w) };
             g.inputs.push(input);
         }
         let x = g.input(din_compiler::graph::InputId(0), span);
@@ -56,7 +56,7 @@ fn every_operation_compiles_without_relocations() {
         let c = g.binary(BinaryOp::Less, x, s, span).unwrap();
         values.push(g.select(c, x, s, span).unwrap());
         let moments = g.moments(x, span).unwrap();
-        let total = g.sum(x, din_compiler::graph::ONCE, span).unwrap();
+        let total = g.sum(x, din_compiler::graph::GLOBAL, span).unwrap();
         let rows = g.sum_value(x, span);
         let once = g.unary(UnaryOp::Softplus, total, span);
         for (k, &node) in values.iter().chain(&[moments, total, rows, once]).enumerate() {

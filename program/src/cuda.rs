@@ -24,7 +24,7 @@ pub use rows::{
     RowsTable, RowsWord, TableAddress, TableWord, plan_rows,
 };
 
-use crate::schedule::{BufferId, Domain, ONCE, Source};
+use crate::schedule::{AxisId, BufferId, GLOBAL, KernelArg};
 use serde::{Deserialize, Serialize};
 
 /// What products are computed in; sums are always f32.
@@ -79,12 +79,12 @@ pub enum Address {
     /// A buffer that is neither in a tile nor partial. A table's weights and what the optimizer keeps are addressed by row number.
     Buffer(BufferId),
     /// Parents, row numbers, tables, the row index.
-    Source(Source),
+    Argument(KernelArg),
     /// `u32`: first entry of each sample of the sequence (of each request, where the entries are a request's), then their number; of the samples,
     /// the first of each request; of a group, where what each element stands for begins.
-    Offsets(Domain),
+    Offsets(AxisId),
     /// `u32`: what the elements of a group stand for, those of one element side by side and ascending.
-    Members(Domain),
+    Members(AxisId),
     /// `u32`: first sample (or request) of each tile of a tiling that is cut, then the number of samples.
     Tiles(u32),
     /// One copy a chunk of the partial sums of a phase.
@@ -94,8 +94,8 @@ pub enum Address {
 /// A word of `batch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Word {
-    /// Elements of the domain. For updates of rows the device writes it.
-    Elements(Domain),
+    /// Elements of the axis. For updates of rows the device writes it.
+    Elements(AxisId),
     /// Tiles of a tiling that is cut; those of so many samples follow from their number.
     Tiles(u32),
     /// Entries of the longest tile of a tiling that is cut, at least `entries`, rounded up to a multiple of [`ALIGN`].
@@ -105,14 +105,14 @@ pub enum Word {
 /// Rows of a tile buffer come in multiples of this, so that buffers begin at 16 bytes.
 pub const ALIGN: u32 = 4;
 
-/// How a domain is cut into tiles.
+/// How an axis is cut into tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tiling {
     /// Whose elements make a tile: samples, rows, requests, entries, or what lies under samples or requests.
-    pub domain: Domain,
+    pub axis: AxisId,
     /// Most samples (or requests) of a tile.
     pub samples: u32,
-    /// Most elements of the domain in a tile of more than one sample; 0 where tiles are of the domain's elements themselves, `samples` of them.
+    /// Most elements of the axis in a tile of more than one sample; 0 where tiles are of the axis's elements themselves, `samples` of them.
     pub entries: u32,
 }
 
@@ -158,11 +158,11 @@ impl Launch {
 }
 
 impl Tiling {
-    /// Most elements of a domain in a tile that is not long.
-    pub fn capacity(&self, domain: Domain) -> u32 {
-        match domain {
-            ONCE => 1,
-            d if d == self.domain && self.entries > 0 => self.entries,
+    /// Most elements of an axis in a tile that is not long.
+    pub fn capacity(&self, axis: AxisId) -> u32 {
+        match axis {
+            GLOBAL => 1,
+            d if d == self.axis && self.entries > 0 => self.entries,
             _ => self.samples,
         }
     }
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn tiling(samples: u32, entries: u32) -> Tiling {
-        Tiling { domain: Domain(2), samples, entries }
+        Tiling { axis: AxisId(2), samples, entries }
     }
 
     #[test]

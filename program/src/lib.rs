@@ -45,13 +45,13 @@ pub struct Program {
     pub code: Vec<Code>,
 }
 
-/// How a weight is updated. Its schedule's domain 1 is the touched rows of a table, or the elements of a tensor.
+/// How a weight is updated. Its schedule's axis 1 is the touched rows of a table, or the elements of a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Update {
     /// `adam + adaptive`
     pub name: String,
     pub slots: Vec<UpdateSlot>,
-    /// Whether the schedule is for table rows (with [`schedule::Source::RowIndex`]) rather than tensor elements.
+    /// Whether the schedule is for table rows (with [`schedule::KernelArg::RowIndex`]) rather than tensor elements.
     pub rows: bool,
     pub schedule: Schedule,
 }
@@ -109,7 +109,7 @@ pub struct ArrayUse {
     pub writes: bool,
 }
 
-/// How a kernel finds the row of an array for element `i` of its call's domain.
+/// How a kernel finds the row of an array for element `i` of its call's axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Access {
     /// Row `i`.

@@ -2,24 +2,24 @@
 //!
 //! # How it runs
 //!
-//! Domains are numbered `0` once, `1` batch (in update programs: rows), `2 + k` sequence `k`. Elements of a sequence are grouped by
-//! sample: those of sample `s` are `offsets[s]..offsets[s + 1]`. Where the schema has requests, the next domain is the requests, whose
+//! Axes are numbered `0` once, `1` batch (in update programs: rows), `2 + k` sequence `k`. Elements of a sequence are grouped by
+//! sample: those of sample `s` are `offsets[s]..offsets[s + 1]`. Where the schema has requests, the next axis is the requests, whose
 //! samples stand side by side, and the ones behind it are the common sequences' entries once a request, in the order of the sequences. Last
-//! come the [`Group`]s of the schedule. See [`Axes`].
+//! come the [`Group`]s of the schedule. See [`AxisTree`].
 //!
-//! A [`Phase`] walks a domain in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a sequence it is consecutive whole
+//! A [`Phase`] walks an axis in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a sequence it is consecutive whole
 //! samples whose entries together reach `tile_rows` (so one sample never crosses a tile, and a tile has one sample at least); for
 //! requests and their entries the same with requests instead of samples; for `once` there is one tile. Tiles are grouped into at most [`MAX_CHUNKS`] **chunks** of consecutive tiles. Both depend on the data
 //! alone. Chunks run in parallel in any order, the tiles of a chunk one after the other, the calls of a tile in order. A call over
-//! domain `D` treats the elements of `D` that lie in the tile.
+//! axis `D` treats the elements of `D` that lie in the tile.
 //!
-//! A [`Place::Partial`] buffer has one copy a chunk, zeroed (or set to its identity) before the chunk's first tile; after the phase the
+//! A [`Storage::Partial`] buffer has one copy a chunk, zeroed (or set to its identity) before the chunk's first tile; after the phase the
 //! copies are combined pairwise by a tree over chunk numbers into the buffer `into`. So no result depends on the thread count.
 //!
 //! # Calling a kernel
 //!
-//! `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`: elements `begin..end` of the call's domain, absolute. Each argument
-//! is a base address such that element `i` of the argument's domain stands at `base + i * stride`; for tile buffers the base is moved
+//! `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`: elements `begin..end` of the call's axis, absolute. Each argument
+//! is a base address such that element `i` of the argument's axis stands at `base + i * stride`; for tile buffers the base is moved
 //! back by the tile's first element. Strides, columns and widths are compiled into the kernel.
 
 use crate::schema::{Feature, Schema};
@@ -39,16 +39,16 @@ macro_rules! id {
 id! {
     /// Index into [`Schedule::buffers`].
     BufferId,
-    /// Index into [`Schedule::domains`].
-    Domain,
+    /// Index into [`Schedule::axes`].
+    AxisId,
     /// Index into [`Schedule::slots`].
     SlotId,
     /// Index into `Program::kernels`.
     KernelId
 }
 
-pub const ONCE: Domain = Domain(0);
-pub const BATCH: Domain = Domain(1);
+pub const GLOBAL: AxisId = AxisId(0);
+pub const BATCH: AxisId = AxisId(1);
 
 /// Most numbers of one element of a buffer: those of a weight, or of its gradient, are one
 /// element's.
@@ -57,27 +57,27 @@ pub const MAX_WIDTH: u32 = 1 << 26;
 /// Most keys of a group.
 pub const MAX_KEYS: usize = 32;
 
-/// Elements of a domain that read the same rows of tables, taken once, in the order in which they come.
+/// Elements of an axis that read the same rows of tables, taken once, in the order in which they come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    pub over: Domain,
+    pub over: AxisId,
     /// (table, feature), at most [`MAX_KEYS`]: elements whose row numbers agree in all of them are one. The features are on `over`.
     pub keys: Vec<(u32, u32)>,
 }
 
-/// What a domain is.
+/// What an axis is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Axis {
-    Once,
+pub enum AxisKind {
+    Global,
     /// Samples; in update programs, rows.
     Batch,
     /// Entries of a sequence under each sample.
     Sequence(u32),
-    Requests,
+    Request,
     /// Entries of a common sequence under each request.
     Entries(u32),
     /// Elements of a group of the schedule.
-    Group(u32),
+    Unique(u32),
 }
 
 /// What tiles are ranges of.
@@ -90,101 +90,101 @@ pub enum Units {
     Group(u32),
 }
 
-/// The domains of a schedule, by number.
+/// The axes of a schedule, by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Axes {
-    axes: Vec<Axis>,
-    /// By group: the domain whose elements it joins.
-    over: Vec<Domain>,
+pub struct AxisTree {
+    axes: Vec<AxisKind>,
+    /// By group: the axis whose elements it joins.
+    over: Vec<AxisId>,
 }
 
-impl Axes {
+impl AxisTree {
     /// Those of update programs: once and rows.
-    pub fn rows() -> Axes {
-        Axes { axes: vec![Axis::Once, Axis::Batch], over: Vec::new() }
+    pub fn rows() -> AxisTree {
+        AxisTree { axes: vec![AxisKind::Global, AxisKind::Batch], over: Vec::new() }
     }
 
     /// Those of a schedule of a model.
-    pub fn new(schema: &Schema, groups: &[Group]) -> Axes {
-        let Axes { mut axes, .. } = Self::rows();
+    pub fn new(schema: &Schema, groups: &[Group]) -> AxisTree {
+        let AxisTree { mut axes, .. } = Self::rows();
         let sequences = 0..schema.sequences.len() as u32;
-        axes.extend(sequences.clone().map(Axis::Sequence));
+        axes.extend(sequences.clone().map(AxisKind::Sequence));
         if schema.requests.is_some() {
-            axes.push(Axis::Requests);
-            axes.extend(sequences.filter(|&s| schema.sequences[s as usize].common).map(Axis::Entries));
+            axes.push(AxisKind::Request);
+            axes.extend(sequences.filter(|&s| schema.sequences[s as usize].common).map(AxisKind::Entries));
         }
-        axes.extend((0..groups.len() as u32).map(Axis::Group));
-        Axes { axes, over: groups.iter().map(|g| g.over).collect() }
+        axes.extend((0..groups.len() as u32).map(AxisKind::Unique));
+        AxisTree { axes, over: groups.iter().map(|g| g.over).collect() }
     }
 
-    /// Number of domains.
+    /// Number of axes.
     pub fn count(&self) -> usize {
         self.axes.len()
     }
 
-    /// Domains that are not there count as `Once`.
-    pub fn of(&self, domain: Domain) -> Axis {
-        self.axes.get(domain.index()).copied().unwrap_or(Axis::Once)
+    /// Axes that are not there count as `Once`.
+    pub fn of(&self, axis: AxisId) -> AxisKind {
+        self.axes.get(axis.index()).copied().unwrap_or(AxisKind::Global)
     }
 
-    pub fn find(&self, axis: Axis) -> Option<Domain> {
-        self.axes.iter().position(|a| *a == axis).map(|k| Domain(k as u32))
+    pub fn find(&self, kind: AxisKind) -> Option<AxisId> {
+        self.axes.iter().position(|a| *a == kind).map(|k| AxisId(k as u32))
     }
 
-    /// The domain whose elements a group joins.
-    pub fn over(&self, group: u32) -> Option<Domain> {
+    /// The axis whose elements a group joins.
+    pub fn over(&self, group: u32) -> Option<AxisId> {
         self.over.get(group as usize).copied()
     }
 
-    /// The domain above: of the samples and of a sequence that is not common, and of requests and their entries.
-    pub fn parent(&self, domain: Domain) -> Option<Domain> {
-        match self.of(domain) {
-            Axis::Once => None,
-            Axis::Batch | Axis::Requests | Axis::Group(_) => Some(ONCE),
-            Axis::Sequence(_) => Some(BATCH),
-            Axis::Entries(_) => self.find(Axis::Requests),
+    /// The axis above: of the samples and of a sequence that is not common, and of requests and their entries.
+    pub fn parent(&self, axis: AxisId) -> Option<AxisId> {
+        match self.of(axis) {
+            AxisKind::Global => None,
+            AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => Some(GLOBAL),
+            AxisKind::Sequence(_) => Some(BATCH),
+            AxisKind::Entries(_) => self.find(AxisKind::Request),
         }
     }
 
-    /// What the tiles of a phase over the domain are ranges of.
-    pub fn units(&self, domain: Domain) -> Units {
-        match self.of(domain) {
-            Axis::Once | Axis::Batch | Axis::Sequence(_) => Units::Samples,
-            Axis::Requests | Axis::Entries(_) => Units::Requests,
-            Axis::Group(g) => Units::Group(g),
+    /// What the tiles of a phase over the axis are ranges of.
+    pub fn units(&self, axis: AxisId) -> Units {
+        match self.of(axis) {
+            AxisKind::Global | AxisKind::Batch | AxisKind::Sequence(_) => Units::Samples,
+            AxisKind::Request | AxisKind::Entries(_) => Units::Requests,
+            AxisKind::Unique(g) => Units::Group(g),
         }
     }
 
-    /// What [`Operation::SumShared`] over `into` sums.
-    pub fn summed(&self, into: Domain) -> Option<Domain> {
+    /// What [`Operation::SegmentSum`] over `into` sums.
+    pub fn summed(&self, into: AxisId) -> Option<AxisId> {
         match self.of(into) {
-            Axis::Requests => Some(BATCH),
-            Axis::Entries(s) => self.find(Axis::Sequence(s)),
-            Axis::Group(g) => self.over(g),
+            AxisKind::Request => Some(BATCH),
+            AxisKind::Entries(s) => self.find(AxisKind::Sequence(s)),
+            AxisKind::Unique(g) => self.over(g),
             _ => None,
         }
     }
 
     /// Whether each element of `of` has one of `to` above it, other than itself or `once`.
-    pub fn has_ancestor(&self, of: Domain, to: Domain) -> bool {
+    pub fn has_ancestor(&self, of: AxisId, to: AxisId) -> bool {
         match (self.of(of), self.of(to)) {
-            (Axis::Batch, Axis::Requests) | (Axis::Sequence(_), Axis::Batch) | (Axis::Entries(_), Axis::Requests) => {
-                true
-            }
-            (Axis::Sequence(_), Axis::Requests) => true,
-            (Axis::Sequence(a), Axis::Entries(b)) => a == b,
-            (_, Axis::Group(g)) => self.over(g).is_some_and(|over| of == over || self.has_ancestor(of, over)),
+            (AxisKind::Batch, AxisKind::Request)
+            | (AxisKind::Sequence(_), AxisKind::Batch)
+            | (AxisKind::Entries(_), AxisKind::Request) => true,
+            (AxisKind::Sequence(_), AxisKind::Request) => true,
+            (AxisKind::Sequence(a), AxisKind::Entries(b)) => a == b,
+            (_, AxisKind::Unique(g)) => self.over(g).is_some_and(|over| of == over || self.has_ancestor(of, over)),
             _ => false,
         }
     }
 
     /// Where a feature's values are.
-    pub fn feature(&self, feature: &Feature) -> Domain {
+    pub fn feature(&self, feature: &Feature) -> AxisId {
         let found = match (feature.sequence, feature.common) {
             (None, false) => None,
-            (None, true) => self.find(Axis::Requests),
-            (Some(s), false) => self.find(Axis::Sequence(s)),
-            (Some(s), true) => self.find(Axis::Entries(s)),
+            (None, true) => self.find(AxisKind::Request),
+            (Some(s), false) => self.find(AxisKind::Sequence(s)),
+            (Some(s), true) => self.find(AxisKind::Entries(s)),
         };
         found.unwrap_or(BATCH)
     }
@@ -192,42 +192,42 @@ impl Axes {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Parent, by domain: `[None, Some(0), Some(1), …]`; see [`Axes`].
-    pub domains: Vec<Option<Domain>>,
-    /// The last domains.
+    /// Parent, by axis: `[None, Some(0), Some(1), …]`; see [`AxisTree`].
+    pub axes: Vec<Option<AxisId>>,
+    /// The last axes.
     pub groups: Vec<Group>,
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
     pub slots: Vec<Slot>,
-    /// Scratch of one thread, in f32 numbers for each element of the tile's own domain; see [`Place::Tile`].
+    /// Scratch of one thread, in f32 numbers for each element of the tile's own axis; see [`Storage::Tile`].
     pub tile_slots: Vec<Slot>,
     pub phases: Vec<Phase>,
     pub roots: Vec<Root>,
 }
 
-/// `elements(domain) x width` f32 numbers, 64-byte aligned.
+/// `elements(axis) x width` f32 numbers, 64-byte aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
-    pub domain: Domain,
+    pub axis: AxisId,
     pub width: u32,
 }
 
-/// An array of f32: one row of `width` numbers for each element of `domain`, rows contiguous.
+/// An array of f32: one row of `width` numbers for each element of `axis`, rows contiguous.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
-    pub domain: Domain,
+    pub axis: AxisId,
     pub width: u32,
-    pub place: Place,
+    pub place: Storage,
 }
 
 /// Where a buffer lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum Storage {
     /// The step's arena.
     Arena(SlotId),
     /// A thread's scratch, for the elements of the current tile; index into [`Schedule::tile_slots`].
     Tile(SlotId),
-    /// One copy a chunk; domain once.
+    /// One copy a chunk; axis once.
     Partial,
     /// Dense parameter.
     Param(u32),
@@ -238,36 +238,36 @@ pub enum Place {
     Label(u32),
     /// 1 where the label is present, else 0.
     Present(u32),
-    /// Entries of the sequence domain under each sample, as f32.
-    Length(Domain),
-    /// Elements of the domain in the global batch, as f32; once.
-    Count(Domain),
+    /// Entries of the sequence axis under each sample, as f32.
+    Length(AxisId),
+    /// Elements of the axis in the global batch, as f32; once.
+    Count(AxisId),
     /// Number of this step, from 1, as f32; once.
     Step,
-    /// Update programs: the weights themselves, updated in place. For tables, addressed by row number (see [`Source::RowIndex`]).
+    /// Update programs: the weights themselves, updated in place. For tables, addressed by row number (see [`KernelArg::RowIndex`]).
     Weight,
     /// Update programs: summed gradient of the rows, in the order of the row index; or of the tensor.
     Gradient,
     /// Update programs of tables: 1 where the batch has the row, else 0, in the order of the row index.
-    Touched,
+    InBatch,
     /// Update programs: optimizer state, addressed as the weights.
     UpdateSlot(u32),
     /// Update programs: per table row, addressed by row number, as f32.
-    RowCount,
+    Frequency,
     /// Update programs: per table row, addressed by row number, as f32; already incremented for this step.
-    Touches,
+    UpdateCount,
 }
 
 /// What a kernel argument points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Source {
+pub enum KernelArg {
     Buffer(BufferId),
-    /// `u32` for each element of `of`: the element of `to` above it. See [`Axes::has_ancestor`].
+    /// `u32` for each element of `of`: the element of `to` above it. See [`AxisTree::has_ancestor`].
     Ancestor {
-        of: Domain,
-        to: Domain,
+        of: AxisId,
+        to: AxisId,
     },
-    /// `u32` for each element of the feature's domain: the row number of its id in the table.
+    /// `u32` for each element of the feature's axis: the row number of its id in the table.
     Rows {
         table: u32,
         feature: u32,
@@ -306,7 +306,7 @@ pub struct View {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Whose elements are treated.
-    pub domain: Domain,
+    pub axis: AxisId,
     pub op: Operation,
     /// `file:line:column` of what asked for it, for profiles and errors.
     pub location: String,
@@ -315,25 +315,25 @@ pub struct Call {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Operation {
     /// Generated code.
-    Kernel { kernel: KernelId, args: Vec<Source> },
+    Kernel { kernel: KernelId, args: Vec<KernelArg> },
     /// Sets the call's elements of a buffer.
     Fill { buffer: BufferId, value: f32 },
     /// `out_i = x_i W` or `out_i += x_i W`: `x` has `k` columns, `w` is once and `k x n`, row-major with row stride `w_stride`, `out` has `n` columns.
     MatMul { x: View, w: View, w_stride: u32, out: View, k: u32, n: u32, accumulate: bool },
     /// `out_i = x_i (W1 + diag(q_s) W2)`, `s` being entry `i`'s sample: `x` has `e` columns, `out` `n`, `w` is once and holds W1 over W2, `2 e x n`. Or
     /// `transposed`, `out_i = x_i (W1 + diag(q_s) W2)^T`: `x` has `n` columns, `out` `e`, `w` is `n x 2 e`. `q` is on the samples.
-    Fold { x: View, q: View, w: View, transposed: bool, out: View, e: u32, n: u32 },
+    AbsorbedMatMul { x: View, q: View, w: View, transposed: bool, out: View, e: u32, n: u32 },
     /// With `G_s` the sum of `x_i^T g_i` over the entries of sample `s` (`e x n`): `weight`, (q, partial `2 e x n`), gains G_s over diag(q_s) G_s for every
     /// sample; `sample`, (w as W1 over W2, out on the samples), becomes the sum of `G_s * W2` over each row.
-    FoldOuter { x: View, g: View, weight: Option<(View, View)>, sample: Option<(View, View)>, e: u32, n: u32 },
+    AbsorbedOuter { x: View, g: View, weight: Option<(View, View)>, sample: Option<(View, View)>, e: u32, n: u32 },
     /// `out += sum_i x_i^T g_i`: `out` is a partial, `k x n` row-major.
     Outer { x: View, g: View, out: View, k: u32, n: u32 },
     /// Once: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.
     Transpose { w: View, w_stride: u32, out: View, k: u32, n: u32 },
     /// Sums over what shares an element, in order. Over requests: `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over a common
     /// sequence's entries once a request: `out_e` is the sum of `x` at this entry over the samples of its request. Over a group: `out_g` is the
-    /// sum of `x_i` over the elements `i` that `g` stands for. `width` columns; `x` is on [`Axes::summed`].
-    SumShared { x: View, out: View, width: u32 },
+    /// sum of `x_i` over the elements `i` that `g` stands for. `width` columns; `x` is on [`AxisTree::summed`].
+    SegmentSum { x: View, out: View, width: u32 },
     /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`, `[mean, M2, count]` of widths `width, width, 1`.
     Moments { x: View, out: BufferId, width: u32 },
 }
@@ -357,7 +357,7 @@ pub struct Reduction {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
-    pub domain: Domain,
+    pub axis: AxisId,
     pub tile_rows: u32,
     pub calls: Vec<Call>,
     pub reductions: Vec<Reduction>,
@@ -385,7 +385,7 @@ pub enum Root {
         param: u32,
         buffer: BufferId,
     },
-    /// One row for each element of the feature's domain, or of a group over it with the feature in a key (there may be one of each): as many
+    /// One row for each element of the feature's axis, or of a group over it with the feature in a key (there may be one of each): as many
     /// columns of the view as the table is wide.
     RowGradient {
         table: u32,

@@ -8,7 +8,7 @@ use std::path::Path;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schema {
     pub features: Vec<Feature>,
-    /// Ragged axes; domain `2 + index` of the schedule.
+    /// Ragged axes; axis `2 + index` of the schedule.
     pub sequences: Vec<Sequence>,
     pub labels: Vec<Label>,
     pub keys: Vec<Key>,

@@ -1,8 +1,8 @@
 //! Speed of the products at the sizes of the shipped models, one thread: `cargo run --release -p din-runtime --example gemm [v2|v3|v4]`.
 
 use din_program::Isa;
-use din_runtime::code;
-use din_runtime::gemm::{Gemm, MatMul, Outer};
+use din_runtime::cpu;
+use din_runtime::kernels::{Gemm, MatMul, Outer};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ fn main() {
     let asked = match std::env::args().nth(1).as_deref() {
         Some("v2") => Isa::V2,
         Some("v3") => Isa::V3,
-        _ => code::detect(),
+        _ => cpu::detect(),
     };
     let gemm = Gemm::new(asked);
     println!("{gemm:?}, GFLOP/s on one thread\n{:>5} {:>5} {:>5}  {:>8} {:>8}", "rows", "k", "n", "matmul", "outer");

@@ -1,21 +1,26 @@
-//! The runtime: runs a program. Data, tables, the engine, training, metrics, checkpoints. Knows nothing of syntax.
+//! The runtime: runs a program. Data, tables, executors, training, metrics, checkpoints. Knows nothing of syntax.
 
 pub mod batch;
+pub mod bundle;
 pub mod checkpoint;
-pub mod code;
-pub mod container;
+pub mod cpu;
 pub mod data;
-pub mod device;
-pub mod engine;
+pub mod error;
 pub mod evaluate;
-pub mod gemm;
+pub mod exec;
+pub mod fs;
 mod identity;
+pub mod jit;
+pub mod kernels;
 mod lanes;
 pub mod metric;
 pub mod predict;
 pub mod random;
-pub mod run;
-mod spread;
+pub mod run_dir;
+pub mod signal;
 pub mod synth;
 pub mod table;
+pub mod threads;
 pub mod train;
+
+pub use error::{Error, Fault, Result};

@@ -34,7 +34,7 @@ static ALLOCATOR: Counting = Counting;
 fn steps_allocate_nothing() {
     let program = program();
     let (mut state, mut tables) = (state(&program), tables(&program));
-    let mut engine = engine(program, 3, din_runtime::code::detect()).unwrap();
+    let mut engine = engine(program, 3, din_runtime::cpu::detect()).unwrap();
     let mut random = Random(4);
     let batches: Vec<Columns> = (0..20).map(|k| Columns::random(&mut random, 200 + 10 * (k % 5))).collect();
     let largest = Columns::random(&mut random, 300);

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod bundle;
 mod commands;
-mod container;
 mod faults;
 mod gpu;
 mod injection;

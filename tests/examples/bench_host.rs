@@ -16,9 +16,9 @@ use din_program::Program;
 use din_program::cuda::Cuda;
 use din_program::schema::FeatureKind;
 use din_runtime::batch::Batch;
-use din_runtime::code;
-use din_runtime::device::cuda::{Engine, Gpu, HOST_PARTS, Image, Target};
-use din_runtime::engine::{State, StepInputs};
+use din_runtime::cpu;
+use din_runtime::exec::cpu::{State, StepInputs};
+use din_runtime::exec::cuda::{Engine, Gpu, HOST_PARTS, Image, Target};
 use din_runtime::random::Stream;
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::train::set_threads;
@@ -95,7 +95,7 @@ fn made(spec: &Path, dynamic: bool) -> Outcome<(Arc<Program>, Arc<Cuda>)> {
     }
     let checked = check(&spec.to_string_lossy(), &text, &NoFiles, &Options::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
-    let levels = vec![code::detect()];
+    let levels = vec![cpu::detect()];
     let compiled = compile(&model, &CompileOptions { levels, checked: false, ..CompileOptions::default() })?;
     let made = generated::program(&compiled.program, &compiled.kernels, &generated::Options::default())?;
     Ok((Arc::new(compiled.program), Arc::new(made.launches)))

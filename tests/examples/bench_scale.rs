@@ -11,8 +11,8 @@ use din_compiler::front::{NoFiles, Options, check};
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_runtime::batch::Batch;
-use din_runtime::code;
-use din_runtime::engine::Engine;
+use din_runtime::cpu;
+use din_runtime::exec::cpu::Engine;
 use din_runtime::random::Stream;
 use din_runtime::train::Session;
 use std::error::Error;
@@ -44,7 +44,7 @@ fn program(spec: &str, point: &Point) -> Outcome<Arc<Program>> {
     let checked = check("scaled.din", &text, &NoFiles, &Options::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     Ok(Arc::new(
-        compile(&model, &CompileOptions { levels: vec![code::detect()], checked: false, ..CompileOptions::default() })?
+        compile(&model, &CompileOptions { levels: vec![cpu::detect()], checked: false, ..CompileOptions::default() })?
             .program,
     ))
 }
@@ -85,7 +85,7 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 
 fn measure(spec: &str, point: &Point, threads: usize, steps: usize) -> Outcome<f64> {
     let program = program(spec, point)?;
-    let mut session = Session::new(Engine::new(program.clone(), threads, code::detect())?, 1)?;
+    let mut session = Session::new(Engine::new(program.clone(), threads, cpu::detect())?, 1)?;
     if point.grows {
         // Every id once: a batch of candidates alone.
         let filling = Point { batch: 1 << 16, length: 0, ..point.clone() };

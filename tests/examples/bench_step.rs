@@ -17,10 +17,10 @@ use din_compiler::{CompileOptions, Compiled, codegen, compile};
 use din_program::cuda::Precision;
 use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
-use din_runtime::code;
+use din_runtime::cpu;
 use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
-use din_runtime::device::cuda;
-use din_runtime::engine::{Engine, State, StepInputs};
+use din_runtime::exec::cpu::{Engine, State, StepInputs};
+use din_runtime::exec::cuda;
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::train::set_threads;
 use safetensors::SafeTensors;
@@ -88,7 +88,7 @@ impl Arguments {
                 "v2" => Isa::V2,
                 "v3" => Isa::V3,
                 "v4" => Isa::V4,
-                "" => code::detect(),
+                "" => cpu::detect(),
                 isa => return Err(format!("--isa {isa} is none of v2, v3, v4").into()),
             },
             device: match take("device", Some("cpu"))?.as_str() {
@@ -136,7 +136,7 @@ enum Runs {
     Gpu(Box<Gpu>),
 }
 
-type Gpu = din_runtime::device::cuda::Engine<cuda::Gpu>;
+type Gpu = din_runtime::exec::cuda::Engine<cuda::Gpu>;
 
 /// The program's engine on a GPU, its kernels compiled or from the cache.
 fn on_gpu(compiled: &Compiled, program: &Arc<Program>, number: u32, precision: Precision) -> Outcome<Gpu> {

@@ -22,13 +22,13 @@ use din_compiler::optimize;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
-use din_runtime::code;
-use din_runtime::device::cuda::{Engine as Device, Gpu, Image, ImageCache, Nvrtc, Target};
-use din_runtime::engine::{Engine, State};
+use din_runtime::cpu;
+use din_runtime::exec::cpu::{Engine, State};
+use din_runtime::exec::cuda::{Engine as Device, Gpu, Image, ImageCache, Nvrtc, Target};
 use din_runtime::random::Stream;
 use din_runtime::table::Table;
 use din_tests::agreement::worst_error;
-use din_tests::cuda::{Columns, Corpus, Place, STEPS, train, varied};
+use din_tests::cuda::{Columns, Corpus, STEPS, Storage, train, varied};
 use din_tests::random_graph::Case;
 use din_tests::specs;
 use din_tests::unit::{activation_case, activation_unit};
@@ -52,7 +52,7 @@ struct Machine {
     waits: AtomicBool,
 }
 
-/// Source compiled for the GPU.
+/// KernelArg compiled for the GPU.
 struct Compiled<'m> {
     machine: &'m Machine,
     image: Image,
@@ -65,7 +65,7 @@ impl Machine {
     }
 }
 
-impl Place for Compiled<'_> {
+impl Storage for Compiled<'_> {
     type Driver<'a>
         = Gpu
     where
@@ -284,7 +284,7 @@ fn close(a: &Trained, b: &Trained) -> Outcome<()> {
 
 fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
     const IDS: usize = 20_000;
-    let options = CompileOptions { levels: vec![code::detect()], ..CompileOptions::default() };
+    let options = CompileOptions { levels: vec![cpu::detect()], ..CompileOptions::default() };
     let compiled = compile(model, &options)?;
     let mut program = compiled.program.clone();
     program.tables.iter_mut().for_each(|t| t.kind = din_program::schema::TableKind::Fixed { size: IDS as u64 });
@@ -314,7 +314,7 @@ fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
     same(&on_gpu(false)?, &first).map_err(|why| format!("a second run: {why}"))?;
     same(&on_gpu(true)?, &first).map_err(|why| format!("a run that went to the host and back: {why}"))?;
     let (mut state, mut tables) = fresh(&program, IDS)?;
-    let mut engine = Engine::new(program.clone(), 4, code::detect())?;
+    let mut engine = Engine::new(program.clone(), 4, cpu::detect())?;
     let mut losses = Vec::new();
     for step in 0..count {
         losses.push(engine.train_step(&mut state, &mut tables, &of_step(step))?);

@@ -39,7 +39,7 @@ pub fn worst_error(case: &Case, found: &[Vec<f32>], bound: f64, what: &str) -> f
 /// A node and its operands, a few levels down.
 fn around(case: &Case, id: NodeId, depth: usize) -> String {
     let node = case.graph.node(id);
-    let own = format!("{id:?} {:?} {:?} {:?} {:?}\n", node.op, node.operands, node.domain, node.shape);
+    let own = format!("{id:?} {:?} {:?} {:?} {:?}\n", node.op, node.operands, node.axis, node.shape);
     let below = if depth == 0 { &[][..] } else { &node.operands };
     own + &below.iter().map(|&o| around(case, o, depth - 1)).collect::<String>()
 }

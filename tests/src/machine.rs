@@ -3,7 +3,7 @@
 
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
-use din_compiler::graph::{BATCH, DomainId, Graph, InputKind, Op, TableId};
+use din_compiler::graph::{AxisId, BATCH, Graph, InputKind, Op, TableId};
 use din_compiler::plan::{Kernels, Options, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
@@ -11,11 +11,11 @@ use din_program::schema::{
     self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
 };
 use din_program::{FORMAT, Isa, Program, Update};
-use din_runtime::engine::{Engine, EngineError, State, StepInputs};
+use din_runtime::exec::cpu::{Engine, EngineError, State, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
-/// Values of the roots, `n(domain) x width` each, in the order of `Graph::roots`.
+/// Values of the roots, `n(axis) x width` each, in the order of `Graph::roots`.
 pub type Results = Vec<Vec<f32>>;
 
 /// Compiles the graph and runs it once on the case's inputs.
@@ -54,7 +54,7 @@ impl Given {
             tables.push(t);
         }
         let narrow_offsets = |o: &[usize]| -> Vec<u32> { o.iter().map(|&n| n as u32).collect() };
-        let own = sequences(&case.graph).map(|(d, domain)| domain.common.unwrap_or(d));
+        let own = sequences(&case.graph).map(|(d, axis)| axis.common.unwrap_or(d));
         let mut dense = vec![Vec::new(); program.schema.features.len()];
         let mut rows: Vec<Vec<Vec<u32>>> = Vec::new();
         for (t, spec) in program.tables.iter().enumerate() {
@@ -149,8 +149,8 @@ pub fn scheduled(graph: &Graph, name: &str, kernels: &mut Kernels) -> Schedule {
 /// A program around a case's schedule, without code.
 pub fn around(case: &Case, schedule: Schedule) -> Program {
     let graph = &case.graph;
-    let empty = |domains: Vec<Option<din_program::schedule::Domain>>| Schedule {
-        domains,
+    let empty = |axes: Vec<Option<din_program::schedule::AxisId>>| Schedule {
+        axes,
         buffers: vec![],
         slots: vec![],
         groups: vec![],
@@ -160,8 +160,8 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
     };
     let location = String::new;
     let update = |rows| {
-        let domains = vec![None, Some(din_program::schedule::ONCE)];
-        Update { name: "none".into(), slots: vec![], rows, schedule: empty(domains) }
+        let axes = vec![None, Some(din_program::schedule::GLOBAL)];
+        Update { name: "none".into(), slots: vec![], rows, schedule: empty(axes) }
     };
     let tables = graph.tables.iter().enumerate().map(|(t, &width)| schema::Table {
         name: format!("t{t}"),
@@ -207,7 +207,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0 },
         updates: vec![update(true), update(false)],
-        infer: Schedule { groups: schedule.groups.clone(), ..empty(schedule.domains.clone()) },
+        infer: Schedule { groups: schedule.groups.clone(), ..empty(schedule.axes.clone()) },
         train: schedule,
         kernels: vec![],
         code: vec![],
@@ -232,16 +232,16 @@ fn features_of(graph: &Graph, table: usize) -> Vec<u32> {
 }
 
 /// The sequences over the samples.
-fn sequences(graph: &Graph) -> impl Iterator<Item = (DomainId, &din_compiler::graph::Domain)> {
-    let all = graph.domains.iter().enumerate().map(|(k, d)| (DomainId(k as u32), d));
+fn sequences(graph: &Graph) -> impl Iterator<Item = (AxisId, &din_compiler::graph::Axis)> {
+    let all = graph.axes.iter().enumerate().map(|(k, d)| (AxisId(k as u32), d));
     all.filter(|(_, d)| d.parent == Some(BATCH))
 }
 
 /// A schema that fits the inputs.
 pub fn schema_of(graph: &Graph) -> Schema {
     let mut schema = Schema::default();
-    for (_, domain) in sequences(graph) {
-        let (name, common) = (domain.name.clone(), domain.common.is_some());
+    for (_, axis) in sequences(graph) {
+        let (name, common) = (axis.name.clone(), axis.common.is_some());
         schema.sequences.push(Sequence { name, keep: None, common, location: String::new() });
     }
     if graph.request().is_some() {
@@ -256,8 +256,8 @@ pub fn schema_of(graph: &Graph) -> Schema {
             InputKind::Dense { feature } => (feature, FeatureKind::Dense { width: input.shape.width() as u32 }),
             _ => continue,
         };
-        let DomainId(axis) = graph.axis(input.domain);
-        let request = Some(input.domain) == graph.request();
+        let AxisId(axis) = graph.sequence_of(input.axis);
+        let request = Some(input.axis) == graph.request();
         features.push((
             number,
             Feature {
@@ -266,7 +266,7 @@ pub fn schema_of(graph: &Graph) -> Schema {
                 column: input.name.clone(),
                 kind,
                 sequence: if request { None } else { axis.checked_sub(2) },
-                common: request || axis != input.domain.0,
+                common: request || axis != input.axis.0,
                 location: String::new(),
             },
         ));

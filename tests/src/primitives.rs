@@ -87,7 +87,7 @@ pub fn primitive(op: &Op) -> &'static str {
         Op::MatMul => "matmul",
         Op::MatMulT => "matmul_t",
         Op::Outer => "outer",
-        Op::Fold(_) => "fold",
+        Op::Absorbed(_) => "fold",
         Op::Sum { .. } => "sum",
         Op::Max { .. } => "max_over",
         Op::SumValue => "sum_value",

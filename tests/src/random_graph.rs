@@ -9,8 +9,8 @@
 
 use crate::primitives::PRIMITIVES;
 use din_compiler::graph::{
-    BATCH, BinaryOp, Domain, DomainId, Graph, Input, InputId, InputKind, NodeId, ONCE, Op, ParamId, Root, Shape,
-    StateId, TableId, UnaryOp,
+    Axis, AxisId, BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, Op, ParamId, Root, Shape, StateId,
+    TableId, UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Run, Values};
 use din_grammar::{Span, span::FileId};
@@ -113,7 +113,7 @@ pub fn case(seed: u64, options: &Options) -> Case {
 
 /// Requests of 1 to 3 samples above the batch; some of the sequences become common.
 fn requests(r: &mut Random, g: &mut Graph, inputs: &mut Inputs) {
-    let sequences: Vec<DomainId> = (2..g.domains.len() as u32).map(DomainId).filter(|_| r.chance(0.6)).collect();
+    let sequences: Vec<AxisId> = (2..g.axes.len() as u32).map(AxisId).filter(|_| r.chance(0.6)).collect();
     inputs.requests = vec![0];
     let mut at = 0;
     while at < inputs.batch {
@@ -121,9 +121,9 @@ fn requests(r: &mut Random, g: &mut Graph, inputs: &mut Inputs) {
         inputs.requests.push(at);
     }
     g.add_requests(&sequences);
-    inputs.offsets.resize(g.domains.len(), Vec::new());
+    inputs.offsets.resize(g.axes.len(), Vec::new());
     for &s in &sequences {
-        let Some(entries) = g.domain(s).common else { continue };
+        let Some(entries) = g.axis(s).common else { continue };
         let mut offsets = std::mem::take(&mut inputs.offsets[s.index()]);
         offsets.truncate(inputs.requests.len());
         inputs.offsets[entries.index()] = offsets;
@@ -151,7 +151,7 @@ impl Maker {
         let batch = 1 + r.below(6);
         let mut inputs = Inputs { batch, offsets: vec![vec![], vec![]], ..Inputs::default() };
         for k in 0..r.below(4) {
-            g.domains.push(Domain::under(BATCH, format!("s{k}")));
+            g.axes.push(Axis::under(BATCH, format!("s{k}")));
             let (all_empty, some_empty) = (r.chance(0.08), r.chance(0.5));
             let mut offsets = vec![0];
             for _ in 0..batch {
@@ -163,7 +163,7 @@ impl Maker {
         if r.chance(0.35) {
             requests(&mut r, &mut g, &mut inputs);
         }
-        let run = Run::new(&g, &inputs).expect("the offsets fit the domains");
+        let run = Run::new(&g, &inputs).expect("the offsets fit the axes");
         Maker { r, g, inputs, values: Values::default(), run, pool: Vec::new(), features: 0, widest }
     }
 
@@ -177,21 +177,21 @@ impl Maker {
         if self.r.chance(0.2) { 1 } else { 1 + self.r.below(self.widest) }
     }
 
-    fn domains(&self) -> Vec<DomainId> {
-        (0..self.g.domains.len() as u32).map(DomainId).collect()
+    fn axes(&self) -> Vec<AxisId> {
+        (0..self.g.axes.len() as u32).map(AxisId).collect()
     }
 
-    fn varying_domain(&mut self) -> DomainId {
-        let domains = self.domains();
-        self.r.pick(&domains[1..]).unwrap_or(BATCH)
+    fn varying_axis(&mut self) -> AxisId {
+        let axes = self.axes();
+        self.r.pick(&axes[1..]).unwrap_or(BATCH)
     }
 
-    fn count(&self, d: DomainId) -> usize {
+    fn count(&self, d: AxisId) -> usize {
         self.run.sizes().count(d)
     }
 
-    fn domain(&self, id: NodeId) -> DomainId {
-        self.g.node(id).domain
+    fn axis(&self, id: NodeId) -> AxisId {
+        self.g.node(id).axis
     }
 
     fn shape(&self, id: NodeId) -> Shape {
@@ -217,14 +217,14 @@ impl Maker {
         id
     }
 
-    /// Something learned or given in every domain, to draw from.
+    /// Something learned or given in every axis, to draw from.
     fn sources(&mut self) {
         for _ in 0..2 {
             self.new_table();
         }
         self.draw("param");
-        for d in 1..self.g.domains.len() {
-            let (w, d) = (self.width(), DomainId(d as u32));
+        for d in 1..self.g.axes.len() {
+            let (w, d) = (self.width(), AxisId(d as u32));
             self.lookup(d);
             self.dense(d, w);
         }
@@ -238,45 +238,45 @@ impl Maker {
         TableId(self.g.tables.len() as u32 - 1)
     }
 
-    fn new_input(&mut self, kind: InputKind, domain: DomainId, shape: Shape, numbers: Vec<f64>) -> InputId {
+    fn new_input(&mut self, kind: InputKind, axis: AxisId, shape: Shape, numbers: Vec<f64>) -> InputId {
         let k = self.g.inputs.len();
         let name = format!("g{}.x{k}", k % 2);
-        self.g.inputs.push(Input { name, kind, domain, shape });
+        self.g.inputs.push(Input { name, kind, axis, shape });
         self.inputs.numbers.push(numbers);
         InputId(self.g.inputs.len() as u32 - 1)
     }
 
     /// Where data of that axis come in: those of a common sequence once a request.
-    fn given(&self, domain: DomainId) -> DomainId {
-        self.g.domain(domain).common.filter(|_| domain != BATCH).unwrap_or(domain)
+    fn given(&self, axis: AxisId) -> AxisId {
+        self.g.axis(axis).common.filter(|_| axis != BATCH).unwrap_or(axis)
     }
 
-    fn dense(&mut self, domain: DomainId, width: usize) -> NodeId {
-        let domain = self.given(domain);
+    fn dense(&mut self, axis: AxisId, width: usize) -> NodeId {
+        let axis = self.given(axis);
         let feature = self.features;
         self.features += 1;
-        let numbers = self.r.numbers(self.run.sizes().count(domain) * width);
-        let input = self.new_input(InputKind::Dense { feature }, domain, Shape::vector(width), numbers);
+        let numbers = self.r.numbers(self.run.sizes().count(axis) * width);
+        let input = self.new_input(InputKind::Dense { feature }, axis, Shape::vector(width), numbers);
         let span = self.span();
         let id = self.g.input(input, span);
         self.take(id).expect("data are within range")
     }
 
-    fn lookup(&mut self, domain: DomainId) -> Made {
-        let domain = self.given(domain);
+    fn lookup(&mut self, axis: AxisId) -> Made {
+        let axis = self.given(axis);
         let table = TableId(self.r.below(self.g.tables.len()) as u32);
-        let ids = |i: &Input| matches!(i.kind, InputKind::Ids { .. }) && i.domain == domain;
+        let ids = |i: &Input| matches!(i.kind, InputKind::Ids { .. }) && i.axis == axis;
         let known: Vec<usize> = (0..self.g.inputs.len()).filter(|&k| ids(&self.g.inputs[k])).collect();
         let input = match self.r.pick(&known) {
             Some(k) if self.r.chance(0.3) => InputId(k as u32),
             _ => {
                 let feature = self.features;
                 self.features += 1;
-                self.new_input(InputKind::Ids { feature }, domain, Shape::scalar(), vec![])
+                self.new_input(InputKind::Ids { feature }, axis, Shape::scalar(), vec![])
             }
         };
         let rows = self.values.tables[table.index()].len() / self.g.tables[table.index()];
-        let n = self.count(domain);
+        let n = self.count(axis);
         let drawn: Vec<usize> = (0..n).map(|_| self.r.below(rows)).collect();
         self.inputs.rows.entry((table, input)).or_insert(drawn);
         let span = self.span();
@@ -315,12 +315,12 @@ impl Maker {
 
     /// Something that an elementwise op can take beside `a`.
     fn beside(&mut self, a: NodeId) -> NodeId {
-        let (domain, shape) = (self.domain(a), self.shape(a));
+        let (axis, shape) = (self.axis(a), self.shape(a));
         let scalar = self.r.chance(0.25);
         let found = self.where_(|m, id| {
             let n = m.g.node(id);
             id != a
-                && m.g.join(n.domain, domain).is_some()
+                && m.g.join(n.axis, axis).is_some()
                 && if scalar { n.shape == Shape::scalar() } else { n.shape == shape }
         });
         if let Some(b) = found {
@@ -329,10 +329,10 @@ impl Maker {
         if shape.0.len() == 2 || self.r.chance(0.5) {
             return self.param(shape);
         }
-        let above: Vec<DomainId> =
-            self.domains().into_iter().filter(|&d| d != ONCE && self.g.join(d, domain).is_some()).collect();
-        let domain = self.r.pick(&above).unwrap_or(BATCH);
-        self.dense(domain, shape.width())
+        let above: Vec<AxisId> =
+            self.axes().into_iter().filter(|&d| d != GLOBAL && self.g.join(d, axis).is_some()).collect();
+        let axis = self.r.pick(&above).unwrap_or(BATCH);
+        self.dense(axis, shape.width())
     }
 
     fn number(&mut self, value: f64) -> NodeId {
@@ -383,8 +383,8 @@ impl Maker {
             "const" => {
                 let value = f64::from((self.r.number() * 3.0) as f32);
                 let id = if self.r.chance(0.3) {
-                    let (domain, width) = (self.varying_domain(), self.width());
-                    self.g.constant_of(value, domain, Shape::vector(width), span)
+                    let (axis, width) = (self.varying_axis(), self.width());
+                    self.g.constant_of(value, axis, Shape::vector(width), span)
                 } else {
                     self.g.constant(value, span)
                 };
@@ -405,18 +405,18 @@ impl Maker {
                 self.take(id)
             }
             "lookup" => {
-                let domain = self.varying_domain();
-                self.lookup(domain)
+                let axis = self.varying_axis();
+                self.lookup(axis)
             }
             "length" => {
-                let ragged: Vec<DomainId> = self.domains().into_iter().filter(|&d| self.g.is_sequence(d)).collect();
-                let domain = self.r.pick(&ragged)?;
-                let id = self.g.length(domain, span);
+                let ragged: Vec<AxisId> = self.axes().into_iter().filter(|&d| self.g.is_sequence(d)).collect();
+                let axis = self.r.pick(&ragged)?;
+                let id = self.g.length(axis, span);
                 self.take(id)
             }
             "count" => {
-                let domain = self.varying_domain();
-                let id = self.g.count(domain, span);
+                let axis = self.varying_axis();
+                let id = self.g.count(axis, span);
                 self.take(id)
             }
             "select" => {
@@ -456,7 +456,7 @@ impl Maker {
                 self.take(id)
             }
             "reshape" => {
-                let x = self.where_(|m, id| m.g.node(id).domain == ONCE)?;
+                let x = self.where_(|m, id| m.g.node(id).axis == GLOBAL)?;
                 let shape = self.shape(x);
                 let to = if shape.0.len() == 2 {
                     Shape::vector(shape.width())
@@ -487,10 +487,10 @@ impl Maker {
             }
             "outer" => {
                 let x = self.vector();
-                let domain = self.domain(x);
+                let axis = self.axis(x);
                 let g = self.where_(|m, id| {
                     let n = m.g.node(id);
-                    n.shape.0.len() == 1 && m.g.join(n.domain, domain).is_some()
+                    n.shape.0.len() == 1 && m.g.join(n.axis, axis).is_some()
                 })?;
                 let id = self.g.outer(x, g, span).ok()?;
                 self.take(id)
@@ -511,7 +511,7 @@ impl Maker {
     }
 
     fn draw_input(&mut self) -> Made {
-        let (domain, width) = (self.varying_domain(), self.width());
+        let (axis, width) = (self.varying_axis(), self.width());
         let batch = self.inputs.batch;
         let count = |m: &Self, f: &dyn Fn(&InputKind) -> bool| m.g.inputs.iter().filter(|i| f(&i.kind)).count();
         match self.r.below(6) {
@@ -525,12 +525,12 @@ impl Maker {
             }
             1 if count(self, &|k| *k == InputKind::Step) == 0 => {
                 let step = vec![1.0 + self.r.below(20) as f64];
-                let id = self.new_input(InputKind::Step, ONCE, Shape::scalar(), step);
+                let id = self.new_input(InputKind::Step, GLOBAL, Shape::scalar(), step);
                 let span = self.span();
                 let id = self.g.input(id, span);
                 self.take(id)
             }
-            _ => Some(self.dense(domain, width)),
+            _ => Some(self.dense(axis, width)),
         }
     }
 
@@ -593,15 +593,15 @@ impl Maker {
     fn draw_concat(&mut self) -> Made {
         let first = self.vector();
         let mut operands = vec![first];
-        let mut domain = self.domain(first);
+        let mut axis = self.axis(first);
         let mut width = self.shape(first).width();
         for _ in 0..1 + self.r.below(4) {
             let next = self.where_(|m, id| {
                 let n = m.g.node(id);
-                n.shape.0.len() == 1 && m.g.join(n.domain, domain).is_some() && width + n.width() <= 2 * m.widest
+                n.shape.0.len() == 1 && m.g.join(n.axis, axis).is_some() && width + n.width() <= 2 * m.widest
             });
             let Some(next) = next else { break };
-            domain = self.g.join(domain, self.domain(next))?;
+            axis = self.g.join(axis, self.axis(next))?;
             width += self.shape(next).width();
             operands.push(next);
         }
@@ -611,13 +611,13 @@ impl Maker {
     }
 
     fn draw_reduction(&mut self, name: &str) -> Made {
-        let x = self.where_(|m, id| m.g.node(id).domain != ONCE)?;
-        let from = self.domain(x);
-        let above = |to: &DomainId| match name {
+        let x = self.where_(|m, id| m.g.node(id).axis != GLOBAL)?;
+        let from = self.axis(x);
+        let above = |to: &AxisId| match name {
             "sum" => *to != from && self.g.is_ancestor(*to, from),
-            _ => *to == ONCE || self.g.domain(from).parent == Some(*to),
+            _ => *to == GLOBAL || self.g.axis(from).parent == Some(*to),
         };
-        let above: Vec<DomainId> = self.domains().into_iter().filter(above).collect();
+        let above: Vec<AxisId> = self.axes().into_iter().filter(above).collect();
         let to = self.r.pick(&above)?;
         let span = self.span();
         if name == "sum" {
@@ -669,12 +669,12 @@ impl Maker {
         for x in sinks {
             let bent = self.bend(x).expect("sums of positions are elementwise");
             let mut term = bent;
-            if self.domain(bent) == BATCH {
+            if self.axis(bent) == BATCH {
                 logit = Some(bent);
             }
-            if self.domain(term) != ONCE {
+            if self.axis(term) != GLOBAL {
                 let span = self.span();
-                term = self.g.sum(term, ONCE, span).expect("once lies above all");
+                term = self.g.sum(term, GLOBAL, span).expect("once lies above all");
                 self.keep(term);
             }
             loss = self.binary(BinaryOp::Add, loss, term).expect("scalars");
@@ -689,7 +689,7 @@ impl Maker {
         for k in 0..self.g.states.len() {
             let state = StateId(k as u32);
             let shape = self.g.states[k].clone();
-            let found = self.where_(|m, id| m.domain(id) == ONCE && m.shape(id) == shape);
+            let found = self.where_(|m, id| m.axis(id) == GLOBAL && m.shape(id) == shape);
             let node = found.unwrap_or_else(|| {
                 let s = self.span();
                 self.g.state(state, s)

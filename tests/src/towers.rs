@@ -1,4 +1,4 @@
-//! A model with two towers over ids, and batches for it in which few ids are distinct: what `optimize::distinct` is for.
+//! A model with two towers over ids, and batches for it in which few ids are distinct: what `optimize::deduplicate` is for.
 
 use crate::random_graph::Random;
 use din_compiler::front::{self, NoFiles};

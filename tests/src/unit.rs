@@ -2,14 +2,14 @@
 
 use crate::random_graph::{Case, Random};
 use din_compiler::graph::{
-    BATCH, BinaryOp, Domain, DomainId, Graph, Input, InputId, InputKind, NodeId, ONCE, ParamId, Root, Shape, TableId,
+    Axis, AxisId, BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, ParamId, Root, Shape, TableId,
     UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Values};
 use din_grammar::Span;
 
-/// The history's domain.
-pub const VISITED: DomainId = DomainId(2);
+/// The history's axis.
+pub const VISITED: AxisId = AxisId(2);
 const FIELDS: u32 = 3;
 
 /// `sum(sigmoid(concat(k, q, k - q, k * q) @ W + b) @ v * k over visited)`, k and q being three embedded ids of `width` each. The loss is
@@ -27,17 +27,12 @@ pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
 pub fn activation_units(width: usize, hidden: usize, layers: u32) -> (Graph, NodeId) {
     let s = Span::default();
     let mut g = Graph::default();
-    g.domains.push(Domain::under(BATCH, "visited"));
-    let embed = |g: &mut Graph, domain| {
+    g.axes.push(Axis::under(BATCH, "visited"));
+    let embed = |g: &mut Graph, axis| {
         let mut fields = Vec::new();
         for feature in 0..FIELDS {
-            let kind = InputKind::Ids { feature: feature + FIELDS * (domain - 1) };
-            g.inputs.push(Input {
-                name: format!("f{feature}"),
-                kind,
-                domain: DomainId(domain),
-                shape: Shape::scalar(),
-            });
+            let kind = InputKind::Ids { feature: feature + FIELDS * (axis - 1) };
+            g.inputs.push(Input { name: format!("f{feature}"), kind, axis: AxisId(axis), shape: Shape::scalar() });
             if g.tables.len() < FIELDS as usize {
                 g.tables.push(width);
             }
@@ -64,7 +59,7 @@ pub fn activation_units(width: usize, hidden: usize, layers: u32) -> (Graph, Nod
     let weighted = g.binary(BinaryOp::Multiply, weight, k, s).unwrap();
     let taste = g.sum(weighted, BATCH, s).unwrap();
     let total = g.sum_value(taste, s);
-    let loss = g.sum(total, ONCE, s).unwrap();
+    let loss = g.sum(total, GLOBAL, s).unwrap();
     g.roots.push(Root::Loss(loss));
     g.roots.push(Root::Named { name: "taste".into(), node: taste });
     (g, loss)
@@ -81,7 +76,7 @@ pub fn activation_case(seed: u64, graph: Graph, batch: usize, most: usize) -> Ca
     let mut inputs = Inputs { batch, offsets: vec![vec![], vec![], offsets], ..Inputs::default() };
     let rows = 17;
     for (k, input) in graph.inputs.iter().enumerate() {
-        let n = if input.domain == VISITED { inputs.offsets[2][batch] } else { batch };
+        let n = if input.axis == VISITED { inputs.offsets[2][batch] } else { batch };
         let table = TableId(k as u32 % FIELDS);
         inputs.rows.insert((table, InputId(k as u32)), (0..n).map(|_| r.below(rows)).collect());
         inputs.numbers.push(Vec::new());

@@ -9,7 +9,7 @@ use din_compiler::optimize;
 use din_compiler::plan::{Kernels, Options as Plan, plan};
 use din_grammar::{SourceMap, Span};
 use din_program::Isa;
-use din_runtime::code;
+use din_runtime::cpu;
 use din_tests::agreement::worst_error;
 use din_tests::machine;
 use din_tests::primitives::{PRIMITIVES, primitive};
@@ -31,7 +31,7 @@ fn name_all(case: &mut Case) {
 
 #[test]
 fn random_graphs() {
-    let isa = code::detect();
+    let isa = cpu::detect();
     let mut levels = vec![Isa::V2, Isa::V3, Isa::V4];
     levels.retain(|l| *l <= isa);
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
@@ -89,7 +89,7 @@ fn wide_random_graphs() {
             continue;
         }
         wide += usize::from(c.graph.order().iter().any(|&id| c.graph.node(id).width() > 48));
-        for isa in levels.into_iter().filter(|l| *l <= code::detect()) {
+        for isa in levels.into_iter().filter(|l| *l <= cpu::detect()) {
             compare(&c, isa, &format!("seed {seed}, {isa:?}"));
         }
     }
@@ -109,10 +109,10 @@ fn one() {
     for (k, node) in c.graph.order().into_iter().enumerate() {
         let mut alone = c.clone();
         alone.graph.roots = vec![Root::Named { name: format!("n{k}"), node }];
-        compare(&alone, code::detect(), &format!("seed {seed}"));
+        compare(&alone, cpu::detect(), &format!("seed {seed}"));
     }
     name_all(&mut c);
-    compare(&c, code::detect(), &format!("seed {seed}"));
+    compare(&c, cpu::detect(), &format!("seed {seed}"));
 }
 
 /// More sums over columns in one region than AVX-512 has registers.
@@ -122,7 +122,7 @@ fn many_row_sums_of_one_region() {
     let span = Span::default();
     let mut graph = Graph::default();
     let kind = InputKind::Dense { feature: 0 };
-    graph.inputs.push(Input { name: "x".into(), kind, domain: BATCH, shape: Shape::vector(8) });
+    graph.inputs.push(Input { name: "x".into(), kind, axis: BATCH, shape: Shape::vector(8) });
     let x = graph.input(InputId(0), span);
     for k in 0..SUMS {
         let factor = graph.constant((k + 1) as f64, span);
@@ -134,7 +134,7 @@ fn many_row_sums_of_one_region() {
     let numbers = (1..=8).map(f64::from).chain([-1.0; 8]).collect();
     let inputs = Inputs { batch: 2, offsets: vec![vec![]; 2], numbers: vec![numbers], ..Inputs::default() };
     let case = Case { graph, inputs, values: Values::default() };
-    for isa in LEVELS.into_iter().filter(|l| *l <= code::detect()) {
+    for isa in LEVELS.into_iter().filter(|l| *l <= cpu::detect()) {
         let found = machine::run(&case, 1, isa).unwrap();
         let expected: Vec<Vec<f32>> = (1..=SUMS).map(|k| vec![36.0 * k as f32, -8.0 * k as f32]).collect();
         assert_eq!(found, expected, "{isa:?}");
@@ -149,7 +149,7 @@ fn large_regions_are_split() {
     let span = Span::default();
     let mut graph = Graph::default();
     let kind = InputKind::Dense { feature: 0 };
-    graph.inputs.push(Input { name: "x".into(), kind, domain: BATCH, shape: Shape::vector(5) });
+    graph.inputs.push(Input { name: "x".into(), kind, axis: BATCH, shape: Shape::vector(5) });
     let x = graph.input(InputId(0), span);
     // Each value is made of the one before it and of one far back, so that many are alive at once.
     let mut values = vec![x];
@@ -172,7 +172,7 @@ fn large_regions_are_split() {
     let numbers = (0..15).map(|k| f64::from(k) / 8.0 - 1.0).collect();
     let inputs = Inputs { batch: 3, offsets: vec![vec![]; 2], numbers: vec![numbers], ..Inputs::default() };
     let case = Case { graph, inputs, values: Values::default() };
-    for isa in LEVELS.into_iter().filter(|l| *l <= code::detect()) {
+    for isa in LEVELS.into_iter().filter(|l| *l <= cpu::detect()) {
         compare(&case, isa, "split");
     }
 }

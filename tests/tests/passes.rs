@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::differentiate;
-use din_compiler::graph::{BATCH, DomainId, Graph, Input, InputKind, Op, ParamId, Root, Shape};
+use din_compiler::graph::{AxisId, BATCH, Graph, Input, InputKind, Op, ParamId, Root, Shape};
 use din_compiler::interpret::{Magnitudes, run_magnitude};
 use din_compiler::optimize::{self, PASSES, Pass, flops};
 use din_grammar::Span;
@@ -100,9 +100,9 @@ fn the_activation_unit_has_the_flops_of_its_closed_form() {
     let entry = n * (e + 2.0 * 2.0 * e * h + h + h) + n * 2.0 * h + n * 2.0 * e;
     let sample = b * (2.0 * e * h + h) + b * e + b;
     assert_eq!(flops(&split, &counts), entry + sample + 2.0 * e * h);
-    let wide = |g: &Graph| -> Vec<(DomainId, usize)> {
+    let wide = |g: &Graph| -> Vec<(AxisId, usize)> {
         let products = g.order().into_iter().filter(|&id| g.node(id).op == Op::MatMul);
-        products.map(|id| (g.node(id).domain, g.node(g.node(id).operands[0]).width())).collect()
+        products.map(|id| (g.node(id).axis, g.node(g.node(id).operands[0]).width())).collect()
     };
     let mut found = wide(&split);
     found.sort();
@@ -134,11 +134,11 @@ fn the_activation_unit_is_split_backward_too() {
     optimize::train(&mut g, true).unwrap();
     for id in g.order() {
         let node = g.node(id);
-        let wide = node.domain == VISITED && node.width() > 96;
+        let wide = node.axis == VISITED && node.width() > 96;
         assert!(!wide, "{:?} is {} wide on the sequence", node.op, node.width());
         if node.op == Op::Outer {
-            let domains: Vec<DomainId> = node.operands.iter().map(|&o| g.node(o).domain).collect();
-            assert_eq!(domains[0], domains[1], "outer products have both operands in one domain");
+            let axes: Vec<AxisId> = node.operands.iter().map(|&o| g.node(o).axis).collect();
+            assert_eq!(axes[0], axes[1], "outer products have both operands in one axis");
         }
     }
     let (b, n, e, h) = (1024.0, 1024.0 * 31.0, 48.0, 80.0);
@@ -151,7 +151,7 @@ fn the_activation_unit_is_split_backward_too() {
     assert!(after < before - 0.9 * (wide - narrow), "{before} became {after}");
 }
 
-/// A concatenation whose pieces live in one domain and do not repeat keeps its single product.
+/// A concatenation whose pieces live in one axis and do not repeat keeps its single product.
 #[test]
 fn a_plain_concatenation_keeps_its_product() {
     let s = Span::default();
@@ -160,7 +160,7 @@ fn a_plain_concatenation_keeps_its_product() {
     let mut parts = Vec::new();
     for (k, w) in [3, 4].into_iter().enumerate() {
         let kind = InputKind::Dense { feature: k as u32 };
-        g.inputs.push(Input { name: format!("x{k}"), kind, domain: BATCH, shape: Shape::vector(w) });
+        g.inputs.push(Input { name: format!("x{k}"), kind, axis: BATCH, shape: Shape::vector(w) });
         parts.push(g.input(din_compiler::graph::InputId(k as u32), s));
     }
     let x = g.concat(parts, s).unwrap();

@@ -3,18 +3,18 @@
 
 use din_compiler::interpret::{self, TableData, TensorData};
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{Axes, Axis, Operation, Root, Schedule, Source};
+use din_program::schedule::{AxisKind, AxisTree, KernelArg, Operation, Root, Schedule};
 use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
-use din_runtime::code;
-use din_runtime::engine::Engine;
+use din_runtime::cpu;
+use din_runtime::exec::cpu::Engine;
 use din_runtime::train::Session;
 use din_tests::random_graph::Random;
 use din_tests::requests::{DIM, E, HIDDEN, IDS, Log, TOWER, UNIT, logs, model, samples};
 use std::sync::Arc;
 
 fn program(common: bool, activation: &str) -> Arc<Program> {
-    let options = CompileOptions { levels: vec![code::detect()], checked: true, ..CompileOptions::default() };
+    let options = CompileOptions { levels: vec![cpu::detect()], checked: true, ..CompileOptions::default() };
     Arc::new(compile(&model(common, activation), &options).unwrap().program)
 }
 
@@ -74,15 +74,14 @@ fn deduplicated_equals_replicated_in_compiled_code() {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= bound * b.abs().max(0.1))
     };
     for activation in ["dice", "sigmoid"] {
-        let (once, flat) =
-            (trained(true, activation, 1, code::detect()), trained(false, activation, 1, code::detect()));
+        let (once, flat) = (trained(true, activation, 1, cpu::detect()), trained(false, activation, 1, cpu::detect()));
         assert!(close(&once.0, &flat.0, 2e-5), "{activation}: losses {:?} {:?}", once.0, flat.0);
         assert!(close(&once.1, &flat.1, 1e-3), "{activation}: logits {:?} {:?}", once.1, flat.1);
 
         let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         let off = norm(&mut once.2.iter().zip(&flat.2).map(|(a, b)| a - b)) / norm(&mut flat.2.iter().copied());
         assert!(once.2.len() == flat.2.len() && off < 1e-4, "{activation}: tables are off by {off:e}");
-        assert_eq!(once, trained(true, activation, 2, code::detect()), "{activation}: threads change bits");
+        assert_eq!(once, trained(true, activation, 2, cpu::detect()), "{activation}: threads change bits");
     }
 }
 
@@ -90,12 +89,12 @@ fn deduplicated_equals_replicated_in_compiled_code() {
 fn multiply_adds(schedule: &Schedule, counts: &[u64]) -> u64 {
     let mut total = 0;
     for call in schedule.phases.iter().flat_map(|p| &p.calls) {
-        let n = counts[call.domain.index()];
+        let n = counts[call.axis.index()];
         total += match call.op {
             Operation::MatMul { k, n: m, .. } => n * u64::from(k) * u64::from(m),
             Operation::Outer { k, n: m, .. } => n * u64::from(k) * u64::from(m),
             // By entry, and the sample's matrix.
-            Operation::Fold { e, n: m, .. } | Operation::FoldOuter { e, n: m, .. } => {
+            Operation::AbsorbedMatMul { e, n: m, .. } | Operation::AbsorbedOuter { e, n: m, .. } => {
                 (n + counts[1]) * u64::from(e) * u64::from(m)
             }
             _ => 0,
@@ -110,8 +109,8 @@ fn gathered(program: &Program, schedule: &Schedule, counts: &[u64]) -> u64 {
     for call in schedule.phases.iter().flat_map(|p| &p.calls) {
         let Operation::Kernel { args, .. } = &call.op else { continue };
         for arg in args {
-            if let Source::Rows { table, .. } = arg {
-                total += counts[call.domain.index()] * u64::from(program.tables[*table as usize].width) * 4;
+            if let KernelArg::Rows { table, .. } = arg {
+                total += counts[call.axis.index()] * u64::from(program.tables[*table as usize].width) * 4;
             }
         }
     }
@@ -119,20 +118,20 @@ fn gathered(program: &Program, schedule: &Schedule, counts: &[u64]) -> u64 {
 }
 
 fn counts(program: &Program, batch: &Batch) -> Vec<u64> {
-    let axes = Axes::new(&program.schema, &program.train.groups);
+    let axes = AxisTree::new(&program.schema, &program.train.groups);
     let requests = batch.requests.len() as u64;
     let entries = u64::from(*batch.offsets[0].last().unwrap());
     let samples = batch.rows as u64;
     let of = |axis| match axis {
-        Axis::Once => 1,
-        Axis::Batch => samples,
+        AxisKind::Global => 1,
+        AxisKind::Batch => samples,
         // Every request of the test has as many candidates as the others.
-        Axis::Sequence(_) if requests > 0 => entries * samples / (requests - 1),
-        Axis::Sequence(_) | Axis::Entries(_) => entries,
-        Axis::Requests => requests - 1,
-        Axis::Group(_) => panic!("towers of this size are not grouped"),
+        AxisKind::Sequence(_) if requests > 0 => entries * samples / (requests - 1),
+        AxisKind::Sequence(_) | AxisKind::Entries(_) => entries,
+        AxisKind::Request => requests - 1,
+        AxisKind::Unique(_) => panic!("towers of this size are not grouped"),
     };
-    (0..axes.count() as u32).map(|d| of(axes.of(din_program::schedule::Domain(d)))).collect()
+    (0..axes.count() as u32).map(|d| of(axes.of(din_program::schedule::AxisId(d)))).collect()
 }
 
 /// 4 requests of 200 candidates and 50 behaviours: what depends on the request alone is done and read 4 times, not 800.
@@ -170,7 +169,7 @@ fn two_hundred_candidates_share_their_request() {
             Root::RowGradient { feature, .. } => Some(&p.schema.features[*feature as usize]),
             _ => None,
         });
-        roots.map(|f| counts[Axes::new(&p.schema, &p.train.groups).feature(f).index()] * row).sum()
+        roots.map(|f| counts[AxisTree::new(&p.schema, &p.train.groups).feature(f).index()] * row).sum()
     };
     assert_eq!(gradients(&once, &of_once), (2 * requests + 2 * samples + 2 * entries) * row);
     assert_eq!(gradients(&flat, &of_flat), (2 * samples + 2 * samples + 2 * pairs) * row);

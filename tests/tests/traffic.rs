@@ -4,10 +4,10 @@
 use din_compiler::front::{self, NoFiles};
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
-use din_program::schedule::{Domain, Operation, Place};
+use din_program::schedule::{AxisId, Operation, Storage};
 use std::path::Path;
 
-const VISITED: Domain = Domain(2);
+const VISITED: AxisId = AxisId(2);
 
 fn step() -> Program {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/din_step.din");
@@ -28,7 +28,7 @@ fn an_entry_keeps_its_layers_and_its_gradient() {
         .train
         .buffers
         .iter()
-        .filter(|b| b.domain == VISITED && matches!(b.place, Place::Arena(_)))
+        .filter(|b| b.axis == VISITED && matches!(b.place, Storage::Arena(_)))
         .map(|b| b.width)
         .collect();
     widths.sort_unstable();
@@ -44,10 +44,10 @@ fn nothing_is_four_rows_wide() {
     let (e, hidden) = (48, 80);
     let program = step();
     for schedule in [&program.train, &program.infer] {
-        let widest = schedule.buffers.iter().filter(|b| b.domain == VISITED).map(|b| b.width).max();
+        let widest = schedule.buffers.iter().filter(|b| b.axis == VISITED).map(|b| b.width).max();
         assert_eq!(widest, Some(hidden.max(e)));
     }
-    let kept = |b: &&din_program::schedule::Buffer| b.domain == VISITED && matches!(b.place, Place::Arena(_));
+    let kept = |b: &&din_program::schedule::Buffer| b.axis == VISITED && matches!(b.place, Storage::Arena(_));
     assert_eq!(program.infer.buffers.iter().filter(kept).count(), 0);
 }
 
@@ -58,11 +58,11 @@ fn an_entry_multiplies_what_the_folded_form_does() {
     let (e, h0, h1) = (48u64, 80, 40);
     let program = step();
     let mut multiplied = 0;
-    for call in program.train.phases.iter().flat_map(|p| &p.calls).filter(|c| c.domain == VISITED) {
+    for call in program.train.phases.iter().flat_map(|p| &p.calls).filter(|c| c.axis == VISITED) {
         let (Operation::MatMul { k, n, .. }
         | Operation::Outer { k, n, .. }
-        | Operation::Fold { e: k, n, .. }
-        | Operation::FoldOuter { e: k, n, .. }) = call.op
+        | Operation::AbsorbedMatMul { e: k, n, .. }
+        | Operation::AbsorbedOuter { e: k, n, .. }) = call.op
         else {
             continue;
         };

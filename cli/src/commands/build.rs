@@ -5,13 +5,13 @@ use crate::compile::compile;
 use crate::device;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Console;
-use din_runtime::container;
-use din_runtime::run::file::{metadata, not_an_input, parent};
+use din_runtime::bundle;
+use din_runtime::fs::{metadata, not_an_input, parent};
 use std::path::{Path, PathBuf};
 
 pub fn build(console: &Console, args: &Build) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-    let own = container::own_path()?;
+    let own = bundle::own_path()?;
     let folder = parent(&args.spec.model);
     let sources: Vec<PathBuf> = compiled.program.sources.iter().map(|(name, _)| folder.join(name)).collect();
     not_an_input(&args.out, sources.iter().chain([&args.spec.model, &own]).map(PathBuf::as_path))?;
@@ -27,7 +27,7 @@ pub fn build(console: &Console, args: &Build) -> Outcome {
             Some(device::images(&compiled, args.precision.into(), &targets)?)
         }
     };
-    let built = container::build(&own, &compiled.program, kernels.as_ref(), &args.out)?;
+    let built = bundle::build(&own, &compiled.program, kernels.as_ref(), &args.out)?;
     let levels: Vec<String> = compiled.program.code.iter().map(|c| format!("{:?}", c.isa).to_lowercase()).collect();
     let gpus = kernels.as_ref().map_or(String::new(), |kernels| {
         let targets: Vec<String> = kernels.targets().map(|t| t.to_string()).collect();
@@ -47,7 +47,7 @@ pub fn build(console: &Console, args: &Build) -> Outcome {
 
 /// Without --force only an executable that `build` wrote is replaced. What is no regular file is left to the writing to refuse.
 fn replaceable(out: &Path) -> Outcome {
-    if metadata(out)?.is_some_and(|found| found.is_file()) && !matches!(container::read(out), Ok(Some(_))) {
+    if metadata(out)?.is_some_and(|found| found.is_file()) && !matches!(bundle::read(out), Ok(Some(_))) {
         let help = "choose another --out, or pass --force to replace it";
         let found = "expected an executable that `din build` wrote, or no file";
         return Err(Failure::input(format!("{}: {found}, found another file\n  help: {help}", out.display())));

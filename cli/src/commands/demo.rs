@@ -6,7 +6,7 @@ use crate::failure::{Failure, Outcome};
 use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_compiler::front::{self, NoFiles};
-use din_runtime::run::file::metadata;
+use din_runtime::fs::metadata;
 use din_runtime::train::{Device, Machine, Options};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -10,8 +10,8 @@ use din_compiler::graph::Graph;
 use din_grammar::SourceMap;
 use din_program::schedule::{Operation, Schedule};
 use din_program::{Code, Program};
-use din_runtime::device::cuda::{Image, Nvrtc, Target};
-use din_runtime::run::file::AtomicFile;
+use din_runtime::exec::cuda::{Image, Nvrtc, Target};
+use din_runtime::fs::AtomicFile;
 use std::fmt::Write;
 use std::io::Write as _;
 
@@ -104,7 +104,7 @@ fn disassemble(cubin: &[u8]) -> Result<String, Failure> {
     // Never committed, so that it goes when it is dropped.
     let mut file = AtomicFile::create(&std::env::temp_dir().join("din.cubin"))?;
     let written = file.file().write_all(cubin);
-    written.map_err(|e| din_runtime::run::Error::file("write", file.temporary(), &e))?;
+    written.map_err(|e| din_runtime::Error::file("write", file.temporary(), &e))?;
     let mut listing = None;
     for (program, options) in [("nvdisasm", &[][..]), ("cuobjdump", &["-sass"][..])] {
         let ran = std::process::Command::new(program).args(options).arg(file.temporary()).output();
@@ -133,9 +133,9 @@ fn dump(graph: &Graph) -> String {
     // Writing to a string cannot fail.
     for id in graph.order() {
         let node = graph.node(id);
-        let domain = &graph.domain(node.domain).name;
+        let axis = &graph.axis(node.axis).name;
         let operands: Vec<String> = node.operands.iter().map(|o| format!("%{}", o.index())).collect();
-        let _ = writeln!(text, "%{}: {domain} {:?} = {:?} {}", id.index(), node.shape.0, node.op, operands.join(", "));
+        let _ = writeln!(text, "%{}: {axis} {:?} = {:?} {}", id.index(), node.shape.0, node.op, operands.join(", "));
     }
     for root in &graph.roots {
         let _ = writeln!(text, "{root:?}");
@@ -164,10 +164,10 @@ fn schedule(program: &Program, schedule: &Schedule) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     for (k, buffer) in schedule.buffers.iter().enumerate() {
-        let _ = writeln!(text, "b{k} = {:?} x {} in {:?}", buffer.domain, buffer.width, buffer.place);
+        let _ = writeln!(text, "b{k} = {:?} x {} in {:?}", buffer.axis, buffer.width, buffer.place);
     }
     for (k, phase) in schedule.phases.iter().enumerate() {
-        let _ = writeln!(text, "phase {k} over {:?}, tiles of {}", phase.domain, phase.tile_rows);
+        let _ = writeln!(text, "phase {k} over {:?}, tiles of {}", phase.axis, phase.tile_rows);
         for call in &phase.calls {
             let what = match &call.op {
                 Operation::Kernel { kernel, args } => {
@@ -176,7 +176,7 @@ fn schedule(program: &Program, schedule: &Schedule) -> String {
                 }
                 other => format!("{other:?}"),
             };
-            let _ = writeln!(text, "  {:?}: {what}  // {}", call.domain, call.location);
+            let _ = writeln!(text, "  {:?}: {what}  // {}", call.axis, call.location);
         }
         for reduction in &phase.reductions {
             let _ = writeln!(text, "  join {reduction:?}");

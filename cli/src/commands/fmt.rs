@@ -5,7 +5,7 @@ use crate::failure::{Failure, INPUT, Outcome};
 use crate::sources;
 use crate::terminal::Console;
 use din_grammar::{SourceMap, format};
-use din_runtime::run::file::rewrite_atomically;
+use din_runtime::fs::rewrite_atomically;
 use std::path::Path;
 
 pub fn fmt(console: &Console, args: &Fmt) -> Outcome {

@@ -7,10 +7,10 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::SlotScope;
 use din_program::schema::{self, FeatureKind, KeyType, TableKind};
-use din_runtime::container::{self, Carried, Kernels};
-use din_runtime::device::cuda::Image;
-use din_runtime::run::RunDirectory;
-use din_runtime::run::file::metadata;
+use din_runtime::bundle::{self, Carried, Kernels};
+use din_runtime::exec::cuda::Image;
+use din_runtime::fs::metadata;
+use din_runtime::run_dir::RunDirectory;
 use din_runtime::table::Table;
 use serde_json::json;
 use std::fmt::Write;
@@ -27,7 +27,7 @@ pub fn info(console: &Console, args: &Info) -> Outcome {
         return Ok(());
     }
     if found.is_some_and(|found| found.is_file())
-        && let Some(Carried { program, kernels }) = container::read(&args.what)?
+        && let Some(Carried { program, kernels }) = bundle::read(&args.what)?
     {
         show(console, &program, kernels.as_ref(), args.json);
         return Ok(());

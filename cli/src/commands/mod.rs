@@ -12,7 +12,7 @@ mod synth;
 use crate::args::{StandaloneVerb, Verb};
 use crate::failure::Outcome;
 use crate::terminal::Console;
-use din_runtime::container::Carried;
+use din_runtime::bundle::Carried;
 use std::sync::Arc;
 
 /// Runs a verb of `din`.

@@ -9,13 +9,14 @@ use crate::progress::Progress;
 use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_program::Program;
-use din_runtime::container::Kernels;
+use din_runtime::bundle::Kernels;
 use din_runtime::data::{Dataset, Mode, OpenOptions};
 use din_runtime::evaluate::evaluate;
+use din_runtime::fs::{metadata, not_an_input, write_atomically};
 use din_runtime::predict::{self, Output};
-use din_runtime::run::directory::same_spec;
-use din_runtime::run::file::{metadata, not_an_input, write_atomically};
-use din_runtime::run::{RunDirectory, interrupt};
+use din_runtime::run_dir::RunDirectory;
+use din_runtime::run_dir::same_spec;
+use din_runtime::signal;
 use din_runtime::train::{self, Device, Options, Session, Summary};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,7 +115,7 @@ pub fn train_named(
 
 fn train_with(program: &Arc<Program>, options: &Options, mut progress: Progress<'_>) -> Result<Summary, Failure> {
     set_threads(options.machine.thread_count());
-    interrupt::install();
+    signal::install();
     Ok(train::train(program, options, &mut |event| progress.show(event))?)
 }
 
@@ -201,8 +202,8 @@ pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
         list_separator: opened.list_separator(console, args.input.list_separator),
         ..OpenOptions::new(Mode::Evaluate)
     };
-    let data = Dataset::open_with(&args.data, &opened.session.program().schema, &options)
-        .map_err(din_runtime::run::Error::from)?;
+    let data =
+        Dataset::open_with(&args.data, &opened.session.program().schema, &options).map_err(din_runtime::Error::from)?;
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.run, &data)?;
     let mut progress = Progress::new(console);
@@ -267,7 +268,7 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
     let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;
     remark_of_left_out(console, &data);
-    interrupt::install();
+    signal::install();
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show(event);
     let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &mut observe);

@@ -3,7 +3,7 @@
 use crate::args::{Synth, WorldArgs};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Console;
-use din_runtime::run::interrupt;
+use din_runtime::signal;
 use din_runtime::synth::{Options, Truth, generate};
 use std::path::Path;
 
@@ -35,7 +35,7 @@ pub fn make(console: &Console, out: &Path, world: &WorldArgs, force: bool) -> Re
         categories: world.categories,
         force,
     };
-    interrupt::install();
+    signal::install();
     let bar = console.bar("making data", world.rows);
     let truth = generate(out, &options, &mut |rows| bar.set_position(rows))?;
     bar.finish_and_clear();

@@ -16,12 +16,12 @@ pub(super) struct Adjoint {
 }
 
 impl Adjoint {
-    /// Adds a value of the node's domain and shape.
+    /// Adds a value of the node's axis and shape.
     pub(super) fn add(&mut self, value: NodeId) {
         self.wholes.push(value);
     }
 
-    /// Adds a vector of the node's domain for the positions from `start`.
+    /// Adds a vector of the node's axis for the positions from `start`.
     pub(super) fn add_piece(&mut self, start: usize, vector: NodeId) {
         self.pieces.push((start, vector));
     }
@@ -45,7 +45,7 @@ pub(super) fn total(graph: &mut Graph, parts: &[NodeId], span: Span) -> Result<N
 
 /// One value of the type of `of` from pieces of it.
 fn join(graph: &mut Graph, pieces: &[(usize, NodeId)], of: NodeId) -> Result<NodeId, TypeError> {
-    let (domain, shape, span) = (graph.node(of).domain, graph.node(of).shape.clone(), graph.node(of).span);
+    let (axis, shape, span) = (graph.node(of).axis, graph.node(of).shape.clone(), graph.node(of).span);
     let ends = |graph: &Graph, &(start, v): &(usize, NodeId)| (start, start + graph.node(v).width());
     let mut cuts = vec![0, shape.width()];
     for piece in pieces {
@@ -67,7 +67,7 @@ fn join(graph: &mut Graph, pieces: &[(usize, NodeId)], of: NodeId) -> Result<Nod
             }
         }
         segments.push(if parts.is_empty() {
-            graph.constant_of(0.0, domain, Shape::vector(to - from), span)
+            graph.constant_of(0.0, axis, Shape::vector(to - from), span)
         } else {
             total(graph, &parts, span)?
         });

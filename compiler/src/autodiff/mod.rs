@@ -1,6 +1,6 @@
 //! Reverse-mode differentiation: adds to a graph the nodes and roots of dLoss/dParam and dLoss/dRow.
 //!
-//! One walk from the loss back to its operands. A node's *adjoint* is dLoss/dNode, an array of the node's own domain and shape;
+//! One walk from the loss back to its operands. A node's *adjoint* is dLoss/dNode, an array of the node's own axis and shape;
 //! it is the sum of what the node's users contribute ([`adjoint`]), and it is passed on by the node's rule ([`rules`], one arm an op,
 //! the derivative beside the meaning). A node that depends on no parameter and no table row gets no adjoint, and neither does one
 //! that the loss reads only through `stop_gradient` or an operation whose derivative is 0
@@ -15,7 +15,7 @@ mod rules;
 
 pub use dependence::{Dependence, dependences};
 
-use crate::graph::{DomainId, Graph, InputId, Node, NodeId, ONCE, Op, ParamId, Root, Shape, TableId, TypeError};
+use crate::graph::{AxisId, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Root, Shape, TableId, TypeError};
 use adjoint::Adjoint;
 use din_grammar::Span;
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
     let loss = graph.roots.iter().find_map(|r| if let Root::Loss(n) = r { Some(*n) } else { None });
     let loss = loss.ok_or(DifferentiateError::NoLoss)?;
     let span = graph.node(loss).span;
-    if graph.node(loss).domain != ONCE || graph.node(loss).shape != Shape::scalar() {
+    if graph.node(loss).axis != GLOBAL || graph.node(loss).shape != Shape::scalar() {
         return Err(DifferentiateError::NotOneNumber { node: loss, span });
     }
     let order = graph.order_from([loss]);
@@ -114,13 +114,13 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
 enum Learned {
     Param(ParamId),
     /// At the ids of the input, or in a group that joins them.
-    Rows(TableId, InputId, DomainId),
+    Rows(TableId, InputId, AxisId),
 }
 
 fn learned_by(node: &Node) -> Option<Learned> {
     match &node.op {
         Op::Param(p) => Some(Learned::Param(*p)),
-        Op::Lookup { table, input } => Some(Learned::Rows(*table, *input, node.domain)),
+        Op::Lookup { table, input } => Some(Learned::Rows(*table, *input, node.axis)),
         _ => None,
     }
 }

@@ -1,12 +1,13 @@
 //! The derivative of every op: given `g`, the adjoint of `y = op(x, …)`, what each operand's adjoint gains.
 //!
-//! `g` has the node's domain and shape. What an arm computes for an operand may stand in a deeper domain than the operand (which was
+//! `g` has the node's axis and shape. What an arm computes for an operand may stand in a deeper axis than the operand (which was
 //! repeated along it) and, for a scalar operand, at several positions; [`fit`] sums over both, which is the derivative of repeating.
 
 use super::adjoint::Adjoint;
 use crate::graph::{
+    AxisId,
     BinaryOp::{self, Add, Divide, Equal, Less, LessEqual, Multiply, Power, Subtract},
-    DomainId, Graph, Node, NodeId, ONCE, Op, Shape, TypeError,
+    GLOBAL, Graph, Node, NodeId, Op, Shape, TypeError,
     UnaryOp::{self, Log, Negate, Sigmoid, Sign},
 };
 use din_grammar::Span;
@@ -87,13 +88,13 @@ fn gain(b: &mut Build, node: &Node, y: NodeId, g: NodeId, k: usize) -> Built {
         Op::MatMulT if k == 0 => b.graph.matmul(g, other(1), b.s),
         Op::MatMulT => b.graph.outer(g, other(0), b.s),
         // Made after differentiation.
-        Op::Fold(_) => Err(TypeError::NotAVector { found: node.shape.clone() }),
-        // Y = sum_i x_i^T h_i: dx_i = h_i G^T, dh_i = x_i G; each at the domain of the other, which may be the shallower.
+        Op::Absorbed(_) => Err(TypeError::NotAVector { found: node.shape.clone() }),
+        // Y = sum_i x_i^T h_i: dx_i = h_i G^T, dh_i = x_i G; each at the axis of the other, which may be the shallower.
         Op::Outer => {
             let gain = if k == 0 { b.graph.matmul_t(other(1), g, b.s)? } else { b.graph.matmul(other(0), g, b.s)? };
-            let (domain, shape) = (b.graph.node(x).domain, b.graph.node(gain).shape.clone());
+            let (axis, shape) = (b.graph.node(x).axis, b.graph.node(gain).shape.clone());
             // Where both are defined; `fit` sums what lies deeper than x.
-            let over = b.graph.join(b.graph.node(gain).domain, domain).unwrap_or(domain);
+            let over = b.graph.join(b.graph.node(gain).axis, axis).unwrap_or(axis);
             b.graph.repeat(gain, over, &shape, b.s)
         }
         // y_p = sum of x_i under p: dx_i = g_p.
@@ -227,9 +228,9 @@ fn binary(b: &mut Build, op: BinaryOp, (l, r): (NodeId, NodeId), y: NodeId, g: N
 /// y = (m, v), m = sum_i x_i / n, v = sum_i (x_i - m)^2 / n, n the elements of the global batch.
 /// dx_i = dm / n + dv 2 (x_i - m) / n, m's share in v being 0 because sum_i (x_i - m) = 0.
 fn moments(b: &mut Build, x: NodeId, y: NodeId, g: NodeId) -> Built {
-    let (domain, shape) = (b.graph.node(x).domain, b.graph.node(x).shape.clone());
+    let (axis, shape) = (b.graph.node(x).axis, b.graph.node(x).shape.clone());
     let w = shape.width();
-    let n = if domain == ONCE { b.number(1.0) } else { b.graph.count(domain, b.s) };
+    let n = if axis == GLOBAL { b.number(1.0) } else { b.graph.count(axis, b.s) };
     let one = b.number(1.0);
     // 0 / 1 where there is no element, instead of a NaN that nobody reads.
     let n = b.binary(BinaryOp::Max, n, one)?;
@@ -264,10 +265,10 @@ impl Build<'_> {
         self.binary(Multiply, x, factor)
     }
 
-    /// `g` repeated to the domain and shape of `x`.
+    /// `g` repeated to the axis and shape of `x`.
     fn repeat(&mut self, g: NodeId, x: NodeId) -> Built {
-        let (domain, shape): (DomainId, Shape) = (self.graph.node(x).domain, self.graph.node(x).shape.clone());
-        self.graph.repeat(g, domain, &shape, self.s)
+        let (axis, shape): (AxisId, Shape) = (self.graph.node(x).axis, self.graph.node(x).shape.clone());
+        self.graph.repeat(g, axis, &shape, self.s)
     }
 
     /// As a vector.
@@ -276,15 +277,15 @@ impl Build<'_> {
         if self.graph.node(g).shape == shape { Ok(g) } else { self.graph.reshape(g, shape, self.s) }
     }
 
-    /// Sums `g` over the positions and the elements that `x` was repeated along, to the domain and shape of `x`.
+    /// Sums `g` over the positions and the elements that `x` was repeated along, to the axis and shape of `x`.
     fn fit(&mut self, g: NodeId, x: NodeId) -> Built {
-        let (domain, shape) = (self.graph.node(x).domain, self.graph.node(x).shape.clone());
+        let (axis, shape) = (self.graph.node(x).axis, self.graph.node(x).shape.clone());
         let mut g = g;
         if shape.width() == 1 && self.graph.node(g).width() > 1 {
             g = self.graph.sum_value(g, self.s);
         }
-        if self.graph.node(g).domain != domain {
-            g = self.graph.sum(g, domain, self.s)?;
+        if self.graph.node(g).axis != axis {
+            g = self.graph.sum(g, axis, self.s)?;
         }
         if self.graph.node(g).shape != shape {
             g = self.graph.reshape(g, shape, self.s)?;

@@ -4,10 +4,10 @@
 //! Guarantees: the blobs need no linking and no relocation; equal regions give equal bytes; a region that `plan` produced
 //! never panics here.
 
+mod avx512;
+mod cranelift;
 pub mod cuda;
-mod kernel;
 mod math;
-mod wide;
 
 use crate::plan::Kernels;
 use crate::plan::region::Region;
@@ -92,14 +92,14 @@ fn compile_all(
     let mut context = Context::new();
     for (k, region) in kernels.regions.iter().enumerate() {
         if isa >= Isa::V4
-            && let Some(found) = wide::build(region, listing)
+            && let Some(found) = avx512::build(region, listing)
         {
             each(k, &found.bytes, &found.text);
             continue;
         }
         let failed = |why: String| CodegenError::Kernel { name: kernels.names[k].clone(), why };
         context.clear();
-        context.func = kernel::build(region, k as u32, &*target, isa >= Isa::V3);
+        context.func = cranelift::build(region, k as u32, &*target, isa >= Isa::V3);
         context.set_disasm(listing);
         let compiled =
             context.compile(&*target, &mut ControlPlane::default()).map_err(|e| failed(format!("{:?}", e.inner)))?;
@@ -113,11 +113,11 @@ fn compile_all(
 
 /// Cranelift's text of one region, for `din emit --stage clif`; of one that `wide` compiles, a line that says so.
 pub fn clif(region: &Region, index: u32, isa: Isa) -> Result<String, CodegenError> {
-    if isa >= Isa::V4 && wide::build(region, false).is_some() {
+    if isa >= Isa::V4 && avx512::build(region, false).is_some() {
         return Ok("; AVX-512 code, not by Cranelift: see `--stage asm`\n".into());
     }
     let target = target(isa).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why })?;
-    Ok(kernel::build(region, index, &*target, isa >= Isa::V3).display().to_string())
+    Ok(cranelift::build(region, index, &*target, isa >= Isa::V3).display().to_string())
 }
 
 /// Disassembly of all kernels at one level, for `din emit --stage asm`.

@@ -2,7 +2,7 @@
 
 use super::elab::Elab;
 use super::value::{Builtin, Field, Given, Tensor, Value, counted};
-use crate::graph::{self, BATCH, BinaryOp, DomainId, NodeId, ONCE, Shape, UnaryOp};
+use crate::graph::{self, AxisId, BATCH, BinaryOp, GLOBAL, NodeId, Shape, UnaryOp};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
@@ -81,9 +81,9 @@ impl<'a> Elab<'a> {
             Builtin::Moments => self.moments(value, at, span),
             Builtin::Embed => self.embed(value, at, span),
             Builtin::Length => match first.over {
-                Some(domain) if matches!(value, Value::Nothing) => {
-                    let domain = self.graph.domain(domain).common.unwrap_or(domain);
-                    let node = self.graph.length(domain, span);
+                Some(axis) if matches!(value, Value::Nothing) => {
+                    let axis = self.graph.axis(axis).common.unwrap_or(axis);
+                    let node = self.graph.length(axis, span);
                     Value::Tensor(Tensor { node, fields: None })
                 }
                 _ if matches!(value, Value::Poison) => Value::Poison,
@@ -158,10 +158,10 @@ impl<'a> Elab<'a> {
     }
 
     /// Checks that a value varies over the axis it is reduced over.
-    fn over(&mut self, t: &Tensor, domain: DomainId, at: Span) -> Option<DomainId> {
-        let varies = self.graph.node(t.node).domain;
-        if self.graph.axis(varies) != self.graph.axis(domain) {
-            let (axis, over) = (self.domain_text(domain), self.domain_text(varies));
+    fn over(&mut self, t: &Tensor, axis: AxisId, at: Span) -> Option<AxisId> {
+        let varies = self.graph.node(t.node).axis;
+        if self.graph.sequence_of(varies) != self.graph.sequence_of(axis) {
+            let (axis, over) = (self.axis_text(axis), self.axis_text(varies));
             self.report(
                 Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
                     .note(format!("expected a value over {axis}"))
@@ -169,11 +169,11 @@ impl<'a> Elab<'a> {
             );
             return None;
         }
-        self.graph.domain(varies).parent
+        self.graph.axis(varies).parent
     }
 
     /// `sum` and `mean`, over an axis or over the positions.
-    fn total(&mut self, mean: bool, value: Value<'a>, over: Option<DomainId>, at: Span, span: Span) -> Value<'a> {
+    fn total(&mut self, mean: bool, value: Value<'a>, over: Option<AxisId>, at: Span, span: Span) -> Value<'a> {
         if let (Value::List(items), None) = (&value, over) {
             let items = items.clone();
             let mut total = 0.0;
@@ -184,13 +184,13 @@ impl<'a> Elab<'a> {
             return Value::Number(if mean { total / (items.len().max(1)) as f64 } else { total });
         }
         let Some(t) = self.tensor(value, at) else { return Value::Poison };
-        let Some(domain) = over else { return self.positions(mean, &t, span) };
-        let Some(parent) = self.over(&t, domain, at) else { return Value::Poison };
+        let Some(axis) = over else { return self.positions(mean, &t, span) };
+        let Some(parent) = self.over(&t, axis, at) else { return Value::Poison };
         let built = self.graph.sum(t.node, parent, span);
         let node = match built {
             Ok(sum) if mean => {
-                let domain = self.graph.node(t.node).domain;
-                self.divide_by_length(sum, domain, span)
+                let axis = self.graph.node(t.node).axis;
+                self.divide_by_length(sum, axis, span)
             }
             other => other,
         };
@@ -200,8 +200,8 @@ impl<'a> Elab<'a> {
         }
     }
 
-    fn divide_by_length(&mut self, sum: NodeId, domain: DomainId, span: Span) -> Result<NodeId, graph::TypeError> {
-        let length = self.graph.length(domain, span);
+    fn divide_by_length(&mut self, sum: NodeId, axis: AxisId, span: Span) -> Result<NodeId, graph::TypeError> {
+        let length = self.graph.length(axis, span);
         let one = self.graph.constant(1.0, span);
         // An empty sum is 0; divided by 1 it stays so.
         let length = self.graph.binary(BinaryOp::Max, length, one, span)?;
@@ -216,10 +216,10 @@ impl<'a> Elab<'a> {
                     .help("an optimizer that reduces is `per row` or `per tensor`"),
             );
         }
-        let (width, domain) = (self.graph.node(t.node).width(), self.graph.node(t.node).domain);
+        let (width, axis) = (self.graph.node(t.node).width(), self.graph.node(t.node).axis);
         let mut node = self.graph.sum_value(t.node, span);
-        if self.reduces_rows() && domain == BATCH {
-            let built = self.graph.sum(node, ONCE, span);
+        if self.reduces_rows() && axis == BATCH {
+            let built = self.graph.sum(node, GLOBAL, span);
             match built {
                 Ok(n) => node = n,
                 Err(e) => return self.type_error(e, span),
@@ -228,7 +228,7 @@ impl<'a> Elab<'a> {
         if mean {
             let n = self.graph.constant(width as f64, span);
             let mut built = self.graph.binary(BinaryOp::Divide, node, n, span);
-            if self.reduces_rows() && domain == BATCH {
+            if self.reduces_rows() && axis == BATCH {
                 let count = self.graph.count(BATCH, span);
                 built = built.and_then(|x| self.graph.binary(BinaryOp::Divide, x, count, span));
             }
@@ -238,15 +238,15 @@ impl<'a> Elab<'a> {
     }
 
     /// `max(x over s)`
-    fn largest(&mut self, value: Value<'a>, over: Option<DomainId>, at: Span, span: Span) -> Value<'a> {
-        let Some(domain) = over else {
+    fn largest(&mut self, value: Value<'a>, over: Option<AxisId>, at: Span, span: Span) -> Value<'a> {
+        let Some(axis) = over else {
             if matches!(value, Value::Poison) {
                 return Value::Poison;
             }
             return self.not_built("`max` over the positions of one value", "take `max(a, b)` of two values", span);
         };
         let Some(t) = self.tensor(value, at) else { return Value::Poison };
-        let Some(parent) = self.over(&t, domain, at) else { return Value::Poison };
+        let Some(parent) = self.over(&t, axis, at) else { return Value::Poison };
         match self.graph.max(t.node, parent, span) {
             Ok(node) => Value::Tensor(Tensor { node, fields: t.fields }),
             Err(e) => self.type_error(e, span),
@@ -258,8 +258,8 @@ impl<'a> Elab<'a> {
         let poison = || Value::Tuple([Value::Poison, Value::Poison].into());
         let Some(t) = self.tensor(value, at) else { return poison() };
         let node = self.graph.node(t.node);
-        let (domain, width) = (node.domain, node.width());
-        if domain == ONCE {
+        let (axis, width) = (node.axis, node.width());
+        if axis == GLOBAL {
             let found = self.describe_tensor(&t);
             self.report(
                 Diagnostic::error("E0314", "`moments` of a value that does not vary", at, found)
@@ -354,12 +354,12 @@ impl<'a> Elab<'a> {
         let mut deepest = 0;
         for i in 1..operands.len() {
             let (a, b) = (&operands[deepest], &operands[i]);
-            let (da, db) = (self.graph.node(a.0.node).domain, self.graph.node(b.0.node).domain);
+            let (da, db) = (self.graph.node(a.0.node).axis, self.graph.node(b.0.node).axis);
             match self.graph.join(da, db) {
                 Some(d) if d != da => deepest = i,
                 Some(_) => {}
                 None => {
-                    let (at, bt) = (self.domain_text(da), self.domain_text(db));
+                    let (at, bt) = (self.axis_text(da), self.axis_text(db));
                     let d = Diagnostic::error(
                         "E0303",
                         "`concat` of values over different axes",

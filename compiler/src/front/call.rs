@@ -2,13 +2,13 @@
 
 use super::elab::{Elab, Frame, MAX_CALLS, Scope};
 use super::value::{Callee, Given, Partial, Value, counted, nearest};
-use crate::graph::DomainId;
+use crate::graph::AxisId;
 use din_grammar::ast::{self, Argument, Expr, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
 /// Stands for the axis of an argument whose fault has been reported.
-pub(super) const LOST_AXIS: DomainId = DomainId(u32::MAX);
+pub(super) const LOST_AXIS: AxisId = AxisId(u32::MAX);
 
 impl<'a> Elab<'a> {
     pub fn call(
@@ -57,7 +57,7 @@ impl<'a> Elab<'a> {
             let over = match &argument.over {
                 None => None,
                 Some(axis) => match scope.axis(&axis.name) {
-                    Some(domain) => Some(domain),
+                    Some(axis) => Some(axis),
                     None => {
                         let mut d = Diagnostic::error(
                             "E0314",
@@ -305,7 +305,7 @@ impl<'a> Elab<'a> {
         let mut fine = true;
         for g in given {
             if let Some(over) = g.over {
-                let axis = self.graph.domain(over).name.clone();
+                let axis = self.graph.axis(over).name.clone();
                 self.report(
                     Diagnostic::error(
                         "E0314",

@@ -129,10 +129,9 @@ impl<'a> Elab<'a> {
                     self.lost_axis(scope, axis, at);
                     return Value::Poison;
                 };
-                let domain = self.graph.node(t.node).domain;
-                let sequence = self.graph.is_sequence(domain);
-                let domain = self.graph.axis(domain);
-                if !sequence {
+                let varies = self.graph.node(t.node).axis;
+                let found_axis = self.graph.sequence_of(varies);
+                if !self.graph.is_sequence(varies) {
                     let found = self.describe_tensor(&t);
                     self.lost_axis(scope, axis, at);
                     return self.fault(
@@ -148,9 +147,9 @@ impl<'a> Elab<'a> {
                     );
                 }
                 match scope.axes.iter().find(|a| a.0 == axis.name).copied() {
-                    None => scope.axes.push((&axis.name, domain, at)),
-                    Some((_, first, first_at)) if first != domain && first != LOST_AXIS => {
-                        let (a, b) = (self.domain_text(first), self.domain_text(domain));
+                    None => scope.axes.push((&axis.name, found_axis, at)),
+                    Some((_, first, first_at)) if first != found_axis && first != LOST_AXIS => {
+                        let (a, b) = (self.axis_text(first), self.axis_text(found_axis));
                         return self.fault(
                             Diagnostic::error(
                                 "E0303",
@@ -338,7 +337,8 @@ impl<'a> Elab<'a> {
             ast::TypeKind::Ragged { axis, element } => {
                 let wanted = scope.axis(&axis.name);
                 if let Value::Tensor(t) = &value
-                    && wanted.is_some_and(|w| w != LOST_AXIS && w != self.graph.axis(self.graph.node(t.node).domain))
+                    && wanted
+                        .is_some_and(|w| w != LOST_AXIS && w != self.graph.sequence_of(self.graph.node(t.node).axis))
                 {
                     let found = self.describe_tensor(t);
                     return self.fault(

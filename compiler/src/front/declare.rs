@@ -295,8 +295,8 @@ impl<'a> Elab<'a> {
                 location,
             });
             if fresh {
-                let domain = crate::graph::DomainId(1 + self.declarations.schema.sequences.len() as u32);
-                scope.axes.push((&name.name, domain, name.span));
+                let axis = crate::graph::AxisId(1 + self.declarations.schema.sequences.len() as u32);
+                scope.axes.push((&name.name, axis, name.span));
             }
         }
         let start = self.declarations.schema.features.len();

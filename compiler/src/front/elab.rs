@@ -13,7 +13,7 @@
 use super::declare::Declarations;
 use super::load::{Definition, Module, listed};
 use super::value::{Builtin, Callee, Tensor, Value, nearest, reserved};
-use crate::graph::{BATCH, DomainId, Graph, InputId, NodeId, ONCE, Shape, StateId};
+use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, NodeId, Shape, StateId};
 use din_grammar::{Diagnostic, SourceMap, Span, ast};
 use din_program::schema::{Parameter, Prediction, State};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -66,7 +66,7 @@ pub(super) struct Scope<'a> {
     pub blocks: Vec<Vec<Binding<'a>>>,
     pub dimensions: Vec<Dimension<'a>>,
     /// Ragged axes by name.
-    pub axes: Vec<(&'a str, DomainId, Span)>,
+    pub axes: Vec<(&'a str, AxisId, Span)>,
     /// The function whose body it is.
     pub function: Option<&'a str>,
     /// States declared in the body.
@@ -103,7 +103,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    pub fn axis(&self, name: &str) -> Option<DomainId> {
+    pub fn axis(&self, name: &str) -> Option<AxisId> {
         self.axes.iter().find(|a| a.0 == name).map(|a| a.1)
     }
 }
@@ -331,13 +331,13 @@ impl<'a> Elab<'a> {
         name
     }
 
-    /// What a domain is called: the sequence's name.
-    pub fn domain_text(&self, domain: DomainId) -> String {
-        match domain {
-            ONCE => "nothing: it is one value for the whole batch".into(),
+    /// What an axis is called: the sequence's name.
+    pub fn axis_text(&self, axis: AxisId) -> String {
+        match axis {
+            GLOBAL => "nothing: it is one value for the whole batch".into(),
             BATCH => "the samples only".into(),
             d if Some(d) == self.graph.request() => "the requests only".into(),
-            d => format!("`{}`", self.graph.domain(d).name),
+            d => format!("`{}`", self.graph.axis(d).name),
         }
     }
 
@@ -370,8 +370,8 @@ impl<'a> Elab<'a> {
             Some(fields) => super::value::fields_text(fields),
             None => super::value::shape_text(&node.shape),
         };
-        if self.graph.is_sequence(node.domain) {
-            format!("{} => {shape}", self.graph.domain(node.domain).name)
+        if self.graph.is_sequence(node.axis) {
+            format!("{} => {shape}", self.graph.axis(node.axis).name)
         } else {
             shape
         }
@@ -476,14 +476,14 @@ impl<'a> Elab<'a> {
         key: (u8, u32),
         name: String,
         kind: crate::graph::InputKind,
-        domain: DomainId,
+        axis: AxisId,
         shape: Shape,
     ) -> InputId {
         if let Some(&id) = self.run.inputs.get(&key) {
             return id;
         }
         let id = InputId(self.graph.inputs.len() as u32);
-        self.graph.inputs.push(crate::graph::Input { name, kind, domain, shape });
+        self.graph.inputs.push(crate::graph::Input { name, kind, axis, shape });
         self.run.inputs.insert(key, id);
         id
     }

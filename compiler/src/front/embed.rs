@@ -124,9 +124,9 @@ impl<'a> Elab<'a> {
             return Tensor { node, fields: None };
         }
         let path = self.declarations.schema.features[feature].path();
-        let domain = self.feature_domain(feature);
+        let axis = self.feature_axis(feature);
         let kind = InputKind::Ids { feature: feature as u32 };
-        let input = self.input((0, feature as u32), path, kind, domain, Shape::scalar());
+        let input = self.input((0, feature as u32), path, kind, axis, Shape::scalar());
         let node = self.graph.lookup(TableId(table as u32), input, span);
         self.run.lookups.insert(key, node);
         Tensor { node, fields: None }

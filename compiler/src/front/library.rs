@@ -5,7 +5,7 @@ use super::elab::{Elab, Scope};
 use super::names;
 use super::update::{Rule, RuleKind, Updates};
 use super::value::{Builtin, Callee, Given, Tensor, Value};
-use crate::graph::{BATCH, Domain, DomainId, Graph, InputKind, Shape};
+use crate::graph::{Axis, AxisId, BATCH, Graph, InputKind, Shape};
 use crate::model::UpdateScope;
 use din_grammar::ast;
 use din_program::schema::{Label, Prediction};
@@ -32,7 +32,7 @@ impl<'a> Elab<'a> {
     /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its names up.
     fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
         self.graph = Graph::default();
-        self.graph.domains.push(Domain::under(BATCH, "sequence"));
+        self.graph.axes.push(Axis::under(BATCH, "sequence"));
         self.run = super::elab::Run::default();
         self.phase = super::elab::Phase::Loss;
         let mut sizes: FxHashMap<&'a str, usize> = FxHashMap::default();
@@ -51,7 +51,7 @@ impl<'a> Elab<'a> {
                         if axes.len() > 1 {
                             return self.look_up(module, f);
                         }
-                        self.sample_tensor(element, DomainId(2), &mut sizes, p)
+                        self.sample_tensor(element, AxisId(2), &mut sizes, p)
                     }
                     ast::TypeKind::Named(n) => match TypeWord::by_name(&n.name) {
                         Some(TypeWord::Int) => Value::Number(3.0),
@@ -76,7 +76,7 @@ impl<'a> Elab<'a> {
     fn sample_tensor(
         &mut self,
         dimensions: &'a [ast::Dimension],
-        domain: DomainId,
+        axis: AxisId,
         sizes: &mut FxHashMap<&'a str, usize>,
         p: &'a ast::Parameter,
     ) -> Value<'a> {
@@ -92,9 +92,9 @@ impl<'a> Elab<'a> {
         }
         let matrix = shape.len() == 2;
         let kind = InputKind::Dense { feature: 0 };
-        let domain = if matrix { crate::graph::ONCE } else { domain };
+        let axis = if matrix { crate::graph::GLOBAL } else { axis };
         let key = (3, self.graph.inputs.len() as u32);
-        let input = self.input(key, p.name.name.clone(), kind, domain, Shape(shape));
+        let input = self.input(key, p.name.name.clone(), kind, axis, Shape(shape));
         Value::Tensor(Tensor { node: self.graph.input(input, p.span), fields: None })
     }
 

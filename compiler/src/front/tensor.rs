@@ -3,7 +3,7 @@
 use super::elab::{Elab, Phase};
 use super::expr::symbol;
 use super::value::{Field, Tensor, Value, fields_text, shape_text};
-use crate::graph::{self, DomainId, InputKind, NodeId, Shape, TypeError};
+use crate::graph::{self, AxisId, InputKind, NodeId, Shape, TypeError};
 use din_grammar::ast::BinaryOp;
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
@@ -69,20 +69,20 @@ impl<'a> Elab<'a> {
     /// Input node of a numeric feature.
     pub fn dense_input(&mut self, feature: usize, width: u32, span: Span) -> Tensor {
         let path = self.declarations.schema.features[feature].path();
-        let domain = self.feature_domain(feature);
+        let axis = self.feature_axis(feature);
         let kind = InputKind::Dense { feature: feature as u32 };
-        let input = self.input((0, feature as u32), path, kind, domain, Shape::vector(width as usize));
+        let input = self.input((0, feature as u32), path, kind, axis, Shape::vector(width as usize));
         self.declarations.used_features.insert(feature);
         Tensor { node: self.graph.input(input, span), fields: None }
     }
 
     /// Where a feature's values live: samples, or the entries of its sequence; for a common one, requests or entries once a request.
-    pub fn feature_domain(&self, feature: usize) -> DomainId {
+    pub fn feature_axis(&self, feature: usize) -> AxisId {
         let feature = &self.declarations.schema.features[feature];
-        let domain = feature.sequence.map_or(graph::BATCH, |s| DomainId(2 + s));
-        match self.graph.domain(domain).common {
+        let axis = feature.sequence.map_or(graph::BATCH, |s| AxisId(2 + s));
+        match self.graph.axis(axis).common {
             Some(common) if feature.common => common,
-            _ => domain,
+            _ => axis,
         }
     }
 
@@ -97,8 +97,8 @@ impl<'a> Elab<'a> {
     /// A type error of an operation over one expression.
     pub fn type_error(&mut self, error: TypeError, span: Span) -> Value<'a> {
         let d = match error {
-            TypeError::Axes { left, right } => {
-                let (l, r) = (self.domain_text(left), self.domain_text(right));
+            TypeError::AxisTree { left, right } => {
+                let (l, r) = (self.axis_text(left), self.axis_text(right));
                 Diagnostic::error("E0303", "operands vary over different axes", span, format!("{l} and {r}"))
                     .help("reduce one of them first: `sum(x over …)`")
             }
@@ -118,7 +118,7 @@ impl<'a> Elab<'a> {
                 Diagnostic::error("E0301", "positions outside the value", span, format!("{end} of {width}"))
             }
             TypeError::NotAnAncestor { of, .. } => {
-                let d = self.domain_text(of);
+                let d = self.axis_text(of);
                 Diagnostic::error("E0314", "nothing to reduce over", span, format!("varies over {d}"))
             }
             TypeError::Empty => Diagnostic::error("E0209", "nothing to join", span, "no arguments"),
@@ -179,8 +179,8 @@ impl<'a> Elab<'a> {
     /// Checks axes, shapes and fields of two operands of an elementwise operation; the fields of the result.
     pub fn same_fields(&mut self, what: &str, l: (&Tensor, Span), r: (&Tensor, Span)) -> Option<Option<Rc<[Field]>>> {
         let (ln, rn) = (self.graph.node(l.0.node), self.graph.node(r.0.node));
-        if self.graph.join(ln.domain, rn.domain).is_none() {
-            let (a, b) = (self.domain_text(ln.domain), self.domain_text(rn.domain));
+        if self.graph.join(ln.axis, rn.axis).is_none() {
+            let (a, b) = (self.axis_text(ln.axis), self.axis_text(rn.axis));
             self.report(
                 Diagnostic::error(
                     "E0303",
@@ -232,7 +232,7 @@ impl<'a> Elab<'a> {
 
     fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> Value<'a> {
         let wn = self.graph.node(w.0.node);
-        if wn.domain != graph::ONCE || wn.shape.0.len() != 2 {
+        if wn.axis != graph::GLOBAL || wn.shape.0.len() != 2 {
             let found = self.describe_tensor(&w.0);
             return self.fault(
                 Diagnostic::error("E0309", "`@` needs a matrix on the right", w.1, found)

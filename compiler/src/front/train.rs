@@ -5,7 +5,7 @@ use super::load::listed;
 use super::report::same_metric;
 use super::update::{Rule, Updates};
 use super::value::{counted, nearest, number_text};
-use crate::graph::{BATCH, NodeId, ONCE, Op, Shape, UnaryOp};
+use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
@@ -75,21 +75,21 @@ impl<'a> Elab<'a> {
         let Some(argument) = self.bernoulli(distribution) else { return };
         let value = self.under(Some(target.name.clone()), true, |me| me.expr(scope, argument));
         let Some(mut t) = self.tensor(value, argument.span) else { return };
-        if Some(self.graph.node(t.node).domain) == self.graph.request() {
+        if Some(self.graph.node(t.node).axis) == self.graph.request() {
             // One logit a request is one for each of its samples.
             t.node = self.graph.replicated(t.node, argument.span).unwrap_or(t.node);
         }
         let node = self.graph.node(t.node);
-        if node.shape.width() != 1 || node.domain != BATCH {
+        if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
             let mut d = Diagnostic::error("E0609", "a logit is one number a sample", argument.span, found.clone());
-            d = if node.domain == ONCE {
+            d = if node.axis == GLOBAL {
                 d.note("expected [1] for every sample\nfound a value that does not depend on the sample")
             } else {
                 d.note(format!("expected [1] for every sample\nfound {found}"))
             };
-            d = if self.graph.is_sequence(node.domain) {
-                let axis = self.graph.domain(node.domain).name.clone();
+            d = if self.graph.is_sequence(node.axis) {
+                let axis = self.graph.axis(node.axis).name.clone();
                 if let Some(entered) = self.axis_enters(t.node) {
                     d = d.label(entered, format!("this becomes one value per entry of `{axis}`"));
                 }
@@ -119,17 +119,17 @@ impl<'a> Elab<'a> {
     /// Where, on the way to a value over a sequence, one over the sequence first joins one that is
     /// not over it: the place of a forgotten `over`. `None` where that is in the library.
     fn axis_enters(&self, value: NodeId) -> Option<Span> {
-        let domain = self.graph.node(value).domain;
+        let axis = self.graph.node(value).axis;
         let mut seen: FxHashSet<NodeId> = FxHashSet::default();
         let mut stack = vec![value];
         let mut first: Option<NodeId> = None;
         while let Some(id) = stack.pop() {
             let node = self.graph.node(id);
-            if node.domain != domain || !seen.insert(id) {
+            if node.axis != axis || !seen.insert(id) {
                 continue;
             }
-            let over = |&o: &NodeId| self.graph.node(o).domain == domain;
-            let of_the_sample = |&o: &NodeId| self.graph.node(o).domain == BATCH;
+            let over = |&o: &NodeId| self.graph.node(o).axis == axis;
+            let of_the_sample = |&o: &NodeId| self.graph.node(o).axis == BATCH;
             if node.operands.iter().any(over) && node.operands.iter().any(of_the_sample) {
                 first = Some(first.map_or(id, |f| f.min(id)));
             }
@@ -265,7 +265,7 @@ impl<'a> Elab<'a> {
         }
         let Some(t) = self.tensor(value, e.span) else { return };
         let node = self.graph.node(t.node);
-        if node.shape.width() != 1 || node.domain != BATCH {
+        if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
             self.report(
                 Diagnostic::error("E0610", "a loss is one number a sample", e.span, found.clone())

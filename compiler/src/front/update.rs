@@ -4,7 +4,7 @@ use super::elab::{Bound, Elab, Frame, Phase, Scope};
 use super::load::item_kind;
 use super::names;
 use super::value::{Given, Tensor, Value, shape_text};
-use crate::graph::{BATCH, BinaryOp, DomainId, Graph, InputId, InputKind, ONCE, Root, Shape};
+use crate::graph::{AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, Root, Shape};
 use crate::model::{Slot, SlotScope, Update, UpdateScope};
 use din_grammar::ast::{self, ExprKind, StatementKind};
 use din_grammar::{Diagnostic, Span};
@@ -227,10 +227,10 @@ impl<'a> Elab<'a> {
         Some(Update { name, scope: over, slots, graph, span: optimizer.span })
     }
 
-    fn update_input(&mut self, name: &str, kind: InputKind, domain: DomainId, width: usize, span: Span) -> Tensor {
+    fn update_input(&mut self, name: &str, kind: InputKind, axis: AxisId, width: usize, span: Span) -> Tensor {
         let id = InputId(self.graph.inputs.len() as u32);
         let shape = Shape::vector(width);
-        self.graph.inputs.push(crate::graph::Input { name: name.into(), kind, domain, shape });
+        self.graph.inputs.push(crate::graph::Input { name: name.into(), kind, axis, shape });
         Tensor { node: self.graph.input(id, span), fields: None }
     }
 
@@ -262,7 +262,7 @@ impl<'a> Elab<'a> {
         if reads.contains_key("step") || (reads.contains_key("touches") && !rows) {
             let t = match &shared.step {
                 Some(t) => t.clone(),
-                None => self.update_input("step", InputKind::Step, ONCE, 1, span),
+                None => self.update_input("step", InputKind::Step, GLOBAL, 1, span),
             };
             shared.step = Some(t.clone());
             scope.bind("step", Value::Tensor(t.clone()), span);
@@ -274,7 +274,7 @@ impl<'a> Elab<'a> {
         if reads.contains_key("touches") && rows {
             let t = match &shared.touches {
                 Some(t) => t.clone(),
-                None => self.update_input("touches", InputKind::Touches, BATCH, 1, span),
+                None => self.update_input("touches", InputKind::UpdateCount, BATCH, 1, span),
             };
             shared.touches = Some(t.clone());
             scope.bind("touches", Value::Tensor(t), span);
@@ -292,7 +292,7 @@ impl<'a> Elab<'a> {
             }
             let t = match &shared.count {
                 Some(t) => t.clone(),
-                None => self.update_input("count", InputKind::RowCount, BATCH, 1, span),
+                None => self.update_input("count", InputKind::Frequency, BATCH, 1, span),
             };
             shared.count = Some(t.clone());
             scope.bind("count", Value::Tensor(t), span);
@@ -328,7 +328,7 @@ impl<'a> Elab<'a> {
                 let mut node = t.node;
                 if let UpdateScope::Rows { every: true, .. } = over {
                     // A penalty acts on the rows of the batch, whichever rows the optimizer treats.
-                    let touched = self.update_input("touched", InputKind::Touched, BATCH, 1, rule.span);
+                    let touched = self.update_input("touched", InputKind::InBatch, BATCH, 1, rule.span);
                     let zero = self.graph.constant(0.0, rule.span);
                     node = self.graph.select(touched.node, node, zero, r.body.span).ok()?;
                 }
@@ -399,13 +399,13 @@ impl<'a> Elab<'a> {
                 None => 0.0,
             };
             let slot = slots.len() as u32;
-            let (per, domain, w) = match definition.scope {
+            let (per, axis, w) = match definition.scope {
                 ast::Scope::Weight => (SlotScope::Weight, BATCH, width),
                 ast::Scope::Row => (SlotScope::Row, BATCH, 1),
-                ast::Scope::Tensor => (SlotScope::Tensor, ONCE, 1),
+                ast::Scope::Tensor => (SlotScope::Tensor, GLOBAL, 1),
             };
             slots.push(Slot { name: v.name.name.clone(), per, init });
-            let t = self.update_input(&v.name.name, InputKind::Slot { slot }, domain, w, v.name.span);
+            let t = self.update_input(&v.name.name, InputKind::Slot { slot }, axis, w, v.name.span);
             starts.push((t.node, v.name.span));
             scope.bind_as(&v.name.name, Bound::Slot(slot, t), v.name.span);
         }
@@ -463,10 +463,10 @@ impl<'a> Elab<'a> {
     pub fn slot_value(&mut self, old: &Tensor, value: Value<'a>, span: Span) -> Option<Tensor> {
         let t = self.tensor(value, span)?;
         let (node, before) = (self.graph.node(t.node), self.graph.node(old.node));
-        if node.domain == before.domain && node.shape == before.shape {
+        if node.axis == before.axis && node.shape == before.shape {
             return Some(t);
         }
-        let deeper = !self.graph.is_ancestor(node.domain, before.domain);
+        let deeper = !self.graph.is_ancestor(node.axis, before.axis);
         if deeper || node.shape.width() != 1 {
             let (a, b) = (shape_text(&before.shape), shape_text(&node.shape));
             let d = Diagnostic::error("E0507", "the new value does not fit", span, &b);

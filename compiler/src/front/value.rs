@@ -2,7 +2,7 @@
 //!
 //! [`Value::Poison`] stands for a value whose fault has been reported; every operation on it gives poison again, silently.
 
-use crate::graph::{DomainId, NodeId};
+use crate::graph::{AxisId, NodeId};
 use din_grammar::{Span, ast};
 use std::rc::Rc;
 
@@ -76,7 +76,7 @@ pub(super) struct Given<'a> {
     pub name: Option<&'a ast::Ident>,
     pub value: Option<Value<'a>>,
     /// `over s`, resolved.
-    pub over: Option<DomainId>,
+    pub over: Option<AxisId>,
     pub span: Span,
 }
 

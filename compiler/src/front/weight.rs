@@ -2,7 +2,7 @@
 
 use super::elab::{Bound, Elab, Frame, Instance, Scope};
 use super::value::{Tensor, Value, counted, shape_text};
-use crate::graph::{DomainId, NodeId, ONCE, Op, ParamId, Shape, StateId};
+use crate::graph::{AxisId, GLOBAL, NodeId, Op, ParamId, Shape, StateId};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schedule::MAX_WIDTH;
@@ -240,7 +240,7 @@ impl<'a> Elab<'a> {
             return;
         };
         let (node, before) = (self.graph.node(t.node), self.graph.node(old.node).shape.clone());
-        if node.domain != ONCE || !(node.shape == before || node.shape.width() == 1) {
+        if node.axis != GLOBAL || !(node.shape == before || node.shape.width() == 1) {
             let found = self.describe_tensor(&t);
             let mut d = Diagnostic::error(
                 "E0507",
@@ -248,7 +248,7 @@ impl<'a> Elab<'a> {
                 value.span,
                 found.clone(),
             );
-            d = if node.domain == ONCE {
+            d = if node.axis == GLOBAL {
                 d.note(format!("expected {}\nfound {found}", shape_text(&before)))
             } else {
                 d.note("expected one value for the whole batch")
@@ -270,7 +270,7 @@ impl<'a> Elab<'a> {
 
     /// Statistics over an axis that is empty in a batch say nothing: the state then keeps its value.
     pub fn keep_when_empty(&mut self, value: NodeId, old: NodeId, span: Span) -> NodeId {
-        let mut domains: Vec<DomainId> = Vec::new();
+        let mut axes: Vec<AxisId> = Vec::new();
         let mut seen = rustc_hash::FxHashSet::default();
         let mut stack = vec![value];
         while let Some(id) = stack.pop() {
@@ -281,18 +281,18 @@ impl<'a> Elab<'a> {
             if matches!(node.op, Op::Moments)
                 && let Some(&x) = node.operands.first()
             {
-                let domain = self.graph.node(x).domain;
-                if domain.index() > 1 && !domains.contains(&domain) {
-                    domains.push(domain);
+                let axis = self.graph.node(x).axis;
+                if axis.index() > 1 && !axes.contains(&axis) {
+                    axes.push(axis);
                 }
                 continue;
             }
             stack.extend(node.operands.iter().copied());
         }
-        domains.sort();
+        axes.sort();
         let mut kept = value;
-        for domain in domains {
-            let count = self.graph.count(domain, span);
+        for axis in axes {
+            let count = self.graph.count(axis, span);
             kept = self.graph.select(count, kept, old, span).unwrap_or(kept);
         }
         kept

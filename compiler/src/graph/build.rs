@@ -1,8 +1,9 @@
-//! Typed construction: each function computes the node's domain and shape from its operands, by the rules at the top
+//! Typed construction: each function computes the node's axis and shape from its operands, by the rules at the top
 //! of `graph`, and says what is wrong as a [`TypeError`] without spans; the elaborator adds those.
 
 use super::{
-    BATCH, BinaryOp, DomainId, Fold, Graph, InputId, Node, NodeId, ONCE, Op, ParamId, Shape, StateId, TableId, UnaryOp,
+    Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Shape, StateId, TableId,
+    UnaryOp,
 };
 use din_grammar::Span;
 
@@ -10,17 +11,17 @@ use din_grammar::Span;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeError {
     /// Two operands vary over axes of which neither contains the other.
-    Axes { left: DomainId, right: DomainId },
+    AxisTree { left: AxisId, right: AxisId },
     /// Two shapes that must agree.
     Shapes { left: Shape, right: Shape },
     /// An operand must be once and of rank 2.
-    NotAMatrix { found: Shape, domain: DomainId },
+    NotAMatrix { found: Shape, axis: AxisId },
     /// A vector was needed.
     NotAVector { found: Shape },
     /// `start + width` passes the operand's width.
     OutOfRange { width: usize, end: usize },
-    /// `to` is not an ancestor of the operand's domain.
-    NotAnAncestor { of: DomainId, to: DomainId },
+    /// `to` is not an ancestor of the operand's axis.
+    NotAnAncestor { of: AxisId, to: AxisId },
     /// An op that needs an operand got none.
     Empty,
 }
@@ -28,40 +29,40 @@ pub enum TypeError {
 type Built = Result<NodeId, TypeError>;
 
 impl Graph {
-    fn make(&mut self, op: Op, operands: Vec<NodeId>, domain: DomainId, shape: Shape, span: Span) -> NodeId {
-        self.push(Node { op, operands, domain, shape, span })
+    fn make(&mut self, op: Op, operands: Vec<NodeId>, axis: AxisId, shape: Shape, span: Span) -> NodeId {
+        self.push(Node { op, operands, axis, shape, span })
     }
 
-    fn join_all(&self, operands: &[NodeId]) -> Result<DomainId, TypeError> {
-        let mut domain = ONCE;
+    fn join_all(&self, operands: &[NodeId]) -> Result<AxisId, TypeError> {
+        let mut axis = GLOBAL;
         for &o in operands {
-            let d = self.node(o).domain;
-            domain = self.join(domain, d).ok_or(TypeError::Axes { left: domain, right: d })?;
+            let d = self.node(o).axis;
+            axis = self.join(axis, d).ok_or(TypeError::AxisTree { left: axis, right: d })?;
         }
-        Ok(domain)
+        Ok(axis)
     }
 
     pub fn constant(&mut self, value: f64, span: Span) -> NodeId {
-        self.make(Op::Const(value), vec![], ONCE, Shape::scalar(), span)
+        self.make(Op::Const(value), vec![], GLOBAL, Shape::scalar(), span)
     }
 
-    /// `value` at every element of `domain` and every position of `shape`.
-    pub fn constant_of(&mut self, value: f64, domain: DomainId, shape: Shape, span: Span) -> NodeId {
-        self.make(Op::Const(value), vec![], domain, shape, span)
+    /// `value` at every element of `axis` and every position of `shape`.
+    pub fn constant_of(&mut self, value: f64, axis: AxisId, shape: Shape, span: Span) -> NodeId {
+        self.make(Op::Const(value), vec![], axis, shape, span)
     }
 
-    /// `x` repeated along the axes of `domain` and, where it is a scalar, over the positions of `shape`: a product with a
+    /// `x` repeated along the axes of `axis` and, where it is a scalar, over the positions of `shape`: a product with a
     /// constant 1 of that type. `x` itself where nothing is to be repeated.
-    pub fn repeat(&mut self, x: NodeId, domain: DomainId, shape: &Shape, span: Span) -> Built {
-        let from = self.node(x).domain;
+    pub fn repeat(&mut self, x: NodeId, axis: AxisId, shape: &Shape, span: Span) -> Built {
+        let from = self.node(x).axis;
         let one_shape = if self.node(x).width() == 1 { shape.clone() } else { Shape::scalar() };
-        if from == domain && self.node(x).shape == *shape {
+        if from == axis && self.node(x).shape == *shape {
             return Ok(x);
         }
-        if !self.is_ancestor(from, domain) {
-            return Err(TypeError::NotAnAncestor { of: domain, to: from });
+        if !self.is_ancestor(from, axis) {
+            return Err(TypeError::NotAnAncestor { of: axis, to: from });
         }
-        let one = self.constant_of(1.0, domain, one_shape, span);
+        let one = self.constant_of(1.0, axis, one_shape, span);
         let product = self.binary(BinaryOp::Multiply, x, one, span)?;
         let found = self.node(product).shape.clone();
         if found != *shape {
@@ -72,10 +73,10 @@ impl Graph {
 
     /// A value that is the same for all samples of a request, once for each of them (and each entry, on a sequence).
     pub fn replicated(&mut self, x: NodeId, span: Span) -> Built {
-        let Node { domain, shape, .. } = self.node(x).clone();
-        let over = self.domains.iter().position(|d| d.common == Some(domain));
+        let Node { axis, shape, .. } = self.node(x).clone();
+        let over = self.axes.iter().position(|d| d.common == Some(axis));
         match over {
-            Some(k) => self.repeat(x, DomainId(k as u32), &shape, span),
+            Some(k) => self.repeat(x, AxisId(k as u32), &shape, span),
             None => Ok(x),
         }
     }
@@ -85,66 +86,66 @@ impl Graph {
         let node = self.node(id);
         let (Op::Binary(BinaryOp::Multiply), &[x, one]) = (&node.op, node.operands.as_slice()) else { return None };
         let from = self.node(x);
-        let repeats = from.domain != node.domain || from.shape != node.shape;
+        let repeats = from.axis != node.axis || from.shape != node.shape;
         (repeats && self.node(one).op == Op::Const(1.0)).then_some(x)
     }
 
     pub fn input(&mut self, input: InputId, span: Span) -> NodeId {
         let i = &self.inputs[input.index()];
-        let (domain, shape) = (i.domain, i.shape.clone());
-        self.make(Op::Input(input), vec![], domain, shape, span)
+        let (axis, shape) = (i.axis, i.shape.clone());
+        self.make(Op::Input(input), vec![], axis, shape, span)
     }
 
     pub fn param(&mut self, param: ParamId, span: Span) -> NodeId {
         let shape = self.params[param.index()].clone();
-        self.make(Op::Param(param), vec![], ONCE, shape, span)
+        self.make(Op::Param(param), vec![], GLOBAL, shape, span)
     }
 
     pub fn state(&mut self, state: StateId, span: Span) -> NodeId {
         let shape = self.states[state.index()].clone();
-        self.make(Op::State(state), vec![], ONCE, shape, span)
+        self.make(Op::State(state), vec![], GLOBAL, shape, span)
     }
 
     pub fn lookup(&mut self, table: TableId, input: InputId, span: Span) -> NodeId {
-        let domain = self.inputs[input.index()].domain;
+        let axis = self.inputs[input.index()].axis;
         let shape = Shape::vector(self.tables[table.index()]);
-        self.make(Op::Lookup { table, input }, vec![], domain, shape, span)
+        self.make(Op::Lookup { table, input }, vec![], axis, shape, span)
     }
 
-    pub fn length(&mut self, domain: DomainId, span: Span) -> NodeId {
-        let parent = self.domain(domain).parent.unwrap_or(ONCE);
-        self.make(Op::Length(domain), vec![], parent, Shape::scalar(), span)
+    pub fn length(&mut self, axis: AxisId, span: Span) -> NodeId {
+        let parent = self.axis(axis).parent.unwrap_or(GLOBAL);
+        self.make(Op::Length(axis), vec![], parent, Shape::scalar(), span)
     }
 
-    pub fn count(&mut self, domain: DomainId, span: Span) -> NodeId {
-        self.make(Op::Count(domain), vec![], ONCE, Shape::scalar(), span)
+    pub fn count(&mut self, axis: AxisId, span: Span) -> NodeId {
+        self.make(Op::Count(axis), vec![], GLOBAL, Shape::scalar(), span)
     }
 
     pub fn unary(&mut self, op: UnaryOp, x: NodeId, span: Span) -> NodeId {
-        let Node { domain, shape, .. } = self.node(x).clone();
-        self.make(Op::Unary(op), vec![x], domain, shape, span)
+        let Node { axis, shape, .. } = self.node(x).clone();
+        self.make(Op::Unary(op), vec![x], axis, shape, span)
     }
 
     pub fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId, span: Span) -> Built {
-        let domain = self.join_all(&[a, b])?;
+        let axis = self.join_all(&[a, b])?;
         let shape = self.elementwise(&[a, b])?;
-        Self::matrices_are_once(domain, &shape)?;
-        Ok(self.make(Op::Binary(op), vec![a, b], domain, shape, span))
+        Self::matrices_are_once(axis, &shape)?;
+        Ok(self.make(Op::Binary(op), vec![a, b], axis, shape, span))
     }
 
     pub fn select(&mut self, condition: NodeId, a: NodeId, b: NodeId, span: Span) -> Built {
         let operands = vec![condition, a, b];
-        let domain = self.join_all(&operands)?;
+        let axis = self.join_all(&operands)?;
         let shape = self.elementwise(&operands)?;
-        Self::matrices_are_once(domain, &shape)?;
-        Ok(self.make(Op::Select, operands, domain, shape, span))
+        Self::matrices_are_once(axis, &shape)?;
+        Ok(self.make(Op::Select, operands, axis, shape, span))
     }
 
-    fn matrices_are_once(domain: DomainId, shape: &Shape) -> Result<(), TypeError> {
-        if shape.0.len() == 1 || domain == ONCE {
+    fn matrices_are_once(axis: AxisId, shape: &Shape) -> Result<(), TypeError> {
+        if shape.0.len() == 1 || axis == GLOBAL {
             return Ok(());
         }
-        Err(TypeError::NotAMatrix { found: shape.clone(), domain })
+        Err(TypeError::NotAMatrix { found: shape.clone(), axis })
     }
 
     /// One shape for all; width 1 fits every shape.
@@ -162,15 +163,15 @@ impl Graph {
     }
 
     pub fn stop_gradient(&mut self, x: NodeId, span: Span) -> NodeId {
-        let Node { domain, shape, .. } = self.node(x).clone();
-        self.make(Op::StopGradient, vec![x], domain, shape, span)
+        let Node { axis, shape, .. } = self.node(x).clone();
+        self.make(Op::StopGradient, vec![x], axis, shape, span)
     }
 
     pub fn concat(&mut self, operands: Vec<NodeId>, span: Span) -> Built {
         if operands.is_empty() {
             return Err(TypeError::Empty);
         }
-        let domain = self.join_all(&operands)?;
+        let axis = self.join_all(&operands)?;
         let mut width = 0;
         for &o in &operands {
             let s = &self.node(o).shape;
@@ -179,51 +180,51 @@ impl Graph {
             }
             width += s.width();
         }
-        Ok(self.make(Op::Concat, operands, domain, Shape::vector(width), span))
+        Ok(self.make(Op::Concat, operands, axis, Shape::vector(width), span))
     }
 
     /// Positions `start..start + shape.width()` of the operand, row-major, as `shape`.
     pub fn slice(&mut self, x: NodeId, start: usize, shape: Shape, span: Span) -> Built {
-        let (domain, width) = (self.node(x).domain, self.node(x).width());
+        let (axis, width) = (self.node(x).axis, self.node(x).width());
         let end = start + shape.width();
         if end > width {
             return Err(TypeError::OutOfRange { width, end });
         }
-        Ok(self.make(Op::Slice { start }, vec![x], domain, shape, span))
+        Ok(self.make(Op::Slice { start }, vec![x], axis, shape, span))
     }
 
     pub fn reshape(&mut self, x: NodeId, shape: Shape, span: Span) -> Built {
-        let Node { domain, shape: from, .. } = self.node(x).clone();
+        let Node { axis, shape: from, .. } = self.node(x).clone();
         if from.width() != shape.width() {
             return Err(TypeError::Shapes { left: from, right: shape });
         }
-        Ok(self.make(Op::Reshape, vec![x], domain, shape, span))
+        Ok(self.make(Op::Reshape, vec![x], axis, shape, span))
     }
 
     fn matrix(&self, w: NodeId) -> Result<(usize, usize), TypeError> {
         let n = self.node(w);
-        match (n.domain, n.shape.0.as_slice()) {
-            (ONCE, &[k, m]) => Ok((k, m)),
-            (domain, _) => Err(TypeError::NotAMatrix { found: n.shape.clone(), domain }),
+        match (n.axis, n.shape.0.as_slice()) {
+            (GLOBAL, &[k, m]) => Ok((k, m)),
+            (axis, _) => Err(TypeError::NotAMatrix { found: n.shape.clone(), axis }),
         }
     }
 
     pub fn matmul(&mut self, x: NodeId, w: NodeId, span: Span) -> Built {
         let (k, n) = self.matrix(w)?;
-        let Node { domain, shape, .. } = self.node(x).clone();
+        let Node { axis, shape, .. } = self.node(x).clone();
         if shape != Shape::vector(k) {
             return Err(TypeError::Shapes { left: shape, right: Shape::matrix(k, n) });
         }
-        Ok(self.make(Op::MatMul, vec![x, w], domain, Shape::vector(n), span))
+        Ok(self.make(Op::MatMul, vec![x, w], axis, Shape::vector(n), span))
     }
 
     pub fn matmul_t(&mut self, x: NodeId, w: NodeId, span: Span) -> Built {
         let (k, n) = self.matrix(w)?;
-        let Node { domain, shape, .. } = self.node(x).clone();
+        let Node { axis, shape, .. } = self.node(x).clone();
         if shape != Shape::vector(n) {
             return Err(TypeError::Shapes { left: shape, right: Shape::matrix(n, k) });
         }
-        Ok(self.make(Op::MatMulT, vec![x, w], domain, Shape::vector(k), span))
+        Ok(self.make(Op::MatMulT, vec![x, w], axis, Shape::vector(k), span))
     }
 
     pub fn outer(&mut self, x: NodeId, g: NodeId, span: Span) -> Built {
@@ -234,40 +235,40 @@ impl Graph {
             }
         }
         let shape = Shape::matrix(self.node(x).width(), self.node(g).width());
-        Ok(self.make(Op::Outer, vec![x, g], ONCE, shape, span))
+        Ok(self.make(Op::Outer, vec![x, g], GLOBAL, shape, span))
     }
 
-    /// See [`Fold`]; `verify` checks the operands.
-    pub(crate) fn fold(&mut self, fold: Fold, operands: [NodeId; 3], span: Span) -> NodeId {
+    /// See [`Absorbed`]; `verify` checks the operands.
+    pub(crate) fn fold(&mut self, form: Absorbed, operands: [NodeId; 3], span: Span) -> NodeId {
         let (a, c) = (self.node(operands[0]), self.node(operands[2]));
-        let (domain, shape) = match fold {
-            Fold::Product => (a.domain, Shape::vector(c.shape.0.last().copied().unwrap_or(1))),
-            Fold::ProductT => (a.domain, Shape::vector(c.shape.0.first().copied().unwrap_or(2) / 2)),
-            Fold::Outer => (ONCE, Shape::matrix(2 * a.width(), c.width())),
-            Fold::Sum => (BATCH, Shape::vector(a.width())),
+        let (axis, shape) = match form {
+            Absorbed::Product => (a.axis, Shape::vector(c.shape.0.last().copied().unwrap_or(1))),
+            Absorbed::ProductT => (a.axis, Shape::vector(c.shape.0.first().copied().unwrap_or(2) / 2)),
+            Absorbed::Outer => (GLOBAL, Shape::matrix(2 * a.width(), c.width())),
+            Absorbed::Sum => (BATCH, Shape::vector(a.width())),
         };
-        self.make(Op::Fold(fold), operands.to_vec(), domain, shape, span)
+        self.make(Op::Absorbed(form), operands.to_vec(), axis, shape, span)
     }
 
-    pub fn sum(&mut self, x: NodeId, to: DomainId, span: Span) -> Built {
+    pub fn sum(&mut self, x: NodeId, to: AxisId, span: Span) -> Built {
         self.reduce(Op::Sum { to }, x, to, span)
     }
 
-    pub fn max(&mut self, x: NodeId, to: DomainId, span: Span) -> Built {
+    pub fn max(&mut self, x: NodeId, to: AxisId, span: Span) -> Built {
         self.reduce(Op::Max { to }, x, to, span)
     }
 
-    fn reduce(&mut self, op: Op, x: NodeId, to: DomainId, span: Span) -> Built {
-        let Node { domain, shape, .. } = self.node(x).clone();
-        if !self.is_ancestor(to, domain) || to == domain {
-            return Err(TypeError::NotAnAncestor { of: domain, to });
+    fn reduce(&mut self, op: Op, x: NodeId, to: AxisId, span: Span) -> Built {
+        let Node { axis, shape, .. } = self.node(x).clone();
+        if !self.is_ancestor(to, axis) || to == axis {
+            return Err(TypeError::NotAnAncestor { of: axis, to });
         }
         Ok(self.make(op, vec![x], to, shape, span))
     }
 
     pub fn sum_value(&mut self, x: NodeId, span: Span) -> NodeId {
-        let domain = self.node(x).domain;
-        self.make(Op::SumValue, vec![x], domain, Shape::scalar(), span)
+        let axis = self.node(x).axis;
+        self.make(Op::SumValue, vec![x], axis, Shape::scalar(), span)
     }
 
     pub fn moments(&mut self, x: NodeId, span: Span) -> Built {
@@ -275,14 +276,14 @@ impl Graph {
         if shape.0.len() != 1 {
             return Err(TypeError::NotAVector { found: shape });
         }
-        Ok(self.make(Op::Moments, vec![x], ONCE, Shape::vector(2 * shape.width()), span))
+        Ok(self.make(Op::Moments, vec![x], GLOBAL, Shape::vector(2 * shape.width()), span))
     }
 
-    /// `sum(x to batch or once) / count`: the mean over all elements of the operand's domain.
+    /// `sum(x to batch or once) / count`: the mean over all elements of the operand's axis.
     pub fn mean_once(&mut self, x: NodeId, span: Span) -> Built {
-        let domain = self.node(x).domain;
-        let total = self.sum(x, ONCE, span)?;
-        let count = self.count(if domain == ONCE { BATCH } else { domain }, span);
+        let axis = self.node(x).axis;
+        let total = self.sum(x, GLOBAL, span)?;
+        let count = self.count(if axis == GLOBAL { BATCH } else { axis }, span);
         self.binary(BinaryOp::Divide, total, count, span)
     }
 }

@@ -2,23 +2,23 @@
 //!
 //! # Meaning
 //!
-//! A node is a value. It has a **domain** (its index axes) and a **value shape** (what stands at each element). With
-//! `n(D)` elements in domain `D` and width `w` (the product of the shape), a value is an `n(D) x w` array of numbers.
-//! Domains form a tree by `parent`: `once` (one element) is the root, `batch` (the samples) its child, each sequence
+//! A node is a value. It has a **axis** (its index axes) and a **value shape** (what stands at each element). With
+//! `n(D)` elements in axis `D` and width `w` (the product of the shape), a value is an `n(D) x w` array of numbers.
+//! Axes form a tree by `parent`: `once` (one element) is the root, `batch` (the samples) its child, each sequence
 //! a child of `batch` (the entries of all samples, grouped by sample, a sample's in order), `rows` (the distinct rows of a table
 //! touched by a batch, or the elements of one dense tensor) a child of `once` that only update graphs use.
 //!
-//! Where samples of one request have features in common, there are two kinds of domain more: `request` (the requests of the batch), a
+//! Where samples of one request have features in common, there are two kinds of axis more: `request` (the requests of the batch), a
 //! child of `once` and a second parent of `batch`, and, for each sequence that is common, its entries taken once a request, a child of
 //! `request` and a second parent of the sequence: the sequence then is the pairs of a sample and an entry of its request. A value lives
 //! where its operands do, so what depends on common features alone is computed once a request by construction.
 //!
-//! A **group** has one element for all elements of a domain that read the same rows of some tables ([`Grouping`]); it is an ancestor of that
-//! domain, and what is computed from those rows alone can be computed on it. The pass `optimize::distinct` makes groups.
+//! A **group** has one element for all elements of an axis that read the same rows of some tables ([`UniqueKeys`]); it is an ancestor of that
+//! axis, and what is computed from those rows alone can be computed on it. The pass `optimize::deduplicate` makes groups.
 //!
-//! An operand may live in the node's domain or in an ancestor of it; element `i` of the node then reads the
-//! operand's element `ancestor(i)`. The node's domain is the shallowest that has all its operands' domains as ancestors (or is one), unless
-//! the op says otherwise. Operands in domains without such a one (two sequences) are an error.
+//! An operand may live in the node's axis or in an ancestor of it; element `i` of the node then reads the
+//! operand's element `ancestor(i)`. The node's axis is the shallowest that has all its operands' axes as ancestors (or is one), unless
+//! the op says otherwise. Operands in axes without such a one (two sequences) are an error.
 //! Elementwise ops take operands of one shape, or of width 1, which stand for every position. Nothing else broadcasts.
 //!
 //! Below, `x_i` is the operand's vector at element `i` (after the ancestor rule), `i -> p` says that `p` is `i`'s ancestor.
@@ -29,8 +29,8 @@
 //! | `Input(k)` | given from outside: see [`InputKind`] |
 //! | `Param(k)` | dense parameter `k`; once |
 //! | `State(k)` | state `k` as it was at the start of the step; once |
-//! | `Lookup{table, input}` | the row of `table` for the id at `i`; domain of `input` or a group that has the look-up, `[width of table]` |
-//! | `Length(D)` | number of elements of `D` under `i`; domain `parent(D)`, `[1]` |
+//! | `Lookup{table, input}` | the row of `table` for the id at `i`; axis of `input` or a group that has the look-up, `[width of table]` |
+//! | `Length(D)` | number of elements of `D` under `i`; axis `parent(D)`, `[1]` |
 //! | `Count(D)` | number of elements of `D` in the global batch; once, `[1]` |
 //! | `Unary`, `Binary`, `Select{c, a, b}` | by position; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
@@ -39,18 +39,18 @@
 //! | `Reshape(x)` | the same numbers under another shape of equal width |
 //! | `MatMul{x, w}` | `x_i W`; `x` has shape `[k]`, `w` is once and `[k, n]` |
 //! | `MatMulT{x, w}` | `x_i W^T`; `x` has shape `[n]`, `w` is once and `[k, n]` |
-//! | `Outer{x, g}` | `sum_i x_i^T g_i` over the elements of the deeper domain; once, `[k, n]` |
-//! | `Fold(Product){k, q, w}` | `concat(k_i, k_i * q_i) W`; `k` is `[e]` on a sequence, `q` `[e]` on the samples, `w` once and `[2 e, n]` |
-//! | `Fold(ProductT){g, q, w}` | `h[..e] + h[e..] * q_i` with `h = g_i W^T`: the gradient of the above towards `k`; `[e]` |
-//! | `Fold(Outer){k, q, g}` | `sum_i concat(k_i, k_i * q_i)^T g_i`: the one towards `w`; once, `[2 e, n]` |
-//! | `Fold(Sum){k, g, w}` | `sum over i -> p of (g_i W^T)[e..] * k_i`: the one towards `q`; on the samples, `[e]` |
+//! | `Outer{x, g}` | `sum_i x_i^T g_i` over the elements of the deeper axis; once, `[k, n]` |
+//! | `Absorbed(Product){k, q, w}` | `concat(k_i, k_i * q_i) W`; `k` is `[e]` on a sequence, `q` `[e]` on the samples, `w` once and `[2 e, n]` |
+//! | `Absorbed(ProductT){g, q, w}` | `h[..e] + h[e..] * q_i` with `h = g_i W^T`: the gradient of the above towards `k`; `[e]` |
+//! | `Absorbed(Outer){k, q, g}` | `sum_i concat(k_i, k_i * q_i)^T g_i`: the one towards `w`; once, `[2 e, n]` |
+//! | `Absorbed(Sum){k, g, w}` | `sum over i -> p of (g_i W^T)[e..] * k_i`: the one towards `q`; on the samples, `[e]` |
 //! | `Sum{x, to}` | `sum over i -> p of x_i` at each `p` of `to`; 0 where there is none |
 //! | `Max{x, to}` | the same with maximum; 0 where there is none |
 //! | `SumValue(x)` | sum over the positions of `x_i`; `[1]` |
-//! | `Moments(x)` | over all elements of `x`'s domain: mean then biased variance, by position; once, `[2 w]`; for no elements all 0 |
+//! | `Moments(x)` | over all elements of `x`'s axis: mean then biased variance, by position; once, `[2 w]`; for no elements all 0 |
 //!
-//! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Fold` comes from the last pass of all
-//! (`optimize::fold`) and is not differentiated.
+//! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Absorbed` comes from the last pass of all
+//! (`optimize::absorb`) and is not differentiated.
 
 mod build;
 mod order;
@@ -79,8 +79,6 @@ macro_rules! id {
     )* };
 }
 id! {
-    /// Index into [`Graph::domains`].
-    DomainId,
     /// Index into [`Graph::inputs`].
     InputId,
     /// Index into the model's dense parameters.
@@ -91,35 +89,32 @@ id! {
     TableId
 }
 
-/// The one element.
-pub const ONCE: DomainId = DomainId(0);
-/// The samples of the batch (in an update graph: the touched rows, or the elements of one tensor).
-pub const BATCH: DomainId = DomainId(1);
+pub use din_program::schedule::{AxisId, BATCH, GLOBAL};
 
 /// One index axis set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Domain {
+pub struct Axis {
     /// `once`, `batch`, the name of a sequence, `rows`.
     pub name: String,
     /// `None` for `once` alone.
-    pub parent: Option<DomainId>,
+    pub parent: Option<AxisId>,
     /// The second parent: `request` for `batch`, a common sequence's entries once a request for the sequence.
-    pub common: Option<DomainId>,
+    pub common: Option<AxisId>,
     /// What a group joins.
-    pub group: Option<Grouping>,
+    pub group: Option<UniqueKeys>,
 }
 
 /// Elements of `over` with equal rows in all of `keys` (look-ups on it) are one, in the order in which they come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grouping {
-    pub over: DomainId,
+pub struct UniqueKeys {
+    pub over: AxisId,
     pub keys: Vec<(TableId, InputId)>,
 }
 
-impl Domain {
+impl Axis {
     /// One with a single parent.
-    pub fn under(parent: DomainId, name: impl Into<String>) -> Self {
-        Domain { name: name.into(), parent: Some(parent), common: None, group: None }
+    pub fn under(parent: AxisId, name: impl Into<String>) -> Self {
+        Axis { name: name.into(), parent: Some(parent), common: None, group: None }
     }
 }
 
@@ -156,7 +151,7 @@ pub enum InputKind {
     Present { label: u32 },
     /// Number of steps done before this one, plus 1; once. The only input of train graphs that is not data.
     Step,
-    // Inputs of update graphs; domain `rows`.
+    // Inputs of update graphs; axis `rows`.
     /// The weight before the update: a row of a table, or an element of a dense tensor.
     Weight,
     /// Its gradient (mean over the global batch, as the loss says), rows summed over occurrences.
@@ -164,11 +159,11 @@ pub enum InputKind {
     /// Optimizer state `slot`, as wide as the weight or `[1]` (per row).
     Slot { slot: u32 },
     /// Number of training samples that contain the row's id; `[1]`.
-    RowCount,
+    Frequency,
     /// Number of batches that had the row so far, this one included; `[1]`.
-    Touches,
+    UpdateCount,
     /// 1 where this batch has the row, else 0; `[1]`.
-    Touched,
+    InBatch,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +171,7 @@ pub struct Input {
     /// Of a feature, its path: `item.brand`.
     pub name: String,
     pub kind: InputKind,
-    pub domain: DomainId,
+    pub axis: AxisId,
     pub shape: Shape,
 }
 
@@ -223,7 +218,7 @@ pub enum BinaryOp {
 
 /// Products with `concat(k, k * q)`, whose second half is folded into the weight, `W1 + diag(q) W2`, once a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fold {
+pub enum Absorbed {
     Product,
     ProductT,
     Outer,
@@ -237,8 +232,8 @@ pub enum Op {
     Param(ParamId),
     State(StateId),
     Lookup { table: TableId, input: InputId },
-    Length(DomainId),
-    Count(DomainId),
+    Length(AxisId),
+    Count(AxisId),
     Unary(UnaryOp),
     Binary(BinaryOp),
     Select,
@@ -249,9 +244,9 @@ pub enum Op {
     MatMul,
     MatMulT,
     Outer,
-    Fold(Fold),
-    Sum { to: DomainId },
-    Max { to: DomainId },
+    Absorbed(Absorbed),
+    Sum { to: AxisId },
+    Max { to: AxisId },
     SumValue,
     Moments,
 }
@@ -261,7 +256,7 @@ pub enum Op {
 pub struct Node {
     pub op: Op,
     pub operands: Vec<NodeId>,
-    pub domain: DomainId,
+    pub axis: AxisId,
     pub shape: Shape,
     /// The text that asked for it; derivatives carry the span of what they differentiate.
     pub span: Span,
@@ -286,7 +281,7 @@ pub enum Root {
     State { state: StateId, node: NodeId },
     /// dLoss/dParam, the parameter's shape.
     ParamGradient { param: ParamId, node: NodeId },
-    /// dLoss/dRow at each element of the input's domain, for the ids of `input`; domain of `input`, `[table width]`.
+    /// dLoss/dRow at each element of the input's axis, for the ids of `input`; axis of `input`, `[table width]`.
     RowGradient { table: TableId, input: InputId, node: NodeId },
     /// In an update graph: the weight after the step.
     Weight(NodeId),
@@ -324,7 +319,7 @@ impl Root {
 #[derive(Clone, Debug)]
 pub struct Graph {
     pub(crate) nodes: StableDiGraph<Node, u32, u32>,
-    pub domains: Vec<Domain>,
+    pub axes: Vec<Axis>,
     pub inputs: Vec<Input>,
     /// Width of a row, by table.
     pub tables: Vec<usize>,
@@ -342,13 +337,13 @@ impl Default for Graph {
 }
 
 impl Graph {
-    /// An empty graph with domains `once` and one child of it (`batch`, or `rows` for update graphs).
+    /// An empty graph with axes `once` and one child of it (`batch`, or `rows` for update graphs).
     pub fn new(child: &str) -> Self {
         Graph {
             nodes: StableDiGraph::default(),
-            domains: vec![
-                Domain { name: "once".into(), parent: None, common: None, group: None },
-                Domain::under(ONCE, child),
+            axes: vec![
+                Axis { name: "once".into(), parent: None, common: None, group: None },
+                Axis::under(GLOBAL, child),
             ],
             inputs: Vec::new(),
             tables: Vec::new(),
@@ -362,71 +357,71 @@ impl Graph {
         &self.nodes[id]
     }
 
-    pub fn domain(&self, id: DomainId) -> &Domain {
-        &self.domains[id.index()]
+    pub fn axis(&self, id: AxisId) -> &Axis {
+        &self.axes[id.index()]
     }
 
-    /// Adds `request` above the samples and, for each of the sequences, its entries once a request. Returns the request's domain.
-    pub fn add_requests(&mut self, common: &[DomainId]) -> DomainId {
-        let request = DomainId(self.domains.len() as u32);
-        self.domains.push(Domain::under(ONCE, "request"));
-        self.domains[BATCH.index()].common = Some(request);
+    /// Adds `request` above the samples and, for each of the sequences, its entries once a request. Returns the request's axis.
+    pub fn add_requests(&mut self, common: &[AxisId]) -> AxisId {
+        let request = AxisId(self.axes.len() as u32);
+        self.axes.push(Axis::under(GLOBAL, "request"));
+        self.axes[BATCH.index()].common = Some(request);
         for &sequence in common {
-            let entries = DomainId(self.domains.len() as u32);
-            let name = self.domain(sequence).name.clone();
-            self.domains.push(Domain::under(request, name));
-            self.domains[sequence.index()].common = Some(entries);
+            let entries = AxisId(self.axes.len() as u32);
+            let name = self.axis(sequence).name.clone();
+            self.axes.push(Axis::under(request, name));
+            self.axes[sequence.index()].common = Some(entries);
         }
         request
     }
 
-    /// The domain of the requests, where there are any.
-    pub fn request(&self) -> Option<DomainId> {
-        self.domains[BATCH.index()].common
+    /// The axis of the requests, where there are any.
+    pub fn request(&self) -> Option<AxisId> {
+        self.axes[BATCH.index()].common
     }
 
-    /// Adds a group of what reads the same rows. Returns its domain.
-    pub fn add_group(&mut self, grouping: Grouping) -> DomainId {
-        let name = format!("distinct {}", self.domain(grouping.over).name);
-        self.domains.push(Domain { group: Some(grouping), ..Domain::under(ONCE, name) });
-        DomainId(self.domains.len() as u32 - 1)
+    /// Adds a group of what reads the same rows. Returns its axis.
+    pub fn add_group(&mut self, grouping: UniqueKeys) -> AxisId {
+        let name = format!("distinct {}", self.axis(grouping.over).name);
+        self.axes.push(Axis { group: Some(grouping), ..Axis::under(GLOBAL, name) });
+        AxisId(self.axes.len() as u32 - 1)
     }
 
     /// The number of a look-up among a group's keys.
-    pub fn group_key(&self, group: DomainId, table: TableId, input: InputId) -> Option<usize> {
-        let grouping = self.domain(group).group.as_ref()?;
+    pub fn group_key(&self, group: AxisId, table: TableId, input: InputId) -> Option<usize> {
+        let grouping = self.axis(group).group.as_ref()?;
         grouping.keys.iter().position(|k| *k == (table, input))
     }
 
-    /// Whether the domain is a ragged axis: a sequence, over the samples or once a request.
-    pub fn is_sequence(&self, d: DomainId) -> bool {
-        self.domain(d).parent.is_some_and(|p| p != ONCE)
+    /// Whether the axis is a ragged axis: a sequence, over the samples or once a request.
+    pub fn is_sequence(&self, d: AxisId) -> bool {
+        self.axis(d).parent.is_some_and(|p| p != GLOBAL)
     }
 
-    /// The sequence that a ragged axis belongs to, over the samples; any other domain itself.
-    pub fn axis(&self, d: DomainId) -> DomainId {
-        let of = self.domains.iter().position(|s| s.common == Some(d) && s.parent == Some(BATCH));
-        of.map_or(d, |k| DomainId(k as u32))
+    /// The sequence that a ragged axis belongs to, over the samples; any other axis itself.
+    pub fn sequence_of(&self, d: AxisId) -> AxisId {
+        let of = self.axes.iter().position(|s| s.common == Some(d) && s.parent == Some(BATCH));
+        of.map_or(d, |k| AxisId(k as u32))
     }
 
     /// Whether `a` is `b` or an ancestor of `b`.
-    pub fn is_ancestor(&self, a: DomainId, b: DomainId) -> bool {
-        let above = self.domain(b);
+    pub fn is_ancestor(&self, a: AxisId, b: AxisId) -> bool {
+        let above = self.axis(b);
         a == b
             || [above.parent, above.common].into_iter().flatten().any(|p| self.is_ancestor(a, p))
-            || self.domain(a).group.as_ref().is_some_and(|g| self.is_ancestor(g.over, b))
+            || self.axis(a).group.as_ref().is_some_and(|g| self.is_ancestor(g.over, b))
     }
 
-    /// The shallowest domain that both are ancestors of, or are; `None` where there is none.
-    pub fn join(&self, a: DomainId, b: DomainId) -> Option<DomainId> {
+    /// The shallowest axis that both are ancestors of, or are; `None` where there is none.
+    pub fn join(&self, a: AxisId, b: AxisId) -> Option<AxisId> {
         if self.is_ancestor(a, b) {
             return Some(b);
         }
         if self.is_ancestor(b, a) {
             return Some(a);
         }
-        let below: Vec<DomainId> = (0..self.domains.len() as u32)
-            .map(DomainId)
+        let below: Vec<AxisId> = (0..self.axes.len() as u32)
+            .map(AxisId)
             .filter(|&d| self.is_ancestor(a, d) && self.is_ancestor(b, d))
             .collect();
         below.iter().copied().find(|&d| below.iter().all(|&other| self.is_ancestor(d, other)))

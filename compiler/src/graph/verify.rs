@@ -1,9 +1,9 @@
 //! The well-formedness of a graph: every rule of the table at the top of [`crate::graph`], checked.
 //!
-//! A graph that passes is acyclic, its edges mirror its operands, every node has the domain and shape that its op and operands
+//! A graph that passes is acyclic, its edges mirror its operands, every node has the axis and shape that its op and operands
 //! give, every id is in range, and every root exists and has the type its kind demands. Later phases rely on it and do not panic.
 
-use super::{BATCH, DomainId, Fold, Graph, InputId, InputKind, Node, NodeId, ONCE, Op, Root, Shape, TableId};
+use super::{Absorbed, AxisId, BATCH, GLOBAL, Graph, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId};
 use din_grammar::Span;
 use petgraph::Direction;
 use petgraph::visit::EdgeRef;
@@ -69,52 +69,52 @@ fn demand(holds: bool, rule: impl FnOnce() -> String) -> Rule {
     if holds { Ok(()) } else { Err(rule()) }
 }
 
-/// Domains, inputs, and the shapes of parameters and states.
+/// Axes, inputs, and the shapes of parameters and states.
 fn tables(g: &Graph) -> Rule {
-    demand(g.domains.len() >= 2, || "the domains `once` and its child must exist".into())?;
-    for (k, d) in g.domains.iter().enumerate() {
+    demand(g.axes.len() >= 2, || "the axes `once` and its child must exist".into())?;
+    for (k, d) in g.axes.iter().enumerate() {
         match d.parent {
-            None => demand(k == 0, || format!("domain {k} has no parent"))?,
-            Some(p) => demand(p.index() < k, || format!("domain {k} has parent {}, which is not before it", p.0))?,
+            None => demand(k == 0, || format!("axis {k} has no parent"))?,
+            Some(p) => demand(p.index() < k, || format!("axis {k} has parent {}, which is not before it", p.0))?,
         }
     }
-    demand(g.domains[1].parent == Some(ONCE), || "the parent of domain 1 must be `once`".into())?;
-    for (k, d) in g.domains.iter().enumerate() {
+    demand(g.axes[1].parent == Some(GLOBAL), || "the parent of axis 1 must be `once`".into())?;
+    for (k, d) in g.axes.iter().enumerate() {
         let Some(common) = d.common else { continue };
-        let above = g.domains.get(common.index()).and_then(|c| c.parent);
+        let above = g.axes.get(common.index()).and_then(|c| c.parent);
         // Requests stand over the samples; a sequence's entries once a request over the sequence.
         let fits = above.is_some()
             && match d.parent {
-                Some(ONCE) => k == BATCH.index() && above == Some(ONCE) && common != BATCH,
+                Some(GLOBAL) => k == BATCH.index() && above == Some(GLOBAL) && common != BATCH,
                 Some(BATCH) => above == g.request(),
                 _ => false,
             };
-        demand(fits, || format!("domain {k} cannot have domain {} in common", common.0))?;
+        demand(fits, || format!("axis {k} cannot have axis {} in common", common.0))?;
     }
-    for (k, d) in g.domains.iter().enumerate() {
+    for (k, d) in g.axes.iter().enumerate() {
         let Some(group) = &d.group else { continue };
-        let over = g.domains.get(group.over.index());
+        let over = g.axes.get(group.over.index());
         let plain = over.is_some_and(|o| o.parent.is_some() && o.group.is_none());
-        demand(d.parent == Some(ONCE) && d.common.is_none() && plain && k > BATCH.index(), || {
-            format!("domain {k} cannot be a group over domain {}", group.over.0)
+        demand(d.parent == Some(GLOBAL) && d.common.is_none() && plain && k > BATCH.index(), || {
+            format!("axis {k} cannot be a group over axis {}", group.over.0)
         })?;
         demand(!group.keys.is_empty(), || format!("group {k} has no key"))?;
         for (n, (table, input)) in group.keys.iter().enumerate() {
             let found = g.inputs.get(input.index());
-            let ids = found.is_some_and(|i| matches!(i.kind, InputKind::Ids { .. }) && i.domain == group.over);
+            let ids = found.is_some_and(|i| matches!(i.kind, InputKind::Ids { .. }) && i.axis == group.over);
             let known = ids && table.index() < g.tables.len() && !group.keys[..n].contains(&(*table, *input));
             demand(known, || format!("group {k} cannot have the key ({}, {})", table.0, input.0))?;
         }
     }
     for (k, i) in g.inputs.iter().enumerate() {
-        demand(i.domain.index() < g.domains.len(), || format!("input {k} has no domain {}", i.domain.0))?;
-        shape(&i.shape, i.domain).map_err(|e| format!("input {k}: {e}"))?;
+        demand(i.axis.index() < g.axes.len(), || format!("input {k} has no axis {}", i.axis.0))?;
+        shape(&i.shape, i.axis).map_err(|e| format!("input {k}: {e}"))?;
         match i.kind {
             InputKind::Ids { .. } => {
                 demand(i.shape == Shape::scalar(), || format!("input {k} holds ids and must have shape [1]"))?;
             }
             InputKind::Step => {
-                let fits = i.domain == ONCE && i.shape == Shape::scalar();
+                let fits = i.axis == GLOBAL && i.shape == Shape::scalar();
                 demand(fits, || format!("input {k} is the step and must be once, [1]"))?;
             }
             _ => {}
@@ -122,7 +122,7 @@ fn tables(g: &Graph) -> Rule {
     }
     for (what, shapes) in [("parameter", &g.params), ("state", &g.states)] {
         for (k, s) in shapes.iter().enumerate() {
-            shape(s, ONCE).map_err(|e| format!("{what} {k}: {e}"))?;
+            shape(s, GLOBAL).map_err(|e| format!("{what} {k}: {e}"))?;
         }
     }
     match g.tables.iter().position(|&w| w == 0) {
@@ -131,10 +131,10 @@ fn tables(g: &Graph) -> Rule {
     }
 }
 
-fn shape(s: &Shape, domain: DomainId) -> Rule {
+fn shape(s: &Shape, axis: AxisId) -> Rule {
     demand(matches!(s.0.len(), 1 | 2), || format!("shape {:?} is not of rank 1 or 2", s.0))?;
     demand(s.0.iter().all(|&n| n > 0), || format!("shape {:?} has an empty axis", s.0))?;
-    demand(s.0.len() == 1 || domain == ONCE, || format!("a matrix {:?} must live in `once`", s.0))
+    demand(s.0.len() == 1 || axis == GLOBAL, || format!("a matrix {:?} must live in `once`", s.0))
 }
 
 /// Edges mirror operands; operands exist.
@@ -191,28 +191,27 @@ pub(crate) fn arity(op: &Op) -> Option<usize> {
         | Op::SumValue
         | Op::Moments => 1,
         Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
-        Op::Select | Op::Fold(_) => 3,
+        Op::Select | Op::Absorbed(_) => 3,
         Op::Concat => return None,
     })
 }
 
 /// The operand count, the ids, and the type that the op and its operands give.
 fn node(g: &Graph, n: &Node) -> Rule {
-    demand(n.domain.index() < g.domains.len(), || format!("domain {} does not exist", n.domain.0))?;
-    shape(&n.shape, n.domain)?;
+    demand(n.axis.index() < g.axes.len(), || format!("axis {} does not exist", n.axis.0))?;
+    shape(&n.shape, n.axis)?;
     match arity(&n.op) {
         Some(k) => demand(n.operands.len() == k, || format!("takes {k} operands, has {}", n.operands.len()))?,
         None => demand(!n.operands.is_empty(), || "takes at least one operand".into())?,
     }
     let operand = |k: usize| g.node(n.operands[k]);
-    let mut domain = ONCE;
+    let mut axis = GLOBAL;
     for &o in &n.operands {
-        let d = g.node(o).domain;
-        domain = g
-            .join(domain, d)
-            .ok_or_else(|| format!("operands vary over unrelated axes, domains {} and {}", domain.0, d.0))?;
+        let d = g.node(o).axis;
+        axis =
+            g.join(axis, d).ok_or_else(|| format!("operands vary over unrelated axes, axes {} and {}", axis.0, d.0))?;
     }
-    let exists = |d: DomainId| demand(d.index() < g.domains.len(), || format!("domain {} does not exist", d.0));
+    let exists = |d: AxisId| demand(d.index() < g.axes.len(), || format!("axis {} does not exist", d.0));
     let in_range =
         |what: &str, k: usize, len: usize| demand(k < len, || format!("{what} {k} is out of range, there are {len}"));
     let vector = |k: usize| {
@@ -221,14 +220,14 @@ fn node(g: &Graph, n: &Node) -> Rule {
     };
     let shape = match &n.op {
         Op::Const(_) => {
-            domain = n.domain;
+            axis = n.axis;
             n.shape.clone()
         }
         Op::Input(i) => {
             in_range("input", i.index(), g.inputs.len())?;
             let input = &g.inputs[i.index()];
             demand(!matches!(input.kind, InputKind::Ids { .. }), || "ids may be read by lookups only".into())?;
-            domain = input.domain;
+            axis = input.axis;
             input.shape.clone()
         }
         Op::Param(p) => {
@@ -244,12 +243,12 @@ fn node(g: &Graph, n: &Node) -> Rule {
             in_range("input", input.index(), g.inputs.len())?;
             let ids = matches!(g.inputs[input.index()].kind, InputKind::Ids { .. });
             demand(ids, || "a lookup must read ids".into())?;
-            domain = of_rows(g, *table, *input, n.domain);
+            axis = of_rows(g, *table, *input, n.axis);
             Shape::vector(g.tables[table.index()])
         }
         Op::Length(d) => {
             exists(*d)?;
-            domain = g.domain(*d).parent.ok_or("`once` lies under no element")?;
+            axis = g.axis(*d).parent.ok_or("`once` lies under no element")?;
             Shape::scalar()
         }
         Op::Count(d) => {
@@ -277,7 +276,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
         }
         Op::MatMul | Op::MatMulT => {
             let w = operand(1);
-            let (&[k, m], ONCE) = (w.shape.0.as_slice(), w.domain) else {
+            let (&[k, m], GLOBAL) = (w.shape.0.as_slice(), w.axis) else {
                 return Err("operand 1 must be a matrix in `once`".into());
             };
             let (from, to) = if n.op == Op::MatMul { (k, m) } else { (m, k) };
@@ -288,90 +287,90 @@ fn node(g: &Graph, n: &Node) -> Rule {
         Op::Outer => {
             vector(0)?;
             vector(1)?;
-            domain = ONCE;
+            axis = GLOBAL;
             Shape::matrix(operand(0).width(), operand(1).width())
         }
-        Op::Fold(fold) => {
-            let on = |k: usize, d: DomainId| -> Result<usize, String> {
-                demand(operand(k).domain == d, || {
-                    format!("operand {k} must be in domain {}, is in {}", d.0, operand(k).domain.0)
+        Op::Absorbed(form) => {
+            let on = |k: usize, d: AxisId| -> Result<usize, String> {
+                demand(operand(k).axis == d, || {
+                    format!("operand {k} must be in axis {}, is in {}", d.0, operand(k).axis.0)
                 })?;
                 vector(k)?;
                 Ok(operand(k).width())
             };
-            let sequence = operand(0).domain;
-            demand(g.domain(sequence).parent == Some(BATCH), || "operand 0 must be on a sequence".into())?;
-            let matrix = || match (operand(2).shape.0.as_slice(), operand(2).domain) {
-                (&[k, n], ONCE) if k % 2 == 0 => Ok((k / 2, n)),
+            let sequence = operand(0).axis;
+            demand(g.axis(sequence).parent == Some(BATCH), || "operand 0 must be on a sequence".into())?;
+            let matrix = || match (operand(2).shape.0.as_slice(), operand(2).axis) {
+                (&[k, n], GLOBAL) if k % 2 == 0 => Ok((k / 2, n)),
                 _ => Err("operand 2 must be a matrix in `once` with an even number of rows".to_string()),
             };
-            let (found, wanted, of, shape) = match fold {
-                Fold::Product => {
+            let (found, wanted, of, shape) = match form {
+                Absorbed::Product => {
                     let (e, n) = matrix()?;
                     ([on(0, sequence)?, on(1, BATCH)?], [e, e], sequence, Shape::vector(n))
                 }
-                Fold::ProductT => {
+                Absorbed::ProductT => {
                     let (e, n) = matrix()?;
                     ([on(0, sequence)?, on(1, BATCH)?], [n, e], sequence, Shape::vector(e))
                 }
-                Fold::Outer => {
+                Absorbed::Outer => {
                     let (e, n) = (on(0, sequence)?, on(2, sequence)?);
-                    ([on(1, BATCH)?, n], [e, n], ONCE, Shape::matrix(2 * e, n))
+                    ([on(1, BATCH)?, n], [e, n], GLOBAL, Shape::matrix(2 * e, n))
                 }
-                Fold::Sum => {
+                Absorbed::Sum => {
                     let (e, n) = matrix()?;
                     ([on(0, sequence)?, on(1, sequence)?], [e, n], BATCH, Shape::vector(e))
                 }
             };
             demand(found == wanted, || format!("operands have widths {found:?}, not {wanted:?}"))?;
-            domain = of;
+            axis = of;
             shape
         }
         Op::Sum { to } | Op::Max { to } => {
             exists(*to)?;
-            let from = operand(0).domain;
+            let from = operand(0).axis;
             demand(g.is_ancestor(*to, from) && *to != from, || {
-                format!("reduces from domain {} to {}, which is not above it", from.0, to.0)
+                format!("reduces from axis {} to {}, which is not above it", from.0, to.0)
             })?;
-            domain = *to;
+            axis = *to;
             operand(0).shape.clone()
         }
         Op::SumValue => Shape::scalar(),
         Op::Moments => {
             vector(0)?;
-            domain = ONCE;
+            axis = GLOBAL;
             Shape::vector(2 * operand(0).width())
         }
     };
-    demand(n.domain == domain, || format!("has domain {}, its operands give {}", n.domain.0, domain.0))?;
+    demand(n.axis == axis, || format!("has axis {}, its operands give {}", n.axis.0, axis.0))?;
     demand(n.shape == shape, || format!("has shape {:?}, its operands give {:?}", n.shape.0, shape.0))
 }
 
 fn root(g: &Graph, root: &Root, n: &Node) -> Rule {
-    let typed = |domain: DomainId, shape: &Shape| {
-        demand(n.domain == domain && n.shape == *shape, || {
-            format!("must have domain {} and shape {:?}, has {} and {:?}", domain.0, shape.0, n.domain.0, n.shape.0)
+    let typed = |axis: AxisId, shape: &Shape| {
+        demand(n.axis == axis && n.shape == *shape, || {
+            format!("must have axis {} and shape {:?}, has {} and {:?}", axis.0, shape.0, n.axis.0, n.shape.0)
         })
     };
     let in_range =
         |what: &str, k: usize, len: usize| demand(k < len, || format!("{what} {k} is out of range, there are {len}"));
     match root {
         Root::Named { .. } => Ok(()),
-        Root::Loss(_) => typed(ONCE, &Shape::scalar()),
+        Root::Loss(_) => typed(GLOBAL, &Shape::scalar()),
         Root::Prediction { .. } => typed(BATCH, &Shape::scalar()),
         Root::State { state, .. } => {
             in_range("state", state.index(), g.states.len())?;
-            typed(ONCE, &g.states[state.index()])
+            typed(GLOBAL, &g.states[state.index()])
         }
         Root::ParamGradient { param, .. } => {
             in_range("parameter", param.index(), g.params.len())?;
-            typed(ONCE, &g.params[param.index()])
+            typed(GLOBAL, &g.params[param.index()])
         }
         Root::RowGradient { table, input, .. } => {
             in_range("table", table.index(), g.tables.len())?;
             in_range("input", input.index(), g.inputs.len())?;
-            let domain = of_rows(g, *table, *input, n.domain);
-            typed(domain, &Shape::vector(g.tables[table.index()]))
+            let axis = of_rows(g, *table, *input, n.axis);
+            typed(axis, &Shape::vector(g.tables[table.index()]))
         }
         Root::Weight(_) => updated(g, n, &InputKind::Weight),
         Root::Slot { slot, .. } => updated(g, n, &InputKind::Slot { slot: *slot }),
@@ -379,28 +378,25 @@ fn root(g: &Graph, root: &Root, n: &Node) -> Rule {
 }
 
 /// Where rows are read: at each id, or in a group that has the look-up among its keys.
-fn of_rows(g: &Graph, table: TableId, input: InputId, found: DomainId) -> DomainId {
+fn of_rows(g: &Graph, table: TableId, input: InputId, found: AxisId) -> AxisId {
     match g.group_key(found, table, input) {
         Some(_) => found,
-        None => g.inputs[input.index()].domain,
+        None => g.inputs[input.index()].axis,
     }
 }
 
 /// A new weight or slot has its old one's type; where nothing reads the old one, that of an element of `rows` or above.
 fn updated(g: &Graph, n: &Node, kind: &InputKind) -> Rule {
     match g.inputs.iter().find(|i| i.kind == *kind) {
-        Some(old) => demand(g.is_ancestor(n.domain, old.domain) && (n.shape == old.shape || n.width() == 1), || {
-            format!(
-                "must fit domain {} and shape {:?}, has {} and {:?}",
-                old.domain.0, old.shape.0, n.domain.0, n.shape.0
-            )
+        Some(old) => demand(g.is_ancestor(n.axis, old.axis) && (n.shape == old.shape || n.width() == 1), || {
+            format!("must fit axis {} and shape {:?}, has {} and {:?}", old.axis.0, old.shape.0, n.axis.0, n.shape.0)
         }),
-        None => demand(g.is_ancestor(n.domain, BATCH), || format!("has domain {}, beyond `rows`", n.domain.0)),
+        None => demand(g.is_ancestor(n.axis, BATCH), || format!("has axis {}, beyond `rows`", n.axis.0)),
     }
 }
 
 fn same_target(g: &Graph, a: &Root, b: &Root) -> bool {
-    let domain = |id: &NodeId| g.nodes.node_weight(*id).map(|n| n.domain);
+    let axis = |id: &NodeId| g.nodes.node_weight(*id).map(|n| n.axis);
     match (a, b) {
         (Root::Loss(_), Root::Loss(_)) | (Root::Weight(_), Root::Weight(_)) => true,
         (Root::Prediction { index: a, .. }, Root::Prediction { index: b, .. }) => a == b,
@@ -408,7 +404,7 @@ fn same_target(g: &Graph, a: &Root, b: &Root) -> bool {
         (Root::State { state: a, .. }, Root::State { state: b, .. }) => a == b,
         (Root::ParamGradient { param: a, .. }, Root::ParamGradient { param: b, .. }) => a == b,
         (Root::RowGradient { table: a, input: i, node: m }, Root::RowGradient { table: b, input: k, node: n }) => {
-            (a, i) == (b, k) && domain(m) == domain(n)
+            (a, i) == (b, k) && axis(m) == axis(n)
         }
         (Root::Slot { slot: a, .. }, Root::Slot { slot: b, .. }) => a == b,
         _ => false,

@@ -1,36 +1,36 @@
 //! The reference interpreter: executes any graph, forward and backward, in f64. Slow and obvious; the oracle of every backend.
 //!
 //! Each node is computed whole, in topological order, exactly as the table at the top of [`crate::graph`] says. A value is a flat
-//! `Vec<f64>` of `n(domain) x width` numbers, elements in order, positions row-major. Update graphs run in the same way, their domain 1
+//! `Vec<f64>` of `n(axis) x width` numbers, elements in order, positions row-major. Update graphs run in the same way, their axis 1
 //! being `rows`.
 //!
 //! [`run`] gives values, [`run_magnitude`] beside them a rounding-error scale for every number, [`Session`] whole training steps.
 
-mod magnitude;
+mod error_bound;
 mod ops;
 mod step;
 
-pub use magnitude::{Magnitudes, run_magnitude};
+pub use error_bound::{Magnitudes, run_magnitude};
 pub(crate) use ops::{binary as apply_binary, unary as apply_unary};
 pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
 
-use crate::graph::{BATCH, Domain, DomainId, Graph, Grouping, InputId, NodeId, Op, TableId};
+use crate::graph::{Axis, AxisId, BATCH, Graph, InputId, NodeId, Op, TableId, UniqueKeys};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What comes from outside at one step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs {
-    /// Elements of domain 1: samples, or touched rows.
+    /// Elements of axis 1: samples, or touched rows.
     pub batch: usize,
-    /// By domain: `n(parent) + 1` offsets; the elements under `p` are `offsets[p]..offsets[p + 1]`. Empty (or absent) for `once`,
-    /// domain 1, the requests, and a sequence that is common (its entries once a request have them).
+    /// By axis: `n(parent) + 1` offsets; the elements under `p` are `offsets[p]..offsets[p + 1]`. Empty (or absent) for `once`,
+    /// axis 1, the requests, and a sequence that is common (its entries once a request have them).
     pub offsets: Vec<Vec<usize>>,
     /// `n(request) + 1` offsets of the samples of each request; empty where there are no requests.
     pub requests: Vec<usize>,
-    /// By input: `n(domain) x width` numbers. Empty (or absent) for ids.
+    /// By input: `n(axis) x width` numbers. Empty (or absent) for ids.
     pub numbers: Vec<Vec<f64>>,
-    /// By table and input, the row number of the id at each element of the input's domain.
+    /// By table and input, the row number of the id at each element of the input's axis.
     pub rows: BTreeMap<(TableId, InputId), Vec<usize>>,
 }
 
@@ -48,7 +48,7 @@ pub struct Values {
 /// Why a graph cannot be run on these inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterpretError {
-    /// The node that could not be computed; `None` when the inputs contradict the domains.
+    /// The node that could not be computed; `None` when the inputs contradict the axes.
     pub node: Option<NodeId>,
     pub message: String,
 }
@@ -112,32 +112,32 @@ impl Run {
     }
 }
 
-/// Number of elements by domain, and every element's ancestors.
+/// Number of elements by axis, and every element's ancestors.
 #[derive(Clone, Debug)]
 pub struct Sizes {
     counts: Vec<usize>,
-    /// By domain, each element's parent.
+    /// By axis, each element's parent.
     parents: Vec<Vec<usize>>,
-    /// By domain, each element's second parent.
+    /// By axis, each element's second parent.
     commons: Vec<Vec<usize>>,
-    /// By group, the element of each element of the domain that it joins.
+    /// By group, the element of each element of the axis that it joins.
     joined: Vec<Vec<usize>>,
     /// By group, the first element that each of its elements stands for.
     firsts: Vec<Vec<usize>>,
-    domains: Vec<Domain>,
+    axes: Vec<Axis>,
 }
 
 impl Sizes {
     pub fn new(graph: &Graph, inputs: &Inputs) -> Result<Sizes, InterpretError> {
         let fail = |message: String| InterpretError { node: None, message };
-        let n = graph.domains.len();
+        let n = graph.axes.len();
         let mut sizes = Sizes {
             counts: vec![1; n],
             parents: vec![Vec::new(); n],
             commons: vec![Vec::new(); n],
             joined: vec![Vec::new(); n],
             firsts: vec![Vec::new(); n],
-            domains: graph.domains.clone(),
+            axes: graph.axes.clone(),
         };
         let ascending = |name: &str, offsets: &[usize], count: usize| {
             let sound = offsets.len() == count + 1 && offsets[0] == 0 && offsets.windows(2).all(|w| w[0] <= w[1]);
@@ -161,18 +161,18 @@ impl Sizes {
             sizes.commons[batch] = owners(&inputs.requests);
         }
         // First those with offsets of their own, then the common sequences over the samples.
-        for (k, domain) in graph.domains.iter().enumerate().skip(2) {
-            if domain.common.is_some() || domain.group.is_some() || Some(DomainId(k as u32)) == request {
+        for (k, axis) in graph.axes.iter().enumerate().skip(2) {
+            if axis.common.is_some() || axis.group.is_some() || Some(AxisId(k as u32)) == request {
                 continue;
             }
-            let above = domain.parent.ok_or_else(|| fail(format!("domain `{}` has no parent", domain.name)))?;
+            let above = axis.parent.ok_or_else(|| fail(format!("axis `{}` has no parent", axis.name)))?;
             let offsets = inputs.offsets.get(k).map_or(&[][..], |o| o);
-            ascending(&domain.name, offsets, sizes.counts[above.index()])?;
+            ascending(&axis.name, offsets, sizes.counts[above.index()])?;
             sizes.parents[k] = owners(offsets);
             sizes.counts[k] = sizes.parents[k].len();
         }
-        for (k, domain) in graph.domains.iter().enumerate().skip(2) {
-            let Some(entries) = domain.common else { continue };
+        for (k, axis) in graph.axes.iter().enumerate().skip(2) {
+            let Some(entries) = axis.common else { continue };
             let offsets = &inputs.offsets[entries.index()];
             let requests = sizes.commons[batch].clone();
             for (sample, r) in requests.into_iter().enumerate() {
@@ -183,13 +183,13 @@ impl Sizes {
             }
             sizes.counts[k] = sizes.parents[k].len();
         }
-        for (k, domain) in graph.domains.iter().enumerate() {
-            let Some(Grouping { over, keys }) = &domain.group else { continue };
+        for (k, axis) in graph.axes.iter().enumerate() {
+            let Some(UniqueKeys { over, keys }) = &axis.group else { continue };
             let mut known: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
             for i in 0..sizes.counts[over.index()] {
                 let row = |key| inputs.rows.get(key).and_then(|rows| rows.get(i)).copied();
                 let rows: Option<Vec<usize>> = keys.iter().map(row).collect();
-                let rows = rows.ok_or_else(|| fail(format!("domain `{}` needs row numbers", domain.name)))?;
+                let rows = rows.ok_or_else(|| fail(format!("axis `{}` needs row numbers", axis.name)))?;
                 let next = known.len();
                 let element = *known.entry(rows).or_insert(next);
                 if element == next {
@@ -203,21 +203,21 @@ impl Sizes {
         Ok(sizes)
     }
 
-    /// Number of elements of `domain`.
-    pub fn count(&self, domain: DomainId) -> usize {
-        self.counts[domain.index()]
+    /// Number of elements of `axis`.
+    pub fn count(&self, axis: AxisId) -> usize {
+        self.counts[axis.index()]
     }
 
     /// The element of `to` above element `i` of `from`; `to` is `from` or an ancestor of it.
-    pub fn ancestor(&self, from: DomainId, to: DomainId, i: usize) -> usize {
+    pub fn ancestor(&self, from: AxisId, to: AxisId, i: usize) -> usize {
         if from == to {
             return i;
         }
-        let domain = &self.domains[from.index()];
-        if let Some(group) = &self.domains[to.index()].group {
+        let axis = &self.axes[from.index()];
+        if let Some(group) = &self.axes[to.index()].group {
             return self.joined[to.index()][self.ancestor(from, group.over, i)];
         }
-        let steps = [(domain.parent, &self.parents), (domain.common, &self.commons)];
+        let steps = [(axis.parent, &self.parents), (axis.common, &self.commons)];
         let step = steps.into_iter().find(|(above, _)| above.is_some_and(|above| self.is_above(to, above)));
         match step {
             Some((Some(above), owners)) => self.ancestor(above, to, owners[from.index()][i]),
@@ -226,21 +226,21 @@ impl Sizes {
     }
 
     /// Whether `a` is `b` or an ancestor of it.
-    fn is_above(&self, a: DomainId, b: DomainId) -> bool {
-        let above = &self.domains[b.index()];
+    fn is_above(&self, a: AxisId, b: AxisId) -> bool {
+        let above = &self.axes[b.index()];
         a == b || [above.parent, above.common].into_iter().flatten().any(|p| self.is_above(a, p))
     }
 
-    /// For each element of `domain`, the first that it stands for: itself where the domain is no group.
-    pub fn firsts(&self, domain: DomainId) -> Vec<usize> {
-        match &self.domains[domain.index()].group {
-            Some(_) => self.firsts[domain.index()].clone(),
-            None => (0..self.count(domain)).collect(),
+    /// For each element of `axis`, the first that it stands for: itself where the axis is no group.
+    pub fn firsts(&self, axis: AxisId) -> Vec<usize> {
+        match &self.axes[axis.index()].group {
+            Some(_) => self.firsts[axis.index()].clone(),
+            None => (0..self.count(axis)).collect(),
         }
     }
 
     /// A value of `from` (or an ancestor of it) read at every element of `to`.
-    pub fn expand(&self, value: &[f64], width: usize, from: DomainId, to: DomainId) -> Vec<f64> {
+    pub fn expand(&self, value: &[f64], width: usize, from: AxisId, to: AxisId) -> Vec<f64> {
         let mut out = Vec::with_capacity(self.count(to) * width);
         for i in 0..self.count(to) {
             let p = self.ancestor(to, from, i);
@@ -269,7 +269,7 @@ fn source(
 ) -> Result<Option<Vec<f64>>, InterpretError> {
     let node = graph.node(id);
     let fail = |message: String| InterpretError { node: Some(id), message };
-    let n = sizes.count(node.domain);
+    let n = sizes.count(node.axis);
     let sized = |what: &str, k: usize, from: &[Vec<f64>]| match from.get(k) {
         Some(v) if v.len() == n * node.width() => Ok(v.clone()),
         found => {
@@ -284,14 +284,14 @@ fn source(
         Op::State(s) => sized("state", s.index(), &values.states)?,
         Op::Lookup { table, input } => {
             let rows = inputs.rows.get(&(*table, *input)).map_or(&[][..], |r| r);
-            let needed = sizes.count(graph.inputs[input.index()].domain);
+            let needed = sizes.count(graph.inputs[input.index()].axis);
             if rows.len() != needed {
                 return Err(fail(format!("needs {needed} row numbers, has {}", rows.len())));
             }
             let weights = values.tables.get(table.index()).map_or(&[][..], |t| t);
             let width = node.width();
             let mut out = Vec::with_capacity(n * width);
-            for row in sizes.firsts(node.domain).into_iter().map(|i| rows[i]) {
+            for row in sizes.firsts(node.axis).into_iter().map(|i| rows[i]) {
                 let found = weights.get(row * width..(row + 1) * width);
                 let found = found.ok_or_else(|| fail(format!("table {} has no row {row}", table.0)))?;
                 out.extend_from_slice(found);

@@ -1,7 +1,7 @@
 //! One arm an op: the table at the top of [`crate::graph`], executed.
 
 use super::Run;
-use crate::graph::{BinaryOp, Fold, Graph, NodeId, Op, UnaryOp};
+use crate::graph::{Absorbed, BinaryOp, Graph, NodeId, Op, UnaryOp};
 
 /// The value of a unary op.
 pub(crate) fn unary(op: UnaryOp, x: f64) -> f64 {
@@ -60,20 +60,20 @@ impl<'a> Operands<'a> {
         self.graph.node(self.operand(k)).width()
     }
 
-    /// Number of elements in operand `k`'s own domain.
+    /// Number of elements in operand `k`'s own axis.
     pub(crate) fn count(&self, k: usize) -> usize {
-        self.run.sizes.count(self.graph.node(self.operand(k)).domain)
+        self.run.sizes.count(self.graph.node(self.operand(k)).axis)
     }
 
-    /// Where operand `k`'s vector at element `i` of `domain` starts.
-    pub(crate) fn offset(&self, k: usize, domain: crate::graph::DomainId, i: usize) -> usize {
-        let from = self.graph.node(self.operand(k)).domain;
-        self.run.sizes.ancestor(domain, from, i) * self.width(k)
+    /// Where operand `k`'s vector at element `i` of `axis` starts.
+    pub(crate) fn offset(&self, k: usize, axis: crate::graph::AxisId, i: usize) -> usize {
+        let from = self.graph.node(self.operand(k)).axis;
+        self.run.sizes.ancestor(axis, from, i) * self.width(k)
     }
 
-    /// Operand `k`'s vector at element `i` of `domain`.
-    pub(crate) fn at(&self, k: usize, domain: crate::graph::DomainId, i: usize) -> &'a [f64] {
-        let start = self.offset(k, domain, i);
+    /// Operand `k`'s vector at element `i` of `axis`.
+    pub(crate) fn at(&self, k: usize, axis: crate::graph::AxisId, i: usize) -> &'a [f64] {
+        let start = self.offset(k, axis, i);
         &self.run.value(self.operand(k))[start..start + self.width(k)]
     }
 }
@@ -86,8 +86,8 @@ fn position(x: &[f64], j: usize) -> f64 {
 /// The value of a node whose operands are computed.
 pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
     let node = graph.node(id);
-    let (domain, width) = (node.domain, node.width());
-    let n = run.sizes.count(domain);
+    let (axis, width) = (node.axis, node.width());
+    let n = run.sizes.count(axis);
     let x = Operands::new(graph, run, id);
     // `element(i)` appends the node's vector at `i`.
     let each = |element: &mut dyn FnMut(usize, &mut Vec<f64>)| {
@@ -96,30 +96,30 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
         out
     };
     match &node.op {
-        Op::Unary(op) => each(&mut |i, out| out.extend(x.at(0, domain, i).iter().map(|&v| unary(*op, v)))),
+        Op::Unary(op) => each(&mut |i, out| out.extend(x.at(0, axis, i).iter().map(|&v| unary(*op, v)))),
         Op::Binary(op) => each(&mut |i, out| {
-            let (a, b) = (x.at(0, domain, i), x.at(1, domain, i));
+            let (a, b) = (x.at(0, axis, i), x.at(1, axis, i));
             out.extend((0..width).map(|j| binary(*op, position(a, j), position(b, j))));
         }),
         Op::Select => each(&mut |i, out| {
-            let (c, a, b) = (x.at(0, domain, i), x.at(1, domain, i), x.at(2, domain, i));
+            let (c, a, b) = (x.at(0, axis, i), x.at(1, axis, i), x.at(2, axis, i));
             out.extend((0..width).map(|j| if position(c, j) != 0.0 { position(a, j) } else { position(b, j) }));
         }),
-        Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, domain, i))),
+        Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, axis, i))),
         Op::Concat => each(&mut |i, out| {
-            (0..node.operands.len()).for_each(|k| out.extend_from_slice(x.at(k, domain, i)));
+            (0..node.operands.len()).for_each(|k| out.extend_from_slice(x.at(k, axis, i)));
         }),
-        Op::Slice { start } => each(&mut |i, out| out.extend_from_slice(&x.at(0, domain, i)[*start..start + width])),
+        Op::Slice { start } => each(&mut |i, out| out.extend_from_slice(&x.at(0, axis, i)[*start..start + width])),
         Op::MatMul => each(&mut |i, out| {
-            let (v, w) = (x.at(0, domain, i), x.at(1, domain, i));
+            let (v, w) = (x.at(0, axis, i), x.at(1, axis, i));
             out.extend((0..width).map(|c| (0..v.len()).map(|r| v[r] * w[r * width + c]).sum::<f64>()));
         }),
         Op::MatMulT => each(&mut |i, out| {
-            let (v, w) = (x.at(0, domain, i), x.at(1, domain, i));
+            let (v, w) = (x.at(0, axis, i), x.at(1, axis, i));
             out.extend((0..width).map(|r| (0..v.len()).map(|c| v[c] * w[r * v.len() + c]).sum::<f64>()));
         }),
         Op::Outer => {
-            let over = outer_domain(graph, id);
+            let over = outer_axis(graph, id);
             let (k, m) = (x.width(0), x.width(1));
             let mut out = vec![0.0; k * m];
             for i in 0..run.sizes.count(over) {
@@ -132,23 +132,23 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             }
             out
         }
-        Op::Fold(fold) => {
-            let (e, from) = (x.width(0), graph.node(node.operands[0]).domain);
+        Op::Absorbed(form) => {
+            let (e, from) = (x.width(0), graph.node(node.operands[0]).axis);
             // Column `c` of row `r` of the matrix, in operand 2.
-            let w = |r: usize, c: usize, n: usize| x.at(2, crate::graph::ONCE, 0)[r * n + c];
-            match fold {
-                Fold::Product => each(&mut |i, out| {
-                    let (k, q) = (x.at(0, domain, i), x.at(1, domain, i));
+            let w = |r: usize, c: usize, n: usize| x.at(2, crate::graph::GLOBAL, 0)[r * n + c];
+            match form {
+                Absorbed::Product => each(&mut |i, out| {
+                    let (k, q) = (x.at(0, axis, i), x.at(1, axis, i));
                     let term = |r: usize, c: usize| k[r] * (w(r, c, width) + q[r] * w(e + r, c, width));
                     out.extend((0..width).map(|c| (0..e).map(|r| term(r, c)).sum::<f64>()));
                 }),
-                Fold::ProductT => each(&mut |i, out| {
-                    let (g, q) = (x.at(0, domain, i), x.at(1, domain, i));
+                Absorbed::ProductT => each(&mut |i, out| {
+                    let (g, q) = (x.at(0, axis, i), x.at(1, axis, i));
                     let n = g.len();
                     let term = |r: usize, c: usize| g[c] * (w(r, c, n) + q[r] * w(width + r, c, n));
                     out.extend((0..width).map(|r| (0..n).map(|c| term(r, c)).sum::<f64>()));
                 }),
-                Fold::Outer => {
+                Absorbed::Outer => {
                     let n = x.width(2);
                     let mut out = vec![0.0; 2 * e * n];
                     for i in 0..run.sizes.count(from) {
@@ -162,10 +162,10 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
                     }
                     out
                 }
-                Fold::Sum => {
+                Absorbed::Sum => {
                     let mut out = vec![0.0; n * e];
                     for i in 0..run.sizes.count(from) {
-                        let p = run.sizes.ancestor(from, domain, i);
+                        let p = run.sizes.ancestor(from, axis, i);
                         let (k, g) = (x.at(0, from, i), x.at(1, from, i));
                         for r in 0..e {
                             out[p * e + r] += k[r] * (0..g.len()).map(|c| g[c] * w(e + r, c, g.len())).sum::<f64>();
@@ -176,11 +176,11 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             }
         }
         Op::Sum { .. } | Op::Max { .. } => {
-            let from = graph.node(node.operands[0]).domain;
+            let from = graph.node(node.operands[0]).axis;
             let mut out = vec![0.0; n * width];
             let mut seen = vec![false; n];
             for i in 0..x.count(0) {
-                let p = run.sizes.ancestor(from, domain, i);
+                let p = run.sizes.ancestor(from, axis, i);
                 let first = !std::mem::replace(&mut seen[p], true);
                 for (o, &v) in out[p * width..(p + 1) * width].iter_mut().zip(x.at(0, from, i)) {
                     *o = match node.op {
@@ -192,9 +192,9 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             }
             out
         }
-        Op::SumValue => each(&mut |i, out| out.push(x.at(0, domain, i).iter().sum())),
+        Op::SumValue => each(&mut |i, out| out.push(x.at(0, axis, i).iter().sum())),
         Op::Moments => {
-            let from = graph.node(node.operands[0]).domain;
+            let from = graph.node(node.operands[0]).axis;
             let (n, w) = (x.count(0), x.width(0));
             let mut out = vec![0.0; 2 * w];
             for j in 0..if n == 0 { 0 } else { w } {
@@ -215,9 +215,9 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
     }
 }
 
-/// The deeper of an `Outer`'s two domains.
-pub(crate) fn outer_domain(graph: &Graph, id: NodeId) -> crate::graph::DomainId {
+/// The deeper of an `Outer`'s two axes.
+pub(crate) fn outer_axis(graph: &Graph, id: NodeId) -> crate::graph::AxisId {
     let node = graph.node(id);
-    let (a, b) = (graph.node(node.operands[0]).domain, graph.node(node.operands[1]).domain);
+    let (a, b) = (graph.node(node.operands[0]).axis, graph.node(node.operands[1]).axis);
     graph.join(a, b).unwrap_or(a)
 }

@@ -5,7 +5,7 @@
 
 use super::{Inputs, InterpretError, Values, run};
 use crate::autodiff::{DifferentiateError, differentiate};
-use crate::graph::{BATCH, DomainId, Graph, InputId, InputKind, ONCE, Root, TableId};
+use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, InputKind, Root, TableId};
 use crate::model::{Model, SlotScope, Update};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,13 +33,13 @@ impl Samples {
     pub fn bind(&self, graph: &Graph, step: u64) -> Inputs {
         let mut inputs = Inputs {
             batch: self.batch,
-            offsets: vec![Vec::new(); graph.domains.len()],
+            offsets: vec![Vec::new(); graph.axes.len()],
             requests: self.requests.clone(),
             ..Inputs::default()
         };
         for (k, offsets) in self.offsets.iter().enumerate() {
-            let sequence = DomainId(2 + k as u32);
-            let own = graph.domain(sequence).common.unwrap_or(sequence);
+            let sequence = AxisId(2 + k as u32);
+            let own = graph.axis(sequence).common.unwrap_or(sequence);
             inputs.offsets[own.index()] = offsets.clone();
         }
         for (k, input) in graph.inputs.iter().enumerate() {
@@ -217,7 +217,7 @@ impl<'m> Session<'m> {
                     let width = graph.tables[table.index()];
                     let sums = &mut report.row_gradients[table.index()];
                     let rows = &inputs.rows[&(*table, *input)];
-                    let firsts = run.sizes().firsts(graph.node(root.node()).domain);
+                    let firsts = run.sizes().firsts(graph.node(root.node()).axis);
                     for (row, g) in firsts.into_iter().map(|i| rows[i]).zip(value.chunks_exact(width)) {
                         let sum = sums.entry(row).or_insert_with(|| vec![0.0; width]);
                         sum.iter_mut().zip(g).for_each(|(s, g)| *s += g);
@@ -306,17 +306,17 @@ impl Weights<'_> {
                 InputKind::Slot { slot } => {
                     let per = update.slots[slot as usize].per;
                     let values = &self.slots[slot as usize];
-                    match (per, input.domain) {
-                        (SlotScope::Tensor, ONCE) => values.clone(),
+                    match (per, input.axis) {
+                        (SlotScope::Tensor, GLOBAL) => values.clone(),
                         (SlotScope::Tensor, _) => vec![values[0]; rows.len()],
                         _ => gather(values, self.slot_width(per), rows),
                     }
                 }
-                InputKind::RowCount if self.counts.is_empty() => vec![0.0; rows.len()],
-                InputKind::RowCount => gather(self.counts, 1, rows),
-                InputKind::Touches if self.touches.is_empty() => vec![self.step; rows.len()],
-                InputKind::Touches => gather(self.touches, 1, rows),
-                InputKind::Touched => self.touched.to_vec(),
+                InputKind::Frequency if self.counts.is_empty() => vec![0.0; rows.len()],
+                InputKind::Frequency => gather(self.counts, 1, rows),
+                InputKind::UpdateCount if self.touches.is_empty() => vec![self.step; rows.len()],
+                InputKind::UpdateCount => gather(self.touches, 1, rows),
+                InputKind::InBatch => self.touched.to_vec(),
                 InputKind::Step => vec![self.step],
                 _ => Vec::new(),
             });
@@ -325,9 +325,9 @@ impl Weights<'_> {
             .map_err(|error| StepError::Interpret { graph: update.name.clone(), error })?;
         for root in &graph.roots {
             let node = graph.node(root.node());
-            // A value of a shallower domain, or one number for a whole row, stands for all.
+            // A value of a shallower axis, or one number for a whole row, stands for all.
             let fill = |width: usize| -> Vec<f64> {
-                let value = run.sizes().expand(run.value(root.node()), node.width(), node.domain, BATCH);
+                let value = run.sizes().expand(run.value(root.node()), node.width(), node.axis, BATCH);
                 if node.width() == width { value } else { value.iter().flat_map(|&v| vec![v; width]).collect() }
             };
             match root {

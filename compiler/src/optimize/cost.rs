@@ -1,8 +1,8 @@
-//! The analytic cost of a graph: floating-point operations as a function of how many elements the domains have.
+//! The analytic cost of a graph: floating-point operations as a function of how many elements the axes have.
 
-use crate::graph::{Fold, Graph, NodeId, Op};
+use crate::graph::{Absorbed, Graph, NodeId, Op};
 
-/// Operations of one run of what the roots need, with `counts[d]` elements in domain `d`.
+/// Operations of one run of what the roots need, with `counts[d]` elements in axis `d`.
 ///
 /// A multiply-add counts 2: a product of a vector with a `k x n` matrix is `2 k n`, so is an outer product. An elementwise op,
 /// transcendental or not, counts 1 a position; a sum or maximum 1 for each number it reads; moments 5 (a sum for the mean; difference,
@@ -27,30 +27,32 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
 pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
     let node = graph.node(id);
     let operand = |k: usize| graph.node(node.operands[k]);
-    let count = |d: crate::graph::DomainId| counts.get(d.index()).copied().unwrap_or(0.0);
-    let (n, width) = (count(node.domain), node.width() as f64);
+    let count = |d: crate::graph::AxisId| counts.get(d.index()).copied().unwrap_or(0.0);
+    let (n, width) = (count(node.axis), node.width() as f64);
     match &node.op {
         Op::Binary(_) if graph.repeated(id).is_some() => 0.0,
         Op::Unary(_) | Op::Select | Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::SumValue => {
             n * element_flops(graph, id)
         }
         Op::Outer => {
-            let over = graph.join(operand(0).domain, operand(1).domain).unwrap_or(operand(0).domain);
+            let over = graph.join(operand(0).axis, operand(1).axis).unwrap_or(operand(0).axis);
             2.0 * count(over) * width
         }
-        Op::Fold(fold) => {
-            let (e, m) = match fold {
-                Fold::Product | Fold::Sum => (operand(0).width(), operand(2).width() / (2 * operand(0).width())),
-                Fold::ProductT => (node.width(), operand(0).width()),
-                Fold::Outer => (operand(0).width(), operand(2).width()),
+        Op::Absorbed(form) => {
+            let (e, m) = match form {
+                Absorbed::Product | Absorbed::Sum => {
+                    (operand(0).width(), operand(2).width() / (2 * operand(0).width()))
+                }
+                Absorbed::ProductT => (node.width(), operand(0).width()),
+                Absorbed::Outer => (operand(0).width(), operand(2).width()),
             };
-            let (entries, samples) = (count(operand(0).domain), count(crate::graph::BATCH));
+            let (entries, samples) = (count(operand(0).axis), count(crate::graph::BATCH));
             // The sum takes the outer product's sample gradients: no product of its own.
-            let products = if *fold == Fold::Sum { 0.0 } else { 2.0 * entries * (e * m) as f64 };
+            let products = if *form == Absorbed::Sum { 0.0 } else { 2.0 * entries * (e * m) as f64 };
             products + 2.0 * samples * (e * m) as f64
         }
-        Op::Sum { .. } | Op::Max { .. } => count(operand(0).domain) * width,
-        Op::Moments => 5.0 * count(operand(0).domain) * operand(0).width() as f64,
+        Op::Sum { .. } | Op::Max { .. } => count(operand(0).axis) * width,
+        Op::Moments => 5.0 * count(operand(0).axis) * operand(0).width() as f64,
         Op::Const(_)
         | Op::Input(_)
         | Op::Param(_)

@@ -2,7 +2,7 @@
 //! Operands of commutative ops count as equal in either order (`a + b` and `b + a` round alike).
 
 use super::rewrite::rebuild;
-use crate::graph::{BinaryOp, DomainId, Graph, Node, NodeId, Op, Shape};
+use crate::graph::{AxisId, BinaryOp, Graph, Node, NodeId, Op, Shape};
 use rustc_hash::FxHashMap;
 use std::mem::{Discriminant, discriminant};
 
@@ -21,7 +21,7 @@ fn key(op: &Op) -> OpKey {
         Op::Binary(op) => (*op as u64, 0),
         Op::Slice { start } => (*start as u64, 0),
         Op::Sum { to } | Op::Max { to } => (to.0.into(), 0),
-        Op::Fold(fold) => (*fold as u64, 0),
+        Op::Absorbed(form) => (*form as u64, 0),
         Op::Select
         | Op::StopGradient
         | Op::Concat
@@ -41,13 +41,13 @@ pub(super) fn commutes(op: &Op) -> bool {
 }
 
 pub(super) fn run(graph: &mut Graph) {
-    let mut known: FxHashMap<(OpKey, Vec<NodeId>, DomainId, Shape), NodeId> = FxHashMap::default();
+    let mut known: FxHashMap<(OpKey, Vec<NodeId>, AxisId, Shape), NodeId> = FxHashMap::default();
     rebuild(graph, |new, node: Node| {
         let mut operands = node.operands.clone();
         if commutes(&node.op) {
             operands.sort();
         }
-        let key = (key(&node.op), operands, node.domain, node.shape.clone());
+        let key = (key(&node.op), operands, node.axis, node.shape.clone());
         *known.entry(key).or_insert_with(|| new.push(node))
     });
 }

@@ -1,23 +1,23 @@
 //! Named passes over the graph, in one visible list.
 //!
-//! A pass keeps every root's meaning, domain and shape; node numbers may change. Before differentiation run [`FORWARD`], after it
+//! A pass keeps every root's meaning, axis and shape; node numbers may change. Before differentiation run [`FORWARD`], after it
 //! [`BACKWARD`] ([`train`] does both with `differentiate` between), on graphs that are not differentiated [`INFER`]. With
 //! verification on, the graph is checked after each pass, and the error names the culprit.
 //!
 //! `distinct` and `split_products` stand before differentiation, so the gradients of what they make are cheap too.
 
+mod absorb;
 mod cost;
 mod cse;
 mod dce;
-mod distinct;
-mod fold;
+mod deduplicate;
 mod rewrite;
 mod share_concats;
 mod simplify;
 mod split_products;
 
 pub use cost::flops;
-pub use distinct::{Distinct, distinct};
+pub use deduplicate::{Thresholds, deduplicate};
 
 use crate::autodiff::{DifferentiateError, Gradients, differentiate};
 use crate::graph::{Graph, VerifyError, verify};
@@ -35,24 +35,24 @@ const SPLIT_PRODUCTS: Pass = Pass { name: "split_products", run: split_products:
 const CSE: Pass = Pass { name: "cse", run: cse::run };
 const DCE: Pass = Pass { name: "dce", run: dce::run };
 const SHARE_CONCATS: Pass = Pass { name: "share_concats", run: share_concats::run };
-const DISTINCT: Pass = Pass { name: "distinct", run: distinct::run };
-const FOLD: Pass = Pass { name: "fold", run: fold::run };
+const DEDUPLICATE: Pass = Pass { name: "deduplicate", run: deduplicate::run };
+const ABSORB: Pass = Pass { name: "absorb", run: absorb::run };
 const ERASE_STOPS: Pass = Pass { name: "erase_stops", run: simplify::erase_stops };
 
 /// All passes, by name.
-pub const PASSES: &[Pass] = &[SIMPLIFY, DISTINCT, SPLIT_PRODUCTS, CSE, DCE, SHARE_CONCATS, ERASE_STOPS, FOLD];
+pub const PASSES: &[Pass] = &[SIMPLIFY, DEDUPLICATE, SPLIT_PRODUCTS, CSE, DCE, SHARE_CONCATS, ERASE_STOPS, ABSORB];
 
 /// Before `differentiate`.
-pub const FORWARD: &[Pass] = &[SIMPLIFY, CSE, DISTINCT, SPLIT_PRODUCTS, SIMPLIFY, CSE, SHARE_CONCATS, DCE];
+pub const FORWARD: &[Pass] = &[SIMPLIFY, CSE, DEDUPLICATE, SPLIT_PRODUCTS, SIMPLIFY, CSE, SHARE_CONCATS, DCE];
 
 /// After `differentiate`, when `stop_gradient` has done its work.
 pub const BACKWARD: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, SIMPLIFY, CSE, DCE];
 
 /// For graphs that are not differentiated: inference and updates.
-pub const INFER: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, DISTINCT, SPLIT_PRODUCTS, SIMPLIFY, CSE, DCE];
+pub const INFER: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, DEDUPLICATE, SPLIT_PRODUCTS, SIMPLIFY, CSE, DCE];
 
 /// Last, before the graph is planned; what it makes is only computed.
-pub const LOWER: &[Pass] = &[FOLD, DCE];
+pub const LOWER: &[Pass] = &[ABSORB, DCE];
 
 /// A pass that broke the graph: a bug of the compiler.
 #[derive(Clone, Debug, PartialEq, Eq)]

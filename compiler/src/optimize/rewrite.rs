@@ -3,7 +3,7 @@
 use crate::graph::{Graph, Node, NodeId};
 
 /// Replaces `graph` by what `rule` makes of each node that the roots need, operands first. The rule receives the node with its
-/// operands already in the new graph, and returns a node of the new graph of the same domain and shape.
+/// operands already in the new graph, and returns a node of the new graph of the same axis and shape.
 pub(super) fn rebuild(graph: &mut Graph, mut rule: impl FnMut(&mut Graph, Node) -> NodeId) {
     rebuild_by_id(graph, |new, _, node, _| rule(new, node));
 }
@@ -13,7 +13,7 @@ pub(super) fn rebuild_by_id(graph: &mut Graph, mut rule: impl FnMut(&mut Graph, 
     let order = graph.order();
     let mut new = Graph {
         nodes: Default::default(),
-        domains: graph.domains.clone(),
+        axes: graph.axes.clone(),
         inputs: graph.inputs.clone(),
         tables: graph.tables.clone(),
         params: graph.params.clone(),
@@ -26,10 +26,10 @@ pub(super) fn rebuild_by_id(graph: &mut Graph, mut rule: impl FnMut(&mut Graph, 
         for o in &mut node.operands {
             *o = map[o.index()];
         }
-        let (domain, shape) = (node.domain, node.shape.clone());
+        let (axis, shape) = (node.axis, node.shape.clone());
         let made = rule(&mut new, id, node, &map);
         debug_assert!(
-            new.node(made).domain == domain && new.node(made).shape == shape,
+            new.node(made).axis == axis && new.node(made).shape == shape,
             "a rewrite of node {} changed its type",
             id.index()
         );

@@ -6,14 +6,14 @@
 //!
 //! In general the operand of a product is taken apart into *terms*: an atom (anything that is not a concatenation or constant multiple,
 //! nor a sum that it pays to take apart), its first row of `W`, and a coefficient. The rows that belong to one atom are combined, and
-//! the atoms of one domain multiplied together. That is done only where it lowers the cost (see [`SAMPLES`]); a concatenation
-//! whose pieces live in one domain and do not repeat keeps its single product.
+//! the atoms of one axis multiplied together. That is done only where it lowers the cost (see [`SAMPLES`]); a concatenation
+//! whose pieces live in one axis and do not repeat keeps its single product.
 
 use super::rewrite::rebuild;
-use crate::graph::{BinaryOp, DomainId, Graph, Node, NodeId, ONCE, Op, Shape, TypeError, UnaryOp};
+use crate::graph::{AxisId, BinaryOp, GLOBAL, Graph, Node, NodeId, Op, Shape, TypeError, UnaryOp};
 use din_grammar::Span;
 
-/// How many elements the domains are taken to have: samples a batch, requests a batch, entries a list. The decision hardly depends on
+/// How many elements the axes are taken to have: samples a batch, requests a batch, entries a list. The decision hardly depends on
 /// them, since all terms but the combined weights scale alike.
 const SAMPLES: f64 = 256.0;
 const REQUESTS: f64 = 32.0;
@@ -50,15 +50,15 @@ struct Group {
     rows: Vec<(usize, f64)>,
 }
 
-fn nominal(graph: &Graph, domain: DomainId) -> f64 {
-    let Some(parent) = graph.domain(domain).parent else { return 1.0 };
-    if let Some(group) = &graph.domain(domain).group {
+fn nominal(graph: &Graph, axis: AxisId) -> f64 {
+    let Some(parent) = graph.axis(axis).parent else { return 1.0 };
+    if let Some(group) = &graph.axis(axis).group {
         return nominal(graph, group.over) / 2.0;
     }
     nominal(graph, parent)
         * match parent {
-            ONCE if Some(domain) == graph.request() => REQUESTS,
-            ONCE => SAMPLES,
+            GLOBAL if Some(axis) == graph.request() => REQUESTS,
+            GLOBAL => SAMPLES,
             _ => ENTRIES,
         }
 }
@@ -66,10 +66,10 @@ fn nominal(graph: &Graph, domain: DomainId) -> f64 {
 fn split(g: &mut Graph, node: &Node) -> Result<Option<NodeId>, TypeError> {
     let n = node.width();
     let cost = |terms: &[Term]| {
-        let by_domain = group(g, terms);
-        // Adding up the products of several domains, and combining weights.
-        let mut cost = (by_domain.len() - 1) as f64 * n as f64 * nominal(g, node.domain);
-        for (d, groups) in by_domain {
+        let by_axis = group(g, terms);
+        // Adding up the products of several axes, and combining weights.
+        let mut cost = (by_axis.len() - 1) as f64 * n as f64 * nominal(g, node.axis);
+        for (d, groups) in by_axis {
             for group in groups {
                 cost += 2.0 * nominal(g, d) * (group.width * n) as f64;
                 cost += ((group.rows.len() - 1) * group.width * n) as f64;
@@ -79,7 +79,7 @@ fn split(g: &mut Graph, node: &Node) -> Result<Option<NodeId>, TypeError> {
     };
     let mut terms = Vec::new();
     expand(g, Term { atom: node.operands[0], row: 0, coefficient: 1.0 }, &mut terms);
-    let single = 2.0 * nominal(g, node.domain) * (g.node(node.operands[0]).width() * n) as f64;
+    let single = 2.0 * nominal(g, node.axis) * (g.node(node.operands[0]).width() * n) as f64;
     let mut best = cost(&terms);
     // A sum is taken apart where that pays: by itself, or all of them together.
     let mut at = 0;
@@ -110,10 +110,10 @@ fn split(g: &mut Graph, node: &Node) -> Result<Option<NodeId>, TypeError> {
     if terms.len() < 2 || best >= single {
         return Ok(None);
     }
-    let by_domain = group(g, &terms);
+    let by_axis = group(g, &terms);
     let w = node.operands[1];
     let mut sum: Option<NodeId> = None;
-    for (_, groups) in by_domain {
+    for (_, groups) in by_axis {
         let product = product(g, &groups, w, node.span)?;
         sum = Some(match sum {
             None => product,
@@ -121,7 +121,7 @@ fn split(g: &mut Graph, node: &Node) -> Result<Option<NodeId>, TypeError> {
         });
     }
     match sum {
-        Some(sum) => g.repeat(sum, node.domain, &node.shape, node.span).map(Some),
+        Some(sum) => g.repeat(sum, node.axis, &node.shape, node.span).map(Some),
         None => Ok(None),
     }
 }
@@ -165,8 +165,8 @@ fn sides(g: &Graph, term: Term) -> Option<Vec<Term>> {
     Some(terms)
 }
 
-/// Terms by domain (in order of appearance), then by atom; neighbouring atoms whose rows run side by side become one group.
-fn group(g: &Graph, terms: &[Term]) -> Vec<(DomainId, Vec<Group>)> {
+/// Terms by axis (in order of appearance), then by atom; neighbouring atoms whose rows run side by side become one group.
+fn group(g: &Graph, terms: &[Term]) -> Vec<(AxisId, Vec<Group>)> {
     let mut atoms: Vec<Group> = Vec::new();
     for term in terms {
         let found = atoms.iter_mut().find(|a| a.atoms[0] == term.atom);
@@ -184,20 +184,20 @@ fn group(g: &Graph, terms: &[Term]) -> Vec<(DomainId, Vec<Group>)> {
             None => rows.push((term.row, term.coefficient)),
         }
     }
-    let mut by_domain: Vec<(DomainId, Vec<Group>)> = Vec::new();
+    let mut by_axis: Vec<(AxisId, Vec<Group>)> = Vec::new();
     for mut atom in atoms {
         atom.rows.retain(|&(_, c)| c != 0.0);
         if atom.rows.is_empty() {
             // It cancelled; a product with a zero weight keeps the result's type and its NaNs out of sight.
             atom.rows.push((0, 0.0));
         }
-        let domain = g.node(atom.atoms[0]).domain;
-        let at = by_domain.iter().position(|(d, _)| *d == domain);
+        let axis = g.node(atom.atoms[0]).axis;
+        let at = by_axis.iter().position(|(d, _)| *d == axis);
         let Some(at) = at else {
-            by_domain.push((domain, vec![atom]));
+            by_axis.push((axis, vec![atom]));
             continue;
         };
-        let groups = &mut by_domain[at].1;
+        let groups = &mut by_axis[at].1;
         match groups.last_mut() {
             Some(last) if follows(last, &atom) => {
                 last.atoms.append(&mut atom.atoms);
@@ -206,7 +206,7 @@ fn group(g: &Graph, terms: &[Term]) -> Vec<(DomainId, Vec<Group>)> {
             _ => groups.push(atom),
         }
     }
-    by_domain
+    by_axis
 }
 
 fn follows(a: &Group, b: &Group) -> bool {
@@ -214,7 +214,7 @@ fn follows(a: &Group, b: &Group) -> bool {
         && a.rows.iter().zip(&b.rows).all(|(&(ra, ca), &(rb, cb))| ra + a.width == rb && ca == cb)
 }
 
-/// The product of the groups' atoms, all of one domain, with their combined rows of `w`.
+/// The product of the groups' atoms, all of one axis, with their combined rows of `w`.
 fn product(g: &mut Graph, groups: &[Group], w: NodeId, span: Span) -> Result<NodeId, TypeError> {
     let n = g.node(w).shape.0[1];
     let atoms: Vec<NodeId> = groups.iter().flat_map(|group| group.atoms.iter().copied()).collect();
@@ -244,7 +244,7 @@ fn combine(
     coefficient: f64,
     span: Span,
 ) -> Result<NodeId, TypeError> {
-    debug_assert_eq!(g.node(rows).domain, ONCE);
+    debug_assert_eq!(g.node(rows).axis, GLOBAL);
     let scaled = if coefficient.abs() == 1.0 {
         rows
     } else {

@@ -2,17 +2,17 @@
 
 use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
 use super::phase::{self, Group};
-use super::region::{Access, Combine as Write, Instruction, Output, Place as Column, Region, Value};
-use super::storage::Storage;
+use super::region::{Access, Combine as Write, Instruction, Output, Region, StridedView as Column, Value};
+use super::storage::BufferPlan;
 use super::{Kernels, Options};
-use crate::graph::{BinaryOp, Fold, UnaryOp};
+use crate::graph::{Absorbed, BinaryOp, UnaryOp};
 use din_grammar::{SourceMap, Span};
 use din_program::schedule::{
-    BATCH, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Reduction, Schedule, Source, View,
+    AxisId, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Reduction, Schedule, Storage, View,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// Why an item that is reduced over a domain has a buffer.
+/// Why an item that is reduced over an axis has a buffer.
 const STORED: &str = "`prune` leaves no item without a user, and no user fuses with a reduction";
 
 /// Everything about one schedule in the making.
@@ -21,7 +21,7 @@ pub struct Emitter<'a> {
     options: &'a Options,
     sources: &'a SourceMap,
     kernels: &'a mut Kernels,
-    storage: Storage,
+    storage: BufferPlan,
     /// Result buffer of an item.
     buffers: FxHashMap<ItemId, BufferId>,
     transposed: FxHashMap<(BufferId, u32, u32, u32), BufferId>,
@@ -60,7 +60,7 @@ pub fn emit(
         options,
         sources,
         kernels,
-        storage: Storage::default(),
+        storage: BufferPlan::default(),
         buffers: FxHashMap::default(),
         transposed: FxHashMap::default(),
         folded: FxHashSet::default(),
@@ -82,7 +82,7 @@ pub fn emit(
     }
     let (buffers, slots, tile_slots) = e.storage.finish();
     let schedule = Schedule {
-        domains: all.parents.clone(),
+        axes: all.parents.clone(),
         groups: all.groups.clone(),
         buffers,
         slots,
@@ -103,8 +103,8 @@ impl Emitter<'_> {
         self.transposes(group);
         self.place(number, group, &levels);
         let mut phase = Phase {
-            domain: group.domain,
-            tile_rows: if self.all.parents[group.domain.index()] == Some(ONCE) {
+            axis: group.axis,
+            tile_rows: if self.all.parents[group.axis.index()] == Some(GLOBAL) {
                 self.options.batch_tile
             } else {
                 self.options.sequence_tile
@@ -118,13 +118,13 @@ impl Emitter<'_> {
             let members: Vec<ItemId> = group.items.iter().copied().filter(|i| levels[i] == level).collect();
             self.regions(&mut phase, &members);
             for &i in &members {
-                if let Kind::Fold { fold: Fold::Outer | Fold::Sum, .. } = self.item(i).kind {
+                if let Kind::Absorbed { form: Absorbed::Outer | Absorbed::Sum, .. } = self.item(i).kind {
                     self.folded_gradients(&mut phase, i, group);
                 } else {
                     self.product(&mut phase, i);
                 }
                 if let Kind::Sum { to } | Kind::Max { to } = self.item(i).kind
-                    && to == ONCE
+                    && to == GLOBAL
                 {
                     let combine =
                         if matches!(self.item(i).kind, Kind::Max { .. }) { Combine::Max } else { Combine::Sum };
@@ -136,7 +136,7 @@ impl Emitter<'_> {
                 if let Kind::Max { to } = self.item(i).kind
                     && levels[&i] + 1 == level
                 {
-                    if to == ONCE {
+                    if to == GLOBAL {
                         late.push(i);
                     } else {
                         let call = self.empty_maximum(i, to, phase.calls.len());
@@ -150,11 +150,11 @@ impl Emitter<'_> {
             let number = self.phases.len();
             let mut calls = Vec::new();
             for i in late {
-                let call = self.empty_maximum(i, ONCE, calls.len());
+                let call = self.empty_maximum(i, GLOBAL, calls.len());
                 calls.push(call);
             }
             debug_assert_eq!(number, self.phases.len());
-            self.phases.push(Phase { domain: ONCE, tile_rows: 1, calls, reductions: Vec::new() });
+            self.phases.push(Phase { axis: GLOBAL, tile_rows: 1, calls, reductions: Vec::new() });
         }
     }
 
@@ -190,9 +190,9 @@ impl Emitter<'_> {
         }
         for &i in &group.items {
             let Some(&outlives) = stored.get(&i) else { continue };
-            let (domain, width) = self.item(i).result;
-            let arena = outlives || domain == ONCE;
-            let buffer = if arena { self.storage.arena(domain, width) } else { self.storage.tile(domain, width) };
+            let (axis, width) = self.item(i).result;
+            let arena = outlives || axis == GLOBAL;
+            let buffer = if arena { self.storage.arena(axis, width) } else { self.storage.tile(axis, width) };
             self.buffers.insert(i, buffer);
         }
     }
@@ -204,7 +204,7 @@ impl Emitter<'_> {
             let item = self.item(i).clone();
             let (k, n, w) = match item.kind {
                 Kind::MatMulT { k, n } => (k, n, item.operands[1]),
-                Kind::Fold { fold: Fold::ProductT, e, n } => (2 * e, n, item.operands[2]),
+                Kind::Absorbed { form: Absorbed::ProductT, e, n } => (2 * e, n, item.operands[2]),
                 _ => continue,
             };
             let w = self.view(&w);
@@ -212,19 +212,19 @@ impl Emitter<'_> {
                 continue;
             }
             let made = self.storage.made(w.buffer);
-            let alone = |p: &Phase| p.domain == ONCE && p.reductions.is_empty();
+            let alone = |p: &Phase| p.axis == GLOBAL && p.reductions.is_empty();
             let found = made.and_then(|made| (made..self.now()).find(|&p| alone(&self.phases[p])));
             let number = found.unwrap_or_else(|| {
-                self.phases.push(Phase { domain: ONCE, tile_rows: 1, calls: Vec::new(), reductions: Vec::new() });
+                self.phases.push(Phase { axis: GLOBAL, tile_rows: 1, calls: Vec::new(), reductions: Vec::new() });
                 self.now() - 1
             });
-            let out = self.storage.arena(ONCE, k * n);
+            let out = self.storage.arena(GLOBAL, k * n);
             let call = self.phases[number].calls.len();
             self.storage.touch(w.buffer, number, call);
             self.storage.touch(out, number, call);
             self.transposed.insert((w.buffer, w.column, k, n), out);
             self.phases[number].calls.push(Call {
-                domain: ONCE,
+                axis: GLOBAL,
                 op: Operation::Transpose { w, w_stride: n, out: View { buffer: out, column: 0 }, k, n },
                 location: self.sources.recorded_location(item.span),
             });
@@ -234,7 +234,7 @@ impl Emitter<'_> {
     /// An operand as columns of a buffer; only for operands that `lower` made viewable, and roots.
     fn view(&mut self, o: &Operand) -> View {
         let buffer = match o.src {
-            Src::External { place, domain, width } => Some(self.storage.external(place, domain, width)),
+            Src::External { place, axis, width } => Some(self.storage.external(place, axis, width)),
             Src::Item(i) => self.buffers.get(&i).copied(),
             Src::Const(_) | Src::Gather { .. } => None,
         };
@@ -267,20 +267,20 @@ impl Emitter<'_> {
                 let partial = self.reduction(phase, id, Combine::Sum);
                 Operation::Outer { x, g, out: whole(partial), k, n }
             }
-            Kind::Fold { fold: Fold::Product, e, n } => {
+            Kind::Absorbed { form: Absorbed::Product, e, n } => {
                 let [x, q, w] = [0, 1, 2].map(|k| self.view(&item.operands[k]));
-                Operation::Fold { x, q, w, transposed: false, out: whole(out), e, n }
+                Operation::AbsorbedMatMul { x, q, w, transposed: false, out: whole(out), e, n }
             }
-            Kind::Fold { fold: Fold::ProductT, e, n } => {
+            Kind::Absorbed { form: Absorbed::ProductT, e, n } => {
                 let [x, q, mut w] = [0, 1, 2].map(|k| self.view(&item.operands[k]));
                 if let Some(&t) = self.transposed.get(&(w.buffer, w.column, 2 * e, n)) {
                     w = whole(t);
                 }
-                Operation::Fold { x, q, w, transposed: true, out: whole(out), e, n }
+                Operation::AbsorbedMatMul { x, q, w, transposed: true, out: whole(out), e, n }
             }
-            Kind::SumShared => {
+            Kind::SegmentSum => {
                 let x = self.view(&item.operands[0]);
-                Operation::SumShared { x, out: whole(out), width: item.width }
+                Operation::SegmentSum { x, out: whole(out), width: item.width }
             }
             Kind::Moments => {
                 let x = self.view(&item.operands[0]);
@@ -296,7 +296,7 @@ impl Emitter<'_> {
                     self.storage.touch(v.buffer, number, call);
                 }
             }
-            Operation::Fold { x, q, w, out, .. } => {
+            Operation::AbsorbedMatMul { x, q, w, out, .. } => {
                 for v in [x, q, w, out] {
                     self.storage.touch(v.buffer, number, call);
                 }
@@ -305,32 +305,32 @@ impl Emitter<'_> {
                 self.storage.touch(x.buffer, number, call);
                 self.storage.touch(g.buffer, number, call);
             }
-            Operation::SumShared { x, out, .. } => {
+            Operation::SegmentSum { x, out, .. } => {
                 self.storage.touch(x.buffer, number, call);
                 self.storage.touch(out.buffer, number, call);
             }
             Operation::Moments { x, .. } => self.storage.touch(x.buffer, number, call),
             _ => {}
         }
-        phase.calls.push(Call { domain: item.domain, op, location: self.sources.recorded_location(item.span) });
+        phase.calls.push(Call { axis: item.axis, op, location: self.sources.recorded_location(item.span) });
     }
 
     /// The gradients of a folded product towards its weight and towards `q`, by one call where both are wanted: they share the outer
     /// product of each sample. Called for either item; the call is made at the first.
     fn folded_gradients(&mut self, phase: &mut Phase, id: ItemId, group: &Group) {
         let item = self.item(id).clone();
-        let Kind::Fold { fold, e, n } = item.kind else { return };
+        let Kind::Absorbed { form, e, n } = item.kind else { return };
         // Outer has k, q, g; Sum has k, g, w.
-        let towards_weight = fold == Fold::Outer;
+        let towards_weight = form == Absorbed::Outer;
         let (k, g) =
             if towards_weight { (item.operands[0], item.operands[2]) } else { (item.operands[0], item.operands[1]) };
         // A call made before may have served it.
         let mut open = group.items.iter().copied().filter(|o| !self.folded.contains(o));
         let partner = open.find(|&o| match self.item(o).kind {
-            Kind::Fold { fold: Fold::Outer, .. } if !towards_weight => {
+            Kind::Absorbed { form: Absorbed::Outer, .. } if !towards_weight => {
                 (self.item(o).operands[0], self.item(o).operands[2]) == (k, g)
             }
-            Kind::Fold { fold: Fold::Sum, .. } if towards_weight => {
+            Kind::Absorbed { form: Absorbed::Sum, .. } if towards_weight => {
                 (self.item(o).operands[0], self.item(o).operands[1]) == (k, g)
             }
             _ => false,
@@ -356,8 +356,8 @@ impl Emitter<'_> {
             self.storage.touch(v.buffer, number, call);
         }
         let weight = weight.map(|(q, partial)| (q, View { buffer: partial, column: 0 }));
-        let op = Operation::FoldOuter { x, g, weight, sample, e, n };
-        phase.calls.push(Call { domain: item.domain, op, location: self.sources.recorded_location(item.span) });
+        let op = Operation::AbsorbedOuter { x, g, weight, sample, e, n };
+        phase.calls.push(Call { axis: item.axis, op, location: self.sources.recorded_location(item.span) });
     }
 
     /// The partial of an item that is joined from chunks; made on first use.
@@ -377,11 +377,11 @@ impl Emitter<'_> {
     }
 
     /// `out = -inf ? 0 : out`, in place.
-    fn empty_maximum(&mut self, id: ItemId, to: Domain, call: usize) -> Call {
+    fn empty_maximum(&mut self, id: ItemId, to: AxisId, call: usize) -> Call {
         let item = self.item(id).clone();
         let buffer = *self.buffers.get(&id).expect(STORED);
         let mut region = Region::new(to, item.width, false);
-        let argument = region.argument(Source::Buffer(buffer));
+        let argument = region.argument(KernelArg::Buffer(buffer));
         let place = Column { argument, access: Access::Row, stride: item.width, column: 0, width: item.width };
         let x = region.emit(Instruction::Load(place));
         let least = region.emit(Instruction::Const(f64::NEG_INFINITY));
@@ -396,12 +396,12 @@ impl Emitter<'_> {
     fn kernel(&mut self, mut region: Region, span: Span) -> Call {
         region.add_functions();
         let location = self.sources.recorded_location(span);
-        let (domain, args) = (region.domain, region.arguments.clone());
+        let (axis, args) = (region.axis, region.arguments.clone());
         let kernel = self.kernels.add(region, self.name, &location);
-        Call { domain, op: Operation::Kernel { kernel, args }, location }
+        Call { axis, op: Operation::Kernel { kernel, args }, location }
     }
 
-    /// The regions of one level, one for each domain and width, in the order of their first items.
+    /// The regions of one level, one for each axis and width, in the order of their first items.
     fn regions(&mut self, phase: &mut Phase, members: &[ItemId]) {
         let mut open: Vec<Open> = Vec::new();
         for &i in members {
@@ -409,11 +409,11 @@ impl Emitter<'_> {
             if !item.is_in_a_region() {
                 continue;
             }
-            let at = open.iter().position(|o| o.region.domain == item.domain && o.region.width == item.width);
+            let at = open.iter().position(|o| o.region.axis == item.axis && o.region.width == item.width);
             let at = at.unwrap_or_else(|| {
-                let uniform = item.domain == ONCE && item.width == 1;
+                let uniform = item.axis == GLOBAL && item.width == 1;
                 open.push(Open {
-                    region: Region::new(item.domain, item.width, uniform),
+                    region: Region::new(item.axis, item.width, uniform),
                     values: FxHashMap::default(),
                     fills: Vec::new(),
                     reads: Vec::new(),
@@ -428,10 +428,10 @@ impl Emitter<'_> {
         for o in open {
             let number = self.now();
             for &(buffer, value) in &o.fills {
-                let domain = self.storage.buffer(buffer).domain;
+                let axis = self.storage.buffer(buffer).axis;
                 self.storage.touch(buffer, number, phase.calls.len());
                 let location = self.sources.recorded_location(o.span);
-                phase.calls.push(Call { domain, op: Operation::Fill { buffer, value }, location });
+                phase.calls.push(Call { axis, op: Operation::Fill { buffer, value }, location });
             }
             for &b in &o.reads {
                 self.storage.touch(b, number, phase.calls.len());
@@ -457,19 +457,17 @@ impl Emitter<'_> {
                 open.values.insert(id, value);
                 let target = match item.into {
                     Some(Into::Concat { item: concat, column }) => self.buffers.get(&concat).map(|&b| (b, column)),
-                    Some(Into::External { place, domain, width }) => {
-                        Some((self.storage.external(place, domain, width), 0))
-                    }
+                    Some(Into::External { place, axis, width }) => Some((self.storage.external(place, axis, width), 0)),
                     None => self.buffers.get(&id).map(|&b| (b, 0)),
                 };
                 if let Some((buffer, column)) = target {
-                    let place = self.column(open, buffer, column, item.width, item.domain);
+                    let place = self.column(open, buffer, column, item.width, item.axis);
                     open.region.outputs.push(Output { value, place, combine: Write::Store });
                 }
             }
             Kind::RowSum => {
                 let Some(&buffer) = self.buffers.get(&id) else { return };
-                let place = self.column(open, buffer, 0, 1, item.domain);
+                let place = self.column(open, buffer, 0, 1, item.axis);
                 open.region.outputs.push(Output { value: v[0], place, combine: Write::StoreRowSum });
             }
             Kind::Sum { to } | Kind::Max { to } => {
@@ -478,13 +476,13 @@ impl Emitter<'_> {
                     Kind::Sum { .. } => (Combine::Sum, Write::Add, 0.0),
                     _ => (Combine::Max, Write::Max, f32::NEG_INFINITY),
                 };
-                let buffer = if to == ONCE {
+                let buffer = if to == GLOBAL {
                     self.reduction(phase, id, combine)
                 } else {
                     open.fills.push((buffer, start));
                     buffer
                 };
-                let place = self.column(open, buffer, 0, item.width, item.domain);
+                let place = self.column(open, buffer, 0, item.width, item.axis);
                 open.region.outputs.push(Output { value: v[0], place, combine: write });
             }
             _ => {}
@@ -496,13 +494,13 @@ impl Emitter<'_> {
         match o.src {
             Src::Const(c) => open.region.emit(Instruction::Const(c)),
             Src::Item(i) if open.values.contains_key(&i) && phase::fuses(self.item(i), o, user) => open.values[&i],
-            Src::Gather { table, rows, domain, width } => {
-                let argument = open.region.argument(Source::Table(table));
+            Src::Gather { table, rows, axis, width } => {
+                let argument = open.region.argument(KernelArg::Table(table));
                 let rows = open.region.argument(rows);
-                let access = if domain == user.domain {
+                let access = if axis == user.axis {
                     Access::Indexed { index: rows }
                 } else {
-                    let above = Source::Ancestor { of: user.domain, to: domain };
+                    let above = KernelArg::Ancestor { of: user.axis, to: axis };
                     Access::Nested { outer: rows, inner: open.region.argument(above) }
                 };
                 let place = Column { argument, access, stride: width, column: o.column, width: o.width };
@@ -510,30 +508,31 @@ impl Emitter<'_> {
             }
             Src::External { .. } | Src::Item(_) => {
                 let view = self.view(o);
-                let place = self.column(open, view.buffer, view.column, o.width, user.domain);
+                let place = self.column(open, view.buffer, view.column, o.width, user.axis);
                 open.region.emit(Instruction::Load(place))
             }
         }
     }
 
-    /// Columns of a buffer as seen by a region over `domain`.
-    fn column(&mut self, open: &mut Open, buffer: BufferId, column: u32, width: u32, domain: Domain) -> Column {
+    /// Columns of a buffer as seen by a region over `axis`.
+    fn column(&mut self, open: &mut Open, buffer: BufferId, column: u32, width: u32, axis: AxisId) -> Column {
         let b = self.storage.buffer(buffer).clone();
-        if matches!(b.place, Place::Arena(_) | Place::Tile(_)) {
+        if matches!(b.place, Storage::Arena(_) | Storage::Tile(_)) {
             open.reads.push(buffer);
         }
-        let argument = open.region.argument(Source::Buffer(buffer));
-        let by_row_number = matches!(b.place, Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches);
-        let access = if b.domain == domain {
-            if by_row_number && self.options.rows && b.domain == BATCH {
-                Access::Indexed { index: open.region.argument(Source::RowIndex) }
+        let argument = open.region.argument(KernelArg::Buffer(buffer));
+        let by_row_number =
+            matches!(b.place, Storage::Weight | Storage::UpdateSlot(_) | Storage::Frequency | Storage::UpdateCount);
+        let access = if b.axis == axis {
+            if by_row_number && self.options.rows && b.axis == BATCH {
+                Access::Indexed { index: open.region.argument(KernelArg::RowIndex) }
             } else {
                 Access::Row
             }
-        } else if b.domain == ONCE {
+        } else if b.axis == GLOBAL {
             Access::Once
         } else {
-            Access::Indexed { index: open.region.argument(Source::Ancestor { of: domain, to: b.domain }) }
+            Access::Indexed { index: open.region.argument(KernelArg::Ancestor { of: axis, to: b.axis }) }
         };
         Column { argument, access, stride: b.width, column, width }
     }

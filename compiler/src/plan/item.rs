@@ -2,10 +2,10 @@
 //! operands; a concat becomes copies into its columns; what must outlive the step becomes a root or a commit.
 
 use crate::graph::{
-    BATCH, BinaryOp, DomainId, Fold, Graph, Grouping, InputId, InputKind, NodeId, ONCE, Op, Root, UnaryOp,
+    Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, NodeId, Op, Root, UnaryOp, UniqueKeys,
 };
 use din_grammar::Span;
-use din_program::schedule::{Domain, Group, Place, Source};
+use din_program::schedule::{Group, KernelArg, Storage};
 use rustc_hash::FxHashMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,15 +17,15 @@ pub enum Src {
     Const(f64),
     /// A buffer that the runtime provides.
     External {
-        place: Place,
-        domain: Domain,
+        place: Storage,
+        axis: AxisId,
         width: u32,
     },
-    /// Rows of a table by row numbers, which are on `domain`.
+    /// Rows of a table by row numbers, which are on `axis`.
     Gather {
         table: u32,
-        rows: Source,
-        domain: Domain,
+        rows: KernelArg,
+        axis: AxisId,
         width: u32,
     },
     Item(ItemId),
@@ -65,19 +65,19 @@ pub enum Kind {
         n: u32,
     },
     /// Operands as the graph's; `w` is `2 e x n`.
-    Fold {
-        fold: Fold,
+    Absorbed {
+        form: Absorbed,
         e: u32,
         n: u32,
     },
     Sum {
-        to: Domain,
+        to: AxisId,
     },
     Max {
-        to: Domain,
+        to: AxisId,
     },
     /// Over requests, their entries, or a group: the sum over what shares each; see the schedule's operation.
-    SumShared,
+    SegmentSum,
     RowSum,
     Moments,
     /// Its parts are copies with `into` set to it; no work of its own.
@@ -90,18 +90,18 @@ pub enum Into {
     /// Columns from `column` of a concat's buffer.
     Concat { item: ItemId, column: u32 },
     /// In place over the weights or a slot: update programs only.
-    External { place: Place, domain: Domain, width: u32 },
+    External { place: Storage, axis: AxisId, width: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     pub kind: Kind,
     /// Whose elements the work iterates.
-    pub domain: Domain,
+    pub axis: AxisId,
     /// Columns that the work iterates (of the operand, for reductions).
     pub width: u32,
-    /// Domain and width of the result.
-    pub result: (Domain, u32),
+    /// AxisId and width of the result.
+    pub result: (AxisId, u32),
     pub operands: Vec<Operand>,
     /// Items that must come first although no value flows: readers of what a commit overwrites, parts of a concat.
     pub after: Vec<ItemId>,
@@ -127,8 +127,8 @@ impl Item {
     /// Whether its result exists only after the phase: joined from the chunks' partial copies.
     pub fn joins_chunks(&self) -> bool {
         match self.kind {
-            Kind::Outer { .. } | Kind::Moments | Kind::Fold { fold: Fold::Outer, .. } => true,
-            Kind::Sum { to } | Kind::Max { to } => to == din_program::schedule::ONCE,
+            Kind::Outer { .. } | Kind::Moments | Kind::Absorbed { form: Absorbed::Outer, .. } => true,
+            Kind::Sum { to } | Kind::Max { to } => to == din_program::schedule::GLOBAL,
             _ => false,
         }
     }
@@ -139,13 +139,13 @@ pub struct Items {
     pub items: Vec<Item>,
     /// One operand a root of the graph, in order; none for commits.
     pub roots: Vec<Option<Operand>>,
-    /// Domains' parents.
-    pub parents: Vec<Option<Domain>>,
+    /// Axes' parents.
+    pub parents: Vec<Option<AxisId>>,
     pub groups: Vec<Group>,
 }
 
-pub fn domain(d: DomainId) -> Domain {
-    Domain(d.0)
+pub fn axis(d: AxisId) -> AxisId {
+    AxisId(d.0)
 }
 
 struct Lowering<'g> {
@@ -167,18 +167,18 @@ pub fn lower(graph: &Graph, order: &[NodeId]) -> Items {
     for root in &graph.roots {
         roots.push(l.root(root));
     }
-    let parents = graph.domains.iter().map(|d| d.parent.map(domain)).collect();
+    let parents = graph.axes.iter().map(|d| d.parent.map(axis)).collect();
     let groups = groups(graph).map(|(_, group)| Group {
-        over: domain(group.over),
+        over: axis(group.over),
         keys: group.keys.iter().map(|&(t, i)| (t.0, feature_of(graph, i))).collect(),
     });
     Items { items: l.items, roots, parents, groups: groups.collect() }
 }
 
-/// The groups of a graph; they are its last domains.
-fn groups(graph: &Graph) -> impl Iterator<Item = (DomainId, &Grouping)> {
-    let all = graph.domains.iter().enumerate();
-    all.filter_map(|(k, d)| d.group.as_ref().map(|g| (DomainId(k as u32), g)))
+/// The groups of a graph; they are its last axes.
+fn groups(graph: &Graph) -> impl Iterator<Item = (AxisId, &UniqueKeys)> {
+    let all = graph.axes.iter().enumerate();
+    all.filter_map(|(k, d)| d.group.as_ref().map(|g| (AxisId(k as u32), g)))
 }
 
 fn feature_of(graph: &Graph, input: InputId) -> u32 {
@@ -195,19 +195,19 @@ impl Lowering<'_> {
         Operand { src: Src::Item(ItemId(self.items.len() - 1)), column: 0, width }
     }
 
-    fn external(&self, place: Place, at: DomainId, width: usize) -> Operand {
+    fn external(&self, place: Storage, at: AxisId, width: usize) -> Operand {
         let width = width as u32;
-        Operand { src: Src::External { place, domain: domain(at), width }, column: 0, width }
+        Operand { src: Src::External { place, axis: axis(at), width }, column: 0, width }
     }
 
     fn lower(&mut self, id: NodeId) -> Operand {
         let node = self.graph.node(id).clone();
         let width = node.width();
-        let own = domain(node.domain);
+        let own = axis(node.axis);
         let ops: Vec<Operand> = node.operands.iter().map(|o| self.operands[o]).collect();
-        let item = |kind: Kind, at: Domain, columns: usize, operands: Vec<Operand>| Item {
+        let item = |kind: Kind, at: AxisId, columns: usize, operands: Vec<Operand>| Item {
             kind,
-            domain: at,
+            axis: at,
             width: columns as u32,
             result: (own, width as u32),
             operands,
@@ -220,35 +220,35 @@ impl Lowering<'_> {
             Op::Input(k) => {
                 let input = &self.graph.inputs[k.index()];
                 let place = match input.kind {
-                    InputKind::Ids { .. } => Place::Step, // ids are read by look-ups alone; verify refuses others
-                    InputKind::Dense { feature } => Place::Dense(feature),
-                    InputKind::Label { label } => Place::Label(label),
-                    InputKind::Present { label } => Place::Present(label),
-                    InputKind::Step => Place::Step,
-                    InputKind::Weight => Place::Weight,
-                    InputKind::Gradient => Place::Gradient,
-                    InputKind::Slot { slot } => Place::UpdateSlot(slot),
-                    InputKind::RowCount => Place::RowCount,
-                    InputKind::Touches => Place::Touches,
-                    InputKind::Touched => Place::Touched,
+                    InputKind::Ids { .. } => Storage::Step, // ids are read by look-ups alone; verify refuses others
+                    InputKind::Dense { feature } => Storage::Dense(feature),
+                    InputKind::Label { label } => Storage::Label(label),
+                    InputKind::Present { label } => Storage::Present(label),
+                    InputKind::Step => Storage::Step,
+                    InputKind::Weight => Storage::Weight,
+                    InputKind::Gradient => Storage::Gradient,
+                    InputKind::Slot { slot } => Storage::UpdateSlot(slot),
+                    InputKind::Frequency => Storage::Frequency,
+                    InputKind::UpdateCount => Storage::UpdateCount,
+                    InputKind::InBatch => Storage::InBatch,
                 };
-                self.external(place, input.domain, input.shape.width())
+                self.external(place, input.axis, input.shape.width())
             }
-            Op::Param(k) => self.external(Place::Param(k.0), ONCE, width),
-            Op::State(k) => self.external(Place::State(k.0), ONCE, width),
+            Op::Param(k) => self.external(Storage::Param(k.0), GLOBAL, width),
+            Op::State(k) => self.external(Storage::State(k.0), GLOBAL, width),
             Op::Lookup { table, input } => {
-                let rows = match self.graph.group_key(node.domain, table, input) {
+                let rows = match self.graph.group_key(node.axis, table, input) {
                     Some(key) => {
-                        let group = groups(self.graph).position(|(d, _)| d == node.domain).unwrap_or_default();
-                        Source::GroupRows { group: group as u32, key: key as u32 }
+                        let group = groups(self.graph).position(|(d, _)| d == node.axis).unwrap_or_default();
+                        KernelArg::GroupRows { group: group as u32, key: key as u32 }
                     }
-                    None => Source::Rows { table: table.0, feature: feature_of(self.graph, input) },
+                    None => KernelArg::Rows { table: table.0, feature: feature_of(self.graph, input) },
                 };
-                let src = Src::Gather { table: table.0, rows, domain: own, width: width as u32 };
+                let src = Src::Gather { table: table.0, rows, axis: own, width: width as u32 };
                 Operand { src, column: 0, width: width as u32 }
             }
-            Op::Length(d) => self.external(Place::Length(domain(d)), node.domain, 1),
-            Op::Count(d) => self.external(Place::Count(domain(d)), ONCE, 1),
+            Op::Length(d) => self.external(Storage::Length(axis(d)), node.axis, 1),
+            Op::Count(d) => self.external(Storage::Count(axis(d)), GLOBAL, 1),
             Op::StopGradient | Op::Reshape => ops[0],
             Op::Slice { start } => match ops[0].src {
                 Src::Const(_) => Operand { width: width as u32, ..ops[0] },
@@ -262,17 +262,17 @@ impl Lowering<'_> {
                 self.push(item(Kind::RowSum, own, columns, ops))
             }
             Op::Sum { to } => {
-                let mut at = self.graph.node(node.operands[0]).domain;
+                let mut at = self.graph.node(node.operands[0]).axis;
                 let mut x = None;
                 loop {
                     let (next, shared) = self.step(at, to);
                     let made = if shared {
                         let x = x.unwrap_or_else(|| self.viewable(node.operands[0], at));
-                        item(Kind::SumShared, domain(next), width, vec![x])
+                        item(Kind::SegmentSum, axis(next), width, vec![x])
                     } else {
-                        item(Kind::Sum { to: domain(next) }, domain(at), width, vec![x.unwrap_or(ops[0])])
+                        item(Kind::Sum { to: axis(next) }, axis(at), width, vec![x.unwrap_or(ops[0])])
                     };
-                    let sum = self.push(Item { result: (domain(next), width as u32), ..made });
+                    let sum = self.push(Item { result: (axis(next), width as u32), ..made });
                     if next == to {
                         break sum;
                     }
@@ -280,8 +280,8 @@ impl Lowering<'_> {
                 }
             }
             Op::Max { to } => {
-                let at = domain(self.graph.node(node.operands[0]).domain);
-                self.push(item(Kind::Max { to: domain(to) }, at, width, ops))
+                let at = axis(self.graph.node(node.operands[0]).axis);
+                self.push(item(Kind::Max { to: axis(to) }, at, width, ops))
             }
             Op::Concat => {
                 let mut whole = item(Kind::Concat, own, width, Vec::new());
@@ -300,88 +300,88 @@ impl Lowering<'_> {
             Op::MatMul | Op::MatMulT => {
                 let w = &self.graph.node(node.operands[1]).shape.0;
                 let (k, n) = (w[0] as u32, w[1] as u32);
-                let x = self.viewable(node.operands[0], node.domain);
-                let w = self.viewable(node.operands[1], ONCE);
+                let x = self.viewable(node.operands[0], node.axis);
+                let w = self.viewable(node.operands[1], GLOBAL);
                 let kind = if node.op == Op::MatMul { Kind::MatMul { k, n } } else { Kind::MatMulT { k, n } };
                 self.push(item(kind, own, width, vec![x, w]))
             }
             Op::Outer => {
                 let (x, g) = (node.operands[0], node.operands[1]);
-                let (dx, dg) = (self.graph.node(x).domain, self.graph.node(g).domain);
+                let (dx, dg) = (self.graph.node(x).axis, self.graph.node(g).axis);
                 let at = self.graph.join(dx, dg).unwrap_or(dx);
                 let (k, n) = (self.graph.node(x).width() as u32, self.graph.node(g).width() as u32);
                 let x = self.viewable(x, at);
                 let g = self.viewable(g, at);
-                self.push(item(Kind::Outer { k, n }, domain(at), width, vec![x, g]))
+                self.push(item(Kind::Outer { k, n }, axis(at), width, vec![x, g]))
             }
-            Op::Fold(fold) => {
-                let at = self.graph.node(node.operands[0]).domain;
+            Op::Absorbed(form) => {
+                let at = self.graph.node(node.operands[0]).axis;
                 let widths: Vec<u32> = node.operands.iter().map(|&o| self.graph.node(o).width() as u32).collect();
-                let domains: Vec<DomainId> = node.operands.iter().map(|&o| self.graph.node(o).domain).collect();
-                let (e, n) = match fold {
-                    Fold::Product | Fold::Sum => (widths[0], widths[2] / (2 * widths[0])),
-                    Fold::ProductT => (width as u32, widths[0]),
-                    Fold::Outer => (widths[0], widths[2]),
+                let axes: Vec<AxisId> = node.operands.iter().map(|&o| self.graph.node(o).axis).collect();
+                let (e, n) = match form {
+                    Absorbed::Product | Absorbed::Sum => (widths[0], widths[2] / (2 * widths[0])),
+                    Absorbed::ProductT => (width as u32, widths[0]),
+                    Absorbed::Outer => (widths[0], widths[2]),
                 };
-                let ops = node.operands.iter().zip(domains).map(|(&o, d)| self.viewable(o, d)).collect();
-                self.push(item(Kind::Fold { fold, e, n }, domain(at), width, ops))
+                let ops = node.operands.iter().zip(axes).map(|(&o, d)| self.viewable(o, d)).collect();
+                self.push(item(Kind::Absorbed { form, e, n }, axis(at), width, ops))
             }
             Op::Moments => {
-                let at = self.graph.node(node.operands[0]).domain;
+                let at = self.graph.node(node.operands[0]).axis;
                 let x = self.viewable(node.operands[0], at);
                 let columns = x.width as usize;
-                self.push(item(Kind::Moments, domain(at), columns, vec![x]))
+                self.push(item(Kind::Moments, axis(at), columns, vec![x]))
             }
         }
     }
 
     /// The first sum on the way from `at` to its ancestor `to`: what it sums into, and whether that is shared rather than a parent.
-    fn step(&self, at: DomainId, to: DomainId) -> (DomainId, bool) {
-        if let Some(group) = &self.graph.domain(to).group {
+    fn step(&self, at: AxisId, to: AxisId) -> (AxisId, bool) {
+        if let Some(group) = &self.graph.axis(to).group {
             return if group.over == at { (to, true) } else { self.step(at, group.over) };
         }
-        let above = self.graph.domain(at);
-        let parent = above.parent.unwrap_or(ONCE);
+        let above = self.graph.axis(at);
+        let parent = above.parent.unwrap_or(GLOBAL);
         match above.common {
-            _ if to == ONCE || to == parent => (to, false),
+            _ if to == GLOBAL || to == parent => (to, false),
             Some(common) if common == to => (to, true),
             // From a sequence to the requests, or to what is over them: by the samples.
             _ => (parent, false),
         }
     }
 
-    /// Domain of an operand's source.
-    fn domain_of(&self, o: &Operand) -> Domain {
+    /// AxisId of an operand's source.
+    fn axis_of(&self, o: &Operand) -> AxisId {
         match o.src {
-            Src::Const(_) => din_program::schedule::ONCE,
-            Src::External { domain, .. } | Src::Gather { domain, .. } => domain,
+            Src::Const(_) => din_program::schedule::GLOBAL,
+            Src::External { axis, .. } | Src::Gather { axis, .. } => axis,
             Src::Item(i) => self.items[i.0].result.0,
         }
     }
 
     /// An operand that is a plain array with one row for each element of `at`: a copy where it is gathered, constant or shallower.
-    fn viewable(&mut self, id: NodeId, at: DomainId) -> Operand {
+    fn viewable(&mut self, id: NodeId, at: AxisId) -> Operand {
         let o = self.operands[&id];
         let indexed = matches!(
             o.src,
             Src::External {
-                place: Place::Weight
-                    | Place::UpdateSlot(_)
-                    | Place::RowCount
-                    | Place::Touches
-                    | Place::Touched
-                    | Place::Gradient,
+                place: Storage::Weight
+                    | Storage::UpdateSlot(_)
+                    | Storage::Frequency
+                    | Storage::UpdateCount
+                    | Storage::InBatch
+                    | Storage::Gradient,
                 ..
             }
         );
         let plain = matches!(o.src, Src::External { .. } | Src::Item(_)) && !indexed;
-        if plain && self.domain_of(&o) == domain(at) {
+        if plain && self.axis_of(&o) == axis(at) {
             return o;
         }
         self.copy(id, at, o.width.max(self.graph.node(id).width() as u32))
     }
 
-    fn copy(&mut self, id: NodeId, at: DomainId, width: u32) -> Operand {
+    fn copy(&mut self, id: NodeId, at: AxisId, width: u32) -> Operand {
         if let Some(o) = self.copies.get(&(id, at.0)) {
             return *o;
         }
@@ -389,9 +389,9 @@ impl Lowering<'_> {
         let span = self.graph.node(id).span;
         let copied = self.push(Item {
             kind: Kind::Map(Map::Copy),
-            domain: domain(at),
+            axis: axis(at),
             width,
-            result: (domain(at), width),
+            result: (axis(at), width),
             operands: vec![o],
             after: Vec::new(),
             into: None,
@@ -406,12 +406,12 @@ impl Lowering<'_> {
         let node = self.graph.node(id);
         let width = node.width() as u32;
         let (at, place) = match root {
-            Root::Weight(_) => (BATCH, Some(Place::Weight)),
-            Root::Slot { slot, .. } => (self.slot_domain(*slot), Some(Place::UpdateSlot(*slot))),
-            Root::RowGradient { .. } => (node.domain, None),
-            Root::Loss(_) | Root::State { .. } | Root::ParamGradient { .. } => (ONCE, None),
+            Root::Weight(_) => (BATCH, Some(Storage::Weight)),
+            Root::Slot { slot, .. } => (self.slot_axis(*slot), Some(Storage::UpdateSlot(*slot))),
+            Root::RowGradient { .. } => (node.axis, None),
+            Root::Loss(_) | Root::State { .. } | Root::ParamGradient { .. } => (GLOBAL, None),
             Root::Prediction { .. } => (BATCH, None),
-            Root::Named { .. } => (node.domain, None),
+            Root::Named { .. } => (node.axis, None),
         };
         if let Some(place) = place {
             self.commit(id, at, place, width);
@@ -423,38 +423,38 @@ impl Lowering<'_> {
             Src::Item(i) => {
                 let r = self.items[i.0].result;
                 let whole = matches!(root, Root::RowGradient { .. }) || (o.column == 0 && r.1 == width);
-                whole && r.0 == domain(at) && self.items[i.0].into.is_none()
+                whole && r.0 == axis(at) && self.items[i.0].into.is_none()
             }
             _ => false,
         };
         Some(if own { o } else { self.copy(id, at, width) })
     }
 
-    fn slot_domain(&self, slot: u32) -> DomainId {
+    fn slot_axis(&self, slot: u32) -> AxisId {
         let input = self.graph.inputs.iter().find(|i| i.kind == InputKind::Slot { slot });
-        input.map_or(BATCH, |i| i.domain)
+        input.map_or(BATCH, |i| i.axis)
     }
 
     /// Writes a value over the weights or a slot, after everything that reads the old one.
-    fn commit(&mut self, id: NodeId, at: DomainId, place: Place, width: u32) {
+    fn commit(&mut self, id: NodeId, at: AxisId, place: Storage, width: u32) {
         let reads = |o: &Operand| matches!(o.src, Src::External { place: p, .. } if p == place);
         let after = self.items.iter().enumerate().filter(|(_, i)| i.operands.iter().any(reads));
         let after = after.map(|(k, _)| ItemId(k)).collect();
         let operand = self.operands[&id];
         let target = self.graph.inputs.iter().find(|i| match i.kind {
-            InputKind::Weight => place == Place::Weight,
-            InputKind::Slot { slot } => place == Place::UpdateSlot(slot),
+            InputKind::Weight => place == Storage::Weight,
+            InputKind::Slot { slot } => place == Storage::UpdateSlot(slot),
             _ => false,
         });
         let width = target.map_or(width, |i| i.shape.width() as u32);
         self.items.push(Item {
             kind: Kind::Map(Map::Copy),
-            domain: domain(at),
+            axis: axis(at),
             width,
-            result: (domain(at), width),
+            result: (axis(at), width),
             operands: vec![operand],
             after,
-            into: Some(Into::External { place, domain: domain(at), width }),
+            into: Some(Into::External { place, axis: axis(at), width }),
             span: self.graph.node(id).span,
         });
     }

@@ -43,8 +43,8 @@ impl Kernels {
         // Of the arguments the code depends on their number alone, its signature also on the functions.
         let mut key = region.clone();
         for argument in &mut key.arguments {
-            if !matches!(argument, din_program::schedule::Source::Function(_)) {
-                *argument = din_program::schedule::Source::RowIndex;
+            if !matches!(argument, din_program::schedule::KernelArg::Function(_)) {
+                *argument = din_program::schedule::KernelArg::RowIndex;
             }
         }
         if let Some(&id) = self.known.get(&key) {

@@ -1,20 +1,20 @@
 //! Which items run in which phase, and at which level within it.
 //!
-//! A phase walks one domain. An item joins a phase when all it needs is done, or computed earlier in the same phase and usable there
+//! A phase walks one axis. An item joins a phase when all it needs is done, or computed earlier in the same phase and usable there
 //! (what is joined from chunks is not). Values that are cheap to compute from gathers, or from what is stored anyway, are computed anew in each phase that
 //! needs them rather than stored. Within a phase, items of one level do not depend on each other through memory: element-wise
-//! items of equal domain, width and level become one region.
+//! items of equal axis, width and level become one region.
 
 use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
 use crate::graph::UnaryOp;
-use din_program::schedule::{Domain, ONCE};
+use din_program::schedule::{AxisId, GLOBAL};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
 /// Items of one phase, in an order that respects needs.
 #[derive(Clone, Debug)]
 pub struct Group {
-    pub domain: Domain,
+    pub axis: AxisId,
     pub items: Vec<ItemId>,
 }
 
@@ -25,16 +25,16 @@ pub fn phases(all: &Items) -> Option<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
     // Requests, what is theirs, and groups before the samples, which read them.
     let count = all.parents.len() as u32;
-    let requests = (2..count).find(|&d| all.parents[d as usize] == Some(ONCE)).unwrap_or(count);
-    let domains: Vec<Domain> = [0].into_iter().chain(requests..count).chain(1..requests).map(Domain).collect();
+    let requests = (2..count).find(|&d| all.parents[d as usize] == Some(GLOBAL)).unwrap_or(count);
+    let axes: Vec<AxisId> = [0].into_iter().chain(requests..count).chain(1..requests).map(AxisId).collect();
     let mut done = 0;
     while done < n {
         let before = done;
-        for &d in &domains {
+        for &d in &axes {
             let number = groups.len();
             let mut members = Vec::new();
             for (k, item) in all.items.iter().enumerate() {
-                if phase_of[k].is_some() || item.domain != d {
+                if phase_of[k].is_some() || item.axis != d {
                     continue;
                 }
                 let available = |need: ItemId| match phase_of[need.0] {
@@ -57,8 +57,8 @@ pub fn phases(all: &Items) -> Option<Vec<Group>> {
                 }
             }
             if !members.is_empty() {
-                groups.push(Group { domain: d, items: members });
-                // Cheap domains first: start again from `once` after every phase.
+                groups.push(Group { axis: d, items: members });
+                // Cheap axes first: start again from `once` after every phase.
                 break;
             }
         }
@@ -74,7 +74,7 @@ fn usable_in_phase(need: &Item, user: &Item) -> bool {
         return false;
     }
     // A transposed weight is made in a phase before.
-    !(matches!(user.kind, Kind::MatMulT { .. }) && need.domain == ONCE && user.domain == ONCE)
+    !(matches!(user.kind, Kind::MatMulT { .. }) && need.axis == GLOBAL && user.axis == GLOBAL)
 }
 
 /// Most element-wise operations worth repeating instead of storing a value.
@@ -95,7 +95,7 @@ pub fn rematerialise(all: &mut Items, groups: &mut [Group]) {
         for &i in &group.items.clone() {
             for o in 0..all.items[i.0].operands.len() {
                 let Src::Item(source) = all.items[i.0].operands[o].src else { continue };
-                if phase_of[&source] == p || all.items[source.0].domain != group.domain || group.domain == ONCE {
+                if phase_of[&source] == p || all.items[source.0].axis != group.axis || group.axis == GLOBAL {
                     continue;
                 }
                 if let Some(copy) = clone_cheap(all, source, &stored, &mut copies, &mut members) {
@@ -141,8 +141,8 @@ fn cheap_cost(all: &Items, id: ItemId, stored: &FxHashSet<ItemId>, limit: usize)
     };
     let mut cost = own;
     for need in item.needs() {
-        // What lies in a shallower domain is small and already stored.
-        if all.items[need.0].domain != item.domain || stored.contains(&need) {
+        // What lies in a shallower axis is small and already stored.
+        if all.items[need.0].axis != item.axis || stored.contains(&need) {
             continue;
         }
         cost += cheap_cost(all, need, stored, limit.checked_sub(cost)?)?;
@@ -164,7 +164,7 @@ fn clone_cheap(
     let mut item = all.items[id.0].clone();
     for o in &mut item.operands {
         if let Src::Item(need) = o.src
-            && all.items[need.0].domain == item.domain
+            && all.items[need.0].axis == item.axis
             && !stored.contains(&need)
         {
             o.src = Src::Item(clone_cheap(all, need, stored, copies, members)?);
@@ -212,10 +212,10 @@ pub fn prune(all: &Items, groups: &mut Vec<Group>) {
     groups.retain(|g| !g.items.is_empty());
 }
 
-/// Whether `user`, iterating its domain and width, may read `operand` of item `need` from a register of the same region.
+/// Whether `user`, iterating its axis and width, may read `operand` of item `need` from a register of the same region.
 pub fn fuses(need: &Item, operand: &Operand, user: &Item) -> bool {
     let computed = matches!(need.kind, Kind::Map(_)) && need.into.is_none();
-    let same = need.domain == user.domain && need.width == user.width;
+    let same = need.axis == user.axis && need.width == user.width;
     computed && user.is_in_a_region() && same && operand.column == 0 && operand.width == need.width
 }
 
@@ -255,8 +255,8 @@ pub const MAX_REGION_ITEMS: u32 = 256;
 /// Cuts what would be one region of more than [`MAX_REGION_ITEMS`] items into several, at levels of
 /// their own that follow one another. What goes from one to the next is stored between them.
 fn split(all: &Items, group: &Group, level: &mut FxHashMap<ItemId, u32>) {
-    // By level, domain and width of a region: its items so far.
-    let mut sizes: FxHashMap<(u32, Domain, u32), u32> = FxHashMap::default();
+    // By level, axis and width of a region: its items so far.
+    let mut sizes: FxHashMap<(u32, AxisId, u32), u32> = FxHashMap::default();
     // By level: the levels that it becomes. By item of a region: which of them.
     let mut parts: BTreeMap<u32, u32> = level.values().map(|&l| (l, 1)).collect();
     let mut part: FxHashMap<ItemId, u32> = FxHashMap::default();
@@ -264,7 +264,7 @@ fn split(all: &Items, group: &Group, level: &mut FxHashMap<ItemId, u32>) {
         let item = &all.items[i.0];
         if item.is_in_a_region() {
             let at = level[&i];
-            let size = sizes.entry((at, item.domain, item.width)).or_default();
+            let size = sizes.entry((at, item.axis, item.width)).or_default();
             let own = *size / MAX_REGION_ITEMS;
             *size += 1;
             part.insert(i, own);
@@ -298,7 +298,7 @@ fn ready_after(item: &Item) -> u32 {
 }
 
 fn same_region(a: &Item, b: &Item) -> bool {
-    matches!(a.kind, Kind::Map(_)) && matches!(b.kind, Kind::Map(_)) && a.domain == b.domain && a.width == b.width
+    matches!(a.kind, Kind::Map(_)) && matches!(b.kind, Kind::Map(_)) && a.axis == b.axis && a.width == b.width
 }
 
 /// Moves element-wise items down to the first level that reads them, so that they fuse there instead of being stored.

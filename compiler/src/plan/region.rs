@@ -1,4 +1,4 @@
-//! Fused regions: what one generated kernel does. A region iterates the elements of one domain and, within an element, the columns
+//! Fused regions: what one generated kernel does. A region iterates the elements of one axis and, within an element, the columns
 //! `0..width`; its body is a scalar SSA program evaluated at every (element, column).
 //!
 //! Guarantees: a body refers only to earlier instructions; operands of width 1 stand for every column; outputs are written
@@ -6,7 +6,7 @@
 
 use crate::graph::{BinaryOp, UnaryOp};
 pub use din_program::Access;
-use din_program::schedule::{Domain, MathFunction, Source};
+use din_program::schedule::{AxisId, KernelArg, MathFunction};
 use din_program::{ArrayUse, Signature};
 use std::hash::{Hash, Hasher};
 
@@ -16,7 +16,7 @@ pub struct Value(pub u32);
 
 /// A strided array: column `c` of row `r` is the f32 at `args[argument] + (r * stride + column + c) * 4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct StridedView {
     pub argument: u32,
     pub access: Access,
     pub stride: u32,
@@ -28,7 +28,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Instruction {
     Const(f64),
-    Load(Place),
+    Load(StridedView),
     Unary(UnaryOp, Value),
     Binary(BinaryOp, Value, Value),
     /// `b` where `a != 0`, else `c`
@@ -65,30 +65,30 @@ pub enum Combine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Output {
     pub value: Value,
-    pub place: Place,
+    pub place: StridedView,
     pub combine: Combine,
 }
 
 /// One kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Region {
-    pub domain: Domain,
+    pub axis: AxisId,
     pub width: u32,
     /// Once and width 1: computed in f64, stored as f32.
     pub uniform: bool,
     /// What each argument points at; indices are used by places and accesses.
-    pub arguments: Vec<Source>,
+    pub arguments: Vec<KernelArg>,
     pub body: Vec<Instruction>,
     pub outputs: Vec<Output>,
 }
 
 impl Region {
-    pub fn new(domain: Domain, width: u32, uniform: bool) -> Self {
-        Region { domain, width, uniform, arguments: Vec::new(), body: Vec::new(), outputs: Vec::new() }
+    pub fn new(axis: AxisId, width: u32, uniform: bool) -> Self {
+        Region { axis, width, uniform, arguments: Vec::new(), body: Vec::new(), outputs: Vec::new() }
     }
 
     /// The argument that points at `source`, added if new.
-    pub fn argument(&mut self, source: Source) -> u32 {
+    pub fn argument(&mut self, source: KernelArg) -> u32 {
         if let Some(k) = self.arguments.iter().position(|s| *s == source) {
             return k as u32;
         }
@@ -126,13 +126,13 @@ impl Region {
             }
         }
         let functions = self.arguments.iter().zip(0..).filter_map(|(source, argument)| match source {
-            Source::Function(function) => Some((argument, *function)),
-            Source::Buffer(_)
-            | Source::Ancestor { .. }
-            | Source::Rows { .. }
-            | Source::GroupRows { .. }
-            | Source::Table(_)
-            | Source::RowIndex => None,
+            KernelArg::Function(function) => Some((argument, *function)),
+            KernelArg::Buffer(_)
+            | KernelArg::Ancestor { .. }
+            | KernelArg::Rows { .. }
+            | KernelArg::GroupRows { .. }
+            | KernelArg::Table(_)
+            | KernelArg::RowIndex => None,
         });
         Signature { arguments: self.arguments.len() as u32, arrays, functions: functions.collect() }
     }
@@ -147,9 +147,10 @@ impl Region {
 
     /// Whether elements and columns form one flat range: every array is dense, as wide as the region, and addressed by row.
     pub fn is_flat(&self) -> bool {
-        let flat =
-            |p: &Place| p.access == Access::Row && p.stride == self.width && p.column == 0 && p.width == self.width;
-        let scalar = |p: &Place| p.access == Access::Once && p.width == 1;
+        let flat = |p: &StridedView| {
+            p.access == Access::Row && p.stride == self.width && p.column == 0 && p.width == self.width
+        };
+        let scalar = |p: &StridedView| p.access == Access::Once && p.width == 1;
         let loads = self.body.iter().all(|i| match i {
             Instruction::Load(p) => flat(p) || scalar(p),
             _ => true,
@@ -190,7 +191,7 @@ impl Region {
             }
         }
         for f in wanted {
-            self.argument(Source::Function(f));
+            self.argument(KernelArg::Function(f));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Buffers and where they live: lifetimes are recorded while calls are emitted, then slots are shared by a linear scan.
 
-use din_program::schedule::{Buffer, BufferId, Domain, Place, Slot, SlotId};
+use din_program::schedule::{AxisId, Buffer, BufferId, Slot, SlotId, Storage};
 
 /// A point in the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,39 +17,39 @@ struct Life {
 
 /// All buffers of a schedule in the making.
 #[derive(Debug, Default)]
-pub struct Storage {
+pub struct BufferPlan {
     buffers: Vec<Buffer>,
     lives: Vec<Option<Life>>,
     external: Vec<BufferId>,
 }
 
-impl Storage {
-    fn add(&mut self, domain: Domain, width: u32, place: Place) -> BufferId {
-        self.buffers.push(Buffer { domain, width, place });
+impl BufferPlan {
+    fn add(&mut self, axis: AxisId, width: u32, place: Storage) -> BufferId {
+        self.buffers.push(Buffer { axis, width, place });
         self.lives.push(None);
         BufferId(self.buffers.len() as u32 - 1)
     }
 
     /// A buffer that the runtime provides; one for each place.
-    pub fn external(&mut self, place: Place, domain: Domain, width: u32) -> BufferId {
+    pub fn external(&mut self, place: Storage, axis: AxisId, width: u32) -> BufferId {
         if let Some(&id) = self.external.iter().find(|id| self.buffers[id.index()].place == place) {
             return id;
         }
-        let id = self.add(domain, width, place);
+        let id = self.add(axis, width, place);
         self.external.push(id);
         id
     }
 
-    pub fn arena(&mut self, domain: Domain, width: u32) -> BufferId {
-        self.add(domain, width, Place::Arena(SlotId(0)))
+    pub fn arena(&mut self, axis: AxisId, width: u32) -> BufferId {
+        self.add(axis, width, Storage::Arena(SlotId(0)))
     }
 
-    pub fn tile(&mut self, domain: Domain, width: u32) -> BufferId {
-        self.add(domain, width, Place::Tile(SlotId(0)))
+    pub fn tile(&mut self, axis: AxisId, width: u32) -> BufferId {
+        self.add(axis, width, Storage::Tile(SlotId(0)))
     }
 
     pub fn partial(&mut self, width: u32) -> BufferId {
-        self.add(din_program::schedule::ONCE, width, Place::Partial)
+        self.add(din_program::schedule::GLOBAL, width, Storage::Partial)
     }
 
     pub fn buffer(&self, id: BufferId) -> &Buffer {
@@ -59,8 +59,8 @@ impl Storage {
     /// The phase that writes the buffer; the first where it is there before the step. `None` where that is not known.
     pub fn made(&self, id: BufferId) -> Option<usize> {
         match self.buffers[id.index()].place {
-            Place::Param(_) | Place::State(_) => Some(0),
-            Place::Arena(_) => self.lives[id.index()].map(|life| life.from.phase),
+            Storage::Param(_) | Storage::State(_) => Some(0),
+            Storage::Arena(_) => self.lives[id.index()].map(|life| life.from.phase),
             _ => None,
         }
     }
@@ -82,15 +82,15 @@ impl Storage {
         order.sort_by_key(|&k| (self.lives[k].map(|l| l.from), k));
         for k in order {
             let Some(life) = self.lives[k] else { continue };
-            let Buffer { domain, width, place } = self.buffers[k];
+            let Buffer { axis, width, place } = self.buffers[k];
             let place = match place {
-                Place::Arena(_) => {
+                Storage::Arena(_) => {
                     let free = |end: &usize| *end < life.from.phase;
-                    Place::Arena(take(&mut arena, domain, width, free, life.to.phase))
+                    Storage::Arena(take(&mut arena, axis, width, free, life.to.phase))
                 }
-                Place::Tile(_) => {
+                Storage::Tile(_) => {
                     let free = |end: &Point| *end < life.from;
-                    Place::Tile(take(&mut tile, domain, width, free, life.to))
+                    Storage::Tile(take(&mut tile, axis, width, free, life.to))
                 }
                 other => other,
             };
@@ -101,10 +101,10 @@ impl Storage {
 }
 
 /// The narrowest free slot that is wide enough, else the widest free one made wider, else a new one.
-fn take<T>(slots: &mut Vec<(Slot, T)>, domain: Domain, width: u32, free: impl Fn(&T) -> bool, end: T) -> SlotId {
+fn take<T>(slots: &mut Vec<(Slot, T)>, axis: AxisId, width: u32, free: impl Fn(&T) -> bool, end: T) -> SlotId {
     let mut best: Option<usize> = None;
     for (k, (slot, until)) in slots.iter().enumerate() {
-        if slot.domain != domain || !free(until) {
+        if slot.axis != axis || !free(until) {
             continue;
         }
         let better = match best.map(|b| slots[b].0.width) {
@@ -123,7 +123,7 @@ fn take<T>(slots: &mut Vec<(Slot, T)>, domain: Domain, width: u32, free: impl Fn
             SlotId(k as u32)
         }
         None => {
-            slots.push((Slot { domain, width }, end));
+            slots.push((Slot { axis, width }, end));
             SlotId(slots.len() as u32 - 1)
         }
     }

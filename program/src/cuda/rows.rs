@@ -199,10 +199,10 @@ pub enum TableAddress {
     /// f32, by piece: sums of its first row where that begins before it, and of its last where that begins in it and goes on behind.
     FirstSums,
     LastSums,
-    /// f32, or 0: see `Place::Touched`.
-    Touched,
-    /// f32, or 0: see `Place::Touches`.
-    Touches,
+    /// f32, or 0: see `Storage::InBatch`.
+    InBatch,
+    /// f32, or 0: see `Storage::UpdateCount`.
+    UpdateCount,
     /// The word of the update that follows that says how many rows there are: [`super::Word::Elements`] of the samples.
     Elements,
 }

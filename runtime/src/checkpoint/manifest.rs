@@ -1,7 +1,7 @@
 //! `manifest.json`: what a checkpoint is of, where in the data it stands, and the hash of each of its files.
 
-use crate::run::document::{self, Layout};
-use crate::run::{Error, Result};
+use crate::run_dir::document::{self, Layout};
+use crate::{Error, Result};
 use din_program::Program;
 use din_program::schema::{KeyType, TableKind};
 use serde::{Deserialize, Serialize};

@@ -17,10 +17,10 @@ mod tensors;
 
 pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
 
-use crate::engine::State;
-use crate::run::file::{metadata, parent, set_permissions, sync_folder, write_atomically};
-use crate::run::{Error, Result};
+use crate::exec::cpu::State;
+use crate::fs::{metadata, parent, set_permissions, sync_folder, write_atomically};
 use crate::table::Table;
+use crate::{Error, Result};
 use din_program::Program;
 use std::fs;
 use std::path::{Path, PathBuf};

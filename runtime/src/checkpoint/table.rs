@@ -1,8 +1,8 @@
 //! A table as tensors, ascending by key, and back.
 
 use super::tensors::{Lazy, Tensors};
-use crate::run::{Error, Result};
 use crate::table::Table;
+use crate::{Error, Result};
 use din_program::schema::{self, TableKind};
 use din_program::{Program, SlotScope, UpdateSlot};
 use safetensors::tensor::Dtype;

@@ -1,7 +1,7 @@
 //! One safetensors file: written tensor by tensor without holding all of it, read by mapping, refused unless its SHA-256 is the expected one.
 
-use crate::run::file::{sha256, sha256_file};
-use crate::run::{Error, Result};
+use crate::fs::{sha256, sha256_file};
+use crate::{Error, Result};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use std::borrow::Cow;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 pub(crate) fn program() -> Program {
     let empty = Schedule {
-        domains: vec![],
+        axes: vec![],
         groups: vec![],
         buffers: vec![],
         slots: vec![],

@@ -2,9 +2,9 @@
 
 pub(crate) mod undefined;
 
+use crate::Result;
 use crate::data::{Dataset, Order, StreamOptions};
 use crate::metric::{Detail, MetricValue, Metrics};
-use crate::run::Result;
 use crate::train::{Event, Pass, Session};
 use serde_json::{Map, Value, json};
 

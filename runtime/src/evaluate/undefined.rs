@@ -3,8 +3,8 @@
 
 use crate::batch::Batch;
 use crate::data::{Dataset, Place};
-use crate::run::{Error, Result};
 use crate::train::Session;
+use crate::{Error, Result};
 use din_program::Program;
 use din_program::schema::FeatureKind;
 

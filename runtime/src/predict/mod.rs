@@ -4,10 +4,11 @@
 
 mod write;
 
+use crate::Error;
 use crate::batch::Batch;
 use crate::data::{Dataset, Mode, OpenOptions, Order, StreamOptions};
 use crate::evaluate::undefined;
-use crate::run::{Error, interrupt};
+use crate::signal;
 use crate::train::{Event, Pass, Session};
 use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch};
 use arrow::compute::concat;
@@ -116,7 +117,7 @@ pub fn predict(
         rows += batch.rows as u64;
         batches.recycle(batch);
         observe(Event::Advance { rows, loss: None });
-        if interrupt::asked() {
+        if signal::asked() {
             return Err(Error::stopped(&output.path));
         }
     }

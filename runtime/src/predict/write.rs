@@ -1,7 +1,7 @@
 //! The file of predictions: Parquet or CSV by its name.
 
-use crate::run::file::AtomicFile;
-use crate::run::{Error, Result};
+use crate::fs::AtomicFile;
+use crate::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;

@@ -10,9 +10,10 @@ mod world;
 
 pub use world::{HISTORY, Impression, Size, World};
 
+use crate::fs::{AtomicFile, metadata, write_atomically};
 use crate::metric::{auc, gauc, log_loss};
-use crate::run::file::{AtomicFile, metadata, write_atomically};
-use crate::run::{Error, Result, interrupt};
+use crate::signal;
+use crate::{Error, Result};
 use columns::Columns;
 use din_program::schema::GroupWeight;
 use parquet::arrow::ArrowWriter;
@@ -139,7 +140,7 @@ pub fn generate(folder: &Path, options: &Options, progress: &mut dyn FnMut(u64))
             }
             let batch = columns.finish(&schema).map_err(|e| Error::machine(format!("{}: {e}", path.display())))?;
             writer.write(&batch).map_err(failed)?;
-            if interrupt::asked() {
+            if signal::asked() {
                 return Err(Error::stopped(folder));
             }
             left -= count;

@@ -5,7 +5,7 @@
 //! - An id has its own row from the first training batch that contains it.
 //! - Row 0 of a dynamic table is `unseen`: evaluation reads it for ids that training never saw, and
 //!   never inserts. No training step reads it; it is 0 while training goes on, and for evaluation
-//!   [`Table::settle_unseen`] makes it the mean of the vectors of rare ids
+//!   [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids
 //!   (`docs/decisions/0001-unseen-ids.md`).
 //! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold until the next call that can
 //!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
@@ -286,7 +286,7 @@ impl Table {
     ///
     /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not on
     /// their order or on threads.
-    pub fn settle_unseen(&mut self) {
+    pub fn fill_oov_row(&mut self) {
         if !self.is_dynamic() {
             return;
         }
@@ -323,9 +323,9 @@ impl Table {
         }
     }
 
-    /// Takes back [`Table::settle_unseen`] before training goes on: an optimizer that reduces over all
+    /// Takes back [`Table::fill_oov_row`] before training goes on: an optimizer that reduces over all
     /// rows must not see whether, or when, the table was evaluated or saved.
-    pub fn unsettle_unseen(&mut self) {
+    pub fn clear_oov_row(&mut self) {
         if self.is_dynamic() {
             self.weights.row_mut(0).fill(0.0);
         }

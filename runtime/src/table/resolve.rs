@@ -5,7 +5,7 @@
 
 use super::{Table, TableError};
 use crate::batch::Batch;
-use crate::spread::spread;
+use crate::threads::parallel_for;
 use din_program::schema;
 use std::sync::Mutex;
 
@@ -79,7 +79,7 @@ fn find(tables: &[Table], specs: &[schema::Table], batch: &Batch, resolved: &mut
         let parts = parts(spec, batch, resolved);
         all.extend(parts.map(|(ids, rows)| Mutex::new(Part { table, ids, rows, found: false })));
     }
-    spread(all.len(), &|k| {
+    parallel_for(all.len(), &|k| {
         if let Ok(mut part) = all[k].lock() {
             let Part { table, ids, rows, .. } = &mut *part;
             part.found = table.find(ids, rows);

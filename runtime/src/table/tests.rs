@@ -65,11 +65,11 @@ proptest! {
                 table.touches_mut()[row] = f32::from(given[&id].0);
                 table.weights_mut()[row * 5..(row + 1) * 5].copy_from_slice(&given[&id].1);
             }
-            table.settle_unseen();
+            table.fill_oov_row();
             let settled = row(&table, 0).to_vec();
-            table.settle_unseen();
+            table.fill_oov_row();
             assert_eq!(settled, row(&table, 0), "settling twice changes nothing more");
-            table.unsettle_unseen();
+            table.clear_oov_row();
             assert_eq!(row(&table, 0), [0.0; 5], "training does not see it");
             settled
         };
@@ -97,7 +97,7 @@ fn values_that_are_no_numbers_or_huge_do_not_upset_the_row_of_unseen_ids() {
         table.touches_mut()[row] = 1.0;
         table.weights_mut()[row * 5..(row + 1) * 5].fill(value);
     }
-    table.settle_unseen();
+    table.fill_oov_row();
     assert!(row(&table, 0).iter().all(|w| w.is_finite()));
 }
 

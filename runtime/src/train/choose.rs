@@ -1,7 +1,7 @@
 //! Which epoch is the best: by the spec's selecting metric on the validation data, the earlier one where two are equal.
 
 use crate::checkpoint;
-use crate::run::directory::{Best, EpochLine};
+use crate::run_dir::{Best, EpochLine};
 use din_program::Program;
 use din_program::schema::MetricKind;
 

@@ -4,7 +4,8 @@ use super::{Event, Pass, Run, reading};
 use crate::batch::Batch;
 use crate::data::Order;
 use crate::evaluate::undefined;
-use crate::run::{Error, Result, interrupt};
+use crate::signal;
+use crate::{Error, Result};
 
 /// The error of the step whose loss was taken last. The CPU's weights are those from before it.
 ///
@@ -42,7 +43,7 @@ fn search(run: &mut Run, became: &str, observe: &mut dyn FnMut(Event)) -> Result
     observe(Event::Begin { what: Pass::Searching, rows: run.train.rows(), done: 0 });
     let mut batches = run.train.stream(reading(run, Order::File))?;
     let (mut rows, mut found) = (0, None);
-    while let Some(batch) = batches.next()?.filter(|_| !interrupt::asked()) {
+    while let Some(batch) = batches.next()?.filter(|_| !signal::asked()) {
         run.session.infer(&batch)?;
         if let Some((prediction, row)) = undefined::first(&run.session, |logit| !logit.is_finite()) {
             let name = &run.program.predictions[prediction].name;

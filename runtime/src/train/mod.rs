@@ -19,8 +19,10 @@ use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::data::{DataError, Dataset, FaultKind, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
-use crate::run::directory::{Best, EpochLine};
-use crate::run::{Error, Result, RunDirectory, interrupt};
+use crate::run_dir::RunDirectory;
+use crate::run_dir::{Best, EpochLine};
+use crate::signal;
+use crate::{Error, Result};
 use din_program::Program;
 use setup::Run;
 use std::collections::VecDeque;
@@ -105,7 +107,7 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
     let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped {
-        if interrupt::asked() {
+        if signal::asked() {
             stopped = true;
         } else if !epoch(run, options, observe)? {
             stopped = true;
@@ -167,7 +169,7 @@ fn pass(
         rows += batch.rows as u64;
         batches.recycle(batch);
         observe(Event::Advance { rows, loss: None });
-        if interrupt::asked() {
+        if signal::asked() {
             whole = false;
             break;
         }
@@ -199,7 +201,7 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         run.times.samples += batch.rows as u64;
         asked_for.push_back((run.session.step_number(), batch.rows));
         let step = run.session.step_number();
-        let (stops, saves) = (interrupt::asked(), options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)));
+        let (stops, saves) = (signal::asked(), options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)));
         let ahead = if stops || saves { 0 } else { run.session.ahead() };
         run.watch.labels(&batch);
         run.watch.columns(&run.train, observe);

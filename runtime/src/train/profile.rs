@@ -1,7 +1,7 @@
 //! Where a training run's time went: `din train --profile`.
 
 use super::session::Session;
-use crate::engine::{ProfileRow, Roof, Span};
+use crate::exec::cpu::{ProfileRow, Roofline, Span};
 use din_program::schema::seen_from;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub struct Profile {
     /// The first calls, one by one.
     pub spans: Vec<Span>,
     /// What a core does at most; of the CPU alone.
-    pub roof: Option<Roof>,
+    pub roof: Option<Roofline>,
 }
 
 /// What training adds up while it runs.

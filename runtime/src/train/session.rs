@@ -2,12 +2,12 @@
 
 use crate::batch::Batch;
 use crate::checkpoint::{Contents, Loaded};
-use crate::device::Steps;
-use crate::device::cuda::DeviceError;
-use crate::engine::{Engine, EngineError, ProfileRow, Span, State, StepInputs};
+use crate::exec::Steps;
+use crate::exec::cpu::{Engine, EngineError, ProfileRow, Span, State, StepInputs};
+use crate::exec::cuda::DeviceError;
 use crate::random::Stream;
-use crate::run::{Error, Result};
 use crate::table::{self, Counter, Resolved, Table, TableError};
+use crate::{Error, Result};
 use din_program::{Isa, Program};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ pub struct Session {
     /// By table, by its features: row numbers of a batch.
     resolved: Resolved,
     lookups: Duration,
-    /// Whether the rows for unseen ids are those of evaluation: see [`Table::settle_unseen`].
+    /// Whether the rows for unseen ids are those of evaluation: see [`Table::fill_oov_row`].
     settled: bool,
     /// Of steps on the CPU, that were not given yet.
     losses: VecDeque<f32>,
@@ -136,14 +136,14 @@ impl From<TableError> for Error {
 
 /// Threads that work on tables and a device's batches (the engine has its own). Heeded if it is called before the first of them starts.
 pub fn set_threads(threads: usize) {
-    crate::spread::set_threads(threads);
+    crate::threads::set_threads(threads);
     // An error says that they have started already.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global();
 }
 
 /// An engine for the program on this machine.
 pub fn engine(program: &Arc<Program>, machine: &Machine) -> Result<Engine> {
-    let isa = crate::code::choose(machine.isa)?;
+    let isa = crate::cpu::choose(machine.isa)?;
     Ok(Engine::new(program.clone(), machine.thread_count(), isa)?)
 }
 
@@ -217,21 +217,21 @@ impl Session {
 
     /// After training: gives every growing table its row for unseen ids. A device's tables come to
     /// the host for it, and go back with the next step.
-    fn settle_unseen(&mut self) -> Result<()> {
+    fn fill_oov_row(&mut self) -> Result<()> {
         if self.settled || !self.tables.iter().any(Table::is_dynamic) {
             return Ok(());
         }
         self.download()?;
-        self.tables.iter_mut().for_each(Table::settle_unseen);
+        self.tables.iter_mut().for_each(Table::fill_oov_row);
         self.changed_on_host();
         self.settled = true;
         Ok(())
     }
 
     /// Before training.
-    fn unsettle_unseen(&mut self) {
+    fn clear_oov_row(&mut self) {
         if std::mem::take(&mut self.settled) && self.tables.iter().any(Table::is_dynamic) {
-            self.tables.iter_mut().for_each(Table::unsettle_unseen);
+            self.tables.iter_mut().for_each(Table::clear_oov_row);
             self.changed_on_host();
         }
     }
@@ -245,7 +245,7 @@ impl Session {
 
     /// The model as it is now; a device's values are brought back for it.
     pub fn contents(&mut self) -> Result<Contents<'_>> {
-        self.settle_unseen()?;
+        self.fill_oov_row()?;
         self.download()?;
         Ok(Contents { program: &self.program, state: &self.state, tables: &self.tables })
     }
@@ -370,7 +370,7 @@ impl Session {
 
     /// One training step, whose loss [`Session::next_loss`] gives; a device may still be at it on return.
     pub fn train_ahead(&mut self, batch: &Batch) -> Result<()> {
-        self.unsettle_unseen();
+        self.clear_oov_row();
         let begin = Instant::now();
         table::resolve_train(&mut self.tables, &self.program.tables, batch, &mut self.resolved)?;
         self.lookups += begin.elapsed();
@@ -382,7 +382,7 @@ impl Session {
 
     /// Predictions without training: see [`Session::logits`].
     pub fn infer(&mut self, batch: &Batch) -> Result<()> {
-        self.settle_unseen()?;
+        self.fill_oov_row()?;
         table::resolve_read(&self.tables, &self.program.tables, batch, &mut self.resolved)?;
         let inputs = inputs(batch, &self.resolved);
         self.backend.infer(&mut self.engine, &self.state, &mut self.tables, &inputs)

@@ -6,8 +6,8 @@ mod program;
 use din_program::Isa;
 use din_program::schedule::*;
 use din_program::schema::{GroupBy, GroupWeight, Metric, MetricKind, TableKind};
-use din_runtime::code;
-use din_runtime::engine::EngineError;
+use din_runtime::cpu;
+use din_runtime::exec::cpu::EngineError;
 use program::*;
 
 /// Makes something wrong.
@@ -21,7 +21,7 @@ fn close(got: &[f32], want: &[f64], what: &str) {
 }
 
 fn levels() -> Vec<Isa> {
-    [Isa::V2, Isa::V3, Isa::V4].into_iter().filter(|&isa| isa <= code::detect()).collect()
+    [Isa::V2, Isa::V3, Isa::V4].into_iter().filter(|&isa| isa <= cpu::detect()).collect()
 }
 
 /// Batch sizes that grow and shrink; one sample alone; more tiles than chunks.
@@ -61,7 +61,7 @@ fn sequences_may_all_be_empty() {
     let program = program();
     let (mut state, mut tables) = (state(&program), tables(&program));
     let mut reference = Reference::new(&state, &tables[0]);
-    let mut engine = engine(program, 2, code::detect()).unwrap();
+    let mut engine = engine(program, 2, cpu::detect()).unwrap();
     let mut columns = Columns::random(&mut Random(6), 50);
     columns.offsets[0].fill(0);
     columns.row_numbers[0][0].clear();
@@ -77,7 +77,7 @@ fn inference_changes_nothing_and_needs_no_labels() {
     let program = program();
     let (state, tables) = (state(&program), tables(&program));
     let mut reference = Reference::new(&state, &tables[0]);
-    let mut engine = engine(program, 2, code::detect()).unwrap();
+    let mut engine = engine(program, 2, cpu::detect()).unwrap();
     let mut columns = Columns::random(&mut Random(7), 130);
     let before = (state.clone(), tables[0].weights().to_vec());
     let loss = engine.infer(&state, &tables, &columns.inputs()).unwrap();
@@ -96,7 +96,7 @@ fn bits_do_not_depend_on_threads() {
     let run = |threads| {
         let program = program();
         let (mut state, mut tables) = (state(&program), tables(&program));
-        let mut engine = engine(program, threads, code::detect()).unwrap();
+        let mut engine = engine(program, threads, cpu::detect()).unwrap();
         let mut random = Random(8);
         let mut bits: Vec<u32> = Vec::new();
         for rows in SIZES {
@@ -120,7 +120,7 @@ fn wrong_batches_are_errors() {
     let program = program();
     let (mut state, mut tables) = (state(&program), tables(&program));
     let before = (state.clone(), tables[0].weights().to_vec());
-    let mut engine = engine(program, 1, code::detect()).unwrap();
+    let mut engine = engine(program, 1, cpu::detect()).unwrap();
     let wrong: [(&str, Spoil<Columns>); 9] = [
         ("no samples", |c| {
             *c = Columns::random(&mut Random(1), 0);
@@ -157,8 +157,8 @@ fn contradictions_are_refused_with_their_location() {
     let wrong: [(&str, Spoil<Schedule>); 12] = [
         ("buffer", |s| s.phases[1].calls[0].op = Operation::Fill { buffer: BufferId(99), value: 0.0 }),
         ("slot", |s| s.slots[1].width = 1),
-        ("domain", |s| s.phases[0].domain = Domain(3)),
-        ("parent", |s| s.domains[2] = Some(ONCE)),
+        ("axis", |s| s.phases[0].axis = AxisId(3)),
+        ("parent", |s| s.axes[2] = Some(GLOBAL)),
         ("kernel", |s| s.phases[2].calls[0].op = Operation::Kernel { kernel: KernelId(7), args: vec![] }),
         ("columns", |s| {
             let Operation::MatMul { n, .. } = &mut s.phases[1].calls[2].op else { unreachable!() };
@@ -168,7 +168,7 @@ fn contradictions_are_refused_with_their_location() {
             let Operation::MatMul { w_stride, .. } = &mut s.phases[1].calls[2].op else { unreachable!() };
             *w_stride = 6;
         }),
-        ("race", |s| s.phases[1].calls[0].domain = ONCE),
+        ("race", |s| s.phases[1].calls[0].axis = GLOBAL),
         ("partial without reduction", |s| s.phases[3].reductions.clear()),
         ("width of a reduction", |s| s.phases[2].reductions[0].into = BufferId(14)),
         ("result of a tile", |s| s.roots[1] = Root::Prediction { index: 0, buffer: BufferId(2) }),
@@ -221,7 +221,7 @@ fn damaged_programs_are_refused_or_harmless() {
             TableKind::Dynamic { .. } => 1,
         };
         let large = large || program.tables[0].width > 1 << 14 || rows > 1 << 14;
-        let made = engine(program.clone(), 2, code::detect());
+        let made = engine(program.clone(), 2, cpu::detect());
         let (false, Ok(mut engine)) = (large, made) else {
             refused += 1;
             continue;
@@ -239,7 +239,7 @@ fn damaged_programs_are_refused_or_harmless() {
 /// made for other arguments.
 #[test]
 fn a_call_is_held_against_the_signature_of_its_kernel() {
-    let calls = |s: &mut Schedule, phase: usize, call: usize, change: &dyn Fn(&mut KernelId, &mut Vec<Source>)| {
+    let calls = |s: &mut Schedule, phase: usize, call: usize, change: &dyn Fn(&mut KernelId, &mut Vec<KernelArg>)| {
         let Operation::Kernel { kernel, args } = &mut s.phases[phase].calls[call].op else { unreachable!() };
         change(kernel, args);
     };
@@ -254,25 +254,25 @@ fn a_call_is_held_against_the_signature_of_its_kernel() {
     let fewer = refusal(&|p| calls(&mut p.train, 2, 0, &|_, args| args.truncate(10)));
     assert!(fewer.contains("a kernel of 11 arguments called with 10"), "{fewer}");
     // The gradient of the pool, 5 wide, where rows of `ad.item`, 4 wide, are written.
-    let wide = refusal(&|p| calls(&mut p.train, 2, 0, &|_, args| args[9] = Source::Buffer(BufferId(16))));
+    let wide = refusal(&|p| calls(&mut p.train, 2, 0, &|_, args| args[9] = KernelArg::Buffer(BufferId(16))));
     assert!(wide.contains("argument 9, buffer 16, has rows of 5; the kernel reads 4 columns of rows of 4"), "{wide}");
     // A label is read, never written.
-    let written = refusal(&|p| calls(&mut p.train, 2, 0, &|_, args| args[6] = Source::Buffer(BufferId(8))));
+    let written = refusal(&|p| calls(&mut p.train, 2, 0, &|_, args| args[6] = KernelArg::Buffer(BufferId(8))));
     assert!(written.contains("argument 6, buffer 8 (Label(0)), is written"), "{written}");
     // Rows of the entries of a sequence, in a call over the samples.
     let shorter = refusal(&|p| {
-        calls(&mut p.train, 2, 0, &|_, args| args[2] = Source::Rows { table: 0, feature: 0 });
+        calls(&mut p.train, 2, 0, &|_, args| args[2] = KernelArg::Rows { table: 0, feature: 0 });
     });
-    assert!(shorter.contains("has no number for each element of domain 1"), "{shorter}");
+    assert!(shorter.contains("has no number for each element of axis 1"), "{shorter}");
     let function = refusal(&|p| {
-        calls(&mut p.train, 2, 0, &|_, args| args[5] = Source::Function(MathFunction::Exp));
+        calls(&mut p.train, 2, 0, &|_, args| args[5] = KernelArg::Function(MathFunction::Exp));
     });
     assert!(function.contains("argument 5 is Function(Exp)"), "{function}");
     // Optimizer state of the rows where the gradient, by position, belongs.
     let update = refusal(&|p| {
-        calls(&mut p.updates[0].schedule, 0, 0, &|_, args| args[1] = Source::Buffer(BufferId(0)));
+        calls(&mut p.updates[0].schedule, 0, 0, &|_, args| args[1] = KernelArg::Buffer(BufferId(0)));
     });
-    assert!(update.contains("argument 1, buffer 0 of domain 1, is read by rows of Of(Domain(1))"), "{update}");
+    assert!(update.contains("argument 1, buffer 0 of axis 1, is read by rows of Of(AxisId(1))"), "{update}");
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn collect<'a>(json: &'a mut serde_json::Value, into: &mut Vec<&'a mut serde_jso
 fn the_profile_counts_calls() {
     let program = program();
     let (mut state, mut tables) = (state(&program), tables(&program));
-    let mut engine = engine(program, 2, code::detect()).unwrap();
+    let mut engine = engine(program, 2, cpu::detect()).unwrap();
     let columns = Columns::random(&mut Random(3), 500);
     engine.train_step(&mut state, &mut tables, &columns.inputs()).unwrap();
     assert!(engine.profile().is_empty());

@@ -8,8 +8,8 @@
 use din_program::schedule::*;
 use din_program::schema::{self, Feature, FeatureKind, Init, Label, Parameter, Prediction, Schema, Sequence, Training};
 use din_program::{Access, ArrayUse, FORMAT, Isa, Program, Signature, SlotScope, Update, UpdateSlot};
-use din_runtime::code::KernelFn;
-use din_runtime::engine::{Engine, EngineError, State, StepInputs};
+use din_runtime::exec::cpu::{Engine, EngineError, State, StepInputs};
+use din_runtime::jit::KernelFn;
 use din_runtime::table::Table;
 use std::sync::Arc;
 
@@ -171,26 +171,26 @@ fn signatures() -> [Signature; 7] {
 }
 
 pub const KERNELS: [KernelFn; 7] = [gather, pool, head, spread, update_rows, squares, update_tensor];
-const SEQUENCE: Domain = Domain(2);
+const SEQUENCE: AxisId = AxisId(2);
 
-fn call(domain: Domain, op: Operation) -> Call {
-    Call { domain, op, location: "hand.din:1:1".into() }
+fn call(axis: AxisId, op: Operation) -> Call {
+    Call { axis, op, location: "hand.din:1:1".into() }
 }
 
-fn kernel(domain: Domain, k: u32, args: Vec<Source>) -> Call {
-    call(domain, Operation::Kernel { kernel: KernelId(k), args })
+fn kernel(axis: AxisId, k: u32, args: Vec<KernelArg>) -> Call {
+    call(axis, Operation::Kernel { kernel: KernelId(k), args })
 }
 
-fn buffer(domain: Domain, width: usize, place: Place) -> Buffer {
-    Buffer { domain, width: width as u32, place }
+fn buffer(axis: AxisId, width: usize, place: Storage) -> Buffer {
+    Buffer { axis, width: width as u32, place }
 }
 
-fn slot(domain: Domain, width: usize) -> Slot {
-    Slot { domain, width: width as u32 }
+fn slot(axis: AxisId, width: usize) -> Slot {
+    Slot { axis, width: width as u32 }
 }
 
-fn b(k: u32) -> Source {
-    Source::Buffer(BufferId(k))
+fn b(k: u32) -> KernelArg {
+    KernelArg::Buffer(BufferId(k))
 }
 
 fn view(k: u32) -> View {
@@ -201,50 +201,50 @@ fn view(k: u32) -> View {
 fn step(backward: bool) -> Schedule {
     let (d, h) = (D as u32, H as u32);
     let buffers = vec![
-        buffer(ONCE, D * H, Place::Param(0)),             // 0 W
-        buffer(ONCE, D * H, Place::Arena(SlotId(0))),     // 1 W^T
-        buffer(SEQUENCE, D, Place::Tile(SlotId(0))),      // 2 x
-        buffer(SEQUENCE, H, Place::Tile(SlotId(1))),      // 3 h, gh
-        buffer(BATCH, H, Place::Arena(SlotId(1))),        // 4 pool
-        buffer(ONCE, 2 * H + 1, Place::Partial),          // 5 moments
-        buffer(ONCE, 2 * H, Place::Arena(SlotId(2))),     // 6 moments
-        buffer(BATCH, 1, Place::Dense(2)),                // 7
-        buffer(BATCH, 1, Place::Label(0)),                // 8
-        buffer(ONCE, 1, Place::Count(BATCH)),             // 9
-        buffer(BATCH, 1, Place::Arena(SlotId(3))),        // 10 logit
-        buffer(ONCE, 1, Place::Partial),                  // 11 loss
-        buffer(ONCE, 1, Place::Arena(SlotId(4))),         // 12 loss
-        buffer(ONCE, H, Place::Partial),                  // 13 largest
-        buffer(ONCE, H, Place::Arena(SlotId(5))),         // 14 largest
-        buffer(BATCH, D, Place::Arena(SlotId(6))),        // 15 gradient of the rows of ad.item
-        buffer(BATCH, H, Place::Arena(SlotId(7))),        // 16 gradient of pool
-        buffer(ONCE, D * H, Place::Partial),              // 17 gradient of W
-        buffer(ONCE, D * H, Place::Arena(SlotId(8))),     // 18 gradient of W
-        buffer(SEQUENCE, D + 2, Place::Arena(SlotId(9))), // 19 gradient of x, in columns 1..5
+        buffer(GLOBAL, D * H, Storage::Param(0)),           // 0 W
+        buffer(GLOBAL, D * H, Storage::Arena(SlotId(0))),   // 1 W^T
+        buffer(SEQUENCE, D, Storage::Tile(SlotId(0))),      // 2 x
+        buffer(SEQUENCE, H, Storage::Tile(SlotId(1))),      // 3 h, gh
+        buffer(BATCH, H, Storage::Arena(SlotId(1))),        // 4 pool
+        buffer(GLOBAL, 2 * H + 1, Storage::Partial),        // 5 moments
+        buffer(GLOBAL, 2 * H, Storage::Arena(SlotId(2))),   // 6 moments
+        buffer(BATCH, 1, Storage::Dense(2)),                // 7
+        buffer(BATCH, 1, Storage::Label(0)),                // 8
+        buffer(GLOBAL, 1, Storage::Count(BATCH)),           // 9
+        buffer(BATCH, 1, Storage::Arena(SlotId(3))),        // 10 logit
+        buffer(GLOBAL, 1, Storage::Partial),                // 11 loss
+        buffer(GLOBAL, 1, Storage::Arena(SlotId(4))),       // 12 loss
+        buffer(GLOBAL, H, Storage::Partial),                // 13 largest
+        buffer(GLOBAL, H, Storage::Arena(SlotId(5))),       // 14 largest
+        buffer(BATCH, D, Storage::Arena(SlotId(6))),        // 15 gradient of the rows of ad.item
+        buffer(BATCH, H, Storage::Arena(SlotId(7))),        // 16 gradient of pool
+        buffer(GLOBAL, D * H, Storage::Partial),            // 17 gradient of W
+        buffer(GLOBAL, D * H, Storage::Arena(SlotId(8))),   // 18 gradient of W
+        buffer(SEQUENCE, D + 2, Storage::Arena(SlotId(9))), // 19 gradient of x, in columns 1..5
     ];
     let slots = vec![
-        slot(ONCE, D * H),
+        slot(GLOBAL, D * H),
         slot(BATCH, H),
-        slot(ONCE, 2 * H),
+        slot(GLOBAL, 2 * H),
         slot(BATCH, 1),
-        slot(ONCE, 1),
-        slot(ONCE, H),
+        slot(GLOBAL, 1),
+        slot(GLOBAL, H),
         slot(BATCH, D),
         slot(BATCH, H + 1),
-        slot(ONCE, D * H),
+        slot(GLOBAL, D * H),
         slot(SEQUENCE, D + 2),
     ];
-    let look_up = |feature| [Source::Table(0), Source::Rows { table: 0, feature }];
-    let read = |domain| kernel(domain, 0, [look_up(0).as_slice(), &[b(2)]].concat());
+    let look_up = |feature| [KernelArg::Table(0), KernelArg::Rows { table: 0, feature }];
+    let read = |axis| kernel(axis, 0, [look_up(0).as_slice(), &[b(2)]].concat());
     let mut phases = vec![
         Phase {
-            domain: ONCE,
+            axis: GLOBAL,
             tile_rows: 1,
-            calls: vec![call(ONCE, Operation::Transpose { w: view(0), w_stride: h, out: view(1), k: d, n: h })],
+            calls: vec![call(GLOBAL, Operation::Transpose { w: view(0), w_stride: h, out: view(1), k: d, n: h })],
             reductions: vec![],
         },
         Phase {
-            domain: SEQUENCE,
+            axis: SEQUENCE,
             tile_rows: 16,
             calls: vec![
                 call(BATCH, Operation::Fill { buffer: BufferId(4), value: 0.0 }),
@@ -261,13 +261,13 @@ fn step(backward: bool) -> Schedule {
                         accumulate: false,
                     },
                 ),
-                kernel(SEQUENCE, 1, vec![b(3), Source::Ancestor { of: SEQUENCE, to: BATCH }, b(4)]),
+                kernel(SEQUENCE, 1, vec![b(3), KernelArg::Ancestor { of: SEQUENCE, to: BATCH }, b(4)]),
                 call(SEQUENCE, Operation::Moments { x: view(3), out: BufferId(5), width: h }),
             ],
             reductions: vec![Reduction { partial: BufferId(5), into: BufferId(6), combine: Combine::Moments }],
         },
         Phase {
-            domain: BATCH,
+            axis: BATCH,
             tile_rows: 8,
             calls: vec![kernel(
                 BATCH,
@@ -288,11 +288,11 @@ fn step(backward: bool) -> Schedule {
     if backward {
         let out = View { buffer: BufferId(19), column: 1 };
         phases.push(Phase {
-            domain: SEQUENCE,
+            axis: SEQUENCE,
             tile_rows: 16,
             calls: vec![
                 read(SEQUENCE),
-                kernel(SEQUENCE, 3, vec![b(16), Source::Ancestor { of: SEQUENCE, to: BATCH }, b(3)]),
+                kernel(SEQUENCE, 3, vec![b(16), KernelArg::Ancestor { of: SEQUENCE, to: BATCH }, b(3)]),
                 call(SEQUENCE, Operation::Outer { x: view(2), g: view(3), out: view(17), k: d, n: h }),
                 call(
                     SEQUENCE,
@@ -309,25 +309,25 @@ fn step(backward: bool) -> Schedule {
         ]);
     }
     let tile_slots = vec![slot(SEQUENCE, D), slot(SEQUENCE, H)];
-    Schedule { domains: vec![None, Some(ONCE), Some(BATCH)], groups: vec![], buffers, slots, tile_slots, phases, roots }
+    Schedule { axes: vec![None, Some(GLOBAL), Some(BATCH)], groups: vec![], buffers, slots, tile_slots, phases, roots }
 }
 
 fn rows_update() -> Update {
     let schedule = Schedule {
-        domains: vec![None, Some(ONCE)],
+        axes: vec![None, Some(GLOBAL)],
         buffers: vec![
-            buffer(BATCH, D, Place::Weight),
-            buffer(BATCH, D, Place::Gradient),
-            buffer(BATCH, 1, Place::UpdateSlot(0)),
-            buffer(BATCH, 1, Place::Touches),
+            buffer(BATCH, D, Storage::Weight),
+            buffer(BATCH, D, Storage::Gradient),
+            buffer(BATCH, 1, Storage::UpdateSlot(0)),
+            buffer(BATCH, 1, Storage::UpdateCount),
         ],
         slots: vec![],
         groups: vec![],
         tile_slots: vec![],
         phases: vec![Phase {
-            domain: BATCH,
+            axis: BATCH,
             tile_rows: 8,
-            calls: vec![kernel(BATCH, 4, vec![b(0), b(1), Source::RowIndex, b(2), b(3)])],
+            calls: vec![kernel(BATCH, 4, vec![b(0), b(1), KernelArg::RowIndex, b(2), b(3)])],
             reductions: vec![],
         }],
         roots: vec![],
@@ -338,25 +338,25 @@ fn rows_update() -> Update {
 
 fn tensor_update() -> Update {
     let schedule = Schedule {
-        domains: vec![None, Some(ONCE)],
+        axes: vec![None, Some(GLOBAL)],
         buffers: vec![
-            buffer(BATCH, 1, Place::Weight),
-            buffer(BATCH, 1, Place::Gradient),
-            buffer(ONCE, 1, Place::Partial),
-            buffer(ONCE, 1, Place::Arena(SlotId(0))),
+            buffer(BATCH, 1, Storage::Weight),
+            buffer(BATCH, 1, Storage::Gradient),
+            buffer(GLOBAL, 1, Storage::Partial),
+            buffer(GLOBAL, 1, Storage::Arena(SlotId(0))),
         ],
-        slots: vec![slot(ONCE, 1)],
+        slots: vec![slot(GLOBAL, 1)],
         groups: vec![],
         tile_slots: vec![],
         phases: vec![
             Phase {
-                domain: BATCH,
+                axis: BATCH,
                 tile_rows: 7,
                 calls: vec![kernel(BATCH, 5, vec![b(1), b(2)])],
                 reductions: vec![Reduction { partial: BufferId(2), into: BufferId(3), combine: Combine::Sum }],
             },
             Phase {
-                domain: BATCH,
+                axis: BATCH,
                 tile_rows: 7,
                 calls: vec![kernel(BATCH, 6, vec![b(0), b(1), b(3)])],
                 reductions: vec![],

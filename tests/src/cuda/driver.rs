@@ -1,7 +1,7 @@
 //! The shim as a driver of the runtime's engine: device memory on the host, every access of a kernel checked, and every transfer too.
 
 use super::Device;
-use din_runtime::device::cuda::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed};
+use din_runtime::exec::cuda::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed};
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};

@@ -7,12 +7,12 @@ use crate::random_graph::{self, Case, case};
 use din_compiler::codegen::CodegenError;
 use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
 use din_compiler::graph::Root;
-use din_compiler::optimize::{self, Distinct};
+use din_compiler::optimize::{self, Thresholds};
 use din_compiler::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{Cuda, Launches};
-use din_program::schedule::{Axes, Domain};
-use din_runtime::device::cuda::{Driver, Engine};
+use din_program::schedule::{AxisId, AxisTree};
+use din_runtime::exec::cuda::{Driver, Engine};
 use std::sync::Arc;
 
 /// Cases with their programs and the source of all.
@@ -39,9 +39,10 @@ impl Corpus {
         }
         programs.iter_mut().for_each(|p| p.kernels = kernels.described());
         let widths: Vec<Vec<u32>> = programs.iter().map(|p| p.tables.iter().map(|t| t.width).collect()).collect();
-        let axes: Vec<Axes> = programs.iter().map(|p| Axes::new(&p.schema, &p.train.groups)).collect();
-        let of_features = |(p, axes): (&Program, &Axes)| p.schema.features.iter().map(|f| axes.feature(f)).collect();
-        let features: Vec<Vec<Domain>> = programs.iter().zip(&axes).map(of_features).collect();
+        let axes: Vec<AxisTree> = programs.iter().map(|p| AxisTree::new(&p.schema, &p.train.groups)).collect();
+        let of_features =
+            |(p, axes): (&Program, &AxisTree)| p.schema.features.iter().map(|f| axes.feature(f)).collect();
+        let features: Vec<Vec<AxisId>> = programs.iter().zip(&axes).map(of_features).collect();
         let units: Vec<Unit<'_>> = programs
             .iter()
             .enumerate()
@@ -76,7 +77,7 @@ impl Corpus {
         &self.cases[number]
     }
 
-    /// Values of the roots of one case, `n(domain) x width` each, in the order of `Graph::roots`.
+    /// Values of the roots of one case, `n(axis) x width` each, in the order of `Graph::roots`.
     pub fn run(&self, driver: impl Driver, number: usize) -> Result<Vec<Vec<f32>>, Failure> {
         let (program, cuda) = &self.programs[number];
         let mut given = Given::new(&self.cases[number], program).map_err(|e| e.to_string())?;
@@ -93,7 +94,7 @@ pub fn varied(seed: u64, widest: usize, draws: usize) -> Case {
     let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
     let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest });
     if seed.is_multiple_of(2) {
-        optimize::distinct(&mut c.graph, Distinct { least: 0.0, least_each: 0.0 });
+        optimize::deduplicate(&mut c.graph, Thresholds { least: 0.0, least_each: 0.0 });
     }
     match seed % 3 {
         1 => {

@@ -12,4 +12,4 @@ pub use driver::Shim;
 pub use graph::{Corpus, varied};
 pub use model::{Columns, Trainer, columns};
 pub use rows::{FeatureRows, RowResults, TableRows, sum_rows};
-pub use training::{Place, ROWS, STEPS, close, same, samples, train};
+pub use training::{ROWS, STEPS, Storage, close, same, samples, train};

@@ -3,8 +3,8 @@
 use din_compiler::interpret::Samples;
 use din_program::Program;
 use din_program::cuda::Cuda;
-use din_runtime::device::cuda::{DeviceError, Driver, Engine, Options};
-use din_runtime::engine::{State, StepInputs};
+use din_runtime::exec::cpu::{State, StepInputs};
+use din_runtime::exec::cuda::{DeviceError, Driver, Engine, Options};
 use din_runtime::table::Table;
 use std::sync::Arc;
 

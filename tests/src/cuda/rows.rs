@@ -88,8 +88,8 @@ pub fn sum_rows(device: &Device, cuda: &Cuda, tables: &mut [TableRows<'_>], seed
         at[TableAddress::Gradient as usize] = results.gradient.as_ptr() as u64;
         at[TableAddress::FirstSums as usize] = sums[0].as_ptr() as u64;
         at[TableAddress::LastSums as usize] = sums[1].as_ptr() as u64;
-        at[TableAddress::Touched as usize] = results.touched.as_ptr() as u64;
-        at[TableAddress::Touches as usize] = table.touches as u64;
+        at[TableAddress::InBatch as usize] = results.touched.as_ptr() as u64;
+        at[TableAddress::UpdateCount as usize] = table.touches as u64;
         at[TableAddress::Elements as usize] = results.elements.as_ptr() as u64;
         address.extend(at);
         own[TableWord::FirstFeature as usize] = first;

@@ -9,13 +9,13 @@ use din_compiler::interpret::{Samples, Session, TableData, TensorData};
 use din_compiler::model::{Model, SlotScope};
 use din_program::cuda::Precision;
 use din_program::schema::{Feature, FeatureKind, TableKind};
-use din_runtime::device::cuda::Driver;
-use din_runtime::engine::State;
+use din_runtime::exec::cpu::State;
+use din_runtime::exec::cuda::Driver;
 use din_runtime::table::Table;
 use std::sync::Arc;
 
 /// What runs compiled source.
-pub trait Place {
+pub trait Storage {
     type Driver<'a>: Driver
     where
         Self: 'a;
@@ -24,7 +24,7 @@ pub trait Place {
     fn driver(&self, seed: u64) -> Self::Driver<'_>;
 }
 
-impl Place for Device {
+impl Storage for Device {
     type Driver<'a> = Shim<'a>;
 
     fn driver(&self, seed: u64) -> Shim<'_> {
@@ -98,7 +98,7 @@ pub fn close(what: &str, found: &[f32], expected: &[f64], bound: f64) {
 /// # Panics
 ///
 /// Where the two differ by more than `bound` of a tensor's norm, or two runs by a bit.
-pub fn train<P: Place>(
+pub fn train<P: Storage>(
     name: &str,
     model: &Model,
     options: &Options,

@@ -10,10 +10,10 @@ use din_program::Program;
 use din_program::cuda::Cuda;
 use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
-use din_runtime::code;
-use din_runtime::device::Steps;
-use din_runtime::device::cuda::{self as cuda_engine, DeviceError, Options};
-use din_runtime::engine::{Engine, ProfileRow, State};
+use din_runtime::cpu;
+use din_runtime::exec::Steps;
+use din_runtime::exec::cpu::{Engine, ProfileRow, State};
+use din_runtime::exec::cuda::{self as cuda_engine, DeviceError, Options};
 use din_runtime::table::Table;
 use din_runtime::train::Session;
 use din_tests::cuda::{Columns, Device, Shim, Trainer, columns};
@@ -31,7 +31,7 @@ pub fn case(wanted: &str) -> Case {
     let file = files().into_iter().find(|f| name(f) == wanted);
     let unit = || units().into_iter().find(|(name, _)| name == wanted).unwrap().1;
     let model = file.map_or_else(unit, |file| model(&file));
-    let levels = vec![code::detect()];
+    let levels = vec![cpu::detect()];
     let compiled = compile(&model, &CompileOptions { levels, checked: false, ..CompileOptions::default() }).unwrap();
     let made = cuda::program(&compiled.program, &compiled.kernels, &small()).unwrap();
     let device = Device::compile(&made.source, 1).unwrap();
@@ -110,7 +110,7 @@ fn close(found: f32, expected: f32, what: &str) {
 /// From step to step the ids move on, so that tables grow; then the device's values go to the CPU engine, and from there to another device.
 fn moves(wanted: &str) {
     let case = case(wanted);
-    let mut cpu = Engine::new(case.program.clone(), 2, code::detect()).unwrap();
+    let mut cpu = Engine::new(case.program.clone(), 2, cpu::detect()).unwrap();
     let (mut state, mut tables) = case.start();
     let (first, second) = case.start();
     let mut trainer = case.trainer(first, second);
@@ -302,7 +302,7 @@ fn a_session_trains_in_parts() {
 
 fn session(options: Options) {
     let case: &'static Case = Box::leak(Box::new(case("din")));
-    let engine = || Engine::new(case.program.clone(), 1, code::detect()).unwrap();
+    let engine = || Engine::new(case.program.clone(), 1, cpu::detect()).unwrap();
     let shim = || -> Box<dyn Steps> {
         let (program, launches) = (case.program.clone(), case.launches.clone());
         Box::new(cuda_engine::Engine::with(program, launches, Shim::new(&case.device, 8), options).unwrap())
@@ -361,7 +361,7 @@ fn session(options: Options) {
 #[test]
 fn launches_that_do_not_fit_are_refused() {
     use din_program::cuda::{Address, Grid, Tiling};
-    use din_program::schedule::{BATCH, BufferId, Domain, Source};
+    use din_program::schedule::{AxisId, BATCH, BufferId, KernelArg};
     let case = case("din");
     let refused = |change: &dyn Fn(&mut Cuda), said: &str| {
         let mut launches = (*case.launches).clone();
@@ -375,13 +375,13 @@ fn launches_that_do_not_fit_are_refused() {
     refused(&|c| c.threads = 48, "48 threads");
     refused(&|c| c.schedules[0].addresses[0] = Address::Buffer(BufferId(1 << 20)), "buffer 1048576");
     refused(&|c| c.schedules[1].addresses[0] = Address::Tiles(99), "tiling 99");
-    refused(&|c| c.schedules[0].addresses[0] = Address::Source(Source::Table(77)), "table 77");
+    refused(&|c| c.schedules[0].addresses[0] = Address::Argument(KernelArg::Table(77)), "table 77");
     refused(&|c| c.schedules[0].tilings[0].samples = 0, "tiles of");
     // There are no requests for samples to be under.
-    refused(&|c| c.schedules[0].addresses[0] = Address::Offsets(BATCH), "domain 1 is not a sequence");
-    refused(&|c| c.schedules[0].tilings[0] = Tiling { domain: BATCH, samples: 4, entries: 4 }, "domain 1 is not");
-    let above = Source::Ancestor { of: BATCH, to: Domain(3) };
-    refused(&|c| c.schedules[0].addresses[0] = Address::Source(above), "elements of domain 3 above those of domain 1");
+    refused(&|c| c.schedules[0].addresses[0] = Address::Offsets(BATCH), "axis 1 is not a sequence");
+    refused(&|c| c.schedules[0].tilings[0] = Tiling { axis: BATCH, samples: 4, entries: 4 }, "axis 1 is not");
+    let above = KernelArg::Ancestor { of: BATCH, to: AxisId(3) };
+    refused(&|c| c.schedules[0].addresses[0] = Address::Argument(above), "elements of axis 3 above those of axis 1");
     refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
     refused(&|c| c.schedules[0].launches[0].phase = 1 << 20, "phase 1048576");
 }

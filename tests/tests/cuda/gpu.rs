@@ -2,10 +2,10 @@
 //! late as it may be. What this cannot show is that a real driver agrees.
 
 use crate::engine::{Case, case, on_gpu, resolved};
-use din_runtime::device::cuda::{
+use din_runtime::exec::cpu::Span;
+use din_runtime::exec::cuda::{
     Captures, Command as Asked, DeviceError, Driver, Engine, Gpu, Image, Launch, Options, Target,
 };
-use din_runtime::engine::Span;
 use din_runtime::table::Table;
 use din_tests::cuda::{Columns, Device};
 use din_tests::random_graph::Random;

@@ -48,7 +48,7 @@ fn random_graphs() {
         here.into_iter().for_each(|p| *seen.entry(p).or_default() += 1);
         empty += usize::from(has_empty(&c));
         requests += usize::from(c.graph.request().is_some());
-        groups += usize::from(c.graph.domains.iter().any(|d| d.group.is_some()));
+        groups += usize::from(c.graph.axes.iter().any(|d| d.group.is_some()));
         cases.push(c);
     }
     let graphs = cases.len();
@@ -96,7 +96,7 @@ fn folded_products() {
         optimize::train(&mut case.graph, true).unwrap();
         let mut folded = case.clone();
         optimize::run(&mut folded.graph, optimize::LOWER, true).unwrap();
-        assert!(folded.graph.ids().any(|id| matches!(folded.graph.node(id).op, Op::Fold(_))));
+        assert!(folded.graph.ids().any(|id| matches!(folded.graph.node(id).op, Op::Absorbed(_))));
         unfolded.push(case);
         cases.push(folded);
     }

@@ -1,7 +1,7 @@
 //! A step's list of commands: two lists for all batches of a bucket, since they come over by turns to two places, and no bit that depends on it.
 
 use crate::engine::{Case, case, on_gpu, resolved};
-use din_runtime::device::cuda::Options;
+use din_runtime::exec::cuda::Options;
 use din_tests::cuda::{Columns, Shim, Trainer};
 use din_tests::random_graph::Random;
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,7 +11,7 @@ use din_compiler::codegen::cuda::{Options, program};
 use din_compiler::model::Model;
 use din_compiler::{CompileOptions, compile};
 use din_program::cuda::Precision;
-use din_runtime::device::cuda::{ImageCache, Nvrtc, NvrtcError, Resources, Target};
+use din_runtime::exec::cuda::{ImageCache, Nvrtc, NvrtcError, Resources, Target};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

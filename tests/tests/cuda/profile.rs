@@ -4,8 +4,8 @@
 use crate::engine::{case, resolved};
 use din_program::cuda::Grid;
 use din_program::schedule::Operation;
-use din_runtime::code;
-use din_runtime::engine::{Engine, ProfileRow};
+use din_runtime::cpu;
+use din_runtime::exec::cpu::{Engine, ProfileRow};
 use din_tests::random_graph::Random;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,13 @@ const STEPS: u32 = 3;
 fn profiles_are_of_what_ran() {
     let case = case("base");
     let all = case.program.train.phases.iter().flat_map(|p| &p.calls);
-    let folded = |op: &Operation| matches!(op, Operation::Fold { .. } | Operation::FoldOuter { .. });
+    let folded = |op: &Operation| matches!(op, Operation::AbsorbedMatMul { .. } | Operation::AbsorbedOuter { .. });
     assert!(!all.into_iter().any(|c| folded(&c.op)), "the CPU does less than a device for these");
 
     let (state, tables) = case.start();
     let (mut on, mut off) = (case.trainer(state.clone(), tables), case.trainer(state, case.start().1));
     let (mut cpu_state, mut cpu_tables) = case.start();
-    let mut cpu = Engine::new(case.program.clone(), 1, code::detect()).unwrap();
+    let mut cpu = Engine::new(case.program.clone(), 1, cpu::detect()).unwrap();
     on.engine.set_profile(true).unwrap();
     cpu.set_profile(true);
     let before = on.engine.driver().launches;

@@ -4,11 +4,11 @@
 use crate::models::small;
 use din_compiler::codegen::cuda;
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{Axes, Axis};
+use din_program::schedule::{AxisKind, AxisTree};
 use din_runtime::batch::Batch;
-use din_runtime::code;
-use din_runtime::device::cuda::Engine as Device;
-use din_runtime::engine::{Engine, State, StepInputs};
+use din_runtime::cpu;
+use din_runtime::exec::cpu::{Engine, State, StepInputs};
+use din_runtime::exec::cuda::Engine as Device;
 use din_runtime::table::Table;
 use din_tests::cuda::{self as shim, Shim};
 use din_tests::random_graph::Random;
@@ -70,9 +70,9 @@ fn start(program: &din_program::Program) -> (State, Vec<Table>) {
 }
 
 fn on_cpu(common: bool, activation: &str) -> Trained {
-    let options = CompileOptions { levels: vec![code::detect()], checked: true, ..CompileOptions::default() };
+    let options = CompileOptions { levels: vec![cpu::detect()], checked: true, ..CompileOptions::default() };
     let program = Arc::new(compile(&model(common, activation), &options).unwrap().program);
-    let mut engine = Engine::new(program.clone(), 1, code::detect()).unwrap();
+    let mut engine = Engine::new(program.clone(), 1, cpu::detect()).unwrap();
     let (mut state, mut tables) = start(&program);
     let mut losses = Vec::new();
     for log in mixed() {
@@ -128,9 +128,9 @@ fn agree(found: &Trained, expected: &Trained, what: &str) {
 fn pairs_store_no_concatenation() {
     let options = CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() };
     let program = compile(&model(true, "dice"), &options).unwrap().program;
-    let axes = Axes::new(&program.schema, &program.train.groups);
+    let axes = AxisTree::new(&program.schema, &program.train.groups);
     for schedule in [&program.train, &program.infer] {
-        let pairs = schedule.buffers.iter().filter(|b| matches!(axes.of(b.domain), Axis::Sequence(_)));
+        let pairs = schedule.buffers.iter().filter(|b| matches!(axes.of(b.axis), AxisKind::Sequence(_)));
         let mut widths: Vec<usize> = pairs.map(|b| b.width as usize).collect();
         widths.sort_unstable();
         widths.dedup();

@@ -2,7 +2,7 @@
 
 use crate::engine::{case, on_gpu, resolved};
 use crate::lists::same;
-use din_runtime::device::cuda::{DeviceError, Options};
+use din_runtime::exec::cuda::{DeviceError, Options};
 use din_runtime::table::Table;
 use din_tests::cuda::{Shim, Trainer};
 use din_tests::random_graph::Random;

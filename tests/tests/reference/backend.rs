@@ -3,8 +3,8 @@
 use crate::fixture::{CASES, Case, Outcome};
 use din_compiler::{CompileOptions, compile};
 use din_program::{Isa, Program};
-use din_runtime::code;
-use din_runtime::engine::{Engine, State, StepInputs};
+use din_runtime::cpu;
+use din_runtime::exec::cpu::{Engine, State, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ fn close(name: &str, case: &Case, found: &Outcome) -> f64 {
 
 #[test]
 fn fifty_steps() {
-    let isa = code::detect();
+    let isa = cpu::detect();
     for name in CASES {
         let case = Case::read(name);
         let worst = close(name, &case, &outcome(&case, 2, isa));
@@ -151,7 +151,7 @@ fn fifty_steps() {
 #[test]
 fn every_level_of_this_cpu() {
     let case = Case::read("dice_adam_adaptive");
-    for isa in [Isa::V2, Isa::V3, Isa::V4].into_iter().filter(|&isa| isa <= code::detect()) {
+    for isa in [Isa::V2, Isa::V3, Isa::V4].into_iter().filter(|&isa| isa <= cpu::detect()) {
         close(&format!("{isa:?}"), &case, &outcome(&case, 1, isa));
     }
 }

@@ -5,7 +5,7 @@ use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows
 use super::{Numbering, Purpose, Unit};
 use din_program::cuda::{Address, Precision};
 use din_program::schedule::{
-    Axis, BATCH, BufferId, Combine, Domain, ONCE, Operation, Phase, Place, SlotId, Source, View,
+    AxisId, AxisKind, BATCH, BufferId, Combine, GLOBAL, KernelArg, Operation, Phase, SlotId, Storage, View,
 };
 
 /// Memory that two buffers may share.
@@ -32,7 +32,7 @@ pub fn pitch(width: u32) -> u32 {
 #[derive(Clone, Copy, Debug)]
 pub struct TileSlot {
     pub slot: SlotId,
-    pub domain: Domain,
+    pub axis: AxisId,
     pub near: Option<u32>,
     pub far: (u32, u32),
 }
@@ -46,7 +46,7 @@ pub struct Frame<'a> {
     pub slots: Vec<TileSlot>,
     /// Where shared memory is free.
     pub base: u32,
-    declared: Vec<(Source, ArrayId)>,
+    declared: Vec<(KernelArg, ArrayId)>,
     /// Offsets and members.
     lists: Vec<(Address, ArrayId)>,
     memory: Vec<Memory>,
@@ -87,99 +87,99 @@ impl<'a> Frame<'a> {
     }
 
     /// Whether buffers are addressed by row number here.
-    fn by_row_number(&self, place: Place, domain: Domain) -> bool {
+    fn by_row_number(&self, place: Storage, axis: AxisId) -> bool {
         let kept = match place {
-            Place::Weight | Place::UpdateSlot(_) | Place::RowCount | Place::Touches => true,
-            Place::Arena(_)
-            | Place::Tile(_)
-            | Place::Partial
-            | Place::Param(_)
-            | Place::State(_)
-            | Place::Dense(_)
-            | Place::Label(_)
-            | Place::Present(_)
-            | Place::Length(_)
-            | Place::Count(_)
-            | Place::Step
-            | Place::Gradient
-            | Place::Touched => false,
+            Storage::Weight | Storage::UpdateSlot(_) | Storage::Frequency | Storage::UpdateCount => true,
+            Storage::Arena(_)
+            | Storage::Tile(_)
+            | Storage::Partial
+            | Storage::Param(_)
+            | Storage::State(_)
+            | Storage::Dense(_)
+            | Storage::Label(_)
+            | Storage::Present(_)
+            | Storage::Length(_)
+            | Storage::Count(_)
+            | Storage::Step
+            | Storage::Gradient
+            | Storage::InBatch => false,
         };
-        kept && self.unit.purpose == Purpose::Rows && domain == BATCH
+        kept && self.unit.purpose == Purpose::Rows && axis == BATCH
     }
 
     /// The array of a source, declared on first use.
-    pub fn source(&mut self, source: Source) -> Result<ArrayId, Refusal> {
+    pub fn source(&mut self, source: KernelArg) -> Result<ArrayId, Refusal> {
         if let Some((_, id)) = self.declared.iter().find(|(s, _)| *s == source) {
             return Ok(*id);
         }
         let (array, memory) = match source {
-            Source::Buffer(id) => self.buffer(id)?,
-            Source::Ancestor { of, to } => {
+            KernelArg::Buffer(id) => self.buffer(id)?,
+            KernelArg::Ancestor { of, to } => {
                 let axes = self.unit.axes;
-                let written = axes.parent(of) == Some(to) || of == BATCH || matches!(axes.of(to), Axis::Group(_));
+                let written = axes.parent(of) == Some(to) || of == BATCH || matches!(axes.of(to), AxisKind::Unique(_));
                 if !written || !axes.has_ancestor(of, to) {
-                    return Err(format!("domain {} above domain {}", to.0, of.0));
+                    return Err(format!("axis {} above axis {}", to.0, of.0));
                 }
                 let rows = self.inside(of)?;
                 let local = self.kernel.walk.holds(of) && self.kernel.walk.unit() == Some(to);
                 let bound = if local { Bound::Local(to) } else { Bound::Whole(to) };
                 let name = match axes.of(to) {
-                    Axis::Group(g) => format!("distinct{g}_{}", of.0),
-                    Axis::Batch => format!("sample{}", of.0),
+                    AxisKind::Unique(g) => format!("distinct{g}_{}", of.0),
+                    AxisKind::Batch => format!("sample{}", of.0),
                     _ => format!("request{}", of.0),
                 };
                 (self.addressed(source, name, Numbers::Index(bound), rows, 1), None)
             }
-            Source::Rows { table, feature } => {
-                let domain = self.unit.features.get(feature as usize).copied().unwrap_or(BATCH);
-                let rows = self.inside(domain)?;
+            KernelArg::Rows { table, feature } => {
+                let axis = self.unit.features.get(feature as usize).copied().unwrap_or(BATCH);
+                let rows = self.inside(axis)?;
                 let name = format!("rows{table}_{feature}");
                 (self.addressed(source, name, Numbers::Index(Bound::Table(Some(table))), rows, 1), None)
             }
-            Source::Table(t) => {
+            KernelArg::Table(t) => {
                 let width = self.unit.widths.get(t as usize).copied().unwrap_or(0);
                 (self.addressed(source, format!("table{t}"), Numbers::F32, Rows::Table(Some(t)), width), None)
             }
-            Source::RowIndex => {
+            KernelArg::RowIndex => {
                 let rows = self.inside(BATCH)?;
                 (self.addressed(source, "row_index".into(), Numbers::Index(Bound::Table(None)), rows, 1), None)
             }
-            Source::GroupRows { group, key } => {
+            KernelArg::GroupRows { group, key } => {
                 let found = self.unit.schedule.groups.get(group as usize).and_then(|g| g.keys.get(key as usize));
-                let domain = self.unit.axes.find(Axis::Group(group));
-                let Some((&(table, _), domain)) = found.zip(domain) else {
+                let axis = self.unit.axes.find(AxisKind::Unique(group));
+                let Some((&(table, _), axis)) = found.zip(axis) else {
                     return Err(format!("key {key} of group {group}"));
                 };
-                let rows = self.inside(domain)?;
+                let rows = self.inside(axis)?;
                 let name = format!("rows{group}of{key}");
                 (self.addressed(source, name, Numbers::Index(Bound::Table(Some(table))), rows, 1), None)
             }
-            Source::Function(f) => return Err(format!("{f:?} is no array")),
+            KernelArg::Function(f) => return Err(format!("{f:?} is no array")),
         };
         let id = self.declare(array, memory);
         self.declared.push((source, id));
         Ok(id)
     }
 
-    fn addressed(&mut self, source: Source, name: String, numbers: Numbers, rows: Rows, width: u32) -> Array {
+    fn addressed(&mut self, source: KernelArg, name: String, numbers: Numbers, rows: Rows, width: u32) -> Array {
         let number = self.numbering.source(source);
         Array { name, numbers, rows, width, stride: width, binding: Binding::Address(number) }
     }
 
     /// What the elements of a group stand for, elements of `over`.
-    pub fn members(&mut self, group: Domain, over: Domain) -> ArrayId {
+    pub fn members(&mut self, group: AxisId, over: AxisId) -> ArrayId {
         self.list(Address::Members(group), format!("members{}", group.0), over, over)
     }
 
     /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request; of a group, where the
     /// members of each begin. Of the whole batch.
-    pub fn offsets(&mut self, of: Domain, by: Domain) -> ArrayId {
+    pub fn offsets(&mut self, of: AxisId, by: AxisId) -> ArrayId {
         let into = self.unit.axes.summed(by).filter(|_| of == by).unwrap_or(of);
         self.list(Address::Offsets(of), format!("begin{}", of.0), by, into)
     }
 
     /// Numbers of elements of `into`, by element of `by`, of the whole batch.
-    fn list(&mut self, address: Address, name: String, by: Domain, into: Domain) -> ArrayId {
+    fn list(&mut self, address: Address, name: String, by: AxisId, into: AxisId) -> ArrayId {
         if let Some((_, id)) = self.lists.iter().find(|(a, _)| *a == address) {
             return *id;
         }
@@ -190,54 +190,54 @@ impl<'a> Frame<'a> {
         id
     }
 
-    /// The domain of the requests, where the element of `to` above one of `of` is found by the sample's request.
-    pub fn by_request(&self, of: Domain, to: Domain) -> Option<Domain> {
+    /// The axis of the requests, where the element of `to` above one of `of` is found by the sample's request.
+    pub fn by_request(&self, of: AxisId, to: AxisId) -> Option<AxisId> {
         let axes = self.unit.axes;
-        let entries = matches!(axes.of(to), Axis::Requests | Axis::Entries(_));
-        let pairs = matches!(axes.of(of), Axis::Sequence(_)) && entries && axes.has_ancestor(of, to);
-        if pairs { axes.find(Axis::Requests) } else { None }
+        let entries = matches!(axes.of(to), AxisKind::Request | AxisKind::Entries(_));
+        let pairs = matches!(axes.of(of), AxisKind::Sequence(_)) && entries && axes.has_ancestor(of, to);
+        if pairs { axes.find(AxisKind::Request) } else { None }
     }
 
-    /// Rows of an array over a domain: the tile's, where it has them.
-    fn inside(&self, domain: Domain) -> Result<Rows, Refusal> {
-        match domain {
-            ONCE => Ok(Rows::One),
+    /// Rows of an array over an axis: the tile's, where it has them.
+    fn inside(&self, axis: AxisId) -> Result<Rows, Refusal> {
+        match axis {
+            GLOBAL => Ok(Rows::One),
             d if self.kernel.walk.holds(d) => Ok(Rows::Local(d)),
             d if self.kernel.walk.unit().is_some() && d.index() < self.unit.axes.count() => Ok(Rows::Whole(d)),
-            d => Err(format!("domain {} in a phase over domain {}", d.0, self.phase.domain.0)),
+            d => Err(format!("axis {} in a phase over axis {}", d.0, self.phase.axis.0)),
         }
     }
 
     fn buffer(&mut self, id: BufferId) -> Result<(Array, Option<Memory>), Refusal> {
         let b = self.unit.schedule.buffers.get(id.index()).ok_or_else(|| format!("buffer {} does not exist", id.0))?;
-        let rows = if self.by_row_number(b.place, b.domain) { Rows::Table(None) } else { self.inside(b.domain)? };
+        let rows = if self.by_row_number(b.place, b.axis) { Rows::Table(None) } else { self.inside(b.axis)? };
         let (letter, binding, memory) = match b.place {
-            Place::Tile(slot) => {
+            Storage::Tile(slot) => {
                 let found = self.slots.iter().find(|s| s.slot == slot);
                 let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
                 ("tile", Binding::Slot { near: found.near, far: found.far }, Memory::Tile(slot))
             }
-            Place::Partial => {
+            Storage::Partial => {
                 let at = self.phase.reductions.iter().position(|r| r.partial == id);
                 let at = at.ok_or_else(|| format!("partial {} is not reduced by its phase", id.0))?;
                 let offset = self.kernel.partials.get(at).map_or(0, |p| p.offset);
                 ("partial", Binding::Partial { offset }, Memory::Buffer(id))
             }
-            Place::Arena(slot) => ("b", Binding::Address(self.numbering.buffer(id)), Memory::Arena(slot)),
-            Place::Param(_)
-            | Place::State(_)
-            | Place::Dense(_)
-            | Place::Label(_)
-            | Place::Present(_)
-            | Place::Length(_)
-            | Place::Count(_)
-            | Place::Step
-            | Place::Gradient
-            | Place::Touched
-            | Place::Weight
-            | Place::UpdateSlot(_)
-            | Place::RowCount
-            | Place::Touches => {
+            Storage::Arena(slot) => ("b", Binding::Address(self.numbering.buffer(id)), Memory::Arena(slot)),
+            Storage::Param(_)
+            | Storage::State(_)
+            | Storage::Dense(_)
+            | Storage::Label(_)
+            | Storage::Present(_)
+            | Storage::Length(_)
+            | Storage::Count(_)
+            | Storage::Step
+            | Storage::Gradient
+            | Storage::InBatch
+            | Storage::Weight
+            | Storage::UpdateSlot(_)
+            | Storage::Frequency
+            | Storage::UpdateCount => {
                 let binding = Binding::Address(self.numbering.buffer(id));
                 let name = place_name(b.place);
                 return Ok((
@@ -247,7 +247,7 @@ impl<'a> Frame<'a> {
             }
         };
         let name = format!("{letter}{}", id.0);
-        let stride = if matches!(b.place, Place::Tile(_)) { pitch(b.width) } else { b.width };
+        let stride = if matches!(b.place, Storage::Tile(_)) { pitch(b.width) } else { b.width };
         Ok((Array { name, numbers: Numbers::F32, rows, width: b.width, stride, binding }, Some(memory)))
     }
 
@@ -281,7 +281,7 @@ impl<'a> Frame<'a> {
     pub fn own_slot(&mut self, slot: SlotId, width: u32) -> Result<ArrayId, Refusal> {
         let found = self.slots.iter().find(|s| s.slot == slot).copied();
         let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
-        let rows = self.inside(found.domain)?;
+        let rows = self.inside(found.axis)?;
         self.names += 1;
         let array = Array {
             name: format!("products{}", self.names),
@@ -295,7 +295,7 @@ impl<'a> Frame<'a> {
     }
 
     pub fn view(&mut self, view: View, columns: u32) -> Result<Seen, Refusal> {
-        let array = self.source(Source::Buffer(view.buffer))?;
+        let array = self.source(KernelArg::Buffer(view.buffer))?;
         let rows = self.rows(array);
         Ok(Seen { array, rows, column: view.column, columns })
     }
@@ -392,17 +392,17 @@ fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
     };
     let mut uses = phase.calls.iter().filter_map(|call| match &call.op {
         Operation::Outer { out, k, n, .. } => whole(*out, *k, *n),
-        Operation::FoldOuter { weight: Some((_, out)), e, n, .. } => whole(*out, e.saturating_mul(2), *n),
-        Operation::Kernel { args, .. } => args.contains(&Source::Buffer(partial)).then_some(false),
+        Operation::AbsorbedOuter { weight: Some((_, out)), e, n, .. } => whole(*out, e.saturating_mul(2), *n),
+        Operation::Kernel { args, .. } => args.contains(&KernelArg::Buffer(partial)).then_some(false),
         Operation::Moments { out, .. } => (*out == partial).then_some(false),
         Operation::Fill { buffer, .. } => (*buffer == partial).then_some(false),
         Operation::MatMul { out, .. }
-        | Operation::Fold { out, .. }
-        | Operation::SumShared { out, .. }
+        | Operation::AbsorbedMatMul { out, .. }
+        | Operation::SegmentSum { out, .. }
         | Operation::Transpose { out, .. } => (out.buffer == partial).then_some(false),
-        Operation::FoldOuter { weight: None, .. } => None,
+        Operation::AbsorbedOuter { weight: None, .. } => None,
     });
-    phase.domain != ONCE && uses.next() == Some(true) && uses.next().is_none()
+    phase.axis != GLOBAL && uses.next() == Some(true) && uses.next().is_none()
 }
 
 /// The partial sums of a phase, one behind the other; and the numbers of a copy.
@@ -420,24 +420,24 @@ pub fn partials(unit: &Unit<'_>, phase: &Phase) -> (Vec<Partial>, u32) {
     (partials, offset)
 }
 
-fn place_name(place: Place) -> String {
+fn place_name(place: Storage) -> String {
     match place {
-        Place::Arena(s) => format!("arena{}", s.0),
-        Place::Tile(s) => format!("tile{}", s.0),
-        Place::Partial => "partial".into(),
-        Place::Param(k) => format!("param{k}"),
-        Place::State(k) => format!("state{k}"),
-        Place::Dense(k) => format!("dense{k}"),
-        Place::Label(k) => format!("label{k}"),
-        Place::Present(k) => format!("present{k}"),
-        Place::Length(d) => format!("length{}", d.0),
-        Place::Count(d) => format!("total{}", d.0),
-        Place::Step => "step".into(),
-        Place::Weight => "weight".into(),
-        Place::Gradient => "gradient".into(),
-        Place::Touched => "touched".into(),
-        Place::UpdateSlot(k) => format!("slot{k}"),
-        Place::RowCount => "row_count".into(),
-        Place::Touches => "touches".into(),
+        Storage::Arena(s) => format!("arena{}", s.0),
+        Storage::Tile(s) => format!("tile{}", s.0),
+        Storage::Partial => "partial".into(),
+        Storage::Param(k) => format!("param{k}"),
+        Storage::State(k) => format!("state{k}"),
+        Storage::Dense(k) => format!("dense{k}"),
+        Storage::Label(k) => format!("label{k}"),
+        Storage::Present(k) => format!("present{k}"),
+        Storage::Length(d) => format!("length{}", d.0),
+        Storage::Count(d) => format!("total{}", d.0),
+        Storage::Step => "step".into(),
+        Storage::Weight => "weight".into(),
+        Storage::Gradient => "gradient".into(),
+        Storage::InBatch => "touched".into(),
+        Storage::UpdateSlot(k) => format!("slot{k}"),
+        Storage::Frequency => "row_count".into(),
+        Storage::UpdateCount => "touches".into(),
     }
 }

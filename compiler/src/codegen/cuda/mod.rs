@@ -10,7 +10,7 @@
 //! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule that `plan` made never panics here, and one that it
 //! cannot have made is an error.
 
-mod fold;
+mod absorb;
 mod frame;
 mod phase;
 mod print;
@@ -24,7 +24,7 @@ use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{ALIGN, Address, Cuda, Launches, Precision, Tiling, Word};
-use din_program::schedule::{Axes, BufferId, Domain, MAX_WIDTH, Operation, Schedule, Source};
+use din_program::schedule::{AxisId, AxisTree, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule};
 
 /// What every source begins with.
 pub const PRELUDE: &str =
@@ -85,9 +85,9 @@ pub struct Unit<'a> {
     pub purpose: Purpose,
     /// Width by table.
     pub widths: &'a [u32],
-    pub axes: &'a Axes,
-    /// Domain by feature.
-    pub features: &'a [Domain],
+    pub axes: &'a AxisTree,
+    /// AxisId by feature.
+    pub features: &'a [AxisId],
 }
 
 /// A source and its launches.
@@ -100,9 +100,9 @@ pub struct Made {
 /// The source of a program: its training and inference schedules, then its updates.
 pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
     let widths: Vec<u32> = program.tables.iter().map(|t| t.width).collect();
-    let step = |schedule: &Schedule| Axes::new(&program.schema, &schedule.groups);
-    let (train, infer, rows) = (step(&program.train), step(&program.infer), Axes::rows());
-    let features: Vec<Domain> = program.schema.features.iter().map(|f| train.feature(f)).collect();
+    let step = |schedule: &Schedule| AxisTree::new(&program.schema, &schedule.groups);
+    let (train, infer, rows) = (step(&program.train), step(&program.infer), AxisTree::rows());
+    let features: Vec<AxisId> = program.schema.features.iter().map(|f| train.feature(f)).collect();
     let unit = |name: String, schedule, purpose, axes| Unit {
         name,
         schedule,
@@ -203,17 +203,17 @@ const MOST_CHUNKS: u32 = 1 << 10;
 // Index arithmetic stays within 32 bits.
 const _: () = assert!(MAX_WIDTH <= 1 << 26);
 
-/// Refuses schedules whose domains or sizes no other check foresees.
+/// Refuses schedules whose axes or sizes no other check foresees.
 fn sane(unit: &Unit<'_>) -> Result<(), String> {
     let schedule = unit.schedule;
-    let parents: Vec<Option<Domain>> = (0..unit.axes.count() as u32).map(|d| unit.axes.parent(Domain(d))).collect();
-    if schedule.domains != parents {
-        return Err(format!("domains {:?}", schedule.domains));
+    let parents: Vec<Option<AxisId>> = (0..unit.axes.count() as u32).map(|d| unit.axes.parent(AxisId(d))).collect();
+    if schedule.axes != parents {
+        return Err(format!("axes {:?}", schedule.axes));
     }
-    let known = |d: Domain| d.index() < schedule.domains.len();
+    let known = |d: AxisId| d.index() < schedule.axes.len();
     for b in &schedule.buffers {
-        if b.width == 0 || b.width > MAX_WIDTH || !known(b.domain) {
-            return Err(format!("a buffer of width {} over domain {}", b.width, b.domain.0));
+        if b.width == 0 || b.width > MAX_WIDTH || !known(b.axis) {
+            return Err(format!("a buffer of width {} over axis {}", b.width, b.axis.0));
         }
     }
     for phase in &schedule.phases {
@@ -223,18 +223,14 @@ fn sane(unit: &Unit<'_>) -> Result<(), String> {
                 Operation::MatMul { k, n, w_stride, .. } | Operation::Transpose { k, n, w_stride, .. } => {
                     (k, n, w_stride)
                 }
-                Operation::Fold { e, n, .. } | Operation::FoldOuter { e, n, .. } => (e, n, 1),
+                Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => (e, n, 1),
                 Operation::Outer { k, n, .. } => (k, n, 1),
-                Operation::Moments { width, .. } | Operation::SumShared { width, .. } => (1, width, 1),
+                Operation::Moments { width, .. } | Operation::SegmentSum { width, .. } => (1, width, 1),
             };
             let size = u64::from(rows) * u64::from(columns);
-            if size == 0
-                || size > u64::from(MAX_WIDTH)
-                || stride > MAX_WIDTH
-                || !known(call.domain)
-                || !known(phase.domain)
+            if size == 0 || size > u64::from(MAX_WIDTH) || stride > MAX_WIDTH || !known(call.axis) || !known(phase.axis)
             {
-                return Err(format!("a call of {rows} x {columns} over domain {} at {}", call.domain.0, call.location));
+                return Err(format!("a call of {rows} x {columns} over axis {} at {}", call.axis.0, call.location));
             }
         }
     }
@@ -267,8 +263,8 @@ impl Numbering {
         self.address(Address::Buffer(id))
     }
 
-    fn source(&mut self, source: Source) -> u32 {
-        self.address(Address::Source(source))
+    fn source(&mut self, source: KernelArg) -> u32 {
+        self.address(Address::Argument(source))
     }
 
     fn word(&mut self, word: Word) -> u32 {

@@ -2,7 +2,7 @@
 //!
 //! A phase of one element, whose work is wide and short, becomes several kernels over blocks rather than one block's work.
 
-use super::fold::OWN;
+use super::absorb::OWN;
 use super::frame::{Frame, Memory, Refusal, TileSlot, partials, pitch};
 use super::product;
 use super::region;
@@ -11,7 +11,7 @@ use super::{Numbering, Options, Purpose, Unit};
 use crate::plan::Kernels;
 use din_program::cuda::{ALIGN, Address, Grid, Launch, Tiling, Word};
 use din_program::schedule::{
-    Axis, BATCH, BufferId, Call, Combine, Domain, ONCE, Operation, Phase, Place, Slot, SlotId, Source,
+    AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Slot, SlotId, Storage,
 };
 
 /// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that share the sets (`join.cuh`).
@@ -48,17 +48,17 @@ pub struct Maker<'a> {
 impl Maker<'_> {
     /// The kernels of the phase in the order of their launches.
     pub fn make(&self, numbering: &mut Numbering) -> Result<Vec<Made>, Refusal> {
-        let mut made = match self.phase.domain {
-            ONCE => self.once(numbering)?,
-            domain => match self.unit.axes.of(domain) {
-                Axis::Once => return Err(format!("a phase over domain {}", domain.0)),
-                Axis::Batch | Axis::Group(_) => vec![self.samples(domain, numbering)?],
-                Axis::Requests => vec![self.samples(domain, numbering)?],
+        let mut made = match self.phase.axis {
+            GLOBAL => self.once(numbering)?,
+            axis => match self.unit.axes.of(axis) {
+                AxisKind::Global => return Err(format!("a phase over axis {}", axis.0)),
+                AxisKind::Batch | AxisKind::Unique(_) => vec![self.samples(axis, numbering)?],
+                AxisKind::Request => vec![self.samples(axis, numbering)?],
                 // Where nothing is summed by request, a request's entries are many blocks' work: each may stand for hundreds of pairs.
-                Axis::Entries(_) if self.phase.calls.iter().all(|c| c.domain == domain) => {
-                    vec![self.samples(domain, numbering)?]
+                AxisKind::Entries(_) if self.phase.calls.iter().all(|c| c.axis == axis) => {
+                    vec![self.samples(axis, numbering)?]
                 }
-                Axis::Sequence(_) | Axis::Entries(_) => vec![self.sequence(domain, numbering)?],
+                AxisKind::Sequence(_) | AxisKind::Entries(_) => vec![self.sequence(axis, numbering)?],
             },
         };
         if !self.phase.reductions.is_empty() {
@@ -116,8 +116,8 @@ impl Maker<'_> {
     /// The calls, one behind the other.
     fn calls(&self, frame: &mut Frame<'_>, calls: &[Call]) -> Result<(), Refusal> {
         for (k, call) in calls.iter().enumerate() {
-            if call.domain != ONCE && !frame.kernel.walk.holds(call.domain) {
-                return Err(format!("a call over domain {} at {}", call.domain.0, call.location));
+            if call.axis != GLOBAL && !frame.kernel.walk.holds(call.axis) {
+                return Err(format!("a call over axis {} at {}", call.axis.0, call.location));
             }
             let (what, region) = match &call.op {
                 Operation::Kernel { kernel, args } => {
@@ -187,10 +187,10 @@ impl Maker<'_> {
             Operation::Fill { buffer, .. } => self.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width),
             Operation::Transpose { k, n, .. } => k * n,
             Operation::MatMul { .. }
-            | Operation::Fold { .. }
-            | Operation::FoldOuter { .. }
+            | Operation::AbsorbedMatMul { .. }
+            | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
-            | Operation::SumShared { .. }
+            | Operation::SegmentSum { .. }
             | Operation::Moments { .. } => 0,
         }
     }
@@ -207,14 +207,14 @@ impl Maker<'_> {
 
     fn touched(&self, call: &Call) -> (Vec<Memory>, Vec<Memory>) {
         let memory = |id: BufferId| match self.unit.schedule.buffers.get(id.index()).map(|b| b.place) {
-            Some(Place::Arena(s)) => Memory::Arena(s),
-            Some(Place::Tile(s)) => Memory::Tile(s),
+            Some(Storage::Arena(s)) => Memory::Arena(s),
+            Some(Storage::Tile(s)) => Memory::Tile(s),
             _ => Memory::Buffer(id),
         };
         match &call.op {
             Operation::Kernel { kernel, args } => {
                 let of = |a: u32| match args.get(a as usize) {
-                    Some(Source::Buffer(id)) => Some(memory(*id)),
+                    Some(KernelArg::Buffer(id)) => Some(memory(*id)),
                     _ => None,
                 };
                 let reads = (0..args.len() as u32).filter_map(of).collect();
@@ -225,58 +225,58 @@ impl Maker<'_> {
             Operation::Transpose { w, out, .. } => (vec![memory(w.buffer)], vec![memory(out.buffer)]),
             Operation::MatMul { x, w, out, .. } => (vec![memory(x.buffer), memory(w.buffer)], vec![memory(out.buffer)]),
             // Not among what is shared.
-            Operation::Fold { .. }
-            | Operation::FoldOuter { .. }
+            Operation::AbsorbedMatMul { .. }
+            | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
-            | Operation::SumShared { .. }
+            | Operation::SegmentSum { .. }
             | Operation::Moments { .. } => (vec![], vec![]),
         }
     }
 
-    fn samples(&self, unit: Domain, numbering: &mut Numbering) -> Result<Made, Refusal> {
+    fn samples(&self, unit: AxisId, numbering: &mut Numbering) -> Result<Made, Refusal> {
         let wanted = match self.unit.purpose {
-            Purpose::Step if matches!(self.unit.axes.of(unit), Axis::Entries(_)) => self.options.sequence_tile,
+            Purpose::Step if matches!(self.unit.axes.of(unit), AxisKind::Entries(_)) => self.options.sequence_tile,
             Purpose::Step => self.options.batch_tile,
             Purpose::Rows => self.options.row_tile,
             Purpose::Tensor => 2 * self.options.threads,
         };
         let candidates = [wanted, wanted / 2, wanted / 4];
-        let laid = self.layout(&candidates, |samples| Tiling { domain: unit, samples, entries: 0 });
+        let laid = self.layout(&candidates, |samples| Tiling { axis: unit, samples, entries: 0 });
         let elements = numbering.word(Word::Elements(unit));
         let samples = laid.tiling.samples;
         let spread = self.spreads(unit);
         self.tiled(numbering, laid, Walk::Samples { unit, samples, elements, spread })
     }
 
-    fn sequence(&self, domain: Domain, numbering: &mut Numbering) -> Result<Made, Refusal> {
-        let unit = self.unit.axes.parent(domain).unwrap_or(BATCH);
+    fn sequence(&self, axis: AxisId, numbering: &mut Numbering) -> Result<Made, Refusal> {
+        let unit = self.unit.axes.parent(axis).unwrap_or(BATCH);
         let wanted = self.options.sequence_tile;
         let candidates = [wanted, wanted * 3 / 4, wanted / 2];
         let samples = self.options.sequence_samples.next_multiple_of(ALIGN);
-        let laid = self.layout(&candidates, |entries| Tiling { domain, samples, entries });
+        let laid = self.layout(&candidates, |entries| Tiling { axis, samples, entries });
         let entries = laid.tiling.entries;
         let number = numbering.tiling(laid.tiling);
         let walk = Walk::Sequence {
             unit,
-            domain,
+            axis,
             samples,
             entries,
             tiles: numbering.word(Word::Tiles(number)),
             longest: numbering.word(Word::Longest(number)),
             bounds: numbering.address(Address::Tiles(number)),
-            offsets: numbering.address(Address::Offsets(domain)),
+            offsets: numbering.address(Address::Offsets(axis)),
         };
         self.tiled(numbering, laid, walk)
     }
 
     /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and behind each may be hundreds of samples; how many
     /// elements a group has is seen in the batch.
-    fn spreads(&self, unit: Domain) -> bool {
-        matches!(self.unit.axes.of(unit), Axis::Requests | Axis::Entries(_) | Axis::Group(_))
+    fn spreads(&self, unit: AxisId) -> bool {
+        matches!(self.unit.axes.of(unit), AxisKind::Request | AxisKind::Entries(_) | AxisKind::Unique(_))
     }
 
     fn sums_shared(&self) -> bool {
-        self.phase.calls.iter().any(|c| matches!(c.op, Operation::SumShared { .. }))
+        self.phase.calls.iter().any(|c| matches!(c.op, Operation::SegmentSum { .. }))
     }
 
     fn tiled(&self, numbering: &mut Numbering, laid: Laid, walk: Walk) -> Result<Made, Refusal> {
@@ -286,21 +286,21 @@ impl Maker<'_> {
         let far = slots.iter().any(|s| s.near.is_none());
         kernel.scratch = scratch;
         kernel.shared = shared;
-        let of = |domain: Domain| match self.unit.axes.of(domain) {
-            Axis::Requests => "requests".into(),
-            Axis::Batch => "samples".into(),
-            Axis::Group(_) => "distinct elements".into(),
-            _ => format!("entries of domain {}", domain.0),
+        let of = |axis: AxisId| match self.unit.axes.of(axis) {
+            AxisKind::Request => "requests".into(),
+            AxisKind::Batch => "samples".into(),
+            AxisKind::Unique(_) => "distinct elements".into(),
+            _ => format!("entries of axis {}", axis.0),
         };
         kernel.comment = vec![match walk {
-            Walk::Sequence { unit, domain, samples, entries, .. } => {
-                let (under, units) = (of(domain), of(unit));
+            Walk::Sequence { unit, axis, samples, entries, .. } => {
+                let (under, units) = (of(axis), of(unit));
                 format!("Phase {}, tiles of {entries} {under}, {samples} {units} at most.", self.number)
             }
             Walk::Samples { spread: true, .. } => {
-                format!("Phase {}, tiles of {} {} at most.", self.number, tiling.samples, of(tiling.domain))
+                format!("Phase {}, tiles of {} {} at most.", self.number, tiling.samples, of(tiling.axis))
             }
-            _ => format!("Phase {}, tiles of {} {}.", self.number, tiling.samples, of(tiling.domain)),
+            _ => format!("Phase {}, tiles of {} {}.", self.number, tiling.samples, of(tiling.axis)),
         }];
         let grid = Grid::Tiles { tiling: numbering.tiling(tiling) };
         let mut frame = Frame::new(self.unit, self.phase, self.options.precision, numbering, kernel);
@@ -316,15 +316,15 @@ impl Maker<'_> {
     /// Tile slots that the calls use, as wide as they need them.
     fn tile_slots(&self) -> Vec<(SlotId, Slot)> {
         let mut slots: Vec<(SlotId, Slot)> = Vec::new();
-        let mut add = |id: SlotId, domain: Domain, width: u32| match slots.iter_mut().find(|(s, _)| *s == id) {
+        let mut add = |id: SlotId, axis: AxisId, width: u32| match slots.iter_mut().find(|(s, _)| *s == id) {
             Some((_, slot)) => slot.width = slot.width.max(width),
-            None => slots.push((id, Slot { domain, width })),
+            None => slots.push((id, Slot { axis, width })),
         };
         let mut used = |id: BufferId| {
             if let Some(b) = self.unit.schedule.buffers.get(id.index())
-                && let Place::Tile(slot) = b.place
+                && let Storage::Tile(slot) = b.place
             {
-                add(slot, b.domain, pitch(b.width));
+                add(slot, b.axis, pitch(b.width));
             }
         };
         let mut own = None;
@@ -332,27 +332,27 @@ impl Maker<'_> {
             match &call.op {
                 Operation::Kernel { args, .. } => {
                     for a in args {
-                        if let Source::Buffer(id) = a {
+                        if let KernelArg::Buffer(id) = a {
                             used(*id);
                         }
                     }
                 }
                 Operation::Fill { buffer, .. } => used(*buffer),
-                Operation::SumShared { x, out, .. } => [x, out].iter().for_each(|v| used(v.buffer)),
+                Operation::SegmentSum { x, out, .. } => [x, out].iter().for_each(|v| used(v.buffer)),
                 Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| used(v.buffer)),
-                Operation::Fold { x, q, w, transposed, out, e, .. } => {
+                Operation::AbsorbedMatMul { x, q, w, transposed, out, e, .. } => {
                     [x, q, w, out].iter().for_each(|v| used(v.buffer));
                     if !transposed {
-                        own = own.max(Some((*e, call.domain.0)));
+                        own = own.max(Some((*e, call.axis.0)));
                     }
                 }
-                Operation::FoldOuter { x, g, weight, sample, e, .. } => {
+                Operation::AbsorbedOuter { x, g, weight, sample, e, .. } => {
                     [x, g].iter().for_each(|v| used(v.buffer));
                     for (a, b) in [weight, sample].into_iter().flatten() {
                         used(a.buffer);
                         used(b.buffer);
                     }
-                    own = own.max(Some((*e, call.domain.0)));
+                    own = own.max(Some((*e, call.axis.0)));
                 }
                 Operation::Outer { x, g, out, .. } => [x, g, out].iter().for_each(|v| used(v.buffer)),
                 Operation::Transpose { w, out, .. } => [w, out].iter().for_each(|v| used(v.buffer)),
@@ -362,8 +362,8 @@ impl Maker<'_> {
                 }
             }
         }
-        if let Some((width, domain)) = own {
-            slots.push((OWN, Slot { domain: Domain(domain), width: pitch(width) }));
+        if let Some((width, axis)) = own {
+            slots.push((OWN, Slot { axis: AxisId(axis), width: pitch(width) }));
         }
         slots
     }
@@ -372,7 +372,7 @@ impl Maker<'_> {
     fn layout(&self, candidates: &[u32], tiling: impl Fn(u32) -> Tiling) -> Laid {
         let slots = self.tile_slots();
         let room = u64::from((self.options.shared_limit / 4).saturating_sub(self.sums_of_groups()));
-        let size = |t: &Tiling, s: &Slot| u64::from(t.capacity(s.domain)) * u64::from(s.width);
+        let size = |t: &Tiling, s: &Slot| u64::from(t.capacity(s.axis)) * u64::from(s.width);
         let whole = |n: u32| tiling((n / ALIGN * ALIGN).max(ALIGN));
         let fits = |t: &Tiling| slots.iter().map(|(_, s)| size(t, s)).sum::<u64>() <= room;
         let chosen = candidates.iter().map(|&n| whole(n)).find(fits);
@@ -392,13 +392,13 @@ impl Maker<'_> {
         let (mut laid, mut at, mut scratch) = (Vec::new(), 0, (0, 0));
         for ((slot, s), far) in slots.iter().zip(far) {
             let near = (!far).then_some(at);
-            laid.push(TileSlot { slot: *slot, domain: s.domain, near, far: scratch });
+            laid.push(TileSlot { slot: *slot, axis: s.axis, near, far: scratch });
             if !far {
                 // No more than there is room for.
                 at += size(&tiling, s) as u32;
             }
             // Those of entries lie in scratch where the tile is long.
-            if tiling.entries > 0 && s.domain == tiling.domain {
+            if tiling.entries > 0 && s.axis == tiling.axis {
                 scratch.1 = u32::saturating_add(scratch.1, s.width);
             } else if far {
                 scratch.0 = u32::saturating_add(scratch.0, s.width);
@@ -432,9 +432,9 @@ impl Maker<'_> {
         let tiles = match grid {
             Grid::Blocks(_) => Tiles::One,
             Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
-                Some(&Tiling { domain, samples, entries: 0 }) => {
-                    let elements = numbering.word(Word::Elements(domain));
-                    Tiles::Samples { samples, elements, spread: self.spreads(domain) }
+                Some(&Tiling { axis, samples, entries: 0 }) => {
+                    let elements = numbering.word(Word::Elements(axis));
+                    Tiles::Samples { samples, elements, spread: self.spreads(axis) }
                 }
                 _ => Tiles::Word(numbering.word(Word::Tiles(tiling))),
             },
@@ -502,13 +502,13 @@ fn describe(op: &Operation) -> String {
         Operation::Kernel { .. } => String::new(),
         Operation::Fill { value, .. } => format!("fill with {value}"),
         Operation::MatMul { k, n, .. } => format!("product by {k} x {n}"),
-        Operation::Fold { transposed, e, n, .. } => {
+        Operation::AbsorbedMatMul { transposed, e, n, .. } => {
             format!("folded product by {} x {n}{}", 2 * e, if *transposed { ", transposed" } else { "" })
         }
-        Operation::FoldOuter { e, n, .. } => format!("gradients of a folded product by {} x {n}", 2 * e),
+        Operation::AbsorbedOuter { e, n, .. } => format!("gradients of a folded product by {} x {n}", 2 * e),
         Operation::Outer { k, n, .. } => format!("gradient of a weight, {k} x {n}"),
         Operation::Transpose { k, n, .. } => format!("transposed weight, {k} x {n}"),
-        Operation::SumShared { width, .. } => format!("sums over samples of {width} columns"),
+        Operation::SegmentSum { width, .. } => format!("sums over samples of {width} columns"),
         Operation::Moments { width, .. } => format!("moments of {width} columns"),
     }
 }

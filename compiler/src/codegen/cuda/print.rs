@@ -1,12 +1,12 @@
 //! A verified kernel as CUDA C++: one statement a line, names that tell what they are. The names `first1`, `count1` are the tile's
-//! first sample and their number, `first2`, `count2` those of the entries of domain 2; `ends2` is where the entries of each sample end.
+//! first sample and their number, `first2`, `count2` those of the entries of axis 2; `ends2` is where the entries of each sample end.
 
 use super::tree::{
     Array, Binding, Bound, Column, Combine, Element, Kernel, Numbers, Range, Row, Rows, Statement, Tiles, Type, Value,
     Var, Walk,
 };
 use crate::graph::{BinaryOp, UnaryOp};
-use din_program::schedule::{Domain, ONCE};
+use din_program::schedule::{AxisId, GLOBAL};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -31,8 +31,8 @@ pub fn print(kernel: &Kernel) -> String {
         Walk::Once => p.once(),
         Walk::Join { tiles } => p.join(tiles),
         Walk::Samples { unit, samples, elements, spread } => p.samples(unit, samples, elements, spread),
-        Walk::Sequence { unit, domain, entries, tiles, longest, bounds, offsets, .. } => {
-            p.sequence(unit, domain, entries, [tiles, longest, bounds, offsets]);
+        Walk::Sequence { unit, axis, entries, tiles, longest, bounds, offsets, .. } => {
+            p.sequence(unit, axis, entries, [tiles, longest, bounds, offsets]);
         }
     }
     p.text.push('\n');
@@ -84,9 +84,9 @@ fn moves(kernel: &Kernel, a: &Array) -> bool {
     entries && matches!(a.binding, Binding::Slot { near: Some(_), .. })
 }
 
-/// Elements of a domain in the tile.
-pub fn count(domain: Domain) -> String {
-    if domain == ONCE { "1u".into() } else { format!("count{}", domain.0) }
+/// Elements of an axis in the tile.
+pub fn count(axis: AxisId) -> String {
+    if axis == GLOBAL { "1u".into() } else { format!("count{}", axis.0) }
 }
 
 /// A number of the type, exactly.
@@ -172,7 +172,7 @@ impl Printer<'_> {
         self.close();
     }
 
-    fn samples(&mut self, unit: Domain, samples: u32, elements: u32, spread: bool) {
+    fn samples(&mut self, unit: AxisId, samples: u32, elements: u32, spread: bool) {
         let u = unit.0;
         self.entry();
         self.line(&format!("const unsigned elements = batch[{elements}];"));
@@ -200,8 +200,8 @@ impl Printer<'_> {
         self.close();
     }
 
-    fn sequence(&mut self, unit: Domain, domain: Domain, entries: u32, [tiles, longest, bounds, offsets]: [u32; 4]) {
-        let (k, u, d) = (self.kernel, unit.0, domain.0);
+    fn sequence(&mut self, unit: AxisId, axis: AxisId, entries: u32, [tiles, longest, bounds, offsets]: [u32; 4]) {
+        let (k, u, d) = (self.kernel, unit.0, axis.0);
         let slots = k.arrays.iter().any(|a| moves(k, a));
         let fresh = if k.asks_first() { ", bool fresh" } else { "" };
         let copy = if k.copies.is_some() { ", DinPtr<float> copy" } else { "" };
@@ -418,15 +418,15 @@ impl Printer<'_> {
                 )
             }
             Range::Lanes { width } => format!("for (unsigned {i} = din_lane(); {i} < {width}u; {i} += 32u)"),
-            Range::Rows { domain, group, groups } => {
+            Range::Rows { axis, group, groups } => {
                 let from = group.map_or("0u".into(), |g| self.name(g));
-                format!("for (unsigned {i} = {from}; {i} < {}; {i} += {groups}u)", count(domain))
+                format!("for (unsigned {i} = {from}; {i} < {}; {i} += {groups}u)", count(axis))
             }
-            Range::Warps { domain } => {
-                format!("for (unsigned {i} = din_warp(); {i} < {}; {i} += {}u)", count(domain), threads / 32)
+            Range::Warps { axis } => {
+                format!("for (unsigned {i} = din_warp(); {i} < {}; {i} += {}u)", count(axis), threads / 32)
             }
-            Range::Entries { domain, sample } => {
-                let (d, s) = (domain.0, self.name(sample));
+            Range::Entries { axis, sample } => {
+                let (d, s) = (axis.0, self.name(sample));
                 format!(
                     "for (unsigned {i} = ends{d}[{s}] - first{d}, stop = ends{d}[{s} + 1u] - first{d}; {i} < stop; ++{i})"
                 )
@@ -527,7 +527,7 @@ impl Printer<'_> {
                 format!("{} != {} ? {} : {}", self.name(c), number(0.0), self.name(a), self.name(b))
             }
             Value::Paired { first, row, sample } => {
-                let d = self.kernel.walk.under().unwrap_or(ONCE).0;
+                let d = self.kernel.walk.under().unwrap_or(GLOBAL).0;
                 let (first, row, sample) = (self.name(first), self.name(row), self.name(sample));
                 format!("{first} + ({row} - (ends{d}[{sample}] - first{d}))")
             }

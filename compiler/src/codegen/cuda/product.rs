@@ -1,13 +1,13 @@
 //! Products, moments and fills: calls of the prelude's functions, specialised by sizes and strides, that all threads of a block make together.
 
-use super::fold;
+use super::absorb;
 use super::frame::{Frame, Refusal};
 use super::print::{count, number};
 use super::region::SUMMED;
 use super::share::Work;
 use super::tree::{ArrayId, Rows, Seen, Statement, Walk};
 use din_program::cuda::Precision;
-use din_program::schedule::{Axis, BATCH, Call, Domain, ONCE, Operation, Source, View};
+use din_program::schedule::{AxisId, AxisKind, BATCH, Call, GLOBAL, KernelArg, Operation, View};
 
 /// `b5 + 16u`
 pub(super) fn pointer(frame: &Frame<'_>, seen: &Seen) -> String {
@@ -27,13 +27,13 @@ pub(super) fn matrix(frame: &mut Frame<'_>, v: View, stride: u32, k: u32, n: u32
 }
 
 /// Columns of the elements that a call treats.
-pub(super) fn along(frame: &mut Frame<'_>, v: View, columns: u32, domain: Domain) -> Result<Seen, Refusal> {
+pub(super) fn along(frame: &mut Frame<'_>, v: View, columns: u32, axis: AxisId) -> Result<Seen, Refusal> {
     let seen = frame.view(v, columns)?;
-    let rows = if domain == ONCE { Rows::One } else { Rows::Local(domain) };
+    let rows = if axis == GLOBAL { Rows::One } else { Rows::Local(axis) };
     if seen.rows == rows {
         Ok(seen)
     } else {
-        Err(format!("buffer {} is not on the elements of domain {}", v.buffer.0, domain.0))
+        Err(format!("buffer {} is not on the elements of axis {}", v.buffer.0, axis.0))
     }
 }
 
@@ -66,10 +66,10 @@ pub(super) fn gradient(frame: &Frame<'_>, out: &Seen, n: u32) -> String {
     }
 }
 
-/// Most elements of a domain in a tile that is not long.
-pub(super) fn capacity(frame: &Frame<'_>, domain: Domain) -> u32 {
+/// Most elements of an axis in a tile that is not long.
+pub(super) fn capacity(frame: &Frame<'_>, axis: AxisId) -> u32 {
     match frame.kernel.walk {
-        Walk::Sequence { domain: under, entries, .. } if domain == under => entries,
+        Walk::Sequence { axis: under, entries, .. } if axis == under => entries,
         Walk::Sequence { samples, .. } | Walk::Samples { samples, .. } => samples,
         Walk::Once | Walk::Join { .. } => 1,
     }
@@ -87,20 +87,20 @@ pub(super) fn text_of(frame: &Frame<'_>, work: Work) -> String {
     format!("{}, {}", share.rows, share.columns)
 }
 
-pub(super) fn shared(frame: &Frame<'_>, domain: Domain, columns: u32, left: u32, right: u32) -> String {
-    text_of(frame, Work { rows: capacity(frame, domain), ..work(columns, left, right) })
+pub(super) fn shared(frame: &Frame<'_>, axis: AxisId, columns: u32, left: u32, right: u32) -> String {
+    text_of(frame, Work { rows: capacity(frame, axis), ..work(columns, left, right) })
 }
 
 /// Appends a call that is no region; `next` is the one behind it.
 pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Result<(), Refusal> {
-    let rows = count(call.domain);
+    let rows = count(call.axis);
     match call.op {
         Operation::Kernel { .. } => Err("a region is no product".into()),
         Operation::Fill { buffer, value } => {
             let width = frame.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width);
-            let out = along(frame, View { buffer, column: 0 }, width, call.domain)?;
+            let out = along(frame, View { buffer, column: 0 }, width, call.axis)?;
             let (to, value) = (pointer(frame, &out), number(f64::from(value), false));
-            let text = if call.domain == ONCE {
+            let text = if call.axis == GLOBAL {
                 format!("din_fill_grid<{width}>({to}, {value})")
             } else {
                 format!("din_fill_rows<{width}, {}>({rows}, {to}, {value})", stride(frame, &out))
@@ -109,21 +109,21 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
             Ok(())
         }
         Operation::MatMul { x, w, w_stride, out, k, n, accumulate } => {
-            let x = along(frame, x, k, call.domain)?;
+            let x = along(frame, x, k, call.axis)?;
             let w = matrix(frame, w, w_stride, k, n)?;
-            let out = along(frame, out, n, call.domain)?;
+            let out = along(frame, out, n, call.axis)?;
             let (a, b) = (operand(frame, "DinRows", &x), by_rows(frame, &w, w_stride));
             let c = operand(frame, if accumulate { "DinAccumulate" } else { "DinStore" }, &out);
-            let share = shared(frame, call.domain, n, vectors(&x, stride(frame, &x)), vectors(&w, w_stride));
+            let share = shared(frame, call.axis, n, vectors(&x, stride(frame, &x)), vectors(&w, w_stride));
             let text = format!("din_product<{k}, {n}, {share}>({rows}, {a}, {b}, {c})");
             let reads = if accumulate { vec![x, w, out] } else { vec![x, w] };
             push(frame, text, &reads, &[out]);
             Ok(())
         }
-        Operation::Fold { .. } | Operation::FoldOuter { .. } => fold::fold(frame, call, next),
+        Operation::AbsorbedMatMul { .. } | Operation::AbsorbedOuter { .. } => absorb::fold(frame, call, next),
         Operation::Outer { x, g, out, k, n } => {
-            let x = along(frame, x, k, call.domain)?;
-            let g = along(frame, g, n, call.domain)?;
+            let x = along(frame, x, k, call.axis)?;
+            let g = along(frame, g, n, call.axis)?;
             let out = matrix(frame, out, n, k, n)?;
             let (of_x, of_g) = (stride(frame, &x), stride(frame, &g));
             let (a, b) = (by_rows(frame, &x, of_x), by_rows(frame, &g, of_g));
@@ -140,11 +140,11 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
             push(frame, text, &[w], &[out]);
             Ok(())
         }
-        Operation::SumShared { x, out, width } => {
-            let out = along(frame, out, width, call.domain)?;
-            let (axes, domain) = (frame.unit.axes, call.domain);
-            let wrong = || format!("a sum over what shares domain {}", domain.0);
-            let from = axes.summed(domain).ok_or_else(wrong)?;
+        Operation::SegmentSum { x, out, width } => {
+            let out = along(frame, out, width, call.axis)?;
+            let (axes, axis) = (frame.unit.axes, call.axis);
+            let wrong = || format!("a sum over what shares axis {}", axis.0);
+            let from = axes.summed(axis).ok_or_else(wrong)?;
             let x = frame.view(x, width)?;
             if x.rows != Rows::Whole(from) {
                 return Err(wrong());
@@ -152,20 +152,20 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
             let sums = frame.shared(frame.kernel.threads);
             let (of_x, of_out) = (stride(frame, &x), stride(frame, &out));
             let (to, into, held) = (pointer(frame, &x), pointer(frame, &out), frame.name(sums));
-            let (name, more) = match (axes.of(domain), axes.find(Axis::Requests)) {
-                (Axis::Group(_), _) => {
-                    ("din_sum_group", vec![frame.offsets(domain, domain), frame.members(domain, from)])
+            let (name, more) = match (axes.of(axis), axes.find(AxisKind::Request)) {
+                (AxisKind::Unique(_), _) => {
+                    ("din_sum_group", vec![frame.offsets(axis, axis), frame.members(axis, from)])
                 }
-                (Axis::Requests, _) => ("din_sum_samples", vec![frame.offsets(BATCH, domain)]),
+                (AxisKind::Request, _) => ("din_sum_samples", vec![frame.offsets(BATCH, axis)]),
                 (_, Some(requests)) => {
                     let samples = frame.offsets(BATCH, requests);
-                    let request = frame.source(Source::Ancestor { of: domain, to: requests })?;
-                    let (entries, pairs) = (frame.offsets(domain, requests), frame.offsets(from, BATCH));
+                    let request = frame.source(KernelArg::Ancestor { of: axis, to: requests })?;
+                    let (entries, pairs) = (frame.offsets(axis, requests), frame.offsets(from, BATCH));
                     ("din_sum_pairs", vec![samples, request, entries, pairs])
                 }
                 (_, None) => return Err(wrong()),
             };
-            let mut arguments = format!("{rows}, first{}", domain.0);
+            let mut arguments = format!("{rows}, first{}", axis.0);
             more.iter().for_each(|&array| arguments = format!("{arguments}, {}", frame.name(array)));
             let text = format!("{name}<{width}, {of_x}, {of_out}>({arguments}, {to}, {held}, {into})");
             let more: Vec<Seen> = more.into_iter().map(|a| whole(frame, a)).collect();
@@ -175,7 +175,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
             Ok(())
         }
         Operation::Moments { x, out, width } => {
-            let x = along(frame, x, width, call.domain)?;
+            let x = along(frame, x, width, call.axis)?;
             let out = frame.view(View { buffer: out, column: 0 }, 2 * width + 1)?;
             let groups = (frame.kernel.threads / width).clamp(1, SUMMED);
             let sums = frame.shared(2 * frame.kernel.threads);

@@ -5,8 +5,8 @@
 use super::frame::{Frame, Refusal};
 use super::tree::{ArrayId, Bound, Column, Combine as Join, Element, Range, Row, Rows, Statement, Type, Value, Var};
 use crate::graph::BinaryOp;
-use crate::plan::region::{Access, Combine, Instruction, Output, Place, Region, is_simple_power};
-use din_program::schedule::{BATCH, Domain, ONCE, Source};
+use crate::plan::region::{Access, Combine, Instruction, Output, Region, StridedView, is_simple_power};
+use din_program::schedule::{AxisId, BATCH, GLOBAL, KernelArg};
 use rustc_hash::FxHashMap;
 
 /// Most groups of threads whose sums are joined afterwards.
@@ -28,7 +28,7 @@ enum Target {
 struct Emitter<'f, 'a> {
     frame: &'f mut Frame<'a>,
     region: &'f Region,
-    arguments: &'f [Source],
+    arguments: &'f [KernelArg],
     ty: Type,
 }
 
@@ -38,13 +38,13 @@ struct Indices {
     row: Option<Var>,
     column: Option<Var>,
     /// By source: what it holds for the row.
-    held: FxHashMap<Source, Var>,
+    held: FxHashMap<KernelArg, Var>,
     /// By instruction.
     values: FxHashMap<u32, Var>,
 }
 
 /// Appends the region's statements to the frame's kernel.
-pub fn region(frame: &mut Frame<'_>, region: &Region, arguments: &[Source]) -> Result<(), Refusal> {
+pub fn region(frame: &mut Frame<'_>, region: &Region, arguments: &[KernelArg]) -> Result<(), Refusal> {
     if region.width == 0 || arguments.len() != region.arguments.len() {
         return Err(format!("a region of width {} with {} arguments", region.width, arguments.len()));
     }
@@ -80,7 +80,7 @@ impl Emitter<'_, '_> {
         let of = |wanted: &dyn Fn(Target) -> bool| -> Vec<(Output, Target)> {
             outputs.iter().copied().filter(|(_, t)| wanted(*t)).collect()
         };
-        if self.region.domain == ONCE {
+        if self.region.axis == GLOBAL {
             return self.once(&outputs);
         }
         let adds = outputs.iter().any(|(_, t)| matches!(t, Target::Sample | Target::All));
@@ -101,7 +101,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Arrays of a place: its own, then those of its indices.
-    fn named(&mut self, p: &Place) -> Result<Vec<ArrayId>, Refusal> {
+    fn named(&mut self, p: &StridedView) -> Result<Vec<ArrayId>, Refusal> {
         let own = self.argument(p.argument)?;
         let mut all = vec![own];
         match p.access {
@@ -123,7 +123,7 @@ impl Emitter<'_, '_> {
         self.frame.source(source)
     }
 
-    fn given(&self, k: u32) -> Result<Source, Refusal> {
+    fn given(&self, k: u32) -> Result<KernelArg, Refusal> {
         self.arguments.get(k as usize).copied().ok_or_else(|| format!("argument {k}"))
     }
 
@@ -134,17 +134,17 @@ impl Emitter<'_, '_> {
             all.push(self.frame.source(source)?);
             return Ok(());
         };
-        all.push(self.frame.source(Source::Ancestor { of, to: BATCH })?);
-        all.push(self.frame.source(Source::Ancestor { of: BATCH, to: requests })?);
+        all.push(self.frame.source(KernelArg::Ancestor { of, to: BATCH })?);
+        all.push(self.frame.source(KernelArg::Ancestor { of: BATCH, to: requests })?);
         if to != requests {
             all.push(self.frame.offsets(to, requests));
         }
         Ok(())
     }
 
-    /// Domains of an index that is found by the sample's request, and the requests'.
-    fn by_request(&self, source: Source) -> Option<(Domain, Domain, Domain)> {
-        let Source::Ancestor { of, to } = source else { return None };
+    /// Axes of an index that is found by the sample's request, and the requests'.
+    fn by_request(&self, source: KernelArg) -> Option<(AxisId, AxisId, AxisId)> {
+        let KernelArg::Ancestor { of, to } = source else { return None };
         self.frame.by_request(of, to).map(|requests| (of, to, requests))
     }
 
@@ -152,7 +152,7 @@ impl Emitter<'_, '_> {
         match (o.combine, o.place.access) {
             (Combine::StoreRowSum, _) if self.region.width > 1 => Target::RowSum,
             (Combine::Store | Combine::StoreRowSum, _) | (_, Access::Row) => Target::Own,
-            (Combine::Add | Combine::Max, Access::Once) if self.region.domain == ONCE => Target::Own,
+            (Combine::Add | Combine::Max, Access::Once) if self.region.axis == GLOBAL => Target::Own,
             (Combine::Add | Combine::Max, Access::Once) => Target::All,
             (Combine::Add | Combine::Max, Access::Indexed { .. } | Access::Nested { .. }) => Target::Sample,
         }
@@ -187,7 +187,7 @@ impl Emitter<'_, '_> {
     /// A warp a row, columns over its lanes.
     fn warps(&mut self, outputs: &[(Output, Target)]) -> Result<(), Refusal> {
         let width = self.region.width;
-        let row = self.frame.index("r", Bound::Local(self.region.domain));
+        let row = self.frame.index("r", Bound::Local(self.region.axis));
         let column = self.frame.index("c", Bound::Below(width));
         let (sums, own): (Vec<_>, Vec<_>) = outputs.iter().copied().partition(|(_, t)| *t == Target::RowSum);
         let mut body = Vec::new();
@@ -215,7 +215,7 @@ impl Emitter<'_, '_> {
             single.push(Statement::Store { at: element, value });
         }
         body.push(Statement::FirstLane { body: single });
-        self.frame.push(Statement::For { over: row, range: Range::Warps { domain: self.region.domain }, body });
+        self.frame.push(Statement::For { over: row, range: Range::Warps { axis: self.region.axis }, body });
         Ok(())
     }
 
@@ -315,19 +315,19 @@ impl Emitter<'_, '_> {
         groups: u32,
         totals: &[Var],
     ) -> Result<Statement, Refusal> {
-        let domain = self.region.domain;
-        let row = self.frame.index("r", Bound::Local(domain));
+        let axis = self.region.axis;
+        let row = self.frame.index("r", Bound::Local(axis));
         let of_samples: Vec<Output> = outputs.iter().filter(|(_, t)| *t == Target::Sample).map(|(o, _)| *o).collect();
         let mut at = Indices { row: Some(row), ..outer.clone() };
         let mut body = Vec::new();
         if of_samples.is_empty() {
             self.inner(&mut body, outputs, &mut at, totals, &[])?;
-            return Ok(Statement::For { over: row, range: Range::Rows { domain, group, groups }, body });
+            return Ok(Statement::For { over: row, range: Range::Rows { axis, group, groups }, body });
         }
-        let unit = self.frame.kernel.walk.unit().filter(|u| *u != domain);
-        let unit = unit.ok_or_else(|| format!("domain {} is not under what its sums go to", domain.0))?;
+        let unit = self.frame.kernel.walk.unit().filter(|u| *u != axis);
+        let unit = unit.ok_or_else(|| format!("axis {} is not under what its sums go to", axis.0))?;
         let sample = self.frame.index("s", Bound::Local(unit));
-        at.held.insert(Source::Ancestor { of: domain, to: unit }, sample);
+        at.held.insert(KernelArg::Ancestor { of: axis, to: unit }, sample);
         let (mut before, mut after, mut sums) = (Vec::new(), Vec::new(), Vec::new());
         for o in &of_samples {
             let sum = self.frame.number("sum", self.ty);
@@ -342,9 +342,9 @@ impl Emitter<'_, '_> {
             let element = self.element(&mut after, &mut of_sample, &o.place)?;
             after.push(Statement::Join { at: element, how: join(o.combine), value });
         }
-        before.push(Statement::For { over: row, range: Range::Entries { domain, sample }, body });
+        before.push(Statement::For { over: row, range: Range::Entries { axis, sample }, body });
         before.extend(after);
-        Ok(Statement::For { over: sample, range: Range::Rows { domain: unit, group, groups }, body: before })
+        Ok(Statement::For { over: sample, range: Range::Rows { axis: unit, group, groups }, body: before })
     }
 
     /// What is done at one row and column.
@@ -453,7 +453,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Where a place is for the indices at hand; loads the indices that lead to it.
-    fn element(&mut self, body: &mut Vec<Statement>, at: &mut Indices, p: &Place) -> Result<Element, Refusal> {
+    fn element(&mut self, body: &mut Vec<Statement>, at: &mut Indices, p: &StridedView) -> Result<Element, Refusal> {
         let array = self.argument(p.argument)?;
         let missing = || "a place without its row".to_string();
         let row = match p.access {
@@ -489,15 +489,15 @@ impl Emitter<'_, '_> {
         &mut self,
         body: &mut Vec<Statement>,
         at: &mut Indices,
-        source: Source,
+        source: KernelArg,
         row: Option<Var>,
     ) -> Result<Var, Refusal> {
         if let Some(&v) = at.held.get(&source) {
             return Ok(v);
         }
         if let Some((of, to, requests)) = self.by_request(source) {
-            let sample = self.index(body, at, Source::Ancestor { of, to: BATCH }, row)?;
-            let request = self.index(body, at, Source::Ancestor { of: BATCH, to: requests }, Some(sample))?;
+            let sample = self.index(body, at, KernelArg::Ancestor { of, to: BATCH }, row)?;
+            let request = self.index(body, at, KernelArg::Ancestor { of: BATCH, to: requests }, Some(sample))?;
             if to == requests {
                 return Ok(request);
             }
@@ -542,5 +542,5 @@ fn start(combine: Combine) -> Value {
 
 /// Whether the blocks of a grid may share the region's columns: nothing but stores of one element.
 pub fn spreads(region: &Region) -> bool {
-    region.domain == ONCE && !region.uniform && region.outputs.iter().all(|o| o.combine == Combine::Store)
+    region.axis == GLOBAL && !region.uniform && region.outputs.iter().all(|o| o.combine == Combine::Store)
 }

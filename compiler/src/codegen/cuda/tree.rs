@@ -5,7 +5,7 @@
 //! Control flow is made of loops whose [`Range`] says which threads take which values, so that what is uniform can be read off too.
 
 use crate::graph::{BinaryOp, UnaryOp};
-use din_program::schedule::Domain;
+use din_program::schedule::AxisId;
 
 /// Index into [`Kernel::variables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,10 +19,10 @@ pub struct ArrayId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     Below(u32),
-    /// The tile's elements of a domain, counted from its first.
-    Local(Domain),
-    /// The batch's elements of a domain.
-    Whole(Domain),
+    /// The tile's elements of an axis, counted from its first.
+    Local(AxisId),
+    /// The batch's elements of an axis.
+    Whole(AxisId),
     /// The rows of a table; in an update, `None`, of the one that is updated.
     Table(Option<u32>),
 }
@@ -52,9 +52,9 @@ pub enum Numbers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
     One,
-    Local(Domain),
-    /// All elements of a domain whose tiles are others: kernels read them alone.
-    Whole(Domain),
+    Local(AxisId),
+    /// All elements of an axis whose tiles are others: kernels read them alone.
+    Whole(AxisId),
     Table(Option<u32>),
 }
 
@@ -115,7 +115,7 @@ pub enum Value {
     Select(Var, Var, Var),
     /// Sum over the lanes of the warp, the same in each.
     WarpSum(Var),
-    /// An index into a domain of which each sample has as many elements under its request as it has entries: entry `row` of `sample` is the one of
+    /// An index into an axis of which each sample has as many elements under its request as it has entries: entry `row` of `sample` is the one of
     /// equal place, counted from `first`.
     Paired {
         first: Var,
@@ -133,12 +133,12 @@ pub enum Range {
     Grid { width: u32 },
     /// Columns `0..width`, one a lane of the warp.
     Lanes { width: u32 },
-    /// The tile's elements of a domain: every `groups`-th from the thread's group on; see [`Statement::Split`].
-    Rows { domain: Domain, group: Option<Var>, groups: u32 },
+    /// The tile's elements of an axis: every `groups`-th from the thread's group on; see [`Statement::Split`].
+    Rows { axis: AxisId, group: Option<Var>, groups: u32 },
     /// The tile's elements, one a warp.
-    Warps { domain: Domain },
+    Warps { axis: AxisId },
     /// The entries of a sample (or request) in order.
-    Entries { domain: Domain, sample: Var },
+    Entries { axis: AxisId, sample: Var },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,15 +240,15 @@ pub enum Tiles {
 pub enum Walk {
     /// There is one element; blocks share its columns.
     Once,
-    /// Tiles of `samples` elements of domain `unit` (samples, rows, requests, their entries), whose number is a word; or of fewer, where they are
+    /// Tiles of `samples` elements of axis `unit` (samples, rows, requests, their entries), whose number is a word; or of fewer, where they are
     /// `spread` over the chunks.
-    Samples { unit: Domain, samples: u32, elements: u32, spread: bool },
+    Samples { unit: AxisId, samples: u32, elements: u32, spread: bool },
     /// Copies of partial sums are joined: those of so many tiles.
     Join { tiles: Tiles },
-    /// Tiles of whole elements of `unit` (samples, requests) by the elements of `domain` under them; numbers of words and addresses.
+    /// Tiles of whole elements of `unit` (samples, requests) by the elements of `axis` under them; numbers of words and addresses.
     Sequence {
-        unit: Domain,
-        domain: Domain,
+        unit: AxisId,
+        axis: AxisId,
         samples: u32,
         entries: u32,
         tiles: u32,
@@ -260,24 +260,24 @@ pub enum Walk {
 
 impl Walk {
     /// What tiles are whole elements of.
-    pub fn unit(&self) -> Option<Domain> {
+    pub fn unit(&self) -> Option<AxisId> {
         match *self {
             Walk::Once | Walk::Join { .. } => None,
             Walk::Samples { unit, .. } | Walk::Sequence { unit, .. } => Some(unit),
         }
     }
 
-    /// The domain under the unit.
-    pub fn under(&self) -> Option<Domain> {
+    /// The axis under the unit.
+    pub fn under(&self) -> Option<AxisId> {
         match *self {
             Walk::Once | Walk::Join { .. } | Walk::Samples { .. } => None,
-            Walk::Sequence { domain, .. } => Some(domain),
+            Walk::Sequence { axis, .. } => Some(axis),
         }
     }
 
-    /// Whether a tile has elements of the domain.
-    pub fn holds(&self, domain: Domain) -> bool {
-        self.unit() == Some(domain) || self.under() == Some(domain)
+    /// Whether a tile has elements of the axis.
+    pub fn holds(&self, axis: AxisId) -> bool {
+        self.unit() == Some(axis) || self.under() == Some(axis)
     }
 }
 

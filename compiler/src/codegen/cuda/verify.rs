@@ -10,7 +10,7 @@ use super::tree::{
     Array, ArrayId, Binding, Bound, Column, Element, Kernel, Numbers, Range, Row, Rows, Seen, Statement, Type, Value,
     Var, Walk,
 };
-use din_program::schedule::{Domain, ONCE};
+use din_program::schedule::{AxisId, GLOBAL};
 
 /// Who runs a statement together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,7 +149,7 @@ impl Verifier<'_> {
             Range::Columns { width } | Range::Grid { width } => (Bound::Below(width), Together::Thread),
             // Lanes leave the loop apart from each other.
             Range::Lanes { width } => (Bound::Below(width), Together::Thread),
-            Range::Rows { domain, group, groups } => {
+            Range::Rows { axis, group, groups } => {
                 let from = match group {
                     None => Together::Block,
                     Some(group) => {
@@ -157,23 +157,23 @@ impl Verifier<'_> {
                         self.read(group)?
                     }
                 };
-                (Bound::Local(domain), from)
+                (Bound::Local(axis), from)
             }
-            Range::Warps { domain } => (Bound::Local(domain), Together::Warp),
-            Range::Entries { domain, sample } => {
+            Range::Warps { axis } => (Bound::Local(axis), Together::Warp),
+            Range::Entries { axis, sample } => {
                 let unit = self.unit()?;
-                if self.kernel.walk.under() != Some(domain) {
-                    return Err(format!("entries of domain {} in other tiles", domain.0));
+                if self.kernel.walk.under() != Some(axis) {
+                    return Err(format!("entries of axis {} in other tiles", axis.0));
                 }
                 self.is_index(sample, Bound::Local(unit))?;
-                (Bound::Local(domain), self.read(sample)?)
+                (Bound::Local(axis), self.read(sample)?)
             }
         };
-        if let Bound::Local(domain) = bound
-            && domain != ONCE
-            && !self.kernel.walk.holds(domain)
+        if let Bound::Local(axis) = bound
+            && axis != GLOBAL
+            && !self.kernel.walk.holds(axis)
         {
-            return Err(format!("a loop over domain {} in other tiles", domain.0));
+            return Err(format!("a loop over axis {} in other tiles", axis.0));
         }
         self.is_index(over, bound)?;
         let inner = inner.min(together);
@@ -239,7 +239,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn unit(&self) -> Result<Domain, Broken> {
+    fn unit(&self) -> Result<AxisId, Broken> {
         self.kernel.walk.unit().ok_or_else(|| "a tile without elements".into())
     }
 

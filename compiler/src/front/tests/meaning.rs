@@ -1,7 +1,7 @@
 //! What the graphs compute: axes, reductions, losses, states. Values are computed by the reference interpreter where sizes are small.
 
 use super::*;
-use crate::graph::{BATCH, DomainId, InputKind, ONCE, UnaryOp};
+use crate::graph::{AxisId, BATCH, GLOBAL, InputKind, UnaryOp};
 use din_program::schema::{GroupBy, GroupWeight, MetricKind};
 
 fn logit(m: &Model) -> NodeId {
@@ -19,11 +19,11 @@ fn reductions_name_their_axis() {
     predict click ~ bernoulli(logit = sum(s * a * b) * length(visited))
 ",
     );
-    let visited = DomainId(2);
+    let visited = AxisId(2);
     assert_eq!(nodes(&m.infer, |op| matches!(op, Op::Sum { to: BATCH })).len(), 2);
     assert_eq!(nodes(&m.infer, |op| matches!(op, Op::Max { to: BATCH })).len(), 1);
     assert!(!nodes(&m.infer, |op| *op == Op::Length(visited)).is_empty());
-    assert_eq!(m.infer.node(logit(&m)).domain, BATCH);
+    assert_eq!(m.infer.node(logit(&m)).axis, BATCH);
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_candidate_is_repeated_along_the_history() {
     assert_eq!(shape_of(&m, "click.weight"), [2, 1]);
     let slices = nodes(&m.infer, |op| *op == Op::Slice { start: 4 });
     assert_eq!(slices.len(), 1);
-    assert_eq!(m.infer.node(slices[0]).domain, BATCH);
+    assert_eq!(m.infer.node(slices[0]).axis, BATCH);
 }
 
 #[test]
@@ -49,8 +49,8 @@ fn the_loss_is_the_mean_over_the_global_batch() {
     let m = network("", "predict click ~ bernoulli(logit = linear(embed(ad), 1))");
     let loss = m.train.roots.iter().find(|r| matches!(r, Root::Loss(_))).unwrap().node();
     let node = m.train.node(loss);
-    assert_eq!((node.domain, &node.op), (ONCE, &Op::Binary(crate::graph::BinaryOp::Divide)));
-    assert_eq!(m.train.node(node.operands[0]).op, Op::Sum { to: ONCE });
+    assert_eq!((node.axis, &node.op), (GLOBAL, &Op::Binary(crate::graph::BinaryOp::Divide)));
+    assert_eq!(m.train.node(node.operands[0]).op, Op::Sum { to: GLOBAL });
     assert_eq!(m.train.node(node.operands[1]).op, Op::Count(BATCH));
 }
 
@@ -105,11 +105,11 @@ fn statistics_over_an_empty_axis_leave_the_state_alone() {
         let Root::State { state, node } = root else { continue };
         let name = &m.states[state.index()].name;
         let node = m.train.node(*node);
-        assert_eq!(node.domain, ONCE);
+        assert_eq!(node.axis, GLOBAL);
         if name.starts_with("taste") {
             // count(visited) ? new : old
             assert_eq!(node.op, Op::Select, "{name}");
-            assert_eq!(m.train.node(node.operands[0]).op, Op::Count(DomainId(2)));
+            assert_eq!(m.train.node(node.operands[0]).op, Op::Count(AxisId(2)));
             assert_eq!(m.train.node(node.operands[2]).op, Op::State(*state));
         } else {
             // A batch has samples.

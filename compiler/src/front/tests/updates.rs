@@ -1,7 +1,7 @@
 //! Optimizers and regularizers as update graphs.
 
 use super::*;
-use crate::graph::{BATCH, InputKind, ONCE};
+use crate::graph::{BATCH, GLOBAL, InputKind};
 use crate::model::{SlotScope, UpdateScope};
 
 fn small(options: &str, train: &str, functions: &str) -> Model {
@@ -36,7 +36,7 @@ fn a_table_and_a_matrix_have_their_own_rules() {
     assert_eq!((of("click.weight").name.as_str(), of("click.weight").scope), ("adam + l2", UpdateScope::Elements));
     assert_eq!(of("click.bias").name, "adam");
     let kinds: Vec<&InputKind> = rows.graph.inputs.iter().map(|i| &i.kind).collect();
-    assert!(kinds.contains(&&InputKind::RowCount) && kinds.contains(&&InputKind::Step));
+    assert!(kinds.contains(&&InputKind::Frequency) && kinds.contains(&&InputKind::Step));
     assert_eq!(kinds.iter().filter(|k| matches!(k, InputKind::Slot { .. })).count(), 2);
     assert!(rows.slots.iter().all(|s| s.per == SlotScope::Weight && s.init == 0.0));
 }
@@ -47,11 +47,11 @@ fn a_row_has_one_accumulator() {
     let update = table_update(&m);
     assert_eq!(update.slots[0].per, SlotScope::Row);
     let slot = update.graph.inputs.iter().find(|i| matches!(i.kind, InputKind::Slot { .. })).unwrap();
-    assert_eq!((slot.domain, slot.shape.width()), (BATCH, 1));
+    assert_eq!((slot.axis, slot.shape.width()), (BATCH, 1));
     for root in &update.graph.roots {
         let node = update.graph.node(root.node());
         let width = if matches!(root, Root::Weight(_)) { 4 } else { 1 };
-        assert_eq!((node.domain, node.width()), (BATCH, width));
+        assert_eq!((node.axis, node.width()), (BATCH, width));
     }
 }
 
@@ -68,7 +68,7 @@ optimizer trust(lr) per tensor {
     let update = table_update(&m);
     assert_eq!(update.slots[0].per, SlotScope::Tensor);
     let slot = update.graph.roots.iter().find(|r| matches!(r, Root::Slot { .. })).unwrap().node();
-    assert_eq!(update.graph.node(slot).domain, ONCE);
+    assert_eq!(update.graph.node(slot).axis, GLOBAL);
     assert_eq!(nodes(&update.graph, |op| *op == Op::Count(BATCH)).len(), 1);
     assert_eq!(m.updates.len(), 2);
 }
@@ -79,7 +79,7 @@ fn a_number_for_every_weight_is_repeated() {
     let m = small("optimizer forget(0.5)", "optimizer sgd(0.1)", zero);
     let update = table_update(&m);
     let root = update.graph.roots.iter().find(|r| matches!(r, Root::Weight(_))).unwrap().node();
-    assert_eq!((update.graph.node(root).domain, update.graph.node(root).width()), (BATCH, 4));
+    assert_eq!((update.graph.node(root).axis, update.graph.node(root).width()), (BATCH, 4));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_dense_weight_is_touched_by_every_step() {
     let f = "optimizer slowing(lr) per weight {\n    weight = weight - lr / touches * grad\n}\n";
     let m = small("", "optimizer slowing(0.5)", f);
     let kinds = |u: u32| m.updates[u as usize].graph.inputs.iter().map(|i| i.kind.clone()).collect::<Vec<_>>();
-    assert!(kinds(m.tables[0].update).contains(&InputKind::Touches));
+    assert!(kinds(m.tables[0].update).contains(&InputKind::UpdateCount));
     assert!(kinds(m.parameters[0].update).contains(&InputKind::Step));
 }
 

@@ -1,8 +1,8 @@
 //! The textual form of a graph: readable, complete, and parsed back to an equal graph.
 //!
 //! ```text
-//! domain batch under once
-//! domain visited under batch
+//! axis batch under once
+//! axis visited under batch
 //! input 0 "visited.good_id": ids 4 : visited [1]
 //! table 0 [16]
 //! param 0 [192, 80]
@@ -13,14 +13,14 @@
 //! ```
 //!
 //! Nodes stand in the order of [`Graph::order_all`] and are numbered by it. Arguments are operands, then what the op holds (a number, an
-//! index, a domain). After `@` stands the span: file, start and end byte. Two graphs are equal when their texts are.
+//! index, an axis). After `@` stands the span: file, start and end byte. Two graphs are equal when their texts are.
 
 mod parse;
 
 pub use parse::ParseError;
 
 use super::{
-    BinaryOp, Domain, DomainId, Fold, Graph, Grouping, InputKind, Node, NodeId, ONCE, Op, Root, Shape, UnaryOp,
+    Absorbed, Axis, AxisId, BinaryOp, GLOBAL, Graph, InputKind, Node, NodeId, Op, Root, Shape, UnaryOp, UniqueKeys,
 };
 use std::fmt::{self, Display, Write};
 
@@ -71,10 +71,10 @@ impl Op {
             Op::MatMul => "matmul",
             Op::MatMulT => "matmul_t",
             Op::Outer => "outer",
-            Op::Fold(Fold::Product) => "fold_product",
-            Op::Fold(Fold::ProductT) => "fold_product_t",
-            Op::Fold(Fold::Outer) => "fold_outer",
-            Op::Fold(Fold::Sum) => "fold_sum",
+            Op::Absorbed(Absorbed::Product) => "fold_product",
+            Op::Absorbed(Absorbed::ProductT) => "fold_product_t",
+            Op::Absorbed(Absorbed::Outer) => "fold_outer",
+            Op::Absorbed(Absorbed::Sum) => "fold_sum",
             Op::Sum { .. } => "sum",
             Op::Max { .. } => "max_over",
             Op::SumValue => "sum_value",
@@ -83,15 +83,15 @@ impl Op {
     }
 }
 
-/// How a domain is called: by its name where that is a word and nobody else's, else `d` and its number.
-fn label(domains: &[Domain], id: DomainId) -> String {
+/// How an axis is called: by its name where that is a word and nobody else's, else `d` and its number.
+fn label(axes: &[Axis], id: AxisId) -> String {
     let plain = |name: &str| {
         let numbered = name.strip_prefix('d').is_some_and(|n| n.parse::<u32>().is_ok());
         let word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         word && !numbered && name.starts_with(|c: char| c.is_ascii_alphabetic())
     };
-    match domains.get(id.index()) {
-        Some(d) if plain(&d.name) && domains.iter().filter(|o| o.name == d.name).count() == 1 => d.name.clone(),
+    match axes.get(id.index()) {
+        Some(d) if plain(&d.name) && axes.iter().filter(|o| o.name == d.name).count() == 1 => d.name.clone(),
         _ => format!("d{}", id.0),
     }
 }
@@ -120,9 +120,9 @@ fn kind(kind: &InputKind) -> String {
         InputKind::Weight => "weight".into(),
         InputKind::Gradient => "gradient".into(),
         InputKind::Slot { slot } => format!("slot {slot}"),
-        InputKind::RowCount => "row_count".into(),
-        InputKind::Touches => "touches".into(),
-        InputKind::Touched => "touched".into(),
+        InputKind::Frequency => "row_count".into(),
+        InputKind::UpdateCount => "touches".into(),
+        InputKind::InBatch => "touched".into(),
     }
 }
 
@@ -141,7 +141,7 @@ fn arguments(graph: &Graph, node: &Node, number: &[usize]) -> String {
         Op::Param(k) => all.push(k.0.to_string()),
         Op::State(k) => all.push(k.0.to_string()),
         Op::Lookup { table, input } => all.extend([table.0.to_string(), input.0.to_string()]),
-        Op::Length(d) | Op::Count(d) | Op::Sum { to: d } | Op::Max { to: d } => all.push(label(&graph.domains, *d)),
+        Op::Length(d) | Op::Count(d) | Op::Sum { to: d } | Op::Max { to: d } => all.push(label(&graph.axes, *d)),
         Op::Slice { start } => all.push(start.to_string()),
         _ => {}
     }
@@ -171,26 +171,26 @@ impl Graph {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        for (k, d) in self.domains.iter().enumerate().skip(1) {
-            let name = label(&self.domains, DomainId(k as u32));
-            let parent = label(&self.domains, d.parent.unwrap_or(ONCE));
+        for (k, d) in self.axes.iter().enumerate().skip(1) {
+            let name = label(&self.axes, AxisId(k as u32));
+            let parent = label(&self.axes, d.parent.unwrap_or(GLOBAL));
             let other = if name == d.name { String::new() } else { format!(" named {}", quoted(&d.name)) };
-            writeln!(out, "domain {name} under {parent}{other}")?;
+            writeln!(out, "axis {name} under {parent}{other}")?;
         }
-        for (k, d) in self.domains.iter().enumerate() {
+        for (k, d) in self.axes.iter().enumerate() {
             if let Some(common) = d.common {
-                let [of, common] = [DomainId(k as u32), common].map(|d| label(&self.domains, d));
+                let [of, common] = [AxisId(k as u32), common].map(|d| label(&self.axes, d));
                 writeln!(out, "common {common} of {of}")?;
             }
-            if let Some(Grouping { over, keys }) = &d.group {
-                let [group, over] = [DomainId(k as u32), *over].map(|d| label(&self.domains, d));
+            if let Some(UniqueKeys { over, keys }) = &d.group {
+                let [group, over] = [AxisId(k as u32), *over].map(|d| label(&self.axes, d));
                 let keys: Vec<String> = keys.iter().map(|(t, i)| format!("{} {}", t.0, i.0)).collect();
                 writeln!(out, "group {group} of {over} by {}", keys.join(" "))?;
             }
         }
         for (k, i) in self.inputs.iter().enumerate() {
-            let domain = label(&self.domains, i.domain);
-            writeln!(out, "input {k} {}: {} : {domain} {}", quoted(&i.name), kind(&i.kind), i.shape)?;
+            let axis = label(&self.axes, i.axis);
+            writeln!(out, "input {k} {}: {} : {axis} {}", quoted(&i.name), kind(&i.kind), i.shape)?;
         }
         for (k, width) in self.tables.iter().enumerate() {
             writeln!(out, "table {k} [{width}]")?;
@@ -206,7 +206,7 @@ impl Graph {
             let node = self.node(id);
             let (op, span) = (node.op.name(), node.span);
             write!(out, "%{k} = {op}({})", arguments(self, node, &number))?;
-            write!(out, " : {} {}", label(&self.domains, node.domain), node.shape)?;
+            write!(out, " : {} {}", label(&self.axes, node.axis), node.shape)?;
             writeln!(out, " @{}:{}..{}", span.file.0, span.start, span.end)?;
         }
         for r in &self.roots {

@@ -3,8 +3,8 @@
 use super::{BINARY, UNARY};
 use crate::graph::verify::arity;
 use crate::graph::{
-    Domain, DomainId, Fold, Graph, Grouping, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape,
-    StateId, TableId,
+    Absorbed, Axis, AxisId, Graph, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape, StateId, TableId,
+    UniqueKeys,
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
@@ -34,7 +34,7 @@ impl FromStr for Graph {
 
     fn from_str(text: &str) -> Result<Graph, ParseError> {
         let mut graph = Graph::default();
-        graph.domains.truncate(1);
+        graph.axes.truncate(1);
         let mut parser = Parser { graph, labels: vec!["once".into()], nodes: Vec::new() };
         for (k, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -147,7 +147,7 @@ impl Parser {
     fn line(&mut self, line: &str) -> Parsed<()> {
         let mut t = Tokens::new(line)?;
         match t.next()? {
-            "domain" => self.domain(&mut t)?,
+            "axis" => self.axis(&mut t)?,
             "common" => self.common(&mut t)?,
             "group" => self.group(&mut t)?,
             "input" => self.input(&mut t)?,
@@ -176,13 +176,13 @@ impl Parser {
         t.end()
     }
 
-    fn label(&self, t: &mut Tokens) -> Parsed<DomainId> {
+    fn label(&self, t: &mut Tokens) -> Parsed<AxisId> {
         let token = t.next()?;
         let at = self.labels.iter().position(|l| l == token);
-        at.map(|k| DomainId(k as u32)).ok_or_else(|| format!("there is no domain `{token}`"))
+        at.map(|k| AxisId(k as u32)).ok_or_else(|| format!("there is no axis `{token}`"))
     }
 
-    fn domain(&mut self, t: &mut Tokens) -> Parsed<()> {
+    fn axis(&mut self, t: &mut Tokens) -> Parsed<()> {
         let label = t.next()?.to_string();
         t.expect("under")?;
         let parent = Some(self.label(t)?);
@@ -192,7 +192,7 @@ impl Parser {
             name = t.string()?;
         }
         self.labels.push(label);
-        self.graph.domains.push(Domain { name, parent, common: None, group: None });
+        self.graph.axes.push(Axis { name, parent, common: None, group: None });
         Ok(())
     }
 
@@ -200,7 +200,7 @@ impl Parser {
         let common = self.label(t)?;
         t.expect("of")?;
         let of = self.label(t)?;
-        self.graph.domains[of.index()].common = Some(common);
+        self.graph.axes[of.index()].common = Some(common);
         Ok(())
     }
 
@@ -213,7 +213,7 @@ impl Parser {
         while t.at < t.all.len() {
             keys.push((TableId(t.value()?), InputId(t.value()?)));
         }
-        self.graph.domains[group.index()].group = Some(Grouping { over, keys });
+        self.graph.axes[group.index()].group = Some(UniqueKeys { over, keys });
         Ok(())
     }
 
@@ -230,15 +230,15 @@ impl Parser {
             "weight" => InputKind::Weight,
             "gradient" => InputKind::Gradient,
             "slot" => InputKind::Slot { slot: t.value()? },
-            "row_count" => InputKind::RowCount,
-            "touches" => InputKind::Touches,
-            "touched" => InputKind::Touched,
+            "row_count" => InputKind::Frequency,
+            "touches" => InputKind::UpdateCount,
+            "touched" => InputKind::InBatch,
             other => return Err(format!("`{other}` is no kind of input")),
         };
         t.expect(":")?;
-        let domain = self.label(t)?;
+        let axis = self.label(t)?;
         let shape = t.shape()?;
-        self.graph.inputs.push(Input { name, kind, domain, shape });
+        self.graph.inputs.push(Input { name, kind, axis, shape });
         Ok(())
     }
 
@@ -280,10 +280,10 @@ impl Parser {
             "matmul" => Op::MatMul,
             "matmul_t" => Op::MatMulT,
             "outer" => Op::Outer,
-            "fold_product" => Op::Fold(Fold::Product),
-            "fold_product_t" => Op::Fold(Fold::ProductT),
-            "fold_outer" => Op::Fold(Fold::Outer),
-            "fold_sum" => Op::Fold(Fold::Sum),
+            "fold_product" => Op::Absorbed(Absorbed::Product),
+            "fold_product_t" => Op::Absorbed(Absorbed::ProductT),
+            "fold_outer" => Op::Absorbed(Absorbed::Outer),
+            "fold_sum" => Op::Absorbed(Absorbed::Sum),
             "sum" => Op::Sum { to: self.label(t)? },
             "max_over" => Op::Max { to: self.label(t)? },
             "sum_value" => Op::SumValue,
@@ -299,7 +299,7 @@ impl Parser {
         }
         t.expect(")")?;
         t.expect(":")?;
-        let domain = self.label(t)?;
+        let axis = self.label(t)?;
         let shape = t.shape()?;
         t.expect("@")?;
         let file = FileId(t.value()?);
@@ -308,7 +308,7 @@ impl Parser {
         let ends = range.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         let (start, end) = ends.ok_or_else(|| format!("`{range}` is no range"))?;
         let span = Span { file, start, end };
-        let id = self.graph.push(Node { op, operands, domain, shape, span });
+        let id = self.graph.push(Node { op, operands, axis, shape, span });
         self.nodes.push(id);
         Ok(())
     }
@@ -337,8 +337,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const TEXT: &str = "domain batch under once\n\
-        domain d2 under batch named \"a \\\"b\\\"\"\n\
+    const TEXT: &str = "axis batch under once\n\
+        axis d2 under batch named \"a \\\"b\\\"\"\n\
         input 0 \"x.y\": ids 3 : d2 [1]\n\
         table 0 [4]\n\
         param 0 [4, 2]\n\
@@ -357,7 +357,7 @@ mod tests {
         let graph: Graph = TEXT.parse().unwrap();
         crate::graph::verify(&graph).unwrap();
         assert_eq!(graph.text(), TEXT);
-        assert_eq!(graph.domains[2].name, "a \"b\"");
+        assert_eq!(graph.axes[2].name, "a \"b\"");
     }
 
     #[test]
@@ -368,7 +368,7 @@ mod tests {
             ("%4 = multiply", "%4 = conjure", 10, "there is no op `conjure`"),
             ("%6 = slice(%5, 1)", "%6 = slice(%5, batch)", 12, "`batch` is not a number"),
             ("table 0 [4]", "table 1 [4]", 4, "expected number 0, found 1"),
-            ("under batch named", "under nothing named", 2, "there is no domain `nothing`"),
+            ("under batch named", "under nothing named", 2, "there is no axis `nothing`"),
             ("root named \"sum\" %5", "root named \"sum", 14, "a string without end"),
             ("@1:3..9", "@1:3..9 more", 7, "`more` is too much"),
         ] {

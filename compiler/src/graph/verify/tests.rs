@@ -4,9 +4,9 @@
 use super::*;
 use crate::graph::{InputId, ParamId, StateId, TableId};
 
-const SOUND: &str = "domain batch under once
-domain visited under batch
-domain clicked under batch
+const SOUND: &str = "axis batch under once
+axis visited under batch
+axis clicked under batch
 input 0 \"visited.good\": ids 0 : visited [1]
 input 1 \"price\": dense 1 : batch [3]
 input 2 \"step\": step : once [1]
@@ -56,16 +56,16 @@ fn planted(at: usize, bug: impl FnOnce(&mut Node)) -> String {
 #[test]
 fn types_that_the_operands_do_not_give() {
     assert_eq!(planted(0, |n| n.shape = Shape::vector(5)), "has shape [5], its operands give [4]");
-    assert_eq!(planted(0, |n| n.domain = BATCH), "has domain 1, its operands give 2");
+    assert_eq!(planted(0, |n| n.axis = BATCH), "has axis 1, its operands give 2");
     assert_eq!(planted(1, |n| n.shape = Shape::matrix(2, 4)), "has shape [2, 4], its operands give [4, 2]");
     assert_eq!(planted(2, |n| n.op = Op::MatMulT), "operand 0 must have shape [2], has [4]");
-    assert_eq!(planted(3, |n| n.op = Op::Sum { to: DomainId(3) }), "reduces from domain 2 to 3, which is not above it");
-    assert_eq!(planted(3, |n| n.op = Op::Sum { to: DomainId(9) }), "domain 9 does not exist");
+    assert_eq!(planted(3, |n| n.op = Op::Sum { to: AxisId(3) }), "reduces from axis 2 to 3, which is not above it");
+    assert_eq!(planted(3, |n| n.op = Op::Sum { to: AxisId(9) }), "axis 9 does not exist");
     assert_eq!(planted(5, |n| n.shape = Shape::vector(6)), "has shape [6], its operands give [5]");
     assert_eq!(planted(6, |n| n.op = Op::Slice { start: 5 }), "positions 5..6 of an operand of width 5");
-    assert_eq!(planted(7, |n| n.op = Op::Length(ONCE)), "`once` lies under no element");
-    assert_eq!(planted(8, |n| n.domain = DomainId(7)), "domain 7 does not exist");
-    assert_eq!(planted(10, |n| n.domain = BATCH), "has domain 1, its operands give 0");
+    assert_eq!(planted(7, |n| n.op = Op::Length(GLOBAL)), "`once` lies under no element");
+    assert_eq!(planted(8, |n| n.axis = AxisId(7)), "axis 7 does not exist");
+    assert_eq!(planted(10, |n| n.axis = BATCH), "has axis 1, its operands give 0");
     assert_eq!(planted(13, |n| n.shape = Shape::matrix(2, 4)), "has shape [2, 4], its operands give [4, 2]");
     assert_eq!(planted(14, |n| n.shape = Shape(vec![])), "shape [] is not of rank 1 or 2");
     assert_eq!(planted(14, |n| n.shape = Shape::vector(0)), "shape [0] has an empty axis");
@@ -137,23 +137,19 @@ fn tables_of_the_graph() {
         assert_eq!((error.node, error.rule.as_str()), (None, rule));
     }
     let mut graph = sound();
-    graph.domains[2].parent = Some(DomainId(3));
-    assert_eq!(verify(&graph).unwrap_err().rule, "domain 2 has parent 3, which is not before it");
+    graph.axes[2].parent = Some(AxisId(3));
+    assert_eq!(verify(&graph).unwrap_err().rule, "axis 2 has parent 3, which is not before it");
 }
 
 #[test]
 fn roots() {
     for (from, to, rule) in [
-        ("root loss %12", "root loss %6", "must have domain 0 and shape [1], has 1 and [1]"),
-        ("root prediction 0 %6", "root prediction 0 %12", "must have domain 1 and shape [1], has 0 and [1]"),
+        ("root loss %12", "root loss %6", "must have axis 0 and shape [1], has 1 and [1]"),
+        ("root prediction 0 %6", "root prediction 0 %12", "must have axis 1 and shape [1], has 0 and [1]"),
         ("root state 0 %11", "root state 1 %11", "state 1 is out of range, there are 1"),
-        ("root state 0 %11", "root state 0 %10", "must have domain 0 and shape [2], has 0 and [4]"),
-        (
-            "root param_gradient 0 %13",
-            "root param_gradient 0 %11",
-            "must have domain 0 and shape [4, 2], has 0 and [2]",
-        ),
-        ("root row_gradient 0 0 %0", "root row_gradient 0 0 %3", "must have domain 2 and shape [4], has 1 and [2]"),
+        ("root state 0 %11", "root state 0 %10", "must have axis 0 and shape [2], has 0 and [4]"),
+        ("root param_gradient 0 %13", "root param_gradient 0 %11", "must have axis 0 and shape [4, 2], has 0 and [2]"),
+        ("root row_gradient 0 0 %0", "root row_gradient 0 0 %3", "must have axis 2 and shape [4], has 1 and [2]"),
         ("root named \"count\" %14", "root loss %12", "stands twice"),
     ] {
         let error = verify(&SOUND.replace(from, to).parse().unwrap()).unwrap_err();

@@ -33,8 +33,8 @@ pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
 
 /// A constant of the type of `like`.
 fn constant_like(s: &mut Simplifier, value: f64, like: NodeId) -> Found {
-    let (domain, shape) = (s.node(like).domain, s.node(like).shape.clone());
-    Some(s.g.constant_of(value, domain, shape, s.s))
+    let (axis, shape) = (s.node(like).axis, s.node(like).shape.clone());
+    Some(s.g.constant_of(value, axis, shape, s.s))
 }
 
 fn unary(s: &mut Simplifier, id: NodeId, op: UnaryOp) -> Found {
@@ -172,7 +172,7 @@ fn product(s: &mut Simplifier, id: NodeId, a: NodeId, b: NodeId, cb: Option<f64>
     None
 }
 
-/// `(x + y) + z` as `x + (y + z)` (and so for products) where `y + z` is smaller than `x + y`: of a shallower domain, or a scalar beside
+/// `(x + y) + z` as `x + (y + z)` (and so for products) where `y + z` is smaller than `x + y`: of a shallower axis, or a scalar beside
 /// a vector. Repeating (`x * 1`) is left to `invariance`.
 fn regroup(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     if !matches!(op, Add | Multiply) {
@@ -185,11 +185,11 @@ fn regroup(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
         }
         let (p, q) = (s.operand(pair, 0), s.operand(pair, 1));
         for (x, y) in [(p, q), (q, p)] {
-            let domain = s.g.join(s.node(y).domain, s.node(z).domain);
-            let Some(domain) = domain else { continue };
+            let axis = s.g.join(s.node(y).axis, s.node(z).axis);
+            let Some(axis) = axis else { continue };
             let width = s.node(y).width().max(s.node(z).width());
-            let shallower = s.above(domain, s.node(pair).domain) && width <= s.node(pair).width();
-            let narrower = domain == s.node(pair).domain && width < s.node(pair).width();
+            let shallower = s.above(axis, s.node(pair).axis) && width <= s.node(pair).width();
+            let narrower = axis == s.node(pair).axis && width < s.node(pair).width();
             // A vector that is the only wide operand of both products stays where it is.
             if shallower || narrower {
                 let inner = s.binary(op, y, z)?;
@@ -200,10 +200,10 @@ fn regroup(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     None
 }
 
-/// Whether `a` is of a shallower domain than `b`, or narrower in the same.
+/// Whether `a` is of a shallower axis than `b`, or narrower in the same.
 fn smaller(s: &Simplifier, a: NodeId, b: NodeId) -> bool {
     let (na, nb) = (s.node(a), s.node(b));
-    s.above(na.domain, nb.domain) || na.domain == nb.domain && na.width() < nb.width()
+    s.above(na.axis, nb.axis) || na.axis == nb.axis && na.width() < nb.width()
 }
 
 /// `x u + x v` as `x (u + v)`, and `x + x v` as `x (1 + v)` where `v` is smaller than `x`; so for differences.
@@ -255,7 +255,7 @@ fn sum_value(s: &mut Simplifier, id: NodeId) -> Found {
     if s.node(x).shape == s.node(id).shape {
         return Some(x);
     }
-    if let (Some(c), true) = (s.constant(x), s.node(x).domain == s.node(id).domain) {
+    if let (Some(c), true) = (s.constant(x), s.node(x).axis == s.node(id).axis) {
         return constant_like(s, c * s.node(x).width() as f64, id);
     }
     if s.is_unary(x, Negate) {

@@ -1,11 +1,11 @@
 //! What does not vary along an axis is computed without it.
 //!
-//! A node's domain is the deepest of its operands', so only `repeat` (see [`crate::graph::Graph::repeat`]) and constants of a deep type
+//! A node's axis is the deepest of its operands', so only `repeat` (see [`crate::graph::Graph::repeat`]) and constants of a deep type
 //! make a value vary less than its type says. Users take the value itself where their type stays the same; otherwise the op is
 //! done on the values themselves and the result repeated.
 
 use super::{Found, Simplifier};
-use crate::graph::{BinaryOp, DomainId, NodeId, ONCE, Op, Shape};
+use crate::graph::{AxisId, BinaryOp, GLOBAL, NodeId, Op, Shape};
 
 pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
     match *s.op(id) {
@@ -32,22 +32,22 @@ pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
 
 /// The value that `id` repeats, or itself; a constant of a deep type as a scalar.
 fn bare(s: &mut Simplifier, id: NodeId) -> NodeId {
-    if let (Some(c), false) = (s.constant(id), s.node(id).domain == ONCE && s.node(id).shape == Shape::scalar()) {
+    if let (Some(c), false) = (s.constant(id), s.node(id).axis == GLOBAL && s.node(id).shape == Shape::scalar()) {
         return s.number(c);
     }
     s.g.repeated(id).unwrap_or(id)
 }
 
-/// The same, repeated to the shape of `id` (so that only the domain is lesser).
+/// The same, repeated to the shape of `id` (so that only the axis is lesser).
 fn along_positions(s: &mut Simplifier, id: NodeId) -> Found {
     let shape = s.node(id).shape.clone();
     if let Some(c) = s.constant(id) {
-        let once = s.node(id).domain == ONCE;
-        return Some(if once { id } else { s.g.constant_of(c, ONCE, shape, s.s) });
+        let once = s.node(id).axis == GLOBAL;
+        return Some(if once { id } else { s.g.constant_of(c, GLOBAL, shape, s.s) });
     }
     let Some(x) = s.g.repeated(id) else { return Some(id) };
-    let domain = s.node(x).domain;
-    if domain == s.node(id).domain { Some(id) } else { s.repeat(x, domain, &shape) }
+    let axis = s.node(x).axis;
+    if axis == s.node(id).axis { Some(id) } else { s.repeat(x, axis, &shape) }
 }
 
 fn elementwise(s: &mut Simplifier, id: NodeId) -> Found {
@@ -80,25 +80,25 @@ fn moved(s: &mut Simplifier, id: NodeId) -> Found {
     s.repeat_like(result, id)
 }
 
-/// Number of elements of `domain` under each element of `to`.
-fn length(s: &mut Simplifier, domain: DomainId, to: DomainId) -> Found {
-    if s.g.domain(domain).parent == Some(to) && to != ONCE {
-        return Some(s.g.length(domain, s.s));
+/// Number of elements of `axis` under each element of `to`.
+fn length(s: &mut Simplifier, axis: AxisId, to: AxisId) -> Found {
+    if s.g.axis(axis).parent == Some(to) && to != GLOBAL {
+        return Some(s.g.length(axis, s.s));
     }
-    let one = s.g.constant_of(1.0, domain, Shape::scalar(), s.s);
+    let one = s.g.constant_of(1.0, axis, Shape::scalar(), s.s);
     s.g.sum(one, to, s.s).ok()
 }
 
 /// The sum of a repeated value is the value times the number of its repetitions; 0 where there are none, whatever the value.
-fn sum(s: &mut Simplifier, id: NodeId, to: DomainId) -> Found {
+fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
     let x = s.operand(id, 0);
-    let from = s.node(x).domain;
+    let from = s.node(x).axis;
     if s.constant(x) == Some(1.0) && s.node(x).shape == Shape::scalar() {
-        let parent = s.g.domain(from).parent == Some(to) && to != ONCE;
+        let parent = s.g.axis(from).parent == Some(to) && to != GLOBAL;
         return parent.then(|| s.g.length(from, s.s));
     }
     let inner = along_positions(s, x)?;
-    let above = s.node(inner).domain;
+    let above = s.node(inner).axis;
     if inner == x || above == from {
         return None;
     }
@@ -111,21 +111,21 @@ fn sum(s: &mut Simplifier, id: NodeId, to: DomainId) -> Found {
 }
 
 /// `sum_i x_i^T g_p(i)` is `sum_p (sum_{i -> p} x_i)^T g_p`: the deeper operand is summed to where the other one lives, so both
-/// operands of an outer product live in one domain.
+/// operands of an outer product live in one axis.
 fn outer(s: &mut Simplifier, id: NodeId) -> Found {
     let (x, g) = (s.operand(id, 0), s.operand(id, 1));
-    let over = s.g.join(s.node(x).domain, s.node(g).domain)?;
+    let over = s.g.join(s.node(x).axis, s.node(g).axis)?;
     let (mut x, mut g) = (along_positions(s, x)?, along_positions(s, g)?);
-    let deepest = s.g.join(s.node(x).domain, s.node(g).domain)?;
+    let deepest = s.g.join(s.node(x).axis, s.node(g).axis)?;
     if deepest != over {
         // Both were repeated: the deeper one counts how often.
         let n = length(s, over, deepest)?;
-        let counted = if s.node(x).domain == deepest { &mut x } else { &mut g };
+        let counted = if s.node(x).axis == deepest { &mut x } else { &mut g };
         *counted = s.binary(BinaryOp::Multiply, *counted, n)?;
         x = unless_empty(s, x, over)?;
         g = unless_empty(s, g, over)?;
     }
-    let (dx, dg) = (s.node(x).domain, s.node(g).domain);
+    let (dx, dg) = (s.node(x).axis, s.node(g).axis);
     if dx != dg && dx == deepest {
         g = unless_empty(s, g, deepest)?;
         x = s.sum(x, dg)?;
@@ -138,10 +138,10 @@ fn outer(s: &mut Simplifier, id: NodeId) -> Found {
     s.g.outer(x, g, s.s).ok()
 }
 
-/// `x`, but 0 where no element of `domain` lies under it: nothing may come of what stands there.
-fn unless_empty(s: &mut Simplifier, x: NodeId, domain: DomainId) -> Found {
-    let at = s.node(x).domain;
-    let n = if at == ONCE { s.g.count(domain, s.s) } else { length(s, domain, at)? };
+/// `x`, but 0 where no element of `axis` lies under it: nothing may come of what stands there.
+fn unless_empty(s: &mut Simplifier, x: NodeId, axis: AxisId) -> Found {
+    let at = s.node(x).axis;
+    let n = if at == GLOBAL { s.g.count(axis, s.s) } else { length(s, axis, at)? };
     let zero = s.number(0.0);
     let id = s.g.select(n, x, zero, s.s);
     s.ok(id)

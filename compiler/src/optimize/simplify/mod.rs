@@ -1,6 +1,6 @@
 //! Local algebra: each node is replaced by a cheaper one of the same meaning, operands first, until nothing changes.
 //!
-//! Rules come in three families: [`elementwise`] (constants, identities, signs, reassociation towards shallower domains),
+//! Rules come in three families: [`elementwise`] (constants, identities, signs, reassociation towards shallower axes),
 //! [`structure`] (concatenations, slices, shapes) and [`invariance`] (what is repeated along an axis is computed without it).
 //! Rules may change rounding (they reassociate), but not what a finite computation means, and they never make a NaN or infinity of an
 //! empty sequence: what is divided by a length is not moved to where the length is 0.
@@ -10,7 +10,7 @@ mod invariance;
 mod structure;
 
 use super::rewrite::rebuild;
-use crate::graph::{BinaryOp, DomainId, Graph, Node, NodeId, Op, Shape, TypeError, UnaryOp};
+use crate::graph::{AxisId, BinaryOp, Graph, Node, NodeId, Op, Shape, TypeError, UnaryOp};
 use din_grammar::Span;
 
 /// Rounds of rewriting; each finds what the one before exposed. Two or three suffice in practice.
@@ -72,7 +72,7 @@ impl Simplifier<'_> {
 
     fn same_type(&self, a: NodeId, b: NodeId) -> bool {
         let (a, b) = (self.g.node(a), self.g.node(b));
-        a.domain == b.domain && a.shape == b.shape
+        a.axis == b.axis && a.shape == b.shape
     }
 
     fn node(&self, id: NodeId) -> &Node {
@@ -100,7 +100,7 @@ impl Simplifier<'_> {
     }
 
     /// Whether `a` lives strictly above `b`.
-    fn above(&self, a: DomainId, b: DomainId) -> bool {
+    fn above(&self, a: AxisId, b: AxisId) -> bool {
         a != b && self.g.is_ancestor(a, b)
     }
 
@@ -122,17 +122,17 @@ impl Simplifier<'_> {
         self.g.constant(value, self.s)
     }
 
-    /// `x` under the domain and shape of `like`.
+    /// `x` under the axis and shape of `like`.
     fn repeat_like(&mut self, x: NodeId, like: NodeId) -> Found {
-        let (domain, shape) = (self.node(like).domain, self.node(like).shape.clone());
-        self.repeat(x, domain, &shape)
+        let (axis, shape) = (self.node(like).axis, self.node(like).shape.clone());
+        self.repeat(x, axis, &shape)
     }
 
-    fn repeat(&mut self, x: NodeId, domain: DomainId, shape: &Shape) -> Found {
-        if let (Some(c), true) = (self.constant(x), self.g.is_ancestor(self.node(x).domain, domain)) {
-            return Some(self.g.constant_of(c, domain, shape.clone(), self.s));
+    fn repeat(&mut self, x: NodeId, axis: AxisId, shape: &Shape) -> Found {
+        if let (Some(c), true) = (self.constant(x), self.g.is_ancestor(self.node(x).axis, axis)) {
+            return Some(self.g.constant_of(c, axis, shape.clone(), self.s));
         }
-        let id = self.g.repeat(x, domain, shape, self.s);
+        let id = self.g.repeat(x, axis, shape, self.s);
         self.ok(id)
     }
 
@@ -151,7 +151,7 @@ impl Simplifier<'_> {
         self.ok(id)
     }
 
-    fn sum(&mut self, x: NodeId, to: DomainId) -> Found {
+    fn sum(&mut self, x: NodeId, to: AxisId) -> Found {
         let id = self.g.sum(x, to, self.s);
         self.ok(id)
     }

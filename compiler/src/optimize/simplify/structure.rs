@@ -56,9 +56,9 @@ fn concat(s: &mut Simplifier, id: NodeId) -> Found {
 fn join(s: &mut Simplifier, a: NodeId, b: NodeId) -> Found {
     let width = s.node(a).width() + s.node(b).width();
     match (s.op(a).clone(), s.op(b).clone()) {
-        (Op::Const(x), Op::Const(y)) if x.to_bits() == y.to_bits() && s.node(a).domain == s.node(b).domain => {
-            let domain = s.node(a).domain;
-            Some(s.g.constant_of(x, domain, Shape::vector(width), s.s))
+        (Op::Const(x), Op::Const(y)) if x.to_bits() == y.to_bits() && s.node(a).axis == s.node(b).axis => {
+            let axis = s.node(a).axis;
+            Some(s.g.constant_of(x, axis, Shape::vector(width), s.s))
         }
         (Op::Slice { start }, Op::Slice { start: next })
             if s.operand(a, 0) == s.operand(b, 0) && start + s.node(a).width() == next =>
@@ -114,9 +114,9 @@ fn slice(s: &mut Simplifier, id: NodeId, start: usize) -> Found {
             }
             let flat = if pieces.len() == 1 { pieces[0] } else { s.concat(pieces)? };
             // The pieces may live above the slice.
-            let domain = s.node(id).domain;
+            let axis = s.node(id).axis;
             let flat = if s.node(flat).shape == shape { flat } else { s.reshape(flat, shape.clone())? };
-            s.repeat(flat, domain, &shape)
+            s.repeat(flat, axis, &shape)
         }
         _ => None,
     }
@@ -146,7 +146,7 @@ impl Simplifier<'_> {
     /// The constant `c` under the type of `like`.
     fn repeat_like_const(&mut self, c: NodeId, like: NodeId) -> Found {
         let value = self.constant(c)?;
-        let (domain, shape) = (self.node(like).domain, self.node(like).shape.clone());
-        Some(self.g.constant_of(value, domain, shape, self.s))
+        let (axis, shape) = (self.node(like).axis, self.node(like).shape.clone());
+        Some(self.g.constant_of(value, axis, shape, self.s))
     }
 }

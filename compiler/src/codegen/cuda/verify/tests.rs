@@ -2,9 +2,9 @@
 
 use super::super::tree::*;
 use super::verify;
-use din_program::schedule::{BATCH, Domain};
+use din_program::schedule::{AxisId, BATCH};
 
-const ENTRIES: Domain = Domain(2);
+const ENTRIES: AxisId = AxisId(2);
 
 /// A kernel over a sequence with arrays `x` (entries, 8 wide), `index` (samples of entries), `s` (samples, 4 wide), `w` (once, 8) and `t` (rows of table 0, 8).
 fn kernel() -> Kernel {
@@ -21,7 +21,7 @@ fn kernel() -> Kernel {
         comment: vec![],
         walk: Walk::Sequence {
             unit: BATCH,
-            domain: ENTRIES,
+            axis: ENTRIES,
             samples: 4,
             entries: 8,
             tiles: 0,
@@ -66,7 +66,7 @@ fn entries(k: &mut Kernel, width: u32, body: impl FnOnce(&mut Kernel, Var, Var) 
     let column = k.variable("c", Type::Index(Bound::Below(width)));
     let inner = body(k, row, column);
     let lanes = Statement::For { over: column, range: Range::Lanes { width }, body: inner };
-    Statement::For { over: row, range: Range::Warps { domain: ENTRIES }, body: vec![lanes] }
+    Statement::For { over: row, range: Range::Warps { axis: ENTRIES }, body: vec![lanes] }
 }
 
 fn broken(k: &Kernel, by: &str) {
@@ -110,7 +110,7 @@ fn a_column_beyond_the_last() {
 }
 
 #[test]
-fn a_row_of_another_domain() {
+fn a_row_of_another_axis() {
     for array in [S, W, T] {
         let mut k = kernel();
         let all = entries(&mut k, 4, |k, row, column| {
@@ -130,7 +130,7 @@ fn a_barrier_that_some_threads_miss() {
         |k| entries(k, 4, |_, _, _| vec![Statement::Barrier]),
         |k| {
             let row = k.variable("r", Type::Index(Bound::Local(ENTRIES)));
-            Statement::For { over: row, range: Range::Warps { domain: ENTRIES }, body: vec![Statement::Barrier] }
+            Statement::For { over: row, range: Range::Warps { axis: ENTRIES }, body: vec![Statement::Barrier] }
         },
     ];
     for make in inside {
@@ -142,7 +142,7 @@ fn a_barrier_that_some_threads_miss() {
     // All threads walk the same entries.
     let mut k = kernel();
     let row = k.variable("r", Type::Index(Bound::Local(ENTRIES)));
-    let range = Range::Rows { domain: ENTRIES, group: None, groups: 1 };
+    let range = Range::Rows { axis: ENTRIES, group: None, groups: 1 };
     k.body.push(Statement::For { over: row, range, body: vec![Statement::Barrier] });
     assert_eq!(verify(&k), Ok(()));
 }
@@ -224,8 +224,8 @@ fn arrays_that_do_not_fit() {
 /// Elements of other tiles are read by an index that is one of theirs, and never written.
 #[test]
 fn elements_of_other_tiles() {
-    const REQUESTS: Domain = Domain(3);
-    const COMMON: Domain = Domain(4);
+    const REQUESTS: AxisId = AxisId(3);
+    const COMMON: AxisId = AxisId(4);
     let mut k = kernel();
     let array = |name: &str, numbers, rows| Array {
         name: name.into(),
@@ -239,7 +239,7 @@ fn elements_of_other_tiles() {
     k.arrays.push(array("begin", Numbers::Index(Bound::Whole(COMMON)), Rows::Whole(REQUESTS)));
     k.arrays.push(array("y", Numbers::F32, Rows::Whole(COMMON)));
     let (request, begin, y) = (ArrayId(5), ArrayId(6), ArrayId(7));
-    let all = |k: &mut Kernel, bound: Bound, by: Option<Domain>, write: bool| {
+    let all = |k: &mut Kernel, bound: Bound, by: Option<AxisId>, write: bool| {
         let all = entries(k, 4, |k, row, _| {
             let sample = k.variable("s", Type::Index(Bound::Local(BATCH)));
             let of = k.variable("q", Type::Index(Bound::Whole(REQUESTS)));
@@ -277,7 +277,7 @@ fn elements_of_other_tiles() {
     broken(&other, "Index");
     let mut looped = k;
     let row = looped.variable("r", Type::Index(Bound::Local(REQUESTS)));
-    let range = Range::Rows { domain: REQUESTS, group: None, groups: 1 };
+    let range = Range::Rows { axis: REQUESTS, group: None, groups: 1 };
     looped.body.push(Statement::For { over: row, range, body: vec![] });
-    broken(&looped, "a loop over domain 3");
+    broken(&looped, "a loop over axis 3");
 }

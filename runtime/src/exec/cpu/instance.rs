@@ -1,0 +1,225 @@
+//! A schedule with its memory: arena, tiles, partial copies, indices of sequences, and the addresses of one step.
+//!
+//! Capacities grow by a quarter more than asked, so that batches of varying sizes soon allocate nothing.
+
+use super::EngineError;
+use super::layout::Layout;
+use super::memory::{Region, area, lines};
+use super::prepare::{Arg, Prepared, function};
+use super::tiles::Tiling;
+use din_program::schedule::{AxisId, AxisKind, BufferId, GLOBAL, KernelArg, MAX_CHUNKS, Storage};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub prepared: Prepared,
+    pub tilings: Vec<Tiling>,
+    /// Of the current batch.
+    pub layout: Layout,
+    /// Elements of this batch, by axis.
+    pub counts: Vec<usize>,
+    arena: Region,
+    slots: Vec<usize>,
+    capacity: Vec<usize>,
+    pub partials: Region,
+    /// Offset of each tile slot in a thread's scratch, and their total, in numbers.
+    pub tile_slots: Vec<usize>,
+    pub tile_floats: usize,
+    tile_capacity: Vec<usize>,
+    /// By pair of axes in [`Prepared::ancestors`].
+    ancestors: Vec<Vec<u32>>,
+    lengths: Vec<Vec<f32>>,
+    /// Elements by axis, then the step's number.
+    scalars: Vec<f32>,
+    /// By buffer.
+    pub addresses: Vec<*mut f32>,
+    /// By phase, by argument; null for those that change.
+    pub arguments: Vec<Vec<*mut u8>>,
+    /// Whether it takes part in the current run.
+    pub active: bool,
+    /// Whether it ever ran, so that its results can be read.
+    pub ran: bool,
+    pub rows: Option<RowUpdate>,
+}
+
+/// What an update of table rows reads besides buffers. Addresses of the current step.
+#[derive(Clone, Debug)]
+pub(super) struct RowUpdate {
+    /// Index of the table.
+    pub table: usize,
+    pub width: usize,
+    /// By what reads the table ([`super::Reader`]): first gradient row and its stride; null where none flows.
+    pub gradients: Vec<(*const f32, usize)>,
+    pub touches: *mut f32,
+}
+
+impl Instance {
+    pub fn new(prepared: Prepared) -> Instance {
+        let axes = prepared.axes.count();
+        Instance {
+            tilings: prepared.tilings.iter().map(|&(d, rows)| Tiling::new(d, rows, &prepared.axes)).collect(),
+            layout: Layout::new(prepared.axes.clone()),
+            counts: vec![0; axes],
+            arena: Region::default(),
+            slots: vec![0; prepared.slots.len()],
+            capacity: vec![0; axes],
+            partials: Region::default(),
+            tile_slots: vec![0; prepared.tile_slots.len()],
+            tile_floats: 0,
+            tile_capacity: vec![0; axes],
+            ancestors: vec![Vec::new(); prepared.ancestors.len()],
+            lengths: vec![Vec::new(); axes],
+            scalars: vec![0.0; axes + 1],
+            addresses: vec![std::ptr::null_mut(); prepared.buffers.len()],
+            arguments: prepared.phases.iter().map(|p| vec![std::ptr::null_mut(); p.args.len()]).collect(),
+            active: false,
+            ran: false,
+            rows: None,
+            prepared,
+        }
+    }
+
+    /// Makes the memory ready for a batch of `samples` samples (rows, elements) with these requests and sequences, as step number `step`;
+    /// `rows` gives the row numbers of a table's feature.
+    pub fn size<'a>(
+        &mut self,
+        samples: usize,
+        requests: &[u32],
+        sequences: &[Vec<u32>],
+        rows: &dyn Fn(u32, u32) -> &'a [u32],
+        step: u64,
+    ) -> Result<(), EngineError> {
+        let axes = self.prepared.axes.count();
+        self.layout.set(samples, requests, sequences);
+        self.layout.join(&self.prepared.groups, rows);
+        for d in 0..axes {
+            self.counts[d] = self.layout.count(AxisId(d as u32));
+            self.scalars[d] = self.counts[d] as f32;
+        }
+        self.scalars[axes] = step as f32;
+        for tiling in &mut self.tilings {
+            tiling.cut(&self.layout);
+        }
+        self.grow()?;
+        for d in 2..axes {
+            self.layout.lengths(AxisId(d as u32), &mut self.lengths[d]);
+        }
+        for (&(of, to), ancestors) in self.prepared.ancestors.iter().zip(&mut self.ancestors) {
+            self.layout.ancestors(of, to, ancestors);
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self) -> Result<(), EngineError> {
+        let prepared = &self.prepared;
+        let mut grown = self.arena.pointer().is_null();
+        for d in 0..prepared.axes.count() {
+            if self.counts[d] > self.capacity[d] {
+                self.capacity[d] = if d == 0 { 1 } else { self.counts[d] + self.counts[d] / 4 };
+                grown = true;
+            }
+        }
+        if grown {
+            let mut at = 0usize;
+            for (slot, offset) in prepared.slots.iter().zip(&mut self.slots) {
+                *offset = at;
+                at = at
+                    .checked_add(area(slot.width as usize, self.capacity[slot.axis.index()])?)
+                    .ok_or(EngineError::Memory { bytes: usize::MAX })?;
+            }
+            self.arena.reserve(at)?;
+            for (&(of, _), ancestors) in prepared.ancestors.iter().zip(&mut self.ancestors) {
+                ancestors.reserve(self.capacity[of.index()].saturating_sub(ancestors.len()));
+            }
+            for d in 2..prepared.axes.count() {
+                let axis = AxisId(d as u32);
+                if !matches!(prepared.axes.of(axis), AxisKind::Request | AxisKind::Unique(_)) {
+                    let owners = prepared.axes.parent(axis).map_or(0, |p| self.capacity[p.index()]);
+                    let lengths = &mut self.lengths[d];
+                    lengths.reserve(owners.saturating_sub(lengths.len()));
+                }
+            }
+        }
+        self.partials.reserve(area(lines(prepared.partial_floats), MAX_CHUNKS)?)?;
+        let mut grown = false;
+        for (tiling, tiled) in self.tilings.iter().zip(&prepared.tiled) {
+            for d in (0..prepared.axes.count()).filter(|&d| tiled[d]) {
+                let largest = tiling.largest(AxisId(d as u32), &self.layout);
+                if largest > self.tile_capacity[d] {
+                    self.tile_capacity[d] = if d == 0 { 1 } else { largest + largest / 4 };
+                    grown = true;
+                }
+            }
+        }
+        if grown {
+            self.tile_floats = 0;
+            for (slot, offset) in prepared.tile_slots.iter().zip(&mut self.tile_slots) {
+                *offset = self.tile_floats;
+                self.tile_floats = self
+                    .tile_floats
+                    .checked_add(area(slot.width as usize, self.tile_capacity[slot.axis.index()])?)
+                    .ok_or(EngineError::Memory { bytes: usize::MAX })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves every address: `place` and `source` give those that are not the instance's own.
+    pub fn bind(&mut self, place: &dyn Fn(Storage) -> *mut f32, source: &dyn Fn(KernelArg) -> *mut u8) {
+        let axes = self.prepared.axes.count();
+        for ((buffer, address), used) in self.prepared.buffers.iter().zip(&mut self.addresses).zip(&self.prepared.used)
+        {
+            *address = match buffer.place {
+                _ if !used => std::ptr::null_mut(),
+                Storage::Arena(slot) => self.arena.pointer().wrapping_add(self.slots[slot.index()]),
+                Storage::Tile(_) | Storage::Partial => std::ptr::null_mut(),
+                Storage::Length(d) => self.lengths[d.index()].as_ptr().cast_mut(),
+                Storage::Count(d) => self.scalars.as_mut_ptr().wrapping_add(d.index()),
+                Storage::Step => self.scalars.as_mut_ptr().wrapping_add(axes),
+                other => place(other),
+            };
+        }
+        for (phase, arguments) in self.prepared.phases.iter().zip(&mut self.arguments) {
+            for (arg, argument) in phase.args.iter().zip(arguments) {
+                *argument = match *arg {
+                    Arg::Buffer(b) => self.addresses[b as usize].cast(),
+                    Arg::Argument(KernelArg::Ancestor { of, to }) => {
+                        let at = self.prepared.ancestors.iter().position(|p| *p == (of, to));
+                        at.map_or(std::ptr::null_mut(), |at| self.ancestors[at].as_ptr().cast_mut().cast())
+                    }
+                    Arg::Argument(KernelArg::GroupRows { group, key }) => {
+                        let rows = self.layout.group(group).and_then(|g| g.rows.get(key as usize));
+                        rows.map_or(std::ptr::null_mut(), |rows| rows.as_ptr().cast_mut().cast())
+                    }
+                    Arg::Argument(KernelArg::Function(f)) => function(f),
+                    Arg::Argument(s) => source(s),
+                    Arg::Tile { .. } | Arg::Partial { .. } | Arg::Gradient { .. } => std::ptr::null_mut(),
+                };
+            }
+        }
+    }
+
+    /// Chunks of a phase; 0 where it does not run.
+    pub fn chunks(&self, phase: usize) -> usize {
+        match self.prepared.phases.get(phase) {
+            Some(p) if self.active => self.tilings[p.tiling].chunks(),
+            _ => 0,
+        }
+    }
+
+    pub fn once(&self, phase: usize) -> bool {
+        self.prepared.phases.get(phase).is_none_or(|p| p.axis == GLOBAL)
+    }
+
+    /// A result of the last run.
+    pub fn result(&self, id: BufferId) -> &[f32] {
+        let buffer = &self.prepared.buffers[id.index()];
+        let (address, length) = (self.addresses[id.index()], self.counts[buffer.axis.index()] * buffer.width as usize);
+        if address.is_null() || !self.ran {
+            return &[];
+        }
+        // SAFETY: roots were checked to be arena buffers of this axis and width; the arena holds `counts` elements of the last batch,
+        // and nothing writes to it while `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(address, length) }
+    }
+}

@@ -1,0 +1,46 @@
+//! What reads rows of a table in a training step, so that they count as touched, and where their gradients come from.
+
+use din_program::Program;
+use din_program::schedule::{AxisKind, AxisTree, Root, View};
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader {
+    /// Position among the table's features.
+    pub feature: usize,
+    /// (group, key) where the feature's rows are read in a group.
+    pub group: Option<(u32, u32)>,
+    /// Of the row gradient.
+    pub view: Option<View>,
+}
+
+/// By table: each feature at its ids, in the groups that have gradients for it, or both. The program was checked.
+pub(crate) fn readers(program: &Program) -> Vec<Vec<Reader>> {
+    let train = &program.train;
+    let axes = AxisTree::new(&program.schema, &train.groups);
+    let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Reader> {
+        let mut all = Vec::new();
+        for root in &train.roots {
+            let Root::RowGradient { table, feature: f, view } = root else { continue };
+            if (*table as usize, *f) != (t, number) {
+                continue;
+            }
+            let group = match train.buffers.get(view.buffer.index()).map(|b| axes.of(b.axis)) {
+                Some(AxisKind::Unique(g)) => {
+                    let keys = &train.groups[g as usize].keys;
+                    keys.iter().position(|k| *k == (t as u32, number)).map(|key| (g, key as u32))
+                }
+                _ => None,
+            };
+            all.push(Reader { feature, group, view: Some(*view) });
+        }
+        if all.is_empty() {
+            all.push(Reader { feature, group: None, view: None });
+        }
+        all
+    };
+    let of_table = |(t, table): (usize, &din_program::schema::Table)| {
+        table.features.iter().enumerate().flat_map(|(feature, &number)| of_feature(t, feature, number)).collect()
+    };
+    program.tables.iter().enumerate().map(of_table).collect()
+}

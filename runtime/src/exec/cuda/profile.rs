@@ -1,0 +1,192 @@
+//! Where the time of steps goes on a device: by kernel, launches, seconds and work, and the first launches one by one.
+//!
+//! Work is what the schedule says, of kernels over tiles: operations of products and moments as the device does them, and the bytes that a kernel
+//! moves between global memory and the chip if each is moved once. What lies in a tile's buffers costs none.
+
+use super::driver::Timed;
+use crate::exec::cpu::{ProfileRow, Span};
+use din_program::Program;
+use din_program::cuda::{Grid, Launches};
+use din_program::schedule::{
+    AxisId, AxisKind, AxisTree, BATCH, GLOBAL, KernelArg, Operation, Phase, Schedule, Storage,
+};
+use rustc_hash::FxHashMap;
+
+/// Launches that are kept one by one: some steps of a model of usual size.
+const MOST_SPANS: usize = 1 << 14;
+
+/// What was measured so far.
+#[derive(Debug, Default)]
+pub(super) struct Profile {
+    rows: Vec<ProfileRow>,
+    spans: Vec<Span>,
+    /// By kernel and location.
+    known: FxHashMap<(String, String), usize>,
+}
+
+/// A schedule that ran.
+pub(super) struct Ran<'a> {
+    /// For people: `train`, `update adam`.
+    pub name: &'a str,
+    pub schedule: &'a Schedule,
+    pub launches: &'a Launches,
+    pub axes: &'a AxisTree,
+    /// Elements of an axis, over all instances.
+    pub count: &'a dyn Fn(AxisId) -> usize,
+}
+
+impl Profile {
+    fn row(&mut self, kernel: &str, location: &str) -> &mut ProfileRow {
+        let rows = &mut self.rows;
+        let at = *self.known.entry((kernel.to_string(), location.to_string())).or_insert_with(|| {
+            rows.push(ProfileRow {
+                schedule: String::new(),
+                phase: 0,
+                name: kernel.to_string(),
+                location: location.to_string(),
+                calls: 0,
+                elements: 0,
+                seconds: 0.0,
+                flops: 0.0,
+                bytes: 0.0,
+            });
+            rows.len() - 1
+        });
+        &mut rows[at]
+    }
+
+    /// Adds launches, in their order.
+    pub fn add(&mut self, timed: &[Timed]) {
+        for t in timed {
+            let row = self.row(&t.kernel, &t.location);
+            row.calls += 1;
+            row.seconds += t.length.as_secs_f64();
+        }
+        let room = MOST_SPANS.saturating_sub(self.spans.len());
+        for t in timed.iter().take(room) {
+            let schedule = self.row(&t.kernel, &t.location).schedule.clone();
+            self.spans.push(Span {
+                schedule,
+                name: t.kernel.clone(),
+                location: t.location.clone(),
+                thread: 0,
+                begin: t.begin,
+                length: t.length,
+            });
+        }
+    }
+
+    /// Adds the work of a schedule that ran once.
+    pub fn worked(&mut self, program: &Program, ran: &Ran<'_>) {
+        for launch in &ran.launches.launches {
+            let phase = ran.schedule.phases.get(launch.phase as usize);
+            let row = self.row(&launch.kernel, &launch.location);
+            row.phase = launch.phase as usize;
+            if row.schedule.is_empty() {
+                row.schedule = ran.name.to_string();
+            }
+            if let (Grid::Tiles { .. }, Some(phase)) = (launch.grid, phase) {
+                let (flops, bytes) = work(program, ran, phase);
+                row.elements += (ran.count)(phase.axis) as u64;
+                row.flops += flops;
+                row.bytes += bytes;
+            }
+        }
+    }
+
+    /// Adds the work of summing a table's row gradients: `occurrences` rows of `width` numbers to `distinct` ones. `location` is that of the first table.
+    pub fn summed(&mut self, kernels: &[&str], location: &str, occurrences: usize, distinct: usize, width: u32) {
+        for &kernel in kernels {
+            let row = self.row(kernel, location);
+            if row.schedule.is_empty() {
+                row.schedule = "row gradients".into();
+            }
+            row.elements += occurrences as u64;
+            if kernel == "din_rows_sum" {
+                row.bytes += 4.0 * f64::from(width) * (occurrences + distinct) as f64;
+            }
+        }
+    }
+
+    /// Slowest first.
+    pub fn rows(&self) -> Vec<ProfileRow> {
+        let mut rows: Vec<ProfileRow> = self.rows.iter().filter(|r| r.calls > 0).cloned().collect();
+        rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        rows
+    }
+
+    pub fn spans(&self) -> Vec<Span> {
+        self.spans.clone()
+    }
+}
+
+/// Operations and bytes of a phase.
+fn work(program: &Program, ran: &Ran<'_>, phase: &Phase) -> (f64, f64) {
+    let mut flops = 0.0;
+    let mut touched: Vec<KernelArg> = Vec::new();
+    let mut touch = |source: KernelArg| {
+        if !touched.contains(&source) {
+            touched.push(source);
+        }
+    };
+    for call in &phase.calls {
+        let product = |a: u32, b: u32| 2.0 * f64::from(a) * f64::from(b);
+        let each = match call.op {
+            Operation::Kernel { .. } | Operation::Fill { .. } | Operation::Transpose { .. } => 0.0,
+            Operation::SegmentSum { .. } => 0.0,
+            Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } => product(k, n),
+            // Both halves of the weight.
+            Operation::AbsorbedMatMul { e, n, .. } => product(2 * e, n),
+            Operation::AbsorbedOuter { weight, sample, e, n, .. } => {
+                (if weight.is_some() { product(2 * e, n) } else { 0.0 })
+                    + (if sample.is_some() { product(e, n) } else { 0.0 })
+            }
+            Operation::Moments { width, .. } => 5.0 * f64::from(width),
+        };
+        flops += each * (ran.count)(call.axis) as f64;
+        match &call.op {
+            Operation::Kernel { args, .. } => args.iter().copied().for_each(&mut touch),
+            Operation::Fill { buffer, .. } => touch(KernelArg::Buffer(*buffer)),
+            Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
+            Operation::AbsorbedMatMul { x, q, w, out, .. } => {
+                [x, q, w, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer)));
+            }
+            Operation::AbsorbedOuter { x, g, weight, sample, .. } => {
+                let pairs = [*weight, *sample].into_iter().flatten().flat_map(|(a, b)| [a, b]);
+                [*x, *g].into_iter().chain(pairs).for_each(|v| touch(KernelArg::Buffer(v.buffer)));
+            }
+            Operation::Outer { x, g, .. } => [x, g].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
+            Operation::Transpose { w, out, .. } => [w, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
+            Operation::SegmentSum { x, out, .. } => [x, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
+            Operation::Moments { x, .. } => touch(KernelArg::Buffer(x.buffer)),
+        }
+    }
+    let numbers = |source: &KernelArg| match *source {
+        KernelArg::Buffer(id) => match ran.schedule.buffers.get(id.index()) {
+            Some(b) if !matches!(b.place, Storage::Tile(_) | Storage::Partial) => {
+                (ran.count)(b.axis) as f64 * f64::from(b.width)
+            }
+            _ => 0.0,
+        },
+        // A pair's entry and request are found by its sample.
+        KernelArg::Ancestor { of, to } => {
+            let by_sample = matches!(ran.axes.of(to), AxisKind::Request | AxisKind::Entries(_));
+            let found = by_sample && matches!(ran.axes.of(of), AxisKind::Sequence(_));
+            (ran.count)(if found { BATCH } else { of }) as f64
+        }
+        KernelArg::Rows { table, feature } => {
+            let width = program.tables.get(table as usize).map_or(0, |t| t.width);
+            let axis = program.schema.features.get(feature as usize).map_or(GLOBAL, |f| ran.axes.feature(f));
+            (ran.count)(axis) as f64 * (1.0 + f64::from(width))
+        }
+        KernelArg::GroupRows { group, key } => {
+            let keys = ran.schedule.groups.get(group as usize).map_or(&[][..], |g| &g.keys);
+            let table = keys.get(key as usize).and_then(|(table, _)| program.tables.get(*table as usize));
+            let elements = ran.axes.find(AxisKind::Unique(group)).map_or(0, |d| (ran.count)(d));
+            elements as f64 * (1.0 + f64::from(table.map_or(0, |t| t.width)))
+        }
+        KernelArg::RowIndex => (ran.count)(BATCH) as f64,
+        KernelArg::Table(_) | KernelArg::Function(_) => 0.0,
+    };
+    (flops, 4.0 * touched.iter().map(numbers).sum::<f64>())
+}

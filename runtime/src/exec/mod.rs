@@ -1,0 +1,28 @@
+//! Executors: what runs the steps of a program. The CPU and CUDA.
+
+pub mod cpu;
+pub mod cuda;
+
+use crate::exec::cpu::{ProfileRow, Span, State, StepInputs};
+use crate::table::Table;
+use cuda::DeviceError;
+use std::fmt;
+
+/// What a training session asks of an engine whose values live on a device; see [`cuda::Engine`].
+pub trait Steps: fmt::Debug {
+    /// What decides the bits of results, as a run records it: `sm_90`, with what products are rounded to where they are: `sm_90 tf32`.
+    fn level(&self) -> String;
+    fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError>;
+    fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError>;
+    /// Of tables that the device does not have whole, the host's have the other rows, and get those that make way.
+    /// It does not wait for the step: the host readies the next one meanwhile.
+    fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError>;
+    /// The loss of the oldest step whose loss was not given yet; `None` where there is none.
+    fn next_loss(&mut self) -> Result<Option<f32>, DeviceError>;
+    fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError>;
+    fn logits(&self, index: usize) -> &[f32];
+    /// Starts (from zero) or stops measuring where the time of training steps goes.
+    fn set_profile(&mut self, on: bool) -> Result<(), DeviceError>;
+    fn profile(&self) -> Vec<ProfileRow>;
+    fn spans(&self) -> Vec<Span>;
+}

@@ -1,0 +1,299 @@
+//! Single-precision products of the small sizes that ranking models have (`128 x 192` by `192 x 80`, `80 x 40`, `40 x 1`), in register
+//! tiles for AVX-512, AVX2 with FMA, and any CPU, chosen at run time.
+//!
+//! The order in which a number is summed depends on the shape alone: not on threads, nor on where a row lies in its tile. Levels differ
+//! in the last bits (lanes of dot products, fused multiply-add). Nothing is packed: a weight of these sizes lies in L1 or L2.
+
+mod body;
+mod level;
+mod simd;
+
+use crate::table::Occurrences;
+use body::{Mode, Tile};
+use din_program::Isa;
+use level::Level;
+
+/// Numbers of a column block of `w` that one pass over the rows reads: about a first-level cache.
+const PASS: usize = 14 << 10;
+
+/// The products at one ISA level.
+#[derive(Clone, Copy)]
+pub struct Gemm {
+    level: &'static Level,
+}
+
+/// `out_i = x_i W` or `out_i += x_i W` for `rows` rows. Strides are in numbers, between rows.
+#[derive(Clone, Copy, Debug)]
+pub struct MatMul {
+    pub rows: usize,
+    pub k: usize,
+    pub n: usize,
+    /// `rows x k`
+    pub x: *const f32,
+    pub x_stride: usize,
+    /// `k x n`
+    pub w: *const f32,
+    pub w_stride: usize,
+    /// `rows x n`
+    pub out: *mut f32,
+    pub out_stride: usize,
+    pub accumulate: bool,
+}
+
+/// `out = sum_i x_i^T g_i` or `out += ...` over `rows` rows: the gradient of a weight.
+#[derive(Clone, Copy, Debug)]
+pub struct Outer {
+    pub rows: usize,
+    pub k: usize,
+    pub n: usize,
+    /// `rows x k`
+    pub x: *const f32,
+    pub x_stride: usize,
+    /// `rows x n`
+    pub g: *const f32,
+    pub g_stride: usize,
+    /// `k x n`
+    pub out: *mut f32,
+    pub out_stride: usize,
+    pub accumulate: bool,
+}
+
+impl std::fmt::Debug for Gemm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gemm {{ lanes: {} }}", self.level.lanes)
+    }
+}
+
+impl Gemm {
+    /// The level's products; a level above the CPU's is lowered to it.
+    pub fn new(isa: Isa) -> Gemm {
+        let isa = isa.min(crate::cpu::detect());
+        let level = match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::V4 => &level::v4::LEVEL,
+            #[cfg(target_arch = "x86_64")]
+            Isa::V3 => &level::v3::LEVEL,
+            #[cfg(target_arch = "x86_64")]
+            Isa::V2 => &level::v2::LEVEL,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => &level::portable::LEVEL,
+        };
+        Gemm { level }
+    }
+
+    /// # Safety
+    ///
+    /// The addresses of `m` are valid for its sizes and strides, and `out` overlaps neither `x` nor `w`.
+    pub unsafe fn matmul(&self, m: &MatMul) {
+        let mode = if m.accumulate { Mode::Continue } else { Mode::Store };
+        let tile = Tile {
+            x: m.x,
+            x_row: m.x_stride,
+            x_step: 1,
+            w: m.w,
+            w_row: m.w_stride,
+            out: m.out,
+            out_row: m.out_stride,
+            steps: m.k,
+            last: 0,
+            mode,
+        };
+        // SAFETY: the caller vouches for the addresses; `Gemm::new` made sure of the features.
+        unsafe {
+            if m.n == 1 && m.w_stride == 1 {
+                (self.level.dot)(&tile, m.rows);
+            } else {
+                self.product(tile, m.rows, m.n);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The addresses of `o` are valid for its sizes and strides, and `out` overlaps neither `x` nor `g`.
+    pub unsafe fn outer(&self, o: &Outer) {
+        let mode = if o.accumulate { Mode::Add } else { Mode::Store };
+        let mut tile = Tile {
+            x: o.x,
+            x_row: 1,
+            x_step: o.x_stride,
+            w: o.g,
+            w_row: o.g_stride,
+            out: o.out,
+            out_row: o.out_stride,
+            steps: o.rows,
+            last: 0,
+            mode,
+        };
+        let (mut rows, mut columns) = (o.k, o.n);
+        if o.n == 1 && o.out_stride == 1 {
+            // A column is a row of its transpose, whose columns fill the vectors.
+            (tile.x, tile.x_step, tile.w, tile.w_row) = (o.g, o.g_stride, o.x, o.x_stride);
+            (rows, columns) = (1, o.k);
+        }
+        // SAFETY: as for `matmul`.
+        unsafe { self.product(tile, rows, columns) }
+    }
+
+    /// Covers `rows x columns` with register tiles.
+    ///
+    /// # Safety
+    ///
+    /// As for the tile.
+    unsafe fn product(&self, t: Tile, rows: usize, columns: usize) {
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        let lanes = self.level.lanes;
+        let (whole, masked) = (self.level.whole, self.level.masked);
+        let vectors = columns.div_ceil(lanes);
+        let blocks = vectors.div_ceil(whole.len());
+        // Passes of equal depth: a short one would spend its time on the sums' loads and stores.
+        let most = (PASS / (vectors.div_ceil(blocks) * lanes)).max(1);
+        let depth = t.steps.div_ceil(t.steps.div_ceil(most).max(1));
+        let mut step = 0;
+        loop {
+            let steps = (t.steps - step).min(depth);
+            let mode = match t.mode {
+                Mode::Store if step > 0 => Mode::Continue,
+                mode => mode,
+            };
+            for block in 0..blocks {
+                // Blocks of nearly equal widths.
+                let (first, end) = (block * vectors / blocks, (block + 1) * vectors / blocks);
+                let column = first * lanes;
+                let last = (columns - column).min((end - first) * lanes) - (end - first - 1) * lanes;
+                let set = if last == lanes { whole } else { masked };
+                let mut row = 0;
+                for &(height, tile) in set[end - first - 1] {
+                    while row + height <= rows {
+                        // SAFETY: the tile lies inside `rows x columns`; the caller vouches for those and for the features.
+                        unsafe {
+                            tile(&Tile {
+                                x: t.x.wrapping_add(row * t.x_row + step * t.x_step),
+                                w: t.w.wrapping_add(step * t.w_row + column),
+                                out: t.out.wrapping_add(row * t.out_row + column),
+                                steps,
+                                last,
+                                mode,
+                                ..t
+                            });
+                        }
+                        row += height;
+                    }
+                }
+            }
+            step += steps;
+            if step >= t.steps {
+                return;
+            }
+        }
+    }
+
+    /// Mean and sum of squared differences from it, by column, over `rows > 0` rows of `width` numbers.
+    ///
+    /// # Safety
+    ///
+    /// `x` is valid for `rows` rows at `x_stride`, `mean` and `m2` for `width` numbers.
+    pub unsafe fn moments(
+        &self,
+        x: *const f32,
+        x_stride: usize,
+        rows: usize,
+        width: usize,
+        mean: *mut f32,
+        m2: *mut f32,
+    ) {
+        // SAFETY: the caller vouches for the addresses; `Gemm::new` made sure of the features.
+        unsafe { (self.level.moments)(x, x_stride, rows, width, mean, m2) }
+    }
+
+    /// `W1 + diag(q) W2`, `w` holding W1 over W2, `2 e x n`: `out` is `e x n`. Or its transpose, `w` being `n x 2 e`: `out` is `n x e`.
+    ///
+    /// # Safety
+    ///
+    /// All are valid for these sizes, and `out` overlaps none of the others.
+    pub unsafe fn fold(&self, w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
+        // SAFETY: as for `moments`.
+        unsafe { (self.level.fold)(w, q, e, n, transposed, out) }
+    }
+
+    /// From a sample's outer product `m`, `e x n`: `weight`, (q, sums `2 e x n`), gains m over diag(q) m; `sample`, (W2, out), becomes the sum of `m * W2` by
+    /// row.
+    ///
+    /// # Safety
+    ///
+    /// All are valid for these sizes and do not overlap.
+    pub unsafe fn unfold(
+        &self,
+        m: *const f32,
+        e: usize,
+        n: usize,
+        weight: Option<(*const f32, *mut f32)>,
+        sample: Option<(*const f32, *mut f32)>,
+    ) {
+        // SAFETY: as for `moments`.
+        unsafe { (self.level.unfold)(m, e, n, weight, sample) }
+    }
+
+    /// For each row of `range`, the sum of its occurrences' gradients, in their order, to the next `width` numbers of `out`.
+    /// `gradients` has, by feature, its first gradient and the numbers from one to the next; null where there is none.
+    ///
+    /// # Safety
+    ///
+    /// `out` has room, and every element that occurs has a gradient of `width` numbers at its feature's address.
+    pub unsafe fn sum_rows(
+        &self,
+        occurrences: &Occurrences,
+        range: (usize, usize),
+        gradients: &[(*const f32, usize)],
+        width: usize,
+        out: *mut f32,
+    ) {
+        // SAFETY: as for `moments`.
+        unsafe { (self.level.sum_rows)(occurrences, range, gradients, width, out) }
+    }
+
+    /// `out[i] += x[i]`.
+    ///
+    /// # Safety
+    ///
+    /// Both are valid for `count` numbers and do not overlap.
+    pub unsafe fn add(&self, out: *mut f32, x: *const f32, count: usize) {
+        // SAFETY: as for `moments`.
+        unsafe { (self.level.join)(out, x, count, false) }
+    }
+
+    /// `out[i] = max(out[i], x[i])`.
+    ///
+    /// # Safety
+    ///
+    /// Both are valid for `count` numbers and do not overlap.
+    pub unsafe fn max(&self, out: *mut f32, x: *const f32, count: usize) {
+        // SAFETY: as for `moments`.
+        unsafe { (self.level.join)(out, x, count, true) }
+    }
+}
+
+/// `out = w^T`: `w` is `k x n` with row stride `w_stride`, `out` is `n x k`, contiguous.
+///
+/// # Safety
+///
+/// Both are valid for these sizes and do not overlap.
+pub unsafe fn transpose(w: *const f32, w_stride: usize, out: *mut f32, k: usize, n: usize) {
+    // Blocks of 16 x 16 keep both sides in cache lines that are used whole.
+    const B: usize = 16;
+    for i in (0..k).step_by(B) {
+        for j in (0..n).step_by(B) {
+            for c in j..(j + B).min(n) {
+                for r in i..(i + B).min(k) {
+                    // SAFETY: `r < k` and `c < n`.
+                    unsafe { *out.add(c * k + r) = *w.add(r * w_stride + c) };
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
