@@ -2,8 +2,8 @@
 
 use super::{Outcome, seal};
 use din_program::{Isa, Program};
-use din_runtime::container;
-use din_runtime::engine::Engine;
+use din_runtime::bundle;
+use din_runtime::exec::cpu::Engine;
 use std::sync::Arc;
 
 /// Decodes a program, as it is and with its hash set right, and lets the runtime validate it. Its
@@ -20,6 +20,7 @@ pub fn program(data: &[u8]) -> Outcome {
 
 fn load(data: &[u8]) -> Outcome {
     let Ok(program) = Program::decode(data) else { return Outcome::Refused };
+    if program.format != din_program::FORMAT { return Outcome::Refused; }
     let encoded = program.encode();
     // Numbers may be NaN, so that the bytes are compared.
     let again = Program::decode(&encoded).expect("what was encoded is decoded");
@@ -36,7 +37,7 @@ pub fn bundle(data: &[u8]) -> Outcome {
     let read = |bytes: &[u8]| {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), bytes).expect("a temporary file is written");
-        Outcome::of(container::read(file.path()).is_ok_and(|carried| carried.is_some()))
+        Outcome::of(bundle::read(file.path()).is_ok_and(|carried| carried.is_some()))
     };
     let plain = read(data);
     let sealed = seal::bundle(data).map_or(Outcome::Refused, |sealed| read(&sealed));

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 /// A program is its format, a hash and the rest.
 const PROGRAM_HEAD: usize = 36;
 
-/// The footer of an executable, and the places in it; see `din_runtime::container`.
+/// The footer of an executable, and the places in it; see `din_runtime::bundle`.
 const FOOTER: usize = 232;
 const LENGTHS: usize = 24;
 const DIGESTS: usize = 104;

@@ -3,7 +3,7 @@
 use crate::specs::{checked, root};
 use din_compiler::{CompileOptions, compile};
 use din_program::{Isa, Program};
-use din_runtime::container;
+use din_runtime::bundle;
 use std::fs;
 use std::path::Path;
 
@@ -51,7 +51,7 @@ fn executable(program: &Program) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (base, out): (&Path, &Path) = (&folder.path().join("base"), &folder.path().join("out"));
     fs::write(base, elf()).expect("a temporary file is written");
-    container::build(base, program, None, out).expect("an executable is built");
+    bundle::build(base, program, None, out).expect("an executable is built");
     fs::read(out).expect("the executable is read")
 }
 
