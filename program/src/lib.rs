@@ -167,8 +167,7 @@ impl std::error::Error for DecodeError {}
 impl Program {
     /// Deterministic bytes: format, SHA-256 of the rest, the rest.
     pub fn encode(&self) -> Vec<u8> {
-        // Serialising plain data into a growing vector cannot fail.
-        let body = postcard::to_stdvec(self).unwrap_or_default();
+        let body = postcard::to_stdvec(self).expect("plain data are serialised into a growing vector");
         let mut bytes = self.format.to_le_bytes().to_vec();
         bytes.extend_from_slice(&Sha256::digest(&body));
         bytes.extend_from_slice(&body);
@@ -186,7 +185,15 @@ impl Program {
         if Sha256::digest(body).as_slice() != digest {
             return Err(damaged("its hash does not match"));
         }
-        postcard::from_bytes(body).map_err(|e| DecodeError::Damaged(e.to_string()))
+        let (program, behind): (Program, _) =
+            postcard::take_from_bytes(body).map_err(|e| DecodeError::Damaged(e.to_string()))?;
+        if program.format != found {
+            return Err(damaged("its contents have another format"));
+        }
+        if !behind.is_empty() {
+            return Err(damaged("more follows its contents"));
+        }
+        Ok(program)
     }
 
     /// Hex SHA-256 of the encoded program.
