@@ -33,7 +33,10 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub u32);
-        impl $name { pub fn index(self) -> usize { self.0 as usize } }
+        impl $name {
+            /// As an index of a slice.
+            pub fn index(self) -> usize { self.0 as usize }
+        }
     )* };
 }
 id! {
@@ -47,7 +50,9 @@ id! {
     KernelId
 }
 
+/// The axis with one element.
 pub const GLOBAL: AxisId = AxisId(0);
+/// The axis of the samples; in update programs, of the rows.
 pub const BATCH: AxisId = AxisId(1);
 
 /// Most numbers of one element of a buffer: those of a weight, or of its gradient, are one
@@ -60,6 +65,7 @@ pub const MAX_KEYS: usize = 32;
 /// Elements of an axis that read the same rows of tables, taken once, in the order in which they come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
+    /// The axis whose elements it joins.
     pub over: AxisId,
     /// (table, feature), at most [`MAX_KEYS`]: elements whose row numbers agree in all of them are one. The features are on `over`.
     pub keys: Vec<(u32, u32)>,
@@ -68,11 +74,13 @@ pub struct Group {
 /// What an axis is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AxisKind {
+    /// One element.
     Global,
     /// Samples; in update programs, rows.
     Batch,
     /// Entries of a sequence under each sample.
     Sequence(u32),
+    /// Requests of the batch.
     Request,
     /// Entries of a common sequence under each request.
     Entries(u32),
@@ -85,6 +93,7 @@ pub enum AxisKind {
 pub enum Units {
     /// In update programs, rows.
     Samples,
+    /// Requests of the batch.
     Requests,
     /// Elements of a group.
     Group(u32),
@@ -127,6 +136,7 @@ impl AxisTree {
         self.axes.get(axis.index()).copied().unwrap_or(AxisKind::Global)
     }
 
+    /// The axis of a kind; `None` where the schedule has none.
     pub fn find(&self, kind: AxisKind) -> Option<AxisId> {
         self.axes.iter().position(|a| *a == kind).map(|k| AxisId(k as u32))
     }
@@ -190,33 +200,42 @@ impl AxisTree {
     }
 }
 
+/// What a step does, with every buffer planned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// Parent, by axis: `[None, Some(0), Some(1), …]`; see [`AxisTree`].
     pub axes: Vec<Option<AxisId>>,
     /// The last axes.
     pub groups: Vec<Group>,
+    /// Calls name them by index.
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
     pub slots: Vec<Slot>,
     /// Scratch of one thread, in f32 numbers for each element of the tile's own axis; see [`Storage::Tile`].
     pub tile_slots: Vec<Slot>,
+    /// One after the other.
     pub phases: Vec<Phase>,
+    /// The results.
     pub roots: Vec<Root>,
 }
 
 /// `elements(axis) x width` f32 numbers, 64-byte aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
+    /// The axis whose elements it has room for.
     pub axis: AxisId,
+    /// Floats per element.
     pub width: u32,
 }
 
 /// An array of f32: one row of `width` numbers for each element of `axis`, rows contiguous.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
+    /// The axis that it has a row per element of.
     pub axis: AxisId,
+    /// Floats per row, at most [`MAX_WIDTH`].
     pub width: u32,
+    /// Where its rows lie.
     pub place: Storage,
 }
 
@@ -235,6 +254,7 @@ pub enum Storage {
     State(u32),
     /// Numeric feature of the schema.
     Dense(u32),
+    /// Label of the schema; 0 where it is missing.
     Label(u32),
     /// 1 where the label is present, else 0.
     Present(u32),
@@ -261,20 +281,27 @@ pub enum Storage {
 /// What a kernel argument points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KernelArg {
+    /// The first row of a buffer.
     Buffer(BufferId),
     /// `u32` for each element of `of`: the element of `to` above it. See [`AxisTree::has_ancestor`].
     Ancestor {
+        /// Axis of the elements.
         of: AxisId,
+        /// Axis of their ancestors.
         to: AxisId,
     },
     /// `u32` for each element of the feature's axis: the row number of its id in the table.
     Rows {
+        /// Index into `Program::tables`.
         table: u32,
+        /// Index into [`Schema::features`].
         feature: u32,
     },
     /// `u32` for each element of a group: its row number by key `key`.
     GroupRows {
+        /// Index into [`Schedule::groups`].
         group: u32,
+        /// Index into [`Group::keys`].
         key: u32,
     },
     /// Weights of a table, by row number; row stride is the table's width.
@@ -288,31 +315,41 @@ pub enum KernelArg {
 /// Functions that generated code calls, all on f64: `extern "C" fn(f64) -> f64`, `Pow` with two arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MathFunction {
+    /// `e^x`
     Exp,
+    /// The natural logarithm.
     Log,
+    /// The hyperbolic tangent.
     Tanh,
     /// `log(1 + x)`
     Log1p,
+    /// `x^y`
     Pow,
 }
 
 /// Columns `column..` of a buffer's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
+    /// The buffer.
     pub buffer: BufferId,
+    /// The first column, from 0.
     pub column: u32,
 }
 
+/// One operation over the elements of an axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Whose elements are treated.
     pub axis: AxisId,
+    /// What is done.
     pub op: Operation,
     /// `file:line:column` of what asked for it, for profiles and errors.
     pub location: String,
 }
 
+/// What a call does. The documentation of each variant names its fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each variant's documentation names its fields")]
 pub enum Operation {
     /// Generated code.
     Kernel { kernel: KernelId, args: Vec<KernelArg> },
@@ -338,8 +375,10 @@ pub enum Operation {
     Moments { x: View, out: BufferId, width: u32 },
 }
 
+/// How two copies of a partial sum become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Combine {
+    /// Identity 0.
     Sum,
     /// Identity -inf.
     Max,
@@ -350,46 +389,68 @@ pub enum Combine {
 /// Joins the chunks' copies of `partial` into `into` after the phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reduction {
+    /// A buffer of [`Storage::Partial`].
     pub partial: BufferId,
+    /// What receives the result: an arena buffer on the global axis.
     pub into: BufferId,
+    /// How copies are joined.
     pub combine: Combine,
 }
 
+/// Calls between two reductions over all samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
+    /// The axis that its tiles are cut from.
     pub axis: AxisId,
+    /// Elements that a tile has at most, or reaches; see the module.
     pub tile_rows: u32,
+    /// In order, for each tile.
     pub calls: Vec<Call>,
+    /// What follows once all chunks are done.
     pub reductions: Vec<Reduction>,
 }
 
 /// A result that outlives the schedule; always an arena buffer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Root {
+    /// Mean loss of the batch: one float.
     Loss(BufferId),
     /// Logit of prediction `index`.
     Prediction {
+        /// Index into `Program::predictions`.
         index: u32,
+        /// One float per sample.
         buffer: BufferId,
     },
+    /// A value that a test asks for by name.
     Named {
+        /// The name.
         name: String,
+        /// Its values.
         buffer: BufferId,
     },
     /// New value of a state.
     State {
+        /// Index into `Program::states`.
         state: u32,
+        /// As wide as the state.
         buffer: BufferId,
     },
+    /// Gradient of a dense parameter, summed over the batch.
     ParamGradient {
+        /// Index into `Program::parameters`.
         param: u32,
+        /// As wide as the parameter.
         buffer: BufferId,
     },
     /// One row for each element of the feature's axis, or of a group over it with the feature in a key (there may be one of each): as many
     /// columns of the view as the table is wide.
     RowGradient {
+        /// Index into `Program::tables`.
         table: u32,
+        /// Index into [`Schema::features`].
         feature: u32,
+        /// The first of the columns that hold the gradient.
         view: View,
     },
 }

@@ -41,7 +41,7 @@ pub enum Task {
         /// Such as 0.1.0
         version: Version,
     },
-    /// Fuzz one target (needs nightly Rust and cargo-fuzz)
+    /// Fuzz one target, or each for a minute (needs nightly Rust and cargo-fuzz)
     Fuzz(FuzzOptions),
     /// Run the tests of the unsafe code in Miri (needs nightly Rust with Miri)
     Miri {
@@ -70,9 +70,9 @@ pub struct BlessOptions {
 
 #[derive(Debug, PartialEq, Eq, Args)]
 pub struct FuzzOptions {
-    /// What to fuzz
+    /// What to fuzz; without it, every target for a minute
     #[arg(value_enum)]
-    pub target: FuzzTarget,
+    pub target: Option<FuzzTarget>,
     /// Passed to libFuzzer, such as -max_total_time=60
     #[arg(last = true)]
     pub arguments: Vec<String>,
@@ -171,6 +171,7 @@ mod tests {
         );
         assert_eq!(parse("bless --nvrtc").unwrap(), Task::Bless(BlessOptions { nvrtc: true }));
         assert_eq!(parse("doc --open").unwrap(), Task::Doc { open: true });
+        assert_eq!(parse("fuzz").unwrap(), Task::Fuzz(FuzzOptions { target: None, arguments: vec![] }));
         assert_eq!(parse("release 0.1.0").unwrap(), Task::Release { version: Version(0, 1, 0) });
     }
 
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn wrong_command_lines_are_refused() {
-        for line in ["", "chekc", "check --fast", "test din", "release", "fuzz", "fuzz nothing", "doc now"] {
+        for line in ["", "chekc", "check --fast", "test din", "release", "fuzz nothing", "fuzz csv 3", "doc now"] {
             assert!(parse(line).is_err(), "{line}");
         }
     }
@@ -204,7 +205,7 @@ mod tests {
         let manifest = std::fs::read_to_string(root.join("fuzz/Cargo.toml")).unwrap();
         for target in FuzzTarget::value_variants() {
             let name = target.name();
-            let options = FuzzOptions { target: *target, arguments: vec!["-runs=1".into()] };
+            let options = FuzzOptions { target: Some(*target), arguments: vec!["-runs=1".into()] };
             assert_eq!(parse(&format!("fuzz {name} -- -runs=1")).unwrap(), Task::Fuzz(options));
             let source = format!("fuzz_targets/{name}.rs");
             assert!(manifest.contains(&format!("name = \"{name}\"\npath = \"{source}\"\n")), "{name}");

@@ -20,14 +20,14 @@ pub fn check() -> Outcome {
     Ok(())
 }
 
-/// The documentation of the workspace's crates, private items included: the first reader of a
-/// compiler is who changes it.
+/// The documentation of the workspace's crates, for who changes them: private items are included,
+/// so that public ones may link to them.
 pub fn doc(open: bool) -> Outcome {
     let mut command = cargo(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
     if open {
         command.arg("--open");
     }
-    run(command.env("RUSTDOCFLAGS", "-D warnings"))
+    run(command.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"))
 }
 
 /// The specs that are shipped, as paths from the root, in order.

@@ -1,4 +1,5 @@
 //! Tasks of development that take more than one command: `cargo xtask --help` lists them.
+#![forbid(unsafe_code)]
 
 mod arguments;
 mod bench;

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
 use din_program::schedule::Schedule;
 use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training};

@@ -94,7 +94,6 @@ impl Image {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[cfg(target_arch = "x86_64")]

@@ -47,7 +47,6 @@ pub(super) fn share(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use din_program::schema::{Init, TableKind};

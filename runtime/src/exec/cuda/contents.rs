@@ -157,7 +157,6 @@ impl Contents<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::memory::{At, Buckets};
     use super::*;

@@ -550,7 +550,6 @@ impl Drop for Gpu {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
