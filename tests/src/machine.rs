@@ -244,7 +244,7 @@ pub fn schema_of(graph: &Graph) -> Schema {
         let (name, common) = (axis.name.clone(), axis.common.is_some());
         schema.sequences.push(Sequence { name, keep: None, common, location: String::new() });
     }
-    if graph.request().is_some() {
+    if graph.axes.request().is_some() {
         schema.requests = Some(Requests { key: 0, location: String::new() });
         let (name, kind) = ("request".to_string(), KeyType::Int64);
         schema.keys.push(Key { column: name.clone(), name, kind, location: String::new() });
@@ -256,8 +256,8 @@ pub fn schema_of(graph: &Graph) -> Schema {
             InputKind::Dense { feature } => (feature, FeatureKind::Dense { width: input.shape.width() as u32 }),
             _ => continue,
         };
-        let AxisId(axis) = graph.sequence_of(input.axis);
-        let request = Some(input.axis) == graph.request();
+        let AxisId(axis) = graph.axes.on_samples(input.axis);
+        let request = Some(input.axis) == graph.axes.request();
         features.push((
             number,
             Feature {

@@ -30,11 +30,7 @@ pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
     };
     overall().map_err(|why| refused("train", why))?;
     let one = |schedule: &Schedule, launches: &Launches, name: &str, purpose: Purpose<'_>| {
-        let axes = match purpose {
-            Purpose::Step => AxisTree::new(&program.schema, &schedule.groups),
-            Purpose::Rows { .. } | Purpose::Tensor { .. } => AxisTree::rows(),
-        };
-        let validator = Validator { program, schedule, name, purpose, axes: &axes };
+        let validator = Validator { program, schedule, name, purpose, axes: &schedule.axes };
         validator.check()?;
         of_schedule(&validator, launches).map_err(|why| refused(name, why))
     };
@@ -69,10 +65,10 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
         _ => Err(format!("tiling {t} of {}", launches.tilings.len())),
     };
     // What lies under samples or requests.
-    let under = |d: AxisId| match validator.axes.of(d) {
-        AxisKind::Batch if validator.axes.find(AxisKind::Request).is_some() => validator.axis(d),
-        AxisKind::Unique(_) => validator.axis(d),
-        _ => validator.sequence(d),
+    let under = |d: AxisId| {
+        validator.axis(d)?;
+        let listed = d == BATCH && validator.axes.request().is_some() || validator.axes.unique(d).is_some();
+        if listed { Ok(()) } else { validator.sequence(d) }
     };
     for t in &launches.tilings {
         validator.axis(t.axis)?;
@@ -92,7 +88,7 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
             Address::Argument(
                 source @ (KernelArg::Ancestor { .. }
                 | KernelArg::Rows { .. }
-                | KernelArg::GroupRows { .. }
+                | KernelArg::UniqueRows { .. }
                 | KernelArg::Table(_)
                 | KernelArg::RowIndex),
             ) => {
@@ -101,8 +97,8 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
             Address::Argument(source) => return Err(format!("an address of {source:?}")),
             Address::Offsets(d) => under(d)?,
             Address::Members(d) => {
-                let group = matches!(validator.axes.of(d), AxisKind::Unique(_));
-                ensure(group, || format!("members of axis {}", d.0))?;
+                validator.axis(d)?;
+                ensure(validator.axes.unique(d).is_some(), || format!("members of axis {}", d.0))?;
             }
             Address::Tiles(t) => tiling(t, true)?,
             Address::Partials => {}

@@ -170,17 +170,17 @@ fn work(program: &Program, ran: &Ran<'_>, phase: &Phase) -> (f64, f64) {
         },
         // A pair's entry and request are found by its sample.
         KernelArg::Ancestor { of, to } => {
-            let by_sample = matches!(ran.axes.of(to), AxisKind::Request | AxisKind::Entries(_));
-            let found = by_sample && matches!(ran.axes.of(of), AxisKind::Sequence(_));
+            let by_sample = Some(to) == ran.axes.request() || ran.axes.is_per_request(to);
+            let found = by_sample && ran.axes.is_ragged(of) && !ran.axes.is_per_request(of);
             (ran.count)(if found { BATCH } else { of }) as f64
         }
         KernelArg::Rows { table, feature } => {
             let width = program.tables.get(table as usize).map_or(0, |t| t.width);
-            let axis = program.schema.features.get(feature as usize).map_or(GLOBAL, |f| ran.axes.feature(f));
+            let axis = ran.axes.feature(&program.schema.features[feature as usize]);
+            let axis = axis.expect("the program was checked: its features are on its axes");
             (ran.count)(axis) as f64 * (1.0 + f64::from(width))
         }
-        KernelArg::GroupRows { group, key } => {
-            let keys = ran.schedule.groups.get(group as usize).map_or(&[][..], |g| &g.keys);
+        KernelArg::UniqueRows { axis, key } => {
             let table = keys.get(key as usize).and_then(|(table, _)| program.tables.get(*table as usize));
             let elements = ran.axes.find(AxisKind::Unique(group)).map_or(0, |d| (ran.count)(d));
             elements as f64 * (1.0 + f64::from(table.map_or(0, |t| t.width)))
