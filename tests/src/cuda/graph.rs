@@ -12,7 +12,7 @@ use din_compiler::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{Cuda, Launches};
 use din_program::schedule::{AxisId, AxisTree};
-use din_runtime::exec::cuda::{Driver, Engine};
+use din_runtime::exec::cuda::{CudaExecutor, Driver};
 use std::sync::Arc;
 
 /// Cases with their programs and the source of all.
@@ -26,7 +26,7 @@ pub struct Corpus {
 /// Launches of a schedule that does nothing.
 fn nothing() -> Launches {
     let name = "nothing".into();
-    Launches { name, addresses: vec![], words: vec![], tilings: vec![], partial_floats: 0, launches: vec![] }
+    Launches { name, pointers: vec![], scalars: vec![], tilings: vec![], partial_floats: 0, launches: vec![] }
 }
 
 impl Corpus {
@@ -81,7 +81,7 @@ impl Corpus {
     pub fn run(&self, driver: impl Driver, number: usize) -> Result<Vec<Vec<f32>>, Failure> {
         let (program, cuda) = &self.programs[number];
         let mut given = Given::new(&self.cases[number], program).map_err(|e| e.to_string())?;
-        let mut engine = Engine::new(program.clone(), cuda.clone(), driver).map_err(|e| e.to_string())?;
+        let mut engine = CudaExecutor::new(program.clone(), cuda.clone(), driver).map_err(|e| e.to_string())?;
         engine.upload(&given.state, &given.tables).map_err(|e| e.to_string())?;
         let mut tables = std::mem::take(&mut given.tables);
         let found = engine.gradients(&mut tables, &given.inputs()).map_err(|e| e.to_string())?;

@@ -8,7 +8,7 @@ use din_program::schedule::{AxisKind, AxisTree};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::{Engine, State, StepInputs};
-use din_runtime::exec::cuda::Engine as Device;
+use din_runtime::exec::cuda::CudaExecutor as Device;
 use din_runtime::table::Table;
 use din_tests::cuda::{self as shim, Shim};
 use din_tests::random_graph::Random;

@@ -3,7 +3,7 @@
 
 use super::EngineError;
 use super::validate::{Purpose, Validator};
-use din_program::cuda::{Address, Cuda, Grid, Launches, Word};
+use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg};
 use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, KernelArg, Phase, Schedule, Storage};
 use din_program::{Program, Update};
 
@@ -81,15 +81,15 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
             validator.sequence(t.axis)?;
         }
     }
-    for address in &launches.addresses {
+    for address in &launches.pointers {
         match *address {
-            Address::Buffer(id) => {
+            PointerArg::Buffer(id) => {
                 let b = validator.buffer(id)?;
                 ensure(!matches!(b.place, Storage::Tile(_) | Storage::Partial), || {
                     format!("an address of buffer {} ({:?})", id.0, b.place)
                 })?;
             }
-            Address::Argument(
+            PointerArg::Argument(
                 source @ (KernelArg::Ancestor { .. }
                 | KernelArg::Rows { .. }
                 | KernelArg::GroupRows { .. }
@@ -98,20 +98,20 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
             ) => {
                 validator.source(&phase, source)?;
             }
-            Address::Argument(source) => return Err(format!("an address of {source:?}")),
-            Address::Offsets(d) => under(d)?,
-            Address::Members(d) => {
+            PointerArg::Argument(source) => return Err(format!("an address of {source:?}")),
+            PointerArg::Offsets(d) => under(d)?,
+            PointerArg::Members(d) => {
                 let group = matches!(validator.axes.of(d), AxisKind::Unique(_));
                 ensure(group, || format!("members of axis {}", d.0))?;
             }
-            Address::Tiles(t) => tiling(t, true)?,
-            Address::Partials => {}
+            PointerArg::Tiles(t) => tiling(t, true)?,
+            PointerArg::Partials => {}
         }
     }
-    for word in &launches.words {
+    for word in &launches.scalars {
         match *word {
-            Word::Elements(d) => validator.axis(d)?,
-            Word::Tiles(t) | Word::Longest(t) => tiling(t, true)?,
+            ScalarArg::Elements(d) => validator.axis(d)?,
+            ScalarArg::Tiles(t) | ScalarArg::Longest(t) => tiling(t, true)?,
         }
     }
     for launch in &launches.launches {
