@@ -2,7 +2,7 @@
 
 use crate::device::{self, DeviceArg};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use din_runtime::exec::cuda::Target;
+use din_runtime::exec::cuda::CudaTarget;
 use std::path::PathBuf;
 
 /// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.
@@ -226,7 +226,7 @@ pub struct Build {
     /// Also embed kernels for GPUs, one image an architecture: sm_90 is machine code of one, compute_90 is PTX, which the driver compiles for it and
     /// later ones. Needs NVRTC, but no GPU
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
-    pub cuda: Vec<Target>,
+    pub cuda: Vec<CudaTarget>,
     /// What GPUs compute products in
     #[arg(long, value_enum, value_name = "P", default_value_t = PrecisionArg::F32, requires = "cuda")]
     pub precision: PrecisionArg,

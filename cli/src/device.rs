@@ -6,7 +6,7 @@ use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
 use din_program::cuda::{Cuda, Precision};
 use din_runtime::bundle::Kernels;
-use din_runtime::exec::cuda::{DeviceError, Gpu, Image, ImageCache, Nvrtc, Target};
+use din_runtime::exec::cuda::{CudaImage, CudaTarget, DeviceError, Gpu, ImageCache, Nvrtc};
 use din_runtime::run_dir::Record;
 use din_runtime::run_dir::RunDirectory;
 use din_runtime::train::Device;
@@ -54,14 +54,14 @@ pub fn bytes(text: &str) -> Result<usize, String> {
 }
 
 /// A GPU that is there.
-pub struct Found {
+pub struct ProbedGpu {
     pub name: String,
     /// Such as 90 for sm_90.
     pub architecture: u32,
 }
 
 /// Launches, and images of which one fits.
-pub type Fitting = (Arc<Cuda>, Vec<Image>);
+pub type Fitting = (Arc<Cuda>, Vec<CudaImage>);
 
 /// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where there is no driver or no GPU; `memory`
 /// is for tables there.
@@ -69,7 +69,7 @@ pub fn choose(
     console: &Console,
     asked: DeviceArg,
     memory: Option<usize>,
-    kernels: impl FnOnce(&Found) -> Result<Fitting, Failure>,
+    kernels: impl FnOnce(&ProbedGpu) -> Result<Fitting, Failure>,
 ) -> Result<Device, Failure> {
     let number = match asked {
         DeviceArg::Cpu => return Ok(Device::Cpu),
@@ -77,7 +77,7 @@ pub fn choose(
         DeviceArg::Cuda(number) => number,
     };
     let found = match Gpu::probe(number) {
-        Ok((name, architecture)) => Found { name, architecture },
+        Ok((name, architecture)) => ProbedGpu { name, architecture },
         Err(error @ (DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. })) if asked == DeviceArg::Auto => {
             let text = error.to_string();
             console.remark(format!("on the CPU: {}", text.lines().next().unwrap_or_default()));
@@ -91,13 +91,13 @@ pub fn choose(
 }
 
 /// The kernels of a compiled program for a GPU, by NVRTC or from what it has compiled before.
-pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &Found) -> Result<Fitting, Failure> {
-    let made = images(compiled, precision, &[Target::Cubin(gpu.architecture)])?;
+pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &ProbedGpu) -> Result<Fitting, Failure> {
+    let made = images(compiled, precision, &[CudaTarget::Cubin(gpu.architecture)])?;
     Ok((Arc::new(made.launches), made.images))
 }
 
 /// The kernels that an executable carries.
-pub fn carried(kernels: Option<&Kernels>, gpu: &Found) -> Result<Fitting, Failure> {
+pub fn carried(kernels: Option<&Kernels>, gpu: &ProbedGpu) -> Result<Fitting, Failure> {
     match kernels {
         Some(kernels) => Ok((Arc::new(kernels.launches.clone()), kernels.images.clone())),
         None => {
@@ -108,7 +108,7 @@ pub fn carried(kernels: Option<&Kernels>, gpu: &Found) -> Result<Fitting, Failur
 }
 
 /// The CUDA form of a program with an image for each target, some compiled side by side.
-pub fn images(compiled: &Compiled, precision: Precision, targets: &[Target]) -> Result<Kernels, Failure> {
+pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget]) -> Result<Kernels, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
     let options = codegen::cuda::Options { precision, ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(|e| failed(&e))?;

@@ -9,7 +9,7 @@
 
 use crate::primitives::PRIMITIVES;
 use din_compiler::graph::{
-    Axis, AxisId, BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, Op, ParamId, Root, Shape, StateId,
+    AxisId, BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, Op, ParamId, Root, Shape, StateId,
     TableId, UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Run, Values};
@@ -123,7 +123,7 @@ fn requests(r: &mut Random, g: &mut Graph, inputs: &mut Inputs) {
     g.axes.add_requests(&sequences);
     inputs.offsets.resize(g.axes.count(), Vec::new());
     for &s in &sequences {
-        let Some(entries) = g.axis(s).common else { continue };
+        let Some(entries) = g.axes.shared(s) else { continue };
         let mut offsets = std::mem::take(&mut inputs.offsets[s.index()]);
         offsets.truncate(inputs.requests.len());
         inputs.offsets[entries.index()] = offsets;
@@ -151,7 +151,7 @@ impl Maker {
         let batch = 1 + r.below(6);
         let mut inputs = Inputs { batch, offsets: vec![vec![], vec![]], ..Inputs::default() };
         for k in 0..r.below(4) {
-            g.axes.push(Axis::under(BATCH, format!("s{k}")));
+            g.axes.add_sequence(format!("s{k}"), k as u32, BATCH);
             let (all_empty, some_empty) = (r.chance(0.08), r.chance(0.5));
             let mut offsets = vec![0];
             for _ in 0..batch {
@@ -248,7 +248,7 @@ impl Maker {
 
     /// Where data of that axis come in: those of a common sequence once a request.
     fn given(&self, axis: AxisId) -> AxisId {
-        self.g.axis(axis).common.filter(|_| axis != BATCH).unwrap_or(axis)
+        self.g.axes.shared(axis).filter(|_| axis != BATCH).unwrap_or(axis)
     }
 
     fn dense(&mut self, axis: AxisId, width: usize) -> NodeId {
@@ -409,7 +409,7 @@ impl Maker {
                 self.lookup(axis)
             }
             "length" => {
-                let ragged: Vec<AxisId> = self.axes().into_iter().filter(|&d| self.g.is_sequence(d)).collect();
+                let ragged: Vec<AxisId> = self.axes().into_iter().filter(|&d| self.g.axes.is_ragged(d)).collect();
                 let axis = self.r.pick(&ragged)?;
                 let id = self.g.length(axis, span);
                 self.take(id)

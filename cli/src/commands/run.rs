@@ -163,7 +163,7 @@ fn open(
     let record = run.record()?;
     let (program, device) = match own {
         Some(own) => {
-            let kernels = |gpu: &device::Found| device::carried(own.kernels.as_ref(), gpu);
+            let kernels = |gpu: &device::ProbedGpu| device::carried(own.kernels.as_ref(), gpu);
             (own.program.clone(), device::choose(console, asked, memory, kernels)?)
         }
         None => {

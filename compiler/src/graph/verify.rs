@@ -92,7 +92,7 @@ fn tables(g: &Graph) -> Rule {
             }
             InputKind::Step => {
                 let fits = i.axis == GLOBAL && i.shape == Shape::scalar();
-                demand(fits, || format!("input {k} is the step and must be once, [1]"))?;
+                demand(fits, || format!("input {k} is the step and must be global, [1]"))?;
             }
             _ => {}
         }
@@ -111,7 +111,7 @@ fn tables(g: &Graph) -> Rule {
 fn shape(s: &Shape, axis: AxisId) -> Rule {
     demand(matches!(s.0.len(), 1 | 2), || format!("shape {:?} is not of rank 1 or 2", s.0))?;
     demand(s.0.iter().all(|&n| n > 0), || format!("shape {:?} has an empty axis", s.0))?;
-    demand(s.0.len() == 1 || axis == GLOBAL, || format!("a matrix {:?} must live in `once`", s.0))
+    demand(s.0.len() == 1 || axis == GLOBAL, || format!("a matrix {:?} must live on the global axis", s.0))
 }
 
 /// Edges mirror operands; operands exist.
@@ -227,7 +227,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
         }
         Op::Length(d) => {
             exists(*d)?;
-            axis = g.axes.parent(*d).ok_or("`once` lies under no element")?;
+            axis = g.axes.parent(*d).ok_or("the global axis lies under no element")?;
             Shape::scalar()
         }
         Op::Count(d) => {
@@ -256,7 +256,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
         Op::MatMul | Op::MatMulT => {
             let w = operand(1);
             let (&[k, m], GLOBAL) = (w.shape.0.as_slice(), w.axis) else {
-                return Err("operand 1 must be a matrix in `once`".into());
+                return Err("operand 1 must be a matrix on the global axis".into());
             };
             let (from, to) = if n.op == Op::MatMul { (k, m) } else { (m, k) };
             let x = &operand(0).shape;
@@ -281,7 +281,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
             demand(g.axes.parent(sequence) == Some(BATCH), || "operand 0 must be on a sequence".into())?;
             let matrix = || match (operand(2).shape.0.as_slice(), operand(2).axis) {
                 (&[k, n], GLOBAL) if k % 2 == 0 => Ok((k / 2, n)),
-                _ => Err("operand 2 must be a matrix in `once` with an even number of rows".to_string()),
+                _ => Err("operand 2 must be a matrix on the global axis with an even number of rows".to_string()),
             };
             let (found, wanted, of, shape) = match form {
                 Absorbed::Product => {

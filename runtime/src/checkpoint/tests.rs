@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 pub(crate) fn program() -> Program {
     let empty = Schedule {
-        axes: vec![],
-        groups: vec![],
+        axes: din_program::axes::AxisTree::rows(),
         buffers: vec![],
         slots: vec![],
         tile_slots: vec![],

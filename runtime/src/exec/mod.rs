@@ -8,7 +8,7 @@ use crate::table::Table;
 use cuda::DeviceError;
 use std::fmt;
 
-/// What a training session asks of an engine whose values live on a device; see [`cuda::Engine`].
+/// What a training session asks of an engine whose values live on a device; see [`cuda::CudaExecutor`].
 pub trait Steps: fmt::Debug {
     /// What decides the bits of results, as a run records it: `sm_90`, with what products are rounded to where they are: `sm_90 tf32`.
     fn level(&self) -> String;

@@ -6,7 +6,7 @@ use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
-use crate::exec::cuda::{self, Gpu, Image};
+use crate::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, Gpu};
 use crate::fs::xxh3_file;
 use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, Record, RunDirectory, same_spec};
 use crate::{Error, Result};
@@ -27,7 +27,7 @@ pub enum Device {
     Cuda {
         number: u32,
         launches: Arc<Cuda>,
-        images: Vec<Image>,
+        images: Vec<CudaImage>,
         /// Bytes for tables, where it is not what fits.
         memory: Option<usize>,
     },
@@ -95,8 +95,8 @@ impl Device {
     pub fn attach(&self, session: &mut Session) -> Result<()> {
         let Self::Cuda { number, launches, images, memory } = self else { return Ok(()) };
         let gpu = Gpu::open(*number, images)?;
-        let options = cuda::Options { memory: *memory, ..cuda::Options::default() };
-        session.set_device(Box::new(cuda::Engine::with(session.program().clone(), launches.clone(), gpu, options)?));
+        let options = CudaOptions { memory: *memory, ..CudaOptions::default() };
+        session.set_device(Box::new(CudaExecutor::with(session.program().clone(), launches.clone(), gpu, options)?));
         Ok(())
     }
 }

@@ -48,7 +48,7 @@ fn random_graphs() {
         here.into_iter().for_each(|p| *seen.entry(p).or_default() += 1);
         empty += usize::from(has_empty(&c));
         requests += usize::from(c.graph.axes.request().is_some());
-        groups += usize::from(c.graph.axes.iter().any(|d| d.group.is_some()));
+        groups += usize::from(c.graph.axes.uniques().next().is_some());
         cases.push(c);
     }
     let graphs = cases.len();

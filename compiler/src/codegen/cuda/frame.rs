@@ -3,7 +3,7 @@
 
 use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var};
 use super::{Numbering, Purpose, Unit};
-use din_program::cuda::{Address, Precision};
+use din_program::cuda::{PointerArg, Precision};
 use din_program::schedule::{
     AxisId, AxisKind, BATCH, BufferId, Combine, GLOBAL, KernelArg, Operation, Phase, SlotId, Storage, View,
 };
@@ -48,7 +48,7 @@ pub struct Frame<'a> {
     pub base: u32,
     declared: Vec<(KernelArg, ArrayId)>,
     /// Offsets and members.
-    lists: Vec<(Address, ArrayId)>,
+    lists: Vec<(PointerArg, ArrayId)>,
     memory: Vec<Memory>,
     written: Vec<Memory>,
     read: Vec<Memory>,
@@ -170,25 +170,25 @@ impl<'a> Frame<'a> {
 
     /// What the elements of a group stand for, elements of `over`.
     pub fn members(&mut self, group: AxisId, over: AxisId) -> ArrayId {
-        self.list(Address::Members(group), format!("members{}", group.0), over, over)
+        self.list(PointerArg::Members(group), format!("members{}", group.0), over, over)
     }
 
     /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request; of a group, where the
     /// members of each begin. Of the whole batch.
     pub fn offsets(&mut self, of: AxisId, by: AxisId) -> ArrayId {
         let into = self.unit.axes.segment_source(by).filter(|_| of == by).unwrap_or(of);
-        self.list(Address::Offsets(of), format!("begin{}", of.0), by, into)
+        self.list(PointerArg::Offsets(of), format!("begin{}", of.0), by, into)
     }
 
     /// Numbers of elements of `into`, by element of `by`, of the whole batch.
-    fn list(&mut self, address: Address, name: String, by: AxisId, into: AxisId) -> ArrayId {
-        if let Some((_, id)) = self.lists.iter().find(|(a, _)| *a == address) {
+    fn list(&mut self, pointer: PointerArg, name: String, by: AxisId, into: AxisId) -> ArrayId {
+        if let Some((_, id)) = self.lists.iter().find(|(p, _)| *p == pointer) {
             return *id;
         }
-        let (rows, binding) = (Rows::Whole(by), Binding::Address(self.numbering.address(address)));
+        let (rows, binding) = (Rows::Whole(by), Binding::Address(self.numbering.pointer(pointer)));
         let numbers = Numbers::Index(Bound::Whole(into));
         let id = self.declare(Array { name, numbers, rows, width: 1, stride: 1, binding }, None);
-        self.lists.push((address, id));
+        self.lists.push((pointer, id));
         id
     }
 

@@ -23,13 +23,13 @@ mod verify;
 use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
-use din_program::cuda::{ALIGN, Address, Cuda, Launches, Precision, Tiling, Word};
+use din_program::cuda::{ALIGN, Cuda, Launches, PointerArg, Precision, ScalarArg, Tiling};
 use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule};
 
 /// What every source begins with.
 pub const PRELUDE: &str =
     concat!(include_str!("prelude.cuh"), "\n", include_str!("join.cuh"), "\n", include_str!("product.cuh"));
-/// The kernels that ready a table's update: `RowsAddress` and `RowsWord` of `din_program::cuda` say what they are given.
+/// The kernels that ready a table's update: `RowsPointer` and `RowsScalar` of `din_program::cuda` say what they are given.
 pub const ROWS: &str = include_str!("rows.cuh");
 
 /// Choices of the back end. All but the precision leave results the same up to the order of sums.
@@ -176,7 +176,7 @@ fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String
         let failed = |why| CodegenError::Kernel { name: format!("din_{}_{number}", unit.name), why };
         made.extend(maker.make(&mut numbering).map_err(failed)?);
     }
-    let strides = (numbering.addresses.len() as u32, numbering.words.len() as u32);
+    let strides = (numbering.pointers.len() as u32, numbering.scalars.len() as u32);
     let mut launches = Vec::new();
     for mut m in made {
         m.kernel.strides = strides;
@@ -186,8 +186,8 @@ fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String
     }
     Ok(Launches {
         name: unit.name.clone(),
-        addresses: numbering.addresses,
-        words: numbering.words,
+        pointers: numbering.pointers,
+        scalars: numbering.scalars,
         tilings: numbering.tilings,
         partial_floats: numbering.partial_floats,
         launches,
@@ -245,8 +245,8 @@ fn sane(unit: &Unit<'_>) -> Result<(), String> {
 /// The numbers of a schedule's addresses, words and tilings, given out as they are asked for.
 #[derive(Debug, Default)]
 struct Numbering {
-    addresses: Vec<Address>,
-    words: Vec<Word>,
+    pointers: Vec<PointerArg>,
+    scalars: Vec<ScalarArg>,
     tilings: Vec<Tiling>,
     partial_floats: u32,
 }
@@ -260,20 +260,20 @@ fn number<T: PartialEq>(all: &mut Vec<T>, one: T) -> u32 {
 }
 
 impl Numbering {
-    fn address(&mut self, address: Address) -> u32 {
-        number(&mut self.addresses, address)
+    fn pointer(&mut self, pointer: PointerArg) -> u32 {
+        number(&mut self.pointers, pointer)
     }
 
     fn buffer(&mut self, id: BufferId) -> u32 {
-        self.address(Address::Buffer(id))
+        self.pointer(PointerArg::Buffer(id))
     }
 
     fn source(&mut self, source: KernelArg) -> u32 {
-        self.address(Address::Argument(source))
+        self.pointer(PointerArg::Argument(source))
     }
 
-    fn word(&mut self, word: Word) -> u32 {
-        number(&mut self.words, word)
+    fn scalar(&mut self, scalar: ScalarArg) -> u32 {
+        number(&mut self.scalars, scalar)
     }
 
     fn tiling(&mut self, tiling: Tiling) -> u32 {

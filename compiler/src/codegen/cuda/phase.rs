@@ -9,7 +9,7 @@ use super::region;
 use super::tree::{Array, ArrayId, Binding, Kernel, Numbers, Rows, Seen, Statement, Tiles, Walk};
 use super::{Numbering, Options, Purpose, Unit};
 use crate::plan::Kernels;
-use din_program::cuda::{ALIGN, Address, Grid, Launch, Tiling, Word};
+use din_program::cuda::{ALIGN, Grid, Launch, PointerArg, ScalarArg, Tiling};
 use din_program::schedule::{
     AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Slot, SlotId, Storage,
 };
@@ -111,7 +111,7 @@ impl Maker<'_> {
     fn sums(&self, kernel: &mut Kernel, numbering: &mut Numbering) {
         let (partials, floats) = partials(self.unit, self.phase);
         if floats > 0 {
-            kernel.copies = Some((numbering.address(Address::Partials), floats));
+            kernel.copies = Some((numbering.pointer(PointerArg::Partials), floats));
             kernel.partials = partials;
             numbering.partial_floats = numbering.partial_floats.max(floats);
         }
@@ -246,7 +246,7 @@ impl Maker<'_> {
         };
         let candidates = [wanted, wanted / 2, wanted / 4];
         let laid = self.layout(&candidates, |samples| Tiling { axis: unit, samples, entries: 0 });
-        let elements = numbering.word(Word::Elements(unit));
+        let elements = numbering.scalar(ScalarArg::Elements(unit));
         let samples = laid.tiling.samples;
         let spread = self.spreads(unit);
         self.tiled(numbering, laid, Walk::Samples { unit, samples, elements, spread })
@@ -265,10 +265,10 @@ impl Maker<'_> {
             axis,
             samples,
             entries,
-            tiles: numbering.word(Word::Tiles(number)),
-            longest: numbering.word(Word::Longest(number)),
-            bounds: numbering.address(Address::Tiles(number)),
-            offsets: numbering.address(Address::Offsets(axis)),
+            tiles: numbering.scalar(ScalarArg::Tiles(number)),
+            longest: numbering.scalar(ScalarArg::Longest(number)),
+            bounds: numbering.pointer(PointerArg::Tiles(number)),
+            offsets: numbering.pointer(PointerArg::Offsets(axis)),
         };
         self.tiled(numbering, laid, walk)
     }
@@ -439,15 +439,15 @@ impl Maker<'_> {
             Grid::Blocks(_) => Tiles::One,
             Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
                 Some(&Tiling { axis, samples, entries: 0 }) => {
-                    let elements = numbering.word(Word::Elements(axis));
+                    let elements = numbering.scalar(ScalarArg::Elements(axis));
                     Tiles::Samples { samples, elements, spread: self.spreads(axis) }
                 }
-                _ => Tiles::Word(numbering.word(Word::Tiles(tiling))),
+                _ => Tiles::Word(numbering.scalar(ScalarArg::Tiles(tiling))),
             },
         };
         let mut kernel = self.kernel(format!("{}_join", self.name()), Walk::Join { tiles });
         kernel.comment = vec![format!("Phase {}: the chunks' partial sums, joined pairwise.", self.number)];
-        let copies = numbering.address(Address::Partials);
+        let copies = numbering.pointer(PointerArg::Partials);
         kernel.arrays.push(Array {
             name: "copies".into(),
             numbers: Numbers::F32,

@@ -365,15 +365,15 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const TEXT: &str = "axis batch under once\n\
-        axis d2 under batch named \"a \\\"b\\\"\"\n\
+    const TEXT: &str = "axis batch = batch\n\
+        axis d2 named \"a \\\"b\\\"\" = sequence 0 under batch\n\
         input 0 \"x.y\": ids 3 : d2 [1]\n\
         table 0 [4]\n\
         param 0 [4, 2]\n\
         %0 = lookup(0, 0) : d2 [4] @0:1..2\n\
-        %1 = param(0) : once [4, 2] @1:3..9\n\
+        %1 = param(0) : global [4, 2] @1:3..9\n\
         %2 = matmul(%0, %1) : d2 [2] @0:1..2\n\
-        %3 = const(-1e-8) : once [1] @0:0..0\n\
+        %3 = const(-1e-8) : global [1] @0:0..0\n\
         %4 = multiply(%2, %3) : d2 [2] @0:1..2\n\
         %5 = sum(%4, batch) : batch [2] @0:1..2\n\
         %6 = slice(%5, 1) : batch [1] @0:1..2\n\
@@ -385,7 +385,7 @@ mod tests {
         let graph: Graph = TEXT.parse().unwrap();
         crate::graph::verify(&graph).unwrap();
         assert_eq!(graph.text(), TEXT);
-        assert_eq!(graph.axes[2].name, "a \"b\"");
+        assert_eq!(graph.axis(AxisId(2)).name, "a \"b\"");
     }
 
     #[test]
@@ -396,7 +396,7 @@ mod tests {
             ("%4 = multiply", "%4 = conjure", 10, "there is no op `conjure`"),
             ("%6 = slice(%5, 1)", "%6 = slice(%5, batch)", 12, "`batch` is not a number"),
             ("table 0 [4]", "table 1 [4]", 4, "expected number 0, found 1"),
-            ("under batch named", "under nothing named", 2, "there is no axis `nothing`"),
+            ("under batch", "under nothing", 2, "there is no axis `nothing`"),
             ("root named \"sum\" %5", "root named \"sum", 14, "a string without end"),
             ("@1:3..9", "@1:3..9 more", 7, "`more` is too much"),
         ] {

@@ -7,7 +7,7 @@ use super::layout::Layout;
 use super::memory::{Region, area, lines};
 use super::prepare::{Arg, Prepared, function};
 use super::tiles::Tiling;
-use din_program::schedule::{AxisId, AxisKind, BufferId, GLOBAL, KernelArg, MAX_CHUNKS, Storage};
+use din_program::schedule::{AxisId, BufferId, GLOBAL, KernelArg, MAX_CHUNKS, Storage};
 
 /// See the module.
 #[derive(Debug)]

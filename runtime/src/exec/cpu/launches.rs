@@ -3,8 +3,8 @@
 
 use super::EngineError;
 use super::validate::{Purpose, Validator};
-use din_program::cuda::{Address, Cuda, Grid, Launches, Word};
-use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, KernelArg, Phase, Schedule, Storage};
+use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg};
+use din_program::schedule::{AxisId, BATCH, GLOBAL, KernelArg, Phase, Schedule, Storage};
 use din_program::{Program, Update};
 
 fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
@@ -77,15 +77,15 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
             validator.sequence(t.axis)?;
         }
     }
-    for address in &launches.addresses {
+    for address in &launches.pointers {
         match *address {
-            Address::Buffer(id) => {
+            PointerArg::Buffer(id) => {
                 let b = validator.buffer(id)?;
                 ensure(!matches!(b.place, Storage::Tile(_) | Storage::Partial), || {
                     format!("an address of buffer {} ({:?})", id.0, b.place)
                 })?;
             }
-            Address::Argument(
+            PointerArg::Argument(
                 source @ (KernelArg::Ancestor { .. }
                 | KernelArg::Rows { .. }
                 | KernelArg::UniqueRows { .. }
@@ -94,20 +94,20 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
             ) => {
                 validator.source(&phase, source)?;
             }
-            Address::Argument(source) => return Err(format!("an address of {source:?}")),
-            Address::Offsets(d) => under(d)?,
-            Address::Members(d) => {
+            PointerArg::Argument(source) => return Err(format!("an address of {source:?}")),
+            PointerArg::Offsets(d) => under(d)?,
+            PointerArg::Members(d) => {
                 validator.axis(d)?;
                 ensure(validator.axes.unique(d).is_some(), || format!("members of axis {}", d.0))?;
             }
-            Address::Tiles(t) => tiling(t, true)?,
-            Address::Partials => {}
+            PointerArg::Tiles(t) => tiling(t, true)?,
+            PointerArg::Partials => {}
         }
     }
-    for word in &launches.words {
+    for word in &launches.scalars {
         match *word {
-            Word::Elements(d) => validator.axis(d)?,
-            Word::Tiles(t) | Word::Longest(t) => tiling(t, true)?,
+            ScalarArg::Elements(d) => validator.axis(d)?,
+            ScalarArg::Tiles(t) | ScalarArg::Longest(t) => tiling(t, true)?,
         }
     }
     for launch in &launches.launches {

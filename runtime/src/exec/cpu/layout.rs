@@ -89,9 +89,7 @@ impl Layout {
             AxisKind::Batch { .. } => self.samples,
             AxisKind::Request => self.requests.len().saturating_sub(1),
             AxisKind::Unique(_) => self.unique(axis).count(),
-            AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
-                self.offsets(axis).last().map_or(0, |&n| n as usize)
-            }
+            AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => self.offsets(axis).last().map_or(0, |&n| n as usize),
         }
     }
 

@@ -11,7 +11,7 @@ use super::tiles::Range;
 use crate::kernels::{Gemm, MatMul, Outer, transpose};
 use crate::table::Occurrences;
 use crate::threads::pool::Pool;
-use din_program::schedule::{AxisId, AxisKind, BATCH, GLOBAL};
+use din_program::schedule::{AxisId, BATCH, GLOBAL};
 
 /// What one thread works with; reused from phase to phase.
 #[derive(Debug, Default)]

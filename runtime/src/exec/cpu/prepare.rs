@@ -5,8 +5,8 @@ use super::validate::{Purpose, Validator};
 use crate::jit::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
-    AxisId, AxisTree, Buffer, BufferId, Call, Combine, GLOBAL, Group, KernelArg, MathFunction, Operation, Root,
-    Schedule, Slot, Storage, View,
+    AxisId, AxisTree, Buffer, BufferId, Call, Combine, GLOBAL, KernelArg, MathFunction, Operation, Root, Schedule,
+    Slot, Storage, View,
 };
 
 /// How an argument's base address is found.

@@ -2,7 +2,7 @@
 //! arguments, width of every array, which axis its rows belong to, and what may be written.
 
 use super::validate::{Checked, Purpose, Validator, ensure};
-use din_program::schedule::{AxisId, AxisKind, BATCH, Buffer, Call, GLOBAL, KernelArg, Storage};
+use din_program::schedule::{AxisId, BATCH, Buffer, Call, GLOBAL, KernelArg, Storage};
 use din_program::{Access, ArrayUse, Signature};
 
 /// The array whose rows an access numbers.

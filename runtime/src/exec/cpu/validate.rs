@@ -6,8 +6,8 @@
 use super::EngineError;
 use super::model::MAX_SLOTS;
 use din_program::schedule::{
-    AxisId, AxisKind, AxisTree, BATCH, Buffer, BufferId, Call, Combine, GLOBAL, KernelArg, MAX_KEYS, MAX_WIDTH,
-    Operation, Phase, Root, Schedule, Storage, View,
+    AxisId, AxisKind, AxisTree, BATCH, Buffer, BufferId, Call, Combine, GLOBAL, KernelArg, MAX_WIDTH, Operation, Phase,
+    Root, Schedule, Storage, View,
 };
 use din_program::schema::FeatureKind;
 use din_program::{Program, SlotScope, UpdateSlot};
@@ -216,7 +216,9 @@ impl Validator<'_> {
                 p.schema.labels.get(k as usize)?;
                 is(BATCH, 1)
             }
-            Storage::Length(d) => self.sequence(d).and_then(|()| is(self.axes.parent(d).expect("a sequence has a parent"), 1)),
+            Storage::Length(d) => {
+                self.sequence(d).and_then(|()| is(self.axes.parent(d).expect("a sequence has a parent"), 1))
+            }
             _ => return None,
         })
     }
@@ -272,7 +274,9 @@ impl Validator<'_> {
 
     /// A folded product runs over a sequence, and its sizes are no accident.
     fn folding(&self, call: &Call, e: u32, n: u32) -> Checked {
-        ensure(self.axes.parent(call.axis) == Some(BATCH) && self.axes.is_ragged(call.axis), || format!("a folded product over axis {}", call.axis.0))?;
+        ensure(self.axes.parent(call.axis) == Some(BATCH) && self.axes.is_ragged(call.axis), || {
+            format!("a folded product over axis {}", call.axis.0)
+        })?;
         ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("a folded product of {e} x {n}"))
     }
 
@@ -410,7 +414,9 @@ impl Validator<'_> {
             KernelArg::Ancestor { of, to } => {
                 self.axis(of)?;
                 self.axis(to)?;
-                ensure(self.axes.is_indexed(of, to), || format!("elements of axis {} above those of axis {}", to.0, of.0))
+                ensure(self.axes.is_indexed(of, to), || {
+                    format!("elements of axis {} above those of axis {}", to.0, of.0)
+                })
             }
             KernelArg::Rows { table, feature } => self.row_numbers(table, feature),
             KernelArg::UniqueRows { axis, key } => {
