@@ -277,10 +277,10 @@ pub struct Train {
     /// itself NVRTC; its results are not the CPU's bit for bit [default: cpu; on --resume where the run began]
     #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
     pub device: Option<DeviceArg>,
-    /// Bytes of the GPU's memory for tables, such as 20G; a larger table is there in parts, with the same results [default: three quarters of what
-    /// is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub device_memory: Option<usize>,
+    pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]
@@ -356,10 +356,10 @@ pub struct Eval {
     /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
     pub device: DeviceArg,
-    /// Bytes of the GPU's memory for tables, such as 20G; a larger table is there in parts, with the same results [default: three quarters of what
-    /// is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub device_memory: Option<usize>,
+    pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]
@@ -386,10 +386,10 @@ pub struct Predict {
     /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
     pub device: DeviceArg,
-    /// Bytes of the GPU's memory for tables, such as 20G; a larger table is there in parts, with the same results [default: three quarters of what
-    /// is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub device_memory: Option<usize>,
+    pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]

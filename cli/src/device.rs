@@ -6,6 +6,7 @@ use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
 use din_program::cuda::{Cuda, Precision};
 use din_runtime::bundle::Kernels;
+use din_runtime::exec::Backend;
 use din_runtime::exec::cuda::{CudaImage, CudaTarget, DeviceError, Gpu, ImageCache, Nvrtc};
 use din_runtime::run_dir::Record;
 use din_runtime::run_dir::RunDirectory;
@@ -136,23 +137,22 @@ pub fn of_training(args: &Train) -> Result<(DeviceArg, Precision), Failure> {
         return Ok((args.device.unwrap_or(DeviceArg::Cpu), Precision::default()));
     }
     let record = RunDirectory::open(&args.out)?.record()?;
-    Ok((args.device.unwrap_or_else(|| began_on(&record)), precision(&record)))
+    let device = match args.device {
+        Some(device) => device,
+        None => parse(&record.device).map_err(|why| {
+            let file = args.out.join("run.json");
+            Failure::input(format!("{}: `device` is `{}`: {why}", file.display(), record.device))
+        })?,
+    };
+    Ok((device, precision(&record)))
 }
 
-/// Where a run began. Records of older versions name the architecture alone.
-fn began_on(record: &Record) -> DeviceArg {
-    match record.device.as_deref().map(parse) {
-        Some(Ok(device)) => device,
-        _ if record.isa.starts_with("sm_") => DeviceArg::Cuda(0),
-        _ => DeviceArg::Cpu,
-    }
-}
-
-/// What a run's products are computed in.
+/// The precision of a run's products. On a GPU, what the CPU has trained is computed in f32.
 pub fn precision(record: &Record) -> Precision {
-    let all = [Precision::Tf32, Precision::Bf16];
-    let named = |p: &Precision| record.isa.split(' ').nth(1) == Some(p.to_string().as_str());
-    all.into_iter().find(named).unwrap_or_default()
+    match record.backend {
+        Backend::Cpu(_) => Precision::F32,
+        Backend::Cuda { precision, .. } => precision,
+    }
 }
 
 #[cfg(test)]

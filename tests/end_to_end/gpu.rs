@@ -115,8 +115,8 @@ fn an_executable_with_images_needs_only_the_driver() {
     bench.ranker("train {data} --out {own}/cpu").expect(0);
     bench.ranker("train {data} --out {own}/gpu --device cuda:0").expect(0).says("on GPU 0, a fake GPU");
     assert_eq!(
-        (&json(&gpu.join("run.json"))["isa"], &json(&gpu.join("run.json"))["device"]),
-        (&"sm_90".into(), &"cuda:0".into())
+        (&json(&gpu.join("run.json"))["backend"], &json(&gpu.join("run.json"))["device"]),
+        (&"cuda sm_90 f32".into(), &"cuda:0".into())
     );
     assert_eq!(json(&cpu.join("run.json"))["device"], "cpu");
     assert_ne!(hashes(&gpu), hashes(&cpu));
@@ -125,7 +125,7 @@ fn an_executable_with_images_needs_only_the_driver() {
     // On a GPU of another architecture by PTX; here that is the same code.
     let set = [("DIN_FAKE_ARCH", "86"), ("DIN_NVRTC", "nowhere.so")];
     bench.run(&made().path("ranker"), &set, "train {data} --out {own}/later --device auto").expect(0).says("on GPU 0");
-    assert_eq!(json(&later.join("run.json"))["isa"], "sm_86");
+    assert_eq!(json(&later.join("run.json"))["backend"], "cuda sm_86 f32");
     assert_eq!(hashes(&later), hashes(&gpu));
     // `din`, which compiles here, gives the same bits.
     bench.din("train {model} {data} --out {own}/own --device cuda:0").expect(0);
@@ -163,19 +163,19 @@ fn tables_in_parts_give_the_same_run() {
     let data = "--train {own}/wide/train.parquet --valid {own}/wide/valid.parquet --batch 16 --device cuda:0";
     let train = |more: &str| format!("train {data} {more}");
     bench.ranker(&train("--out {own}/whole --epochs 2")).expect(0);
-    bench.ranker(&train("--out {own}/parts --epochs 2 --device-memory 24K --checkpoint-every 3")).expect(0);
+    bench.ranker(&train("--out {own}/parts --epochs 2 --gpu-table-memory 24K --checkpoint-every 3")).expect(0);
     assert_eq!((hashes(&parts), figures(&parts)), (hashes(&whole), figures(&whole)));
-    bench.ranker(&train("--out {own}/again --epochs 1 --device-memory 22K")).expect(0);
-    bench.ranker("train --out {own}/again --resume --epochs 2 --device-memory 30K").expect(0);
+    bench.ranker(&train("--out {own}/again --epochs 1 --gpu-table-memory 22K")).expect(0);
+    bench.ranker("train --out {own}/again --resume --epochs 2 --gpu-table-memory 30K").expect(0);
     assert_eq!(hashes(&again), hashes(&whole));
     let eval = |more: &str| {
         bench.ranker(&format!("eval {{own}}/whole --data {{own}}/wide/test.parquet --json {more}")).expect(0).out
     };
-    assert_eq!(eval("--device cuda:0"), eval("--device cuda:0 --device-memory 40K"));
+    assert_eq!(eval("--device cuda:0"), eval("--device cuda:0 --gpu-table-memory 40K"));
     // Less than a batch reads.
-    let ran = bench.ranker(&train("--out {own}/small --epochs 1 --device-memory 2K")).expect(3);
+    let ran = bench.ranker(&train("--out {own}/small --epochs 1 --gpu-table-memory 2K")).expect(3);
     assert!(ran.err.contains("rows of table `") && ran.err.contains("smaller batch"), "{}", ran.err);
-    bench.ranker(&train("--out {own}/small --device-memory much")).expect(2).says("such as 500M or 20G");
+    bench.ranker(&train("--out {own}/small --gpu-table-memory much")).expect(2).says("such as 500M or 20G");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn resuming_goes_on_where_the_run_was() {
     let (whole, run, failed) = (bench.path("whole"), bench.path("run"), bench.path("failed"));
     bench.ranker("train {data} --out {own}/whole --device cuda:0").expect(0);
     bench.ranker("train {data} --out {own}/run --device auto --epochs 1").expect(0);
-    assert!(bench.din("info {own}/run").expect(0).out.contains("batch 64, on sm_90"));
+    assert!(bench.din("info {own}/run").expect(0).out.contains("batch 64, on cuda sm_90 f32"));
     let ran = bench.ranker("train --out {own}/run --resume --epochs 2").expect(0).says("on GPU 0");
     assert!(!ran.err.contains("warning"), "{}", ran.err);
     assert_eq!(hashes(&run), hashes(&whole));
@@ -279,7 +279,11 @@ fn resuming_goes_on_where_the_run_was() {
         .expect(3)
         .says("there is no GPU");
     let ran = bench.ranker("train --out {own}/run --resume --epochs 3 --device cpu").expect(0);
-    assert!(ran.err.contains("the run began on sm_90, this is v") && !ran.err.contains("on GPU"), "{}", ran.err);
+    assert!(
+        ran.err.contains("the run began on cuda sm_90 f32, this is cpu v") && !ran.err.contains("on GPU"),
+        "{}",
+        ran.err
+    );
     let ran = bench.din("train {model} --out {own}/run --resume --epochs 4").expect(0).says("on GPU 0");
     assert!(!ran.err.contains("warning"), "{}", ran.err);
 
@@ -287,7 +291,7 @@ fn resuming_goes_on_where_the_run_was() {
     let ran =
         bench.din("train {model} {data} --out {own}/rounded --device cuda:0 --precision tf32 --epochs 1").expect(0);
     assert!(ran.err.contains("on GPU 0"), "{}", ran.err);
-    assert_eq!(json(&bench.path("rounded/run.json"))["isa"], "sm_90 tf32");
+    assert_eq!(json(&bench.path("rounded/run.json"))["backend"], "cuda sm_90 tf32");
     let before = bench.compiled();
     bench.din("eval {own}/rounded {test} --device cuda:0").expect(0);
     let ran = bench.din("train {model} --out {own}/rounded --resume").expect(0);
@@ -296,7 +300,7 @@ fn resuming_goes_on_where_the_run_was() {
     bench
         .din("train {model} --out {own}/rounded --resume --epochs 3 --precision f32")
         .expect(0)
-        .says("the run began on sm_90 tf32, this is sm_90;");
+        .says("the run began on cuda sm_90 tf32, this is cuda sm_90 f32;");
 }
 
 #[test]

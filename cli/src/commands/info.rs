@@ -45,7 +45,7 @@ fn of_run(run: &RunDirectory) -> Result<String, crate::failure::Failure> {
     let _ = writeln!(
         text,
         "\nrun: {} rows of training, {valid}; seed {}, batch {}, on {}",
-        record.train.rows, record.seed, record.batch, record.isa
+        record.train.rows, record.seed, record.batch, record.backend
     );
     for line in run.epochs(u64::MAX)? {
         let _ = write!(text, "  epoch {} (step {}): train loss {:.4}", line.epoch, line.step, line.train_loss);

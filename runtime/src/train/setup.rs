@@ -199,8 +199,8 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         din: env!("CARGO_PKG_VERSION").into(),
         model: program.model.clone(),
         program: program_hash.clone(),
-        isa: session.level(),
-        device: Some(options.device.to_string()),
+        backend: session.backend(),
+        device: options.device.to_string(),
         seed,
         batch,
         list_separator: separator,
@@ -291,11 +291,11 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         }
     };
     attach(&mut session, options)?;
-    let isa = session.level();
-    if isa != record.isa {
+    let backend = session.backend();
+    if backend != record.backend {
         observe(Event::Warning(format!(
-            "{at}: the run began on {}, this is {isa}; its bits will differ from an uninterrupted run's",
-            record.isa
+            "{at}: the run began on {}, this is {backend}; its bits will differ from an uninterrupted run's",
+            record.backend
         )));
     }
     let mut lines = directory.epochs(position.step)?;

@@ -36,6 +36,9 @@ pub struct Shim<'d> {
     timed: Option<Vec<TimedLaunch>>,
 }
 
+/// What the shim says that it is.
+pub const ARCHITECTURE: u32 = 80;
+
 /// As the trait promises.
 const ALIGN: usize = 256;
 
@@ -82,8 +85,8 @@ impl<'d> Shim<'d> {
 impl Driver for Shim<'_> {
     const CHECKS: bool = true;
 
-    fn level(&self) -> String {
-        "shim".into()
+    fn architecture(&self) -> u32 {
+        ARCHITECTURE
     }
 
     fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<DevicePtr, DeviceError> {

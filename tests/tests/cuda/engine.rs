@@ -7,16 +7,16 @@ use din_compiler::codegen::cuda;
 use din_compiler::model::Model;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
-use din_program::cuda::Cuda;
+use din_program::cuda::{Cuda, Precision};
 use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::Steps;
 use din_runtime::exec::cpu::{Engine, ProfileRow, State};
 use din_runtime::exec::cuda::{self as cuda_engine, CudaOptions, DeviceError};
+use din_runtime::exec::{Backend, Steps};
 use din_runtime::table::Table;
 use din_runtime::train::Session;
-use din_tests::cuda::{Columns, Device, Shim, Trainer, columns};
+use din_tests::cuda::{ARCHITECTURE, Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
 use std::sync::Arc;
 
@@ -309,7 +309,8 @@ fn session(options: CudaOptions) {
     };
     let (mut cpu, mut gpu) = (Session::new(engine(), 7).unwrap(), Session::new(engine(), 7).unwrap());
     gpu.set_device(shim());
-    assert_eq!(gpu.level(), "shim");
+    let backend = Backend::Cuda { architecture: ARCHITECTURE, precision: Precision::F32 };
+    assert_eq!(gpu.backend(), backend);
     let mut r = Random::new(21);
     let batches: Vec<Batch> =
         (0..8).map(|k| batch_of(&case.program, &case.batch(&mut r, 8 + k as usize, 5 * k))).collect();
@@ -346,7 +347,7 @@ fn session(options: CudaOptions) {
     let (rows, spans) = gpu.profile();
     let steps = |r: &ProfileRow| r.schedule != "train" || r.calls == 8;
     assert!(rows.iter().all(|r| steps(r) && !r.name.starts_with("din_infer")) && !spans.is_empty(), "{rows:?}");
-    assert_eq!((gpu.device().as_deref(), cpu.device()), (Some("shim"), None));
+    assert_eq!((gpu.device(), cpu.device()), (Some(backend), None));
     let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
     assert_eq!(found.state.step, expected.state.step);
     for (a, b) in found.tables.iter().zip(expected.tables) {

@@ -86,8 +86,8 @@ pub trait Driver {
     /// Whether it checks accesses and wants to know of arrays.
     const CHECKS: bool = false;
 
-    /// What decides the bits of results: `sm_90`.
-    fn level(&self) -> String;
+    /// The device's architecture, such as 90 for `sm_90`: it decides the bits of results.
+    fn architecture(&self) -> u32;
 
     /// Memory of at least `bytes` bytes, at a multiple of 256, with any content; `what` it is for stands in the error.
     fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<DevicePtr, DeviceError>;

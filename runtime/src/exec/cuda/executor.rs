@@ -26,11 +26,11 @@ use super::profile::DeviceProfile;
 use super::step_args::{InstanceArgs, Instances, StagedSchedule, UploadPlan};
 use super::table_updates::{FeatureRows, TableLookups, TableUpdates, UpdateInputs};
 use super::upload_copy::{ArraySource, UploadCopy};
-use crate::exec::Steps;
 use crate::exec::cpu::{self as cpu, EngineError, Layout, ProfileRow, Reader, Span, State, StepInputs};
+use crate::exec::{Backend, Steps};
 use crate::table::Table;
 use din_program::Program;
-use din_program::cuda::{Cuda, Precision};
+use din_program::cuda::Cuda;
 use din_program::schedule::{KernelArg, Root, Schedule, Storage};
 use din_program::schema::FeatureKind;
 use row_number_uses::{RowNumberUses, row_number_uses};
@@ -449,11 +449,8 @@ fn slot_of(schedule: &Schedule, id: din_program::schedule::BufferId, slots: &[Re
 }
 
 impl<D: Driver + fmt::Debug> Steps for CudaExecutor<D> {
-    fn level(&self) -> String {
-        match self.cuda.precision {
-            Precision::F32 => self.driver.level(),
-            rounded => format!("{} {rounded}", self.driver.level()),
-        }
+    fn backend(&self) -> Backend {
+        Backend::Cuda { architecture: self.driver.architecture(), precision: self.cuda.precision }
     }
     fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
         self.upload(state, tables)

@@ -175,11 +175,6 @@ impl Gpu {
         &self.name
     }
 
-    /// Such as 90 for sm_90.
-    pub fn architecture(&self) -> u32 {
-        self.architecture
-    }
-
     /// Whether lists that come again are captured, as they are at first. Without, every launch goes by [`Driver::launch`].
     pub fn set_captures(&mut self, on: bool) {
         self.captures = on;
@@ -330,8 +325,8 @@ impl Gpu {
 }
 
 impl Driver for Gpu {
-    fn level(&self) -> String {
-        format!("sm_{}", self.architecture)
+    fn architecture(&self) -> u32 {
+        self.architecture
     }
 
     fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<DevicePtr, DeviceError> {
