@@ -136,14 +136,14 @@ enum Runs {
     Gpu(Box<Gpu>),
 }
 
-type Gpu = din_runtime::exec::cuda::Engine<cuda::Gpu>;
+type Gpu = din_runtime::exec::cuda::CudaExecutor<cuda::Gpu>;
 
 /// The program's engine on a GPU, its kernels compiled or from the cache.
 fn on_gpu(compiled: &Compiled, program: &Arc<Program>, number: u32, precision: Precision) -> Outcome<Gpu> {
     let options = codegen::cuda::Options { precision, ..codegen::cuda::Options::default() };
     let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
     let (_, architecture) = cuda::Gpu::probe(number)?;
-    let target = cuda::Target::Cubin(architecture);
+    let target = cuda::CudaTarget::Cubin(architecture);
     let image = cuda::ImageCache::of_user().compile(&cuda::Nvrtc::load()?, &made.source, "step.cu", target)?;
     Ok(Gpu::new(program.clone(), Arc::new(made.launches), cuda::Gpu::open(number, &[image])?)?)
 }

@@ -24,7 +24,7 @@ use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
 use din_runtime::cpu;
 use din_runtime::exec::cpu::{Engine, State};
-use din_runtime::exec::cuda::{Engine as Device, Gpu, Image, ImageCache, Nvrtc, Target};
+use din_runtime::exec::cuda::{CudaExecutor as Device, CudaImage, CudaTarget, Gpu, ImageCache, Nvrtc};
 use din_runtime::random::Stream;
 use din_runtime::table::Table;
 use din_tests::agreement::worst_error;
@@ -45,7 +45,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A GPU, and who compiles for it.
 struct Machine {
     number: u32,
-    target: Target,
+    target: CudaTarget,
     nvrtc: Nvrtc,
     cache: ImageCache,
     /// Whether each launch is waited for.
@@ -55,7 +55,7 @@ struct Machine {
 /// KernelArg compiled for the GPU.
 struct Compiled<'m> {
     machine: &'m Machine,
-    image: Image,
+    image: CudaImage,
 }
 
 impl Machine {
@@ -339,7 +339,7 @@ fn main() -> Outcome<()> {
         }
     }
     let (name, architecture) = Gpu::probe(number)?;
-    let (nvrtc, target) = (Nvrtc::load()?, Target::Cubin(architecture));
+    let (nvrtc, target) = (Nvrtc::load()?, CudaTarget::Cubin(architecture));
     println!("GPU {number}: {name}, sm_{architecture}; NVRTC {:?}", nvrtc.version());
     let machine = Machine { number, target, nvrtc, cache: ImageCache::of_user(), waits: AtomicBool::new(false) };
     let machine = &machine;

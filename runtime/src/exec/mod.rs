@@ -1,17 +1,20 @@
 //! Executors: what runs the steps of a program. The CPU and CUDA.
 
+mod backend;
 pub mod cpu;
 pub mod cuda;
+
+pub use backend::Backend;
 
 use crate::exec::cpu::{ProfileRow, Span, State, StepInputs};
 use crate::table::Table;
 use cuda::DeviceError;
 use std::fmt;
 
-/// What a training session asks of an engine whose values live on a device; see [`cuda::Engine`].
+/// What a training session asks of an engine whose values live on a device; see [`cuda::CudaExecutor`].
 pub trait Steps: fmt::Debug {
-    /// What decides the bits of results, as a run records it: `sm_90`, with what products are rounded to where they are: `sm_90 tf32`.
-    fn level(&self) -> String;
+    /// What decides the bits of results, as a run records it.
+    fn backend(&self) -> Backend;
     fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError>;
     fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError>;
     /// Of tables that the device does not have whole, the host's have the other rows, and get those that make way.

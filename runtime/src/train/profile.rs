@@ -1,6 +1,7 @@
 //! Where a training run's time went: `din train --profile`.
 
 use super::session::Session;
+use crate::exec::Backend;
 use crate::exec::cpu::{ProfileRow, Roofline, Span};
 use din_program::schema::seen_from;
 use serde_json::{Value, json};
@@ -14,8 +15,8 @@ pub struct Profile {
     pub samples: u64,
     /// Of the CPU.
     pub threads: usize,
-    /// What the kernels ran on, where that is not the CPU: `sm_90`.
-    pub device: Option<String>,
+    /// What the kernels ran on, where that is not the CPU.
+    pub device: Option<Backend>,
     /// From the first batch of an epoch to its last step, over the epochs.
     pub training: Duration,
     /// Of it, waiting for the next batch to be read.

@@ -265,11 +265,11 @@ impl Session {
             .find_map(|(name, numbers)| numbers.iter().copied().find(diverged).map(|weight| (name.clone(), weight))))
     }
 
-    /// What decides the bits of results beside program, data and seed: the ISA level, or the device's architecture.
-    pub fn level(&self) -> String {
+    /// What decides the bits of results beside program, data and seed.
+    pub fn backend(&self) -> crate::exec::Backend {
         match &self.backend {
-            Backend::Cpu => format!("{:?}", self.engine.isa()).to_lowercase(),
-            Backend::Device { steps, .. } => steps.level(),
+            Backend::Cpu => crate::exec::Backend::Cpu(self.engine.isa()),
+            Backend::Device { steps, .. } => steps.backend(),
         }
     }
 
@@ -326,10 +326,10 @@ impl Session {
     }
 
     /// What steps run on, where that is not the CPU.
-    pub fn device(&self) -> Option<String> {
+    pub fn device(&self) -> Option<crate::exec::Backend> {
         match &self.backend {
             Backend::Cpu => None,
-            Backend::Device { steps, .. } => Some(steps.level()),
+            Backend::Device { steps, .. } => Some(steps.backend()),
         }
     }
 

@@ -368,9 +368,9 @@ impl Engine {
             let (occurrences, slices) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
             debug_assert_eq!(program.tables[t].features.len(), inputs.row_numbers[t].len());
             for reader in &readers[t] {
-                let rows = match reader.group {
+                let rows = match reader.unique {
                     None => inputs.row_numbers[t][reader.feature].as_slice(),
-                    Some((group, key)) => layout.group(group).map_or(&[][..], |g| &g.rows[key as usize]),
+                    Some((axis, key)) => &layout.unique(axis).rows[key as usize],
                 };
                 // SAFETY: the slices are dropped below, before the borrows of `inputs` and of the layout end.
                 slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
