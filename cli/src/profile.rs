@@ -78,7 +78,8 @@ pub fn table(p: &Profile) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use din_runtime::exec::cpu::{ProfileRow, Roofline};
+    use din_runtime::exec::ProfileRow;
+    use din_runtime::exec::cpu::Roofline;
     use std::time::Duration;
 
     #[test]

@@ -6,7 +6,7 @@
 use super::held::DeviceTable;
 use super::memory::{Bases, words_of};
 use super::stage::{Stage, members, offsets};
-use crate::exec::cpu::{Layout, StepInputs};
+use crate::exec::common::{Layout, StepInputs};
 use crate::lanes;
 use crate::threads::parallel_for;
 use din_program::schedule::AxisId;

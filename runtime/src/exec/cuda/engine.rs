@@ -27,7 +27,7 @@ use super::profile::Profile;
 use super::rows::{FeatureRows, Made, TableUpdates, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
 use crate::exec::Steps;
-use crate::exec::cpu::{self as cpu, EngineError, Layout, ProfileRow, Reader, Span, State, StepInputs};
+use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, StepInputs};
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
@@ -43,10 +43,10 @@ const TRAIN: usize = 0;
 const INFER: usize = 1;
 const UPDATES: usize = 2;
 
-impl From<EngineError> for DeviceError {
-    fn from(error: EngineError) -> Self {
+impl From<CheckError> for DeviceError {
+    fn from(error: CheckError) -> Self {
         match error {
-            EngineError::Input(_) => Self::Input(error.to_string()),
+            CheckError::Input(_) => Self::Input(error.to_string()),
             other => Self::Program(other.to_string()),
         }
     }
@@ -63,7 +63,7 @@ pub struct Engine<D: Driver> {
     /// Of the training and the inference schedule.
     layouts: [Layout; 2],
     /// By table.
-    readers: Vec<Vec<Reader>>,
+    readers: Vec<Vec<Lookup>>,
     /// Of the training and the inference schedule, by table, by its features.
     reads: [Vec<Vec<Reads>>; 2],
     stage: Stage,
@@ -127,14 +127,14 @@ impl<D: Driver> Engine<D> {
 
     /// The same with other choices.
     pub fn with(program: Arc<Program>, cuda: Arc<Cuda>, driver: D, options: Options) -> Result<Engine<D>, DeviceError> {
-        cpu::check_cuda(&program, &cuda)?;
+        common::check_launches(&program, &cuda)?;
         let buckets = Buckets { per_doubling: options.buckets };
         Ok(Engine {
             tables: program.tables.iter().map(|_| DeviceTable::default()).collect(),
             logits: vec![Vec::new(); program.predictions.len()],
             layouts: [&program.train, &program.infer].map(|s| Layout::new(AxisTree::new(&program.schema, &s.groups))),
             reads: [TRAIN, INFER].map(|which| reads(&program, &cuda, which)),
-            readers: cpu::readers(&program),
+            readers: common::lookups(&program),
             program,
             cuda,
             driver,
@@ -178,8 +178,8 @@ impl<D: Driver> Engine<D> {
     }
 
     /// Makes the device's values those of the host.
-    pub fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
-        cpu::check_model(&self.program, state, tables)?;
+    pub fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), DeviceError> {
+        common::check_model(&self.program, state, tables)?;
         self.held = false;
         self.moving = false;
         // Of steps before it.
@@ -198,8 +198,8 @@ impl<D: Driver> Engine<D> {
     }
 
     /// Makes the host's values those of the device; rows that the device has not seen stay as they are.
-    pub fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
-        cpu::check_model(&self.program, state, tables)?;
+    pub fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
+        common::check_model(&self.program, state, tables)?;
         self.check_held()?;
         self.take_back(tables)?;
         self.values.download(&mut self.driver, state)?;
@@ -230,7 +230,7 @@ impl<D: Driver> Engine<D> {
         let (stage, layout) = (&self.stage, &self.layouts[which]);
         let contents = Contents { stage, inputs, layout, tables: &self.tables, bases };
         if !contents.copy(self.driver.lend(bytes)?) {
-            cpu::check_batch(&self.program, tables, inputs, which == TRAIN)?;
+            common::check_batch(&self.program, tables, inputs, which == TRAIN)?;
             return Err(DeviceError::Input("the batch names rows that are not there".into()));
         }
         self.driver.send(bases.staged, bytes)?;
@@ -348,7 +348,7 @@ impl<D: Driver> Engine<D> {
     ) -> Result<TableUpdates, DeviceError> {
         let program = self.program.clone();
         let train = &program.train;
-        let feature = |t: usize, reader: &Reader| {
+        let feature = |t: usize, reader: &Lookup| {
             let ((rows, places), elements) = match reader.group {
                 None => (rows[t][reader.feature], inputs.row_numbers[t][reader.feature].len()),
                 Some((group, key)) => {
@@ -448,10 +448,10 @@ impl<D: Driver + fmt::Debug> Steps for Engine<D> {
             rounded => format!("{} {rounded}", self.driver.level()),
         }
     }
-    fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
+    fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), DeviceError> {
         self.upload(state, tables)
     }
-    fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
+    fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
         self.download(state, tables)
     }
     fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
@@ -472,7 +472,7 @@ impl<D: Driver + fmt::Debug> Steps for Engine<D> {
     fn profile(&self) -> Vec<ProfileRow> {
         self.profile()
     }
-    fn spans(&self) -> Vec<Span> {
+    fn spans(&self) -> Vec<CallSpan> {
         self.spans()
     }
 }

@@ -4,7 +4,7 @@
 //! moves between global memory and the chip if each is moved once. What lies in a tile's buffers costs none.
 
 use super::driver::Timed;
-use crate::exec::cpu::{ProfileRow, Span};
+use crate::exec::common::{CallSpan, ProfileRow};
 use din_program::Program;
 use din_program::cuda::{Grid, Launches};
 use din_program::schedule::{
@@ -19,7 +19,7 @@ const MOST_SPANS: usize = 1 << 14;
 #[derive(Debug, Default)]
 pub(super) struct Profile {
     rows: Vec<ProfileRow>,
-    spans: Vec<Span>,
+    spans: Vec<CallSpan>,
     /// By kernel and location.
     known: FxHashMap<(String, String), usize>,
 }
@@ -65,7 +65,7 @@ impl Profile {
         let room = MOST_SPANS.saturating_sub(self.spans.len());
         for t in timed.iter().take(room) {
             let schedule = self.row(&t.kernel, &t.location).schedule.clone();
-            self.spans.push(Span {
+            self.spans.push(CallSpan {
                 schedule,
                 name: t.kernel.clone(),
                 location: t.location.clone(),
@@ -115,7 +115,7 @@ impl Profile {
         rows
     }
 
-    pub fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<CallSpan> {
         self.spans.clone()
     }
 }

@@ -7,7 +7,7 @@
 use super::contents::{Numbers, Part};
 use super::driver::DeviceError;
 use super::memory::{At, Buckets, NONE, Plain, Space, words_of};
-use crate::exec::cpu::Layout;
+use crate::exec::common::Layout;
 use din_program::cuda::{Address as Names, Cuda, Grid, Launches, Tiling, Word};
 use din_program::schedule::{AxisId, AxisKind, BATCH, GLOBAL, KernelArg, Schedule, Storage};
 

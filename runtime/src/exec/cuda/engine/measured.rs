@@ -5,7 +5,7 @@ use super::super::memory::Bases;
 use super::super::profile::{Profile, Ran};
 use super::super::rows::TableUpdates;
 use super::{Engine, TRAIN, UPDATES};
-use crate::exec::cpu::{ProfileRow, Span};
+use crate::exec::common::{CallSpan, ProfileRow};
 use din_program::schedule::{AxisTree, GLOBAL, Root};
 
 impl<D: Driver> Engine<D> {
@@ -22,7 +22,7 @@ impl<D: Driver> Engine<D> {
     }
 
     /// The first launches since [`Engine::set_profile`], one by one.
-    pub fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<CallSpan> {
         self.profile.as_ref().map_or_else(Vec::new, Profile::spans)
     }
 

@@ -1,7 +1,8 @@
 //! Which features' row numbers a step needs on the device: those that its kernels, or the updates behind them, read one by one, and those that they read
 //! once for all elements that agree.
 
-use super::{TRAIN, cpu};
+use super::TRAIN;
+use crate::exec::common;
 use din_program::Program;
 use din_program::cuda::{Address, Cuda};
 use din_program::schedule::KernelArg;
@@ -23,7 +24,7 @@ impl Reads {
 /// By table, by its features. The program was checked.
 pub(super) fn reads(program: &Program, cuda: &Cuda, which: usize) -> Vec<Vec<Reads>> {
     let groups = if which == TRAIN { &program.train.groups } else { &program.infer.groups };
-    let updated = if which == TRAIN { cpu::readers(program) } else { Vec::new() };
+    let updated = if which == TRAIN { common::lookups(program) } else { Vec::new() };
     let of = |t: usize, position: usize, feature: u32| {
         let source = Address::Argument(KernelArg::Rows { table: t as u32, feature });
         let mut readers = updated.get(t).into_iter().flatten();

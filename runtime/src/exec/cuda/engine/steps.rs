@@ -7,7 +7,7 @@ use super::super::memory::{At, Bases, Space, bytes_of_mut};
 use super::super::rows::{self, TableUpdates};
 use super::super::stage::Ready;
 use super::{Engine, INFER, TRAIN, TensorUpdate, UPDATES, slot_of};
-use crate::exec::cpu::StepInputs;
+use crate::exec::common::StepInputs;
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::Cuda;

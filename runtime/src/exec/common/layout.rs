@@ -2,20 +2,23 @@
 //!
 //! Filled from a checked batch; allocations are kept from step to step.
 
-use super::group::Joined;
-use super::tiles::Range;
+use super::unique::UniqueElements;
+
 use din_program::schedule::{AxisId, AxisKind, AxisTree, Group, MAX_KEYS, Units};
+
+/// Elements `begin..end` of an axis.
+pub type ElementRange = (usize, usize);
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Layout {
+pub struct Layout {
     pub axes: AxisTree,
     samples: usize,
     /// First sample of each request, then the number of samples; empty without requests.
     requests: Vec<u32>,
     /// By axis, of ragged ones: their elements under each sample (entries of requests: under each request).
     offsets: Vec<Vec<u32>>,
-    groups: Vec<Joined>,
+    groups: Vec<UniqueElements>,
 }
 
 impl Layout {
@@ -53,7 +56,7 @@ impl Layout {
 
     /// Joins what reads the same rows, after [`Layout::set`]: `rows` gives the row numbers of a table's feature.
     pub fn join<'a>(&mut self, groups: &[Group], rows: &dyn Fn(u32, u32) -> &'a [u32]) {
-        self.groups.resize_with(groups.len(), Joined::default);
+        self.groups.resize_with(groups.len(), UniqueElements::default);
         for (k, group) in groups.iter().enumerate() {
             let count = self.count(group.over);
             let mut keys = [&[][..]; MAX_KEYS];
@@ -65,7 +68,7 @@ impl Layout {
     }
 
     /// The elements of a group; it has none before [`Layout::join`].
-    pub fn group(&self, group: u32) -> Option<&Joined> {
+    pub fn group(&self, group: u32) -> Option<&UniqueElements> {
         self.groups.get(group as usize)
     }
 
@@ -75,7 +78,7 @@ impl Layout {
             AxisKind::Global => 1,
             AxisKind::Batch => self.samples,
             AxisKind::Request => self.requests.len().saturating_sub(1),
-            AxisKind::Unique(g) => self.group(g).map_or(0, Joined::count),
+            AxisKind::Unique(g) => self.group(g).map_or(0, UniqueElements::count),
             AxisKind::Sequence(_) | AxisKind::Entries(_) => self.offsets(axis).last().map_or(0, |&n| n as usize),
         }
     }
@@ -95,13 +98,13 @@ impl Layout {
         match units {
             Units::Samples => self.samples,
             Units::Requests => self.requests.len().saturating_sub(1),
-            Units::Group(g) => self.group(g).map_or(0, Joined::count),
+            Units::Group(g) => self.group(g).map_or(0, UniqueElements::count),
         }
     }
 
     /// Elements of `axis` that belong to units `from..to`; none of an axis whose tiles are cut otherwise.
     #[inline]
-    pub fn range(&self, axis: AxisId, units: Units, from: usize, to: usize) -> Range {
+    pub fn range(&self, axis: AxisId, units: Units, from: usize, to: usize) -> ElementRange {
         match self.axes.of(axis) {
             AxisKind::Global => (0, 1),
             _ if self.axes.units(axis) != units => (0, 0),

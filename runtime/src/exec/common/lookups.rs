@@ -5,7 +5,7 @@ use din_program::schedule::{AxisKind, AxisTree, Root, View};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader {
+pub struct Lookup {
     /// Position among the table's features.
     pub feature: usize,
     /// (group, key) where the feature's rows are read in a group.
@@ -15,10 +15,10 @@ pub(crate) struct Reader {
 }
 
 /// By table: each feature at its ids, in the groups that have gradients for it, or both. The program was checked.
-pub(crate) fn readers(program: &Program) -> Vec<Vec<Reader>> {
+pub fn lookups(program: &Program) -> Vec<Vec<Lookup>> {
     let train = &program.train;
     let axes = AxisTree::new(&program.schema, &train.groups);
-    let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Reader> {
+    let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Lookup> {
         let mut all = Vec::new();
         for root in &train.roots {
             let Root::RowGradient { table, feature: f, view } = root else { continue };
@@ -32,10 +32,10 @@ pub(crate) fn readers(program: &Program) -> Vec<Vec<Reader>> {
                 }
                 _ => None,
             };
-            all.push(Reader { feature, group, view: Some(*view) });
+            all.push(Lookup { feature, group, view: Some(*view) });
         }
         if all.is_empty() {
-            all.push(Reader { feature, group: None, view: None });
+            all.push(Lookup { feature, group: None, view: None });
         }
         all
     };
