@@ -12,7 +12,7 @@ use din_compiler::front::{NoFiles, Options, check};
 use din_compiler::{CompileOptions, compile};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::Engine;
+use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::random::Stream;
 use din_runtime::train::Session;
 use std::error::Error;
@@ -52,7 +52,7 @@ fn session(text: &str, grouped: bool, threads: usize) -> Outcome<Session> {
     if program.train.axes.uniques().next().is_none() == grouped {
         return Err(format!("the tower is not one that is grouped: {text}").into());
     }
-    Ok(Session::new(Engine::new(Arc::new(program), threads, cpu::detect())?, 1)?)
+    Ok(Session::new(CpuExecutor::new(Arc::new(program), threads, cpu::detect())?, 1)?)
 }
 
 fn batch(number: u64, distinct: usize) -> Batch {

@@ -11,7 +11,8 @@ use din_program::schema::{
     self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
 };
 use din_program::{FORMAT, Isa, Program, Update};
-use din_runtime::exec::cpu::{Engine, EngineError, State, StepInputs};
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::exec::{CheckError, DenseState, ExecError, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
@@ -19,16 +20,16 @@ use std::sync::Arc;
 pub type Results = Vec<Vec<f32>>;
 
 /// Compiles the graph and runs it once on the case's inputs.
-pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, EngineError> {
+pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, ExecError> {
     let program = program(case, isa);
-    let mut engine = Engine::new(Arc::new(program), threads, isa)?;
+    let mut engine = CpuExecutor::new(Arc::new(program), threads, isa)?;
     execute(case, &mut engine)
 }
 
 /// What a case gives an engine.
 #[derive(Debug)]
 pub struct Given {
-    pub state: State,
+    pub state: DenseState,
     pub tables: Vec<Table>,
     samples: usize,
     requests: Vec<u32>,
@@ -41,13 +42,13 @@ pub struct Given {
 
 impl Given {
     /// For a program made for the case.
-    pub fn new(case: &Case, program: &Program) -> Result<Given, EngineError> {
-        let mut state = State::new(program);
+    pub fn new(case: &Case, program: &Program) -> Result<Given, ExecError> {
+        let mut state = DenseState::new(program);
         state.params = narrow(&case.values.params);
         state.states = narrow(&case.values.states);
         let mut tables = Vec::new();
         for (spec, numbers) in program.tables.iter().zip(&case.values.tables) {
-            let mut t = Table::new(spec, &[], 0).map_err(|e| EngineError::Input(e.to_string()))?;
+            let mut t = Table::new(spec, &[], 0).map_err(|e| CheckError::Input(e.to_string()))?;
             for (to, from) in t.weights_mut().iter_mut().zip(numbers) {
                 *to = *from as f32;
             }
@@ -121,7 +122,7 @@ pub fn result(program: &Program, root: &Root, numbers: &[f32]) -> Vec<f32> {
 }
 
 /// Runs an engine made from [`program`] once.
-pub fn execute(case: &Case, engine: &mut Engine) -> Result<Results, EngineError> {
+pub fn execute(case: &Case, engine: &mut CpuExecutor) -> Result<Results, ExecError> {
     let program = engine.program().clone();
     let given = Given::new(case, &program)?;
     engine.gradients(&given.state, &given.tables, &given.inputs())?;

@@ -6,8 +6,9 @@ use din_compiler::codegen::cuda;
 use din_compiler::{CompileOptions, compile};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{Engine, State, StepInputs};
+use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda::CudaExecutor as Device;
+use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::Table;
 use din_tests::cuda::{self as shim, Shim};
 use din_tests::random_graph::Random;
@@ -50,9 +51,9 @@ fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<
     }
 }
 
-fn start(program: &din_program::Program) -> (State, Vec<Table>) {
+fn start(program: &din_program::Program) -> (DenseState, Vec<Table>) {
     let mut r = Random::new(5);
-    let mut state = State::new(program);
+    let mut state = DenseState::new(program);
     let mut fill = |values: &mut [f32]| {
         let numbers = r.numbers(values.len());
         values.iter_mut().zip(numbers).for_each(|(to, from)| *to = from as f32 * 0.2);
@@ -71,7 +72,7 @@ fn start(program: &din_program::Program) -> (State, Vec<Table>) {
 fn on_cpu(common: bool, activation: &str) -> Trained {
     let options = CompileOptions { levels: vec![cpu::detect()], checked: true, ..CompileOptions::default() };
     let program = Arc::new(compile(&model(common, activation), &options).unwrap().program);
-    let mut engine = Engine::new(program.clone(), 1, cpu::detect()).unwrap();
+    let mut engine = CpuExecutor::new(program.clone(), 1, cpu::detect()).unwrap();
     let (mut state, mut tables) = start(&program);
     let mut losses = Vec::new();
     for log in mixed() {

@@ -2,11 +2,11 @@
 //!
 //! Capacities grow by a quarter more than asked, so that batches of varying sizes soon allocate nothing.
 
-use super::EngineError;
-use super::layout::Layout;
 use super::memory::{Region, area, lines};
 use super::prepare::{Arg, Prepared, function};
 use super::tiles::Tiling;
+use crate::exec::ExecError;
+use crate::exec::common::Layout;
 use din_program::schedule::{AxisId, BufferId, GLOBAL, KernelArg, MAX_CHUNKS, Storage};
 
 /// See the module.
@@ -88,7 +88,7 @@ impl Instance {
         sequences: &[Vec<u32>],
         rows: &dyn Fn(u32, u32) -> &'a [u32],
         step: u64,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), ExecError> {
         let axes = self.prepared.axes.count();
         self.layout.set(samples, requests, sequences);
         self.layout.join(rows);
@@ -110,7 +110,7 @@ impl Instance {
         Ok(())
     }
 
-    fn grow(&mut self) -> Result<(), EngineError> {
+    fn grow(&mut self) -> Result<(), ExecError> {
         let prepared = &self.prepared;
         let mut grown = self.arena.pointer().is_null();
         for d in 0..prepared.axes.count() {
@@ -125,7 +125,7 @@ impl Instance {
                 *offset = at;
                 at = at
                     .checked_add(area(slot.width as usize, self.capacity[slot.axis.index()])?)
-                    .ok_or(EngineError::Memory { bytes: usize::MAX })?;
+                    .ok_or(ExecError::Memory { bytes: usize::MAX })?;
             }
             self.arena.reserve(at)?;
             for (&(of, _), ancestors) in prepared.ancestors.iter().zip(&mut self.ancestors) {
@@ -159,7 +159,7 @@ impl Instance {
                 self.tile_floats = self
                     .tile_floats
                     .checked_add(area(slot.width as usize, self.tile_capacity[slot.axis.index()])?)
-                    .ok_or(EngineError::Memory { bytes: usize::MAX })?;
+                    .ok_or(ExecError::Memory { bytes: usize::MAX })?;
             }
         }
         Ok(())

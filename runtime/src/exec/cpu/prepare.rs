@@ -1,7 +1,7 @@
 //! A checked schedule in the form that runs: every call with its strides, every argument with how its address is found.
 
-use super::EngineError;
-use super::validate::{Purpose, Validator};
+use crate::exec::ExecError;
+use crate::exec::common::{Purpose, Validator};
 use crate::jit::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
@@ -178,7 +178,7 @@ impl Prepared {
         name: &str,
         purpose: Purpose<'_>,
         kernels: &[KernelFn],
-    ) -> Result<Prepared, EngineError> {
+    ) -> Result<Prepared, ExecError> {
         let axes = &schedule.axes;
         Validator { program, schedule, name, purpose, axes }.check()?;
         let mut prepared = Prepared {

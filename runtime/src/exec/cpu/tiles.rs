@@ -1,6 +1,6 @@
 //! Cutting an axis into tiles and chunks. Both depend on the data alone, so results do not depend on threads.
 
-use super::layout::Layout;
+use crate::exec::common::{ElementRange, Layout};
 use din_program::schedule::{AxisId, AxisKind, AxisTree, MAX_CHUNKS};
 
 /// The tiles of one axis at one size, for one batch. A tile is a range of samples (of rows, in update programs; of requests, over requests
@@ -14,9 +14,6 @@ pub(super) struct Tiling {
     /// First sample (or other unit) of each tile, then their number.
     bounds: Vec<u32>,
 }
-
-/// Elements `begin..end` of an axis.
-pub(super) type Range = (usize, usize);
 
 impl Tiling {
     pub fn new(axis: AxisId, rows: u32, axes: &AxisTree) -> Self {
@@ -67,13 +64,13 @@ impl Tiling {
 
     /// Samples (or other units) of a tile.
     #[inline]
-    pub fn units(&self, tile: usize) -> Range {
+    pub fn units(&self, tile: usize) -> ElementRange {
         (self.bounds[tile] as usize, self.bounds[tile + 1] as usize)
     }
 
     /// Elements of `axis` in a tile.
     #[inline]
-    pub fn range(&self, tile: usize, axis: AxisId, layout: &Layout) -> Range {
+    pub fn range(&self, tile: usize, axis: AxisId, layout: &Layout) -> ElementRange {
         let (from, to) = self.units(tile);
         layout.range(axis, self.by, from, to)
     }

@@ -26,7 +26,7 @@ use super::profile::DeviceProfile;
 use super::step_args::{InstanceArgs, Instances, StagedSchedule, UploadPlan};
 use super::table_updates::{FeatureRows, TableLookups, TableUpdates, UpdateInputs};
 use super::upload_copy::{ArraySource, UploadCopy};
-use crate::exec::cpu::{self as cpu, EngineError, Layout, ProfileRow, Reader, Span, State, StepInputs};
+use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, StepInputs};
 use crate::exec::{Backend, Steps};
 use crate::table::Table;
 use din_program::Program;
@@ -43,10 +43,10 @@ const TRAIN: usize = 0;
 const INFER: usize = 1;
 const UPDATES: usize = 2;
 
-impl From<EngineError> for DeviceError {
-    fn from(error: EngineError) -> Self {
+impl From<CheckError> for DeviceError {
+    fn from(error: CheckError) -> Self {
         match error {
-            EngineError::Input(_) => Self::Input(error.to_string()),
+            CheckError::Input(_) => Self::Input(error.to_string()),
             other => Self::Program(other.to_string()),
         }
     }
@@ -63,7 +63,7 @@ pub struct CudaExecutor<D: Driver> {
     /// Of the training and the inference schedule.
     layouts: [Layout; 2],
     /// By table.
-    readers: Vec<Vec<Reader>>,
+    readers: Vec<Vec<Lookup>>,
     /// Of the training and the inference schedule, by table, by its features.
     row_number_uses: [Vec<Vec<RowNumberUses>>; 2],
     stage: UploadPlan,
@@ -132,14 +132,14 @@ impl<D: Driver> CudaExecutor<D> {
         driver: D,
         options: CudaOptions,
     ) -> Result<CudaExecutor<D>, DeviceError> {
-        cpu::check_cuda(&program, &cuda)?;
+        common::check_launches(&program, &cuda)?;
         let buckets = SizeBuckets { per_doubling: options.buckets };
         Ok(CudaExecutor {
             tables: program.tables.iter().map(|_| DeviceTable::default()).collect(),
             logits: vec![Vec::new(); program.predictions.len()],
             layouts: [&program.train, &program.infer].map(|s| Layout::new(s.axes.clone())),
             row_number_uses: [TRAIN, INFER].map(|which| row_number_uses(&program, &cuda, which)),
-            readers: cpu::readers(&program),
+            readers: common::lookups(&program),
             program,
             cuda,
             driver,
@@ -183,8 +183,8 @@ impl<D: Driver> CudaExecutor<D> {
     }
 
     /// Makes the device's values those of the host.
-    pub fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
-        cpu::check_model(&self.program, state, tables)?;
+    pub fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), DeviceError> {
+        common::check_model(&self.program, state, tables)?;
         self.uploaded = false;
         self.moving = false;
         // Of steps before it.
@@ -203,8 +203,8 @@ impl<D: Driver> CudaExecutor<D> {
     }
 
     /// Makes the host's values those of the device; rows that the device has not seen stay as they are.
-    pub fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
-        cpu::check_model(&self.program, state, tables)?;
+    pub fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
+        common::check_model(&self.program, state, tables)?;
         self.check_uploaded()?;
         self.take_back(tables)?;
         self.values.download(&mut self.driver, state)?;
@@ -235,7 +235,7 @@ impl<D: Driver> CudaExecutor<D> {
         let (stage, layout) = (&self.stage, &self.layouts[which]);
         let contents = UploadCopy { stage, inputs, layout, tables: &self.tables, bases };
         if !contents.copy(self.driver.staging_buffer(bytes)?) {
-            cpu::check_batch(&self.program, tables, inputs, which == TRAIN)?;
+            common::check_batch(&self.program, tables, inputs, which == TRAIN)?;
             return Err(DeviceError::Input("the batch names rows that are not there".into()));
         }
         self.driver.upload(bases.staged, bytes)?;
@@ -358,7 +358,7 @@ impl<D: Driver> CudaExecutor<D> {
     ) -> Result<TableUpdates, DeviceError> {
         let program = self.program.clone();
         let train = &program.train;
-        let feature = |t: usize, reader: &Reader| {
+        let feature = |t: usize, reader: &Lookup| {
             let ((rows, places), elements) = match reader.unique {
                 None => (rows[t][reader.feature], inputs.row_numbers[t][reader.feature].len()),
                 Some((axis, key)) => (of_uniques[axis.index()][key as usize], self.layouts[TRAIN].count(axis)),
@@ -452,10 +452,10 @@ impl<D: Driver + fmt::Debug> Steps for CudaExecutor<D> {
     fn backend(&self) -> Backend {
         Backend::Cuda { architecture: self.driver.architecture(), precision: self.cuda.precision }
     }
-    fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
+    fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), DeviceError> {
         self.upload(state, tables)
     }
-    fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
+    fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
         self.download(state, tables)
     }
     fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
@@ -476,7 +476,7 @@ impl<D: Driver + fmt::Debug> Steps for CudaExecutor<D> {
     fn profile(&self) -> Vec<ProfileRow> {
         self.profile()
     }
-    fn spans(&self) -> Vec<Span> {
+    fn spans(&self) -> Vec<CallSpan> {
         self.spans()
     }
 }

@@ -4,7 +4,7 @@
 //! moves between global memory and the chip if each is moved once. What lies in a tile's buffers costs none.
 
 use super::driver::TimedLaunch;
-use crate::exec::cpu::{ProfileRow, Span};
+use crate::exec::common::{CallSpan, ProfileRow};
 use din_program::Program;
 use din_program::cuda::{Grid, Launches};
 use din_program::schedule::{AxisId, AxisTree, BATCH, KernelArg, Operation, Phase, Schedule, Storage};
@@ -17,7 +17,7 @@ const MAX_SPANS: usize = 1 << 14;
 #[derive(Debug, Default)]
 pub(super) struct DeviceProfile {
     rows: Vec<ProfileRow>,
-    spans: Vec<Span>,
+    spans: Vec<CallSpan>,
     /// By kernel and location.
     known: FxHashMap<(String, String), usize>,
 }
@@ -63,7 +63,7 @@ impl DeviceProfile {
         let room = MAX_SPANS.saturating_sub(self.spans.len());
         for t in timed.iter().take(room) {
             let schedule = self.row(&t.kernel, &t.location).schedule.clone();
-            self.spans.push(Span {
+            self.spans.push(CallSpan {
                 schedule,
                 name: t.kernel.clone(),
                 location: t.location.clone(),
@@ -113,7 +113,7 @@ impl DeviceProfile {
         rows
     }
 
-    pub fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<CallSpan> {
         self.spans.clone()
     }
 }

@@ -7,7 +7,7 @@
 use super::driver::DeviceError;
 use super::memory::{BlockLayout, NULL, Plain, RelativePtr, SizeBuckets, words_of};
 use super::upload_copy::{ArraySource, PlannedArray};
-use crate::exec::cpu::Layout;
+use crate::exec::common::Layout;
 use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg, Tiling};
 use din_program::schedule::{AxisId, AxisKind, BATCH, GLOBAL, KernelArg, Schedule, Storage};
 

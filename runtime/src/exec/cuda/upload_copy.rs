@@ -6,7 +6,7 @@
 use super::device_model::DeviceTable;
 use super::memory::{BlockBases, words_of};
 use super::step_args::{UploadPlan, members, offsets};
-use crate::exec::cpu::{Layout, StepInputs};
+use crate::exec::common::{Layout, StepInputs};
 use crate::lanes;
 use crate::threads::parallel_for;
 use din_program::schedule::AxisId;

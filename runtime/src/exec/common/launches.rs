@@ -1,7 +1,7 @@
 //! Checks the CUDA form of a program, and the program's schedules with it, so that an engine on a device can follow its numbers. Generated
 //! code itself is trusted, as on the CPU.
 
-use super::EngineError;
+use super::CheckError;
 use super::validate::{Purpose, Validator};
 use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg};
 use din_program::schedule::{AxisId, BATCH, GLOBAL, KernelArg, Phase, Schedule, Storage};
@@ -12,8 +12,8 @@ fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 /// Whether all that the launches and the schedules name is there.
-pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
-    let refused = |schedule: &str, why: String| EngineError::Schedule {
+pub fn check_launches(program: &Program, cuda: &Cuda) -> Result<(), CheckError> {
+    let refused = |schedule: &str, why: String| CheckError::Schedule {
         schedule: schedule.into(),
         location: String::new(),
         why: format!("its CUDA form does not fit: {why}"),
@@ -36,7 +36,7 @@ pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
     };
     one(&program.train, &cuda.schedules[0], "train", Purpose::Step)?;
     one(&program.infer, &cuda.schedules[1], "infer", Purpose::Step)?;
-    let update = |index: u32, of: &str, rows: bool| -> Result<(&Update, &Launches, String), EngineError> {
+    let update = |index: u32, of: &str, rows: bool| -> Result<(&Update, &Launches, String), CheckError> {
         let name = format!("update of {of}");
         match program.updates.get(index as usize).zip(cuda.schedules.get(2 + index as usize)) {
             Some((u, launches)) if u.rows == rows => Ok((u, launches, name)),

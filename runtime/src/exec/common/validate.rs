@@ -3,7 +3,7 @@
 //! call. Machine code itself is trusted, as that of any executable is: that it keeps to the
 //! signature recorded beside it cannot be seen.
 
-use super::EngineError;
+use super::CheckError;
 use super::model::MAX_SLOTS;
 use din_program::schedule::{
     AxisId, AxisKind, AxisTree, BATCH, Buffer, BufferId, Call, Combine, GLOBAL, KernelArg, MAX_WIDTH, Operation, Phase,
@@ -14,7 +14,7 @@ use din_program::{Program, SlotScope, UpdateSlot};
 
 /// What the schedule is for: it decides which places it may name.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose<'a> {
+pub enum Purpose<'a> {
     /// Training or inference of the model.
     Step,
     /// An update of rows of `width` weights.
@@ -23,7 +23,7 @@ pub(super) enum Purpose<'a> {
     Tensor { slots: &'a [UpdateSlot] },
 }
 
-pub(super) struct Validator<'a> {
+pub struct Validator<'a> {
     pub program: &'a Program,
     pub schedule: &'a Schedule,
     /// For messages: `train`, `update adam`.
@@ -40,7 +40,7 @@ pub(super) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Checked {
 }
 
 impl Validator<'_> {
-    pub fn check(&self) -> Result<(), EngineError> {
+    pub fn check(&self) -> Result<(), CheckError> {
         self.axes().and_then(|()| self.uniques()).map_err(|why| self.error("", why))?;
         for phase in &self.schedule.phases {
             self.phase(phase).map_err(|why| self.error("", why))?;
@@ -57,8 +57,8 @@ impl Validator<'_> {
         Ok(())
     }
 
-    fn error(&self, location: &str, why: String) -> EngineError {
-        EngineError::Schedule { schedule: self.name.to_string(), location: location.to_string(), why }
+    fn error(&self, location: &str, why: String) -> CheckError {
+        CheckError::Schedule { schedule: self.name.to_string(), location: location.to_string(), why }
     }
 
     fn axes(&self) -> Checked {

@@ -2,13 +2,15 @@
 //!
 //! Filled from a checked batch; allocations are kept from step to step.
 
-use super::group::Joined;
-use super::tiles::Range;
+use super::unique::UniqueElements;
 use din_program::axes::{AxisId, AxisKind, AxisTree, MAX_KEYS};
+
+/// Elements `begin..end` of an axis.
+pub type ElementRange = (usize, usize);
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Layout {
+pub struct Layout {
     pub axes: AxisTree,
     samples: usize,
     /// First sample of each request, then the number of samples; empty without requests.
@@ -16,13 +18,13 @@ pub(crate) struct Layout {
     /// By axis, of ragged ones: their elements under each element of the parent.
     offsets: Vec<Vec<u32>>,
     /// By axis, of unique ones; empty for the others.
-    uniques: Vec<Joined>,
+    uniques: Vec<UniqueElements>,
 }
 
 impl Layout {
     pub fn new(axes: AxisTree) -> Layout {
         let mut uniques = Vec::new();
-        uniques.resize_with(axes.count(), Joined::default);
+        uniques.resize_with(axes.count(), UniqueElements::default);
         Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], uniques, axes }
     }
 
@@ -78,7 +80,7 @@ impl Layout {
     }
 
     /// The elements of a unique axis; it has none before [`Layout::join`].
-    pub fn unique(&self, axis: AxisId) -> &Joined {
+    pub fn unique(&self, axis: AxisId) -> &UniqueElements {
         &self.uniques[axis.index()]
     }
 
@@ -123,7 +125,7 @@ impl Layout {
     /// Elements of `axis` that belong to elements `from..to` of the tile axis `by`; none of an axis whose tiles are
     /// cut otherwise.
     #[inline]
-    pub fn range(&self, axis: AxisId, by: AxisId, from: usize, to: usize) -> Range {
+    pub fn range(&self, axis: AxisId, by: AxisId, from: usize, to: usize) -> ElementRange {
         if *self.axes.kind(axis) == AxisKind::Global {
             return (0, 1);
         }

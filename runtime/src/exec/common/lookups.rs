@@ -6,7 +6,7 @@ use din_program::schedule::{Root, View};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader {
+pub struct Lookup {
     /// Position among the table's features.
     pub feature: usize,
     /// (unique axis, key) where the feature's rows are read once per distinct combination.
@@ -16,9 +16,9 @@ pub(crate) struct Reader {
 }
 
 /// By table: each feature at its ids, in the groups that have gradients for it, or both. The program was checked.
-pub(crate) fn readers(program: &Program) -> Vec<Vec<Reader>> {
+pub fn lookups(program: &Program) -> Vec<Vec<Lookup>> {
     let train = &program.train;
-    let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Reader> {
+    let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Lookup> {
         let mut all = Vec::new();
         for root in &train.roots {
             let Root::RowGradient { table, feature: f, view } = root else { continue };
@@ -31,10 +31,10 @@ pub(crate) fn readers(program: &Program) -> Vec<Vec<Reader>> {
                 let key = key(keys).expect("the program was checked: the axis has a key for its row gradient");
                 (axis, key as u32)
             });
-            all.push(Reader { feature, unique, view: Some(*view) });
+            all.push(Lookup { feature, unique, view: Some(*view) });
         }
         if all.is_empty() {
-            all.push(Reader { feature, unique: None, view: None });
+            all.push(Lookup { feature, unique: None, view: None });
         }
         all
     };
