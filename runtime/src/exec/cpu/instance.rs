@@ -5,7 +5,7 @@
 use super::EngineError;
 use super::layout::Layout;
 use super::memory::{Region, area, lines};
-use super::prepare::{Arg, Prepared, function};
+use super::prepare::{Arg, Prepared};
 use super::tiles::Tiling;
 use din_program::schedule::{AxisId, AxisKind, BufferId, GLOBAL, KernelArg, MAX_CHUNKS, Storage};
 
@@ -191,7 +191,7 @@ impl Instance {
                         let rows = self.layout.group(group).and_then(|g| g.rows.get(key as usize));
                         rows.map_or(std::ptr::null_mut(), |rows| rows.as_ptr().cast_mut().cast())
                     }
-                    Arg::Argument(KernelArg::Function(f)) => function(f),
+                    Arg::Argument(KernelArg::Function(f)) => f.address(),
                     Arg::Argument(s) => source(s),
                     Arg::Tile { .. } | Arg::Partial { .. } | Arg::Gradient { .. } => std::ptr::null_mut(),
                 };
