@@ -3,7 +3,7 @@
 
 use crate::graph::Graph;
 use din_grammar::{SourceMap, Span};
-use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training};
+use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training, UpdateRule};
 
 /// A model after `check` and `elaborate`.
 #[derive(Clone, Debug)]
@@ -30,8 +30,8 @@ pub struct Model {
 /// What an update runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateScope {
-    /// `rows` are rows of a table, values as wide as it: its distinct rows in the batch, or every row.
-    Rows { width: u32, every: bool },
+    /// `rows` are rows of a table, values as wide as it: those that the rule says.
+    Rows { width: u32, rule: UpdateRule },
     /// `rows` are the elements of a dense tensor, width 1.
     Elements,
 }

@@ -151,9 +151,17 @@ pub struct Table {
     pub update: u32,
     /// Whether its regularizer reads `count` (Eq. 9): a counting pass over the training data fills it.
     pub counts: bool,
-    /// Whether a step updates every row, those without a gradient too, or only the rows of the batch.
-    pub every_row: bool,
+    pub update_rule: UpdateRule,
     pub location: String,
+}
+
+/// Which rows of a table a step updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateRule {
+    /// The rows that the batch contains.
+    Sparse,
+    /// Every row; the gradient of a row that the batch does not contain is 0.
+    Dense,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

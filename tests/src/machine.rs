@@ -9,6 +9,7 @@ use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
 use din_program::schema::{
     self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
+    UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, Update};
 use din_runtime::exec::cpu::{Engine, EngineError, State, StepInputs};
@@ -171,7 +172,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         features: features_of(graph, t),
         update: 0,
         counts: false,
-        every_row: false,
+        update_rule: UpdateRule::Sparse,
         location: location(),
     });
     let parameters = graph.params.iter().enumerate().map(|(k, shape)| Parameter {

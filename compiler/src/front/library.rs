@@ -8,7 +8,7 @@ use super::value::{Builtin, Callee, Given, Tensor, Value};
 use crate::graph::{Axis, AxisId, BATCH, Graph, InputKind, Shape};
 use crate::model::UpdateScope;
 use din_grammar::ast;
-use din_program::schema::{Label, Prediction};
+use din_program::schema::{Label, Prediction, UpdateRule};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
@@ -129,12 +129,17 @@ impl<'a> Elab<'a> {
             arguments.push(value);
         }
         let span = parameters.first().map_or_else(Default::default, |p| p.span);
-        let rule = Rule { module, kind, arguments, every_row: false, span };
+        let rule = Rule { module, kind, arguments, updates: UpdateRule::Sparse, span };
         let mut updates = Updates::default();
         match kind {
             RuleKind::Optimizer(_) => {
                 let rule = Rule { span: rule.name().span, ..rule };
-                self.update_program(&mut updates, &rule, None, UpdateScope::Rows { width: 3, every: false });
+                self.update_program(
+                    &mut updates,
+                    &rule,
+                    None,
+                    UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse },
+                );
             }
             RuleKind::Regularizer(_) => {
                 let rule = Rule { span: rule.name().span, ..rule };

@@ -7,7 +7,7 @@ use super::value::{Callee, Value, nearest};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{FeatureKind, Init, KeyType, Table, TableKind};
+use din_program::schema::{FeatureKind, Init, KeyType, Table, TableKind, UpdateRule};
 use std::rc::Rc;
 
 impl<'a> Elab<'a> {
@@ -18,7 +18,7 @@ impl<'a> Elab<'a> {
         let known = ["init", "regularize", "optimizer"];
         for option in &e.options {
             let word = option.word.name.as_str();
-            self.every_row_elsewhere(option);
+            self.updates_elsewhere(option);
             if !known.contains(&word) {
                 match super::value::reserved(word) {
                     Some(r) => self.not_built(r.what, r.instead, option.word.span),
@@ -29,6 +29,9 @@ impl<'a> Elab<'a> {
             if let Some(first) = options.iter().find(|o| o.word.name == word) {
                 let d = Diagnostic::error("E0605", format!("`{word}` is given twice"), option.word.span, "again here");
                 self.report(d.label(first.word.span, "first here").help("remove one of them"));
+                continue;
+            }
+            if self.old_dense_updates(option) {
                 continue;
             }
             if option.values.len() != 1 {
@@ -218,7 +221,7 @@ impl<'a> Elab<'a> {
             features,
             update: 0,
             counts: false,
-            every_row: false,
+            update_rule: UpdateRule::Sparse,
             location,
         });
         self.declarations.table_spans.push(span);

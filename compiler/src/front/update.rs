@@ -8,6 +8,7 @@ use crate::graph::{AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, R
 use crate::model::{Slot, SlotScope, Update, UpdateScope};
 use din_grammar::ast::{self, ExprKind, StatementKind};
 use din_grammar::{Diagnostic, Span};
+use din_program::schema::UpdateRule;
 
 /// `adam(lr = 1e-3)`: a definition and its arguments.
 #[derive(Clone, Debug)]
@@ -15,8 +16,8 @@ pub(super) struct Rule<'a> {
     pub module: usize,
     pub kind: RuleKind<'a>,
     pub arguments: Vec<f64>,
-    /// Of an optimizer: a step updates every row of a table.
-    pub every_row: bool,
+    /// Of an optimizer: which rows of a table a step updates.
+    pub updates: UpdateRule,
     pub span: Span,
 }
 
@@ -117,7 +118,8 @@ impl<'a> Elab<'a> {
                 return None;
             }
         };
-        let mut rule = Rule { module: definition.module, kind, arguments: Vec::new(), every_row: false, span: e.span };
+        let mut rule =
+            Rule { module: definition.module, kind, arguments: Vec::new(), updates: UpdateRule::Sparse, span: e.span };
         let mut given = Vec::new();
         for a in arguments {
             if !self.no_axis(name, a) {
@@ -237,7 +239,7 @@ impl<'a> Elab<'a> {
     /// A regularizer by itself, for a row of width 3.
     pub fn regularizer_alone(&mut self, rule: &Rule<'a>) {
         let RuleKind::Regularizer(r) = rule.kind else { return };
-        let over = UpdateScope::Rows { width: 3, every: false };
+        let over = UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse };
         self.graph = Graph::new("rows");
         self.run = super::elab::Run::default();
         self.phase = Phase::Update(ast::Scope::Row);
@@ -326,7 +328,7 @@ impl<'a> Elab<'a> {
             let joined = self.tensor(value, r.body.span).and_then(|t| {
                 let fields = self.same_fields("+", (&grad, definition.name.span), (&t, r.body.span))?;
                 let mut node = t.node;
-                if let UpdateScope::Rows { every: true, .. } = over {
+                if let UpdateScope::Rows { rule: UpdateRule::Dense, .. } = over {
                     // A penalty acts on the rows of the batch, whichever rows the optimizer treats.
                     let touched = self.update_input("touched", InputKind::InBatch, BATCH, 1, rule.span);
                     let zero = self.graph.constant(0.0, rule.span);

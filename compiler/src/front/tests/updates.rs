@@ -3,6 +3,7 @@
 use super::*;
 use crate::graph::{BATCH, GLOBAL, InputKind};
 use crate::model::{SlotScope, UpdateScope};
+use din_program::schema::UpdateRule;
 
 fn small(options: &str, train: &str, functions: &str) -> Model {
     model(&format!(
@@ -26,7 +27,10 @@ fn table_update(m: &Model) -> &crate::model::Update {
 fn a_table_and_a_matrix_have_their_own_rules() {
     let m = small("regularize adaptive(0.01)", "optimizer adam()  regularize l2(1e-4)", "");
     let rows = table_update(&m);
-    assert_eq!((rows.name.as_str(), rows.scope), ("adam + adaptive", UpdateScope::Rows { width: 4, every: false }));
+    assert_eq!(
+        (rows.name.as_str(), rows.scope),
+        ("adam + adaptive", UpdateScope::Rows { width: 4, rule: UpdateRule::Sparse })
+    );
     assert!(m.tables[0].counts);
     let of = |name: &str| {
         let p = m.parameters.iter().find(|p| p.name == name).unwrap();

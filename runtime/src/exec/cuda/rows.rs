@@ -7,12 +7,13 @@ use super::driver::{Driver, Launch};
 use super::held::DeviceTable;
 use super::memory::{At, Bases, NONE, Space, bytes_of_mut};
 use super::stage::{Given, Instances, Ready, Stage};
+use din_program::Update;
 use din_program::cuda::{
     Cuda, FeatureAddress, FeatureWord, Launches, RowsAddress, RowsLaunch, RowsTable, TableAddress, TableWord, Word,
     plan_rows,
 };
 use din_program::schedule::{BATCH, KernelArg, Storage};
-use din_program::{Update, schema};
+use din_program::schema::{self, UpdateRule};
 
 /// One feature of a table in a batch: row numbers, where the rows are ([`NONE`] where that is their number), the first gradient (`NONE` where none
 /// flows) and the numbers from one to the next.
@@ -120,7 +121,7 @@ impl TableUpdates {
             let total: usize = w.features.iter().map(|f| f.elements).sum();
             // No bounds of its own: a sum has those of what it sums.
             let room: usize = w.features.iter().map(|f| buckets.room(f.elements)).sum();
-            if total == 0 && !w.spec.every_row {
+            if total == 0 && w.spec.update_rule == UpdateRule::Sparse {
                 continue;
             }
             all = all.saturating_add(room);
@@ -129,7 +130,7 @@ impl TableUpdates {
                     format!("the batch reads tables up to `{}` {all} times, expected fewer than 2^32 - 1", w.spec.name);
                 return Err(DeviceError::Input(why));
             }
-            let (rows, width, every) = (w.held.rows as u32, w.spec.width, w.spec.every_row);
+            let (rows, width, every) = (w.held.rows as u32, w.spec.width, w.spec.update_rule == UpdateRule::Dense);
             of_tables.push(RowsTable { total: total as u32, room: room as u32, rows, width, every });
             tables.push(w);
         }
