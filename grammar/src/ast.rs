@@ -95,7 +95,7 @@ pub enum Dimension {
     Size { value: u64, span: Span },
 }
 
-/// `regularizer adaptive(lambda) = lambda / count * weight`
+/// `regularizer adaptive(lambda) = lambda / frequency * weight`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Regularizer {
     pub docs: Docs,

@@ -343,7 +343,7 @@ impl<'a> Elab<'a> {
                 continue;
             }
             let width = self.declarations.tables[t].width;
-            let counts = self.counts(&o) || r.as_ref().is_some_and(|r| self.counts(r));
+            let counts = self.reads_frequency(&o) || r.as_ref().is_some_and(|r| self.reads_frequency(r));
             let over = UpdateScope::Rows { width, rule: o.updates };
             if let Some(u) = self.update_program(updates, &o, r.as_ref(), over) {
                 let table = &mut self.declarations.tables[t];

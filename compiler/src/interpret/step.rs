@@ -51,7 +51,7 @@ impl Samples {
                     Some(self.present.get(label as usize).cloned().unwrap_or_else(|| vec![1.0; self.batch]))
                 }
                 InputKind::Step => Some(vec![step as f64]),
-                InputKind::Ids { feature } => {
+                InputKind::Ids { feature, .. } => {
                     for (&(table, f), rows) in &self.rows {
                         if f == feature {
                             inputs.rows.insert((TableId(table), InputId(k as u32)), rows.clone());

@@ -183,7 +183,7 @@ fn groups(graph: &Graph) -> impl Iterator<Item = (AxisId, &UniqueKeys)> {
 
 fn feature_of(graph: &Graph, input: InputId) -> u32 {
     match graph.inputs[input.index()].kind {
-        InputKind::Ids { feature } => feature,
+        InputKind::Ids { feature, .. } => feature,
         _ => 0,
     }
 }

@@ -88,7 +88,7 @@ fn a_number_for_every_weight_is_repeated() {
 
 #[test]
 fn a_dense_weight_is_touched_by_every_step() {
-    let f = "optimizer slowing(lr) per weight {\n    weight = weight - lr / touches * grad\n}\n";
+    let f = "optimizer slowing(lr) per weight {\n    weight = weight - lr / updates * grad\n}\n";
     let m = small("", "optimizer slowing(0.5)", f);
     let kinds = |u: u32| m.updates[u as usize].graph.inputs.iter().map(|i| i.kind.clone()).collect::<Vec<_>>();
     assert!(kinds(m.tables[0].update).contains(&InputKind::UpdateCount));
