@@ -37,7 +37,7 @@ pub enum UpdateScope {
 }
 
 /// An `optimizer` with the `regularizer` joined to its gradient, as a graph over [`crate::graph::BATCH`] = `rows`.
-/// Roots: `Weight` and one `Slot` a slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
+/// Roots: `Weight` and one `Slot` per slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// `adam + adaptive`
@@ -52,7 +52,7 @@ pub struct Update {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
     pub name: String,
-    /// As wide as the weight (`per weight`), or one number a row (`per row`), or one a tensor (`per tensor`).
+    /// As wide as the weight (`per weight`), or one value per row (`per row`) or per tensor (`per tensor`).
     pub per: SlotScope,
     pub init: f64,
 }

@@ -27,7 +27,7 @@ const MAX_DEPTH: usize = 400;
 const MAX_NODES: usize = 100_000;
 /// Expressions evaluated for one model.
 const MAX_STEPS: u64 = 1_000_000;
-/// Positions of one value.
+/// Components of one value.
 pub(super) const MAX_WIDTH: f64 = 16_777_216.0;
 
 /// What a name in scope stands for.

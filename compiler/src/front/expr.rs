@@ -62,7 +62,7 @@ impl<'a> Elab<'a> {
                             "varies with the data",
                         )
                         .note(format!("expected a compile-time bool, such as `training`\nfound {found}"))
-                        .help("use `select(condition, a, b)`, which chooses by position"),
+                        .help("use `select(condition, a, b)`, which chooses by component"),
                     )
                 }
                 other => {

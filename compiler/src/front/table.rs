@@ -42,7 +42,7 @@ impl<'a> Elab<'a> {
                         option.span,
                         format!("{}", option.values.len()),
                     )
-                    .help(format!("write `{word} …` once a line")),
+                    .help(format!("write `{word}` and one value on its line")),
                 );
                 continue;
             }
@@ -118,13 +118,13 @@ impl<'a> Elab<'a> {
                     }
                     None => (TableReader::Embed, span),
                 };
-                let mut told: Option<Span> = None;
+                let mut reported: Option<Span> = None;
                 for (f, group) in features {
                     let path = self.declarations.schema.features[f].path();
                     if reader == TableReader::Embed
                         && let Some(first) = self.nameless_table(f)
                     {
-                        if told.replace(group.span) == Some(group.span) {
+                        if reported.replace(group.span) == Some(group.span) {
                             continue;
                         }
                         self.report(

@@ -115,7 +115,7 @@ impl<'a> Elab<'a> {
                 Diagnostic::error("E0301", "a vector is needed", span, shape_text(&found))
             }
             TypeError::OutOfRange { width, end } => {
-                Diagnostic::error("E0301", "positions outside the value", span, format!("{end} of {width}"))
+                Diagnostic::error("E0301", "components outside the value", span, format!("{end} of {width}"))
             }
             TypeError::NotAnAncestor { of, .. } => {
                 let d = self.axis_text(of);
@@ -222,7 +222,7 @@ impl<'a> Elab<'a> {
                 Diagnostic::error("E0301", format!("`{what}` on values of different shapes"), r.1, &b)
                     .label(l.1, &a)
                     .note(format!("expected {}\nfound {}", shape_text(&ls), shape_text(&rs)))
-                    .help("shapes must be equal, or one of them `[1]`, which scales every position"),
+                    .help("shapes must be equal, or one of them `[1]`, which scales every component"),
             );
             return None;
         }

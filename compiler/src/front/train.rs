@@ -76,13 +76,13 @@ impl<'a> Elab<'a> {
         let value = self.under(Some(target.name.clone()), true, |me| me.expr(scope, argument));
         let Some(mut t) = self.tensor(value, argument.span) else { return };
         if Some(self.graph.node(t.node).axis) == self.graph.request() {
-            // One logit a request is one for each of its samples.
+            // A logit per request holds for each of its samples.
             t.node = self.graph.replicated(t.node, argument.span).unwrap_or(t.node);
         }
         let node = self.graph.node(t.node);
         if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
-            let mut d = Diagnostic::error("E0609", "a logit is one number a sample", argument.span, found.clone());
+            let mut d = Diagnostic::error("E0609", "a logit is one value per sample", argument.span, found.clone());
             d = if node.axis == GLOBAL {
                 d.note("expected [1] for every sample\nfound a value that does not depend on the sample")
             } else {
@@ -218,7 +218,7 @@ impl<'a> Elab<'a> {
                 ("batch", "batch 1024"),
                 ("epochs", "epochs 1"),
             ] {
-                // A slip in the word itself has been told.
+                // A misspelled word has been reported already.
                 let slip = |s: &&ast::Setting| {
                     !SETTINGS.contains(&s.word.name.as_str()) && nearest(&s.word.name, SETTINGS) == Some(word)
                 };
@@ -270,7 +270,7 @@ impl<'a> Elab<'a> {
         if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
             self.report(
-                Diagnostic::error("E0610", "a loss is one number a sample", e.span, found.clone())
+                Diagnostic::error("E0610", "a loss is one value per sample", e.span, found.clone())
                     .note(format!("expected [1] for every sample\nfound {found}")),
             );
             return;

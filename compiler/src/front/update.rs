@@ -477,7 +477,7 @@ impl<'a> Elab<'a> {
         if deeper || node.shape.width() != 1 {
             let (a, b) = (shape_text(&before.shape), shape_text(&node.shape));
             let d = Diagnostic::error("E0507", "the new value does not fit", span, &b);
-            let d = d.note(format!("expected {a}\nfound {b}{}", if deeper { ", one a row" } else { "" }));
+            let d = d.note(format!("expected {a}\nfound {b}{}", if deeper { ", one per row" } else { "" }));
             self.report(d.help("reduce it with `mean(…)` or `sum(…)`"));
             return None;
         }
