@@ -159,7 +159,7 @@ pub struct Key {
     pub location: String,
 }
 
-/// How a weight starts. Random ones draw from (seed, table or parameter name, id or 0, position), never from arrival order.
+/// How a weight starts. Random ones draw from (seed, table or parameter name, id or 0, component), never from arrival order.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Init {
     /// Every component is this value.
@@ -175,7 +175,7 @@ pub enum Init {
 pub struct Table {
     /// `good`
     pub name: String,
-    /// Positions of a row.
+    /// Components of a row.
     pub width: u32,
     /// Where its rows come from.
     pub kind: TableKind,
@@ -187,10 +187,19 @@ pub struct Table {
     pub update: u32,
     /// Whether its regularizer reads `count` (Eq. 9): a counting pass over the training data fills it.
     pub counts: bool,
-    /// Whether a step updates every row, those without a gradient too, or only the rows of the batch.
-    pub every_row: bool,
+    /// Which of its rows a step updates.
+    pub update_rule: UpdateRule,
     /// `models/din.din:30:5`: where the spec declares it.
     pub location: String,
+}
+
+/// Which rows of a table a step updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateRule {
+    /// The rows that the batch contains.
+    Sparse,
+    /// Every row; the gradient of a row that the batch does not contain is 0.
+    Dense,
 }
 
 /// Where the rows of a table come from.
@@ -201,7 +210,7 @@ pub enum TableKind {
         /// Number of rows.
         size: u64,
     },
-    /// Row 0 is `unseen`: read in evaluation by ids that training never saw.
+    /// Row 0 is the OOV row: evaluation reads it for ids that training never saw.
     Dynamic {
         /// What its ids are.
         key: KeyType,

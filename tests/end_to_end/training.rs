@@ -338,7 +338,7 @@ fn looking_at_a_run_does_not_change_it() {
     let (head, model) = text.split_once("model small").unwrap();
     let trust = "optimizer trust(lr) per tensor {\n    \
                  weight = weight - lr * grad * sqrt(sum(weight * weight)) / (sqrt(sum(grad * grad)) + 1e-6)\n}\n\n";
-    let model = model.replace("optimizer adam(lr = lr)", "optimizer trust(lr = lr) on every row");
+    let model = model.replace("optimizer adam(lr = lr)", "optimizer trust(lr = lr) with dense updates");
     let head = head.replace("use std.optimizer.adam\n", "");
     fs::write(&spec, format!("{head}{trust}model small{model}")).unwrap();
     let run = |name: &str, more: &str| {

@@ -177,7 +177,7 @@ pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (
     (diagnostics, sources)
 }
 
-/// By file and position; the order of the walk among equals.
+/// Sorted by file and place in it; equal ones stay in the order of the walk.
 fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics.sort_by_key(|d| d.labels.first().map(|l| (l.span.file, l.span.start, l.span.end)));
     diagnostics

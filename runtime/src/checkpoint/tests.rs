@@ -1,7 +1,7 @@
 use super::*;
 use crate::exec::Backend;
 use din_program::schedule::Schedule;
-use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training};
+use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training, UpdateRule};
 use din_program::{FORMAT, Isa, SlotScope, Update, UpdateSlot};
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(crate) fn program() -> Program {
         features: vec![],
         update: 0,
         counts: true,
-        every_row: false,
+        update_rule: UpdateRule::Sparse,
         location: String::new(),
     };
     Program {

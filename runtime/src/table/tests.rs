@@ -1,7 +1,7 @@
 //! Tests of tables: first sight, evaluation, independence of arrival, counting, loading.
 use super::*;
 use crate::batch::Batch;
-use din_program::schema::{Feature, FeatureKind, Init, KeyType, Schema, Sequence};
+use din_program::schema::{Feature, FeatureKind, Init, KeyType, Schema, Sequence, UpdateRule};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ fn spec(name: &str, kind: TableKind, init: Init) -> schema::Table {
         features: vec![0, 1],
         update: 0,
         counts: true,
-        every_row: false,
+        update_rule: UpdateRule::Sparse,
         location: "t.din:1:1".into(),
     }
 }

@@ -3,7 +3,7 @@
 use crate::support::*;
 use arrow::array::*;
 use din_program::UpdateSlot;
-use din_program::schema::{Init, KeyType, Schema, Table as TableSpec, TableKind};
+use din_program::schema::{Init, KeyType, Schema, Table as TableSpec, TableKind, UpdateRule};
 use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
 use din_runtime::random::Stream;
 use din_runtime::table::{Occurrences, Table};
@@ -153,7 +153,7 @@ fn look_ups_and_occurrences() {
             features: vec![0],
             update: 0,
             counts: false,
-            every_row: false,
+            update_rule: UpdateRule::Sparse,
             location: String::new(),
         };
         let mut table = Table::new(&spec, &[] as &[UpdateSlot], 1).unwrap();

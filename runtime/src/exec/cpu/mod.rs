@@ -33,6 +33,7 @@ use crate::kernels::Gemm;
 use crate::table::{Occurrences, Table};
 use crate::threads::pool::Pool;
 use din_program::schedule::{KernelArg, Root, Storage};
+use din_program::schema::UpdateRule;
 use din_program::{Isa, Program};
 use instance::{Instance, RowUpdate};
 use phase::{Scratch, Shared};
@@ -357,7 +358,7 @@ impl CpuExecutor {
                 slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
             }
             occurrences.build(slices, tables[t].rows());
-            if program.tables[t].every_row {
+            if program.tables[t].update_rule == UpdateRule::Dense {
                 occurrences.cover(tables[t].rows());
             }
             slices.clear();

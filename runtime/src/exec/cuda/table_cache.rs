@@ -351,7 +351,7 @@ pub(super) fn tell<D: Driver>(driver: &mut D, block: &DeviceBlock, bytes: usize,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use din_program::schema::{self, Init, TableKind};
+    use din_program::schema::{self, Init, TableKind, UpdateRule};
 
     fn table(rows: u64) -> Table {
         let spec = schema::Table {
@@ -362,7 +362,7 @@ mod tests {
             update: 0,
             features: vec![],
             counts: false,
-            every_row: false,
+            update_rule: UpdateRule::Sparse,
             location: String::new(),
         };
         Table::new(&spec, &[], 1).unwrap()
