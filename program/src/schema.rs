@@ -149,8 +149,9 @@ pub struct Table {
     pub features: Vec<u32>,
     /// Index into `Program::updates`.
     pub update: u32,
-    /// Whether its regularizer reads `count` (Eq. 9): a counting pass over the training data fills it.
-    pub counts: bool,
+    /// Whether its optimizer or regularizer reads `frequency` (Eq. 9): a counting pass over the training
+    /// data fills it.
+    pub reads_frequency: bool,
     /// Whether a step updates every row, those without a gradient too, or only the rows of the batch.
     pub every_row: bool,
     pub location: String,
@@ -160,7 +161,7 @@ pub struct Table {
 pub enum TableKind {
     /// Rows `0..size` all exist from the start.
     Fixed { size: u64 },
-    /// Row 0 is `unseen`: read in evaluation by ids that training never saw.
+    /// Row 0 is the OOV row: evaluation reads it for ids that training never saw.
     Dynamic { key: KeyType },
 }
 

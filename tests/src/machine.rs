@@ -170,7 +170,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         init: Init::Constant(0.0),
         features: features_of(graph, t),
         update: 0,
-        counts: false,
+        reads_frequency: false,
         every_row: false,
         location: location(),
     });

@@ -217,7 +217,7 @@ impl<'a> Elab<'a> {
             init,
             features,
             update: 0,
-            counts: false,
+            reads_frequency: false,
             every_row: false,
             location,
         });

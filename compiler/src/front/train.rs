@@ -324,7 +324,7 @@ impl<'a> Elab<'a> {
             let over = UpdateScope::Rows { width, every: o.every_row };
             if let Some(u) = self.update_program(updates, &o, r.as_ref(), over) {
                 let table = &mut self.declarations.tables[t];
-                (table.update, table.counts, table.every_row) = (u, counts, o.every_row);
+                (table.update, table.reads_frequency, table.every_row) = (u, counts, o.every_row);
             }
         }
         let Some(optimizer) = optimizer else { return };

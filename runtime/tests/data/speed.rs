@@ -152,7 +152,7 @@ fn look_ups_and_occurrences() {
             init: Init::Normal(0.01),
             features: vec![0],
             update: 0,
-            counts: false,
+            reads_frequency: false,
             every_row: false,
             location: String::new(),
         };

@@ -127,7 +127,7 @@ fn moves(wanted: &str) {
     let Trainer { state: mut moved, tables: mut moved_tables, .. } = trainer;
     assert_eq!(moved.step, 6);
     for (a, b) in moved_tables.iter().zip(&tables) {
-        assert_eq!((a.rows(), a.touches()), (b.rows(), b.touches()), "{}", a.name());
+        assert_eq!((a.rows(), a.updates()), (b.rows(), b.updates()), "{}", a.name());
     }
     for step in 6..9 {
         let batch = case.batch(&mut r, 10, 9 * step);
@@ -350,7 +350,7 @@ fn session(options: Options) {
     let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
     assert_eq!(found.state.step, expected.state.step);
     for (a, b) in found.tables.iter().zip(expected.tables) {
-        assert_eq!((a.rows(), a.touches(), a.counts()), (b.rows(), b.touches(), b.counts()), "{}", a.name());
+        assert_eq!((a.rows(), a.updates(), a.frequency()), (b.rows(), b.updates(), b.frequency()), "{}", a.name());
     }
     for (a, b) in found.state.params.iter().zip(&expected.state.params) {
         a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} for {b}"));

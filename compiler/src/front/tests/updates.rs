@@ -27,7 +27,7 @@ fn a_table_and_a_matrix_have_their_own_rules() {
     let m = small("regularize adaptive(0.01)", "optimizer adam()  regularize l2(1e-4)", "");
     let rows = table_update(&m);
     assert_eq!((rows.name.as_str(), rows.scope), ("adam + adaptive", UpdateScope::Rows { width: 4, every: false }));
-    assert!(m.tables[0].counts);
+    assert!(m.tables[0].reads_frequency);
     let of = |name: &str| {
         let p = m.parameters.iter().find(|p| p.name == name).unwrap();
         &m.updates[p.update as usize]

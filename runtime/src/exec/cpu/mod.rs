@@ -399,7 +399,7 @@ impl Engine {
                 continue;
             }
             if let Some(update) = &mut instance.rows {
-                update.touches = table.touches_ptr();
+                update.touches = table.updates_ptr();
                 for (reader, gradient) in self.readers[t].iter().zip(&mut update.gradients) {
                     *gradient = reader.view.map_or((std::ptr::null(), 0), |view| {
                         let stride = train.prepared.buffers[view.buffer.index()].width as usize;
@@ -411,8 +411,8 @@ impl Engine {
             let place = |place: Storage| match place {
                 Storage::Weight => table.weights_ptr(),
                 Storage::UpdateSlot(k) => table.slot_ptr(k as usize),
-                Storage::Frequency => table.count_ptr(),
-                Storage::UpdateCount => table.touches_ptr(),
+                Storage::Frequency => table.frequency_ptr(),
+                Storage::UpdateCount => table.updates_ptr(),
                 Storage::InBatch => touched.touched.as_ptr().cast_mut(),
                 _ => std::ptr::null_mut(),
             };

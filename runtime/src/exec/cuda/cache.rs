@@ -48,8 +48,8 @@ impl Field {
     pub fn of(self, table: &Table) -> &[f32] {
         match self {
             Field::Weights => table.weights(),
-            Field::Counts => table.counts(),
-            Field::UpdateCount => table.touches(),
+            Field::Counts => table.frequency(),
+            Field::UpdateCount => table.updates(),
             Field::Slot(k) => table.slot(k),
         }
     }
@@ -57,8 +57,8 @@ impl Field {
     pub fn of_mut(self, table: &mut Table) -> &mut [f32] {
         match self {
             Field::Weights => table.weights_mut(),
-            Field::Counts => table.counts_mut(),
-            Field::UpdateCount => table.touches_mut(),
+            Field::Counts => table.frequency_mut(),
+            Field::UpdateCount => table.updates_mut(),
             Field::Slot(k) => table.slot_mut(k),
         }
     }
@@ -362,7 +362,7 @@ mod tests {
             init: Init::Constant(0.0),
             update: 0,
             features: vec![],
-            counts: false,
+            reads_frequency: false,
             every_row: false,
             location: String::new(),
         };
