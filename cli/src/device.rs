@@ -5,10 +5,10 @@ use crate::failure::Failure;
 use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
 use din_program::cuda::{Cuda, Precision};
-use din_runtime::bundle::Kernels;
+use din_runtime::bundle::GpuKernels;
 use din_runtime::exec::cuda::{DeviceError, Gpu, Image, ImageCache, Nvrtc, Target};
-use din_runtime::run_dir::Record;
 use din_runtime::run_dir::RunDirectory;
+use din_runtime::run_dir::RunRecord;
 use din_runtime::train::Device;
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &Found) -> Resul
 }
 
 /// The kernels that an executable carries.
-pub fn carried(kernels: Option<&Kernels>, gpu: &Found) -> Result<Fitting, Failure> {
+pub fn carried(kernels: Option<&GpuKernels>, gpu: &Found) -> Result<Fitting, Failure> {
     match kernels {
         Some(kernels) => Ok((Arc::new(kernels.launches.clone()), kernels.images.clone())),
         None => {
@@ -108,7 +108,7 @@ pub fn carried(kernels: Option<&Kernels>, gpu: &Found) -> Result<Fitting, Failur
 }
 
 /// The CUDA form of a program with an image for each target, some compiled side by side.
-pub fn images(compiled: &Compiled, precision: Precision, targets: &[Target]) -> Result<Kernels, Failure> {
+pub fn images(compiled: &Compiled, precision: Precision, targets: &[Target]) -> Result<GpuKernels, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
     let options = codegen::cuda::Options { precision, ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(|e| failed(&e))?;
@@ -127,7 +127,7 @@ pub fn images(compiled: &Compiled, precision: Precision, targets: &[Target]) -> 
             images.push(image.map_err(|e| failed(&e))?);
         }
     }
-    Ok(Kernels::new(made.launches, images))
+    Ok(GpuKernels::new(made.launches, images))
 }
 
 /// Where training is asked to run, and what to compute products in: on `--resume` without the options as the run began.
@@ -140,7 +140,7 @@ pub fn of_training(args: &Train) -> Result<(DeviceArg, Precision), Failure> {
 }
 
 /// Where a run began. Records of older versions name the architecture alone.
-fn began_on(record: &Record) -> DeviceArg {
+fn began_on(record: &RunRecord) -> DeviceArg {
     match record.device.as_deref().map(parse) {
         Some(Ok(device)) => device,
         _ if record.isa.starts_with("sm_") => DeviceArg::Cuda(0),
@@ -149,7 +149,7 @@ fn began_on(record: &Record) -> DeviceArg {
 }
 
 /// What a run's products are computed in.
-pub fn precision(record: &Record) -> Precision {
+pub fn precision(record: &RunRecord) -> Precision {
     let all = [Precision::Tf32, Precision::Bf16];
     let named = |p: &Precision| record.isa.split(' ').nth(1) == Some(p.to_string().as_str());
     all.into_iter().find(named).unwrap_or_default()

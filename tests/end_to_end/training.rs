@@ -42,14 +42,14 @@ fn one_and_two_threads_give_the_same_bits() {
 }
 
 #[test]
-fn a_profile_tells_steps_and_kernels_and_changes_no_bits() {
+fn a_profile_shows_steps_and_kernels_and_changes_no_bits() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
-    let told = train(&run, "--threads 2 --profile").expect(0).out;
+    let shown = train(&run, "--threads 2 --profile").expect(0).out;
     assert_eq!(hashes(&run), hashes(trained()));
     // Two epochs of 12.5 batches of 256.
-    assert!(told.contains("26 steps, 6400 samples, 2 threads"), "{told}");
-    assert!(told.contains("matmul"), "{told}");
+    assert!(shown.contains("26 steps, 6400 samples, 2 threads"), "{shown}");
+    assert!(shown.contains("matmul"), "{shown}");
     let trace = json(&run.join("trace.json"));
     let events = trace["traceEvents"].as_array().unwrap();
     assert!(events.iter().all(|e| e["ph"] == "X" && e["dur"].as_f64().unwrap() >= 0.0));

@@ -1,7 +1,7 @@
 //! `manifest.json`: what a checkpoint is of, its position in the data, and the hash of each of its
 //! files.
 
-use crate::run_dir::document::{self, Layout};
+use crate::run_dir::document::{self, JsonLayout};
 use crate::{Error, Result};
 use din_program::schema::{KeyType, TableKind};
 use din_program::{Program, SlotScope};
@@ -98,7 +98,7 @@ pub fn describe(program: &Program) -> Vec<String> {
 
 impl Manifest {
     pub fn to_text(&self) -> Result<String> {
-        document::to_text(self, Layout::File)
+        document::to_text(self, JsonLayout::File)
     }
 
     pub fn read(path: &Path) -> Result<Self> {

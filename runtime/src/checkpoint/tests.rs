@@ -85,7 +85,7 @@ pub(crate) fn manifest(program: &Program, step: u64) -> Manifest {
     }
 }
 
-/// Tables after two made-up steps over scattered ids, every number different.
+/// Tables after two fake steps over scattered ids, every value different.
 pub(crate) fn filled(program: &Program) -> (State, Vec<Table>) {
     let mut tables: Vec<Table> =
         program.tables.iter().map(|spec| Table::new(spec, &program.updates[0].slots, 7).unwrap()).collect();

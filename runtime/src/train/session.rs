@@ -13,16 +13,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the machine is asked for.
+/// How the CPU is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Machine {
+pub struct CpuOptions {
     /// Default: all cores.
     pub threads: Option<usize>,
     /// Default: the best level that both the CPU and the program have.
     pub isa: Option<Isa>,
 }
 
-impl Machine {
+impl CpuOptions {
     pub fn thread_count(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
     }
@@ -142,9 +142,9 @@ pub fn set_threads(threads: usize) {
 }
 
 /// An engine for the program on this machine.
-pub fn engine(program: &Arc<Program>, machine: &Machine) -> Result<Engine> {
-    let isa = crate::cpu::choose(machine.isa)?;
-    Ok(Engine::new(program.clone(), machine.thread_count(), isa)?)
+pub fn engine(program: &Arc<Program>, options: &CpuOptions) -> Result<Engine> {
+    let isa = crate::cpu::choose(options.isa)?;
+    Ok(Engine::new(program.clone(), options.thread_count(), isa)?)
 }
 
 impl Session {

@@ -6,11 +6,11 @@ use crate::checkpoint::tests::{filled, manifest, program};
 use crate::checkpoint::{Contents, MANIFEST_FORMAT, save};
 use tempfile::TempDir;
 
-fn record(program: &Program) -> Record {
+fn record(program: &Program) -> RunRecord {
     let file = FileRecord { path: "/data/train.csv".into(), xxh3: "0123456789abcdef".into() };
     let data = DataRecord { files: vec![file], rows: 4000, fingerprint: "77".into() };
     let written = manifest(program, 1);
-    Record {
+    RunRecord {
         format: FORMAT,
         din: written.din,
         model: written.model,
@@ -35,7 +35,7 @@ struct Made {
     _folder: TempDir,
     run: RunDirectory,
     program: Program,
-    record: Record,
+    record: RunRecord,
 }
 
 impl Made {
