@@ -10,11 +10,14 @@ use super::bind::{Binding, EXACT_INTEGERS, Target, Values, Wanted};
 use super::error::{DataError, FaultKind, Place};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
-use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -255,7 +258,7 @@ fn plain(array: &ArrayRef, file: &Path, wanted: &Wanted) -> Result<ArrayRef, Dat
     if *array.data_type() != DataType::Float16 {
         return Ok(array.clone());
     }
-    arrow::compute::cast(array, &DataType::Float32)
+    arrow_cast::cast(array, &DataType::Float32)
         .map_err(|e| wanted.fault(FaultKind::Damaged, file, wanted.expected_type(), e.to_string()))
 }
 
@@ -297,7 +300,7 @@ fn text(array: &ArrayRef, wanted: &Wanted, file: &Path, row: impl Fn(usize) -> P
     let bytes = match array.data_type() {
         DataType::Binary => array.clone(),
         DataType::Dictionary(_, values) if **values == DataType::Binary => {
-            arrow::compute::cast(array, &DataType::Binary)
+            arrow_cast::cast(array, &DataType::Binary)
                 .map_err(|e| wanted.fault(FaultKind::Damaged, file, wanted.expected_type(), e.to_string()))?
         }
         _ => return Ok(array.clone()),
@@ -518,7 +521,7 @@ fn rounded(array: &ArrayRef, spans: Spans) -> Option<(usize, i128, f32)> {
 fn vectors(array: &ArrayRef, spans: Spans, width: usize, out: &mut Vec<f32>) -> Result<(), Bad> {
     let (offsets, values) = list(array).ok_or(Bad::Type)?;
     let values = match values.data_type() {
-        DataType::Float16 => arrow::compute::cast(&values, &DataType::Float32).map_err(|_| Bad::Type)?,
+        DataType::Float16 => arrow_cast::cast(&values, &DataType::Float32).map_err(|_| Bad::Type)?,
         _ => values,
     };
     for &(begin, end) in spans {

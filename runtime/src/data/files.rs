@@ -9,7 +9,7 @@ use super::kind::{self, Kind};
 use super::{csv, parquet};
 use crate::batch::Batch;
 use crate::identity::FileIdentity;
-use arrow::datatypes::DataType;
+use arrow_schema::DataType;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;

@@ -51,7 +51,7 @@ pub use error::{DataError, Fault, FaultKind, Place};
 pub use stream::{Batches, Order, StreamOptions};
 
 use crate::identity::FileIdentity;
-use arrow::datatypes::Field;
+use arrow_schema::Field;
 use bind::Binding;
 use din_program::schema::Schema;
 use files::{DataFile, Opened};

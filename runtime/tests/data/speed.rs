@@ -1,7 +1,7 @@
 //! Measurements, not tests: `cargo test --release -p din-runtime --test data -- --ignored --nocapture speed`.
 
 use crate::support::*;
-use arrow::array::*;
+use arrow_array::*;
 use din_program::UpdateSlot;
 use din_program::schema::{Init, KeyType, Schema, Table as TableSpec, TableKind};
 use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
@@ -100,8 +100,8 @@ fn a_million_rows_of_three_lists() {
             let mut list = |n: u64| -> ArrayRef {
                 let total = lengths.iter().sum();
                 let values = Int64Array::from_iter_values((0..total).map(|_| skewed(&random, &mut at, n)));
-                let item = Arc::new(arrow::datatypes::Field::new("item", arrow::datatypes::DataType::Int64, true));
-                let offsets = arrow::buffer::OffsetBuffer::from_lengths(lengths.iter().copied());
+                let item = Arc::new(arrow_schema::Field::new("item", arrow_schema::DataType::Int64, true));
+                let offsets = arrow_buffer::OffsetBuffer::from_lengths(lengths.iter().copied());
                 Arc::new(ListArray::new(item, offsets, Arc::new(values), None))
             };
             let (goods, shops, cates) = (list(1_000_000), list(100_000), list(5_000));
