@@ -2,6 +2,7 @@
 //! that the data have, both as they are, and `<label>_probability` for each prediction, on request
 //! also `<label>_logit`. PredictionSummary as a whole or not at all.
 
+mod csv;
 mod write;
 
 use crate::Error;
@@ -10,10 +11,9 @@ use crate::data::{Dataset, OpenOptions, Order, ReadMode, StreamOptions};
 use crate::evaluate::undefined;
 use crate::signal;
 use crate::train::{DataPass, Event, Session};
-use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch};
-use arrow::compute::concat;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_select::concat::concat;
 use din_program::Program;
 use std::fmt;
 use std::path::PathBuf;
