@@ -237,6 +237,14 @@ impl Program {
         Ok(program)
     }
 
+    /// What the update of this number keeps per weight, row or tensor.
+    ///
+    /// # Panics
+    /// There is no such update, as an executor that accepted the program has made sure of.
+    pub fn slots(&self, update: u32) -> &[UpdateSlot] {
+        &self.updates[update as usize].slots
+    }
+
     /// Hex SHA-256 of the encoded program.
     pub fn hash(&self) -> String {
         Sha256::digest(self.encode()).iter().map(|b| format!("{b:02x}")).collect()

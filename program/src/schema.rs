@@ -185,8 +185,9 @@ pub struct Table {
     pub features: Vec<u32>,
     /// Index into `Program::updates`.
     pub update: u32,
-    /// Whether its regularizer reads `count` (Eq. 9): a counting pass over the training data fills it.
-    pub counts: bool,
+    /// Whether its optimizer or regularizer reads `frequency` (Eq. 9): a counting pass over the training
+    /// data fills it.
+    pub reads_frequency: bool,
     /// Which of its rows a step updates.
     pub update_rule: UpdateRule,
     /// `models/din.din:30:5`: where the spec declares it.

@@ -74,4 +74,4 @@ pub mod table;
 pub mod threads;
 pub mod train;
 
-pub use error::{Error, Fault, Result};
+pub use error::{Error, ErrorKind, Result};

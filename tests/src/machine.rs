@@ -168,7 +168,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         init: Init::Constant(0.0),
         features: features_of(graph, t),
         update: 0,
-        counts: false,
+        reads_frequency: false,
         update_rule: UpdateRule::Sparse,
         location: location(),
     });

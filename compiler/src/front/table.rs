@@ -220,7 +220,7 @@ impl<'a> Elab<'a> {
             init,
             features,
             update: 0,
-            counts: false,
+            reads_frequency: false,
             update_rule: UpdateRule::Sparse,
             location,
         });

@@ -347,7 +347,7 @@ impl<'a> Elab<'a> {
             let over = UpdateScope::Rows { width, rule: o.updates };
             if let Some(u) = self.update_program(updates, &o, r.as_ref(), over) {
                 let table = &mut self.declarations.tables[t];
-                (table.update, table.counts, table.update_rule) = (u, counts, o.updates);
+                (table.update, table.reads_frequency, table.update_rule) = (u, counts, o.updates);
             }
         }
         let Some(optimizer) = optimizer else { return };

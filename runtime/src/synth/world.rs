@@ -1,4 +1,4 @@
-//! The made-up world behind `din synth`: goods, shops, categories, users with several interests, and the probability of a click.
+//! The synthetic world behind `din synth`: goods, shops, categories, users with several interests, and the probability of a click.
 //!
 //! # The truth
 //!

@@ -407,7 +407,7 @@ pub fn program() -> Program {
             init: Init::Normal(0.5),
             features: vec![0, 1],
             update: 0,
-            counts: false,
+            reads_frequency: false,
             update_rule: UpdateRule::Sparse,
             location: location(),
         }],

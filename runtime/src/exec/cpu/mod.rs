@@ -381,7 +381,7 @@ impl CpuExecutor {
                 continue;
             }
             if let Some(update) = &mut instance.rows {
-                update.touches = table.touches_ptr();
+                update.touches = table.updates_ptr();
                 for (lookup, gradient) in self.lookups[t].iter().zip(&mut update.gradients) {
                     *gradient = lookup.view.map_or((std::ptr::null(), 0), |view| {
                         let stride = train.prepared.buffers[view.buffer.index()].width as usize;
@@ -393,8 +393,8 @@ impl CpuExecutor {
             let place = |place: Storage| match place {
                 Storage::Weight => table.weights_ptr(),
                 Storage::UpdateSlot(k) => table.slot_ptr(k as usize),
-                Storage::Frequency => table.count_ptr(),
-                Storage::UpdateCount => table.touches_ptr(),
+                Storage::Frequency => table.frequency_ptr(),
+                Storage::UpdateCount => table.updates_ptr(),
                 Storage::InBatch => touched.touched.as_ptr().cast_mut(),
                 _ => std::ptr::null_mut(),
             };

@@ -60,7 +60,7 @@ mod tests {
             init: Init::Constant(0.0),
             update: 0,
             features: vec![],
-            counts: false,
+            reads_frequency: false,
             update_rule,
             location: String::new(),
         };

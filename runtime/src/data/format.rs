@@ -7,7 +7,7 @@ use std::path::Path;
 pub(super) const HEAD: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum DataFormat {
     Parquet,
     /// Text with this delimiter.
     Separated(u8),
@@ -40,35 +40,35 @@ const OTHERS: &[(&[u8], &str, &str)] = &[
 ];
 
 /// By the ending of the name.
-pub(super) fn of_name(path: &Path) -> Option<Kind> {
+pub(super) fn of_name(path: &Path) -> Option<DataFormat> {
     let extension = path.extension()?.to_str()?.to_ascii_lowercase();
     match extension.as_str() {
-        "parquet" | "pq" | "parq" => Some(Kind::Parquet),
-        "csv" | "txt" => Some(Kind::Separated(b',')),
-        "tsv" => Some(Kind::Separated(b'\t')),
+        "parquet" | "pq" | "parq" => Some(DataFormat::Parquet),
+        "csv" | "txt" => Some(DataFormat::Separated(b',')),
+        "tsv" => Some(DataFormat::Separated(b'\t')),
         _ => None,
     }
 }
 
 /// The kind of a file that begins with `head`, its first [`HEAD`] bytes or all that it has.
-pub(super) fn of(path: &Path, head: &[u8]) -> Result<Kind, DataError> {
+pub(super) fn of(path: &Path, head: &[u8]) -> Result<DataFormat, DataError> {
     let by_name = of_name(path);
     let no_text = head.contains(&0);
     let other = |found: &str, help: &str| {
         let expected = match by_name {
-            Some(Kind::Parquet) => "a Parquet file, as its name says",
-            Some(Kind::Separated(_)) => "a CSV file, as its name says",
+            Some(DataFormat::Parquet) => "a Parquet file, as its name says",
+            Some(DataFormat::Separated(_)) => "a CSV file, as its name says",
             None => "a Parquet or CSV file",
         };
         Err(DataError::new(FaultKind::Format, path, expected, found).help(help))
     };
     if head.starts_with(b"PAR1") {
-        return Ok(Kind::Parquet);
+        return Ok(DataFormat::Parquet);
     }
     if let Some((_, found, help)) = OTHERS.iter().find(|(begin, _, _)| head.starts_with(begin)) {
         return other(found, help);
     }
-    if head.starts_with(b"PARE") && (no_text || by_name == Some(Kind::Parquet)) {
+    if head.starts_with(b"PARE") && (no_text || by_name == Some(DataFormat::Parquet)) {
         return other("an encrypted Parquet file", "write it without encryption");
     }
     if head.starts_with(b"ORC") && no_text {
@@ -79,15 +79,15 @@ pub(super) fn of(path: &Path, head: &[u8]) -> Result<Kind, DataError> {
     }
     match by_name {
         // Cut off before the end of its first four bytes.
-        Some(Kind::Parquet) if b"PAR1".starts_with(head) => Ok(Kind::Parquet),
-        Some(Kind::Parquet) => other(
+        Some(DataFormat::Parquet) if b"PAR1".starts_with(head) => Ok(DataFormat::Parquet),
+        Some(DataFormat::Parquet) => other(
             "a file that does not begin with PAR1",
             "check what wrote the file; if it is CSV, give it the ending .csv (or .tsv, separated by tabs)",
         ),
-        Some(Kind::Separated(_)) if no_text => {
+        Some(DataFormat::Separated(_)) if no_text => {
             other("zero bytes, as of text in UTF-16 or a binary file", "save the text as UTF-8")
         }
-        Some(kind @ Kind::Separated(_)) => Ok(kind),
+        Some(kind @ DataFormat::Separated(_)) => Ok(kind),
         None => other("another kind of file", "give CSV files the ending .csv (or .tsv, separated by tabs)"),
     }
 }

@@ -1,15 +1,15 @@
 //! The counting pass: how many training samples contain an id, in any field of its table (`n_i` of Zhou et al., 2017, Eq. 9).
 //!
-//! An id counts once per sample, however often and in however many fields the sample has it. Row
-//! `unseen` counts as the row of an id that one sample contains; training does not update it.
+//! An id counts once per sample, however often and in however many fields the sample has it. The
+//! OOV row has the frequency of an id that one sample contains; training does not update it.
 
 use super::{Table, TableError};
 use crate::batch::Batch;
 use din_program::schema::Schema;
 
-/// Counts of one table over one pass of the training data, read in file order.
+/// Frequencies of the ids of one table over one pass of the training data, read in file order.
 #[derive(Debug)]
-pub struct Counter {
+pub struct FrequencyCounter {
     /// Indices into `Batch::ids`.
     features: Vec<usize>,
     /// By row: samples that contain it. Integers: f32 stops counting at 2^24.
@@ -19,7 +19,7 @@ pub struct Counter {
     sample: u64,
 }
 
-impl Counter {
+impl FrequencyCounter {
     /// `features` are those of the table's specification.
     pub fn new(features: &[u32]) -> Self {
         Self {
@@ -30,7 +30,8 @@ impl Counter {
         }
     }
 
-    /// Counts the samples of a batch; rows of new ids are made, and stay unseen.
+    /// Counts the samples of a batch; new ids get rows, which count as OOV until training
+    /// reads them.
     pub fn add(&mut self, table: &mut Table, schema: &Schema, batch: &Batch) -> Result<(), TableError> {
         let request_of = batch.request_of();
         for sample in 0..batch.rows {
@@ -62,14 +63,14 @@ impl Counter {
         Ok(())
     }
 
-    /// Writes the counts into the table.
+    /// Writes the frequencies into the table.
     pub fn finish(mut self, table: &mut Table) {
         self.counts.resize(table.rows(), 0);
-        for (target, &count) in table.counts_mut().iter_mut().zip(&self.counts) {
+        for (target, &count) in table.frequency_mut().iter_mut().zip(&self.counts) {
             *target = count as f32;
         }
         if table.is_dynamic() {
-            table.counts_mut()[0] = 1.0;
+            table.frequency_mut()[0] = 1.0;
         }
     }
 }

@@ -4,17 +4,14 @@
 //! Where files disagree, the column gets a type for the values of all of them, and a value that
 //! this type does not hold exactly is a located error.
 
-use super::bind::{Target, Values, Wanted};
-use super::error::{DataError, FaultKind, Place};
-use arrow::array::{
-    Array, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, NullArray, StringBuilder, UInt64Builder,
-    new_null_array,
-};
-use arrow::compute::kernels::cmp::distinct;
-use arrow::compute::{can_cast_types, cast};
-use arrow::datatypes::DataType;
-use arrow::error::ArrowError;
-use arrow::util::display::array_value_to_string;
+use super::bind::{BatchColumn, ColumnType, RequiredColumn};
+use super::error::{DataError, FaultKind, Location};
+use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder, UInt64Builder};
+use arrow_array::{Array, ArrayRef, NullArray, new_null_array};
+use arrow_cast::display::array_value_to_string;
+use arrow_cast::{can_cast_types, cast};
+use arrow_ord::cmp::distinct;
+use arrow_schema::{ArrowError, DataType};
 use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use std::ops::Range;
 use std::path::Path;
@@ -22,16 +19,16 @@ use std::sync::Arc;
 
 /// A column to pass through.
 #[derive(Clone, Debug)]
-pub(crate) struct Carried {
-    pub wanted: Wanted,
+pub(crate) struct PassthroughColumn {
+    pub required: RequiredColumn,
     /// Type in the output; `None` where no file has the column.
     pub kind: Option<DataType>,
 }
 
-impl Carried {
+impl PassthroughColumn {
     /// Labels may be absent, and null; keys may not.
     pub fn is_label(&self) -> bool {
-        matches!(self.wanted.target, Target::Label(_))
+        matches!(self.required.target, BatchColumn::Label(_))
     }
 
     /// Makes the output's type one for the values of a file's column of type `found` too.
@@ -43,7 +40,7 @@ impl Carried {
             None => found.clone(),
             Some(kind) => common(kind, found).ok_or_else(|| {
                 let expected = format!("{kind}, as in the files before");
-                self.wanted
+                self.required
                     .fault(FaultKind::WrongType, file, expected, found.to_string())
                     .help("give the column one type in all files")
             })?,
@@ -62,7 +59,7 @@ impl Carried {
         file: &Path,
         array: Option<&ArrayRef>,
         rows: usize,
-        place: impl Fn(usize) -> Place,
+        place: impl Fn(usize) -> Location,
         out: &mut Vec<ArrayRef>,
     ) -> Result<(), DataError> {
         let Some(kind) = &self.kind else { return Ok(()) };
@@ -72,10 +69,10 @@ impl Carried {
         };
         let nulls = array.logical_nulls().filter(|_| !self.is_label());
         if let Some(index) = nulls.and_then(|nulls| (0..rows).find(|&i| nulls.is_null(i))) {
-            return Err(self.wanted.null(file).at(place(index)));
+            return Err(self.required.null(file).at(place(index)));
         }
         let unreadable =
-            |e: ArrowError| self.wanted.fault(FaultKind::Damaged, file, format!("values of {kind}"), e.to_string());
+            |e: ArrowError| self.required.fault(FaultKind::Damaged, file, format!("values of {kind}"), e.to_string());
         if array.data_type() == kind {
             out.push(array.clone());
             return Ok(());
@@ -89,7 +86,7 @@ impl Carried {
                 let found = array_value_to_string(array, index).map_err(unreadable)?;
                 let expected = format!("a value that {kind} holds exactly, as other files need it");
                 return Err(self
-                    .wanted
+                    .required
                     .fault(FaultKind::WrongType, file, expected, found)
                     .at(place(index))
                     .help("give the column one type in all files"));
@@ -207,18 +204,18 @@ impl Observed {
         }
     }
 
-    /// The type that holds all values of a column wanted so.
-    pub fn kind(self, wanted: &Wanted) -> TextKind {
-        match wanted.values {
-            Values::StringKeys => return TextKind::Text,
+    /// The type that holds all values of a column required so.
+    pub fn kind(self, required: &RequiredColumn) -> TextKind {
+        match required.values {
+            ColumnType::StringKeys => return TextKind::Text,
             // Whatever else the texts are is a fault of its row.
-            Values::IntegerKeys if self.large && !self.negative => return TextKind::UInt64,
-            Values::IntegerKeys => return TextKind::Int64,
-            Values::IntegerIds
-            | Values::StringIds
-            | Values::FixedIds { .. }
-            | Values::Numbers { .. }
-            | Values::Label { .. } => {}
+            ColumnType::IntegerKeys if self.large && !self.negative => return TextKind::UInt64,
+            ColumnType::IntegerKeys => return TextKind::Int64,
+            ColumnType::IntegerIds
+            | ColumnType::StringIds
+            | ColumnType::FixedIds { .. }
+            | ColumnType::Numbers { .. }
+            | ColumnType::Label { .. } => {}
         }
         let integers = self.negative || self.natural || self.large;
         match (self.texts, self.booleans, self.floats, integers) {
