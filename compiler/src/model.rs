@@ -44,7 +44,7 @@ pub enum UpdateScope {
     Rows {
         /// Components of a row.
         width: u32,
-        /// Which rows of the table.
+        /// Which rows a step updates.
         rule: UpdateRule,
     },
     /// `rows` are the elements of a dense tensor, width 1.

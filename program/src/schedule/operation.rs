@@ -49,9 +49,10 @@ impl MathFunction {
     }
 }
 
-/// What a call does for the elements of its axis that lie in the tile.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a call does for the elements of its axis that lie in the tile. The documentation of each
+/// variant names its fields.
 #[allow(missing_docs, reason = "each variant's documentation names its fields")]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Operation {
     /// Generated code.
     Kernel { kernel: KernelId, args: Vec<KernelArg> },
@@ -87,11 +88,11 @@ pub enum Operation {
 /// Whether an operand is read, written or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessKind {
-    /// Its values are used.
+    /// Read, never written.
     Read,
-    /// Its values are replaced, whatever they were.
+    /// Written, whatever was there.
     Write,
-    /// Its values are used and replaced.
+    /// Added to what is there.
     ReadWrite,
 }
 
@@ -122,13 +123,13 @@ pub enum Extent {
 /// The part of a buffer that an operation reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferUse {
-    /// The buffer, and the first column.
+    /// The buffer and the first column.
     pub view: View,
     /// Which rows.
     pub extent: Extent,
     /// Columns from the view's first on; `None` for all of the buffer's.
     pub columns: Option<u32>,
-    /// Whether they are read or written.
+    /// Whether it is read or written.
     pub access: AccessKind,
 }
 
@@ -136,9 +137,9 @@ pub struct BufferUse {
 /// are read and written per element if nothing is cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Floating-point operations.
+    /// Floating-point operations per element.
     pub flops: f64,
-    /// Bytes read and written.
+    /// Bytes read and written per element.
     pub bytes: f64,
 }
 

@@ -3,7 +3,7 @@
 use super::Outcome;
 use crate::specs::checked;
 use din_program::schema::Schema;
-use din_runtime::data::{DataError, Dataset, Mode, Order, StreamOptions};
+use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamOptions};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -50,8 +50,8 @@ pub fn parquet(data: &[u8]) -> Outcome {
 fn read(data: &[u8], suffix: &str) -> Outcome {
     let file = tempfile::Builder::new().suffix(suffix).tempfile().expect("a temporary file");
     std::fs::write(file.path(), data).expect("a temporary file is written");
-    let evaluated = stream(file.path(), Mode::Evaluate);
-    let predicted = stream(file.path(), Mode::Predict);
+    let evaluated = stream(file.path(), ReadMode::Evaluate);
+    let predicted = stream(file.path(), ReadMode::Predict);
     if evaluated.is_ok() {
         assert!(predicted.is_ok(), "a file with labels serves to predict too: {predicted:?}");
     }
@@ -62,7 +62,7 @@ fn read(data: &[u8], suffix: &str) -> Outcome {
 }
 
 /// Reads all batches, and counts their rows.
-fn stream(path: &Path, mode: Mode) -> Result<(), DataError> {
+fn stream(path: &Path, mode: ReadMode) -> Result<(), DataError> {
     let data = Dataset::open(&[path], &SCHEMA, mode)?;
     let mut batches = data.stream(StreamOptions::new(3, Order::File))?;
     let mut rows = 0;
