@@ -175,6 +175,48 @@ fn numbers_vectors_labels_and_fixed_ids() {
 }
 
 #[test]
+fn half_floats_are_numbers() {
+    type Half = <Float16Type as ArrowPrimitiveType>::Native;
+    // By IEEE 754: 1, -0, the largest, the least above 0, and 1/3 as 11 bits hold it.
+    let (bits, numbers) =
+        ([0x3C00, 0x8000, 0x7BFF, 0x0001, 0x3555], [1.0, -0.0, 65504.0, 2f32.powi(-24), 0.333_251_95]);
+    let half = |i: usize| Half::from_bits(bits[i]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("price", Arc::new(Float16Array::from(vec![half(0), half(1), half(2)]))),
+        (
+            "w",
+            Arc::new(ListArray::from_iter_primitive::<Float16Type, _, _>([
+                Some(vec![Some(half(3))]),
+                Some(vec![]),
+                Some(vec![Some(half(4)), Some(half(0))]),
+            ])),
+        ),
+        (
+            "vec",
+            Arc::new(ListArray::from_iter_primitive::<Float16Type, _, _>(
+                [[0, 1], [2, 3], [4, 0]].map(|row| Some(row.map(|i| Some(half(i))))),
+            )),
+        ),
+    ];
+    let schema = Schema {
+        features: vec![
+            feature("price", FeatureKind::Dense { width: 1 }, None),
+            feature("vec", FeatureKind::Dense { width: 2 }, None),
+            feature("w", FeatureKind::Dense { width: 1 }, Some(0)),
+        ],
+        sequences: vec![sequence("s", None)],
+        ..Schema::default()
+    };
+    let (_directory, path) = file(columns);
+    let batch = whole(&path, &schema).unwrap();
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let expected = |of: &[usize]| of.iter().map(|&i| numbers[i].to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&batch.dense[0]), expected(&[0, 1, 2]));
+    assert_eq!(bits(&batch.dense[1]), expected(&[0, 1, 2, 3, 4, 0]));
+    assert_eq!(bits(&batch.dense[2]), expected(&[3, 4, 0]));
+}
+
+#[test]
 fn keep_last_and_first() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.parquet");
