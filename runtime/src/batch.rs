@@ -25,7 +25,7 @@ pub struct Batch {
     pub keys: Vec<KeyColumn>,
     /// Of prediction: by column that is passed through, arrays that hold its `rows` values one
     /// after the other.
-    pub carried: Vec<Vec<ArrayRef>>,
+    pub passthrough: Vec<Vec<ArrayRef>>,
 }
 
 impl Batch {

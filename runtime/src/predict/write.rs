@@ -13,12 +13,12 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum OutputFormat {
     Parquet,
     Csv,
 }
 
-impl Form {
+impl OutputFormat {
     /// By the extension.
     pub fn of(path: &Path) -> Result<Self> {
         let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
@@ -30,7 +30,7 @@ impl Form {
     }
 }
 
-impl Form {
+impl OutputFormat {
     /// Lists and the like have no text in CSV.
     fn check(self, path: &Path, schema: &Schema) -> Result<()> {
         let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
@@ -53,20 +53,20 @@ enum Writer {
 }
 
 /// A file of predictions that takes its name when it is whole.
-pub struct Output {
+pub struct PredictionWriter {
     writer: Writer,
     file: AtomicFile,
     path: PathBuf,
 }
 
-impl Output {
+impl PredictionWriter {
     pub fn create(path: &Path, schema: SchemaRef) -> Result<Self> {
-        let form = Form::of(path)?;
+        let form = OutputFormat::of(path)?;
         form.check(path, &schema)?;
         let mut file = AtomicFile::create(path)?;
         let handle = file.file().try_clone().map_err(|e| Error::file("write", path, &e))?;
         let writer = match form {
-            Form::Parquet => {
+            OutputFormat::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
                     .set_created_by("din predict".into())
@@ -74,7 +74,7 @@ impl Output {
                 let writer = ArrowWriter::try_new(handle, schema, Some(properties)).map_err(|e| failed(path, &e))?;
                 Writer::Parquet(Box::new(writer))
             }
-            Form::Csv => Writer::Csv(Box::new(CsvWriter::new(BufWriter::new(handle)))),
+            OutputFormat::Csv => Writer::Csv(Box::new(CsvWriter::new(BufWriter::new(handle)))),
         };
         Ok(Self { writer, file, path: path.to_path_buf() })
     }
@@ -114,11 +114,11 @@ mod tests {
         let list = DataType::new_list(DataType::Int64, true);
         let schema = Schema::new(vec![Field::new("click", list, true)]);
         let path = Path::new("p.csv");
-        let error = Form::Csv.check(path, &schema).expect_err("CSV has no lists");
+        let error = OutputFormat::Csv.check(path, &schema).expect_err("CSV has no lists");
         assert!(error.message.starts_with("p.csv: ") && error.message.contains("\"click\""), "{error}");
         assert_eq!(error.exit_code(), 1);
-        assert_eq!(Form::Parquet.check(path, &schema), Ok(()));
+        assert_eq!(OutputFormat::Parquet.check(path, &schema), Ok(()));
         let plain = Schema::new(vec![Field::new("click", DataType::Null, true)]);
-        assert_eq!(Form::Csv.check(path, &plain), Ok(()));
+        assert_eq!(OutputFormat::Csv.check(path, &plain), Ok(()));
     }
 }

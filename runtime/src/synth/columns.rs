@@ -1,4 +1,4 @@
-//! Rows of the made-up log as Arrow columns: Table 2's, `user_id`, and `click`.
+//! Rows of the synthetic log as Arrow columns: Table 2's, `user_id`, and `click`.
 
 use super::world::{Impression, World};
 use arrow_array::builder::{Int64Builder, ListBuilder};

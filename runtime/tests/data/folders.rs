@@ -3,7 +3,7 @@
 use crate::support::*;
 use arrow_array::{Float64Array, Int64Array, NullArray, RecordBatch};
 use din_program::schema::Schema;
-use din_runtime::data::{DataError, Dataset, FaultKind, Mode};
+use din_runtime::data::{DataError, Dataset, FaultKind, ReadMode};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ fn item() -> Schema {
 }
 
 fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Dataset, DataError> {
-    Dataset::open(paths, &item(), Mode::Train)
+    Dataset::open(paths, &item(), ReadMode::Train)
 }
 
 /// A folder with `a.parquet` of three rows and `b.csv` of two.
