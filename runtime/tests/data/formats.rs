@@ -1,7 +1,10 @@
 //! What values become: every accepted Arrow type, nesting and text.
 
 use crate::support::*;
-use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::types::{
+    ArrowPrimitiveType, Float16Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
 use arrow_array::*;
 use arrow_schema::Field;
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
@@ -54,7 +57,7 @@ fn batches_of_any_size_join_to_the_same_rows() {
 
 #[test]
 fn every_integer_width_is_one_id() {
-    fn column<T: arrow_array::types::ArrowPrimitiveType>(values: [T::Native; 2]) -> ArrayRef {
+    fn column<T: ArrowPrimitiveType>(values: [T::Native; 2]) -> ArrayRef {
         Arc::new(PrimitiveArray::<T>::from_iter_values(values))
     }
     let columns = vec![
