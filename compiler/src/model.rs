@@ -3,7 +3,7 @@
 
 use crate::graph::Graph;
 use din_grammar::{SourceMap, Span};
-use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training};
+use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training, UpdateRule};
 
 /// A model after `check` and `elaborate`.
 #[derive(Clone, Debug)]
@@ -30,14 +30,14 @@ pub struct Model {
 /// What an update runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateScope {
-    /// `rows` are rows of a table, values as wide as it: its distinct rows in the batch, or every row.
-    Rows { width: u32, every: bool },
+    /// `rows` are rows of a table, values as wide as it: those that the rule says.
+    Rows { width: u32, rule: UpdateRule },
     /// `rows` are the elements of a dense tensor, width 1.
     Elements,
 }
 
 /// An `optimizer` with the `regularizer` joined to its gradient, as a graph over [`crate::graph::BATCH`] = `rows`.
-/// Roots: `Weight` and one `Slot` a slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
+/// Roots: `Weight` and one `Slot` per slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// `adam + adaptive`
@@ -52,7 +52,7 @@ pub struct Update {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
     pub name: String,
-    /// As wide as the weight (`per weight`), or one number a row (`per row`), or one a tensor (`per tensor`).
+    /// As wide as the weight (`per weight`), or one value per row (`per row`) or per tensor (`per tensor`).
     pub per: SlotScope,
     pub init: f64,
 }

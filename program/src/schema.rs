@@ -127,7 +127,7 @@ pub struct Key {
     pub location: String,
 }
 
-/// How a weight starts. Random ones draw from (seed, table or parameter name, id or 0, position), never from arrival order.
+/// How a weight starts. Random ones draw from (seed, table or parameter name, id or 0, component), never from arrival order.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Init {
     Constant(f64),
@@ -141,7 +141,7 @@ pub enum Init {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     pub name: String,
-    /// Positions of a row.
+    /// Components of a row.
     pub width: u32,
     pub kind: TableKind,
     pub init: Init,
@@ -152,9 +152,17 @@ pub struct Table {
     /// Whether its optimizer or regularizer reads `frequency` (Eq. 9): a counting pass over the training
     /// data fills it.
     pub reads_frequency: bool,
-    /// Whether a step updates every row, those without a gradient too, or only the rows of the batch.
-    pub every_row: bool,
+    pub update_rule: UpdateRule,
     pub location: String,
+}
+
+/// Which rows of a table a step updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateRule {
+    /// The rows that the batch contains.
+    Sparse,
+    /// Every row; the gradient of a row that the batch does not contain is 0.
+    Dense,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

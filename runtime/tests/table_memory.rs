@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use din_program::schema::{Init, KeyType, Table as Spec, TableKind};
+use din_program::schema::{Init, KeyType, Table as Spec, TableKind, UpdateRule};
 use din_program::{SlotScope, UpdateSlot};
 use din_runtime::table::Table;
 
@@ -24,7 +24,7 @@ fn an_id_takes_the_memory_that_is_told() {
         features: vec![0],
         update: 0,
         reads_frequency: true,
-        every_row: false,
+        update_rule: UpdateRule::Sparse,
         location: "t.din:1:1".into(),
     };
     let slot = |name: &str| UpdateSlot { name: name.into(), per: SlotScope::Weight, init: 0.0 };

@@ -72,7 +72,7 @@ fn a_lower_isa_level_can_be_forced_and_is_recorded() {
     train(&run, "--isa v2").expect(0);
     train(&again, "--isa v2 --threads 1").expect(0);
     assert_eq!(hashes(&run), hashes(&again));
-    assert_eq!(json(&run.join("run.json"))["isa"], "v2");
+    assert_eq!(json(&run.join("run.json"))["backend"], "cpu v2");
     // Other roundings, the same model.
     let auc = |run: &Path| json(&run.join("best.json"))["value"].as_f64().unwrap();
     assert!((auc(&run) - auc(trained())).abs() < 0.01, "{} {}", auc(&run), auc(trained()));
@@ -338,7 +338,7 @@ fn looking_at_a_run_does_not_change_it() {
     let (head, model) = text.split_once("model small").unwrap();
     let trust = "optimizer trust(lr) per tensor {\n    \
                  weight = weight - lr * grad * sqrt(sum(weight * weight)) / (sqrt(sum(grad * grad)) + 1e-6)\n}\n\n";
-    let model = model.replace("optimizer adam(lr = lr)", "optimizer trust(lr = lr) on every row");
+    let model = model.replace("optimizer adam(lr = lr)", "optimizer trust(lr = lr) with dense updates");
     let head = head.replace("use std.optimizer.adam\n", "");
     fs::write(&spec, format!("{head}{trust}model small{model}")).unwrap();
     let run = |name: &str, more: &str| {

@@ -1,6 +1,7 @@
 //! `manifest.json`: what a checkpoint is of, its position in the data, and the hash of each of its
 //! files.
 
+use crate::exec::Backend;
 use crate::run_dir::document::{self, JsonLayout};
 use crate::{Error, Result};
 use din_program::schema::{KeyType, TableKind};
@@ -49,8 +50,8 @@ pub struct Manifest {
     pub model: String,
     /// SHA-256 of the encoded program that wrote it.
     pub program: String,
-    /// ISA level of its arithmetic.
-    pub isa: String,
+    /// What decided the bits of its arithmetic.
+    pub backend: Backend,
     pub seed: u64,
     /// Samples per step.
     pub batch: u32,

@@ -20,19 +20,19 @@ mod tensors;
 
 pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
 
-use crate::exec::cpu::State;
+use crate::exec::DenseState;
 use crate::fs::{metadata, parent, set_permissions, sync_folder, write_atomically};
 use crate::table::Table;
 use crate::{Error, Result};
 use din_program::Program;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tensors::{Mapped, Tensor};
+use tensors::{LazyTensor, Mapped};
 
 /// What a checkpoint is made of.
 pub struct Contents<'a> {
     pub program: &'a Program,
-    pub state: &'a State,
+    pub state: &'a DenseState,
     pub tables: &'a [Table],
 }
 
@@ -40,7 +40,7 @@ pub struct Contents<'a> {
 #[derive(Debug)]
 pub struct Loaded {
     pub manifest: Manifest,
-    pub state: State,
+    pub state: DenseState,
     pub tables: Vec<Table>,
 }
 
@@ -95,7 +95,7 @@ fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> 
     fs::create_dir(folder).map_err(|e| Error::file("create", folder, &e))?;
     let mut manifest = manifest.clone();
     manifest.files.clear();
-    let mut add = |name: String, tensors: Vec<(String, Tensor<'_>)>| -> Result<()> {
+    let mut add = |name: String, tensors: Vec<(String, LazyTensor<'_>)>| -> Result<()> {
         let hash = tensors::write(&folder.join(&name), tensors)?;
         manifest.files.insert(name, hash);
         Ok(())
@@ -151,7 +151,7 @@ fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
     layout
 }
 
-fn dense<'a>(program: &Program, state: &'a State) -> Vec<(String, Tensor<'a>)> {
+fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, LazyTensor<'a>)> {
     dense_layout(program)
         .into_iter()
         .map(|(name, shape, what)| {
@@ -160,7 +160,7 @@ fn dense<'a>(program: &Program, state: &'a State) -> Vec<(String, Tensor<'a>)> {
                 Dense::Slot(k, s) => &state.param_slots[k][s],
                 Dense::State(k) => &state.states[k],
             };
-            (name, Tensor::f32(shape, values))
+            (name, LazyTensor::f32(shape, values))
         })
         .collect()
 }
@@ -182,7 +182,7 @@ pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
             Error::input(format!("{}: expected the hash of {name}, found none", folder.join(MANIFEST).display()))
         })
     };
-    let mut state = State::new(program);
+    let mut state = DenseState::new(program);
     state.step = manifest.position.step;
     let mapped = Mapped::open(&folder.join(DENSE), hash(DENSE)?)?;
     let tensors = mapped.tensors()?;

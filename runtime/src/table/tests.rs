@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::batch::Batch;
-use din_program::schema::{Feature, FeatureKind, Init, KeyType, Schema, Sequence};
+use din_program::schema::{Feature, FeatureKind, Init, KeyType, Schema, Sequence, UpdateRule};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ fn spec(name: &str, kind: TableKind, init: Init) -> schema::Table {
         features: vec![0, 1],
         update: 0,
         reads_frequency: true,
-        every_row: false,
+        update_rule: UpdateRule::Sparse,
         location: "t.din:1:1".into(),
     }
 }

@@ -316,7 +316,7 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         din: env!("CARGO_PKG_VERSION").into(),
         model: run.program.model.clone(),
         program: run.program_hash.clone(),
-        isa: run.session.level(),
+        backend: run.session.backend(),
         seed: run.seed,
         batch: run.batch,
         position: run.position,
