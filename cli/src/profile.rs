@@ -78,8 +78,7 @@ pub fn table(p: &Profile) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use din_runtime::exec::ProfileRow;
-    use din_runtime::exec::cpu::Roofline;
+    use din_runtime::exec::{ProfileRow, Roofline};
     use std::time::Duration;
 
     #[test]

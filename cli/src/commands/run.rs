@@ -17,6 +17,7 @@ use din_runtime::predict::{self, Output};
 use din_runtime::run_dir::RunDirectory;
 use din_runtime::run_dir::same_spec;
 use din_runtime::signal;
+use din_runtime::threads::Threads;
 use din_runtime::train::{self, Device, Options, Session, Summary};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,18 +115,12 @@ pub fn train_named(
 }
 
 fn train_with(program: &Arc<Program>, options: &Options, mut progress: Progress<'_>) -> Result<Summary, Failure> {
-    set_threads(options.machine.thread_count());
     signal::install();
     Ok(train::train(program, options, &mut |event| progress.show(event))?)
 }
 
 pub fn machine(args: &Machine) -> train::Machine {
     train::Machine { threads: args.threads.map(|n| n as usize), isa: args.isa.map(Into::into) }
-}
-
-/// Before anything else uses threads.
-fn set_threads(threads: usize) {
-    din_runtime::train::set_threads(threads);
 }
 
 /// A run's model, ready to predict.
@@ -158,7 +153,6 @@ fn open(
     (asked, memory): (DeviceArg, Option<usize>),
     machine: &train::Machine,
 ) -> Result<Opened, Failure> {
-    set_threads(machine.thread_count());
     let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
     let (program, device) = match own {
@@ -189,9 +183,8 @@ fn open(
             program.hash(),
         )));
     }
-    let engine = train::engine(&program, machine)?;
-    let mut session = Session::restored(engine, loaded);
-    device.attach(&mut session)?;
+    let threads = Threads::new(machine.thread_count()).map_err(din_runtime::Error::from)?;
+    let session = Session::restored(device.executor(&program, machine, &threads)?, threads, loaded);
     let batch = record.batch.max(LEAST_BATCH) as usize;
     Ok(Opened { session, run, checkpoint, batch, recorded_separator: record.list_separator })
 }

@@ -80,7 +80,7 @@ pub fn restore(
         let file = folder.join(super::table_file(&spec.name));
         Error::input(format!("{}: {what}", file.display()))
     };
-    let mut table = Table::new(spec, slots, seed).map_err(|e| Error::machine(e.to_string()))?;
+    let mut table = Table::blank(spec, slots, seed).map_err(|e| Error::machine(e.to_string()))?;
     let width = table.width();
     let order: Vec<usize> = match spec.kind {
         TableKind::Fixed { .. } => (0..table.rows()).collect(),

@@ -12,7 +12,7 @@ mod setup;
 mod watch;
 
 pub use profile::Profile;
-pub use session::{Machine, Session, engine, set_threads};
+pub use session::{Machine, Session};
 pub use setup::{Device, Options};
 
 use crate::batch::Batch;

@@ -1,22 +1,24 @@
 //! Everything that is checked and opened before the first step: a new run, or one that goes on.
 
 use super::profile::Times;
-use super::session::{Machine, Session, engine};
+use super::session::{Machine, Session};
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
+use crate::exec::Executor;
+use crate::exec::cpu::CpuExecutor;
 use crate::exec::cuda::{self, Gpu, Image};
 use crate::fs::xxh3_file;
 use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, Record, RunDirectory, same_spec};
+use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
 use din_program::cuda::Cuda;
 use din_program::schema::Schema;
-use rayon::prelude::*;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Where steps run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,13 +93,22 @@ pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMu
 }
 
 impl Device {
-    /// Puts a session's steps on the device.
-    pub fn attach(&self, session: &mut Session) -> Result<()> {
-        let Self::Cuda { number, launches, images, memory } = self else { return Ok(()) };
-        let gpu = Gpu::open(*number, images)?;
-        let options = cuda::Options { memory: *memory, ..cuda::Options::default() };
-        session.set_device(Box::new(cuda::Engine::with(session.program().clone(), launches.clone(), gpu, options)?));
-        Ok(())
+    /// What runs the program's steps on the device.
+    pub fn executor(
+        &self,
+        program: &Arc<Program>,
+        machine: &Machine,
+        threads: &Arc<Threads>,
+    ) -> Result<Box<dyn Executor>> {
+        let isa = crate::cpu::choose(machine.isa)?;
+        Ok(match self {
+            Self::Cpu => Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?),
+            Self::Cuda { number, launches, images, memory } => {
+                let gpu = Gpu::open(*number, images)?;
+                let options = cuda::Options { memory: *memory, ..cuda::Options::default() };
+                Box::new(cuda::Engine::with(program.clone(), launches.clone(), gpu, options, threads.clone())?)
+            }
+        })
     }
 }
 
@@ -108,11 +119,6 @@ impl fmt::Display for Device {
             Self::Cuda { number, .. } => write!(f, "cuda:{number}"),
         }
     }
-}
-
-/// Puts the session on the device that was asked for.
-fn attach(session: &mut Session, options: &Options) -> Result<()> {
-    options.device.attach(session)
 }
 
 fn open(
@@ -130,24 +136,28 @@ fn open(
     Ok(data)
 }
 
-fn record_of(data: &Dataset) -> Result<DataRecord> {
+fn record_of(data: &Dataset, threads: &Threads) -> Result<DataRecord> {
     let (rows, fingerprint) = (data.rows(), data.fingerprint());
     let file = |(path, xxh3)| FileRecord { path, xxh3 };
-    let files = files_of(data).into_iter().zip(hashes_of(data)?).map(file).collect();
+    let files = files_of(data).into_iter().zip(hashes_of(data, threads)?).map(file).collect();
     Ok(DataRecord { files, rows, fingerprint })
 }
 
 /// The hash of each file's bytes, in the order of the files. Every file is read once, several side
 /// by side.
-fn hashes_of(data: &Dataset) -> Result<Vec<String>> {
+fn hashes_of(data: &Dataset, threads: &Threads) -> Result<Vec<String>> {
     let files: Vec<&Path> = data.files().collect();
-    files.par_iter().map(|file| xxh3_file(file)).collect()
+    let hashes: Vec<OnceLock<Result<String>>> = files.iter().map(|_| OnceLock::new()).collect();
+    threads.parallel_for(files.len(), &|k| {
+        hashes[k].get_or_init(|| xxh3_file(files[k]));
+    });
+    hashes.into_iter().map(|hash| hash.into_inner().expect("every job of the loop has run")).collect()
 }
 
 /// Refuses data other than those that a run began with.
-fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result<()> {
+fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str, threads: &Threads) -> Result<()> {
     let help = "give the files as they were, or train into another --out";
-    let found = hashes_of(data)?;
+    let found = hashes_of(data, threads)?;
     let mut pairs = data.files().zip(had.files.iter().zip(&found));
     if data.files().count() == had.files.len()
         && let Some((file, (had, found))) = pairs.find(|(_, (had, found))| had.xxh3 != **found)
@@ -191,8 +201,9 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch).max(1);
-    let mut session = Session::new(engine(program, &options.machine)?, seed)?;
-    attach(&mut session, options)?;
+    let threads = Threads::new(options.machine.thread_count())?;
+    let executor = options.device.executor(program, &options.machine, &threads)?;
+    let session = Session::new(executor, threads.clone(), seed)?;
     let program_hash = program.hash();
     let record = Record {
         format: FORMAT,
@@ -204,8 +215,8 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         seed,
         batch,
         list_separator: separator,
-        train: record_of(&train)?,
-        valid: valid.as_ref().map(record_of).transpose()?,
+        train: record_of(&train, &threads)?,
+        valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
     };
     let directory = RunDirectory::create(&options.out, program, &record)?;
     Ok(Run {
@@ -261,6 +272,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
+    let threads = Threads::new(options.machine.thread_count())?;
     let schema = program.schema.seen_from(&options.spec_folder);
     let mut data = |asked: &[PathBuf], had: Option<&DataRecord>, mode: Mode, what: &str| -> Result<Option<Dataset>> {
         let paths = match (asked.is_empty(), had) {
@@ -270,27 +282,26 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         };
         let data = open(&paths, &schema, mode, record.list_separator, observe)?;
         match had {
-            Some(had) => check_same(&data, had, &options.out, what).map(|()| Some(data)),
+            Some(had) => check_same(&data, had, &options.out, what, &threads).map(|()| Some(data)),
             None => Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out")),
         }
     };
     let train = data(&options.train, Some(&record.train), Mode::Train, "training")?
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
-    let engine = engine(program, &options.machine)?;
+    let executor = options.device.executor(program, &options.machine, &threads)?;
     directory.clean()?;
-    let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
+    let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
             let (_, loaded) = directory.load(name, program, &record)?;
             let position = loaded.manifest.position;
-            (Session::restored(engine, loaded), position, false)
+            (Session::restored(executor, threads.clone(), loaded), position, false)
         }
         None => {
             observe(Event::Note(format!("{at}: no checkpoint yet; starting from the beginning")));
-            (Session::new(engine, record.seed)?, Position::default(), true)
+            (Session::new(executor, threads.clone(), record.seed)?, Position::default(), true)
         }
     };
-    attach(&mut session, options)?;
     let isa = session.level();
     if isa != record.isa {
         observe(Event::Warning(format!(

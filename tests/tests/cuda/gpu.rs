@@ -7,6 +7,7 @@ use din_runtime::exec::cuda::{
     Captures, Command as Asked, DeviceError, Driver, Engine, Gpu, Image, Launch, Options, Target,
 };
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use din_tests::cuda::{Columns, Device};
 use din_tests::random_graph::Random;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,8 @@ fn ahead_in_parts(library: &Path, images: &[Image], case: &Case) {
     let engine = |memory| {
         let gpu = Gpu::open_with(library, 0, images).unwrap();
         let options = Options { memory, ..Options::default() };
-        let mut engine = Engine::with(case.program.clone(), case.launches.clone(), gpu, options).unwrap();
+        let mut engine =
+            Engine::with(case.program.clone(), case.launches.clone(), gpu, options, Threads::caller()).unwrap();
         let (state, tables) = case.start();
         engine.upload(&state, &tables).unwrap();
         (engine, tables)
@@ -144,7 +146,8 @@ fn lists(library: &Path, images: &[Image], case: &Case) {
 fn refused_between(library: &Path, images: &[Image], case: &Case) {
     let mut other = case.trainer_with(Options::default()).unwrap();
     let gpu = Gpu::open_with(library, 0, images).unwrap();
-    let mut engine = Engine::with(case.program.clone(), case.launches.clone(), gpu, Options::default()).unwrap();
+    let mut engine =
+        Engine::with(case.program.clone(), case.launches.clone(), gpu, Options::default(), Threads::caller()).unwrap();
     let (state, mut rows) = case.start();
     engine.upload(&state, &rows).unwrap();
     let mut r = Random::new(8);

@@ -26,9 +26,10 @@ use super::memory::{At, Bases, Block, Buckets, NONE, Space};
 use super::profile::Profile;
 use super::rows::{FeatureRows, Made, TableUpdates, Wanted};
 use super::stage::{Given, Instances, Ready, Stage};
-use crate::exec::Steps;
-use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, StepInputs};
+use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, Roofline, StepInputs};
+use crate::exec::{ExecError, Executor};
 use crate::table::Table;
+use crate::threads::Threads;
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
 use din_program::schedule::{AxisTree, KernelArg, Root, Schedule, Storage};
@@ -58,6 +59,8 @@ pub struct Engine<D: Driver> {
     program: Arc<Program>,
     cuda: Arc<Cuda>,
     driver: D,
+    /// They write what a step needs.
+    threads: Arc<Threads>,
     values: Values,
     tables: Vec<DeviceTable>,
     /// Of the training and the inference schedule.
@@ -122,11 +125,17 @@ struct TensorUpdate {
 impl<D: Driver> Engine<D> {
     /// An engine for a program and its CUDA form. It has no values before [`Engine::upload`].
     pub fn new(program: Arc<Program>, cuda: Arc<Cuda>, driver: D) -> Result<Engine<D>, DeviceError> {
-        Self::with(program, cuda, driver, Options::default())
+        Self::with(program, cuda, driver, Options::default(), Threads::caller())
     }
 
-    /// The same with other choices.
-    pub fn with(program: Arc<Program>, cuda: Arc<Cuda>, driver: D, options: Options) -> Result<Engine<D>, DeviceError> {
+    /// The same with other choices, on several threads of the host.
+    pub fn with(
+        program: Arc<Program>,
+        cuda: Arc<Cuda>,
+        driver: D,
+        options: Options,
+        threads: Arc<Threads>,
+    ) -> Result<Engine<D>, DeviceError> {
         common::check_launches(&program, &cuda)?;
         let buckets = Buckets { per_doubling: options.buckets };
         Ok(Engine {
@@ -138,6 +147,7 @@ impl<D: Driver> Engine<D> {
             program,
             cuda,
             driver,
+            threads,
             values: Values::default(),
             stage: Stage::new(buckets),
             staged: Default::default(),
@@ -229,7 +239,7 @@ impl<D: Driver> Engine<D> {
         let bases = Bases { staged: staged.at, arena: self.arena.at, work: self.work.at };
         let (stage, layout) = (&self.stage, &self.layouts[which]);
         let contents = Contents { stage, inputs, layout, tables: &self.tables, bases };
-        if !contents.copy(self.driver.lend(bytes)?) {
+        if !contents.copy(self.driver.lend(bytes)?, &self.threads) {
             common::check_batch(&self.program, tables, inputs, which == TRAIN)?;
             return Err(DeviceError::Input("the batch names rows that are not there".into()));
         }
@@ -441,39 +451,60 @@ fn slot_of(schedule: &Schedule, id: din_program::schedule::BufferId, slots: &[At
     }
 }
 
-impl<D: Driver + fmt::Debug> Steps for Engine<D> {
-    fn level(&self) -> String {
+impl<D: Driver + fmt::Debug> Executor for Engine<D> {
+    fn program(&self) -> &Arc<Program> {
+        self.program()
+    }
+    fn backend(&self) -> String {
         match self.cuda.precision {
             Precision::F32 => self.driver.level(),
             rounded => format!("{} {rounded}", self.driver.level()),
         }
     }
-    fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), DeviceError> {
-        self.upload(state, tables)
+    fn runs_on_host(&self) -> bool {
+        false
     }
-    fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
-        self.download(state, tables)
+    fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), ExecError> {
+        Ok(self.upload(state, tables)?)
     }
-    fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
-        self.train_ahead(tables, inputs)
+    fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
+        Ok(self.download(state, tables)?)
     }
-    fn next_loss(&mut self) -> Result<Option<f32>, DeviceError> {
-        self.next_loss()
+    fn submit_step(
+        &mut self,
+        state: &mut DenseState,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<(), ExecError> {
+        self.train_ahead(tables, inputs)?;
+        state.step += 1;
+        Ok(())
     }
-    fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
-        self.infer(tables, inputs)
+    fn next_loss(&mut self) -> Result<Option<f32>, ExecError> {
+        Ok(self.next_loss()?)
+    }
+    fn infer(
+        &mut self,
+        _state: &DenseState,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError> {
+        Ok(self.infer(tables, inputs)?)
     }
     fn logits(&self, index: usize) -> &[f32] {
         self.logits(index)
     }
-    fn set_profile(&mut self, on: bool) -> Result<(), DeviceError> {
-        self.set_profile(on)
+    fn set_profile(&mut self, on: bool) -> Result<(), ExecError> {
+        Ok(self.set_profile(on)?)
     }
     fn profile(&self) -> Vec<ProfileRow> {
         self.profile()
     }
     fn spans(&self) -> Vec<CallSpan> {
         self.spans()
+    }
+    fn roofline(&self) -> Option<Roofline> {
+        None
     }
 }
 
