@@ -50,7 +50,7 @@ fn session(text: &str, grouped: bool, threads: usize) -> Outcome<Session> {
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let without = if grouped { vec![] } else { vec!["deduplicate"] };
     let program = compile(&model, &CompileOptions { levels: vec![cpu::detect()], checked: false, without })?.program;
-    if program.train.groups.is_empty() == grouped {
+    if program.train.axes.uniques().next().is_none() == grouped {
         return Err(format!("the tower is not one that is grouped: {text}").into());
     }
     let threads = Threads::new(threads)?;

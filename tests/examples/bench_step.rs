@@ -137,7 +137,7 @@ enum Runs {
     Gpu(Box<Gpu>),
 }
 
-type Gpu = din_runtime::exec::cuda::Engine<cuda::Gpu>;
+type Gpu = din_runtime::exec::cuda::CudaExecutor<cuda::Gpu>;
 
 /// The program's engine on a GPU, its kernels compiled or from the cache.
 fn on_gpu(
@@ -147,13 +147,13 @@ fn on_gpu(
     precision: Precision,
     threads: &Arc<Threads>,
 ) -> Outcome<Gpu> {
-    let options = codegen::cuda::Options { precision, ..codegen::cuda::Options::default() };
+    let options = codegen::cuda::Options { precision, ..codegen::cuda::CudaOptions::default() };
     let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
     let (_, architecture) = cuda::Gpu::probe(number)?;
-    let target = cuda::Target::Cubin(architecture);
+    let target = cuda::CudaTarget::Cubin(architecture);
     let image = cuda::ImageCache::of_user().compile(&cuda::Nvrtc::load()?, &made.source, "step.cu", target)?;
     let gpu = cuda::Gpu::open(number, &[image])?;
-    Ok(Gpu::with(program.clone(), Arc::new(made.launches), gpu, cuda::Options::default(), threads.clone())?)
+    Ok(Gpu::with(program.clone(), Arc::new(made.launches), gpu, cuda::CudaOptions::default(), threads.clone())?)
 }
 
 /// A model in training.

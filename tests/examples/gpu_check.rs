@@ -25,7 +25,7 @@ use din_program::cuda::{Cuda, Precision};
 use din_runtime::cpu;
 use din_runtime::exec::DenseState;
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::cuda::{Engine as Device, Gpu, Image, ImageCache, Nvrtc, Target};
+use din_runtime::exec::cuda::{CudaExecutor as Device, CudaImage, CudaTarget, Gpu, ImageCache, Nvrtc};
 use din_runtime::random::Stream;
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
@@ -47,7 +47,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A GPU, and who compiles for it.
 struct Machine {
     number: u32,
-    target: Target,
+    target: CudaTarget,
     nvrtc: Nvrtc,
     cache: ImageCache,
     /// Whether each launch is waited for.
@@ -57,7 +57,7 @@ struct Machine {
 /// KernelArg compiled for the GPU.
 struct Compiled<'m> {
     machine: &'m Machine,
-    image: Image,
+    image: CudaImage,
 }
 
 impl Machine {
@@ -218,7 +218,7 @@ fn batch(program: &Program, rows: usize, ids: usize, number: u64) -> Columns {
     }
 }
 
-/// State and tables of `ids` rows at their first weights.
+/// DenseState and tables of `ids` rows at their first weights.
 fn fresh(program: &Program, ids: usize) -> Outcome<(DenseState, Vec<Table>)> {
     let mut state = DenseState::new(program);
     for (k, values) in state.params.iter_mut().enumerate() {
@@ -341,7 +341,7 @@ fn main() -> Outcome<()> {
         }
     }
     let (name, architecture) = Gpu::probe(number)?;
-    let (nvrtc, target) = (Nvrtc::load()?, Target::Cubin(architecture));
+    let (nvrtc, target) = (Nvrtc::load()?, CudaTarget::Cubin(architecture));
     println!("GPU {number}: {name}, sm_{architecture}; NVRTC {:?}", nvrtc.version());
     let machine = Machine { number, target, nvrtc, cache: ImageCache::of_user(), waits: AtomicBool::new(false) };
     let machine = &machine;

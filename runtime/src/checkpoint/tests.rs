@@ -1,14 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
+use crate::exec::Backend;
 use din_program::schedule::Schedule;
 use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training};
-use din_program::{FORMAT, SlotScope, Update, UpdateSlot};
+use din_program::{FORMAT, Isa, SlotScope, Update, UpdateSlot};
 use std::collections::BTreeMap;
 
 pub(crate) fn program() -> Program {
     let empty = Schedule {
-        axes: vec![],
-        groups: vec![],
+        axes: din_program::axes::AxisTree::rows(),
         buffers: vec![],
         slots: vec![],
         tile_slots: vec![],
@@ -74,7 +74,7 @@ pub(crate) fn manifest(program: &Program, step: u64) -> Manifest {
         din: "0.1.0".into(),
         model: program.model.clone(),
         program: program.hash(),
-        isa: "v3".into(),
+        backend: Backend::Cpu(Isa::V3),
         seed: 7,
         batch: 32,
         position: Position { step, epoch: 1, batch: 2, loss_sum: 0.1 + 0.2, samples: 64 },

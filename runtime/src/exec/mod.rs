@@ -1,12 +1,15 @@
 //! Executors: what runs the steps of a program. The CPU and CUDA.
 //!
-//! - `common`: what both share. - `cpu`, `cuda`: the executors. - `error`: why they refuse.
+//! - `common`: what both share. - `cpu`, `cuda`: the executors. - `backend`: what decides the bits of
+//!   results. - `error`: why they refuse.
 
+mod backend;
 mod common;
 pub mod cpu;
 pub mod cuda;
 mod error;
 
+pub use backend::Backend;
 pub use common::{CallSpan, CheckError, DenseState, MAX_SLOTS, ProfileRow, Roofline, StepInputs};
 pub use error::ExecError;
 
@@ -23,9 +26,8 @@ use std::sync::Arc;
 pub trait Executor: fmt::Debug {
     fn program(&self) -> &Arc<Program>;
 
-    /// What decides the bits of results, as a run records it: `v4`; `sm_90`, with what products are
-    /// rounded to where they are: `sm_90 tf32`.
-    fn backend(&self) -> String;
+    /// What decides the bits of results.
+    fn backend(&self) -> Backend;
 
     /// Whether steps run on the host's cores and in the caller's memory.
     fn runs_on_host(&self) -> bool;

@@ -1,7 +1,7 @@
 //! Where a training run's time went: `din train --profile`.
 
 use super::session::Session;
-use crate::exec::{CallSpan, ProfileRow, Roofline};
+use crate::exec::{Backend, CallSpan, ProfileRow, Roofline};
 use din_program::schema::seen_from;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -14,8 +14,8 @@ pub struct Profile {
     pub samples: u64,
     /// Of the CPU.
     pub threads: usize,
-    /// What the kernels ran on, where that is not the CPU: `sm_90`.
-    pub device: Option<String>,
+    /// What the kernels ran on, where that is not the CPU.
+    pub device: Option<Backend>,
     /// From the first batch of an epoch to its last step, over the epochs.
     pub training: Duration,
     /// Of it, waiting for the next batch to be read.

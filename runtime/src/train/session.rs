@@ -5,7 +5,7 @@ use crate::batch::Batch;
 use crate::checkpoint::{Contents, Loaded};
 use crate::cpu::UnsupportedIsa;
 use crate::exec::cuda::DeviceError;
-use crate::exec::{CallSpan, CheckError, DenseState, ExecError, Executor, ProfileRow, Roofline, StepInputs};
+use crate::exec::{Backend, CallSpan, CheckError, DenseState, ExecError, Executor, ProfileRow, Roofline, StepInputs};
 use crate::random::Stream;
 use crate::table::{self, Counter, Resolved, Table, TableError};
 use crate::threads::{ThreadError, Threads};
@@ -220,8 +220,8 @@ impl Session {
             .find_map(|(name, numbers)| numbers.iter().copied().find(diverged).map(|weight| (name.clone(), weight))))
     }
 
-    /// What decides the bits of results beside program, data and seed: the ISA level, or the device's architecture.
-    pub fn level(&self) -> String {
+    /// What decides the bits of results beside program, data and seed.
+    pub fn backend(&self) -> Backend {
         self.executor.backend()
     }
 
@@ -271,7 +271,7 @@ impl Session {
     }
 
     /// What steps run on, where that is not the CPU.
-    pub fn device(&self) -> Option<String> {
+    pub fn device(&self) -> Option<Backend> {
         (!self.executor.runs_on_host()).then(|| self.executor.backend())
     }
 

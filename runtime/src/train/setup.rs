@@ -8,7 +8,7 @@ use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
 use crate::exec::Executor;
 use crate::exec::cpu::CpuExecutor;
-use crate::exec::cuda::{self, Gpu, Image};
+use crate::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, Gpu};
 use crate::fs::xxh3_file;
 use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, Record, RunDirectory, same_spec};
 use crate::threads::Threads;
@@ -29,7 +29,7 @@ pub enum Device {
     Cuda {
         number: u32,
         launches: Arc<Cuda>,
-        images: Vec<Image>,
+        images: Vec<CudaImage>,
         /// Bytes for tables, where it is not what fits.
         memory: Option<usize>,
     },
@@ -105,8 +105,8 @@ impl Device {
             Self::Cpu => Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?),
             Self::Cuda { number, launches, images, memory } => {
                 let gpu = Gpu::open(*number, images)?;
-                let options = cuda::Options { memory: *memory, ..cuda::Options::default() };
-                Box::new(cuda::Engine::with(program.clone(), launches.clone(), gpu, options, threads.clone())?)
+                let options = CudaOptions { memory: *memory, ..CudaOptions::default() };
+                Box::new(CudaExecutor::with(program.clone(), launches.clone(), gpu, options, threads.clone())?)
             }
         })
     }
@@ -210,8 +210,8 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         din: env!("CARGO_PKG_VERSION").into(),
         model: program.model.clone(),
         program: program_hash.clone(),
-        isa: session.level(),
-        device: Some(options.device.to_string()),
+        backend: session.backend(),
+        device: options.device.to_string(),
         seed,
         batch,
         list_separator: separator,
@@ -302,11 +302,11 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
             (Session::new(executor, threads.clone(), record.seed)?, Position::default(), true)
         }
     };
-    let isa = session.level();
-    if isa != record.isa {
+    let backend = session.backend();
+    if backend != record.backend {
         observe(Event::Warning(format!(
-            "{at}: the run began on {}, this is {isa}; its bits will differ from an uninterrupted run's",
-            record.isa
+            "{at}: the run began on {}, this is {backend}; its bits will differ from an uninterrupted run's",
+            record.backend
         )));
     }
     let mut lines = directory.epochs(position.step)?;

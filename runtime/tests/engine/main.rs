@@ -158,7 +158,10 @@ fn contradictions_are_refused_with_their_location() {
         ("buffer", |s| s.phases[1].calls[0].op = Operation::Fill { buffer: BufferId(99), value: 0.0 }),
         ("slot", |s| s.slots[1].width = 1),
         ("axis", |s| s.phases[0].axis = AxisId(3)),
-        ("parent", |s| s.axes[2] = Some(GLOBAL)),
+        ("parent", |s| {
+            let wrong = AxisKind::Sequence { sequence: 0, parent: GLOBAL, shared: None };
+            s.axes.get_mut(AxisId(2)).unwrap().kind = wrong;
+        }),
         ("kernel", |s| s.phases[2].calls[0].op = Operation::Kernel { kernel: KernelId(7), args: vec![] }),
         ("columns", |s| {
             let Operation::MatMul { n, .. } = &mut s.phases[1].calls[2].op else { unreachable!() };

@@ -311,12 +311,14 @@ fn step(backward: bool) -> Schedule {
         ]);
     }
     let tile_slots = vec![slot(SEQUENCE, D), slot(SEQUENCE, H)];
-    Schedule { axes: vec![None, Some(GLOBAL), Some(BATCH)], groups: vec![], buffers, slots, tile_slots, phases, roots }
+    let mut axes = AxisTree::new("batch");
+    axes.add_sequence("visited", 0, BATCH);
+    Schedule { axes, buffers, slots, tile_slots, phases, roots }
 }
 
 fn rows_update() -> Update {
     let schedule = Schedule {
-        axes: vec![None, Some(GLOBAL)],
+        axes: AxisTree::rows(),
         buffers: vec![
             buffer(BATCH, D, Storage::Weight),
             buffer(BATCH, D, Storage::Gradient),
@@ -324,7 +326,6 @@ fn rows_update() -> Update {
             buffer(BATCH, 1, Storage::UpdateCount),
         ],
         slots: vec![],
-        groups: vec![],
         tile_slots: vec![],
         phases: vec![Phase {
             axis: BATCH,
@@ -340,7 +341,7 @@ fn rows_update() -> Update {
 
 fn tensor_update() -> Update {
     let schedule = Schedule {
-        axes: vec![None, Some(GLOBAL)],
+        axes: AxisTree::rows(),
         buffers: vec![
             buffer(BATCH, 1, Storage::Weight),
             buffer(BATCH, 1, Storage::Gradient),
@@ -348,7 +349,6 @@ fn tensor_update() -> Update {
             buffer(GLOBAL, 1, Storage::Arena(SlotId(0))),
         ],
         slots: vec![slot(GLOBAL, 1)],
-        groups: vec![],
         tile_slots: vec![],
         phases: vec![
             Phase {

@@ -7,17 +7,17 @@ use din_compiler::codegen::cuda;
 use din_compiler::model::Model;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
-use din_program::cuda::Cuda;
+use din_program::cuda::{Cuda, Precision};
 use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::cuda::{self as cuda_engine, DeviceError, Options};
-use din_runtime::exec::{DenseState, Executor, ProfileRow};
+use din_runtime::exec::cuda::{CudaExecutor, CudaOptions, DeviceError};
+use din_runtime::exec::{Backend, DenseState, Executor, ProfileRow};
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
 use din_runtime::train::Session;
-use din_tests::cuda::{Columns, Device, Shim, Trainer, columns};
+use din_tests::cuda::{ARCHITECTURE, Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Case {
     }
 
     /// One with other choices, from the start.
-    pub fn trainer_with(&self, options: Options) -> Result<Trainer<Shim<'_>>, DeviceError> {
+    pub fn trainer_with(&self, options: CudaOptions) -> Result<Trainer<Shim<'_>>, DeviceError> {
         let (state, tables) = self.start();
         Trainer::with(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables, options)
     }
@@ -232,7 +232,7 @@ fn refusals_change_nothing_and_failures_are_told() {
 }
 
 /// Steps are asked for before the losses of those before them: the same losses, in order, and the same values.
-fn runs_ahead(options: Options) {
+fn runs_ahead(options: CudaOptions) {
     let case = case("din");
     let (mut one_by_one, mut ahead) = (case.trainer_with(options).unwrap(), case.trainer_with(options).unwrap());
     let mut r = Random::new(14);
@@ -262,12 +262,12 @@ fn runs_ahead(options: Options) {
 
 #[test]
 fn steps_run_ahead() {
-    runs_ahead(Options::default());
+    runs_ahead(CudaOptions::default());
 }
 
 #[test]
 fn steps_run_ahead_in_parts() {
-    runs_ahead(Options { memory: Some(24 << 10), ..Options::default() });
+    runs_ahead(CudaOptions { memory: Some(24 << 10), ..CudaOptions::default() });
 }
 
 /// The batch as data sets give it.
@@ -292,24 +292,25 @@ fn batch_of(program: &Program, columns: &Columns) -> Batch {
 /// What `din train` does: a counting pass, steps, evaluation and a checkpoint between them, and it goes on from the checkpoint elsewhere.
 #[test]
 fn a_session_trains_on_a_device() {
-    session(Options::default());
+    session(CudaOptions::default());
 }
 
 /// The same where the device has no room for the tables.
 #[test]
 fn a_session_trains_in_parts() {
-    session(Options { memory: Some(24 << 10), ..Options::default() });
+    session(CudaOptions { memory: Some(24 << 10), ..CudaOptions::default() });
 }
 
-fn session(options: Options) {
+fn session(options: CudaOptions) {
     let case: &'static Case = Box::leak(Box::new(case("din")));
     let threads = Threads::new(2).unwrap();
     let session = |executor: Box<dyn Executor>| Session::new(executor, threads.clone(), 7).unwrap();
     let on_cpu = CpuExecutor::new(case.program.clone(), threads.clone(), cpu::detect()).unwrap();
     let (program, launches, shim) = (case.program.clone(), case.launches.clone(), Shim::new(&case.device, 8));
-    let on_shim = cuda_engine::Engine::with(program, launches, shim, options, threads.clone()).unwrap();
+    let on_shim = CudaExecutor::with(program, launches, shim, options, threads.clone()).unwrap();
     let (mut cpu, mut gpu) = (session(Box::new(on_cpu)), session(Box::new(on_shim)));
-    assert_eq!(gpu.level(), "shim");
+    let backend = Backend::Cuda { architecture: ARCHITECTURE, precision: Precision::F32 };
+    assert_eq!(gpu.backend(), backend);
     let mut r = Random::new(21);
     let batches: Vec<Batch> =
         (0..8).map(|k| batch_of(&case.program, &case.batch(&mut r, 8 + k as usize, 5 * k))).collect();
@@ -346,7 +347,7 @@ fn session(options: Options) {
     let (rows, spans) = gpu.profile();
     let steps = |r: &ProfileRow| r.schedule != "train" || r.calls == 8;
     assert!(rows.iter().all(|r| steps(r) && !r.name.starts_with("din_infer")) && !spans.is_empty(), "{rows:?}");
-    assert_eq!((gpu.device().as_deref(), cpu.device()), (Some("shim"), None));
+    assert_eq!((gpu.device(), cpu.device()), (Some(backend), None));
     let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
     assert_eq!(found.state.step, expected.state.step);
     for (a, b) in found.tables.iter().zip(expected.tables) {
@@ -360,28 +361,28 @@ fn session(options: Options) {
 /// Launches are data like any other: numbers that lead nowhere are errors.
 #[test]
 fn launches_that_do_not_fit_are_refused() {
-    use din_program::cuda::{Address, Grid, Tiling};
+    use din_program::cuda::{Grid, PointerArg, Tiling};
     use din_program::schedule::{AxisId, BATCH, BufferId, KernelArg};
     let case = case("din");
     let refused = |change: &dyn Fn(&mut Cuda), said: &str| {
         let mut launches = (*case.launches).clone();
         change(&mut launches);
         let driver = Shim::new(&case.device, 1);
-        let made = cuda_engine::Engine::new(case.program.clone(), Arc::new(launches), driver);
+        let made = CudaExecutor::new(case.program.clone(), Arc::new(launches), driver);
         let Err(error) = made else { panic!("nothing was said: {said}") };
         assert!(matches!(error, DeviceError::Program(_)) && error.to_string().contains(said), "{error}");
     };
     refused(&|c| c.schedules.truncate(2), "schedules");
     refused(&|c| c.threads = 48, "48 threads");
-    refused(&|c| c.schedules[0].addresses[0] = Address::Buffer(BufferId(1 << 20)), "buffer 1048576");
-    refused(&|c| c.schedules[1].addresses[0] = Address::Tiles(99), "tiling 99");
-    refused(&|c| c.schedules[0].addresses[0] = Address::Argument(KernelArg::Table(77)), "table 77");
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Buffer(BufferId(1 << 20)), "buffer 1048576");
+    refused(&|c| c.schedules[1].pointers[0] = PointerArg::Tiles(99), "tiling 99");
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(KernelArg::Table(77)), "table 77");
     refused(&|c| c.schedules[0].tilings[0].samples = 0, "tiles of");
     // There are no requests for samples to be under.
-    refused(&|c| c.schedules[0].addresses[0] = Address::Offsets(BATCH), "axis 1 is not a sequence");
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Offsets(BATCH), "axis 1 is not a sequence");
     refused(&|c| c.schedules[0].tilings[0] = Tiling { axis: BATCH, samples: 4, entries: 4 }, "axis 1 is not");
     let above = KernelArg::Ancestor { of: BATCH, to: AxisId(3) };
-    refused(&|c| c.schedules[0].addresses[0] = Address::Argument(above), "elements of axis 3 above those of axis 1");
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(above), "elements of axis 3 above those of axis 1");
     refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
     refused(&|c| c.schedules[0].launches[0].phase = 1 << 20, "phase 1048576");
 }

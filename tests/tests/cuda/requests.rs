@@ -4,11 +4,10 @@
 use crate::models::small;
 use din_compiler::codegen::cuda;
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{AxisKind, AxisTree};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::cuda::Engine as Device;
+use din_runtime::exec::cuda::CudaExecutor as Device;
 use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
@@ -130,9 +129,9 @@ fn agree(found: &Trained, expected: &Trained, what: &str) {
 fn pairs_store_no_concatenation() {
     let options = CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() };
     let program = compile(&model(true, "dice"), &options).unwrap().program;
-    let axes = AxisTree::new(&program.schema, &program.train.groups);
+    let axes = &program.train.axes;
     for schedule in [&program.train, &program.infer] {
-        let pairs = schedule.buffers.iter().filter(|b| matches!(axes.of(b.axis), AxisKind::Sequence(_)));
+        let pairs = schedule.buffers.iter().filter(|b| axes.shared(b.axis).is_some() && axes.is_ragged(b.axis));
         let mut widths: Vec<usize> = pairs.map(|b| b.width as usize).collect();
         widths.sort_unstable();
         widths.dedup();

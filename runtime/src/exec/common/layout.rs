@@ -3,8 +3,7 @@
 //! Filled from a checked batch; allocations are kept from step to step.
 
 use super::unique::UniqueElements;
-
-use din_program::schedule::{AxisId, AxisKind, AxisTree, Group, MAX_KEYS, Units};
+use din_program::axes::{AxisId, AxisKind, AxisTree, MAX_KEYS};
 
 /// Elements `begin..end` of an axis.
 pub type ElementRange = (usize, usize);
@@ -16,14 +15,17 @@ pub struct Layout {
     samples: usize,
     /// First sample of each request, then the number of samples; empty without requests.
     requests: Vec<u32>,
-    /// By axis, of ragged ones: their elements under each sample (entries of requests: under each request).
+    /// By axis, of ragged ones: their elements under each element of the parent.
     offsets: Vec<Vec<u32>>,
-    groups: Vec<UniqueElements>,
+    /// By axis, of unique ones; empty for the others.
+    uniques: Vec<UniqueElements>,
 }
 
 impl Layout {
     pub fn new(axes: AxisTree) -> Layout {
-        Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], groups: Vec::new(), axes }
+        let mut uniques = Vec::new();
+        uniques.resize_with(axes.count(), UniqueElements::default);
+        Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], uniques, axes }
     }
 
     /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets of each sequence.
@@ -31,61 +33,71 @@ impl Layout {
         self.samples = samples;
         self.requests.clear();
         self.requests.extend_from_slice(requests);
-        for d in 2..self.axes.count() {
-            let offsets = &mut self.offsets[d];
+        for id in self.axes.ids() {
+            let (before, rest) = self.offsets.split_at_mut(id.index());
+            let offsets = &mut rest[0];
             offsets.clear();
-            match self.axes.of(AxisId(d as u32)) {
-                AxisKind::Entries(s) => offsets.extend_from_slice(&sequences[s as usize]),
-                AxisKind::Sequence(s) if self.axes.find(AxisKind::Entries(s)).is_none() => {
-                    offsets.extend_from_slice(&sequences[s as usize]);
+            match *self.axes.kind(id) {
+                AxisKind::Sequence { sequence, shared: None, .. } => {
+                    offsets.extend_from_slice(&sequences[sequence as usize]);
                 }
-                AxisKind::Sequence(s) => {
+                AxisKind::Sequence { sequence, shared: Some(_), .. } => {
                     let mut end = 0;
                     offsets.push(end);
-                    for (request, list) in self.requests.windows(2).zip(sequences[s as usize].windows(2)) {
+                    for (request, list) in self.requests.windows(2).zip(sequences[sequence as usize].windows(2)) {
                         for _ in request[0]..request[1] {
                             end += list[1] - list[0];
                             offsets.push(end);
                         }
                     }
                 }
-                AxisKind::Global | AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => {}
+                AxisKind::Pairs { of } => {
+                    let mut end = 0;
+                    offsets.push(end);
+                    for list in before[of.index()].windows(2) {
+                        for _ in list[0]..list[1] {
+                            end += list[1] - list[0];
+                            offsets.push(end);
+                        }
+                    }
+                }
+                AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => {}
             }
         }
     }
 
-    /// Joins what reads the same rows, after [`Layout::set`]: `rows` gives the row numbers of a table's feature.
-    pub fn join<'a>(&mut self, groups: &[Group], rows: &dyn Fn(u32, u32) -> &'a [u32]) {
-        self.groups.resize_with(groups.len(), UniqueElements::default);
-        for (k, group) in groups.iter().enumerate() {
-            let count = self.count(group.over);
+    /// Fills the unique axes, after [`Layout::set`]: `rows` gives the row numbers of a table's feature.
+    pub fn join<'a>(&mut self, rows: &dyn Fn(u32, u32) -> &'a [u32]) {
+        for id in self.axes.ids() {
+            let Some(unique) = self.axes.unique(id) else { continue };
+            let count = self.count(unique.over);
             let mut keys = [&[][..]; MAX_KEYS];
-            for (key, &(table, feature)) in keys.iter_mut().zip(&group.keys) {
+            for (key, &(table, feature)) in keys.iter_mut().zip(&unique.keys) {
                 *key = rows(table, feature);
             }
-            self.groups[k].build(count, &keys[..group.keys.len()]);
+            self.uniques[id.index()].build(count, &keys[..unique.keys.len()]);
         }
     }
 
-    /// The elements of a group; it has none before [`Layout::join`].
-    pub fn group(&self, group: u32) -> Option<&UniqueElements> {
-        self.groups.get(group as usize)
+    /// The elements of a unique axis; it has none before [`Layout::join`].
+    pub fn unique(&self, axis: AxisId) -> &UniqueElements {
+        &self.uniques[axis.index()]
     }
 
     /// Elements of an axis.
     pub fn count(&self, axis: AxisId) -> usize {
-        match self.axes.of(axis) {
+        match self.axes.kind(axis) {
             AxisKind::Global => 1,
-            AxisKind::Batch => self.samples,
+            AxisKind::Batch { .. } => self.samples,
             AxisKind::Request => self.requests.len().saturating_sub(1),
-            AxisKind::Unique(g) => self.group(g).map_or(0, UniqueElements::count),
-            AxisKind::Sequence(_) | AxisKind::Entries(_) => self.offsets(axis).last().map_or(0, |&n| n as usize),
+            AxisKind::Unique(_) => self.unique(axis).count(),
+            AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => self.offsets(axis).last().map_or(0, |&n| n as usize),
         }
     }
 
-    /// Offsets of a ragged axis, by sample or by request.
+    /// Offsets of a ragged axis, by element of its parent; empty for another axis.
     pub fn offsets(&self, axis: AxisId) -> &[u32] {
-        self.offsets.get(axis.index()).map_or(&[], Vec::as_slice)
+        &self.offsets[axis.index()]
     }
 
     /// First sample of each request, then the number of samples.
@@ -93,30 +105,38 @@ impl Layout {
         &self.requests
     }
 
-    /// What tiles are cut from.
-    pub fn units(&self, units: Units) -> usize {
-        match units {
-            Units::Samples => self.samples,
-            Units::Requests => self.requests.len().saturating_sub(1),
-            Units::Group(g) => self.group(g).map_or(0, UniqueElements::count),
-        }
-    }
-
-    /// Elements of `axis` that belong to units `from..to`; none of an axis whose tiles are cut otherwise.
+    /// The first element of `axis` under element `at` of `to`, where elements of `axis` lie side by
+    /// side under those of `to`; `None` where they need not.
     #[inline]
-    pub fn range(&self, axis: AxisId, units: Units, from: usize, to: usize) -> ElementRange {
-        match self.axes.of(axis) {
-            AxisKind::Global => (0, 1),
-            _ if self.axes.units(axis) != units => (0, 0),
-            AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => (from, to),
-            AxisKind::Sequence(_) | AxisKind::Entries(_) => {
-                let offsets = &self.offsets[axis.index()];
-                (offsets[from] as usize, offsets[to] as usize)
+    fn begin(&self, axis: AxisId, to: AxisId, at: usize) -> Option<usize> {
+        if axis == to {
+            return Some(at);
+        }
+        match *self.axes.kind(axis) {
+            AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent } => {
+                let first = self.begin(parent, to, at)?;
+                Some(self.offsets[axis.index()][first] as usize)
             }
+            AxisKind::Batch { request } if request == Some(to) => Some(self.requests[at] as usize),
+            AxisKind::Batch { .. } | AxisKind::Global | AxisKind::Request | AxisKind::Unique(_) => None,
         }
     }
 
-    /// By element of `of`: the element of `to` above it. See [`AxisTree::has_ancestor`].
+    /// Elements of `axis` that belong to elements `from..to` of the tile axis `by`; none of an axis whose tiles are
+    /// cut otherwise.
+    #[inline]
+    pub fn range(&self, axis: AxisId, by: AxisId, from: usize, to: usize) -> ElementRange {
+        if *self.axes.kind(axis) == AxisKind::Global {
+            return (0, 1);
+        }
+        if self.axes.tile_axis(axis) != by {
+            return (0, 0);
+        }
+        let begin = |at| self.begin(axis, by, at).expect("an axis lies side by side under its tile axis");
+        (begin(from), begin(to))
+    }
+
+    /// By element of `of`: the element of `to` above it. See [`AxisTree::is_indexed`].
     pub fn ancestors(&self, of: AxisId, to: AxisId, out: &mut Vec<u32>) {
         out.resize(self.count(of), 0);
         self.above(of, to, 0, out);
@@ -124,45 +144,44 @@ impl Layout {
 
     /// The same from element `first` on.
     pub fn above(&self, of: AxisId, to: AxisId, first: usize, out: &mut [u32]) {
-        let requests = self.requests.len().saturating_sub(1);
-        match (self.axes.of(of), self.axes.of(to)) {
-            (AxisKind::Batch, AxisKind::Request) => owners(requests, |r| self.requests[r], first, out),
-            (AxisKind::Sequence(_), AxisKind::Batch) | (AxisKind::Entries(_), AxisKind::Request) => {
-                let offsets = self.offsets(of);
-                owners(offsets.len().saturating_sub(1), |o| offsets[o], first, out);
+        if let Some(unique) = self.axes.unique(to) {
+            let element = &self.unique(to).of;
+            if of == unique.over {
+                out.copy_from_slice(&element[first..first + out.len()]);
+            } else {
+                self.above(of, unique.over, first, out);
+                out.iter_mut().for_each(|above| *above = element[*above as usize]);
             }
-            (AxisKind::Sequence(_), AxisKind::Request) => {
-                let offsets = self.offsets(of);
-                owners(requests, |r| offsets[self.requests[r] as usize], first, out);
-            }
-            (AxisKind::Sequence(_), AxisKind::Entries(_)) => {
-                let (pairs, lists) = (self.offsets(of), self.offsets(to));
-                let (count, mut request) = (out.len(), None);
-                let each = |sample: usize, before: u32, own: std::ops::Range<usize>| {
-                    let found = || self.requests.partition_point(|&r| r as usize <= sample).saturating_sub(1);
-                    let mut at = request.unwrap_or_else(found);
-                    while self.requests[at + 1] as usize <= sample {
-                        at += 1;
-                    }
-                    request = Some(at);
-                    out[own].iter_mut().zip(lists[at] + before..).for_each(|(out, entry)| *out = entry);
-                };
-                runs(self.samples, |s| pairs[s], first, count, each);
-            }
-            (_, AxisKind::Unique(g)) => {
-                let Some((group, over)) = self.group(g).zip(self.axes.over(g)) else { return };
-                if of == over {
-                    out.copy_from_slice(&group.of[first..first + out.len()]);
-                } else {
-                    self.above(of, over, first, out);
-                    out.iter_mut().for_each(|above| *above = group.of[*above as usize]);
+        } else if self.begin(of, to, 0).is_some() {
+            let begin = |at| self.begin(of, to, at).expect("it was there for the first") as u32;
+            owners(self.count(to), begin, first, out);
+        } else if self.axes.shared(of) == Some(to) {
+            let (pairs, lists) = (self.offsets(of), self.offsets(to));
+            let (count, mut request) = (out.len(), None);
+            let each = |sample: usize, before: u32, own: std::ops::Range<usize>| {
+                let found = || self.requests.partition_point(|&r| r as usize <= sample).saturating_sub(1);
+                let mut at = request.unwrap_or_else(found);
+                while self.requests[at + 1] as usize <= sample {
+                    at += 1;
                 }
+                request = Some(at);
+                out[own].iter_mut().zip(lists[at] + before..).for_each(|(out, entry)| *out = entry);
+            };
+            runs(self.samples, |s| pairs[s], first, count, each);
+        } else {
+            // What is in a list of a common sequence's entries.
+            let parent = self.axes.parent(of).expect("what lies under nothing has no ancestor but the global axis");
+            self.above(of, parent, first, out);
+            for above in out {
+                let mut one = [0];
+                self.above(parent, to, *above as usize, &mut one);
+                [*above] = one;
             }
-            _ => {}
         }
     }
 
-    /// By sample (or request): its entries in a ragged axis, as [`din_program::schedule::Storage::Length`].
+    /// By element of the parent: the number of its elements on a ragged axis, as
+    /// [`din_program::schedule::Storage::Length`].
     pub fn lengths(&self, axis: AxisId, out: &mut Vec<f32>) {
         out.clear();
         out.extend(self.offsets(axis).windows(2).map(|w| (w[1] - w[0]) as f32));

@@ -25,7 +25,7 @@ mod tiles;
 use crate::exec::common::{
     self, CallSpan, CheckError, DenseState, Lookup, MAX_SLOTS, ProfileRow, Purpose, Roofline, StepInputs, lookups,
 };
-use crate::exec::{ExecError, Executor};
+use crate::exec::{Backend, ExecError, Executor};
 use crate::jit::{CodeError, CodeImage, KernelFn};
 use crate::kernels::Gemm;
 use crate::table::{Occurrences, Table};
@@ -351,9 +351,9 @@ impl CpuExecutor {
             let (occurrences, slices) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
             debug_assert_eq!(program.tables[t].features.len(), inputs.row_numbers[t].len());
             for lookup in &lookups[t] {
-                let rows = match lookup.group {
+                let rows = match lookup.unique {
                     None => inputs.row_numbers[t][lookup.feature].as_slice(),
-                    Some((group, key)) => layout.group(group).map_or(&[][..], |g| &g.rows[key as usize]),
+                    Some((axis, key)) => &layout.unique(axis).rows[key as usize],
                 };
                 // SAFETY: the slices are dropped below, before the borrows of `inputs` and of the layout end.
                 slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
@@ -446,8 +446,8 @@ impl Executor for CpuExecutor {
     fn program(&self) -> &Arc<Program> {
         self.program()
     }
-    fn backend(&self) -> String {
-        format!("{:?}", self.isa).to_lowercase()
+    fn backend(&self) -> Backend {
+        Backend::Cpu(self.isa)
     }
     fn runs_on_host(&self) -> bool {
         true

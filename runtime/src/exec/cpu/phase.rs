@@ -11,7 +11,7 @@ use crate::exec::common::Layout;
 use crate::kernels::{Gemm, MatMul, Outer, transpose};
 use crate::table::Occurrences;
 use crate::threads::ThreadPool;
-use din_program::schedule::{AxisId, AxisKind, BATCH, GLOBAL};
+use din_program::schedule::{AxisId, BATCH, GLOBAL};
 
 /// What one thread works with; reused from phase to phase.
 #[derive(Debug, Default)]
@@ -265,8 +265,8 @@ impl<'a> Shared<'a> {
         let Op::SegmentSum { x, out, width, from: over } = *op else { return };
         let base = |arg: usize, s: Strided| args[arg].cast::<f32>().wrapping_add(s.column);
         let (from, into) = (base(0, x), base(1, out));
-        if let AxisKind::Unique(group) = layout.axes.of(axis) {
-            let Some(group) = layout.group(group) else { return };
+        if layout.axes.unique(axis).is_some() {
+            let group = layout.unique(axis);
             for g in units.0..units.1 {
                 let to = into.wrapping_add(g * out.stride);
                 let members = &group.members[group.begins[g] as usize..group.begins[g + 1] as usize];
