@@ -20,7 +20,11 @@
 //! is a base address such that element `i` of the argument's axis stands at `base + i * stride`; for tile buffers the base is moved
 //! back by the tile's first element. Strides, columns and widths are compiled into the kernel.
 
+mod operation;
+
 pub use crate::axes::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, MAX_KEYS};
+pub use operation::{AbsorbedWeight, AccessKind, BufferUse, Extent, MathFunction, Operation, Work};
+
 use serde::{Deserialize, Serialize};
 
 /// Most chunks of a phase.
@@ -139,17 +143,6 @@ pub enum KernelArg {
     Function(MathFunction),
 }
 
-/// Functions that generated code calls, all on f64: `extern "C" fn(f64) -> f64`, `Pow` with two arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum MathFunction {
-    Exp,
-    Log,
-    Tanh,
-    /// `log(1 + x)`
-    Log1p,
-    Pow,
-}
-
 /// Columns `column..` of a buffer's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -164,32 +157,6 @@ pub struct Call {
     pub op: Operation,
     /// `file:line:column` of what asked for it, for profiles and errors.
     pub location: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Operation {
-    /// Generated code.
-    Kernel { kernel: KernelId, args: Vec<KernelArg> },
-    /// Sets the call's elements of a buffer.
-    Fill { buffer: BufferId, value: f32 },
-    /// `out_i = x_i W` or `out_i += x_i W`: `x` has `k` columns, `w` is once and `k x n`, row-major with row stride `w_stride`, `out` has `n` columns.
-    MatMul { x: View, w: View, w_stride: u32, out: View, k: u32, n: u32, accumulate: bool },
-    /// `out_i = x_i (W1 + diag(q_s) W2)`, `s` being entry `i`'s sample: `x` has `e` columns, `out` `n`, `w` is once and holds W1 over W2, `2 e x n`. Or
-    /// `transposed`, `out_i = x_i (W1 + diag(q_s) W2)^T`: `x` has `n` columns, `out` `e`, `w` is `n x 2 e`. `q` is on the samples.
-    AbsorbedMatMul { x: View, q: View, w: View, transposed: bool, out: View, e: u32, n: u32 },
-    /// With `G_s` the sum of `x_i^T g_i` over the entries of sample `s` (`e x n`): `weight`, (q, partial `2 e x n`), gains G_s over diag(q_s) G_s for every
-    /// sample; `sample`, (w as W1 over W2, out on the samples), becomes the sum of `G_s * W2` over each row.
-    AbsorbedOuter { x: View, g: View, weight: Option<(View, View)>, sample: Option<(View, View)>, e: u32, n: u32 },
-    /// `out += sum_i x_i^T g_i`: `out` is a partial, `k x n` row-major.
-    Outer { x: View, g: View, out: View, k: u32, n: u32 },
-    /// Once: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.
-    Transpose { w: View, w_stride: u32, out: View, k: u32, n: u32 },
-    /// Sums over what shares an element, in order. Over requests: `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over a common
-    /// sequence's entries once a request: `out_e` is the sum of `x` at this entry over the samples of its request. Over a group: `out_g` is the
-    /// sum of `x_i` over the elements `i` that `g` stands for. `width` columns; `x` is on [`AxisTree::segment_source`].
-    SegmentSum { x: View, out: View, width: u32 },
-    /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`, `[mean, M2, count]` of widths `width, width, 1`.
-    Moments { x: View, out: BufferId, width: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
