@@ -8,6 +8,7 @@ use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::threads::Threads;
 use din_runtime::train::Session;
 use din_tests::random_graph::Random;
 use din_tests::requests::{DIM, E, HIDDEN, IDS, Log, TOWER, UNIT, logs, model, samples};
@@ -56,8 +57,9 @@ fn deduplicated_equals_replicated_in_the_reference() {
 
 /// Losses of training, logits afterwards, and all weights of tables.
 fn trained(common: bool, activation: &str, threads: usize, isa: Isa) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let engine = CpuExecutor::new(program(common, activation), threads, isa).unwrap();
-    let mut session = Session::new(engine, 7).unwrap();
+    let threads = Threads::new(threads).unwrap();
+    let engine = CpuExecutor::new(program(common, activation), threads.clone(), isa).unwrap();
+    let mut session = Session::new(Box::new(engine), threads, 7).unwrap();
     let mut counters = session.counters();
     logs().iter().for_each(|log| session.count(&mut counters, &log.batch(common)).unwrap());
     session.finish_counting(counters);

@@ -17,6 +17,7 @@ use din_runtime::predict::{self, OutputOptions};
 use din_runtime::run_dir::RunDirectory;
 use din_runtime::run_dir::same_spec;
 use din_runtime::signal;
+use din_runtime::threads::Threads;
 use din_runtime::train::{self, CpuOptions, Device, Session, Summary, TrainingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,18 +120,12 @@ fn train_with(
     options: &TrainingOptions,
     mut progress: Progress<'_>,
 ) -> Result<Summary, Failure> {
-    set_threads(options.cpu.thread_count());
     signal::install();
     Ok(train::train(program, options, &mut |event| progress.show(event))?)
 }
 
 pub fn cpu_options(args: &CpuArgs) -> CpuOptions {
     CpuOptions { threads: args.threads.map(|n| n as usize), isa: args.isa.map(Into::into) }
-}
-
-/// Before anything else uses threads.
-fn set_threads(threads: usize) {
-    din_runtime::train::set_threads(threads);
 }
 
 /// A run's model, ready to predict.
@@ -163,7 +158,6 @@ fn open(
     (asked, memory): (DeviceArg, Option<usize>),
     cpu: &CpuOptions,
 ) -> Result<Opened, Failure> {
-    set_threads(cpu.thread_count());
     let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
     let (program, device) = match own {
@@ -194,9 +188,8 @@ fn open(
             program.hash(),
         )));
     }
-    let engine = train::engine(&program, cpu)?;
-    let mut session = Session::restored(engine, loaded);
-    device.attach(&mut session)?;
+    let threads = Threads::new(cpu.thread_count()).map_err(din_runtime::Error::from)?;
+    let session = Session::restored(device.executor(&program, cpu, &threads)?, threads, loaded);
     let batch = record.batch.max(LEAST_BATCH) as usize;
     Ok(Opened { session, run, checkpoint, batch, recorded_separator: record.list_separator })
 }

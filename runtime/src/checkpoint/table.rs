@@ -140,7 +140,7 @@ pub fn restore(
     seed: u64,
     folder: &Path,
 ) -> Result<Table> {
-    let mut table = Table::new(spec, program.slots(spec.update), seed).map_err(|e| Error::machine(e.to_string()))?;
+    let mut table = Table::blank(spec, program.slots(spec.update), seed).map_err(|e| Error::machine(e.to_string()))?;
     let order: Vec<usize> = match spec.kind {
         TableKind::Fixed { .. } => (0..table.rows()).collect(),
         TableKind::Dynamic { .. } => restore_ids(&mut table, tensors, &folder.join(super::table_file(&spec.name)))?,

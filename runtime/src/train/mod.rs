@@ -12,7 +12,7 @@ mod setup;
 mod watch;
 
 pub use profile::TrainingProfile;
-pub use session::{CpuOptions, Session, engine, set_threads};
+pub use session::{CpuOptions, Session};
 pub use setup::{Device, TrainingOptions};
 
 use crate::batch::Batch;

@@ -1,16 +1,16 @@
-//! A model in memory: an engine (the CPU's, or beside it a device's), dense weights, tables, and the row numbers between a batch and a step.
+//! A model in memory: an executor, dense weights, tables, and the row numbers between a batch and a
+//! step.
 
 use crate::batch::Batch;
 use crate::checkpoint::{Contents, Loaded};
 use crate::cpu::UnsupportedIsa;
-use crate::exec::cpu::CpuExecutor;
 use crate::exec::cuda::DeviceError;
-use crate::exec::{CallSpan, CheckError, DenseState, ExecError, ProfileRow, StepInputs, Steps};
+use crate::exec::{Backend, CallSpan, CheckError, DenseState, ExecError, Executor, ProfileRow, Roofline, StepInputs};
 use crate::random::Stream;
 use crate::table::{self, FrequencyCounter, Resolved, Table, TableError};
+use crate::threads::{ThreadError, Threads};
 use crate::{Error, Result};
 use din_program::{Isa, Program};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,70 +29,17 @@ impl CpuOptions {
     }
 }
 
-/// Where steps run.
-#[derive(Debug)]
-enum Backend {
-    Cpu,
-    /// A device, which has its own values once they are `uploaded`; the host's are behind them where `ahead`.
-    Device {
-        steps: Box<dyn Steps>,
-        uploaded: bool,
-        ahead: bool,
-    },
-}
-
-impl Backend {
-    /// The loss, where it is there already.
-    fn train(
-        &mut self,
-        engine: &mut CpuExecutor,
-        state: &mut DenseState,
-        tables: &mut [Table],
-        inputs: &StepInputs<'_>,
-    ) -> Result<Option<f32>> {
-        self.upload(state, tables)?;
-        match self {
-            Self::Cpu => Ok(Some(engine.train_step(state, tables, inputs)?)),
-            Self::Device { steps, ahead, .. } => {
-                steps.train_ahead(tables, inputs)?;
-                *ahead = true;
-                state.step += 1;
-                Ok(None)
-            }
-        }
-    }
-
-    fn infer(
-        &mut self,
-        engine: &mut CpuExecutor,
-        state: &DenseState,
-        tables: &mut [Table],
-        inputs: &StepInputs<'_>,
-    ) -> Result<()> {
-        self.upload(state, tables)?;
-        match self {
-            Self::Cpu => engine.infer(state, tables, inputs).map(|_| ())?,
-            Self::Device { steps, .. } => steps.infer(tables, inputs).map(|_| ())?,
-        }
-        Ok(())
-    }
-
-    /// Gives a device the values that it does not have.
-    fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<()> {
-        if let Self::Device { steps, uploaded: uploaded @ false, .. } = self {
-            steps.upload(state, tables)?;
-            *uploaded = true;
-        }
-        Ok(())
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Session {
     program: Arc<Program>,
-    engine: CpuExecutor,
-    backend: Backend,
+    executor: Box<dyn Executor>,
+    /// Those of the executor too, where steps run on the host.
+    threads: Arc<Threads>,
+    /// Whether the executor has the values of `state` and `tables`.
+    uploaded: bool,
+    /// Whether the executor's values are newer than those of `state` and `tables`.
+    ahead: bool,
     state: DenseState,
     tables: Vec<Table>,
     /// By table, by its features: row numbers of a batch.
@@ -100,8 +47,6 @@ pub struct Session {
     lookups: Duration,
     /// Whether the OOV rows are those of evaluation: see [`Table::fill_oov_row`].
     settled: bool,
-    /// Of steps on the CPU, that were not given yet.
-    losses: VecDeque<f32>,
 }
 
 impl From<ExecError> for Error {
@@ -147,23 +92,16 @@ impl From<TableError> for Error {
     }
 }
 
-/// Threads that work on tables and a device's batches (the engine has its own). Heeded if it is called before the first of them starts.
-pub fn set_threads(threads: usize) {
-    crate::threads::set_threads(threads);
-    // An error says that they have started already.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build_global();
-}
-
-/// An engine for the program on this machine.
-pub fn engine(program: &Arc<Program>, options: &CpuOptions) -> Result<CpuExecutor> {
-    let isa = crate::cpu::choose(options.isa)?;
-    Ok(CpuExecutor::new(program.clone(), options.thread_count(), isa)?)
+impl From<ThreadError> for Error {
+    fn from(error: ThreadError) -> Self {
+        Error::machine(error.to_string())
+    }
 }
 
 impl Session {
     /// A model before training: weights drawn from (seed, name, position), tables with the OOV row alone or all fixed rows.
-    pub fn new(engine: CpuExecutor, seed: u64) -> Result<Self> {
-        let program = engine.program().clone();
+    pub fn new(executor: Box<dyn Executor>, threads: Arc<Threads>, seed: u64) -> Result<Self> {
+        let program = executor.program().clone();
         let mut state = DenseState::new(&program);
         for (parameter, numbers) in program.parameters.iter().zip(&mut state.params) {
             Stream::new(seed, &format!("parameter {}", parameter.name), 0).fill(parameter.init, numbers);
@@ -174,28 +112,35 @@ impl Session {
         let mut tables = Vec::with_capacity(program.tables.len());
         for spec in &program.tables {
             let slots = program.updates.get(spec.update as usize).map_or(&[][..], |u| &u.slots);
-            tables.push(Table::new(spec, slots, seed)?);
+            tables.push(Table::with_threads(spec, slots, seed, &threads)?);
         }
-        Ok(Self::with(engine, state, tables, false))
+        Ok(Self::with(executor, threads, state, tables, false))
     }
 
     /// A model as a checkpoint holds it.
-    pub fn restored(engine: CpuExecutor, loaded: Loaded) -> Self {
-        Self::with(engine, loaded.state, loaded.tables, true)
+    pub fn restored(executor: Box<dyn Executor>, threads: Arc<Threads>, loaded: Loaded) -> Self {
+        Self::with(executor, threads, loaded.state, loaded.tables, true)
     }
 
-    fn with(engine: CpuExecutor, state: DenseState, tables: Vec<Table>, settled: bool) -> Self {
-        let program = engine.program().clone();
+    fn with(
+        executor: Box<dyn Executor>,
+        threads: Arc<Threads>,
+        state: DenseState,
+        tables: Vec<Table>,
+        settled: bool,
+    ) -> Self {
+        let program = executor.program().clone();
         Self {
-            engine,
-            backend: Backend::Cpu,
+            executor,
+            threads,
+            uploaded: false,
+            ahead: false,
             state,
             tables,
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program,
             lookups: Duration::ZERO,
             settled,
-            losses: VecDeque::new(),
         }
     }
 
@@ -203,27 +148,26 @@ impl Session {
         &self.program
     }
 
-    /// Threads that read data beside the steps. The CPU's steps use the cores themselves, and one reader is soon faster than they are; a
-    /// device leaves the cores alone and is much faster than one.
+    /// Threads that read data beside the steps. Steps on the host use the cores themselves, and one reader is soon
+    /// faster than they are; a device leaves the cores alone and is much faster than one.
     pub fn reading_threads(&self) -> usize {
-        let threads = self.engine.threads();
-        match &self.backend {
-            Backend::Cpu => 1 + threads / 8,
-            Backend::Device { .. } => threads.min(16),
+        let threads = self.threads.count();
+        if self.executor.runs_on_host() { 1 + threads / 8 } else { threads.min(16) }
+    }
+
+    /// Gives the executor the values that it does not have.
+    fn upload(&mut self) -> Result<()> {
+        if !self.uploaded {
+            self.executor.upload(&self.state, &self.tables)?;
+            self.uploaded = true;
         }
+        Ok(())
     }
 
-    /// Steps run on a device from now on.
-    pub fn set_device(&mut self, steps: Box<dyn Steps>) {
-        self.backend = Backend::Device { steps, uploaded: false, ahead: false };
-    }
-
-    /// Brings a device's values back, where they are ahead of the host's.
+    /// Brings the executor's values back, where they are newer.
     fn download(&mut self) -> Result<()> {
-        if let Backend::Device { steps, ahead, .. } = &mut self.backend
-            && std::mem::take(ahead)
-        {
-            steps.download(&mut self.state, &mut self.tables)?;
+        if std::mem::take(&mut self.ahead) {
+            self.executor.download(&mut self.state, &mut self.tables)?;
         }
         Ok(())
     }
@@ -235,7 +179,7 @@ impl Session {
             return Ok(());
         }
         self.download()?;
-        self.tables.iter_mut().for_each(Table::fill_oov_row);
+        self.tables.iter_mut().for_each(|table| table.fill_oov_row(&self.threads));
         self.changed_on_host();
         self.settled = true;
         Ok(())
@@ -251,9 +195,7 @@ impl Session {
 
     /// A device's values are those of before.
     fn changed_on_host(&mut self) {
-        if let Backend::Device { uploaded, .. } = &mut self.backend {
-            *uploaded = false;
-        }
+        self.uploaded = false;
     }
 
     /// The model as it is now; a device's values are brought back for it.
@@ -279,11 +221,8 @@ impl Session {
     }
 
     /// What decides the bits of results beside program, data and seed.
-    pub fn backend(&self) -> crate::exec::Backend {
-        match &self.backend {
-            Backend::Cpu => crate::exec::Backend::Cpu(self.engine.isa()),
-            Backend::Device { steps, .. } => steps.backend(),
-        }
+    pub fn backend(&self) -> Backend {
+        self.executor.backend()
     }
 
     /// Steps done.
@@ -323,31 +262,26 @@ impl Session {
     /// Starts (from zero) or stops measuring where time goes.
     pub fn set_profile(&mut self, on: bool) -> Result<()> {
         self.lookups = Duration::ZERO;
-        match &mut self.backend {
-            Backend::Cpu => self.engine.set_profile(on),
-            Backend::Device { steps, .. } => steps.set_profile(on)?,
-        }
-        Ok(())
+        Ok(self.executor.set_profile(on)?)
     }
 
     /// What was measured, slowest first, and the first calls one by one.
     pub fn profile(&self) -> (Vec<ProfileRow>, Vec<CallSpan>) {
-        match &self.backend {
-            Backend::Cpu => (self.engine.profile(), self.engine.spans()),
-            Backend::Device { steps, .. } => (steps.profile(), steps.spans()),
-        }
+        (self.executor.profile(), self.executor.spans())
     }
 
     /// What steps run on, where that is not the CPU.
-    pub fn device(&self) -> Option<crate::exec::Backend> {
-        match &self.backend {
-            Backend::Cpu => None,
-            Backend::Device { steps, .. } => Some(steps.backend()),
-        }
+    pub fn device(&self) -> Option<Backend> {
+        (!self.executor.runs_on_host()).then(|| self.executor.backend())
     }
 
-    pub fn engine(&self) -> &CpuExecutor {
-        &self.engine
+    pub fn threads(&self) -> &Arc<Threads> {
+        &self.threads
+    }
+
+    /// What one core does at most, where steps run on the host.
+    pub fn roofline(&self) -> Option<Roofline> {
+        self.executor.roofline()
     }
 
     /// Time that training has spent on finding the rows of ids.
@@ -367,46 +301,40 @@ impl Session {
 
     /// The mean loss of the batch of the oldest step whose loss was not given yet; `None` where there is none. Waits for that step.
     pub fn next_loss(&mut self) -> Result<Option<f32>> {
-        match (self.losses.pop_front(), &mut self.backend) {
-            (None, Backend::Device { steps, .. }) => Ok(steps.next_loss()?),
-            (loss, _) => Ok(loss),
-        }
+        Ok(self.executor.next_loss()?)
     }
 
     /// How many losses are best left for later, so that the next batch is readied while a step runs.
     pub fn ahead(&self) -> usize {
-        match self.backend {
-            Backend::Cpu => 0,
-            Backend::Device { .. } => 1,
-        }
+        usize::from(!self.executor.runs_on_host())
     }
 
     /// One training step, whose loss [`Session::next_loss`] gives; a device may still be at it on return.
     pub fn train_ahead(&mut self, batch: &Batch) -> Result<()> {
         self.clear_oov_row();
         let begin = Instant::now();
-        table::resolve_train(&mut self.tables, &self.program.tables, batch, &mut self.resolved)?;
+        table::resolve_train(&self.threads, &mut self.tables, &self.program.tables, batch, &mut self.resolved)?;
         self.lookups += begin.elapsed();
+        self.upload()?;
         let inputs = inputs(batch, &self.resolved);
-        let loss = self.backend.train(&mut self.engine, &mut self.state, &mut self.tables, &inputs);
-        self.losses.extend(loss?);
+        self.executor.submit_step(&mut self.state, &mut self.tables, &inputs)?;
+        self.ahead = true;
         Ok(())
     }
 
     /// Predictions without training: see [`Session::logits`].
     pub fn infer(&mut self, batch: &Batch) -> Result<()> {
         self.fill_oov_row()?;
-        table::resolve_read(&self.tables, &self.program.tables, batch, &mut self.resolved)?;
+        table::resolve_read(&self.threads, &self.tables, &self.program.tables, batch, &mut self.resolved)?;
+        self.upload()?;
         let inputs = inputs(batch, &self.resolved);
-        self.backend.infer(&mut self.engine, &self.state, &mut self.tables, &inputs)
+        self.executor.infer(&self.state, &mut self.tables, &inputs)?;
+        Ok(())
     }
 
     /// Logits of prediction `index` from the last [`Session::infer`], one a sample.
     pub fn logits(&self, index: usize) -> &[f32] {
-        match &self.backend {
-            Backend::Cpu => self.engine.logits(index),
-            Backend::Device { steps, .. } => steps.logits(index),
-        }
+        self.executor.logits(index)
     }
 }
 

@@ -1,22 +1,24 @@
 //! Everything that is checked and opened before the first step: a new run, or one that goes on.
 
 use super::profile::Times;
-use super::session::{CpuOptions, Session, engine};
+use super::session::{CpuOptions, Session};
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
+use crate::exec::Executor;
+use crate::exec::cpu::CpuExecutor;
 use crate::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, Gpu};
 use crate::fs::xxh3_file;
 use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, RunDirectory, RunRecord, same_spec};
+use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
 use din_program::cuda::Cuda;
 use din_program::schema::Schema;
-use rayon::prelude::*;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Where steps run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,13 +97,22 @@ pub fn prepare(
 }
 
 impl Device {
-    /// Puts a session's steps on the device.
-    pub fn attach(&self, session: &mut Session) -> Result<()> {
-        let Self::Cuda { number, launches, images, memory } = self else { return Ok(()) };
-        let gpu = Gpu::open(*number, images)?;
-        let options = CudaOptions { memory: *memory, ..CudaOptions::default() };
-        session.set_device(Box::new(CudaExecutor::with(session.program().clone(), launches.clone(), gpu, options)?));
-        Ok(())
+    /// What runs the program's steps on the device.
+    pub fn executor(
+        &self,
+        program: &Arc<Program>,
+        machine: &CpuOptions,
+        threads: &Arc<Threads>,
+    ) -> Result<Box<dyn Executor>> {
+        let isa = crate::cpu::choose(machine.isa)?;
+        Ok(match self {
+            Self::Cpu => Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?),
+            Self::Cuda { number, launches, images, memory } => {
+                let gpu = Gpu::open(*number, images)?;
+                let options = CudaOptions { memory: *memory, ..CudaOptions::default() };
+                Box::new(CudaExecutor::with(program.clone(), launches.clone(), gpu, options, threads.clone())?)
+            }
+        })
     }
 }
 
@@ -112,11 +123,6 @@ impl fmt::Display for Device {
             Self::Cuda { number, .. } => write!(f, "cuda:{number}"),
         }
     }
-}
-
-/// Puts the session on the device that was asked for.
-fn attach(session: &mut Session, options: &TrainingOptions) -> Result<()> {
-    options.device.attach(session)
 }
 
 fn open(
@@ -134,24 +140,28 @@ fn open(
     Ok(data)
 }
 
-fn record_of(data: &Dataset) -> Result<DataRecord> {
+fn record_of(data: &Dataset, threads: &Threads) -> Result<DataRecord> {
     let (rows, fingerprint) = (data.rows(), data.fingerprint());
     let file = |(path, xxh3)| FileRecord { path, xxh3 };
-    let files = files_of(data).into_iter().zip(hashes_of(data)?).map(file).collect();
+    let files = files_of(data).into_iter().zip(hashes_of(data, threads)?).map(file).collect();
     Ok(DataRecord { files, rows, fingerprint })
 }
 
 /// The hash of each file's bytes, in the order of the files. Every file is read once, several side
 /// by side.
-fn hashes_of(data: &Dataset) -> Result<Vec<String>> {
+fn hashes_of(data: &Dataset, threads: &Threads) -> Result<Vec<String>> {
     let files: Vec<&Path> = data.files().collect();
-    files.par_iter().map(|file| xxh3_file(file)).collect()
+    let hashes: Vec<OnceLock<Result<String>>> = files.iter().map(|_| OnceLock::new()).collect();
+    threads.parallel_for(files.len(), &|k| {
+        hashes[k].get_or_init(|| xxh3_file(files[k]));
+    });
+    hashes.into_iter().map(|hash| hash.into_inner().expect("every job of the loop has run")).collect()
 }
 
 /// Refuses data other than those that a run began with.
-fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result<()> {
+fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str, threads: &Threads) -> Result<()> {
     let help = "give the files as they were, or train into another --out";
-    let found = hashes_of(data)?;
+    let found = hashes_of(data, threads)?;
     let mut pairs = data.files().zip(had.files.iter().zip(&found));
     if data.files().count() == had.files.len()
         && let Some((file, (had, found))) = pairs.find(|(_, (had, found))| had.xxh3 != **found)
@@ -195,8 +205,9 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch).max(1);
-    let mut session = Session::new(engine(program, &options.cpu)?, seed)?;
-    attach(&mut session, options)?;
+    let threads = Threads::new(options.cpu.thread_count())?;
+    let executor = options.device.executor(program, &options.cpu, &threads)?;
+    let session = Session::new(executor, threads.clone(), seed)?;
     let program_hash = program.hash();
     let record = RunRecord {
         format: FORMAT,
@@ -208,8 +219,8 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         seed,
         batch,
         list_separator: separator,
-        train: record_of(&train)?,
-        valid: valid.as_ref().map(record_of).transpose()?,
+        train: record_of(&train, &threads)?,
+        valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
     };
     let directory = RunDirectory::create(&options.out, program, &record)?;
     Ok(TrainingRun {
@@ -265,6 +276,7 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
+    let threads = Threads::new(options.cpu.thread_count())?;
     let schema = program.schema.seen_from(&options.spec_folder);
     let mut data =
         |asked: &[PathBuf], had: Option<&DataRecord>, mode: ReadMode, what: &str| -> Result<Option<Dataset>> {
@@ -275,7 +287,7 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
             };
             let data = open(&paths, &schema, mode, record.list_separator, observe)?;
             match had {
-                Some(had) => check_same(&data, had, &options.out, what).map(|()| Some(data)),
+                Some(had) => check_same(&data, had, &options.out, what, &threads).map(|()| Some(data)),
                 None => {
                     Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out"))
                 }
@@ -284,20 +296,19 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
     let train = data(&options.train, Some(&record.train), ReadMode::Train, "training")?
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), ReadMode::Evaluate, "validation")?;
-    let engine = engine(program, &options.cpu)?;
+    let executor = options.device.executor(program, &options.cpu, &threads)?;
     directory.clean()?;
-    let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
+    let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
             let (_, loaded) = directory.load(name, program, &record)?;
             let position = loaded.manifest.position;
-            (Session::restored(engine, loaded), position, false)
+            (Session::restored(executor, threads.clone(), loaded), position, false)
         }
         None => {
             observe(Event::Note(format!("{at}: no checkpoint yet; starting from the beginning")));
-            (Session::new(engine, record.seed)?, Position::default(), true)
+            (Session::new(executor, threads.clone(), record.seed)?, Position::default(), true)
         }
     };
-    attach(&mut session, options)?;
     let backend = session.backend();
     if backend != record.backend {
         observe(Event::Warning(format!(

@@ -12,10 +12,10 @@ use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::cuda::{self as cuda_engine, CudaOptions, DeviceError};
-use din_runtime::exec::{Backend, Steps};
-use din_runtime::exec::{DenseState, ProfileRow};
+use din_runtime::exec::cuda::{CudaExecutor, CudaOptions, DeviceError};
+use din_runtime::exec::{Backend, DenseState, Executor, ProfileRow};
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use din_runtime::train::Session;
 use din_tests::cuda::{ARCHITECTURE, Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
@@ -111,7 +111,7 @@ fn close(found: f32, expected: f32, what: &str) {
 /// From step to step the ids move on, so that tables grow; then the device's values go to the CPU engine, and from there to another device.
 fn moves(wanted: &str) {
     let case = case(wanted);
-    let mut cpu = CpuExecutor::new(case.program.clone(), 2, cpu::detect()).unwrap();
+    let mut cpu = CpuExecutor::new(case.program.clone(), Threads::new(2).unwrap(), cpu::detect()).unwrap();
     let (mut state, mut tables) = case.start();
     let (first, second) = case.start();
     let mut trainer = case.trainer(first, second);
@@ -303,13 +303,12 @@ fn a_session_trains_in_parts() {
 
 fn session(options: CudaOptions) {
     let case: &'static Case = Box::leak(Box::new(case("din")));
-    let engine = || CpuExecutor::new(case.program.clone(), 1, cpu::detect()).unwrap();
-    let shim = || -> Box<dyn Steps> {
-        let (program, launches) = (case.program.clone(), case.launches.clone());
-        Box::new(cuda_engine::CudaExecutor::with(program, launches, Shim::new(&case.device, 8), options).unwrap())
-    };
-    let (mut cpu, mut gpu) = (Session::new(engine(), 7).unwrap(), Session::new(engine(), 7).unwrap());
-    gpu.set_device(shim());
+    let threads = Threads::new(2).unwrap();
+    let session = |executor: Box<dyn Executor>| Session::new(executor, threads.clone(), 7).unwrap();
+    let on_cpu = CpuExecutor::new(case.program.clone(), threads.clone(), cpu::detect()).unwrap();
+    let (program, launches, shim) = (case.program.clone(), case.launches.clone(), Shim::new(&case.device, 8));
+    let on_shim = CudaExecutor::with(program, launches, shim, options, threads.clone()).unwrap();
+    let (mut cpu, mut gpu) = (session(Box::new(on_cpu)), session(Box::new(on_shim)));
     let backend = Backend::Cuda { architecture: ARCHITECTURE, precision: Precision::F32 };
     assert_eq!(gpu.backend(), backend);
     let mut r = Random::new(21);
@@ -369,7 +368,7 @@ fn launches_that_do_not_fit_are_refused() {
         let mut launches = (*case.launches).clone();
         change(&mut launches);
         let driver = Shim::new(&case.device, 1);
-        let made = cuda_engine::CudaExecutor::new(case.program.clone(), Arc::new(launches), driver);
+        let made = CudaExecutor::new(case.program.clone(), Arc::new(launches), driver);
         let Err(error) = made else { panic!("nothing was said: {said}") };
         assert!(matches!(error, DeviceError::Program(_)) && error.to_string().contains(said), "{error}");
     };
