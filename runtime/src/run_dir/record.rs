@@ -14,8 +14,8 @@
 //! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under
 //! the hash in `run.json`, a checkpoint's tensors under those in its manifest.
 
-use super::document::{self, JsonLayout};
-use crate::checkpoint::{self, Loaded, Manifest};
+use crate::checkpoint::{self, LoadedCheckpoint, Manifest};
+use crate::document::{self, JsonLayout};
 use crate::error::{Error, Result};
 use crate::exec::Backend;
 use crate::fs::{metadata, parent, sha256, sync_folder, write_atomically};
@@ -420,7 +420,7 @@ impl RunDirectory {
     /// # Errors
     /// No such checkpoint; one that is damaged, of another structure, or that belongs to another
     /// run than `record` is of.
-    pub fn load(&self, wanted: &str, program: &Program, record: &RunRecord) -> Result<(String, Loaded)> {
+    pub fn load(&self, wanted: &str, program: &Arc<Program>, record: &RunRecord) -> Result<(String, LoadedCheckpoint)> {
         self.load_with(wanted, program, record, |_| {})
     }
 
@@ -428,10 +428,10 @@ impl RunDirectory {
     fn load_with(
         &self,
         wanted: &str,
-        program: &Program,
+        program: &Arc<Program>,
         record: &RunRecord,
         mut before_reading: impl FnMut(&Path),
-    ) -> Result<(String, Loaded)> {
+    ) -> Result<(String, LoadedCheckpoint)> {
         /// A run would have to write so many checkpoints while one is looked up.
         const LOOKS: usize = 100;
         let mut earlier = None;

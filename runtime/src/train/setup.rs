@@ -1,39 +1,19 @@
 //! Everything that is checked and opened before the first step: a new run, or one that goes on.
 
 use super::profile::Times;
-use super::session::{CpuOptions, Session};
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
-use crate::exec::Executor;
-use crate::exec::cpu::CpuExecutor;
-use crate::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, Gpu};
 use crate::fs::xxh3_file;
 use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, RunDirectory, RunRecord, same_spec};
+use crate::session::{CpuOptions, Device, Session};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
-use din_program::cuda::Cuda;
 use din_program::schema::Schema;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-
-/// Where steps run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    #[default]
-    Cpu,
-    /// GPU `number`, with the program's CUDA form.
-    Cuda {
-        number: u32,
-        launches: Arc<Cuda>,
-        images: Vec<CudaImage>,
-        /// Bytes for tables, where it is not what fits.
-        memory: Option<usize>,
-    },
-}
 
 /// What training is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,35 +73,6 @@ pub fn prepare(
     match options.resume {
         true => resume(program, options, observe),
         false => begin(program, options, observe),
-    }
-}
-
-impl Device {
-    /// What runs the program's steps on the device.
-    pub fn executor(
-        &self,
-        program: &Arc<Program>,
-        machine: &CpuOptions,
-        threads: &Arc<Threads>,
-    ) -> Result<Box<dyn Executor>> {
-        let isa = crate::cpu::choose(machine.isa)?;
-        Ok(match self {
-            Self::Cpu => Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?),
-            Self::Cuda { number, launches, images, memory } => {
-                let gpu = Gpu::open(*number, images)?;
-                let options = CudaOptions { memory: *memory, ..CudaOptions::default() };
-                Box::new(CudaExecutor::with(program.clone(), launches.clone(), gpu, options, threads.clone())?)
-            }
-        })
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => write!(f, "cpu"),
-            Self::Cuda { number, .. } => write!(f, "cuda:{number}"),
-        }
     }
 }
 
@@ -205,7 +156,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch).max(1);
-    let threads = Threads::new(options.cpu.thread_count())?;
+    let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let session = Session::new(executor, threads.clone(), seed)?;
     let program_hash = program.hash();
@@ -276,7 +227,7 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
-    let threads = Threads::new(options.cpu.thread_count())?;
+    let threads = options.cpu.start_threads()?;
     let schema = program.schema.seen_from(&options.spec_folder);
     let mut data =
         |asked: &[PathBuf], had: Option<&DataRecord>, mode: ReadMode, what: &str| -> Result<Option<Dataset>> {
@@ -302,7 +253,7 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
         Some(name) => {
             let (_, loaded) = directory.load(name, program, &record)?;
             let position = loaded.manifest.position;
-            (Session::restored(executor, threads.clone(), loaded), position, false)
+            (Session::with_model(executor, threads.clone(), loaded.model), position, false)
         }
         None => {
             observe(Event::Note(format!("{at}: no checkpoint yet; starting from the beginning")));

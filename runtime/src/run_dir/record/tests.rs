@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::checkpoint::tests::{filled, manifest, program};
-use crate::checkpoint::{Contents, MANIFEST_FORMAT, save};
+use crate::checkpoint::{MANIFEST_FORMAT, save};
 use tempfile::TempDir;
 
 fn record(program: &Program) -> RunRecord {
@@ -34,7 +34,7 @@ fn best(step: u64) -> Best {
 struct Made {
     _folder: TempDir,
     run: RunDirectory,
-    program: Program,
+    program: Arc<Program>,
     record: RunRecord,
 }
 
@@ -55,12 +55,10 @@ impl Made {
     }
 
     fn save(&self, manifest: &Manifest) {
-        let (state, tables) = filled(&self.program);
-        let contents = Contents { program: &self.program, state: &state, tables: &tables };
-        save(&self.run.checkpoints(), &contents, manifest).unwrap();
+        save(&self.run.checkpoints(), &filled(&self.program), manifest).unwrap();
     }
 
-    fn load(&self, wanted: &str) -> Result<(String, Loaded)> {
+    fn load(&self, wanted: &str) -> Result<(String, LoadedCheckpoint)> {
         self.run.load(wanted, &self.program, &self.record)
     }
 }
@@ -139,7 +137,7 @@ fn a_checkpoint_and_a_program_of_another_run_are_refused() {
         let message = made.load("last").unwrap_err().message;
         assert!(message.contains(what) && message.contains(&checkpoint::name(step)), "{message}");
     }
-    let mut other = made.program.clone();
+    let mut other = Program::clone(&made.program);
     other.model = "another".into();
     fs::write(made.run.path().join("program.bin"), other.encode()).unwrap();
     let message = made.run.program().unwrap_err().message;
