@@ -377,7 +377,7 @@ pub struct Predict {
     /// a prediction
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Also write the logits, which `eval` ranks by: <label>_logit beside <label>_probability
+    /// Also write the logits, which `eval` ranks by: `<label>_logit` beside `<label>_probability`
     #[arg(long)]
     pub logits: bool,
     /// Replace --out if it is there

@@ -1,6 +1,6 @@
 //! A batch of samples as columns: ids as 64-bit keys, sequences as CSR offsets, nothing padded.
 
-use arrow::array::ArrayRef;
+use arrow_array::ArrayRef;
 
 /// Columns of `rows` samples, in the order of the schema. Reused from batch to batch: clearing keeps the allocations.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -109,7 +109,6 @@ fn altered(place: impl fmt::Display, help: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::{Value, json};
 

@@ -94,7 +94,6 @@ impl GpuKernels {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 pub(super) mod tests {
     use super::*;
     use din_program::cuda::Precision;

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::kernels::tests::some as kernels;
 use super::*;
 use din_program::schedule::Schedule;

@@ -4,7 +4,7 @@
 use super::bind::Binding;
 use super::error::{DataError, Location};
 use crate::batch::Batch;
-use arrow::datatypes::DataType;
+use arrow_schema::DataType;
 use std::fmt;
 use std::path::{Path, PathBuf};
 

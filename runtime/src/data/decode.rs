@@ -10,11 +10,15 @@ use super::bind::{BatchColumn, Binding, ColumnType, EXACT_INTEGERS, RequiredColu
 use super::error::{DataError, FaultKind, Location};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
-use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use arrow_select::take::take;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -93,7 +97,7 @@ impl Decoder {
         self.dictionaries.resize(binding.required.len(), None);
         self.rounded.resize(binding.required.len(), false);
         for (index, required) in binding.required.iter().enumerate() {
-            let array = plain(&records[columns[index]], file, required)?;
+            let array = plain(&records[columns[index]]);
             let Some(sequence) = required.sequence else {
                 let dictionary = &mut self.dictionaries[index];
                 leaf(required, &array, &[(0, rows)], dictionary, out)
@@ -107,7 +111,7 @@ impl Decoder {
             }
             let (offsets, values) =
                 list(&array).ok_or_else(|| required.wrong_type(file, &array.data_type().to_string(), false, false))?;
-            let values = plain(&values, file, required)?;
+            let values = plain(&values);
             self.align(binding, file, first_row, index, sequence, &offsets, out)?;
             self.spans.clear();
             for pair in offsets.windows(2) {
@@ -251,12 +255,11 @@ pub(crate) fn accepts(required: &RequiredColumn, kind: &DataType) -> bool {
 }
 
 /// The array without the encoding that no loop reads: half floats.
-fn plain(array: &ArrayRef, file: &Path, required: &RequiredColumn) -> Result<ArrayRef, DataError> {
-    if *array.data_type() != DataType::Float16 {
-        return Ok(array.clone());
+fn plain(array: &ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float16 => Arc::new(array.as_primitive::<Float16Type>().unary::<_, Float32Type>(f32::from)),
+        _ => array.clone(),
     }
-    arrow::compute::cast(array, &DataType::Float32)
-        .map_err(|e| required.fault(FaultKind::Damaged, file, required.expected_type(), e.to_string()))
 }
 
 /// Offsets and values of a list array.
@@ -302,7 +305,8 @@ fn text(
     let bytes = match array.data_type() {
         DataType::Binary => array.clone(),
         DataType::Dictionary(_, values) if **values == DataType::Binary => {
-            arrow::compute::cast(array, &DataType::Binary)
+            let array = array.as_any_dictionary();
+            take(array.values(), array.keys(), None)
                 .map_err(|e| required.fault(FaultKind::Damaged, file, required.expected_type(), e.to_string()))?
         }
         _ => return Ok(array.clone()),
@@ -524,10 +528,7 @@ fn rounded(array: &ArrayRef, spans: Spans) -> Option<(usize, i128, f32)> {
 
 fn vectors(array: &ArrayRef, spans: Spans, width: usize, out: &mut Vec<f32>) -> Result<(), Bad> {
     let (offsets, values) = list(array).ok_or(Bad::Type)?;
-    let values = match values.data_type() {
-        DataType::Float16 => arrow::compute::cast(&values, &DataType::Float32).map_err(|_| Bad::Type)?,
-        _ => values,
-    };
+    let values = plain(&values);
     for &(begin, end) in spans {
         for i in begin..end {
             let (first, last) = (offsets[i], offsets[i + 1]);

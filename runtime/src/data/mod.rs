@@ -52,7 +52,7 @@ pub use error::{DataError, DataFault, FaultKind, Location};
 pub use stream::{Batches, Order, StreamOptions};
 
 use crate::identity::FileIdentity;
-use arrow::datatypes::Field;
+use arrow_schema::Field;
 use bind::Binding;
 use block::DataFile;
 use din_program::schema::Schema;

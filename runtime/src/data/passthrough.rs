@@ -6,15 +6,12 @@
 
 use super::bind::{BatchColumn, ColumnType, RequiredColumn};
 use super::error::{DataError, FaultKind, Location};
-use arrow::array::{
-    Array, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, NullArray, StringBuilder, UInt64Builder,
-    new_null_array,
-};
-use arrow::compute::kernels::cmp::distinct;
-use arrow::compute::{can_cast_types, cast};
-use arrow::datatypes::DataType;
-use arrow::error::ArrowError;
-use arrow::util::display::array_value_to_string;
+use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder, UInt64Builder};
+use arrow_array::{Array, ArrayRef, NullArray, new_null_array};
+use arrow_cast::display::array_value_to_string;
+use arrow_cast::{can_cast_types, cast};
+use arrow_ord::cmp::distinct;
+use arrow_schema::{ArrowError, DataType};
 use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 use std::ops::Range;
 use std::path::Path;

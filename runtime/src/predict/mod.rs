@@ -2,6 +2,7 @@
 //! that the data have, both as they are, and `<label>_probability` for each prediction, on request
 //! also `<label>_logit`. PredictionSummary as a whole or not at all.
 
+mod csv;
 mod write;
 
 use crate::Error;
@@ -9,11 +10,9 @@ use crate::batch::Batch;
 use crate::data::{Dataset, OpenOptions, ReadMode};
 use crate::session::{DataPass, PassEvent, Session, infer_all};
 use crate::signal;
-
-use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch};
-use arrow::compute::concat;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_select::concat::concat;
 use din_program::Program;
 use std::fmt;
 use std::path::PathBuf;

@@ -1,9 +1,10 @@
 //! The file of predictions: Parquet or CSV by its name.
 
+use super::csv::CsvWriter;
 use crate::fs::AtomicFile;
 use crate::{Error, Result};
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -48,7 +49,7 @@ impl OutputFormat {
 
 enum Writer {
     Parquet(Box<ArrowWriter<File>>),
-    Csv(Box<arrow::csv::Writer<BufWriter<File>>>),
+    Csv(Box<CsvWriter<BufWriter<File>>>),
 }
 
 /// A file of predictions that takes its name when it is whole.
@@ -73,10 +74,7 @@ impl PredictionWriter {
                 let writer = ArrowWriter::try_new(handle, schema, Some(properties)).map_err(|e| failed(path, &e))?;
                 Writer::Parquet(Box::new(writer))
             }
-            OutputFormat::Csv => {
-                let builder = arrow::csv::WriterBuilder::new().with_header(true);
-                Writer::Csv(Box::new(builder.build(BufWriter::new(handle))))
-            }
+            OutputFormat::Csv => Writer::Csv(Box::new(CsvWriter::new(BufWriter::new(handle)))),
         };
         Ok(Self { writer, file, path: path.to_path_buf() })
     }
@@ -95,10 +93,8 @@ impl PredictionWriter {
             Writer::Parquet(writer) => {
                 writer.close().map_err(|e| failed(&path, &e))?;
             }
-            Writer::Csv(writer) => {
-                let mut buffered = writer.into_inner();
-                std::io::Write::flush(&mut buffered).map_err(|e| Error::file("write", &path, &e))?;
-            }
+            // Each batch was flushed.
+            Writer::Csv(_) => {}
         }
         file.commit()
     }
@@ -111,7 +107,7 @@ fn failed(path: &Path, error: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::datatypes::{DataType, Field};
+    use arrow_schema::{DataType, Field};
 
     #[test]
     fn a_label_of_lists_is_written_to_parquet_alone() {

@@ -13,6 +13,7 @@ mod watch;
 pub use profile::TrainingProfile;
 pub use setup::TrainingOptions;
 
+use crate::Result;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::data::{Dataset, Order, StreamOptions};
@@ -21,7 +22,6 @@ use crate::run_dir::RunDirectory;
 use crate::run_dir::{Best, EpochLine};
 use crate::session::{DataPass, PassEvent};
 use crate::signal;
-use crate::Result;
 use din_program::Program;
 use setup::TrainingRun;
 use std::collections::VecDeque;

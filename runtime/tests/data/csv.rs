@@ -286,7 +286,7 @@ fn files_of_other_kinds() {
     let (_directory, path) = written("a.parquet", "id,t\n1,a\n");
     assert_eq!(whole(&path, &schema()).unwrap_err().found, "a file that does not begin with PAR1");
     // By its first bytes, whatever its name.
-    let (_other, parquet) = file(vec![("id", std::sync::Arc::new(arrow::array::Int64Array::from(vec![4])) as _)]);
+    let (_other, parquet) = file(vec![("id", std::sync::Arc::new(arrow_array::Int64Array::from(vec![4])) as _)]);
     let schema = Schema { features: vec![feature("id", INT, None)], ..Schema::default() };
     for name in ["a.csv", "a", "000001_0"] {
         let path = parquet.with_file_name(name);

@@ -1,8 +1,8 @@
 //! Every fault, with its place and words.
 
 use crate::support::*;
-use arrow::array::*;
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::*;
 use din_program::schema::{FeatureKind, KeyType, Schema};
 use din_runtime::data::{DataError, Dataset, FaultKind, Location, ReadMode};
 use std::sync::Arc;
@@ -156,7 +156,7 @@ fn nulls() {
     let strings: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None]));
     assert_eq!(fault(vec![("x", strings)], &one(STRING, None)).1, Some(Location::Row(1)));
     let dictionary: ArrayRef =
-        Arc::new(DictionaryArray::<arrow::datatypes::Int8Type>::from_iter([Some("a"), Some("a"), None]));
+        Arc::new(DictionaryArray::<arrow_array::types::Int8Type>::from_iter([Some("a"), Some("a"), None]));
     assert_eq!(fault(vec![("x", dictionary)], &one(STRING, None)).1, Some(Location::Row(2)));
     let null_list = lists(&[Some(vec![]), None, Some(vec![Some(1)])]);
     assert_eq!(

@@ -1,10 +1,9 @@
 //! What values become: every accepted Arrow type, nesting and text.
 
 use crate::support::*;
-use arrow::array::*;
-use arrow::datatypes::{
-    Field, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
-};
+use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::*;
+use arrow_schema::Field;
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
 use din_runtime::data::{Dataset, FaultKind, OpenOptions, Order, ReadMode, StreamOptions, string_id};
 use std::sync::Arc;
@@ -55,7 +54,7 @@ fn batches_of_any_size_join_to_the_same_rows() {
 
 #[test]
 fn every_integer_width_is_one_id() {
-    fn column<T: arrow::datatypes::ArrowPrimitiveType>(values: [T::Native; 2]) -> ArrayRef {
+    fn column<T: arrow_array::types::ArrowPrimitiveType>(values: [T::Native; 2]) -> ArrayRef {
         Arc::new(PrimitiveArray::<T>::from_iter_values(values))
     }
     let columns = vec![
@@ -89,9 +88,9 @@ fn every_string_encoding_is_one_id() {
     let list = |large: bool| -> ArrayRef {
         let values: ArrayRef = Arc::new(DictionaryArray::<Int16Type>::from_iter(texts));
         let item = Arc::new(Field::new("item", values.data_type().clone(), true));
-        let lengths = arrow::buffer::OffsetBuffer::from_lengths([2, 0, 1]);
+        let lengths = arrow_buffer::OffsetBuffer::from_lengths([2, 0, 1]);
         if large {
-            let wide = arrow::buffer::OffsetBuffer::<i64>::from_lengths([2, 0, 1]);
+            let wide = arrow_buffer::OffsetBuffer::<i64>::from_lengths([2, 0, 1]);
             Arc::new(LargeListArray::new(item, wide, values, None))
         } else {
             Arc::new(ListArray::new(item, lengths, values, None))
@@ -128,7 +127,7 @@ fn every_string_encoding_is_one_id() {
 
 #[test]
 fn numbers_vectors_labels_and_fixed_ids() {
-    let vectors: ArrayRef = Arc::new(FixedSizeListArray::from_iter_primitive::<arrow::datatypes::Float32Type, _, _>(
+    let vectors: ArrayRef = Arc::new(FixedSizeListArray::from_iter_primitive::<arrow_array::types::Float32Type, _, _>(
         [Some(vec![Some(1.0), Some(2.0)]), Some(vec![Some(3.0), Some(4.0)]), Some(vec![Some(5.0), Some(6.0)])],
         2,
     ));
@@ -138,7 +137,7 @@ fn numbers_vectors_labels_and_fixed_ids() {
         ("vec", vectors),
         (
             "w",
-            Arc::new(ListArray::from_iter_primitive::<arrow::datatypes::Float64Type, _, _>([
+            Arc::new(ListArray::from_iter_primitive::<arrow_array::types::Float64Type, _, _>([
                 Some(vec![Some(1.5)]),
                 Some(vec![]),
                 Some(vec![Some(2.5), Some(3.5)]),

@@ -1,13 +1,15 @@
 //! Keys and labels on their way through prediction: type, sign, nulls, files that disagree.
 
 use crate::support::*;
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, NullArray, RecordBatch, StringArray,
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, NullArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt64Array,
 };
-use arrow::compute::concat;
-use arrow::datatypes::{DataType, TimeUnit, UInt64Type};
-use arrow::util::display::array_value_to_string;
+use arrow_cast::display::array_value_to_string;
+use arrow_schema::{DataType, TimeUnit};
+use arrow_select::concat::concat;
 use din_program::schema::{KeyType, Requests, Schema};
 use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamOptions};
 use std::path::{Path, PathBuf};

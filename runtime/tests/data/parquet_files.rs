@@ -2,9 +2,9 @@
 //! that is none; and a machine that fails.
 
 use crate::support::*;
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field};
+use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{DataType, Field};
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
 use din_runtime::batch::Batch;
 use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamOptions, string_id};
@@ -392,9 +392,9 @@ fn text_that_is_not_read_may_be_anything() {
 
 #[test]
 fn lists_of_no_type_are_empty() {
-    use arrow::array::{ArrayRef, ListArray, NullArray};
-    use arrow::buffer::OffsetBuffer;
-    use arrow::datatypes::{DataType, Field};
+    use arrow_array::{ArrayRef, ListArray, NullArray};
+    use arrow_buffer::OffsetBuffer;
+    use arrow_schema::{DataType, Field};
     let lists = |lengths: &[usize]| -> ArrayRef {
         let item = Arc::new(Field::new("element", DataType::Null, true));
         let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());

@@ -1,8 +1,8 @@
 //! Requests: what their rows have in common is kept once, they are shuffled and batched whole, and rows that disagree are told.
 
 use crate::support::*;
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
 use din_program::schema::{KeyType, Requests, Schema};
 use din_runtime::batch::Batch;
 use din_runtime::data::{DataFault, Dataset, FaultKind, Location, Order, ReadMode, StreamOptions};
@@ -150,7 +150,7 @@ fn rows_that_disagree_are_located() {
         let (before, after) = (columns[at].slice(0, row), columns[at].slice(row + 1, good.num_rows() - row - 1));
         // The value of another row in its place.
         let other = columns[at].slice(row + 2, 1);
-        columns[at] = arrow::compute::concat(&[&before, &other, &after]).unwrap();
+        columns[at] = arrow_select::concat::concat(&[&before, &other, &after]).unwrap();
         write(&path, &[RecordBatch::try_new(good.schema(), columns).unwrap()], 100_000);
         let mut stream = open(&path, ReadMode::Train).stream(StreamOptions::new(64, Order::File)).unwrap();
         let error = loop {

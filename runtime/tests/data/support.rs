@@ -1,7 +1,7 @@
 //! Schemas, files and reading them whole.
 
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
-use arrow::datatypes::Int64Type;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
 use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Schema, Sequence};
 use din_runtime::batch::{Batch, KeyColumn};
 use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamOptions};
@@ -69,7 +69,7 @@ pub fn records(rows: std::ops::Range<i64>) -> RecordBatch {
             )),
         ),
         ("tags", {
-            let mut builder = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
+            let mut builder = arrow_array::builder::ListBuilder::new(arrow_array::builder::StringBuilder::new());
             for r in rows.clone() {
                 lists(r).for_each(|v| builder.values().append_value(format!("t{}", v % 7)));
                 builder.append(true);

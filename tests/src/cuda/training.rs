@@ -139,7 +139,7 @@ pub fn train<P: Storage>(
         let mut host: Vec<Table> = program.tables.iter().map(|t| Table::new(t, slots(t.update), 1).unwrap()).collect();
         for (table, (weights, counts)) in host.iter_mut().zip(&tables) {
             fill(table.weights_mut(), weights);
-            fill(table.counts_mut(), counts);
+            fill(table.frequency_mut(), counts);
         }
         Trainer::new(&program, &launches, place.driver(seed), state, host).unwrap()
     };

@@ -51,7 +51,7 @@ impl Case {
         let slots = |update: u32| &self.program.updates[update as usize].slots;
         let mut tables: Vec<Table> =
             self.program.tables.iter().map(|t| Table::new(t, slots(t.update), 9).unwrap()).collect();
-        tables.iter_mut().for_each(|t| t.counts_mut().fill(4.0));
+        tables.iter_mut().for_each(|t| t.frequency_mut().fill(4.0));
         (state, tables)
     }
 
@@ -88,7 +88,7 @@ pub fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
             table.resolve_train(&ids, rows).unwrap();
         }
         // As if a counting pass had been.
-        table.counts_mut().fill(4.0);
+        table.frequency_mut().fill(4.0);
     }
     batch
 }

@@ -16,9 +16,8 @@ use super::block::{DataFile, FileFormat, RowBlock, RowBlockReader};
 use super::decode::Decoder;
 use super::error::{DAMAGED_HELP, DataError, FaultKind, Location};
 use crate::batch::Batch;
-use arrow::array::{ArrayRef, new_empty_array};
-use arrow::datatypes::{DataType, Field, Fields};
-use arrow::error::ArrowError;
+use arrow_array::{ArrayRef, new_empty_array};
+use arrow_schema::{ArrowError, DataType, Field, Fields};
 use input::PositionedFile;
 use pages::{ENTRIES, Excess, LONGEST, Pages};
 use parquet::arrow::arrow_reader::{

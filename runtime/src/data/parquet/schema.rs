@@ -4,7 +4,7 @@
 use super::super::bind::{ColumnType, RequiredColumn};
 use super::super::decode::accepts;
 use super::super::error::{DataError, FaultKind};
-use arrow::datatypes::DataType;
+use arrow_schema::DataType;
 use parquet::basic::{Compression, ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{FileMetaData, ParquetMetaData};

@@ -48,7 +48,7 @@ pub(super) struct RowUpdate {
     /// Index of the table.
     pub table: usize,
     pub width: usize,
-    /// By what reads the table ([`super::Reader`]): first gradient row and its stride; null where none flows.
+    /// By what reads the table ([`crate::exec::common::Lookup`]): first gradient row and its stride; null where none flows.
     pub gradients: Vec<(*const f32, usize)>,
     pub touches: *mut f32,
 }

@@ -48,7 +48,6 @@ pub(super) fn assign_residency(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use din_program::schema::{Init, TableKind};

@@ -349,7 +349,6 @@ pub(super) fn tell<D: Driver>(driver: &mut D, block: &DeviceBlock, bytes: usize,
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use din_program::schema::{self, Init, TableKind, UpdateRule};

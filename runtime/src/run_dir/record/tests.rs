@@ -1,6 +1,4 @@
 //! Tests of run directories: what is made, restored, compared and refused.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
 use super::*;
 use crate::checkpoint::tests::{filled, manifest, program};
 use crate::checkpoint::{MANIFEST_FORMAT, save};
