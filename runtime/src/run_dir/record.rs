@@ -98,6 +98,25 @@ pub struct Best {
     pub value: Option<f64>,
 }
 
+/// A run that was opened to go on with it, and what it recorded when it began.
+#[derive(Clone, Debug)]
+pub struct OpenedRun {
+    pub directory: RunDirectory,
+    pub record: RunRecord,
+}
+
+impl OpenedRun {
+    /// Opens a run directory and locks it for writing.
+    ///
+    /// # Errors
+    /// It is no run, was altered, or another process is training into it.
+    pub fn to_resume(path: &Path) -> Result<Self> {
+        let directory = RunDirectory::open_to_write(path)?;
+        let record = directory.record()?;
+        Ok(Self { directory, record })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     path: PathBuf,
@@ -323,14 +342,16 @@ impl RunDirectory {
         document::read(&self.path.join("run.json"), Some(FORMAT), "put back the run.json that the run began with")
     }
 
+    /// The program that the run recorded.
+    ///
     /// # Errors
     /// A program that is damaged, or another than the run began with.
-    pub fn program(&self) -> Result<Program> {
+    pub fn program(&self, record: &RunRecord) -> Result<Program> {
         let path = self.path.join("program.bin");
         let bytes = fs::read(&path).map_err(|e| Error::file("read", &path, &e))?;
         let program = Program::decode(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
-        let (expected, found) = (self.record()?.program, sha256(&bytes));
-        if found != expected {
+        let (expected, found) = (&record.program, sha256(&bytes));
+        if found != *expected {
             let path = path.display();
             return Err(Error::input(format!("{path}: expected the program of SHA-256 {expected}, found {found}"))
                 .help("put back the program.bin that the run began with"));

@@ -6,7 +6,9 @@ use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::fs::xxh3_file;
-use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, RunDirectory, RunRecord, same_spec};
+use crate::run_dir::{
+    DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, same_spec,
+};
 use crate::session::{CpuOptions, Device, Session};
 use crate::threads::Threads;
 use crate::{Error, Result};
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// What training is asked to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TrainingOptions {
     /// The folder in which the spec lies, as the user gave it: messages name places in the spec from
     /// there.
@@ -25,14 +27,16 @@ pub struct TrainingOptions {
     pub train: Vec<PathBuf>,
     pub valid: Vec<PathBuf>,
     pub out: PathBuf,
-    pub resume: bool,
+    /// The run in `out` to go on with; `None` makes a new one.
+    pub resume: Option<OpenedRun>,
     /// Default: the spec's.
     pub epochs: Option<u32>,
     pub batch: Option<u32>,
     pub seed: Option<u64>,
     pub cpu: CpuOptions,
     pub device: Device,
-    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another one is refused.
+    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another
+    /// one is refused.
     pub list_separator: Option<u8>,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
@@ -70,9 +74,9 @@ pub fn prepare(
     options: &TrainingOptions,
     observe: &mut dyn FnMut(Event),
 ) -> Result<TrainingRun> {
-    match options.resume {
-        true => resume(program, options, observe),
-        false => begin(program, options, observe),
+    match &options.resume {
+        Some(run) => resume(program, run, options, observe),
+        None => begin(program, options, observe),
     }
 }
 
@@ -194,14 +198,17 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     })
 }
 
-fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<TrainingRun> {
-    let directory = RunDirectory::open_to_write(&options.out)?;
-    let record = directory.record()?;
+fn resume(
+    program: &Arc<Program>,
+    OpenedRun { directory, record }: &OpenedRun,
+    options: &TrainingOptions,
+    observe: &mut dyn FnMut(Event),
+) -> Result<TrainingRun> {
     let at = options.out.display();
     // Checkpoints name the program that the run keeps, also where the same spec now lies under another path.
     let program_hash = record.program.clone();
     if program_hash != program.hash() {
-        let began = directory.program()?;
+        let began = directory.program(record)?;
         if !same_spec(&began, program) {
             return Err(Error::input(format!("{at}: the run began with another spec or other --set values"))
                 .help("train into another --out, or go back to the spec in the run's `spec/`"));
@@ -251,7 +258,7 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
     directory.clean()?;
     let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let (_, loaded) = directory.load(name, program, &record)?;
+            let (_, loaded) = directory.load(name, program, record)?;
             let position = loaded.manifest.position;
             (Session::with_model(executor, threads.clone(), loaded.model), position, false)
         }
@@ -268,14 +275,14 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
         )));
     }
     let mut lines = directory.epochs(position.step)?;
-    restore_lines(&directory, &mut lines, position)?;
+    restore_lines(directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
     directory.restore_best(choose::best(program, &lines).as_ref())?;
     Ok(TrainingRun {
         program: program.clone(),
         program_hash,
         session,
-        directory,
+        directory: directory.clone(),
         train,
         valid,
         position,

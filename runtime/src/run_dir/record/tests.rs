@@ -138,7 +138,7 @@ fn a_checkpoint_and_a_program_of_another_run_are_refused() {
     let mut other = Program::clone(&made.program);
     other.model = "another".into();
     fs::write(made.run.path().join("program.bin"), other.encode()).unwrap();
-    let message = made.run.program().unwrap_err().message;
+    let message = made.run.program(&made.record).unwrap_err().message;
     assert!(message.contains("program.bin: expected the program of SHA-256 "), "{message}");
 }
 
