@@ -14,7 +14,8 @@ use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::random::Stream;
-use din_runtime::train::Session;
+use din_runtime::session::Session;
+use din_runtime::threads::Threads;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,7 +53,9 @@ fn session(text: &str, grouped: bool, threads: usize) -> Outcome<Session> {
     if program.train.axes.uniques().next().is_none() == grouped {
         return Err(format!("the tower is not one that is grouped: {text}").into());
     }
-    Ok(Session::new(CpuExecutor::new(Arc::new(program), threads, cpu::detect())?, 1)?)
+    let threads = Threads::new(threads)?;
+    let executor = CpuExecutor::new(Arc::new(program), threads.clone(), cpu::detect())?;
+    Ok(Session::new(Box::new(executor), threads, 1)?)
 }
 
 fn batch(number: u64, distinct: usize) -> Batch {

@@ -14,7 +14,8 @@ use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::random::Stream;
-use din_runtime::train::Session;
+use din_runtime::session::Session;
+use din_runtime::threads::Threads;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -85,7 +86,9 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 
 fn measure(spec: &str, point: &Point, threads: usize, steps: usize) -> Outcome<f64> {
     let program = program(spec, point)?;
-    let mut session = Session::new(CpuExecutor::new(program.clone(), threads, cpu::detect())?, 1)?;
+    let threads = Threads::new(threads)?;
+    let executor = CpuExecutor::new(program.clone(), threads.clone(), cpu::detect())?;
+    let mut session = Session::new(Box::new(executor), threads, 1)?;
     if point.grows {
         // Every id once: a batch of candidates alone.
         let filling = Point { batch: 1 << 16, length: 0, ..point.clone() };

@@ -23,7 +23,7 @@ use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda;
 use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::{self, Resolved, Table};
-use din_runtime::train::set_threads;
+use din_runtime::threads::Threads;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -140,13 +140,20 @@ enum Runs {
 type Gpu = din_runtime::exec::cuda::CudaExecutor<cuda::Gpu>;
 
 /// The program's engine on a GPU, its kernels compiled or from the cache.
-fn on_gpu(compiled: &Compiled, program: &Arc<Program>, number: u32, precision: Precision) -> Outcome<Gpu> {
+fn on_gpu(
+    compiled: &Compiled,
+    program: &Arc<Program>,
+    number: u32,
+    precision: Precision,
+    threads: &Arc<Threads>,
+) -> Outcome<Gpu> {
     let options = codegen::cuda::Options { precision, ..codegen::cuda::Options::default() };
     let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
     let (_, architecture) = cuda::Gpu::probe(number)?;
     let target = cuda::CudaTarget::Cubin(architecture);
     let image = cuda::ImageCache::of_user().compile(&cuda::Nvrtc::load()?, &made.source, "step.cu", target)?;
-    Ok(Gpu::new(program.clone(), Arc::new(made.launches), cuda::Gpu::open(number, &[image])?)?)
+    let gpu = cuda::Gpu::open(number, &[image])?;
+    Ok(Gpu::with(program.clone(), Arc::new(made.launches), gpu, cuda::CudaOptions::default(), threads.clone())?)
 }
 
 /// A model in training.
@@ -156,6 +163,7 @@ struct Side {
     state: DenseState,
     tables: Vec<Table>,
     resolved: Resolved,
+    threads: Arc<Threads>,
 }
 
 impl Side {
@@ -198,8 +206,8 @@ impl Side {
     fn step(&mut self, batch: &Batch, infer: bool) -> Outcome<Option<f32>> {
         let specs = &self.program.tables;
         match infer {
-            true => table::resolve_read(&self.tables, specs, batch, &mut self.resolved)?,
-            false => table::resolve_train(&mut self.tables, specs, batch, &mut self.resolved)?,
+            true => table::resolve_read(&self.threads, &self.tables, specs, batch, &mut self.resolved)?,
+            false => table::resolve_train(&self.threads, &mut self.tables, specs, batch, &mut self.resolved)?,
         }
         let inputs = StepInputs {
             rows: batch.rows,
@@ -269,7 +277,7 @@ fn peak_kib() -> u64 {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse()?;
-    set_threads(arguments.threads);
+    let threads = Threads::new(arguments.threads)?;
     let text = std::fs::read_to_string(&arguments.spec)?;
     let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
@@ -288,13 +296,14 @@ fn main() -> Outcome<()> {
     };
     let mut side = Side {
         runs: match arguments.device {
-            None => Runs::Cpu(Box::new(CpuExecutor::new(program.clone(), arguments.threads, isa)?)),
-            Some(number) => Runs::Gpu(Box::new(on_gpu(&compiled, &program, number, arguments.precision)?)),
+            None => Runs::Cpu(Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?)),
+            Some(number) => Runs::Gpu(Box::new(on_gpu(&compiled, &program, number, arguments.precision, &threads)?)),
         },
         state: DenseState::default(),
         tables: Vec::new(),
         resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
         program,
+        threads,
     };
     side.reset(&init, arguments.prefill)?;
     // Warm, as the peers are: capacities grow, memory is touched.
@@ -318,7 +327,7 @@ fn main() -> Outcome<()> {
     if let Runs::Cpu(engine) = &side.runs
         && arguments.floor
     {
-        let roof = engine.roof();
+        let roof = engine.roofline();
         let steps = (count * batches.len()).max(1) as f64;
         let flops = engine.profile().iter().map(|r| r.flops).sum::<f64>() / steps;
         let seconds = flops / roof.flops / arguments.threads as f64;

@@ -32,9 +32,10 @@ impl fmt::Display for ThreadError {
 
 impl std::error::Error for ThreadError {}
 
-/// A job: its number, and the thread's number (from 0, below [`Pool::threads`]).
+/// A job: its number, and the thread's number (from 0, below [`ThreadPool::threads`]).
 type Job<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
+/// What the caller and the workers share.
 struct Shared {
     /// Epoch, open bit and number of workers inside.
     gate: AtomicU64,
@@ -42,6 +43,8 @@ struct Shared {
     job: UnsafeCell<Option<Job<'static>>>,
     jobs: AtomicUsize,
     next: AtomicUsize,
+    /// Threads that may join the region: those with a number below it.
+    limit: AtomicUsize,
     sleepers: AtomicUsize,
     /// Workers that run.
     started: AtomicUsize,
@@ -51,40 +54,33 @@ struct Shared {
     wake: Condvar,
 }
 
-// SAFETY: `job` is written only while the gate is closed and no worker is inside (`Pool::run` holds `&mut self`), and read only by
+// SAFETY: `job` is written only while the gate is closed and no worker is inside (`ThreadPool::run` holds `&mut self`), and read only by
 // workers that entered through the open gate, whose opening (release) they acquired. Everything else is atomic or locked.
 unsafe impl Sync for Shared {}
 // SAFETY: the job is a shared reference to a `Sync` closure.
 unsafe impl Send for Shared {}
 
 /// A fixed set of threads.
-pub struct Pool {
+pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
 }
 
-impl fmt::Debug for Pool {
+impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool {{ threads: {} }}", self.threads())
+        f.debug_struct("ThreadPool").field("threads", &self.threads()).finish()
     }
 }
 
-impl Pool {
+impl ThreadPool {
+    /// The caller's thread alone.
+    pub fn caller() -> ThreadPool {
+        ThreadPool { shared: Arc::new(Shared::new()), workers: Vec::new() }
+    }
+
     /// A pool of `threads` threads, the caller being one of them; 0 counts as 1.
-    pub fn new(threads: usize) -> Result<Pool, ThreadError> {
-        let shared = Arc::new(Shared {
-            gate: AtomicU64::new(0),
-            job: UnsafeCell::new(None),
-            jobs: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-            sleepers: AtomicUsize::new(0),
-            started: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-            panicked: AtomicBool::new(false),
-            lock: Mutex::new(()),
-            wake: Condvar::new(),
-        });
-        let mut pool = Pool { shared, workers: Vec::new() };
+    pub fn new(threads: usize) -> Result<ThreadPool, ThreadError> {
+        let mut pool = Self::caller();
         for thread in 1..threads.clamp(1, 1024) {
             let shared = pool.shared.clone();
             let worker = std::thread::Builder::new()
@@ -109,23 +105,29 @@ impl Pool {
 
     /// Runs `job(i, thread)` for every `i` of `0..jobs`, and returns when all are done. A panic of a job is passed on.
     pub fn run(&mut self, jobs: usize, job: Job<'_>) {
-        if jobs <= 1 || self.workers.is_empty() {
+        self.run_on(usize::MAX, jobs, job);
+    }
+
+    /// The same on the first `limit` threads at most.
+    pub fn run_on(&mut self, limit: usize, jobs: usize, job: Job<'_>) {
+        if jobs <= 1 || limit <= 1 || self.workers.is_empty() {
             for i in 0..jobs {
                 job(i, 0);
             }
             return;
         }
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes; `Region` closes the gate and waits for every worker inside before `job` can go away, on
+        // SAFETY: only the lifetime changes; `OpenGate` closes the gate and waits for every worker inside before `job` can go away, on
         // unwinding too.
         let lasting = unsafe { std::mem::transmute::<Job<'_>, Job<'static>>(job) };
         // SAFETY: the gate is closed and nobody is inside: the previous region ended so, and `&mut self` excludes another.
         unsafe { *shared.job.get() = Some(lasting) };
         shared.jobs.store(jobs, Ordering::Relaxed);
         shared.next.store(0, Ordering::Relaxed);
+        shared.limit.store(limit, Ordering::Relaxed);
         shared.panicked.store(false, Ordering::Relaxed);
         {
-            let _region = Region { shared };
+            let _open = OpenGate { shared };
             let gate = shared.gate.load(Ordering::Relaxed);
             shared.gate.store((gate + EPOCH) | OPEN, Ordering::SeqCst);
             if shared.sleepers.load(Ordering::SeqCst) > 0 {
@@ -142,11 +144,11 @@ impl Pool {
 }
 
 /// Closes the gate and waits for the workers inside.
-struct Region<'a> {
+struct OpenGate<'a> {
     shared: &'a Shared,
 }
 
-impl Drop for Region<'_> {
+impl Drop for OpenGate<'_> {
     fn drop(&mut self) {
         let gate = &self.shared.gate;
         gate.fetch_and(!OPEN, Ordering::AcqRel);
@@ -160,6 +162,22 @@ impl Drop for Region<'_> {
 }
 
 impl Shared {
+    fn new() -> Shared {
+        Shared {
+            gate: AtomicU64::new(0),
+            job: UnsafeCell::new(None),
+            jobs: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            limit: AtomicUsize::new(0),
+            sleepers: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        }
+    }
+
     fn take(&self, job: Job<'_>, thread: usize) {
         let jobs = self.jobs.load(Ordering::Relaxed);
         loop {
@@ -179,6 +197,10 @@ impl Shared {
                 return;
             }
             seen = gate / EPOCH;
+            if gate & OPEN != 0 && thread >= self.limit.load(Ordering::Relaxed) {
+                // The region has threads enough; a limit that is read too late belongs to a later one, and misses this one.
+                continue;
+            }
             if gate & OPEN == 0
                 || self.gate.compare_exchange(gate, gate + 1, Ordering::AcqRel, Ordering::Acquire).is_err()
             {
@@ -223,7 +245,7 @@ impl Shared {
     }
 }
 
-impl Drop for Pool {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         {
@@ -244,7 +266,7 @@ mod tests {
     #[test]
     fn every_job_runs_once() -> Result<(), ThreadError> {
         for threads in [1, 2, 3, 8] {
-            let mut pool = Pool::new(threads)?;
+            let mut pool = ThreadPool::new(threads)?;
             for round in 0..300usize {
                 let jobs = round % 23;
                 let done: Vec<AtomicUsize> = (0..jobs).map(|_| AtomicUsize::new(0)).collect();
@@ -264,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_passed_on_and_the_pool_lives() -> Result<(), ThreadError> {
-        let mut pool = Pool::new(3)?;
+        let mut pool = ThreadPool::new(3)?;
         for _ in 0..20 {
             let caught = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|i, _| assert!(i != 5))));
             assert!(caught.is_err());

@@ -14,6 +14,7 @@ use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{DenseState, ExecError, StepInputs};
 use din_runtime::jit::KernelFn;
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use std::sync::Arc;
 
 pub const ROWS: usize = 50;
@@ -441,7 +442,7 @@ pub fn program() -> Program {
 
 pub fn engine(program: Program, threads: usize, isa: Isa) -> Result<CpuExecutor, ExecError> {
     // SAFETY: the kernels above keep to the widths of the schedules above.
-    unsafe { CpuExecutor::with_kernels(Arc::new(program), threads, isa, &KERNELS) }
+    unsafe { CpuExecutor::with_kernels(Arc::new(program), Threads::new(threads)?, isa, &KERNELS) }
 }
 
 /// A stream of numbers, SplitMix64 (Steele, Lea & Flood 2014).

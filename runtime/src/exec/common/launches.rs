@@ -28,6 +28,7 @@ pub fn check_launches(program: &Program, cuda: &Cuda) -> Result<(), CheckError> 
             format!("blocks of {} threads, {} chunks", cuda.threads, cuda.chunks)
         })
     };
+    super::check_description(program)?;
     overall().map_err(|why| refused("train", why))?;
     let one = |schedule: &Schedule, launches: &Launches, name: &str, purpose: Purpose<'_>| {
         let validator = Validator { program, schedule, name, purpose, axes: &schedule.axes };

@@ -25,5 +25,5 @@ pub(super) use launches::check_launches;
 pub(super) use layout::{ElementRange, Layout};
 pub(super) use lookups::{Lookup, lookups};
 pub use model::{DenseState, MAX_SLOTS, StepInputs};
-pub use profile::{CallSpan, ProfileRow};
+pub use profile::{CallSpan, ProfileRow, Roofline};
 pub(super) use validate::{Purpose, Validator};

@@ -33,3 +33,12 @@ pub struct CallSpan {
     pub begin: Duration,
     pub length: Duration,
 }
+
+/// What one core of a machine does at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Roofline {
+    /// Floating-point operations a second in products.
+    pub flops: f64,
+    /// Bytes a second, read from memory in order.
+    pub bytes: f64,
+}

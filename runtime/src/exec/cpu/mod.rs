@@ -22,22 +22,21 @@ mod reduce;
 mod roofline;
 mod tiles;
 
-pub use roofline::Roofline;
-
-use crate::exec::ExecError;
 use crate::exec::common::{
-    self, CallSpan, CheckError, DenseState, Lookup, MAX_SLOTS, ProfileRow, Purpose, StepInputs, lookups,
+    self, CallSpan, CheckError, DenseState, Lookup, MAX_SLOTS, ProfileRow, Purpose, Roofline, StepInputs, lookups,
 };
+use crate::exec::{Backend, ExecError, Executor};
 use crate::jit::{CodeError, CodeImage, KernelFn};
 use crate::kernels::Gemm;
 use crate::table::{Occurrences, Table};
-use crate::threads::pool::Pool;
+use crate::threads::Threads;
 use din_program::schedule::{KernelArg, Root, Storage};
 use din_program::schema::UpdateRule;
 use din_program::{Isa, Program};
 use instance::{Instance, RowUpdate};
 use phase::{Scratch, Shared};
 use prepare::Prepared;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Instances: the training schedule, the inference schedule, then the updates of tables, then those of parameters.
@@ -51,7 +50,7 @@ pub struct CpuExecutor {
     program: Arc<Program>,
     isa: Isa,
     gemm: Gemm,
-    pool: Pool,
+    threads: Arc<Threads>,
     /// Keeps the code that the instances' kernels point into.
     _image: Option<CodeImage>,
     instances: Vec<Instance>,
@@ -64,14 +63,16 @@ pub struct CpuExecutor {
     slices: Vec<Vec<&'static [u32]>>,
     /// Stands for labels without data.
     zeros: Vec<f32>,
+    /// Of steps whose loss was not asked for yet.
+    losses: VecDeque<f32>,
 }
 
 // SAFETY: the addresses kept inside lead into memory that the engine owns, or are bound anew by every call before they are used.
 unsafe impl Send for CpuExecutor {}
 
 impl CpuExecutor {
-    /// Loads a program: its code of the highest level up to `isa` (see [`crate::cpu::choose`]), checked schedules, and `threads` threads.
-    pub fn new(program: Arc<Program>, threads: usize, isa: Isa) -> Result<CpuExecutor, ExecError> {
+    /// Loads a program: its code of the highest level up to `isa` (see [`crate::cpu::choose`]), checked schedules, and threads.
+    pub fn new(program: Arc<Program>, threads: Arc<Threads>, isa: Isa) -> Result<CpuExecutor, ExecError> {
         let image = CodeImage::load(&program, isa)?;
         let kernels = image.functions();
         let mut engine = Self::build(program, threads, isa, &kernels)?;
@@ -86,14 +87,19 @@ impl CpuExecutor {
     /// Each function keeps to the buffers of every call that names it, and lives as long as the engine.
     pub unsafe fn with_kernels(
         program: Arc<Program>,
-        threads: usize,
+        threads: Arc<Threads>,
         isa: Isa,
         kernels: &[KernelFn],
     ) -> Result<CpuExecutor, ExecError> {
         Self::build(program, threads, isa, kernels)
     }
 
-    fn build(program: Arc<Program>, threads: usize, isa: Isa, kernels: &[KernelFn]) -> Result<CpuExecutor, ExecError> {
+    fn build(
+        program: Arc<Program>,
+        threads: Arc<Threads>,
+        isa: Isa,
+        kernels: &[KernelFn],
+    ) -> Result<CpuExecutor, ExecError> {
         if kernels.len() != program.kernels.len() {
             let why = format!("{} functions for {} kernels", kernels.len(), program.kernels.len());
             return Err(CodeError(why).into());
@@ -131,18 +137,18 @@ impl CpuExecutor {
             let name = format!("update {} of {}", u.name, parameter.name);
             instances.push(Instance::new(prepare(&u.schedule, &name, Purpose::Tensor { slots: &u.slots })?));
         }
-        let pool = Pool::new(threads)?;
         Ok(CpuExecutor {
             isa,
             gemm: Gemm::new(isa),
             _image: None,
-            scratch: (0..pool.threads()).map(|_| Scratch::default()).collect(),
-            pool,
+            scratch: (0..threads.count()).map(|_| Scratch::default()).collect(),
+            threads,
             instances,
             occurrences: program.tables.iter().map(|_| Occurrences::new()).collect(),
             slices: lookups.iter().map(|r| Vec::with_capacity(r.len())).collect(),
             lookups,
             zeros: Vec::new(),
+            losses: VecDeque::new(),
             program,
         })
     }
@@ -154,10 +160,6 @@ impl CpuExecutor {
     /// The level asked for; the runtime's own products run at it, generated code at it or below.
     pub fn isa(&self) -> Isa {
         self.isa
-    }
-
-    pub fn threads(&self) -> usize {
-        self.pool.threads()
     }
 
     /// One step of training: forward, backward, states, updates of the touched rows and of the parameters. Returns the batch's loss.
@@ -288,8 +290,8 @@ impl CpuExecutor {
     }
 
     /// What one core of this machine does at most, measured now.
-    pub fn roof(&self) -> Roofline {
-        Roofline::measure(self.gemm)
+    pub fn roofline(&self) -> Roofline {
+        roofline::measure(self.gemm)
     }
 
     /// Readies the training or inference schedule, alone, for a checked batch.
@@ -344,7 +346,7 @@ impl CpuExecutor {
         unsafe impl Sync for Parts {}
         let parts = Parts(self.occurrences.as_mut_ptr(), self.slices.as_mut_ptr());
         let (program, lookups, layout) = (&self.program, &self.lookups, &self.instances[TRAIN].layout);
-        self.pool.run(tables.len(), &|t, _| {
+        self.threads.pool().run(tables.len(), &|t, _| {
             let parts = &parts;
             // SAFETY: both vectors have one entry a table, and this job's is used by no other.
             let (occurrences, slices) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
@@ -436,7 +438,70 @@ impl CpuExecutor {
                 scratch.fit(instance)?;
             }
         }
-        Shared::new(&self.instances, &self.occurrences, self.gemm, &mut self.scratch).run(&mut self.pool);
+        Shared::new(&self.instances, &self.occurrences, self.gemm, &mut self.scratch).run(&mut self.threads.pool());
         Ok(())
+    }
+}
+
+impl Executor for CpuExecutor {
+    fn program(&self) -> &Arc<Program> {
+        self.program()
+    }
+    fn backend(&self) -> Backend {
+        Backend::Cpu(self.isa)
+    }
+    fn runs_on_host(&self) -> bool {
+        true
+    }
+    fn upload(&mut self, _state: &DenseState, _tables: &[Table]) -> Result<(), ExecError> {
+        Ok(())
+    }
+    fn download(&mut self, _state: &mut DenseState, _tables: &mut [Table]) -> Result<(), ExecError> {
+        Ok(())
+    }
+    fn submit_step(
+        &mut self,
+        state: &mut DenseState,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<(), ExecError> {
+        let loss = self.train_step(state, tables, inputs)?;
+        self.losses.push_back(loss);
+        Ok(())
+    }
+    fn next_loss(&mut self) -> Result<Option<f32>, ExecError> {
+        Ok(self.losses.pop_front())
+    }
+    fn infer(
+        &mut self,
+        state: &DenseState,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError> {
+        self.infer(state, tables, inputs)
+    }
+    fn infer_shared(
+        &mut self,
+        state: &DenseState,
+        tables: &[Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError> {
+        self.infer(state, tables, inputs)
+    }
+    fn logits(&self, index: usize) -> &[f32] {
+        self.logits(index)
+    }
+    fn set_profile(&mut self, on: bool) -> Result<(), ExecError> {
+        self.set_profile(on);
+        Ok(())
+    }
+    fn profile(&self) -> Vec<ProfileRow> {
+        self.profile()
+    }
+    fn spans(&self) -> Vec<CallSpan> {
+        self.spans()
+    }
+    fn roofline(&self) -> Option<Roofline> {
+        Some(self.roofline())
     }
 }

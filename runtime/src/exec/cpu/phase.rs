@@ -10,7 +10,7 @@ use crate::exec::common::ElementRange;
 use crate::exec::common::Layout;
 use crate::kernels::{Gemm, MatMul, Outer, transpose};
 use crate::table::Occurrences;
-use crate::threads::pool::Pool;
+use crate::threads::ThreadPool;
 use din_program::schedule::{AxisId, BATCH, GLOBAL};
 
 /// What one thread works with; reused from phase to phase.
@@ -70,7 +70,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Runs all active instances, phase by phase in step with each other.
-    pub fn run(&self, pool: &mut Pool) {
+    pub fn run(&self, pool: &mut ThreadPool) {
         let phases = self.instances.iter().filter(|i| i.active).map(|i| i.prepared.phases.len()).max().unwrap_or(0);
         for phase in 0..phases {
             let jobs: usize = self.instances.iter().map(|i| i.chunks(phase)).sum();

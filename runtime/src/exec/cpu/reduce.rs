@@ -3,7 +3,7 @@
 use super::phase::Shared;
 use super::prepare::PreparedReduction;
 use crate::kernels::Gemm;
-use crate::threads::pool::Pool;
+use crate::threads::ThreadPool;
 use din_program::schedule::Combine;
 
 /// Numbers of one job; its copies stay in the first-level cache.
@@ -19,7 +19,7 @@ fn blocks(r: &PreparedReduction) -> usize {
 }
 
 /// All reductions of a phase.
-pub(super) fn reduce(shared: &Shared<'_>, phase: usize, pool: &mut Pool) {
+pub(super) fn reduce(shared: &Shared<'_>, phase: usize, pool: &mut ThreadPool) {
     let (mut jobs, mut numbers) = (0, 0);
     for instance in shared.instances.iter().filter(|i| i.chunks(phase) > 0) {
         for r in &instance.prepared.phases[phase].reductions {
