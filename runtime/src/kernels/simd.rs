@@ -1,11 +1,13 @@
-//! Vectors of f32 at each ISA level, behind one trait. The bodies that use it are `#[inline(always)]` and become machine code inside
-//! functions that enable the level's features (see `level.rs`), so one build serves every CPU.
+//! Vectors of f32 at each ISA level, behind one trait. The bodies that use it are
+//! `#[inline(always)]` and become machine code inside functions that enable the level's features
+//! (see `level.rs`), so one build serves every CPU.
 
 /// One level's vector operations.
 ///
 /// # Safety
 ///
-/// Every method may be called only where the CPU has the level's features; pointers must be valid for the lanes that are named.
+/// Every method may be called only where the CPU has the level's features; pointers must be valid
+/// for the lanes that are named.
 pub(super) trait Simd {
     type V: Copy;
     /// Selects the first lanes of a vector.
@@ -207,7 +209,8 @@ mod x86 {
     /// Eight lanes, 16 registers.
     pub(in crate::kernels) struct Avx2;
 
-    // SAFETY of every method: see the trait; the intrinsics need AVX2 and FMA, which the caller vouches for.
+    // SAFETY of every method: see the trait; the intrinsics need AVX2 and FMA, which the caller
+    // vouches for.
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Avx2 {
         type V = __m256;
@@ -273,7 +276,8 @@ mod x86 {
     /// Sixteen lanes, 32 registers.
     pub(in crate::kernels) struct Avx512;
 
-    // SAFETY of every method: see the trait; the intrinsics need AVX-512 F and DQ, which the caller vouches for.
+    // SAFETY of every method: see the trait; the intrinsics need AVX-512 F and DQ, which the caller
+    // vouches for.
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Avx512 {
         type V = __m512;
