@@ -185,6 +185,8 @@ impl Side {
             dense: &batch.dense,
             labels: &batch.labels,
             present: &batch.present,
+            fetched: None,
+            counts: None,
         };
         self.engine.train_ahead(&mut self.tables, &inputs)?;
         self.engine.next_loss()?;

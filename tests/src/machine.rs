@@ -1,5 +1,5 @@
-//! Runs a bare graph on the engine: a program is made around it, with a schema that fits its inputs, so that generated code can be
-//! compared with the interpreter node by node.
+//! Runs a bare graph on the engine: a program is made around it, with a schema that fits its
+//! inputs, so that generated code can be compared with the interpreter node by node.
 
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
@@ -107,6 +107,8 @@ impl Given {
             dense: &self.dense,
             labels: &self.labels,
             present: &self.present,
+            fetched: None,
+            counts: None,
         }
     }
 }
