@@ -3,6 +3,7 @@
 pub mod autodiff;
 pub mod codegen;
 pub mod compile;
+pub mod elementwise;
 pub mod front;
 pub mod graph;
 pub mod interpret;

@@ -4,6 +4,7 @@
 //! code, and functions of the runtime are called through addresses among the arguments.
 
 use super::math::{Arithmetic, Comparison, Repr};
+use crate::elementwise::DoubleCode;
 use crate::graph::UnaryOp;
 use crate::plan::region::{Access, Combine, Instruction, Region, StridedView};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
@@ -502,18 +503,17 @@ impl<'b> Builder<'_, 'b> {
     }
 
     fn unary_double(&mut self, op: UnaryOp, x: Value) -> Option<Value> {
-        Some(match op {
-            UnaryOp::Exp => self.call(MathFunction::Exp, &[x]),
-            UnaryOp::Log => self.call(MathFunction::Log, &[x]),
-            UnaryOp::Tanh => self.call(MathFunction::Tanh, &[x]),
-            UnaryOp::Sigmoid => {
+        Some(match op.description().double {
+            DoubleCode::Inline => return None,
+            DoubleCode::Call(function) => self.call(function, &[x]),
+            DoubleCode::Sigmoid => {
                 let minus = self.b.ins().fneg(x);
                 let e = self.call(MathFunction::Exp, &[minus]);
                 let one = self.b.ins().f64const(1.0);
                 let d = self.b.ins().fadd(one, e);
                 self.b.ins().fdiv(one, d)
             }
-            UnaryOp::Softplus => {
+            DoubleCode::Softplus => {
                 let absolute = self.b.ins().fabs(x);
                 let minus = self.b.ins().fneg(absolute);
                 let e = self.call(MathFunction::Exp, &[minus]);
@@ -523,7 +523,6 @@ impl<'b> Builder<'_, 'b> {
                 let positive = math.greatest(zero, x);
                 self.b.ins().fadd(positive, l)
             }
-            _ => return None,
         })
     }
 

@@ -442,7 +442,7 @@ impl<'a> Elab<'a> {
         let mut known: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
         known.extend(scope.dimensions.iter().map(|d| d.name));
         known.extend(self.modules[scope.module].names.keys().map(String::as_str));
-        known.extend(Builtin::ALL.iter().map(|b| b.0));
+        known.extend(Builtin::all().map(|b| b.0));
         known.sort_unstable();
         d.help = match (library_home(name), nearest(name, known.iter().copied())) {
             (Some(module), _) => Some(format!("add `use {module}.{name}`")),

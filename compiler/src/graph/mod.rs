@@ -89,6 +89,7 @@ id! {
     TableId
 }
 
+pub use crate::elementwise::{BinaryOp, UnaryOp};
 pub use din_program::schedule::{AxisId, BATCH, GLOBAL};
 
 /// One index axis set.
@@ -180,40 +181,6 @@ impl Input {
     pub fn group(&self) -> &str {
         self.name.split_once('.').map_or(&self.name, |(group, _)| group)
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum UnaryOp {
-    Negate,
-    Exp,
-    /// Natural logarithm.
-    Log,
-    Sqrt,
-    /// `1 / (1 + exp(-x))`
-    Sigmoid,
-    Tanh,
-    /// `log(1 + exp(x))`, stable
-    Softplus,
-    Abs,
-    /// -1, 0 or 1
-    Sign,
-    /// 1 where `x` is 0, else 0
-    Not,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum BinaryOp {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Min,
-    Max,
-    /// `a ^ b`; for a constant integral `b` any `a`, else `a > 0`
-    Power,
-    Less,
-    LessEqual,
-    Equal,
 }
 
 /// Products with `concat(k, k * q)`, whose second half is folded into the weight, `W1 + diag(q) W2`, once a sample.

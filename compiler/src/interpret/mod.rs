@@ -11,7 +11,6 @@ mod ops;
 mod step;
 
 pub use error_bound::{Magnitudes, run_magnitude};
-pub(crate) use ops::{binary as apply_binary, unary as apply_unary};
 pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
 
 use crate::graph::{Axis, AxisId, BATCH, Graph, InputId, NodeId, Op, TableId, UniqueKeys};

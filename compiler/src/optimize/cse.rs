@@ -2,7 +2,7 @@
 //! Operands of commutative ops count as equal in either order (`a + b` and `b + a` round alike).
 
 use super::rewrite::rebuild;
-use crate::graph::{AxisId, BinaryOp, Graph, Node, NodeId, Op, Shape};
+use crate::graph::{AxisId, Graph, Node, NodeId, Op, Shape};
 use rustc_hash::FxHashMap;
 use std::mem::{Discriminant, discriminant};
 
@@ -35,9 +35,9 @@ fn key(op: &Op) -> OpKey {
     (discriminant(op), a, b)
 }
 
-/// Whether the two operands may be exchanged. (`min` and `max` may not: they differ on which of two zeros or NaNs they return.)
+/// Whether the two operands may be exchanged.
 pub(super) fn commutes(op: &Op) -> bool {
-    matches!(op, Op::Binary(BinaryOp::Add | BinaryOp::Multiply | BinaryOp::Equal))
+    matches!(op, Op::Binary(op) if op.description().commutes)
 }
 
 pub(super) fn run(graph: &mut Graph) {

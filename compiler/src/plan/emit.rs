@@ -5,7 +5,8 @@ use super::phase::{self, Group};
 use super::region::{Access, Combine as Write, Instruction, Output, Region, StridedView as Column, Value};
 use super::storage::BufferPlan;
 use super::{Kernels, Options};
-use crate::graph::{Absorbed, BinaryOp, UnaryOp};
+use crate::elementwise::Cost;
+use crate::graph::{Absorbed, BinaryOp};
 use din_grammar::{SourceMap, Span};
 use din_program::schedule::{
     AxisId, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Reduction, Schedule, Storage, View,
@@ -515,19 +516,11 @@ pub fn describe(region: &Region) -> String {
     let mut words: Vec<&str> = Vec::new();
     for i in &region.body {
         let word = match i {
-            Instruction::Unary(op, _) => match op {
-                UnaryOp::Exp => "exp",
-                UnaryOp::Log => "log",
-                UnaryOp::Sqrt => "sqrt",
-                UnaryOp::Sigmoid => "sigmoid",
-                UnaryOp::Tanh => "tanh",
-                UnaryOp::Softplus => "softplus",
-                _ => continue,
-            },
+            Instruction::Unary(op, _) if op.description().cost == Cost::Expensive => op.name(),
             Instruction::Load(Column { access: Access::Indexed { .. } | Access::Nested { .. }, .. }) => "gather",
             Instruction::Binary(BinaryOp::Multiply, ..) => "multiply",
             Instruction::Select(..) => "select",
-            _ => continue,
+            Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Const(_) | Instruction::Load(_) => continue,
         };
         if !words.contains(&word) && words.len() < 4 {
             words.push(word);

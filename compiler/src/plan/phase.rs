@@ -6,7 +6,7 @@
 //! items of equal axis, width and level become one region.
 
 use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
-use crate::graph::UnaryOp;
+use crate::elementwise::Cost;
 use din_program::schedule::{AxisId, GLOBAL};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
@@ -132,9 +132,7 @@ fn stored(all: &Items, groups: &[Group], phase_of: &FxHashMap<ItemId, usize>) ->
 fn cheap_cost(all: &Items, id: ItemId, stored: &FxHashSet<ItemId>, limit: usize) -> Option<usize> {
     let item = &all.items[id.0];
     let own = match item.kind {
-        Kind::Map(Map::Unary(
-            UnaryOp::Exp | UnaryOp::Log | UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Softplus | UnaryOp::Sqrt,
-        )) => return None,
+        Kind::Map(Map::Unary(op)) if op.description().cost == Cost::Expensive => return None,
         Kind::Map(_) => 1,
         Kind::Concat => 0,
         _ => return None,

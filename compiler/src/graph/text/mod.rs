@@ -19,36 +19,8 @@ mod parse;
 
 pub use parse::ParseError;
 
-use super::{
-    Absorbed, Axis, AxisId, BinaryOp, GLOBAL, Graph, InputKind, Node, NodeId, Op, Root, Shape, UnaryOp, UniqueKeys,
-};
+use super::{Absorbed, Axis, AxisId, GLOBAL, Graph, InputKind, Node, NodeId, Op, Root, Shape, UniqueKeys};
 use std::fmt::{self, Display, Write};
-
-pub(super) const UNARY: [(UnaryOp, &str); 10] = [
-    (UnaryOp::Negate, "negate"),
-    (UnaryOp::Exp, "exp"),
-    (UnaryOp::Log, "log"),
-    (UnaryOp::Sqrt, "sqrt"),
-    (UnaryOp::Sigmoid, "sigmoid"),
-    (UnaryOp::Tanh, "tanh"),
-    (UnaryOp::Softplus, "softplus"),
-    (UnaryOp::Abs, "abs"),
-    (UnaryOp::Sign, "sign"),
-    (UnaryOp::Not, "not"),
-];
-
-pub(super) const BINARY: [(BinaryOp, &str); 10] = [
-    (BinaryOp::Add, "add"),
-    (BinaryOp::Subtract, "subtract"),
-    (BinaryOp::Multiply, "multiply"),
-    (BinaryOp::Divide, "divide"),
-    (BinaryOp::Min, "min"),
-    (BinaryOp::Max, "max"),
-    (BinaryOp::Power, "power"),
-    (BinaryOp::Less, "less"),
-    (BinaryOp::LessEqual, "less_equal"),
-    (BinaryOp::Equal, "equal"),
-];
 
 impl Op {
     /// The op's name in the textual form.
@@ -61,8 +33,8 @@ impl Op {
             Op::Lookup { .. } => "lookup",
             Op::Length(_) => "length",
             Op::Count(_) => "count",
-            Op::Unary(op) => UNARY.iter().find(|(o, _)| o == op).map_or("unary", |(_, name)| name),
-            Op::Binary(op) => BINARY.iter().find(|(o, _)| o == op).map_or("binary", |(_, name)| name),
+            Op::Unary(op) => op.name(),
+            Op::Binary(op) => op.name(),
             Op::Select => "select",
             Op::StopGradient => "stop_gradient",
             Op::Concat => "concat",

@@ -1,10 +1,9 @@
 //! Parses the textual form. The result has the types that the text says; `verify` checks them.
 
-use super::{BINARY, UNARY};
 use crate::graph::verify::arity;
 use crate::graph::{
-    Absorbed, Axis, AxisId, Graph, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape, StateId, TableId,
-    UniqueKeys,
+    Absorbed, Axis, AxisId, BinaryOp, Graph, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape,
+    StateId, TableId, UnaryOp, UniqueKeys,
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
@@ -289,8 +288,8 @@ impl Parser {
             "sum_value" => Op::SumValue,
             "moments" => Op::Moments,
             other => {
-                let unary = UNARY.iter().find(|(_, name)| *name == other).map(|(op, _)| Op::Unary(*op));
-                let binary = BINARY.iter().find(|(_, name)| *name == other).map(|(op, _)| Op::Binary(*op));
+                let unary = UnaryOp::ALL.iter().find(|op| op.name() == other).map(|op| Op::Unary(*op));
+                let binary = BinaryOp::ALL.iter().find(|op| op.name() == other).map(|op| Op::Binary(*op));
                 unary.or(binary).ok_or_else(|| format!("there is no op `{other}`"))?
             }
         };

@@ -6,7 +6,6 @@ use crate::graph::{
     NodeId, Op,
     UnaryOp::{self, Negate},
 };
-use crate::interpret::{apply_binary, apply_unary};
 
 pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
     match *s.op(id) {
@@ -40,7 +39,7 @@ fn constant_like(s: &mut Simplifier, value: f64, like: NodeId) -> Found {
 fn unary(s: &mut Simplifier, id: NodeId, op: UnaryOp) -> Found {
     let x = s.operand(id, 0);
     if let Some(c) = s.constant(x) {
-        let value = apply_unary(op, c);
+        let value = (op.description().value)(c);
         return if value.is_finite() { constant_like(s, value, id) } else { None };
     }
     match op {
@@ -66,7 +65,7 @@ fn unary(s: &mut Simplifier, id: NodeId, op: UnaryOp) -> Found {
 /// Both operands constant.
 fn fold(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     let (a, b) = (s.constant(s.operand(id, 0))?, s.constant(s.operand(id, 1))?);
-    let value = apply_binary(op, a, b);
+    let value = (op.description().value)(a, b);
     if value.is_finite() { constant_like(s, value, id) } else { None }
 }
 
