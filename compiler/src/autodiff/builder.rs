@@ -35,9 +35,9 @@ impl GradientBuilder<'_> {
     }
 
     /// `g` broadcast to the axis and shape of `x`.
-    pub(super) fn repeat(&mut self, g: NodeId, x: NodeId) -> Built {
+    pub(super) fn broadcast_to(&mut self, g: NodeId, x: NodeId) -> Built {
         let (axis, shape): (AxisId, Shape) = (self.graph.node(x).axis, self.graph.node(x).shape.clone());
-        self.graph.repeat(g, axis, &shape, self.s)
+        self.graph.broadcast(g, axis, &shape, self.s)
     }
 
     /// As a vector.

@@ -1,7 +1,7 @@
 //! The derivative of every op: given `g`, the adjoint of `y = op(x, …)`, what each operand's adjoint gains.
 //!
 //! `g` has the node's axis and shape. What an arm computes for an operand may stand in a deeper axis than the operand (which was
-//! repeated along it) and, for a scalar operand, at several positions; [`fit`] sums over both, which is the derivative of repeating.
+//! broadcast along it) and, for a scalar operand, at several positions; [`fit`] sums over both, which is the derivative of a broadcast.
 
 use super::adjoint::Adjoint;
 use super::builder::GradientBuilder;
@@ -86,6 +86,8 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         }
         // y = x[start..]; those positions of dx gain g.
         Op::Slice { .. } => b.flatten(g),
+        // y = x at every element and component: dx is the sum of g over them, which `fit` takes.
+        Op::Broadcast => Ok(g),
         // The same numbers under the operand's shape.
         Op::Reshape => {
             let shape = b.graph.node(x).shape.clone();
@@ -105,10 +107,10 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
             let (axis, shape) = (b.graph.node(x).axis, b.graph.node(gain).shape.clone());
             // Where both are defined; `fit` sums what lies deeper than x.
             let over = b.graph.join(b.graph.node(gain).axis, axis).unwrap_or(axis);
-            b.graph.repeat(gain, over, &shape, b.s)
+            b.graph.broadcast(gain, over, &shape, b.s)
         }
         // y_p = sum of x_i under p: dx_i = g_p.
-        Op::Sum { .. } => b.repeat(g, x),
+        Op::Sum { .. } => b.broadcast_to(g, x),
         // y_p = the greatest x_i under p, by position: its gradient is shared evenly among the elements that attain it.
         // (The count is 0 where there is no element; the guard keeps that from making a NaN that nobody reads.)
         Op::Max { to } => {
@@ -120,7 +122,7 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
             b.binary(Multiply, attains, share)
         }
         // y = sum of the positions of x: every position gains g.
-        Op::SumValue => b.repeat(g, x),
+        Op::SumValue => b.broadcast_to(g, x),
         Op::Moments => moments(b, x, y, g),
         // No operands, or no gradient: `propagate` does not come here.
         Op::Const(_)

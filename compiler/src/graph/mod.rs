@@ -19,13 +19,13 @@
 //! An operand may live in the node's axis or in an ancestor of it; element `i` of the node then reads the
 //! operand's element `ancestor(i)`. The node's axis is the shallowest that has all its operands' axes as ancestors (or is one), unless
 //! the op says otherwise. Operands in axes without such a one (two sequences) are an error.
-//! Elementwise ops take operands of one shape, or of width 1, which stand for every position. Nothing else broadcasts.
+//! Elementwise ops take operands of one shape, or of width 1, which stand for every position. `Broadcast` does the same explicitly; nothing else broadcasts.
 //!
 //! Below, `x_i` is the operand's vector at element `i` (after the ancestor rule), `i -> p` says that `p` is `i`'s ancestor.
 //!
 //! | op | value at element `i` |
 //! | --- | --- |
-//! | `Const(c)` | `c` at every element and position; once and `[1]` unless the node says otherwise (see [`Graph::repeat`]) |
+//! | `Const(c)` | `c` at every element and position; once and `[1]` unless the node says otherwise (see [`Graph::constant_of`]) |
 //! | `Input(k)` | given from outside: see [`InputKind`] |
 //! | `Param(k)` | dense parameter `k`; once |
 //! | `State(k)` | state `k` as it was at the start of the step; once |
@@ -34,6 +34,7 @@
 //! | `Count(D)` | number of elements of `D` in the global batch; once, `[1]` |
 //! | `Unary`, `Binary`, `Select{c, a, b}` | by position; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
+//! | `Broadcast(x)` | `x_i` at every element of the node's axis and, where `x` has width 1, in every component of its shape |
 //! | `Concat(xs)` | the operands' vectors one behind the other; widths add |
 //! | `Slice{x, start}` | positions `start..start+w` of `x_i`, `w` being the node's width |
 //! | `Reshape(x)` | the same numbers under another shape of equal width |
@@ -205,6 +206,7 @@ pub enum Op {
     Binary(BinaryOp),
     Select,
     StopGradient,
+    Broadcast,
     Concat,
     Slice { start: usize },
     Reshape,

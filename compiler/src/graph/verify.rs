@@ -184,6 +184,7 @@ pub(crate) fn arity(op: &Op) -> Option<usize> {
         | Op::Count(_) => 0,
         Op::Unary(_)
         | Op::StopGradient
+        | Op::Broadcast
         | Op::Slice { .. }
         | Op::Reshape
         | Op::Sum { .. }
@@ -260,6 +261,17 @@ fn node(g: &Graph, n: &Node) -> Rule {
             let shapes: Vec<_> = n.operands.iter().map(|&o| &g.node(o).shape.0).collect();
             format!("elementwise operands of shapes {shapes:?}")
         })?,
+        Op::Broadcast => {
+            let x = operand(0);
+            demand(g.is_ancestor(x.axis, n.axis), || {
+                format!("broadcasts from axis {} to {}, which is not below it", x.axis.0, n.axis.0)
+            })?;
+            demand(x.shape == n.shape || x.width() == 1, || {
+                format!("broadcasts shape {:?} to {:?}", x.shape.0, n.shape.0)
+            })?;
+            axis = n.axis;
+            n.shape.clone()
+        }
         Op::Concat => {
             (0..n.operands.len()).try_for_each(vector)?;
             Shape::vector(n.operands.iter().map(|&o| g.node(o).width()).sum())

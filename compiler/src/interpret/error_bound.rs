@@ -84,7 +84,7 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
             // Both branches equal: no jump.
             if at(1, axis, i, j) == at(2, axis, i, j) { taken } else { taken + jump(c, e) }
         }),
-        Op::StopGradient | Op::Reshape => each(&|i, j| at(0, axis, i, j).1),
+        Op::StopGradient | Op::Reshape | Op::Broadcast => each(&|i, j| at(0, axis, i, j).1),
         Op::Slice { start } => each(&|i, j| at(0, axis, i, start + j).1),
         Op::Concat => {
             let parts = 0..node.operands.len();

@@ -74,6 +74,10 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             let (c, a, b) = (x.at(0, axis, i), x.at(1, axis, i), x.at(2, axis, i));
             out.extend((0..width).map(|j| if position(c, j) != 0.0 { position(a, j) } else { position(b, j) }));
         }),
+        Op::Broadcast => each(&mut |i, out| {
+            let v = x.at(0, axis, i);
+            out.extend((0..width).map(|j| position(v, j)));
+        }),
         Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, axis, i))),
         Op::Concat => each(&mut |i, out| {
             (0..node.operands.len()).for_each(|k| out.extend_from_slice(x.at(k, axis, i)));

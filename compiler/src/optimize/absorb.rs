@@ -82,8 +82,7 @@ pub(super) fn run(graph: &mut Graph) {
                     None => product,
                     Some(rest) => {
                         let sum = new.binary(BinaryOp::Add, map[rest.index()], product, node.span);
-                        // Both have the type of the sum that they replace.
-                        sum.unwrap_or_else(|_| new.push(node))
+                        sum.expect("both have the type of the sum that they replace")
                     }
                 }
             }

@@ -24,6 +24,7 @@ fn key(op: &Op) -> OpKey {
         Op::Absorbed(form) => (*form as u64, 0),
         Op::Select
         | Op::StopGradient
+        | Op::Broadcast
         | Op::Concat
         | Op::Reshape
         | Op::MatMul

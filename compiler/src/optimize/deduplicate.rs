@@ -105,8 +105,8 @@ pub fn deduplicate(graph: &mut Graph, thresholds: Thresholds) {
         if !chosen.contains(&id) {
             return new.push(node);
         }
-        // A group is an ancestor of what it joins: repeating cannot be mistyped.
-        new.repeat(on_group, node.axis, &node.shape, node.span).unwrap_or_else(|_| new.push(node))
+        let spread = new.broadcast(on_group, node.axis, &node.shape, node.span);
+        spread.expect("a unique axis is an ancestor of the axis that it is over")
     });
 }
 

@@ -121,7 +121,7 @@ fn split(g: &mut Graph, node: &Node) -> Result<Option<NodeId>, TypeError> {
         });
     }
     match sum {
-        Some(sum) => g.repeat(sum, node.axis, &node.shape, node.span).map(Some),
+        Some(sum) => g.broadcast(sum, node.axis, &node.shape, node.span).map(Some),
         None => Ok(None),
     }
 }
@@ -138,6 +138,7 @@ fn expand(g: &Graph, term: Term, terms: &mut Vec<Term>) {
                 row += g.node(o).width();
             }
         }
+        (Op::Broadcast, &[a]) if g.node(a).shape == node.shape => expand(g, Term { atom: a, ..term }, terms),
         (Op::Unary(UnaryOp::Negate), &[a]) => expand(g, Term { atom: a, row, coefficient: -coefficient }, terms),
         (Op::Binary(BinaryOp::Multiply), &[a, b]) if g.node(a).shape == node.shape => match g.node(b).op {
             Op::Const(c) => expand(g, Term { atom: a, row, coefficient: coefficient * c }, terms),

@@ -250,6 +250,7 @@ impl Lowering<'_> {
             Op::Length(d) => self.external(Storage::Length(axis(d)), node.axis, 1),
             Op::Count(d) => self.external(Storage::Count(axis(d)), GLOBAL, 1),
             Op::StopGradient | Op::Reshape => ops[0],
+            Op::Broadcast => self.push(item(Kind::Map(Map::Copy), own, width, ops)),
             Op::Slice { start } => match ops[0].src {
                 Src::Const(_) => Operand { width: width as u32, ..ops[0] },
                 src => Operand { src, column: ops[0].column + start as u32, width: width as u32 },

@@ -37,6 +37,7 @@ impl Op {
             Op::Binary(op) => op.name(),
             Op::Select => "select",
             Op::StopGradient => "stop_gradient",
+            Op::Broadcast => "broadcast",
             Op::Concat => "concat",
             Op::Slice { .. } => "slice",
             Op::Reshape => "reshape",

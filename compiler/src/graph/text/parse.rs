@@ -273,6 +273,7 @@ impl Parser {
             "count" => Op::Count(self.label(t)?),
             "select" => Op::Select,
             "stop_gradient" => Op::StopGradient,
+            "broadcast" => Op::Broadcast,
             "concat" => Op::Concat,
             "slice" => Op::Slice { start: t.value()? },
             "reshape" => Op::Reshape,

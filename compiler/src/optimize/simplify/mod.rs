@@ -1,7 +1,7 @@
 //! Local algebra: each node is replaced by a cheaper one of the same meaning, operands first, until nothing changes.
 //!
 //! Rules come in three families: [`elementwise`] (constants, identities, signs, reassociation towards shallower axes),
-//! [`structure`] (concatenations, slices, shapes) and [`invariance`] (what is repeated along an axis is computed without it).
+//! [`structure`] (concatenations, slices, shapes) and [`invariance`] (what is broadcast along an axis is computed without it).
 //! Rules may change rounding (they reassociate), but not what a finite computation means, and they never make a NaN or infinity of an
 //! empty sequence: what is divided by a length is not moved to where the length is 0.
 
@@ -123,16 +123,16 @@ impl Simplifier<'_> {
     }
 
     /// `x` under the axis and shape of `like`.
-    fn repeat_like(&mut self, x: NodeId, like: NodeId) -> Found {
+    fn broadcast_like(&mut self, x: NodeId, like: NodeId) -> Found {
         let (axis, shape) = (self.node(like).axis, self.node(like).shape.clone());
-        self.repeat(x, axis, &shape)
+        self.broadcast(x, axis, &shape)
     }
 
-    fn repeat(&mut self, x: NodeId, axis: AxisId, shape: &Shape) -> Found {
+    fn broadcast(&mut self, x: NodeId, axis: AxisId, shape: &Shape) -> Found {
         if let (Some(c), true) = (self.constant(x), self.g.is_ancestor(self.node(x).axis, axis)) {
             return Some(self.g.constant_of(c, axis, shape.clone(), self.s));
         }
-        let id = self.g.repeat(x, axis, shape, self.s);
+        let id = self.g.broadcast(x, axis, shape, self.s);
         self.ok(id)
     }
 
