@@ -132,7 +132,7 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
 }
 
 fn update(u: &model::Update, rows: bool, schedule: Schedule) -> Update {
-    debug_assert!(u.graph.axis(BATCH).parent == Some(GLOBAL));
+    assert!(u.graph.axis(BATCH).parent == Some(GLOBAL), "the rows of an update stand alone");
     let slots = u.slots.iter().map(|s| UpdateSlot {
         name: s.name.clone(),
         per: match s.per {

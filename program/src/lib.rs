@@ -167,8 +167,7 @@ impl std::error::Error for DecodeError {}
 impl Program {
     /// Deterministic bytes: format, SHA-256 of the rest, the rest.
     pub fn encode(&self) -> Vec<u8> {
-        // Serialising plain data into a growing vector cannot fail.
-        let body = postcard::to_stdvec(self).unwrap_or_default();
+        let body = postcard::to_stdvec(self).expect("plain data is written into a growing vector");
         let mut bytes = self.format.to_le_bytes().to_vec();
         bytes.extend_from_slice(&Sha256::digest(&body));
         bytes.extend_from_slice(&body);

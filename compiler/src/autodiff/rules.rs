@@ -106,7 +106,7 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
             let gain = if k == 0 { b.graph.matmul_t(other(1), g, b.s)? } else { b.graph.matmul(other(0), g, b.s)? };
             let (axis, shape) = (b.graph.node(x).axis, b.graph.node(gain).shape.clone());
             // Where both are defined; `fit` sums what lies deeper than x.
-            let over = b.graph.join(b.graph.node(gain).axis, axis).unwrap_or(axis);
+            let over = b.graph.join(b.graph.node(gain).axis, axis).expect("`verify` joins the axes of operands");
             b.graph.broadcast(gain, over, &shape, b.s)
         }
         // y_p = sum of x_i under p: dx_i = g_p.

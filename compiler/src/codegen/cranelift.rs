@@ -71,7 +71,7 @@ impl Arithmetic for Math<'_, '_> {
     fn integer(&mut self, x: i32) -> Value {
         match self.lanes {
             Lanes::Four => self.vector(x as u32, types::I32X4),
-            _ => self.b.ins().iconst(types::I32, i64::from(x as u32)),
+            Lanes::One | Lanes::Double => self.b.ins().iconst(types::I32, i64::from(x as u32)),
         }
     }
 
@@ -156,7 +156,7 @@ impl Arithmetic for Math<'_, '_> {
                 let zero = self.constant(0.0);
                 (self.b.ins().fadd(x, zero), self.b.ins().fadd(y, zero))
             }
-            _ => (x, y),
+            Lanes::One | Lanes::Four | Lanes::Double => (x, y),
         };
         self.b.ins().fcmp(cc, x, y)
     }
@@ -167,7 +167,7 @@ impl Arithmetic for Math<'_, '_> {
                 let m = self.float(mask);
                 self.b.ins().bitselect(m, x, y)
             }
-            _ => self.b.ins().select(mask, x, y),
+            Lanes::One | Lanes::Double => self.b.ins().select(mask, x, y),
         }
     }
 }
@@ -553,7 +553,8 @@ impl<'b> Builder<'_, 'b> {
         s.params.extend(arguments.iter().map(|_| AbiParam::new(types::F64)));
         s.returns.push(AbiParam::new(types::F64));
         let sig = self.b.import_signature(s);
-        let at = self.region.arguments.iter().position(|a| *a == KernelArg::Function(function)).unwrap_or(0);
+        let at = self.region.arguments.iter().position(|a| *a == KernelArg::Function(function));
+        let at = at.expect("`Region::add_functions` adds what the code calls to the arguments");
         let inst = self.b.ins().call_indirect(sig, self.bases[at], arguments);
         self.b.inst_results(inst)[0]
     }

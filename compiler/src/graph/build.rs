@@ -107,7 +107,7 @@ impl Graph {
     }
 
     pub fn length(&mut self, axis: AxisId, span: Span) -> NodeId {
-        let parent = self.axis(axis).parent.unwrap_or(GLOBAL);
+        let parent = self.axis(axis).parent.expect("the caller names an axis that has a parent");
         self.make(Op::Length(axis), vec![], parent, Shape::scalar(), span)
     }
 
@@ -233,11 +233,12 @@ impl Graph {
     }
 
     /// See [`Absorbed`]; `verify` checks the operands.
-    pub(crate) fn fold(&mut self, form: Absorbed, operands: [NodeId; 3], span: Span) -> NodeId {
+    pub(crate) fn absorbed(&mut self, form: Absorbed, operands: [NodeId; 3], span: Span) -> NodeId {
         let (a, c) = (self.node(operands[0]), self.node(operands[2]));
+        let matrix = || self.matrix(operands[2]).expect("the last operand of an absorbed product is a matrix");
         let (axis, shape) = match form {
-            Absorbed::Product => (a.axis, Shape::vector(c.shape.0.last().copied().unwrap_or(1))),
-            Absorbed::ProductT => (a.axis, Shape::vector(c.shape.0.first().copied().unwrap_or(2) / 2)),
+            Absorbed::Product => (a.axis, Shape::vector(matrix().1)),
+            Absorbed::ProductT => (a.axis, Shape::vector(matrix().0 / 2)),
             Absorbed::Outer => (GLOBAL, Shape::matrix(2 * a.width(), c.width())),
             Absorbed::Sum => (BATCH, Shape::vector(a.width())),
         };

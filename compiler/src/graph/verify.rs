@@ -419,7 +419,17 @@ fn same_target(g: &Graph, a: &Root, b: &Root) -> bool {
             (a, i) == (b, k) && axis(m) == axis(n)
         }
         (Root::Slot { slot: a, .. }, Root::Slot { slot: b, .. }) => a == b,
-        _ => false,
+        (
+            Root::Loss(_)
+            | Root::Weight(_)
+            | Root::Prediction { .. }
+            | Root::Named { .. }
+            | Root::State { .. }
+            | Root::ParamGradient { .. }
+            | Root::RowGradient { .. }
+            | Root::Slot { .. },
+            _,
+        ) => false,
     }
 }
 

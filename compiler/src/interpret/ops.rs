@@ -152,14 +152,15 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             let from = graph.node(node.operands[0]).axis;
             let mut out = vec![0.0; n * width];
             let mut seen = vec![false; n];
+            let maximum = matches!(node.op, Op::Max { .. });
             for i in 0..x.count(0) {
                 let p = run.sizes.ancestor(from, axis, i);
                 let first = !std::mem::replace(&mut seen[p], true);
                 for (o, &v) in out[p * width..(p + 1) * width].iter_mut().zip(x.at(0, from, i)) {
-                    *o = match node.op {
-                        Op::Max { .. } if first => v,
-                        Op::Max { .. } => o.max(v),
-                        _ => *o + v,
+                    *o = match (maximum, first) {
+                        (true, true) => v,
+                        (true, false) => o.max(v),
+                        (false, _) => *o + v,
                     };
                 }
             }
@@ -177,14 +178,13 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             }
             out
         }
-        // Sources are computed by `super::source`.
         Op::Const(_)
         | Op::Input(_)
         | Op::Param(_)
         | Op::State(_)
         | Op::Lookup { .. }
         | Op::Length(_)
-        | Op::Count(_) => Vec::new(),
+        | Op::Count(_) => unreachable!("`source` computes {}", node.op.name()),
     }
 }
 
@@ -192,5 +192,5 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
 pub(crate) fn outer_axis(graph: &Graph, id: NodeId) -> crate::graph::AxisId {
     let node = graph.node(id);
     let (a, b) = (graph.node(node.operands[0]).axis, graph.node(node.operands[1]).axis);
-    graph.join(a, b).unwrap_or(a)
+    graph.join(a, b).expect("`verify` joins the axes of operands")
 }

@@ -40,14 +40,14 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
 pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
     let node = graph.node(id);
     let operand = |k: usize| graph.node(node.operands[k]);
-    let count = |d: crate::graph::AxisId| counts.get(d.index()).copied().unwrap_or(0.0);
+    let count = |d: crate::graph::AxisId| counts[d.index()];
     let (n, width) = (count(node.axis), node.width() as f64);
     match &node.op {
         Op::Unary(_) | Op::Select | Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::SumValue => {
             n * element_flops(graph, id)
         }
         Op::Outer => {
-            let over = graph.join(operand(0).axis, operand(1).axis).unwrap_or(operand(0).axis);
+            let over = graph.join(operand(0).axis, operand(1).axis).expect("`verify` joins the axes of operands");
             2.0 * count(over) * width
         }
         Op::Absorbed(form) => {

@@ -139,7 +139,19 @@ fn things(graph: &Graph, order: &[NodeId]) -> FxHashMap<NodeId, Thing> {
                     _ => None,
                 }
             }
-            _ => None,
+            // What has no operands is of nothing, but for look-ups; a reduction is of many elements.
+            Op::Const(_)
+            | Op::Input(_)
+            | Op::Param(_)
+            | Op::State(_)
+            | Op::Length(_)
+            | Op::Count(_)
+            | Op::Broadcast
+            | Op::Outer
+            | Op::Absorbed(_)
+            | Op::Sum { .. }
+            | Op::Max { .. }
+            | Op::Moments => None,
         };
         // Operands in an ancestor belong to another thing, which lives there.
         if let Some(thing) = thing.filter(|t| t.0 == node.axis) {
@@ -164,8 +176,5 @@ fn below(graph: &Graph, id: NodeId, things: &FxHashMap<NodeId, Thing>) -> Vec<No
 }
 
 fn look_up(node: &Node) -> Option<(TableId, InputId)> {
-    match node.op {
-        Op::Lookup { table, input } => Some((table, input)),
-        _ => None,
-    }
+    if let Op::Lookup { table, input } = node.op { Some((table, input)) } else { None }
 }

@@ -25,10 +25,8 @@ const MOST_TERMS: usize = 256;
 pub(super) fn run(graph: &mut Graph) {
     rebuild(graph, |new, node| {
         let split = if node.op == Op::MatMul { split(new, &node) } else { Ok(None) };
-        match split {
-            Ok(Some(split)) => split,
-            _ => new.push(node),
-        }
+        let split = split.expect("the terms of a product have the types of its operands' parts");
+        split.unwrap_or_else(|| new.push(node))
     });
 }
 
@@ -245,7 +243,7 @@ fn combine(
     coefficient: f64,
     span: Span,
 ) -> Result<NodeId, TypeError> {
-    debug_assert_eq!(g.node(rows).axis, GLOBAL);
+    assert_eq!(g.node(rows).axis, GLOBAL, "rows of a weight");
     let scaled = if coefficient.abs() == 1.0 {
         rows
     } else {

@@ -13,8 +13,8 @@ use din_program::schedule::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// Why an item that is reduced over an axis has a buffer.
-const STORED: &str = "`prune` leaves no item without a user, and no user fuses with a reduction";
+/// Why the result of a product or reduction has a buffer.
+const STORED: &str = "`prune` leaves no item without a user, and no user fuses with a product or reduction";
 
 /// Everything about one schedule in the making.
 pub struct Emitter<'a> {
@@ -94,6 +94,11 @@ pub fn emit(
 }
 
 impl Emitter<'_> {
+    /// The buffer of an item that is read from memory.
+    fn stored(&self, id: ItemId) -> BufferId {
+        *self.buffers.get(&id).expect(STORED)
+    }
+
     fn item(&self, id: ItemId) -> &Item {
         &self.all.items[id.0]
     }
@@ -113,7 +118,7 @@ impl Emitter<'_> {
             reductions: Vec::new(),
         };
         let mut late: Vec<ItemId> = Vec::new();
-        let last = levels.values().copied().max().unwrap_or(0) + 1;
+        let last = levels.values().copied().max().expect("`prune` drops phases without items") + 1;
         for level in 0..=last {
             let members: Vec<ItemId> = group.items.iter().copied().filter(|i| levels[i] == level).collect();
             self.regions(&mut phase, &members);
@@ -244,19 +249,18 @@ impl Emitter<'_> {
 
     fn product(&mut self, phase: &mut Phase, id: ItemId) {
         let item = self.item(id).clone();
-        let Some(&out) = self.buffers.get(&id) else { return };
         let whole = |buffer| View { buffer, column: 0 };
         let op = match item.kind {
             Kind::MatMul { k, n } => {
                 let (x, w) = (self.view(&item.operands[0]), self.view(&item.operands[1]));
-                Operation::MatMul { x, w, w_stride: n, out: whole(out), k, n, accumulate: false }
+                Operation::MatMul { x, w, w_stride: n, out: whole(self.stored(id)), k, n, accumulate: false }
             }
             Kind::MatMulT { k, n } => {
                 let (x, mut w) = (self.view(&item.operands[0]), self.view(&item.operands[1]));
                 if let Some(&t) = self.transposed.get(&(w.buffer, w.column, k, n)) {
                     w = whole(t);
                 }
-                Operation::MatMul { x, w, w_stride: k, out: whole(out), k: n, n: k, accumulate: false }
+                Operation::MatMul { x, w, w_stride: k, out: whole(self.stored(id)), k: n, n: k, accumulate: false }
             }
             Kind::Outer { k, n } => {
                 let (x, g) = (self.view(&item.operands[0]), self.view(&item.operands[1]));
@@ -265,25 +269,26 @@ impl Emitter<'_> {
             }
             Kind::Absorbed { form: Absorbed::Product, e, n } => {
                 let [x, q, w] = [0, 1, 2].map(|k| self.view(&item.operands[k]));
-                Operation::AbsorbedMatMul { x, q, w, transposed: false, out: whole(out), e, n }
+                Operation::AbsorbedMatMul { x, q, w, transposed: false, out: whole(self.stored(id)), e, n }
             }
             Kind::Absorbed { form: Absorbed::ProductT, e, n } => {
                 let [x, q, mut w] = [0, 1, 2].map(|k| self.view(&item.operands[k]));
                 if let Some(&t) = self.transposed.get(&(w.buffer, w.column, 2 * e, n)) {
                     w = whole(t);
                 }
-                Operation::AbsorbedMatMul { x, q, w, transposed: true, out: whole(out), e, n }
+                Operation::AbsorbedMatMul { x, q, w, transposed: true, out: whole(self.stored(id)), e, n }
             }
             Kind::SegmentSum => {
                 let x = self.view(&item.operands[0]);
-                Operation::SegmentSum { x, out: whole(out), width: item.width }
+                Operation::SegmentSum { x, out: whole(self.stored(id)), width: item.width }
             }
             Kind::Moments => {
                 let x = self.view(&item.operands[0]);
                 let partial = self.reduction(phase, id, Combine::Moments);
                 Operation::Moments { x, out: partial, width: item.width }
             }
-            _ => return,
+            Kind::Map(_) | Kind::Sum { .. } | Kind::Max { .. } | Kind::RowSum | Kind::Concat => return,
+            Kind::Absorbed { form: Absorbed::Outer | Absorbed::Sum, .. } => return,
         };
         let location = self.sources.recorded_location(item.span);
         self.push(phase, Call { axis: item.axis, op, location });
@@ -328,14 +333,13 @@ impl Emitter<'_> {
         self.folded.extend(partner);
         let (outer, sum) = if towards_weight { (Some(id), partner) } else { (partner, Some(id)) };
         let (x, g) = (self.view(&k), self.view(&g));
-        let weight = outer.filter(|o| self.buffers.contains_key(o)).map(|o| {
+        let weight = outer.map(|o| {
             let q = self.item(o).operands[1];
             (self.view(&q), self.reduction(phase, o, Combine::Sum))
         });
-        let sample = sum.and_then(|s| {
+        let sample = sum.map(|s| {
             let w = self.item(s).operands[2];
-            let out = self.buffers.get(&s).copied()?;
-            Some((self.view(&w), View { buffer: out, column: 0 }))
+            (self.view(&w), View { buffer: self.stored(s), column: 0 })
         });
         let weight = weight.map(|(q, partial)| (q, View { buffer: partial, column: 0 }));
         let op = Operation::AbsorbedOuter { x, g, weight, sample, e, n };
@@ -345,13 +349,13 @@ impl Emitter<'_> {
 
     /// The partial of an item that is joined from chunks; made on first use.
     fn reduction(&mut self, phase: &mut Phase, id: ItemId, combine: Combine) -> BufferId {
-        let into = *self.buffers.get(&id).expect(STORED);
+        let into = self.stored(id);
         if let Some(r) = phase.reductions.iter().find(|r| r.into == into) {
             return r.partial;
         }
         let width = match combine {
             Combine::Moments => self.storage.buffer(into).width + 1,
-            _ => self.storage.buffer(into).width,
+            Combine::Sum | Combine::Max => self.storage.buffer(into).width,
         };
         let partial = self.storage.partial(width);
         self.storage.touch(into, self.phases.len(), 0);
@@ -362,7 +366,7 @@ impl Emitter<'_> {
     /// `out = -inf ? 0 : out`, in place.
     fn empty_maximum(&mut self, id: ItemId, to: AxisId) -> Call {
         let item = self.item(id).clone();
-        let buffer = *self.buffers.get(&id).expect(STORED);
+        let buffer = self.stored(id);
         let mut region = Region::new(to, item.width, false);
         let argument = region.argument(KernelArg::Buffer(buffer));
         let place = Column { argument, access: Access::Row, stride: item.width, column: 0, width: item.width };
@@ -442,15 +446,17 @@ impl Emitter<'_> {
                 }
             }
             Kind::RowSum => {
-                let Some(&buffer) = self.buffers.get(&id) else { return };
+                let buffer = self.stored(id);
                 let place = self.column(open, buffer, 0, 1, item.axis);
                 open.region.outputs.push(Output { value: v[0], place, combine: Write::StoreRowSum });
             }
             Kind::Sum { to } | Kind::Max { to } => {
-                let Some(&buffer) = self.buffers.get(&id) else { return };
-                let (combine, write, start) = match item.kind {
-                    Kind::Sum { .. } => (Combine::Sum, Write::Add, 0.0),
-                    _ => (Combine::Max, Write::Max, f32::NEG_INFINITY),
+                let buffer = self.stored(id);
+                let maximum = matches!(item.kind, Kind::Max { .. });
+                let (combine, write, start) = if maximum {
+                    (Combine::Max, Write::Max, f32::NEG_INFINITY)
+                } else {
+                    (Combine::Sum, Write::Add, 0.0)
                 };
                 let buffer = if to == GLOBAL {
                     self.reduction(phase, id, combine)
@@ -461,7 +467,13 @@ impl Emitter<'_> {
                 let place = self.column(open, buffer, 0, item.width, item.axis);
                 open.region.outputs.push(Output { value: v[0], place, combine: write });
             }
-            _ => {}
+            Kind::MatMul { .. }
+            | Kind::MatMulT { .. }
+            | Kind::Outer { .. }
+            | Kind::Absorbed { .. }
+            | Kind::SegmentSum
+            | Kind::Moments
+            | Kind::Concat => unreachable!("`is_in_a_region` leaves {:?} out", item.kind),
         }
     }
 

@@ -114,7 +114,7 @@ impl Item {
     pub fn needs(&self) -> impl Iterator<Item = ItemId> + '_ {
         let operands = self.operands.iter().filter_map(|o| match o.src {
             Src::Item(i) => Some(i),
-            _ => None,
+            Src::Const(_) | Src::External { .. } | Src::Gather { .. } => None,
         });
         operands.chain(self.after.iter().copied())
     }
@@ -128,8 +128,14 @@ impl Item {
     pub fn joins_chunks(&self) -> bool {
         match self.kind {
             Kind::Outer { .. } | Kind::Moments | Kind::Absorbed { form: Absorbed::Outer, .. } => true,
-            Kind::Sum { to } | Kind::Max { to } => to == din_program::schedule::GLOBAL,
-            _ => false,
+            Kind::Sum { to } | Kind::Max { to } => to == GLOBAL,
+            Kind::Map(_)
+            | Kind::MatMul { .. }
+            | Kind::MatMulT { .. }
+            | Kind::Absorbed { form: Absorbed::Product | Absorbed::ProductT | Absorbed::Sum, .. }
+            | Kind::SegmentSum
+            | Kind::RowSum
+            | Kind::Concat => false,
         }
     }
 }
@@ -181,11 +187,10 @@ fn groups(graph: &Graph) -> impl Iterator<Item = (AxisId, &UniqueKeys)> {
     all.filter_map(|(k, d)| d.group.as_ref().map(|g| (AxisId(k as u32), g)))
 }
 
-fn feature_of(graph: &Graph, input: InputId) -> u32 {
-    match graph.inputs[input.index()].kind {
-        InputKind::Ids { feature } => feature,
-        _ => 0,
-    }
+pub fn feature_of(graph: &Graph, input: InputId) -> u32 {
+    let kind = &graph.inputs[input.index()].kind;
+    let feature = if let InputKind::Ids { feature } = kind { Some(*feature) } else { None };
+    feature.expect("`verify` holds the input of a look-up to be ids")
 }
 
 impl Lowering<'_> {
@@ -220,7 +225,7 @@ impl Lowering<'_> {
             Op::Input(k) => {
                 let input = &self.graph.inputs[k.index()];
                 let place = match input.kind {
-                    InputKind::Ids { .. } => Storage::Step, // ids are read by look-ups alone; verify refuses others
+                    InputKind::Ids { .. } => unreachable!("`verify` lets look-ups alone read ids"),
                     InputKind::Dense { feature } => Storage::Dense(feature),
                     InputKind::Label { label } => Storage::Label(label),
                     InputKind::Present { label } => Storage::Present(label),
@@ -239,7 +244,8 @@ impl Lowering<'_> {
             Op::Lookup { table, input } => {
                 let rows = match self.graph.group_key(node.axis, table, input) {
                     Some(key) => {
-                        let group = groups(self.graph).position(|(d, _)| d == node.axis).unwrap_or_default();
+                        let group = groups(self.graph).position(|(d, _)| d == node.axis);
+                        let group = group.expect("an axis with a group key is a group");
                         KernelArg::GroupRows { group: group as u32, key: key as u32 }
                     }
                     None => KernelArg::Rows { table: table.0, feature: feature_of(self.graph, input) },
@@ -309,7 +315,7 @@ impl Lowering<'_> {
             Op::Outer => {
                 let (x, g) = (node.operands[0], node.operands[1]);
                 let (dx, dg) = (self.graph.node(x).axis, self.graph.node(g).axis);
-                let at = self.graph.join(dx, dg).unwrap_or(dx);
+                let at = self.graph.join(dx, dg).expect("`verify` joins the axes of operands");
                 let (k, n) = (self.graph.node(x).width() as u32, self.graph.node(g).width() as u32);
                 let x = self.viewable(x, at);
                 let g = self.viewable(g, at);
@@ -342,7 +348,7 @@ impl Lowering<'_> {
             return if group.over == at { (to, true) } else { self.step(at, group.over) };
         }
         let above = self.graph.axis(at);
-        let parent = above.parent.unwrap_or(GLOBAL);
+        let parent = above.parent.expect("`verify` lets sums go to ancestors alone");
         match above.common {
             _ if to == GLOBAL || to == parent => (to, false),
             Some(common) if common == to => (to, true),
@@ -426,7 +432,7 @@ impl Lowering<'_> {
                 let whole = matches!(root, Root::RowGradient { .. }) || (o.column == 0 && r.1 == width);
                 whole && r.0 == axis(at) && self.items[i.0].into.is_none()
             }
-            _ => false,
+            Src::Const(_) | Src::External { .. } | Src::Gather { .. } => false,
         };
         Some(if own { o } else { self.copy(id, at, width) })
     }

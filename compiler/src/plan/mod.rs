@@ -6,7 +6,7 @@ mod phase;
 pub mod region;
 mod storage;
 
-use crate::graph::{Graph, InputKind, NodeId, Root};
+use crate::graph::{Graph, NodeId, Root};
 use din_grammar::SourceMap;
 use din_program::schedule::{KernelId, Root as Result_, Schedule};
 use region::Region;
@@ -98,10 +98,7 @@ pub fn plan(
             Root::State { state, .. } => Result_::State { state: state.0, buffer },
             Root::ParamGradient { param, .. } => Result_::ParamGradient { param: param.0, buffer },
             Root::RowGradient { table, input, .. } => {
-                let kind = &graph.inputs[input.index()].kind;
-                let feature = if let InputKind::Ids { feature } = kind { Some(*feature) } else { None };
-                let feature = feature.expect("`verify` holds the input of a look-up to be ids");
-                Result_::RowGradient { table: table.0, feature, view }
+                Result_::RowGradient { table: table.0, feature: item::feature_of(graph, *input), view }
             }
             Root::Weight(_) | Root::Slot { .. } => continue,
         });

@@ -135,7 +135,15 @@ fn cheap_cost(all: &Items, id: ItemId, stored: &FxHashSet<ItemId>, limit: usize)
         Kind::Map(Map::Unary(op)) if op.description().cost == Cost::Expensive => return None,
         Kind::Map(_) => 1,
         Kind::Concat => 0,
-        _ => return None,
+        Kind::MatMul { .. }
+        | Kind::MatMulT { .. }
+        | Kind::Outer { .. }
+        | Kind::Absorbed { .. }
+        | Kind::Sum { .. }
+        | Kind::Max { .. }
+        | Kind::SegmentSum
+        | Kind::RowSum
+        | Kind::Moments => return None,
     };
     let mut cost = own;
     for need in item.needs() {
@@ -291,7 +299,15 @@ fn ready_after(item: &Item) -> u32 {
         Kind::Max { .. } => 2,
         // A concat does nothing itself: its parts wrote.
         Kind::Concat => 0,
-        _ => 1,
+        Kind::Map(_)
+        | Kind::MatMul { .. }
+        | Kind::MatMulT { .. }
+        | Kind::Outer { .. }
+        | Kind::Absorbed { .. }
+        | Kind::Sum { .. }
+        | Kind::SegmentSum
+        | Kind::RowSum
+        | Kind::Moments => 1,
     }
 }
 

@@ -139,10 +139,7 @@ impl Region {
 
     /// The value as a number that is known now: the exponent of a power.
     pub fn exponent(&self, value: Value) -> Option<f64> {
-        match self.body.get(value.0 as usize) {
-            Some(Instruction::Const(c)) => Some(*c),
-            _ => None,
-        }
+        if let Instruction::Const(c) = self.body[value.0 as usize] { Some(c) } else { None }
     }
 
     /// Whether elements and columns form one flat range: every array is dense, as wide as the region, and addressed by row.
@@ -153,7 +150,7 @@ impl Region {
         let scalar = |p: &StridedView| p.access == Access::Once && p.width == 1;
         let loads = self.body.iter().all(|i| match i {
             Instruction::Load(p) => flat(p) || scalar(p),
-            _ => true,
+            Instruction::Const(_) | Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => true,
         });
         loads && self.outputs.iter().all(|o| o.combine == Combine::Store && flat(&o.place))
     }

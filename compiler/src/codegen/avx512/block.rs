@@ -7,6 +7,9 @@ use crate::codegen::math::Comparison;
 use crate::plan::region::Combine;
 use rustc_hash::FxHashMap;
 
+/// Why the operands of a fused multiply-add can be encoded.
+const ONE_FROM_MEMORY: &str = "the factor or the addend is in a register";
+
 /// More values are alive at once than there are registers.
 #[derive(Debug)]
 pub struct Pressure;
@@ -159,7 +162,13 @@ impl Block<'_, '_> {
                 let from = self.address(slot, column, true);
                 self.asm.unary(asm::LOAD, r, Operand::Vector(from), self.lanes());
             }
-            _ => {}
+            Operation::Binary(..)
+            | Operation::Fma(..)
+            | Operation::Sqrt(_)
+            | Operation::OfIntegers(_)
+            | Operation::Shift { .. }
+            | Operation::Compare(..)
+            | Operation::Choose(..) => unreachable!("an operation stands before its readers"),
         }
         Ok(r)
     }
@@ -229,7 +238,7 @@ impl Block<'_, '_> {
                 self.place[id.0 as usize] = Some(m);
             }
             Operation::Choose(mask, a, b) => {
-                let m = self.place[mask.0 as usize].ok_or(Pressure)?;
+                let m = self.place[mask.0 as usize].expect("a comparison keeps its mask until its last reader");
                 let middle = self.register(b)?;
                 let last = self.last(a)?;
                 self.release(a);
@@ -269,7 +278,7 @@ impl Block<'_, '_> {
                 match (y, z) {
                     (Operand::Register(y), z) => self.asm.binary(asm::FMA213, x, y, z, Lanes::All),
                     (y, Operand::Register(z)) => self.asm.binary(asm::FMA132, x, z, y, Lanes::All),
-                    _ => return Err(Pressure),
+                    (_, _) => unreachable!("{ONE_FROM_MEMORY}"),
                 }
                 self.place[a.0 as usize] = None;
                 x
@@ -285,7 +294,7 @@ impl Block<'_, '_> {
                 match (y, z) {
                     (Operand::Register(y), z) => self.asm.binary(asm::FMA213, to, y, z, Lanes::All),
                     (y, Operand::Register(z)) => self.asm.binary(asm::FMA132, to, z, y, Lanes::All),
-                    _ => return Err(Pressure),
+                    (_, _) => unreachable!("{ONE_FROM_MEMORY}"),
                 }
                 to
             }

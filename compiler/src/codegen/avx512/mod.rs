@@ -265,7 +265,8 @@ impl Writer<'_, '_> {
                     me.asm.multiply(to, Gpr::RSI, 4 * slot.stride as i32);
                     me.asm.add_memory(to, argument(slot.argument));
                 }),
-                _ => {}
+                // Anew for each element.
+                Access::Indexed { .. } | Access::Nested { .. } => {}
             }
         }
         let element = self.asm.here();

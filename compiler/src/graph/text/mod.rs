@@ -116,7 +116,19 @@ fn arguments(graph: &Graph, node: &Node, number: &[usize]) -> String {
         Op::Lookup { table, input } => all.extend([table.0.to_string(), input.0.to_string()]),
         Op::Length(d) | Op::Count(d) | Op::Sum { to: d } | Op::Max { to: d } => all.push(label(&graph.axes, *d)),
         Op::Slice { start } => all.push(start.to_string()),
-        _ => {}
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Select
+        | Op::StopGradient
+        | Op::Broadcast
+        | Op::Concat
+        | Op::Reshape
+        | Op::MatMul
+        | Op::MatMulT
+        | Op::Outer
+        | Op::Absorbed(_)
+        | Op::SumValue
+        | Op::Moments => {}
     }
     all.join(", ")
 }

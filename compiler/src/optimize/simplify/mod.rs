@@ -161,7 +161,8 @@ impl Simplifier<'_> {
         Some(self.simple(id))
     }
 
-    /// The same op on other operands, with the type they give; `None` where they do not fit.
+    /// The same op on other operands, with the type they give; `None` where they do not fit. Of the
+    /// operations that compute each element from operands at that element.
     fn again(&mut self, like: NodeId, operands: &[NodeId]) -> Found {
         let op = self.op(like).clone();
         let id = match (&op, operands) {
@@ -173,7 +174,7 @@ impl Simplifier<'_> {
             (Op::MatMul, &[x, w]) => self.g.matmul(x, w, self.s),
             (Op::MatMulT, &[x, w]) => self.g.matmul_t(x, w, self.s),
             (Op::SumValue, &[x]) => Ok(self.g.sum_value(x, self.s)),
-            _ => return None,
+            (op, operands) => unreachable!("{} of {} operands is not built again", op.name(), operands.len()),
         };
         self.ok(id)
     }
