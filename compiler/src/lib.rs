@@ -11,4 +11,4 @@ pub mod model;
 pub mod optimize;
 pub mod plan;
 
-pub use compile::{CompileError, CompileOptions, Compiled, compile};
+pub use compile::{CompileError, CompileOptions, Compiled, PassRun, compile, compile_observed};

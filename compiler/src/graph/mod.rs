@@ -54,11 +54,13 @@
 //! (`optimize::absorb`) and is not differentiated.
 
 mod build;
+mod op;
 mod order;
 mod text;
 mod verify;
 
 pub use build::TypeError;
+pub use op::{Absorbed, Op, OpKey};
 pub use text::ParseError;
 pub use verify::{VerifyError, verify};
 
@@ -182,42 +184,6 @@ impl Input {
     pub fn group(&self) -> &str {
         self.name.split_once('.').map_or(&self.name, |(group, _)| group)
     }
-}
-
-/// Products with `concat(k, k * q)`, whose second half is folded into the weight, `W1 + diag(q) W2`, once a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Absorbed {
-    Product,
-    ProductT,
-    Outer,
-    Sum,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    Const(f64),
-    Input(InputId),
-    Param(ParamId),
-    State(StateId),
-    Lookup { table: TableId, input: InputId },
-    Length(AxisId),
-    Count(AxisId),
-    Unary(UnaryOp),
-    Binary(BinaryOp),
-    Select,
-    StopGradient,
-    Broadcast,
-    Concat,
-    Slice { start: usize },
-    Reshape,
-    MatMul,
-    MatMulT,
-    Outer,
-    Absorbed(Absorbed),
-    Sum { to: AxisId },
-    Max { to: AxisId },
-    SumValue,
-    Moments,
 }
 
 /// A value: operation, operands in order, type, and where it came from.

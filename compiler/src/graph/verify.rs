@@ -172,36 +172,11 @@ fn on_a_cycle(g: &Graph) -> Option<NodeId> {
     g.ids().find(|id| waiting[id.index()] > 0)
 }
 
-/// Number of operands; `None` for [`Op::Concat`], which takes one or more.
-pub(crate) fn arity(op: &Op) -> Option<usize> {
-    Some(match op {
-        Op::Const(_)
-        | Op::Input(_)
-        | Op::Param(_)
-        | Op::State(_)
-        | Op::Lookup { .. }
-        | Op::Length(_)
-        | Op::Count(_) => 0,
-        Op::Unary(_)
-        | Op::StopGradient
-        | Op::Broadcast
-        | Op::Slice { .. }
-        | Op::Reshape
-        | Op::Sum { .. }
-        | Op::Max { .. }
-        | Op::SumValue
-        | Op::Moments => 1,
-        Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
-        Op::Select | Op::Absorbed(_) => 3,
-        Op::Concat => return None,
-    })
-}
-
 /// The operand count, the ids, and the type that the op and its operands give.
 fn node(g: &Graph, n: &Node) -> Rule {
     demand(n.axis.index() < g.axes.len(), || format!("axis {} does not exist", n.axis.0))?;
     shape(&n.shape, n.axis)?;
-    match arity(&n.op) {
+    match n.op.arity() {
         Some(k) => demand(n.operands.len() == k, || format!("takes {k} operands, has {}", n.operands.len()))?,
         None => demand(!n.operands.is_empty(), || "takes at least one operand".into())?,
     }

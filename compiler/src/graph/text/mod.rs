@@ -19,42 +19,8 @@ mod parse;
 
 pub use parse::ParseError;
 
-use super::{Absorbed, Axis, AxisId, GLOBAL, Graph, InputKind, Node, NodeId, Op, Root, Shape, UniqueKeys};
+use super::{Axis, AxisId, GLOBAL, Graph, InputKind, Node, NodeId, Op, Root, Shape, UniqueKeys};
 use std::fmt::{self, Display, Write};
-
-impl Op {
-    /// The op's name in the textual form.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Op::Const(_) => "const",
-            Op::Input(_) => "input",
-            Op::Param(_) => "param",
-            Op::State(_) => "state",
-            Op::Lookup { .. } => "lookup",
-            Op::Length(_) => "length",
-            Op::Count(_) => "count",
-            Op::Unary(op) => op.name(),
-            Op::Binary(op) => op.name(),
-            Op::Select => "select",
-            Op::StopGradient => "stop_gradient",
-            Op::Broadcast => "broadcast",
-            Op::Concat => "concat",
-            Op::Slice { .. } => "slice",
-            Op::Reshape => "reshape",
-            Op::MatMul => "matmul",
-            Op::MatMulT => "matmul_t",
-            Op::Outer => "outer",
-            Op::Absorbed(Absorbed::Product) => "fold_product",
-            Op::Absorbed(Absorbed::ProductT) => "fold_product_t",
-            Op::Absorbed(Absorbed::Outer) => "fold_outer",
-            Op::Absorbed(Absorbed::Sum) => "fold_sum",
-            Op::Sum { .. } => "sum",
-            Op::Max { .. } => "max_over",
-            Op::SumValue => "sum_value",
-            Op::Moments => "moments",
-        }
-    }
-}
 
 /// How an axis is called: by its name where that is a word and nobody else's, else `d` and its number.
 fn label(axes: &[Axis], id: AxisId) -> String {

@@ -1,6 +1,5 @@
 //! Parses the textual form. The result has the types that the text says; `verify` checks them.
 
-use crate::graph::verify::arity;
 use crate::graph::{
     Absorbed, Axis, AxisId, BinaryOp, Graph, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape,
     StateId, TableId, UnaryOp, UniqueKeys,
@@ -294,7 +293,7 @@ impl Parser {
                 unary.or(binary).ok_or_else(|| format!("there is no op `{other}`"))?
             }
         };
-        if arity(&op).is_some_and(|k| k != operands.len()) {
+        if op.arity().is_some_and(|k| k != operands.len()) {
             return Err(format!("`{name}` does not take {} operands", operands.len()));
         }
         t.expect(")")?;
