@@ -3,7 +3,7 @@
 use crate::device::{self, DeviceArg};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use din_runtime::exec::cuda::Target;
+use din_runtime::exec::cuda::CudaTarget;
 use std::path::PathBuf;
 
 /// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.
@@ -222,7 +222,7 @@ pub enum Stage {
     Cuda,
     /// PTX of it; needs NVRTC
     Ptx,
-    /// Machine code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
+    /// CpuArgs code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
     Sass,
 }
 
@@ -239,7 +239,7 @@ pub struct Build {
     /// Also embed kernels for GPUs, one image an architecture: sm_90 is machine code of one, compute_90 is PTX, which the driver compiles for it and
     /// later ones. Needs NVRTC, but no GPU
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
-    pub cuda: Vec<Target>,
+    pub cuda: Vec<CudaTarget>,
     /// What GPUs compute products in
     #[arg(long, value_enum, value_name = "P", default_value_t = PrecisionArg::F32, requires = "cuda")]
     pub precision: PrecisionArg,
@@ -290,19 +290,19 @@ pub struct Train {
     /// itself NVRTC; its results are not the CPU's bit for bit [default: cpu; on --resume where the run began]
     #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
     pub device: Option<DeviceArg>,
-    /// Bytes of the GPU's memory for tables, such as 20G; a larger table is there in parts, with the same results [default: three quarters of what
-    /// is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub device_memory: Option<usize>,
+    pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
-    pub machine: Machine,
+    pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: Input,
 }
 
 /// What it runs on.
 #[derive(Clone, Debug, Args)]
-pub struct Machine {
+pub struct CpuArgs {
     /// Threads [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -369,12 +369,12 @@ pub struct Eval {
     /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
     pub device: DeviceArg,
-    /// Bytes of the GPU's memory for tables, such as 20G; a larger table is there in parts, with the same results [default: three quarters of what
-    /// is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub device_memory: Option<usize>,
+    pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
-    pub machine: Machine,
+    pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: Input,
 }
@@ -390,7 +390,7 @@ pub struct Predict {
     /// a prediction
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Also write the logits, which `eval` ranks by: <label>_logit beside <label>_probability
+    /// Also write the logits, which `eval` ranks by: `<label>_logit` beside `<label>_probability`
     #[arg(long)]
     pub logits: bool,
     /// Replace --out if it is there
@@ -399,12 +399,12 @@ pub struct Predict {
     /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
     pub device: DeviceArg,
-    /// Bytes of the GPU's memory for tables, such as 20G; a larger table is there in parts, with the same results [default: three quarters of what
-    /// is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub device_memory: Option<usize>,
+    pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
-    pub machine: Machine,
+    pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: Input,
 }

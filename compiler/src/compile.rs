@@ -2,6 +2,7 @@
 //!
 //! train graph -> `optimize::train` (passes, derivative, passes) -> `plan` -> `codegen`; the infer graph and the update graphs take
 //! the same road without derivative. Every stage is kept in [`Compiled`] so that `din emit` can show it.
+#![warn(missing_docs)]
 
 use crate::codegen::{self, CodegenError};
 use crate::graph::{BATCH, GLOBAL, Graph};
@@ -13,6 +14,7 @@ use din_program::schedule::Schedule;
 use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 use std::time::Duration;
 
+/// How a model is compiled.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
     /// ISA levels to generate code for.
@@ -35,9 +37,12 @@ impl Default for CompileOptions {
 pub enum CompileError {
     /// A bug of the compiler: what broke, and the place of the text that it came from.
     Internal {
+        /// What broke.
         what: String,
+        /// `file:line:column`, where the fault has a place in the text.
         at: Option<String>,
     },
+    /// Machine code could not be generated.
     Codegen(CodegenError),
 }
 
@@ -56,6 +61,7 @@ impl std::error::Error for CompileError {}
 /// A program with the stages it went through.
 #[derive(Debug)]
 pub struct Compiled {
+    /// What the runtime runs.
     pub program: Program,
     /// Optimised and differentiated.
     pub train: Graph,
@@ -63,6 +69,7 @@ pub struct Compiled {
     pub infer: Graph,
     /// Optimised, by update.
     pub updates: Vec<Graph>,
+    /// The generated loops, as the back ends read them.
     pub kernels: Kernels,
 }
 
@@ -70,9 +77,11 @@ pub struct Compiled {
 pub struct PassRun<'a> {
     /// `train`, `infer`, or the name of an update.
     pub graph_name: &'a str,
+    /// Name of the pass, or `differentiate`.
     pub pass: &'static str,
     /// As the pass left it.
     pub graph: &'a Graph,
+    /// How long the pass took.
     pub elapsed: Duration,
 }
 
@@ -159,7 +168,7 @@ pub fn compile_observed(
 }
 
 fn update(u: &model::Update, rows: bool, schedule: Schedule) -> Update {
-    assert!(u.graph.axis(BATCH).parent == Some(GLOBAL), "the rows of an update stand alone");
+    assert!(u.graph.axes.parent(BATCH) == Some(GLOBAL), "the rows of an update stand alone");
     let slots = u.slots.iter().map(|s| UpdateSlot {
         name: s.name.clone(),
         per: match s.per {

@@ -2,10 +2,8 @@
 //!
 //! # How it runs
 //!
-//! Axes are numbered `0` once, `1` batch (in update programs: rows), `2 + k` sequence `k`. Elements of a sequence are grouped by
-//! sample: those of sample `s` are `offsets[s]..offsets[s + 1]`. Where the schema has requests, the next axis is the requests, whose
-//! samples stand side by side, and the ones behind it are the common sequences' entries once a request, in the order of the sequences. Last
-//! come the [`Group`]s of the schedule. See [`AxisTree`].
+//! What axes there are is in [`crate::axes`]. Elements of a sequence are grouped by the element that owns
+//! them: those of sample `s` are `offsets[s]..offsets[s + 1]`.
 //!
 //! A [`Phase`] walks an axis in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a sequence it is consecutive whole
 //! samples whose entries together reach `tile_rows` (so one sample never crosses a tile, and a tile has one sample at least); for
@@ -24,9 +22,9 @@
 
 mod operation;
 
+pub use crate::axes::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, MAX_KEYS};
 pub use operation::{AbsorbedWeight, AccessKind, BufferUse, Extent, MathFunction, Operation, Work};
 
-use crate::schema::{Feature, Schema};
 use serde::{Deserialize, Serialize};
 
 /// Most chunks of a phase.
@@ -37,190 +35,59 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub u32);
-        impl $name { pub fn index(self) -> usize { self.0 as usize } }
+        impl $name {
+            /// As an index of a slice.
+            pub fn index(self) -> usize { self.0 as usize }
+        }
     )* };
 }
 id! {
     /// Index into [`Schedule::buffers`].
     BufferId,
-    /// Index into [`Schedule::axes`].
-    AxisId,
     /// Index into [`Schedule::slots`].
     SlotId,
     /// Index into `Program::kernels`.
     KernelId
 }
 
-pub const GLOBAL: AxisId = AxisId(0);
-pub const BATCH: AxisId = AxisId(1);
-
 /// Most numbers of one element of a buffer: those of a weight, or of its gradient, are one
 /// element's.
 pub const MAX_WIDTH: u32 = 1 << 26;
 
-/// Most keys of a group.
-pub const MAX_KEYS: usize = 32;
-
-/// Elements of an axis that read the same rows of tables, taken once, in the order in which they come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    pub over: AxisId,
-    /// (table, feature), at most [`MAX_KEYS`]: elements whose row numbers agree in all of them are one. The features are on `over`.
-    pub keys: Vec<(u32, u32)>,
-}
-
-/// What an axis is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AxisKind {
-    Global,
-    /// Samples; in update programs, rows.
-    Batch,
-    /// Entries of a sequence under each sample.
-    Sequence(u32),
-    Request,
-    /// Entries of a common sequence under each request.
-    Entries(u32),
-    /// Elements of a group of the schedule.
-    Unique(u32),
-}
-
-/// What tiles are ranges of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Units {
-    /// In update programs, rows.
-    Samples,
-    Requests,
-    /// Elements of a group.
-    Group(u32),
-}
-
-/// The axes of a schedule, by number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AxisTree {
-    axes: Vec<AxisKind>,
-    /// By group: the axis whose elements it joins.
-    over: Vec<AxisId>,
-}
-
-impl AxisTree {
-    /// Those of update programs: once and rows.
-    pub fn rows() -> AxisTree {
-        AxisTree { axes: vec![AxisKind::Global, AxisKind::Batch], over: Vec::new() }
-    }
-
-    /// Those of a schedule of a model.
-    pub fn new(schema: &Schema, groups: &[Group]) -> AxisTree {
-        let AxisTree { mut axes, .. } = Self::rows();
-        let sequences = 0..schema.sequences.len() as u32;
-        axes.extend(sequences.clone().map(AxisKind::Sequence));
-        if schema.requests.is_some() {
-            axes.push(AxisKind::Request);
-            axes.extend(sequences.filter(|&s| schema.sequences[s as usize].common).map(AxisKind::Entries));
-        }
-        axes.extend((0..groups.len() as u32).map(AxisKind::Unique));
-        AxisTree { axes, over: groups.iter().map(|g| g.over).collect() }
-    }
-
-    /// Number of axes.
-    pub fn count(&self) -> usize {
-        self.axes.len()
-    }
-
-    /// Axes that are not there count as `Once`.
-    pub fn of(&self, axis: AxisId) -> AxisKind {
-        self.axes.get(axis.index()).copied().unwrap_or(AxisKind::Global)
-    }
-
-    pub fn find(&self, kind: AxisKind) -> Option<AxisId> {
-        self.axes.iter().position(|a| *a == kind).map(|k| AxisId(k as u32))
-    }
-
-    /// The axis whose elements a group joins.
-    pub fn over(&self, group: u32) -> Option<AxisId> {
-        self.over.get(group as usize).copied()
-    }
-
-    /// The axis above: of the samples and of a sequence that is not common, and of requests and their entries.
-    pub fn parent(&self, axis: AxisId) -> Option<AxisId> {
-        match self.of(axis) {
-            AxisKind::Global => None,
-            AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => Some(GLOBAL),
-            AxisKind::Sequence(_) => Some(BATCH),
-            AxisKind::Entries(_) => self.find(AxisKind::Request),
-        }
-    }
-
-    /// What the tiles of a phase over the axis are ranges of.
-    pub fn units(&self, axis: AxisId) -> Units {
-        match self.of(axis) {
-            AxisKind::Global | AxisKind::Batch | AxisKind::Sequence(_) => Units::Samples,
-            AxisKind::Request | AxisKind::Entries(_) => Units::Requests,
-            AxisKind::Unique(g) => Units::Group(g),
-        }
-    }
-
-    /// What [`Operation::SegmentSum`] over `into` sums.
-    pub fn summed(&self, into: AxisId) -> Option<AxisId> {
-        match self.of(into) {
-            AxisKind::Request => Some(BATCH),
-            AxisKind::Entries(s) => self.find(AxisKind::Sequence(s)),
-            AxisKind::Unique(g) => self.over(g),
-            _ => None,
-        }
-    }
-
-    /// Whether each element of `of` has one of `to` above it, other than itself or `once`.
-    pub fn has_ancestor(&self, of: AxisId, to: AxisId) -> bool {
-        match (self.of(of), self.of(to)) {
-            (AxisKind::Batch, AxisKind::Request)
-            | (AxisKind::Sequence(_), AxisKind::Batch)
-            | (AxisKind::Entries(_), AxisKind::Request) => true,
-            (AxisKind::Sequence(_), AxisKind::Request) => true,
-            (AxisKind::Sequence(a), AxisKind::Entries(b)) => a == b,
-            (_, AxisKind::Unique(g)) => self.over(g).is_some_and(|over| of == over || self.has_ancestor(of, over)),
-            _ => false,
-        }
-    }
-
-    /// Where a feature's values are.
-    pub fn feature(&self, feature: &Feature) -> AxisId {
-        let found = match (feature.sequence, feature.common) {
-            (None, false) => None,
-            (None, true) => self.find(AxisKind::Request),
-            (Some(s), false) => self.find(AxisKind::Sequence(s)),
-            (Some(s), true) => self.find(AxisKind::Entries(s)),
-        };
-        found.unwrap_or(BATCH)
-    }
-}
-
+/// What a step does, with every buffer planned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Parent, by axis: `[None, Some(0), Some(1), …]`; see [`AxisTree`].
-    pub axes: Vec<Option<AxisId>>,
-    /// The last axes.
-    pub groups: Vec<Group>,
+    /// The axes of its buffers and calls.
+    pub axes: AxisTree,
+    /// Calls name them by index.
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
     pub slots: Vec<Slot>,
     /// Scratch of one thread, in f32 numbers for each element of the tile's own axis; see [`Storage::Tile`].
     pub tile_slots: Vec<Slot>,
+    /// One after the other.
     pub phases: Vec<Phase>,
+    /// The results.
     pub roots: Vec<Root>,
 }
 
 /// `elements(axis) x width` f32 numbers, 64-byte aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
+    /// The axis whose elements it has room for.
     pub axis: AxisId,
+    /// Floats per element.
     pub width: u32,
 }
 
 /// An array of f32: one row of `width` numbers for each element of `axis`, rows contiguous.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
+    /// The axis that it has a row per element of.
     pub axis: AxisId,
+    /// Floats per row, at most [`MAX_WIDTH`].
     pub width: u32,
+    /// Where its rows lie.
     pub place: Storage,
 }
 
@@ -239,6 +106,7 @@ pub enum Storage {
     State(u32),
     /// Numeric feature of the schema.
     Dense(u32),
+    /// Label of the schema; 0 where it is missing.
     Label(u32),
     /// 1 where the label is present, else 0.
     Present(u32),
@@ -265,20 +133,27 @@ pub enum Storage {
 /// What a kernel argument points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KernelArg {
+    /// The first row of a buffer.
     Buffer(BufferId),
-    /// `u32` for each element of `of`: the element of `to` above it. See [`AxisTree::has_ancestor`].
+    /// `u32` for each element of `of`: the element of `to` above it. See [`AxisTree::is_indexed`].
     Ancestor {
+        /// Axis of the elements.
         of: AxisId,
+        /// Axis of their ancestors.
         to: AxisId,
     },
     /// `u32` for each element of the feature's axis: the row number of its id in the table.
     Rows {
+        /// Index into `Program::tables`.
         table: u32,
+        /// Index into `Schema::features`.
         feature: u32,
     },
-    /// `u32` for each element of a group: its row number by key `key`.
-    GroupRows {
-        group: u32,
+    /// `u32` for each element of a unique axis: its row number by key `key`.
+    UniqueRows {
+        /// The unique axis.
+        axis: AxisId,
+        /// Index into `UniqueKeys::keys`.
         key: u32,
     },
     /// Weights of a table, by row number; row stride is the table's width.
@@ -292,21 +167,27 @@ pub enum KernelArg {
 /// Columns `column..` of a buffer's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
+    /// The buffer.
     pub buffer: BufferId,
+    /// The first column, from 0.
     pub column: u32,
 }
 
+/// One operation over the elements of an axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Whose elements are treated.
     pub axis: AxisId,
+    /// What is done.
     pub op: Operation,
     /// `file:line:column` of what asked for it, for profiles and errors.
     pub location: String,
 }
 
+/// How two copies of a partial sum become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Combine {
+    /// Identity 0.
     Sum,
     /// Identity -inf.
     Max,
@@ -317,46 +198,68 @@ pub enum Combine {
 /// Joins the chunks' copies of `partial` into `into` after the phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reduction {
+    /// A buffer of [`Storage::Partial`].
     pub partial: BufferId,
+    /// What receives the result: an arena buffer on the global axis.
     pub into: BufferId,
+    /// How copies are joined.
     pub combine: Combine,
 }
 
+/// Calls between two reductions over all samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
+    /// The axis that its tiles are cut from.
     pub axis: AxisId,
+    /// Elements that a tile has at most, or reaches; see the module.
     pub tile_rows: u32,
+    /// In order, for each tile.
     pub calls: Vec<Call>,
+    /// What follows once all chunks are done.
     pub reductions: Vec<Reduction>,
 }
 
 /// A result that outlives the schedule; always an arena buffer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Root {
+    /// Mean loss of the batch: one float.
     Loss(BufferId),
     /// Logit of prediction `index`.
     Prediction {
+        /// Index into `Program::predictions`.
         index: u32,
+        /// One float per sample.
         buffer: BufferId,
     },
+    /// A value that a test asks for by name.
     Named {
+        /// The name.
         name: String,
+        /// Its values.
         buffer: BufferId,
     },
     /// New value of a state.
     State {
+        /// Index into `Program::states`.
         state: u32,
+        /// As wide as the state.
         buffer: BufferId,
     },
+    /// Gradient of a dense parameter, summed over the batch.
     ParamGradient {
+        /// Index into `Program::parameters`.
         param: u32,
+        /// As wide as the parameter.
         buffer: BufferId,
     },
     /// One row for each element of the feature's axis, or of a group over it with the feature in a key (there may be one of each): as many
     /// columns of the view as the table is wide.
     RowGradient {
+        /// Index into `Program::tables`.
         table: u32,
+        /// Index into `Schema::features`.
         feature: u32,
+        /// The first of the columns that hold the gradient.
         view: View,
     },
 }

@@ -3,15 +3,17 @@
 
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
-use din_compiler::graph::{AxisId, BATCH, Graph, InputKind, Op, TableId};
-use din_compiler::plan::{Kernels, Options, plan};
+use din_compiler::graph::{AxisId, AxisTree, BATCH, Graph, InputKind, Op, TableId};
+use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
 use din_program::schema::{
     self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
+    UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, Update};
-use din_runtime::exec::cpu::{Engine, EngineError, State, StepInputs};
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::exec::{CheckError, DenseState, ExecError, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
@@ -19,16 +21,16 @@ use std::sync::Arc;
 pub type Results = Vec<Vec<f32>>;
 
 /// Compiles the graph and runs it once on the case's inputs.
-pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, EngineError> {
+pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, ExecError> {
     let program = program(case, isa);
-    let mut engine = Engine::new(Arc::new(program), threads, isa)?;
+    let mut engine = CpuExecutor::new(Arc::new(program), threads, isa)?;
     execute(case, &mut engine)
 }
 
 /// What a case gives an engine.
 #[derive(Debug)]
 pub struct Given {
-    pub state: State,
+    pub state: DenseState,
     pub tables: Vec<Table>,
     samples: usize,
     requests: Vec<u32>,
@@ -41,30 +43,30 @@ pub struct Given {
 
 impl Given {
     /// For a program made for the case.
-    pub fn new(case: &Case, program: &Program) -> Result<Given, EngineError> {
-        let mut state = State::new(program);
+    pub fn new(case: &Case, program: &Program) -> Result<Given, ExecError> {
+        let mut state = DenseState::new(program);
         state.params = narrow(&case.values.params);
         state.states = narrow(&case.values.states);
         let mut tables = Vec::new();
         for (spec, numbers) in program.tables.iter().zip(&case.values.tables) {
-            let mut t = Table::new(spec, &[], 0).map_err(|e| EngineError::Input(e.to_string()))?;
+            let mut t = Table::new(spec, &[], 0).map_err(|e| CheckError::Input(e.to_string()))?;
             for (to, from) in t.weights_mut().iter_mut().zip(numbers) {
                 *to = *from as f32;
             }
             tables.push(t);
         }
         let narrow_offsets = |o: &[usize]| -> Vec<u32> { o.iter().map(|&n| n as u32).collect() };
-        let own = sequences(&case.graph).map(|(d, axis)| axis.common.unwrap_or(d));
+        let own = sequences(&case.graph).map(|(d, _)| case.graph.axes.shared(d).unwrap_or(d));
         let mut dense = vec![Vec::new(); program.schema.features.len()];
         let mut rows: Vec<Vec<Vec<u32>>> = Vec::new();
         for (t, spec) in program.tables.iter().enumerate() {
             let numbers = |&f: &u32| {
-                let ids = InputKind::Ids { feature: f };
+                let ids = |kind: &InputKind| matches!(*kind, InputKind::Ids { feature, .. } if feature == f);
                 let of = case
                     .inputs
                     .rows
                     .iter()
-                    .find(|((a, i), _)| a.index() == t && case.graph.inputs[i.index()].kind == ids);
+                    .find(|((a, i), _)| a.index() == t && ids(&case.graph.inputs[i.index()].kind));
                 of.map_or(Vec::new(), |(_, r)| r.iter().map(|&n| n as u32).collect())
             };
             rows.push(spec.features.iter().map(numbers).collect());
@@ -121,7 +123,7 @@ pub fn result(program: &Program, root: &Root, numbers: &[f32]) -> Vec<f32> {
 }
 
 /// Runs an engine made from [`program`] once.
-pub fn execute(case: &Case, engine: &mut Engine) -> Result<Results, EngineError> {
+pub fn execute(case: &Case, engine: &mut CpuExecutor) -> Result<Results, ExecError> {
     let program = engine.program().clone();
     let given = Given::new(case, &program)?;
     engine.gradients(&given.state, &given.tables, &given.inputs())?;
@@ -142,27 +144,23 @@ pub fn program(case: &Case, isa: Isa) -> Program {
 
 /// A random graph's schedule; its regions join the kernels.
 pub fn scheduled(graph: &Graph, name: &str, kernels: &mut Kernels) -> Schedule {
-    plan(graph, &graph.order(), name, &Options::default(), &SourceMap::default(), kernels)
+    plan(graph, &graph.order(), name, &PlanOptions::default(), &SourceMap::default(), kernels)
         .expect("random graphs have no cycle")
 }
 
 /// A program around a case's schedule, without code.
 pub fn around(case: &Case, schedule: Schedule) -> Program {
     let graph = &case.graph;
-    let empty = |axes: Vec<Option<din_program::schedule::AxisId>>| Schedule {
+    let empty = |axes: AxisTree| Schedule {
         axes,
         buffers: vec![],
         slots: vec![],
-        groups: vec![],
         tile_slots: vec![],
         phases: vec![],
         roots: vec![],
     };
     let location = String::new;
-    let update = |rows| {
-        let axes = vec![None, Some(din_program::schedule::GLOBAL)];
-        Update { name: "none".into(), slots: vec![], rows, schedule: empty(axes) }
-    };
+    let update = |rows| Update { name: "none".into(), slots: vec![], rows, schedule: empty(AxisTree::rows()) };
     let tables = graph.tables.iter().enumerate().map(|(t, &width)| schema::Table {
         name: format!("t{t}"),
         width: width as u32,
@@ -170,8 +168,8 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         init: Init::Constant(0.0),
         features: features_of(graph, t),
         update: 0,
-        counts: false,
-        every_row: false,
+        reads_frequency: false,
+        update_rule: UpdateRule::Sparse,
         location: location(),
     });
     let parameters = graph.params.iter().enumerate().map(|(k, shape)| Parameter {
@@ -207,7 +205,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0 },
         updates: vec![update(true), update(false)],
-        infer: Schedule { groups: schedule.groups.clone(), ..empty(schedule.axes.clone()) },
+        infer: empty(schedule.axes.clone()),
         train: schedule,
         kernels: vec![],
         code: vec![],
@@ -220,7 +218,7 @@ fn features_of(graph: &Graph, table: usize) -> Vec<u32> {
         .ids()
         .filter_map(|id| match graph.node(id).op {
             Op::Lookup { table: TableId(t), input } if t as usize == table => match graph.inputs[input.index()].kind {
-                InputKind::Ids { feature } => Some(feature),
+                InputKind::Ids { feature, .. } => Some(feature),
                 _ => None,
             },
             _ => None,
@@ -233,18 +231,17 @@ fn features_of(graph: &Graph, table: usize) -> Vec<u32> {
 
 /// The sequences over the samples.
 fn sequences(graph: &Graph) -> impl Iterator<Item = (AxisId, &din_compiler::graph::Axis)> {
-    let all = graph.axes.iter().enumerate().map(|(k, d)| (AxisId(k as u32), d));
-    all.filter(|(_, d)| d.parent == Some(BATCH))
+    graph.axes.iter().filter(|(id, _)| graph.axes.parent(*id) == Some(BATCH))
 }
 
 /// A schema that fits the inputs.
 pub fn schema_of(graph: &Graph) -> Schema {
     let mut schema = Schema::default();
-    for (_, axis) in sequences(graph) {
-        let (name, common) = (axis.name.clone(), axis.common.is_some());
+    for (id, axis) in sequences(graph) {
+        let (name, common) = (axis.name.clone(), graph.axes.shared(id).is_some());
         schema.sequences.push(Sequence { name, keep: None, common, location: String::new() });
     }
-    if graph.request().is_some() {
+    if graph.axes.request().is_some() {
         schema.requests = Some(Requests { key: 0, location: String::new() });
         let (name, kind) = ("request".to_string(), KeyType::Int64);
         schema.keys.push(Key { column: name.clone(), name, kind, location: String::new() });
@@ -252,12 +249,12 @@ pub fn schema_of(graph: &Graph) -> Schema {
     let mut features: Vec<(u32, Feature)> = Vec::new();
     for input in &graph.inputs {
         let (number, kind) = match input.kind {
-            InputKind::Ids { feature } => (feature, FeatureKind::Fixed { size: 1 << 20, clip: false }),
+            InputKind::Ids { feature, .. } => (feature, FeatureKind::Fixed { size: 1 << 20, clip: false }),
             InputKind::Dense { feature } => (feature, FeatureKind::Dense { width: input.shape.width() as u32 }),
             _ => continue,
         };
-        let AxisId(axis) = graph.sequence_of(input.axis);
-        let request = Some(input.axis) == graph.request();
+        let AxisId(axis) = graph.axes.on_samples(input.axis);
+        let request = Some(input.axis) == graph.axes.request();
         features.push((
             number,
             Feature {

@@ -2,7 +2,7 @@
 
 use crate::random_graph::{Case, Random};
 use din_compiler::graph::{
-    Axis, AxisId, BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, ParamId, Root, Shape, TableId,
+    AxisId, BATCH, BinaryOp, GLOBAL, Graph, GroupId, Input, InputId, InputKind, NodeId, ParamId, Root, Shape, TableId,
     UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Values};
@@ -27,11 +27,12 @@ pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
 pub fn activation_units(width: usize, hidden: usize, layers: u32) -> (Graph, NodeId) {
     let s = Span::default();
     let mut g = Graph::default();
-    g.axes.push(Axis::under(BATCH, "visited"));
+    g.axes.add_sequence("visited", 0, BATCH);
     let embed = |g: &mut Graph, axis| {
         let mut fields = Vec::new();
         for feature in 0..FIELDS {
-            let kind = InputKind::Ids { feature: feature + FIELDS * (axis - 1) };
+            let feature_id = feature + FIELDS * (axis - 1);
+            let kind = InputKind::Ids { feature: feature_id, group: GroupId(feature_id) };
             g.inputs.push(Input { name: format!("f{feature}"), kind, axis: AxisId(axis), shape: Shape::scalar() });
             if g.tables.len() < FIELDS as usize {
                 g.tables.push(width);

@@ -7,8 +7,8 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::SlotScope;
 use din_program::schema::{self, FeatureKind, KeyType, TableKind};
-use din_runtime::bundle::{self, Carried, Kernels};
-use din_runtime::exec::cuda::Image;
+use din_runtime::bundle::{self, Bundle, GpuKernels};
+use din_runtime::exec::cuda::CudaImage;
 use din_runtime::fs::metadata;
 use din_runtime::run_dir::RunDirectory;
 use din_runtime::table::Table;
@@ -27,7 +27,7 @@ pub fn info(console: &Console, args: &Info) -> Outcome {
         return Ok(());
     }
     if found.is_some_and(|found| found.is_file())
-        && let Some(Carried { program, kernels }) = bundle::read(&args.what)?
+        && let Some(Bundle { program, kernels }) = bundle::read(&args.what)?
     {
         show(console, &program, kernels.as_ref(), args.json);
         return Ok(());
@@ -45,7 +45,7 @@ fn of_run(run: &RunDirectory) -> Result<String, crate::failure::Failure> {
     let _ = writeln!(
         text,
         "\nrun: {} rows of training, {valid}; seed {}, batch {}, on {}",
-        record.train.rows, record.seed, record.batch, record.isa
+        record.train.rows, record.seed, record.batch, record.backend
     );
     for line in run.epochs(u64::MAX)? {
         let _ = write!(text, "  epoch {} (step {}): train loss {:.4}", line.epoch, line.step, line.train_loss);
@@ -72,7 +72,7 @@ fn slots(program: &Program, update: u32, weights: u64, rows: u64) -> u64 {
     slots.iter().map(|s| one(s.per)).sum()
 }
 
-pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_json: bool) {
+pub fn show(console: &Console, program: &Program, kernels: Option<&GpuKernels>, as_json: bool) {
     let dense: u64 = program.parameters.iter().map(|p| p.width() as u64).sum();
     let dense_slots: u64 = program.parameters.iter().map(|p| slots(program, p.update, p.width() as u64, 1)).sum();
     let states: u64 = program.states.iter().map(|s| s.width() as u64).sum();
@@ -98,7 +98,7 @@ pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_
             .map(|c| json!({ "isa": format!("{:?}", c.isa).to_lowercase(), "bytes": c.bytes.len() }))
             .collect();
         let cuda = kernels.map(|k| {
-            let image = |i: &Image| json!({ "target": i.target.to_string(), "bytes": i.code.len() });
+            let image = |i: &CudaImage| json!({ "target": i.target.to_string(), "bytes": i.code.len() });
             json!({
                 "precision": k.launches.precision.to_string(),
                 "images": k.images.iter().map(image).collect::<Vec<_>>(),
@@ -184,7 +184,7 @@ pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_
         .collect();
     let _ = writeln!(text, "\ncode: {} kernels for x86-64 {}", program.kernels.len(), code.join(", "));
     if let Some(kernels) = kernels {
-        let size = |i: &Image| format!("{} ({} KiB)", i.target, i.code.len().div_ceil(1024));
+        let size = |i: &CudaImage| format!("{} ({} KiB)", i.target, i.code.len().div_ceil(1024));
         let images: Vec<String> = kernels.images.iter().map(size).collect();
         let _ = writeln!(text, "GPU: {}, products in {}", images.join(", "), kernels.launches.precision);
     }

@@ -1,7 +1,7 @@
 //! The derivative of every op: given `g`, the adjoint of `y = op(x, …)`, what each operand's adjoint gains.
 //!
 //! `g` has the node's axis and shape. What an arm computes for an operand may stand in a deeper axis than the operand (which was
-//! broadcast along it) and, for a scalar operand, at several positions; [`fit`] sums over both, which is the derivative of a broadcast.
+//! broadcast along it) and, for a scalar operand, at several positions; `fit` sums over both, which is the derivative of a broadcast.
 
 use super::adjoint::Adjoint;
 use super::builder::GradientBuilder;
@@ -106,7 +106,7 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
             let gain = if k == 0 { b.graph.matmul_t(other(1), g, b.s)? } else { b.graph.matmul(other(0), g, b.s)? };
             let (axis, shape) = (b.graph.node(x).axis, b.graph.node(gain).shape.clone());
             // Where both are defined; `fit` sums what lies deeper than x.
-            let over = b.graph.join(b.graph.node(gain).axis, axis).expect("`verify` joins the axes of operands");
+            let over = b.graph.axes.join(b.graph.node(gain).axis, axis).expect("`verify` joins the axes of operands");
             b.graph.broadcast(gain, over, &shape, b.s)
         }
         // y_p = sum of x_i under p: dx_i = g_p.

@@ -71,7 +71,7 @@ impl<'a> Elab<'a> {
             Builtin::Embed => self.embed(value, at, span),
             Builtin::Length => match first.over {
                 Some(axis) if matches!(value, Value::Nothing) => {
-                    let axis = self.graph.axis(axis).common.unwrap_or(axis);
+                    let axis = self.graph.axes.shared(axis).unwrap_or(axis);
                     let node = self.graph.length(axis, span);
                     Value::Tensor(Tensor { node, fields: None })
                 }
@@ -149,7 +149,7 @@ impl<'a> Elab<'a> {
     /// Checks that a value varies over the axis it is reduced over.
     fn over(&mut self, t: &Tensor, axis: AxisId, at: Span) -> Option<AxisId> {
         let varies = self.graph.node(t.node).axis;
-        if self.graph.sequence_of(varies) != self.graph.sequence_of(axis) {
+        if self.graph.axes.on_samples(varies) != self.graph.axes.on_samples(axis) {
             let (axis, over) = (self.axis_text(axis), self.axis_text(varies));
             self.report(
                 Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
@@ -158,10 +158,10 @@ impl<'a> Elab<'a> {
             );
             return None;
         }
-        self.graph.axis(varies).parent
+        self.graph.axes.parent(varies)
     }
 
-    /// `sum` and `mean`, over an axis or over the positions.
+    /// `sum` and `mean`, over an axis or over the components.
     fn total(&mut self, mean: bool, value: Value<'a>, over: Option<AxisId>, at: Span, span: Span) -> Value<'a> {
         if let (Value::List(items), None) = (&value, over) {
             let items = items.clone();
@@ -173,7 +173,7 @@ impl<'a> Elab<'a> {
             return Value::Number(if mean { total / (items.len().max(1)) as f64 } else { total });
         }
         let Some(t) = self.tensor(value, at) else { return Value::Poison };
-        let Some(axis) = over else { return self.positions(mean, &t, span) };
+        let Some(axis) = over else { return self.reduce_components(mean, &t, span) };
         let Some(parent) = self.over(&t, axis, at) else { return Value::Poison };
         let built = self.graph.sum(t.node, parent, span);
         let node = match built {
@@ -197,8 +197,8 @@ impl<'a> Elab<'a> {
         self.graph.binary(BinaryOp::Divide, sum, length, span)
     }
 
-    /// Over the positions of the value; in an optimizer `per tensor` over the tensor's rows as well.
-    fn positions(&mut self, mean: bool, t: &Tensor, span: Span) -> Value<'a> {
+    /// Sum or mean over the components of the value; in an optimizer `per tensor` over the tensor's rows as well.
+    fn reduce_components(&mut self, mean: bool, t: &Tensor, span: Span) -> Value<'a> {
         if let super::elab::Phase::Update(din_grammar::ast::Scope::Weight) = self.phase {
             return self.fault(
                 Diagnostic::error("E0321", "one weight is seen at a time here", span, "nothing to reduce")
@@ -232,7 +232,7 @@ impl<'a> Elab<'a> {
             if matches!(value, Value::Poison) {
                 return Value::Poison;
             }
-            return self.not_built("`max` over the positions of one value", "take `max(a, b)` of two values", span);
+            return self.not_built("`max` over the components of one value", "take `max(a, b)` of two values", span);
         };
         let Some(t) = self.tensor(value, at) else { return Value::Poison };
         let Some(parent) = self.over(&t, axis, at) else { return Value::Poison };
@@ -242,7 +242,7 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// Mean and biased variance, by position, over all elements that the value varies over.
+    /// Mean and biased variance, by component, over all elements that the value varies over.
     fn moments(&mut self, value: Value<'a>, at: Span, span: Span) -> Value<'a> {
         let poison = || Value::Tuple([Value::Poison, Value::Poison].into());
         let Some(t) = self.tensor(value, at) else { return poison() };
@@ -319,9 +319,9 @@ impl<'a> Elab<'a> {
             start += width;
             if start as f64 > super::elab::MAX_WIDTH || fields.len() > MAX_FIELDS {
                 self.report(
-                    Diagnostic::error("E0702", "the joined value is too wide", g.span, counted(start, "position"))
+                    Diagnostic::error("E0702", "the joined value is too wide", g.span, counted(start, "component"))
                         .note(format!(
-                            "expected at most {} positions and {MAX_FIELDS} fields\nfound {start} and {}",
+                            "expected at most {} components and {MAX_FIELDS} fields\nfound {start} and {}",
                             super::elab::MAX_WIDTH,
                             fields.len()
                         ))
@@ -344,7 +344,7 @@ impl<'a> Elab<'a> {
         for i in 1..operands.len() {
             let (a, b) = (&operands[deepest], &operands[i]);
             let (da, db) = (self.graph.node(a.0.node).axis, self.graph.node(b.0.node).axis);
-            match self.graph.join(da, db) {
+            match self.graph.axes.join(da, db) {
                 Some(d) if d != da => deepest = i,
                 Some(_) => {}
                 None => {

@@ -20,6 +20,7 @@
 //!
 //! Guarantees: every independent fault is reported once and nothing that follows from it (a faulty value is *poison*, which every operation
 //! passes on); never a panic, whatever the text; bounded depth and work; the same text gives the same model.
+#![warn(missing_docs)]
 
 mod block;
 mod builtin;
@@ -46,7 +47,7 @@ mod weight;
 #[cfg(test)]
 mod tests;
 
-use crate::graph::{Axis, Graph, Root, Shape, StateId};
+use crate::graph::{AxisTree, Graph, Root, Shape, StateId};
 use crate::model::Model;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, SourceMap, Span};
@@ -83,9 +84,11 @@ pub struct Options {
 /// The outcome of [`check`]: `model` is there exactly when no diagnostic is an error.
 #[derive(Debug)]
 pub struct Checked {
+    /// The model that the text describes.
     pub model: Option<Model>,
     /// In source order within a file.
     pub diagnostics: Vec<Diagnostic>,
+    /// The files that the diagnostics have places in.
     pub sources: SourceMap,
 }
 
@@ -174,7 +177,7 @@ pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (
     (diagnostics, sources)
 }
 
-/// By file and position; the order of the walk among equals.
+/// Sorted by file and place in it; equal ones stay in the order of the walk.
 fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics.sort_by_key(|d| d.labels.first().map(|l| (l.span.file, l.span.start, l.span.end)));
     diagnostics
@@ -298,15 +301,7 @@ impl<'a> Elab<'a> {
 
     /// Axes and sizes that the declarations give.
     fn empty_graph(&self) -> Graph {
-        let mut graph = Graph::default();
-        for s in &self.declarations.schema.sequences {
-            graph.axes.push(Axis::under(crate::graph::BATCH, s.name.clone()));
-        }
-        let schema = &self.declarations.schema;
-        if schema.requests.is_some() {
-            let common = schema.sequences.iter().zip(2..).filter(|(s, _)| s.common);
-            graph.add_requests(&common.map(|(_, d)| crate::graph::AxisId(d)).collect::<Vec<_>>());
-        }
+        let mut graph = Graph { axes: AxisTree::of_schema(&self.declarations.schema), ..Graph::default() };
         graph.tables = self.declarations.tables.iter().map(|t| t.width as usize).collect();
         graph
     }

@@ -192,5 +192,5 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
 pub(crate) fn outer_axis(graph: &Graph, id: NodeId) -> crate::graph::AxisId {
     let node = graph.node(id);
     let (a, b) = (graph.node(node.operands[0]).axis, graph.node(node.operands[1]).axis);
-    graph.join(a, b).expect("`verify` joins the axes of operands")
+    graph.axes.join(a, b).expect("`verify` joins the axes of operands")
 }

@@ -7,6 +7,7 @@ use super::{Inputs, InterpretError, Values, run};
 use crate::autodiff::{DifferentiateError, differentiate};
 use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, InputKind, Root, TableId};
 use crate::model::{Model, SlotScope, Update};
+use din_program::schema::UpdateRule;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -33,13 +34,13 @@ impl Samples {
     pub fn bind(&self, graph: &Graph, step: u64) -> Inputs {
         let mut inputs = Inputs {
             batch: self.batch,
-            offsets: vec![Vec::new(); graph.axes.len()],
+            offsets: vec![Vec::new(); graph.axes.count()],
             requests: self.requests.clone(),
             ..Inputs::default()
         };
         for (k, offsets) in self.offsets.iter().enumerate() {
             let sequence = AxisId(2 + k as u32);
-            let own = graph.axis(sequence).common.unwrap_or(sequence);
+            let own = graph.axes.shared(sequence).unwrap_or(sequence);
             inputs.offsets[own.index()] = offsets.clone();
         }
         for (k, input) in graph.inputs.iter().enumerate() {
@@ -50,7 +51,7 @@ impl Samples {
                     Some(self.present.get(label as usize).cloned().unwrap_or_else(|| vec![1.0; self.batch]))
                 }
                 InputKind::Step => Some(vec![step as f64]),
-                InputKind::Ids { feature } => {
+                InputKind::Ids { feature, .. } => {
                     for (&(table, f), rows) in &self.rows {
                         if f == feature {
                             inputs.rows.insert((TableId(table), InputId(k as u32)), rows.clone());
@@ -252,8 +253,10 @@ impl<'m> Session<'m> {
             let width = table.width as usize;
             let TableData { weights, slots, counts, touches } = &mut self.tables[k];
             gradients.keys().for_each(|&r| touches[r] += 1.0);
-            let rows: Vec<usize> =
-                if table.every_row { (0..touches.len()).collect() } else { gradients.keys().copied().collect() };
+            let rows: Vec<usize> = match table.update_rule {
+                UpdateRule::Dense => (0..touches.len()).collect(),
+                UpdateRule::Sparse => gradients.keys().copied().collect(),
+            };
             if rows.is_empty() {
                 continue;
             }

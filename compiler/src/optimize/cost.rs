@@ -47,7 +47,7 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
             n * element_flops(graph, id)
         }
         Op::Outer => {
-            let over = graph.join(operand(0).axis, operand(1).axis).expect("`verify` joins the axes of operands");
+            let over = graph.axes.join(operand(0).axis, operand(1).axis).expect("`verify` joins the axes of operands");
             2.0 * count(over) * width
         }
         Op::Absorbed(form) => {

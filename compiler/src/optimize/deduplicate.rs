@@ -13,7 +13,7 @@
 
 use super::cost::element_flops;
 use super::rewrite::rebuild_by_id;
-use crate::graph::{AxisId, GLOBAL, Graph, InputId, Node, NodeId, Op, Root, TableId, UniqueKeys};
+use crate::graph::{AxisId, GLOBAL, Graph, GroupId, InputId, InputKind, Node, NodeId, Op, Root, TableId, UniqueKeys};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ const MAX_KEYS: usize = din_program::schedule::MAX_KEYS;
 const MOST: usize = 4096;
 
 /// An axis and a feature group: what tells entities apart.
-type Entity = (AxisId, String);
+type Entity = (AxisId, GroupId);
 
 /// Look-ups.
 type Keys = BTreeSet<(TableId, InputId)>;
@@ -88,14 +88,17 @@ pub fn deduplicate(graph: &mut Graph, thresholds: Thresholds) {
     for id in order.iter().filter(|id| chosen.contains(id)) {
         let entity = &entities[id];
         if !groups.contains_key(entity) {
-            groups.insert(entity, AxisId((graph.axes.len() + added.len()) as u32));
-            added.push(UniqueKeys { over: entity.0, keys: keys[entity].iter().copied().collect() });
+            groups.insert(entity, AxisId((graph.axes.count() + added.len()) as u32));
+            let key = |&(table, input): &(TableId, InputId)| {
+                (table.0, graph.ids_feature(input).expect("verify: a lookup reads ids"))
+            };
+            added.push(UniqueKeys { over: entity.0, keys: keys[entity].iter().map(key).collect() });
         }
     }
     let needed: FxHashSet<NodeId> = chosen.iter().flat_map(|&id| entity_subgraph(graph, id, &entities)).collect();
     let groups: FxHashMap<NodeId, AxisId> = needed.iter().map(|id| (*id, groups[&entities[id]])).collect();
     for grouping in added {
-        graph.add_group(grouping);
+        graph.axes.add_unique(grouping);
     }
     let original: FxHashMap<NodeId, Vec<NodeId>> =
         needed.iter().map(|&id| (id, graph.node(id).operands.clone())).collect();
@@ -124,14 +127,17 @@ fn find_entities(graph: &Graph, order: &[NodeId]) -> FxHashMap<NodeId, Entity> {
         let entity = match node.op {
             Op::Lookup { input, .. } => {
                 let input = &graph.inputs[input.index()];
-                (input.axis == node.axis).then(|| (node.axis, input.group().to_string()))
+                let InputKind::Ids { group, .. } = input.kind else {
+                    unreachable!("`verify` holds the input of a look-up to be ids")
+                };
+                (input.axis == node.axis).then_some((node.axis, group))
             }
             // A broadcast value is its operand's, in a deeper axis.
             Op::Broadcast => None,
             ref op if op.is_per_element() => {
                 let mut all = node.operands.iter().filter(|o| graph.node(**o).axis != GLOBAL).map(|o| entities.get(o));
                 match all.next() {
-                    Some(Some(first)) if all.all(|t| t == Some(first)) => Some(first.clone()),
+                    Some(Some(first)) if all.all(|t| t == Some(first)) => Some(*first),
                     _ => None,
                 }
             }

@@ -1,6 +1,6 @@
 //! Phases of items to phases of calls: regions are assembled, products and reductions become calls, buffers are placed.
 
-use super::item::{Destination, ElementwiseWork, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
+use super::item::{Destination, ElementwiseOp, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
 use super::phase::{self, PhaseItems};
 use super::region::{Access, Combine as Write, Instruction, Output, Region, StridedView as Column, Value};
 use super::storage::BufferPlan;
@@ -81,15 +81,7 @@ pub fn emit(
         }));
     }
     let (buffers, slots, tile_slots) = e.storage.finish();
-    let schedule = Schedule {
-        axes: all.parents.clone(),
-        groups: all.groups.clone(),
-        buffers,
-        slots,
-        tile_slots,
-        phases: e.phases,
-        roots: vec![],
-    };
+    let schedule = Schedule { axes: all.axes.clone(), buffers, slots, tile_slots, phases: e.phases, roots: vec![] };
     (schedule, roots)
 }
 
@@ -109,7 +101,7 @@ impl Emitter<'_> {
         self.place(number, group, &levels);
         let mut phase = Phase {
             axis: group.axis,
-            tile_rows: if self.all.parents[group.axis.index()] == Some(GLOBAL) {
+            tile_rows: if self.all.axes.parent(group.axis) == Some(GLOBAL) {
                 self.options.batch_tile
             } else {
                 self.options.sequence_tile
@@ -172,7 +164,7 @@ impl Emitter<'_> {
         for (k, user) in self.all.items.iter().enumerate() {
             let Some(&p) = self.phase_of.get(&WorkItemId(k)) else { continue };
             for o in &user.operands {
-                let OperandSource::WorkItem(need) = o.src else { continue };
+                let OperandSource::Item(need) = o.src else { continue };
                 if self.phase_of.get(&need) != Some(&number) {
                     continue;
                 }
@@ -185,7 +177,7 @@ impl Emitter<'_> {
             }
         }
         for o in self.all.roots.iter().flatten() {
-            if let OperandSource::WorkItem(need) = o.src
+            if let OperandSource::Item(need) = o.src
                 && self.phase_of.get(&need) == Some(&number)
             {
                 stored.insert(need, true);
@@ -237,7 +229,7 @@ impl Emitter<'_> {
     fn view(&mut self, o: &WorkOperand) -> View {
         let buffer = match o.src {
             OperandSource::External { place, axis, width } => Some(self.storage.external(place, axis, width)),
-            OperandSource::WorkItem(i) => self.buffers.get(&i).copied(),
+            OperandSource::Item(i) => self.buffers.get(&i).copied(),
             OperandSource::Const(_) | OperandSource::Gather { .. } => None,
         };
         let buffer = buffer.expect(
@@ -287,7 +279,7 @@ impl Emitter<'_> {
                 let partial = self.reduction(phase, id, Combine::Moments);
                 Operation::Moments { x, out: partial, width: item.width }
             }
-            WorkKind::ElementwiseWork(_)
+            WorkKind::Elementwise(_)
             | WorkKind::Sum { .. }
             | WorkKind::Max { .. }
             | WorkKind::RowSum
@@ -431,12 +423,12 @@ impl Emitter<'_> {
     fn join(&mut self, phase: &mut Phase, open: &mut OpenRegion, id: WorkItemId, item: &WorkItem) {
         let v: Vec<Value> = item.operands.iter().map(|o| self.operand(open, o, item)).collect();
         match item.kind {
-            WorkKind::ElementwiseWork(map) => {
+            WorkKind::Elementwise(map) => {
                 let value = match map {
-                    ElementwiseWork::Copy => v[0],
-                    ElementwiseWork::Unary(op) => open.region.emit(Instruction::Unary(op, v[0])),
-                    ElementwiseWork::Binary(op) => open.region.emit(Instruction::Binary(op, v[0], v[1])),
-                    ElementwiseWork::Select => open.region.emit(Instruction::Select(v[0], v[1], v[2])),
+                    ElementwiseOp::Copy => v[0],
+                    ElementwiseOp::Unary(op) => open.region.emit(Instruction::Unary(op, v[0])),
+                    ElementwiseOp::Binary(op) => open.region.emit(Instruction::Binary(op, v[0], v[1])),
+                    ElementwiseOp::Select => open.region.emit(Instruction::Select(v[0], v[1], v[2])),
                 };
                 open.values.insert(id, value);
                 let target = match item.into {
@@ -489,7 +481,7 @@ impl Emitter<'_> {
     fn operand(&mut self, open: &mut OpenRegion, o: &WorkOperand, user: &WorkItem) -> Value {
         match o.src {
             OperandSource::Const(c) => open.region.emit(Instruction::Const(c)),
-            OperandSource::WorkItem(i) if open.values.contains_key(&i) && phase::fuses(self.item(i), o, user) => {
+            OperandSource::Item(i) if open.values.contains_key(&i) && phase::fuses(self.item(i), o, user) => {
                 open.values[&i]
             }
             OperandSource::Gather { table, rows, axis, width } => {
@@ -504,7 +496,7 @@ impl Emitter<'_> {
                 let place = Column { argument, access, stride: width, column: o.column, width: o.width };
                 open.region.emit(Instruction::Load(place))
             }
-            OperandSource::External { .. } | OperandSource::WorkItem(_) => {
+            OperandSource::External { .. } | OperandSource::Item(_) => {
                 let view = self.view(o);
                 let place = self.column(open, view.buffer, view.column, o.width, user.axis);
                 open.region.emit(Instruction::Load(place))

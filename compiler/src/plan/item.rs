@@ -1,11 +1,10 @@
 //! The planner's view of a graph: work items with flat operands. Views (slices, reshapes, parameters, inputs, look-ups) dissolve into
 //! operands; a concat becomes copies into its columns; what must outlive the step becomes a root or a commit.
 
-use crate::graph::{
-    Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, NodeId, Op, Root, UnaryOp, UniqueKeys,
-};
+use crate::graph::{Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputKind, NodeId, Op, Root, UnaryOp};
 use din_grammar::Span;
-use din_program::schedule::{Group, KernelArg, Storage};
+use din_program::axes::AxisTree;
+use din_program::schedule::{KernelArg, Storage};
 use rustc_hash::FxHashMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +27,7 @@ pub enum OperandSource {
         axis: AxisId,
         width: u32,
     },
-    WorkItem(WorkItemId),
+    Item(WorkItemId),
 }
 
 /// Columns `column..column + width` of a source.
@@ -40,7 +39,7 @@ pub struct WorkOperand {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ElementwiseWork {
+pub enum ElementwiseOp {
     Copy,
     Unary(UnaryOp),
     Binary(BinaryOp),
@@ -49,7 +48,7 @@ pub enum ElementwiseWork {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkKind {
-    ElementwiseWork(ElementwiseWork),
+    Elementwise(ElementwiseOp),
     /// Operands `x`, `w`; `w` is `k x n`.
     MatMul {
         k: u32,
@@ -113,7 +112,7 @@ impl WorkItem {
     /// WorkList whose results it needs.
     pub fn needs(&self) -> impl Iterator<Item = WorkItemId> + '_ {
         let operands = self.operands.iter().filter_map(|o| match o.src {
-            OperandSource::WorkItem(i) => Some(i),
+            OperandSource::Item(i) => Some(i),
             OperandSource::Const(_) | OperandSource::External { .. } | OperandSource::Gather { .. } => None,
         });
         operands.chain(self.after.iter().copied())
@@ -121,10 +120,7 @@ impl WorkItem {
 
     /// Whether a region computes it, or reads it to reduce it.
     pub fn is_in_a_region(&self) -> bool {
-        matches!(
-            self.kind,
-            WorkKind::ElementwiseWork(_) | WorkKind::Sum { .. } | WorkKind::Max { .. } | WorkKind::RowSum
-        )
+        matches!(self.kind, WorkKind::Elementwise(_) | WorkKind::Sum { .. } | WorkKind::Max { .. } | WorkKind::RowSum)
     }
 
     /// Whether its result exists only after the phase: joined from the chunks' partial copies.
@@ -132,7 +128,7 @@ impl WorkItem {
         match self.kind {
             WorkKind::Outer { .. } | WorkKind::Moments | WorkKind::Absorbed { form: Absorbed::Outer, .. } => true,
             WorkKind::Sum { to } | WorkKind::Max { to } => to == GLOBAL,
-            WorkKind::ElementwiseWork(_)
+            WorkKind::Elementwise(_)
             | WorkKind::MatMul { .. }
             | WorkKind::MatMulT { .. }
             | WorkKind::Absorbed { form: Absorbed::Product | Absorbed::ProductT | Absorbed::Sum, .. }
@@ -148,13 +144,7 @@ pub struct WorkList {
     pub items: Vec<WorkItem>,
     /// One operand a root of the graph, in order; none for commits.
     pub roots: Vec<Option<WorkOperand>>,
-    /// Axes' parents.
-    pub parents: Vec<Option<AxisId>>,
-    pub groups: Vec<Group>,
-}
-
-pub fn axis(d: AxisId) -> AxisId {
-    AxisId(d.0)
+    pub axes: AxisTree,
 }
 
 struct Lowering<'g> {
@@ -176,42 +166,25 @@ pub fn lower(graph: &Graph, order: &[NodeId]) -> WorkList {
     for root in &graph.roots {
         roots.push(l.root(root));
     }
-    let parents = graph.axes.iter().map(|d| d.parent.map(axis)).collect();
-    let groups = groups(graph).map(|(_, group)| Group {
-        over: axis(group.over),
-        keys: group.keys.iter().map(|&(t, i)| (t.0, feature_of(graph, i))).collect(),
-    });
-    WorkList { items: l.items, roots, parents, groups: groups.collect() }
-}
-
-/// The groups of a graph; they are its last axes.
-fn groups(graph: &Graph) -> impl Iterator<Item = (AxisId, &UniqueKeys)> {
-    let all = graph.axes.iter().enumerate();
-    all.filter_map(|(k, d)| d.group.as_ref().map(|g| (AxisId(k as u32), g)))
-}
-
-pub fn feature_of(graph: &Graph, input: InputId) -> u32 {
-    let kind = &graph.inputs[input.index()].kind;
-    let feature = if let InputKind::Ids { feature } = kind { Some(*feature) } else { None };
-    feature.expect("`verify` holds the input of a look-up to be ids")
+    WorkList { items: l.items, roots, axes: graph.axes.clone() }
 }
 
 impl Lowering<'_> {
     fn push(&mut self, item: WorkItem) -> WorkOperand {
         let width = item.result.1;
         self.items.push(item);
-        WorkOperand { src: OperandSource::WorkItem(WorkItemId(self.items.len() - 1)), column: 0, width }
+        WorkOperand { src: OperandSource::Item(WorkItemId(self.items.len() - 1)), column: 0, width }
     }
 
     fn external(&self, place: Storage, at: AxisId, width: usize) -> WorkOperand {
         let width = width as u32;
-        WorkOperand { src: OperandSource::External { place, axis: axis(at), width }, column: 0, width }
+        WorkOperand { src: OperandSource::External { place, axis: at, width }, column: 0, width }
     }
 
     fn lower(&mut self, id: NodeId) -> WorkOperand {
         let node = self.graph.node(id).clone();
         let width = node.width();
-        let own = axis(node.axis);
+        let own = node.axis;
         let ops: Vec<WorkOperand> = node.operands.iter().map(|o| self.operands[o]).collect();
         let item = |kind: WorkKind, at: AxisId, columns: usize, operands: Vec<WorkOperand>| WorkItem {
             kind,
@@ -245,28 +218,27 @@ impl Lowering<'_> {
             Op::Param(k) => self.external(Storage::Param(k.0), GLOBAL, width),
             Op::State(k) => self.external(Storage::State(k.0), GLOBAL, width),
             Op::Lookup { table, input } => {
-                let rows = match self.graph.group_key(node.axis, table, input) {
-                    Some(key) => {
-                        let group = groups(self.graph).position(|(d, _)| d == node.axis);
-                        let group = group.expect("an axis with a group key is a group");
-                        KernelArg::GroupRows { group: group as u32, key: key as u32 }
+                let rows = match self.graph.unique_key(node.axis, table, input) {
+                    Some(key) => KernelArg::UniqueRows { axis: node.axis, key: key as u32 },
+                    None => {
+                        let feature = self.graph.ids_feature(input).expect("verify: a lookup reads ids");
+                        KernelArg::Rows { table: table.0, feature }
                     }
-                    None => KernelArg::Rows { table: table.0, feature: feature_of(self.graph, input) },
                 };
                 let src = OperandSource::Gather { table: table.0, rows, axis: own, width: width as u32 };
                 WorkOperand { src, column: 0, width: width as u32 }
             }
-            Op::Length(d) => self.external(Storage::Length(axis(d)), node.axis, 1),
-            Op::Count(d) => self.external(Storage::Count(axis(d)), GLOBAL, 1),
+            Op::Length(d) => self.external(Storage::Length(d), node.axis, 1),
+            Op::Count(d) => self.external(Storage::Count(d), GLOBAL, 1),
             Op::StopGradient | Op::Reshape => ops[0],
-            Op::Broadcast => self.push(item(WorkKind::ElementwiseWork(ElementwiseWork::Copy), own, width, ops)),
+            Op::Broadcast => self.push(item(WorkKind::Elementwise(ElementwiseOp::Copy), own, width, ops)),
             Op::Slice { start } => match ops[0].src {
                 OperandSource::Const(_) => WorkOperand { width: width as u32, ..ops[0] },
                 src => WorkOperand { src, column: ops[0].column + start as u32, width: width as u32 },
             },
-            Op::Unary(op) => self.push(item(WorkKind::ElementwiseWork(ElementwiseWork::Unary(op)), own, width, ops)),
-            Op::Binary(op) => self.push(item(WorkKind::ElementwiseWork(ElementwiseWork::Binary(op)), own, width, ops)),
-            Op::Select => self.push(item(WorkKind::ElementwiseWork(ElementwiseWork::Select), own, width, ops)),
+            Op::Unary(op) => self.push(item(WorkKind::Elementwise(ElementwiseOp::Unary(op)), own, width, ops)),
+            Op::Binary(op) => self.push(item(WorkKind::Elementwise(ElementwiseOp::Binary(op)), own, width, ops)),
+            Op::Select => self.push(item(WorkKind::Elementwise(ElementwiseOp::Select), own, width, ops)),
             Op::SumValue => {
                 let columns = ops[0].width as usize;
                 self.push(item(WorkKind::RowSum, own, columns, ops))
@@ -278,11 +250,11 @@ impl Lowering<'_> {
                     let (next, shared) = self.step(at, to);
                     let made = if shared {
                         let x = x.unwrap_or_else(|| self.viewable(node.operands[0], at));
-                        item(WorkKind::SegmentSum, axis(next), width, vec![x])
+                        item(WorkKind::SegmentSum, next, width, vec![x])
                     } else {
-                        item(WorkKind::Sum { to: axis(next) }, axis(at), width, vec![x.unwrap_or(ops[0])])
+                        item(WorkKind::Sum { to: next }, at, width, vec![x.unwrap_or(ops[0])])
                     };
-                    let sum = self.push(WorkItem { result: (axis(next), width as u32), ..made });
+                    let sum = self.push(WorkItem { result: (next, width as u32), ..made });
                     if next == to {
                         break sum;
                     }
@@ -290,16 +262,15 @@ impl Lowering<'_> {
                 }
             }
             Op::Max { to } => {
-                let at = axis(self.graph.node(node.operands[0]).axis);
-                self.push(item(WorkKind::Max { to: axis(to) }, at, width, ops))
+                let at = self.graph.node(node.operands[0]).axis;
+                self.push(item(WorkKind::Max { to }, at, width, ops))
             }
             Op::Concat => {
                 let mut whole = item(WorkKind::Concat, own, width, Vec::new());
                 let into = WorkItemId(self.items.len() + ops.len());
                 let mut column = 0;
                 for o in ops {
-                    let mut part =
-                        item(WorkKind::ElementwiseWork(ElementwiseWork::Copy), own, o.width as usize, vec![o]);
+                    let mut part = item(WorkKind::Elementwise(ElementwiseOp::Copy), own, o.width as usize, vec![o]);
                     part.result.1 = o.width;
                     part.into = Some(Destination::Concat { item: into, column });
                     whole.after.push(WorkItemId(self.items.len()));
@@ -319,11 +290,11 @@ impl Lowering<'_> {
             Op::Outer => {
                 let (x, g) = (node.operands[0], node.operands[1]);
                 let (dx, dg) = (self.graph.node(x).axis, self.graph.node(g).axis);
-                let at = self.graph.join(dx, dg).expect("`verify` joins the axes of operands");
+                let at = self.graph.axes.join(dx, dg).unwrap_or(dx);
                 let (k, n) = (self.graph.node(x).width() as u32, self.graph.node(g).width() as u32);
                 let x = self.viewable(x, at);
                 let g = self.viewable(g, at);
-                self.push(item(WorkKind::Outer { k, n }, axis(at), width, vec![x, g]))
+                self.push(item(WorkKind::Outer { k, n }, at, width, vec![x, g]))
             }
             Op::Absorbed(form) => {
                 let at = self.graph.node(node.operands[0]).axis;
@@ -335,38 +306,38 @@ impl Lowering<'_> {
                     Absorbed::Outer => (widths[0], widths[2]),
                 };
                 let ops = node.operands.iter().zip(axes).map(|(&o, d)| self.viewable(o, d)).collect();
-                self.push(item(WorkKind::Absorbed { form, e, n }, axis(at), width, ops))
+                self.push(item(WorkKind::Absorbed { form, e, n }, at, width, ops))
             }
             Op::Moments => {
                 let at = self.graph.node(node.operands[0]).axis;
                 let x = self.viewable(node.operands[0], at);
                 let columns = x.width as usize;
-                self.push(item(WorkKind::Moments, axis(at), columns, vec![x]))
+                self.push(item(WorkKind::Moments, at, columns, vec![x]))
             }
         }
     }
 
     /// The first sum on the way from `at` to its ancestor `to`: what it sums into, and whether that is shared rather than a parent.
     fn step(&self, at: AxisId, to: AxisId) -> (AxisId, bool) {
-        if let Some(group) = &self.graph.axis(to).group {
-            return if group.over == at { (to, true) } else { self.step(at, group.over) };
+        let axes = &self.graph.axes;
+        if let Some(unique) = axes.unique(to) {
+            return if unique.over == at { (to, true) } else { self.step(at, unique.over) };
         }
-        let above = self.graph.axis(at);
-        let parent = above.parent.expect("`verify` lets sums go to ancestors alone");
-        match above.common {
+        let parent = axes.parent(at).expect("verify: a sum goes to an ancestor, and the global axis has none");
+        match axes.shared(at) {
             _ if to == GLOBAL || to == parent => (to, false),
-            Some(common) if common == to => (to, true),
+            Some(shared) if shared == to => (to, true),
             // From a sequence to the requests, or to what is over them: by the samples.
-            _ => (parent, false),
+            Some(_) | None => (parent, false),
         }
     }
 
-    /// AxisId of an operand's source.
+    /// The axis of an operand's source.
     fn axis_of(&self, o: &WorkOperand) -> AxisId {
         match o.src {
             OperandSource::Const(_) => din_program::schedule::GLOBAL,
             OperandSource::External { axis, .. } | OperandSource::Gather { axis, .. } => axis,
-            OperandSource::WorkItem(i) => self.items[i.0].result.0,
+            OperandSource::Item(i) => self.items[i.0].result.0,
         }
     }
 
@@ -385,8 +356,8 @@ impl Lowering<'_> {
                 ..
             }
         );
-        let plain = matches!(o.src, OperandSource::External { .. } | OperandSource::WorkItem(_)) && !indexed;
-        if plain && self.axis_of(&o) == axis(at) {
+        let plain = matches!(o.src, OperandSource::External { .. } | OperandSource::Item(_)) && !indexed;
+        if plain && self.axis_of(&o) == at {
             return o;
         }
         self.copy(id, at, o.width.max(self.graph.node(id).width() as u32))
@@ -399,10 +370,10 @@ impl Lowering<'_> {
         let o = self.operands[&id];
         let span = self.graph.node(id).span;
         let copied = self.push(WorkItem {
-            kind: WorkKind::ElementwiseWork(ElementwiseWork::Copy),
-            axis: axis(at),
+            kind: WorkKind::Elementwise(ElementwiseOp::Copy),
+            axis: at,
             width,
-            result: (axis(at), width),
+            result: (at, width),
             operands: vec![o],
             after: Vec::new(),
             into: None,
@@ -431,12 +402,12 @@ impl Lowering<'_> {
         let o = self.operands[&id];
         let own = match o.src {
             // A root buffer is an item's whole result, or for row gradients any columns of it; never an external one.
-            OperandSource::WorkItem(i) => {
+            OperandSource::Item(i) => {
                 let r = self.items[i.0].result;
                 let whole = matches!(root, Root::RowGradient { .. }) || (o.column == 0 && r.1 == width);
-                whole && r.0 == axis(at) && self.items[i.0].into.is_none()
+                whole && r.0 == at && self.items[i.0].into.is_none()
             }
-            OperandSource::Const(_) | OperandSource::External { .. } | OperandSource::Gather { .. } => false,
+            _ => false,
         };
         Some(if own { o } else { self.copy(id, at, width) })
     }
@@ -459,13 +430,13 @@ impl Lowering<'_> {
         });
         let width = target.map_or(width, |i| i.shape.width() as u32);
         self.items.push(WorkItem {
-            kind: WorkKind::ElementwiseWork(ElementwiseWork::Copy),
-            axis: axis(at),
+            kind: WorkKind::Elementwise(ElementwiseOp::Copy),
+            axis: at,
             width,
-            result: (axis(at), width),
+            result: (at, width),
             operands: vec![operand],
             after,
-            into: Some(Destination::External { place, axis: axis(at), width }),
+            into: Some(Destination::External { place, axis: at, width }),
             span: self.graph.node(id).span,
         });
     }

@@ -6,7 +6,7 @@ mod phase;
 pub mod region;
 mod storage;
 
-use crate::graph::{Graph, NodeId, Root};
+use crate::graph::{Graph, InputKind, NodeId, Root};
 use din_grammar::SourceMap;
 use din_program::schedule::{KernelId, Root as ScheduleRoot, Schedule};
 use region::Region;
@@ -98,7 +98,10 @@ pub fn plan(
             Root::State { state, .. } => ScheduleRoot::State { state: state.0, buffer },
             Root::ParamGradient { param, .. } => ScheduleRoot::ParamGradient { param: param.0, buffer },
             Root::RowGradient { table, input, .. } => {
-                ScheduleRoot::RowGradient { table: table.0, feature: item::feature_of(graph, *input), view }
+                let kind = &graph.inputs[input.index()].kind;
+                let feature = if let InputKind::Ids { feature, .. } = kind { Some(*feature) } else { None };
+                let feature = feature.expect("`verify` holds the input of a look-up to be ids");
+                ScheduleRoot::RowGradient { table: table.0, feature, view }
             }
             Root::Weight(_) | Root::Slot { .. } => continue,
         });

@@ -5,9 +5,9 @@
 //! needs them rather than stored. Within a phase, items of one level do not depend on each other through memory: element-wise
 //! items of equal axis, width and level become one region.
 
-use super::item::{Destination, ElementwiseWork, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
+use super::item::{Destination, ElementwiseOp, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
 use crate::elementwise::Cost;
-use din_program::schedule::{AxisId, GLOBAL};
+use din_program::schedule::{AxisId, BATCH, GLOBAL};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
@@ -23,10 +23,10 @@ pub fn phases(all: &WorkList) -> Option<Vec<PhaseItems>> {
     let n = all.items.len();
     let mut phase_of: Vec<Option<usize>> = vec![None; n];
     let mut groups: Vec<PhaseItems> = Vec::new();
-    // Requests, what is theirs, and groups before the samples, which read them.
-    let count = all.parents.len() as u32;
-    let requests = (2..count).find(|&d| all.parents[d as usize] == Some(GLOBAL)).unwrap_or(count);
-    let axes: Vec<AxisId> = [0].into_iter().chain(requests..count).chain(1..requests).map(AxisId).collect();
+    // Requests, what is theirs, and unique axes before the samples, which read them.
+    let by_samples = |d: &AxisId| all.axes.tile_axis(*d) == BATCH;
+    let (last, first): (Vec<AxisId>, Vec<AxisId>) = all.axes.ids().skip(1).partition(by_samples);
+    let axes: Vec<AxisId> = [GLOBAL].into_iter().chain(first).chain(last).collect();
     let mut done = 0;
     while done < n {
         let before = done;
@@ -94,12 +94,12 @@ pub fn rematerialise(all: &mut WorkList, groups: &mut [PhaseItems]) {
         let mut members = Vec::new();
         for &i in &group.items.clone() {
             for o in 0..all.items[i.0].operands.len() {
-                let OperandSource::WorkItem(source) = all.items[i.0].operands[o].src else { continue };
+                let OperandSource::Item(source) = all.items[i.0].operands[o].src else { continue };
                 if phase_of[&source] == p || all.items[source.0].axis != group.axis || group.axis == GLOBAL {
                     continue;
                 }
                 if let Some(copy) = clone_cheap(all, source, &stored, &mut copies, &mut members) {
-                    all.items[i.0].operands[o].src = OperandSource::WorkItem(copy);
+                    all.items[i.0].operands[o].src = OperandSource::Item(copy);
                 }
             }
             members.push(i);
@@ -132,10 +132,8 @@ fn stored(all: &WorkList, groups: &[PhaseItems], phase_of: &FxHashMap<WorkItemId
 fn cheap_cost(all: &WorkList, id: WorkItemId, stored: &FxHashSet<WorkItemId>, limit: usize) -> Option<usize> {
     let item = &all.items[id.0];
     let own = match item.kind {
-        WorkKind::ElementwiseWork(ElementwiseWork::Unary(op)) if op.description().cost == Cost::Expensive => {
-            return None;
-        }
-        WorkKind::ElementwiseWork(_) => 1,
+        WorkKind::Elementwise(ElementwiseOp::Unary(op)) if op.description().cost == Cost::Expensive => return None,
+        WorkKind::Elementwise(_) => 1,
         WorkKind::Concat => 0,
         WorkKind::MatMul { .. }
         | WorkKind::MatMulT { .. }
@@ -171,11 +169,11 @@ fn clone_cheap(
     cheap_cost(all, id, stored, CHEAP)?;
     let mut item = all.items[id.0].clone();
     for o in &mut item.operands {
-        if let OperandSource::WorkItem(need) = o.src
+        if let OperandSource::Item(need) = o.src
             && all.items[need.0].axis == item.axis
             && !stored.contains(&need)
         {
-            o.src = OperandSource::WorkItem(clone_cheap(all, need, stored, copies, members)?);
+            o.src = OperandSource::Item(clone_cheap(all, need, stored, copies, members)?);
         }
     }
     let parts: Vec<WorkItemId> = std::mem::take(&mut item.after);
@@ -200,7 +198,7 @@ pub fn prune(all: &WorkList, groups: &mut Vec<PhaseItems>) {
     let mut live = vec![false; all.items.len()];
     let mut stack: Vec<WorkItemId> = Vec::new();
     for root in all.roots.iter().flatten() {
-        if let OperandSource::WorkItem(i) = root.src {
+        if let OperandSource::Item(i) = root.src {
             stack.push(i);
         }
     }
@@ -222,7 +220,7 @@ pub fn prune(all: &WorkList, groups: &mut Vec<PhaseItems>) {
 
 /// Whether `user`, iterating its axis and width, may read `operand` of item `need` from a register of the same region.
 pub fn fuses(need: &WorkItem, operand: &WorkOperand, user: &WorkItem) -> bool {
-    let computed = matches!(need.kind, WorkKind::ElementwiseWork(_)) && need.into.is_none();
+    let computed = matches!(need.kind, WorkKind::Elementwise(_)) && need.into.is_none();
     let same = need.axis == user.axis && need.width == user.width;
     computed && user.is_in_a_region() && same && operand.column == 0 && operand.width == need.width
 }
@@ -234,7 +232,7 @@ pub fn levels(all: &WorkList, group: &PhaseItems) -> FxHashMap<WorkItemId, u32> 
         let item = &all.items[i.0];
         let mut at = 0;
         for o in &item.operands {
-            if let OperandSource::WorkItem(need) = o.src
+            if let OperandSource::Item(need) = o.src
                 && let Some(&l) = level.get(&need)
             {
                 let from = &all.items[need.0];
@@ -301,7 +299,7 @@ fn ready_after(item: &WorkItem) -> u32 {
         WorkKind::Max { .. } => 2,
         // A concat does nothing itself: its parts wrote.
         WorkKind::Concat => 0,
-        WorkKind::ElementwiseWork(_)
+        WorkKind::Elementwise(_)
         | WorkKind::MatMul { .. }
         | WorkKind::MatMulT { .. }
         | WorkKind::Outer { .. }
@@ -314,8 +312,8 @@ fn ready_after(item: &WorkItem) -> u32 {
 }
 
 fn same_region(a: &WorkItem, b: &WorkItem) -> bool {
-    matches!(a.kind, WorkKind::ElementwiseWork(_))
-        && matches!(b.kind, WorkKind::ElementwiseWork(_))
+    matches!(a.kind, WorkKind::Elementwise(_))
+        && matches!(b.kind, WorkKind::Elementwise(_))
         && a.axis == b.axis
         && a.width == b.width
 }
@@ -330,14 +328,14 @@ fn sink(all: &WorkList, group: &PhaseItems, level: &mut FxHashMap<WorkItemId, u3
     }
     for &i in group.items.iter().rev() {
         let item = &all.items[i.0];
-        if !matches!(item.kind, WorkKind::ElementwiseWork(_)) || item.into.is_some() {
+        if !matches!(item.kind, WorkKind::Elementwise(_)) || item.into.is_some() {
             continue;
         }
         let Some(users) = users.get(&i) else { continue };
         let into_maps = users.iter().all(|u| {
             let user = &all.items[u.0];
-            let operand = user.operands.iter().find(|o| o.src == OperandSource::WorkItem(i));
-            matches!(user.kind, WorkKind::ElementwiseWork(_))
+            let operand = user.operands.iter().find(|o| o.src == OperandSource::Item(i));
+            matches!(user.kind, WorkKind::Elementwise(_))
                 && operand.is_none_or(|o| fuses(item, o, user))
                 && same_region(item, user)
         });

@@ -3,12 +3,12 @@
 //! # What they do
 //!
 //! An **occurrence** is an element of a feature that reads a row; those of a table are numbered feature by feature, and the tables' stand one
-//! behind the other in [`RowsAddress::Keys`]. Each table's are sorted by row, stably, least digit first; distinct rows are listed; and
+//! behind the other in [`RowsPointer::Keys`]. Each table's are sorted by row, stably, least digit first; distinct rows are listed; and
 //! each row's gradients are summed in the order of its occurrences by **pieces**: so many consecutive sorted occurrences are one group of lanes'
 //! work, and what a row has in several pieces is added up by a second kernel, piece by piece. So a row that occurs a hundred thousand times is as
 //! many lanes' work as a hundred thousand rows, and the order of every sum depends on the batch alone.
 //!
-//! All tables share every launch: blocks are dealt out to the tables one behind the other, and [`TableWord`] says which are whose.
+//! All tables share every launch: blocks are dealt out to the tables one behind the other, and [`TableScalar`] says which are whose.
 
 use super::Cuda;
 
@@ -20,11 +20,13 @@ pub const ROWS_ROUNDS: u32 = 8;
 /// A table in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowsTable {
-    /// Occurrences, and for how many there is room: launches depend on the latter alone but for [`TableWord::Piece`].
+    /// Occurrences, and for how many there is room: launches depend on the latter alone but for [`TableScalar::Piece`].
     pub total: u32,
+    /// Most occurrences that there is room for.
     pub room: u32,
     /// Rows of the table, and their width.
     pub rows: u32,
+    /// Components of a row.
     pub width: u32,
     /// Whether all rows are updated.
     pub every: bool,
@@ -50,9 +52,11 @@ impl RowsTable {
 /// One launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowsLaunch {
+    /// The name of the kernel in `rows.cuh`.
     pub kernel: &'static str,
+    /// Blocks of the grid.
     pub blocks: u32,
-    /// First bit of the digit; the launch's [`RowsWord::Shift`].
+    /// First bit of the digit; the launch's [`RowsScalar::Shift`].
     pub shift: u32,
     /// Whether the pairs of keys and places change roles.
     pub swapped: bool,
@@ -65,10 +69,11 @@ pub struct RowsLaunch {
 /// What a step launches for its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowsPlan {
+    /// In the order in which they run.
     pub launches: Vec<RowsLaunch>,
-    /// The words of each table; [`TableWord::FirstFeature`] and [`TableWord::Features`] are 0.
-    pub tables: Vec<[u32; TableWord::COUNT]>,
-    /// Words that [`RowsAddress::Counts`] must hold.
+    /// The words of each table; [`TableScalar::FirstFeature`] and [`TableScalar::Features`] are 0.
+    pub tables: Vec<[u32; TableScalar::COUNT]>,
+    /// Words that [`RowsPointer::Counts`] must hold.
     pub counts: usize,
 }
 
@@ -80,19 +85,19 @@ pub fn plan_rows(cuda: &Cuda, tables: &[RowsTable]) -> RowsPlan {
     for table in tables {
         let own = table.room.div_ceil(threads * ROWS_ROUNDS);
         let lanes = table.lanes();
-        let mut words = [0; TableWord::COUNT];
+        let mut words = [0; TableScalar::COUNT];
         for (word, value) in [
-            (TableWord::First, first),
-            (TableWord::Total, table.total),
-            (TableWord::Width, table.width),
-            (TableWord::Rows, table.rows),
-            (TableWord::Every, u32::from(table.every)),
-            (TableWord::FirstBlock, blocks),
-            (TableWord::Blocks, own),
-            (TableWord::FirstSum, summing),
-            (TableWord::FirstWhole, whole),
-            (TableWord::Lanes, lanes),
-            (TableWord::Piece, table.piece()),
+            (TableScalar::First, first),
+            (TableScalar::Total, table.total),
+            (TableScalar::Width, table.width),
+            (TableScalar::Rows, table.rows),
+            (TableScalar::Every, u32::from(table.every)),
+            (TableScalar::FirstBlock, blocks),
+            (TableScalar::Blocks, own),
+            (TableScalar::FirstSum, summing),
+            (TableScalar::FirstWhole, whole),
+            (TableScalar::Lanes, lanes),
+            (TableScalar::Piece, table.piece()),
         ] {
             words[word as usize] = value;
         }
@@ -132,24 +137,27 @@ pub fn plan_rows(cuda: &Cuda, tables: &[RowsTable]) -> RowsPlan {
 /// Addresses of the kernels, by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum RowsAddress {
+pub enum RowsPointer {
     /// `u32`: sort keys and what rides along, twice.
     Keys,
+    /// `u32`: the occurrence that each key is of.
     Places,
+    /// `u32`: the keys of the other of two buffers, between which each digit of the sort moves them.
     OtherKeys,
+    /// `u32`: the occurrences of the other buffer.
     OtherPlaces,
     /// `u32`: by table, counts by digit and block, or by block; then by table and digit their sums.
     Counts,
-    /// `u32`: the number of tables, the [`TableWord`]s of each, then the [`FeatureWord`]s of each feature of each.
-    Words,
-    /// The [`TableAddress`]es of each table, then the [`FeatureAddress`]es of each feature of each.
+    /// `u32`: the number of tables, the [`TableScalar`]s of each, then the [`FeatureScalar`]s of each feature of each.
+    Scalars,
+    /// The [`TablePointer`]es of each table, then the [`FeaturePointer`]es of each feature of each.
     Tables,
 }
 
 /// Words of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum RowsWord {
+pub enum RowsScalar {
     /// First bit of the digit.
     Shift,
 }
@@ -157,10 +165,12 @@ pub enum RowsWord {
 /// Words of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum TableWord {
+pub enum TableScalar {
     /// Where its occurrences begin, and how many there are.
     First,
+    /// Occurrences in this batch.
     Total,
+    /// Components of a row.
     Width,
     /// Rows of the table.
     Rows,
@@ -168,26 +178,31 @@ pub enum TableWord {
     Every,
     /// The first of its features, and their number.
     FirstFeature,
+    /// How many features read the table.
     Features,
     /// Its first block among those that share out occurrences, and their number.
     FirstBlock,
+    /// Blocks that treat its occurrences.
     Blocks,
     /// Its first block among those that share out pieces, and those that share out all rows.
     FirstSum,
+    /// First block of the launch over every row that treats it.
     FirstWhole,
     /// Lanes of a group, and occurrences of a piece.
     Lanes,
+    /// Occurrences of a piece; see [`RowsTable::piece`].
     Piece,
 }
 
-impl TableWord {
-    pub const COUNT: usize = TableWord::Piece as usize + 1;
+impl TableScalar {
+    /// Scalars of a table.
+    pub const COUNT: usize = TableScalar::Piece as usize + 1;
 }
 
 /// Addresses of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum TableAddress {
+pub enum TablePointer {
     /// `u32`: where distinct rows are in the device's arrays, by ascending number.
     Rows,
     /// `u32`: where the occurrences of each begin, then their number.
@@ -198,37 +213,40 @@ pub enum TableAddress {
     Gradient,
     /// f32, by piece: sums of its first row where that begins before it, and of its last where that begins in it and goes on behind.
     FirstSums,
+    /// f32, by piece: sums of its last row where that begins in it and goes on behind.
     LastSums,
     /// f32, or 0: see `Storage::InBatch`.
     InBatch,
     /// f32, or 0: see `Storage::UpdateCount`.
     UpdateCount,
-    /// The word of the update that follows that says how many rows there are: [`super::Word::Elements`] of the samples.
+    /// The word of the update that follows that says how many rows there are: [`super::ScalarArg::Elements`] of the samples.
     Elements,
 }
 
-impl TableAddress {
-    pub const COUNT: usize = TableAddress::Elements as usize + 1;
+impl TablePointer {
+    /// Pointers of a table.
+    pub const COUNT: usize = TablePointer::Elements as usize + 1;
 }
 
 /// Words of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum FeatureWord {
+pub enum FeatureScalar {
     /// Occurrences of the table's features before it.
     Before,
     /// Numbers from one gradient to the next.
     Stride,
 }
 
-impl FeatureWord {
-    pub const COUNT: usize = FeatureWord::Stride as usize + 1;
+impl FeatureScalar {
+    /// Scalars of a feature.
+    pub const COUNT: usize = FeatureScalar::Stride as usize + 1;
 }
 
 /// Addresses of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum FeatureAddress {
+pub enum FeaturePointer {
     /// `u32`: row numbers.
     Rows,
     /// f32, or 0 where none flows.
@@ -237,16 +255,17 @@ pub enum FeatureAddress {
     Places,
 }
 
-impl FeatureAddress {
-    pub const COUNT: usize = FeatureAddress::Places as usize + 1;
+impl FeaturePointer {
+    /// Pointers of a feature.
+    pub const COUNT: usize = FeaturePointer::Places as usize + 1;
 }
 
 /// Addresses of the kernels that move rows between a table's arrays and packed rows, `din_rows_out` and `din_rows_in`, by position. A packed row
 /// is its place in the arrays (`u32`), then its numbers of every array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum MoveAddress {
-    /// Packed rows that come; the first [`MoveWord::Out`] of them come where another row goes.
+pub enum MovePointer {
+    /// Packed rows that come; the first [`MoveScalar::Out`] of them come where another row goes.
     Coming,
     /// Room for the packed rows that go.
     Going,
@@ -257,9 +276,10 @@ pub enum MoveAddress {
 /// Words of the same kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum MoveWord {
+pub enum MoveScalar {
     /// Rows that go, and rows that come.
     Out,
+    /// Rows that come.
     In,
     /// Words of a packed row.
     Stride,
@@ -298,16 +318,16 @@ mod tests {
             [table(0, 3, 1, true), table(513, 70, 40, false), table(512, 1, 3, true), table(70_000, 9, 8, false)];
         let plan = plan_rows(&cuda, &tables);
         let blocks = |kernel: &str| plan.launches.iter().find(|l| l.kernel == kernel).map_or(0, |l| l.blocks);
-        let of = |first: TableWord, all: u32| -> Vec<u32> {
+        let of = |first: TableScalar, all: u32| -> Vec<u32> {
             let firsts: Vec<u32> = plan.tables.iter().map(|t| t[first as usize]).chain([all]).collect();
             assert!(firsts[0] == 0 && firsts.is_sorted());
             firsts.windows(2).map(|w| w[1] - w[0]).collect()
         };
-        assert_eq!(of(TableWord::FirstBlock, blocks("din_rows_keys")), [0, 2, 1, 137]);
+        assert_eq!(of(TableScalar::FirstBlock, blocks("din_rows_keys")), [0, 2, 1, 137]);
         // Pieces of 64 or 256, in groups of 1, 32, 4 and 8 lanes.
-        assert_eq!(of(TableWord::FirstSum, blocks("din_rows_sum")), [0, 5, 1, 35]);
-        assert_eq!(of(TableWord::FirstWhole, blocks("din_rows_every")), [1, 0, 1, 0]);
-        let firsts: Vec<u32> = plan.tables.iter().map(|t| t[TableWord::First as usize]).collect();
+        assert_eq!(of(TableScalar::FirstSum, blocks("din_rows_sum")), [0, 5, 1, 35]);
+        assert_eq!(of(TableScalar::FirstWhole, blocks("din_rows_every")), [1, 0, 1, 0]);
+        let firsts: Vec<u32> = plan.tables.iter().map(|t| t[TableScalar::First as usize]).collect();
         assert_eq!(firsts, [0, 0, 513, 1025]);
         assert_eq!(plan.counts, 256 * (140 + 4));
     }

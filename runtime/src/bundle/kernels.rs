@@ -7,7 +7,7 @@
 //! The head has the launches, and of each image its target and length. Guarantees: same contents, same bytes; bytes that do not make a whole list of images
 //! that could be what they say are an error. Whether the launches fit the program is the engine's to check.
 
-use crate::exec::cuda::{Image, Target};
+use crate::exec::cuda::{CudaImage, CudaTarget};
 use din_program::cuda::Cuda;
 use serde::{Deserialize, Serialize};
 
@@ -18,34 +18,34 @@ const MOST: usize = 256;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kernels {
+pub struct GpuKernels {
     pub launches: Cuda,
     /// Ascending by target, each once; at least one.
-    pub images: Vec<Image>,
+    pub images: Vec<CudaImage>,
 }
 
 #[derive(Serialize)]
 struct HeadRef<'a> {
     launches: &'a Cuda,
-    images: Vec<(Target, u64)>,
+    images: Vec<(CudaTarget, u64)>,
 }
 
 #[derive(Deserialize)]
 struct Head {
     launches: Cuda,
-    images: Vec<(Target, u64)>,
+    images: Vec<(CudaTarget, u64)>,
 }
 
-impl Kernels {
+impl GpuKernels {
     /// Puts the images in order; of two for one target the first stays.
-    pub fn new(launches: Cuda, mut images: Vec<Image>) -> Kernels {
+    pub fn new(launches: Cuda, mut images: Vec<CudaImage>) -> GpuKernels {
         images.sort_by_key(|i| i.target);
         images.dedup_by_key(|i| i.target);
-        Kernels { launches, images }
+        GpuKernels { launches, images }
     }
 
     /// What can be run: `sm_80`, `compute_90`.
-    pub fn targets(&self) -> impl Iterator<Item = Target> {
+    pub fn targets(&self) -> impl Iterator<Item = CudaTarget> {
         self.images.iter().map(|i| i.target)
     }
 
@@ -61,7 +61,7 @@ impl Kernels {
     }
 
     /// Says what is wrong with the bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Kernels, String> {
+    pub fn decode(bytes: &[u8]) -> Result<GpuKernels, String> {
         let cut = || "its kernels are cut short".to_string();
         let (format, rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
         let format = u32::from_le_bytes(*format);
@@ -81,7 +81,7 @@ impl Kernels {
         for (target, length) in head.images {
             let length = usize::try_from(length).map_err(|_| cut())?;
             let (code, rest) = codes.split_at_checked(length).ok_or_else(cut)?;
-            let image = Image { target, code: code.to_vec(), log: String::new() };
+            let image = CudaImage { target, code: code.to_vec(), log: String::new() };
             image.check().map_err(|why| format!("its {why}"))?;
             images.push(image);
             codes = rest;
@@ -89,33 +89,32 @@ impl Kernels {
         if !codes.is_empty() {
             return Err("more follows its kernels than they say".into());
         }
-        Ok(Kernels { launches: head.launches, images })
+        Ok(GpuKernels { launches: head.launches, images })
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 pub(super) mod tests {
     use super::*;
     use din_program::cuda::Precision;
 
-    pub fn some() -> Kernels {
+    pub fn some() -> GpuKernels {
         let launches = Cuda { precision: Precision::Tf32, threads: 256, chunks: 7, schedules: vec![] };
-        let image = |target, code: &[u8]| Image { target, code: code.into(), log: String::new() };
+        let image = |target, code: &[u8]| CudaImage { target, code: code.into(), log: String::new() };
         let images = vec![
-            image(Target::Ptx(90), b".version 8.0"),
-            image(Target::Cubin(90), b"\x7fELF\0code"),
-            image(Target::Cubin(80), b"\x7fELF"),
-            image(Target::Cubin(90), b"\x7fELF a second time"),
+            image(CudaTarget::Ptx(90), b".version 8.0"),
+            image(CudaTarget::Cubin(90), b"\x7fELF\0code"),
+            image(CudaTarget::Cubin(80), b"\x7fELF"),
+            image(CudaTarget::Cubin(90), b"\x7fELF a second time"),
         ];
-        Kernels::new(launches, images)
+        GpuKernels::new(launches, images)
     }
 
     #[test]
     fn images_come_back_in_order() {
         let kernels = some();
         assert_eq!(kernels.targets().map(|t| t.to_string()).collect::<Vec<_>>(), ["sm_80", "sm_90", "compute_90"]);
-        assert_eq!(Kernels::decode(&kernels.encode()).unwrap(), kernels);
+        assert_eq!(GpuKernels::decode(&kernels.encode()).unwrap(), kernels);
     }
 
     /// The bundle's hashes are not what keeps these out.
@@ -123,28 +122,28 @@ pub(super) mod tests {
     fn bytes_that_no_build_writes_are_refused() {
         let whole = some().encode();
         for length in 0..whole.len() {
-            assert!(Kernels::decode(&whole[..length]).is_err(), "cut to {length}");
+            assert!(GpuKernels::decode(&whole[..length]).is_err(), "cut to {length}");
         }
-        let refused = |change: &dyn Fn(&mut Kernels), said: &str| {
+        let refused = |change: &dyn Fn(&mut GpuKernels), said: &str| {
             let mut kernels = some();
             change(&mut kernels);
-            let error = Kernels::decode(&kernels.encode()).unwrap_err();
+            let error = GpuKernels::decode(&kernels.encode()).unwrap_err();
             assert!(error.contains(said), "{error}");
         };
         refused(&|k| k.images.clear(), "list of kernels");
         refused(&|k| k.images.swap(0, 1), "list of kernels");
-        refused(&|k| k.images[1].target = Target::Cubin(80), "list of kernels");
+        refused(&|k| k.images[1].target = CudaTarget::Cubin(80), "list of kernels");
         refused(&|k| k.images[0].code = b"text".to_vec(), "image for sm_80 is not machine code");
         refused(&|k| k.images[2].code = b"a\0b".to_vec(), "image for compute_90 is not PTX");
         refused(&|k| k.images[2].code.clear(), "image for compute_90 is not PTX");
         let mut more = whole.clone();
         more.push(0);
-        assert!(Kernels::decode(&more).unwrap_err().contains("more follows"));
+        assert!(GpuKernels::decode(&more).unwrap_err().contains("more follows"));
         let mut other = whole.clone();
         other[0] = 9;
-        assert!(Kernels::decode(&other).unwrap_err().contains("format 9"));
+        assert!(GpuKernels::decode(&other).unwrap_err().contains("format 9"));
         let mut long = whole;
         long[4..12].fill(0xff);
-        assert!(Kernels::decode(&long).unwrap_err().contains("cut short"));
+        assert!(GpuKernels::decode(&long).unwrap_err().contains("cut short"));
     }
 }

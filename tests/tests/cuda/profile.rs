@@ -4,8 +4,10 @@
 use crate::engine::{case, resolved};
 use din_program::cuda::Grid;
 use din_program::schedule::Operation;
+use din_program::schema::UpdateRule;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{Engine, ProfileRow};
+use din_runtime::exec::ProfileRow;
+use din_runtime::exec::cpu::CpuExecutor;
 use din_tests::random_graph::Random;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +23,7 @@ fn profiles_are_of_what_ran() {
     let (state, tables) = case.start();
     let (mut on, mut off) = (case.trainer(state.clone(), tables), case.trainer(state, case.start().1));
     let (mut cpu_state, mut cpu_tables) = case.start();
-    let mut cpu = Engine::new(case.program.clone(), 1, cpu::detect()).unwrap();
+    let mut cpu = CpuExecutor::new(case.program.clone(), 1, cpu::detect()).unwrap();
     on.engine.set_profile(true).unwrap();
     cpu.set_profile(true);
     let before = on.engine.driver().launches;
@@ -39,7 +41,7 @@ fn profiles_are_of_what_ran() {
         cpu.train_step(&mut cpu_state, &mut cpu_tables, &of_cpu.inputs()).unwrap();
         for (table, features) in case.program.tables.iter().zip(&resolved_on.row_numbers) {
             let rows: BTreeSet<u32> = features.iter().flatten().copied().collect();
-            assert!(!table.every_row);
+            assert_eq!(table.update_rule, UpdateRule::Sparse);
             *distinct.entry(table.update).or_default() += rows.len() as u64;
             occurrences += features.iter().map(Vec::len).sum::<usize>() as u64;
         }

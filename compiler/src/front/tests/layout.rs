@@ -34,7 +34,8 @@ fn din_has_the_sizes_of_its_text() {
     assert_eq!(found, expected);
     assert_eq!(m.parameters[2].init, Init::Constant(0.25));
     assert_eq!(m.parameters[0].init, Init::Uniform((6.0f64 / 272.0).sqrt()));
-    let tables: Vec<(&str, u32, bool)> = m.tables.iter().map(|t| (t.name.as_str(), t.width, t.counts)).collect();
+    let tables: Vec<(&str, u32, bool)> =
+        m.tables.iter().map(|t| (t.name.as_str(), t.width, t.reads_frequency)).collect();
     assert_eq!(
         tables,
         [
@@ -78,8 +79,8 @@ fn dice_adds_two_states_a_unit() {
 #[test]
 fn independent_lists_are_three_axes() {
     let m = shipped("din_multihot");
-    let axes: Vec<&str> = m.train.axes.iter().map(|d| d.name.as_str()).collect();
-    assert_eq!(axes, ["once", "batch", "goods", "shops", "cates"]);
+    let axes: Vec<&str> = m.train.axes.iter().map(|(_, axis)| axis.name.as_str()).collect();
+    assert_eq!(axes, ["global", "batch", "goods", "shops", "cates"]);
     assert_eq!(shape_of(&m, "shop_taste.unit.0.weight"), [64, 80]);
     assert_eq!(shape_of(&m, "hidden.0.weight"), [128, 200]);
 }

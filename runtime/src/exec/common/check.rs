@@ -1,0 +1,169 @@
+//! Checks a batch, the model values and the tables against the program before a step touches them: generated code addresses memory
+//! by these numbers without further checks.
+
+use super::{CheckError, DenseState, StepInputs};
+use crate::lanes;
+use crate::table::Table;
+use din_program::schema::{Feature, FeatureKind};
+use din_program::{Program, SlotScope};
+
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckError> {
+    if holds { Ok(()) } else { Err(CheckError::Input(why())) }
+}
+
+fn expect(what: impl FnOnce() -> String, found: usize, expected: usize) -> Result<(), CheckError> {
+    ensure(found == expected, || format!("{}: expected {expected}, found {found}", what()))
+}
+
+/// `labels`: whether every label must have data.
+pub fn check_step(
+    program: &Program,
+    state: &DenseState,
+    tables: &[Table],
+    inputs: &StepInputs<'_>,
+    labels: bool,
+) -> Result<(), CheckError> {
+    values(program, state)?;
+    check_batch(program, tables, inputs, labels)
+}
+
+/// The batch and the tables alone, for an engine that keeps the model values itself.
+pub fn check_batch(
+    program: &Program,
+    tables: &[Table],
+    inputs: &StepInputs<'_>,
+    labels: bool,
+) -> Result<(), CheckError> {
+    check_batch_except(program, tables, inputs, labels, &|_, _| false)
+}
+
+/// The same but for the row numbers of some features, by table and the position among its features.
+pub fn check_batch_except(
+    program: &Program,
+    tables: &[Table],
+    inputs: &StepInputs<'_>,
+    labels: bool,
+    excepted: &dyn Fn(usize, usize) -> bool,
+) -> Result<(), CheckError> {
+    check_tables(program, tables)?;
+    let schema = &program.schema;
+    let rows = inputs.rows;
+    ensure(rows > 0, || "it has no samples".into())?;
+    ensure(rows < u32::MAX as usize, || format!("it has {rows} samples, expected fewer than 2^32 - 1"))?;
+    expect(|| "sequences".into(), inputs.offsets.len(), schema.sequences.len())?;
+    expect(|| "tables".into(), inputs.row_numbers.len(), program.tables.len())?;
+    expect(|| "features".into(), inputs.dense.len(), schema.features.len())?;
+    let requests = inputs.requests.len().saturating_sub(1);
+    match (&schema.requests, inputs.requests) {
+        (None, given) => expect(|| "requests".into(), given.len(), 0)?,
+        (Some(_), given) => {
+            let ends = given.first() == Some(&0) && given.last() == Some(&(rows as u32));
+            ensure(ends && given.is_sorted(), || {
+                format!("requests: expected the first sample of each, ascending from 0, and at the end {rows}")
+            })?;
+        }
+    }
+    let mut pairs = 0u64;
+    for (sequence, offsets) in schema.sequences.iter().zip(inputs.offsets) {
+        let owners = if sequence.common { requests } else { rows };
+        let sound = offsets.len() == owners + 1 && offsets[0] == 0 && offsets.is_sorted();
+        ensure(sound, || {
+            format!("offsets of sequence `{}`: expected {} ascending numbers from 0", sequence.name, owners + 1)
+        })?;
+        if sequence.common {
+            let samples = inputs.requests.windows(2).map(|w| u64::from(w[1] - w[0]));
+            let lengths = offsets.windows(2).map(|w| u64::from(w[1] - w[0]));
+            pairs = pairs.max(samples.zip(lengths).map(|(a, b)| a * b).sum());
+        }
+    }
+    ensure(pairs < u64::from(u32::MAX), || {
+        format!("its samples and the entries of their requests make {pairs} pairs, expected fewer than 2^32 - 1")
+    })?;
+    let elements_of = |feature: &Feature| match (feature.sequence, feature.common) {
+        (None, false) => rows,
+        (None, true) => requests,
+        (Some(s), _) => inputs.offsets[s as usize].last().map_or(0, |&n| n as usize),
+    };
+    for (f, feature) in schema.features.iter().enumerate() {
+        let elements = elements_of(feature);
+        match feature.kind {
+            FeatureKind::Dense { width } => {
+                expect(
+                    || format!("numbers of `{}`", feature.path()),
+                    inputs.dense[f].len(),
+                    elements * width as usize,
+                )?;
+            }
+            FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => {}
+        }
+    }
+    for (t, ((spec, table), resolved)) in program.tables.iter().zip(tables).zip(inputs.row_numbers).enumerate() {
+        expect(|| format!("features of table `{}`", spec.name), resolved.len(), spec.features.len())?;
+        for (k, (&f, numbers)) in spec.features.iter().zip(resolved).enumerate() {
+            let Some(feature) = schema.features.get(f as usize) else { continue };
+            let elements = elements_of(feature);
+            expect(|| format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
+            let largest = if excepted(t, k) { 0 } else { lanes::max(numbers) as usize };
+            ensure(elements == 0 || largest < table.rows(), || {
+                format!(
+                    "`{}` names row {largest} of table `{}`, which has {} rows",
+                    feature.path(),
+                    spec.name,
+                    table.rows()
+                )
+            })?;
+        }
+    }
+    for (what, columns) in [("labels", inputs.labels), ("presence", inputs.present)] {
+        expect(|| what.into(), columns.len(), schema.labels.len())?;
+        for (label, column) in schema.labels.iter().zip(columns) {
+            let missing = column.is_empty() && !labels;
+            ensure(missing || column.len() == rows, || {
+                format!("{what} of `{}`: expected {rows}, found {}", label.name, column.len())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The model values and the tables.
+pub fn check_model(program: &Program, state: &DenseState, tables: &[Table]) -> Result<(), CheckError> {
+    values(program, state)?;
+    check_tables(program, tables)
+}
+
+fn values(program: &Program, state: &DenseState) -> Result<(), CheckError> {
+    let widths = |found: &[Vec<f32>], expected: &mut dyn Iterator<Item = usize>| {
+        let count = expected.zip(found).filter(|(width, values)| values.len() == *width).count();
+        count == found.len()
+    };
+    let params = &program.parameters;
+    let states = &program.states;
+    let fits = state.params.len() == params.len()
+        && state.param_slots.len() == params.len()
+        && state.states.len() == states.len()
+        && widths(&state.params, &mut params.iter().map(|p| p.width()))
+        && widths(&state.states, &mut states.iter().map(|s| s.width()))
+        && params.iter().zip(&state.param_slots).all(|(p, slots)| {
+            let Some(update) = program.updates.get(p.update as usize) else { return false };
+            let widths = update.slots.iter().map(|s| if s.per == SlotScope::Weight { p.width() } else { 1 });
+            slots.len() == update.slots.len() && widths.zip(slots).all(|(width, slot)| slot.len() == width)
+        });
+    ensure(fits, || "the model's values have other shapes than the program's parameters and states".into())
+}
+
+pub fn check_tables(program: &Program, tables: &[Table]) -> Result<(), CheckError> {
+    ensure(tables.len() == program.tables.len(), || {
+        format!("expected {} tables, found {}", program.tables.len(), tables.len())
+    })?;
+    for (spec, table) in program.tables.iter().zip(tables) {
+        let slots = program.updates.get(spec.update as usize).map(|u| u.slots.as_slice()).unwrap_or_default();
+        let fits = table.width() == spec.width as usize
+            && table.slot_count() == slots.len()
+            && slots.iter().enumerate().all(|(k, slot)| table.slot_scope(k) == slot.per);
+        ensure(fits, || {
+            format!("table `{}` has another width or other optimizer states than the program's", spec.name)
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! What training changes, on the device: parameters, their optimizer states and the states in one block, and tables with a block for each of
+//! their arrays.
+//!
+//! A table's rows below [`DeviceTable::rows`] are the device's; the host makes new rows, and [`DeviceTable::sync`] brings them over. Of a table
+//! with a [`TableCache`] the device has some rows, and the host the others.
+
+use super::budget::bytes_with_headroom;
+use super::driver::{DeviceError, DevicePtr, Driver};
+use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
+use super::table_cache::{RowField, TableCache, fields, row_bytes, tell};
+use crate::exec::common::DenseState;
+use crate::table::Table;
+use din_program::SlotScope;
+
+/// Dense values.
+#[derive(Debug, Default)]
+pub(super) struct DenseValues {
+    block: DeviceBlock,
+    space: BlockLayout,
+    /// By parameter.
+    params: Vec<usize>,
+    /// By parameter, by optimizer slot.
+    slots: Vec<Vec<usize>>,
+    states: Vec<usize>,
+}
+
+impl DenseValues {
+    /// Writes all of them, for a state of the program's shapes.
+    pub fn upload<D: Driver>(&mut self, driver: &mut D, state: &DenseState) -> Result<(), DeviceError> {
+        let space = &mut self.space;
+        space.clear();
+        let mut place = |values: &[f32]| space.array(values.len(), "parameters");
+        self.params = state.params.iter().map(|p| place(p)).collect::<Result<_, _>>()?;
+        self.slots = state
+            .param_slots
+            .iter()
+            .map(|slots| slots.iter().map(|s| place(s)).collect::<Result<_, _>>())
+            .collect::<Result<_, _>>()?;
+        self.states = state.states.iter().map(|s| place(s)).collect::<Result<_, _>>()?;
+        self.block.reserve(driver, self.space.bytes, "parameters")?;
+        let mut bytes = vec![0u8; self.space.bytes];
+        let mut put = |at: &usize, values: &[f32]| {
+            let values = bytes_of(values);
+            bytes[*at..*at + values.len()].copy_from_slice(values);
+        };
+        self.params.iter().zip(&state.params).for_each(|(at, p)| put(at, p));
+        let slots = self.slots.iter().flatten().zip(state.param_slots.iter().flatten());
+        slots.for_each(|(at, s)| put(at, s));
+        self.states.iter().zip(&state.states).for_each(|(at, s)| put(at, s));
+        driver.write(self.block.at, &bytes)?;
+        self.space.tell(driver, self.block.at, true);
+        Ok(())
+    }
+
+    /// RowNumberUses all of them into a state of the same shapes.
+    pub fn download<D: Driver>(&self, driver: &mut D, state: &mut DenseState) -> Result<(), DeviceError> {
+        let base = self.block.at;
+        let mut get = |at: &usize, values: &mut [f32]| driver.read(base + *at as u64, bytes_of_mut(values));
+        for (at, values) in self.params.iter().zip(&mut state.params) {
+            get(at, values)?;
+        }
+        for (at, values) in self.slots.iter().flatten().zip(state.param_slots.iter_mut().flatten()) {
+            get(at, values)?;
+        }
+        for (at, values) in self.states.iter().zip(&mut state.states) {
+            get(at, values)?;
+        }
+        Ok(())
+    }
+
+    pub fn param(&self, k: usize) -> RelativePtr {
+        RelativePtr::Fixed(self.block.at + self.params[k] as u64)
+    }
+
+    pub fn slot(&self, k: usize, slot: usize) -> RelativePtr {
+        RelativePtr::Fixed(self.block.at + self.slots[k][slot] as u64)
+    }
+
+    pub fn state(&self, k: usize) -> DevicePtr {
+        self.block.at + self.states[k] as u64
+    }
+
+    pub fn free(&mut self, driver: &mut impl Driver) {
+        self.block.free(driver);
+    }
+}
+
+/// A table's arrays.
+#[derive(Debug, Default)]
+pub(super) struct DeviceTable {
+    /// Rows of the table that are the device's, or its cache's.
+    pub rows: usize,
+    pub weights: DeviceBlock,
+    pub slots: Vec<DeviceBlock>,
+    pub counts: DeviceBlock,
+    pub touches: DeviceBlock,
+    /// Where the device does not have all rows.
+    pub cache: Option<TableCache>,
+}
+
+/// ArraySource of rows `from..to` of a slab.
+fn rows_of(values: &[f32], width: usize, from: usize, to: usize) -> &[f32] {
+    values.get(from * width..to * width).unwrap_or_default()
+}
+
+/// What an array is for, in messages.
+fn what(field: RowField) -> &'static str {
+    match field {
+        RowField::Weights => "table rows",
+        RowField::Counts => "counts of table rows",
+        RowField::UpdateCount => "touches of table rows",
+        RowField::Slot(_) => "optimizer state of table rows",
+    }
+}
+
+impl DeviceTable {
+    fn block(&mut self, field: RowField) -> &mut DeviceBlock {
+        match field {
+            RowField::Weights => &mut self.weights,
+            RowField::Counts => &mut self.counts,
+            RowField::UpdateCount => &mut self.touches,
+            RowField::Slot(k) => &mut self.slots[k],
+        }
+    }
+
+    /// That the host's table has the device's rows.
+    pub fn fits(&self, table: &Table) -> Result<(), DeviceError> {
+        let (name, has, rows) = (table.name(), table.rows(), self.rows);
+        if has >= rows {
+            return Ok(());
+        }
+        Err(DeviceError::Input(format!("table `{name}` has {has} rows, the GPU has {rows} of it; upload it first")))
+    }
+
+    /// Where its arrays are.
+    pub fn arrays(&self) -> impl Fn(RowField) -> RelativePtr + use<> {
+        let (weights, counts, touches) = (self.weights.at, self.counts.at, self.touches.at);
+        let slots: Vec<DevicePtr> = self.slots.iter().map(|b| b.at).collect();
+        move |field| {
+            RelativePtr::Fixed(match field {
+                RowField::Weights => weights,
+                RowField::Counts => counts,
+                RowField::UpdateCount => touches,
+                RowField::Slot(k) => slots.get(k).copied().unwrap_or(0),
+            })
+        }
+    }
+
+    /// Makes the device's values the host's: all rows, or an empty cache for `room` of them.
+    pub fn upload<D: Driver>(&mut self, driver: &mut D, table: &Table, room: Option<usize>) -> Result<(), DeviceError> {
+        if self.room() != room {
+            self.free(driver);
+        }
+        self.rows = 0;
+        if let Some(mut cache) = self.cache.take() {
+            cache.free(driver);
+        }
+        self.slots.resize_with(table.slot_count(), DeviceBlock::default);
+        for k in (0..table.slot_count()).filter(|&k| table.slot_scope(k) == SlotScope::Tensor) {
+            let (block, values) = (&mut self.slots[k], table.slot(k));
+            block.reserve(driver, size_of_val(values), "optimizer state")?;
+            driver.write(block.at, bytes_of(values))?;
+            tell(driver, block, size_of_val(values), "optimizer state", true);
+        }
+        if let Some(room) = room {
+            for (field, width) in fields(table) {
+                let bytes = room.saturating_mul(width * 4);
+                let block = self.block(field);
+                block.exactly(driver, bytes, what(field))?;
+                tell(driver, block, bytes, what(field), false);
+            }
+            self.cache = Some(TableCache::new(table, room));
+        }
+        self.sync(driver, table)
+    }
+
+    /// Rows that there is room for, where it is not all.
+    pub fn room(&self) -> Option<usize> {
+        self.cache.as_ref().map(TableCache::capacity)
+    }
+
+    /// Bytes of its memory.
+    pub fn bytes(&self) -> usize {
+        let blocks = [&self.weights, &self.counts, &self.touches].into_iter().chain(&self.slots);
+        blocks.map(DeviceBlock::capacity).sum()
+    }
+
+    /// Bytes that the table's new rows make it allocate, beside those that it has.
+    pub fn grows_by(&self, table: &Table) -> usize {
+        let fits = table.rows().saturating_mul(table.width() * 4) <= self.weights.capacity();
+        if fits || self.cache.is_some() { 0 } else { bytes_with_headroom(row_bytes(table), table.rows()) }
+    }
+
+    /// Brings over the rows that the host has made since the last time; all of them the first time. A cache gets them when they are read.
+    pub fn sync<D: Driver>(&mut self, driver: &mut D, table: &Table) -> Result<(), DeviceError> {
+        self.fits(table)?;
+        let (from, to) = (self.rows, table.rows());
+        if from < to && self.cache.is_none() {
+            for (field, width) in fields(table) {
+                let (block, what) = (self.block(field), what(field));
+                let bytes = to.checked_mul(width * 4).ok_or(DeviceError::Memory { bytes: usize::MAX, what })?;
+                block.reserve_keeping(driver, bytes, from * width * 4, what)?;
+                let values = bytes_of(rows_of(field.of(table), width, from, to));
+                driver.write(block.at + (from * width * 4) as u64, values)?;
+                tell(driver, block, bytes, what, true);
+            }
+        }
+        self.rows = to;
+        Ok(())
+    }
+
+    /// RowNumberUses the device's rows into the host's table, which has as many at least.
+    pub fn download<D: Driver>(&self, driver: &mut D, table: &mut Table) -> Result<(), DeviceError> {
+        self.fits(table)?;
+        for (k, block) in self.slots.iter().enumerate() {
+            if table.slot_scope(k) == SlotScope::Tensor {
+                driver.read(block.at, bytes_of_mut(table.slot_mut(k)))?;
+            }
+        }
+        let array = self.arrays();
+        if let Some(cache) = &self.cache {
+            return cache.download(driver, table, array);
+        }
+        for (field, width) in fields(table) {
+            if let (RelativePtr::Fixed(at), Some(values)) =
+                (array(field), field.of_mut(table).get_mut(..self.rows * width))
+            {
+                driver.read(at, bytes_of_mut(values))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn free(&mut self, driver: &mut impl Driver) {
+        self.rows = 0;
+        for block in [&mut self.weights, &mut self.counts, &mut self.touches].into_iter().chain(&mut self.slots) {
+            block.free(driver);
+        }
+        if let Some(cache) = &mut self.cache {
+            cache.free(driver);
+        }
+        self.cache = None;
+    }
+}
