@@ -140,7 +140,7 @@ type Gpu = din_runtime::exec::cuda::CudaExecutor<cuda::Gpu>;
 
 /// The program's engine on a GPU, its kernels compiled or from the cache.
 fn on_gpu(compiled: &Compiled, program: &Arc<Program>, number: u32, precision: Precision) -> Outcome<Gpu> {
-    let options = codegen::cuda::Options { precision, ..codegen::cuda::Options::default() };
+    let options = codegen::cuda::CodegenOptions { precision, ..codegen::cuda::CodegenOptions::default() };
     let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
     let (_, architecture) = cuda::Gpu::probe(number)?;
     let target = cuda::CudaTarget::Cubin(architecture);
