@@ -80,7 +80,8 @@ mod tests {
     use super::*;
     use din_program::cuda::Precision;
     use din_runtime::exec::Backend;
-    use din_runtime::exec::cpu::{ProfileRow, Roofline};
+    use din_runtime::exec::ProfileRow;
+    use din_runtime::exec::cpu::Roofline;
     use std::time::Duration;
 
     #[test]

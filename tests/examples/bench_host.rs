@@ -17,8 +17,8 @@ use din_program::cuda::Cuda;
 use din_program::schema::FeatureKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{State, StepInputs};
 use din_runtime::exec::cuda::{CudaExecutor, CudaImage, CudaTarget, Gpu, HOST_PARTS};
+use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::random::Stream;
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::train::set_threads;
@@ -223,7 +223,7 @@ fn main() -> Outcome<()> {
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program: program.clone(),
         };
-        side.engine.upload(&State::new(&program), &side.tables)?;
+        side.engine.upload(&DenseState::new(&program), &side.tables)?;
         // Enough of them that a batch's ids are not in the core's own cache.
         let count = (65536 / rows).clamp(2, 16) as u64;
         let batches: Vec<Batch> = (0..count).map(|k| batch(&program, &mut laws, rows, k)).collect();

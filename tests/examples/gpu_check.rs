@@ -23,7 +23,8 @@ use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{Engine, State};
+use din_runtime::exec::DenseState;
+use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda::{CudaExecutor as Device, CudaImage, CudaTarget, Gpu, ImageCache, Nvrtc};
 use din_runtime::random::Stream;
 use din_runtime::table::Table;
@@ -223,9 +224,9 @@ fn batch(program: &Program, rows: usize, ids: usize, number: u64) -> Columns {
     }
 }
 
-/// State and tables of `ids` rows at their first weights.
-fn fresh(program: &Program, ids: usize) -> Outcome<(State, Vec<Table>)> {
-    let mut state = State::new(program);
+/// DenseState and tables of `ids` rows at their first weights.
+fn fresh(program: &Program, ids: usize) -> Outcome<(DenseState, Vec<Table>)> {
+    let mut state = DenseState::new(program);
     for (k, values) in state.params.iter_mut().enumerate() {
         let stream = Stream::new(3, &program.parameters[k].name, 0);
         values.iter_mut().enumerate().for_each(|(i, v)| *v = (stream.uniform(i as u64) as f32 - 0.5) * 0.2);
@@ -254,7 +255,7 @@ fn fresh(program: &Program, ids: usize) -> Outcome<(State, Vec<Table>)> {
 /// Losses, then all weights.
 type Trained = (Vec<f32>, Vec<Vec<f32>>);
 
-fn weights(state: State, tables: &[Table]) -> Vec<Vec<f32>> {
+fn weights(state: DenseState, tables: &[Table]) -> Vec<Vec<f32>> {
     state.params.into_iter().chain(tables.iter().map(|t| t.weights().to_vec())).collect()
 }
 
@@ -321,7 +322,7 @@ fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
     same(&on_gpu(false)?, &first).map_err(|why| format!("a second run: {why}"))?;
     same(&on_gpu(true)?, &first).map_err(|why| format!("a run that went to the host and back: {why}"))?;
     let (mut state, mut tables) = fresh(&program, IDS)?;
-    let mut engine = Engine::new(program.clone(), 4, cpu::detect())?;
+    let mut engine = CpuExecutor::new(program.clone(), 4, cpu::detect())?;
     let mut losses = Vec::new();
     for step in 0..count {
         losses.push(engine.train_step(&mut state, &mut tables, &of_step(step))?);

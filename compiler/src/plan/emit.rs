@@ -81,15 +81,7 @@ pub fn emit(
         }));
     }
     let (buffers, slots, tile_slots) = e.storage.finish();
-    let schedule = Schedule {
-        axes: all.parents.clone(),
-        groups: all.groups.clone(),
-        buffers,
-        slots,
-        tile_slots,
-        phases: e.phases,
-        roots: vec![],
-    };
+    let schedule = Schedule { axes: all.axes.clone(), buffers, slots, tile_slots, phases: e.phases, roots: vec![] };
     (schedule, roots)
 }
 
@@ -104,7 +96,7 @@ impl Emitter<'_> {
         self.place(number, group, &levels);
         let mut phase = Phase {
             axis: group.axis,
-            tile_rows: if self.all.parents[group.axis.index()] == Some(GLOBAL) {
+            tile_rows: if self.all.axes.parent(group.axis) == Some(GLOBAL) {
                 self.options.batch_tile
             } else {
                 self.options.sequence_tile

@@ -2,7 +2,8 @@
 
 use super::session::Session;
 use crate::exec::Backend;
-use crate::exec::cpu::{ProfileRow, Roofline, Span};
+use crate::exec::cpu::Roofline;
+use crate::exec::{CallSpan, ProfileRow};
 use din_program::schema::seen_from;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -26,7 +27,7 @@ pub struct Profile {
     /// Slowest first.
     pub rows: Vec<ProfileRow>,
     /// The first calls, one by one.
-    pub spans: Vec<Span>,
+    pub spans: Vec<CallSpan>,
     /// What a core does at most; of the CPU alone.
     pub roof: Option<Roofline>,
 }
@@ -74,7 +75,7 @@ impl Profile {
     /// The trace in the form of Chrome's trace viewer and Perfetto: complete events, microseconds.
     pub fn chrome_trace(&self) -> Value {
         let micros = |d: Duration| d.as_nanos() as f64 / 1e3;
-        let event = |s: &Span| {
+        let event = |s: &CallSpan| {
             json!({
                 "name": s.name, "cat": s.schedule, "ph": "X", "pid": 1, "tid": s.thread + 1,
                 "ts": micros(s.begin), "dur": micros(s.length), "args": { "from": s.location },

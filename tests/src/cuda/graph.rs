@@ -11,7 +11,7 @@ use din_compiler::optimize::{self, Thresholds};
 use din_compiler::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{Cuda, Launches};
-use din_program::schedule::{AxisId, AxisTree};
+use din_program::schedule::AxisId;
 use din_runtime::exec::cuda::{CudaExecutor, Driver};
 use std::sync::Arc;
 
@@ -39,10 +39,11 @@ impl Corpus {
         }
         programs.iter_mut().for_each(|p| p.kernels = kernels.described());
         let widths: Vec<Vec<u32>> = programs.iter().map(|p| p.tables.iter().map(|t| t.width).collect()).collect();
-        let axes: Vec<AxisTree> = programs.iter().map(|p| AxisTree::new(&p.schema, &p.train.groups)).collect();
-        let of_features =
-            |(p, axes): (&Program, &AxisTree)| p.schema.features.iter().map(|f| axes.feature(f)).collect();
-        let features: Vec<Vec<AxisId>> = programs.iter().zip(&axes).map(of_features).collect();
+        let of_features = |p: &Program| {
+            let axis = |f| p.train.axes.feature(f).expect("the schema is the graph's");
+            p.schema.features.iter().map(axis).collect()
+        };
+        let features: Vec<Vec<AxisId>> = programs.iter().map(of_features).collect();
         let units: Vec<ScheduleUnit<'_>> = programs
             .iter()
             .enumerate()
@@ -51,7 +52,7 @@ impl Corpus {
                 schedule: &program.train,
                 purpose: SchedulePurpose::Step,
                 widths: &widths[k],
-                axes: &axes[k],
+                axes: &program.train.axes,
                 features: &features[k],
             })
             .collect();

@@ -3,8 +3,8 @@
 use din_compiler::interpret::Samples;
 use din_program::Program;
 use din_program::cuda::Cuda;
-use din_runtime::exec::cpu::{State, StepInputs};
 use din_runtime::exec::cuda::{CudaExecutor, CudaOptions, DeviceError, Driver};
+use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Trainer<D: Driver> {
     pub engine: CudaExecutor<D>,
-    pub state: State,
+    pub state: DenseState,
     pub tables: Vec<Table>,
 }
 
@@ -71,7 +71,7 @@ impl<D: Driver> Trainer<D> {
         program: &Arc<Program>,
         cuda: &Arc<Cuda>,
         driver: D,
-        state: State,
+        state: DenseState,
         tables: Vec<Table>,
     ) -> Result<Trainer<D>, DeviceError> {
         Self::with(program, cuda, driver, state, tables, CudaOptions::default())
@@ -81,7 +81,7 @@ impl<D: Driver> Trainer<D> {
         program: &Arc<Program>,
         cuda: &Arc<Cuda>,
         driver: D,
-        state: State,
+        state: DenseState,
         tables: Vec<Table>,
         options: CudaOptions,
     ) -> Result<Trainer<D>, DeviceError> {

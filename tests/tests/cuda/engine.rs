@@ -11,9 +11,10 @@ use din_program::cuda::{Cuda, Precision};
 use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{Engine, ProfileRow, State};
+use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda::{self as cuda_engine, CudaOptions, DeviceError};
 use din_runtime::exec::{Backend, Steps};
+use din_runtime::exec::{DenseState, ProfileRow};
 use din_runtime::table::Table;
 use din_runtime::train::Session;
 use din_tests::cuda::{ARCHITECTURE, Columns, Device, Shim, Trainer, columns};
@@ -40,9 +41,9 @@ pub fn case(wanted: &str) -> Case {
 
 impl Case {
     /// A model before training; tables have row `unseen` alone.
-    pub fn start(&self) -> (State, Vec<Table>) {
+    pub fn start(&self) -> (DenseState, Vec<Table>) {
         let mut r = Random::new(5);
-        let mut state = State::new(&self.program);
+        let mut state = DenseState::new(&self.program);
         for values in &mut state.params {
             let numbers = r.numbers(values.len());
             values.iter_mut().zip(numbers).for_each(|(to, from)| *to = from as f32 * 0.2);
@@ -54,7 +55,7 @@ impl Case {
         (state, tables)
     }
 
-    pub fn trainer(&self, state: State, tables: Vec<Table>) -> Trainer<Shim<'_>> {
+    pub fn trainer(&self, state: DenseState, tables: Vec<Table>) -> Trainer<Shim<'_>> {
         Trainer::new(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables).unwrap()
     }
 
@@ -98,7 +99,7 @@ pub fn on_gpu(trainer: &mut Trainer<Shim<'_>>, batch: &Columns) -> Result<f32, D
     Ok(loss)
 }
 
-fn on_cpu(engine: &mut Engine, state: &mut State, tables: &mut [Table], batch: &Columns) -> f32 {
+fn on_cpu(engine: &mut CpuExecutor, state: &mut DenseState, tables: &mut [Table], batch: &Columns) -> f32 {
     let batch = resolved(batch, tables);
     engine.train_step(state, tables, &batch.inputs()).unwrap()
 }
@@ -110,7 +111,7 @@ fn close(found: f32, expected: f32, what: &str) {
 /// From step to step the ids move on, so that tables grow; then the device's values go to the CPU engine, and from there to another device.
 fn moves(wanted: &str) {
     let case = case(wanted);
-    let mut cpu = Engine::new(case.program.clone(), 2, cpu::detect()).unwrap();
+    let mut cpu = CpuExecutor::new(case.program.clone(), 2, cpu::detect()).unwrap();
     let (mut state, mut tables) = case.start();
     let (first, second) = case.start();
     let mut trainer = case.trainer(first, second);
@@ -302,7 +303,7 @@ fn a_session_trains_in_parts() {
 
 fn session(options: CudaOptions) {
     let case: &'static Case = Box::leak(Box::new(case("din")));
-    let engine = || Engine::new(case.program.clone(), 1, cpu::detect()).unwrap();
+    let engine = || CpuExecutor::new(case.program.clone(), 1, cpu::detect()).unwrap();
     let shim = || -> Box<dyn Steps> {
         let (program, launches) = (case.program.clone(), case.launches.clone());
         Box::new(cuda_engine::CudaExecutor::with(program, launches, Shim::new(&case.device, 8), options).unwrap())

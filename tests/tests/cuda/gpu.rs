@@ -2,7 +2,7 @@
 //! late as it may be. What this cannot show is that a real driver agrees.
 
 use crate::engine::{Case, case, on_gpu, resolved};
-use din_runtime::exec::cpu::Span;
+use din_runtime::exec::CallSpan;
 use din_runtime::exec::cuda::{
     CaptureCounts, Command as Asked, CudaExecutor, CudaImage, CudaOptions, CudaTarget, DeviceError, Driver, Gpu,
     KernelLaunch,
@@ -293,7 +293,7 @@ fn a_gpu_by_its_driver() {
     }
     let (found, expected) = (engine.profile(), other.engine.profile());
     assert!(found.len() > 20 && found == expected, "{found:?}\n{expected:?}");
-    let lengths = |spans: Vec<Span>| spans.into_iter().map(|s| (s.name, s.length)).collect::<Vec<_>>();
+    let lengths = |spans: Vec<CallSpan>| spans.into_iter().map(|s| (s.name, s.length)).collect::<Vec<_>>();
     assert_eq!(lengths(engine.spans()), lengths(other.engine.spans()));
     assert!(engine.spans().windows(2).all(|w| w[0].begin + w[0].length <= w[1].begin));
     engine.set_profile(false).unwrap();

@@ -118,17 +118,20 @@ impl<'a> KernelBuilder<'a> {
             KernelArg::Buffer(id) => self.buffer(id)?,
             KernelArg::Ancestor { of, to } => {
                 let axes = self.unit.axes;
-                let written = axes.parent(of) == Some(to) || of == BATCH || matches!(axes.of(to), AxisKind::Unique(_));
-                if !written || !axes.has_ancestor(of, to) {
+                let written = axes.parent(of) == Some(to) || of == BATCH || axes.unique(to).is_some();
+                if !written || !axes.is_indexed(of, to) {
                     return Err(format!("axis {} above axis {}", to.0, of.0));
                 }
                 let rows = self.inside(of)?;
                 let local = self.kernel.walk.holds(of) && self.kernel.walk.unit() == Some(to);
                 let bound = if local { IndexBound::Local(to) } else { IndexBound::Whole(to) };
-                let name = match axes.of(to) {
-                    AxisKind::Unique(g) => format!("distinct{g}_{}", of.0),
-                    AxisKind::Batch => format!("sample{}", of.0),
-                    _ => format!("request{}", of.0),
+                let name = match axes.kind(to) {
+                    AxisKind::Unique(_) => format!("unique{}_{}", to.0, of.0),
+                    AxisKind::Batch { .. } => format!("sample{}", of.0),
+                    AxisKind::Request => format!("request{}", of.0),
+                    AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+                        return Err(format!("axis {} above axis {}", to.0, of.0));
+                    }
                 };
                 (self.addressed(source, name, ElementKind::Index(bound), rows, 1), None)
             }
@@ -146,14 +149,13 @@ impl<'a> KernelBuilder<'a> {
                 let rows = self.inside(BATCH)?;
                 (self.addressed(source, "row_index".into(), ElementKind::Index(IndexBound::Table(None)), rows, 1), None)
             }
-            KernelArg::GroupRows { group, key } => {
-                let found = self.unit.schedule.groups.get(group as usize).and_then(|g| g.keys.get(key as usize));
-                let axis = self.unit.axes.find(AxisKind::Unique(group));
-                let Some((&(table, _), axis)) = found.zip(axis) else {
-                    return Err(format!("key {key} of group {group}"));
+            KernelArg::UniqueRows { axis, key } => {
+                let found = self.unit.axes.unique(axis).and_then(|unique| unique.keys.get(key as usize));
+                let Some(&(table, _)) = found else {
+                    return Err(format!("key {key} of axis {}", axis.0));
                 };
                 let rows = self.inside(axis)?;
-                let name = format!("rows{group}of{key}");
+                let name = format!("unique_rows{}_{key}", axis.0);
                 (self.addressed(source, name, ElementKind::Index(IndexBound::Table(Some(table))), rows, 1), None)
             }
             KernelArg::Function(f) => return Err(format!("{f:?} is no array")),
@@ -176,7 +178,7 @@ impl<'a> KernelBuilder<'a> {
     /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request; of a group, where the
     /// members of each begin. Of the whole batch.
     pub fn offsets(&mut self, of: AxisId, by: AxisId) -> ArrayId {
-        let into = self.unit.axes.summed(by).filter(|_| of == by).unwrap_or(of);
+        let into = self.unit.axes.segment_source(by).filter(|_| of == by).unwrap_or(of);
         self.list(PointerArg::Offsets(of), format!("begin{}", of.0), by, into)
     }
 
@@ -195,9 +197,9 @@ impl<'a> KernelBuilder<'a> {
     /// The axis of the requests, where the element of `to` above one of `of` is found by the sample's request.
     pub fn by_request(&self, of: AxisId, to: AxisId) -> Option<AxisId> {
         let axes = self.unit.axes;
-        let entries = matches!(axes.of(to), AxisKind::Request | AxisKind::Entries(_));
-        let pairs = matches!(axes.of(of), AxisKind::Sequence(_)) && entries && axes.has_ancestor(of, to);
-        if pairs { axes.find(AxisKind::Request) } else { None }
+        let per_request = Some(to) == axes.request() || axes.is_per_request(to);
+        let on_samples = axes.is_ragged(of) && !axes.is_per_request(of);
+        if on_samples && per_request && axes.is_indexed(of, to) { axes.request() } else { None }
     }
 
     /// Rows of an array over an axis: the tile's, where it has them.

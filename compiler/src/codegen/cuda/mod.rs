@@ -24,7 +24,7 @@ use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{ALIGN, Cuda, Launches, PointerArg, Precision, ScalarArg, Tiling};
-use din_program::schedule::{AxisId, AxisTree, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule};
+use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule};
 
 /// What every source begins with.
 pub const PRELUDE: &str =
@@ -98,27 +98,30 @@ pub struct CudaSource {
 }
 
 /// The source of a program: its training and inference schedules, then its updates.
-pub fn program(program: &Program, kernels: &Kernels, options: &CodegenOptions) -> Result<CudaSource, CodegenError> {
+pub fn program<'p>(
+    program: &'p Program,
+    kernels: &Kernels,
+    options: &CodegenOptions,
+) -> Result<CudaSource, CodegenError> {
     let widths: Vec<u32> = program.tables.iter().map(|t| t.width).collect();
-    let step = |schedule: &Schedule| AxisTree::new(&program.schema, &schedule.groups);
-    let (train, infer, rows) = (step(&program.train), step(&program.infer), AxisTree::rows());
-    let features: Vec<AxisId> = program.schema.features.iter().map(|f| train.feature(f)).collect();
-    let unit = |name: String, schedule, purpose, axes| ScheduleUnit {
+    let axis = |f| program.train.axes.feature(f).expect("the schedule's axes are those of the schema");
+    let features: Vec<AxisId> = program.schema.features.iter().map(axis).collect();
+    let unit = |name: String, schedule: &'p Schedule, purpose| ScheduleUnit {
         name,
         schedule,
         purpose,
         widths: &widths,
-        axes,
+        axes: &schedule.axes,
         features: &features,
     };
     let options = &CodegenOptions { batch_tile: batch_tile(options, program.training.batch), ..options.clone() };
     let mut units = vec![
-        unit("train".into(), &program.train, SchedulePurpose::Step, &train),
-        unit("infer".into(), &program.infer, SchedulePurpose::Step, &infer),
+        unit("train".into(), &program.train, SchedulePurpose::Step),
+        unit("infer".into(), &program.infer, SchedulePurpose::Step),
     ];
     for (k, update) in program.updates.iter().enumerate() {
         let purpose = if update.rows { SchedulePurpose::Rows } else { SchedulePurpose::Tensor };
-        units.push(unit(format!("update{k}"), &update.schedule, purpose, &rows));
+        units.push(unit(format!("update{k}"), &update.schedule, purpose));
     }
     source(&program.model, &units, kernels, options)
 }
@@ -216,11 +219,19 @@ const _: () = assert!(MAX_WIDTH <= 1 << 26);
 /// Refuses schedules whose axes or sizes no other check foresees.
 fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
     let schedule = unit.schedule;
-    let parents: Vec<Option<AxisId>> = (0..unit.axes.count() as u32).map(|d| unit.axes.parent(AxisId(d))).collect();
-    if schedule.axes != parents {
-        return Err(format!("axes {:?}", schedule.axes));
+    schedule.axes.check()?;
+    for (id, axis) in schedule.axes.iter() {
+        let owner = schedule.axes.parent(id);
+        let supported = match axis.kind {
+            AxisKind::Sequence { parent, .. } => owner == Some(BATCH) || Some(parent) == schedule.axes.request(),
+            AxisKind::Pairs { .. } => false,
+            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => true,
+        };
+        if !supported {
+            return Err(format!("axis `{}`: lists in lists and pairs of entries do not run on a GPU yet", axis.name));
+        }
     }
-    let known = |d: AxisId| d.index() < schedule.axes.len();
+    let known = |d: AxisId| d.index() < schedule.axes.count();
     for b in &schedule.buffers {
         if b.width == 0 || b.width > MAX_WIDTH || !known(b.axis) {
             return Err(format!("a buffer of width {} over axis {}", b.width, b.axis.0));

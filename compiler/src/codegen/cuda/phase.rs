@@ -50,15 +50,19 @@ impl PhaseEmitter<'_> {
     pub fn make(&self, numbering: &mut ArgNumbering) -> Result<Vec<PhaseKernel>, LoweringError> {
         let mut made = match self.phase.axis {
             GLOBAL => self.once(numbering)?,
-            axis => match self.unit.axes.of(axis) {
+            axis => match self.unit.axes.kind(axis) {
                 AxisKind::Global => return Err(format!("a phase over axis {}", axis.0)),
-                AxisKind::Batch | AxisKind::Unique(_) => vec![self.samples(axis, numbering)?],
-                AxisKind::Request => vec![self.samples(axis, numbering)?],
-                // Where nothing is summed by request, a request's entries are many blocks' work: each may stand for hundreds of pairs.
-                AxisKind::Entries(_) if self.phase.calls.iter().all(|c| c.axis == axis) => {
+                AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => {
                     vec![self.samples(axis, numbering)?]
                 }
-                AxisKind::Sequence(_) | AxisKind::Entries(_) => vec![self.sequence(axis, numbering)?],
+                // Where nothing is summed by request, a request's entries are many blocks' work: each may stand for hundreds of pairs.
+                AxisKind::Sequence { .. }
+                    if self.unit.axes.is_per_request(axis) && self.phase.calls.iter().all(|c| c.axis == axis) =>
+                {
+                    vec![self.samples(axis, numbering)?]
+                }
+                AxisKind::Sequence { .. } => vec![self.sequence(axis, numbering)?],
+                AxisKind::Pairs { .. } => return Err(format!("a phase over the pairs of axis {}", axis.0)),
             },
         };
         if !self.phase.reductions.is_empty() {
@@ -235,9 +239,7 @@ impl PhaseEmitter<'_> {
 
     fn samples(&self, unit: AxisId, numbering: &mut ArgNumbering) -> Result<PhaseKernel, LoweringError> {
         let wanted = match self.unit.purpose {
-            SchedulePurpose::Step if matches!(self.unit.axes.of(unit), AxisKind::Entries(_)) => {
-                self.options.sequence_tile
-            }
+            SchedulePurpose::Step if self.unit.axes.is_per_request(unit) => self.options.sequence_tile,
             SchedulePurpose::Step => self.options.batch_tile,
             SchedulePurpose::Rows => self.options.row_tile,
             SchedulePurpose::Tensor => 2 * self.options.threads,
@@ -251,7 +253,7 @@ impl PhaseEmitter<'_> {
     }
 
     fn sequence(&self, axis: AxisId, numbering: &mut ArgNumbering) -> Result<PhaseKernel, LoweringError> {
-        let unit = self.unit.axes.parent(axis).unwrap_or(BATCH);
+        let unit = self.unit.axes.parent(axis).ok_or_else(|| format!("a sequence phase over axis {}", axis.0))?;
         let wanted = self.options.sequence_tile;
         let candidates = [wanted, wanted * 3 / 4, wanted / 2];
         let samples = self.options.sequence_samples.next_multiple_of(ALIGN);
@@ -274,7 +276,7 @@ impl PhaseEmitter<'_> {
     /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and behind each may be hundreds of samples; how many
     /// elements a group has is seen in the batch.
     fn spreads(&self, unit: AxisId) -> bool {
-        matches!(self.unit.axes.of(unit), AxisKind::Request | AxisKind::Entries(_) | AxisKind::Unique(_))
+        self.unit.axes.tile_axis(unit) != BATCH
     }
 
     fn sums_shared(&self) -> bool {
@@ -288,11 +290,13 @@ impl PhaseEmitter<'_> {
         let always_scratch = slots.iter().any(|s| s.shared.is_none());
         kernel.scratch = scratch;
         kernel.shared = shared;
-        let of = |axis: AxisId| match self.unit.axes.of(axis) {
+        let of = |axis: AxisId| match self.unit.axes.kind(axis) {
             AxisKind::Request => "requests".into(),
-            AxisKind::Batch => "samples".into(),
+            AxisKind::Batch { .. } => "samples".into(),
             AxisKind::Unique(_) => "distinct elements".into(),
-            _ => format!("entries of axis {}", axis.0),
+            AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+                format!("entries of axis {}", axis.0)
+            }
         };
         kernel.comment = vec![match walk {
             Walk::Sequence { unit, axis, samples, entries, .. } => {

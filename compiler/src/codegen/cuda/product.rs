@@ -158,7 +158,7 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
             let out = along(builder, out, width, call.axis)?;
             let (axes, axis) = (builder.unit.axes, call.axis);
             let wrong = || format!("a sum over what shares axis {}", axis.0);
-            let from = axes.summed(axis).ok_or_else(wrong)?;
+            let from = axes.segment_source(axis).ok_or_else(wrong)?;
             let x = builder.view(x, width)?;
             if x.rows != Rows::Whole(from) {
                 return Err(wrong());
@@ -166,7 +166,7 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
             let sums = builder.shared(builder.kernel.threads);
             let (of_x, of_out) = (stride(builder, &x), stride(builder, &out));
             let (to, into, held) = (pointer(builder, &x), pointer(builder, &out), builder.name(sums));
-            let (name, more) = match (axes.of(axis), axes.find(AxisKind::Request)) {
+            let (name, more) = match (axes.kind(axis), axes.request()) {
                 (AxisKind::Unique(_), _) => {
                     ("din_sum_group", vec![builder.offsets(axis, axis), builder.members(axis, from)])
                 }

@@ -1,12 +1,12 @@
 //! A checked schedule in the form that runs: every call with its strides, every argument with how its address is found.
 
-use super::EngineError;
-use super::validate::{Purpose, Validator};
+use crate::exec::ExecError;
+use crate::exec::common::{Purpose, Validator};
 use crate::jit::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
-    AxisId, AxisTree, Buffer, BufferId, Call, Combine, GLOBAL, Group, KernelArg, MathFunction, Operation, Root,
-    Schedule, Slot, Storage, View,
+    AxisId, AxisTree, Buffer, BufferId, Call, Combine, GLOBAL, KernelArg, MathFunction, Operation, Root, Schedule,
+    Slot, Storage, View,
 };
 
 /// How an argument's base address is found.
@@ -148,7 +148,6 @@ pub(super) struct PreparedPhase {
 pub(super) struct Prepared {
     pub name: String,
     pub axes: AxisTree,
-    pub groups: Vec<Group>,
     pub buffers: Vec<Buffer>,
     /// By buffer: whether a call or a result names it; the others were not checked.
     pub used: Vec<bool>,
@@ -179,16 +178,12 @@ impl Prepared {
         name: &str,
         purpose: Purpose<'_>,
         kernels: &[KernelFn],
-    ) -> Result<Prepared, EngineError> {
-        let axes = match purpose {
-            Purpose::Step => AxisTree::new(&program.schema, &schedule.groups),
-            Purpose::Rows { .. } | Purpose::Tensor { .. } => AxisTree::rows(),
-        };
-        Validator { program, schedule, name, purpose, axes: &axes }.check()?;
+    ) -> Result<Prepared, ExecError> {
+        let axes = &schedule.axes;
+        Validator { program, schedule, name, purpose, axes }.check()?;
         let mut prepared = Prepared {
             name: name.to_string(),
             axes: axes.clone(),
-            groups: schedule.groups.clone(),
             buffers: schedule.buffers.clone(),
             used: vec![false; schedule.buffers.len()],
             slots: schedule.slots.clone(),
@@ -208,7 +203,7 @@ impl Prepared {
             let key = (phase.axis, phase.tile_rows);
             let tiling = prepared.tilings.iter().position(|t| *t == key).unwrap_or_else(|| {
                 prepared.tilings.push(key);
-                prepared.tiled.push(vec![false; schedule.axes.len()]);
+                prepared.tiled.push(vec![false; schedule.axes.count()]);
                 prepared.tilings.len() - 1
             });
             let mut p = PreparedPhase {
@@ -247,7 +242,7 @@ impl Prepared {
                 if let Arg::Buffer(b) = *arg
                     && let Buffer { place: Storage::Arena(_), axis, width, .. } = prepared.buffers[b as usize]
                     && axis != GLOBAL
-                    && axes.units(axis) == axes.units(phase.axis)
+                    && axes.tile_axis(axis) == axes.tile_axis(phase.axis)
                     && !p.far.contains(&(b, axis, width as usize))
                 {
                     p.far.push((b, axis, width as usize));
@@ -345,7 +340,7 @@ impl Prepared {
                 (op, format!("transpose {k}x{n}"), [w, out].map(|v| KernelArg::Buffer(v.buffer)).to_vec())
             }
             &Operation::SegmentSum { x, out, width } => {
-                let from = self.axes.summed(call.axis).unwrap_or(GLOBAL);
+                let from = self.axes.segment_source(call.axis).expect("validated: a segment sum has a source");
                 work.1 = 4.0 * f64::from(width);
                 let op = Op::SegmentSum { x: strided(x), out: strided(out), width: width as usize, from };
                 (op, format!("sum shared {width}"), [x, out].map(|v| KernelArg::Buffer(v.buffer)).to_vec())

@@ -2,40 +2,8 @@
 //! Costs one test a call when it is off.
 
 use super::instance::Instance;
-use super::tiles::Range;
-use std::time::{Duration, Instant};
-
-/// Totals of one call of a schedule.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ProfileRow {
-    /// `train`, `infer`, `update adam of good`.
-    pub schedule: String,
-    pub phase: usize,
-    /// Kernel's name, or such as `matmul 192x80`.
-    pub name: String,
-    /// `file:line:column` of what asked for it.
-    pub location: String,
-    /// Times called, once a tile.
-    pub calls: u64,
-    pub elements: u64,
-    /// Summed over threads.
-    pub seconds: f64,
-    /// Floating-point operations (products and moments only), and bytes of rows read and written if nothing is cached.
-    pub flops: f64,
-    pub bytes: f64,
-}
-
-/// One call on one thread.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Span {
-    pub schedule: String,
-    pub name: String,
-    pub location: String,
-    pub thread: usize,
-    /// Since the profile began.
-    pub begin: Duration,
-    pub length: Duration,
-}
+use crate::exec::common::{CallSpan, ElementRange, ProfileRow};
+use std::time::Instant;
 
 /// Calls that a thread keeps one by one: some steps of a model of usual size.
 const MOST_SPANS: usize = 1 << 14;
@@ -85,7 +53,7 @@ impl Clock {
         phase: usize,
         call: usize,
         begin: Option<Instant>,
-        range: Range,
+        range: ElementRange,
     ) -> Option<Instant> {
         let (Some(cells), Some(begin)) = (&mut self.cells, begin) else { return None };
         let now = Instant::now();
@@ -117,7 +85,7 @@ impl Clock {
 }
 
 /// The calls that the clocks kept, one clock a thread, by time.
-pub(super) fn spans<'a>(instances: &[Instance], clocks: impl Iterator<Item = &'a Clock>) -> Vec<Span> {
+pub(super) fn spans<'a>(instances: &[Instance], clocks: impl Iterator<Item = &'a Clock>) -> Vec<CallSpan> {
     let kept: Vec<(usize, Kept)> =
         clocks.enumerate().flat_map(|(thread, clock)| clock.spans.iter().map(move |k| (thread, *k))).collect();
     let Some(origin) = kept.iter().map(|(_, k)| k.begin).min() else { return Vec::new() };
@@ -125,7 +93,7 @@ pub(super) fn spans<'a>(instances: &[Instance], clocks: impl Iterator<Item = &'a
     for (thread, k) in kept {
         let instance = &instances[k.instance as usize];
         let call = instance.prepared.phases[k.phase as usize].calls.get(k.call as usize);
-        spans.push(Span {
+        spans.push(CallSpan {
             schedule: instance.prepared.name.clone(),
             name: call.map_or_else(|| SUMS.into(), |c| c.name.clone()),
             location: call.map(|c| c.location.clone()).unwrap_or_default(),

@@ -8,7 +8,7 @@ use super::budget::bytes_with_headroom;
 use super::driver::{DeviceError, DevicePtr, Driver};
 use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
 use super::table_cache::{RowField, TableCache, fields, row_bytes, tell};
-use crate::exec::cpu::State;
+use crate::exec::common::DenseState;
 use crate::table::Table;
 use din_program::SlotScope;
 
@@ -26,7 +26,7 @@ pub(super) struct DenseValues {
 
 impl DenseValues {
     /// Writes all of them, for a state of the program's shapes.
-    pub fn upload<D: Driver>(&mut self, driver: &mut D, state: &State) -> Result<(), DeviceError> {
+    pub fn upload<D: Driver>(&mut self, driver: &mut D, state: &DenseState) -> Result<(), DeviceError> {
         let space = &mut self.space;
         space.clear();
         let mut place = |values: &[f32]| space.array(values.len(), "parameters");
@@ -53,7 +53,7 @@ impl DenseValues {
     }
 
     /// RowNumberUses all of them into a state of the same shapes.
-    pub fn download<D: Driver>(&self, driver: &mut D, state: &mut State) -> Result<(), DeviceError> {
+    pub fn download<D: Driver>(&self, driver: &mut D, state: &mut DenseState) -> Result<(), DeviceError> {
         let base = self.block.at;
         let mut get = |at: &usize, values: &mut [f32]| driver.read(base + *at as u64, bytes_of_mut(values));
         for (at, values) in self.params.iter().zip(&mut state.params) {

@@ -26,12 +26,12 @@ use super::profile::DeviceProfile;
 use super::step_args::{InstanceArgs, Instances, StagedSchedule, UploadPlan};
 use super::table_updates::{FeatureRows, TableLookups, TableUpdates, UpdateInputs};
 use super::upload_copy::{ArraySource, UploadCopy};
-use crate::exec::cpu::{self as cpu, EngineError, Layout, ProfileRow, Reader, Span, State, StepInputs};
+use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, StepInputs};
 use crate::exec::{Backend, Steps};
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::Cuda;
-use din_program::schedule::{AxisTree, KernelArg, Root, Schedule, Storage};
+use din_program::schedule::{KernelArg, Root, Schedule, Storage};
 use din_program::schema::FeatureKind;
 use row_number_uses::{RowNumberUses, row_number_uses};
 use std::collections::VecDeque;
@@ -43,10 +43,10 @@ const TRAIN: usize = 0;
 const INFER: usize = 1;
 const UPDATES: usize = 2;
 
-impl From<EngineError> for DeviceError {
-    fn from(error: EngineError) -> Self {
+impl From<CheckError> for DeviceError {
+    fn from(error: CheckError) -> Self {
         match error {
-            EngineError::Input(_) => Self::Input(error.to_string()),
+            CheckError::Input(_) => Self::Input(error.to_string()),
             other => Self::Program(other.to_string()),
         }
     }
@@ -63,7 +63,7 @@ pub struct CudaExecutor<D: Driver> {
     /// Of the training and the inference schedule.
     layouts: [Layout; 2],
     /// By table.
-    readers: Vec<Vec<Reader>>,
+    readers: Vec<Vec<Lookup>>,
     /// Of the training and the inference schedule, by table, by its features.
     row_number_uses: [Vec<Vec<RowNumberUses>>; 2],
     stage: UploadPlan,
@@ -132,14 +132,14 @@ impl<D: Driver> CudaExecutor<D> {
         driver: D,
         options: CudaOptions,
     ) -> Result<CudaExecutor<D>, DeviceError> {
-        cpu::check_cuda(&program, &cuda)?;
+        common::check_launches(&program, &cuda)?;
         let buckets = SizeBuckets { per_doubling: options.buckets };
         Ok(CudaExecutor {
             tables: program.tables.iter().map(|_| DeviceTable::default()).collect(),
             logits: vec![Vec::new(); program.predictions.len()],
-            layouts: [&program.train, &program.infer].map(|s| Layout::new(AxisTree::new(&program.schema, &s.groups))),
+            layouts: [&program.train, &program.infer].map(|s| Layout::new(s.axes.clone())),
             row_number_uses: [TRAIN, INFER].map(|which| row_number_uses(&program, &cuda, which)),
-            readers: cpu::readers(&program),
+            readers: common::lookups(&program),
             program,
             cuda,
             driver,
@@ -183,8 +183,8 @@ impl<D: Driver> CudaExecutor<D> {
     }
 
     /// Makes the device's values those of the host.
-    pub fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
-        cpu::check_model(&self.program, state, tables)?;
+    pub fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), DeviceError> {
+        common::check_model(&self.program, state, tables)?;
         self.uploaded = false;
         self.moving = false;
         // Of steps before it.
@@ -203,8 +203,8 @@ impl<D: Driver> CudaExecutor<D> {
     }
 
     /// Makes the host's values those of the device; rows that the device has not seen stay as they are.
-    pub fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
-        cpu::check_model(&self.program, state, tables)?;
+    pub fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
+        common::check_model(&self.program, state, tables)?;
         self.check_uploaded()?;
         self.take_back(tables)?;
         self.values.download(&mut self.driver, state)?;
@@ -235,7 +235,7 @@ impl<D: Driver> CudaExecutor<D> {
         let (stage, layout) = (&self.stage, &self.layouts[which]);
         let contents = UploadCopy { stage, inputs, layout, tables: &self.tables, bases };
         if !contents.copy(self.driver.staging_buffer(bytes)?) {
-            cpu::check_batch(&self.program, tables, inputs, which == TRAIN)?;
+            common::check_batch(&self.program, tables, inputs, which == TRAIN)?;
             return Err(DeviceError::Input("the batch names rows that are not there".into()));
         }
         self.driver.upload(bases.staged, bytes)?;
@@ -257,7 +257,7 @@ impl<D: Driver> CudaExecutor<D> {
             served.map_or(&[], |at| &inputs.row_numbers[table as usize][at])
         };
         self.layouts[which].set(inputs.rows, inputs.requests, inputs.offsets);
-        self.layouts[which].join(&schedule.groups, &numbers);
+        self.layouts[which].join(&numbers);
         self.times.done(HostPart::Layout);
         let layout = &self.layouts[which];
         let stage = &mut self.stage;
@@ -282,16 +282,16 @@ impl<D: Driver> CudaExecutor<D> {
             };
             rows.push(features.iter().enumerate().map(of).collect::<Result<_, _>>()?);
         }
-        let mut of_groups: Columns = Vec::with_capacity(schedule.groups.len());
-        for (group, keys) in (0u32..).zip(&schedule.groups) {
-            let count = layout.group(group).map_or(0, |g| g.count());
+        let mut of_uniques: Columns = vec![Vec::new(); schedule.axes.count()];
+        for (axis, keys) in schedule.axes.uniques() {
+            let count = layout.count(axis);
             let of = |(key, &(table, _)): (usize, &(u32, u32))| {
                 let table = table as usize;
                 let (numbers, places) =
-                    (ArraySource::GroupRows { table, group, key }, ArraySource::GroupPlaces { table, group, key });
+                    (ArraySource::UniqueRows { table, axis, key }, ArraySource::UniquePlaces { table, axis, key });
                 column(stage, table, count, numbers, places)
             };
-            of_groups.push(keys.keys.iter().enumerate().map(of).collect::<Result<_, _>>()?);
+            of_uniques[axis.index()] = keys.keys.iter().enumerate().map(of).collect::<Result<_, _>>()?;
         }
         let mut zeros = None;
         let mut column = |stage: &mut UploadPlan, values: &[f32], numbers: ArraySource, what| match (values, zeros) {
@@ -331,7 +331,7 @@ impl<D: Driver> CudaExecutor<D> {
                 let served = program.tables[table as usize].features.iter().position(|f| *f == feature);
                 served.map_or(NULL, |at| placed(rows[table as usize][at]))
             }
-            KernelArg::GroupRows { group, key } => placed(of_groups[group as usize][key as usize]),
+            KernelArg::UniqueRows { axis, key } => placed(of_uniques[axis.index()][key as usize]),
             KernelArg::Table(t) => RelativePtr::Fixed(tables[t as usize].weights.at),
             _ => NULL,
         };
@@ -347,24 +347,21 @@ impl<D: Driver> CudaExecutor<D> {
         let mut instances = Instances::default();
         let parts = (&*self.cuda, &self.cuda.schedules[which], schedule);
         let slots = instances.add(stage, &mut self.space, parts, &given)?;
-        Ok((instances.ready(stage)?, slots, (rows, of_groups)))
+        Ok((instances.ready(stage)?, slots, (rows, of_uniques)))
     }
 
     fn stage_tables(
         &mut self,
         inputs: &StepInputs<'_>,
         slots: &[RelativePtr],
-        (rows, of_groups): &RowsAt,
+        (rows, of_uniques): &RowsAt,
     ) -> Result<TableUpdates, DeviceError> {
         let program = self.program.clone();
         let train = &program.train;
-        let feature = |t: usize, reader: &Reader| {
-            let ((rows, places), elements) = match reader.group {
+        let feature = |t: usize, reader: &Lookup| {
+            let ((rows, places), elements) = match reader.unique {
                 None => (rows[t][reader.feature], inputs.row_numbers[t][reader.feature].len()),
-                Some((group, key)) => {
-                    let elements = self.layouts[TRAIN].group(group).map_or(0, |g| g.count());
-                    (of_groups[group as usize][key as usize], elements)
-                }
+                Some((axis, key)) => (of_uniques[axis.index()][key as usize], self.layouts[TRAIN].count(axis)),
             };
             let (gradient, stride) = reader.view.map_or((NULL, 0), |view| {
                 let at = slot_of(train, view.buffer, slots).plus(view.column as usize * 4);
@@ -455,10 +452,10 @@ impl<D: Driver + fmt::Debug> Steps for CudaExecutor<D> {
     fn backend(&self) -> Backend {
         Backend::Cuda { architecture: self.driver.architecture(), precision: self.cuda.precision }
     }
-    fn upload(&mut self, state: &State, tables: &[Table]) -> Result<(), DeviceError> {
+    fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), DeviceError> {
         self.upload(state, tables)
     }
-    fn download(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), DeviceError> {
+    fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
         self.download(state, tables)
     }
     fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
@@ -479,7 +476,7 @@ impl<D: Driver + fmt::Debug> Steps for CudaExecutor<D> {
     fn profile(&self) -> Vec<ProfileRow> {
         self.profile()
     }
-    fn spans(&self) -> Vec<Span> {
+    fn spans(&self) -> Vec<CallSpan> {
         self.spans()
     }
 }

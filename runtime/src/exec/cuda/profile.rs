@@ -4,12 +4,10 @@
 //! moves between global memory and the chip if each is moved once. What lies in a tile's buffers costs none.
 
 use super::driver::TimedLaunch;
-use crate::exec::cpu::{ProfileRow, Span};
+use crate::exec::common::{CallSpan, ProfileRow};
 use din_program::Program;
 use din_program::cuda::{Grid, Launches};
-use din_program::schedule::{
-    AxisId, AxisKind, AxisTree, BATCH, GLOBAL, KernelArg, Operation, Phase, Schedule, Storage,
-};
+use din_program::schedule::{AxisId, AxisTree, BATCH, KernelArg, Operation, Phase, Schedule, Storage};
 use rustc_hash::FxHashMap;
 
 /// Launches that are kept one by one: some steps of a model of usual size.
@@ -19,7 +17,7 @@ const MAX_SPANS: usize = 1 << 14;
 #[derive(Debug, Default)]
 pub(super) struct DeviceProfile {
     rows: Vec<ProfileRow>,
-    spans: Vec<Span>,
+    spans: Vec<CallSpan>,
     /// By kernel and location.
     known: FxHashMap<(String, String), usize>,
 }
@@ -65,7 +63,7 @@ impl DeviceProfile {
         let room = MAX_SPANS.saturating_sub(self.spans.len());
         for t in timed.iter().take(room) {
             let schedule = self.row(&t.kernel, &t.location).schedule.clone();
-            self.spans.push(Span {
+            self.spans.push(CallSpan {
                 schedule,
                 name: t.kernel.clone(),
                 location: t.location.clone(),
@@ -115,7 +113,7 @@ impl DeviceProfile {
         rows
     }
 
-    pub fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<CallSpan> {
         self.spans.clone()
     }
 }
@@ -170,20 +168,20 @@ fn work(program: &Program, ran: &ScheduleRun<'_>, phase: &Phase) -> (f64, f64) {
         },
         // A pair's entry and request are found by its sample.
         KernelArg::Ancestor { of, to } => {
-            let by_sample = matches!(ran.axes.of(to), AxisKind::Request | AxisKind::Entries(_));
-            let found = by_sample && matches!(ran.axes.of(of), AxisKind::Sequence(_));
+            let by_sample = Some(to) == ran.axes.request() || ran.axes.is_per_request(to);
+            let found = by_sample && ran.axes.is_ragged(of) && !ran.axes.is_per_request(of);
             (ran.count)(if found { BATCH } else { of }) as f64
         }
         KernelArg::Rows { table, feature } => {
             let width = program.tables.get(table as usize).map_or(0, |t| t.width);
-            let axis = program.schema.features.get(feature as usize).map_or(GLOBAL, |f| ran.axes.feature(f));
+            let axis = ran.axes.feature(&program.schema.features[feature as usize]);
+            let axis = axis.expect("the program was checked: its features are on its axes");
             (ran.count)(axis) as f64 * (1.0 + f64::from(width))
         }
-        KernelArg::GroupRows { group, key } => {
-            let keys = ran.schedule.groups.get(group as usize).map_or(&[][..], |g| &g.keys);
-            let table = keys.get(key as usize).and_then(|(table, _)| program.tables.get(*table as usize));
-            let elements = ran.axes.find(AxisKind::Unique(group)).map_or(0, |d| (ran.count)(d));
-            elements as f64 * (1.0 + f64::from(table.map_or(0, |t| t.width)))
+        KernelArg::UniqueRows { axis, key } => {
+            let unique = ran.axes.unique(axis).expect("the program was checked: the axis is a unique one");
+            let (table, _) = unique.keys[key as usize];
+            (ran.count)(axis) as f64 * (1.0 + f64::from(program.tables[table as usize].width))
         }
         KernelArg::RowIndex => (ran.count)(BATCH) as f64,
         KernelArg::Table(_) | KernelArg::Function(_) => 0.0,

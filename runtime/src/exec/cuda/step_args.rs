@@ -7,7 +7,7 @@
 use super::driver::DeviceError;
 use super::memory::{BlockLayout, NULL, Plain, RelativePtr, SizeBuckets, words_of};
 use super::upload_copy::{ArraySource, PlannedArray};
-use crate::exec::cpu::Layout;
+use crate::exec::common::Layout;
 use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg, Tiling};
 use din_program::schedule::{AxisId, AxisKind, BATCH, GLOBAL, KernelArg, Schedule, Storage};
 
@@ -87,16 +87,15 @@ impl UploadPlan {
 
 /// First entries by sample or request; of the samples, by request; of a group, first members by its elements.
 pub(super) fn offsets(layout: &Layout, d: AxisId) -> &[u32] {
-    match layout.axes.of(d) {
-        AxisKind::Batch => layout.requests(),
-        AxisKind::Unique(g) => layout.group(g).map_or(&[], |g| &g.begins),
-        _ => layout.offsets(d),
+    match layout.axes.kind(d) {
+        AxisKind::Batch { .. } => layout.requests(),
+        AxisKind::Unique(_) => &layout.unique(d).begins,
+        AxisKind::Sequence { .. } | AxisKind::Pairs { .. } | AxisKind::Global | AxisKind::Request => layout.offsets(d),
     }
 }
 
 pub(super) fn members(layout: &Layout, d: AxisId) -> &[u32] {
-    let group = if let AxisKind::Unique(g) = layout.axes.of(d) { layout.group(g) } else { None };
-    group.map_or(&[], |g| &g.members)
+    &layout.unique(d).members
 }
 
 /// What an instance of a schedule is run on.
@@ -136,10 +135,10 @@ impl InstanceArgs<'_> {
     /// How many of what `offsets` are by get room.
     fn owners_room(&self, d: AxisId, buckets: SizeBuckets) -> usize {
         let Some(axes) = self.layout.map(|l| &l.axes) else { return self.room };
-        let owner = match axes.of(d) {
+        let owner = match axes.kind(d) {
             AxisKind::Unique(_) => Some(d),
-            AxisKind::Batch => axes.find(AxisKind::Request),
-            _ => axes.parent(d),
+            AxisKind::Batch { request } => *request,
+            AxisKind::Global | AxisKind::Request | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => axes.parent(d),
         };
         owner.map_or(self.room, |owner| self.room(owner, buckets))
     }

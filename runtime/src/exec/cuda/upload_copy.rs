@@ -6,7 +6,7 @@
 use super::device_model::DeviceTable;
 use super::memory::{BlockBases, words_of};
 use super::step_args::{UploadPlan, members, offsets};
-use crate::exec::cpu::{Layout, StepInputs};
+use crate::exec::common::{Layout, StepInputs};
 use crate::lanes;
 use crate::threads::parallel_for;
 use din_program::schedule::AxisId;
@@ -29,15 +29,15 @@ pub(super) enum ArraySource {
         table: usize,
         feature: usize,
     },
-    /// The same of a key of a group.
-    GroupRows {
+    /// The same of a key of a unique axis.
+    UniqueRows {
         table: usize,
-        group: u32,
+        axis: AxisId,
         key: usize,
     },
-    GroupPlaces {
+    UniquePlaces {
         table: usize,
-        group: u32,
+        axis: AxisId,
         key: usize,
     },
     Dense(usize),
@@ -109,7 +109,7 @@ impl UploadCopy<'_> {
     fn copy_part(&self, numbers: ArraySource, first: usize, to: &mut [u32]) -> bool {
         let end = first + to.len();
         let (inputs, layout) = (self.inputs, self.layout);
-        let group = |group, key: usize| layout.group(group).map_or(&[][..], |g| &g.rows[key][first..end]);
+        let unique = |axis, key: usize| &layout.unique(axis).rows[key][first..end];
         match numbers {
             ArraySource::Own(at) => to.copy_from_slice(&self.stage.own[at + first..at + end]),
             ArraySource::Pointers(at) => {
@@ -123,11 +123,11 @@ impl UploadCopy<'_> {
             ArraySource::Rows { table, feature } => {
                 return self.copy_rows(table, &inputs.row_numbers[table][feature][first..end], to);
             }
-            ArraySource::GroupRows { table, group: g, key } => return self.copy_rows(table, group(g, key), to),
+            ArraySource::UniqueRows { table, axis, key } => return self.copy_rows(table, unique(axis, key), to),
             ArraySource::Places { table, feature } => {
                 self.copy_places(table, &inputs.row_numbers[table][feature][first..end], to);
             }
-            ArraySource::GroupPlaces { table, group: g, key } => self.copy_places(table, group(g, key), to),
+            ArraySource::UniquePlaces { table, axis, key } => self.copy_places(table, unique(axis, key), to),
             ArraySource::Dense(k) => to.copy_from_slice(&words_of(&inputs.dense[k])[first..end]),
             ArraySource::Label(k) => to.copy_from_slice(&words_of(&inputs.labels[k])[first..end]),
             ArraySource::Present(k) => to.copy_from_slice(&words_of(&inputs.present[k])[first..end]),
@@ -181,7 +181,7 @@ mod tests {
         let (dense, label) = (vec![0.5; 3 * samples], vec![1.0; samples]);
         let (own, addresses) =
             (numbers(301, 3), vec![RelativePtr::Work(12), RelativePtr::Fixed(u64::MAX - 5), RelativePtr::Staged(4)]);
-        let mut layout = Layout::new(AxisTree::new(&schema, &[]));
+        let mut layout = Layout::new(AxisTree::of_schema(&schema));
         layout.set(samples, &[], std::slice::from_ref(&offsets));
         let mut tables = vec![DeviceTable::default()];
         let d = AxisId(2);

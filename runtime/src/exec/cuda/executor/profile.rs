@@ -5,7 +5,7 @@ use super::super::memory::BlockBases;
 use super::super::profile::{DeviceProfile, ScheduleRun};
 use super::super::table_updates::TableUpdates;
 use super::{CudaExecutor, TRAIN, UPDATES};
-use crate::exec::cpu::{ProfileRow, Span};
+use crate::exec::common::{CallSpan, ProfileRow};
 use din_program::schedule::{AxisTree, GLOBAL, Root};
 
 impl<D: Driver> CudaExecutor<D> {
@@ -22,7 +22,7 @@ impl<D: Driver> CudaExecutor<D> {
     }
 
     /// The first launches since [`CudaExecutor::set_profile`], one by one.
-    pub fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<CallSpan> {
         self.profile.as_ref().map_or_else(Vec::new, DeviceProfile::spans)
     }
 

@@ -7,7 +7,7 @@ use super::super::device_model::DeviceTable;
 use super::super::driver::{DeviceError, Driver};
 use super::super::table_cache::{RowMoves, TableCache};
 use super::{CudaExecutor, TRAIN};
-use crate::exec::cpu::{self as cpu, StepInputs};
+use crate::exec::common::{self, StepInputs};
 use crate::table::Table;
 use din_program::Program;
 
@@ -62,7 +62,7 @@ impl<D: Driver> CudaExecutor<D> {
         self.check_uploaded()?;
         // What is copied for the device is checked there, but a cache needs it first.
         let later = |t: usize, f: usize| self.row_number_uses[which][t][f].any() && self.tables[t].cache.is_none();
-        cpu::check_batch_but(&self.program, tables, inputs, which == TRAIN, &later)?;
+        common::check_batch_except(&self.program, tables, inputs, which == TRAIN, &later)?;
         self.reassign_residency(tables)?;
         for ((held, table), rows) in self.tables.iter_mut().zip(&*tables).zip(inputs.row_numbers) {
             held.sync(&mut self.driver, table)?;
@@ -88,7 +88,7 @@ impl<D: Driver> CudaExecutor<D> {
             return Ok(());
         }
         self.check_uploaded()?;
-        cpu::check_tables(&self.program, tables)?;
+        common::check_tables(&self.program, tables)?;
         self.tables.iter().zip(&*tables).try_for_each(|(held, table)| held.fits(table))?;
         self.moving = false;
         self.uploaded = false;

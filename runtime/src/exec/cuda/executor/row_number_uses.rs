@@ -1,7 +1,8 @@
 //! Which features' row numbers a step needs on the device: those that its kernels, or the updates behind them, read one by one, and those that they read
 //! once for all elements that agree.
 
-use super::{TRAIN, cpu};
+use super::TRAIN;
+use crate::exec::common;
 use din_program::Program;
 use din_program::cuda::{Cuda, PointerArg};
 use din_program::schedule::KernelArg;
@@ -22,15 +23,15 @@ impl RowNumberUses {
 
 /// By table, by its features. The program was checked.
 pub(super) fn row_number_uses(program: &Program, cuda: &Cuda, which: usize) -> Vec<Vec<RowNumberUses>> {
-    let groups = if which == TRAIN { &program.train.groups } else { &program.infer.groups };
-    let updated = if which == TRAIN { cpu::readers(program) } else { Vec::new() };
+    let axes = if which == TRAIN { &program.train.axes } else { &program.infer.axes };
+    let updated = if which == TRAIN { common::lookups(program) } else { Vec::new() };
     let of = |t: usize, position: usize, feature: u32| {
         let source = PointerArg::Argument(KernelArg::Rows { table: t as u32, feature });
         let mut readers = updated.get(t).into_iter().flatten();
-        let updates = readers.any(|r| r.feature == position && r.group.is_none());
+        let updates = readers.any(|r| r.feature == position && r.unique.is_none());
         RowNumberUses {
             numbers: updates || cuda.schedules[which].pointers.contains(&source),
-            grouped: groups.iter().any(|g| g.keys.contains(&(t as u32, feature))),
+            grouped: axes.uniques().any(|(_, unique)| unique.keys.contains(&(t as u32, feature))),
         }
     };
     let tables = program.tables.iter().enumerate();

@@ -7,7 +7,7 @@ use super::super::memory::{BlockBases, BlockLayout, RelativePtr, bytes_of_mut};
 use super::super::step_args::StagedSchedule;
 use super::super::table_updates::{self, TableUpdates};
 use super::{CudaExecutor, INFER, TRAIN, TensorUpdate, UPDATES, slot_of};
-use crate::exec::cpu::StepInputs;
+use crate::exec::common::StepInputs;
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::Cuda;
