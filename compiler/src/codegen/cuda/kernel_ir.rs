@@ -4,6 +4,7 @@
 //! access names an array, a row and a column, each with such an index; so that an access is inside its array can be read off its parts.
 //! Control flow is made of loops whose [`LoopRange`] says which threads take which values, so that what is uniform can be read off too.
 
+use super::call::DeviceCall;
 use crate::graph::{BinaryOp, UnaryOp};
 use din_program::schedule::AxisId;
 
@@ -206,10 +207,7 @@ pub enum Stmt {
     /// All threads of the block wait for each other.
     Barrier,
     /// A function of the prelude that all threads of the block call together; it has barriers of its own or not.
-    Call {
-        text: String,
-        arrays: Vec<ArrayView>,
-    },
+    Call(DeviceCall),
 }
 
 /// Copies of partial sums: how they begin.

@@ -11,10 +11,12 @@
 //! cannot have made is an error.
 
 mod absorb;
+mod call;
 mod kernel_builder;
 mod kernel_ir;
 mod phase;
 mod print;
+mod print_call;
 mod product;
 mod region;
 mod thread_tile;
@@ -216,6 +218,19 @@ const MOST_CHUNKS: u32 = 1 << 10;
 // Index arithmetic stays within 32 bits.
 const _: () = assert!(MAX_WIDTH <= 1 << 26);
 
+/// The axes that an argument names.
+fn argument_axes(arg: &KernelArg) -> Vec<AxisId> {
+    match *arg {
+        KernelArg::Ancestor { of, to } => vec![of, to],
+        KernelArg::UniqueRows { axis, .. } => vec![axis],
+        KernelArg::Buffer(_)
+        | KernelArg::Rows { .. }
+        | KernelArg::Table(_)
+        | KernelArg::RowIndex
+        | KernelArg::Function(_) => vec![],
+    }
+}
+
 /// Refuses schedules whose axes or sizes no other check foresees.
 fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
     let schedule = unit.schedule;
@@ -239,6 +254,11 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
     }
     for phase in &schedule.phases {
         for call in &phase.calls {
+            if let Operation::Kernel { args, .. } = &call.op
+                && let Some(arg) = args.iter().find(|arg| !argument_axes(arg).into_iter().all(known))
+            {
+                return Err(format!("argument {arg:?} at {}", call.location));
+            }
             let (rows, columns, stride) = match call.op {
                 Operation::Kernel { .. } | Operation::Fill { .. } => (1, 1, 1),
                 Operation::MatMul { k, n, w_stride, .. } | Operation::Transpose { k, n, w_stride, .. } => {

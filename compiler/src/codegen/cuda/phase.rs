@@ -3,6 +3,7 @@
 //! A phase of one element, whose work is wide and short, becomes several kernels over blocks rather than one block's work.
 
 use super::absorb::SCRATCH_SLOT;
+use super::call::{CopyJoin, DeviceCall};
 use super::kernel_builder::{KernelBuilder, LoweringError, Memory, TileSlot, partials, pitch};
 use super::kernel_ir::{Array, ArrayBinding, ArrayId, ArrayView, ElementKind, KernelIr, Rows, Stmt, Tiles, Walk};
 use super::product;
@@ -474,10 +475,10 @@ impl PhaseEmitter<'_> {
         for (r, p) in self.phase.reductions.iter().zip(&partials) {
             let into = self.unit.schedule.buffers.get(r.into.index());
             let into = into.ok_or_else(|| format!("buffer {} does not exist", r.into.0))?;
-            let (name, width, more) = match r.combine {
-                Combine::Sum => ("din_join_copies", p.width, String::new()),
-                Combine::Max => ("din_join_maxima", p.width, String::new()),
-                Combine::Moments => ("din_join_moments", p.width.saturating_sub(1) / 2, format!(", {plane}")),
+            let (how, width) = match r.combine {
+                Combine::Sum => (CopyJoin::Sum, p.width),
+                Combine::Max => (CopyJoin::Max, p.width),
+                Combine::Moments => (CopyJoin::Moments { plane }, p.width.saturating_sub(1) / 2),
             };
             let array = ArrayId(kernel.arrays.len() as u32);
             kernel.arrays.push(Array {
@@ -488,12 +489,16 @@ impl PhaseEmitter<'_> {
                 stride: into.width,
                 binding: ArrayBinding::Address(numbering.buffer(r.into)),
             });
-            let text =
-                format!("{name}<{width}, {floats}, {sets}{more}>(chunks, copies + {}u, sums, b{})", p.offset, r.into.0);
-            let whole = |array, column, columns| ArrayView { array, rows: Rows::One, column, columns };
-            let arrays =
-                vec![whole(ArrayId(0), p.offset, p.width), whole(sums, 0, kernel.shared), whole(array, 0, into.width)];
-            kernel.body.push(Stmt::Call { text, arrays });
+            let view = |array, column, columns| ArrayView { array, rows: Rows::One, column, columns };
+            kernel.body.push(Stmt::Call(DeviceCall::JoinCopies {
+                how,
+                width,
+                stride: floats,
+                first_set: sets,
+                copies: view(ArrayId(0), p.offset, p.width),
+                sums: view(sums, 0, kernel.shared),
+                out: view(array, 0, into.width),
+            }));
             sets = u32::saturating_add(sets, width.div_ceil(SET));
         }
         let blocks = sets.clamp(1, JOINING);

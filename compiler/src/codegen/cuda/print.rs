@@ -5,6 +5,7 @@ use super::kernel_ir::{
     Accumulation, Array, ArrayBinding, Column, Element, ElementKind, IndexBound, KernelIr, LoopRange, Row, Rows, Stmt,
     Tiles, ValueExpr, Var, VarType, Walk,
 };
+use super::print_call;
 use crate::graph::{BinaryOp, UnaryOp};
 use din_program::schedule::{AxisId, GLOBAL};
 use std::collections::BTreeSet;
@@ -54,7 +55,7 @@ fn collect(body: &[Stmt], mutable: &mut BTreeSet<u32>) {
             | Stmt::Store { .. }
             | Stmt::AccumulateInto { .. }
             | Stmt::Barrier
-            | Stmt::Call { .. } => {}
+            | Stmt::Call(_) => {}
         }
     }
 }
@@ -66,7 +67,7 @@ fn ends(body: &[Stmt]) -> bool {
         Stmt::For { body, .. } | Stmt::Split { body, .. } | Stmt::Single { body, .. } | Stmt::FirstLane { body } => {
             ends(body)
         }
-        Stmt::Call { text, .. } => text.contains("ends"),
+        Stmt::Call(call) => call.needs_ends(),
         Stmt::Let { value: ValueExpr::Paired { .. }, .. } => true,
         Stmt::Comment(_)
         | Stmt::Let { .. }
@@ -403,7 +404,10 @@ impl Printer<'_> {
                 self.close();
             }
             Stmt::Barrier => self.line("din_barrier();"),
-            Stmt::Call { text, .. } => self.line(&format!("{text};")),
+            Stmt::Call(call) => {
+                let text = print_call::call(self.kernel, call);
+                self.line(&format!("{text};"));
+            }
         }
     }
 

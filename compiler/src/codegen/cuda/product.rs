@@ -1,80 +1,52 @@
-//! Products, moments and fills: calls of the prelude's functions, specialised by sizes and strides, that all threads of a block make together.
+//! Products, moments, sums and fills: calls of the CUDA sources' functions, specialised by sizes
+//! and strides, that all threads of a block make together.
 
 use super::absorb;
+use super::call::{
+    self, DeviceCall, LeftOperand, Matrix, Operand, ProductOutput, RightOperand, Segments, flat_columns,
+};
 use super::kernel_builder::{KernelBuilder, LoweringError};
 use super::kernel_ir::{ArrayId, ArrayView, Rows, Stmt, Walk};
-use super::print::{count, number};
 use super::region::SUMMED;
-use super::thread_tile::ProductShape;
+use super::thread_tile::{ProductShape, ThreadTile};
 use din_program::cuda::Precision;
 use din_program::schedule::{AxisId, AxisKind, BATCH, Call, GLOBAL, KernelArg, Operation, View};
 
-/// `b5 + 16u`
-pub(super) fn pointer(builder: &KernelBuilder<'_>, seen: &ArrayView) -> String {
-    let name = builder.name(seen.array);
-    if seen.column == 0 { name } else { format!("{name} + {}u", seen.column) }
-}
-
-/// A matrix in a once buffer.
+/// A K x N matrix in a buffer of one element.
 pub(super) fn matrix(
     builder: &mut KernelBuilder<'_>,
     v: View,
     stride: u32,
     k: u32,
     n: u32,
-) -> Result<ArrayView, LoweringError> {
-    let columns = k.saturating_sub(1).saturating_mul(stride).saturating_add(n);
-    let seen = builder.view(v, columns)?;
-    if seen.rows == Rows::One {
-        Ok(seen)
+) -> Result<Matrix, LoweringError> {
+    let view = builder.view(v, flat_columns(k, n, stride))?;
+    if view.rows == Rows::One {
+        Ok(Matrix { view, stride })
     } else {
-        Err(format!("buffer {} is used as a matrix but is not once", v.buffer.0))
+        Err(format!("buffer {} is used as a matrix but has several elements", v.buffer.0))
     }
 }
 
-/// Columns of the elements that a call treats.
-pub(super) fn along(
+/// Columns of the elements that a call treats, one row each.
+pub(super) fn rows_of(
     builder: &mut KernelBuilder<'_>,
     v: View,
     columns: u32,
     axis: AxisId,
-) -> Result<ArrayView, LoweringError> {
-    let seen = builder.view(v, columns)?;
+) -> Result<Matrix, LoweringError> {
+    let view = builder.view(v, columns)?;
     let rows = if axis == GLOBAL { Rows::One } else { Rows::Local(axis) };
-    if seen.rows == rows {
-        Ok(seen)
+    if view.rows == rows {
+        Ok(Matrix { view, stride: builder.stride(view.array) })
     } else {
         Err(format!("buffer {} is not on the elements of axis {}", v.buffer.0, axis.0))
     }
 }
 
-pub(super) fn stride(builder: &KernelBuilder<'_>, seen: &ArrayView) -> u32 {
-    builder.stride(seen.array)
-}
-
-/// How many numbers of a row can be loaded at once: all arrays begin at 16 bytes.
-pub(super) fn vectors(seen: &ArrayView, stride: u32) -> u32 {
-    if stride.is_multiple_of(4) && seen.column.is_multiple_of(4) { 4 } else { 1 }
-}
-
-/// `DinRows<84, 4>{tile5}`
-pub(super) fn operand(builder: &KernelBuilder<'_>, name: &str, seen: &ArrayView) -> String {
-    let stride = stride(builder, seen);
-    format!("{name}<{stride}, {}>{{{}}}", vectors(seen, stride), pointer(builder, seen))
-}
-
-pub(super) fn by_rows(builder: &KernelBuilder<'_>, seen: &ArrayView, stride: u32) -> String {
-    format!("DinMatrix<{stride}, {}>{{{}}}", vectors(seen, stride), pointer(builder, seen))
-}
-
-/// Adds to rows of `n` numbers; the block's first tile is stored, where nothing else is added to them.
-pub(super) fn gradient(builder: &KernelBuilder<'_>, out: &ArrayView, n: u32) -> String {
-    let (v, to) = (vectors(out, n), pointer(builder, out));
-    if builder.stored(out.array) {
-        format!("DinStoreFirst<{n}, {v}>{{{to}, first_tile}}")
-    } else {
-        format!("DinAccumulate<{n}, {v}>{{{to}}}")
-    }
+/// How a gradient is added: the block's first tile is stored, where nothing else is added to it.
+pub(super) fn gradient(builder: &KernelBuilder<'_>, out: Matrix) -> ProductOutput {
+    if builder.stored(out.view.array) { ProductOutput::StoreFirstTile(out) } else { ProductOutput::Accumulate(out) }
 }
 
 /// Most elements of an axis in a tile that is not long.
@@ -86,128 +58,147 @@ pub(super) fn capacity(builder: &KernelBuilder<'_>, axis: AxisId) -> u32 {
     }
 }
 
-pub(super) fn work(columns: u32, left: u32, right: u32) -> ProductShape {
+/// A product of one row by a matrix of so many columns, read by vectors of these widths.
+pub(super) fn shape(columns: u32, left: u32, right: u32) -> ProductShape {
     let right = right == 4 && columns.is_multiple_of(4);
     ProductShape { rows: 1, columns, left: left == 4, right, outer: false, tensor: false, down: false }
 }
 
-/// Rows and columns of a thread (of a warp), as template arguments. Products of few columns stay off tensor cores (`din_product`).
-pub(super) fn text_of(builder: &KernelBuilder<'_>, work: ProductShape) -> String {
-    let tensor = builder.precision != Precision::F32 && work.columns >= 8;
-    let thread_tile = ProductShape { tensor, ..work }.thread_tile();
-    format!("{}, {}", thread_tile.rows, thread_tile.columns)
+/// Rows and columns per thread (on tensor cores, per warp). Products of few columns stay off tensor
+/// cores (`din_product`).
+pub(super) fn tile_of(builder: &KernelBuilder<'_>, shape: ProductShape) -> ThreadTile {
+    let tensor = builder.precision != Precision::F32 && shape.columns >= 8;
+    ProductShape { tensor, ..shape }.thread_tile()
 }
 
-pub(super) fn shared(builder: &KernelBuilder<'_>, axis: AxisId, columns: u32, left: u32, right: u32) -> String {
-    text_of(builder, ProductShape { rows: capacity(builder, axis), ..work(columns, left, right) })
+/// The same for a product of the tile's rows.
+pub(super) fn tile_of_rows(
+    builder: &KernelBuilder<'_>,
+    axis: AxisId,
+    columns: u32,
+    left: u32,
+    right: u32,
+) -> ThreadTile {
+    tile_of(builder, ProductShape { rows: capacity(builder, axis), ..shape(columns, left, right) })
+}
+
+/// The sum of outer products, M x N, that is added to `out`.
+pub(super) fn outer(
+    builder: &KernelBuilder<'_>,
+    axis: AxisId,
+    (m, n): (u32, u32),
+    [left, right, out]: [Matrix; 3],
+) -> DeviceCall {
+    let shape = ProductShape { rows: m, outer: true, ..shape(n, left.vector_width(), right.vector_width()) };
+    DeviceCall::Outer { axis, m, n, left, right, output: gradient(builder, out), tile: tile_of(builder, shape) }
 }
 
 /// Appends a call that is no region; `next` is the one behind it.
 pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>) -> Result<(), LoweringError> {
-    let rows = count(call.axis);
+    let axis = call.axis;
     match call.op {
-        Operation::Kernel { .. } => Err("a region is no product".into()),
+        Operation::Kernel { .. } => return Err("a region is no product".into()),
         Operation::Fill { buffer, value } => {
-            let width = builder.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width);
-            let out = along(builder, View { buffer, column: 0 }, width, call.axis)?;
-            let (to, value) = (pointer(builder, &out), number(f64::from(value), false));
-            let text = if call.axis == GLOBAL {
-                format!("din_fill_grid<{width}>({to}, {value})")
-            } else {
-                format!("din_fill_rows<{width}, {}>({rows}, {to}, {value})", stride(builder, &out))
-            };
-            push(builder, text, &[], &[out]);
-            Ok(())
+            let width = builder.unit.schedule.buffers.get(buffer.index()).map(|b| b.width);
+            let width = width.ok_or_else(|| format!("buffer {} does not exist", buffer.0))?;
+            let out = rows_of(builder, View { buffer, column: 0 }, width, axis)?;
+            push(
+                builder,
+                match axis {
+                    GLOBAL => DeviceCall::FillGrid { out: out.view, value },
+                    axis => DeviceCall::FillRows { axis, out, value },
+                },
+            );
         }
         Operation::MatMul { x, w, w_stride, out, k, n, accumulate } => {
-            let x = along(builder, x, k, call.axis)?;
+            let x = rows_of(builder, x, k, axis)?;
             let w = matrix(builder, w, w_stride, k, n)?;
-            let out = along(builder, out, n, call.axis)?;
-            let (a, b) = (operand(builder, "DinRows", &x), by_rows(builder, &w, w_stride));
-            let c = operand(builder, if accumulate { "DinAccumulate" } else { "DinStore" }, &out);
-            let thread_tile = shared(builder, call.axis, n, vectors(&x, stride(builder, &x)), vectors(&w, w_stride));
-            let text = format!("din_product<{k}, {n}, {thread_tile}>({rows}, {a}, {b}, {c})");
-            let reads = if accumulate { vec![x, w, out] } else { vec![x, w] };
-            push(builder, text, &reads, &[out]);
-            Ok(())
+            let out = rows_of(builder, out, n, axis)?;
+            let output = if accumulate { ProductOutput::Accumulate(out) } else { ProductOutput::Store(out) };
+            let tile = tile_of_rows(builder, axis, n, x.vector_width(), w.vector_width());
+            let (left, right) = (LeftOperand::Rows(x), RightOperand::Rows(w));
+            push(builder, DeviceCall::Product { axis, k, n, left, right, output, tile });
         }
         Operation::AbsorbedMatMul { .. } | Operation::AbsorbedOuter { .. } => {
-            absorb::emit_absorbed(builder, call, next)
+            absorb::emit_absorbed(builder, call, next)?;
         }
         Operation::Outer { x, g, out, k, n } => {
-            let x = along(builder, x, k, call.axis)?;
-            let g = along(builder, g, n, call.axis)?;
+            let x = rows_of(builder, x, k, axis)?;
+            let g = rows_of(builder, g, n, axis)?;
             let out = matrix(builder, out, n, k, n)?;
-            let (of_x, of_g) = (stride(builder, &x), stride(builder, &g));
-            let (a, b) = (by_rows(builder, &x, of_x), by_rows(builder, &g, of_g));
-            let c = gradient(builder, &out, n);
-            let thread_tile = ProductShape { rows: k, ..work(n, vectors(&x, of_x), vectors(&g, of_g)) };
-            let thread_tile = text_of(builder, ProductShape { outer: true, ..thread_tile });
-            push(builder, format!("din_outer<{k}, {n}, {thread_tile}>({rows}, {a}, {b}, {c})"), &[x, g, out], &[out]);
-            Ok(())
+            let outer = outer(builder, axis, (k, n), [x, g, out]);
+            push(builder, outer);
         }
         Operation::Transpose { w, w_stride, out, k, n } => {
             let w = matrix(builder, w, w_stride, k, n)?;
             let out = matrix(builder, out, k, n, k)?;
-            let text =
-                format!("din_transpose<{k}, {n}, {w_stride}>({}, {})", pointer(builder, &w), pointer(builder, &out));
-            push(builder, text, &[w], &[out]);
-            Ok(())
+            push(builder, DeviceCall::Transpose { k, n, w, out });
         }
-        Operation::SegmentSum { x, out, width } => {
-            let out = along(builder, out, width, call.axis)?;
-            let (axes, axis) = (builder.unit.axes, call.axis);
-            let wrong = || format!("a sum over what shares axis {}", axis.0);
-            let from = axes.segment_source(axis).ok_or_else(wrong)?;
-            let x = builder.view(x, width)?;
-            if x.rows != Rows::Whole(from) {
-                return Err(wrong());
-            }
-            let sums = builder.shared(builder.kernel.threads);
-            let (of_x, of_out) = (stride(builder, &x), stride(builder, &out));
-            let (to, into, held) = (pointer(builder, &x), pointer(builder, &out), builder.name(sums));
-            let (name, more) = match (axes.kind(axis), axes.request()) {
-                (AxisKind::Unique(_), _) => {
-                    ("din_sum_group", vec![builder.offsets(axis, axis), builder.members(axis, from)])
-                }
-                (AxisKind::Request, _) => ("din_sum_samples", vec![builder.offsets(BATCH, axis)]),
-                (_, Some(requests)) => {
-                    let samples = builder.offsets(BATCH, requests);
-                    let request = builder.source(KernelArg::Ancestor { of: axis, to: requests })?;
-                    let (entries, pairs) = (builder.offsets(axis, requests), builder.offsets(from, BATCH));
-                    ("din_sum_pairs", vec![samples, request, entries, pairs])
-                }
-                (_, None) => return Err(wrong()),
-            };
-            let mut arguments = format!("{rows}, first{}", axis.0);
-            more.iter().for_each(|&array| arguments = format!("{arguments}, {}", builder.name(array)));
-            let text = format!("{name}<{width}, {of_x}, {of_out}>({arguments}, {to}, {held}, {into})");
-            let more: Vec<ArrayView> = more.into_iter().map(|a| whole(builder, a)).collect();
-            let sums = whole(builder, sums);
-            let reads: Vec<ArrayView> = [x].into_iter().chain(more).collect();
-            push(builder, text, &reads, &[sums, out]);
-            Ok(())
-        }
-        Operation::Moments { x, out, width } => {
-            let x = along(builder, x, width, call.axis)?;
-            let out = builder.view(View { buffer: out, column: 0 }, 2 * width + 1)?;
-            let groups = (builder.kernel.threads / width).clamp(1, SUMMED);
-            let sums = builder.shared(2 * builder.kernel.threads);
-            let text = format!(
-                "din_moments<{width}, {}, {groups}>({rows}, {}, {}, {})",
-                stride(builder, &x),
-                pointer(builder, &x),
-                builder.name(sums),
-                pointer(builder, &out)
-            );
-            let sums = whole(builder, sums);
-            push(builder, text, &[x, out], &[sums, out]);
-            // There are barriers within, the last one before the count is written.
-            builder.settled();
-            builder.settle(&[], &[out.array]);
-            Ok(())
-        }
+        Operation::SegmentSum { x, out, width } => segment_sum(builder, axis, x, out, width)?,
+        Operation::Moments { x, out, width } => moments(builder, axis, x, View { buffer: out, column: 0 }, width)?,
     }
+    Ok(())
+}
+
+fn segment_sum(
+    builder: &mut KernelBuilder<'_>,
+    axis: AxisId,
+    x: View,
+    out: View,
+    width: u32,
+) -> Result<(), LoweringError> {
+    let out = rows_of(builder, out, width, axis)?;
+    let axes = builder.unit.axes;
+    let wrong = || format!("a sum over what shares axis {}", axis.0);
+    let from = axes.segment_source(axis).ok_or_else(wrong)?;
+    let x = builder.view(x, width)?;
+    if x.rows != Rows::Whole(from) {
+        return Err(wrong());
+    }
+    let x = Matrix { view: x, stride: builder.stride(x.array) };
+    let sums = builder.shared(builder.kernel.threads);
+    let segments = match (axes.kind(axis), axes.request()) {
+        (AxisKind::Unique(_), _) => {
+            let (begins, members) = (builder.offsets(axis, axis), builder.members(axis, from));
+            Segments::Unique { begins: whole(builder, begins), members: whole(builder, members) }
+        }
+        (AxisKind::Request, _) => {
+            let samples = builder.offsets(BATCH, axis);
+            Segments::Samples { samples: whole(builder, samples) }
+        }
+        (AxisKind::Sequence { .. }, Some(requests)) => {
+            let samples = builder.offsets(BATCH, requests);
+            let request = builder.source(KernelArg::Ancestor { of: axis, to: requests })?;
+            let (entries, pairs) = (builder.offsets(axis, requests), builder.offsets(from, BATCH));
+            let [samples, request, entries, pairs] = [samples, request, entries, pairs].map(|a| whole(builder, a));
+            Segments::Pairs { samples, request, entries, pairs }
+        }
+        (AxisKind::Sequence { .. }, None) | (AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Pairs { .. }, _) => {
+            return Err(wrong());
+        }
+    };
+    let sums = whole(builder, sums);
+    push(builder, DeviceCall::SegmentSum { axis, width, segments, x, sums, out });
+    Ok(())
+}
+
+fn moments(
+    builder: &mut KernelBuilder<'_>,
+    axis: AxisId,
+    x: View,
+    total: View,
+    width: u32,
+) -> Result<(), LoweringError> {
+    let x = rows_of(builder, x, width, axis)?;
+    let total = builder.view(total, 2 * width + 1)?;
+    let groups = (builder.kernel.threads / width).clamp(1, SUMMED);
+    let sums = builder.shared(2 * builder.kernel.threads);
+    let sums = whole(builder, sums);
+    push(builder, DeviceCall::Moments { axis, width, groups, x, sums, total });
+    // There are barriers within, the last one before the count is written.
+    builder.settled();
+    builder.settle(&[], &[total.array]);
+    Ok(())
 }
 
 /// All columns of an array.
@@ -215,9 +206,17 @@ pub(super) fn whole(builder: &KernelBuilder<'_>, array: ArrayId) -> ArrayView {
     ArrayView { array, rows: builder.rows(array), column: 0, columns: builder.width(array) }
 }
 
-pub(super) fn push(builder: &mut KernelBuilder<'_>, text: String, reads: &[ArrayView], writes: &[ArrayView]) {
-    let arrays = |seen: &[ArrayView]| -> Vec<ArrayId> { seen.iter().map(|s| s.array).collect() };
-    let barrier = builder.settle(&arrays(reads), &arrays(writes));
+/// Appends a call, behind a barrier where it meets what others read or wrote.
+pub(super) fn push(builder: &mut KernelBuilder<'_>, call: DeviceCall) {
+    push_together(builder, vec![call]);
+}
+
+/// Appends calls that need no barrier between them: they write apart from each other, or each thread
+/// goes on with what it has written itself.
+pub(super) fn push_together(builder: &mut KernelBuilder<'_>, calls: Vec<DeviceCall>) {
+    let all = |of: fn(&DeviceCall) -> Vec<Operand>| calls.iter().flat_map(of).collect::<Vec<_>>();
+    let (reads, writes) = (call::arrays(&all(DeviceCall::reads)), call::arrays(&all(DeviceCall::writes)));
+    let barrier = builder.settle(&reads, &writes);
     builder.kernel.body.extend(barrier);
-    builder.push(Stmt::Call { text, arrays: reads.iter().chain(writes).copied().collect() });
+    calls.into_iter().for_each(|call| builder.push(Stmt::Call(call)));
 }

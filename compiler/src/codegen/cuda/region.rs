@@ -2,9 +2,10 @@
 //! a sample, of every so many samples, whose entries it walks in order; a sum over the columns takes a warp a row. So no number is
 //! written by two threads, and the order of every sum is fixed.
 
+use super::call::DeviceCall;
 use super::kernel_builder::{KernelBuilder, LoweringError};
 use super::kernel_ir::{
-    Accumulation, ArrayId, Column, Element, IndexBound, LoopRange, Row, Rows, Stmt, ValueExpr, Var, VarType,
+    Accumulation, ArrayId, ArrayView, Column, Element, IndexBound, LoopRange, Row, Rows, Stmt, ValueExpr, Var, VarType,
 };
 use crate::graph::BinaryOp;
 use crate::plan::region::{Access, Combine, Instruction, Output, Region, StridedView, is_simple_power};
@@ -274,18 +275,10 @@ impl Emitter<'_, '_> {
         for (k, o) in all.iter().enumerate() {
             let into = self.argument(o.place.argument)?;
             reads.push(into);
-            let how = if o.combine == Combine::Max { "DinMax" } else { "DinAdd" };
-            let (from, to) = (self.builder.name(sums), self.builder.name(into));
-            let text = format!(
-                "din_join_groups<{width}, {groups}, {how}>({from} + {}u, {to} + {}u)",
-                k as u32 * each,
-                o.place.column
-            );
-            let arrays = vec![
-                super::kernel_ir::ArrayView { array: sums, rows: Rows::One, column: k as u32 * each, columns: each },
-                super::kernel_ir::ArrayView { array: into, rows: Rows::One, column: o.place.column, columns: width },
-            ];
-            self.builder.push(Stmt::Call { text, arrays });
+            let view = |array, column, columns| ArrayView { array, rows: Rows::One, column, columns };
+            let sums = view(sums, k as u32 * each, each);
+            let out = view(into, o.place.column, width);
+            self.builder.push(Stmt::Call(DeviceCall::JoinGroups { width, groups, how: join(o.combine), sums, out }));
         }
         let writes: Vec<ArrayId> = reads[1..].to_vec();
         self.builder.settle(&reads, &writes);

@@ -5,10 +5,15 @@
 //!   lanes do. Nothing relies on lanes of a warp running in step.
 //! - Every index of an access has a bound below the array's extent.
 //! - A variable has its type, and a value before it is read.
+//! - `call`: every operand of a call lies inside its array, and has the elements that the call
+//!   assumes. `hazards`: what one statement writes, another reads or writes only behind a barrier.
+
+mod call;
+mod hazards;
 
 use super::kernel_ir::{
-    Array, ArrayBinding, ArrayId, ArrayView, Column, Element, ElementKind, IndexBound, KernelIr, LoopRange, Row, Rows,
-    Stmt, ValueExpr, Var, VarType, Walk,
+    Array, ArrayBinding, ArrayId, Column, Element, ElementKind, IndexBound, KernelIr, LoopRange, Row, Rows, Stmt,
+    ValueExpr, Var, VarType, Walk,
 };
 use din_program::schedule::{AxisId, GLOBAL};
 
@@ -41,7 +46,8 @@ pub fn verify(kernel: &KernelIr) -> Result<(), Broken> {
     for array in &kernel.arrays {
         v.array(array).map_err(broken)?;
     }
-    v.block(&kernel.body, Together::Block).map_err(broken)
+    v.block(&kernel.body, Together::Block).map_err(broken)?;
+    hazards::verify(kernel).map_err(broken)
 }
 
 impl Verifier<'_> {
@@ -135,12 +141,8 @@ impl Verifier<'_> {
             Stmt::Single { body } | Stmt::FirstLane { body } => self.scope(body, Together::Thread),
             Stmt::Barrier if together == Together::Block => Ok(()),
             Stmt::Barrier => Err("a barrier that not all threads of the block reach".into()),
-            Stmt::Call { text, arrays } => {
-                if together != Together::Block {
-                    return Err(format!("not all threads of the block call `{text}`"));
-                }
-                arrays.iter().try_for_each(|seen| self.seen(seen))
-            }
+            Stmt::Call(call) if together == Together::Block => call::verify(self.kernel, call),
+            Stmt::Call(call) => Err(format!("not all threads of the block call {}", call.function())),
         }
     }
 
@@ -267,15 +269,6 @@ impl Verifier<'_> {
             },
         };
         if column { Ok(array) } else { out("a column") }
-    }
-
-    fn seen(&self, seen: &ArrayView) -> Result<(), Broken> {
-        let array = self.find(seen.array)?;
-        let inside = seen.column.checked_add(seen.columns).is_some_and(|end| end <= array.width);
-        if inside && array.rows == seen.rows {
-            return Ok(());
-        }
-        Err(format!("a call sees columns {}..+{} of {:?} in `{}`", seen.column, seen.columns, seen.rows, array.name))
     }
 
     fn find(&self, id: ArrayId) -> Result<&Array, Broken> {

@@ -1,6 +1,8 @@
 //! Each rule by a kernel that breaks it, and by one that does not.
 
+use super::super::call::{DeviceCall, LeftOperand, Matrix, ProductOutput, RightOperand};
 use super::super::kernel_ir::*;
+use super::super::thread_tile::ThreadTile;
 use super::verify;
 use din_program::schedule::{AxisId, BATCH};
 
@@ -8,13 +10,13 @@ const ENTRIES: AxisId = AxisId(2);
 
 /// A kernel over a sequence with arrays `x` (entries, 8 wide), `index` (samples of entries), `s` (samples, 4 wide), `w` (once, 8) and `t` (rows of table 0, 8).
 fn kernel() -> KernelIr {
-    let array = |name: &str, numbers, rows, width| Array {
+    let array = |pointer: u32, name: &str, numbers, rows, width| Array {
         name: name.into(),
         numbers,
         rows,
         width,
         stride: width,
-        binding: ArrayBinding::Address(0),
+        binding: ArrayBinding::Address(pointer),
     };
     KernelIr {
         name: "k".into(),
@@ -34,11 +36,11 @@ fn kernel() -> KernelIr {
         strides: (1, 1),
         variables: vec![],
         arrays: vec![
-            array("x", ElementKind::F32, Rows::Local(ENTRIES), 8),
-            array("index", ElementKind::Index(IndexBound::Local(BATCH)), Rows::Local(ENTRIES), 1),
-            array("s", ElementKind::F32, Rows::Local(BATCH), 4),
-            array("w", ElementKind::F32, Rows::One, 8),
-            array("t", ElementKind::F32, Rows::Table(Some(0)), 8),
+            array(0, "x", ElementKind::F32, Rows::Local(ENTRIES), 8),
+            array(1, "index", ElementKind::Index(IndexBound::Local(BATCH)), Rows::Local(ENTRIES), 1),
+            array(2, "s", ElementKind::F32, Rows::Local(BATCH), 4),
+            array(3, "w", ElementKind::F32, Rows::One, 8),
+            array(4, "t", ElementKind::F32, Rows::Table(Some(0)), 8),
         ],
         copies: None,
         partials: vec![],
@@ -55,6 +57,8 @@ const INDEX: ArrayId = ArrayId(1);
 const S: ArrayId = ArrayId(2);
 const W: ArrayId = ArrayId(3);
 const T: ArrayId = ArrayId(4);
+const M: ArrayId = ArrayId(5);
+const Y: ArrayId = ArrayId(6);
 
 fn load(array: ArrayId, row: Row, column: Column) -> ValueExpr {
     ValueExpr::Load(Element { array, row, column })
@@ -150,17 +154,191 @@ fn a_barrier_that_some_threads_miss() {
 #[test]
 fn a_call_that_some_threads_miss() {
     let mut k = kernel();
-    let call = Stmt::Call { text: "din_fill<8>(w, 0.0f)".into(), arrays: vec![] };
+    let call = Stmt::Call(product(8, 4, 8));
     k.body.push(Stmt::Single { body: vec![call] });
     broken(&k, "not all threads of the block call");
 }
 
-#[test]
-fn a_call_that_sees_too_much() {
+/// The rows of `y` become the product of those of `x`, of which `columns` are seen, with a K x N matrix.
+fn product(k: u32, n: u32, columns: u32) -> DeviceCall {
+    let rows = |array, width, columns| {
+        let view = ArrayView { array, rows: Rows::Local(ENTRIES), column: 0, columns };
+        Matrix { view, stride: width }
+    };
+    let w = ArrayView { array: M, rows: Rows::One, column: 0, columns: k * n };
+    DeviceCall::Product {
+        axis: ENTRIES,
+        k,
+        n,
+        left: LeftOperand::Rows(rows(X, 8, columns)),
+        right: RightOperand::Rows(Matrix { view: w, stride: n }),
+        output: ProductOutput::Store(rows(Y, 4, n)),
+        tile: ThreadTile { rows: 1, columns: 1 },
+    }
+}
+
+/// With `m`, an 8 x 4 matrix, and `y`, entries, 4 wide.
+fn kernel_of_products() -> KernelIr {
     let mut k = kernel();
-    let seen = ArrayView { array: X, rows: Rows::Local(ENTRIES), column: 4, columns: 5 };
-    k.body.push(Stmt::Call { text: "f(x)".into(), arrays: vec![seen] });
-    broken(&k, "a call sees columns");
+    let array = |pointer, name: &str, rows, width| Array {
+        name: name.into(),
+        numbers: ElementKind::F32,
+        rows,
+        width,
+        stride: width,
+        binding: ArrayBinding::Address(pointer),
+    };
+    k.arrays.extend([array(5, "m", Rows::One, 32), array(6, "y", Rows::Local(ENTRIES), 4)]);
+    k
+}
+
+#[test]
+fn operands_of_calls_lie_in_their_arrays() {
+    let check = |call: DeviceCall, by: Option<&str>| {
+        let mut k = kernel_of_products();
+        k.body.push(Stmt::Call(call));
+        match by {
+            None => assert_eq!(verify(&k), Ok(())),
+            Some(by) => broken(&k, by),
+        }
+    };
+    check(product(8, 4, 8), None);
+    check(product(8, 4, 7), Some("8 columns of the 7 seen of `x`"));
+    check(product(9, 4, 9), Some("columns 0..+9 of 8 in `x`"));
+    check(product(8, 5, 8), Some("columns 0..+40 of 32 in `m`"));
+    check(product(8, 0, 8), Some("sizes [8, 0, 1, 1]"));
+    let changed = |change: &dyn Fn(&mut Matrix, &mut Matrix, &mut Matrix)| {
+        let DeviceCall::Product {
+            axis,
+            k,
+            n,
+            left: LeftOperand::Rows(mut x),
+            right: RightOperand::Rows(mut w),
+            output: ProductOutput::Store(mut out),
+            tile,
+        } = product(8, 4, 8)
+        else {
+            panic!("a product");
+        };
+        change(&mut x, &mut w, &mut out);
+        let (left, right) = (LeftOperand::Rows(x), RightOperand::Rows(w));
+        DeviceCall::Product { axis, k, n, left, right, output: ProductOutput::Store(out), tile }
+    };
+    // As many values of a matrix as its rows of 3 values, but rows of 4 are multiplied by.
+    check(changed(&|_, w, _| w.stride = 5), Some("39 columns of the 32 seen of `m`"));
+    check(changed(&|x, _, _| x.stride = 4), Some("rows of `x` are 8 apart"));
+    check(changed(&|x, _, _| x.view.array = S), Some("`s` has rows"));
+    check(changed(&|x, _, _| (x.view.array, x.view.rows) = (S, Rows::Local(BATCH))), Some("`s` has rows"));
+    check(changed(&|_, _, out| (out.view.array, out.stride) = (INDEX, 1)), Some("in `index`"));
+    check(changed(&|_, _, out| (out.view.array, out.view.rows) = (T, Rows::Table(Some(0)))), Some("`t` has rows"));
+    check(changed(&|_, _, out| out.view.array = ArrayId(99)), Some("array 99 does not exist"));
+    let fill_rows = |axis, array, rows| DeviceCall::FillRows {
+        axis,
+        out: Matrix { view: ArrayView { array, rows, column: 0, columns: 4 }, stride: 4 },
+        value: 0.0,
+    };
+    check(fill_rows(BATCH, S, Rows::Local(BATCH)), None);
+    check(fill_rows(AxisId(7), S, Rows::Local(AxisId(7))), Some("axis 7 in other tiles"));
+    let flat = ArrayView { array: W, rows: Rows::One, column: 0, columns: 8 };
+    check(DeviceCall::FillGrid { out: flat, value: 0.0 }, Some("does not treat the tiles"));
+    let how = Accumulation::Add;
+    check(DeviceCall::JoinGroups { width: 33, groups: 2, how, sums: flat, out: flat }, Some("66 threads"));
+}
+
+/// A partial sum that nothing fills is stored by the first tile, and any other is filled and added to.
+#[test]
+fn partial_sums_begin_somewhere() {
+    for (stored, first, by) in [
+        (true, true, None),
+        (false, false, None),
+        (true, false, Some("`p` is added to but never filled")),
+        (false, true, Some("`p` is stored in the first tile but filled")),
+    ] {
+        let mut k = kernel_of_products();
+        (k.copies, k.begin_barrier, k.end_barrier) = (Some((9, 32)), true, true);
+        k.partials.push(PartialSum { offset: 0, width: 32, start: 0.0, stored });
+        k.arrays.push(Array {
+            name: "p".into(),
+            numbers: ElementKind::F32,
+            rows: Rows::One,
+            width: 32,
+            stride: 32,
+            binding: ArrayBinding::Partial { offset: 0 },
+        });
+        let rows = |array, width| {
+            let view = ArrayView { array, rows: Rows::Local(ENTRIES), column: 0, columns: width };
+            Matrix { view, stride: width }
+        };
+        let view = ArrayView { array: ArrayId(7), rows: Rows::One, column: 0, columns: 32 };
+        let out = Matrix { view, stride: 4 };
+        k.body.push(Stmt::Call(DeviceCall::Outer {
+            axis: ENTRIES,
+            m: 8,
+            n: 4,
+            left: rows(X, 8),
+            right: rows(Y, 4),
+            output: if first { ProductOutput::StoreFirstTile(out) } else { ProductOutput::Accumulate(out) },
+            tile: ThreadTile { rows: 1, columns: 1 },
+        }));
+        match by {
+            None => assert_eq!(verify(&k), Ok(())),
+            Some(by) => broken(&k, by),
+        }
+        // What was filled is there for all threads behind a barrier.
+        if (stored, first) == (false, false) {
+            k.begin_barrier = false;
+            broken(&k, "no barrier between the start of partial sums and their use");
+        }
+    }
+}
+
+/// What one statement writes, the next one reads behind a barrier alone; so does the next tile, where
+/// its buffers are the same.
+#[test]
+fn accesses_that_meet_are_a_barrier_apart() {
+    let fill = || {
+        let view = ArrayView { array: X, rows: Rows::Local(ENTRIES), column: 0, columns: 8 };
+        Stmt::Call(DeviceCall::FillRows { axis: ENTRIES, out: Matrix { view, stride: 8 }, value: 1.0 })
+    };
+    let body = |statements: Vec<Stmt>| KernelIr { body: statements, ..kernel_of_products() };
+    let read = || Stmt::Call(product(8, 4, 8));
+    assert_eq!(verify(&body(vec![fill(), Stmt::Barrier, read()])), Ok(()));
+    broken(&body(vec![fill(), read()]), "no barrier between `x` and `x`");
+    broken(&body(vec![read(), fill()]), "no barrier between `x` and `x`");
+    broken(&body(vec![read(), read()]), "no barrier between `y` and `y`");
+    // A product that adds to the one before: each thread to what it has stored.
+    let adding = |n: u32| {
+        let DeviceCall::Product { axis, k, left, right, output, tile, .. } = product(8, n, 8) else {
+            panic!("a product");
+        };
+        let output = ProductOutput::Accumulate(output.out());
+        Stmt::Call(DeviceCall::Product { axis, k, n, left, right, output, tile })
+    };
+    assert_eq!(verify(&body(vec![read(), adding(4)])), Ok(()));
+    broken(&body(vec![read(), adding(3)]), "no barrier between `y` and `y`");
+    // A region's loop counts as well, by its columns.
+    for (column, by) in [(7, None), (3, Some("no barrier between `w` and `w`"))] {
+        let mut k = kernel_of_products();
+        let v = k.variable("v", VarType::F32);
+        let store = Stmt::Store { at: Element { array: W, row: Row::First, column: Column::Fixed(column) }, value: v };
+        let number = Stmt::Let { to: v, value: ValueExpr::Number(0.0) };
+        let flat = ArrayView { array: W, rows: Rows::One, column: 0, columns: 4 };
+        let join = DeviceCall::JoinGroups { width: 4, groups: 1, how: Accumulation::Add, sums: flat, out: flat };
+        k.body.extend([Stmt::Single { body: vec![number, store] }, Stmt::Call(join)]);
+        match by {
+            None => assert_eq!(verify(&k), Ok(())),
+            Some(by) => broken(&k, by),
+        }
+    }
+    // The next tile has other rows in device memory, but the same shared memory.
+    let tile = |end_barrier: bool| {
+        let mut k = body(vec![fill(), Stmt::Barrier, read()]);
+        (k.shared, k.scratch, k.end_barrier) = (64, (0, 8), end_barrier);
+        k.arrays[X.0 as usize].binding = ArrayBinding::Slot { shared: Some(0), scratch: (0, 0) };
+        k
+    };
+    assert_eq!(verify(&tile(true)), Ok(()));
+    broken(&tile(false), "no barrier between `x` and `x` of the next tile");
 }
 
 #[test]
