@@ -20,7 +20,11 @@
 //! is a base address such that element `i` of the argument's axis stands at `base + i * stride`; for tile buffers the base is moved
 //! back by the tile's first element. Strides, columns and widths are compiled into the kernel.
 
+mod operation;
+
 pub use crate::axes::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, MAX_KEYS};
+pub use operation::{AbsorbedWeight, AccessKind, BufferUse, Extent, MathFunction, Operation, Work};
+
 use serde::{Deserialize, Serialize};
 
 /// Most chunks of a phase.
@@ -31,7 +35,10 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub u32);
-        impl $name { pub fn index(self) -> usize { self.0 as usize } }
+        impl $name {
+            /// As an index of a slice.
+            pub fn index(self) -> usize { self.0 as usize }
+        }
     )* };
 }
 id! {
@@ -47,30 +54,40 @@ id! {
 /// element's.
 pub const MAX_WIDTH: u32 = 1 << 26;
 
+/// What a step does, with every buffer planned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
+    /// The axes of its buffers and calls.
     pub axes: AxisTree,
+    /// Calls name them by index.
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
     pub slots: Vec<Slot>,
     /// Scratch of one thread, in f32 numbers for each element of the tile's own axis; see [`Storage::Tile`].
     pub tile_slots: Vec<Slot>,
+    /// One after the other.
     pub phases: Vec<Phase>,
+    /// The results.
     pub roots: Vec<Root>,
 }
 
 /// `elements(axis) x width` f32 numbers, 64-byte aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
+    /// The axis whose elements it has room for.
     pub axis: AxisId,
+    /// Floats per element.
     pub width: u32,
 }
 
 /// An array of f32: one row of `width` numbers for each element of `axis`, rows contiguous.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
+    /// The axis that it has a row per element of.
     pub axis: AxisId,
+    /// Floats per row, at most [`MAX_WIDTH`].
     pub width: u32,
+    /// Where its rows lie.
     pub place: Storage,
 }
 
@@ -89,6 +106,7 @@ pub enum Storage {
     State(u32),
     /// Numeric feature of the schema.
     Dense(u32),
+    /// Label of the schema; 0 where it is missing.
     Label(u32),
     /// 1 where the label is present, else 0.
     Present(u32),
@@ -115,20 +133,27 @@ pub enum Storage {
 /// What a kernel argument points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KernelArg {
+    /// The first row of a buffer.
     Buffer(BufferId),
     /// `u32` for each element of `of`: the element of `to` above it. See [`AxisTree::is_indexed`].
     Ancestor {
+        /// Axis of the elements.
         of: AxisId,
+        /// Axis of their ancestors.
         to: AxisId,
     },
     /// `u32` for each element of the feature's axis: the row number of its id in the table.
     Rows {
+        /// Index into `Program::tables`.
         table: u32,
+        /// Index into `Schema::features`.
         feature: u32,
     },
     /// `u32` for each element of a unique axis: its row number by key `key`.
     UniqueRows {
+        /// The unique axis.
         axis: AxisId,
+        /// Index into `UniqueKeys::keys`.
         key: u32,
     },
     /// Weights of a table, by row number; row stride is the table's width.
@@ -139,61 +164,30 @@ pub enum KernelArg {
     Function(MathFunction),
 }
 
-/// Functions that generated code calls, all on f64: `extern "C" fn(f64) -> f64`, `Pow` with two arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum MathFunction {
-    Exp,
-    Log,
-    Tanh,
-    /// `log(1 + x)`
-    Log1p,
-    Pow,
-}
-
 /// Columns `column..` of a buffer's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
+    /// The buffer.
     pub buffer: BufferId,
+    /// The first column, from 0.
     pub column: u32,
 }
 
+/// One operation over the elements of an axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Whose elements are treated.
     pub axis: AxisId,
+    /// What is done.
     pub op: Operation,
     /// `file:line:column` of what asked for it, for profiles and errors.
     pub location: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Operation {
-    /// Generated code.
-    Kernel { kernel: KernelId, args: Vec<KernelArg> },
-    /// Sets the call's elements of a buffer.
-    Fill { buffer: BufferId, value: f32 },
-    /// `out_i = x_i W` or `out_i += x_i W`: `x` has `k` columns, `w` is once and `k x n`, row-major with row stride `w_stride`, `out` has `n` columns.
-    MatMul { x: View, w: View, w_stride: u32, out: View, k: u32, n: u32, accumulate: bool },
-    /// `out_i = x_i (W1 + diag(q_s) W2)`, `s` being entry `i`'s sample: `x` has `e` columns, `out` `n`, `w` is once and holds W1 over W2, `2 e x n`. Or
-    /// `transposed`, `out_i = x_i (W1 + diag(q_s) W2)^T`: `x` has `n` columns, `out` `e`, `w` is `n x 2 e`. `q` is on the samples.
-    AbsorbedMatMul { x: View, q: View, w: View, transposed: bool, out: View, e: u32, n: u32 },
-    /// With `G_s` the sum of `x_i^T g_i` over the entries of sample `s` (`e x n`): `weight`, (q, partial `2 e x n`), gains G_s over diag(q_s) G_s for every
-    /// sample; `sample`, (w as W1 over W2, out on the samples), becomes the sum of `G_s * W2` over each row.
-    AbsorbedOuter { x: View, g: View, weight: Option<(View, View)>, sample: Option<(View, View)>, e: u32, n: u32 },
-    /// `out += sum_i x_i^T g_i`: `out` is a partial, `k x n` row-major.
-    Outer { x: View, g: View, out: View, k: u32, n: u32 },
-    /// Once: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.
-    Transpose { w: View, w_stride: u32, out: View, k: u32, n: u32 },
-    /// Sums over what shares an element, in order. Over requests: `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over a common
-    /// sequence's entries once a request: `out_e` is the sum of `x` at this entry over the samples of its request. Over a group: `out_g` is the
-    /// sum of `x_i` over the elements `i` that `g` stands for. `width` columns; `x` is on [`AxisTree::segment_source`].
-    SegmentSum { x: View, out: View, width: u32 },
-    /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`, `[mean, M2, count]` of widths `width, width, 1`.
-    Moments { x: View, out: BufferId, width: u32 },
-}
-
+/// How two copies of a partial sum become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Combine {
+    /// Identity 0.
     Sum,
     /// Identity -inf.
     Max,
@@ -204,46 +198,68 @@ pub enum Combine {
 /// Joins the chunks' copies of `partial` into `into` after the phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reduction {
+    /// A buffer of [`Storage::Partial`].
     pub partial: BufferId,
+    /// What receives the result: an arena buffer on the global axis.
     pub into: BufferId,
+    /// How copies are joined.
     pub combine: Combine,
 }
 
+/// Calls between two reductions over all samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
+    /// The axis that its tiles are cut from.
     pub axis: AxisId,
+    /// Elements that a tile has at most, or reaches; see the module.
     pub tile_rows: u32,
+    /// In order, for each tile.
     pub calls: Vec<Call>,
+    /// What follows once all chunks are done.
     pub reductions: Vec<Reduction>,
 }
 
 /// A result that outlives the schedule; always an arena buffer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Root {
+    /// Mean loss of the batch: one float.
     Loss(BufferId),
     /// Logit of prediction `index`.
     Prediction {
+        /// Index into `Program::predictions`.
         index: u32,
+        /// One float per sample.
         buffer: BufferId,
     },
+    /// A value that a test asks for by name.
     Named {
+        /// The name.
         name: String,
+        /// Its values.
         buffer: BufferId,
     },
     /// New value of a state.
     State {
+        /// Index into `Program::states`.
         state: u32,
+        /// As wide as the state.
         buffer: BufferId,
     },
+    /// Gradient of a dense parameter, summed over the batch.
     ParamGradient {
+        /// Index into `Program::parameters`.
         param: u32,
+        /// As wide as the parameter.
         buffer: BufferId,
     },
     /// One row for each element of the feature's axis, or of a group over it with the feature in a key (there may be one of each): as many
     /// columns of the view as the table is wide.
     RowGradient {
+        /// Index into `Program::tables`.
         table: u32,
+        /// Index into `Schema::features`.
         feature: u32,
+        /// The first of the columns that hold the gradient.
         view: View,
     },
 }

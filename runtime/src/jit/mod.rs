@@ -106,7 +106,6 @@ impl CodeImage {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[cfg(target_arch = "x86_64")]

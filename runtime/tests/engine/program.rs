@@ -6,7 +6,9 @@
 //! Rows: `weight -= 0.1 * grad`, `seen += touches`. `W`: `weight -= 0.1 * grad / (1 + sum(grad^2))`, which takes two phases.
 
 use din_program::schedule::*;
-use din_program::schema::{self, Feature, FeatureKind, Init, Label, Parameter, Prediction, Schema, Sequence, Training};
+use din_program::schema::{
+    self, Feature, FeatureKind, Init, Label, Parameter, Prediction, Schema, Sequence, Training, UpdateRule,
+};
 use din_program::{Access, ArrayUse, FORMAT, Isa, Program, Signature, SlotScope, Update, UpdateSlot};
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{DenseState, ExecError, StepInputs};
@@ -405,8 +407,8 @@ pub fn program() -> Program {
             init: Init::Normal(0.5),
             features: vec![0, 1],
             update: 0,
-            counts: false,
-            every_row: false,
+            reads_frequency: false,
+            update_rule: UpdateRule::Sparse,
             location: location(),
         }],
         parameters: vec![Parameter {

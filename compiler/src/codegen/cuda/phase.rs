@@ -12,7 +12,7 @@ use super::{ArgNumbering, CodegenOptions, SchedulePurpose, ScheduleUnit};
 use crate::plan::Kernels;
 use din_program::cuda::{ALIGN, Grid, Launch, PointerArg, ScalarArg, Tiling};
 use din_program::schedule::{
-    AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Slot, SlotId, Storage,
+    AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelId, Operation, Phase, Slot, SlotId, Storage,
 };
 
 /// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that share the sets (`join.cuh`).
@@ -216,26 +216,12 @@ impl PhaseEmitter<'_> {
             Some(Storage::Tile(s)) => Memory::Tile(s),
             _ => Memory::Buffer(id),
         };
-        match &call.op {
-            Operation::Kernel { kernel, args } => {
-                let of = |a: u32| match args.get(a as usize) {
-                    Some(KernelArg::Buffer(id)) => Some(memory(*id)),
-                    _ => None,
-                };
-                let reads = (0..args.len() as u32).filter_map(of).collect();
-                let outputs = self.kernels.regions.get(kernel.index()).map_or(&[][..], |r| &r.outputs);
-                (reads, outputs.iter().filter_map(|o| of(o.place.argument)).collect())
-            }
-            Operation::Fill { buffer, .. } => (vec![], vec![memory(*buffer)]),
-            Operation::Transpose { w, out, .. } => (vec![memory(w.buffer)], vec![memory(out.buffer)]),
-            Operation::MatMul { x, w, out, .. } => (vec![memory(x.buffer), memory(w.buffer)], vec![memory(out.buffer)]),
-            // Not among what is shared.
-            Operation::AbsorbedMatMul { .. }
-            | Operation::AbsorbedOuter { .. }
-            | Operation::Outer { .. }
-            | Operation::SegmentSum { .. }
-            | Operation::Moments { .. } => (vec![], vec![]),
-        }
+        let signature = |kernel: KernelId| {
+            let region = self.kernels.regions.get(kernel.index());
+            region.expect("the planner numbers kernels by their regions").signature()
+        };
+        let reads = call.op.reads().into_iter().map(memory).collect();
+        (reads, call.op.writes(signature).into_iter().map(memory).collect())
     }
 
     fn samples(&self, unit: AxisId, numbering: &mut ArgNumbering) -> Result<PhaseKernel, LoweringError> {
@@ -336,37 +322,11 @@ impl PhaseEmitter<'_> {
         };
         let mut own = None;
         for call in &self.phase.calls {
-            match &call.op {
-                Operation::Kernel { args, .. } => {
-                    for a in args {
-                        if let KernelArg::Buffer(id) = a {
-                            used(*id);
-                        }
-                    }
-                }
-                Operation::Fill { buffer, .. } => used(*buffer),
-                Operation::SegmentSum { x, out, .. } => [x, out].iter().for_each(|v| used(v.buffer)),
-                Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| used(v.buffer)),
-                Operation::AbsorbedMatMul { x, q, w, transposed, out, e, .. } => {
-                    [x, q, w, out].iter().for_each(|v| used(v.buffer));
-                    if !transposed {
-                        own = own.max(Some((*e, call.axis.0)));
-                    }
-                }
-                Operation::AbsorbedOuter { x, g, weight, sample, e, .. } => {
-                    [x, g].iter().for_each(|v| used(v.buffer));
-                    for (a, b) in [weight, sample].into_iter().flatten() {
-                        used(a.buffer);
-                        used(b.buffer);
-                    }
-                    own = own.max(Some((*e, call.axis.0)));
-                }
-                Operation::Outer { x, g, out, .. } => [x, g, out].iter().for_each(|v| used(v.buffer)),
-                Operation::Transpose { w, out, .. } => [w, out].iter().for_each(|v| used(v.buffer)),
-                Operation::Moments { x, out, .. } => {
-                    used(x.buffer);
-                    used(*out);
-                }
+            call.op.buffers().into_iter().for_each(&mut used);
+            if let Operation::AbsorbedMatMul { transposed: false, e, .. } | Operation::AbsorbedOuter { e, .. } =
+                &call.op
+            {
+                own = own.max(Some((*e, call.axis.0)));
             }
         }
         if let Some((width, axis)) = own {

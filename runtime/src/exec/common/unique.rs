@@ -1,4 +1,4 @@
-//! Finds what reads the same rows: the elements of a [`din_program::schedule::Group`].
+//! Finds what reads the same rows: the elements of a unique axis ([`din_program::axes::UniqueKeys`]).
 //!
 //! Guarantees: elements of the group come in the order of the first that each stands for, and what one stands for ascends, so neither
 //! depends on threads or hashing. Nothing is allocated once the vectors have grown to the size of a batch.

@@ -6,8 +6,8 @@
 use super::CheckError;
 use super::model::MAX_SLOTS;
 use din_program::schedule::{
-    AxisId, AxisKind, AxisTree, BATCH, Buffer, BufferId, Call, Combine, GLOBAL, KernelArg, MAX_WIDTH, Operation, Phase,
-    Root, Schedule, Storage, View,
+    AccessKind, AxisId, AxisKind, AxisTree, BATCH, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL,
+    KernelArg, MAX_WIDTH, Operation, Phase, Root, Schedule, Storage, View,
 };
 use din_program::schema::FeatureKind;
 use din_program::{Program, SlotScope, UpdateSlot};
@@ -272,12 +272,11 @@ impl Validator<'_> {
         Ok(b)
     }
 
-    /// A folded product runs over a sequence, and its sizes are no accident.
-    fn folding(&self, call: &Call, e: u32, n: u32) -> Checked {
-        ensure(self.axes.parent(call.axis) == Some(BATCH) && self.axes.is_ragged(call.axis), || {
-            format!("a folded product over axis {}", call.axis.0)
-        })?;
-        ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("a folded product of {e} x {n}"))
+    /// A product with an absorbed weight runs over a sequence, and its sizes are plausible.
+    fn absorbed(&self, call: &Call, e: u32, n: u32) -> Checked {
+        let sequence = self.axes.parent(call.axis) == Some(BATCH) && self.axes.is_ragged(call.axis);
+        ensure(sequence, || format!("an absorbed product over axis {}", call.axis.0))?;
+        ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("an absorbed product of {e} x {n}"))
     }
 
     fn writable(&self, v: View, b: &Buffer) -> Checked {
@@ -313,89 +312,77 @@ impl Validator<'_> {
                 }
                 self.signature(call, &found.signature, args)?;
             }
-            Operation::Fill { buffer, .. } => {
-                let v = View { buffer: *buffer, column: 0 };
-                let b = self.along(call, v, 0)?;
-                self.writable(v, b)?;
+            Operation::Fill { .. }
+            | Operation::MatMul { .. }
+            | Operation::Outer { .. }
+            | Operation::SegmentSum { .. } => {}
+            Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => {
+                self.absorbed(call, *e, *n)?;
             }
-            &Operation::MatMul { x, w, w_stride, out, k, n, .. } => {
-                self.along(call, x, k)?;
-                let weight = self.matrix(w, w_stride, k, n)?;
-                ensure(weight.place != Storage::Partial, || "a product with a partial".into())?;
-                let o = self.along(call, out, n)?;
-                self.writable(out, o)?;
-                let apart = x.column + k <= out.column || out.column + n <= x.column;
-                ensure((x.buffer != out.buffer || apart) && w.buffer != out.buffer, || {
-                    format!("a product is written over its operand, buffer {}", out.buffer.0)
-                })?;
-            }
-            &Operation::AbsorbedMatMul { x, q, w, transposed, out, e, n } => {
-                let (from, to) = if transposed { (n, e) } else { (e, n) };
-                self.folding(call, e, n)?;
-                self.along(call, x, from)?;
-                self.on_samples(q, e)?;
-                let (rows, columns) = if transposed { (n, 2 * e) } else { (2 * e, n) };
-                let weight = self.matrix(w, columns, rows, columns)?;
-                ensure(weight.place != Storage::Partial, || "a product with a partial".into())?;
-                let o = self.along(call, out, to)?;
-                self.writable(out, o)?;
-                ensure([x, q, w].iter().all(|v| v.buffer != out.buffer), || {
-                    format!("a product is written over its operand, buffer {}", out.buffer.0)
-                })?;
-            }
-            &Operation::AbsorbedOuter { x, g, weight, sample, e, n } => {
-                self.folding(call, e, n)?;
-                self.along(call, x, e)?;
-                self.along(call, g, n)?;
-                if let Some((q, out)) = weight {
-                    self.on_samples(q, e)?;
-                    self.partial(phase, out.buffer)?;
-                    self.matrix(out, n, 2 * e, n)?;
-                }
-                if let Some((w, out)) = sample {
-                    let from = self.matrix(w, n, 2 * e, n)?;
-                    ensure(from.place != Storage::Partial, || "a product with a partial".into())?;
-                    let o = self.on_samples(out, e)?;
-                    self.writable(out, o)?;
-                    ensure(x.buffer != out.buffer && g.buffer != out.buffer, || {
-                        format!("a product is written over its operand, buffer {}", out.buffer.0)
-                    })?;
-                }
-            }
-            &Operation::Outer { x, g, out, k, n } => {
-                self.along(call, x, k)?;
-                self.along(call, g, n)?;
-                self.partial(phase, out.buffer)?;
-                self.matrix(out, n, k, n)?;
-            }
-            &Operation::Transpose { w, w_stride, out, k, n } => {
+            Operation::Transpose { .. } => {
                 ensure(call.axis == GLOBAL, || "a transposition that is not once".into())?;
-                let b = self.matrix(w, w_stride, k, n)?;
-                ensure(b.place != Storage::Partial && w.buffer != out.buffer, || "a transposition in place".into())?;
-                let o = self.matrix(out, k, n, k)?;
-                self.writable(out, o)?;
             }
-            &Operation::SegmentSum { x, out, width } => {
-                let from = self.axes.segment_source(call.axis);
-                let b = self.view(x, width as usize)?;
-                ensure(Some(b.axis) == from && !matches!(b.place, Storage::Tile(_)), || {
-                    format!("buffer {} of axis {} summed over axis {}", x.buffer.0, b.axis.0, call.axis.0)
-                })?;
-                let o = self.along(call, out, width)?;
-                self.writable(out, o)?;
-                ensure(x.buffer != out.buffer, || format!("a sum is written over its operand, buffer {}", x.buffer.0))?;
-            }
-            &Operation::Moments { x, out, width } => {
-                self.along(call, x, width)?;
-                let b = self.partial(phase, out)?;
-                ensure(b.width as usize == 2 * width as usize + 1 && width > 0, || {
+            Operation::Moments { out, width, .. } => {
+                let b = self.partial(phase, *out)?;
+                ensure(b.width as usize == 2 * *width as usize + 1 && *width > 0, || {
                     format!("moments of width {width} into a partial of width {}", b.width)
                 })?;
-                let moments = phase.reductions.iter().any(|r| r.partial == out && r.combine == Combine::Moments);
+                let moments = phase.reductions.iter().any(|r| r.partial == *out && r.combine == Combine::Moments);
                 ensure(moments, || format!("partial {out:?} of moments is reduced otherwise"))?;
             }
         }
+        let uses = call.op.uses();
+        for operand in &uses {
+            self.operand(phase, call, operand)?;
+        }
+        for written in uses.iter().filter(|u| u.access != AccessKind::Read) {
+            // A product may write columns of the buffer that it reads other columns of.
+            let apart = |read: &BufferUse| match (&call.op, read.columns, written.columns) {
+                (Operation::MatMul { .. }, Some(r), Some(w)) => {
+                    let same_rows = read.extent == Extent::Elements && written.extent == Extent::Elements;
+                    let before = |a: &BufferUse, columns: u32, b: &BufferUse| a.view.column + columns <= b.view.column;
+                    same_rows && (before(read, r, written) || before(written, w, read))
+                }
+                _ => false,
+            };
+            let read = uses.iter().filter(|u| u.access == AccessKind::Read);
+            let over = read.filter(|r| r.view.buffer == written.view.buffer).find(|r| !apart(r));
+            ensure(over.is_none(), || {
+                format!("the result is written over an operand, buffer {}", written.view.buffer.0)
+            })?;
+        }
         Ok(())
+    }
+
+    /// One operand of a call other than a kernel's.
+    fn operand(&self, phase: &Phase, call: &Call, operand: &BufferUse) -> Checked {
+        let BufferUse { view, extent, columns, access } = *operand;
+        let count = columns.unwrap_or(0);
+        let b = match extent {
+            Extent::Elements => self.along(call, view, count)?,
+            Extent::Samples => self.on_samples(view, count)?,
+            Extent::Summed => {
+                let from = self.axes.segment_source(call.axis);
+                let b = self.view(view, count as usize)?;
+                ensure(Some(b.axis) == from && !matches!(b.place, Storage::Tile(_)), || {
+                    format!("buffer {} of axis {} summed over axis {}", view.buffer.0, b.axis.0, call.axis.0)
+                })?;
+                b
+            }
+            Extent::Matrix { rows, stride } => {
+                let b = self.matrix(view, stride, rows, count)?;
+                ensure(b.place != Storage::Partial, || {
+                    format!("buffer {} is used as a matrix but is a partial", view.buffer.0)
+                })?;
+                b
+            }
+            Extent::Partial { rows } => {
+                self.partial(phase, view.buffer)?;
+                self.matrix(view, count, rows, count)?;
+                return Ok(());
+            }
+        };
+        if access == AccessKind::Read { Ok(()) } else { self.writable(view, b) }
     }
 
     pub fn source(&self, phase: &Phase, source: KernelArg) -> Checked {

@@ -3,7 +3,7 @@
 //! Capacities grow by a quarter more than asked, so that batches of varying sizes soon allocate nothing.
 
 use super::memory::{Region, area, lines};
-use super::prepare::{Arg, Prepared, function};
+use super::prepare::{Arg, Prepared};
 use super::tiles::Tiling;
 use crate::exec::ExecError;
 use crate::exec::common::Layout;
@@ -48,7 +48,7 @@ pub(super) struct RowUpdate {
     /// Index of the table.
     pub table: usize,
     pub width: usize,
-    /// By what reads the table ([`super::Reader`]): first gradient row and its stride; null where none flows.
+    /// By what reads the table ([`crate::exec::common::Lookup`]): first gradient row and its stride; null where none flows.
     pub gradients: Vec<(*const f32, usize)>,
     pub touches: *mut f32,
 }
@@ -192,7 +192,7 @@ impl Instance {
                     Arg::Argument(KernelArg::UniqueRows { axis, key }) => {
                         self.layout.unique(axis).rows[key as usize].as_ptr().cast_mut().cast()
                     }
-                    Arg::Argument(KernelArg::Function(f)) => function(f),
+                    Arg::Argument(KernelArg::Function(f)) => f.address(),
                     Arg::Argument(s) => source(s),
                     Arg::Tile { .. } | Arg::Partial { .. } | Arg::Gradient { .. } => std::ptr::null_mut(),
                 };

@@ -33,6 +33,7 @@ use crate::kernels::Gemm;
 use crate::table::{Occurrences, Table};
 use crate::threads::pool::Pool;
 use din_program::schedule::{KernelArg, Root, Storage};
+use din_program::schema::UpdateRule;
 use din_program::{Isa, Program};
 use instance::{Instance, RowUpdate};
 use phase::{Scratch, Shared};
@@ -357,7 +358,7 @@ impl CpuExecutor {
                 slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
             }
             occurrences.build(slices, tables[t].rows());
-            if program.tables[t].every_row {
+            if program.tables[t].update_rule == UpdateRule::Dense {
                 occurrences.cover(tables[t].rows());
             }
             slices.clear();
@@ -380,7 +381,7 @@ impl CpuExecutor {
                 continue;
             }
             if let Some(update) = &mut instance.rows {
-                update.touches = table.touches_ptr();
+                update.touches = table.updates_ptr();
                 for (lookup, gradient) in self.lookups[t].iter().zip(&mut update.gradients) {
                     *gradient = lookup.view.map_or((std::ptr::null(), 0), |view| {
                         let stride = train.prepared.buffers[view.buffer.index()].width as usize;
@@ -392,8 +393,8 @@ impl CpuExecutor {
             let place = |place: Storage| match place {
                 Storage::Weight => table.weights_ptr(),
                 Storage::UpdateSlot(k) => table.slot_ptr(k as usize),
-                Storage::Frequency => table.count_ptr(),
-                Storage::UpdateCount => table.touches_ptr(),
+                Storage::Frequency => table.frequency_ptr(),
+                Storage::UpdateCount => table.updates_ptr(),
                 Storage::InBatch => touched.touched.as_ptr().cast_mut(),
                 _ => std::ptr::null_mut(),
             };

@@ -3,6 +3,7 @@
 
 use super::instance::Instance;
 use crate::exec::common::{CallSpan, ElementRange, ProfileRow};
+use din_program::schedule::Work;
 use std::time::Instant;
 
 /// Calls that a thread keeps one by one: some steps of a model of usual size.
@@ -114,7 +115,7 @@ pub(super) fn rows(instances: &[Instance]) -> Vec<ProfileRow> {
     let mut rows = Vec::new();
     for instance in instances {
         for (phase, p) in instance.prepared.phases.iter().enumerate() {
-            let row = |name: &str, location: &str, work: (f64, f64)| ProfileRow {
+            let row = |name: &str, location: &str, work: Work| ProfileRow {
                 schedule: instance.prepared.name.clone(),
                 phase,
                 name: name.to_string(),
@@ -122,11 +123,11 @@ pub(super) fn rows(instances: &[Instance]) -> Vec<ProfileRow> {
                 calls: 0,
                 elements: 0,
                 seconds: 0.0,
-                flops: work.0,
-                bytes: work.1,
+                flops: work.flops,
+                bytes: work.bytes,
             };
             rows.extend(p.calls.iter().map(|c| row(&c.name, &c.location, c.work)));
-            rows.push(row(SUMS, "", (0.0, 0.0)));
+            rows.push(row(SUMS, "", Work::default()));
         }
     }
     rows

@@ -7,7 +7,7 @@ use super::driver::TimedLaunch;
 use crate::exec::common::{CallSpan, ProfileRow};
 use din_program::Program;
 use din_program::cuda::{Grid, Launches};
-use din_program::schedule::{AxisId, AxisTree, BATCH, KernelArg, Operation, Phase, Schedule, Storage};
+use din_program::schedule::{AbsorbedWeight, AxisId, AxisTree, BATCH, BufferId, KernelArg, Phase, Schedule, Storage};
 use rustc_hash::FxHashMap;
 
 /// Launches that are kept one by one: some steps of a model of usual size.
@@ -128,36 +128,10 @@ fn work(program: &Program, ran: &ScheduleRun<'_>, phase: &Phase) -> (f64, f64) {
         }
     };
     for call in &phase.calls {
-        let product = |a: u32, b: u32| 2.0 * f64::from(a) * f64::from(b);
-        let each = match call.op {
-            Operation::Kernel { .. } | Operation::Fill { .. } | Operation::Transpose { .. } => 0.0,
-            Operation::SegmentSum { .. } => 0.0,
-            Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } => product(k, n),
-            // Both halves of the weight.
-            Operation::AbsorbedMatMul { e, n, .. } => product(2 * e, n),
-            Operation::AbsorbedOuter { weight, sample, e, n, .. } => {
-                (if weight.is_some() { product(2 * e, n) } else { 0.0 })
-                    + (if sample.is_some() { product(e, n) } else { 0.0 })
-            }
-            Operation::Moments { width, .. } => 5.0 * f64::from(width),
-        };
-        flops += each * (ran.count)(call.axis) as f64;
-        match &call.op {
-            Operation::Kernel { args, .. } => args.iter().copied().for_each(&mut touch),
-            Operation::Fill { buffer, .. } => touch(KernelArg::Buffer(*buffer)),
-            Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
-            Operation::AbsorbedMatMul { x, q, w, out, .. } => {
-                [x, q, w, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer)));
-            }
-            Operation::AbsorbedOuter { x, g, weight, sample, .. } => {
-                let pairs = [*weight, *sample].into_iter().flatten().flat_map(|(a, b)| [a, b]);
-                [*x, *g].into_iter().chain(pairs).for_each(|v| touch(KernelArg::Buffer(v.buffer)));
-            }
-            Operation::Outer { x, g, .. } => [x, g].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
-            Operation::Transpose { w, out, .. } => [w, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
-            Operation::SegmentSum { x, out, .. } => [x, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
-            Operation::Moments { x, .. } => touch(KernelArg::Buffer(x.buffer)),
-        }
+        let buffers = &ran.schedule.buffers;
+        let width = |id: BufferId| buffers.get(id.index()).filter(|b| b.axis == call.axis).map(|b| b.width);
+        flops += call.work(width, AbsorbedWeight::BothHalves).flops * (ran.count)(call.axis) as f64;
+        call.op.args().into_iter().for_each(&mut touch);
     }
     let numbers = |source: &KernelArg| match *source {
         KernelArg::Buffer(id) => match ran.schedule.buffers.get(id.index()) {
