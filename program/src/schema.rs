@@ -238,7 +238,7 @@ pub enum GroupBy {
     Key(u32),
     /// Index into [`Schema::features`]; a categorical feature of a group, not of a sequence.
     Feature(u32),
-    /// The same of one that is common: one id a request.
+    /// The same of a common feature: one id per request.
     Common(u32),
 }
 
@@ -251,6 +251,68 @@ pub enum MetricKind {
         weight: GroupWeight,
     },
     LogLoss,
+}
+
+impl MetricKind {
+    pub fn name(&self) -> MetricName {
+        match self {
+            Self::Auc => MetricName::Auc,
+            Self::Gauc { .. } => MetricName::Gauc,
+            Self::LogLoss => MetricName::LogLoss,
+        }
+    }
+
+    pub fn direction(&self) -> Direction {
+        self.name().direction()
+    }
+}
+
+/// Which metric of `std.metric` it is, without its options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricName {
+    Auc,
+    Gauc,
+    LogLoss,
+}
+
+/// Which of two values of a metric is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    HigherIsBetter,
+    LowerIsBetter,
+}
+
+impl MetricName {
+    pub const ALL: [MetricName; 3] = [Self::Auc, Self::Gauc, Self::LogLoss];
+
+    /// As specs write it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Auc => "auc",
+            Self::Gauc => "gauc",
+            Self::LogLoss => "log_loss",
+        }
+    }
+
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|name| name.text() == text)
+    }
+
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Auc | Self::Gauc => Direction::HigherIsBetter,
+            Self::LogLoss => Direction::LowerIsBetter,
+        }
+    }
+}
+
+impl Direction {
+    pub fn is_better(self, value: f64, other: f64) -> bool {
+        match self {
+            Self::HigherIsBetter => value > other,
+            Self::LowerIsBetter => value < other,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use super::value::{Value, number_text};
 use crate::model::SlotScope;
 use din_grammar::ast::{self, BinaryOp, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, TableKind};
+use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, TableKind};
 
 impl<'a> Elab<'a> {
     /// Everything that `report` lists.
@@ -141,10 +141,11 @@ impl<'a> Elab<'a> {
             match parameter.name.name.as_str() {
                 "target" => target = self.metric_target(scope, &a.value),
                 "by" => by = self.group_by(scope, &a.value),
-                _ => match self.group_weight(&a.value) {
+                "weight" => match self.group_weight(&a.value) {
                     Some(w) => weight = w,
                     None => faulty = true,
                 },
+                other => unreachable!("`std.metric` has no parameter `{other}`"),
             }
         }
         for (i, p) in metric.parameters.iter().enumerate() {
@@ -173,14 +174,11 @@ impl<'a> Elab<'a> {
             return None;
         }
         let label = &self.predictions[target].name;
-        let (kind, name) = match metric.name.name.as_str() {
-            "auc" => (MetricKind::Auc, format!("auc({label})")),
-            "log_loss" => (MetricKind::LogLoss, format!("log_loss({label})")),
-            "gauc" => (MetricKind::Gauc { by: by?, weight }, gauc_name(label, None, weight)),
-            other => {
-                self.not_built(&format!("the metric `{other}`"), "report another one", callee.span);
-                return None;
-            }
+        let kind = MetricName::from_text(&metric.name.name).expect("`MetricName` has every metric of `std.metric`");
+        let (kind, name) = match kind {
+            MetricName::Auc => (MetricKind::Auc, format!("auc({label})")),
+            MetricName::LogLoss => (MetricKind::LogLoss, format!("log_loss({label})")),
+            MetricName::Gauc => (MetricKind::Gauc { by: by?, weight }, gauc_name(label, None, weight)),
         };
         Some(Metric { name, prediction: target as u32, kind })
     }

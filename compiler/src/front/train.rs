@@ -9,7 +9,7 @@ use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Metric, MetricKind, Prediction, Training, UpdateRule};
+use din_program::schema::{Direction, Metric, Prediction, Training, UpdateRule};
 use rustc_hash::FxHashSet;
 
 const SETTINGS: [&str; 7] = ["loss", "optimizer", "regularize", "batch", "epochs", "seed", "select"];
@@ -397,7 +397,7 @@ impl<'a> Elab<'a> {
         let batch = self.whole(scope, train, "batch", 1.0, 1.0) as u32;
         let epochs = self.whole(scope, train, "epochs", 1.0, 1.0) as u32;
         let seed = self.whole(scope, train, "seed", 0.0, 0.0) as u64;
-        let ranking = |m: &Metric| !matches!(m.kind, MetricKind::LogLoss);
+        let ranking = |m: &Metric| m.kind.direction() == Direction::HigherIsBetter;
         let mut select = metrics.iter().position(ranking).unwrap_or(0) as u32;
         if let Some(e) = train.value("select") {
             let found = match &e.kind {

@@ -253,3 +253,18 @@ fn metrics_of_one_label_by_two_groupings_have_two_names() {
         ["gauc(click, by = request_id, weight = clicks)", "gauc(click, by = user.age, weight = clicks)", "gauc(click)"]
     );
 }
+
+#[test]
+fn the_library_defines_the_metrics_that_the_runtime_computes() {
+    let (_, text) = library_sources().iter().find(|(module, _)| *module == "std.metric").unwrap();
+    let file = din_grammar::parse(text, din_grammar::FileId::default()).unwrap();
+    let mut defined: Vec<&str> = Vec::new();
+    for item in &file.items {
+        let ast::Item::Metric(metric) = item else { panic!("`std.metric` has metrics alone") };
+        defined.push(&metric.name.name);
+    }
+    let mut computed = din_program::schema::MetricName::ALL.map(|name| name.text());
+    defined.sort_unstable();
+    computed.sort_unstable();
+    assert_eq!(defined, computed);
+}
