@@ -10,7 +10,7 @@ measured is written and marked as no result. Configurations stand in the order o
 `--patience` seconds (it compiles), is left out of its configuration and named there. A floor is what the step cannot be faster than on this GPU: its
 products at the rate of the largest product that PyTorch does here, or the bytes that it must move at the rate of a copy, whichever takes longer.
 
-`--rehearse` runs all of this without a GPU at small sizes, peers on the CPU, ours there too or, where DIN_CUDA_DRIVER names a made-up driver, on that.
+`--rehearse` runs all of this without a GPU at small sizes, peers on the CPU, ours there too or, where DIN_CUDA_DRIVER names a fake driver, on that.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 use crate::device::{self, DeviceArg};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use din_runtime::exec::cuda::Target;
+use din_runtime::exec::cuda::CudaTarget;
 use std::path::PathBuf;
 
 /// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.
@@ -226,7 +226,7 @@ pub struct Build {
     /// Also embed kernels for GPUs, one image an architecture: sm_90 is machine code of one, compute_90 is PTX, which the driver compiles for it and
     /// later ones. Needs NVRTC, but no GPU
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
-    pub cuda: Vec<Target>,
+    pub cuda: Vec<CudaTarget>,
     /// What GPUs compute products in
     #[arg(long, value_enum, value_name = "P", default_value_t = PrecisionArg::F32, requires = "cuda")]
     pub precision: PrecisionArg,
@@ -277,10 +277,10 @@ pub struct Train {
     /// itself NVRTC; its results are not the CPU's bit for bit [default: cpu; on --resume where the run began]
     #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
     pub device: Option<DeviceArg>,
-    /// Bytes of the GPU's memory for tables, such as 20G; a larger table is there in parts, with the same results [default: three quarters of what
-    /// is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub device_memory: Option<usize>,
+    pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]
@@ -356,10 +356,10 @@ pub struct Eval {
     /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
     pub device: DeviceArg,
-    /// Bytes of the GPU's memory for tables, such as 20G; a larger table is there in parts, with the same results [default: three quarters of what
-    /// is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub device_memory: Option<usize>,
+    pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]
@@ -386,10 +386,10 @@ pub struct Predict {
     /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
     pub device: DeviceArg,
-    /// Bytes of the GPU's memory for tables, such as 20G; a larger table is there in parts, with the same results [default: three quarters of what
-    /// is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub device_memory: Option<usize>,
+    pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
     pub machine: Machine,
     #[command(flatten)]

@@ -6,7 +6,8 @@ use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
 use din_program::cuda::{Cuda, Precision};
 use din_runtime::bundle::Kernels;
-use din_runtime::exec::cuda::{DeviceError, Gpu, Image, ImageCache, Nvrtc, Target};
+use din_runtime::exec::Backend;
+use din_runtime::exec::cuda::{CudaImage, CudaTarget, DeviceError, Gpu, ImageCache, Nvrtc};
 use din_runtime::run_dir::Record;
 use din_runtime::run_dir::RunDirectory;
 use din_runtime::train::Device;
@@ -54,14 +55,14 @@ pub fn bytes(text: &str) -> Result<usize, String> {
 }
 
 /// A GPU that is there.
-pub struct Found {
+pub struct ProbedGpu {
     pub name: String,
     /// Such as 90 for sm_90.
     pub architecture: u32,
 }
 
 /// Launches, and images of which one fits.
-pub type Fitting = (Arc<Cuda>, Vec<Image>);
+pub type Fitting = (Arc<Cuda>, Vec<CudaImage>);
 
 /// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where there is no driver or no GPU; `memory`
 /// is for tables there.
@@ -69,7 +70,7 @@ pub fn choose(
     console: &Console,
     asked: DeviceArg,
     memory: Option<usize>,
-    kernels: impl FnOnce(&Found) -> Result<Fitting, Failure>,
+    kernels: impl FnOnce(&ProbedGpu) -> Result<Fitting, Failure>,
 ) -> Result<Device, Failure> {
     let number = match asked {
         DeviceArg::Cpu => return Ok(Device::Cpu),
@@ -77,7 +78,7 @@ pub fn choose(
         DeviceArg::Cuda(number) => number,
     };
     let found = match Gpu::probe(number) {
-        Ok((name, architecture)) => Found { name, architecture },
+        Ok((name, architecture)) => ProbedGpu { name, architecture },
         Err(error @ (DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. })) if asked == DeviceArg::Auto => {
             let text = error.to_string();
             console.remark(format!("on the CPU: {}", text.lines().next().unwrap_or_default()));
@@ -91,13 +92,13 @@ pub fn choose(
 }
 
 /// The kernels of a compiled program for a GPU, by NVRTC or from what it has compiled before.
-pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &Found) -> Result<Fitting, Failure> {
-    let made = images(compiled, precision, &[Target::Cubin(gpu.architecture)])?;
+pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &ProbedGpu) -> Result<Fitting, Failure> {
+    let made = images(compiled, precision, &[CudaTarget::Cubin(gpu.architecture)])?;
     Ok((Arc::new(made.launches), made.images))
 }
 
 /// The kernels that an executable carries.
-pub fn carried(kernels: Option<&Kernels>, gpu: &Found) -> Result<Fitting, Failure> {
+pub fn carried(kernels: Option<&Kernels>, gpu: &ProbedGpu) -> Result<Fitting, Failure> {
     match kernels {
         Some(kernels) => Ok((Arc::new(kernels.launches.clone()), kernels.images.clone())),
         None => {
@@ -108,7 +109,7 @@ pub fn carried(kernels: Option<&Kernels>, gpu: &Found) -> Result<Fitting, Failur
 }
 
 /// The CUDA form of a program with an image for each target, some compiled side by side.
-pub fn images(compiled: &Compiled, precision: Precision, targets: &[Target]) -> Result<Kernels, Failure> {
+pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget]) -> Result<Kernels, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
     let options = codegen::cuda::Options { precision, ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(|e| failed(&e))?;
@@ -136,23 +137,22 @@ pub fn of_training(args: &Train) -> Result<(DeviceArg, Precision), Failure> {
         return Ok((args.device.unwrap_or(DeviceArg::Cpu), Precision::default()));
     }
     let record = RunDirectory::open(&args.out)?.record()?;
-    Ok((args.device.unwrap_or_else(|| began_on(&record)), precision(&record)))
+    let device = match args.device {
+        Some(device) => device,
+        None => parse(&record.device).map_err(|why| {
+            let file = args.out.join("run.json");
+            Failure::input(format!("{}: `device` is `{}`: {why}", file.display(), record.device))
+        })?,
+    };
+    Ok((device, precision(&record)))
 }
 
-/// Where a run began. Records of older versions name the architecture alone.
-fn began_on(record: &Record) -> DeviceArg {
-    match record.device.as_deref().map(parse) {
-        Some(Ok(device)) => device,
-        _ if record.isa.starts_with("sm_") => DeviceArg::Cuda(0),
-        _ => DeviceArg::Cpu,
-    }
-}
-
-/// What a run's products are computed in.
+/// The precision of a run's products. On a GPU, what the CPU has trained is computed in f32.
 pub fn precision(record: &Record) -> Precision {
-    let all = [Precision::Tf32, Precision::Bf16];
-    let named = |p: &Precision| record.isa.split(' ').nth(1) == Some(p.to_string().as_str());
-    all.into_iter().find(named).unwrap_or_default()
+    match record.backend {
+        Backend::Cpu(_) => Precision::F32,
+        Backend::Cuda { precision, .. } => precision,
+    }
 }
 
 #[cfg(test)]

@@ -78,7 +78,10 @@ pub fn table(p: &Profile) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use din_runtime::exec::cpu::{ProfileRow, Roofline};
+    use din_program::cuda::Precision;
+    use din_runtime::exec::Backend;
+    use din_runtime::exec::ProfileRow;
+    use din_runtime::exec::cpu::Roofline;
     use std::time::Duration;
 
     #[test]
@@ -98,7 +101,7 @@ mod tests {
             steps: 2,
             samples: 20,
             threads: 4,
-            device: Some("sm_90".into()),
+            device: Some(Backend::Cuda { architecture: 90, precision: Precision::F32 }),
             training: Duration::from_millis(10),
             waiting: Duration::ZERO,
             lookups: Duration::ZERO,

@@ -132,7 +132,7 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
 }
 
 fn update(u: &model::Update, rows: bool, schedule: Schedule) -> Update {
-    debug_assert!(u.graph.axis(BATCH).parent == Some(GLOBAL));
+    debug_assert!(u.graph.axes.parent(BATCH) == Some(GLOBAL));
     let slots = u.slots.iter().map(|s| UpdateSlot {
         name: s.name.clone(),
         per: match s.per {

@@ -3,7 +3,7 @@
 //! # Kernels
 //!
 //! Every kernel is `extern "C" void name(const unsigned long long* address, const unsigned* batch, float* scratch)`. `address` holds device
-//! addresses and `batch` 32-bit words, each by the numbering of its schedule ([`Launches::addresses`], [`Launches::words`]). A grid's `y` counts
+//! addresses and `batch` 32-bit words, each by the numbering of its schedule ([`Launches::pointers`], [`Launches::scalars`]). A grid's `y` counts
 //! instances of the schedule: instance `y` has its addresses `addresses.len() * y` further and its words `words.len() * y` further, so that all
 //! parameters with one optimizer, say, are updated by one launch. Nothing is passed by value, so a captured launch can be replayed on new contents.
 //!
@@ -20,8 +20,8 @@
 mod rows;
 
 pub use rows::{
-    FeatureAddress, FeatureWord, MoveAddress, MoveWord, ROWS_DIGITS, ROWS_ROUNDS, RowsAddress, RowsLaunch, RowsPlan,
-    RowsTable, RowsWord, TableAddress, TableWord, plan_rows,
+    FeaturePointer, FeatureScalar, MovePointer, MoveScalar, ROWS_DIGITS, ROWS_ROUNDS, RowsLaunch, RowsPlan,
+    RowsPointer, RowsScalar, RowsTable, TablePointer, TableScalar, plan_rows,
 };
 
 use crate::schedule::{AxisId, BufferId, GLOBAL, KernelArg};
@@ -36,6 +36,19 @@ pub enum Precision {
     Tf32,
     /// Operands rounded to 7 bits of mantissa, on tensor cores.
     Bf16,
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Precision, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "tf32" => Ok(Self::Tf32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(format!("expected f32, tf32 or bf16, found `{text}`")),
+        }
+    }
 }
 
 impl std::fmt::Display for Precision {
@@ -65,17 +78,17 @@ pub struct Cuda {
 pub struct Launches {
     /// Names its kernels: `din_<name>_<phase>`.
     pub name: String,
-    pub addresses: Vec<Address>,
-    pub words: Vec<Word>,
+    pub pointers: Vec<PointerArg>,
+    pub scalars: Vec<ScalarArg>,
     pub tilings: Vec<Tiling>,
-    /// Numbers of one copy of the partial sums; [`Address::Partials`] has one a chunk.
+    /// Numbers of one copy of the partial sums; [`PointerArg::Partials`] has one a chunk.
     pub partial_floats: u32,
     pub launches: Vec<Launch>,
 }
 
 /// What an address leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Address {
+pub enum PointerArg {
     /// A buffer that is neither in a tile nor partial. A table's weights and what the optimizer keeps are addressed by row number.
     Buffer(BufferId),
     /// Parents, row numbers, tables, the row index.
@@ -93,7 +106,7 @@ pub enum Address {
 
 /// A word of `batch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Word {
+pub enum ScalarArg {
     /// Elements of the axis. For updates of rows the device writes it.
     Elements(AxisId),
     /// Tiles of a tiling that is cut; those of so many samples follow from their number.
@@ -144,7 +157,7 @@ pub enum Grid {
 }
 
 impl Launch {
-    /// Numbers of scratch that a launch needs for each instance, `longest` being the entries of the longest tile as in [`Word::Longest`]; 0 where none is used.
+    /// Numbers of scratch that a launch needs for each instance, `longest` being the entries of the longest tile as in [`ScalarArg::Longest`]; 0 where none is used.
     pub fn scratch_floats(&self, cuda: &Cuda, schedule: &Launches, longest: u32) -> usize {
         let Grid::Tiles { tiling } = self.grid else { return 0 };
         let Some(tiling) = schedule.tilings.get(tiling as usize) else { return 0 };
@@ -167,8 +180,8 @@ impl Tiling {
         }
     }
 
-    /// First sample of each tile, then the number of samples; and the entries of the longest tile, for [`Word::Longest`]. `offsets` are those of
-    /// [`Address::Offsets`]; without samples there is no tile.
+    /// First sample of each tile, then the number of samples; and the entries of the longest tile, for [`ScalarArg::Longest`]. `offsets` are those of
+    /// [`PointerArg::Offsets`]; without samples there is no tile.
     pub fn cut(&self, offsets: &[u32]) -> (Vec<u32>, u32) {
         let mut bounds = Vec::new();
         let longest = self.cut_into(offsets, &mut bounds);

@@ -1,6 +1,7 @@
 //! The program: the one place where the compiler and the runtime meet. A versioned, serialisable artifact with the input schema,
 //! tables, parameters, schedule, machine code and the sources it came from. Same spec and flags, same bytes.
 
+pub mod axes;
 pub mod cuda;
 pub mod schedule;
 pub mod schema;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Raised whenever a type of this crate, the kernel ABI or the meaning of a call changes.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// A compiled model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

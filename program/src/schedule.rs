@@ -2,10 +2,8 @@
 //!
 //! # How it runs
 //!
-//! Axes are numbered `0` once, `1` batch (in update programs: rows), `2 + k` sequence `k`. Elements of a sequence are grouped by
-//! sample: those of sample `s` are `offsets[s]..offsets[s + 1]`. Where the schema has requests, the next axis is the requests, whose
-//! samples stand side by side, and the ones behind it are the common sequences' entries once a request, in the order of the sequences. Last
-//! come the [`Group`]s of the schedule. See [`AxisTree`].
+//! What axes there are is in [`crate::axes`]. Elements of a sequence are grouped by the element that owns
+//! them: those of sample `s` are `offsets[s]..offsets[s + 1]`.
 //!
 //! A [`Phase`] walks an axis in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a sequence it is consecutive whole
 //! samples whose entries together reach `tile_rows` (so one sample never crosses a tile, and a tile has one sample at least); for
@@ -22,7 +20,11 @@
 //! is a base address such that element `i` of the argument's axis stands at `base + i * stride`; for tile buffers the base is moved
 //! back by the tile's first element. Strides, columns and widths are compiled into the kernel.
 
-use crate::schema::{Feature, Schema};
+mod operation;
+
+pub use crate::axes::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, MAX_KEYS};
+pub use operation::{AbsorbedWeight, AccessKind, BufferUse, Extent, MathFunction, Operation, Work};
+
 use serde::{Deserialize, Serialize};
 
 /// Most chunks of a phase.
@@ -39,163 +41,19 @@ macro_rules! id {
 id! {
     /// Index into [`Schedule::buffers`].
     BufferId,
-    /// Index into [`Schedule::axes`].
-    AxisId,
     /// Index into [`Schedule::slots`].
     SlotId,
     /// Index into `Program::kernels`.
     KernelId
 }
 
-pub const GLOBAL: AxisId = AxisId(0);
-pub const BATCH: AxisId = AxisId(1);
-
 /// Most numbers of one element of a buffer: those of a weight, or of its gradient, are one
 /// element's.
 pub const MAX_WIDTH: u32 = 1 << 26;
 
-/// Most keys of a group.
-pub const MAX_KEYS: usize = 32;
-
-/// Elements of an axis that read the same rows of tables, taken once, in the order in which they come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    pub over: AxisId,
-    /// (table, feature), at most [`MAX_KEYS`]: elements whose row numbers agree in all of them are one. The features are on `over`.
-    pub keys: Vec<(u32, u32)>,
-}
-
-/// What an axis is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AxisKind {
-    Global,
-    /// Samples; in update programs, rows.
-    Batch,
-    /// Entries of a sequence under each sample.
-    Sequence(u32),
-    Request,
-    /// Entries of a common sequence under each request.
-    Entries(u32),
-    /// Elements of a group of the schedule.
-    Unique(u32),
-}
-
-/// What tiles are ranges of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Units {
-    /// In update programs, rows.
-    Samples,
-    Requests,
-    /// Elements of a group.
-    Group(u32),
-}
-
-/// The axes of a schedule, by number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AxisTree {
-    axes: Vec<AxisKind>,
-    /// By group: the axis whose elements it joins.
-    over: Vec<AxisId>,
-}
-
-impl AxisTree {
-    /// Those of update programs: once and rows.
-    pub fn rows() -> AxisTree {
-        AxisTree { axes: vec![AxisKind::Global, AxisKind::Batch], over: Vec::new() }
-    }
-
-    /// Those of a schedule of a model.
-    pub fn new(schema: &Schema, groups: &[Group]) -> AxisTree {
-        let AxisTree { mut axes, .. } = Self::rows();
-        let sequences = 0..schema.sequences.len() as u32;
-        axes.extend(sequences.clone().map(AxisKind::Sequence));
-        if schema.requests.is_some() {
-            axes.push(AxisKind::Request);
-            axes.extend(sequences.filter(|&s| schema.sequences[s as usize].common).map(AxisKind::Entries));
-        }
-        axes.extend((0..groups.len() as u32).map(AxisKind::Unique));
-        AxisTree { axes, over: groups.iter().map(|g| g.over).collect() }
-    }
-
-    /// Number of axes.
-    pub fn count(&self) -> usize {
-        self.axes.len()
-    }
-
-    /// Axes that are not there count as `Once`.
-    pub fn of(&self, axis: AxisId) -> AxisKind {
-        self.axes.get(axis.index()).copied().unwrap_or(AxisKind::Global)
-    }
-
-    pub fn find(&self, kind: AxisKind) -> Option<AxisId> {
-        self.axes.iter().position(|a| *a == kind).map(|k| AxisId(k as u32))
-    }
-
-    /// The axis whose elements a group joins.
-    pub fn over(&self, group: u32) -> Option<AxisId> {
-        self.over.get(group as usize).copied()
-    }
-
-    /// The axis above: of the samples and of a sequence that is not common, and of requests and their entries.
-    pub fn parent(&self, axis: AxisId) -> Option<AxisId> {
-        match self.of(axis) {
-            AxisKind::Global => None,
-            AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => Some(GLOBAL),
-            AxisKind::Sequence(_) => Some(BATCH),
-            AxisKind::Entries(_) => self.find(AxisKind::Request),
-        }
-    }
-
-    /// What the tiles of a phase over the axis are ranges of.
-    pub fn units(&self, axis: AxisId) -> Units {
-        match self.of(axis) {
-            AxisKind::Global | AxisKind::Batch | AxisKind::Sequence(_) => Units::Samples,
-            AxisKind::Request | AxisKind::Entries(_) => Units::Requests,
-            AxisKind::Unique(g) => Units::Group(g),
-        }
-    }
-
-    /// What [`Operation::SegmentSum`] over `into` sums.
-    pub fn summed(&self, into: AxisId) -> Option<AxisId> {
-        match self.of(into) {
-            AxisKind::Request => Some(BATCH),
-            AxisKind::Entries(s) => self.find(AxisKind::Sequence(s)),
-            AxisKind::Unique(g) => self.over(g),
-            _ => None,
-        }
-    }
-
-    /// Whether each element of `of` has one of `to` above it, other than itself or `once`.
-    pub fn has_ancestor(&self, of: AxisId, to: AxisId) -> bool {
-        match (self.of(of), self.of(to)) {
-            (AxisKind::Batch, AxisKind::Request)
-            | (AxisKind::Sequence(_), AxisKind::Batch)
-            | (AxisKind::Entries(_), AxisKind::Request) => true,
-            (AxisKind::Sequence(_), AxisKind::Request) => true,
-            (AxisKind::Sequence(a), AxisKind::Entries(b)) => a == b,
-            (_, AxisKind::Unique(g)) => self.over(g).is_some_and(|over| of == over || self.has_ancestor(of, over)),
-            _ => false,
-        }
-    }
-
-    /// Where a feature's values are.
-    pub fn feature(&self, feature: &Feature) -> AxisId {
-        let found = match (feature.sequence, feature.common) {
-            (None, false) => None,
-            (None, true) => self.find(AxisKind::Request),
-            (Some(s), false) => self.find(AxisKind::Sequence(s)),
-            (Some(s), true) => self.find(AxisKind::Entries(s)),
-        };
-        found.unwrap_or(BATCH)
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Parent, by axis: `[None, Some(0), Some(1), …]`; see [`AxisTree`].
-    pub axes: Vec<Option<AxisId>>,
-    /// The last axes.
-    pub groups: Vec<Group>,
+    pub axes: AxisTree,
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
     pub slots: Vec<Slot>,
@@ -262,7 +120,7 @@ pub enum Storage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KernelArg {
     Buffer(BufferId),
-    /// `u32` for each element of `of`: the element of `to` above it. See [`AxisTree::has_ancestor`].
+    /// `u32` for each element of `of`: the element of `to` above it. See [`AxisTree::is_indexed`].
     Ancestor {
         of: AxisId,
         to: AxisId,
@@ -272,9 +130,9 @@ pub enum KernelArg {
         table: u32,
         feature: u32,
     },
-    /// `u32` for each element of a group: its row number by key `key`.
-    GroupRows {
-        group: u32,
+    /// `u32` for each element of a unique axis: its row number by key `key`.
+    UniqueRows {
+        axis: AxisId,
         key: u32,
     },
     /// Weights of a table, by row number; row stride is the table's width.
@@ -283,17 +141,6 @@ pub enum KernelArg {
     RowIndex,
     /// Address of a function of the runtime; see [`MathFunction`].
     Function(MathFunction),
-}
-
-/// Functions that generated code calls, all on f64: `extern "C" fn(f64) -> f64`, `Pow` with two arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum MathFunction {
-    Exp,
-    Log,
-    Tanh,
-    /// `log(1 + x)`
-    Log1p,
-    Pow,
 }
 
 /// Columns `column..` of a buffer's rows.
@@ -310,32 +157,6 @@ pub struct Call {
     pub op: Operation,
     /// `file:line:column` of what asked for it, for profiles and errors.
     pub location: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Operation {
-    /// Generated code.
-    Kernel { kernel: KernelId, args: Vec<KernelArg> },
-    /// Sets the call's elements of a buffer.
-    Fill { buffer: BufferId, value: f32 },
-    /// `out_i = x_i W` or `out_i += x_i W`: `x` has `k` columns, `w` is once and `k x n`, row-major with row stride `w_stride`, `out` has `n` columns.
-    MatMul { x: View, w: View, w_stride: u32, out: View, k: u32, n: u32, accumulate: bool },
-    /// `out_i = x_i (W1 + diag(q_s) W2)`, `s` being entry `i`'s sample: `x` has `e` columns, `out` `n`, `w` is once and holds W1 over W2, `2 e x n`. Or
-    /// `transposed`, `out_i = x_i (W1 + diag(q_s) W2)^T`: `x` has `n` columns, `out` `e`, `w` is `n x 2 e`. `q` is on the samples.
-    AbsorbedMatMul { x: View, q: View, w: View, transposed: bool, out: View, e: u32, n: u32 },
-    /// With `G_s` the sum of `x_i^T g_i` over the entries of sample `s` (`e x n`): `weight`, (q, partial `2 e x n`), gains G_s over diag(q_s) G_s for every
-    /// sample; `sample`, (w as W1 over W2, out on the samples), becomes the sum of `G_s * W2` over each row.
-    AbsorbedOuter { x: View, g: View, weight: Option<(View, View)>, sample: Option<(View, View)>, e: u32, n: u32 },
-    /// `out += sum_i x_i^T g_i`: `out` is a partial, `k x n` row-major.
-    Outer { x: View, g: View, out: View, k: u32, n: u32 },
-    /// Once: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.
-    Transpose { w: View, w_stride: u32, out: View, k: u32, n: u32 },
-    /// Sums over what shares an element, in order. Over requests: `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over a common
-    /// sequence's entries once a request: `out_e` is the sum of `x` at this entry over the samples of its request. Over a group: `out_g` is the
-    /// sum of `x_i` over the elements `i` that `g` stands for. `width` columns; `x` is on [`AxisTree::summed`].
-    SegmentSum { x: View, out: View, width: u32 },
-    /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`, `[mean, M2, count]` of widths `width, width, 1`.
-    Moments { x: View, out: BufferId, width: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

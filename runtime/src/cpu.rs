@@ -1,7 +1,23 @@
 //! What this CPU can run: the levels of x86-64.
 
-use crate::exec::cpu::EngineError;
 use din_program::Isa;
+use std::fmt;
+
+/// An ISA level was asked for that is above what the CPU has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnsupportedIsa {
+    pub asked: Isa,
+    pub found: Isa,
+}
+
+impl fmt::Display for UnsupportedIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (found, asked) = (level(self.found), level(self.asked));
+        write!(f, "this CPU runs x86-64 level {found} at most, not the level {asked} asked for")
+    }
+}
+
+impl std::error::Error for UnsupportedIsa {}
 
 /// Number of an x86-64 psABI level, as in `v3`.
 pub fn level(isa: Isa) -> u32 {
@@ -13,7 +29,7 @@ pub fn level(isa: Isa) -> u32 {
 }
 
 /// The highest level of this CPU. [`Isa::V2`] stands for "portable" where the CPU has less or is of another family; whether a program's
-/// code runs there is decided by [`Image::load`].
+/// code runs there is decided by [`crate::jit::CodeImage::load`].
 pub fn detect() -> Isa {
     #[cfg(target_arch = "x86_64")]
     {
@@ -41,10 +57,10 @@ pub fn detect() -> Isa {
 }
 
 /// The CPU's level, or the lower one that is asked for.
-pub fn choose(asked: Option<Isa>) -> Result<Isa, EngineError> {
+pub fn choose(asked: Option<Isa>) -> Result<Isa, UnsupportedIsa> {
     let found = detect();
     match asked {
-        Some(asked) if asked > found => Err(EngineError::Isa { asked, found }),
+        Some(asked) if asked > found => Err(UnsupportedIsa { asked, found }),
         Some(asked) => Ok(asked),
         None => Ok(found),
     }
@@ -82,7 +98,7 @@ mod tests {
         assert_eq!(choose(None).unwrap(), found);
         assert_eq!(choose(Some(Isa::V2)).unwrap(), Isa::V2);
         if found < Isa::V4 {
-            assert!(matches!(choose(Some(Isa::V4)), Err(EngineError::Isa { .. })));
+            assert!(matches!(choose(Some(Isa::V4)), Err(UnsupportedIsa { .. })));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The built binary on a made-up GPU: `tests/shim/nvrtc.cpp` compiles for it and `tests/shim/driver.cpp` is its driver, so that all of the way
+//! The built binary on a fake GPU: `tests/shim/nvrtc.cpp` compiles for it and `tests/shim/driver.cpp` is its driver, so that all of the way
 //! from a spec to a run's files is gone without a GPU. What this cannot show is that real ones agree.
 
 use crate::support::*;
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
-/// The made-up libraries, a log of four batches of 64, and an executable with images.
+/// The fake libraries, a log of four batches of 64, and an executable with images.
 struct Made {
     folder: TempDir,
 }
@@ -44,13 +44,13 @@ fn made() -> &'static Made {
     })
 }
 
-/// Runs an executable where the made-up libraries are, and nothing else in the environment but `set`. `{data}` is training and validation
+/// Runs an executable where the fake libraries are, and nothing else in the environment but `set`. `{data}` is training and validation
 /// data, `{test}` data to measure on.
 fn on_gpu(program: &Path, libraries: &Path, cache: &Path, set: &[(&str, &str)], line: &str) -> Ran {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("DIN_NVRTC", libraries.join("libnvrtc.so")).env("DIN_CUDA_DRIVER", libraries.join("libcuda.so"));
-    command.env("DIN_CACHE", cache).env("DIN_MADE_UP_LOG", cache.with_extension("log")).current_dir(libraries);
+    command.env("DIN_CACHE", cache).env("DIN_FAKE_LOG", cache.with_extension("log")).current_dir(libraries);
     command.envs(set.iter().copied());
     let line = line.replace("{data}", "--train data/train.parquet --valid data/valid.parquet --batch 64");
     run(&mut command, &line.replace("{test}", "--data data/test.parquet"), &[("model", &small()), ("here", libraries)])
@@ -113,19 +113,19 @@ fn an_executable_with_images_needs_only_the_driver() {
     let bench = Bench::new();
     let (cpu, gpu, later, own) = (bench.path("cpu"), bench.path("gpu"), bench.path("later"), bench.path("own"));
     bench.ranker("train {data} --out {own}/cpu").expect(0);
-    bench.ranker("train {data} --out {own}/gpu --device cuda:0").expect(0).says("on GPU 0, a made-up GPU");
+    bench.ranker("train {data} --out {own}/gpu --device cuda:0").expect(0).says("on GPU 0, a fake GPU");
     assert_eq!(
-        (&json(&gpu.join("run.json"))["isa"], &json(&gpu.join("run.json"))["device"]),
-        (&"sm_90".into(), &"cuda:0".into())
+        (&json(&gpu.join("run.json"))["backend"], &json(&gpu.join("run.json"))["device"]),
+        (&"cuda sm_90 f32".into(), &"cuda:0".into())
     );
     assert_eq!(json(&cpu.join("run.json"))["device"], "cpu");
     assert_ne!(hashes(&gpu), hashes(&cpu));
     close(&figures(&gpu), &figures(&cpu));
     assert_eq!(bench.compiled(), "");
     // On a GPU of another architecture by PTX; here that is the same code.
-    let set = [("DIN_MADE_UP_ARCH", "86"), ("DIN_NVRTC", "nowhere.so")];
+    let set = [("DIN_FAKE_ARCH", "86"), ("DIN_NVRTC", "nowhere.so")];
     bench.run(&made().path("ranker"), &set, "train {data} --out {own}/later --device auto").expect(0).says("on GPU 0");
-    assert_eq!(json(&later.join("run.json"))["isa"], "sm_86");
+    assert_eq!(json(&later.join("run.json"))["backend"], "cuda sm_86 f32");
     assert_eq!(hashes(&later), hashes(&gpu));
     // `din`, which compiles here, gives the same bits.
     bench.din("train {model} {data} --out {own}/own --device cuda:0").expect(0);
@@ -163,19 +163,19 @@ fn tables_in_parts_give_the_same_run() {
     let data = "--train {own}/wide/train.parquet --valid {own}/wide/valid.parquet --batch 16 --device cuda:0";
     let train = |more: &str| format!("train {data} {more}");
     bench.ranker(&train("--out {own}/whole --epochs 2")).expect(0);
-    bench.ranker(&train("--out {own}/parts --epochs 2 --device-memory 24K --checkpoint-every 3")).expect(0);
+    bench.ranker(&train("--out {own}/parts --epochs 2 --gpu-table-memory 24K --checkpoint-every 3")).expect(0);
     assert_eq!((hashes(&parts), figures(&parts)), (hashes(&whole), figures(&whole)));
-    bench.ranker(&train("--out {own}/again --epochs 1 --device-memory 22K")).expect(0);
-    bench.ranker("train --out {own}/again --resume --epochs 2 --device-memory 30K").expect(0);
+    bench.ranker(&train("--out {own}/again --epochs 1 --gpu-table-memory 22K")).expect(0);
+    bench.ranker("train --out {own}/again --resume --epochs 2 --gpu-table-memory 30K").expect(0);
     assert_eq!(hashes(&again), hashes(&whole));
     let eval = |more: &str| {
         bench.ranker(&format!("eval {{own}}/whole --data {{own}}/wide/test.parquet --json {more}")).expect(0).out
     };
-    assert_eq!(eval("--device cuda:0"), eval("--device cuda:0 --device-memory 40K"));
+    assert_eq!(eval("--device cuda:0"), eval("--device cuda:0 --gpu-table-memory 40K"));
     // Less than a batch reads.
-    let ran = bench.ranker(&train("--out {own}/small --epochs 1 --device-memory 2K")).expect(3);
+    let ran = bench.ranker(&train("--out {own}/small --epochs 1 --gpu-table-memory 2K")).expect(3);
     assert!(ran.err.contains("rows of table `") && ran.err.contains("smaller batch"), "{}", ran.err);
-    bench.ranker(&train("--out {own}/small --device-memory much")).expect(2).says("such as 500M or 20G");
+    bench.ranker(&train("--out {own}/small --gpu-table-memory much")).expect(2).says("such as 500M or 20G");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn what_is_missing_is_told_and_only_auto_without_a_gpu_goes_on() {
     let bench = Bench::new();
     let ranker = |set: &[(&str, &str)], line: &str| bench.run(&made().path("ranker"), set, line);
     let train = |device: &str| format!("train {{data}} --out {{own}}/run --epochs 1 --device {device}");
-    let other = [("DIN_MADE_UP_ARCH", "75")];
+    let other = [("DIN_FAKE_ARCH", "75")];
     for device in ["cuda:0", "auto"] {
         let ran = ranker(&other, &train(device)).expect(3);
         assert!(ran.err.contains("which is sm_75; it has sm_90, compute_80"), "{}", ran.err);
@@ -235,7 +235,7 @@ fn what_is_missing_is_told_and_only_auto_without_a_gpu_goes_on() {
         assert!(ran.err.contains("it has none") && ran.err.contains("--cuda sm_90"), "{}", ran.err);
     }
     // No GPU, no driver: only auto goes on, and says so in one line.
-    let (no_gpu, no_driver) = ([("DIN_MADE_UP_GPUS", "0")], [("DIN_CUDA_DRIVER", "nowhere.so")]);
+    let (no_gpu, no_driver) = ([("DIN_FAKE_GPUS", "0")], [("DIN_CUDA_DRIVER", "nowhere.so")]);
     for (set, said) in [(no_gpu, "there is no GPU"), (no_driver, "NVIDIA's driver was not found: tried nowhere.so")] {
         ranker(&set, &train("cuda:0")).expect(3).says(said);
         let ran = ranker(&set, "eval {own}/there {test} --device auto").expect(0);
@@ -259,7 +259,7 @@ fn resuming_goes_on_where_the_run_was() {
     let (whole, run, failed) = (bench.path("whole"), bench.path("run"), bench.path("failed"));
     bench.ranker("train {data} --out {own}/whole --device cuda:0").expect(0);
     bench.ranker("train {data} --out {own}/run --device auto --epochs 1").expect(0);
-    assert!(bench.din("info {own}/run").expect(0).out.contains("batch 64, on sm_90"));
+    assert!(bench.din("info {own}/run").expect(0).out.contains("batch 64, on cuda sm_90 f32"));
     let ran = bench.ranker("train --out {own}/run --resume --epochs 2").expect(0).says("on GPU 0");
     assert!(!ran.err.contains("warning"), "{}", ran.err);
     assert_eq!(hashes(&run), hashes(&whole));
@@ -267,22 +267,23 @@ fn resuming_goes_on_where_the_run_was() {
 
     // A kernel fails inside the second epoch; `din` goes on from the last checkpoint.
     let line = "train {data} --out {own}/failed --device cuda:0 --checkpoint-every 3";
-    bench
-        .run(&made().path("ranker"), &[("DIN_MADE_UP_FAIL", "315")], line)
-        .expect(3)
-        .says("unspecified launch failure");
+    bench.run(&made().path("ranker"), &[("DIN_FAKE_FAIL", "315")], line).expect(3).says("unspecified launch failure");
     assert_eq!(names(&failed.join("checkpoints")).last().unwrap(), "step-0000000006");
     bench.din("train {model} --out {own}/failed --resume").expect(0).says("on GPU 0");
     assert_eq!(hashes(&failed).last(), hashes(&whole).last());
 
     // Without the GPU, and then on purpose.
-    let gone = [("DIN_MADE_UP_GPUS", "0")];
+    let gone = [("DIN_FAKE_GPUS", "0")];
     bench
         .run(&made().path("ranker"), &gone, "train --out {own}/run --resume --epochs 3")
         .expect(3)
         .says("there is no GPU");
     let ran = bench.ranker("train --out {own}/run --resume --epochs 3 --device cpu").expect(0);
-    assert!(ran.err.contains("the run began on sm_90, this is v") && !ran.err.contains("on GPU"), "{}", ran.err);
+    assert!(
+        ran.err.contains("the run began on cuda sm_90 f32, this is cpu v") && !ran.err.contains("on GPU"),
+        "{}",
+        ran.err
+    );
     let ran = bench.din("train {model} --out {own}/run --resume --epochs 4").expect(0).says("on GPU 0");
     assert!(!ran.err.contains("warning"), "{}", ran.err);
 
@@ -290,7 +291,7 @@ fn resuming_goes_on_where_the_run_was() {
     let ran =
         bench.din("train {model} {data} --out {own}/rounded --device cuda:0 --precision tf32 --epochs 1").expect(0);
     assert!(ran.err.contains("on GPU 0"), "{}", ran.err);
-    assert_eq!(json(&bench.path("rounded/run.json"))["isa"], "sm_90 tf32");
+    assert_eq!(json(&bench.path("rounded/run.json"))["backend"], "cuda sm_90 tf32");
     let before = bench.compiled();
     bench.din("eval {own}/rounded {test} --device cuda:0").expect(0);
     let ran = bench.din("train {model} --out {own}/rounded --resume").expect(0);
@@ -299,7 +300,7 @@ fn resuming_goes_on_where_the_run_was() {
     bench
         .din("train {model} --out {own}/rounded --resume --epochs 3 --precision f32")
         .expect(0)
-        .says("the run began on sm_90 tf32, this is sm_90;");
+        .says("the run began on cuda sm_90 tf32, this is cuda sm_90 f32;");
 }
 
 #[test]
@@ -348,7 +349,7 @@ fn what_was_compiled_is_kept() {
 fn a_failing_kernel_is_told_honestly() {
     let bench = Bench::new();
     let told = |wait: &str| {
-        let set = [("DIN_MADE_UP_FAIL", "60"), ("DIN_CUDA_WAIT", wait)];
+        let set = [("DIN_FAKE_FAIL", "60"), ("DIN_CUDA_WAIT", wait)];
         let ran = bench.run(&made().path("ranker"), &set, "train {data} --out {own}/run --device cuda:0").expect(3);
         assert!(!bench.path("run").exists());
         ran.err

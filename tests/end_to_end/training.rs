@@ -72,7 +72,7 @@ fn a_lower_isa_level_can_be_forced_and_is_recorded() {
     train(&run, "--isa v2").expect(0);
     train(&again, "--isa v2 --threads 1").expect(0);
     assert_eq!(hashes(&run), hashes(&again));
-    assert_eq!(json(&run.join("run.json"))["isa"], "v2");
+    assert_eq!(json(&run.join("run.json"))["backend"], "cpu v2");
     // Other roundings, the same model.
     let auc = |run: &Path| json(&run.join("best.json"))["value"].as_f64().unwrap();
     assert!((auc(&run) - auc(trained())).abs() < 0.01, "{} {}", auc(&run), auc(trained()));

@@ -12,7 +12,7 @@ use din_compiler::front::{NoFiles, Options, check};
 use din_compiler::{CompileOptions, compile};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::Engine;
+use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::random::Stream;
 use din_runtime::train::Session;
 use std::error::Error;
@@ -49,10 +49,10 @@ fn session(text: &str, grouped: bool, threads: usize) -> Outcome<Session> {
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let without = if grouped { vec![] } else { vec!["deduplicate"] };
     let program = compile(&model, &CompileOptions { levels: vec![cpu::detect()], checked: false, without })?.program;
-    if program.train.groups.is_empty() == grouped {
+    if program.train.axes.uniques().next().is_none() == grouped {
         return Err(format!("the tower is not one that is grouped: {text}").into());
     }
-    Ok(Session::new(Engine::new(Arc::new(program), threads, cpu::detect())?, 1)?)
+    Ok(Session::new(CpuExecutor::new(Arc::new(program), threads, cpu::detect())?, 1)?)
 }
 
 fn batch(number: u64, distinct: usize) -> Batch {

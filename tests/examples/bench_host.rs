@@ -17,8 +17,8 @@ use din_program::cuda::Cuda;
 use din_program::schema::FeatureKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{State, StepInputs};
-use din_runtime::exec::cuda::{Engine, Gpu, HOST_PARTS, Image, Target};
+use din_runtime::exec::cuda::{CudaExecutor, CudaImage, CudaTarget, Gpu, HOST_PARTS};
+use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::random::Stream;
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::train::set_threads;
@@ -73,7 +73,7 @@ impl Arguments {
     }
 }
 
-/// The made-up driver, compiled.
+/// The fake driver, compiled.
 fn library(folder: &Path) -> Outcome<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/idle.cpp");
     let library = folder.join("libcuda.so");
@@ -81,7 +81,7 @@ fn library(folder: &Path) -> Outcome<PathBuf> {
     command.args(["-std=c++17", "-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
     match command.status()?.success() {
         true => Ok(library),
-        false => Err("the made-up driver was not compiled".into()),
+        false => Err("the fake driver was not compiled".into()),
     }
 }
 
@@ -165,7 +165,7 @@ fn batch(program: &Program, laws: &mut BTreeMap<usize, Vec<u64>>, rows: usize, n
 
 struct Side {
     program: Arc<Program>,
-    engine: Engine<Gpu>,
+    engine: CudaExecutor<Gpu>,
     tables: Vec<Table>,
     resolved: Resolved,
 }
@@ -213,17 +213,17 @@ fn main() -> Outcome<()> {
     }
     let mut laws = BTreeMap::new();
     for &rows in &arguments.batches {
-        let image = Image { target: Target::Cubin(90), code: vec![0; 8], log: String::new() };
+        let image = CudaImage { target: CudaTarget::Cubin(90), code: vec![0; 8], log: String::new() };
         let gpu = Gpu::open_with(&library, 0, &[image])?;
         let tables =
             program.tables.iter().map(|spec| Table::new(spec, &program.updates[spec.update as usize].slots, 1));
         let mut side = Side {
-            engine: Engine::new(program.clone(), launches.clone(), gpu)?,
+            engine: CudaExecutor::new(program.clone(), launches.clone(), gpu)?,
             tables: tables.collect::<Result<_, _>>()?,
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program: program.clone(),
         };
-        side.engine.upload(&State::new(&program), &side.tables)?;
+        side.engine.upload(&DenseState::new(&program), &side.tables)?;
         // Enough of them that a batch's ids are not in the core's own cache.
         let count = (65536 / rows).clamp(2, 16) as u64;
         let batches: Vec<Batch> = (0..count).map(|k| batch(&program, &mut laws, rows, k)).collect();

@@ -12,7 +12,7 @@ use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::Engine;
+use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::random::Stream;
 use din_runtime::train::Session;
 use std::error::Error;
@@ -85,7 +85,7 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 
 fn measure(spec: &str, point: &Point, threads: usize, steps: usize) -> Outcome<f64> {
     let program = program(spec, point)?;
-    let mut session = Session::new(Engine::new(program.clone(), threads, cpu::detect())?, 1)?;
+    let mut session = Session::new(CpuExecutor::new(program.clone(), threads, cpu::detect())?, 1)?;
     if point.grows {
         // Every id once: a batch of candidates alone.
         let filling = Point { batch: 1 << 16, length: 0, ..point.clone() };

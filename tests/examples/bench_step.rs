@@ -19,8 +19,9 @@ use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
-use din_runtime::exec::cpu::{Engine, State, StepInputs};
+use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda;
+use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::train::set_threads;
 use safetensors::SafeTensors;
@@ -132,18 +133,18 @@ impl Init {
 
 /// Where steps run.
 enum Runs {
-    Cpu(Box<Engine>),
+    Cpu(Box<CpuExecutor>),
     Gpu(Box<Gpu>),
 }
 
-type Gpu = din_runtime::exec::cuda::Engine<cuda::Gpu>;
+type Gpu = din_runtime::exec::cuda::CudaExecutor<cuda::Gpu>;
 
 /// The program's engine on a GPU, its kernels compiled or from the cache.
 fn on_gpu(compiled: &Compiled, program: &Arc<Program>, number: u32, precision: Precision) -> Outcome<Gpu> {
     let options = codegen::cuda::Options { precision, ..codegen::cuda::Options::default() };
     let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
     let (_, architecture) = cuda::Gpu::probe(number)?;
-    let target = cuda::Target::Cubin(architecture);
+    let target = cuda::CudaTarget::Cubin(architecture);
     let image = cuda::ImageCache::of_user().compile(&cuda::Nvrtc::load()?, &made.source, "step.cu", target)?;
     Ok(Gpu::new(program.clone(), Arc::new(made.launches), cuda::Gpu::open(number, &[image])?)?)
 }
@@ -152,7 +153,7 @@ fn on_gpu(compiled: &Compiled, program: &Arc<Program>, number: u32, precision: P
 struct Side {
     program: Arc<Program>,
     runs: Runs,
-    state: State,
+    state: DenseState,
     tables: Vec<Table>,
     resolved: Resolved,
 }
@@ -163,7 +164,7 @@ impl Side {
         if prefill > 0 && !self.tables.is_empty() {
             return Ok(());
         }
-        self.state = State::new(&self.program);
+        self.state = DenseState::new(&self.program);
         for (p, numbers) in self.program.parameters.iter().zip(&mut self.state.params) {
             if let Some(found) = init.get("param", &p.name)? {
                 *numbers = found;
@@ -287,10 +288,10 @@ fn main() -> Outcome<()> {
     };
     let mut side = Side {
         runs: match arguments.device {
-            None => Runs::Cpu(Box::new(Engine::new(program.clone(), arguments.threads, isa)?)),
+            None => Runs::Cpu(Box::new(CpuExecutor::new(program.clone(), arguments.threads, isa)?)),
             Some(number) => Runs::Gpu(Box::new(on_gpu(&compiled, &program, number, arguments.precision)?)),
         },
-        state: State::default(),
+        state: DenseState::default(),
         tables: Vec::new(),
         resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
         program,

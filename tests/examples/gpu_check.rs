@@ -23,8 +23,9 @@ use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{Engine, State};
-use din_runtime::exec::cuda::{Engine as Device, Gpu, Image, ImageCache, Nvrtc, Target};
+use din_runtime::exec::DenseState;
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::exec::cuda::{CudaExecutor as Device, CudaImage, CudaTarget, Gpu, ImageCache, Nvrtc};
 use din_runtime::random::Stream;
 use din_runtime::table::Table;
 use din_tests::agreement::worst_error;
@@ -45,7 +46,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 /// A GPU, and who compiles for it.
 struct Machine {
     number: u32,
-    target: Target,
+    target: CudaTarget,
     nvrtc: Nvrtc,
     cache: ImageCache,
     /// Whether each launch is waited for.
@@ -55,7 +56,7 @@ struct Machine {
 /// KernelArg compiled for the GPU.
 struct Compiled<'m> {
     machine: &'m Machine,
-    image: Image,
+    image: CudaImage,
 }
 
 impl Machine {
@@ -216,9 +217,9 @@ fn batch(program: &Program, rows: usize, ids: usize, number: u64) -> Columns {
     }
 }
 
-/// State and tables of `ids` rows at their first weights.
-fn fresh(program: &Program, ids: usize) -> Outcome<(State, Vec<Table>)> {
-    let mut state = State::new(program);
+/// DenseState and tables of `ids` rows at their first weights.
+fn fresh(program: &Program, ids: usize) -> Outcome<(DenseState, Vec<Table>)> {
+    let mut state = DenseState::new(program);
     for (k, values) in state.params.iter_mut().enumerate() {
         let stream = Stream::new(3, &program.parameters[k].name, 0);
         values.iter_mut().enumerate().for_each(|(i, v)| *v = (stream.uniform(i as u64) as f32 - 0.5) * 0.2);
@@ -247,7 +248,7 @@ fn fresh(program: &Program, ids: usize) -> Outcome<(State, Vec<Table>)> {
 /// Losses, then all weights.
 type Trained = (Vec<f32>, Vec<Vec<f32>>);
 
-fn weights(state: State, tables: &[Table]) -> Vec<Vec<f32>> {
+fn weights(state: DenseState, tables: &[Table]) -> Vec<Vec<f32>> {
     state.params.into_iter().chain(tables.iter().map(|t| t.weights().to_vec())).collect()
 }
 
@@ -314,7 +315,7 @@ fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
     same(&on_gpu(false)?, &first).map_err(|why| format!("a second run: {why}"))?;
     same(&on_gpu(true)?, &first).map_err(|why| format!("a run that went to the host and back: {why}"))?;
     let (mut state, mut tables) = fresh(&program, IDS)?;
-    let mut engine = Engine::new(program.clone(), 4, cpu::detect())?;
+    let mut engine = CpuExecutor::new(program.clone(), 4, cpu::detect())?;
     let mut losses = Vec::new();
     for step in 0..count {
         losses.push(engine.train_step(&mut state, &mut tables, &of_step(step))?);
@@ -339,7 +340,7 @@ fn main() -> Outcome<()> {
         }
     }
     let (name, architecture) = Gpu::probe(number)?;
-    let (nvrtc, target) = (Nvrtc::load()?, Target::Cubin(architecture));
+    let (nvrtc, target) = (Nvrtc::load()?, CudaTarget::Cubin(architecture));
     println!("GPU {number}: {name}, sm_{architecture}; NVRTC {:?}", nvrtc.version());
     let machine = Machine { number, target, nvrtc, cache: ImageCache::of_user(), waits: AtomicBool::new(false) };
     let machine = &machine;

@@ -1,6 +1,6 @@
 // NVIDIA's driver interface with the shim behind it, so that the runtime's own binding of the driver can be tested without a GPU. An image is
 // a compiled source: the library itself, as PTX in hexadecimal digits behind a line of comment, or its path. The environment says how many GPUs there
-// are (DIN_MADE_UP_GPUS, 1), of which architecture (DIN_MADE_UP_ARCH, 90), and which launch to run fails (DIN_MADE_UP_FAIL, from 1, none). What the
+// are (DIN_FAKE_GPUS, 1), of which architecture (DIN_FAKE_ARCH, 90), and which launch to run fails (DIN_FAKE_FAIL, from 1, none). What the
 // first stream is asked for waits until somebody waits for it, as late as a real one may be: a host buffer that is written again too early is then
 // seen. The other streams do what they are asked for at once, as far as the events allow that they were told to wait for: what they do too early is
 // seen too. Copies must lie in memory that was allocated, the host's pinned, and grids within a GPU's limits.
@@ -227,11 +227,11 @@ API cuGetErrorString(int code, const char** text) {
     *text = code == FAILED ? "unspecified launch failure" : code == NOT_FOUND ? "named symbol not found" : "error";
     return DONE;
 }
-API cuDeviceGetCount(int* count) { return *count = set("DIN_MADE_UP_GPUS", 1), DONE; }
+API cuDeviceGetCount(int* count) { return *count = set("DIN_FAKE_GPUS", 1), DONE; }
 API cuDeviceGet(int* device, int number) { return *device = number, number == 0 ? DONE : INVALID; }
-API cuDeviceGetName(char* name, int length, int) { return std::strncpy(name, "a made-up GPU", length), DONE; }
+API cuDeviceGetName(char* name, int length, int) { return std::strncpy(name, "a fake GPU", length), DONE; }
 API cuDeviceGetAttribute(int* value, int which, int) {
-    const int architecture = set("DIN_MADE_UP_ARCH", 90);
+    const int architecture = set("DIN_FAKE_ARCH", 90);
     *value = which == 75 ? architecture / 10 : which == 76 ? architecture % 10 : 100 << 10;
     return which == 75 || which == 76 || which == 97 ? DONE : INVALID;
 }
@@ -395,7 +395,7 @@ API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     return ask(
         stream,
         [=] {
-            if (++state().launches == (unsigned long long)set("DIN_MADE_UP_FAIL", 0)) return int(FAILED);
+            if (++state().launches == (unsigned long long)set("DIN_FAKE_FAIL", 0)) return int(FAILED);
             state().clock += 1e-3 * x * y;
             const char* error = launch(function, x, y, threads, shared, static_cast<unsigned long long*>(given[0]),
                                        static_cast<unsigned*>(given[1]), static_cast<float*>(given[2]), ++state().seed);
@@ -467,7 +467,7 @@ API cuGraphExecDestroy(void* ready) {
 }
 
 // ---- For tests: whether captures are refused, and the bytes of memory that are unused.
-API made_up_captures(int allowed) { return state().no_captures = !allowed, DONE; }
-API made_up_memory(std::size_t unused) { return state().unused = unused, DONE; }
+API fake_captures(int allowed) { return state().no_captures = !allowed, DONE; }
+API fake_memory(std::size_t unused) { return state().unused = unused, DONE; }
 // Graphs that live.
-API made_up_graphs() { return int(state().graphs.size()); }
+API fake_graphs() { return int(state().graphs.size()); }

@@ -1,6 +1,6 @@
-// NVRTC's interface with the host's compiler behind it, so that the built binary can be tested on a made-up GPU, from source to steps. An image is the
+// NVRTC's interface with the host's compiler behind it, so that the built binary can be tested on a fake GPU, from source to steps. An image is the
 // source compiled against the shim: the library for sm_N, its hexadecimal digits behind a line of comment for compute_N. Each compilation adds a line with its
-// architecture to the file that DIN_MADE_UP_LOG names, if any.
+// architecture to the file that DIN_FAKE_LOG names, if any.
 
 #include <cstdio>
 #include <cstdlib>
@@ -37,7 +37,7 @@ int give(const std::string& text, std::size_t extra, std::size_t* bytes, char* t
 }  // namespace
 
 API nvrtcVersion(int* major, int* minor) { return *major = 1, *minor = 2, DONE; }
-extern "C" __attribute__((visibility("default"))) const char* nvrtcGetErrorString(int) { return "a made-up error"; }
+extern "C" __attribute__((visibility("default"))) const char* nvrtcGetErrorString(int) { return "a fake error"; }
 API nvrtcGetNumSupportedArchs(int* count) { return *count = 3, DONE; }
 API nvrtcGetSupportedArchs(int* list) { return std::memcpy(list, known, sizeof known), DONE; }
 API nvrtcCreateProgram(void** program, const char* source, const char*, int, const char* const*, const char* const*) {
@@ -52,8 +52,8 @@ API nvrtcCompileProgram(void* program, int count, const char* const* options) {
         if (std::strncmp(options[k], prefix, std::strlen(prefix)) == 0) target = options[k] + std::strlen(prefix);
     }
     if (target.empty()) return OPTION;
-    if (const char* log = std::getenv("DIN_MADE_UP_LOG")) std::ofstream(log, std::ios::app) << target << "\n";
-    char folder[] = "/tmp/din-made-up-XXXXXX";
+    if (const char* log = std::getenv("DIN_FAKE_LOG")) std::ofstream(log, std::ios::app) << target << "\n";
+    char folder[] = "/tmp/din-fake-XXXXXX";
     if (!mkdtemp(folder)) return INVALID;
     const std::string at = folder, text = at + "/kernels.cpp", library = at + "/kernels.so", log = at + "/log";
     std::ofstream(text) << p.source;
@@ -68,7 +68,7 @@ API nvrtcCompileProgram(void* program, int count, const char* const* options) {
     for (const std::string& file : {text, library, log}) unlink(file.c_str());
     rmdir(folder);
     if (failed) return COMPILATION;
-    p.ptx = "// made-up PTX\n";
+    p.ptx = "// fake PTX\n";
     for (const char c : p.image) {
         const char digits[] = "0123456789abcdef";
         p.ptx.push_back(digits[(unsigned char)c >> 4]);

@@ -3,7 +3,7 @@
 
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
-use din_compiler::graph::{AxisId, BATCH, Graph, InputKind, Op, TableId};
+use din_compiler::graph::{AxisId, AxisTree, BATCH, Graph, InputKind, Op, TableId};
 use din_compiler::plan::{Kernels, Options, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
@@ -12,7 +12,8 @@ use din_program::schema::{
     UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, Update};
-use din_runtime::exec::cpu::{Engine, EngineError, State, StepInputs};
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::exec::{CheckError, DenseState, ExecError, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
@@ -20,16 +21,16 @@ use std::sync::Arc;
 pub type Results = Vec<Vec<f32>>;
 
 /// Compiles the graph and runs it once on the case's inputs.
-pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, EngineError> {
+pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, ExecError> {
     let program = program(case, isa);
-    let mut engine = Engine::new(Arc::new(program), threads, isa)?;
+    let mut engine = CpuExecutor::new(Arc::new(program), threads, isa)?;
     execute(case, &mut engine)
 }
 
 /// What a case gives an engine.
 #[derive(Debug)]
 pub struct Given {
-    pub state: State,
+    pub state: DenseState,
     pub tables: Vec<Table>,
     samples: usize,
     requests: Vec<u32>,
@@ -42,20 +43,20 @@ pub struct Given {
 
 impl Given {
     /// For a program made for the case.
-    pub fn new(case: &Case, program: &Program) -> Result<Given, EngineError> {
-        let mut state = State::new(program);
+    pub fn new(case: &Case, program: &Program) -> Result<Given, ExecError> {
+        let mut state = DenseState::new(program);
         state.params = narrow(&case.values.params);
         state.states = narrow(&case.values.states);
         let mut tables = Vec::new();
         for (spec, numbers) in program.tables.iter().zip(&case.values.tables) {
-            let mut t = Table::new(spec, &[], 0).map_err(|e| EngineError::Input(e.to_string()))?;
+            let mut t = Table::new(spec, &[], 0).map_err(|e| CheckError::Input(e.to_string()))?;
             for (to, from) in t.weights_mut().iter_mut().zip(numbers) {
                 *to = *from as f32;
             }
             tables.push(t);
         }
         let narrow_offsets = |o: &[usize]| -> Vec<u32> { o.iter().map(|&n| n as u32).collect() };
-        let own = sequences(&case.graph).map(|(d, axis)| axis.common.unwrap_or(d));
+        let own = sequences(&case.graph).map(|(d, _)| case.graph.axes.shared(d).unwrap_or(d));
         let mut dense = vec![Vec::new(); program.schema.features.len()];
         let mut rows: Vec<Vec<Vec<u32>>> = Vec::new();
         for (t, spec) in program.tables.iter().enumerate() {
@@ -122,7 +123,7 @@ pub fn result(program: &Program, root: &Root, numbers: &[f32]) -> Vec<f32> {
 }
 
 /// Runs an engine made from [`program`] once.
-pub fn execute(case: &Case, engine: &mut Engine) -> Result<Results, EngineError> {
+pub fn execute(case: &Case, engine: &mut CpuExecutor) -> Result<Results, ExecError> {
     let program = engine.program().clone();
     let given = Given::new(case, &program)?;
     engine.gradients(&given.state, &given.tables, &given.inputs())?;
@@ -150,20 +151,16 @@ pub fn scheduled(graph: &Graph, name: &str, kernels: &mut Kernels) -> Schedule {
 /// A program around a case's schedule, without code.
 pub fn around(case: &Case, schedule: Schedule) -> Program {
     let graph = &case.graph;
-    let empty = |axes: Vec<Option<din_program::schedule::AxisId>>| Schedule {
+    let empty = |axes: AxisTree| Schedule {
         axes,
         buffers: vec![],
         slots: vec![],
-        groups: vec![],
         tile_slots: vec![],
         phases: vec![],
         roots: vec![],
     };
     let location = String::new;
-    let update = |rows| {
-        let axes = vec![None, Some(din_program::schedule::GLOBAL)];
-        Update { name: "none".into(), slots: vec![], rows, schedule: empty(axes) }
-    };
+    let update = |rows| Update { name: "none".into(), slots: vec![], rows, schedule: empty(AxisTree::rows()) };
     let tables = graph.tables.iter().enumerate().map(|(t, &width)| schema::Table {
         name: format!("t{t}"),
         width: width as u32,
@@ -208,7 +205,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0 },
         updates: vec![update(true), update(false)],
-        infer: Schedule { groups: schedule.groups.clone(), ..empty(schedule.axes.clone()) },
+        infer: empty(schedule.axes.clone()),
         train: schedule,
         kernels: vec![],
         code: vec![],
@@ -234,18 +231,17 @@ fn features_of(graph: &Graph, table: usize) -> Vec<u32> {
 
 /// The sequences over the samples.
 fn sequences(graph: &Graph) -> impl Iterator<Item = (AxisId, &din_compiler::graph::Axis)> {
-    let all = graph.axes.iter().enumerate().map(|(k, d)| (AxisId(k as u32), d));
-    all.filter(|(_, d)| d.parent == Some(BATCH))
+    graph.axes.iter().filter(|(id, _)| graph.axes.parent(*id) == Some(BATCH))
 }
 
 /// A schema that fits the inputs.
 pub fn schema_of(graph: &Graph) -> Schema {
     let mut schema = Schema::default();
-    for (_, axis) in sequences(graph) {
-        let (name, common) = (axis.name.clone(), axis.common.is_some());
+    for (id, axis) in sequences(graph) {
+        let (name, common) = (axis.name.clone(), graph.axes.shared(id).is_some());
         schema.sequences.push(Sequence { name, keep: None, common, location: String::new() });
     }
-    if graph.request().is_some() {
+    if graph.axes.request().is_some() {
         schema.requests = Some(Requests { key: 0, location: String::new() });
         let (name, kind) = ("request".to_string(), KeyType::Int64);
         schema.keys.push(Key { column: name.clone(), name, kind, location: String::new() });
@@ -257,8 +253,8 @@ pub fn schema_of(graph: &Graph) -> Schema {
             InputKind::Dense { feature } => (feature, FeatureKind::Dense { width: input.shape.width() as u32 }),
             _ => continue,
         };
-        let AxisId(axis) = graph.sequence_of(input.axis);
-        let request = Some(input.axis) == graph.request();
+        let AxisId(axis) = graph.axes.on_samples(input.axis);
+        let request = Some(input.axis) == graph.axes.request();
         features.push((
             number,
             Feature {

@@ -9,7 +9,7 @@
 
 use crate::primitives::PRIMITIVES;
 use din_compiler::graph::{
-    Axis, AxisId, BATCH, BinaryOp, GLOBAL, Graph, GroupId, Input, InputId, InputKind, NodeId, Op, ParamId, Root, Shape,
+    AxisId, BATCH, BinaryOp, GLOBAL, Graph, GroupId, Input, InputId, InputKind, NodeId, Op, ParamId, Root, Shape,
     StateId, TableId, UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Run, Values};
@@ -113,17 +113,17 @@ pub fn case(seed: u64, options: &Options) -> Case {
 
 /// Requests of 1 to 3 samples above the batch; some of the sequences become common.
 fn requests(r: &mut Random, g: &mut Graph, inputs: &mut Inputs) {
-    let sequences: Vec<AxisId> = (2..g.axes.len() as u32).map(AxisId).filter(|_| r.chance(0.6)).collect();
+    let sequences: Vec<AxisId> = (2..g.axes.count() as u32).map(AxisId).filter(|_| r.chance(0.6)).collect();
     inputs.requests = vec![0];
     let mut at = 0;
     while at < inputs.batch {
         at = inputs.batch.min(at + 1 + r.below(3));
         inputs.requests.push(at);
     }
-    g.add_requests(&sequences);
-    inputs.offsets.resize(g.axes.len(), Vec::new());
+    g.axes.add_requests(&sequences);
+    inputs.offsets.resize(g.axes.count(), Vec::new());
     for &s in &sequences {
-        let Some(entries) = g.axis(s).common else { continue };
+        let Some(entries) = g.axes.shared(s) else { continue };
         let mut offsets = std::mem::take(&mut inputs.offsets[s.index()]);
         offsets.truncate(inputs.requests.len());
         inputs.offsets[entries.index()] = offsets;
@@ -151,7 +151,7 @@ impl Maker {
         let batch = 1 + r.below(6);
         let mut inputs = Inputs { batch, offsets: vec![vec![], vec![]], ..Inputs::default() };
         for k in 0..r.below(4) {
-            g.axes.push(Axis::under(BATCH, format!("s{k}")));
+            g.axes.add_sequence(format!("s{k}"), k as u32, BATCH);
             let (all_empty, some_empty) = (r.chance(0.08), r.chance(0.5));
             let mut offsets = vec![0];
             for _ in 0..batch {
@@ -178,7 +178,7 @@ impl Maker {
     }
 
     fn axes(&self) -> Vec<AxisId> {
-        (0..self.g.axes.len() as u32).map(AxisId).collect()
+        (0..self.g.axes.count() as u32).map(AxisId).collect()
     }
 
     fn varying_axis(&mut self) -> AxisId {
@@ -223,7 +223,7 @@ impl Maker {
             self.new_table();
         }
         self.draw("param");
-        for d in 1..self.g.axes.len() {
+        for d in 1..self.g.axes.count() {
             let (w, d) = (self.width(), AxisId(d as u32));
             self.lookup(d);
             self.dense(d, w);
@@ -248,7 +248,7 @@ impl Maker {
 
     /// Where data of that axis come in: those of a common sequence once a request.
     fn given(&self, axis: AxisId) -> AxisId {
-        self.g.axis(axis).common.filter(|_| axis != BATCH).unwrap_or(axis)
+        self.g.axes.shared(axis).filter(|_| axis != BATCH).unwrap_or(axis)
     }
 
     fn dense(&mut self, axis: AxisId, width: usize) -> NodeId {
@@ -321,7 +321,7 @@ impl Maker {
         let found = self.where_(|m, id| {
             let n = m.g.node(id);
             id != a
-                && m.g.join(n.axis, axis).is_some()
+                && m.g.axes.join(n.axis, axis).is_some()
                 && if scalar { n.shape == Shape::scalar() } else { n.shape == shape }
         });
         if let Some(b) = found {
@@ -331,7 +331,7 @@ impl Maker {
             return self.param(shape);
         }
         let above: Vec<AxisId> =
-            self.axes().into_iter().filter(|&d| d != GLOBAL && self.g.join(d, axis).is_some()).collect();
+            self.axes().into_iter().filter(|&d| d != GLOBAL && self.g.axes.join(d, axis).is_some()).collect();
         let axis = self.r.pick(&above).unwrap_or(BATCH);
         self.dense(axis, shape.width())
     }
@@ -410,7 +410,7 @@ impl Maker {
                 self.lookup(axis)
             }
             "length" => {
-                let ragged: Vec<AxisId> = self.axes().into_iter().filter(|&d| self.g.is_sequence(d)).collect();
+                let ragged: Vec<AxisId> = self.axes().into_iter().filter(|&d| self.g.axes.is_ragged(d)).collect();
                 let axis = self.r.pick(&ragged)?;
                 let id = self.g.length(axis, span);
                 self.take(id)
@@ -491,7 +491,7 @@ impl Maker {
                 let axis = self.axis(x);
                 let g = self.where_(|m, id| {
                     let n = m.g.node(id);
-                    n.shape.0.len() == 1 && m.g.join(n.axis, axis).is_some()
+                    n.shape.0.len() == 1 && m.g.axes.join(n.axis, axis).is_some()
                 })?;
                 let id = self.g.outer(x, g, span).ok()?;
                 self.take(id)
@@ -599,10 +599,10 @@ impl Maker {
         for _ in 0..1 + self.r.below(4) {
             let next = self.where_(|m, id| {
                 let n = m.g.node(id);
-                n.shape.0.len() == 1 && m.g.join(n.axis, axis).is_some() && width + n.width() <= 2 * m.widest
+                n.shape.0.len() == 1 && m.g.axes.join(n.axis, axis).is_some() && width + n.width() <= 2 * m.widest
             });
             let Some(next) = next else { break };
-            axis = self.g.join(axis, self.axis(next))?;
+            axis = self.g.axes.join(axis, self.axis(next))?;
             width += self.shape(next).width();
             operands.push(next);
         }
@@ -615,8 +615,8 @@ impl Maker {
         let x = self.where_(|m, id| m.g.node(id).axis != GLOBAL)?;
         let from = self.axis(x);
         let above = |to: &AxisId| match name {
-            "sum" => *to != from && self.g.is_ancestor(*to, from),
-            _ => *to == GLOBAL || self.g.axis(from).parent == Some(*to),
+            "sum" => *to != from && self.g.axes.is_ancestor(*to, from),
+            _ => *to == GLOBAL || self.g.axes.parent(from) == Some(*to),
         };
         let above: Vec<AxisId> = self.axes().into_iter().filter(above).collect();
         let to = self.r.pick(&above)?;

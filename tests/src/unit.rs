@@ -2,8 +2,8 @@
 
 use crate::random_graph::{Case, Random};
 use din_compiler::graph::{
-    Axis, AxisId, BATCH, BinaryOp, GLOBAL, Graph, GroupId, Input, InputId, InputKind, NodeId, ParamId, Root, Shape,
-    TableId, UnaryOp,
+    AxisId, BATCH, BinaryOp, GLOBAL, Graph, GroupId, Input, InputId, InputKind, NodeId, ParamId, Root, Shape, TableId,
+    UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Values};
 use din_grammar::Span;
@@ -27,7 +27,7 @@ pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
 pub fn activation_units(width: usize, hidden: usize, layers: u32) -> (Graph, NodeId) {
     let s = Span::default();
     let mut g = Graph::default();
-    g.axes.push(Axis::under(BATCH, "visited"));
+    g.axes.add_sequence("visited", 0, BATCH);
     let embed = |g: &mut Graph, axis| {
         let mut fields = Vec::new();
         for feature in 0..FIELDS {

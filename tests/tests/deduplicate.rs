@@ -7,10 +7,12 @@ use din_compiler::graph::{Graph, Op, Root, verify};
 use din_compiler::interpret::{Run, run};
 use din_compiler::optimize::{self, Thresholds, deduplicate};
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{AxisId, AxisKind, AxisTree, GLOBAL, KernelArg, MAX_KEYS, Operation, Schedule};
+use din_program::axes::UniqueKeys;
+use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, KernelArg, MAX_KEYS, Operation, Schedule};
 use din_program::{Isa, Program};
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{Engine, EngineError};
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::exec::{CheckError, ExecError};
 use din_runtime::train::Session;
 use din_tests::agreement::worst_error;
 use din_tests::machine;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 const ALWAYS: Thresholds = Thresholds { least: 0.0, least_each: 0.0 };
 
 fn grouped(graph: &Graph) -> bool {
-    graph.axes.iter().any(|d| d.group.is_some())
+    graph.axes.uniques().next().is_some()
 }
 
 fn close(a: &[f64], b: &[f64]) -> bool {
@@ -110,7 +112,7 @@ fn random_graphs_in_compiled_code() {
         found += 1;
         let on_group = |id: &din_compiler::graph::NodeId| {
             let node = c.graph.node(*id);
-            c.graph.axis(node.axis).group.is_some() && !matches!(node.op, Op::Lookup { .. })
+            c.graph.axes.unique(node.axis).is_some() && !matches!(node.op, Op::Lookup { .. })
         };
         inner += usize::from(c.graph.order().iter().any(on_group));
         let isa = levels[seed as usize % 3].min(cpu::detect());
@@ -129,7 +131,7 @@ fn program(without: Vec<&'static str>) -> Arc<Program> {
 
 /// Losses of training, logits afterwards, all weights of tables, and how many updates each row had.
 fn trained(program: &Arc<Program>, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>) {
-    let engine = Engine::new(program.clone(), threads, cpu::detect()).unwrap();
+    let engine = CpuExecutor::new(program.clone(), threads, cpu::detect()).unwrap();
     let mut session = Session::new(engine, 7).unwrap();
     let losses = (0..8).map(|k| session.train(&batch(k, 96 - 7 * k as usize, 20 + 10 * k as usize)).unwrap()).collect();
     session.infer(&batch(99, 50, 9)).unwrap();
@@ -142,7 +144,7 @@ fn trained(program: &Arc<Program>, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f
 #[test]
 fn training_equals_that_without_groups() {
     let (once, plain) = (program(vec![]), program(vec!["deduplicate"]));
-    assert!(once.train.groups.len() == 2 && plain.train.groups.is_empty());
+    assert_eq!([&once, &plain].map(|p| p.train.axes.uniques().count()), [2, 0]);
     let (a, b) = (trained(&once, 2), trained(&plain, 2));
     let near = |a: &[f32], b: &[f32], bound: f32| {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= bound * b.abs().max(0.1))
@@ -156,14 +158,14 @@ fn training_equals_that_without_groups() {
 }
 
 /// Multiply-adds of the schedule's products.
-fn multiply_adds(schedule: &Schedule, count: impl Fn(AxisKind) -> u64, axes: &AxisTree) -> u64 {
+fn multiply_adds(schedule: &Schedule, count: impl Fn(&AxisKind) -> u64) -> u64 {
     let of = |c: &din_program::schedule::Call| {
         let size = match c.op {
             Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } => u64::from(k) * u64::from(n),
             Operation::AbsorbedMatMul { .. } | Operation::AbsorbedOuter { .. } => panic!("nothing is folded here"),
             _ => 0,
         };
-        size * count(axes.of(c.axis))
+        size * count(schedule.axes.kind(c.axis))
     };
     schedule.phases.iter().flat_map(|p| &p.calls).map(of).sum()
 }
@@ -185,47 +187,68 @@ fn products_are_done_once_a_distinct_id() {
     let by_thing = (ads + visited) * (2 * d * t0 + t0 * t1) + ads * t1 * h;
     // The last layer has one column: its gradient towards what it reads is no product.
     for (schedule, times, last) in [(&program.infer, 1, 1), (&program.train, 3, 2)] {
-        let axes = AxisTree::new(&program.schema, &schedule.groups);
-        let count = |axis| match axis {
-            AxisKind::Batch => samples,
-            AxisKind::Sequence(_) => entries,
-            AxisKind::Unique(g) => [visited, ads][usize::from(axes.over(g) == axes.find(AxisKind::Batch))],
-            _ => 1,
+        let count = |kind: &AxisKind| match kind {
+            AxisKind::Batch { .. } => samples,
+            AxisKind::Sequence { .. } => entries,
+            AxisKind::Unique(unique) => [visited, ads][usize::from(unique.over == BATCH)],
+            AxisKind::Global | AxisKind::Request | AxisKind::Pairs { .. } => 1,
         };
         let expected = times * (by_sample + by_thing) + last * samples * h;
-        assert_eq!(multiply_adds(schedule, count, &axes), expected);
+        assert_eq!(multiply_adds(schedule, count), expected);
     }
 }
 
 type Spoil = fn(&mut Schedule);
 
-/// A program is untrusted: groups and what reads them are checked before a batch is.
+/// A program is untrusted: unique axes and what reads them are checked before a batch is.
 #[test]
-fn groups_that_contradict_are_refused() {
-    fn of_groups(schedule: &mut Schedule, change: impl Fn(&mut KernelArg) + Copy) {
+fn unique_axes_that_contradict_are_refused() {
+    fn of_uniques(schedule: &mut Schedule, change: impl Fn(AxisId, u32) -> (AxisId, u32)) {
         for call in schedule.phases.iter_mut().flat_map(|p| &mut p.calls) {
-            if let Operation::Kernel { args, .. } = &mut call.op {
-                args.iter_mut().filter(|a| matches!(a, KernelArg::GroupRows { .. })).for_each(change);
+            let Operation::Kernel { args, .. } = &mut call.op else { continue };
+            for arg in args {
+                if let KernelArg::UniqueRows { axis, key } = arg {
+                    (*axis, *key) = change(*axis, *key);
+                }
             }
         }
     }
+    fn first_unique(schedule: &mut Schedule) -> &mut UniqueKeys {
+        let id = schedule.axes.uniques().next().expect("there are two").0;
+        match &mut schedule.axes.get_mut(id).expect("it is there").kind {
+            AxisKind::Unique(unique) => unique,
+            kind => panic!("{kind:?} is not unique"),
+        }
+    }
     let wrong: [(&str, Spoil); 10] = [
-        ("over once", |s| s.groups[0].over = GLOBAL),
-        ("over itself", |s| s.groups[0].over = AxisId(3)),
-        ("over nothing", |s| s.groups[0].over = AxisId(99)),
-        ("over another axis than its keys", |s| s.groups[0].over = s.groups[1].over),
-        ("no keys", |s| s.groups[0].keys.clear()),
-        ("more keys than there may be", |s| s.groups[0].keys = vec![s.groups[0].keys[0]; MAX_KEYS + 1]),
-        ("a feature that the table does not serve", |s| s.groups[0].keys[0].1 = 0),
-        ("one axis too few", |s| drop(s.groups.pop())),
-        ("a key that is not there", |s| of_groups(s, |a| *a = KernelArg::GroupRows { group: 0, key: 9 })),
-        ("a group that is not there", |s| of_groups(s, |a| *a = KernelArg::GroupRows { group: 7, key: 0 })),
+        ("over the global axis", |s| first_unique(s).over = GLOBAL),
+        ("over itself", |s| first_unique(s).over = AxisId(3)),
+        ("over nothing", |s| first_unique(s).over = AxisId(99)),
+        ("over another axis than its keys", |s| {
+            let second = s.axes.uniques().nth(1).expect("there are two").1.over;
+            first_unique(s).over = second;
+        }),
+        ("no keys", |s| first_unique(s).keys.clear()),
+        ("more keys than there may be", |s| {
+            let unique = first_unique(s);
+            unique.keys = vec![unique.keys[0]; MAX_KEYS + 1];
+        }),
+        ("a feature that the table does not serve", |s| first_unique(s).keys[0].1 = 0),
+        ("one axis too few", |s| {
+            let mut fewer = AxisTree::new("batch");
+            for (_, axis) in s.axes.iter().skip(2).take(s.axes.count() - 3) {
+                fewer.push(axis.clone());
+            }
+            s.axes = fewer;
+        }),
+        ("a key that is not there", |s| of_uniques(s, |axis, key| (axis, key + 9))),
+        ("an axis that is not there", |s| of_uniques(s, |_, key| (AxisId(77), key))),
     ];
     let sound = program(vec![]);
     for (what, spoil) in wrong {
         let mut program = (*sound).clone();
         spoil(&mut program.train);
-        let outcome = Engine::new(Arc::new(program), 1, cpu::detect());
-        assert!(matches!(outcome, Err(EngineError::Schedule { .. })), "{what}");
+        let outcome = CpuExecutor::new(Arc::new(program), 1, cpu::detect());
+        assert!(matches!(outcome, Err(ExecError::Check(CheckError::Schedule { .. }))), "{what}");
     }
 }

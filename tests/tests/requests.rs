@@ -3,11 +3,11 @@
 
 use din_compiler::interpret::{self, TableData, TensorData};
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{AxisKind, AxisTree, KernelArg, Operation, Root, Schedule};
+use din_program::schedule::{AxisKind, KernelArg, Operation, Root, Schedule};
 use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::Engine;
+use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::train::Session;
 use din_tests::random_graph::Random;
 use din_tests::requests::{DIM, E, HIDDEN, IDS, Log, TOWER, UNIT, logs, model, samples};
@@ -56,7 +56,7 @@ fn deduplicated_equals_replicated_in_the_reference() {
 
 /// Losses of training, logits afterwards, and all weights of tables.
 fn trained(common: bool, activation: &str, threads: usize, isa: Isa) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let engine = Engine::new(program(common, activation), threads, isa).unwrap();
+    let engine = CpuExecutor::new(program(common, activation), threads, isa).unwrap();
     let mut session = Session::new(engine, 7).unwrap();
     let mut counters = session.counters();
     logs().iter().for_each(|log| session.count(&mut counters, &log.batch(common)).unwrap());
@@ -118,20 +118,21 @@ fn gathered(program: &Program, schedule: &Schedule, counts: &[u64]) -> u64 {
 }
 
 fn counts(program: &Program, batch: &Batch) -> Vec<u64> {
-    let axes = AxisTree::new(&program.schema, &program.train.groups);
+    let axes = &program.train.axes;
     let requests = batch.requests.len() as u64;
     let entries = u64::from(*batch.offsets[0].last().unwrap());
     let samples = batch.rows as u64;
-    let of = |axis| match axis {
+    let of = |kind: &AxisKind| match kind {
         AxisKind::Global => 1,
-        AxisKind::Batch => samples,
+        AxisKind::Batch { .. } => samples,
         // Every request of the test has as many candidates as the others.
-        AxisKind::Sequence(_) if requests > 0 => entries * samples / (requests - 1),
-        AxisKind::Sequence(_) | AxisKind::Entries(_) => entries,
+        AxisKind::Sequence { shared: Some(_), .. } => entries * samples / (requests - 1),
+        AxisKind::Sequence { shared: None, .. } => entries,
         AxisKind::Request => requests - 1,
-        AxisKind::Unique(_) => panic!("towers of this size are not grouped"),
+        AxisKind::Pairs { .. } => panic!("these models have no pairs of entries"),
+        AxisKind::Unique(_) => panic!("towers of this size are not deduplicated"),
     };
-    (0..axes.count() as u32).map(|d| of(axes.of(din_program::schedule::AxisId(d)))).collect()
+    axes.iter().map(|(_, axis)| of(&axis.kind)).collect()
 }
 
 /// 4 requests of 200 candidates and 50 behaviours: what depends on the request alone is done and read 4 times, not 800.
@@ -169,7 +170,7 @@ fn two_hundred_candidates_share_their_request() {
             Root::RowGradient { feature, .. } => Some(&p.schema.features[*feature as usize]),
             _ => None,
         });
-        roots.map(|f| counts[AxisTree::new(&p.schema, &p.train.groups).feature(f).index()] * row).sum()
+        roots.map(|f| counts[p.train.axes.feature(f).unwrap().index()] * row).sum()
     };
     assert_eq!(gradients(&once, &of_once), (2 * requests + 2 * samples + 2 * entries) * row);
     assert_eq!(gradients(&flat, &of_flat), (2 * samples + 2 * samples + 2 * pairs) * row);

@@ -10,7 +10,7 @@ use din_compiler::graph::Graph;
 use din_grammar::SourceMap;
 use din_program::schedule::{Operation, Schedule};
 use din_program::{Code, Program};
-use din_runtime::exec::cuda::{Image, Nvrtc, Target};
+use din_runtime::exec::cuda::{CudaImage, CudaTarget, Nvrtc};
 use din_runtime::fs::AtomicFile;
 use std::fmt::Write;
 use std::io::Write as _;
@@ -74,12 +74,12 @@ pub fn emit(console: &Console, args: &Emit) -> Outcome {
         }
         Stage::Ptx => {
             let source = cuda(console, args)?;
-            let image = compile_cuda(&source, args, Target::Ptx(args.arch))?;
+            let image = compile_cuda(&source, args, CudaTarget::Ptx(args.arch))?;
             console.result(String::from_utf8_lossy(&image.code));
         }
         Stage::Sass => {
             let source = cuda(console, args)?;
-            let image = compile_cuda(&source, args, Target::Cubin(args.arch))?;
+            let image = compile_cuda(&source, args, CudaTarget::Cubin(args.arch))?;
             console.result(disassemble(&image.code)?);
         }
     }
@@ -93,7 +93,7 @@ fn cuda(console: &Console, args: &Emit) -> Result<String, Failure> {
     Ok(made.source)
 }
 
-fn compile_cuda(source: &str, args: &Emit, target: Target) -> Result<Image, Failure> {
+fn compile_cuda(source: &str, args: &Emit, target: CudaTarget) -> Result<CudaImage, Failure> {
     let name = args.spec.model.file_stem().map_or("model".into(), |s| s.to_string_lossy());
     let compiled = Nvrtc::load().and_then(|nvrtc| nvrtc.compile(source, &format!("{name}.cu"), target));
     compiled.map_err(|e| Failure::machine(e.to_string()))

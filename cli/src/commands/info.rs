@@ -8,7 +8,7 @@ use din_program::Program;
 use din_program::SlotScope;
 use din_program::schema::{self, FeatureKind, KeyType, TableKind};
 use din_runtime::bundle::{self, Carried, Kernels};
-use din_runtime::exec::cuda::Image;
+use din_runtime::exec::cuda::CudaImage;
 use din_runtime::fs::metadata;
 use din_runtime::run_dir::RunDirectory;
 use din_runtime::table::Table;
@@ -45,7 +45,7 @@ fn of_run(run: &RunDirectory) -> Result<String, crate::failure::Failure> {
     let _ = writeln!(
         text,
         "\nrun: {} rows of training, {valid}; seed {}, batch {}, on {}",
-        record.train.rows, record.seed, record.batch, record.isa
+        record.train.rows, record.seed, record.batch, record.backend
     );
     for line in run.epochs(u64::MAX)? {
         let _ = write!(text, "  epoch {} (step {}): train loss {:.4}", line.epoch, line.step, line.train_loss);
@@ -98,7 +98,7 @@ pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_
             .map(|c| json!({ "isa": format!("{:?}", c.isa).to_lowercase(), "bytes": c.bytes.len() }))
             .collect();
         let cuda = kernels.map(|k| {
-            let image = |i: &Image| json!({ "target": i.target.to_string(), "bytes": i.code.len() });
+            let image = |i: &CudaImage| json!({ "target": i.target.to_string(), "bytes": i.code.len() });
             json!({
                 "precision": k.launches.precision.to_string(),
                 "images": k.images.iter().map(image).collect::<Vec<_>>(),
@@ -184,7 +184,7 @@ pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_
         .collect();
     let _ = writeln!(text, "\ncode: {} kernels for x86-64 {}", program.kernels.len(), code.join(", "));
     if let Some(kernels) = kernels {
-        let size = |i: &Image| format!("{} ({} KiB)", i.target, i.code.len().div_ceil(1024));
+        let size = |i: &CudaImage| format!("{} ({} KiB)", i.target, i.code.len().div_ceil(1024));
         let images: Vec<String> = kernels.images.iter().map(size).collect();
         let _ = writeln!(text, "GPU: {}, products in {}", images.join(", "), kernels.launches.precision);
     }

@@ -39,13 +39,14 @@ pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
         return Err(Failure::input(format!("--precision is of a GPU's products\n  help: {help}")));
     }
     let device =
-        device::choose(console, asked, args.train.device_memory, |gpu| device::compiled(&compiled, precision, gpu))?;
+        device::choose(console, asked, args.train.gpu_table_memory, |gpu| device::compiled(&compiled, precision, gpu))?;
     train_verb(console, &Arc::new(compiled.program), folder_of(&args.spec.model), &args.train, device)
 }
 
 pub fn own_train(console: &Console, own: &Own, args: &Train) -> Outcome {
     let (asked, _) = device::of_training(args)?;
-    let device = device::choose(console, asked, args.device_memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
+    let device =
+        device::choose(console, asked, args.gpu_table_memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
     // Where the spec of an executable lay is not known.
     train_verb(console, &own.program, Path::new(""), args, device)
 }
@@ -163,7 +164,7 @@ fn open(
     let record = run.record()?;
     let (program, device) = match own {
         Some(own) => {
-            let kernels = |gpu: &device::Found| device::carried(own.kernels.as_ref(), gpu);
+            let kernels = |gpu: &device::ProbedGpu| device::carried(own.kernels.as_ref(), gpu);
             (own.program.clone(), device::choose(console, asked, memory, kernels)?)
         }
         None => {
@@ -197,7 +198,7 @@ fn open(
 }
 
 pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
-    let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
+    let mut opened = open(console, own, &args.trained, (args.device, args.gpu_table_memory), &machine(&args.machine))?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
         ..OpenOptions::new(Mode::Evaluate)
@@ -261,7 +262,7 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::input(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
-    let mut opened = open(console, own, &args.trained, (args.device, args.device_memory), &machine(&args.machine))?;
+    let mut opened = open(console, own, &args.trained, (args.device, args.gpu_table_memory), &machine(&args.machine))?;
     let program = opened.session.program().clone();
     let output = Output { path: args.out.clone(), logits: args.logits };
     let separator = opened.list_separator(console, args.input.list_separator);

@@ -94,7 +94,7 @@ fn gain(b: &mut Build, node: &Node, y: NodeId, g: NodeId, k: usize) -> Built {
             let gain = if k == 0 { b.graph.matmul_t(other(1), g, b.s)? } else { b.graph.matmul(other(0), g, b.s)? };
             let (axis, shape) = (b.graph.node(x).axis, b.graph.node(gain).shape.clone());
             // Where both are defined; `fit` sums what lies deeper than x.
-            let over = b.graph.join(b.graph.node(gain).axis, axis).unwrap_or(axis);
+            let over = b.graph.axes.join(b.graph.node(gain).axis, axis).unwrap_or(axis);
             b.graph.repeat(gain, over, &shape, b.s)
         }
         // y_p = sum of x_i under p: dx_i = g_p.

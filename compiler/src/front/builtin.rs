@@ -82,7 +82,7 @@ impl<'a> Elab<'a> {
             Builtin::Embed => self.embed(value, at, span),
             Builtin::Length => match first.over {
                 Some(axis) if matches!(value, Value::Nothing) => {
-                    let axis = self.graph.axis(axis).common.unwrap_or(axis);
+                    let axis = self.graph.axes.shared(axis).unwrap_or(axis);
                     let node = self.graph.length(axis, span);
                     Value::Tensor(Tensor { node, fields: None })
                 }
@@ -160,7 +160,7 @@ impl<'a> Elab<'a> {
     /// Checks that a value varies over the axis it is reduced over.
     fn over(&mut self, t: &Tensor, axis: AxisId, at: Span) -> Option<AxisId> {
         let varies = self.graph.node(t.node).axis;
-        if self.graph.sequence_of(varies) != self.graph.sequence_of(axis) {
+        if self.graph.axes.on_samples(varies) != self.graph.axes.on_samples(axis) {
             let (axis, over) = (self.axis_text(axis), self.axis_text(varies));
             self.report(
                 Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
@@ -169,7 +169,7 @@ impl<'a> Elab<'a> {
             );
             return None;
         }
-        self.graph.axis(varies).parent
+        self.graph.axes.parent(varies)
     }
 
     /// `sum` and `mean`, over an axis or over the components.
@@ -355,7 +355,7 @@ impl<'a> Elab<'a> {
         for i in 1..operands.len() {
             let (a, b) = (&operands[deepest], &operands[i]);
             let (da, db) = (self.graph.node(a.0.node).axis, self.graph.node(b.0.node).axis);
-            match self.graph.join(da, db) {
+            match self.graph.axes.join(da, db) {
                 Some(d) if d != da => deepest = i,
                 Some(_) => {}
                 None => {

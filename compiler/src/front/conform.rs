@@ -130,8 +130,8 @@ impl<'a> Elab<'a> {
                     return Value::Poison;
                 };
                 let varies = self.graph.node(t.node).axis;
-                let found_axis = self.graph.sequence_of(varies);
-                if !self.graph.is_sequence(varies) {
+                let found_axis = self.graph.axes.on_samples(varies);
+                if !self.graph.axes.is_ragged(varies) {
                     let found = self.describe_tensor(&t);
                     self.lost_axis(scope, axis, at);
                     return self.fault(
@@ -337,8 +337,9 @@ impl<'a> Elab<'a> {
             ast::TypeKind::Ragged { axis, element } => {
                 let wanted = scope.axis(&axis.name);
                 if let Value::Tensor(t) = &value
-                    && wanted
-                        .is_some_and(|w| w != LOST_AXIS && w != self.graph.sequence_of(self.graph.node(t.node).axis))
+                    && wanted.is_some_and(|w| {
+                        w != LOST_AXIS && w != self.graph.axes.on_samples(self.graph.node(t.node).axis)
+                    })
                 {
                     let found = self.describe_tensor(t);
                     return self.fault(

@@ -349,7 +349,7 @@ impl<'a> Elab<'a> {
         match axis {
             GLOBAL => "nothing: it is one value for the whole batch".into(),
             BATCH => "the samples only".into(),
-            d if Some(d) == self.graph.request() => "the requests only".into(),
+            d if Some(d) == self.graph.axes.request() => "the requests only".into(),
             d => format!("`{}`", self.graph.axis(d).name),
         }
     }
@@ -383,7 +383,7 @@ impl<'a> Elab<'a> {
             Some(fields) => super::value::fields_text(fields),
             None => super::value::shape_text(&node.shape),
         };
-        if self.graph.is_sequence(node.axis) {
+        if self.graph.axes.is_ragged(node.axis) {
             format!("{} => {shape}", self.graph.axis(node.axis).name)
         } else {
             shape

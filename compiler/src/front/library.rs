@@ -5,7 +5,7 @@ use super::elab::{Elab, InputKey, Scope};
 use super::names;
 use super::update::{Rule, RuleKind, Updates};
 use super::value::{Builtin, Callee, Given, Tensor, Value};
-use crate::graph::{Axis, AxisId, BATCH, Graph, InputKind, Shape};
+use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape};
 use crate::model::UpdateScope;
 use din_grammar::ast;
 use din_program::schema::{Label, Prediction, UpdateRule};
@@ -32,7 +32,7 @@ impl<'a> Elab<'a> {
     /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its names up.
     fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
         self.graph = Graph::default();
-        self.graph.axes.push(Axis::under(BATCH, "sequence"));
+        self.graph.axes.add_sequence("sequence", 0, BATCH);
         self.run = super::elab::Run::default();
         self.phase = super::elab::Phase::Loss;
         let mut sizes: FxHashMap<&'a str, usize> = FxHashMap::default();

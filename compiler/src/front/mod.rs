@@ -46,7 +46,7 @@ mod weight;
 #[cfg(test)]
 mod tests;
 
-use crate::graph::{Axis, Graph, Root, Shape, StateId};
+use crate::graph::{AxisTree, Graph, Root, Shape, StateId};
 use crate::model::Model;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, SourceMap, Span};
@@ -298,15 +298,7 @@ impl<'a> Elab<'a> {
 
     /// Axes and sizes that the declarations give.
     fn empty_graph(&self) -> Graph {
-        let mut graph = Graph::default();
-        for s in &self.declarations.schema.sequences {
-            graph.axes.push(Axis::under(crate::graph::BATCH, s.name.clone()));
-        }
-        let schema = &self.declarations.schema;
-        if schema.requests.is_some() {
-            let common = schema.sequences.iter().zip(2..).filter(|(s, _)| s.common);
-            graph.add_requests(&common.map(|(_, d)| crate::graph::AxisId(d)).collect::<Vec<_>>());
-        }
+        let mut graph = Graph { axes: AxisTree::of_schema(&self.declarations.schema), ..Graph::default() };
         graph.tables = self.declarations.tables.iter().map(|t| t.width as usize).collect();
         graph
     }

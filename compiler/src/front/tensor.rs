@@ -80,7 +80,7 @@ impl<'a> Elab<'a> {
     pub fn feature_axis(&self, feature: usize) -> AxisId {
         let feature = &self.declarations.schema.features[feature];
         let axis = feature.sequence.map_or(graph::BATCH, |s| AxisId(2 + s));
-        match self.graph.axis(axis).common {
+        match self.graph.axes.shared(axis) {
             Some(common) if feature.common => common,
             _ => axis,
         }
@@ -179,7 +179,7 @@ impl<'a> Elab<'a> {
     /// Checks axes, shapes and fields of two operands of an elementwise operation; the fields of the result.
     pub fn same_fields(&mut self, what: &str, l: (&Tensor, Span), r: (&Tensor, Span)) -> Option<Option<Rc<[Field]>>> {
         let (ln, rn) = (self.graph.node(l.0.node), self.graph.node(r.0.node));
-        if self.graph.join(ln.axis, rn.axis).is_none() {
+        if self.graph.axes.join(ln.axis, rn.axis).is_none() {
             let (a, b) = (self.axis_text(ln.axis), self.axis_text(rn.axis));
             self.report(
                 Diagnostic::error(

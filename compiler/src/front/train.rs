@@ -75,7 +75,7 @@ impl<'a> Elab<'a> {
         let Some(argument) = self.bernoulli(distribution) else { return };
         let value = self.under(Some(target.name.clone()), true, |me| me.expr(scope, argument));
         let Some(mut t) = self.tensor(value, argument.span) else { return };
-        if Some(self.graph.node(t.node).axis) == self.graph.request() {
+        if Some(self.graph.node(t.node).axis) == self.graph.axes.request() {
             // A logit per request holds for each of its samples.
             t.node = self.graph.replicated(t.node, argument.span).unwrap_or(t.node);
         }
@@ -88,7 +88,7 @@ impl<'a> Elab<'a> {
             } else {
                 d.note(format!("expected [1] for every sample\nfound {found}"))
             };
-            d = if self.graph.is_sequence(node.axis) {
+            d = if self.graph.axes.is_ragged(node.axis) {
                 let axis = self.graph.axis(node.axis).name.clone();
                 if let Some(entered) = self.axis_enters(t.node) {
                     d = d.label(entered, format!("this becomes one value per entry of `{axis}`"));

@@ -473,7 +473,7 @@ impl<'a> Elab<'a> {
         if node.axis == before.axis && node.shape == before.shape {
             return Some(t);
         }
-        let deeper = !self.graph.is_ancestor(node.axis, before.axis);
+        let deeper = !self.graph.axes.is_ancestor(node.axis, before.axis);
         if deeper || node.shape.width() != 1 {
             let (a, b) = (shape_text(&before.shape), shape_text(&node.shape));
             let d = Diagnostic::error("E0507", "the new value does not fit", span, &b);

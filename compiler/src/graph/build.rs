@@ -37,7 +37,7 @@ impl Graph {
         let mut axis = GLOBAL;
         for &o in operands {
             let d = self.node(o).axis;
-            axis = self.join(axis, d).ok_or(TypeError::AxisTree { left: axis, right: d })?;
+            axis = self.axes.join(axis, d).ok_or(TypeError::AxisTree { left: axis, right: d })?;
         }
         Ok(axis)
     }
@@ -59,7 +59,7 @@ impl Graph {
         if from == axis && self.node(x).shape == *shape {
             return Ok(x);
         }
-        if !self.is_ancestor(from, axis) {
+        if !self.axes.is_ancestor(from, axis) {
             return Err(TypeError::NotAnAncestor { of: axis, to: from });
         }
         let one = self.constant_of(1.0, axis, one_shape, span);
@@ -74,9 +74,9 @@ impl Graph {
     /// A value that is the same for all samples of a request, once for each of them (and each entry, on a sequence).
     pub fn replicated(&mut self, x: NodeId, span: Span) -> Built {
         let Node { axis, shape, .. } = self.node(x).clone();
-        let over = self.axes.iter().position(|d| d.common == Some(axis));
+        let over = self.axes.sharers(axis);
         match over {
-            Some(k) => self.repeat(x, AxisId(k as u32), &shape, span),
+            Some(below) => self.repeat(x, below, &shape, span),
             None => Ok(x),
         }
     }
@@ -113,7 +113,7 @@ impl Graph {
     }
 
     pub fn length(&mut self, axis: AxisId, span: Span) -> NodeId {
-        let parent = self.axis(axis).parent.unwrap_or(GLOBAL);
+        let parent = self.axes.parent(axis).expect("lengths are of ragged axes, which have a parent");
         self.make(Op::Length(axis), vec![], parent, Shape::scalar(), span)
     }
 
@@ -260,7 +260,7 @@ impl Graph {
 
     fn reduce(&mut self, op: Op, x: NodeId, to: AxisId, span: Span) -> Built {
         let Node { axis, shape, .. } = self.node(x).clone();
-        if !self.is_ancestor(to, axis) || to == axis {
+        if !self.axes.is_ancestor(to, axis) || to == axis {
             return Err(TypeError::NotAnAncestor { of: axis, to });
         }
         Ok(self.make(op, vec![x], to, shape, span))

@@ -2,19 +2,15 @@
 //!
 //! # Meaning
 //!
-//! A node is a value. It has a **axis** (its index axes) and a **value shape** (what stands at each element). With
-//! `n(D)` elements in axis `D` and width `w` (the product of the shape), a value is an `n(D) x w` array of numbers.
-//! Axes form a tree by `parent`: `once` (one element) is the root, `batch` (the samples) its child, each sequence
-//! a child of `batch` (the entries of all samples, grouped by sample, a sample's in order), `rows` (the distinct rows of a table
-//! touched by a batch, or the elements of one dense tensor) a child of `once` that only update graphs use.
+//! A node is a value. It has an **axis** (what it has one element for; see [`din_program::axes`]) and
+//! a **value shape** (what stands at each element). With `n(D)` elements on axis `D` and width `w`
+//! (the product of the shape), a value is an `n(D) x w` array.
 //!
-//! Where samples of one request have features in common, there are two kinds of axis more: `request` (the requests of the batch), a
-//! child of `once` and a second parent of `batch`, and, for each sequence that is common, its entries taken once a request, a child of
-//! `request` and a second parent of the sequence: the sequence then is the pairs of a sample and an entry of its request. A value lives
-//! where its operands do, so what depends on common features alone is computed once a request by construction.
-//!
-//! A **group** has one element for all elements of an axis that read the same rows of some tables ([`UniqueKeys`]); it is an ancestor of that
-//! axis, and what is computed from those rows alone can be computed on it. The pass `optimize::deduplicate` makes groups.
+//! Where samples of one request have features in common, those features live on the request axis,
+//! and the entries of a common list on its axis per request. A value lives where its operands do, so
+//! what depends on common features alone is computed once per request by construction. On a unique
+//! axis, what is computed from row numbers alone is computed once per distinct combination; the pass
+//! `optimize::deduplicate` adds such axes.
 //!
 //! An operand may live in the node's axis or in an ancestor of it; element `i` of the node then reads the
 //! operand's element `ancestor(i)`. The node's axis is the shallowest that has all its operands' axes as ancestors (or is one), unless
@@ -91,34 +87,7 @@ id! {
     GroupId
 }
 
-pub use din_program::schedule::{AxisId, BATCH, GLOBAL};
-
-/// One index axis set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Axis {
-    /// `once`, `batch`, the name of a sequence, `rows`.
-    pub name: String,
-    /// `None` for `once` alone.
-    pub parent: Option<AxisId>,
-    /// The second parent: `request` for `batch`, a common sequence's entries once a request for the sequence.
-    pub common: Option<AxisId>,
-    /// What a group joins.
-    pub group: Option<UniqueKeys>,
-}
-
-/// Elements of `over` with equal rows in all of `keys` (look-ups on it) are one, in the order in which they come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UniqueKeys {
-    pub over: AxisId,
-    pub keys: Vec<(TableId, InputId)>,
-}
-
-impl Axis {
-    /// One with a single parent.
-    pub fn under(parent: AxisId, name: impl Into<String>) -> Self {
-        Axis { name: name.into(), parent: Some(parent), common: None, group: None }
-    }
-}
+pub use din_program::axes::{Axis, AxisId, AxisKind, AxisTree, BATCH, GLOBAL, UniqueKeys};
 
 /// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives in `once`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -314,7 +283,7 @@ impl Root {
 #[derive(Clone, Debug)]
 pub struct Graph {
     pub(crate) nodes: StableDiGraph<Node, u32, u32>,
-    pub axes: Vec<Axis>,
+    pub axes: AxisTree,
     pub inputs: Vec<Input>,
     /// Width of a row, by table.
     pub tables: Vec<usize>,
@@ -336,10 +305,7 @@ impl Graph {
     pub fn new(child: &str) -> Self {
         Graph {
             nodes: StableDiGraph::default(),
-            axes: vec![
-                Axis { name: "once".into(), parent: None, common: None, group: None },
-                Axis::under(GLOBAL, child),
-            ],
+            axes: AxisTree::new(child),
             inputs: Vec::new(),
             tables: Vec::new(),
             params: Vec::new(),
@@ -353,73 +319,31 @@ impl Graph {
     }
 
     pub fn axis(&self, id: AxisId) -> &Axis {
-        &self.axes[id.index()]
+        self.axes.axis(id)
     }
 
-    /// Adds `request` above the samples and, for each of the sequences, its entries once a request. Returns the request's axis.
-    pub fn add_requests(&mut self, common: &[AxisId]) -> AxisId {
-        let request = AxisId(self.axes.len() as u32);
-        self.axes.push(Axis::under(GLOBAL, "request"));
-        self.axes[BATCH.index()].common = Some(request);
-        for &sequence in common {
-            let entries = AxisId(self.axes.len() as u32);
-            let name = self.axis(sequence).name.clone();
-            self.axes.push(Axis::under(request, name));
-            self.axes[sequence.index()].common = Some(entries);
+    /// The feature whose ids an input holds; `None` for any other input.
+    pub fn ids_feature(&self, input: InputId) -> Option<u32> {
+        match self.inputs[input.index()].kind {
+            InputKind::Ids { feature, .. } => Some(feature),
+            InputKind::Dense { .. }
+            | InputKind::Label { .. }
+            | InputKind::Present { .. }
+            | InputKind::Step
+            | InputKind::Weight
+            | InputKind::Gradient
+            | InputKind::Slot { .. }
+            | InputKind::Frequency
+            | InputKind::UpdateCount
+            | InputKind::InBatch => None,
         }
-        request
     }
 
-    /// The axis of the requests, where there are any.
-    pub fn request(&self) -> Option<AxisId> {
-        self.axes[BATCH.index()].common
-    }
-
-    /// Adds a group of what reads the same rows. Returns its axis.
-    pub fn add_group(&mut self, grouping: UniqueKeys) -> AxisId {
-        let name = format!("distinct {}", self.axis(grouping.over).name);
-        self.axes.push(Axis { group: Some(grouping), ..Axis::under(GLOBAL, name) });
-        AxisId(self.axes.len() as u32 - 1)
-    }
-
-    /// The number of a look-up among a group's keys.
-    pub fn group_key(&self, group: AxisId, table: TableId, input: InputId) -> Option<usize> {
-        let grouping = self.axis(group).group.as_ref()?;
-        grouping.keys.iter().position(|k| *k == (table, input))
-    }
-
-    /// Whether the axis is a ragged axis: a sequence, over the samples or once a request.
-    pub fn is_sequence(&self, d: AxisId) -> bool {
-        self.axis(d).parent.is_some_and(|p| p != GLOBAL)
-    }
-
-    /// The sequence that a ragged axis belongs to, over the samples; any other axis itself.
-    pub fn sequence_of(&self, d: AxisId) -> AxisId {
-        let of = self.axes.iter().position(|s| s.common == Some(d) && s.parent == Some(BATCH));
-        of.map_or(d, |k| AxisId(k as u32))
-    }
-
-    /// Whether `a` is `b` or an ancestor of `b`.
-    pub fn is_ancestor(&self, a: AxisId, b: AxisId) -> bool {
-        let above = self.axis(b);
-        a == b
-            || [above.parent, above.common].into_iter().flatten().any(|p| self.is_ancestor(a, p))
-            || self.axis(a).group.as_ref().is_some_and(|g| self.is_ancestor(g.over, b))
-    }
-
-    /// The shallowest axis that both are ancestors of, or are; `None` where there is none.
-    pub fn join(&self, a: AxisId, b: AxisId) -> Option<AxisId> {
-        if self.is_ancestor(a, b) {
-            return Some(b);
-        }
-        if self.is_ancestor(b, a) {
-            return Some(a);
-        }
-        let below: Vec<AxisId> = (0..self.axes.len() as u32)
-            .map(AxisId)
-            .filter(|&d| self.is_ancestor(a, d) && self.is_ancestor(b, d))
-            .collect();
-        below.iter().copied().find(|&d| below.iter().all(|&other| self.is_ancestor(d, other)))
+    /// The number of a lookup among the keys of the unique axis `axis`; `None` where the axis is of
+    /// another kind or lacks the lookup.
+    pub fn unique_key(&self, axis: AxisId, table: TableId, input: InputId) -> Option<usize> {
+        let feature = self.ids_feature(input)?;
+        self.axes.unique(axis)?.keys.iter().position(|k| *k == (table.0, feature))
     }
 
     /// Adds a node as it is; the caller vouches for its type (`verify` checks it).

@@ -3,7 +3,9 @@
 //! A graph that passes is acyclic, its edges mirror its operands, every node has the axis and shape that its op and operands
 //! give, every id is in range, and every root exists and has the type its kind demands. Later phases rely on it and do not panic.
 
-use super::{Absorbed, AxisId, BATCH, GLOBAL, Graph, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId};
+use super::{
+    Absorbed, AxisId, BATCH, GLOBAL, Graph, Input, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId,
+};
 use din_grammar::Span;
 use petgraph::Direction;
 use petgraph::visit::EdgeRef;
@@ -71,43 +73,20 @@ fn demand(holds: bool, rule: impl FnOnce() -> String) -> Rule {
 
 /// Axes, inputs, and the shapes of parameters and states.
 fn tables(g: &Graph) -> Rule {
-    demand(g.axes.len() >= 2, || "the axes `once` and its child must exist".into())?;
-    for (k, d) in g.axes.iter().enumerate() {
-        match d.parent {
-            None => demand(k == 0, || format!("axis {k} has no parent"))?,
-            Some(p) => demand(p.index() < k, || format!("axis {k} has parent {}, which is not before it", p.0))?,
-        }
-    }
-    demand(g.axes[1].parent == Some(GLOBAL), || "the parent of axis 1 must be `once`".into())?;
-    for (k, d) in g.axes.iter().enumerate() {
-        let Some(common) = d.common else { continue };
-        let above = g.axes.get(common.index()).and_then(|c| c.parent);
-        // Requests stand over the samples; a sequence's entries once a request over the sequence.
-        let fits = above.is_some()
-            && match d.parent {
-                Some(GLOBAL) => k == BATCH.index() && above == Some(GLOBAL) && common != BATCH,
-                Some(BATCH) => above == g.request(),
-                _ => false,
+    g.axes.check()?;
+    for (axis, unique) in g.axes.uniques() {
+        for (n, key) in unique.keys.iter().enumerate() {
+            let (table, feature) = *key;
+            let ids = |i: &Input| {
+                matches!(i.kind, InputKind::Ids { feature: f, .. } if f == feature) && i.axis == unique.over
             };
-        demand(fits, || format!("axis {k} cannot have axis {} in common", common.0))?;
-    }
-    for (k, d) in g.axes.iter().enumerate() {
-        let Some(group) = &d.group else { continue };
-        let over = g.axes.get(group.over.index());
-        let plain = over.is_some_and(|o| o.parent.is_some() && o.group.is_none());
-        demand(d.parent == Some(GLOBAL) && d.common.is_none() && plain && k > BATCH.index(), || {
-            format!("axis {k} cannot be a group over axis {}", group.over.0)
-        })?;
-        demand(!group.keys.is_empty(), || format!("group {k} has no key"))?;
-        for (n, (table, input)) in group.keys.iter().enumerate() {
-            let found = g.inputs.get(input.index());
-            let ids = found.is_some_and(|i| matches!(i.kind, InputKind::Ids { .. }) && i.axis == group.over);
-            let known = ids && table.index() < g.tables.len() && !group.keys[..n].contains(&(*table, *input));
-            demand(known, || format!("group {k} cannot have the key ({}, {})", table.0, input.0))?;
+            let known =
+                g.inputs.iter().any(ids) && (table as usize) < g.tables.len() && !unique.keys[..n].contains(key);
+            demand(known, || format!("axis {} cannot have the key ({table}, {feature})", axis.0))?;
         }
     }
     for (k, i) in g.inputs.iter().enumerate() {
-        demand(i.axis.index() < g.axes.len(), || format!("input {k} has no axis {}", i.axis.0))?;
+        demand(i.axis.index() < g.axes.count(), || format!("input {k} has no axis {}", i.axis.0))?;
         shape(&i.shape, i.axis).map_err(|e| format!("input {k}: {e}"))?;
         match i.kind {
             InputKind::Ids { .. } => {
@@ -115,7 +94,7 @@ fn tables(g: &Graph) -> Rule {
             }
             InputKind::Step => {
                 let fits = i.axis == GLOBAL && i.shape == Shape::scalar();
-                demand(fits, || format!("input {k} is the step and must be once, [1]"))?;
+                demand(fits, || format!("input {k} is the step and must be global, [1]"))?;
             }
             _ => {}
         }
@@ -134,7 +113,7 @@ fn tables(g: &Graph) -> Rule {
 fn shape(s: &Shape, axis: AxisId) -> Rule {
     demand(matches!(s.0.len(), 1 | 2), || format!("shape {:?} is not of rank 1 or 2", s.0))?;
     demand(s.0.iter().all(|&n| n > 0), || format!("shape {:?} has an empty axis", s.0))?;
-    demand(s.0.len() == 1 || axis == GLOBAL, || format!("a matrix {:?} must live in `once`", s.0))
+    demand(s.0.len() == 1 || axis == GLOBAL, || format!("a matrix {:?} must live on the global axis", s.0))
 }
 
 /// Edges mirror operands; operands exist.
@@ -198,7 +177,7 @@ pub(crate) fn arity(op: &Op) -> Option<usize> {
 
 /// The operand count, the ids, and the type that the op and its operands give.
 fn node(g: &Graph, n: &Node) -> Rule {
-    demand(n.axis.index() < g.axes.len(), || format!("axis {} does not exist", n.axis.0))?;
+    demand(n.axis.index() < g.axes.count(), || format!("axis {} does not exist", n.axis.0))?;
     shape(&n.shape, n.axis)?;
     match arity(&n.op) {
         Some(k) => demand(n.operands.len() == k, || format!("takes {k} operands, has {}", n.operands.len()))?,
@@ -208,10 +187,12 @@ fn node(g: &Graph, n: &Node) -> Rule {
     let mut axis = GLOBAL;
     for &o in &n.operands {
         let d = g.node(o).axis;
-        axis =
-            g.join(axis, d).ok_or_else(|| format!("operands vary over unrelated axes, axes {} and {}", axis.0, d.0))?;
+        axis = g
+            .axes
+            .join(axis, d)
+            .ok_or_else(|| format!("operands vary over unrelated axes, axes {} and {}", axis.0, d.0))?;
     }
-    let exists = |d: AxisId| demand(d.index() < g.axes.len(), || format!("axis {} does not exist", d.0));
+    let exists = |d: AxisId| demand(d.index() < g.axes.count(), || format!("axis {} does not exist", d.0));
     let in_range =
         |what: &str, k: usize, len: usize| demand(k < len, || format!("{what} {k} is out of range, there are {len}"));
     let vector = |k: usize| {
@@ -248,7 +229,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
         }
         Op::Length(d) => {
             exists(*d)?;
-            axis = g.axis(*d).parent.ok_or("`once` lies under no element")?;
+            axis = g.axes.parent(*d).ok_or("the global axis lies under no element")?;
             Shape::scalar()
         }
         Op::Count(d) => {
@@ -277,7 +258,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
         Op::MatMul | Op::MatMulT => {
             let w = operand(1);
             let (&[k, m], GLOBAL) = (w.shape.0.as_slice(), w.axis) else {
-                return Err("operand 1 must be a matrix in `once`".into());
+                return Err("operand 1 must be a matrix on the global axis".into());
             };
             let (from, to) = if n.op == Op::MatMul { (k, m) } else { (m, k) };
             let x = &operand(0).shape;
@@ -299,10 +280,10 @@ fn node(g: &Graph, n: &Node) -> Rule {
                 Ok(operand(k).width())
             };
             let sequence = operand(0).axis;
-            demand(g.axis(sequence).parent == Some(BATCH), || "operand 0 must be on a sequence".into())?;
+            demand(g.axes.parent(sequence) == Some(BATCH), || "operand 0 must be on a sequence".into())?;
             let matrix = || match (operand(2).shape.0.as_slice(), operand(2).axis) {
                 (&[k, n], GLOBAL) if k % 2 == 0 => Ok((k / 2, n)),
-                _ => Err("operand 2 must be a matrix in `once` with an even number of rows".to_string()),
+                _ => Err("operand 2 must be a matrix on the global axis with an even number of rows".to_string()),
             };
             let (found, wanted, of, shape) = match form {
                 Absorbed::Product => {
@@ -329,7 +310,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
         Op::Sum { to } | Op::Max { to } => {
             exists(*to)?;
             let from = operand(0).axis;
-            demand(g.is_ancestor(*to, from) && *to != from, || {
+            demand(g.axes.is_ancestor(*to, from) && *to != from, || {
                 format!("reduces from axis {} to {}, which is not above it", from.0, to.0)
             })?;
             axis = *to;
@@ -379,7 +360,7 @@ fn root(g: &Graph, root: &Root, n: &Node) -> Rule {
 
 /// Where rows are read: at each id, or in a group that has the look-up among its keys.
 fn of_rows(g: &Graph, table: TableId, input: InputId, found: AxisId) -> AxisId {
-    match g.group_key(found, table, input) {
+    match g.unique_key(found, table, input) {
         Some(_) => found,
         None => g.inputs[input.index()].axis,
     }
@@ -388,10 +369,10 @@ fn of_rows(g: &Graph, table: TableId, input: InputId, found: AxisId) -> AxisId {
 /// A new weight or slot has its old one's type; where nothing reads the old one, that of an element of `rows` or above.
 fn updated(g: &Graph, n: &Node, kind: &InputKind) -> Rule {
     match g.inputs.iter().find(|i| i.kind == *kind) {
-        Some(old) => demand(g.is_ancestor(n.axis, old.axis) && (n.shape == old.shape || n.width() == 1), || {
+        Some(old) => demand(g.axes.is_ancestor(n.axis, old.axis) && (n.shape == old.shape || n.width() == 1), || {
             format!("must fit axis {} and shape {:?}, has {} and {:?}", old.axis.0, old.shape.0, n.axis.0, n.shape.0)
         }),
-        None => demand(g.is_ancestor(n.axis, BATCH), || format!("has axis {}, beyond `rows`", n.axis.0)),
+        None => demand(g.axes.is_ancestor(n.axis, BATCH), || format!("has axis {}, beyond `rows`", n.axis.0)),
     }
 }
 

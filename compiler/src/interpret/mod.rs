@@ -14,7 +14,9 @@ pub use error_bound::{Magnitudes, run_magnitude};
 pub(crate) use ops::{binary as apply_binary, unary as apply_unary};
 pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
 
-use crate::graph::{Axis, AxisId, BATCH, Graph, InputId, NodeId, Op, TableId, UniqueKeys};
+use crate::graph::{
+    AxisId, AxisKind, AxisTree, BATCH, GLOBAL, Graph, InputId, InputKind, NodeId, Op, TableId, UniqueKeys,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -124,13 +126,13 @@ pub struct Sizes {
     joined: Vec<Vec<usize>>,
     /// By group, the first element that each of its elements stands for.
     firsts: Vec<Vec<usize>>,
-    axes: Vec<Axis>,
+    axes: AxisTree,
 }
 
 impl Sizes {
     pub fn new(graph: &Graph, inputs: &Inputs) -> Result<Sizes, InterpretError> {
         let fail = |message: String| InterpretError { node: None, message };
-        let n = graph.axes.len();
+        let n = graph.axes.count();
         let mut sizes = Sizes {
             counts: vec![1; n],
             parents: vec![Vec::new(); n],
@@ -147,10 +149,10 @@ impl Sizes {
         let owners = |offsets: &[usize]| -> Vec<usize> {
             offsets.windows(2).enumerate().flat_map(|(p, w)| std::iter::repeat_n(p, w[1] - w[0])).collect()
         };
-        let (batch, request) = (BATCH.index(), graph.request());
+        let batch = BATCH.index();
         sizes.counts[batch] = inputs.batch;
         sizes.parents[batch] = vec![0; inputs.batch];
-        if let Some(request) = request {
+        if let Some(request) = graph.axes.request() {
             let requests = inputs.requests.len().saturating_sub(1);
             ascending("request", &inputs.requests, requests)?;
             if inputs.requests[requests] != inputs.batch {
@@ -160,19 +162,18 @@ impl Sizes {
             sizes.parents[request.index()] = vec![0; requests];
             sizes.commons[batch] = owners(&inputs.requests);
         }
-        // First those with offsets of their own, then the common sequences over the samples.
-        for (k, axis) in graph.axes.iter().enumerate().skip(2) {
-            if axis.common.is_some() || axis.group.is_some() || Some(AxisId(k as u32)) == request {
-                continue;
-            }
-            let above = axis.parent.ok_or_else(|| fail(format!("axis `{}` has no parent", axis.name)))?;
+        // First the lists with offsets of their own, then the common ones on the samples, then pairs.
+        for (id, axis) in graph.axes.iter() {
+            let AxisKind::Sequence { parent, shared: None, .. } = axis.kind else { continue };
+            let k = id.index();
             let offsets = inputs.offsets.get(k).map_or(&[][..], |o| o);
-            ascending(&axis.name, offsets, sizes.counts[above.index()])?;
+            ascending(&axis.name, offsets, sizes.counts[parent.index()])?;
             sizes.parents[k] = owners(offsets);
             sizes.counts[k] = sizes.parents[k].len();
         }
-        for (k, axis) in graph.axes.iter().enumerate().skip(2) {
-            let Some(entries) = axis.common else { continue };
+        for (id, axis) in graph.axes.iter() {
+            let AxisKind::Sequence { shared: Some(entries), .. } = axis.kind else { continue };
+            let k = id.index();
             let offsets = &inputs.offsets[entries.index()];
             let requests = sizes.commons[batch].clone();
             for (sample, r) in requests.into_iter().enumerate() {
@@ -183,13 +184,30 @@ impl Sizes {
             }
             sizes.counts[k] = sizes.parents[k].len();
         }
-        for (k, axis) in graph.axes.iter().enumerate() {
-            let Some(UniqueKeys { over, keys }) = &axis.group else { continue };
+        for (id, axis) in graph.axes.iter() {
+            let AxisKind::Pairs { of } = axis.kind else { continue };
+            let lists = sizes.parents[of.index()].clone();
+            for (entry, list) in lists.iter().enumerate() {
+                let others = lists.iter().filter(|other| *other == list).count();
+                sizes.parents[id.index()].extend(std::iter::repeat_n(entry, others));
+            }
+            sizes.counts[id.index()] = sizes.parents[id.index()].len();
+        }
+        for (id, UniqueKeys { over, keys }) in graph.axes.uniques() {
+            let k = id.index();
+            let key = |&(table, feature): &(u32, u32)| {
+                let input = graph
+                    .inputs
+                    .iter()
+                    .position(|i| matches!(i.kind, InputKind::Ids { feature: f, .. } if f == feature))?;
+                inputs.rows.get(&(TableId(table), InputId(input as u32)))
+            };
+            let columns: Option<Vec<&Vec<usize>>> = keys.iter().map(key).collect();
+            let columns = columns.ok_or_else(|| fail(format!("axis `{}` needs row numbers", graph.axis(id).name)))?;
             let mut known: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
             for i in 0..sizes.counts[over.index()] {
-                let row = |key| inputs.rows.get(key).and_then(|rows| rows.get(i)).copied();
-                let rows: Option<Vec<usize>> = keys.iter().map(row).collect();
-                let rows = rows.ok_or_else(|| fail(format!("axis `{}` needs row numbers", axis.name)))?;
+                let rows: Option<Vec<usize>> = columns.iter().map(|rows| rows.get(i).copied()).collect();
+                let rows = rows.ok_or_else(|| fail(format!("axis `{}` needs row numbers", graph.axis(id).name)))?;
                 let next = known.len();
                 let element = *known.entry(rows).or_insert(next);
                 if element == next {
@@ -213,27 +231,24 @@ impl Sizes {
         if from == to {
             return i;
         }
-        let axis = &self.axes[from.index()];
-        if let Some(group) = &self.axes[to.index()].group {
-            return self.joined[to.index()][self.ancestor(from, group.over, i)];
+        if to == GLOBAL {
+            return 0;
         }
-        let steps = [(axis.parent, &self.parents), (axis.common, &self.commons)];
-        let step = steps.into_iter().find(|(above, _)| above.is_some_and(|above| self.is_above(to, above)));
-        match step {
-            Some((Some(above), owners)) => self.ancestor(above, to, owners[from.index()][i]),
-            _ => 0,
+        if let Some(unique) = self.axes.unique(to) {
+            return self.joined[to.index()][self.ancestor(from, unique.over, i)];
         }
+        let steps = [(self.axes.parent(from), &self.parents), (self.axes.shared(from), &self.commons)];
+        let step = steps
+            .into_iter()
+            .find_map(|(above, owners)| Some((above.filter(|a| self.axes.is_ancestor(to, *a))?, owners)));
+        let (above, owners) = step.expect("the graph was verified: `to` is an ancestor of `from`");
+        self.ancestor(above, to, owners[from.index()][i])
     }
 
-    /// Whether `a` is `b` or an ancestor of it.
-    fn is_above(&self, a: AxisId, b: AxisId) -> bool {
-        let above = &self.axes[b.index()];
-        a == b || [above.parent, above.common].into_iter().flatten().any(|p| self.is_above(a, p))
-    }
-
-    /// For each element of `axis`, the first that it stands for: itself where the axis is no group.
+    /// For each element of `axis`, the first that it stands for: itself where the axis is not a
+    /// unique one.
     pub fn firsts(&self, axis: AxisId) -> Vec<usize> {
-        match &self.axes[axis.index()].group {
+        match self.axes.unique(axis) {
             Some(_) => self.firsts[axis.index()].clone(),
             None => (0..self.count(axis)).collect(),
         }

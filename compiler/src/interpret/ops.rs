@@ -219,5 +219,5 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
 pub(crate) fn outer_axis(graph: &Graph, id: NodeId) -> crate::graph::AxisId {
     let node = graph.node(id);
     let (a, b) = (graph.node(node.operands[0]).axis, graph.node(node.operands[1]).axis);
-    graph.join(a, b).unwrap_or(a)
+    graph.axes.join(a, b).unwrap_or(a)
 }

@@ -34,13 +34,13 @@ impl Samples {
     pub fn bind(&self, graph: &Graph, step: u64) -> Inputs {
         let mut inputs = Inputs {
             batch: self.batch,
-            offsets: vec![Vec::new(); graph.axes.len()],
+            offsets: vec![Vec::new(); graph.axes.count()],
             requests: self.requests.clone(),
             ..Inputs::default()
         };
         for (k, offsets) in self.offsets.iter().enumerate() {
             let sequence = AxisId(2 + k as u32);
-            let own = graph.axis(sequence).common.unwrap_or(sequence);
+            let own = graph.axes.shared(sequence).unwrap_or(sequence);
             inputs.offsets[own.index()] = offsets.clone();
         }
         for (k, input) in graph.inputs.iter().enumerate() {

@@ -104,7 +104,7 @@ fn factors(graph: &Graph, id: NodeId) -> Option<Pair> {
 /// `concat(k, k * q)`, `k` perhaps as its parts.
 fn pair(graph: &Graph, x: NodeId) -> Option<Pair> {
     let node = graph.node(x);
-    if node.op != Op::Concat || graph.axis(node.axis).parent != Some(BATCH) {
+    if node.op != Op::Concat || graph.axes.parent(node.axis) != Some(BATCH) {
         return None;
     }
     let (&last, parts) = node.operands.split_last()?;

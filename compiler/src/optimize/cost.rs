@@ -35,7 +35,7 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
             n * element_flops(graph, id)
         }
         Op::Outer => {
-            let over = graph.join(operand(0).axis, operand(1).axis).unwrap_or(operand(0).axis);
+            let over = graph.axes.join(operand(0).axis, operand(1).axis).unwrap_or(operand(0).axis);
             2.0 * count(over) * width
         }
         Op::Absorbed(form) => {

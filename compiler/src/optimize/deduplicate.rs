@@ -85,14 +85,17 @@ pub fn deduplicate(graph: &mut Graph, thresholds: Thresholds) {
     for id in order.iter().filter(|id| chosen.contains(id)) {
         let thing = &things[id];
         if !groups.contains_key(thing) {
-            groups.insert(thing, AxisId((graph.axes.len() + added.len()) as u32));
-            added.push(UniqueKeys { over: thing.0, keys: keys[thing].iter().copied().collect() });
+            groups.insert(thing, AxisId((graph.axes.count() + added.len()) as u32));
+            let key = |&(table, input): &(TableId, InputId)| {
+                (table.0, graph.ids_feature(input).expect("verify: a lookup reads ids"))
+            };
+            added.push(UniqueKeys { over: thing.0, keys: keys[thing].iter().map(key).collect() });
         }
     }
     let needed: FxHashSet<NodeId> = chosen.iter().flat_map(|&id| below(graph, id, &things)).collect();
     let groups: FxHashMap<NodeId, AxisId> = needed.iter().map(|id| (*id, groups[&things[id]])).collect();
     for grouping in added {
-        graph.add_group(grouping);
+        graph.axes.add_unique(grouping);
     }
     let original: FxHashMap<NodeId, Vec<NodeId>> =
         needed.iter().map(|&id| (id, graph.node(id).operands.clone())).collect();

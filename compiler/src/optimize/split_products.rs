@@ -51,13 +51,13 @@ struct Group {
 }
 
 fn nominal(graph: &Graph, axis: AxisId) -> f64 {
-    let Some(parent) = graph.axis(axis).parent else { return 1.0 };
-    if let Some(group) = &graph.axis(axis).group {
-        return nominal(graph, group.over) / 2.0;
+    let Some(parent) = graph.axes.parent(axis) else { return 1.0 };
+    if let Some(unique) = graph.axes.unique(axis) {
+        return nominal(graph, unique.over) / 2.0;
     }
     nominal(graph, parent)
         * match parent {
-            GLOBAL if Some(axis) == graph.request() => REQUESTS,
+            GLOBAL if Some(axis) == graph.axes.request() => REQUESTS,
             GLOBAL => SAMPLES,
             _ => ENTRIES,
         }

@@ -37,7 +37,6 @@ struct Open {
     region: Region,
     values: FxHashMap<ItemId, Value>,
     fills: Vec<(BufferId, f32)>,
-    reads: Vec<BufferId>,
     span: Span,
 }
 
@@ -81,15 +80,7 @@ pub fn emit(
         }));
     }
     let (buffers, slots, tile_slots) = e.storage.finish();
-    let schedule = Schedule {
-        axes: all.parents.clone(),
-        groups: all.groups.clone(),
-        buffers,
-        slots,
-        tile_slots,
-        phases: e.phases,
-        roots: vec![],
-    };
+    let schedule = Schedule { axes: all.axes.clone(), buffers, slots, tile_slots, phases: e.phases, roots: vec![] };
     (schedule, roots)
 }
 
@@ -104,7 +95,7 @@ impl Emitter<'_> {
         self.place(number, group, &levels);
         let mut phase = Phase {
             axis: group.axis,
-            tile_rows: if self.all.parents[group.axis.index()] == Some(GLOBAL) {
+            tile_rows: if self.all.axes.parent(group.axis) == Some(GLOBAL) {
                 self.options.batch_tile
             } else {
                 self.options.sequence_tile
@@ -139,22 +130,20 @@ impl Emitter<'_> {
                     if to == GLOBAL {
                         late.push(i);
                     } else {
-                        let call = self.empty_maximum(i, to, phase.calls.len());
-                        phase.calls.push(call);
+                        let call = self.empty_maximum(i, to);
+                        self.push(&mut phase, call);
                     }
                 }
             }
         }
         self.phases.push(phase);
         if !late.is_empty() {
-            let number = self.phases.len();
-            let mut calls = Vec::new();
+            let mut phase = Phase { axis: GLOBAL, tile_rows: 1, calls: Vec::new(), reductions: Vec::new() };
             for i in late {
-                let call = self.empty_maximum(i, GLOBAL, calls.len());
-                calls.push(call);
+                let call = self.empty_maximum(i, GLOBAL);
+                self.push(&mut phase, call);
             }
-            debug_assert_eq!(number, self.phases.len());
-            self.phases.push(Phase { axis: GLOBAL, tile_rows: 1, calls, reductions: Vec::new() });
+            self.phases.push(phase);
         }
     }
 
@@ -219,15 +208,14 @@ impl Emitter<'_> {
                 self.now() - 1
             });
             let out = self.storage.arena(GLOBAL, k * n);
-            let call = self.phases[number].calls.len();
-            self.storage.touch(w.buffer, number, call);
-            self.storage.touch(out, number, call);
             self.transposed.insert((w.buffer, w.column, k, n), out);
-            self.phases[number].calls.push(Call {
+            let call = Call {
                 axis: GLOBAL,
                 op: Operation::Transpose { w, w_stride: n, out: View { buffer: out, column: 0 }, k, n },
                 location: self.sources.recorded_location(item.span),
-            });
+            };
+            self.touch(&call, number, self.phases[number].calls.len());
+            self.phases[number].calls.push(call);
         }
     }
 
@@ -248,7 +236,6 @@ impl Emitter<'_> {
     fn product(&mut self, phase: &mut Phase, id: ItemId) {
         let item = self.item(id).clone();
         let Some(&out) = self.buffers.get(&id) else { return };
-        let call = phase.calls.len();
         let whole = |buffer| View { buffer, column: 0 };
         let op = match item.kind {
             Kind::MatMul { k, n } => {
@@ -289,30 +276,21 @@ impl Emitter<'_> {
             }
             _ => return,
         };
+        let location = self.sources.recorded_location(item.span);
+        self.push(phase, Call { axis: item.axis, op, location });
+    }
+
+    /// Adds a call to the phase in the making; what it reads and writes lives until then at least.
+    fn push(&mut self, phase: &mut Phase, call: Call) {
         let number = self.now();
-        match &op {
-            Operation::MatMul { x, w, out, .. } => {
-                for v in [x, w, out] {
-                    self.storage.touch(v.buffer, number, call);
-                }
-            }
-            Operation::AbsorbedMatMul { x, q, w, out, .. } => {
-                for v in [x, q, w, out] {
-                    self.storage.touch(v.buffer, number, call);
-                }
-            }
-            Operation::Outer { x, g, .. } => {
-                self.storage.touch(x.buffer, number, call);
-                self.storage.touch(g.buffer, number, call);
-            }
-            Operation::SegmentSum { x, out, .. } => {
-                self.storage.touch(x.buffer, number, call);
-                self.storage.touch(out.buffer, number, call);
-            }
-            Operation::Moments { x, .. } => self.storage.touch(x.buffer, number, call),
-            _ => {}
+        self.touch(&call, number, phase.calls.len());
+        phase.calls.push(call);
+    }
+
+    fn touch(&mut self, call: &Call, phase: usize, number: usize) {
+        for buffer in call.op.buffers() {
+            self.storage.touch(buffer, phase, number);
         }
-        phase.calls.push(Call { axis: item.axis, op, location: self.sources.recorded_location(item.span) });
     }
 
     /// The gradients of a folded product towards its weight and towards `q`, by one call where both are wanted: they share the outer
@@ -350,14 +328,10 @@ impl Emitter<'_> {
             let out = self.buffers.get(&s).copied()?;
             Some((self.view(&w), View { buffer: out, column: 0 }))
         });
-        let (number, call) = (self.now(), phase.calls.len());
-        let used = [Some(x), Some(g), weight.map(|w| w.0), sample.map(|s| s.0), sample.map(|s| s.1)];
-        for v in used.into_iter().flatten() {
-            self.storage.touch(v.buffer, number, call);
-        }
         let weight = weight.map(|(q, partial)| (q, View { buffer: partial, column: 0 }));
         let op = Operation::AbsorbedOuter { x, g, weight, sample, e, n };
-        phase.calls.push(Call { axis: item.axis, op, location: self.sources.recorded_location(item.span) });
+        let location = self.sources.recorded_location(item.span);
+        self.push(phase, Call { axis: item.axis, op, location });
     }
 
     /// The partial of an item that is joined from chunks; made on first use.
@@ -377,7 +351,7 @@ impl Emitter<'_> {
     }
 
     /// `out = -inf ? 0 : out`, in place.
-    fn empty_maximum(&mut self, id: ItemId, to: AxisId, call: usize) -> Call {
+    fn empty_maximum(&mut self, id: ItemId, to: AxisId) -> Call {
         let item = self.item(id).clone();
         let buffer = *self.buffers.get(&id).expect(STORED);
         let mut region = Region::new(to, item.width, false);
@@ -389,7 +363,6 @@ impl Emitter<'_> {
         let empty = region.emit(Instruction::Binary(BinaryOp::Equal, x, least));
         let value = region.emit(Instruction::Select(empty, zero, x));
         region.outputs.push(Output { value, place, combine: Write::Store });
-        self.storage.touch(buffer, self.now(), call);
         self.kernel(region, item.span)
     }
 
@@ -416,7 +389,6 @@ impl Emitter<'_> {
                     region: Region::new(item.axis, item.width, uniform),
                     values: FxHashMap::default(),
                     fills: Vec::new(),
-                    reads: Vec::new(),
                     span: item.span,
                 });
                 open.len() - 1
@@ -426,19 +398,14 @@ impl Emitter<'_> {
             open.insert(at, region);
         }
         for o in open {
-            let number = self.now();
             for &(buffer, value) in &o.fills {
                 let axis = self.storage.buffer(buffer).axis;
-                self.storage.touch(buffer, number, phase.calls.len());
                 let location = self.sources.recorded_location(o.span);
-                phase.calls.push(Call { axis, op: Operation::Fill { buffer, value }, location });
-            }
-            for &b in &o.reads {
-                self.storage.touch(b, number, phase.calls.len());
+                self.push(phase, Call { axis, op: Operation::Fill { buffer, value }, location });
             }
             if !o.region.outputs.is_empty() {
                 let call = self.kernel(o.region, o.span);
-                phase.calls.push(call);
+                self.push(phase, call);
             }
         }
     }
@@ -517,9 +484,6 @@ impl Emitter<'_> {
     /// Columns of a buffer as seen by a region over `axis`.
     fn column(&mut self, open: &mut Open, buffer: BufferId, column: u32, width: u32, axis: AxisId) -> Column {
         let b = self.storage.buffer(buffer).clone();
-        if matches!(b.place, Storage::Arena(_) | Storage::Tile(_)) {
-            open.reads.push(buffer);
-        }
         let argument = open.region.argument(KernelArg::Buffer(buffer));
         let by_row_number =
             matches!(b.place, Storage::Weight | Storage::UpdateSlot(_) | Storage::Frequency | Storage::UpdateCount);

@@ -1,11 +1,10 @@
 //! The planner's view of a graph: work items with flat operands. Views (slices, reshapes, parameters, inputs, look-ups) dissolve into
 //! operands; a concat becomes copies into its columns; what must outlive the step becomes a root or a commit.
 
-use crate::graph::{
-    Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, NodeId, Op, Root, UnaryOp, UniqueKeys,
-};
+use crate::graph::{Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputKind, NodeId, Op, Root, UnaryOp};
 use din_grammar::Span;
-use din_program::schedule::{Group, KernelArg, Storage};
+use din_program::axes::AxisTree;
+use din_program::schedule::{KernelArg, Storage};
 use rustc_hash::FxHashMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,13 +138,7 @@ pub struct Items {
     pub items: Vec<Item>,
     /// One operand a root of the graph, in order; none for commits.
     pub roots: Vec<Option<Operand>>,
-    /// Axes' parents.
-    pub parents: Vec<Option<AxisId>>,
-    pub groups: Vec<Group>,
-}
-
-pub fn axis(d: AxisId) -> AxisId {
-    AxisId(d.0)
+    pub axes: AxisTree,
 }
 
 struct Lowering<'g> {
@@ -167,25 +160,7 @@ pub fn lower(graph: &Graph, order: &[NodeId]) -> Items {
     for root in &graph.roots {
         roots.push(l.root(root));
     }
-    let parents = graph.axes.iter().map(|d| d.parent.map(axis)).collect();
-    let groups = groups(graph).map(|(_, group)| Group {
-        over: axis(group.over),
-        keys: group.keys.iter().map(|&(t, i)| (t.0, feature_of(graph, i))).collect(),
-    });
-    Items { items: l.items, roots, parents, groups: groups.collect() }
-}
-
-/// The groups of a graph; they are its last axes.
-fn groups(graph: &Graph) -> impl Iterator<Item = (AxisId, &UniqueKeys)> {
-    let all = graph.axes.iter().enumerate();
-    all.filter_map(|(k, d)| d.group.as_ref().map(|g| (AxisId(k as u32), g)))
-}
-
-fn feature_of(graph: &Graph, input: InputId) -> u32 {
-    match graph.inputs[input.index()].kind {
-        InputKind::Ids { feature, .. } => feature,
-        _ => 0,
-    }
+    Items { items: l.items, roots, axes: graph.axes.clone() }
 }
 
 impl Lowering<'_> {
@@ -197,13 +172,13 @@ impl Lowering<'_> {
 
     fn external(&self, place: Storage, at: AxisId, width: usize) -> Operand {
         let width = width as u32;
-        Operand { src: Src::External { place, axis: axis(at), width }, column: 0, width }
+        Operand { src: Src::External { place, axis: at, width }, column: 0, width }
     }
 
     fn lower(&mut self, id: NodeId) -> Operand {
         let node = self.graph.node(id).clone();
         let width = node.width();
-        let own = axis(node.axis);
+        let own = node.axis;
         let ops: Vec<Operand> = node.operands.iter().map(|o| self.operands[o]).collect();
         let item = |kind: Kind, at: AxisId, columns: usize, operands: Vec<Operand>| Item {
             kind,
@@ -237,18 +212,18 @@ impl Lowering<'_> {
             Op::Param(k) => self.external(Storage::Param(k.0), GLOBAL, width),
             Op::State(k) => self.external(Storage::State(k.0), GLOBAL, width),
             Op::Lookup { table, input } => {
-                let rows = match self.graph.group_key(node.axis, table, input) {
-                    Some(key) => {
-                        let group = groups(self.graph).position(|(d, _)| d == node.axis).unwrap_or_default();
-                        KernelArg::GroupRows { group: group as u32, key: key as u32 }
+                let rows = match self.graph.unique_key(node.axis, table, input) {
+                    Some(key) => KernelArg::UniqueRows { axis: node.axis, key: key as u32 },
+                    None => {
+                        let feature = self.graph.ids_feature(input).expect("verify: a lookup reads ids");
+                        KernelArg::Rows { table: table.0, feature }
                     }
-                    None => KernelArg::Rows { table: table.0, feature: feature_of(self.graph, input) },
                 };
                 let src = Src::Gather { table: table.0, rows, axis: own, width: width as u32 };
                 Operand { src, column: 0, width: width as u32 }
             }
-            Op::Length(d) => self.external(Storage::Length(axis(d)), node.axis, 1),
-            Op::Count(d) => self.external(Storage::Count(axis(d)), GLOBAL, 1),
+            Op::Length(d) => self.external(Storage::Length(d), node.axis, 1),
+            Op::Count(d) => self.external(Storage::Count(d), GLOBAL, 1),
             Op::StopGradient | Op::Reshape => ops[0],
             Op::Slice { start } => match ops[0].src {
                 Src::Const(_) => Operand { width: width as u32, ..ops[0] },
@@ -268,11 +243,11 @@ impl Lowering<'_> {
                     let (next, shared) = self.step(at, to);
                     let made = if shared {
                         let x = x.unwrap_or_else(|| self.viewable(node.operands[0], at));
-                        item(Kind::SegmentSum, axis(next), width, vec![x])
+                        item(Kind::SegmentSum, next, width, vec![x])
                     } else {
-                        item(Kind::Sum { to: axis(next) }, axis(at), width, vec![x.unwrap_or(ops[0])])
+                        item(Kind::Sum { to: next }, at, width, vec![x.unwrap_or(ops[0])])
                     };
-                    let sum = self.push(Item { result: (axis(next), width as u32), ..made });
+                    let sum = self.push(Item { result: (next, width as u32), ..made });
                     if next == to {
                         break sum;
                     }
@@ -280,8 +255,8 @@ impl Lowering<'_> {
                 }
             }
             Op::Max { to } => {
-                let at = axis(self.graph.node(node.operands[0]).axis);
-                self.push(item(Kind::Max { to: axis(to) }, at, width, ops))
+                let at = self.graph.node(node.operands[0]).axis;
+                self.push(item(Kind::Max { to: to }, at, width, ops))
             }
             Op::Concat => {
                 let mut whole = item(Kind::Concat, own, width, Vec::new());
@@ -308,11 +283,11 @@ impl Lowering<'_> {
             Op::Outer => {
                 let (x, g) = (node.operands[0], node.operands[1]);
                 let (dx, dg) = (self.graph.node(x).axis, self.graph.node(g).axis);
-                let at = self.graph.join(dx, dg).unwrap_or(dx);
+                let at = self.graph.axes.join(dx, dg).unwrap_or(dx);
                 let (k, n) = (self.graph.node(x).width() as u32, self.graph.node(g).width() as u32);
                 let x = self.viewable(x, at);
                 let g = self.viewable(g, at);
-                self.push(item(Kind::Outer { k, n }, axis(at), width, vec![x, g]))
+                self.push(item(Kind::Outer { k, n }, at, width, vec![x, g]))
             }
             Op::Absorbed(form) => {
                 let at = self.graph.node(node.operands[0]).axis;
@@ -324,33 +299,33 @@ impl Lowering<'_> {
                     Absorbed::Outer => (widths[0], widths[2]),
                 };
                 let ops = node.operands.iter().zip(axes).map(|(&o, d)| self.viewable(o, d)).collect();
-                self.push(item(Kind::Absorbed { form, e, n }, axis(at), width, ops))
+                self.push(item(Kind::Absorbed { form, e, n }, at, width, ops))
             }
             Op::Moments => {
                 let at = self.graph.node(node.operands[0]).axis;
                 let x = self.viewable(node.operands[0], at);
                 let columns = x.width as usize;
-                self.push(item(Kind::Moments, axis(at), columns, vec![x]))
+                self.push(item(Kind::Moments, at, columns, vec![x]))
             }
         }
     }
 
     /// The first sum on the way from `at` to its ancestor `to`: what it sums into, and whether that is shared rather than a parent.
     fn step(&self, at: AxisId, to: AxisId) -> (AxisId, bool) {
-        if let Some(group) = &self.graph.axis(to).group {
-            return if group.over == at { (to, true) } else { self.step(at, group.over) };
+        let axes = &self.graph.axes;
+        if let Some(unique) = axes.unique(to) {
+            return if unique.over == at { (to, true) } else { self.step(at, unique.over) };
         }
-        let above = self.graph.axis(at);
-        let parent = above.parent.unwrap_or(GLOBAL);
-        match above.common {
+        let parent = axes.parent(at).expect("verify: a sum goes to an ancestor, and the global axis has none");
+        match axes.shared(at) {
             _ if to == GLOBAL || to == parent => (to, false),
-            Some(common) if common == to => (to, true),
+            Some(shared) if shared == to => (to, true),
             // From a sequence to the requests, or to what is over them: by the samples.
-            _ => (parent, false),
+            Some(_) | None => (parent, false),
         }
     }
 
-    /// AxisId of an operand's source.
+    /// The axis of an operand's source.
     fn axis_of(&self, o: &Operand) -> AxisId {
         match o.src {
             Src::Const(_) => din_program::schedule::GLOBAL,
@@ -375,7 +350,7 @@ impl Lowering<'_> {
             }
         );
         let plain = matches!(o.src, Src::External { .. } | Src::Item(_)) && !indexed;
-        if plain && self.axis_of(&o) == axis(at) {
+        if plain && self.axis_of(&o) == at {
             return o;
         }
         self.copy(id, at, o.width.max(self.graph.node(id).width() as u32))
@@ -389,9 +364,9 @@ impl Lowering<'_> {
         let span = self.graph.node(id).span;
         let copied = self.push(Item {
             kind: Kind::Map(Map::Copy),
-            axis: axis(at),
+            axis: at,
             width,
-            result: (axis(at), width),
+            result: (at, width),
             operands: vec![o],
             after: Vec::new(),
             into: None,
@@ -423,7 +398,7 @@ impl Lowering<'_> {
             Src::Item(i) => {
                 let r = self.items[i.0].result;
                 let whole = matches!(root, Root::RowGradient { .. }) || (o.column == 0 && r.1 == width);
-                whole && r.0 == axis(at) && self.items[i.0].into.is_none()
+                whole && r.0 == at && self.items[i.0].into.is_none()
             }
             _ => false,
         };
@@ -449,12 +424,12 @@ impl Lowering<'_> {
         let width = target.map_or(width, |i| i.shape.width() as u32);
         self.items.push(Item {
             kind: Kind::Map(Map::Copy),
-            axis: axis(at),
+            axis: at,
             width,
-            result: (axis(at), width),
+            result: (at, width),
             operands: vec![operand],
             after,
-            into: Some(Into::External { place, axis: axis(at), width }),
+            into: Some(Into::External { place, axis: at, width }),
             span: self.graph.node(id).span,
         });
     }

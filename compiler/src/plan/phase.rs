@@ -7,7 +7,7 @@
 
 use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
 use crate::graph::UnaryOp;
-use din_program::schedule::{AxisId, GLOBAL};
+use din_program::schedule::{AxisId, BATCH, GLOBAL};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
@@ -23,10 +23,10 @@ pub fn phases(all: &Items) -> Option<Vec<Group>> {
     let n = all.items.len();
     let mut phase_of: Vec<Option<usize>> = vec![None; n];
     let mut groups: Vec<Group> = Vec::new();
-    // Requests, what is theirs, and groups before the samples, which read them.
-    let count = all.parents.len() as u32;
-    let requests = (2..count).find(|&d| all.parents[d as usize] == Some(GLOBAL)).unwrap_or(count);
-    let axes: Vec<AxisId> = [0].into_iter().chain(requests..count).chain(1..requests).map(AxisId).collect();
+    // Requests, what is theirs, and unique axes before the samples, which read them.
+    let by_samples = |d: &AxisId| all.axes.tile_axis(*d) == BATCH;
+    let (last, first): (Vec<AxisId>, Vec<AxisId>) = all.axes.ids().skip(1).partition(by_samples);
+    let axes: Vec<AxisId> = [GLOBAL].into_iter().chain(first).chain(last).collect();
     let mut done = 0;
     while done < n {
         let before = done;

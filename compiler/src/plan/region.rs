@@ -130,7 +130,7 @@ impl Region {
             KernelArg::Buffer(_)
             | KernelArg::Ancestor { .. }
             | KernelArg::Rows { .. }
-            | KernelArg::GroupRows { .. }
+            | KernelArg::UniqueRows { .. }
             | KernelArg::Table(_)
             | KernelArg::RowIndex => None,
         });

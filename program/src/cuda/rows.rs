@@ -3,12 +3,12 @@
 //! # What they do
 //!
 //! An **occurrence** is an element of a feature that reads a row; those of a table are numbered feature by feature, and the tables' stand one
-//! behind the other in [`RowsAddress::Keys`]. Each table's are sorted by row, stably, least digit first; distinct rows are listed; and
+//! behind the other in [`RowsPointer::Keys`]. Each table's are sorted by row, stably, least digit first; distinct rows are listed; and
 //! each row's gradients are summed in the order of its occurrences by **pieces**: so many consecutive sorted occurrences are one group of lanes'
 //! work, and what a row has in several pieces is added up by a second kernel, piece by piece. So a row that occurs a hundred thousand times is as
 //! many lanes' work as a hundred thousand rows, and the order of every sum depends on the batch alone.
 //!
-//! All tables share every launch: blocks are dealt out to the tables one behind the other, and [`TableWord`] says which are whose.
+//! All tables share every launch: blocks are dealt out to the tables one behind the other, and [`TableScalar`] says which are whose.
 
 use super::Cuda;
 
@@ -20,7 +20,7 @@ pub const ROWS_ROUNDS: u32 = 8;
 /// A table in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowsTable {
-    /// Occurrences, and for how many there is room: launches depend on the latter alone but for [`TableWord::Piece`].
+    /// Occurrences, and for how many there is room: launches depend on the latter alone but for [`TableScalar::Piece`].
     pub total: u32,
     pub room: u32,
     /// Rows of the table, and their width.
@@ -52,7 +52,7 @@ impl RowsTable {
 pub struct RowsLaunch {
     pub kernel: &'static str,
     pub blocks: u32,
-    /// First bit of the digit; the launch's [`RowsWord::Shift`].
+    /// First bit of the digit; the launch's [`RowsScalar::Shift`].
     pub shift: u32,
     /// Whether the pairs of keys and places change roles.
     pub swapped: bool,
@@ -66,9 +66,9 @@ pub struct RowsLaunch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowsPlan {
     pub launches: Vec<RowsLaunch>,
-    /// The words of each table; [`TableWord::FirstFeature`] and [`TableWord::Features`] are 0.
-    pub tables: Vec<[u32; TableWord::COUNT]>,
-    /// Words that [`RowsAddress::Counts`] must hold.
+    /// The words of each table; [`TableScalar::FirstFeature`] and [`TableScalar::Features`] are 0.
+    pub tables: Vec<[u32; TableScalar::COUNT]>,
+    /// Words that [`RowsPointer::Counts`] must hold.
     pub counts: usize,
 }
 
@@ -80,19 +80,19 @@ pub fn plan_rows(cuda: &Cuda, tables: &[RowsTable]) -> RowsPlan {
     for table in tables {
         let own = table.room.div_ceil(threads * ROWS_ROUNDS);
         let lanes = table.lanes();
-        let mut words = [0; TableWord::COUNT];
+        let mut words = [0; TableScalar::COUNT];
         for (word, value) in [
-            (TableWord::First, first),
-            (TableWord::Total, table.total),
-            (TableWord::Width, table.width),
-            (TableWord::Rows, table.rows),
-            (TableWord::Every, u32::from(table.every)),
-            (TableWord::FirstBlock, blocks),
-            (TableWord::Blocks, own),
-            (TableWord::FirstSum, summing),
-            (TableWord::FirstWhole, whole),
-            (TableWord::Lanes, lanes),
-            (TableWord::Piece, table.piece()),
+            (TableScalar::First, first),
+            (TableScalar::Total, table.total),
+            (TableScalar::Width, table.width),
+            (TableScalar::Rows, table.rows),
+            (TableScalar::Every, u32::from(table.every)),
+            (TableScalar::FirstBlock, blocks),
+            (TableScalar::Blocks, own),
+            (TableScalar::FirstSum, summing),
+            (TableScalar::FirstWhole, whole),
+            (TableScalar::Lanes, lanes),
+            (TableScalar::Piece, table.piece()),
         ] {
             words[word as usize] = value;
         }
@@ -132,7 +132,7 @@ pub fn plan_rows(cuda: &Cuda, tables: &[RowsTable]) -> RowsPlan {
 /// Addresses of the kernels, by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum RowsAddress {
+pub enum RowsPointer {
     /// `u32`: sort keys and what rides along, twice.
     Keys,
     Places,
@@ -140,16 +140,16 @@ pub enum RowsAddress {
     OtherPlaces,
     /// `u32`: by table, counts by digit and block, or by block; then by table and digit their sums.
     Counts,
-    /// `u32`: the number of tables, the [`TableWord`]s of each, then the [`FeatureWord`]s of each feature of each.
-    Words,
-    /// The [`TableAddress`]es of each table, then the [`FeatureAddress`]es of each feature of each.
+    /// `u32`: the number of tables, the [`TableScalar`]s of each, then the [`FeatureScalar`]s of each feature of each.
+    Scalars,
+    /// The [`TablePointer`]es of each table, then the [`FeaturePointer`]es of each feature of each.
     Tables,
 }
 
 /// Words of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum RowsWord {
+pub enum RowsScalar {
     /// First bit of the digit.
     Shift,
 }
@@ -157,7 +157,7 @@ pub enum RowsWord {
 /// Words of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum TableWord {
+pub enum TableScalar {
     /// Where its occurrences begin, and how many there are.
     First,
     Total,
@@ -180,14 +180,14 @@ pub enum TableWord {
     Piece,
 }
 
-impl TableWord {
-    pub const COUNT: usize = TableWord::Piece as usize + 1;
+impl TableScalar {
+    pub const COUNT: usize = TableScalar::Piece as usize + 1;
 }
 
 /// Addresses of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum TableAddress {
+pub enum TablePointer {
     /// `u32`: where distinct rows are in the device's arrays, by ascending number.
     Rows,
     /// `u32`: where the occurrences of each begin, then their number.
@@ -203,32 +203,32 @@ pub enum TableAddress {
     InBatch,
     /// f32, or 0: see `Storage::UpdateCount`.
     UpdateCount,
-    /// The word of the update that follows that says how many rows there are: [`super::Word::Elements`] of the samples.
+    /// The word of the update that follows that says how many rows there are: [`super::ScalarArg::Elements`] of the samples.
     Elements,
 }
 
-impl TableAddress {
-    pub const COUNT: usize = TableAddress::Elements as usize + 1;
+impl TablePointer {
+    pub const COUNT: usize = TablePointer::Elements as usize + 1;
 }
 
 /// Words of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum FeatureWord {
+pub enum FeatureScalar {
     /// Occurrences of the table's features before it.
     Before,
     /// Numbers from one gradient to the next.
     Stride,
 }
 
-impl FeatureWord {
-    pub const COUNT: usize = FeatureWord::Stride as usize + 1;
+impl FeatureScalar {
+    pub const COUNT: usize = FeatureScalar::Stride as usize + 1;
 }
 
 /// Addresses of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum FeatureAddress {
+pub enum FeaturePointer {
     /// `u32`: row numbers.
     Rows,
     /// f32, or 0 where none flows.
@@ -237,16 +237,16 @@ pub enum FeatureAddress {
     Places,
 }
 
-impl FeatureAddress {
-    pub const COUNT: usize = FeatureAddress::Places as usize + 1;
+impl FeaturePointer {
+    pub const COUNT: usize = FeaturePointer::Places as usize + 1;
 }
 
 /// Addresses of the kernels that move rows between a table's arrays and packed rows, `din_rows_out` and `din_rows_in`, by position. A packed row
 /// is its place in the arrays (`u32`), then its numbers of every array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum MoveAddress {
-    /// Packed rows that come; the first [`MoveWord::Out`] of them come where another row goes.
+pub enum MovePointer {
+    /// Packed rows that come; the first [`MoveScalar::Out`] of them come where another row goes.
     Coming,
     /// Room for the packed rows that go.
     Going,
@@ -257,7 +257,7 @@ pub enum MoveAddress {
 /// Words of the same kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum MoveWord {
+pub enum MoveScalar {
     /// Rows that go, and rows that come.
     Out,
     In,
@@ -298,16 +298,16 @@ mod tests {
             [table(0, 3, 1, true), table(513, 70, 40, false), table(512, 1, 3, true), table(70_000, 9, 8, false)];
         let plan = plan_rows(&cuda, &tables);
         let blocks = |kernel: &str| plan.launches.iter().find(|l| l.kernel == kernel).map_or(0, |l| l.blocks);
-        let of = |first: TableWord, all: u32| -> Vec<u32> {
+        let of = |first: TableScalar, all: u32| -> Vec<u32> {
             let firsts: Vec<u32> = plan.tables.iter().map(|t| t[first as usize]).chain([all]).collect();
             assert!(firsts[0] == 0 && firsts.is_sorted());
             firsts.windows(2).map(|w| w[1] - w[0]).collect()
         };
-        assert_eq!(of(TableWord::FirstBlock, blocks("din_rows_keys")), [0, 2, 1, 137]);
+        assert_eq!(of(TableScalar::FirstBlock, blocks("din_rows_keys")), [0, 2, 1, 137]);
         // Pieces of 64 or 256, in groups of 1, 32, 4 and 8 lanes.
-        assert_eq!(of(TableWord::FirstSum, blocks("din_rows_sum")), [0, 5, 1, 35]);
-        assert_eq!(of(TableWord::FirstWhole, blocks("din_rows_every")), [1, 0, 1, 0]);
-        let firsts: Vec<u32> = plan.tables.iter().map(|t| t[TableWord::First as usize]).collect();
+        assert_eq!(of(TableScalar::FirstSum, blocks("din_rows_sum")), [0, 5, 1, 35]);
+        assert_eq!(of(TableScalar::FirstWhole, blocks("din_rows_every")), [1, 0, 1, 0]);
+        let firsts: Vec<u32> = plan.tables.iter().map(|t| t[TableScalar::First as usize]).collect();
         assert_eq!(firsts, [0, 0, 513, 1025]);
         assert_eq!(plan.counts, 256 * (140 + 4));
     }

@@ -7,7 +7,7 @@
 //! The head has the launches, and of each image its target and length. Guarantees: same contents, same bytes; bytes that do not make a whole list of images
 //! that could be what they say are an error. Whether the launches fit the program is the engine's to check.
 
-use crate::exec::cuda::{Image, Target};
+use crate::exec::cuda::{CudaImage, CudaTarget};
 use din_program::cuda::Cuda;
 use serde::{Deserialize, Serialize};
 
@@ -21,31 +21,31 @@ const MOST: usize = 256;
 pub struct Kernels {
     pub launches: Cuda,
     /// Ascending by target, each once; at least one.
-    pub images: Vec<Image>,
+    pub images: Vec<CudaImage>,
 }
 
 #[derive(Serialize)]
 struct HeadRef<'a> {
     launches: &'a Cuda,
-    images: Vec<(Target, u64)>,
+    images: Vec<(CudaTarget, u64)>,
 }
 
 #[derive(Deserialize)]
 struct Head {
     launches: Cuda,
-    images: Vec<(Target, u64)>,
+    images: Vec<(CudaTarget, u64)>,
 }
 
 impl Kernels {
     /// Puts the images in order; of two for one target the first stays.
-    pub fn new(launches: Cuda, mut images: Vec<Image>) -> Kernels {
+    pub fn new(launches: Cuda, mut images: Vec<CudaImage>) -> Kernels {
         images.sort_by_key(|i| i.target);
         images.dedup_by_key(|i| i.target);
         Kernels { launches, images }
     }
 
     /// What can be run: `sm_80`, `compute_90`.
-    pub fn targets(&self) -> impl Iterator<Item = Target> {
+    pub fn targets(&self) -> impl Iterator<Item = CudaTarget> {
         self.images.iter().map(|i| i.target)
     }
 
@@ -81,7 +81,7 @@ impl Kernels {
         for (target, length) in head.images {
             let length = usize::try_from(length).map_err(|_| cut())?;
             let (code, rest) = codes.split_at_checked(length).ok_or_else(cut)?;
-            let image = Image { target, code: code.to_vec(), log: String::new() };
+            let image = CudaImage { target, code: code.to_vec(), log: String::new() };
             image.check().map_err(|why| format!("its {why}"))?;
             images.push(image);
             codes = rest;
@@ -101,12 +101,12 @@ pub(super) mod tests {
 
     pub fn some() -> Kernels {
         let launches = Cuda { precision: Precision::Tf32, threads: 256, chunks: 7, schedules: vec![] };
-        let image = |target, code: &[u8]| Image { target, code: code.into(), log: String::new() };
+        let image = |target, code: &[u8]| CudaImage { target, code: code.into(), log: String::new() };
         let images = vec![
-            image(Target::Ptx(90), b".version 8.0"),
-            image(Target::Cubin(90), b"\x7fELF\0code"),
-            image(Target::Cubin(80), b"\x7fELF"),
-            image(Target::Cubin(90), b"\x7fELF a second time"),
+            image(CudaTarget::Ptx(90), b".version 8.0"),
+            image(CudaTarget::Cubin(90), b"\x7fELF\0code"),
+            image(CudaTarget::Cubin(80), b"\x7fELF"),
+            image(CudaTarget::Cubin(90), b"\x7fELF a second time"),
         ];
         Kernels::new(launches, images)
     }
@@ -133,7 +133,7 @@ pub(super) mod tests {
         };
         refused(&|k| k.images.clear(), "list of kernels");
         refused(&|k| k.images.swap(0, 1), "list of kernels");
-        refused(&|k| k.images[1].target = Target::Cubin(80), "list of kernels");
+        refused(&|k| k.images[1].target = CudaTarget::Cubin(80), "list of kernels");
         refused(&|k| k.images[0].code = b"text".to_vec(), "image for sm_80 is not machine code");
         refused(&|k| k.images[2].code = b"a\0b".to_vec(), "image for compute_90 is not PTX");
         refused(&|k| k.images[2].code.clear(), "image for compute_90 is not PTX");

@@ -7,8 +7,7 @@ use std::fs;
 
 fn program(model: &str) -> Program {
     let empty = Schedule {
-        axes: vec![],
-        groups: vec![],
+        axes: din_program::axes::AxisTree::rows(),
         buffers: vec![],
         slots: vec![],
         tile_slots: vec![],

@@ -1,5 +1,6 @@
 //! `manifest.json`: what a checkpoint is of, where in the data it stands, and the hash of each of its files.
 
+use crate::exec::Backend;
 use crate::run_dir::document::{self, Layout};
 use crate::{Error, Result};
 use din_program::Program;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Raised when the files or their meaning change.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,8 +49,8 @@ pub struct Manifest {
     pub model: String,
     /// SHA-256 of the encoded program that wrote it.
     pub program: String,
-    /// ISA level of its arithmetic.
-    pub isa: String,
+    /// What decided the bits of its arithmetic.
+    pub backend: Backend,
     pub seed: u64,
     /// Samples a step.
     pub batch: u32,

@@ -17,7 +17,7 @@ mod tensors;
 
 pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
 
-use crate::exec::cpu::State;
+use crate::exec::DenseState;
 use crate::fs::{metadata, parent, set_permissions, sync_folder, write_atomically};
 use crate::table::Table;
 use crate::{Error, Result};
@@ -29,7 +29,7 @@ use tensors::{Lazy, Mapped};
 /// What a checkpoint is made of.
 pub struct Contents<'a> {
     pub program: &'a Program,
-    pub state: &'a State,
+    pub state: &'a DenseState,
     pub tables: &'a [Table],
 }
 
@@ -37,7 +37,7 @@ pub struct Contents<'a> {
 #[derive(Debug)]
 pub struct Loaded {
     pub manifest: Manifest,
-    pub state: State,
+    pub state: DenseState,
     pub tables: Vec<Table>,
 }
 
@@ -148,7 +148,7 @@ fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
     layout
 }
 
-fn dense<'a>(program: &Program, state: &'a State) -> Vec<(String, Lazy<'a>)> {
+fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, Lazy<'a>)> {
     dense_layout(program)
         .into_iter()
         .filter_map(|(name, shape, what)| {
@@ -179,7 +179,7 @@ pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
             Error::input(format!("{}: expected the hash of {name}, found none", folder.join(MANIFEST).display()))
         })
     };
-    let mut state = State::new(program);
+    let mut state = DenseState::new(program);
     state.step = manifest.position.step;
     let mapped = Mapped::open(&folder.join(DENSE), hash(DENSE)?)?;
     let tensors = mapped.tensors()?;

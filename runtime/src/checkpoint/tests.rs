@@ -1,14 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
+use crate::exec::Backend;
 use din_program::schedule::Schedule;
 use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training, UpdateRule};
-use din_program::{FORMAT, SlotScope, Update, UpdateSlot};
+use din_program::{FORMAT, Isa, SlotScope, Update, UpdateSlot};
 use std::collections::BTreeMap;
 
 pub(crate) fn program() -> Program {
     let empty = Schedule {
-        axes: vec![],
-        groups: vec![],
+        axes: din_program::axes::AxisTree::rows(),
         buffers: vec![],
         slots: vec![],
         tile_slots: vec![],
@@ -74,7 +74,7 @@ pub(crate) fn manifest(program: &Program, step: u64) -> Manifest {
         din: "0.1.0".into(),
         model: program.model.clone(),
         program: program.hash(),
-        isa: "v3".into(),
+        backend: Backend::Cpu(Isa::V3),
         seed: 7,
         batch: 32,
         position: Position { step, epoch: 1, batch: 2, loss_sum: 0.1 + 0.2, samples: 64 },
@@ -86,7 +86,7 @@ pub(crate) fn manifest(program: &Program, step: u64) -> Manifest {
 }
 
 /// Tables after two made-up steps over scattered ids, every number different.
-pub(crate) fn filled(program: &Program) -> (State, Vec<Table>) {
+pub(crate) fn filled(program: &Program) -> (DenseState, Vec<Table>) {
     let mut tables: Vec<Table> =
         program.tables.iter().map(|spec| Table::new(spec, &program.updates[0].slots, 7).unwrap()).collect();
     let mut rows = Vec::new();
@@ -109,7 +109,7 @@ pub(crate) fn filled(program: &Program) -> (State, Vec<Table>) {
             number(table.slot_mut(k));
         }
     }
-    let mut state = State::new(program);
+    let mut state = DenseState::new(program);
     number(&mut state.params[0]);
     for slot in &mut state.param_slots[0] {
         number(slot);
@@ -201,7 +201,7 @@ fn saving_the_same_step_again_replaces_the_manifest_alone() {
     let folder = tempfile::tempdir().unwrap();
     let program = program();
     let (state, tables) = filled(&program);
-    let save = |state: &State, manifest: &Manifest| {
+    let save = |state: &DenseState, manifest: &Manifest| {
         super::save(folder.path(), &Contents { program: &program, state, tables: &tables }, manifest)
     };
     let inside = manifest(&program, 41);

@@ -5,27 +5,39 @@
 //! against damage, not against malice.
 
 use crate::cpu::{level, runs};
-use crate::exec::cpu::EngineError;
 use din_program::{Code, Isa, Program};
 use memmap2::{Mmap, MmapMut};
+use std::fmt;
+
+/// Why none of the program's machine code runs here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeError(pub String);
+
+impl fmt::Display for CodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the program's machine code cannot run here: {}", self.0)
+    }
+}
+
+impl std::error::Error for CodeError {}
 
 /// A generated function: argument addresses, then the call's elements `begin..end`. See `din_program::schedule`.
 pub type KernelFn = unsafe extern "C" fn(*const *mut u8, u64, u64);
 
 /// Mapped code.
 #[derive(Debug)]
-pub struct Image {
+pub struct CodeImage {
     /// Level of the code that was chosen; `None` for a program without kernels.
     pub isa: Option<Isa>,
     map: Option<Mmap>,
     entries: Vec<u32>,
 }
 
-impl Image {
+impl CodeImage {
     /// Maps the highest code of `program` that is at most `limit` and that the CPU runs.
-    pub fn load(program: &Program, limit: Isa) -> Result<Image, EngineError> {
+    pub fn load(program: &Program, limit: Isa) -> Result<CodeImage, CodeError> {
         if program.kernels.is_empty() {
-            return Ok(Image { isa: None, map: None, entries: Vec::new() });
+            return Ok(CodeImage { isa: None, map: None, entries: Vec::new() });
         }
         let arch = program.triple.split('-').next().unwrap_or_default();
         let os = match std::env::consts::OS {
@@ -33,7 +45,7 @@ impl Image {
             os => os,
         };
         if arch != std::env::consts::ARCH || !program.triple.contains(os) {
-            return Err(EngineError::Code(format!(
+            return Err(CodeError(format!(
                 "it is for {}, this machine is {} {}; build it for this machine",
                 program.triple,
                 std::env::consts::ARCH,
@@ -43,7 +55,7 @@ impl Image {
         let code =
             program.code.iter().filter(|c| c.isa <= limit && runs(c.isa)).max_by_key(|c| c.isa).ok_or_else(|| {
                 let held: Vec<String> = program.code.iter().map(|c| format!("v{}", level(c.isa))).collect();
-                EngineError::Code(format!(
+                CodeError(format!(
                     "it holds code for x86-64 {}, this run allows v{} at most; build it with --isa v{}",
                     if held.is_empty() { "no level".to_string() } else { held.join(", ") },
                     level(limit),
@@ -53,27 +65,27 @@ impl Image {
         Self::map(code, program.kernels.len())
     }
 
-    fn map(code: &Code, kernels: usize) -> Result<Image, EngineError> {
+    fn map(code: &Code, kernels: usize) -> Result<CodeImage, CodeError> {
         if code.entries.len() != kernels {
-            return Err(EngineError::Code(format!(
+            return Err(CodeError(format!(
                 "its v{} code has {} entries for {kernels} kernels; build it again",
                 level(code.isa),
                 code.entries.len()
             )));
         }
         if let Some(entry) = code.entries.iter().find(|&&e| e as usize >= code.bytes.len()) {
-            return Err(EngineError::Code(format!(
+            return Err(CodeError(format!(
                 "entry {entry} lies outside of its {} bytes of v{} code; build it again",
                 code.bytes.len(),
                 level(code.isa)
             )));
         }
-        let failed = |e: std::io::Error| EngineError::Code(format!("the system does not map executable memory: {e}"));
+        let failed = |e: std::io::Error| CodeError(format!("the system does not map executable memory: {e}"));
         let mut map = MmapMut::map_anon(code.bytes.len()).map_err(failed)?;
         map.copy_from_slice(&code.bytes);
         // From here on no page of the map is writable.
         let map = map.make_exec().map_err(failed)?;
-        Ok(Image { isa: Some(code.isa), map: Some(map), entries: code.entries.clone() })
+        Ok(CodeImage { isa: Some(code.isa), map: Some(map), entries: code.entries.clone() })
     }
 
     /// Entry points, by kernel. They are valid as long as the image lives.
@@ -105,7 +117,7 @@ mod tests {
         let mut bytes = vec![0xcc; 16];
         bytes.extend_from_slice(&store);
         let code = Code { isa: Isa::V2, bytes, entries: vec![16] };
-        let image = Image::map(&code, 1).unwrap();
+        let image = CodeImage::map(&code, 1).unwrap();
         let mut out = [0u32; 4];
         let args = [out.as_mut_ptr().cast::<u8>()];
         if cfg!(unix) {
@@ -118,8 +130,8 @@ mod tests {
     #[test]
     fn entries_outside_are_refused() {
         let code = Code { isa: Isa::V2, bytes: vec![0xc3; 4], entries: vec![4] };
-        assert!(matches!(Image::map(&code, 1), Err(EngineError::Code(_))));
+        assert!(matches!(CodeImage::map(&code, 1), Err(CodeError(_))));
         let code = Code { isa: Isa::V2, bytes: vec![0xc3; 4], entries: vec![] };
-        assert!(matches!(Image::map(&code, 1), Err(EngineError::Code(_))));
+        assert!(matches!(CodeImage::map(&code, 1), Err(CodeError(_))));
     }
 }

@@ -17,6 +17,7 @@
 use super::document::{self, Layout};
 use crate::checkpoint::{self, Loaded, Manifest};
 use crate::error::{Error, Result};
+use crate::exec::Backend;
 use crate::fs::{metadata, parent, sha256, sync_folder, write_atomically};
 use din_program::Program;
 use serde::{Deserialize, Serialize};
@@ -58,11 +59,10 @@ pub struct Record {
     pub model: String,
     /// SHA-256 of the encoded program.
     pub program: String,
-    /// What decides the bits beside these: the ISA level, or of a GPU its architecture and, where they are rounded, what products are in.
-    pub isa: String,
-    /// Where steps ran: `cpu`, `cuda:0`. Runs of older versions do not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<String>,
+    /// What decides the bits beside these.
+    pub backend: Backend,
+    /// Where steps ran: `cpu`, `cuda:0`.
+    pub device: String,
     pub seed: u64,
     pub batch: u32,
     /// Separator of lists in CSV fields.
@@ -72,7 +72,7 @@ pub struct Record {
 }
 
 /// Raised when the directory's files or their meaning change.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,3 +4,4 @@ mod parallel_for;
 pub mod pool;
 
 pub(crate) use parallel_for::{parallel_for, set_threads};
+pub use pool::ThreadError;

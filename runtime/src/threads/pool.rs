@@ -4,8 +4,8 @@
 //! depend on it. A region ends when every thread that joined it has left; a worker that wakes too late simply misses it, so a busy
 //! machine costs no more than the lost help. Idle workers spin for a moment, then sleep. Nothing is allocated in a region.
 
-use crate::exec::cpu::EngineError;
 use std::cell::UnsafeCell;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -19,6 +19,18 @@ const ACTIVE: u64 = (1 << 16) - 1;
 const OPEN: u64 = 1 << 16;
 /// One region.
 const EPOCH: u64 = 1 << 17;
+
+/// A thread could not be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadError(pub String);
+
+impl fmt::Display for ThreadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot start a worker thread: {}", self.0)
+    }
+}
+
+impl std::error::Error for ThreadError {}
 
 /// A job: its number, and the thread's number (from 0, below [`Pool::threads`]).
 type Job<'a> = &'a (dyn Fn(usize, usize) + Sync);
@@ -51,15 +63,15 @@ pub struct Pool {
     workers: Vec<JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Pool {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool {{ threads: {} }}", self.threads())
     }
 }
 
 impl Pool {
     /// A pool of `threads` threads, the caller being one of them; 0 counts as 1.
-    pub fn new(threads: usize) -> Result<Pool, EngineError> {
+    pub fn new(threads: usize) -> Result<Pool, ThreadError> {
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
             job: UnsafeCell::new(None),
@@ -81,7 +93,7 @@ impl Pool {
                     shared.started.fetch_add(1, Ordering::Release);
                     shared.work(thread);
                 })
-                .map_err(|e| EngineError::Thread(e.to_string()))?;
+                .map_err(|e| ThreadError(e.to_string()))?;
             pool.workers.push(worker);
         }
         // What a thread needs at its start, memory too, is not taken during a step.
@@ -230,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_runs_once() -> Result<(), EngineError> {
+    fn every_job_runs_once() -> Result<(), ThreadError> {
         for threads in [1, 2, 3, 8] {
             let mut pool = Pool::new(threads)?;
             for round in 0..300usize {
@@ -251,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_passed_on_and_the_pool_lives() -> Result<(), EngineError> {
+    fn a_panic_is_passed_on_and_the_pool_lives() -> Result<(), ThreadError> {
         let mut pool = Pool::new(3)?;
         for _ in 0..20 {
             let caught = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|i, _| assert!(i != 5))));

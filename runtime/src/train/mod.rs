@@ -311,7 +311,7 @@ fn save(run: &mut Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
         din: env!("CARGO_PKG_VERSION").into(),
         model: run.program.model.clone(),
         program: run.program_hash.clone(),
-        isa: run.session.level(),
+        backend: run.session.backend(),
         seed: run.seed,
         batch: run.batch,
         position: run.position,

@@ -1,7 +1,9 @@
 //! Where a training run's time went: `din train --profile`.
 
 use super::session::Session;
-use crate::exec::cpu::{ProfileRow, Roofline, Span};
+use crate::exec::Backend;
+use crate::exec::cpu::Roofline;
+use crate::exec::{CallSpan, ProfileRow};
 use din_program::schema::seen_from;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -14,8 +16,8 @@ pub struct Profile {
     pub samples: u64,
     /// Of the CPU.
     pub threads: usize,
-    /// What the kernels ran on, where that is not the CPU: `sm_90`.
-    pub device: Option<String>,
+    /// What the kernels ran on, where that is not the CPU.
+    pub device: Option<Backend>,
     /// From the first batch of an epoch to its last step, over the epochs.
     pub training: Duration,
     /// Of it, waiting for the next batch to be read.
@@ -25,7 +27,7 @@ pub struct Profile {
     /// Slowest first.
     pub rows: Vec<ProfileRow>,
     /// The first calls, one by one.
-    pub spans: Vec<Span>,
+    pub spans: Vec<CallSpan>,
     /// What a core does at most; of the CPU alone.
     pub roof: Option<Roofline>,
 }
@@ -73,7 +75,7 @@ impl Profile {
     /// The trace in the form of Chrome's trace viewer and Perfetto: complete events, microseconds.
     pub fn chrome_trace(&self) -> Value {
         let micros = |d: Duration| d.as_nanos() as f64 / 1e3;
-        let event = |s: &Span| {
+        let event = |s: &CallSpan| {
             json!({
                 "name": s.name, "cat": s.schedule, "ph": "X", "pid": 1, "tid": s.thread + 1,
                 "ts": micros(s.begin), "dur": micros(s.length), "args": { "from": s.location },

@@ -2,9 +2,10 @@
 
 use crate::batch::Batch;
 use crate::checkpoint::{Contents, Loaded};
-use crate::exec::Steps;
-use crate::exec::cpu::{Engine, EngineError, ProfileRow, Span, State, StepInputs};
+use crate::cpu::UnsupportedIsa;
+use crate::exec::cpu::CpuExecutor;
 use crate::exec::cuda::DeviceError;
+use crate::exec::{CallSpan, CheckError, DenseState, ExecError, ProfileRow, StepInputs, Steps};
 use crate::random::Stream;
 use crate::table::{self, Counter, Resolved, Table, TableError};
 use crate::{Error, Result};
@@ -44,8 +45,8 @@ impl Backend {
     /// The loss, where it is there already.
     fn train(
         &mut self,
-        engine: &mut Engine,
-        state: &mut State,
+        engine: &mut CpuExecutor,
+        state: &mut DenseState,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<Option<f32>> {
@@ -63,8 +64,8 @@ impl Backend {
 
     fn infer(
         &mut self,
-        engine: &mut Engine,
-        state: &State,
+        engine: &mut CpuExecutor,
+        state: &DenseState,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<()> {
@@ -77,7 +78,7 @@ impl Backend {
     }
 
     /// Gives a device the values that it does not have.
-    fn upload(&mut self, state: &State, tables: &[Table]) -> Result<()> {
+    fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<()> {
         if let Self::Device { steps, uploaded: uploaded @ false, .. } = self {
             steps.upload(state, tables)?;
             *uploaded = true;
@@ -90,9 +91,9 @@ impl Backend {
 #[derive(Debug)]
 pub struct Session {
     program: Arc<Program>,
-    engine: Engine,
+    engine: CpuExecutor,
     backend: Backend,
-    state: State,
+    state: DenseState,
     tables: Vec<Table>,
     /// By table, by its features: row numbers of a batch.
     resolved: Resolved,
@@ -103,16 +104,28 @@ pub struct Session {
     losses: VecDeque<f32>,
 }
 
-impl From<EngineError> for Error {
-    fn from(error: EngineError) -> Self {
+impl From<ExecError> for Error {
+    fn from(error: ExecError) -> Self {
         match error {
-            EngineError::Isa { .. } | EngineError::Input(_) => Error::input(error.to_string()),
-            // A program is read from a run directory or an executable: one that contradicts itself was altered there.
-            EngineError::Schedule { .. } => Error::input(error.to_string()),
-            EngineError::Code(_) | EngineError::Memory { .. } | EngineError::Thread(_) => {
-                Error::machine(error.to_string())
-            }
+            ExecError::Check(error) => error.into(),
+            ExecError::Device(error) => error.into(),
+            ExecError::Code(_) | ExecError::Memory { .. } | ExecError::Thread(_) => Error::machine(error.to_string()),
         }
+    }
+}
+
+impl From<CheckError> for Error {
+    fn from(error: CheckError) -> Self {
+        match error {
+            // A program is read from a run directory or an executable: one that contradicts itself was altered there.
+            CheckError::Schedule { .. } | CheckError::Input(_) => Error::input(error.to_string()),
+        }
+    }
+}
+
+impl From<UnsupportedIsa> for Error {
+    fn from(error: UnsupportedIsa) -> Self {
+        Error::input(error.to_string())
     }
 }
 
@@ -142,16 +155,16 @@ pub fn set_threads(threads: usize) {
 }
 
 /// An engine for the program on this machine.
-pub fn engine(program: &Arc<Program>, machine: &Machine) -> Result<Engine> {
+pub fn engine(program: &Arc<Program>, machine: &Machine) -> Result<CpuExecutor> {
     let isa = crate::cpu::choose(machine.isa)?;
-    Ok(Engine::new(program.clone(), machine.thread_count(), isa)?)
+    Ok(CpuExecutor::new(program.clone(), machine.thread_count(), isa)?)
 }
 
 impl Session {
     /// A model before training: weights drawn from (seed, name, position), tables with row `unseen` alone or all fixed rows.
-    pub fn new(engine: Engine, seed: u64) -> Result<Self> {
+    pub fn new(engine: CpuExecutor, seed: u64) -> Result<Self> {
         let program = engine.program().clone();
-        let mut state = State::new(&program);
+        let mut state = DenseState::new(&program);
         for (parameter, numbers) in program.parameters.iter().zip(&mut state.params) {
             Stream::new(seed, &format!("parameter {}", parameter.name), 0).fill(parameter.init, numbers);
         }
@@ -167,11 +180,11 @@ impl Session {
     }
 
     /// A model as a checkpoint holds it.
-    pub fn restored(engine: Engine, loaded: Loaded) -> Self {
+    pub fn restored(engine: CpuExecutor, loaded: Loaded) -> Self {
         Self::with(engine, loaded.state, loaded.tables, true)
     }
 
-    fn with(engine: Engine, state: State, tables: Vec<Table>, settled: bool) -> Self {
+    fn with(engine: CpuExecutor, state: DenseState, tables: Vec<Table>, settled: bool) -> Self {
         let program = engine.program().clone();
         Self {
             engine,
@@ -265,11 +278,11 @@ impl Session {
             .find_map(|(name, numbers)| numbers.iter().copied().find(diverged).map(|weight| (name.clone(), weight))))
     }
 
-    /// What decides the bits of results beside program, data and seed: the ISA level, or the device's architecture.
-    pub fn level(&self) -> String {
+    /// What decides the bits of results beside program, data and seed.
+    pub fn backend(&self) -> crate::exec::Backend {
         match &self.backend {
-            Backend::Cpu => format!("{:?}", self.engine.isa()).to_lowercase(),
-            Backend::Device { steps, .. } => steps.level(),
+            Backend::Cpu => crate::exec::Backend::Cpu(self.engine.isa()),
+            Backend::Device { steps, .. } => steps.backend(),
         }
     }
 
@@ -318,7 +331,7 @@ impl Session {
     }
 
     /// What was measured, slowest first, and the first calls one by one.
-    pub fn profile(&self) -> (Vec<ProfileRow>, Vec<Span>) {
+    pub fn profile(&self) -> (Vec<ProfileRow>, Vec<CallSpan>) {
         match &self.backend {
             Backend::Cpu => (self.engine.profile(), self.engine.spans()),
             Backend::Device { steps, .. } => (steps.profile(), steps.spans()),
@@ -326,14 +339,14 @@ impl Session {
     }
 
     /// What steps run on, where that is not the CPU.
-    pub fn device(&self) -> Option<String> {
+    pub fn device(&self) -> Option<crate::exec::Backend> {
         match &self.backend {
             Backend::Cpu => None,
-            Backend::Device { steps, .. } => Some(steps.level()),
+            Backend::Device { steps, .. } => Some(steps.backend()),
         }
     }
 
-    pub fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &CpuExecutor {
         &self.engine
     }
 

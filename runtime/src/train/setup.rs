@@ -6,7 +6,7 @@ use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, Mode, OpenOptions};
-use crate::exec::cuda::{self, Gpu, Image};
+use crate::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, Gpu};
 use crate::fs::xxh3_file;
 use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, Record, RunDirectory, same_spec};
 use crate::{Error, Result};
@@ -27,7 +27,7 @@ pub enum Device {
     Cuda {
         number: u32,
         launches: Arc<Cuda>,
-        images: Vec<Image>,
+        images: Vec<CudaImage>,
         /// Bytes for tables, where it is not what fits.
         memory: Option<usize>,
     },
@@ -95,8 +95,8 @@ impl Device {
     pub fn attach(&self, session: &mut Session) -> Result<()> {
         let Self::Cuda { number, launches, images, memory } = self else { return Ok(()) };
         let gpu = Gpu::open(*number, images)?;
-        let options = cuda::Options { memory: *memory, ..cuda::Options::default() };
-        session.set_device(Box::new(cuda::Engine::with(session.program().clone(), launches.clone(), gpu, options)?));
+        let options = CudaOptions { memory: *memory, ..CudaOptions::default() };
+        session.set_device(Box::new(CudaExecutor::with(session.program().clone(), launches.clone(), gpu, options)?));
         Ok(())
     }
 }
@@ -199,8 +199,8 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         din: env!("CARGO_PKG_VERSION").into(),
         model: program.model.clone(),
         program: program_hash.clone(),
-        isa: session.level(),
-        device: Some(options.device.to_string()),
+        backend: session.backend(),
+        device: options.device.to_string(),
         seed,
         batch,
         list_separator: separator,
@@ -291,11 +291,11 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         }
     };
     attach(&mut session, options)?;
-    let isa = session.level();
-    if isa != record.isa {
+    let backend = session.backend();
+    if backend != record.backend {
         observe(Event::Warning(format!(
-            "{at}: the run began on {}, this is {isa}; its bits will differ from an uninterrupted run's",
-            record.isa
+            "{at}: the run began on {}, this is {backend}; its bits will differ from an uninterrupted run's",
+            record.backend
         )));
     }
     let mut lines = directory.epochs(position.step)?;

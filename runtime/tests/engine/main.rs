@@ -7,7 +7,7 @@ use din_program::Isa;
 use din_program::schedule::*;
 use din_program::schema::{GroupBy, GroupWeight, Metric, MetricKind, TableKind};
 use din_runtime::cpu;
-use din_runtime::exec::cpu::EngineError;
+use din_runtime::exec::{CheckError, ExecError};
 use program::*;
 
 /// Makes something wrong.
@@ -143,7 +143,7 @@ fn wrong_batches_are_errors() {
         columns.row_numbers[0][1][0] = 1;
         spoil(&mut columns);
         let outcome = engine.train_step(&mut state, &mut tables, &columns.inputs());
-        assert!(matches!(outcome, Err(EngineError::Input(_))), "{what}: {outcome:?}");
+        assert!(matches!(outcome, Err(ExecError::Check(CheckError::Input(_)))), "{what}: {outcome:?}");
     }
     state.params[0].pop();
     let columns = Columns::random(&mut Random(2), 20);
@@ -158,7 +158,10 @@ fn contradictions_are_refused_with_their_location() {
         ("buffer", |s| s.phases[1].calls[0].op = Operation::Fill { buffer: BufferId(99), value: 0.0 }),
         ("slot", |s| s.slots[1].width = 1),
         ("axis", |s| s.phases[0].axis = AxisId(3)),
-        ("parent", |s| s.axes[2] = Some(GLOBAL)),
+        ("parent", |s| {
+            let wrong = AxisKind::Sequence { sequence: 0, parent: GLOBAL, shared: None };
+            s.axes.get_mut(AxisId(2)).unwrap().kind = wrong;
+        }),
         ("kernel", |s| s.phases[2].calls[0].op = Operation::Kernel { kernel: KernelId(7), args: vec![] }),
         ("columns", |s| {
             let Operation::MatMul { n, .. } = &mut s.phases[1].calls[2].op else { unreachable!() };
@@ -178,7 +181,7 @@ fn contradictions_are_refused_with_their_location() {
         let mut program = program();
         spoil(&mut program.train);
         let outcome = engine(program, 1, Isa::V2);
-        assert!(matches!(outcome, Err(EngineError::Schedule { .. })), "{what}");
+        assert!(matches!(outcome, Err(ExecError::Check(CheckError::Schedule { .. }))), "{what}");
     }
     let mut program = program();
     program.train.phases[1].calls[0].op = Operation::Fill { buffer: BufferId(99), value: 0.0 };

@@ -10,7 +10,8 @@ use din_program::schema::{
     self, Feature, FeatureKind, Init, Label, Parameter, Prediction, Schema, Sequence, Training, UpdateRule,
 };
 use din_program::{Access, ArrayUse, FORMAT, Isa, Program, Signature, SlotScope, Update, UpdateSlot};
-use din_runtime::exec::cpu::{Engine, EngineError, State, StepInputs};
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::exec::{DenseState, ExecError, StepInputs};
 use din_runtime::jit::KernelFn;
 use din_runtime::table::Table;
 use std::sync::Arc;
@@ -311,12 +312,14 @@ fn step(backward: bool) -> Schedule {
         ]);
     }
     let tile_slots = vec![slot(SEQUENCE, D), slot(SEQUENCE, H)];
-    Schedule { axes: vec![None, Some(GLOBAL), Some(BATCH)], groups: vec![], buffers, slots, tile_slots, phases, roots }
+    let mut axes = AxisTree::new("batch");
+    axes.add_sequence("visited", 0, BATCH);
+    Schedule { axes, buffers, slots, tile_slots, phases, roots }
 }
 
 fn rows_update() -> Update {
     let schedule = Schedule {
-        axes: vec![None, Some(GLOBAL)],
+        axes: AxisTree::rows(),
         buffers: vec![
             buffer(BATCH, D, Storage::Weight),
             buffer(BATCH, D, Storage::Gradient),
@@ -324,7 +327,6 @@ fn rows_update() -> Update {
             buffer(BATCH, 1, Storage::UpdateCount),
         ],
         slots: vec![],
-        groups: vec![],
         tile_slots: vec![],
         phases: vec![Phase {
             axis: BATCH,
@@ -340,7 +342,7 @@ fn rows_update() -> Update {
 
 fn tensor_update() -> Update {
     let schedule = Schedule {
-        axes: vec![None, Some(GLOBAL)],
+        axes: AxisTree::rows(),
         buffers: vec![
             buffer(BATCH, 1, Storage::Weight),
             buffer(BATCH, 1, Storage::Gradient),
@@ -348,7 +350,6 @@ fn tensor_update() -> Update {
             buffer(GLOBAL, 1, Storage::Arena(SlotId(0))),
         ],
         slots: vec![slot(GLOBAL, 1)],
-        groups: vec![],
         tile_slots: vec![],
         phases: vec![
             Phase {
@@ -438,9 +439,9 @@ pub fn program() -> Program {
     }
 }
 
-pub fn engine(program: Program, threads: usize, isa: Isa) -> Result<Engine, EngineError> {
+pub fn engine(program: Program, threads: usize, isa: Isa) -> Result<CpuExecutor, ExecError> {
     // SAFETY: the kernels above keep to the widths of the schedules above.
-    unsafe { Engine::with_kernels(Arc::new(program), threads, isa, &KERNELS) }
+    unsafe { CpuExecutor::with_kernels(Arc::new(program), threads, isa, &KERNELS) }
 }
 
 /// A stream of numbers, SplitMix64 (Steele, Lea & Flood 2014).
@@ -511,8 +512,8 @@ impl Columns {
     }
 }
 
-pub fn state(program: &Program) -> State {
-    let mut state = State::new(program);
+pub fn state(program: &Program) -> DenseState {
+    let mut state = DenseState::new(program);
     let mut random = Random(99);
     state.params[0].iter_mut().for_each(|w| *w = random.float());
     state
@@ -534,7 +535,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    pub fn new(state: &State, table: &Table) -> Self {
+    pub fn new(state: &DenseState, table: &Table) -> Self {
         Reference {
             w: state.params[0].iter().map(|&w| f64::from(w)).collect(),
             table: table.weights().iter().map(|&w| f64::from(w)).collect(),

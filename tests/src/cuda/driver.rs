@@ -1,7 +1,9 @@
 //! The shim as a driver of the runtime's engine: device memory on the host, every access of a kernel checked, and every transfer too.
 
 use super::Device;
-use din_runtime::exec::cuda::{Address, Array, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed};
+use din_runtime::exec::cuda::{
+    ASYNC_READ_BYTES, ASYNC_READS, Command, DeviceArray, DeviceError, DevicePtr, Driver, KernelLaunch, TimedLaunch,
+};
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,7 +14,7 @@ use std::time::Duration;
 pub struct Shim<'d> {
     device: &'d Device,
     /// Bytes by address.
-    blocks: BTreeMap<Address, usize>,
+    blocks: BTreeMap<DevicePtr, usize>,
     /// Orders of threads and blocks are drawn from it.
     seed: u64,
     /// Allocations and launches so far.
@@ -31,8 +33,11 @@ pub struct Shim<'d> {
     lent: Vec<u32>,
     /// What its clock says, since measuring began: a block takes a microsecond.
     clock: Duration,
-    timed: Option<Vec<Timed>>,
+    timed: Option<Vec<TimedLaunch>>,
 }
+
+/// What the shim says that it is.
+pub const ARCHITECTURE: u32 = 80;
 
 /// As the trait promises.
 const ALIGN: usize = 256;
@@ -61,7 +66,7 @@ impl<'d> Shim<'d> {
     }
 
     /// That a range lies in one block.
-    fn within(&self, call: &'static str, at: Address, bytes: usize) -> Result<(), DeviceError> {
+    fn within(&self, call: &'static str, at: DevicePtr, bytes: usize) -> Result<(), DeviceError> {
         let block = self.blocks.range(..=at).next_back();
         match block.is_some_and(|(base, size)| at - base + bytes as u64 <= *size as u64) {
             true => Ok(()),
@@ -69,7 +74,7 @@ impl<'d> Shim<'d> {
         }
     }
 
-    fn written(&self, call: &'static str, at: Address, bytes: usize) -> Result<(), DeviceError> {
+    fn written(&self, call: &'static str, at: DevicePtr, bytes: usize) -> Result<(), DeviceError> {
         match self.device.unwritten_at(at, bytes) {
             0 => Ok(()),
             n => Err(DeviceError::Call { call, why: format!("{n} of {} numbers are not written", bytes / 4) }),
@@ -80,11 +85,11 @@ impl<'d> Shim<'d> {
 impl Driver for Shim<'_> {
     const CHECKS: bool = true;
 
-    fn level(&self) -> String {
-        "shim".into()
+    fn architecture(&self) -> u32 {
+        ARCHITECTURE
     }
 
-    fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<Address, DeviceError> {
+    fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<DevicePtr, DeviceError> {
         let refused = DeviceError::Memory { bytes, what };
         let layout = Self::layout(bytes).ok().filter(|_| bytes < self.refused.get()).ok_or(refused)?;
         // SAFETY: the layout has a size.
@@ -99,7 +104,7 @@ impl Driver for Shim<'_> {
         Ok(at as u64)
     }
 
-    fn free(&mut self, at: Address) {
+    fn free(&mut self, at: DevicePtr) {
         if let Some((bytes, layout)) = self.blocks.remove(&at).and_then(|b| Some((b, Self::layout(b).ok()?))) {
             self.device.forget(at, bytes.max(1));
             // SAFETY: allocated with this layout, and known to nobody any more.
@@ -107,21 +112,21 @@ impl Driver for Shim<'_> {
         }
     }
 
-    fn write(&mut self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
+    fn write(&mut self, to: DevicePtr, bytes: &[u8]) -> Result<(), DeviceError> {
         self.within("write", to, bytes.len())?;
         // SAFETY: within a block; no launch is running.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
         Ok(())
     }
 
-    fn lend(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError> {
+    fn staging_buffer(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError> {
         // No numbers, for whatever is sent unwritten.
         self.lent.clear();
         self.lent.resize(bytes.div_ceil(4), u32::MAX);
         Ok(&mut self.lent)
     }
 
-    fn send(&mut self, to: Address, bytes: usize) -> Result<(), DeviceError> {
+    fn upload(&mut self, to: DevicePtr, bytes: usize) -> Result<(), DeviceError> {
         self.within("send", to, bytes)?;
         if bytes > self.lent.len() * 4 {
             return Err(DeviceError::Call { call: "send", why: format!("{bytes} bytes were not lent") });
@@ -131,7 +136,7 @@ impl Driver for Shim<'_> {
         Ok(())
     }
 
-    fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
+    fn read(&mut self, from: DevicePtr, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.within("read", from, bytes.len())?;
         if self.idle.get() {
             bytes.fill(0);
@@ -143,8 +148,8 @@ impl Driver for Shim<'_> {
         Ok(())
     }
 
-    fn fetch(&mut self, from: Address, bytes: usize) -> Result<(), DeviceError> {
-        if bytes > FETCH || self.fetches.len() == FETCHES {
+    fn read_async(&mut self, from: DevicePtr, bytes: usize) -> Result<(), DeviceError> {
+        if bytes > ASYNC_READ_BYTES || self.fetches.len() == ASYNC_READS {
             return Err(DeviceError::Call { call: "fetch", why: "too much".into() });
         }
         let mut fetched = vec![0; bytes];
@@ -153,7 +158,7 @@ impl Driver for Shim<'_> {
         Ok(())
     }
 
-    fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError> {
+    fn finish_read(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError> {
         match self.fetches.pop_front() {
             Some(fetched) if fetched.len() == bytes.len() => {
                 bytes.copy_from_slice(&fetched);
@@ -163,7 +168,7 @@ impl Driver for Shim<'_> {
         }
     }
 
-    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError> {
+    fn copy(&mut self, from: DevicePtr, to: DevicePtr, bytes: usize) -> Result<(), DeviceError> {
         self.within("copy from", from, bytes)?;
         self.within("copy to", to, bytes)?;
         if self.idle.get() {
@@ -175,15 +180,15 @@ impl Driver for Shim<'_> {
         Ok(())
     }
 
-    fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError> {
+    fn launch(&mut self, launch: &KernelLaunch<'_>) -> Result<(), DeviceError> {
         self.launches += 1;
-        let arguments = (launch.addresses as *const u64, launch.words as *const u32, launch.scratch as *mut f32);
-        self.within("launch", launch.addresses, 0)?;
-        self.within("launch", launch.words, 0)?;
+        let arguments = (launch.pointers as *const u64, launch.scalars as *const u32, launch.scratch as *mut f32);
+        self.within("launch", launch.pointers, 0)?;
+        self.within("launch", launch.scalars, 0)?;
         if let Some(timed) = &mut self.timed {
             let length = Duration::from_micros(u64::from(launch.grid.0) * u64::from(launch.grid.1));
             let (kernel, location) = (launch.kernel.to_string(), launch.location.to_string());
-            timed.push(Timed { kernel, location, begin: self.clock, length });
+            timed.push(TimedLaunch { kernel, location, begin: self.clock, length });
             self.clock += length;
         }
         if self.idle.get() {
@@ -210,9 +215,9 @@ impl Driver for Shim<'_> {
             match command {
                 Command::Launch(launch) => self.launch(launch)?,
                 Command::Copy { from, to, bytes, .. } => self.copy(*from, *to, *bytes)?,
-                Command::Meet => {}
+                Command::Join => {}
                 Command::Arrays { block, bytes, arrays } => {
-                    self.arrays(*block, *bytes, arrays);
+                    self.declare_arrays(*block, *bytes, arrays);
                     continue;
                 }
             }
@@ -225,17 +230,17 @@ impl Driver for Shim<'_> {
         Ok(())
     }
 
-    fn measure(&mut self, on: bool) -> Result<(), DeviceError> {
+    fn set_timing(&mut self, on: bool) -> Result<(), DeviceError> {
         self.clock = Duration::ZERO;
         self.timed = on.then(Vec::new);
         Ok(())
     }
 
-    fn measured(&mut self) -> Result<Vec<Timed>, DeviceError> {
+    fn timed_launches(&mut self) -> Result<Vec<TimedLaunch>, DeviceError> {
         Ok(self.timed.as_mut().map(std::mem::take).unwrap_or_default())
     }
 
-    fn arrays(&mut self, block: Address, bytes: usize, arrays: &[Array]) {
+    fn declare_arrays(&mut self, block: DevicePtr, bytes: usize, arrays: &[DeviceArray]) {
         self.device.forget(block, bytes.max(1));
         for a in arrays {
             // SAFETY: parts of a block, which is forgotten before it is freed.

@@ -11,8 +11,8 @@ use din_compiler::optimize::{self, Thresholds};
 use din_compiler::plan::Kernels;
 use din_program::Program;
 use din_program::cuda::{Cuda, Launches};
-use din_program::schedule::{AxisId, AxisTree};
-use din_runtime::exec::cuda::{Driver, Engine};
+use din_program::schedule::AxisId;
+use din_runtime::exec::cuda::{CudaExecutor, Driver};
 use std::sync::Arc;
 
 /// Cases with their programs and the source of all.
@@ -26,7 +26,7 @@ pub struct Corpus {
 /// Launches of a schedule that does nothing.
 fn nothing() -> Launches {
     let name = "nothing".into();
-    Launches { name, addresses: vec![], words: vec![], tilings: vec![], partial_floats: 0, launches: vec![] }
+    Launches { name, pointers: vec![], scalars: vec![], tilings: vec![], partial_floats: 0, launches: vec![] }
 }
 
 impl Corpus {
@@ -39,10 +39,11 @@ impl Corpus {
         }
         programs.iter_mut().for_each(|p| p.kernels = kernels.described());
         let widths: Vec<Vec<u32>> = programs.iter().map(|p| p.tables.iter().map(|t| t.width).collect()).collect();
-        let axes: Vec<AxisTree> = programs.iter().map(|p| AxisTree::new(&p.schema, &p.train.groups)).collect();
-        let of_features =
-            |(p, axes): (&Program, &AxisTree)| p.schema.features.iter().map(|f| axes.feature(f)).collect();
-        let features: Vec<Vec<AxisId>> = programs.iter().zip(&axes).map(of_features).collect();
+        let of_features = |p: &Program| {
+            let axis = |f| p.train.axes.feature(f).expect("the schema is the graph's");
+            p.schema.features.iter().map(axis).collect()
+        };
+        let features: Vec<Vec<AxisId>> = programs.iter().map(of_features).collect();
         let units: Vec<Unit<'_>> = programs
             .iter()
             .enumerate()
@@ -51,7 +52,7 @@ impl Corpus {
                 schedule: &program.train,
                 purpose: Purpose::Step,
                 widths: &widths[k],
-                axes: &axes[k],
+                axes: &program.train.axes,
                 features: &features[k],
             })
             .collect();
@@ -81,7 +82,7 @@ impl Corpus {
     pub fn run(&self, driver: impl Driver, number: usize) -> Result<Vec<Vec<f32>>, Failure> {
         let (program, cuda) = &self.programs[number];
         let mut given = Given::new(&self.cases[number], program).map_err(|e| e.to_string())?;
-        let mut engine = Engine::new(program.clone(), cuda.clone(), driver).map_err(|e| e.to_string())?;
+        let mut engine = CudaExecutor::new(program.clone(), cuda.clone(), driver).map_err(|e| e.to_string())?;
         engine.upload(&given.state, &given.tables).map_err(|e| e.to_string())?;
         let mut tables = std::mem::take(&mut given.tables);
         let found = engine.gradients(&mut tables, &given.inputs()).map_err(|e| e.to_string())?;

@@ -8,7 +8,7 @@ mod rows;
 mod training;
 
 pub use device::{Device, Failure};
-pub use driver::Shim;
+pub use driver::{ARCHITECTURE, Shim};
 pub use graph::{Corpus, varied};
 pub use model::{Columns, Trainer, columns};
 pub use rows::{FeatureRows, RowResults, TableRows, sum_rows};

@@ -3,16 +3,16 @@
 use din_compiler::interpret::Samples;
 use din_program::Program;
 use din_program::cuda::Cuda;
-use din_runtime::exec::cpu::{State, StepInputs};
-use din_runtime::exec::cuda::{DeviceError, Driver, Engine, Options};
+use din_runtime::exec::cuda::{CudaExecutor, CudaOptions, DeviceError, Driver};
+use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
 /// The engine, and what it was uploaded from or was last downloaded to.
 #[derive(Debug)]
 pub struct Trainer<D: Driver> {
-    pub engine: Engine<D>,
-    pub state: State,
+    pub engine: CudaExecutor<D>,
+    pub state: DenseState,
     pub tables: Vec<Table>,
 }
 
@@ -71,21 +71,21 @@ impl<D: Driver> Trainer<D> {
         program: &Arc<Program>,
         cuda: &Arc<Cuda>,
         driver: D,
-        state: State,
+        state: DenseState,
         tables: Vec<Table>,
     ) -> Result<Trainer<D>, DeviceError> {
-        Self::with(program, cuda, driver, state, tables, Options::default())
+        Self::with(program, cuda, driver, state, tables, CudaOptions::default())
     }
 
     pub fn with(
         program: &Arc<Program>,
         cuda: &Arc<Cuda>,
         driver: D,
-        state: State,
+        state: DenseState,
         tables: Vec<Table>,
-        options: Options,
+        options: CudaOptions,
     ) -> Result<Trainer<D>, DeviceError> {
-        let mut engine = Engine::with(program.clone(), cuda.clone(), driver, options)?;
+        let mut engine = CudaExecutor::with(program.clone(), cuda.clone(), driver, options)?;
         engine.upload(&state, &tables)?;
         Ok(Trainer { engine, state, tables })
     }

@@ -2,7 +2,7 @@
 
 use super::{Device, Failure};
 use din_program::cuda::{
-    Cuda, FeatureAddress, FeatureWord, RowsAddress, RowsTable, TableAddress, TableWord, plan_rows,
+    Cuda, FeaturePointer, FeatureScalar, RowsPointer, RowsTable, TablePointer, TableScalar, plan_rows,
 };
 
 /// One feature of a table: row numbers, where the rows are (null where that is their number), its first gradient (null where none flows) and
@@ -58,9 +58,9 @@ pub fn sum_rows(device: &Device, cuda: &Cuda, tables: &mut [TableRows<'_>], seed
     for (k, b) in buffers.iter_mut().enumerate() {
         device.buffer(&format!("rows buffer {k}"), b, false);
     }
-    let mut address = vec![0u64; RowsAddress::Tables as usize];
+    let mut address = vec![0u64; RowsPointer::Tables as usize];
     for (at, b) in
-        [RowsAddress::Keys, RowsAddress::Places, RowsAddress::OtherKeys, RowsAddress::OtherPlaces, RowsAddress::Counts]
+        [RowsPointer::Keys, RowsPointer::Places, RowsPointer::OtherKeys, RowsPointer::OtherPlaces, RowsPointer::Counts]
             .into_iter()
             .zip(&buffers)
     {
@@ -81,19 +81,19 @@ pub fn sum_rows(device: &Device, cuda: &Cuda, tables: &mut [TableRows<'_>], seed
         device.buffer("row gradients", results.gradient, false);
         device.buffer("touched", results.touched, false);
         device.buffer("number of rows", results.elements, true);
-        let mut at = [0u64; TableAddress::COUNT];
-        at[TableAddress::Rows as usize] = results.index.as_ptr() as u64;
-        at[TableAddress::Begins as usize] = results.begins.as_ptr() as u64;
-        at[TableAddress::Pieces as usize] = before.as_ptr() as u64;
-        at[TableAddress::Gradient as usize] = results.gradient.as_ptr() as u64;
-        at[TableAddress::FirstSums as usize] = sums[0].as_ptr() as u64;
-        at[TableAddress::LastSums as usize] = sums[1].as_ptr() as u64;
-        at[TableAddress::InBatch as usize] = results.touched.as_ptr() as u64;
-        at[TableAddress::UpdateCount as usize] = table.touches as u64;
-        at[TableAddress::Elements as usize] = results.elements.as_ptr() as u64;
+        let mut at = [0u64; TablePointer::COUNT];
+        at[TablePointer::Rows as usize] = results.index.as_ptr() as u64;
+        at[TablePointer::Begins as usize] = results.begins.as_ptr() as u64;
+        at[TablePointer::Pieces as usize] = before.as_ptr() as u64;
+        at[TablePointer::Gradient as usize] = results.gradient.as_ptr() as u64;
+        at[TablePointer::FirstSums as usize] = sums[0].as_ptr() as u64;
+        at[TablePointer::LastSums as usize] = sums[1].as_ptr() as u64;
+        at[TablePointer::InBatch as usize] = results.touched.as_ptr() as u64;
+        at[TablePointer::UpdateCount as usize] = table.touches as u64;
+        at[TablePointer::Elements as usize] = results.elements.as_ptr() as u64;
         address.extend(at);
-        own[TableWord::FirstFeature as usize] = first;
-        own[TableWord::Features as usize] = table.features.len() as u32;
+        own[TableScalar::FirstFeature as usize] = first;
+        own[TableScalar::Features as usize] = table.features.len() as u32;
         first += table.features.len() as u32;
         words.extend(own);
         kept.push((before, sums));
@@ -101,25 +101,25 @@ pub fn sum_rows(device: &Device, cuda: &Cuda, tables: &mut [TableRows<'_>], seed
     for table in tables.iter() {
         let mut before = 0;
         for f in &table.features {
-            let mut at = [0u64; FeatureAddress::COUNT];
-            at[FeatureAddress::Rows as usize] = f.rows.as_ptr() as u64;
-            at[FeatureAddress::Gradient as usize] = f.gradient as u64;
-            at[FeatureAddress::Places as usize] = f.places as u64;
+            let mut at = [0u64; FeaturePointer::COUNT];
+            at[FeaturePointer::Rows as usize] = f.rows.as_ptr() as u64;
+            at[FeaturePointer::Gradient as usize] = f.gradient as u64;
+            at[FeaturePointer::Places as usize] = f.places as u64;
             address.extend(at);
-            let mut own = [0; FeatureWord::COUNT];
-            own[FeatureWord::Before as usize] = before;
-            own[FeatureWord::Stride as usize] = f.stride;
+            let mut own = [0; FeatureScalar::COUNT];
+            own[FeatureScalar::Before as usize] = before;
+            own[FeatureScalar::Stride as usize] = f.stride;
             words.extend(own);
             before += f.rows.len() as u32;
         }
     }
     device.buffer("words of tables", &mut words, true);
-    address[RowsAddress::Words as usize] = words.as_ptr() as u64;
+    address[RowsPointer::Scalars as usize] = words.as_ptr() as u64;
     for l in plan.launches {
         let mut address = address.clone();
         if l.swapped {
-            address.swap(RowsAddress::Keys as usize, RowsAddress::OtherKeys as usize);
-            address.swap(RowsAddress::Places as usize, RowsAddress::OtherPlaces as usize);
+            address.swap(RowsPointer::Keys as usize, RowsPointer::OtherKeys as usize);
+            address.swap(RowsPointer::Places as usize, RowsPointer::OtherPlaces as usize);
         }
         device.launch(l.kernel, (l.blocks, 1), cuda.threads, l.shared, &address, &[l.shift], &mut [], seed)?;
     }

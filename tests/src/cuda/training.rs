@@ -9,7 +9,7 @@ use din_compiler::interpret::{Samples, Session, TableData, TensorData};
 use din_compiler::model::{Model, SlotScope};
 use din_program::cuda::Precision;
 use din_program::schema::{Feature, FeatureKind, TableKind};
-use din_runtime::exec::cpu::State;
+use din_runtime::exec::DenseState;
 use din_runtime::exec::cuda::Driver;
 use din_runtime::table::Table;
 use std::sync::Arc;
@@ -132,7 +132,7 @@ pub fn train<P: Storage>(
     let (program, launches) = (Arc::new(program), Arc::new(made.launches));
     let place = compile(&made.source).unwrap_or_else(|e| panic!("{name}: {e}"));
     let new = |seed| {
-        let mut state = State::new(&program);
+        let mut state = DenseState::new(&program);
         state.params.iter_mut().zip(&params).for_each(|(to, from)| fill(to, from));
         state.states.iter_mut().zip(&states).for_each(|(to, from)| fill(to, from));
         let slots = |update: u32| &program.updates[update as usize].slots;

@@ -7,16 +7,17 @@ use din_compiler::codegen::cuda;
 use din_compiler::model::Model;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
-use din_program::cuda::Cuda;
+use din_program::cuda::{Cuda, Precision};
 use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::Steps;
-use din_runtime::exec::cpu::{Engine, ProfileRow, State};
-use din_runtime::exec::cuda::{self as cuda_engine, DeviceError, Options};
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::exec::cuda::{self as cuda_engine, CudaOptions, DeviceError};
+use din_runtime::exec::{Backend, Steps};
+use din_runtime::exec::{DenseState, ProfileRow};
 use din_runtime::table::Table;
 use din_runtime::train::Session;
-use din_tests::cuda::{Columns, Device, Shim, Trainer, columns};
+use din_tests::cuda::{ARCHITECTURE, Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
 use std::sync::Arc;
 
@@ -40,9 +41,9 @@ pub fn case(wanted: &str) -> Case {
 
 impl Case {
     /// A model before training; tables have row `unseen` alone.
-    pub fn start(&self) -> (State, Vec<Table>) {
+    pub fn start(&self) -> (DenseState, Vec<Table>) {
         let mut r = Random::new(5);
-        let mut state = State::new(&self.program);
+        let mut state = DenseState::new(&self.program);
         for values in &mut state.params {
             let numbers = r.numbers(values.len());
             values.iter_mut().zip(numbers).for_each(|(to, from)| *to = from as f32 * 0.2);
@@ -54,12 +55,12 @@ impl Case {
         (state, tables)
     }
 
-    pub fn trainer(&self, state: State, tables: Vec<Table>) -> Trainer<Shim<'_>> {
+    pub fn trainer(&self, state: DenseState, tables: Vec<Table>) -> Trainer<Shim<'_>> {
         Trainer::new(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables).unwrap()
     }
 
     /// One with other choices, from the start.
-    pub fn trainer_with(&self, options: Options) -> Result<Trainer<Shim<'_>>, DeviceError> {
+    pub fn trainer_with(&self, options: CudaOptions) -> Result<Trainer<Shim<'_>>, DeviceError> {
         let (state, tables) = self.start();
         Trainer::with(&self.program, &self.launches, Shim::new(&self.device, 3), state, tables, options)
     }
@@ -98,7 +99,7 @@ pub fn on_gpu(trainer: &mut Trainer<Shim<'_>>, batch: &Columns) -> Result<f32, D
     Ok(loss)
 }
 
-fn on_cpu(engine: &mut Engine, state: &mut State, tables: &mut [Table], batch: &Columns) -> f32 {
+fn on_cpu(engine: &mut CpuExecutor, state: &mut DenseState, tables: &mut [Table], batch: &Columns) -> f32 {
     let batch = resolved(batch, tables);
     engine.train_step(state, tables, &batch.inputs()).unwrap()
 }
@@ -110,7 +111,7 @@ fn close(found: f32, expected: f32, what: &str) {
 /// From step to step the ids move on, so that tables grow; then the device's values go to the CPU engine, and from there to another device.
 fn moves(wanted: &str) {
     let case = case(wanted);
-    let mut cpu = Engine::new(case.program.clone(), 2, cpu::detect()).unwrap();
+    let mut cpu = CpuExecutor::new(case.program.clone(), 2, cpu::detect()).unwrap();
     let (mut state, mut tables) = case.start();
     let (first, second) = case.start();
     let mut trainer = case.trainer(first, second);
@@ -231,7 +232,7 @@ fn refusals_change_nothing_and_failures_are_told() {
 }
 
 /// Steps are asked for before the losses of those before them: the same losses, in order, and the same values.
-fn runs_ahead(options: Options) {
+fn runs_ahead(options: CudaOptions) {
     let case = case("din");
     let (mut one_by_one, mut ahead) = (case.trainer_with(options).unwrap(), case.trainer_with(options).unwrap());
     let mut r = Random::new(14);
@@ -261,12 +262,12 @@ fn runs_ahead(options: Options) {
 
 #[test]
 fn steps_run_ahead() {
-    runs_ahead(Options::default());
+    runs_ahead(CudaOptions::default());
 }
 
 #[test]
 fn steps_run_ahead_in_parts() {
-    runs_ahead(Options { memory: Some(24 << 10), ..Options::default() });
+    runs_ahead(CudaOptions { memory: Some(24 << 10), ..CudaOptions::default() });
 }
 
 /// The batch as data sets give it.
@@ -291,25 +292,26 @@ fn batch_of(program: &Program, columns: &Columns) -> Batch {
 /// What `din train` does: a counting pass, steps, evaluation and a checkpoint between them, and it goes on from the checkpoint elsewhere.
 #[test]
 fn a_session_trains_on_a_device() {
-    session(Options::default());
+    session(CudaOptions::default());
 }
 
 /// The same where the device has no room for the tables.
 #[test]
 fn a_session_trains_in_parts() {
-    session(Options { memory: Some(24 << 10), ..Options::default() });
+    session(CudaOptions { memory: Some(24 << 10), ..CudaOptions::default() });
 }
 
-fn session(options: Options) {
+fn session(options: CudaOptions) {
     let case: &'static Case = Box::leak(Box::new(case("din")));
-    let engine = || Engine::new(case.program.clone(), 1, cpu::detect()).unwrap();
+    let engine = || CpuExecutor::new(case.program.clone(), 1, cpu::detect()).unwrap();
     let shim = || -> Box<dyn Steps> {
         let (program, launches) = (case.program.clone(), case.launches.clone());
-        Box::new(cuda_engine::Engine::with(program, launches, Shim::new(&case.device, 8), options).unwrap())
+        Box::new(cuda_engine::CudaExecutor::with(program, launches, Shim::new(&case.device, 8), options).unwrap())
     };
     let (mut cpu, mut gpu) = (Session::new(engine(), 7).unwrap(), Session::new(engine(), 7).unwrap());
     gpu.set_device(shim());
-    assert_eq!(gpu.level(), "shim");
+    let backend = Backend::Cuda { architecture: ARCHITECTURE, precision: Precision::F32 };
+    assert_eq!(gpu.backend(), backend);
     let mut r = Random::new(21);
     let batches: Vec<Batch> =
         (0..8).map(|k| batch_of(&case.program, &case.batch(&mut r, 8 + k as usize, 5 * k))).collect();
@@ -346,7 +348,7 @@ fn session(options: Options) {
     let (rows, spans) = gpu.profile();
     let steps = |r: &ProfileRow| r.schedule != "train" || r.calls == 8;
     assert!(rows.iter().all(|r| steps(r) && !r.name.starts_with("din_infer")) && !spans.is_empty(), "{rows:?}");
-    assert_eq!((gpu.device().as_deref(), cpu.device()), (Some("shim"), None));
+    assert_eq!((gpu.device(), cpu.device()), (Some(backend), None));
     let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
     assert_eq!(found.state.step, expected.state.step);
     for (a, b) in found.tables.iter().zip(expected.tables) {
@@ -360,28 +362,28 @@ fn session(options: Options) {
 /// Launches are data like any other: numbers that lead nowhere are errors.
 #[test]
 fn launches_that_do_not_fit_are_refused() {
-    use din_program::cuda::{Address, Grid, Tiling};
+    use din_program::cuda::{Grid, PointerArg, Tiling};
     use din_program::schedule::{AxisId, BATCH, BufferId, KernelArg};
     let case = case("din");
     let refused = |change: &dyn Fn(&mut Cuda), said: &str| {
         let mut launches = (*case.launches).clone();
         change(&mut launches);
         let driver = Shim::new(&case.device, 1);
-        let made = cuda_engine::Engine::new(case.program.clone(), Arc::new(launches), driver);
+        let made = cuda_engine::CudaExecutor::new(case.program.clone(), Arc::new(launches), driver);
         let Err(error) = made else { panic!("nothing was said: {said}") };
         assert!(matches!(error, DeviceError::Program(_)) && error.to_string().contains(said), "{error}");
     };
     refused(&|c| c.schedules.truncate(2), "schedules");
     refused(&|c| c.threads = 48, "48 threads");
-    refused(&|c| c.schedules[0].addresses[0] = Address::Buffer(BufferId(1 << 20)), "buffer 1048576");
-    refused(&|c| c.schedules[1].addresses[0] = Address::Tiles(99), "tiling 99");
-    refused(&|c| c.schedules[0].addresses[0] = Address::Argument(KernelArg::Table(77)), "table 77");
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Buffer(BufferId(1 << 20)), "buffer 1048576");
+    refused(&|c| c.schedules[1].pointers[0] = PointerArg::Tiles(99), "tiling 99");
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(KernelArg::Table(77)), "table 77");
     refused(&|c| c.schedules[0].tilings[0].samples = 0, "tiles of");
     // There are no requests for samples to be under.
-    refused(&|c| c.schedules[0].addresses[0] = Address::Offsets(BATCH), "axis 1 is not a sequence");
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Offsets(BATCH), "axis 1 is not a sequence");
     refused(&|c| c.schedules[0].tilings[0] = Tiling { axis: BATCH, samples: 4, entries: 4 }, "axis 1 is not");
     let above = KernelArg::Ancestor { of: BATCH, to: AxisId(3) };
-    refused(&|c| c.schedules[0].addresses[0] = Address::Argument(above), "elements of axis 3 above those of axis 1");
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(above), "elements of axis 3 above those of axis 1");
     refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
     refused(&|c| c.schedules[0].launches[0].phase = 1 << 20, "phase 1048576");
 }

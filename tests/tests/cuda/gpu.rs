@@ -2,9 +2,10 @@
 //! late as it may be. What this cannot show is that a real driver agrees.
 
 use crate::engine::{Case, case, on_gpu, resolved};
-use din_runtime::exec::cpu::Span;
+use din_runtime::exec::CallSpan;
 use din_runtime::exec::cuda::{
-    Captures, Command as Asked, DeviceError, Driver, Engine, Gpu, Image, Launch, Options, Target,
+    CaptureCounts, Command as Asked, CudaExecutor, CudaImage, CudaOptions, CudaTarget, DeviceError, Driver, Gpu,
+    KernelLaunch,
 };
 use din_runtime::table::Table;
 use din_tests::cuda::{Columns, Device};
@@ -22,8 +23,8 @@ fn library(folder: &Path) -> PathBuf {
     library
 }
 
-/// Calls a function of the made-up driver that is for tests.
-fn made_up(library: &Path, name: &str) -> i32 {
+/// Calls a function of the fake driver that is for tests.
+fn fake(library: &Path, name: &str) -> i32 {
     // SAFETY: the library is opened already; its function has this type.
     unsafe {
         let library = libloading::Library::new(library).unwrap();
@@ -32,23 +33,23 @@ fn made_up(library: &Path, name: &str) -> i32 {
     }
 }
 
-fn made_up_captures(library: &Path, allowed: bool) {
+fn fake_captures(library: &Path, allowed: bool) {
     // SAFETY: as above.
     unsafe {
         let library = libloading::Library::new(library).unwrap();
-        let function = library.get::<unsafe extern "C" fn(i32) -> i32>(b"made_up_captures").unwrap();
+        let function = library.get::<unsafe extern "C" fn(i32) -> i32>(b"fake_captures").unwrap();
         function(i32::from(allowed));
     }
 }
 
 /// Steps that are asked for before those before them are done, with tables in parts and whole: what is written for a step must wait for the ones
 /// before it, and losses come in order.
-fn ahead_in_parts(library: &Path, images: &[Image], case: &Case) {
-    let mut other = case.trainer_with(Options::default()).unwrap();
+fn ahead_in_parts(library: &Path, images: &[CudaImage], case: &Case) {
+    let mut other = case.trainer_with(CudaOptions::default()).unwrap();
     let engine = |memory| {
         let gpu = Gpu::open_with(library, 0, images).unwrap();
-        let options = Options { memory, ..Options::default() };
-        let mut engine = Engine::with(case.program.clone(), case.launches.clone(), gpu, options).unwrap();
+        let options = CudaOptions { memory, ..CudaOptions::default() };
+        let mut engine = CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, options).unwrap();
         let (state, tables) = case.start();
         engine.upload(&state, &tables).unwrap();
         (engine, tables)
@@ -76,18 +77,24 @@ fn ahead_in_parts(library: &Path, images: &[Image], case: &Case) {
         assert!(state == other.state);
         assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.touches() == b.touches()));
     }
-    assert!(both[0].0.parts().iter().all(Option::is_none));
-    assert!(both[1].0.parts().iter().any(|p| p.is_some_and(|(_, _, went)| went > 0)));
+    assert!(both[0].0.resident_rows().iter().all(Option::is_none));
+    assert!(both[1].0.resident_rows().iter().any(|p| p.is_some_and(|(_, _, went)| went > 0)));
 }
 
 /// Lists by themselves: what a graph leads into may be freed, and then it goes.
-fn lists(library: &Path, images: &[Image], case: &Case) {
+fn lists(library: &Path, images: &[CudaImage], case: &Case) {
     let mut gpu = Gpu::open_with(library, 0, images).unwrap();
-    assert_eq!(gpu.unused().unwrap(), Some(1 << 36));
+    assert_eq!(gpu.free_memory().unwrap(), Some(1 << 36));
     let (a, b) = (gpu.allocate(1 << 12, "a test").unwrap(), gpu.allocate(1 << 12, "a test").unwrap());
     let c = gpu.allocate(1 << 12, "a test").unwrap();
-    let copies =
-        |from, to| [false, true].map(|beside| Asked::Copy { from, to: to + 64 * u64::from(beside), bytes: 64, beside });
+    let copies = |from, to| {
+        [false, true].map(|side_stream| Asked::Copy {
+            from,
+            to: to + 64 * u64::from(side_stream),
+            bytes: 64,
+            side_stream,
+        })
+    };
     let mut back = [0; 128];
     for n in 1..=5 {
         // The contents change, the list does not.
@@ -97,10 +104,10 @@ fn lists(library: &Path, images: &[Image], case: &Case) {
         gpu.read(b, &mut back).unwrap();
         assert_eq!(back, [n; 128]);
     }
-    let of = |plain, captured, replayed| Captures { plain, captured, replayed, ..Captures::default() };
-    assert_eq!((gpu.captures(), made_up(library, "made_up_graphs")), (&of(2, 2, 6), 2));
+    let of = |plain, captured, replayed| CaptureCounts { plain, captured, replayed, ..CaptureCounts::default() };
+    assert_eq!((gpu.captures(), fake(library, "fake_graphs")), (&of(2, 2, 6), 2));
     gpu.free(b);
-    assert_eq!(made_up(library, "made_up_graphs"), 1);
+    assert_eq!(fake(library, "fake_graphs"), 1);
     let b = gpu.allocate(1 << 12, "a test").unwrap();
     for n in 6..=8 {
         gpu.write(a, &[n; 64]).unwrap();
@@ -120,31 +127,32 @@ fn lists(library: &Path, images: &[Image], case: &Case) {
         gpu.run(&copies(a, b + 256 + 4 * k)).unwrap();
         gpu.run(&copies(a, b + 256 + 4 * k)).unwrap();
     }
-    assert_eq!(made_up(library, "made_up_graphs"), 48);
+    assert_eq!(fake(library, "fake_graphs"), 48);
     // A kernel that is not there is told before anything runs.
-    let launch = Launch {
+    let launch = KernelLaunch {
         kernel: "no_such",
         location: "m.din:3:1",
         grid: (1, 1),
         threads: case.launches.threads,
         shared: 0,
-        addresses: a,
-        words: a,
+        pointers: a,
+        scalars: a,
         scratch: 0,
-        beside: false,
+        side_stream: false,
     };
     let error =
-        gpu.run(&[Asked::Copy { from: c, to: a, bytes: 64, beside: false }, Asked::Launch(launch)]).unwrap_err();
+        gpu.run(&[Asked::Copy { from: c, to: a, bytes: 64, side_stream: false }, Asked::Launch(launch)]).unwrap_err();
     assert!(error.to_string().contains("not in the image"), "{error}");
     drop(gpu);
-    assert_eq!(made_up(library, "made_up_graphs"), 0);
+    assert_eq!(fake(library, "fake_graphs"), 0);
 }
 
 /// A batch that is refused while a step runs leaves that step, and those behind it, what they are.
-fn refused_between(library: &Path, images: &[Image], case: &Case) {
-    let mut other = case.trainer_with(Options::default()).unwrap();
+fn refused_between(library: &Path, images: &[CudaImage], case: &Case) {
+    let mut other = case.trainer_with(CudaOptions::default()).unwrap();
     let gpu = Gpu::open_with(library, 0, images).unwrap();
-    let mut engine = Engine::with(case.program.clone(), case.launches.clone(), gpu, Options::default()).unwrap();
+    let mut engine =
+        CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, CudaOptions::default()).unwrap();
     let (state, mut rows) = case.start();
     engine.upload(&state, &rows).unwrap();
     let mut r = Random::new(8);
@@ -164,21 +172,30 @@ fn refused_between(library: &Path, images: &[Image], case: &Case) {
     assert_eq!(found, expected);
 }
 
-/// A launch that fails while others run beside: what is asked for next waits for what it must.
-fn fails_beside(library: &Path, images: &[Image], threads: u32) {
+/// A launch that fails while others run side_stream: what is asked for next waits for what it must.
+fn fails_beside(library: &Path, images: &[CudaImage], threads: u32) {
     let mut gpu = Gpu::open_with(library, 0, images).unwrap();
     let (a, b) = (gpu.allocate(1 << 12, "a test").unwrap(), gpu.allocate(1 << 12, "a test").unwrap());
     gpu.write(b, &[0; 4096]).unwrap();
-    let beside = Asked::Copy { from: a, to: b, bytes: 64, beside: true };
+    let side_stream = Asked::Copy { from: a, to: b, bytes: 64, side_stream: true };
     let (kernel, location, grid) = ("din_rows_scan", "", (1, 70_000));
-    let launch =
-        Launch { kernel, location, grid, threads, shared: 0, addresses: a, words: a, scratch: 0, beside: false };
+    let launch = KernelLaunch {
+        kernel,
+        location,
+        grid,
+        threads,
+        shared: 0,
+        pointers: a,
+        scalars: a,
+        scratch: 0,
+        side_stream: false,
+    };
     let mut back = [0; 64];
     for n in 1..=6 {
         gpu.write(a, &[0; 64]).unwrap();
-        gpu.run(&[beside.clone(), Asked::Launch(launch)]).unwrap_err();
+        gpu.run(&[side_stream.clone(), Asked::Launch(launch)]).unwrap_err();
         gpu.write(a, &[n; 64]).unwrap();
-        gpu.run(&[beside.clone(), Asked::Copy { from: a, to: b + 64, bytes: 64, beside: false }]).unwrap();
+        gpu.run(&[side_stream.clone(), Asked::Copy { from: a, to: b + 64, bytes: 64, side_stream: false }]).unwrap();
         gpu.read(b, &mut back).unwrap();
         assert_eq!(back, [n; 64]);
     }
@@ -186,22 +203,22 @@ fn fails_beside(library: &Path, images: &[Image], threads: u32) {
     assert!(captures.captured == 1 && captures.replayed >= 4, "{captures:?}");
 }
 
-/// The made-up driver takes a library's path for an image.
-fn image(device: &Device, target: Target) -> Image {
-    Image { target, code: device.path().to_str().unwrap().into(), log: String::new() }
+/// The fake driver takes a library's path for an image.
+fn image(device: &Device, target: CudaTarget) -> CudaImage {
+    CudaImage { target, code: device.path().to_str().unwrap().into(), log: String::new() }
 }
 
 /// What is told of a kernel that fails with others behind it.
-fn fails(library: &Path, images: &[Image], launch: Launch<'_>, behind: &[&str], wait: bool) -> DeviceError {
+fn fails(library: &Path, images: &[CudaImage], launch: KernelLaunch<'_>, behind: &[&str], wait: bool) -> DeviceError {
     let mut gpu = Gpu::open_with(library, 0, images).unwrap();
     gpu.wait_for_each(wait);
     let empty = gpu.allocate(4096, "a test").unwrap();
     gpu.write(empty, &[0; 4096]).unwrap();
-    let launch = Launch { kernel: "din_rows_scan", addresses: empty, words: empty, shared: 8 << 10, ..launch };
+    let launch = KernelLaunch { kernel: "din_rows_scan", pointers: empty, scalars: empty, shared: 8 << 10, ..launch };
     let mut run = || {
         gpu.launch(&launch)?;
         for kernel in behind {
-            gpu.launch(&Launch { kernel, location: "other.din:1:1", ..launch })?;
+            gpu.launch(&KernelLaunch { kernel, location: "other.din:1:1", ..launch })?;
         }
         gpu.wait()
     };
@@ -211,21 +228,21 @@ fn fails(library: &Path, images: &[Image], launch: Launch<'_>, behind: &[&str], 
     error
 }
 
-/// One test: the made-up driver has one state.
+/// One test: the fake driver has one state.
 #[test]
 fn a_gpu_by_its_driver() {
     let folder = tempfile::tempdir().unwrap();
     let library = library(folder.path());
     let case = case("din");
-    let images = [image(&case.device, Target::Cubin(90)), image(&case.device, Target::Ptx(80))];
+    let images = [image(&case.device, CudaTarget::Cubin(90)), image(&case.device, CudaTarget::Ptx(80))];
 
     // Steps and inference have the bits of the engine on the shim.
     let (state, tables) = case.start();
     let (first, mut rows) = case.start();
     let mut other = case.trainer(state, tables);
     let gpu = Gpu::open_with(&library, 0, &images).unwrap();
-    assert_eq!((gpu.name(), gpu.architecture()), ("a made-up GPU", 90));
-    let mut engine = Engine::new(case.program.clone(), case.launches.clone(), gpu).unwrap();
+    assert_eq!((gpu.name(), gpu.architecture()), ("a fake GPU", 90));
+    let mut engine = CudaExecutor::new(case.program.clone(), case.launches.clone(), gpu).unwrap();
     engine.upload(&first, &rows).unwrap();
     // Batches that come again have lists that come again: launched, captured, then replayed.
     let mut r = Random::new(31);
@@ -238,7 +255,7 @@ fn a_gpu_by_its_driver() {
     let mut sizes = Random::new(5);
     let mut batches: Vec<_> = (0..7).map(|_| 17 + sizes.below(14)).map(|n| case.batch(&mut r, n, 0)).collect();
     batches.sort_by_key(|b| std::cmp::Reverse(b.rows));
-    let mut step_both = |engine: &mut Engine<Gpu>, rows: &mut Vec<Table>, batch: &Columns| {
+    let mut step_both = |engine: &mut CudaExecutor<Gpu>, rows: &mut Vec<Table>, batch: &Columns| {
         let expected = on_gpu(&mut other, batch).unwrap();
         let batch = resolved(batch, rows);
         assert_eq!(engine.train_step(rows, &batch.inputs()).unwrap(), expected);
@@ -250,9 +267,9 @@ fn a_gpu_by_its_driver() {
     println!("32 steps: {counts:?}");
     assert_eq!((counts.plain + counts.captured - counts.refused, counts.refused), (32 - counts.replayed, 0));
     assert!(counts.captured <= 7 && counts.replayed >= 12, "{counts:?}");
-    assert!(made_up(&library, "made_up_graphs") <= counts.captured as i32);
+    assert!(fake(&library, "fake_graphs") <= counts.captured as i32);
     // What cannot be captured is launched all the same.
-    made_up_captures(&library, false);
+    fake_captures(&library, false);
     for _ in 0..3 {
         step_both(&mut engine, &mut rows, &case.batch(&mut r, 60, 0));
     }
@@ -260,7 +277,7 @@ fn a_gpu_by_its_driver() {
     for _ in 0..3 {
         step_both(&mut engine, &mut rows, &batch);
     }
-    made_up_captures(&library, true);
+    fake_captures(&library, true);
     let refused = engine.driver().captures().clone();
     assert!(refused.refused >= 1 && refused.why.unwrap().contains("cuStreamBeginCapture"));
     assert_eq!(refused.captured, counts.captured);
@@ -276,7 +293,7 @@ fn a_gpu_by_its_driver() {
     }
     let (found, expected) = (engine.profile(), other.engine.profile());
     assert!(found.len() > 20 && found == expected, "{found:?}\n{expected:?}");
-    let lengths = |spans: Vec<Span>| spans.into_iter().map(|s| (s.name, s.length)).collect::<Vec<_>>();
+    let lengths = |spans: Vec<CallSpan>| spans.into_iter().map(|s| (s.name, s.length)).collect::<Vec<_>>();
     assert_eq!(lengths(engine.spans()), lengths(other.engine.spans()));
     assert!(engine.spans().windows(2).all(|w| w[0].begin + w[0].length <= w[1].begin));
     engine.set_profile(false).unwrap();
@@ -311,24 +328,24 @@ fn a_gpu_by_its_driver() {
     let error = gpu.allocate(1 << 40, "the sky").unwrap_err();
     assert_eq!(error, DeviceError::Memory { bytes: 1 << 40, what: "the sky" });
     let kernel = case.launches.schedules[0].launches[0].kernel.as_str();
-    let launch = Launch {
+    let launch = KernelLaunch {
         kernel,
         location: "m.din:3:1",
         grid: (1, 1),
         threads: 128,
         shared: 0,
-        addresses: 0,
-        words: 0,
+        pointers: 0,
+        scalars: 0,
         scratch: 0,
-        beside: false,
+        side_stream: false,
     };
     let said = |e: DeviceError| {
         assert!(matches!(e, DeviceError::Launch { .. }), "{e}");
         e.to_string()
     };
-    let text = said(gpu.launch(&Launch { kernel: "no_such", ..launch }).unwrap_err());
+    let text = said(gpu.launch(&KernelLaunch { kernel: "no_such", ..launch }).unwrap_err());
     assert!(text.contains("m.din:3:1: kernel no_such") && text.contains("not in the image"), "{text}");
-    let text = said(gpu.launch(&Launch { shared: 200 << 10, ..launch }).unwrap_err());
+    let text = said(gpu.launch(&KernelLaunch { shared: 200 << 10, ..launch }).unwrap_err());
     assert!(text.contains("204800 bytes of shared memory") && text.contains("102400"), "{text}");
     // A kernel that fails is told by who waits: alone by its name, among others as one of them, by its name again where each is waited for.
     drop(gpu);
@@ -344,9 +361,9 @@ fn a_gpu_by_its_driver() {
 
     let error = Gpu::open_with(&library, 3, &images).unwrap_err();
     assert_eq!(error, DeviceError::NoDevice { asked: 3, found: 1 });
-    let error = Gpu::open_with(&library, 0, &[image(&case.device, Target::Cubin(100))]).unwrap_err();
-    assert!(error.to_string().contains("a made-up GPU, which is sm_90; it has sm_100"), "{error}");
-    let image = Image { target: Target::Cubin(90), code: b"/no/such/library".into(), log: String::new() };
+    let error = Gpu::open_with(&library, 0, &[image(&case.device, CudaTarget::Cubin(100))]).unwrap_err();
+    assert!(error.to_string().contains("a fake GPU, which is sm_90; it has sm_100"), "{error}");
+    let image = CudaImage { target: CudaTarget::Cubin(90), code: b"/no/such/library".into(), log: String::new() };
     let text = Gpu::open_with(&library, 0, &[image]).unwrap_err().to_string();
     assert!(text.contains("cuModuleLoadDataEx") && text.contains("update the driver, or set DIN_NVRTC"), "{text}");
 }

@@ -47,8 +47,8 @@ fn random_graphs() {
         here.dedup();
         here.into_iter().for_each(|p| *seen.entry(p).or_default() += 1);
         empty += usize::from(has_empty(&c));
-        requests += usize::from(c.graph.request().is_some());
-        groups += usize::from(c.graph.axes.iter().any(|d| d.group.is_some()));
+        requests += usize::from(c.graph.axes.request().is_some());
+        groups += usize::from(c.graph.axes.uniques().next().is_some());
         cases.push(c);
     }
     let graphs = cases.len();

@@ -1,7 +1,7 @@
 //! A step's list of commands: two lists for all batches of a bucket, since they come over by turns to two places, and no bit that depends on it.
 
 use crate::engine::{Case, case, on_gpu, resolved};
-use din_runtime::exec::cuda::Options;
+use din_runtime::exec::cuda::CudaOptions;
 use din_tests::cuda::{Columns, Shim, Trainer};
 use din_tests::random_graph::Random;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,9 +29,9 @@ fn batches(case: &Case, count: usize, from: usize, to: usize) -> Vec<Columns> {
 
 fn moves_no_bit(wanted: &str) {
     let case = case(wanted);
-    let mut exact = case.trainer_with(Options { buckets: 0, ..Options::default() }).unwrap();
-    let mut few = case.trainer_with(Options { buckets: 1, ..Options::default() }).unwrap();
-    let mut usual = case.trainer_with(Options::default()).unwrap();
+    let mut exact = case.trainer_with(CudaOptions { buckets: 0, ..CudaOptions::default() }).unwrap();
+    let mut few = case.trainer_with(CudaOptions { buckets: 1, ..CudaOptions::default() }).unwrap();
+    let mut usual = case.trainer_with(CudaOptions::default()).unwrap();
     for (step, batch) in batches(&case, 8, 1, 40).iter().enumerate() {
         let expected = on_gpu(&mut exact, batch).unwrap();
         assert_eq!(on_gpu(&mut few, batch), Ok(expected), "{wanted}, step {step}");
@@ -77,8 +77,8 @@ fn bound(size: usize) -> usize {
 #[test]
 fn a_bucket_has_few_lists() {
     let case = case("din");
-    let mut trainer = case.trainer_with(Options::default()).unwrap();
-    let mut exact = case.trainer_with(Options { buckets: 0, ..Options::default() }).unwrap();
+    let mut trainer = case.trainer_with(CudaOptions::default()).unwrap();
+    let mut exact = case.trainer_with(CudaOptions { buckets: 0, ..CudaOptions::default() }).unwrap();
     // Only lists are looked at.
     trainer.engine.driver().idle.set(true);
     exact.engine.driver().idle.set(true);
@@ -111,7 +111,7 @@ fn a_bucket_has_few_lists() {
 #[test]
 fn what_does_not_wait_is_beside() {
     let case = case("din_dice");
-    let mut trainer = case.trainer_with(Options::default()).unwrap();
+    let mut trainer = case.trainer_with(CudaOptions::default()).unwrap();
     on_gpu(&mut trainer, &case.batch(&mut Random::new(3), 9, 0)).unwrap();
     let list = &trainer.engine.driver().list;
     let lines = |kernel: &str| -> Vec<(usize, bool)> {

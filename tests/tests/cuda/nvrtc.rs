@@ -11,7 +11,7 @@ use din_compiler::codegen::cuda::{Options, program};
 use din_compiler::model::Model;
 use din_compiler::{CompileOptions, compile};
 use din_program::cuda::Precision;
-use din_runtime::exec::cuda::{ImageCache, Nvrtc, NvrtcError, Resources, Target};
+use din_runtime::exec::cuda::{CudaTarget, ImageCache, Nvrtc, NvrtcError, Resources};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -93,7 +93,7 @@ fn every_kernel_compiles_and_keeps_its_registers() {
                     let job = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     let Some((name, text, shared)) = sources.get(job / ARCHITECTURES.len()) else { return };
                     let arch = ARCHITECTURES[job % ARCHITECTURES.len()];
-                    let image = nvrtc.compile(text, &format!("{name}.cu"), Target::Cubin(arch));
+                    let image = nvrtc.compile(text, &format!("{name}.cu"), CudaTarget::Cubin(arch));
                     let image = image.unwrap_or_else(|e| panic!("{name}: {e}"));
                     assert!(!image.log.contains("warning"), "{name}: {}", image.log);
                     for r in image.resources() {
@@ -148,10 +148,10 @@ fn tensor_cores_compile() {
     let file = files().into_iter().find(|f| name(f) == "din").unwrap();
     for precision in [Precision::Tf32, Precision::Bf16] {
         let (text, _) = source(&model(&file), precision);
-        let ptx = nvrtc.compile(&text, "din.cu", Target::Ptx(80)).unwrap_or_else(|e| panic!("{precision:?}: {e}"));
+        let ptx = nvrtc.compile(&text, "din.cu", CudaTarget::Ptx(80)).unwrap_or_else(|e| panic!("{precision:?}: {e}"));
         let ptx = String::from_utf8(ptx.code).unwrap();
         assert!(ptx.contains("mma.sync") && ptx.contains(".target sm_80"), "{precision:?}");
-        nvrtc.compile(&text, "din.cu", Target::Cubin(90)).unwrap_or_else(|e| panic!("{precision:?}: {e}"));
+        nvrtc.compile(&text, "din.cu", CudaTarget::Cubin(90)).unwrap_or_else(|e| panic!("{precision:?}: {e}"));
     }
 }
 
@@ -160,11 +160,11 @@ fn tensor_cores_compile() {
 fn wrong_source_is_told_with_its_line() {
     let nvrtc = nvrtc();
     let error = nvrtc
-        .compile("extern \"C\" __global__ void k() {\n  nothing();\n}\n", "wrong.cu", Target::Cubin(90))
+        .compile("extern \"C\" __global__ void k() {\n  nothing();\n}\n", "wrong.cu", CudaTarget::Cubin(90))
         .unwrap_err();
     assert!(matches!(error, NvrtcError::Source { .. }));
     assert!(error.to_string().contains("wrong.cu(2)"), "{error}");
-    let error = nvrtc.compile("", "k.cu", Target::Cubin(999)).unwrap_err();
+    let error = nvrtc.compile("", "k.cu", CudaTarget::Cubin(999)).unwrap_err();
     assert!(matches!(&error, NvrtcError::Target { known, .. } if known.contains(&90)), "{error}");
 }
 
@@ -175,13 +175,13 @@ fn an_image_from_the_cache_is_what_was_compiled() {
     let folder = tempfile::tempdir().unwrap();
     let cache = ImageCache::at(folder.path().into(), 1 << 20);
     let source = "extern \"C\" __global__ void k(float* x) { x[threadIdx.x] *= 2.0f; }\n";
-    for target in [Target::Cubin(90), Target::Cubin(80), Target::Ptx(80)] {
+    for target in [CudaTarget::Cubin(90), CudaTarget::Cubin(80), CudaTarget::Ptx(80)] {
         let compiled = nvrtc.compile(source, "k.cu", target).unwrap();
         let first = cache.compile(&nvrtc, source, "k.cu", target).unwrap();
         let second = cache.compile(&nvrtc, source, "other.cu", target).unwrap();
         assert!(first.code == compiled.code && second.code == compiled.code && second.target == target);
         assert!(
-            second.log.is_empty() && (target == Target::Ptx(80) || !first.log.is_empty()),
+            second.log.is_empty() && (target == CudaTarget::Ptx(80) || !first.log.is_empty()),
             "it was not compiled twice"
         );
     }

@@ -6,7 +6,8 @@ use din_program::cuda::Grid;
 use din_program::schedule::Operation;
 use din_program::schema::UpdateRule;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{Engine, ProfileRow};
+use din_runtime::exec::ProfileRow;
+use din_runtime::exec::cpu::CpuExecutor;
 use din_tests::random_graph::Random;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,7 @@ fn profiles_are_of_what_ran() {
     let (state, tables) = case.start();
     let (mut on, mut off) = (case.trainer(state.clone(), tables), case.trainer(state, case.start().1));
     let (mut cpu_state, mut cpu_tables) = case.start();
-    let mut cpu = Engine::new(case.program.clone(), 1, cpu::detect()).unwrap();
+    let mut cpu = CpuExecutor::new(case.program.clone(), 1, cpu::detect()).unwrap();
     on.engine.set_profile(true).unwrap();
     cpu.set_profile(true);
     let before = on.engine.driver().launches;

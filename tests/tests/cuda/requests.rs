@@ -4,11 +4,11 @@
 use crate::models::small;
 use din_compiler::codegen::cuda;
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{AxisKind, AxisTree};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{Engine, State, StepInputs};
-use din_runtime::exec::cuda::Engine as Device;
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::exec::cuda::CudaExecutor as Device;
+use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::Table;
 use din_tests::cuda::{self as shim, Shim};
 use din_tests::random_graph::Random;
@@ -51,9 +51,9 @@ fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<
     }
 }
 
-fn start(program: &din_program::Program) -> (State, Vec<Table>) {
+fn start(program: &din_program::Program) -> (DenseState, Vec<Table>) {
     let mut r = Random::new(5);
-    let mut state = State::new(program);
+    let mut state = DenseState::new(program);
     let mut fill = |values: &mut [f32]| {
         let numbers = r.numbers(values.len());
         values.iter_mut().zip(numbers).for_each(|(to, from)| *to = from as f32 * 0.2);
@@ -72,7 +72,7 @@ fn start(program: &din_program::Program) -> (State, Vec<Table>) {
 fn on_cpu(common: bool, activation: &str) -> Trained {
     let options = CompileOptions { levels: vec![cpu::detect()], checked: true, ..CompileOptions::default() };
     let program = Arc::new(compile(&model(common, activation), &options).unwrap().program);
-    let mut engine = Engine::new(program.clone(), 1, cpu::detect()).unwrap();
+    let mut engine = CpuExecutor::new(program.clone(), 1, cpu::detect()).unwrap();
     let (mut state, mut tables) = start(&program);
     let mut losses = Vec::new();
     for log in mixed() {
@@ -128,9 +128,9 @@ fn agree(found: &Trained, expected: &Trained, what: &str) {
 fn pairs_store_no_concatenation() {
     let options = CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() };
     let program = compile(&model(true, "dice"), &options).unwrap().program;
-    let axes = AxisTree::new(&program.schema, &program.train.groups);
+    let axes = &program.train.axes;
     for schedule in [&program.train, &program.infer] {
-        let pairs = schedule.buffers.iter().filter(|b| matches!(axes.of(b.axis), AxisKind::Sequence(_)));
+        let pairs = schedule.buffers.iter().filter(|b| axes.shared(b.axis).is_some() && axes.is_ragged(b.axis));
         let mut widths: Vec<usize> = pairs.map(|b| b.width as usize).collect();
         widths.sort_unstable();
         widths.dedup();

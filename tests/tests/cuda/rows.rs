@@ -7,7 +7,7 @@
 use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
 use din_compiler::plan::Kernels;
 use din_program::cuda::Cuda;
-use din_program::schedule::{AxisTree, GLOBAL, Schedule};
+use din_program::schedule::{AxisTree, Schedule};
 use din_runtime::table::Occurrences;
 use din_tests::cuda::{Device, FeatureRows, RowResults, TableRows, sum_rows};
 use din_tests::random_graph::Random;
@@ -15,16 +15,15 @@ use din_tests::random_graph::Random;
 /// The kernels alone: the source of an update that does nothing.
 fn device() -> (Device, Cuda) {
     let schedule = Schedule {
-        axes: vec![None, Some(GLOBAL)],
+        axes: AxisTree::rows(),
         buffers: vec![],
         slots: vec![],
-        groups: vec![],
         tile_slots: vec![],
         phases: vec![],
         roots: vec![],
     };
-    let (name, axes) = ("u".into(), AxisTree::rows());
-    let unit = Unit { name, schedule: &schedule, purpose: Purpose::Rows, widths: &[], axes: &axes, features: &[] };
+    let (name, axes) = ("u".into(), &schedule.axes);
+    let unit = Unit { name, schedule: &schedule, purpose: Purpose::Rows, widths: &[], axes, features: &[] };
     let options = Options { threads: 64, chunks: 5, ..Options::default() };
     let made = source("rows", &[unit], &Kernels::default(), &options).unwrap();
     (Device::compile(&made.source, 1).unwrap(), made.launches)

@@ -2,7 +2,7 @@
 
 use crate::engine::{case, on_gpu, resolved};
 use crate::lists::same;
-use din_runtime::exec::cuda::{DeviceError, Options};
+use din_runtime::exec::cuda::{CudaOptions, DeviceError};
 use din_runtime::table::Table;
 use din_tests::cuda::{Shim, Trainer};
 use din_tests::random_graph::Random;
@@ -15,8 +15,8 @@ fn row_bytes(table: &Table) -> usize {
 }
 
 /// Room for so many rows of each table.
-fn room(tables: &[Table], rows: usize) -> Options {
-    Options { memory: Some(tables.iter().map(|t| row_bytes(t) * rows).sum()), ..Options::default() }
+fn room(tables: &[Table], rows: usize) -> CudaOptions {
+    CudaOptions { memory: Some(tables.iter().map(|t| row_bytes(t) * rows).sum()), ..CudaOptions::default() }
 }
 
 fn logits(trainer: &mut Trainer<Shim<'_>>, batch: &din_tests::cuda::Columns) -> Vec<f32> {
@@ -28,9 +28,9 @@ fn logits(trainer: &mut Trainer<Shim<'_>>, batch: &din_tests::cuda::Columns) -> 
 /// Batches read 38 rows of a table at most, ids move on and come back; large tables grow beyond what fits.
 fn trains_in_parts(wanted: &str, rows: usize, most_lists: usize) {
     let case = case(wanted);
-    let mut whole = case.trainer_with(Options::default()).unwrap();
+    let mut whole = case.trainer_with(CudaOptions::default()).unwrap();
     let mut parts = case.trainer_with(room(&whole.tables, rows)).unwrap();
-    assert!(parts.engine.parts().iter().all(Option::is_none), "all tables are small in the beginning");
+    assert!(parts.engine.resident_rows().iter().all(Option::is_none), "all tables are small in the beginning");
     let mut r = Random::new(41);
     let mut lists = BTreeSet::new();
     for step in 0..36 {
@@ -51,7 +51,7 @@ fn trains_in_parts(wanted: &str, rows: usize, most_lists: usize) {
             parts.engine.upload(&parts.state, &parts.tables).unwrap();
         }
     }
-    let found = parts.engine.parts();
+    let found = parts.engine.resident_rows();
     println!("{wanted}: {found:?}, {} lists", lists.len());
     let in_parts = found.iter().zip(&parts.tables).filter_map(|(part, table)| Some((part.as_ref()?, table)));
     for (&(room, came, went), table) in in_parts.clone() {
@@ -86,7 +86,7 @@ fn requests_train_in_parts() {
 #[test]
 fn what_does_not_fit_is_told_and_changes_nothing() {
     let case = case("din");
-    let mut whole = case.trainer_with(Options::default()).unwrap();
+    let mut whole = case.trainer_with(CudaOptions::default()).unwrap();
     let mut parts = case.trainer_with(room(&whole.tables, 20)).unwrap();
     let mut r = Random::new(3);
     for step in 0..6 {
@@ -101,7 +101,7 @@ fn what_does_not_fit_is_told_and_changes_nothing() {
     let large = resolved(&large, &mut parts.tables);
     let error = parts.engine.train_step(&mut parts.tables, &large.inputs()).unwrap_err();
     let text = error.to_string();
-    assert!(matches!(error, DeviceError::Cache { .. }), "{text}");
+    assert!(matches!(error, DeviceError::TableCache { .. }), "{text}");
     assert!(text.contains("rows of table `") && text.contains("smaller batch"), "{text}");
     for step in 0..6 {
         let batch = case.batch(&mut r, 2, 10 * step);
@@ -113,14 +113,14 @@ fn what_does_not_fit_is_told_and_changes_nothing() {
 #[test]
 fn a_step_that_does_not_run_changes_nothing() {
     let case = case("din");
-    let mut whole = case.trainer_with(Options::default()).unwrap();
+    let mut whole = case.trainer_with(CudaOptions::default()).unwrap();
     let mut parts = case.trainer_with(room(&whole.tables, 30)).unwrap();
     let mut r = Random::new(6);
     for step in 0..12 {
         let batch = case.batch(&mut r, 8, 30 * (step % 5));
         assert_eq!(on_gpu(&mut parts, &batch), on_gpu(&mut whole, &batch), "step {step}");
     }
-    let before = parts.engine.parts();
+    let before = parts.engine.resident_rows();
     assert!(before.iter().any(|p| p.is_some_and(|(_, _, went)| went > 0)), "{before:?}");
     parts.engine.driver().refused.set(1);
     let large = case.batch(&mut r, 120, 90);
@@ -129,7 +129,7 @@ fn a_step_that_does_not_run_changes_nothing() {
     let error = parts.engine.train_step(&mut parts.tables, &large.inputs()).unwrap_err();
     assert!(matches!(error, DeviceError::Memory { .. }), "{error}");
     parts.engine.driver().refused.set(usize::MAX);
-    assert_eq!(parts.engine.parts(), before);
+    assert_eq!(parts.engine.resident_rows(), before);
     for step in 0..12 {
         let batch = case.batch(&mut r, 8, 30 * (step % 5));
         assert_eq!(on_gpu(&mut parts, &batch), on_gpu(&mut whole, &batch), "step {step} after the failure");
@@ -139,7 +139,7 @@ fn a_step_that_does_not_run_changes_nothing() {
 #[test]
 fn tables_with_dense_updates_must_fit() {
     let case = case("kuairand");
-    let error = case.trainer_with(Options { memory: Some(64), ..Options::default() }).unwrap_err();
+    let error = case.trainer_with(CudaOptions { memory: Some(64), ..CudaOptions::default() }).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, DeviceError::Whole { .. }) && text.contains("`with dense updates`"), "{text}");
 }

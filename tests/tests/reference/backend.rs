@@ -4,7 +4,8 @@ use crate::fixture::{CASES, Case, Outcome};
 use din_compiler::{CompileOptions, compile};
 use din_program::{Isa, Program};
 use din_runtime::cpu;
-use din_runtime::exec::cpu::{Engine, State, StepInputs};
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::Table;
 use std::sync::Arc;
 
@@ -22,8 +23,8 @@ fn wide(numbers: &[f32]) -> Vec<f64> {
 struct Running<'c> {
     case: &'c Case,
     program: Arc<Program>,
-    engine: Engine,
-    state: State,
+    engine: CpuExecutor,
+    state: DenseState,
     tables: Vec<Table>,
 }
 
@@ -31,8 +32,8 @@ impl<'c> Running<'c> {
     fn new(case: &'c Case, threads: usize, isa: Isa) -> Self {
         let options = CompileOptions { levels: vec![isa], checked: true, ..CompileOptions::default() };
         let program = Arc::new(compile(&case.model, &options).unwrap().program);
-        let engine = Engine::new(program.clone(), threads, isa).unwrap();
-        let mut state = State::new(&program);
+        let engine = CpuExecutor::new(program.clone(), threads, isa).unwrap();
+        let mut state = DenseState::new(&program);
         for (k, numbers) in state.params.iter_mut().enumerate() {
             *numbers = narrow(&case.start_param(k));
         }

@@ -346,7 +346,7 @@ impl Writer<'_, '_> {
             Access::Indexed { index: by } | Access::Nested { outer: by, .. } => {
                 matches!(
                     self.region.arguments[by as usize],
-                    KernelArg::Rows { .. } | KernelArg::GroupRows { .. } | KernelArg::RowIndex
+                    KernelArg::Rows { .. } | KernelArg::UniqueRows { .. } | KernelArg::RowIndex
                 )
             }
             Access::Row | Access::Once => false,

@@ -3,7 +3,7 @@
 
 use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var};
 use super::{Numbering, Purpose, Unit};
-use din_program::cuda::{Address, Precision};
+use din_program::cuda::{PointerArg, Precision};
 use din_program::schedule::{
     AxisId, AxisKind, BATCH, BufferId, Combine, GLOBAL, KernelArg, Operation, Phase, SlotId, Storage, View,
 };
@@ -48,7 +48,7 @@ pub struct Frame<'a> {
     pub base: u32,
     declared: Vec<(KernelArg, ArrayId)>,
     /// Offsets and members.
-    lists: Vec<(Address, ArrayId)>,
+    lists: Vec<(PointerArg, ArrayId)>,
     memory: Vec<Memory>,
     written: Vec<Memory>,
     read: Vec<Memory>,
@@ -116,17 +116,20 @@ impl<'a> Frame<'a> {
             KernelArg::Buffer(id) => self.buffer(id)?,
             KernelArg::Ancestor { of, to } => {
                 let axes = self.unit.axes;
-                let written = axes.parent(of) == Some(to) || of == BATCH || matches!(axes.of(to), AxisKind::Unique(_));
-                if !written || !axes.has_ancestor(of, to) {
+                let written = axes.parent(of) == Some(to) || of == BATCH || axes.unique(to).is_some();
+                if !written || !axes.is_indexed(of, to) {
                     return Err(format!("axis {} above axis {}", to.0, of.0));
                 }
                 let rows = self.inside(of)?;
                 let local = self.kernel.walk.holds(of) && self.kernel.walk.unit() == Some(to);
                 let bound = if local { Bound::Local(to) } else { Bound::Whole(to) };
-                let name = match axes.of(to) {
-                    AxisKind::Unique(g) => format!("distinct{g}_{}", of.0),
-                    AxisKind::Batch => format!("sample{}", of.0),
-                    _ => format!("request{}", of.0),
+                let name = match axes.kind(to) {
+                    AxisKind::Unique(_) => format!("unique{}_{}", to.0, of.0),
+                    AxisKind::Batch { .. } => format!("sample{}", of.0),
+                    AxisKind::Request => format!("request{}", of.0),
+                    AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+                        return Err(format!("axis {} above axis {}", to.0, of.0));
+                    }
                 };
                 (self.addressed(source, name, Numbers::Index(bound), rows, 1), None)
             }
@@ -144,14 +147,13 @@ impl<'a> Frame<'a> {
                 let rows = self.inside(BATCH)?;
                 (self.addressed(source, "row_index".into(), Numbers::Index(Bound::Table(None)), rows, 1), None)
             }
-            KernelArg::GroupRows { group, key } => {
-                let found = self.unit.schedule.groups.get(group as usize).and_then(|g| g.keys.get(key as usize));
-                let axis = self.unit.axes.find(AxisKind::Unique(group));
-                let Some((&(table, _), axis)) = found.zip(axis) else {
-                    return Err(format!("key {key} of group {group}"));
+            KernelArg::UniqueRows { axis, key } => {
+                let found = self.unit.axes.unique(axis).and_then(|unique| unique.keys.get(key as usize));
+                let Some(&(table, _)) = found else {
+                    return Err(format!("key {key} of axis {}", axis.0));
                 };
                 let rows = self.inside(axis)?;
-                let name = format!("rows{group}of{key}");
+                let name = format!("unique_rows{}_{key}", axis.0);
                 (self.addressed(source, name, Numbers::Index(Bound::Table(Some(table))), rows, 1), None)
             }
             KernelArg::Function(f) => return Err(format!("{f:?} is no array")),
@@ -168,34 +170,34 @@ impl<'a> Frame<'a> {
 
     /// What the elements of a group stand for, elements of `over`.
     pub fn members(&mut self, group: AxisId, over: AxisId) -> ArrayId {
-        self.list(Address::Members(group), format!("members{}", group.0), over, over)
+        self.list(PointerArg::Members(group), format!("members{}", group.0), over, over)
     }
 
     /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request; of a group, where the
     /// members of each begin. Of the whole batch.
     pub fn offsets(&mut self, of: AxisId, by: AxisId) -> ArrayId {
-        let into = self.unit.axes.summed(by).filter(|_| of == by).unwrap_or(of);
-        self.list(Address::Offsets(of), format!("begin{}", of.0), by, into)
+        let into = self.unit.axes.segment_source(by).filter(|_| of == by).unwrap_or(of);
+        self.list(PointerArg::Offsets(of), format!("begin{}", of.0), by, into)
     }
 
     /// Numbers of elements of `into`, by element of `by`, of the whole batch.
-    fn list(&mut self, address: Address, name: String, by: AxisId, into: AxisId) -> ArrayId {
-        if let Some((_, id)) = self.lists.iter().find(|(a, _)| *a == address) {
+    fn list(&mut self, pointer: PointerArg, name: String, by: AxisId, into: AxisId) -> ArrayId {
+        if let Some((_, id)) = self.lists.iter().find(|(p, _)| *p == pointer) {
             return *id;
         }
-        let (rows, binding) = (Rows::Whole(by), Binding::Address(self.numbering.address(address)));
+        let (rows, binding) = (Rows::Whole(by), Binding::Address(self.numbering.pointer(pointer)));
         let numbers = Numbers::Index(Bound::Whole(into));
         let id = self.declare(Array { name, numbers, rows, width: 1, stride: 1, binding }, None);
-        self.lists.push((address, id));
+        self.lists.push((pointer, id));
         id
     }
 
     /// The axis of the requests, where the element of `to` above one of `of` is found by the sample's request.
     pub fn by_request(&self, of: AxisId, to: AxisId) -> Option<AxisId> {
         let axes = self.unit.axes;
-        let entries = matches!(axes.of(to), AxisKind::Request | AxisKind::Entries(_));
-        let pairs = matches!(axes.of(of), AxisKind::Sequence(_)) && entries && axes.has_ancestor(of, to);
-        if pairs { axes.find(AxisKind::Request) } else { None }
+        let per_request = Some(to) == axes.request() || axes.is_per_request(to);
+        let on_samples = axes.is_ragged(of) && !axes.is_per_request(of);
+        if on_samples && per_request && axes.is_indexed(of, to) { axes.request() } else { None }
     }
 
     /// Rows of an array over an axis: the tile's, where it has them.

@@ -23,13 +23,13 @@ mod verify;
 use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
-use din_program::cuda::{ALIGN, Address, Cuda, Launches, Precision, Tiling, Word};
-use din_program::schedule::{AxisId, AxisTree, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule};
+use din_program::cuda::{ALIGN, Cuda, Launches, PointerArg, Precision, ScalarArg, Tiling};
+use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule};
 
 /// What every source begins with.
 pub const PRELUDE: &str =
     concat!(include_str!("prelude.cuh"), "\n", include_str!("join.cuh"), "\n", include_str!("product.cuh"));
-/// The kernels that ready a table's update: `RowsAddress` and `RowsWord` of `din_program::cuda` say what they are given.
+/// The kernels that ready a table's update: `RowsPointer` and `RowsScalar` of `din_program::cuda` say what they are given.
 pub const ROWS: &str = include_str!("rows.cuh");
 
 /// Choices of the back end. All but the precision leave results the same up to the order of sums.
@@ -98,27 +98,24 @@ pub struct Made {
 }
 
 /// The source of a program: its training and inference schedules, then its updates.
-pub fn program(program: &Program, kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
+pub fn program<'p>(program: &'p Program, kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
     let widths: Vec<u32> = program.tables.iter().map(|t| t.width).collect();
-    let step = |schedule: &Schedule| AxisTree::new(&program.schema, &schedule.groups);
-    let (train, infer, rows) = (step(&program.train), step(&program.infer), AxisTree::rows());
-    let features: Vec<AxisId> = program.schema.features.iter().map(|f| train.feature(f)).collect();
-    let unit = |name: String, schedule, purpose, axes| Unit {
+    let axis = |f| program.train.axes.feature(f).expect("the schedule's axes are those of the schema");
+    let features: Vec<AxisId> = program.schema.features.iter().map(axis).collect();
+    let unit = |name: String, schedule: &'p Schedule, purpose| Unit {
         name,
         schedule,
         purpose,
         widths: &widths,
-        axes,
+        axes: &schedule.axes,
         features: &features,
     };
     let options = &Options { batch_tile: batch_tile(options, program.training.batch), ..options.clone() };
-    let mut units = vec![
-        unit("train".into(), &program.train, Purpose::Step, &train),
-        unit("infer".into(), &program.infer, Purpose::Step, &infer),
-    ];
+    let mut units =
+        vec![unit("train".into(), &program.train, Purpose::Step), unit("infer".into(), &program.infer, Purpose::Step)];
     for (k, update) in program.updates.iter().enumerate() {
         let purpose = if update.rows { Purpose::Rows } else { Purpose::Tensor };
-        units.push(unit(format!("update{k}"), &update.schedule, purpose, &rows));
+        units.push(unit(format!("update{k}"), &update.schedule, purpose));
     }
     source(&program.model, &units, kernels, options)
 }
@@ -179,7 +176,7 @@ fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String
         let failed = |why| CodegenError::Kernel { name: format!("din_{}_{number}", unit.name), why };
         made.extend(maker.make(&mut numbering).map_err(failed)?);
     }
-    let strides = (numbering.addresses.len() as u32, numbering.words.len() as u32);
+    let strides = (numbering.pointers.len() as u32, numbering.scalars.len() as u32);
     let mut launches = Vec::new();
     for mut m in made {
         m.kernel.strides = strides;
@@ -189,8 +186,8 @@ fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String
     }
     Ok(Launches {
         name: unit.name.clone(),
-        addresses: numbering.addresses,
-        words: numbering.words,
+        pointers: numbering.pointers,
+        scalars: numbering.scalars,
         tilings: numbering.tilings,
         partial_floats: numbering.partial_floats,
         launches,
@@ -206,11 +203,19 @@ const _: () = assert!(MAX_WIDTH <= 1 << 26);
 /// Refuses schedules whose axes or sizes no other check foresees.
 fn sane(unit: &Unit<'_>) -> Result<(), String> {
     let schedule = unit.schedule;
-    let parents: Vec<Option<AxisId>> = (0..unit.axes.count() as u32).map(|d| unit.axes.parent(AxisId(d))).collect();
-    if schedule.axes != parents {
-        return Err(format!("axes {:?}", schedule.axes));
+    schedule.axes.check()?;
+    for (id, axis) in schedule.axes.iter() {
+        let owner = schedule.axes.parent(id);
+        let supported = match axis.kind {
+            AxisKind::Sequence { parent, .. } => owner == Some(BATCH) || Some(parent) == schedule.axes.request(),
+            AxisKind::Pairs { .. } => false,
+            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => true,
+        };
+        if !supported {
+            return Err(format!("axis `{}`: lists in lists and pairs of entries do not run on a GPU yet", axis.name));
+        }
     }
-    let known = |d: AxisId| d.index() < schedule.axes.len();
+    let known = |d: AxisId| d.index() < schedule.axes.count();
     for b in &schedule.buffers {
         if b.width == 0 || b.width > MAX_WIDTH || !known(b.axis) {
             return Err(format!("a buffer of width {} over axis {}", b.width, b.axis.0));
@@ -240,8 +245,8 @@ fn sane(unit: &Unit<'_>) -> Result<(), String> {
 /// The numbers of a schedule's addresses, words and tilings, given out as they are asked for.
 #[derive(Debug, Default)]
 struct Numbering {
-    addresses: Vec<Address>,
-    words: Vec<Word>,
+    pointers: Vec<PointerArg>,
+    scalars: Vec<ScalarArg>,
     tilings: Vec<Tiling>,
     partial_floats: u32,
 }
@@ -255,20 +260,20 @@ fn number<T: PartialEq>(all: &mut Vec<T>, one: T) -> u32 {
 }
 
 impl Numbering {
-    fn address(&mut self, address: Address) -> u32 {
-        number(&mut self.addresses, address)
+    fn pointer(&mut self, pointer: PointerArg) -> u32 {
+        number(&mut self.pointers, pointer)
     }
 
     fn buffer(&mut self, id: BufferId) -> u32 {
-        self.address(Address::Buffer(id))
+        self.pointer(PointerArg::Buffer(id))
     }
 
     fn source(&mut self, source: KernelArg) -> u32 {
-        self.address(Address::Argument(source))
+        self.pointer(PointerArg::Argument(source))
     }
 
-    fn word(&mut self, word: Word) -> u32 {
-        number(&mut self.words, word)
+    fn scalar(&mut self, scalar: ScalarArg) -> u32 {
+        number(&mut self.scalars, scalar)
     }
 
     fn tiling(&mut self, tiling: Tiling) -> u32 {

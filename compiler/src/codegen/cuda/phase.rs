@@ -9,9 +9,9 @@ use super::region;
 use super::tree::{Array, ArrayId, Binding, Kernel, Numbers, Rows, Seen, Statement, Tiles, Walk};
 use super::{Numbering, Options, Purpose, Unit};
 use crate::plan::Kernels;
-use din_program::cuda::{ALIGN, Address, Grid, Launch, Tiling, Word};
+use din_program::cuda::{ALIGN, Grid, Launch, PointerArg, ScalarArg, Tiling};
 use din_program::schedule::{
-    AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Slot, SlotId, Storage,
+    AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelId, Operation, Phase, Slot, SlotId, Storage,
 };
 
 /// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that share the sets (`join.cuh`).
@@ -50,15 +50,19 @@ impl Maker<'_> {
     pub fn make(&self, numbering: &mut Numbering) -> Result<Vec<Made>, Refusal> {
         let mut made = match self.phase.axis {
             GLOBAL => self.once(numbering)?,
-            axis => match self.unit.axes.of(axis) {
+            axis => match self.unit.axes.kind(axis) {
                 AxisKind::Global => return Err(format!("a phase over axis {}", axis.0)),
-                AxisKind::Batch | AxisKind::Unique(_) => vec![self.samples(axis, numbering)?],
-                AxisKind::Request => vec![self.samples(axis, numbering)?],
-                // Where nothing is summed by request, a request's entries are many blocks' work: each may stand for hundreds of pairs.
-                AxisKind::Entries(_) if self.phase.calls.iter().all(|c| c.axis == axis) => {
+                AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => {
                     vec![self.samples(axis, numbering)?]
                 }
-                AxisKind::Sequence(_) | AxisKind::Entries(_) => vec![self.sequence(axis, numbering)?],
+                // Where nothing is summed by request, a request's entries are many blocks' work: each may stand for hundreds of pairs.
+                AxisKind::Sequence { .. }
+                    if self.unit.axes.is_per_request(axis) && self.phase.calls.iter().all(|c| c.axis == axis) =>
+                {
+                    vec![self.samples(axis, numbering)?]
+                }
+                AxisKind::Sequence { .. } => vec![self.sequence(axis, numbering)?],
+                AxisKind::Pairs { .. } => return Err(format!("a phase over the pairs of axis {}", axis.0)),
             },
         };
         if !self.phase.reductions.is_empty() {
@@ -107,7 +111,7 @@ impl Maker<'_> {
     fn sums(&self, kernel: &mut Kernel, numbering: &mut Numbering) {
         let (partials, floats) = partials(self.unit, self.phase);
         if floats > 0 {
-            kernel.copies = Some((numbering.address(Address::Partials), floats));
+            kernel.copies = Some((numbering.pointer(PointerArg::Partials), floats));
             kernel.partials = partials;
             numbering.partial_floats = numbering.partial_floats.max(floats);
         }
@@ -211,45 +215,31 @@ impl Maker<'_> {
             Some(Storage::Tile(s)) => Memory::Tile(s),
             _ => Memory::Buffer(id),
         };
-        match &call.op {
-            Operation::Kernel { kernel, args } => {
-                let of = |a: u32| match args.get(a as usize) {
-                    Some(KernelArg::Buffer(id)) => Some(memory(*id)),
-                    _ => None,
-                };
-                let reads = (0..args.len() as u32).filter_map(of).collect();
-                let outputs = self.kernels.regions.get(kernel.index()).map_or(&[][..], |r| &r.outputs);
-                (reads, outputs.iter().filter_map(|o| of(o.place.argument)).collect())
-            }
-            Operation::Fill { buffer, .. } => (vec![], vec![memory(*buffer)]),
-            Operation::Transpose { w, out, .. } => (vec![memory(w.buffer)], vec![memory(out.buffer)]),
-            Operation::MatMul { x, w, out, .. } => (vec![memory(x.buffer), memory(w.buffer)], vec![memory(out.buffer)]),
-            // Not among what is shared.
-            Operation::AbsorbedMatMul { .. }
-            | Operation::AbsorbedOuter { .. }
-            | Operation::Outer { .. }
-            | Operation::SegmentSum { .. }
-            | Operation::Moments { .. } => (vec![], vec![]),
-        }
+        let signature = |kernel: KernelId| {
+            let region = self.kernels.regions.get(kernel.index());
+            region.expect("the planner numbers kernels by their regions").signature()
+        };
+        let reads = call.op.reads().into_iter().map(memory).collect();
+        (reads, call.op.writes(signature).into_iter().map(memory).collect())
     }
 
     fn samples(&self, unit: AxisId, numbering: &mut Numbering) -> Result<Made, Refusal> {
         let wanted = match self.unit.purpose {
-            Purpose::Step if matches!(self.unit.axes.of(unit), AxisKind::Entries(_)) => self.options.sequence_tile,
+            Purpose::Step if self.unit.axes.is_per_request(unit) => self.options.sequence_tile,
             Purpose::Step => self.options.batch_tile,
             Purpose::Rows => self.options.row_tile,
             Purpose::Tensor => 2 * self.options.threads,
         };
         let candidates = [wanted, wanted / 2, wanted / 4];
         let laid = self.layout(&candidates, |samples| Tiling { axis: unit, samples, entries: 0 });
-        let elements = numbering.word(Word::Elements(unit));
+        let elements = numbering.scalar(ScalarArg::Elements(unit));
         let samples = laid.tiling.samples;
         let spread = self.spreads(unit);
         self.tiled(numbering, laid, Walk::Samples { unit, samples, elements, spread })
     }
 
     fn sequence(&self, axis: AxisId, numbering: &mut Numbering) -> Result<Made, Refusal> {
-        let unit = self.unit.axes.parent(axis).unwrap_or(BATCH);
+        let unit = self.unit.axes.parent(axis).ok_or_else(|| format!("a sequence phase over axis {}", axis.0))?;
         let wanted = self.options.sequence_tile;
         let candidates = [wanted, wanted * 3 / 4, wanted / 2];
         let samples = self.options.sequence_samples.next_multiple_of(ALIGN);
@@ -261,10 +251,10 @@ impl Maker<'_> {
             axis,
             samples,
             entries,
-            tiles: numbering.word(Word::Tiles(number)),
-            longest: numbering.word(Word::Longest(number)),
-            bounds: numbering.address(Address::Tiles(number)),
-            offsets: numbering.address(Address::Offsets(axis)),
+            tiles: numbering.scalar(ScalarArg::Tiles(number)),
+            longest: numbering.scalar(ScalarArg::Longest(number)),
+            bounds: numbering.pointer(PointerArg::Tiles(number)),
+            offsets: numbering.pointer(PointerArg::Offsets(axis)),
         };
         self.tiled(numbering, laid, walk)
     }
@@ -272,7 +262,7 @@ impl Maker<'_> {
     /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and behind each may be hundreds of samples; how many
     /// elements a group has is seen in the batch.
     fn spreads(&self, unit: AxisId) -> bool {
-        matches!(self.unit.axes.of(unit), AxisKind::Request | AxisKind::Entries(_) | AxisKind::Unique(_))
+        self.unit.axes.tile_axis(unit) != BATCH
     }
 
     fn sums_shared(&self) -> bool {
@@ -286,11 +276,13 @@ impl Maker<'_> {
         let far = slots.iter().any(|s| s.near.is_none());
         kernel.scratch = scratch;
         kernel.shared = shared;
-        let of = |axis: AxisId| match self.unit.axes.of(axis) {
+        let of = |axis: AxisId| match self.unit.axes.kind(axis) {
             AxisKind::Request => "requests".into(),
-            AxisKind::Batch => "samples".into(),
+            AxisKind::Batch { .. } => "samples".into(),
             AxisKind::Unique(_) => "distinct elements".into(),
-            _ => format!("entries of axis {}", axis.0),
+            AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+                format!("entries of axis {}", axis.0)
+            }
         };
         kernel.comment = vec![match walk {
             Walk::Sequence { unit, axis, samples, entries, .. } => {
@@ -329,37 +321,11 @@ impl Maker<'_> {
         };
         let mut own = None;
         for call in &self.phase.calls {
-            match &call.op {
-                Operation::Kernel { args, .. } => {
-                    for a in args {
-                        if let KernelArg::Buffer(id) = a {
-                            used(*id);
-                        }
-                    }
-                }
-                Operation::Fill { buffer, .. } => used(*buffer),
-                Operation::SegmentSum { x, out, .. } => [x, out].iter().for_each(|v| used(v.buffer)),
-                Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| used(v.buffer)),
-                Operation::AbsorbedMatMul { x, q, w, transposed, out, e, .. } => {
-                    [x, q, w, out].iter().for_each(|v| used(v.buffer));
-                    if !transposed {
-                        own = own.max(Some((*e, call.axis.0)));
-                    }
-                }
-                Operation::AbsorbedOuter { x, g, weight, sample, e, .. } => {
-                    [x, g].iter().for_each(|v| used(v.buffer));
-                    for (a, b) in [weight, sample].into_iter().flatten() {
-                        used(a.buffer);
-                        used(b.buffer);
-                    }
-                    own = own.max(Some((*e, call.axis.0)));
-                }
-                Operation::Outer { x, g, out, .. } => [x, g, out].iter().for_each(|v| used(v.buffer)),
-                Operation::Transpose { w, out, .. } => [w, out].iter().for_each(|v| used(v.buffer)),
-                Operation::Moments { x, out, .. } => {
-                    used(x.buffer);
-                    used(*out);
-                }
+            call.op.buffers().into_iter().for_each(&mut used);
+            if let Operation::AbsorbedMatMul { transposed: false, e, .. } | Operation::AbsorbedOuter { e, .. } =
+                &call.op
+            {
+                own = own.max(Some((*e, call.axis.0)));
             }
         }
         if let Some((width, axis)) = own {
@@ -433,15 +399,15 @@ impl Maker<'_> {
             Grid::Blocks(_) => Tiles::One,
             Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
                 Some(&Tiling { axis, samples, entries: 0 }) => {
-                    let elements = numbering.word(Word::Elements(axis));
+                    let elements = numbering.scalar(ScalarArg::Elements(axis));
                     Tiles::Samples { samples, elements, spread: self.spreads(axis) }
                 }
-                _ => Tiles::Word(numbering.word(Word::Tiles(tiling))),
+                _ => Tiles::Word(numbering.scalar(ScalarArg::Tiles(tiling))),
             },
         };
         let mut kernel = self.kernel(format!("{}_join", self.name()), Walk::Join { tiles });
         kernel.comment = vec![format!("Phase {}: the chunks' partial sums, joined pairwise.", self.number)];
-        let copies = numbering.address(Address::Partials);
+        let copies = numbering.pointer(PointerArg::Partials);
         kernel.arrays.push(Array {
             name: "copies".into(),
             numbers: Numbers::F32,

@@ -144,7 +144,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
             let out = along(frame, out, width, call.axis)?;
             let (axes, axis) = (frame.unit.axes, call.axis);
             let wrong = || format!("a sum over what shares axis {}", axis.0);
-            let from = axes.summed(axis).ok_or_else(wrong)?;
+            let from = axes.segment_source(axis).ok_or_else(wrong)?;
             let x = frame.view(x, width)?;
             if x.rows != Rows::Whole(from) {
                 return Err(wrong());
@@ -152,7 +152,7 @@ pub fn product(frame: &mut Frame<'_>, call: &Call, next: Option<&Call>) -> Resul
             let sums = frame.shared(frame.kernel.threads);
             let (of_x, of_out) = (stride(frame, &x), stride(frame, &out));
             let (to, into, held) = (pointer(frame, &x), pointer(frame, &out), frame.name(sums));
-            let (name, more) = match (axes.of(axis), axes.find(AxisKind::Request)) {
+            let (name, more) = match (axes.kind(axis), axes.request()) {
                 (AxisKind::Unique(_), _) => {
                     ("din_sum_group", vec![frame.offsets(axis, axis), frame.members(axis, from)])
                 }

@@ -78,8 +78,8 @@ fn dice_adds_two_states_a_unit() {
 #[test]
 fn independent_lists_are_three_axes() {
     let m = shipped("din_multihot");
-    let axes: Vec<&str> = m.train.axes.iter().map(|d| d.name.as_str()).collect();
-    assert_eq!(axes, ["once", "batch", "goods", "shops", "cates"]);
+    let axes: Vec<&str> = m.train.axes.iter().map(|(_, axis)| axis.name.as_str()).collect();
+    assert_eq!(axes, ["global", "batch", "goods", "shops", "cates"]);
     assert_eq!(shape_of(&m, "shop_taste.unit.0.weight"), [64, 80]);
     assert_eq!(shape_of(&m, "hidden.0.weight"), [128, 200]);
 }

@@ -20,7 +20,8 @@ mod parse;
 pub use parse::ParseError;
 
 use super::{
-    Absorbed, Axis, AxisId, BinaryOp, GLOBAL, Graph, InputKind, Node, NodeId, Op, Root, Shape, UnaryOp, UniqueKeys,
+    Absorbed, AxisId, AxisKind, AxisTree, BinaryOp, Graph, InputKind, Node, NodeId, Op, Root, Shape, UnaryOp,
+    UniqueKeys,
 };
 use std::fmt::{self, Display, Write};
 
@@ -84,14 +85,14 @@ impl Op {
 }
 
 /// How an axis is called: by its name where that is a word and nobody else's, else `d` and its number.
-fn label(axes: &[Axis], id: AxisId) -> String {
+fn label(axes: &AxisTree, id: AxisId) -> String {
     let plain = |name: &str| {
         let numbered = name.strip_prefix('d').is_some_and(|n| n.parse::<u32>().is_ok());
         let word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         word && !numbered && name.starts_with(|c: char| c.is_ascii_alphabetic())
     };
-    match axes.get(id.index()) {
-        Some(d) if plain(&d.name) && axes.iter().filter(|o| o.name == d.name).count() == 1 => d.name.clone(),
+    match axes.get(id) {
+        Some(d) if plain(&d.name) && axes.iter().filter(|(_, o)| o.name == d.name).count() == 1 => d.name.clone(),
         _ => format!("d{}", id.0),
     }
 }
@@ -171,22 +172,26 @@ impl Graph {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        for (k, d) in self.axes.iter().enumerate().skip(1) {
-            let name = label(&self.axes, AxisId(k as u32));
-            let parent = label(&self.axes, d.parent.unwrap_or(GLOBAL));
-            let other = if name == d.name { String::new() } else { format!(" named {}", quoted(&d.name)) };
-            writeln!(out, "axis {name} under {parent}{other}")?;
-        }
-        for (k, d) in self.axes.iter().enumerate() {
-            if let Some(common) = d.common {
-                let [of, common] = [AxisId(k as u32), common].map(|d| label(&self.axes, d));
-                writeln!(out, "common {common} of {of}")?;
-            }
-            if let Some(UniqueKeys { over, keys }) = &d.group {
-                let [group, over] = [AxisId(k as u32), *over].map(|d| label(&self.axes, d));
-                let keys: Vec<String> = keys.iter().map(|(t, i)| format!("{} {}", t.0, i.0)).collect();
-                writeln!(out, "group {group} of {over} by {}", keys.join(" "))?;
-            }
+        for (id, axis) in self.axes.iter().skip(1) {
+            let name = label(&self.axes, id);
+            let other = if name == axis.name { String::new() } else { format!(" named {}", quoted(&axis.name)) };
+            let label = |id: AxisId| label(&self.axes, id);
+            let kind = match &axis.kind {
+                AxisKind::Global => "global".into(),
+                AxisKind::Batch { request: None } => "batch".into(),
+                AxisKind::Batch { request: Some(request) } => format!("batch of {}", label(*request)),
+                AxisKind::Request => "request".into(),
+                AxisKind::Sequence { sequence, parent, shared } => {
+                    let shared = shared.map_or(String::new(), |s| format!(" shared {}", label(s)));
+                    format!("sequence {sequence} under {}{shared}", label(*parent))
+                }
+                AxisKind::Pairs { of } => format!("pairs of {}", label(*of)),
+                AxisKind::Unique(UniqueKeys { over, keys }) => {
+                    let keys: Vec<String> = keys.iter().map(|(table, feature)| format!("{table} {feature}")).collect();
+                    format!("unique of {} by {}", label(*over), keys.join(" "))
+                }
+            };
+            writeln!(out, "axis {name}{other} = {kind}")?;
         }
         for (k, i) in self.inputs.iter().enumerate() {
             let axis = label(&self.axes, i.axis);

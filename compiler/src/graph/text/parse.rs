@@ -3,8 +3,8 @@
 use super::{BINARY, UNARY};
 use crate::graph::verify::arity;
 use crate::graph::{
-    Absorbed, Axis, AxisId, Graph, GroupId, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape, StateId,
-    TableId, UniqueKeys,
+    Absorbed, Axis, AxisId, AxisKind, Graph, GroupId, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root,
+    Shape, StateId, TableId, UniqueKeys,
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
@@ -33,9 +33,13 @@ impl FromStr for Graph {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Graph, ParseError> {
-        let mut graph = Graph::default();
-        graph.axes.truncate(1);
-        let mut parser = Parser { graph, labels: vec!["once".into()], nodes: Vec::new() };
+        let mut parser = Parser { graph: Graph::default(), labels: vec!["global".into()], axes: 1, nodes: Vec::new() };
+        // Axes are named before they are defined: the batch by its requests.
+        for line in text.lines() {
+            if let Some(label) = line.trim().strip_prefix("axis ").and_then(|rest| rest.split_whitespace().next()) {
+                parser.labels.push(label.into());
+            }
+        }
         for (k, line) in text.lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
@@ -48,7 +52,10 @@ impl FromStr for Graph {
 
 struct Parser {
     graph: Graph,
+    /// By axis, of the whole text.
     labels: Vec<String>,
+    /// Axes that are defined so far.
+    axes: usize,
     /// By number in the text.
     nodes: Vec<NodeId>,
 }
@@ -148,8 +155,6 @@ impl Parser {
         let mut t = Tokens::new(line)?;
         match t.next()? {
             "axis" => self.axis(&mut t)?,
-            "common" => self.common(&mut t)?,
-            "group" => self.group(&mut t)?,
             "input" => self.input(&mut t)?,
             "table" => {
                 t.index(self.graph.tables.len())?;
@@ -183,37 +188,60 @@ impl Parser {
     }
 
     fn axis(&mut self, t: &mut Tokens) -> Parsed<()> {
-        let label = t.next()?.to_string();
-        t.expect("under")?;
-        let parent = Some(self.label(t)?);
-        let mut name = label.clone();
+        let mut name = t.next()?.to_string();
         if t.peek() == "named" {
             t.expect("named")?;
             name = t.string()?;
         }
-        self.labels.push(label);
-        self.graph.axes.push(Axis { name, parent, common: None, group: None });
-        Ok(())
-    }
-
-    fn common(&mut self, t: &mut Tokens) -> Parsed<()> {
-        let common = self.label(t)?;
-        t.expect("of")?;
-        let of = self.label(t)?;
-        self.graph.axes[of.index()].common = Some(common);
-        Ok(())
-    }
-
-    fn group(&mut self, t: &mut Tokens) -> Parsed<()> {
-        let group = self.label(t)?;
-        t.expect("of")?;
-        let over = self.label(t)?;
-        t.expect("by")?;
-        let mut keys = Vec::new();
-        while t.at < t.all.len() {
-            keys.push((TableId(t.value()?), InputId(t.value()?)));
+        t.expect("=")?;
+        let kind = match t.next()? {
+            "batch" => {
+                let request = if t.peek() == "of" {
+                    t.expect("of")?;
+                    Some(self.label(t)?)
+                } else {
+                    None
+                };
+                AxisKind::Batch { request }
+            }
+            "request" => AxisKind::Request,
+            "sequence" => {
+                let sequence = t.value()?;
+                t.expect("under")?;
+                let parent = self.label(t)?;
+                let shared = if t.peek() == "shared" {
+                    t.expect("shared")?;
+                    Some(self.label(t)?)
+                } else {
+                    None
+                };
+                AxisKind::Sequence { sequence, parent, shared }
+            }
+            "pairs" => {
+                t.expect("of")?;
+                AxisKind::Pairs { of: self.label(t)? }
+            }
+            "unique" => {
+                t.expect("of")?;
+                let over = self.label(t)?;
+                t.expect("by")?;
+                let mut keys = Vec::new();
+                while t.at < t.all.len() {
+                    keys.push((t.value()?, t.value()?));
+                }
+                AxisKind::Unique(UniqueKeys { over, keys })
+            }
+            other => return Err(format!("`{other}` is no kind of axis")),
+        };
+        let axis = Axis { name, kind };
+        // A new graph has its batch already.
+        match self.graph.axes.get_mut(AxisId(self.axes as u32)) {
+            Some(batch) => *batch = axis,
+            None => {
+                self.graph.axes.push(axis);
+            }
         }
-        self.graph.axes[group.index()].group = Some(UniqueKeys { over, keys });
+        self.axes += 1;
         Ok(())
     }
 
@@ -341,15 +369,15 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const TEXT: &str = "axis batch under once\n\
-        axis d2 under batch named \"a \\\"b\\\"\"\n\
+    const TEXT: &str = "axis batch = batch\n\
+        axis d2 named \"a \\\"b\\\"\" = sequence 0 under batch\n\
         input 0 \"x.y\": ids 3 of 0 : d2 [1]\n\
         table 0 [4]\n\
         param 0 [4, 2]\n\
         %0 = lookup(0, 0) : d2 [4] @0:1..2\n\
-        %1 = param(0) : once [4, 2] @1:3..9\n\
+        %1 = param(0) : global [4, 2] @1:3..9\n\
         %2 = matmul(%0, %1) : d2 [2] @0:1..2\n\
-        %3 = const(-1e-8) : once [1] @0:0..0\n\
+        %3 = const(-1e-8) : global [1] @0:0..0\n\
         %4 = multiply(%2, %3) : d2 [2] @0:1..2\n\
         %5 = sum(%4, batch) : batch [2] @0:1..2\n\
         %6 = slice(%5, 1) : batch [1] @0:1..2\n\
@@ -361,7 +389,7 @@ mod tests {
         let graph: Graph = TEXT.parse().unwrap();
         crate::graph::verify(&graph).unwrap();
         assert_eq!(graph.text(), TEXT);
-        assert_eq!(graph.axes[2].name, "a \"b\"");
+        assert_eq!(graph.axis(AxisId(2)).name, "a \"b\"");
     }
 
     #[test]
@@ -372,7 +400,7 @@ mod tests {
             ("%4 = multiply", "%4 = conjure", 10, "there is no op `conjure`"),
             ("%6 = slice(%5, 1)", "%6 = slice(%5, batch)", 12, "`batch` is not a number"),
             ("table 0 [4]", "table 1 [4]", 4, "expected number 0, found 1"),
-            ("under batch named", "under nothing named", 2, "there is no axis `nothing`"),
+            ("under batch", "under nothing", 2, "there is no axis `nothing`"),
             ("root named \"sum\" %5", "root named \"sum", 14, "a string without end"),
             ("@1:3..9", "@1:3..9 more", 7, "`more` is too much"),
         ] {

@@ -2,19 +2,19 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::graph::{InputId, ParamId, StateId, TableId};
+use crate::graph::{AxisKind, InputId, ParamId, StateId, TableId};
 
-const SOUND: &str = "axis batch under once
-axis visited under batch
-axis clicked under batch
+const SOUND: &str = "axis batch = batch
+axis visited = sequence 0 under batch
+axis clicked = sequence 1 under batch
 input 0 \"visited.good\": ids 0 of 0 : visited [1]
 input 1 \"price\": dense 1 : batch [3]
-input 2 \"step\": step : once [1]
+input 2 \"step\": step : global [1]
 table 0 [4]
 param 0 [4, 2]
 state 0 [2]
 %0 = lookup(0, 0) : visited [4] @0:10..12
-%1 = param(0) : once [4, 2] @0:20..22
+%1 = param(0) : global [4, 2] @0:20..22
 %2 = matmul(%0, %1) : visited [2] @0:30..32
 %3 = sum(%2, batch) : batch [2] @0:40..42
 %4 = input(1) : batch [3] @0:50..52
@@ -23,11 +23,11 @@ state 0 [2]
 %7 = length(visited) : batch [1] @0:80..82
 %8 = less(%6, %7) : batch [1] @0:90..92
 %9 = select(%8, %6, %7) : batch [1] @0:95..96
-%10 = moments(%2) : once [4] @0:100..102
-%11 = slice(%10, 2) : once [2] @0:110..112
-%12 = sum(%9, once) : once [1] @0:120..122
-%13 = outer(%0, %3) : once [4, 2] @0:130..132
-%14 = count(clicked) : once [1] @0:140..142
+%10 = moments(%2) : global [4] @0:100..102
+%11 = slice(%10, 2) : global [2] @0:110..112
+%12 = sum(%9, global) : global [1] @0:120..122
+%13 = outer(%0, %3) : global [4, 2] @0:130..132
+%14 = count(clicked) : global [1] @0:140..142
 root loss %12
 root prediction 0 %6
 root state 0 %11
@@ -63,13 +63,13 @@ fn types_that_the_operands_do_not_give() {
     assert_eq!(planted(3, |n| n.op = Op::Sum { to: AxisId(9) }), "axis 9 does not exist");
     assert_eq!(planted(5, |n| n.shape = Shape::vector(6)), "has shape [6], its operands give [5]");
     assert_eq!(planted(6, |n| n.op = Op::Slice { start: 5 }), "positions 5..6 of an operand of width 5");
-    assert_eq!(planted(7, |n| n.op = Op::Length(GLOBAL)), "`once` lies under no element");
+    assert_eq!(planted(7, |n| n.op = Op::Length(GLOBAL)), "the global axis lies under no element");
     assert_eq!(planted(8, |n| n.axis = AxisId(7)), "axis 7 does not exist");
     assert_eq!(planted(10, |n| n.axis = BATCH), "has axis 1, its operands give 0");
     assert_eq!(planted(13, |n| n.shape = Shape::matrix(2, 4)), "has shape [2, 4], its operands give [4, 2]");
     assert_eq!(planted(14, |n| n.shape = Shape(vec![])), "shape [] is not of rank 1 or 2");
     assert_eq!(planted(14, |n| n.shape = Shape::vector(0)), "shape [0] has an empty axis");
-    assert_eq!(planted(3, |n| n.shape = Shape::matrix(1, 2)), "a matrix [1, 2] must live in `once`");
+    assert_eq!(planted(3, |n| n.shape = Shape::matrix(1, 2)), "a matrix [1, 2] must live on the global axis");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn cycles_and_unrelated_axes() {
 #[test]
 fn tables_of_the_graph() {
     for (from, to, rule) in [
-        ("step : once [1]", "step : batch [1]", "input 2 is the step and must be once, [1]"),
+        ("step : global [1]", "step : batch [1]", "input 2 is the step and must be global, [1]"),
         ("ids 0 of 0 : visited [1]", "ids 0 of 0 : visited [2]", "input 0 holds ids and must have shape [1]"),
         ("table 0 [4]", "table 0 [0]", "table 0 has width 0"),
         ("param 0 [4, 2]", "param 0 [4, 2, 1]", "parameter 0: shape [4, 2, 1] is not of rank 1 or 2"),
@@ -137,8 +137,9 @@ fn tables_of_the_graph() {
         assert_eq!((error.node, error.rule.as_str()), (None, rule));
     }
     let mut graph = sound();
-    graph.axes[2].parent = Some(AxisId(3));
-    assert_eq!(verify(&graph).unwrap_err().rule, "axis 2 has parent 3, which is not before it");
+    let wrong = AxisKind::Sequence { sequence: 0, parent: AxisId(3), shared: None };
+    graph.axes.get_mut(AxisId(2)).unwrap().kind = wrong;
+    assert!(verify(&graph).unwrap_err().rule.starts_with("axis 2 cannot be Sequence"));
 }
 
 #[test]

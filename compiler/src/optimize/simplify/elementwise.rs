@@ -185,7 +185,7 @@ fn regroup(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
         }
         let (p, q) = (s.operand(pair, 0), s.operand(pair, 1));
         for (x, y) in [(p, q), (q, p)] {
-            let axis = s.g.join(s.node(y).axis, s.node(z).axis);
+            let axis = s.g.axes.join(s.node(y).axis, s.node(z).axis);
             let Some(axis) = axis else { continue };
             let width = s.node(y).width().max(s.node(z).width());
             let shallower = s.above(axis, s.node(pair).axis) && width <= s.node(pair).width();

@@ -82,7 +82,7 @@ fn moved(s: &mut Simplifier, id: NodeId) -> Found {
 
 /// Number of elements of `axis` under each element of `to`.
 fn length(s: &mut Simplifier, axis: AxisId, to: AxisId) -> Found {
-    if s.g.axis(axis).parent == Some(to) && to != GLOBAL {
+    if s.g.axes.parent(axis) == Some(to) && to != GLOBAL {
         return Some(s.g.length(axis, s.s));
     }
     let one = s.g.constant_of(1.0, axis, Shape::scalar(), s.s);
@@ -94,7 +94,7 @@ fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
     let x = s.operand(id, 0);
     let from = s.node(x).axis;
     if s.constant(x) == Some(1.0) && s.node(x).shape == Shape::scalar() {
-        let parent = s.g.axis(from).parent == Some(to) && to != GLOBAL;
+        let parent = s.g.axes.parent(from) == Some(to) && to != GLOBAL;
         return parent.then(|| s.g.length(from, s.s));
     }
     let inner = along_positions(s, x)?;
@@ -103,7 +103,7 @@ fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
         return None;
     }
     // First down to where the value lives, or to `to` if that lies deeper.
-    let stop = if s.g.is_ancestor(above, to) { to } else { above };
+    let stop = if s.g.axes.is_ancestor(above, to) { to } else { above };
     let n = length(s, from, stop)?;
     let product = s.binary(BinaryOp::Multiply, inner, n)?;
     let guarded = if s.constant(inner).is_some() { product } else { unless_empty(s, product, from)? };
@@ -114,9 +114,9 @@ fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
 /// operands of an outer product live in one axis.
 fn outer(s: &mut Simplifier, id: NodeId) -> Found {
     let (x, g) = (s.operand(id, 0), s.operand(id, 1));
-    let over = s.g.join(s.node(x).axis, s.node(g).axis)?;
+    let over = s.g.axes.join(s.node(x).axis, s.node(g).axis)?;
     let (mut x, mut g) = (along_positions(s, x)?, along_positions(s, g)?);
-    let deepest = s.g.join(s.node(x).axis, s.node(g).axis)?;
+    let deepest = s.g.axes.join(s.node(x).axis, s.node(g).axis)?;
     if deepest != over {
         // Both were repeated: the deeper one counts how often.
         let n = length(s, over, deepest)?;

@@ -101,7 +101,7 @@ impl Simplifier<'_> {
 
     /// Whether `a` lives strictly above `b`.
     fn above(&self, a: AxisId, b: AxisId) -> bool {
-        a != b && self.g.is_ancestor(a, b)
+        a != b && self.g.axes.is_ancestor(a, b)
     }
 
     fn ok(&mut self, built: Result<NodeId, TypeError>) -> Found {
@@ -129,7 +129,7 @@ impl Simplifier<'_> {
     }
 
     fn repeat(&mut self, x: NodeId, axis: AxisId, shape: &Shape) -> Found {
-        if let (Some(c), true) = (self.constant(x), self.g.is_ancestor(self.node(x).axis, axis)) {
+        if let (Some(c), true) = (self.constant(x), self.g.axes.is_ancestor(self.node(x).axis, axis)) {
             return Some(self.g.constant_of(c, axis, shape.clone(), self.s));
         }
         let id = self.g.repeat(x, axis, shape, self.s);

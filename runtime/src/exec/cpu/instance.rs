@@ -2,12 +2,12 @@
 //!
 //! Capacities grow by a quarter more than asked, so that batches of varying sizes soon allocate nothing.
 
-use super::EngineError;
-use super::layout::Layout;
 use super::memory::{Region, area, lines};
-use super::prepare::{Arg, Prepared, function};
+use super::prepare::{Arg, Prepared};
 use super::tiles::Tiling;
-use din_program::schedule::{AxisId, AxisKind, BufferId, GLOBAL, KernelArg, MAX_CHUNKS, Storage};
+use crate::exec::ExecError;
+use crate::exec::common::Layout;
+use din_program::schedule::{AxisId, BufferId, GLOBAL, KernelArg, MAX_CHUNKS, Storage};
 
 /// See the module.
 #[derive(Debug)]
@@ -88,10 +88,10 @@ impl Instance {
         sequences: &[Vec<u32>],
         rows: &dyn Fn(u32, u32) -> &'a [u32],
         step: u64,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), ExecError> {
         let axes = self.prepared.axes.count();
         self.layout.set(samples, requests, sequences);
-        self.layout.join(&self.prepared.groups, rows);
+        self.layout.join(rows);
         for d in 0..axes {
             self.counts[d] = self.layout.count(AxisId(d as u32));
             self.scalars[d] = self.counts[d] as f32;
@@ -110,7 +110,7 @@ impl Instance {
         Ok(())
     }
 
-    fn grow(&mut self) -> Result<(), EngineError> {
+    fn grow(&mut self) -> Result<(), ExecError> {
         let prepared = &self.prepared;
         let mut grown = self.arena.pointer().is_null();
         for d in 0..prepared.axes.count() {
@@ -125,7 +125,7 @@ impl Instance {
                 *offset = at;
                 at = at
                     .checked_add(area(slot.width as usize, self.capacity[slot.axis.index()])?)
-                    .ok_or(EngineError::Memory { bytes: usize::MAX })?;
+                    .ok_or(ExecError::Memory { bytes: usize::MAX })?;
             }
             self.arena.reserve(at)?;
             for (&(of, _), ancestors) in prepared.ancestors.iter().zip(&mut self.ancestors) {
@@ -133,8 +133,9 @@ impl Instance {
             }
             for d in 2..prepared.axes.count() {
                 let axis = AxisId(d as u32);
-                if !matches!(prepared.axes.of(axis), AxisKind::Request | AxisKind::Unique(_)) {
-                    let owners = prepared.axes.parent(axis).map_or(0, |p| self.capacity[p.index()]);
+                if prepared.axes.is_ragged(axis) {
+                    let owners = prepared.axes.parent(axis).expect("a ragged axis has a parent");
+                    let owners = self.capacity[owners.index()];
                     let lengths = &mut self.lengths[d];
                     lengths.reserve(owners.saturating_sub(lengths.len()));
                 }
@@ -158,7 +159,7 @@ impl Instance {
                 self.tile_floats = self
                     .tile_floats
                     .checked_add(area(slot.width as usize, self.tile_capacity[slot.axis.index()])?)
-                    .ok_or(EngineError::Memory { bytes: usize::MAX })?;
+                    .ok_or(ExecError::Memory { bytes: usize::MAX })?;
             }
         }
         Ok(())
@@ -185,13 +186,13 @@ impl Instance {
                     Arg::Buffer(b) => self.addresses[b as usize].cast(),
                     Arg::Argument(KernelArg::Ancestor { of, to }) => {
                         let at = self.prepared.ancestors.iter().position(|p| *p == (of, to));
-                        at.map_or(std::ptr::null_mut(), |at| self.ancestors[at].as_ptr().cast_mut().cast())
+                        let at = at.expect("preparing lists all pairs of axes that arguments name");
+                        self.ancestors[at].as_ptr().cast_mut().cast()
                     }
-                    Arg::Argument(KernelArg::GroupRows { group, key }) => {
-                        let rows = self.layout.group(group).and_then(|g| g.rows.get(key as usize));
-                        rows.map_or(std::ptr::null_mut(), |rows| rows.as_ptr().cast_mut().cast())
+                    Arg::Argument(KernelArg::UniqueRows { axis, key }) => {
+                        self.layout.unique(axis).rows[key as usize].as_ptr().cast_mut().cast()
                     }
-                    Arg::Argument(KernelArg::Function(f)) => function(f),
+                    Arg::Argument(KernelArg::Function(f)) => f.address(),
                     Arg::Argument(s) => source(s),
                     Arg::Tile { .. } | Arg::Partial { .. } | Arg::Gradient { .. } => std::ptr::null_mut(),
                 };

@@ -1,6 +1,6 @@
 //! Memory of a step: page-aligned, zeroed when new, grown in steps that make growth rare, with huge pages asked for.
 
-use super::EngineError;
+use crate::exec::ExecError;
 use memmap2::{MmapMut, MmapOptions};
 
 /// From this size on huge pages are asked for.
@@ -15,14 +15,14 @@ pub(super) struct Region {
 
 impl Region {
     /// Makes room for at least `floats` numbers; what was there is lost when it grows.
-    pub fn reserve(&mut self, floats: usize) -> Result<(), EngineError> {
+    pub fn reserve(&mut self, floats: usize) -> Result<(), ExecError> {
         if floats <= self.floats && self.map.is_some() {
             return Ok(());
         }
-        let bytes = floats.checked_mul(4).ok_or(EngineError::Memory { bytes: usize::MAX })?;
+        let bytes = floats.checked_mul(4).ok_or(ExecError::Memory { bytes: usize::MAX })?;
         self.map = None;
         self.floats = 0;
-        let map = MmapOptions::new().len(bytes.max(64)).map_anon().map_err(|_| EngineError::Memory { bytes })?;
+        let map = MmapOptions::new().len(bytes.max(64)).map_anon().map_err(|_| ExecError::Memory { bytes })?;
         #[cfg(target_os = "linux")]
         if bytes >= HUGE {
             // A wish: without huge pages everything works, slower.
@@ -47,7 +47,7 @@ pub(super) fn lines(n: usize) -> usize {
 }
 
 /// `width x elements`, in whole cache lines.
-pub(super) fn area(width: usize, elements: usize) -> Result<usize, EngineError> {
+pub(super) fn area(width: usize, elements: usize) -> Result<usize, ExecError> {
     let floats = width.checked_mul(elements).filter(|&n| n < isize::MAX as usize / 8);
-    floats.map(lines).ok_or(EngineError::Memory { bytes: usize::MAX })
+    floats.map(lines).ok_or(ExecError::Memory { bytes: usize::MAX })
 }

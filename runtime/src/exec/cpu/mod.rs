@@ -1,4 +1,4 @@
-//! The engine: runs a program's schedules on the CPU.
+//! The CPU executor: runs a program's schedules on the CPU.
 //!
 //! Guarantees:
 //! - A program is checked once, when it is loaded, and every batch before it is run; neither can make the engine leave its buffers
@@ -6,44 +6,29 @@
 //! - The same values, batch and ISA level give the same bits at any number of threads.
 //! - Nothing is allocated in a step once capacities have grown to the batches' sizes.
 //!
-//! - `description`, `validate`, `signature`, `prepare`: from a program to what runs, every number checked. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `readers`: what reads rows of tables. - `instance`: memory and addresses
+//! - `description`, `validate`, `signature`, `prepare`: from a program to what runs, every number checked. - `launches`: checks of its CUDA form. - `inputs`: checks of a batch. - `lookups`: what reads rows of tables. - `instance`: memory and addresses
 //!   of a schedule. - `layout`, `group`: where a batch's elements lie. - `tiles`: tiles and chunks. - `phase`, `reduce`: the work. - `pool`: threads. - `profile`: where time goes. - `roof`: what
 //!   this machine could do at most.
 //!
 //! A training step is three runs: forward and backward (the `train` schedule); the rows that the batch touched; the updates of all
 //! tables and parameters, phase by phase side by side, since none reads what another writes.
 
-mod description;
-mod error;
-mod group;
-mod inputs;
 mod instance;
-mod launches;
-mod layout;
 mod memory;
-mod model;
 mod phase;
 mod prepare;
 mod profile;
-mod readers;
 mod reduce;
 mod roofline;
-mod signature;
 mod tiles;
-mod validate;
 
-pub use error::EngineError;
-pub(crate) use inputs::{
-    batch as check_batch, batch_but as check_batch_but, fit as check_tables, model as check_model,
-};
-pub(crate) use launches::check as check_cuda;
-pub(crate) use layout::Layout;
-pub use model::{MAX_SLOTS, State, StepInputs};
-pub use profile::{ProfileRow, Span};
-pub(crate) use readers::{Reader, readers};
 pub use roofline::Roofline;
 
-use crate::jit::{Image, KernelFn};
+use crate::exec::ExecError;
+use crate::exec::common::{
+    self, CallSpan, CheckError, DenseState, Lookup, MAX_SLOTS, ProfileRow, Purpose, StepInputs, lookups,
+};
+use crate::jit::{CodeError, CodeImage, KernelFn};
 use crate::kernels::Gemm;
 use crate::table::{Occurrences, Table};
 use crate::threads::pool::Pool;
@@ -54,7 +39,6 @@ use instance::{Instance, RowUpdate};
 use phase::{Scratch, Shared};
 use prepare::Prepared;
 use std::sync::Arc;
-use validate::Purpose;
 
 /// Instances: the training schedule, the inference schedule, then the updates of tables, then those of parameters.
 const TRAIN: usize = 0;
@@ -63,32 +47,32 @@ const UPDATES: usize = 2;
 
 /// Runs one program.
 #[derive(Debug)]
-pub struct Engine {
+pub struct CpuExecutor {
     program: Arc<Program>,
     isa: Isa,
     gemm: Gemm,
     pool: Pool,
     /// Keeps the code that the instances' kernels point into.
-    _image: Option<Image>,
+    _image: Option<CodeImage>,
     instances: Vec<Instance>,
     scratch: Vec<Scratch>,
     /// By table.
     occurrences: Vec<Occurrences>,
     /// By table.
-    readers: Vec<Vec<Reader>>,
-    /// Row numbers of one table's readers; empty between steps, kept for its allocation.
+    lookups: Vec<Vec<Lookup>>,
+    /// Row numbers of one table's lookups; empty between steps, kept for its allocation.
     slices: Vec<Vec<&'static [u32]>>,
     /// Stands for labels without data.
     zeros: Vec<f32>,
 }
 
 // SAFETY: the addresses kept inside lead into memory that the engine owns, or are bound anew by every call before they are used.
-unsafe impl Send for Engine {}
+unsafe impl Send for CpuExecutor {}
 
-impl Engine {
+impl CpuExecutor {
     /// Loads a program: its code of the highest level up to `isa` (see [`crate::cpu::choose`]), checked schedules, and `threads` threads.
-    pub fn new(program: Arc<Program>, threads: usize, isa: Isa) -> Result<Engine, EngineError> {
-        let image = Image::load(&program, isa)?;
+    pub fn new(program: Arc<Program>, threads: usize, isa: Isa) -> Result<CpuExecutor, ExecError> {
+        let image = CodeImage::load(&program, isa)?;
         let kernels = image.functions();
         let mut engine = Self::build(program, threads, isa, &kernels)?;
         engine._image = Some(image);
@@ -105,19 +89,16 @@ impl Engine {
         threads: usize,
         isa: Isa,
         kernels: &[KernelFn],
-    ) -> Result<Engine, EngineError> {
+    ) -> Result<CpuExecutor, ExecError> {
         Self::build(program, threads, isa, kernels)
     }
 
-    fn build(program: Arc<Program>, threads: usize, isa: Isa, kernels: &[KernelFn]) -> Result<Engine, EngineError> {
+    fn build(program: Arc<Program>, threads: usize, isa: Isa, kernels: &[KernelFn]) -> Result<CpuExecutor, ExecError> {
         if kernels.len() != program.kernels.len() {
-            return Err(EngineError::Code(format!(
-                "{} functions for {} kernels",
-                kernels.len(),
-                program.kernels.len()
-            )));
+            let why = format!("{} functions for {} kernels", kernels.len(), program.kernels.len());
+            return Err(CodeError(why).into());
         }
-        description::check(&program)?;
+        common::check_description(&program)?;
         let prepare = |schedule, name: &str, purpose| Prepared::new(&program, schedule, name, purpose, kernels);
         let mut instances = vec![
             Instance::new(prepare(&program.train, "train", Purpose::Step)?),
@@ -125,13 +106,13 @@ impl Engine {
         ];
         let update = |index: u32, of: &str, rows: bool| match program.updates.get(index as usize) {
             Some(u) if u.rows == rows && u.slots.len() <= MAX_SLOTS => Ok(u),
-            _ => Err(EngineError::Schedule {
+            _ => Err(ExecError::from(CheckError::Schedule {
                 schedule: format!("update of {of}"),
                 location: String::new(),
                 why: format!("update {index} of {} does not serve it", program.updates.len()),
-            }),
+            })),
         };
-        let readers = readers(&program);
+        let lookups = lookups(&program);
         for (t, table) in program.tables.iter().enumerate() {
             let u = update(table.update, &table.name, true)?;
             let name = format!("update {} of {}", u.name, table.name);
@@ -140,7 +121,7 @@ impl Engine {
             instance.rows = Some(RowUpdate {
                 table: t,
                 width: table.width as usize,
-                gradients: vec![(std::ptr::null(), 0); readers[t].len()],
+                gradients: vec![(std::ptr::null(), 0); lookups[t].len()],
                 touches: std::ptr::null_mut(),
             });
             instances.push(instance);
@@ -151,7 +132,7 @@ impl Engine {
             instances.push(Instance::new(prepare(&u.schedule, &name, Purpose::Tensor { slots: &u.slots })?));
         }
         let pool = Pool::new(threads)?;
-        Ok(Engine {
+        Ok(CpuExecutor {
             isa,
             gemm: Gemm::new(isa),
             _image: None,
@@ -159,8 +140,8 @@ impl Engine {
             pool,
             instances,
             occurrences: program.tables.iter().map(|_| Occurrences::new()).collect(),
-            slices: readers.iter().map(|r| Vec::with_capacity(r.len())).collect(),
-            readers,
+            slices: lookups.iter().map(|r| Vec::with_capacity(r.len())).collect(),
+            lookups,
             zeros: Vec::new(),
             program,
         })
@@ -185,10 +166,10 @@ impl Engine {
     /// states stay as they were.
     pub fn train_step(
         &mut self,
-        state: &mut State,
+        state: &mut DenseState,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
-    ) -> Result<f32, EngineError> {
+    ) -> Result<f32, ExecError> {
         let loss = self.gradients(state, tables, inputs)?;
         if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {
             // The weights stay those that the loss was computed with, to look for the reason.
@@ -207,35 +188,35 @@ impl Engine {
         Ok(self.loss(TRAIN).unwrap_or(0.0))
     }
 
-    /// Forward and backward of a training step alone: nothing is changed, results can be read by [`Engine::train_results`].
+    /// Forward and backward of a training step alone: nothing is changed, results can be read by [`CpuExecutor::train_results`].
     pub fn gradients(
         &mut self,
-        state: &State,
+        state: &DenseState,
         tables: &[Table],
         inputs: &StepInputs<'_>,
-    ) -> Result<Option<f32>, EngineError> {
-        inputs::check(&self.program, state, tables, inputs, true)?;
+    ) -> Result<Option<f32>, ExecError> {
+        common::check_step(&self.program, state, tables, inputs, true)?;
         self.bind_step(TRAIN, state, tables, inputs)?;
         self.run()?;
         self.instances[TRAIN].ran = true;
         Ok(self.loss(TRAIN))
     }
 
-    /// Predictions (see [`Engine::logits`]) and, where labels are given, the loss.
+    /// Predictions (see [`CpuExecutor::logits`]) and, where labels are given, the loss.
     pub fn infer(
         &mut self,
-        state: &State,
+        state: &DenseState,
         tables: &[Table],
         inputs: &StepInputs<'_>,
-    ) -> Result<Option<f32>, EngineError> {
-        inputs::check(&self.program, state, tables, inputs, false)?;
+    ) -> Result<Option<f32>, ExecError> {
+        common::check_step(&self.program, state, tables, inputs, false)?;
         self.bind_step(INFER, state, tables, inputs)?;
         self.run()?;
         self.instances[INFER].ran = true;
         Ok(self.loss(INFER))
     }
 
-    /// Logits of prediction `index` from the last [`Engine::infer`], one a sample.
+    /// Logits of prediction `index` from the last [`CpuExecutor::infer`], one a sample.
     pub fn logits(&self, index: usize) -> &[f32] {
         self.prediction(INFER, index)
     }
@@ -286,7 +267,7 @@ impl Engine {
         }
     }
 
-    /// What was measured since [`Engine::set_profile`], calls that ran, slowest first.
+    /// What was measured since [`CpuExecutor::set_profile`], calls that ran, slowest first.
     pub fn profile(&self) -> Vec<ProfileRow> {
         let mut rows = profile::rows(&self.instances);
         for scratch in &self.scratch {
@@ -301,8 +282,8 @@ impl Engine {
         rows
     }
 
-    /// The first calls since [`Engine::set_profile`], one by one.
-    pub fn spans(&self) -> Vec<Span> {
+    /// The first calls since [`CpuExecutor::set_profile`], one by one.
+    pub fn spans(&self) -> Vec<CallSpan> {
         profile::spans(&self.instances, self.scratch.iter().map(|s| &s.clock))
     }
 
@@ -315,10 +296,10 @@ impl Engine {
     fn bind_step(
         &mut self,
         which: usize,
-        state: &State,
+        state: &DenseState,
         tables: &[Table],
         inputs: &StepInputs<'_>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), ExecError> {
         if self.zeros.len() < inputs.rows {
             self.zeros.resize(inputs.rows + inputs.rows / 4, 0.0);
         }
@@ -362,16 +343,16 @@ impl Engine {
         // SAFETY: job `t` uses the parts at `t` alone.
         unsafe impl Sync for Parts {}
         let parts = Parts(self.occurrences.as_mut_ptr(), self.slices.as_mut_ptr());
-        let (program, readers, layout) = (&self.program, &self.readers, &self.instances[TRAIN].layout);
+        let (program, lookups, layout) = (&self.program, &self.lookups, &self.instances[TRAIN].layout);
         self.pool.run(tables.len(), &|t, _| {
             let parts = &parts;
             // SAFETY: both vectors have one entry a table, and this job's is used by no other.
             let (occurrences, slices) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
             debug_assert_eq!(program.tables[t].features.len(), inputs.row_numbers[t].len());
-            for reader in &readers[t] {
-                let rows = match reader.group {
-                    None => inputs.row_numbers[t][reader.feature].as_slice(),
-                    Some((group, key)) => layout.group(group).map_or(&[][..], |g| &g.rows[key as usize]),
+            for lookup in &lookups[t] {
+                let rows = match lookup.unique {
+                    None => inputs.row_numbers[t][lookup.feature].as_slice(),
+                    Some((axis, key)) => &layout.unique(axis).rows[key as usize],
                 };
                 // SAFETY: the slices are dropped below, before the borrows of `inputs` and of the layout end.
                 slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
@@ -385,7 +366,7 @@ impl Engine {
     }
 
     /// Readies the updates of all tables with touched rows and of all parameters with gradients.
-    fn bind_updates(&mut self, state: &mut State, tables: &mut [Table]) -> Result<(), EngineError> {
+    fn bind_updates(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
         let step = state.step + 1;
         let (steps, updates) = self.instances.split_at_mut(UPDATES);
         let train = &mut steps[TRAIN];
@@ -401,8 +382,8 @@ impl Engine {
             }
             if let Some(update) = &mut instance.rows {
                 update.touches = table.touches_ptr();
-                for (reader, gradient) in self.readers[t].iter().zip(&mut update.gradients) {
-                    *gradient = reader.view.map_or((std::ptr::null(), 0), |view| {
+                for (lookup, gradient) in self.lookups[t].iter().zip(&mut update.gradients) {
+                    *gradient = lookup.view.map_or((std::ptr::null(), 0), |view| {
                         let stride = train.prepared.buffers[view.buffer.index()].width as usize;
                         let base = train.addresses[view.buffer.index()].wrapping_add(view.column as usize);
                         (base.cast_const(), stride)
@@ -449,7 +430,7 @@ impl Engine {
     }
 
     /// Runs the active instances, whose addresses are bound.
-    fn run(&mut self) -> Result<(), EngineError> {
+    fn run(&mut self) -> Result<(), ExecError> {
         for instance in self.instances.iter().filter(|i| i.active) {
             for scratch in &mut self.scratch {
                 scratch.fit(instance)?;

@@ -1,17 +1,17 @@
 //! Runs one phase: chunks over the threads of the pool, tiles of a chunk in order, calls of a tile in order, then the reductions.
 
-use super::EngineError;
 use super::instance::{Instance, RowUpdate};
-use super::layout::Layout;
 use super::memory::Region;
 use super::prepare::{Arg, Op, PreparedPhase, Strided};
 use super::profile::Clock;
 use super::reduce;
-use super::tiles::Range;
+use crate::exec::ExecError;
+use crate::exec::common::ElementRange;
+use crate::exec::common::Layout;
 use crate::kernels::{Gemm, MatMul, Outer, transpose};
 use crate::table::Occurrences;
 use crate::threads::pool::Pool;
-use din_program::schedule::{AxisId, AxisKind, BATCH, GLOBAL};
+use din_program::schedule::{AxisId, BATCH, GLOBAL};
 
 /// What one thread works with; reused from phase to phase.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ unsafe impl Send for Scratch {}
 
 impl Scratch {
     /// Makes room for the tiles of an instance.
-    pub fn fit(&mut self, instance: &Instance) -> Result<(), EngineError> {
+    pub fn fit(&mut self, instance: &Instance) -> Result<(), ExecError> {
         self.tile.reserve(instance.tile_floats)?;
         self.moments.reserve(2 * instance.prepared.moments)?;
         self.fold.reserve(instance.prepared.fold)?;
@@ -261,12 +261,12 @@ impl<'a> Shared<'a> {
     /// # Safety
     ///
     /// `args` are the call's argument addresses, valid for these units and what they share.
-    unsafe fn segment_sum(&self, op: &Op, args: &[*mut u8], units: Range, layout: &Layout, axis: AxisId) {
+    unsafe fn segment_sum(&self, op: &Op, args: &[*mut u8], units: ElementRange, layout: &Layout, axis: AxisId) {
         let Op::SegmentSum { x, out, width, from: over } = *op else { return };
         let base = |arg: usize, s: Strided| args[arg].cast::<f32>().wrapping_add(s.column);
         let (from, into) = (base(0, x), base(1, out));
-        if let AxisKind::Unique(group) = layout.axes.of(axis) {
-            let Some(group) = layout.group(group) else { return };
+        if layout.axes.unique(axis).is_some() {
+            let group = layout.unique(axis);
             for g in units.0..units.1 {
                 let to = into.wrapping_add(g * out.stride);
                 let members = &group.members[group.begins[g] as usize..group.begins[g + 1] as usize];
@@ -312,7 +312,7 @@ impl<'a> Shared<'a> {
     ///
     /// `args` are the call's argument addresses, valid for `elements`; `scratch` has room for two of the call's widths.
     #[inline]
-    unsafe fn call(&self, op: &Op, args: &[*mut u8], elements: Range, first_tile: bool, scratch: *mut f32) {
+    unsafe fn call(&self, op: &Op, args: &[*mut u8], elements: ElementRange, first_tile: bool, scratch: *mut f32) {
         let (begin, end) = elements;
         let at =
             |arg: usize, column: usize, stride: usize| args[arg].cast::<f32>().wrapping_add(begin * stride + column);
@@ -404,7 +404,7 @@ unsafe fn gather(
     gemm: Gemm,
     update: &RowUpdate,
     touched: &Occurrences,
-    range: Range,
+    range: ElementRange,
     p: &PreparedPhase,
     out: *mut f32,
 ) {

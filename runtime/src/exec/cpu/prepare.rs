@@ -1,12 +1,12 @@
 //! A checked schedule in the form that runs: every call with its strides, every argument with how its address is found.
 
-use super::EngineError;
-use super::validate::{Purpose, Validator};
+use crate::exec::ExecError;
+use crate::exec::common::{Purpose, Validator};
 use crate::jit::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
-    AxisId, AxisTree, Buffer, BufferId, Call, Combine, GLOBAL, Group, KernelArg, MathFunction, Operation, Root,
-    Schedule, Slot, Storage, View,
+    AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Root, Schedule,
+    Slot, Storage, View, Work,
 };
 
 /// How an argument's base address is found.
@@ -102,8 +102,7 @@ pub(super) struct PreparedCall {
     /// For profiles.
     pub name: String,
     pub location: String,
-    /// f32 operations for an element, and bytes moved if nothing is cached.
-    pub work: (f64, f64),
+    pub work: Work,
 }
 
 /// A partial buffer of a phase.
@@ -148,7 +147,6 @@ pub(super) struct PreparedPhase {
 pub(super) struct Prepared {
     pub name: String,
     pub axes: AxisTree,
-    pub groups: Vec<Group>,
     pub buffers: Vec<Buffer>,
     /// By buffer: whether a call or a result names it; the others were not checked.
     pub used: Vec<bool>,
@@ -179,16 +177,12 @@ impl Prepared {
         name: &str,
         purpose: Purpose<'_>,
         kernels: &[KernelFn],
-    ) -> Result<Prepared, EngineError> {
-        let axes = match purpose {
-            Purpose::Step => AxisTree::new(&program.schema, &schedule.groups),
-            Purpose::Rows { .. } | Purpose::Tensor { .. } => AxisTree::rows(),
-        };
-        Validator { program, schedule, name, purpose, axes: &axes }.check()?;
+    ) -> Result<Prepared, ExecError> {
+        let axes = &schedule.axes;
+        Validator { program, schedule, name, purpose, axes }.check()?;
         let mut prepared = Prepared {
             name: name.to_string(),
             axes: axes.clone(),
-            groups: schedule.groups.clone(),
             buffers: schedule.buffers.clone(),
             used: vec![false; schedule.buffers.len()],
             slots: schedule.slots.clone(),
@@ -208,7 +202,7 @@ impl Prepared {
             let key = (phase.axis, phase.tile_rows);
             let tiling = prepared.tilings.iter().position(|t| *t == key).unwrap_or_else(|| {
                 prepared.tilings.push(key);
-                prepared.tiled.push(vec![false; schedule.axes.len()]);
+                prepared.tiled.push(vec![false; schedule.axes.count()]);
                 prepared.tilings.len() - 1
             });
             let mut p = PreparedPhase {
@@ -247,7 +241,7 @@ impl Prepared {
                 if let Arg::Buffer(b) = *arg
                     && let Buffer { place: Storage::Arena(_), axis, width, .. } = prepared.buffers[b as usize]
                     && axis != GLOBAL
-                    && axes.units(axis) == axes.units(phase.axis)
+                    && axes.tile_axis(axis) == axes.tile_axis(phase.axis)
                     && !p.far.contains(&(b, axis, width as usize))
                 {
                     p.far.push((b, axis, width as usize));
@@ -274,48 +268,37 @@ impl Prepared {
         let args = p.args.len();
         let strided =
             |v: View| Strided { column: v.column as usize, stride: self.buffers[v.buffer.index()].width as usize };
-        let mut work = (0.0, 0.0);
-        let (op, name, sources): (Op, String, Vec<KernelArg>) = match &call.op {
-            Operation::Kernel { kernel, args } => {
-                for arg in args {
-                    if let KernelArg::Buffer(b) = arg {
-                        let b = &self.buffers[b.index()];
-                        if b.axis == call.axis {
-                            work.1 += 4.0 * f64::from(b.width);
-                        }
-                    }
-                }
+        let buffers = &self.buffers;
+        let width = |id: BufferId| Some(&buffers[id.index()]).filter(|b| b.axis == call.axis).map(|b| b.width);
+        let work = call.work(width, AbsorbedWeight::PerSample);
+        let (op, name) = match &call.op {
+            Operation::Kernel { kernel, .. } => {
                 let name = program
                     .kernels
                     .get(kernel.index())
                     .map_or_else(|| format!("kernel {}", kernel.0), |k| k.name.clone());
-                (Op::Kernel(kernels[kernel.index()]), name, args.clone())
+                (Op::Kernel(kernels[kernel.index()]), name)
             }
             Operation::Fill { buffer, value } => {
                 let width = self.buffers[buffer.index()].width as usize;
-                work.1 = 4.0 * width as f64;
-                (Op::Fill { width, value: *value }, format!("fill {width}"), vec![KernelArg::Buffer(*buffer)])
+                (Op::Fill { width, value: *value }, format!("fill {width}"))
             }
             &Operation::MatMul { x, w, w_stride, out, k, n, accumulate } => {
                 let (k, n) = (k as usize, n as usize);
-                work = (2.0 * (k * n) as f64, 4.0 * (k + n) as f64);
                 let weight = Strided { column: w.column as usize, stride: w_stride as usize };
                 let op = Op::MatMul { x: strided(x), w: weight, out: strided(out), k, n, accumulate };
-                (op, format!("matmul {k}x{n}"), [x, w, out].map(|v| KernelArg::Buffer(v.buffer)).to_vec())
+                (op, format!("matmul {k}x{n}"))
             }
             &Operation::AbsorbedMatMul { x, q, w, transposed, out, e, n } => {
                 let (e, n) = (e as usize, n as usize);
                 self.fold = self.fold.max(e * n);
-                work = (2.0 * (e * n) as f64, 4.0 * (e + n) as f64);
                 let weight = Strided { column: w.column as usize, stride: if transposed { 2 * e } else { n } };
                 let op = Op::Absorbed { x: strided(x), q: strided(q), w: weight, transposed, out: strided(out), e, n };
-                let name = if transposed { format!("fold {n}x{e}") } else { format!("fold {e}x{n}") };
-                (op, name, [x, q, w, out].map(|v| KernelArg::Buffer(v.buffer)).to_vec())
+                (op, if transposed { format!("fold {n}x{e}") } else { format!("fold {e}x{n}") })
             }
             &Operation::AbsorbedOuter { x, g, weight, sample, e, n } => {
                 let (e, n) = (e as usize, n as usize);
                 self.fold = self.fold.max(e * n);
-                work = (2.0 * (e * n) as f64, 4.0 * (e + n) as f64);
                 let op = Op::AbsorbedOuter {
                     x: strided(x),
                     g: strided(g),
@@ -324,40 +307,34 @@ impl Prepared {
                     e,
                     n,
                 };
-                let pairs = [weight, sample].into_iter().flatten().flat_map(|(a, b)| [a, b]);
-                let sources = [x, g].into_iter().chain(pairs).map(|v| KernelArg::Buffer(v.buffer)).collect();
-                (op, format!("fold outer {e}x{n}"), sources)
+                (op, format!("fold outer {e}x{n}"))
             }
             &Operation::Outer { x, g, out, k, n } => {
                 let width = self.buffers[out.buffer.index()].width as usize;
                 let (k, n) = (k as usize, n as usize);
-                work = (2.0 * (k * n) as f64, 4.0 * (k + n) as f64);
-                let here = !phase.calls[..p.calls.len()].iter().any(|c| touches(c, out.buffer));
+                let here = !phase.calls[..p.calls.len()].iter().any(|c| c.op.buffers().contains(&out.buffer));
                 let first = here && written_whole_first(phase, out.buffer, width);
                 let op = Op::Outer { x: strided(x), g: strided(g), out: out.column as usize, k, n, first };
-                (op, format!("outer {k}x{n}"), [x, g, out].map(|v| KernelArg::Buffer(v.buffer)).to_vec())
+                (op, format!("outer {k}x{n}"))
             }
             &Operation::Transpose { w, w_stride, out, k, n } => {
                 let (k, n) = (k as usize, n as usize);
-                work.1 = 8.0 * (k * n) as f64;
                 let weight = Strided { column: w.column as usize, stride: w_stride as usize };
                 let op = Op::Transpose { w: weight, out: out.column as usize, k, n };
-                (op, format!("transpose {k}x{n}"), [w, out].map(|v| KernelArg::Buffer(v.buffer)).to_vec())
+                (op, format!("transpose {k}x{n}"))
             }
             &Operation::SegmentSum { x, out, width } => {
-                let from = self.axes.summed(call.axis).unwrap_or(GLOBAL);
-                work.1 = 4.0 * f64::from(width);
+                let from = self.axes.segment_source(call.axis).expect("validated: a segment sum has a source");
                 let op = Op::SegmentSum { x: strided(x), out: strided(out), width: width as usize, from };
-                (op, format!("sum shared {width}"), [x, out].map(|v| KernelArg::Buffer(v.buffer)).to_vec())
+                (op, format!("sum shared {width}"))
             }
-            &Operation::Moments { x, out, width } => {
+            &Operation::Moments { x, width, .. } => {
                 self.moments = self.moments.max(width as usize);
-                work = (5.0 * f64::from(width), 4.0 * f64::from(width));
                 let op = Op::Moments { x: strided(x), width: width as usize };
-                (op, format!("moments {width}"), vec![KernelArg::Buffer(x.buffer), KernelArg::Buffer(out)])
+                (op, format!("moments {width}"))
             }
         };
-        for source in sources {
+        for source in call.op.args() {
             let arg = self.arg(source, phase, rows, p);
             p.args.push(arg);
         }
@@ -404,55 +381,12 @@ impl Prepared {
     }
 }
 
-fn touches(call: &Call, id: BufferId) -> bool {
-    match &call.op {
-        Operation::Kernel { args, .. } => args.contains(&KernelArg::Buffer(id)),
-        Operation::Fill { buffer, .. } => *buffer == id,
-        Operation::MatMul { x, w, out, .. } => [x, w, out].iter().any(|v| v.buffer == id),
-        Operation::AbsorbedMatMul { x, q, w, out, .. } => [x, q, w, out].iter().any(|v| v.buffer == id),
-        Operation::AbsorbedOuter { x, g, weight, sample, .. } => {
-            let pairs = [weight, sample].into_iter().flatten().flat_map(|(a, b)| [a, b]);
-            [x, g].into_iter().chain(pairs).any(|v| v.buffer == id)
-        }
-        Operation::Outer { x, g, out, .. } => [x, g, out].iter().any(|v| v.buffer == id),
-        Operation::Transpose { w, out, .. } => [w, out].iter().any(|v| v.buffer == id),
-        Operation::SegmentSum { x, out, .. } => x.buffer == id || out.buffer == id,
-        Operation::Moments { x, out, .. } => x.buffer == id || *out == id,
-    }
-}
-
 /// Whether the first call that names the partial is an outer product that covers it: it may then store instead of adding to zeros.
 fn written_whole_first(phase: &din_program::schedule::Phase, id: BufferId, width: usize) -> bool {
-    match phase.calls.iter().find(|c| touches(c, id)).map(|c| &c.op) {
+    match phase.calls.iter().find(|c| c.op.buffers().contains(&id)).map(|c| &c.op) {
         Some(&Operation::Outer { out, k, n, .. }) => {
             out.buffer == id && out.column == 0 && k as usize * n as usize == width
         }
         _ => false,
-    }
-}
-
-/// Address of a function that generated code calls.
-pub(super) fn function(f: MathFunction) -> *mut u8 {
-    extern "C" fn exp(x: f64) -> f64 {
-        x.exp()
-    }
-    extern "C" fn log(x: f64) -> f64 {
-        x.ln()
-    }
-    extern "C" fn tanh(x: f64) -> f64 {
-        x.tanh()
-    }
-    extern "C" fn log1p(x: f64) -> f64 {
-        x.ln_1p()
-    }
-    extern "C" fn pow(x: f64, y: f64) -> f64 {
-        x.powf(y)
-    }
-    match f {
-        MathFunction::Exp => exp as *mut u8,
-        MathFunction::Log => log as *mut u8,
-        MathFunction::Tanh => tanh as *mut u8,
-        MathFunction::Log1p => log1p as *mut u8,
-        MathFunction::Pow => pow as *mut u8,
     }
 }

@@ -2,40 +2,9 @@
 //! Costs one test a call when it is off.
 
 use super::instance::Instance;
-use super::tiles::Range;
-use std::time::{Duration, Instant};
-
-/// Totals of one call of a schedule.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ProfileRow {
-    /// `train`, `infer`, `update adam of good`.
-    pub schedule: String,
-    pub phase: usize,
-    /// Kernel's name, or such as `matmul 192x80`.
-    pub name: String,
-    /// `file:line:column` of what asked for it.
-    pub location: String,
-    /// Times called, once a tile.
-    pub calls: u64,
-    pub elements: u64,
-    /// Summed over threads.
-    pub seconds: f64,
-    /// Floating-point operations (products and moments only), and bytes of rows read and written if nothing is cached.
-    pub flops: f64,
-    pub bytes: f64,
-}
-
-/// One call on one thread.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Span {
-    pub schedule: String,
-    pub name: String,
-    pub location: String,
-    pub thread: usize,
-    /// Since the profile began.
-    pub begin: Duration,
-    pub length: Duration,
-}
+use crate::exec::common::{CallSpan, ElementRange, ProfileRow};
+use din_program::schedule::Work;
+use std::time::Instant;
 
 /// Calls that a thread keeps one by one: some steps of a model of usual size.
 const MOST_SPANS: usize = 1 << 14;
@@ -85,7 +54,7 @@ impl Clock {
         phase: usize,
         call: usize,
         begin: Option<Instant>,
-        range: Range,
+        range: ElementRange,
     ) -> Option<Instant> {
         let (Some(cells), Some(begin)) = (&mut self.cells, begin) else { return None };
         let now = Instant::now();
@@ -117,7 +86,7 @@ impl Clock {
 }
 
 /// The calls that the clocks kept, one clock a thread, by time.
-pub(super) fn spans<'a>(instances: &[Instance], clocks: impl Iterator<Item = &'a Clock>) -> Vec<Span> {
+pub(super) fn spans<'a>(instances: &[Instance], clocks: impl Iterator<Item = &'a Clock>) -> Vec<CallSpan> {
     let kept: Vec<(usize, Kept)> =
         clocks.enumerate().flat_map(|(thread, clock)| clock.spans.iter().map(move |k| (thread, *k))).collect();
     let Some(origin) = kept.iter().map(|(_, k)| k.begin).min() else { return Vec::new() };
@@ -125,7 +94,7 @@ pub(super) fn spans<'a>(instances: &[Instance], clocks: impl Iterator<Item = &'a
     for (thread, k) in kept {
         let instance = &instances[k.instance as usize];
         let call = instance.prepared.phases[k.phase as usize].calls.get(k.call as usize);
-        spans.push(Span {
+        spans.push(CallSpan {
             schedule: instance.prepared.name.clone(),
             name: call.map_or_else(|| SUMS.into(), |c| c.name.clone()),
             location: call.map(|c| c.location.clone()).unwrap_or_default(),
@@ -146,7 +115,7 @@ pub(super) fn rows(instances: &[Instance]) -> Vec<ProfileRow> {
     let mut rows = Vec::new();
     for instance in instances {
         for (phase, p) in instance.prepared.phases.iter().enumerate() {
-            let row = |name: &str, location: &str, work: (f64, f64)| ProfileRow {
+            let row = |name: &str, location: &str, work: Work| ProfileRow {
                 schedule: instance.prepared.name.clone(),
                 phase,
                 name: name.to_string(),
@@ -154,11 +123,11 @@ pub(super) fn rows(instances: &[Instance]) -> Vec<ProfileRow> {
                 calls: 0,
                 elements: 0,
                 seconds: 0.0,
-                flops: work.0,
-                bytes: work.1,
+                flops: work.flops,
+                bytes: work.bytes,
             };
             rows.extend(p.calls.iter().map(|c| row(&c.name, &c.location, c.work)));
-            rows.push(row(SUMS, "", (0.0, 0.0)));
+            rows.push(row(SUMS, "", Work::default()));
         }
     }
     rows

@@ -1,7 +1,7 @@
 //! Cutting an axis into tiles and chunks. Both depend on the data alone, so results do not depend on threads.
 
-use super::layout::Layout;
-use din_program::schedule::{AxisId, AxisKind, AxisTree, MAX_CHUNKS, Units};
+use crate::exec::common::{ElementRange, Layout};
+use din_program::schedule::{AxisId, AxisKind, AxisTree, MAX_CHUNKS};
 
 /// The tiles of one axis at one size, for one batch. A tile is a range of samples (of rows, in update programs; of requests, over requests
 /// and their entries; of a group's elements, over it); its elements of any axis are those under them.
@@ -9,37 +9,36 @@ use din_program::schedule::{AxisId, AxisKind, AxisTree, MAX_CHUNKS, Units};
 pub(super) struct Tiling {
     pub axis: AxisId,
     pub rows: usize,
-    units: Units,
+    /// What tiles are ranges of: see [`AxisTree::tile_axis`].
+    by: AxisId,
     /// First sample (or other unit) of each tile, then their number.
     bounds: Vec<u32>,
 }
 
-/// Elements `begin..end` of an axis.
-pub(super) type Range = (usize, usize);
-
 impl Tiling {
     pub fn new(axis: AxisId, rows: u32, axes: &AxisTree) -> Self {
-        Tiling { axis, rows: rows.max(1) as usize, units: axes.units(axis), bounds: Vec::new() }
+        Tiling { axis, rows: rows.max(1) as usize, by: axes.tile_axis(axis), bounds: Vec::new() }
     }
 
     /// Cuts a batch.
     pub fn cut(&mut self, layout: &Layout) {
-        let units = layout.units(self.units);
+        let units = layout.count(self.by);
         self.bounds.clear();
         self.bounds.push(0);
-        match layout.axes.of(self.axis) {
+        match layout.axes.kind(self.axis) {
             AxisKind::Global => {}
-            AxisKind::Batch | AxisKind::Request | AxisKind::Unique(_) => {
+            AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => {
                 let mut at = self.rows;
                 while at < units {
                     self.bounds.push(at as u32);
                     at += self.rows;
                 }
             }
-            AxisKind::Sequence(_) | AxisKind::Entries(_) => {
+            AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
                 let mut first = 0;
-                for (unit, &offset) in layout.offsets(self.axis).iter().enumerate().take(units).skip(1) {
-                    if (offset - first) as usize >= self.rows {
+                for unit in 1..units {
+                    let (offset, _) = layout.range(self.axis, self.by, unit, unit);
+                    if offset - first >= self.rows {
                         self.bounds.push(unit as u32);
                         first = offset;
                     }
@@ -65,15 +64,15 @@ impl Tiling {
 
     /// Samples (or other units) of a tile.
     #[inline]
-    pub fn units(&self, tile: usize) -> Range {
+    pub fn units(&self, tile: usize) -> ElementRange {
         (self.bounds[tile] as usize, self.bounds[tile + 1] as usize)
     }
 
     /// Elements of `axis` in a tile.
     #[inline]
-    pub fn range(&self, tile: usize, axis: AxisId, layout: &Layout) -> Range {
+    pub fn range(&self, tile: usize, axis: AxisId, layout: &Layout) -> ElementRange {
         let (from, to) = self.units(tile);
-        layout.range(axis, self.units, from, to)
+        layout.range(axis, self.by, from, to)
     }
 
     /// Most elements of `axis` in a tile.
@@ -95,7 +94,7 @@ mod tests {
         let sequence = Sequence { name: "s".into(), keep: None, common, location: location() };
         let requests_of = Requests { key: 0, location: location() };
         let schema = Schema { sequences: vec![sequence], requests: common.then_some(requests_of), ..Schema::default() };
-        let mut layout = Layout::new(AxisTree::new(&schema, &[]));
+        let mut layout = Layout::new(AxisTree::of_schema(&schema));
         layout.set(samples, requests, &[offsets]);
         layout
     }

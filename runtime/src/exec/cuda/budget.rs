@@ -1,24 +1,24 @@
 //! Which tables a device has whole, and how many rows of the others, where its memory is too small for all.
 
-use super::cache::{MOST, row_bytes};
 use super::driver::DeviceError;
+use super::table_cache::{MOST, row_bytes};
 use crate::table::Table;
 use din_program::schema::{self, UpdateRule};
 
 /// Bytes that a table of so many rows takes with the room in which it grows.
-pub(super) fn whole(row: usize, rows: usize) -> usize {
+pub(super) fn bytes_with_headroom(row: usize, rows: usize) -> usize {
     let bytes = row.saturating_mul(rows);
     bytes.saturating_add(bytes / 4)
 }
 
 /// By table, how many rows the device has room for; `None` for all of them, and where there is no budget. Tables with dense updates
 /// are there whole; of the others the small ones are, up to half of the budget, and the large ones share the rest by their sizes.
-pub(super) fn share(
+pub(super) fn assign_residency(
     specs: &[schema::Table],
     tables: &[Table],
     budget: Option<usize>,
 ) -> Result<Vec<Option<usize>>, DeviceError> {
-    let bytes: Vec<usize> = tables.iter().map(|t| whole(row_bytes(t), t.rows())).collect();
+    let bytes: Vec<usize> = tables.iter().map(|t| bytes_with_headroom(row_bytes(t), t.rows())).collect();
     let all = bytes.iter().fold(0usize, |all, b| all.saturating_add(*b));
     let Some(budget) = budget.filter(|&b| b < all) else { return Ok(vec![None; tables.len()]) };
     let mut taken = 0usize;
@@ -79,14 +79,14 @@ mod tests {
             (3000, UpdateRule::Sparse),
             (20, UpdateRule::Dense),
         ]);
-        let share = |budget| share(&specs, &tables, budget);
-        assert_eq!(share(None), Ok(vec![None; 4]));
-        assert_eq!(share(Some(4030 * 20)), Ok(vec![None; 4]));
+        let assign_residency = |budget| assign_residency(&specs, &tables, budget);
+        assert_eq!(assign_residency(None), Ok(vec![None; 4]));
+        assert_eq!(assign_residency(Some(4030 * 20)), Ok(vec![None; 4]));
         // With room to grow the tables take 20000, 200, 60000 and 400 bytes. The first is within half of this budget.
-        assert_eq!(share(Some(20_600 + 44_000)), Ok(vec![None, None, Some(2750), None]));
+        assert_eq!(assign_residency(Some(20_600 + 44_000)), Ok(vec![None, None, Some(2750), None]));
         // Here the rest is shared one to three.
-        assert_eq!(share(Some(600 + 6_400)), Ok(vec![Some(100), None, Some(300), None]));
-        let error = share(Some(399)).unwrap_err();
+        assert_eq!(assign_residency(Some(600 + 6_400)), Ok(vec![Some(100), None, Some(300), None]));
+        let error = assign_residency(Some(399)).unwrap_err();
         assert_eq!(error, DeviceError::Whole { table: "t3".into(), bytes: 400, budget: 399 });
         assert!(error.to_string().contains("dense updates"), "{error}");
     }

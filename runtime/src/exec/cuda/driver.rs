@@ -1,9 +1,9 @@
 //! The little that an engine needs of a device, so that the same engine runs on a GPU and, in tests, on memory that checks every access.
 //!
-//! Everything happens in the order of the calls, as in one stream, or so that nobody can tell: see [`Driver::send`] and [`Launch::beside`]. Addresses are the device's; what lies behind them is reached through
+//! Everything happens in the order of the calls, as in one stream, or so that nobody can tell: see [`Driver::upload`] and [`KernelLaunch::side_stream`]. Addresses are the device's; what lies behind them is reached through
 //! these functions and by kernels alone.
 
-use super::Target;
+use super::CudaTarget;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use std::time::Duration;
 pub(super) const WAIT: &str = "DIN_CUDA_WAIT";
 
 /// A place in the device's memory.
-pub type Address = u64;
+pub type DevicePtr = u64;
 
 /// A kernel and what it is given: see `din_program::cuda`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Launch<'a> {
+pub struct KernelLaunch<'a> {
     pub kernel: &'a str,
     /// `file:line:column` of what asked for it; empty for kernels of no single line.
     pub location: &'a str,
@@ -26,18 +26,18 @@ pub struct Launch<'a> {
     /// Dynamic shared memory in bytes.
     pub shared: u32,
     /// `u64` addresses, `u32` words and f32 scratch; 0 where there is none.
-    pub addresses: Address,
-    pub words: Address,
-    pub scratch: Address,
-    /// Whether it may run beside what follows in its list, up to [`Command::Meet`]: neither writes what the other touches. Such launches keep their order.
-    pub beside: bool,
+    pub pointers: DevicePtr,
+    pub scalars: DevicePtr,
+    pub scratch: DevicePtr,
+    /// Whether it may run beside what follows in its list, up to [`Command::Join`]: neither writes what the other touches. Such launches keep their order.
+    pub side_stream: bool,
 }
 
 /// A launch that was measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timed {
+pub struct TimedLaunch {
     pub kernel: String,
-    /// As in [`Launch`].
+    /// As in [`KernelLaunch`].
     pub location: String,
     /// Since measuring began.
     pub begin: Duration,
@@ -46,8 +46,8 @@ pub struct Timed {
 
 /// A part of allocated memory that is used as an array of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Array {
-    pub at: Address,
+pub struct DeviceArray {
+    pub at: DevicePtr,
     pub bytes: usize,
     /// For messages.
     pub what: &'static str,
@@ -58,69 +58,69 @@ pub struct Array {
 /// One thing of a list that a device does in order: see [`Driver::run`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
-    Launch(Launch<'a>),
+    Launch(KernelLaunch<'a>),
     /// Within the device; the two do not overlap.
     Copy {
-        from: Address,
-        to: Address,
+        from: DevicePtr,
+        to: DevicePtr,
         bytes: usize,
         /// As of a launch.
-        beside: bool,
+        side_stream: bool,
     },
     /// What follows comes after all that runs beside.
-    Meet,
-    /// As [`Driver::arrays`] says; only in lists for drivers that check.
+    Join,
+    /// As [`Driver::declare_arrays`] says; only in lists for drivers that check.
     Arrays {
-        block: Address,
+        block: DevicePtr,
         bytes: usize,
-        arrays: Vec<Array>,
+        arrays: Vec<DeviceArray>,
     },
 }
 
 /// Most bytes of a fetch, and most fetches at a time.
-pub const FETCH: usize = 256;
-pub const FETCHES: usize = 4;
+pub const ASYNC_READ_BYTES: usize = 256;
+pub const ASYNC_READS: usize = 4;
 
 /// A device. Offsets and sizes are the caller's to get right, except where a driver says that it checks them.
 pub trait Driver {
     /// Whether it checks accesses and wants to know of arrays.
     const CHECKS: bool = false;
 
-    /// What decides the bits of results: `sm_90`.
-    fn level(&self) -> String;
+    /// The device's architecture, such as 90 for `sm_90`: it decides the bits of results.
+    fn architecture(&self) -> u32;
 
     /// Memory of at least `bytes` bytes, at a multiple of 256, with any content; `what` it is for stands in the error.
-    fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<Address, DeviceError>;
+    fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<DevicePtr, DeviceError>;
 
     /// Gives memory back once all that was asked for before is done; `at` is what `allocate` gave.
-    fn free(&mut self, at: Address);
+    fn free(&mut self, at: DevicePtr);
 
     /// From the host to the device; `bytes` may be changed when it returns.
-    fn write(&mut self, to: Address, bytes: &[u8]) -> Result<(), DeviceError>;
+    fn write(&mut self, to: DevicePtr, bytes: &[u8]) -> Result<(), DeviceError>;
 
-    /// Memory of the host for `bytes` bytes at least, at a multiple of 4, with any content: to be filled for [`Driver::send`].
-    fn lend(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError>;
+    /// Memory of the host for `bytes` bytes at least, at a multiple of 4, with any content: to be filled for [`Driver::upload`].
+    fn staging_buffer(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError>;
 
     /// As [`Driver::write`], of the first `bytes` bytes that were lent last. They are the driver's again. It may be done while the last
     /// [`Driver::run`] is under way: nothing that was asked for since that began touches the range.
-    fn send(&mut self, to: Address, bytes: usize) -> Result<(), DeviceError>;
+    fn upload(&mut self, to: DevicePtr, bytes: usize) -> Result<(), DeviceError>;
 
     /// From the device to the host, when all that was asked for before is done.
-    fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    fn read(&mut self, from: DevicePtr, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
-    /// Begins to bring at most [`FETCH`] bytes to the host, as they are when all that was asked for before is done; it does not wait. At most
-    /// [`FETCHES`] are under way.
-    fn fetch(&mut self, from: Address, bytes: usize) -> Result<(), DeviceError>;
+    /// Begins to bring at most [`ASYNC_READ_BYTES`] bytes to the host, as they are when all that was asked for before is done; it does not wait. At most
+    /// [`ASYNC_READS`] are under way.
+    fn read_async(&mut self, from: DevicePtr, bytes: usize) -> Result<(), DeviceError>;
 
     /// Gives the bytes of the oldest fetch that it has not given, as many as were asked for, when they are there; also where it fails, the fetch is
     /// over.
-    fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    fn finish_read(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Within the device; the two do not overlap.
-    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError>;
+    fn copy(&mut self, from: DevicePtr, to: DevicePtr, bytes: usize) -> Result<(), DeviceError>;
 
     /// Launches a kernel. An error of the kernel itself may be told by a later call.
-    fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError>;
+    fn launch(&mut self, launch: &KernelLaunch<'_>) -> Result<(), DeviceError>;
 
     /// Does the commands in order. Lists come again: a driver may keep what it has readied for one, under its content.
     fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
@@ -128,15 +128,15 @@ pub trait Driver {
             match command {
                 Command::Launch(launch) => self.launch(launch)?,
                 Command::Copy { from, to, bytes, .. } => self.copy(*from, *to, *bytes)?,
-                Command::Meet => {}
-                Command::Arrays { block, bytes, arrays } => self.arrays(*block, *bytes, arrays),
+                Command::Join => {}
+                Command::Arrays { block, bytes, arrays } => self.declare_arrays(*block, *bytes, arrays),
             }
         }
         Ok(())
     }
 
     /// Bytes of the device's memory that nobody uses; `None` where there is no limit to speak of.
-    fn unused(&mut self) -> Result<Option<usize>, DeviceError> {
+    fn free_memory(&mut self) -> Result<Option<usize>, DeviceError> {
         Ok(None)
     }
 
@@ -144,17 +144,17 @@ pub trait Driver {
     fn wait(&mut self) -> Result<(), DeviceError>;
 
     /// Begins or ends measuring how long each launch takes. While it lasts, launches take the time of two events more.
-    fn measure(&mut self, _on: bool) -> Result<(), DeviceError> {
+    fn set_timing(&mut self, _on: bool) -> Result<(), DeviceError> {
         Ok(())
     }
 
     /// The launches that were measured since this was last asked, in their order, when all of them are done.
-    fn measured(&mut self) -> Result<Vec<Timed>, DeviceError> {
+    fn timed_launches(&mut self) -> Result<Vec<TimedLaunch>, DeviceError> {
         Ok(Vec::new())
     }
 
     /// Says which arrays a block of memory has from now on.
-    fn arrays(&mut self, _block: Address, _bytes: usize, _arrays: &[Array]) {}
+    fn declare_arrays(&mut self, _block: DevicePtr, _bytes: usize, _arrays: &[DeviceArray]) {}
 }
 
 /// Why something cannot be done on a device.
@@ -167,7 +167,7 @@ pub enum DeviceError {
     /// The driver is there, but not the device.
     NoDevice { asked: u32, found: u32 },
     /// None of the images runs on the device.
-    NoImage { device: String, architecture: u32, images: Vec<Target> },
+    NoImage { device: String, architecture: u32, images: Vec<CudaTarget> },
     /// The device refused memory.
     Memory { bytes: usize, what: &'static str },
     /// A kernel could not be launched, or failed; the location is what asked for it, where that is known.
@@ -181,7 +181,7 @@ pub enum DeviceError {
     /// A batch, table or state that does not fit the program.
     Input(String),
     /// A batch reads more rows of a table than the device has room for; the bytes are what they take.
-    Cache { table: String, rows: usize, room: usize, bytes: usize },
+    TableCache { table: String, rows: usize, room: usize, bytes: usize },
     /// A table must be on the device whole, and does not fit.
     Whole { table: String, bytes: usize, budget: usize },
     /// There are no values on the device: none were uploaded, or a step failed half way.
@@ -240,7 +240,7 @@ impl fmt::Display for DeviceError {
             Self::Call { call, why } => write!(f, "{call} failed: {why}"),
             Self::Program(why) => write!(f, "the program cannot run on a GPU: {why}"),
             Self::Input(why) => write!(f, "{why}"),
-            Self::Cache { table, rows, room, bytes } => write!(
+            Self::TableCache { table, rows, room, bytes } => write!(
                 f,
                 "a batch reads {rows} rows of table `{table}`, the GPU has room for {room} of them\n  help: use a smaller batch, or give the \
                  table {} MiB of the GPU's memory",

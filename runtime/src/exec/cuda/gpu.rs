@@ -4,27 +4,29 @@
 //! in pinned memory, so the host readies the next step while the GPU works; what a kernel did wrong is told by the call that waits for it,
 //! and of that kernel only where no other was under way: always, where the environment variable `DIN_CUDA_WAIT` is 1.
 //!
-//! Lists of commands that come again are captured and replayed (`graphs`). One that cannot be captured is launched plainly from then on: the
+//! Lists of commands that come again are captured and replayed (`graphs`). One that cannot be captured is launched run_plain from then on: the
 //! step is the same, only slower, and [`Gpu::captures`] says how many there were and why.
 
 mod capture;
-mod found;
+mod detect;
 mod pinned;
 mod streams;
 
-use super::Image;
-use super::driver::{Address, Command, DeviceError, Driver, FETCH, FETCHES, Launch, Timed, WAIT};
-use super::graphs::{Captures, Graphs, Next, Node};
+use super::CudaImage;
+use super::driver::{
+    ASYNC_READ_BYTES, ASYNC_READS, Command, DeviceError, DevicePtr, Driver, KernelLaunch, TimedLaunch, WAIT,
+};
+use super::graphs::{CaptureCounts, GraphNode, Graphs, NextAction};
+use super::launch_timer::{LaunchTimer, record};
 use super::library::{self, Api, CUcontext, CUdevice, CUfunction, CUmodule, CUstream, Failed};
-use super::measure::{Measuring, record};
-use found::{Found, choose};
+use detect::{DetectedGpu, choose};
 use pinned::{Pinned, Ring};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
 use streams::Streams;
 
-/// Larger transfers go in parts, but for what was lent.
+/// Larger transfers go in parts, but for staging buffers.
 const PART: usize = 16 << 20;
 /// Writes of at most so many bytes, and how many of them may be under way: the new rows of a batch, behind a step that runs.
 const SMALL: usize = 1 << 20;
@@ -54,26 +56,26 @@ pub struct Gpu {
     streams: Streams,
     module: CUmodule,
     functions: HashMap<String, Function>,
-    /// Pinned buffers: for what is lent, read, or written in large parts; and for small writes.
+    /// Pinned buffers: for what is staged, read, or written in large parts; and for small writes.
     large: Ring,
     small: Ring,
-    /// Which of the large ones is lent.
-    lent: Option<usize>,
+    /// Which of the large ones is the staging buffer that was handed out.
+    staging: Option<usize>,
     /// What was launched since the stream was waited for.
     pending: Pending,
     /// Whether every launch is waited for.
     wait_each: bool,
-    measuring: Option<Measuring>,
+    timer: Option<LaunchTimer>,
     /// Bytes by address.
-    allocated: BTreeMap<Address, usize>,
+    allocated: BTreeMap<DevicePtr, usize>,
     /// Small pinned buffers by turns, and the oldest of the last so many that holds what was not given yet.
-    fetches: Vec<Pinned>,
-    fetched: usize,
-    under_way: usize,
+    read_buffers: Vec<Pinned>,
+    first_read: usize,
+    reads_in_flight: usize,
     graphs: Graphs,
     captures: bool,
     /// The list that is being run.
-    nodes: Vec<Node>,
+    nodes: Vec<GraphNode>,
 }
 
 /// Launches under way, and the last of them.
@@ -89,23 +91,23 @@ unsafe impl Send for Gpu {}
 
 impl Gpu {
     /// Opens GPU `number` with the kernels of the image that fits it.
-    pub fn open(number: u32, images: &[Image]) -> Result<Gpu, DeviceError> {
+    pub fn open(number: u32, images: &[CudaImage]) -> Result<Gpu, DeviceError> {
         Self::with(Api::load()?, number, images)
     }
 
     /// The same by the driver's library in a file.
-    pub fn open_with(library: &Path, number: u32, images: &[Image]) -> Result<Gpu, DeviceError> {
+    pub fn open_with(library: &Path, number: u32, images: &[CudaImage]) -> Result<Gpu, DeviceError> {
         Self::with(Api::open(&[library.into()])?, number, images)
     }
 
     /// What GPU `number` is called, and its architecture: 90 for sm_90.
     pub fn probe(number: u32) -> Result<(String, u32), DeviceError> {
-        let found = Found::new(&Api::load()?, number)?;
+        let found = DetectedGpu::new(&Api::load()?, number)?;
         Ok((found.name, found.architecture))
     }
 
-    fn with(api: Api, number: u32, images: &[Image]) -> Result<Gpu, DeviceError> {
-        let Found { device, name, architecture, most_shared } = Found::new(&api, number)?;
+    fn with(api: Api, number: u32, images: &[CudaImage]) -> Result<Gpu, DeviceError> {
+        let DetectedGpu { device, name, architecture, most_shared } = DetectedGpu::new(&api, number)?;
         let Some(image) = choose(images, architecture) else {
             let images = images.iter().map(|i| i.target).collect();
             return Err(DeviceError::NoImage { device: name, architecture, images });
@@ -122,14 +124,14 @@ impl Gpu {
             functions: HashMap::new(),
             large: Ring::of(2),
             small: Ring::of(SMALL_WRITES),
-            lent: None,
+            staging: None,
             pending: Pending::default(),
             wait_each: std::env::var_os(WAIT).is_some_and(|v| !v.is_empty() && v != "0"),
-            measuring: None,
+            timer: None,
             allocated: BTreeMap::new(),
-            fetches: Vec::new(),
-            fetched: 0,
-            under_way: 0,
+            read_buffers: Vec::new(),
+            first_read: 0,
+            reads_in_flight: 0,
             graphs: Graphs::default(),
             captures: true,
             nodes: Vec::new(),
@@ -145,7 +147,7 @@ impl Gpu {
     }
 
     /// Loads an image; PTX is compiled here by the driver.
-    fn load(&mut self, image: &Image) -> Result<(), DeviceError> {
+    fn load(&mut self, image: &CudaImage) -> Result<(), DeviceError> {
         let mut code = image.code.clone();
         // PTX is a text that ends with 0.
         code.push(0);
@@ -173,18 +175,13 @@ impl Gpu {
         &self.name
     }
 
-    /// Such as 90 for sm_90.
-    pub fn architecture(&self) -> u32 {
-        self.architecture
-    }
-
     /// Whether lists that come again are captured, as they are at first. Without, every launch goes by [`Driver::launch`].
     pub fn set_captures(&mut self, on: bool) {
         self.captures = on;
     }
 
     /// How lists of commands were run so far.
-    pub fn captures(&self) -> &Captures {
+    pub fn captures(&self) -> &CaptureCounts {
         &self.graphs.counts
     }
 
@@ -199,7 +196,7 @@ impl Gpu {
     }
 
     /// So many launches are under way, `last` the last of them.
-    fn launched(&mut self, last: &Launch<'_>, launches: u64) {
+    fn launched(&mut self, last: &KernelLaunch<'_>, launches: u64) {
         self.pending.launches += launches;
         last.kernel.clone_into(&mut self.pending.kernel);
         last.location.clone_into(&mut self.pending.location);
@@ -235,7 +232,7 @@ impl Gpu {
         self.large.next(&self.api, bytes).map_err(|failed| self.failure(failed))
     }
 
-    fn function(&mut self, launch: &Launch<'_>) -> Result<CUfunction, DeviceError> {
+    fn function(&mut self, launch: &KernelLaunch<'_>) -> Result<CUfunction, DeviceError> {
         let failed =
             |why: String| DeviceError::Launch { kernel: launch.kernel.into(), location: launch.location.into(), why };
         let function = match self.functions.get_mut(launch.kernel) {
@@ -282,20 +279,20 @@ impl Gpu {
     }
 
     /// A copy in a stream.
-    fn copy_on(&self, from: Address, to: Address, bytes: usize, stream: CUstream) -> Result<(), DeviceError> {
+    fn copy_on(&self, from: DevicePtr, to: DevicePtr, bytes: usize, stream: CUstream) -> Result<(), DeviceError> {
         // SAFETY: the ranges are the caller's.
         let code = unsafe { (self.api.within)(to, from, bytes, stream) };
         self.check("cuMemcpyDtoDAsync", code)
     }
 
     /// A launch in a stream.
-    fn launch_on(&mut self, launch: &Launch<'_>, stream: CUstream) -> Result<(), DeviceError> {
+    fn launch_on(&mut self, launch: &KernelLaunch<'_>, stream: CUstream) -> Result<(), DeviceError> {
         let function = self.function(launch)?;
-        let around = self.measuring.as_mut().map(|m| m.around(&self.api)).transpose()?;
+        let around = self.timer.as_mut().map(|m| m.around(&self.api)).transpose()?;
         if let Some([begin, _]) = around {
             record(&self.api, begin, stream).map_err(|failed| self.failure(failed))?;
         }
-        let mut values = [launch.addresses, launch.words, launch.scratch];
+        let mut values = [launch.pointers, launch.scalars, launch.scratch];
         let mut arguments = values.each_mut().map(|v| std::ptr::from_mut(v).cast::<c_void>());
         // SAFETY: a live function with three arguments of eight bytes each; the driver copies them before it returns.
         let code = unsafe {
@@ -319,7 +316,7 @@ impl Gpu {
             return Err(DeviceError::Launch { kernel, location, why: self.api.text(code) });
         }
         self.launched(launch, 1);
-        if let (Some([_, end]), Some(measuring)) = (around, &mut self.measuring) {
+        if let (Some([_, end]), Some(measuring)) = (around, &mut self.timer) {
             measuring.launched(launch);
             record(&self.api, end, stream).map_err(|failed| self.failure(failed))?;
         }
@@ -328,11 +325,11 @@ impl Gpu {
 }
 
 impl Driver for Gpu {
-    fn level(&self) -> String {
-        format!("sm_{}", self.architecture)
+    fn architecture(&self) -> u32 {
+        self.architecture
     }
 
-    fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<Address, DeviceError> {
+    fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<DevicePtr, DeviceError> {
         self.current()?;
         let mut at = 0;
         // SAFETY: the context is current; freed by `free`, or with the context.
@@ -344,7 +341,7 @@ impl Driver for Gpu {
         Ok(at)
     }
 
-    fn free(&mut self, at: Address) {
+    fn free(&mut self, at: DevicePtr) {
         // What fails here has failed before, or will be told by the next call.
         if self.current().is_ok() {
             let bytes = self.allocated.remove(&at).unwrap_or(0);
@@ -358,7 +355,7 @@ impl Driver for Gpu {
         }
     }
 
-    fn write(&mut self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
+    fn write(&mut self, to: DevicePtr, bytes: &[u8]) -> Result<(), DeviceError> {
         self.current()?;
         let mut to = to;
         for part in bytes.chunks(PART) {
@@ -378,31 +375,31 @@ impl Driver for Gpu {
         Ok(())
     }
 
-    fn lend(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError> {
+    fn staging_buffer(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError> {
         self.current()?;
         let k = self.large(bytes)?;
-        self.lent = Some(k);
+        self.staging = Some(k);
         let Pinned { at, bytes, .. } = self.large.buffers[k];
         // SAFETY: the buffer is of so many bytes, at the beginning of a page, with no copy under way; it is borrowed as `self` is.
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), bytes / 4) })
     }
 
-    fn send(&mut self, to: Address, bytes: usize) -> Result<(), DeviceError> {
+    fn upload(&mut self, to: DevicePtr, bytes: usize) -> Result<(), DeviceError> {
         self.current()?;
-        let lent = self.lent.take().map(|k| &self.large.buffers[k]);
-        let Some(&Pinned { at, event, .. }) = lent.filter(|p| bytes <= p.bytes) else {
-            return Err(DeviceError::Call { call: "send", why: format!("{bytes} bytes were not lent") });
+        let staging = self.staging.take().map(|k| &self.large.buffers[k]);
+        let Some(&Pinned { at, event, .. }) = staging.filter(|p| bytes <= p.bytes) else {
+            return Err(DeviceError::Call { call: "send", why: format!("{bytes} bytes were not staging") });
         };
-        let stream = self.streams.for_transfer(&self.api).map_err(|failed| self.failure(failed))?;
+        let stream = self.streams.upload_stream(&self.api).map_err(|failed| self.failure(failed))?;
         // SAFETY: the buffer has so many bytes; the event is recorded behind the copy, as above. The device's range is the caller's.
         unsafe {
             self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), bytes, stream))?;
             self.check("cuEventRecord", (self.api.event_record)(event, stream))?;
         }
-        self.streams.sent(&self.api).map_err(|failed| self.failure(failed))
+        self.streams.upload_done(&self.api).map_err(|failed| self.failure(failed))
     }
 
-    fn read(&mut self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
+    fn read(&mut self, from: DevicePtr, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.current()?;
         let mut from = from;
         for part in bytes.chunks_mut(PART) {
@@ -419,35 +416,36 @@ impl Driver for Gpu {
         Ok(())
     }
 
-    fn fetch(&mut self, from: Address, bytes: usize) -> Result<(), DeviceError> {
+    fn read_async(&mut self, from: DevicePtr, bytes: usize) -> Result<(), DeviceError> {
         self.current()?;
-        if self.under_way == FETCHES || bytes > FETCH {
-            let why = format!("{} fetches are under way, and one of {bytes} bytes is asked for", self.under_way);
+        if self.reads_in_flight == ASYNC_READS || bytes > ASYNC_READ_BYTES {
+            let why =
+                format!("{} read_buffers are under way, and one of {bytes} bytes is asked for", self.reads_in_flight);
             return Err(DeviceError::Call { call: "fetch", why });
         }
-        let k = (self.fetched + self.under_way) % FETCHES;
-        while self.fetches.len() <= k {
-            let buffer = Pinned::new(&self.api, FETCH).map_err(|failed| self.failure(failed))?;
-            self.fetches.push(buffer);
+        let k = (self.first_read + self.reads_in_flight) % ASYNC_READS;
+        while self.read_buffers.len() <= k {
+            let buffer = Pinned::new(&self.api, ASYNC_READ_BYTES).map_err(|failed| self.failure(failed))?;
+            self.read_buffers.push(buffer);
         }
-        let Pinned { at, event, .. } = self.fetches[k];
+        let Pinned { at, event, .. } = self.read_buffers[k];
         // SAFETY: the buffer has room, and what it held was given. The device's range is the caller's.
         unsafe {
             self.check("cuMemcpyDtoHAsync", (self.api.to_host)(at.cast(), from, bytes, self.streams.main))?;
             self.check("cuEventRecord", (self.api.event_record)(event, self.streams.main))?;
         }
-        self.under_way += 1;
+        self.reads_in_flight += 1;
         Ok(())
     }
 
-    fn fetched(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError> {
+    fn finish_read(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.current()?;
-        if self.under_way == 0 || bytes.len() > FETCH {
+        if self.reads_in_flight == 0 || bytes.len() > ASYNC_READ_BYTES {
             return Err(DeviceError::Call { call: "fetched", why: "nothing of the size is under way".into() });
         }
-        let Pinned { at, event, .. } = self.fetches[self.fetched];
-        self.fetched = (self.fetched + 1) % FETCHES;
-        self.under_way -= 1;
+        let Pinned { at, event, .. } = self.read_buffers[self.first_read];
+        self.first_read = (self.first_read + 1) % ASYNC_READS;
+        self.reads_in_flight -= 1;
         // SAFETY: recorded behind the copy.
         self.check("cuEventSynchronize", unsafe { (self.api.event_wait)(event) })?;
         // SAFETY: the copy is done, and the buffer is as large.
@@ -455,12 +453,12 @@ impl Driver for Gpu {
         Ok(())
     }
 
-    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DeviceError> {
+    fn copy(&mut self, from: DevicePtr, to: DevicePtr, bytes: usize) -> Result<(), DeviceError> {
         self.current()?;
         self.copy_on(from, to, bytes, self.streams.main)
     }
 
-    fn launch(&mut self, launch: &Launch<'_>) -> Result<(), DeviceError> {
+    fn launch(&mut self, launch: &KernelLaunch<'_>) -> Result<(), DeviceError> {
         self.current()?;
         self.launch_on(launch, self.streams.main)
     }
@@ -468,30 +466,30 @@ impl Driver for Gpu {
     fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         self.current()?;
         self.resolve(commands)?;
-        self.streams.run_begins(&self.api).map_err(|failed| self.failure(failed))?;
+        self.streams.begin_run(&self.api).map_err(|failed| self.failure(failed))?;
         // Within a captured list no launch can be waited for, or timed.
-        if !self.captures || self.wait_each || self.measuring.is_some() {
-            return self.plainly(commands);
+        if !self.captures || self.wait_each || self.timer.is_some() {
+            return self.run_plain(commands);
         }
         let (next, gone) = self.graphs.next(&self.nodes);
         self.destroy(gone);
         match next {
-            Next::Plain => self.plainly(commands),
-            Next::Replay(graph) => self.replay(graph, commands),
-            Next::Capture => match self.capture(commands) {
+            NextAction::Plain => self.run_plain(commands),
+            NextAction::Replay(graph) => self.replay(graph, commands),
+            NextAction::Capture => match self.capture(commands) {
                 Ok(graph) => {
                     self.graphs.captured(graph);
                     self.replay(graph, commands)
                 }
                 Err(why) => {
                     self.graphs.refused(why.to_string());
-                    self.plainly(commands)
+                    self.run_plain(commands)
                 }
             },
         }
     }
 
-    fn unused(&mut self) -> Result<Option<usize>, DeviceError> {
+    fn free_memory(&mut self) -> Result<Option<usize>, DeviceError> {
         self.current()?;
         let (mut free, mut total) = (0, 0);
         // SAFETY: addresses of live variables; the context is current.
@@ -499,21 +497,21 @@ impl Driver for Gpu {
         Ok(Some(free.min(total)))
     }
 
-    fn measure(&mut self, on: bool) -> Result<(), DeviceError> {
+    fn set_timing(&mut self, on: bool) -> Result<(), DeviceError> {
         self.current()?;
-        if let Some(measuring) = self.measuring.take() {
+        if let Some(measuring) = self.timer.take() {
             measuring.end(&self.api);
         }
         if on {
-            self.measuring = Some(Measuring::begin(&self.api, self.streams.main)?);
+            self.timer = Some(LaunchTimer::begin(&self.api, self.streams.main)?);
         }
         Ok(())
     }
 
-    fn measured(&mut self) -> Result<Vec<Timed>, DeviceError> {
+    fn timed_launches(&mut self) -> Result<Vec<TimedLaunch>, DeviceError> {
         self.current()?;
         self.wait_for_stream()?;
-        Ok(self.measuring.as_mut().map_or_else(|| Ok(Vec::new()), |m| m.take(&self.api))?)
+        Ok(self.timer.as_mut().map_or_else(|| Ok(Vec::new()), |m| m.take(&self.api))?)
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {
@@ -532,11 +530,11 @@ impl Drop for Gpu {
             if !self.streams.main.is_null() {
                 (self.api.stream_wait)(self.streams.main);
             }
-            if let Some(measuring) = self.measuring.take() {
+            if let Some(measuring) = self.timer.take() {
                 measuring.end(&self.api);
             }
-            let Gpu { api, large, small, fetches, .. } = self;
-            let buffers = large.buffers.drain(..).chain(small.buffers.drain(..)).chain(fetches.drain(..));
+            let Gpu { api, large, small, read_buffers, .. } = self;
+            let buffers = large.buffers.drain(..).chain(small.buffers.drain(..)).chain(read_buffers.drain(..));
             buffers.for_each(|buffer| buffer.free(api));
             let graphs = self.graphs.clear();
             self.destroy(graphs);

@@ -4,7 +4,7 @@
 //! functions: a capture must not), for the second time captured, from then on replayed. A graph holds addresses but no contents, so a replay
 //! does what the list would do. [`MOST`] lists are kept; the one least recently used goes. Lists that lead into freed memory go at once.
 
-use super::driver::Address;
+use super::driver::DevicePtr;
 use super::library::{CUfunction, CUgraphExec};
 
 /// Most lists that are kept, captured or not: batches of one size have two, since they come over by turns.
@@ -12,14 +12,26 @@ const MOST: usize = 48;
 
 /// A command, with its function found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Node {
-    Launch { function: CUfunction, grid: (u32, u32), threads: u32, shared: u32, given: [Address; 3], beside: bool },
-    Copy { from: Address, to: Address, bytes: usize, beside: bool },
-    Meet,
+pub(super) enum GraphNode {
+    Launch {
+        function: CUfunction,
+        grid: (u32, u32),
+        threads: u32,
+        shared: u32,
+        given: [DevicePtr; 3],
+        side_stream: bool,
+    },
+    Copy {
+        from: DevicePtr,
+        to: DevicePtr,
+        bytes: usize,
+        side_stream: bool,
+    },
+    Join,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum CaptureState {
     /// Seen once.
     New,
     Captured(CUgraphExec),
@@ -28,16 +40,16 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Kept {
-    nodes: Vec<Node>,
-    state: State,
+struct CachedList {
+    nodes: Vec<GraphNode>,
+    state: CaptureState,
     /// When it was seen last.
     used: u64,
 }
 
 /// How lists were run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Captures {
+pub struct CaptureCounts {
     /// One by one.
     pub plain: u64,
     pub captured: u64,
@@ -49,7 +61,7 @@ pub struct Captures {
 
 /// What is to be done with a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextAction {
     Plain,
     /// To be captured, then given to [`Graphs::captured`] or [`Graphs::refused`].
     Capture,
@@ -59,44 +71,44 @@ pub(super) enum Next {
 /// See the module. Graphs that it gives back are the caller's to destroy.
 #[derive(Debug, Default)]
 pub(super) struct Graphs {
-    kept: Vec<Kept>,
+    kept: Vec<CachedList>,
     clock: u64,
-    pub counts: Captures,
+    pub counts: CaptureCounts,
 }
 
 impl Graphs {
     /// What to do with a list that comes now, and a graph that has to make way for it.
-    pub fn next(&mut self, nodes: &[Node]) -> (Next, Option<CUgraphExec>) {
+    pub fn next(&mut self, nodes: &[GraphNode]) -> (NextAction, Option<CUgraphExec>) {
         self.clock += 1;
         if let Some(kept) = self.kept.iter_mut().find(|k| k.nodes == nodes) {
             kept.used = self.clock;
             let next = match kept.state {
-                State::New => Next::Capture,
-                State::Captured(graph) => Next::Replay(graph),
-                State::Refused => Next::Plain,
+                CaptureState::New => NextAction::Capture,
+                CaptureState::Captured(graph) => NextAction::Replay(graph),
+                CaptureState::Refused => NextAction::Plain,
             };
             match next {
-                Next::Replay(_) => self.counts.replayed += 1,
-                Next::Plain => self.counts.plain += 1,
-                Next::Capture => {}
+                NextAction::Replay(_) => self.counts.replayed += 1,
+                NextAction::Plain => self.counts.plain += 1,
+                NextAction::Capture => {}
             }
             return (next, None);
         }
         self.counts.plain += 1;
-        let new = Kept { nodes: nodes.to_vec(), state: State::New, used: self.clock };
+        let new = CachedList { nodes: nodes.to_vec(), state: CaptureState::New, used: self.clock };
         if self.kept.len() < MOST {
             self.kept.push(new);
-            return (Next::Plain, None);
+            return (NextAction::Plain, None);
         }
         // There is one: MOST is not 0.
-        let Some(oldest) = self.kept.iter_mut().min_by_key(|k| k.used) else { return (Next::Plain, None) };
-        (Next::Plain, std::mem::replace(oldest, new).graph())
+        let Some(oldest) = self.kept.iter_mut().min_by_key(|k| k.used) else { return (NextAction::Plain, None) };
+        (NextAction::Plain, std::mem::replace(oldest, new).graph())
     }
 
     /// The list that came last is a graph from now on.
     pub fn captured(&mut self, graph: CUgraphExec) {
         self.counts.captured += 1;
-        self.settle(State::Captured(graph));
+        self.settle(CaptureState::Captured(graph));
     }
 
     /// The list that came last is launched plainly from now on.
@@ -104,10 +116,10 @@ impl Graphs {
         self.counts.refused += 1;
         self.counts.plain += 1;
         self.counts.why = Some(why);
-        self.settle(State::Refused);
+        self.settle(CaptureState::Refused);
     }
 
-    fn settle(&mut self, state: State) {
+    fn settle(&mut self, state: CaptureState) {
         let clock = self.clock;
         if let Some(kept) = self.kept.iter_mut().find(|k| k.used == clock) {
             kept.state = state;
@@ -115,12 +127,12 @@ impl Graphs {
     }
 
     /// Forgets the lists that lead into memory; gives their graphs.
-    pub fn forget(&mut self, at: Address, bytes: usize) -> Vec<CUgraphExec> {
-        let within = |a: Address| a >= at && a - at < bytes as u64;
-        let leads = |node: &Node| match *node {
-            Node::Launch { given, .. } => given.into_iter().any(within),
-            Node::Copy { from, to, .. } => within(from) || within(to),
-            Node::Meet => false,
+    pub fn forget(&mut self, at: DevicePtr, bytes: usize) -> Vec<CUgraphExec> {
+        let within = |a: DevicePtr| a >= at && a - at < bytes as u64;
+        let leads = |node: &GraphNode| match *node {
+            GraphNode::Launch { given, .. } => given.into_iter().any(within),
+            GraphNode::Copy { from, to, .. } => within(from) || within(to),
+            GraphNode::Join => false,
         };
         self.drain(|kept| kept.nodes.iter().any(leads))
     }
@@ -130,17 +142,17 @@ impl Graphs {
         self.drain(|_| true)
     }
 
-    fn drain(&mut self, goes: impl Fn(&Kept) -> bool) -> Vec<CUgraphExec> {
+    fn drain(&mut self, goes: impl Fn(&CachedList) -> bool) -> Vec<CUgraphExec> {
         let (gone, kept) = std::mem::take(&mut self.kept).into_iter().partition(|k| goes(k));
         self.kept = kept;
-        let gone: Vec<Kept> = gone;
-        gone.into_iter().filter_map(Kept::graph).collect()
+        let gone: Vec<CachedList> = gone;
+        gone.into_iter().filter_map(CachedList::graph).collect()
     }
 }
 
-impl Kept {
+impl CachedList {
     fn graph(self) -> Option<CUgraphExec> {
-        if let State::Captured(graph) = self.state { Some(graph) } else { None }
+        if let CaptureState::Captured(graph) = self.state { Some(graph) } else { None }
     }
 }
 
@@ -152,30 +164,30 @@ mod tests {
         std::ptr::without_provenance_mut(n)
     }
 
-    fn list(n: u64) -> Vec<Node> {
-        let launch = |k: u64| Node::Launch {
+    fn list(n: u64) -> Vec<GraphNode> {
+        let launch = |k: u64| GraphNode::Launch {
             function: handle(1),
             grid: (3, 1),
             threads: 32,
             shared: 0,
             given: [1 << 20, (1 << 21) + n, k],
-            beside: false,
+            side_stream: false,
         };
-        vec![launch(0), launch(1), Node::Copy { from: 1 << 30, to: 1 << 31, bytes: 64, beside: false }]
+        vec![launch(0), launch(1), GraphNode::Copy { from: 1 << 30, to: 1 << 31, bytes: 64, side_stream: false }]
     }
 
     #[test]
     fn the_second_time_is_captured_and_the_third_replayed() {
         let mut graphs = Graphs::default();
-        assert_eq!(graphs.next(&list(0)), (Next::Plain, None));
-        assert_eq!(graphs.next(&list(1)), (Next::Plain, None));
-        assert_eq!(graphs.next(&list(0)), (Next::Capture, None));
+        assert_eq!(graphs.next(&list(0)), (NextAction::Plain, None));
+        assert_eq!(graphs.next(&list(1)), (NextAction::Plain, None));
+        assert_eq!(graphs.next(&list(0)), (NextAction::Capture, None));
         graphs.captured(handle(7));
-        assert_eq!(graphs.next(&list(1)), (Next::Capture, None));
+        assert_eq!(graphs.next(&list(1)), (NextAction::Capture, None));
         graphs.refused("no".into());
-        assert_eq!(graphs.next(&list(0)), (Next::Replay(handle(7)), None));
-        assert_eq!(graphs.next(&list(1)), (Next::Plain, None));
-        let counts = Captures { plain: 4, captured: 1, replayed: 1, refused: 1, why: Some("no".into()) };
+        assert_eq!(graphs.next(&list(0)), (NextAction::Replay(handle(7)), None));
+        assert_eq!(graphs.next(&list(1)), (NextAction::Plain, None));
+        let counts = CaptureCounts { plain: 4, captured: 1, replayed: 1, refused: 1, why: Some("no".into()) };
         assert_eq!(graphs.counts, counts);
     }
 
@@ -184,12 +196,12 @@ mod tests {
         let mut graphs = Graphs::default();
         for n in 0..MOST as u64 {
             graphs.next(&list(n));
-            assert_eq!(graphs.next(&list(n)).0, Next::Capture);
+            assert_eq!(graphs.next(&list(n)).0, NextAction::Capture);
             graphs.captured(handle(n as usize + 1));
         }
-        assert_eq!(graphs.next(&list(0)).0, Next::Replay(handle(1)));
-        assert_eq!(graphs.next(&list(99)), (Next::Plain, Some(handle(2))));
-        assert_eq!(graphs.next(&list(1)), (Next::Plain, Some(handle(3))));
+        assert_eq!(graphs.next(&list(0)).0, NextAction::Replay(handle(1)));
+        assert_eq!(graphs.next(&list(99)), (NextAction::Plain, Some(handle(2))));
+        assert_eq!(graphs.next(&list(1)), (NextAction::Plain, Some(handle(3))));
     }
 
     #[test]
@@ -202,7 +214,7 @@ mod tests {
         }
         assert_eq!(graphs.forget((1 << 20) + 1, 256), []);
         assert_eq!(graphs.forget((1 << 21) + 1, 1), [handle(2)]);
-        assert_eq!(graphs.next(&list(1)).0, Next::Plain);
+        assert_eq!(graphs.next(&list(1)).0, NextAction::Plain);
         assert_eq!(graphs.forget(1 << 30, 1), [handle(1)]);
         assert_eq!(graphs.clear(), []);
     }

@@ -7,7 +7,7 @@
 //! that processes side by side see whole entries or none; entries that were not read for longest go, once all together are larger than the limit;
 //! where nothing can be read or written, all works without.
 
-use super::nvrtc::{Image, Nvrtc, NvrtcError, Target, options};
+use super::nvrtc::{CudaImage, CudaTarget, Nvrtc, NvrtcError, options};
 use crate::fs::write_atomically;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
@@ -71,7 +71,13 @@ impl ImageCache {
     }
 
     /// The image of a source for a target, from the cache or compiled; `name` stands in messages.
-    pub fn compile(&self, nvrtc: &Nvrtc, source: &str, name: &str, target: Target) -> Result<Image, NvrtcError> {
+    pub fn compile(
+        &self,
+        nvrtc: &Nvrtc,
+        source: &str,
+        name: &str,
+        target: CudaTarget,
+    ) -> Result<CudaImage, NvrtcError> {
         let key = Key::new(nvrtc.version(), &options(target), source);
         match self.find(key, target) {
             Some(image) => Ok(image),
@@ -83,7 +89,7 @@ impl ImageCache {
         }
     }
 
-    fn find(&self, key: Key, target: Target) -> Option<Image> {
+    fn find(&self, key: Key, target: CudaTarget) -> Option<CudaImage> {
         let path = self.folder.as_ref()?.join(key.file());
         let mut file = File::open(path).ok()?;
         let found = file.metadata().ok()?;
@@ -97,7 +103,7 @@ impl ImageCache {
         if Sha256::digest(code).as_slice() != digest {
             return None;
         }
-        let image = Image { target, code: code.to_vec(), log: String::new() };
+        let image = CudaImage { target, code: code.to_vec(), log: String::new() };
         image.check().ok()?;
         // That it was read just now; where the file is another user's, it counts from when it was written.
         let _ = file.set_modified(SystemTime::now());
@@ -170,11 +176,11 @@ mod tests {
     use std::time::Duration;
 
     fn key(source: &str) -> Key {
-        Key::new((13, 0), &options(Target::Cubin(90)), source)
+        Key::new((13, 0), &options(CudaTarget::Cubin(90)), source)
     }
 
     fn find(cache: &ImageCache, key: Key) -> Option<Vec<u8>> {
-        cache.find(key, Target::Cubin(90)).map(|image| image.code)
+        cache.find(key, CudaTarget::Cubin(90)).map(|image| image.code)
     }
 
     fn files(folder: &Path) -> usize {
@@ -216,9 +222,9 @@ mod tests {
         let base = key("a");
         assert_eq!(base, key("a"));
         assert_ne!(base, key("b"));
-        assert_ne!(base, Key::new((13, 1), &options(Target::Cubin(90)), "a"));
-        assert_ne!(base, Key::new((13, 0), &options(Target::Cubin(100)), "a"));
-        assert_ne!(base, Key::new((13, 0), &options(Target::Ptx(90)), "a"));
+        assert_ne!(base, Key::new((13, 1), &options(CudaTarget::Cubin(90)), "a"));
+        assert_ne!(base, Key::new((13, 0), &options(CudaTarget::Cubin(100)), "a"));
+        assert_ne!(base, Key::new((13, 0), &options(CudaTarget::Ptx(90)), "a"));
         let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_ne!(Key::new((13, 0), &texts(&["ab", "c"]), "d"), Key::new((13, 0), &texts(&["a", "bc"]), "d"));
         assert_ne!(Key::new((13, 0), &texts(&["a"]), "b"), Key::new((13, 0), &texts(&["a", "b"]), ""));

@@ -1,11 +1,11 @@
 //! Device memory of an engine: blocks that grow and stay, and how a step divides them.
 
-use super::driver::{Address, Array, DeviceError, Driver};
+use super::driver::{DeviceArray, DeviceError, DevicePtr, Driver};
 
 /// Where an array begins: at an address, or in one of a step's blocks, whose addresses are known when all sizes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
-    Fixed(Address),
+pub(super) enum RelativePtr {
+    Fixed(DevicePtr),
     /// Data of the batch, written by the host.
     Staged(usize),
     /// Buffers of the training or inference schedule.
@@ -15,40 +15,40 @@ pub(super) enum At {
 }
 
 /// Nothing: kernels test for it where it is allowed.
-pub(super) const NONE: At = At::Fixed(0);
+pub(super) const NULL: RelativePtr = RelativePtr::Fixed(0);
 
-impl At {
-    pub fn plus(self, bytes: usize) -> At {
+impl RelativePtr {
+    pub fn plus(self, bytes: usize) -> RelativePtr {
         match self {
-            At::Fixed(at) => At::Fixed(at.wrapping_add(bytes as u64)),
-            At::Staged(at) => At::Staged(at.saturating_add(bytes)),
-            At::Arena(at) => At::Arena(at.saturating_add(bytes)),
-            At::Work(at) => At::Work(at.saturating_add(bytes)),
+            RelativePtr::Fixed(at) => RelativePtr::Fixed(at.wrapping_add(bytes as u64)),
+            RelativePtr::Staged(at) => RelativePtr::Staged(at.saturating_add(bytes)),
+            RelativePtr::Arena(at) => RelativePtr::Arena(at.saturating_add(bytes)),
+            RelativePtr::Work(at) => RelativePtr::Work(at.saturating_add(bytes)),
         }
     }
 }
 
 /// Addresses of a step's blocks.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bases {
-    pub staged: Address,
-    pub arena: Address,
-    pub work: Address,
+pub(super) struct BlockBases {
+    pub staged: DevicePtr,
+    pub arena: DevicePtr,
+    pub work: DevicePtr,
 }
 
-impl Bases {
-    pub fn resolve(&self, at: At) -> Address {
+impl BlockBases {
+    pub fn resolve(&self, at: RelativePtr) -> DevicePtr {
         match at {
-            At::Fixed(at) => at,
-            At::Staged(at) => self.staged + at as u64,
-            At::Arena(at) => self.arena + at as u64,
-            At::Work(at) => self.work + at as u64,
+            RelativePtr::Fixed(at) => at,
+            RelativePtr::Staged(at) => self.staged + at as u64,
+            RelativePtr::Arena(at) => self.arena + at as u64,
+            RelativePtr::Work(at) => self.work + at as u64,
         }
     }
 }
 
 /// A quarter more memory than asked for, or no more than that where there is not so much; with its size.
-fn more(driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(Address, usize), DeviceError> {
+fn more(driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(DevicePtr, usize), DeviceError> {
     let capacity = bytes.saturating_add(bytes / 4);
     match driver.allocate(capacity, what) {
         Err(DeviceError::Memory { .. }) => Ok((driver.allocate(bytes, what)?, bytes)),
@@ -58,12 +58,12 @@ fn more(driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(A
 
 /// Memory whose capacity grows by a quarter more than asked, where there is so much, and never shrinks.
 #[derive(Debug, Default)]
-pub(super) struct Block {
-    pub at: Address,
+pub(super) struct DeviceBlock {
+    pub at: DevicePtr,
     capacity: usize,
 }
 
-impl Block {
+impl DeviceBlock {
     /// Makes room for `bytes` at least; what was there is lost when it grows.
     pub fn reserve(&mut self, driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(), DeviceError> {
         self.reserve_keeping(driver, bytes, 0, what)
@@ -117,14 +117,14 @@ impl Block {
         if self.capacity > 0 {
             driver.free(self.at);
         }
-        *self = Block::default();
+        *self = DeviceBlock::default();
     }
 }
 
 /// How much room arrays get whose sizes change from batch to batch, so that batches of about one size have one layout: sizes up to the same
 /// bound get the same room. Nothing but addresses depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Buckets {
+pub(super) struct SizeBuckets {
     /// Bounds between a power of two and the next; 0 for room as asked.
     pub per_doubling: usize,
 }
@@ -132,7 +132,7 @@ pub(super) struct Buckets {
 /// Bounds are apart at least so much.
 const NARROWEST: usize = 16;
 
-impl Buckets {
+impl SizeBuckets {
     /// The least bound from `count` on.
     pub fn room(self, count: usize) -> usize {
         if self.per_doubling == 0 {
@@ -147,9 +147,9 @@ impl Buckets {
 
 /// Arrays side by side, from offset 0.
 #[derive(Debug, Default)]
-pub(super) struct Space {
+pub(super) struct BlockLayout {
     pub bytes: usize,
-    pub buckets: Buckets,
+    pub buckets: SizeBuckets,
     /// Offset, bytes, and what it is.
     arrays: Vec<(usize, usize, &'static str)>,
 }
@@ -157,9 +157,9 @@ pub(super) struct Space {
 /// Arrays begin at multiples of this.
 const LINE: usize = 256;
 
-impl Space {
-    pub fn new(buckets: Buckets) -> Space {
-        Space { buckets, ..Space::default() }
+impl BlockLayout {
+    pub fn new(buckets: SizeBuckets) -> BlockLayout {
+        BlockLayout { buckets, ..BlockLayout::default() }
     }
 
     pub fn clear(&mut self) {
@@ -197,20 +197,20 @@ impl Space {
     }
 
     /// The arrays, in a block at an address.
-    pub fn arrays(&self, at: Address, written: bool) -> Vec<Array> {
+    pub fn arrays(&self, at: DevicePtr, written: bool) -> Vec<DeviceArray> {
         let arrays = self.arrays.iter();
-        arrays.map(|&(offset, bytes, what)| Array { at: at + offset as u64, bytes, what, written }).collect()
+        arrays.map(|&(offset, bytes, what)| DeviceArray { at: at + offset as u64, bytes, what, written }).collect()
     }
 
     /// Tells the driver of the arrays.
-    pub fn tell<D: Driver>(&self, driver: &mut D, at: Address, written: bool) {
+    pub fn tell<D: Driver>(&self, driver: &mut D, at: DevicePtr, written: bool) {
         if D::CHECKS {
-            driver.arrays(at, self.bytes, &self.arrays(at, written));
+            driver.declare_arrays(at, self.bytes, &self.arrays(at, written));
         }
     }
 }
 
-/// Numbers of 4 or 8 bytes, of any bits, without padding.
+/// ArraySource of 4 or 8 bytes, of any bits, without padding.
 pub(super) trait Plain: Copy {}
 impl Plain for u32 {}
 impl Plain for u64 {}
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn rooms_are_few_and_close() {
-        let buckets = Buckets { per_doubling: 8 };
+        let buckets = SizeBuckets { per_doubling: 8 };
         let rooms: std::collections::BTreeSet<usize> = (0..1 << 16).map(|n| buckets.room(n)).collect();
         // 16 to 128 by 16, then eight a doubling.
         assert_eq!(rooms.len(), 8 + 9 * 8);
@@ -246,6 +246,6 @@ mod tests {
             assert!(room >= n && room <= (n + n / 8).max(n + NARROWEST) && buckets.room(room) == room, "{n}: {room}");
         }
         assert_eq!(buckets.room(usize::MAX), usize::MAX);
-        assert_eq!(Buckets::default().room(77), 77);
+        assert_eq!(SizeBuckets::default().room(77), 77);
     }
 }

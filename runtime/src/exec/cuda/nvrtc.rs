@@ -43,14 +43,14 @@ type Get = unsafe extern "C" fn(nvrtcProgram, *mut c_char) -> c_int;
 
 /// What to compile for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Target {
+pub enum CudaTarget {
     /// Machine code of one architecture, `sm_90`.
     Cubin(u32),
     /// PTX for it and later ones, `compute_90`.
     Ptx(u32),
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for CudaTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cubin(n) => write!(f, "sm_{n}"),
@@ -59,13 +59,13 @@ impl fmt::Display for Target {
     }
 }
 
-impl FromStr for Target {
+impl FromStr for CudaTarget {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Target, String> {
+    fn from_str(text: &str) -> Result<CudaTarget, String> {
         let number = |n: &str| n.parse::<u32>().ok().filter(|n| (LEAST..1000).contains(n));
         let (sm, compute) = (text.strip_prefix("sm_"), text.strip_prefix("compute_"));
-        let target = sm.and_then(number).map(Target::Cubin).or(compute.and_then(number).map(Target::Ptx));
+        let target = sm.and_then(number).map(CudaTarget::Cubin).or(compute.and_then(number).map(CudaTarget::Ptx));
         target.ok_or_else(|| format!("expected sm_{LEAST} or later, or compute_{LEAST} or later, found `{text}`"))
     }
 }
@@ -78,9 +78,9 @@ pub enum NvrtcError {
     /// A library of that name, but not NVRTC.
     Foreign { path: String, why: String },
     /// An architecture that this NVRTC does not know.
-    Target { target: Target, version: (i32, i32), known: Vec<i32> },
+    Target { target: CudaTarget, version: (i32, i32), known: Vec<i32> },
     /// The source does not compile for the target.
-    Source { target: Target, log: String },
+    Source { target: CudaTarget, log: String },
     /// A call failed otherwise.
     Call { call: &'static str, why: String },
 }
@@ -146,9 +146,9 @@ fn known(api: &Api) -> Vec<i32> {
 }
 
 /// What is passed beside the source.
-pub(super) fn options(target: Target) -> Vec<String> {
+pub(super) fn options(target: CudaTarget) -> Vec<String> {
     let mut options = vec![format!("--gpu-architecture={target}"), "--std=c++17".into(), "--restrict".into()];
-    if let Target::Cubin(_) = target {
+    if let CudaTarget::Cubin(_) = target {
         options.push("--ptxas-options=-v".into());
     }
     options
@@ -156,8 +156,8 @@ pub(super) fn options(target: Target) -> Vec<String> {
 
 /// A compiled source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    pub target: Target,
+pub struct CudaImage {
+    pub target: CudaTarget,
     /// CUBIN, or the PTX's text.
     pub code: Vec<u8>,
     /// What the compiler had to say; empty where the image was not compiled just now.
@@ -201,13 +201,13 @@ impl Nvrtc {
         self.version
     }
 
-    /// Compiles a source; `name` stands in messages. CUBINs come with the assembler's account, see [`Image::resources`].
-    pub fn compile(&self, source: &str, name: &str, target: Target) -> Result<Image, NvrtcError> {
+    /// Compiles a source; `name` stands in messages. CUBINs come with the assembler's account, see [`CudaImage::resources`].
+    pub fn compile(&self, source: &str, name: &str, target: CudaTarget) -> Result<CudaImage, NvrtcError> {
         let text = |s: &str| {
             CString::new(s)
                 .map_err(|_| NvrtcError::Call { call: "nvrtcCreateProgram", why: "a text with a zero byte".into() })
         };
-        let (Target::Cubin(architecture) | Target::Ptx(architecture)) = target;
+        let (CudaTarget::Cubin(architecture) | CudaTarget::Ptx(architecture)) = target;
         if !self.known.is_empty() && !self.known.contains(&(architecture as i32)) {
             return Err(NvrtcError::Target { target, version: self.version, known: self.known.clone() });
         }
@@ -237,14 +237,14 @@ impl Nvrtc {
             e => e,
         })?;
         let code = match target {
-            Target::Cubin(_) => self.get("nvrtcGetCUBIN", (self.api.cubin_size, self.api.cubin), &program)?,
-            Target::Ptx(_) => {
+            CudaTarget::Cubin(_) => self.get("nvrtcGetCUBIN", (self.api.cubin_size, self.api.cubin), &program)?,
+            CudaTarget::Ptx(_) => {
                 let mut text = self.get("nvrtcGetPTX", (self.api.ptx_size, self.api.ptx), &program)?;
                 text.truncate(text.iter().position(|&b| b == 0).unwrap_or(text.len()));
                 text
             }
         };
-        Ok(Image { target, code, log })
+        Ok(CudaImage { target, code, log })
     }
 
     fn get(&self, call: &'static str, (size, get): (Size, Get), program: &Owned<'_>) -> Result<Vec<u8>, NvrtcError> {
@@ -284,12 +284,12 @@ impl Drop for Owned<'_> {
     }
 }
 
-impl Image {
+impl CudaImage {
     /// Whether it can be what it says, before a driver is given it: a file may hold anything.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (expected, found) = match self.target {
-            Target::Cubin(_) => ("machine code", self.code.starts_with(b"\x7fELF")),
-            Target::Ptx(_) => {
+            CudaTarget::Cubin(_) => ("machine code", self.code.starts_with(b"\x7fELF")),
+            CudaTarget::Ptx(_) => {
                 let text = !self.code.contains(&0) && std::str::from_utf8(&self.code).is_ok();
                 ("PTX", text && !self.code.is_empty())
             }
@@ -327,10 +327,10 @@ mod tests {
 
     #[test]
     fn targets() {
-        assert_eq!("sm_90".parse(), Ok(Target::Cubin(90)));
-        assert_eq!("compute_100".parse(), Ok(Target::Ptx(100)));
+        assert_eq!("sm_90".parse(), Ok(CudaTarget::Cubin(90)));
+        assert_eq!("compute_100".parse(), Ok(CudaTarget::Ptx(100)));
         for wrong in ["sm_", "sm_75", "90", "sm_90a", "compute_x", "sm_-80"] {
-            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+            assert!(wrong.parse::<CudaTarget>().is_err(), "{wrong}");
         }
     }
 
@@ -352,7 +352,7 @@ mod tests {
         let log = "ptxas info    : 0 bytes gmem\nptxas info    : Compiling entry function 'b' for 'sm_90'\nptxas info    : Function properties for b\n    \
                    64 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads\nptxas info    : Used 40 registers, used 1 barriers, 64 bytes cumulative stack size\n\
                    ptxas info    : Compiling entry function 'a' for 'sm_90'\nptxas info    : Used 9 registers, used 0 barriers\n";
-        let found = Image { target: Target::Cubin(90), code: vec![], log: log.into() }.resources();
+        let found = CudaImage { target: CudaTarget::Cubin(90), code: vec![], log: log.into() }.resources();
         let b = Resources { kernel: "b".into(), registers: 40, spill_stores: 8, spill_loads: 12, stack: 64 };
         assert_eq!(found, [Resources { kernel: "a".into(), registers: 9, ..Resources::default() }, b]);
     }

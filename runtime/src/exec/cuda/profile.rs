@@ -3,29 +3,27 @@
 //! Work is what the schedule says, of kernels over tiles: operations of products and moments as the device does them, and the bytes that a kernel
 //! moves between global memory and the chip if each is moved once. What lies in a tile's buffers costs none.
 
-use super::driver::Timed;
-use crate::exec::cpu::{ProfileRow, Span};
+use super::driver::TimedLaunch;
+use crate::exec::common::{CallSpan, ProfileRow};
 use din_program::Program;
 use din_program::cuda::{Grid, Launches};
-use din_program::schedule::{
-    AxisId, AxisKind, AxisTree, BATCH, GLOBAL, KernelArg, Operation, Phase, Schedule, Storage,
-};
+use din_program::schedule::{AbsorbedWeight, AxisId, AxisTree, BATCH, BufferId, KernelArg, Phase, Schedule, Storage};
 use rustc_hash::FxHashMap;
 
 /// Launches that are kept one by one: some steps of a model of usual size.
-const MOST_SPANS: usize = 1 << 14;
+const MAX_SPANS: usize = 1 << 14;
 
 /// What was measured so far.
 #[derive(Debug, Default)]
-pub(super) struct Profile {
+pub(super) struct DeviceProfile {
     rows: Vec<ProfileRow>,
-    spans: Vec<Span>,
+    spans: Vec<CallSpan>,
     /// By kernel and location.
     known: FxHashMap<(String, String), usize>,
 }
 
 /// A schedule that ran.
-pub(super) struct Ran<'a> {
+pub(super) struct ScheduleRun<'a> {
     /// For people: `train`, `update adam`.
     pub name: &'a str,
     pub schedule: &'a Schedule,
@@ -35,7 +33,7 @@ pub(super) struct Ran<'a> {
     pub count: &'a dyn Fn(AxisId) -> usize,
 }
 
-impl Profile {
+impl DeviceProfile {
     fn row(&mut self, kernel: &str, location: &str) -> &mut ProfileRow {
         let rows = &mut self.rows;
         let at = *self.known.entry((kernel.to_string(), location.to_string())).or_insert_with(|| {
@@ -56,16 +54,16 @@ impl Profile {
     }
 
     /// Adds launches, in their order.
-    pub fn add(&mut self, timed: &[Timed]) {
+    pub fn add(&mut self, timed: &[TimedLaunch]) {
         for t in timed {
             let row = self.row(&t.kernel, &t.location);
             row.calls += 1;
             row.seconds += t.length.as_secs_f64();
         }
-        let room = MOST_SPANS.saturating_sub(self.spans.len());
+        let room = MAX_SPANS.saturating_sub(self.spans.len());
         for t in timed.iter().take(room) {
             let schedule = self.row(&t.kernel, &t.location).schedule.clone();
-            self.spans.push(Span {
+            self.spans.push(CallSpan {
                 schedule,
                 name: t.kernel.clone(),
                 location: t.location.clone(),
@@ -77,7 +75,7 @@ impl Profile {
     }
 
     /// Adds the work of a schedule that ran once.
-    pub fn worked(&mut self, program: &Program, ran: &Ran<'_>) {
+    pub fn worked(&mut self, program: &Program, ran: &ScheduleRun<'_>) {
         for launch in &ran.launches.launches {
             let phase = ran.schedule.phases.get(launch.phase as usize);
             let row = self.row(&launch.kernel, &launch.location);
@@ -115,13 +113,13 @@ impl Profile {
         rows
     }
 
-    pub fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<CallSpan> {
         self.spans.clone()
     }
 }
 
 /// Operations and bytes of a phase.
-fn work(program: &Program, ran: &Ran<'_>, phase: &Phase) -> (f64, f64) {
+fn work(program: &Program, ran: &ScheduleRun<'_>, phase: &Phase) -> (f64, f64) {
     let mut flops = 0.0;
     let mut touched: Vec<KernelArg> = Vec::new();
     let mut touch = |source: KernelArg| {
@@ -130,36 +128,10 @@ fn work(program: &Program, ran: &Ran<'_>, phase: &Phase) -> (f64, f64) {
         }
     };
     for call in &phase.calls {
-        let product = |a: u32, b: u32| 2.0 * f64::from(a) * f64::from(b);
-        let each = match call.op {
-            Operation::Kernel { .. } | Operation::Fill { .. } | Operation::Transpose { .. } => 0.0,
-            Operation::SegmentSum { .. } => 0.0,
-            Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } => product(k, n),
-            // Both halves of the weight.
-            Operation::AbsorbedMatMul { e, n, .. } => product(2 * e, n),
-            Operation::AbsorbedOuter { weight, sample, e, n, .. } => {
-                (if weight.is_some() { product(2 * e, n) } else { 0.0 })
-                    + (if sample.is_some() { product(e, n) } else { 0.0 })
-            }
-            Operation::Moments { width, .. } => 5.0 * f64::from(width),
-        };
-        flops += each * (ran.count)(call.axis) as f64;
-        match &call.op {
-            Operation::Kernel { args, .. } => args.iter().copied().for_each(&mut touch),
-            Operation::Fill { buffer, .. } => touch(KernelArg::Buffer(*buffer)),
-            Operation::MatMul { x, w, out, .. } => [x, w, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
-            Operation::AbsorbedMatMul { x, q, w, out, .. } => {
-                [x, q, w, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer)));
-            }
-            Operation::AbsorbedOuter { x, g, weight, sample, .. } => {
-                let pairs = [*weight, *sample].into_iter().flatten().flat_map(|(a, b)| [a, b]);
-                [*x, *g].into_iter().chain(pairs).for_each(|v| touch(KernelArg::Buffer(v.buffer)));
-            }
-            Operation::Outer { x, g, .. } => [x, g].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
-            Operation::Transpose { w, out, .. } => [w, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
-            Operation::SegmentSum { x, out, .. } => [x, out].iter().for_each(|v| touch(KernelArg::Buffer(v.buffer))),
-            Operation::Moments { x, .. } => touch(KernelArg::Buffer(x.buffer)),
-        }
+        let buffers = &ran.schedule.buffers;
+        let width = |id: BufferId| buffers.get(id.index()).filter(|b| b.axis == call.axis).map(|b| b.width);
+        flops += call.work(width, AbsorbedWeight::BothHalves).flops * (ran.count)(call.axis) as f64;
+        call.op.args().into_iter().for_each(&mut touch);
     }
     let numbers = |source: &KernelArg| match *source {
         KernelArg::Buffer(id) => match ran.schedule.buffers.get(id.index()) {
@@ -170,20 +142,20 @@ fn work(program: &Program, ran: &Ran<'_>, phase: &Phase) -> (f64, f64) {
         },
         // A pair's entry and request are found by its sample.
         KernelArg::Ancestor { of, to } => {
-            let by_sample = matches!(ran.axes.of(to), AxisKind::Request | AxisKind::Entries(_));
-            let found = by_sample && matches!(ran.axes.of(of), AxisKind::Sequence(_));
+            let by_sample = Some(to) == ran.axes.request() || ran.axes.is_per_request(to);
+            let found = by_sample && ran.axes.is_ragged(of) && !ran.axes.is_per_request(of);
             (ran.count)(if found { BATCH } else { of }) as f64
         }
         KernelArg::Rows { table, feature } => {
             let width = program.tables.get(table as usize).map_or(0, |t| t.width);
-            let axis = program.schema.features.get(feature as usize).map_or(GLOBAL, |f| ran.axes.feature(f));
+            let axis = ran.axes.feature(&program.schema.features[feature as usize]);
+            let axis = axis.expect("the program was checked: its features are on its axes");
             (ran.count)(axis) as f64 * (1.0 + f64::from(width))
         }
-        KernelArg::GroupRows { group, key } => {
-            let keys = ran.schedule.groups.get(group as usize).map_or(&[][..], |g| &g.keys);
-            let table = keys.get(key as usize).and_then(|(table, _)| program.tables.get(*table as usize));
-            let elements = ran.axes.find(AxisKind::Unique(group)).map_or(0, |d| (ran.count)(d));
-            elements as f64 * (1.0 + f64::from(table.map_or(0, |t| t.width)))
+        KernelArg::UniqueRows { axis, key } => {
+            let unique = ran.axes.unique(axis).expect("the program was checked: the axis is a unique one");
+            let (table, _) = unique.keys[key as usize];
+            (ran.count)(axis) as f64 * (1.0 + f64::from(program.tables[table as usize].width))
         }
         KernelArg::RowIndex => (ran.count)(BATCH) as f64,
         KernelArg::Table(_) | KernelArg::Function(_) => 0.0,

@@ -15,8 +15,8 @@ fn record(program: &Program) -> Record {
         din: written.din,
         model: written.model,
         program: program.hash(),
-        isa: written.isa,
-        device: Some("cpu".into()),
+        backend: written.backend,
+        device: "cpu".into(),
         seed: written.seed,
         batch: written.batch,
         list_separator: b'|',
@@ -86,7 +86,7 @@ fn no_json_file_with_an_altered_digit_is_believed() {
             };
             assert_eq!(error.exit_code(), 1);
             let message = &error.message;
-            let format = message.contains(&format!("expected format {FORMAT}, found 3"));
+            let format = message.contains(&format!("expected format {FORMAT}, found {}", FORMAT ^ 1));
             assert!(message.contains(name) && message.contains("help: "), "{message}");
             assert!(message.contains("the text was altered") || format, "byte {at}: {message}");
         }

@@ -1,7 +1,7 @@
 //! Running a list of commands: as it is, or captured and replayed. `graphs` says which.
 
 use super::super::driver::{Command, DeviceError};
-use super::super::graphs::Node;
+use super::super::graphs::GraphNode;
 use super::super::library::{self, CUgraphExec, CUstream};
 use super::Gpu;
 
@@ -12,16 +12,18 @@ impl Gpu {
         nodes.clear();
         for command in commands {
             match command {
-                Command::Launch(l) => nodes.push(Node::Launch {
+                Command::Launch(l) => nodes.push(GraphNode::Launch {
                     function: self.function(l)?,
                     grid: l.grid,
                     threads: l.threads,
                     shared: l.shared,
-                    given: [l.addresses, l.words, l.scratch],
-                    beside: l.beside,
+                    given: [l.pointers, l.scalars, l.scratch],
+                    side_stream: l.side_stream,
                 }),
-                &Command::Copy { from, to, bytes, beside } => nodes.push(Node::Copy { from, to, bytes, beside }),
-                Command::Meet => nodes.push(Node::Meet),
+                &Command::Copy { from, to, bytes, side_stream } => {
+                    nodes.push(GraphNode::Copy { from, to, bytes, side_stream })
+                }
+                Command::Join => nodes.push(GraphNode::Join),
                 Command::Arrays { .. } => {}
             }
         }
@@ -30,37 +32,37 @@ impl Gpu {
     }
 
     /// The list one by one. Its streams have met when it ends, also where it fails.
-    pub(super) fn plainly(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
-        let asked = self.one_by_one(commands);
-        let met = self.streams.meet(&self.api).map_err(|failed| self.failure(failed));
+    pub(super) fn run_plain(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+        let asked = self.run_commands(commands);
+        let met = self.streams.join(&self.api).map_err(|failed| self.failure(failed));
         asked.and(met)
     }
 
-    fn one_by_one(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
+    fn run_commands(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         // One by one where each is waited for, or timed.
-        let alone = self.wait_each || self.measuring.is_some();
+        let alone = self.wait_each || self.timer.is_some();
         for command in commands {
             match command {
                 Command::Launch(launch) => {
-                    let stream = self.stream(launch.beside && !alone)?;
+                    let stream = self.stream(launch.side_stream && !alone)?;
                     self.launch_on(launch, stream)?;
                 }
-                &Command::Copy { from, to, bytes, beside } => {
-                    let stream = self.stream(beside && !alone)?;
+                &Command::Copy { from, to, bytes, side_stream } => {
+                    let stream = self.stream(side_stream && !alone)?;
                     self.copy_on(from, to, bytes, stream)?;
                 }
-                Command::Meet => self.streams.meet(&self.api).map_err(|failed| self.failure(failed))?,
+                Command::Join => self.streams.join(&self.api).map_err(|failed| self.failure(failed))?,
                 Command::Arrays { .. } => {}
             }
         }
         Ok(())
     }
 
-    fn stream(&mut self, beside: bool) -> Result<CUstream, DeviceError> {
-        if !beside {
+    fn stream(&mut self, side_stream: bool) -> Result<CUstream, DeviceError> {
+        if !side_stream {
             return Ok(self.streams.main);
         }
-        self.streams.beside(&self.api).map_err(|failed| self.failure(failed))
+        self.streams.fork(&self.api).map_err(|failed| self.failure(failed))
     }
 
     /// A graph of a list, ready to be launched; nothing of it has run.
@@ -68,11 +70,11 @@ impl Gpu {
         // SAFETY: a live stream of the current context, on which nothing is being captured.
         let code = unsafe { (self.api.capture_begin)(self.streams.main, library::CAPTURE_THREAD_LOCAL) };
         self.check("cuStreamBeginCapture", code)?;
-        let asked = self.plainly(commands);
+        let asked = self.run_plain(commands);
         let mut graph = std::ptr::null_mut();
         // SAFETY: ends what was begun above, whatever has happened since.
         let code = unsafe { (self.api.capture_end)(self.streams.main, &mut graph) };
-        self.streams.together();
+        self.streams.reset_fork();
         let captured = asked.and_then(|()| self.check("cuStreamEndCapture", code));
         let mut ready = std::ptr::null_mut();
         let made = captured.and_then(|()| {

@@ -1,24 +1,24 @@
 //! The streams of a GPU. What is asked for happens in the order of the main one, with two exceptions: a batch comes over while the last run is
 //! still under way, and launches that may run beside others have a stream of their own until the two meet again.
 
+use super::super::launch_timer::record;
 use super::super::library::{self, Api, CUevent, CUstream, Failed};
-use super::super::measure::record;
 
 /// See the module. Whoever calls has the context current.
 #[derive(Debug)]
 pub(super) struct Streams {
     pub main: CUstream,
     transfers: CUstream,
-    beside: CUstream,
+    side: CUstream,
     /// Behind what came before the last run; behind the last transfer.
-    begun: CUevent,
-    sent: CUevent,
+    run_event: CUevent,
+    upload_event: CUevent,
     /// Where the stream beside begins, and where it ends.
-    parted: CUevent,
-    met: CUevent,
+    fork_event: CUevent,
+    join_event: CUevent,
     /// Whether there was a run, and whether launches run beside the main stream now.
     ran: bool,
-    apart: bool,
+    forked: bool,
 }
 
 fn stream(api: &Api) -> Result<CUstream, Failed> {
@@ -49,81 +49,81 @@ impl Streams {
         Streams {
             main: stream,
             transfers: stream,
-            beside: stream,
-            begun: event,
-            sent: event,
-            parted: event,
-            met: event,
+            side: stream,
+            run_event: event,
+            upload_event: event,
+            fork_event: event,
+            join_event: event,
             ran: false,
-            apart: false,
+            forked: false,
         }
     }
 
     pub fn open(&mut self, api: &Api) -> Result<(), Failed> {
-        for each in [&mut self.main, &mut self.transfers, &mut self.beside] {
+        for each in [&mut self.main, &mut self.transfers, &mut self.side] {
             *each = stream(api)?;
         }
-        for each in [&mut self.begun, &mut self.sent, &mut self.parted, &mut self.met] {
+        for each in [&mut self.run_event, &mut self.upload_event, &mut self.fork_event, &mut self.join_event] {
             *each = event(api)?;
         }
         Ok(())
     }
 
     /// A run comes next.
-    pub fn run_begins(&mut self, api: &Api) -> Result<(), Failed> {
+    pub fn begin_run(&mut self, api: &Api) -> Result<(), Failed> {
         self.ran = true;
-        record(api, self.begun, self.main)
+        record(api, self.run_event, self.main)
     }
 
     /// The stream for a transfer that waits for what came before the last run alone. [`Streams::sent`] follows.
-    pub fn for_transfer(&self, api: &Api) -> Result<CUstream, Failed> {
+    pub fn upload_stream(&self, api: &Api) -> Result<CUstream, Failed> {
         if self.ran {
-            wait(api, self.transfers, self.begun)?;
+            wait(api, self.transfers, self.run_event)?;
         }
         Ok(self.transfers)
     }
 
     /// What comes next waits for the transfer.
-    pub fn sent(&self, api: &Api) -> Result<(), Failed> {
-        record(api, self.sent, self.transfers)?;
-        wait(api, self.main, self.sent)
+    pub fn upload_done(&self, api: &Api) -> Result<(), Failed> {
+        record(api, self.upload_event, self.transfers)?;
+        wait(api, self.main, self.upload_event)
     }
 
     /// The stream for a launch that may run beside others, until [`Streams::meet`].
-    pub fn beside(&mut self, api: &Api) -> Result<CUstream, Failed> {
-        if !self.apart {
-            record(api, self.parted, self.main)?;
-            wait(api, self.beside, self.parted)?;
-            self.apart = true;
+    pub fn fork(&mut self, api: &Api) -> Result<CUstream, Failed> {
+        if !self.forked {
+            record(api, self.fork_event, self.main)?;
+            wait(api, self.side, self.fork_event)?;
+            self.forked = true;
         }
-        Ok(self.beside)
+        Ok(self.side)
     }
 
     /// What comes next waits for launches beside it.
-    pub fn meet(&mut self, api: &Api) -> Result<(), Failed> {
-        if std::mem::take(&mut self.apart) {
-            record(api, self.met, self.beside)?;
-            wait(api, self.main, self.met)?;
+    pub fn join(&mut self, api: &Api) -> Result<(), Failed> {
+        if std::mem::take(&mut self.forked) {
+            record(api, self.join_event, self.side)?;
+            wait(api, self.main, self.join_event)?;
         }
         Ok(())
     }
 
     /// A capture has ended, and with it what ran beside in it.
-    pub fn together(&mut self) {
-        self.apart = false;
+    pub fn reset_fork(&mut self) {
+        self.forked = false;
     }
 
     /// Waits for all of them; errors have no one to be told to.
     pub fn destroy(&mut self, api: &Api) {
         // SAFETY: made by `open` and used no more once they are done.
         unsafe {
-            for stream in [self.transfers, self.beside, self.main] {
+            for stream in [self.transfers, self.side, self.main] {
                 if !stream.is_null() {
                     (api.stream_wait)(stream);
                     (api.stream_destroy)(stream);
                 }
             }
-            for event in [self.begun, self.sent, self.parted, self.met] {
+            for event in [self.run_event, self.upload_event, self.fork_event, self.join_event] {
                 if !event.is_null() {
                     (api.event_destroy)(event);
                 }

@@ -1,14 +1,14 @@
 //! A step as a list of commands: what is launched and copied, in order, as plain data that says all that a device does but for the contents
 //! of memory. Batches in one bucket of shapes give one list, which a driver may then replay.
 
-use super::driver::{Address, Array, Command, Driver, Launch};
-use super::memory::{Bases, Block, Space};
-use super::stage::Ready;
+use super::driver::{Command, DeviceArray, DevicePtr, Driver, KernelLaunch};
+use super::memory::{BlockBases, BlockLayout, DeviceBlock};
+use super::step_args::StagedSchedule;
 use din_program::cuda::{Cuda, Grid, Launches};
 
 /// The kernels of a schedule.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kernels<'a> {
+pub(super) struct ScheduleKernels<'a> {
     pub cuda: &'a Cuda,
     pub launches: &'a Launches,
     /// For kernels without a line of their own.
@@ -17,98 +17,109 @@ pub(super) struct Kernels<'a> {
 
 /// A list that grows; its blocks have their memory already.
 #[derive(Debug)]
-pub(super) struct List<'a> {
+pub(super) struct CommandList<'a> {
     commands: Vec<Command<'a>>,
-    bases: Bases,
+    bases: BlockBases,
     /// Scratch of all launches, one after the other, and its bytes.
-    scratch: (Address, usize),
+    scratch: (DevicePtr, usize),
     /// Whether the driver wants to know of arrays.
     checks: bool,
     /// Whether what comes now may run beside what follows.
-    beside: bool,
+    side_stream: bool,
 }
 
-impl<'a> List<'a> {
+impl<'a> CommandList<'a> {
     /// An empty list in the memory of an old one.
-    pub fn new<D: Driver>(mut old: Vec<Command<'static>>, bases: Bases, scratch: &Block) -> List<'a> {
+    pub fn new<D: Driver>(mut old: Vec<Command<'static>>, bases: BlockBases, scratch: &DeviceBlock) -> CommandList<'a> {
         old.clear();
-        List { commands: old, bases, scratch: (scratch.at, scratch.capacity()), checks: D::CHECKS, beside: false }
+        CommandList {
+            commands: old,
+            bases,
+            scratch: (scratch.at, scratch.capacity()),
+            checks: D::CHECKS,
+            side_stream: false,
+        }
     }
 
-    pub fn bases(&self) -> &Bases {
+    pub fn bases(&self) -> &BlockBases {
         &self.bases
     }
 
-    pub fn launch(&mut self, launch: Launch<'a>) {
-        self.commands.push(Command::Launch(Launch { beside: self.beside, ..launch }));
+    pub fn launch(&mut self, launch: KernelLaunch<'a>) {
+        self.commands.push(Command::Launch(KernelLaunch { side_stream: self.side_stream, ..launch }));
     }
 
-    pub fn copy(&mut self, from: Address, to: Address, bytes: usize) {
-        self.commands.push(Command::Copy { from, to, bytes, beside: self.beside });
+    pub fn copy(&mut self, from: DevicePtr, to: DevicePtr, bytes: usize) {
+        self.commands.push(Command::Copy { from, to, bytes, side_stream: self.side_stream });
     }
 
     /// What comes now may run beside what comes when `on` is false again, until both meet.
-    pub fn beside(&mut self, on: bool) {
-        self.beside = on;
+    pub fn set_side_stream(&mut self, on: bool) {
+        self.side_stream = on;
     }
 
     /// What runs beside is done before what follows.
-    pub fn meet(&mut self) {
-        self.beside = false;
-        self.commands.push(Command::Meet);
+    pub fn join(&mut self) {
+        self.side_stream = false;
+        self.commands.push(Command::Join);
     }
 
     /// From here on a block has these arrays, none of them written.
-    pub fn arrays(&mut self, space: &Space, block: Address) {
+    pub fn arrays(&mut self, space: &BlockLayout, block: DevicePtr) {
         if self.checks {
             self.told(block, space.bytes, space.arrays(block, false));
         }
     }
 
-    fn told(&mut self, block: Address, bytes: usize, arrays: Vec<Array>) {
+    fn told(&mut self, block: DevicePtr, bytes: usize, arrays: Vec<DeviceArray>) {
         if bytes > 0 {
             self.commands.push(Command::Arrays { block, bytes, arrays });
         }
     }
 
     /// The launches of a schedule whose data is on the device.
-    pub fn schedule(&mut self, kernels: &Kernels<'a>, ready: &Ready) {
+    pub fn schedule(&mut self, kernels: &ScheduleKernels<'a>, ready: &StagedSchedule) {
         self.launches(kernels, ready, &kernels.launches.launches);
     }
 
     /// Those that come before the first over tiles: of an update they read what the step begins with, no gradient.
-    pub fn leading(&mut self, kernels: &Kernels<'a>, ready: &Ready) {
+    pub fn leading(&mut self, kernels: &ScheduleKernels<'a>, ready: &StagedSchedule) {
         self.launches(kernels, ready, &kernels.launches.launches[..leading(kernels.launches)]);
     }
 
     /// The others.
-    pub fn rest(&mut self, kernels: &Kernels<'a>, ready: &Ready) {
+    pub fn rest(&mut self, kernels: &ScheduleKernels<'a>, ready: &StagedSchedule) {
         self.launches(kernels, ready, &kernels.launches.launches[leading(kernels.launches)..]);
     }
 
-    fn launches(&mut self, kernels: &Kernels<'a>, ready: &Ready, launches: &'a [din_program::cuda::Launch]) {
+    fn launches(
+        &mut self,
+        kernels: &ScheduleKernels<'a>,
+        ready: &StagedSchedule,
+        launches: &'a [din_program::cuda::Launch],
+    ) {
         let (at, capacity) = self.scratch;
         for launch in launches {
             if self.checks {
                 let bytes = ready.scratch(kernels.cuda, kernels.launches, launch) * 4;
-                let scratch = Array { at, bytes, what: "scratch", written: false };
+                let scratch = DeviceArray { at, bytes, what: "scratch", written: false };
                 self.told(at, capacity, if bytes > 0 { vec![scratch] } else { Vec::new() });
             }
             let blocks = match launch.grid {
                 Grid::Tiles { .. } => kernels.cuda.chunks,
                 Grid::Blocks(blocks) => blocks,
             };
-            self.launch(Launch {
+            self.launch(KernelLaunch {
                 kernel: &launch.kernel,
                 location: &launch.location,
                 grid: (blocks, ready.instances),
                 threads: kernels.cuda.threads,
                 shared: launch.shared,
-                addresses: self.bases.resolve(ready.addresses),
-                words: self.bases.resolve(ready.words),
+                pointers: self.bases.resolve(ready.pointers),
+                scalars: self.bases.resolve(ready.scalars),
                 // Whether a batch needs it is no part of the list.
                 scratch: at,
-                beside: false,
+                side_stream: false,
             });
         }
     }

@@ -2,21 +2,21 @@
 //! their arrays.
 //!
 //! A table's rows below [`DeviceTable::rows`] are the device's; the host makes new rows, and [`DeviceTable::sync`] brings them over. Of a table
-//! with a [`Cache`] the device has some rows, and the host the others.
+//! with a [`TableCache`] the device has some rows, and the host the others.
 
-use super::budget::whole;
-use super::cache::{Cache, Field, fields, row_bytes, tell};
-use super::driver::{Address, DeviceError, Driver};
-use super::memory::{At, Block, Space, bytes_of, bytes_of_mut};
-use crate::exec::cpu::State;
+use super::budget::bytes_with_headroom;
+use super::driver::{DeviceError, DevicePtr, Driver};
+use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
+use super::table_cache::{RowField, TableCache, fields, row_bytes, tell};
+use crate::exec::common::DenseState;
 use crate::table::Table;
 use din_program::SlotScope;
 
 /// Dense values.
 #[derive(Debug, Default)]
-pub(super) struct Values {
-    block: Block,
-    space: Space,
+pub(super) struct DenseValues {
+    block: DeviceBlock,
+    space: BlockLayout,
     /// By parameter.
     params: Vec<usize>,
     /// By parameter, by optimizer slot.
@@ -24,9 +24,9 @@ pub(super) struct Values {
     states: Vec<usize>,
 }
 
-impl Values {
+impl DenseValues {
     /// Writes all of them, for a state of the program's shapes.
-    pub fn upload<D: Driver>(&mut self, driver: &mut D, state: &State) -> Result<(), DeviceError> {
+    pub fn upload<D: Driver>(&mut self, driver: &mut D, state: &DenseState) -> Result<(), DeviceError> {
         let space = &mut self.space;
         space.clear();
         let mut place = |values: &[f32]| space.array(values.len(), "parameters");
@@ -52,8 +52,8 @@ impl Values {
         Ok(())
     }
 
-    /// Reads all of them into a state of the same shapes.
-    pub fn download<D: Driver>(&self, driver: &mut D, state: &mut State) -> Result<(), DeviceError> {
+    /// RowNumberUses all of them into a state of the same shapes.
+    pub fn download<D: Driver>(&self, driver: &mut D, state: &mut DenseState) -> Result<(), DeviceError> {
         let base = self.block.at;
         let mut get = |at: &usize, values: &mut [f32]| driver.read(base + *at as u64, bytes_of_mut(values));
         for (at, values) in self.params.iter().zip(&mut state.params) {
@@ -68,15 +68,15 @@ impl Values {
         Ok(())
     }
 
-    pub fn param(&self, k: usize) -> At {
-        At::Fixed(self.block.at + self.params[k] as u64)
+    pub fn param(&self, k: usize) -> RelativePtr {
+        RelativePtr::Fixed(self.block.at + self.params[k] as u64)
     }
 
-    pub fn slot(&self, k: usize, slot: usize) -> At {
-        At::Fixed(self.block.at + self.slots[k][slot] as u64)
+    pub fn slot(&self, k: usize, slot: usize) -> RelativePtr {
+        RelativePtr::Fixed(self.block.at + self.slots[k][slot] as u64)
     }
 
-    pub fn state(&self, k: usize) -> Address {
+    pub fn state(&self, k: usize) -> DevicePtr {
         self.block.at + self.states[k] as u64
     }
 
@@ -90,36 +90,36 @@ impl Values {
 pub(super) struct DeviceTable {
     /// Rows of the table that are the device's, or its cache's.
     pub rows: usize,
-    pub weights: Block,
-    pub slots: Vec<Block>,
-    pub counts: Block,
-    pub touches: Block,
+    pub weights: DeviceBlock,
+    pub slots: Vec<DeviceBlock>,
+    pub counts: DeviceBlock,
+    pub touches: DeviceBlock,
     /// Where the device does not have all rows.
-    pub cache: Option<Cache>,
+    pub cache: Option<TableCache>,
 }
 
-/// Numbers of rows `from..to` of a slab.
+/// ArraySource of rows `from..to` of a slab.
 fn rows_of(values: &[f32], width: usize, from: usize, to: usize) -> &[f32] {
     values.get(from * width..to * width).unwrap_or_default()
 }
 
 /// What an array is for, in messages.
-fn what(field: Field) -> &'static str {
+fn what(field: RowField) -> &'static str {
     match field {
-        Field::Weights => "table rows",
-        Field::Counts => "counts of table rows",
-        Field::UpdateCount => "touches of table rows",
-        Field::Slot(_) => "optimizer state of table rows",
+        RowField::Weights => "table rows",
+        RowField::Counts => "counts of table rows",
+        RowField::UpdateCount => "touches of table rows",
+        RowField::Slot(_) => "optimizer state of table rows",
     }
 }
 
 impl DeviceTable {
-    fn block(&mut self, field: Field) -> &mut Block {
+    fn block(&mut self, field: RowField) -> &mut DeviceBlock {
         match field {
-            Field::Weights => &mut self.weights,
-            Field::Counts => &mut self.counts,
-            Field::UpdateCount => &mut self.touches,
-            Field::Slot(k) => &mut self.slots[k],
+            RowField::Weights => &mut self.weights,
+            RowField::Counts => &mut self.counts,
+            RowField::UpdateCount => &mut self.touches,
+            RowField::Slot(k) => &mut self.slots[k],
         }
     }
 
@@ -133,15 +133,15 @@ impl DeviceTable {
     }
 
     /// Where its arrays are.
-    pub fn arrays(&self) -> impl Fn(Field) -> At + use<> {
+    pub fn arrays(&self) -> impl Fn(RowField) -> RelativePtr + use<> {
         let (weights, counts, touches) = (self.weights.at, self.counts.at, self.touches.at);
-        let slots: Vec<Address> = self.slots.iter().map(|b| b.at).collect();
+        let slots: Vec<DevicePtr> = self.slots.iter().map(|b| b.at).collect();
         move |field| {
-            At::Fixed(match field {
-                Field::Weights => weights,
-                Field::Counts => counts,
-                Field::UpdateCount => touches,
-                Field::Slot(k) => slots.get(k).copied().unwrap_or(0),
+            RelativePtr::Fixed(match field {
+                RowField::Weights => weights,
+                RowField::Counts => counts,
+                RowField::UpdateCount => touches,
+                RowField::Slot(k) => slots.get(k).copied().unwrap_or(0),
             })
         }
     }
@@ -155,7 +155,7 @@ impl DeviceTable {
         if let Some(mut cache) = self.cache.take() {
             cache.free(driver);
         }
-        self.slots.resize_with(table.slot_count(), Block::default);
+        self.slots.resize_with(table.slot_count(), DeviceBlock::default);
         for k in (0..table.slot_count()).filter(|&k| table.slot_scope(k) == SlotScope::Tensor) {
             let (block, values) = (&mut self.slots[k], table.slot(k));
             block.reserve(driver, size_of_val(values), "optimizer state")?;
@@ -169,26 +169,26 @@ impl DeviceTable {
                 block.exactly(driver, bytes, what(field))?;
                 tell(driver, block, bytes, what(field), false);
             }
-            self.cache = Some(Cache::new(table, room));
+            self.cache = Some(TableCache::new(table, room));
         }
         self.sync(driver, table)
     }
 
     /// Rows that there is room for, where it is not all.
     pub fn room(&self) -> Option<usize> {
-        self.cache.as_ref().map(Cache::capacity)
+        self.cache.as_ref().map(TableCache::capacity)
     }
 
     /// Bytes of its memory.
     pub fn bytes(&self) -> usize {
         let blocks = [&self.weights, &self.counts, &self.touches].into_iter().chain(&self.slots);
-        blocks.map(Block::capacity).sum()
+        blocks.map(DeviceBlock::capacity).sum()
     }
 
     /// Bytes that the table's new rows make it allocate, beside those that it has.
     pub fn grows_by(&self, table: &Table) -> usize {
         let fits = table.rows().saturating_mul(table.width() * 4) <= self.weights.capacity();
-        if fits || self.cache.is_some() { 0 } else { whole(row_bytes(table), table.rows()) }
+        if fits || self.cache.is_some() { 0 } else { bytes_with_headroom(row_bytes(table), table.rows()) }
     }
 
     /// Brings over the rows that the host has made since the last time; all of them the first time. A cache gets them when they are read.
@@ -209,7 +209,7 @@ impl DeviceTable {
         Ok(())
     }
 
-    /// Reads the device's rows into the host's table, which has as many at least.
+    /// RowNumberUses the device's rows into the host's table, which has as many at least.
     pub fn download<D: Driver>(&self, driver: &mut D, table: &mut Table) -> Result<(), DeviceError> {
         self.fits(table)?;
         for (k, block) in self.slots.iter().enumerate() {
@@ -222,7 +222,9 @@ impl DeviceTable {
             return cache.download(driver, table, array);
         }
         for (field, width) in fields(table) {
-            if let (At::Fixed(at), Some(values)) = (array(field), field.of_mut(table).get_mut(..self.rows * width)) {
+            if let (RelativePtr::Fixed(at), Some(values)) =
+                (array(field), field.of_mut(table).get_mut(..self.rows * width))
+            {
                 driver.read(at, bytes_of_mut(values))?;
             }
         }

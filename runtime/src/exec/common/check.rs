@@ -1,51 +1,51 @@
 //! Checks a batch, the model values and the tables against the program before a step touches them: generated code addresses memory
 //! by these numbers without further checks.
 
-use super::{EngineError, State, StepInputs};
+use super::{CheckError, DenseState, StepInputs};
 use crate::lanes;
 use crate::table::Table;
 use din_program::schema::{Feature, FeatureKind};
 use din_program::{Program, SlotScope};
 
-fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), EngineError> {
-    if holds { Ok(()) } else { Err(EngineError::Input(why())) }
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckError> {
+    if holds { Ok(()) } else { Err(CheckError::Input(why())) }
 }
 
-fn expect(what: impl FnOnce() -> String, found: usize, expected: usize) -> Result<(), EngineError> {
+fn expect(what: impl FnOnce() -> String, found: usize, expected: usize) -> Result<(), CheckError> {
     ensure(found == expected, || format!("{}: expected {expected}, found {found}", what()))
 }
 
 /// `labels`: whether every label must have data.
-pub(super) fn check(
+pub fn check_step(
     program: &Program,
-    state: &State,
+    state: &DenseState,
     tables: &[Table],
     inputs: &StepInputs<'_>,
     labels: bool,
-) -> Result<(), EngineError> {
+) -> Result<(), CheckError> {
     values(program, state)?;
-    batch(program, tables, inputs, labels)
+    check_batch(program, tables, inputs, labels)
 }
 
 /// The batch and the tables alone, for an engine that keeps the model values itself.
-pub(crate) fn batch(
+pub fn check_batch(
     program: &Program,
     tables: &[Table],
     inputs: &StepInputs<'_>,
     labels: bool,
-) -> Result<(), EngineError> {
-    batch_but(program, tables, inputs, labels, &|_, _| false)
+) -> Result<(), CheckError> {
+    check_batch_except(program, tables, inputs, labels, &|_, _| false)
 }
 
 /// The same but for the row numbers of some features, by table and the position among its features.
-pub(crate) fn batch_but(
+pub fn check_batch_except(
     program: &Program,
     tables: &[Table],
     inputs: &StepInputs<'_>,
     labels: bool,
-    not: &dyn Fn(usize, usize) -> bool,
-) -> Result<(), EngineError> {
-    fit(program, tables)?;
+    excepted: &dyn Fn(usize, usize) -> bool,
+) -> Result<(), CheckError> {
+    check_tables(program, tables)?;
     let schema = &program.schema;
     let rows = inputs.rows;
     ensure(rows > 0, || "it has no samples".into())?;
@@ -103,7 +103,7 @@ pub(crate) fn batch_but(
             let Some(feature) = schema.features.get(f as usize) else { continue };
             let elements = elements_of(feature);
             expect(|| format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
-            let largest = if not(t, k) { 0 } else { lanes::max(numbers) as usize };
+            let largest = if excepted(t, k) { 0 } else { lanes::max(numbers) as usize };
             ensure(elements == 0 || largest < table.rows(), || {
                 format!(
                     "`{}` names row {largest} of table `{}`, which has {} rows",
@@ -127,12 +127,12 @@ pub(crate) fn batch_but(
 }
 
 /// The model values and the tables.
-pub(crate) fn model(program: &Program, state: &State, tables: &[Table]) -> Result<(), EngineError> {
+pub fn check_model(program: &Program, state: &DenseState, tables: &[Table]) -> Result<(), CheckError> {
     values(program, state)?;
-    fit(program, tables)
+    check_tables(program, tables)
 }
 
-fn values(program: &Program, state: &State) -> Result<(), EngineError> {
+fn values(program: &Program, state: &DenseState) -> Result<(), CheckError> {
     let widths = |found: &[Vec<f32>], expected: &mut dyn Iterator<Item = usize>| {
         let count = expected.zip(found).filter(|(width, values)| values.len() == *width).count();
         count == found.len()
@@ -152,7 +152,7 @@ fn values(program: &Program, state: &State) -> Result<(), EngineError> {
     ensure(fits, || "the model's values have other shapes than the program's parameters and states".into())
 }
 
-pub(crate) fn fit(program: &Program, tables: &[Table]) -> Result<(), EngineError> {
+pub fn check_tables(program: &Program, tables: &[Table]) -> Result<(), CheckError> {
     ensure(tables.len() == program.tables.len(), || {
         format!("expected {} tables, found {}", program.tables.len(), tables.len())
     })?;

@@ -6,26 +6,26 @@
 //! it has on a device with all rows.
 //!
 //! Guarantees: a row is on the device or current on the host; places depend on the batches alone; a batch that cannot be placed, and a step
-//! that does not run ([`Cache::undo`]), leave all rows where they are.
+//! that does not run ([`TableCache::undo`]), leave all rows where they are.
 
-use super::commands::{Kernels, List};
-use super::driver::{Array, DeviceError, Driver, Launch};
-use super::memory::{At, Block, Space, bytes_of, bytes_of_mut};
-use super::stage::Stage;
+use super::command_list::{CommandList, ScheduleKernels};
+use super::driver::{DeviceArray, DeviceError, Driver, KernelLaunch};
+use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
+use super::step_args::UploadPlan;
 use crate::table::Table;
 use din_program::SlotScope;
-use din_program::cuda::{MoveAddress, MoveWord};
+use din_program::cuda::{MovePointer, MoveScalar};
 
 /// Of a row that is not on the device, and of one that will be when the batch is placed.
-const NOWHERE: u32 = u32::MAX;
-const COMING: u32 = u32::MAX - 1;
+const ABSENT: u32 = u32::MAX;
+const PENDING: u32 = u32::MAX - 1;
 
 /// Most places: other numbers mean something.
 pub(super) const MOST: usize = u32::MAX as usize - 2;
 
 /// An array with a number of numbers for each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum RowField {
     Weights,
     Counts,
     UpdateCount,
@@ -33,10 +33,10 @@ pub(super) enum Field {
 }
 
 /// What a table has for each row, with its width.
-pub(super) fn fields(table: &Table) -> Vec<(Field, usize)> {
+pub(super) fn fields(table: &Table) -> Vec<(RowField, usize)> {
     let slots = (0..table.slot_count()).filter(|&k| table.slot_scope(k) != SlotScope::Tensor);
-    let fixed = [(Field::Weights, table.width()), (Field::Counts, 1), (Field::UpdateCount, 1)];
-    fixed.into_iter().chain(slots.map(|k| (Field::Slot(k), table.slot_width(k)))).collect()
+    let fixed = [(RowField::Weights, table.width()), (RowField::Counts, 1), (RowField::UpdateCount, 1)];
+    fixed.into_iter().chain(slots.map(|k| (RowField::Slot(k), table.slot_width(k)))).collect()
 }
 
 /// Bytes of a row on the device.
@@ -44,31 +44,31 @@ pub(super) fn row_bytes(table: &Table) -> usize {
     fields(table).iter().map(|(_, width)| width * 4).sum()
 }
 
-impl Field {
+impl RowField {
     pub fn of(self, table: &Table) -> &[f32] {
         match self {
-            Field::Weights => table.weights(),
-            Field::Counts => table.counts(),
-            Field::UpdateCount => table.touches(),
-            Field::Slot(k) => table.slot(k),
+            RowField::Weights => table.weights(),
+            RowField::Counts => table.counts(),
+            RowField::UpdateCount => table.touches(),
+            RowField::Slot(k) => table.slot(k),
         }
     }
 
     pub fn of_mut(self, table: &mut Table) -> &mut [f32] {
         match self {
-            Field::Weights => table.weights_mut(),
-            Field::Counts => table.counts_mut(),
-            Field::UpdateCount => table.touches_mut(),
-            Field::Slot(k) => table.slot_mut(k),
+            RowField::Weights => table.weights_mut(),
+            RowField::Counts => table.counts_mut(),
+            RowField::UpdateCount => table.touches_mut(),
+            RowField::Slot(k) => table.slot_mut(k),
         }
     }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(super) struct TableCache {
     capacity: usize,
-    fields: Vec<(Field, usize)>,
+    fields: Vec<(RowField, usize)>,
     /// By row of the table, its place.
     places: Vec<u32>,
     /// By place, its row; places from `filled` on are free.
@@ -85,20 +85,20 @@ pub(super) struct Cache {
     going: Vec<u32>,
     /// Packed rows.
     packed: Vec<u32>,
-    from_host: Block,
-    to_host: Block,
+    from_host: DeviceBlock,
+    to_host: DeviceBlock,
     /// Rows that have come and gone so far.
     pub moved: (u64, u64),
 }
 
-impl Cache {
+impl TableCache {
     /// An empty one with `capacity` places, [`MOST`] at most.
-    pub fn new(table: &Table, capacity: usize) -> Cache {
-        Cache {
+    pub fn new(table: &Table, capacity: usize) -> TableCache {
+        TableCache {
             capacity,
             fields: fields(table),
             places: Vec::new(),
-            rows: vec![NOWHERE; capacity],
+            rows: vec![ABSENT; capacity],
             filled: 0,
             older: vec![capacity as u32; capacity + 1],
             newer: vec![capacity as u32; capacity + 1],
@@ -107,8 +107,8 @@ impl Cache {
             coming: Vec::new(),
             going: Vec::new(),
             packed: Vec::new(),
-            from_host: Block::default(),
-            to_host: Block::default(),
+            from_host: DeviceBlock::default(),
+            to_host: DeviceBlock::default(),
             moved: (0, 0),
         }
     }
@@ -143,13 +143,13 @@ impl Cache {
         self.batch += 1;
         self.coming.clear();
         self.going.clear();
-        self.places.resize(table.rows(), NOWHERE);
+        self.places.resize(table.rows(), ABSENT);
         let mut there = 0;
         for &row in batch.iter().flatten() {
             match self.places[row as usize] {
-                COMING => {}
-                NOWHERE => {
-                    self.places[row as usize] = COMING;
+                PENDING => {}
+                ABSENT => {
+                    self.places[row as usize] = PENDING;
                     self.coming.push(row);
                 }
                 place if self.read[place as usize] == self.batch => {}
@@ -163,9 +163,9 @@ impl Cache {
         }
         let rows = there + self.coming.len();
         if rows > self.capacity {
-            self.coming.drain(..).for_each(|row| self.places[row as usize] = NOWHERE);
+            self.coming.drain(..).for_each(|row| self.places[row as usize] = ABSENT);
             let bytes = row_bytes(table);
-            return Err(DeviceError::Cache {
+            return Err(DeviceError::TableCache {
                 table: table.name().into(),
                 rows,
                 room: self.capacity,
@@ -179,7 +179,7 @@ impl Cache {
                 let place = self.newer[self.capacity];
                 self.unlink(place);
                 let old = self.rows[place as usize];
-                self.places[old as usize] = NOWHERE;
+                self.places[old as usize] = ABSENT;
                 self.going.push(old);
                 place
             } else {
@@ -202,7 +202,7 @@ impl Cache {
     pub fn undo(&mut self) {
         for k in (0..self.coming.len()).rev() {
             let place = self.places[self.coming[k] as usize];
-            self.places[self.coming[k] as usize] = NOWHERE;
+            self.places[self.coming[k] as usize] = ABSENT;
             match self.going.get(k) {
                 Some(&old) => {
                     self.settle(place, old);
@@ -210,7 +210,7 @@ impl Cache {
                 }
                 None => {
                     self.unlink(place);
-                    self.rows[place as usize] = NOWHERE;
+                    self.rows[place as usize] = ABSENT;
                     self.filled -= 1;
                 }
             }
@@ -219,7 +219,7 @@ impl Cache {
         self.going.clear();
     }
 
-    /// Where the rows of a feature are, which [`Cache::place`] has placed.
+    /// Where the rows of a feature are, which [`TableCache::place`] has placed.
     pub fn places_of<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
         rows.iter().map(|&row| self.places.get(row as usize).copied().unwrap_or(0))
     }
@@ -228,12 +228,12 @@ impl Cache {
     pub fn stage<D: Driver>(
         &mut self,
         driver: &mut D,
-        stage: &mut Stage,
+        stage: &mut UploadPlan,
         table: &Table,
-        array: impl Fn(Field) -> At,
-    ) -> Result<Move, DeviceError> {
+        array: impl Fn(RowField) -> RelativePtr,
+    ) -> Result<RowMoves, DeviceError> {
         let stride = self.stride();
-        let mut spaces = [Space::default(), Space::default()];
+        let mut spaces = [BlockLayout::default(), BlockLayout::default()];
         spaces[0].exact(self.coming.len().saturating_mul(stride), "rows that come")?;
         spaces[1].exact(self.going.len().saturating_mul(stride), "rows that go")?;
         self.from_host.reserve(driver, spaces[0].bytes, "rows that come")?;
@@ -251,17 +251,17 @@ impl Cache {
         }
         spaces[0].tell(driver, self.from_host.at, true);
         spaces[1].tell(driver, self.to_host.at, false);
-        let mut addresses = vec![At::Fixed(self.from_host.at), At::Fixed(self.to_host.at)];
-        debug_assert_eq!(addresses.len(), MoveAddress::Arrays as usize);
-        addresses.extend(self.fields.iter().map(|&(field, _)| array(field)));
-        let mut words = vec![0; MoveWord::Arrays as usize];
-        words[MoveWord::Out as usize] = self.going.len() as u32;
-        words[MoveWord::In as usize] = self.coming.len() as u32;
-        words[MoveWord::Stride as usize] = stride as u32;
-        words.push(self.fields.len() as u32);
-        words.extend(self.fields.iter().map(|&(_, width)| width as u32));
-        let words = stage.put(&words, "words of rows that move")?;
-        Ok(Move { addresses: stage.addresses(&addresses)?, words })
+        let mut pointers = vec![RelativePtr::Fixed(self.from_host.at), RelativePtr::Fixed(self.to_host.at)];
+        debug_assert_eq!(pointers.len(), MovePointer::Arrays as usize);
+        pointers.extend(self.fields.iter().map(|&(field, _)| array(field)));
+        let mut scalars = vec![0; MoveScalar::Arrays as usize];
+        scalars[MoveScalar::Out as usize] = self.going.len() as u32;
+        scalars[MoveScalar::In as usize] = self.coming.len() as u32;
+        scalars[MoveScalar::Stride as usize] = stride as u32;
+        scalars.push(self.fields.len() as u32);
+        scalars.extend(self.fields.iter().map(|&(_, width)| width as u32));
+        let scalars = stage.put(&scalars, "scalars of rows that move")?;
+        Ok(RowMoves { pointers: stage.pointers(&pointers)?, scalars })
     }
 
     /// Takes back the rows that have gone with the step that ran.
@@ -287,16 +287,16 @@ impl Cache {
         Ok(())
     }
 
-    /// Reads the rows that are on the device into the host's table; they stay on the device.
+    /// RowNumberUses the rows that are on the device into the host's table; they stay on the device.
     pub fn download<D: Driver>(
         &self,
         driver: &mut D,
         table: &mut Table,
-        array: impl Fn(Field) -> At,
+        array: impl Fn(RowField) -> RelativePtr,
     ) -> Result<(), DeviceError> {
         let mut numbers = Vec::new();
         for &(field, width) in &self.fields {
-            let At::Fixed(at) = array(field) else { continue };
+            let RelativePtr::Fixed(at) = array(field) else { continue };
             numbers.resize(self.filled * width, 0.0f32);
             driver.read(at, bytes_of_mut(&mut numbers))?;
             let to = field.of_mut(table);
@@ -317,34 +317,34 @@ impl Cache {
 
 /// What moves a table's rows before a step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Move {
-    addresses: At,
-    words: At,
+pub(super) struct RowMoves {
+    pointers: RelativePtr,
+    scalars: RelativePtr,
 }
 
-impl Move {
-    /// Always the same two launches: what they move is in their words.
-    pub fn list<'a>(&self, list: &mut List<'a>, kernels: &Kernels<'a>) {
+impl RowMoves {
+    /// Always the same two launches: what they move is in their scalars.
+    pub fn list<'a>(&self, list: &mut CommandList<'a>, kernels: &ScheduleKernels<'a>) {
         for kernel in ["din_rows_out", "din_rows_in"] {
-            list.launch(Launch {
+            list.launch(KernelLaunch {
                 kernel,
                 location: kernels.location,
                 grid: (kernels.cuda.chunks, 1),
                 threads: kernels.cuda.threads,
                 shared: 0,
-                addresses: list.bases().resolve(self.addresses),
-                words: list.bases().resolve(self.words),
+                pointers: list.bases().resolve(self.pointers),
+                scalars: list.bases().resolve(self.scalars),
                 scratch: 0,
-                beside: false,
+                side_stream: false,
             });
         }
     }
 }
 
 /// Tells the driver that a block is one array.
-pub(super) fn tell<D: Driver>(driver: &mut D, block: &Block, bytes: usize, what: &'static str, written: bool) {
+pub(super) fn tell<D: Driver>(driver: &mut D, block: &DeviceBlock, bytes: usize, what: &'static str, written: bool) {
     if D::CHECKS && bytes > 0 {
-        driver.arrays(block.at, bytes, &[Array { at: block.at, bytes, what, written }]);
+        driver.declare_arrays(block.at, bytes, &[DeviceArray { at: block.at, bytes, what, written }]);
     }
 }
 
@@ -370,7 +370,7 @@ mod tests {
     }
 
     /// The batch is read, and what has moved is there.
-    fn read(cache: &mut Cache, table: &Table, batch: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    fn read(cache: &mut TableCache, table: &Table, batch: &[u32]) -> (Vec<u32>, Vec<u32>) {
         cache.place(table, &[batch.to_vec()]).unwrap();
         let places: Vec<u32> = cache.places_of(batch).collect();
         for (&row, &place) in batch.iter().zip(&places) {
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn the_row_that_was_read_longest_ago_makes_way() {
         let table = table(100);
-        let mut cache = Cache::new(&table, 4);
+        let mut cache = TableCache::new(&table, 4);
         assert_eq!(read(&mut cache, &table, &[7, 9, 7, 3]), (vec![7, 9, 3], vec![]));
         assert_eq!(read(&mut cache, &table, &[9, 50]), (vec![50], vec![]));
         assert_eq!(read(&mut cache, &table, &[7]), (vec![], vec![]));
@@ -395,12 +395,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_or_does_not_run_moves_nothing() {
         let table = table(100);
-        let (mut cache, mut other) = (Cache::new(&table, 4), Cache::new(&table, 4));
+        let (mut cache, mut other) = (TableCache::new(&table, 4), TableCache::new(&table, 4));
         for cache in [&mut cache, &mut other] {
             read(cache, &table, &[1, 2, 3]);
         }
         let error = cache.place(&table, &[vec![1, 5, 6], vec![7, 8]]).unwrap_err();
-        assert_eq!(error, DeviceError::Cache { table: "t".into(), rows: 5, room: 4, bytes: 5 * 16 });
+        assert_eq!(error, DeviceError::TableCache { table: "t".into(), rows: 5, room: 4, bytes: 5 * 16 });
         assert_eq!(cache.places, other.places);
         // Row 1 counts as read.
         cache.place(&table, &[vec![5, 6], vec![7]]).unwrap();

@@ -1,10 +1,10 @@
 //! Checks the CUDA form of a program, and the program's schedules with it, so that an engine on a device can follow its numbers. Generated
 //! code itself is trusted, as on the CPU.
 
-use super::EngineError;
+use super::CheckError;
 use super::validate::{Purpose, Validator};
-use din_program::cuda::{Address, Cuda, Grid, Launches, Word};
-use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, KernelArg, Phase, Schedule, Storage};
+use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg};
+use din_program::schedule::{AxisId, BATCH, GLOBAL, KernelArg, Phase, Schedule, Storage};
 use din_program::{Program, Update};
 
 fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
@@ -12,8 +12,8 @@ fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 /// Whether all that the launches and the schedules name is there.
-pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
-    let refused = |schedule: &str, why: String| EngineError::Schedule {
+pub fn check_launches(program: &Program, cuda: &Cuda) -> Result<(), CheckError> {
+    let refused = |schedule: &str, why: String| CheckError::Schedule {
         schedule: schedule.into(),
         location: String::new(),
         why: format!("its CUDA form does not fit: {why}"),
@@ -30,17 +30,13 @@ pub(crate) fn check(program: &Program, cuda: &Cuda) -> Result<(), EngineError> {
     };
     overall().map_err(|why| refused("train", why))?;
     let one = |schedule: &Schedule, launches: &Launches, name: &str, purpose: Purpose<'_>| {
-        let axes = match purpose {
-            Purpose::Step => AxisTree::new(&program.schema, &schedule.groups),
-            Purpose::Rows { .. } | Purpose::Tensor { .. } => AxisTree::rows(),
-        };
-        let validator = Validator { program, schedule, name, purpose, axes: &axes };
+        let validator = Validator { program, schedule, name, purpose, axes: &schedule.axes };
         validator.check()?;
         of_schedule(&validator, launches).map_err(|why| refused(name, why))
     };
     one(&program.train, &cuda.schedules[0], "train", Purpose::Step)?;
     one(&program.infer, &cuda.schedules[1], "infer", Purpose::Step)?;
-    let update = |index: u32, of: &str, rows: bool| -> Result<(&Update, &Launches, String), EngineError> {
+    let update = |index: u32, of: &str, rows: bool| -> Result<(&Update, &Launches, String), CheckError> {
         let name = format!("update of {of}");
         match program.updates.get(index as usize).zip(cuda.schedules.get(2 + index as usize)) {
             Some((u, launches)) if u.rows == rows => Ok((u, launches, name)),
@@ -69,10 +65,10 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
         _ => Err(format!("tiling {t} of {}", launches.tilings.len())),
     };
     // What lies under samples or requests.
-    let under = |d: AxisId| match validator.axes.of(d) {
-        AxisKind::Batch if validator.axes.find(AxisKind::Request).is_some() => validator.axis(d),
-        AxisKind::Unique(_) => validator.axis(d),
-        _ => validator.sequence(d),
+    let under = |d: AxisId| {
+        validator.axis(d)?;
+        let listed = d == BATCH && validator.axes.request().is_some() || validator.axes.unique(d).is_some();
+        if listed { Ok(()) } else { validator.sequence(d) }
     };
     for t in &launches.tilings {
         validator.axis(t.axis)?;
@@ -81,37 +77,37 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
             validator.sequence(t.axis)?;
         }
     }
-    for address in &launches.addresses {
+    for address in &launches.pointers {
         match *address {
-            Address::Buffer(id) => {
+            PointerArg::Buffer(id) => {
                 let b = validator.buffer(id)?;
                 ensure(!matches!(b.place, Storage::Tile(_) | Storage::Partial), || {
                     format!("an address of buffer {} ({:?})", id.0, b.place)
                 })?;
             }
-            Address::Argument(
+            PointerArg::Argument(
                 source @ (KernelArg::Ancestor { .. }
                 | KernelArg::Rows { .. }
-                | KernelArg::GroupRows { .. }
+                | KernelArg::UniqueRows { .. }
                 | KernelArg::Table(_)
                 | KernelArg::RowIndex),
             ) => {
                 validator.source(&phase, source)?;
             }
-            Address::Argument(source) => return Err(format!("an address of {source:?}")),
-            Address::Offsets(d) => under(d)?,
-            Address::Members(d) => {
-                let group = matches!(validator.axes.of(d), AxisKind::Unique(_));
-                ensure(group, || format!("members of axis {}", d.0))?;
+            PointerArg::Argument(source) => return Err(format!("an address of {source:?}")),
+            PointerArg::Offsets(d) => under(d)?,
+            PointerArg::Members(d) => {
+                validator.axis(d)?;
+                ensure(validator.axes.unique(d).is_some(), || format!("members of axis {}", d.0))?;
             }
-            Address::Tiles(t) => tiling(t, true)?,
-            Address::Partials => {}
+            PointerArg::Tiles(t) => tiling(t, true)?,
+            PointerArg::Partials => {}
         }
     }
-    for word in &launches.words {
+    for word in &launches.scalars {
         match *word {
-            Word::Elements(d) => validator.axis(d)?,
-            Word::Tiles(t) | Word::Longest(t) => tiling(t, true)?,
+            ScalarArg::Elements(d) => validator.axis(d)?,
+            ScalarArg::Tiles(t) | ScalarArg::Longest(t) => tiling(t, true)?,
         }
     }
     for launch in &launches.launches {

@@ -8,7 +8,7 @@ pub const MAX_SLOTS: usize = 8;
 
 /// Dense parameters, their optimizer states, and states such as running means. Tables are kept apart.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
+pub struct DenseState {
     /// By parameter: its numbers, row-major.
     pub params: Vec<Vec<f32>>,
     /// By parameter, by optimizer slot: as many numbers as the weight, or 1.
@@ -19,10 +19,10 @@ pub struct State {
     pub step: u64,
 }
 
-impl State {
+impl DenseState {
     /// Everything allocated in the program's shapes. Constants and optimizer states have their initial values; weights with a random
     /// initialiser are 0, for the trainer to fill.
-    pub fn new(program: &Program) -> State {
+    pub fn new(program: &Program) -> DenseState {
         let start = |init: Init| match init {
             Init::Constant(c) => c as f32,
             Init::Normal(_) | Init::Uniform(_) => 0.0,
@@ -38,7 +38,7 @@ impl State {
                 .collect(),
             None => Vec::new(),
         };
-        State {
+        DenseState {
             params: program.parameters.iter().map(|p| vec![start(p.init); p.width()]).collect(),
             param_slots: program.parameters.iter().map(|p| slots(p.update, p.width())).collect(),
             states: program.states.iter().map(|s| vec![start(s.init); s.width()]).collect(),

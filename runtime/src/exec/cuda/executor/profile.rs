@@ -1,38 +1,39 @@
 //! Where the time of training steps goes: what the driver has timed, with the work that the schedules say.
 
 use super::super::driver::{DeviceError, Driver};
-use super::super::memory::Bases;
-use super::super::profile::{Profile, Ran};
-use super::super::rows::TableUpdates;
-use super::{Engine, TRAIN, UPDATES};
-use crate::exec::cpu::{ProfileRow, Span};
+use super::super::memory::BlockBases;
+use super::super::profile::{DeviceProfile, ScheduleRun};
+use super::super::table_updates::TableUpdates;
+use super::{CudaExecutor, TRAIN, UPDATES};
+use crate::exec::common::{CallSpan, ProfileRow};
 use din_program::schedule::{AxisTree, GLOBAL, Root};
 
-impl<D: Driver> Engine<D> {
+impl<D: Driver> CudaExecutor<D> {
     /// Starts (from zero) or stops measuring where the time of training steps goes.
     pub fn set_profile(&mut self, on: bool) -> Result<(), DeviceError> {
-        self.driver.measure(on)?;
-        self.profile = on.then(Profile::default);
+        self.driver.set_timing(on)?;
+        self.profile = on.then(DeviceProfile::default);
         Ok(())
     }
 
-    /// What was measured since [`Engine::set_profile`]: a row a kernel, slowest first.
+    /// What was measured since [`CudaExecutor::set_profile`]: a row a kernel, slowest first.
     pub fn profile(&self) -> Vec<ProfileRow> {
-        self.profile.as_ref().map_or_else(Vec::new, Profile::rows)
+        self.profile.as_ref().map_or_else(Vec::new, DeviceProfile::rows)
     }
 
-    /// The first launches since [`Engine::set_profile`], one by one.
-    pub fn spans(&self) -> Vec<Span> {
-        self.profile.as_ref().map_or_else(Vec::new, Profile::spans)
+    /// The first launches since [`CudaExecutor::set_profile`], one by one.
+    pub fn spans(&self) -> Vec<CallSpan> {
+        self.profile.as_ref().map_or_else(Vec::new, DeviceProfile::spans)
     }
 
     /// Adds a training step to the profile, where there is one.
-    pub(super) fn note(&mut self, of_tables: &TableUpdates, bases: &Bases) -> Result<(), DeviceError> {
+    pub(super) fn add_to_profile(&mut self, of_tables: &TableUpdates, bases: &BlockBases) -> Result<(), DeviceError> {
         let Some(profile) = &mut self.profile else { return Ok(()) };
         let (program, cuda) = (&*self.program, &*self.cuda);
         let (axes, of_rows) = (&self.layouts[TRAIN].axes, AxisTree::rows());
         let (launches, count) = (&cuda.schedules[TRAIN], |d| self.layouts[TRAIN].count(d));
-        profile.worked(program, &Ran { name: "train", schedule: &program.train, launches, axes, count: &count });
+        profile
+            .worked(program, &ScheduleRun { name: "train", schedule: &program.train, launches, axes, count: &count });
         let mut distinct = Vec::with_capacity(of_tables.tables.len());
         for table in &of_tables.tables {
             distinct.push(table.distinct(&mut self.driver, bases)?);
@@ -51,7 +52,7 @@ impl<D: Driver> Engine<D> {
             let name = format!("update {}", update.name);
             let (launches, schedule) = (&cuda.schedules[UPDATES + ran.update], &update.schedule);
             let count = |d| if d == GLOBAL { instances } else { rows };
-            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &of_rows, count: &count });
+            profile.worked(program, &ScheduleRun { name: &name, schedule, launches, axes: &of_rows, count: &count });
         }
         for (number, update) in program.updates.iter().enumerate().filter(|(_, u)| !u.rows) {
             let trained = |k: usize| {
@@ -67,9 +68,9 @@ impl<D: Driver> Engine<D> {
             let name = format!("update {}", update.name);
             let (launches, schedule) = (&cuda.schedules[UPDATES + number], &update.schedule);
             let count = |d| if d == GLOBAL { instances } else { elements };
-            profile.worked(program, &Ran { name: &name, schedule, launches, axes: &of_rows, count: &count });
+            profile.worked(program, &ScheduleRun { name: &name, schedule, launches, axes: &of_rows, count: &count });
         }
-        profile.add(&self.driver.measured()?);
+        profile.add(&self.driver.timed_launches()?);
         Ok(())
     }
 }

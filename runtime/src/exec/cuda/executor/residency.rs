@@ -2,25 +2,25 @@
 //! grows beyond the budget.
 
 use super::super::budget;
-use super::super::cache::{Cache, Move};
-use super::super::commands::{Kernels, List};
+use super::super::command_list::{CommandList, ScheduleKernels};
+use super::super::device_model::DeviceTable;
 use super::super::driver::{DeviceError, Driver};
-use super::super::held::DeviceTable;
-use super::{Engine, TRAIN};
-use crate::exec::cpu::{self as cpu, StepInputs};
+use super::super::table_cache::{RowMoves, TableCache};
+use super::{CudaExecutor, TRAIN};
+use crate::exec::common::{self, StepInputs};
 use crate::table::Table;
 use din_program::Program;
 
-impl<D: Driver> Engine<D> {
+impl<D: Driver> CudaExecutor<D> {
     /// Rows of tables that are on the device in parts: room for them, and how many have come and gone since they were placed there last; by table.
-    pub fn parts(&self) -> Vec<Option<(usize, u64, u64)>> {
+    pub fn resident_rows(&self) -> Vec<Option<(usize, u64, u64)>> {
         let part = |held: &DeviceTable| held.cache.as_ref().map(|c| (c.capacity(), c.moved.0, c.moved.1));
         self.tables.iter().map(part).collect()
     }
 
     /// Tables with all rows or in parts, as their sizes now say.
     pub(super) fn upload_tables(&mut self, tables: &[Table]) -> Result<(), DeviceError> {
-        let rooms = budget::share(&self.program.tables, tables, self.budget)?;
+        let rooms = budget::assign_residency(&self.program.tables, tables, self.budget)?;
         // What is freed may be what others need.
         for (held, room) in self.tables.iter_mut().zip(&rooms) {
             if held.room() != *room {
@@ -34,7 +34,7 @@ impl<D: Driver> Engine<D> {
     }
 
     /// Where the budget has no room for a table to grow on the device: all rows go to the host, and as many as fit come back.
-    fn share_anew(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
+    fn reassign_residency(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
         let Some(budget) = self.budget else { return Ok(()) };
         let of = self.tables.iter().zip(&*tables).map(|(held, table)| (held.bytes(), held.grows_by(table)));
         let (has, more) = of.fold((0usize, 0usize), |(a, b), (c, d)| (a.saturating_add(c), b.saturating_add(d)));
@@ -42,13 +42,13 @@ impl<D: Driver> Engine<D> {
             return Ok(());
         }
         // Nothing is changed where it cannot be.
-        budget::share(&self.program.tables, tables, self.budget)?;
+        budget::assign_residency(&self.program.tables, tables, self.budget)?;
         for (held, table) in self.tables.iter().zip(&mut *tables) {
             held.download(&mut self.driver, table)?;
         }
-        self.held = false;
+        self.uploaded = false;
         self.upload_tables(tables)?;
-        self.held = true;
+        self.uploaded = true;
         Ok(())
     }
 
@@ -59,11 +59,11 @@ impl<D: Driver> Engine<D> {
         inputs: &StepInputs<'_>,
         which: usize,
     ) -> Result<(), DeviceError> {
-        self.check_held()?;
+        self.check_uploaded()?;
         // What is copied for the device is checked there, but a cache needs it first.
-        let later = |t: usize, f: usize| self.reads[which][t][f].any() && self.tables[t].cache.is_none();
-        cpu::check_batch_but(&self.program, tables, inputs, which == TRAIN, &later)?;
-        self.share_anew(tables)?;
+        let later = |t: usize, f: usize| self.row_number_uses[which][t][f].any() && self.tables[t].cache.is_none();
+        common::check_batch_except(&self.program, tables, inputs, which == TRAIN, &later)?;
+        self.reassign_residency(tables)?;
         for ((held, table), rows) in self.tables.iter_mut().zip(&*tables).zip(inputs.row_numbers) {
             held.sync(&mut self.driver, table)?;
             if let Some(cache) = &mut held.cache {
@@ -75,10 +75,10 @@ impl<D: Driver> Engine<D> {
 
     /// A step that will not run: caches are as before it. The block that it was written to is that of the next one: the step that reads the other
     /// may be under way.
-    pub(super) fn undone(&mut self, error: DeviceError) -> DeviceError {
+    pub(super) fn cancel_step(&mut self, error: DeviceError) -> DeviceError {
         // What fails here is told by what is asked for next.
         let _ = self.driver.wait();
-        self.tables.iter_mut().filter_map(|t| t.cache.as_mut()).for_each(Cache::undo);
+        self.tables.iter_mut().filter_map(|t| t.cache.as_mut()).for_each(TableCache::undo);
         error
     }
 
@@ -87,22 +87,22 @@ impl<D: Driver> Engine<D> {
         if !self.moving || self.tables.iter().all(|held| held.cache.is_none()) {
             return Ok(());
         }
-        self.check_held()?;
-        cpu::check_tables(&self.program, tables)?;
+        self.check_uploaded()?;
+        common::check_tables(&self.program, tables)?;
         self.tables.iter().zip(&*tables).try_for_each(|(held, table)| held.fits(table))?;
         self.moving = false;
-        self.held = false;
+        self.uploaded = false;
         for (held, table) in self.tables.iter_mut().zip(tables) {
             if let Some(cache) = &mut held.cache {
                 cache.take_back(&mut self.driver, table)?;
             }
         }
-        self.held = true;
+        self.uploaded = true;
         Ok(())
     }
 
     /// Stages what brings rows into caches, by table.
-    pub(super) fn stage_moves(&mut self, tables: &[Table]) -> Result<Vec<(usize, Move)>, DeviceError> {
+    pub(super) fn stage_moves(&mut self, tables: &[Table]) -> Result<Vec<(usize, RowMoves)>, DeviceError> {
         let mut moves = Vec::new();
         for (t, (held, table)) in self.tables.iter_mut().zip(tables).enumerate() {
             let arrays = held.arrays();
@@ -115,13 +115,13 @@ impl<D: Driver> Engine<D> {
 
     pub(super) fn list_moves<'a>(
         &self,
-        list: &mut List<'a>,
-        moves: &[(usize, Move)],
+        list: &mut CommandList<'a>,
+        moves: &[(usize, RowMoves)],
         program: &'a Program,
-        kernels: &Kernels<'a>,
+        kernels: &ScheduleKernels<'a>,
     ) {
         for (t, moved) in moves {
-            moved.list(list, &Kernels { location: &program.tables[*t].location, ..*kernels });
+            moved.list(list, &ScheduleKernels { location: &program.tables[*t].location, ..*kernels });
         }
     }
 }

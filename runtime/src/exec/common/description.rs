@@ -1,13 +1,13 @@
 //! Checks that every number by which one part of a program names another names a part that exists and
 //! that is of the right kind. Schedules are checked by `validate`.
 
-use super::EngineError;
+use super::CheckError;
 use din_program::Program;
 use din_program::schema::{Feature, FeatureKind, GroupBy, KeyType, MetricKind, TableKind};
 
 /// A contradiction is an error with the location of the part that has it.
-pub(super) fn check(program: &Program) -> Result<(), EngineError> {
-    let error = |location: &str, why: String| EngineError::Schedule {
+pub fn check_description(program: &Program) -> Result<(), CheckError> {
+    let error = |location: &str, why: String| CheckError::Schedule {
         schedule: "description".into(),
         location: location.to_string(),
         why,

@@ -1,12 +1,12 @@
 //! How long launches take, by the driver's events around them. The context is current wherever this is called.
 
-use super::driver::{Launch, Timed};
+use super::driver::{KernelLaunch, TimedLaunch};
 use super::library::{self, Api, CUevent, CUstream, Failed};
 use std::time::Duration;
 
 /// Launches between events.
 #[derive(Debug)]
-pub(super) struct Measuring {
+pub(super) struct LaunchTimer {
     /// Recorded when measuring began.
     base: CUevent,
     /// Before and after a launch; used again.
@@ -24,7 +24,7 @@ pub(super) fn record(api: &Api, event: CUevent, stream: CUstream) -> Result<(), 
 /// An event that knows the time.
 fn event(api: &Api) -> Result<CUevent, Failed> {
     let mut event = std::ptr::null_mut();
-    // SAFETY: the context is current; destroyed by `Measuring::end`.
+    // SAFETY: the context is current; destroyed by `LaunchTimer::end`.
     let code = unsafe { (api.event_create)(&mut event, library::EVENT_WITH_TIME) };
     api.check("cuEventCreate", code).map(|()| event)
 }
@@ -36,9 +36,9 @@ fn elapsed(api: &Api, from: CUevent, to: CUevent) -> Result<Duration, Failed> {
     Ok(Duration::try_from_secs_f64(f64::from(ms) / 1e3).unwrap_or_default())
 }
 
-impl Measuring {
-    pub fn begin(api: &Api, stream: CUstream) -> Result<Measuring, Failed> {
-        let measuring = Measuring { base: event(api)?, events: Vec::new(), launches: Vec::new() };
+impl LaunchTimer {
+    pub fn begin(api: &Api, stream: CUstream) -> Result<LaunchTimer, Failed> {
+        let measuring = LaunchTimer { base: event(api)?, events: Vec::new(), launches: Vec::new() };
         record(api, measuring.base, stream)?;
         Ok(measuring)
     }
@@ -54,15 +54,15 @@ impl Measuring {
     }
 
     /// A launch is asked for, with both events recorded.
-    pub fn launched(&mut self, launch: &Launch<'_>) {
+    pub fn launched(&mut self, launch: &KernelLaunch<'_>) {
         self.launches.push((launch.kernel.into(), launch.location.into()));
     }
 
     /// The launches since this was last asked, all of which are done.
-    pub fn take(&mut self, api: &Api) -> Result<Vec<Timed>, Failed> {
+    pub fn take(&mut self, api: &Api) -> Result<Vec<TimedLaunch>, Failed> {
         let times = self.launches.drain(..).zip(&self.events).map(|((kernel, location), &[begin, end])| {
             let (begin, length) = (elapsed(api, self.base, begin)?, elapsed(api, begin, end)?);
-            Ok(Timed { kernel, location, begin, length })
+            Ok(TimedLaunch { kernel, location, begin, length })
         });
         times.collect()
     }

@@ -3,18 +3,18 @@
 //! call. Machine code itself is trusted, as that of any executable is: that it keeps to the
 //! signature recorded beside it cannot be seen.
 
-use super::EngineError;
+use super::CheckError;
 use super::model::MAX_SLOTS;
 use din_program::schedule::{
-    AxisId, AxisKind, AxisTree, BATCH, Buffer, BufferId, Call, Combine, GLOBAL, KernelArg, MAX_KEYS, MAX_WIDTH,
-    Operation, Phase, Root, Schedule, Storage, View,
+    AccessKind, AxisId, AxisKind, AxisTree, BATCH, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL,
+    KernelArg, MAX_WIDTH, Operation, Phase, Root, Schedule, Storage, View,
 };
 use din_program::schema::FeatureKind;
 use din_program::{Program, SlotScope, UpdateSlot};
 
 /// What the schedule is for: it decides which places it may name.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose<'a> {
+pub enum Purpose<'a> {
     /// Training or inference of the model.
     Step,
     /// An update of rows of `width` weights.
@@ -23,7 +23,7 @@ pub(super) enum Purpose<'a> {
     Tensor { slots: &'a [UpdateSlot] },
 }
 
-pub(super) struct Validator<'a> {
+pub struct Validator<'a> {
     pub program: &'a Program,
     pub schedule: &'a Schedule,
     /// For messages: `train`, `update adam`.
@@ -40,8 +40,8 @@ pub(super) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Checked {
 }
 
 impl Validator<'_> {
-    pub fn check(&self) -> Result<(), EngineError> {
-        self.axes().and_then(|()| self.groups()).map_err(|why| self.error("", why))?;
+    pub fn check(&self) -> Result<(), CheckError> {
+        self.axes().and_then(|()| self.uniques()).map_err(|why| self.error("", why))?;
         for phase in &self.schedule.phases {
             self.phase(phase).map_err(|why| self.error("", why))?;
             for call in &phase.calls {
@@ -57,14 +57,24 @@ impl Validator<'_> {
         Ok(())
     }
 
-    fn error(&self, location: &str, why: String) -> EngineError {
-        EngineError::Schedule { schedule: self.name.to_string(), location: location.to_string(), why }
+    fn error(&self, location: &str, why: String) -> CheckError {
+        CheckError::Schedule { schedule: self.name.to_string(), location: location.to_string(), why }
     }
 
     fn axes(&self) -> Checked {
         let axes = &self.schedule.axes;
-        let expected: Vec<_> = (0..self.axes.count() as u32).map(|d| self.axes.parent(AxisId(d))).collect();
-        ensure(*axes == expected, || format!("expected axes with parents {expected:?}, found {axes:?}"))?;
+        axes.check()?;
+        // The model's own axes, then unique ones.
+        let mut expected = match self.purpose {
+            Purpose::Step => AxisTree::of_schema(&self.program.schema),
+            Purpose::Rows { .. } | Purpose::Tensor { .. } => AxisTree::rows(),
+        };
+        for (_, axis) in axes.iter().skip(expected.count()) {
+            if matches!(self.purpose, Purpose::Step) && matches!(axis.kind, AxisKind::Unique(_)) {
+                expected.push(axis.clone());
+            }
+        }
+        ensure(*axes == expected, || format!("expected the axes {expected:?}, found {axes:?}"))?;
         for slot in self.schedule.slots.iter().chain(&self.schedule.tile_slots) {
             self.axis(slot.axis)?;
             ensure(slot.width <= MAX_WIDTH, || format!("a slot of width {}", slot.width))?;
@@ -72,17 +82,13 @@ impl Validator<'_> {
         Ok(())
     }
 
-    /// What a group's keys name is on the axis that it joins, and has row numbers.
-    fn groups(&self) -> Checked {
-        for (k, group) in self.schedule.groups.iter().enumerate() {
-            let plain = !matches!(self.axes.of(group.over), AxisKind::Global | AxisKind::Unique(_));
-            let step = matches!(self.purpose, Purpose::Step) && group.over.index() < self.axes.count();
-            let keys = (1..=MAX_KEYS).contains(&group.keys.len());
-            ensure(plain && step && keys, || format!("group {k} joins axis {}", group.over.0))?;
-            for &(table, feature) in &group.keys {
+    /// What the keys of unique axes name is on the axis that they join, and has row numbers.
+    fn uniques(&self) -> Checked {
+        for (id, unique) in self.schedule.axes.uniques() {
+            for &(table, feature) in &unique.keys {
                 self.row_numbers(table, feature)?;
-                ensure(self.feature_axis(feature) == Some(group.over), || {
-                    format!("group {k} joins axis {} by feature {feature}, which is not on it", group.over.0)
+                ensure(self.feature_axis(feature) == Some(unique.over), || {
+                    format!("axis {} joins axis {} by feature {feature}, which is not on it", id.0, unique.over.0)
                 })?;
             }
         }
@@ -99,14 +105,13 @@ impl Validator<'_> {
     }
 
     pub fn axis(&self, d: AxisId) -> Checked {
-        let count = self.schedule.axes.len();
+        let count = self.schedule.axes.count();
         ensure(d.index() < count, || format!("axis {} of {count}", d.0))
     }
 
     pub fn sequence(&self, d: AxisId) -> Checked {
         self.axis(d)?;
-        let ragged = matches!(self.axes.of(d), AxisKind::Sequence(_) | AxisKind::Entries(_));
-        ensure(ragged, || format!("axis {} is not a sequence", d.0))
+        ensure(self.axes.is_ragged(d), || format!("axis {} is not a sequence", d.0))
     }
 
     fn phase(&self, phase: &Phase) -> Checked {
@@ -211,14 +216,16 @@ impl Validator<'_> {
                 p.schema.labels.get(k as usize)?;
                 is(BATCH, 1)
             }
-            Storage::Length(d) => self.sequence(d).and_then(|()| is(self.axes.parent(d).unwrap_or(GLOBAL), 1)),
+            Storage::Length(d) => {
+                self.sequence(d).and_then(|()| is(self.axes.parent(d).expect("a sequence has a parent"), 1))
+            }
             _ => return None,
         })
     }
 
     pub(super) fn feature_axis(&self, feature: u32) -> Option<AxisId> {
         let feature = self.program.schema.features.get(feature as usize)?;
-        Some(self.axes.feature(feature))
+        self.axes.feature(feature)
     }
 
     /// A buffer seen through a view, of `columns` columns at each element.
@@ -265,11 +272,11 @@ impl Validator<'_> {
         Ok(b)
     }
 
-    /// A folded product runs over a sequence, and its sizes are no accident.
-    fn folding(&self, call: &Call, e: u32, n: u32) -> Checked {
-        let sequence = matches!(self.axes.of(call.axis), AxisKind::Sequence(_));
-        ensure(sequence, || format!("a folded product over axis {}", call.axis.0))?;
-        ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("a folded product of {e} x {n}"))
+    /// A product with an absorbed weight runs over a sequence, and its sizes are plausible.
+    fn absorbed(&self, call: &Call, e: u32, n: u32) -> Checked {
+        let sequence = self.axes.parent(call.axis) == Some(BATCH) && self.axes.is_ragged(call.axis);
+        ensure(sequence, || format!("an absorbed product over axis {}", call.axis.0))?;
+        ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("an absorbed product of {e} x {n}"))
     }
 
     fn writable(&self, v: View, b: &Buffer) -> Checked {
@@ -292,7 +299,7 @@ impl Validator<'_> {
         ensure(call.axis != GLOBAL || phase.axis == GLOBAL, || {
             format!("a call over once in a phase over axis {}", phase.axis.0)
         })?;
-        ensure(phase.axis == GLOBAL || self.axes.units(call.axis) == self.axes.units(phase.axis), || {
+        ensure(phase.axis == GLOBAL || self.axes.tile_axis(call.axis) == self.axes.tile_axis(phase.axis), || {
             format!("a call over axis {} in a phase over axis {}", call.axis.0, phase.axis.0)
         })?;
         match &call.op {
@@ -305,89 +312,77 @@ impl Validator<'_> {
                 }
                 self.signature(call, &found.signature, args)?;
             }
-            Operation::Fill { buffer, .. } => {
-                let v = View { buffer: *buffer, column: 0 };
-                let b = self.along(call, v, 0)?;
-                self.writable(v, b)?;
+            Operation::Fill { .. }
+            | Operation::MatMul { .. }
+            | Operation::Outer { .. }
+            | Operation::SegmentSum { .. } => {}
+            Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => {
+                self.absorbed(call, *e, *n)?;
             }
-            &Operation::MatMul { x, w, w_stride, out, k, n, .. } => {
-                self.along(call, x, k)?;
-                let weight = self.matrix(w, w_stride, k, n)?;
-                ensure(weight.place != Storage::Partial, || "a product with a partial".into())?;
-                let o = self.along(call, out, n)?;
-                self.writable(out, o)?;
-                let apart = x.column + k <= out.column || out.column + n <= x.column;
-                ensure((x.buffer != out.buffer || apart) && w.buffer != out.buffer, || {
-                    format!("a product is written over its operand, buffer {}", out.buffer.0)
-                })?;
-            }
-            &Operation::AbsorbedMatMul { x, q, w, transposed, out, e, n } => {
-                let (from, to) = if transposed { (n, e) } else { (e, n) };
-                self.folding(call, e, n)?;
-                self.along(call, x, from)?;
-                self.on_samples(q, e)?;
-                let (rows, columns) = if transposed { (n, 2 * e) } else { (2 * e, n) };
-                let weight = self.matrix(w, columns, rows, columns)?;
-                ensure(weight.place != Storage::Partial, || "a product with a partial".into())?;
-                let o = self.along(call, out, to)?;
-                self.writable(out, o)?;
-                ensure([x, q, w].iter().all(|v| v.buffer != out.buffer), || {
-                    format!("a product is written over its operand, buffer {}", out.buffer.0)
-                })?;
-            }
-            &Operation::AbsorbedOuter { x, g, weight, sample, e, n } => {
-                self.folding(call, e, n)?;
-                self.along(call, x, e)?;
-                self.along(call, g, n)?;
-                if let Some((q, out)) = weight {
-                    self.on_samples(q, e)?;
-                    self.partial(phase, out.buffer)?;
-                    self.matrix(out, n, 2 * e, n)?;
-                }
-                if let Some((w, out)) = sample {
-                    let from = self.matrix(w, n, 2 * e, n)?;
-                    ensure(from.place != Storage::Partial, || "a product with a partial".into())?;
-                    let o = self.on_samples(out, e)?;
-                    self.writable(out, o)?;
-                    ensure(x.buffer != out.buffer && g.buffer != out.buffer, || {
-                        format!("a product is written over its operand, buffer {}", out.buffer.0)
-                    })?;
-                }
-            }
-            &Operation::Outer { x, g, out, k, n } => {
-                self.along(call, x, k)?;
-                self.along(call, g, n)?;
-                self.partial(phase, out.buffer)?;
-                self.matrix(out, n, k, n)?;
-            }
-            &Operation::Transpose { w, w_stride, out, k, n } => {
+            Operation::Transpose { .. } => {
                 ensure(call.axis == GLOBAL, || "a transposition that is not once".into())?;
-                let b = self.matrix(w, w_stride, k, n)?;
-                ensure(b.place != Storage::Partial && w.buffer != out.buffer, || "a transposition in place".into())?;
-                let o = self.matrix(out, k, n, k)?;
-                self.writable(out, o)?;
             }
-            &Operation::SegmentSum { x, out, width } => {
-                let from = self.axes.summed(call.axis);
-                let b = self.view(x, width as usize)?;
-                ensure(Some(b.axis) == from && !matches!(b.place, Storage::Tile(_)), || {
-                    format!("buffer {} of axis {} summed over axis {}", x.buffer.0, b.axis.0, call.axis.0)
-                })?;
-                let o = self.along(call, out, width)?;
-                self.writable(out, o)?;
-                ensure(x.buffer != out.buffer, || format!("a sum is written over its operand, buffer {}", x.buffer.0))?;
-            }
-            &Operation::Moments { x, out, width } => {
-                self.along(call, x, width)?;
-                let b = self.partial(phase, out)?;
-                ensure(b.width as usize == 2 * width as usize + 1 && width > 0, || {
+            Operation::Moments { out, width, .. } => {
+                let b = self.partial(phase, *out)?;
+                ensure(b.width as usize == 2 * *width as usize + 1 && *width > 0, || {
                     format!("moments of width {width} into a partial of width {}", b.width)
                 })?;
-                let moments = phase.reductions.iter().any(|r| r.partial == out && r.combine == Combine::Moments);
+                let moments = phase.reductions.iter().any(|r| r.partial == *out && r.combine == Combine::Moments);
                 ensure(moments, || format!("partial {out:?} of moments is reduced otherwise"))?;
             }
         }
+        let uses = call.op.uses();
+        for operand in &uses {
+            self.operand(phase, call, operand)?;
+        }
+        for written in uses.iter().filter(|u| u.access != AccessKind::Read) {
+            // A product may write columns of the buffer that it reads other columns of.
+            let apart = |read: &BufferUse| match (&call.op, read.columns, written.columns) {
+                (Operation::MatMul { .. }, Some(r), Some(w)) => {
+                    let same_rows = read.extent == Extent::Elements && written.extent == Extent::Elements;
+                    let before = |a: &BufferUse, columns: u32, b: &BufferUse| a.view.column + columns <= b.view.column;
+                    same_rows && (before(read, r, written) || before(written, w, read))
+                }
+                _ => false,
+            };
+            let read = uses.iter().filter(|u| u.access == AccessKind::Read);
+            let over = read.filter(|r| r.view.buffer == written.view.buffer).find(|r| !apart(r));
+            ensure(over.is_none(), || {
+                format!("the result is written over an operand, buffer {}", written.view.buffer.0)
+            })?;
+        }
         Ok(())
+    }
+
+    /// One operand of a call other than a kernel's.
+    fn operand(&self, phase: &Phase, call: &Call, operand: &BufferUse) -> Checked {
+        let BufferUse { view, extent, columns, access } = *operand;
+        let count = columns.unwrap_or(0);
+        let b = match extent {
+            Extent::Elements => self.along(call, view, count)?,
+            Extent::Samples => self.on_samples(view, count)?,
+            Extent::Summed => {
+                let from = self.axes.segment_source(call.axis);
+                let b = self.view(view, count as usize)?;
+                ensure(Some(b.axis) == from && !matches!(b.place, Storage::Tile(_)), || {
+                    format!("buffer {} of axis {} summed over axis {}", view.buffer.0, b.axis.0, call.axis.0)
+                })?;
+                b
+            }
+            Extent::Matrix { rows, stride } => {
+                let b = self.matrix(view, stride, rows, count)?;
+                ensure(b.place != Storage::Partial, || {
+                    format!("buffer {} is used as a matrix but is a partial", view.buffer.0)
+                })?;
+                b
+            }
+            Extent::Partial { rows } => {
+                self.partial(phase, view.buffer)?;
+                self.matrix(view, count, rows, count)?;
+                return Ok(());
+            }
+        };
+        if access == AccessKind::Read { Ok(()) } else { self.writable(view, b) }
     }
 
     pub fn source(&self, phase: &Phase, source: KernelArg) -> Checked {
@@ -404,13 +399,17 @@ impl Validator<'_> {
                 Ok(())
             }
             KernelArg::Ancestor { of, to } => {
-                let found = (of.index() < self.axes.count()) && self.axes.has_ancestor(of, to);
-                ensure(found, || format!("elements of axis {} above those of axis {}", to.0, of.0))
+                self.axis(of)?;
+                self.axis(to)?;
+                ensure(self.axes.is_indexed(of, to), || {
+                    format!("elements of axis {} above those of axis {}", to.0, of.0)
+                })
             }
             KernelArg::Rows { table, feature } => self.row_numbers(table, feature),
-            KernelArg::GroupRows { group, key } => {
-                let found = self.schedule.groups.get(group as usize);
-                ensure(found.is_some_and(|g| (key as usize) < g.keys.len()), || format!("key {key} of group {group}"))
+            KernelArg::UniqueRows { axis, key } => {
+                self.axis(axis)?;
+                let found = self.axes.unique(axis).is_some_and(|unique| (key as usize) < unique.keys.len());
+                ensure(found, || format!("key {key} of axis {}", axis.0))
             }
             KernelArg::Table(t) => {
                 ensure((t as usize) < self.program.tables.len() && matches!(self.purpose, Purpose::Step), || {
@@ -465,11 +464,8 @@ impl Validator<'_> {
                 })?;
                 let b = self.view(*view, found.width as usize)?;
                 let axis = self.feature_axis(*feature).ok_or_else(|| format!("feature {feature}"))?;
-                let group = match self.axes.of(b.axis) {
-                    AxisKind::Unique(g) => self.schedule.groups.get(g as usize),
-                    _ => None,
-                };
-                let joined = group.is_some_and(|g| g.keys.contains(&(*table, *feature)));
+                let unique = self.axes.unique(b.axis);
+                let joined = unique.is_some_and(|unique| unique.keys.contains(&(*table, *feature)));
                 self.result(view.buffer, if joined { b.axis } else { axis }, b.width as usize)
             }
         }

@@ -2,7 +2,7 @@
 //! arguments, width of every array, which axis its rows belong to, and what may be written.
 
 use super::validate::{Checked, Purpose, Validator, ensure};
-use din_program::schedule::{AxisId, AxisKind, BATCH, Buffer, Call, GLOBAL, KernelArg, Storage};
+use din_program::schedule::{AxisId, BATCH, Buffer, Call, GLOBAL, KernelArg, Storage};
 use din_program::{Access, ArrayUse, Signature};
 
 /// The array whose rows an access numbers.
@@ -29,7 +29,7 @@ impl Validator<'_> {
                 KernelArg::Buffer(_)
                 | KernelArg::Ancestor { .. }
                 | KernelArg::Rows { .. }
-                | KernelArg::GroupRows { .. }
+                | KernelArg::UniqueRows { .. }
                 | KernelArg::Table(_)
                 | KernelArg::RowIndex => taken.is_none(),
             };
@@ -79,7 +79,7 @@ impl Validator<'_> {
             }
             KernelArg::Ancestor { .. }
             | KernelArg::Rows { .. }
-            | KernelArg::GroupRows { .. }
+            | KernelArg::UniqueRows { .. }
             | KernelArg::RowIndex
             | KernelArg::Function(_) => {
                 Err(format!("argument {number} is {source:?}, the kernel takes it for an array of numbers"))
@@ -111,10 +111,11 @@ impl Validator<'_> {
         let (of, rows) = match source {
             KernelArg::Ancestor { of, to } => (Some(of), Rows::Of(to)),
             KernelArg::Rows { table, feature } => (self.feature_axis(feature), Rows::Table(table)),
-            KernelArg::GroupRows { group, key } => {
-                let found = self.schedule.groups.get(group as usize).and_then(|g| g.keys.get(key as usize));
-                let &(table, _) = found.ok_or_else(|| format!("key {key} of group {group}"))?;
-                (self.axes.find(AxisKind::Unique(group)), Rows::Table(table))
+            KernelArg::UniqueRows { axis, key } => {
+                self.axis(axis)?;
+                let found = self.axes.unique(axis).and_then(|unique| unique.keys.get(key as usize));
+                let &(table, _) = found.ok_or_else(|| format!("key {key} of axis {}", axis.0))?;
+                (Some(axis), Rows::Table(table))
             }
             KernelArg::RowIndex => (Some(BATCH), Rows::Updated),
             KernelArg::Buffer(_) | KernelArg::Table(_) | KernelArg::Function(_) => {

@@ -5,7 +5,7 @@
 
 /// A group's elements in one batch.
 #[derive(Debug, Default)]
-pub(crate) struct Joined {
+pub struct UniqueElements {
     /// By element of the axis that is joined: the group's element.
     pub of: Vec<u32>,
     /// By key, by element of the group: the row number.
@@ -19,7 +19,7 @@ pub(crate) struct Joined {
     slots: Vec<u32>,
 }
 
-impl Joined {
+impl UniqueElements {
     /// Elements of the group.
     pub fn count(&self) -> usize {
         self.firsts.len()
@@ -107,7 +107,7 @@ mod tests {
     /// Against a map of tuples, over batches that grow and shrink.
     #[test]
     fn joins_what_agrees_in_all_keys() {
-        let mut joined = Joined::default();
+        let mut joined = UniqueElements::default();
         for (count, distinct) in [(0usize, 1u32), (1, 1), (1000, 7), (40, 1000), (5000, 60), (3, 2)] {
             let number = |i: usize, salt: u64| {
                 let x = (i as u64 + 1).wrapping_mul(salt).wrapping_mul(6_364_136_223_846_793_005);

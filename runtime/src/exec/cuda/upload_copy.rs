@@ -3,10 +3,10 @@
 //!
 //! Row numbers are checked on their way, against the rows of their table: the device sees none of them before all are known to be sound.
 
-use super::held::DeviceTable;
-use super::memory::{Bases, words_of};
-use super::stage::{Stage, members, offsets};
-use crate::exec::cpu::{Layout, StepInputs};
+use super::device_model::DeviceTable;
+use super::memory::{BlockBases, words_of};
+use super::step_args::{UploadPlan, members, offsets};
+use crate::exec::common::{Layout, StepInputs};
 use crate::lanes;
 use crate::threads::parallel_for;
 use din_program::schedule::AxisId;
@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where numbers are.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Numbers {
+pub(super) enum ArraySource {
     /// The stage's own words and addresses, from a position on; bounds of a tiling.
     Own(usize),
-    Addresses(usize),
+    Pointers(usize),
     Tiles(usize),
     /// Row numbers of a feature, by its position in the table, and where the rows are.
     Rows {
@@ -29,15 +29,15 @@ pub(super) enum Numbers {
         table: usize,
         feature: usize,
     },
-    /// The same of a key of a group.
-    GroupRows {
+    /// The same of a key of a unique axis.
+    UniqueRows {
         table: usize,
-        group: u32,
+        axis: AxisId,
         key: usize,
     },
-    GroupPlaces {
+    UniquePlaces {
         table: usize,
-        group: u32,
+        axis: AxisId,
         key: usize,
     },
     Dense(usize),
@@ -56,28 +56,28 @@ pub(super) enum Numbers {
 
 /// An array of a step's write, in numbers of 4 bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
+pub(super) struct PlannedArray {
     pub at: usize,
     pub count: usize,
-    pub numbers: Numbers,
+    pub numbers: ArraySource,
 }
 
 /// What a step's numbers are copied from.
-pub(super) struct Contents<'a> {
-    pub stage: &'a Stage,
+pub(super) struct UploadCopy<'a> {
+    pub stage: &'a UploadPlan,
     pub inputs: &'a StepInputs<'a>,
     pub layout: &'a Layout,
     pub tables: &'a [DeviceTable],
-    pub bases: Bases,
+    pub bases: BlockBases,
 }
 
-/// Numbers that a thread takes at a time.
+/// ArraySource that a thread takes at a time.
 const CHUNK: usize = 32 << 10;
 
 /// From so many bytes on, columns go past the caches: the device reads them from memory, and they would drive out what the next step reads.
 const STREAM: usize = 8 << 20;
 
-impl Contents<'_> {
+impl UploadCopy<'_> {
     /// Copies all of it; false where a row number is none of its table.
     pub fn copy(&self, to: &mut [u32]) -> bool {
         let numbers = self.stage.space.bytes / 4;
@@ -106,39 +106,39 @@ impl Contents<'_> {
     }
 
     /// Some of an array, from its number `first` on.
-    fn copy_part(&self, numbers: Numbers, first: usize, to: &mut [u32]) -> bool {
+    fn copy_part(&self, numbers: ArraySource, first: usize, to: &mut [u32]) -> bool {
         let end = first + to.len();
         let (inputs, layout) = (self.inputs, self.layout);
-        let group = |group, key: usize| layout.group(group).map_or(&[][..], |g| &g.rows[key][first..end]);
+        let unique = |axis, key: usize| &layout.unique(axis).rows[key][first..end];
         match numbers {
-            Numbers::Own(at) => to.copy_from_slice(&self.stage.own[at + first..at + end]),
-            Numbers::Addresses(at) => {
+            ArraySource::Own(at) => to.copy_from_slice(&self.stage.own[at + first..at + end]),
+            ArraySource::Pointers(at) => {
                 // They begin and end at even numbers, as chunks do.
-                let addresses = &self.stage.addresses[at + first / 2..at + end / 2];
+                let addresses = &self.stage.pointers[at + first / 2..at + end / 2];
                 for (to, &address) in to.as_chunks_mut::<2>().0.iter_mut().zip(addresses) {
                     to.copy_from_slice(words_of(&[self.bases.resolve(address)]));
                 }
             }
-            Numbers::Tiles(k) => to.copy_from_slice(&self.stage.tiles[k][first..end]),
-            Numbers::Rows { table, feature } => {
+            ArraySource::Tiles(k) => to.copy_from_slice(&self.stage.tiles[k][first..end]),
+            ArraySource::Rows { table, feature } => {
                 return self.copy_rows(table, &inputs.row_numbers[table][feature][first..end], to);
             }
-            Numbers::GroupRows { table, group: g, key } => return self.copy_rows(table, group(g, key), to),
-            Numbers::Places { table, feature } => {
+            ArraySource::UniqueRows { table, axis, key } => return self.copy_rows(table, unique(axis, key), to),
+            ArraySource::Places { table, feature } => {
                 self.copy_places(table, &inputs.row_numbers[table][feature][first..end], to);
             }
-            Numbers::GroupPlaces { table, group: g, key } => self.copy_places(table, group(g, key), to),
-            Numbers::Dense(k) => to.copy_from_slice(&words_of(&inputs.dense[k])[first..end]),
-            Numbers::Label(k) => to.copy_from_slice(&words_of(&inputs.labels[k])[first..end]),
-            Numbers::Present(k) => to.copy_from_slice(&words_of(&inputs.present[k])[first..end]),
-            Numbers::Zeros => to.fill(0),
-            Numbers::Offsets(d) => to.copy_from_slice(&offsets(layout, d)[first..end]),
-            Numbers::Members(d) => to.copy_from_slice(&members(layout, d)[first..end]),
-            Numbers::Lengths(d) => {
+            ArraySource::UniquePlaces { table, axis, key } => self.copy_places(table, unique(axis, key), to),
+            ArraySource::Dense(k) => to.copy_from_slice(&words_of(&inputs.dense[k])[first..end]),
+            ArraySource::Label(k) => to.copy_from_slice(&words_of(&inputs.labels[k])[first..end]),
+            ArraySource::Present(k) => to.copy_from_slice(&words_of(&inputs.present[k])[first..end]),
+            ArraySource::Zeros => to.fill(0),
+            ArraySource::Offsets(d) => to.copy_from_slice(&offsets(layout, d)[first..end]),
+            ArraySource::Members(d) => to.copy_from_slice(&members(layout, d)[first..end]),
+            ArraySource::Lengths(d) => {
                 let lengths = offsets(layout, d)[first..=end].windows(2).map(|w| (w[1] - w[0]) as f32);
                 to.iter_mut().zip(lengths).for_each(|(to, length)| *to = length.to_bits());
             }
-            Numbers::Above { of, to: above } => layout.above(of, above, first, to),
+            ArraySource::Above { of, to: above } => layout.above(of, above, first, to),
         }
         true
     }
@@ -159,7 +159,7 @@ impl Contents<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::memory::{At, Buckets};
+    use super::super::memory::{RelativePtr, SizeBuckets};
     use super::*;
     use din_program::schedule::{AxisTree, BATCH};
     use din_program::schema::{Schema, Sequence};
@@ -179,24 +179,25 @@ mod tests {
             |n: usize, factor: u32| (0..n as u32).map(|k| k.wrapping_mul(factor) % 1000).collect::<Vec<u32>>();
         let mut rows = vec![vec![numbers(samples, 7), numbers(entries, 13)]];
         let (dense, label) = (vec![0.5; 3 * samples], vec![1.0; samples]);
-        let (own, addresses) = (numbers(301, 3), vec![At::Work(12), At::Fixed(u64::MAX - 5), At::Staged(4)]);
-        let mut layout = Layout::new(AxisTree::new(&schema, &[]));
+        let (own, addresses) =
+            (numbers(301, 3), vec![RelativePtr::Work(12), RelativePtr::Fixed(u64::MAX - 5), RelativePtr::Staged(4)]);
+        let mut layout = Layout::new(AxisTree::of_schema(&schema));
         layout.set(samples, &[], std::slice::from_ref(&offsets));
         let mut tables = vec![DeviceTable::default()];
         let d = AxisId(2);
-        let mut stage = Stage::new(Buckets { per_doubling: 8 });
-        stage.column(samples, Numbers::Rows { table: 0, feature: 0 }, "").unwrap();
+        let mut stage = UploadPlan::new(SizeBuckets { per_doubling: 8 });
+        stage.column(samples, ArraySource::Rows { table: 0, feature: 0 }, "").unwrap();
         stage.put(&own, "").unwrap();
-        stage.column(entries, Numbers::Rows { table: 0, feature: 1 }, "").unwrap();
-        stage.addresses(&addresses).unwrap();
-        stage.column(entries, Numbers::Above { of: d, to: BATCH }, "").unwrap();
-        stage.column(samples, Numbers::Lengths(d), "").unwrap();
-        stage.column(samples + 1, Numbers::Offsets(d), "").unwrap();
-        stage.column(3 * samples, Numbers::Dense(0), "").unwrap();
-        stage.column(samples, Numbers::Label(0), "").unwrap();
-        stage.column(samples, Numbers::Zeros, "").unwrap();
+        stage.column(entries, ArraySource::Rows { table: 0, feature: 1 }, "").unwrap();
+        stage.pointers(&addresses).unwrap();
+        stage.column(entries, ArraySource::Above { of: d, to: BATCH }, "").unwrap();
+        stage.column(samples, ArraySource::Lengths(d), "").unwrap();
+        stage.column(samples + 1, ArraySource::Offsets(d), "").unwrap();
+        stage.column(3 * samples, ArraySource::Dense(0), "").unwrap();
+        stage.column(samples, ArraySource::Label(0), "").unwrap();
+        stage.column(samples, ArraySource::Zeros, "").unwrap();
 
-        let bases = Bases { staged: 1 << 33, arena: 1 << 34, work: 1 << 35 };
+        let bases = BlockBases { staged: 1 << 33, arena: 1 << 34, work: 1 << 35 };
         let above: Vec<u32> =
             (0..samples).flat_map(|s| vec![s as u32; (offsets[s + 1] - offsets[s]) as usize]).collect();
         let lengths: Vec<f32> = offsets.windows(2).map(|w| (w[1] - w[0]) as f32).collect();
@@ -226,7 +227,7 @@ mod tests {
                 present: &[],
             };
             let mut to = vec![9; stage.space.bytes / 4 + 5];
-            let contents = Contents { stage: &stage, inputs: &inputs, layout: &layout, tables: &tables, bases };
+            let contents = UploadCopy { stage: &stage, inputs: &inputs, layout: &layout, tables: &tables, bases };
             contents.copy(&mut to).then_some(to)
         };
         let to = copy(&rows, 1000).unwrap();

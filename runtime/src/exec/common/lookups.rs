@@ -1,41 +1,40 @@
 //! What reads rows of a table in a training step, so that they count as touched, and where their gradients come from.
 
 use din_program::Program;
-use din_program::schedule::{AxisKind, AxisTree, Root, View};
+use din_program::axes::{AxisId, UniqueKeys};
+use din_program::schedule::{Root, View};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader {
+pub struct Lookup {
     /// Position among the table's features.
     pub feature: usize,
-    /// (group, key) where the feature's rows are read in a group.
-    pub group: Option<(u32, u32)>,
+    /// (unique axis, key) where the feature's rows are read once per distinct combination.
+    pub unique: Option<(AxisId, u32)>,
     /// Of the row gradient.
     pub view: Option<View>,
 }
 
 /// By table: each feature at its ids, in the groups that have gradients for it, or both. The program was checked.
-pub(crate) fn readers(program: &Program) -> Vec<Vec<Reader>> {
+pub fn lookups(program: &Program) -> Vec<Vec<Lookup>> {
     let train = &program.train;
-    let axes = AxisTree::new(&program.schema, &train.groups);
-    let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Reader> {
+    let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Lookup> {
         let mut all = Vec::new();
         for root in &train.roots {
             let Root::RowGradient { table, feature: f, view } = root else { continue };
             if (*table as usize, *f) != (t, number) {
                 continue;
             }
-            let group = match train.buffers.get(view.buffer.index()).map(|b| axes.of(b.axis)) {
-                Some(AxisKind::Unique(g)) => {
-                    let keys = &train.groups[g as usize].keys;
-                    keys.iter().position(|k| *k == (t as u32, number)).map(|key| (g, key as u32))
-                }
-                _ => None,
-            };
-            all.push(Reader { feature, group, view: Some(*view) });
+            let axis = train.buffers[view.buffer.index()].axis;
+            let key = |keys: &UniqueKeys| keys.keys.iter().position(|k| *k == (t as u32, number));
+            let unique = train.axes.unique(axis).map(|keys| {
+                let key = key(keys).expect("the program was checked: the axis has a key for its row gradient");
+                (axis, key as u32)
+            });
+            all.push(Lookup { feature, unique, view: Some(*view) });
         }
         if all.is_empty() {
-            all.push(Reader { feature, group: None, view: None });
+            all.push(Lookup { feature, unique: None, view: None });
         }
         all
     };

@@ -1,13 +1,13 @@
 //! Steps: what is written, done and read for a batch, in order.
 
-use super::super::commands::{Kernels, List};
-use super::super::driver::{Address, DeviceError, Driver, FETCHES};
-use super::super::host::HostPart;
-use super::super::memory::{At, Bases, Space, bytes_of_mut};
-use super::super::rows::{self, TableUpdates};
-use super::super::stage::Ready;
-use super::{Engine, INFER, TRAIN, TensorUpdate, UPDATES, slot_of};
-use crate::exec::cpu::StepInputs;
+use super::super::command_list::{CommandList, ScheduleKernels};
+use super::super::driver::{ASYNC_READS, DeviceError, DevicePtr, Driver};
+use super::super::host_times::HostPart;
+use super::super::memory::{BlockBases, BlockLayout, RelativePtr, bytes_of_mut};
+use super::super::step_args::StagedSchedule;
+use super::super::table_updates::{self, TableUpdates};
+use super::{CudaExecutor, INFER, TRAIN, TensorUpdate, UPDATES, slot_of};
+use crate::exec::common::StepInputs;
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::Cuda;
@@ -15,14 +15,14 @@ use din_program::schedule::{Root, Schedule};
 
 /// A training step that can be run.
 struct Listed<'a> {
-    list: List<'a>,
+    list: CommandList<'a>,
     /// Where its loss will be.
-    loss: Option<Address>,
+    loss: Option<DevicePtr>,
     of_tables: TableUpdates,
-    bases: Bases,
+    bases: BlockBases,
 }
 
-impl<D: Driver> Engine<D> {
+impl<D: Driver> CudaExecutor<D> {
     /// One step of training; gives the batch's loss. Losses of earlier steps that were not asked for are forgotten.
     pub fn train_step(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
         self.train_ahead(tables, inputs)?;
@@ -34,36 +34,36 @@ impl<D: Driver> Engine<D> {
         Ok(loss)
     }
 
-    /// One step of training that the device does while the host goes on; [`Engine::next_loss`] waits for it. A failure of a kernel may be told
+    /// One step of training that the device does while the host goes on; [`CudaExecutor::next_loss`] waits for it. A failure of a kernel may be told
     /// there, or by what is asked for next. Where tables are there in parts, the next step waits for this one.
     pub fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
         self.take_back(tables)?;
         // Losses that nobody asks for stay few on the device.
-        while self.fetching >= FETCHES {
-            let loss = self.fetched()?;
+        while self.pending_losses >= ASYNC_READS {
+            let loss = self.finish_loss_read()?;
             self.losses.push_back(loss);
         }
         self.times.begin();
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
         let Listed { list, loss, of_tables, bases } = match self.train_list(&program, &cuda, tables, inputs) {
             Ok(ready) => ready,
-            Err(e) => return Err(self.undone(e)),
+            Err(e) => return Err(self.cancel_step(e)),
         };
         self.times.done(HostPart::List);
-        self.held = false;
+        self.uploaded = false;
         self.run(list)?;
         self.times.done(HostPart::Run);
         match loss {
             Some(at) => {
-                self.driver.fetch(at, size_of::<f32>())?;
-                self.fetching += 1;
+                self.driver.read_async(at, size_of::<f32>())?;
+                self.pending_losses += 1;
             }
             None => self.losses.push_back(0.0),
         }
-        self.note(&of_tables, &bases)?;
+        self.add_to_profile(&of_tables, &bases)?;
         self.step += 1;
         self.moving = true;
-        self.held = true;
+        self.uploaded = true;
         Ok(())
     }
 
@@ -71,17 +71,17 @@ impl<D: Driver> Engine<D> {
     pub fn next_loss(&mut self) -> Result<Option<f32>, DeviceError> {
         match self.losses.pop_front() {
             Some(loss) => Ok(Some(loss)),
-            None if self.fetching == 0 => Ok(None),
-            None => self.fetched().map(Some),
+            None if self.pending_losses == 0 => Ok(None),
+            None => self.finish_loss_read().map(Some),
         }
     }
 
-    pub(super) fn fetched(&mut self) -> Result<f32, DeviceError> {
+    pub(super) fn finish_loss_read(&mut self) -> Result<f32, DeviceError> {
         let mut loss = [0.0f32];
-        self.fetching -= 1;
-        let done = self.driver.fetched(bytes_of_mut(&mut loss));
+        self.pending_losses -= 1;
+        let done = self.driver.finish_read(bytes_of_mut(&mut loss));
         // The step has failed, and with it those behind it.
-        self.held &= done.is_ok();
+        self.uploaded &= done.is_ok();
         done.map(|()| loss[0])
     }
 
@@ -102,9 +102,11 @@ impl<D: Driver> Engine<D> {
         self.times.done(HostPart::Tables);
         let of_params = self.stage_params(&slots, of_tables.bytes())?;
         self.times.done(HostPart::Params);
-        let kernels = |schedule: usize| Kernels { cuda, launches: &cuda.schedules[schedule], location: "" };
-        let of_table =
-            |p: &rows::Program| Kernels { location: &program.tables[p.table].location, ..kernels(UPDATES + p.update) };
+        let kernels = |schedule: usize| ScheduleKernels { cuda, launches: &cuda.schedules[schedule], location: "" };
+        let of_table = |p: &table_updates::TableUpdateProgram| ScheduleKernels {
+            location: &program.tables[p.table].location,
+            ..kernels(UPDATES + p.update)
+        };
         let of_param = |update: &TensorUpdate| kernels(UPDATES + update.update);
         let work = of_params.last().map_or(of_tables.bytes(), |u| u.at + u.space.bytes);
         self.work.reserve(&mut self.driver, work, "updates")?;
@@ -115,21 +117,21 @@ impl<D: Driver> Engine<D> {
         let bases = self.write(TRAIN, tables, inputs)?;
         self.times.done(HostPart::Write);
 
-        let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
+        let mut list = CommandList::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
         self.list_moves(&mut list, &moves, program, &kernels(TRAIN));
         // Beside the step's own launches: what needs the batch alone.
-        list.beside(true);
+        list.set_side_stream(true);
         of_tables.list_leading(&mut list, &of_table);
         for update in &of_params {
             list.arrays(&update.space, bases.work + update.at as u64);
             list.leading(&of_param(update), &update.ready);
         }
-        list.beside(false);
+        list.set_side_stream(false);
         list.schedule(&kernels(TRAIN), &ready);
-        list.meet();
+        list.join();
         // Beside the tables' updates: those of parameters, and the states; but all launches have one scratch.
         let scratch = |u: &TensorUpdate| u.ready.most_scratch(cuda, &cuda.schedules[UPDATES + u.update]);
-        list.beside(of_params.iter().all(|u| scratch(u) == 0));
+        list.set_side_stream(of_params.iter().all(|u| scratch(u) == 0));
         for update in &of_params {
             list.rest(&of_param(update), &update.ready);
         }
@@ -140,17 +142,17 @@ impl<D: Driver> Engine<D> {
                 list.copy(from, self.values.state(*state as usize), bytes);
             }
         }
-        list.beside(false);
+        list.set_side_stream(false);
         of_tables.list(&mut list, &of_table);
-        list.meet();
+        list.join();
         let loss = loss_of(&program.train, &slots).map(|at| bases.resolve(at));
         Ok(Listed { list, loss, of_tables, bases })
     }
 
-    /// Predictions (see [`Engine::logits`]) and, where labels are given, the loss.
+    /// Predictions (see [`CudaExecutor::logits`]) and, where labels are given, the loss.
     pub fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
         let program = self.program.clone();
-        let (slots, bases) = self.alone(INFER, &program, tables, inputs)?;
+        let (slots, bases) = self.run_schedule(INFER, &program, tables, inputs)?;
         for root in &program.infer.roots {
             if let Root::Prediction { index, buffer } = root {
                 let logits = &mut self.logits[*index as usize];
@@ -160,7 +162,7 @@ impl<D: Driver> Engine<D> {
             }
         }
         let loss = self.loss(loss_of(&program.infer, &slots).map(|at| bases.resolve(at)))?;
-        self.settle(tables)?;
+        self.finish_schedule(tables)?;
         Ok(loss)
     }
 
@@ -168,7 +170,7 @@ impl<D: Driver> Engine<D> {
     /// row-major. (A row gradient is columns of it.)
     pub fn gradients(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Vec<Vec<f32>>, DeviceError> {
         let program = self.program.clone();
-        let (slots, bases) = self.alone(TRAIN, &program, tables, inputs)?;
+        let (slots, bases) = self.run_schedule(TRAIN, &program, tables, inputs)?;
         let mut results = Vec::new();
         for root in &program.train.roots {
             let id = root.buffer();
@@ -178,36 +180,36 @@ impl<D: Driver> Engine<D> {
             self.driver.read(at, bytes_of_mut(&mut numbers))?;
             results.push(numbers);
         }
-        self.settle(tables)?;
+        self.finish_schedule(tables)?;
         Ok(results)
     }
 
-    /// Runs a schedule alone; gives where its results are. [`Engine::settle`] follows when they are read.
-    fn alone(
+    /// Runs a schedule alone; gives where its results are. [`CudaExecutor::finish_schedule`] follows when they are read.
+    fn run_schedule(
         &mut self,
         which: usize,
         program: &Program,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
-    ) -> Result<(Vec<At>, Bases), DeviceError> {
+    ) -> Result<(Vec<RelativePtr>, BlockBases), DeviceError> {
         self.take_back(tables)?;
         let cuda = self.cuda.clone();
         let (list, slots, bases) = match self.schedule_list(which, program, &cuda, tables, inputs) {
             Ok(ready) => ready,
-            Err(e) => return Err(self.undone(e)),
+            Err(e) => return Err(self.cancel_step(e)),
         };
-        self.held = false;
+        self.uploaded = false;
         self.run(list)?;
         Ok((slots, bases))
     }
 
-    fn settle(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
+    fn finish_schedule(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
         if self.profile.is_some() {
             // It is of training steps.
-            self.driver.measured()?;
+            self.driver.timed_launches()?;
         }
         self.moving = true;
-        self.held = true;
+        self.uploaded = true;
         self.take_back(tables)
     }
 
@@ -219,20 +221,20 @@ impl<D: Driver> Engine<D> {
         cuda: &'a Cuda,
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
-    ) -> Result<(List<'a>, Vec<At>, Bases), DeviceError> {
+    ) -> Result<(CommandList<'a>, Vec<RelativePtr>, BlockBases), DeviceError> {
         self.sync(tables, inputs, which)?;
         let (ready, slots, _) = self.stage_step(which, inputs)?;
         let moves = self.stage_moves(tables)?;
-        let kernels = Kernels { cuda, launches: &cuda.schedules[which], location: "" };
+        let kernels = ScheduleKernels { cuda, launches: &cuda.schedules[which], location: "" };
         self.reserve_scratch([(kernels, &ready)].into_iter())?;
         let bases = self.write(which, tables, inputs)?;
-        let mut list = List::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
+        let mut list = CommandList::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
         self.list_moves(&mut list, &moves, program, &kernels);
         list.schedule(&kernels, &ready);
         Ok((list, slots, bases))
     }
 
-    fn loss(&mut self, at: Option<Address>) -> Result<Option<f32>, DeviceError> {
+    fn loss(&mut self, at: Option<DevicePtr>) -> Result<Option<f32>, DeviceError> {
         let Some(at) = at else { return Ok(None) };
         let mut loss = [0.0f32];
         self.driver.read(at, bytes_of_mut(&mut loss))?;
@@ -240,25 +242,28 @@ impl<D: Driver> Engine<D> {
     }
 
     /// Room for the launch with the most scratch.
-    fn reserve_scratch<'a>(&mut self, all: impl Iterator<Item = (Kernels<'a>, &'a Ready)>) -> Result<(), DeviceError> {
+    fn reserve_scratch<'a>(
+        &mut self,
+        all: impl Iterator<Item = (ScheduleKernels<'a>, &'a StagedSchedule)>,
+    ) -> Result<(), DeviceError> {
         let most = all.map(|(kernels, ready)| ready.most_scratch(kernels.cuda, kernels.launches)).max();
-        let mut space = Space::default();
+        let mut space = BlockLayout::default();
         space.exact(most.unwrap_or(0), "scratch")?;
         self.scratch.reserve(&mut self.driver, space.bytes, "its longest list (`keep last n` shortens it)")
     }
 
-    fn run(&mut self, list: List<'_>) -> Result<(), DeviceError> {
+    fn run(&mut self, list: CommandList<'_>) -> Result<(), DeviceError> {
         let (list, done) = list.run(&mut self.driver);
         self.list = list;
         done.inspect_err(|_| {
-            // Nothing of it reads its batch any more: see `undone`.
+            // Nothing of it reads its batch any more: see `cancel_step`.
             let _ = self.driver.wait();
         })
     }
 }
 
 /// Where the loss will be.
-fn loss_of(schedule: &Schedule, slots: &[At]) -> Option<At> {
+fn loss_of(schedule: &Schedule, slots: &[RelativePtr]) -> Option<RelativePtr> {
     let mut roots = schedule.roots.iter();
     roots.find_map(|root| if let Root::Loss(buffer) = root { Some(slot_of(schedule, *buffer, slots)) } else { None })
 }

@@ -1,22 +1,22 @@
 //! The GPU of a number as the driver describes it, and which of a program's images is for it.
 
 use super::super::library::{self, Api};
-use super::super::{DeviceError, Image, Target};
+use super::super::{CudaImage, CudaTarget, DeviceError};
 use cudarc::driver::sys::CUdevice_attribute;
 use std::ffi::{c_char, c_int};
 
 /// The image for an architecture: machine code of it or of an earlier one of its generation, else the newest PTX that is not too new.
-pub(super) fn choose(images: &[Image], architecture: u32) -> Option<&Image> {
-    let rank = |image: &&Image| match image.target {
-        Target::Cubin(n) if n <= architecture && n / 10 == architecture / 10 => Some((1, n)),
-        Target::Ptx(n) if n <= architecture => Some((0, n)),
+pub(super) fn choose(images: &[CudaImage], architecture: u32) -> Option<&CudaImage> {
+    let rank = |image: &&CudaImage| match image.target {
+        CudaTarget::Cubin(n) if n <= architecture && n / 10 == architecture / 10 => Some((1, n)),
+        CudaTarget::Ptx(n) if n <= architecture => Some((0, n)),
         _ => None,
     };
     images.iter().filter(|i| rank(i).is_some()).max_by_key(rank)
 }
 
 /// A GPU that is there.
-pub(super) struct Found {
+pub(super) struct DetectedGpu {
     pub device: library::CUdevice,
     pub name: String,
     pub architecture: u32,
@@ -24,8 +24,8 @@ pub(super) struct Found {
     pub most_shared: u32,
 }
 
-impl Found {
-    pub fn new(api: &Api, number: u32) -> Result<Found, DeviceError> {
+impl DetectedGpu {
+    pub fn new(api: &Api, number: u32) -> Result<DetectedGpu, DeviceError> {
         let (mut count, mut device) = (0, 0);
         // SAFETY: here and below, addresses of live variables of the header's types.
         api.check("cuDeviceGetCount", unsafe { (api.device_count)(&mut count) })?;
@@ -47,7 +47,7 @@ impl Found {
         let code = unsafe { (api.device_name)(name.as_mut_ptr().cast::<c_char>(), name.len() as c_int - 1, device) };
         api.check("cuDeviceGetName", code)?;
         let name = String::from_utf8_lossy(name.split(|&b| b == 0).next().unwrap_or_default()).into_owned();
-        Ok(Found { device, name, architecture, most_shared })
+        Ok(DetectedGpu { device, name, architecture, most_shared })
     }
 }
 
@@ -55,13 +55,13 @@ impl Found {
 mod tests {
     use super::*;
 
-    fn images(targets: &[Target]) -> Vec<Image> {
-        targets.iter().map(|&target| Image { target, code: vec![], log: String::new() }).collect()
+    fn images(targets: &[CudaTarget]) -> Vec<CudaImage> {
+        targets.iter().map(|&target| CudaImage { target, code: vec![], log: String::new() }).collect()
     }
 
     #[test]
     fn images_are_chosen() {
-        use Target::{Cubin, Ptx};
+        use CudaTarget::{Cubin, Ptx};
         let all = images(&[Ptx(80), Cubin(80), Cubin(90), Ptx(90), Cubin(100)]);
         let chosen = |architecture| choose(&all, architecture).map(|i| i.target);
         assert_eq!(chosen(80), Some(Cubin(80)));

@@ -1,0 +1,439 @@
+//! Axes: what values have one element for, shared by the compiler's graph and the program's
+//! schedules.
+//!
+//! ```text
+//! global                       one element
+//! ├── batch                    one per sample (in update programs: per row of a table)
+//! │   └── sequence             one per entry of a list of each sample; lists may nest
+//! │       └── pairs            one per pair of entries of the same list
+//! ├── request                  one per request, where samples are grouped into requests
+//! │   └── sequence             the entries of a common list, once per request
+//! └── unique                   one per distinct combination of row numbers on another axis
+//! ```
+//!
+//! The axes form a tree by [`AxisTree::parent`]. Two features add a second ancestor: the samples of
+//! a request lie under its element of the request axis as well, and the entries of a common list
+//! lie under those that are kept once per request. A unique axis is an ancestor of the axis whose
+//! elements it joins. [`AxisTree::is_ancestor`] knows all of these.
+
+use crate::schema::{Feature, Schema};
+use serde::{Deserialize, Serialize};
+
+/// Index of an axis in its [`AxisTree`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AxisId(pub u32);
+
+impl AxisId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The axis with one element; the first of every tree.
+pub const GLOBAL: AxisId = AxisId(0);
+/// The samples of the batch, in update programs the rows; the second of every tree.
+pub const BATCH: AxisId = AxisId(1);
+
+/// Most keys of a unique axis.
+pub const MAX_KEYS: usize = 32;
+
+/// One axis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Axis {
+    /// For messages: `global`, `batch`, `rows`, the name of a sequence.
+    pub name: String,
+    pub kind: AxisKind,
+}
+
+/// What the elements of an axis are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AxisKind {
+    /// One element.
+    Global,
+    /// One per sample; each lies in one request where there is a request axis.
+    Batch { request: Option<AxisId> },
+    /// One per request: consecutive samples that agree in the common features.
+    Request,
+    /// One per entry of a list that each element of `parent` has.
+    Sequence {
+        /// Index into [`Schema::sequences`].
+        sequence: u32,
+        parent: AxisId,
+        /// Of a common sequence, on the samples: the axis with its entries once per request.
+        shared: Option<AxisId>,
+    },
+    /// One per pair of entries of the same list: under each entry of `of`, all entries of its list.
+    Pairs { of: AxisId },
+    /// One per distinct combination of row numbers.
+    Unique(UniqueKeys),
+}
+
+/// Elements of `over` whose row numbers agree in all keys are one element, in the order of their
+/// first occurrence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UniqueKeys {
+    pub over: AxisId,
+    /// (table, feature), at most [`MAX_KEYS`]; the features are on `over`.
+    pub keys: Vec<(u32, u32)>,
+}
+
+/// The axes of a graph or of a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AxisTree {
+    axes: Vec<Axis>,
+}
+
+impl AxisTree {
+    /// The global axis and one more, of kind [`AxisKind::Batch`]: `batch`, or `rows` in update
+    /// programs.
+    pub fn new(batch: impl Into<String>) -> AxisTree {
+        let global = Axis { name: "global".into(), kind: AxisKind::Global };
+        AxisTree { axes: vec![global, Axis { name: batch.into(), kind: AxisKind::Batch { request: None } }] }
+    }
+
+    /// The axes of update programs.
+    pub fn rows() -> AxisTree {
+        Self::new("rows")
+    }
+
+    /// The axes that the inputs of a model have: samples, the sequences in their order, then, where
+    /// there are requests, the request axis and the entries of common sequences.
+    pub fn of_schema(schema: &Schema) -> AxisTree {
+        let mut axes = Self::new("batch");
+        let mut common = Vec::new();
+        for (sequence, s) in (0u32..).zip(&schema.sequences) {
+            let axis = axes.add_sequence(s.name.clone(), sequence, BATCH);
+            if s.common {
+                common.push(axis);
+            }
+        }
+        if schema.requests.is_some() {
+            axes.add_requests(&common);
+        }
+        axes
+    }
+
+    /// Adds an axis; [`AxisTree::check`] says whether it fits.
+    pub fn push(&mut self, axis: Axis) -> AxisId {
+        self.axes.push(axis);
+        AxisId(self.axes.len() as u32 - 1)
+    }
+
+    /// Adds the entries of a list that each element of `parent` has.
+    pub fn add_sequence(&mut self, name: impl Into<String>, sequence: u32, parent: AxisId) -> AxisId {
+        self.push(Axis { name: name.into(), kind: AxisKind::Sequence { sequence, parent, shared: None } })
+    }
+
+    /// Adds the pairs of entries of each list of `of`.
+    pub fn add_pairs(&mut self, of: AxisId) -> AxisId {
+        let name = format!("pairs of {}", self.axis(of).name);
+        self.push(Axis { name, kind: AxisKind::Pairs { of } })
+    }
+
+    /// Adds the request axis and, for each of the sequences in `common`, its entries once per
+    /// request. Returns the request axis.
+    pub fn add_requests(&mut self, common: &[AxisId]) -> AxisId {
+        let request = self.push(Axis { name: "request".into(), kind: AxisKind::Request });
+        self.axes[BATCH.index()].kind = AxisKind::Batch { request: Some(request) };
+        for &on_samples in common {
+            let AxisKind::Sequence { sequence, parent, .. } = self.axis(on_samples).kind else {
+                panic!("axis {} is no sequence, so it has no entries per request", on_samples.0)
+            };
+            let shared = Some(self.add_sequence(self.axis(on_samples).name.clone(), sequence, request));
+            self.axes[on_samples.index()].kind = AxisKind::Sequence { sequence, parent, shared };
+        }
+        request
+    }
+
+    /// Adds an axis of the distinct combinations of row numbers.
+    pub fn add_unique(&mut self, keys: UniqueKeys) -> AxisId {
+        let name = format!("unique {}", self.axis(keys.over).name);
+        self.push(Axis { name, kind: AxisKind::Unique(keys) })
+    }
+
+    /// Number of axes.
+    pub fn count(&self) -> usize {
+        self.axes.len()
+    }
+
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = AxisId> + use<> {
+        (0..self.axes.len() as u32).map(AxisId)
+    }
+
+    /// All axes in order, with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (AxisId, &Axis)> {
+        self.ids().zip(&self.axes)
+    }
+
+    /// The axis, which must be one of this tree.
+    pub fn axis(&self, id: AxisId) -> &Axis {
+        &self.axes[id.index()]
+    }
+
+    pub fn get(&self, id: AxisId) -> Option<&Axis> {
+        self.axes.get(id.index())
+    }
+
+    /// For changes that [`AxisTree::check`] checks afterwards.
+    pub fn get_mut(&mut self, id: AxisId) -> Option<&mut Axis> {
+        self.axes.get_mut(id.index())
+    }
+
+    pub fn kind(&self, id: AxisId) -> &AxisKind {
+        &self.axis(id).kind
+    }
+
+    /// The axis whose elements own this one's; `None` for the global axis alone.
+    pub fn parent(&self, id: AxisId) -> Option<AxisId> {
+        match *self.kind(id) {
+            AxisKind::Global => None,
+            AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => Some(GLOBAL),
+            AxisKind::Sequence { parent, .. } => Some(parent),
+            AxisKind::Pairs { of } => Some(of),
+        }
+    }
+
+    /// The second axis above: of the samples the requests, of a common sequence on the samples its
+    /// entries once per request.
+    pub fn shared(&self, id: AxisId) -> Option<AxisId> {
+        match *self.kind(id) {
+            AxisKind::Batch { request } => request,
+            AxisKind::Sequence { shared, .. } => shared,
+            AxisKind::Global | AxisKind::Request | AxisKind::Pairs { .. } | AxisKind::Unique(_) => None,
+        }
+    }
+
+    /// The axis whose [`AxisTree::shared`] is `id`.
+    pub fn sharers(&self, id: AxisId) -> Option<AxisId> {
+        self.ids().find(|&below| self.shared(below) == Some(id))
+    }
+
+    /// The request axis, where there is one.
+    pub fn request(&self) -> Option<AxisId> {
+        self.shared(BATCH)
+    }
+
+    pub fn unique(&self, id: AxisId) -> Option<&UniqueKeys> {
+        match self.kind(id) {
+            AxisKind::Unique(keys) => Some(keys),
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Sequence { .. }
+            | AxisKind::Pairs { .. } => None,
+        }
+    }
+
+    /// The unique axes, in order.
+    pub fn uniques(&self) -> impl Iterator<Item = (AxisId, &UniqueKeys)> {
+        self.ids().filter_map(|id| Some((id, self.unique(id)?)))
+    }
+
+    /// Whether the elements are entries of lists, of lengths that vary.
+    pub fn is_ragged(&self, id: AxisId) -> bool {
+        match self.kind(id) {
+            AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => true,
+            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => false,
+        }
+    }
+
+    /// Whether the elements are the entries of a common sequence, once per request.
+    pub fn is_per_request(&self, id: AxisId) -> bool {
+        match *self.kind(id) {
+            AxisKind::Sequence { parent, .. } => Some(parent) == self.request(),
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Pairs { .. }
+            | AxisKind::Unique(_) => false,
+        }
+    }
+
+    /// The axis by which tiles of a phase over `id` are cut, so that no list crosses a tile: the
+    /// samples, the requests, or the elements of a unique axis. The global axis counts to the
+    /// samples.
+    pub fn tile_axis(&self, id: AxisId) -> AxisId {
+        match *self.kind(id) {
+            AxisKind::Global | AxisKind::Batch { .. } => BATCH,
+            AxisKind::Request | AxisKind::Unique(_) => id,
+            AxisKind::Sequence { parent, .. } => self.tile_axis(parent),
+            AxisKind::Pairs { of } => self.tile_axis(of),
+        }
+    }
+
+    /// The axis whose elements a segment sum over `into` adds up: those that share its elements.
+    pub fn segment_source(&self, into: AxisId) -> Option<AxisId> {
+        match self.kind(into) {
+            AxisKind::Unique(keys) => Some(keys.over),
+            AxisKind::Request | AxisKind::Sequence { .. } => self.sharers(into),
+            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Pairs { .. } => None,
+        }
+    }
+
+    /// The entries on the samples that belong to a common sequence's entries per request; any other
+    /// axis itself.
+    pub fn on_samples(&self, id: AxisId) -> AxisId {
+        match self.kind(id) {
+            AxisKind::Sequence { .. } => self.sharers(id).unwrap_or(id),
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Pairs { .. }
+            | AxisKind::Unique(_) => id,
+        }
+    }
+
+    /// Whether `a` is `b` or an ancestor of `b`.
+    pub fn is_ancestor(&self, a: AxisId, b: AxisId) -> bool {
+        a == b
+            || [self.parent(b), self.shared(b)].into_iter().flatten().any(|above| self.is_ancestor(a, above))
+            || self.unique(a).is_some_and(|keys| self.is_ancestor(keys.over, b))
+    }
+
+    /// Whether each element of `of` lies under one of `to`, which is neither `of` nor the global
+    /// axis: where an index array says under which.
+    pub fn is_indexed(&self, of: AxisId, to: AxisId) -> bool {
+        of != to && to != GLOBAL && self.is_ancestor(to, of)
+    }
+
+    /// The shallowest axis that both are ancestors of, or are; `None` where there is none.
+    pub fn join(&self, a: AxisId, b: AxisId) -> Option<AxisId> {
+        if self.is_ancestor(a, b) {
+            return Some(b);
+        }
+        if self.is_ancestor(b, a) {
+            return Some(a);
+        }
+        let below: Vec<AxisId> = self.ids().filter(|&d| self.is_ancestor(a, d) && self.is_ancestor(b, d)).collect();
+        below.iter().copied().find(|&d| below.iter().all(|&other| self.is_ancestor(d, other)))
+    }
+
+    /// The axis of a feature's values; `None` where the tree lacks it.
+    pub fn feature(&self, feature: &Feature) -> Option<AxisId> {
+        let on_samples = match feature.sequence {
+            None => Some(BATCH),
+            Some(s) => self.iter().find_map(|(id, axis)| match axis.kind {
+                AxisKind::Sequence { sequence, parent, .. } if sequence == s && Some(parent) != self.request() => {
+                    Some(id)
+                }
+                _ => None,
+            }),
+        };
+        if feature.common { on_samples.and_then(|id| self.shared(id)) } else { on_samples }
+    }
+
+    /// Whether the tree is one: every axis names axes that may be where it says. Errors say what is
+    /// wrong, for a message about the graph or program that holds the tree.
+    pub fn check(&self) -> Result<(), String> {
+        let kinds: Vec<&AxisKind> = self.axes.iter().map(|a| &a.kind).collect();
+        let [AxisKind::Global, AxisKind::Batch { .. }, rest @ ..] = kinds.as_slice() else {
+            return Err("the first two axes must be the global axis and the batch".into());
+        };
+        if rest.iter().any(|k| matches!(k, AxisKind::Global | AxisKind::Batch { .. })) {
+            return Err("there is one global axis and one batch".into());
+        }
+        for (id, axis) in self.iter() {
+            // What owns an axis comes before it, so that no axis is its own ancestor.
+            let earlier = |at: AxisId| at < id && at != GLOBAL;
+            let plain = |at: AxisId| earlier(at) && self.unique(at).is_none();
+            let fits = match &axis.kind {
+                AxisKind::Global => true,
+                AxisKind::Batch { request } => {
+                    request.is_none_or(|r| self.get(r).is_some_and(|a| a.kind == AxisKind::Request))
+                }
+                AxisKind::Request => self.request() == Some(id),
+                AxisKind::Sequence { sequence, parent, shared } => {
+                    plain(*parent) && shared.is_none_or(|s| *parent == BATCH && self.is_shared_form(*sequence, s))
+                }
+                AxisKind::Pairs { of } => earlier(*of) && matches!(self.kind(*of), AxisKind::Sequence { .. }),
+                AxisKind::Unique(UniqueKeys { over, .. }) => plain(*over),
+            };
+            if !fits {
+                return Err(format!("axis {} cannot be {:?}", id.0, axis.kind));
+            }
+            if let AxisKind::Unique(UniqueKeys { keys, .. }) = &axis.kind
+                && !(1..=MAX_KEYS).contains(&keys.len())
+            {
+                return Err(format!("axis {} has {} keys, where it may have 1 to {MAX_KEYS}", id.0, keys.len()));
+            }
+            let sharing = self.ids().filter(|&below| self.shared(below) == Some(id)).count();
+            if sharing > 1 {
+                return Err(format!("{sharing} axes share the entries of axis {}", id.0));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `shared` has the entries of `sequence` once per request.
+    fn is_shared_form(&self, sequence: u32, shared: AxisId) -> bool {
+        let wanted = self.request().map(|parent| AxisKind::Sequence { sequence, parent, shared: None });
+        self.get(shared).is_some_and(|axis| Some(&axis.kind) == wanted.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every axis that can be: lists in lists, pairs, requests and distinct rows.
+    fn all_kinds() -> (AxisTree, [AxisId; 7]) {
+        let mut axes = AxisTree::new("batch");
+        let visits = axes.add_sequence("visits", 0, BATCH);
+        let items = axes.add_sequence("items", 1, visits);
+        let pairs = axes.add_pairs(items);
+        let common = axes.add_sequence("history", 2, BATCH);
+        let request = axes.add_requests(&[common]);
+        let entries = axes.shared(common).expect("it is common");
+        let unique = axes.add_unique(UniqueKeys { over: items, keys: vec![(0, 0)] });
+        axes.check().expect("a tree");
+        (axes, [visits, items, pairs, common, request, entries, unique])
+    }
+
+    #[test]
+    fn ancestors_are_those_on_every_way_up() {
+        let (axes, [visits, items, pairs, common, request, entries, unique]) = all_kinds();
+        let above = |of: AxisId| -> Vec<AxisId> { axes.ids().filter(|&to| axes.is_indexed(of, to)).collect() };
+        assert_eq!(above(BATCH), [request]);
+        assert_eq!(above(visits), [BATCH, request]);
+        assert_eq!(above(items), [BATCH, visits, request, unique]);
+        assert_eq!(above(pairs), [BATCH, visits, items, request, unique]);
+        assert_eq!(above(common), [BATCH, request, entries]);
+        assert_eq!(above(entries), [request]);
+        assert_eq!(above(unique), []);
+        assert_eq!(axes.join(visits, request), Some(visits));
+        assert_eq!(axes.join(BATCH, entries), Some(common));
+        assert_eq!(axes.join(visits, common), None);
+        assert_eq!(axes.join(unique, pairs), Some(pairs));
+    }
+
+    #[test]
+    fn tiles_and_segment_sums_follow_the_owners() {
+        let (axes, [visits, items, pairs, common, request, entries, unique]) = all_kinds();
+        let tiles = [GLOBAL, visits, items, pairs, common, request, entries, unique].map(|d| axes.tile_axis(d));
+        assert_eq!(tiles, [BATCH, BATCH, BATCH, BATCH, BATCH, request, request, unique]);
+        let sources = [BATCH, visits, request, entries, unique].map(|d| axes.segment_source(d));
+        assert_eq!(sources, [None, None, Some(BATCH), Some(common), Some(items)]);
+        assert_eq!([entries, common, items].map(|d| axes.on_samples(d)), [common, common, items]);
+    }
+
+    #[test]
+    fn what_is_no_tree_is_refused() {
+        let (good, [visits, items, _, common, _, entries, unique]) = all_kinds();
+        let wrong: [(AxisId, AxisKind); 9] = [
+            (GLOBAL, AxisKind::Request),
+            (BATCH, AxisKind::Batch { request: Some(visits) }),
+            (visits, AxisKind::Batch { request: None }),
+            (visits, AxisKind::Request),
+            (visits, AxisKind::Sequence { sequence: 0, parent: items, shared: None }),
+            (visits, AxisKind::Sequence { sequence: 0, parent: GLOBAL, shared: None }),
+            (visits, AxisKind::Sequence { sequence: 2, parent: BATCH, shared: Some(entries) }),
+            (common, AxisKind::Sequence { sequence: 2, parent: BATCH, shared: Some(visits) }),
+            (unique, AxisKind::Unique(UniqueKeys { over: AxisId(99), keys: vec![(0, 0)] })),
+        ];
+        for (at, kind) in wrong {
+            let mut axes = good.clone();
+            axes.get_mut(at).expect("it is there").kind = kind.clone();
+            assert!(axes.check().is_err(), "{} as {kind:?}", at.0);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Where the elements of every axis of one batch lie: counts, offsets, and who is above whom.
+//!
+//! Filled from a checked batch; allocations are kept from step to step.
+
+use super::unique::UniqueElements;
+use din_program::axes::{AxisId, AxisKind, AxisTree, MAX_KEYS};
+
+/// Elements `begin..end` of an axis.
+pub type ElementRange = (usize, usize);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Layout {
+    pub axes: AxisTree,
+    samples: usize,
+    /// First sample of each request, then the number of samples; empty without requests.
+    requests: Vec<u32>,
+    /// By axis, of ragged ones: their elements under each element of the parent.
+    offsets: Vec<Vec<u32>>,
+    /// By axis, of unique ones; empty for the others.
+    uniques: Vec<UniqueElements>,
+}
+
+impl Layout {
+    pub fn new(axes: AxisTree) -> Layout {
+        let mut uniques = Vec::new();
+        uniques.resize_with(axes.count(), UniqueElements::default);
+        Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], uniques, axes }
+    }
+
+    /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets of each sequence.
+    pub fn set(&mut self, samples: usize, requests: &[u32], sequences: &[Vec<u32>]) {
+        self.samples = samples;
+        self.requests.clear();
+        self.requests.extend_from_slice(requests);
+        for id in self.axes.ids() {
+            let (before, rest) = self.offsets.split_at_mut(id.index());
+            let offsets = &mut rest[0];
+            offsets.clear();
+            match *self.axes.kind(id) {
+                AxisKind::Sequence { sequence, shared: None, .. } => {
+                    offsets.extend_from_slice(&sequences[sequence as usize]);
+                }
+                AxisKind::Sequence { sequence, shared: Some(_), .. } => {
+                    let mut end = 0;
+                    offsets.push(end);
+                    for (request, list) in self.requests.windows(2).zip(sequences[sequence as usize].windows(2)) {
+                        for _ in request[0]..request[1] {
+                            end += list[1] - list[0];
+                            offsets.push(end);
+                        }
+                    }
+                }
+                AxisKind::Pairs { of } => {
+                    let mut end = 0;
+                    offsets.push(end);
+                    for list in before[of.index()].windows(2) {
+                        for _ in list[0]..list[1] {
+                            end += list[1] - list[0];
+                            offsets.push(end);
+                        }
+                    }
+                }
+                AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => {}
+            }
+        }
+    }
+
+    /// Fills the unique axes, after [`Layout::set`]: `rows` gives the row numbers of a table's feature.
+    pub fn join<'a>(&mut self, rows: &dyn Fn(u32, u32) -> &'a [u32]) {
+        for id in self.axes.ids() {
+            let Some(unique) = self.axes.unique(id) else { continue };
+            let count = self.count(unique.over);
+            let mut keys = [&[][..]; MAX_KEYS];
+            for (key, &(table, feature)) in keys.iter_mut().zip(&unique.keys) {
+                *key = rows(table, feature);
+            }
+            self.uniques[id.index()].build(count, &keys[..unique.keys.len()]);
+        }
+    }
+
+    /// The elements of a unique axis; it has none before [`Layout::join`].
+    pub fn unique(&self, axis: AxisId) -> &UniqueElements {
+        &self.uniques[axis.index()]
+    }
+
+    /// Elements of an axis.
+    pub fn count(&self, axis: AxisId) -> usize {
+        match self.axes.kind(axis) {
+            AxisKind::Global => 1,
+            AxisKind::Batch { .. } => self.samples,
+            AxisKind::Request => self.requests.len().saturating_sub(1),
+            AxisKind::Unique(_) => self.unique(axis).count(),
+            AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => self.offsets(axis).last().map_or(0, |&n| n as usize),
+        }
+    }
+
+    /// Offsets of a ragged axis, by element of its parent; empty for another axis.
+    pub fn offsets(&self, axis: AxisId) -> &[u32] {
+        &self.offsets[axis.index()]
+    }
+
+    /// First sample of each request, then the number of samples.
+    pub fn requests(&self) -> &[u32] {
+        &self.requests
+    }
+
+    /// The first element of `axis` under element `at` of `to`, where elements of `axis` lie side by
+    /// side under those of `to`; `None` where they need not.
+    #[inline]
+    fn begin(&self, axis: AxisId, to: AxisId, at: usize) -> Option<usize> {
+        if axis == to {
+            return Some(at);
+        }
+        match *self.axes.kind(axis) {
+            AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent } => {
+                let first = self.begin(parent, to, at)?;
+                Some(self.offsets[axis.index()][first] as usize)
+            }
+            AxisKind::Batch { request } if request == Some(to) => Some(self.requests[at] as usize),
+            AxisKind::Batch { .. } | AxisKind::Global | AxisKind::Request | AxisKind::Unique(_) => None,
+        }
+    }
+
+    /// Elements of `axis` that belong to elements `from..to` of the tile axis `by`; none of an axis whose tiles are
+    /// cut otherwise.
+    #[inline]
+    pub fn range(&self, axis: AxisId, by: AxisId, from: usize, to: usize) -> ElementRange {
+        if *self.axes.kind(axis) == AxisKind::Global {
+            return (0, 1);
+        }
+        if self.axes.tile_axis(axis) != by {
+            return (0, 0);
+        }
+        let begin = |at| self.begin(axis, by, at).expect("an axis lies side by side under its tile axis");
+        (begin(from), begin(to))
+    }
+
+    /// By element of `of`: the element of `to` above it. See [`AxisTree::is_indexed`].
+    pub fn ancestors(&self, of: AxisId, to: AxisId, out: &mut Vec<u32>) {
+        out.resize(self.count(of), 0);
+        self.above(of, to, 0, out);
+    }
+
+    /// The same from element `first` on.
+    pub fn above(&self, of: AxisId, to: AxisId, first: usize, out: &mut [u32]) {
+        if let Some(unique) = self.axes.unique(to) {
+            let element = &self.unique(to).of;
+            if of == unique.over {
+                out.copy_from_slice(&element[first..first + out.len()]);
+            } else {
+                self.above(of, unique.over, first, out);
+                out.iter_mut().for_each(|above| *above = element[*above as usize]);
+            }
+        } else if self.begin(of, to, 0).is_some() {
+            let begin = |at| self.begin(of, to, at).expect("it was there for the first") as u32;
+            owners(self.count(to), begin, first, out);
+        } else if self.axes.shared(of) == Some(to) {
+            let (pairs, lists) = (self.offsets(of), self.offsets(to));
+            let (count, mut request) = (out.len(), None);
+            let each = |sample: usize, before: u32, own: std::ops::Range<usize>| {
+                let found = || self.requests.partition_point(|&r| r as usize <= sample).saturating_sub(1);
+                let mut at = request.unwrap_or_else(found);
+                while self.requests[at + 1] as usize <= sample {
+                    at += 1;
+                }
+                request = Some(at);
+                out[own].iter_mut().zip(lists[at] + before..).for_each(|(out, entry)| *out = entry);
+            };
+            runs(self.samples, |s| pairs[s], first, count, each);
+        } else {
+            // What is in a list of a common sequence's entries.
+            let parent = self.axes.parent(of).expect("what lies under nothing has no ancestor but the global axis");
+            self.above(of, parent, first, out);
+            for above in out {
+                let mut one = [0];
+                self.above(parent, to, *above as usize, &mut one);
+                [*above] = one;
+            }
+        }
+    }
+
+    /// By element of the parent: the number of its elements on a ragged axis, as
+    /// [`din_program::schedule::Storage::Length`].
+    pub fn lengths(&self, axis: AxisId, out: &mut Vec<f32>) {
+        out.clear();
+        out.extend(self.offsets(axis).windows(2).map(|w| (w[1] - w[0]) as f32));
+    }
+}
+
+/// Says whose the `count` elements from `first` on are, owner by owner: `begin` gives the first element of each of the `owners`, and their number.
+/// `each` gets the owner, how many of its elements come before, and which of the `count` are its own.
+fn runs(
+    owners: usize,
+    begin: impl Fn(usize) -> u32,
+    first: usize,
+    count: usize,
+    mut each: impl FnMut(usize, u32, std::ops::Range<usize>),
+) {
+    let (mut owner, mut beyond) = (0, owners);
+    while owner < beyond {
+        let middle = owner.midpoint(beyond);
+        if begin(middle + 1) as usize <= first { owner = middle + 1 } else { beyond = middle }
+    }
+    let mut at = 0;
+    while at < count && owner < owners {
+        let (from, end) = (begin(owner) as usize, (begin(owner + 1) as usize - first).min(count));
+        each(owner, (first + at - from) as u32, at..end);
+        (at, owner) = (end, owner + 1);
+    }
+}
+
+/// Numbers that are written at a time, beyond an owner's end too: there the next one's come.
+const STRIDE: usize = 16;
+
+/// Fills `out`, which is for elements from `first` on, with their owners: see [`runs`].
+fn owners(owners: usize, begin: impl Fn(usize) -> u32, first: usize, out: &mut [u32]) {
+    runs(owners, begin, first, out.len(), |owner, _, own| {
+        let owner = owner as u32;
+        match out.get_mut(own.start..own.start + own.len().next_multiple_of(STRIDE)) {
+            Some(out) => out.as_chunks_mut::<STRIDE>().0.iter_mut().for_each(|out| *out = [owner; STRIDE]),
+            None => out[own].fill(owner),
+        }
+    });
+}
