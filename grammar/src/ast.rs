@@ -363,11 +363,11 @@ pub enum ExprKind {
         name: Ident,
     },
     Unary {
-        op: UnaryOp,
+        op: UnaryOperator,
         value: Box<Expr>,
     },
     Binary {
-        op: BinaryOp,
+        op: BinaryOperator,
         left: Box<Expr>,
         right: Box<Expr>,
     },
@@ -390,14 +390,14 @@ pub enum ExprKind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnaryOp {
+pub enum UnaryOperator {
     Negate,
     Not,
 }
 
 /// By precedence, loosest first: `or`, `and`, comparisons, `+ -`, `* / @`, unary `-`, `^` (right).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BinaryOp {
+pub enum BinaryOperator {
     Or,
     And,
     Equal,
@@ -413,6 +413,22 @@ pub enum BinaryOp {
     /// `x @ w`: matrix product
     Product,
     Power,
+}
+
+impl BinaryOperator {
+    pub fn is_comparison(self) -> bool {
+        match self {
+            Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual => true,
+            Self::Or
+            | Self::And
+            | Self::Add
+            | Self::Subtract
+            | Self::Multiply
+            | Self::Divide
+            | Self::Product
+            | Self::Power => false,
+        }
+    }
 }
 
 /// `x`, `momentum = 0.9`, `x over s`

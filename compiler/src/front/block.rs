@@ -163,6 +163,10 @@ impl<'a> Elab<'a> {
         let (bound, first) = (binding.bound.clone(), binding.span);
         let new = match bound {
             Bound::Value(_) => Bound::Value(v),
+            Bound::Weight(old) => match self.slot_value(&old, v, value.span) {
+                Some(t) => Bound::Weight(t),
+                None => Bound::Value(Value::Poison),
+            },
             Bound::Slot(slot, old) => match self.slot_value(&old, v, value.span) {
                 Some(t) => Bound::Slot(slot, t),
                 None => Bound::Value(Value::Poison),
@@ -178,8 +182,6 @@ impl<'a> Elab<'a> {
             }
             Bound::Label(_) | Bound::Key(_) => return,
         };
-        if let Some(binding) = scope.find_mut(&name.name) {
-            binding.bound = new;
-        }
+        scope.find_mut(&name.name).expect("the binding was found above").bound = new;
     }
 }

@@ -1,7 +1,7 @@
 //! Functions that the language itself knows: elementwise operations, reductions, moments, concat, embedding.
 
 use super::elab::Elab;
-use super::value::{Builtin, Field, Given, Tensor, Value, counted};
+use super::value::{ArgumentValue, Builtin, Field, Tensor, Value, counted};
 use crate::graph::{self, AxisId, BATCH, BinaryOp, GLOBAL, NodeId, Shape, UnaryOp};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
@@ -10,12 +10,16 @@ use std::rc::Rc;
 const MAX_FIELDS: usize = 4096;
 
 impl<'a> Elab<'a> {
-    pub fn builtin(&mut self, builtin: Builtin, given: Vec<Given<'a>>, span: Span) -> Value<'a> {
+    pub fn builtin(&mut self, builtin: Builtin, given: Vec<ArgumentValue<'a>>, span: Span) -> Value<'a> {
         let name = builtin.name();
         let (least, most) = builtin.arity();
-        if given.len() < least || given.len() > most {
+        if given.len() < least || most.is_some_and(|most| given.len() > most) {
             let (code, few) = if given.len() < least { ("E0209", "too few") } else { ("E0210", "too many") };
-            let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            let wanted = match most {
+                Some(most) if most == least => least.to_string(),
+                Some(most) => format!("{least} to {most}"),
+                None => format!("at least {least}"),
+            };
             return self.fault(
                 Diagnostic::error(
                     code,
@@ -52,9 +56,9 @@ impl<'a> Elab<'a> {
             }
         }
         let mut arguments = given.into_iter();
-        let Some(first) = arguments.next() else { return Value::Poison };
-        let (value, at) = (first.value.unwrap_or(Value::Poison), first.span);
-        let rest: Vec<(Value<'a>, Span)> = arguments.map(|g| (g.value.unwrap_or(Value::Poison), g.span)).collect();
+        let first = arguments.next().expect("every builtin takes at least one argument");
+        let (value, at) = (first.value, first.span);
+        let rest: Vec<(Value<'a>, Span)> = arguments.map(|g| (g.value, g.span)).collect();
         match builtin {
             Builtin::Exp => self.elementwise(UnaryOp::Exp, f64::exp, value, at, span),
             Builtin::Log => self.elementwise(UnaryOp::Log, f64::ln, value, at, span),
@@ -100,8 +104,10 @@ impl<'a> Elab<'a> {
             Builtin::Concat => {
                 let mut all = vec![(value, at)];
                 all.extend(rest);
-                let given: Vec<Given<'a>> =
-                    all.into_iter().map(|(v, span)| Given { name: None, value: Some(v), over: None, span }).collect();
+                let given: Vec<ArgumentValue<'a>> = all
+                    .into_iter()
+                    .map(|(value, span)| ArgumentValue { name: None, value, over: None, span })
+                    .collect();
                 let labels = vec![None; given.len()];
                 self.concat(&given, &labels, span)
             }
@@ -281,7 +287,7 @@ impl<'a> Elab<'a> {
     }
 
     /// Joins values and records; the names of fields are kept.
-    pub fn concat(&mut self, given: &[Given<'a>], labels: &[Option<&str>], span: Span) -> Value<'a> {
+    pub fn concat(&mut self, given: &[ArgumentValue<'a>], labels: &[Option<&str>], span: Span) -> Value<'a> {
         let mut operands = Vec::new();
         let mut fields: Vec<Field> = Vec::new();
         let mut start = 0;
@@ -300,7 +306,7 @@ impl<'a> Elab<'a> {
                 poison = true;
                 continue;
             }
-            let Some(t) = self.tensor(g.value.clone().unwrap_or(Value::Poison), g.span) else {
+            let Some(t) = self.tensor(g.value.clone(), g.span) else {
                 poison = true;
                 continue;
             };

@@ -1,7 +1,6 @@
 //! Types of parameters and results: what an argument may be, sizes and axes unified.
 
-use super::call::LOST_AXIS;
-use super::elab::{Dimension, Elab, Scope};
+use super::elab::{Dimension, Elab, NamedAxis, Scope};
 use super::value::{Tensor, Value};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
@@ -146,9 +145,9 @@ impl<'a> Elab<'a> {
                         .help("give it `embed(…)` of a `sequence`"),
                     );
                 }
-                match scope.axes.iter().find(|a| a.0 == axis.name).copied() {
-                    None => scope.axes.push((&axis.name, found_axis, at)),
-                    Some((_, first, first_at)) if first != found_axis && first != LOST_AXIS => {
+                match scope.axis(&axis.name) {
+                    None => scope.axes.push(NamedAxis { name: &axis.name, axis: Some(found_axis), span: at }),
+                    Some(NamedAxis { axis: Some(first), span: first_at, .. }) if first != found_axis => {
                         let (a, b) = (self.axis_text(first), self.axis_text(found_axis));
                         return self.fault(
                             Diagnostic::error(
@@ -208,8 +207,8 @@ impl<'a> Elab<'a> {
 
     /// The axis of a faulty argument: known, and poison.
     pub fn lost_axis(&mut self, scope: &mut Scope<'a>, axis: &'a ast::Ident, at: Span) {
-        if !scope.axes.iter().any(|a| a.0 == axis.name) {
-            scope.axes.push((&axis.name, LOST_AXIS, at));
+        if scope.axis(&axis.name).is_none() {
+            scope.axes.push(NamedAxis { name: &axis.name, axis: None, span: at });
         }
     }
 
@@ -335,11 +334,9 @@ impl<'a> Elab<'a> {
         let dimensions = match &ty.kind {
             ast::TypeKind::Shape(d) => d,
             ast::TypeKind::Ragged { axis, element } => {
-                let wanted = scope.axis(&axis.name);
+                let wanted = scope.axis(&axis.name).and_then(|named| named.axis);
                 if let Value::Tensor(t) = &value
-                    && wanted.is_some_and(|w| {
-                        w != LOST_AXIS && w != self.graph.axes.on_samples(self.graph.node(t.node).axis)
-                    })
+                    && wanted.is_some_and(|w| w != self.graph.axes.on_samples(self.graph.node(t.node).axis))
                 {
                     let found = self.describe_tensor(t);
                     return self.fault(

@@ -1,6 +1,6 @@
 //! Declarations of a model: hyper-parameters, features, sequences, labels, keys and embedding tables.
 
-use super::elab::{Bound, Elab, Scope};
+use super::elab::{Bound, Elab, NamedAxis, Scope};
 use super::load::listed;
 use super::value::{Value, nearest};
 use crate::graph::GroupId;
@@ -93,7 +93,15 @@ impl<'a> Elab<'a> {
                     self.label(scope, name, kind, column.as_ref(), missing.as_ref());
                 }
                 MemberKind::Key { name, kind, column } => self.key(scope, name, kind, column.as_ref()),
-                _ => {}
+                MemberKind::Embedding(_)
+                | MemberKind::Hyper { .. }
+                | MemberKind::Let(_)
+                | MemberKind::Layer(_)
+                | MemberKind::Predict { .. }
+                | MemberKind::Train(_)
+                | MemberKind::Report { .. }
+                | MemberKind::Assert { .. }
+                | MemberKind::Common { .. } => {}
             }
         }
         self.requests(model);
@@ -152,8 +160,10 @@ impl<'a> Elab<'a> {
                 }
             }
             let bound = value.map_or(Value::Poison, Value::Number);
-            if self.claim(scope, name, Bound::Value(bound)) {
-                self.declarations.hypers.push((name.name.clone(), value.unwrap_or(0.0), name.span));
+            if self.claim(scope, name, Bound::Value(bound))
+                && let Some(value) = value
+            {
+                self.declarations.hypers.push((name.name.clone(), value, name.span));
             }
         }
         for (name, _, span) in sets {
@@ -305,7 +315,7 @@ impl<'a> Elab<'a> {
             });
             if fresh {
                 let axis = crate::graph::AxisId(1 + self.declarations.schema.sequences.len() as u32);
-                scope.axes.push((&name.name, axis, name.span));
+                scope.axes.push(NamedAxis { name: &name.name, axis: Some(axis), span: name.span });
             }
         }
         let start = self.declarations.schema.features.len();
@@ -499,7 +509,15 @@ impl<'a> Elab<'a> {
                     let at = column.as_ref().unwrap_or(name);
                     labels.push((&at.name, at.span));
                 }
-                _ => {}
+                MemberKind::Embedding(_)
+                | MemberKind::Hyper { .. }
+                | MemberKind::Let(_)
+                | MemberKind::Layer(_)
+                | MemberKind::Predict { .. }
+                | MemberKind::Train(_)
+                | MemberKind::Report { .. }
+                | MemberKind::Assert { .. }
+                | MemberKind::Common { .. } => {}
             }
         }
         for (i, (name, span)) in labels.iter().enumerate() {

@@ -11,7 +11,7 @@
 //! Assignments add nothing. Two parameters of one name are an error (E0501), unless both come from calls of one `layer`.
 
 use super::declare::Declarations;
-use super::load::{Definition, Module, listed};
+use super::load::{Definition, ItemId, Module, listed};
 use super::value::{Builtin, Callee, Tensor, Value, nearest, reserved};
 use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, NodeId, Shape, StateId};
 use din_grammar::{Diagnostic, SourceMap, Span, ast};
@@ -46,6 +46,8 @@ pub(super) enum Bound<'a> {
     Label(usize),
     /// Index into the schema's keys.
     Key(usize),
+    /// In an optimizer, the weight: its value now.
+    Weight(Tensor),
     /// Optimizer state: its slot and its value now.
     Slot(u32, Tensor),
 }
@@ -59,14 +61,23 @@ pub(super) struct Dimension<'a> {
     pub span: Span,
 }
 
+/// A ragged axis that a sequence or a function's type has named.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NamedAxis<'a> {
+    pub name: &'a str,
+    /// `None` where the argument was faulty.
+    pub axis: Option<AxisId>,
+    pub span: Span,
+}
+
 /// Names visible in one body.
 #[derive(Clone, Debug)]
 pub(super) struct Scope<'a> {
     pub module: usize,
     pub blocks: Vec<Vec<Binding<'a>>>,
     pub dimensions: Vec<Dimension<'a>>,
-    /// Ragged axes by name.
-    pub axes: Vec<(&'a str, AxisId, Span)>,
+    /// Ragged axes.
+    pub axes: Vec<NamedAxis<'a>>,
     /// The function whose body it is.
     pub function: Option<&'a str>,
     /// States declared in the body.
@@ -98,13 +109,12 @@ impl<'a> Scope<'a> {
     }
 
     pub fn bind_as(&mut self, name: &'a str, bound: Bound<'a>, span: Span) {
-        if let Some(block) = self.blocks.last_mut() {
-            block.push(Binding { name, bound, span });
-        }
+        let block = self.blocks.last_mut().expect("a scope has a block from its start to its end");
+        block.push(Binding { name, bound, span });
     }
 
-    pub fn axis(&self, name: &str) -> Option<AxisId> {
-        self.axes.iter().find(|a| a.0 == name).map(|a| a.1)
+    pub fn axis(&self, name: &str) -> Option<NamedAxis<'a>> {
+        self.axes.iter().find(|a| a.name == name).copied()
     }
 }
 
@@ -128,10 +138,17 @@ pub(super) struct Frame {
 /// The layers whose calls enclose a parameter: the path of each and which call of it.
 pub(super) type LayerTag = Vec<(String, u32)>;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VariableKind {
+    Parameter,
+    State,
+}
+
 /// A parameter or state of one walk.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
     pub node: NodeId,
+    pub kind: VariableKind,
     pub layers: LayerTag,
     /// The calls that led to it, outermost first.
     pub frames: Rc<[Frame]>,
@@ -186,7 +203,6 @@ pub(super) struct Elab<'a> {
     pub phase: Phase,
     pub declarations: Declarations<'a>,
     pub parameters: Vec<Parameter>,
-    pub parameter_spans: Vec<Span>,
     pub parameter_ids: FxHashMap<String, usize>,
     pub states: Vec<State>,
     pub state_ids: FxHashMap<String, usize>,
@@ -218,7 +234,6 @@ impl<'a> Elab<'a> {
             phase: Phase::Model,
             declarations: Declarations::default(),
             parameters: Vec::new(),
-            parameter_spans: Vec::new(),
             parameter_ids: FxHashMap::default(),
             states: Vec::new(),
             state_ids: FxHashMap::default(),
@@ -396,7 +411,7 @@ impl<'a> Elab<'a> {
             let binding = binding.clone();
             return match binding.bound {
                 Bound::Value(v) => v,
-                Bound::State(_, t) | Bound::Slot(_, t) => Value::Tensor(t),
+                Bound::State(_, t) | Bound::Weight(t) | Bound::Slot(_, t) => Value::Tensor(t),
                 Bound::Label(label) => self.label_value(label, binding.span, span),
                 Bound::Key(_) => self.fault(
                     Diagnostic::error("E0206", format!("`{name}` is a key, not a feature"), span, "not a value")
@@ -424,27 +439,28 @@ impl<'a> Elab<'a> {
         self.unknown(scope, name, span)
     }
 
+    /// A top-level item.
+    pub fn item(&self, id: ItemId) -> &'a ast::Item {
+        &self.modules[id.module].file.items[id.item]
+    }
+
     fn defined(&mut self, definition: Definition, name: &str, span: Span) -> Value<'a> {
-        if definition.is_lost() {
-            return Value::Poison;
-        }
-        let modules = self.modules;
-        match &modules[definition.module].file.items[definition.item] {
+        let Some(id) = definition.item else { return Value::Poison };
+        let item = self.item(id);
+        let help = match item {
             ast::Item::Function(function) => {
-                Value::Function(Rc::new(Callee::Defined { module: definition.module, function }))
+                return Value::Function(Rc::new(Callee::Defined { module: id.module, function }));
             }
-            other => {
-                let kind = super::load::item_kind(other);
-                let d = Diagnostic::error("E0206", format!("`{name}` is not a function"), span, "used as a value");
-                let d = d.note(format!("expected a function or value\nfound {kind} `{name}`"));
-                self.fault(match other {
-                    ast::Item::Optimizer(_) => d.help("an optimizer stands after the word `optimizer`"),
-                    ast::Item::Regularizer(_) => d.help("a regularizer stands after the word `regularize`"),
-                    ast::Item::Metric(_) => d.help("a metric stands after the word `report`"),
-                    _ => d,
-                })
-            }
-        }
+            ast::Item::Optimizer(_) => Some("an optimizer stands after the word `optimizer`"),
+            ast::Item::Regularizer(_) => Some("a regularizer stands after the word `regularize`"),
+            ast::Item::Metric(_) => Some("a metric stands after the word `report`"),
+            ast::Item::Model(_) => None,
+        };
+        let kind = super::load::item_kind(item);
+        let mut d = Diagnostic::error("E0206", format!("`{name}` is not a function"), span, "used as a value")
+            .note(format!("expected a function or value\nfound {kind} `{name}`"));
+        d.help = help.map(str::to_owned);
+        self.fault(d)
     }
 
     fn unknown(&mut self, scope: &Scope<'a>, name: &str, span: Span) -> Value<'a> {

@@ -3,7 +3,7 @@
 use super::declare::{Family, TableReader};
 use super::elab::{Elab, InputKey};
 use super::load::listed;
-use super::value::{Field, Given, Tensor, Value, counted};
+use super::value::{ArgumentValue, Field, Tensor, Value, counted};
 use crate::graph::{InputKind, Shape, TableId};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
@@ -83,8 +83,9 @@ impl<'a> Elab<'a> {
         match tables.as_slice() {
             [table] => Some(self.lookup(*table, feature, at)),
             [] => {
-                let kind = if self.declarations.poisoned_tables { None } else { Some(()) };
-                kind?;
+                if self.declarations.poisoned_tables {
+                    return None;
+                }
                 self.report(
                     Diagnostic::error(
                         "E0402",
@@ -97,7 +98,7 @@ impl<'a> Elab<'a> {
                 );
                 None
             }
-            many => {
+            many @ [first, ..] => {
                 let names: Vec<String> = many.iter().map(|&t| self.reader_name(t)).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let all = listed(&names);
@@ -110,7 +111,7 @@ impl<'a> Elab<'a> {
                 for &t in many {
                     d = d.label(self.declarations.table_spans[t], "one of them");
                 }
-                self.report(d.help(format!("call the table: `{}({path})`", names.first().copied().unwrap_or("table"))));
+                self.report(d.help(format!("call the table: `{}({path})`", self.reader_name(*first))));
                 None
             }
         }
@@ -141,10 +142,10 @@ impl<'a> Elab<'a> {
     }
 
     /// `good(ad.good_id)`
-    pub fn table_call(&mut self, table: usize, given: &[Given<'a>], span: Span) -> Value<'a> {
+    pub fn table_call(&mut self, table: usize, given: &[ArgumentValue<'a>], span: Span) -> Value<'a> {
         let name = self.declarations.tables[table].name.clone();
         let Some(g) = self.table_argument(&name, given, "group.field", span) else { return Value::Poison };
-        match g.value.clone().unwrap_or(Value::Poison) {
+        match g.value.clone() {
             Value::Poison => Value::Poison,
             Value::Feature(f) if self.declarations.tables[table].features.contains(&(f as u32)) => {
                 Value::Tensor(self.lookup(table, f, span))
@@ -170,10 +171,10 @@ impl<'a> Elab<'a> {
 
     /// `wide(user)`, the record of a group's vectors in the family; `wide(user.gender)`, one of
     /// them.
-    pub fn family_call(&mut self, family: usize, given: &[Given<'a>], span: Span) -> Value<'a> {
+    pub fn family_call(&mut self, family: usize, given: &[ArgumentValue<'a>], span: Span) -> Value<'a> {
         let Family { name, span: declared, tables } = self.declarations.families[family].clone();
         let Some(g) = self.table_argument(name, given, "group", span) else { return Value::Poison };
-        let (features, what) = match g.value.clone().unwrap_or(Value::Poison) {
+        let (features, what) = match g.value.clone() {
             Value::Poison => return Value::Poison,
             Value::Feature(f) => {
                 if let Some(&(_, table)) = tables.iter().find(|t| t.0 == f) {
@@ -210,10 +211,10 @@ impl<'a> Elab<'a> {
     fn table_argument<'g>(
         &mut self,
         name: &str,
-        given: &'g [Given<'a>],
+        given: &'g [ArgumentValue<'a>],
         form: &str,
         span: Span,
-    ) -> Option<&'g Given<'a>> {
+    ) -> Option<&'g ArgumentValue<'a>> {
         if let [one] = given {
             let error = match (one.name, one.over) {
                 (None, None) => return Some(one),

@@ -3,7 +3,7 @@
 use super::elab::{Elab, InputKey, Phase, Scope};
 use super::value::{Tensor, Value, fields_text, nearest};
 use crate::graph::{BATCH, Shape};
-use din_grammar::ast::{self, BinaryOp, Expr, ExprKind, UnaryOp};
+use din_grammar::ast::{self, BinaryOperator, Expr, ExprKind, UnaryOperator};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 use std::rc::Rc;
@@ -263,7 +263,9 @@ impl<'a> Elab<'a> {
             return Value::Poison;
         }
         let result =
-            if let ExprKind::Binary { op: op @ (BinaryOp::Add | BinaryOp::Subtract), left, right } = &value.kind {
+            if let ExprKind::Binary { op: op @ (BinaryOperator::Add | BinaryOperator::Subtract), left, right } =
+                &value.kind
+            {
                 let l = self.present(scope, left, at, masked);
                 let r = self.present(scope, right, at, masked);
                 self.binary(*op, (l, left.span), (r, right.span), value.span)
@@ -298,16 +300,16 @@ impl<'a> Elab<'a> {
         v
     }
 
-    fn unary(&mut self, op: UnaryOp, v: Value<'a>, at: Span, span: Span) -> Value<'a> {
+    fn unary(&mut self, op: UnaryOperator, v: Value<'a>, at: Span, span: Span) -> Value<'a> {
         match (op, v) {
             (_, Value::Poison) => Value::Poison,
-            (UnaryOp::Negate, Value::Number(n)) => Value::Number(-n),
-            (UnaryOp::Not, Value::Bool(b)) => Value::Bool(!b),
+            (UnaryOperator::Negate, Value::Number(n)) => Value::Number(-n),
+            (UnaryOperator::Not, Value::Bool(b)) => Value::Bool(!b),
             (op, v) => {
                 let Some(t) = self.tensor(v, at) else { return Value::Poison };
                 let op = match op {
-                    UnaryOp::Negate => crate::graph::UnaryOp::Negate,
-                    UnaryOp::Not => crate::graph::UnaryOp::Not,
+                    UnaryOperator::Negate => crate::graph::UnaryOp::Negate,
+                    UnaryOperator::Not => crate::graph::UnaryOp::Not,
                 };
                 let node = self.graph.unary(op, t.node, span);
                 Value::Tensor(Tensor { node, fields: t.fields })
@@ -315,29 +317,29 @@ impl<'a> Elab<'a> {
         }
     }
 
-    fn binary(&mut self, op: BinaryOp, l: (Value<'a>, Span), r: (Value<'a>, Span), span: Span) -> Value<'a> {
+    fn binary(&mut self, op: BinaryOperator, l: (Value<'a>, Span), r: (Value<'a>, Span), span: Span) -> Value<'a> {
         match (&l.0, &r.0) {
             (Value::Poison, _) | (_, Value::Poison) => return Value::Poison,
             (&Value::Number(a), &Value::Number(b)) => return self.numbers(op, a, b, r.1, span),
             (&Value::Quantity(a), &Value::Quantity(b)) => {
                 return match self.numbers(op, a, b, r.1, span) {
-                    Value::Number(n) if op != BinaryOp::Divide => Value::Quantity(n),
+                    Value::Number(n) if op != BinaryOperator::Divide => Value::Quantity(n),
                     v => v,
                 };
             }
             (&Value::Bool(a), &Value::Bool(b)) => match op {
-                BinaryOp::And => return Value::Bool(a && b),
-                BinaryOp::Or => return Value::Bool(a || b),
-                BinaryOp::Equal => return Value::Bool(a == b),
-                BinaryOp::NotEqual => return Value::Bool(a != b),
+                BinaryOperator::And => return Value::Bool(a && b),
+                BinaryOperator::Or => return Value::Bool(a || b),
+                BinaryOperator::Equal => return Value::Bool(a == b),
+                BinaryOperator::NotEqual => return Value::Bool(a != b),
                 _ => {}
             },
             (Value::Text(a), Value::Text(b)) => match op {
-                BinaryOp::Equal => return Value::Bool(a == b),
-                BinaryOp::NotEqual => return Value::Bool(a != b),
+                BinaryOperator::Equal => return Value::Bool(a == b),
+                BinaryOperator::NotEqual => return Value::Bool(a != b),
                 _ => {}
             },
-            (Value::List(a), Value::List(b)) if op == BinaryOp::Add => {
+            (Value::List(a), Value::List(b)) if op == BinaryOperator::Add => {
                 if a.len() + b.len() > MAX_LIST {
                     return self.fault(
                         Diagnostic::error(
@@ -353,7 +355,7 @@ impl<'a> Elab<'a> {
             }
             _ => {}
         }
-        if matches!(op, BinaryOp::Equal | BinaryOp::NotEqual) {
+        if matches!(op, BinaryOperator::Equal | BinaryOperator::NotEqual) {
             for (value, at) in [&l, &r] {
                 let Value::Feature(f) = value else { continue };
                 let feature = &self.declarations.schema.features[*f];
@@ -371,28 +373,30 @@ impl<'a> Elab<'a> {
         self.arithmetic(op, l, r, span)
     }
 
-    fn numbers(&mut self, op: BinaryOp, a: f64, b: f64, at: Span, span: Span) -> Value<'a> {
+    fn numbers(&mut self, op: BinaryOperator, a: f64, b: f64, at: Span, span: Span) -> Value<'a> {
         let result = match op {
-            BinaryOp::Equal => return Value::Bool(a == b),
-            BinaryOp::NotEqual => return Value::Bool(a != b),
-            BinaryOp::Less => return Value::Bool(a < b),
-            BinaryOp::LessEqual => return Value::Bool(a <= b),
-            BinaryOp::Greater => return Value::Bool(a > b),
-            BinaryOp::GreaterEqual => return Value::Bool(a >= b),
-            BinaryOp::Add => a + b,
-            BinaryOp::Subtract => a - b,
-            BinaryOp::Multiply => a * b,
-            BinaryOp::Divide => a / b,
-            BinaryOp::Power => a.powf(b),
-            BinaryOp::Product | BinaryOp::And | BinaryOp::Or => {
-                let what = if op == BinaryOp::Product { "`@` takes a vector and a matrix" } else { "takes two bools" };
+            BinaryOperator::Equal => return Value::Bool(a == b),
+            BinaryOperator::NotEqual => return Value::Bool(a != b),
+            BinaryOperator::Less => return Value::Bool(a < b),
+            BinaryOperator::LessEqual => return Value::Bool(a <= b),
+            BinaryOperator::Greater => return Value::Bool(a > b),
+            BinaryOperator::GreaterEqual => return Value::Bool(a >= b),
+            BinaryOperator::Add => a + b,
+            BinaryOperator::Subtract => a - b,
+            BinaryOperator::Multiply => a * b,
+            BinaryOperator::Divide => a / b,
+            BinaryOperator::Power => a.powf(b),
+            BinaryOperator::Product | BinaryOperator::And | BinaryOperator::Or => {
+                let what =
+                    if op == BinaryOperator::Product { "`@` takes a vector and a matrix" } else { "takes two bools" };
                 let message =
-                    if op == BinaryOp::Product { what.to_string() } else { format!("`{}` {what}", symbol(op)) };
+                    if op == BinaryOperator::Product { what.to_string() } else { format!("`{}` {what}", symbol(op)) };
                 return self.fault(Diagnostic::error("E0307", message, span, "two numbers"));
             }
         };
         if !result.is_finite() {
-            let message = if op == BinaryOp::Divide && b == 0.0 { "division by zero" } else { "not a finite number" };
+            let message =
+                if op == BinaryOperator::Divide && b == 0.0 { "division by zero" } else { "not a finite number" };
             return self.fault(
                 Diagnostic::error("E0311", message, at, format!("{a} {} {b}", symbol(op)))
                     .help("compile-time numbers are finite"),
@@ -463,21 +467,21 @@ impl<'a> Elab<'a> {
     }
 }
 
-pub(super) fn symbol(op: BinaryOp) -> &'static str {
+pub(super) fn symbol(op: BinaryOperator) -> &'static str {
     match op {
-        BinaryOp::Or => "or",
-        BinaryOp::And => "and",
-        BinaryOp::Equal => "==",
-        BinaryOp::NotEqual => "!=",
-        BinaryOp::Less => "<",
-        BinaryOp::LessEqual => "<=",
-        BinaryOp::Greater => ">",
-        BinaryOp::GreaterEqual => ">=",
-        BinaryOp::Add => "+",
-        BinaryOp::Subtract => "-",
-        BinaryOp::Multiply => "*",
-        BinaryOp::Divide => "/",
-        BinaryOp::Product => "@",
-        BinaryOp::Power => "^",
+        BinaryOperator::Or => "or",
+        BinaryOperator::And => "and",
+        BinaryOperator::Equal => "==",
+        BinaryOperator::NotEqual => "!=",
+        BinaryOperator::Less => "<",
+        BinaryOperator::LessEqual => "<=",
+        BinaryOperator::Greater => ">",
+        BinaryOperator::GreaterEqual => ">=",
+        BinaryOperator::Add => "+",
+        BinaryOperator::Subtract => "-",
+        BinaryOperator::Multiply => "*",
+        BinaryOperator::Divide => "/",
+        BinaryOperator::Product => "@",
+        BinaryOperator::Power => "^",
     }
 }

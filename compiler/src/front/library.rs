@@ -4,7 +4,7 @@ use super::conform::TypeWord;
 use super::elab::{Elab, InputKey, Scope};
 use super::names;
 use super::update::{Rule, RuleKind, Updates};
-use super::value::{Builtin, Callee, Given, Tensor, Value};
+use super::value::{ArgumentValue, Builtin, Callee, Tensor, Value};
 use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape};
 use crate::model::UpdateScope;
 use din_grammar::ast;
@@ -66,7 +66,7 @@ impl<'a> Elab<'a> {
                     },
                 },
             };
-            given.push(Given { name: Some(&p.name), value: Some(value), over: None, span: p.span });
+            given.push(ArgumentValue { name: Some(&p.name), value, over: None, span: p.span });
         }
         self.path.clear();
         self.named = true;

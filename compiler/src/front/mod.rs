@@ -46,7 +46,7 @@ mod weight;
 #[cfg(test)]
 mod tests;
 
-use crate::graph::{AxisTree, Graph, Root, Shape, StateId};
+use crate::graph::{AxisTree, Graph, NodeId, Root, Shape, StateId};
 use crate::model::Model;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, SourceMap, Span};
@@ -210,15 +210,11 @@ impl<'a> Elab<'a> {
         if !self.has_errors() {
             self.graph_untrained();
         }
-        let updated = std::mem::take(&mut self.run.updated);
+        let mut updated: Vec<(StateId, (NodeId, Span))> = std::mem::take(&mut self.run.updated).into_iter().collect();
+        updated.sort_by_key(|(state, _)| *state);
         let mut roots: Vec<Root> = loss.map(Root::Loss).into_iter().collect();
         roots.extend(self.prediction_roots());
-        let mut states: Vec<_> = updated.into_iter().map(|(state, (node, _))| Root::State { state, node }).collect();
-        states.sort_by_key(|r| match r {
-            Root::State { state, .. } => *state,
-            _ => StateId(0),
-        });
-        roots.extend(states);
+        roots.extend(updated.into_iter().map(|(state, (node, _))| Root::State { state, node }));
         let mut trained = std::mem::take(&mut self.graph);
         trained.roots = roots;
 
@@ -281,7 +277,16 @@ impl<'a> Elab<'a> {
                     self.layer(&mut scope, l);
                 }
                 MemberKind::Predict { target, distribution } => self.predict(&mut scope, target, distribution),
-                _ => {}
+                MemberKind::Features { .. }
+                | MemberKind::Sequence { .. }
+                | MemberKind::Label { .. }
+                | MemberKind::Key { .. }
+                | MemberKind::Embedding(_)
+                | MemberKind::Hyper { .. }
+                | MemberKind::Train(_)
+                | MemberKind::Report { .. }
+                | MemberKind::Assert { .. }
+                | MemberKind::Common { .. } => {}
             }
         }
         if let Some(loss) = train.and_then(|t| t.value("loss")) {

@@ -124,7 +124,9 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
                 match &f.kind.kind {
                     ast::FeatureKindName::Category { size: Some(e), .. }
                     | ast::FeatureKindName::Number { width: Some(e) } => in_expr(e, out),
-                    _ => {}
+                    ast::FeatureKindName::Category { size: None, .. }
+                    | ast::FeatureKindName::Number { width: None }
+                    | ast::FeatureKindName::Other(_) => {}
                 }
             }
         }

@@ -5,7 +5,7 @@ use super::load::listed;
 use super::update::Updates;
 use super::value::{Value, number_text};
 use crate::model::SlotScope;
-use din_grammar::ast::{self, BinaryOp, ExprKind, MemberKind};
+use din_grammar::ast::{self, BinaryOperator, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, TableKind};
 
@@ -85,19 +85,17 @@ impl<'a> Elab<'a> {
             }
             return None;
         };
-        if definition.is_lost() {
-            return None;
-        }
-        let module = &self.modules[definition.module];
-        let ast::Item::Metric(metric) = &module.file.items[definition.item] else {
-            let kind = super::load::item_kind(&module.file.items[definition.item]);
+        let id = definition.item?;
+        let item = self.item(id);
+        let ast::Item::Metric(metric) = item else {
+            let kind = super::load::item_kind(item);
             self.report(
                 Diagnostic::error("E0206", format!("`{name}` is not a metric"), callee.span, format!("a {kind}"))
                     .note(format!("expected a metric\nfound the {kind} `{name}`")),
             );
             return None;
         };
-        if module.name != "std.metric" {
+        if self.modules[id.module].name != "std.metric" {
             self.not_built("metrics outside `std.metric`", "report one of the library", callee.span);
             return None;
         }
@@ -258,19 +256,7 @@ impl<'a> Elab<'a> {
     /// `assert parameters(dense) < 1_000_000`
     pub fn assert(&mut self, scope: &mut Scope<'a>, condition: &'a ast::Expr, updates: &Updates) {
         let (op, left, right) = match &condition.kind {
-            ExprKind::Binary { op, left, right }
-                if matches!(
-                    op,
-                    BinaryOp::Less
-                        | BinaryOp::LessEqual
-                        | BinaryOp::Greater
-                        | BinaryOp::GreaterEqual
-                        | BinaryOp::Equal
-                        | BinaryOp::NotEqual
-                ) =>
-            {
-                (*op, left, right)
-            }
+            ExprKind::Binary { op, left, right } if op.is_comparison() => (*op, left, right),
             _ => {
                 let mut read = super::names::Names::default();
                 super::names::in_expr(condition, &mut read);
@@ -326,15 +312,23 @@ impl<'a> Elab<'a> {
         }
         let (a, a_open, b, b_open) = (l.value, l.open, r.value, r.open);
         let holds = match op {
-            BinaryOp::Less => a < b,
-            BinaryOp::LessEqual => a <= b,
-            BinaryOp::Greater => a > b,
-            BinaryOp::GreaterEqual => a >= b,
-            BinaryOp::NotEqual => a != b,
-            _ => a == b,
+            BinaryOperator::Less => a < b,
+            BinaryOperator::LessEqual => a <= b,
+            BinaryOperator::Greater => a > b,
+            BinaryOperator::GreaterEqual => a >= b,
+            BinaryOperator::Equal => a == b,
+            BinaryOperator::NotEqual => a != b,
+            BinaryOperator::Or
+            | BinaryOperator::And
+            | BinaryOperator::Add
+            | BinaryOperator::Subtract
+            | BinaryOperator::Multiply
+            | BinaryOperator::Divide
+            | BinaryOperator::Product
+            | BinaryOperator::Power => unreachable!("`op` is a comparison"),
         };
         // Tables that grow are counted with the rows they have at the start: a lower bound.
-        let upper = matches!(op, BinaryOp::Less | BinaryOp::LessEqual);
+        let upper = matches!(op, BinaryOperator::Less | BinaryOperator::LessEqual);
         if (a_open || b_open) && (holds || !upper || b_open) {
             let growing: Vec<String> = self
                 .declarations

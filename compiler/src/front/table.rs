@@ -266,18 +266,18 @@ impl<'a> Elab<'a> {
     }
 
     /// All features of a table must hold ids of one kind.
-    pub fn table_kind(&mut self, features: &[u32], spans: &[Span], name: &str) -> TableKind {
+    fn table_kind(&mut self, features: &[u32], spans: &[Span], name: &str) -> TableKind {
         let kind = |f: u32, me: &Self| match me.declarations.schema.features[f as usize].kind {
             FeatureKind::Fixed { size, .. } => TableKind::Fixed { size },
             FeatureKind::Dynamic { key } => TableKind::Dynamic { key },
-            FeatureKind::Dense { .. } => TableKind::Fixed { size: 1 },
+            FeatureKind::Dense { .. } => unreachable!("a table is declared for categorical features alone"),
         };
         let text = |k: TableKind| match k {
             TableKind::Fixed { size } => format!("ids 0 to {}", size - 1),
             TableKind::Dynamic { key: KeyType::Int64 } => "int64 ids".into(),
             TableKind::Dynamic { key: KeyType::String } => "string ids".into(),
         };
-        let Some(&first) = features.first() else { return TableKind::Fixed { size: 1 } };
+        let (&first, &first_at) = features.iter().zip(spans).next().expect("a table has features");
         let wanted = kind(first, self);
         for (&f, &span) in features.iter().zip(spans).skip(1) {
             let found = kind(f, self);
@@ -290,7 +290,7 @@ impl<'a> Elab<'a> {
                         span,
                         text(found),
                     )
-                    .label(spans.first().copied().unwrap_or(span), text(wanted))
+                    .label(first_at, text(wanted))
                     .note(format!("expected {}, as `{a}` has\nfound {}", text(wanted), text(found)))
                     .help("declare both as the same kind of `category`, or give each its own table"),
                 );

@@ -4,7 +4,7 @@ use super::elab::{Elab, InputKey, Phase};
 use super::expr::symbol;
 use super::value::{Field, Tensor, Value, fields_text, shape_text};
 use crate::graph::{self, AxisId, InputKind, NodeId, Shape, TypeError};
-use din_grammar::ast::BinaryOp;
+use din_grammar::ast::BinaryOperator;
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 use std::rc::Rc;
@@ -127,13 +127,19 @@ impl<'a> Elab<'a> {
     }
 
     /// `l op r` on tensors.
-    pub fn arithmetic(&mut self, op: BinaryOp, l: (Value<'a>, Span), r: (Value<'a>, Span), span: Span) -> Value<'a> {
+    pub fn arithmetic(
+        &mut self,
+        op: BinaryOperator,
+        l: (Value<'a>, Span),
+        r: (Value<'a>, Span),
+        span: Span,
+    ) -> Value<'a> {
         let (lt, rt) = (self.tensor(l.0, l.1), self.tensor(r.0, r.1));
         let (Some(lt), Some(rt)) = (lt, rt) else { return Value::Poison };
-        if op == BinaryOp::Product {
+        if op == BinaryOperator::Product {
             return self.product((lt, l.1), (rt, r.1), span);
         }
-        if op == BinaryOp::Divide
+        if op == BinaryOperator::Divide
             && let graph::Op::Const(divisor) = self.graph.node(rt.node).op
             && divisor as f32 == 0.0
         {
@@ -146,22 +152,23 @@ impl<'a> Elab<'a> {
         use graph::BinaryOp as G;
         let (x, y) = (lt.node, rt.node);
         let built = match op {
-            BinaryOp::Add => self.graph.binary(G::Add, x, y, span),
-            BinaryOp::Subtract => self.graph.binary(G::Subtract, x, y, span),
-            BinaryOp::Multiply => self.graph.binary(G::Multiply, x, y, span),
-            BinaryOp::Divide => self.graph.binary(G::Divide, x, y, span),
-            BinaryOp::Power => self.graph.binary(G::Power, x, y, span),
-            BinaryOp::Less => self.graph.binary(G::Less, x, y, span),
-            BinaryOp::LessEqual => self.graph.binary(G::LessEqual, x, y, span),
-            BinaryOp::Greater => self.graph.binary(G::Less, y, x, span),
-            BinaryOp::GreaterEqual => self.graph.binary(G::LessEqual, y, x, span),
-            BinaryOp::Equal => self.graph.binary(G::Equal, x, y, span),
-            BinaryOp::NotEqual => {
+            BinaryOperator::Add => self.graph.binary(G::Add, x, y, span),
+            BinaryOperator::Subtract => self.graph.binary(G::Subtract, x, y, span),
+            BinaryOperator::Multiply => self.graph.binary(G::Multiply, x, y, span),
+            BinaryOperator::Divide => self.graph.binary(G::Divide, x, y, span),
+            BinaryOperator::Power => self.graph.binary(G::Power, x, y, span),
+            BinaryOperator::Less => self.graph.binary(G::Less, x, y, span),
+            BinaryOperator::LessEqual => self.graph.binary(G::LessEqual, x, y, span),
+            BinaryOperator::Greater => self.graph.binary(G::Less, y, x, span),
+            BinaryOperator::GreaterEqual => self.graph.binary(G::LessEqual, y, x, span),
+            BinaryOperator::Equal => self.graph.binary(G::Equal, x, y, span),
+            BinaryOperator::NotEqual => {
                 self.graph.binary(G::Equal, x, y, span).map(|n| self.graph.unary(graph::UnaryOp::Not, n, span))
             }
             // On 0 and 1; of two truths the smaller and the larger.
-            BinaryOp::And => self.truths(G::Min, x, y, span),
-            BinaryOp::Or | BinaryOp::Product => self.truths(G::Max, x, y, span),
+            BinaryOperator::And => self.truths(G::Min, x, y, span),
+            BinaryOperator::Or => self.truths(G::Max, x, y, span),
+            BinaryOperator::Product => unreachable!("products are made above"),
         };
         match built {
             Ok(node) => Value::Tensor(Tensor { node, fields }),
@@ -232,16 +239,15 @@ impl<'a> Elab<'a> {
 
     fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> Value<'a> {
         let wn = self.graph.node(w.0.node);
-        if wn.axis != graph::GLOBAL || wn.shape.0.len() != 2 {
+        let (&[k, _], graph::GLOBAL) = (wn.shape.0.as_slice(), wn.axis) else {
             let found = self.describe_tensor(&w.0);
             return self.fault(
                 Diagnostic::error("E0309", "`@` needs a matrix on the right", w.1, found)
                     .help("declare it as `param w: [k, n]`; a product of two vectors is `sum(a * b)`"),
             );
-        }
+        };
         let (xs, ws) = (self.graph.node(x.0.node).shape.clone(), wn.shape.clone());
-        if xs.0.len() != 1 || xs.0.first() != ws.0.first() {
-            let k = ws.0.first().copied().unwrap_or(0);
+        if xs.0.as_slice() != [k] {
             return self.fault(
                 Diagnostic::error("E0309", "the sizes of a matrix product differ", x.1, shape_text(&xs))
                     .label(w.1, shape_text(&ws))

@@ -77,7 +77,7 @@ impl<'a> Elab<'a> {
         let Some(mut t) = self.tensor(value, argument.span) else { return };
         if Some(self.graph.node(t.node).axis) == self.graph.axes.request() {
             // A logit per request holds for each of its samples.
-            t.node = self.graph.replicated(t.node, argument.span).unwrap_or(t.node);
+            t.node = self.graph.replicated(t.node, argument.span).expect("a value per request can be one per sample");
         }
         let node = self.graph.node(t.node);
         if node.shape.width() != 1 || node.axis != BATCH {
@@ -111,7 +111,7 @@ impl<'a> Elab<'a> {
         let node = if node.shape == Shape::scalar() {
             t.node
         } else {
-            self.graph.reshape(t.node, Shape::scalar(), argument.span).unwrap_or(t.node)
+            self.graph.reshape(t.node, Shape::scalar(), argument.span).expect("its width is 1")
         };
         self.run.logits[index] = Some(node);
     }

@@ -55,7 +55,27 @@ impl Elab<'_> {
                 .filter_map(|id| match &self.graph.node(*id).op {
                     Op::Param(_) => Some(found[id.index()] == Dependence::Differentiable),
                     Op::Lookup { table, .. } => Some(learning.contains(&table.0)),
-                    _ => None,
+                    // What the loss could train is in parameters and tables alone.
+                    Op::Const(_)
+                    | Op::Input(_)
+                    | Op::State(_)
+                    | Op::Length(_)
+                    | Op::Count(_)
+                    | Op::Unary(_)
+                    | Op::Binary(_)
+                    | Op::Select
+                    | Op::StopGradient
+                    | Op::Concat
+                    | Op::Slice { .. }
+                    | Op::Reshape
+                    | Op::MatMul
+                    | Op::MatMulT
+                    | Op::Outer
+                    | Op::Absorbed(_)
+                    | Op::Sum { .. }
+                    | Op::Max { .. }
+                    | Op::SumValue
+                    | Op::Moments => None,
                 })
                 .collect();
             if !learned.is_empty() && learned.iter().all(|trained| *trained) {
@@ -252,7 +272,7 @@ fn common_path(names: &[&str]) -> String {
     let parts: Vec<&str> = first.split('.').collect();
     let begins = |name: &str, n: usize| name.split('.').take(n).eq(parts[..n].iter().copied());
     let longest = (0..parts.len()).rev().find(|&n| rest.iter().all(|name| begins(name, n)));
-    parts[..longest.unwrap_or(0)].join(".")
+    parts[..longest.expect("every name begins with no part")].join(".")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::elab::{Bound, Elab, Frame, Phase, Scope};
 use super::load::item_kind;
 use super::names;
-use super::value::{Given, Tensor, Value, shape_text};
+use super::value::{ArgumentValue, Tensor, Value, shape_text};
 use crate::graph::{AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, Root, Shape};
 use crate::model::{Slot, SlotScope, Update, UpdateScope};
 use din_grammar::ast::{self, ExprKind, StatementKind};
@@ -96,12 +96,8 @@ impl<'a> Elab<'a> {
             }
             return None;
         };
-        if definition.is_lost() {
-            return None;
-        }
-        let modules = self.modules;
-        let item = &modules[definition.module].file.items[definition.item];
-        let kind = match item {
+        let id = definition.item?;
+        let kind = match self.item(id) {
             ast::Item::Optimizer(o) if optimizer => RuleKind::Optimizer(o),
             ast::Item::Regularizer(r) if !optimizer => RuleKind::Regularizer(r),
             other => {
@@ -119,31 +115,32 @@ impl<'a> Elab<'a> {
             }
         };
         let mut rule =
-            Rule { module: definition.module, kind, arguments: Vec::new(), updates: UpdateRule::Sparse, span: e.span };
+            Rule { module: id.module, kind, arguments: Vec::new(), updates: UpdateRule::Sparse, span: e.span };
         let mut given = Vec::new();
         for a in arguments {
             if !self.no_axis(name, a) {
                 return None;
             }
             let value = self.expr(scope, &a.value);
-            given.push(Given { name: a.name.as_ref(), value: Some(value), over: None, span: a.span });
+            given.push(ArgumentValue { name: a.name.as_ref(), value, over: None, span: a.span });
         }
         let slots = self.arrange(rule.name(), rule.parameters(), given, e.span)?;
         let mut inner = Scope::new(rule.module, None);
         for (parameter, slot) in rule.parameters().iter().zip(slots) {
             let (value, span) = match slot {
-                Some(g) => (g.value.unwrap_or(Value::Poison), g.span),
-                None => match &parameter.default {
-                    Some(d) => (self.expr(&mut inner, d), d.span),
-                    None => (Value::Poison, e.span),
-                },
+                Some(g) => (g.value, g.span),
+                None => {
+                    let default = parameter.default.as_ref().expect("`arrange` demands an argument without a default");
+                    (self.expr(&mut inner, default), default.span)
+                }
             };
             let value = match &parameter.ty {
                 Some(ast::Type { kind: ast::TypeKind::Named(word), .. }) => {
                     let word = self.type_word(word)?;
                     self.kind(&rule.name().name, parameter, word, value, span)
                 }
-                _ => value,
+                // Shapes are refused where the definition stands.
+                Some(ast::Type { kind: ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }, .. }) | None => value,
             };
             let what = format!("`{}` of `{}`", parameter.name.name, rule.name().name);
             let n = self.number(value, &what, span)?;
@@ -348,7 +345,7 @@ impl<'a> Elab<'a> {
         self.phase = Phase::Update(definition.scope);
         let mut scope = Scope::new(optimizer.module, None);
         self.ambient(optimizer, &mut scope, &mut shared, over);
-        scope.bind_as("weight", Bound::Slot(u32::MAX, weight.clone()), definition.name.span);
+        scope.bind_as("weight", Bound::Weight(weight.clone()), definition.name.span);
         scope.bind("grad", Value::Tensor(grad), definition.name.span);
         self.frames.push(Frame { name: definition.name.name.clone(), call: optimizer.span });
         let result = self.optimizer_body(definition, &mut scope, &weight, width);
@@ -423,45 +420,40 @@ impl<'a> Elab<'a> {
             );
         }
         let mut roots = Vec::new();
-        let end: Vec<(u32, Tensor)> = scope
-            .blocks
-            .iter()
-            .flatten()
-            .filter_map(|b| match &b.bound {
-                Bound::Slot(s, t) => Some((*s, t.clone())),
-                _ => None,
-            })
-            .collect();
-        for (slot, t) in end {
-            if slot == u32::MAX {
-                if t.node == weight.node {
-                    self.report(
-                        Diagnostic::error(
-                            "E0615",
-                            format!("`{}` never sets `weight`", definition.name.name),
-                            definition.name.span,
-                            "leaves every weight as it is",
-                        )
-                        .help("assign it: `weight = weight - lr * grad`"),
-                    );
+        for binding in scope.blocks.iter().flatten() {
+            match &binding.bound {
+                Bound::Weight(t) => {
+                    if t.node == weight.node {
+                        self.report(
+                            Diagnostic::error(
+                                "E0615",
+                                format!("`{}` never sets `weight`", definition.name.name),
+                                definition.name.span,
+                                "leaves every weight as it is",
+                            )
+                            .help("assign it: `weight = weight - lr * grad`"),
+                        );
+                    }
+                    roots.push(Root::Weight(t.node));
                 }
-                roots.push(Root::Weight(t.node));
-                continue;
+                &Bound::Slot(slot, ref t) => {
+                    let (start, span) = starts[slot as usize];
+                    if t.node == start {
+                        let name = &slots[slot as usize].name;
+                        self.report(
+                            Diagnostic::error(
+                                "E0505",
+                                format!("the state `{name}` is never updated"),
+                                span,
+                                "stays as it starts",
+                            )
+                            .help(format!("assign it, `{name} = …`, or use a number instead")),
+                        );
+                    }
+                    roots.push(Root::Slot { slot, node: t.node });
+                }
+                Bound::Value(_) | Bound::State(..) | Bound::Label(_) | Bound::Key(_) => {}
             }
-            let (start, span) = starts[slot as usize];
-            if t.node == start {
-                let name = &slots[slot as usize].name;
-                self.report(
-                    Diagnostic::error(
-                        "E0505",
-                        format!("the state `{name}` is never updated"),
-                        span,
-                        "stays as it starts",
-                    )
-                    .help(format!("assign it, `{name} = …`, or use a number instead")),
-                );
-            }
-            roots.push(Root::Slot { slot, node: t.node });
         }
         Some((slots, roots))
     }

@@ -104,7 +104,12 @@ impl<'a> Elab<'a> {
                 StatementKind::Layer(l) if !inside.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),
                 StatementKind::Param(v) if !inside.contains_key(v.name.name.as_str()) => self.unused("weight", &v.name),
                 StatementKind::For { body, .. } => self.unused_lets(body, inside),
-                _ => {}
+                StatementKind::Layer(_)
+                | StatementKind::Param(_)
+                | StatementKind::State(_)
+                | StatementKind::Update { .. }
+                | StatementKind::Assign { .. }
+                | StatementKind::Expr(_) => {}
             }
         }
     }
@@ -127,7 +132,18 @@ impl<'a> Elab<'a> {
                 MemberKind::Hyper { name, .. } if !used.contains_key(name.name.as_str()) => {
                     self.unused("hyper-parameter", name);
                 }
-                _ => {}
+                MemberKind::Layer(_)
+                | MemberKind::Hyper { .. }
+                | MemberKind::Features { .. }
+                | MemberKind::Sequence { .. }
+                | MemberKind::Label { .. }
+                | MemberKind::Key { .. }
+                | MemberKind::Embedding(_)
+                | MemberKind::Predict { .. }
+                | MemberKind::Train(_)
+                | MemberKind::Report { .. }
+                | MemberKind::Assert { .. }
+                | MemberKind::Common { .. } => {}
             }
         }
     }

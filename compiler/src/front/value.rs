@@ -56,7 +56,7 @@ pub(super) enum Callee<'a> {
     /// The tables of `embedding wide [1] for each of user`: index into the model's families.
     Family(usize),
     /// `dice(momentum = 0.9, _)`
-    Partial(Partial<'a>),
+    Partial(PartialApplication<'a>),
     /// `layer tower = …`: its parameters stand under `path`, whoever calls.
     Layer {
         path: Vec<String>,
@@ -65,19 +65,46 @@ pub(super) enum Callee<'a> {
 }
 
 #[derive(Debug)]
-pub(super) struct Partial<'a> {
+pub(super) struct PartialApplication<'a> {
     pub callee: Rc<Callee<'a>>,
-    pub arguments: Vec<Given<'a>>,
+    /// At least one of them is a hole.
+    pub arguments: Vec<PartialArgument<'a>>,
 }
 
-/// An argument of a call; `value` is `None` for a hole.
+impl PartialApplication<'_> {
+    /// The number of arguments that are left open.
+    pub fn holes(&self) -> usize {
+        self.arguments.iter().filter(|a| matches!(a, PartialArgument::Hole { .. })).count()
+    }
+}
+
+/// An argument of a partial application.
 #[derive(Clone, Debug)]
-pub(super) struct Given<'a> {
+pub(super) enum PartialArgument<'a> {
+    Given(ArgumentValue<'a>),
+    /// `_`, with what is said beside it.
+    Hole {
+        name: Option<&'a ast::Ident>,
+        over: Option<AxisId>,
+        span: Span,
+    },
+}
+
+/// An argument of a call.
+#[derive(Clone, Debug)]
+pub(super) struct ArgumentValue<'a> {
     pub name: Option<&'a ast::Ident>,
-    pub value: Option<Value<'a>>,
+    pub value: Value<'a>,
     /// `over s`, resolved.
     pub over: Option<AxisId>,
     pub span: Span,
+}
+
+impl ArgumentValue<'_> {
+    /// An argument whose fault is reported.
+    pub fn poison(span: Span) -> Self {
+        Self { name: None, value: Value::Poison, over: None, span }
+    }
 }
 
 /// Functions the compiler knows; all others are written in the language.
@@ -132,17 +159,31 @@ impl Builtin {
     }
 
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, b)| *b == self).map_or("?", |(n, _)| n)
+        Self::ALL.iter().find(|(_, b)| *b == self).expect("`ALL` has every builtin").0
     }
 
-    /// Fewest and most arguments.
-    pub fn arity(self) -> (usize, usize) {
+    /// Fewest and most arguments; `None` where any number is possible.
+    pub fn arity(self) -> (usize, Option<usize>) {
         match self {
-            Builtin::Select => (3, 3),
-            Builtin::Min => (2, 2),
-            Builtin::Max => (1, 2),
-            Builtin::Concat => (1, usize::MAX),
-            _ => (1, 1),
+            Builtin::Select => (3, Some(3)),
+            Builtin::Min => (2, Some(2)),
+            Builtin::Max => (1, Some(2)),
+            Builtin::Concat => (1, None),
+            Builtin::Exp
+            | Builtin::Log
+            | Builtin::Sqrt
+            | Builtin::Sigmoid
+            | Builtin::Tanh
+            | Builtin::Softplus
+            | Builtin::Abs
+            | Builtin::Sign
+            | Builtin::StopGradient
+            | Builtin::Sum
+            | Builtin::Mean
+            | Builtin::Moments
+            | Builtin::Embed
+            | Builtin::Length
+            | Builtin::Size => (1, Some(1)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `param`, `state` and `update`: instances by their path names, initialisers, and what a state becomes.
 
-use super::elab::{Bound, Elab, Frame, Instance, Scope};
+use super::elab::{Bound, Elab, Frame, Instance, Scope, VariableKind};
 use super::value::{Tensor, Value, counted, shape_text};
 use crate::graph::{AxisId, GLOBAL, NodeId, Op, ParamId, Shape, StateId};
 use din_grammar::ast::{self, ExprKind};
@@ -67,11 +67,13 @@ impl<'a> Elab<'a> {
         scope: &mut Scope<'a>,
         v: &'a ast::Variable,
         span: Span,
-        state: bool,
+        kind: VariableKind,
     ) -> Option<(usize, NodeId)> {
         if let super::elab::Phase::Update(_) = self.phase {
-            let message =
-                if state { "no `state` is possible here in an update" } else { "no `param` is possible in an update" };
+            let message = match kind {
+                VariableKind::State => "no `state` is possible here in an update",
+                VariableKind::Parameter => "no `param` is possible in an update",
+            };
             self.report(
                 Diagnostic::error("E0504", message, v.name.span, "would be a weight of its own")
                     .help("an optimizer keeps what it needs in `state name = 0`, outside loops and conditions"),
@@ -81,17 +83,17 @@ impl<'a> Elab<'a> {
         self.fresh(scope, &v.name);
         let shape = self.declared_shape(scope, v)?;
         let init = self.init(scope, v.init.as_ref(), &shape)?;
-        self.instance(v, shape, init, span, state)
+        self.instance(v, shape, init, span, kind)
     }
 
     pub fn param(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
-        let value = self.declared(scope, v, span, false);
+        let value = self.declared(scope, v, span, VariableKind::Parameter);
         let value = value.map_or(Value::Poison, |(_, node)| Value::Tensor(Tensor { node, fields: None }));
         scope.bind(&v.name.name, value, v.name.span);
     }
 
     pub fn state(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
-        match self.declared(scope, v, span, true) {
+        match self.declared(scope, v, span, VariableKind::State) {
             Some((id, node)) => {
                 let state = StateId(id as u32);
                 scope.states.push((state, v.name.span));
@@ -108,7 +110,7 @@ impl<'a> Elab<'a> {
         shape: Shape,
         init: Init,
         span: Span,
-        state: bool,
+        kind: VariableKind,
     ) -> Option<(usize, NodeId)> {
         let name = self.full_name(&v.name.name);
         let at = v.name.span;
@@ -119,12 +121,13 @@ impl<'a> Elab<'a> {
             let innermost = frames.last().map_or(span, |f| f.call);
             let differ = before.trace().zip(trace()).find(|(a, b)| a != b);
             let (first, call) = differ.unwrap_or((innermost, innermost));
-            if before.layers == self.layers || before.layers.len() != self.layers.len() {
-                self.same_name(&name, state, first, call);
+            let now_a_parameter = before.kind == VariableKind::State && kind == VariableKind::Parameter;
+            if now_a_parameter || before.layers == self.layers || before.layers.len() != self.layers.len() {
+                self.same_name(&name, kind, first, call);
                 return None;
             }
             let layer = before.layers.last().map_or(String::new(), |t| t.0.clone());
-            if state {
+            if kind == VariableKind::State {
                 self.report(
                     Diagnostic::error(
                         "E0503",
@@ -155,22 +158,28 @@ impl<'a> Elab<'a> {
                 );
                 return None;
             }
-            return Some((self.parameter_ids.get(&name).copied().unwrap_or(0), before.node));
+            return Some((self.parameter_ids[&name], before.node));
         }
         let sizes: Vec<u32> = shape.0.iter().map(|&n| n as u32).collect();
         let location = self.location(at);
-        let ids = if state { &mut self.state_ids } else { &mut self.parameter_ids };
+        let ids = match kind {
+            VariableKind::State => &mut self.state_ids,
+            VariableKind::Parameter => &mut self.parameter_ids,
+        };
         let next = ids.len();
         let id = *ids.entry(name.clone()).or_insert(next);
         if id == next {
-            if state {
-                self.states.push(State { name: name.clone(), shape: sizes, init, location });
-            } else {
-                self.parameters.push(Parameter { name: name.clone(), shape: sizes, init, update: 0, location });
-                self.parameter_spans.push(at);
-            }
+            let what = match kind {
+                VariableKind::State => {
+                    self.states.push(State { name: name.clone(), shape: sizes, init, location });
+                    "state"
+                }
+                VariableKind::Parameter => {
+                    self.parameters.push(Parameter { name: name.clone(), shape: sizes, init, update: 0, location });
+                    "parameter"
+                }
+            };
             if !self.training {
-                let what = if state { "state" } else { "parameter" };
                 self.report(
                     Diagnostic::error(
                         "E0510",
@@ -182,25 +191,33 @@ impl<'a> Elab<'a> {
                 );
             }
         }
-        let list = if state { &mut self.graph.states } else { &mut self.graph.params };
+        let list = match kind {
+            VariableKind::State => &mut self.graph.states,
+            VariableKind::Parameter => &mut self.graph.params,
+        };
         while list.len() <= id {
             list.push(Shape::scalar());
         }
         list[id] = shape;
-        let node =
-            if state { self.graph.state(StateId(id as u32), at) } else { self.graph.param(ParamId(id as u32), at) };
-        self.run.variables.insert(name, Instance { node, layers: self.layers.clone(), frames, declared: span });
+        let node = match kind {
+            VariableKind::State => self.graph.state(StateId(id as u32), at),
+            VariableKind::Parameter => self.graph.param(ParamId(id as u32), at),
+        };
+        self.run.variables.insert(name, Instance { node, kind, layers: self.layers.clone(), frames, declared: span });
         Some((id, node))
     }
 
     /// Two instances that would have one name; reported once per pair of calls.
-    pub fn same_name(&mut self, name: &str, state: bool, first: Span, call: Span) {
+    pub fn same_name(&mut self, name: &str, kind: VariableKind, first: Span, call: Span) {
         let already =
             self.diagnostics.iter().any(|d| d.code == "E0501" && d.labels.first().is_some_and(|l| l.span == call));
         if already {
             return;
         }
-        let what = if state { "states" } else { "parameters" };
+        let what = match kind {
+            VariableKind::State => "states",
+            VariableKind::Parameter => "parameters",
+        };
         let mut d = Diagnostic::error("E0501", format!("two {what} are called `{name}`"), call, "makes it again");
         if first != call {
             d = d.label(first, "first made here");
@@ -293,7 +310,7 @@ impl<'a> Elab<'a> {
         let mut kept = value;
         for axis in axes {
             let count = self.graph.count(axis, span);
-            kept = self.graph.select(count, kept, old, span).unwrap_or(kept);
+            kept = self.graph.select(count, kept, old, span).expect("a state and its new value have one axis");
         }
         kept
     }

@@ -12,7 +12,7 @@ use std::iter::Peekable;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Infix {
-    Binary(BinaryOp),
+    Binary(BinaryOperator),
     Where,
 }
 
@@ -22,7 +22,7 @@ const NEGATE: u8 = 8;
 
 /// Operator, and the precedence by which it binds.
 fn infix(text: &str) -> (Infix, u8) {
-    use BinaryOp::*;
+    use BinaryOperator::*;
     let (op, precedence) = match text {
         "or" => (Or, 1),
         "and" => (And, 2),
@@ -81,9 +81,10 @@ impl Builder<'_> {
                         .help("write `a < b and b < c`"),
                 );
             }
-            let condition =
-                (op == Infix::Binary(BinaryOp::And) || op == Infix::Binary(BinaryOp::Or) || precedence == COMPARE)
-                    .then(|| (node.as_str().to_owned(), self.span(&node)));
+            let condition = (op == Infix::Binary(BinaryOperator::And)
+                || op == Infix::Binary(BinaryOperator::Or)
+                || precedence == COMPARE)
+                .then(|| (node.as_str().to_owned(), self.span(&node)));
             // `^` groups to the right, all others to the left.
             let next = if precedence > NEGATE { precedence } else { precedence + 1 };
             let right = self.climb(nodes, next, height);
@@ -115,7 +116,8 @@ impl Builder<'_> {
     fn operand<'i>(&mut self, nodes: &mut Peekable<Children<'i>>, least: u8, height: usize) -> Expr {
         let node = nodes.next().expect("din.pest: an operator is followed by an operand");
         if node.as_rule() == Rule::prefix {
-            let (op, own) = if node.as_str() == "-" { (UnaryOp::Negate, NEGATE) } else { (UnaryOp::Not, NOT) };
+            let (op, own) =
+                if node.as_str() == "-" { (UnaryOperator::Negate, NEGATE) } else { (UnaryOperator::Not, NOT) };
             // As the right operand of an operator that binds tighter, it takes no more than that
             // operator would: `a where not b + c` is `(a where (not b)) + c`.
             let least = own.max(least);

@@ -122,3 +122,42 @@ fn imports_are_bounded() {
     let errors: Vec<&str> = checked.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect();
     assert_eq!(errors, ["E0704"]);
 }
+
+/// One layer whose calls declare one name as a parameter and as a state, in either order.
+#[test]
+fn a_name_is_a_parameter_or_a_state_and_not_both() {
+    let functions = "fn f(x: [n], kept: bool) {
+    if kept {
+        state w: [n] = 0
+        update w = w
+        x + w
+    } else {
+        param w: [n] = 0
+        x + w
+    }
+}";
+    for (first, second, code) in [("true", "false", "E0501"), ("false", "true", "E0503")] {
+        let body = format!(
+            "layer l = f(_, _)
+    let a = l(embed(ad), {first})
+    let b = l(embed(ad), {second})
+    predict click ~ bernoulli(logit = linear(a + b, 1))"
+        );
+        assert_eq!(network_codes(functions, &body), [code], "{first}");
+    }
+}
+
+/// States of any shape take a single value; `concat` takes any number of values, as a function too.
+#[test]
+fn single_values_spread_and_concat_joins() {
+    let functions = "fn f(x: [n]) {
+    state w: [n, 3] = 0
+    let (m, v) = moments(sum(x))
+    update w = m
+    x + sum(w)
+}
+fn join(g: fn, x: [n], y: [m]) { g(x, y, x) }";
+    let body = "predict click ~ bernoulli(logit = linear(join(concat, f(embed(ad)), embed(user)), 1))";
+    let m = network(functions, body);
+    assert_eq!(shape_of(&m, "click.weight"), [6 + 7 + 6, 1]);
+}
