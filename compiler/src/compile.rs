@@ -5,12 +5,12 @@
 
 use crate::codegen::{self, CodegenError};
 use crate::graph::{BATCH, GLOBAL, Graph};
-use crate::model::{self, Model, UpdateScope};
+use crate::model::{CheckedModel, UpdateGraph, UpdateScope};
 use crate::optimize::{self, Pass, PassError, TrainError};
 use crate::plan::{self, Kernels, Options};
 use din_grammar::Span;
 use din_program::schedule::Schedule;
-use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
+use din_program::{FORMAT, Isa, Program, Update, UpdateSlot};
 
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
@@ -66,7 +66,7 @@ pub struct Compiled {
 }
 
 /// Compiles a checked model.
-pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, CompileError> {
+pub fn compile(model: &CheckedModel, options: &CompileOptions) -> Result<Compiled, CompileError> {
     let pass = |e: PassError| internal(model, e.to_string(), e.error.span);
     let mut train = model.train.clone();
     let kept = |passes: &[Pass]| -> Vec<Pass> {
@@ -131,22 +131,14 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
     Ok(Compiled { program, train, infer, updates: graphs, kernels })
 }
 
-fn update(u: &model::Update, rows: bool, schedule: Schedule) -> Update {
+fn update(u: &UpdateGraph, rows: bool, schedule: Schedule) -> Update {
     debug_assert!(u.graph.axes.parent(BATCH) == Some(GLOBAL));
-    let slots = u.slots.iter().map(|s| UpdateSlot {
-        name: s.name.clone(),
-        per: match s.per {
-            model::SlotScope::Weight => SlotScope::Weight,
-            model::SlotScope::Row => SlotScope::Row,
-            model::SlotScope::Tensor => SlotScope::Tensor,
-        },
-        init: s.init as f32,
-    });
+    let slots = u.slots.iter().map(|s| UpdateSlot { name: s.name.clone(), per: s.per, init: s.init as f32 });
     Update { name: u.name.clone(), slots: slots.collect(), rows, schedule }
 }
 
 /// A bug of the compiler at what came from `span` of the model's text.
-fn internal(model: &Model, what: String, span: Span) -> CompileError {
+fn internal(model: &CheckedModel, what: String, span: Span) -> CompileError {
     // What comes from nowhere in the text has the empty span.
     let at = (span != Span::default()).then(|| model.sources.location(span));
     CompileError::Internal { what, at }

@@ -3,11 +3,12 @@
 
 use crate::graph::Graph;
 use din_grammar::{SourceMap, Span};
+use din_program::SlotScope;
 use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training, UpdateRule};
 
 /// A model after `check` and `elaborate`.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub struct CheckedModel {
     pub name: String,
     pub sources: SourceMap,
     pub schema: Schema,
@@ -18,7 +19,7 @@ pub struct Model {
     pub metrics: Vec<Metric>,
     pub training: Training,
     /// The row and tensor update programs; tables and parameters refer to them by index.
-    pub updates: Vec<Update>,
+    pub updates: Vec<UpdateGraph>,
     /// `training` is true. Roots: `Loss`, `Prediction`s, `State`s. No gradients yet: `autodiff` adds them.
     pub train: Graph,
     /// `training` is false. Roots: `Prediction`s and the `Loss` (for reports).
@@ -39,27 +40,20 @@ pub enum UpdateScope {
 /// An `optimizer` with the `regularizer` joined to its gradient, as a graph over [`crate::graph::BATCH`] = `rows`.
 /// Roots: `Weight` and one `Slot` per slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
 #[derive(Clone, Debug)]
-pub struct Update {
+pub struct UpdateGraph {
     /// `adam + adaptive`
     pub name: String,
     pub scope: UpdateScope,
-    pub slots: Vec<Slot>,
+    pub slots: Vec<OptimizerSlot>,
     pub graph: Graph,
     pub span: Span,
 }
 
 /// Optimizer state beside a weight.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Slot {
+pub struct OptimizerSlot {
     pub name: String,
     /// As wide as the weight (`per weight`), or one value per row (`per row`) or per tensor (`per tensor`).
     pub per: SlotScope,
     pub init: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotScope {
-    Weight,
-    Row,
-    Tensor,
 }

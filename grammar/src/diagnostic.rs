@@ -12,7 +12,7 @@ pub enum Severity {
 
 /// A span with what is to be said there. The first label of a diagnostic is the primary one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Label {
+pub struct LabelledSpan {
     pub span: Span,
     pub text: String,
 }
@@ -25,7 +25,7 @@ pub struct Diagnostic {
     /// sharing, E06xx training, loss and report, E07xx limits; W.... the same ranges for warnings.
     pub code: &'static str,
     pub message: String,
-    pub labels: Vec<Label>,
+    pub labels: Vec<LabelledSpan>,
     /// Extra lines: `expected …`, `found …`, the trace of calls.
     pub notes: Vec<String>,
     /// One way to fix it.
@@ -48,13 +48,13 @@ impl Diagnostic {
         span: Span,
         label: impl Into<String>,
     ) -> Self {
-        let labels = vec![Label { span, text: label.into() }];
+        let labels = vec![LabelledSpan { span, text: label.into() }];
         Self { severity, code, message: message.into(), labels, notes: Vec::new(), help: None }
     }
 
     #[must_use]
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.labels.push(Label { span, text: text.into() });
+        self.labels.push(LabelledSpan { span, text: text.into() });
         self
     }
 

@@ -1,19 +1,19 @@
 //! Calls: arguments bound to parameters by position and name, types unified, bodies elaborated under their path.
 
-use super::elab::{Elab, Frame, MAX_CALLS, NamedAxis, Scope};
-use super::value::{ArgumentValue, Callee, PartialApplication, PartialArgument, Value, counted, nearest};
+use super::elab::{CallFrame, Elaborator, MAX_CALLS, NameScope, NamedAxis};
+use super::value::{ArgumentValue, Callee, ExprValue, PartialApplication, PartialArgument, counted, nearest};
 use din_grammar::ast::{self, Argument, Expr, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     pub fn call(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         e: &'a Expr,
         callee: &'a Expr,
         arguments: &'a [Argument],
-    ) -> Value<'a> {
+    ) -> ExprValue<'a> {
         if let ExprKind::Name(name) = &callee.kind
             && matches!(name.as_str(), "normal" | "uniform" | "glorot" | "fan_in")
             && scope.find(name).is_none()
@@ -25,8 +25,7 @@ impl<'a> Elab<'a> {
             );
         }
         let function = self.expr(scope, callee);
-        let length =
-            matches!(&function, Value::Function(f) if matches!(**f, Callee::Builtin(super::value::Builtin::Length)));
+        let length = matches!(&function, ExprValue::Function(f) if matches!(**f, Callee::Builtin(super::value::Builtin::Length)));
         let mut given: Vec<PartialArgument<'a>> = Vec::with_capacity(arguments.len());
         for argument in arguments {
             let span = argument.span;
@@ -36,7 +35,7 @@ impl<'a> Elab<'a> {
                 && let Some(named) = scope.axis(name)
             {
                 let over = named.axis;
-                let value = if over.is_some() { Value::Nothing } else { Value::Poison };
+                let value = if over.is_some() { ExprValue::Nothing } else { ExprValue::Poison };
                 given.push(PartialArgument::Given(ArgumentValue { name: None, value, over, span }));
                 continue;
             }
@@ -78,8 +77,8 @@ impl<'a> Elab<'a> {
             });
         }
         match function {
-            Value::Poison => Value::Poison,
-            Value::Function(f) => {
+            ExprValue::Poison => ExprValue::Poison,
+            ExprValue::Function(f) => {
                 let mut complete = Vec::with_capacity(given.len());
                 for argument in &given {
                     match argument {
@@ -105,7 +104,7 @@ impl<'a> Elab<'a> {
         }
     }
 
-    fn partial(&mut self, callee: Rc<Callee<'a>>, arguments: Vec<PartialArgument<'a>>, span: Span) -> Value<'a> {
+    fn partial(&mut self, callee: Rc<Callee<'a>>, arguments: Vec<PartialArgument<'a>>, span: Span) -> ExprValue<'a> {
         if let Callee::Defined { function, .. } = &*callee {
             for argument in &arguments {
                 let (PartialArgument::Given(ArgumentValue { name, .. }) | PartialArgument::Hole { name, .. }) =
@@ -120,10 +119,10 @@ impl<'a> Elab<'a> {
                 return self.too_many(&function.name.name, function.parameters.len(), arguments.len(), span);
             }
         }
-        Value::Function(Rc::new(Callee::Partial(PartialApplication { callee, arguments })))
+        ExprValue::Function(Rc::new(Callee::Partial(PartialApplication { callee, arguments })))
     }
 
-    fn unknown_argument(&mut self, function: &'a ast::Function, name: &ast::Ident) -> Value<'a> {
+    fn unknown_argument(&mut self, function: &'a ast::Function, name: &ast::Ident) -> ExprValue<'a> {
         let known: Vec<&str> = function.parameters.iter().map(|p| p.name.name.as_str()).collect();
         let mut d = Diagnostic::error(
             "E0208",
@@ -139,7 +138,7 @@ impl<'a> Elab<'a> {
         self.fault(d)
     }
 
-    fn too_many(&mut self, name: &str, most: usize, found: usize, span: Span) -> Value<'a> {
+    fn too_many(&mut self, name: &str, most: usize, found: usize, span: Span) -> ExprValue<'a> {
         self.fault(
             Diagnostic::error("E0210", format!("too many arguments for `{name}`"), span, counted(found, "argument"))
                 .note(format!("expected at most {}\nfound {found}", counted(most, "argument"))),
@@ -147,7 +146,7 @@ impl<'a> Elab<'a> {
     }
 
     /// Calls `callee` with complete arguments.
-    pub fn apply(&mut self, callee: &Rc<Callee<'a>>, given: Vec<ArgumentValue<'a>>, span: Span) -> Value<'a> {
+    pub fn apply(&mut self, callee: &Rc<Callee<'a>>, given: Vec<ArgumentValue<'a>>, span: Span) -> ExprValue<'a> {
         match &**callee {
             Callee::Builtin(b) => self.builtin(*b, given, span),
             Callee::Table(t) => self.table_call(*t, &given, span),
@@ -230,7 +229,7 @@ impl<'a> Elab<'a> {
         function: &'a ast::Function,
         given: Vec<ArgumentValue<'a>>,
         span: Span,
-    ) -> Value<'a> {
+    ) -> ExprValue<'a> {
         if self.frames.len() >= MAX_CALLS {
             self.report(
                 Diagnostic::error(
@@ -242,12 +241,12 @@ impl<'a> Elab<'a> {
                 .help("a function cannot call itself without end; repeat with `for`"),
             );
             self.exhaust();
-            return Value::Poison;
+            return ExprValue::Poison;
         }
         let Some(arguments) = self.arrange(&function.name, &function.parameters, given, span) else {
-            return Value::Poison;
+            return ExprValue::Poison;
         };
-        let mut scope = Scope::new(module, Some(&function.name.name));
+        let mut scope = NameScope::new(module, Some(&function.name.name));
         for (parameter, given) in function.parameters.iter().zip(arguments) {
             let (value, at) = match given {
                 Some(g) => (g.value, g.span),
@@ -259,7 +258,7 @@ impl<'a> Elab<'a> {
             let value = self.conform(&mut scope, &function.name.name, parameter, value, at);
             // `fn f(x: [n], n: int)`: the number must be the size.
             let size = scope.dimensions.iter().find(|d| d.name == parameter.name.name).and_then(|d| d.size);
-            if let (Some(size), Value::Number(n)) = (size, &value)
+            if let (Some(size), ExprValue::Number(n)) = (size, &value)
                 && *n != size as f64
             {
                 let what =
@@ -273,7 +272,7 @@ impl<'a> Elab<'a> {
             scope.bind(&parameter.name.name, value, parameter.name.span);
         }
         let name = if self.named { None } else { Some(function.name.name.clone()) };
-        self.frames.push(Frame { name: function.name.name.clone(), call: span });
+        self.frames.push(CallFrame { name: function.name.name.clone(), call: span });
         let value = self.under(name, false, |me| {
             let value = me.block(&mut scope, &function.body);
             me.check_states(&scope);
@@ -298,7 +297,7 @@ impl<'a> Elab<'a> {
     pub fn arrange(
         &mut self,
         name: &'a ast::Ident,
-        parameters: &'a [ast::Parameter],
+        parameters: &'a [ast::ParameterDecl],
         given: Vec<ArgumentValue<'a>>,
         span: Span,
     ) -> Option<Vec<Option<ArgumentValue<'a>>>> {

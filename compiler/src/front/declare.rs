@@ -1,8 +1,8 @@
 //! Declarations of a model: hyper-parameters, features, sequences, labels, keys and embedding tables.
 
-use super::elab::{Bound, Elab, NamedAxis, Scope};
+use super::elab::{Elaborator, NameScope, NamedAxis, Referent};
 use super::load::listed;
-use super::value::{Value, nearest};
+use super::value::{ExprValue, nearest};
 use crate::graph::GroupId;
 use din_grammar::ast::{self, FeatureKindName, MemberKind};
 use din_grammar::{Diagnostic, Span};
@@ -10,7 +10,7 @@ use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Reque
 use rustc_hash::FxHashSet;
 
 #[derive(Clone, Debug)]
-pub(super) struct Group<'a> {
+pub(super) struct FeatureGroup<'a> {
     pub name: &'a str,
     pub span: Span,
     /// Indices of its features in the schema.
@@ -30,7 +30,7 @@ pub(super) enum TableReader {
 
 /// The tables of `embedding wide [1] for each of user, ad`.
 #[derive(Clone, Debug)]
-pub(super) struct Family<'a> {
+pub(super) struct TableFamily<'a> {
     pub name: &'a str,
     pub span: Span,
     /// Feature and table, in the order of the groups and their fields.
@@ -41,14 +41,14 @@ pub(super) struct Family<'a> {
 #[derive(Default)]
 pub(super) struct Declarations<'a> {
     pub schema: Schema,
-    pub groups: Vec<Group<'a>>,
+    pub groups: Vec<FeatureGroup<'a>>,
     pub feature_spans: Vec<Span>,
     pub label_spans: Vec<Span>,
     pub tables: Vec<Table>,
     pub table_spans: Vec<Span>,
     /// How the network reads each table.
     pub table_readers: Vec<TableReader>,
-    pub families: Vec<Family<'a>>,
+    pub families: Vec<TableFamily<'a>>,
     /// The options of each table that training reads.
     pub table_settings: Vec<Vec<&'a ast::Setting>>,
     /// Tables by feature.
@@ -76,9 +76,9 @@ enum ColumnKind {
     Numbers,
 }
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Reads all declarations of the model into `declarations`, and binds their names.
-    pub fn declare(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
+    pub fn declare(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
         self.hypers(scope, model, sets);
         let common = self.common_groups(model);
         for member in &model.members {
@@ -116,7 +116,7 @@ impl<'a> Elab<'a> {
     }
 
     /// Binds a name of the model; refuses one that is taken, by the model or by an import.
-    pub fn claim(&mut self, scope: &mut Scope<'a>, name: &'a ast::Ident, bound: Bound<'a>) -> bool {
+    pub fn claim(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, bound: Referent<'a>) -> bool {
         let imported = self.modules[scope.module].names.get(&name.name).map(|d| d.span);
         let first = scope.find(&name.name).map(|b| b.span).or(imported);
         if let Some(first) = first {
@@ -131,7 +131,7 @@ impl<'a> Elab<'a> {
         true
     }
 
-    fn hypers(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
+    fn hypers(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
         let mut known: Vec<&str> = Vec::new();
         for member in &model.members {
             let MemberKind::Hyper { name, default, space } = &member.kind else { continue };
@@ -159,8 +159,8 @@ impl<'a> Elab<'a> {
                     }
                 }
             }
-            let bound = value.map_or(Value::Poison, Value::Number);
-            if self.claim(scope, name, Bound::Value(bound))
+            let bound = value.map_or(ExprValue::Poison, ExprValue::Number);
+            if self.claim(scope, name, Referent::Value(bound))
                 && let Some(value) = value
             {
                 self.declarations.hypers.push((name.name.clone(), value, name.span));
@@ -186,7 +186,7 @@ impl<'a> Elab<'a> {
     }
 
     /// `in log(1e-4, 1e-2)`, `in linear(0, 1)`, `in [16, 32]`
-    fn space(&mut self, scope: &mut Scope<'a>, name: &ast::Ident, n: f64, at: Span, space: &'a ast::Expr) {
+    fn space(&mut self, scope: &mut NameScope<'a>, name: &ast::Ident, n: f64, at: Span, space: &'a ast::Expr) {
         let (word, items, span): (&str, Vec<&'a ast::Expr>, Span) = match &space.kind {
             ast::ExprKind::List(items) => ("list", items.iter().collect(), space.span),
             ast::ExprKind::Call { callee, arguments } => match &callee.kind {
@@ -286,15 +286,15 @@ impl<'a> Elab<'a> {
 
     fn group(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         name: &'a ast::Ident,
-        keep: Option<&'a ast::Keep>,
+        keep: Option<&'a ast::KeepDecl>,
         sequence: bool,
         common: bool,
         fields: &'a [ast::FeatureField],
     ) {
         let index = self.declarations.groups.len();
-        let fresh = self.claim(scope, name, Bound::Value(Value::Group(index)));
+        let fresh = self.claim(scope, name, Referent::Value(ExprValue::Group(index)));
         let axis = sequence.then_some(self.declarations.schema.sequences.len() as u32);
         if sequence {
             if let Some(keep) = keep
@@ -320,7 +320,7 @@ impl<'a> Elab<'a> {
         }
         let start = self.declarations.schema.features.len();
         // Its name is bound: what the fields say may name it.
-        self.declarations.groups.push(Group { name: &name.name, span: name.span, features: start..start });
+        self.declarations.groups.push(FeatureGroup { name: &name.name, span: name.span, features: start..start });
         if fields.is_empty() {
             let d = Diagnostic::error("E0411", format!("group `{}` has no fields", name.name), name.span, "empty");
             self.report(d.help("add a field, or remove the group"));
@@ -361,7 +361,7 @@ impl<'a> Elab<'a> {
         self.declarations.groups[index].features.end = self.declarations.schema.features.len();
     }
 
-    fn feature_kind(&mut self, scope: &mut Scope<'a>, kind: &'a ast::FeatureKind) -> Option<FeatureKind> {
+    fn feature_kind(&mut self, scope: &mut NameScope<'a>, kind: &'a ast::FeatureKindDecl) -> Option<FeatureKind> {
         match &kind.kind {
             FeatureKindName::Category { size, clip, key } => {
                 let key_type = match key {
@@ -422,7 +422,7 @@ impl<'a> Elab<'a> {
 
     fn label(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         name: &'a ast::Ident,
         kind: &'a ast::Ident,
         column: Option<&'a ast::Ident>,
@@ -450,7 +450,7 @@ impl<'a> Elab<'a> {
         });
         let index = self.declarations.schema.labels.len();
         let location = self.location(name.span);
-        if self.claim(scope, name, Bound::Label(index)) {
+        if self.claim(scope, name, Referent::Label(index)) {
             self.declarations.schema.labels.push(Label {
                 name: name.name.clone(),
                 column: column.unwrap_or(name).name.clone(),
@@ -463,7 +463,7 @@ impl<'a> Elab<'a> {
 
     fn key(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         name: &'a ast::Ident,
         kind: &'a ast::Ident,
         column: Option<&'a ast::Ident>,
@@ -471,7 +471,7 @@ impl<'a> Elab<'a> {
         let Some(kind) = self.key_type(kind) else { return };
         let index = self.declarations.schema.keys.len();
         let location = self.location(name.span);
-        if self.claim(scope, name, Bound::Key(index)) {
+        if self.claim(scope, name, Referent::Key(index)) {
             let column = column.unwrap_or(name).name.clone();
             self.declarations.schema.keys.push(Key { name: name.name.clone(), column, kind, location });
         }

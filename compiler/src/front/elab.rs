@@ -11,8 +11,8 @@
 //! Assignments add nothing. Two parameters of one name are an error (E0501), unless both come from calls of one `layer`.
 
 use super::declare::Declarations;
-use super::load::{Definition, ItemId, Module, listed};
-use super::value::{Builtin, Callee, Tensor, Value, nearest, reserved};
+use super::load::{Definition, DefinitionId, Module, listed};
+use super::value::{Builtin, Callee, ExprValue, Tensor, nearest, reserved};
 use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, NodeId, Shape, StateId};
 use din_grammar::{Diagnostic, SourceMap, Span, ast};
 use din_program::schema::{Parameter, Prediction, State};
@@ -32,15 +32,15 @@ pub(super) const MAX_WIDTH: f64 = 16_777_216.0;
 
 /// What a name in scope stands for.
 #[derive(Clone, Debug)]
-pub(super) struct Binding<'a> {
+pub(super) struct NameBinding<'a> {
     pub name: &'a str,
-    pub bound: Bound<'a>,
+    pub referent: Referent<'a>,
     pub span: Span,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Bound<'a> {
-    Value(Value<'a>),
+pub(super) enum Referent<'a> {
+    Value(ExprValue<'a>),
     State(StateId, Tensor),
     /// Index into the schema's labels.
     Label(usize),
@@ -54,7 +54,7 @@ pub(super) enum Bound<'a> {
 
 /// A size that a function's types have bound.
 #[derive(Clone, Debug)]
-pub(super) struct Dimension<'a> {
+pub(super) struct SizeBinding<'a> {
     pub name: &'a str,
     /// `None` where the argument was faulty.
     pub size: Option<usize>,
@@ -72,10 +72,10 @@ pub(super) struct NamedAxis<'a> {
 
 /// Names visible in one body.
 #[derive(Clone, Debug)]
-pub(super) struct Scope<'a> {
+pub(super) struct NameScope<'a> {
     pub module: usize,
-    pub blocks: Vec<Vec<Binding<'a>>>,
-    pub dimensions: Vec<Dimension<'a>>,
+    pub blocks: Vec<Vec<NameBinding<'a>>>,
+    pub dimensions: Vec<SizeBinding<'a>>,
     /// Ragged axes.
     pub axes: Vec<NamedAxis<'a>>,
     /// The function whose body it is.
@@ -84,9 +84,9 @@ pub(super) struct Scope<'a> {
     pub states: Vec<(StateId, Span)>,
 }
 
-impl<'a> Scope<'a> {
+impl<'a> NameScope<'a> {
     pub fn new(module: usize, function: Option<&'a str>) -> Self {
-        Scope {
+        NameScope {
             module,
             blocks: vec![Vec::new()],
             dimensions: Vec::new(),
@@ -96,21 +96,21 @@ impl<'a> Scope<'a> {
         }
     }
 
-    pub fn find(&self, name: &str) -> Option<&Binding<'a>> {
+    pub fn find(&self, name: &str) -> Option<&NameBinding<'a>> {
         self.blocks.iter().rev().flat_map(|b| b.iter().rev()).find(|b| b.name == name)
     }
 
-    pub fn find_mut(&mut self, name: &str) -> Option<&mut Binding<'a>> {
+    pub fn find_mut(&mut self, name: &str) -> Option<&mut NameBinding<'a>> {
         self.blocks.iter_mut().rev().flat_map(|b| b.iter_mut().rev()).find(|b| b.name == name)
     }
 
-    pub fn bind(&mut self, name: &'a str, value: Value<'a>, span: Span) {
-        self.bind_as(name, Bound::Value(value), span);
+    pub fn bind(&mut self, name: &'a str, value: ExprValue<'a>, span: Span) {
+        self.bind_as(name, Referent::Value(value), span);
     }
 
-    pub fn bind_as(&mut self, name: &'a str, bound: Bound<'a>, span: Span) {
+    pub fn bind_as(&mut self, name: &'a str, referent: Referent<'a>, span: Span) {
         let block = self.blocks.last_mut().expect("a scope has a block from its start to its end");
-        block.push(Binding { name, bound, span });
+        block.push(NameBinding { name, referent, span });
     }
 
     pub fn axis(&self, name: &str) -> Option<NamedAxis<'a>> {
@@ -120,17 +120,17 @@ impl<'a> Scope<'a> {
 
 /// What is being elaborated, which decides what some names mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum Context {
     Model,
     /// Labels stand for their predictions.
     Loss,
     /// An optimizer or regularizer.
-    Update(ast::Scope),
+    Update(ast::OptimizerScope),
 }
 
 /// One call in progress.
 #[derive(Clone, Debug)]
-pub(super) struct Frame {
+pub(super) struct CallFrame {
     pub name: String,
     pub call: Span,
 }
@@ -146,17 +146,17 @@ pub(super) enum VariableKind {
 
 /// A parameter or state of one walk.
 #[derive(Clone, Debug)]
-pub(super) struct Instance {
+pub(super) struct VariableInstance {
     pub node: NodeId,
     pub kind: VariableKind,
     pub layers: LayerTag,
     /// The calls that led to it, outermost first.
-    pub frames: Rc<[Frame]>,
+    pub frames: Rc<[CallFrame]>,
     /// Its declaration.
     pub declared: Span,
 }
 
-impl Instance {
+impl VariableInstance {
     /// The places that led to it: the calls, outermost first, then its own declaration.
     pub fn trace(&self) -> impl Iterator<Item = Span> {
         self.frames.iter().map(|f| f.call).chain([self.declared])
@@ -182,7 +182,7 @@ pub(super) struct Run {
     pub inputs: FxHashMap<InputKey, InputId>,
     pub lookups: FxHashMap<(u32, u32), NodeId>,
     /// Parameters and states by name.
-    pub variables: FxHashMap<String, Instance>,
+    pub variables: FxHashMap<String, VariableInstance>,
     pub updated: FxHashMap<StateId, (NodeId, Span)>,
     pub layer_calls: FxHashMap<String, u32>,
     /// Node of the logit, by prediction.
@@ -193,14 +193,14 @@ pub(super) struct Run {
     pub bare: Vec<(usize, Span)>,
 }
 
-pub(super) struct Elab<'a> {
+pub(super) struct Elaborator<'a> {
     pub modules: &'a [Module],
     pub sources: &'a SourceMap,
     pub diagnostics: Vec<Diagnostic>,
     reported: FxHashSet<(&'static str, Span, String)>,
     pub graph: Graph,
     pub training: bool,
-    pub phase: Phase,
+    pub context: Context,
     pub declarations: Declarations<'a>,
     pub parameters: Vec<Parameter>,
     pub parameter_ids: FxHashMap<String, usize>,
@@ -211,7 +211,7 @@ pub(super) struct Elab<'a> {
     pub path: Vec<String>,
     /// Whether the call at hand stands in a `let`, `layer`, assignment or `predict`.
     pub named: bool,
-    pub frames: Vec<Frame>,
+    pub frames: Vec<CallFrame>,
     pub layers: LayerTag,
     /// Definitions are checked by themselves, outside any model.
     pub sampling: bool,
@@ -222,16 +222,16 @@ pub(super) struct Elab<'a> {
     exhausted: bool,
 }
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     pub fn new(modules: &'a [Module], sources: &'a SourceMap) -> Self {
-        Elab {
+        Elaborator {
             modules,
             sources,
             diagnostics: Vec::new(),
             reported: FxHashSet::default(),
             graph: Graph::default(),
             training: true,
-            phase: Phase::Model,
+            context: Context::Model,
             declarations: Declarations::default(),
             parameters: Vec::new(),
             parameter_ids: FxHashMap::default(),
@@ -270,7 +270,7 @@ impl<'a> Elab<'a> {
         if let Some(outer) = frames.first()
             && diagnostic.labels.iter().all(|l| l.span != outer.call)
         {
-            diagnostic.labels.push(din_grammar::Label { span: outer.call, text: "in this call".into() });
+            diagnostic.labels.push(din_grammar::LabelledSpan { span: outer.call, text: "in this call".into() });
         }
         const SHOWN: usize = 6;
         for frame in frames.iter().rev().take(SHOWN) {
@@ -283,9 +283,9 @@ impl<'a> Elab<'a> {
     }
 
     /// Reports and gives poison.
-    pub fn fault(&mut self, diagnostic: Diagnostic) -> Value<'a> {
+    pub fn fault(&mut self, diagnostic: Diagnostic) -> ExprValue<'a> {
         self.report(diagnostic);
-        Value::Poison
+        ExprValue::Poison
     }
 
     pub fn has_errors(&self) -> bool {
@@ -370,25 +370,25 @@ impl<'a> Elab<'a> {
     }
 
     /// What a value is, for messages.
-    pub fn describe(&self, value: &Value<'a>) -> String {
+    pub fn describe(&self, value: &ExprValue<'a>) -> String {
         match value {
-            Value::Number(n) => format!("the number {}", super::value::number_text(*n)),
-            Value::Bool(b) => format!("`{b}`"),
-            Value::Text(_) => "a text".into(),
-            Value::List(_) => "a list".into(),
-            Value::Tuple(items) => format!("a tuple of {}", items.len()),
-            Value::Function(f) => match &**f {
+            ExprValue::Number(n) => format!("the number {}", super::value::number_text(*n)),
+            ExprValue::Bool(b) => format!("`{b}`"),
+            ExprValue::Text(_) => "a text".into(),
+            ExprValue::List(_) => "a list".into(),
+            ExprValue::Tuple(items) => format!("a tuple of {}", items.len()),
+            ExprValue::Function(f) => match &**f {
                 Callee::Table(t) => format!("the table `{}`", self.declarations.tables[*t].name),
                 Callee::Family(f) => format!("the tables `{}`", self.declarations.families[*f].name),
                 other => format!("the function `{}`", other.name()),
             },
-            Value::Tensor(t) => self.describe_tensor(t),
-            Value::Group(g) => format!("the group `{}`", self.declarations.groups[*g].name),
-            Value::Feature(f) => format!("the feature `{}`", self.declarations.schema.features[*f].path()),
-            Value::Prediction(_) => "a prediction".into(),
-            Value::Quantity(_) => "an amount of memory".into(),
-            Value::Nothing => "no value".into(),
-            Value::Poison => "a faulty value".into(),
+            ExprValue::Tensor(t) => self.describe_tensor(t),
+            ExprValue::Group(g) => format!("the group `{}`", self.declarations.groups[*g].name),
+            ExprValue::Feature(f) => format!("the feature `{}`", self.declarations.schema.features[*f].path()),
+            ExprValue::Prediction(_) => "a prediction".into(),
+            ExprValue::Quantity(_) => "an amount of memory".into(),
+            ExprValue::Nothing => "no value".into(),
+            ExprValue::Poison => "a faulty value".into(),
         }
     }
 
@@ -406,14 +406,14 @@ impl<'a> Elab<'a> {
     }
 
     /// Resolves a name; reports it when unknown.
-    pub fn resolve(&mut self, scope: &Scope<'a>, name: &str, span: Span) -> Value<'a> {
+    pub fn resolve(&mut self, scope: &NameScope<'a>, name: &str, span: Span) -> ExprValue<'a> {
         if let Some(binding) = scope.find(name) {
             let binding = binding.clone();
-            return match binding.bound {
-                Bound::Value(v) => v,
-                Bound::State(_, t) | Bound::Weight(t) | Bound::Slot(_, t) => Value::Tensor(t),
-                Bound::Label(label) => self.label_value(label, binding.span, span),
-                Bound::Key(_) => self.fault(
+            return match binding.referent {
+                Referent::Value(v) => v,
+                Referent::State(_, t) | Referent::Weight(t) | Referent::Slot(_, t) => ExprValue::Tensor(t),
+                Referent::Label(label) => self.label_value(label, binding.span, span),
+                Referent::Key(_) => self.fault(
                     Diagnostic::error("E0206", format!("`{name}` is a key, not a feature"), span, "not a value")
                         .label(binding.span, "declared here: carried through for grouping and output")
                         .help("to feed the column to the model, declare it in a `features` block as well"),
@@ -421,35 +421,35 @@ impl<'a> Elab<'a> {
             };
         }
         if let Some(d) = scope.dimensions.iter().find(|d| d.name == name) {
-            return d.size.map_or(Value::Poison, |n| Value::Number(n as f64));
+            return d.size.map_or(ExprValue::Poison, |n| ExprValue::Number(n as f64));
         }
         let own = scope.function == Some(name);
         if let Some(builtin) = Builtin::by_name(name).filter(|_| own) {
-            return Value::Function(Rc::new(Callee::Builtin(builtin)));
+            return ExprValue::Function(Rc::new(Callee::Builtin(builtin)));
         }
         if let Some(&definition) = self.modules[scope.module].names.get(name) {
             return self.defined(definition, name, span);
         }
         if name == "training" {
-            return Value::Bool(self.training);
+            return ExprValue::Bool(self.training);
         }
         if let Some(builtin) = Builtin::by_name(name) {
-            return Value::Function(Rc::new(Callee::Builtin(builtin)));
+            return ExprValue::Function(Rc::new(Callee::Builtin(builtin)));
         }
         self.unknown(scope, name, span)
     }
 
     /// A top-level item.
-    pub fn item(&self, id: ItemId) -> &'a ast::Item {
+    pub fn item(&self, id: DefinitionId) -> &'a ast::Item {
         &self.modules[id.module].file.items[id.item]
     }
 
-    fn defined(&mut self, definition: Definition, name: &str, span: Span) -> Value<'a> {
-        let Some(id) = definition.item else { return Value::Poison };
+    fn defined(&mut self, definition: Definition, name: &str, span: Span) -> ExprValue<'a> {
+        let Some(id) = definition.item else { return ExprValue::Poison };
         let item = self.item(id);
         let help = match item {
             ast::Item::Function(function) => {
-                return Value::Function(Rc::new(Callee::Defined { module: id.module, function }));
+                return ExprValue::Function(Rc::new(Callee::Defined { module: id.module, function }));
             }
             ast::Item::Optimizer(_) => Some("an optimizer stands after the word `optimizer`"),
             ast::Item::Regularizer(_) => Some("a regularizer stands after the word `regularize`"),
@@ -463,7 +463,7 @@ impl<'a> Elab<'a> {
         self.fault(d)
     }
 
-    fn unknown(&mut self, scope: &Scope<'a>, name: &str, span: Span) -> Value<'a> {
+    fn unknown(&mut self, scope: &NameScope<'a>, name: &str, span: Span) -> ExprValue<'a> {
         if let Some(r) = reserved(name) {
             return self.not_built(r.what, r.instead, span);
         }
@@ -473,7 +473,7 @@ impl<'a> Elab<'a> {
         known.extend(self.modules[scope.module].names.keys().map(String::as_str));
         known.extend(Builtin::ALL.iter().map(|b| b.0));
         known.sort_unstable();
-        d.help = if let (Phase::Update(_), Some(now)) = (self.phase, renamed(name)) {
+        d.help = if let (Context::Update(_), Some(now)) = (self.context, renamed(name)) {
             Some(format!("write `{now}`, as `{name}` is called now"))
         } else if let Some(module) = library_home(name) {
             Some(format!("add `use {module}.{name}`"))
@@ -484,14 +484,14 @@ impl<'a> Elab<'a> {
     }
 
     /// E0790: a word that is kept for something not there yet.
-    pub fn not_built(&mut self, what: &str, instead: &str, span: Span) -> Value<'a> {
+    pub fn not_built(&mut self, what: &str, instead: &str, span: Span) -> ExprValue<'a> {
         self.fault(
             Diagnostic::error("E0790", format!("{what}: reserved, not built yet"), span, "not built yet").help(instead),
         )
     }
 
     /// An unknown word among `known`.
-    pub fn unknown_word(&mut self, code: &'static str, what: &str, word: &ast::Ident, known: &[&str]) -> Value<'a> {
+    pub fn unknown_word(&mut self, code: &'static str, what: &str, word: &ast::Ident, known: &[&str]) -> ExprValue<'a> {
         let mut d = Diagnostic::error(code, format!("unknown {what} `{}`", word.name), word.span, "not known here");
         d.help = Some(match nearest(&word.name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),

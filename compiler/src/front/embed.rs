@@ -1,24 +1,24 @@
 //! Vectors of features: `embed(group)`, `embed(group.field)` and tables called as functions.
 
-use super::declare::{Family, TableReader};
-use super::elab::{Elab, InputKey};
+use super::declare::{TableFamily, TableReader};
+use super::elab::{Elaborator, InputKey};
 use super::load::listed;
-use super::value::{ArgumentValue, Field, Tensor, Value, counted};
+use super::value::{ArgumentValue, ExprValue, RecordField, Tensor, counted};
 use crate::graph::{InputKind, Shape, TableId};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// `embed(ad)`, `embed(ad.good_id)`
-    pub fn embed(&mut self, value: Value<'a>, at: Span, span: Span) -> Value<'a> {
+    pub fn embed(&mut self, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
         match value {
-            Value::Poison => Value::Poison,
-            Value::Feature(f) => match self.vector(f, at) {
-                Some(t) => Value::Tensor(t),
-                None => Value::Poison,
+            ExprValue::Poison => ExprValue::Poison,
+            ExprValue::Feature(f) => match self.vector(f, at) {
+                Some(t) => ExprValue::Tensor(t),
+                None => ExprValue::Poison,
             },
-            Value::Group(g) => {
+            ExprValue::Group(g) => {
                 let features = self.declarations.groups[g].features.clone();
                 let mut parts = Vec::new();
                 for f in features {
@@ -45,25 +45,25 @@ impl<'a> Elab<'a> {
 
     /// The vectors of features one behind the other, named by the features; poison where one is
     /// faulty.
-    fn record(&mut self, parts: Vec<(usize, Option<Tensor>)>, span: Span) -> Value<'a> {
+    fn record(&mut self, parts: Vec<(usize, Option<Tensor>)>, span: Span) -> ExprValue<'a> {
         let mut nodes = Vec::new();
         let mut fields = Vec::new();
         let mut start = 0;
         for (f, t) in parts {
-            let Some(t) = t else { return Value::Poison };
+            let Some(t) = t else { return ExprValue::Poison };
             let width = self.graph.node(t.node).width();
             let name: Rc<str> = self.declarations.schema.features[f].name.as_str().into();
-            fields.push(Field { name, start, width });
+            fields.push(RecordField { name, start, width });
             start += width;
             nodes.push(t.node);
         }
         let built = match nodes.as_slice() {
-            [] => return Value::Poison,
+            [] => return ExprValue::Poison,
             &[one] => Ok(one),
             _ => self.graph.concat(nodes, span),
         };
         match built {
-            Ok(node) => Value::Tensor(Tensor { node, fields: Some(fields.into()) }),
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields: Some(fields.into()) }),
             Err(e) => self.type_error(e, span),
         }
     }
@@ -142,15 +142,15 @@ impl<'a> Elab<'a> {
     }
 
     /// `good(ad.good_id)`
-    pub fn table_call(&mut self, table: usize, given: &[ArgumentValue<'a>], span: Span) -> Value<'a> {
+    pub fn table_call(&mut self, table: usize, given: &[ArgumentValue<'a>], span: Span) -> ExprValue<'a> {
         let name = self.declarations.tables[table].name.clone();
-        let Some(g) = self.table_argument(&name, given, "group.field", span) else { return Value::Poison };
+        let Some(g) = self.table_argument(&name, given, "group.field", span) else { return ExprValue::Poison };
         match g.value.clone() {
-            Value::Poison => Value::Poison,
-            Value::Feature(f) if self.declarations.tables[table].features.contains(&(f as u32)) => {
-                Value::Tensor(self.lookup(table, f, span))
+            ExprValue::Poison => ExprValue::Poison,
+            ExprValue::Feature(f) if self.declarations.tables[table].features.contains(&(f as u32)) => {
+                ExprValue::Tensor(self.lookup(table, f, span))
             }
-            Value::Feature(f) => {
+            ExprValue::Feature(f) => {
                 let path = self.declarations.schema.features[f].path();
                 let at = self.declarations.table_spans[table];
                 self.fault(
@@ -171,18 +171,18 @@ impl<'a> Elab<'a> {
 
     /// `wide(user)`, the record of a group's vectors in the family; `wide(user.gender)`, one of
     /// them.
-    pub fn family_call(&mut self, family: usize, given: &[ArgumentValue<'a>], span: Span) -> Value<'a> {
-        let Family { name, span: declared, tables } = self.declarations.families[family].clone();
-        let Some(g) = self.table_argument(name, given, "group", span) else { return Value::Poison };
+    pub fn family_call(&mut self, family: usize, given: &[ArgumentValue<'a>], span: Span) -> ExprValue<'a> {
+        let TableFamily { name, span: declared, tables } = self.declarations.families[family].clone();
+        let Some(g) = self.table_argument(name, given, "group", span) else { return ExprValue::Poison };
         let (features, what) = match g.value.clone() {
-            Value::Poison => return Value::Poison,
-            Value::Feature(f) => {
+            ExprValue::Poison => return ExprValue::Poison,
+            ExprValue::Feature(f) => {
                 if let Some(&(_, table)) = tables.iter().find(|t| t.0 == f) {
-                    return Value::Tensor(self.lookup(table, f, span));
+                    return ExprValue::Tensor(self.lookup(table, f, span));
                 }
                 (f..f + 1, self.declarations.schema.features[f].path())
             }
-            Value::Group(group) => {
+            ExprValue::Group(group) => {
                 (self.declarations.groups[group].features.clone(), self.declarations.groups[group].name.into())
             }
             other => {

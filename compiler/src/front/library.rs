@@ -1,10 +1,10 @@
 //! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
 
 use super::conform::TypeWord;
-use super::elab::{Elab, InputKey, Scope};
+use super::elab::{Elaborator, InputKey, NameScope};
 use super::names;
-use super::update::{Rule, RuleKind, Updates};
-use super::value::{ArgumentValue, Builtin, Callee, Tensor, Value};
+use super::update::{RuleCall, RuleDefinition, Updates};
+use super::value::{ArgumentValue, Builtin, Callee, ExprValue, Tensor};
 use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape};
 use crate::model::UpdateScope;
 use din_grammar::ast;
@@ -12,7 +12,7 @@ use din_program::schema::{Label, Prediction, UpdateRule};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     pub fn library(&mut self, module: usize) {
         let modules = self.modules;
         self.sampling = true;
@@ -21,8 +21,10 @@ impl<'a> Elab<'a> {
                 self.training = training;
                 match item {
                     ast::Item::Function(f) => self.sample_function(module, f),
-                    ast::Item::Optimizer(o) => self.sample_rule(module, RuleKind::Optimizer(o), &o.parameters),
-                    ast::Item::Regularizer(r) => self.sample_rule(module, RuleKind::Regularizer(r), &r.parameters),
+                    ast::Item::Optimizer(o) => self.sample_rule(module, RuleDefinition::Optimizer(o), &o.parameters),
+                    ast::Item::Regularizer(r) => {
+                        self.sample_rule(module, RuleDefinition::Regularizer(r), &r.parameters)
+                    }
                     ast::Item::Metric(_) | ast::Item::Model(_) => {}
                 }
             }
@@ -34,7 +36,7 @@ impl<'a> Elab<'a> {
         self.graph = Graph::default();
         self.graph.axes.add_sequence("sequence", 0, BATCH);
         self.run = super::elab::Run::default();
-        self.phase = super::elab::Phase::Loss;
+        self.context = super::elab::Context::Loss;
         let mut sizes: FxHashMap<&'a str, usize> = FxHashMap::default();
         let mut axes: Vec<&'a str> = Vec::new();
         let mut given = Vec::new();
@@ -54,13 +56,15 @@ impl<'a> Elab<'a> {
                         self.sample_tensor(element, AxisId(2), &mut sizes, p)
                     }
                     ast::TypeKind::Named(n) => match TypeWord::by_name(&n.name) {
-                        Some(TypeWord::Int) => Value::Number(3.0),
+                        Some(TypeWord::Int) => ExprValue::Number(3.0),
                         Some(TypeWord::Number | TypeWord::NonNegative | TypeWord::Positive | TypeWord::Fraction) => {
-                            Value::Number(0.5)
+                            ExprValue::Number(0.5)
                         }
-                        Some(TypeWord::Bool) => Value::Bool(true),
-                        Some(TypeWord::List) => Value::List([Value::Number(8.0), Value::Number(4.0)].into()),
-                        Some(TypeWord::Function) => Value::Function(Rc::new(Callee::Builtin(Builtin::Tanh))),
+                        Some(TypeWord::Bool) => ExprValue::Bool(true),
+                        Some(TypeWord::List) => {
+                            ExprValue::List([ExprValue::Number(8.0), ExprValue::Number(4.0)].into())
+                        }
+                        Some(TypeWord::Function) => ExprValue::Function(Rc::new(Callee::Builtin(Builtin::Tanh))),
                         Some(TypeWord::Prediction) => self.sample_prediction(p),
                         Some(TypeWord::Text | TypeWord::Key) | None => return self.look_up(module, f),
                     },
@@ -78,8 +82,8 @@ impl<'a> Elab<'a> {
         dimensions: &'a [ast::Dimension],
         axis: AxisId,
         sizes: &mut FxHashMap<&'a str, usize>,
-        p: &'a ast::Parameter,
-    ) -> Value<'a> {
+        p: &'a ast::ParameterDecl,
+    ) -> ExprValue<'a> {
         let mut shape = Vec::new();
         for d in dimensions {
             shape.push(match d {
@@ -95,10 +99,10 @@ impl<'a> Elab<'a> {
         let axis = if matrix { crate::graph::GLOBAL } else { axis };
         let key = InputKey::Sample(self.graph.inputs.len());
         let input = self.input(key, p.name.name.clone(), kind, axis, Shape(shape));
-        Value::Tensor(Tensor { node: self.graph.input(input, p.span), fields: None })
+        ExprValue::Tensor(Tensor { node: self.graph.input(input, p.span), fields: None })
     }
 
-    fn sample_prediction(&mut self, p: &'a ast::Parameter) -> Value<'a> {
+    fn sample_prediction(&mut self, p: &'a ast::ParameterDecl) -> ExprValue<'a> {
         if self.predictions.is_empty() {
             self.predictions.push(Prediction { name: "sample".into(), label: 0 });
             self.declarations.schema.labels.push(Label {
@@ -112,12 +116,12 @@ impl<'a> Elab<'a> {
             self.input(InputKey::SampleLogit, "logit".into(), InputKind::Dense { feature: 0 }, BATCH, Shape::scalar());
         let node = self.graph.input(input, p.span);
         self.run.logits = vec![Some(node)];
-        Value::Prediction(0)
+        ExprValue::Prediction(0)
     }
 
-    fn sample_rule(&mut self, module: usize, kind: RuleKind<'a>, parameters: &'a [ast::Parameter]) {
+    fn sample_rule(&mut self, module: usize, kind: RuleDefinition<'a>, parameters: &'a [ast::ParameterDecl]) {
         let mut arguments = Vec::new();
-        let mut scope = Scope::new(module, None);
+        let mut scope = NameScope::new(module, None);
         for p in parameters {
             let value = match &p.default {
                 Some(d) => {
@@ -126,15 +130,15 @@ impl<'a> Elab<'a> {
                 }
                 None => 0.5,
             };
-            scope.bind(&p.name.name, Value::Number(value), p.name.span);
+            scope.bind(&p.name.name, ExprValue::Number(value), p.name.span);
             arguments.push(value);
         }
         let span = parameters.first().map_or_else(Default::default, |p| p.span);
-        let rule = Rule { module, kind, arguments, updates: UpdateRule::Sparse, span };
+        let rule = RuleCall { module, kind, arguments, updates: UpdateRule::Sparse, span };
         let mut updates = Updates::default();
         match kind {
-            RuleKind::Optimizer(_) => {
-                let rule = Rule { span: rule.name().span, ..rule };
+            RuleDefinition::Optimizer(_) => {
+                let rule = RuleCall { span: rule.name().span, ..rule };
                 self.update_program(
                     &mut updates,
                     &rule,
@@ -142,8 +146,8 @@ impl<'a> Elab<'a> {
                     UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse },
                 );
             }
-            RuleKind::Regularizer(_) => {
-                let rule = Rule { span: rule.name().span, ..rule };
+            RuleDefinition::Regularizer(_) => {
+                let rule = RuleCall { span: rule.name().span, ..rule };
                 self.regularizer_alone(&rule);
             }
         }
@@ -166,7 +170,7 @@ impl<'a> Elab<'a> {
             }
             local.extend(own.into_keys());
         }
-        let scope = Scope::new(module, Some(&f.name.name));
+        let scope = NameScope::new(module, Some(&f.name.name));
         let mut unknown: Vec<_> = used.into_iter().filter(|(n, _)| !local.contains(n)).collect();
         unknown.sort_unstable_by_key(|(_, span)| *span);
         let initialisers = ["normal", "uniform", "glorot", "fan_in"];

@@ -34,14 +34,14 @@ pub(super) struct Module {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
     /// `None` where the import failed, which is reported: the use of the name is not reported again.
-    pub item: Option<ItemId>,
+    pub item: Option<DefinitionId>,
     /// Where the name was introduced: the import or the item.
     pub span: Span,
 }
 
 /// Where a top-level item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ItemId {
+pub(super) struct DefinitionId {
     pub module: usize,
     /// Index into the items of the module's file.
     pub item: usize,
@@ -155,14 +155,14 @@ impl<'p> Loader<'p> {
             for wanted in &import.names {
                 let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
                 let item = self.exported(module, &wanted.name, &path.join("."));
-                let item = item.map(|item| ItemId { module, item });
+                let item = item.map(|item| DefinitionId { module, item });
                 taken.push((bound, Definition { item, span: bound.span }));
             }
         }
         let index = self.modules.len();
         for (item, i) in file.items.iter().zip(0..) {
             let name = item_name(item);
-            let item = Some(ItemId { module: index, item: i });
+            let item = Some(DefinitionId { module: index, item: i });
             taken.push((name, Definition { item, span: name.span }));
         }
         for (name, definition) in taken {

@@ -1,4 +1,4 @@
-//! The front end: source text to a checked [`Model`].
+//! The front end: source text to a checked [`CheckedModel`].
 //!
 //! Resolving, checking and elaborating are one walk: a function body is interpreted abstractly at every instantiation, with numbers,
 //! lists and functions known at compile time and tensors as graph nodes. It runs twice, for the training graph (`training` is true) and the
@@ -47,10 +47,10 @@ mod weight;
 mod tests;
 
 use crate::graph::{AxisTree, Graph, NodeId, Root, Shape, StateId};
-use crate::model::Model;
+use crate::model::CheckedModel;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, SourceMap, Span};
-use elab::{Elab, Phase, Run, Scope};
+use elab::{Context, Elaborator, NameScope, Run};
 use load::Loader;
 
 pub use load::recorded_name;
@@ -75,15 +75,15 @@ pub const SETTING: &str = "--set";
 
 /// What the command line adds to the text.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct CheckOptions {
     /// `--set name=value`, in order.
     pub sets: Vec<(String, String)>,
 }
 
 /// The outcome of [`check`]: `model` is there exactly when no diagnostic is an error.
 #[derive(Debug)]
-pub struct Checked {
-    pub model: Option<Model>,
+pub struct CheckOutcome {
+    pub model: Option<CheckedModel>,
     /// In source order within a file.
     pub diagnostics: Vec<Diagnostic>,
     pub sources: SourceMap,
@@ -95,7 +95,7 @@ pub fn library_sources() -> &'static [(&'static str, &'static str)] {
 }
 
 /// Checks the model in `text`; `name` is how diagnostics call the file.
-pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Options) -> Checked {
+pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &CheckOptions) -> CheckOutcome {
     let mut loader = Loader::new(provider);
     let root = loader.root(name, text);
     let mut sets: Vec<(String, String, Span)> = Vec::new();
@@ -105,9 +105,9 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Op
     }
     let Loader { modules, sources, diagnostics, .. } = loader;
     let Some(root) = root else {
-        return Checked { model: None, diagnostics: sorted(diagnostics), sources };
+        return CheckOutcome { model: None, diagnostics: sorted(diagnostics), sources };
     };
-    let mut elab = Elab::new(&modules, &sources);
+    let mut elab = Elaborator::new(&modules, &sources);
     elab.diagnostics = diagnostics;
     modules[root].file.items.iter().for_each(|item| elab.heading_types(item));
     let models: Vec<&ast::Model> = modules[root]
@@ -152,7 +152,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Op
     if let Some(m) = &mut model {
         m.sources = sources.clone();
     }
-    Checked { model, diagnostics, sources }
+    CheckOutcome { model, diagnostics, sources }
 }
 
 /// Checks a file without a model: names and arity everywhere, and every definition instantiated at sample sizes where the types of its
@@ -162,7 +162,7 @@ pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (
     let root = loader.root(name, text);
     let Loader { modules, sources, diagnostics, .. } = loader;
     let Some(root) = root else { return (sorted(diagnostics), sources) };
-    let mut elab = Elab::new(&modules, &sources);
+    let mut elab = Elaborator::new(&modules, &sources);
     elab.diagnostics = diagnostics;
     modules[root].file.items.iter().for_each(|item| elab.heading_types(item));
     elab.library(root);
@@ -180,9 +180,9 @@ fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics
 }
 
-impl<'a> Elab<'a> {
-    fn model(&mut self, module: usize, model: &'a ast::Model, sets: &[(String, String, Span)]) -> Option<Model> {
-        let mut scope = Scope::new(module, None);
+impl<'a> Elaborator<'a> {
+    fn model(&mut self, module: usize, model: &'a ast::Model, sets: &[(String, String, Span)]) -> Option<CheckedModel> {
+        let mut scope = NameScope::new(module, None);
         self.declare(&mut scope, model, sets);
         let train = self.train_settings(model);
         self.predictions_present(model);
@@ -234,7 +234,7 @@ impl<'a> Elab<'a> {
             graph.params.clone_from(&params);
             graph.states.clone_from(&states);
         }
-        Some(Model {
+        Some(CheckedModel {
             name: model.name.name.clone(),
             sources: SourceMap::default(),
             schema: std::mem::take(&mut self.declarations.schema),
@@ -252,10 +252,10 @@ impl<'a> Elab<'a> {
     }
 
     /// The members that make the network, in the order written, and the loss: `graph` and `run` anew.
-    fn walk(&mut self, scope: &Scope<'a>, model: &'a ast::Model, train: Option<&train::TrainSettings<'a>>) {
+    fn walk(&mut self, scope: &NameScope<'a>, model: &'a ast::Model, train: Option<&train::TrainSettings<'a>>) {
         self.graph = self.empty_graph();
         self.run = Run::default();
-        self.phase = Phase::Model;
+        self.context = Context::Model;
         let mut scope = scope.clone();
         for member in &model.members {
             if self.exhausted() {
@@ -295,7 +295,7 @@ impl<'a> Elab<'a> {
     }
 
     /// A `let` of the model may not hide an import.
-    fn taken(&self, scope: &Scope<'a>, name: &ast::Ident) -> Option<Diagnostic> {
+    fn taken(&self, scope: &NameScope<'a>, name: &ast::Ident) -> Option<Diagnostic> {
         let first = self.modules[scope.module].names.get(&name.name)?;
         let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here");
         Some(d.label(first.span, "first here").help("rename one of them"))

@@ -85,7 +85,7 @@ pub(super) fn in_type<'a>(ty: &'a ast::Type, out: &mut Names<'a>) {
     }
 }
 
-pub(super) fn in_parameters<'a>(parameters: &'a [ast::Parameter], out: &mut Names<'a>) {
+pub(super) fn in_parameters<'a>(parameters: &'a [ast::ParameterDecl], out: &mut Names<'a>) {
     for p in parameters {
         if let Some(d) = &p.default {
             in_expr(d, out);

@@ -1,17 +1,17 @@
 //! `report` and `assert`: what is measured, and what a model may cost.
 
-use super::elab::{Bound, Elab, Phase, Scope};
+use super::elab::{Context, Elaborator, NameScope, Referent};
 use super::load::listed;
 use super::update::Updates;
-use super::value::{Value, number_text};
-use crate::model::SlotScope;
+use super::value::{ExprValue, number_text};
 use din_grammar::ast::{self, BinaryOperator, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
+use din_program::SlotScope;
 use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, TableKind};
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Everything that `report` lists.
-    pub fn metrics(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model) -> Vec<Metric> {
+    pub fn metrics(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model) -> Vec<Metric> {
         let mut all: Vec<(Metric, Span)> = Vec::new();
         let mut reported = false;
         for member in &model.members {
@@ -65,7 +65,7 @@ impl<'a> Elab<'a> {
     }
 
     /// `gauc(click, by = user_id, weight = clicks)`
-    pub fn metric(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<Metric> {
+    pub fn metric(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<Metric> {
         let ExprKind::Call { callee, arguments } = &e.kind else {
             self.report(
                 Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call")
@@ -79,7 +79,7 @@ impl<'a> Elab<'a> {
         };
         let Some(&definition) = self.modules[scope.module].names.get(name.as_str()) else {
             let value = self.resolve(scope, name, callee.span);
-            if !matches!(value, Value::Poison) {
+            if !matches!(value, ExprValue::Poison) {
                 let found = self.describe(&value);
                 self.report(Diagnostic::error("E0206", format!("`{name}` is not a metric"), callee.span, found));
             }
@@ -181,14 +181,14 @@ impl<'a> Elab<'a> {
         Some(Metric { name, prediction: target as u32, kind })
     }
 
-    pub fn metric_target(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<usize> {
-        self.phase = Phase::Loss;
+    pub fn metric_target(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<usize> {
+        self.context = Context::Loss;
         let value = self.expr(scope, e);
         self.run.bare.clear();
-        self.phase = Phase::Model;
+        self.context = Context::Model;
         match value {
-            Value::Prediction(p) => Some(p),
-            Value::Poison => None,
+            ExprValue::Prediction(p) => Some(p),
+            ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
                 self.report(
@@ -200,15 +200,15 @@ impl<'a> Elab<'a> {
         }
     }
 
-    pub fn group_by(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<GroupBy> {
+    pub fn group_by(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<GroupBy> {
         if let ExprKind::Name(name) = &e.kind
-            && let Some(Bound::Key(k)) = scope.find(name).map(|b| b.bound.clone())
+            && let Some(Referent::Key(k)) = scope.find(name).map(|b| b.referent.clone())
         {
             return Some(GroupBy::Key(k as u32));
         }
         let found = match self.expr(scope, e) {
-            Value::Poison => return None,
-            Value::Feature(f) => {
+            ExprValue::Poison => return None,
+            ExprValue::Feature(f) => {
                 let feature = &self.declarations.schema.features[f];
                 if feature.sequence.is_none() && !matches!(feature.kind, FeatureKind::Dense { .. }) {
                     let common = feature.common;
@@ -254,7 +254,7 @@ impl<'a> Elab<'a> {
     }
 
     /// `assert parameters(dense) < 1_000_000`
-    pub fn assert(&mut self, scope: &mut Scope<'a>, condition: &'a ast::Expr, updates: &Updates) {
+    pub fn assert(&mut self, scope: &mut NameScope<'a>, condition: &'a ast::Expr, updates: &Updates) {
         let (op, left, right) = match &condition.kind {
             ExprKind::Binary { op, left, right } if op.is_comparison() => (*op, left, right),
             _ => {
@@ -273,8 +273,8 @@ impl<'a> Elab<'a> {
                     return;
                 }
                 match self.expr(scope, condition) {
-                    Value::Bool(true) | Value::Poison => {}
-                    Value::Bool(false) => {
+                    ExprValue::Bool(true) | ExprValue::Poison => {}
+                    ExprValue::Bool(false) => {
                         self.report(Diagnostic::error(
                             "E0619",
                             "an assertion does not hold",
@@ -363,7 +363,7 @@ impl<'a> Elab<'a> {
     }
 
     /// One side of an assertion.
-    fn budget(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr, updates: &Updates) -> Option<Budget> {
+    fn budget(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr, updates: &Updates) -> Option<Budget> {
         if let ExprKind::Call { callee, arguments } = &e.kind
             && let ExprKind::Name(what) = &callee.kind
             && matches!(what.as_str(), "parameters" | "memory")
@@ -417,9 +417,9 @@ impl<'a> Elab<'a> {
             };
         }
         match self.expr(scope, e) {
-            Value::Number(value) => Some(Budget { value, open: false, unit: None }),
-            Value::Quantity(value) => Some(Budget { value, open: false, unit: Some(Unit::Bytes) }),
-            Value::Poison => None,
+            ExprValue::Number(value) => Some(Budget { value, open: false, unit: None }),
+            ExprValue::Quantity(value) => Some(Budget { value, open: false, unit: Some(Unit::Bytes) }),
+            ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
                 self.report(

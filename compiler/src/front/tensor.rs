@@ -1,31 +1,31 @@
 //! Arithmetic on tensors and records: shapes, axes and fields.
 
-use super::elab::{Elab, InputKey, Phase};
+use super::elab::{Context, Elaborator, InputKey};
 use super::expr::symbol;
-use super::value::{Field, Tensor, Value, fields_text, shape_text};
+use super::value::{ExprValue, RecordField, Tensor, fields_text, shape_text};
 use crate::graph::{self, AxisId, InputKind, NodeId, Shape, TypeError};
 use din_grammar::ast::BinaryOperator;
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// A value as a tensor: numbers become constants, numeric features their input. Reports what is not one.
-    pub fn tensor(&mut self, value: Value<'a>, span: Span) -> Option<Tensor> {
+    pub fn tensor(&mut self, value: ExprValue<'a>, span: Span) -> Option<Tensor> {
         let found = match value {
-            Value::Tensor(t) => return Some(t),
-            Value::Poison => return None,
-            Value::Number(n) => {
+            ExprValue::Tensor(t) => return Some(t),
+            ExprValue::Poison => return None,
+            ExprValue::Number(n) => {
                 if !self.within_f32(n, "this number", span) {
                     return None;
                 }
                 return Some(Tensor { node: self.graph.constant(n, span), fields: None });
             }
-            Value::Bool(b) => {
+            ExprValue::Bool(b) => {
                 let n = if b { 1.0 } else { 0.0 };
                 return Some(Tensor { node: self.graph.constant(n, span), fields: None });
             }
-            Value::Feature(f) => {
+            ExprValue::Feature(f) => {
                 let feature = &self.declarations.schema.features[f];
                 if let FeatureKind::Dense { width } = feature.kind {
                     return Some(self.dense_input(f, width, span));
@@ -42,14 +42,14 @@ impl<'a> Elab<'a> {
                 );
                 return None;
             }
-            Value::Prediction(_) => {
+            ExprValue::Prediction(_) => {
                 self.report(
                     Diagnostic::error("E0307", "a prediction is not a number", span, "which of its values?")
                         .help("take `.logit`, `.probability` or `.label`"),
                 );
                 return None;
             }
-            Value::Group(g) => {
+            ExprValue::Group(g) => {
                 let name = self.declarations.groups[g].name;
                 self.report(
                     Diagnostic::error("E0320", format!("`{name}` is a group of features"), span, "not a vector yet")
@@ -87,15 +87,15 @@ impl<'a> Elab<'a> {
     }
 
     /// A built node as a plain value; a type error the callers did not foresee is reported in general words.
-    pub fn built(&mut self, result: Result<NodeId, TypeError>, span: Span) -> Value<'a> {
+    pub fn built(&mut self, result: Result<NodeId, TypeError>, span: Span) -> ExprValue<'a> {
         match result {
-            Ok(node) => Value::Tensor(Tensor { node, fields: None }),
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields: None }),
             Err(error) => self.type_error(error, span),
         }
     }
 
     /// A type error of an operation over one expression.
-    pub fn type_error(&mut self, error: TypeError, span: Span) -> Value<'a> {
+    pub fn type_error(&mut self, error: TypeError, span: Span) -> ExprValue<'a> {
         let d = match error {
             TypeError::AxisTree { left, right } => {
                 let (l, r) = (self.axis_text(left), self.axis_text(right));
@@ -130,12 +130,12 @@ impl<'a> Elab<'a> {
     pub fn arithmetic(
         &mut self,
         op: BinaryOperator,
-        l: (Value<'a>, Span),
-        r: (Value<'a>, Span),
+        l: (ExprValue<'a>, Span),
+        r: (ExprValue<'a>, Span),
         span: Span,
-    ) -> Value<'a> {
+    ) -> ExprValue<'a> {
         let (lt, rt) = (self.tensor(l.0, l.1), self.tensor(r.0, r.1));
-        let (Some(lt), Some(rt)) = (lt, rt) else { return Value::Poison };
+        let (Some(lt), Some(rt)) = (lt, rt) else { return ExprValue::Poison };
         if op == BinaryOperator::Product {
             return self.product((lt, l.1), (rt, r.1), span);
         }
@@ -148,7 +148,7 @@ impl<'a> Elab<'a> {
                     .help("the result is infinite, or NaN, for every sample"),
             );
         }
-        let Some(fields) = self.same_fields(symbol(op), (&lt, l.1), (&rt, r.1)) else { return Value::Poison };
+        let Some(fields) = self.same_fields(symbol(op), (&lt, l.1), (&rt, r.1)) else { return ExprValue::Poison };
         use graph::BinaryOp as G;
         let (x, y) = (lt.node, rt.node);
         let built = match op {
@@ -171,7 +171,7 @@ impl<'a> Elab<'a> {
             BinaryOperator::Product => unreachable!("products are made above"),
         };
         match built {
-            Ok(node) => Value::Tensor(Tensor { node, fields }),
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields }),
             Err(error) => self.type_error(error, span),
         }
     }
@@ -184,7 +184,12 @@ impl<'a> Elab<'a> {
     }
 
     /// Checks axes, shapes and fields of two operands of an elementwise operation; the fields of the result.
-    pub fn same_fields(&mut self, what: &str, l: (&Tensor, Span), r: (&Tensor, Span)) -> Option<Option<Rc<[Field]>>> {
+    pub fn same_fields(
+        &mut self,
+        what: &str,
+        l: (&Tensor, Span),
+        r: (&Tensor, Span),
+    ) -> Option<Option<Rc<[RecordField]>>> {
         let (ln, rn) = (self.graph.node(l.0.node), self.graph.node(r.0.node));
         if self.graph.axes.join(ln.axis, rn.axis).is_none() {
             let (a, b) = (self.axis_text(ln.axis), self.axis_text(rn.axis));
@@ -210,7 +215,7 @@ impl<'a> Elab<'a> {
             let mut d = Diagnostic::error("E0305", format!("`{what}` on records with different fields"), r.1, &bt)
                 .label(l.1, &at)
                 .note(format!("expected {at}\nfound {bt}"));
-            let sorted = |f: &[Field]| {
+            let sorted = |f: &[RecordField]| {
                 let mut v: Vec<_> = f.iter().map(|f| (f.name.clone(), f.width)).collect();
                 v.sort();
                 v
@@ -237,7 +242,7 @@ impl<'a> Elab<'a> {
         Some(wide(l.0, ls.width(), rs.width()).or_else(|| wide(r.0, rs.width(), ls.width())))
     }
 
-    fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> Value<'a> {
+    fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> ExprValue<'a> {
         let wn = self.graph.node(w.0.node);
         let (&[k, _], graph::GLOBAL) = (wn.shape.0.as_slice(), wn.axis) else {
             let found = self.describe_tensor(&w.0);
@@ -260,6 +265,6 @@ impl<'a> Elab<'a> {
 
     /// In an update the reductions of a whole tensor run over its rows too.
     pub fn reduces_rows(&self) -> bool {
-        matches!(self.phase, Phase::Update(din_grammar::ast::Scope::Tensor))
+        matches!(self.context, Context::Update(din_grammar::ast::OptimizerScope::Tensor))
     }
 }

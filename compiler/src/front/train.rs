@@ -1,9 +1,9 @@
 //! `predict`, `train`, `report` and `assert`: from the network to what is trained and measured.
 
-use super::elab::{Bound, Elab, Phase, Scope};
+use super::elab::{Context, Elaborator, NameScope, Referent};
 use super::load::listed;
 use super::report::same_metric;
-use super::update::{Rule, Updates};
+use super::update::{RuleCall, Updates};
 use super::value::{counted, nearest, number_text};
 use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
@@ -30,11 +30,11 @@ impl<'a> TrainSettings<'a> {
     }
 }
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// `predict click ~ bernoulli(logit = …)`
-    pub fn predict(&mut self, scope: &mut Scope<'a>, target: &'a ast::Ident, distribution: &'a ast::Expr) {
-        let label = match scope.find(&target.name).map(|b| b.bound.clone()) {
-            Some(Bound::Label(label)) => label,
+    pub fn predict(&mut self, scope: &mut NameScope<'a>, target: &'a ast::Ident, distribution: &'a ast::Expr) {
+        let label = match scope.find(&target.name).map(|b| b.referent.clone()) {
+            Some(Referent::Label(label)) => label,
             _ => {
                 let known: Vec<String> = self.declarations.schema.labels.iter().map(|l| l.name.clone()).collect();
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -247,10 +247,10 @@ impl<'a> Elab<'a> {
     }
 
     /// The loss of this run: mean over the samples of the global batch.
-    pub fn loss(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) {
-        self.phase = Phase::Loss;
+    pub fn loss(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) {
+        self.context = Context::Loss;
         let value = self.under(Some("loss".into()), true, |me| me.expr(scope, e));
-        self.phase = Phase::Model;
+        self.context = Context::Model;
         for (p, span) in std::mem::take(&mut self.run.bare) {
             let name = self.predictions[p].name.clone();
             let at = self.declarations.label_spans[self.predictions[p].label as usize];
@@ -285,9 +285,9 @@ impl<'a> Elab<'a> {
     }
 
     /// The optimizer of a setting.
-    fn optimizer(&mut self, scope: &mut Scope<'a>, s: &'a ast::Setting) -> Option<Rule<'a>> {
+    fn optimizer(&mut self, scope: &mut NameScope<'a>, s: &'a ast::Setting) -> Option<RuleCall<'a>> {
         let rule = self.rule(scope, s.values.first()?, true)?;
-        Some(Rule { updates: update_rule(s), ..rule })
+        Some(RuleCall { updates: update_rule(s), ..rule })
     }
 
     /// `with dense updates` says how an optimizer treats tables; no other setting has it.
@@ -322,11 +322,11 @@ impl<'a> Elab<'a> {
     }
 
     /// Gives every table and parameter its update program.
-    pub fn assign_updates(&mut self, scope: &mut Scope<'a>, train: &TrainSettings<'a>, updates: &mut Updates) {
+    pub fn assign_updates(&mut self, scope: &mut NameScope<'a>, train: &TrainSettings<'a>, updates: &mut Updates) {
         let optimizer = train.setting("optimizer").and_then(|s| self.optimizer(scope, s));
         let regularizer = train.value("regularize").and_then(|e| self.rule(scope, e, false));
         for t in 0..self.declarations.tables.len() {
-            let mut own: [Option<Rule<'a>>; 2] = [optimizer.clone(), None];
+            let mut own: [Option<RuleCall<'a>>; 2] = [optimizer.clone(), None];
             let mut faulty = false;
             for s in self.declarations.table_settings[t].clone() {
                 let Some(e) = s.values.first() else { continue };
@@ -374,7 +374,14 @@ impl<'a> Elab<'a> {
         }
     }
 
-    fn whole(&mut self, scope: &mut Scope<'a>, train: &TrainSettings<'a>, word: &str, least: f64, default: f64) -> f64 {
+    fn whole(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        train: &TrainSettings<'a>,
+        word: &str,
+        least: f64,
+        default: f64,
+    ) -> f64 {
         let Some(e) = train.value(word) else { return default };
         let value = self.expr(scope, e);
         let Some(n) = self.number(value, &format!("`{word}`"), e.span) else { return default };
@@ -393,7 +400,7 @@ impl<'a> Elab<'a> {
     }
 
     /// Batch, epochs, seed and which metric chooses the checkpoint.
-    pub fn training(&mut self, scope: &mut Scope<'a>, train: &TrainSettings<'a>, metrics: &[Metric]) -> Training {
+    pub fn training(&mut self, scope: &mut NameScope<'a>, train: &TrainSettings<'a>, metrics: &[Metric]) -> Training {
         let batch = self.whole(scope, train, "batch", 1.0, 1.0) as u32;
         let epochs = self.whole(scope, train, "epochs", 1.0, 1.0) as u32;
         let seed = self.whole(scope, train, "seed", 0.0, 0.0) as u64;

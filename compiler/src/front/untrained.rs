@@ -4,7 +4,7 @@
 //! Decided on the training graph as it was written, by [`dependences`], and nowhere else: later
 //! phases take every model that passes here, whatever their own simplifications find.
 
-use super::elab::{Elab, Frame, Instance};
+use super::elab::{CallFrame, Elaborator, VariableInstance};
 use super::load::listed;
 use crate::autodiff::{Dependence, dependences};
 use crate::graph::{NodeId, Op};
@@ -21,13 +21,13 @@ type Lookup = ((u32, u32), NodeId);
 /// A weight without gradient.
 struct Lost {
     name: String,
-    instance: Instance,
+    instance: VariableInstance,
     /// How many of the calls that led to it are the group's; one more than there are, where its
     /// own declaration is what sets it apart.
     depth: usize,
 }
 
-impl Elab<'_> {
+impl Elaborator<'_> {
     /// Reports everything that `loss`, a node of the training graph, does not train.
     pub fn untrained(&mut self, loss: NodeId) {
         let found = dependences(&self.graph, loss);
@@ -100,9 +100,9 @@ impl Elab<'_> {
     /// One error for each call that made nothing but weights without gradient.
     fn untrained_weights(&mut self, found: &[Dependence], excused: &FxHashSet<NodeId>) {
         let weights = self.run.variables.iter();
-        let weights: Vec<(&String, &Instance)> =
+        let weights: Vec<(&String, &VariableInstance)> =
             weights.filter(|(_, i)| matches!(self.graph.node(i.node).op, Op::Param(_))).collect();
-        let trained = |i: &Instance| found[i.node.index()] == Dependence::Differentiable;
+        let trained = |i: &VariableInstance| found[i.node.index()] == Dependence::Differentiable;
         // By the places that lead to trained weights, every beginning of them.
         let mut shared: FxHashSet<Vec<Span>> = FxHashSet::default();
         for (_, instance) in weights.iter().filter(|(_, i)| trained(i)) {
@@ -129,7 +129,7 @@ impl Elab<'_> {
     /// Reports weights that one call made, by name.
     fn lost_weights(&mut self, found: &[Dependence], group: &[Lost]) {
         let Some(first) = group.first() else { return };
-        let frames: &[Frame] = &first.instance.frames;
+        let frames: &[CallFrame] = &first.instance.frames;
         let declared = self.graph.node(first.instance.node).span;
         // At the weight, where it is one and the user's; else at the user's innermost call of those
         // that the group has in common.

@@ -1,20 +1,21 @@
 //! Optimizers and regularizers: each pair that a weight needs becomes one update graph over rows (or over the elements of a tensor).
 
-use super::elab::{Bound, Elab, Frame, Phase, Scope};
+use super::elab::{CallFrame, Context, Elaborator, NameScope, Referent};
 use super::load::item_kind;
 use super::names;
-use super::value::{ArgumentValue, Tensor, Value, shape_text};
+use super::value::{ArgumentValue, ExprValue, Tensor, shape_text};
 use crate::graph::{AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, Root, Shape};
-use crate::model::{Slot, SlotScope, Update, UpdateScope};
+use crate::model::{OptimizerSlot, UpdateGraph, UpdateScope};
 use din_grammar::ast::{self, ExprKind, StatementKind};
 use din_grammar::{Diagnostic, Span};
+use din_program::SlotScope;
 use din_program::schema::UpdateRule;
 
 /// `adam(lr = 1e-3)`: a definition and its arguments.
 #[derive(Clone, Debug)]
-pub(super) struct Rule<'a> {
+pub(super) struct RuleCall<'a> {
     pub module: usize,
-    pub kind: RuleKind<'a>,
+    pub kind: RuleDefinition<'a>,
     pub arguments: Vec<f64>,
     /// Of an optimizer: which rows of a table a step updates.
     pub updates: UpdateRule,
@@ -22,23 +23,23 @@ pub(super) struct Rule<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum RuleKind<'a> {
+pub(super) enum RuleDefinition<'a> {
     Optimizer(&'a ast::Optimizer),
     Regularizer(&'a ast::Regularizer),
 }
 
-impl<'a> Rule<'a> {
+impl<'a> RuleCall<'a> {
     pub fn name(&self) -> &'a ast::Ident {
         match self.kind {
-            RuleKind::Optimizer(o) => &o.name,
-            RuleKind::Regularizer(r) => &r.name,
+            RuleDefinition::Optimizer(o) => &o.name,
+            RuleDefinition::Regularizer(r) => &r.name,
         }
     }
 
-    fn parameters(&self) -> &'a [ast::Parameter] {
+    fn parameters(&self) -> &'a [ast::ParameterDecl] {
         match self.kind {
-            RuleKind::Optimizer(o) => &o.parameters,
-            RuleKind::Regularizer(r) => &r.parameters,
+            RuleDefinition::Optimizer(o) => &o.parameters,
+            RuleDefinition::Regularizer(r) => &r.parameters,
         }
     }
 
@@ -46,8 +47,8 @@ impl<'a> Rule<'a> {
     fn reads(&self) -> names::Names<'a> {
         let mut out = names::Names::default();
         match self.kind {
-            RuleKind::Optimizer(o) => names::in_block(&o.body, &mut out),
-            RuleKind::Regularizer(r) => names::in_expr(&r.body, &mut out),
+            RuleDefinition::Optimizer(o) => names::in_block(&o.body, &mut out),
+            RuleDefinition::Regularizer(r) => names::in_expr(&r.body, &mut out),
         }
         out
     }
@@ -61,14 +62,14 @@ impl<'a> Rule<'a> {
 /// Update programs, equal ones once.
 #[derive(Default)]
 pub(super) struct Updates {
-    pub all: Vec<Update>,
+    pub all: Vec<UpdateGraph>,
     /// `None` where one was faulty.
     known: Vec<(String, Option<u32>)>,
 }
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// An optimizer or regularizer as a setting names it.
-    pub fn rule(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr, optimizer: bool) -> Option<Rule<'a>> {
+    pub fn rule(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr, optimizer: bool) -> Option<RuleCall<'a>> {
         let (callee, arguments): (&'a ast::Expr, &'a [ast::Argument]) = match &e.kind {
             ExprKind::Call { callee, arguments } => (callee, arguments),
             _ => (e, &[]),
@@ -86,7 +87,7 @@ impl<'a> Elab<'a> {
         };
         let Some(&definition) = self.modules[scope.module].names.get(name.as_str()) else {
             let value = self.resolve(scope, name, callee.span);
-            if !matches!(value, Value::Poison) {
+            if !matches!(value, ExprValue::Poison) {
                 let found = self.describe(&value);
                 let a = article(wanted);
                 self.report(
@@ -98,8 +99,8 @@ impl<'a> Elab<'a> {
         };
         let id = definition.item?;
         let kind = match self.item(id) {
-            ast::Item::Optimizer(o) if optimizer => RuleKind::Optimizer(o),
-            ast::Item::Regularizer(r) if !optimizer => RuleKind::Regularizer(r),
+            ast::Item::Optimizer(o) if optimizer => RuleDefinition::Optimizer(o),
+            ast::Item::Regularizer(r) if !optimizer => RuleDefinition::Regularizer(r),
             other => {
                 let found = item_kind(other);
                 self.report(
@@ -115,7 +116,7 @@ impl<'a> Elab<'a> {
             }
         };
         let mut rule =
-            Rule { module: id.module, kind, arguments: Vec::new(), updates: UpdateRule::Sparse, span: e.span };
+            RuleCall { module: id.module, kind, arguments: Vec::new(), updates: UpdateRule::Sparse, span: e.span };
         let mut given = Vec::new();
         for a in arguments {
             if !self.no_axis(name, a) {
@@ -125,7 +126,7 @@ impl<'a> Elab<'a> {
             given.push(ArgumentValue { name: a.name.as_ref(), value, over: None, span: a.span });
         }
         let slots = self.arrange(rule.name(), rule.parameters(), given, e.span)?;
-        let mut inner = Scope::new(rule.module, None);
+        let mut inner = NameScope::new(rule.module, None);
         for (parameter, slot) in rule.parameters().iter().zip(slots) {
             let (value, span) = match slot {
                 Some(g) => (g.value, g.span),
@@ -147,7 +148,7 @@ impl<'a> Elab<'a> {
             if !self.within_f32(n, &what, span) {
                 return None;
             }
-            inner.bind(&parameter.name.name, Value::Number(n), parameter.name.span);
+            inner.bind(&parameter.name.name, ExprValue::Number(n), parameter.name.span);
             rule.arguments.push(n);
         }
         Some(rule)
@@ -157,11 +158,11 @@ impl<'a> Elab<'a> {
     pub fn update_program(
         &mut self,
         updates: &mut Updates,
-        optimizer: &Rule<'a>,
-        regularizer: Option<&Rule<'a>>,
+        optimizer: &RuleCall<'a>,
+        regularizer: Option<&RuleCall<'a>>,
         over: UpdateScope,
     ) -> Option<u32> {
-        let key = format!("{}+{}@{over:?}", optimizer.key(), regularizer.map(Rule::key).unwrap_or_default());
+        let key = format!("{}+{}@{over:?}", optimizer.key(), regularizer.map(RuleCall::key).unwrap_or_default());
         if let Some((_, index)) = updates.known.iter().find(|(k, _)| *k == key) {
             return *index;
         }
@@ -175,18 +176,18 @@ impl<'a> Elab<'a> {
     }
 
     /// Whether the rule reads the frequency of a row's id.
-    pub fn reads_frequency(&self, rule: &Rule<'a>) -> bool {
+    pub fn reads_frequency(&self, rule: &RuleCall<'a>) -> bool {
         rule.reads().contains_key("frequency")
     }
 
     fn build_update(
         &mut self,
-        optimizer: &Rule<'a>,
-        regularizer: Option<&Rule<'a>>,
+        optimizer: &RuleCall<'a>,
+        regularizer: Option<&RuleCall<'a>>,
         over: UpdateScope,
-    ) -> Option<Update> {
-        let RuleKind::Optimizer(definition) = optimizer.kind else { return None };
-        if definition.scope == ast::Scope::Row && over == UpdateScope::Elements {
+    ) -> Option<UpdateGraph> {
+        let RuleDefinition::Optimizer(definition) = optimizer.kind else { return None };
+        if definition.scope == ast::OptimizerScope::Row && over == UpdateScope::Elements {
             let name = &definition.name.name;
             self.report(
                 Diagnostic::error(
@@ -205,10 +206,10 @@ impl<'a> Elab<'a> {
         let errors = self.diagnostics.len();
         let graph = std::mem::replace(&mut self.graph, Graph::new("rows"));
         let run = std::mem::take(&mut self.run);
-        let phase = self.phase;
+        let phase = self.context;
         let training = std::mem::replace(&mut self.training, true);
         let update = self.update_graph(definition, optimizer, regularizer, over);
-        self.phase = phase;
+        self.context = phase;
         self.training = training;
         self.run = run;
         let graph = std::mem::replace(&mut self.graph, graph);
@@ -223,7 +224,7 @@ impl<'a> Elab<'a> {
             Some(r) => format!("{} + {}", definition.name.name, r.name().name),
             None => definition.name.name.clone(),
         };
-        Some(Update { name, scope: over, slots, graph, span: optimizer.span })
+        Some(UpdateGraph { name, scope: over, slots, graph, span: optimizer.span })
     }
 
     fn update_input(&mut self, name: &str, kind: InputKind, axis: AxisId, width: usize, span: Span) -> Tensor {
@@ -234,16 +235,16 @@ impl<'a> Elab<'a> {
     }
 
     /// A regularizer by itself, for a row of width 3.
-    pub fn regularizer_alone(&mut self, rule: &Rule<'a>) {
-        let RuleKind::Regularizer(r) = rule.kind else { return };
+    pub fn regularizer_alone(&mut self, rule: &RuleCall<'a>) {
+        let RuleDefinition::Regularizer(r) = rule.kind else { return };
         let over = UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse };
         self.graph = Graph::new("rows");
         self.run = super::elab::Run::default();
-        self.phase = Phase::Update(ast::Scope::Row);
+        self.context = Context::Update(ast::OptimizerScope::Row);
         let weight = self.update_input("weight", InputKind::Weight, BATCH, 3, r.name.span);
-        let mut scope = Scope::new(rule.module, None);
+        let mut scope = NameScope::new(rule.module, None);
         self.ambient(rule, &mut scope, &mut Ambient::default(), over);
-        scope.bind("weight", Value::Tensor(weight.clone()), r.name.span);
+        scope.bind("weight", ExprValue::Tensor(weight.clone()), r.name.span);
         let value = self.expr(&mut scope, &r.body);
         if let Some(t) = self.tensor(value, r.body.span) {
             self.same_fields("+", (&weight, r.name.span), (&t, r.body.span));
@@ -251,11 +252,11 @@ impl<'a> Elab<'a> {
     }
 
     /// The names that a rule's body may read beside its own.
-    fn ambient(&mut self, rule: &Rule<'a>, scope: &mut Scope<'a>, shared: &mut Ambient, over: UpdateScope) {
+    fn ambient(&mut self, rule: &RuleCall<'a>, scope: &mut NameScope<'a>, shared: &mut Ambient, over: UpdateScope) {
         let reads = rule.reads();
         let span = rule.name().span;
         for (parameter, n) in rule.parameters().iter().zip(&rule.arguments) {
-            scope.bind(&parameter.name.name, Value::Number(*n), parameter.name.span);
+            scope.bind(&parameter.name.name, ExprValue::Number(*n), parameter.name.span);
         }
         let rows = over != UpdateScope::Elements;
         if reads.contains_key("step") || (reads.contains_key("updates") && !rows) {
@@ -264,10 +265,10 @@ impl<'a> Elab<'a> {
                 None => self.update_input("step", InputKind::Step, GLOBAL, 1, span),
             };
             shared.step = Some(t.clone());
-            scope.bind("step", Value::Tensor(t.clone()), span);
+            scope.bind("step", ExprValue::Tensor(t.clone()), span);
             if !rows {
                 // Every step updates a dense weight.
-                scope.bind("updates", Value::Tensor(t), span);
+                scope.bind("updates", ExprValue::Tensor(t), span);
             }
         }
         if reads.contains_key("updates") && rows {
@@ -276,7 +277,7 @@ impl<'a> Elab<'a> {
                 None => self.update_input("updates", InputKind::UpdateCount, BATCH, 1, span),
             };
             shared.updates = Some(t.clone());
-            scope.bind("updates", Value::Tensor(t), span);
+            scope.bind("updates", ExprValue::Tensor(t), span);
         }
         if reads.contains_key("frequency") {
             if !rows {
@@ -291,7 +292,7 @@ impl<'a> Elab<'a> {
                     .label(span, "its definition reads `frequency`")
                     .help(format!("give it to tables: `embedding … {{ regularize {name}(…) }}`")),
                 );
-                scope.bind("frequency", Value::Poison, span);
+                scope.bind("frequency", ExprValue::Poison, span);
                 return;
             }
             let t = match &shared.frequency {
@@ -299,17 +300,17 @@ impl<'a> Elab<'a> {
                 None => self.update_input("frequency", InputKind::Frequency, BATCH, 1, span),
             };
             shared.frequency = Some(t.clone());
-            scope.bind("frequency", Value::Tensor(t), span);
+            scope.bind("frequency", ExprValue::Tensor(t), span);
         }
     }
 
     fn update_graph(
         &mut self,
         definition: &'a ast::Optimizer,
-        optimizer: &Rule<'a>,
-        regularizer: Option<&Rule<'a>>,
+        optimizer: &RuleCall<'a>,
+        regularizer: Option<&RuleCall<'a>>,
         over: UpdateScope,
-    ) -> Option<(Vec<Slot>, Vec<Root>)> {
+    ) -> Option<(Vec<OptimizerSlot>, Vec<Root>)> {
         let width = match over {
             UpdateScope::Rows { width, .. } => width as usize,
             UpdateScope::Elements => 1,
@@ -318,14 +319,15 @@ impl<'a> Elab<'a> {
         let weight = self.update_input("weight", InputKind::Weight, BATCH, width, definition.name.span);
         let mut grad = self.update_input("grad", InputKind::Gradient, BATCH, width, definition.name.span);
         if let Some(rule) = regularizer
-            && let RuleKind::Regularizer(r) = rule.kind
+            && let RuleDefinition::Regularizer(r) = rule.kind
         {
             let elements = over == UpdateScope::Elements;
-            self.phase = Phase::Update(if elements { ast::Scope::Weight } else { ast::Scope::Row });
-            let mut scope = Scope::new(rule.module, None);
+            self.context =
+                Context::Update(if elements { ast::OptimizerScope::Weight } else { ast::OptimizerScope::Row });
+            let mut scope = NameScope::new(rule.module, None);
             self.ambient(rule, &mut scope, &mut shared, over);
-            scope.bind("weight", Value::Tensor(weight.clone()), r.name.span);
-            self.frames.push(Frame { name: r.name.name.clone(), call: rule.span });
+            scope.bind("weight", ExprValue::Tensor(weight.clone()), r.name.span);
+            self.frames.push(CallFrame { name: r.name.name.clone(), call: rule.span });
             let value = self.expr(&mut scope, &r.body);
             let joined = self.tensor(value, r.body.span).and_then(|t| {
                 let fields = self.same_fields("+", (&grad, definition.name.span), (&t, r.body.span))?;
@@ -342,12 +344,12 @@ impl<'a> Elab<'a> {
             self.frames.pop();
             grad = joined?;
         }
-        self.phase = Phase::Update(definition.scope);
-        let mut scope = Scope::new(optimizer.module, None);
+        self.context = Context::Update(definition.scope);
+        let mut scope = NameScope::new(optimizer.module, None);
         self.ambient(optimizer, &mut scope, &mut shared, over);
-        scope.bind_as("weight", Bound::Weight(weight.clone()), definition.name.span);
-        scope.bind("grad", Value::Tensor(grad), definition.name.span);
-        self.frames.push(Frame { name: definition.name.name.clone(), call: optimizer.span });
+        scope.bind_as("weight", Referent::Weight(weight.clone()), definition.name.span);
+        scope.bind("grad", ExprValue::Tensor(grad), definition.name.span);
+        self.frames.push(CallFrame { name: definition.name.name.clone(), call: optimizer.span });
         let result = self.optimizer_body(definition, &mut scope, &weight, width);
         self.frames.pop();
         result
@@ -356,11 +358,11 @@ impl<'a> Elab<'a> {
     fn optimizer_body(
         &mut self,
         definition: &'a ast::Optimizer,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         weight: &Tensor,
         width: usize,
-    ) -> Option<(Vec<Slot>, Vec<Root>)> {
-        let mut slots: Vec<Slot> = Vec::new();
+    ) -> Option<(Vec<OptimizerSlot>, Vec<Root>)> {
+        let mut slots: Vec<OptimizerSlot> = Vec::new();
         let mut starts = Vec::new();
         scope.blocks.push(Vec::new());
         for statement in &definition.body.statements {
@@ -404,14 +406,14 @@ impl<'a> Elab<'a> {
             };
             let slot = slots.len() as u32;
             let (per, axis, w) = match definition.scope {
-                ast::Scope::Weight => (SlotScope::Weight, BATCH, width),
-                ast::Scope::Row => (SlotScope::Row, BATCH, 1),
-                ast::Scope::Tensor => (SlotScope::Tensor, GLOBAL, 1),
+                ast::OptimizerScope::Weight => (SlotScope::Weight, BATCH, width),
+                ast::OptimizerScope::Row => (SlotScope::Row, BATCH, 1),
+                ast::OptimizerScope::Tensor => (SlotScope::Tensor, GLOBAL, 1),
             };
-            slots.push(Slot { name: v.name.name.clone(), per, init });
+            slots.push(OptimizerSlot { name: v.name.name.clone(), per, init });
             let t = self.update_input(&v.name.name, InputKind::Slot { slot }, axis, w, v.name.span);
             starts.push((t.node, v.name.span));
-            scope.bind_as(&v.name.name, Bound::Slot(slot, t), v.name.span);
+            scope.bind_as(&v.name.name, Referent::Slot(slot, t), v.name.span);
         }
         if let Some(value) = &definition.body.value {
             self.report(
@@ -421,8 +423,8 @@ impl<'a> Elab<'a> {
         }
         let mut roots = Vec::new();
         for binding in scope.blocks.iter().flatten() {
-            match &binding.bound {
-                Bound::Weight(t) => {
+            match &binding.referent {
+                Referent::Weight(t) => {
                     if t.node == weight.node {
                         self.report(
                             Diagnostic::error(
@@ -436,7 +438,7 @@ impl<'a> Elab<'a> {
                     }
                     roots.push(Root::Weight(t.node));
                 }
-                &Bound::Slot(slot, ref t) => {
+                &Referent::Slot(slot, ref t) => {
                     let (start, span) = starts[slot as usize];
                     if t.node == start {
                         let name = &slots[slot as usize].name;
@@ -452,14 +454,14 @@ impl<'a> Elab<'a> {
                     }
                     roots.push(Root::Slot { slot, node: t.node });
                 }
-                Bound::Value(_) | Bound::State(..) | Bound::Label(_) | Bound::Key(_) => {}
+                Referent::Value(_) | Referent::State(..) | Referent::Label(_) | Referent::Key(_) => {}
             }
         }
         Some((slots, roots))
     }
 
     /// The new value of a weight or slot, checked against what it was.
-    pub fn slot_value(&mut self, old: &Tensor, value: Value<'a>, span: Span) -> Option<Tensor> {
+    pub fn slot_value(&mut self, old: &Tensor, value: ExprValue<'a>, span: Span) -> Option<Tensor> {
         let t = self.tensor(value, span)?;
         let (node, before) = (self.graph.node(t.node), self.graph.node(old.node));
         if node.axis == before.axis && node.shape == before.shape {
@@ -488,11 +490,11 @@ struct Ambient {
     frequency: Option<Tensor>,
 }
 
-fn scope_text(scope: ast::Scope) -> &'static str {
+fn scope_text(scope: ast::OptimizerScope) -> &'static str {
     match scope {
-        ast::Scope::Weight => "weight",
-        ast::Scope::Row => "row",
-        ast::Scope::Tensor => "tensor",
+        ast::OptimizerScope::Weight => "weight",
+        ast::OptimizerScope::Row => "row",
+        ast::OptimizerScope::Tensor => "tensor",
     }
 }
 

@@ -2,14 +2,14 @@
 //! followed by warnings about its consequences.
 
 use super::declare::TableReader;
-use super::elab::Elab;
+use super::elab::Elaborator;
 use super::load::{Module, item_name};
 use super::names::{self, Names};
 use din_grammar::Diagnostic;
 use din_grammar::ast::{self, MemberKind, StatementKind};
 use din_program::schema::FeatureKind;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Names of a file that nothing reads.
     pub fn unused_names(&mut self, module: &'a Module, library: bool) {
         let mut used = Names::default();
@@ -82,7 +82,7 @@ impl<'a> Elab<'a> {
         self.report(d.help("remove it, or use it"));
     }
 
-    fn unused_parameters(&mut self, parameters: &'a [ast::Parameter], inside: &Names<'a>) {
+    fn unused_parameters(&mut self, parameters: &'a [ast::ParameterDecl], inside: &Names<'a>) {
         for p in parameters {
             if !inside.contains_key(p.name.name.as_str()) {
                 self.unused("parameter", &p.name);

@@ -1,19 +1,19 @@
 //! What an expression can be while a model is checked: everything but tensors is known at compile time.
 //!
-//! [`Value::Poison`] stands for a value whose fault has been reported; every operation on it gives poison again, silently.
+//! [`ExprValue::Poison`] stands for a value whose fault has been reported; every operation on it gives poison again, silently.
 
 use crate::graph::{AxisId, NodeId};
 use din_grammar::{Span, ast};
 use std::rc::Rc;
 
 #[derive(Clone, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum ExprValue<'a> {
     /// A compile-time number; sizes are integral ones.
     Number(f64),
     Bool(bool),
     Text(Rc<str>),
-    List(Rc<[Value<'a>]>),
-    Tuple(Rc<[Value<'a>]>),
+    List(Rc<[ExprValue<'a>]>),
+    Tuple(Rc<[ExprValue<'a>]>),
     Function(Rc<Callee<'a>>),
     Tensor(Tensor),
     /// A `features` or `sequence` block of the model.
@@ -34,11 +34,11 @@ pub(super) enum Value<'a> {
 pub(super) struct Tensor {
     pub node: NodeId,
     /// Present for records; consecutive and covering the value.
-    pub fields: Option<Rc<[Field]>>,
+    pub fields: Option<Rc<[RecordField]>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Field {
+pub(super) struct RecordField {
     pub name: Rc<str>,
     pub start: usize,
     pub width: usize,
@@ -94,7 +94,7 @@ pub(super) enum PartialArgument<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct ArgumentValue<'a> {
     pub name: Option<&'a ast::Ident>,
-    pub value: Value<'a>,
+    pub value: ExprValue<'a>,
     /// `over s`, resolved.
     pub over: Option<AxisId>,
     pub span: Span,
@@ -103,7 +103,7 @@ pub(super) struct ArgumentValue<'a> {
 impl ArgumentValue<'_> {
     /// An argument whose fault is reported.
     pub fn poison(span: Span) -> Self {
-        Self { name: None, value: Value::Poison, over: None, span }
+        Self { name: None, value: ExprValue::Poison, over: None, span }
     }
 }
 
@@ -258,7 +258,7 @@ pub(super) fn nearest<'n>(name: &str, candidates: impl IntoIterator<Item = &'n s
 }
 
 /// `[good_id: 16, shop_id: 16]`
-pub(super) fn fields_text(fields: &[Field]) -> String {
+pub(super) fn fields_text(fields: &[RecordField]) -> String {
     let parts: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.name, f.width)).collect();
     format!("[{}]", parts.join(", "))
 }

@@ -1,7 +1,7 @@
 //! `param`, `state` and `update`: instances by their path names, initialisers, and what a state becomes.
 
-use super::elab::{Bound, Elab, Frame, Instance, Scope, VariableKind};
-use super::value::{Tensor, Value, counted, shape_text};
+use super::elab::{CallFrame, Elaborator, NameScope, Referent, VariableInstance, VariableKind};
+use super::value::{ExprValue, Tensor, counted, shape_text};
 use crate::graph::{AxisId, GLOBAL, NodeId, Op, ParamId, Shape, StateId};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
@@ -9,9 +9,9 @@ use din_program::schedule::MAX_WIDTH;
 use din_program::schema::{Init, Parameter, State};
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Sizes of a `param` or `state`.
-    pub fn declared_shape(&mut self, scope: &Scope<'a>, v: &'a ast::Variable) -> Option<Shape> {
+    pub fn declared_shape(&mut self, scope: &NameScope<'a>, v: &'a ast::Variable) -> Option<Shape> {
         let Some(ty) = &v.ty else {
             self.report(
                 Diagnostic::error("E0317", format!("`{}` has no shape", v.name.name), v.name.span, "shape missing")
@@ -41,7 +41,7 @@ impl<'a> Elab<'a> {
         let mut sizes = Vec::new();
         for dimension in dimensions {
             sizes.push(match dimension {
-                ast::Dimension::Size { value, span } => self.size(Value::Number(*value as f64), "a size", *span)?,
+                ast::Dimension::Size { value, span } => self.size(ExprValue::Number(*value as f64), "a size", *span)?,
                 ast::Dimension::Name(n) => {
                     let value = self.resolve(scope, &n.name, n.span);
                     self.size(value, "a size", n.span)?
@@ -64,12 +64,12 @@ impl<'a> Elab<'a> {
     /// What `param` and `state` share: the place is right, the name new, shape and start are known. `None` once the fault is reported.
     fn declared(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         v: &'a ast::Variable,
         span: Span,
         kind: VariableKind,
     ) -> Option<(usize, NodeId)> {
-        if let super::elab::Phase::Update(_) = self.phase {
+        if let super::elab::Context::Update(_) = self.context {
             let message = match kind {
                 VariableKind::State => "no `state` is possible here in an update",
                 VariableKind::Parameter => "no `param` is possible in an update",
@@ -86,20 +86,20 @@ impl<'a> Elab<'a> {
         self.instance(v, shape, init, span, kind)
     }
 
-    pub fn param(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
+    pub fn param(&mut self, scope: &mut NameScope<'a>, v: &'a ast::Variable, span: Span) {
         let value = self.declared(scope, v, span, VariableKind::Parameter);
-        let value = value.map_or(Value::Poison, |(_, node)| Value::Tensor(Tensor { node, fields: None }));
+        let value = value.map_or(ExprValue::Poison, |(_, node)| ExprValue::Tensor(Tensor { node, fields: None }));
         scope.bind(&v.name.name, value, v.name.span);
     }
 
-    pub fn state(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
+    pub fn state(&mut self, scope: &mut NameScope<'a>, v: &'a ast::Variable, span: Span) {
         match self.declared(scope, v, span, VariableKind::State) {
             Some((id, node)) => {
                 let state = StateId(id as u32);
                 scope.states.push((state, v.name.span));
-                scope.bind_as(&v.name.name, Bound::State(state, Tensor { node, fields: None }), v.name.span);
+                scope.bind_as(&v.name.name, Referent::State(state, Tensor { node, fields: None }), v.name.span);
             }
-            None => scope.bind(&v.name.name, Value::Poison, v.name.span),
+            None => scope.bind(&v.name.name, ExprValue::Poison, v.name.span),
         }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Elab<'a> {
     ) -> Option<(usize, NodeId)> {
         let name = self.full_name(&v.name.name);
         let at = v.name.span;
-        let frames: Rc<[Frame]> = self.frames.iter().cloned().collect();
+        let frames: Rc<[CallFrame]> = self.frames.iter().cloned().collect();
         if let Some(before) = self.run.variables.get(&name).cloned() {
             // The outermost calls in which the two differ are reported.
             let trace = || frames.iter().map(|f| f.call).chain([span]);
@@ -203,7 +203,9 @@ impl<'a> Elab<'a> {
             VariableKind::State => self.graph.state(StateId(id as u32), at),
             VariableKind::Parameter => self.graph.param(ParamId(id as u32), at),
         };
-        self.run.variables.insert(name, Instance { node, kind, layers: self.layers.clone(), frames, declared: span });
+        self.run
+            .variables
+            .insert(name, VariableInstance { node, kind, layers: self.layers.clone(), frames, declared: span });
         Some((id, node))
     }
 
@@ -225,11 +227,11 @@ impl<'a> Elab<'a> {
         self.report(d.help("give each of the two calls its own name with `let`, or share one with `layer`"));
     }
 
-    pub fn update(&mut self, scope: &mut Scope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {
-        let bound = scope.find(&name.name).map(|b| (b.bound.clone(), b.span));
+    pub fn update(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {
+        let bound = scope.find(&name.name).map(|b| (b.referent.clone(), b.span));
         let (state, old) = match bound {
-            Some((Bound::State(state, t), _)) => (state, t),
-            Some((Bound::Value(Value::Poison), _)) => return,
+            Some((Referent::State(state, t), _)) => (state, t),
+            Some((Referent::Value(ExprValue::Poison), _)) => return,
             Some((_, first)) => {
                 self.report(
                     Diagnostic::error(
@@ -316,7 +318,7 @@ impl<'a> Elab<'a> {
     }
 
     /// In training every state must get a new value.
-    pub fn check_states(&mut self, scope: &Scope<'a>) {
+    pub fn check_states(&mut self, scope: &NameScope<'a>) {
         if !self.training || self.exhausted() {
             return;
         }
@@ -337,7 +339,7 @@ impl<'a> Elab<'a> {
     }
 
     /// How a weight of this shape starts.
-    pub fn init(&mut self, scope: &mut Scope<'a>, init: Option<&'a ast::Expr>, shape: &Shape) -> Option<Init> {
+    pub fn init(&mut self, scope: &mut NameScope<'a>, init: Option<&'a ast::Expr>, shape: &Shape) -> Option<Init> {
         let (fan_in, fan_out) = match shape.0.as_slice() {
             [k, n] => (*k as f64, *n as f64),
             _ => (0.0, 0.0),
@@ -389,7 +391,7 @@ impl<'a> Elab<'a> {
             return Some(if name == "normal" { Init::Normal(n) } else { Init::Uniform(n) });
         }
         let value = self.expr(scope, init);
-        if let Value::Tensor(_) = value {
+        if let ExprValue::Tensor(_) = value {
             let found = self.describe(&value);
             self.report(
                 Diagnostic::error("E0410", "not an initialiser", init.span, found)

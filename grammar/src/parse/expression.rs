@@ -3,7 +3,7 @@
 //! Loosest first: `or`, `and`, `not`, comparisons (which do not chain), `+ -`, `where`, `* / @`, unary `-`, `^` (right).
 //! The height of the tree is bounded before it is built.
 
-use super::build::{Builder, Children, Node};
+use super::build::{Builder, Children, PestNode};
 use super::{MAX_HEIGHT, Rule};
 use crate::ast::*;
 use crate::scan::unit_start;
@@ -45,7 +45,7 @@ fn infix(text: &str) -> (Infix, u8) {
 
 impl Builder<'_> {
     /// The expression of an `expression` node that stands `height` levels down in the tree.
-    pub(super) fn expression(&mut self, node: Node, height: usize) -> Expr {
+    pub(super) fn expression(&mut self, node: PestNode, height: usize) -> Expr {
         let span = self.span(&node);
         // Every operator, call and field of this sequence adds at most one level.
         let added = 1 + Children::new(node.clone()).filter(|child| !is_primary(child.as_rule())).count();
@@ -140,7 +140,7 @@ impl Builder<'_> {
         value
     }
 
-    fn argument(&mut self, node: Node, height: usize) -> Argument {
+    fn argument(&mut self, node: PestNode, height: usize) -> Argument {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let name = children.given(Rule::argument_name).map(|n| self.ident(&Children::new(n).need()));
@@ -149,7 +149,7 @@ impl Builder<'_> {
         Argument { name, value, over, span }
     }
 
-    fn primary(&mut self, node: Node, height: usize) -> Expr {
+    fn primary(&mut self, node: PestNode, height: usize) -> Expr {
         let span = self.span(&node);
         let kind = match node.as_rule() {
             Rule::number => self.number(&node),
@@ -176,9 +176,9 @@ impl Builder<'_> {
     }
 
     /// `if a {…} else if b {…} else {…}`: an `else if` is a block whose value is the inner `if`.
-    fn if_(&mut self, node: Node, height: usize) -> Expr {
+    fn if_(&mut self, node: PestNode, height: usize) -> Expr {
         let span = self.span(&node);
-        let parts: Vec<Node> = Children::new(node).collect();
+        let parts: Vec<PestNode> = Children::new(node).collect();
         // Condition and block in turn, and the last block.
         if height + parts.len() / 2 > MAX_HEIGHT {
             self.errors.push(
@@ -217,7 +217,7 @@ impl Builder<'_> {
         result
     }
 
-    fn number(&mut self, node: &Node) -> ExprKind {
+    fn number(&mut self, node: &PestNode) -> ExprKind {
         let text = node.as_str();
         let split = unit_start(text);
         let (digits, unit) = text.split_at(split);
@@ -249,7 +249,7 @@ impl Builder<'_> {
     }
 
     /// The value of a string literal.
-    pub(super) fn string(&mut self, node: &Node) -> String {
+    pub(super) fn string(&mut self, node: &PestNode) -> String {
         let span = self.span(node);
         let text = node.as_str();
         let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or("");

@@ -3,7 +3,7 @@
 use super::*;
 use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Init, KeyType, MetricKind, TableKind};
 
-fn shipped(name: &str) -> Model {
+fn shipped(name: &str) -> CheckedModel {
     let path = format!("{}/../models/{name}.din", env!("CARGO_MANIFEST_DIR"));
     model(&std::fs::read_to_string(path).unwrap())
 }
@@ -216,7 +216,7 @@ fn hyper_parameters_take_any_compile_time_place() {
 "
         );
         let sets = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        check("test.din", &text, &NoFiles, &Options { sets }).model.unwrap()
+        check("test.din", &text, &NoFiles, &CheckOptions { sets }).model.unwrap()
     };
     let m = text(&[]);
     assert_eq!((m.tables[0].width, m.training.batch, m.training.seed), (4, 16, 7));
