@@ -48,7 +48,7 @@ impl<'a> Elaborator<'a> {
             let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here")
                 .label(first.span, "first here");
             // A model has no assignment.
-            let member = scope.function.is_none() && self.context == Context::Model && scope.blocks.len() == 1;
+            let member = scope.function.is_none() && self.walk.context == Context::Model && scope.blocks.len() == 1;
             let d = d.help(if member {
                 "use another name".to_string()
             } else {
@@ -108,7 +108,7 @@ impl<'a> Elaborator<'a> {
         let value = self.under(Some(l.name.name.clone()), true, |me| me.expr(scope, &l.value));
         let value = match value {
             ExprValue::Function(inner) => {
-                let mut path = self.path.clone();
+                let mut path = self.walk.path.clone();
                 path.push(l.name.name.clone());
                 ExprValue::Function(Rc::new(Callee::Layer { path, inner }))
             }
@@ -135,7 +135,7 @@ impl<'a> Elaborator<'a> {
             }
             scope.blocks.push(Vec::new());
             scope.bind(&variable.name, item.clone(), variable.span);
-            let value = self.under(Some(i.to_string()), self.named, |me| me.block(scope, body));
+            let value = self.under(Some(i.to_string()), self.walk.named, |me| me.block(scope, body));
             scope.blocks.pop();
             if let (Some(e), false) = (&body.value, matches!(value, ExprValue::Poison)) {
                 self.report(
@@ -172,7 +172,7 @@ impl<'a> Elaborator<'a> {
                 None => Referent::Value(ExprValue::Poison),
             },
             Referent::State(state, old) => {
-                self.run.updated.entry(state).or_insert((old.node, name.span));
+                self.walk.updated.entry(state).or_insert((old.node, name.span));
                 self.report(
                     Diagnostic::error("E0504", format!("`{}` is a state", name.name), name.span, "assigned here")
                         .label(first, "declared here")

@@ -77,7 +77,9 @@ impl<'a> Elaborator<'a> {
                 None => self.largest(value, first.over, at, span),
             },
             Builtin::StopGradient => match self.tensor(value, at) {
-                Some(t) => ExprValue::Tensor(Tensor { node: self.graph.stop_gradient(t.node, span), fields: t.fields }),
+                Some(t) => {
+                    ExprValue::Tensor(Tensor { node: self.walk.graph.stop_gradient(t.node, span), fields: t.fields })
+                }
                 None => ExprValue::Poison,
             },
             Builtin::Select => self.select(value, at, rest, span),
@@ -86,8 +88,8 @@ impl<'a> Elaborator<'a> {
             Builtin::Embed => self.embed(value, at, span),
             Builtin::Length => match first.over {
                 Some(axis) if matches!(value, ExprValue::Nothing) => {
-                    let axis = self.graph.axes.shared(axis).unwrap_or(axis);
-                    let node = self.graph.length(axis, span);
+                    let axis = self.walk.graph.axes.shared(axis).unwrap_or(axis);
+                    let node = self.walk.graph.length(axis, span);
                     ExprValue::Tensor(Tensor { node, fields: None })
                 }
                 _ if matches!(value, ExprValue::Poison) => ExprValue::Poison,
@@ -97,7 +99,7 @@ impl<'a> Elaborator<'a> {
                     )),
             },
             Builtin::Size => match self.tensor(value, at) {
-                Some(t) => ExprValue::Number(self.graph.node(t.node).width() as f64),
+                Some(t) => ExprValue::Number(self.walk.graph.node(t.node).width() as f64),
                 None => ExprValue::Poison,
             },
             // Calls of `concat` go through `concat` below; this is one passed as a function.
@@ -133,7 +135,7 @@ impl<'a> Elaborator<'a> {
             );
         }
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
-        ExprValue::Tensor(Tensor { node: self.graph.unary(op, t.node, span), fields: t.fields })
+        ExprValue::Tensor(Tensor { node: self.walk.graph.unary(op, t.node, span), fields: t.fields })
     }
 
     fn extremum(
@@ -151,7 +153,7 @@ impl<'a> Elaborator<'a> {
         let (Some(lt), Some(rt)) = (lt, rt) else { return ExprValue::Poison };
         let Some(fields) = self.same_fields(builtin.name(), (&lt, l.1), (&rt, r.1)) else { return ExprValue::Poison };
         let op = if max { BinaryOp::Max } else { BinaryOp::Min };
-        match self.graph.binary(op, lt.node, rt.node, span) {
+        match self.walk.graph.binary(op, lt.node, rt.node, span) {
             Ok(node) => ExprValue::Tensor(Tensor { node, fields }),
             Err(e) => self.type_error(e, span),
         }
@@ -170,13 +172,16 @@ impl<'a> Elaborator<'a> {
         let (ta, tb) = (self.tensor(a.0, a.1), self.tensor(b.0, b.1));
         let (Some(c), Some(ta), Some(tb)) = (condition, ta, tb) else { return ExprValue::Poison };
         let Some(fields) = self.same_fields("select", (&ta, a.1), (&tb, b.1)) else { return ExprValue::Poison };
-        let wider =
-            if self.graph.node(ta.node).width() >= self.graph.node(tb.node).width() { (&ta, a.1) } else { (&tb, b.1) };
+        let wider = if self.walk.graph.node(ta.node).width() >= self.walk.graph.node(tb.node).width() {
+            (&ta, a.1)
+        } else {
+            (&tb, b.1)
+        };
         let plain = Tensor { node: c.node, fields: None };
         if self.same_fields("select", wider, (&plain, at)).is_none() {
             return ExprValue::Poison;
         }
-        match self.graph.select(c.node, ta.node, tb.node, span) {
+        match self.walk.graph.select(c.node, ta.node, tb.node, span) {
             Ok(node) => ExprValue::Tensor(Tensor { node, fields }),
             Err(e) => self.type_error(e, span),
         }
@@ -184,8 +189,8 @@ impl<'a> Elaborator<'a> {
 
     /// Checks that a value varies over the axis it is reduced over.
     fn over(&mut self, t: &Tensor, axis: AxisId, at: Span) -> Option<AxisId> {
-        let varies = self.graph.node(t.node).axis;
-        if self.graph.axes.on_samples(varies) != self.graph.axes.on_samples(axis) {
+        let varies = self.walk.graph.node(t.node).axis;
+        if self.walk.graph.axes.on_samples(varies) != self.walk.graph.axes.on_samples(axis) {
             let (axis, over) = (self.axis_text(axis), self.axis_text(varies));
             self.report(
                 Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
@@ -194,7 +199,7 @@ impl<'a> Elaborator<'a> {
             );
             return None;
         }
-        self.graph.axes.parent(varies)
+        self.walk.graph.axes.parent(varies)
     }
 
     /// `sum` and `mean`, over an axis or over the components.
@@ -213,10 +218,10 @@ impl<'a> Elaborator<'a> {
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
         let Some(axis) = over else { return self.reduce_components(mean, &t, span) };
         let Some(parent) = self.over(&t, axis, at) else { return ExprValue::Poison };
-        let built = self.graph.sum(t.node, parent, span);
+        let built = self.walk.graph.sum(t.node, parent, span);
         let node = match built {
             Ok(sum) if mean => {
-                let axis = self.graph.node(t.node).axis;
+                let axis = self.walk.graph.node(t.node).axis;
                 self.divide_by_length(sum, axis, span)
             }
             other => other,
@@ -228,36 +233,36 @@ impl<'a> Elaborator<'a> {
     }
 
     fn divide_by_length(&mut self, sum: NodeId, axis: AxisId, span: Span) -> Result<NodeId, graph::TypeError> {
-        let length = self.graph.length(axis, span);
-        let one = self.graph.constant(1.0, span);
+        let length = self.walk.graph.length(axis, span);
+        let one = self.walk.graph.constant(1.0, span);
         // An empty sum is 0; divided by 1 it stays so.
-        let length = self.graph.binary(BinaryOp::Max, length, one, span)?;
-        self.graph.binary(BinaryOp::Divide, sum, length, span)
+        let length = self.walk.graph.binary(BinaryOp::Max, length, one, span)?;
+        self.walk.graph.binary(BinaryOp::Divide, sum, length, span)
     }
 
     /// Sum or mean over the components of the value; in an optimizer `per tensor` over the tensor's rows as well.
     fn reduce_components(&mut self, mean: bool, t: &Tensor, span: Span) -> ExprValue<'a> {
-        if let super::elab::Context::Update(din_grammar::ast::OptimizerScope::Weight) = self.context {
+        if let super::elab::Context::Update(din_grammar::ast::OptimizerScope::Weight) = self.walk.context {
             return self.fault(
                 Diagnostic::error("E0321", "one weight is seen at a time here", span, "nothing to reduce")
                     .help("an optimizer that reduces is `per row` or `per tensor`"),
             );
         }
-        let (width, axis) = (self.graph.node(t.node).width(), self.graph.node(t.node).axis);
-        let mut node = self.graph.sum_value(t.node, span);
+        let (width, axis) = (self.walk.graph.node(t.node).width(), self.walk.graph.node(t.node).axis);
+        let mut node = self.walk.graph.sum_value(t.node, span);
         if self.reduces_rows() && axis == BATCH {
-            let built = self.graph.sum(node, GLOBAL, span);
+            let built = self.walk.graph.sum(node, GLOBAL, span);
             match built {
                 Ok(n) => node = n,
                 Err(e) => return self.type_error(e, span),
             }
         }
         if mean {
-            let n = self.graph.constant(width as f64, span);
-            let mut built = self.graph.binary(BinaryOp::Divide, node, n, span);
+            let n = self.walk.graph.constant(width as f64, span);
+            let mut built = self.walk.graph.binary(BinaryOp::Divide, node, n, span);
             if self.reduces_rows() && axis == BATCH {
-                let count = self.graph.count(BATCH, span);
-                built = built.and_then(|x| self.graph.binary(BinaryOp::Divide, x, count, span));
+                let count = self.walk.graph.count(BATCH, span);
+                built = built.and_then(|x| self.walk.graph.binary(BinaryOp::Divide, x, count, span));
             }
             return self.built(built, span);
         }
@@ -274,7 +279,7 @@ impl<'a> Elaborator<'a> {
         };
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
         let Some(parent) = self.over(&t, axis, at) else { return ExprValue::Poison };
-        match self.graph.max(t.node, parent, span) {
+        match self.walk.graph.max(t.node, parent, span) {
             Ok(node) => ExprValue::Tensor(Tensor { node, fields: t.fields }),
             Err(e) => self.type_error(e, span),
         }
@@ -284,7 +289,7 @@ impl<'a> Elaborator<'a> {
     fn moments(&mut self, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
         let poison = || ExprValue::Tuple([ExprValue::Poison, ExprValue::Poison].into());
         let Some(t) = self.tensor(value, at) else { return poison() };
-        let node = self.graph.node(t.node);
+        let node = self.walk.graph.node(t.node);
         let (axis, width) = (node.axis, node.width());
         if axis == GLOBAL {
             let found = self.describe_tensor(&t);
@@ -295,13 +300,13 @@ impl<'a> Elaborator<'a> {
             return poison();
         }
         // What is the same for all samples of a request counts as often as they are.
-        let replicated = self.graph.replicated(t.node, span);
-        let both = match replicated.and_then(|x| self.graph.moments(x, span)) {
+        let replicated = self.walk.graph.replicated(t.node, span);
+        let both = match replicated.and_then(|x| self.walk.graph.moments(x, span)) {
             Ok(n) => n,
             Err(e) => return self.type_error(e, span),
         };
-        let mean = self.graph.slice(both, 0, Shape::vector(width), span);
-        let var = self.graph.slice(both, width, Shape::vector(width), span);
+        let mean = self.walk.graph.slice(both, 0, Shape::vector(width), span);
+        let var = self.walk.graph.slice(both, width, Shape::vector(width), span);
         let mean = self.built(mean, span);
         let var = self.built(var, span);
         ExprValue::Tuple([mean, var].into())
@@ -331,7 +336,7 @@ impl<'a> Elaborator<'a> {
                 poison = true;
                 continue;
             };
-            let node = self.graph.node(t.node);
+            let node = self.walk.graph.node(t.node);
             let (width, shape) = (node.width(), node.shape.clone());
             if shape.0.len() != 1 {
                 let found = super::value::shape_text(&shape);
@@ -381,8 +386,8 @@ impl<'a> Elaborator<'a> {
         let mut deepest = 0;
         for i in 1..operands.len() {
             let (a, b) = (&operands[deepest], &operands[i]);
-            let (da, db) = (self.graph.node(a.0.node).axis, self.graph.node(b.0.node).axis);
-            match self.graph.axes.join(da, db) {
+            let (da, db) = (self.walk.graph.node(a.0.node).axis, self.walk.graph.node(b.0.node).axis);
+            match self.walk.graph.axes.join(da, db) {
                 Some(d) if d != da => deepest = i,
                 Some(_) => {}
                 None => {
@@ -401,7 +406,7 @@ impl<'a> Elaborator<'a> {
             }
         }
         let nodes: Vec<NodeId> = operands.iter().map(|o| o.0.node).collect();
-        let built = if nodes.len() == 1 { Ok(nodes[0]) } else { self.graph.concat(nodes, span) };
+        let built = if nodes.len() == 1 { Ok(nodes[0]) } else { self.walk.graph.concat(nodes, span) };
         match built {
             Ok(node) => ExprValue::Tensor(Tensor { node, fields: Some(fields.into()) }),
             Err(e) => self.type_error(e, span),

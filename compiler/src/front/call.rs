@@ -206,16 +206,16 @@ impl<'a> Elaborator<'a> {
             }
             Callee::Layer { path, inner } => {
                 let key = path.join(".");
-                let calls = self.run.layer_calls.entry(key.clone()).or_insert(0);
+                let calls = self.walk.layer_calls.entry(key.clone()).or_insert(0);
                 *calls += 1;
                 let call = *calls;
-                let outer = std::mem::replace(&mut self.path, path.clone());
-                let named = std::mem::replace(&mut self.named, true);
-                self.layers.push((key, call));
+                let outer = std::mem::replace(&mut self.walk.path, path.clone());
+                let named = std::mem::replace(&mut self.walk.named, true);
+                self.walk.layers.push((key, call));
                 let value = self.apply(inner, given, span);
-                self.layers.pop();
-                self.path = outer;
-                self.named = named;
+                self.walk.layers.pop();
+                self.walk.path = outer;
+                self.walk.named = named;
                 value
             }
             Callee::Defined { module, function } => self.instantiate(*module, function, given, span),
@@ -230,7 +230,7 @@ impl<'a> Elaborator<'a> {
         given: Vec<ArgumentValue<'a>>,
         span: Span,
     ) -> ExprValue<'a> {
-        if self.frames.len() >= MAX_CALLS {
+        if self.walk.frames.len() >= MAX_CALLS {
             self.report(
                 Diagnostic::error(
                     "E0701",
@@ -271,15 +271,15 @@ impl<'a> Elaborator<'a> {
             }
             scope.bind(&parameter.name.name, value, parameter.name.span);
         }
-        let name = if self.named { None } else { Some(function.name.name.clone()) };
-        self.frames.push(CallFrame { name: function.name.name.clone(), call: span });
+        let name = if self.walk.named { None } else { Some(function.name.name.clone()) };
+        self.walk.frames.push(CallFrame { name: function.name.name.clone(), call: span });
         let value = self.under(name, false, |me| {
             let value = me.block(&mut scope, &function.body);
             me.check_states(&scope);
             value
         });
         let value = self.conform_result(&mut scope, function, value);
-        self.frames.pop();
+        self.walk.frames.pop();
         value
     }
 
@@ -307,7 +307,7 @@ impl<'a> Elaborator<'a> {
         let mut fine = true;
         for g in given {
             if let Some(over) = g.over {
-                let axis = self.graph.axis(over).name.clone();
+                let axis = self.walk.graph.axis(over).name.clone();
                 self.report(
                     Diagnostic::error(
                         "E0314",

@@ -132,9 +132,9 @@ impl<'a> Elaborator<'a> {
                     self.lost_axis(scope, axis, at);
                     return ExprValue::Poison;
                 };
-                let varies = self.graph.node(t.node).axis;
-                let found_axis = self.graph.axes.on_samples(varies);
-                if !self.graph.axes.is_ragged(varies) {
+                let varies = self.walk.graph.node(t.node).axis;
+                let found_axis = self.walk.graph.axes.on_samples(varies);
+                if !self.walk.graph.axes.is_ragged(varies) {
                     let found = self.describe_tensor(&t);
                     self.lost_axis(scope, axis, at);
                     return self.fault(
@@ -250,7 +250,7 @@ impl<'a> Elaborator<'a> {
         t: &Tensor,
         at: Span,
     ) -> bool {
-        let shape = self.graph.node(t.node).shape.0.clone();
+        let shape = self.walk.graph.node(t.node).shape.0.clone();
         let found = self.describe_tensor(t);
         if shape.len() != dimensions.len() {
             let d =
@@ -344,7 +344,7 @@ impl<'a> Elaborator<'a> {
             ast::TypeKind::Ragged { axis, element } => {
                 let wanted = scope.axis(&axis.name).and_then(|named| named.axis);
                 if let ExprValue::Tensor(t) = &value
-                    && wanted.is_some_and(|w| w != self.graph.axes.on_samples(self.graph.node(t.node).axis))
+                    && wanted.is_some_and(|w| w != self.walk.graph.axes.on_samples(self.walk.graph.node(t.node).axis))
                 {
                     let found = self.describe_tensor(t);
                     return self.fault(
@@ -378,7 +378,7 @@ impl<'a> Elaborator<'a> {
             }
         };
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
-        let shape = self.graph.node(t.node).shape.0.clone();
+        let shape = self.walk.graph.node(t.node).shape.0.clone();
         let known = |d: &ast::Dimension| match d {
             ast::Dimension::Size { value, .. } => Some(*value as usize),
             ast::Dimension::Name(n) => match scope.dimensions.iter().find(|k| k.name == n.name) {

@@ -176,9 +176,19 @@ pub(super) enum InputKey {
     SampleLogit,
 }
 
-/// What one walk (for `training` true or false) has made so far.
-#[derive(Default)]
-pub(super) struct Run {
+/// One elaboration, of a model for `training` true or false or of a definition: the graph that it
+/// makes and what it has met on the way.
+pub(super) struct GraphWalk {
+    pub graph: Graph,
+    pub training: bool,
+    pub context: Context,
+    /// What leads to the parameters that are made now; see the module.
+    pub path: Vec<String>,
+    /// Whether the call at hand stands in a `let`, `layer`, assignment or `predict`.
+    pub named: bool,
+    /// The calls in progress, outermost first.
+    pub frames: Vec<CallFrame>,
+    pub layers: LayerTag,
     pub inputs: FxHashMap<InputKey, InputId>,
     pub lookups: FxHashMap<(u32, u32), NodeId>,
     /// Parameters and states by name.
@@ -193,26 +203,43 @@ pub(super) struct Run {
     pub bare: Vec<(usize, Span)>,
 }
 
+impl GraphWalk {
+    pub fn new(graph: Graph, training: bool, context: Context) -> Self {
+        GraphWalk {
+            graph,
+            training,
+            context,
+            path: Vec::new(),
+            named: false,
+            frames: Vec::new(),
+            layers: Vec::new(),
+            inputs: FxHashMap::default(),
+            lookups: FxHashMap::default(),
+            variables: FxHashMap::default(),
+            updated: FxHashMap::default(),
+            layer_calls: FxHashMap::default(),
+            logits: Vec::new(),
+            predicted_at: Vec::new(),
+            loss: None,
+            bare: Vec::new(),
+        }
+    }
+}
+
+/// What all walks share: sources, declarations, parameters and states, faults and limits.
+
 pub(super) struct Elaborator<'a> {
     pub modules: &'a [Module],
     pub sources: &'a SourceMap,
     pub diagnostics: Vec<Diagnostic>,
     reported: FxHashSet<(&'static str, Span, String)>,
-    pub graph: Graph,
-    pub training: bool,
-    pub context: Context,
+    pub walk: GraphWalk,
     pub declarations: Declarations<'a>,
     pub parameters: Vec<Parameter>,
     pub parameter_ids: FxHashMap<String, usize>,
     pub states: Vec<State>,
     pub state_ids: FxHashMap<String, usize>,
     pub predictions: Vec<Prediction>,
-    pub run: Run,
-    pub path: Vec<String>,
-    /// Whether the call at hand stands in a `let`, `layer`, assignment or `predict`.
-    pub named: bool,
-    pub frames: Vec<CallFrame>,
-    pub layers: LayerTag,
     /// Definitions are checked by themselves, outside any model.
     pub sampling: bool,
     /// A `predict` is faulty or none is there: labels without prediction are its consequence.
@@ -229,20 +256,14 @@ impl<'a> Elaborator<'a> {
             sources,
             diagnostics: Vec::new(),
             reported: FxHashSet::default(),
-            graph: Graph::default(),
-            training: true,
-            context: Context::Model,
+            // For what the declarations compute.
+            walk: GraphWalk::new(Graph::default(), true, Context::Model),
             declarations: Declarations::default(),
             parameters: Vec::new(),
             parameter_ids: FxHashMap::default(),
             states: Vec::new(),
             state_ids: FxHashMap::default(),
             predictions: Vec::new(),
-            run: Run::default(),
-            path: Vec::new(),
-            named: false,
-            frames: Vec::new(),
-            layers: Vec::new(),
             sampling: false,
             unpredicted: false,
             depth: 0,
@@ -251,22 +272,46 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Runs `body` on a walk of its own, which is returned beside the result.
+    pub fn on_walk<T>(&mut self, walk: GraphWalk, body: impl FnOnce(&mut Self) -> T) -> (T, GraphWalk) {
+        let outer = std::mem::replace(&mut self.walk, walk);
+        let result = body(self);
+        (result, std::mem::replace(&mut self.walk, outer))
+    }
+
+    /// Runs `body` in a context.
+    pub fn in_context<T>(&mut self, context: Context, body: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.walk.context, context);
+        let result = body(self);
+        self.walk.context = outer;
+        result
+    }
+
     /// Reports a fault once; inside functions with the trace of calls that led there.
-    pub fn report(&mut self, mut diagnostic: Diagnostic) {
+    pub fn report(&mut self, diagnostic: Diagnostic) {
+        let frames = self.walk.frames.clone();
+        self.report_in(&frames, diagnostic);
+    }
+
+    /// Reports a fault once, with the trace of these calls.
+    pub fn report_in(&mut self, frames: &[CallFrame], mut diagnostic: Diagnostic) {
         let Some(first) = diagnostic.labels.first() else { return };
         if !self.reported.insert((diagnostic.code, first.span, diagnostic.message.clone())) {
             return;
         }
         // The library is right in itself: what several of its lines say of one call is one fault of that call.
         let in_library = self.sources.get(first.span.file).is_some_and(|f| f.name.starts_with("std."));
-        if let Some(outer) = self.frames.first()
+        if let Some(outer) = frames.first()
             && in_library
             && !self.reported.insert((diagnostic.code, outer.call, String::new()))
         {
             return;
         }
         // A definition that is checked by itself is called from nowhere.
-        let frames = if self.sampling { self.frames.get(1..).unwrap_or_default() } else { &self.frames };
+        let frames = match frames.split_first() {
+            Some((_, inner)) if self.sampling => inner,
+            Some(_) | None => frames,
+        };
         if let Some(outer) = frames.first()
             && diagnostic.labels.iter().all(|l| l.span != outer.call)
         {
@@ -307,7 +352,7 @@ impl<'a> Elaborator<'a> {
             Some(("E0701", format!("expressions are nested more than {MAX_DEPTH} deep")))
         } else if self.steps > MAX_STEPS {
             Some(("E0703", format!("checking takes more than {MAX_STEPS} steps")))
-        } else if self.graph.len() > MAX_NODES {
+        } else if self.walk.graph.len() > MAX_NODES {
             Some(("E0702", format!("the graph has more than {MAX_NODES} operations")))
         } else {
             None
@@ -339,19 +384,19 @@ impl<'a> Elaborator<'a> {
 
     /// Runs `body` with the path that `names` add.
     pub fn under<T>(&mut self, name: Option<String>, named: bool, body: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.named;
-        let depth = self.path.len();
-        self.path.extend(name);
-        self.named = named;
+        let before = self.walk.named;
+        let depth = self.walk.path.len();
+        self.walk.path.extend(name);
+        self.walk.named = named;
         let value = body(self);
-        self.named = before;
-        self.path.truncate(depth);
+        self.walk.named = before;
+        self.walk.path.truncate(depth);
         value
     }
 
     /// `taste.unit.0.weight`
     pub fn full_name(&self, own: &str) -> String {
-        let mut name = self.path.join(".");
+        let mut name = self.walk.path.join(".");
         if !name.is_empty() {
             name.push('.');
         }
@@ -364,8 +409,8 @@ impl<'a> Elaborator<'a> {
         match axis {
             GLOBAL => "nothing: it is one value for the whole batch".into(),
             BATCH => "the samples only".into(),
-            d if Some(d) == self.graph.axes.request() => "the requests only".into(),
-            d => format!("`{}`", self.graph.axis(d).name),
+            d if Some(d) == self.walk.graph.axes.request() => "the requests only".into(),
+            d => format!("`{}`", self.walk.graph.axis(d).name),
         }
     }
 
@@ -393,13 +438,13 @@ impl<'a> Elaborator<'a> {
     }
 
     pub fn describe_tensor(&self, t: &Tensor) -> String {
-        let node = self.graph.node(t.node);
+        let node = self.walk.graph.node(t.node);
         let shape = match &t.fields {
             Some(fields) => super::value::fields_text(fields),
             None => super::value::shape_text(&node.shape),
         };
-        if self.graph.axes.is_ragged(node.axis) {
-            format!("{} => {shape}", self.graph.axis(node.axis).name)
+        if self.walk.graph.axes.is_ragged(node.axis) {
+            format!("{} => {shape}", self.walk.graph.axis(node.axis).name)
         } else {
             shape
         }
@@ -431,7 +476,7 @@ impl<'a> Elaborator<'a> {
             return self.defined(definition, name, span);
         }
         if name == "training" {
-            return ExprValue::Bool(self.training);
+            return ExprValue::Bool(self.walk.training);
         }
         if let Some(builtin) = Builtin::by_name(name) {
             return ExprValue::Function(Rc::new(Callee::Builtin(builtin)));
@@ -473,7 +518,7 @@ impl<'a> Elaborator<'a> {
         known.extend(self.modules[scope.module].names.keys().map(String::as_str));
         known.extend(Builtin::ALL.iter().map(|b| b.0));
         known.sort_unstable();
-        d.help = if let (Context::Update(_), Some(now)) = (self.context, renamed(name)) {
+        d.help = if let (Context::Update(_), Some(now)) = (self.walk.context, renamed(name)) {
             Some(format!("write `{now}`, as `{name}` is called now"))
         } else if let Some(module) = library_home(name) {
             Some(format!("add `use {module}.{name}`"))
@@ -510,12 +555,12 @@ impl<'a> Elaborator<'a> {
         axis: AxisId,
         shape: Shape,
     ) -> InputId {
-        if let Some(&id) = self.run.inputs.get(&key) {
+        if let Some(&id) = self.walk.inputs.get(&key) {
             return id;
         }
-        let id = InputId(self.graph.inputs.len() as u32);
-        self.graph.inputs.push(crate::graph::Input { name, kind, axis, shape });
-        self.run.inputs.insert(key, id);
+        let id = InputId(self.walk.graph.inputs.len() as u32);
+        self.walk.graph.inputs.push(crate::graph::Input { name, kind, axis, shape });
+        self.walk.inputs.insert(key, id);
         id
     }
 }

@@ -51,7 +51,7 @@ impl<'a> Elaborator<'a> {
         let mut start = 0;
         for (f, t) in parts {
             let Some(t) = t else { return ExprValue::Poison };
-            let width = self.graph.node(t.node).width();
+            let width = self.walk.graph.node(t.node).width();
             let name: Rc<str> = self.declarations.schema.features[f].name.as_str().into();
             fields.push(RecordField { name, start, width });
             start += width;
@@ -60,7 +60,7 @@ impl<'a> Elaborator<'a> {
         let built = match nodes.as_slice() {
             [] => return ExprValue::Poison,
             &[one] => Ok(one),
-            _ => self.graph.concat(nodes, span),
+            _ => self.walk.graph.concat(nodes, span),
         };
         match built {
             Ok(node) => ExprValue::Tensor(Tensor { node, fields: Some(fields.into()) }),
@@ -121,15 +121,15 @@ impl<'a> Elaborator<'a> {
         self.declarations.used_features.insert(feature);
         self.declarations.used_tables.insert(table);
         let key = (table as u32, feature as u32);
-        if let Some(&node) = self.run.lookups.get(&key) {
+        if let Some(&node) = self.walk.lookups.get(&key) {
             return Tensor { node, fields: None };
         }
         let path = self.declarations.schema.features[feature].path();
         let axis = self.feature_axis(feature);
         let kind = InputKind::Ids { feature: feature as u32, group: self.declarations.group_of(feature) };
         let input = self.input(InputKey::Feature(feature), path, kind, axis, Shape::scalar());
-        let node = self.graph.lookup(TableId(table as u32), input, span);
-        self.run.lookups.insert(key, node);
+        let node = self.walk.graph.lookup(TableId(table as u32), input, span);
+        self.walk.lookups.insert(key, node);
         Tensor { node, fields: None }
     }
 

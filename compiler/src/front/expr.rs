@@ -133,7 +133,7 @@ impl<'a> Elaborator<'a> {
                     match (found.next(), found.next()) {
                         (Some(f), None) => {
                             let (start, shape) = (f.start, Shape::vector(f.width));
-                            let built = self.graph.slice(t.node, start, shape, span);
+                            let built = self.walk.graph.slice(t.node, start, shape, span);
                             self.built(built, span)
                         }
                         (Some(_), Some(_)) => self.fault(
@@ -174,10 +174,10 @@ impl<'a> Elaborator<'a> {
 
     /// `.logit`, `.probability` and `.label` of a prediction.
     fn prediction_field(&mut self, p: usize, name: &ast::Ident, span: Span) -> ExprValue<'a> {
-        let Some(Some(logit)) = self.run.logits.get(p).copied() else { return ExprValue::Poison };
+        let Some(Some(logit)) = self.walk.logits.get(p).copied() else { return ExprValue::Poison };
         let node = match name.name.as_str() {
             "logit" => logit,
-            "probability" => self.graph.unary(crate::graph::UnaryOp::Sigmoid, logit, span),
+            "probability" => self.walk.graph.unary(crate::graph::UnaryOp::Sigmoid, logit, span),
             "label" => self.label_node(p, span),
             _ => return self.unknown_word("E0213", "field", name, &["logit", "probability", "label"]),
         };
@@ -189,13 +189,13 @@ impl<'a> Elaborator<'a> {
         let name = format!("label {}", self.predictions[p].name);
         let input =
             self.input(InputKey::Label(label), name, crate::graph::InputKind::Label { label }, BATCH, Shape::scalar());
-        self.graph.input(input, span)
+        self.walk.graph.input(input, span)
     }
 
     /// A label's name: its prediction in `loss`, a fault elsewhere.
     pub fn label_value(&mut self, label: usize, declared: Span, span: Span) -> ExprValue<'a> {
         let name = self.declarations.schema.labels[label].name.clone();
-        if self.context != Context::Loss {
+        if self.walk.context != Context::Loss {
             return self.fault(
                 Diagnostic::error("E0601", format!("the label `{name}` is used as an input"), span, "leaks the answer")
                     .label(declared, "declared as a label here")
@@ -205,7 +205,7 @@ impl<'a> Elaborator<'a> {
         match self.predictions.iter().position(|p| p.label as usize == label) {
             Some(p) => {
                 if self.declarations.schema.labels[label].missing.is_some() {
-                    self.run.bare.push((p, span));
+                    self.walk.bare.push((p, span));
                 }
                 ExprValue::Prediction(p)
             }
@@ -225,7 +225,7 @@ impl<'a> Elaborator<'a> {
 
     /// `value where condition`: 0 for samples that do not count.
     fn where_(&mut self, scope: &mut NameScope<'a>, value: &'a Expr, condition: &'a Expr, span: Span) -> ExprValue<'a> {
-        if self.context != Context::Loss {
+        if self.walk.context != Context::Loss {
             return self.fault(
                 Diagnostic::error("E0612", "`where` outside `loss`", span, "says which samples count for a loss")
                     .help("use `select(condition, a, 0)`"),
@@ -252,8 +252,8 @@ impl<'a> Elaborator<'a> {
         let c = self.expr(scope, condition);
         let (v, c) = (self.tensor(v, value.span), self.tensor(c, condition.span));
         let (Some(v), Some(c)) = (v, c) else { return ExprValue::Poison };
-        let zero = self.graph.constant(0.0, span);
-        let built = self.graph.select(c.node, v.node, zero, span);
+        let zero = self.walk.graph.constant(0.0, span);
+        let built = self.walk.graph.select(c.node, v.node, zero, span);
         self.built(built, span)
     }
 
@@ -283,9 +283,9 @@ impl<'a> Elaborator<'a> {
         at: Span,
         masked: &mut bool,
     ) -> ExprValue<'a> {
-        let outside = std::mem::take(&mut self.run.bare);
+        let outside = std::mem::take(&mut self.walk.bare);
         let mut v = self.expr(scope, value);
-        let inside = std::mem::replace(&mut self.run.bare, outside);
+        let inside = std::mem::replace(&mut self.walk.bare, outside);
         let mut done = Vec::new();
         for (p, _) in inside {
             if done.contains(&p) {
@@ -298,9 +298,9 @@ impl<'a> Elaborator<'a> {
             let name = format!("present {}", self.predictions[p].name);
             let kind = crate::graph::InputKind::Present { label };
             let input = self.input(InputKey::Present(label), name, kind, BATCH, Shape::scalar());
-            let present = self.graph.input(input, at);
-            let zero = self.graph.constant(0.0, at);
-            let built = self.graph.select(present, t.node, zero, value.span);
+            let present = self.walk.graph.input(input, at);
+            let zero = self.walk.graph.constant(0.0, at);
+            let built = self.walk.graph.select(present, t.node, zero, value.span);
             v = self.built(built, value.span);
         }
         v
@@ -317,7 +317,7 @@ impl<'a> Elaborator<'a> {
                     UnaryOperator::Negate => crate::graph::UnaryOp::Negate,
                     UnaryOperator::Not => crate::graph::UnaryOp::Not,
                 };
-                let node = self.graph.unary(op, t.node, span);
+                let node = self.walk.graph.unary(op, t.node, span);
                 ExprValue::Tensor(Tensor { node, fields: t.fields })
             }
         }

@@ -1,7 +1,7 @@
 //! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
 
 use super::conform::TypeWord;
-use super::elab::{Elaborator, InputKey, NameScope};
+use super::elab::{Context, Elaborator, GraphWalk, InputKey, NameScope};
 use super::names;
 use super::update::{RuleCall, RuleDefinition, Updates};
 use super::value::{ArgumentValue, Builtin, Callee, ExprValue, Tensor};
@@ -18,12 +18,17 @@ impl<'a> Elaborator<'a> {
         self.sampling = true;
         for item in &modules[module].file.items {
             for training in [true, false] {
-                self.training = training;
+                self.walk = GraphWalk::new(Graph::default(), training, Context::Model);
                 match item {
                     ast::Item::Function(f) => self.sample_function(module, f),
-                    ast::Item::Optimizer(o) => self.sample_rule(module, RuleDefinition::Optimizer(o), &o.parameters),
+                    ast::Item::Optimizer(o) => {
+                        let rule = self.sample_rule(module, o);
+                        let over = UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse };
+                        self.update_program(&mut Updates::default(), &rule, None, over);
+                    }
                     ast::Item::Regularizer(r) => {
-                        self.sample_rule(module, RuleDefinition::Regularizer(r), &r.parameters)
+                        let rule = self.sample_rule(module, r);
+                        self.regularizer_alone(&rule);
                     }
                     ast::Item::Metric(_) | ast::Item::Model(_) => {}
                 }
@@ -33,10 +38,9 @@ impl<'a> Elaborator<'a> {
 
     /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its names up.
     fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
-        self.graph = Graph::default();
-        self.graph.axes.add_sequence("sequence", 0, BATCH);
-        self.run = super::elab::Run::default();
-        self.context = super::elab::Context::Loss;
+        self.walk.graph.axes.add_sequence("sequence", 0, BATCH);
+        self.walk.context = Context::Loss;
+        self.walk.named = true;
         let mut sizes: FxHashMap<&'a str, usize> = FxHashMap::default();
         let mut axes: Vec<&'a str> = Vec::new();
         let mut given = Vec::new();
@@ -72,8 +76,6 @@ impl<'a> Elaborator<'a> {
             };
             given.push(ArgumentValue { name: Some(&p.name), value, over: None, span: p.span });
         }
-        self.path.clear();
-        self.named = true;
         self.apply(&Rc::new(Callee::Defined { module, function: f }), given, f.name.span);
     }
 
@@ -97,9 +99,9 @@ impl<'a> Elaborator<'a> {
         let matrix = shape.len() == 2;
         let kind = InputKind::Dense { feature: 0 };
         let axis = if matrix { crate::graph::GLOBAL } else { axis };
-        let key = InputKey::Sample(self.graph.inputs.len());
+        let key = InputKey::Sample(self.walk.graph.inputs.len());
         let input = self.input(key, p.name.name.clone(), kind, axis, Shape(shape));
-        ExprValue::Tensor(Tensor { node: self.graph.input(input, p.span), fields: None })
+        ExprValue::Tensor(Tensor { node: self.walk.graph.input(input, p.span), fields: None })
     }
 
     fn sample_prediction(&mut self, p: &'a ast::ParameterDecl) -> ExprValue<'a> {
@@ -114,43 +116,25 @@ impl<'a> Elaborator<'a> {
         }
         let input =
             self.input(InputKey::SampleLogit, "logit".into(), InputKind::Dense { feature: 0 }, BATCH, Shape::scalar());
-        let node = self.graph.input(input, p.span);
-        self.run.logits = vec![Some(node)];
+        let node = self.walk.graph.input(input, p.span);
+        self.walk.logits = vec![Some(node)];
         ExprValue::Prediction(0)
     }
 
-    fn sample_rule(&mut self, module: usize, kind: RuleDefinition<'a>, parameters: &'a [ast::ParameterDecl]) {
+    /// The rule with its defaults, or 0.5, as arguments.
+    fn sample_rule<D: RuleDefinition>(&mut self, module: usize, definition: &'a D) -> RuleCall<'a, D> {
         let mut arguments = Vec::new();
         let mut scope = NameScope::new(module, None);
-        for p in parameters {
-            let value = match &p.default {
-                Some(d) => {
-                    let value = self.expr(&mut scope, d);
-                    self.number(value, &format!("`{}`", p.name.name), d.span).unwrap_or(0.5)
-                }
-                None => 0.5,
-            };
+        for p in definition.parameters() {
+            let default = p.default.as_ref().and_then(|d| {
+                let value = self.expr(&mut scope, d);
+                self.number(value, &format!("`{}`", p.name.name), d.span)
+            });
+            let value = default.unwrap_or(0.5);
             scope.bind(&p.name.name, ExprValue::Number(value), p.name.span);
             arguments.push(value);
         }
-        let span = parameters.first().map_or_else(Default::default, |p| p.span);
-        let rule = RuleCall { module, kind, arguments, updates: UpdateRule::Sparse, span };
-        let mut updates = Updates::default();
-        match kind {
-            RuleDefinition::Optimizer(_) => {
-                let rule = RuleCall { span: rule.name().span, ..rule };
-                self.update_program(
-                    &mut updates,
-                    &rule,
-                    None,
-                    UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse },
-                );
-            }
-            RuleDefinition::Regularizer(_) => {
-                let rule = RuleCall { span: rule.name().span, ..rule };
-                self.regularizer_alone(&rule);
-            }
-        }
+        RuleCall { module, definition, arguments, span: definition.name().span }
     }
 
     /// Only that the names of the body are known.

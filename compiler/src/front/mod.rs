@@ -50,7 +50,7 @@ use crate::graph::{AxisTree, Graph, NodeId, Root, Shape, StateId};
 use crate::model::CheckedModel;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, SourceMap, Span};
-use elab::{Context, Elaborator, NameScope, Run};
+use elab::{Context, Elaborator, GraphWalk, NameScope};
 use load::Loader;
 
 pub use load::recorded_name;
@@ -186,12 +186,11 @@ impl<'a> Elaborator<'a> {
         self.declare(&mut scope, model, sets);
         let train = self.train_settings(model);
         self.predictions_present(model);
-        self.training = true;
-        self.walk(&scope, model, train.as_ref());
+        self.network(&scope, model, train.as_ref(), true);
         // Settings and metrics are read beside the graph of the walk: a value of the network that
         // stands there by mistake is then one of this graph, whatever is said of it.
         // Where the settings are at fault there may be no loss; all else is still checked.
-        let loss = self.run.loss;
+        let loss = self.walk.loss;
         let mut updates = update::Updates::default();
         let mut metrics = Vec::new();
         let mut training = None;
@@ -210,19 +209,18 @@ impl<'a> Elaborator<'a> {
         if !self.has_errors() {
             self.graph_untrained();
         }
-        let mut updated: Vec<(StateId, (NodeId, Span))> = std::mem::take(&mut self.run.updated).into_iter().collect();
+        let mut updated: Vec<(StateId, (NodeId, Span))> = std::mem::take(&mut self.walk.updated).into_iter().collect();
         updated.sort_by_key(|(state, _)| *state);
         let mut roots: Vec<Root> = loss.map(Root::Loss).into_iter().collect();
         roots.extend(self.prediction_roots());
         roots.extend(updated.into_iter().map(|(state, (node, _))| Root::State { state, node }));
-        let mut trained = std::mem::take(&mut self.graph);
+        let mut trained = std::mem::take(&mut self.walk.graph);
         trained.roots = roots;
 
-        self.training = false;
-        self.walk(&scope, model, train.as_ref());
+        self.network(&scope, model, train.as_ref(), false);
         let mut roots = self.prediction_roots();
-        roots.extend(self.run.loss.map(Root::Loss));
-        let mut inferred = std::mem::take(&mut self.graph);
+        roots.extend(self.walk.loss.map(Root::Loss));
+        let mut inferred = std::mem::take(&mut self.walk.graph);
         inferred.roots = roots;
         let training = training?;
         if self.has_errors() || loss.is_none() {
@@ -251,11 +249,15 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    /// The members that make the network, in the order written, and the loss: `graph` and `run` anew.
-    fn walk(&mut self, scope: &NameScope<'a>, model: &'a ast::Model, train: Option<&train::TrainSettings<'a>>) {
-        self.graph = self.empty_graph();
-        self.run = Run::default();
-        self.context = Context::Model;
+    /// Walks over the members that make the network, in the order written, and the loss.
+    fn network(
+        &mut self,
+        scope: &NameScope<'a>,
+        model: &'a ast::Model,
+        train: Option<&train::TrainSettings<'a>>,
+        training: bool,
+    ) {
+        self.walk = GraphWalk::new(self.empty_graph(), training, Context::Model);
         let mut scope = scope.clone();
         for member in &model.members {
             if self.exhausted() {
@@ -309,7 +311,7 @@ impl<'a> Elaborator<'a> {
     }
 
     fn prediction_roots(&self) -> Vec<Root> {
-        let nodes = self.run.logits.iter().zip(0..);
+        let nodes = self.walk.logits.iter().zip(0..);
         nodes.filter_map(|(n, index)| n.map(|node| Root::Prediction { index, node })).collect()
     }
 
@@ -331,7 +333,7 @@ impl<'a> Elaborator<'a> {
     /// Unused and untrained parts, seen in the graph of the training walk.
     fn graph_untrained(&mut self) {
         self.unused_declarations();
-        if let Some(loss) = self.run.loss {
+        if let Some(loss) = self.walk.loss {
             self.untrained(loss);
         }
     }

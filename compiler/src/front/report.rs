@@ -182,10 +182,8 @@ impl<'a> Elaborator<'a> {
     }
 
     pub fn metric_target(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<usize> {
-        self.context = Context::Loss;
-        let value = self.expr(scope, e);
-        self.run.bare.clear();
-        self.context = Context::Model;
+        let value = self.in_context(Context::Loss, |me| me.expr(scope, e));
+        self.walk.bare.clear();
         match value {
             ExprValue::Prediction(p) => Some(p),
             ExprValue::Poison => None,

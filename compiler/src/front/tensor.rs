@@ -19,11 +19,11 @@ impl<'a> Elaborator<'a> {
                 if !self.within_f32(n, "this number", span) {
                     return None;
                 }
-                return Some(Tensor { node: self.graph.constant(n, span), fields: None });
+                return Some(Tensor { node: self.walk.graph.constant(n, span), fields: None });
             }
             ExprValue::Bool(b) => {
                 let n = if b { 1.0 } else { 0.0 };
-                return Some(Tensor { node: self.graph.constant(n, span), fields: None });
+                return Some(Tensor { node: self.walk.graph.constant(n, span), fields: None });
             }
             ExprValue::Feature(f) => {
                 let feature = &self.declarations.schema.features[f];
@@ -73,14 +73,14 @@ impl<'a> Elaborator<'a> {
         let kind = InputKind::Dense { feature: feature as u32 };
         let input = self.input(InputKey::Feature(feature), path, kind, axis, Shape::vector(width as usize));
         self.declarations.used_features.insert(feature);
-        Tensor { node: self.graph.input(input, span), fields: None }
+        Tensor { node: self.walk.graph.input(input, span), fields: None }
     }
 
     /// Where a feature's values live: samples, or the entries of its sequence; for a common one, requests or entries once a request.
     pub fn feature_axis(&self, feature: usize) -> AxisId {
         let feature = &self.declarations.schema.features[feature];
         let axis = feature.sequence.map_or(graph::BATCH, |s| AxisId(2 + s));
-        match self.graph.axes.shared(axis) {
+        match self.walk.graph.axes.shared(axis) {
             Some(common) if feature.common => common,
             _ => axis,
         }
@@ -140,7 +140,7 @@ impl<'a> Elaborator<'a> {
             return self.product((lt, l.1), (rt, r.1), span);
         }
         if op == BinaryOperator::Divide
-            && let graph::Op::Const(divisor) = self.graph.node(rt.node).op
+            && let graph::Op::Const(divisor) = self.walk.graph.node(rt.node).op
             && divisor as f32 == 0.0
         {
             return self.fault(
@@ -152,19 +152,21 @@ impl<'a> Elaborator<'a> {
         use graph::BinaryOp as G;
         let (x, y) = (lt.node, rt.node);
         let built = match op {
-            BinaryOperator::Add => self.graph.binary(G::Add, x, y, span),
-            BinaryOperator::Subtract => self.graph.binary(G::Subtract, x, y, span),
-            BinaryOperator::Multiply => self.graph.binary(G::Multiply, x, y, span),
-            BinaryOperator::Divide => self.graph.binary(G::Divide, x, y, span),
-            BinaryOperator::Power => self.graph.binary(G::Power, x, y, span),
-            BinaryOperator::Less => self.graph.binary(G::Less, x, y, span),
-            BinaryOperator::LessEqual => self.graph.binary(G::LessEqual, x, y, span),
-            BinaryOperator::Greater => self.graph.binary(G::Less, y, x, span),
-            BinaryOperator::GreaterEqual => self.graph.binary(G::LessEqual, y, x, span),
-            BinaryOperator::Equal => self.graph.binary(G::Equal, x, y, span),
-            BinaryOperator::NotEqual => {
-                self.graph.binary(G::Equal, x, y, span).map(|n| self.graph.unary(graph::UnaryOp::Not, n, span))
-            }
+            BinaryOperator::Add => self.walk.graph.binary(G::Add, x, y, span),
+            BinaryOperator::Subtract => self.walk.graph.binary(G::Subtract, x, y, span),
+            BinaryOperator::Multiply => self.walk.graph.binary(G::Multiply, x, y, span),
+            BinaryOperator::Divide => self.walk.graph.binary(G::Divide, x, y, span),
+            BinaryOperator::Power => self.walk.graph.binary(G::Power, x, y, span),
+            BinaryOperator::Less => self.walk.graph.binary(G::Less, x, y, span),
+            BinaryOperator::LessEqual => self.walk.graph.binary(G::LessEqual, x, y, span),
+            BinaryOperator::Greater => self.walk.graph.binary(G::Less, y, x, span),
+            BinaryOperator::GreaterEqual => self.walk.graph.binary(G::LessEqual, y, x, span),
+            BinaryOperator::Equal => self.walk.graph.binary(G::Equal, x, y, span),
+            BinaryOperator::NotEqual => self
+                .walk
+                .graph
+                .binary(G::Equal, x, y, span)
+                .map(|n| self.walk.graph.unary(graph::UnaryOp::Not, n, span)),
             // On 0 and 1; of two truths the smaller and the larger.
             BinaryOperator::And => self.truths(G::Min, x, y, span),
             BinaryOperator::Or => self.truths(G::Max, x, y, span),
@@ -178,9 +180,9 @@ impl<'a> Elaborator<'a> {
 
     fn truths(&mut self, op: graph::BinaryOp, x: NodeId, y: NodeId, span: Span) -> Result<NodeId, TypeError> {
         let not = graph::UnaryOp::Not;
-        let (x, y) = (self.graph.unary(not, x, span), self.graph.unary(not, y, span));
-        let (x, y) = (self.graph.unary(not, x, span), self.graph.unary(not, y, span));
-        self.graph.binary(op, x, y, span)
+        let (x, y) = (self.walk.graph.unary(not, x, span), self.walk.graph.unary(not, y, span));
+        let (x, y) = (self.walk.graph.unary(not, x, span), self.walk.graph.unary(not, y, span));
+        self.walk.graph.binary(op, x, y, span)
     }
 
     /// Checks axes, shapes and fields of two operands of an elementwise operation; the fields of the result.
@@ -190,8 +192,8 @@ impl<'a> Elaborator<'a> {
         l: (&Tensor, Span),
         r: (&Tensor, Span),
     ) -> Option<Option<Rc<[RecordField]>>> {
-        let (ln, rn) = (self.graph.node(l.0.node), self.graph.node(r.0.node));
-        if self.graph.axes.join(ln.axis, rn.axis).is_none() {
+        let (ln, rn) = (self.walk.graph.node(l.0.node), self.walk.graph.node(r.0.node));
+        if self.walk.graph.axes.join(ln.axis, rn.axis).is_none() {
             let (a, b) = (self.axis_text(ln.axis), self.axis_text(rn.axis));
             self.report(
                 Diagnostic::error(
@@ -243,7 +245,7 @@ impl<'a> Elaborator<'a> {
     }
 
     fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> ExprValue<'a> {
-        let wn = self.graph.node(w.0.node);
+        let wn = self.walk.graph.node(w.0.node);
         let (&[k, _], graph::GLOBAL) = (wn.shape.0.as_slice(), wn.axis) else {
             let found = self.describe_tensor(&w.0);
             return self.fault(
@@ -251,7 +253,7 @@ impl<'a> Elaborator<'a> {
                     .help("declare it as `param w: [k, n]`; a product of two vectors is `sum(a * b)`"),
             );
         };
-        let (xs, ws) = (self.graph.node(x.0.node).shape.clone(), wn.shape.clone());
+        let (xs, ws) = (self.walk.graph.node(x.0.node).shape.clone(), wn.shape.clone());
         if xs.0.as_slice() != [k] {
             return self.fault(
                 Diagnostic::error("E0309", "the sizes of a matrix product differ", x.1, shape_text(&xs))
@@ -259,12 +261,12 @@ impl<'a> Elaborator<'a> {
                     .note(format!("expected [{k}] on the left\nfound {}", shape_text(&xs))),
             );
         }
-        let built = self.graph.matmul(x.0.node, w.0.node, span);
+        let built = self.walk.graph.matmul(x.0.node, w.0.node, span);
         self.built(built, span)
     }
 
     /// In an update the reductions of a whole tensor run over its rows too.
     pub fn reduces_rows(&self) -> bool {
-        matches!(self.context, Context::Update(din_grammar::ast::OptimizerScope::Tensor))
+        matches!(self.walk.context, Context::Update(din_grammar::ast::OptimizerScope::Tensor))
     }
 }

@@ -1,6 +1,6 @@
 //! Optimizers and regularizers: each pair that a weight needs becomes one update graph over rows (or over the elements of a tensor).
 
-use super::elab::{CallFrame, Context, Elaborator, NameScope, Referent};
+use super::elab::{CallFrame, Context, Elaborator, GraphWalk, NameScope, Referent};
 use super::load::item_kind;
 use super::names;
 use super::value::{ArgumentValue, ExprValue, Tensor, shape_text};
@@ -11,112 +11,148 @@ use din_grammar::{Diagnostic, Span};
 use din_program::SlotScope;
 use din_program::schema::UpdateRule;
 
+/// What a setting can name: an optimizer or a regularizer.
+pub(super) trait RuleDefinition {
+    /// With its article.
+    const KIND: &'static str;
+    const EXAMPLE: &'static str;
+
+    fn of(item: &ast::Item) -> Option<&Self>;
+    fn name(&self) -> &ast::Ident;
+    fn parameters(&self) -> &[ast::ParameterDecl];
+    /// Names that its body reads.
+    fn reads(&self) -> names::Names<'_>;
+}
+
+impl RuleDefinition for ast::Optimizer {
+    const KIND: &'static str = "an optimizer";
+    const EXAMPLE: &'static str = "adam(lr = 1e-3)";
+
+    fn of(item: &ast::Item) -> Option<&Self> {
+        if let ast::Item::Optimizer(optimizer) = item { Some(optimizer) } else { None }
+    }
+
+    fn name(&self) -> &ast::Ident {
+        &self.name
+    }
+
+    fn parameters(&self) -> &[ast::ParameterDecl] {
+        &self.parameters
+    }
+
+    fn reads(&self) -> names::Names<'_> {
+        let mut out = names::Names::default();
+        names::in_block(&self.body, &mut out);
+        out
+    }
+}
+
+impl RuleDefinition for ast::Regularizer {
+    const KIND: &'static str = "a regularizer";
+    const EXAMPLE: &'static str = "l2(1e-4)";
+
+    fn of(item: &ast::Item) -> Option<&Self> {
+        if let ast::Item::Regularizer(regularizer) = item { Some(regularizer) } else { None }
+    }
+
+    fn name(&self) -> &ast::Ident {
+        &self.name
+    }
+
+    fn parameters(&self) -> &[ast::ParameterDecl] {
+        &self.parameters
+    }
+
+    fn reads(&self) -> names::Names<'_> {
+        let mut out = names::Names::default();
+        names::in_expr(&self.body, &mut out);
+        out
+    }
+}
+
 /// `adam(lr = 1e-3)`: a definition and its arguments.
-#[derive(Clone, Debug)]
-pub(super) struct RuleCall<'a> {
+#[derive(Debug)]
+pub(super) struct RuleCall<'a, D> {
     pub module: usize,
-    pub kind: RuleDefinition<'a>,
+    pub definition: &'a D,
     pub arguments: Vec<f64>,
-    /// Of an optimizer: which rows of a table a step updates.
-    pub updates: UpdateRule,
     pub span: Span,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) enum RuleDefinition<'a> {
-    Optimizer(&'a ast::Optimizer),
-    Regularizer(&'a ast::Regularizer),
-}
-
-impl<'a> RuleCall<'a> {
-    pub fn name(&self) -> &'a ast::Ident {
-        match self.kind {
-            RuleDefinition::Optimizer(o) => &o.name,
-            RuleDefinition::Regularizer(r) => &r.name,
-        }
-    }
-
-    fn parameters(&self) -> &'a [ast::ParameterDecl] {
-        match self.kind {
-            RuleDefinition::Optimizer(o) => &o.parameters,
-            RuleDefinition::Regularizer(r) => &r.parameters,
-        }
-    }
-
-    /// Names its body reads.
-    fn reads(&self) -> names::Names<'a> {
-        let mut out = names::Names::default();
-        match self.kind {
-            RuleDefinition::Optimizer(o) => names::in_block(&o.body, &mut out),
-            RuleDefinition::Regularizer(r) => names::in_expr(&r.body, &mut out),
-        }
-        out
-    }
-
-    fn key(&self) -> String {
-        let bits: Vec<u64> = self.arguments.iter().map(|a| a.to_bits()).collect();
-        format!("{}.{}{bits:?}", self.module, self.name().name)
+impl<D> Clone for RuleCall<'_, D> {
+    fn clone(&self) -> Self {
+        RuleCall { arguments: self.arguments.clone(), ..*self }
     }
 }
 
-/// Update programs, equal ones once.
+impl<D: RuleDefinition> RuleCall<'_, D> {
+    /// Whether it reads the frequency of a row's id.
+    pub fn reads_frequency(&self) -> bool {
+        self.definition.reads().contains_key("frequency")
+    }
+
+    fn key(&self) -> RuleKey {
+        let arguments = self.arguments.iter().map(|a| a.to_bits()).collect();
+        RuleKey { module: self.module, name: self.definition.name().name.clone(), arguments }
+    }
+}
+
+/// What tells rules apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct RuleKey {
+    module: usize,
+    name: String,
+    arguments: Vec<u64>,
+}
+
+/// What tells update graphs apart: optimizer, regularizer and what they run over.
+type UpdateKey = (RuleKey, Option<RuleKey>, UpdateScope);
+
+/// The different update graphs of a model.
 #[derive(Default)]
 pub(super) struct Updates {
     pub all: Vec<UpdateGraph>,
     /// `None` where one was faulty.
-    known: Vec<(String, Option<u32>)>,
+    known: Vec<(UpdateKey, Option<u32>)>,
 }
 
 impl<'a> Elaborator<'a> {
     /// An optimizer or regularizer as a setting names it.
-    pub fn rule(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr, optimizer: bool) -> Option<RuleCall<'a>> {
+    pub fn rule<D: RuleDefinition>(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<RuleCall<'a, D>> {
         let (callee, arguments): (&'a ast::Expr, &'a [ast::Argument]) = match &e.kind {
             ExprKind::Call { callee, arguments } => (callee, arguments),
             _ => (e, &[]),
         };
-        let wanted = if optimizer { "optimizer" } else { "regularizer" };
+        let wanted = D::KIND;
         let ExprKind::Name(name) = &callee.kind else {
-            let a = article(wanted);
-            self.report(Diagnostic::error("E0607", format!("not {a} {wanted}"), e.span, "not understood").help(
-                format!(
-                    "write the name of {a} {wanted} and its arguments, such as `{}`",
-                    if optimizer { "adam(lr = 1e-3)" } else { "l2(1e-4)" }
-                ),
-            ));
+            self.report(
+                Diagnostic::error("E0607", format!("not {wanted}"), e.span, "not understood")
+                    .help(format!("write the name of {wanted} and its arguments, such as `{}`", D::EXAMPLE)),
+            );
             return None;
         };
         let Some(&definition) = self.modules[scope.module].names.get(name.as_str()) else {
             let value = self.resolve(scope, name, callee.span);
             if !matches!(value, ExprValue::Poison) {
                 let found = self.describe(&value);
-                let a = article(wanted);
                 self.report(
-                    Diagnostic::error("E0206", format!("`{name}` is not {a} {wanted}"), callee.span, found.clone())
-                        .note(format!("expected {a} {wanted}\nfound {found}")),
+                    Diagnostic::error("E0206", format!("`{name}` is not {wanted}"), callee.span, found.clone())
+                        .note(format!("expected {wanted}\nfound {found}")),
                 );
             }
             return None;
         };
         let id = definition.item?;
-        let kind = match self.item(id) {
-            ast::Item::Optimizer(o) if optimizer => RuleDefinition::Optimizer(o),
-            ast::Item::Regularizer(r) if !optimizer => RuleDefinition::Regularizer(r),
-            other => {
-                let found = item_kind(other);
-                self.report(
-                    Diagnostic::error(
-                        "E0206",
-                        format!("`{name}` is not {} {wanted}", article(wanted)),
-                        callee.span,
-                        format!("a {found}"),
-                    )
-                    .note(format!("expected {} {wanted}\nfound the {found} `{name}`", article(wanted))),
-                );
-                return None;
-            }
+        let item = self.item(id);
+        let Some(definition) = D::of(item) else {
+            let found = item_kind(item);
+            self.report(
+                Diagnostic::error("E0206", format!("`{name}` is not {wanted}"), callee.span, format!("a {found}"))
+                    .note(format!("expected {wanted}\nfound the {found} `{name}`")),
+            );
+            return None;
         };
-        let mut rule =
-            RuleCall { module: id.module, kind, arguments: Vec::new(), updates: UpdateRule::Sparse, span: e.span };
+        let mut rule = RuleCall { module: id.module, definition, arguments: Vec::new(), span: e.span };
         let mut given = Vec::new();
         for a in arguments {
             if !self.no_axis(name, a) {
@@ -125,9 +161,9 @@ impl<'a> Elaborator<'a> {
             let value = self.expr(scope, &a.value);
             given.push(ArgumentValue { name: a.name.as_ref(), value, over: None, span: a.span });
         }
-        let slots = self.arrange(rule.name(), rule.parameters(), given, e.span)?;
+        let slots = self.arrange(definition.name(), definition.parameters(), given, e.span)?;
         let mut inner = NameScope::new(rule.module, None);
-        for (parameter, slot) in rule.parameters().iter().zip(slots) {
+        for (parameter, slot) in definition.parameters().iter().zip(slots) {
             let (value, span) = match slot {
                 Some(g) => (g.value, g.span),
                 None => {
@@ -138,12 +174,12 @@ impl<'a> Elaborator<'a> {
             let value = match &parameter.ty {
                 Some(ast::Type { kind: ast::TypeKind::Named(word), .. }) => {
                     let word = self.type_word(word)?;
-                    self.kind(&rule.name().name, parameter, word, value, span)
+                    self.kind(&definition.name().name, parameter, word, value, span)
                 }
                 // Shapes are refused where the definition stands.
                 Some(ast::Type { kind: ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }, .. }) | None => value,
             };
-            let what = format!("`{}` of `{}`", parameter.name.name, rule.name().name);
+            let what = format!("`{}` of `{}`", parameter.name.name, definition.name().name);
             let n = self.number(value, &what, span)?;
             if !self.within_f32(n, &what, span) {
                 return None;
@@ -158,11 +194,11 @@ impl<'a> Elaborator<'a> {
     pub fn update_program(
         &mut self,
         updates: &mut Updates,
-        optimizer: &RuleCall<'a>,
-        regularizer: Option<&RuleCall<'a>>,
+        optimizer: &RuleCall<'a, ast::Optimizer>,
+        regularizer: Option<&RuleCall<'a, ast::Regularizer>>,
         over: UpdateScope,
     ) -> Option<u32> {
-        let key = format!("{}+{}@{over:?}", optimizer.key(), regularizer.map(RuleCall::key).unwrap_or_default());
+        let key = (optimizer.key(), regularizer.map(RuleCall::key), over);
         if let Some((_, index)) = updates.known.iter().find(|(k, _)| *k == key) {
             return *index;
         }
@@ -175,18 +211,13 @@ impl<'a> Elaborator<'a> {
         index
     }
 
-    /// Whether the rule reads the frequency of a row's id.
-    pub fn reads_frequency(&self, rule: &RuleCall<'a>) -> bool {
-        rule.reads().contains_key("frequency")
-    }
-
     fn build_update(
         &mut self,
-        optimizer: &RuleCall<'a>,
-        regularizer: Option<&RuleCall<'a>>,
+        optimizer: &RuleCall<'a, ast::Optimizer>,
+        regularizer: Option<&RuleCall<'a, ast::Regularizer>>,
         over: UpdateScope,
     ) -> Option<UpdateGraph> {
-        let RuleDefinition::Optimizer(definition) = optimizer.kind else { return None };
+        let definition = optimizer.definition;
         if definition.scope == ast::OptimizerScope::Row && over == UpdateScope::Elements {
             let name = &definition.name.name;
             self.report(
@@ -204,43 +235,34 @@ impl<'a> Elaborator<'a> {
             return None;
         }
         let errors = self.diagnostics.len();
-        let graph = std::mem::replace(&mut self.graph, Graph::new("rows"));
-        let run = std::mem::take(&mut self.run);
-        let phase = self.context;
-        let training = std::mem::replace(&mut self.training, true);
-        let update = self.update_graph(definition, optimizer, regularizer, over);
-        self.context = phase;
-        self.training = training;
-        self.run = run;
-        let graph = std::mem::replace(&mut self.graph, graph);
+        let walk = GraphWalk::new(Graph::new("rows"), true, Context::Update(definition.scope));
+        let (update, walk) = self.on_walk(walk, |me| me.update_graph(optimizer, regularizer, over));
         let failed = self.diagnostics.iter().skip(errors).any(Diagnostic::is_error);
         let (slots, roots) = update?;
         if failed {
             return None;
         }
-        let mut graph = graph;
+        let mut graph = walk.graph;
         graph.roots = roots;
         let name = match regularizer {
-            Some(r) => format!("{} + {}", definition.name.name, r.name().name),
+            Some(r) => format!("{} + {}", definition.name.name, r.definition.name.name),
             None => definition.name.name.clone(),
         };
         Some(UpdateGraph { name, scope: over, slots, graph, span: optimizer.span })
     }
 
     fn update_input(&mut self, name: &str, kind: InputKind, axis: AxisId, width: usize, span: Span) -> Tensor {
-        let id = InputId(self.graph.inputs.len() as u32);
+        let id = InputId(self.walk.graph.inputs.len() as u32);
         let shape = Shape::vector(width);
-        self.graph.inputs.push(crate::graph::Input { name: name.into(), kind, axis, shape });
-        Tensor { node: self.graph.input(id, span), fields: None }
+        self.walk.graph.inputs.push(crate::graph::Input { name: name.into(), kind, axis, shape });
+        Tensor { node: self.walk.graph.input(id, span), fields: None }
     }
 
     /// A regularizer by itself, for a row of width 3.
-    pub fn regularizer_alone(&mut self, rule: &RuleCall<'a>) {
-        let RuleDefinition::Regularizer(r) = rule.kind else { return };
+    pub fn regularizer_alone(&mut self, rule: &RuleCall<'a, ast::Regularizer>) {
+        let r = rule.definition;
         let over = UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse };
-        self.graph = Graph::new("rows");
-        self.run = super::elab::Run::default();
-        self.context = Context::Update(ast::OptimizerScope::Row);
+        self.walk = GraphWalk::new(Graph::new("rows"), self.walk.training, Context::Update(ast::OptimizerScope::Row));
         let weight = self.update_input("weight", InputKind::Weight, BATCH, 3, r.name.span);
         let mut scope = NameScope::new(rule.module, None);
         self.ambient(rule, &mut scope, &mut Ambient::default(), over);
@@ -252,10 +274,16 @@ impl<'a> Elaborator<'a> {
     }
 
     /// The names that a rule's body may read beside its own.
-    fn ambient(&mut self, rule: &RuleCall<'a>, scope: &mut NameScope<'a>, shared: &mut Ambient, over: UpdateScope) {
-        let reads = rule.reads();
-        let span = rule.name().span;
-        for (parameter, n) in rule.parameters().iter().zip(&rule.arguments) {
+    fn ambient<D: RuleDefinition>(
+        &mut self,
+        rule: &RuleCall<'a, D>,
+        scope: &mut NameScope<'a>,
+        shared: &mut Ambient,
+        over: UpdateScope,
+    ) {
+        let reads = rule.definition.reads();
+        let span = rule.definition.name().span;
+        for (parameter, n) in rule.definition.parameters().iter().zip(&rule.arguments) {
             scope.bind(&parameter.name.name, ExprValue::Number(*n), parameter.name.span);
         }
         let rows = over != UpdateScope::Elements;
@@ -281,7 +309,7 @@ impl<'a> Elaborator<'a> {
         }
         if reads.contains_key("frequency") {
             if !rows {
-                let name = &rule.name().name;
+                let name = &rule.definition.name().name;
                 self.report(
                     Diagnostic::error(
                         "E0617",
@@ -306,11 +334,11 @@ impl<'a> Elaborator<'a> {
 
     fn update_graph(
         &mut self,
-        definition: &'a ast::Optimizer,
-        optimizer: &RuleCall<'a>,
-        regularizer: Option<&RuleCall<'a>>,
+        optimizer: &RuleCall<'a, ast::Optimizer>,
+        regularizer: Option<&RuleCall<'a, ast::Regularizer>>,
         over: UpdateScope,
     ) -> Option<(Vec<OptimizerSlot>, Vec<Root>)> {
+        let definition = optimizer.definition;
         let width = match over {
             UpdateScope::Rows { width, .. } => width as usize,
             UpdateScope::Elements => 1,
@@ -318,40 +346,39 @@ impl<'a> Elaborator<'a> {
         let mut shared = Ambient::default();
         let weight = self.update_input("weight", InputKind::Weight, BATCH, width, definition.name.span);
         let mut grad = self.update_input("grad", InputKind::Gradient, BATCH, width, definition.name.span);
-        if let Some(rule) = regularizer
-            && let RuleDefinition::Regularizer(r) = rule.kind
-        {
-            let elements = over == UpdateScope::Elements;
-            self.context =
-                Context::Update(if elements { ast::OptimizerScope::Weight } else { ast::OptimizerScope::Row });
+        if let Some(rule) = regularizer {
+            let r = rule.definition;
+            let context = Context::Update(match over {
+                UpdateScope::Elements => ast::OptimizerScope::Weight,
+                UpdateScope::Rows { .. } => ast::OptimizerScope::Row,
+            });
             let mut scope = NameScope::new(rule.module, None);
             self.ambient(rule, &mut scope, &mut shared, over);
             scope.bind("weight", ExprValue::Tensor(weight.clone()), r.name.span);
-            self.frames.push(CallFrame { name: r.name.name.clone(), call: rule.span });
-            let value = self.expr(&mut scope, &r.body);
+            self.walk.frames.push(CallFrame { name: r.name.name.clone(), call: rule.span });
+            let value = self.in_context(context, |me| me.expr(&mut scope, &r.body));
             let joined = self.tensor(value, r.body.span).and_then(|t| {
                 let fields = self.same_fields("+", (&grad, definition.name.span), (&t, r.body.span))?;
                 let mut node = t.node;
                 if let UpdateScope::Rows { rule: UpdateRule::Dense, .. } = over {
                     // A penalty acts on the rows of the batch, whichever rows the optimizer treats.
                     let in_batch = self.update_input("in_batch", InputKind::InBatch, BATCH, 1, rule.span);
-                    let zero = self.graph.constant(0.0, rule.span);
-                    node = self.graph.select(in_batch.node, node, zero, r.body.span).ok()?;
+                    let zero = self.walk.graph.constant(0.0, rule.span);
+                    node = self.walk.graph.select(in_batch.node, node, zero, r.body.span).ok()?;
                 }
-                let node = self.graph.binary(BinaryOp::Add, grad.node, node, r.body.span).ok()?;
+                let node = self.walk.graph.binary(BinaryOp::Add, grad.node, node, r.body.span).ok()?;
                 Some(Tensor { node, fields })
             });
-            self.frames.pop();
+            self.walk.frames.pop();
             grad = joined?;
         }
-        self.context = Context::Update(definition.scope);
         let mut scope = NameScope::new(optimizer.module, None);
         self.ambient(optimizer, &mut scope, &mut shared, over);
         scope.bind_as("weight", Referent::Weight(weight.clone()), definition.name.span);
         scope.bind("grad", ExprValue::Tensor(grad), definition.name.span);
-        self.frames.push(CallFrame { name: definition.name.name.clone(), call: optimizer.span });
+        self.walk.frames.push(CallFrame { name: definition.name.name.clone(), call: optimizer.span });
         let result = self.optimizer_body(definition, &mut scope, &weight, width);
-        self.frames.pop();
+        self.walk.frames.pop();
         result
     }
 
@@ -463,11 +490,11 @@ impl<'a> Elaborator<'a> {
     /// The new value of a weight or slot, checked against what it was.
     pub fn slot_value(&mut self, old: &Tensor, value: ExprValue<'a>, span: Span) -> Option<Tensor> {
         let t = self.tensor(value, span)?;
-        let (node, before) = (self.graph.node(t.node), self.graph.node(old.node));
+        let (node, before) = (self.walk.graph.node(t.node), self.walk.graph.node(old.node));
         if node.axis == before.axis && node.shape == before.shape {
             return Some(t);
         }
-        let deeper = !self.graph.axes.is_ancestor(node.axis, before.axis);
+        let deeper = !self.walk.graph.axes.is_ancestor(node.axis, before.axis);
         if deeper || node.shape.width() != 1 {
             let (a, b) = (shape_text(&before.shape), shape_text(&node.shape));
             let d = Diagnostic::error("E0507", "the new value does not fit", span, &b);
@@ -476,8 +503,8 @@ impl<'a> Elaborator<'a> {
             return None;
         }
         // One number for all: repeated by taking it wherever the condition 1 holds.
-        let one = self.graph.constant(1.0, span);
-        let node = self.graph.select(one, t.node, old.node, span).ok()?;
+        let one = self.walk.graph.constant(1.0, span);
+        let node = self.walk.graph.select(one, t.node, old.node, span).ok()?;
         Some(Tensor { node, fields: None })
     }
 }
@@ -496,8 +523,4 @@ fn scope_text(scope: ast::OptimizerScope) -> &'static str {
         ast::OptimizerScope::Row => "row",
         ast::OptimizerScope::Tensor => "tensor",
     }
-}
-
-fn article(word: &str) -> &'static str {
-    if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }

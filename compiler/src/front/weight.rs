@@ -69,7 +69,7 @@ impl<'a> Elaborator<'a> {
         span: Span,
         kind: VariableKind,
     ) -> Option<(usize, NodeId)> {
-        if let super::elab::Context::Update(_) = self.context {
+        if let super::elab::Context::Update(_) = self.walk.context {
             let message = match kind {
                 VariableKind::State => "no `state` is possible here in an update",
                 VariableKind::Parameter => "no `param` is possible in an update",
@@ -114,15 +114,15 @@ impl<'a> Elaborator<'a> {
     ) -> Option<(usize, NodeId)> {
         let name = self.full_name(&v.name.name);
         let at = v.name.span;
-        let frames: Rc<[CallFrame]> = self.frames.iter().cloned().collect();
-        if let Some(before) = self.run.variables.get(&name).cloned() {
+        let frames: Rc<[CallFrame]> = self.walk.frames.iter().cloned().collect();
+        if let Some(before) = self.walk.variables.get(&name).cloned() {
             // The outermost calls in which the two differ are reported.
             let trace = || frames.iter().map(|f| f.call).chain([span]);
             let innermost = frames.last().map_or(span, |f| f.call);
             let differ = before.trace().zip(trace()).find(|(a, b)| a != b);
             let (first, call) = differ.unwrap_or((innermost, innermost));
             let now_a_parameter = before.kind == VariableKind::State && kind == VariableKind::Parameter;
-            if now_a_parameter || before.layers == self.layers || before.layers.len() != self.layers.len() {
+            if now_a_parameter || before.layers == self.walk.layers || before.layers.len() != self.walk.layers.len() {
                 self.same_name(&name, kind, first, call);
                 return None;
             }
@@ -142,7 +142,7 @@ impl<'a> Elaborator<'a> {
                 );
                 return None;
             }
-            let old = self.graph.node(before.node).shape.clone();
+            let old = self.walk.graph.node(before.node).shape.clone();
             if old != shape {
                 let (a, b) = (shape_text(&old), shape_text(&shape));
                 self.report(
@@ -179,7 +179,7 @@ impl<'a> Elaborator<'a> {
                     "parameter"
                 }
             };
-            if !self.training {
+            if !self.walk.training {
                 self.report(
                     Diagnostic::error(
                         "E0510",
@@ -192,20 +192,20 @@ impl<'a> Elaborator<'a> {
             }
         }
         let list = match kind {
-            VariableKind::State => &mut self.graph.states,
-            VariableKind::Parameter => &mut self.graph.params,
+            VariableKind::State => &mut self.walk.graph.states,
+            VariableKind::Parameter => &mut self.walk.graph.params,
         };
         while list.len() <= id {
             list.push(Shape::scalar());
         }
         list[id] = shape;
         let node = match kind {
-            VariableKind::State => self.graph.state(StateId(id as u32), at),
-            VariableKind::Parameter => self.graph.param(ParamId(id as u32), at),
+            VariableKind::State => self.walk.graph.state(StateId(id as u32), at),
+            VariableKind::Parameter => self.walk.graph.param(ParamId(id as u32), at),
         };
-        self.run
+        self.walk
             .variables
-            .insert(name, VariableInstance { node, kind, layers: self.layers.clone(), frames, declared: span });
+            .insert(name, VariableInstance { node, kind, layers: self.walk.layers.clone(), frames, declared: span });
         Some((id, node))
     }
 
@@ -250,15 +250,15 @@ impl<'a> Elaborator<'a> {
                 return;
             }
         };
-        if !self.training {
+        if !self.walk.training {
             return;
         }
         let v = self.under(None, true, |me| me.expr(scope, value));
         let Some(t) = self.tensor(v, value.span) else {
-            self.run.updated.entry(state).or_insert((old.node, name.span));
+            self.walk.updated.entry(state).or_insert((old.node, name.span));
             return;
         };
-        let (node, before) = (self.graph.node(t.node), self.graph.node(old.node).shape.clone());
+        let (node, before) = (self.walk.graph.node(t.node), self.walk.graph.node(old.node).shape.clone());
         if node.axis != GLOBAL || !(node.shape == before || node.shape.width() == 1) {
             let found = self.describe_tensor(&t);
             let mut d = Diagnostic::error(
@@ -274,11 +274,11 @@ impl<'a> Elaborator<'a> {
                     .help("reduce it over the batch first: `let (m, v) = moments(x)`")
             };
             self.report(d);
-            self.run.updated.entry(state).or_insert((old.node, name.span));
+            self.walk.updated.entry(state).or_insert((old.node, name.span));
             return;
         }
         let node = self.keep_when_empty(t.node, old.node, value.span);
-        if let Some((_, first)) = self.run.updated.insert(state, (node, name.span)) {
+        if let Some((_, first)) = self.walk.updated.insert(state, (node, name.span)) {
             self.report(
                 Diagnostic::error("E0506", format!("`{}` is updated twice", name.name), name.span, "again here")
                     .label(first, "first here")
@@ -296,11 +296,11 @@ impl<'a> Elaborator<'a> {
             if !seen.insert(id) {
                 continue;
             }
-            let node = self.graph.node(id);
+            let node = self.walk.graph.node(id);
             if matches!(node.op, Op::Moments)
                 && let Some(&x) = node.operands.first()
             {
-                let axis = self.graph.node(x).axis;
+                let axis = self.walk.graph.node(x).axis;
                 if axis.index() > 1 && !axes.contains(&axis) {
                     axes.push(axis);
                 }
@@ -311,19 +311,19 @@ impl<'a> Elaborator<'a> {
         axes.sort();
         let mut kept = value;
         for axis in axes {
-            let count = self.graph.count(axis, span);
-            kept = self.graph.select(count, kept, old, span).expect("a state and its new value have one axis");
+            let count = self.walk.graph.count(axis, span);
+            kept = self.walk.graph.select(count, kept, old, span).expect("a state and its new value have one axis");
         }
         kept
     }
 
     /// In training every state must get a new value.
     pub fn check_states(&mut self, scope: &NameScope<'a>) {
-        if !self.training || self.exhausted() {
+        if !self.walk.training || self.exhausted() {
             return;
         }
         for &(state, span) in &scope.states {
-            if !self.run.updated.contains_key(&state) {
+            if !self.walk.updated.contains_key(&state) {
                 let name = self.states[state.index()].name.clone();
                 self.report(
                     Diagnostic::error(
