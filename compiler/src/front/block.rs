@@ -1,7 +1,9 @@
 //! Blocks and statements: `let`, `layer`, `param`, `state`, `update`, assignment, `for`.
 
-use super::elab::{Context, Elaborator, NameScope, Referent};
+use super::elab::Elaborator;
+use super::scope::{NameScope, Referent};
 use super::value::{Callee, ExprValue, counted, nearest};
+use super::walk::Context;
 use din_grammar::ast::{self, Block, Statement, StatementKind};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;

@@ -242,7 +242,7 @@ impl<'a> Elaborator<'a> {
 
     /// Sum or mean over the components of the value; in an optimizer `per tensor` over the tensor's rows as well.
     fn reduce_components(&mut self, mean: bool, t: &Tensor, span: Span) -> ExprValue<'a> {
-        if let super::elab::Context::Update(din_grammar::ast::OptimizerScope::Weight) = self.walk.context {
+        if let super::walk::Context::Update(din_grammar::ast::OptimizerScope::Weight) = self.walk.context {
             return self.fault(
                 Diagnostic::error("E0321", "one weight is seen at a time here", span, "nothing to reduce")
                     .help("an optimizer that reduces is `per row` or `per tensor`"),

@@ -1,7 +1,9 @@
 //! Calls: arguments bound to parameters by position and name, types unified, bodies elaborated under their path.
 
-use super::elab::{CallFrame, Elaborator, MAX_CALLS, NameScope, NamedAxis};
+use super::elab::{Elaborator, MAX_CALLS};
+use super::scope::{NameScope, NamedAxis};
 use super::value::{ArgumentValue, Callee, ExprValue, PartialApplication, PartialArgument, counted, nearest};
+use super::walk::CallFrame;
 use din_grammar::ast::{self, Argument, Expr, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;

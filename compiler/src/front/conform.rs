@@ -1,6 +1,7 @@
 //! Types of parameters and results: what an argument may be, sizes and axes unified.
 
-use super::elab::{Elaborator, NameScope, NamedAxis, SizeBinding};
+use super::elab::Elaborator;
+use super::scope::{NameScope, NamedAxis, SizeBinding};
 use super::value::{ExprValue, Tensor};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
@@ -265,7 +266,7 @@ impl<'a> Elaborator<'a> {
                     Some(SizeBinding { size: None, .. }) => continue,
                     Some(SizeBinding { size: Some(s), span, .. }) => (*s, Some((span, "the size comes from here"))),
                     None => match scope.find(&n.name).map(|b| b.referent.clone()) {
-                        Some(super::elab::Referent::Value(ExprValue::Number(s))) => (s as usize, None),
+                        Some(super::scope::Referent::Value(ExprValue::Number(s))) => (s as usize, None),
                         _ => {
                             scope.dimensions.push(SizeBinding { name: &n.name, size: Some(size), span: at });
                             continue;
@@ -384,7 +385,7 @@ impl<'a> Elaborator<'a> {
             ast::Dimension::Name(n) => match scope.dimensions.iter().find(|k| k.name == n.name) {
                 Some(k) => k.size,
                 None => match scope.find(&n.name).map(|b| &b.referent) {
-                    Some(super::elab::Referent::Value(ExprValue::Number(s))) => Some(*s as usize),
+                    Some(super::scope::Referent::Value(ExprValue::Number(s))) => Some(*s as usize),
                     _ => None,
                 },
             },

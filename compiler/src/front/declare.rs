@@ -1,80 +1,13 @@
 //! Declarations of a model: hyper-parameters, features, sequences, labels, keys and embedding tables.
 
-use super::elab::{Elaborator, NameScope, NamedAxis, Referent};
+use super::declarations::FeatureGroup;
+use super::elab::Elaborator;
 use super::load::listed;
+use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{ExprValue, nearest};
-use crate::graph::GroupId;
 use din_grammar::ast::{self, FeatureKindName, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Requests, Schema, Sequence, Table};
-use rustc_hash::FxHashSet;
-
-#[derive(Clone, Debug)]
-pub(super) struct FeatureGroup<'a> {
-    pub name: &'a str,
-    pub span: Span,
-    /// Indices of its features in the schema.
-    pub features: std::ops::Range<usize>,
-}
-
-/// How the network reads a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TableReader {
-    /// By its own name, and by `embed` where it is the only table of a feature.
-    Name,
-    /// By the name of its family (an index), and by `embed` as above.
-    Family(usize),
-    /// By `embed` alone: the table of a `for each of` without a name.
-    Embed,
-}
-
-/// The tables of `embedding wide [1] for each of user, ad`.
-#[derive(Clone, Debug)]
-pub(super) struct TableFamily<'a> {
-    pub name: &'a str,
-    pub span: Span,
-    /// Feature and table, in the order of the groups and their fields.
-    pub tables: Vec<(usize, usize)>,
-}
-
-/// What the walk knows before the first `let`.
-#[derive(Default)]
-pub(super) struct Declarations<'a> {
-    pub schema: Schema,
-    pub groups: Vec<FeatureGroup<'a>>,
-    pub feature_spans: Vec<Span>,
-    pub label_spans: Vec<Span>,
-    pub tables: Vec<Table>,
-    pub table_spans: Vec<Span>,
-    /// How the network reads each table.
-    pub table_readers: Vec<TableReader>,
-    pub families: Vec<TableFamily<'a>>,
-    /// The options of each table that training reads.
-    pub table_settings: Vec<Vec<&'a ast::Setting>>,
-    /// Tables by feature.
-    pub tables_of: Vec<Vec<usize>>,
-    /// Some table was faulty: a feature without one may be its.
-    pub poisoned_tables: bool,
-    pub hypers: Vec<(String, f64, Span)>,
-    pub used_features: FxHashSet<usize>,
-    pub used_tables: FxHashSet<usize>,
-}
-
-impl Declarations<'_> {
-    /// The group that declares the feature.
-    pub fn group_of(&self, feature: usize) -> GroupId {
-        let group = self.groups.iter().position(|g| g.features.contains(&feature));
-        GroupId(group.expect("every feature is declared in a group") as u32)
-    }
-}
-
-/// What kind of column a name is bound to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ColumnKind {
-    Integers,
-    Strings,
-    Numbers,
-}
+use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Requests, Sequence};
 
 impl<'a> Elaborator<'a> {
     /// Reads all declarations of the model into `declarations`, and binds their names.
@@ -475,106 +408,5 @@ impl<'a> Elaborator<'a> {
             let column = column.unwrap_or(name).name.clone();
             self.declarations.schema.keys.push(Key { name: name.name.clone(), column, kind, location });
         }
-    }
-
-    /// A column has one kind, and a label's column is no feature.
-    fn columns(&mut self, model: &'a ast::Model) {
-        let mut seen: Vec<(&'a str, ColumnKind, bool, Span)> = Vec::new();
-        let mut labels: Vec<(&'a str, Span)> = Vec::new();
-        let mut keys: Vec<Span> = Vec::new();
-        for member in &model.members {
-            match &member.kind {
-                MemberKind::Features { fields, .. } | MemberKind::Sequence { fields, .. } => {
-                    let list = matches!(member.kind, MemberKind::Sequence { .. });
-                    for f in fields {
-                        let kind = match &f.kind.kind {
-                            FeatureKindName::Category { key: Some(k), .. } if k.name == "string" => ColumnKind::Strings,
-                            FeatureKindName::Category { .. } => ColumnKind::Integers,
-                            FeatureKindName::Number { width } => {
-                                let list = list || width.is_some();
-                                self.column(&mut seen, &f.column, &f.name, ColumnKind::Numbers, list);
-                                continue;
-                            }
-                            FeatureKindName::Other(_) => continue,
-                        };
-                        self.column(&mut seen, &f.column, &f.name, kind, list);
-                    }
-                }
-                MemberKind::Key { name, kind, column } => {
-                    let kind = if kind.name == "string" { ColumnKind::Strings } else { ColumnKind::Integers };
-                    keys.push(column.as_ref().unwrap_or(name).span);
-                    self.column(&mut seen, column, name, kind, false);
-                }
-                MemberKind::Label { name, column, .. } => {
-                    let at = column.as_ref().unwrap_or(name);
-                    labels.push((&at.name, at.span));
-                }
-                MemberKind::Embedding(_)
-                | MemberKind::Hyper { .. }
-                | MemberKind::Let(_)
-                | MemberKind::Layer(_)
-                | MemberKind::Predict { .. }
-                | MemberKind::Train(_)
-                | MemberKind::Report { .. }
-                | MemberKind::Assert { .. }
-                | MemberKind::Common { .. } => {}
-            }
-        }
-        for (i, (name, span)) in labels.iter().enumerate() {
-            if let Some(first) = seen.iter().find(|s| s.0 == *name && !keys.contains(&s.3)) {
-                self.report(
-                    Diagnostic::error(
-                        "E0602",
-                        format!("the column `{name}` is a label and an input"),
-                        first.3,
-                        "an input here",
-                    )
-                    .label(*span, "a label here: the answer leaks")
-                    .help("take the column out of the features"),
-                );
-            }
-            if let Some(first) = labels[..i].iter().find(|l| l.0 == *name) {
-                self.report(
-                    Diagnostic::error("E0406", format!("two labels read the column `{name}`"), *span, "again here")
-                        .label(first.1, "first here")
-                        .help("remove one of them"),
-                );
-            }
-        }
-    }
-
-    fn column(
-        &mut self,
-        seen: &mut Vec<(&'a str, ColumnKind, bool, Span)>,
-        column: &'a Option<ast::Ident>,
-        name: &'a ast::Ident,
-        kind: ColumnKind,
-        list: bool,
-    ) {
-        let at = column.as_ref().unwrap_or(name);
-        let text = |kind: ColumnKind, list: bool| {
-            let what = match kind {
-                ColumnKind::Integers => "int64 ids",
-                ColumnKind::Strings => "string ids",
-                ColumnKind::Numbers => "numbers",
-            };
-            if list { format!("lists of {what}") } else { what.to_string() }
-        };
-        if let Some(&(_, k, l, first)) = seen.iter().find(|s| s.0 == at.name) {
-            if (k, l) != (kind, list) {
-                self.report(
-                    Diagnostic::error(
-                        "E0406",
-                        format!("the column `{}` is read in two ways", at.name),
-                        at.span,
-                        format!("as {}", text(kind, list)),
-                    )
-                    .label(first, format!("as {}", text(k, l)))
-                    .help("a column has one type: name another column with `from`"),
-                );
-            }
-            return;
-        }
-        seen.push((&at.name, kind, list, at.span));
     }
 }

@@ -1,9 +1,10 @@
 //! Vectors of features: `embed(group)`, `embed(group.field)` and tables called as functions.
 
-use super::declare::{TableFamily, TableReader};
-use super::elab::{Elaborator, InputKey};
+use super::declarations::{TableFamily, TableReader};
+use super::elab::Elaborator;
 use super::load::listed;
 use super::value::{ArgumentValue, ExprValue, RecordField, Tensor, counted};
+use super::walk::InputKey;
 use crate::graph::{InputKind, Shape, TableId};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;

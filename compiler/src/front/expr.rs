@@ -1,7 +1,9 @@
 //! Expressions: names, compile-time arithmetic, fields, conditions. Tensor arithmetic is in `tensor`, calls in `call`.
 
-use super::elab::{Context, Elaborator, InputKey, NameScope};
+use super::elab::Elaborator;
+use super::scope::NameScope;
 use super::value::{ExprValue, Tensor, fields_text, nearest};
+use super::walk::{Context, InputKey};
 use crate::graph::{BATCH, Shape};
 use din_grammar::ast::{self, BinaryOperator, Expr, ExprKind, UnaryOperator};
 use din_grammar::{Diagnostic, Span};

@@ -1,10 +1,13 @@
 //! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
 
 use super::conform::TypeWord;
-use super::elab::{Context, Elaborator, GraphWalk, InputKey, NameScope};
+use super::elab::Elaborator;
 use super::names;
-use super::update::{RuleCall, RuleDefinition, Updates};
+use super::rule::{RuleCall, RuleDefinition};
+use super::scope::NameScope;
+use super::update::Updates;
 use super::value::{ArgumentValue, Builtin, Callee, ExprValue, Tensor};
+use super::walk::{Context, GraphWalk, InputKey};
 use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape};
 use crate::model::UpdateScope;
 use din_grammar::ast;

@@ -7,13 +7,13 @@
 //! | file | part |
 //! | --- | --- |
 //! | `load` | modules, imports, top-level names |
-//! | `declare`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
-//! | `elab`, `value` | names in scope, parameter names, reporting, limits; what an expression can be |
-//! | `expr`, `tensor`, `block` | the walk: expressions, tensor arithmetic, statements |
+//! | `declarations`, `declare`, `columns`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
+//! | `elab`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
+//! | `expr`, `tensor`, `block` | expressions, tensor arithmetic, statements |
 //! | `call`, `conform` | calls; types of parameters and results |
 //! | `builtin`, `embed` | functions of the language; vectors of features |
 //! | `weight` | weights and states by path name |
-//! | `train`, `report`, `update` | predictions, loss, settings; metrics, assertions; optimizers and regularizers |
+//! | `train`, `report`, `rule`, `update` | predictions, loss, settings; metrics, assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
 //! | `library` | files without a model |
@@ -24,7 +24,9 @@
 mod block;
 mod builtin;
 mod call;
+mod columns;
 mod conform;
+mod declarations;
 mod declare;
 mod elab;
 mod embed;
@@ -34,6 +36,8 @@ mod load;
 mod names;
 mod output;
 mod report;
+mod rule;
+mod scope;
 mod table;
 mod tensor;
 mod train;
@@ -41,6 +45,7 @@ mod untrained;
 mod update;
 mod usage;
 mod value;
+mod walk;
 mod weight;
 
 #[cfg(test)]
@@ -50,8 +55,10 @@ use crate::graph::{AxisTree, Graph, NodeId, Root, Shape, StateId};
 use crate::model::CheckedModel;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, SourceMap, Span};
-use elab::{Context, Elaborator, GraphWalk, NameScope};
+use elab::Elaborator;
 use load::Loader;
+use scope::NameScope;
+use walk::{Context, GraphWalk};
 
 pub use load::recorded_name;
 

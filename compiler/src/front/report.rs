@@ -1,9 +1,11 @@
 //! `report` and `assert`: what is measured, and what a model may cost.
 
-use super::elab::{Context, Elaborator, NameScope, Referent};
+use super::elab::Elaborator;
 use super::load::listed;
+use super::scope::{NameScope, Referent};
 use super::update::Updates;
 use super::value::{ExprValue, number_text};
+use super::walk::Context;
 use din_grammar::ast::{self, BinaryOperator, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::SlotScope;

@@ -1,8 +1,9 @@
 //! Embedding tables: which features they hold, their rows and options.
 
-use super::declare::{TableFamily, TableReader};
-use super::elab::{Elaborator, NameScope, Referent};
+use super::declarations::{TableFamily, TableReader};
+use super::elab::Elaborator;
 use super::load::listed;
+use super::scope::{NameScope, Referent};
 use super::value::{Callee, ExprValue, nearest};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget};

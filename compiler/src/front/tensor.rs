@@ -1,8 +1,9 @@
 //! Arithmetic on tensors and records: shapes, axes and fields.
 
-use super::elab::{Context, Elaborator, InputKey};
+use super::elab::Elaborator;
 use super::expr::symbol;
 use super::value::{ExprValue, RecordField, Tensor, fields_text, shape_text};
+use super::walk::{Context, InputKey};
 use crate::graph::{self, AxisId, InputKind, NodeId, Shape, TypeError};
 use din_grammar::ast::BinaryOperator;
 use din_grammar::{Diagnostic, Span};

@@ -1,10 +1,13 @@
 //! `predict`, `train`, `report` and `assert`: from the network to what is trained and measured.
 
-use super::elab::{Context, Elaborator, NameScope, Referent};
+use super::elab::Elaborator;
 use super::load::listed;
 use super::report::same_metric;
-use super::update::{RuleCall, Updates};
+use super::rule::RuleCall;
+use super::scope::{NameScope, Referent};
+use super::update::Updates;
 use super::value::{counted, nearest, number_text};
+use super::walk::Context;
 use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};

@@ -4,8 +4,9 @@
 //! Decided on the training graph as it was written, by [`dependences`], and nowhere else: later
 //! phases take every model that passes here, whatever their own simplifications find.
 
-use super::elab::{CallFrame, Elaborator, VariableInstance};
+use super::elab::Elaborator;
 use super::load::listed;
+use super::walk::{CallFrame, VariableInstance};
 use crate::autodiff::{Dependence, dependences};
 use crate::graph::{NodeId, Op};
 use din_grammar::{Diagnostic, Span};

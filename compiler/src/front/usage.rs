@@ -1,7 +1,7 @@
 //! What is written but never used. Runs only where there is no error, so that a fault is not
 //! followed by warnings about its consequences.
 
-use super::declare::TableReader;
+use super::declarations::TableReader;
 use super::elab::Elaborator;
 use super::load::{Module, item_name};
 use super::names::{self, Names};

@@ -1,7 +1,9 @@
 //! `param`, `state` and `update`: instances by their path names, initialisers, and what a state becomes.
 
-use super::elab::{CallFrame, Elaborator, NameScope, Referent, VariableInstance, VariableKind};
+use super::elab::Elaborator;
+use super::scope::{NameScope, Referent};
 use super::value::{ExprValue, Tensor, counted, shape_text};
+use super::walk::{CallFrame, VariableInstance, VariableKind};
 use crate::graph::{AxisId, GLOBAL, NodeId, Op, ParamId, Shape, StateId};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
@@ -69,7 +71,7 @@ impl<'a> Elaborator<'a> {
         span: Span,
         kind: VariableKind,
     ) -> Option<(usize, NodeId)> {
-        if let super::elab::Context::Update(_) = self.walk.context {
+        if let super::walk::Context::Update(_) = self.walk.context {
             let message = match kind {
                 VariableKind::State => "no `state` is possible here in an update",
                 VariableKind::Parameter => "no `param` is possible in an update",
