@@ -1,5 +1,6 @@
-//! Generated code equals the interpreter on random graphs, forward and backward, within 32 epsilon times the magnitude of what was
-//! summed; every primitive occurs in at least 100 graphs, empty sequences in at least a tenth.
+//! Generated code equals the interpreter on random graphs, forward and backward, within 32 epsilon
+//! times the magnitude of what was summed; every primitive occurs in at least 100 graphs, empty
+//! sequences in at least a tenth.
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::codegen::LEVELS;
@@ -65,7 +66,8 @@ fn random_graphs() {
     println!("{graphs} graphs, {empty} with empty sequences, worst error {worst:.2} epsilon times scale");
 }
 
-/// Rows of up to ten vectors of sixteen and a rest: the loops over columns, which narrow rows do not reach.
+/// Rows of up to ten vectors of sixteen and a rest: the loops over columns, which narrow rows do
+/// not reach.
 #[test]
 fn wide_random_graphs() {
     let levels = [Isa::V2, Isa::V3, Isa::V4];
@@ -83,7 +85,8 @@ fn wide_random_graphs() {
             }
             _ => {}
         }
-        // The sum over a row runs in one chain a lane: over a whole matrix of 20,000 numbers its error grows past the bound.
+        // The sum over a row runs in one chain a lane: over a whole matrix of 20,000 numbers its
+        // error grows past the bound.
         let sums = c.graph.order().into_iter().filter(|&id| c.graph.node(id).op == Op::SumValue);
         if sums.into_iter().any(|id| c.graph.node(c.graph.node(id).operands[0]).width() > 2048) {
             continue;
@@ -96,7 +99,8 @@ fn wide_random_graphs() {
     assert!(wide > PRIMITIVES.len(), "{wide} graphs with wide rows");
 }
 
-/// `DIN_SEED=35 cargo test -p din-tests --test backend one -- --nocapture`: every node of one case, for finding a fault.
+/// `DIN_SEED=35 cargo test -p din-tests --test backend one -- --nocapture`: every node of one case,
+/// for finding a fault.
 #[test]
 fn one() {
     let Ok(seed) = std::env::var("DIN_SEED") else { return };

@@ -13,7 +13,8 @@ use din_program::{Isa, Program};
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{CheckError, ExecError};
-use din_runtime::train::Session;
+use din_runtime::session::Session;
+use din_runtime::threads::Threads;
 use din_tests::agreement::worst_error;
 use din_tests::machine;
 use din_tests::random_graph::{Case, Options, case};
@@ -133,8 +134,9 @@ fn program(without: Vec<&'static str>) -> Arc<Program> {
 
 /// Losses of training, logits afterwards, all weights of tables, and how many updates each row had.
 fn trained(program: &Arc<Program>, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>) {
-    let engine = CpuExecutor::new(program.clone(), threads, cpu::detect()).unwrap();
-    let mut session = Session::new(engine, 7).unwrap();
+    let threads = Threads::new(threads).unwrap();
+    let engine = CpuExecutor::new(program.clone(), threads.clone(), cpu::detect()).unwrap();
+    let mut session = Session::new(Box::new(engine), threads, 7).unwrap();
     let losses = (0..8).map(|k| session.train(&batch(k, 96 - 7 * k as usize, 20 + 10 * k as usize)).unwrap()).collect();
     session.infer(&batch(99, 50, 9)).unwrap();
     let logits = session.logits(0).to_vec();
@@ -250,7 +252,7 @@ fn unique_axes_that_contradict_are_refused() {
     for (what, spoil) in wrong {
         let mut program = (*sound).clone();
         spoil(&mut program.train);
-        let outcome = CpuExecutor::new(Arc::new(program), 1, cpu::detect());
+        let outcome = CpuExecutor::new(Arc::new(program), Threads::new(1).unwrap(), cpu::detect());
         assert!(matches!(outcome, Err(ExecError::Check(CheckError::Schedule { .. }))), "{what}");
     }
 }
