@@ -195,7 +195,7 @@ model m {{
 
     train {{
         loss      cross_entropy({s["label"]})
-        optimizer adam(lr = 1e-3) on every row
+        optimizer adam(lr = 1e-3) with dense updates
         batch     {s["batch"]}
         epochs    {EPOCHS}
     }}

@@ -209,7 +209,7 @@ pub enum Stage {
     Cuda,
     /// PTX of it; needs NVRTC
     Ptx,
-    /// Machine code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
+    /// CpuArgs code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
     Sass,
 }
 
@@ -282,14 +282,14 @@ pub struct Train {
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
     pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
-    pub machine: Machine,
+    pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: Input,
 }
 
 /// What it runs on.
 #[derive(Clone, Debug, Args)]
-pub struct Machine {
+pub struct CpuArgs {
     /// Threads [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -361,7 +361,7 @@ pub struct Eval {
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
     pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
-    pub machine: Machine,
+    pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: Input,
 }
@@ -377,7 +377,7 @@ pub struct Predict {
     /// a prediction
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Also write the logits, which `eval` ranks by: <label>_logit beside <label>_probability
+    /// Also write the logits, which `eval` ranks by: `<label>_logit` beside `<label>_probability`
     #[arg(long)]
     pub logits: bool,
     /// Replace --out if it is there
@@ -391,7 +391,7 @@ pub struct Predict {
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
     pub gpu_table_memory: Option<usize>,
     #[command(flatten)]
-    pub machine: Machine,
+    pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: Input,
 }

@@ -5,11 +5,11 @@ use crate::failure::Failure;
 use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
 use din_program::cuda::{Cuda, Precision};
-use din_runtime::bundle::Kernels;
+use din_runtime::bundle::GpuKernels;
 use din_runtime::exec::Backend;
 use din_runtime::exec::cuda::{CudaImage, CudaTarget, DeviceError, Gpu, ImageCache, Nvrtc};
-use din_runtime::run_dir::Record;
 use din_runtime::run_dir::RunDirectory;
+use din_runtime::run_dir::RunRecord;
 use din_runtime::train::Device;
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &ProbedGpu) -> R
 }
 
 /// The kernels that an executable carries.
-pub fn carried(kernels: Option<&Kernels>, gpu: &ProbedGpu) -> Result<Fitting, Failure> {
+pub fn carried(kernels: Option<&GpuKernels>, gpu: &ProbedGpu) -> Result<Fitting, Failure> {
     match kernels {
         Some(kernels) => Ok((Arc::new(kernels.launches.clone()), kernels.images.clone())),
         None => {
@@ -109,7 +109,7 @@ pub fn carried(kernels: Option<&Kernels>, gpu: &ProbedGpu) -> Result<Fitting, Fa
 }
 
 /// The CUDA form of a program with an image for each target, some compiled side by side.
-pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget]) -> Result<Kernels, Failure> {
+pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget]) -> Result<GpuKernels, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
     let options = codegen::cuda::Options { precision, ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(|e| failed(&e))?;
@@ -128,7 +128,7 @@ pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget])
             images.push(image.map_err(|e| failed(&e))?);
         }
     }
-    Ok(Kernels::new(made.launches, images))
+    Ok(GpuKernels::new(made.launches, images))
 }
 
 /// Where training is asked to run, and what to compute products in: on `--resume` without the options as the run began.
@@ -148,7 +148,7 @@ pub fn of_training(args: &Train) -> Result<(DeviceArg, Precision), Failure> {
 }
 
 /// The precision of a run's products. On a GPU, what the CPU has trained is computed in f32.
-pub fn precision(record: &Record) -> Precision {
+pub fn precision(record: &RunRecord) -> Precision {
     match record.backend {
         Backend::Cpu(_) => Precision::F32,
         Backend::Cuda { precision, .. } => precision,

@@ -2,6 +2,7 @@
 //!
 //! At start it looks for a program behind its own executable. With one it is a stand-alone ranker with the running verbs; without it
 //! is the compiler. A panic is a bug of ours and ends with exit code 3, never 101.
+#![forbid(unsafe_code)]
 
 mod args;
 mod commands;

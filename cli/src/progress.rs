@@ -1,7 +1,7 @@
 //! How a run's progress looks: a bar on a terminal, one plain line an epoch everywhere.
 
 use crate::terminal::Console;
-use din_runtime::train::{Event, Pass};
+use din_runtime::train::{DataPass, Event};
 use indicatif::ProgressBar;
 
 pub struct Progress<'c> {
@@ -25,12 +25,12 @@ impl<'c> Progress<'c> {
         match event {
             Event::Begin { what, rows, done } => {
                 let name = match what {
-                    Pass::Counting => "counting".to_string(),
-                    Pass::Training { epoch, epochs } => format!("{}epoch {epoch}/{epochs}", self.prefix),
-                    Pass::Checking => "checking --valid".to_string(),
-                    Pass::Searching => "looking for the row".to_string(),
-                    Pass::Evaluating => "evaluating".to_string(),
-                    Pass::Predicting => "predicting".to_string(),
+                    DataPass::Counting => "counting".to_string(),
+                    DataPass::Training { epoch, epochs } => format!("{}epoch {epoch}/{epochs}", self.prefix),
+                    DataPass::Checking => "checking --valid".to_string(),
+                    DataPass::Searching => "looking for the row".to_string(),
+                    DataPass::Evaluating => "evaluating".to_string(),
+                    DataPass::Predicting => "predicting".to_string(),
                 };
                 let bar = self.console.bar(&name, rows);
                 bar.set_position(done);

@@ -2,6 +2,7 @@
 //!
 //! train graph -> `optimize::train` (passes, derivative, passes) -> `plan` -> `codegen`; the infer graph and the update graphs take
 //! the same road without derivative. Every stage is kept in [`Compiled`] so that `din emit` can show it.
+#![warn(missing_docs)]
 
 use crate::codegen::{self, CodegenError};
 use crate::graph::{BATCH, GLOBAL, Graph};
@@ -12,6 +13,7 @@ use din_grammar::Span;
 use din_program::schedule::Schedule;
 use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 
+/// How a model is compiled.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
     /// ISA levels to generate code for.
@@ -34,9 +36,12 @@ impl Default for CompileOptions {
 pub enum CompileError {
     /// A bug of the compiler: what broke, and the place of the text that it came from.
     Internal {
+        /// What broke.
         what: String,
+        /// `file:line:column`, where the fault has a place in the text.
         at: Option<String>,
     },
+    /// Machine code could not be generated.
     Codegen(CodegenError),
 }
 
@@ -55,6 +60,7 @@ impl std::error::Error for CompileError {}
 /// A program with the stages it went through.
 #[derive(Debug)]
 pub struct Compiled {
+    /// What the runtime runs.
     pub program: Program,
     /// Optimised and differentiated.
     pub train: Graph,
@@ -62,6 +68,7 @@ pub struct Compiled {
     pub infer: Graph,
     /// Optimised, by update.
     pub updates: Vec<Graph>,
+    /// The generated loops, as the back ends read them.
     pub kernels: Kernels,
 }
 

@@ -1,21 +1,31 @@
 //! The checked model: what the front end hands to the rest of the compiler. Every name is resolved, every value typed,
 //! functions are inlined, parameters and states have their path names.
+#![warn(missing_docs)]
 
 use crate::graph::Graph;
 use din_grammar::{SourceMap, Span};
-use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training};
+use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training, UpdateRule};
 
 /// A model after `check` and `elaborate`.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// As the spec names it.
     pub name: String,
+    /// All files that it was made from, the spec first.
     pub sources: SourceMap,
+    /// The columns of the data that it reads.
     pub schema: Schema,
+    /// Embedding tables, by index.
     pub tables: Vec<Table>,
+    /// Dense parameters, by index.
     pub parameters: Vec<Parameter>,
+    /// States, by index.
     pub states: Vec<State>,
+    /// One per label that is predicted.
     pub predictions: Vec<Prediction>,
+    /// What `report` asks for, in its order.
     pub metrics: Vec<Metric>,
+    /// The settings of `train`.
     pub training: Training,
     /// The row and tensor update programs; tables and parameters refer to them by index.
     pub updates: Vec<Update>,
@@ -30,36 +40,51 @@ pub struct Model {
 /// What an update runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateScope {
-    /// `rows` are rows of a table, values as wide as it: its distinct rows in the batch, or every row.
-    Rows { width: u32, every: bool },
+    /// `rows` are rows of a table, values as wide as it: those that the rule says.
+    Rows {
+        /// Components of a row.
+        width: u32,
+        /// Which rows a step updates.
+        rule: UpdateRule,
+    },
     /// `rows` are the elements of a dense tensor, width 1.
     Elements,
 }
 
 /// An `optimizer` with the `regularizer` joined to its gradient, as a graph over [`crate::graph::BATCH`] = `rows`.
-/// Roots: `Weight` and one `Slot` a slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
+/// Roots: `Weight` and one `Slot` per slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// `adam + adaptive`
     pub name: String,
+    /// What it runs over.
     pub scope: UpdateScope,
+    /// Optimizer state, by number of the graph's slots.
     pub slots: Vec<Slot>,
+    /// One step for one row or element.
     pub graph: Graph,
+    /// Where the spec asks for the optimizer.
     pub span: Span,
 }
 
 /// Optimizer state beside a weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
+    /// As the optimizer declares it: `m`.
     pub name: String,
-    /// As wide as the weight (`per weight`), or one number a row (`per row`), or one a tensor (`per tensor`).
+    /// As wide as the weight (`per weight`), or one value per row (`per row`) or per tensor (`per tensor`).
     pub per: SlotScope,
+    /// The value before the first step.
     pub init: f64,
 }
 
+/// What an optimizer keeps one value of its state for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotScope {
+    /// Each weight.
     Weight,
+    /// Each row of a table.
     Row,
+    /// The whole table or parameter.
     Tensor,
 }

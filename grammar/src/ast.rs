@@ -95,7 +95,7 @@ pub enum Dimension {
     Size { value: u64, span: Span },
 }
 
-/// `regularizer adaptive(lambda) = lambda / count * weight`
+/// `regularizer adaptive(lambda) = lambda / frequency * weight`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Regularizer {
     pub docs: Docs,
@@ -258,8 +258,15 @@ pub struct Setting {
     pub docs: Docs,
     pub word: Ident,
     pub values: Vec<Expr>,
-    /// `optimizer adam(lr = 1e-3) on every row`: where that is said.
-    pub every_row: Option<Span>,
+    /// `optimizer adam(lr = 1e-3) with dense updates`
+    pub updates: Option<UpdatesDecl>,
+    pub span: Span,
+}
+
+/// `with dense updates`, `with sparse updates`
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdatesDecl {
+    pub dense: bool,
     pub span: Span,
 }
 

@@ -278,7 +278,7 @@ fn the_standard_library_of_the_language_page() {
     assert_eq!(adagrad.scope, Scope::Row);
     let regularizers = tree(include_str!("texts/regularizer.din"));
     let Item::Regularizer(adaptive) = &regularizers.items[0] else { panic!() };
-    assert_eq!(show(&adaptive.body), "(Multiply (Divide lambda count) weight)");
+    assert_eq!(show(&adaptive.body), "(Multiply (Divide lambda frequency) weight)");
 }
 
 fn field(f: &FeatureField) -> String {
@@ -298,8 +298,8 @@ fn field(f: &FeatureField) -> String {
 }
 
 fn setting(s: &Setting) -> String {
-    let every = s.every_row.map(|_| "on every row".to_owned());
-    std::iter::once(s.word.name.clone()).chain(s.values.iter().map(show)).chain(every).collect::<Vec<_>>().join(" ")
+    let updates = s.updates.as_ref().map(|u| format!("with {} updates", if u.dense { "dense" } else { "sparse" }));
+    std::iter::once(s.word.name.clone()).chain(s.values.iter().map(show)).chain(updates).collect::<Vec<_>>().join(" ")
 }
 
 fn member(m: &Member) -> String {
@@ -369,7 +369,7 @@ fn members() {
         "let a,b (tuple (embed user) (embed visited))",
         "predict click (bernoulli logit=(net (concat a b)))",
         "train {loss (Add (cross_entropy click) (where (Multiply 0.5 (cross_entropy long_view)) present)); \
-         optimizer (adam lr=lr) on every row; batch 1024; clip (global_norm 5); admit when (GreaterEqual count 5)}",
+         optimizer (adam lr=lr) with dense updates; batch 1024; clip (global_norm 5); admit when (GreaterEqual frequency 5)}",
         "report (auc click); (gauc click by=user_id)",
         "assert (Less (memory tables) 24:GiB)",
         "common user,visited by request_id",

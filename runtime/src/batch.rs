@@ -1,6 +1,6 @@
 //! A batch of samples as columns: ids as 64-bit keys, sequences as CSR offsets, nothing padded.
 
-use arrow::array::ArrayRef;
+use arrow_array::ArrayRef;
 
 /// Columns of `rows` samples, in the order of the schema. Reused from batch to batch: clearing
 /// keeps the allocations.
@@ -27,7 +27,7 @@ pub struct Batch {
     pub keys: Vec<KeyColumn>,
     /// Of prediction: by column that is passed through, arrays that hold its `rows` values one
     /// after the other.
-    pub carried: Vec<Vec<ArrayRef>>,
+    pub passthrough: Vec<Vec<ArrayRef>>,
 }
 
 impl Batch {

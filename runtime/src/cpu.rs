@@ -90,7 +90,6 @@ pub(crate) fn runs(isa: Isa) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

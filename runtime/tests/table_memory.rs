@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use din_program::schema::{Init, KeyType, Table as Spec, TableKind};
+use din_program::schema::{Init, KeyType, Table as Spec, TableKind, UpdateRule};
 use din_program::{SlotScope, UpdateSlot};
 use din_runtime::table::Table;
 
@@ -23,8 +23,8 @@ fn an_id_takes_the_memory_that_is_told() {
         init: Init::Normal(0.1),
         features: vec![0],
         update: 0,
-        counts: true,
-        every_row: false,
+        reads_frequency: true,
+        update_rule: UpdateRule::Sparse,
         location: "t.din:1:1".into(),
     };
     let slot = |name: &str| UpdateSlot { name: name.into(), per: SlotScope::Weight, init: 0.0 };
@@ -42,8 +42,8 @@ fn an_id_takes_the_memory_that_is_told() {
             table.resolve_train(ids, &mut rows).unwrap();
         }
         // What an update and the counting pass write.
-        table.touches_mut().fill(1.0);
-        table.counts_mut().fill(1.0);
+        table.updates_mut().fill(1.0);
+        table.frequency_mut().fill(1.0);
         table.slot_mut(0).fill(1.0);
         table.slot_mut(1).fill(1.0);
     };

@@ -21,7 +21,7 @@ use din_program::cuda::Precision;
 use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
+use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda;
 use din_runtime::exec::{DenseState, StepInputs};
@@ -292,7 +292,7 @@ fn main() -> Outcome<()> {
     let isa = arguments.isa;
     let compiled = compile(&model, &CompileOptions { levels: vec![isa], ..CompileOptions::default() })?;
     let program = Arc::new(compiled.program.clone());
-    let dataset = Dataset::open(&[&arguments.data], &program.schema, Mode::Train)?;
+    let dataset = Dataset::open(&[&arguments.data], &program.schema, ReadMode::Train)?;
     let mut stream = dataset.stream(StreamOptions::new(arguments.batch, Order::File))?;
     let mut batches = Vec::new();
     while let Some(batch) = stream.next()? {

@@ -240,7 +240,7 @@ fn fresh(program: &Program, ids: usize) -> Outcome<(DenseState, Vec<Table>)> {
             .enumerate()
             .for_each(|(i, w)| *w = (stream.uniform(i as u64) as f32 - 0.5) * 0.1);
         // Eq. (9) divides by it.
-        table.counts_mut().fill(3.0);
+        table.frequency_mut().fill(3.0);
         tables.push(table);
     }
     Ok((state, tables))

@@ -30,7 +30,7 @@ CASES = [
     M.Case("dice_adam", True, "dice", "adam", 0.01),
     M.Case("din_sgd_adaptive", True, "prelu", "sgd", 0.1, 0.2),
     M.Case("dice_adam_adaptive", True, "dice", "adam", 0.01, 0.2),
-    M.Case("din_adam_every", True, "prelu", "adam", 0.01, 0.2, True),
+    M.Case("din_adam_dense", True, "prelu", "adam", 0.01, 0.2, True),
 ]
 
 

@@ -29,7 +29,7 @@ class Case:
     optimizer: str
     lr: float
     adaptive: float = 0.0
-    every_row: bool = False
+    dense_updates: bool = False
 
     def network(self):
         """What the initial weights depend on."""
@@ -42,7 +42,7 @@ class Case:
             "optimizer": self.optimizer,
             "lr": self.lr,
             "adaptive": self.adaptive,
-            "every_row": self.every_row,
+            "dense_updates": self.dense_updates,
         }
 
 
@@ -167,7 +167,7 @@ def step(model, batch, counts, number):
         if case.adaptive and name in ITEMS:
             penalty = units.adaptive(w[touched], counts[name][touched], case.adaptive)
             grad = grad.index_add(0, touched, penalty)
-        if case.every_row:
+        if case.dense_updates:
             touched = torch.arange(len(w))
         grad = grad[touched]
         slots = {k: s[touched] for k, s in model.slots.get(name, {}).items()}

@@ -9,6 +9,7 @@ use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
 use din_program::schema::{
     self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
+    UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, Update};
 use din_runtime::exec::cpu::CpuExecutor;
@@ -61,12 +62,12 @@ impl Given {
         let mut rows: Vec<Vec<Vec<u32>>> = Vec::new();
         for (t, spec) in program.tables.iter().enumerate() {
             let numbers = |&f: &u32| {
-                let ids = InputKind::Ids { feature: f };
+                let ids = |kind: &InputKind| matches!(*kind, InputKind::Ids { feature, .. } if feature == f);
                 let of = case
                     .inputs
                     .rows
                     .iter()
-                    .find(|((a, i), _)| a.index() == t && case.graph.inputs[i.index()].kind == ids);
+                    .find(|((a, i), _)| a.index() == t && ids(&case.graph.inputs[i.index()].kind));
                 of.map_or(Vec::new(), |(_, r)| r.iter().map(|&n| n as u32).collect())
             };
             rows.push(spec.features.iter().map(numbers).collect());
@@ -170,8 +171,8 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         init: Init::Constant(0.0),
         features: features_of(graph, t),
         update: 0,
-        counts: false,
-        every_row: false,
+        reads_frequency: false,
+        update_rule: UpdateRule::Sparse,
         location: location(),
     });
     let parameters = graph.params.iter().enumerate().map(|(k, shape)| Parameter {
@@ -220,7 +221,7 @@ fn features_of(graph: &Graph, table: usize) -> Vec<u32> {
         .ids()
         .filter_map(|id| match graph.node(id).op {
             Op::Lookup { table: TableId(t), input } if t as usize == table => match graph.inputs[input.index()].kind {
-                InputKind::Ids { feature } => Some(feature),
+                InputKind::Ids { feature, .. } => Some(feature),
                 _ => None,
             },
             _ => None,
@@ -251,7 +252,7 @@ pub fn schema_of(graph: &Graph) -> Schema {
     let mut features: Vec<(u32, Feature)> = Vec::new();
     for input in &graph.inputs {
         let (number, kind) = match input.kind {
-            InputKind::Ids { feature } => (feature, FeatureKind::Fixed { size: 1 << 20, clip: false }),
+            InputKind::Ids { feature, .. } => (feature, FeatureKind::Fixed { size: 1 << 20, clip: false }),
             InputKind::Dense { feature } => (feature, FeatureKind::Dense { width: input.shape.width() as u32 }),
             _ => continue,
         };

@@ -9,8 +9,8 @@
 
 use crate::primitives::PRIMITIVES;
 use din_compiler::graph::{
-    AxisId, BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, Op, ParamId, Root, Shape, StateId,
-    TableId, UnaryOp,
+    AxisId, BATCH, BinaryOp, GLOBAL, Graph, GroupId, Input, InputId, InputKind, NodeId, Op, ParamId, Root, Shape,
+    StateId, TableId, UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Run, Values};
 use din_grammar::{Span, span::FileId};
@@ -272,7 +272,8 @@ impl Maker {
             _ => {
                 let feature = self.features;
                 self.features += 1;
-                self.new_input(InputKind::Ids { feature }, axis, Shape::scalar(), vec![])
+                let group = GroupId(self.g.inputs.len() as u32 % 2);
+                self.new_input(InputKind::Ids { feature, group }, axis, Shape::scalar(), vec![])
             }
         };
         let rows = self.values.tables[table.index()].len() / self.g.tables[table.index()];

@@ -20,7 +20,7 @@ pub const SPECS: &[(&str, &str, &str, &str)] = &[
     ("sgd", "sgd(lr = 0.1)", "regularize l2(0.01)", "optimizer.sgd regularizer.l2"),
     ("momentum", "momentum(lr = 0.1)", "regularize adaptive(0.01)", "optimizer.momentum regularizer.adaptive"),
     ("adam", "adam(lr = 0.01)", "regularize difacto(0.01)", "optimizer.adam regularizer.difacto"),
-    ("adagrad", "adagrad(lr = 0.01) on every row", "", "optimizer.adagrad"),
+    ("adagrad", "adagrad(lr = 0.01) with dense updates", "", "optimizer.adagrad"),
     ("rowwise_adagrad", "sgd(lr = 0.1)", "optimizer rowwise_adagrad(lr = 0.1)", "optimizer.{sgd,rowwise_adagrad}"),
     ("ftrl", "ftrl(alpha = 0.1, l1 = 0.001)", "", "optimizer.ftrl"),
 ];

@@ -2,7 +2,8 @@
 
 use crate::random_graph::{Case, Random};
 use din_compiler::graph::{
-    AxisId, BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, ParamId, Root, Shape, TableId, UnaryOp,
+    AxisId, BATCH, BinaryOp, GLOBAL, Graph, GroupId, Input, InputId, InputKind, NodeId, ParamId, Root, Shape, TableId,
+    UnaryOp,
 };
 use din_compiler::interpret::{Inputs, Values};
 use din_grammar::Span;
@@ -30,7 +31,8 @@ pub fn activation_units(width: usize, hidden: usize, layers: u32) -> (Graph, Nod
     let embed = |g: &mut Graph, axis| {
         let mut fields = Vec::new();
         for feature in 0..FIELDS {
-            let kind = InputKind::Ids { feature: feature + FIELDS * (axis - 1) };
+            let feature_id = feature + FIELDS * (axis - 1);
+            let kind = InputKind::Ids { feature: feature_id, group: GroupId(feature_id) };
             g.inputs.push(Input { name: format!("f{feature}"), kind, axis: AxisId(axis), shape: Shape::scalar() });
             if g.tables.len() < FIELDS as usize {
                 g.tables.push(width);

@@ -7,7 +7,7 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::SlotScope;
 use din_program::schema::{self, FeatureKind, KeyType, TableKind};
-use din_runtime::bundle::{self, Carried, Kernels};
+use din_runtime::bundle::{self, Bundle, GpuKernels};
 use din_runtime::exec::cuda::CudaImage;
 use din_runtime::fs::metadata;
 use din_runtime::run_dir::RunDirectory;
@@ -27,7 +27,7 @@ pub fn info(console: &Console, args: &Info) -> Outcome {
         return Ok(());
     }
     if found.is_some_and(|found| found.is_file())
-        && let Some(Carried { program, kernels }) = bundle::read(&args.what)?
+        && let Some(Bundle { program, kernels }) = bundle::read(&args.what)?
     {
         show(console, &program, kernels.as_ref(), args.json);
         return Ok(());
@@ -72,7 +72,7 @@ fn slots(program: &Program, update: u32, weights: u64, rows: u64) -> u64 {
     slots.iter().map(|s| one(s.per)).sum()
 }
 
-pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_json: bool) {
+pub fn show(console: &Console, program: &Program, kernels: Option<&GpuKernels>, as_json: bool) {
     let dense: u64 = program.parameters.iter().map(|p| p.width() as u64).sum();
     let dense_slots: u64 = program.parameters.iter().map(|p| slots(program, p.update, p.width() as u64, 1)).sum();
     let states: u64 = program.states.iter().map(|s| s.width() as u64).sum();

@@ -12,7 +12,7 @@ mod synth;
 use crate::args::{StandaloneVerb, Verb};
 use crate::failure::Outcome;
 use crate::terminal::Console;
-use din_runtime::bundle::Carried;
+use din_runtime::bundle::Bundle;
 use std::sync::Arc;
 
 /// Runs a verb of `din`.
@@ -32,8 +32,8 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
 }
 
 /// Runs a verb of an executable that carries a program.
-pub fn standalone(console: &Console, carried: Carried, verb: StandaloneVerb) -> Outcome {
-    let Carried { program, kernels } = carried;
+pub fn standalone(console: &Console, carried: Bundle, verb: StandaloneVerb) -> Outcome {
+    let Bundle { program, kernels } = carried;
     let own = run::Own { program: Arc::new(program), kernels };
     match verb {
         StandaloneVerb::Train(args) => run::own_train(console, &own, &args),

@@ -1,6 +1,6 @@
 //! The running verbs: train, eval and predict, for `din` and for the executables it builds.
 
-use crate::args::{DinTrain, Eval, Machine, Predict, Train, Trained};
+use crate::args::{CpuArgs, DinTrain, Eval, Predict, Train, Trained};
 use crate::compile::{self, compile};
 use crate::device::{self, DeviceArg};
 use crate::failure::{Failure, INTERRUPTED, Outcome};
@@ -9,16 +9,16 @@ use crate::progress::Progress;
 use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_program::Program;
-use din_runtime::bundle::Kernels;
-use din_runtime::data::{Dataset, Mode, OpenOptions};
+use din_runtime::bundle::GpuKernels;
+use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
-use din_runtime::predict::{self, Output};
+use din_runtime::predict::{self, OutputOptions};
 use din_runtime::run_dir::RunDirectory;
 use din_runtime::run_dir::same_spec;
 use din_runtime::signal;
 use din_runtime::threads::Threads;
-use din_runtime::train::{self, Device, Options, Session, Summary};
+use din_runtime::train::{self, CpuOptions, Device, Session, Summary, TrainingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ const LEAST_BATCH: u32 = 1024;
 /// What an executable carries.
 pub struct Own {
     pub program: Arc<Program>,
-    pub kernels: Option<Kernels>,
+    pub kernels: Option<GpuKernels>,
 }
 
 pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
@@ -53,7 +53,7 @@ pub fn own_train(console: &Console, own: &Own, args: &Train) -> Outcome {
 }
 
 fn train_verb(console: &Console, program: &Arc<Program>, spec_folder: &Path, args: &Train, device: Device) -> Outcome {
-    let options = Options {
+    let options = TrainingOptions {
         spec_folder: spec_folder.into(),
         train: args.train.clone(),
         valid: args.valid.clone(),
@@ -62,7 +62,7 @@ fn train_verb(console: &Console, program: &Arc<Program>, spec_folder: &Path, arg
         epochs: args.epochs,
         batch: args.batch,
         seed: args.seed,
-        machine: machine(&args.machine),
+        cpu: cpu_options(&args.cpu),
         device,
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
@@ -101,7 +101,7 @@ fn train_verb(console: &Console, program: &Arc<Program>, spec_folder: &Path, arg
 }
 
 /// Trains and shows how it goes.
-pub fn train(console: &Console, program: &Arc<Program>, options: &Options) -> Result<Summary, Failure> {
+pub fn train(console: &Console, program: &Arc<Program>, options: &TrainingOptions) -> Result<Summary, Failure> {
     train_with(program, options, Progress::new(console))
 }
 
@@ -109,19 +109,23 @@ pub fn train(console: &Console, program: &Arc<Program>, options: &Options) -> Re
 pub fn train_named(
     console: &Console,
     program: &Arc<Program>,
-    options: &Options,
+    options: &TrainingOptions,
     name: &str,
 ) -> Result<Summary, Failure> {
     train_with(program, options, Progress::new(console).named(name))
 }
 
-fn train_with(program: &Arc<Program>, options: &Options, mut progress: Progress<'_>) -> Result<Summary, Failure> {
+fn train_with(
+    program: &Arc<Program>,
+    options: &TrainingOptions,
+    mut progress: Progress<'_>,
+) -> Result<Summary, Failure> {
     signal::install();
     Ok(train::train(program, options, &mut |event| progress.show(event))?)
 }
 
-pub fn machine(args: &Machine) -> train::Machine {
-    train::Machine { threads: args.threads.map(|n| n as usize), isa: args.isa.map(Into::into) }
+pub fn cpu_options(args: &CpuArgs) -> CpuOptions {
+    CpuOptions { threads: args.threads.map(|n| n as usize), isa: args.isa.map(Into::into) }
 }
 
 /// A run's model, ready to predict.
@@ -135,7 +139,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// What the run began with, unless another one is asked for, which is told: the data may be another system's.
+    /// What the run began with, unless another one is asked for, which is reported: the data may be another system's.
     fn list_separator(&self, console: &Console, asked: Option<u8>) -> u8 {
         let recorded = self.recorded_separator;
         if let Some(asked) = asked.filter(|&asked| asked != recorded) {
@@ -152,7 +156,7 @@ fn open(
     own: Option<&Own>,
     trained: &Trained,
     (asked, memory): (DeviceArg, Option<usize>),
-    machine: &train::Machine,
+    cpu: &CpuOptions,
 ) -> Result<Opened, Failure> {
     let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
@@ -184,17 +188,17 @@ fn open(
             program.hash(),
         )));
     }
-    let threads = Threads::new(machine.thread_count()).map_err(din_runtime::Error::from)?;
-    let session = Session::restored(device.executor(&program, machine, &threads)?, threads, loaded);
+    let threads = Threads::new(cpu.thread_count()).map_err(din_runtime::Error::from)?;
+    let session = Session::restored(device.executor(&program, cpu, &threads)?, threads, loaded);
     let batch = record.batch.max(LEAST_BATCH) as usize;
     Ok(Opened { session, run, checkpoint, batch, recorded_separator: record.list_separator })
 }
 
 pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
-    let mut opened = open(console, own, &args.trained, (args.device, args.gpu_table_memory), &machine(&args.machine))?;
+    let mut opened = open(console, own, &args.trained, (args.device, args.gpu_table_memory), &cpu_options(&args.cpu))?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
-        ..OpenOptions::new(Mode::Evaluate)
+        ..OpenOptions::new(ReadMode::Evaluate)
     };
     let data =
         Dataset::open_with(&args.data, &opened.session.program().schema, &options).map_err(din_runtime::Error::from)?;
@@ -250,14 +254,14 @@ fn warn_of_values(console: &Console, data: &Dataset) {
 
 pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome {
     // What can be wrong with the output is found before anything is read.
-    predict::Form::of(&args.out)?;
+    predict::OutputFormat::of(&args.out)?;
     if metadata(&args.out)?.is_some() && !args.force {
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::input(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
-    let mut opened = open(console, own, &args.trained, (args.device, args.gpu_table_memory), &machine(&args.machine))?;
+    let mut opened = open(console, own, &args.trained, (args.device, args.gpu_table_memory), &cpu_options(&args.cpu))?;
     let program = opened.session.program().clone();
-    let output = Output { path: args.out.clone(), logits: args.logits };
+    let output = OutputOptions { path: args.out.clone(), logits: args.logits };
     let separator = opened.list_separator(console, args.input.list_separator);
     let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;

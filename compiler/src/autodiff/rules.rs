@@ -1,7 +1,7 @@
 //! The derivative of every op: given `g`, the adjoint of `y = op(x, …)`, what each operand's adjoint gains.
 //!
 //! `g` has the node's axis and shape. What an arm computes for an operand may stand in a deeper axis than the operand (which was
-//! repeated along it) and, for a scalar operand, at several positions; [`fit`] sums over both, which is the derivative of repeating.
+//! repeated along it) and, for a scalar operand, at several positions; `fit` sums over both, which is the derivative of repeating.
 
 use super::adjoint::Adjoint;
 use crate::graph::{

@@ -172,7 +172,7 @@ impl<'a> Elab<'a> {
         self.graph.axes.parent(varies)
     }
 
-    /// `sum` and `mean`, over an axis or over the positions.
+    /// `sum` and `mean`, over an axis or over the components.
     fn total(&mut self, mean: bool, value: Value<'a>, over: Option<AxisId>, at: Span, span: Span) -> Value<'a> {
         if let (Value::List(items), None) = (&value, over) {
             let items = items.clone();
@@ -184,7 +184,7 @@ impl<'a> Elab<'a> {
             return Value::Number(if mean { total / (items.len().max(1)) as f64 } else { total });
         }
         let Some(t) = self.tensor(value, at) else { return Value::Poison };
-        let Some(axis) = over else { return self.positions(mean, &t, span) };
+        let Some(axis) = over else { return self.reduce_components(mean, &t, span) };
         let Some(parent) = self.over(&t, axis, at) else { return Value::Poison };
         let built = self.graph.sum(t.node, parent, span);
         let node = match built {
@@ -208,8 +208,8 @@ impl<'a> Elab<'a> {
         self.graph.binary(BinaryOp::Divide, sum, length, span)
     }
 
-    /// Over the positions of the value; in an optimizer `per tensor` over the tensor's rows as well.
-    fn positions(&mut self, mean: bool, t: &Tensor, span: Span) -> Value<'a> {
+    /// Sum or mean over the components of the value; in an optimizer `per tensor` over the tensor's rows as well.
+    fn reduce_components(&mut self, mean: bool, t: &Tensor, span: Span) -> Value<'a> {
         if let super::elab::Phase::Update(din_grammar::ast::Scope::Weight) = self.phase {
             return self.fault(
                 Diagnostic::error("E0321", "one weight is seen at a time here", span, "nothing to reduce")
@@ -243,7 +243,7 @@ impl<'a> Elab<'a> {
             if matches!(value, Value::Poison) {
                 return Value::Poison;
             }
-            return self.not_built("`max` over the positions of one value", "take `max(a, b)` of two values", span);
+            return self.not_built("`max` over the components of one value", "take `max(a, b)` of two values", span);
         };
         let Some(t) = self.tensor(value, at) else { return Value::Poison };
         let Some(parent) = self.over(&t, axis, at) else { return Value::Poison };
@@ -253,7 +253,7 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// Mean and biased variance, by position, over all elements that the value varies over.
+    /// Mean and biased variance, by component, over all elements that the value varies over.
     fn moments(&mut self, value: Value<'a>, at: Span, span: Span) -> Value<'a> {
         let poison = || Value::Tuple([Value::Poison, Value::Poison].into());
         let Some(t) = self.tensor(value, at) else { return poison() };
@@ -330,9 +330,9 @@ impl<'a> Elab<'a> {
             start += width;
             if start as f64 > super::elab::MAX_WIDTH || fields.len() > MAX_FIELDS {
                 self.report(
-                    Diagnostic::error("E0702", "the joined value is too wide", g.span, counted(start, "position"))
+                    Diagnostic::error("E0702", "the joined value is too wide", g.span, counted(start, "component"))
                         .note(format!(
-                            "expected at most {} positions and {MAX_FIELDS} fields\nfound {start} and {}",
+                            "expected at most {} components and {MAX_FIELDS} fields\nfound {start} and {}",
                             super::elab::MAX_WIDTH,
                             fields.len()
                         ))

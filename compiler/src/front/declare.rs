@@ -3,6 +3,7 @@
 use super::elab::{Bound, Elab, Scope};
 use super::load::listed;
 use super::value::{Value, nearest};
+use crate::graph::GroupId;
 use din_grammar::ast::{self, FeatureKindName, MemberKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Requests, Schema, Sequence, Table};
@@ -57,6 +58,14 @@ pub(super) struct Declarations<'a> {
     pub hypers: Vec<(String, f64, Span)>,
     pub used_features: FxHashSet<usize>,
     pub used_tables: FxHashSet<usize>,
+}
+
+impl Declarations<'_> {
+    /// The group that declares the feature.
+    pub fn group_of(&self, feature: usize) -> GroupId {
+        let group = self.groups.iter().position(|g| g.features.contains(&feature));
+        GroupId(group.expect("every feature is declared in a group") as u32)
+    }
 }
 
 /// What kind of column a name is bound to.

@@ -27,7 +27,7 @@ const MAX_DEPTH: usize = 400;
 const MAX_NODES: usize = 100_000;
 /// Expressions evaluated for one model.
 const MAX_STEPS: u64 = 1_000_000;
-/// Positions of one value.
+/// Components of one value.
 pub(super) const MAX_WIDTH: f64 = 16_777_216.0;
 
 /// What a name in scope stands for.
@@ -146,10 +146,23 @@ impl Instance {
     }
 }
 
+/// What the graph has one input for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum InputKey {
+    Feature(usize),
+    Label(u32),
+    /// Whether a label is known.
+    Present(u32),
+    /// A parameter of a definition that is checked by itself, by the number of inputs before it.
+    Sample(usize),
+    /// The logit of the prediction in such a check.
+    SampleLogit,
+}
+
 /// What one walk (for `training` true or false) has made so far.
 #[derive(Default)]
 pub(super) struct Run {
-    pub inputs: FxHashMap<(u8, u32), InputId>,
+    pub inputs: FxHashMap<InputKey, InputId>,
     pub lookups: FxHashMap<(u32, u32), NodeId>,
     /// Parameters and states by name.
     pub variables: FxHashMap<String, Instance>,
@@ -444,10 +457,12 @@ impl<'a> Elab<'a> {
         known.extend(self.modules[scope.module].names.keys().map(String::as_str));
         known.extend(Builtin::ALL.iter().map(|b| b.0));
         known.sort_unstable();
-        d.help = match (library_home(name), nearest(name, known.iter().copied())) {
-            (Some(module), _) => Some(format!("add `use {module}.{name}`")),
-            (None, Some(near)) => Some(format!("did you mean `{near}`?")),
-            (None, None) => None,
+        d.help = if let (Phase::Update(_), Some(now)) = (self.phase, renamed(name)) {
+            Some(format!("write `{now}`, as `{name}` is called now"))
+        } else if let Some(module) = library_home(name) {
+            Some(format!("add `use {module}.{name}`"))
+        } else {
+            nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"))
         };
         self.fault(d)
     }
@@ -470,10 +485,10 @@ impl<'a> Elab<'a> {
         self.fault(d)
     }
 
-    /// Gives the graph of this run all inputs a label or feature needs, once each.
+    /// The input of the key in the graph of this walk, added where it is not there yet.
     pub fn input(
         &mut self,
-        key: (u8, u32),
+        key: InputKey,
         name: String,
         kind: crate::graph::InputKind,
         axis: AxisId,
@@ -486,6 +501,15 @@ impl<'a> Elab<'a> {
         self.graph.inputs.push(crate::graph::Input { name, kind, axis, shape });
         self.run.inputs.insert(key, id);
         id
+    }
+}
+
+/// What a former name of an optimizer's or regularizer's scope is called now.
+fn renamed(name: &str) -> Option<&'static str> {
+    match name {
+        "count" => Some("frequency"),
+        "touches" => Some("updates"),
+        _ => None,
     }
 }
 

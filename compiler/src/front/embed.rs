@@ -1,7 +1,7 @@
 //! Vectors of features: `embed(group)`, `embed(group.field)` and tables called as functions.
 
 use super::declare::{Family, TableReader};
-use super::elab::Elab;
+use super::elab::{Elab, InputKey};
 use super::load::listed;
 use super::value::{Field, Given, Tensor, Value, counted};
 use crate::graph::{InputKind, Shape, TableId};
@@ -125,8 +125,8 @@ impl<'a> Elab<'a> {
         }
         let path = self.declarations.schema.features[feature].path();
         let axis = self.feature_axis(feature);
-        let kind = InputKind::Ids { feature: feature as u32 };
-        let input = self.input((0, feature as u32), path, kind, axis, Shape::scalar());
+        let kind = InputKind::Ids { feature: feature as u32, group: self.declarations.group_of(feature) };
+        let input = self.input(InputKey::Feature(feature), path, kind, axis, Shape::scalar());
         let node = self.graph.lookup(TableId(table as u32), input, span);
         self.run.lookups.insert(key, node);
         Tensor { node, fields: None }

@@ -1,6 +1,6 @@
 //! Expressions: names, compile-time arithmetic, fields, conditions. Tensor arithmetic is in `tensor`, calls in `call`.
 
-use super::elab::{Elab, Phase, Scope};
+use super::elab::{Elab, InputKey, Phase, Scope};
 use super::value::{Tensor, Value, fields_text, nearest};
 use crate::graph::{BATCH, Shape};
 use din_grammar::ast::{self, BinaryOp, Expr, ExprKind, UnaryOp};
@@ -62,7 +62,7 @@ impl<'a> Elab<'a> {
                             "varies with the data",
                         )
                         .note(format!("expected a compile-time bool, such as `training`\nfound {found}"))
-                        .help("use `select(condition, a, b)`, which chooses by position"),
+                        .help("use `select(condition, a, b)`, which chooses by component"),
                     )
                 }
                 other => {
@@ -187,7 +187,8 @@ impl<'a> Elab<'a> {
     fn label_node(&mut self, p: usize, span: Span) -> crate::graph::NodeId {
         let label = self.predictions[p].label;
         let name = format!("label {}", self.predictions[p].name);
-        let input = self.input((1, label), name, crate::graph::InputKind::Label { label }, BATCH, Shape::scalar());
+        let input =
+            self.input(InputKey::Label(label), name, crate::graph::InputKind::Label { label }, BATCH, Shape::scalar());
         self.graph.input(input, span)
     }
 
@@ -288,7 +289,7 @@ impl<'a> Elab<'a> {
             let label = self.predictions[p].label;
             let name = format!("present {}", self.predictions[p].name);
             let kind = crate::graph::InputKind::Present { label };
-            let input = self.input((2, label), name, kind, BATCH, Shape::scalar());
+            let input = self.input(InputKey::Present(label), name, kind, BATCH, Shape::scalar());
             let present = self.graph.input(input, at);
             let zero = self.graph.constant(0.0, at);
             let built = self.graph.select(present, t.node, zero, value.span);

@@ -1,14 +1,14 @@
 //! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
 
 use super::conform::TypeWord;
-use super::elab::{Elab, Scope};
+use super::elab::{Elab, InputKey, Scope};
 use super::names;
 use super::update::{Rule, RuleKind, Updates};
 use super::value::{Builtin, Callee, Given, Tensor, Value};
 use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape};
 use crate::model::UpdateScope;
 use din_grammar::ast;
-use din_program::schema::{Label, Prediction};
+use din_program::schema::{Label, Prediction, UpdateRule};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
@@ -93,7 +93,7 @@ impl<'a> Elab<'a> {
         let matrix = shape.len() == 2;
         let kind = InputKind::Dense { feature: 0 };
         let axis = if matrix { crate::graph::GLOBAL } else { axis };
-        let key = (3, self.graph.inputs.len() as u32);
+        let key = InputKey::Sample(self.graph.inputs.len());
         let input = self.input(key, p.name.name.clone(), kind, axis, Shape(shape));
         Value::Tensor(Tensor { node: self.graph.input(input, p.span), fields: None })
     }
@@ -108,7 +108,8 @@ impl<'a> Elab<'a> {
                 location: String::new(),
             });
         }
-        let input = self.input((3, 1 << 20), "logit".into(), InputKind::Dense { feature: 0 }, BATCH, Shape::scalar());
+        let input =
+            self.input(InputKey::SampleLogit, "logit".into(), InputKind::Dense { feature: 0 }, BATCH, Shape::scalar());
         let node = self.graph.input(input, p.span);
         self.run.logits = vec![Some(node)];
         Value::Prediction(0)
@@ -129,12 +130,17 @@ impl<'a> Elab<'a> {
             arguments.push(value);
         }
         let span = parameters.first().map_or_else(Default::default, |p| p.span);
-        let rule = Rule { module, kind, arguments, every_row: false, span };
+        let rule = Rule { module, kind, arguments, updates: UpdateRule::Sparse, span };
         let mut updates = Updates::default();
         match kind {
             RuleKind::Optimizer(_) => {
                 let rule = Rule { span: rule.name().span, ..rule };
-                self.update_program(&mut updates, &rule, None, UpdateScope::Rows { width: 3, every: false });
+                self.update_program(
+                    &mut updates,
+                    &rule,
+                    None,
+                    UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse },
+                );
             }
             RuleKind::Regularizer(_) => {
                 let rule = Rule { span: rule.name().span, ..rule };

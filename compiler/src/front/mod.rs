@@ -20,6 +20,7 @@
 //!
 //! Guarantees: every independent fault is reported once and nothing that follows from it (a faulty value is *poison*, which every operation
 //! passes on); never a panic, whatever the text; bounded depth and work; the same text gives the same model.
+#![warn(missing_docs)]
 
 mod block;
 mod builtin;
@@ -83,9 +84,11 @@ pub struct Options {
 /// The outcome of [`check`]: `model` is there exactly when no diagnostic is an error.
 #[derive(Debug)]
 pub struct Checked {
+    /// The model that the text describes.
     pub model: Option<Model>,
     /// In source order within a file.
     pub diagnostics: Vec<Diagnostic>,
+    /// The files that the diagnostics have places in.
     pub sources: SourceMap,
 }
 
@@ -174,7 +177,7 @@ pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (
     (diagnostics, sources)
 }
 
-/// By file and position; the order of the walk among equals.
+/// Sorted by file and place in it; equal ones stay in the order of the walk.
 fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics.sort_by_key(|d| d.labels.first().map(|l| (l.span.file, l.span.start, l.span.end)));
     diagnostics

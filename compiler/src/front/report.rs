@@ -229,7 +229,7 @@ impl<'a> Elab<'a> {
         };
         self.report(
             Diagnostic::error("E0614", "rows are grouped by a key or a categorical feature", e.span, found.clone())
-                .note(format!("expected a key or a feature with one id a sample\nfound {found}"))
+                .note(format!("expected a key or a feature with one id per sample\nfound {found}"))
                 .help("declare one: `key user_id: int64`"),
         );
         None

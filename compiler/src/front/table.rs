@@ -7,7 +7,7 @@ use super::value::{Callee, Value, nearest};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{FeatureKind, Init, KeyType, Table, TableKind};
+use din_program::schema::{FeatureKind, Init, KeyType, Table, TableKind, UpdateRule};
 use std::rc::Rc;
 
 impl<'a> Elab<'a> {
@@ -18,7 +18,7 @@ impl<'a> Elab<'a> {
         let known = ["init", "regularize", "optimizer"];
         for option in &e.options {
             let word = option.word.name.as_str();
-            self.every_row_elsewhere(option);
+            self.updates_elsewhere(option);
             if !known.contains(&word) {
                 match super::value::reserved(word) {
                     Some(r) => self.not_built(r.what, r.instead, option.word.span),
@@ -31,6 +31,9 @@ impl<'a> Elab<'a> {
                 self.report(d.label(first.word.span, "first here").help("remove one of them"));
                 continue;
             }
+            if self.old_dense_updates(option) {
+                continue;
+            }
             if option.values.len() != 1 {
                 self.report(
                     Diagnostic::error(
@@ -39,7 +42,7 @@ impl<'a> Elab<'a> {
                         option.span,
                         format!("{}", option.values.len()),
                     )
-                    .help(format!("write `{word} …` once a line")),
+                    .help(format!("write `{word}` and one value on its line")),
                 );
                 continue;
             }
@@ -115,13 +118,13 @@ impl<'a> Elab<'a> {
                     }
                     None => (TableReader::Embed, span),
                 };
-                let mut told: Option<Span> = None;
+                let mut reported: Option<Span> = None;
                 for (f, group) in features {
                     let path = self.declarations.schema.features[f].path();
                     if reader == TableReader::Embed
                         && let Some(first) = self.nameless_table(f)
                     {
-                        if told.replace(group.span) == Some(group.span) {
+                        if reported.replace(group.span) == Some(group.span) {
                             continue;
                         }
                         self.report(
@@ -217,8 +220,8 @@ impl<'a> Elab<'a> {
             init,
             features,
             update: 0,
-            counts: false,
-            every_row: false,
+            reads_frequency: false,
+            update_rule: UpdateRule::Sparse,
             location,
         });
         self.declarations.table_spans.push(span);

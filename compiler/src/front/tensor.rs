@@ -1,6 +1,6 @@
 //! Arithmetic on tensors and records: shapes, axes and fields.
 
-use super::elab::{Elab, Phase};
+use super::elab::{Elab, InputKey, Phase};
 use super::expr::symbol;
 use super::value::{Field, Tensor, Value, fields_text, shape_text};
 use crate::graph::{self, AxisId, InputKind, NodeId, Shape, TypeError};
@@ -71,7 +71,7 @@ impl<'a> Elab<'a> {
         let path = self.declarations.schema.features[feature].path();
         let axis = self.feature_axis(feature);
         let kind = InputKind::Dense { feature: feature as u32 };
-        let input = self.input((0, feature as u32), path, kind, axis, Shape::vector(width as usize));
+        let input = self.input(InputKey::Feature(feature), path, kind, axis, Shape::vector(width as usize));
         self.declarations.used_features.insert(feature);
         Tensor { node: self.graph.input(input, span), fields: None }
     }
@@ -115,7 +115,7 @@ impl<'a> Elab<'a> {
                 Diagnostic::error("E0301", "a vector is needed", span, shape_text(&found))
             }
             TypeError::OutOfRange { width, end } => {
-                Diagnostic::error("E0301", "positions outside the value", span, format!("{end} of {width}"))
+                Diagnostic::error("E0301", "components outside the value", span, format!("{end} of {width}"))
             }
             TypeError::NotAnAncestor { of, .. } => {
                 let d = self.axis_text(of);
@@ -222,7 +222,7 @@ impl<'a> Elab<'a> {
                 Diagnostic::error("E0301", format!("`{what}` on values of different shapes"), r.1, &b)
                     .label(l.1, &a)
                     .note(format!("expected {}\nfound {}", shape_text(&ls), shape_text(&rs)))
-                    .help("shapes must be equal, or one of them `[1]`, which scales every position"),
+                    .help("shapes must be equal, or one of them `[1]`, which scales every component"),
             );
             return None;
         }

@@ -9,7 +9,7 @@ use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Metric, MetricKind, Prediction, Training};
+use din_program::schema::{Metric, MetricKind, Prediction, Training, UpdateRule};
 use rustc_hash::FxHashSet;
 
 const SETTINGS: [&str; 7] = ["loss", "optimizer", "regularize", "batch", "epochs", "seed", "select"];
@@ -76,13 +76,13 @@ impl<'a> Elab<'a> {
         let value = self.under(Some(target.name.clone()), true, |me| me.expr(scope, argument));
         let Some(mut t) = self.tensor(value, argument.span) else { return };
         if Some(self.graph.node(t.node).axis) == self.graph.axes.request() {
-            // One logit a request is one for each of its samples.
+            // A logit per request holds for each of its samples.
             t.node = self.graph.replicated(t.node, argument.span).unwrap_or(t.node);
         }
         let node = self.graph.node(t.node);
         if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
-            let mut d = Diagnostic::error("E0609", "a logit is one number a sample", argument.span, found.clone());
+            let mut d = Diagnostic::error("E0609", "a logit is one value per sample", argument.span, found.clone());
             d = if node.axis == GLOBAL {
                 d.note("expected [1] for every sample\nfound a value that does not depend on the sample")
             } else {
@@ -190,7 +190,7 @@ impl<'a> Elab<'a> {
             let mut settings: Vec<&'a ast::Setting> = Vec::new();
             for s in &train.settings {
                 let word = s.word.name.as_str();
-                self.every_row_elsewhere(s);
+                self.updates_elsewhere(s);
                 if !SETTINGS.contains(&word) {
                     match super::value::reserved(word) {
                         Some(r) => self.not_built(r.what, r.instead, s.word.span),
@@ -199,6 +199,8 @@ impl<'a> Elab<'a> {
                 } else if let Some(first) = settings.iter().find(|o| o.word.name == word) {
                     let d = Diagnostic::error("E0605", format!("`{word}` is given twice"), s.word.span, "again here");
                     self.report(d.label(first.word.span, "first here").help("remove one of them"));
+                } else if self.old_dense_updates(s) {
+                    settings.push(s);
                 } else if s.values.len() != 1 {
                     let found = counted(s.values.len(), "value");
                     self.report(
@@ -216,7 +218,7 @@ impl<'a> Elab<'a> {
                 ("batch", "batch 1024"),
                 ("epochs", "epochs 1"),
             ] {
-                // A slip in the word itself has been told.
+                // A misspelled word has been reported already.
                 let slip = |s: &&ast::Setting| {
                     !SETTINGS.contains(&s.word.name.as_str()) && nearest(&s.word.name, SETTINGS) == Some(word)
                 };
@@ -268,7 +270,7 @@ impl<'a> Elab<'a> {
         if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
             self.report(
-                Diagnostic::error("E0610", "a loss is one number a sample", e.span, found.clone())
+                Diagnostic::error("E0610", "a loss is one value per sample", e.span, found.clone())
                     .note(format!("expected [1] for every sample\nfound {found}")),
             );
             return;
@@ -285,17 +287,38 @@ impl<'a> Elab<'a> {
     /// The optimizer of a setting.
     fn optimizer(&mut self, scope: &mut Scope<'a>, s: &'a ast::Setting) -> Option<Rule<'a>> {
         let rule = self.rule(scope, s.values.first()?, true)?;
-        Some(Rule { every_row: s.every_row.is_some(), ..rule })
+        Some(Rule { updates: update_rule(s), ..rule })
     }
 
-    /// `on every row` says how an optimizer treats tables; no other setting has it.
-    pub fn every_row_elsewhere(&mut self, s: &ast::Setting) {
-        if let Some(span) = s.every_row
+    /// `with dense updates` says how an optimizer treats tables; no other setting has it.
+    pub fn updates_elsewhere(&mut self, s: &ast::Setting) {
+        if let Some(updates) = &s.updates
             && s.word.name != "optimizer"
         {
-            let d = Diagnostic::error("E0607", "`on every row` belongs to an optimizer", span, "not understood here");
-            self.report(d.help("write `optimizer adam(lr = 1e-3) on every row`, or remove the words"));
+            let words = if updates.dense { "with dense updates" } else { "with sparse updates" };
+            let message = format!("`{words}` belongs to an optimizer");
+            let d = Diagnostic::error("E0607", message, updates.span, "not understood here");
+            self.report(d.help(format!("write `optimizer adam(lr = 1e-3) {words}`, or remove the words")));
         }
+    }
+
+    /// Reports `on every row`, the former words for dense updates.
+    pub fn old_dense_updates(&mut self, s: &ast::Setting) -> bool {
+        let [_, old @ ..] = s.values.as_slice() else { return false };
+        let old_words = old.len() == 3
+            && old
+                .iter()
+                .zip(["on", "every", "row"])
+                .all(|(e, word)| matches!(&e.kind, ExprKind::Name(n) if n == word));
+        if s.word.name != "optimizer" || !old_words {
+            return false;
+        }
+        let span = Span::new(old[0].span.file, old[0].span.start as usize, old[2].span.end as usize);
+        self.report(
+            Diagnostic::error("E0607", "`on every row` is now `with dense updates`", span, "not understood")
+                .help("write `optimizer adam(lr = 1e-3) with dense updates`"),
+        );
+        true
     }
 
     /// Gives every table and parameter its update program.
@@ -320,11 +343,11 @@ impl<'a> Elab<'a> {
                 continue;
             }
             let width = self.declarations.tables[t].width;
-            let counts = self.counts(&o) || r.as_ref().is_some_and(|r| self.counts(r));
-            let over = UpdateScope::Rows { width, every: o.every_row };
+            let counts = self.reads_frequency(&o) || r.as_ref().is_some_and(|r| self.reads_frequency(r));
+            let over = UpdateScope::Rows { width, rule: o.updates };
             if let Some(u) = self.update_program(updates, &o, r.as_ref(), over) {
                 let table = &mut self.declarations.tables[t];
-                (table.update, table.counts, table.every_row) = (u, counts, o.every_row);
+                (table.update, table.reads_frequency, table.update_rule) = (u, counts, o.updates);
             }
         }
         let Some(optimizer) = optimizer else { return };
@@ -417,5 +440,13 @@ impl<'a> Elab<'a> {
             }
         }
         Training { batch, epochs, seed, select }
+    }
+}
+
+/// The rows that a step of the setting's optimizer updates: sparse unless it says otherwise.
+fn update_rule(optimizer: &ast::Setting) -> UpdateRule {
+    match &optimizer.updates {
+        Some(updates) if updates.dense => UpdateRule::Dense,
+        Some(_) | None => UpdateRule::Sparse,
     }
 }

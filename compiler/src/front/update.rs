@@ -8,6 +8,7 @@ use crate::graph::{AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, R
 use crate::model::{Slot, SlotScope, Update, UpdateScope};
 use din_grammar::ast::{self, ExprKind, StatementKind};
 use din_grammar::{Diagnostic, Span};
+use din_program::schema::UpdateRule;
 
 /// `adam(lr = 1e-3)`: a definition and its arguments.
 #[derive(Clone, Debug)]
@@ -15,8 +16,8 @@ pub(super) struct Rule<'a> {
     pub module: usize,
     pub kind: RuleKind<'a>,
     pub arguments: Vec<f64>,
-    /// Of an optimizer: a step updates every row of a table.
-    pub every_row: bool,
+    /// Of an optimizer: which rows of a table a step updates.
+    pub updates: UpdateRule,
     pub span: Span,
 }
 
@@ -117,7 +118,8 @@ impl<'a> Elab<'a> {
                 return None;
             }
         };
-        let mut rule = Rule { module: definition.module, kind, arguments: Vec::new(), every_row: false, span: e.span };
+        let mut rule =
+            Rule { module: definition.module, kind, arguments: Vec::new(), updates: UpdateRule::Sparse, span: e.span };
         let mut given = Vec::new();
         for a in arguments {
             if !self.no_axis(name, a) {
@@ -175,9 +177,9 @@ impl<'a> Elab<'a> {
         index
     }
 
-    /// Whether the rule needs the number of training samples with a row's id.
-    pub fn counts(&self, rule: &Rule<'a>) -> bool {
-        rule.reads().contains_key("count")
+    /// Whether the rule reads the frequency of a row's id.
+    pub fn reads_frequency(&self, rule: &Rule<'a>) -> bool {
+        rule.reads().contains_key("frequency")
     }
 
     fn build_update(
@@ -237,7 +239,7 @@ impl<'a> Elab<'a> {
     /// A regularizer by itself, for a row of width 3.
     pub fn regularizer_alone(&mut self, rule: &Rule<'a>) {
         let RuleKind::Regularizer(r) = rule.kind else { return };
-        let over = UpdateScope::Rows { width: 3, every: false };
+        let over = UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse };
         self.graph = Graph::new("rows");
         self.run = super::elab::Run::default();
         self.phase = Phase::Update(ast::Scope::Row);
@@ -259,7 +261,7 @@ impl<'a> Elab<'a> {
             scope.bind(&parameter.name.name, Value::Number(*n), parameter.name.span);
         }
         let rows = over != UpdateScope::Elements;
-        if reads.contains_key("step") || (reads.contains_key("touches") && !rows) {
+        if reads.contains_key("step") || (reads.contains_key("updates") && !rows) {
             let t = match &shared.step {
                 Some(t) => t.clone(),
                 None => self.update_input("step", InputKind::Step, GLOBAL, 1, span),
@@ -267,35 +269,40 @@ impl<'a> Elab<'a> {
             shared.step = Some(t.clone());
             scope.bind("step", Value::Tensor(t.clone()), span);
             if !rows {
-                // A dense weight is touched by every step.
-                scope.bind("touches", Value::Tensor(t), span);
+                // Every step updates a dense weight.
+                scope.bind("updates", Value::Tensor(t), span);
             }
         }
-        if reads.contains_key("touches") && rows {
-            let t = match &shared.touches {
+        if reads.contains_key("updates") && rows {
+            let t = match &shared.updates {
                 Some(t) => t.clone(),
-                None => self.update_input("touches", InputKind::UpdateCount, BATCH, 1, span),
+                None => self.update_input("updates", InputKind::UpdateCount, BATCH, 1, span),
             };
-            shared.touches = Some(t.clone());
-            scope.bind("touches", Value::Tensor(t), span);
+            shared.updates = Some(t.clone());
+            scope.bind("updates", Value::Tensor(t), span);
         }
-        if reads.contains_key("count") {
+        if reads.contains_key("frequency") {
             if !rows {
                 let name = &rule.name().name;
                 self.report(
-                    Diagnostic::error("E0617", format!("`{name}` counts ids"), rule.span, "dense weights have no ids")
-                        .label(span, "its definition reads `count`")
-                        .help(format!("give it to tables: `embedding … {{ regularize {name}(…) }}`")),
+                    Diagnostic::error(
+                        "E0617",
+                        format!("`{name}` works on ids"),
+                        rule.span,
+                        "dense weights have no ids",
+                    )
+                    .label(span, "its definition reads `frequency`")
+                    .help(format!("give it to tables: `embedding … {{ regularize {name}(…) }}`")),
                 );
-                scope.bind("count", Value::Poison, span);
+                scope.bind("frequency", Value::Poison, span);
                 return;
             }
-            let t = match &shared.count {
+            let t = match &shared.frequency {
                 Some(t) => t.clone(),
-                None => self.update_input("count", InputKind::Frequency, BATCH, 1, span),
+                None => self.update_input("frequency", InputKind::Frequency, BATCH, 1, span),
             };
-            shared.count = Some(t.clone());
-            scope.bind("count", Value::Tensor(t), span);
+            shared.frequency = Some(t.clone());
+            scope.bind("frequency", Value::Tensor(t), span);
         }
     }
 
@@ -326,11 +333,11 @@ impl<'a> Elab<'a> {
             let joined = self.tensor(value, r.body.span).and_then(|t| {
                 let fields = self.same_fields("+", (&grad, definition.name.span), (&t, r.body.span))?;
                 let mut node = t.node;
-                if let UpdateScope::Rows { every: true, .. } = over {
+                if let UpdateScope::Rows { rule: UpdateRule::Dense, .. } = over {
                     // A penalty acts on the rows of the batch, whichever rows the optimizer treats.
-                    let touched = self.update_input("touched", InputKind::InBatch, BATCH, 1, rule.span);
+                    let in_batch = self.update_input("in_batch", InputKind::InBatch, BATCH, 1, rule.span);
                     let zero = self.graph.constant(0.0, rule.span);
-                    node = self.graph.select(touched.node, node, zero, r.body.span).ok()?;
+                    node = self.graph.select(in_batch.node, node, zero, r.body.span).ok()?;
                 }
                 let node = self.graph.binary(BinaryOp::Add, grad.node, node, r.body.span).ok()?;
                 Some(Tensor { node, fields })
@@ -470,7 +477,7 @@ impl<'a> Elab<'a> {
         if deeper || node.shape.width() != 1 {
             let (a, b) = (shape_text(&before.shape), shape_text(&node.shape));
             let d = Diagnostic::error("E0507", "the new value does not fit", span, &b);
-            let d = d.note(format!("expected {a}\nfound {b}{}", if deeper { ", one a row" } else { "" }));
+            let d = d.note(format!("expected {a}\nfound {b}{}", if deeper { ", one per row" } else { "" }));
             self.report(d.help("reduce it with `mean(…)` or `sum(…)`"));
             return None;
         }
@@ -485,8 +492,8 @@ impl<'a> Elab<'a> {
 #[derive(Default)]
 struct Ambient {
     step: Option<Tensor>,
-    touches: Option<Tensor>,
-    count: Option<Tensor>,
+    updates: Option<Tensor>,
+    frequency: Option<Tensor>,
 }
 
 fn scope_text(scope: ast::Scope) -> &'static str {

@@ -155,11 +155,11 @@ impl<'a> Elab<'a> {
             }
         }
         for t in 0..self.declarations.tables.len() {
-            // A feature that is never used has been told: its table is a consequence.
+            // A feature that is never used has been reported already; its table follows from it.
             let each = self.declarations.table_readers[t] != TableReader::Name;
             let used = &self.declarations.used_features;
-            let told = each && !self.declarations.tables[t].features.iter().any(|f| used.contains(&(*f as usize)));
-            if !told && !self.declarations.used_tables.contains(&t) {
+            let reported = each && !self.declarations.tables[t].features.iter().any(|f| used.contains(&(*f as usize)));
+            if !reported && !self.declarations.used_tables.contains(&t) {
                 let (name, span) = (self.declarations.tables[t].name.clone(), self.declarations.table_spans[t]);
                 let d = Diagnostic::warning("W0402", format!("the table `{name}` is never read"), span, "never read");
                 self.report(match self.declarations.table_readers[t] {

@@ -29,7 +29,7 @@ pub(super) enum Value<'a> {
     Poison,
 }
 
-/// A graph node, and what the fields of its positions are called.
+/// A graph node, and what the fields of its components are called.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
     pub node: NodeId,

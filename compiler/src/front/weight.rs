@@ -50,10 +50,10 @@ impl<'a> Elab<'a> {
         }
         let shape = Shape(sizes);
         if shape.width() > MAX_WIDTH as usize {
-            let found = format!("{} has {} numbers", shape_text(&shape), shape.width());
+            let found = format!("{} has {} values", shape_text(&shape), shape.width());
             self.report(
                 Diagnostic::error("E0702", "this tensor is too large", ty.span, found.clone())
-                    .note(format!("expected at most {MAX_WIDTH} numbers\nfound {found}"))
+                    .note(format!("expected at most {MAX_WIDTH} values\nfound {found}"))
                     .help("choose smaller sizes"),
             );
             return None;
@@ -114,7 +114,7 @@ impl<'a> Elab<'a> {
         let at = v.name.span;
         let frames: Rc<[Frame]> = self.frames.iter().cloned().collect();
         if let Some(before) = self.run.variables.get(&name).cloned() {
-            // The outermost calls in which the two differ are the ones to tell.
+            // The outermost calls in which the two differ are reported.
             let trace = || frames.iter().map(|f| f.call).chain([span]);
             let innermost = frames.last().map_or(span, |f| f.call);
             let differ = before.trace().zip(trace()).find(|(a, b)| a != b);
@@ -193,7 +193,7 @@ impl<'a> Elab<'a> {
         Some((id, node))
     }
 
-    /// Two instances that would have one name; told once a pair of calls.
+    /// Two instances that would have one name; reported once per pair of calls.
     pub fn same_name(&mut self, name: &str, state: bool, first: Span, call: Span) {
         let already =
             self.diagnostics.iter().any(|d| d.code == "E0501" && d.labels.first().is_some_and(|l| l.span == call));

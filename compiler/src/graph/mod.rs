@@ -82,7 +82,9 @@ id! {
     /// Index into the model's states.
     StateId,
     /// Index into the model's tables.
-    TableId
+    TableId,
+    /// Number of a feature group of the model, in the order of their declarations.
+    GroupId
 }
 
 pub use din_program::axes::{Axis, AxisId, AxisKind, AxisTree, BATCH, GLOBAL, UniqueKeys};
@@ -111,7 +113,7 @@ impl Shape {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InputKind {
     /// Ids of categorical feature `feature` of the schema; only `Lookup` reads it. Shape `[1]`.
-    Ids { feature: u32 },
+    Ids { feature: u32, group: GroupId },
     /// Numeric feature `feature` of the schema.
     Dense { feature: u32 },
     /// Label `label` of the schema: 0 or 1, 0 where missing.
@@ -142,13 +144,6 @@ pub struct Input {
     pub kind: InputKind,
     pub axis: AxisId,
     pub shape: Shape,
-}
-
-impl Input {
-    /// The feature's group, or the name of what has none.
-    pub fn group(&self) -> &str {
-        self.name.split_once('.').map_or(&self.name, |(group, _)| group)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -330,7 +325,7 @@ impl Graph {
     /// The feature whose ids an input holds; `None` for any other input.
     pub fn ids_feature(&self, input: InputId) -> Option<u32> {
         match self.inputs[input.index()].kind {
-            InputKind::Ids { feature } => Some(feature),
+            InputKind::Ids { feature, .. } => Some(feature),
             InputKind::Dense { .. }
             | InputKind::Label { .. }
             | InputKind::Present { .. }

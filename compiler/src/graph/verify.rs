@@ -77,7 +77,9 @@ fn tables(g: &Graph) -> Rule {
     for (axis, unique) in g.axes.uniques() {
         for (n, key) in unique.keys.iter().enumerate() {
             let (table, feature) = *key;
-            let ids = |i: &Input| i.kind == InputKind::Ids { feature } && i.axis == unique.over;
+            let ids = |i: &Input| {
+                matches!(i.kind, InputKind::Ids { feature: f, .. } if f == feature) && i.axis == unique.over
+            };
             let known =
                 g.inputs.iter().any(ids) && (table as usize) < g.tables.len() && !unique.keys[..n].contains(key);
             demand(known, || format!("axis {} cannot have the key ({table}, {feature})", axis.0))?;

@@ -196,7 +196,10 @@ impl Sizes {
         for (id, UniqueKeys { over, keys }) in graph.axes.uniques() {
             let k = id.index();
             let key = |&(table, feature): &(u32, u32)| {
-                let input = graph.inputs.iter().position(|i| i.kind == InputKind::Ids { feature })?;
+                let input = graph
+                    .inputs
+                    .iter()
+                    .position(|i| matches!(i.kind, InputKind::Ids { feature: f, .. } if f == feature))?;
                 inputs.rows.get(&(TableId(table), InputId(input as u32)))
             };
             let columns: Option<Vec<&Vec<usize>>> = keys.iter().map(key).collect();

@@ -7,6 +7,7 @@ use super::{Inputs, InterpretError, Values, run};
 use crate::autodiff::{DifferentiateError, differentiate};
 use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, InputKind, Root, TableId};
 use crate::model::{Model, SlotScope, Update};
+use din_program::schema::UpdateRule;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -50,7 +51,7 @@ impl Samples {
                     Some(self.present.get(label as usize).cloned().unwrap_or_else(|| vec![1.0; self.batch]))
                 }
                 InputKind::Step => Some(vec![step as f64]),
-                InputKind::Ids { feature } => {
+                InputKind::Ids { feature, .. } => {
                     for (&(table, f), rows) in &self.rows {
                         if f == feature {
                             inputs.rows.insert((TableId(table), InputId(k as u32)), rows.clone());
@@ -246,8 +247,10 @@ impl<'m> Session<'m> {
             let width = table.width as usize;
             let TableData { weights, slots, counts, touches } = &mut self.tables[k];
             gradients.keys().for_each(|&r| touches[r] += 1.0);
-            let rows: Vec<usize> =
-                if table.every_row { (0..touches.len()).collect() } else { gradients.keys().copied().collect() };
+            let rows: Vec<usize> = match table.update_rule {
+                UpdateRule::Dense => (0..touches.len()).collect(),
+                UpdateRule::Sparse => gradients.keys().copied().collect(),
+            };
             if rows.is_empty() {
                 continue;
             }

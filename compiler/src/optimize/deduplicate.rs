@@ -10,7 +10,7 @@
 
 use super::cost::element_flops;
 use super::rewrite::rebuild_by_id;
-use crate::graph::{AxisId, GLOBAL, Graph, InputId, Node, NodeId, Op, Root, TableId, UniqueKeys};
+use crate::graph::{AxisId, GLOBAL, Graph, GroupId, InputId, InputKind, Node, NodeId, Op, Root, TableId, UniqueKeys};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ const MAX_KEYS: usize = din_program::schedule::MAX_KEYS;
 const MOST: usize = 4096;
 
 /// An axis and a feature group: by what things are told apart.
-type Thing = (AxisId, String);
+type Thing = (AxisId, GroupId);
 
 /// Look-ups.
 type Keys = BTreeSet<(TableId, InputId)>;
@@ -124,7 +124,10 @@ fn things(graph: &Graph, order: &[NodeId]) -> FxHashMap<NodeId, Thing> {
         let thing = match node.op {
             Op::Lookup { input, .. } => {
                 let input = &graph.inputs[input.index()];
-                (input.axis == node.axis).then(|| (node.axis, input.group().to_string()))
+                let InputKind::Ids { group, .. } = input.kind else {
+                    unreachable!("`verify` holds the input of a look-up to be ids")
+                };
+                (input.axis == node.axis).then_some((node.axis, group))
             }
             Op::Unary(_)
             | Op::Binary(_)
@@ -138,7 +141,7 @@ fn things(graph: &Graph, order: &[NodeId]) -> FxHashMap<NodeId, Thing> {
             | Op::SumValue => {
                 let mut all = node.operands.iter().filter(|o| graph.node(**o).axis != GLOBAL).map(|o| things.get(o));
                 match all.next() {
-                    Some(Some(first)) if all.all(|t| t == Some(first)) => Some(first.clone()),
+                    Some(Some(first)) if all.all(|t| t == Some(first)) => Some(*first),
                     _ => None,
                 }
             }

@@ -256,7 +256,7 @@ impl Lowering<'_> {
             }
             Op::Max { to } => {
                 let at = self.graph.node(node.operands[0]).axis;
-                self.push(item(Kind::Max { to: to }, at, width, ops))
+                self.push(item(Kind::Max { to }, at, width, ops))
             }
             Op::Concat => {
                 let mut whole = item(Kind::Concat, own, width, Vec::new());

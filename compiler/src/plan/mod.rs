@@ -99,7 +99,7 @@ pub fn plan(
             Root::ParamGradient { param, .. } => Result_::ParamGradient { param: param.0, buffer },
             Root::RowGradient { table, input, .. } => {
                 let kind = &graph.inputs[input.index()].kind;
-                let feature = if let InputKind::Ids { feature } = kind { Some(*feature) } else { None };
+                let feature = if let InputKind::Ids { feature, .. } = kind { Some(*feature) } else { None };
                 let feature = feature.expect("`verify` holds the input of a look-up to be ids");
                 Result_::RowGradient { table: table.0, feature, view }
             }

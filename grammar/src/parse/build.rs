@@ -88,7 +88,6 @@ fn is_mark(rule: Rule) -> bool {
             | k_common
             | k_each
             | k_embedding
-            | k_every
             | k_features
             | k_from
             | k_hyper
@@ -100,15 +99,15 @@ fn is_mark(rule: Rule) -> bool {
             | k_model
             | k_number
             | k_of
-            | k_on
             | k_optimizer
             | k_per
             | k_predict
             | k_regularizer
             | k_report
-            | k_row
             | k_sequence
             | k_train
+            | k_updates
+            | k_with
             | statement_word
             | member_word
             | setting_word

@@ -161,13 +161,20 @@ impl Builder<'_> {
         let span = self.span(&body);
         let mut children = Children::new(body);
         let word = self.ident(&children.need());
-        let (mut values, mut every_row) = (Vec::new(), None);
+        let (mut values, mut updates) = (Vec::new(), None);
         for child in children {
             match child.as_rule() {
-                Rule::every_row => every_row = Some(self.span(&child)),
+                Rule::updates => updates = Some(self.updates(child)),
                 _ => values.push(self.expression(child, 0)),
             }
         }
-        Setting { docs, word, values, every_row, span }
+        Setting { docs, word, values, updates, span }
+    }
+
+    fn updates(&mut self, node: Node) -> UpdatesDecl {
+        let span = self.span(&node);
+        let mut children = Children::new(node);
+        let dense = children.need().as_rule() == Rule::k_dense;
+        UpdatesDecl { dense, span }
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! step-0000000938/
-//!   manifest.json              format, model, program, place in the data, what the tensors are, SHA-256 of each file
+//!   manifest.json              format, model, program, position in the data, what the tensors are, SHA-256 of
+//!                              each file
 //!   dense.safetensors          <parameter>, <parameter>.slot.<name>, state.<name>
-//!   table.good.safetensors     keys, rows, seen, weight, slot.<name>, count, touches (ascending by key), unseen.* (row 0)
+//!   table.good.safetensors     keys, rows, seen, weight, slot.<name>, frequency, updates (ascending by key),
+//!                              oov.* (row 0)
 //! ```
 //!
-//! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed, so a name in `checkpoints/` is a
-//! whole checkpoint; nothing older is touched. Loading verifies every hash, and refuses a checkpoint of another structure saying
-//! what differs. Row numbers are restored too, so a resumed run does the same arithmetic in the same order.
+//! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed, so a
+//! name in `checkpoints/` is a whole checkpoint; nothing older is changed. Loading verifies every hash,
+//! and refuses a checkpoint of another structure, saying what differs. Row numbers are restored too, so
+//! a resumed run does the same arithmetic in the same order.
 
 mod manifest;
 mod table;
@@ -24,7 +27,7 @@ use crate::{Error, Result};
 use din_program::Program;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tensors::{Lazy, Mapped};
+use tensors::{Mapped, Tensor};
 
 /// What a checkpoint is made of.
 pub struct Contents<'a> {
@@ -64,7 +67,7 @@ pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Resu
         sync_folder(folder)
     });
     if made.is_err() {
-        // The error that led here is the one to tell.
+        // The error that led here is the one to report.
         let _ = fs::remove_dir_all(&temporary);
     }
     made.map(|()| target)
@@ -92,7 +95,7 @@ fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> 
     fs::create_dir(folder).map_err(|e| Error::file("create", folder, &e))?;
     let mut manifest = manifest.clone();
     manifest.files.clear();
-    let mut add = |name: String, tensors: Vec<(String, Lazy<'_>)>| -> Result<()> {
+    let mut add = |name: String, tensors: Vec<(String, Tensor<'_>)>| -> Result<()> {
         let hash = tensors::write(&folder.join(&name), tensors)?;
         manifest.files.insert(name, hash);
         Ok(())
@@ -104,7 +107,8 @@ fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> 
     }
     let path = folder.join(MANIFEST);
     write_atomically(&path, manifest.to_text()?.as_bytes())?;
-    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as readable as the user's mask lets them be.
+    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as readable as
+    // the user's mask lets them be.
     let mode = fs::metadata(&path).map_err(|e| Error::file("read", &path, &e))?.permissions();
     for name in manifest.files.keys() {
         let file = folder.join(name);
@@ -135,8 +139,7 @@ fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
     for (k, parameter) in program.parameters.iter().enumerate() {
         let shape: Vec<usize> = parameter.shape.iter().map(|&n| n as usize).collect();
         layout.push((parameter.name.clone(), shape.clone(), Dense::Parameter(k)));
-        let slots = program.updates.get(parameter.update as usize).map_or(&[][..], |u| &u.slots);
-        for (s, slot) in slots.iter().enumerate() {
+        for (s, slot) in program.slots(parameter.update).iter().enumerate() {
             let shape = if slot.per == din_program::SlotScope::Weight { shape.clone() } else { vec![1] };
             layout.push((format!("{}.slot.{}", parameter.name, slot.name), shape, Dense::Slot(k, s)));
         }
@@ -148,16 +151,16 @@ fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
     layout
 }
 
-fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, Lazy<'a>)> {
+fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, Tensor<'a>)> {
     dense_layout(program)
         .into_iter()
-        .filter_map(|(name, shape, what)| {
-            let numbers = match what {
-                Dense::Parameter(k) => state.params.get(k),
-                Dense::Slot(k, s) => state.param_slots.get(k).and_then(|slots| slots.get(s)),
-                Dense::State(k) => state.states.get(k),
-            }?;
-            Some((name, Lazy::f32(shape, numbers)))
+        .map(|(name, shape, what)| {
+            let values = match what {
+                Dense::Parameter(k) => &state.params[k],
+                Dense::Slot(k, s) => &state.param_slots[k][s],
+                Dense::State(k) => &state.states[k],
+            };
+            (name, Tensor::f32(shape, values))
         })
         .collect()
 }
@@ -167,7 +170,7 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
     Manifest::read(&folder.join(MANIFEST))
 }
 
-/// Reads a checkpoint for `program`.
+/// Reads a checkpoint for `program`, which an executor has accepted.
 ///
 /// # Errors
 /// A file that is missing, cut short or altered; another format; a model of another structure.
@@ -184,14 +187,11 @@ pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
     let mapped = Mapped::open(&folder.join(DENSE), hash(DENSE)?)?;
     let tensors = mapped.tensors()?;
     for (name, shape, what) in dense_layout(program) {
-        let numbers = tensors.f32(&name, &shape)?;
-        let target = match what {
-            Dense::Parameter(k) => state.params.get_mut(k),
-            Dense::Slot(k, s) => state.param_slots.get_mut(k).and_then(|slots| slots.get_mut(s)),
-            Dense::State(k) => state.states.get_mut(k),
-        };
-        if let Some(target) = target {
-            *target = numbers;
+        let values = tensors.f32(&name, &shape)?;
+        match what {
+            Dense::Parameter(k) => state.params[k] = values,
+            Dense::Slot(k, s) => state.param_slots[k][s] = values,
+            Dense::State(k) => state.states[k] = values,
         }
     }
     let mut tables = Vec::with_capacity(program.tables.len());
@@ -203,10 +203,12 @@ pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
     Ok(Loaded { manifest, state, tables })
 }
 
-/// Names of the checkpoints in `folder`, ascending by step. Other names are not ours and are passed over.
+/// Names of the checkpoints in `folder`, ascending by step. Other names are not ours and are passed
+/// over.
 ///
 /// # Errors
-/// A folder with a checkpoint's name but no manifest, or one that cannot be looked at: it is never taken for absent.
+/// A folder with a checkpoint's name but no manifest, or one that cannot be looked at: it is never
+/// taken for absent.
 pub fn list(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     let entries = match fs::read_dir(folder) {
@@ -257,9 +259,10 @@ pub fn clean(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves no half of it under it.
+/// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves no
+/// half of it under that name.
 pub fn remove(folder: &Path) -> Result<()> {
-    let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = folder.file_name().expect("a checkpoint's folder has a name").to_string_lossy();
     let aside = parent(folder).join(format!(".{name}.{}.old", std::process::id()));
     fs::rename(folder, &aside).map_err(|e| Error::file("remove", folder, &e))?;
     fs::remove_dir_all(&aside).map_err(|e| Error::file("remove", &aside, &e))

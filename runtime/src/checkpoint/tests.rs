@@ -1,8 +1,7 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
 use crate::exec::Backend;
 use din_program::schedule::Schedule;
-use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training};
+use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training, UpdateRule};
 use din_program::{FORMAT, Isa, SlotScope, Update, UpdateSlot};
 use std::collections::BTreeMap;
 
@@ -23,8 +22,8 @@ pub(crate) fn program() -> Program {
         init: Init::Normal(0.1),
         features: vec![],
         update: 0,
-        counts: true,
-        every_row: false,
+        reads_frequency: true,
+        update_rule: UpdateRule::Sparse,
         location: String::new(),
     };
     Program {
@@ -85,7 +84,7 @@ pub(crate) fn manifest(program: &Program, step: u64) -> Manifest {
     }
 }
 
-/// Tables after two made-up steps over scattered ids, every number different.
+/// Tables after two fake steps over scattered ids, every value different.
 pub(crate) fn filled(program: &Program) -> (DenseState, Vec<Table>) {
     let mut tables: Vec<Table> =
         program.tables.iter().map(|spec| Table::new(spec, &program.updates[0].slots, 7).unwrap()).collect();
@@ -103,8 +102,8 @@ pub(crate) fn filled(program: &Program) -> (DenseState, Vec<Table>) {
     };
     for table in &mut tables {
         number(table.weights_mut());
-        number(table.counts_mut());
-        number(table.touches_mut());
+        number(table.frequency_mut());
+        number(table.updates_mut());
         for k in 0..3 {
             number(table.slot_mut(k));
         }
@@ -132,7 +131,7 @@ fn everything_comes_back_bit_for_bit_row_for_row() {
     assert_eq!(loaded.manifest.position, manifest(&program, 41).position);
     for (a, b) in tables.iter().zip(&loaded.tables) {
         assert_eq!(a.in_key_order(), b.in_key_order());
-        assert_eq!((a.weights(), a.counts(), a.touches()), (b.weights(), b.counts(), b.touches()));
+        assert_eq!((a.weights(), a.frequency(), a.updates()), (b.weights(), b.frequency(), b.updates()));
         assert!((0..3).all(|k| a.slot(k) == b.slot(k)));
     }
     let again = save(

@@ -5,7 +5,7 @@ pub(crate) mod undefined;
 use crate::Result;
 use crate::data::{Dataset, Order, StreamOptions};
 use crate::metric::{Detail, MetricValue, Metrics};
-use crate::train::{Event, Pass, Session};
+use crate::train::{DataPass, Event, Session};
 use serde_json::{Map, Value, json};
 
 /// The metrics of a data set.
@@ -56,11 +56,11 @@ impl Report {
     }
 }
 
-/// Reads all of `data`, which must have been opened with [`crate::data::Mode::Evaluate`].
+/// Reads all of `data`, which must have been opened with [`crate::data::ReadMode::Evaluate`].
 pub fn evaluate(session: &mut Session, data: &Dataset, batch: usize, observe: &mut dyn FnMut(Event)) -> Result<Report> {
     let program = session.program().clone();
     let mut metrics = Metrics::new(&program.predictions, &program.metrics);
-    observe(Event::Begin { what: Pass::Evaluating, rows: data.rows(), done: 0 });
+    observe(Event::Begin { what: DataPass::Evaluating, rows: data.rows(), done: 0 });
     let options = StreamOptions {
         threads: session.reading_threads(),
         ..StreamOptions::new(data.bounded_batch(batch), Order::File)

@@ -2,7 +2,7 @@
 //! are the reason.
 
 use crate::batch::Batch;
-use crate::data::{Dataset, Place};
+use crate::data::{Dataset, Location};
 use crate::train::Session;
 use crate::{Error, Result};
 use din_program::Program;
@@ -12,13 +12,13 @@ use din_program::schema::FeatureKind;
 /// data set's number of the batch's first row.
 ///
 /// # Errors
-/// There is one; or the data cannot be read again to find its place.
+/// There is one; or the data cannot be read again to find its location.
 pub(crate) fn refuse(session: &mut Session, data: &Dataset, batch: &Batch, first_row: u64) -> Result<()> {
     let Some((prediction, row)) = first(session, f32::is_nan) else { return Ok(()) };
     let program = session.program().clone();
-    let place = place(data, first_row + row as u64)?;
+    let location = location(data, first_row + row as u64)?;
     let name = &program.predictions[prediction].name;
-    let error = Error::input(format!("{place}: the prediction of `{name}` is not a number"));
+    let error = Error::input(format!("{location}: the prediction of `{name}` is not a number"));
     Err(error.help(match session.diverged_weight()? {
         Some((tensor, weight)) => of_weights(&tensor, weight),
         None => of_row(&program, batch, row),
@@ -36,11 +36,11 @@ pub(crate) fn first(session: &Session, wrong: impl Fn(f32) -> bool) -> Option<(u
 }
 
 /// `refund.parquet: row 7`, of a row counted over all files.
-pub(crate) fn place(data: &Dataset, row: u64) -> Result<String> {
-    let (file, place) = data.place(row)?;
-    Ok(match place {
-        Place::Row(row) => format!("{}: row {row}", file.display()),
-        Place::Line(line) => format!("{}: line {line}", file.display()),
+pub(crate) fn location(data: &Dataset, row: u64) -> Result<String> {
+    let (file, location) = data.locate(row)?;
+    Ok(match location {
+        Location::Row(row) => format!("{}: row {row}", file.display()),
+        Location::Line(line) => format!("{}: line {line}", file.display()),
     })
 }
 

@@ -110,7 +110,6 @@ impl CodeImage {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[cfg(target_arch = "x86_64")]

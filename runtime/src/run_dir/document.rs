@@ -14,14 +14,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// How a document is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum JsonLayout {
     /// A file of its own, a member a line.
     File,
     /// One line among others, without its line break.
     Line,
 }
 
-impl Layout {
+impl JsonLayout {
     /// What stands around the hash.
     fn around(self) -> (&'static str, &'static str) {
         match self {
@@ -38,10 +38,10 @@ impl Layout {
 }
 
 /// The text of a document. `value` serialises as an object with members.
-pub fn to_text<T: Serialize>(value: &T, layout: Layout) -> Result<String> {
+pub fn to_text<T: Serialize>(value: &T, layout: JsonLayout) -> Result<String> {
     let (json, end) = match layout {
-        Layout::File => (serde_json::to_string_pretty(value), "\n}"),
-        Layout::Line => (serde_json::to_string(value), "}"),
+        JsonLayout::File => (serde_json::to_string_pretty(value), "\n}"),
+        JsonLayout::Line => (serde_json::to_string(value), "}"),
     };
     let json = json.map_err(|e| Error::machine(format!("cannot write a document as JSON: {e}")))?;
     let body = json.strip_suffix(end).expect("documents are objects");
@@ -64,7 +64,7 @@ pub fn read<T: DeserializeOwned>(path: &Path, format: Option<u32>, help: &str) -
                 .help("use the version of din that wrote it"));
         }
     }
-    from_text(&text, Layout::File, path.display(), help)
+    from_text(&text, JsonLayout::File, path.display(), help)
 }
 
 /// Reads a file with a document on each line: text and value of each.
@@ -75,7 +75,7 @@ pub fn read_lines<T: DeserializeOwned>(path: &Path, help: &str) -> Result<Vec<(S
     let text = read_text(path, help)?;
     let line = |(k, line): (usize, &str)| {
         let place = format!("{}:{}", path.display(), k + 1);
-        Ok((line.to_string(), from_text(line, Layout::Line, place, help)?))
+        Ok((line.to_string(), from_text(line, JsonLayout::Line, place, help)?))
     };
     text.lines().enumerate().map(line).collect()
 }
@@ -86,7 +86,7 @@ struct Head {
 }
 
 /// `place` is where the text stands: a file, or a file and a line.
-fn from_text<T: DeserializeOwned>(text: &str, layout: Layout, place: impl fmt::Display, help: &str) -> Result<T> {
+fn from_text<T: DeserializeOwned>(text: &str, layout: JsonLayout, place: impl fmt::Display, help: &str) -> Result<T> {
     let length = layout.end("").len();
     let body = text.len().checked_sub(length).and_then(|length| text.get(..length));
     let whole = body.is_some_and(|body| text.get(body.len()..) == Some(&layout.end(body)));
@@ -109,7 +109,6 @@ fn altered(place: impl fmt::Display, help: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::{Value, json};
 
@@ -117,14 +116,17 @@ mod tests {
     fn the_hash_is_of_the_text_before_it() {
         // The hashes are those of the Python package xxhash: xxh3_64_hexdigest.
         let value = json!({ "epoch": 3 });
-        assert_eq!(to_text(&value, Layout::Line).unwrap(), "{\"epoch\":3,\"xxh3\":\"6e799d22dd3eddfe\"}");
-        assert_eq!(to_text(&value, Layout::File).unwrap(), "{\n  \"epoch\": 3,\n  \"xxh3\": \"e96e0b015702cc19\"\n}\n");
+        assert_eq!(to_text(&value, JsonLayout::Line).unwrap(), "{\"epoch\":3,\"xxh3\":\"6e799d22dd3eddfe\"}");
+        assert_eq!(
+            to_text(&value, JsonLayout::File).unwrap(),
+            "{\n  \"epoch\": 3,\n  \"xxh3\": \"e96e0b015702cc19\"\n}\n"
+        );
     }
 
     #[test]
     fn a_text_with_any_byte_altered_added_or_missing_is_refused() {
         let value = json!({ "loss": 0.25, "names": ["a", "b"] });
-        for layout in [Layout::File, Layout::Line] {
+        for layout in [JsonLayout::File, JsonLayout::Line] {
             let text = to_text(&value, layout).unwrap();
             let read: Value = from_text(&text, layout, "run.json", "").unwrap();
             assert_eq!(read["loss"], value["loss"]);

@@ -14,7 +14,7 @@
 //! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under
 //! the hash in `run.json`, a checkpoint's tensors under those in its manifest.
 
-use super::document::{self, Layout};
+use super::document::{self, JsonLayout};
 use crate::checkpoint::{self, Loaded, Manifest};
 use crate::error::{Error, Result};
 use crate::exec::Backend;
@@ -53,7 +53,7 @@ impl DataRecord {
 
 /// `run.json`. What decides the bits of the result; epochs may be added later and threads do not matter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct RunRecord {
     pub format: u32,
     pub din: String,
     pub model: String,
@@ -182,7 +182,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// Something is there already, or another process is at it.
-    pub fn create(path: &Path, program: &Program, record: &Record) -> Result<Self> {
+    pub fn create(path: &Path, program: &Program, record: &RunRecord) -> Result<Self> {
         let found = metadata(path)?;
         if found.is_none() {
             if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -220,7 +220,7 @@ impl RunDirectory {
         }
     }
 
-    fn fill(&self, program: &Program, record: &Record) -> Result<()> {
+    fn fill(&self, program: &Program, record: &RunRecord) -> Result<()> {
         let folder = |name: &str| -> Result<PathBuf> {
             let path = self.path.join(name);
             fs::create_dir(&path).map_err(|e| Error::file("create", &path, &e))?;
@@ -303,7 +303,7 @@ impl RunDirectory {
     }
 
     /// Removes what a run directory consists of, [`MAKING`] last, so that a stop in between leaves what is cleared the next time.
-    /// What cannot be removed stays; the caller has its own fault to tell, or sees that the folder is not empty.
+    /// What cannot be removed stays; the caller has its own error to report, or sees that the folder is not empty.
     fn clear(&self) {
         for name in NAMES {
             let path = self.path.join(name);
@@ -319,7 +319,7 @@ impl RunDirectory {
         let _ = fs::remove_file(self.path.join(MAKING));
     }
 
-    pub fn record(&self) -> Result<Record> {
+    pub fn record(&self) -> Result<RunRecord> {
         document::read(&self.path.join("run.json"), Some(FORMAT), "put back the run.json that the run began with")
     }
 
@@ -339,7 +339,7 @@ impl RunDirectory {
     }
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        write_atomically(&self.path.join(name), document::to_text(value, Layout::File)?.as_bytes())
+        write_atomically(&self.path.join(name), document::to_text(value, JsonLayout::File)?.as_bytes())
     }
 
     /// Lines of `metrics.jsonl` up to a step: one for each epoch from 1.
@@ -371,7 +371,7 @@ impl RunDirectory {
         for line in lines {
             match &line.text {
                 Some(line) => text.push_str(line),
-                None => text.push_str(&document::to_text(line, Layout::Line)?),
+                None => text.push_str(&document::to_text(line, JsonLayout::Line)?),
             }
             text.push('\n');
         }
@@ -400,7 +400,7 @@ impl RunDirectory {
             Err(e) => return Err(Error::file("read", &path, &e)),
         };
         match (computed, kept) {
-            (Some(best), kept) => match kept == Some(document::to_text(best, Layout::File)?.into_bytes()) {
+            (Some(best), kept) => match kept == Some(document::to_text(best, JsonLayout::File)?.into_bytes()) {
                 true => Ok(()),
                 false => self.write_best(best),
             },
@@ -420,7 +420,7 @@ impl RunDirectory {
     /// # Errors
     /// No such checkpoint; one that is damaged, of another structure, or that belongs to another
     /// run than `record` is of.
-    pub fn load(&self, wanted: &str, program: &Program, record: &Record) -> Result<(String, Loaded)> {
+    pub fn load(&self, wanted: &str, program: &Program, record: &RunRecord) -> Result<(String, Loaded)> {
         self.load_with(wanted, program, record, |_| {})
     }
 
@@ -429,7 +429,7 @@ impl RunDirectory {
         &self,
         wanted: &str,
         program: &Program,
-        record: &Record,
+        record: &RunRecord,
         mut before_reading: impl FnMut(&Path),
     ) -> Result<(String, Loaded)> {
         /// A run would have to write so many checkpoints while one is looked up.
@@ -486,7 +486,7 @@ impl RunDirectory {
     }
 
     /// Refuses a checkpoint that this run did not write, by what the run recorded when it began.
-    fn check_own(&self, manifest: &Manifest, record: &Record, folder: &Path) -> Result<()> {
+    fn check_own(&self, manifest: &Manifest, record: &RunRecord, folder: &Path) -> Result<()> {
         let (seed, batch) = (manifest.seed.to_string(), manifest.batch.to_string());
         let pairs = [
             ("model", &record.model, &manifest.model),

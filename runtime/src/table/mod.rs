@@ -1,25 +1,25 @@
-//! Embedding tables: an index from id to row number, and slabs with one row an id (weights, optimizer state, counts).
+//! Embedding tables: an index from id to row number, and slabs with one row per id ((weights, optimizer state, frequency, updates)).
 //!
 //! Guarantees:
 //! - A row starts with values that depend on the seed, the table's name, the id and the position, not on when the id came.
 //! - An id has its own row from the first training batch that contains it.
-//! - Row 0 of a dynamic table is `unseen`: evaluation reads it for ids that training never saw, and
+//! - Row 0 of a dynamic table is the OOV row: evaluation reads it for ids that training never saw, and
 //!   never inserts. No training step reads it; it is 0 while training goes on, and for evaluation
 //!   [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids
-//!   (`docs/decisions/0001-unseen-ids.md`).
+//!   (`docs/decisions/0001-oov-ids.md`).
 //! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold until the next call that can
 //!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
 //!
 //! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which elements touched which rows.
-//! - `count`: the counting pass of Eq. (9). - `resolve`: the row numbers of a whole batch.
+//! - `frequency`: the counting pass of Eq. (9). - `resolve`: the row numbers of a whole batch.
 
-mod count;
+mod frequency;
 mod index;
 mod occurrences;
 mod region;
 mod resolve;
 
-pub use count::Counter;
+pub use frequency::FrequencyCounter;
 pub use occurrences::Occurrences;
 pub use resolve::{Resolved, resolve_read, resolve_train};
 
@@ -92,8 +92,8 @@ pub struct Table {
     rows: usize,
     weights: Slab,
     slots: Vec<TableSlot>,
-    counts: Slab,
-    touches: Slab,
+    frequency: Slab,
+    updates: Slab,
 }
 
 #[derive(Debug)]
@@ -110,7 +110,7 @@ struct TableSlot {
 }
 
 impl Table {
-    /// The table as it is before training: a dynamic one with row `unseen` alone, a fixed one with all rows.
+    /// The table as it is before training: a dynamic one with the OOV row alone, a fixed one with all rows.
     pub fn new(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
         Self::with_threads(spec, slots, seed, &Threads::caller())
     }
@@ -159,8 +159,8 @@ impl Table {
                     slab: Slab::new(if slot.per == SlotScope::Weight { width } else { 1 }),
                 })
                 .collect(),
-            counts: Slab::new(1),
-            touches: Slab::new(1),
+            frequency: Slab::new(1),
+            updates: Slab::new(1),
         };
         for slot in table.slots.iter_mut().filter(|s| s.scope == SlotScope::Tensor) {
             slot.slab.extend_to(1)?;
@@ -190,7 +190,7 @@ impl Table {
         self.width
     }
 
-    /// Rows of every slab, row `unseen` included.
+    /// Rows of every slab, the OOV row included.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -242,8 +242,8 @@ impl Table {
     /// Makes the rows up to `rows` with their optimizer state; weights are still 0.
     fn extend_to(&mut self, rows: usize) -> Result<(), TableError> {
         self.weights.extend_to(rows)?;
-        self.counts.extend_to(rows)?;
-        self.touches.extend_to(rows)?;
+        self.frequency.extend_to(rows)?;
+        self.updates.extend_to(rows)?;
         for slot in self.slots.iter_mut().filter(|s| s.scope != SlotScope::Tensor) {
             slot.slab.extend_to(rows)?;
             if slot.init != 0.0 {
@@ -305,7 +305,7 @@ impl Table {
         Ok(())
     }
 
-    /// Makes row `unseen` of a dynamic table the mean of the vectors of the rare ids, those whose
+    /// Makes the OOV row of a dynamic table the mean of the vectors of the rare ids, those whose
     /// rows at most [`RARE`] batches have updated; where every id is common, of all ids; without any
     /// id, 0. Its optimizer state is made anew. To be called between training and evaluation, and
     /// before saving.
@@ -317,14 +317,14 @@ impl Table {
             return;
         }
         let width = self.width;
-        let (weights, touches) = (self.weights.values.as_slice(), self.touches.values.as_slice());
+        let (weights, updates) = (self.weights.values.as_slice(), self.updates.values.as_slice());
         let rows = self.rows;
         let sum = |most: f32| {
             let total = Mutex::new((0u64, vec![0i128; width]));
             threads.parallel_for(rows.div_ceil(PART), &|part| {
                 let (mut ids, mut sums) = (0, vec![0i128; width]);
                 for row in (part * PART).max(1)..((part + 1) * PART).min(rows) {
-                    if (1.0..=most).contains(&touches[row]) {
+                    if (1.0..=most).contains(&updates[row]) {
                         ids += 1;
                         for (sum, &weight) in sums.iter_mut().zip(&weights[row * width..]) {
                             *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
@@ -358,13 +358,13 @@ impl Table {
         }
     }
 
-    /// Row numbers for evaluation, written over `rows`: ids that training never saw read `unseen`; nothing is inserted.
+    /// Row numbers for evaluation, written over `rows`: ids that training never saw read the OOV row; nothing is inserted.
     pub fn resolve_read(&self, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
         rows.resize(ids.len(), 0);
         if self.find(ids, rows) { Ok(()) } else { self.settle_read(ids, rows) }
     }
 
-    /// What [`Table::find`] has left reads `unseen`.
+    /// What [`Table::find`] has left reads the OOV row.
     fn settle_read(&self, ids: &[u64], rows: &mut [u32]) -> Result<(), TableError> {
         match self.kind {
             Kind::Fixed { .. } => self.out_of_range(ids),
@@ -382,7 +382,7 @@ impl Table {
             Kind::Fixed { size } => Err(TableError::OutOfRange { table: self.name.clone(), id, size: *size }),
             Kind::Dynamic { index } => match index.get(id) {
                 Some((row, _)) => Ok(row),
-                None => self.add(id, Mark::Unseen),
+                None => self.add(id, Mark::Oov),
             },
         }
     }
@@ -391,12 +391,12 @@ impl Table {
     pub fn insert_loaded(&mut self, id: u64, seen: bool) -> Result<u32, TableError> {
         let row = self.row_of(id)?;
         if let Kind::Dynamic { index } = &mut self.kind {
-            index.set_mark(id, if seen { Mark::Seen } else { Mark::Unseen });
+            index.set_mark(id, if seen { Mark::Seen } else { Mark::Oov });
         }
         Ok(row)
     }
 
-    /// Every id with its row and whether training has seen it, ascending by id. Row `unseen` has no id and is not among them.
+    /// Every id with its row and whether training has seen it, ascending by id. The OOV row has no id and is not among them.
     /// For checkpoints, between steps.
     pub fn in_key_order(&self) -> Vec<(u64, u32, bool)> {
         match &self.kind {
@@ -429,19 +429,19 @@ impl Table {
     pub fn slot_count(&self) -> usize {
         self.slots.len()
     }
-    /// By row: number of training samples that contain the id (see [`Counter`]); 0 without a counting pass.
-    pub fn counts(&self) -> &[f32] {
-        self.counts.values.as_slice()
+    /// By row: number of training samples that contain the id (see [`FrequencyCounter`]); 0 without a counting pass.
+    pub fn frequency(&self) -> &[f32] {
+        self.frequency.values.as_slice()
     }
-    pub fn counts_mut(&mut self) -> &mut [f32] {
-        self.counts.values.as_mut_slice()
+    pub fn frequency_mut(&mut self) -> &mut [f32] {
+        self.frequency.values.as_mut_slice()
     }
     /// By row: number of updates so far.
-    pub fn touches(&self) -> &[f32] {
-        self.touches.values.as_slice()
+    pub fn updates(&self) -> &[f32] {
+        self.updates.values.as_slice()
     }
-    pub fn touches_mut(&mut self) -> &mut [f32] {
-        self.touches.values.as_mut_slice()
+    pub fn updates_mut(&mut self) -> &mut [f32] {
+        self.updates.values.as_mut_slice()
     }
 
     // Base addresses for generated code. Writing through them is for whoever has exclusive use of the table.
@@ -451,11 +451,11 @@ impl Table {
     pub fn slot_ptr(&self, k: usize) -> *mut f32 {
         self.slots[k].slab.values.pointer()
     }
-    pub fn count_ptr(&self) -> *mut f32 {
-        self.counts.values.pointer()
+    pub fn frequency_ptr(&self) -> *mut f32 {
+        self.frequency.values.pointer()
     }
-    pub fn touches_ptr(&self) -> *mut f32 {
-        self.touches.values.pointer()
+    pub fn updates_ptr(&self) -> *mut f32 {
+        self.updates.values.pointer()
     }
 }
 

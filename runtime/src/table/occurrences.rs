@@ -144,14 +144,13 @@ impl Occurrences {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 128 }))]
         #[test]
         fn equals_a_sorted_map(
             table_rows in prop_oneof![1usize..5, 1usize..3000, 1usize..5_000_000],

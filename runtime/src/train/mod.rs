@@ -11,9 +11,9 @@ mod session;
 mod setup;
 mod watch;
 
-pub use profile::Profile;
-pub use session::{Machine, Session};
-pub use setup::{Device, Options};
+pub use profile::TrainingProfile;
+pub use session::{CpuOptions, Session};
+pub use setup::{Device, TrainingOptions};
 
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
@@ -24,7 +24,7 @@ use crate::run_dir::{Best, EpochLine};
 use crate::signal;
 use crate::{Error, Result};
 use din_program::Program;
-use setup::Run;
+use setup::TrainingRun;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,7 +34,7 @@ use std::time::Instant;
 pub enum Event {
     /// A pass over so many rows begins.
     Begin {
-        what: Pass,
+        what: DataPass,
         rows: u64,
         done: u64,
     },
@@ -56,7 +56,7 @@ pub enum Event {
 
 /// What is being passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
+pub enum DataPass {
     /// Counting how many samples contain each id (Eq. 9).
     Counting,
     /// Reading the validation data once, to find what is wrong with them before training.
@@ -81,7 +81,7 @@ pub struct Summary {
     /// Stopped by Ctrl-C; a checkpoint holds the place, unless no step had been done.
     pub stopped: bool,
     /// Where it was asked for.
-    pub profile: Option<Profile>,
+    pub profile: Option<TrainingProfile>,
 }
 
 impl From<DataError> for Error {
@@ -94,7 +94,7 @@ impl From<DataError> for Error {
 }
 
 /// Trains into `options.out`.
-pub fn train(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let mut run = setup::prepare(program, options, observe)?;
     let outcome = drive(&mut run, options, observe);
     if outcome.is_err() {
@@ -103,7 +103,7 @@ pub fn train(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(
     outcome
 }
 
-fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped {
@@ -126,27 +126,27 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         best: if stopped { None } else { run.directory.best()? },
         lines: std::mem::take(&mut run.lines),
         stopped,
-        profile: options.profile.then(|| Profile::new(&run.session, run.times, &options.spec_folder)),
+        profile: options.profile.then(|| TrainingProfile::new(&run.session, run.times, &options.spec_folder)),
     })
 }
 
 /// Reads the validation data, so that a fault of theirs is not found after an epoch; false where
 /// Ctrl-C came between.
-fn check(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+fn check(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let Some(valid) = run.valid.clone() else { return Ok(true) };
-    let whole = pass(run, &valid, Pass::Checking, observe, |_, _| Ok(()))?;
+    let whole = pass(run, &valid, DataPass::Checking, observe, |_, _| Ok(()))?;
     run.watch.columns(&valid, observe);
     Ok(whole)
 }
 
 /// The counting pass; false where Ctrl-C came between.
-fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+fn count(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let mut counters = run.session.counters();
     if counters.is_empty() {
         return Ok(true);
     }
     let train = run.train.clone();
-    let whole = pass(run, &train, Pass::Counting, observe, |run, batch| run.session.count(&mut counters, batch))?;
+    let whole = pass(run, &train, DataPass::Counting, observe, |run, batch| run.session.count(&mut counters, batch))?;
     if whole {
         run.session.finish_counting(counters);
     }
@@ -155,11 +155,11 @@ fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
 
 /// Reads a data set once, in the order of the files; false where Ctrl-C came between.
 fn pass(
-    run: &mut Run,
+    run: &mut TrainingRun,
     data: &Dataset,
-    what: Pass,
+    what: DataPass,
     observe: &mut dyn FnMut(Event),
-    mut each: impl FnMut(&mut Run, &Batch) -> Result<()>,
+    mut each: impl FnMut(&mut TrainingRun, &Batch) -> Result<()>,
 ) -> Result<bool> {
     observe(Event::Begin { what, rows: data.rows(), done: 0 });
     let mut batches = data.stream(reading(run, Order::File))?;
@@ -179,10 +179,10 @@ fn pass(
 }
 
 /// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came between.
-fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let number = run.position.epoch + 1;
     let stream = StreamOptions { skip: run.position.batch, ..order(run, run.position.epoch) };
-    let what = Pass::Training { epoch: number, epochs: run.epochs };
+    let what = DataPass::Training { epoch: number, epochs: run.epochs };
     observe(Event::Begin { what, rows: run.train.rows(), done: run.position.samples });
     let begin = Instant::now();
     let mut batches = match run.ahead.take() {
@@ -239,7 +239,7 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
 /// Takes the losses of steps (number and samples) until so many are still to come: the position is
 /// behind those that it has taken. `batch` is the last step's.
 fn settle(
-    run: &mut Run,
+    run: &mut TrainingRun,
     asked_for: &mut VecDeque<(u64, usize)>,
     left: usize,
     batch: Option<&Batch>,
@@ -266,15 +266,20 @@ fn settle(
 }
 
 /// How an epoch, from 0, reads the training data.
-fn order(run: &Run, epoch: u32) -> StreamOptions {
+fn order(run: &TrainingRun, epoch: u32) -> StreamOptions {
     reading(run, Order::Shuffled { seed: run.seed, epoch: u64::from(epoch) })
 }
 
-fn reading(run: &Run, order: Order) -> StreamOptions {
+fn reading(run: &TrainingRun, order: Order) -> StreamOptions {
     StreamOptions { threads: run.session.reading_threads(), ..StreamOptions::new(run.batch as usize, order) }
 }
 
-fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mut dyn FnMut(Event)) -> Result<()> {
+fn finish_epoch(
+    run: &mut TrainingRun,
+    number: u32,
+    report: Option<Report>,
+    observe: &mut dyn FnMut(Event),
+) -> Result<()> {
     let Position { loss_sum, samples, .. } = run.position;
     let line = EpochLine {
         epoch: number,
@@ -305,7 +310,7 @@ fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mu
 }
 
 /// `epoch`: loss and report of the epoch that this checkpoint ends.
-fn save(run: &mut Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
+fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
     let manifest = Manifest {
         format: checkpoint::MANIFEST_FORMAT,
         din: env!("CARGO_PKG_VERSION").into(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Everything that was measured. Seconds of kernels are summed over threads, or the device's own; the rest is wall time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Profile {
+pub struct TrainingProfile {
     pub steps: u64,
     pub samples: u64,
     /// Of the CPU.
@@ -39,14 +39,14 @@ pub(super) struct Times {
     pub waiting: Duration,
 }
 
-impl Profile {
+impl TrainingProfile {
     /// `spec_folder`: from where places in the spec are named.
-    pub(super) fn new(session: &Session, times: Times, spec_folder: &Path) -> Profile {
+    pub(super) fn new(session: &Session, times: Times, spec_folder: &Path) -> TrainingProfile {
         let device = session.device();
         let (mut rows, mut spans) = session.profile();
         let locations = rows.iter_mut().map(|r| &mut r.location).chain(spans.iter_mut().map(|s| &mut s.location));
         locations.for_each(|location| *location = seen_from(spec_folder, location));
-        Profile {
+        TrainingProfile {
             steps: times.steps,
             samples: times.samples,
             threads: session.threads().count(),

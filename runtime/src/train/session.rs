@@ -7,23 +7,23 @@ use crate::cpu::UnsupportedIsa;
 use crate::exec::cuda::DeviceError;
 use crate::exec::{Backend, CallSpan, CheckError, DenseState, ExecError, Executor, ProfileRow, Roofline, StepInputs};
 use crate::random::Stream;
-use crate::table::{self, Counter, Resolved, Table, TableError};
+use crate::table::{self, FrequencyCounter, Resolved, Table, TableError};
 use crate::threads::{ThreadError, Threads};
 use crate::{Error, Result};
 use din_program::{Isa, Program};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the machine is asked for.
+/// How the CPU is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Machine {
+pub struct CpuOptions {
     /// Default: all cores.
     pub threads: Option<usize>,
     /// Default: the best level that both the CPU and the program have.
     pub isa: Option<Isa>,
 }
 
-impl Machine {
+impl CpuOptions {
     pub fn thread_count(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
     }
@@ -45,7 +45,7 @@ pub struct Session {
     /// By table, by its features: row numbers of a batch.
     resolved: Resolved,
     lookups: Duration,
-    /// Whether the rows for unseen ids are those of evaluation: see [`Table::fill_oov_row`].
+    /// Whether the OOV rows are those of evaluation: see [`Table::fill_oov_row`].
     settled: bool,
 }
 
@@ -99,7 +99,7 @@ impl From<ThreadError> for Error {
 }
 
 impl Session {
-    /// A model before training: weights drawn from (seed, name, position), tables with row `unseen` alone or all fixed rows.
+    /// A model before training: weights drawn from (seed, name, position), tables with the OOV row alone or all fixed rows.
     pub fn new(executor: Box<dyn Executor>, threads: Arc<Threads>, seed: u64) -> Result<Self> {
         let program = executor.program().clone();
         let mut state = DenseState::new(&program);
@@ -172,7 +172,7 @@ impl Session {
         Ok(())
     }
 
-    /// After training: gives every growing table its row for unseen ids. A device's tables come to
+    /// After training: gives every growing table its OOV row. A device's tables come to
     /// the host for it, and go back with the next step.
     fn fill_oov_row(&mut self) -> Result<()> {
         if self.settled || !self.tables.iter().any(Table::is_dynamic) {
@@ -235,13 +235,13 @@ impl Session {
     }
 
     /// Counters of the tables whose regularizer reads counts; empty where none does.
-    pub fn counters(&self) -> Vec<(usize, Counter)> {
-        let counting = self.program.tables.iter().enumerate().filter(|(_, t)| t.counts);
-        counting.map(|(k, t)| (k, Counter::new(&t.features))).collect()
+    pub fn counters(&self) -> Vec<(usize, FrequencyCounter)> {
+        let counting = self.program.tables.iter().enumerate().filter(|(_, t)| t.reads_frequency);
+        counting.map(|(k, t)| (k, FrequencyCounter::new(&t.features))).collect()
     }
 
     /// Adds a batch of the counting pass.
-    pub fn count(&mut self, counters: &mut [(usize, Counter)], batch: &Batch) -> Result<()> {
+    pub fn count(&mut self, counters: &mut [(usize, FrequencyCounter)], batch: &Batch) -> Result<()> {
         for (k, counter) in counters {
             if let Some(table) = self.tables.get_mut(*k) {
                 counter.add(table, &self.program.schema, batch)?;
@@ -250,7 +250,7 @@ impl Session {
         Ok(())
     }
 
-    pub fn finish_counting(&mut self, counters: Vec<(usize, Counter)>) {
+    pub fn finish_counting(&mut self, counters: Vec<(usize, FrequencyCounter)>) {
         for (k, counter) in counters {
             if let Some(table) = self.tables.get_mut(k) {
                 counter.finish(table);

@@ -1,16 +1,16 @@
 //! Everything that is checked and opened before the first step: a new run, or one that goes on.
 
 use super::profile::Times;
-use super::session::{Machine, Session};
+use super::session::{CpuOptions, Session};
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
-use crate::data::{Batches, Dataset, Mode, OpenOptions};
+use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::exec::Executor;
 use crate::exec::cpu::CpuExecutor;
 use crate::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, Gpu};
 use crate::fs::xxh3_file;
-use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, Record, RunDirectory, same_spec};
+use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, RunDirectory, RunRecord, same_spec};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
@@ -37,7 +37,7 @@ pub enum Device {
 
 /// What training is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct TrainingOptions {
     /// The folder in which the spec lies, as the user gave it: messages name places in the spec from
     /// there.
     pub spec_folder: PathBuf,
@@ -50,7 +50,7 @@ pub struct Options {
     pub epochs: Option<u32>,
     pub batch: Option<u32>,
     pub seed: Option<u64>,
-    pub machine: Machine,
+    pub cpu: CpuOptions,
     pub device: Device,
     /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another one is refused.
     pub list_separator: Option<u8>,
@@ -61,7 +61,7 @@ pub struct Options {
 }
 
 /// A run that is ready to step.
-pub struct Run {
+pub struct TrainingRun {
     pub program: Arc<Program>,
     pub program_hash: String,
     pub session: Session,
@@ -85,7 +85,11 @@ pub struct Run {
     pub watch: Watch,
 }
 
-pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
+pub fn prepare(
+    program: &Arc<Program>,
+    options: &TrainingOptions,
+    observe: &mut dyn FnMut(Event),
+) -> Result<TrainingRun> {
     match options.resume {
         true => resume(program, options, observe),
         false => begin(program, options, observe),
@@ -97,10 +101,10 @@ impl Device {
     pub fn executor(
         &self,
         program: &Arc<Program>,
-        machine: &Machine,
+        cpu: &CpuOptions,
         threads: &Arc<Threads>,
     ) -> Result<Box<dyn Executor>> {
-        let isa = crate::cpu::choose(machine.isa)?;
+        let isa = crate::cpu::choose(cpu.isa)?;
         Ok(match self {
             Self::Cpu => Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?),
             Self::Cuda { number, launches, images, memory } => {
@@ -124,7 +128,7 @@ impl fmt::Display for Device {
 fn open(
     paths: &[PathBuf],
     schema: &Schema,
-    mode: Mode,
+    mode: ReadMode,
     separator: u8,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Dataset> {
@@ -184,16 +188,16 @@ fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str, threads: 
     Ok(())
 }
 
-fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
+fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<TrainingRun> {
     if options.train.is_empty() {
         return Err(Error::input("no training data").help("name them: --train FILE …"));
     }
     let separator = options.list_separator.unwrap_or(b'|');
     let schema = program.schema.seen_from(&options.spec_folder);
-    let train = open(&options.train, &schema, Mode::Train, separator, observe)?;
+    let train = open(&options.train, &schema, ReadMode::Train, separator, observe)?;
     let valid = match options.valid.is_empty() {
         true => None,
-        false => Some(open(&options.valid, &schema, Mode::Evaluate, separator, observe)?),
+        false => Some(open(&options.valid, &schema, ReadMode::Evaluate, separator, observe)?),
     };
     check_apart(&train, valid.as_ref())?;
     if valid.is_none() {
@@ -201,11 +205,11 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch).max(1);
-    let threads = Threads::new(options.machine.thread_count())?;
-    let executor = options.device.executor(program, &options.machine, &threads)?;
+    let threads = Threads::new(options.cpu.thread_count())?;
+    let executor = options.device.executor(program, &options.cpu, &threads)?;
     let session = Session::new(executor, threads.clone(), seed)?;
     let program_hash = program.hash();
-    let record = Record {
+    let record = RunRecord {
         format: FORMAT,
         din: env!("CARGO_PKG_VERSION").into(),
         model: program.model.clone(),
@@ -219,7 +223,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
     };
     let directory = RunDirectory::create(&options.out, program, &record)?;
-    Ok(Run {
+    Ok(TrainingRun {
         program: program.clone(),
         program_hash,
         session,
@@ -239,7 +243,7 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
     })
 }
 
-fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
+fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<TrainingRun> {
     let directory = RunDirectory::open_to_write(&options.out)?;
     let record = directory.record()?;
     let at = options.out.display();
@@ -272,24 +276,27 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
-    let threads = Threads::new(options.machine.thread_count())?;
+    let threads = Threads::new(options.cpu.thread_count())?;
     let schema = program.schema.seen_from(&options.spec_folder);
-    let mut data = |asked: &[PathBuf], had: Option<&DataRecord>, mode: Mode, what: &str| -> Result<Option<Dataset>> {
-        let paths = match (asked.is_empty(), had) {
-            (false, _) => asked.to_vec(),
-            (true, Some(had)) => had.paths(),
-            (true, None) => return Ok(None),
+    let mut data =
+        |asked: &[PathBuf], had: Option<&DataRecord>, mode: ReadMode, what: &str| -> Result<Option<Dataset>> {
+            let paths = match (asked.is_empty(), had) {
+                (false, _) => asked.to_vec(),
+                (true, Some(had)) => had.paths(),
+                (true, None) => return Ok(None),
+            };
+            let data = open(&paths, &schema, mode, record.list_separator, observe)?;
+            match had {
+                Some(had) => check_same(&data, had, &options.out, what, &threads).map(|()| Some(data)),
+                None => {
+                    Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out"))
+                }
+            }
         };
-        let data = open(&paths, &schema, mode, record.list_separator, observe)?;
-        match had {
-            Some(had) => check_same(&data, had, &options.out, what, &threads).map(|()| Some(data)),
-            None => Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out")),
-        }
-    };
-    let train = data(&options.train, Some(&record.train), Mode::Train, "training")?
+    let train = data(&options.train, Some(&record.train), ReadMode::Train, "training")?
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
-    let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
-    let executor = options.device.executor(program, &options.machine, &threads)?;
+    let valid = data(&options.valid, record.valid.as_ref(), ReadMode::Evaluate, "validation")?;
+    let executor = options.device.executor(program, &options.cpu, &threads)?;
     directory.clean()?;
     let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
@@ -313,7 +320,7 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     restore_lines(&directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
     directory.restore_best(choose::best(program, &lines).as_ref())?;
-    Ok(Run {
+    Ok(TrainingRun {
         program: program.clone(),
         program_hash,
         session,

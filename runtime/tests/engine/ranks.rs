@@ -3,6 +3,7 @@
 
 use crate::program::*;
 use din_program::schedule::{Combine, Root};
+use din_program::schema::UpdateRule;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::{CpuExecutor, PhasePartials, Reducer, combine};
 use din_runtime::exec::{CheckError, ExecError, FetchedRows, StepInputs};
@@ -176,10 +177,10 @@ fn fetch(batch: &Columns, weights: &[f32]) -> (FetchedRows, Vec<Vec<Vec<u32>>>) 
 /// Steps that read copies of their rows have the bits of steps that read the table.
 #[test]
 fn fetched_rows_are_as_good_as_the_table() {
-    for every_row in [false, true] {
+    for rule in [UpdateRule::Sparse, UpdateRule::Dense] {
         let made = || {
             let mut program = program();
-            program.tables[0].every_row = every_row;
+            program.tables[0].update_rule = rule;
             (state(&program), tables(&program), engine(program, 2, cpu::detect()).unwrap())
         };
         let ((mut state, mut tables, mut direct), (mut other_state, mut other_tables, mut fetching)) = (made(), made());
@@ -194,7 +195,7 @@ fn fetched_rows_are_as_good_as_the_table() {
             assert_eq!(loss.to_bits(), other_loss.to_bits());
             assert_eq!(state, other_state);
             let (a, b) = (&tables[0], &other_tables[0]);
-            assert!(a.weights() == b.weights() && a.slot(0) == b.slot(0), "{samples} samples, every row {every_row}");
+            assert!(a.weights() == b.weights() && a.slot(0) == b.slot(0), "{samples} samples, {rule:?}");
             fetching.infer(&other_state, &other_tables, &inputs).unwrap();
         }
     }

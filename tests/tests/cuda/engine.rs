@@ -51,7 +51,7 @@ impl Case {
         let slots = |update: u32| &self.program.updates[update as usize].slots;
         let mut tables: Vec<Table> =
             self.program.tables.iter().map(|t| Table::new(t, slots(t.update), 9).unwrap()).collect();
-        tables.iter_mut().for_each(|t| t.counts_mut().fill(4.0));
+        tables.iter_mut().for_each(|t| t.frequency_mut().fill(4.0));
         (state, tables)
     }
 
@@ -88,7 +88,7 @@ pub fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
             table.resolve_train(&ids, rows).unwrap();
         }
         // As if a counting pass had been.
-        table.counts_mut().fill(4.0);
+        table.frequency_mut().fill(4.0);
     }
     batch
 }
@@ -128,7 +128,7 @@ fn moves(wanted: &str) {
     let Trainer { state: mut moved, tables: mut moved_tables, .. } = trainer;
     assert_eq!(moved.step, 6);
     for (a, b) in moved_tables.iter().zip(&tables) {
-        assert_eq!((a.rows(), a.touches()), (b.rows(), b.touches()), "{}", a.name());
+        assert_eq!((a.rows(), a.updates()), (b.rows(), b.updates()), "{}", a.name());
     }
     for step in 6..9 {
         let batch = case.batch(&mut r, 10, 9 * step);
@@ -351,7 +351,7 @@ fn session(options: CudaOptions) {
     let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
     assert_eq!(found.state.step, expected.state.step);
     for (a, b) in found.tables.iter().zip(expected.tables) {
-        assert_eq!((a.rows(), a.touches(), a.counts()), (b.rows(), b.touches(), b.counts()), "{}", a.name());
+        assert_eq!((a.rows(), a.updates(), a.frequency()), (b.rows(), b.updates(), b.frequency()), "{}", a.name());
     }
     for (a, b) in found.state.params.iter().zip(&expected.state.params) {
         a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} for {b}"));

@@ -77,7 +77,7 @@ fn ahead_in_parts(library: &Path, images: &[CudaImage], case: &Case) {
         let (mut state, _) = case.start();
         engine.download(&mut state, rows).unwrap();
         assert!(state == other.state);
-        assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.touches() == b.touches()));
+        assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.updates() == b.updates()));
     }
     assert!(both[0].0.resident_rows().iter().all(Option::is_none));
     assert!(both[1].0.resident_rows().iter().any(|p| p.is_some_and(|(_, _, went)| went > 0)));
@@ -305,7 +305,7 @@ fn a_gpu_by_its_driver() {
     engine.download(&mut last, &mut rows).unwrap();
     other.download().unwrap();
     assert!(last == other.state);
-    assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.touches() == b.touches()));
+    assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.updates() == b.updates()));
     drop(engine);
 
     lists(&library, &images, &case);

@@ -4,6 +4,7 @@
 use crate::engine::{case, resolved};
 use din_program::cuda::Grid;
 use din_program::schedule::Operation;
+use din_program::schema::UpdateRule;
 use din_runtime::cpu;
 use din_runtime::exec::ProfileRow;
 use din_runtime::exec::cpu::CpuExecutor;
@@ -41,7 +42,7 @@ fn profiles_are_of_what_ran() {
         cpu.train_step(&mut cpu_state, &mut cpu_tables, &of_cpu.inputs()).unwrap();
         for (table, features) in case.program.tables.iter().zip(&resolved_on.row_numbers) {
             let rows: BTreeSet<u32> = features.iter().flatten().copied().collect();
-            assert!(!table.every_row);
+            assert_eq!(table.update_rule, UpdateRule::Sparse);
             *distinct.entry(table.update).or_default() += rows.len() as u64;
             occurrences += features.iter().map(Vec::len).sum::<usize>() as u64;
         }

@@ -67,7 +67,7 @@ fn start(program: &din_program::Program) -> (DenseState, Vec<Table>) {
     for table in &mut tables {
         assert_eq!(table.rows(), IDS);
         fill(table.weights_mut());
-        table.counts_mut().fill(3.0);
+        table.frequency_mut().fill(3.0);
     }
     (state, tables)
 }

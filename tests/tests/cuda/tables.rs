@@ -137,9 +137,9 @@ fn a_step_that_does_not_run_changes_nothing() {
 }
 
 #[test]
-fn tables_updated_on_every_row_must_fit() {
+fn tables_with_dense_updates_must_fit() {
     let case = case("kuairand");
     let error = case.trainer_with(CudaOptions { memory: Some(64), ..CudaOptions::default() }).unwrap_err();
     let text = error.to_string();
-    assert!(matches!(error, DeviceError::Whole { .. }) && text.contains("`on every row`"), "{text}");
+    assert!(matches!(error, DeviceError::Whole { .. }) && text.contains("`with dense updates`"), "{text}");
 }

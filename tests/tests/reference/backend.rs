@@ -54,7 +54,7 @@ impl<'c> Running<'c> {
             for (i, &id) in case.data.ids(&format!("ids.{name}")).iter().enumerate() {
                 assert_eq!(table.insert_loaded(id as u64, true).unwrap() as usize, i + 1);
             }
-            table.counts_mut().copy_from_slice(&narrow(&case.counts(k)));
+            table.frequency_mut().copy_from_slice(&narrow(&case.counts(k)));
         }
         table.weights_mut().copy_from_slice(&narrow(&case.start_table(k)));
         table

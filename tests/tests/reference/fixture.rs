@@ -20,7 +20,7 @@ pub const CASES: [&str; 9] = [
     "dice_adam",
     "din_sgd_adaptive",
     "dice_adam_adaptive",
-    "din_adam_every",
+    "din_adam_dense",
 ];
 
 fn folder() -> PathBuf {

@@ -37,7 +37,7 @@ fn a_candidate_is_repeated_along_the_history() {
     );
     // The unit sees history, candidate, difference and product of [good: 4, shop: 2].
     assert_eq!(shape_of(&m, "taste.unit.0.weight"), [24, 3]);
-    // The result keeps the fields of the history: shop_id is positions 4 and 5.
+    // The result keeps the fields of the history: shop_id is components 4 and 5.
     assert_eq!(shape_of(&m, "click.weight"), [2, 1]);
     let slices = nodes(&m.infer, |op| *op == Op::Slice { start: 4 });
     assert_eq!(slices.len(), 1);

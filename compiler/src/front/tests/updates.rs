@@ -3,6 +3,7 @@
 use super::*;
 use crate::graph::{BATCH, GLOBAL, InputKind};
 use crate::model::{SlotScope, UpdateScope};
+use din_program::schema::UpdateRule;
 
 fn small(options: &str, train: &str, functions: &str) -> Model {
     model(&format!(
@@ -26,8 +27,11 @@ fn table_update(m: &Model) -> &crate::model::Update {
 fn a_table_and_a_matrix_have_their_own_rules() {
     let m = small("regularize adaptive(0.01)", "optimizer adam()  regularize l2(1e-4)", "");
     let rows = table_update(&m);
-    assert_eq!((rows.name.as_str(), rows.scope), ("adam + adaptive", UpdateScope::Rows { width: 4, every: false }));
-    assert!(m.tables[0].counts);
+    assert_eq!(
+        (rows.name.as_str(), rows.scope),
+        ("adam + adaptive", UpdateScope::Rows { width: 4, rule: UpdateRule::Sparse })
+    );
+    assert!(m.tables[0].reads_frequency);
     let of = |name: &str| {
         let p = m.parameters.iter().find(|p| p.name == name).unwrap();
         &m.updates[p.update as usize]
@@ -84,7 +88,7 @@ fn a_number_for_every_weight_is_repeated() {
 
 #[test]
 fn a_dense_weight_is_touched_by_every_step() {
-    let f = "optimizer slowing(lr) per weight {\n    weight = weight - lr / touches * grad\n}\n";
+    let f = "optimizer slowing(lr) per weight {\n    weight = weight - lr / updates * grad\n}\n";
     let m = small("", "optimizer slowing(0.5)", f);
     let kinds = |u: u32| m.updates[u as usize].graph.inputs.iter().map(|i| i.kind.clone()).collect::<Vec<_>>();
     assert!(kinds(m.tables[0].update).contains(&InputKind::UpdateCount));

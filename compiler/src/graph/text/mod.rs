@@ -3,7 +3,7 @@
 //! ```text
 //! axis batch under once
 //! axis visited under batch
-//! input 0 "visited.good_id": ids 4 : visited [1]
+//! input 0 "visited.good_id": ids 4 of 1 : visited [1]
 //! table 0 [16]
 //! param 0 [192, 80]
 //! %0 = lookup(0, 0) : visited [16] @0:512..525
@@ -113,7 +113,7 @@ fn quoted(text: &str) -> String {
 
 fn kind(kind: &InputKind) -> String {
     match kind {
-        InputKind::Ids { feature } => format!("ids {feature}"),
+        InputKind::Ids { feature, group } => format!("ids {feature} of {}", group.0),
         InputKind::Dense { feature } => format!("dense {feature}"),
         InputKind::Label { label } => format!("label {label}"),
         InputKind::Present { label } => format!("present {label}"),
@@ -121,9 +121,9 @@ fn kind(kind: &InputKind) -> String {
         InputKind::Weight => "weight".into(),
         InputKind::Gradient => "gradient".into(),
         InputKind::Slot { slot } => format!("slot {slot}"),
-        InputKind::Frequency => "row_count".into(),
-        InputKind::UpdateCount => "touches".into(),
-        InputKind::InBatch => "touched".into(),
+        InputKind::Frequency => "frequency".into(),
+        InputKind::UpdateCount => "updates".into(),
+        InputKind::InBatch => "in_batch".into(),
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{BINARY, UNARY};
 use crate::graph::verify::arity;
 use crate::graph::{
-    Absorbed, Axis, AxisId, AxisKind, Graph, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape,
-    StateId, TableId, UniqueKeys,
+    Absorbed, Axis, AxisId, AxisKind, Graph, GroupId, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root,
+    Shape, StateId, TableId, UniqueKeys,
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
@@ -250,7 +250,11 @@ impl Parser {
         let name = t.string()?;
         t.expect(":")?;
         let kind = match t.next()?.to_string().as_str() {
-            "ids" => InputKind::Ids { feature: t.value()? },
+            "ids" => {
+                let feature = t.value()?;
+                t.expect("of")?;
+                InputKind::Ids { feature, group: GroupId(t.value()?) }
+            }
             "dense" => InputKind::Dense { feature: t.value()? },
             "label" => InputKind::Label { label: t.value()? },
             "present" => InputKind::Present { label: t.value()? },
@@ -258,9 +262,9 @@ impl Parser {
             "weight" => InputKind::Weight,
             "gradient" => InputKind::Gradient,
             "slot" => InputKind::Slot { slot: t.value()? },
-            "row_count" => InputKind::Frequency,
-            "touches" => InputKind::UpdateCount,
-            "touched" => InputKind::InBatch,
+            "frequency" => InputKind::Frequency,
+            "updates" => InputKind::UpdateCount,
+            "in_batch" => InputKind::InBatch,
             other => return Err(format!("`{other}` is no kind of input")),
         };
         t.expect(":")?;
@@ -362,12 +366,11 @@ impl Parser {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const TEXT: &str = "axis batch = batch\n\
         axis d2 named \"a \\\"b\\\"\" = sequence 0 under batch\n\
-        input 0 \"x.y\": ids 3 : d2 [1]\n\
+        input 0 \"x.y\": ids 3 of 0 : d2 [1]\n\
         table 0 [4]\n\
         param 0 [4, 2]\n\
         %0 = lookup(0, 0) : d2 [4] @0:1..2\n\

@@ -1,13 +1,11 @@
 //! A sound graph with one bug planted: `verify` must find it, at its node, by its rule.
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 use crate::graph::{AxisKind, InputId, ParamId, StateId, TableId};
 
 const SOUND: &str = "axis batch = batch
 axis visited = sequence 0 under batch
 axis clicked = sequence 1 under batch
-input 0 \"visited.good\": ids 0 : visited [1]
+input 0 \"visited.good\": ids 0 of 0 : visited [1]
 input 1 \"price\": dense 1 : batch [3]
 input 2 \"step\": step : global [1]
 table 0 [4]
@@ -129,7 +127,7 @@ fn cycles_and_unrelated_axes() {
 fn tables_of_the_graph() {
     for (from, to, rule) in [
         ("step : global [1]", "step : batch [1]", "input 2 is the step and must be global, [1]"),
-        ("ids 0 : visited [1]", "ids 0 : visited [2]", "input 0 holds ids and must have shape [1]"),
+        ("ids 0 of 0 : visited [1]", "ids 0 of 0 : visited [2]", "input 0 holds ids and must have shape [1]"),
         ("table 0 [4]", "table 0 [0]", "table 0 has width 0"),
         ("param 0 [4, 2]", "param 0 [4, 2, 1]", "parameter 0: shape [4, 2, 1] is not of rank 1 or 2"),
     ] {

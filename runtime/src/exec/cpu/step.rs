@@ -14,6 +14,7 @@ use crate::exec::common::{self, CheckError, DenseState, MAX_SLOTS, RowBuffer, St
 use crate::kernels::StridedRows;
 use crate::table::{Occurrences, Table};
 use din_program::schedule::{KernelArg, Root, Storage};
+use din_program::schema::UpdateRule;
 use std::ptr::NonNull;
 
 impl CpuExecutor {
@@ -172,7 +173,7 @@ impl CpuExecutor {
                 // Ascending numbers keep their order.
                 occurrences.rows.iter_mut().for_each(|row| *row = fetched.numbers[*row as usize]);
             }
-            if program.tables[t].every_row {
+            if program.tables[t].update_rule == UpdateRule::Dense {
                 occurrences.cover(tables[t].rows());
             }
         });
@@ -214,7 +215,7 @@ impl CpuExecutor {
                 continue;
             }
             let update = schedule.rows.as_mut().expect("the schedule of a table's update has its rows");
-            update.updates = table.touches_ptr();
+            update.updates = table.updates_ptr();
             for (lookup, gradient) in self.lookups[t].iter().zip(&mut update.gradients) {
                 *gradient = lookup.view.map(|view| {
                     let base = train.addresses[view.buffer.index()].wrapping_add(view.column as usize);
@@ -227,8 +228,8 @@ impl CpuExecutor {
             let place = |place: Storage| match place {
                 Storage::Weight => table.weights_ptr(),
                 Storage::UpdateSlot(k) => table.slot_ptr(k as usize),
-                Storage::Frequency => table.count_ptr(),
-                Storage::UpdateCount => table.touches_ptr(),
+                Storage::Frequency => table.frequency_ptr(),
+                Storage::UpdateCount => table.updates_ptr(),
                 Storage::InBatch => occurrences.touched.as_ptr().cast_mut(),
                 other => unreachable!("validated: an update of rows has no {other:?}"),
             };

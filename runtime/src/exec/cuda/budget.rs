@@ -3,7 +3,7 @@
 use super::driver::DeviceError;
 use super::table_cache::{MOST, row_bytes};
 use crate::table::Table;
-use din_program::schema;
+use din_program::schema::{self, UpdateRule};
 
 /// Bytes that a table of so many rows takes with the room in which it grows.
 pub(super) fn bytes_with_headroom(row: usize, rows: usize) -> usize {
@@ -11,7 +11,7 @@ pub(super) fn bytes_with_headroom(row: usize, rows: usize) -> usize {
     bytes.saturating_add(bytes / 4)
 }
 
-/// By table, how many rows the device has room for; `None` for all of them, and where there is no budget. Tables that are updated on every row
+/// By table, how many rows the device has room for; `None` for all of them, and where there is no budget. Tables with dense updates
 /// are there whole; of the others the small ones are, up to half of the budget, and the large ones share the rest by their sizes.
 pub(super) fn assign_residency(
     specs: &[schema::Table],
@@ -22,7 +22,8 @@ pub(super) fn assign_residency(
     let all = bytes.iter().fold(0usize, |all, b| all.saturating_add(*b));
     let Some(budget) = budget.filter(|&b| b < all) else { return Ok(vec![None; tables.len()]) };
     let mut taken = 0usize;
-    let (must, mut may): (Vec<usize>, Vec<usize>) = (0..tables.len()).partition(|&t| specs[t].every_row);
+    let (must, mut may): (Vec<usize>, Vec<usize>) =
+        (0..tables.len()).partition(|&t| specs[t].update_rule == UpdateRule::Dense);
     for t in must {
         taken = taken.saturating_add(bytes[t]);
         if taken > budget {
@@ -47,21 +48,20 @@ pub(super) fn assign_residency(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use din_program::schema::{Init, TableKind};
 
-    fn case(sizes: &[(u64, bool)]) -> (Vec<schema::Table>, Vec<Table>) {
-        let spec = |(k, &(size, every_row)): (usize, &(u64, bool))| schema::Table {
+    fn case(sizes: &[(u64, UpdateRule)]) -> (Vec<schema::Table>, Vec<Table>) {
+        let spec = |(k, &(size, update_rule)): (usize, &(u64, UpdateRule))| schema::Table {
             name: format!("t{k}"),
             kind: TableKind::Fixed { size },
             width: 2,
             init: Init::Constant(0.0),
             update: 0,
             features: vec![],
-            counts: false,
-            every_row,
+            reads_frequency: false,
+            update_rule,
             location: String::new(),
         };
         let specs: Vec<schema::Table> = sizes.iter().enumerate().map(spec).collect();
@@ -72,7 +72,12 @@ mod tests {
     /// A row has 16 bytes here: two weights, its count and its touches.
     #[test]
     fn small_tables_are_whole_and_large_ones_share() {
-        let (specs, tables) = case(&[(1000, false), (10, false), (3000, false), (20, true)]);
+        let (specs, tables) = case(&[
+            (1000, UpdateRule::Sparse),
+            (10, UpdateRule::Sparse),
+            (3000, UpdateRule::Sparse),
+            (20, UpdateRule::Dense),
+        ]);
         let assign_residency = |budget| assign_residency(&specs, &tables, budget);
         assert_eq!(assign_residency(None), Ok(vec![None; 4]));
         assert_eq!(assign_residency(Some(4030 * 20)), Ok(vec![None; 4]));
@@ -82,6 +87,6 @@ mod tests {
         assert_eq!(assign_residency(Some(600 + 6_400)), Ok(vec![Some(100), None, Some(300), None]));
         let error = assign_residency(Some(399)).unwrap_err();
         assert_eq!(error, DeviceError::Whole { table: "t3".into(), bytes: 400, budget: 399 });
-        assert!(error.to_string().contains("every row"), "{error}");
+        assert!(error.to_string().contains("dense updates"), "{error}");
     }
 }

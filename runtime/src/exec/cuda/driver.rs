@@ -248,8 +248,8 @@ impl fmt::Display for DeviceError {
             ),
             Self::Whole { table, bytes, budget } => write!(
                 f,
-                "table `{table}` is updated on every row, so the GPU needs all of it, {} MiB, and has {} MiB for tables\n  help: leave out \
-                 `on every row`, or use a GPU with more memory or the CPU",
+                "table `{table}` has dense updates, so the GPU needs all of it, {} MiB, and has {} MiB for tables\n  help: leave out \
+                 `with dense updates`, or use a GPU with more memory or the CPU",
                 bytes.div_ceil(1 << 20),
                 budget >> 20
             ),

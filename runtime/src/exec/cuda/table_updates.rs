@@ -7,12 +7,13 @@ use super::device_model::DeviceTable;
 use super::driver::{Driver, KernelLaunch};
 use super::memory::{BlockBases, BlockLayout, NULL, RelativePtr, bytes_of_mut};
 use super::step_args::{InstanceArgs, Instances, StagedSchedule, UploadPlan};
+use din_program::Update;
 use din_program::cuda::{
     Cuda, FeaturePointer, FeatureScalar, Launches, RowsLaunch, RowsPointer, RowsTable, ScalarArg, TablePointer,
     TableScalar, plan_rows,
 };
 use din_program::schedule::{BATCH, KernelArg, Storage};
-use din_program::{Update, schema};
+use din_program::schema::{self, UpdateRule};
 
 /// One feature of a table in a batch: row numbers, where the rows are ([`NULL`] where that is their number), the first gradient (`NULL` where none
 /// flows) and the numbers from one to the next.
@@ -124,7 +125,7 @@ impl TableUpdates {
             let total: usize = w.features.iter().map(|f| f.elements).sum();
             // No bounds of its own: a sum has those of what it sums.
             let room: usize = w.features.iter().map(|f| buckets.room(f.elements)).sum();
-            if total == 0 && !w.spec.every_row {
+            if total == 0 && w.spec.update_rule == UpdateRule::Sparse {
                 continue;
             }
             all = all.saturating_add(room);
@@ -133,7 +134,7 @@ impl TableUpdates {
                     format!("the batch reads tables up to `{}` {all} times, expected fewer than 2^32 - 1", w.spec.name);
                 return Err(DeviceError::Input(why));
             }
-            let (rows, width, every) = (w.held.rows as u32, w.spec.width, w.spec.every_row);
+            let (rows, width, every) = (w.held.rows as u32, w.spec.width, w.spec.update_rule == UpdateRule::Dense);
             of_tables.push(RowsTable { total: total as u32, room: room as u32, rows, width, every });
             tables.push(w);
         }

@@ -157,7 +157,6 @@ impl UploadCopy<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::memory::{RelativePtr, SizeBuckets};
     use super::*;
