@@ -270,24 +270,33 @@ pub struct Train {
     /// Also write a checkpoint every so many steps [default: after each epoch only]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
-    /// Tell at the end where the time went, kernel by kernel; the first steps also as DIR/trace.json, for Perfetto or chrome://tracing
+    /// Print at the end where the time went, kernel by kernel; the first steps also as DIR/trace.json,
+    /// for Perfetto or chrome://tracing
     #[arg(long)]
     pub profile: bool,
-    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one. A GPU needs NVIDIA's driver, and for `din`
-    /// itself NVRTC; its results are not the CPU's bit for bit [default: cpu; on --resume where the run began]
-    #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
-    pub device: Option<DeviceArg>,
-    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
-    /// same results [default: three quarters of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub gpu_table_memory: Option<usize>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: Input,
 }
 
-/// What it runs on.
+/// Where steps run.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DeviceArgs {
+    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one. A GPU
+    /// needs NVIDIA's driver, and for `din` itself NVRTC; its results are not the CPU's bit for bit
+    /// [default: cpu; on --resume where the run began]
+    #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
+    pub device: Option<DeviceArg>,
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
+    /// same results [default: three quarters of what is free]
+    #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
+    pub gpu_table_memory: Option<usize>,
+}
+
+/// How the CPU is used.
 #[derive(Clone, Debug, Args)]
 pub struct CpuArgs {
     /// Threads [default: all cores]; results do not depend on it
@@ -353,13 +362,8 @@ pub struct Eval {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
-    pub device: DeviceArg,
-    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
-    /// same results [default: three quarters of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub gpu_table_memory: Option<usize>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
@@ -383,13 +387,8 @@ pub struct Predict {
     /// Replace --out if it is there
     #[arg(long)]
     pub force: bool,
-    /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
-    pub device: DeviceArg,
-    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
-    /// same results [default: three quarters of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub gpu_table_memory: Option<usize>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]

@@ -78,6 +78,18 @@ pub trait Executor: fmt::Debug {
         inputs: &StepInputs<'_>,
     ) -> Result<Option<f32>, ExecError>;
 
+    /// [`Executor::infer`] on a model that others read at the same time.
+    ///
+    /// # Errors
+    /// As [`Executor::infer`]; or the executor moves rows between its own memory and the tables, so
+    /// that it needs them for itself.
+    fn infer_shared(
+        &mut self,
+        state: &DenseState,
+        tables: &[Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError>;
+
     /// Logits of prediction `index` from the last [`Executor::infer`], one per sample.
     fn logits(&self, index: usize) -> &[f32];
 

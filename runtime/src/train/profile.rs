@@ -1,7 +1,7 @@
 //! Where a training run's time went: `din train --profile`.
 
-use super::session::Session;
 use crate::exec::{Backend, CallSpan, ProfileRow, Roofline};
+use crate::session::Session;
 use din_program::schema::seen_from;
 use serde_json::{Value, json};
 use std::path::Path;

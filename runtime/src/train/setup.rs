@@ -1,42 +1,24 @@
 //! Everything that is checked and opened before the first step: a new run, or one that goes on.
 
 use super::profile::Times;
-use super::session::{CpuOptions, Session};
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
-use crate::exec::Executor;
-use crate::exec::cpu::CpuExecutor;
-use crate::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, Gpu};
 use crate::fs::xxh3_file;
-use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, RunDirectory, RunRecord, same_spec};
+use crate::run_dir::{
+    DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, same_spec,
+};
+use crate::session::{CpuOptions, Device, Session};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
-use din_program::cuda::Cuda;
 use din_program::schema::Schema;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// Where steps run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    #[default]
-    Cpu,
-    /// GPU `number`, with the program's CUDA form.
-    Cuda {
-        number: u32,
-        launches: Arc<Cuda>,
-        images: Vec<CudaImage>,
-        /// Bytes for tables, where it is not what fits.
-        memory: Option<usize>,
-    },
-}
-
 /// What training is asked to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TrainingOptions {
     /// The folder in which the spec lies, as the user gave it: messages name places in the spec from
     /// there.
@@ -45,14 +27,16 @@ pub struct TrainingOptions {
     pub train: Vec<PathBuf>,
     pub valid: Vec<PathBuf>,
     pub out: PathBuf,
-    pub resume: bool,
+    /// The run in `out` to go on with; `None` makes a new one.
+    pub resume: Option<OpenedRun>,
     /// Default: the spec's.
     pub epochs: Option<u32>,
     pub batch: Option<u32>,
     pub seed: Option<u64>,
     pub cpu: CpuOptions,
     pub device: Device,
-    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another one is refused.
+    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another
+    /// one is refused.
     pub list_separator: Option<u8>,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
@@ -90,38 +74,9 @@ pub fn prepare(
     options: &TrainingOptions,
     observe: &mut dyn FnMut(Event),
 ) -> Result<TrainingRun> {
-    match options.resume {
-        true => resume(program, options, observe),
-        false => begin(program, options, observe),
-    }
-}
-
-impl Device {
-    /// What runs the program's steps on the device.
-    pub fn executor(
-        &self,
-        program: &Arc<Program>,
-        cpu: &CpuOptions,
-        threads: &Arc<Threads>,
-    ) -> Result<Box<dyn Executor>> {
-        let isa = crate::cpu::choose(cpu.isa)?;
-        Ok(match self {
-            Self::Cpu => Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?),
-            Self::Cuda { number, launches, images, memory } => {
-                let gpu = Gpu::open(*number, images)?;
-                let options = CudaOptions { memory: *memory, ..CudaOptions::default() };
-                Box::new(CudaExecutor::with(program.clone(), launches.clone(), gpu, options, threads.clone())?)
-            }
-        })
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => write!(f, "cpu"),
-            Self::Cuda { number, .. } => write!(f, "cuda:{number}"),
-        }
+    match &options.resume {
+        Some(run) => resume(program, run, options, observe),
+        None => begin(program, options, observe),
     }
 }
 
@@ -205,7 +160,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch).max(1);
-    let threads = Threads::new(options.cpu.thread_count())?;
+    let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let session = Session::new(executor, threads.clone(), seed)?;
     let program_hash = program.hash();
@@ -243,14 +198,17 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     })
 }
 
-fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<TrainingRun> {
-    let directory = RunDirectory::open_to_write(&options.out)?;
-    let record = directory.record()?;
+fn resume(
+    program: &Arc<Program>,
+    OpenedRun { directory, record }: &OpenedRun,
+    options: &TrainingOptions,
+    observe: &mut dyn FnMut(Event),
+) -> Result<TrainingRun> {
     let at = options.out.display();
     // Checkpoints name the program that the run keeps, also where the same spec now lies under another path.
     let program_hash = record.program.clone();
     if program_hash != program.hash() {
-        let began = directory.program()?;
+        let began = directory.program(record)?;
         if !same_spec(&began, program) {
             return Err(Error::input(format!("{at}: the run began with another spec or other --set values"))
                 .help("train into another --out, or go back to the spec in the run's `spec/`"));
@@ -276,7 +234,7 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
-    let threads = Threads::new(options.cpu.thread_count())?;
+    let threads = options.cpu.start_threads()?;
     let schema = program.schema.seen_from(&options.spec_folder);
     let mut data =
         |asked: &[PathBuf], had: Option<&DataRecord>, mode: ReadMode, what: &str| -> Result<Option<Dataset>> {
@@ -300,9 +258,9 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
     directory.clean()?;
     let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let (_, loaded) = directory.load(name, program, &record)?;
+            let (_, loaded) = directory.load(name, program, record)?;
             let position = loaded.manifest.position;
-            (Session::restored(executor, threads.clone(), loaded), position, false)
+            (Session::with_model(executor, threads.clone(), loaded.model), position, false)
         }
         None => {
             observe(Event::Note(format!("{at}: no checkpoint yet; starting from the beginning")));
@@ -317,14 +275,14 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
         )));
     }
     let mut lines = directory.epochs(position.step)?;
-    restore_lines(&directory, &mut lines, position)?;
+    restore_lines(directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
     directory.restore_best(choose::best(program, &lines).as_ref())?;
     Ok(TrainingRun {
         program: program.clone(),
         program_hash,
         session,
-        directory,
+        directory: directory.clone(),
         train,
         valid,
         position,

@@ -14,9 +14,9 @@ use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda::{CudaExecutor, CudaOptions, DeviceError};
 use din_runtime::exec::{Backend, DenseState, Executor, ProfileRow};
+use din_runtime::session::Session;
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
-use din_runtime::train::Session;
 use din_tests::cuda::{ARCHITECTURE, Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
 use std::sync::Arc;
@@ -317,10 +317,10 @@ fn session(options: CudaOptions) {
     // Values are there already when counts come.
     gpu.infer(&batches[0]).unwrap();
     for session in [&mut cpu, &mut gpu] {
-        let mut counters = session.counters();
+        let mut counters = session.frequency_counters();
         assert!(!counters.is_empty());
         batches.iter().for_each(|b| session.count(&mut counters, b).unwrap());
-        session.finish_counting(counters);
+        session.finish_counting(counters).unwrap();
     }
     gpu.set_profile(true).unwrap();
     for (k, batch) in batches.iter().enumerate() {
@@ -328,7 +328,7 @@ fn session(options: CudaOptions) {
         match k % 2 {
             0 => close(gpu.train(batch).unwrap(), expected, &format!("step {k}")),
             _ => {
-                gpu.train_ahead(batch).unwrap();
+                gpu.submit_step(batch).unwrap();
                 close(gpu.next_loss().unwrap().unwrap(), expected, &format!("step {k}"));
                 assert_eq!(gpu.next_loss().unwrap(), None);
             }
@@ -340,7 +340,7 @@ fn session(options: CudaOptions) {
             for (found, expected) in gpu.logits(0).iter().zip(cpu.logits(0)) {
                 assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
             }
-            assert_eq!(gpu.contents().unwrap().state.step, k as u64 + 1);
+            assert_eq!(gpu.model().unwrap().dense.step, k as u64 + 1);
         }
     }
     // Training alone, on the device alone.
@@ -348,12 +348,12 @@ fn session(options: CudaOptions) {
     let steps = |r: &ProfileRow| r.schedule != "train" || r.calls == 8;
     assert!(rows.iter().all(|r| steps(r) && !r.name.starts_with("din_infer")) && !spans.is_empty(), "{rows:?}");
     assert_eq!((gpu.device(), cpu.device()), (Some(backend), None));
-    let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
-    assert_eq!(found.state.step, expected.state.step);
-    for (a, b) in found.tables.iter().zip(expected.tables) {
+    let (found, expected) = (gpu.model().unwrap(), cpu.model().unwrap());
+    assert_eq!(found.dense.step, expected.dense.step);
+    for (a, b) in found.tables.iter().zip(&expected.tables) {
         assert_eq!((a.rows(), a.updates(), a.frequency()), (b.rows(), b.updates(), b.frequency()), "{}", a.name());
     }
-    for (a, b) in found.state.params.iter().zip(&expected.state.params) {
+    for (a, b) in found.dense.params.iter().zip(&expected.dense.params) {
         a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} for {b}"));
     }
 }

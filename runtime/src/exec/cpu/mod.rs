@@ -289,6 +289,14 @@ impl Executor for CpuExecutor {
     ) -> Result<Option<f32>, ExecError> {
         self.infer(state, tables, inputs)
     }
+    fn infer_shared(
+        &mut self,
+        state: &DenseState,
+        tables: &[Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError> {
+        self.infer(state, tables, inputs)
+    }
     fn logits(&self, index: usize) -> &[f32] {
         self.logits(index)
     }

@@ -490,6 +490,15 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
     ) -> Result<Option<f32>, ExecError> {
         Ok(self.infer(tables, inputs)?)
     }
+    fn infer_shared(
+        &mut self,
+        _state: &DenseState,
+        _tables: &[Table],
+        _inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError> {
+        let why = "a GPU exchanges rows with the tables in the host's memory: it needs a model of its own";
+        Err(DeviceError::Input(why.into()).into())
+    }
     fn logits(&self, index: usize) -> &[f32] {
         self.logits(index)
     }
