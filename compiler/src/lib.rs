@@ -37,6 +37,7 @@
 pub mod autodiff;
 pub mod codegen;
 pub mod compile;
+pub mod elementwise;
 pub mod front;
 pub mod graph;
 pub mod interpret;
@@ -44,4 +45,4 @@ pub mod model;
 pub mod optimize;
 pub mod plan;
 
-pub use compile::{CompileError, CompileOptions, Compiled, compile};
+pub use compile::{CompileError, CompileOptions, Compiled, PassRun, compile, compile_observed};

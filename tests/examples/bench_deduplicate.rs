@@ -1,12 +1,14 @@
-//! What it gains, or costs, to compute a tower over ids once for each distinct id: training steps with the pass `distinct` and without it,
-//! interleaved, over towers of several sizes and shares of ids that are distinct.
+//! What it gains, or costs, to compute a tower over ids once for each distinct id: training steps
+//! with the pass `distinct` and without it, interleaved, over towers of several sizes and shares of
+//! ids that are distinct.
 //!
 //! ```text
 //! bench_distinct [--threads 2] [--steps 15]
 //! ```
 //!
-//! Prints one JSON line a point: `{"on", "tower", "share", "grouped_ms", "plain_ms", "ratio"}`; `share` is the distinct ids by the elements, on
-//! 2048 samples or on their 32 768 list entries. Batches are made in memory.
+//! Prints one JSON line a point: `{"on", "tower", "share", "grouped_ms", "plain_ms", "ratio"}`;
+//! `share` is the distinct ids by the elements, on 2048 samples or on their 32 768 list entries.
+//! Batches are made in memory.
 
 use din_compiler::front::{NoFiles, Options, check};
 use din_compiler::{CompileOptions, compile};

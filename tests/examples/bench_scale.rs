@@ -1,11 +1,12 @@
-//! How the cost of a training step grows: over the batch, the length of histories, the width of embeddings, and the rows of a table.
+//! How the cost of a training step grows: over the batch, the length of histories, the width of
+//! embeddings, and the rows of a table.
 //!
 //! ```text
 //! bench_scale --spec bench/din_step.din [--axis batch,length,width,rows,ids] [--threads 2] [--steps 15] [--most-rows 50000000]
 //! ```
 //!
-//! Batches are made in memory, ids uniform. `rows`: a table of fixed size; `ids`: one that grows, filled before. Prints one JSON line
-//! a point, `{"axis", "value", "ms"}`, the median step.
+//! Batches are made in memory, ids uniform. `rows`: a table of fixed size; `ids`: one that grows,
+//! filled before. Prints one JSON line a point, `{"axis", "value", "ms"}`, the median step.
 
 use din_compiler::front::{NoFiles, Options, check};
 use din_compiler::{CompileOptions, compile};

@@ -455,7 +455,7 @@ impl<'a> Elab<'a> {
         let mut known: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
         known.extend(scope.dimensions.iter().map(|d| d.name));
         known.extend(self.modules[scope.module].names.keys().map(String::as_str));
-        known.extend(Builtin::ALL.iter().map(|b| b.0));
+        known.extend(Builtin::all().map(|b| b.0));
         known.sort_unstable();
         d.help = if let (Phase::Update(_), Some(now)) = (self.phase, renamed(name)) {
             Some(format!("write `{now}`, as `{name}` is called now"))

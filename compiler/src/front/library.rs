@@ -5,7 +5,7 @@ use super::elab::{Elab, InputKey, Scope};
 use super::names;
 use super::update::{Rule, RuleKind, Updates};
 use super::value::{Builtin, Callee, Given, Tensor, Value};
-use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape};
+use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast;
 use din_program::schema::{Label, Prediction, UpdateRule};
@@ -60,7 +60,9 @@ impl<'a> Elab<'a> {
                         }
                         Some(TypeWord::Bool) => Value::Bool(true),
                         Some(TypeWord::List) => Value::List([Value::Number(8.0), Value::Number(4.0)].into()),
-                        Some(TypeWord::Function) => Value::Function(Rc::new(Callee::Builtin(Builtin::Tanh))),
+                        Some(TypeWord::Function) => {
+                            Value::Function(Rc::new(Callee::Builtin(Builtin::Unary(UnaryOp::Tanh))))
+                        }
                         Some(TypeWord::Prediction) => self.sample_prediction(p),
                         Some(TypeWord::Text | TypeWord::Key) | None => return self.look_up(module, f),
                     },

@@ -4,7 +4,7 @@ use super::elab::{Bound, Elab, Frame, Phase, Scope};
 use super::load::item_kind;
 use super::names;
 use super::value::{Given, Tensor, Value, shape_text};
-use crate::graph::{AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, Root, Shape};
+use crate::graph::{AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, Node, Root, Shape};
 use crate::model::{Slot, SlotScope, Update, UpdateScope};
 use din_grammar::ast::{self, ExprKind, StatementKind};
 use din_grammar::{Diagnostic, Span};
@@ -481,10 +481,9 @@ impl<'a> Elab<'a> {
             self.report(d.help("reduce it with `mean(…)` or `sum(…)`"));
             return None;
         }
-        // One number for all: repeated by taking it wherever the condition 1 holds.
-        let one = self.graph.constant(1.0, span);
-        let node = self.graph.select(one, t.node, old.node, span).ok()?;
-        Some(Tensor { node, fields: None })
+        let Node { axis, shape, .. } = before.clone();
+        let node = self.graph.broadcast(t.node, axis, &shape, span);
+        Some(Tensor { node: node.expect("a scalar of an ancestor axis was found above"), fields: None })
     }
 }
 

@@ -1,7 +1,9 @@
-//! The engine on schedules written by hand: equal to the same model in f64, same bits at any number of threads, contradictions refused.
+//! The engine on schedules written by hand: equal to the same model in f64, same bits at any number
+//! of threads, contradictions refused.
 #![allow(clippy::unwrap_used)]
 
 mod program;
+mod ranks;
 
 use din_program::Isa;
 use din_program::schedule::*;
@@ -238,8 +240,8 @@ fn damaged_programs_are_refused_or_harmless() {
     assert!(refused > 1500 && ran > 100, "{refused} refused, {ran} ran");
 }
 
-/// The faults that a hash and the checks of buffers cannot see: a call names a kernel whose code was
-/// made for other arguments.
+/// The faults that a hash and the checks of buffers cannot see: a call names a kernel whose code
+/// was made for other arguments.
 #[test]
 fn a_call_is_held_against_the_signature_of_its_kernel() {
     let calls = |s: &mut Schedule, phase: usize, call: usize, change: &dyn Fn(&mut KernelId, &mut Vec<KernelArg>)| {
