@@ -79,9 +79,7 @@ pub fn table(p: &TrainingProfile) -> String {
 mod tests {
     use super::*;
     use din_program::cuda::Precision;
-    use din_runtime::exec::Backend;
-    use din_runtime::exec::ProfileRow;
-    use din_runtime::exec::cpu::Roofline;
+    use din_runtime::exec::{Backend, ProfileRow, Roofline};
     use std::time::Duration;
 
     #[test]

@@ -10,7 +10,7 @@ use din_program::schema::{self, FeatureKind, KeyType, TableKind};
 use din_runtime::bundle::{self, Bundle, GpuKernels};
 use din_runtime::exec::cuda::CudaImage;
 use din_runtime::fs::metadata;
-use din_runtime::run_dir::RunDirectory;
+use din_runtime::run_dir::{RunDirectory, RunRecord};
 use din_runtime::table::Table;
 use serde_json::json;
 use std::fmt::Write;
@@ -19,10 +19,11 @@ pub fn info(console: &Console, args: &Info) -> Outcome {
     let found = metadata(&args.what)?;
     if found.as_ref().is_some_and(|found| found.is_dir()) {
         let run = RunDirectory::open(&args.what)?;
-        let program = run.program()?;
+        let record = run.record()?;
+        let program = run.program(&record)?;
         show(console, &program, None, args.json);
         if !args.json {
-            console.result_raw(&of_run(&run)?);
+            console.result_raw(&of_run(&run, &record)?);
         }
         return Ok(());
     }
@@ -37,8 +38,7 @@ pub fn info(console: &Console, args: &Info) -> Outcome {
     Ok(())
 }
 
-fn of_run(run: &RunDirectory) -> Result<String, crate::failure::Failure> {
-    let record = run.record()?;
+fn of_run(run: &RunDirectory, record: &RunRecord) -> Result<String, crate::failure::Failure> {
     let mut text = String::new();
     let valid = record.valid.as_ref().map_or("no validation data".into(), |v| format!("{} of validation", v.rows));
     // Writing to a string cannot fail.

@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 const HEAD: &[u8; 16] = b"\x00DIN.PROGRAM\x0d\x0a\x1a\x0a";
 const FOOT: &[u8; 16] = b"\x00DIN.FOOTER\x0d\x0a\x1a\x0a\x00";
@@ -51,7 +52,7 @@ pub struct Built {
 /// What an executable carries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bundle {
-    pub program: Program,
+    pub program: Arc<Program>,
     /// For GPUs, where it was built with them.
     pub kernels: Option<GpuKernels>,
 }
@@ -167,7 +168,7 @@ pub fn read(path: &Path) -> Result<Option<Bundle>> {
         return refuse(format!("it was compiled for {}, this is {}", footer.triple, host_triple()));
     }
     let program = match Program::decode(&bytes) {
-        Ok(program) => program,
+        Ok(program) => Arc::new(program),
         Err(e) => return refuse(e.to_string()),
     };
     let kernels = match kernels.as_slice() {

@@ -179,6 +179,35 @@ impl fmt::Display for DataError {
 
 impl std::error::Error for DataError {}
 
+impl From<DataError> for crate::Error {
+    fn from(error: DataError) -> Self {
+        match error.kind {
+            FaultKind::Io => crate::Error::machine(error.to_string()),
+            FaultKind::NotFound
+            | FaultKind::SameFile
+            | FaultKind::EmptyFile
+            | FaultKind::NoRows
+            | FaultKind::Format
+            | FaultKind::Damaged
+            | FaultKind::Malformed
+            | FaultKind::MissingColumn
+            | FaultKind::DuplicateColumn
+            | FaultKind::WrongType
+            | FaultKind::Null
+            | FaultKind::BadLabel
+            | FaultKind::OutOfRange
+            | FaultKind::BadValue
+            | FaultKind::NotFinite
+            | FaultKind::Rounded
+            | FaultKind::UnequalLength
+            | FaultKind::WrongWidth
+            | FaultKind::FieldCount
+            | FaultKind::NotCommon
+            | FaultKind::TooLarge => crate::Error::input(error.to_string()),
+        }
+    }
+}
+
 /// The candidate nearest to `name` by edit distance, if near enough to be what was meant.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).max(1);

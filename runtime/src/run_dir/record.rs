@@ -14,8 +14,8 @@
 //! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under
 //! the hash in `run.json`, a checkpoint's tensors under those in its manifest.
 
-use super::document::{self, JsonLayout};
-use crate::checkpoint::{self, Loaded, Manifest};
+use crate::checkpoint::{self, LoadedCheckpoint, Manifest};
+use crate::document::{self, JsonLayout};
 use crate::error::{Error, Result};
 use crate::exec::Backend;
 use crate::fs::{metadata, parent, sha256, sync_folder, write_atomically};
@@ -96,6 +96,25 @@ pub struct Best {
     /// What it was chosen by; absent where there were no validation data, and the last one counts.
     pub metric: Option<String>,
     pub value: Option<f64>,
+}
+
+/// A run that was opened to go on with it, and what it recorded when it began.
+#[derive(Clone, Debug)]
+pub struct OpenedRun {
+    pub directory: RunDirectory,
+    pub record: RunRecord,
+}
+
+impl OpenedRun {
+    /// Opens a run directory and locks it for writing.
+    ///
+    /// # Errors
+    /// It is no run, was altered, or another process is training into it.
+    pub fn to_resume(path: &Path) -> Result<Self> {
+        let directory = RunDirectory::open_to_write(path)?;
+        let record = directory.record()?;
+        Ok(Self { directory, record })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -323,14 +342,16 @@ impl RunDirectory {
         document::read(&self.path.join("run.json"), Some(FORMAT), "put back the run.json that the run began with")
     }
 
+    /// The program that the run recorded.
+    ///
     /// # Errors
     /// A program that is damaged, or another than the run began with.
-    pub fn program(&self) -> Result<Program> {
+    pub fn program(&self, record: &RunRecord) -> Result<Program> {
         let path = self.path.join("program.bin");
         let bytes = fs::read(&path).map_err(|e| Error::file("read", &path, &e))?;
         let program = Program::decode(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
-        let (expected, found) = (self.record()?.program, sha256(&bytes));
-        if found != expected {
+        let (expected, found) = (&record.program, sha256(&bytes));
+        if found != *expected {
             let path = path.display();
             return Err(Error::input(format!("{path}: expected the program of SHA-256 {expected}, found {found}"))
                 .help("put back the program.bin that the run began with"));
@@ -420,7 +441,7 @@ impl RunDirectory {
     /// # Errors
     /// No such checkpoint; one that is damaged, of another structure, or that belongs to another
     /// run than `record` is of.
-    pub fn load(&self, wanted: &str, program: &Program, record: &RunRecord) -> Result<(String, Loaded)> {
+    pub fn load(&self, wanted: &str, program: &Arc<Program>, record: &RunRecord) -> Result<(String, LoadedCheckpoint)> {
         self.load_with(wanted, program, record, |_| {})
     }
 
@@ -428,10 +449,10 @@ impl RunDirectory {
     fn load_with(
         &self,
         wanted: &str,
-        program: &Program,
+        program: &Arc<Program>,
         record: &RunRecord,
         mut before_reading: impl FnMut(&Path),
-    ) -> Result<(String, Loaded)> {
+    ) -> Result<(String, LoadedCheckpoint)> {
         /// A run would have to write so many checkpoints while one is looked up.
         const LOOKS: usize = 100;
         let mut earlier = None;

@@ -20,18 +20,19 @@ mod region;
 mod resolve;
 
 pub use frequency::FrequencyCounter;
-pub use occurrences::{Occurrence, Occurrences};
+pub use occurrences::Occurrences;
 pub use resolve::{Resolved, resolve_read, resolve_train};
 
 use crate::lanes;
 use crate::random::Stream;
+use crate::threads::Threads;
 use din_program::schema::{self, TableKind};
 use din_program::{SlotScope, UpdateSlot};
 use index::{Index, Mark};
-use rayon::prelude::*;
 use region::Slab;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
 
 /// What can go wrong in a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,9 @@ const LARGEST: f64 = (1u64 << 34) as f64;
 /// An id is rare while at most so many batches have updated its row.
 const RARE: f32 = 3.0;
 
+/// Rows that a thread takes at a time.
+const PART: usize = 4096;
+
 /// One embedding table. See the module.
 #[derive(Debug)]
 pub struct Table {
@@ -108,6 +112,33 @@ struct TableSlot {
 impl Table {
     /// The table as it is before training: a dynamic one with the OOV row alone, a fixed one with all rows.
     pub fn new(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
+        Self::with_threads(spec, slots, seed, &Threads::caller())
+    }
+
+    /// The same; the rows of a fixed table are drawn on these threads.
+    pub fn with_threads(
+        spec: &schema::Table,
+        slots: &[UpdateSlot],
+        seed: u64,
+        threads: &Threads,
+    ) -> Result<Table, TableError> {
+        let mut table = Self::blank(spec, slots, seed)?;
+        if let Kind::Fixed { .. } = table.kind {
+            let (key, init, width) = (table.stream, table.init, table.width.max(1));
+            let weights = table.weights.values.as_mut_slice();
+            let parts: Vec<Mutex<&mut [f32]>> = weights.chunks_mut(PART * width).map(Mutex::new).collect();
+            threads.parallel_for(parts.len(), &|part| {
+                let mut rows = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+                for (k, row) in rows.chunks_mut(width).enumerate() {
+                    Stream::keyed(key, (part * PART + k) as u64).fill(init, row);
+                }
+            });
+        }
+        Ok(table)
+    }
+
+    /// The same with weights of 0 in the rows of a fixed table, for whoever writes all of them.
+    pub(crate) fn blank(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
         let width = spec.width as usize;
         let mut table = Table {
             name: spec.name.clone(),
@@ -142,11 +173,6 @@ impl Table {
                     return Err(TableError::Full { table: table.name });
                 }
                 table.extend_to(rows)?;
-                let (key, init) = (table.stream, table.init);
-                let weights = table.weights.values.as_mut_slice();
-                weights.par_chunks_mut(width.max(1)).with_min_len(256).enumerate().for_each(|(id, row)| {
-                    Stream::keyed(key, id as u64).fill(init, row);
-                });
             }
             TableKind::Dynamic { .. } => {
                 table.extend_to(1)?;
@@ -286,29 +312,30 @@ impl Table {
     ///
     /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not on
     /// their order or on threads.
-    pub fn fill_oov_row(&mut self) {
+    pub fn fill_oov_row(&mut self, threads: &Threads) {
         if !self.is_dynamic() {
             return;
         }
         let width = self.width;
         let (weights, updates) = (self.weights.values.as_slice(), self.updates.values.as_slice());
+        let rows = self.rows;
         let sum = |most: f32| {
-            let add = |mut total: (u64, Vec<i128>), row: usize| {
-                if (1.0..=most).contains(&updates[row]) {
-                    total.0 += 1;
-                    for (sum, &weight) in total.1.iter_mut().zip(&weights[row * width..]) {
-                        *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
+            let total = Mutex::new((0u64, vec![0i128; width]));
+            threads.parallel_for(rows.div_ceil(PART), &|part| {
+                let (mut ids, mut sums) = (0, vec![0i128; width]);
+                for row in (part * PART).max(1)..((part + 1) * PART).min(rows) {
+                    if (1.0..=most).contains(&updates[row]) {
+                        ids += 1;
+                        for (sum, &weight) in sums.iter_mut().zip(&weights[row * width..]) {
+                            *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
+                        }
                     }
                 }
-                total
-            };
-            let join = |mut a: (u64, Vec<i128>), b: (u64, Vec<i128>)| {
-                a.0 += b.0;
-                a.1.iter_mut().zip(b.1).for_each(|(a, b)| *a += b);
-                a
-            };
-            let none = || (0, vec![0; width]);
-            (1..self.rows).into_par_iter().with_min_len(4096).fold(none, add).reduce(none, join)
+                let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                total.0 += ids;
+                total.1.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            });
+            total.into_inner().unwrap_or_else(PoisonError::into_inner)
         };
         let mut found = sum(RARE);
         if found.0 == 0 {

@@ -1,9 +1,7 @@
 //! Where a training run's time went: `din train --profile`.
 
-use super::session::Session;
-use crate::exec::Backend;
-use crate::exec::cpu::Roofline;
-use crate::exec::{CallSpan, ProfileRow};
+use crate::exec::{Backend, CallSpan, ProfileRow, Roofline};
+use crate::session::Session;
 use din_program::schema::seen_from;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -44,20 +42,20 @@ pub(super) struct Times {
 impl TrainingProfile {
     /// `spec_folder`: from where places in the spec are named.
     pub(super) fn new(session: &Session, times: Times, spec_folder: &Path) -> TrainingProfile {
-        let (engine, device) = (session.engine(), session.device());
+        let device = session.device();
         let (mut rows, mut spans) = session.profile();
         let locations = rows.iter_mut().map(|r| &mut r.location).chain(spans.iter_mut().map(|s| &mut s.location));
         locations.for_each(|location| *location = seen_from(spec_folder, location));
         TrainingProfile {
             steps: times.steps,
             samples: times.samples,
-            threads: engine.threads(),
+            threads: session.threads().count(),
             training: times.training,
             waiting: times.waiting,
             lookups: session.lookups(),
             rows: rows.into_iter().filter(|r| r.schedule != "infer").collect(),
             spans,
-            roof: device.is_none().then(|| engine.roof()),
+            roof: session.roofline(),
             device,
         }
     }
