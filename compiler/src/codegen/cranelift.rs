@@ -1,7 +1,8 @@
 //! One region to one Cranelift function: loops over elements and columns around the region's body.
 //!
-//! The function is `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`. It has no relocations: constants stand behind the
-//! code, and functions of the runtime are called through addresses among the arguments.
+//! The function is `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`. It has no
+//! relocations: constants stand behind the code, and functions of the runtime are called through
+//! addresses among the arguments.
 
 use super::math::{Arithmetic, Comparison, Repr};
 use crate::elementwise::DoubleCode;
@@ -149,8 +150,8 @@ impl Arithmetic for Math<'_, '_> {
             Comparison::Greater => FloatCC::GreaterThan,
             Comparison::NotGreaterEqual => FloatCC::UnorderedOrLessThan,
         };
-        // Without AVX, Cranelift 0.135.8 reads an operand of a vector comparison from memory as if it were aligned, which traps. A sum
-        // is not in memory; adding 0 changes no comparison.
+        // Without AVX, Cranelift 0.135.8 reads an operand of a vector comparison from memory as if
+        // it were aligned, which traps. A sum is not in memory; adding 0 changes no comparison.
         let (x, y) = match self.value_type {
             ValueType::F32X4 if !self.fma => {
                 let zero = self.constant(0.0);
@@ -229,7 +230,8 @@ impl<'b> Builder<'_, 'b> {
         Math { b: &mut self.b, value_type, fma: self.fma }
     }
 
-    /// `for at in from..to step step`; the body gets `at` and the carried values and returns the new ones.
+    /// `for at in from..to step step`; the body gets `at` and the carried values and returns the
+    /// new ones.
     fn repeat(
         &mut self,
         from: Value,
@@ -409,7 +411,8 @@ impl<'b> Builder<'_, 'b> {
         }
     }
 
-    /// The region's body at the columns that start `offset` bytes into the rows; `sums` gains the row sums' terms.
+    /// The region's body at the columns that start `offset` bytes into the rows; `sums` gains the
+    /// row sums' terms.
     fn body(&mut self, row: &Row, offset: i32, value_type: ValueType, sums: &mut [Value]) {
         let region = self.region;
         let mut values: Vec<Repr<Value, Value>> = Vec::with_capacity(region.body.len());

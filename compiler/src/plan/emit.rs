@@ -1,4 +1,5 @@
-//! Phases of items to phases of calls: regions are assembled, products and reductions become calls, buffers are placed.
+//! Phases of items to phases of calls: regions are assembled, products and reductions become calls,
+//! buffers are placed.
 
 use super::item::{Destination, ElementwiseOp, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
 use super::phase::{self, PhaseItems};
@@ -192,8 +193,9 @@ impl Emitter<'_> {
         }
     }
 
-    /// Transposed weights of the phase's products. Each is made where its weight first can be read by a phase of one element that is there already, so
-    /// that most share the first phase; else in a phase of its own.
+    /// Transposed weights of the phase's products. Each is made where its weight first can be read
+    /// by a phase of one element that is there already, so that most share the first phase; else in
+    /// a phase of its own.
     fn transposes(&mut self, group: &PhaseItems) {
         for &i in &group.items {
             let item = self.item(i).clone();
@@ -303,8 +305,9 @@ impl Emitter<'_> {
         }
     }
 
-    /// The gradients of an absorbed product towards its weight and towards `q`, by one call where both are wanted: they share the outer
-    /// product of each sample. Called for either item; the call is made at the first.
+    /// The gradients of an absorbed product towards its weight and towards `q`, by one call where
+    /// both are wanted: they share the outer product of each sample. Called for either item; the
+    /// call is made at the first.
     fn absorbed_gradients(&mut self, phase: &mut Phase, id: WorkItemId, group: &PhaseItems) {
         let item = self.item(id).clone();
         let WorkKind::Absorbed { form, e, n } = item.kind else { return };

@@ -1,8 +1,10 @@
-//! Fused regions: what one generated kernel does. A region iterates the elements of one axis and, within an element, the columns
-//! `0..width`; its body is a scalar SSA program evaluated at every (element, column).
+//! Fused regions: what one generated kernel does. A region iterates the elements of one axis and,
+//! within an element, the columns `0..width`; its body is a scalar SSA program evaluated at every
+//! (element, column).
 //!
-//! Guarantees: a body refers only to earlier instructions; operands of width 1 stand for every column; outputs are written
-//! after all loads of the same (element, column), so in-place updates are safe.
+//! Guarantees: a body refers only to earlier instructions; operands of width 1 stand for every
+//! column; outputs are written after all loads of the same (element, column), so in-place updates
+//! are safe.
 
 use crate::graph::{BinaryOp, UnaryOp};
 pub use din_program::Access;
@@ -14,7 +16,8 @@ use std::hash::{Hash, Hasher};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(pub u32);
 
-/// A strided array: column `c` of row `r` is the f32 at `args[argument] + (r * stride + column + c) * 4`.
+/// A strided array: column `c` of row `r` is the f32 at `args[argument] + (r * stride + column + c)
+/// * 4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StridedView {
     pub argument: u32,
@@ -142,7 +145,8 @@ impl Region {
         if let Instruction::Const(c) = self.body[value.0 as usize] { Some(c) } else { None }
     }
 
-    /// Whether elements and columns form one flat range: every array is dense, as wide as the region, and addressed by row.
+    /// Whether elements and columns form one flat range: every array is dense, as wide as the
+    /// region, and addressed by row.
     pub fn is_flat(&self) -> bool {
         let flat = |p: &StridedView| {
             p.access == Access::Row && p.stride == self.width && p.column == 0 && p.width == self.width

@@ -1,5 +1,5 @@
-//! A vector program as instructions at one place of the columns: registers are given in one walk, constants and single-use operands
-//! are read from memory where an instruction can.
+//! A vector program as instructions at one place of the columns: registers are given in one walk,
+//! constants and single-use operands are read from memory where an instruction can.
 
 use super::asm::{self, Address, Assembler, Gpr, Mask, Masking, Operand, Zmm};
 use super::vector::{Id, VectorOperation, VectorOperator, VectorProgram};
@@ -58,7 +58,8 @@ pub struct Block<'a, 'f> {
     free_masks: u8,
 }
 
-/// Writes the block whose moving columns start `index + offset` bytes further; `tail` masks the lanes that exist.
+/// Writes the block whose moving columns start `index + offset` bytes further; `tail` masks the
+/// lanes that exist.
 pub fn emit(
     asm: &mut Assembler,
     frame: &Frame,
@@ -179,7 +180,8 @@ impl Block<'_, '_> {
         self.left[k] -= 1;
         let constant = matches!(self.frame.program.operations[k], VectorOperation::Constant(_));
         let masks = matches!(self.frame.program.operations[k], VectorOperation::Compare(..));
-        // Constants come back from memory whenever they are wanted: they hold a register for one instruction only.
+        // Constants come back from memory whenever they are wanted: they hold a register for one
+        // instruction only.
         if self.left[k] == 0 || constant {
             match self.place[k].take() {
                 Some(m) if masks => self.free_masks |= 1 << m,

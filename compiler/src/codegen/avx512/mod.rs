@@ -1,7 +1,9 @@
-//! A region as AVX-512 machine code: sixteen columns at a time, which Cranelift's vectors of four cannot do.
+//! A region as AVX-512 machine code: sixteen columns at a time, which Cranelift's vectors of four
+//! cannot do.
 //!
-//! The function has the same signature and meaning as Cranelift's (`super::kernel`), rounding of sums over columns apart. Rows whose
-//! width is no multiple of sixteen end in a block with a lane mask. Rows of a table are prefetched some elements ahead.
+//! The function has the same signature and meaning as Cranelift's (`super::cranelift`), rounding of
+//! sums over columns apart. Rows whose width is no multiple of sixteen end in a block with a lane
+//! mask. Rows of a table are prefetched some elements ahead.
 //!
 //! - `asm`: instructions as bytes. - `vector`: the region's body as vector operations. - `block`: their registers.
 
@@ -47,7 +49,8 @@ struct Slot {
     stride: u32,
 }
 
-/// The code of a region, or `None` for one that Cranelift serves better: narrow rows, f64, calls, too many values at once.
+/// The code of a region, or `None` for one that Cranelift serves better: narrow rows, f64, calls,
+/// too many values at once.
 pub fn build(region: &Region, listing: bool) -> Option<AssembledKernel> {
     let flat = region.is_flat();
     if region.uniform || (!flat && region.width < LEAST_WIDTH) {
@@ -202,7 +205,8 @@ impl Lowered {
     }
 }
 
-/// Loops around blocks. `rdi` holds the argument addresses, `rsi` the element, `rdx` the end, `rcx` bytes into the row.
+/// Loops around blocks. `rdi` holds the argument addresses, `rsi` the element, `rdx` the end, `rcx`
+/// bytes into the row.
 struct Writer<'a, 'f> {
     asm: &'a mut Assembler,
     region: &'a Region,
