@@ -51,8 +51,8 @@ impl GpuKernels {
 
     pub fn encode(&self) -> Vec<u8> {
         let images = self.images.iter().map(|i| (i.target, i.code.len() as u64)).collect();
-        // Serialising plain data into a growing vector cannot fail.
-        let head = postcard::to_stdvec(&HeadRef { launches: &self.launches, images }).unwrap_or_default();
+        let head = postcard::to_stdvec(&HeadRef { launches: &self.launches, images })
+            .expect("plain data serialise into a vector that grows");
         let mut bytes = FORMAT.to_le_bytes().to_vec();
         bytes.extend_from_slice(&(head.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&head);

@@ -114,18 +114,14 @@ impl Footer {
     }
 }
 
-/// Reads fixed pieces off a slice that is known to be long enough; zeros past its end.
+/// Reads fixed pieces off a slice that is known to be long enough.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
     fn take<const N: usize>(&mut self) -> [u8; N] {
-        match self.0.split_first_chunk::<N>() {
-            Some((head, rest)) => {
-                self.0 = rest;
-                *head
-            }
-            None => [0; N],
-        }
+        let (head, rest) = self.0.split_first_chunk::<N>().expect("the slice is as long as what is read off it");
+        self.0 = rest;
+        *head
     }
 }
 
@@ -189,7 +185,7 @@ pub fn build(base: &Path, program: &Program, kernels: Option<&GpuKernels>, out: 
         None => input.metadata().map_err(|e| Error::file("read", base, &e))?.len(),
     };
     let bytes = program.encode();
-    let kernels = kernels.map(GpuKernels::encode).unwrap_or_default();
+    let kernels = kernels.map_or_else(Vec::new, GpuKernels::encode);
     let footer = Footer {
         format: program.format,
         executable,
@@ -278,7 +274,7 @@ fn elf_end(file: &mut File) -> io::Result<Option<u64>> {
     if !header.starts_with(b"\x7fELF\x02\x01") {
         return Ok(None);
     }
-    let mut at = Reader(header.get(32..).unwrap_or_default());
+    let mut at = Reader(&header[32..]);
     let segments = u64::from_le_bytes(at.take());
     let sections = u64::from_le_bytes(at.take());
     let _flags_and_header_size: [u8; 6] = at.take();
@@ -292,7 +288,7 @@ fn elf_end(file: &mut File) -> io::Result<Option<u64>> {
             break;
         }
         let segment: [u8; 56] = read_at(file, place)?;
-        let mut at = Reader(segment.get(8..).unwrap_or_default());
+        let mut at = Reader(&segment[8..]);
         let offset = u64::from_le_bytes(at.take());
         let _addresses: [u8; 16] = at.take();
         end = end.max(offset.saturating_add(u64::from_le_bytes(at.take())));

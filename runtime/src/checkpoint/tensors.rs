@@ -155,7 +155,9 @@ impl Tensors<'_> {
     pub fn rows(&self, name: &str) -> Result<usize> {
         let at = self.path.display();
         match self.inner.tensor(name) {
-            Ok(tensor) => Ok(tensor.shape().first().copied().unwrap_or(1)),
+            Ok(tensor) => tensor.shape().first().copied().ok_or_else(|| {
+                Error::input(format!("{at}: tensor `{name}`: expected a list of values, found a single one"))
+            }),
             Err(_) => Err(Error::input(format!("{at}: expected a tensor `{name}`, found none"))),
         }
     }

@@ -106,7 +106,7 @@ impl Decoder {
                 continue;
             };
             if array.null_count() > 0 {
-                let row = (0..rows).find(|&r| array.is_null(r)).unwrap_or(0);
+                let row = (0..rows).find(|&r| array.is_null(r)).expect("nulls are counted");
                 return Err(required.null(file).at(Location::Row(first_row + row as u64)));
             }
             let (offsets, values) =
@@ -210,7 +210,7 @@ impl Decoder {
             };
         }
         let target = &mut out.offsets[sequence];
-        let mut end = target.last().copied().unwrap_or(0) as usize;
+        let mut end = *target.last().expect("offsets begin with 0") as usize;
         target.reserve(offsets.len());
         for pair in offsets.windows(2) {
             let (begin, stop) = binding.kept(sequence, pair[0], pair[1]);
@@ -371,13 +371,20 @@ fn leaf(
                 spans.iter().for_each(|&(b, e)| keys.extend(values[b..e].iter().map(|&v| v as i64)));
                 Ok(())
             }, else Err(Bad::Type)),
-            KeyColumn::String(_) => Err(Bad::Type),
+            KeyColumn::String(_) => unreachable!("the batch was made for the schema of the binding"),
         },
         (ColumnType::StringKeys, BatchColumn::Key(k)) => match &mut out.keys[k] {
             KeyColumn::String(keys) => each_string(array, spans, |text| keys.push(text.to_string())),
-            KeyColumn::Int64(_) => Err(Bad::Type),
+            KeyColumn::Int64(_) => unreachable!("the batch was made for the schema of the binding"),
         },
-        _ => Err(Bad::Type),
+        (
+            ColumnType::IntegerIds | ColumnType::StringIds | ColumnType::FixedIds { .. } | ColumnType::Numbers { .. },
+            BatchColumn::Label(_) | BatchColumn::Key(_),
+        )
+        | (ColumnType::Label { .. }, BatchColumn::Feature(_) | BatchColumn::Key(_))
+        | (ColumnType::IntegerKeys | ColumnType::StringKeys, BatchColumn::Feature(_) | BatchColumn::Label(_)) => {
+            unreachable!("the binding gives a column the type of what it fills")
+        }
     }
 }
 

@@ -122,11 +122,12 @@ fn all_in(folder: &Path) -> String {
 
 /// Whether a name is of text for people, or of code, rather than of rows.
 fn is_documentation(path: &Path) -> bool {
-    let lower = |part: Option<&OsStr>| part.map(|part| part.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let lower = |part: Option<&OsStr>| part.map(|part| part.to_string_lossy().to_ascii_lowercase());
+    let is_one_of = |part: Option<&OsStr>, words: &[&str]| lower(part).is_some_and(|part| words.contains(&&*part));
     let text = ["md", "rst", "txt", "html", "pdf", "din", "py", "ipynb", "sh", "sql"];
     let stems = ["readme", "license", "licence", "notice", "copying", "changelog", "makefile"];
     let data = format::of_name(path).is_some();
-    text.contains(&lower(path.extension()).as_str()) || (!data && stems.contains(&lower(path.file_stem()).as_str()))
+    is_one_of(path.extension(), &text) || (!data && is_one_of(path.file_stem(), &stems))
 }
 
 /// Opens and binds a file by its format; also the rows of each block.

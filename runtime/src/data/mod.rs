@@ -183,8 +183,7 @@ impl Dataset {
     /// prediction, whose results do not depend on it.
     pub fn bounded_batch(&self, batch: usize) -> usize {
         const LARGEST: u64 = 64 << 20;
-        let fitting = usize::try_from(LARGEST / self.inner.row_bytes).unwrap_or(usize::MAX);
-        batch.min(fitting).max(1)
+        (batch as u64).min(LARGEST / self.inner.row_bytes).max(1) as usize
     }
 
     pub fn files(&self) -> impl Iterator<Item = &Path> {
@@ -248,7 +247,7 @@ impl Dataset {
     pub fn fingerprint(&self) -> String {
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
         for file in &self.inner.files {
-            hash.update(file.path.file_name().map(|n| n.as_encoded_bytes()).unwrap_or_default());
+            hash.update(file.path.file_name().expect("a file has a name").as_encoded_bytes());
             hash.update(&file.length.to_le_bytes());
             hash.update(&file.rows.to_le_bytes());
             hash.update(&file.digest.to_le_bytes());

@@ -55,9 +55,7 @@ impl Flat {
                 self.agrees(binding, file, row, into)?;
             }
             self.append(schema, false, begin..end, into);
-            if let Some(last) = into.requests.last_mut() {
-                *last = into.rows as u32;
-            }
+            *into.requests.last_mut().expect("a batch of requests has their offsets") = into.rows as u32;
             self.fresh = false;
             self.taken = end;
         }
@@ -89,7 +87,7 @@ impl Flat {
                     };
                     numbers(&self.rows, here) == numbers(with, there)
                 }
-                _ => self.rows.ids[f][here] == with.ids[f][there],
+                FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => self.rows.ids[f][here] == with.ids[f][there],
             };
             if !equal {
                 let required = binding.required.iter().find(|w| w.target == BatchColumn::Feature(f));
@@ -113,6 +111,8 @@ fn same(a: &KeyColumn, i: usize, b: &KeyColumn, j: usize) -> bool {
     match (a, b) {
         (KeyColumn::Int64(a), KeyColumn::Int64(b)) => a[i] == b[j],
         (KeyColumn::String(a), KeyColumn::String(b)) => a[i] == b[j],
-        _ => false,
+        (KeyColumn::Int64(_), KeyColumn::String(_)) | (KeyColumn::String(_), KeyColumn::Int64(_)) => {
+            unreachable!("both batches were made for one schema")
+        }
     }
 }

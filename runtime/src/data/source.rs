@@ -104,7 +104,7 @@ impl Source {
     fn cut(&mut self, mut required: usize) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         let take = |rows: u64, required: &mut usize| {
-            let taken = usize::try_from(rows).unwrap_or(usize::MAX).min(*required);
+            let taken = rows.min(*required as u64) as usize;
             *required -= taken;
             taken
         };
@@ -185,7 +185,7 @@ impl Piece {
         while self.part.rows < self.rows {
             let open = match &mut self.open {
                 Some(open) if open.left > 0 => open,
-                _ => match blocks.next() {
+                Some(_) | None => match blocks.next() {
                     Some((block, skip)) => self.open.insert(OpenBlock::new(data, block, skip)?),
                     None => break,
                 },

@@ -18,7 +18,7 @@ use super::source::Source;
 use super::window::Window;
 use crate::batch::Batch;
 use crate::random::Stream;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Batches {
         // What is filled side by side is ready at once: the next are begun while these are used.
         let (ready_in, ready) = bounded(options.prefetch.max(abreast));
         let (used, used_out) = bounded(options.prefetch + abreast + 2);
-        let path = data.files.first().map(|f| f.path.clone()).unwrap_or_default();
+        let path = data.files.first().expect("a data set has rows, so a file").path.clone();
         let failed = |e: std::io::Error| DataError::failed(Path::new(&path), "start the threads that read it", &e);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads.max(1))
@@ -107,12 +107,12 @@ impl Batches {
                 self.done = true;
                 Err(error)
             }
-            _ => {
+            Some(Err(RecvError)) | None => {
                 self.done = true;
                 // The threads ended without an error: all batches are read. They cannot have panicked without a bug of ours; pass that on.
                 match self.thread.take().map(JoinHandle::join) {
                     Some(Err(panic)) => std::panic::resume_unwind(panic),
-                    _ => Ok(None),
+                    Some(Ok(())) | None => Ok(None),
                 }
             }
         }
@@ -170,8 +170,9 @@ impl Producer {
     fn new(data: Arc<Inner>, options: StreamOptions) -> Self {
         let mut order = data.blocks.clone();
         let batch = options.batch.max(1);
-        let fitting = usize::try_from(options.window_bytes / data.row_bytes.max(1)).unwrap_or(usize::MAX);
-        let mut window = options.window_rows.min(fitting).max(1);
+        let fitting = options.window_bytes / data.row_bytes;
+        let at_most = |rows: usize, fitting: u64| fitting.min(rows as u64).max(1) as usize;
+        let mut window = at_most(options.window_rows, fitting);
         let abreast = abreast(&options);
         let requests = data.binding.schema.requests.is_some();
         let discard = if requests { options.skip } else { 0 };
@@ -179,7 +180,7 @@ impl Producer {
         let (mut position, mut begin) = (skip, 0);
         match options.order {
             // No part of the order, but of what is in memory: a quarter is enough without a permutation.
-            Order::File => window = (abreast * batch).max(CHUNK).min(fitting / 4).max(1),
+            Order::File => window = at_most((abreast * batch).max(CHUNK), fitting / 4),
             Order::Shuffled { seed, epoch } => {
                 let mut permutation = Vec::new();
                 Stream::new(seed, "data: order of units", epoch).permutation(order.len() as u32, &mut permutation);

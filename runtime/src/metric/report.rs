@@ -30,7 +30,7 @@ impl MetricValue {
             (Ok(a), Ok(b)) if matches!(self.detail, Detail::LogLoss { .. }) => a < b,
             (Ok(a), Ok(b)) => a > b,
             (Ok(_), Err(_)) => true,
-            _ => false,
+            (Err(_), Ok(_) | Err(_)) => false,
         }
     }
 }
@@ -45,7 +45,7 @@ impl fmt::Display for MetricValue {
             Detail::Gauc { groups, skipped_groups, .. } if skipped_groups > 0 => {
                 write!(f, " ({groups} groups, {skipped_groups} of one class left out)")
             }
-            _ => Ok(()),
+            Detail::Auc { .. } | Detail::Gauc { .. } | Detail::LogLoss { .. } => Ok(()),
         }
     }
 }

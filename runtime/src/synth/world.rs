@@ -97,10 +97,13 @@ impl Tail {
         )
     }
 
+    fn total(&self) -> f64 {
+        *self.0.last().expect("there is something to draw")
+    }
+
     fn draw(&self, draws: &mut Draws) -> usize {
-        let total = self.0.last().copied().unwrap_or(0.0);
-        let x = draws.uniform() * total;
-        self.0.partition_point(|&sum| sum <= x).min(self.0.len().saturating_sub(1))
+        let x = draws.uniform() * self.total();
+        self.0.partition_point(|&sum| sum <= x).min(self.0.len() - 1)
     }
 }
 
@@ -138,15 +141,13 @@ impl World {
         let zipf34 = |k: f64| 1.0 / (k.sqrt() * k.sqrt().sqrt());
         let tail = Tail::new(categories, zipf34);
         // Every category has a good; the rest are shared out by popularity.
-        let total = tail.0.last().copied().unwrap_or(1.0);
+        let total = tail.total();
         let mut first = vec![0u32];
         for (c, sum) in tail.0.iter().enumerate() {
             let shared = ((goods - categories) as f64 * sum / total) as u32;
             first.push(c as u32 + 1 + shared);
         }
-        if let Some(last) = first.last_mut() {
-            *last = goods as u32;
-        }
+        *first.last_mut().expect("it begins with 0") = goods as u32;
         let (mut category_of, mut popularity) = (Vec::with_capacity(goods), Vec::with_capacity(categories));
         for c in 0..categories {
             let n = (first[c + 1] - first[c]) as usize;

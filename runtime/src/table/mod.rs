@@ -168,10 +168,9 @@ impl Table {
         }
         match spec.kind {
             TableKind::Fixed { size } => {
-                let rows = usize::try_from(size).unwrap_or(usize::MAX);
-                if rows > u32::MAX as usize - 1 {
+                let Some(rows) = usize::try_from(size).ok().filter(|&rows| rows < OTHER as usize) else {
                     return Err(TableError::Full { table: table.name });
-                }
+                };
                 table.extend_to(rows)?;
             }
             TableKind::Dynamic { .. } => {

@@ -57,7 +57,8 @@ impl Occurrences {
         match passes {
             1 => self.sort::<1>(features, total, digit),
             2 => self.sort::<2>(features, total, digit),
-            _ => self.sort::<3>(features, total, digit),
+            3 => self.sort::<3>(features, total, digit),
+            _ => unreachable!("row numbers have at most 32 bits, which are three digits"),
         }
         self.emit(features);
     }
@@ -123,6 +124,7 @@ impl Occurrences {
         self.offsets.resize(total + 1, 0);
         self.items.resize(total, Occurrence::default());
         // Without branches: a row is written over until the next one begins.
+        // No row has that number.
         let (mut distinct, mut last) = (0, u64::MAX);
         for (at, (&pair, item)) in self.pairs.iter().zip(&mut self.items).enumerate() {
             let row = pair >> 32;

@@ -98,7 +98,7 @@ fn open(
 fn record_of(data: &Dataset, threads: &Threads) -> Result<DataRecord> {
     let (rows, fingerprint) = (data.rows(), data.fingerprint());
     let file = |(path, xxh3)| FileRecord { path, xxh3 };
-    let files = files_of(data).into_iter().zip(hashes_of(data, threads)?).map(file).collect();
+    let files = files_of(data)?.into_iter().zip(hashes_of(data, threads)?).map(file).collect();
     Ok(DataRecord { files, rows, fingerprint })
 }
 
@@ -136,7 +136,7 @@ fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str, threads: 
             had.rows,
             names(&had.paths()),
             data.rows(),
-            names(&files_of(data)),
+            names(&files_of(data)?),
         ))
         .help(help));
     }
@@ -159,7 +159,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         observe(Event::Warning("no --valid: nothing is measured, and the last epoch counts as the best".into()));
     }
     let seed = options.seed.unwrap_or(program.training.seed);
-    let batch = options.batch.unwrap_or(program.training.batch).max(1);
+    let batch = options.batch.unwrap_or(program.training.batch);
     let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let session = Session::new(executor, threads.clone(), seed)?;
