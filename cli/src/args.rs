@@ -1,6 +1,7 @@
 //! The command line of `din`, and of the executables it builds.
 
 use crate::device::{self, DeviceArg};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use din_runtime::exec::cuda::CudaTarget;
 use std::path::PathBuf;
@@ -160,6 +161,12 @@ pub struct Emit {
     /// What to print
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     pub stage: Stage,
+    /// Print the graphs after each run of this pass that changed them, or of `all`, instead of a stage
+    #[arg(long, value_name = "PASS", value_parser = pass_names(), conflicts_with = "stage")]
+    pub print_after: Option<String>,
+    /// Print how long each pass took over each graph, instead of a stage
+    #[arg(long, conflicts_with = "stage")]
+    pub timings: bool,
     /// Instruction set level of `clif` and `asm`
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = IsaLevel::V3)]
     pub isa: IsaLevel,
@@ -169,6 +176,12 @@ pub struct Emit {
     /// Architecture of `ptx` and `sass`, such as 90
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(80..1000))]
     pub arch: u32,
+}
+
+/// What `--print-after` takes.
+fn pass_names() -> PossibleValuesParser {
+    let passes = din_compiler::optimize::PASSES.iter().map(|pass| pass.name);
+    PossibleValuesParser::new(passes.chain([din_compiler::optimize::DIFFERENTIATE, "all"]))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

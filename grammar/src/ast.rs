@@ -49,7 +49,7 @@ pub enum Item {
     Function(Function),
     Regularizer(Regularizer),
     Optimizer(Optimizer),
-    Metric(Metric),
+    Metric(MetricDecl),
     Model(Model),
 }
 
@@ -58,7 +58,7 @@ pub enum Item {
 pub struct Function {
     pub docs: Docs,
     pub name: Ident,
-    pub parameters: Vec<Parameter>,
+    pub parameters: Vec<ParameterDecl>,
     pub result: Option<Type>,
     pub body: Block,
     pub span: Span,
@@ -66,7 +66,7 @@ pub struct Function {
 
 /// A formal parameter: `x: [n]`, `momentum = 0.99`, `hidden: list = [80, 40]`, `lambda`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parameter {
+pub struct ParameterDecl {
     pub name: Ident,
     pub ty: Option<Type>,
     pub default: Option<Expr>,
@@ -100,13 +100,13 @@ pub enum Dimension {
 pub struct Regularizer {
     pub docs: Docs,
     pub name: Ident,
-    pub parameters: Vec<Parameter>,
+    pub parameters: Vec<ParameterDecl>,
     pub body: Expr,
     pub span: Span,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum OptimizerScope {
     Weight,
     Row,
     Tensor,
@@ -117,18 +117,18 @@ pub enum Scope {
 pub struct Optimizer {
     pub docs: Docs,
     pub name: Ident,
-    pub parameters: Vec<Parameter>,
-    pub scope: Scope,
+    pub parameters: Vec<ParameterDecl>,
+    pub scope: OptimizerScope,
     pub body: Block,
     pub span: Span,
 }
 
 /// `metric gauc(target: prediction, by: key, weight = impressions)`: a signature; the runtime computes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Metric {
+pub struct MetricDecl {
     pub docs: Docs,
     pub name: Ident,
-    pub parameters: Vec<Parameter>,
+    pub parameters: Vec<ParameterDecl>,
     pub span: Span,
 }
 
@@ -153,7 +153,7 @@ pub enum MemberKind {
     /// `features user { gender: category(2) … }`
     Features { name: Ident, fields: Vec<FeatureField> },
     /// `sequence visited (keep last 100) { good_id: category from visited_good_ids … }`
-    Sequence { name: Ident, keep: Option<Keep>, fields: Vec<FeatureField> },
+    Sequence { name: Ident, keep: Option<KeepDecl>, fields: Vec<FeatureField> },
     /// `label click: binary missing -1`
     Label { name: Ident, kind: Ident, column: Option<Ident>, missing: Option<Expr> },
     /// `key user_id: int64`
@@ -180,7 +180,7 @@ pub enum MemberKind {
 
 /// `(keep last 100)`, `(keep first 20)`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Keep {
+pub struct KeepDecl {
     pub last: bool,
     pub count: u64,
     pub span: Span,
@@ -191,14 +191,14 @@ pub struct Keep {
 pub struct FeatureField {
     pub docs: Docs,
     pub name: Ident,
-    pub kind: FeatureKind,
+    pub kind: FeatureKindDecl,
     /// The column in the data; the field's own name when absent.
     pub column: Option<Ident>,
     pub span: Span,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct FeatureKind {
+pub struct FeatureKindDecl {
     pub kind: FeatureKindName,
     pub span: Span,
 }
@@ -363,11 +363,11 @@ pub enum ExprKind {
         name: Ident,
     },
     Unary {
-        op: UnaryOp,
+        op: UnaryOperator,
         value: Box<Expr>,
     },
     Binary {
-        op: BinaryOp,
+        op: BinaryOperator,
         left: Box<Expr>,
         right: Box<Expr>,
     },
@@ -390,14 +390,14 @@ pub enum ExprKind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnaryOp {
+pub enum UnaryOperator {
     Negate,
     Not,
 }
 
 /// By precedence, loosest first: `or`, `and`, comparisons, `+ -`, `* / @`, unary `-`, `^` (right).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BinaryOp {
+pub enum BinaryOperator {
     Or,
     And,
     Equal,
@@ -413,6 +413,22 @@ pub enum BinaryOp {
     /// `x @ w`: matrix product
     Product,
     Power,
+}
+
+impl BinaryOperator {
+    pub fn is_comparison(self) -> bool {
+        match self {
+            Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual => true,
+            Self::Or
+            | Self::And
+            | Self::Add
+            | Self::Subtract
+            | Self::Multiply
+            | Self::Divide
+            | Self::Product
+            | Self::Power => false,
+        }
+    }
 }
 
 /// `x`, `momentum = 0.9`, `x over s`

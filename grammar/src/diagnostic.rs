@@ -15,7 +15,7 @@ pub enum Severity {
 
 /// A span with what is to be said there. The first label of a diagnostic is the primary one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Label {
+pub struct LabelledSpan {
     /// The place.
     pub span: Span,
     /// What is said there; may be empty.
@@ -34,7 +34,7 @@ pub struct Diagnostic {
     /// One line without the place: what is wrong.
     pub message: String,
     /// Places, the primary one first; never empty.
-    pub labels: Vec<Label>,
+    pub labels: Vec<LabelledSpan>,
     /// Extra lines: `expected …`, `found …`, the trace of calls.
     pub notes: Vec<String>,
     /// One way to fix it.
@@ -59,14 +59,14 @@ impl Diagnostic {
         span: Span,
         label: impl Into<String>,
     ) -> Self {
-        let labels = vec![Label { span, text: label.into() }];
+        let labels = vec![LabelledSpan { span, text: label.into() }];
         Self { severity, code, message: message.into(), labels, notes: Vec::new(), help: None }
     }
 
     /// With another label.
     #[must_use]
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.labels.push(Label { span, text: text.into() });
+        self.labels.push(LabelledSpan { span, text: text.into() });
         self
     }
 

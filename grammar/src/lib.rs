@@ -14,7 +14,7 @@ mod scan;
 pub mod span;
 pub mod suggest;
 
-pub use diagnostic::{Diagnostic, Label, Severity};
+pub use diagnostic::{Diagnostic, LabelledSpan, Severity};
 pub use format::format;
 pub use parse::parse;
 pub use render::{Style, render};

@@ -1,4 +1,5 @@
-//! Our side of the step benchmark (`bench/run.py --ours`): every batch of a Parquet file once, in file order, from given weights.
+//! Our side of the step benchmark (`bench/run.py --ours`): every batch of a Parquet file once, in
+//! file order, from given weights.
 //!
 //! ```text
 //! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
@@ -6,13 +7,15 @@
 //!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--prefill 0] [--serve] [--profile] [--floor]
 //! ```
 //!
-//! A step's time is that of looking up its rows, forward, backward and updates; the file is read before. `--task infer` runs the forward
-//! part of the inference schedule alone, at the initial weights. Prints one JSON line a round:
-//! `{"step_seconds": [..], "losses": [..], "peak_kib": n}`; with `--serve`, one round for each line of standard input. `--prefill` gives growing
-//! tables so many rows, which keep from round to round what training made of them. `--profile` prints where time went to standard error in the
-//! end; `--floor` ends with what the products alone would take at the peak of this machine, measured in the same process.
+//! A step's time is that of looking up its rows, forward, backward and updates; the file is read
+//! before. `--task infer` runs the forward part of the inference schedule alone, at the initial
+//! weights. Prints one JSON line a round: `{"step_seconds": [..], "losses": [..], "peak_kib": n}`;
+//! with `--serve`, one round for each line of standard input. `--prefill` gives growing tables so
+//! many rows, which keep from round to round what training made of them. `--profile` prints where
+//! time went to standard error in the end; `--floor` ends with what the products alone would take
+//! at the peak of this machine, measured in the same process.
 
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, Compiled, codegen, compile};
 use din_program::cuda::Precision;
 use din_program::{Isa, Program};
@@ -121,7 +124,8 @@ struct Init {
 }
 
 impl Init {
-    /// The tensor of a table or parameter, if the file has it: `kind` is `table` or `param`, `name` the program's.
+    /// The tensor of a table or parameter, if the file has it: `kind` is `table` or `param`, `name`
+    /// the program's.
     fn get(&self, kind: &str, name: &str) -> Outcome<Option<Vec<f32>>> {
         let own = self.names[kind].as_object().and_then(|map| map.iter().find(|(_, v)| *v == name));
         let own = own.map(|(k, _)| k.clone()).ok_or_else(|| format!("{kind} `{name}` is not in the names"))?;
@@ -147,7 +151,7 @@ fn on_gpu(
     precision: Precision,
     threads: &Arc<Threads>,
 ) -> Outcome<Gpu> {
-    let options = codegen::cuda::Options { precision, ..codegen::cuda::Options::default() };
+    let options = codegen::cuda::CodegenOptions { precision, ..codegen::cuda::CodegenOptions::default() };
     let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
     let (_, architecture) = cuda::Gpu::probe(number)?;
     let target = cuda::CudaTarget::Cubin(architecture);
@@ -167,7 +171,8 @@ struct Side {
 }
 
 impl Side {
-    /// Everything at the initial weights; those that the file leaves out at the program's own. Tables that were filled stay.
+    /// Everything at the initial weights; those that the file leaves out at the program's own.
+    /// Tables that were filled stay.
     fn reset(&mut self, init: &Init, prefill: u64) -> Outcome<()> {
         if prefill > 0 && !self.tables.is_empty() {
             return Ok(());
@@ -217,6 +222,8 @@ impl Side {
             dense: &batch.dense,
             labels: &batch.labels,
             present: &batch.present,
+            fetched: None,
+            counts: None,
         };
         let loss = match &mut self.runs {
             Runs::Cpu(engine) if infer => Some(engine.infer(&self.state, &self.tables, &inputs)?.unwrap_or(f32::NAN)),
@@ -230,7 +237,8 @@ impl Side {
         Ok(loss)
     }
 
-    /// Keeps a GPU at work for a while: the clocks of one that had nothing to do are low. The peers do so for as long (`bench/peers/harness.py`).
+    /// Keeps a GPU at work for a while: the clocks of one that had nothing to do are low. The peers
+    /// do so for as long (`bench/peers/harness.py`).
     fn busy(&mut self, batches: &[Batch], infer: bool) -> Outcome<()> {
         let begin = Instant::now();
         while matches!(self.runs, Runs::Gpu(_)) && begin.elapsed().as_secs_f64() < 0.2 {
@@ -279,7 +287,7 @@ fn main() -> Outcome<()> {
     let arguments = Arguments::parse()?;
     let threads = Threads::new(arguments.threads)?;
     let text = std::fs::read_to_string(&arguments.spec)?;
-    let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
+    let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let isa = arguments.isa;
     let compiled = compile(&model, &CompileOptions { levels: vec![isa], ..CompileOptions::default() })?;

@@ -20,7 +20,7 @@ pub fn check(console: &Console, args: &Check) -> Outcome {
         let name = path.display().to_string();
         let provider = Beside::of(path);
         let (diagnostics, sources, model) = if has_model(&text) {
-            let options = front::Options { sets: args.sets.clone() };
+            let options = front::CheckOptions { sets: args.sets.clone() };
             let checked = front::check(&name, &text, &provider, &options);
             (checked.diagnostics, checked.sources, checked.model)
         } else {

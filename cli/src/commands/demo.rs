@@ -55,7 +55,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
     console.remark(format!("synthetic log of seed {}: {}", truth.seed, rows.join(", ")));
     let mut table = Vec::new();
     for (name, path, text) in MODELS {
-        let checked = front::check(path, text, &NoFiles, &front::Options::default());
+        let checked = front::check(path, text, &NoFiles, &front::CheckOptions::default());
         console.diagnostics(&checked.diagnostics, &checked.sources);
         let model = checked.model.ok_or_else(|| Failure::machine(format!("the embedded {path} does not check")))?;
         let began = Instant::now();

@@ -1,11 +1,11 @@
 //! Pest's pairs to the tree: the members of a model, their fields and settings.
 
 use super::Rule;
-use super::build::{Builder, Children, Node};
+use super::build::{Builder, Children, PestNode};
 use crate::ast::*;
 
 impl Builder<'_> {
-    pub(super) fn member(&mut self, node: Node) -> Member {
+    pub(super) fn member(&mut self, node: PestNode) -> Member {
         let mut children = Children::new(node);
         let docs = self.docs(&mut children);
         let node = children.need();
@@ -36,7 +36,7 @@ impl Builder<'_> {
     }
 
     /// Members that begin with their name.
-    fn named_member(&mut self, rule: Rule, node: Node) -> MemberKind {
+    fn named_member(&mut self, rule: Rule, node: PestNode) -> MemberKind {
         let mut children = Children::new(node);
         let name = self.ident(&children.need());
         match rule {
@@ -65,15 +65,15 @@ impl Builder<'_> {
         }
     }
 
-    fn keep(&mut self, node: Node) -> Keep {
+    fn keep(&mut self, node: PestNode) -> KeepDecl {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let last = children.need().as_rule() == Rule::k_last;
-        Keep { last, count: self.count(&children.need()), span }
+        KeepDecl { last, count: self.count(&children.need()), span }
     }
 
     /// A column of the data: a word, or a string where the data's name is no word.
-    fn column(&mut self, node: Node) -> Ident {
+    fn column(&mut self, node: PestNode) -> Ident {
         let node = Children::new(node).need();
         match node.as_rule() {
             Rule::string => Ident { name: self.string(&node), span: self.span(&node) },
@@ -81,11 +81,11 @@ impl Builder<'_> {
         }
     }
 
-    fn fields(&mut self, node: Node) -> Vec<FeatureField> {
+    fn fields(&mut self, node: PestNode) -> Vec<FeatureField> {
         Children::new(node).map(|field| self.feature_field(field)).collect()
     }
 
-    pub(super) fn feature_field(&mut self, node: Node) -> FeatureField {
+    pub(super) fn feature_field(&mut self, node: PestNode) -> FeatureField {
         let mut children = Children::new(node);
         let docs = self.docs(&mut children);
         let body = children.need();
@@ -97,7 +97,7 @@ impl Builder<'_> {
         FeatureField { docs, name, kind, column, span }
     }
 
-    fn kind(&mut self, node: Node) -> FeatureKind {
+    fn kind(&mut self, node: PestNode) -> FeatureKindDecl {
         let span = self.span(&node);
         let child = Children::new(node).need();
         let kind = match child.as_rule() {
@@ -120,10 +120,10 @@ impl Builder<'_> {
             }
             _ => FeatureKindName::Other(self.ident(&child)),
         };
-        FeatureKind { kind, span }
+        FeatureKindDecl { kind, span }
     }
 
-    fn embedding(&mut self, node: Node) -> Embedding {
+    fn embedding(&mut self, node: PestNode) -> Embedding {
         let mut children = Children::new(node);
         let name = children.given(Rule::identifier).map(|name| self.ident(&name));
         let width = self.expression(children.need(), 0);
@@ -143,18 +143,18 @@ impl Builder<'_> {
         Embedding { width, target, options }
     }
 
-    fn field_path(&mut self, node: Node) -> FieldPath {
+    fn field_path(&mut self, node: PestNode) -> FieldPath {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let group = self.ident(&children.need());
         FieldPath { group, field: self.ident(&children.need()), span }
     }
 
-    fn settings(&mut self, node: Node) -> Vec<Setting> {
+    fn settings(&mut self, node: PestNode) -> Vec<Setting> {
         Children::new(node).map(|setting| self.setting(setting)).collect()
     }
 
-    pub(super) fn setting(&mut self, node: Node) -> Setting {
+    pub(super) fn setting(&mut self, node: PestNode) -> Setting {
         let mut children = Children::new(node);
         let docs = self.docs(&mut children);
         let body = children.need();
@@ -171,7 +171,7 @@ impl Builder<'_> {
         Setting { docs, word, values, updates, span }
     }
 
-    fn updates(&mut self, node: Node) -> UpdatesDecl {
+    fn updates(&mut self, node: PestNode) -> UpdatesDecl {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let dense = children.need().as_rule() == Rule::k_dense;

@@ -5,7 +5,7 @@
 //! scanner has mended brackets that do not match.
 
 use super::build::{Builder, Children};
-use super::explain::{self, Refusal};
+use super::explain::{self, ParseRefusal};
 use super::{Grammar, Rule};
 use crate::scan::{MEMBER_WORDS, Scan, Token, TokenKind};
 use crate::{Diagnostic, FileId, Span};
@@ -21,7 +21,7 @@ const STATEMENT_WORDS: [&str; 6] = ["let", "layer", "param", "state", "update", 
 
 /// A token that the grammar sees, and whether it begins its line.
 #[derive(Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct SeenToken {
     pub kind: TokenKind,
     pub start: usize,
     pub end: usize,
@@ -32,7 +32,7 @@ pub(super) struct Cutter<'t> {
     pub file: FileId,
     pub text: &'t str,
     pub cooked: String,
-    pub tokens: Vec<Seen>,
+    pub tokens: Vec<SeenToken>,
     errors: Vec<Diagnostic>,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn errors(text: &str, file: FileId, scanned: Scan) -> Vec<Diagnostic>
     errors
 }
 
-fn seen(tokens: &[Token], cooked: &str) -> Vec<Seen> {
+fn seen(tokens: &[Token], cooked: &str) -> Vec<SeenToken> {
     let mut fresh = true;
     let mut out = Vec::with_capacity(tokens.len());
     for t in tokens {
@@ -80,7 +80,7 @@ fn seen(tokens: &[Token], cooked: &str) -> Vec<Seen> {
         if t.kind == TokenKind::Comment || blank {
             continue;
         }
-        out.push(Seen { kind: t.kind, start: t.start, end: t.end, fresh });
+        out.push(SeenToken { kind: t.kind, start: t.start, end: t.end, fresh });
         fresh = false;
     }
     out
@@ -183,13 +183,13 @@ impl Cutter<'_> {
     }
 
     /// Parses the tokens of a piece as `rule`; `None` when they parse, with the errors of the tree kept.
-    fn refused(&mut self, rule: Rule, range: Range<usize>, first: usize) -> Option<Refusal> {
+    fn refused(&mut self, rule: Rule, range: Range<usize>, first: usize) -> Option<ParseRefusal> {
         let start = if rule == Rule::file { 0 } else { self.tokens.get(range.start)?.start };
         // Up to the next piece, so that the end of the line is part of it.
         let end = self.tokens.get(range.end).map_or(self.cooked.len(), |t| t.start);
         let cooked = self.cooked.get(start..end)?;
         match Grammar::parse(rule, cooked) {
-            Err(error) => Some(Refusal::new(error, rule, start, range, first)),
+            Err(error) => Some(ParseRefusal::new(error, rule, start, range, first)),
             Ok(pairs) => {
                 let mut builder = Builder::new(self.file, start, self.text);
                 for pair in pairs {
@@ -211,7 +211,7 @@ impl Cutter<'_> {
         }
     }
 
-    fn explain(&mut self, refusal: &Refusal) {
+    fn explain(&mut self, refusal: &ParseRefusal) {
         let error = explain::explain(self, refusal);
         self.errors.push(error);
     }
@@ -244,7 +244,7 @@ impl Cutter<'_> {
     }
 
     /// Looks for the errors of a refused piece in its heading and its body; tells the refusal itself when none is there.
-    fn deeper(&mut self, body: Option<Body>, range: Range<usize>, first: usize, refusal: Refusal, level: usize) {
+    fn deeper(&mut self, body: Option<Body>, range: Range<usize>, first: usize, refusal: ParseRefusal, level: usize) {
         let before = self.errors.len();
         if let Some(body) = body
             && let Some(open) = self.body(&range)

@@ -1,7 +1,7 @@
 //! Executors: what runs the steps of a program. The CPU and CUDA.
 //!
-//! - `common`: what both share. - `cpu`, `cuda`: the executors. - `backend`: what decides the bits of
-//!   results. - `error`: why they refuse.
+//! - `common`: what both share. - `cpu`, `cuda`: the executors. - `backend`: what decides the bits
+//!   of results. - `error`: why they refuse.
 
 mod backend;
 mod common;
@@ -10,7 +10,9 @@ pub mod cuda;
 mod error;
 
 pub use backend::Backend;
-pub use common::{CallSpan, CheckError, DenseState, MAX_SLOTS, ProfileRow, Roofline, StepInputs};
+pub use common::{
+    CallSpan, CheckError, DenseState, FetchedRows, MAX_SLOTS, ProfileRow, Roofline, RowBuffer, RowSource, StepInputs,
+};
 pub use error::ExecError;
 
 use crate::table::Table;

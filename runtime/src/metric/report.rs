@@ -3,7 +3,7 @@
 use super::auc::{GroupedArea, Undefined, auc, gauc, log_loss};
 use crate::batch::{Batch, KeyColumn};
 use crate::data::string_id;
-use din_program::schema::{GroupBy, Metric, MetricKind, Prediction};
+use din_program::schema::{Direction, GroupBy, Metric, MetricKind, Prediction};
 use std::fmt;
 
 /// A metric's value on a whole set.
@@ -12,6 +12,7 @@ pub struct MetricValue {
     /// As in the spec: `auc(click)`.
     pub name: String,
     pub value: Result<f64, Undefined>,
+    pub direction: Direction,
     pub detail: Detail,
 }
 
@@ -24,11 +25,10 @@ pub enum Detail {
 }
 
 impl MetricValue {
-    /// Whether `self` is better than `other`: higher for AUC and GAUC, lower for log loss; a value is better than none.
+    /// Whether `self` is better than `other`, a value of the same metric; a value is better than none.
     pub fn better_than(&self, other: &MetricValue) -> bool {
         match (self.value, other.value) {
-            (Ok(a), Ok(b)) if matches!(self.detail, Detail::LogLoss { .. }) => a < b,
-            (Ok(a), Ok(b)) => a > b,
+            (Ok(a), Ok(b)) => self.direction.is_better(a, b),
             (Ok(_), Err(_)) => true,
             (Err(_), Ok(_) | Err(_)) => false,
         }
@@ -133,7 +133,7 @@ impl Metrics {
                     }
                     MetricKind::LogLoss => (log_loss(logits, labels), Detail::LogLoss { rows: labels.len() as u64 }),
                 };
-                MetricValue { name: metric.name.clone(), value, detail }
+                MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail }
             })
             .collect()
     }

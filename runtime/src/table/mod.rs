@@ -20,7 +20,7 @@ mod region;
 mod resolve;
 
 pub use frequency::FrequencyCounter;
-pub use occurrences::{Occurrence, Occurrences};
+pub use occurrences::Occurrences;
 pub use resolve::{Resolved, resolve_read, resolve_train};
 
 use crate::lanes;

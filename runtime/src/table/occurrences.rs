@@ -3,13 +3,7 @@
 //! Guarantees distinct rows ascending, and the occurrences of a row ascending by (feature, element). Sums taken in this order have
 //! the same bits at any number of threads. Nothing is allocated once the vectors have grown to the size of a batch.
 
-/// One element that read a row: `features[feature][element]` of [`Occurrences::build`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Occurrence {
-    pub feature: u32,
-    pub element: u32,
-}
+use crate::kernels::{Occurrence, RowSegments};
 
 /// The distinct rows of a batch as CSR.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +26,11 @@ const DIGIT: u32 = 11;
 impl Occurrences {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The occurrences of every row, as the terms of a sum.
+    pub fn segments(&self) -> RowSegments<'_> {
+        RowSegments { offsets: &self.offsets, occurrences: &self.items }
     }
 
     /// Elements that read row `rows[i]`.

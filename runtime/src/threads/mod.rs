@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 /// that read the data.
 const MOST: usize = 8;
 
-/// The threads of a session, the caller's included. One parallel region runs on them at a time; they
-/// sleep between regions.
+/// The threads of a session, the caller's included. One parallel region runs on them at a time;
+/// they sleep between regions.
 #[derive(Debug)]
 pub struct Threads {
     count: usize,

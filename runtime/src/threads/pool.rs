@@ -1,8 +1,10 @@
-//! A small thread pool for short parallel regions: a step has tens of them, each of a fraction of a millisecond.
+//! A small thread pool for short parallel regions: a step has tens of them, each of a fraction of a
+//! millisecond.
 //!
-//! The caller takes part. Jobs are taken from one counter in ascending order; which thread runs a job is not fixed, so jobs must not
-//! depend on it. A region ends when every thread that joined it has left; a worker that wakes too late simply misses it, so a busy
-//! machine costs no more than the lost help. Idle workers spin for a moment, then sleep. Nothing is allocated in a region.
+//! The caller takes part. Jobs are taken from one counter in ascending order; which thread runs a
+//! job is not fixed, so jobs must not depend on it. A region ends when every thread that joined it
+//! has left; a worker that wakes too late simply misses it, so a busy machine costs no more than
+//! the lost help. Idle workers spin for a moment, then sleep. Nothing is allocated in a region.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -54,8 +56,9 @@ struct Shared {
     wake: Condvar,
 }
 
-// SAFETY: `job` is written only while the gate is closed and no worker is inside (`ThreadPool::run` holds `&mut self`), and read only by
-// workers that entered through the open gate, whose opening (release) they acquired. Everything else is atomic or locked.
+// SAFETY: `job` is written only while the gate is closed and no worker is inside (`ThreadPool::run`
+// holds `&mut self`), and read only by workers that entered through the open gate, whose opening
+// (release) they acquired. Everything else is atomic or locked.
 unsafe impl Sync for Shared {}
 // SAFETY: the job is a shared reference to a `Sync` closure.
 unsafe impl Send for Shared {}
@@ -103,7 +106,8 @@ impl ThreadPool {
         self.workers.len() + 1
     }
 
-    /// Runs `job(i, thread)` for every `i` of `0..jobs`, and returns when all are done. A panic of a job is passed on.
+    /// Runs `job(i, thread)` for every `i` of `0..jobs`, and returns when all are done. A panic of
+    /// a job is passed on.
     pub fn run(&mut self, jobs: usize, job: Job<'_>) {
         self.run_on(usize::MAX, jobs, job);
     }
@@ -117,10 +121,11 @@ impl ThreadPool {
             return;
         }
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes; `OpenGate` closes the gate and waits for every worker inside before `job` can go away, on
-        // unwinding too.
+        // SAFETY: only the lifetime changes; `OpenGate` closes the gate and waits for every worker
+        // inside before `job` can go away, on unwinding too.
         let lasting = unsafe { std::mem::transmute::<Job<'_>, Job<'static>>(job) };
-        // SAFETY: the gate is closed and nobody is inside: the previous region ended so, and `&mut self` excludes another.
+        // SAFETY: the gate is closed and nobody is inside: the previous region ended so, and `&mut
+        // self` excludes another.
         unsafe { *shared.job.get() = Some(lasting) };
         shared.jobs.store(jobs, Ordering::Relaxed);
         shared.next.store(0, Ordering::Relaxed);
@@ -198,7 +203,8 @@ impl Shared {
             }
             seen = gate / EPOCH;
             if gate & OPEN != 0 && thread >= self.limit.load(Ordering::Relaxed) {
-                // The region has threads enough; a limit that is read too late belongs to a later one, and misses this one.
+                // The region has threads enough; a limit that is read too late belongs to a later
+                // one, and misses this one.
                 continue;
             }
             if gate & OPEN == 0
@@ -208,7 +214,8 @@ impl Shared {
                 seen -= u64::from(gate & OPEN != 0);
                 continue;
             }
-            // SAFETY: this thread is inside the gate, so the job was written before it opened and stays until this thread leaves.
+            // SAFETY: this thread is inside the gate, so the job was written before it opened and
+            // stays until this thread leaves.
             if let Some(job) = unsafe { *self.job.get() }
                 && catch_unwind(AssertUnwindSafe(|| self.take(job, thread))).is_err()
             {
@@ -230,7 +237,8 @@ impl Shared {
         let Ok(mut guard) = self.lock.lock() else { return self.gate.load(Ordering::Acquire) };
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         let gate = loop {
-            // The caller opens the gate, then reads `sleepers`; this thread counts itself, then reads the gate: one of them sees the other.
+            // The caller opens the gate, then reads `sleepers`; this thread counts itself, then
+            // reads the gate: one of them sees the other.
             let gate = self.gate.load(Ordering::SeqCst);
             if gate / EPOCH != seen || self.stop.load(Ordering::Acquire) {
                 break gate;

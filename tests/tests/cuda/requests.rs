@@ -49,6 +49,8 @@ fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<
         dense: &batch.dense,
         labels: &batch.labels,
         present: &batch.present,
+        fetched: None,
+        counts: None,
     }
 }
 

@@ -90,6 +90,8 @@ impl<'c> Running<'c> {
             dense: &dense,
             labels: &labels,
             present: &present,
+            fetched: None,
+            counts: None,
         };
         if !training {
             return self.engine.infer(&self.state, &self.tables, &inputs).unwrap().unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use crate::graph::{AxisId, BATCH, GLOBAL, InputKind, UnaryOp};
 use din_program::schema::{GroupBy, GroupWeight, MetricKind};
 
-fn logit(m: &Model) -> NodeId {
+fn logit(m: &CheckedModel) -> NodeId {
     m.infer.roots.iter().find(|r| matches!(r, Root::Prediction { .. })).unwrap().node()
 }
 
@@ -76,7 +76,7 @@ fn losses_add_up_and_missing_labels_do_not_count() {
 }}
 "
     );
-    let checked = check("test.din", &text, &NoFiles, &Options::default());
+    let checked = check("test.din", &text, &NoFiles, &CheckOptions::default());
     let m = checked.model.unwrap();
     let present = m.train.inputs.iter().filter(|i| matches!(i.kind, InputKind::Present { label: 1 })).count();
     assert_eq!(present, 1);
@@ -246,7 +246,7 @@ fn a_key_may_be_a_feature_and_group_by_counts_as_use() {
 }}
 "
     );
-    let checked = check("test.din", &text, &NoFiles, &Options::default());
+    let checked = check("test.din", &text, &NoFiles, &CheckOptions::default());
     assert!(!checked.diagnostics.iter().any(|d| d.code == "W0401"));
     let m = checked.model.unwrap();
     assert_eq!(m.metrics[0].name, "gauc(click, weight = clicks)");

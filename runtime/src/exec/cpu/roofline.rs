@@ -1,8 +1,8 @@
-//! What one core of this machine does at most: products whose operands lie in its first-level cache, and bytes from memory. The bounds
-//! that a profile is held against.
+//! What one core of this machine does at most: products whose operands lie in its first-level
+//! cache, and bytes from memory. The bounds that a profile is held against.
 
 use crate::exec::common::Roofline;
-use crate::kernels::{Gemm, MatMul};
+use crate::kernels::{MatMul, Microkernels};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ const FAR: usize = 128 << 20;
 const TRIES: usize = 5;
 
 /// Takes about a fifth of a second; the best of some tries.
-pub(super) fn measure(gemm: Gemm) -> Roofline {
+pub(super) fn measure(kernels: Microkernels) -> Roofline {
     let (rows, k, n) = (32usize, 64usize, 80usize);
     let (x, w, mut out) = (vec![0.5f32; rows * k], vec![0.25f32; k * n], vec![0.0f32; rows * n]);
     let product = MatMul {
@@ -30,7 +30,7 @@ pub(super) fn measure(gemm: Gemm) -> Roofline {
     let multiply = || {
         for _ in 0..repeats {
             // SAFETY: the vectors have these sizes.
-            unsafe { gemm.matmul(black_box(&product)) }
+            unsafe { kernels.matmul(black_box(&product)) }
         }
     };
     let far = vec![1u64; FAR / 8];

@@ -224,6 +224,8 @@ mod tests {
                 dense: std::slice::from_ref(&dense),
                 labels: std::slice::from_ref(&label),
                 present: &[],
+                fetched: None,
+                counts: None,
             };
             let mut to = vec![9; stage.space.bytes / 4 + 5];
             let contents = UploadCopy { stage: &stage, inputs: &inputs, layout: &layout, tables: &tables, bases };
