@@ -1,17 +1,19 @@
-//! The stand-alone executable: the `din` binary with a compiled program appended to it, and kernels for GPUs if it was built with them.
+//! The stand-alone executable: the `din` binary with a compiled program appended to it, and kernels
+//! for GPUs if it was built with them.
 //!
 //! ```text
 //! [ executable ][ header: 16 bytes ][ program ][ kernels ][ footer: 232 bytes ]
 //! ```
 //!
-//! The header is a magic number. The footer is, little-endian: a magic number (16 bytes), bundle version (u32), program format
-//! (u32), lengths of the executable, the program and the kernels (u64 each; 0 kernels where there are none), target triple (56 bytes, padded with zeros),
-//! SHA-256 of the program (32), of the kernels (32), of the footer so far (32), the header's magic number again (16), the footer's again (16).
-//! `kernels` says what these are.
+//! The header is a magic number. The footer is, little-endian: a magic number (16 bytes), bundle
+//! version (u32), program format (u32), lengths of the executable, the program and the kernels (u64
+//! each; 0 kernels where there are none), target triple (56 bytes, padded with zeros), SHA-256 of
+//! the program (32), of the kernels (32), of the footer so far (32), the header's magic number
+//! again (16), the footer's again (16). `kernels` says what these are.
 //!
-//! Guarantees: same executable and program, same bytes; either magic number announces an appended part, so that one altered or missing
-//! byte of it is an error and never turns the file back into `din`; an executable that carries a program is stripped of it
-//! before another is appended.
+//! Guarantees: same executable and program, same bytes; either magic number announces an appended
+//! part, so that one altered or missing byte of it is an error and never turns the file back into
+//! `din`; an executable that carries a program is stripped of it before another is appended.
 
 mod kernels;
 
@@ -177,7 +179,8 @@ pub fn read(path: &Path) -> Result<Option<Bundle>> {
     Ok(Some(Bundle { program, kernels }))
 }
 
-/// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`. Executable, by rename.
+/// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`.
+/// Executable, by rename.
 pub fn build(base: &Path, program: &Program, kernels: Option<&GpuKernels>, out: &Path) -> Result<Built> {
     let mut input = File::open(base).map_err(|e| Error::file("read", base, &e))?;
     let executable = match locate(&mut input, base)? {
@@ -223,7 +226,8 @@ fn locate(file: &mut File, path: &Path) -> Result<Option<(Footer, u64)>> {
     };
     let announced_by_foot =
         length > FOOT.len() as u64 && &read_at::<16>(file, length - FOOT.len() as u64).map_err(failed)? == FOOT;
-    // What follows an ELF file and is announced by neither is a header cut short, if it begins like one.
+    // What follows an ELF file and is announced by neither is a header cut short, if it begins like
+    // one.
     let cut = match end {
         Some(end) if length > end && length < end + HEAD.len() as u64 => {
             let mut bytes = vec![0u8; (length - end) as usize];
@@ -265,7 +269,8 @@ fn read_at<const N: usize>(file: &mut File, at: u64) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Where a 64-bit little-endian ELF file ends by its own headers: behind its last segment, section header table included.
+/// Where a 64-bit little-endian ELF file ends by its own headers: behind its last segment, section
+/// header table included.
 fn elf_end(file: &mut File) -> io::Result<Option<u64>> {
     if file.metadata()?.len() < 64 {
         return Ok(None);

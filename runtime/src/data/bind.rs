@@ -1,4 +1,5 @@
-//! From the schema to the columns required of every file: what each is for, which values it may hold, how to speak of it.
+//! From the schema to the columns required of every file: what each is for, which values it may
+//! hold, how to speak of it.
 
 use super::error::{DataError, FaultKind, nearest};
 use super::passthrough::PassthroughColumn;

@@ -1,7 +1,9 @@
-//! Arrow arrays to columns of a batch: one typed loop a column, whole slices where a list column is read entire.
+//! Arrow arrays to columns of a batch: one typed loop per column, whole slices where a list column
+//! is read entire.
 //!
-//! Guarantees that a value is either written as the table in `data` says or reported with its row and column; ids are never
-//! truncated and lists of one sequence are never of different lengths. After an error the batch is in no defined state.
+//! Guarantees that a value is either written as the table in `data` says or reported with its row
+//! and column; ids are never truncated and lists of one sequence are never of different lengths.
+//! After an error the batch is in no defined state.
 
 // One body serves every primitive type: for one of them the cast does nothing.
 #![allow(clippy::unnecessary_cast)]
@@ -60,7 +62,8 @@ type Spans<'a> = &'a [(usize, usize)];
 /// Scratch of one reader.
 #[derive(Default)]
 pub(crate) struct Decoder {
-    /// By sequence: raw offsets of its first column in this record batch, and which required column that is.
+    /// By sequence: raw offsets of its first column in this record batch, and which required column
+    /// that is.
     lists: Vec<Option<(usize, Vec<usize>)>>,
     spans: Vec<(usize, usize)>,
     /// By required column; a row group's batches share one dictionary.
@@ -80,8 +83,9 @@ struct Dictionary {
 }
 
 impl Decoder {
-    /// Appends the rows of `records`; its column for the required column `i` is `columns[i]`, and that
-    /// for column `i` to pass through `passthrough[i]`. `first_row` is the file's row number of the first.
+    /// Appends the rows of `records`; its column for the required column `i` is `columns[i]`, and
+    /// that for column `i` to pass through `passthrough[i]`. `first_row` is the file's row number
+    /// of the first.
     pub fn append(
         &mut self,
         binding: &Binding,
@@ -182,7 +186,8 @@ impl Decoder {
         }
     }
 
-    /// Writes the offsets of a sequence from its first column; checks the lengths of the others against it.
+    /// Writes the offsets of a sequence from its first column; checks the lengths of the others
+    /// against it.
     #[allow(clippy::too_many_arguments)]
     fn align(
         &mut self,

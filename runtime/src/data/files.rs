@@ -1,5 +1,6 @@
-//! From paths to files and their blocks: the row groups of Parquet, blocks of records of CSV. A block
-//! can be read by itself, which is what makes shuffling, resuming and bounded memory possible.
+//! From paths to files and their blocks: the row groups of Parquet, blocks of records of CSV. A
+//! block can be read by itself, which is what makes shuffling, resuming and bounded memory
+//! possible.
 //!
 //! Guarantees that what a path stands for is read as a whole, each file once, or is an error.
 

@@ -1,7 +1,8 @@
 //! Batches as containers: made for a schema, cleared, and filled with rows of other batches.
 //!
-//! Guarantees that after every operation all columns of a batch describe the same `rows` samples, and that a cleared batch
-//! keeps its allocations. Columns are filled side by side, on the threads of the pool in which this is called.
+//! Guarantees that after every operation all columns of a batch describe the same `rows` samples,
+//! and that a cleared batch keeps its allocations. Columns are filled side by side, on the threads
+//! of the pool in which this is called.
 
 use super::passthrough::append_rows;
 use crate::batch::{Batch, KeyColumn};

@@ -1,5 +1,6 @@
-//! From flat rows to requests: neighbouring rows of one unit with one key become the samples of a request, and what they have in common is kept
-//! once. Rows that contradict each other are a located error.
+//! From flat rows to requests: neighbouring rows of one unit with one key become the samples of a
+//! request, and what they have in common is kept once. Rows that contradict each other are a
+//! located error.
 
 use super::bind::{BatchColumn, Binding};
 use super::error::{DataError, FaultKind, Location};
@@ -25,8 +26,9 @@ impl Flat {
         Flat { rows: Batch::for_schema(&flat), ..Flat::default() }
     }
 
-    /// Moves whole requests to `into` until it has `goal` rows; the last one may go on in rows that are not read yet. Returns whether
-    /// the goal is reached, that is, whether another request begins.
+    /// Moves whole requests to `into` until it has `goal` rows; the last one may go on in rows that
+    /// are not read yet. Returns whether the goal is reached, that is, whether another request
+    /// begins.
     pub fn drain(
         &mut self,
         binding: &Binding,

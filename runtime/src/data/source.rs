@@ -1,7 +1,7 @@
 //! Rows in reading order, from block to block.
 //!
-//! Guarantees that what comes is a function of the order of the blocks alone: how many rows are asked for at a time decides only into how
-//! many parts they come.
+//! Guarantees that what comes is a function of the order of the blocks alone: how many rows are
+//! asked for at a time decides only into how many parts they come.
 
 use super::Inner;
 use super::block::{RowBlock, RowBlockReader};
@@ -62,7 +62,8 @@ impl Source {
         Source { data, order, next_block, open: None, skip_rows: position, chunk, flat, spare: Vec::new() }
     }
 
-    /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or the data end.
+    /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or
+    /// the data end.
     pub fn read(&mut self, rows: usize, window: &mut Window) -> Result<(), DataError> {
         let required = rows.saturating_sub(window.rows);
         if required == 0 {

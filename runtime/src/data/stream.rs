@@ -1,15 +1,18 @@
 //! The order of samples and the threads that decode them.
 //!
-//! Shuffled order: the blocks (row groups, blocks of records) of all files are permuted, the rows so ordered are cut into windows of
-//! `window` rows, and each window is permuted. Both permutations draw from Philox keyed by (seed, epoch) and (seed, epoch, window).
-//! The order depends on the files, the seed, the epoch and the window alone; not on batch size, prefetch depth or timing.
+//! Shuffled order: the blocks (row groups, blocks of records) of all files are permuted, the rows
+//! so ordered are cut into windows of `window` rows, and each window is permuted. Both permutations
+//! draw from Philox keyed by (seed, epoch) and (seed, epoch, window). The order depends on the
+//! files, the seed, the epoch and the window alone; not on batch size, prefetch depth or timing.
 //!
-//! Where the schema has requests, they take the place of rows: whole requests are permuted, a window ends with a request, and a batch takes as
-//! many as fit (one at least).
+//! Where the schema has requests, they take the place of rows: whole requests are permuted, a
+//! window ends with a request, and a batch takes as many as fit (one at least).
 //!
-//! While batches of one window are handed out the next is being decoded, as many rows at a time as are handed out. On several threads
-//! columns are decoded and batches filled side by side, and so are row groups that are smaller than what is decoded at a time. In memory are
-//! at most two windows, `prefetch` finished batches and one more a thread, and what the decoders of the open row groups hold.
+//! While batches of one window are handed out the next is being decoded, as many rows at a time as
+//! are handed out. On several threads columns are decoded and batches filled side by side, and so
+//! are row groups that are smaller than what is decoded at a time. In memory are at most two
+//! windows, `prefetch` finished batches and one more per thread, and what the decoders of the open
+//! row groups hold.
 
 use super::Inner;
 use super::error::DataError;
@@ -24,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Rows decoded at a time by a thread, at least.
+/// The least number of rows that a thread decodes at a time.
 const CHUNK: usize = 4096;
 
 /// Which sample comes when.
@@ -39,17 +42,18 @@ pub enum Order {
 /// How a data set is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// Samples a batch; the last may have fewer.
+    /// Samples per batch; the last may have fewer.
     pub batch: usize,
     pub order: Order,
-    /// Batches to leave out at the start: a resumed run's place in its epoch. Row groups before it are not read.
+    /// Batches to leave out at the start: a resumed run's place in its epoch. Row groups before it
+    /// are not read.
     pub skip: u64,
     /// Finished batches kept ready; with several threads more of small ones.
     pub prefetch: usize,
     /// Rows that are permuted together.
     pub window_rows: usize,
-    /// Memory of one window: fewer rows where they are long, by the average of all files. Part of the
-    /// shuffled order, as `window_rows` is.
+    /// Memory of one window: fewer rows where they are long, by the average of all files. Part of
+    /// the shuffled order, as `window_rows` is.
     pub window_bytes: u64,
     /// Threads that decode and fill batches. No part of the order.
     pub threads: usize,
@@ -109,7 +113,8 @@ impl Batches {
             }
             Some(Err(RecvError)) | None => {
                 self.done = true;
-                // The threads ended without an error: all batches are read. They cannot have panicked without a bug of ours; pass that on.
+                // The threads ended without an error: all batches are read. They cannot have
+                // panicked without a bug of ours; pass that on.
                 match self.thread.take().map(JoinHandle::join) {
                     Some(Err(panic)) => std::panic::resume_unwind(panic),
                     Some(Ok(())) | None => Ok(None),
@@ -150,7 +155,8 @@ struct Producer {
     window_number: u64,
     /// Units of the first window that were handed out before the stream began.
     begin: usize,
-    /// Batches to make and drop: where requests decide how many rows a batch has, its place is known by counting.
+    /// Batches to make and drop: where requests decide how many rows a batch has, its place is
+    /// known by counting.
     discard: u64,
     /// See [`abreast`].
     abreast: usize,
@@ -179,7 +185,8 @@ impl Producer {
         let skip = if requests { 0 } else { options.skip.saturating_mul(batch as u64).min(data.rows) };
         let (mut position, mut begin) = (skip, 0);
         match options.order {
-            // No part of the order, but of what is in memory: a quarter is enough without a permutation.
+            // No part of the order, but of what is in memory: a quarter is enough without a
+            // permutation.
             Order::File => window = at_most((abreast * batch).max(CHUNK), fitting / 4),
             Order::Shuffled { seed, epoch } => {
                 let mut permutation = Vec::new();
@@ -259,7 +266,8 @@ impl Producer {
         }
     }
 
-    /// How many units of the window from `at` on fit a batch that has so many samples (one at least into an empty one); adds theirs.
+    /// How many units of the window from `at` on fit a batch that has so many samples (one at least
+    /// into an empty one); adds theirs.
     fn fitting(&self, window: &Window, at: usize, samples: &mut usize) -> usize {
         let mut taken = 0;
         while at + taken < window.len() {

@@ -1,19 +1,23 @@
-//! The synthetic world behind `din synth`: goods, shops, categories, users with several interests, and the probability of a click.
+//! The synthetic world behind `din synth`: goods, shops, categories, users with several interests,
+//! and the probability of a click.
 //!
 //! # The truth
 //!
-//! Categories fall into families. A user is drawn to 2 to 5 categories, each with its own weight, and has a list of visited goods: 85 %
-//! from these interests, the rest from anywhere. Shown a good `g` of category `c`,
+//! Categories fall into families. A user is drawn to 2 to 5 categories, each with its own weight,
+//! and has a list of visited goods: 85 % from these interests, the rest from anywhere. Shown a good
+//! `g` of category `c`,
 //!
 //! ```text
 //! relevance = sum over the visited goods h of  1 if category(h) = c, 1/4 if only the family is the same, else 0
 //! logit     = -2.8 + 4 (1 - exp(-relevance / 2)) + quality(g) + taste(gender, age, family(c)) + slot(pid) + hour(time)
 //! ```
 //!
-//! So a click depends on the part of the history that is related to the candidate and on nothing else of it: the local activation
-//! of Zhou et al., 2017, section 3.2. A pooled history has to carry every interest at once to say the same.
+//! So a click depends on the part of the history that is related to the candidate and on nothing
+//! else of it: the local activation of Zhou et al., 2017, section 3.2. A pooled history has to
+//! carry every interest at once to say the same.
 //!
-//! Everything is a function of the seed; only IEEE basic operations and square roots are used, so the bits do not depend on the machine.
+//! Everything is a function of the seed; only IEEE basic operations and square roots are used, so
+//! the bits do not depend on the machine.
 
 use crate::random::{Stream, normal_pair};
 use std::collections::VecDeque;
@@ -188,7 +192,8 @@ impl World {
         self.shop_of[good as usize]
     }
 
-    /// Categories are numbered by popularity; families take every n-th, so that each has popular and rare ones.
+    /// Categories are numbered by popularity; families take every n-th, so that each has popular
+    /// and rare ones.
     fn family(&self, category: u32) -> u32 {
         category % (self.first.len() as u32 - 1).div_ceil(FAMILY_SIZE as u32)
     }

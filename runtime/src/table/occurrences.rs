@@ -1,7 +1,9 @@
-//! Which elements of a batch touched which rows of a table: the order in which sparse gradients are summed.
+//! Which elements of a batch touched which rows of a table: the order in which sparse gradients are
+//! summed.
 //!
-//! Guarantees distinct rows ascending, and the occurrences of a row ascending by (feature, element). Sums taken in this order have
-//! the same bits at any number of threads. Nothing is allocated once the vectors have grown to the size of a batch.
+//! Guarantees distinct rows ascending, and the occurrences of a row ascending by (feature,
+//! element). Sums taken in this order have the same bits at any number of threads. Nothing is
+//! allocated once the vectors have grown to the size of a batch.
 
 use crate::kernels::{Occurrence, RowSegments};
 
@@ -39,7 +41,8 @@ impl Occurrences {
         &self.items[self.offsets[i] as usize..self.offsets[i + 1] as usize]
     }
 
-    /// Sorts the row numbers of all features of one table, each below `table_rows` (at most 2^32); fewer than 2^32 in all.
+    /// Sorts the row numbers of all features of one table, each below `table_rows` (at most 2^32);
+    /// fewer than 2^32 in all.
     pub fn build(&mut self, features: &[&[u32]], table_rows: usize) {
         let total: usize = features.iter().map(|f| f.len()).sum();
         self.rows.clear();
@@ -62,7 +65,8 @@ impl Occurrences {
         self.emit(features);
     }
 
-    /// Adds the rows below `table_rows` that do not occur, each with no occurrence: every row is there then, still ascending.
+    /// Adds the rows below `table_rows` that do not occur, each with no occurrence: every row is
+    /// there then, still ascending.
     pub fn cover(&mut self, table_rows: usize) {
         let distinct = self.rows.len();
         self.touched.clear();

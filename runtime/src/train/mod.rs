@@ -1,8 +1,9 @@
 //! Training: a program and data to a run directory.
 //!
-//! Guarantees: nothing is written before program, machine, data files and columns are known to fit; a fault before the first
-//! checkpoint leaves no run directory behind; the bits of every checkpoint depend on program, data, seed, batch and ISA level (or GPU) alone,
-//! not on threads, and not on where the run was stopped and resumed.
+//! Guarantees: nothing is written before program, machine, data files and columns are known to fit;
+//! a fault before the first checkpoint leaves no run directory behind; the bits of every checkpoint
+//! depend on program, data, seed, batch and ISA level (or GPU) alone, not on threads, and not on
+//! where the run was stopped and resumed.
 
 mod choose;
 mod diverged;
@@ -142,7 +143,8 @@ fn read_once(
     Ok(whole)
 }
 
-/// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came between.
+/// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came
+/// between.
 fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let number = run.position.epoch + 1;
     let stream = StreamOptions { skip: run.position.batch, ..order(run, run.position.epoch) };

@@ -1,5 +1,5 @@
-//! A log that pyarrow wrote, in several row groups and many pages: counts and sums of its columns are
-//! those that numpy computed when it was written (`reference/pyarrow_log.py`).
+//! A log that pyarrow wrote, in several row groups and many pages: counts and sums of its columns
+//! are those that numpy computed when it was written (`reference/pyarrow_log.py`).
 
 use crate::support::*;
 use din_program::schema::{FeatureKind, KeyType, Schema};
@@ -13,7 +13,8 @@ struct Figures {
     entries: u64,
     /// Integer columns, lists included: sum, and sum of value times place from 1, modulo 2^64.
     sums: Vec<(String, u64, u64)>,
-    /// String columns: number of distinct strings, and sum of the places from 1 that hold the same string as the first.
+    /// String columns: number of distinct strings, and sum of the places from 1 that hold the same
+    /// string as the first.
     strings: Vec<(String, usize, u64)>,
     positives: Vec<(String, u64)>,
 }
