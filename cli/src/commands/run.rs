@@ -22,7 +22,8 @@ use din_runtime::train::{self, Summary, TrainingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Without a batch size in the spec's training settings that would suit, evaluation reads so many rows at a time.
+/// Without a batch size in the spec's training settings that would suit, evaluation reads so many
+/// rows at a time.
 const LEAST_BATCH: u32 = 1024;
 
 pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
@@ -179,7 +180,8 @@ fn open(
         }
         None => {
             let mut program = run.program(&record)?;
-            // A run holds no kernels for GPUs: they are made of its sources, as those of training were.
+            // A run holds no kernels for GPUs: they are made of its sources, as those of training
+            // were.
             let device = device::choose(console, asked, memory, |gpu| {
                 let compiled = compile::again(console, &program, &trained.run)?;
                 let made = device::compiled(&compiled, device::precision(&record), gpu)?;
