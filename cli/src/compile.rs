@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::sources;
 use crate::terminal::Console;
 use din_compiler::model::CheckedModel;
-use din_compiler::{CompileError, CompileOptions, Compiled};
+use din_compiler::{CompileError, CompileOptions, Compiled, PassRun};
 use din_program::Program;
 use std::path::Path;
 
@@ -33,7 +33,12 @@ pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compile
 }
 
 pub fn compile_model(model: &CheckedModel) -> Result<Compiled, Failure> {
-    din_compiler::compile(model, &CompileOptions::default()).map_err(|error| match error {
+    compile_observed(model, &mut |_| {})
+}
+
+/// [`compile_model`], with every pass over every graph shown to `observer`.
+pub fn compile_observed(model: &CheckedModel, observer: &mut dyn FnMut(PassRun<'_>)) -> Result<Compiled, Failure> {
+    din_compiler::compile_observed(model, &CompileOptions::default(), observer).map_err(|error| match error {
         CompileError::Internal { .. } => Failure::machine(format!(
             "{error}\n  help: this is a bug of din {}; please report it with the spec",
             env!("CARGO_PKG_VERSION")

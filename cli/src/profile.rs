@@ -1,13 +1,13 @@
 //! A profile as a table for the terminal.
 
-use din_runtime::train::Profile;
+use din_runtime::train::TrainingProfile;
 use std::fmt::Write;
 
 /// Kernels of the table, slowest first; the rest is one line.
 const MOST: usize = 24;
 
 /// Where the time of training went. Shares are of the kernels' time; `of peak` is the rate of products against that of one core, which a device has not.
-pub fn table(p: &Profile) -> String {
+pub fn table(p: &TrainingProfile) -> String {
     let steps = p.steps.max(1) as f64;
     let kernels = p.kernels().max(1e-12);
     let (wall, ms) = (p.training.as_secs_f64(), 1e3 / steps);
@@ -79,9 +79,7 @@ pub fn table(p: &Profile) -> String {
 mod tests {
     use super::*;
     use din_program::cuda::Precision;
-    use din_runtime::exec::Backend;
-    use din_runtime::exec::ProfileRow;
-    use din_runtime::exec::cpu::Roofline;
+    use din_runtime::exec::{Backend, ProfileRow, Roofline};
     use std::time::Duration;
 
     #[test]
@@ -97,7 +95,7 @@ mod tests {
             flops: 8e6,
             bytes: 0.0,
         };
-        let mut profile = Profile {
+        let mut profile = TrainingProfile {
             steps: 2,
             samples: 20,
             threads: 4,

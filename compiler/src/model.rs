@@ -1,5 +1,6 @@
 //! The checked model: what the front end hands to the rest of the compiler. Every name is resolved, every value typed,
 //! functions are inlined, parameters and states have their path names.
+#![warn(missing_docs)]
 
 use crate::graph::Graph;
 use din_grammar::{SourceMap, Span};
@@ -9,14 +10,23 @@ use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, T
 /// A model after `check` and `elaborate`.
 #[derive(Clone, Debug)]
 pub struct CheckedModel {
+    /// As the spec names it.
     pub name: String,
+    /// All files that it was made from, the spec first.
     pub sources: SourceMap,
+    /// The columns of the data that it reads.
     pub schema: Schema,
+    /// Embedding tables, by index.
     pub tables: Vec<Table>,
+    /// Dense parameters, by index.
     pub parameters: Vec<Parameter>,
+    /// States, by index.
     pub states: Vec<State>,
+    /// One per label that is predicted.
     pub predictions: Vec<Prediction>,
+    /// What `report` asks for, in its order.
     pub metrics: Vec<Metric>,
+    /// The settings of `train`.
     pub training: Training,
     /// The row and tensor update programs; tables and parameters refer to them by index.
     pub updates: Vec<UpdateGraph>,
@@ -32,7 +42,12 @@ pub struct CheckedModel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateScope {
     /// `rows` are rows of a table, values as wide as it: those that the rule says.
-    Rows { width: u32, rule: UpdateRule },
+    Rows {
+        /// Components of a row.
+        width: u32,
+        /// Which rows a step updates.
+        rule: UpdateRule,
+    },
     /// `rows` are the elements of a dense tensor, width 1.
     Elements,
 }
@@ -43,17 +58,23 @@ pub enum UpdateScope {
 pub struct UpdateGraph {
     /// `adam + adaptive`
     pub name: String,
+    /// What it runs over.
     pub scope: UpdateScope,
+    /// Optimizer state, by number of the graph's slots.
     pub slots: Vec<OptimizerSlot>,
+    /// One step for one row or element.
     pub graph: Graph,
+    /// Where the spec asks for the optimizer.
     pub span: Span,
 }
 
 /// Optimizer state beside a weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerSlot {
+    /// As the optimizer declares it: `m`.
     pub name: String,
     /// As wide as the weight (`per weight`), or one value per row (`per row`) or per tensor (`per tensor`).
     pub per: SlotScope,
+    /// The value before the first step.
     pub init: f64,
 }

@@ -4,27 +4,36 @@
 use crate::span::Span;
 use serde::{Deserialize, Serialize};
 
+/// How grave a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Severity {
+    /// There is no model.
     Error,
+    /// The model is used as it is, unless `--deny-warnings` is given.
     Warning,
 }
 
 /// A span with what is to be said there. The first label of a diagnostic is the primary one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelledSpan {
+    /// The place.
     pub span: Span,
+    /// What is said there; may be empty.
     pub text: String,
 }
 
+/// What is said of one fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
+    /// Whether it is an error.
     pub severity: Severity,
     /// Stable, such as `E0301`; listed in docs/reference/diagnostics.md. By hundreds: E01xx syntax,
     /// E02xx names and imports, E03xx types, shapes and axes, E04xx features and tables, E05xx parameters, state and
     /// sharing, E06xx training, loss and report, E07xx limits; W.... the same ranges for warnings.
     pub code: &'static str,
+    /// One line without the place: what is wrong.
     pub message: String,
+    /// Places, the primary one first; never empty.
     pub labels: Vec<LabelledSpan>,
     /// Extra lines: `expected …`, `found …`, the trace of calls.
     pub notes: Vec<String>,
@@ -33,10 +42,12 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// An error whose primary label is `label` at `span`.
     pub fn error(code: &'static str, message: impl Into<String>, span: Span, label: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, message, span, label)
     }
 
+    /// A warning whose primary label is `label` at `span`.
     pub fn warning(code: &'static str, message: impl Into<String>, span: Span, label: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, message, span, label)
     }
@@ -52,24 +63,28 @@ impl Diagnostic {
         Self { severity, code, message: message.into(), labels, notes: Vec::new(), help: None }
     }
 
+    /// With another label.
     #[must_use]
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
         self.labels.push(LabelledSpan { span, text: text.into() });
         self
     }
 
+    /// With another note.
     #[must_use]
     pub fn note(mut self, text: impl Into<String>) -> Self {
         self.notes.push(text.into());
         self
     }
 
+    /// With this help.
     #[must_use]
     pub fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
         self
     }
 
+    /// Whether it is an error rather than a warning.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

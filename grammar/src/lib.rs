@@ -1,9 +1,13 @@
 //! The syntax of Din: text to a typed syntax tree with spans, diagnostics and their rendering, and the formatter.
 //! Knows nothing of meaning: names are not resolved and types not checked here.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+#[allow(missing_docs, reason = "the names are those of the grammar in docs/reference/syntax.md")]
 pub mod ast;
 pub mod diagnostic;
 pub mod format;
+#[allow(missing_docs, reason = "pest generates an enum of the rules in din.pest")]
 pub mod parse;
 pub mod render;
 mod scan;

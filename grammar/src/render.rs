@@ -10,10 +10,14 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::ops::Range;
 
+/// The form in which diagnostics are rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// The source with its labels drawn under it.
-    Human { color: bool },
+    Human {
+        /// Whether to write the escapes that colour a terminal.
+        color: bool,
+    },
     /// `file:line:column: error[E0301]: message`, one line a diagnostic.
     Concise,
     /// One JSON object a line: `severity`, `code`, `message`, `file`, `line`, `column`, `labels`, `notes`, `help`.
@@ -151,7 +155,6 @@ fn json<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Json<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn two_files() -> (SourceMap, Vec<Diagnostic>) {

@@ -10,12 +10,16 @@ pub struct FileId(pub u32);
 /// A half-open byte range `[start, end)` in one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 pub struct Span {
+    /// The file, in the [`SourceMap`] of the compilation.
     pub file: FileId,
+    /// Bytes before the first character.
     pub start: u32,
+    /// Bytes before the character that follows the last one.
     pub end: u32,
 }
 
 impl Span {
+    /// Bytes `start..end` of a file.
     pub fn new(file: FileId, start: usize, end: usize) -> Self {
         Self { file, start: start as u32, end: end as u32 }
     }
@@ -36,6 +40,7 @@ pub struct SourceFile {
     pub name: String,
     /// As a program records it, wherever the spec lies: the path from the spec's own folder.
     pub recorded: String,
+    /// Its contents.
     pub text: String,
 }
 
@@ -63,10 +68,12 @@ impl SourceMap {
         FileId(self.files.len() as u32 - 1)
     }
 
+    /// The file of that index; `None` where it is of another map.
     pub fn get(&self, id: FileId) -> Option<&SourceFile> {
         self.files.get(id.0 as usize)
     }
 
+    /// All files, in the order in which they were added.
     pub fn files(&self) -> &[SourceFile] {
         &self.files
     }

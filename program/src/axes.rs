@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub struct AxisId(pub u32);
 
 impl AxisId {
+    /// As an index of a slice.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -42,6 +43,7 @@ pub const MAX_KEYS: usize = 32;
 pub struct Axis {
     /// For messages: `global`, `batch`, `rows`, the name of a sequence.
     pub name: String,
+    /// What its elements are.
     pub kind: AxisKind,
 }
 
@@ -51,19 +53,26 @@ pub enum AxisKind {
     /// One element.
     Global,
     /// One per sample; each lies in one request where there is a request axis.
-    Batch { request: Option<AxisId> },
+    Batch {
+        /// The request axis.
+        request: Option<AxisId>,
+    },
     /// One per request: consecutive samples that agree in the common features.
     Request,
     /// One per entry of a list that each element of `parent` has.
     Sequence {
         /// Index into [`Schema::sequences`].
         sequence: u32,
+        /// The axis whose elements have a list each.
         parent: AxisId,
         /// Of a common sequence, on the samples: the axis with its entries once per request.
         shared: Option<AxisId>,
     },
     /// One per pair of entries of the same list: under each entry of `of`, all entries of its list.
-    Pairs { of: AxisId },
+    Pairs {
+        /// The axis of the entries.
+        of: AxisId,
+    },
     /// One per distinct combination of row numbers.
     Unique(UniqueKeys),
 }
@@ -72,6 +81,7 @@ pub enum AxisKind {
 /// first occurrence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UniqueKeys {
+    /// The axis whose elements it joins.
     pub over: AxisId,
     /// (table, feature), at most [`MAX_KEYS`]; the features are on `over`.
     pub keys: Vec<(u32, u32)>,
@@ -156,6 +166,7 @@ impl AxisTree {
         self.axes.len()
     }
 
+    /// The ids of all axes, in order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = AxisId> + use<> {
         (0..self.axes.len() as u32).map(AxisId)
     }
@@ -170,6 +181,7 @@ impl AxisTree {
         &self.axes[id.index()]
     }
 
+    /// The axis of that id; `None` where there is none.
     pub fn get(&self, id: AxisId) -> Option<&Axis> {
         self.axes.get(id.index())
     }
@@ -179,6 +191,7 @@ impl AxisTree {
         self.axes.get_mut(id.index())
     }
 
+    /// What the elements of an axis of this tree are.
     pub fn kind(&self, id: AxisId) -> &AxisKind {
         &self.axis(id).kind
     }
@@ -213,6 +226,7 @@ impl AxisTree {
         self.shared(BATCH)
     }
 
+    /// The keys of a unique axis; `None` for any other kind.
     pub fn unique(&self, id: AxisId) -> Option<&UniqueKeys> {
         match self.kind(id) {
             AxisKind::Unique(keys) => Some(keys),

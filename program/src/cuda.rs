@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 /// What products are computed in; sums are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Precision {
+    /// Operands are used as they are.
     #[default]
     F32,
     /// Operands rounded to 10 bits of mantissa, on tensor cores.
@@ -64,6 +65,7 @@ impl std::fmt::Display for Precision {
 /// The launches of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cuda {
+    /// Of all products.
     pub precision: Precision,
     /// Threads of every block.
     pub threads: u32,
@@ -78,11 +80,15 @@ pub struct Cuda {
 pub struct Launches {
     /// Names its kernels: `din_<name>_<phase>`.
     pub name: String,
+    /// What the pointers that its kernels get lead to, by number.
     pub pointers: Vec<PointerArg>,
+    /// What the scalars that its kernels get hold, by number.
     pub scalars: Vec<ScalarArg>,
+    /// How axes are cut into tiles; launches name them by index.
     pub tilings: Vec<Tiling>,
     /// Numbers of one copy of the partial sums; [`PointerArg::Partials`] has one a chunk.
     pub partial_floats: u32,
+    /// One kernel after another.
     pub launches: Vec<Launch>,
 }
 
@@ -132,9 +138,11 @@ pub struct Tiling {
 /// One kernel of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
+    /// The name of the kernel in the generated source.
     pub kernel: String,
     /// Index into the schedule's phases.
     pub phase: u32,
+    /// How many blocks one instance of the schedule takes.
     pub grid: Grid,
     /// Dynamic shared memory in bytes; above 48 KiB a kernel must be allowed it.
     pub shared: u32,
@@ -151,8 +159,10 @@ pub struct Launch {
 pub enum Grid {
     /// [`Cuda::chunks`] blocks; those without tiles do nothing.
     Tiles {
+        /// Index into [`Launches::tilings`].
         tiling: u32,
     },
+    /// So many, whatever the batch.
     Blocks(u32),
 }
 

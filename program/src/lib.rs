@@ -1,5 +1,7 @@
 //! The program: the one place where the compiler and the runtime meet. A versioned, serialisable artifact with the input schema,
 //! tables, parameters, schedule, machine code and the sources it came from. Same spec and flags, same bytes.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod axes;
 pub mod cuda;
@@ -17,6 +19,7 @@ pub const FORMAT: u32 = 6;
 /// A compiled model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Program {
+    /// [`FORMAT`] of the compiler that wrote it.
     pub format: u32,
     /// Version of the compiler that wrote it.
     pub compiler: String,
@@ -29,18 +32,27 @@ pub struct Program {
     pub sources: Vec<(String, String)>,
     /// Hyper-parameters and their values.
     pub hypers: Vec<(String, f64)>,
+    /// The columns of the data that it reads.
     pub schema: Schema,
+    /// Embedding tables; other parts name them by index.
     pub tables: Vec<Table>,
+    /// Dense parameters; other parts name them by index.
     pub parameters: Vec<Parameter>,
+    /// Values that a step carries to the next without a gradient.
     pub states: Vec<State>,
+    /// One per label that is predicted.
     pub predictions: Vec<Prediction>,
+    /// What `report` asks for, in its order.
     pub metrics: Vec<Metric>,
+    /// Batch, epochs and seed, where the command line gives none.
     pub training: Training,
+    /// What `tables` and `parameters` name by index: how they are updated.
     pub updates: Vec<Update>,
     /// Forward, backward and state updates. Updates of weights follow it, one an entry of `tables` and `parameters`.
     pub train: Schedule,
     /// Predictions and loss.
     pub infer: Schedule,
+    /// The generated functions; schedules name them by index.
     pub kernels: Vec<Kernel>,
     /// The kernels' machine code, one blob for each ISA level, ascending.
     pub code: Vec<Code>,
@@ -51,19 +63,26 @@ pub struct Program {
 pub struct Update {
     /// `adam + adaptive`
     pub name: String,
+    /// Optimizer state, by number of [`schedule::Storage::UpdateSlot`].
     pub slots: Vec<UpdateSlot>,
     /// Whether the schedule is for table rows (with [`schedule::KernelArg::RowIndex`]) rather than tensor elements.
     pub rows: bool,
+    /// One step of the optimizer, regularizer included.
     pub schedule: Schedule,
 }
 
+/// One value that an optimizer keeps beside each weight, row or tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateSlot {
+    /// As the optimizer declares it: `m`.
     pub name: String,
+    /// What there is one value for.
     pub per: SlotScope,
+    /// The value before the first step.
     pub init: f32,
 }
 
+/// What an optimizer keeps one value of its state for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SlotScope {
     /// As wide as the weight.
@@ -81,6 +100,7 @@ pub struct Kernel {
     pub name: String,
     /// `file:line:column` of what asked for it.
     pub location: String,
+    /// What its code does with its arguments.
     pub signature: Signature,
 }
 
@@ -102,11 +122,13 @@ pub struct Signature {
 pub struct ArrayUse {
     /// Number of the argument that points at the array.
     pub argument: u32,
+    /// Which row of the array an element reaches.
     pub access: Access,
     /// f32 numbers from one row to the next.
     pub stride: u32,
     /// Columns `0..columns` of a row may be touched.
     pub columns: u32,
+    /// Whether the code writes to the array, or only reads it.
     pub writes: bool,
 }
 
@@ -116,9 +138,17 @@ pub enum Access {
     /// Row `i`.
     Row,
     /// Row `index[i]`, `index` being the argument of that number, an array of `u32`.
-    Indexed { index: u32 },
+    Indexed {
+        /// Number of the argument.
+        index: u32,
+    },
     /// Row `outer[inner[i]]`: a gather for the sample that an entry belongs to.
-    Nested { outer: u32, inner: u32 },
+    Nested {
+        /// Number of the argument that maps the middle axis to rows of the array.
+        outer: u32,
+        /// Number of the argument that maps the call's elements to the middle axis.
+        inner: u32,
+    },
     /// Row 0.
     Once,
 }
@@ -137,7 +167,9 @@ pub enum Isa {
 /// Position-independent code without relocations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Code {
+    /// The level whose instructions it uses.
     pub isa: Isa,
+    /// Machine code of all kernels, one behind the other.
     pub bytes: Vec<u8>,
     /// Offset into `bytes`, by kernel.
     pub entries: Vec<u32>,
@@ -147,7 +179,10 @@ pub struct Code {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// Not written by this format version.
-    Format { found: u32 },
+    Format {
+        /// The format that it was written by.
+        found: u32,
+    },
     /// Cut short or altered.
     Damaged(String),
 }
@@ -168,14 +203,18 @@ impl std::error::Error for DecodeError {}
 impl Program {
     /// Deterministic bytes: format, SHA-256 of the rest, the rest.
     pub fn encode(&self) -> Vec<u8> {
-        // Serialising plain data into a growing vector cannot fail.
-        let body = postcard::to_stdvec(self).unwrap_or_default();
+        let body = postcard::to_stdvec(self).expect("plain data are serialised into a growing vector");
         let mut bytes = self.format.to_le_bytes().to_vec();
         bytes.extend_from_slice(&Sha256::digest(&body));
         bytes.extend_from_slice(&body);
         bytes
     }
 
+    /// The program that [`Program::encode`] made these bytes of.
+    ///
+    /// # Errors
+    ///
+    /// Another format version, or bytes that are not what was written.
     pub fn decode(bytes: &[u8]) -> Result<Program, DecodeError> {
         let damaged = |why: &str| DecodeError::Damaged(why.into());
         let (format, rest) = bytes.split_first_chunk::<4>().ok_or_else(|| damaged("too short"))?;
@@ -187,7 +226,23 @@ impl Program {
         if Sha256::digest(body).as_slice() != digest {
             return Err(damaged("its hash does not match"));
         }
-        postcard::from_bytes(body).map_err(|e| DecodeError::Damaged(e.to_string()))
+        let (program, behind): (Program, _) =
+            postcard::take_from_bytes(body).map_err(|e| DecodeError::Damaged(e.to_string()))?;
+        if program.format != found {
+            return Err(damaged("its contents have another format"));
+        }
+        if !behind.is_empty() {
+            return Err(damaged("more follows its contents"));
+        }
+        Ok(program)
+    }
+
+    /// What the update of this number keeps per weight, row or tensor.
+    ///
+    /// # Panics
+    /// There is no such update, as an executor that accepted the program has made sure of.
+    pub fn slots(&self, update: u32) -> &[UpdateSlot] {
+        &self.updates[update as usize].slots
     }
 
     /// Hex SHA-256 of the encoded program.

@@ -35,7 +35,10 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub u32);
-        impl $name { pub fn index(self) -> usize { self.0 as usize } }
+        impl $name {
+            /// As an index of a slice.
+            pub fn index(self) -> usize { self.0 as usize }
+        }
     )* };
 }
 id! {
@@ -51,30 +54,40 @@ id! {
 /// element's.
 pub const MAX_WIDTH: u32 = 1 << 26;
 
+/// What a step does, with every buffer planned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
+    /// The axes of its buffers and calls.
     pub axes: AxisTree,
+    /// Calls name them by index.
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
     pub slots: Vec<Slot>,
     /// Scratch of one thread, in f32 numbers for each element of the tile's own axis; see [`Storage::Tile`].
     pub tile_slots: Vec<Slot>,
+    /// One after the other.
     pub phases: Vec<Phase>,
+    /// The results.
     pub roots: Vec<Root>,
 }
 
 /// `elements(axis) x width` f32 numbers, 64-byte aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
+    /// The axis whose elements it has room for.
     pub axis: AxisId,
+    /// Floats per element.
     pub width: u32,
 }
 
 /// An array of f32: one row of `width` numbers for each element of `axis`, rows contiguous.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
+    /// The axis that it has a row per element of.
     pub axis: AxisId,
+    /// Floats per row, at most [`MAX_WIDTH`].
     pub width: u32,
+    /// Where its rows lie.
     pub place: Storage,
 }
 
@@ -93,6 +106,7 @@ pub enum Storage {
     State(u32),
     /// Numeric feature of the schema.
     Dense(u32),
+    /// Label of the schema; 0 where it is missing.
     Label(u32),
     /// 1 where the label is present, else 0.
     Present(u32),
@@ -119,20 +133,27 @@ pub enum Storage {
 /// What a kernel argument points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KernelArg {
+    /// The first row of a buffer.
     Buffer(BufferId),
     /// `u32` for each element of `of`: the element of `to` above it. See [`AxisTree::is_indexed`].
     Ancestor {
+        /// Axis of the elements.
         of: AxisId,
+        /// Axis of their ancestors.
         to: AxisId,
     },
     /// `u32` for each element of the feature's axis: the row number of its id in the table.
     Rows {
+        /// Index into `Program::tables`.
         table: u32,
+        /// Index into `Schema::features`.
         feature: u32,
     },
     /// `u32` for each element of a unique axis: its row number by key `key`.
     UniqueRows {
+        /// The unique axis.
         axis: AxisId,
+        /// Index into `UniqueKeys::keys`.
         key: u32,
     },
     /// Weights of a table, by row number; row stride is the table's width.
@@ -146,21 +167,27 @@ pub enum KernelArg {
 /// Columns `column..` of a buffer's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
+    /// The buffer.
     pub buffer: BufferId,
+    /// The first column, from 0.
     pub column: u32,
 }
 
+/// One operation over the elements of an axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Whose elements are treated.
     pub axis: AxisId,
+    /// What is done.
     pub op: Operation,
     /// `file:line:column` of what asked for it, for profiles and errors.
     pub location: String,
 }
 
+/// How two copies of a partial sum become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Combine {
+    /// Identity 0.
     Sum,
     /// Identity -inf.
     Max,
@@ -171,46 +198,68 @@ pub enum Combine {
 /// Joins the chunks' copies of `partial` into `into` after the phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reduction {
+    /// A buffer of [`Storage::Partial`].
     pub partial: BufferId,
+    /// What receives the result: an arena buffer on the global axis.
     pub into: BufferId,
+    /// How copies are joined.
     pub combine: Combine,
 }
 
+/// Calls between two reductions over all samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
+    /// The axis that its tiles are cut from.
     pub axis: AxisId,
+    /// Elements that a tile has at most, or reaches; see the module.
     pub tile_rows: u32,
+    /// In order, for each tile.
     pub calls: Vec<Call>,
+    /// What follows once all chunks are done.
     pub reductions: Vec<Reduction>,
 }
 
 /// A result that outlives the schedule; always an arena buffer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Root {
+    /// Mean loss of the batch: one float.
     Loss(BufferId),
     /// Logit of prediction `index`.
     Prediction {
+        /// Index into `Program::predictions`.
         index: u32,
+        /// One float per sample.
         buffer: BufferId,
     },
+    /// A value that a test asks for by name.
     Named {
+        /// The name.
         name: String,
+        /// Its values.
         buffer: BufferId,
     },
     /// New value of a state.
     State {
+        /// Index into `Program::states`.
         state: u32,
+        /// As wide as the state.
         buffer: BufferId,
     },
+    /// Gradient of a dense parameter, summed over the batch.
     ParamGradient {
+        /// Index into `Program::parameters`.
         param: u32,
+        /// As wide as the parameter.
         buffer: BufferId,
     },
     /// One row for each element of the feature's axis, or of a group over it with the feature in a key (there may be one of each): as many
     /// columns of the view as the table is wide.
     RowGradient {
+        /// Index into `Program::tables`.
         table: u32,
+        /// Index into `Schema::features`.
         feature: u32,
+        /// The first of the columns that hold the gradient.
         view: View,
     },
 }

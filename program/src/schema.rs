@@ -7,10 +7,13 @@ use std::path::Path;
 /// Everything that comes in with a row of data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schema {
+    /// In the order in which the spec declares them; other parts name them by index.
     pub features: Vec<Feature>,
     /// Ragged axes; axis `2 + index` of the schedule.
     pub sequences: Vec<Sequence>,
+    /// What may be predicted.
     pub labels: Vec<Label>,
+    /// What is carried through.
     pub keys: Vec<Key>,
     /// Samples of one request have features in common.
     pub requests: Option<Requests>,
@@ -47,6 +50,7 @@ pub fn seen_from(folder: &Path, location: &str) -> String {
 pub struct Requests {
     /// Index into [`Schema::keys`].
     pub key: u32,
+    /// `models/din.din:20:5`: where the spec says so.
     pub location: String,
 }
 
@@ -59,6 +63,7 @@ pub struct Feature {
     pub name: String,
     /// Column of the data.
     pub column: String,
+    /// What its column holds.
     pub kind: FeatureKind,
     /// `Some(k)`: a list column, one entry per element of sequence `k`.
     pub sequence: Option<u32>,
@@ -75,61 +80,89 @@ impl Feature {
     }
 }
 
+/// The type of an id or of a key column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KeyType {
+    /// Any integer that 64 bits hold, signed or not.
     Int64,
+    /// Text in UTF-8.
     String,
 }
 
+/// What a feature is: an id of a table, or numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FeatureKind {
     /// Any 64-bit integer or string id; rows are made as ids come.
-    Dynamic { key: KeyType },
+    Dynamic {
+        /// What the ids are.
+        key: KeyType,
+    },
     /// Ids `0..size`. `clip`: ids outside become the nearest; otherwise they are a located error.
-    Fixed { size: u64, clip: bool },
+    Fixed {
+        /// Number of ids, and rows of the table.
+        size: u64,
+        /// Whether an id outside becomes the nearest one.
+        clip: bool,
+    },
     /// `width` f32 numbers (a plain number column for 1, a fixed-size list otherwise).
-    Dense { width: u32 },
+    Dense {
+        /// Numbers per sample, or per entry of a sequence.
+        width: u32,
+    },
 }
 
 /// Aligned list columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sequence {
+    /// `visited`
     pub name: String,
     /// At most so many entries of each list are read: the last (or first) ones.
     pub keep: Option<Keep>,
     /// The same for all samples of a request.
     pub common: bool,
+    /// `models/din.din:21:5`: where the spec declares it.
     pub location: String,
 }
 
+/// Which entries of a list are read: `(keep last 100)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keep {
+    /// The last ones, or the first ones.
     pub last: bool,
+    /// At most so many entries.
     pub count: u32,
 }
 
 /// A binary label: 0/1 integers, floats or booleans.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Label {
+    /// `click`
     pub name: String,
+    /// Column of the data.
     pub column: String,
     /// The value that stands for "not known"; without it a null is a located error.
     pub missing: Option<f64>,
+    /// `models/din.din:26:5`: where the spec declares it.
     pub location: String,
 }
 
 /// A column carried through for grouping and output, not a feature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Key {
+    /// `user_id`
     pub name: String,
+    /// Column of the data.
     pub column: String,
+    /// The type of the column.
     pub kind: KeyType,
+    /// `models/din.din:27:5`: where the spec declares it.
     pub location: String,
 }
 
 /// How a weight starts. Random ones draw from (seed, table or parameter name, id or 0, component), never from arrival order.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Init {
+    /// Every component is this value.
     Constant(f64),
     /// Mean 0, the given standard deviation.
     Normal(f64),
@@ -140,18 +173,24 @@ pub enum Init {
 /// An embedding table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
+    /// `good`
     pub name: String,
     /// Components of a row.
     pub width: u32,
+    /// Where its rows come from.
     pub kind: TableKind,
+    /// How each component of a row starts.
     pub init: Init,
     /// Indices into [`Schema::features`] whose ids it resolves.
     pub features: Vec<u32>,
     /// Index into `Program::updates`.
     pub update: u32,
-    /// Whether its regularizer reads `count` (Eq. 9): a counting pass over the training data fills it.
-    pub counts: bool,
+    /// Whether its optimizer or regularizer reads `frequency` (Eq. 9): a counting pass over the training
+    /// data fills it.
+    pub reads_frequency: bool,
+    /// Which of its rows a step updates.
     pub update_rule: UpdateRule,
+    /// `models/din.din:30:5`: where the spec declares it.
     pub location: String,
 }
 
@@ -164,12 +203,19 @@ pub enum UpdateRule {
     Dense,
 }
 
+/// Where the rows of a table come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TableKind {
     /// Rows `0..size` all exist from the start.
-    Fixed { size: u64 },
+    Fixed {
+        /// Number of rows.
+        size: u64,
+    },
     /// Row 0 is the OOV row: evaluation reads it for ids that training never saw.
-    Dynamic { key: KeyType },
+    Dynamic {
+        /// What its ids are.
+        key: KeyType,
+    },
 }
 
 /// A dense weight.
@@ -177,14 +223,18 @@ pub enum TableKind {
 pub struct Parameter {
     /// `taste.unit.0.weight`
     pub name: String,
+    /// Rows and columns of a matrix, or the length of a vector; row-major.
     pub shape: Vec<u32>,
+    /// How each component starts.
     pub init: Init,
     /// Index into `Program::updates`.
     pub update: u32,
+    /// `file:line:column` of its `param`.
     pub location: String,
 }
 
 impl Parameter {
+    /// Number of components: the product of the shape.
     pub fn width(&self) -> usize {
         self.shape.iter().map(|&n| n as usize).product()
     }
@@ -193,13 +243,18 @@ impl Parameter {
 /// A value carried from step to step without gradient, such as Dice's running mean.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
+    /// `hidden.0.dice.mean`
     pub name: String,
+    /// As that of a parameter.
     pub shape: Vec<u32>,
+    /// How each component starts.
     pub init: Init,
+    /// `file:line:column` of its `state`.
     pub location: String,
 }
 
 impl State {
+    /// Number of components: the product of the shape.
     pub fn width(&self) -> usize {
         self.shape.iter().map(|&n| n as usize).product()
     }
@@ -214,20 +269,27 @@ pub struct Prediction {
     pub label: u32,
 }
 
+/// The settings of `train` that the command line may override.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// Samples a step.
     pub batch: u32,
+    /// Passes over the training data.
     pub epochs: u32,
+    /// Seed of initial values and of the order of samples.
     pub seed: u64,
     /// Metric by which the best checkpoint is chosen on the validation split; index into `Program::metrics`.
     pub select: u32,
 }
 
+/// What weighs a group in GAUC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupWeight {
+    /// Its number of samples.
     Impressions,
+    /// Its number of samples whose label is 1.
     Clicks,
+    /// Every group weighs the same.
     None,
 }
 
@@ -242,18 +304,24 @@ pub enum GroupBy {
     Common(u32),
 }
 
+/// What a metric computes of the probabilities and labels of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MetricKind {
+    /// Area under the ROC curve; ties count half.
     Auc,
     /// Eq. (1).
     Gauc {
+        /// What the samples of one group have in common.
         by: GroupBy,
+        /// What a group weighs in the mean.
         weight: GroupWeight,
     },
+    /// Mean of the negative log-likelihood, in nats.
     LogLoss,
 }
 
 impl MetricKind {
+    /// Which metric it is, without its options.
     pub fn name(&self) -> MetricName {
         match self {
             Self::Auc => MetricName::Auc,
@@ -262,27 +330,34 @@ impl MetricKind {
         }
     }
 
+    /// Which of two values is the better one.
     pub fn direction(&self) -> Direction {
         self.name().direction()
     }
 }
 
-/// Which metric of `std.metric` it is, without its options.
+/// The metrics of `std.metric`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricName {
+    /// `auc`
     Auc,
+    /// `gauc`
     Gauc,
+    /// `log_loss`
     LogLoss,
 }
 
 /// Which of two values of a metric is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// As for AUC.
     HigherIsBetter,
+    /// As for a loss.
     LowerIsBetter,
 }
 
 impl MetricName {
+    /// All metrics.
     pub const ALL: [MetricName; 3] = [Self::Auc, Self::Gauc, Self::LogLoss];
 
     /// As specs write it.
@@ -294,10 +369,12 @@ impl MetricName {
         }
     }
 
+    /// The metric that specs write so.
     pub fn from_text(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|name| name.text() == text)
     }
 
+    /// Which of two values is the better one.
     pub fn direction(self) -> Direction {
         match self {
             Self::Auc | Self::Gauc => Direction::HigherIsBetter,
@@ -307,6 +384,7 @@ impl MetricName {
 }
 
 impl Direction {
+    /// Whether `value` is better than `other`.
     pub fn is_better(self, value: f64, other: f64) -> bool {
         match self {
             Self::HigherIsBetter => value > other,
@@ -315,12 +393,14 @@ impl Direction {
     }
 }
 
+/// One metric of `report`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     /// As printed: `auc(click)`.
     pub name: String,
     /// Index into `Program::predictions`.
     pub prediction: u32,
+    /// What is computed.
     pub kind: MetricKind,
 }
 

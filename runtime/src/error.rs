@@ -5,11 +5,11 @@ use std::io;
 use std::path::Path;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum ErrorKind {
     /// A file, its contents or the request is wrong; the user can mend it.
-    Input,
+    User,
     /// Disk, memory, the operating system.
-    Machine,
+    System,
     /// Nobody: the user asked to stop.
     Stopped,
 }
@@ -17,7 +17,7 @@ pub enum Fault {
 /// A message that starts with the place (`file`, `file: row 3, column click`) and says what was expected and found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    pub fault: Fault,
+    pub kind: ErrorKind,
     pub message: String,
 }
 
@@ -25,16 +25,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub fn input(message: impl Into<String>) -> Self {
-        Self { fault: Fault::Input, message: message.into() }
+        Self { kind: ErrorKind::User, message: message.into() }
     }
 
     pub fn machine(message: impl Into<String>) -> Self {
-        Self { fault: Fault::Machine, message: message.into() }
+        Self { kind: ErrorKind::System, message: message.into() }
     }
 
     /// Ctrl-C, or another signal that asks to stop, before `out` was whole.
     pub fn stopped(out: &Path) -> Self {
-        Self { fault: Fault::Stopped, message: format!("{}: stopped; nothing is written", out.display()) }
+        Self { kind: ErrorKind::Stopped, message: format!("{}: stopped; nothing is written", out.display()) }
     }
 
     /// Adds one way to mend it.
@@ -63,10 +63,10 @@ impl Error {
 
     /// 1, 3 or 130.
     pub fn exit_code(&self) -> u8 {
-        match self.fault {
-            Fault::Input => 1,
-            Fault::Machine => 3,
-            Fault::Stopped => 130,
+        match self.kind {
+            ErrorKind::User => 1,
+            ErrorKind::System => 3,
+            ErrorKind::Stopped => 130,
         }
     }
 }

@@ -173,7 +173,6 @@ fn sin_cos_turn(turn: u32) -> (f64, f64) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

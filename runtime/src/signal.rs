@@ -11,7 +11,7 @@ pub fn asked() -> bool {
 }
 
 #[cfg(unix)]
-mod signal {
+mod handler {
     use super::{ASKED, Ordering};
 
     const SIGHUP: i32 = 1;
@@ -46,5 +46,5 @@ mod signal {
 /// From now on Ctrl-C, SIGTERM and SIGHUP ask instead of killing.
 pub fn install() {
     #[cfg(unix)]
-    signal::install();
+    handler::install();
 }

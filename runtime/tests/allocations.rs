@@ -40,8 +40,6 @@ fn steps_allocate_nothing() {
     let largest = Columns::random(&mut random, 300);
     engine.train_step(&mut state, &mut tables, &largest.inputs()).unwrap();
     engine.infer(&state, &tables, &largest.inputs()).unwrap();
-    // Tables were made on threads that may be starting still.
-    rayon::broadcast(|_| ());
     let before = COUNT.load(Ordering::Relaxed);
     for batch in &batches {
         engine.train_step(&mut state, &mut tables, &batch.inputs()).unwrap();

@@ -23,7 +23,7 @@ fn an_id_takes_the_memory_that_is_told() {
         init: Init::Normal(0.1),
         features: vec![0],
         update: 0,
-        counts: true,
+        reads_frequency: true,
         update_rule: UpdateRule::Sparse,
         location: "t.din:1:1".into(),
     };
@@ -42,8 +42,8 @@ fn an_id_takes_the_memory_that_is_told() {
             table.resolve_train(ids, &mut rows).unwrap();
         }
         // What an update and the counting pass write.
-        table.touches_mut().fill(1.0);
-        table.counts_mut().fill(1.0);
+        table.updates_mut().fill(1.0);
+        table.frequency_mut().fill(1.0);
         table.slot_mut(0).fill(1.0);
         table.slot_mut(1).fill(1.0);
     };

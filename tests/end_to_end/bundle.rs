@@ -94,7 +94,7 @@ fn a_flipped_byte_or_a_cut_is_refused() {
     for length in [start + 1, start + 16, start + appended / 2, whole.len() - 1] {
         write(&whole[..length]).expect(1).says("the appended program is refused");
     }
-    // Without the whole appended part it is `din` again, and has no program to tell of.
+    // Without the whole appended part it is `din` again, and has no program to describe.
     write(&whole[..start]).expect(2);
 }
 
@@ -125,7 +125,7 @@ fn the_stored_code_is_what_emit_shows() {
         let stored = program.code.iter().find(|code| code.isa == isa).unwrap();
         assert!(bytes == stored.bytes, "{level}: {} bytes shown, {} stored", bytes.len(), stored.bytes.len());
     }
-    // The executable tells the same of itself as `din` tells of the spec.
+    // The executable says the same of itself as `din` says of the spec.
     let info = din("info {model} --json", &[("model", &small())]).expect(0).out;
     assert_eq!(info, alone(data(), ranker(), "info --json").expect(0).out);
 }
@@ -156,7 +156,7 @@ fn an_executable_refuses_a_run_of_other_formulas_and_the_same_spec_under_another
     let resume =
         |spec: &str| din("train {spec} --out {run} --resume --epochs 2", &[("spec", &at(spec)), ("run", &run)]);
     resume("other.din").expect(1).says("another spec");
-    let told = resume("copy.din").expect(0).err;
-    assert!(!told.contains("another compiler version"), "{told}");
+    let shown = resume("copy.din").expect(0).err;
+    assert!(!shown.contains("another compiler version"), "{shown}");
     assert_eq!(hashes(&run), hashes(trained()));
 }

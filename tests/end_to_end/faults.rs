@@ -228,8 +228,8 @@ fn a_runs_list_separator_is_kept() {
     let paths = [("model", small()), ("file", file), ("run", run)];
     let paths = paths.each_ref().map(|(name, path)| (*name, path.as_path()));
     din("train {model} --train {file} --out {run} --epochs 1 --list-separator ^", &paths).expect(0);
-    let told = din("eval {run} --data {file} --list-separator ^ -q", &paths).expect(0).out;
-    assert_eq!(din("eval {run} --data {file} -q", &paths).expect(0).out, told);
+    let shown = din("eval {run} --data {file} --list-separator ^ -q", &paths).expect(0).out;
+    assert_eq!(din("eval {run} --data {file} -q", &paths).expect(0).out, shown);
     let line = "train {model} --out {run} --resume --epochs 2 --list-separator ;";
     din(line, &paths).expect(1).says("the run began with list separator `^`, not `;`");
 }

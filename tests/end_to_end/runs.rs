@@ -185,8 +185,8 @@ fn messages_name_the_spec_as_it_was_given() {
         let ran = from(inside, &format!("train {spec} --train {data} --out run")).expect(1);
         assert!(ran.err.contains(&format!(", {spec}:")), "{}", ran.err);
     }
-    let told = from("", "train specs/m.din --train a.csv --out run --epochs 1 --profile").expect(0).out;
-    assert!(told.contains(" specs/m.din:") && told.contains(" std.layer:"), "{told}");
+    let shown = from("", "train specs/m.din --train a.csv --out run --epochs 1 --profile").expect(0).out;
+    assert!(shown.contains(" specs/m.din:") && shown.contains(" std.layer:"), "{shown}");
     let trace = fs::read_to_string(folder.path().join("run/trace.json")).unwrap();
     assert!(trace.contains("\"specs/m.din:"), "{trace}");
 }

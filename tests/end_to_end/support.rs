@@ -1,4 +1,4 @@
-//! Running the binary, and one made-up log for all tests.
+//! Running the binary, and one synthetic log for all tests.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ pub fn data() -> &'static Path {
     .path()
 }
 
-/// Trains the small model on the made-up log; more arguments behind.
+/// Trains the small model on the synthetic log; more arguments behind.
 pub fn train(out: &Path, more: &str) -> Ran {
     let line =
         format!("train {{model}} --train {{data}}/train.parquet --valid {{data}}/valid.parquet --out {{out}} {more}");

@@ -42,14 +42,14 @@ fn one_and_two_threads_give_the_same_bits() {
 }
 
 #[test]
-fn a_profile_tells_steps_and_kernels_and_changes_no_bits() {
+fn a_profile_shows_steps_and_kernels_and_changes_no_bits() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
-    let told = train(&run, "--threads 2 --profile").expect(0).out;
+    let shown = train(&run, "--threads 2 --profile").expect(0).out;
     assert_eq!(hashes(&run), hashes(trained()));
     // Two epochs of 12.5 batches of 256.
-    assert!(told.contains("26 steps, 6400 samples, 2 threads"), "{told}");
-    assert!(told.contains("matmul"), "{told}");
+    assert!(shown.contains("26 steps, 6400 samples, 2 threads"), "{shown}");
+    assert!(shown.contains("matmul"), "{shown}");
     let trace = json(&run.join("trace.json"));
     let events = trace["traceEvents"].as_array().unwrap();
     assert!(events.iter().all(|e| e["ph"] == "X" && e["dur"].as_f64().unwrap() >= 0.0));
@@ -311,7 +311,7 @@ fn evaluation_and_prediction_agree_with_the_training_run() {
 }
 
 #[test]
-fn prediction_needs_no_labels_and_an_unknown_id_reads_the_unseen_row() {
+fn prediction_needs_no_labels_and_an_unknown_id_reads_the_oov_row() {
     let folder = TempDir::new().unwrap();
     let (file, out) = (folder.path().join("today.csv"), folder.path().join("p.csv"));
     let head = "user_id,gender,age_level,good_id,cate_id,visited_good_ids,visited_cate_ids";
@@ -323,12 +323,12 @@ fn prediction_needs_no_labels_and_an_unknown_id_reads_the_unseen_row() {
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(rows[0], ["user_id", "click_probability"]);
     assert_eq!((rows[1][0], rows[2][0], rows[3][0]), ("7", "8", "9"));
-    assert_eq!(rows[1][1], rows[2][1], "both goods are the unseen one");
+    assert_eq!(rows[1][1], rows[2][1], "both goods read the OOV row");
     assert_ne!(rows[2][1], rows[3][1]);
     din("eval {run} --data {file}", &[("run", trained()), ("file", &file)]).expect(1).says("\"click\"");
 }
 
-/// Checkpoints and evaluations make the row for unseen ids anew. An optimizer that reduces over all
+/// Checkpoints and evaluations make the OOV row anew. An optimizer that reduces over all
 /// rows of a growing table must not see that, or it would matter when the run was looked at or stopped.
 #[test]
 fn looking_at_a_run_does_not_change_it() {

@@ -17,11 +17,11 @@ use din_program::cuda::Cuda;
 use din_program::schema::FeatureKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cuda::{CudaExecutor, CudaImage, CudaTarget, Gpu, HOST_PARTS};
+use din_runtime::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, CudaTarget, Gpu, HOST_PARTS};
 use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::random::Stream;
 use din_runtime::table::{self, Resolved, Table};
-use din_runtime::train::set_threads;
+use din_runtime::threads::Threads;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -168,13 +168,14 @@ struct Side {
     engine: CudaExecutor<Gpu>,
     tables: Vec<Table>,
     resolved: Resolved,
+    threads: Arc<Threads>,
 }
 
 impl Side {
     /// One step as `train` does it; microseconds of finding rows, of the engine's parts, and of all.
     fn step(&mut self, batch: &Batch) -> Outcome<Vec<f64>> {
         let begin = Instant::now();
-        table::resolve_train(&mut self.tables, &self.program.tables, batch, &mut self.resolved)?;
+        table::resolve_train(&self.threads, &mut self.tables, &self.program.tables, batch, &mut self.resolved)?;
         let resolve = begin.elapsed();
         let inputs = StepInputs {
             rows: batch.rows,
@@ -184,6 +185,8 @@ impl Side {
             dense: &batch.dense,
             labels: &batch.labels,
             present: &batch.present,
+            fetched: None,
+            counts: None,
         };
         self.engine.train_ahead(&mut self.tables, &inputs)?;
         self.engine.next_loss()?;
@@ -200,7 +203,7 @@ fn quantile(mut values: Vec<f64>, at: f64) -> f64 {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse()?;
-    set_threads(arguments.threads);
+    let threads = Threads::new(arguments.threads)?;
     let folder = tempfile::tempdir()?;
     let library = library(folder.path())?;
     let (program, launches) = made(&arguments.spec, arguments.dynamic)?;
@@ -218,10 +221,17 @@ fn main() -> Outcome<()> {
         let tables =
             program.tables.iter().map(|spec| Table::new(spec, &program.updates[spec.update as usize].slots, 1));
         let mut side = Side {
-            engine: CudaExecutor::new(program.clone(), launches.clone(), gpu)?,
+            engine: CudaExecutor::with(
+                program.clone(),
+                launches.clone(),
+                gpu,
+                CudaOptions::default(),
+                threads.clone(),
+            )?,
             tables: tables.collect::<Result<_, _>>()?,
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program: program.clone(),
+            threads: threads.clone(),
         };
         side.engine.upload(&DenseState::new(&program), &side.tables)?;
         // Enough of them that a batch's ids are not in the core's own cache.

@@ -1,11 +1,12 @@
-//! How the cost of a training step grows: over the batch, the length of histories, the width of embeddings, and the rows of a table.
+//! How the cost of a training step grows: over the batch, the length of histories, the width of
+//! embeddings, and the rows of a table.
 //!
 //! ```text
 //! bench_scale --spec bench/din_step.din [--axis batch,length,width,rows,ids] [--threads 2] [--steps 15] [--most-rows 50000000]
 //! ```
 //!
-//! Batches are made in memory, ids uniform. `rows`: a table of fixed size; `ids`: one that grows, filled before. Prints one JSON line
-//! a point, `{"axis", "value", "ms"}`, the median step.
+//! Batches are made in memory, ids uniform. `rows`: a table of fixed size; `ids`: one that grows,
+//! filled before. Prints one JSON line a point, `{"axis", "value", "ms"}`, the median step.
 
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
@@ -14,7 +15,8 @@ use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::random::Stream;
-use din_runtime::train::Session;
+use din_runtime::session::Session;
+use din_runtime::threads::Threads;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,7 +67,7 @@ fn batch(program: &Program, point: &Point, number: u64) -> Batch {
         labels: vec![draw("label", point.batch, 2).iter().map(|&l| l as f32).collect(); schema.labels.len()],
         present: vec![vec![1.0; point.batch]; schema.labels.len()],
         keys: Vec::new(),
-        carried: Vec::new(),
+        passthrough: Vec::new(),
     };
     for feature in &schema.features {
         let n = point.batch * if feature.sequence.is_some() { point.length } else { 1 };
@@ -85,7 +87,9 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 
 fn measure(spec: &str, point: &Point, threads: usize, steps: usize) -> Outcome<f64> {
     let program = program(spec, point)?;
-    let mut session = Session::new(CpuExecutor::new(program.clone(), threads, cpu::detect())?, 1)?;
+    let threads = Threads::new(threads)?;
+    let executor = CpuExecutor::new(program.clone(), threads.clone(), cpu::detect())?;
+    let mut session = Session::new(Box::new(executor), threads, 1)?;
     if point.grows {
         // Every id once: a batch of candidates alone.
         let filling = Point { batch: 1 << 16, length: 0, ..point.clone() };

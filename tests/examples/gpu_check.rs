@@ -28,6 +28,7 @@ use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda::{CudaExecutor as Device, CudaImage, CudaTarget, Gpu, ImageCache, Nvrtc};
 use din_runtime::random::Stream;
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use din_tests::agreement::worst_error;
 use din_tests::cuda::{Columns, Corpus, STEPS, Storage, train, varied};
 use din_tests::random_graph::Case;
@@ -239,7 +240,7 @@ fn fresh(program: &Program, ids: usize) -> Outcome<(DenseState, Vec<Table>)> {
             .enumerate()
             .for_each(|(i, w)| *w = (stream.uniform(i as u64) as f32 - 0.5) * 0.1);
         // Eq. (9) divides by it.
-        table.counts_mut().fill(3.0);
+        table.frequency_mut().fill(3.0);
         tables.push(table);
     }
     Ok((state, tables))
@@ -315,7 +316,7 @@ fn steps(machine: &Machine, model: &CheckedModel, count: u64) -> Outcome<()> {
     same(&on_gpu(false)?, &first).map_err(|why| format!("a second run: {why}"))?;
     same(&on_gpu(true)?, &first).map_err(|why| format!("a run that went to the host and back: {why}"))?;
     let (mut state, mut tables) = fresh(&program, IDS)?;
-    let mut engine = CpuExecutor::new(program.clone(), 4, cpu::detect())?;
+    let mut engine = CpuExecutor::new(program.clone(), Threads::new(4)?, cpu::detect())?;
     let mut losses = Vec::new();
     for step in 0..count {
         losses.push(engine.train_step(&mut state, &mut tables, &of_step(step))?);

@@ -3,6 +3,7 @@
 pub mod agreement;
 pub mod cuda;
 pub mod differences;
+pub mod fuzz;
 pub mod machine;
 pub mod mutations;
 pub mod primitives;

@@ -12,6 +12,7 @@ use din_compiler::{CompileOptions, compile};
 use din_program::Isa;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::jit::KernelFn;
+use din_runtime::threads::Threads;
 use din_tests::mutations::Mutator;
 use din_tests::random_graph::Random;
 use din_tests::specs::{self, Beside, shown};
@@ -100,7 +101,7 @@ impl Compiler {
         let program = Arc::new(compiled.program);
         let functions = vec![never_called as KernelFn; program.kernels.len()];
         // SAFETY: the engine makes no step, so it calls none of them.
-        let engine = unsafe { CpuExecutor::with_kernels(program, 1, Isa::V2, &functions) };
+        let engine = unsafe { CpuExecutor::with_kernels(program, Threads::caller(), Isa::V2, &functions) };
         engine.map(drop).map_err(|e| e.to_string())
     }
 

@@ -1,4 +1,4 @@
-//! `din demo`: the whole path on made-up data: a pooling model and DIN, side by side with the truth.
+//! `din demo`: the whole path on synthetic data: a pooling model and DIN, side by side with the truth.
 
 use super::{run, synth};
 use crate::args::Demo;
@@ -7,7 +7,8 @@ use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_compiler::front::{self, NoFiles};
 use din_runtime::fs::metadata;
-use din_runtime::train::{Device, Machine, Options};
+use din_runtime::session::{CpuOptions, Device};
+use din_runtime::train::TrainingOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,7 +52,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
     let data = folder.join("data");
     let truth = synth::make(console, &data, &args.world, false)?;
     let rows: Vec<String> = truth.splits.iter().map(|s| format!("{} rows in {}", s.rows, s.file)).collect();
-    console.remark(format!("made-up log of seed {}: {}", truth.seed, rows.join(", ")));
+    console.remark(format!("synthetic log of seed {}: {}", truth.seed, rows.join(", ")));
     let mut table = Vec::new();
     for (name, path, text) in MODELS {
         let checked = front::check(path, text, &NoFiles, &front::CheckOptions::default());
@@ -59,16 +60,16 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
         let model = checked.model.ok_or_else(|| Failure::machine(format!("the embedded {path} does not check")))?;
         let began = Instant::now();
         let program = Arc::new(crate::compile::compile_model(&model)?.program);
-        let options = Options {
+        let options = TrainingOptions {
             spec_folder: folder_of(Path::new(path)).into(),
             train: vec![data.join("train.parquet")],
             valid: vec![data.join("valid.parquet")],
             out: folder.join(name),
-            resume: false,
+            resume: None,
             epochs: Some(EPOCHS),
             batch: Some(BATCH),
             seed: Some(args.world.seed),
-            machine: Machine { threads: args.threads.map(|n| n as usize), isa: None },
+            cpu: CpuOptions { threads: args.threads.map(|n| n as usize), isa: None },
             device: Device::Cpu,
             list_separator: None,
             checkpoint_every: None,

@@ -7,10 +7,10 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::SlotScope;
 use din_program::schema::{self, FeatureKind, KeyType, TableKind};
-use din_runtime::bundle::{self, Carried, Kernels};
+use din_runtime::bundle::{self, Bundle, GpuKernels};
 use din_runtime::exec::cuda::CudaImage;
 use din_runtime::fs::metadata;
-use din_runtime::run_dir::RunDirectory;
+use din_runtime::run_dir::{RunDirectory, RunRecord};
 use din_runtime::table::Table;
 use serde_json::json;
 use std::fmt::Write;
@@ -19,15 +19,16 @@ pub fn info(console: &Console, args: &Info) -> Outcome {
     let found = metadata(&args.what)?;
     if found.as_ref().is_some_and(|found| found.is_dir()) {
         let run = RunDirectory::open(&args.what)?;
-        let program = run.program()?;
+        let record = run.record()?;
+        let program = run.program(&record)?;
         show(console, &program, None, args.json);
         if !args.json {
-            console.result_raw(&of_run(&run)?);
+            console.result_raw(&of_run(&run, &record)?);
         }
         return Ok(());
     }
     if found.is_some_and(|found| found.is_file())
-        && let Some(Carried { program, kernels }) = bundle::read(&args.what)?
+        && let Some(Bundle { program, kernels }) = bundle::read(&args.what)?
     {
         show(console, &program, kernels.as_ref(), args.json);
         return Ok(());
@@ -37,8 +38,7 @@ pub fn info(console: &Console, args: &Info) -> Outcome {
     Ok(())
 }
 
-fn of_run(run: &RunDirectory) -> Result<String, crate::failure::Failure> {
-    let record = run.record()?;
+fn of_run(run: &RunDirectory, record: &RunRecord) -> Result<String, crate::failure::Failure> {
     let mut text = String::new();
     let valid = record.valid.as_ref().map_or("no validation data".into(), |v| format!("{} of validation", v.rows));
     // Writing to a string cannot fail.
@@ -72,7 +72,7 @@ fn slots(program: &Program, update: u32, weights: u64, rows: u64) -> u64 {
     slots.iter().map(|s| one(s.per)).sum()
 }
 
-pub fn show(console: &Console, program: &Program, kernels: Option<&Kernels>, as_json: bool) {
+pub fn show(console: &Console, program: &Program, kernels: Option<&GpuKernels>, as_json: bool) {
     let dense: u64 = program.parameters.iter().map(|p| p.width() as u64).sum();
     let dense_slots: u64 = program.parameters.iter().map(|p| slots(program, p.update, p.width() as u64, 1)).sum();
     let states: u64 = program.states.iter().map(|s| s.width() as u64).sum();

@@ -12,8 +12,7 @@ mod synth;
 use crate::args::{StandaloneVerb, Verb};
 use crate::failure::Outcome;
 use crate::terminal::Console;
-use din_runtime::bundle::Carried;
-use std::sync::Arc;
+use din_runtime::bundle::Bundle;
 
 /// Runs a verb of `din`.
 pub fn din(console: &Console, verb: Verb) -> Outcome {
@@ -32,15 +31,13 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
 }
 
 /// Runs a verb of an executable that carries a program.
-pub fn standalone(console: &Console, carried: Carried, verb: StandaloneVerb) -> Outcome {
-    let Carried { program, kernels } = carried;
-    let own = run::Own { program: Arc::new(program), kernels };
+pub fn standalone(console: &Console, bundle: &Bundle, verb: StandaloneVerb) -> Outcome {
     match verb {
-        StandaloneVerb::Train(args) => run::own_train(console, &own, &args),
-        StandaloneVerb::Eval(args) => run::eval(console, Some(&own), &args),
-        StandaloneVerb::Predict(args) => run::predict(console, Some(&own), &args),
+        StandaloneVerb::Train(args) => run::own_train(console, bundle, &args),
+        StandaloneVerb::Eval(args) => run::eval(console, Some(bundle), &args),
+        StandaloneVerb::Predict(args) => run::predict(console, Some(bundle), &args),
         StandaloneVerb::Info(args) => {
-            info::show(console, &own.program, own.kernels.as_ref(), args.json);
+            info::show(console, &bundle.program, bundle.kernels.as_ref(), args.json);
             Ok(())
         }
     }

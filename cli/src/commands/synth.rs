@@ -1,10 +1,10 @@
-//! `din synth`: the made-up click log.
+//! `din synth`: the synthetic click log.
 
 use crate::args::{Synth, WorldArgs};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Console;
 use din_runtime::signal;
-use din_runtime::synth::{Options, Truth, generate};
+use din_runtime::synth::{SynthOptions, Truth, generate};
 use std::path::Path;
 
 pub fn synth(console: &Console, args: &Synth) -> Outcome {
@@ -27,7 +27,7 @@ pub fn synth(console: &Console, args: &Synth) -> Outcome {
 
 /// Makes the log with a bar.
 pub fn make(console: &Console, out: &Path, world: &WorldArgs, force: bool) -> Result<Truth, Failure> {
-    let options = Options {
+    let options = SynthOptions {
         seed: world.seed,
         rows: world.rows,
         users: world.users,

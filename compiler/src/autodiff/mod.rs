@@ -10,9 +10,11 @@
 //! Forward nodes are not touched, so a graph may be split or simplified before and simplified again after.
 
 mod adjoint;
+mod builder;
 mod dependence;
 mod rules;
 
+pub use builder::GradientBuilder;
 pub use dependence::{Dependence, dependences};
 
 use crate::graph::{AxisId, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Root, Shape, TableId, TypeError};

@@ -60,18 +60,7 @@ impl<'a> Elaborator<'a> {
         let (value, at) = (first.value, first.span);
         let rest: Vec<(ExprValue<'a>, Span)> = arguments.map(|g| (g.value, g.span)).collect();
         match builtin {
-            Builtin::Exp => self.elementwise(UnaryOp::Exp, f64::exp, value, at, span),
-            Builtin::Log => self.elementwise(UnaryOp::Log, f64::ln, value, at, span),
-            Builtin::Sqrt => self.elementwise(UnaryOp::Sqrt, f64::sqrt, value, at, span),
-            Builtin::Sigmoid => self.elementwise(UnaryOp::Sigmoid, |x| 1.0 / (1.0 + (-x).exp()), value, at, span),
-            Builtin::Tanh => self.elementwise(UnaryOp::Tanh, f64::tanh, value, at, span),
-            Builtin::Softplus => {
-                self.elementwise(UnaryOp::Softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), value, at, span)
-            }
-            Builtin::Abs => self.elementwise(UnaryOp::Abs, f64::abs, value, at, span),
-            Builtin::Sign => {
-                self.elementwise(UnaryOp::Sign, |x| if x == 0.0 { 0.0 } else { x.signum() }, value, at, span)
-            }
+            Builtin::Unary(op) => self.elementwise(op, value, at, span),
             Builtin::Min | Builtin::Max => match rest.into_iter().next() {
                 Some(other) => self.extremum(builtin, (value, at), other, span),
                 None => self.largest(value, first.over, at, span),
@@ -116,16 +105,9 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn elementwise(
-        &mut self,
-        op: UnaryOp,
-        f: fn(f64) -> f64,
-        value: ExprValue<'a>,
-        at: Span,
-        span: Span,
-    ) -> ExprValue<'a> {
+    fn elementwise(&mut self, op: UnaryOp, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
         if let ExprValue::Number(n) = value {
-            let y = f(n);
+            let y = (op.description().value)(n);
             if y.is_finite() {
                 return ExprValue::Number(y);
             }

@@ -313,7 +313,7 @@ impl<'a> Elaborator<'a> {
         let mut known: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
         known.extend(scope.dimensions.iter().map(|d| d.name));
         known.extend(self.modules[scope.module].names.keys().map(String::as_str));
-        known.extend(Builtin::ALL.iter().map(|b| b.0));
+        known.extend(Builtin::all().map(|b| b.0));
         known.sort_unstable();
         d.help = if let (Context::Update(_), Some(now)) = (self.walk.context, renamed(name)) {
             Some(format!("write `{now}`, as `{name}` is called now"))

@@ -8,7 +8,7 @@ use super::scope::NameScope;
 use super::update::Updates;
 use super::value::{ArgumentValue, Builtin, Callee, ExprValue, Tensor};
 use super::walk::{Context, GraphWalk, InputKey};
-use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape};
+use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast;
 use din_program::schema::{Label, Prediction, UpdateRule};
@@ -71,7 +71,9 @@ impl<'a> Elaborator<'a> {
                         Some(TypeWord::List) => {
                             ExprValue::List([ExprValue::Number(8.0), ExprValue::Number(4.0)].into())
                         }
-                        Some(TypeWord::Function) => ExprValue::Function(Rc::new(Callee::Builtin(Builtin::Tanh))),
+                        Some(TypeWord::Function) => {
+                            ExprValue::Function(Rc::new(Callee::Builtin(Builtin::Unary(UnaryOp::Tanh))))
+                        }
                         Some(TypeWord::Prediction) => self.sample_prediction(p),
                         Some(TypeWord::Text | TypeWord::Key) | None => return self.look_up(module, f),
                     },

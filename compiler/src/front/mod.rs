@@ -20,6 +20,7 @@
 //!
 //! Guarantees: every independent fault is reported once and nothing that follows from it (a faulty value is *poison*, which every operation
 //! passes on); never a panic, whatever the text; bounded depth and work; the same text gives the same model.
+#![warn(missing_docs)]
 
 mod block;
 mod builtin;
@@ -90,9 +91,11 @@ pub struct CheckOptions {
 /// The outcome of [`check`]: `model` is there exactly when no diagnostic is an error.
 #[derive(Debug)]
 pub struct CheckOutcome {
+    /// The model that the text describes.
     pub model: Option<CheckedModel>,
     /// In source order within a file.
     pub diagnostics: Vec<Diagnostic>,
+    /// The files that the diagnostics have places in.
     pub sources: SourceMap,
 }
 

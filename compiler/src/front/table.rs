@@ -222,7 +222,7 @@ impl<'a> Elaborator<'a> {
             init,
             features,
             update: 0,
-            counts: false,
+            reads_frequency: false,
             update_rule: UpdateRule::Sparse,
             location,
         });

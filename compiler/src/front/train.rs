@@ -353,7 +353,7 @@ impl<'a> Elaborator<'a> {
             let over = UpdateScope::Rows { width, rule: update_rule };
             if let Some(u) = self.update_program(updates, &o, penalty.as_ref(), over) {
                 let table = &mut self.declarations.tables[t];
-                (table.update, table.counts, table.update_rule) = (u, counts, update_rule);
+                (table.update, table.reads_frequency, table.update_rule) = (u, counts, update_rule);
             }
         }
         let Some((optimizer, _)) = optimizer else { return };

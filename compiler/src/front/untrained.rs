@@ -66,6 +66,7 @@ impl Elaborator<'_> {
                     | Op::Binary(_)
                     | Op::Select
                     | Op::StopGradient
+                    | Op::Broadcast
                     | Op::Concat
                     | Op::Slice { .. }
                     | Op::Reshape

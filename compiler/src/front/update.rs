@@ -5,7 +5,7 @@ use super::rule::{RuleCall, RuleDefinition, RuleKey};
 use super::scope::{NameScope, Referent};
 use super::value::{ExprValue, Tensor, shape_text};
 use super::walk::{CallFrame, Context, GraphWalk};
-use crate::graph::{AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, Root, Shape};
+use crate::graph::{AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, InputKind, Node, Root, Shape};
 use crate::model::{OptimizerSlot, UpdateGraph, UpdateScope};
 use din_grammar::ast::{self, StatementKind};
 use din_grammar::{Diagnostic, Span};
@@ -336,10 +336,9 @@ impl<'a> Elaborator<'a> {
             self.report(d.help("reduce it with `mean(…)` or `sum(…)`"));
             return None;
         }
-        // One number for all: repeated by taking it wherever the condition 1 holds.
-        let one = self.walk.graph.constant(1.0, span);
-        let node = self.walk.graph.select(one, t.node, old.node, span).ok()?;
-        Some(Tensor { node, fields: None })
+        let Node { axis, shape, .. } = before.clone();
+        let node = self.walk.graph.broadcast(t.node, axis, &shape, span);
+        Some(Tensor { node: node.expect("a scalar of an ancestor axis was found above"), fields: None })
     }
 }
 

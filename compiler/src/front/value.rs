@@ -2,7 +2,7 @@
 //!
 //! [`ExprValue::Poison`] stands for a value whose fault has been reported; every operation on it gives poison again, silently.
 
-use crate::graph::{AxisId, NodeId};
+use crate::graph::{AxisId, NodeId, UnaryOp};
 use din_grammar::{Span, ast};
 use std::rc::Rc;
 
@@ -110,14 +110,8 @@ impl ArgumentValue<'_> {
 /// Functions the compiler knows; all others are written in the language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Builtin {
-    Exp,
-    Log,
-    Sqrt,
-    Sigmoid,
-    Tanh,
-    Softplus,
-    Abs,
-    Sign,
+    /// One that is a function of the language.
+    Unary(UnaryOp),
     Min,
     Max,
     StopGradient,
@@ -132,15 +126,7 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    pub const ALL: [(&'static str, Builtin); 19] = [
-        ("exp", Builtin::Exp),
-        ("log", Builtin::Log),
-        ("sqrt", Builtin::Sqrt),
-        ("sigmoid", Builtin::Sigmoid),
-        ("tanh", Builtin::Tanh),
-        ("softplus", Builtin::Softplus),
-        ("abs", Builtin::Abs),
-        ("sign", Builtin::Sign),
+    const OTHERS: [(&'static str, Builtin); 11] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -154,12 +140,18 @@ impl Builtin {
         ("size", Builtin::Size),
     ];
 
+    /// All of them, with their names.
+    pub fn all() -> impl Iterator<Item = (&'static str, Builtin)> {
+        let functions = UnaryOp::ALL.iter().filter(|op| op.description().is_function);
+        functions.map(|&op| (op.name(), Builtin::Unary(op))).chain(Self::OTHERS)
+    }
+
     pub fn by_name(name: &str) -> Option<Builtin> {
-        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, b)| *b)
+        Self::all().find(|(n, _)| *n == name).map(|(_, b)| b)
     }
 
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, b)| *b == self).expect("`ALL` has every builtin").0
+        Self::all().find(|(_, b)| *b == self).map(|(n, _)| n).expect("`all` lists every builtin")
     }
 
     /// Fewest and most arguments; `None` where any number is possible.
@@ -169,14 +161,7 @@ impl Builtin {
             Builtin::Min => (2, Some(2)),
             Builtin::Max => (1, Some(2)),
             Builtin::Concat => (1, None),
-            Builtin::Exp
-            | Builtin::Log
-            | Builtin::Sqrt
-            | Builtin::Sigmoid
-            | Builtin::Tanh
-            | Builtin::Softplus
-            | Builtin::Abs
-            | Builtin::Sign
+            Builtin::Unary(_)
             | Builtin::StopGradient
             | Builtin::Sum
             | Builtin::Mean

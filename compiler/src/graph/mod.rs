@@ -15,13 +15,13 @@
 //! An operand may live in the node's axis or in an ancestor of it; element `i` of the node then reads the
 //! operand's element `ancestor(i)`. The node's axis is the shallowest that has all its operands' axes as ancestors (or is one), unless
 //! the op says otherwise. Operands in axes without such a one (two sequences) are an error.
-//! Elementwise ops take operands of one shape, or of width 1, which stand for every position. Nothing else broadcasts.
+//! Elementwise ops take operands of one shape, or of width 1, which stand for every position. `Broadcast` does the same explicitly; nothing else broadcasts.
 //!
 //! Below, `x_i` is the operand's vector at element `i` (after the ancestor rule), `i -> p` says that `p` is `i`'s ancestor.
 //!
 //! | op | value at element `i` |
 //! | --- | --- |
-//! | `Const(c)` | `c` at every element and position; once and `[1]` unless the node says otherwise (see [`Graph::repeat`]) |
+//! | `Const(c)` | `c` at every element and position; once and `[1]` unless the node says otherwise (see [`Graph::constant_of`]) |
 //! | `Input(k)` | given from outside: see [`InputKind`] |
 //! | `Param(k)` | dense parameter `k`; once |
 //! | `State(k)` | state `k` as it was at the start of the step; once |
@@ -30,6 +30,7 @@
 //! | `Count(D)` | number of elements of `D` in the global batch; once, `[1]` |
 //! | `Unary`, `Binary`, `Select{c, a, b}` | by position; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
+//! | `Broadcast(x)` | `x_i` at every element of the node's axis and, where `x` has width 1, in every component of its shape |
 //! | `Concat(xs)` | the operands' vectors one behind the other; widths add |
 //! | `Slice{x, start}` | positions `start..start+w` of `x_i`, `w` being the node's width |
 //! | `Reshape(x)` | the same numbers under another shape of equal width |
@@ -49,11 +50,13 @@
 //! (`optimize::absorb`) and is not differentiated.
 
 mod build;
+mod op;
 mod order;
 mod text;
 mod verify;
 
 pub use build::TypeError;
+pub use op::{Absorbed, Op, OpKey};
 pub use text::ParseError;
 pub use verify::{VerifyError, verify};
 
@@ -87,6 +90,7 @@ id! {
     GroupId
 }
 
+pub use crate::elementwise::{BinaryOp, UnaryOp};
 pub use din_program::axes::{Axis, AxisId, AxisKind, AxisTree, BATCH, GLOBAL, UniqueKeys};
 
 /// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives in `once`).
@@ -144,75 +148,6 @@ pub struct Input {
     pub kind: InputKind,
     pub axis: AxisId,
     pub shape: Shape,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum UnaryOp {
-    Negate,
-    Exp,
-    /// Natural logarithm.
-    Log,
-    Sqrt,
-    /// `1 / (1 + exp(-x))`
-    Sigmoid,
-    Tanh,
-    /// `log(1 + exp(x))`, stable
-    Softplus,
-    Abs,
-    /// -1, 0 or 1
-    Sign,
-    /// 1 where `x` is 0, else 0
-    Not,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum BinaryOp {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Min,
-    Max,
-    /// `a ^ b`; for a constant integral `b` any `a`, else `a > 0`
-    Power,
-    Less,
-    LessEqual,
-    Equal,
-}
-
-/// Products with `concat(k, k * q)`, whose second half is folded into the weight, `W1 + diag(q) W2`, once a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Absorbed {
-    Product,
-    ProductT,
-    Outer,
-    Sum,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    Const(f64),
-    Input(InputId),
-    Param(ParamId),
-    State(StateId),
-    Lookup { table: TableId, input: InputId },
-    Length(AxisId),
-    Count(AxisId),
-    Unary(UnaryOp),
-    Binary(BinaryOp),
-    Select,
-    StopGradient,
-    Concat,
-    Slice { start: usize },
-    Reshape,
-    MatMul,
-    MatMulT,
-    Outer,
-    Absorbed(Absorbed),
-    Sum { to: AxisId },
-    Max { to: AxisId },
-    SumValue,
-    Moments,
 }
 
 /// A value: operation, operands in order, type, and where it came from.

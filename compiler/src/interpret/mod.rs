@@ -11,7 +11,6 @@ mod ops;
 mod step;
 
 pub use error_bound::{Magnitudes, run_magnitude};
-pub(crate) use ops::{binary as apply_binary, unary as apply_unary};
 pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
 
 use crate::graph::{
@@ -105,7 +104,7 @@ impl Run {
 
     /// The value of a node that a root needs; empty for any other.
     pub fn value(&self, id: NodeId) -> &[f64] {
-        self.values.get(id.index()).and_then(|v| v.as_deref()).unwrap_or(&[])
+        self.values.get(id.index()).and_then(|v| v.as_deref()).expect("a run computes what the roots need")
     }
 
     /// Number of elements and who lies above whom.

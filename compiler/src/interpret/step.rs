@@ -60,7 +60,13 @@ impl Samples {
                     }
                     None
                 }
-                _ => None,
+                // Of update graphs, which `update` binds.
+                InputKind::Weight
+                | InputKind::Gradient
+                | InputKind::Slot { .. }
+                | InputKind::Frequency
+                | InputKind::UpdateCount
+                | InputKind::InBatch => None,
             };
             inputs.numbers.push(numbers.unwrap_or_default());
         }
@@ -313,7 +319,7 @@ impl Weights<'_> {
                     match (per, input.axis) {
                         (SlotScope::Tensor, GLOBAL) => values.clone(),
                         (SlotScope::Tensor, _) => vec![values[0]; rows.len()],
-                        _ => gather(values, self.slot_width(per), rows),
+                        (SlotScope::Weight | SlotScope::Row, _) => gather(values, self.slot_width(per), rows),
                     }
                 }
                 InputKind::Frequency if self.counts.is_empty() => vec![0.0; rows.len()],
@@ -322,7 +328,11 @@ impl Weights<'_> {
                 InputKind::UpdateCount => gather(self.touches, 1, rows),
                 InputKind::InBatch => self.touched.to_vec(),
                 InputKind::Step => vec![self.step],
-                _ => Vec::new(),
+                // Of model graphs, which `Samples::bind` binds.
+                InputKind::Ids { .. }
+                | InputKind::Dense { .. }
+                | InputKind::Label { .. }
+                | InputKind::Present { .. } => Vec::new(),
             });
         }
         let run = run(graph, &inputs, &Values::default())
@@ -342,10 +352,17 @@ impl Weights<'_> {
                     let values = fill(width);
                     match per {
                         SlotScope::Tensor => self.slots[*slot as usize][0] = values[0],
-                        _ => scatter(&mut self.slots[*slot as usize], width, rows, &values),
+                        SlotScope::Weight | SlotScope::Row => {
+                            scatter(&mut self.slots[*slot as usize], width, rows, &values);
+                        }
                     }
                 }
-                _ => {}
+                Root::Loss(_)
+                | Root::Prediction { .. }
+                | Root::Named { .. }
+                | Root::State { .. }
+                | Root::ParamGradient { .. }
+                | Root::RowGradient { .. } => {}
             }
         }
         Ok(())

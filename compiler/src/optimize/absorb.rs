@@ -75,15 +75,14 @@ pub(super) fn run(graph: &mut Graph) {
         let at = |ids: [NodeId; 3]| ids.map(|o| map[o.index()]);
         match changes.get(&id) {
             None => new.push(node),
-            Some(&Change::Absorbed(fold, operands)) => new.fold(fold, at(operands), node.span),
+            Some(&Change::Absorbed(form, operands)) => new.absorbed(form, at(operands), node.span),
             Some(&Change::Add(rest, operands)) => {
-                let product = new.fold(Absorbed::ProductT, at(operands), node.span);
+                let product = new.absorbed(Absorbed::ProductT, at(operands), node.span);
                 match rest {
                     None => product,
                     Some(rest) => {
                         let sum = new.binary(BinaryOp::Add, map[rest.index()], product, node.span);
-                        // Both have the type of the sum that they replace.
-                        sum.unwrap_or_else(|_| new.push(node))
+                        sum.expect("both have the type of the sum that they replace")
                     }
                 }
             }

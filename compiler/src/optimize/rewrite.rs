@@ -28,7 +28,7 @@ pub(super) fn rebuild_by_id(graph: &mut Graph, mut rule: impl FnMut(&mut Graph, 
         }
         let (axis, shape) = (node.axis, node.shape.clone());
         let made = rule(&mut new, id, node, &map);
-        debug_assert!(
+        assert!(
             new.node(made).axis == axis && new.node(made).shape == shape,
             "a rewrite of node {} changed its type",
             id.index()

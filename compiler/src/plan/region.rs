@@ -139,10 +139,7 @@ impl Region {
 
     /// The value as a number that is known now: the exponent of a power.
     pub fn exponent(&self, value: Value) -> Option<f64> {
-        match self.body.get(value.0 as usize) {
-            Some(Instruction::Const(c)) => Some(*c),
-            _ => None,
-        }
+        if let Instruction::Const(c) = self.body[value.0 as usize] { Some(c) } else { None }
     }
 
     /// Whether elements and columns form one flat range: every array is dense, as wide as the region, and addressed by row.
@@ -153,25 +150,28 @@ impl Region {
         let scalar = |p: &StridedView| p.access == Access::Once && p.width == 1;
         let loads = self.body.iter().all(|i| match i {
             Instruction::Load(p) => flat(p) || scalar(p),
-            _ => true,
+            Instruction::Const(_) | Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => true,
         });
         loads && self.outputs.iter().all(|o| o.combine == Combine::Store && flat(&o.place))
     }
 }
 
 /// What generated code calls for an instruction; everything else is inline.
-pub fn function(region: &Region, instruction: &Instruction) -> Option<MathFunction> {
+pub fn functions(region: &Region, instruction: &Instruction) -> Vec<MathFunction> {
     match instruction {
         Instruction::Binary(BinaryOp::Power, _, b) => {
-            (!region.exponent(*b).is_some_and(is_simple_power)).then_some(MathFunction::Pow)
+            if region.exponent(*b).is_some_and(is_simple_power) {
+                vec![]
+            } else {
+                vec![MathFunction::Pow]
+            }
         }
-        Instruction::Unary(op, _) if region.uniform => match op {
-            UnaryOp::Exp | UnaryOp::Sigmoid => Some(MathFunction::Exp),
-            UnaryOp::Log => Some(MathFunction::Log),
-            UnaryOp::Tanh => Some(MathFunction::Tanh),
-            _ => None,
-        },
-        _ => None,
+        Instruction::Unary(op, _) if region.uniform => op.description().double.functions(),
+        Instruction::Unary(..)
+        | Instruction::Binary(..)
+        | Instruction::Const(_)
+        | Instruction::Load(_)
+        | Instruction::Select(..) => vec![],
     }
 }
 
@@ -185,10 +185,7 @@ impl Region {
     pub fn add_functions(&mut self) {
         let mut wanted: Vec<MathFunction> = Vec::new();
         for i in &self.body {
-            wanted.extend(function(self, i));
-            if self.uniform && matches!(i, Instruction::Unary(UnaryOp::Softplus, _)) {
-                wanted.extend([MathFunction::Exp, MathFunction::Log1p]);
-            }
+            wanted.extend(functions(self, i));
         }
         for f in wanted {
             self.argument(KernelArg::Function(f));

@@ -22,9 +22,11 @@ pub const ROWS_ROUNDS: u32 = 8;
 pub struct RowsTable {
     /// Occurrences, and for how many there is room: launches depend on the latter alone but for [`TableScalar::Piece`].
     pub total: u32,
+    /// Most occurrences that there is room for.
     pub room: u32,
     /// Rows of the table, and their width.
     pub rows: u32,
+    /// Components of a row.
     pub width: u32,
     /// Whether all rows are updated.
     pub every: bool,
@@ -50,7 +52,9 @@ impl RowsTable {
 /// One launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowsLaunch {
+    /// The name of the kernel in `rows.cuh`.
     pub kernel: &'static str,
+    /// Blocks of the grid.
     pub blocks: u32,
     /// First bit of the digit; the launch's [`RowsScalar::Shift`].
     pub shift: u32,
@@ -65,6 +69,7 @@ pub struct RowsLaunch {
 /// What a step launches for its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowsPlan {
+    /// In the order in which they run.
     pub launches: Vec<RowsLaunch>,
     /// The words of each table; [`TableScalar::FirstFeature`] and [`TableScalar::Features`] are 0.
     pub tables: Vec<[u32; TableScalar::COUNT]>,
@@ -135,8 +140,11 @@ pub fn plan_rows(cuda: &Cuda, tables: &[RowsTable]) -> RowsPlan {
 pub enum RowsPointer {
     /// `u32`: sort keys and what rides along, twice.
     Keys,
+    /// `u32`: the occurrence that each key is of.
     Places,
+    /// `u32`: the keys of the other of two buffers, between which each digit of the sort moves them.
     OtherKeys,
+    /// `u32`: the occurrences of the other buffer.
     OtherPlaces,
     /// `u32`: by table, counts by digit and block, or by block; then by table and digit their sums.
     Counts,
@@ -160,7 +168,9 @@ pub enum RowsScalar {
 pub enum TableScalar {
     /// Where its occurrences begin, and how many there are.
     First,
+    /// Occurrences in this batch.
     Total,
+    /// Components of a row.
     Width,
     /// Rows of the table.
     Rows,
@@ -168,19 +178,24 @@ pub enum TableScalar {
     Every,
     /// The first of its features, and their number.
     FirstFeature,
+    /// How many features read the table.
     Features,
     /// Its first block among those that share out occurrences, and their number.
     FirstBlock,
+    /// Blocks that treat its occurrences.
     Blocks,
     /// Its first block among those that share out pieces, and those that share out all rows.
     FirstSum,
+    /// First block of the launch over every row that treats it.
     FirstWhole,
     /// Lanes of a group, and occurrences of a piece.
     Lanes,
+    /// Occurrences of a piece; see [`RowsTable::piece`].
     Piece,
 }
 
 impl TableScalar {
+    /// Scalars of a table.
     pub const COUNT: usize = TableScalar::Piece as usize + 1;
 }
 
@@ -198,6 +213,7 @@ pub enum TablePointer {
     Gradient,
     /// f32, by piece: sums of its first row where that begins before it, and of its last where that begins in it and goes on behind.
     FirstSums,
+    /// f32, by piece: sums of its last row where that begins in it and goes on behind.
     LastSums,
     /// f32, or 0: see `Storage::InBatch`.
     InBatch,
@@ -208,6 +224,7 @@ pub enum TablePointer {
 }
 
 impl TablePointer {
+    /// Pointers of a table.
     pub const COUNT: usize = TablePointer::Elements as usize + 1;
 }
 
@@ -222,6 +239,7 @@ pub enum FeatureScalar {
 }
 
 impl FeatureScalar {
+    /// Scalars of a feature.
     pub const COUNT: usize = FeatureScalar::Stride as usize + 1;
 }
 
@@ -238,6 +256,7 @@ pub enum FeaturePointer {
 }
 
 impl FeaturePointer {
+    /// Pointers of a feature.
     pub const COUNT: usize = FeaturePointer::Places as usize + 1;
 }
 
@@ -260,6 +279,7 @@ pub enum MovePointer {
 pub enum MoveScalar {
     /// Rows that go, and rows that come.
     Out,
+    /// Rows that come.
     In,
     /// Words of a packed row.
     Stride,

@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 /// arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MathFunction {
+    /// `e^x`
     Exp,
+    /// The natural logarithm.
     Log,
+    /// The hyperbolic tangent.
     Tanh,
     /// `log(1 + x)`
     Log1p,
+    /// `x^y`
     Pow,
 }
 
@@ -45,7 +49,9 @@ impl MathFunction {
     }
 }
 
-/// What a call does for the elements of its axis that lie in the tile.
+/// What a call does for the elements of its axis that lie in the tile. The documentation of each
+/// variant names its fields.
+#[allow(missing_docs, reason = "each variant's documentation names its fields")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Operation {
     /// Generated code.
@@ -72,7 +78,7 @@ pub enum Operation {
     /// `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over the entries of a common
     /// sequence: `out_e` is the sum of `x` at this entry over the samples of its request. Over a
     /// unique axis: `out_g` is the sum of `x_i` over the elements `i` that `g` stands for. `width`
-    /// columns; `x` is on [`super::AxisTree::summed`].
+    /// columns; `x` is on [`super::AxisTree::segment_source`].
     SegmentSum { x: View, out: View, width: u32 },
     /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`,
     /// `[mean, M2, count]` of widths `width, width, 1`.
@@ -82,8 +88,11 @@ pub enum Operation {
 /// Whether an operand is read, written or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessKind {
+    /// Read, never written.
     Read,
+    /// Written, whatever was there.
     Write,
+    /// Added to what is there.
     ReadWrite,
 }
 
@@ -94,22 +103,33 @@ pub enum Extent {
     Elements,
     /// One row per sample, in a call over a sequence.
     Samples,
-    /// One row per element that is summed into the call's axis: [`super::AxisTree::summed`].
+    /// One row per element that is summed into the call's axis: [`super::AxisTree::segment_source`].
     Summed,
     /// A matrix of so many rows in the one element of a global buffer, `stride` floats from one row
     /// to the next.
-    Matrix { rows: u32, stride: u32 },
+    Matrix {
+        /// Rows of the matrix.
+        rows: u32,
+        /// Floats from one row to the next.
+        stride: u32,
+    },
     /// A dense matrix of so many rows in a partial sum of the phase.
-    Partial { rows: u32 },
+    Partial {
+        /// Rows of the matrix.
+        rows: u32,
+    },
 }
 
 /// The part of a buffer that an operation reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferUse {
+    /// The buffer and the first column.
     pub view: View,
+    /// Which rows.
     pub extent: Extent,
     /// Columns from the view's first on; `None` for all of the buffer's.
     pub columns: Option<u32>,
+    /// Whether it is read or written.
     pub access: AccessKind,
 }
 
@@ -117,7 +137,9 @@ pub struct BufferUse {
 /// are read and written per element if nothing is cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
+    /// Floating-point operations per element.
     pub flops: f64,
+    /// Bytes read and written per element.
     pub bytes: f64,
 }
 

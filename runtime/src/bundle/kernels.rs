@@ -18,7 +18,7 @@ const MOST: usize = 256;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kernels {
+pub struct GpuKernels {
     pub launches: Cuda,
     /// Ascending by target, each once; at least one.
     pub images: Vec<CudaImage>,
@@ -36,12 +36,12 @@ struct Head {
     images: Vec<(CudaTarget, u64)>,
 }
 
-impl Kernels {
+impl GpuKernels {
     /// Puts the images in order; of two for one target the first stays.
-    pub fn new(launches: Cuda, mut images: Vec<CudaImage>) -> Kernels {
+    pub fn new(launches: Cuda, mut images: Vec<CudaImage>) -> GpuKernels {
         images.sort_by_key(|i| i.target);
         images.dedup_by_key(|i| i.target);
-        Kernels { launches, images }
+        GpuKernels { launches, images }
     }
 
     /// What can be run: `sm_80`, `compute_90`.
@@ -61,7 +61,7 @@ impl Kernels {
     }
 
     /// Says what is wrong with the bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Kernels, String> {
+    pub fn decode(bytes: &[u8]) -> Result<GpuKernels, String> {
         let cut = || "its kernels are cut short".to_string();
         let (format, rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
         let format = u32::from_le_bytes(*format);
@@ -89,17 +89,16 @@ impl Kernels {
         if !codes.is_empty() {
             return Err("more follows its kernels than they say".into());
         }
-        Ok(Kernels { launches: head.launches, images })
+        Ok(GpuKernels { launches: head.launches, images })
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 pub(super) mod tests {
     use super::*;
     use din_program::cuda::Precision;
 
-    pub fn some() -> Kernels {
+    pub fn some() -> GpuKernels {
         let launches = Cuda { precision: Precision::Tf32, threads: 256, chunks: 7, schedules: vec![] };
         let image = |target, code: &[u8]| CudaImage { target, code: code.into(), log: String::new() };
         let images = vec![
@@ -108,14 +107,14 @@ pub(super) mod tests {
             image(CudaTarget::Cubin(80), b"\x7fELF"),
             image(CudaTarget::Cubin(90), b"\x7fELF a second time"),
         ];
-        Kernels::new(launches, images)
+        GpuKernels::new(launches, images)
     }
 
     #[test]
     fn images_come_back_in_order() {
         let kernels = some();
         assert_eq!(kernels.targets().map(|t| t.to_string()).collect::<Vec<_>>(), ["sm_80", "sm_90", "compute_90"]);
-        assert_eq!(Kernels::decode(&kernels.encode()).unwrap(), kernels);
+        assert_eq!(GpuKernels::decode(&kernels.encode()).unwrap(), kernels);
     }
 
     /// The bundle's hashes are not what keeps these out.
@@ -123,12 +122,12 @@ pub(super) mod tests {
     fn bytes_that_no_build_writes_are_refused() {
         let whole = some().encode();
         for length in 0..whole.len() {
-            assert!(Kernels::decode(&whole[..length]).is_err(), "cut to {length}");
+            assert!(GpuKernels::decode(&whole[..length]).is_err(), "cut to {length}");
         }
-        let refused = |change: &dyn Fn(&mut Kernels), said: &str| {
+        let refused = |change: &dyn Fn(&mut GpuKernels), said: &str| {
             let mut kernels = some();
             change(&mut kernels);
-            let error = Kernels::decode(&kernels.encode()).unwrap_err();
+            let error = GpuKernels::decode(&kernels.encode()).unwrap_err();
             assert!(error.contains(said), "{error}");
         };
         refused(&|k| k.images.clear(), "list of kernels");
@@ -139,12 +138,12 @@ pub(super) mod tests {
         refused(&|k| k.images[2].code.clear(), "image for compute_90 is not PTX");
         let mut more = whole.clone();
         more.push(0);
-        assert!(Kernels::decode(&more).unwrap_err().contains("more follows"));
+        assert!(GpuKernels::decode(&more).unwrap_err().contains("more follows"));
         let mut other = whole.clone();
         other[0] = 9;
-        assert!(Kernels::decode(&other).unwrap_err().contains("format 9"));
+        assert!(GpuKernels::decode(&other).unwrap_err().contains("format 9"));
         let mut long = whole;
         long[4..12].fill(0xff);
-        assert!(Kernels::decode(&long).unwrap_err().contains("cut short"));
+        assert!(GpuKernels::decode(&long).unwrap_err().contains("cut short"));
     }
 }

@@ -15,7 +15,7 @@
 
 mod kernels;
 
-pub use kernels::Kernels;
+pub use kernels::GpuKernels;
 
 use crate::fs::AtomicFile;
 use crate::{Error, Result};
@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 const HEAD: &[u8; 16] = b"\x00DIN.PROGRAM\x0d\x0a\x1a\x0a";
 const FOOT: &[u8; 16] = b"\x00DIN.FOOTER\x0d\x0a\x1a\x0a\x00";
@@ -50,10 +51,10 @@ pub struct Built {
 
 /// What an executable carries.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Carried {
-    pub program: Program,
+pub struct Bundle {
+    pub program: Arc<Program>,
     /// For GPUs, where it was built with them.
-    pub kernels: Option<Kernels>,
+    pub kernels: Option<GpuKernels>,
 }
 
 /// Lengths and hashes of an appended part, as its footer states them.
@@ -129,7 +130,7 @@ impl Reader<'_> {
 }
 
 /// What the running executable carries; `None` for plain `din`.
-pub fn own() -> Result<Option<Carried>> {
+pub fn own() -> Result<Option<Bundle>> {
     let path = own_path()?;
     read(&path)
 }
@@ -143,7 +144,7 @@ pub fn own_path() -> Result<std::path::PathBuf> {
 ///
 /// # Errors
 /// An appended part that is altered, cut short, or made for another runtime or machine.
-pub fn read(path: &Path) -> Result<Option<Carried>> {
+pub fn read(path: &Path) -> Result<Option<Bundle>> {
     let mut file = File::open(path).map_err(|e| Error::file("read", path, &e))?;
     let Some((footer, start)) = locate(&mut file, path)? else { return Ok(None) };
     let refuse = |why: String| {
@@ -167,28 +168,28 @@ pub fn read(path: &Path) -> Result<Option<Carried>> {
         return refuse(format!("it was compiled for {}, this is {}", footer.triple, host_triple()));
     }
     let program = match Program::decode(&bytes) {
-        Ok(program) => program,
+        Ok(program) => Arc::new(program),
         Err(e) => return refuse(e.to_string()),
     };
     let kernels = match kernels.as_slice() {
         [] => None,
-        bytes => match Kernels::decode(bytes) {
+        bytes => match GpuKernels::decode(bytes) {
             Ok(kernels) => Some(kernels),
             Err(why) => return refuse(why),
         },
     };
-    Ok(Some(Carried { program, kernels }))
+    Ok(Some(Bundle { program, kernels }))
 }
 
 /// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`. Executable, by rename.
-pub fn build(base: &Path, program: &Program, kernels: Option<&Kernels>, out: &Path) -> Result<Built> {
+pub fn build(base: &Path, program: &Program, kernels: Option<&GpuKernels>, out: &Path) -> Result<Built> {
     let mut input = File::open(base).map_err(|e| Error::file("read", base, &e))?;
     let executable = match locate(&mut input, base)? {
         Some((footer, _)) => footer.executable,
         None => input.metadata().map_err(|e| Error::file("read", base, &e))?.len(),
     };
     let bytes = program.encode();
-    let kernels = kernels.map(Kernels::encode).unwrap_or_default();
+    let kernels = kernels.map(GpuKernels::encode).unwrap_or_default();
     let footer = Footer {
         format: program.format,
         executable,

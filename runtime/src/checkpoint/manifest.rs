@@ -1,10 +1,11 @@
-//! `manifest.json`: what a checkpoint is of, where in the data it stands, and the hash of each of its files.
+//! `manifest.json`: what a checkpoint is of, its position in the data, and the hash of each of its
+//! files.
 
+use crate::document::{self, JsonLayout};
 use crate::exec::Backend;
-use crate::run_dir::document::{self, Layout};
 use crate::{Error, Result};
-use din_program::Program;
 use din_program::schema::{KeyType, TableKind};
+use din_program::{Program, SlotScope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +29,7 @@ pub struct Position {
     pub samples: u64,
 }
 
-/// A number as its 64 bits: it reads back exactly, where decimal text may not.
+/// A value as its 64 bits: it reads back exactly, where decimal text may not.
 mod bits {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -52,12 +53,13 @@ pub struct Manifest {
     /// What decided the bits of its arithmetic.
     pub backend: Backend,
     pub seed: u64,
-    /// Samples a step.
+    /// Samples per step.
     pub batch: u32,
     pub position: Position,
     /// Mean loss of the epoch that ended with this step; 0 inside an epoch.
     pub train_loss: f64,
-    /// Metrics on the validation data at this step, if it was evaluated; in the order of the spec's report.
+    /// Metrics on the validation data at this step, if it was evaluated; in the order of the spec's
+    /// report.
     pub metrics: Vec<(String, Option<f64>)>,
     /// One line for each table, parameter and state: see [`describe`].
     pub structure: Vec<String>,
@@ -65,12 +67,16 @@ pub struct Manifest {
     pub files: BTreeMap<String, String>,
 }
 
-/// What has to agree between a model and a checkpoint, a line for each table, parameter and state.
+/// What has to agree between a model and a checkpoint: one line per table, parameter and state.
 pub fn describe(program: &Program) -> Vec<String> {
     let slots = |update: u32| {
-        let names: Vec<String> = program.updates.get(update as usize).map_or(Vec::new(), |u| {
-            u.slots.iter().map(|s| format!("{} per {}", s.name, format!("{:?}", s.per).to_lowercase())).collect()
-        });
+        let scope = |per: SlotScope| match per {
+            SlotScope::Weight => "weight",
+            SlotScope::Row => "row",
+            SlotScope::Tensor => "tensor",
+        };
+        let names: Vec<String> =
+            program.slots(update).iter().map(|s| format!("{} per {}", s.name, scope(s.per))).collect();
         if names.is_empty() { String::new() } else { format!(" with {}", names.join(", ")) }
     };
     let mut lines = Vec::new();
@@ -93,7 +99,7 @@ pub fn describe(program: &Program) -> Vec<String> {
 
 impl Manifest {
     pub fn to_text(&self) -> Result<String> {
-        document::to_text(self, Layout::File)
+        document::to_text(self, JsonLayout::File)
     }
 
     pub fn read(path: &Path) -> Result<Self> {

@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! step-0000000938/
-//!   manifest.json              format, model, program, place in the data, what the tensors are, SHA-256 of each file
+//!   manifest.json              format, model, program, position in the data, what the tensors are, SHA-256 of
+//!                              each file
 //!   dense.safetensors          <parameter>, <parameter>.slot.<name>, state.<name>
-//!   table.good.safetensors     keys, rows, seen, weight, slot.<name>, count, touches (ascending by key), unseen.* (row 0)
+//!   table.good.safetensors     keys, rows, seen, weight, slot.<name>, frequency, updates (ascending by key),
+//!                              oov.* (row 0)
 //! ```
 //!
-//! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed, so a name in `checkpoints/` is a
-//! whole checkpoint; nothing older is touched. Loading verifies every hash, and refuses a checkpoint of another structure saying
-//! what differs. Row numbers are restored too, so a resumed run does the same arithmetic in the same order.
+//! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed, so a
+//! name in `checkpoints/` is a whole checkpoint; nothing older is changed. Loading verifies every hash,
+//! and refuses a checkpoint of another structure, saying what differs. Row numbers are restored too, so
+//! a resumed run does the same arithmetic in the same order.
 
 mod manifest;
 mod table;
@@ -19,26 +22,19 @@ pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
 
 use crate::exec::DenseState;
 use crate::fs::{metadata, parent, set_permissions, sync_folder, write_atomically};
-use crate::table::Table;
+use crate::session::ModelState;
 use crate::{Error, Result};
 use din_program::Program;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tensors::{Lazy, Mapped};
-
-/// What a checkpoint is made of.
-pub struct Contents<'a> {
-    pub program: &'a Program,
-    pub state: &'a DenseState,
-    pub tables: &'a [Table],
-}
+use std::sync::Arc;
+use tensors::{LazyTensor, Mapped};
 
 /// A checkpoint as read.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedCheckpoint {
     pub manifest: Manifest,
-    pub state: DenseState,
-    pub tables: Vec<Table>,
+    pub model: ModelState,
 }
 
 /// `step-0000000938`
@@ -53,10 +49,10 @@ fn is_name(name: &str) -> bool {
 
 /// Writes a checkpoint as `folder/step-…`; gives its path. Where one of this step is there already,
 /// its tensors are the same, and only the manifest is replaced: at no moment is there none.
-pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<PathBuf> {
+pub fn save(folder: &Path, model: &ModelState, manifest: &Manifest) -> Result<PathBuf> {
     let target = folder.join(name(manifest.position.step));
     let temporary = folder.join(format!(".{}.{}.tmp", name(manifest.position.step), std::process::id()));
-    let made = write_folder(&temporary, contents, manifest).and_then(|written| {
+    let made = write_folder(&temporary, model, manifest).and_then(|written| {
         if metadata(&target)?.is_some() {
             return replace_manifest(&target, &temporary, &written);
         }
@@ -64,7 +60,7 @@ pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Resu
         sync_folder(folder)
     });
     if made.is_err() {
-        // The error that led here is the one to tell.
+        // The error that led here is the one to report.
         let _ = fs::remove_dir_all(&temporary);
     }
     made.map(|()| target)
@@ -85,26 +81,28 @@ fn replace_manifest(target: &Path, temporary: &Path, written: &Manifest) -> Resu
 }
 
 /// Gives the manifest as written, with the files' hashes.
-fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<Manifest> {
+fn write_folder(folder: &Path, model: &ModelState, manifest: &Manifest) -> Result<Manifest> {
     if metadata(folder)?.is_some() {
         fs::remove_dir_all(folder).map_err(|e| Error::file("remove", folder, &e))?;
     }
     fs::create_dir(folder).map_err(|e| Error::file("create", folder, &e))?;
     let mut manifest = manifest.clone();
     manifest.files.clear();
-    let mut add = |name: String, tensors: Vec<(String, Lazy<'_>)>| -> Result<()> {
+    let mut add = |name: String, tensors: Vec<(String, LazyTensor<'_>)>| -> Result<()> {
         let hash = tensors::write(&folder.join(&name), tensors)?;
         manifest.files.insert(name, hash);
         Ok(())
     };
-    add(DENSE.into(), dense(contents.program, contents.state))?;
-    for (spec, held) in contents.program.tables.iter().zip(contents.tables) {
+    let program = model.program();
+    add(DENSE.into(), dense(program, &model.dense))?;
+    for (spec, held) in program.tables.iter().zip(&model.tables) {
         let order = held.in_key_order();
-        add(table_file(&spec.name), table::tensors(contents.program, spec, held, &order))?;
+        add(table_file(&spec.name), table::tensors(program, spec, held, &order))?;
     }
     let path = folder.join(MANIFEST);
     write_atomically(&path, manifest.to_text()?.as_bytes())?;
-    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as readable as the user's mask lets them be.
+    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as readable as
+    // the user's mask lets them be.
     let mode = fs::metadata(&path).map_err(|e| Error::file("read", &path, &e))?.permissions();
     for name in manifest.files.keys() {
         let file = folder.join(name);
@@ -135,8 +133,7 @@ fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
     for (k, parameter) in program.parameters.iter().enumerate() {
         let shape: Vec<usize> = parameter.shape.iter().map(|&n| n as usize).collect();
         layout.push((parameter.name.clone(), shape.clone(), Dense::Parameter(k)));
-        let slots = program.updates.get(parameter.update as usize).map_or(&[][..], |u| &u.slots);
-        for (s, slot) in slots.iter().enumerate() {
+        for (s, slot) in program.slots(parameter.update).iter().enumerate() {
             let shape = if slot.per == din_program::SlotScope::Weight { shape.clone() } else { vec![1] };
             layout.push((format!("{}.slot.{}", parameter.name, slot.name), shape, Dense::Slot(k, s)));
         }
@@ -148,16 +145,16 @@ fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
     layout
 }
 
-fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, Lazy<'a>)> {
+fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, LazyTensor<'a>)> {
     dense_layout(program)
         .into_iter()
-        .filter_map(|(name, shape, what)| {
-            let numbers = match what {
-                Dense::Parameter(k) => state.params.get(k),
-                Dense::Slot(k, s) => state.param_slots.get(k).and_then(|slots| slots.get(s)),
-                Dense::State(k) => state.states.get(k),
-            }?;
-            Some((name, Lazy::f32(shape, numbers)))
+        .map(|(name, shape, what)| {
+            let values = match what {
+                Dense::Parameter(k) => &state.params[k],
+                Dense::Slot(k, s) => &state.param_slots[k][s],
+                Dense::State(k) => &state.states[k],
+            };
+            (name, LazyTensor::f32(shape, values))
         })
         .collect()
 }
@@ -167,11 +164,11 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
     Manifest::read(&folder.join(MANIFEST))
 }
 
-/// Reads a checkpoint for `program`.
+/// Reads a checkpoint for `program`, which an executor has accepted.
 ///
 /// # Errors
 /// A file that is missing, cut short or altered; another format; a model of another structure.
-pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
+pub fn load(folder: &Path, program: &Arc<Program>) -> Result<LoadedCheckpoint> {
     let manifest = read_manifest(folder)?;
     manifest.agrees_with(program, folder)?;
     let hash = |name: &str| -> Result<&String> {
@@ -184,14 +181,11 @@ pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
     let mapped = Mapped::open(&folder.join(DENSE), hash(DENSE)?)?;
     let tensors = mapped.tensors()?;
     for (name, shape, what) in dense_layout(program) {
-        let numbers = tensors.f32(&name, &shape)?;
-        let target = match what {
-            Dense::Parameter(k) => state.params.get_mut(k),
-            Dense::Slot(k, s) => state.param_slots.get_mut(k).and_then(|slots| slots.get_mut(s)),
-            Dense::State(k) => state.states.get_mut(k),
-        };
-        if let Some(target) = target {
-            *target = numbers;
+        let values = tensors.f32(&name, &shape)?;
+        match what {
+            Dense::Parameter(k) => state.params[k] = values,
+            Dense::Slot(k, s) => state.param_slots[k][s] = values,
+            Dense::State(k) => state.states[k] = values,
         }
     }
     let mut tables = Vec::with_capacity(program.tables.len());
@@ -200,13 +194,15 @@ pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
         let mapped = Mapped::open(&folder.join(&file), hash(&file)?)?;
         tables.push(table::restore(program, spec, &mapped.tensors()?, manifest.seed, folder)?);
     }
-    Ok(Loaded { manifest, state, tables })
+    Ok(LoadedCheckpoint { manifest, model: ModelState::restored(program.clone(), state, tables) })
 }
 
-/// Names of the checkpoints in `folder`, ascending by step. Other names are not ours and are passed over.
+/// Names of the checkpoints in `folder`, ascending by step. Other names are not ours and are passed
+/// over.
 ///
 /// # Errors
-/// A folder with a checkpoint's name but no manifest, or one that cannot be looked at: it is never taken for absent.
+/// A folder with a checkpoint's name but no manifest, or one that cannot be looked at: it is never
+/// taken for absent.
 pub fn list(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     let entries = match fs::read_dir(folder) {
@@ -257,9 +253,10 @@ pub fn clean(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves no half of it under it.
+/// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves no
+/// half of it under that name.
 pub fn remove(folder: &Path) -> Result<()> {
-    let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = folder.file_name().expect("a checkpoint's folder has a name").to_string_lossy();
     let aside = parent(folder).join(format!(".{name}.{}.old", std::process::id()));
     fs::rename(folder, &aside).map_err(|e| Error::file("remove", folder, &e))?;
     fs::remove_dir_all(&aside).map_err(|e| Error::file("remove", &aside, &e))

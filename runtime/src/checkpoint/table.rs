@@ -1,27 +1,100 @@
 //! A table as tensors, ascending by key, and back.
 
-use super::tensors::{Lazy, Tensors};
+use super::tensors::{LazyTensor, Tensors};
 use crate::table::Table;
 use crate::{Error, Result};
 use din_program::schema::{self, TableKind};
-use din_program::{Program, SlotScope, UpdateSlot};
+use din_program::{Program, SlotScope};
 use safetensors::tensor::Dtype;
 use std::borrow::Cow;
 use std::path::Path;
 
-fn slots_of<'a>(program: &'a Program, spec: &schema::Table) -> &'a [UpdateSlot] {
-    program.updates.get(spec.update as usize).map_or(&[][..], |u| &u.slots)
+/// A tensor with a row for each id.
+#[derive(Debug)]
+struct RowTensor {
+    /// `weight`, `frequency`, `updates`, `slot.m`
+    name: String,
+    /// Values per row.
+    width: usize,
+    /// Whether its shape is `[rows, width]`; otherwise it is `[rows]`.
+    matrix: bool,
+    values: Values,
+}
+
+/// What a table keeps per row.
+#[derive(Clone, Copy, Debug)]
+enum Values {
+    Weights,
+    Frequency,
+    Updates,
+    Slot(usize),
+}
+
+impl RowTensor {
+    fn new(name: impl Into<String>, values: Values, width: usize) -> Self {
+        let matrix = matches!(values, Values::Weights) || width > 1;
+        Self { name: name.into(), width, matrix, values }
+    }
+
+    fn shape(&self, rows: usize) -> Vec<usize> {
+        if self.matrix { vec![rows, self.width] } else { vec![rows] }
+    }
+
+    /// Name of the tensor of the OOV row.
+    fn oov_name(&self) -> String {
+        format!("oov.{}", self.name)
+    }
+}
+
+impl Values {
+    fn of(self, table: &Table) -> &[f32] {
+        match self {
+            Self::Weights => table.weights(),
+            Self::Frequency => table.frequency(),
+            Self::Updates => table.updates(),
+            Self::Slot(k) => table.slot(k),
+        }
+    }
+
+    fn of_mut(self, table: &mut Table) -> &mut [f32] {
+        match self {
+            Self::Weights => table.weights_mut(),
+            Self::Frequency => table.frequency_mut(),
+            Self::Updates => table.updates_mut(),
+            Self::Slot(k) => table.slot_mut(k),
+        }
+    }
+}
+
+/// The tensors with a row for each id, and the optimizer's states with one value per table: name
+/// and slot.
+fn layout(program: &Program, spec: &schema::Table, table: &Table) -> (Vec<RowTensor>, Vec<(String, usize)>) {
+    let mut rows = vec![
+        RowTensor::new("weight", Values::Weights, table.width()),
+        RowTensor::new("frequency", Values::Frequency, 1),
+        RowTensor::new("updates", Values::Updates, 1),
+    ];
+    let mut scalars = Vec::new();
+    for (k, slot) in program.slots(spec.update).iter().enumerate() {
+        let name = format!("slot.{}", slot.name);
+        match slot.per {
+            SlotScope::Tensor => scalars.push((name, k)),
+            SlotScope::Weight | SlotScope::Row => {
+                rows.push(RowTensor::new(name, Values::Slot(k), table.slot_width(k)));
+            }
+        }
+    }
+    (rows, scalars)
 }
 
 /// Rows `order` of a slab, gathered when written.
-fn gathered<'a>(shape: Vec<usize>, slab: &'a [f32], width: usize, order: &'a [(u64, u32, bool)]) -> Lazy<'a> {
-    Lazy::made(Dtype::F32, shape, move || {
-        let mut bytes = Vec::with_capacity(order.len() * width * 4);
+fn gathered<'a>(tensor: &RowTensor, slab: &'a [f32], order: &'a [(u64, u32, bool)]) -> LazyTensor<'a> {
+    let width = tensor.width;
+    LazyTensor::lazy(Dtype::F32, tensor.shape(order.len()), move || {
+        let mut bytes = Vec::with_capacity(order.len() * width * size_of::<f32>());
         for &(_, row, _) in order {
             let at = row as usize * width;
-            for number in slab.get(at..at + width).unwrap_or_default() {
-                bytes.extend_from_slice(&number.to_le_bytes());
-            }
+            slab[at..at + width].iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
         }
         Cow::Owned(bytes)
     })
@@ -33,36 +106,28 @@ pub fn tensors<'a>(
     spec: &schema::Table,
     table: &'a Table,
     order: &'a [(u64, u32, bool)],
-) -> Vec<(String, Lazy<'a>)> {
-    let (n, width) = (order.len(), table.width());
+) -> Vec<(String, LazyTensor<'a>)> {
+    let n = order.len();
     let mut all = Vec::new();
-    let mut slabs: Vec<(String, &'a [f32], usize)> = vec![
-        ("weight".into(), table.weights(), width),
-        ("count".into(), table.counts(), 1),
-        ("touches".into(), table.touches(), 1),
-    ];
-    for (k, slot) in slots_of(program, spec).iter().enumerate() {
-        let name = format!("slot.{}", slot.name);
-        match slot.per {
-            SlotScope::Tensor => all.push((name, Lazy::f32(vec![1], table.slot(k)))),
-            SlotScope::Weight | SlotScope::Row => slabs.push((name, table.slot(k), table.slot_width(k))),
-        }
+    let (row_tensors, scalars) = layout(program, spec, table);
+    for (name, k) in scalars {
+        all.push((name, LazyTensor::f32(vec![1], table.slot(k))));
     }
-    for (name, slab, width) in slabs {
-        let per_row = name == "weight" || width > 1;
-        let shape = |n: usize| if per_row { vec![n, width] } else { vec![n] };
+    for tensor in row_tensors {
+        let slab = tensor.values.of(table);
         if table.is_dynamic() {
-            all.push((format!("unseen.{name}"), Lazy::f32(shape(1), slab.get(..width).unwrap_or_default())));
+            all.push((tensor.oov_name(), LazyTensor::f32(tensor.shape(1), &slab[..tensor.width])));
         }
-        all.push((name, gathered(shape(n), slab, width, order)));
+        let gathered = gathered(&tensor, slab, order);
+        all.push((tensor.name, gathered));
     }
     if table.is_dynamic() {
         let bytes = |make: fn(&(u64, u32, bool)) -> [u8; 8], size: usize| {
             move || Cow::Owned(order.iter().flat_map(|entry| make(entry).into_iter().take(size)).collect::<Vec<u8>>())
         };
-        all.push(("keys".into(), Lazy::made(Dtype::U64, vec![n], bytes(|e| e.0.to_le_bytes(), 8))));
-        all.push(("rows".into(), Lazy::made(Dtype::U64, vec![n], bytes(|e| u64::from(e.1).to_le_bytes(), 8))));
-        all.push(("seen".into(), Lazy::made(Dtype::U8, vec![n], bytes(|e| u64::from(e.2).to_le_bytes(), 1))));
+        all.push(("keys".into(), LazyTensor::lazy(Dtype::U64, vec![n], bytes(|e| e.0.to_le_bytes(), 8))));
+        all.push(("rows".into(), LazyTensor::lazy(Dtype::U64, vec![n], bytes(|e| u64::from(e.1).to_le_bytes(), 8))));
+        all.push(("seen".into(), LazyTensor::lazy(Dtype::U8, vec![n], bytes(|e| u64::from(e.2).to_le_bytes(), 1))));
     }
     all
 }
@@ -75,68 +140,52 @@ pub fn restore(
     seed: u64,
     folder: &Path,
 ) -> Result<Table> {
-    let slots = slots_of(program, spec);
-    let located = |what: String| {
-        let file = folder.join(super::table_file(&spec.name));
-        Error::input(format!("{}: {what}", file.display()))
-    };
-    let mut table = Table::new(spec, slots, seed).map_err(|e| Error::machine(e.to_string()))?;
-    let width = table.width();
+    let mut table = Table::blank(spec, program.slots(spec.update), seed).map_err(|e| Error::machine(e.to_string()))?;
     let order: Vec<usize> = match spec.kind {
         TableKind::Fixed { .. } => (0..table.rows()).collect(),
-        TableKind::Dynamic { .. } => {
-            let n = tensors.rows("keys")?;
-            let (keys, rows, seen) =
-                (tensors.u64("keys", &[n])?, tensors.u64("rows", &[n])?, tensors.u8("seen", &[n])?);
-            // Ids are entered in the order of their rows, so that each gets its old number.
-            let mut by_row: Vec<usize> = vec![usize::MAX; n];
-            for (k, &row) in rows.iter().enumerate() {
-                match row.checked_sub(1).and_then(|r| by_row.get_mut(r as usize)) {
-                    Some(place) if *place == usize::MAX => *place = k,
-                    _ => return Err(located(format!("`rows`: expected each of 1 to {n} once, found {row}"))),
-                }
-            }
-            for (at, &k) in by_row.iter().enumerate() {
-                let (Some(&key), Some(&seen)) = (keys.get(k), seen.get(k)) else { continue };
-                let row = table.insert_loaded(key, seen != 0).map_err(|e| Error::machine(e.to_string()))?;
-                if row as usize != at + 1 {
-                    return Err(located(format!("`keys`: expected distinct ids, found {key} twice")));
-                }
-            }
-            rows.iter().map(|&row| row as usize).collect()
-        }
+        TableKind::Dynamic { .. } => restore_ids(&mut table, tensors, &folder.join(super::table_file(&spec.name)))?,
     };
-    let n = order.len();
-    let dynamic = table.is_dynamic();
-    let fill = |name: &str, per_row: bool, width: usize, target: &mut [f32]| -> Result<()> {
-        let shape = |n: usize| if per_row { vec![n, width] } else { vec![n] };
-        let numbers = tensors.f32(name, &shape(n))?;
-        for (from, &row) in numbers.chunks_exact(width.max(1)).zip(&order) {
-            if let Some(to) = target.get_mut(row * width..(row + 1) * width) {
-                to.copy_from_slice(from);
-            }
+    let (row_tensors, scalars) = layout(program, spec, &table);
+    for tensor in row_tensors {
+        let width = tensor.width;
+        let values = tensors.f32(&tensor.name, &tensor.shape(order.len()))?;
+        let target = tensor.values.of_mut(&mut table);
+        for (k, &row) in order.iter().enumerate() {
+            target[row * width..][..width].copy_from_slice(&values[k * width..][..width]);
         }
-        if dynamic {
-            let unseen = tensors.f32(&format!("unseen.{name}"), &shape(1))?;
-            if let Some(to) = target.get_mut(..width) {
-                to.copy_from_slice(&unseen);
-            }
-        }
-        Ok(())
-    };
-    fill("weight", true, width, table.weights_mut())?;
-    fill("count", false, 1, table.counts_mut())?;
-    fill("touches", false, 1, table.touches_mut())?;
-    for (k, slot) in slots.iter().enumerate() {
-        let name = format!("slot.{}", slot.name);
-        let slot_width = table.slot_width(k);
-        match slot.per {
-            SlotScope::Tensor => {
-                let number = tensors.f32(&name, &[1])?;
-                table.slot_mut(k).copy_from_slice(&number);
-            }
-            SlotScope::Weight | SlotScope::Row => fill(&name, slot_width > 1, slot_width, table.slot_mut(k))?,
+        if table.is_dynamic() {
+            let oov = tensors.f32(&tensor.oov_name(), &tensor.shape(1))?;
+            tensor.values.of_mut(&mut table)[..width].copy_from_slice(&oov);
         }
     }
+    for (name, k) in scalars {
+        table.slot_mut(k).copy_from_slice(&tensors.f32(&name, &[1])?);
+    }
     Ok(table)
+}
+
+/// Inserts the ids of a dynamic table, each with the row number that it had; gives the row numbers
+/// in the order of the tensors.
+fn restore_ids(table: &mut Table, tensors: &Tensors<'_>, file: &Path) -> Result<Vec<usize>> {
+    let located = |what: String| Error::input(format!("{}: {what}", file.display()));
+    let n = tensors.rows("keys")?;
+    let (keys, rows, seen) = (tensors.u64("keys", &[n])?, tensors.u64("rows", &[n])?, tensors.u8("seen", &[n])?);
+    // Ids are inserted in the order of their rows, so that each gets its old number.
+    let mut by_row: Vec<Option<usize>> = vec![None; n];
+    for (k, &row) in rows.iter().enumerate() {
+        match row.checked_sub(1).and_then(|r| by_row.get_mut(r as usize)) {
+            Some(free @ None) => *free = Some(k),
+            Some(Some(_)) | None => {
+                return Err(located(format!("`rows`: expected each of 1 to {n} once, found {row}")));
+            }
+        }
+    }
+    for (at, k) in by_row.into_iter().enumerate() {
+        let k = k.expect("n distinct numbers from 1 to n are all of them");
+        let row = table.insert_loaded(keys[k], seen[k] != 0).map_err(|e| Error::machine(e.to_string()))?;
+        if row as usize != at + 1 {
+            return Err(located(format!("`keys`: expected distinct ids, found {} twice", keys[k])));
+        }
+    }
+    Ok(rows.iter().map(|&row| row as usize).collect())
 }

@@ -10,25 +10,25 @@ use std::fs::File;
 use std::path::Path;
 
 /// A tensor whose bytes are made when they are written.
-pub struct Lazy<'a> {
+pub struct LazyTensor<'a> {
     dtype: Dtype,
     shape: Vec<usize>,
     make: Box<dyn Fn() -> Cow<'a, [u8]> + 'a>,
 }
 
-impl<'a> Lazy<'a> {
+impl<'a> LazyTensor<'a> {
     /// Numbers as they lie in memory.
     pub fn f32(shape: Vec<usize>, numbers: &'a [f32]) -> Self {
-        Self::made(Dtype::F32, shape, move || Cow::Owned(numbers.iter().flat_map(|x| x.to_le_bytes()).collect()))
+        Self::lazy(Dtype::F32, shape, move || Cow::Owned(numbers.iter().flat_map(|x| x.to_le_bytes()).collect()))
     }
 
     /// Little-endian bytes of the dtype's numbers, made on demand.
-    pub fn made(dtype: Dtype, shape: Vec<usize>, make: impl Fn() -> Cow<'a, [u8]> + 'a) -> Self {
+    pub fn lazy(dtype: Dtype, shape: Vec<usize>, make: impl Fn() -> Cow<'a, [u8]> + 'a) -> Self {
         Self { dtype, shape, make: Box::new(make) }
     }
 }
 
-impl View for Lazy<'_> {
+impl View for LazyTensor<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -49,7 +49,7 @@ impl View for Lazy<'_> {
 /// A tensor whose numbers are looked at while they are written.
 struct Watched<'a, 'b> {
     name: &'b str,
-    tensor: Lazy<'a>,
+    tensor: LazyTensor<'a>,
     /// The first number of the file that is not finite: tensor, position in it, and the number.
     found: &'b Cell<Option<(&'b str, usize, f32)>>,
 }
@@ -81,9 +81,9 @@ impl View for Watched<'_, '_> {
 ///
 /// # Errors
 /// A number that is infinite or not a number: what training has made of it is worth nothing.
-pub fn write(path: &Path, tensors: Vec<(String, Lazy<'_>)>) -> Result<String> {
+pub fn write(path: &Path, tensors: Vec<(String, LazyTensor<'_>)>) -> Result<String> {
     let found = Cell::new(None);
-    let (names, tensors): (Vec<String>, Vec<Lazy<'_>>) = tensors.into_iter().unzip();
+    let (names, tensors): (Vec<String>, Vec<LazyTensor<'_>>) = tensors.into_iter().unzip();
     let watched = names.iter().zip(tensors).map(|(name, tensor)| (name, Watched { name, tensor, found: &found }));
     safetensors::tensor::serialize_to_file(watched, None, path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(e) => Error::file("write", path, &e),

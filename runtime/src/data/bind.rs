@@ -1,14 +1,14 @@
-//! From the schema to the columns wanted of every file: what each is for, which values it may hold, how to speak of it.
+//! From the schema to the columns required of every file: what each is for, which values it may hold, how to speak of it.
 
-use super::carried::Carried;
 use super::error::{DataError, FaultKind, nearest};
-use super::{Mode, OpenOptions};
+use super::passthrough::PassthroughColumn;
+use super::{OpenOptions, ReadMode};
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
 use std::path::Path;
 
 /// What fills which column of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Target {
+pub(crate) enum BatchColumn {
     /// `ids` or `dense` of a feature.
     Feature(usize),
     Label(usize),
@@ -17,7 +17,7 @@ pub(crate) enum Target {
 
 /// Which values a column holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Values {
+pub(crate) enum ColumnType {
     IntegerIds,
     StringIds,
     FixedIds { size: u64, clip: bool },
@@ -30,12 +30,12 @@ pub(crate) enum Values {
 /// Integers up to this, 2^24, are exact in f32.
 pub(crate) const EXACT_INTEGERS: f32 = 16_777_216.0;
 
-/// One wanted column.
+/// One required column.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    pub target: Target,
+pub(crate) struct RequiredColumn {
+    pub target: BatchColumn,
     pub column: String,
-    pub values: Values,
+    pub values: ColumnType,
     /// A list, one entry an element of this sequence.
     pub sequence: Option<usize>,
     /// `feature ad.good_id`
@@ -43,28 +43,28 @@ pub(crate) struct Wanted {
     pub location: String,
 }
 
-/// The schema and the columns it wants: features, and what [`Mode`] says of labels and keys.
+/// The schema and the columns it wants: features, and what [`ReadMode`] says of labels and keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Binding {
     pub schema: Schema,
     pub options: OpenOptions,
-    pub wanted: Vec<Wanted>,
+    pub required: Vec<RequiredColumn>,
     /// Columns to pass through, in the order of the output: keys, labels. Of prediction only.
-    pub carried: Vec<Carried>,
+    pub passthrough: Vec<PassthroughColumn>,
 }
 
 impl Binding {
     pub fn new(schema: &Schema, options: &OpenOptions) -> Self {
-        let mut wanted = Vec::new();
+        let mut required = Vec::new();
         for (index, feature) in schema.features.iter().enumerate() {
             let values = match feature.kind {
-                FeatureKind::Dynamic { key: KeyType::Int64 } => Values::IntegerIds,
-                FeatureKind::Dynamic { key: KeyType::String } => Values::StringIds,
-                FeatureKind::Fixed { size, clip } => Values::FixedIds { size, clip },
-                FeatureKind::Dense { width } => Values::Numbers { width: width as usize },
+                FeatureKind::Dynamic { key: KeyType::Int64 } => ColumnType::IntegerIds,
+                FeatureKind::Dynamic { key: KeyType::String } => ColumnType::StringIds,
+                FeatureKind::Fixed { size, clip } => ColumnType::FixedIds { size, clip },
+                FeatureKind::Dense { width } => ColumnType::Numbers { width: width as usize },
             };
-            wanted.push(Wanted {
-                target: Target::Feature(index),
+            required.push(RequiredColumn {
+                target: BatchColumn::Feature(index),
                 column: feature.column.clone(),
                 values,
                 sequence: feature.sequence.map(|s| s as usize),
@@ -72,66 +72,67 @@ impl Binding {
                 location: feature.location.clone(),
             });
         }
-        let labels = schema.labels.iter().enumerate().map(|(index, label)| Wanted {
-            target: Target::Label(index),
+        let labels = schema.labels.iter().enumerate().map(|(index, label)| RequiredColumn {
+            target: BatchColumn::Label(index),
             column: label.column.clone(),
-            values: Values::Label { missing: label.missing },
+            values: ColumnType::Label { missing: label.missing },
             sequence: None,
             what: format!("label {}", label.name),
             location: label.location.clone(),
         });
-        let keys = schema.keys.iter().enumerate().map(|(index, key)| Wanted {
-            target: Target::Key(index),
+        let keys = schema.keys.iter().enumerate().map(|(index, key)| RequiredColumn {
+            target: BatchColumn::Key(index),
             column: key.column.clone(),
             values: match key.kind {
-                KeyType::Int64 => Values::IntegerKeys,
-                KeyType::String => Values::StringKeys,
+                KeyType::Int64 => ColumnType::IntegerKeys,
+                KeyType::String => ColumnType::StringKeys,
             },
             sequence: None,
             what: format!("key {}", key.name),
             location: key.location.clone(),
         });
         let request_key = schema.requests.as_ref().map(|r| r.key as usize);
-        let of_requests = |wanted: &Wanted| request_key.is_some_and(|key| wanted.target == Target::Key(key));
-        let mut carried = Vec::new();
+        let of_requests =
+            |required: &RequiredColumn| request_key.is_some_and(|key| required.target == BatchColumn::Key(key));
+        let mut passthrough = Vec::new();
         match options.mode {
-            Mode::Train => wanted.extend(labels.chain(keys.filter(of_requests))),
-            Mode::Evaluate => wanted.extend(labels.chain(keys)),
-            Mode::Predict => {
-                let pass = |wanted| Carried { wanted, kind: None };
-                carried.extend(keys.clone().chain(labels).map(pass));
-                wanted.extend(keys.filter(of_requests));
+            ReadMode::Train => required.extend(labels.chain(keys.filter(of_requests))),
+            ReadMode::Evaluate => required.extend(labels.chain(keys)),
+            ReadMode::Predict => {
+                let pass = |required| PassthroughColumn { required, kind: None };
+                passthrough.extend(keys.clone().chain(labels).map(pass));
+                required.extend(keys.filter(of_requests));
             }
         }
-        Self { schema: schema.clone(), options: options.clone(), wanted, carried }
+        Self { schema: schema.clone(), options: options.clone(), required, passthrough }
     }
 
-    /// Index among a file's columns of every wanted one.
+    /// Index among a file's columns of every required one.
     pub fn locate(&self, file: &Path, names: &[&str]) -> Result<Vec<usize>, DataError> {
-        self.wanted
+        self.required
             .iter()
-            .map(|wanted| match wanted.find(file, names)? {
+            .map(|required| match required.find(file, names)? {
                 Some(index) => Ok(index),
-                None => Err(self.missing(file, wanted, names)),
+                None => Err(self.missing(file, required, names)),
             })
             .collect()
     }
 
     /// Index among a file's columns of every one to pass through; `None` for a label that it
     /// does not have.
-    pub fn locate_carried(&self, file: &Path, names: &[&str]) -> Result<Vec<Option<usize>>, DataError> {
-        self.carried
+    pub fn locate_passthrough(&self, file: &Path, names: &[&str]) -> Result<Vec<Option<usize>>, DataError> {
+        self.passthrough
             .iter()
-            .map(|carried| match carried.wanted.find(file, names)? {
-                None if !carried.is_label() => Err(self.missing(file, &carried.wanted, names)),
+            .map(|passthrough| match passthrough.required.find(file, names)? {
+                None if !passthrough.is_label() => Err(self.missing(file, &passthrough.required, names)),
                 found => Ok(found),
             })
             .collect()
     }
 
-    fn missing(&self, file: &Path, wanted: &Wanted, names: &[&str]) -> DataError {
-        let error = wanted.fault(FaultKind::MissingColumn, file, "a column of this name", "none");
-        if let Some(near) = nearest(&wanted.column, names.iter().copied()) {
+    fn missing(&self, file: &Path, required: &RequiredColumn, names: &[&str]) -> DataError {
+        let error = required.fault(FaultKind::MissingColumn, file, "a column of this name", "none");
+        if let Some(near) = nearest(&required.column, names.iter().copied()) {
             return error.help(format!("did you mean \"{near}\"? name it in the spec with `from {near}`"));
         }
         let shown: Vec<String> = names.iter().take(12).map(|n| format!("\"{n}\"")).collect();
@@ -150,7 +151,7 @@ impl Binding {
     }
 }
 
-impl Wanted {
+impl RequiredColumn {
     /// Index among a file's columns.
     fn find(&self, file: &Path, names: &[&str]) -> Result<Option<usize>, DataError> {
         let mut found = (0..names.len()).filter(|&i| names[i] == self.column);
@@ -173,19 +174,19 @@ impl Wanted {
     ) -> DataError {
         DataError::new(kind, file, expected, found)
             .column(self.column.clone())
-            .wanted_by(self.what.clone(), self.location.clone())
+            .required_by(self.what.clone(), self.location.clone())
     }
 
     /// `a list of integers`
     pub fn expected_type(&self) -> String {
         let (one, many) = match self.values {
-            Values::IntegerIds | Values::FixedIds { .. } | Values::IntegerKeys => {
+            ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys => {
                 ("integers".into(), "integers".into())
             }
-            Values::StringIds | Values::StringKeys => ("strings".into(), "strings".into()),
-            Values::Numbers { width: 1 } => ("numbers".into(), "numbers".into()),
-            Values::Numbers { width } => (format!("lists of {width} numbers"), format!("lists of {width} numbers")),
-            Values::Label { .. } => ("booleans or numbers 0 and 1".to_string(), "labels".to_string()),
+            ColumnType::StringIds | ColumnType::StringKeys => ("strings".into(), "strings".into()),
+            ColumnType::Numbers { width: 1 } => ("numbers".into(), "numbers".into()),
+            ColumnType::Numbers { width } => (format!("lists of {width} numbers"), format!("lists of {width} numbers")),
+            ColumnType::Label { .. } => ("booleans or numbers 0 and 1".to_string(), "labels".to_string()),
         };
         if self.sequence.is_some() { format!("lists of {many}") } else { one }
     }
@@ -196,17 +197,19 @@ impl Wanted {
             (_, Some(_)) if !found_list => {
                 "the fields of a `sequence` are list columns; put a plain one under `features`"
             }
-            (Values::Numbers { width: 1 }, None) if found_list => {
+            (ColumnType::Numbers { width: 1 }, None) if found_list => {
                 "declare it `number[k]` if every list has length k, or put the column into a `sequence`"
             }
             (_, None) if found_list => "put the column into a `sequence`, or name another with `from`",
-            (Values::IntegerIds, _) if found_strings => "declare the feature `category of string`",
-            (Values::IntegerKeys, _) if found_strings => "declare the key `string`",
-            (Values::StringIds, _) => "declare the feature `category` if the ids are integers",
-            (Values::StringKeys, _) => "declare the key `int64` if it holds integers",
-            (Values::IntegerIds | Values::FixedIds { .. } | Values::IntegerKeys, _) => "cast the column to int64",
-            (Values::Numbers { .. }, _) => "cast the column to a number type",
-            (Values::Label { .. }, _) => "write the label as 0 and 1",
+            (ColumnType::IntegerIds, _) if found_strings => "declare the feature `category of string`",
+            (ColumnType::IntegerKeys, _) if found_strings => "declare the key `string`",
+            (ColumnType::StringIds, _) => "declare the feature `category` if the ids are integers",
+            (ColumnType::StringKeys, _) => "declare the key `int64` if it holds integers",
+            (ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys, _) => {
+                "cast the column to int64"
+            }
+            (ColumnType::Numbers { .. }, _) => "cast the column to a number type",
+            (ColumnType::Label { .. }, _) => "write the label as 0 and 1",
         };
         error.help(help)
     }
@@ -218,15 +221,15 @@ impl Wanted {
 
     pub fn null(&self, file: &Path) -> DataError {
         let help = match (self.values, self.sequence) {
-            (Values::Label { .. }, _) => {
+            (ColumnType::Label { .. }, _) => {
                 "drop the row, or declare the label with `missing` and a value that stands for it"
             }
             (_, Some(_)) => "write an empty list for no entries, and no nulls inside lists",
-            (Values::Numbers { .. }, None) => "fill in a number, such as 0",
+            (ColumnType::Numbers { .. }, None) => "fill in a number, such as 0",
             _ => "fill in a value that stands for \"unknown\"",
         };
         let expected = match self.values {
-            Values::Label { .. } => "0 or 1",
+            ColumnType::Label { .. } => "0 or 1",
             _ if self.sequence.is_some() => "a list of values",
             _ => "a value",
         };
@@ -269,7 +272,7 @@ impl Wanted {
         )
     }
 
-    pub fn unequal(&self, file: &Path, other: &Wanted, sequence: &str, lengths: (usize, usize)) -> DataError {
+    pub fn unequal(&self, file: &Path, other: &RequiredColumn, sequence: &str, lengths: (usize, usize)) -> DataError {
         self.fault(
             FaultKind::UnequalLength,
             file,

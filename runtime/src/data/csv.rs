@@ -5,19 +5,19 @@
 //! note where each block begins. A fault has the line on which its record begins, or on which the
 //! quote at fault opened.
 
-use super::bind::{Binding, EXACT_INTEGERS, Target, Values, Wanted};
-use super::carried::{Observed, TextKind, Texts};
+use super::bind::{BatchColumn, Binding, ColumnType, EXACT_INTEGERS, RequiredColumn};
+use super::block::{DataFile, FileFormat, RowBlock, RowBlockReader};
 use super::decode::label_value;
-use super::error::{DataError, FaultKind, Place};
-use super::files::{DataFile, Format, Unit, UnitReader};
-use super::records::{Failure, LineEnd, Malformed, Problem, Record, Records, Start};
+use super::error::{DataError, FaultKind, Location};
+use super::passthrough::{Observed, TextKind, Texts};
+use super::records::{CsvRecord, LineEnd, Malformed, Problem, RecordError, Records, Start};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Records of a unit.
+/// Records of a block.
 const BLOCK: u64 = 16_384;
 
 const QUOTE_HELP: &str = "where a value contains a quote, write it twice and quote the whole field: `\"5\"\" disk\"`";
@@ -27,10 +27,10 @@ const ENCODING_HELP: &str = "save the file as UTF-8";
 #[derive(Debug)]
 pub(crate) struct CsvFile {
     delimiter: u8,
-    /// By wanted column: the field that holds it.
+    /// By required column: the field that holds it.
     fields: Vec<usize>,
     /// By column to pass through: the field that holds it, and the type of its texts.
-    carried: Vec<Option<(usize, TextKind)>>,
+    passthrough: Vec<Option<(usize, TextKind)>>,
     /// Fields of a record.
     count: usize,
     /// Where each block begins.
@@ -48,7 +48,7 @@ pub(crate) fn open(
     binding: &Binding,
 ) -> Result<(DataFile, Vec<u64>), DataError> {
     let mut records = records_at(file, path, delimiter, (Start { offset: 0, line: 1 }, None))?;
-    let mut record = Record::new();
+    let mut record = CsvRecord::new();
     if !records.read(&mut record).map_err(|e| failed(path, e, delimiter, &[]))? {
         return Err(DataError::new(FaultKind::EmptyFile, path, "a header line", "no lines")
             .help("write the names of the columns first"));
@@ -57,20 +57,20 @@ pub(crate) fn open(
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
     let header_line = record.start.line;
     let (mut blocks, mut sizes, mut rows) = (Vec::new(), Vec::new(), 0u64);
-    let (mut fields, mut carried) = (Vec::new(), Vec::new());
+    let (mut fields, mut passthrough) = (Vec::new(), Vec::new());
     let mut more = records.read(&mut record);
     if !matches!(more, Ok(false)) {
         // Before the first record's own faults, which another delimiter explains.
         check_delimiter(path, (&names, header_line), delimiter, binding)?;
         fields = binding.locate(path, &names)?;
-        carried = binding.locate_carried(path, &names)?;
+        passthrough = binding.locate_passthrough(path, &names)?;
     }
-    let mut observed = vec![Observed::default(); carried.len()];
+    let mut observed = vec![Observed::default(); passthrough.len()];
     while more.map_err(|e| failed(path, e, delimiter, &names))? {
         if record.len() != names.len() {
             return Err(wrong_count(path, &record, names.len(), delimiter));
         }
-        for (observed, field) in observed.iter_mut().zip(&carried) {
+        for (observed, field) in observed.iter_mut().zip(&passthrough) {
             field.iter().for_each(|&field| observed.see(trimmed(record.field(field))));
         }
         if rows % BLOCK == 0 {
@@ -88,13 +88,13 @@ pub(crate) fn open(
     // An id takes two characters of text at least, with its separator, and eight bytes in a batch.
     let decoded_bytes = length.saturating_mul(4);
     let count = names.len();
-    let columns = binding.carried.iter().zip(observed).zip(carried);
-    let carried: Vec<_> =
-        columns.map(|((carried, observed), field)| Some((field?, observed.kind(&carried.wanted)))).collect();
-    let kinds = carried.iter().map(|column| column.map(|(_, kind)| kind.data_type())).collect();
-    let format = Format::Csv(CsvFile { delimiter, fields, carried, count, blocks, line_end });
+    let columns = binding.passthrough.iter().zip(observed).zip(passthrough);
+    let passthrough: Vec<_> =
+        columns.map(|((passthrough, observed), field)| Some((field?, observed.kind(&passthrough.required)))).collect();
+    let kinds = passthrough.iter().map(|column| column.map(|(_, kind)| kind.data_type())).collect();
+    let contents = Box::new(CsvFile { delimiter, fields, passthrough, count, blocks, line_end });
     let path = path.to_path_buf();
-    Ok((DataFile { path, length, rows, decoded_bytes, digest, carried: kinds, format }, sizes))
+    Ok((DataFile { path, length, rows, decoded_bytes, digest, passthrough: kinds, contents }, sizes))
 }
 
 fn records_at(
@@ -109,13 +109,13 @@ fn records_at(
 }
 
 /// The names of the columns.
-fn names(path: &Path, header: &Record) -> Result<Vec<String>, DataError> {
+fn names(path: &Path, header: &CsvRecord) -> Result<Vec<String>, DataError> {
     header
         .fields()
         .map(|name| match std::str::from_utf8(name) {
             Ok(name) => Ok(name.trim().to_string()),
             Err(_) => Err(DataError::new(FaultKind::BadValue, path, "names of columns in UTF-8", shown(name))
-                .at(Place::Line(header.start.line))
+                .at(Location::Line(header.start.line))
                 .help(ENCODING_HELP)),
         })
         .collect()
@@ -130,13 +130,13 @@ fn check_delimiter(
 ) -> Result<(), DataError> {
     let &[name] = names else { return Ok(()) };
     let other = name.bytes().find(|&byte| other_delimiter(byte, delimiter));
-    let Some(other) = other.filter(|_| binding.wanted.iter().all(|wanted| wanted.column != name)) else {
+    let Some(other) = other.filter(|_| binding.required.iter().all(|required| required.column != name)) else {
         return Ok(());
     };
     let expected = format!("columns separated by {}, as the file's name says", named(delimiter));
     let found = format!("a header of one field with {} in it", named(other));
     Err(DataError::new(FaultKind::Format, path, expected, found)
-        .at(Place::Line(line))
+        .at(Location::Line(line))
         .help(delimiter_help(other, delimiter)))
 }
 
@@ -161,7 +161,7 @@ fn named(delimiter: u8) -> String {
     }
 }
 
-fn wrong_count(path: &Path, record: &Record, expected: usize, delimiter: u8) -> DataError {
+fn wrong_count(path: &Path, record: &CsvRecord, expected: usize, delimiter: u8) -> DataError {
     let (first, last) = (record.start.line, record.last_line);
     let help = if last > first {
         format!("a quoted field goes on to line {last}: close it where it ends, and write quotes inside it twice")
@@ -171,14 +171,14 @@ fn wrong_count(path: &Path, record: &Record, expected: usize, delimiter: u8) -> 
         "take the line out if it is a comment or a total; if the record is cut short, write it again".into()
     };
     let expected = format!("{expected} fields, as in the header");
-    DataError::new(FaultKind::FieldCount, path, expected, record.len().to_string()).at(Place::Line(first)).help(help)
+    DataError::new(FaultKind::FieldCount, path, expected, record.len().to_string()).at(Location::Line(first)).help(help)
 }
 
 /// The error of a record that cannot be read. `names`: of the columns, where the header is known.
-fn failed(path: &Path, failure: Failure, delimiter: u8, names: &[&str]) -> DataError {
+fn failed(path: &Path, failure: RecordError, delimiter: u8, names: &[&str]) -> DataError {
     let Malformed { line, field, problem } = match failure {
-        Failure::Io(e) => return DataError::io(path, &e),
-        Failure::Malformed(malformed) => malformed,
+        RecordError::Io(e) => return DataError::io(path, &e),
+        RecordError::Malformed(malformed) => malformed,
     };
     let quote_help = QUOTE_HELP.to_string();
     let (expected, found, help) = match problem {
@@ -215,46 +215,50 @@ fn failed(path: &Path, failure: Failure, delimiter: u8, names: &[&str]) -> DataE
             "look for a quote that opens here and is never closed".into(),
         ),
     };
-    let error = DataError::new(FaultKind::Malformed, path, expected, found).at(Place::Line(line)).help(help);
+    let error = DataError::new(FaultKind::Malformed, path, expected, found).at(Location::Line(line)).help(help);
     match names.get(field) {
         Some(name) => error.column(*name),
         None => error,
     }
 }
 
-impl CsvFile {
-    /// The line of a unit's row, found by reading up to it.
-    pub fn place(&self, path: &Path, unit: Unit, row: u64) -> Result<Place, DataError> {
+impl FileFormat for CsvFile {
+    /// The line of a block's row, found by reading up to it.
+    fn locate(&self, path: &Path, block: RowBlock, row: u64) -> Result<Location, DataError> {
         let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
-        let mut records = records_at(file, path, self.delimiter, (self.blocks[unit.index], self.line_end))?;
-        let mut record = Record::new();
+        let mut records = records_at(file, path, self.delimiter, (self.blocks[block.index], self.line_end))?;
+        let mut record = CsvRecord::new();
         for _ in 0..=row {
             if !records.read(&mut record).map_err(|e| failed(path, e, self.delimiter, &[]))? {
                 return Err(changed(path, record.start.line));
             }
         }
-        Ok(Place::Line(record.start.line))
+        Ok(Location::Line(record.start.line))
     }
 
-    pub fn reader(
+    fn reader(
         &self,
         binding: &Binding,
         path: &Path,
-        unit: Unit,
+        block: RowBlock,
         skip: u64,
-    ) -> Result<Box<dyn UnitReader>, DataError> {
+    ) -> Result<Box<dyn RowBlockReader>, DataError> {
         let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
-        let mut block = BlockReader {
+        let mut block = CsvBlockReader {
             path: path.to_path_buf(),
             separator: binding.options.list_separator,
             fields: self.fields.clone(),
-            carried: self.carried.iter().map(|column| column.map(|(field, kind)| (field, Texts::new(kind)))).collect(),
+            passthrough: self
+                .passthrough
+                .iter()
+                .map(|column| column.map(|(field, kind)| (field, Texts::new(kind))))
+                .collect(),
             lines: Vec::new(),
-            rounded: vec![Rounded::No; binding.wanted.len()],
+            rounded: vec![Rounded::No; binding.required.len()],
             count: self.count,
-            records: records_at(file, path, self.delimiter, (self.blocks[unit.index], self.line_end))?,
-            record: Record::new(),
-            left: unit.rows,
+            records: records_at(file, path, self.delimiter, (self.blocks[block.index], self.line_end))?,
+            record: CsvRecord::new(),
+            left: block.rows,
             ends: vec![None; binding.schema.sequences.len()],
         };
         for _ in 0..skip {
@@ -264,26 +268,26 @@ impl CsvFile {
     }
 }
 
-struct BlockReader {
+struct CsvBlockReader {
     path: PathBuf,
     /// Between the entries of a list.
     separator: u8,
     fields: Vec<usize>,
     /// By column to pass through: its field, and values that are not yet appended.
-    carried: Vec<Option<(usize, Texts)>>,
+    passthrough: Vec<Option<(usize, Texts)>>,
     /// Lines of the rows whose values those are.
     lines: Vec<u64>,
-    /// By wanted column.
+    /// By required column.
     rounded: Vec<Rounded>,
     count: usize,
     records: Records<File>,
-    record: Record,
+    record: CsvRecord,
     left: u64,
-    /// By sequence: the wanted column that set this row's length, and the length.
+    /// By sequence: the required column that set this row's length, and the length.
     ends: Vec<Option<(usize, usize)>>,
 }
 
-impl BlockReader {
+impl CsvBlockReader {
     /// Reads the next record, which was whole when the file was opened.
     fn advance(&mut self) -> Result<(), DataError> {
         let line = match self.records.read(&mut self.record) {
@@ -292,32 +296,32 @@ impl BlockReader {
                 return Ok(());
             }
             Ok(_) => self.record.start.line,
-            Err(Failure::Io(e)) => return Err(DataError::io(&self.path, &e)),
-            Err(Failure::Malformed(malformed)) => malformed.line,
+            Err(RecordError::Io(e)) => return Err(DataError::io(&self.path, &e)),
+            Err(RecordError::Malformed(malformed)) => malformed.line,
         };
         Err(changed(&self.path, line))
     }
 
     fn row(&mut self, binding: &Binding, out: &mut Batch) -> Result<(), DataError> {
         self.ends.fill(None);
-        for (index, wanted) in binding.wanted.iter().enumerate() {
+        for (index, required) in binding.required.iter().enumerate() {
             let field = trimmed(self.record.field(self.fields[index]));
-            let (at, before) = (self.record.start.line, numbers(wanted, out).len());
-            let Some(sequence) = wanted.sequence else {
-                scalar(wanted, &self.path, field, self.separator, out)?;
-                let vector = matches!(wanted.values, Values::Numbers { width } if width > 1);
+            let (at, before) = (self.record.start.line, numbers(required, out).len());
+            let Some(sequence) = required.sequence else {
+                scalar(required, &self.path, field, self.separator, out)?;
+                let vector = matches!(required.values, ColumnType::Numbers { width } if width > 1);
                 let items = field.split(|&b| vector && b == self.separator);
-                self.rounded[index].look(wanted, (&self.path, at), items, &numbers(wanted, out)[before..]);
+                self.rounded[index].look(required, (&self.path, at), items, &numbers(required, out)[before..]);
                 continue;
             };
             let length = if field.is_empty() { 0 } else { field.iter().filter(|&&b| b == self.separator).count() + 1 };
             // A vector inside a list has the same separator: `width` entries an element.
-            let width = match wanted.values {
-                Values::Numbers { width } => width.max(1),
+            let width = match required.values {
+                ColumnType::Numbers { width } => width.max(1),
                 _ => 1,
             };
             if length % width != 0 {
-                return Err(wanted.wrong_width(&self.path, width, length));
+                return Err(required.wrong_width(&self.path, width, length));
             }
             let length = length / width;
             let (begin, end) = binding.kept(sequence, 0, length);
@@ -331,19 +335,21 @@ impl BlockReader {
                 Some((_, expected)) if expected == length => {}
                 Some((first, expected)) => {
                     let name = &binding.schema.sequences[sequence].name;
-                    return Err(wanted.unequal(&self.path, &binding.wanted[first], name, (expected, length)));
+                    return Err(required.unequal(&self.path, &binding.required[first], name, (expected, length)));
                 }
             }
             let items = field.split(|&b| b == self.separator).skip(begin * width).take((end - begin) * width);
             for item in items.clone() {
-                value(wanted, &self.path, trimmed(item), out)?;
+                value(required, &self.path, trimmed(item), out)?;
             }
-            self.rounded[index].look(wanted, (&self.path, at), items, &numbers(wanted, out)[before..]);
+            self.rounded[index].look(required, (&self.path, at), items, &numbers(required, out)[before..]);
         }
-        for (carried, column) in binding.carried.iter().zip(&mut self.carried) {
+        for (passthrough, column) in binding.passthrough.iter().zip(&mut self.passthrough) {
             if let Some((field, texts)) = column {
                 let text = trimmed(self.record.field(*field));
-                texts.push(text).map_err(|expected| carried.wanted.bad_value(&self.path, expected, shown(text)))?;
+                texts
+                    .push(text)
+                    .map_err(|expected| passthrough.required.bad_value(&self.path, expected, shown(text)))?;
             }
         }
         Ok(())
@@ -352,27 +358,27 @@ impl BlockReader {
 
 fn changed(path: &Path, line: u64) -> DataError {
     DataError::new(FaultKind::Damaged, path, "the records that the file had when it was opened", "other records")
-        .at(Place::Line(line))
+        .at(Location::Line(line))
         .help("the file changed while it was read: start again")
 }
 
-impl UnitReader for BlockReader {
+impl RowBlockReader for CsvBlockReader {
     fn read(&mut self, binding: &Binding, limit: usize, out: &mut Batch) -> Result<usize, DataError> {
         let rows = limit.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         for _ in 0..rows {
             self.advance()?;
             let line = self.record.start.line;
-            self.row(binding, out).map_err(|e| e.at(Place::Line(line)))?;
-            if !self.carried.is_empty() {
+            self.row(binding, out).map_err(|e| e.at(Location::Line(line)))?;
+            if !self.passthrough.is_empty() {
                 self.lines.push(line);
             }
         }
-        out.carried.resize(binding.carried.len(), Vec::new());
-        let columns = binding.carried.iter().zip(&mut self.carried).zip(&mut out.carried);
-        for ((carried, column), out) in columns {
+        out.passthrough.resize(binding.passthrough.len(), Vec::new());
+        let columns = binding.passthrough.iter().zip(&mut self.passthrough).zip(&mut out.passthrough);
+        for ((passthrough, column), out) in columns {
             let array = column.as_mut().map(|(_, texts)| texts.take());
-            let line = |index: usize| Place::Line(self.lines[index]);
-            carried.append(&self.path, array.as_ref(), rows, line, out)?;
+            let line = |index: usize| Location::Line(self.lines[index]);
+            passthrough.append(&self.path, array.as_ref(), rows, line, out)?;
         }
         self.lines.clear();
         out.rows += rows;
@@ -393,14 +399,14 @@ impl UnitReader for BlockReader {
 enum Rounded {
     No,
     Found(DataError),
-    Told,
+    Reported,
 }
 
 impl Rounded {
     /// Looks at the texts of a record's field and at the numbers that were made of them.
     fn look<'a>(
         &mut self,
-        wanted: &Wanted,
+        required: &RequiredColumn,
         (path, line): (&Path, u64),
         texts: impl Iterator<Item = &'a [u8]>,
         numbers: &[f32],
@@ -412,7 +418,7 @@ impl Rounded {
         let integer = |text: &[u8]| std::str::from_utf8(trimmed(text)).ok()?.parse::<i128>().ok();
         let mut pairs = texts.zip(numbers).filter_map(|(text, &x)| Some((integer(text)?, x)));
         if let Some((integer, x)) = pairs.find(|&(integer, x)| integer != x as i128) {
-            *self = Self::Found(wanted.rounded(path, integer, x).at(Place::Line(line)));
+            *self = Self::Found(required.rounded(path, integer, x).at(Location::Line(line)));
         }
     }
 
@@ -420,18 +426,18 @@ impl Rounded {
         if !matches!(self, Self::Found(_)) {
             return None;
         }
-        match std::mem::replace(self, Self::Told) {
+        match std::mem::replace(self, Self::Reported) {
             Self::Found(warning) => Some(warning),
-            Self::No | Self::Told => None,
+            Self::No | Self::Reported => None,
         }
     }
 }
 
 /// The numbers of a numeric feature; none of another column.
-fn numbers<'b>(wanted: &Wanted, batch: &'b Batch) -> &'b [f32] {
-    match wanted.target {
-        Target::Feature(f) => &batch.dense[f],
-        Target::Label(_) | Target::Key(_) => &[],
+fn numbers<'b>(required: &RequiredColumn, batch: &'b Batch) -> &'b [f32] {
+    match required.target {
+        BatchColumn::Feature(f) => &batch.dense[f],
+        BatchColumn::Label(_) | BatchColumn::Key(_) => &[],
     }
 }
 
@@ -444,70 +450,76 @@ fn trimmed(field: &[u8]) -> &[u8] {
     field.trim_ascii()
 }
 
-fn scalar(wanted: &Wanted, path: &Path, field: &[u8], separator: u8, out: &mut Batch) -> Result<(), DataError> {
-    if let Values::Numbers { width } = wanted.values
+fn scalar(
+    required: &RequiredColumn,
+    path: &Path,
+    field: &[u8],
+    separator: u8,
+    out: &mut Batch,
+) -> Result<(), DataError> {
+    if let ColumnType::Numbers { width } = required.values
         && width > 1
     {
         let found = if field.is_empty() { 0 } else { field.split(|&b| b == separator).count() };
         if found != width {
-            return Err(wanted.wrong_width(path, width, found));
+            return Err(required.wrong_width(path, width, found));
         }
-        return field.split(|&b| b == separator).try_for_each(|item| value(wanted, path, trimmed(item), out));
+        return field.split(|&b| b == separator).try_for_each(|item| value(required, path, trimmed(item), out));
     }
-    value(wanted, path, field, out)
+    value(required, path, field, out)
 }
 
 /// Appends one value. An empty one is a null.
-fn value(wanted: &Wanted, path: &Path, text: &[u8], out: &mut Batch) -> Result<(), DataError> {
-    if text.is_empty() && !matches!(wanted.values, Values::Label { missing: Some(_) }) {
-        return Err(wanted.null(path));
+fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &mut Batch) -> Result<(), DataError> {
+    if text.is_empty() && !matches!(required.values, ColumnType::Label { missing: Some(_) }) {
+        return Err(required.null(path));
     }
-    let bad = |expected: &str| wanted.bad_value(path, expected, shown(text));
+    let bad = |expected: &str| required.bad_value(path, expected, shown(text));
     let string = || {
         std::str::from_utf8(text)
-            .map_err(|_| wanted.fault(FaultKind::BadValue, path, "text in UTF-8", shown(text)).help(ENCODING_HELP))
+            .map_err(|_| required.fault(FaultKind::BadValue, path, "text in UTF-8", shown(text)).help(ENCODING_HELP))
     };
-    match (wanted.values, wanted.target) {
-        (Values::IntegerIds, Target::Feature(f)) => {
+    match (required.values, required.target) {
+        (ColumnType::IntegerIds, BatchColumn::Feature(f)) => {
             let id = string()?;
             // Also what only fits without a sign, as the unsigned columns of Parquet.
             let id = id.parse::<i64>().map(|v| v as u64).or_else(|_| id.parse::<u64>());
             out.ids[f].push(id.map_err(|_| {
-                wanted
+                required
                     .fault(FaultKind::BadValue, path, "an integer", shown(text))
                     .help("declare the feature `category of string`, or correct the value")
             })?);
         }
-        (Values::StringIds, Target::Feature(f)) => out.ids[f].push(string_id(string()?)),
-        (Values::FixedIds { size, clip }, Target::Feature(f)) => {
+        (ColumnType::StringIds, BatchColumn::Feature(f)) => out.ids[f].push(string_id(string()?)),
+        (ColumnType::FixedIds { size, clip }, BatchColumn::Feature(f)) => {
             let id = string()?.parse::<i128>().map_err(|_| bad("an integer"))?;
             out.ids[f].push(match u64::try_from(id) {
                 Ok(id) if id < size => id,
-                _ if !clip => return Err(wanted.out_of_range(path, size, id.to_string())),
+                _ if !clip => return Err(required.out_of_range(path, size, id.to_string())),
                 _ if id < 0 => 0,
                 _ => size.saturating_sub(1),
             });
         }
-        (Values::Numbers { .. }, Target::Feature(f)) => {
+        (ColumnType::Numbers { .. }, BatchColumn::Feature(f)) => {
             let number = string()?.parse::<f64>().map_err(|_| bad("a number"))? as f32;
             if !number.is_finite() {
-                return Err(wanted.not_finite(path, String::from_utf8_lossy(text)));
+                return Err(required.not_finite(path, String::from_utf8_lossy(text)));
             }
             out.dense[f].push(number);
         }
-        (Values::Label { missing }, Target::Label(l)) => {
+        (ColumnType::Label { missing }, BatchColumn::Label(l)) => {
             let number = match text {
                 b"" => f64::NAN,
                 b"true" | b"True" | b"TRUE" => 1.0,
                 b"false" | b"False" | b"FALSE" => 0.0,
-                _ => string()?.parse::<f64>().map_err(|_| wanted.text_label(path, shown(text)))?,
+                _ => string()?.parse::<f64>().map_err(|_| required.text_label(path, shown(text)))?,
             };
             let (label, known) =
-                label_value(number, missing, text.is_empty()).ok_or_else(|| wanted.bad_label(path, number))?;
+                label_value(number, missing, text.is_empty()).ok_or_else(|| required.bad_label(path, number))?;
             out.labels[l].push(label);
             out.present[l].push(known);
         }
-        (Values::IntegerKeys, Target::Key(k)) => {
+        (ColumnType::IntegerKeys, BatchColumn::Key(k)) => {
             // Also what only fits without a sign, as the unsigned columns of Parquet.
             let key = string()?;
             let key = key.parse::<i64>().or_else(|_| key.parse::<u64>().map(|v| v as i64));
@@ -516,7 +528,7 @@ fn value(wanted: &Wanted, path: &Path, text: &[u8], out: &mut Batch) -> Result<(
                 keys.push(key);
             }
         }
-        (Values::StringKeys, Target::Key(k)) => {
+        (ColumnType::StringKeys, BatchColumn::Key(k)) => {
             let key = string()?.to_string();
             if let KeyColumn::String(keys) = &mut out.keys[k] {
                 keys.push(key);

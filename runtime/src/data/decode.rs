@@ -6,15 +6,19 @@
 // One body serves every primitive type: for one of them the cast does nothing.
 #![allow(clippy::unnecessary_cast)]
 
-use super::bind::{Binding, EXACT_INTEGERS, Target, Values, Wanted};
-use super::error::{DataError, FaultKind, Place};
+use super::bind::{BatchColumn, Binding, ColumnType, EXACT_INTEGERS, RequiredColumn};
+use super::error::{DataError, FaultKind, Location};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
-use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use arrow_select::take::take;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,14 +60,14 @@ type Spans<'a> = &'a [(usize, usize)];
 /// Scratch of one reader.
 #[derive(Default)]
 pub(crate) struct Decoder {
-    /// By sequence: raw offsets of its first column in this record batch, and which wanted column that is.
+    /// By sequence: raw offsets of its first column in this record batch, and which required column that is.
     lists: Vec<Option<(usize, Vec<usize>)>>,
     spans: Vec<(usize, usize)>,
-    /// By wanted column; a row group's batches share one dictionary.
+    /// By required column; a row group's batches share one dictionary.
     dictionaries: Vec<Option<Dictionary>>,
-    /// By wanted column: whether it had an integer that f32 does not hold exactly.
+    /// By required column: whether it had an integer that f32 does not hold exactly.
     rounded: Vec<bool>,
-    /// Not yet told.
+    /// Not yet reported.
     warnings: Vec<DataError>,
 }
 
@@ -76,38 +80,38 @@ struct Dictionary {
 }
 
 impl Decoder {
-    /// Appends the rows of `records`; its column for the wanted column `i` is `columns[i]`, and that
-    /// for column `i` to pass through `carried[i]`. `first_row` is the file's row number of the first.
+    /// Appends the rows of `records`; its column for the required column `i` is `columns[i]`, and that
+    /// for column `i` to pass through `passthrough[i]`. `first_row` is the file's row number of the first.
     pub fn append(
         &mut self,
         binding: &Binding,
         file: &Path,
         first_row: u64,
         records: &[ArrayRef],
-        (columns, carried): (&[usize], &[Option<usize>]),
+        (columns, passthrough): (&[usize], &[Option<usize>]),
         out: &mut Batch,
     ) -> Result<(), DataError> {
         let rows = records.first().map_or(0, |array| array.len());
         self.lists.clear();
         self.lists.resize(binding.schema.sequences.len(), None);
-        self.dictionaries.resize(binding.wanted.len(), None);
-        self.rounded.resize(binding.wanted.len(), false);
-        for (index, wanted) in binding.wanted.iter().enumerate() {
-            let array = plain(&records[columns[index]], file, wanted)?;
-            let Some(sequence) = wanted.sequence else {
+        self.dictionaries.resize(binding.required.len(), None);
+        self.rounded.resize(binding.required.len(), false);
+        for (index, required) in binding.required.iter().enumerate() {
+            let array = plain(&records[columns[index]]);
+            let Some(sequence) = required.sequence else {
                 let dictionary = &mut self.dictionaries[index];
-                leaf(wanted, &array, &[(0, rows)], dictionary, out)
-                    .map_err(|bad| located(bad, wanted, file, |element| first_row + element as u64))?;
-                self.warn(index, wanted, file, &array, &[(0, rows)], |element| first_row + element as u64);
+                leaf(required, &array, &[(0, rows)], dictionary, out)
+                    .map_err(|bad| located(bad, required, file, |element| first_row + element as u64))?;
+                self.warn(index, required, file, &array, &[(0, rows)], |element| first_row + element as u64);
                 continue;
             };
             if array.null_count() > 0 {
                 let row = (0..rows).find(|&r| array.is_null(r)).unwrap_or(0);
-                return Err(wanted.null(file).at(Place::Row(first_row + row as u64)));
+                return Err(required.null(file).at(Location::Row(first_row + row as u64)));
             }
             let (offsets, values) =
-                list(&array).ok_or_else(|| wanted.wrong_type(file, &array.data_type().to_string(), false, false))?;
-            let values = plain(&values, file, wanted)?;
+                list(&array).ok_or_else(|| required.wrong_type(file, &array.data_type().to_string(), false, false))?;
+            let values = plain(&values);
             self.align(binding, file, first_row, index, sequence, &offsets, out)?;
             self.spans.clear();
             for pair in offsets.windows(2) {
@@ -119,21 +123,21 @@ impl Decoder {
                 }
             }
             let row = |element| first_row + offsets.partition_point(|&o| o <= element) as u64 - 1;
-            leaf(wanted, &values, &self.spans, &mut self.dictionaries[index], out)
-                .map_err(|bad| located(bad, wanted, file, row))?;
+            leaf(required, &values, &self.spans, &mut self.dictionaries[index], out)
+                .map_err(|bad| located(bad, required, file, row))?;
             let spans = std::mem::take(&mut self.spans);
-            self.warn(index, wanted, file, &values, &spans, row);
+            self.warn(index, required, file, &values, &spans, row);
             self.spans = spans;
         }
-        out.carried.resize(binding.carried.len(), Vec::new());
-        for (c, place) in carried.iter().enumerate() {
-            let carried = &binding.carried[c];
-            let row = |index: usize| Place::Row(first_row + index as u64);
-            let array = place.map(|place| match carried.kind {
-                Some(DataType::Utf8) => text(&records[place], &carried.wanted, file, row),
+        out.passthrough.resize(binding.passthrough.len(), Vec::new());
+        for (c, place) in passthrough.iter().enumerate() {
+            let passthrough = &binding.passthrough[c];
+            let row = |index: usize| Location::Row(first_row + index as u64);
+            let array = place.map(|place| match passthrough.kind {
+                Some(DataType::Utf8) => text(&records[place], &passthrough.required, file, row),
                 _ => Ok(records[place].clone()),
             });
-            carried.append(file, array.transpose()?.as_ref(), rows, row, &mut out.carried[c])?;
+            passthrough.append(file, array.transpose()?.as_ref(), rows, row, &mut out.passthrough[c])?;
         }
         out.rows += rows;
         for label in 0..out.labels.len() {
@@ -154,13 +158,13 @@ impl Decoder {
     fn warn(
         &mut self,
         index: usize,
-        wanted: &Wanted,
+        required: &RequiredColumn,
         file: &Path,
         array: &ArrayRef,
         spans: Spans,
         row: impl Fn(usize) -> u64,
     ) {
-        if !matches!(wanted.values, Values::Numbers { .. }) || self.rounded[index] {
+        if !matches!(required.values, ColumnType::Numbers { .. }) || self.rounded[index] {
             return;
         }
         // Elements that are vectors: their numbers, and which vector a number is of.
@@ -174,7 +178,7 @@ impl Decoder {
         };
         if let Some((element, value, becomes)) = found {
             self.rounded[index] = true;
-            self.warnings.push(wanted.rounded(file, value, becomes).at(Place::Row(row(element))));
+            self.warnings.push(required.rounded(file, value, becomes).at(Location::Row(row(element))));
         }
     }
 
@@ -190,7 +194,7 @@ impl Decoder {
         offsets: &[usize],
         out: &mut Batch,
     ) -> Result<(), DataError> {
-        let wanted = &binding.wanted[index];
+        let required = &binding.required[index];
         if let Some((first, expected)) = &self.lists[sequence] {
             let length = |o: &[usize], r: usize| o[r + 1] - o[r];
             let differs = (0..offsets.len() - 1).find(|&r| length(expected, r) != length(offsets, r));
@@ -199,9 +203,9 @@ impl Decoder {
                 Some(row) => {
                     let lengths = (length(expected, row), length(offsets, row));
                     let name = &binding.schema.sequences[sequence].name;
-                    Err(wanted
-                        .unequal(file, &binding.wanted[*first], name, lengths)
-                        .at(Place::Row(first_row + row as u64)))
+                    Err(required
+                        .unequal(file, &binding.required[*first], name, lengths)
+                        .at(Location::Row(first_row + row as u64)))
                 }
             };
         }
@@ -214,7 +218,7 @@ impl Decoder {
             target.push(end as u32);
         }
         if u32::try_from(end).is_err() {
-            return Err(wanted
+            return Err(required
                 .fault(FaultKind::TooLarge, file, "fewer than 2^32 list entries in a window of rows", end.to_string())
                 .help("lower the shuffle window or the batch size, or declare `keep last n`"));
         }
@@ -223,27 +227,27 @@ impl Decoder {
     }
 }
 
-/// Whether a wanted column can be read from arrays of this type.
-pub(crate) fn accepts(wanted: &Wanted, kind: &DataType) -> bool {
-    let item = match (wanted.sequence, kind) {
+/// Whether a required column can be read from arrays of this type.
+pub(crate) fn accepts(required: &RequiredColumn, kind: &DataType) -> bool {
+    let item = match (required.sequence, kind) {
         (None, kind) => kind,
         (Some(_), DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _)) => f.data_type(),
         (Some(_), _) => return false,
     };
     if *item == DataType::Null {
         // Only lists without an entry.
-        return wanted.sequence.is_some();
+        return required.sequence.is_some();
     }
     let number =
         |t: &DataType| t.is_integer() || matches!(t, DataType::Float16 | DataType::Float32 | DataType::Float64);
-    match wanted.values {
-        Values::IntegerIds | Values::IntegerKeys => item.is_integer(),
+    match required.values {
+        ColumnType::IntegerIds | ColumnType::IntegerKeys => item.is_integer(),
         // Text is read as bytes: that it is UTF-8 is checked here and not by the library.
-        Values::StringIds | Values::StringKeys => *item == DataType::Binary,
-        Values::FixedIds { .. } => item.is_integer() || *item == DataType::Boolean,
-        Values::Label { .. } => number(item) || *item == DataType::Boolean,
-        Values::Numbers { width: 1 } => number(item),
-        Values::Numbers { .. } => match item {
+        ColumnType::StringIds | ColumnType::StringKeys => *item == DataType::Binary,
+        ColumnType::FixedIds { .. } => item.is_integer() || *item == DataType::Boolean,
+        ColumnType::Label { .. } => number(item) || *item == DataType::Boolean,
+        ColumnType::Numbers { width: 1 } => number(item),
+        ColumnType::Numbers { .. } => match item {
             DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => number(f.data_type()),
             _ => false,
         },
@@ -251,12 +255,11 @@ pub(crate) fn accepts(wanted: &Wanted, kind: &DataType) -> bool {
 }
 
 /// The array without the encoding that no loop reads: half floats.
-fn plain(array: &ArrayRef, file: &Path, wanted: &Wanted) -> Result<ArrayRef, DataError> {
-    if *array.data_type() != DataType::Float16 {
-        return Ok(array.clone());
+fn plain(array: &ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float16 => Arc::new(array.as_primitive::<Float16Type>().unary::<_, Float32Type>(f32::from)),
+        _ => array.clone(),
     }
-    arrow::compute::cast(array, &DataType::Float32)
-        .map_err(|e| wanted.fault(FaultKind::Damaged, file, wanted.expected_type(), e.to_string()))
 }
 
 /// Offsets and values of a list array.
@@ -279,43 +282,49 @@ fn list(array: &ArrayRef) -> Option<(Vec<usize>, ArrayRef)> {
     }
 }
 
-fn located(bad: Bad, wanted: &Wanted, file: &Path, row: impl Fn(usize) -> u64) -> DataError {
+fn located(bad: Bad, required: &RequiredColumn, file: &Path, row: impl Fn(usize) -> u64) -> DataError {
     let (element, error) = match bad {
-        Bad::Null(i) => (i, wanted.null(file)),
-        Bad::Label(i, found) => (i, wanted.bad_label(file, found)),
-        Bad::Range(i, size, found) => (i, wanted.out_of_range(file, size, found)),
-        Bad::NotFinite(i, found) => (i, wanted.not_finite(file, found)),
-        Bad::Width(i, width, found) => (i, wanted.wrong_width(file, width, found)),
-        Bad::Text(i, found) => (i, not_text(wanted, file, &found)),
-        Bad::Type => return wanted.wrong_type(file, "another type than the file's schema says", false, false),
+        Bad::Null(i) => (i, required.null(file)),
+        Bad::Label(i, found) => (i, required.bad_label(file, found)),
+        Bad::Range(i, size, found) => (i, required.out_of_range(file, size, found)),
+        Bad::NotFinite(i, found) => (i, required.not_finite(file, found)),
+        Bad::Width(i, width, found) => (i, required.wrong_width(file, width, found)),
+        Bad::Text(i, found) => (i, not_text(required, file, &found)),
+        Bad::Type => return required.wrong_type(file, "another type than the file's schema says", false, false),
     };
-    error.at(Place::Row(row(element)))
+    error.at(Location::Row(row(element)))
 }
 
 /// Bytes as text, in an array of its own; any other array as it is.
-fn text(array: &ArrayRef, wanted: &Wanted, file: &Path, row: impl Fn(usize) -> Place) -> Result<ArrayRef, DataError> {
+fn text(
+    array: &ArrayRef,
+    required: &RequiredColumn,
+    file: &Path,
+    row: impl Fn(usize) -> Location,
+) -> Result<ArrayRef, DataError> {
     let bytes = match array.data_type() {
         DataType::Binary => array.clone(),
         DataType::Dictionary(_, values) if **values == DataType::Binary => {
-            arrow::compute::cast(array, &DataType::Binary)
-                .map_err(|e| wanted.fault(FaultKind::Damaged, file, wanted.expected_type(), e.to_string()))?
+            let array = array.as_any_dictionary();
+            take(array.values(), array.keys(), None)
+                .map_err(|e| required.fault(FaultKind::Damaged, file, required.expected_type(), e.to_string()))?
         }
         _ => return Ok(array.clone()),
     };
     let mut texts = StringBuilder::new();
     for (index, bytes) in bytes.as_binary::<i32>().iter().enumerate() {
         let checked =
-            bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| not_text(wanted, file, bytes).at(row(index))));
+            bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| not_text(required, file, bytes).at(row(index))));
         texts.append_option(checked.transpose()?);
     }
     Ok(Arc::new(texts.finish()))
 }
 
-fn not_text(wanted: &Wanted, file: &Path, found: &[u8]) -> DataError {
+fn not_text(required: &RequiredColumn, file: &Path, found: &[u8]) -> DataError {
     const SHOWN: usize = 40;
     let more = if found.len() > SHOWN { "…" } else { "" };
     let shown = found[..found.len().min(SHOWN)].escape_ascii();
-    wanted
+    required
         .fault(FaultKind::BadValue, file, "text in UTF-8", format!("the bytes `{shown}{more}`"))
         .help("write the column as UTF-8; bytes that are no text, as hexadecimal digits")
 }
@@ -331,9 +340,9 @@ fn refuse_nulls(array: &dyn Array, spans: Spans) -> Result<(), Bad> {
     Ok(())
 }
 
-/// Appends the values of the spans to the column that `wanted` fills.
+/// Appends the values of the spans to the column that `required` fills.
 fn leaf(
-    wanted: &Wanted,
+    required: &RequiredColumn,
     array: &ArrayRef,
     spans: Spans,
     dictionary: &mut Option<Dictionary>,
@@ -343,26 +352,28 @@ fn leaf(
         // Arrow counts no nulls in such an array: there is nothing else in it.
         return spans.iter().find(|(begin, end)| begin < end).map_or(Ok(()), |&(begin, _)| Err(Bad::Null(begin)));
     }
-    if !matches!(wanted.values, Values::Label { missing: Some(_) }) {
+    if !matches!(required.values, ColumnType::Label { missing: Some(_) }) {
         refuse_nulls(array, spans)?;
     }
-    match (wanted.values, wanted.target) {
-        (Values::IntegerIds, Target::Feature(f)) => integer_ids(array, spans, &mut out.ids[f]),
-        (Values::StringIds, Target::Feature(f)) => string_ids(array, spans, dictionary, &mut out.ids[f]),
-        (Values::FixedIds { size, clip }, Target::Feature(f)) => fixed_ids(array, spans, size, clip, &mut out.ids[f]),
-        (Values::Numbers { width: 1 }, Target::Feature(f)) => numbers(array, spans, &mut out.dense[f]),
-        (Values::Numbers { width }, Target::Feature(f)) => vectors(array, spans, width, &mut out.dense[f]),
-        (Values::Label { missing }, Target::Label(l)) => {
+    match (required.values, required.target) {
+        (ColumnType::IntegerIds, BatchColumn::Feature(f)) => integer_ids(array, spans, &mut out.ids[f]),
+        (ColumnType::StringIds, BatchColumn::Feature(f)) => string_ids(array, spans, dictionary, &mut out.ids[f]),
+        (ColumnType::FixedIds { size, clip }, BatchColumn::Feature(f)) => {
+            fixed_ids(array, spans, size, clip, &mut out.ids[f])
+        }
+        (ColumnType::Numbers { width: 1 }, BatchColumn::Feature(f)) => numbers(array, spans, &mut out.dense[f]),
+        (ColumnType::Numbers { width }, BatchColumn::Feature(f)) => vectors(array, spans, width, &mut out.dense[f]),
+        (ColumnType::Label { missing }, BatchColumn::Label(l)) => {
             labels(array, spans, missing, &mut out.labels[l], &mut out.present[l])
         }
-        (Values::IntegerKeys, Target::Key(k)) => match &mut out.keys[k] {
+        (ColumnType::IntegerKeys, BatchColumn::Key(k)) => match &mut out.keys[k] {
             KeyColumn::Int64(keys) => integers!(array, values => {
                 spans.iter().for_each(|&(b, e)| keys.extend(values[b..e].iter().map(|&v| v as i64)));
                 Ok(())
             }, else Err(Bad::Type)),
             KeyColumn::String(_) => Err(Bad::Type),
         },
-        (Values::StringKeys, Target::Key(k)) => match &mut out.keys[k] {
+        (ColumnType::StringKeys, BatchColumn::Key(k)) => match &mut out.keys[k] {
             KeyColumn::String(keys) => each_string(array, spans, |text| keys.push(text.to_string())),
             KeyColumn::Int64(_) => Err(Bad::Type),
         },
@@ -517,10 +528,7 @@ fn rounded(array: &ArrayRef, spans: Spans) -> Option<(usize, i128, f32)> {
 
 fn vectors(array: &ArrayRef, spans: Spans, width: usize, out: &mut Vec<f32>) -> Result<(), Bad> {
     let (offsets, values) = list(array).ok_or(Bad::Type)?;
-    let values = match values.data_type() {
-        DataType::Float16 => arrow::compute::cast(&values, &DataType::Float32).map_err(|_| Bad::Type)?,
-        _ => values,
-    };
+    let values = plain(&values);
     for &(begin, end) in spans {
         for i in begin..end {
             let (first, last) = (offsets[i], offsets[i + 1]);

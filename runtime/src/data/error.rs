@@ -54,7 +54,7 @@ pub enum FaultKind {
 
 /// Where in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// Row of a Parquet file, from 0.
     Row(u64),
     /// Line of a text file, from 1.
@@ -63,41 +63,41 @@ pub enum Place {
 
 /// One fault of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct DataFault {
     pub kind: FaultKind,
     pub file: PathBuf,
-    pub place: Option<Place>,
+    pub location: Option<Location>,
     pub column: Option<String>,
     /// Of an `Io` fault, what was being done: `read 8192 bytes at byte 4`.
     pub expected: String,
     /// Empty where there is nothing to show.
     pub found: String,
     /// What in the spec asked for it: `feature ad.good_id` and `models/din.din:18:25`.
-    pub wanted_by: Option<(String, String)>,
+    pub required_by: Option<(String, String)>,
     pub help: Option<String>,
 }
 
 /// A located fault. `Display` is one line:
 /// `train.parquet: row 17, column "label": expected 0 or 1, found NaN (label click, din.din:9:5); help: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataError(Box<Fault>);
+pub struct DataError(Box<DataFault>);
 
 impl DataError {
     pub fn new(kind: FaultKind, file: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self(Box::new(Fault {
+        Self(Box::new(DataFault {
             kind,
             file: file.to_path_buf(),
-            place: None,
+            location: None,
             column: None,
             expected: expected.into(),
             found: found.into(),
-            wanted_by: None,
+            required_by: None,
             help: None,
         }))
     }
 
-    pub fn at(mut self, place: Place) -> Self {
-        self.0.place = Some(place);
+    pub fn at(mut self, place: Location) -> Self {
+        self.0.location = Some(place);
         self
     }
 
@@ -106,8 +106,8 @@ impl DataError {
         self
     }
 
-    pub fn wanted_by(mut self, what: impl Into<String>, location: impl Into<String>) -> Self {
-        self.0.wanted_by = Some((what.into(), location.into()));
+    pub fn required_by(mut self, what: impl Into<String>, location: impl Into<String>) -> Self {
+        self.0.required_by = Some((what.into(), location.into()));
         self
     }
 
@@ -139,8 +139,8 @@ impl DataError {
 pub(crate) const DAMAGED_HELP: &str = "the file is cut short or altered: write or copy it again";
 
 impl std::ops::Deref for DataError {
-    type Target = Fault;
-    fn deref(&self) -> &Fault {
+    type Target = DataFault;
+    fn deref(&self) -> &DataFault {
         &self.0
     }
 }
@@ -148,15 +148,15 @@ impl std::ops::Deref for DataError {
 impl fmt::Display for DataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file.display())?;
-        match self.place {
-            Some(Place::Row(row)) => write!(f, "row {row}")?,
-            Some(Place::Line(line)) => write!(f, "line {line}")?,
+        match self.location {
+            Some(Location::Row(row)) => write!(f, "row {row}")?,
+            Some(Location::Line(line)) => write!(f, "line {line}")?,
             None => {}
         }
         if let Some(column) = &self.column {
-            write!(f, "{}column \"{column}\"", if self.place.is_some() { ", " } else { "" })?;
+            write!(f, "{}column \"{column}\"", if self.location.is_some() { ", " } else { "" })?;
         }
-        if self.place.is_some() || self.column.is_some() {
+        if self.location.is_some() || self.column.is_some() {
             write!(f, ": ")?;
         }
         if self.kind == FaultKind::Io {
@@ -167,7 +167,7 @@ impl fmt::Display for DataError {
                 write!(f, ", found {}", self.found)?;
             }
         }
-        if let Some((what, location)) = &self.wanted_by {
+        if let Some((what, location)) = &self.required_by {
             write!(f, " ({what}, {location})")?;
         }
         if let Some(help) = &self.help {
@@ -178,6 +178,35 @@ impl fmt::Display for DataError {
 }
 
 impl std::error::Error for DataError {}
+
+impl From<DataError> for crate::Error {
+    fn from(error: DataError) -> Self {
+        match error.kind {
+            FaultKind::Io => crate::Error::machine(error.to_string()),
+            FaultKind::NotFound
+            | FaultKind::SameFile
+            | FaultKind::EmptyFile
+            | FaultKind::NoRows
+            | FaultKind::Format
+            | FaultKind::Damaged
+            | FaultKind::Malformed
+            | FaultKind::MissingColumn
+            | FaultKind::DuplicateColumn
+            | FaultKind::WrongType
+            | FaultKind::Null
+            | FaultKind::BadLabel
+            | FaultKind::OutOfRange
+            | FaultKind::BadValue
+            | FaultKind::NotFinite
+            | FaultKind::Rounded
+            | FaultKind::UnequalLength
+            | FaultKind::WrongWidth
+            | FaultKind::FieldCount
+            | FaultKind::NotCommon
+            | FaultKind::TooLarge => crate::Error::input(error.to_string()),
+        }
+    }
+}
 
 /// The candidate nearest to `name` by edit distance, if near enough to be what was meant.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -211,9 +240,9 @@ mod tests {
     #[test]
     fn one_line_with_everything() {
         let error = DataError::new(FaultKind::BadLabel, Path::new("train.parquet"), "0 or 1", "NaN")
-            .at(Place::Row(17))
+            .at(Location::Row(17))
             .column("label")
-            .wanted_by("label click", "din.din:9:5")
+            .required_by("label click", "din.din:9:5")
             .help("drop the row");
         assert_eq!(
             error.to_string(),

@@ -1,99 +1,33 @@
-//! From paths to files and their units: the row groups of Parquet, blocks of records of CSV. A unit
+//! From paths to files and their blocks: the row groups of Parquet, blocks of records of CSV. A block
 //! can be read by itself, which is what makes shuffling, resuming and bounded memory possible.
 //!
 //! Guarantees that what a path stands for is read as a whole, each file once, or is an error.
 
 use super::bind::Binding;
-use super::error::{DataError, FaultKind, Place};
-use super::kind::{self, Kind};
+use super::block::{DataFile, RowBlock};
+use super::error::{DataError, FaultKind};
+use super::format::{self, DataFormat};
 use super::{csv, parquet};
-use crate::batch::Batch;
 use crate::identity::FileIdentity;
-use arrow::datatypes::DataType;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// A bound file.
-#[derive(Debug)]
-pub(crate) struct DataFile {
-    /// As given, for messages.
-    pub path: PathBuf,
-    pub length: u64,
-    pub rows: u64,
-    /// About so many bytes its wanted columns take in a batch.
-    pub decoded_bytes: u64,
-    /// Of the footer or header.
-    pub digest: u64,
-    /// By column to pass through, its type; `None` where the file does not have it.
-    pub carried: Vec<Option<DataType>>,
-    pub format: Format,
-}
-
-#[derive(Debug)]
-pub(crate) enum Format {
-    Parquet(parquet::ParquetFile),
-    Csv(csv::CsvFile),
-}
-
-impl DataFile {
-    /// Where the row of a unit is.
-    pub fn place(&self, unit: Unit, row: u64) -> Result<Place, DataError> {
-        match &self.format {
-            Format::Parquet(_) => Ok(Place::Row(unit.first_row + row)),
-            Format::Csv(csv) => csv.place(&self.path, unit, row),
-        }
-    }
-}
-
-/// Consecutive rows of one file that can be read by themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unit {
-    pub file: usize,
-    /// Row group, or index into the blocks of a CSV.
-    pub index: usize,
-    /// Row number in the file of its first row.
-    pub first_row: u64,
-    pub rows: u64,
-}
-
-/// Reads a unit from its beginning to its end.
-pub(crate) trait UnitReader: Send {
-    /// Appends up to `limit` rows; 0 at the end of the unit.
-    fn read(&mut self, binding: &Binding, limit: usize, out: &mut Batch) -> Result<usize, DataError>;
-
-    /// Moves the warnings since the last call to `to`, at most one for each column of the unit.
-    fn warnings(&mut self, to: &mut Vec<DataError>);
-}
-
-/// Starts reading a unit, without its first `skip` rows.
-pub(crate) fn reader(
-    binding: &Binding,
-    file: &DataFile,
-    unit: Unit,
-    skip: u64,
-) -> Result<Box<dyn UnitReader>, DataError> {
-    match &file.format {
-        Format::Parquet(parquet) => parquet.reader(binding, &file.path, unit, skip),
-        Format::Csv(csv) => csv.reader(binding, &file.path, unit, skip),
-    }
-}
-
 /// What paths stand for, opened and bound.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct OpenedFiles {
     pub files: Vec<DataFile>,
     /// Of every file.
     pub identities: HashSet<FileIdentity>,
-    pub units: Vec<Unit>,
+    pub blocks: Vec<RowBlock>,
     /// What folders hold besides data.
     pub left_out: Vec<PathBuf>,
 }
 
 /// Finds, opens and binds all files, in order.
-pub(crate) fn open<P: AsRef<Path>>(paths: &[P], binding: &Binding) -> Result<Opened, DataError> {
+pub(crate) fn open<P: AsRef<Path>>(paths: &[P], binding: &Binding) -> Result<OpenedFiles, DataError> {
     let (mut found, mut left_out) = (Vec::new(), Vec::new());
     for path in paths {
         expand(path.as_ref(), &mut found, &mut left_out)?;
@@ -108,19 +42,19 @@ pub(crate) fn open<P: AsRef<Path>>(paths: &[P], binding: &Binding) -> Result<Ope
         }
     }
     let identities = first.into_keys().collect();
-    let (mut files, mut units) = (Vec::new(), Vec::new());
+    let (mut files, mut blocks) = (Vec::new(), Vec::new());
     for path in found {
         let (file, sizes) = open_file(&path, binding)?;
         let mut first_row = 0;
         for (index, rows) in sizes.into_iter().enumerate() {
             if rows > 0 {
-                units.push(Unit { file: files.len(), index, first_row, rows });
+                blocks.push(RowBlock { file: files.len(), index, first_row, rows });
             }
             first_row += rows;
         }
         files.push(file);
     }
-    Ok(Opened { files, identities, units, left_out })
+    Ok(OpenedFiles { files, identities, blocks, left_out })
 }
 
 /// A folder stands for the data files in it, in the order of their names. Names that begin with `.`
@@ -151,7 +85,7 @@ fn expand(path: &Path, found: &mut Vec<PathBuf>, left_out: &mut Vec<PathBuf>) ->
         }
         if is_documentation(&entry) {
             left_out.push(entry);
-        } else if kind::of_name(&entry).is_some() {
+        } else if format::of_name(&entry).is_some() {
             found.push(entry);
         } else {
             return Err(not_data(path, &entry));
@@ -164,11 +98,11 @@ fn expand(path: &Path, found: &mut Vec<PathBuf>, left_out: &mut Vec<PathBuf>) ->
     Ok(())
 }
 
-/// The error of a file in a folder whose name tells neither data nor documentation.
+/// The error of a file in a folder whose name is of neither data nor documentation.
 fn not_data(folder: &Path, entry: &Path) -> DataError {
     let all = all_in(folder);
     let instead = format!("or take it out of the folder, or name what is to be read, as `{all}`");
-    match head(entry).and_then(|head| kind::of(entry, &head)) {
+    match head(entry).and_then(|head| format::of(entry, &head)) {
         Ok(_) => DataError::new(FaultKind::Format, entry, format!("a name that ends in {ENDINGS}"), "another one")
             .help(format!("rename it; {instead}")),
         Err(error) if error.kind == FaultKind::Io => error,
@@ -191,21 +125,22 @@ fn is_documentation(path: &Path) -> bool {
     let lower = |part: Option<&OsStr>| part.map(|part| part.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let text = ["md", "rst", "txt", "html", "pdf", "din", "py", "ipynb", "sh", "sql"];
     let stems = ["readme", "license", "licence", "notice", "copying", "changelog", "makefile"];
-    let data = kind::of_name(path).is_some();
+    let data = format::of_name(path).is_some();
     text.contains(&lower(path.extension()).as_str()) || (!data && stems.contains(&lower(path.file_stem()).as_str()))
 }
 
+/// Opens and binds a file by its format; also the rows of each block.
 fn open_file(path: &Path, binding: &Binding) -> Result<(DataFile, Vec<u64>), DataError> {
-    let kind = kind::of(path, &head(path)?)?;
+    let format = format::of(path, &head(path)?)?;
     let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
     let length = file.metadata().map_err(|e| DataError::io(path, &e))?.len();
-    match kind {
-        Kind::Parquet => parquet::open(file, path, length, binding),
-        Kind::Separated(delimiter) => csv::open(file, path, length, delimiter, binding),
+    match format {
+        DataFormat::Parquet => parquet::open(file, path, length, binding),
+        DataFormat::Separated(delimiter) => csv::open(file, path, length, delimiter, binding),
     }
 }
 
-/// The first [`kind::HEAD`] bytes of a file, or all that it has; at least one.
+/// The first [`format::HEAD`] bytes of a file, or all that it has; at least one.
 fn head(path: &Path) -> Result<Vec<u8>, DataError> {
     let io = |e: &io::Error| DataError::io(path, e);
     // Before it is opened: a pipe would wait for who writes it.
@@ -214,9 +149,9 @@ fn head(path: &Path) -> Result<Vec<u8>, DataError> {
         return Err(DataError::new(FaultKind::Format, path, "a Parquet or CSV file", "a device or a pipe")
             .help("write the data to a file first: it is read more than once"));
     }
-    let mut head = Vec::with_capacity(kind::HEAD);
+    let mut head = Vec::with_capacity(format::HEAD);
     let file = File::open(path).map_err(|e| io(&e))?;
-    file.take(kind::HEAD as u64).read_to_end(&mut head).map_err(|e| io(&e))?;
+    file.take(format::HEAD as u64).read_to_end(&mut head).map_err(|e| io(&e))?;
     if head.is_empty() {
         return Err(DataError::new(FaultKind::EmptyFile, path, "a Parquet or CSV file", "an empty file")
             .help("check what wrote the file: it stopped before writing a byte"));

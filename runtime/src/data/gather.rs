@@ -3,7 +3,7 @@
 //! Guarantees that after every operation all columns of a batch describe the same `rows` samples, and that a cleared batch
 //! keeps its allocations. Columns are filled side by side, on the threads of the pool in which this is called.
 
-use super::carried::append_rows;
+use super::passthrough::append_rows;
 use crate::batch::{Batch, KeyColumn};
 use din_program::schema::{FeatureKind, KeyType, Schema};
 use rayon::prelude::*;
@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// Consecutive units of one of several batches: requests where the schema has them, else rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct PartRange {
     pub part: usize,
     pub units: Range<usize>,
 }
@@ -35,7 +35,7 @@ impl Batch {
                     KeyType::String => KeyColumn::String(Vec::new()),
                 })
                 .collect(),
-            carried: Vec::new(),
+            passthrough: Vec::new(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Batch {
         self.dense.iter_mut().for_each(Vec::clear);
         self.labels.iter_mut().for_each(Vec::clear);
         self.present.iter_mut().for_each(Vec::clear);
-        self.carried.iter_mut().for_each(Vec::clear);
+        self.passthrough.iter_mut().for_each(Vec::clear);
         for key in &mut self.keys {
             match key {
                 KeyColumn::Int64(v) => v.clear(),
@@ -62,27 +62,27 @@ impl Batch {
 }
 
 /// Appends these units of `parts`, in this order. All batches were made for `schema`.
-pub(super) fn gather(schema: &Schema, parts: &[Batch], units: &[Run], to: &mut Batch) {
+pub(super) fn gather(schema: &Schema, parts: &[Batch], units: &[PartRange], to: &mut Batch) {
     if schema.requests.is_none() {
         return gather_side(schema, parts, false, units, to);
     }
     let mut rows = Vec::with_capacity(units.len());
     let mut end = to.rows as u32;
-    for Run { part, units } in units {
+    for PartRange { part, units } in units {
         let starts = &parts[*part].requests;
         to.requests.extend(starts[units.start + 1..=units.end].iter().map(|&next| end + next - starts[units.start]));
         end += starts[units.end] - starts[units.start];
-        rows.push(Run { part: *part, units: starts[units.start] as usize..starts[units.end] as usize });
+        rows.push(PartRange { part: *part, units: starts[units.start] as usize..starts[units.end] as usize });
     }
     gather_side(schema, parts, true, units, to);
     gather_side(schema, parts, false, &rows, to);
 }
 
 /// Appends the columns that requests have in common, or the samples' own.
-pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: &[Run], to: &mut Batch) {
+pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: &[PartRange], to: &mut Batch) {
     for (s, offsets) in to.offsets.iter_mut().enumerate().filter(|(s, _)| schema.sequences[*s].common == common) {
         let mut end = offsets.last().copied().unwrap_or(0);
-        for Run { part, units } in rows {
+        for PartRange { part, units } in rows {
             let source = &parts[*part].offsets[s][units.start..=units.end];
             let first = source[0];
             offsets.extend(source[1..].iter().map(|&o| end + o - first));
@@ -106,7 +106,7 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
         copy(rows, |p| &parts[p].present[l], |_| None, 1, &mut to.present[l]);
     }
     for (k, target) in to.keys.iter_mut().enumerate() {
-        for Run { part, units } in rows {
+        for PartRange { part, units } in rows {
             match (&parts[*part].keys[k], &mut *target) {
                 (KeyColumn::Int64(s), KeyColumn::Int64(t)) if !s.is_empty() => t.extend_from_slice(&s[units.clone()]),
                 (KeyColumn::String(s), KeyColumn::String(t)) if !s.is_empty() => t.extend_from_slice(&s[units.clone()]),
@@ -114,11 +114,11 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
             }
         }
     }
-    let carried = parts.first().map_or(0, |part| part.carried.len());
-    to.carried.resize(carried, Vec::new());
-    for (c, target) in to.carried.iter_mut().enumerate() {
-        for Run { part, units } in rows {
-            append_rows(&parts[*part].carried[c], units.clone(), target);
+    let passthrough = parts.first().map_or(0, |part| part.passthrough.len());
+    to.passthrough.resize(passthrough, Vec::new());
+    for (c, target) in to.passthrough.iter_mut().enumerate() {
+        for PartRange { part, units } in rows {
+            append_rows(&parts[*part].passthrough[c], units.clone(), target);
         }
     }
     to.rows += rows.iter().map(|run| run.units.len()).sum::<usize>();
@@ -126,13 +126,13 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
 
 /// Appends a column of `width` numbers a row, or an entry where there are offsets.
 fn copy<'a, T: Copy + 'a>(
-    rows: &[Run],
+    rows: &[PartRange],
     column: impl Fn(usize) -> &'a Vec<T>,
     offsets: impl Fn(usize) -> Option<&'a [u32]>,
     width: usize,
     to: &mut Vec<T>,
 ) {
-    let values = |Run { part, units }: &Run| {
+    let values = |PartRange { part, units }: &PartRange| {
         let (begin, end) = match offsets(*part) {
             Some(offsets) => (offsets[units.start] as usize, offsets[units.end] as usize),
             None => (units.start, units.end),

@@ -6,10 +6,10 @@
 //! column. The order of samples depends on the files, the seed, the epoch and the window alone.
 //!
 //! - `error`: the located faults.
-//! - `bind`: from the schema to wanted columns, and their types.
-//! - `carried`: columns that pass through prediction.
-//! - `files`: paths to files and units (row groups, blocks of records).
-//! - `kind`: Parquet, CSV, or neither.
+//! - `bind`: from the schema to required columns, and their types.
+//! - `passthrough`: columns that pass through prediction.
+//! - `files`: paths to files and their blocks (row groups, blocks of records).
+//! - `format`: Parquet, CSV, or neither.
 //! - `parquet`, `csv`: the two readers. - `records`: the records of a CSV file.
 //! - `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
@@ -33,42 +33,44 @@
 //! distinct strings the chance that any two collide is 3e-6). An empty CSV field is a null, in a list column the empty list.
 
 mod bind;
-mod carried;
+mod block;
 mod csv;
 mod decode;
 mod error;
 mod files;
+mod format;
 mod gather;
-mod kind;
 mod parquet;
+mod passthrough;
 mod records;
 mod requests;
 mod source;
 mod stream;
 mod window;
 
-pub use error::{DataError, Fault, FaultKind, Place};
+pub use error::{DataError, DataFault, FaultKind, Location};
 pub use stream::{Batches, Order, StreamOptions};
 
 use crate::identity::FileIdentity;
-use arrow::datatypes::Field;
+use arrow_schema::Field;
 use bind::Binding;
+use block::DataFile;
 use din_program::schema::Schema;
-use files::{DataFile, Opened};
+use files::OpenedFiles;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the data are read for; decides which columns must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum ReadMode {
     /// Features and labels. Key columns are not read, but for the one that tells requests apart: [`Batch::keys`](crate::batch::Batch::keys) has the
     /// others as empty columns.
     Train,
     /// Features, labels and keys.
     Evaluate,
     /// Features; keys and labels only to pass them through, as
-    /// [`Batch::carried`](crate::batch::Batch::carried), but for the key that tells requests apart.
+    /// [`Batch::passthrough`](crate::batch::Batch::passthrough), but for the key that tells requests apart.
     /// `labels` and `present` are 0, and a label may have any value, or no column.
     Predict,
 }
@@ -76,13 +78,13 @@ pub enum Mode {
 /// How files are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
-    pub mode: Mode,
+    pub mode: ReadMode,
     /// Separates the entries of a list in a CSV field.
     pub list_separator: u8,
 }
 
 impl OpenOptions {
-    pub fn new(mode: Mode) -> Self {
+    pub fn new(mode: ReadMode) -> Self {
         Self { mode, list_separator: b'|' }
     }
 }
@@ -100,7 +102,7 @@ pub(crate) struct Inner {
     /// Of every file.
     pub identities: HashSet<FileIdentity>,
     /// Row groups and blocks of records in file order.
-    pub units: Vec<files::Unit>,
+    pub blocks: Vec<block::RowBlock>,
     /// What folders hold besides data.
     pub left_out: Vec<PathBuf>,
     pub rows: u64,
@@ -117,7 +119,7 @@ pub(crate) struct Warnings(Mutex<Vec<Warning>>);
 #[derive(Debug)]
 struct Warning {
     fault: DataError,
-    told: bool,
+    reported: bool,
 }
 
 impl Warnings {
@@ -133,7 +135,7 @@ impl Warnings {
         let mut known = self.lock();
         for fault in found.drain(..) {
             if known.iter().all(|w| (w.fault.kind, &w.fault.column) != (fault.kind, &fault.column)) {
-                known.push(Warning { fault, told: false });
+                known.push(Warning { fault, reported: false });
             }
         }
     }
@@ -144,7 +146,7 @@ impl Dataset {
     /// set and checks every column's presence and type. In a directory, a subdirectory or a file that
     /// may be data of another kind is an error, and so is one file twice. Files without rows take no
     /// part: their columns are not looked at.
-    pub fn open<P: AsRef<Path>>(paths: &[P], schema: &Schema, mode: Mode) -> Result<Dataset, DataError> {
+    pub fn open<P: AsRef<Path>>(paths: &[P], schema: &Schema, mode: ReadMode) -> Result<Dataset, DataError> {
         Self::open_with(paths, schema, &OpenOptions::new(mode))
     }
 
@@ -154,13 +156,13 @@ impl Dataset {
         options: &OpenOptions,
     ) -> Result<Dataset, DataError> {
         let mut binding = Binding::new(schema, options);
-        let Opened { files, identities, units, left_out } = files::open(paths, &binding)?;
+        let OpenedFiles { files, identities, blocks, left_out } = files::open(paths, &binding)?;
         for file in &files {
-            for (carried, kind) in binding.carried.iter_mut().zip(&file.carried) {
-                kind.iter().try_for_each(|kind| carried.widen(&file.path, kind))?;
+            for (passthrough, kind) in binding.passthrough.iter_mut().zip(&file.passthrough) {
+                kind.iter().try_for_each(|kind| passthrough.widen(&file.path, kind))?;
             }
         }
-        let rows = units.iter().map(|u| u.rows).sum();
+        let rows = blocks.iter().map(|u| u.rows).sum();
         if rows == 0 {
             let first = files.first().map_or_else(PathBuf::new, |f| f.path.clone());
             return Err(DataError::new(FaultKind::NoRows, &first, "at least one row", "none")
@@ -168,7 +170,7 @@ impl Dataset {
         }
         let bytes: u64 = files.iter().map(|f| f.decoded_bytes).sum();
         let (row_bytes, warnings) = (bytes / rows + 16, Warnings::default());
-        let inner = Inner { binding, files, identities, units, left_out, rows, row_bytes, warnings };
+        let inner = Inner { binding, files, identities, blocks, left_out, rows, row_bytes, warnings };
         Ok(Dataset { inner: Arc::new(inner) })
     }
 
@@ -189,12 +191,12 @@ impl Dataset {
         self.inner.files.iter().map(|f| f.path.as_path())
     }
 
-    /// Name and type of the columns of [`Batch::carried`](crate::batch::Batch::carried) that files
+    /// Name and type of the columns of [`Batch::passthrough`](crate::batch::Batch::passthrough) that files
     /// have.
-    pub fn carried(&self) -> impl Iterator<Item = Field> {
-        self.inner.binding.carried.iter().filter_map(|carried| {
-            let kind = carried.kind.clone()?;
-            Some(Field::new(&carried.wanted.column, kind, carried.is_label()))
+    pub fn passthrough(&self) -> impl Iterator<Item = Field> {
+        self.inner.binding.passthrough.iter().filter_map(|passthrough| {
+            let kind = passthrough.kind.clone()?;
+            Some(Field::new(&passthrough.required.column, kind, passthrough.is_label()))
         })
     }
 
@@ -202,9 +204,9 @@ impl Dataset {
     /// is given once.
     pub fn warnings(&self) -> Vec<DataError> {
         let mut known = self.inner.warnings.lock();
-        let new = known.iter_mut().filter(|warning| !warning.told);
+        let new = known.iter_mut().filter(|warning| !warning.reported);
         new.map(|warning| {
-            warning.told = true;
+            warning.reported = true;
             warning.fault.clone()
         })
         .collect()
@@ -214,15 +216,15 @@ impl Dataset {
     ///
     /// # Panics
     /// The data set does not have the row.
-    pub fn place(&self, row: u64) -> Result<(&Path, Place), DataError> {
+    pub fn locate(&self, row: u64) -> Result<(&Path, Location), DataError> {
         let mut before = 0;
-        let unit = self.inner.units.iter().find(|unit| {
-            before += unit.rows;
+        let block = self.inner.blocks.iter().find(|block| {
+            before += block.rows;
             row < before
         });
-        let unit = unit.expect("the row is one of the data set's");
-        let file = &self.inner.files[unit.file];
-        Ok((&file.path, file.place(*unit, row - (before - unit.rows))?))
+        let block = block.expect("the row is one of the data set's");
+        let file = &self.inner.files[block.file];
+        Ok((&file.path, file.locate(*block, row - (before - block.rows))?))
     }
 
     /// Whether the file at `path` is one of these, by whatever path or link; false where there is

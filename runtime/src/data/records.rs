@@ -29,7 +29,7 @@ pub(super) struct Start {
 
 /// The fields of one record, without their quotes.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct CsvRecord {
     bytes: Vec<u8>,
     /// By field: where it ends in `bytes`.
     ends: Vec<usize>,
@@ -40,7 +40,7 @@ pub(super) struct Record {
 
 /// Why reading a record failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum RecordError {
     Io(io::Error),
     Malformed(Malformed),
 }
@@ -104,7 +104,7 @@ impl<R: Read> Read for Retrying<R> {
     }
 }
 
-impl Record {
+impl CsvRecord {
     pub fn new() -> Self {
         let start = Start { offset: 0, line: 1 };
         Self { bytes: Vec::new(), ends: Vec::new(), start, last_line: start.line }
@@ -156,7 +156,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Reads the next record; false at the end of the text.
-    pub fn read(&mut self, record: &mut Record) -> Result<bool, Failure> {
+    pub fn read(&mut self, record: &mut CsvRecord) -> Result<bool, RecordError> {
         while let Some(byte @ (b'\n' | b'\r')) = self.peek()? {
             self.end_line(byte, 0)?;
         }
@@ -183,7 +183,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    fn peek(&mut self) -> Result<Option<u8>, Failure> {
+    fn peek(&mut self) -> Result<Option<u8>, RecordError> {
         Ok(self.input.fill_buf()?.first().copied())
     }
 
@@ -192,7 +192,7 @@ impl<R: Read> Records<R> {
         self.at.offset += count as u64;
     }
 
-    fn unquoted(&mut self, record: &mut Record) -> Result<(), Failure> {
+    fn unquoted(&mut self, record: &mut CsvRecord) -> Result<(), RecordError> {
         let begin = record.bytes.len();
         loop {
             let chunk = self.input.fill_buf()?;
@@ -214,7 +214,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Reads a field that begins with a quote, and that quote.
-    fn quoted(&mut self, record: &mut Record) -> Result<(), Failure> {
+    fn quoted(&mut self, record: &mut CsvRecord) -> Result<(), RecordError> {
         let (opened, field) = (self.at.line, record.len());
         self.consume(1);
         loop {
@@ -254,7 +254,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Steps over the line end that begins with `byte`, behind the field of this index.
-    fn end_line(&mut self, byte: u8, field: usize) -> Result<(), Failure> {
+    fn end_line(&mut self, byte: u8, field: usize) -> Result<(), RecordError> {
         self.consume(1);
         let lone = byte == b'\r' && self.peek()? != Some(b'\n');
         if byte == b'\r' && !lone {
@@ -270,7 +270,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Refuses a record that goes on too long; `line` is where its present field began.
-    fn check_length(&self, record: &Record, line: u64) -> Result<(), Failure> {
+    fn check_length(&self, record: &CsvRecord, line: u64) -> Result<(), RecordError> {
         let limit = LONGEST_RECORD;
         match self.at.offset - record.start.offset > limit {
             true => Err(malformed(line, record.len(), Problem::TooLong { limit })),
@@ -279,14 +279,14 @@ impl<R: Read> Records<R> {
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for RecordError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-fn malformed(line: u64, field: usize, problem: Problem) -> Failure {
-    Failure::Malformed(Malformed { line, field, problem })
+fn malformed(line: u64, field: usize, problem: Problem) -> RecordError {
+    RecordError::Malformed(Malformed { line, field, problem })
 }
 
 /// The beginning of a text, for messages.

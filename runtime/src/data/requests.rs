@@ -1,9 +1,9 @@
 //! From flat rows to requests: neighbouring rows of one unit with one key become the samples of a request, and what they have in common is kept
 //! once. Rows that contradict each other are a located error.
 
-use super::bind::{Binding, Target};
-use super::error::{DataError, FaultKind, Place};
-use super::gather::{Run, gather_side};
+use super::bind::{BatchColumn, Binding};
+use super::error::{DataError, FaultKind, Location};
+use super::gather::{PartRange, gather_side};
 use crate::batch::{Batch, KeyColumn};
 use din_program::schema::{FeatureKind, Schema};
 use std::path::Path;
@@ -65,7 +65,7 @@ impl Flat {
     }
 
     fn append(&self, schema: &Schema, common: bool, rows: std::ops::Range<usize>, into: &mut Batch) {
-        gather_side(schema, std::slice::from_ref(&self.rows), common, &[Run { part: 0, units: rows }], into);
+        gather_side(schema, std::slice::from_ref(&self.rows), common, &[PartRange { part: 0, units: rows }], into);
     }
 
     /// The row's common values are those of the last request of `with`.
@@ -92,14 +92,14 @@ impl Flat {
                 _ => self.rows.ids[f][here] == with.ids[f][there],
             };
             if !equal {
-                let wanted = binding.wanted.iter().find(|w| w.target == Target::Feature(f));
+                let required = binding.required.iter().find(|w| w.target == BatchColumn::Feature(f));
                 let key = schema.requests.as_ref().map_or("", |r| schema.keys[r.key as usize].name.as_str());
                 let (expected, found) = ("the value of the other rows of its request", "another");
-                let error = match wanted {
+                let error = match required {
                     Some(w) => w.fault(FaultKind::NotCommon, file, expected, found),
                     None => DataError::new(FaultKind::NotCommon, file, expected, found),
                 };
-                return Err(error.at(Place::Row(self.first_row + row as u64)).help(format!(
+                return Err(error.at(Location::Row(self.first_row + row as u64)).help(format!(
                     "rows side by side with one `{key}` are one request; give this one another, or take `{}` out of `common`",
                     feature.group
                 )));

@@ -1,11 +1,11 @@
-//! Rows in reading order, from unit to unit.
+//! Rows in reading order, from block to block.
 //!
-//! Guarantees that what comes is a function of the order of the units alone: how many rows are asked for at a time decides only into how
+//! Guarantees that what comes is a function of the order of the blocks alone: how many rows are asked for at a time decides only into how
 //! many parts they come.
 
 use super::Inner;
+use super::block::{RowBlock, RowBlockReader};
 use super::error::DataError;
-use super::files::{self, Unit, UnitReader};
 use super::requests::Flat;
 use super::window::Window;
 use crate::batch::Batch;
@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 pub(super) struct Source {
     pub data: Arc<Inner>,
-    /// Units in reading order.
-    order: Vec<Unit>,
+    /// Blocks in reading order.
+    order: Vec<RowBlock>,
     /// Next of them to be begun.
-    next_unit: usize,
+    next_block: usize,
     /// One that is begun.
-    open: Option<Open>,
-    /// Rows of the next unit to leave out.
+    open: Option<OpenBlock>,
+    /// Rows of the next block to leave out.
     skip_rows: u64,
     /// Rows of a part, at least, where so many are asked for.
     chunk: usize,
@@ -30,18 +30,18 @@ pub(super) struct Source {
     spare: Vec<Batch>,
 }
 
-struct Open {
-    reader: Box<dyn UnitReader>,
+struct OpenBlock {
+    reader: Box<dyn RowBlockReader>,
     /// Rows that are still to be read.
     left: u64,
 }
 
 /// Consecutive rows that become a part.
 struct Piece {
-    /// The rest of a unit that was begun before.
-    open: Option<Open>,
-    /// Units to begin, the first without so many rows.
-    units: Vec<(Unit, u64)>,
+    /// The rest of a block that was begun before.
+    open: Option<OpenBlock>,
+    /// Blocks to begin, the first without so many rows.
+    blocks: Vec<(RowBlock, u64)>,
     /// Rows to read.
     rows: usize,
     part: Batch,
@@ -50,32 +50,32 @@ struct Piece {
 
 impl Source {
     /// Begins `position` rows behind the first.
-    pub fn new(data: Arc<Inner>, order: Vec<Unit>, mut position: u64, chunk: usize) -> Source {
-        let mut next_unit = 0;
-        while let Some(unit) = order.get(next_unit)
-            && position >= unit.rows
+    pub fn new(data: Arc<Inner>, order: Vec<RowBlock>, mut position: u64, chunk: usize) -> Source {
+        let mut next_block = 0;
+        while let Some(block) = order.get(next_block)
+            && position >= block.rows
         {
-            position -= unit.rows;
-            next_unit += 1;
+            position -= block.rows;
+            next_block += 1;
         }
         let flat = Flat::new(&data.binding.schema);
-        Source { data, order, next_unit, open: None, skip_rows: position, chunk, flat, spare: Vec::new() }
+        Source { data, order, next_block, open: None, skip_rows: position, chunk, flat, spare: Vec::new() }
     }
 
     /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or the data end.
     pub fn read(&mut self, rows: usize, window: &mut Window) -> Result<(), DataError> {
-        let wanted = rows.saturating_sub(window.rows);
-        if wanted == 0 {
+        let required = rows.saturating_sub(window.rows);
+        if required == 0 {
             return Ok(());
         }
         if let Some(requests) = &self.data.binding.schema.requests {
             let key = requests.key as usize;
             let mut part = self.part();
-            self.read_requests(&mut part, wanted, key)?;
+            self.read_requests(&mut part, required, key)?;
             window.push(part);
             return Ok(());
         }
-        let mut pieces = self.cut(wanted);
+        let mut pieces = self.cut(required);
         // The first fault in the order of the rows, whatever the threads do.
         let faults: Vec<_> = pieces.par_iter_mut().map(|piece| piece.read(&self.data).err()).collect();
         if let Some(fault) = faults.into_iter().flatten().next() {
@@ -100,28 +100,28 @@ impl Source {
         part
     }
 
-    /// The next rows, as pieces that can be read side by side: no unit is in two.
-    fn cut(&mut self, mut wanted: usize) -> Vec<Piece> {
+    /// The next rows, as pieces that can be read side by side: no block is in two.
+    fn cut(&mut self, mut required: usize) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
-        let take = |rows: u64, wanted: &mut usize| {
-            let taken = usize::try_from(rows).unwrap_or(usize::MAX).min(*wanted);
-            *wanted -= taken;
+        let take = |rows: u64, required: &mut usize| {
+            let taken = usize::try_from(rows).unwrap_or(usize::MAX).min(*required);
+            *required -= taken;
             taken
         };
-        while wanted > 0 {
+        while required > 0 {
             let mut piece =
-                Piece { open: self.open.take(), units: Vec::new(), rows: 0, part: self.part(), warnings: Vec::new() };
+                Piece { open: self.open.take(), blocks: Vec::new(), rows: 0, part: self.part(), warnings: Vec::new() };
             if let Some(open) = &piece.open {
-                piece.rows = take(open.left, &mut wanted);
+                piece.rows = take(open.left, &mut required);
             }
-            while wanted > 0
+            while required > 0
                 && piece.rows < self.chunk
-                && let Some(&unit) = self.order.get(self.next_unit)
+                && let Some(&block) = self.order.get(self.next_block)
             {
                 let skip = std::mem::take(&mut self.skip_rows);
-                piece.rows += take(unit.rows - skip, &mut wanted);
-                piece.units.push((unit, skip));
-                self.next_unit += 1;
+                piece.rows += take(block.rows - skip, &mut required);
+                piece.blocks.push((block, skip));
+                self.next_block += 1;
             }
             if piece.rows == 0 {
                 self.spare.push(piece.part);
@@ -132,13 +132,13 @@ impl Source {
         pieces
     }
 
-    /// Whole requests, one unit after the other: where one ends is seen only when it is read.
+    /// Whole requests, one block after the other: where one ends is seen only when it is read.
     fn read_requests(&mut self, into: &mut Batch, rows: usize, key: usize) -> Result<(), DataError> {
         let data = self.data.clone();
         loop {
-            let unit = self.order.get(self.next_unit.saturating_sub(1)).copied();
-            if let Some(unit) = unit
-                && self.flat.drain(&data.binding, key, &data.files[unit.file].path, rows, into)?
+            let block = self.order.get(self.next_block.saturating_sub(1)).copied();
+            if let Some(block) = block
+                && self.flat.drain(&data.binding, key, &data.files[block.file].path, rows, into)?
             {
                 return Ok(());
             }
@@ -148,11 +148,11 @@ impl Source {
             let open = match &mut self.open {
                 Some(open) => open,
                 None => {
-                    let Some(&unit) = self.order.get(self.next_unit) else { return Ok(()) };
-                    self.next_unit += 1;
-                    self.flat.first_row = unit.first_row;
+                    let Some(&block) = self.order.get(self.next_block) else { return Ok(()) };
+                    self.next_block += 1;
+                    self.flat.first_row = block.first_row;
                     self.flat.fresh = true;
-                    self.open.insert(Open::new(&data, unit, 0)?)
+                    self.open.insert(OpenBlock::new(&data, block, 0)?)
                 }
             };
             let read = open.read(&data, self.chunk, &mut self.flat.rows)?;
@@ -166,10 +166,10 @@ impl Source {
     }
 }
 
-impl Open {
-    fn new(data: &Inner, unit: Unit, skip: u64) -> Result<Open, DataError> {
-        let reader = files::reader(&data.binding, &data.files[unit.file], unit, skip)?;
-        Ok(Open { reader, left: unit.rows - skip })
+impl OpenBlock {
+    fn new(data: &Inner, block: RowBlock, skip: u64) -> Result<OpenBlock, DataError> {
+        let reader = data.files[block.file].reader(&data.binding, block, skip)?;
+        Ok(OpenBlock { reader, left: block.rows - skip })
     }
 
     fn read(&mut self, data: &Inner, limit: usize, into: &mut Batch) -> Result<usize, DataError> {
@@ -181,19 +181,19 @@ impl Open {
 
 impl Piece {
     fn read(&mut self, data: &Inner) -> Result<(), DataError> {
-        let mut units = std::mem::take(&mut self.units).into_iter();
+        let mut blocks = std::mem::take(&mut self.blocks).into_iter();
         while self.part.rows < self.rows {
             let open = match &mut self.open {
                 Some(open) if open.left > 0 => open,
-                _ => match units.next() {
-                    Some((unit, skip)) => self.open.insert(Open::new(data, unit, skip)?),
+                _ => match blocks.next() {
+                    Some((block, skip)) => self.open.insert(OpenBlock::new(data, block, skip)?),
                     None => break,
                 },
             };
             let read = open.read(data, self.rows - self.part.rows, &mut self.part)?;
             open.reader.warnings(&mut self.warnings);
             if read == 0 {
-                // A reader says itself where its unit ends too early.
+                // A reader says itself where its block ends too early.
                 break;
             }
         }

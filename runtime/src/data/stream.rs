@@ -1,6 +1,6 @@
 //! The order of samples and the threads that decode them.
 //!
-//! Shuffled order: the units (row groups, blocks of lines) of all files are permuted, the rows so ordered are cut into windows of
+//! Shuffled order: the blocks (row groups, blocks of records) of all files are permuted, the rows so ordered are cut into windows of
 //! `window` rows, and each window is permuted. Both permutations draw from Philox keyed by (seed, epoch) and (seed, epoch, window).
 //! The order depends on the files, the seed, the epoch and the window alone; not on batch size, prefetch depth or timing.
 //!
@@ -13,7 +13,7 @@
 
 use super::Inner;
 use super::error::DataError;
-use super::gather::{Run, gather};
+use super::gather::{PartRange, gather};
 use super::source::Source;
 use super::window::Window;
 use crate::batch::Batch;
@@ -86,7 +86,7 @@ impl Batches {
             .map_err(|e| failed(std::io::Error::other(e)))?;
         let produce = move || {
             if let Err(error) = Producer::new(data, options).run(&ready_in, &used_out) {
-                // The reader may be gone: nobody is left to tell.
+                // The reader may be gone: nobody is left to report it to.
                 let _ = ready_in.send(Err(error));
             }
         };
@@ -159,7 +159,7 @@ struct Producer {
 /// A batch, and what is still to be put into it.
 struct Filling {
     batch: Batch,
-    runs: Vec<Run>,
+    runs: Vec<PartRange>,
     /// Samples that it will then have.
     samples: usize,
     /// Nothing more fits.
@@ -168,7 +168,7 @@ struct Filling {
 
 impl Producer {
     fn new(data: Arc<Inner>, options: StreamOptions) -> Self {
-        let mut order = data.units.clone();
+        let mut order = data.blocks.clone();
         let batch = options.batch.max(1);
         let fitting = usize::try_from(options.window_bytes / data.row_bytes.max(1)).unwrap_or(usize::MAX);
         let mut window = options.window_rows.min(fitting).max(1);
@@ -183,7 +183,7 @@ impl Producer {
             Order::Shuffled { seed, epoch } => {
                 let mut permutation = Vec::new();
                 Stream::new(seed, "data: order of units", epoch).permutation(order.len() as u32, &mut permutation);
-                order = permutation.into_iter().map(|u| data.units[u as usize]).collect();
+                order = permutation.into_iter().map(|u| data.blocks[u as usize]).collect();
                 // A window is permuted as a whole, so reading starts at its beginning.
                 begin = (skip % window as u64) as usize;
                 position = skip - begin as u64;

@@ -2,7 +2,7 @@
 //!
 //! Guarantees that the order of a window's units (requests, else rows) is that of the files, however it was read in parts.
 
-use super::gather::Run;
+use super::gather::PartRange;
 use crate::batch::Batch;
 use std::ops::Range;
 
@@ -48,13 +48,13 @@ impl Window {
     }
 
     /// Where these units lie, neighbours together.
-    pub fn runs(&self, units: Range<usize>) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::with_capacity(units.len());
+    pub fn runs(&self, units: Range<usize>) -> Vec<PartRange> {
+        let mut runs: Vec<PartRange> = Vec::with_capacity(units.len());
         for &(part, unit) in &self.places[units] {
             let (part, unit) = (part as usize, unit as usize);
             match runs.last_mut() {
                 Some(last) if last.part == part && last.units.end == unit => last.units.end += 1,
-                _ => runs.push(Run { part, units: unit..unit + 1 }),
+                _ => runs.push(PartRange { part, units: unit..unit + 1 }),
             }
         }
         runs

@@ -1,11 +1,13 @@
-//! Vectors of f32 at each ISA level, behind one trait. The bodies that use it are `#[inline(always)]` and become machine code inside
-//! functions that enable the level's features (see `level.rs`), so one build serves every CPU.
+//! Vectors of f32 at each ISA level, behind one trait. The bodies that use it are
+//! `#[inline(always)]` and become machine code inside functions that enable the level's features
+//! (see `level.rs`), so one build serves every CPU.
 
 /// One level's vector operations.
 ///
 /// # Safety
 ///
-/// Every method may be called only where the CPU has the level's features; pointers must be valid for the lanes that are named.
+/// Every method may be called only where the CPU has the level's features; pointers must be valid
+/// for the lanes that are named.
 pub(super) trait Simd {
     type V: Copy;
     /// Selects the first lanes of a vector.
@@ -125,8 +127,6 @@ mod x86 {
     /// Four lanes, 16 registers: what every x86-64 has.
     pub(in crate::kernels) struct Sse;
 
-    // SAFETY of every method: see the trait; SSE2 is part of x86-64.
-    #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Sse {
         type V = __m128;
         /// Number of lanes.
@@ -140,18 +140,22 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m128 {
+            // SAFETY: SSE2 is part of x86-64.
             unsafe { _mm_set1_ps(x) }
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m128 {
+            // SAFETY: `p` is valid for a whole vector, and SSE2 is part of x86-64.
             unsafe { _mm_loadu_ps(p) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: __m128) {
+            // SAFETY: `p` is valid for a whole vector, and SSE2 is part of x86-64.
             unsafe { _mm_storeu_ps(p, v) }
         }
         #[inline(always)]
         unsafe fn load_first(p: *const f32, m: usize) -> __m128 {
+            // SAFETY: `p` is valid for the lanes that `m` selects, and SSE2 is part of x86-64.
             unsafe {
                 match m {
                     4 => Self::load(p),
@@ -164,6 +168,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn store_first(p: *mut f32, m: usize, v: __m128) {
+            // SAFETY: `p` is valid for the lanes that `m` selects, and SSE2 is part of x86-64.
             unsafe {
                 if m == 4 {
                     return Self::store(p, v);
@@ -176,22 +181,27 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn fma(a: __m128, b: __m128, c: __m128) -> __m128 {
+            // SAFETY: SSE2 is part of x86-64.
             unsafe { _mm_add_ps(_mm_mul_ps(a, b), c) }
         }
         #[inline(always)]
         unsafe fn add(a: __m128, b: __m128) -> __m128 {
+            // SAFETY: SSE2 is part of x86-64.
             unsafe { _mm_add_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn sub(a: __m128, b: __m128) -> __m128 {
+            // SAFETY: SSE2 is part of x86-64.
             unsafe { _mm_sub_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn mul(a: __m128, b: __m128) -> __m128 {
+            // SAFETY: SSE2 is part of x86-64.
             unsafe { _mm_mul_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn max(a: __m128, b: __m128) -> __m128 {
+            // SAFETY: SSE2 is part of x86-64.
             unsafe { _mm_max_ps(a, b) }
         }
         #[inline(always)]
@@ -207,8 +217,6 @@ mod x86 {
     /// Eight lanes, 16 registers.
     pub(in crate::kernels) struct Avx2;
 
-    // SAFETY of every method: see the trait; the intrinsics need AVX2 and FMA, which the caller vouches for.
-    #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Avx2 {
         type V = __m256;
         type Mask = __m256i;
@@ -217,50 +225,62 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn mask(lanes: usize) -> __m256i {
+            // SAFETY: The caller's CPU has AVX2 and FMA.
             unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
         }
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m256 {
+            // SAFETY: The caller's CPU has AVX2 and FMA.
             unsafe { _mm256_set1_ps(x) }
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m256 {
+            // SAFETY: `p` is valid for a whole vector, and the caller's CPU has AVX2 and FMA.
             unsafe { _mm256_loadu_ps(p) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: __m256) {
+            // SAFETY: `p` is valid for a whole vector, and the caller's CPU has AVX2 and FMA.
             unsafe { _mm256_storeu_ps(p, v) }
         }
         #[inline(always)]
         unsafe fn load_first(p: *const f32, m: __m256i) -> __m256 {
+            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX2 and FMA.
             unsafe { _mm256_maskload_ps(p, m) }
         }
         #[inline(always)]
         unsafe fn store_first(p: *mut f32, m: __m256i, v: __m256) {
+            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX2 and FMA.
             unsafe { _mm256_maskstore_ps(p, m, v) }
         }
         #[inline(always)]
         unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+            // SAFETY: The caller's CPU has AVX2 and FMA.
             unsafe { _mm256_fmadd_ps(a, b, c) }
         }
         #[inline(always)]
         unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: The caller's CPU has AVX2 and FMA.
             unsafe { _mm256_add_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: The caller's CPU has AVX2 and FMA.
             unsafe { _mm256_sub_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: The caller's CPU has AVX2 and FMA.
             unsafe { _mm256_mul_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn max(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: The caller's CPU has AVX2 and FMA.
             unsafe { _mm256_max_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn sum4(v: [__m256; 4]) -> [f32; 4] {
+            // SAFETY: The caller's CPU has AVX2 and FMA, and a `__m128` is four floats.
             unsafe {
                 // Written out: a closure would not have the features.
                 let halves = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
@@ -273,8 +293,6 @@ mod x86 {
     /// Sixteen lanes, 32 registers.
     pub(in crate::kernels) struct Avx512;
 
-    // SAFETY of every method: see the trait; the intrinsics need AVX-512 F and DQ, which the caller vouches for.
-    #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Avx512 {
         type V = __m512;
         type Mask = __mmask16;
@@ -287,46 +305,57 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m512 {
+            // SAFETY: The caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_set1_ps(x) }
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m512 {
+            // SAFETY: `p` is valid for a whole vector, and the caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_loadu_ps(p) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: __m512) {
+            // SAFETY: `p` is valid for a whole vector, and the caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_storeu_ps(p, v) }
         }
         #[inline(always)]
         unsafe fn load_first(p: *const f32, m: __mmask16) -> __m512 {
+            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_maskz_loadu_ps(m, p) }
         }
         #[inline(always)]
         unsafe fn store_first(p: *mut f32, m: __mmask16, v: __m512) {
+            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_mask_storeu_ps(p, m, v) }
         }
         #[inline(always)]
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: The caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_fmadd_ps(a, b, c) }
         }
         #[inline(always)]
         unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: The caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_add_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: The caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_sub_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: The caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_mul_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn max(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: The caller's CPU has AVX-512 F and DQ.
             unsafe { _mm512_max_ps(a, b) }
         }
         #[inline(always)]
         unsafe fn sum4(v: [__m512; 4]) -> [f32; 4] {
+            // SAFETY: The caller's CPU has AVX-512 F and DQ, and so AVX2.
             unsafe {
                 let a = _mm256_add_ps(_mm512_castps512_ps256(v[0]), _mm512_extractf32x8_ps::<1>(v[0]));
                 let b = _mm256_add_ps(_mm512_castps512_ps256(v[1]), _mm512_extractf32x8_ps::<1>(v[1]));

@@ -150,7 +150,6 @@ pub fn log_loss(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -82,7 +82,7 @@ impl Metrics {
         Self { metrics: metrics.to_vec(), predictions: predictions.to_vec(), collected }
     }
 
-    /// Adds a batch read with [`Mode::Evaluate`](crate::data::Mode::Evaluate); `logits[p]` are prediction `p`'s, one a sample.
+    /// Adds a batch read with [`ReadMode::Evaluate`](crate::data::ReadMode::Evaluate); `logits[p]` are prediction `p`'s, one a sample.
     pub fn push<L: AsRef<[f32]>>(&mut self, batch: &Batch, logits: &[L]) {
         for ((prediction, target), logits) in self.predictions.iter().zip(&mut self.collected).zip(logits) {
             let (labels, present) =
@@ -140,7 +140,6 @@ impl Metrics {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use din_program::schema::GroupWeight;

@@ -1,29 +1,28 @@
 //! Prediction: one row of output for each row of data, in its order: the key columns, the labels
 //! that the data have, both as they are, and `<label>_probability` for each prediction, on request
-//! also `<label>_logit`. Written as a whole or not at all.
+//! also `<label>_logit`. PredictionSummary as a whole or not at all.
 
+mod csv;
 mod write;
 
 use crate::Error;
 use crate::batch::Batch;
-use crate::data::{Dataset, Mode, OpenOptions, Order, StreamOptions};
-use crate::evaluate::undefined;
+use crate::data::{Dataset, OpenOptions, ReadMode};
+use crate::session::{DataPass, PassEvent, Session, infer_all};
 use crate::signal;
-use crate::train::{Event, Pass, Session};
-use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch};
-use arrow::compute::concat;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_select::concat::concat;
 use din_program::Program;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use write::Form;
+pub use write::OutputFormat;
 
 /// The file to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
+pub struct OutputOptions {
     pub path: PathBuf,
     /// Also `<label>_logit`, for each prediction.
     pub logits: bool,
@@ -31,22 +30,22 @@ pub struct Output {
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct PredictionSummary {
     pub rows: u64,
     /// In the order of the file: names, and what they hold.
-    pub columns: Vec<(String, Holds)>,
+    pub columns: Vec<(String, ColumnContents)>,
 }
 
-/// What a column of the output holds.
+/// What a column of the output contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holds {
+pub enum ColumnContents {
     Key,
     Label,
     Probability,
     Logit,
 }
 
-impl fmt::Display for Holds {
+impl fmt::Display for ColumnContents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Key => "key",
@@ -58,18 +57,23 @@ impl fmt::Display for Holds {
 }
 
 /// A column that the output may have.
-struct Column {
+struct OutputColumn {
     name: String,
     /// `key user (din.din:9:5)`
     origin: String,
-    holds: Holds,
+    contents: ColumnContents,
 }
 
 /// Opens data for prediction.
 ///
 /// # Errors
 /// Two columns of the output would have one name; or the data are at fault.
-pub fn open(program: &Program, paths: &[PathBuf], list_separator: u8, output: &Output) -> Result<Dataset, Error> {
+pub fn open(
+    program: &Program,
+    paths: &[PathBuf],
+    list_separator: u8,
+    output: &OutputOptions,
+) -> Result<Dataset, Error> {
     let columns = columns(program, output.logits);
     for (k, column) in columns.iter().enumerate() {
         if let Some(first) = columns[..k].iter().find(|first| first.name == column.name) {
@@ -83,7 +87,7 @@ pub fn open(program: &Program, paths: &[PathBuf], list_separator: u8, output: &O
             .help("give the key's column another name, in the data and after `from` in the spec"));
         }
     }
-    let options = OpenOptions { list_separator, ..OpenOptions::new(Mode::Predict) };
+    let options = OpenOptions { list_separator, ..OpenOptions::new(ReadMode::Predict) };
     Ok(Dataset::open_with(paths, &program.schema, &options)?)
 }
 
@@ -91,79 +95,62 @@ pub fn open(program: &Program, paths: &[PathBuf], list_separator: u8, output: &O
 pub fn predict(
     session: &mut Session,
     data: &Dataset,
-    output: &Output,
+    output: &OutputOptions,
     batch: usize,
-    observe: &mut dyn FnMut(Event),
-) -> Result<Written, Error> {
-    let predictions = session.program().predictions.len();
+    observe: &mut dyn FnMut(PassEvent),
+) -> Result<PredictionSummary, Error> {
     let columns = columns(session.program(), output.logits);
     let schema = schema(data, &columns);
-    let mut file = write::Output::create(&output.path, schema.clone())?;
-    observe(Event::Begin { what: Pass::Predicting, rows: data.rows(), done: 0 });
-    let options = StreamOptions {
-        threads: session.reading_threads(),
-        ..StreamOptions::new(data.bounded_batch(batch), Order::File)
-    };
-    let mut batches = data.stream(options)?;
-    let mut rows = 0;
-    while let Some(batch) = batches.next()? {
-        session.infer(&batch)?;
-        undefined::refuse(session, data, &batch, rows)?;
-        let logits: Vec<&[f32]> = (0..predictions).map(|k| session.logits(k)).collect();
-        let record = arrays(&batch, &logits, output.logits)
+    let mut file = write::PredictionWriter::create(&output.path, schema.clone())?;
+    let rows = infer_all(session, data, batch, DataPass::Predicting, observe, |batch, logits| {
+        let record = arrays(batch, logits, output.logits)
             .and_then(|arrays| RecordBatch::try_new(schema.clone(), arrays))
             .map_err(|e| Error::machine(format!("{}: {e}", output.path.display())))?;
         file.write(&record)?;
-        rows += batch.rows as u64;
-        batches.recycle(batch);
-        observe(Event::Advance { rows, loss: None });
-        if signal::asked() {
-            return Err(Error::stopped(&output.path));
-        }
-    }
+        if signal::asked() { Err(Error::stopped(&output.path)) } else { Ok(()) }
+    })?;
     file.finish()?;
-    observe(Event::End);
     let written = columns.into_iter().filter(|c| schema.field_with_name(&c.name).is_ok());
-    Ok(Written { rows, columns: written.map(|c| (c.name, c.holds)).collect() })
+    Ok(PredictionSummary { rows, columns: written.map(|c| (c.name, c.contents)).collect() })
 }
 
 /// All columns that the output may have, in their order; it leaves out labels that no file has.
-fn columns(program: &Program, logits: bool) -> Vec<Column> {
-    let keys = program.schema.keys.iter().map(|key| Column {
+fn columns(program: &Program, logits: bool) -> Vec<OutputColumn> {
+    let keys = program.schema.keys.iter().map(|key| OutputColumn {
         name: key.column.clone(),
         origin: format!("key {} ({})", key.name, key.location),
-        holds: Holds::Key,
+        contents: ColumnContents::Key,
     });
-    let labels = program.schema.labels.iter().map(|label| Column {
+    let labels = program.schema.labels.iter().map(|label| OutputColumn {
         name: label.column.clone(),
         origin: format!("label {} ({})", label.name, label.location),
-        holds: Holds::Label,
+        contents: ColumnContents::Label,
     });
-    let predictions = |what: &'static str, holds| {
-        program.predictions.iter().map(move |p| Column {
+    let predictions = |what: &'static str, contents| {
+        program.predictions.iter().map(move |p| OutputColumn {
             name: format!("{}_{what}", p.name),
             origin: format!("the {what} of {}", p.name),
-            holds,
+            contents,
         })
     };
-    let probabilities = predictions("probability", Holds::Probability);
-    let mut columns: Vec<Column> = keys.chain(labels).chain(probabilities).collect();
+    let probabilities = predictions("probability", ColumnContents::Probability);
+    let mut columns: Vec<OutputColumn> = keys.chain(labels).chain(probabilities).collect();
     if logits {
-        columns.extend(predictions("logit", Holds::Logit));
+        columns.extend(predictions("logit", ColumnContents::Logit));
     }
     columns
 }
 
-fn schema(data: &Dataset, columns: &[Column]) -> SchemaRef {
-    let mut fields: Vec<Field> = data.carried().collect();
-    let made = columns.iter().filter(|c| matches!(c.holds, Holds::Probability | Holds::Logit));
+fn schema(data: &Dataset, columns: &[OutputColumn]) -> SchemaRef {
+    let mut fields: Vec<Field> = data.passthrough().collect();
+    let made = columns.iter().filter(|c| matches!(c.contents, ColumnContents::Probability | ColumnContents::Logit));
     fields.extend(made.map(|column| Field::new(&column.name, DataType::Float32, false)));
     Arc::new(Schema::new(fields))
 }
 
 fn arrays(batch: &Batch, logits: &[&[f32]], write_logits: bool) -> Result<Vec<ArrayRef>, ArrowError> {
     let mut arrays = Vec::new();
-    for parts in batch.carried.iter().filter(|parts| !parts.is_empty()) {
+    for parts in batch.passthrough.iter().filter(|parts| !parts.is_empty()) {
         let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
         arrays.push(concat(&parts)?);
     }

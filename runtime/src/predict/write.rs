@@ -1,9 +1,10 @@
 //! The file of predictions: Parquet or CSV by its name.
 
+use super::csv::CsvWriter;
 use crate::fs::AtomicFile;
 use crate::{Error, Result};
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -12,12 +13,12 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum OutputFormat {
     Parquet,
     Csv,
 }
 
-impl Form {
+impl OutputFormat {
     /// By the extension.
     pub fn of(path: &Path) -> Result<Self> {
         let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
@@ -29,7 +30,7 @@ impl Form {
     }
 }
 
-impl Form {
+impl OutputFormat {
     /// Lists and the like have no text in CSV.
     fn check(self, path: &Path, schema: &Schema) -> Result<()> {
         let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
@@ -48,24 +49,24 @@ impl Form {
 
 enum Writer {
     Parquet(Box<ArrowWriter<File>>),
-    Csv(Box<arrow::csv::Writer<BufWriter<File>>>),
+    Csv(Box<CsvWriter<BufWriter<File>>>),
 }
 
 /// A file of predictions that takes its name when it is whole.
-pub struct Output {
+pub struct PredictionWriter {
     writer: Writer,
     file: AtomicFile,
     path: PathBuf,
 }
 
-impl Output {
+impl PredictionWriter {
     pub fn create(path: &Path, schema: SchemaRef) -> Result<Self> {
-        let form = Form::of(path)?;
+        let form = OutputFormat::of(path)?;
         form.check(path, &schema)?;
         let mut file = AtomicFile::create(path)?;
         let handle = file.file().try_clone().map_err(|e| Error::file("write", path, &e))?;
         let writer = match form {
-            Form::Parquet => {
+            OutputFormat::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
                     .set_created_by("din predict".into())
@@ -73,10 +74,7 @@ impl Output {
                 let writer = ArrowWriter::try_new(handle, schema, Some(properties)).map_err(|e| failed(path, &e))?;
                 Writer::Parquet(Box::new(writer))
             }
-            Form::Csv => {
-                let builder = arrow::csv::WriterBuilder::new().with_header(true);
-                Writer::Csv(Box::new(builder.build(BufWriter::new(handle))))
-            }
+            OutputFormat::Csv => Writer::Csv(Box::new(CsvWriter::new(BufWriter::new(handle)))),
         };
         Ok(Self { writer, file, path: path.to_path_buf() })
     }
@@ -95,10 +93,8 @@ impl Output {
             Writer::Parquet(writer) => {
                 writer.close().map_err(|e| failed(&path, &e))?;
             }
-            Writer::Csv(writer) => {
-                let mut buffered = writer.into_inner();
-                std::io::Write::flush(&mut buffered).map_err(|e| Error::file("write", &path, &e))?;
-            }
+            // Each batch was flushed.
+            Writer::Csv(_) => {}
         }
         file.commit()
     }
@@ -111,18 +107,18 @@ fn failed(path: &Path, error: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::datatypes::{DataType, Field};
+    use arrow_schema::{DataType, Field};
 
     #[test]
     fn a_label_of_lists_is_written_to_parquet_alone() {
         let list = DataType::new_list(DataType::Int64, true);
         let schema = Schema::new(vec![Field::new("click", list, true)]);
         let path = Path::new("p.csv");
-        let error = Form::Csv.check(path, &schema).expect_err("CSV has no lists");
+        let error = OutputFormat::Csv.check(path, &schema).expect_err("CSV has no lists");
         assert!(error.message.starts_with("p.csv: ") && error.message.contains("\"click\""), "{error}");
         assert_eq!(error.exit_code(), 1);
-        assert_eq!(Form::Parquet.check(path, &schema), Ok(()));
+        assert_eq!(OutputFormat::Parquet.check(path, &schema), Ok(()));
         let plain = Schema::new(vec![Field::new("click", DataType::Null, true)]);
-        assert_eq!(Form::Csv.check(path, &plain), Ok(()));
+        assert_eq!(OutputFormat::Csv.check(path, &plain), Ok(()));
     }
 }

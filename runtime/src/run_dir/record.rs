@@ -14,8 +14,8 @@
 //! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under
 //! the hash in `run.json`, a checkpoint's tensors under those in its manifest.
 
-use super::document::{self, Layout};
-use crate::checkpoint::{self, Loaded, Manifest};
+use crate::checkpoint::{self, LoadedCheckpoint, Manifest};
+use crate::document::{self, JsonLayout};
 use crate::error::{Error, Result};
 use crate::exec::Backend;
 use crate::fs::{metadata, parent, sha256, sync_folder, write_atomically};
@@ -53,7 +53,7 @@ impl DataRecord {
 
 /// `run.json`. What decides the bits of the result; epochs may be added later and threads do not matter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct RunRecord {
     pub format: u32,
     pub din: String,
     pub model: String,
@@ -96,6 +96,25 @@ pub struct Best {
     /// What it was chosen by; absent where there were no validation data, and the last one counts.
     pub metric: Option<String>,
     pub value: Option<f64>,
+}
+
+/// A run that was opened to go on with it, and what it recorded when it began.
+#[derive(Clone, Debug)]
+pub struct OpenedRun {
+    pub directory: RunDirectory,
+    pub record: RunRecord,
+}
+
+impl OpenedRun {
+    /// Opens a run directory and locks it for writing.
+    ///
+    /// # Errors
+    /// It is no run, was altered, or another process is training into it.
+    pub fn to_resume(path: &Path) -> Result<Self> {
+        let directory = RunDirectory::open_to_write(path)?;
+        let record = directory.record()?;
+        Ok(Self { directory, record })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -182,7 +201,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// Something is there already, or another process is at it.
-    pub fn create(path: &Path, program: &Program, record: &Record) -> Result<Self> {
+    pub fn create(path: &Path, program: &Program, record: &RunRecord) -> Result<Self> {
         let found = metadata(path)?;
         if found.is_none() {
             if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -220,7 +239,7 @@ impl RunDirectory {
         }
     }
 
-    fn fill(&self, program: &Program, record: &Record) -> Result<()> {
+    fn fill(&self, program: &Program, record: &RunRecord) -> Result<()> {
         let folder = |name: &str| -> Result<PathBuf> {
             let path = self.path.join(name);
             fs::create_dir(&path).map_err(|e| Error::file("create", &path, &e))?;
@@ -303,7 +322,7 @@ impl RunDirectory {
     }
 
     /// Removes what a run directory consists of, [`MAKING`] last, so that a stop in between leaves what is cleared the next time.
-    /// What cannot be removed stays; the caller has its own fault to tell, or sees that the folder is not empty.
+    /// What cannot be removed stays; the caller has its own error to report, or sees that the folder is not empty.
     fn clear(&self) {
         for name in NAMES {
             let path = self.path.join(name);
@@ -319,18 +338,20 @@ impl RunDirectory {
         let _ = fs::remove_file(self.path.join(MAKING));
     }
 
-    pub fn record(&self) -> Result<Record> {
+    pub fn record(&self) -> Result<RunRecord> {
         document::read(&self.path.join("run.json"), Some(FORMAT), "put back the run.json that the run began with")
     }
 
+    /// The program that the run recorded.
+    ///
     /// # Errors
     /// A program that is damaged, or another than the run began with.
-    pub fn program(&self) -> Result<Program> {
+    pub fn program(&self, record: &RunRecord) -> Result<Program> {
         let path = self.path.join("program.bin");
         let bytes = fs::read(&path).map_err(|e| Error::file("read", &path, &e))?;
         let program = Program::decode(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
-        let (expected, found) = (self.record()?.program, sha256(&bytes));
-        if found != expected {
+        let (expected, found) = (&record.program, sha256(&bytes));
+        if found != *expected {
             let path = path.display();
             return Err(Error::input(format!("{path}: expected the program of SHA-256 {expected}, found {found}"))
                 .help("put back the program.bin that the run began with"));
@@ -339,7 +360,7 @@ impl RunDirectory {
     }
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        write_atomically(&self.path.join(name), document::to_text(value, Layout::File)?.as_bytes())
+        write_atomically(&self.path.join(name), document::to_text(value, JsonLayout::File)?.as_bytes())
     }
 
     /// Lines of `metrics.jsonl` up to a step: one for each epoch from 1.
@@ -371,7 +392,7 @@ impl RunDirectory {
         for line in lines {
             match &line.text {
                 Some(line) => text.push_str(line),
-                None => text.push_str(&document::to_text(line, Layout::Line)?),
+                None => text.push_str(&document::to_text(line, JsonLayout::Line)?),
             }
             text.push('\n');
         }
@@ -400,7 +421,7 @@ impl RunDirectory {
             Err(e) => return Err(Error::file("read", &path, &e)),
         };
         match (computed, kept) {
-            (Some(best), kept) => match kept == Some(document::to_text(best, Layout::File)?.into_bytes()) {
+            (Some(best), kept) => match kept == Some(document::to_text(best, JsonLayout::File)?.into_bytes()) {
                 true => Ok(()),
                 false => self.write_best(best),
             },
@@ -420,7 +441,7 @@ impl RunDirectory {
     /// # Errors
     /// No such checkpoint; one that is damaged, of another structure, or that belongs to another
     /// run than `record` is of.
-    pub fn load(&self, wanted: &str, program: &Program, record: &Record) -> Result<(String, Loaded)> {
+    pub fn load(&self, wanted: &str, program: &Arc<Program>, record: &RunRecord) -> Result<(String, LoadedCheckpoint)> {
         self.load_with(wanted, program, record, |_| {})
     }
 
@@ -428,10 +449,10 @@ impl RunDirectory {
     fn load_with(
         &self,
         wanted: &str,
-        program: &Program,
-        record: &Record,
+        program: &Arc<Program>,
+        record: &RunRecord,
         mut before_reading: impl FnMut(&Path),
-    ) -> Result<(String, Loaded)> {
+    ) -> Result<(String, LoadedCheckpoint)> {
         /// A run would have to write so many checkpoints while one is looked up.
         const LOOKS: usize = 100;
         let mut earlier = None;
@@ -486,7 +507,7 @@ impl RunDirectory {
     }
 
     /// Refuses a checkpoint that this run did not write, by what the run recorded when it began.
-    fn check_own(&self, manifest: &Manifest, record: &Record, folder: &Path) -> Result<()> {
+    fn check_own(&self, manifest: &Manifest, record: &RunRecord, folder: &Path) -> Result<()> {
         let (seed, batch) = (manifest.seed.to_string(), manifest.batch.to_string());
         let pairs = [
             ("model", &record.model, &manifest.model),

@@ -1,9 +1,9 @@
-//! Rows of the made-up log as Arrow columns: Table 2's, `user_id`, and `click`.
+//! Rows of the synthetic log as Arrow columns: Table 2's, `user_id`, and `click`.
 
 use super::world::{Impression, World};
-use arrow::array::{ArrayRef, Int64Builder, ListBuilder, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow_array::builder::{Int64Builder, ListBuilder};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// Builders of one record batch; all numbers are int64, none is null.
@@ -62,8 +62,7 @@ impl Columns {
     pub fn finish(self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
         let Columns { plain, lengths, goods, shops, cates } = self;
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(PLAIN.len() + LISTS.len());
-        let mut plain =
-            plain.into_iter().map(|values| -> ArrayRef { Arc::new(arrow::array::Int64Array::from(values)) });
+        let mut plain = plain.into_iter().map(|values| -> ArrayRef { Arc::new(arrow_array::Int64Array::from(values)) });
         columns.extend(plain.by_ref().take(PLAIN.len() - 1));
         for values in [goods, shops, cates] {
             let mut list = ListBuilder::new(Int64Builder::with_capacity(values.len())).with_field(item());

@@ -29,7 +29,7 @@ const GROUP: usize = 65_536;
 
 /// What to make.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Options {
+pub struct SynthOptions {
     pub seed: u64,
     /// Rows of the three files together; at least 10.
     pub rows: u64,
@@ -41,7 +41,7 @@ pub struct Options {
     pub force: bool,
 }
 
-impl Default for Options {
+impl Default for SynthOptions {
     fn default() -> Self {
         Self { seed: 1, rows: 150_000, users: None, goods: 3_000, categories: 100, force: false }
     }
@@ -78,8 +78,8 @@ pub struct Truth {
     pub splits: Vec<Split>,
 }
 
-/// Makes the log in `folder` (created if absent); `progress` is told the rows written so far.
-pub fn generate(folder: &Path, options: &Options, progress: &mut dyn FnMut(u64)) -> Result<Truth> {
+/// Makes the log in `folder` (created if absent); `progress` gets the number of rows written so far.
+pub fn generate(folder: &Path, options: &SynthOptions, progress: &mut dyn FnMut(u64)) -> Result<Truth> {
     if options.rows < 10 {
         return Err(Error::input(format!("--rows {}: expected at least 10", options.rows)));
     }
@@ -193,7 +193,7 @@ impl Scores {
 
     fn score(&self) -> Result<Score> {
         let undefined =
-            |why| Error::input(format!("the made-up log is too small to be scored ({why})")).help("raise --rows");
+            |why| Error::input(format!("the synthetic log is too small to be scored ({why})")).help("raise --rows");
         Ok(Score {
             auc: auc(&self.logit, &self.click).value.map_err(undefined)?,
             gauc: gauc(&self.user, &self.logit, &self.click, GroupWeight::Impressions).value.map_err(undefined)?,
@@ -204,7 +204,6 @@ impl Scores {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -212,14 +211,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let make = |name: &str, seed| {
             let out = folder.path().join(name);
-            let options = Options { seed, rows: 3_000, ..Options::default() };
+            let options = SynthOptions { seed, rows: 3_000, ..SynthOptions::default() };
             generate(&out, &options, &mut |_| ()).unwrap();
             ["train.parquet", "valid.parquet", "test.parquet", "truth.json"].map(|f| fs::read(out.join(f)).unwrap())
         };
         let (a, b, c) = (make("a", 5), make("b", 5), make("c", 6));
         assert_eq!(a, b);
         assert_ne!(a[0], c[0]);
-        let error = generate(&folder.path().join("a"), &Options::default(), &mut |_| ()).unwrap_err();
+        let error = generate(&folder.path().join("a"), &SynthOptions::default(), &mut |_| ()).unwrap_err();
         assert!(error.message.contains("already exists"), "{error}");
     }
 }

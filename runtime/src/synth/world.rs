@@ -1,4 +1,4 @@
-//! The made-up world behind `din synth`: goods, shops, categories, users with several interests, and the probability of a click.
+//! The synthetic world behind `din synth`: goods, shops, categories, users with several interests, and the probability of a click.
 //!
 //! # The truth
 //!
@@ -313,7 +313,6 @@ fn exp(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

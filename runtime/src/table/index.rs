@@ -10,7 +10,7 @@ use super::region::{Zeroed, ZeroedVec};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     /// Its row exists (the counting pass made it), but no training batch contained it.
-    Unseen,
+    Oov,
     Seen,
 }
 
@@ -113,7 +113,7 @@ impl Index {
         let bucket = &self.buckets.as_slice()[bucket];
         found.then(|| {
             let seen = bucket.marks[way] == Mark::Seen as u32;
-            (bucket.rows[way] - 1, if seen { Mark::Seen } else { Mark::Unseen })
+            (bucket.rows[way] - 1, if seen { Mark::Seen } else { Mark::Oov })
         })
     }
 
@@ -199,14 +199,13 @@ impl Index {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
         #[test]
         fn behaves_as_a_map(keys in prop::collection::vec(prop_oneof![0u64..50, any::<u64>(), (0u64..300).prop_map(|k| k << 40)], 0..2000)) {
             let mut index = Index::new().unwrap();
@@ -214,7 +213,7 @@ mod tests {
             for (i, &key) in keys.iter().enumerate() {
                 prop_assert_eq!(index.get(key).map(|e| e.0), map.get(&key).copied());
                 if let std::collections::btree_map::Entry::Vacant(free) = map.entry(key) {
-                    index.insert(key, i as u32, Mark::Unseen).unwrap();
+                    index.insert(key, i as u32, Mark::Oov).unwrap();
                     free.insert(i as u32);
                 }
                 if i % 3 == 0 {

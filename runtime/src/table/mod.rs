@@ -1,37 +1,38 @@
-//! Embedding tables: an index from id to row number, and slabs with one row an id (weights, optimizer state, counts).
+//! Embedding tables: an index from id to row number, and slabs with one row per id ((weights, optimizer state, frequency, updates)).
 //!
 //! Guarantees:
 //! - A row starts with values that depend on the seed, the table's name, the id and the position, not on when the id came.
 //! - An id has its own row from the first training batch that contains it.
-//! - Row 0 of a dynamic table is `unseen`: evaluation reads it for ids that training never saw, and
+//! - Row 0 of a dynamic table is the OOV row: evaluation reads it for ids that training never saw, and
 //!   never inserts. No training step reads it; it is 0 while training goes on, and for evaluation
 //!   [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids
-//!   (`docs/decisions/0001-unseen-ids.md`).
+//!   (`docs/decisions/0001-oov-ids.md`).
 //! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold until the next call that can
 //!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
 //!
 //! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which elements touched which rows.
-//! - `count`: the counting pass of Eq. (9). - `resolve`: the row numbers of a whole batch.
+//! - `frequency`: the counting pass of Eq. (9). - `resolve`: the row numbers of a whole batch.
 
-mod count;
+mod frequency;
 mod index;
 mod occurrences;
 mod region;
 mod resolve;
 
-pub use count::Counter;
-pub use occurrences::{Occurrence, Occurrences};
+pub use frequency::FrequencyCounter;
+pub use occurrences::Occurrences;
 pub use resolve::{Resolved, resolve_read, resolve_train};
 
 use crate::lanes;
 use crate::random::Stream;
+use crate::threads::Threads;
 use din_program::schema::{self, TableKind};
 use din_program::{SlotScope, UpdateSlot};
 use index::{Index, Mark};
-use rayon::prelude::*;
 use region::Slab;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
 
 /// What can go wrong in a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,9 @@ const LARGEST: f64 = (1u64 << 34) as f64;
 /// An id is rare while at most so many batches have updated its row.
 const RARE: f32 = 3.0;
 
+/// Rows that a thread takes at a time.
+const PART: usize = 4096;
+
 /// One embedding table. See the module.
 #[derive(Debug)]
 pub struct Table {
@@ -88,8 +92,8 @@ pub struct Table {
     rows: usize,
     weights: Slab,
     slots: Vec<TableSlot>,
-    counts: Slab,
-    touches: Slab,
+    frequency: Slab,
+    updates: Slab,
 }
 
 #[derive(Debug)]
@@ -106,8 +110,35 @@ struct TableSlot {
 }
 
 impl Table {
-    /// The table as it is before training: a dynamic one with row `unseen` alone, a fixed one with all rows.
+    /// The table as it is before training: a dynamic one with the OOV row alone, a fixed one with all rows.
     pub fn new(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
+        Self::with_threads(spec, slots, seed, &Threads::caller())
+    }
+
+    /// The same; the rows of a fixed table are drawn on these threads.
+    pub fn with_threads(
+        spec: &schema::Table,
+        slots: &[UpdateSlot],
+        seed: u64,
+        threads: &Threads,
+    ) -> Result<Table, TableError> {
+        let mut table = Self::blank(spec, slots, seed)?;
+        if let Kind::Fixed { .. } = table.kind {
+            let (key, init, width) = (table.stream, table.init, table.width.max(1));
+            let weights = table.weights.values.as_mut_slice();
+            let parts: Vec<Mutex<&mut [f32]>> = weights.chunks_mut(PART * width).map(Mutex::new).collect();
+            threads.parallel_for(parts.len(), &|part| {
+                let mut rows = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+                for (k, row) in rows.chunks_mut(width).enumerate() {
+                    Stream::keyed(key, (part * PART + k) as u64).fill(init, row);
+                }
+            });
+        }
+        Ok(table)
+    }
+
+    /// The same with weights of 0 in the rows of a fixed table, for whoever writes all of them.
+    pub(crate) fn blank(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
         let width = spec.width as usize;
         let mut table = Table {
             name: spec.name.clone(),
@@ -128,8 +159,8 @@ impl Table {
                     slab: Slab::new(if slot.per == SlotScope::Weight { width } else { 1 }),
                 })
                 .collect(),
-            counts: Slab::new(1),
-            touches: Slab::new(1),
+            frequency: Slab::new(1),
+            updates: Slab::new(1),
         };
         for slot in table.slots.iter_mut().filter(|s| s.scope == SlotScope::Tensor) {
             slot.slab.extend_to(1)?;
@@ -142,11 +173,6 @@ impl Table {
                     return Err(TableError::Full { table: table.name });
                 }
                 table.extend_to(rows)?;
-                let (key, init) = (table.stream, table.init);
-                let weights = table.weights.values.as_mut_slice();
-                weights.par_chunks_mut(width.max(1)).with_min_len(256).enumerate().for_each(|(id, row)| {
-                    Stream::keyed(key, id as u64).fill(init, row);
-                });
             }
             TableKind::Dynamic { .. } => {
                 table.extend_to(1)?;
@@ -164,7 +190,7 @@ impl Table {
         self.width
     }
 
-    /// Rows of every slab, row `unseen` included.
+    /// Rows of every slab, the OOV row included.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -216,8 +242,8 @@ impl Table {
     /// Makes the rows up to `rows` with their optimizer state; weights are still 0.
     fn extend_to(&mut self, rows: usize) -> Result<(), TableError> {
         self.weights.extend_to(rows)?;
-        self.counts.extend_to(rows)?;
-        self.touches.extend_to(rows)?;
+        self.frequency.extend_to(rows)?;
+        self.updates.extend_to(rows)?;
         for slot in self.slots.iter_mut().filter(|s| s.scope != SlotScope::Tensor) {
             slot.slab.extend_to(rows)?;
             if slot.init != 0.0 {
@@ -279,36 +305,37 @@ impl Table {
         Ok(())
     }
 
-    /// Makes row `unseen` of a dynamic table the mean of the vectors of the rare ids, those whose
+    /// Makes the OOV row of a dynamic table the mean of the vectors of the rare ids, those whose
     /// rows at most [`RARE`] batches have updated; where every id is common, of all ids; without any
     /// id, 0. Its optimizer state is made anew. To be called between training and evaluation, and
     /// before saving.
     ///
     /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not on
     /// their order or on threads.
-    pub fn fill_oov_row(&mut self) {
+    pub fn fill_oov_row(&mut self, threads: &Threads) {
         if !self.is_dynamic() {
             return;
         }
         let width = self.width;
-        let (weights, touches) = (self.weights.values.as_slice(), self.touches.values.as_slice());
+        let (weights, updates) = (self.weights.values.as_slice(), self.updates.values.as_slice());
+        let rows = self.rows;
         let sum = |most: f32| {
-            let add = |mut total: (u64, Vec<i128>), row: usize| {
-                if (1.0..=most).contains(&touches[row]) {
-                    total.0 += 1;
-                    for (sum, &weight) in total.1.iter_mut().zip(&weights[row * width..]) {
-                        *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
+            let total = Mutex::new((0u64, vec![0i128; width]));
+            threads.parallel_for(rows.div_ceil(PART), &|part| {
+                let (mut ids, mut sums) = (0, vec![0i128; width]);
+                for row in (part * PART).max(1)..((part + 1) * PART).min(rows) {
+                    if (1.0..=most).contains(&updates[row]) {
+                        ids += 1;
+                        for (sum, &weight) in sums.iter_mut().zip(&weights[row * width..]) {
+                            *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
+                        }
                     }
                 }
-                total
-            };
-            let join = |mut a: (u64, Vec<i128>), b: (u64, Vec<i128>)| {
-                a.0 += b.0;
-                a.1.iter_mut().zip(b.1).for_each(|(a, b)| *a += b);
-                a
-            };
-            let none = || (0, vec![0; width]);
-            (1..self.rows).into_par_iter().with_min_len(4096).fold(none, add).reduce(none, join)
+                let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                total.0 += ids;
+                total.1.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            });
+            total.into_inner().unwrap_or_else(PoisonError::into_inner)
         };
         let mut found = sum(RARE);
         if found.0 == 0 {
@@ -331,13 +358,13 @@ impl Table {
         }
     }
 
-    /// Row numbers for evaluation, written over `rows`: ids that training never saw read `unseen`; nothing is inserted.
+    /// Row numbers for evaluation, written over `rows`: ids that training never saw read the OOV row; nothing is inserted.
     pub fn resolve_read(&self, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
         rows.resize(ids.len(), 0);
         if self.find(ids, rows) { Ok(()) } else { self.settle_read(ids, rows) }
     }
 
-    /// What [`Table::find`] has left reads `unseen`.
+    /// What [`Table::find`] has left reads the OOV row.
     fn settle_read(&self, ids: &[u64], rows: &mut [u32]) -> Result<(), TableError> {
         match self.kind {
             Kind::Fixed { .. } => self.out_of_range(ids),
@@ -355,7 +382,7 @@ impl Table {
             Kind::Fixed { size } => Err(TableError::OutOfRange { table: self.name.clone(), id, size: *size }),
             Kind::Dynamic { index } => match index.get(id) {
                 Some((row, _)) => Ok(row),
-                None => self.add(id, Mark::Unseen),
+                None => self.add(id, Mark::Oov),
             },
         }
     }
@@ -364,12 +391,12 @@ impl Table {
     pub fn insert_loaded(&mut self, id: u64, seen: bool) -> Result<u32, TableError> {
         let row = self.row_of(id)?;
         if let Kind::Dynamic { index } = &mut self.kind {
-            index.set_mark(id, if seen { Mark::Seen } else { Mark::Unseen });
+            index.set_mark(id, if seen { Mark::Seen } else { Mark::Oov });
         }
         Ok(row)
     }
 
-    /// Every id with its row and whether training has seen it, ascending by id. Row `unseen` has no id and is not among them.
+    /// Every id with its row and whether training has seen it, ascending by id. The OOV row has no id and is not among them.
     /// For checkpoints, between steps.
     pub fn in_key_order(&self) -> Vec<(u64, u32, bool)> {
         match &self.kind {
@@ -402,19 +429,19 @@ impl Table {
     pub fn slot_count(&self) -> usize {
         self.slots.len()
     }
-    /// By row: number of training samples that contain the id (see [`Counter`]); 0 without a counting pass.
-    pub fn counts(&self) -> &[f32] {
-        self.counts.values.as_slice()
+    /// By row: number of training samples that contain the id (see [`FrequencyCounter`]); 0 without a counting pass.
+    pub fn frequency(&self) -> &[f32] {
+        self.frequency.values.as_slice()
     }
-    pub fn counts_mut(&mut self) -> &mut [f32] {
-        self.counts.values.as_mut_slice()
+    pub fn frequency_mut(&mut self) -> &mut [f32] {
+        self.frequency.values.as_mut_slice()
     }
     /// By row: number of updates so far.
-    pub fn touches(&self) -> &[f32] {
-        self.touches.values.as_slice()
+    pub fn updates(&self) -> &[f32] {
+        self.updates.values.as_slice()
     }
-    pub fn touches_mut(&mut self) -> &mut [f32] {
-        self.touches.values.as_mut_slice()
+    pub fn updates_mut(&mut self) -> &mut [f32] {
+        self.updates.values.as_mut_slice()
     }
 
     // Base addresses for generated code. Writing through them is for whoever has exclusive use of the table.
@@ -424,11 +451,11 @@ impl Table {
     pub fn slot_ptr(&self, k: usize) -> *mut f32 {
         self.slots[k].slab.values.pointer()
     }
-    pub fn count_ptr(&self) -> *mut f32 {
-        self.counts.values.pointer()
+    pub fn frequency_ptr(&self) -> *mut f32 {
+        self.frequency.values.pointer()
     }
-    pub fn touches_ptr(&self) -> *mut f32 {
-        self.touches.values.pointer()
+    pub fn updates_ptr(&self) -> *mut f32 {
+        self.updates.values.pointer()
     }
 }
 

@@ -3,13 +3,7 @@
 //! Guarantees distinct rows ascending, and the occurrences of a row ascending by (feature, element). Sums taken in this order have
 //! the same bits at any number of threads. Nothing is allocated once the vectors have grown to the size of a batch.
 
-/// One element that read a row: `features[feature][element]` of [`Occurrences::build`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Occurrence {
-    pub feature: u32,
-    pub element: u32,
-}
+use crate::kernels::{Occurrence, RowSegments};
 
 /// The distinct rows of a batch as CSR.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +26,11 @@ const DIGIT: u32 = 11;
 impl Occurrences {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The occurrences of every row, as the terms of a sum.
+    pub fn segments(&self) -> RowSegments<'_> {
+        RowSegments { offsets: &self.offsets, occurrences: &self.items }
     }
 
     /// Elements that read row `rows[i]`.
@@ -145,14 +144,13 @@ impl Occurrences {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 128 }))]
         #[test]
         fn equals_a_sorted_map(
             table_rows in prop_oneof![1usize..5, 1usize..3000, 1usize..5_000_000],

@@ -7,68 +7,40 @@
 mod choose;
 mod diverged;
 mod profile;
-mod session;
 mod setup;
 mod watch;
 
-pub use profile::Profile;
-pub use session::{Machine, Session, engine, set_threads};
-pub use setup::{Device, Options};
+pub use profile::TrainingProfile;
+pub use setup::TrainingOptions;
 
+use crate::Result;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
-use crate::data::{DataError, Dataset, FaultKind, Order, StreamOptions};
+use crate::data::{Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::RunDirectory;
 use crate::run_dir::{Best, EpochLine};
+use crate::session::{DataPass, PassEvent};
 use crate::signal;
-use crate::{Error, Result};
 use din_program::Program;
-use setup::Run;
+use setup::TrainingRun;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What training tells while it goes on.
+/// What training reports while it goes on.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A pass over so many rows begins.
-    Begin {
-        what: Pass,
-        rows: u64,
-        done: u64,
-    },
-    /// Rows done of the current pass, and the mean loss so far where there is one.
-    Advance {
-        rows: u64,
-        loss: Option<f64>,
-    },
-    /// The current pass is over.
-    End,
-    Epoch {
-        line: EpochLine,
-        report: Option<Report>,
-        best: bool,
-    },
+    Pass(PassEvent),
+    Epoch { line: EpochLine, report: Option<Report>, best: bool },
     Warning(String),
     Note(String),
 }
 
-/// What is being passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// Counting how many samples contain each id (Eq. 9).
-    Counting,
-    /// Reading the validation data once, to find what is wrong with them before training.
-    Checking,
-    /// Looking for the row of the training data that made the loss infinite or not a number.
-    Searching,
-    Training {
-        epoch: u32,
-        epochs: u32,
-    },
-    Evaluating,
-    Predicting,
+impl From<PassEvent> for Event {
+    fn from(event: PassEvent) -> Self {
+        Self::Pass(event)
+    }
 }
 
 /// How training ended.
@@ -81,20 +53,11 @@ pub struct Summary {
     /// Stopped by Ctrl-C; a checkpoint holds the place, unless no step had been done.
     pub stopped: bool,
     /// Where it was asked for.
-    pub profile: Option<Profile>,
-}
-
-impl From<DataError> for Error {
-    fn from(error: DataError) -> Self {
-        match error.kind {
-            FaultKind::Io => Error::machine(error.to_string()),
-            _ => Error::input(error.to_string()),
-        }
-    }
+    pub profile: Option<TrainingProfile>,
 }
 
 /// Trains into `options.out`.
-pub fn train(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let mut run = setup::prepare(program, options, observe)?;
     let outcome = drive(&mut run, options, observe);
     if outcome.is_err() {
@@ -103,7 +66,7 @@ pub fn train(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(
     outcome
 }
 
-fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped {
@@ -126,64 +89,65 @@ fn drive(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         best: if stopped { None } else { run.directory.best()? },
         lines: std::mem::take(&mut run.lines),
         stopped,
-        profile: options.profile.then(|| Profile::new(&run.session, run.times, &options.spec_folder)),
+        profile: options.profile.then(|| TrainingProfile::new(&run.session, run.times, &options.spec_folder)),
     })
 }
 
 /// Reads the validation data, so that a fault of theirs is not found after an epoch; false where
 /// Ctrl-C came between.
-fn check(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+fn check(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let Some(valid) = run.valid.clone() else { return Ok(true) };
-    let whole = pass(run, &valid, Pass::Checking, observe, |_, _| Ok(()))?;
+    let whole = read_once(run, &valid, DataPass::Checking, observe, |_, _| Ok(()))?;
     run.watch.columns(&valid, observe);
     Ok(whole)
 }
 
 /// The counting pass; false where Ctrl-C came between.
-fn count(run: &mut Run, observe: &mut dyn FnMut(Event)) -> Result<bool> {
-    let mut counters = run.session.counters();
+fn count(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+    let mut counters = run.session.frequency_counters();
     if counters.is_empty() {
         return Ok(true);
     }
     let train = run.train.clone();
-    let whole = pass(run, &train, Pass::Counting, observe, |run, batch| run.session.count(&mut counters, batch))?;
+    let whole =
+        read_once(run, &train, DataPass::Counting, observe, |run, batch| run.session.count(&mut counters, batch))?;
     if whole {
-        run.session.finish_counting(counters);
+        run.session.finish_counting(counters)?;
     }
     Ok(whole)
 }
 
 /// Reads a data set once, in the order of the files; false where Ctrl-C came between.
-fn pass(
-    run: &mut Run,
+fn read_once(
+    run: &mut TrainingRun,
     data: &Dataset,
-    what: Pass,
+    pass: DataPass,
     observe: &mut dyn FnMut(Event),
-    mut each: impl FnMut(&mut Run, &Batch) -> Result<()>,
+    mut each: impl FnMut(&mut TrainingRun, &Batch) -> Result<()>,
 ) -> Result<bool> {
-    observe(Event::Begin { what, rows: data.rows(), done: 0 });
+    observe(PassEvent::Begin { pass, rows: data.rows(), done: 0 }.into());
     let mut batches = data.stream(reading(run, Order::File))?;
     let (mut rows, mut whole) = (0, true);
     while let Some(batch) = batches.next()? {
         each(run, &batch)?;
         rows += batch.rows as u64;
         batches.recycle(batch);
-        observe(Event::Advance { rows, loss: None });
+        observe(PassEvent::Advance { rows, loss: None }.into());
         if signal::asked() {
             whole = false;
             break;
         }
     }
-    observe(Event::End);
+    observe(PassEvent::End.into());
     Ok(whole)
 }
 
 /// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came between.
-fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let number = run.position.epoch + 1;
     let stream = StreamOptions { skip: run.position.batch, ..order(run, run.position.epoch) };
-    let what = Pass::Training { epoch: number, epochs: run.epochs };
-    observe(Event::Begin { what, rows: run.train.rows(), done: run.position.samples });
+    let pass = DataPass::Training { epoch: number, epochs: run.epochs };
+    observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
     let begin = Instant::now();
     let mut batches = match run.ahead.take() {
         Some(batches) => batches,
@@ -196,13 +160,13 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
         let next = batches.next()?;
         run.times.waiting += asked.elapsed();
         let Some(batch) = next else { break };
-        run.session.train_ahead(&batch)?;
+        run.session.submit_step(&batch)?;
         run.times.steps += 1;
         run.times.samples += batch.rows as u64;
         asked_for.push_back((run.session.step_number(), batch.rows));
         let step = run.session.step_number();
         let (stops, saves) = (signal::asked(), options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)));
-        let ahead = if stops || saves { 0 } else { run.session.ahead() };
+        let ahead = if stops || saves { 0 } else { run.session.steps_in_flight() };
         run.watch.labels(&batch);
         run.watch.columns(&run.train, observe);
         settle(run, &mut asked_for, ahead, Some(&batch), observe)?;
@@ -213,7 +177,7 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
             run.ahead = Some(run.train.stream(order(run, number))?);
         }
         if stops {
-            observe(Event::End);
+            observe(PassEvent::End.into());
             return Ok(false);
         }
         if saves {
@@ -223,10 +187,10 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
     settle(run, &mut asked_for, 0, None, observe)?;
     run.watch.end_of_epoch(&run.program, observe);
     run.times.training += begin.elapsed();
-    observe(Event::End);
+    observe(PassEvent::End.into());
     let report = match &run.valid {
         Some(valid) => {
-            let report = evaluate(&mut run.session, valid, run.batch as usize, observe)?;
+            let report = evaluate(&mut run.session, valid, run.batch as usize, &mut |event| observe(event.into()))?;
             run.watch.columns(valid, observe);
             Some(report)
         }
@@ -239,7 +203,7 @@ fn epoch(run: &mut Run, options: &Options, observe: &mut dyn FnMut(Event)) -> Re
 /// Takes the losses of steps (number and samples) until so many are still to come: the position is
 /// behind those that it has taken. `batch` is the last step's.
 fn settle(
-    run: &mut Run,
+    run: &mut TrainingRun,
     asked_for: &mut VecDeque<(u64, usize)>,
     left: usize,
     batch: Option<&Batch>,
@@ -256,7 +220,7 @@ fn settle(
             return Err(diverged::explain(run, loss, step, batch, observe)?);
         }
         let mean = position.loss_sum / position.samples as f64;
-        observe(Event::Advance { rows: position.samples, loss: Some(mean) });
+        observe(PassEvent::Advance { rows: position.samples, loss: Some(mean) }.into());
         if run.unproven.is_some_and(|saved| saved < step) {
             run.unproven = None;
             prune(&run.directory)?;
@@ -266,15 +230,20 @@ fn settle(
 }
 
 /// How an epoch, from 0, reads the training data.
-fn order(run: &Run, epoch: u32) -> StreamOptions {
+fn order(run: &TrainingRun, epoch: u32) -> StreamOptions {
     reading(run, Order::Shuffled { seed: run.seed, epoch: u64::from(epoch) })
 }
 
-fn reading(run: &Run, order: Order) -> StreamOptions {
+fn reading(run: &TrainingRun, order: Order) -> StreamOptions {
     StreamOptions { threads: run.session.reading_threads(), ..StreamOptions::new(run.batch as usize, order) }
 }
 
-fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mut dyn FnMut(Event)) -> Result<()> {
+fn finish_epoch(
+    run: &mut TrainingRun,
+    number: u32,
+    report: Option<Report>,
+    observe: &mut dyn FnMut(Event),
+) -> Result<()> {
     let Position { loss_sum, samples, .. } = run.position;
     let line = EpochLine {
         epoch: number,
@@ -305,7 +274,7 @@ fn finish_epoch(run: &mut Run, number: u32, report: Option<Report>, observe: &mu
 }
 
 /// `epoch`: loss and report of the epoch that this checkpoint ends.
-fn save(run: &mut Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
+fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
     let manifest = Manifest {
         format: checkpoint::MANIFEST_FORMAT,
         din: env!("CARGO_PKG_VERSION").into(),
@@ -320,7 +289,7 @@ fn save(run: &mut Run, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };
-    checkpoint::save(&run.directory.checkpoints(), &run.session.contents()?, &manifest)?;
+    checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest)?;
     run.unproven = Some(run.position.step);
     Ok(())
 }

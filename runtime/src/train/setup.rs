@@ -1,41 +1,25 @@
 //! Everything that is checked and opened before the first step: a new run, or one that goes on.
 
 use super::profile::Times;
-use super::session::{Machine, Session, engine};
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
-use crate::data::{Batches, Dataset, Mode, OpenOptions};
-use crate::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, Gpu};
+use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::fs::xxh3_file;
-use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, Record, RunDirectory, same_spec};
+use crate::run_dir::{
+    DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, same_spec,
+};
+use crate::session::{CpuOptions, Device, Session};
+use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
-use din_program::cuda::Cuda;
 use din_program::schema::Schema;
-use rayon::prelude::*;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-/// Where steps run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    #[default]
-    Cpu,
-    /// GPU `number`, with the program's CUDA form.
-    Cuda {
-        number: u32,
-        launches: Arc<Cuda>,
-        images: Vec<CudaImage>,
-        /// Bytes for tables, where it is not what fits.
-        memory: Option<usize>,
-    },
-}
+use std::sync::{Arc, OnceLock};
 
 /// What training is asked to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+#[derive(Clone, Debug)]
+pub struct TrainingOptions {
     /// The folder in which the spec lies, as the user gave it: messages name places in the spec from
     /// there.
     pub spec_folder: PathBuf,
@@ -43,14 +27,16 @@ pub struct Options {
     pub train: Vec<PathBuf>,
     pub valid: Vec<PathBuf>,
     pub out: PathBuf,
-    pub resume: bool,
+    /// The run in `out` to go on with; `None` makes a new one.
+    pub resume: Option<OpenedRun>,
     /// Default: the spec's.
     pub epochs: Option<u32>,
     pub batch: Option<u32>,
     pub seed: Option<u64>,
-    pub machine: Machine,
+    pub cpu: CpuOptions,
     pub device: Device,
-    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another one is refused.
+    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another
+    /// one is refused.
     pub list_separator: Option<u8>,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
@@ -59,7 +45,7 @@ pub struct Options {
 }
 
 /// A run that is ready to step.
-pub struct Run {
+pub struct TrainingRun {
     pub program: Arc<Program>,
     pub program_hash: String,
     pub session: Session,
@@ -83,42 +69,21 @@ pub struct Run {
     pub watch: Watch,
 }
 
-pub fn prepare(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
-    match options.resume {
-        true => resume(program, options, observe),
-        false => begin(program, options, observe),
+pub fn prepare(
+    program: &Arc<Program>,
+    options: &TrainingOptions,
+    observe: &mut dyn FnMut(Event),
+) -> Result<TrainingRun> {
+    match &options.resume {
+        Some(run) => resume(program, run, options, observe),
+        None => begin(program, options, observe),
     }
-}
-
-impl Device {
-    /// Puts a session's steps on the device.
-    pub fn attach(&self, session: &mut Session) -> Result<()> {
-        let Self::Cuda { number, launches, images, memory } = self else { return Ok(()) };
-        let gpu = Gpu::open(*number, images)?;
-        let options = CudaOptions { memory: *memory, ..CudaOptions::default() };
-        session.set_device(Box::new(CudaExecutor::with(session.program().clone(), launches.clone(), gpu, options)?));
-        Ok(())
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => write!(f, "cpu"),
-            Self::Cuda { number, .. } => write!(f, "cuda:{number}"),
-        }
-    }
-}
-
-/// Puts the session on the device that was asked for.
-fn attach(session: &mut Session, options: &Options) -> Result<()> {
-    options.device.attach(session)
 }
 
 fn open(
     paths: &[PathBuf],
     schema: &Schema,
-    mode: Mode,
+    mode: ReadMode,
     separator: u8,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Dataset> {
@@ -130,24 +95,28 @@ fn open(
     Ok(data)
 }
 
-fn record_of(data: &Dataset) -> Result<DataRecord> {
+fn record_of(data: &Dataset, threads: &Threads) -> Result<DataRecord> {
     let (rows, fingerprint) = (data.rows(), data.fingerprint());
     let file = |(path, xxh3)| FileRecord { path, xxh3 };
-    let files = files_of(data).into_iter().zip(hashes_of(data)?).map(file).collect();
+    let files = files_of(data).into_iter().zip(hashes_of(data, threads)?).map(file).collect();
     Ok(DataRecord { files, rows, fingerprint })
 }
 
 /// The hash of each file's bytes, in the order of the files. Every file is read once, several side
 /// by side.
-fn hashes_of(data: &Dataset) -> Result<Vec<String>> {
+fn hashes_of(data: &Dataset, threads: &Threads) -> Result<Vec<String>> {
     let files: Vec<&Path> = data.files().collect();
-    files.par_iter().map(|file| xxh3_file(file)).collect()
+    let hashes: Vec<OnceLock<Result<String>>> = files.iter().map(|_| OnceLock::new()).collect();
+    threads.parallel_for(files.len(), &|k| {
+        hashes[k].get_or_init(|| xxh3_file(files[k]));
+    });
+    hashes.into_iter().map(|hash| hash.into_inner().expect("every job of the loop has run")).collect()
 }
 
 /// Refuses data other than those that a run began with.
-fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result<()> {
+fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str, threads: &Threads) -> Result<()> {
     let help = "give the files as they were, or train into another --out";
-    let found = hashes_of(data)?;
+    let found = hashes_of(data, threads)?;
     let mut pairs = data.files().zip(had.files.iter().zip(&found));
     if data.files().count() == had.files.len()
         && let Some((file, (had, found))) = pairs.find(|(_, (had, found))| had.xxh3 != **found)
@@ -174,16 +143,16 @@ fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result
     Ok(())
 }
 
-fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
+fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<TrainingRun> {
     if options.train.is_empty() {
         return Err(Error::input("no training data").help("name them: --train FILE …"));
     }
     let separator = options.list_separator.unwrap_or(b'|');
     let schema = program.schema.seen_from(&options.spec_folder);
-    let train = open(&options.train, &schema, Mode::Train, separator, observe)?;
+    let train = open(&options.train, &schema, ReadMode::Train, separator, observe)?;
     let valid = match options.valid.is_empty() {
         true => None,
-        false => Some(open(&options.valid, &schema, Mode::Evaluate, separator, observe)?),
+        false => Some(open(&options.valid, &schema, ReadMode::Evaluate, separator, observe)?),
     };
     check_apart(&train, valid.as_ref())?;
     if valid.is_none() {
@@ -191,10 +160,11 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch).max(1);
-    let mut session = Session::new(engine(program, &options.machine)?, seed)?;
-    attach(&mut session, options)?;
+    let threads = options.cpu.start_threads()?;
+    let executor = options.device.executor(program, &options.cpu, &threads)?;
+    let session = Session::new(executor, threads.clone(), seed)?;
     let program_hash = program.hash();
-    let record = Record {
+    let record = RunRecord {
         format: FORMAT,
         din: env!("CARGO_PKG_VERSION").into(),
         model: program.model.clone(),
@@ -204,11 +174,11 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
         seed,
         batch,
         list_separator: separator,
-        train: record_of(&train)?,
-        valid: valid.as_ref().map(record_of).transpose()?,
+        train: record_of(&train, &threads)?,
+        valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
     };
     let directory = RunDirectory::create(&options.out, program, &record)?;
-    Ok(Run {
+    Ok(TrainingRun {
         program: program.clone(),
         program_hash,
         session,
@@ -228,14 +198,17 @@ fn begin(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Even
     })
 }
 
-fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Event)) -> Result<Run> {
-    let directory = RunDirectory::open_to_write(&options.out)?;
-    let record = directory.record()?;
+fn resume(
+    program: &Arc<Program>,
+    OpenedRun { directory, record }: &OpenedRun,
+    options: &TrainingOptions,
+    observe: &mut dyn FnMut(Event),
+) -> Result<TrainingRun> {
     let at = options.out.display();
     // Checkpoints name the program that the run keeps, also where the same spec now lies under another path.
     let program_hash = record.program.clone();
     if program_hash != program.hash() {
-        let began = directory.program()?;
+        let began = directory.program(record)?;
         if !same_spec(&began, program) {
             return Err(Error::input(format!("{at}: the run began with another spec or other --set values"))
                 .help("train into another --out, or go back to the spec in the run's `spec/`"));
@@ -261,36 +234,39 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
+    let threads = options.cpu.start_threads()?;
     let schema = program.schema.seen_from(&options.spec_folder);
-    let mut data = |asked: &[PathBuf], had: Option<&DataRecord>, mode: Mode, what: &str| -> Result<Option<Dataset>> {
-        let paths = match (asked.is_empty(), had) {
-            (false, _) => asked.to_vec(),
-            (true, Some(had)) => had.paths(),
-            (true, None) => return Ok(None),
+    let mut data =
+        |asked: &[PathBuf], had: Option<&DataRecord>, mode: ReadMode, what: &str| -> Result<Option<Dataset>> {
+            let paths = match (asked.is_empty(), had) {
+                (false, _) => asked.to_vec(),
+                (true, Some(had)) => had.paths(),
+                (true, None) => return Ok(None),
+            };
+            let data = open(&paths, &schema, mode, record.list_separator, observe)?;
+            match had {
+                Some(had) => check_same(&data, had, &options.out, what, &threads).map(|()| Some(data)),
+                None => {
+                    Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out"))
+                }
+            }
         };
-        let data = open(&paths, &schema, mode, record.list_separator, observe)?;
-        match had {
-            Some(had) => check_same(&data, had, &options.out, what).map(|()| Some(data)),
-            None => Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out")),
-        }
-    };
-    let train = data(&options.train, Some(&record.train), Mode::Train, "training")?
+    let train = data(&options.train, Some(&record.train), ReadMode::Train, "training")?
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
-    let valid = data(&options.valid, record.valid.as_ref(), Mode::Evaluate, "validation")?;
-    let engine = engine(program, &options.machine)?;
+    let valid = data(&options.valid, record.valid.as_ref(), ReadMode::Evaluate, "validation")?;
+    let executor = options.device.executor(program, &options.cpu, &threads)?;
     directory.clean()?;
-    let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
+    let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let (_, loaded) = directory.load(name, program, &record)?;
+            let (_, loaded) = directory.load(name, program, record)?;
             let position = loaded.manifest.position;
-            (Session::restored(engine, loaded), position, false)
+            (Session::with_model(executor, threads.clone(), loaded.model), position, false)
         }
         None => {
             observe(Event::Note(format!("{at}: no checkpoint yet; starting from the beginning")));
-            (Session::new(engine, record.seed)?, Position::default(), true)
+            (Session::new(executor, threads.clone(), record.seed)?, Position::default(), true)
         }
     };
-    attach(&mut session, options)?;
     let backend = session.backend();
     if backend != record.backend {
         observe(Event::Warning(format!(
@@ -299,14 +275,14 @@ fn resume(program: &Arc<Program>, options: &Options, observe: &mut dyn FnMut(Eve
         )));
     }
     let mut lines = directory.epochs(position.step)?;
-    restore_lines(&directory, &mut lines, position)?;
+    restore_lines(directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
     directory.restore_best(choose::best(program, &lines).as_ref())?;
-    Ok(Run {
+    Ok(TrainingRun {
         program: program.clone(),
         program_hash,
         session,
-        directory,
+        directory: directory.clone(),
         train,
         valid,
         position,

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use din_program::schema::{KeyType, Schema};
-use din_runtime::data::{DataError, Dataset, FaultKind, Mode, Order, Place, StreamOptions, string_id};
+use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamOptions, string_id};
 use std::path::PathBuf;
 
 /// An integer `id` and a text `t`, the key.
@@ -59,18 +59,18 @@ fn quoted_fields() {
 fn a_quote_that_is_never_closed() {
     let rest: String = (3..30_000).map(|i| format!("{i},text {i}\n")).collect();
     let error = fault(format!("id,t\n1,a\n2,\"5 inch\n{rest}"));
-    assert_eq!((error.kind, error.place), (FaultKind::Malformed, Some(Place::Line(3))));
+    assert_eq!((error.kind, error.location), (FaultKind::Malformed, Some(Location::Line(3))));
     assert_eq!(
         said("id,t\n1,a\n2,\"5 inch\n3,b\n"),
         "line 3, column \"t\": expected a quote that closes the field, found none to the end of the file; \
          help: where a value contains a quote, write it twice and quote the whole field: `\"5\"\" disk\"`"
     );
-    assert_eq!(fault("id,t\n1,\"").place, Some(Place::Line(2)));
+    assert_eq!(fault("id,t\n1,\"").location, Some(Location::Line(2)));
     // Behind line breaks inside fields, in the header, and in a column that is not read.
-    assert_eq!(fault("id,t\n1,\"a\n\nb\"\n2,\"c\n").place, Some(Place::Line(5)));
-    assert_eq!(fault("id,\"t\n1,a\n").place, Some(Place::Line(1)));
+    assert_eq!(fault("id,t\n1,\"a\n\nb\"\n2,\"c\n").location, Some(Location::Line(5)));
+    assert_eq!(fault("id,\"t\n1,a\n").location, Some(Location::Line(1)));
     let unread = fault("id,t,more\n1,a,b\n2,a,\"b\n");
-    assert_eq!((unread.place, unread.column.as_deref()), (Some(Place::Line(3)), Some("more")));
+    assert_eq!((unread.location, unread.column.as_deref()), (Some(Location::Line(3)), Some("more")));
 }
 
 #[test]
@@ -110,19 +110,19 @@ fn a_quote_inside_an_unquoted_field() {
 fn lines_are_counted() {
     for end in ["\n", "\r\n", "\r"] {
         let lines = |lines: &[&str]| lines.join(end);
-        let line = |text: String| fault(text).place;
-        assert_eq!(line(lines(&["id,t", "1,a", "2,b", "x,c", "3,d", ""])), Some(Place::Line(4)), "{end:?}");
-        assert_eq!(line(lines(&["id,t", "", "", "x,a"])), Some(Place::Line(4)), "blank lines, {end:?}");
-        assert_eq!(line(lines(&["", "id,t", "x,a"])), Some(Place::Line(3)), "{end:?}");
-        assert_eq!(line(lines(&["id,t", "1,\"a", "", "b\"", "x,c"])), Some(Place::Line(5)), "quoted, {end:?}");
-        assert_eq!(line(lines(&["id,t", "1,a", "x,\"a", "b\""])), Some(Place::Line(3)), "its first line, {end:?}");
-        assert_eq!(line(lines(&["id,t", "1,a", "", "2"])), Some(Place::Line(4)), "{end:?}");
+        let line = |text: String| fault(text).location;
+        assert_eq!(line(lines(&["id,t", "1,a", "2,b", "x,c", "3,d", ""])), Some(Location::Line(4)), "{end:?}");
+        assert_eq!(line(lines(&["id,t", "", "", "x,a"])), Some(Location::Line(4)), "blank lines, {end:?}");
+        assert_eq!(line(lines(&["", "id,t", "x,a"])), Some(Location::Line(3)), "{end:?}");
+        assert_eq!(line(lines(&["id,t", "1,\"a", "", "b\"", "x,c"])), Some(Location::Line(5)), "quoted, {end:?}");
+        assert_eq!(line(lines(&["id,t", "1,a", "x,\"a", "b\""])), Some(Location::Line(3)), "its first line, {end:?}");
+        assert_eq!(line(lines(&["id,t", "1,a", "", "2"])), Some(Location::Line(4)), "{end:?}");
         assert_eq!(texts(&lines(&["id,t", "1,a", "", "2,b", ""])), ["a", "b"]);
     }
     assert_eq!(texts("id,t\n1,a\r\n2,b\n"), ["a", "b"], "LF and CRLF in one file");
     // In later blocks too, which are read from their own beginning.
     let rows: String = (0..40_000).map(|i| format!("{i},\"a\r\nb\"\r\n")).collect();
-    assert_eq!(fault(format!("id,t\r\n{rows}x,c\r\n")).place, Some(Place::Line(80_002)));
+    assert_eq!(fault(format!("id,t\r\n{rows}x,c\r\n")).location, Some(Location::Line(80_002)));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn what_is_quoted_comes_back() {
 fn records_with_other_numbers_of_fields() {
     let help = |csv: &str| {
         let error = fault(csv);
-        assert_eq!((error.kind, error.place), (FaultKind::FieldCount, Some(Place::Line(3))));
+        assert_eq!((error.kind, error.location), (FaultKind::FieldCount, Some(Location::Line(3))));
         error.help.clone().unwrap()
     };
     let fewer = "take the line out if it is a comment or a total; if the record is cut short, write it again";
@@ -207,7 +207,7 @@ fn another_delimiter() {
     let semicolons = "write the file with `,` between the columns";
     assert_eq!(help("a.csv", "id;t\n1;\"a\"\n"), semicolons);
     assert_eq!(fault("\"id\";\"t\"\n1;a\n").help.as_deref(), Some(semicolons));
-    assert_eq!(fault("\n\nid;t\n1;a\n").place, Some(Place::Line(3)));
+    assert_eq!(fault("\n\nid;t\n1;a\n").location, Some(Location::Line(3)));
     // A column may have such a name.
     let (_directory, path) = written("a.csv", "a;b\n7\n");
     let mut schema = Schema { features: vec![feature("x", INT, None)], ..Schema::default() };
@@ -218,11 +218,11 @@ fn another_delimiter() {
 #[test]
 fn text_that_is_no_utf8() {
     let error = fault(b"id,t\n1,a\n2,caf\xe9\n");
-    assert_eq!((error.kind, error.place), (FaultKind::BadValue, Some(Place::Line(3))));
+    assert_eq!((error.kind, error.location), (FaultKind::BadValue, Some(Location::Line(3))));
     assert_eq!((error.column.as_deref(), error.expected.as_str()), (Some("t"), "text in UTF-8"));
     assert_eq!(error.help.as_deref(), Some("save the file as UTF-8"));
     let header = fault(b"id,t,caf\xe9\n1,a,b\n");
-    assert_eq!((header.kind, header.place), (FaultKind::BadValue, Some(Place::Line(1))));
+    assert_eq!((header.kind, header.location), (FaultKind::BadValue, Some(Location::Line(1))));
     assert_eq!(header.help.as_deref(), Some("save the file as UTF-8"));
     // In a column that is not read it is not looked at.
     let (_directory, path) = written("a.csv", b"id,t,more\n1,a,caf\xe9\n");
@@ -237,7 +237,7 @@ fn a_record_that_is_too_long() {
         // The rest are zero bytes, of which the disk holds none.
         std::fs::File::options().write(true).open(&path).unwrap().set_len(70 << 20).unwrap();
         let error = whole(&path, &schema()).unwrap_err();
-        assert_eq!((error.kind, error.place), (FaultKind::Malformed, Some(Place::Line(line))), "{error}");
+        assert_eq!((error.kind, error.location), (FaultKind::Malformed, Some(Location::Line(line))), "{error}");
         assert_eq!(error.expected, "a record of at most 64 MiB");
     }
 }
@@ -286,7 +286,7 @@ fn files_of_other_kinds() {
     let (_directory, path) = written("a.parquet", "id,t\n1,a\n");
     assert_eq!(whole(&path, &schema()).unwrap_err().found, "a file that does not begin with PAR1");
     // By its first bytes, whatever its name.
-    let (_other, parquet) = file(vec![("id", std::sync::Arc::new(arrow::array::Int64Array::from(vec![4])) as _)]);
+    let (_other, parquet) = file(vec![("id", std::sync::Arc::new(arrow_array::Int64Array::from(vec![4])) as _)]);
     let schema = Schema { features: vec![feature("id", INT, None)], ..Schema::default() };
     for name in ["a.csv", "a", "000001_0"] {
         let path = parquet.with_file_name(name);
@@ -304,7 +304,7 @@ fn files_of_other_kinds() {
 fn blocks_agree_with_the_whole() {
     let (_directory, path) =
         written("a.csv", (0..20_000).fold("id,t\n".to_string(), |text, i| text + &format!("{i},\"t\n{i}\"\n\n")));
-    let data = Dataset::open(&[&path], &schema(), Mode::Predict).unwrap();
+    let data = Dataset::open(&[&path], &schema(), ReadMode::Predict).unwrap();
     let batches = collect(&data, StreamOptions { skip: 170, ..StreamOptions::new(100, Order::File) }).unwrap();
     let ids: Vec<u64> = batches.iter().flat_map(|batch| batch.ids[0].clone()).collect();
     assert!(ids.into_iter().eq(17_000..20_000));

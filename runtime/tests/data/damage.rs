@@ -1,12 +1,12 @@
 //! Damaged files: an error with the file's name or, where the damage cannot be seen, rows; never a panic, never a hang.
 
 use crate::support::*;
-use din_runtime::data::{DataError, Dataset, FaultKind, Mode, Order, StreamOptions};
+use din_runtime::data::{DataError, Dataset, FaultKind, Order, ReadMode, StreamOptions};
 use din_runtime::random::Stream;
 use std::path::Path;
 
 fn read_all(path: &Path) -> Result<u64, DataError> {
-    let data = Dataset::open(&[path], &schema(), Mode::Evaluate)?;
+    let data = Dataset::open(&[path], &schema(), ReadMode::Evaluate)?;
     let mut stream = data.stream(StreamOptions::new(256, Order::File))?;
     let mut rows = 0;
     while let Some(batch) = stream.next()? {
@@ -95,7 +95,7 @@ fn a_file_that_shrinks_after_it_was_opened() {
         } else {
             write(&path, &[records(0..20_000)], 5_000);
         }
-        let data = Dataset::open(&[&path], &schema(), Mode::Evaluate).unwrap();
+        let data = Dataset::open(&[&path], &schema(), ReadMode::Evaluate).unwrap();
         let length = std::fs::metadata(&path).unwrap().len();
         std::fs::File::options().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
         let error = collect(&data, StreamOptions::new(100, Order::File)).unwrap_err();

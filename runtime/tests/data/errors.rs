@@ -1,24 +1,24 @@
 //! Every fault, with its place and words.
 
 use crate::support::*;
-use arrow::array::*;
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::*;
 use din_program::schema::{FeatureKind, KeyType, Schema};
-use din_runtime::data::{DataError, Dataset, FaultKind, Mode, Place};
+use din_runtime::data::{DataError, Dataset, FaultKind, Location, ReadMode};
 use std::sync::Arc;
 
 /// The error of reading `columns` by `schema`, its path replaced by the file's name.
-fn fault(columns: Vec<(&str, ArrayRef)>, schema: &Schema) -> (FaultKind, Option<Place>, String) {
+fn fault(columns: Vec<(&str, ArrayRef)>, schema: &Schema) -> (FaultKind, Option<Location>, String) {
     let (_directory, path) = file(columns);
     shown(whole(&path, schema).unwrap_err())
 }
 
-fn shown(error: DataError) -> (FaultKind, Option<Place>, String) {
+fn shown(error: DataError) -> (FaultKind, Option<Location>, String) {
     let name = error.file.file_name().unwrap().to_string_lossy().to_string();
-    (error.kind, error.place, error.to_string().replace(&*error.file.display().to_string(), &name))
+    (error.kind, error.location, error.to_string().replace(&*error.file.display().to_string(), &name))
 }
 
-fn csv_fault(text: &str, schema: &Schema) -> (FaultKind, Option<Place>, String) {
+fn csv_fault(text: &str, schema: &Schema) -> (FaultKind, Option<Location>, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("train.csv");
     std::fs::write(&path, text).unwrap();
@@ -112,7 +112,7 @@ fn labels() {
         fault(vec![("click", values(rows.clone()))], &schema),
         (
             FaultKind::BadLabel,
-            Some(Place::Row(17)),
+            Some(Location::Row(17)),
             "train.parquet: row 17, column \"click\": expected 0 or 1, found NaN (label click, m.din:8:5); \
              help: drop the row, or declare the label with `missing` and write that value"
                 .into()
@@ -120,7 +120,7 @@ fn labels() {
     );
     rows[3] = Some(-1.0);
     let (kind, place, text) = fault(vec![("click", values(rows.clone()))], &schema);
-    assert_eq!((kind, place), (FaultKind::BadLabel, Some(Place::Row(3))));
+    assert_eq!((kind, place), (FaultKind::BadLabel, Some(Location::Row(3))));
     assert!(text.ends_with("if -1 stands for \"not known\", declare `missing -1`"), "{text}");
     let mut help = |value: f64| {
         rows[3] = Some(value);
@@ -136,28 +136,28 @@ fn labels() {
     assert!(!csv_fault("click\nyes\n", &schema).2.contains("missing"));
     rows[3] = None;
     assert_eq!(fault(vec![("click", values(rows.clone()))], &schema).0, FaultKind::Null);
-    assert_eq!(csv_fault("click\n1\n0\nyes\n", &schema).1, Some(Place::Line(4)));
+    assert_eq!(csv_fault("click\n1\n0\nyes\n", &schema).1, Some(Location::Line(4)));
     assert_eq!(csv_fault("click\n1\nnan\n", &schema).0, FaultKind::BadLabel);
     assert_eq!(csv_fault("click,a\n,1\n", &schema).0, FaultKind::Null);
     // Not read where nothing is learned or measured.
     let (_directory, path) = file(vec![("click", values(rows))]);
-    assert!(Dataset::open(&[&path], &schema, Mode::Predict).is_ok());
+    assert!(Dataset::open(&[&path], &schema, ReadMode::Predict).is_ok());
 }
 
 #[test]
 fn nulls() {
     let nullable: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(2), None]));
-    assert_eq!(fault(vec![("x", nullable.clone())], &one(INT, None)).1, Some(Place::Row(2)));
+    assert_eq!(fault(vec![("x", nullable.clone())], &one(INT, None)).1, Some(Location::Row(2)));
     assert_eq!(
         fault(vec![("x", nullable.clone())], &one(FeatureKind::Fixed { size: 9, clip: true }, None)).0,
         FaultKind::Null
     );
     assert_eq!(fault(vec![("x", nullable)], &one(FeatureKind::Dense { width: 1 }, None)).0, FaultKind::Null);
     let strings: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None]));
-    assert_eq!(fault(vec![("x", strings)], &one(STRING, None)).1, Some(Place::Row(1)));
+    assert_eq!(fault(vec![("x", strings)], &one(STRING, None)).1, Some(Location::Row(1)));
     let dictionary: ArrayRef =
-        Arc::new(DictionaryArray::<arrow::datatypes::Int8Type>::from_iter([Some("a"), Some("a"), None]));
-    assert_eq!(fault(vec![("x", dictionary)], &one(STRING, None)).1, Some(Place::Row(2)));
+        Arc::new(DictionaryArray::<arrow_array::types::Int8Type>::from_iter([Some("a"), Some("a"), None]));
+    assert_eq!(fault(vec![("x", dictionary)], &one(STRING, None)).1, Some(Location::Row(2)));
     let null_list = lists(&[Some(vec![]), None, Some(vec![Some(1)])]);
     assert_eq!(
         fault(vec![("x", null_list)], &one(INT, Some(0))).2,
@@ -165,10 +165,10 @@ fn nulls() {
          help: write an empty list for no entries, and no nulls inside lists"
     );
     let null_entry = lists(&[Some(vec![]), Some(vec![Some(4)]), Some(vec![]), Some(vec![Some(1), None])]);
-    assert_eq!(fault(vec![("x", null_entry)], &one(INT, Some(0))).1, Some(Place::Row(3)));
+    assert_eq!(fault(vec![("x", null_entry)], &one(INT, Some(0))).1, Some(Location::Row(3)));
     let (kind, place, text) = csv_fault("x,y\n1,2\n,3\n", &one(INT, None));
-    assert_eq!((kind, place), (FaultKind::Null, Some(Place::Line(3))), "{text}");
-    assert_eq!(csv_fault("x\n1|2\n3||4\n", &one(INT, Some(0))).1, Some(Place::Line(3)));
+    assert_eq!((kind, place), (FaultKind::Null, Some(Location::Line(3))), "{text}");
+    assert_eq!(csv_fault("x\n1|2\n3||4\n", &one(INT, Some(0))).1, Some(Location::Line(3)));
 }
 
 #[test]
@@ -182,8 +182,8 @@ fn ids_out_of_range_and_values_that_are_none() {
     assert_eq!(fault(vec![("x", ints(&[-1]))], &ten).0, FaultKind::OutOfRange);
     let ten_listed = one(FeatureKind::Fixed { size: 10, clip: false }, Some(0));
     let values = lists(&[Some(vec![Some(1), Some(2)]), Some(vec![]), Some(vec![Some(11)])]);
-    assert_eq!(fault(vec![("x", values)], &ten_listed).1, Some(Place::Row(2)));
-    assert_eq!(csv_fault("x\n1\n10\n", &ten).1, Some(Place::Line(3)));
+    assert_eq!(fault(vec![("x", values)], &ten_listed).1, Some(Location::Row(2)));
+    assert_eq!(csv_fault("x\n1\n10\n", &ten).1, Some(Location::Line(3)));
     assert_eq!(
         csv_fault("x\n1\nab\n", &one(INT, None)).2,
         "train.csv: line 3, column \"x\": expected an integer, found `ab` (feature ad.x, m.din:3:5); \
@@ -193,7 +193,7 @@ fn ids_out_of_range_and_values_that_are_none() {
 
     let number = one(FeatureKind::Dense { width: 1 }, None);
     let bad: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::INFINITY]));
-    assert_eq!(fault(vec![("x", bad)], &number).1, Some(Place::Row(1)));
+    assert_eq!(fault(vec![("x", bad)], &number).1, Some(Location::Row(1)));
     let large: ArrayRef = Arc::new(Float64Array::from(vec![1e300]));
     assert_eq!(fault(vec![("x", large)], &number).0, FaultKind::NotFinite, "not finite in f32");
     assert_eq!(csv_fault("x\nNaN\n", &number).0, FaultKind::NotFinite);
@@ -203,7 +203,7 @@ fn ids_out_of_range_and_values_that_are_none() {
             rows.into_iter().map(|r| Some(r.into_iter().map(Some).collect::<Vec<_>>())),
         ))
     };
-    assert_eq!(fault(vec![("x", lists_of(vec![vec![1.0, 2.0], vec![1.0]]))], &vector).1, Some(Place::Row(1)));
+    assert_eq!(fault(vec![("x", lists_of(vec![vec![1.0, 2.0], vec![1.0]]))], &vector).1, Some(Location::Row(1)));
     assert_eq!(
         fault(vec![("x", lists_of(vec![vec![1.0, 2.0], vec![1.0, f64::NAN]]))], &vector).0,
         FaultKind::NotFinite
@@ -248,12 +248,12 @@ fn files_that_are_none() {
     assert_eq!(kind("a.bin", b"x,y\n1,2\n"), FaultKind::Format);
     assert_eq!(kind("c.csv", b"x,y\n1,2\n1,2,3\n"), FaultKind::FieldCount);
     std::fs::write(path("c.csv"), "x,y\n1,2\n\"1\n2\",2\n3\n").unwrap();
-    assert_eq!(whole(&path("c.csv"), &schema).unwrap_err().place, Some(Place::Line(5)));
+    assert_eq!(whole(&path("c.csv"), &schema).unwrap_err().location, Some(Location::Line(5)));
     let (_other, empty) = file(vec![("x", ints(&[]))]);
     assert_eq!(whole(&empty, &schema).unwrap_err().kind, FaultKind::NoRows);
     // One empty part among others is fine.
     let (_third, full) = file(vec![("x", ints(&[1]))]);
-    assert_eq!(Dataset::open(&[&empty, &full], &schema, Mode::Train).unwrap().rows(), 1);
+    assert_eq!(Dataset::open(&[&empty, &full], &schema, ReadMode::Train).unwrap().rows(), 1);
 }
 
 #[test]
@@ -266,12 +266,12 @@ fn a_fault_in_a_later_row_group_counts_rows_of_the_file() {
     let bad = RecordBatch::try_from_iter([("x", ints(&values))]).unwrap();
     write(&path, &[good, bad], 5_000);
     let schema = one(FeatureKind::Fixed { size: 10, clip: false }, None);
-    assert_eq!(whole(&path, &schema).unwrap_err().place, Some(Place::Row(17_765)));
+    assert_eq!(whole(&path, &schema).unwrap_err().location, Some(Location::Row(17_765)));
     let shuffled = din_runtime::data::StreamOptions {
         window_rows: 1_234,
         ..din_runtime::data::StreamOptions::new(100, din_runtime::data::Order::Shuffled { seed: 3, epoch: 1 })
     };
-    assert_eq!(read(&[&path], &schema, Mode::Train, shuffled).unwrap_err().place, Some(Place::Row(17_765)));
+    assert_eq!(read(&[&path], &schema, ReadMode::Train, shuffled).unwrap_err().location, Some(Location::Row(17_765)));
     // Of several faults that of the first row in reading order, and of its first column, however many threads read.
     values[5_001] = 13;
     let columns = [("y", ints(&values)), ("x", ints(&values))];
@@ -283,9 +283,9 @@ fn a_fault_in_a_later_row_group_counts_rows_of_the_file() {
             threads,
             ..din_runtime::data::StreamOptions::new(2_000, din_runtime::data::Order::File)
         };
-        read(&[&path], &schema, Mode::Train, options).unwrap_err()
+        read(&[&path], &schema, ReadMode::Train, options).unwrap_err()
     };
-    assert_eq!((fault(1).place, fault(1).column.as_deref()), (Some(Place::Row(5_001)), Some("y")));
+    assert_eq!((fault(1).location, fault(1).column.as_deref()), (Some(Location::Row(5_001)), Some("y")));
     for threads in [2, 8] {
         assert_eq!(fault(1).to_string(), fault(threads).to_string());
     }

@@ -1,9 +1,9 @@
 //! What a path stands for: all of it is read, each file once, or it is an error.
 
 use crate::support::*;
-use arrow::array::{Float64Array, Int64Array, NullArray, RecordBatch};
+use arrow_array::{Float64Array, Int64Array, NullArray, RecordBatch};
 use din_program::schema::Schema;
-use din_runtime::data::{DataError, Dataset, FaultKind, Mode};
+use din_runtime::data::{DataError, Dataset, FaultKind, ReadMode};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ fn item() -> Schema {
 }
 
 fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Dataset, DataError> {
-    Dataset::open(paths, &item(), Mode::Train)
+    Dataset::open(paths, &item(), ReadMode::Train)
 }
 
 /// A folder with `a.parquet` of three rows and `b.csv` of two.
@@ -26,7 +26,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn parquet(path: &Path) {
-    let column: arrow::array::ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let column: arrow_array::ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
     write(path, &[RecordBatch::try_from_iter([("item", column)]).unwrap()], 10);
 }
 
@@ -131,8 +131,8 @@ fn one_file_twice() {
 #[test]
 fn files_without_rows_take_no_part() {
     let (_directory, folder) = folder();
-    let floats: arrow::array::ArrayRef = Arc::new(Float64Array::from(Vec::<f64>::new()));
-    let nulls: arrow::array::ArrayRef = Arc::new(NullArray::new(0));
+    let floats: arrow_array::ArrayRef = Arc::new(Float64Array::from(Vec::<f64>::new()));
+    let nulls: arrow_array::ArrayRef = Arc::new(NullArray::new(0));
     for (file, name, column) in
         [("x.parquet", "item", floats.clone()), ("y.parquet", "item", nulls), ("z.parquet", "other", floats)]
     {

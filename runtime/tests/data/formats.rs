@@ -1,12 +1,14 @@
 //! What values become: every accepted Arrow type, nesting and text.
 
 use crate::support::*;
-use arrow::array::*;
-use arrow::datatypes::{
-    Field, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+use arrow_array::types::{
+    ArrowPrimitiveType, Float16Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
+use arrow_array::*;
+use arrow_schema::Field;
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
-use din_runtime::data::{Dataset, FaultKind, Mode, OpenOptions, Order, StreamOptions, string_id};
+use din_runtime::data::{Dataset, FaultKind, OpenOptions, Order, ReadMode, StreamOptions, string_id};
 use std::sync::Arc;
 
 /// What `records` says, computed from row numbers.
@@ -38,7 +40,7 @@ fn batches_of_any_size_join_to_the_same_rows() {
     write(&directory.path().join("b.parquet"), &[records(5_000..6_000)], 5_000);
     std::fs::write(directory.path().join("_SUCCESS"), "").unwrap();
     std::fs::write(directory.path().join(".hidden.csv"), "").unwrap();
-    let data = Dataset::open(&[directory.path()], &schema(), Mode::Train).unwrap();
+    let data = Dataset::open(&[directory.path()], &schema(), ReadMode::Train).unwrap();
     assert_eq!((data.rows(), data.files().count()), (6_000, 2));
     for size in [1usize, 7, 999, 4_096, 6_000, 10_000] {
         let batches = collect(&data, StreamOptions::new(size, Order::File)).unwrap();
@@ -55,7 +57,7 @@ fn batches_of_any_size_join_to_the_same_rows() {
 
 #[test]
 fn every_integer_width_is_one_id() {
-    fn column<T: arrow::datatypes::ArrowPrimitiveType>(values: [T::Native; 2]) -> ArrayRef {
+    fn column<T: ArrowPrimitiveType>(values: [T::Native; 2]) -> ArrayRef {
         Arc::new(PrimitiveArray::<T>::from_iter_values(values))
     }
     let columns = vec![
@@ -89,9 +91,9 @@ fn every_string_encoding_is_one_id() {
     let list = |large: bool| -> ArrayRef {
         let values: ArrayRef = Arc::new(DictionaryArray::<Int16Type>::from_iter(texts));
         let item = Arc::new(Field::new("item", values.data_type().clone(), true));
-        let lengths = arrow::buffer::OffsetBuffer::from_lengths([2, 0, 1]);
+        let lengths = arrow_buffer::OffsetBuffer::from_lengths([2, 0, 1]);
         if large {
-            let wide = arrow::buffer::OffsetBuffer::<i64>::from_lengths([2, 0, 1]);
+            let wide = arrow_buffer::OffsetBuffer::<i64>::from_lengths([2, 0, 1]);
             Arc::new(LargeListArray::new(item, wide, values, None))
         } else {
             Arc::new(ListArray::new(item, lengths, values, None))
@@ -128,7 +130,7 @@ fn every_string_encoding_is_one_id() {
 
 #[test]
 fn numbers_vectors_labels_and_fixed_ids() {
-    let vectors: ArrayRef = Arc::new(FixedSizeListArray::from_iter_primitive::<arrow::datatypes::Float32Type, _, _>(
+    let vectors: ArrayRef = Arc::new(FixedSizeListArray::from_iter_primitive::<arrow_array::types::Float32Type, _, _>(
         [Some(vec![Some(1.0), Some(2.0)]), Some(vec![Some(3.0), Some(4.0)]), Some(vec![Some(5.0), Some(6.0)])],
         2,
     ));
@@ -138,7 +140,7 @@ fn numbers_vectors_labels_and_fixed_ids() {
         ("vec", vectors),
         (
             "w",
-            Arc::new(ListArray::from_iter_primitive::<arrow::datatypes::Float64Type, _, _>([
+            Arc::new(ListArray::from_iter_primitive::<arrow_array::types::Float64Type, _, _>([
                 Some(vec![Some(1.5)]),
                 Some(vec![]),
                 Some(vec![Some(2.5), Some(3.5)]),
@@ -173,6 +175,48 @@ fn numbers_vectors_labels_and_fixed_ids() {
     assert_eq!(batch.ids[5], [0, 3, 9]);
     assert_eq!((batch.labels[0].as_slice(), batch.present[0].as_slice()), (&[1.0, 0.0, 1.0][..], &[1.0; 3][..]));
     assert_eq!((batch.labels[1].as_slice(), batch.present[1].as_slice()), (&[1.0, 0.0, 0.0][..], &[1.0, 0.0, 0.0][..]));
+}
+
+#[test]
+fn half_floats_are_numbers() {
+    type Half = <Float16Type as ArrowPrimitiveType>::Native;
+    // By IEEE 754: 1, -0, the largest, the least above 0, and 1/3 as 11 bits hold it.
+    let (bits, numbers) =
+        ([0x3C00, 0x8000, 0x7BFF, 0x0001, 0x3555], [1.0, -0.0, 65504.0, 2f32.powi(-24), 0.333_251_95]);
+    let half = |i: usize| Half::from_bits(bits[i]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("price", Arc::new(Float16Array::from(vec![half(0), half(1), half(2)]))),
+        (
+            "w",
+            Arc::new(ListArray::from_iter_primitive::<Float16Type, _, _>([
+                Some(vec![Some(half(3))]),
+                Some(vec![]),
+                Some(vec![Some(half(4)), Some(half(0))]),
+            ])),
+        ),
+        (
+            "vec",
+            Arc::new(ListArray::from_iter_primitive::<Float16Type, _, _>(
+                [[0, 1], [2, 3], [4, 0]].map(|row| Some(row.map(|i| Some(half(i))))),
+            )),
+        ),
+    ];
+    let schema = Schema {
+        features: vec![
+            feature("price", FeatureKind::Dense { width: 1 }, None),
+            feature("vec", FeatureKind::Dense { width: 2 }, None),
+            feature("w", FeatureKind::Dense { width: 1 }, Some(0)),
+        ],
+        sequences: vec![sequence("s", None)],
+        ..Schema::default()
+    };
+    let (_directory, path) = file(columns);
+    let batch = whole(&path, &schema).unwrap();
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let expected = |of: &[usize]| of.iter().map(|&i| numbers[i].to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&batch.dense[0]), expected(&[0, 1, 2]));
+    assert_eq!(bits(&batch.dense[1]), expected(&[0, 1, 2, 3, 4, 0]));
+    assert_eq!(bits(&batch.dense[2]), expected(&[3, 4, 0]));
 }
 
 #[test]
@@ -218,7 +262,7 @@ fn csv_equals_parquet() {
     std::fs::write(&csv, csv_of(0..40_000)).unwrap();
     write(&parquet, &[records(0..40_000)], 10_000);
     assert_eq!(whole(&csv, &schema()).unwrap(), whole(&parquet, &schema()).unwrap());
-    let data = Dataset::open(&[&csv], &schema(), Mode::Evaluate).unwrap();
+    let data = Dataset::open(&[&csv], &schema(), ReadMode::Evaluate).unwrap();
     let all = collect(&data, StreamOptions::new(1000, Order::File)).unwrap();
     let rest = collect(&data, StreamOptions { skip: 17, ..StreamOptions::new(1000, Order::File) }).unwrap();
     assert_eq!(rest, all[17..], "seeks into a block");
@@ -246,7 +290,7 @@ fn csv_separators_vectors_and_missing_labels() {
         labels: vec![label("like", Some(-1.0))],
         keys: vec![],
     };
-    let options = OpenOptions { mode: Mode::Evaluate, list_separator: b';' };
+    let options = OpenOptions { mode: ReadMode::Evaluate, list_separator: b';' };
     let data = Dataset::open_with(&[&path], &schema, &options).unwrap();
     let batch = collect(&data, StreamOptions::new(8, Order::File)).unwrap().remove(0);
     assert_eq!(batch.ids[0], [1, u64::MAX]);
@@ -262,10 +306,10 @@ fn modes_want_what_they_need() {
     schema.labels.push(label("click", None));
     schema.keys.push(key("user", KeyType::String));
     let kind = |mode| Dataset::open(&[&path], &schema, mode).map(|_| ()).map_err(|e| (e.kind, e.column.clone()));
-    assert_eq!(kind(Mode::Train), Err((FaultKind::MissingColumn, Some("click".into()))));
-    assert_eq!(kind(Mode::Predict), Err((FaultKind::MissingColumn, Some("user".into()))));
+    assert_eq!(kind(ReadMode::Train), Err((FaultKind::MissingColumn, Some("click".into()))));
+    assert_eq!(kind(ReadMode::Predict), Err((FaultKind::MissingColumn, Some("user".into()))));
     schema.keys.clear();
-    let data = Dataset::open(&[&path], &schema, Mode::Predict).unwrap();
+    let data = Dataset::open(&[&path], &schema, ReadMode::Predict).unwrap();
     let batch = collect(&data, StreamOptions::new(8, Order::File)).unwrap().remove(0);
     assert_eq!((batch.labels[0].as_slice(), batch.present[0].as_slice()), (&[0.0, 0.0][..], &[0.0, 0.0][..]));
 }

@@ -1,15 +1,17 @@
 //! Keys and labels on their way through prediction: type, sign, nulls, files that disagree.
 
 use crate::support::*;
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, NullArray, RecordBatch, StringArray,
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, NullArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt64Array,
 };
-use arrow::compute::concat;
-use arrow::datatypes::{DataType, TimeUnit, UInt64Type};
-use arrow::util::display::array_value_to_string;
+use arrow_cast::display::array_value_to_string;
+use arrow_schema::{DataType, TimeUnit};
+use arrow_select::concat::concat;
 use din_program::schema::{KeyType, Requests, Schema};
-use din_runtime::data::{DataError, Dataset, FaultKind, Mode, Order, Place, StreamOptions};
+use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -42,14 +44,14 @@ fn passed(paths: &[PathBuf]) -> Result<Vec<(String, DataType, ArrayRef)>, DataEr
 }
 
 fn passed_by(paths: &[PathBuf], schema: &Schema) -> Result<Vec<(String, DataType, ArrayRef)>, DataError> {
-    let data = Dataset::open(paths, schema, Mode::Predict)?;
+    let data = Dataset::open(paths, schema, ReadMode::Predict)?;
     let batches = collect(&data, StreamOptions::new(2, Order::File))?;
-    let carried: Vec<_> = batches.iter().flat_map(|b| &b.carried).collect();
+    let carried: Vec<_> = batches.iter().flat_map(|b| &b.passthrough).collect();
     let columns = carried.len() / batches.len();
-    let mut fields = data.carried();
+    let mut fields = data.passthrough();
     let mut passed = Vec::new();
     for column in 0..columns {
-        let parts: Vec<_> = batches.iter().flat_map(|b| &b.carried[column]).map(|a| &**a).collect();
+        let parts: Vec<_> = batches.iter().flat_map(|b| &b.passthrough[column]).map(|a| &**a).collect();
         if !parts.is_empty() {
             let field = fields.next().unwrap();
             let kind = field.data_type().clone();
@@ -119,15 +121,15 @@ fn no_type_holds_a_negative_key_and_one_of_more_than_63_bits() {
     let folder = TempDir::new().unwrap();
     let file = csv(&folder, "a.csv", &format!("id\n-1\n{LARGE}\n"));
     let error = passed(&[file]).unwrap_err();
-    assert_eq!((error.kind, error.place), (FaultKind::BadValue, Some(Place::Line(3))));
+    assert_eq!((error.kind, error.location), (FaultKind::BadValue, Some(Location::Line(3))));
     assert!(error.to_string().contains("expected an integer from -2^63 to 2^63 - 1"), "{error}");
 
     let signed = parquet(&folder, "b.parquet", vec![("id", ids(vec![5, -6]))]);
     let other = parquet(&folder, "c.parquet", vec![("id", unsigned(vec![LARGE]))]);
     for paths in [[signed.clone(), other.clone()], [other, signed.clone()]] {
         let error = passed(&paths).unwrap_err();
-        let at = (error.kind, &error.file, error.place, error.found.as_str());
-        assert_eq!(at, (FaultKind::WrongType, &signed, Some(Place::Row(1)), "-6"));
+        let at = (error.kind, &error.file, error.location, error.found.as_str());
+        assert_eq!(at, (FaultKind::WrongType, &signed, Some(Location::Row(1)), "-6"));
     }
 }
 
@@ -147,9 +149,9 @@ fn a_key_is_never_null() {
     let folder = TempDir::new().unwrap();
     let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(2), Some(3), None]));
     let error = passed(&[parquet(&folder, "a.parquet", vec![("id", column)])]).unwrap_err();
-    assert_eq!((error.kind, error.place), (FaultKind::Null, Some(Place::Row(3))));
+    assert_eq!((error.kind, error.location), (FaultKind::Null, Some(Location::Row(3))));
     let error = passed(&[csv(&folder, "a.csv", "id,click\n1,1\n,1\n")]).unwrap_err();
-    assert_eq!((error.kind, error.place), (FaultKind::Null, Some(Place::Line(3))));
+    assert_eq!((error.kind, error.location), (FaultKind::Null, Some(Location::Line(3))));
     let strings: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
     let error = passed(&[parquet(&folder, "b.parquet", vec![("id", strings)])]).unwrap_err();
     assert_eq!(error.kind, FaultKind::WrongType);
@@ -232,7 +234,7 @@ fn labels_of_files_that_disagree_lose_nothing() {
     // 2^53 + 1 lies between two numbers of 64 bits.
     let large = file("large.parquet", ids(vec![0, (1 << 53) + 1]));
     let error = passed(&[floats, large.clone()]).unwrap_err();
-    assert_eq!((&error.file, error.place), (&large, Some(Place::Row(1))));
+    assert_eq!((&error.file, error.location), (&large, Some(Location::Row(1))));
     assert_eq!(error.found, "9007199254740993");
     let words = csv(&folder, "words.csv", "id,click\n1,yes\n");
     let expected: ArrayRef = Arc::new(StringArray::from(vec!["-1", "yes"]));
@@ -245,10 +247,10 @@ fn the_key_of_requests_is_passed_through_too() {
     let schema = Schema { requests: Some(Requests { key: 0, location: "m.din:4:5".into() }), ..schema() };
     let keys = unsigned(vec![LARGE, LARGE, 1, 1, 1, u64::MAX]);
     let file = parquet(&folder, "a.parquet", vec![("id", keys.clone())]);
-    let data = Dataset::open(&[&file], &schema, Mode::Predict).unwrap();
+    let data = Dataset::open(&[&file], &schema, ReadMode::Predict).unwrap();
     let mut stream = data.stream(StreamOptions::new(100, Order::File)).unwrap();
     let batch = stream.next().unwrap().unwrap();
-    let parts: Vec<_> = batch.carried[0].iter().map(|array| &**array).collect();
+    let parts: Vec<_> = batch.passthrough[0].iter().map(|array| &**array).collect();
     assert_eq!(&concat(&parts).unwrap(), &keys);
     // The second request goes over the end of a row group, of three rows.
     assert_eq!(batch.requests, [0, 2, 3, 5, 6]);

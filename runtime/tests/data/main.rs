@@ -12,5 +12,4 @@ mod parquet_files;
 mod real;
 mod requests;
 mod rounded;
-mod speed;
 mod support;

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use din_runtime::batch::Batch;
-use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
+use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 
 fn data() -> (tempfile::TempDir, Dataset) {
     let directory = tempfile::tempdir().unwrap();
@@ -10,7 +10,7 @@ fn data() -> (tempfile::TempDir, Dataset) {
         let path = directory.path().join(format!("part{part}.parquet"));
         write(&path, &[records(part * 4_000..(part + 1) * 4_000)], 1_500);
     }
-    let data = Dataset::open(&[directory.path()], &schema(), Mode::Evaluate).unwrap();
+    let data = Dataset::open(&[directory.path()], &schema(), ReadMode::Evaluate).unwrap();
     (directory, data)
 }
 
@@ -79,7 +79,7 @@ fn threads_change_nothing() {
         path
     };
     let (small, large) = (write_as("small.parquet", 1_000, 7), write_as("large.parquet", 9_000, 9_000));
-    let of = |paths: &[&std::path::PathBuf]| Dataset::open(paths, &schema(), Mode::Evaluate).unwrap();
+    let of = |paths: &[&std::path::PathBuf]| Dataset::open(paths, &schema(), ReadMode::Evaluate).unwrap();
     for data in [&middle, &of(&[&small]), &of(&[&large]), &of(&[&large, &small])] {
         for base in [shuffled(3, 1), StreamOptions::new(256, Order::File)] {
             for (batch, skip) in [(1, 990), (256, 3), (4_097, 0)] {
@@ -120,7 +120,7 @@ fn dropping_a_stream_ends_its_threads() {
 fn the_fingerprint_changes_with_the_files() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.parquet");
-    let of = || Dataset::open(&[&path], &schema(), Mode::Train).unwrap().fingerprint();
+    let of = || Dataset::open(&[&path], &schema(), ReadMode::Train).unwrap().fingerprint();
     write(&path, &[records(0..100)], 50);
     let first = of();
     assert_eq!(first, of());

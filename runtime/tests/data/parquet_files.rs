@@ -2,12 +2,12 @@
 //! that is none; and a machine that fails.
 
 use crate::support::*;
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field};
+use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{DataType, Field};
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
 use din_runtime::batch::Batch;
-use din_runtime::data::{DataError, Dataset, FaultKind, Mode, Order, Place, StreamOptions, string_id};
+use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamOptions, string_id};
 use parquet::basic::Encoding;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -87,7 +87,8 @@ fn a_page_that_does_not_fit_its_checksum_is_refused() {
 
 #[test]
 fn compression_and_encryption_are_seen_before_a_row_is_read() {
-    let open = |name: &str, schema: &Schema| Dataset::open(&[fixture(name)], schema, Mode::Predict).map(|d| d.rows());
+    let open =
+        |name: &str, schema: &Schema| Dataset::open(&[fixture(name)], schema, ReadMode::Predict).map(|d| d.rows());
     let refused = |name| {
         let error = open(name, &fixture_schema()).unwrap_err();
         assert_eq!(error.kind, FaultKind::Format);
@@ -163,7 +164,7 @@ fn types_that_are_not_read_are_said_with_a_way_out() {
     };
     let fault = |column: &str, schema: &Schema| {
         let (_directory, path) = described(column);
-        let error = Dataset::open(&[&path], schema, Mode::Train).unwrap_err();
+        let error = Dataset::open(&[&path], schema, ReadMode::Train).unwrap_err();
         assert_eq!(error.kind, FaultKind::WrongType, "{error}");
         format!("{}, found {}; {}", error.expected, error.found, error.help.clone().unwrap())
     };
@@ -293,7 +294,7 @@ fn types_that_are_not_read_are_said_with_a_way_out() {
     // What nothing reads may have any type.
     let (_directory, path) = described(&format!("required int64 y; {}", map));
     let schema = Schema { features: vec![feature("y", INT, None)], ..Schema::default() };
-    assert_eq!(Dataset::open(&[&path], &schema, Mode::Train).unwrap().rows(), 1);
+    assert_eq!(Dataset::open(&[&path], &schema, ReadMode::Train).unwrap().rows(), 1);
 }
 
 /// A file with one required column `x` of bytes, as they are.
@@ -342,7 +343,7 @@ fn text_is_utf8_in_every_encoding() {
             let fault = |values: &[&[u8]]| {
                 let (_directory, path) = bytes(annotation, encoding, values);
                 let error = whole(&path, &text_schema()).unwrap_err();
-                assert_eq!((error.kind, error.place), (FaultKind::BadValue, Some(Place::Row(4_998))), "{error}");
+                assert_eq!((error.kind, error.location), (FaultKind::BadValue, Some(Location::Row(4_998))), "{error}");
                 line(&error)
             };
             assert_eq!(
@@ -391,9 +392,9 @@ fn text_that_is_not_read_may_be_anything() {
 
 #[test]
 fn lists_of_no_type_are_empty() {
-    use arrow::array::{ArrayRef, ListArray, NullArray};
-    use arrow::buffer::OffsetBuffer;
-    use arrow::datatypes::{DataType, Field};
+    use arrow_array::{ArrayRef, ListArray, NullArray};
+    use arrow_buffer::OffsetBuffer;
+    use arrow_schema::{DataType, Field};
     let lists = |lengths: &[usize]| -> ArrayRef {
         let item = Arc::new(Field::new("element", DataType::Null, true));
         let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
@@ -411,7 +412,7 @@ fn lists_of_no_type_are_empty() {
     }
     let (_directory, path) = file(vec![("x", lists(&[0, 0, 2]))]);
     let error = whole(&path, &schema(INT)).unwrap_err();
-    assert_eq!((error.kind, error.place), (FaultKind::Null, Some(Place::Row(2))));
+    assert_eq!((error.kind, error.location), (FaultKind::Null, Some(Location::Row(2))));
 }
 
 /// A directory in the file's place: it can be opened, and every read of it fails.
@@ -420,11 +421,11 @@ fn a_failed_read_is_the_machines_fault() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.parquet");
     write(&path, &[records(0..100)], 100);
-    let data = Dataset::open(&[&path], &schema(), Mode::Evaluate).unwrap();
+    let data = Dataset::open(&[&path], &schema(), ReadMode::Evaluate).unwrap();
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     let error = collect(&data, StreamOptions::new(10, Order::File)).unwrap_err();
-    assert_eq!((error.kind, error.place, error.help.as_deref()), (FaultKind::Io, Some(Place::Row(0)), None));
+    assert_eq!((error.kind, error.location, error.help.as_deref()), (FaultKind::Io, Some(Location::Row(0)), None));
     let line = line(&error);
     assert!(line.starts_with("a.parquet: row 0, column \"user\": cannot read "), "{line}");
     assert!(line.contains(" bytes at byte ") && line.ends_with("(os error 21)"), "{line}");
@@ -436,7 +437,7 @@ fn batches_in_file_order_do_not_depend_on_the_window() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.parquet");
     write(&path, &[records(0..9_000)], 5_000);
-    let data = Dataset::open(&[&path], &schema(), Mode::Evaluate).unwrap();
+    let data = Dataset::open(&[&path], &schema(), ReadMode::Evaluate).unwrap();
     let options = StreamOptions::new(1_000, Order::File);
     let expected = collect(&data, options).unwrap();
     let items: Vec<u64> = expected.iter().flat_map(|batch| batch.ids[0].clone()).collect();
@@ -461,7 +462,7 @@ fn batches_of_long_lists_are_bounded_by_bytes() {
         sequences: vec![sequence("visited", None)],
         ..Schema::default()
     };
-    let data = Dataset::open(&[&path], &schema, Mode::Predict).unwrap();
+    let data = Dataset::open(&[&path], &schema, ReadMode::Predict).unwrap();
     // Eight bytes an entry: a row takes 8 MiB and a little, and 64 MiB hold seven.
     assert_eq!(data.bounded_batch(1024), 7);
     assert_eq!(data.bounded_batch(3), 3);

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use din_program::schema::{FeatureKind, KeyType, Schema};
-use din_runtime::data::{Mode, Order, StreamOptions};
+use din_runtime::data::{Order, ReadMode, StreamOptions};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ fn sums_equal_those_of_pyarrow() {
         schema.labels = figure.positives.iter().map(|(name, _)| label(name, None)).collect();
         schema.keys = vec![key("user_id", KeyType::Int64)];
         for order in [Order::File, Order::Shuffled { seed: 1, epoch: 0 }] {
-            let batches = read(&[&path], &schema, Mode::Evaluate, StreamOptions::new(1000, order)).unwrap();
+            let batches = read(&[&path], &schema, ReadMode::Evaluate, StreamOptions::new(1000, order)).unwrap();
             assert_eq!(batches.iter().map(|b| b.rows).sum::<usize>(), figure.rows);
             assert_eq!(batches.iter().map(|b| u64::from(b.offsets[0][b.rows])).sum::<u64>(), figure.entries);
             for (f, (name, sum, _)) in figure.sums.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! Requests: what their rows have in common is kept once, they are shuffled and batched whole, and rows that disagree are told.
 
 use crate::support::*;
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
 use din_program::schema::{KeyType, Requests, Schema};
 use din_runtime::batch::Batch;
-use din_runtime::data::{Dataset, Fault, FaultKind, Mode, Order, Place, StreamOptions};
+use din_runtime::data::{DataFault, Dataset, FaultKind, Location, Order, ReadMode, StreamOptions};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ fn records(requests: std::ops::Range<i64>) -> RecordBatch {
     .unwrap()
 }
 
-fn open(path: &Path, mode: Mode) -> Dataset {
+fn open(path: &Path, mode: ReadMode) -> Dataset {
     Dataset::open(&[path], &schema(), mode).unwrap()
 }
 
@@ -93,7 +93,7 @@ fn written(requests: i64) -> (tempfile::TempDir, std::path::PathBuf, Vec<u64>) {
 #[test]
 fn requests_stay_whole_in_both_orders() {
     let (_directory, path, items) = written(5_000);
-    for mode in [Mode::Train, Mode::Evaluate] {
+    for mode in [ReadMode::Train, ReadMode::Evaluate] {
         let data = open(&path, mode);
         assert_eq!(data.rows() as usize, items.len());
         let plain: Vec<u64> = all(&data, StreamOptions::new(64, Order::File)).iter().flat_map(check_batch).collect();
@@ -116,7 +116,7 @@ fn requests_stay_whole_in_both_orders() {
 #[test]
 fn a_request_larger_than_the_batch_is_one() {
     let (_directory, path, items) = written(50);
-    let batches = all(&open(&path, Mode::Train), StreamOptions::new(2, Order::File));
+    let batches = all(&open(&path, ReadMode::Train), StreamOptions::new(2, Order::File));
     assert_eq!(batches.iter().flat_map(check_batch).collect::<Vec<_>>(), items);
     assert!(batches.iter().all(|b| b.requests.len() == 2 || b.rows <= 2));
     assert!(batches.iter().any(|b| b.rows == 5));
@@ -125,7 +125,7 @@ fn a_request_larger_than_the_batch_is_one() {
 #[test]
 fn a_resumed_stream_goes_on_where_it_was() {
     let (_directory, path, _) = written(3_000);
-    let data = open(&path, Mode::Train);
+    let data = open(&path, ReadMode::Train);
     let options =
         StreamOptions { window_rows: 2_000, ..StreamOptions::new(100, Order::Shuffled { seed: 3, epoch: 1 }) };
     let whole = all(&data, options);
@@ -150,9 +150,9 @@ fn rows_that_disagree_are_located() {
         let (before, after) = (columns[at].slice(0, row), columns[at].slice(row + 1, good.num_rows() - row - 1));
         // The value of another row in its place.
         let other = columns[at].slice(row + 2, 1);
-        columns[at] = arrow::compute::concat(&[&before, &other, &after]).unwrap();
+        columns[at] = arrow_select::concat::concat(&[&before, &other, &after]).unwrap();
         write(&path, &[RecordBatch::try_new(good.schema(), columns).unwrap()], 100_000);
-        let mut stream = open(&path, Mode::Train).stream(StreamOptions::new(64, Order::File)).unwrap();
+        let mut stream = open(&path, ReadMode::Train).stream(StreamOptions::new(64, Order::File)).unwrap();
         let error = loop {
             match stream.next() {
                 Ok(Some(_)) => {}
@@ -160,8 +160,8 @@ fn rows_that_disagree_are_located() {
                 Err(e) => break e,
             }
         };
-        let fault: &Fault = &error;
-        assert_eq!((fault.kind, fault.place), (FaultKind::NotCommon, Some(Place::Row(row as u64))));
+        let fault: &DataFault = &error;
+        assert_eq!((fault.kind, fault.location), (FaultKind::NotCommon, Some(Location::Row(row as u64))));
         assert_eq!(fault.column.as_deref(), Some(column));
         assert!(error.to_string().contains(&format!("take `{group}` out of `common`")), "{error}");
     }

@@ -1,10 +1,10 @@
 //! Schemas, files and reading them whole.
 
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
-use arrow::datatypes::Int64Type;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
 use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Schema, Sequence};
 use din_runtime::batch::{Batch, KeyColumn};
-use din_runtime::data::{DataError, Dataset, Mode, Order, StreamOptions};
+use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamOptions};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use std::fs::File;
@@ -69,7 +69,7 @@ pub fn records(rows: std::ops::Range<i64>) -> RecordBatch {
             )),
         ),
         ("tags", {
-            let mut builder = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
+            let mut builder = arrow_array::builder::ListBuilder::new(arrow_array::builder::StringBuilder::new());
             for r in rows.clone() {
                 lists(r).for_each(|v| builder.values().append_value(format!("t{}", v % 7)));
                 builder.append(true);
@@ -106,7 +106,7 @@ pub fn file(columns: Vec<(&str, ArrayRef)>) -> (tempfile::TempDir, PathBuf) {
 pub fn read<P: AsRef<Path>>(
     paths: &[P],
     schema: &Schema,
-    mode: Mode,
+    mode: ReadMode,
     options: StreamOptions,
 ) -> Result<Vec<Batch>, DataError> {
     collect(&Dataset::open(paths, schema, mode)?, options)
@@ -126,7 +126,7 @@ pub fn collect(data: &Dataset, options: StreamOptions) -> Result<Vec<Batch>, Dat
 
 /// Everything in one batch, in file order.
 pub fn whole(path: &Path, schema: &Schema) -> Result<Batch, DataError> {
-    let mut batches = read(&[path], schema, Mode::Evaluate, StreamOptions::new(1 << 20, Order::File))?;
+    let mut batches = read(&[path], schema, ReadMode::Evaluate, StreamOptions::new(1 << 20, Order::File))?;
     assert_eq!(batches.len(), 1);
     Ok(batches.remove(0))
 }

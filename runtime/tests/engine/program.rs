@@ -1,9 +1,11 @@
-//! A small model with its schedules written by hand and its kernels written in Rust, and the same model in f64.
+//! A small model with its schedules written by hand and its kernels written in Rust, and the same
+//! model in f64.
 //!
-//! Table `item` (width 4) serves `visited.item` (a sequence) and `ad.item`; `W` is `4 x 5`. With `x` the rows of `visited.item`:
-//! `h = x W`, `(mean, variance) = moments(h)`, `pool = sum(h over visited)`, `logit = sum(pool) + sum(row of ad.item) + dense`,
-//! `loss = mean((logit - label)^2)`, `largest = max(pool)`.
-//! Rows: `weight -= 0.1 * grad`, `seen += touches`. `W`: `weight -= 0.1 * grad / (1 + sum(grad^2))`, which takes two phases.
+//! Table `item` (width 4) serves `visited.item` (a sequence) and `ad.item`; `W` is `4 x 5`. With
+//! `x` the rows of `visited.item`: `h = x W`, `(mean, variance) = moments(h)`, `pool = sum(h over
+//! visited)`, `logit = sum(pool) + sum(row of ad.item) + dense`, `loss = mean((logit - label)^2)`,
+//! `largest = max(pool)`. Rows: `weight -= 0.1 * grad`, `seen += touches`. `W`: `weight -= 0.1 *
+//! grad / (1 + sum(grad^2))`, which takes two phases.
 
 use din_program::schedule::*;
 use din_program::schema::{
@@ -14,6 +16,7 @@ use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{DenseState, ExecError, StepInputs};
 use din_runtime::jit::KernelFn;
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use std::sync::Arc;
 
 pub const ROWS: usize = 50;
@@ -57,7 +60,8 @@ unsafe extern "C" fn pool(args: *const *mut u8, begin: u64, end: u64) {
     }
 }
 
-/// Args: pool, table, rows, dense, label, count, logit, loss partial, largest partial, gradient of logit (wide D), gradient of pool.
+/// Args: pool, table, rows, dense, label, count, logit, loss partial, largest partial, gradient of
+/// logit (wide D), gradient of pool.
 unsafe extern "C" fn head(args: *const *mut u8, begin: u64, end: u64) {
     for i in begin as usize..end as usize {
         // SAFETY: the widths are those of the schedule.
@@ -407,7 +411,7 @@ pub fn program() -> Program {
             init: Init::Normal(0.5),
             features: vec![0, 1],
             update: 0,
-            counts: false,
+            reads_frequency: false,
             update_rule: UpdateRule::Sparse,
             location: location(),
         }],
@@ -441,7 +445,7 @@ pub fn program() -> Program {
 
 pub fn engine(program: Program, threads: usize, isa: Isa) -> Result<CpuExecutor, ExecError> {
     // SAFETY: the kernels above keep to the widths of the schedules above.
-    unsafe { CpuExecutor::with_kernels(Arc::new(program), threads, isa, &KERNELS) }
+    unsafe { CpuExecutor::with_kernels(Arc::new(program), Threads::new(threads)?, isa, &KERNELS) }
 }
 
 /// A stream of numbers, SplitMix64 (Steele, Lea & Flood 2014).
@@ -508,6 +512,8 @@ impl Columns {
             dense: &self.dense,
             labels: &self.labels,
             present: &self.present,
+            fetched: None,
+            counts: None,
         }
     }
 }

@@ -163,8 +163,8 @@ fn equal(whole: &Tree, found: &Tree) -> Result<(), String> {
     if differing.is_empty() { Ok(()) } else { Err(format!("{differing:?} differ")) }
 }
 
-/// A failed call is told as the machine's, in the system's words.
-fn told(ended: &Ended, disturbance: Disturbance) -> Result<(), String> {
+/// A failed call is reported as the machine's, in the system's words.
+fn reported(ended: &Ended, disturbance: Disturbance) -> Result<(), String> {
     if ended.signal.is_some() {
         return Err("a signal".into());
     }
@@ -186,7 +186,7 @@ fn told(ended: &Ended, disturbance: Disturbance) -> Result<(), String> {
 #[derive(Clone, Copy, PartialEq)]
 enum Must {
     /// Say so, with exit code 3, or do without the call and end as if nothing were.
-    Tell,
+    Report,
     /// End as if nothing were: the call is made again, or does not matter.
     Bear,
     /// Nothing: it is killed.
@@ -217,8 +217,8 @@ fn through(
             let ended = scene.run(program, line, Some(disturbance));
             hits += usize::from(ended.hit);
             let outcome = match must {
-                Must::Tell => told(&ended, disturbance),
-                Must::Bear if ended.code != Some(0) => Err("a call that does not matter is told".into()),
+                Must::Report => reported(&ended, disturbance),
+                Must::Bear if ended.code != Some(0) => Err("a call that does not matter is reported".into()),
                 Must::Die if ended.signal.is_some() != ended.hit => Err("the call came, but no end".into()),
                 Must::Bear | Must::Die => Ok(()),
             };
@@ -264,27 +264,27 @@ fn go_on(scene: &Scene) -> Result<(), String> {
 
 #[test]
 fn training_with_a_write_or_flush_that_fails() {
-    train_through(&[("write", ENOSPC), ("write", EIO), ("fsync", EIO)], Must::Tell);
+    train_through(&[("write", ENOSPC), ("write", EIO), ("fsync", EIO)], Must::Report);
 }
 
 #[test]
 fn training_with_a_name_or_folder_that_cannot_be_made() {
-    train_through(&[("rename", EIO), ("rename", EPERM), ("mkdir", ENOSPC), ("unlink", EIO)], Must::Tell);
+    train_through(&[("rename", EIO), ("rename", EPERM), ("mkdir", ENOSPC), ("unlink", EIO)], Must::Report);
 }
 
 #[test]
 fn training_with_a_file_that_cannot_be_opened() {
-    train_through(&[("open", EMFILE), ("open", EIO)], Must::Tell);
+    train_through(&[("open", EMFILE), ("open", EIO)], Must::Report);
 }
 
 #[test]
 fn training_with_a_read_that_fails() {
-    train_through(&[("read", EIO), ("readdir", EIO)], Must::Tell);
+    train_through(&[("read", EIO), ("readdir", EIO)], Must::Report);
 }
 
 #[test]
 fn training_with_a_stat_that_fails() {
-    train_through(&[("stat", EIO), ("truncate", EIO), ("flock", EIO)], Must::Tell);
+    train_through(&[("stat", EIO), ("truncate", EIO), ("flock", EIO)], Must::Report);
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn training_from_csv_with_a_call_that_fails() {
     let after = |ended: &Ended| if ended.code == Some(0) { equal(&whole, &scene.tree("out")) } else { Ok(()) };
     let before = || scene.remove("out");
     let fails = [("open", EIO), ("read", EIO), ("stat", EIO)];
-    through(&scene, (executable(), &line), &fails, Must::Tell, before, after);
+    through(&scene, (executable(), &line), &fails, Must::Report, before, after);
     through(&scene, (executable(), &line), &[("read", EINTR), ("read", "short")], Must::Bear, before, after);
 }
 
@@ -352,7 +352,7 @@ fn resuming_with_a_call_that_fails() {
         ("unlink", EIO),
         ("rename", EIO),
     ];
-    resume_through(&kinds, Must::Tell);
+    resume_through(&kinds, Must::Report);
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn output_through(scene: &Scene, program: &Path, line: &str, out: &str, before: 
         _ => equal(&beside, &scene.tree("")),
     };
     let kinds = [("open", EIO), ("read", EIO), ("stat", EIO), ("write", ENOSPC), ("fsync", EIO), ("rename", EIO)];
-    through(scene, (program, line), &kinds, Must::Tell, before, after);
+    through(scene, (program, line), &kinds, Must::Report, before, after);
 }
 
 #[test]
@@ -442,7 +442,7 @@ fn formatting_with_a_call_that_fails() {
 }
 
 #[test]
-fn evaluating_and_telling_with_a_call_that_fails() {
+fn evaluating_and_reporting_with_a_call_that_fails() {
     let scene = Scene::new();
     assert_eq!(scene.run(executable(), TRAIN, None).code, Some(0));
     let whole = scene.tree("");
@@ -458,6 +458,6 @@ fn evaluating_and_telling_with_a_call_that_fails() {
             }
             equal(&whole, &scene.tree(""))
         };
-        through(&scene, (program, line), &kinds, Must::Tell, || {}, after);
+        through(&scene, (program, line), &kinds, Must::Report, || {}, after);
     }
 }

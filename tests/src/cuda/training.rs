@@ -140,7 +140,7 @@ pub fn train<P: Storage>(
         let mut host: Vec<Table> = program.tables.iter().map(|t| Table::new(t, slots(t.update), 1).unwrap()).collect();
         for (table, (weights, counts)) in host.iter_mut().zip(&tables) {
             fill(table.weights_mut(), weights);
-            fill(table.counts_mut(), counts);
+            fill(table.frequency_mut(), counts);
         }
         Trainer::new(&program, &launches, place.driver(seed), state, host).unwrap()
     };
@@ -181,7 +181,7 @@ pub fn train<P: Storage>(
     for (k, (p, q)) in trainer.tables.iter().zip(&session.tables).enumerate() {
         let what = &model.tables[k].name;
         close(&format!("{name}: table {what}"), p.weights(), &q.weights, bound);
-        close(&format!("{name}: touches of {what}"), p.touches(), &q.touches, 0.0);
+        close(&format!("{name}: touches of {what}"), p.updates(), &q.touches, 0.0);
         for (s, b) in q.slots.iter().enumerate() {
             close(&format!("{name}: slot {s} of {what}"), p.slot(s), b, bound);
         }
@@ -203,6 +203,6 @@ fn fill(to: &mut [f32], from: &[f64]) {
 
 /// Two tables have the same bits.
 pub fn same(a: &Table, b: &Table, what: &str) {
-    assert!(a.weights() == b.weights() && a.touches() == b.touches(), "{what}: {}", a.name());
+    assert!(a.weights() == b.weights() && a.updates() == b.updates(), "{what}: {}", a.name());
     (0..a.slot_count()).for_each(|k| assert!(a.slot(k) == b.slot(k), "{what}: slot {k} of {}", a.name()));
 }

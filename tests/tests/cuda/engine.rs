@@ -12,11 +12,11 @@ use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::cuda::{self as cuda_engine, CudaOptions, DeviceError};
-use din_runtime::exec::{Backend, Steps};
-use din_runtime::exec::{DenseState, ProfileRow};
+use din_runtime::exec::cuda::{CudaExecutor, CudaOptions, DeviceError};
+use din_runtime::exec::{Backend, DenseState, Executor, ProfileRow};
+use din_runtime::session::Session;
 use din_runtime::table::Table;
-use din_runtime::train::Session;
+use din_runtime::threads::Threads;
 use din_tests::cuda::{ARCHITECTURE, Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Case {
         let slots = |update: u32| &self.program.updates[update as usize].slots;
         let mut tables: Vec<Table> =
             self.program.tables.iter().map(|t| Table::new(t, slots(t.update), 9).unwrap()).collect();
-        tables.iter_mut().for_each(|t| t.counts_mut().fill(4.0));
+        tables.iter_mut().for_each(|t| t.frequency_mut().fill(4.0));
         (state, tables)
     }
 
@@ -88,7 +88,7 @@ pub fn resolved(batch: &Columns, tables: &mut [Table]) -> Columns {
             table.resolve_train(&ids, rows).unwrap();
         }
         // As if a counting pass had been.
-        table.counts_mut().fill(4.0);
+        table.frequency_mut().fill(4.0);
     }
     batch
 }
@@ -111,7 +111,7 @@ fn close(found: f32, expected: f32, what: &str) {
 /// From step to step the ids move on, so that tables grow; then the device's values go to the CPU engine, and from there to another device.
 fn moves(wanted: &str) {
     let case = case(wanted);
-    let mut cpu = CpuExecutor::new(case.program.clone(), 2, cpu::detect()).unwrap();
+    let mut cpu = CpuExecutor::new(case.program.clone(), Threads::new(2).unwrap(), cpu::detect()).unwrap();
     let (mut state, mut tables) = case.start();
     let (first, second) = case.start();
     let mut trainer = case.trainer(first, second);
@@ -128,7 +128,7 @@ fn moves(wanted: &str) {
     let Trainer { state: mut moved, tables: mut moved_tables, .. } = trainer;
     assert_eq!(moved.step, 6);
     for (a, b) in moved_tables.iter().zip(&tables) {
-        assert_eq!((a.rows(), a.touches()), (b.rows(), b.touches()), "{}", a.name());
+        assert_eq!((a.rows(), a.updates()), (b.rows(), b.updates()), "{}", a.name());
     }
     for step in 6..9 {
         let batch = case.batch(&mut r, 10, 9 * step);
@@ -303,13 +303,12 @@ fn a_session_trains_in_parts() {
 
 fn session(options: CudaOptions) {
     let case: &'static Case = Box::leak(Box::new(case("din")));
-    let engine = || CpuExecutor::new(case.program.clone(), 1, cpu::detect()).unwrap();
-    let shim = || -> Box<dyn Steps> {
-        let (program, launches) = (case.program.clone(), case.launches.clone());
-        Box::new(cuda_engine::CudaExecutor::with(program, launches, Shim::new(&case.device, 8), options).unwrap())
-    };
-    let (mut cpu, mut gpu) = (Session::new(engine(), 7).unwrap(), Session::new(engine(), 7).unwrap());
-    gpu.set_device(shim());
+    let threads = Threads::new(2).unwrap();
+    let session = |executor: Box<dyn Executor>| Session::new(executor, threads.clone(), 7).unwrap();
+    let on_cpu = CpuExecutor::new(case.program.clone(), threads.clone(), cpu::detect()).unwrap();
+    let (program, launches, shim) = (case.program.clone(), case.launches.clone(), Shim::new(&case.device, 8));
+    let on_shim = CudaExecutor::with(program, launches, shim, options, threads.clone()).unwrap();
+    let (mut cpu, mut gpu) = (session(Box::new(on_cpu)), session(Box::new(on_shim)));
     let backend = Backend::Cuda { architecture: ARCHITECTURE, precision: Precision::F32 };
     assert_eq!(gpu.backend(), backend);
     let mut r = Random::new(21);
@@ -318,10 +317,10 @@ fn session(options: CudaOptions) {
     // Values are there already when counts come.
     gpu.infer(&batches[0]).unwrap();
     for session in [&mut cpu, &mut gpu] {
-        let mut counters = session.counters();
+        let mut counters = session.frequency_counters();
         assert!(!counters.is_empty());
         batches.iter().for_each(|b| session.count(&mut counters, b).unwrap());
-        session.finish_counting(counters);
+        session.finish_counting(counters).unwrap();
     }
     gpu.set_profile(true).unwrap();
     for (k, batch) in batches.iter().enumerate() {
@@ -329,7 +328,7 @@ fn session(options: CudaOptions) {
         match k % 2 {
             0 => close(gpu.train(batch).unwrap(), expected, &format!("step {k}")),
             _ => {
-                gpu.train_ahead(batch).unwrap();
+                gpu.submit_step(batch).unwrap();
                 close(gpu.next_loss().unwrap().unwrap(), expected, &format!("step {k}"));
                 assert_eq!(gpu.next_loss().unwrap(), None);
             }
@@ -341,7 +340,7 @@ fn session(options: CudaOptions) {
             for (found, expected) in gpu.logits(0).iter().zip(cpu.logits(0)) {
                 assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
             }
-            assert_eq!(gpu.contents().unwrap().state.step, k as u64 + 1);
+            assert_eq!(gpu.model().unwrap().dense.step, k as u64 + 1);
         }
     }
     // Training alone, on the device alone.
@@ -349,12 +348,12 @@ fn session(options: CudaOptions) {
     let steps = |r: &ProfileRow| r.schedule != "train" || r.calls == 8;
     assert!(rows.iter().all(|r| steps(r) && !r.name.starts_with("din_infer")) && !spans.is_empty(), "{rows:?}");
     assert_eq!((gpu.device(), cpu.device()), (Some(backend), None));
-    let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
-    assert_eq!(found.state.step, expected.state.step);
-    for (a, b) in found.tables.iter().zip(expected.tables) {
-        assert_eq!((a.rows(), a.touches(), a.counts()), (b.rows(), b.touches(), b.counts()), "{}", a.name());
+    let (found, expected) = (gpu.model().unwrap(), cpu.model().unwrap());
+    assert_eq!(found.dense.step, expected.dense.step);
+    for (a, b) in found.tables.iter().zip(&expected.tables) {
+        assert_eq!((a.rows(), a.updates(), a.frequency()), (b.rows(), b.updates(), b.frequency()), "{}", a.name());
     }
-    for (a, b) in found.state.params.iter().zip(&expected.state.params) {
+    for (a, b) in found.dense.params.iter().zip(&expected.dense.params) {
         a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} for {b}"));
     }
 }
@@ -369,7 +368,7 @@ fn launches_that_do_not_fit_are_refused() {
         let mut launches = (*case.launches).clone();
         change(&mut launches);
         let driver = Shim::new(&case.device, 1);
-        let made = cuda_engine::CudaExecutor::new(case.program.clone(), Arc::new(launches), driver);
+        let made = CudaExecutor::new(case.program.clone(), Arc::new(launches), driver);
         let Err(error) = made else { panic!("nothing was said: {said}") };
         assert!(matches!(error, DeviceError::Program(_)) && error.to_string().contains(said), "{error}");
     };

@@ -8,6 +8,7 @@ use din_runtime::exec::cuda::{
     KernelLaunch,
 };
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use din_tests::cuda::{Columns, Device};
 use din_tests::random_graph::Random;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,8 @@ fn ahead_in_parts(library: &Path, images: &[CudaImage], case: &Case) {
     let engine = |memory| {
         let gpu = Gpu::open_with(library, 0, images).unwrap();
         let options = CudaOptions { memory, ..CudaOptions::default() };
-        let mut engine = CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, options).unwrap();
+        let mut engine =
+            CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, options, Threads::caller()).unwrap();
         let (state, tables) = case.start();
         engine.upload(&state, &tables).unwrap();
         (engine, tables)
@@ -75,7 +77,7 @@ fn ahead_in_parts(library: &Path, images: &[CudaImage], case: &Case) {
         let (mut state, _) = case.start();
         engine.download(&mut state, rows).unwrap();
         assert!(state == other.state);
-        assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.touches() == b.touches()));
+        assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.updates() == b.updates()));
     }
     assert!(both[0].0.resident_rows().iter().all(Option::is_none));
     assert!(both[1].0.resident_rows().iter().any(|p| p.is_some_and(|(_, _, went)| went > 0)));
@@ -152,7 +154,8 @@ fn refused_between(library: &Path, images: &[CudaImage], case: &Case) {
     let mut other = case.trainer_with(CudaOptions::default()).unwrap();
     let gpu = Gpu::open_with(library, 0, images).unwrap();
     let mut engine =
-        CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, CudaOptions::default()).unwrap();
+        CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, CudaOptions::default(), Threads::caller())
+            .unwrap();
     let (state, mut rows) = case.start();
     engine.upload(&state, &rows).unwrap();
     let mut r = Random::new(8);
@@ -302,7 +305,7 @@ fn a_gpu_by_its_driver() {
     engine.download(&mut last, &mut rows).unwrap();
     other.download().unwrap();
     assert!(last == other.state);
-    assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.touches() == b.touches()));
+    assert!(rows.iter().zip(&other.tables).all(|(a, b)| a.weights() == b.weights() && a.updates() == b.updates()));
     drop(engine);
 
     lists(&library, &images, &case);

@@ -13,7 +13,7 @@ pub fn same(a: &mut Trainer<Shim<'_>>, b: &mut Trainer<Shim<'_>>) {
     assert!(a.state == b.state);
     for (a, b) in a.tables.iter().zip(&b.tables) {
         let slots = (0..a.slot_count()).all(|k| a.slot(k) == b.slot(k));
-        assert!(a.weights() == b.weights() && a.touches() == b.touches() && slots, "{}", a.name());
+        assert!(a.weights() == b.weights() && a.updates() == b.updates() && slots, "{}", a.name());
     }
 }
 

@@ -34,7 +34,8 @@ fn din_has_the_sizes_of_its_text() {
     assert_eq!(found, expected);
     assert_eq!(m.parameters[2].init, Init::Constant(0.25));
     assert_eq!(m.parameters[0].init, Init::Uniform((6.0f64 / 272.0).sqrt()));
-    let tables: Vec<(&str, u32, bool)> = m.tables.iter().map(|t| (t.name.as_str(), t.width, t.counts)).collect();
+    let tables: Vec<(&str, u32, bool)> =
+        m.tables.iter().map(|t| (t.name.as_str(), t.width, t.reads_frequency)).collect();
     assert_eq!(
         tables,
         [

@@ -32,7 +32,7 @@ fn a_table_and_a_matrix_have_their_own_rules() {
         (rows.name.as_str(), rows.scope),
         ("adam + adaptive", UpdateScope::Rows { width: 4, rule: UpdateRule::Sparse })
     );
-    assert!(m.tables[0].counts);
+    assert!(m.tables[0].reads_frequency);
     let of = |name: &str| {
         let p = m.parameters.iter().find(|p| p.name == name).unwrap();
         &m.updates[p.update as usize]

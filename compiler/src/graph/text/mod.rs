@@ -19,70 +19,8 @@ mod parse;
 
 pub use parse::ParseError;
 
-use super::{
-    Absorbed, AxisId, AxisKind, AxisTree, BinaryOp, Graph, InputKind, Node, NodeId, Op, Root, Shape, UnaryOp,
-    UniqueKeys,
-};
+use super::{AxisId, AxisKind, AxisTree, Graph, InputKind, Node, NodeId, Op, Root, Shape, UniqueKeys};
 use std::fmt::{self, Display, Write};
-
-pub(super) const UNARY: [(UnaryOp, &str); 10] = [
-    (UnaryOp::Negate, "negate"),
-    (UnaryOp::Exp, "exp"),
-    (UnaryOp::Log, "log"),
-    (UnaryOp::Sqrt, "sqrt"),
-    (UnaryOp::Sigmoid, "sigmoid"),
-    (UnaryOp::Tanh, "tanh"),
-    (UnaryOp::Softplus, "softplus"),
-    (UnaryOp::Abs, "abs"),
-    (UnaryOp::Sign, "sign"),
-    (UnaryOp::Not, "not"),
-];
-
-pub(super) const BINARY: [(BinaryOp, &str); 10] = [
-    (BinaryOp::Add, "add"),
-    (BinaryOp::Subtract, "subtract"),
-    (BinaryOp::Multiply, "multiply"),
-    (BinaryOp::Divide, "divide"),
-    (BinaryOp::Min, "min"),
-    (BinaryOp::Max, "max"),
-    (BinaryOp::Power, "power"),
-    (BinaryOp::Less, "less"),
-    (BinaryOp::LessEqual, "less_equal"),
-    (BinaryOp::Equal, "equal"),
-];
-
-impl Op {
-    /// The op's name in the textual form.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Op::Const(_) => "const",
-            Op::Input(_) => "input",
-            Op::Param(_) => "param",
-            Op::State(_) => "state",
-            Op::Lookup { .. } => "lookup",
-            Op::Length(_) => "length",
-            Op::Count(_) => "count",
-            Op::Unary(op) => UNARY.iter().find(|(o, _)| o == op).map_or("unary", |(_, name)| name),
-            Op::Binary(op) => BINARY.iter().find(|(o, _)| o == op).map_or("binary", |(_, name)| name),
-            Op::Select => "select",
-            Op::StopGradient => "stop_gradient",
-            Op::Concat => "concat",
-            Op::Slice { .. } => "slice",
-            Op::Reshape => "reshape",
-            Op::MatMul => "matmul",
-            Op::MatMulT => "matmul_t",
-            Op::Outer => "outer",
-            Op::Absorbed(Absorbed::Product) => "fold_product",
-            Op::Absorbed(Absorbed::ProductT) => "fold_product_t",
-            Op::Absorbed(Absorbed::Outer) => "fold_outer",
-            Op::Absorbed(Absorbed::Sum) => "fold_sum",
-            Op::Sum { .. } => "sum",
-            Op::Max { .. } => "max_over",
-            Op::SumValue => "sum_value",
-            Op::Moments => "moments",
-        }
-    }
-}
 
 /// How an axis is called: by its name where that is a word and nobody else's, else `d` and its number.
 fn label(axes: &AxisTree, id: AxisId) -> String {
@@ -144,7 +82,19 @@ fn arguments(graph: &Graph, node: &Node, number: &[usize]) -> String {
         Op::Lookup { table, input } => all.extend([table.0.to_string(), input.0.to_string()]),
         Op::Length(d) | Op::Count(d) | Op::Sum { to: d } | Op::Max { to: d } => all.push(label(&graph.axes, *d)),
         Op::Slice { start } => all.push(start.to_string()),
-        _ => {}
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Select
+        | Op::StopGradient
+        | Op::Broadcast
+        | Op::Concat
+        | Op::Reshape
+        | Op::MatMul
+        | Op::MatMulT
+        | Op::Outer
+        | Op::Absorbed(_)
+        | Op::SumValue
+        | Op::Moments => {}
     }
     all.join(", ")
 }

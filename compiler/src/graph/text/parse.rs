@@ -1,10 +1,8 @@
 //! Parses the textual form. The result has the types that the text says; `verify` checks them.
 
-use super::{BINARY, UNARY};
-use crate::graph::verify::arity;
 use crate::graph::{
-    Absorbed, Axis, AxisId, AxisKind, Graph, GroupId, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root,
-    Shape, StateId, TableId, UniqueKeys,
+    Absorbed, Axis, AxisId, AxisKind, BinaryOp, Graph, GroupId, Input, InputId, InputKind, Node, NodeId, Op, ParamId,
+    Root, Shape, StateId, TableId, UnaryOp, UniqueKeys,
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
@@ -306,6 +304,7 @@ impl Parser {
             "count" => Op::Count(self.label(t)?),
             "select" => Op::Select,
             "stop_gradient" => Op::StopGradient,
+            "broadcast" => Op::Broadcast,
             "concat" => Op::Concat,
             "slice" => Op::Slice { start: t.value()? },
             "reshape" => Op::Reshape,
@@ -321,12 +320,12 @@ impl Parser {
             "sum_value" => Op::SumValue,
             "moments" => Op::Moments,
             other => {
-                let unary = UNARY.iter().find(|(_, name)| *name == other).map(|(op, _)| Op::Unary(*op));
-                let binary = BINARY.iter().find(|(_, name)| *name == other).map(|(op, _)| Op::Binary(*op));
+                let unary = UnaryOp::ALL.iter().find(|op| op.name() == other).map(|op| Op::Unary(*op));
+                let binary = BinaryOp::ALL.iter().find(|op| op.name() == other).map(|op| Op::Binary(*op));
                 unary.or(binary).ok_or_else(|| format!("there is no op `{other}`"))?
             }
         };
-        if arity(&op).is_some_and(|k| k != operands.len()) {
+        if op.arity().is_some_and(|k| k != operands.len()) {
             return Err(format!("`{name}` does not take {} operands", operands.len()));
         }
         t.expect(")")?;
@@ -366,7 +365,6 @@ impl Parser {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const TEXT: &str = "axis batch = batch\n\

@@ -1,6 +1,4 @@
 //! A sound graph with one bug planted: `verify` must find it, at its node, by its rule.
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 use crate::graph::{AxisKind, InputId, ParamId, StateId, TableId};
 

@@ -5,7 +5,7 @@
 //! has the row groups, field 1 of a row group the column chunks, and a chunk with a field 8 is
 //! encrypted.
 
-use super::input::Input;
+use super::input::PositionedFile;
 use parquet::errors::ParquetError;
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ const TAIL: usize = 8;
 
 /// Row group and leaf column of every encrypted column chunk. The file's footer is known to be
 /// whole.
-pub(super) fn encrypted_columns(input: &Input) -> Result<HashSet<(usize, usize)>, ParquetError> {
+pub(super) fn encrypted_columns(input: &PositionedFile) -> Result<HashSet<(usize, usize)>, ParquetError> {
     let malformed = || ParquetError::General("a footer that is malformed".into());
     let tail = input.tail(TAIL)?;
     let (length, _) = tail.split_first_chunk().ok_or_else(malformed)?;

@@ -1,7 +1,7 @@
 //! The bytes of a Parquet file, as the decoding library asks for them: by position.
 //!
 //! The library passes errors on as text. So a failed system call is kept here, where the caller
-//! finds it after the library has given up: that is how a failing disk is told from a damaged file.
+//! finds it after the library has given up: that is how a failing disk is distinguished from a damaged file.
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
@@ -25,7 +25,7 @@ impl ReadAt for File {
 
 /// A system call that failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct ReadFailure {
     /// `read 8192 bytes at byte 4`
     pub action: String,
     pub error: io::Error,
@@ -33,20 +33,20 @@ pub(super) struct Failure {
 
 /// A file of known length. Clones share the file and its failure.
 #[derive(Clone)]
-pub(super) struct Input {
+pub(super) struct PositionedFile {
     file: Arc<dyn ReadAt>,
     /// In bytes, when the file was opened.
     length: u64,
-    failure: Arc<Mutex<Option<Failure>>>,
+    failure: Arc<Mutex<Option<ReadFailure>>>,
 }
 
-impl Input {
-    pub fn new(file: Arc<dyn ReadAt>, length: u64) -> Input {
-        Input { file, length, failure: Arc::default() }
+impl PositionedFile {
+    pub fn new(file: Arc<dyn ReadAt>, length: u64) -> PositionedFile {
+        PositionedFile { file, length, failure: Arc::default() }
     }
 
     /// The first system call that failed since this was asked last.
-    pub fn failure(&self) -> Option<Failure> {
+    pub fn failure(&self) -> Option<ReadFailure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -59,7 +59,7 @@ impl Input {
                     let action = format!("read {} bytes at byte {offset}", buffer.len());
                     let text = error.to_string();
                     let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-                    failure.get_or_insert(Failure { action, error });
+                    failure.get_or_insert(ReadFailure { action, error });
                     return Err(io::Error::other(text));
                 }
                 read => return read,
@@ -94,7 +94,7 @@ impl Input {
     }
 }
 
-impl Length for Input {
+impl Length for PositionedFile {
     fn len(&self) -> u64 {
         self.length
     }
@@ -102,7 +102,7 @@ impl Length for Input {
 
 /// From a position onwards.
 pub(super) struct Sequential {
-    input: Input,
+    input: PositionedFile,
     offset: u64,
 }
 
@@ -114,7 +114,7 @@ impl Read for Sequential {
     }
 }
 
-impl ChunkReader for Input {
+impl ChunkReader for PositionedFile {
     type T = BufReader<Sequential>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
@@ -158,8 +158,8 @@ mod tests {
         }
     }
 
-    fn unreliable(ends_at: usize, fails_at: Option<u64>) -> Input {
-        Input::new(Arc::new(Unreliable { calls: AtomicUsize::new(0), ends_at, fails_at }), BYTES.len() as u64)
+    fn unreliable(ends_at: usize, fails_at: Option<u64>) -> PositionedFile {
+        PositionedFile::new(Arc::new(Unreliable { calls: AtomicUsize::new(0), ends_at, fails_at }), BYTES.len() as u64)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Parquet: opened, bound, and read one row group at a time, only the wanted columns.
+//! Parquet: opened, bound, and read one row group at a time, only the required columns.
 //!
 //! Guarantees that no damaged file brings the process down: the decoding library may panic on some
 //! of them, so every call into it is fenced and what it says becomes a located fault.
@@ -11,15 +11,14 @@ mod input;
 mod pages;
 mod schema;
 
-use super::bind::{Binding, Wanted};
+use super::bind::{Binding, RequiredColumn};
+use super::block::{DataFile, FileFormat, RowBlock, RowBlockReader};
 use super::decode::Decoder;
-use super::error::{DAMAGED_HELP, DataError, FaultKind, Place};
-use super::files::{DataFile, Format, Unit, UnitReader};
+use super::error::{DAMAGED_HELP, DataError, FaultKind, Location};
 use crate::batch::Batch;
-use arrow::array::{ArrayRef, new_empty_array};
-use arrow::datatypes::{DataType, Field, Fields};
-use arrow::error::ArrowError;
-use input::Input;
+use arrow_array::{ArrayRef, new_empty_array};
+use arrow_schema::{ArrowError, DataType, Field, Fields};
+use input::PositionedFile;
 use pages::{ENTRIES, Excess, LONGEST, Pages};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
@@ -40,19 +39,19 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 const RECORDS: usize = 4096;
 
 #[derive(Debug)]
-pub(crate) struct ParquetFile(Arc<Layout>);
+pub(crate) struct ParquetFile(Arc<ParquetLayout>);
 
 /// What is known of a file before its rows are read.
 #[derive(Debug)]
-struct Layout {
+struct ParquetLayout {
     /// In bytes.
     length: u64,
     metadata: Arc<ParquetMetaData>,
     projected: Vec<Projected>,
-    /// By wanted column: its index among the projected ones.
+    /// By required column: its index among the projected ones.
     columns: Vec<usize>,
     /// By column to pass through: its index among the projected ones.
-    carried: Vec<Option<usize>>,
+    passthrough: Vec<Option<usize>>,
 }
 
 /// A column that is read.
@@ -68,23 +67,23 @@ struct Projected {
 /// The first of the columns that the binding asks for which a projected one is.
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
-    Wanted(usize),
-    Carried(usize),
+    Required(usize),
+    Passthrough(usize),
 }
 
 impl Purpose {
     /// As what faults speak of the column.
-    fn wanted(self, binding: &Binding) -> &Wanted {
+    fn required(self, binding: &Binding) -> &RequiredColumn {
         match self {
-            Self::Wanted(index) => &binding.wanted[index],
-            Self::Carried(index) => &binding.carried[index].wanted,
+            Self::Required(index) => &binding.required[index],
+            Self::Passthrough(index) => &binding.passthrough[index].required,
         }
     }
 }
 
 /// Opens and binds a file; also the rows of each row group.
 pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> Result<(DataFile, Vec<u64>), DataError> {
-    let input = Input::new(Arc::new(file), length);
+    let input = PositionedFile::new(Arc::new(file), length);
     let damaged = |what: String| match input.failure() {
         Some(failure) => DataError::failed(path, &failure.action, &failure.error),
         None => DataError::new(FaultKind::Damaged, path, "a whole Parquet file", what).help(DAMAGED_HELP),
@@ -104,13 +103,13 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     // A file without rows is not bound: whatever its columns are, it takes no part.
     let without_rows = metadata.row_groups().iter().all(|group| group.num_rows() == 0);
     let roots = if without_rows { Vec::new() } else { binding.locate(path, &names)? };
-    let carried = if without_rows { Vec::new() } else { binding.locate_carried(path, &names)? };
+    let passthrough = if without_rows { Vec::new() } else { binding.locate_passthrough(path, &names)? };
     let purpose = |root: usize| {
-        let wanted = roots.iter().position(|&r| r == root).map(Purpose::Wanted);
-        wanted.or_else(|| carried.iter().position(|&r| r == Some(root)).map(Purpose::Carried))
+        let required = roots.iter().position(|&r| r == root).map(Purpose::Required);
+        required.or_else(|| passthrough.iter().position(|&r| r == Some(root)).map(Purpose::Passthrough))
     };
     let mut projected = roots.clone();
-    projected.extend(carried.iter().flatten());
+    projected.extend(passthrough.iter().flatten());
     projected.sort_unstable();
     projected.dedup();
     let metadata = fenced(|| {
@@ -119,16 +118,21 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
         metadata.map_err(|e| said(&e))
     })
     .map_err(damaged)?;
-    for (wanted, &root) in binding.wanted.iter().zip(&roots) {
-        schema::check_type(wanted, path, metadata.schema().field(root).data_type(), &described[root])?;
+    for (required, &root) in binding.required.iter().zip(&roots) {
+        schema::check_type(required, path, metadata.schema().field(root).data_type(), &described[root])?;
     }
-    for (carried, root) in binding.carried.iter().zip(&carried) {
-        if let Some(root) = root.filter(|_| !carried.is_label()) {
-            schema::check_type(&carried.wanted, path, metadata.schema().field(root).data_type(), &described[root])?;
+    for (passthrough, root) in binding.passthrough.iter().zip(&passthrough) {
+        if let Some(root) = root.filter(|_| !passthrough.is_label()) {
+            schema::check_type(
+                &passthrough.required,
+                path,
+                metadata.schema().field(root).data_type(),
+                &described[root],
+            )?;
         }
     }
     let kind = |root: usize| schema::passed_through(metadata.schema().field(root).data_type(), &described[root]);
-    let kinds = carried.iter().map(|root| root.map(kind)).collect();
+    let kinds = passthrough.iter().map(|root| root.map(kind)).collect();
     let encrypted_columns = encryption::encrypted_columns(&input).map_err(|e| damaged(said(&e)))?;
     let mut sizes = Vec::new();
     let mut decoded_bytes: u64 = 0;
@@ -145,11 +149,11 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
         sizes.push(rows);
         for (leaf, chunk) in group.columns().iter().enumerate() {
             let root = parquet_schema.get_column_root_idx(leaf);
-            let Some(wanted) = purpose(root).map(|purpose| purpose.wanted(binding)) else { continue };
-            schema::check_codec(wanted, path, chunk.compression())?;
+            let Some(required) = purpose(root).map(|purpose| purpose.required(binding)) else { continue };
+            schema::check_codec(required, path, chunk.compression())?;
             if encrypted_columns.contains(&(index, leaf)) {
                 let (expected, found) = ("a column that is not encrypted", "an encrypted one");
-                return Err(encrypted(wanted.fault(FaultKind::Format, path, expected, found)));
+                return Err(encrypted(required.fault(FaultKind::Format, path, expected, found)));
             }
             let values = u64::try_from(chunk.num_values())
                 .map_err(|_| damaged(format!("a column with {} values", chunk.num_values())))?;
@@ -161,7 +165,7 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
     let schema = metadata.file_metadata().schema_descr();
     let place = |root: usize| projected.binary_search(&root).expect("every column that is asked for is projected");
     let columns = roots.iter().map(|&root| place(root)).collect();
-    let places = carried.iter().map(|root| root.map(place)).collect();
+    let places = passthrough.iter().map(|root| root.map(place)).collect();
     let projected = projected.into_iter().map(|root| {
         let projection = ProjectionMask::roots(schema, [root]);
         let levels = fenced(|| parquet_to_arrow_field_levels(schema, projection, Some(&fields)).map_err(|e| said(&e)));
@@ -175,13 +179,13 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
         rows: sizes.iter().sum(),
         decoded_bytes,
         digest,
-        carried: kinds,
-        format: Format::Parquet(ParquetFile(Arc::new(Layout {
+        passthrough: kinds,
+        contents: Box::new(ParquetFile(Arc::new(ParquetLayout {
             length,
             metadata,
             projected,
             columns,
-            carried: places,
+            passthrough: places,
         }))),
     };
     Ok((file, sizes))
@@ -225,58 +229,62 @@ fn with_dictionaries(metadata: &ArrowReaderMetadata) -> Fields {
         .collect()
 }
 
-impl ParquetFile {
-    pub fn reader(
+impl FileFormat for ParquetFile {
+    fn locate(&self, _: &Path, block: RowBlock, row: u64) -> Result<Location, DataError> {
+        Ok(Location::Row(block.first_row + row))
+    }
+
+    fn reader(
         &self,
         binding: &Binding,
         path: &Path,
-        unit: Unit,
+        block: RowBlock,
         skip: u64,
-    ) -> Result<Box<dyn UnitReader>, DataError> {
+    ) -> Result<Box<dyn RowBlockReader>, DataError> {
         let file = File::open(path).map_err(|e| DataError::failed(path, "open the file", &e))?;
         let mut reader = GroupReader {
             path: path.to_path_buf(),
             file: Arc::new(file),
             layout: self.0.clone(),
-            unit,
-            piece: self.0.piece(unit),
+            block,
+            piece: self.0.piece(block),
             readers: Vec::new(),
             decoder: Decoder::default(),
             records: Vec::new(),
-            next_row: unit.first_row + skip,
+            next_row: block.first_row + skip,
         };
         reader.begin(binding)?;
         Ok(Box::new(reader))
     }
 }
 
-impl Layout {
+impl ParquetLayout {
     /// Rows of a row group to decode at once, if its lists are about equally long.
-    fn piece(&self, unit: Unit) -> usize {
-        let group = self.metadata.row_group(unit.index);
+    fn piece(&self, block: RowBlock) -> usize {
+        let group = self.metadata.row_group(block.index);
         let schema = self.metadata.file_metadata().schema_descr();
         let lists = group.columns().iter().enumerate().filter(|&(leaf, _)| schema.column(leaf).max_rep_level() > 0);
         let read = lists.filter(|&(leaf, _)| {
             let root = schema.get_column_root_idx(leaf);
             self.projected.iter().any(|column| column.root == root)
         });
-        let entries = read.map(|(_, chunk)| chunk.num_values() as u64 / unit.rows).max().unwrap_or(0);
+        let entries = read.map(|(_, chunk)| chunk.num_values() as u64 / block.rows).max().unwrap_or(0);
         (ENTRIES / entries.max(1)).clamp(1, RECORDS as u64) as usize
     }
 }
 
 /// The fault of a column whose rows from `row` on could not be decoded: the machine's if a system
 /// call failed, else the file's.
-fn unread(wanted: &Wanted, path: &Path, row: u64, input: &Input, what: String) -> DataError {
+fn unread(required: &RequiredColumn, path: &Path, row: u64, input: &PositionedFile, what: String) -> DataError {
     let error = match input.failure() {
-        Some(failure) => DataError::failed(path, &failure.action, &failure.error).column(wanted.column.clone()),
-        None => damaged(wanted, path, what),
+        Some(failure) => DataError::failed(path, &failure.action, &failure.error).column(required.column.clone()),
+        None => damaged(required, path, what),
     };
-    error.at(Place::Row(row))
+    error.at(Location::Row(row))
 }
 
-fn damaged(wanted: &Wanted, path: &Path, what: String) -> DataError {
-    wanted.fault(FaultKind::Damaged, path, "readable values", what).help(DAMAGED_HELP)
+fn damaged(required: &RequiredColumn, path: &Path, what: String) -> DataError {
+    required.fault(FaultKind::Damaged, path, "readable values", what).help(DAMAGED_HELP)
 }
 
 /// What the library says of an error, without the layers that it came through.
@@ -291,7 +299,7 @@ fn said(error: &ParquetError) -> String {
 /// One projected column of a row group.
 struct ColumnReader {
     purpose: Purpose,
-    input: Input,
+    input: PositionedFile,
     excess: Arc<Mutex<Option<Excess>>>,
     reader: ParquetRecordBatchReader,
 }
@@ -325,8 +333,8 @@ fn said_by_arrow(error: &ArrowError) -> String {
 struct GroupReader {
     path: PathBuf,
     file: Arc<File>,
-    layout: Arc<Layout>,
-    unit: Unit,
+    layout: Arc<ParquetLayout>,
+    block: RowBlock,
     /// Rows decoded at once.
     piece: usize,
     /// By projected column, so that they are decoded side by side.
@@ -341,16 +349,16 @@ struct GroupReader {
 impl GroupReader {
     /// Begins decoding at `next_row`.
     fn begin(&mut self, binding: &Binding) -> Result<(), DataError> {
-        let skip = self.next_row - self.unit.first_row;
+        let skip = self.next_row - self.block.first_row;
         let left = self.left();
         let column = |projected: &Projected| {
             let purpose = projected.purpose;
-            let input = Input::new(self.file.clone(), self.layout.length);
+            let input = PositionedFile::new(self.file.clone(), self.layout.length);
             let excess = Arc::default();
             let pages = Pages {
                 input: input.clone(),
                 metadata: self.layout.metadata.clone(),
-                group: self.unit.index,
+                group: self.block.index,
                 skip,
                 piece: self.piece,
                 excess: Arc::clone(&excess),
@@ -363,7 +371,7 @@ impl GroupReader {
             });
             match reader {
                 Ok(reader) => Ok(ColumnReader { purpose, input, excess, reader }),
-                Err(what) => Err(unread(purpose.wanted(binding), &self.path, self.next_row, &input, what)),
+                Err(what) => Err(unread(purpose.required(binding), &self.path, self.next_row, &input, what)),
             }
         };
         self.readers = self.layout.projected.iter().map(column).collect::<Result<_, _>>()?;
@@ -372,7 +380,7 @@ impl GroupReader {
 
     /// Rows of the row group from `next_row` on.
     fn left(&self) -> usize {
-        let end = self.unit.first_row + self.unit.rows;
+        let end = self.block.first_row + self.block.rows;
         usize::try_from(end - self.next_row).unwrap_or(usize::MAX)
     }
 
@@ -391,9 +399,9 @@ impl GroupReader {
                 Some((Excess::List { row }, purpose)) => {
                     let expected = format!("a list of at most {LONGEST} entries");
                     return Err(purpose
-                        .wanted(binding)
+                        .required(binding)
                         .fault(FaultKind::TooLarge, &self.path, expected, "a longer one")
-                        .at(Place::Row(self.unit.first_row + row))
+                        .at(Location::Row(self.block.first_row + row))
                         .help("write only the entries that the model is to read"));
                 }
             }
@@ -401,7 +409,7 @@ impl GroupReader {
     }
 }
 
-impl UnitReader for GroupReader {
+impl RowBlockReader for GroupReader {
     fn read(&mut self, binding: &Binding, limit: usize, out: &mut Batch) -> Result<usize, DataError> {
         let left = self.left();
         if left == 0 || limit == 0 {
@@ -418,14 +426,14 @@ impl UnitReader for GroupReader {
             let decoded = self.decode(binding)?;
             let expected = left.min(self.piece);
             for (column, decoded) in self.readers.iter().zip(decoded) {
-                let wanted = column.purpose.wanted(binding);
-                let array = decoded.map_err(|what| unread(wanted, &self.path, self.next_row, &column.input, what))?;
+                let required = column.purpose.required(binding);
+                let array = decoded.map_err(|what| unread(required, &self.path, self.next_row, &column.input, what))?;
                 if array.len() != expected {
                     let what = match array.len() {
                         0 => format!("the end of the row group {left} rows early"),
                         rows => format!("{rows} rows instead of {expected} ({left} left in the row group)"),
                     };
-                    return Err(damaged(wanted, &self.path, what).at(Place::Row(self.next_row)));
+                    return Err(damaged(required, &self.path, what).at(Location::Row(self.next_row)));
                 }
                 self.records.push(array);
             }
@@ -433,12 +441,12 @@ impl UnitReader for GroupReader {
         let decoded = self.records[0].len();
         let rows = decoded.min(limit);
         let now: Vec<ArrayRef> = self.records.iter().map(|array| array.slice(0, rows)).collect();
-        // Values of a damaged page can be inconsistent in ways that only show here.
-        let columns = (&self.layout.columns[..], &self.layout.carried[..]);
+        // ColumnType of a damaged page can be inconsistent in ways that only show here.
+        let columns = (&self.layout.columns[..], &self.layout.passthrough[..]);
         fenced(|| Ok(self.decoder.append(binding, &self.path, self.next_row, &now, columns, out))).unwrap_or_else(
             |what| {
                 Err(DataError::new(FaultKind::Damaged, &self.path, "readable rows", what)
-                    .at(Place::Row(self.next_row))
+                    .at(Location::Row(self.next_row))
                     .help(DAMAGED_HELP))
             },
         )?;
@@ -485,7 +493,7 @@ fn fenced<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mode, OpenOptions};
+    use super::super::{OpenOptions, ReadMode};
     use super::*;
     use din_program::schema::{Feature, FeatureKind, KeyType, Schema, Sequence};
     use parquet::column::writer::ColumnWriter;
@@ -525,17 +533,16 @@ mod tests {
         };
         let sequence = Sequence { name: "h".into(), keep: None, common: false, location: "m.din:2:5".into() };
         let schema = Schema { features: vec![feature], sequences: vec![sequence], ..Schema::default() };
-        Binding::new(&schema, &OpenOptions::new(Mode::Train))
+        Binding::new(&schema, &OpenOptions::new(ReadMode::Train))
     }
 
     /// Begins reading the one row group of a file.
-    fn begin(path: &Path, binding: &Binding, skip: usize) -> Box<dyn UnitReader> {
+    fn begin(path: &Path, binding: &Binding, skip: usize) -> Box<dyn RowBlockReader> {
         let file = File::open(path).expect("written before");
         let length = file.metadata().expect("open").len();
         let (file, groups) = open(file, path, length, binding).expect("sound");
-        let Format::Parquet(parquet) = &file.format else { panic!("a Parquet file") };
-        let unit = Unit { file: 0, index: 0, first_row: 0, rows: groups[0] };
-        parquet.reader(binding, path, unit, skip as u64).expect("sound")
+        let block = RowBlock { file: 0, index: 0, first_row: 0, rows: groups[0] };
+        file.reader(binding, block, skip as u64).expect("sound")
     }
 
     /// Reads the rows from `skip` on, piece by piece; the rows and the entries of each piece.
@@ -593,7 +600,7 @@ mod tests {
         let mut reader = begin(&path, &binding, 0);
         let read = std::iter::repeat_with(|| reader.read(&binding, usize::MAX, &mut batch));
         let error = read.take(4).find_map(Result::err).expect("the third row is refused");
-        assert_eq!((error.kind, error.place), (FaultKind::TooLarge, Some(Place::Row(2))), "{error}");
+        assert_eq!((error.kind, error.location), (FaultKind::TooLarge, Some(Location::Row(2))), "{error}");
         assert_eq!(error.expected, "a list of at most 16777216 entries");
         // Behind it rows are read.
         assert_eq!(begin(&path, &binding, 3).read(&binding, 1, &mut batch), Ok(1));

@@ -5,7 +5,7 @@
 //! level 0 begins a row. They are counted when a page comes, and decoding ends where it would be
 //! too much.
 
-use super::input::Input;
+use super::input::PositionedFile;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
@@ -30,7 +30,7 @@ pub(super) enum Excess {
 
 /// A row group of a file, read in pieces of a number of rows.
 pub(super) struct Pages {
-    pub input: Input,
+    pub input: PositionedFile,
     pub metadata: Arc<ParquetMetaData>,
     pub group: usize,
     /// Rows that are passed over.
@@ -80,7 +80,7 @@ impl Iterator for Once {
 impl PageIterator for Once {}
 
 struct Counted {
-    pages: SerializedPageReader<Input>,
+    pages: SerializedPageReader<PositionedFile>,
     count: Count,
     excess: Arc<Mutex<Option<Excess>>>,
 }

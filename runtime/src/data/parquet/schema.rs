@@ -1,10 +1,10 @@
 //! The types of a Parquet file's columns: how they are read, and what is said of those that are
 //! not.
 
-use super::super::bind::{Values, Wanted};
+use super::super::bind::{ColumnType, RequiredColumn};
 use super::super::decode::accepts;
 use super::super::error::{DataError, FaultKind};
-use arrow::datatypes::DataType;
+use arrow_schema::DataType;
 use parquet::basic::{Compression, ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{FileMetaData, ParquetMetaData};
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The metadata with the schema that the file is read by. Text is bytes there: the library does not
-/// check all text to be UTF-8, so `decode` does. Columns that are not wanted have no annotations,
+/// check all text to be UTF-8, so `decode` does. Columns that are not required have no annotations,
 /// so that none of theirs is an obstacle.
 pub(super) fn readable(
     metadata: ParquetMetaData,
@@ -38,11 +38,11 @@ pub(super) fn readable(
     Ok(ParquetMetaData::new(file, groups))
 }
 
-fn plain(column: &TypePtr, wanted: bool) -> Result<TypePtr, ParquetError> {
+fn plain(column: &TypePtr, required: bool) -> Result<TypePtr, ParquetError> {
     let info = column.get_basic_info();
     let id = info.has_id().then(|| info.id());
     let plain = match column.as_ref() {
-        Type::PrimitiveType { .. } if wanted && !is_text(column) => return Ok(column.clone()),
+        Type::PrimitiveType { .. } if required && !is_text(column) => return Ok(column.clone()),
         Type::PrimitiveType { physical_type, type_length, .. } => {
             let mut builder =
                 Type::primitive_type_builder(info.name(), *physical_type).with_length(*type_length).with_id(id);
@@ -52,12 +52,12 @@ fn plain(column: &TypePtr, wanted: bool) -> Result<TypePtr, ParquetError> {
             builder.build()?
         }
         Type::GroupType { fields, .. } => {
-            let fields = fields.iter().map(|field| plain(field, wanted)).collect::<Result<_, _>>()?;
+            let fields = fields.iter().map(|field| plain(field, required)).collect::<Result<_, _>>()?;
             let mut builder = Type::group_type_builder(info.name()).with_fields(fields).with_id(id);
             if info.has_repetition() {
                 builder = builder.with_repetition(info.repetition());
             }
-            if wanted {
+            if required {
                 builder = builder
                     .with_converted_type(info.converted_type())
                     .with_logical_type(info.logical_type_ref().cloned());
@@ -82,17 +82,22 @@ fn is_text(column: &Type) -> bool {
     column.is_primitive() && column.get_physical_type() == PhysicalType::BYTE_ARRAY && annotated
 }
 
-/// Refuses a column that does not hold what is wanted. `kind` is how the column is read, `column`
+/// Refuses a column that does not hold what is required. `kind` is how the column is read, `column`
 /// how the file describes it.
-pub(super) fn check_type(wanted: &Wanted, path: &Path, kind: &DataType, column: &Type) -> Result<(), DataError> {
-    let (base, depth) = base(wanted, kind);
+pub(super) fn check_type(
+    required: &RequiredColumn,
+    path: &Path,
+    kind: &DataType,
+    column: &Type,
+) -> Result<(), DataError> {
+    let (base, depth) = base(required, kind);
     let leaf = leaf(column);
     let text = *base == DataType::Binary && is_text(leaf);
-    if accepts(wanted, kind) && (text || *base != DataType::Binary) {
+    if accepts(required, kind) && (text || *base != DataType::Binary) {
         return Ok(());
     }
-    let error = wanted.wrong_type(path, &spoken(kind, leaf), text, matches!(kind, DataType::List(_)));
-    Err(match help(wanted, base, leaf, depth) {
+    let error = required.wrong_type(path, &spoken(kind, leaf), text, matches!(kind, DataType::List(_)));
+    Err(match help(required, base, leaf, depth) {
         Some(help) => error.help(help),
         None => error,
     })
@@ -109,15 +114,15 @@ pub(super) fn passed_through(kind: &DataType, column: &Type) -> DataType {
 }
 
 /// How many lists a value of the column lies in.
-fn lists(wanted: &Wanted) -> usize {
-    let vector = matches!(wanted.values, Values::Numbers { width } if width != 1);
-    usize::from(wanted.sequence.is_some()) + usize::from(vector)
+fn lists(required: &RequiredColumn) -> usize {
+    let vector = matches!(required.values, ColumnType::Numbers { width } if width != 1);
+    usize::from(required.sequence.is_some()) + usize::from(vector)
 }
 
-/// The type inside of as many lists as are wanted, at most, and how many these are.
-fn base<'a>(wanted: &Wanted, kind: &'a DataType) -> (&'a DataType, usize) {
+/// The type inside of as many lists as are required, at most, and how many these are.
+fn base<'a>(required: &RequiredColumn, kind: &'a DataType) -> (&'a DataType, usize) {
     let (mut base, mut depth) = (kind, 0);
-    while depth < lists(wanted)
+    while depth < lists(required)
         && let DataType::List(item) = base
     {
         base = item.data_type();
@@ -174,15 +179,15 @@ fn bytes(leaf: &Type) -> &'static str {
     }
 }
 
-/// How to make what is wanted of a column of type `base`; `None` where the wanted types alone say
+/// How to make what is required of a column of type `base`; `None` where the required types alone say
 /// it.
-fn help(wanted: &Wanted, base: &DataType, leaf: &Type, depth: usize) -> Option<String> {
-    let column = &wanted.column;
+fn help(required: &RequiredColumn, base: &DataType, leaf: &Type, depth: usize) -> Option<String> {
+    let column = &required.column;
     let list = if depth > 0 { "[]" } else { "" };
-    let (sql, pandas) = match wanted.values {
-        Values::StringIds | Values::StringKeys => ("VARCHAR", "str"),
-        Values::Numbers { .. } => ("DOUBLE", "float64"),
-        Values::IntegerIds | Values::FixedIds { .. } | Values::IntegerKeys | Values::Label { .. } => {
+    let (sql, pandas) = match required.values {
+        ColumnType::StringIds | ColumnType::StringKeys => ("VARCHAR", "str"),
+        ColumnType::Numbers { .. } => ("DOUBLE", "float64"),
+        ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys | ColumnType::Label { .. } => {
             ("BIGINT", "int64")
         }
     };
@@ -190,10 +195,10 @@ fn help(wanted: &Wanted, base: &DataType, leaf: &Type, depth: usize) -> Option<S
         let cast = format!("cast the column: `CAST({column} AS {sql}{list})` in SQL");
         if depth > 0 { cast } else { format!("{cast}, `.astype(\"{pandas}\")` in pandas") }
     };
-    let text = matches!(wanted.values, Values::StringIds | Values::StringKeys);
+    let text = matches!(required.values, ColumnType::StringIds | ColumnType::StringKeys);
     Some(match base {
         DataType::Null => "the file gives the column no type: fill in values, or name another with `from`".into(),
-        DataType::List(_) if depth == lists(wanted) && depth > 0 => {
+        DataType::List(_) if depth == lists(required) && depth > 0 => {
             format!("write one list per row: `flatten({column})` in SQL")
         }
         DataType::Struct(_) => {
@@ -204,17 +209,20 @@ fn help(wanted: &Wanted, base: &DataType, leaf: &Type, depth: usize) -> Option<S
         }
         DataType::Decimal128(..) | DataType::Decimal256(..) => cast(),
         DataType::Boolean | DataType::Float16 | DataType::Float32 | DataType::Float64 if text => cast(),
-        DataType::Boolean if depth == lists(wanted) => cast(),
+        DataType::Boolean if depth == lists(required) => cast(),
         DataType::Date32
         | DataType::Timestamp(..)
         | DataType::Time32(_)
         | DataType::Time64(_)
-        | DataType::Interval(_) => match wanted.values {
-            Values::StringIds | Values::StringKeys => cast(),
-            Values::Numbers { .. } => {
+        | DataType::Interval(_) => match required.values {
+            ColumnType::StringIds | ColumnType::StringKeys => cast(),
+            ColumnType::Numbers { .. } => {
                 "write a small number, such as the days since a fixed date: numbers are 32-bit floats".into()
             }
-            Values::IntegerIds | Values::FixedIds { .. } | Values::IntegerKeys | Values::Label { .. } => {
+            ColumnType::IntegerIds
+            | ColumnType::FixedIds { .. }
+            | ColumnType::IntegerKeys
+            | ColumnType::Label { .. } => {
                 format!("write an integer: `CAST(EXTRACT(EPOCH FROM {column}) AS BIGINT)` in SQL")
             }
         },
@@ -228,7 +236,7 @@ fn help(wanted: &Wanted, base: &DataType, leaf: &Type, depth: usize) -> Option<S
         }
         DataType::Binary
             if bytes(leaf) == "JSON documents"
-                && matches!(wanted.values, Values::Numbers { .. } | Values::Label { .. }) =>
+                && matches!(required.values, ColumnType::Numbers { .. } | ColumnType::Label { .. }) =>
         {
             format!("write the wanted value as a column of its own: `json_extract({column}, '$.name')` in SQL")
         }
@@ -237,7 +245,7 @@ fn help(wanted: &Wanted, base: &DataType, leaf: &Type, depth: usize) -> Option<S
 }
 
 /// Refuses a column chunk whose compression is not read.
-pub(super) fn check_codec(wanted: &Wanted, path: &Path, codec: Compression) -> Result<(), DataError> {
+pub(super) fn check_codec(required: &RequiredColumn, path: &Path, codec: Compression) -> Result<(), DataError> {
     let name = match codec {
         Compression::UNCOMPRESSED
         | Compression::SNAPPY
@@ -248,7 +256,7 @@ pub(super) fn check_codec(wanted: &Wanted, path: &Path, codec: Compression) -> R
         Compression::LZO => "LZO",
         Compression::BROTLI(_) => "Brotli",
     };
-    Err(wanted
+    Err(required
         .fault(
             FaultKind::Format,
             path,

@@ -28,7 +28,8 @@ impl Layout {
         Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], uniques, axes }
     }
 
-    /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets of each sequence.
+    /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets
+    /// of each sequence.
     pub fn set(&mut self, samples: usize, requests: &[u32], sequences: &[Vec<u32>]) {
         self.samples = samples;
         self.requests.clear();
@@ -66,7 +67,8 @@ impl Layout {
         }
     }
 
-    /// Fills the unique axes, after [`Layout::set`]: `rows` gives the row numbers of a table's feature.
+    /// Fills the unique axes, after [`Layout::set`]: `rows` gives the row numbers of a table's
+    /// feature.
     pub fn join<'a>(&mut self, rows: &dyn Fn(u32, u32) -> &'a [u32]) {
         for id in self.axes.ids() {
             let Some(unique) = self.axes.unique(id) else { continue };
@@ -122,8 +124,8 @@ impl Layout {
         }
     }
 
-    /// Elements of `axis` that belong to elements `from..to` of the tile axis `by`; none of an axis whose tiles are
-    /// cut otherwise.
+    /// Elements of `axis` that belong to elements `from..to` of the tile axis `by`; none of an axis
+    /// whose tiles are cut otherwise.
     #[inline]
     pub fn range(&self, axis: AxisId, by: AxisId, from: usize, to: usize) -> ElementRange {
         if *self.axes.kind(axis) == AxisKind::Global {
@@ -145,7 +147,7 @@ impl Layout {
     /// The same from element `first` on.
     pub fn above(&self, of: AxisId, to: AxisId, first: usize, out: &mut [u32]) {
         if let Some(unique) = self.axes.unique(to) {
-            let element = &self.unique(to).of;
+            let element = &self.unique(to).inverse;
             if of == unique.over {
                 out.copy_from_slice(&element[first..first + out.len()]);
             } else {
@@ -188,8 +190,9 @@ impl Layout {
     }
 }
 
-/// Says whose the `count` elements from `first` on are, owner by owner: `begin` gives the first element of each of the `owners`, and their number.
-/// `each` gets the owner, how many of its elements come before, and which of the `count` are its own.
+/// Says whose the `count` elements from `first` on are, owner by owner: `begin` gives the first
+/// element of each of the `owners`, and their number. `each` gets the owner, how many of its
+/// elements come before, and which of the `count` are its own.
 fn runs(
     owners: usize,
     begin: impl Fn(usize) -> u32,

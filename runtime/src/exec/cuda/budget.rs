@@ -48,7 +48,6 @@ pub(super) fn assign_residency(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use din_program::schema::{Init, TableKind};
@@ -61,7 +60,7 @@ mod tests {
             init: Init::Constant(0.0),
             update: 0,
             features: vec![],
-            counts: false,
+            reads_frequency: false,
             update_rule,
             location: String::new(),
         };

@@ -548,7 +548,6 @@ impl Drop for Gpu {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

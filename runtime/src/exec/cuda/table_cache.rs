@@ -48,8 +48,8 @@ impl RowField {
     pub fn of(self, table: &Table) -> &[f32] {
         match self {
             RowField::Weights => table.weights(),
-            RowField::Counts => table.counts(),
-            RowField::UpdateCount => table.touches(),
+            RowField::Counts => table.frequency(),
+            RowField::UpdateCount => table.updates(),
             RowField::Slot(k) => table.slot(k),
         }
     }
@@ -57,8 +57,8 @@ impl RowField {
     pub fn of_mut(self, table: &mut Table) -> &mut [f32] {
         match self {
             RowField::Weights => table.weights_mut(),
-            RowField::Counts => table.counts_mut(),
-            RowField::UpdateCount => table.touches_mut(),
+            RowField::Counts => table.frequency_mut(),
+            RowField::UpdateCount => table.updates_mut(),
             RowField::Slot(k) => table.slot_mut(k),
         }
     }
@@ -349,7 +349,6 @@ pub(super) fn tell<D: Driver>(driver: &mut D, block: &DeviceBlock, bytes: usize,
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use din_program::schema::{self, Init, TableKind, UpdateRule};
@@ -362,7 +361,7 @@ mod tests {
             init: Init::Constant(0.0),
             update: 0,
             features: vec![],
-            counts: false,
+            reads_frequency: false,
             update_rule: UpdateRule::Sparse,
             location: String::new(),
         };

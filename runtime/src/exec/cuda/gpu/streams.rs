@@ -75,7 +75,7 @@ impl Streams {
         record(api, self.run_event, self.main)
     }
 
-    /// The stream for a transfer that waits for what came before the last run alone. [`Streams::sent`] follows.
+    /// The stream for a transfer that waits for what came before the last run alone. [`Streams::upload_done`] follows.
     pub fn upload_stream(&self, api: &Api) -> Result<CUstream, Failed> {
         if self.ran {
             wait(api, self.transfers, self.run_event)?;
@@ -89,7 +89,7 @@ impl Streams {
         wait(api, self.main, self.upload_event)
     }
 
-    /// The stream for a launch that may run beside others, until [`Streams::meet`].
+    /// The stream for a launch that may run beside others, until [`Streams::join`].
     pub fn fork(&mut self, api: &Api) -> Result<CUstream, Failed> {
         if !self.forked {
             record(api, self.fork_event, self.main)?;

@@ -1,0 +1,72 @@
+//! Files as blocks of rows: the interface between the readers of the formats and what reads whole
+//! data sets.
+
+use super::bind::Binding;
+use super::error::{DataError, Location};
+use crate::batch::Batch;
+use arrow_schema::DataType;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A file, opened and bound.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    /// As given, for messages.
+    pub path: PathBuf,
+    pub length: u64,
+    pub rows: u64,
+    /// About so many bytes its required columns take in a batch.
+    pub decoded_bytes: u64,
+    /// Of the footer or header.
+    pub digest: u64,
+    /// By column to pass through, its type; `None` where the file does not have it.
+    pub passthrough: Vec<Option<DataType>>,
+    pub contents: Box<dyn FileFormat>,
+}
+
+impl DataFile {
+    /// Where the row of a block is.
+    pub fn locate(&self, block: RowBlock, row: u64) -> Result<Location, DataError> {
+        self.contents.locate(&self.path, block, row)
+    }
+
+    /// Starts reading a block, without its first `skip` rows.
+    pub fn reader(&self, binding: &Binding, block: RowBlock, skip: u64) -> Result<Box<dyn RowBlockReader>, DataError> {
+        self.contents.reader(binding, &self.path, block, skip)
+    }
+}
+
+/// What a format knows of a file that it has opened and bound. `files` opens a file by its format.
+pub(crate) trait FileFormat: fmt::Debug + Send + Sync {
+    /// Where the row of a block is.
+    fn locate(&self, path: &Path, block: RowBlock, row: u64) -> Result<Location, DataError>;
+
+    /// Starts reading a block, without its first `skip` rows.
+    fn reader(
+        &self,
+        binding: &Binding,
+        path: &Path,
+        block: RowBlock,
+        skip: u64,
+    ) -> Result<Box<dyn RowBlockReader>, DataError>;
+}
+
+/// Consecutive rows of one file that can be read by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowBlock {
+    pub file: usize,
+    /// Row group of a Parquet file, or index into the blocks of a CSV.
+    pub index: usize,
+    /// Row number in the file of its first row.
+    pub first_row: u64,
+    pub rows: u64,
+}
+
+/// Reads a block from its beginning to its end.
+pub(crate) trait RowBlockReader: Send {
+    /// Appends up to `limit` rows; 0 at the end of the block.
+    fn read(&mut self, binding: &Binding, limit: usize, out: &mut Batch) -> Result<usize, DataError>;
+
+    /// Moves the warnings since the last call to `to`, at most one for each column of the block.
+    fn warnings(&mut self, to: &mut Vec<DataError>);
+}

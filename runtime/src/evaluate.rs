@@ -1,0 +1,74 @@
+//! Evaluation: the spec's report on a whole data set, exact, in file order, nothing learned from it.
+
+use crate::Result;
+use crate::data::Dataset;
+use crate::metric::{Detail, MetricValue, Metrics};
+use crate::session::{DataPass, PassEvent, Session, infer_all};
+use serde_json::{Map, Value, json};
+
+/// The metrics of a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    pub rows: u64,
+    /// In the order of the spec's report.
+    pub values: Vec<MetricValue>,
+}
+
+impl Report {
+    /// Names and values; `None` where undefined.
+    pub fn metrics(&self) -> Vec<(String, Option<f64>)> {
+        self.values.iter().map(|v| (v.name.clone(), v.value.as_ref().ok().copied())).collect()
+    }
+
+    /// By name; null where undefined.
+    pub fn to_map(&self) -> Map<String, Value> {
+        self.metrics().into_iter().map(|(name, value)| (name, json!(value))).collect()
+    }
+
+    /// With what stands behind the values.
+    pub fn to_json(&self) -> Value {
+        let metrics: Vec<Value> = self
+            .values
+            .iter()
+            .map(|v| {
+                let mut line = json!({ "name": v.name, "value": v.value.as_ref().ok() });
+                if let Err(why) = &v.value {
+                    line["undefined"] = json!(why.to_string());
+                }
+                match v.detail {
+                    Detail::Auc { positives, negatives } => {
+                        line["positives"] = json!(positives);
+                        line["negatives"] = json!(negatives);
+                    }
+                    Detail::Gauc { groups, skipped_groups, skipped_rows } => {
+                        line["groups"] = json!(groups);
+                        line["one_class_groups_left_out"] = json!(skipped_groups);
+                        line["their_rows"] = json!(skipped_rows);
+                    }
+                    Detail::LogLoss { rows } => line["labelled_rows"] = json!(rows),
+                }
+                line
+            })
+            .collect();
+        json!({ "rows": self.rows, "metrics": metrics })
+    }
+}
+
+/// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`].
+///
+/// # Errors
+/// Data that cannot be read, or a prediction that is not a number.
+pub fn evaluate(
+    session: &mut Session,
+    data: &Dataset,
+    batch: usize,
+    observe: &mut dyn FnMut(PassEvent),
+) -> Result<Report> {
+    let program = session.program().clone();
+    let mut metrics = Metrics::new(&program.predictions, &program.metrics);
+    let rows = infer_all(session, data, batch, DataPass::Evaluating, observe, |batch, logits| {
+        metrics.push(batch, logits);
+        Ok(())
+    })?;
+    Ok(Report { rows, values: metrics.finish() })
+}

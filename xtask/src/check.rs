@@ -1,0 +1,61 @@
+//! What is checked without running a test.
+
+use crate::command::{Outcome, cargo, root, run};
+use crate::licenses;
+use std::fs;
+
+/// Folders whose specs are shipped: they are right, without a warning, and in the standard layout.
+const SPECS: [&str; 3] = ["models", "stdlib", "bench"];
+
+pub fn check() -> Outcome {
+    run(&mut cargo(["fmt", "--all", "--", "--check"]))?;
+    run(&mut cargo(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    doc(false)?;
+    licenses::check()?;
+    let specs = specs()?;
+    for verb in [["check", "--deny-warnings"], ["fmt", "--check"]] {
+        let din = ["run", "--quiet", "--locked", "--package", "din", "--"];
+        run(cargo(din).args(verb).args(&specs))?;
+    }
+    Ok(())
+}
+
+/// The documentation of the workspace's crates, for who changes them: private items are included,
+/// so that public ones may link to them.
+pub fn doc(open: bool) -> Outcome {
+    let mut command = cargo(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
+    if open {
+        command.arg("--open");
+    }
+    run(command.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"))
+}
+
+/// The specs that are shipped, as paths from the root, in order.
+fn specs() -> Result<Vec<String>, String> {
+    let mut specs = Vec::new();
+    for folder in SPECS {
+        for entry in fs::read_dir(root().join(folder)).map_err(|e| format!("{folder}: {e}"))? {
+            let name = entry.map_err(|e| format!("{folder}: {e}"))?.file_name();
+            let name = name.to_str().ok_or_else(|| format!("{folder}: a name that is not UTF-8"))?;
+            if name.ends_with(".din") {
+                specs.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    specs.sort();
+    Ok(specs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_of_every_folder_are_found() {
+        let specs = specs().unwrap();
+        for spec in ["models/din.din", "stdlib/activation.din", "bench/din_step.din"] {
+            assert!(specs.iter().any(|s| s == spec), "{spec}");
+        }
+        assert!(specs.is_sorted());
+    }
+}

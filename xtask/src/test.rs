@@ -1,0 +1,26 @@
+//! Running tests, and accepting what they find.
+
+use crate::arguments::{BlessOptions, TestOptions};
+use crate::command::{Outcome, cargo, run};
+
+/// The tests that compile CUDA with NVRTC; `cargo test` runs them only when it is asked to.
+const NVRTC: [&str; 9] = ["test", "--locked", "-p", "din-tests", "--test", "cuda", "nvrtc::", "--", "--ignored"];
+
+pub fn test(options: &TestOptions) -> Outcome {
+    run(cargo(["test", "--locked", "--workspace"]).args(&options.arguments))?;
+    if options.nvrtc {
+        run(&mut cargo(NVRTC))?;
+    }
+    Ok(())
+}
+
+pub fn bless(options: &BlessOptions) -> Outcome {
+    let blessed = |arguments: &[&str]| run(cargo(arguments).env("DIN_BLESS", "1"));
+    blessed(&["test", "--locked", "-p", "din-tests", "--test", "ui"])?;
+    blessed(&["test", "--locked", "-p", "din-tests", "--test", "cuda", "snapshots::"])?;
+    if options.nvrtc {
+        blessed(&NVRTC)?;
+    }
+    println!("read the difference before you commit it: git diff tests/");
+    Ok(())
+}
