@@ -99,7 +99,7 @@ impl Device {
     pub fn attach(&self, session: &mut Session) -> Result<()> {
         let Self::Cuda { number, launches, images, memory } = self else { return Ok(()) };
         let gpu = Gpu::open(*number, images)?;
-        let options = CudaOptions { memory: *memory, ..CudaOptions::default() };
+        let options = CudaOptions { table_memory: *memory, ..CudaOptions::default() };
         session.set_device(Box::new(CudaExecutor::with(session.program().clone(), launches.clone(), gpu, options)?));
         Ok(())
     }
