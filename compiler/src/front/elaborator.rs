@@ -24,7 +24,6 @@ const MAX_STEPS: u64 = 1_000_000;
 pub(super) const MAX_WIDTH: f64 = 16_777_216.0;
 
 /// What all walks share: sources, declarations, parameters and states, faults and limits.
-
 pub(super) struct Elaborator<'a> {
     pub modules: &'a [Module],
     pub sources: &'a SourceMap,
