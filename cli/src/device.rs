@@ -103,7 +103,7 @@ pub fn carried(kernels: Option<&GpuKernels>, gpu: &ProbedGpu) -> Result<GpuKerne
 /// The CUDA form of a program with an image for each target, some compiled side by side.
 pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget]) -> Result<GpuKernels, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
-    let options = codegen::cuda::Options { precision, ..Default::default() };
+    let options = codegen::cuda::CodegenOptions { precision, ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(|e| failed(&e))?;
     let (nvrtc, cache) = (Nvrtc::load().map_err(|e| failed(&e))?, ImageCache::of_user());
     let file = format!("{}.cu", compiled.program.model);

@@ -1,7 +1,8 @@
 //! The back half of the compiler on one page: a checked model to a program.
 //!
-//! train graph -> `optimize::train` (passes, derivative, passes) -> `plan` -> `codegen`; the infer graph and the update graphs take
-//! the same road without derivative. Every stage is kept in [`Compiled`] so that `din emit` can show it.
+//! train graph -> `optimize::train` (passes, derivative, passes) -> `plan` -> `codegen`; the infer
+//! graph and the update graphs take the same road without derivative. Every stage is kept in
+//! [`Compiled`] so that `din emit` can show it.
 #![warn(missing_docs)]
 
 use crate::codegen::{self, CodegenError};

@@ -336,8 +336,8 @@ impl BinaryOp {
             BinaryOp::Divide => BinaryDescription {
                 name: "divide",
                 value: |a, b| a / b,
-                // dl = g / r, dr = -(g y) / r; r is the same along what it was broadcast along, so it
-                // divides the sum.
+                // dl = g / r, dr = -(g y) / r; r is the same along what it was broadcast along, so
+                // it divides the sum.
                 derivative: Gain(|b, d, k| match k {
                     0 => b.binary(Divide, d.g, d.r),
                     _ => {
@@ -439,9 +439,9 @@ fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
 }
 
-/// What operand `k` of a minimum or maximum gains: all of g where it is the result, half of it where
-/// both operands are equal. `left` says whether `l` is the greater one where it gains: of a maximum,
-/// for its own operand `l`.
+/// What operand `k` of a minimum or maximum gains: all of g where it is the result, half of it
+/// where both operands are equal. `left` says whether `l` is the greater one where it gains: of a
+/// maximum, for its own operand `l`.
 fn extremum(b: &mut GradientBuilder, d: BinaryGradient, left: bool) -> Built {
     let (low, high) = if left { (d.r, d.l) } else { (d.l, d.r) };
     let strict = b.binary(BinaryOp::Less, low, high)?;

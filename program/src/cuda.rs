@@ -2,7 +2,7 @@
 //!
 //! # Kernels
 //!
-//! Every kernel is `extern "C" void name(const unsigned long long* address, const unsigned* batch, float* scratch)`. `address` holds device
+//! Every kernel is `extern "C" void name(const unsigned long long* pointers, const unsigned* scalars, float* scratch)`. `address` holds device
 //! addresses and `batch` 32-bit words, each by the numbering of its schedule ([`Launches::pointers`], [`Launches::scalars`]). A grid's `y` counts
 //! instances of the schedule: instance `y` has its addresses `addresses.len() * y` further and its words `words.len() * y` further, so that all
 //! parameters with one optimizer, say, are updated by one launch. Nothing is passed by value, so a captured launch can be replayed on new contents.
@@ -146,10 +146,10 @@ pub struct Launch {
     pub grid: Grid,
     /// Dynamic shared memory in bytes; above 48 KiB a kernel must be allowed it.
     pub shared: u32,
-    /// Tile buffers that a long tile has in scratch, or every tile where [`Launch::far`]: numbers a sample and numbers an entry.
+    /// Tile buffers that a long tile has in scratch, or every tile where [`Launch::always_scratch`]: numbers a sample and numbers an entry.
     pub scratch: (u32, u32),
     /// Whether some tile buffers always lie in scratch.
-    pub far: bool,
+    pub always_scratch: bool,
     /// `file:line:column` of the first call.
     pub location: String,
 }
@@ -171,7 +171,7 @@ impl Launch {
     pub fn scratch_floats(&self, cuda: &Cuda, schedule: &Launches, longest: u32) -> usize {
         let Grid::Tiles { tiling } = self.grid else { return 0 };
         let Some(tiling) = schedule.tilings.get(tiling as usize) else { return 0 };
-        if !self.far && longest <= tiling.entries {
+        if !self.always_scratch && longest <= tiling.entries {
             return 0;
         }
         let (sample, entry) = self.scratch;

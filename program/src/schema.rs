@@ -350,9 +350,9 @@ pub enum MetricName {
 /// Which of two values of a metric is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// As for AUC.
+    /// AUC and GAUC.
     HigherIsBetter,
-    /// As for a loss.
+    /// Log loss.
     LowerIsBetter,
 }
 
@@ -384,7 +384,7 @@ impl MetricName {
 }
 
 impl Direction {
-    /// Whether `value` is better than `other`.
+    /// Whether `value` is better than `other`; false where they are equal or one is NaN.
     pub fn is_better(self, value: f64, other: f64) -> bool {
         match self {
             Self::HigherIsBetter => value > other,

@@ -3,7 +3,7 @@
 //! ids that are distinct.
 //!
 //! ```text
-//! bench_distinct [--threads 2] [--steps 15]
+//! bench_deduplicate [--threads 2] [--steps 15]
 //! ```
 //!
 //! Prints one JSON line a point: `{"on", "tower", "share", "grouped_ms", "plain_ms", "ratio"}`;

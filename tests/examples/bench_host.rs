@@ -97,7 +97,7 @@ fn made(spec: &Path, dynamic: bool) -> Outcome<(Arc<Program>, Arc<Cuda>)> {
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let levels = vec![cpu::detect()];
     let compiled = compile(&model, &CompileOptions { levels, checked: false, ..CompileOptions::default() })?;
-    let made = generated::program(&compiled.program, &compiled.kernels, &generated::Options::default())?;
+    let made = generated::program(&compiled.program, &compiled.kernels, &generated::CodegenOptions::default())?;
     Ok((Arc::new(compiled.program), Arc::new(made.launches)))
 }
 

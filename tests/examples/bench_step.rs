@@ -151,7 +151,7 @@ fn on_gpu(
     precision: Precision,
     threads: &Arc<Threads>,
 ) -> Outcome<Gpu> {
-    let options = codegen::cuda::Options { precision, ..codegen::cuda::Options::default() };
+    let options = codegen::cuda::CodegenOptions { precision, ..codegen::cuda::CodegenOptions::default() };
     let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
     let (_, architecture) = cuda::Gpu::probe(number)?;
     let target = cuda::CudaTarget::Cubin(architecture);

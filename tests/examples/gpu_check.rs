@@ -16,7 +16,7 @@
 //!
 //! `--quick`: few of each, for compute-sanitizer. Needs NVIDIA's driver and NVRTC; `DIN_ROOT` names the repository where it was built elsewhere.
 
-use din_compiler::codegen::cuda::{self, Options};
+use din_compiler::codegen::cuda::{self, CodegenOptions};
 use din_compiler::model::CheckedModel;
 use din_compiler::optimize;
 use din_compiler::{CompileOptions, compile};
@@ -154,7 +154,7 @@ fn all(machine: &Machine, jobs: &[Job<'_>], threads: usize, time: Duration) -> (
 }
 
 /// Cases on the GPU within `bound` epsilon times scale; of one source, whose first `most` are run.
-fn graphs(machine: &Machine, cases: Vec<Case>, options: &Options, bound: f64, most: usize) -> Outcome<()> {
+fn graphs(machine: &Machine, cases: Vec<Case>, options: &CodegenOptions, bound: f64, most: usize) -> Outcome<()> {
     let corpus = Corpus::new(cases, options)?;
     let place = machine.compile(&corpus.source)?;
     // Keeps the context between cases: to make one takes longer than a case.
@@ -170,8 +170,15 @@ fn graphs(machine: &Machine, cases: Vec<Case>, options: &Options, bound: f64, mo
 }
 
 /// Small tiles, so that small batches have several of them and some that are long.
-fn small() -> Options {
-    Options { threads: 128, batch_tile: 4, sequence_tile: 16, sequence_samples: 4, row_tile: 16, ..Options::default() }
+fn small() -> CodegenOptions {
+    CodegenOptions {
+        threads: 128,
+        batch_tile: 4,
+        sequence_tile: 16,
+        sequence_samples: 4,
+        row_tile: 16,
+        ..CodegenOptions::default()
+    }
 }
 
 /// Activation units and their gradients, of several sizes.
@@ -290,7 +297,7 @@ fn steps(machine: &Machine, model: &CheckedModel, count: u64) -> Outcome<()> {
     let compiled = compile(model, &options)?;
     let mut program = compiled.program.clone();
     program.tables.iter_mut().for_each(|t| t.kind = din_program::schema::TableKind::Fixed { size: IDS as u64 });
-    let made = cuda::program(&program, &compiled.kernels, &Options::default())?;
+    let made = cuda::program(&program, &compiled.kernels, &CodegenOptions::default())?;
     let place = machine.compile(&made.source)?;
     let (program, launches): (Arc<Program>, Arc<Cuda>) = (Arc::new(program), Arc::new(made.launches));
     let batches: Vec<Columns> = (1..=8).map(|n| batch(&program, 1024, IDS, n)).collect();
@@ -357,12 +364,12 @@ fn main() -> Outcome<()> {
                     let job = move || graphs(machine, cases(0, 12), &small(), 32.0, most);
                     jobs.push((format!("graphs {:?}", seeds()), Box::new(job)));
                     if set % 4 == 0 {
-                        let wide = move || graphs(machine, cases(120, 6), &Options::default(), 32.0, most);
+                        let wide = move || graphs(machine, cases(120, 6), &CodegenOptions::default(), 32.0, most);
                         jobs.push((format!("wide graphs {:?}", seeds()), Box::new(wide)));
                         for (precision, unit) in [(Precision::Tf32, 2f64.powi(-10)), (Precision::Bf16, 2f64.powi(-7))] {
                             // See `products_on_tensor_cores`.
                             let bound = 2.0 * unit / f64::from(f32::EPSILON);
-                            let options = Options { precision, ..small() };
+                            let options = CodegenOptions { precision, ..small() };
                             let cases = move || units(set);
                             let job = move || graphs(machine, cases(), &options, bound, most);
                             jobs.push((format!("units in {precision:?}, {set}"), Box::new(job)));

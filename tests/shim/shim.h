@@ -21,7 +21,7 @@ template <class T> DinPtr<T> din_pointer(const unsigned long long* address, unsi
 static inline DinPtr<float> din_shared() {
     return {reinterpret_cast<float*>(shim::state().shared.base), &shim::state().shared};
 }
-static inline DinPtr<unsigned> din_shared_words() {
+static inline DinPtr<unsigned> din_shared_u32() {
     return {reinterpret_cast<unsigned*>(shim::state().shared.base), &shim::state().shared};
 }
 static inline unsigned din_thread() { return shim::state().thread; }
@@ -53,7 +53,7 @@ static inline void din_warp_barrier_at(int line) {
     shim::wait(shim::Wait::Warp, line);
 }
 #define din_warp_barrier() din_warp_barrier_at(__LINE__)
-static inline unsigned din_ones(unsigned bits) { return unsigned(__builtin_popcount(bits)); }
+static inline unsigned din_popcount(unsigned bits) { return unsigned(__builtin_popcount(bits)); }
 
 static inline float din_infinity() { return INFINITY; }
 static inline float din_nan() { return NAN; }

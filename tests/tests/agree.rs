@@ -97,7 +97,7 @@ impl Compiler {
             }
         }
         generate(&new, Isa::V4).map_err(|e| e.to_string())?;
-        cuda::program(&compiled.program, &all, &cuda::Options::default()).map_err(|e| e.to_string())?;
+        cuda::program(&compiled.program, &all, &cuda::CodegenOptions::default()).map_err(|e| e.to_string())?;
         let program = Arc::new(compiled.program);
         let functions = vec![never_called as KernelFn; program.kernels.len()];
         // SAFETY: the engine makes no step, so it calls none of them.

@@ -123,7 +123,7 @@ fn passes(console: &Console, args: &Emit) -> Outcome {
 
 fn cuda(console: &Console, args: &Emit) -> Result<String, Failure> {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-    let options = codegen::cuda::Options { precision: args.precision.into(), ..Default::default() };
+    let options = codegen::cuda::CodegenOptions { precision: args.precision.into(), ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(machine)?;
     Ok(made.source)
 }

@@ -1,7 +1,9 @@
-//! The derivative of every op: given `g`, the adjoint of `y = op(x, …)`, what each operand's adjoint gains.
+//! The derivative of every op: given `g`, the adjoint of `y = op(x, …)`, what each operand's
+//! adjoint gains.
 //!
-//! `g` has the node's axis and shape. What an arm computes for an operand may stand in a deeper axis than the operand (which was
-//! broadcast along it) and, for a scalar operand, at several positions; `fit` sums over both, which is the derivative of a broadcast.
+//! `g` has the node's axis and shape. What an arm computes for an operand may stand in a deeper
+//! axis than the operand (which was broadcast along it) and, for a scalar operand, at several
+//! components; `fit` sums over both, which is the derivative of a broadcast.
 
 use super::adjoint::Adjoint;
 use super::builder::GradientBuilder;
@@ -78,13 +80,13 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
             let zero = b.number(0.0);
             if k == 1 { b.graph.select(other(0), g, zero, b.s) } else { b.graph.select(other(0), zero, g, b.s) }
         }
-        // y = (x_0, x_1, …); x_k gains its positions of g.
+        // y = (x_0, x_1, …); x_k gains its components of g.
         Op::Concat => {
             let start = node.operands[..k].iter().map(|&o| b.graph.node(o).width()).sum();
             let shape = b.graph.node(x).shape.clone();
             b.graph.slice(g, start, shape, b.s)
         }
-        // y = x[start..]; those positions of dx gain g.
+        // y = x[start..]; those components of dx gain g.
         Op::Slice { .. } => b.flatten(g),
         // y = x at every element and component: dx is the sum of g over them, which `fit` takes.
         Op::Broadcast => Ok(g),
@@ -101,7 +103,8 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         Op::MatMulT => b.graph.outer(g, other(0), b.s),
         // Made after differentiation.
         Op::Absorbed(_) => Err(TypeError::NotAVector { found: node.shape.clone() }),
-        // Y = sum_i x_i^T h_i: dx_i = h_i G^T, dh_i = x_i G; each at the axis of the other, which may be the shallower.
+        // Y = sum_i x_i^T h_i: dx_i = h_i G^T, dh_i = x_i G; each at the axis of the other, which
+        // may be the shallower.
         Op::Outer => {
             let gain = if k == 0 { b.graph.matmul_t(other(1), g, b.s)? } else { b.graph.matmul(other(0), g, b.s)? };
             let (axis, shape) = (b.graph.node(x).axis, b.graph.node(gain).shape.clone());
@@ -111,8 +114,9 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         }
         // y_p = sum of x_i under p: dx_i = g_p.
         Op::Sum { .. } => b.broadcast_to(g, x),
-        // y_p = the greatest x_i under p, by position: its gradient is shared evenly among the elements that attain it.
-        // (The count is 0 where there is no element; the guard keeps that from making a NaN that nobody reads.)
+        // y_p = the greatest x_i under p, by component: its gradient is shared evenly among the
+        // elements that attain it. (The count is 0 where there is no element; the guard keeps that
+        // from making a NaN that nobody reads.)
         Op::Max { to } => {
             let attains = b.binary(Equal, x, y)?;
             let ties = b.graph.sum(attains, to, b.s)?;
@@ -121,7 +125,7 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
             let share = b.binary(Divide, g, ties)?;
             b.binary(Multiply, attains, share)
         }
-        // y = sum of the positions of x: every position gains g.
+        // y = sum of the components of x: every component gains g.
         Op::SumValue => b.broadcast_to(g, x),
         Op::Moments => moments(b, x, y, g),
         // No operands, or no gradient: `propagate` does not come here.

@@ -70,6 +70,7 @@ impl Elaborator<'_> {
                     | Op::Concat
                     | Op::Slice { .. }
                     | Op::Reshape
+                    | Op::Broadcast
                     | Op::MatMul
                     | Op::MatMulT
                     | Op::Outer

@@ -1,5 +1,6 @@
-//! Typed construction: each function computes the node's axis and shape from its operands, by the rules at the top
-//! of `graph`, and says what is wrong as a [`TypeError`] without spans; the elaborator adds those.
+//! Typed construction: each function computes the node's axis and shape from its operands, by the
+//! rules at the top of `graph`, and says what is wrong as a [`TypeError`] without spans; the
+//! elaborator adds those.
 
 use super::{
     Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Shape, StateId, TableId,
@@ -46,7 +47,7 @@ impl Graph {
         self.make(Op::Const(value), vec![], GLOBAL, Shape::scalar(), span)
     }
 
-    /// `value` at every element of `axis` and every position of `shape`.
+    /// `value` at every element of `axis` and every component of `shape`.
     pub fn constant_of(&mut self, value: f64, axis: AxisId, shape: Shape, span: Span) -> NodeId {
         self.make(Op::Const(value), vec![], axis, shape, span)
     }
@@ -74,7 +75,8 @@ impl Graph {
         (node.op == Op::Broadcast).then(|| node.operands[0])
     }
 
-    /// A value that is the same for all samples of a request, once for each of them (and each entry, on a sequence).
+    /// A value that is the same for all samples of a request, once for each of them (and each
+    /// entry, on a sequence).
     pub fn replicated(&mut self, x: NodeId, span: Span) -> Built {
         let Node { axis, shape, .. } = self.node(x).clone();
         let over = self.axes.sharers(axis);

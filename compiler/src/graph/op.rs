@@ -1,11 +1,11 @@
-//! The operations of a graph, and what is known of each from the operation alone. Their meaning is in
-//! the table at the top of [`crate::graph`].
+//! The operations of a graph, and what is known of each from the operation alone. Their meaning is
+//! in the table at the top of [`crate::graph`].
 
 use super::{AxisId, InputId, ParamId, StateId, TableId};
 use crate::elementwise::{BinaryOp, UnaryOp};
-use std::mem::{Discriminant, discriminant};
 
-/// Products with `concat(k, k * q)`, whose second half is folded into the weight, `W1 + diag(q) W2`, once a sample.
+/// Products with `concat(k, k * q)`, whose second half is absorbed into the weight, `W1 + diag(q)
+/// W2`, once per sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Absorbed {
     Product,
@@ -41,8 +41,34 @@ pub enum Op {
     Moments,
 }
 
-/// An op by its bits, so that constants compare exactly.
-pub type OpKey = (Discriminant<Op>, u64, u64);
+/// What an operation holds beside its operands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Attribute {
+    Number(f64),
+    Index(usize),
+    Axis(AxisId),
+}
+
+/// An operation without operands, exactly: equal keys, equal operations.
+pub type OpKey = (&'static str, Vec<u64>);
+
+/// The operations without attributes, but for the element-wise ones.
+const PLAIN: [Op; 14] = [
+    Op::Select,
+    Op::StopGradient,
+    Op::Broadcast,
+    Op::Concat,
+    Op::Reshape,
+    Op::MatMul,
+    Op::MatMulT,
+    Op::Outer,
+    Op::Absorbed(Absorbed::Product),
+    Op::Absorbed(Absorbed::ProductT),
+    Op::Absorbed(Absorbed::Outer),
+    Op::Absorbed(Absorbed::Sum),
+    Op::SumValue,
+    Op::Moments,
+];
 
 impl Op {
     /// The op's name in the textual form.
@@ -66,10 +92,10 @@ impl Op {
             Op::MatMul => "matmul",
             Op::MatMulT => "matmul_t",
             Op::Outer => "outer",
-            Op::Absorbed(Absorbed::Product) => "fold_product",
-            Op::Absorbed(Absorbed::ProductT) => "fold_product_t",
-            Op::Absorbed(Absorbed::Outer) => "fold_outer",
-            Op::Absorbed(Absorbed::Sum) => "fold_sum",
+            Op::Absorbed(Absorbed::Product) => "absorbed_matmul",
+            Op::Absorbed(Absorbed::ProductT) => "absorbed_matmul_t",
+            Op::Absorbed(Absorbed::Outer) => "absorbed_outer",
+            Op::Absorbed(Absorbed::Sum) => "absorbed_sum",
             Op::Sum { .. } => "sum",
             Op::Max { .. } => "max_over",
             Op::SumValue => "sum_value",
@@ -102,21 +128,21 @@ impl Op {
         })
     }
 
-    /// What equal operations have in common, and no others.
-    pub fn key(&self) -> OpKey {
-        let (a, b) = match self {
-            Op::Const(c) => (c.to_bits(), 0),
-            Op::Input(k) => (k.0.into(), 0),
-            Op::Param(k) => (k.0.into(), 0),
-            Op::State(k) => (k.0.into(), 0),
-            Op::Lookup { table, input } => (table.0.into(), input.0.into()),
-            Op::Length(d) | Op::Count(d) => (d.0.into(), 0),
-            Op::Unary(op) => (*op as u64, 0),
-            Op::Binary(op) => (*op as u64, 0),
-            Op::Slice { start } => (*start as u64, 0),
-            Op::Sum { to } | Op::Max { to } => (to.0.into(), 0),
-            Op::Absorbed(form) => (*form as u64, 0),
-            Op::Select
+    /// What it holds, in the order of the textual form.
+    pub fn attributes(&self) -> Vec<Attribute> {
+        match self {
+            Op::Const(c) => vec![Attribute::Number(*c)],
+            Op::Input(k) => vec![Attribute::Index(k.index())],
+            Op::Param(k) => vec![Attribute::Index(k.index())],
+            Op::State(k) => vec![Attribute::Index(k.index())],
+            Op::Lookup { table, input } => vec![Attribute::Index(table.index()), Attribute::Index(input.index())],
+            Op::Length(axis) | Op::Count(axis) | Op::Sum { to: axis } | Op::Max { to: axis } => {
+                vec![Attribute::Axis(*axis)]
+            }
+            Op::Slice { start } => vec![Attribute::Index(*start)],
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select
             | Op::StopGradient
             | Op::Broadcast
             | Op::Concat
@@ -124,10 +150,27 @@ impl Op {
             | Op::MatMul
             | Op::MatMulT
             | Op::Outer
+            | Op::Absorbed(_)
             | Op::SumValue
-            | Op::Moments => (0, 0),
+            | Op::Moments => vec![],
+        }
+    }
+
+    /// The operation of that name, if it has no attributes.
+    pub fn without_attributes(name: &str) -> Option<Op> {
+        let unary = UnaryOp::ALL.iter().map(|&op| Op::Unary(op));
+        let binary = BinaryOp::ALL.iter().map(|&op| Op::Binary(op));
+        PLAIN.into_iter().chain(unary).chain(binary).find(|op| op.name() == name)
+    }
+
+    /// What equal operations have in common, and no others: numbers compare by their bits.
+    pub fn key(&self) -> OpKey {
+        let bits = |attribute| match attribute {
+            Attribute::Number(x) => x.to_bits(),
+            Attribute::Index(k) => k as u64,
+            Attribute::Axis(axis) => u64::from(axis.0),
         };
-        (discriminant(self), a, b)
+        (self.name(), self.attributes().into_iter().map(bits).collect())
     }
 
     /// Whether each element of the value is computed from its operands at that element alone.

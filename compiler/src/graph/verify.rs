@@ -1,7 +1,8 @@
 //! The well-formedness of a graph: every rule of the table at the top of [`crate::graph`], checked.
 //!
-//! A graph that passes is acyclic, its edges mirror its operands, every node has the axis and shape that its op and operands
-//! give, every id is in range, and every root exists and has the type its kind demands. Later phases rely on it and do not panic.
+//! A graph that passes is acyclic, its edges mirror its operands, every node has the axis and shape
+//! that its op and operands give, every id is in range, and every root exists and has the type its
+//! kind demands. Later phases rely on it and do not panic.
 
 use super::{
     Absorbed, AxisId, BATCH, GLOBAL, Graph, Input, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId,
@@ -234,7 +235,7 @@ fn node(g: &Graph, n: &Node) -> Rule {
         }
         Op::Slice { start } => {
             let (end, width) = (start + n.width(), operand(0).width());
-            demand(end <= width, || format!("positions {start}..{end} of an operand of width {width}"))?;
+            demand(end <= width, || format!("components {start}..{end} of an operand of width {width}"))?;
             n.shape.clone()
         }
         Op::Reshape => {
@@ -353,7 +354,8 @@ fn of_rows(g: &Graph, table: TableId, input: InputId, found: AxisId) -> AxisId {
     }
 }
 
-/// A new weight or slot has its old one's type; where nothing reads the old one, that of an element of `rows` or above.
+/// A new weight or slot has its old one's type; where nothing reads the old one, that of an element
+/// of `rows` or above.
 fn updated(g: &Graph, n: &Node, kind: &InputKind) -> Rule {
     match g.inputs.iter().find(|i| i.kind == *kind) {
         Some(old) => demand(g.axes.is_ancestor(n.axis, old.axis) && (n.shape == old.shape || n.width() == 1), || {

@@ -1,13 +1,14 @@
 //! How far an f32 backend may stray: a running error analysis beside the values.
 //!
-//! For every number the interpreter also computes an **error scale** in units of `f32::EPSILON`: what each operation rounds (the
-//! magnitude of its result, or for sums and products the sum of the magnitudes of what was summed) plus what its operands' errors
-//! become through its partial derivatives, all terms positive. A correct f32 evaluation in any order of summation lies within a small
-//! multiple of `EPSILON x scale` of the f64 value; tests allow 32.
+//! For every number the interpreter also computes an **error scale** in units of `f32::EPSILON`:
+//! what each operation rounds (the magnitude of its result, or for sums and products the sum of the
+//! magnitudes of what was summed) plus what its operands' errors become through its partial
+//! derivatives, all terms positive. A correct f32 evaluation in any order of summation lies within
+//! a small multiple of `EPSILON x scale` of the f64 value; tests allow 32.
 //!
-//! The scale is infinite where f32 may rightly take the other side of a jump: a comparison, `sign`, `not` or a condition within the
-//! errors of its operands, a `max` whose derivative depends on a near-tie, or a number that leaves f32's range. Data that f32
-//! represents exactly has scale 0.
+//! The scale is infinite where f32 may rightly take the other side of a jump: a comparison, `sign`,
+//! `not` or a condition within the errors of its operands, a `max` whose derivative depends on a
+//! near-tie, or a number that leaves f32's range. Data that f32 represents exactly has scale 0.
 
 use super::{Inputs, InterpretError, Run, Values, ops, run};
 use crate::elementwise::{GUARD, jump, times};
@@ -54,7 +55,7 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     let n = m.run.sizes.count(axis);
     let x = ops::Operands::new(graph, &m.run, id);
     let scales: Vec<&[f64]> = node.operands.iter().map(|&o| m.scale(o)).collect();
-    // Operand `k`'s value and error at position `j` of element `i` of `d`.
+    // Operand `k`'s value and error at component `j` of element `i` of `d`.
     let at = |k: usize, d: AxisId, i: usize, j: usize| {
         let j = if x.width(k) == 1 { 0 } else { j };
         (x.at(k, d, i)[j], scales[k][x.offset(k, d, i) + j])
@@ -159,7 +160,8 @@ fn is_max_of(graph: &Graph, max: NodeId, x: NodeId) -> bool {
     matches!(node.op, Op::Max { .. }) && node.operands == [x]
 }
 
-/// `Equal(x, max of x)`: whoever attains the maximum does so exactly in f32 too, unless another element comes near it.
+/// `Equal(x, max of x)`: whoever attains the maximum does so exactly in f32 too, unless another
+/// element comes near it.
 fn attains(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     let node = graph.node(id);
     let (x, max) = (node.operands[0], node.operands[1]);

@@ -42,7 +42,7 @@ impl<'a> Operands<'a> {
 }
 
 /// Position `j` of a vector, or its one number.
-fn position(x: &[f64], j: usize) -> f64 {
+fn component(x: &[f64], j: usize) -> f64 {
     if x.len() == 1 { x[0] } else { x[j] }
 }
 
@@ -67,16 +67,16 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             let value = op.description().value;
             each(&mut |i, out| {
                 let (a, b) = (x.at(0, axis, i), x.at(1, axis, i));
-                out.extend((0..width).map(|j| value(position(a, j), position(b, j))));
+                out.extend((0..width).map(|j| value(component(a, j), component(b, j))));
             })
         }
         Op::Select => each(&mut |i, out| {
             let (c, a, b) = (x.at(0, axis, i), x.at(1, axis, i), x.at(2, axis, i));
-            out.extend((0..width).map(|j| if position(c, j) != 0.0 { position(a, j) } else { position(b, j) }));
+            out.extend((0..width).map(|j| if component(c, j) != 0.0 { component(a, j) } else { component(b, j) }));
         }),
         Op::Broadcast => each(&mut |i, out| {
             let v = x.at(0, axis, i);
-            out.extend((0..width).map(|j| position(v, j)));
+            out.extend((0..width).map(|j| component(v, j)));
         }),
         Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, axis, i))),
         Op::Concat => each(&mut |i, out| {

@@ -1,7 +1,9 @@
-//! A whole training step of a [`Model`] in f64: forward, backward, states, updates of dense parameters and of touched rows.
+//! A whole training step of a [`CheckedModel`](crate::model::CheckedModel) in f64: forward, backward, states, updates of dense
+//! parameters and of touched rows.
 //!
-//! The order is the runtime's: every gradient is taken at the weights as they were, row gradients are summed over all features of a
-//! table and all occurrences of a row, then each touched row is updated once, each dense tensor once, and the states move.
+//! The order is the runtime's: every gradient is taken at the weights as they were, row gradients
+//! are summed over all features of a table and all occurrences of a row, then each touched row is
+//! updated once, each dense tensor once, and the states move.
 
 use super::{Inputs, InterpretError, Values, run};
 use crate::autodiff::{DifferentiateError, differentiate};
@@ -167,7 +169,8 @@ pub struct Session<'m> {
 }
 
 impl<'m> Session<'m> {
-    /// Differentiates `model.train`; parameters, states and tables are the caller's, in the model's order.
+    /// Differentiates `model.train`; parameters, states and tables are the caller's, in the model's
+    /// order.
     pub fn new(
         model: &'m CheckedModel,
         params: Vec<TensorData>,

@@ -1,10 +1,13 @@
-//! Products with `concat(k, k * q)`, `k` on a sequence and `q` on the samples: the second half is folded into the weight, so that an
-//! entry is multiplied by one matrix of half the height, `W1 + diag(q) W2`, which is made once a sample. The gradients follow
-//! suit: towards `k` by the transposed weight, towards `w` and `q` from the sample's outer product `sum_i k_i^T g_i`.
+//! Products with `concat(k, k * q)`, `k` on a sequence and `q` on the samples: the second half is
+//! absorbed into the weight, so that an entry is multiplied by one matrix of half the height, `W1 +
+//! diag(q) W2`, which is made once a sample. The gradients follow suit: towards `k` by the
+//! transposed weight, towards `w` and `q` from the sample's outer product `sum_i k_i^T g_i`.
 //!
-//! What it costs is of the order of `e n` operations a sample; what it saves, as many an entry. It pays from three entries or so.
+//! What it costs is of the order of `e n` operations a sample; what it saves, as many an entry. It
+//! pays from three entries or so.
 //!
-//! The last pass: what it makes ([`crate::graph::Absorbed`]) is neither differentiated nor simplified.
+//! The last pass: what it makes ([`crate::graph::Absorbed`]) is neither differentiated nor
+//! simplified.
 
 use super::rewrite::rebuild_by_id;
 use crate::graph::{Absorbed, BATCH, BinaryOp, Graph, NodeId, Op};
@@ -113,7 +116,8 @@ fn pair(graph: &Graph, x: NodeId) -> Option<Pair> {
     (same && k.width() >= LEAST && k.shape.0.len() == 1).then_some(pair)
 }
 
-/// Finds, behind `t = g W^T`, `(rest + t[..e]) + t[e..] * q` and `sum(t[e..] * k)`; both are replaced, or neither.
+/// Finds, behind `t = g W^T`, `(rest + t[..e]) + t[e..] * q` and `sum(t[e..] * k)`; both are
+/// replaced, or neither.
 fn backward(
     graph: &Graph,
     t: NodeId,

@@ -1,12 +1,14 @@
-//! The analytic cost of a graph: floating-point operations as a function of how many elements the axes have.
+//! The analytic cost of a graph: floating-point operations as a function of how many elements the
+//! axes have.
 
 use crate::graph::{Absorbed, Graph, NodeId, Op};
 
 /// Operations of one run of what the roots need, with `counts[d]` elements in axis `d`.
 ///
-/// A multiply-add counts 2: a product of a vector with a `k x n` matrix is `2 k n`, so is an outer product. An elementwise op,
-/// transcendental or not, counts 1 a position; a sum or maximum 1 for each number it reads; moments 5 (a sum for the mean; difference,
-/// square and sum for the variance, and its share of the division). Moving numbers (lookups, `Concat`, `Slice`, `Reshape`,
+/// A multiply-add counts 2: a product of a vector with a `k x n` matrix is `2 k n`, so is an outer
+/// product. An elementwise op, transcendental or not, counts 1 a component; a sum or maximum 1 for
+/// each number it reads; moments 5 (a sum for the mean; difference, square and sum for the
+/// variance, and its share of the division). Moving numbers (lookups, `Concat`, `Slice`, `Reshape`,
 /// `StopGradient`, `Broadcast`) counts 0.
 pub fn flops(graph: &Graph, counts: &[f64]) -> f64 {
     graph.order().iter().map(|&id| node_flops(graph, id, counts)).sum()

@@ -1,5 +1,6 @@
-//! Common subexpressions: nodes with the same op, operands and type become one; of spans, the first stays.
-//! Operands of commutative ops count as equal in either order (`a + b` and `b + a` round alike).
+//! Common subexpressions: nodes with the same op, operands and type become one; of spans, the first
+//! stays. Operands of commutative ops count as equal in either order (`a + b` and `b + a` round
+//! alike).
 
 use super::rewrite::rebuild;
 use crate::graph::{AxisId, Graph, Node, NodeId, Op, OpKey, Shape};

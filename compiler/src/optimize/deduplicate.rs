@@ -1,15 +1,16 @@
-//! Computes what depends on the rows of one entity once for each distinct combination of rows: towers
-//! over ids.
+//! Computes what depends on the rows of one entity once for each distinct combination of rows:
+//! towers over ids.
 //!
-//! A value belongs to an entity if it is computed, element by element, from parameters and from rows of
-//! features of one feature group (`item.id`, `item.brand`) on one axis. Elements that read the same rows
-//! have the same value, so it is computed on a unique axis ([`crate::graph::UniqueKeys`]) and then
-//! broadcast. Its gradient comes back summed, so the products of the backward pass are fewer too. Values
-//! that mix entities (a user with an item) stay where they are: pairs hardly repeat.
+//! A value belongs to an entity if it is computed, element by element, from parameters and from
+//! rows of features of one feature group (`item.id`, `item.brand`) on one axis. Elements that read
+//! the same rows have the same value, so it is computed on a unique axis
+//! ([`crate::graph::UniqueKeys`]) and then broadcast. Its gradient comes back summed, so the
+//! products of the backward pass are fewer too. Values that mix entities (a user with an item) stay
+//! where they are: pairs hardly repeat.
 //!
-//! Which elements agree is seen in the batch, at the price of hashing its row numbers, of reading what is
-//! broadcast, and of summing the gradients. The compiler cannot know how many agree, so it does this only
-//! for values that cost far more than that ([`Thresholds::least`]).
+//! Which elements agree is seen in the batch, at the price of hashing its row numbers, of reading
+//! what is broadcast, and of summing the gradients. The compiler cannot know how many agree, so it
+//! does this only for values that cost far more than that ([`Thresholds::least`]).
 
 use super::cost::element_flops;
 use super::rewrite::rebuild_by_id;
@@ -20,13 +21,15 @@ use std::collections::BTreeSet;
 /// The pass's thresholds.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
-    /// Least operations of an element of a value that is computed on a group, beside those that pay for its own width.
+    /// Least operations of an element of a value that is computed on a group, beside those that pay
+    /// for its own width.
     pub least: f64,
     /// Operations that a number of the value must have cost.
     pub least_each: f64,
 }
 
-/// Measured (`bench_deduplicate`): above this it gains even where hardly any id repeats, below it may lose.
+/// Measured (`bench_deduplicate`): above this it gains even where hardly any id repeats, below it
+/// may lose.
 impl Default for Thresholds {
     fn default() -> Self {
         Thresholds { least: 4096.0, least_each: 128.0 }

@@ -1,10 +1,12 @@
 //! Named passes over the graph, in one visible list.
 //!
-//! A pass keeps every root's meaning, axis and shape; node numbers may change. Before differentiation run [`FORWARD`], after it
-//! [`BACKWARD`] ([`train`] does both with `differentiate` between), on graphs that are not differentiated [`INFER`]. With
-//! verification on, the graph is checked after each pass, and the error names the culprit.
+//! A pass keeps every root's meaning, axis and shape; node numbers may change. Before
+//! differentiation run [`FORWARD`], after it [`BACKWARD`] ([`train`] does both with `differentiate`
+//! between), on graphs that are not differentiated [`INFER`]. With verification on, the graph is
+//! checked after each pass, and the error names the culprit.
 //!
-//! `distinct` and `split_products` stand before differentiation, so the gradients of what they make are cheap too.
+//! `deduplicate` and `split_products` stand before differentiation, so the gradients of what they make
+//! are cheap too.
 
 mod absorb;
 mod cost;

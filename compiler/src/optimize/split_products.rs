@@ -1,20 +1,22 @@
 //! Algebra on products of concatenations.
 //!
-//! `concat(k, q, k - q, k * q) W`, with `k` on a sequence and `q` on the samples, is `k (Wk + Wd) + q (Wq - Wd) + (k * q) Wp`: the
-//! 4E-wide operand never exists, the term of `q` is computed once a sample instead of once an entry, and what stays on the
-//! sequence is one product, `concat(k, k * q)` with the rows of `Wk + Wd` over those of `Wp`.
+//! `concat(k, q, k - q, k * q) W`, with `k` on a sequence and `q` on the samples, is `k (Wk + Wd) +
+//! q (Wq - Wd) + (k * q) Wp`: the 4E-wide operand never exists, the term of `q` is computed once a
+//! sample instead of once an entry, and what stays on the sequence is one product, `concat(k, k *
+//! q)` with the rows of `Wk + Wd` over those of `Wp`.
 //!
-//! In general the operand of a product is taken apart into *terms*: an atom (anything that is not a concatenation or constant multiple,
-//! nor a sum that it pays to take apart), its first row of `W`, and a coefficient. The rows that belong to one atom are combined, and
-//! the atoms of one axis multiplied together. That is done only where it lowers the cost (see [`SAMPLES`]); a concatenation
-//! whose pieces live in one axis and do not repeat keeps its single product.
+//! In general the operand of a product is taken apart into *terms*: an atom (anything that is not a
+//! concatenation or constant multiple, nor a sum that it pays to take apart), its first row of `W`,
+//! and a coefficient. The rows that belong to one atom are combined, and the atoms of one axis
+//! multiplied together. That is done only where it lowers the cost (see [`SAMPLES`]); a
+//! concatenation whose pieces live in one axis and do not repeat keeps its single product.
 
 use super::rewrite::rebuild;
 use crate::graph::{AxisId, BinaryOp, GLOBAL, Graph, Node, NodeId, Op, Shape, TypeError, UnaryOp};
 use din_grammar::Span;
 
-/// How many elements the axes are taken to have: samples a batch, requests a batch, entries a list. The decision hardly depends on
-/// them, since all terms but the combined weights scale alike.
+/// How many elements the axes are taken to have: samples a batch, requests a batch, entries a list.
+/// The decision hardly depends on them, since all terms but the combined weights scale alike.
 const SAMPLES: f64 = 256.0;
 const REQUESTS: f64 = 32.0;
 const ENTRIES: f64 = 16.0;
@@ -164,7 +166,8 @@ fn sides(g: &Graph, term: Term) -> Option<Vec<Term>> {
     Some(terms)
 }
 
-/// Terms by axis (in order of appearance), then by atom; neighbouring atoms whose rows run side by side become one group.
+/// Terms by axis (in order of appearance), then by atom; neighbouring atoms whose rows run side by
+/// side become one group.
 fn group(g: &Graph, terms: &[Term]) -> Vec<(AxisId, Vec<AtomGroup>)> {
     let mut atoms: Vec<AtomGroup> = Vec::new();
     for term in terms {
@@ -187,7 +190,8 @@ fn group(g: &Graph, terms: &[Term]) -> Vec<(AxisId, Vec<AtomGroup>)> {
     for mut atom in atoms {
         atom.rows.retain(|&(_, c)| c != 0.0);
         if atom.rows.is_empty() {
-            // It cancelled; a product with a zero weight keeps the result's type and its NaNs out of sight.
+            // It cancelled; a product with a zero weight keeps the result's type and its NaNs out
+            // of sight.
             atom.rows.push((0, 0.0));
         }
         let axis = g.node(atom.atoms[0]).axis;

@@ -1,5 +1,6 @@
-//! The planner's view of a graph: work items with flat operands. Views (slices, reshapes, parameters, inputs, look-ups) dissolve into
-//! operands; a concat becomes copies into its columns; what must outlive the step becomes a root or a commit.
+//! The planner's view of a graph: work items with flat operands. Views (slices, reshapes,
+//! parameters, inputs, look-ups) dissolve into operands; a concat becomes copies into its columns;
+//! what must outlive the step becomes a root or a commit.
 
 use crate::graph::{Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputKind, NodeId, Op, Root, UnaryOp};
 use din_grammar::Span;
@@ -75,7 +76,8 @@ pub enum WorkKind {
     Max {
         to: AxisId,
     },
-    /// Over requests, their entries, or a group: the sum over what shares each; see the schedule's operation.
+    /// Over requests, their entries, or a group: the sum over what shares each; see the schedule's
+    /// operation.
     SegmentSum,
     RowSum,
     Moments,
@@ -102,14 +104,15 @@ pub struct WorkItem {
     /// AxisId and width of the result.
     pub result: (AxisId, u32),
     pub operands: Vec<WorkOperand>,
-    /// WorkList that must come first although no value flows: readers of what a commit overwrites, parts of a concat.
+    /// Items that must come first although no value flows: readers of what a commit overwrites,
+    /// parts of a concat.
     pub after: Vec<WorkItemId>,
     pub into: Option<Destination>,
     pub span: Span,
 }
 
 impl WorkItem {
-    /// WorkList whose results it needs.
+    /// Items whose results it needs.
     pub fn needs(&self) -> impl Iterator<Item = WorkItemId> + '_ {
         let operands = self.operands.iter().filter_map(|o| match o.src {
             OperandSource::Item(i) => Some(i),
@@ -317,7 +320,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// The first sum on the way from `at` to its ancestor `to`: what it sums into, and whether that is shared rather than a parent.
+    /// The first sum on the way from `at` to its ancestor `to`: what it sums into, and whether that
+    /// is shared rather than a parent.
     fn step(&self, at: AxisId, to: AxisId) -> (AxisId, bool) {
         let axes = &self.graph.axes;
         if let Some(unique) = axes.unique(to) {
@@ -341,7 +345,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// An operand that is a plain array with one row for each element of `at`: a copy where it is gathered, constant or shallower.
+    /// An operand that is a plain array with one row for each element of `at`: a copy where it is
+    /// gathered, constant or shallower.
     fn viewable(&mut self, id: NodeId, at: AxisId) -> WorkOperand {
         let o = self.operands[&id];
         let indexed = matches!(
@@ -401,7 +406,8 @@ impl Lowering<'_> {
         }
         let o = self.operands[&id];
         let own = match o.src {
-            // A root buffer is an item's whole result, or for row gradients any columns of it; never an external one.
+            // A root buffer is an item's whole result, or for row gradients any columns of it;
+            // never an external one.
             OperandSource::Item(i) => {
                 let r = self.items[i.0].result;
                 let whole = matches!(root, Root::RowGradient { .. }) || (o.column == 0 && r.1 == width);

@@ -1,4 +1,5 @@
-//! From a graph to a schedule: items, phases, regions and buffers. See `din_program::schedule` for what a schedule means.
+//! From a graph to a schedule: items, phases, regions and buffers. See `din_program::schedule` for
+//! what a schedule means.
 
 mod emit;
 mod item;
@@ -40,7 +41,8 @@ pub struct Kernels {
 
 impl Kernels {
     fn add(&mut self, region: Region, prefix: &str, location: &str) -> KernelId {
-        // Of the arguments the code depends on their number alone, its signature also on the functions.
+        // Of the arguments the code depends on their number alone, its signature also on the
+        // functions.
         let mut key = region.clone();
         for argument in &mut key.arguments {
             if !matches!(argument, din_program::schedule::KernelArg::Function(_)) {

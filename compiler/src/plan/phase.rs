@@ -1,9 +1,10 @@
 //! Which items run in which phase, and at which level within it.
 //!
-//! A phase walks one axis. An item joins a phase when all it needs is done, or computed earlier in the same phase and usable there
-//! (what is joined from chunks is not). Values that are cheap to compute from gathers, or from what is stored anyway, are computed anew in each phase that
-//! needs them rather than stored. Within a phase, items of one level do not depend on each other through memory: element-wise
-//! items of equal axis, width and level become one region.
+//! A phase walks one axis. An item joins a phase when all it needs is done, or computed earlier in
+//! the same phase and usable there (what is joined from chunks is not). Values that are cheap to
+//! compute from gathers, or from what is stored anyway, are computed anew in each phase that needs
+//! them rather than stored. Within a phase, items of one level do not depend on each other through
+//! memory: element-wise items of equal axis, width and level become one region.
 
 use super::item::{Destination, ElementwiseOp, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
 use crate::elementwise::Cost;
@@ -11,7 +12,7 @@ use din_program::schedule::{AxisId, BATCH, GLOBAL};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
-/// WorkList of one phase, in an order that respects needs.
+/// Items of one phase, in an order that respects needs.
 #[derive(Clone, Debug)]
 pub struct PhaseItems {
     pub axis: AxisId,
@@ -111,7 +112,8 @@ pub fn rematerialise(all: &mut WorkList, groups: &mut [PhaseItems]) {
     }
 }
 
-/// WorkList that another phase reads and that are not cheap to compute anew: these cross phases in memory. Cheap ones may begin at them.
+/// Items that another phase reads and that are not cheap to compute anew: these cross phases in
+/// memory. Cheap ones may begin at them.
 fn stored(all: &WorkList, groups: &[PhaseItems], phase_of: &FxHashMap<WorkItemId, usize>) -> FxHashSet<WorkItemId> {
     let mut crossing: FxHashSet<WorkItemId> = FxHashSet::default();
     for (p, group) in groups.iter().enumerate() {
@@ -128,7 +130,8 @@ fn stored(all: &WorkList, groups: &[PhaseItems], phase_of: &FxHashMap<WorkItemId
     stored
 }
 
-/// Cost of computing an item from gathers, externals and stored values alone, in element-wise operations; `None` where that is not cheap.
+/// Cost of computing an item from gathers, externals and stored values alone, in element-wise
+/// operations; `None` where that is not cheap.
 fn cheap_cost(all: &WorkList, id: WorkItemId, stored: &FxHashSet<WorkItemId>, limit: usize) -> Option<usize> {
     let item = &all.items[id.0];
     let own = match item.kind {
@@ -218,7 +221,8 @@ pub fn prune(all: &WorkList, groups: &mut Vec<PhaseItems>) {
     groups.retain(|g| !g.items.is_empty());
 }
 
-/// Whether `user`, iterating its axis and width, may read `operand` of item `need` from a register of the same region.
+/// Whether `user`, iterating its axis and width, may read `operand` of item `need` from a register
+/// of the same region.
 pub fn fuses(need: &WorkItem, operand: &WorkOperand, user: &WorkItem) -> bool {
     let computed = matches!(need.kind, WorkKind::Elementwise(_)) && need.into.is_none();
     let same = need.axis == user.axis && need.width == user.width;
@@ -318,7 +322,8 @@ fn same_region(a: &WorkItem, b: &WorkItem) -> bool {
         && a.width == b.width
 }
 
-/// Moves element-wise items down to the first level that reads them, so that they fuse there instead of being stored.
+/// Moves element-wise items down to the first level that reads them, so that they fuse there
+/// instead of being stored.
 fn sink(all: &WorkList, group: &PhaseItems, level: &mut FxHashMap<WorkItemId, u32>) {
     let mut users: FxHashMap<WorkItemId, Vec<WorkItemId>> = FxHashMap::default();
     for &i in &group.items {

@@ -1,4 +1,5 @@
-//! Buffers and where they live: lifetimes are recorded while calls are emitted, then slots are shared by a linear scan.
+//! Buffers and where they live: lifetimes are recorded while calls are emitted, then slots are
+//! shared by a linear scan.
 
 use din_program::schedule::{AxisId, Buffer, BufferId, Slot, SlotId, Storage};
 
@@ -56,7 +57,8 @@ impl BufferPlan {
         &self.buffers[id.index()]
     }
 
-    /// The phase that writes the buffer; the first where it is there before the step. `None` where that is not known.
+    /// The phase that writes the buffer; the first where it is there before the step. `None` where
+    /// that is not known.
     pub fn made(&self, id: BufferId) -> Option<usize> {
         match self.buffers[id.index()].place {
             Storage::Param(_) | Storage::State(_) => Some(0),
@@ -100,7 +102,8 @@ impl BufferPlan {
     }
 }
 
-/// The narrowest free slot that is wide enough, else the widest free one made wider, else a new one.
+/// The narrowest free slot that is wide enough, else the widest free one made wider, else a new
+/// one.
 fn take<T>(slots: &mut Vec<(Slot, T)>, axis: AxisId, width: u32, free: impl Fn(&T) -> bool, end: T) -> SlotId {
     let mut best: Option<usize> = None;
     for (k, (slot, until)) in slots.iter().enumerate() {

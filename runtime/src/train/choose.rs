@@ -1,4 +1,5 @@
-//! Which epoch is the best: by the spec's selecting metric on the validation data, the earlier one where two are equal.
+//! Which epoch is the best: by the spec's selecting metric on the validation data, the earlier one
+//! where two are equal.
 
 use crate::checkpoint;
 use crate::run_dir::{Best, EpochLine};

@@ -4,7 +4,7 @@
 use super::{Device, Failure, Shim, Trainer};
 use crate::random_graph::Random;
 use din_compiler::CompileOptions;
-use din_compiler::codegen::cuda::{self, Options};
+use din_compiler::codegen::cuda::{self, CodegenOptions};
 use din_compiler::interpret::{Samples, Session, TableData, TensorData};
 use din_compiler::model::CheckedModel;
 use din_program::SlotScope;
@@ -102,7 +102,7 @@ pub fn close(what: &str, found: &[f32], expected: &[f64], bound: f64) {
 pub fn train<P: Storage>(
     name: &str,
     model: &CheckedModel,
-    options: &Options,
+    options: &CodegenOptions,
     (steps, bound): (u64, f64),
     compile: impl Fn(&str) -> Result<P, Failure>,
 ) {

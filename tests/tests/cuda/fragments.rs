@@ -39,7 +39,7 @@ static void keep(const float* c, const unsigned* a, const unsigned* b) {{
     std::memcpy(to, a, 16), std::memcpy(to + 4, b, 8), std::memcpy(to + 6, c, 16);
 }}
 {PRELUDE}
-extern \"C\" DIN_KERNEL(DIN_THREADS) din_one(DinAddresses address, DinWords batch, DinPtr<float> scratch) {{
+extern \"C\" DIN_KERNEL(DIN_THREADS) din_one(DinPointers address, DinScalars batch, DinPtr<float> scratch) {{
     const DinRows<{depth}u, 1u> a = {{din_pointer<const float>(address, 0u)}};
     const DinMatrix<8u, 1u> b = {{din_pointer<const float>(address, 1u)}};
     const DinStore<8u, 1u> c = {{din_pointer<float>(address, 2u)}};

@@ -1,7 +1,7 @@
 //! Twenty training steps of every model of `models/`, by the runtime's engine on the shim, against the interpreter, with the sparse updates:
 //! every tensor within 1e-4 of its norm. Equal bits whatever the order of threads and blocks.
 
-use din_compiler::codegen::cuda::Options;
+use din_compiler::codegen::cuda::CodegenOptions;
 use din_compiler::model::CheckedModel;
 use din_program::cuda::Precision;
 use din_tests::cuda::{Device, STEPS, train};
@@ -9,8 +9,8 @@ use din_tests::cuda::{Device, STEPS, train};
 pub use din_tests::cuda::samples;
 pub use din_tests::specs::{files, model, name};
 
-pub fn small() -> Options {
-    Options {
+pub fn small() -> CodegenOptions {
+    CodegenOptions {
         threads: 128,
         chunks: 7,
         batch_tile: 4,
@@ -18,7 +18,7 @@ pub fn small() -> Options {
         sequence_samples: 4,
         row_tile: 16,
         shared_limit: 48 << 10,
-        ..Options::default()
+        ..CodegenOptions::default()
     }
 }
 
@@ -57,7 +57,7 @@ fn every_unit_and_optimizer_trains_as_the_interpreter() {
 fn din_trains_on_tensor_cores() {
     let file = files().into_iter().find(|f| name(f) == "din").unwrap();
     for (precision, bound) in [(Precision::Tf32, 1e-2), (Precision::Bf16, 5e-2)] {
-        let options = Options { precision, ..small() };
+        let options = CodegenOptions { precision, ..small() };
         let name = format!("din in {precision:?}");
         train(&name, &model(&file), &options, (10, bound), |source| Device::compile(source, 1));
     }

@@ -7,7 +7,7 @@
 
 use crate::models::{files, model, name};
 use crate::units;
-use din_compiler::codegen::cuda::{Options, program};
+use din_compiler::codegen::cuda::{CodegenOptions, program};
 use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use din_program::cuda::Precision;
@@ -30,7 +30,7 @@ type Shared = Vec<(String, u32)>;
 fn source(model: &CheckedModel, precision: Precision) -> (String, Shared) {
     let compiled =
         compile(model, &CompileOptions { levels: vec![], checked: false, ..CompileOptions::default() }).unwrap();
-    let options = Options { precision, ..Options::default() };
+    let options = CodegenOptions { precision, ..CodegenOptions::default() };
     let made = program(&compiled.program, &compiled.kernels, &options).unwrap();
     let launches = made.launches.schedules.iter().flat_map(|s| &s.launches);
     (made.source, launches.map(|l| (l.kernel.clone(), l.shared)).collect())

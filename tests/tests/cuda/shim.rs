@@ -1,6 +1,6 @@
 //! What the shim finds: a good kernel passes, and five kinds of bugs seeded in it are each caught, as what they are.
 
-use din_compiler::codegen::cuda::{Options, PRELUDE};
+use din_compiler::codegen::cuda::{CodegenOptions, PRELUDE};
 use din_compiler::optimize;
 use din_tests::cuda::{Corpus, Device, Shim};
 use din_tests::unit::{activation_case, activation_unit};
@@ -10,8 +10,14 @@ fn unit() -> Corpus {
     let mut case = activation_case(5, activation_unit(8, 16).0, 14, 9);
     optimize::train(&mut case.graph, true).unwrap();
     optimize::run(&mut case.graph, optimize::LOWER, true).unwrap();
-    let options =
-        Options { threads: 64, chunks: 2, batch_tile: 4, sequence_tile: 16, sequence_samples: 4, ..Options::default() };
+    let options = CodegenOptions {
+        threads: 64,
+        chunks: 2,
+        batch_tile: 4,
+        sequence_tile: 16,
+        sequence_samples: 4,
+        ..CodegenOptions::default()
+    };
     Corpus::new(vec![case], &options).unwrap()
 }
 
@@ -131,13 +137,13 @@ fn barriers_of_a_warp() {
     let kernel = |between: &str| {
         format!(
             "{PRELUDE}
-extern \"C\" DIN_KERNEL(DIN_THREADS) din_turns(DinAddresses address, DinWords batch, DinPtr<float> scratch) {{
-    const DinPtr<unsigned> words = din_shared_words();
+extern \"C\" DIN_KERNEL(DIN_THREADS) din_turns(DinPointers address, DinScalars batch, DinPtr<float> scratch) {{
+    const DinPtr<unsigned> words = din_shared_u32();
     words[din_thread()] = din_thread();
     {between}
     const unsigned other = words[din_thread() ^ 1u];
     {between}
-    words[din_thread()] = other + din_ones(din_ballot(din_lane() < 5u));
+    words[din_thread()] = other + din_popcount(din_ballot(din_lane() < 5u));
     din_warp_barrier();
     din_pointer<unsigned>(address, 0u)[din_thread()] = words[din_thread()];
 }}

@@ -3,7 +3,7 @@
 
 use crate::models::{files, model, name};
 use crate::units::checked;
-use din_compiler::codegen::cuda::{Options, PRELUDE, ROWS, program};
+use din_compiler::codegen::cuda::{CodegenOptions, PRELUDE, ROWS, program};
 use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::path::Path;
 fn kernels(model: &CheckedModel, schedules: &[&str]) -> String {
     let compiled =
         compile(model, &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap();
-    let made = program(&compiled.program, &compiled.kernels, &Options::default()).unwrap();
+    let made = program(&compiled.program, &compiled.kernels, &CodegenOptions::default()).unwrap();
     let body = made.source.replace(PRELUDE, "").replace(ROWS, "");
     let mut text = String::new();
     // A kernel ends at the first line that is a lone brace, its tile function before it likewise.

@@ -1,7 +1,8 @@
-//! The few x86-64 and AVX-512 instructions that vector programs need, as bytes (Intel 64 manual, volume 2: REX, VEX and EVEX prefixes)
-//! and, where asked for, as text.
+//! The few x86-64 and AVX-512 instructions that vector programs need, as bytes (Intel 64 manual,
+//! volume 2: REX, VEX and EVEX prefixes) and, where asked for, as text.
 //!
-//! Guarantees position-independent code: constants stand behind it and are read relative to the instruction.
+//! Guarantees position-independent code: constants stand behind it and are read relative to the
+//! instruction.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +53,8 @@ pub enum Operand {
     Constant(u32),
 }
 
-/// A vector instruction: opcode map (1 is `0F`, 2 `0F 38`, 3 `0F 3A`), prefix (1 is `66`, 2 `F3`), W, opcode.
+/// A vector instruction: opcode map (1 is `0F`, 2 `0F 38`, 3 `0F 3A`), prefix (1 is `66`, 2 `F3`),
+/// W, opcode.
 #[derive(Clone, Copy, Debug)]
 pub struct Vector {
     name: &'static str,
@@ -228,7 +230,8 @@ impl Assembler {
                 self.code.push((register & 7) << 3 | 5);
                 let at = self.code.len();
                 self.constants.entry(bits).or_default().push(at);
-                // How far the instruction goes on behind the displacement, until the constants' places are known.
+                // How far the instruction goes on behind the displacement, until the constants'
+                // places are known.
                 self.word(4 + i32::from(immediate.is_some()));
             }
         }

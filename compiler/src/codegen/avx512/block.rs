@@ -1,10 +1,10 @@
-//! A vector program as instructions at one place of the columns: registers are given in one walk, constants and single-use operands
-//! are read from memory where an instruction can.
+//! A vector program as instructions at one place of the columns: registers are given in one walk,
+//! constants and single-use operands are read from memory where an instruction can.
 
 use super::asm::{self, Address, Assembler, Gpr, Mask, Masking, Operand, Zmm};
 use super::vector::{Id, VectorOperation, VectorOperator, VectorProgram};
 use crate::codegen::math::Comparison;
-use crate::plan::region::Combine;
+use crate::plan::region::StoreMode;
 use rustc_hash::FxHashMap;
 
 /// Why the operands of a fused multiply-add can be encoded.
@@ -28,7 +28,7 @@ pub struct RowResult {
     pub slot: u32,
     /// Bytes into the row.
     pub column: i32,
-    pub combine: Combine,
+    pub mode: StoreMode,
 }
 
 /// What stays the same from block to block.
@@ -58,7 +58,8 @@ pub struct Block<'a, 'f> {
     free_masks: u8,
 }
 
-/// Writes the block whose moving columns start `index + offset` bytes further; `tail` masks the lanes that exist.
+/// Writes the block whose moving columns start `index + offset` bytes further; `tail` masks the
+/// lanes that exist.
 pub fn emit(
     asm: &mut Assembler,
     frame: &Frame,
@@ -179,7 +180,8 @@ impl Block<'_, '_> {
         self.left[k] -= 1;
         let constant = matches!(self.frame.program.operations[k], VectorOperation::Constant(_));
         let masks = matches!(self.frame.program.operations[k], VectorOperation::Compare(..));
-        // Constants come back from memory whenever they are wanted: they hold a register for one instruction only.
+        // Constants come back from memory whenever they are wanted: they hold a register for one
+        // instruction only.
         if self.left[k] == 0 || constant {
             match self.place[k].take() {
                 Some(m) if masks => self.free_masks |= 1 << m,
@@ -313,20 +315,20 @@ impl Block<'_, '_> {
         }
         let mut sum = 0;
         for (r, &value) in self.frame.results.iter().zip(&values) {
-            match r.combine {
-                Combine::Store => {
+            match r.mode {
+                StoreMode::Store => {
                     let to = self.address(r.slot, r.column, true);
                     self.asm.store(value, to, self.tail);
                 }
-                Combine::Add | Combine::Max => {
+                StoreMode::Add | StoreMode::Max => {
                     let (t, to) = (self.allocate()?, self.address(r.slot, r.column, true));
                     self.asm.unary(asm::LOAD, t, Operand::Vector(to), self.lanes());
-                    let v = if r.combine == Combine::Add { asm::ADD } else { asm::MAXIMUM };
+                    let v = if r.mode == StoreMode::Add { asm::ADD } else { asm::MAXIMUM };
                     self.asm.binary(v, t, t, Operand::Register(value), Masking::All);
                     self.asm.store(t, to, self.tail);
                     self.deallocate(t);
                 }
-                Combine::StoreRowSum => {
+                StoreMode::StoreRowSum => {
                     let to = self.frame.sums[sum];
                     sum += 1;
                     let which = self.tail.map_or(Masking::All, Masking::Kept);

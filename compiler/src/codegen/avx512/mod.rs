@@ -1,7 +1,9 @@
-//! A region as AVX-512 machine code: sixteen columns at a time, which Cranelift's vectors of four cannot do.
+//! A region as AVX-512 machine code: sixteen columns at a time, which Cranelift's vectors of four
+//! cannot do.
 //!
-//! The function has the same signature and meaning as Cranelift's (`super::kernel`), rounding of sums over columns apart. Rows whose
-//! width is no multiple of sixteen end in a block with a lane mask. Rows of a table are prefetched some elements ahead.
+//! The function has the same signature and meaning as Cranelift's (`super::cranelift`), rounding of
+//! sums over columns apart. Rows whose width is no multiple of sixteen end in a block with a lane
+//! mask. Rows of a table are prefetched some elements ahead.
 //!
 //! - `asm`: instructions as bytes. - `vector`: the region's body as vector operations. - `block`: their registers.
 
@@ -10,7 +12,7 @@ mod block;
 mod vector;
 
 use super::math::{Arithmetic, Repr};
-use crate::plan::region::{Access, Combine, Instruction, Region, StridedView};
+use crate::plan::region::{Access, Instruction, Region, StoreMode, StridedView};
 use asm::{Address, Assembler, Condition, Gpr, Mask, Masking, Operand, Zmm};
 use block::{AddressLocation, Frame, OutOfRegisters};
 use din_program::schedule::KernelArg;
@@ -47,7 +49,8 @@ struct Slot {
     stride: u32,
 }
 
-/// The code of a region, or `None` for one that Cranelift serves better: narrow rows, f64, calls, too many values at once.
+/// The code of a region, or `None` for one that Cranelift serves better: narrow rows, f64, calls,
+/// too many values at once.
 pub fn build(region: &Region, listing: bool) -> Option<AssembledKernel> {
     let flat = region.is_flat();
     if region.uniform || (!flat && region.width < LEAST_WIDTH) {
@@ -103,14 +106,14 @@ impl Lowered {
         }
         let mut results = Vec::with_capacity(region.outputs.len());
         for o in &region.outputs {
-            if o.combine != Combine::StoreRowSum && o.place.width != region.width {
+            if o.mode != StoreMode::StoreRowSum && o.place.width != region.width {
                 return None;
             }
             results.push(block::RowResult {
                 value: program.of_repr(values[o.value.0 as usize]),
                 slot: slot(&o.place),
                 column: 4 * o.place.column as i32,
-                combine: o.combine,
+                mode: o.mode,
             });
         }
         let mut uses = vec![0; program.operations.len()];
@@ -143,7 +146,7 @@ impl Lowered {
             free &= !(1 << register);
             Ok(Zmm(register))
         };
-        let row_sums = self.results.iter().filter(|r| r.combine == Combine::StoreRowSum);
+        let row_sums = self.results.iter().filter(|r| r.mode == StoreMode::StoreRowSum);
         let sums: Vec<Zmm> = row_sums.map(|_| reserve()).collect::<Result<_, OutOfRegisters>>()?;
         // The most used constants get registers.
         let mut wanted: Vec<(u32, u32)> = Vec::new();
@@ -202,7 +205,8 @@ impl Lowered {
     }
 }
 
-/// Loops around blocks. `rdi` holds the argument addresses, `rsi` the element, `rdx` the end, `rcx` bytes into the row.
+/// Loops around blocks. `rdi` holds the argument addresses, `rsi` the element, `rdx` the end, `rcx`
+/// bytes into the row.
 struct Writer<'a, 'f> {
     asm: &'a mut Assembler,
     region: &'a Region,
@@ -376,7 +380,7 @@ impl Writer<'_, '_> {
     }
 
     fn row_sums(&mut self) {
-        let results = self.lowered.results.iter().filter(|r| r.combine == Combine::StoreRowSum);
+        let results = self.lowered.results.iter().filter(|r| r.mode == StoreMode::StoreRowSum);
         for (r, &sum) in results.zip(self.frame.sums) {
             // Blocks are over: every register that they used is free.
             let t = Zmm(self.frame.free.trailing_zeros() as u8);

@@ -1,8 +1,8 @@
 // What generated kernels call. Written for NVRTC without any header; tests/shim gives the same names a meaning on the CPU, where the
 // first section is left out.
 
-typedef const unsigned long long* DinAddresses;
-typedef const unsigned* DinWords;
+typedef const unsigned long long* DinPointers;
+typedef const unsigned* DinScalars;
 
 #ifndef DIN_SHIM
 
@@ -15,8 +15,8 @@ template <class T> using DinPtr = T*;
 #define DIN_TILE __device__ __forceinline__
 
 // In global memory, which the compiler cannot know by itself: a load that might be one from shared memory takes longer.
-template <class T> DIN_CALL T* din_pointer(DinAddresses address, unsigned number) {
-    T* at = reinterpret_cast<T*>(address[number]);
+template <class T> DIN_CALL T* din_pointer(DinPointers pointers, unsigned number) {
+    T* at = reinterpret_cast<T*>(pointers[number]);
     __builtin_assume(__isGlobal(at));
     return at;
 }
@@ -24,7 +24,7 @@ template <class T> DIN_CALL T* din_pointer(DinAddresses address, unsigned number
 extern __shared__ __align__(16) float din_memory[];
 
 DIN_CALL float* din_shared() { return din_memory; }
-DIN_CALL unsigned* din_shared_words() { return reinterpret_cast<unsigned*>(din_memory); }
+DIN_CALL unsigned* din_shared_u32() { return reinterpret_cast<unsigned*>(din_memory); }
 DIN_CALL unsigned din_thread() { return threadIdx.x; }
 DIN_CALL unsigned din_chunk() { return blockIdx.x; }
 DIN_CALL unsigned din_chunks() { return gridDim.x; }
@@ -39,7 +39,7 @@ DIN_CALL unsigned din_ballot(bool x) { return __ballot_sync(0xffffffffu, x); }
 // What lanes of the warp wrote before it is there for all of them behind it.
 DIN_CALL void din_warp_barrier() { __syncwarp(); }
 // How many bits are set.
-DIN_CALL unsigned din_ones(unsigned bits) { return unsigned(__popc(bits)); }
+DIN_CALL unsigned din_popcount(unsigned bits) { return unsigned(__popc(bits)); }
 
 DIN_CALL float din_infinity() { return __int_as_float(0x7f800000); }
 DIN_CALL float din_nan() { return __int_as_float(0x7fc00000); }
@@ -96,16 +96,16 @@ template <unsigned V = 4u, unsigned E> DIN_CALL void din_store(DinPtr<float> x, 
 
 DIN_CALL unsigned din_lane() { return din_thread() % 32u; }
 DIN_CALL unsigned din_warp() { return din_thread() / 32u; }
-DIN_CALL unsigned din_least(unsigned a, unsigned b) { return a < b ? a : b; }
+DIN_CALL unsigned din_min(unsigned a, unsigned b) { return a < b ? a : b; }
 // Where the share of one of `parts` in `all` begins.
-DIN_CALL unsigned din_share(unsigned part, unsigned all, unsigned parts) {
+DIN_CALL unsigned din_chunk_begin(unsigned part, unsigned all, unsigned parts) {
     return unsigned((unsigned long long)part * all / parts);
 }
 
 // Elements of a tile, at most `most`, that leaves a tile for each chunk; and how many tiles of so many there are.
-DIN_CALL unsigned din_spread(unsigned all, unsigned chunks, unsigned most) {
+DIN_CALL unsigned din_adaptive_tile(unsigned all, unsigned chunks, unsigned most) {
     const unsigned each = all / chunks + (all % chunks != 0u ? 1u : 0u);
-    return each == 0u ? 1u : din_least(each, most);
+    return each == 0u ? 1u : din_min(each, most);
 }
 DIN_CALL unsigned din_tiles(unsigned all, unsigned each) { return all / each + (all % each != 0u ? 1u : 0u); }
 
@@ -246,7 +246,7 @@ template <class Sum> DIN_CALL void din_sum_terms(unsigned items, DinPtr<float> s
         for (unsigned item = din_thread(); item < items; item += DIN_THREADS) sum.store(item, sum.terms(item, 0u, 1u));
         return;
     }
-    const unsigned parts = din_least(DIN_THREADS / items, 16u);
+    const unsigned parts = din_min(DIN_THREADS / items, 16u);
     const unsigned item = din_thread() % items, part = din_thread() / items;
     if (part < parts) sums[din_thread()] = sum.terms(item, part, parts);
     din_barrier();

@@ -3,7 +3,7 @@
 
 // How threads share N columns: each of GROUPS has S of them, in fours that it can load at once where V is 4, the rest one by one. Neighbours have
 // neighbouring columns.
-template <unsigned N, unsigned S, unsigned V> struct DinShare {
+template <unsigned N, unsigned S, unsigned V> struct DinColumnSplit {
     static constexpr unsigned GROUPS = (N + S - 1u) / S, FOURS = V == 4u && N % 4u == 0u ? S / 4u * 4u : 0u;
     static DIN_CALL_MEMBER unsigned column(unsigned group, unsigned s) {
         return s + 1u <= FOURS ? (s / 4u * GROUPS + group) * 4u + s % 4u : s * GROUPS + group;
@@ -12,7 +12,7 @@ template <unsigned N, unsigned S, unsigned V> struct DinShare {
     static DIN_CALL_MEMBER unsigned within(unsigned group, unsigned s) {
         const unsigned at = column(group, s);
         if (N == GROUPS * S) return at;
-        return s + 1u <= FOURS ? din_least(at, N - 4u + s % 4u) : din_least(at, N - 1u);
+        return s + 1u <= FOURS ? din_min(at, N - 4u + s % 4u) : din_min(at, N - 1u);
     }
     // x at the columns.
     static DIN_CALL_MEMBER void load(DinPtr<const float> x, const unsigned (&column)[S], float (&to)[S]) {
@@ -61,7 +61,7 @@ DIN_CALL void din_step(unsigned p, unsigned k, const A& a, const B& b, const typ
 // In f32: a thread has R x S numbers. Its rows lie as far apart as there are threads below each other, so that all have equally many.
 template <unsigned K, unsigned N, unsigned R, unsigned S, class A, class B, class C>
 DIN_CALL void din_product_f32(unsigned rows, const A& a, const B& b, const C& c) {
-    typedef DinShare<N, S, B::V> Share;
+    typedef DinColumnSplit<N, S, B::V> Share;
     constexpr unsigned V = A::V;
     const unsigned down = (rows + R - 1u) / R;
     for (unsigned tile = din_thread(); tile < down * Share::GROUPS; tile += DIN_THREADS) {
@@ -70,7 +70,7 @@ DIN_CALL void din_product_f32(unsigned rows, const A& a, const B& b, const C& c)
         unsigned j[S];
         float sum[R][S];
 #pragma unroll
-        for (unsigned r = 0u; r < R; ++r) row[r] = a.row(din_least(below + r * down, rows - 1u));
+        for (unsigned r = 0u; r < R; ++r) row[r] = a.row(din_min(below + r * down, rows - 1u));
 #pragma unroll
         for (unsigned s = 0u; s < S; ++s) j[s] = Share::within(beside, s);
 #pragma unroll
@@ -94,8 +94,8 @@ DIN_CALL void din_product_f32(unsigned rows, const A& a, const B& b, const C& c)
 // c(i, j) receives the sum over k < depth of a(k, i) b(k, j), for i < M: both are read along their rows.
 template <unsigned M, unsigned N, unsigned R, unsigned S, class A, class B, class C>
 DIN_CALL void din_outer_f32(unsigned depth, const A& a, const B& b, const C& c) {
-    typedef DinShare<M, R, A::V> Down;
-    typedef DinShare<N, S, B::V> Across;
+    typedef DinColumnSplit<M, R, A::V> Down;
+    typedef DinColumnSplit<N, S, B::V> Across;
     for (unsigned tile = din_thread(); tile < Down::GROUPS * Across::GROUPS; tile += DIN_THREADS) {
         const unsigned below = tile / Across::GROUPS, beside = tile % Across::GROUPS;
         unsigned i[R], j[S];
@@ -188,12 +188,12 @@ DIN_CALL void din_product_mma(unsigned rows, unsigned depth, const A& a, const B
 #pragma unroll
             for (unsigned i = 0u; i < 2u * I; ++i) {
                 const unsigned at = top + i * 8u;
-                row[i] = a.line(p, A::ROWS > 0u && A::ROWS % (16u * I) == 0u ? at : din_least(at, rows - 1u)) + din_begin() * A::STEP;
+                row[i] = a.line(p, A::ROWS > 0u && A::ROWS % (16u * I) == 0u ? at : din_min(at, rows - 1u)) + din_begin() * A::STEP;
             }
 #pragma unroll
             for (unsigned j = 0u; j < J; ++j) {
                 const unsigned at = left + j * 8u + group;
-                column[j] = b.line(p, N % (8u * J) == 0u ? at : din_least(at, N - 1u)) + din_begin() * B::STEP;
+                column[j] = b.line(p, N % (8u * J) == 0u ? at : din_min(at, N - 1u)) + din_begin() * B::STEP;
             }
             unsigned k = 0u;
 #pragma unroll 2
@@ -238,7 +238,7 @@ DIN_CALL void din_product(unsigned rows, const A& a, const B& b, const C& c) {
 }
 
 // An operand of an outer product, of M columns, as the left one of a product.
-template <unsigned M, class A> struct DinTurned {
+template <unsigned M, class A> struct DinOuterOperand {
     static constexpr unsigned PARTS = 1u, STEP = A::STEP, ROWS = M;
     A a;
     DIN_CALL_MEMBER DinPtr<const float> line(unsigned part, unsigned i) const { return a.line(part, i); }
@@ -249,7 +249,7 @@ template <unsigned M, unsigned N, unsigned R, unsigned S, class A, class B, clas
 DIN_CALL void din_outer(unsigned depth, const A& a, const B& b, const C& c) {
 #if DIN_PRECISION != 0
     if (N >= 8u) {
-        const DinTurned<M, A> turned = {a};
+        const DinOuterOperand<M, A> turned = {a};
         din_product_mma<N, R, S>(M, depth, turned, b, c);
         return;
     }
@@ -268,7 +268,7 @@ template <unsigned STRIDE, unsigned VECTOR> struct DinRows {
 };
 
 // Part 0: the rows of x; part 1: those of z.
-template <unsigned STRIDE, unsigned Z_STRIDE, unsigned VECTOR> struct DinTwo {
+template <unsigned STRIDE, unsigned Z_STRIDE, unsigned VECTOR> struct DinTwoParts {
     static constexpr unsigned V = VECTOR, PARTS = 2u, STEP = 1u, ROWS = 0u;
     struct Line {
         DinPtr<const float> x, z;
@@ -340,11 +340,11 @@ template <unsigned STRIDE, unsigned V> struct DinAccumulate {
 };
 
 // The first tile's are stored.
-template <unsigned STRIDE, unsigned V> struct DinBegin {
+template <unsigned STRIDE, unsigned V> struct DinStoreFirst {
     DinPtr<float> out;
-    bool fresh;
+    bool first_tile;
     template <unsigned E> DIN_CALL_MEMBER void put(unsigned i, unsigned j, const float (&value)[E]) const {
-        if (fresh) {
+        if (first_tile) {
             din_store<V>(out + (i * STRIDE + j), value);
         } else {
             const DinAccumulate<STRIDE, V> more = {out};

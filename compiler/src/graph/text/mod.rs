@@ -12,17 +12,19 @@
 //! root named "taste" %2
 //! ```
 //!
-//! Nodes stand in the order of [`Graph::order_all`] and are numbered by it. Arguments are operands, then what the op holds (a number, an
-//! index, an axis). After `@` stands the span: file, start and end byte. Two graphs are equal when their texts are.
+//! Nodes stand in the order of [`Graph::order_all`] and are numbered by it. Arguments are operands,
+//! then what the op holds (a number, an index, an axis). After `@` stands the span: file, start and
+//! end byte. Two graphs are equal when their texts are.
 
 mod parse;
 
 pub use parse::ParseError;
 
-use super::{AxisId, AxisKind, AxisTree, Graph, InputKind, Node, NodeId, Op, Root, Shape, UniqueKeys};
+use super::{Attribute, AxisId, AxisKind, AxisTree, Graph, InputKind, Node, NodeId, Root, Shape, UniqueKeys};
 use std::fmt::{self, Display, Write};
 
-/// How an axis is called: by its name where that is a word and nobody else's, else `d` and its number.
+/// How an axis is called: by its name where that is a word and nobody else's, else `d` and its
+/// number.
 fn label(axes: &AxisTree, id: AxisId) -> String {
     let plain = |name: &str| {
         let numbered = name.strip_prefix('d').is_some_and(|n| n.parse::<u32>().is_ok());
@@ -74,28 +76,11 @@ impl Display for Shape {
 
 fn arguments(graph: &Graph, node: &Node, number: &[usize]) -> String {
     let mut all: Vec<String> = node.operands.iter().map(|o| format!("%{}", number[o.index()])).collect();
-    match &node.op {
-        Op::Const(c) => all.push(format!("{c:?}")),
-        Op::Input(k) => all.push(k.0.to_string()),
-        Op::Param(k) => all.push(k.0.to_string()),
-        Op::State(k) => all.push(k.0.to_string()),
-        Op::Lookup { table, input } => all.extend([table.0.to_string(), input.0.to_string()]),
-        Op::Length(d) | Op::Count(d) | Op::Sum { to: d } | Op::Max { to: d } => all.push(label(&graph.axes, *d)),
-        Op::Slice { start } => all.push(start.to_string()),
-        Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Select
-        | Op::StopGradient
-        | Op::Broadcast
-        | Op::Concat
-        | Op::Reshape
-        | Op::MatMul
-        | Op::MatMulT
-        | Op::Outer
-        | Op::Absorbed(_)
-        | Op::SumValue
-        | Op::Moments => {}
-    }
+    all.extend(node.op.attributes().into_iter().map(|attribute| match attribute {
+        Attribute::Number(x) => format!("{x:?}"),
+        Attribute::Index(k) => k.to_string(),
+        Attribute::Axis(axis) => label(&graph.axes, axis),
+    }));
     all.join(", ")
 }
 

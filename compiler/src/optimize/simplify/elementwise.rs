@@ -1,4 +1,5 @@
-//! Constants, identities, signs, and reassociation of sums and products so that the shallow part is computed first.
+//! Constants, identities, signs, and reassociation of sums and products so that the shallow part is
+//! computed first.
 
 use super::{Found, Simplifier};
 use crate::graph::{
@@ -11,7 +12,7 @@ pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
     match *s.op(id) {
         Op::Unary(op) => unary(s, id, op),
         Op::Binary(op) => {
-            let found = fold(s, id, op).or_else(|| binary(s, id, op));
+            let found = fold_constants(s, id, op).or_else(|| binary(s, id, op));
             found.or_else(|| regroup(s, id, op)).or_else(|| factor(s, id, op))
         }
         Op::Select => select(s, id),
@@ -63,7 +64,7 @@ fn unary(s: &mut Simplifier, id: NodeId, op: UnaryOp) -> Found {
 }
 
 /// Both operands constant.
-fn fold(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
+fn fold_constants(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     let (a, b) = (s.constant(s.operand(id, 0))?, s.constant(s.operand(id, 1))?);
     let value = (op.description().value)(a, b);
     if value.is_finite() { constant_like(s, value, id) } else { None }
@@ -114,7 +115,7 @@ fn binary(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
             let quotient = s.binary(Divide, a, b)?;
             s.unary(Negate, quotient)
         }
-        // One division above, a product for each element or position below.
+        // One division above, a product for each element or component below.
         Divide if ca != Some(1.0) && smaller(s, b, id) && s.same_type(a, id) => {
             let one = s.number(1.0);
             let reciprocal = s.binary(Divide, one, b)?;
@@ -170,8 +171,8 @@ fn product(s: &mut Simplifier, id: NodeId, a: NodeId, b: NodeId, cb: Option<f64>
     None
 }
 
-/// `(x + y) + z` as `x + (y + z)` (and so for products) where `y + z` is smaller than `x + y`: of a shallower axis, or a scalar beside
-/// a vector.
+/// `(x + y) + z` as `x + (y + z)` (and so for products) where `y + z` is smaller than `x + y`: of a
+/// shallower axis, or a scalar beside a vector.
 fn regroup(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     if !matches!(op, Add | Multiply) {
         return None;
@@ -204,7 +205,8 @@ fn smaller(s: &Simplifier, a: NodeId, b: NodeId) -> bool {
     s.above(na.axis, nb.axis) || na.axis == nb.axis && na.width() < nb.width()
 }
 
-/// `x u + x v` as `x (u + v)`, and `x + x v` as `x (1 + v)` where `v` is smaller than `x`; so for differences.
+/// `x u + x v` as `x (u + v)`, and `x + x v` as `x (1 + v)` where `v` is smaller than `x`; so for
+/// differences.
 fn factor(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     if !matches!(op, Add | Subtract) {
         return None;
@@ -247,7 +249,7 @@ fn select(s: &mut Simplifier, id: NodeId) -> Found {
     }
 }
 
-/// A scalar factor, and a sign, go out of a sum over positions.
+/// A scalar factor, and a sign, go out of a sum over components.
 fn sum_value(s: &mut Simplifier, id: NodeId) -> Found {
     let x = s.operand(id, 0);
     if s.node(x).shape == s.node(id).shape {

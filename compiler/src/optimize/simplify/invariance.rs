@@ -1,7 +1,8 @@
 //! What does not vary along an axis is computed without it.
 //!
-//! A node's axis is the deepest of its operands', so only `Broadcast` and constants of a deep type make a value vary less than its type says. Users take the value itself where their type stays the same; otherwise the op is
-//! done on the values themselves and the result is broadcast.
+//! A node's axis is the deepest of its operands', so only `Broadcast` and constants of a deep type
+//! make a value vary less than its type says. Users take the value itself where their type stays
+//! the same; otherwise the op is done on the values themselves and the result is broadcast.
 
 use super::{Found, Simplifier};
 use crate::graph::{AxisId, BinaryOp, GLOBAL, NodeId, Op, Shape};
@@ -19,7 +20,7 @@ pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
         Op::Unary(_) | Op::StopGradient | Op::Binary(_) | Op::Select => elementwise(s, id),
         Op::Concat => {
             let operands = s.node(id).operands.clone();
-            let bare: Vec<NodeId> = operands.iter().map(|&o| along_positions(s, o)).collect::<Option<_>>()?;
+            let bare: Vec<NodeId> = operands.iter().map(|&o| along_components(s, o)).collect::<Option<_>>()?;
             if bare == operands {
                 return None;
             }
@@ -42,7 +43,7 @@ fn bare(s: &mut Simplifier, id: NodeId) -> NodeId {
 }
 
 /// The same, broadcast to the shape of `id` (so that only the axis is lesser).
-fn along_positions(s: &mut Simplifier, id: NodeId) -> Found {
+fn along_components(s: &mut Simplifier, id: NodeId) -> Found {
     let shape = s.node(id).shape.clone();
     if let Some(c) = s.constant(id) {
         let once = s.node(id).axis == GLOBAL;
@@ -66,7 +67,7 @@ fn elementwise(s: &mut Simplifier, id: NodeId) -> Found {
 /// Ops that act on one vector at a time: on the value above, then broadcast.
 fn moved(s: &mut Simplifier, id: NodeId) -> Found {
     let x = s.operand(id, 0);
-    let inner = along_positions(s, x)?;
+    let inner = along_components(s, x)?;
     if inner == x || s.constant(x).is_some() && *s.op(id) != Op::SumValue {
         return None;
     }
@@ -92,7 +93,8 @@ fn length(s: &mut Simplifier, axis: AxisId, to: AxisId) -> Found {
     s.g.sum(one, to, s.s).ok()
 }
 
-/// The sum of a broadcast value is the value times the number of elements; 0 where there are none, whatever the value.
+/// The sum of a broadcast value is the value times the number of elements; 0 where there are none,
+/// whatever the value.
 fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
     let x = s.operand(id, 0);
     let from = s.node(x).axis;
@@ -100,7 +102,7 @@ fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
         let parent = s.g.axes.parent(from) == Some(to) && to != GLOBAL;
         return parent.then(|| s.g.length(from, s.s));
     }
-    let inner = along_positions(s, x)?;
+    let inner = along_components(s, x)?;
     let above = s.node(inner).axis;
     if inner == x || above == from {
         return None;
@@ -113,12 +115,12 @@ fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
     if stop == to { Some(guarded) } else { s.sum(guarded, to) }
 }
 
-/// `sum_i x_i^T g_p(i)` is `sum_p (sum_{i -> p} x_i)^T g_p`: the deeper operand is summed to where the other one lives, so both
-/// operands of an outer product live in one axis.
+/// `sum_i x_i^T g_p(i)` is `sum_p (sum_{i -> p} x_i)^T g_p`: the deeper operand is summed to where
+/// the other one lives, so both operands of an outer product live in one axis.
 fn outer(s: &mut Simplifier, id: NodeId) -> Found {
     let (x, g) = (s.operand(id, 0), s.operand(id, 1));
     let over = s.g.axes.join(s.node(x).axis, s.node(g).axis)?;
-    let (mut x, mut g) = (along_positions(s, x)?, along_positions(s, g)?);
+    let (mut x, mut g) = (along_components(s, x)?, along_components(s, g)?);
     let deepest = s.g.axes.join(s.node(x).axis, s.node(g).axis)?;
     if deepest != over {
         // Both were broadcast: the deeper one counts how often.

@@ -1,9 +1,11 @@
-//! Local algebra: each node is replaced by a cheaper one of the same meaning, operands first, until nothing changes.
+//! Local algebra: each node is replaced by a cheaper one of the same meaning, operands first, until
+//! nothing changes.
 //!
-//! Rules come in three families: [`elementwise`] (constants, identities, signs, reassociation towards shallower axes),
-//! [`structure`] (concatenations, slices, shapes) and [`invariance`] (what is broadcast along an axis is computed without it).
-//! Rules may change rounding (they reassociate), but not what a finite computation means, and they never make a NaN or infinity of an
-//! empty sequence: what is divided by a length is not moved to where the length is 0.
+//! Rules come in three families: [`elementwise`] (constants, identities, signs, reassociation
+//! towards shallower axes), [`structure`] (concatenations, slices, shapes) and [`invariance`] (what
+//! is broadcast along an axis is computed without it). Rules may change rounding (they
+//! reassociate), but not what a finite computation means, and they never make a NaN or infinity of
+//! an empty sequence: what is divided by a length is not moved to where the length is 0.
 
 mod elementwise;
 mod invariance;
