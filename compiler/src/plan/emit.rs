@@ -202,7 +202,16 @@ impl Emitter<'_> {
             let (k, n, w) = match item.kind {
                 WorkKind::MatMulT { k, n } => (k, n, item.operands[1]),
                 WorkKind::Absorbed { form: Absorbed::ProductT, e, n } => (2 * e, n, item.operands[2]),
-                _ => continue,
+                WorkKind::Absorbed { form: Absorbed::Product | Absorbed::Outer | Absorbed::Sum, .. } => continue,
+                WorkKind::Elementwise(_)
+                | WorkKind::MatMul { .. }
+                | WorkKind::Outer { .. }
+                | WorkKind::Sum { .. }
+                | WorkKind::Max { .. }
+                | WorkKind::SegmentSum
+                | WorkKind::RowSum
+                | WorkKind::Moments
+                | WorkKind::Concat => continue,
             };
             let w = self.view(&w);
             if k == 1 || n == 1 || self.transposed.contains_key(&(w.buffer, w.column, k, n)) {
