@@ -60,8 +60,8 @@ pub struct ProbedGpu {
     pub architecture: u32,
 }
 
-/// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where there
-/// is no driver or no GPU; `table_memory` is the GPU memory that tables may use.
+/// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where
+/// there is no driver or no GPU; `table_memory` is the GPU memory that tables may use.
 pub fn choose(
     console: &Console,
     asked: DeviceArg,
@@ -123,7 +123,8 @@ pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget])
     Ok(GpuKernels::new(made.launches, images))
 }
 
-/// Where steps are asked to run: by the option, else where the run to resume began, else on the CPU.
+/// Where steps are asked to run: by the option, else where the run to resume began, else on the
+/// CPU.
 pub fn requested(args: &DeviceArgs, resume: Option<&OpenedRun>) -> Result<DeviceArg, Failure> {
     match (args.device, resume) {
         (Some(device), _) => Ok(device),

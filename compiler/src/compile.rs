@@ -7,12 +7,12 @@
 
 use crate::codegen::{self, CodegenError};
 use crate::graph::{BATCH, GLOBAL, Graph};
-use crate::model::{self, Model, UpdateScope};
+use crate::model::{CheckedModel, UpdateGraph, UpdateScope};
 use crate::optimize::{self, Pass, PassError, TrainError};
 use crate::plan::{self, Kernels, PlanOptions};
 use din_grammar::Span;
 use din_program::schedule::Schedule;
-use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
+use din_program::{FORMAT, Isa, Program, Update, UpdateSlot};
 use std::time::Duration;
 
 /// How a model is compiled.
@@ -87,13 +87,13 @@ pub struct PassRun<'a> {
 }
 
 /// Compiles a checked model.
-pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, CompileError> {
+pub fn compile(model: &CheckedModel, options: &CompileOptions) -> Result<Compiled, CompileError> {
     compile_observed(model, options, &mut |_| {})
 }
 
 /// [`compile`], with every pass over every graph shown to `observer`.
 pub fn compile_observed(
-    model: &Model,
+    model: &CheckedModel,
     options: &CompileOptions,
     observer: &mut dyn FnMut(PassRun<'_>),
 ) -> Result<Compiled, CompileError> {
@@ -168,22 +168,14 @@ pub fn compile_observed(
     Ok(Compiled { program, train, infer, updates: graphs, kernels })
 }
 
-fn update(u: &model::Update, rows: bool, schedule: Schedule) -> Update {
+fn update(u: &UpdateGraph, rows: bool, schedule: Schedule) -> Update {
     assert!(u.graph.axes.parent(BATCH) == Some(GLOBAL), "the rows of an update stand alone");
-    let slots = u.slots.iter().map(|s| UpdateSlot {
-        name: s.name.clone(),
-        per: match s.per {
-            model::SlotScope::Weight => SlotScope::Weight,
-            model::SlotScope::Row => SlotScope::Row,
-            model::SlotScope::Tensor => SlotScope::Tensor,
-        },
-        init: s.init as f32,
-    });
+    let slots = u.slots.iter().map(|s| UpdateSlot { name: s.name.clone(), per: s.per, init: s.init as f32 });
     Update { name: u.name.clone(), slots: slots.collect(), rows, schedule }
 }
 
 /// A bug of the compiler at what came from `span` of the model's text.
-fn internal(model: &Model, what: String, span: Span) -> CompileError {
+fn internal(model: &CheckedModel, what: String, span: Span) -> CompileError {
     // What comes from nowhere in the text has the empty span.
     let at = (span != Span::default()).then(|| model.sources.location(span));
     CompileError::Internal { what, at }

@@ -10,7 +10,7 @@
 //! (`resolve`), of the parts of the engine's work, and of all of a step. What the driver itself takes for a copy and a graph is not in it.
 
 use din_compiler::codegen::cuda as generated;
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::Cuda;
@@ -93,7 +93,7 @@ fn made(spec: &Path, dynamic: bool) -> Outcome<(Arc<Program>, Arc<Cuda>)> {
             text = text.replace(&format!("category{bound}"), "category");
         }
     }
-    let checked = check(&spec.to_string_lossy(), &text, &NoFiles, &Options::default());
+    let checked = check(&spec.to_string_lossy(), &text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let levels = vec![cpu::detect()];
     let compiled = compile(&model, &CompileOptions { levels, checked: false, ..CompileOptions::default() })?;

@@ -17,7 +17,7 @@
 //! `--quick`: few of each, for compute-sanitizer. Needs NVIDIA's driver and NVRTC; `DIN_ROOT` names the repository where it was built elsewhere.
 
 use din_compiler::codegen::cuda::{self, CodegenOptions};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::optimize;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
@@ -291,7 +291,7 @@ fn close(a: &Trained, b: &Trained) -> Outcome<()> {
     Ok(())
 }
 
-fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
+fn steps(machine: &Machine, model: &CheckedModel, count: u64) -> Outcome<()> {
     const IDS: usize = 20_000;
     let options = CompileOptions { levels: vec![cpu::detect()], ..CompileOptions::default() };
     let compiled = compile(model, &options)?;
@@ -378,7 +378,7 @@ fn main() -> Outcome<()> {
                 }
             }
             "units" | "models" => {
-                let models: Vec<(String, Model)> = match part {
+                let models: Vec<(String, CheckedModel)> = match part {
                     "units" => specs::units(),
                     _ => specs::files().iter().map(|f| (specs::name(f), specs::model(f))).collect(),
                 };

@@ -3,7 +3,7 @@
 
 use din_compiler::front::{self, NoFiles};
 use din_compiler::graph::{Graph, verify};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::optimize;
 use din_tests::random_graph::{Options, case};
 use std::path::Path;
@@ -27,7 +27,7 @@ fn random_graphs_come_back_from_their_text() {
 }
 
 /// All models of the zoo.
-fn models() -> Vec<(String, Model)> {
+fn models() -> Vec<(String, CheckedModel)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "din"));
@@ -35,7 +35,7 @@ fn models() -> Vec<(String, Model)> {
     let read = |path: &Path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(path).unwrap();
-        let checked = front::check(&name, &text, &NoFiles, &front::Options::default());
+        let checked = front::check(&name, &text, &NoFiles, &front::CheckOptions::default());
         let model = checked.model.unwrap_or_else(|| panic!("{name}: {:?}", checked.diagnostics));
         (name, model)
     };

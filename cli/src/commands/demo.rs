@@ -1,4 +1,5 @@
-//! `din demo`: the whole path on synthetic data: a pooling model and DIN, side by side with the truth.
+//! `din demo`: from synthetic data to trained models, a pooling model and DIN, compared with the
+//! truth that generated the data.
 
 use super::{run, synth};
 use crate::args::Demo;
@@ -55,7 +56,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
     console.remark(format!("synthetic log of seed {}: {}", truth.seed, rows.join(", ")));
     let mut table = Vec::new();
     for (name, path, text) in MODELS {
-        let checked = front::check(path, text, &NoFiles, &front::Options::default());
+        let checked = front::check(path, text, &NoFiles, &front::CheckOptions::default());
         console.diagnostics(&checked.diagnostics, &checked.sources);
         let model = checked.model.ok_or_else(|| Failure::machine(format!("the embedded {path} does not check")))?;
         let began = Instant::now();

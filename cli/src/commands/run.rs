@@ -22,7 +22,7 @@ use din_runtime::train::{self, Summary, TrainingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Without a batch size in the spec's training settings that would suit, evaluation reads so many rows at a time.
+/// Rows that evaluation reads at a time if the batch size of training is not suitable.
 const LEAST_BATCH: u32 = 1024;
 
 pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
@@ -53,7 +53,7 @@ pub fn own_train(console: &Console, own: &Bundle, args: &Train) -> Outcome {
     train_verb(console, &own.program, Path::new(""), args, (resume, device))
 }
 
-/// The run that `--resume` goes on with.
+/// The run that `--resume` continues.
 fn run_to_resume(args: &Train) -> Result<Option<OpenedRun>, Failure> {
     Ok(if args.resume { Some(OpenedRun::to_resume(&args.out)?) } else { None })
 }
@@ -179,7 +179,8 @@ fn open(
         }
         None => {
             let mut program = run.program(&record)?;
-            // A run holds no kernels for GPUs: they are made of its sources, as those of training were.
+            // A run holds no kernels for GPUs: they are compiled from its sources again, as for
+            // training.
             let device = device::choose(console, asked, memory, |gpu| {
                 let compiled = compile::again(console, &program, &trained.run)?;
                 let made = device::compiled(&compiled, device::precision(&record), gpu)?;

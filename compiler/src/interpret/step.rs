@@ -1,4 +1,4 @@
-//! A whole training step of a [`Model`] in f64: forward, backward, states, updates of dense
+//! A whole training step of a [`CheckedModel`](crate::model::CheckedModel) in f64: forward, backward, states, updates of dense
 //! parameters and of touched rows.
 //!
 //! The order is the runtime's: every gradient is taken at the weights as they were, row gradients
@@ -8,7 +8,8 @@
 use super::{Inputs, InterpretError, Values, run};
 use crate::autodiff::{DifferentiateError, differentiate};
 use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, InputKind, Root, TableId};
-use crate::model::{Model, SlotScope, Update};
+use crate::model::{CheckedModel, UpdateGraph};
+use din_program::SlotScope;
 use din_program::schema::UpdateRule;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -96,7 +97,7 @@ pub struct TensorData {
     pub slots: Vec<Vec<f64>>,
 }
 
-fn fresh_slots(update: &Update, weights: usize, rows: usize) -> Vec<Vec<f64>> {
+fn fresh_slots(update: &UpdateGraph, weights: usize, rows: usize) -> Vec<Vec<f64>> {
     let length = |per| match per {
         SlotScope::Weight => weights,
         SlotScope::Row => rows,
@@ -107,7 +108,7 @@ fn fresh_slots(update: &Update, weights: usize, rows: usize) -> Vec<Vec<f64>> {
 
 impl TableData {
     /// Rows that nothing has touched yet.
-    pub fn new(update: &Update, width: usize, weights: Vec<f64>, counts: Vec<f64>) -> Self {
+    pub fn new(update: &UpdateGraph, width: usize, weights: Vec<f64>, counts: Vec<f64>) -> Self {
         let rows = weights.len() / width.max(1);
         let slots = fresh_slots(update, weights.len(), rows);
         TableData { weights, slots, counts, touches: vec![0.0; rows] }
@@ -115,7 +116,7 @@ impl TableData {
 }
 
 impl TensorData {
-    pub fn new(update: &Update, weights: Vec<f64>) -> Self {
+    pub fn new(update: &UpdateGraph, weights: Vec<f64>) -> Self {
         let slots = fresh_slots(update, weights.len(), weights.len());
         TensorData { weights, slots }
     }
@@ -157,7 +158,7 @@ type NewStates = Vec<(usize, Vec<f64>)>;
 /// A model in training.
 #[derive(Clone, Debug)]
 pub struct Session<'m> {
-    pub model: &'m Model,
+    pub model: &'m CheckedModel,
     /// `model.train` with gradients.
     pub graph: Graph,
     /// Steps done.
@@ -171,7 +172,7 @@ impl<'m> Session<'m> {
     /// Differentiates `model.train`; parameters, states and tables are the caller's, in the model's
     /// order.
     pub fn new(
-        model: &'m Model,
+        model: &'m CheckedModel,
         params: Vec<TensorData>,
         states: Vec<Vec<f64>>,
         tables: Vec<TableData>,
@@ -308,7 +309,7 @@ impl Weights<'_> {
     }
 
     /// Runs the update program on `rows` (rows of a table, or elements of a tensor).
-    fn update(&mut self, update: &Update, rows: &[usize], gradient: &[f64]) -> Result<(), StepError> {
+    fn update(&mut self, update: &UpdateGraph, rows: &[usize], gradient: &[f64]) -> Result<(), StepError> {
         let graph = &update.graph;
         let mut inputs = Inputs { batch: rows.len(), ..Inputs::default() };
         for input in &graph.inputs {

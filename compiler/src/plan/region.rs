@@ -16,8 +16,8 @@ use std::hash::{Hash, Hasher};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub u32);
 
-/// A strided array: column `c` of row `r` is the f32 at `args[argument] + (r * stride + column + c)
-/// * 4`.
+/// A strided array: column `c` of row `r` is the f32 at
+/// `args[argument] + (r * stride + column + c) * 4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StridedView {
     pub argument: u32,

@@ -49,7 +49,7 @@ fn steps_equal_f64() {
                 close(&state.params[0], &reference.w, &what("w"));
                 close(tables[0].weights(), &reference.table, &what("rows"));
                 close(tables[0].slot(0), &reference.seen, &what("seen"));
-                close(tables[0].updates(), &reference.touches, &what("touches"));
+                close(tables[0].updates(), &reference.updates, &what("updates"));
                 let largest = engine.train_results().find(|(root, _)| matches!(root, Root::Named { .. })).unwrap().1;
                 close(largest, &reference.largest, &what("largest"));
             }

@@ -4,7 +4,7 @@
 use crate::models::{files, model, name, samples, small};
 use crate::units::units;
 use din_compiler::codegen::cuda;
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
@@ -22,7 +22,7 @@ use din_tests::random_graph::Random;
 use std::sync::Arc;
 
 pub struct Case {
-    pub model: Model,
+    pub model: CheckedModel,
     pub program: Arc<Program>,
     pub launches: Arc<Cuda>,
     pub device: Device,

@@ -1,4 +1,5 @@
-//! Finds the distinct combinations of row numbers: the elements of a unique axis.
+//! Finds the distinct combinations of row numbers: the elements of a unique axis
+//! ([`din_program::axes::UniqueKeys`]).
 //!
 //! Guarantees: unique elements come in the order of the first element that each stands for, and what
 //! one stands for ascends, so neither depends on threads or hashing. Nothing is allocated once the
