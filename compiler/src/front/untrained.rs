@@ -70,7 +70,6 @@ impl Elaborator<'_> {
                     | Op::Concat
                     | Op::Slice { .. }
                     | Op::Reshape
-                    | Op::Broadcast
                     | Op::MatMul
                     | Op::MatMulT
                     | Op::Outer
