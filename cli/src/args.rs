@@ -224,7 +224,7 @@ pub enum Stage {
     Cuda,
     /// PTX of it; needs NVRTC
     Ptx,
-    /// CpuArgs code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
+    /// Machine code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
     Sass,
 }
 

@@ -1,5 +1,5 @@
 //! What it gains, or costs, to compute a tower over ids once for each distinct id: training steps
-//! with the pass `distinct` and without it, interleaved, over towers of several sizes and shares of
+//! with the pass `deduplicate` and without it, interleaved, over towers of several sizes and shares of
 //! ids that are distinct.
 //!
 //! ```text

@@ -93,6 +93,7 @@ fn a_public_type_name_has_one_definition() {
         }
     }
     assert!(places.len() > 400, "only {} types were found", places.len());
-    let twice: Vec<String> = places.iter().filter(|(_, at)| at.len() > 1).map(|(n, at)| format!("{n}: {at:?}")).collect();
+    let twice: Vec<String> =
+        places.iter().filter(|(_, at)| at.len() > 1).map(|(n, at)| format!("{n}: {at:?}")).collect();
     assert!(twice.is_empty(), "{}", twice.join("\n"));
 }
