@@ -1,4 +1,5 @@
-//! A step's list of commands: two lists for all batches of a bucket, since they come over by turns to two places, and no bit that depends on it.
+//! A step's list of commands: two lists for all batches of a bucket, since uploads are
+//! double-buffered to two places, and no bit that depends on it.
 
 use crate::engine::{Case, case, on_gpu, resolved};
 use din_runtime::exec::cuda::CudaOptions;
@@ -65,7 +66,8 @@ fn buckets_move_no_bit_on_every_row() {
     moves_no_bit("kuairand");
 }
 
-/// The bound that a size falls under, written anew: multiples of 16 up to 128, from there eight a doubling.
+/// The bound that a size falls under, written anew: multiples of 16 up to 128, from there eight a
+/// doubling.
 fn bound(size: usize) -> usize {
     let mut apart = 16;
     while apart * 16 < size {
@@ -107,7 +109,8 @@ fn a_bucket_has_few_lists() {
     assert!(usual >= Some(40) && lists.len() * 2 < of_exact.len(), "{usual:?}");
 }
 
-/// What needs the batch alone is beside the step's own launches, and what updates parameters beside what updates tables.
+/// What needs the batch alone runs concurrently with the step's own launches, and what updates
+/// parameters with what updates tables.
 #[test]
 fn what_does_not_wait_is_beside() {
     let case = case("din_dice");
