@@ -385,8 +385,8 @@ fn launches_that_do_not_fit_are_refused() {
     // There are no requests for samples to be under.
     refused(&|c| c.schedules[0].pointers[0] = PointerArg::Offsets(BATCH), "axis 1 is not a sequence");
     refused(&|c| c.schedules[0].tilings[0] = Tiling { axis: BATCH, samples: 4, entries: 4 }, "axis 1 is not");
-    let above = KernelArg::Ancestor { of: BATCH, to: AxisId(3) };
-    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(above), "elements of axis 3 above those of axis 1");
+    let above = KernelArg::Ancestor { of: BATCH, to: AxisId(2) };
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(above), "elements of axis 2 above those of axis 1");
     refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
     refused(&|c| c.schedules[0].launches[0].phase = 1 << 20, "phase 1048576");
 }
