@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use din_runtime::exec::cuda::CudaTarget;
 use std::path::PathBuf;
 
-/// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.
+/// A small language for click-through-rate ranking models: check, train, evaluate, predict, and
+/// build stand-alone executables.
 #[derive(Debug, Parser)]
 #[command(name = "din", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Din {
@@ -161,7 +162,8 @@ pub struct Emit {
     /// What to print
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     pub stage: Stage,
-    /// Print the graphs after each run of this pass that changed them, or of `all`, instead of a stage
+    /// Print the graphs after each run of this pass that changed them, or of `all`, instead of a
+    /// stage
     #[arg(long, value_name = "PASS", value_parser = pass_names(), conflicts_with = "stage")]
     pub print_after: Option<String>,
     /// Print how long each pass took over each graph, instead of a stage
@@ -222,7 +224,7 @@ pub enum Stage {
     Cuda,
     /// PTX of it; needs NVRTC
     Ptx,
-    /// CpuArgs code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
+    /// Machine code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
     Sass,
 }
 
@@ -236,8 +238,9 @@ pub struct Build {
     /// Replace --out even if it is no executable that `din build` wrote
     #[arg(long)]
     pub force: bool,
-    /// Also embed kernels for GPUs, one image an architecture: sm_90 is machine code of one, compute_90 is PTX, which the driver compiles for it and
-    /// later ones. Needs NVRTC, but no GPU
+    /// Also embed kernels for GPUs, one image per architecture: sm_90 is machine code for that
+    /// architecture, compute_90 is PTX, which the driver compiles for it and for later ones. Needs
+    /// NVRTC, but no GPU
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     pub cuda: Vec<CudaTarget>,
     /// What GPUs compute products in
@@ -283,8 +286,8 @@ pub struct Train {
     /// Also write a checkpoint every so many steps [default: after each epoch only]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
-    /// Print at the end where the time went, kernel by kernel; the first steps also as DIR/trace.json,
-    /// for Perfetto or chrome://tracing
+    /// Print at the end where the time went, kernel by kernel; the first steps also as
+    /// DIR/trace.json, for Perfetto or chrome://tracing
     #[arg(long)]
     pub profile: bool,
     #[command(flatten)]
@@ -298,13 +301,13 @@ pub struct Train {
 /// Where steps run.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct DeviceArgs {
-    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one. A GPU
-    /// needs NVIDIA's driver, and for `din` itself NVRTC; its results are not the CPU's bit for bit
-    /// [default: cpu; on --resume where the run began]
+    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one.
+    /// A GPU needs NVIDIA's driver, and for `din` itself NVRTC; its results are not the CPU's bit
+    /// for bit [default: cpu; on --resume where the run began]
     #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
     pub device: Option<DeviceArg>,
-    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
-    /// same results [default: three quarters of what is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with
+    /// the same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
     pub gpu_table_memory: Option<usize>,
 }
@@ -315,7 +318,8 @@ pub struct CpuArgs {
     /// Threads [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
-    /// Instruction set level to use instead of the best one here; results are the same bits only at the same level
+    /// Instruction set level to use instead of the best one here; results are the same bits only at
+    /// the same level
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub isa: Option<IsaLevel>,
 }
@@ -323,7 +327,8 @@ pub struct CpuArgs {
 /// How text data are read.
 #[derive(Clone, Debug, Args)]
 pub struct Input {
-    /// What separates the entries of a list in a CSV field [default: |; of a run, what it began with]
+    /// What separates the entries of a list in a CSV field [default: |; of a run, what it began
+    /// with]
     #[arg(long, value_name = "CHAR", value_parser = one_byte)]
     pub list_separator: Option<u8>,
 }
@@ -390,8 +395,8 @@ pub struct Predict {
     /// Data, with or without labels: Parquet or CSV files, or directories of them
     #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// File to write, .parquet or .csv: key columns, labels where the data have them, one probability
-    /// a prediction
+    /// File to write, .parquet or .csv: key columns, labels where the data have them, one
+    /// probability per prediction
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Also write the logits, which `eval` ranks by: `<label>_logit` beside `<label>_probability`

@@ -14,7 +14,8 @@ pub fn compile(console: &Console, path: &Path, sets: &[(String, String)]) -> Res
     compile_model(&model)
 }
 
-/// Compiles anew what `program`, of the run at `run`, was made from. By another version of the compiler that may be another program, which is told.
+/// Compiles anew what `program`, of the run at `run`, was made from. Another version of the
+/// compiler may make another program, which is reported.
 pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compiled, Failure> {
     let model = sources::recorded(program).ok_or_else(|| {
         let help = "run it on the CPU, or use the version of din that made it";

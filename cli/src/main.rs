@@ -1,7 +1,8 @@
-//! `din`: the command. Thin: files and the terminal only; the work is in the compiler and the runtime.
+//! The command `din`. It handles files and the terminal; the compiler and the runtime do the work.
 //!
-//! At start it looks for a program behind its own executable. With one it is a stand-alone ranker with the running verbs; without it
-//! is the compiler. A panic is a bug of ours and ends with exit code 3, never 101.
+//! At start it looks for a program behind its own executable. With one it is a stand-alone ranker
+//! with the running verbs; without it is the compiler. A panic is a bug of ours and ends with exit
+//! code 3, never 101.
 #![forbid(unsafe_code)]
 
 mod args;

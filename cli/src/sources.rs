@@ -60,7 +60,8 @@ impl SourceProvider for Recorded<'_> {
     }
 }
 
-/// The model that a program was made from, by its own sources; `None` where this version finds errors in them.
+/// The model that a program was made from, by its own sources; `None` where this version finds
+/// errors in them.
 pub fn recorded(program: &Program) -> Option<CheckedModel> {
     let (name, text) = program.sources.first()?;
     let setting = |(name, text): &(String, String)| {

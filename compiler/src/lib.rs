@@ -1,4 +1,5 @@
-//! The compiler: a syntax tree to a checked model, to a graph, to a program. Pure: no files, no threads, no devices.
+//! The compiler: from a syntax tree to a checked model, to graphs, to a program. It opens no files,
+//! starts no threads and uses no devices.
 //!
 //! # Example
 //!

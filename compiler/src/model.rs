@@ -1,5 +1,5 @@
-//! The checked model: what the front end hands to the rest of the compiler. Every name is resolved, every value typed,
-//! functions are inlined, parameters and states have their path names.
+//! The checked model: what the front end hands to the rest of the compiler. Every name is resolved,
+//! every value typed, functions are inlined, parameters and states have their path names.
 #![warn(missing_docs)]
 
 use crate::graph::Graph;
@@ -7,7 +7,7 @@ use din_grammar::{SourceMap, Span};
 use din_program::SlotScope;
 use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training, UpdateRule};
 
-/// A model after `check` and `elaborate`.
+/// A model that [`crate::front::check`] has accepted.
 #[derive(Clone, Debug)]
 pub struct CheckedModel {
     /// As the spec names it.
@@ -30,7 +30,8 @@ pub struct CheckedModel {
     pub training: Training,
     /// The row and tensor update programs; tables and parameters refer to them by index.
     pub updates: Vec<UpdateGraph>,
-    /// `training` is true. Roots: `Loss`, `Prediction`s, `State`s. No gradients yet: `autodiff` adds them.
+    /// `training` is true. Roots: `Loss`, `Prediction`s, `State`s. No gradients yet: `autodiff`
+    /// adds them.
     pub train: Graph,
     /// `training` is false. Roots: `Prediction`s and the `Loss` (for reports).
     pub infer: Graph,
@@ -52,8 +53,9 @@ pub enum UpdateScope {
     Elements,
 }
 
-/// An `optimizer` with the `regularizer` joined to its gradient, as a graph over [`crate::graph::BATCH`] = `rows`.
-/// Roots: `Weight` and one `Slot` per slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
+/// An `optimizer` with the `regularizer` joined to its gradient, as a graph over
+/// [`crate::graph::BATCH`] = `rows`. Roots: `Weight` and one `Slot` per slot. Inputs: Weight,
+/// Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
 #[derive(Clone, Debug)]
 pub struct UpdateGraph {
     /// `adam + adaptive`
@@ -73,7 +75,8 @@ pub struct UpdateGraph {
 pub struct OptimizerSlot {
     /// As the optimizer declares it: `m`.
     pub name: String,
-    /// As wide as the weight (`per weight`), or one value per row (`per row`) or per tensor (`per tensor`).
+    /// As wide as the weight (`per weight`), or one value per row (`per row`) or per tensor (`per
+    /// tensor`).
     pub per: SlotScope,
     /// The value before the first step.
     pub init: f64,

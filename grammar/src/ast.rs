@@ -1,7 +1,8 @@
 //! The typed syntax tree of a `.din` file: what was written, with spans, nothing resolved.
 //!
-//! Guarantees: every node has the span of its text; doc comments (`///` on an item or member, `//!` on the file) are
-//! kept in `docs`, one string a line without the marker; nesting is bounded by the parser.
+//! Guarantees: every node has the span of its text; doc comments (`///` on an item or member, `//!`
+//! on the file) are kept in `docs`, one string per line without the marker; nesting is bounded by
+//! the parser.
 
 use crate::span::Span;
 
@@ -28,7 +29,8 @@ pub struct Edition {
     pub span: Span,
 }
 
-/// `use std.activation.{dice, prelu}`, `use std.attention.interest`, `use towers.tower` (the file `towers.din` beside this one).
+/// `use std.activation.{dice, prelu}`, `use std.attention.interest`, `use towers.tower` (the file
+/// `towers.din` beside this one).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Use {
     /// The module: `std.activation`, `towers`.
@@ -123,7 +125,8 @@ pub struct Optimizer {
     pub span: Span,
 }
 
-/// `metric gauc(target: prediction, by: key, weight = impressions)`: a signature; the runtime computes it.
+/// `metric gauc(target: prediction, by: key, weight = impressions)`: a signature; the runtime
+/// computes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricDecl {
     pub docs: Docs,
@@ -158,7 +161,8 @@ pub enum MemberKind {
     Label { name: Ident, kind: Ident, column: Option<Ident>, missing: Option<Expr> },
     /// `key user_id: int64`
     Key { name: Ident, kind: Ident, column: Option<Ident> },
-    /// `embedding good [16] for ad.good_id, visited.good_id { regularize adaptive(0.01) }`, `embedding [8] for each of user, scene`
+    /// `embedding good [16] for ad.good_id, visited.good_id { regularize adaptive(0.01) }`,
+    /// `embedding [8] for each of user, scene`
     Embedding(Embedding),
     /// `hyper lr = 1e-3 in log(1e-4, 1e-2)`
     Hyper { name: Ident, default: Expr, space: Option<Expr> },
@@ -186,7 +190,8 @@ pub struct KeepDecl {
     pub span: Span,
 }
 
-/// `good_id: category from visited_good_ids`, `age: category(10)`, `tag: category of string`, `price: number log`
+/// `good_id: category from visited_good_ids`, `age: category(10)`, `tag: category of string`,
+/// `price: number log`
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureField {
     pub docs: Docs,
@@ -252,7 +257,8 @@ pub struct Train {
     pub span: Span,
 }
 
-/// A word and its values: `loss cross_entropy(click)`, `batch 1024`, `regularize l2(0.01)`, `clip global_norm(5)`.
+/// A word and its values: `loss cross_entropy(click)`, `batch 1024`, `regularize l2(0.01)`, `clip
+/// global_norm(5)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
     pub docs: Docs,
@@ -288,7 +294,8 @@ pub struct Statement {
 pub enum StatementKind {
     Let(Let),
     Layer(Layer),
-    /// `param alpha: [n] = 0`; one statement a variable, `param a: [n] = 0, b: [n] = 0` gives two.
+    /// `param alpha: [n] = 0`; one statement per variable, `param a: [n] = 0, b: [n] = 0` gives
+    /// two.
     Param(Variable),
     /// `state mean: [n] = 0`; in an optimizer the type is absent: the scope gives it.
     State(Variable),

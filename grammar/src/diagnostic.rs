@@ -1,5 +1,5 @@
-//! What is said of a wrong input: one [`Diagnostic`] an independent fault, with a stable code, labelled
-//! spans in possibly several files, what was expected and found, and one help. Rendering is in `render`.
+//! Diagnostics: one [`Diagnostic`] per independent fault of the input, with a stable code, labelled
+//! spans in one or more files, what was expected and found, and one help. `render` prints them.
 
 use crate::span::Span;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub enum Severity {
     Warning,
 }
 
-/// A span with what is to be said there. The first label of a diagnostic is the primary one.
+/// A span and the text that is printed there. The first label of a diagnostic is the primary one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelledSpan {
     /// The place.
@@ -28,8 +28,9 @@ pub struct Diagnostic {
     /// Whether it is an error.
     pub severity: Severity,
     /// Stable, such as `E0301`; listed in docs/reference/diagnostics.md. By hundreds: E01xx syntax,
-    /// E02xx names and imports, E03xx types, shapes and axes, E04xx features and tables, E05xx parameters, state and
-    /// sharing, E06xx training, loss and report, E07xx limits; W.... the same ranges for warnings.
+    /// E02xx names and imports, E03xx types, shapes and axes, E04xx features and tables, E05xx
+    /// parameters, state and sharing, E06xx training, loss and report, E07xx limits; W.... the same
+    /// ranges for warnings.
     pub code: &'static str,
     /// One line without the place: what is wrong.
     pub message: String,

@@ -1,5 +1,5 @@
-//! The syntax of Din: text to a typed syntax tree with spans, diagnostics and their rendering, and the formatter.
-//! Knows nothing of meaning: names are not resolved and types not checked here.
+//! The syntax of Din: text to a typed syntax tree with spans, diagnostics and their rendering, and
+//! the formatter. Knows nothing of meaning: names are not resolved and types not checked here.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

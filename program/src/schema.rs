@@ -336,7 +336,7 @@ impl MetricKind {
     }
 }
 
-/// Which metric of `std.metric` it is, without its options.
+/// The metrics of `std.metric`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricName {
     /// `auc`

@@ -1,9 +1,9 @@
 //! What it gains, or costs, to compute a tower over ids once for each distinct id: training steps
-//! with the pass `distinct` and without it, interleaved, over towers of several sizes and shares of
+//! with the pass `deduplicate` and without it, interleaved, over towers of several sizes and shares of
 //! ids that are distinct.
 //!
 //! ```text
-//! bench_distinct [--threads 2] [--steps 15]
+//! bench_deduplicate [--threads 2] [--steps 15]
 //! ```
 //!
 //! Prints one JSON line a point: `{"on", "tower", "share", "grouped_ms", "plain_ms", "ratio"}`;

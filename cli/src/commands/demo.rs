@@ -1,5 +1,5 @@
-//! `din demo`: the whole path on synthetic data: a pooling model and DIN, side by side with the
-//! truth.
+//! `din demo`: from synthetic data to trained models, a pooling model and DIN, compared with the
+//! truth that generated the data.
 
 use super::{run, synth};
 use crate::args::Demo;

@@ -14,7 +14,7 @@ use din_runtime::bundle::Bundle;
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
-use din_runtime::predict::{self, OutputOptions};
+use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
 use din_runtime::session::{CpuOptions, Device, Session};
 use din_runtime::signal;
@@ -22,8 +22,7 @@ use din_runtime::train::{self, Summary, TrainingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Without a batch size in the spec's training settings that would suit, evaluation reads so many
-/// rows at a time.
+/// Rows that evaluation reads at a time if the batch size of training is not suitable.
 const LEAST_BATCH: u32 = 1024;
 
 pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
@@ -54,7 +53,7 @@ pub fn own_train(console: &Console, own: &Bundle, args: &Train) -> Outcome {
     train_verb(console, &own.program, Path::new(""), args, (resume, device))
 }
 
-/// The run that `--resume` goes on with.
+/// The run that `--resume` continues.
 fn run_to_resume(args: &Train) -> Result<Option<OpenedRun>, Failure> {
     Ok(if args.resume { Some(OpenedRun::to_resume(&args.out)?) } else { None })
 }
@@ -180,8 +179,8 @@ fn open(
         }
         None => {
             let mut program = run.program(&record)?;
-            // A run holds no kernels for GPUs: they are made of its sources, as those of training
-            // were.
+            // A run holds no kernels for GPUs: they are compiled from its sources again, as for
+            // training.
             let device = device::choose(console, asked, memory, |gpu| {
                 let compiled = compile::again(console, &program, &trained.run)?;
                 let made = device::compiled(&compiled, device::precision(&record), gpu)?;
@@ -269,14 +268,14 @@ fn warn_of_values(console: &Console, data: &Dataset) {
 
 pub fn predict(console: &Console, own: Option<&Bundle>, args: &Predict) -> Outcome {
     // What can be wrong with the output is found before anything is read.
-    predict::OutputFormat::of(&args.out)?;
+    let format = OutputFormat::of(&args.out)?;
     if metadata(&args.out)?.is_some() && !args.force {
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::input(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
     let program = opened.session.program().clone();
-    let output = OutputOptions { path: args.out.clone(), logits: args.logits };
+    let output = OutputOptions { path: args.out.clone(), format, logits: args.logits };
     let separator = opened.list_separator(console, args.input.list_separator);
     let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;

@@ -1,6 +1,6 @@
 //! Blocks and statements: `let`, `layer`, `param`, `state`, `update`, assignment, `for`.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::scope::{NameScope, Referent};
 use super::value::{Callee, ExprValue, counted, nearest};
 use super::walk::Context;

@@ -1,6 +1,7 @@
-//! Functions that the language itself knows: elementwise operations, reductions, moments, concat, embedding.
+//! Functions that the language itself knows: elementwise operations, reductions, moments, concat,
+//! embedding.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::value::{ArgumentValue, Builtin, ExprValue, RecordField, Tensor, counted};
 use crate::graph::{self, AxisId, BATCH, BinaryOp, GLOBAL, NodeId, Shape, UnaryOp};
 use din_grammar::{Diagnostic, Span};
@@ -222,7 +223,8 @@ impl<'a> Elaborator<'a> {
         self.walk.graph.binary(BinaryOp::Divide, sum, length, span)
     }
 
-    /// Sum or mean over the components of the value; in an optimizer `per tensor` over the tensor's rows as well.
+    /// Sum or mean over the components of the value; in an optimizer `per tensor` over the tensor's
+    /// rows as well.
     fn reduce_components(&mut self, mean: bool, t: &Tensor, span: Span) -> ExprValue<'a> {
         if let super::walk::Context::Update(din_grammar::ast::OptimizerScope::Weight) = self.walk.context {
             return self.fault(
@@ -342,12 +344,12 @@ impl<'a> Elaborator<'a> {
                 }
             }
             start += width;
-            if start as f64 > super::elab::MAX_WIDTH || fields.len() > MAX_FIELDS {
+            if start as f64 > super::elaborator::MAX_WIDTH || fields.len() > MAX_FIELDS {
                 self.report(
                     Diagnostic::error("E0702", "the joined value is too wide", g.span, counted(start, "component"))
                         .note(format!(
                             "expected at most {} components and {MAX_FIELDS} fields\nfound {start} and {}",
-                            super::elab::MAX_WIDTH,
+                            super::elaborator::MAX_WIDTH,
                             fields.len()
                         ))
                         .help("join less"),

@@ -1,6 +1,7 @@
-//! Calls: arguments bound to parameters by position and name, types unified, bodies elaborated under their path.
+//! Calls: arguments bound to parameters by position and name, types unified, bodies elaborated
+//! under their path.
 
-use super::elab::{Elaborator, MAX_CALLS};
+use super::elaborator::{Elaborator, MAX_CALLS};
 use super::scope::{NameScope, NamedAxis};
 use super::value::{ArgumentValue, Callee, ExprValue, PartialApplication, PartialArgument, counted, nearest};
 use super::walk::CallFrame;

@@ -1,6 +1,6 @@
 //! The columns of the data that a model reads: each has one type, and a label is no input.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use din_grammar::ast::{self, FeatureKindName, MemberKind};
 use din_grammar::{Diagnostic, Span};
 

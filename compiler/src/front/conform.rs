@@ -1,6 +1,6 @@
 //! Types of parameters and results: what an argument may be, sizes and axes unified.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::scope::{NameScope, NamedAxis, SizeBinding};
 use super::value::{ExprValue, Tensor};
 use din_grammar::ast::{self, ExprKind};
@@ -221,7 +221,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// A tensor for a shape; where the argument is faulty its sizes are unknown and nothing more is said of them.
+    /// The argument of a parameter with a shape. If it is faulty, the sizes that the shape names are
+    /// unknown, and nothing more is reported of them.
     pub fn tensor_argument(
         &mut self,
         scope: &mut NameScope<'a>,

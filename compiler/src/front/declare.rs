@@ -1,7 +1,8 @@
-//! Declarations of a model: hyper-parameters, features, sequences, labels, keys and embedding tables.
+//! Declarations of a model: hyper-parameters, features, sequences, labels, keys and embedding
+//! tables.
 
 use super::declarations::FeatureGroup;
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::load::listed;
 use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{ExprValue, nearest};

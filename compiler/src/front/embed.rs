@@ -1,7 +1,7 @@
 //! Vectors of features: `embed(group)`, `embed(group.field)` and tables called as functions.
 
 use super::declarations::{TableFamily, TableReader};
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::load::listed;
 use super::value::{ArgumentValue, ExprValue, RecordField, Tensor, counted};
 use super::walk::InputKey;

@@ -1,6 +1,7 @@
-//! Expressions: names, compile-time arithmetic, fields, conditions. Tensor arithmetic is in `tensor`, calls in `call`.
+//! Expressions: names, compile-time arithmetic, fields, conditions. Tensor arithmetic is in
+//! `tensor`, calls in `call`.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::scope::NameScope;
 use super::value::{ExprValue, Tensor, fields_text, nearest};
 use super::walk::{Context, InputKey};
@@ -451,10 +452,10 @@ impl<'a> Elaborator<'a> {
     /// A positive integer within the limit of sizes.
     pub fn size(&mut self, value: ExprValue<'a>, what: &str, span: Span) -> Option<usize> {
         let n = self.number(value, what, span)?;
-        if n >= 1.0 && n.fract() == 0.0 && n <= super::elab::MAX_WIDTH {
+        if n >= 1.0 && n.fract() == 0.0 && n <= super::elaborator::MAX_WIDTH {
             return Some(n as usize);
         }
-        let limit = super::elab::MAX_WIDTH;
+        let limit = super::elaborator::MAX_WIDTH;
         let message =
             if n > limit { format!("{what} is too large") } else { format!("{what} must be a positive whole number") };
         self.report(

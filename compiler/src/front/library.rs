@@ -1,7 +1,7 @@
 //! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
 
 use super::conform::TypeWord;
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::names;
 use super::rule::{RuleCall, RuleDefinition};
 use super::scope::NameScope;
@@ -39,7 +39,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its names up.
+    /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its
+    /// names up.
     fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
         self.walk.graph.axes.add_sequence("sequence", 0, BATCH);
         self.walk.context = Context::Loss;

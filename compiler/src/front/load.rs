@@ -1,4 +1,5 @@
-//! Modules: the file itself, the embedded standard library and files beside the model; imports and top-level names resolved.
+//! Modules: the file itself, the embedded standard library and files beside the model. Resolves
+//! imports and top-level names.
 
 use super::SourceProvider;
 use super::value::nearest;
@@ -33,7 +34,7 @@ pub(super) struct Module {
 /// What a top-level name of a module stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
-    /// `None` where the import failed, which is reported: the use of the name is not reported again.
+    /// `None` where the import failed. That is reported; the use of the name is not.
     pub item: Option<DefinitionId>,
     /// Where the name was introduced: the import or the item.
     pub span: Span,
@@ -112,7 +113,8 @@ impl<'p> Loader<'p> {
         }
     }
 
-    /// Loads the file that is checked and everything it imports; its index, or `None` when it does not parse.
+    /// Loads the file that is checked and everything it imports. Returns the file's index, or `None`
+    /// if it does not parse.
     pub fn root(&mut self, name: &str, text: &str) -> Option<usize> {
         let recorded = Path::new(name).file_name().map_or(name.into(), |file| file.to_string_lossy());
         let file = self.sources.add_recorded(recorded, name, text);

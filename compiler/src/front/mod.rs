@@ -1,14 +1,15 @@
-//! The front end: source text to a checked [`CheckedModel`].
+//! The front end: source text to a [`CheckedModel`].
 //!
-//! Resolving, checking and elaborating are one walk: a function body is interpreted abstractly at every instantiation, with numbers,
-//! lists and functions known at compile time and tensors as graph nodes. It runs twice, for the training graph (`training` is true) and the
-//! inference graph, over one list of parameters and states.
+//! Resolving, checking and elaborating are one walk: a function body is interpreted abstractly at
+//! every call, with numbers, lists and functions known at compile time and tensors as graph nodes.
+//! The walk runs twice, for the training graph (`training` is true) and for the inference graph,
+//! over one list of parameters and states.
 //!
 //! | file | part |
 //! | --- | --- |
 //! | `load` | modules, imports, top-level names |
 //! | `declarations`, `declare`, `columns`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
-//! | `elab`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
+//! | `elaborator`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
 //! | `expr`, `tensor`, `block` | expressions, tensor arithmetic, statements |
 //! | `call`, `conform` | calls; types of parameters and results |
 //! | `builtin`, `embed` | functions of the language; vectors of features |
@@ -18,8 +19,9 @@
 //! | `untrained` | what no gradient reaches |
 //! | `library` | files without a model |
 //!
-//! Guarantees: every independent fault is reported once and nothing that follows from it (a faulty value is *poison*, which every operation
-//! passes on); never a panic, whatever the text; bounded depth and work; the same text gives the same model.
+//! Guarantees: every independent fault is reported once, and nothing that follows from it is
+//! reported (a faulty value is *poison*, which every operation passes on); no text causes a panic;
+//! depth and work are bounded; the same text gives the same model.
 #![warn(missing_docs)]
 
 mod block;
@@ -29,7 +31,7 @@ mod columns;
 mod conform;
 mod declarations;
 mod declare;
-mod elab;
+mod elaborator;
 mod embed;
 mod expr;
 mod library;
@@ -56,7 +58,7 @@ use crate::graph::{AxisTree, Graph, NodeId, Root, Shape, StateId};
 use crate::model::CheckedModel;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, SourceMap, Span};
-use elab::Elaborator;
+use elaborator::Elaborator;
 use load::Loader;
 use scope::NameScope;
 use walk::{Context, GraphWalk};
@@ -117,9 +119,9 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
     let Some(root) = root else {
         return CheckOutcome { model: None, diagnostics: sorted(diagnostics), sources };
     };
-    let mut elab = Elaborator::new(&modules, &sources);
-    elab.diagnostics = diagnostics;
-    modules[root].file.items.iter().for_each(|item| elab.heading_types(item));
+    let mut elaborator = Elaborator::new(&modules, &sources);
+    elaborator.diagnostics = diagnostics;
+    modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
     let models: Vec<&ast::Model> = modules[root]
         .file
         .items
@@ -132,7 +134,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
     let mut model = match models.as_slice() {
         [] => {
             let start = Span { end: modules[root].file.span.start, ..modules[root].file.span };
-            elab.report(
+            elaborator.report(
                 Diagnostic::error("E0603", "the file has no model", start, "no `model name { … }`")
                     .help("add a model, or check it as a library"),
             );
@@ -140,47 +142,47 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
         }
         [first, rest @ ..] => {
             for more in rest {
-                elab.report(
+                elaborator.report(
                     Diagnostic::error("E0603", "the file has more than one model", more.name.span, "again here")
                         .label(first.name.span, "first here")
                         .help("put each model into a file of its own"),
                 );
             }
-            elab.model(root, first, &sets)
+            elaborator.model(root, first, &sets)
         }
     };
-    if !elab.has_errors() {
-        elab.unused_names(&modules[root], false);
+    if !elaborator.has_errors() {
+        elaborator.unused_names(&modules[root], false);
     }
-    if elab.has_errors() {
+    if elaborator.has_errors() {
         model = None;
         // What follows from a fault is not worth a warning.
-        elab.diagnostics.retain(Diagnostic::is_error);
+        elaborator.diagnostics.retain(Diagnostic::is_error);
     }
-    let diagnostics = sorted(std::mem::take(&mut elab.diagnostics));
-    drop(elab);
+    let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
+    drop(elaborator);
     if let Some(m) = &mut model {
         m.sources = sources.clone();
     }
     CheckOutcome { model, diagnostics, sources }
 }
 
-/// Checks a file without a model: names and arity everywhere, and every definition instantiated at sample sizes where the types of its
-/// parameters say which.
+/// Checks a file without a model: names and arity everywhere, and every definition instantiated at
+/// sample sizes where the types of its parameters say which.
 pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (Vec<Diagnostic>, SourceMap) {
     let mut loader = Loader::new(provider);
     let root = loader.root(name, text);
     let Loader { modules, sources, diagnostics, .. } = loader;
     let Some(root) = root else { return (sorted(diagnostics), sources) };
-    let mut elab = Elaborator::new(&modules, &sources);
-    elab.diagnostics = diagnostics;
-    modules[root].file.items.iter().for_each(|item| elab.heading_types(item));
-    elab.library(root);
-    if !elab.has_errors() {
-        elab.unused_names(&modules[root], true);
+    let mut elaborator = Elaborator::new(&modules, &sources);
+    elaborator.diagnostics = diagnostics;
+    modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
+    elaborator.library(root);
+    if !elaborator.has_errors() {
+        elaborator.unused_names(&modules[root], true);
     }
-    let diagnostics = sorted(std::mem::take(&mut elab.diagnostics));
-    drop(elab);
+    let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
+    drop(elaborator);
     (diagnostics, sources)
 }
 

@@ -1,6 +1,6 @@
 //! The columns of the file that prediction writes: probabilities, labels and keys.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, Span};
 

@@ -1,6 +1,6 @@
 //! `report` and `assert`: what is measured, and what a model may cost.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::load::listed;
 use super::scope::{NameScope, Referent};
 use super::update::Updates;

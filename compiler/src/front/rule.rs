@@ -1,6 +1,6 @@
 //! Optimizers and regularizers as settings name them: a definition and its arguments.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::load::item_kind;
 use super::names;
 use super::scope::NameScope;

@@ -1,7 +1,7 @@
 //! Embedding tables: which features they hold, their rows and options.
 
 use super::declarations::{TableFamily, TableReader};
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::load::listed;
 use super::scope::{NameScope, Referent};
 use super::value::{Callee, ExprValue, nearest};

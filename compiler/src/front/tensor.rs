@@ -1,6 +1,6 @@
 //! Arithmetic on tensors and records: shapes, axes and fields.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::expr::symbol;
 use super::value::{ExprValue, RecordField, Tensor, fields_text, shape_text};
 use super::walk::{Context, InputKey};
@@ -11,7 +11,8 @@ use din_program::schema::FeatureKind;
 use std::rc::Rc;
 
 impl<'a> Elaborator<'a> {
-    /// A value as a tensor: numbers become constants, numeric features their input. Reports what is not one.
+    /// A value as a tensor: numbers become constants, numeric features become inputs. Reports any
+    /// other value.
     pub fn tensor(&mut self, value: ExprValue<'a>, span: Span) -> Option<Tensor> {
         let found = match value {
             ExprValue::Tensor(t) => return Some(t),
@@ -77,7 +78,8 @@ impl<'a> Elaborator<'a> {
         Tensor { node: self.walk.graph.input(input, span), fields: None }
     }
 
-    /// Where a feature's values live: samples, or the entries of its sequence; for a common one, requests or entries once a request.
+    /// Where a feature's values live: samples, or the entries of its sequence; for a common one,
+    /// requests, or the entries of each request.
     pub fn feature_axis(&self, feature: usize) -> AxisId {
         let feature = &self.declarations.schema.features[feature];
         let axis = feature.sequence.map_or(graph::BATCH, |s| AxisId(2 + s));
@@ -87,7 +89,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// A built node as a plain value; a type error the callers did not foresee is reported in general words.
+    /// A built node as a value without fields. A type error that the callers did not foresee is
+    /// reported in general words.
     pub fn built(&mut self, result: Result<NodeId, TypeError>, span: Span) -> ExprValue<'a> {
         match result {
             Ok(node) => ExprValue::Tensor(Tensor { node, fields: None }),
@@ -186,7 +189,8 @@ impl<'a> Elaborator<'a> {
         self.walk.graph.binary(op, x, y, span)
     }
 
-    /// Checks axes, shapes and fields of two operands of an elementwise operation; the fields of the result.
+    /// Checks axes, shapes and fields of two operands of an elementwise operation; the fields of
+    /// the result.
     pub fn same_fields(
         &mut self,
         what: &str,

@@ -1,6 +1,6 @@
 //! `predict`, `train`, `report` and `assert`: from the network to what is trained and measured.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::load::listed;
 use super::report::same_metric;
 use super::rule::RuleCall;

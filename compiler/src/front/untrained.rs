@@ -4,7 +4,7 @@
 //! Decided on the training graph as it was written, by [`dependences`], and nowhere else: later
 //! phases take every model that passes here, whatever their own simplifications find.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::load::listed;
 use super::walk::{CallFrame, VariableInstance};
 use crate::autodiff::{Dependence, dependences};
@@ -66,10 +66,10 @@ impl Elaborator<'_> {
                     | Op::Binary(_)
                     | Op::Select
                     | Op::StopGradient
+                    | Op::Broadcast
                     | Op::Concat
                     | Op::Slice { .. }
                     | Op::Reshape
-                    | Op::Broadcast
                     | Op::MatMul
                     | Op::MatMulT
                     | Op::Outer

@@ -1,6 +1,7 @@
-//! Optimizers and regularizers: each pair that a weight needs becomes one update graph over rows (or over the elements of a tensor).
+//! Optimizers and regularizers: each pair that a table or parameter has becomes one update graph,
+//! over rows of a table or over the elements of a tensor.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::rule::{RuleCall, RuleDefinition, RuleKey};
 use super::scope::{NameScope, Referent};
 use super::value::{ExprValue, Tensor, shape_text};

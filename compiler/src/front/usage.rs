@@ -2,7 +2,7 @@
 //! followed by warnings about its consequences.
 
 use super::declarations::TableReader;
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::load::{Module, item_name};
 use super::names::{self, Names};
 use din_grammar::Diagnostic;
@@ -51,7 +51,8 @@ impl<'a> Elaborator<'a> {
                     let mut inside = Names::default();
                     names::in_block(&f.body, &mut inside);
                     names::in_parameters(&f.parameters, &mut inside);
-                    // The axis that a type names is a use of nothing; parameters are used by the body alone.
+                    // A type that names an axis does not use it; parameters are used by the
+                    // body alone.
                     self.unused_parameters(&f.parameters, &inside);
                     self.unused_lets(&f.body, &inside);
                 }
@@ -94,7 +95,8 @@ impl<'a> Elaborator<'a> {
         for statement in &block.statements {
             match &statement.kind {
                 StatementKind::Let(l) => {
-                    // Of a tuple at least one name must be read: the others have to be called something.
+                    // Of a tuple at least one name must be read: the others have to be called
+                    // something.
                     if !l.names.iter().any(|n| inside.contains_key(n.name.as_str()))
                         && let Some(name) = l.names.first()
                     {

@@ -1,6 +1,8 @@
-//! What an expression can be while a model is checked: everything but tensors is known at compile time.
+//! What an expression can be while a model is checked: everything but tensors is known at compile
+//! time.
 //!
-//! [`ExprValue::Poison`] stands for a value whose fault has been reported; every operation on it gives poison again, silently.
+//! [`ExprValue::Poison`] stands for a value whose fault has been reported; every operation on it
+//! gives poison again, without a report.
 
 use crate::graph::{AxisId, NodeId, UnaryOp};
 use din_grammar::{Span, ast};
@@ -237,7 +239,8 @@ impl<'a> Callee<'a> {
     }
 }
 
-/// The known name that was meant, if one is near. One letter is near to every other: it suggests nothing.
+/// The known name that was probably meant. A name of one letter is near every other: it suggests
+/// nothing.
 pub(super) fn nearest<'n>(name: &str, candidates: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     if name.chars().count() < 2 { None } else { din_grammar::suggest::nearest(name, candidates) }
 }

@@ -1,5 +1,5 @@
-//! One walk over a model or definition: the graph that it makes, the path that names parameters, and
-//! the calls in progress.
+//! One walk over a model or definition: the graph that it makes, the path that names parameters,
+//! and the calls in progress.
 //!
 //! # Names of parameters and states
 //!
@@ -8,9 +8,9 @@
 //! - the name of a `let` or `layer` whose value is being computed (`let (a, b)` gives `a_b`), the
 //!   label of a `predict`;
 //! - the number of the turn of a `for`, from 0;
-//! - the name of a called function, if the call stands in no `let`, `layer`, assignment or `predict`
-//!   of the same body (`sum(linear(unit, 1) * history over s)` as the value of `interest` gives
-//!   `taste.linear.weight`).
+//! - the name of a called function, if the call stands in no `let`, `layer`, assignment or
+//!   `predict` of the same body (`sum(linear(unit, 1) * history over s)` as the value of `interest`
+//!   gives `taste.linear.weight`).
 //!
 //! Assignments add nothing. Two parameters of one name are an error (E0501), unless both come from
 //! calls of one `layer`.

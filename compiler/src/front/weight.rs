@@ -1,6 +1,7 @@
-//! `param`, `state` and `update`: instances by their path names, initialisers, and what a state becomes.
+//! `param`, `state` and `update`: instances by their path names, initialisers, and the new values of
+//! states.
 
-use super::elab::Elaborator;
+use super::elaborator::Elaborator;
 use super::scope::{NameScope, Referent};
 use super::value::{ExprValue, Tensor, counted, shape_text};
 use super::walk::{CallFrame, VariableInstance, VariableKind};
@@ -63,7 +64,8 @@ impl<'a> Elaborator<'a> {
         Some(shape)
     }
 
-    /// What `param` and `state` share: the place is right, the name new, shape and start are known. `None` once the fault is reported.
+    /// Checks what `param` and `state` share: the place, the name, the shape and the initial value.
+    /// `None` where a fault was reported.
     fn declared(
         &mut self,
         scope: &mut NameScope<'a>,
@@ -289,7 +291,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Statistics over an axis that is empty in a batch say nothing: the state then keeps its value.
+    /// If an axis is empty in a batch, statistics over it are meaningless: the state keeps its value.
     pub fn keep_when_empty(&mut self, value: NodeId, old: NodeId, span: Span) -> NodeId {
         let mut axes: Vec<AxisId> = Vec::new();
         let mut seen = rustc_hash::FxHashSet::default();

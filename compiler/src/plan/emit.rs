@@ -3,7 +3,7 @@
 
 use super::item::{Destination, ElementwiseOp, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
 use super::phase::{self, PhaseItems};
-use super::region::{Access, Combine as Write, Instruction, Output, Region, StridedView as Column, Value};
+use super::region::{Access, Instruction, Region, RegionOutput, StoreMode, StridedView, ValueId};
 use super::storage::BufferPlan;
 use super::{Kernels, PlanOptions};
 use crate::elementwise::Cost;
@@ -37,7 +37,7 @@ pub struct Emitter<'a> {
 /// A region with what it was made from.
 struct OpenRegion {
     region: Region,
-    values: FxHashMap<WorkItemId, Value>,
+    values: FxHashMap<WorkItemId, ValueId>,
     fills: Vec<(BufferId, f32)>,
     span: Span,
 }
@@ -368,13 +368,13 @@ impl Emitter<'_> {
         let buffer = self.stored(id);
         let mut region = Region::new(to, item.width, false);
         let argument = region.argument(KernelArg::Buffer(buffer));
-        let place = Column { argument, access: Access::Row, stride: item.width, column: 0, width: item.width };
+        let place = StridedView { argument, access: Access::Row, stride: item.width, column: 0, width: item.width };
         let x = region.emit(Instruction::Load(place));
         let least = region.emit(Instruction::Const(f64::NEG_INFINITY));
         let zero = region.emit(Instruction::Const(0.0));
         let empty = region.emit(Instruction::Binary(BinaryOp::Equal, x, least));
         let value = region.emit(Instruction::Select(empty, zero, x));
-        region.outputs.push(Output { value, place, combine: Write::Store });
+        region.outputs.push(RegionOutput { value, place, mode: StoreMode::Store });
         self.kernel(region, item.span)
     }
 
@@ -424,7 +424,7 @@ impl Emitter<'_> {
 
     /// Adds one item to its region.
     fn join(&mut self, phase: &mut Phase, open: &mut OpenRegion, id: WorkItemId, item: &WorkItem) {
-        let v: Vec<Value> = item.operands.iter().map(|o| self.operand(open, o, item)).collect();
+        let v: Vec<ValueId> = item.operands.iter().map(|o| self.operand(open, o, item)).collect();
         match item.kind {
             WorkKind::Elementwise(map) => {
                 let value = match map {
@@ -445,21 +445,21 @@ impl Emitter<'_> {
                 };
                 if let Some((buffer, column)) = target {
                     let place = self.column(open, buffer, column, item.width, item.axis);
-                    open.region.outputs.push(Output { value, place, combine: Write::Store });
+                    open.region.outputs.push(RegionOutput { value, place, mode: StoreMode::Store });
                 }
             }
             WorkKind::RowSum => {
                 let buffer = self.stored(id);
                 let place = self.column(open, buffer, 0, 1, item.axis);
-                open.region.outputs.push(Output { value: v[0], place, combine: Write::StoreRowSum });
+                open.region.outputs.push(RegionOutput { value: v[0], place, mode: StoreMode::StoreRowSum });
             }
             WorkKind::Sum { to } | WorkKind::Max { to } => {
                 let buffer = self.stored(id);
                 let maximum = matches!(item.kind, WorkKind::Max { .. });
                 let (combine, write, start) = if maximum {
-                    (Combine::Max, Write::Max, f32::NEG_INFINITY)
+                    (Combine::Max, StoreMode::Max, f32::NEG_INFINITY)
                 } else {
-                    (Combine::Sum, Write::Add, 0.0)
+                    (Combine::Sum, StoreMode::Add, 0.0)
                 };
                 let buffer = if to == GLOBAL {
                     self.reduction(phase, id, combine)
@@ -468,7 +468,7 @@ impl Emitter<'_> {
                     buffer
                 };
                 let place = self.column(open, buffer, 0, item.width, item.axis);
-                open.region.outputs.push(Output { value: v[0], place, combine: write });
+                open.region.outputs.push(RegionOutput { value: v[0], place, mode: write });
             }
             WorkKind::MatMul { .. }
             | WorkKind::MatMulT { .. }
@@ -481,7 +481,7 @@ impl Emitter<'_> {
     }
 
     /// An operand's value in a region: a register, a constant or a load.
-    fn operand(&mut self, open: &mut OpenRegion, o: &WorkOperand, user: &WorkItem) -> Value {
+    fn operand(&mut self, open: &mut OpenRegion, o: &WorkOperand, user: &WorkItem) -> ValueId {
         match o.src {
             OperandSource::Const(c) => open.region.emit(Instruction::Const(c)),
             OperandSource::Item(i) if open.values.contains_key(&i) && phase::fuses(self.item(i), o, user) => {
@@ -496,7 +496,7 @@ impl Emitter<'_> {
                     let above = KernelArg::Ancestor { of: user.axis, to: axis };
                     Access::Nested { outer: rows, inner: open.region.argument(above) }
                 };
-                let place = Column { argument, access, stride: width, column: o.column, width: o.width };
+                let place = StridedView { argument, access, stride: width, column: o.column, width: o.width };
                 open.region.emit(Instruction::Load(place))
             }
             OperandSource::External { .. } | OperandSource::Item(_) => {
@@ -508,7 +508,14 @@ impl Emitter<'_> {
     }
 
     /// Columns of a buffer as seen by a region over `axis`.
-    fn column(&mut self, open: &mut OpenRegion, buffer: BufferId, column: u32, width: u32, axis: AxisId) -> Column {
+    fn column(
+        &mut self,
+        open: &mut OpenRegion,
+        buffer: BufferId,
+        column: u32,
+        width: u32,
+        axis: AxisId,
+    ) -> StridedView {
         let b = self.storage.buffer(buffer).clone();
         let argument = open.region.argument(KernelArg::Buffer(buffer));
         let by_row_number =
@@ -524,7 +531,7 @@ impl Emitter<'_> {
         } else {
             Access::Indexed { index: open.region.argument(KernelArg::Ancestor { of: axis, to: b.axis }) }
         };
-        Column { argument, access, stride: b.width, column, width }
+        StridedView { argument, access, stride: b.width, column, width }
     }
 }
 
@@ -534,7 +541,7 @@ pub fn describe(region: &Region) -> String {
     for i in &region.body {
         let word = match i {
             Instruction::Unary(op, _) if op.description().cost == Cost::Expensive => op.name(),
-            Instruction::Load(Column { access: Access::Indexed { .. } | Access::Nested { .. }, .. }) => "gather",
+            Instruction::Load(StridedView { access: Access::Indexed { .. } | Access::Nested { .. }, .. }) => "gather",
             Instruction::Binary(BinaryOp::Multiply, ..) => "multiply",
             Instruction::Select(..) => "select",
             Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Const(_) | Instruction::Load(_) => continue,
@@ -543,7 +550,7 @@ pub fn describe(region: &Region) -> String {
             words.push(word);
         }
     }
-    if region.outputs.iter().any(|o| o.combine == Write::Add) {
+    if region.outputs.iter().any(|o| o.mode == StoreMode::Add) {
         words.push("sum");
     }
     if words.is_empty() { "copy".into() } else { words.join("_") }

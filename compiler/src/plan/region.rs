@@ -14,10 +14,10 @@ use std::hash::{Hash, Hasher};
 
 /// Index into [`Region::body`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Value(pub u32);
+pub struct ValueId(pub u32);
 
-/// A strided array: column `c` of row `r` is the f32 at `args[argument] + (r * stride + column + c)
-/// * 4`.
+/// A strided array: column `c` of row `r` is the f32 at
+/// `args[argument] + (r * stride + column + c) * 4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StridedView {
     pub argument: u32,
@@ -32,10 +32,10 @@ pub struct StridedView {
 pub enum Instruction {
     Const(f64),
     Load(StridedView),
-    Unary(UnaryOp, Value),
-    Binary(BinaryOp, Value, Value),
+    Unary(UnaryOp, ValueId),
+    Binary(BinaryOp, ValueId, ValueId),
     /// `b` where `a != 0`, else `c`
-    Select(Value, Value, Value),
+    Select(ValueId, ValueId, ValueId),
 }
 
 impl Eq for Instruction {}
@@ -54,7 +54,7 @@ impl Hash for Instruction {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Combine {
+pub enum StoreMode {
     /// Overwrites.
     Store,
     /// Adds to what is there.
@@ -66,10 +66,10 @@ pub enum Combine {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Output {
-    pub value: Value,
+pub struct RegionOutput {
+    pub value: ValueId,
     pub place: StridedView,
-    pub combine: Combine,
+    pub mode: StoreMode,
 }
 
 /// One kernel.
@@ -82,7 +82,7 @@ pub struct Region {
     /// What each argument points at; indices are used by places and accesses.
     pub arguments: Vec<KernelArg>,
     pub body: Vec<Instruction>,
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<RegionOutput>,
 }
 
 impl Region {
@@ -100,12 +100,12 @@ impl Region {
     }
 
     /// The value of `instruction`, reusing an equal earlier one.
-    pub fn emit(&mut self, instruction: Instruction) -> Value {
+    pub fn emit(&mut self, instruction: Instruction) -> ValueId {
         if let Some(k) = self.body.iter().position(|i| *i == instruction) {
-            return Value(k as u32);
+            return ValueId(k as u32);
         }
         self.body.push(instruction);
-        Value(self.body.len() as u32 - 1)
+        ValueId(self.body.len() as u32 - 1)
     }
 
     /// What the region's code does with its arguments.
@@ -141,7 +141,7 @@ impl Region {
     }
 
     /// The value as a number that is known now: the exponent of a power.
-    pub fn exponent(&self, value: Value) -> Option<f64> {
+    pub fn exponent(&self, value: ValueId) -> Option<f64> {
         if let Instruction::Const(c) = self.body[value.0 as usize] { Some(c) } else { None }
     }
 
@@ -156,7 +156,7 @@ impl Region {
             Instruction::Load(p) => flat(p) || scalar(p),
             Instruction::Const(_) | Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => true,
         });
-        loads && self.outputs.iter().all(|o| o.combine == Combine::Store && flat(&o.place))
+        loads && self.outputs.iter().all(|o| o.mode == StoreMode::Store && flat(&o.place))
     }
 }
 

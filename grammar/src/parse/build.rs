@@ -1,7 +1,7 @@
 //! Pest's pairs to the tree: the file, imports, definitions, types and statements.
 //!
-//! Relies on the shape of `din.pest`: a child that a rule demands is there. What the grammar cannot say (numbers out of
-//! range, doc comments before nothing, trees too high) is reported here.
+//! It relies on the shape of `din.pest`: a child that a rule demands exists. What the grammar cannot
+//! say (numbers out of range, doc comments before nothing, trees too high) is reported here.
 
 use super::Rule;
 use crate::ast::*;
@@ -48,6 +48,11 @@ impl<'i> Iterator for Children<'i> {
         self.peek()?;
         self.pairs.next()
     }
+}
+
+/// Stops at a rule that the grammar does not have at this place.
+pub(super) fn unexpected(rule: Rule) -> ! {
+    unreachable!("din.pest: `{rule:?}` cannot stand here")
 }
 
 /// Rules whose presence says nothing that the parent rule or its order of children does not say.
@@ -182,7 +187,8 @@ impl<'t> Builder<'t> {
             match node.as_rule() {
                 Rule::edition => file.edition = Some(self.edition(node)),
                 Rule::import => file.imports.push(self.import(node)),
-                _ => file.items.push(self.item(node)),
+                Rule::item => file.items.push(self.item(node)),
+                other => unexpected(other),
             }
         }
         file
@@ -203,7 +209,7 @@ impl<'t> Builder<'t> {
             match child.as_rule() {
                 Rule::any_word => path.push(self.ident(&child)),
                 Rule::alias => alias = Some(self.ident(&Children::new(child).need())),
-                _ => {
+                Rule::import_group => {
                     for name in Children::new(child) {
                         let mut parts = Children::new(name);
                         let name = self.ident(&parts.need());
@@ -211,6 +217,7 @@ impl<'t> Builder<'t> {
                         names.push(UseName { name, alias });
                     }
                 }
+                other => unexpected(other),
             }
         }
         if names.is_empty()
@@ -250,12 +257,14 @@ impl<'t> Builder<'t> {
                 let scope = match children.need().as_str() {
                     "weight" => OptimizerScope::Weight,
                     "row" => OptimizerScope::Row,
-                    _ => OptimizerScope::Tensor,
+                    "tensor" => OptimizerScope::Tensor,
+                    other => unreachable!("din.pest: `{other}` is no scope"),
                 };
                 let body = self.block(children.need(), 0);
                 Item::Optimizer(Optimizer { docs, name, parameters, scope, body, span })
             }
-            _ => Item::Metric(MetricDecl { docs, name, parameters, span }),
+            Rule::metric => Item::Metric(MetricDecl { docs, name, parameters, span }),
+            other => unexpected(other),
         }
     }
 
@@ -282,7 +291,8 @@ impl<'t> Builder<'t> {
                 let axis = self.ident(&children.need());
                 TypeKind::Ragged { axis, element: self.shape(children.need()) }
             }
-            _ => TypeKind::Named(self.ident(&child)),
+            Rule::identifier | Rule::fn_type => TypeKind::Named(self.ident(&child)),
+            other => unexpected(other),
         };
         Type { kind, span }
     }
@@ -293,7 +303,8 @@ impl<'t> Builder<'t> {
             let child = Children::new(dimension).need();
             shape.push(match child.as_rule() {
                 Rule::count => Dimension::Size { value: self.count(&child), span: self.span(&child) },
-                _ => Dimension::Name(self.ident(&child)),
+                Rule::identifier => Dimension::Name(self.ident(&child)),
+                other => unexpected(other),
             });
         }
         shape
@@ -353,7 +364,8 @@ impl<'t> Builder<'t> {
                 let body = self.block(children.need(), height + 1);
                 StatementKind::For { variable, list, body }
             }
-            _ => StatementKind::Expr(self.expression(node, height)),
+            Rule::expression => StatementKind::Expr(self.expression(node, height)),
+            other => unexpected(other),
         };
         into.push(Statement { kind, span });
     }

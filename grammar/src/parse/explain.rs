@@ -1,5 +1,5 @@
-//! Words for what the grammar refused: what was expected at that point, what was found, the form of the construct, and one
-//! help where a common slip is recognisable.
+//! Syntax errors in words: what was expected where the parser stopped, what was found, the form of
+//! the construct, and one help where a common slip is recognisable.
 
 use super::Rule;
 use super::build::shortened;
@@ -199,7 +199,7 @@ fn goes_on(word: &str) -> bool {
     OPERATORS.contains(&word) || matches!(word, "-" | "=" | "," | ":" | "not" | "in")
 }
 
-/// One help for a slip that can be told from the tokens around.
+/// One help for a slip that the surrounding tokens show.
 fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String> {
     use Rule::*;
     let wants = |rule| refusal.expected.contains(&rule);

@@ -1,9 +1,9 @@
 //! Expressions: the flat sequence that the grammar reads, ordered by precedence.
 //!
-//! Loosest first: `or`, `and`, `not`, comparisons (which do not chain), `+ -`, `where`, `* / @`, unary `-`, `^` (right).
-//! The height of the tree is bounded before it is built.
+//! Loosest first: `or`, `and`, `not`, comparisons (which do not chain), `+ -`, `where`, `* / @`,
+//! unary `-`, `^` (right). The height of the tree is bounded before it is built.
 
-use super::build::{Builder, Children, PestNode};
+use super::build::{Builder, Children, PestNode, unexpected};
 use super::{MAX_HEIGHT, Rule};
 use crate::ast::*;
 use crate::scan::unit_start;
@@ -38,7 +38,8 @@ fn infix(text: &str) -> (Infix, u8) {
         "*" => (Multiply, 7),
         "/" => (Divide, 7),
         "@" => (Product, 7),
-        _ => (Power, 9),
+        "^" => (Power, 9),
+        other => unreachable!("din.pest: `{other}` is no operator"),
     };
     (Infix::Binary(op), precedence)
 }
@@ -170,7 +171,8 @@ impl Builder<'_> {
                 }
             }
             Rule::if_ => return self.if_(node, height),
-            _ => ExprKind::Name(node.as_str().to_owned()),
+            Rule::identifier => ExprKind::Name(node.as_str().to_owned()),
+            other => unexpected(other),
         };
         Expr { kind, span }
     }

@@ -1,7 +1,7 @@
 //! Pest's pairs to the tree: the members of a model, their fields and settings.
 
 use super::Rule;
-use super::build::{Builder, Children, PestNode};
+use super::build::{Builder, Children, PestNode, unexpected};
 use crate::ast::*;
 
 impl Builder<'_> {
@@ -26,8 +26,7 @@ impl Builder<'_> {
             Rule::assertion => MemberKind::Assert { condition: self.expression(Children::new(node).need(), 0) },
             Rule::common => {
                 let mut groups: Vec<Ident> = Children::new(node).map(|name| self.ident(&name)).collect();
-                // The grammar ends the list with the name after `by`.
-                let by = groups.pop().unwrap_or(Ident { name: String::new(), span });
+                let by = groups.pop().expect("din.pest: the list ends with the name after `by`");
                 MemberKind::Common { groups, by }
             }
             _ => self.named_member(rule, node),
@@ -61,7 +60,8 @@ impl Builder<'_> {
                 let space = children.next().map(|value| self.expression(value, 0));
                 MemberKind::Hyper { name, default, space }
             }
-            _ => MemberKind::Predict { target: name, distribution: self.expression(children.need(), 0) },
+            Rule::predict => MemberKind::Predict { target: name, distribution: self.expression(children.need(), 0) },
+            other => unexpected(other),
         }
     }
 
@@ -77,7 +77,8 @@ impl Builder<'_> {
         let node = Children::new(node).need();
         match node.as_rule() {
             Rule::string => Ident { name: self.string(&node), span: self.span(&node) },
-            _ => self.ident(&node),
+            Rule::any_word => self.ident(&node),
+            other => unexpected(other),
         }
     }
 
@@ -118,7 +119,8 @@ impl Builder<'_> {
                 let width = Children::new(child).next().map(|width| self.expression(width, 0));
                 FeatureKindName::Number { width }
             }
-            _ => FeatureKindName::Other(self.ident(&child)),
+            Rule::identifier => FeatureKindName::Other(self.ident(&child)),
+            other => unexpected(other),
         };
         FeatureKindDecl { kind, span }
     }
@@ -133,11 +135,11 @@ impl Builder<'_> {
                 let paths = Children::new(target).map(|path| self.field_path(path)).collect();
                 EmbeddingTarget::Fields { name, paths }
             }
-            // The grammar has fields after a name only.
-            (name, _) => {
+            (name, Rule::each_of) => {
                 let groups = Children::new(target).map(|group| self.ident(&group)).collect();
                 EmbeddingTarget::EachOf { name, groups }
             }
+            (_, other) => unexpected(other),
         };
         let options = children.next().map(|node| self.settings(node)).unwrap_or_default();
         Embedding { width, target, options }
@@ -165,7 +167,8 @@ impl Builder<'_> {
         for child in children {
             match child.as_rule() {
                 Rule::updates => updates = Some(self.updates(child)),
-                _ => values.push(self.expression(child, 0)),
+                Rule::expression => values.push(self.expression(child, 0)),
+                other => unexpected(other),
             }
         }
         Setting { docs, word, values, updates, span }

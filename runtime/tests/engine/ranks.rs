@@ -216,7 +216,7 @@ fn parts_that_do_not_fit_are_errors() {
         let outcome = executor.gradients(&state, &tables, &inputs);
         matches!(outcome, Err(ExecError::Check(CheckError::Input(_))))
     };
-    assert!(!refused(Some(&[good.clone()]), None) && !refused(None, Some(&[1, 40, 90])));
+    assert!(!refused(Some(std::slice::from_ref(&good)), None) && !refused(None, Some(&[1, 40, 90])));
     assert!(refused(None, Some(&[1, 40])));
     assert!(refused(Some(&[]), None));
     let spoiled = |spoil: fn(&mut FetchedRows)| {

@@ -267,7 +267,7 @@ fn steps_run_ahead() {
 
 #[test]
 fn steps_run_ahead_in_parts() {
-    runs_ahead(CudaOptions { memory: Some(24 << 10), ..CudaOptions::default() });
+    runs_ahead(CudaOptions { table_memory: Some(24 << 10), ..CudaOptions::default() });
 }
 
 /// The batch as data sets give it.
@@ -298,7 +298,7 @@ fn a_session_trains_on_a_device() {
 /// The same where the device has no room for the tables.
 #[test]
 fn a_session_trains_in_parts() {
-    session(CudaOptions { memory: Some(24 << 10), ..CudaOptions::default() });
+    session(CudaOptions { table_memory: Some(24 << 10), ..CudaOptions::default() });
 }
 
 fn session(options: CudaOptions) {

@@ -49,7 +49,7 @@ fn ahead_in_parts(library: &Path, images: &[CudaImage], case: &Case) {
     let mut other = case.trainer_with(CudaOptions::default()).unwrap();
     let engine = |memory| {
         let gpu = Gpu::open_with(library, 0, images).unwrap();
-        let options = CudaOptions { memory, ..CudaOptions::default() };
+        let options = CudaOptions { table_memory: memory, ..CudaOptions::default() };
         let mut engine =
             CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, options, Threads::caller()).unwrap();
         let (state, tables) = case.start();

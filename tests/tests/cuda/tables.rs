@@ -16,7 +16,7 @@ fn row_bytes(table: &Table) -> usize {
 
 /// Room for so many rows of each table.
 fn room(tables: &[Table], rows: usize) -> CudaOptions {
-    CudaOptions { memory: Some(tables.iter().map(|t| row_bytes(t) * rows).sum()), ..CudaOptions::default() }
+    CudaOptions { table_memory: Some(tables.iter().map(|t| row_bytes(t) * rows).sum()), ..CudaOptions::default() }
 }
 
 fn logits(trainer: &mut Trainer<Shim<'_>>, batch: &din_tests::cuda::Columns) -> Vec<f32> {
@@ -139,7 +139,7 @@ fn a_step_that_does_not_run_changes_nothing() {
 #[test]
 fn tables_with_dense_updates_must_fit() {
     let case = case("kuairand");
-    let error = case.trainer_with(CudaOptions { memory: Some(64), ..CudaOptions::default() }).unwrap_err();
+    let error = case.trainer_with(CudaOptions { table_memory: Some(64), ..CudaOptions::default() }).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, DeviceError::Whole { .. }) && text.contains("`with dense updates`"), "{text}");
 }

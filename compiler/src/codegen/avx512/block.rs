@@ -4,7 +4,7 @@
 use super::asm::{self, Address, Assembler, Gpr, Mask, Masking, Operand, Zmm};
 use super::vector::{Id, VectorOperation, VectorOperator, VectorProgram};
 use crate::codegen::math::Comparison;
-use crate::plan::region::Combine;
+use crate::plan::region::StoreMode;
 use rustc_hash::FxHashMap;
 
 /// Why the operands of a fused multiply-add can be encoded.
@@ -28,7 +28,7 @@ pub struct RowResult {
     pub slot: u32,
     /// Bytes into the row.
     pub column: i32,
-    pub combine: Combine,
+    pub mode: StoreMode,
 }
 
 /// What stays the same from block to block.
@@ -315,20 +315,20 @@ impl Block<'_, '_> {
         }
         let mut sum = 0;
         for (r, &value) in self.frame.results.iter().zip(&values) {
-            match r.combine {
-                Combine::Store => {
+            match r.mode {
+                StoreMode::Store => {
                     let to = self.address(r.slot, r.column, true);
                     self.asm.store(value, to, self.tail);
                 }
-                Combine::Add | Combine::Max => {
+                StoreMode::Add | StoreMode::Max => {
                     let (t, to) = (self.allocate()?, self.address(r.slot, r.column, true));
                     self.asm.unary(asm::LOAD, t, Operand::Vector(to), self.lanes());
-                    let v = if r.combine == Combine::Add { asm::ADD } else { asm::MAXIMUM };
+                    let v = if r.mode == StoreMode::Add { asm::ADD } else { asm::MAXIMUM };
                     self.asm.binary(v, t, t, Operand::Register(value), Masking::All);
                     self.asm.store(t, to, self.tail);
                     self.deallocate(t);
                 }
-                Combine::StoreRowSum => {
+                StoreMode::StoreRowSum => {
                     let to = self.frame.sums[sum];
                     sum += 1;
                     let which = self.tail.map_or(Masking::All, Masking::Kept);

@@ -12,7 +12,7 @@ mod block;
 mod vector;
 
 use super::math::{Arithmetic, Repr};
-use crate::plan::region::{Access, Combine, Instruction, Region, StridedView};
+use crate::plan::region::{Access, Instruction, Region, StoreMode, StridedView};
 use asm::{Address, Assembler, Condition, Gpr, Mask, Masking, Operand, Zmm};
 use block::{AddressLocation, Frame, OutOfRegisters};
 use din_program::schedule::KernelArg;
@@ -106,14 +106,14 @@ impl Lowered {
         }
         let mut results = Vec::with_capacity(region.outputs.len());
         for o in &region.outputs {
-            if o.combine != Combine::StoreRowSum && o.place.width != region.width {
+            if o.mode != StoreMode::StoreRowSum && o.place.width != region.width {
                 return None;
             }
             results.push(block::RowResult {
                 value: program.of_repr(values[o.value.0 as usize]),
                 slot: slot(&o.place),
                 column: 4 * o.place.column as i32,
-                combine: o.combine,
+                mode: o.mode,
             });
         }
         let mut uses = vec![0; program.operations.len()];
@@ -146,7 +146,7 @@ impl Lowered {
             free &= !(1 << register);
             Ok(Zmm(register))
         };
-        let row_sums = self.results.iter().filter(|r| r.combine == Combine::StoreRowSum);
+        let row_sums = self.results.iter().filter(|r| r.mode == StoreMode::StoreRowSum);
         let sums: Vec<Zmm> = row_sums.map(|_| reserve()).collect::<Result<_, OutOfRegisters>>()?;
         // The most used constants get registers.
         let mut wanted: Vec<(u32, u32)> = Vec::new();
@@ -380,7 +380,7 @@ impl Writer<'_, '_> {
     }
 
     fn row_sums(&mut self) {
-        let results = self.lowered.results.iter().filter(|r| r.combine == Combine::StoreRowSum);
+        let results = self.lowered.results.iter().filter(|r| r.mode == StoreMode::StoreRowSum);
         for (r, &sum) in results.zip(self.frame.sums) {
             // Blocks are over: every register that they used is free.
             let t = Zmm(self.frame.free.trailing_zeros() as u8);

@@ -1,4 +1,5 @@
-//! What the graphs compute: axes, reductions, losses, states. Values are computed by the reference interpreter where sizes are small.
+//! What the graphs compute: axes, reductions, losses, states. Values are computed by the reference
+//! interpreter where sizes are small.
 
 use super::*;
 use crate::graph::{AxisId, BATCH, GLOBAL, InputKind, UnaryOp};
@@ -81,7 +82,8 @@ fn losses_add_up_and_missing_labels_do_not_count() {
     let present = m.train.inputs.iter().filter(|i| matches!(i.kind, InputKind::Present { label: 1 })).count();
     assert_eq!(present, 1);
     assert_eq!(m.schema.labels[1].missing, Some(-1.0));
-    // The term of `bought` alone is 0 where it is missing: the sum of both terms is what is averaged.
+    // The term of `bought` alone is 0 where it is missing: the sum of both terms is what is
+    // averaged.
     let masks = nodes(&m.train, |op| *op == Op::Select);
     assert_eq!(masks.len(), 1);
     let loss = m.train.roots.iter().find(|r| matches!(r, Root::Loss(_))).unwrap().node();

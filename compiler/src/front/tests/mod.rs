@@ -1,5 +1,5 @@
-//! The front end on models of a few lines. What is asserted is the model that comes out, computed by hand from the text, not what this crate
-//! prints; messages are compared in `tests/ui`.
+//! The front end on models of a few lines. What is asserted is the model that comes out, computed
+//! by hand from the text, not what this crate prints; messages are compared in `tests/ui`.
 mod layout;
 mod meaning;
 mod robust;

@@ -7,10 +7,46 @@
 use super::budget::bytes_with_headroom;
 use super::driver::{DeviceError, DevicePtr, Driver};
 use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
+use super::step_args::no_pointer;
 use super::table_cache::{TableCache, row_bytes, tell};
 use crate::exec::common::DenseState;
 use crate::table::{RowField, Table};
 use din_program::SlotScope;
+use din_program::schedule::Storage;
+
+/// The model on the device.
+#[derive(Debug)]
+pub(super) struct DeviceModel {
+    pub dense: DenseValues,
+    pub tables: Vec<DeviceTable>,
+    /// Bytes for tables, once it is known that there is a limit.
+    pub budget: Option<usize>,
+    /// Steps done.
+    pub step: u64,
+    /// Whether the device has the model: not before the first upload, nor after a step that failed
+    /// half way.
+    pub uploaded: bool,
+    /// Whether rows of tables are on their way back to the host.
+    pub rows_moving: bool,
+}
+
+impl DeviceModel {
+    pub fn new(tables: usize, budget: Option<usize>) -> DeviceModel {
+        DeviceModel {
+            dense: DenseValues::default(),
+            tables: (0..tables).map(|_| DeviceTable::default()).collect(),
+            budget,
+            step: 0,
+            uploaded: false,
+            rows_moving: false,
+        }
+    }
+
+    pub fn free(&mut self, driver: &mut impl Driver) {
+        self.dense.free(driver);
+        self.tables.iter_mut().for_each(|table| table.free(driver));
+    }
+}
 
 /// Dense values.
 #[derive(Debug, Default)]
@@ -48,7 +84,7 @@ impl DenseValues {
         slots.for_each(|(at, s)| put(at, s));
         self.states.iter().zip(&state.states).for_each(|(at, s)| put(at, s));
         driver.write(self.block.at, &bytes)?;
-        self.space.tell(driver, self.block.at, true);
+        self.space.declare(driver, self.block.at, true);
         Ok(())
     }
 
@@ -76,6 +112,29 @@ impl DenseValues {
         RelativePtr::Fixed(self.block.at + self.slots[k][slot] as u64)
     }
 
+    /// What the update of parameter `k` reads and writes.
+    pub fn update_ptr(&self, place: Storage, k: usize, gradient: RelativePtr) -> Result<RelativePtr, DeviceError> {
+        match place {
+            Storage::Weight => Ok(self.param(k)),
+            Storage::Gradient => Ok(gradient),
+            Storage::UpdateSlot(slot) => Ok(self.slot(k, slot as usize)),
+            Storage::Arena(_)
+            | Storage::Tile(_)
+            | Storage::Partial
+            | Storage::Param(_)
+            | Storage::State(_)
+            | Storage::Dense(_)
+            | Storage::Label(_)
+            | Storage::Present(_)
+            | Storage::Length(_)
+            | Storage::Count(_)
+            | Storage::Step
+            | Storage::InBatch
+            | Storage::Frequency
+            | Storage::UpdateCount => Err(no_pointer(place)),
+        }
+    }
+
     pub fn state(&self, k: usize) -> DevicePtr {
         self.block.at + self.states[k] as u64
     }
@@ -100,7 +159,7 @@ pub(super) struct DeviceTable {
 
 /// ArraySource of rows `from..to` of a slab.
 fn rows_of(values: &[f32], width: usize, from: usize, to: usize) -> &[f32] {
-    values.get(from * width..to * width).unwrap_or_default()
+    &values[from * width..to * width]
 }
 
 /// What an array is for, in messages.

@@ -203,7 +203,7 @@ impl BlockLayout {
     }
 
     /// Tells the driver of the arrays.
-    pub fn tell<D: Driver>(&self, driver: &mut D, at: DevicePtr, written: bool) {
+    pub fn declare<D: Driver>(&self, driver: &mut D, at: DevicePtr, written: bool) {
         if D::CHECKS {
             driver.declare_arrays(at, self.bytes, &self.arrays(at, written));
         }

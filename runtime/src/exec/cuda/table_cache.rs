@@ -184,14 +184,14 @@ impl TableCache {
 
     /// Where the rows of a feature are, which [`TableCache::place`] has placed.
     pub fn places_of<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
-        rows.iter().map(|&row| self.places.get(row as usize).copied().unwrap_or(0))
+        rows.iter().map(|&row| self.places[row as usize])
     }
 
     /// Writes the rows that come and stages what moves them; `array` gives the device's arrays.
     pub fn stage<D: Driver>(
         &mut self,
         driver: &mut D,
-        stage: &mut UploadPlan,
+        plan: &mut UploadPlan,
         table: &Table,
         array: impl Fn(RowField) -> RelativePtr,
     ) -> Result<RowMoves, DeviceError> {
@@ -205,15 +205,15 @@ impl TableCache {
         for &row in &self.coming {
             self.packed.push(self.places[row as usize]);
             for &(field, width) in &self.fields {
-                let numbers = table.field(field).get(row as usize * width..(row as usize + 1) * width);
-                self.packed.extend(numbers.unwrap_or_default().iter().map(|x| x.to_bits()));
+                let values = &table.field(field)[row as usize * width..(row as usize + 1) * width];
+                self.packed.extend(values.iter().map(|x| x.to_bits()));
             }
         }
         if !self.packed.is_empty() {
             driver.write(self.from_host.at, bytes_of(&self.packed))?;
         }
-        spaces[0].tell(driver, self.from_host.at, true);
-        spaces[1].tell(driver, self.to_host.at, false);
+        spaces[0].declare(driver, self.from_host.at, true);
+        spaces[1].declare(driver, self.to_host.at, false);
         let mut pointers = vec![RelativePtr::Fixed(self.from_host.at), RelativePtr::Fixed(self.to_host.at)];
         debug_assert_eq!(pointers.len(), MovePointer::Arrays as usize);
         pointers.extend(self.fields.iter().map(|&(field, _)| array(field)));
@@ -223,8 +223,8 @@ impl TableCache {
         scalars[MoveScalar::Stride as usize] = stride as u32;
         scalars.push(self.fields.len() as u32);
         scalars.extend(self.fields.iter().map(|&(_, width)| width as u32));
-        let scalars = stage.put(&scalars, "scalars of rows that move")?;
-        Ok(RowMoves { pointers: stage.pointers(&pointers)?, scalars })
+        let scalars = plan.put(&scalars, "scalars of rows that move")?;
+        Ok(RowMoves { pointers: plan.pointers(&pointers)?, scalars })
     }
 
     /// Takes back the rows that have gone with the step that ran.
@@ -237,8 +237,8 @@ impl TableCache {
         for (&row, packed) in self.going.iter().zip(self.packed.chunks(stride)) {
             let mut numbers = packed.iter().skip(1);
             for &(field, width) in &self.fields {
-                let to = table.field_mut(field).get_mut(row as usize * width..(row as usize + 1) * width);
-                for (to, from) in to.unwrap_or_default().iter_mut().zip(numbers.by_ref()) {
+                let to = &mut table.field_mut(field)[row as usize * width..(row as usize + 1) * width];
+                for (to, from) in to.iter_mut().zip(numbers.by_ref()) {
                     *to = f32::from_bits(*from);
                 }
             }

@@ -24,7 +24,6 @@ const MAX_STEPS: u64 = 1_000_000;
 pub(super) const MAX_WIDTH: f64 = 16_777_216.0;
 
 /// What all walks share: sources, declarations, parameters and states, faults and limits.
-
 pub(super) struct Elaborator<'a> {
     pub modules: &'a [Module],
     pub sources: &'a SourceMap,
@@ -96,7 +95,8 @@ impl<'a> Elaborator<'a> {
         if !self.reported.insert((diagnostic.code, first.span, diagnostic.message.clone())) {
             return;
         }
-        // The library is right in itself: what several of its lines say of one call is one fault of that call.
+        // The library has no faults of its own: several reports about one call of it are one fault of
+        // that call.
         let in_library = self.sources.get(first.span.file).is_some_and(|f| f.name.starts_with("std."));
         if let Some(outer) = frames.first()
             && in_library
