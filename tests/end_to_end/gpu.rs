@@ -249,7 +249,10 @@ fn what_is_missing_is_told_and_only_auto_without_a_gpu_goes_on() {
     }
     bench.ranker(&train("cuda:3")).expect(3).says("there is no GPU 3");
     bench.ranker(&train("gpu")).expect(2).says("expected cpu, auto, or cuda:");
-    bench.din("train {model} {data} --out {own}/run --precision tf32").expect(1).says("--precision is of a GPU's");
+    bench
+        .din("train {model} {data} --out {own}/run --precision tf32")
+        .expect(1)
+        .says("--precision applies only to GPU runs");
     assert!(!bench.path("run").exists());
     bench.run(&made().path("ranker"), &no_driver, &train("auto")).expect(0).says("on the CPU");
     assert_eq!(json(&bench.path("run/run.json"))["device"], "cpu");
