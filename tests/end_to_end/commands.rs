@@ -119,7 +119,7 @@ fn emit_shows_every_stage() {
     }
 }
 
-/// A machine without the compiler of CUDA source is told what to install.
+/// A machine without the compiler of CUDA source gets an error that says what to install.
 #[test]
 fn emit_without_nvrtc_says_what_to_do() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_din"));
