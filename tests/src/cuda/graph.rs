@@ -1,4 +1,5 @@
-//! Bare graphs on a device: many are planned into one source, so that it is compiled once; then each runs by the runtime's engine on its inputs.
+//! Bare graphs on a device: many are planned into one source, so that it is compiled once; then
+//! each runs by the runtime's engine on its inputs.
 
 use super::Failure;
 use crate::machine::{Given, around, result, scheduled};
@@ -90,7 +91,8 @@ impl Corpus {
     }
 }
 
-/// The case of a seed; every second with all that may be grouped on groups, every third with all nodes as roots, every third differentiated.
+/// The case of a seed; every second with all that may be grouped on groups, every third with all
+/// nodes as roots, every third differentiated.
 pub fn varied(seed: u64, widest: usize, draws: usize) -> Case {
     let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
     let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest });

@@ -1,8 +1,9 @@
-//! What training changes, on the device: parameters, their optimizer states and the states in one block, and tables with a block for each of
-//! their arrays.
+//! What training changes, on the device: parameters, their optimizer state and the states in one
+//! block, and tables with one block for each of their arrays.
 //!
-//! A table's rows below [`DeviceTable::rows`] are the device's; the host makes new rows, and [`DeviceTable::sync`] brings them over. Of a table
-//! with a [`TableCache`] the device has some rows, and the host the others.
+//! The device owns a table's rows below [`DeviceTable::rows`]; the host creates new rows, and
+//! [`DeviceTable::sync`] uploads them. Of a table with a [`TableCache`] the device has some rows,
+//! and the host the others.
 
 use super::budget::bytes_with_headroom;
 use super::driver::{DeviceError, DevicePtr, Driver};
@@ -244,13 +245,14 @@ impl DeviceTable {
         blocks.map(DeviceBlock::capacity).sum()
     }
 
-    /// Bytes that the table's new rows make it allocate, beside those that it has.
+    /// Bytes that the table's new rows make it allocate in addition.
     pub fn grows_by(&self, table: &Table) -> usize {
         let fits = table.rows().saturating_mul(table.width() * 4) <= self.weights.capacity();
         if fits || self.cache.is_some() { 0 } else { bytes_with_headroom(row_bytes(table), table.rows()) }
     }
 
-    /// Brings over the rows that the host has made since the last time; all of them the first time. A cache gets them when they are read.
+    /// Brings over the rows that the host has made since the last time; all of them the first time.
+    /// A cache gets them when they are read.
     pub fn sync<D: Driver>(&mut self, driver: &mut D, table: &Table) -> Result<(), DeviceError> {
         self.fits(table)?;
         let (from, to) = (self.rows, table.rows());

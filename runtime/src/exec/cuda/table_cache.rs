@@ -1,12 +1,15 @@
-//! A table of which the device has some rows: the host has all of them, and those that a batch reads are on the device when its step begins.
+//! The resident rows of a table that does not fit into the device's memory. The host has all rows;
+//! those that a batch reads are on the device when its step begins.
 //!
-//! The host knows which rows a batch reads. Rows that the device lacks are packed and written with the batch; where there is no free place for
-//! one, the row that no batch has read for longest makes way: a kernel packs it before the new one is put there, and the host takes it back
-//! after the step. What a row is read as, and the order in which gradients are summed, do not depend on where it is: a step has the bits that
-//! it has on a device with all rows.
+//! The host knows which rows a batch reads. Rows that are not resident are packed and uploaded with
+//! the batch. If there is no free place for a row, it replaces the least recently read one: a
+//! kernel packs the evicted row before the new one is written, and the host takes it back after the
+//! step. What a row reads as, and the order in which gradients are summed, do not depend on where
+//! the row is: a step has the bits that it has on a device with all rows.
 //!
-//! Guarantees: a row is on the device or current on the host; places depend on the batches alone; a batch that cannot be placed, and a step
-//! that does not run ([`TableCache::undo`]), leave all rows where they are.
+//! Guarantees: a row is on the device or current on the host; places depend on the batches alone; a
+//! batch that cannot be placed, and a step that does not run ([`TableCache::undo`]), leave all rows
+//! where they are.
 
 use super::command_list::{CommandList, ScheduleKernels};
 use super::driver::{DeviceArray, DeviceError, Driver, KernelLaunch};
@@ -37,7 +40,8 @@ pub(super) struct TableCache {
     /// By place, its row; places from `filled` on are free.
     rows: Vec<u32>,
     filled: usize,
-    /// By place, and for all of them at `capacity`: the next older and the next newer place in the order of the last reading.
+    /// By place, and for all of them at `capacity`: the next older and the next newer place in the
+    /// order of the last reading.
     older: Vec<u32>,
     newer: Vec<u32>,
     /// By place, the batch that read it last; and the number of this one.
@@ -250,7 +254,8 @@ impl TableCache {
         Ok(())
     }
 
-    /// RowNumberUses the rows that are on the device into the host's table; they stay on the device.
+    /// RowNumberUses the rows that are on the device into the host's table; they stay on the
+    /// device.
     pub fn download<D: Driver>(
         &self,
         driver: &mut D,

@@ -1,7 +1,8 @@
-//! The numbers of a step's write: where each array's come from, and how they get into the memory from which the device takes them, once and by
-//! several threads.
+//! The values of a step's upload: where each array's values come from, and how several threads copy
+//! them into the staging buffer, once.
 //!
-//! Row numbers are checked on their way, against the rows of their table: the device sees none of them before all are known to be sound.
+//! Row numbers are checked against the rows of their table while they are copied: the device sees
+//! none of them before all are known to be valid.
 
 use super::device_model::DeviceTable;
 use super::memory::{BlockBases, words_of};
@@ -71,10 +72,11 @@ pub(super) struct UploadCopy<'a> {
     pub bases: BlockBases,
 }
 
-/// ArraySource that a thread takes at a time.
+/// Values that a thread copies at a time.
 const CHUNK: usize = 32 << 10;
 
-/// From so many bytes on, columns go past the caches: the device reads them from memory, and they would drive out what the next step reads.
+/// From so many bytes on, columns go past the caches: the device reads them from memory, and they
+/// would drive out what the next step reads.
 const STREAM: usize = 8 << 20;
 
 impl UploadCopy<'_> {
