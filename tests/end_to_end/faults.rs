@@ -148,7 +148,7 @@ fn validation_on_the_training_file_is_refused() {
 }
 
 #[test]
-fn what_a_folder_holds_besides_data_is_told() {
+fn what_a_folder_holds_besides_data_is_reported() {
     let folder = TempDir::new().unwrap();
     fs::copy(data().join("test.parquet"), folder.path().join("a.parquet")).unwrap();
     fs::write(folder.path().join("README.txt"), "Clicks of May.\n").unwrap();

@@ -14,7 +14,7 @@ use din_runtime::bundle::Bundle;
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
-use din_runtime::predict::{self, OutputOptions};
+use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
 use din_runtime::session::{CpuOptions, Device, Session};
 use din_runtime::signal;
@@ -268,14 +268,14 @@ fn warn_of_values(console: &Console, data: &Dataset) {
 
 pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs) -> Outcome {
     // What can be wrong with the output is found before anything is read.
-    predict::OutputFormat::of(&args.out)?;
+    let format = OutputFormat::of(&args.out)?;
     if metadata(&args.out)?.is_some() && !args.force {
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::user_error(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
     let program = opened.session.program().clone();
-    let output = OutputOptions { path: args.out.clone(), logits: args.logits };
+    let output = OutputOptions { path: args.out.clone(), format, logits: args.logits };
     let separator = opened.list_separator(console, args.input.list_separator);
     let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;
