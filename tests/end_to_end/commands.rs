@@ -137,7 +137,7 @@ fn emit_shows_the_graphs_after_a_pass_and_the_time_of_each_pass() {
     din("emit {model} --timings --stage asm", &[("model", &small())]).expect(2);
 }
 
-/// A machine without the compiler of CUDA source is told what to install.
+/// A machine without the compiler of CUDA source gets an error that says what to install.
 #[test]
 fn emit_without_nvrtc_says_what_to_do() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_din"));

@@ -1,20 +1,26 @@
-//! Everything that CI checks of the CUDA back end without a GPU, on a GPU: fails, never falls back. `bench/gpu.sh` runs it.
+//! Everything that CI checks of the CUDA back end without a GPU, on a GPU: fails, never falls back.
+//! `bench/gpu.sh` runs it.
 //!
 //! ```text
 //! gpu_check [--device 0] [--only graphs,units,models,steps] [--quick] [--threads N] [--seconds N]
 //! ```
 //!
-//! - `graphs`: random graphs, forward and backward, against the interpreter, within 32 epsilon times the magnitude of what was summed; and products on
-//!   tensor cores within what their operands' rounding allows.
-//! - `units`, `models`: twenty training steps of every unit of the standard library, every optimizer and every model, and inference, against the
-//!   interpreter: every tensor within 1e-4 of its norm; two runs equal bit for bit.
-//! - `steps`: 200 steps of DIN on batches of 1024, with the launches that users get: losses and weights within 1e-4 of the CPU's; a second run, and one that goes to
-//!   the host and back in the middle, equal bit for bit.
+//! - `graphs`: random graphs, forward and backward, against the interpreter, within 32 epsilon
+//!   times the magnitude of what was summed; and products on tensor cores within what their
+//!   operands' rounding allows.
+//! - `units`, `models`: twenty training steps of every unit of the standard library, every
+//!   optimizer and every model, and inference, against the interpreter: every tensor within 1e-4 of
+//!   its norm; two runs equal bit for bit.
+//! - `steps`: 200 steps of DIN on batches of 1024, with the launches that users get: losses and
+//!   weights within 1e-4 of the CPU's; a second run, and one that goes to the host and back in the
+//!   middle, equal bit for bit.
 //!
-//! A kernel that fails takes all of its context with it, of checks beside it too: what failed is done again alone, each launch waited for, so that the
-//! error names its kernel. After `--seconds` those under way are named and the rest is given up.
+//! A kernel that fails takes all of its context with it, of checks beside it too: what failed is
+//! done again alone, each launch waited for, so that the error names its kernel. After `--seconds`
+//! those under way are named and the rest is given up.
 //!
-//! `--quick`: few of each, for compute-sanitizer. Needs NVIDIA's driver and NVRTC; `DIN_ROOT` names the repository where it was built elsewhere.
+//! `--quick`: few of each, for compute-sanitizer. Needs NVIDIA's driver and NVRTC; `DIN_ROOT` names
+//! the repository where it was built elsewhere.
 
 use din_compiler::codegen::cuda::{self, CodegenOptions};
 use din_compiler::model::CheckedModel;
@@ -101,7 +107,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many jobs failed, of all; each is told, and done again alone. Ends the process when there is no more time.
+/// How many jobs failed, of all; each is told, and done again alone. Ends the process when there is
+/// no more time.
 fn all(machine: &Machine, jobs: &[Job<'_>], threads: usize, time: Duration) -> (usize, usize) {
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (failed, under_way) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
@@ -383,7 +390,8 @@ fn main() -> Outcome<()> {
                     _ => specs::files().iter().map(|f| (specs::name(f), specs::model(f))).collect(),
                 };
                 for (name, model) in models.into_iter().take(if quick { 2 } else { usize::MAX }) {
-                    // AdaGrad's first step has the size of the rate whatever the gradient: rounding of one near 0 shows.
+                    // AdaGrad's first step has the size of the rate whatever the gradient: rounding
+                    // of one near 0 shows.
                     let bound = if name == "unit_adagrad" { 1e-3 } else { 1e-4 };
                     let of_steps = if quick { 3 } else { STEPS };
                     let title = format!("{part}: {name}");

@@ -1,5 +1,5 @@
-// The first section of the prelude on the CPU, for the generated source compiled by the host's compiler; and the functions by which a
-// test registers buffers and launches kernels.
+// The first section of the prelude on the CPU, for the generated source compiled by the host's
+// compiler; and the functions by which a test registers buffers and launches kernels.
 #pragma once
 
 #define DIN_SHIM 1
@@ -137,7 +137,8 @@ DIN_EXPORT void din_shim_buffer(const char* name, void* base, std::size_t bytes,
     shim::state().regions[reinterpret_cast<std::uintptr_t>(base)] = std::move(r);
 }
 
-// Of so many bytes of a buffer, how many numbers nothing has written; all of them outside of every buffer.
+// Of so many bytes of a buffer, how many numbers nothing has written; all of them outside of every
+// buffer.
 DIN_EXPORT std::size_t din_shim_unwritten(const void* at, std::size_t bytes) {
     const shim::Region* r = shim::find(at);
     if (!r) return bytes / 4;

@@ -1,4 +1,4 @@
-//! A whole training step of a [`CheckedModel`](crate::model::CheckedModel) in f64: forward, backward, states, updates of dense
+//! A whole training step of a [`CheckedModel`] in f64: forward, backward, states, updates of dense
 //! parameters and of touched rows.
 //!
 //! The order is the runtime's: every gradient is taken at the weights as they were, row gradients

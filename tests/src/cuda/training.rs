@@ -1,4 +1,5 @@
-//! Training of whole models by the runtime's device engine beside the interpreter, wherever the generated source runs.
+//! Training of whole models by the runtime's CUDA executor, compared with the interpreter, wherever
+//! the generated source runs.
 #![allow(clippy::unwrap_used)]
 
 use super::{Device, Failure, Shim, Trainer};
@@ -34,7 +35,8 @@ impl Storage for Device {
 }
 
 pub const ROWS: usize = 37;
-/// The bias of a softmax's scores, in a unit: it changes nothing, so its gradient is rounding alone, and optimizers that divide by it differ.
+/// The bias of a softmax's scores, in a unit: it changes nothing, so its gradient is rounding
+/// alone, and optimizers that divide by it differ.
 const UNSEEN: &str = "b.score.bias";
 pub const STEPS: u64 = 20;
 
@@ -94,7 +96,8 @@ pub fn close(what: &str, found: &[f32], expected: &[f64], bound: f64) {
     assert!(off <= bound * norm + 1e-9, "{what} is off by {off:e}, its norm is {norm:e}");
 }
 
-/// Trains a model beside the interpreter, on two devices; `compile` makes what runs the generated source.
+/// Trains a model on two devices and by the interpreter; `compile` makes what runs the generated
+/// source.
 ///
 /// # Panics
 ///

@@ -1,5 +1,6 @@
-//! Random graphs, forward and backward: the generated source agrees with the interpreter within 32 epsilon times the magnitude of what
-//! was summed. Tiles are small and chunks few, so that small batches have many of both, and long tiles too.
+//! Random graphs, forward and backward: the generated source agrees with the interpreter within 32
+//! epsilon times the magnitude of what was summed. Tiles are small and chunks few, so that small
+//! batches have many of both, and long tiles too.
 
 use din_compiler::codegen::cuda::CodegenOptions;
 use din_compiler::graph::Op;
@@ -12,7 +13,8 @@ use din_tests::random_graph::{self, Case, case, has_empty};
 use din_tests::unit::{activation_case, activation_unit};
 use std::collections::BTreeMap;
 
-/// Small tiles: several a batch of six samples; those of requests have four numbers at least, as all.
+/// Small tiles: several a batch of six samples; those of requests have four numbers at least, as
+/// all.
 fn small(threads: u32) -> CodegenOptions {
     CodegenOptions {
         threads,
@@ -77,7 +79,8 @@ fn wide_random_graphs() {
     agree(cases, &CodegenOptions { shared_limit: 6 << 10, ..small(128) }, "wide graphs");
 }
 
-/// The activation unit with `q` folded into its weight, and the gradients of that: empty, short and long histories.
+/// The activation unit with `q` absorbed into its weight, and the gradients of that: empty, short
+/// and long histories.
 #[test]
 fn folded_products() {
     // The last has more tiles than chunks.
@@ -118,8 +121,9 @@ fn folded_products() {
     }
 }
 
-/// Tensor cores: TF32 keeps 10 bits of an operand's mantissa, BF16 7, so a product of two is off by 2^-10 or 2^-7 of its magnitude at
-/// most (rounding to nearest, two operands), and a graph of a few of them by twice that; sums are f32 as before.
+/// Tensor cores: TF32 keeps 10 bits of an operand's mantissa, BF16 7, so a product of two is off by
+/// 2^-10 or 2^-7 of its magnitude at most (rounding to nearest, two operands), and a graph of a few
+/// of them by twice that; sums are f32 as before.
 #[test]
 fn products_on_tensor_cores() {
     let sizes = [(16, 80, 9, 40), (16, 36, 40, 7), (5, 17, 30, 20), (4, 8, 5, 3)];

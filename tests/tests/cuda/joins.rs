@@ -1,5 +1,6 @@
-//! How copies of partial sums are joined, against the plain tree over their numbers on the CPU, bit for bit: one copy to several hundred, as many warps
-//! as there may be, sets of columns that several blocks share, zeros of either sign, chunks without rows.
+//! How copies of partial sums are joined, against the plain tree over their numbers on the CPU, bit
+//! for bit: one copy to several hundred, as many warps as there may be, sets of columns that
+//! several blocks share, zeros of either sign, chunks without rows.
 
 use din_compiler::codegen::cuda::PRELUDE;
 use din_tests::cuda::Device;

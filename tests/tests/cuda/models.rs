@@ -1,5 +1,6 @@
-//! Twenty training steps of every model of `models/`, by the runtime's engine on the shim, against the interpreter, with the sparse updates:
-//! every tensor within 1e-4 of its norm. Equal bits whatever the order of threads and blocks.
+//! Twenty training steps of every model of `models/`, by the runtime's engine on the shim, against
+//! the interpreter, with the sparse updates: every tensor within 1e-4 of its norm. Equal bits
+//! whatever the order of threads and blocks.
 
 use din_compiler::codegen::cuda::CodegenOptions;
 use din_compiler::model::CheckedModel;
@@ -30,7 +31,8 @@ fn train_all(models: &[(String, CheckedModel)]) {
             scope.spawn(|| {
                 while let Some((name, model)) = models.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
                     let begun = std::time::Instant::now();
-                    // AdaGrad's first step has the size of the rate whatever the gradient: rounding of one near 0 shows.
+                    // AdaGrad's first step has the size of the rate whatever the gradient: rounding
+                    // of one near 0 shows.
                     let bound = if name == "unit_adagrad" { 1e-3 } else { 1e-4 };
                     train(name, model, &small(), (STEPS, bound), |source| Device::compile(source, 1));
                     println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
@@ -52,7 +54,8 @@ fn every_unit_and_optimizer_trains_as_the_interpreter() {
     train_all(&crate::units::units());
 }
 
-/// Products on tensor cores change a loss by little: ten steps of DIN stay within 1 % (TF32) and 5 % (BF16) of the interpreter's losses.
+/// Products on tensor cores change a loss by little: ten steps of DIN stay within 1 % (TF32) and 5
+/// % (BF16) of the interpreter's losses.
 #[test]
 fn din_trains_on_tensor_cores() {
     let file = files().into_iter().find(|f| name(f) == "din").unwrap();

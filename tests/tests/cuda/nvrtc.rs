@@ -1,9 +1,11 @@
-//! NVRTC compiles every kernel of every model and of every unit of the standard library, forward, backward and optimizer, for three
-//! architectures; what each takes is compared with `tests/cuda/resources.txt`. More than eight registers more, or a new spill, fails;
-//! `DIN_BLESS=1` writes the file anew.
+//! NVRTC compiles every kernel of every model and of every unit of the standard library, forward,
+//! backward and optimizer, for three architectures; what each takes is compared with
+//! `tests/cuda/resources.txt`. More than eight registers more, or a new spill, fails; `DIN_BLESS=1`
+//! writes the file anew.
 //!
-//! The library is the one that `DIN_NVRTC` names, or the system's. These tests run only when asked for, `cargo test -p din-tests --test cuda nvrtc:: --
-//! --ignored`, as `.ci/run` does after it has installed the library.
+//! The library is the one that `DIN_NVRTC` names, or the system's. These tests run only when asked
+//! for, `cargo test -p din-tests --test cuda nvrtc:: -- --ignored`, as `.ci/run` does after it has
+//! installed the library.
 
 use crate::models::{files, model, name};
 use crate::units;
@@ -36,7 +38,8 @@ fn source(model: &CheckedModel, precision: Precision) -> (String, Shared) {
     (made.source, launches.map(|l| (l.kernel.clone(), l.shared)).collect())
 }
 
-/// By model, architecture and kernel: registers, spilled bytes, bytes of local and of shared memory.
+/// By model, architecture and kernel: registers, spilled bytes, bytes of local and of shared
+/// memory.
 type Table = BTreeMap<(String, u32, String), [u32; 4]>;
 
 fn file() -> PathBuf {

@@ -1,4 +1,5 @@
-//! A schedule that the planner cannot have made is refused or compiled, but never a panic; and what is printed is always verified.
+//! A schedule that the planner cannot have made is refused or compiled, but never a panic; and what
+//! is printed is always verified.
 
 use crate::models::{files, model, name};
 use din_compiler::codegen::CodegenError;

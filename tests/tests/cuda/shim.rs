@@ -1,11 +1,13 @@
-//! What the shim finds: a good kernel passes, and five kinds of bugs seeded in it are each caught, as what they are.
+//! What the shim finds: a good kernel passes, and five kinds of bugs seeded in it are each caught,
+//! as what they are.
 
 use din_compiler::codegen::cuda::{CodegenOptions, PRELUDE};
 use din_compiler::optimize;
 use din_tests::cuda::{Corpus, Device, Shim};
 use din_tests::unit::{activation_case, activation_unit};
 
-/// The folded activation unit with its gradients: gathers, products, sums by sample and over all, partial sums, several tiles a block.
+/// The absorbed activation unit with its gradients: gathers, products, sums by sample and over all,
+/// partial sums, several tiles a block.
 fn unit() -> Corpus {
     let mut case = activation_case(5, activation_unit(8, 16).0, 14, 9);
     optimize::train(&mut case.graph, true).unwrap();
@@ -75,8 +77,8 @@ fn a_missing_barrier() {
         }
     }
     assert!(left_out >= 8, "{left_out} barriers");
-    // Between two sums by groups of threads whose threads happen to write what they alone have read; behind a product of which each thread has one
-    // number, the one that it reads.
+    // Between two sums by groups of threads whose threads happen to write what they alone have
+    // read; behind a product of which each thread has one number, the one that it reads.
     assert!(spare.len() <= 2, "lines {spare:?} can do without their barriers");
 }
 
@@ -131,7 +133,8 @@ fn a_divergent_warp() {
     caught(&corpus, &source, "divergent");
 }
 
-/// Lanes that meet in memory need a barrier of their warp; one that is left out, or that not all lanes come to, is seen.
+/// Lanes that meet in memory need a barrier of their warp; one that is left out, or that not all
+/// lanes come to, is seen.
 #[test]
 fn barriers_of_a_warp() {
     let kernel = |between: &str| {

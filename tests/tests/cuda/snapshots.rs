@@ -1,5 +1,6 @@
-//! The generated source, as it is committed under `tests/cuda/snapshots`: what a change of the compiler does to it can be read there.
-//! `DIN_BLESS=1` writes the files anew; read the difference before it is committed.
+//! The generated source, as it is committed under `tests/cuda/snapshots`: what a change of the
+//! compiler does to it can be read there. `DIN_BLESS=1` writes the files anew; read the difference
+//! before it is committed.
 
 use crate::models::{files, model, name};
 use crate::units::checked;

@@ -1,4 +1,5 @@
-//! Tables that are on the device in parts: the bits are those of tables that are there whole, whatever comes and goes.
+//! Tables that are on the device in parts: the bits are those of tables that are there whole,
+//! whatever comes and goes.
 
 use crate::engine::{case, on_gpu, resolved};
 use crate::lists::same;
@@ -25,7 +26,8 @@ fn logits(trainer: &mut Trainer<Shim<'_>>, batch: &din_tests::cuda::Columns) -> 
     trainer.engine.logits(0).to_vec()
 }
 
-/// Batches read 38 rows of a table at most, ids move on and come back; large tables grow beyond what fits.
+/// Batches read 38 rows of a table at most, ids move on and come back; large tables grow beyond
+/// what fits.
 fn trains_in_parts(wanted: &str, rows: usize, most_lists: usize) {
     let case = case(wanted);
     let mut whole = case.trainer_with(CudaOptions::default()).unwrap();
@@ -60,7 +62,7 @@ fn trains_in_parts(wanted: &str, rows: usize, most_lists: usize) {
     assert!(in_parts.clone().any(|(&(_, _, went), _)| went > 100));
     let largest = parts.tables.iter().map(Table::rows).max();
     assert_eq!(in_parts.map(|(_, table)| table.rows()).max(), largest);
-    // What moves is no part of a step's list; batches come over by turns to two places.
+    // What moves is no part of a step's list; uploads of batches are double-buffered.
     assert!(lists.len() <= most_lists, "{} lists", lists.len());
     same(&mut whole, &mut parts);
 }

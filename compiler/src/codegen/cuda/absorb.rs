@@ -2,9 +2,9 @@
 //! gradients.
 //!
 //! The rows `x * q` are computed once, in a tile buffer of the back end's own, and not by every
-//! thread that reads them. What the gradients for `x` and for `q` have in common, the product of the
-//! result's gradient with the transpose of W2, is computed once for both where their calls follow
-//! each other.
+//! thread that reads them. What the gradients for `x` and for `q` have in common, the product of
+//! the result's gradient with the transpose of W2, is computed once for both where their calls
+//! follow each other.
 
 use super::call::{DeviceCall, LeftOperand, Matrix, ProductOutput, RightOperand, SampleFactor};
 use super::kernel_builder::{KernelBuilder, LoweringError};
@@ -13,7 +13,8 @@ use super::product::{capacity, matrix, outer, push, push_together, rows_of, shap
 use super::thread_tile::ProductShape;
 use din_program::schedule::{BATCH, Call, KernelArg, Operation, SlotId, View};
 
-/// The tile buffer of the back end's own: rows times those of their samples, or what both gradients have in common.
+/// The tile buffer of the back end's own: rows times those of their samples, or what both gradients
+/// have in common.
 pub const SCRATCH_SLOT: SlotId = SlotId(u32::MAX);
 
 /// Appends an absorbed product or its gradients; `next` is the call behind it.
@@ -91,7 +92,8 @@ fn product(
     Ok(())
 }
 
-/// out = x W1^T + q * (x W2^T), the transposes lying side by side; the second product may be there already.
+/// out = x W1^T + q * (x W2^T), the transposes lying side by side; the second product may be there
+/// already.
 fn transposed(
     builder: &mut KernelBuilder<'_>,
     call: &Call,

@@ -186,8 +186,8 @@ pub enum DeviceCall {
         sums: ArrayView,
         out: Matrix,
     },
-    /// Adds the rows of `x` to the means, sums of squares and count in `total`; `groups` threads per
-    /// column. `sums` is shared memory of two values per thread.
+    /// Adds the rows of `x` to the means, sums of squares and count in `total`; `groups` threads
+    /// per column. `sums` is shared memory of two values per thread.
     Moments {
         axis: AxisId,
         width: u32,
@@ -204,7 +204,8 @@ pub enum DeviceCall {
         sums: ArrayView,
         out: ArrayView,
     },
-    /// Joins copies that lie `stride` values apart; `first_set` sets of columns precede it in the launch.
+    /// Joins copies that lie `stride` values apart; `first_set` sets of columns precede it in the
+    /// launch.
     JoinCopies {
         how: CopyJoin,
         width: u32,

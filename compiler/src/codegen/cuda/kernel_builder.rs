@@ -1,5 +1,6 @@
-//! One kernel in the making: arrays are declared as calls name them, tile buffers get their place, and barriers are set where a call
-//! touches what another has written since the last one.
+//! One kernel under construction: arrays are declared as calls name them, tile buffers get their
+//! memory, and a barrier is inserted where a call touches what another one wrote since the last
+//! barrier.
 
 use super::kernel_ir::{
     Array, ArrayBinding, ArrayId, ArrayView, ElementKind, IndexBound, KernelIr, PartialSum, Rows, Stmt, Var, VarType,
@@ -18,13 +19,16 @@ pub enum Memory {
     Buffer(BufferId),
     /// Declared by the back end itself.
     Own(ArrayId),
+    /// Shared memory of a call: all such arrays lie in one place.
+    CallShared,
 }
 
 /// What a call cannot be made of; the program is at fault, not the input.
 pub type LoweringError = String;
 
-/// Values from one row of a tile buffer to the next: rows that are read along k lie in other banks than their neighbours (there are 32, and a load of
-/// four numbers takes four), eight rows in all of them.
+/// Values from one row of a tile buffer to the next: rows that are read along k lie in other banks
+/// than their neighbours (there are 32, and a load of four numbers takes four), eight rows in all
+/// of them.
 pub fn pitch(width: u32) -> u32 {
     let more = if width < 8 { 0 } else { (width.wrapping_neg().wrapping_add(4)) % 8 };
     width.saturating_add(more)
@@ -136,13 +140,15 @@ impl<'a> KernelBuilder<'a> {
                 (self.addressed(source, name, ElementKind::Index(bound), rows, 1), None)
             }
             KernelArg::Rows { table, feature } => {
-                let axis = self.unit.features.get(feature as usize).copied().unwrap_or(BATCH);
+                let axis = self.unit.features.get(feature as usize).copied();
+                let axis = axis.ok_or_else(|| format!("feature {feature} does not exist"))?;
                 let rows = self.inside(axis)?;
                 let name = format!("rows{table}_{feature}");
                 (self.addressed(source, name, ElementKind::Index(IndexBound::Table(Some(table))), rows, 1), None)
             }
             KernelArg::Table(t) => {
-                let width = self.unit.widths.get(t as usize).copied().unwrap_or(0);
+                let width = self.unit.widths.get(t as usize).copied();
+                let width = width.ok_or_else(|| format!("table {t} does not exist"))?;
                 (self.addressed(source, format!("table{t}"), ElementKind::F32, Rows::Table(Some(t)), width), None)
             }
             KernelArg::RowIndex => {
@@ -175,8 +181,8 @@ impl<'a> KernelBuilder<'a> {
         self.list(PointerArg::Members(group), format!("members{}", group.0), over, over)
     }
 
-    /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request; of a group, where the
-    /// members of each begin. Of the whole batch.
+    /// Where the elements of a common sequence begin by request, or by sample those of any; of the
+    /// samples, by request; of a group, where the members of each begin. Of the whole batch.
     pub fn offsets(&mut self, of: AxisId, by: AxisId) -> ArrayId {
         let into = self.unit.axes.segment_source(by).filter(|_| of == by).unwrap_or(of);
         self.list(PointerArg::Offsets(of), format!("begin{}", of.0), by, into)
@@ -194,7 +200,8 @@ impl<'a> KernelBuilder<'a> {
         id
     }
 
-    /// The axis of the requests, where the element of `to` above one of `of` is found by the sample's request.
+    /// The axis of the requests, where the element of `to` above one of `of` is found by the
+    /// sample's request.
     pub fn by_request(&self, of: AxisId, to: AxisId) -> Option<AxisId> {
         let axes = self.unit.axes;
         let per_request = Some(to) == axes.request() || axes.is_per_request(to);
@@ -224,7 +231,7 @@ impl<'a> KernelBuilder<'a> {
             Storage::Partial => {
                 let at = self.phase.reductions.iter().position(|r| r.partial == id);
                 let at = at.ok_or_else(|| format!("partial {} is not reduced by its phase", id.0))?;
-                let offset = self.kernel.partials.get(at).map_or(0, |p| p.offset);
+                let offset = self.kernel.partials[at].offset;
                 ("partial", ArrayBinding::Partial { offset }, Memory::Buffer(id))
             }
             Storage::Arena(slot) => ("b", ArrayBinding::Address(self.numbering.buffer(id)), Memory::Arena(slot)),
@@ -276,8 +283,7 @@ impl<'a> KernelBuilder<'a> {
             binding: ArrayBinding::Shared { offset: self.base },
         };
         let id = self.declare(array, None);
-        // All such arrays lie in one place.
-        self.memory[id.0 as usize] = Memory::Own(ArrayId(u32::MAX));
+        self.memory[id.0 as usize] = Memory::CallShared;
         id
     }
 
@@ -304,20 +310,24 @@ impl<'a> KernelBuilder<'a> {
         Ok(ArrayView { array, rows, column: view.column, columns })
     }
 
+    fn array(&self, array: ArrayId) -> &Array {
+        self.kernel.array(array).expect("arrays are named by the builder that declares them")
+    }
+
     pub fn rows(&self, array: ArrayId) -> Rows {
-        self.kernel.array(array).map_or(Rows::One, |a| a.rows)
+        self.array(array).rows
     }
 
     pub fn width(&self, array: ArrayId) -> u32 {
-        self.kernel.array(array).map_or(0, |a| a.width)
+        self.array(array).width
     }
 
     pub fn stride(&self, array: ArrayId) -> u32 {
-        self.kernel.array(array).map_or(0, |a| a.stride)
+        self.array(array).stride
     }
 
     pub fn name(&self, array: ArrayId) -> String {
-        self.kernel.array(array).map_or_else(String::new, |a| a.name.clone())
+        self.array(array).name.clone()
     }
 
     /// A variable with a number behind its name where the name alone would be taken.
@@ -334,7 +344,7 @@ impl<'a> KernelBuilder<'a> {
     }
 
     pub fn memory(&self, array: ArrayId) -> Memory {
-        self.memory.get(array.0 as usize).copied().unwrap_or(Memory::Own(array))
+        self.memory[array.0 as usize]
     }
 
     /// Whether an array is a partial sum whose first tile is stored.
@@ -368,12 +378,13 @@ impl<'a> KernelBuilder<'a> {
         self.first.get_or_insert(passed);
     }
 
-    /// Sets the barriers at the edges of the tile, where they are needed: after the partial sums began, and before the next tile.
+    /// Sets the barriers at the edges of the tile, where they are needed: after the partial sums
+    /// began, and before the next tile.
     pub fn edges(&mut self) {
         let (reads, writes) = self.first.clone().unwrap_or((self.read.clone(), self.written.clone()));
         // What a tile reads and writes by address are rows of its own.
         let shared = |m: &&Memory| match m {
-            Memory::Tile(_) | Memory::Own(_) => true,
+            Memory::Tile(_) | Memory::Own(_) | Memory::CallShared => true,
             Memory::Buffer(id) => self.phase.reductions.iter().any(|r| r.partial == *id),
             Memory::Arena(_) => false,
         };
@@ -389,7 +400,8 @@ impl<'a> KernelBuilder<'a> {
     }
 }
 
-/// Whether one call of a phase alone touches a partial sum, and adds to all of it: the gradient of a weight.
+/// Whether one call of a phase alone touches a partial sum, and adds to all of it: the gradient of
+/// a weight.
 fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
     let whole = |out: View, rows: u32, n: u32| {
         (out.buffer == partial).then(|| out.column == 0 && rows.saturating_mul(n) == width)
@@ -410,18 +422,20 @@ fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
 }
 
 /// The partial sums of a phase, one behind the other; and the numbers of a copy.
-pub fn partials(unit: &ScheduleUnit<'_>, phase: &Phase) -> (Vec<PartialSum>, u32) {
+pub fn partials(unit: &ScheduleUnit<'_>, phase: &Phase) -> Result<(Vec<PartialSum>, u32), LoweringError> {
     let (mut partials, mut offset) = (Vec::new(), 0u32);
     for r in &phase.reductions {
-        let width = unit.schedule.buffers.get(r.partial.index()).map_or(0, |b| b.width);
+        let width = unit.schedule.buffers.get(r.partial.index()).map(|b| b.width);
+        let width = width.ok_or_else(|| format!("buffer {} does not exist", r.partial.0))?;
         let start = match r.combine {
             Combine::Max => f32::NEG_INFINITY,
             Combine::Sum | Combine::Moments => 0.0,
         };
         partials.push(PartialSum { offset, width, start, stored: stored(phase, r.partial, width) });
-        offset = offset.saturating_add(width).checked_next_multiple_of(din_program::cuda::ALIGN).unwrap_or(u32::MAX);
+        let end = offset.checked_add(width).and_then(|end| end.checked_next_multiple_of(din_program::cuda::ALIGN));
+        offset = end.ok_or("the partial sums of a phase are more than 2^32 values")?;
     }
-    (partials, offset)
+    Ok((partials, offset))
 }
 
 fn place_name(place: Storage) -> String {

@@ -1,8 +1,11 @@
-//! A CUDA kernel as a small statement kernel_ir: what `builder`, `region`, `product` and `phase` build, `verify` checks and `print` writes.
+//! A CUDA kernel as a small statement tree: `kernel_builder`, `region`, `product` and `phase` build
+//! it, `verify` checks it and `print` writes it.
 //!
-//! The kernel_ir has no pointers and no arithmetic on indices. An index is a variable with a [`IndexBound`] that says what it stays below; an
-//! access names an array, a row and a column, each with such an index; so that an access is inside its array can be read off its parts.
-//! Control flow is made of loops whose [`LoopRange`] says which threads take which values, so that what is uniform can be read off too.
+//! The tree has no pointers and no arithmetic on indices. An index is a variable with an
+//! [`IndexBound`], which says what it stays below; an access names an array, a row and a column,
+//! each with such an index. So the verifier can read off that an access lies inside its array.
+//! Control flow consists of loops whose [`LoopRange`] says which threads take which values, so the
+//! verifier can also read off which threads run a statement together.
 
 use super::call::DeviceCall;
 use crate::graph::{BinaryOp, UnaryOp};
@@ -45,7 +48,8 @@ pub struct LocalVar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElementKind {
     F32,
-    /// `u32`, each such an index; in memory an element is counted from the batch's first, and a local one from the tile's once it is loaded.
+    /// `u32`, each such an index; in memory an element is counted from the batch's first, and a
+    /// local one from the tile's once it is loaded.
     Index(IndexBound),
 }
 
@@ -68,8 +72,9 @@ pub enum ArrayBinding {
     Partial { offset: u32 },
     /// In shared memory, of constant size.
     Shared { offset: u32 },
-    /// A tile buffer: in shared memory at `shared`, where it is there (and, if it is one of entries, the tile is not long); else in scratch, behind this
-    /// many numbers a sample and an entry.
+    /// A tile buffer: in shared memory at `shared`, where it is there (and, if it is one of
+    /// entries, the tile is not long); else in scratch, behind this many numbers a sample and an
+    /// entry.
     Slot { shared: Option<u32>, scratch: (u32, u32) },
 }
 
@@ -116,8 +121,8 @@ pub enum ValueExpr {
     Select(Var, Var, Var),
     /// Sum over the lanes of the warp, the same in each.
     WarpSum(Var),
-    /// An index into an axis of which each sample has as many elements under its request as it has entries: entry `row` of `sample` is the one of
-    /// equal place, counted from `first`.
+    /// An index into an axis of which each sample has as many elements under its request as it has
+    /// entries: entry `row` of `sample` is the one of equal place, counted from `first`.
     Paired {
         first: Var,
         row: Var,
@@ -128,15 +133,16 @@ pub enum ValueExpr {
 /// Which values an index takes, and in which threads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LoopRange {
-    /// Columns `0..width`, one a thread of the block, again from the first thread on.
+    /// Columns `0..width`, one per thread of the block, again from the first thread on.
     Columns { width: u32 },
-    /// Columns `0..width`, one a thread of the grid.
+    /// Columns `0..width`, one per thread of the grid.
     Grid { width: u32 },
-    /// Columns `0..width`, one a lane of the warp.
+    /// Columns `0..width`, one per lane of the warp.
     Lanes { width: u32 },
-    /// The tile's elements of an axis: every `groups`-th from the thread's group on; see [`Stmt::Split`].
+    /// The tile's elements of an axis: every `groups`-th from the thread's group on; see
+    /// [`Stmt::Split`].
     Rows { axis: AxisId, group: Option<Var>, groups: u32 },
-    /// The tile's elements, one a warp.
+    /// The tile's elements, one per warp.
     Warps { axis: AxisId },
     /// The entries of a sample (or request) in order.
     Entries { axis: AxisId, sample: Var },
@@ -187,7 +193,8 @@ pub enum Stmt {
         range: LoopRange,
         body: Vec<Stmt>,
     },
-    /// Cuts the threads into `groups` groups of `width`, the rest being idle: `column` is the thread's place in its group, `thread` its number.
+    /// Cuts the threads into `groups` groups of `width`, the rest being idle: `column` is the
+    /// thread's place in its group, `thread` its number.
     Split {
         width: u32,
         groups: u32,
@@ -206,7 +213,8 @@ pub enum Stmt {
     },
     /// All threads of the block wait for each other.
     Barrier,
-    /// A function of the prelude that all threads of the block call together; it has barriers of its own or not.
+    /// A function of the prelude that all threads of the block call together; it has barriers of
+    /// its own or not.
     Call(DeviceCall),
 }
 
@@ -216,7 +224,8 @@ pub struct PartialSum {
     pub offset: u32,
     pub width: u32,
     pub start: f32,
-    /// Whether one call alone adds to all of it, and stores what the block's first tile has: then nothing is filled.
+    /// Whether one call alone adds to all of it, and stores what the block's first tile has: then
+    /// nothing is filled.
     pub stored: bool,
 }
 
@@ -238,12 +247,13 @@ pub enum Tiles {
 pub enum Walk {
     /// There is one element; blocks share its columns.
     Once,
-    /// Tiles of `samples` elements of axis `unit` (samples, rows, requests, their entries), whose number is a word; or of fewer, where they are
-    /// `spread` over the chunks.
+    /// Tiles of `samples` elements of axis `unit` (samples, rows, requests, their entries), whose
+    /// number is a word; or of fewer, where they are `spread` over the chunks.
     Samples { unit: AxisId, samples: u32, elements: u32, spread: bool },
     /// Copies of partial sums are joined: those of so many tiles.
     Join { tiles: Tiles },
-    /// Tiles of whole elements of `unit` (samples, requests) by the elements of `axis` under them; numbers of words and addresses.
+    /// Tiles of whole elements of `unit` (samples, requests) by the elements of `axis` under them;
+    /// numbers of words and addresses.
     Sequence {
         unit: AxisId,
         axis: AxisId,

@@ -1,14 +1,22 @@
-//! CUDA C++ from schedules and regions: one source for a program, and how its kernels are launched (`din_program::cuda`).
+//! CUDA C++ from schedules and regions: one source per program, and how its kernels are launched
+//! (`din_program::cuda`).
 //!
-//! A phase of a schedule becomes one kernel: a block takes tiles one after the other, a tile's buffers lie in shared memory, and the calls
-//! of the phase run in order with barriers where one needs what another wrote. Between phases there is nothing but launches. Nothing
-//! is added atomically: threads own what they write, blocks own copies of partial sums, and a small kernel behind the phase joins them.
+//! A phase of a schedule becomes one kernel. A block processes one tile after the other; the
+//! buffers of a tile lie in shared memory, and the calls of the phase run in order, with a barrier
+//! where one needs what another wrote. A kernel launch separates phases. There are no atomic
+//! additions: a thread owns what it writes, a block owns its copy of the partial sums, and a small
+//! kernel after the phase joins the copies.
 //!
-//! - `kernel_ir`: a kernel as statements. `verify`: the rules that all keep. `print`: its text. - `builder`: arrays, places and barriers. - `region`, `product`,
-//!   `fold`: calls; `thread_tile`: how threads share a product. - `phase`: kernels. - `prelude.cuh`, `join.cuh`, `product.cuh`: what they call; `rows.cuh`: the kernels that sum row gradients by row.
+//! - `kernel_ir`: a kernel as statements; `call`: its calls of functions in the `*.cuh` files.
+//!   `verify`: the rules that every kernel keeps. `print`, `print_call`: its text.
+//! - `kernel_builder`: arrays, memory and barriers of a kernel that is being built. `region`,
+//!   `product`, `absorb`: the calls of a schedule; `thread_tile`: how the threads of a block share
+//!   a product. `phase`: from a phase to its kernels.
+//! - `prelude.cuh`, `join.cuh`, `product.cuh`: the functions that kernels call. `rows.cuh`: the
+//!   kernels that sum row gradients by row.
 //!
-//! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule that `plan` made never panics here, and one that it
-//! cannot have made is an error.
+//! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule
+//! made by `plan` never panics here, and one that `plan` cannot have made is an error.
 
 mod absorb;
 mod call;
@@ -31,7 +39,8 @@ use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, BufferId, KernelA
 /// What every source begins with.
 pub const PRELUDE: &str =
     concat!(include_str!("prelude.cuh"), "\n", include_str!("join.cuh"), "\n", include_str!("product.cuh"));
-/// The kernels that ready a table's update: `RowsPointer` and `RowsScalar` of `din_program::cuda` say what they are given.
+/// The kernels that ready a table's update: `RowsPointer` and `RowsScalar` of `din_program::cuda`
+/// say what they are given.
 pub const ROWS: &str = include_str!("rows.cuh");
 
 /// Choices of the back end. All but the precision leave results the same up to the order of sums.
@@ -42,7 +51,8 @@ pub struct CodegenOptions {
     pub threads: u32,
     /// Most chunks of a phase.
     pub chunks: u32,
-    /// Most samples a tile, and most requests; fewer where batches are small, and halved where shared memory is short.
+    /// Most samples a tile, and most requests; fewer where batches are small, and halved where
+    /// shared memory is short.
     pub batch_tile: u32,
     /// Sequence entries a tile, and most samples of it.
     pub sequence_tile: u32,
@@ -128,14 +138,19 @@ pub fn program<'p>(
     source(&program.model, &units, kernels, options)
 }
 
-/// Fewest samples of a tile, if so many are allowed. A tile reads every weight that its samples are multiplied by and leaves a copy of its gradient, whose
-/// bytes a smaller one has over again: with eight rows for DIN's 42 k weights they take as long as the products.
+/// Fewest samples of a tile, if so many are allowed. A tile reads every weight that its samples are
+/// multiplied by and leaves a copy of its gradient, whose bytes a smaller one has over again: with
+/// eight rows for DIN's 42 k weights they take as long as the products.
 const LEAST_TILE: u32 = 16;
 
-/// Samples a tile, so that a batch has one for each chunk; a chunk may have many, but a block that has none leaves its multiprocessor idle.
+/// Samples a tile, so that a batch has one for each chunk; a chunk may have many, but a block that
+/// has none leaves its multiprocessor idle.
 fn batch_tile(options: &CodegenOptions, batch: u32) -> u32 {
     let each = batch.div_ceil(options.chunks.max(1)).checked_next_multiple_of(ALIGN);
-    each.unwrap_or(u32::MAX).max(LEAST_TILE).min(options.batch_tile)
+    match each {
+        Some(each) => each.max(LEAST_TILE).min(options.batch_tile),
+        None => options.batch_tile,
+    }
 }
 
 /// The source of some schedules; `title` stands in its first line.
@@ -316,3 +331,6 @@ impl ArgNumbering {
         number(&mut self.tilings, tiling)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
-//! One phase to its kernels: how it is cut into tiles so that its buffers lie in shared memory, the calls, and the joining of partial sums.
+//! From a phase to its kernels: how the phase is cut into tiles so that its buffers fit in shared
+//! memory, its calls, and the kernel that joins its partial sums.
 //!
-//! A phase of one element, whose work is wide and short, becomes several kernels over blocks rather than one block's work.
+//! A phase of one element, whose work is wide and short, becomes several kernels over many blocks
+//! rather than the work of one block.
 
 use super::absorb::SCRATCH_SLOT;
 use super::call::{CopyJoin, DeviceCall};
@@ -15,7 +17,8 @@ use din_program::schedule::{
     AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelId, Operation, Phase, Slot, SlotId, Storage,
 };
 
-/// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that share the sets (`join.cuh`).
+/// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that
+/// share the sets (`join.cuh`).
 const RUN: u32 = 8;
 const SET: u32 = 32;
 const JOINING: u32 = 1 << 12;
@@ -56,7 +59,8 @@ impl PhaseEmitter<'_> {
                 AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => {
                     vec![self.samples(axis, numbering)?]
                 }
-                // Where nothing is summed by request, a request's entries are many blocks' work: each may stand for hundreds of pairs.
+                // Where nothing is summed by request, a request's entries are many blocks' work:
+                // each may stand for hundreds of pairs.
                 AxisKind::Sequence { .. }
                     if self.unit.axes.is_per_request(axis) && self.phase.calls.iter().all(|c| c.axis == axis) =>
                 {
@@ -109,13 +113,14 @@ impl PhaseEmitter<'_> {
         }
     }
 
-    fn sums(&self, kernel: &mut KernelIr, numbering: &mut ArgNumbering) {
-        let (partials, floats) = partials(self.unit, self.phase);
+    fn sums(&self, kernel: &mut KernelIr, numbering: &mut ArgNumbering) -> Result<(), LoweringError> {
+        let (partials, floats) = partials(self.unit, self.phase)?;
         if floats > 0 {
             kernel.copies = Some((numbering.pointer(PointerArg::Partials), floats));
             kernel.partials = partials;
             numbering.partial_floats = numbering.partial_floats.max(floats);
         }
+        Ok(())
     }
 
     /// The calls, one behind the other.
@@ -149,7 +154,7 @@ impl PhaseEmitter<'_> {
         for (k, (calls, blocks)) in self.segments().into_iter().enumerate() {
             let name = if k == 0 { self.name() } else { format!("{}_{k}", self.name()) };
             let mut kernel = self.kernel(name, Walk::Once);
-            self.sums(&mut kernel, numbering);
+            self.sums(&mut kernel, numbering)?;
             kernel.comment = vec![format!("Phase {}, one element.", self.number)];
             let mut builder = KernelBuilder::new(self.unit, self.phase, self.options.precision, numbering, kernel);
             self.calls(&mut builder, calls)?;
@@ -161,7 +166,8 @@ impl PhaseEmitter<'_> {
         Ok(made)
     }
 
-    /// The calls of a phase of one element, cut so that what needs a barrier is one block's, and wide work is shared by many.
+    /// The calls of a phase of one element, cut so that what needs a barrier is one block's, and
+    /// wide work is shared by many.
     fn segments(&self) -> Vec<(&[Call], u32)> {
         let calls = &self.phase.calls[..];
         if !self.phase.reductions.is_empty() {
@@ -187,7 +193,8 @@ impl PhaseEmitter<'_> {
         match &call.op {
             Operation::Kernel { kernel, .. } => match self.kernels.regions.get(kernel.index()) {
                 Some(r) if region::spreads(r) => r.width,
-                _ => 0,
+                // One that does not exist is refused with the call.
+                Some(_) | None => 0,
             },
             Operation::Fill { buffer, .. } => self.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width),
             Operation::Transpose { k, n, .. } => k * n,
@@ -211,10 +218,28 @@ impl PhaseEmitter<'_> {
     }
 
     fn touched(&self, call: &Call) -> (Vec<Memory>, Vec<Memory>) {
+        // A buffer that does not exist is refused by what builds the call.
         let memory = |id: BufferId| match self.unit.schedule.buffers.get(id.index()).map(|b| b.place) {
             Some(Storage::Arena(s)) => Memory::Arena(s),
             Some(Storage::Tile(s)) => Memory::Tile(s),
-            _ => Memory::Buffer(id),
+            Some(
+                Storage::Partial
+                | Storage::Param(_)
+                | Storage::State(_)
+                | Storage::Dense(_)
+                | Storage::Label(_)
+                | Storage::Present(_)
+                | Storage::Length(_)
+                | Storage::Count(_)
+                | Storage::Step
+                | Storage::Weight
+                | Storage::Gradient
+                | Storage::InBatch
+                | Storage::UpdateSlot(_)
+                | Storage::Frequency
+                | Storage::UpdateCount,
+            )
+            | None => Memory::Buffer(id),
         };
         let signature = |kernel: KernelId| {
             let region = self.kernels.regions.get(kernel.index());
@@ -232,7 +257,7 @@ impl PhaseEmitter<'_> {
             SchedulePurpose::Tensor => 2 * self.options.threads,
         };
         let candidates = [wanted, wanted / 2, wanted / 4];
-        let laid = self.layout(&candidates, |samples| Tiling { axis: unit, samples, entries: 0 });
+        let laid = self.layout(candidates, |samples| Tiling { axis: unit, samples, entries: 0 });
         let elements = numbering.scalar(ScalarArg::Elements(unit));
         let samples = laid.tiling.samples;
         let spread = self.spreads(unit);
@@ -244,7 +269,7 @@ impl PhaseEmitter<'_> {
         let wanted = self.options.sequence_tile;
         let candidates = [wanted, wanted * 3 / 4, wanted / 2];
         let samples = self.options.sequence_samples.next_multiple_of(ALIGN);
-        let laid = self.layout(&candidates, |entries| Tiling { axis, samples, entries });
+        let laid = self.layout(candidates, |entries| Tiling { axis, samples, entries });
         let entries = laid.tiling.entries;
         let number = numbering.tiling(laid.tiling);
         let walk = Walk::Sequence {
@@ -260,8 +285,8 @@ impl PhaseEmitter<'_> {
         self.tiled(numbering, laid, walk)
     }
 
-    /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and behind each may be hundreds of samples; how many
-    /// elements a group has is seen in the batch.
+    /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and
+    /// behind each may be hundreds of samples; how many elements a group has is seen in the batch.
     fn spreads(&self, unit: AxisId) -> bool {
         self.unit.axes.tile_axis(unit) != BATCH
     }
@@ -273,7 +298,7 @@ impl PhaseEmitter<'_> {
     fn tiled(&self, numbering: &mut ArgNumbering, laid: PhaseLayout, walk: Walk) -> Result<PhaseKernel, LoweringError> {
         let PhaseLayout { tiling, slots, shared, scratch } = laid;
         let mut kernel = self.kernel(self.name(), walk);
-        self.sums(&mut kernel, numbering);
+        self.sums(&mut kernel, numbering)?;
         let always_scratch = slots.iter().any(|s| s.shared.is_none());
         kernel.scratch = scratch;
         kernel.shared = shared;
@@ -293,7 +318,9 @@ impl PhaseEmitter<'_> {
             Walk::Samples { spread: true, .. } => {
                 format!("Phase {}, tiles of {} {} at most.", self.number, tiling.samples, of(tiling.axis))
             }
-            _ => format!("Phase {}, tiles of {} {}.", self.number, tiling.samples, of(tiling.axis)),
+            Walk::Samples { spread: false, .. } | Walk::Once | Walk::Join { .. } => {
+                format!("Phase {}, tiles of {} {}.", self.number, tiling.samples, of(tiling.axis))
+            }
         }];
         let grid = Grid::Tiles { tiling: numbering.tiling(tiling) };
         let mut builder = KernelBuilder::new(self.unit, self.phase, self.options.precision, numbering, kernel);
@@ -335,16 +362,16 @@ impl PhaseEmitter<'_> {
         slots
     }
 
-    /// The first candidate under which all slots fit in shared memory; under the last, the widest that do not fit go to scratch.
-    fn layout(&self, candidates: &[u32], tiling: impl Fn(u32) -> Tiling) -> PhaseLayout {
+    /// The first candidate under which all slots fit in shared memory; under the last, the widest
+    /// that do not fit go to scratch.
+    fn layout(&self, candidates: [u32; 3], tiling: impl Fn(u32) -> Tiling) -> PhaseLayout {
         let slots = self.tile_slots();
         let room = u64::from((self.options.shared_limit / 4).saturating_sub(self.sums_of_groups()));
         let size = |t: &Tiling, s: &Slot| u64::from(t.capacity(s.axis)) * u64::from(s.width);
         let whole = |n: u32| tiling((n / ALIGN * ALIGN).max(ALIGN));
         let fits = |t: &Tiling| slots.iter().map(|(_, s)| size(t, s)).sum::<u64>() <= room;
-        let chosen = candidates.iter().map(|&n| whole(n)).find(fits);
-        let last = whole(candidates.last().copied().unwrap_or(ALIGN));
-        let tiling = chosen.unwrap_or(last);
+        let chosen = candidates.into_iter().map(whole).find(fits);
+        let tiling = chosen.unwrap_or(whole(candidates[2]));
         let mut order: Vec<usize> = (0..slots.len()).collect();
         order.sort_by_key(|&k| std::cmp::Reverse(slots[k].1.width));
         let mut all: u64 = slots.iter().map(|(_, s)| size(&tiling, s)).sum();
@@ -395,7 +422,7 @@ impl PhaseEmitter<'_> {
 
     /// Joins the copies of the phase's partial sums.
     fn join(&self, grid: Grid, numbering: &mut ArgNumbering) -> Result<PhaseKernel, LoweringError> {
-        let (_, floats) = partials(self.unit, self.phase);
+        let (partials, floats) = partials(self.unit, self.phase)?;
         let tiles = match grid {
             Grid::Blocks(_) => Tiles::One,
             Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
@@ -403,7 +430,8 @@ impl PhaseEmitter<'_> {
                     let elements = numbering.scalar(ScalarArg::Elements(axis));
                     Tiles::Samples { samples, elements, spread: self.spreads(axis) }
                 }
-                _ => Tiles::Word(numbering.scalar(ScalarArg::Tiles(tiling))),
+                Some(_) => Tiles::Word(numbering.scalar(ScalarArg::Tiles(tiling))),
+                None => return Err(format!("tiling {tiling} does not exist")),
             },
         };
         let mut kernel = self.kernel(format!("{}_join", self.name()), Walk::Join { tiles });
@@ -417,7 +445,6 @@ impl PhaseEmitter<'_> {
             stride: floats,
             binding: ArrayBinding::Address(copies),
         });
-        let (partials, _) = partials(self.unit, self.phase);
         // A number of each run of copies and each column of a set; of moments three.
         let plane = self.options.chunks.div_ceil(RUN) * SET;
         let moments = self.phase.reductions.iter().any(|r| r.combine == Combine::Moments);

@@ -1,9 +1,10 @@
-//! A verified kernel as CUDA C++: one statement a line, names that tell what they are. The names `first1`, `count1` are the tile's
-//! first sample and their number, `first2`, `count2` those of the entries of axis 2; `ends2` is where the entries of each sample end.
+//! A verified kernel as CUDA C++: one statement per line, with descriptive names. `first1` and
+//! `count1` are the tile's first sample and its number of samples, `first2` and `count2` those of
+//! the entries of axis 2; `ends2` is where the entries of each sample end.
 
 use super::kernel_ir::{
-    Accumulation, Array, ArrayBinding, Column, Element, ElementKind, IndexBound, KernelIr, LoopRange, Row, Rows, Stmt,
-    Tiles, ValueExpr, Var, VarType, Walk,
+    Accumulation, Array, ArrayBinding, ArrayId, Column, Element, ElementKind, IndexBound, KernelIr, LocalVar,
+    LoopRange, Row, Rows, Stmt, Tiles, ValueExpr, Var, VarType, Walk,
 };
 use super::print_call;
 use crate::graph::{BinaryOp, UnaryOp};
@@ -32,8 +33,8 @@ pub fn print(kernel: &KernelIr) -> String {
         Walk::Once => p.once(),
         Walk::Join { tiles } => p.join(tiles),
         Walk::Samples { unit, samples, elements, spread } => p.samples(unit, samples, elements, spread),
-        Walk::Sequence { unit, axis, entries, tiles, longest, bounds, offsets, .. } => {
-            p.sequence(unit, axis, entries, [tiles, longest, bounds, offsets]);
+        Walk::Sequence { unit, axis, samples, entries, tiles, longest, bounds, offsets } => {
+            p.sequence(unit, axis, (samples, entries), [tiles, longest, bounds, offsets]);
         }
     }
     p.text.push('\n');
@@ -200,7 +201,13 @@ impl Printer<'_> {
         self.close();
     }
 
-    fn sequence(&mut self, unit: AxisId, axis: AxisId, entries: u32, [tiles, longest, bounds, offsets]: [u32; 4]) {
+    fn sequence(
+        &mut self,
+        unit: AxisId,
+        axis: AxisId,
+        (samples, entries): (u32, u32),
+        [tiles, longest, bounds, offsets]: [u32; 4],
+    ) {
         let (k, u, d) = (self.kernel, unit.0, axis.0);
         let slots = k.arrays.iter().any(|a| moves(k, a));
         let first_tile = if k.needs_first_tile() { ", bool first_tile" } else { "" };
@@ -231,7 +238,6 @@ impl Printer<'_> {
         }
         self.chunk();
         self.copies();
-        let Walk::Sequence { samples, .. } = k.walk else { return };
         self.spill(samples, true);
         self.line(&format!("const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, {bounds}u);"));
         self.line(&format!(
@@ -439,15 +445,23 @@ impl Printer<'_> {
         }
     }
 
+    fn variable(&self, v: Var) -> &LocalVar {
+        self.kernel.named(v).expect("verified kernels name variables that exist")
+    }
+
+    fn array(&self, id: ArrayId) -> &Array {
+        self.kernel.array(id).expect("verified kernels name arrays that exist")
+    }
+
     fn name(&self, v: Var) -> String {
-        self.kernel.named(v).map_or_else(String::new, |v| v.name.clone())
+        self.variable(v).name.clone()
     }
 
     fn typed(&self, v: Var) -> (String, &'static str) {
-        let ty = match self.kernel.named(v).map(|v| v.ty) {
-            Some(VarType::F64) => "double",
-            Some(VarType::Index(_)) => "unsigned",
-            _ => "float",
+        let ty = match self.variable(v).ty {
+            VarType::F64 => "double",
+            VarType::Index(_) => "unsigned",
+            VarType::F32 => "float",
         };
         (self.name(v), ty)
     }
@@ -460,7 +474,7 @@ impl Printer<'_> {
     }
 
     fn element(&self, at: &Element) -> String {
-        let Some(a) = self.kernel.array(at.array) else { return String::new() };
+        let a = self.array(at.array);
         let column = match at.column {
             Column::Fixed(0) => String::new(),
             Column::Fixed(c) => format!("{c}u"),
@@ -490,10 +504,10 @@ impl Printer<'_> {
             ValueExpr::Number(x) => number(x),
             ValueExpr::Load(at) => {
                 let text = self.element(&at);
-                match self.kernel.array(at.array).map(|a| a.numbers) {
-                    Some(ElementKind::Index(IndexBound::Local(d))) => format!("{text} - first{}", d.0),
-                    Some(ElementKind::F32) if double => format!("double(float({text}))"),
-                    _ => text,
+                match self.array(at.array).numbers {
+                    ElementKind::Index(IndexBound::Local(d)) => format!("{text} - first{}", d.0),
+                    ElementKind::F32 if double => format!("double(float({text}))"),
+                    ElementKind::F32 | ElementKind::Index(_) => text,
                 }
             }
             ValueExpr::Unary(op, a) => {
@@ -532,7 +546,7 @@ impl Printer<'_> {
                 format!("{} != {} ? {} : {}", self.name(c), number(0.0), self.name(a), self.name(b))
             }
             ValueExpr::Paired { first, row, sample } => {
-                let d = self.kernel.walk.under().unwrap_or(GLOBAL).0;
+                let d = self.kernel.walk.under().expect("verified: pairs are in tiles of entries").0;
                 let (first, row, sample) = (self.name(first), self.name(row), self.name(sample));
                 format!("{first} + ({row} - (ends{d}[{sample}] - first{d}))")
             }

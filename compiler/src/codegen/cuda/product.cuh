@@ -1,8 +1,9 @@
-// ---- Products: c(i, j) receives the sum over parts p and k < K of a(p, i, k) b(p, k, j), for i < rows and j < N, in the order of p and k. A thread (a
-// lane) has the same elements in every call of equal sizes.
+// ---- Products: c(i, j) receives the sum over parts p and k < K of a(p, i, k) b(p, k, j), for i <
+// rows and j < N, in the order of p and k. A thread (a lane) has the same elements in every call of
+// equal sizes.
 
-// How threads share N columns: each of GROUPS has S of them, in fours that it can load at once where V is 4, the rest one by one. Neighbours have
-// neighbouring columns.
+// How threads share N columns: each of GROUPS has S of them, in fours that it can load at once
+// where V is 4, the rest one by one. Neighbours have neighbouring columns.
 template <unsigned N, unsigned S, unsigned V> struct DinColumnSplit {
     static constexpr unsigned GROUPS = (N + S - 1u) / S, FOURS = V == 4u && N % 4u == 0u ? S / 4u * 4u : 0u;
     static DIN_CALL_MEMBER unsigned column(unsigned group, unsigned s) {
@@ -58,7 +59,8 @@ DIN_CALL void din_step(unsigned p, unsigned k, const A& a, const B& b, const typ
             for (unsigned s = 0u; s < S; ++s) sum[r][s] += u[r][e] * v[e][s];
 }
 
-// In f32: a thread has R x S numbers. Its rows lie as far apart as there are threads below each other, so that all have equally many.
+// In f32: a thread has R x S numbers. Its rows lie as far apart as there are threads below each
+// other, so that all have equally many.
 template <unsigned K, unsigned N, unsigned R, unsigned S, class A, class B, class C>
 DIN_CALL void din_product_f32(unsigned rows, const A& a, const B& b, const C& c) {
     typedef DinColumnSplit<N, S, B::V> Share;
@@ -91,7 +93,8 @@ DIN_CALL void din_product_f32(unsigned rows, const A& a, const B& b, const C& c)
     }
 }
 
-// c(i, j) receives the sum over k < depth of a(k, i) b(k, j), for i < M: both are read along their rows.
+// c(i, j) receives the sum over k < depth of a(k, i) b(k, j), for i < M: both are read along their
+// rows.
 template <unsigned M, unsigned N, unsigned R, unsigned S, class A, class B, class C>
 DIN_CALL void din_outer_f32(unsigned depth, const A& a, const B& b, const C& c) {
     typedef DinColumnSplit<M, R, A::V> Down;
@@ -128,14 +131,16 @@ DIN_CALL void din_outer_f32(unsigned depth, const A& a, const B& b, const C& c) 
 
 #if DIN_PRECISION != 0
 
-// On tensor cores a warp has 16 I x 8 J numbers, in fragments. Beyond the last row and column the last is read again, and beyond the depth operands
-// are 0. A fragment is rounded once and used by all that it meets.
+// On tensor cores a warp has 16 I x 8 J numbers, in fragments. Beyond the last row and column the
+// last is read again, and beyond the depth operands are 0. A fragment is rounded once and used by
+// all that it meets.
 #define DIN_DEEP (DIN_PRECISION == 1 ? 8u : 16u)
 
 // Where a lane's fragments begin along k.
 DIN_CALL unsigned din_begin() { return DIN_PRECISION == 1 ? din_lane() % 4u : din_lane() % 4u * 2u; }
 
-// The number, or the two numbers along k, of register e of a lane's fragment; `x` is where the lane begins, `left` how far the end of k is from there.
+// The number, or the two numbers along k, of register e of a lane's fragment; `x` is where the lane
+// begins, `left` how far the end of k is from there.
 template <bool WHOLE, unsigned STEP> DIN_CALL unsigned din_fragment(DinPtr<const float> x, unsigned e, unsigned left) {
 #if DIN_PRECISION == 1
     return din_tf32(WHOLE || e * 4u < left ? float(x[e * 4u * STEP]) : 0.0f);
@@ -284,7 +289,8 @@ template <unsigned STRIDE, unsigned Z_STRIDE, unsigned VECTOR> struct DinTwoPart
     DIN_CALL_MEMBER DinPtr<const float> line(unsigned part, unsigned i) const { return part == 0u ? x + i * STRIDE : z + i * Z_STRIDE; }
 };
 
-// On the right (and on both sides of an outer product): a matrix by rows, the matrices of parts one below the other, ROWS rows each.
+// On the right (and on both sides of an outer product): a matrix by rows, the matrices of parts one
+// below the other, ROWS rows each.
 template <unsigned STRIDE, unsigned VECTOR, unsigned ROWS = 0u> struct DinMatrix {
     static constexpr unsigned V = VECTOR, STEP = STRIDE;
     static constexpr bool DOWN = false;
@@ -297,7 +303,8 @@ template <unsigned STRIDE, unsigned VECTOR, unsigned ROWS = 0u> struct DinMatrix
     }
 };
 
-// The transpose of a matrix, read along k: neighbours have rows below each other, and the same columns.
+// The transpose of a matrix, read along k: neighbours have rows below each other, and the same
+// columns.
 template <unsigned STRIDE, unsigned VECTOR> struct DinTransposed {
     static constexpr unsigned V = 1u, STEP = 1u;
     static constexpr bool DOWN = true;

@@ -211,8 +211,8 @@ pub(super) fn push(builder: &mut KernelBuilder<'_>, call: DeviceCall) {
     push_together(builder, vec![call]);
 }
 
-/// Appends calls that need no barrier between them: they write apart from each other, or each thread
-/// goes on with what it has written itself.
+/// Appends calls that need no barrier between them: they write apart from each other, or each
+/// thread goes on with what it has written itself.
 pub(super) fn push_together(builder: &mut KernelBuilder<'_>, calls: Vec<DeviceCall>) {
     let all = |of: fn(&DeviceCall) -> Vec<Operand>| calls.iter().flat_map(of).collect::<Vec<_>>();
     let (reads, writes) = (call::arrays(&all(DeviceCall::reads)), call::arrays(&all(DeviceCall::writes)));

@@ -1,6 +1,7 @@
-//! One region as loops over rows and columns. Each thread owns a column, of every so many rows; where the region adds to the row of
-//! a sample, of every so many samples, whose entries it walks in order; a sum over the columns takes a warp a row. So no number is
-//! written by two threads, and the order of every sum is fixed.
+//! One region as loops over rows and columns. Each thread owns one column and strides over the
+//! rows. If the region accumulates into a sample's row, the thread strides over samples and visits
+//! each sample's entries in order. A reduction over columns uses one warp per row. So no two
+//! threads write the same value, and the order of every sum is fixed.
 
 use super::call::DeviceCall;
 use super::kernel_builder::{KernelBuilder, LoweringError};
@@ -161,7 +162,8 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// One element: columns are shared by the blocks; a lone number is computed by one thread, in double.
+    /// One element: columns are shared by the blocks; a single value is computed by one thread, in
+    /// double.
     fn once(&mut self, outputs: &[(RegionOutput, Target)]) -> Result<(), LoweringError> {
         let (sums, rest): (Vec<_>, Vec<_>) = outputs.iter().copied().partition(|(_, t)| *t == Target::RowSum);
         if !sums.is_empty() {
@@ -510,7 +512,9 @@ impl Emitter<'_, '_> {
         let array = self.builder.source(source)?;
         let bound = match self.builder.kernel.array(array).map(|a| a.numbers) {
             Some(super::kernel_ir::ElementKind::Index(bound)) => bound,
-            _ => return Err(format!("`{}` is no index", self.builder.name(array))),
+            Some(super::kernel_ir::ElementKind::F32) | None => {
+                return Err(format!("`{}` is no index", self.builder.name(array)));
+            }
         };
         let row = row.ok_or_else(|| "an index without a row".to_string())?;
         let to = self.builder.index("i", bound);

@@ -1,9 +1,12 @@
-// Row gradients of all tables of a step: `rows` of din-program's `cuda` says what these kernels do, in which order, and what they are given.
+// Row gradients of all tables of a step: `rows` of din-program's `cuda` says what these kernels do,
+// in which order, and what they are given.
 //
-// Where a table has rows on the host too, din_rows_out and din_rows_in come before the step: the rows that it does not read make way for those
-// that it does. Rows are still sorted by their numbers in the whole table, so that nothing depends on where they are.
+// Where a table has rows on the host too, din_rows_out and din_rows_in come before the step: the
+// rows that it does not read make way for those that it does. Rows are still sorted by their
+// numbers in the whole table, so that nothing depends on where they are.
 //
-// A digit's launches have the keys and places in turn in both pairs of buffers. Lanes of a warp meet in its own counters, at barriers of the warp.
+// A digit's launches have the keys and places in turn in both pairs of buffers. Lanes of a warp
+// meet in its own counters, at barriers of the warp.
 
 enum { DIN_KEYS, DIN_PLACES, DIN_OTHER_KEYS, DIN_OTHER_PLACES, DIN_COUNTS, DIN_SCALARS, DIN_TABLES };
 enum {
@@ -98,7 +101,8 @@ DIN_CALL unsigned din_scan_warp(unsigned x) {
     return before;
 }
 
-// The sum of the threads' numbers before this one; `total` becomes the sum of all. Needs a word a warp, which it leaves in use.
+// The sum of the threads' numbers before this one; `total` becomes the sum of all. Needs a word a
+// warp, which it leaves in use.
 DIN_CALL unsigned din_scan(unsigned x, DinPtr<unsigned> sums, unsigned& total) {
     const unsigned before = din_scan_warp(x);
     if (din_lane() == 31u) sums[din_warp()] = before;
@@ -112,7 +116,8 @@ DIN_CALL unsigned din_scan(unsigned x, DinPtr<unsigned> sums, unsigned& total) {
     return warps + before - x;
 }
 
-// Keys are row numbers; the place of an occurrence counts through the table's features, one behind the other.
+// Keys are row numbers; the place of an occurrence counts through the table's features, one behind
+// the other.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_keys(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block;
     const DinTable table = din_table_of(pointers, DIN_FIRST_BLOCK, block);
@@ -131,7 +136,8 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_keys(DinPointers pointers, DinScalar
     }
 }
 
-// The warp's counters become its occurrences by digit; `key` and `rank` their keys, and how many with the same digit come before in the warp.
+// The warp's counters become its occurrences by digit; `key` and `rank` their keys, and how many
+// with the same digit come before in the warp.
 DIN_CALL void din_digits(DinPtr<const unsigned> keys, DinPtr<unsigned> counters, unsigned first, unsigned total, unsigned shift,
                          unsigned (&key)[DIN_ROUNDS], unsigned (&rank)[DIN_ROUNDS]) {
 #pragma unroll
@@ -217,7 +223,8 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scan(DinPointers pointers, DinScalar
     if (din_lane() == 0u) din_of_digits(table)[d] = sum;
 }
 
-// Occurrences move behind those with a smaller digit, of an earlier block, of an earlier warp, or earlier in the warp.
+// Occurrences move behind those with a smaller digit, of an earlier block, of an earlier warp, or
+// earlier in the warp.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scatter(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, key[DIN_ROUNDS], rank[DIN_ROUNDS];
     const DinTable table = din_table_of(pointers, DIN_FIRST_BLOCK, block);
@@ -373,7 +380,8 @@ DIN_CALL unsigned din_piece(const DinTable& table, unsigned block, unsigned& col
     return block * (DIN_THREADS / lanes) + din_thread() / lanes;
 }
 
-// A group of lanes a piece, columns over the lanes. The sum of a row that is whole in the piece is done; others are joined by the next kernel.
+// A group of lanes a piece, columns over the lanes. The sum of a row that is whole in the piece is
+// done; others are joined by the next kernel.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, first_column;
     const DinTable table = din_table_of(pointers, DIN_FIRST_SUM, block);

@@ -1,9 +1,13 @@
-//! How the threads of a block share a product: rows and columns of a thread, chosen when the kernel is made by what its inner loop costs.
+//! How the threads of a block share a product: the rows and columns per thread, chosen at compile
+//! time by what the inner loop costs.
 //!
-//! A multiprocessor has four schedulers, each of which issues an instruction of a warp (32 multiply-adds) a cycle, and one path to shared memory and the
-//! first cache, which moves 32 numbers a cycle. A step along k of a warp with R x S numbers a thread is R S multiply-adds and its loads, and moves S times
-//! 32 numbers of the right operand, which differ by lane, and two times 32 for each vector of the left, which neighbours have in common. Warps are
-//! dealt to the schedulers in turn, so that a fifth takes as long again as the first four.
+//! A multiprocessor has four schedulers, each of which issues one instruction of a warp (32
+//! multiply-adds) per cycle, and one path to shared memory and the first cache, which moves 32
+//! values per cycle. For a step along k, a warp with R x S values per thread issues R S
+//! multiply-adds and its loads. It moves S times 32 values of the right operand, which differ by
+//! lane, and two times 32 for each vector of the left operand, which neighbouring lanes have in
+//! common. Warps are dealt to the schedulers in turn, so a fifth warp takes as long again as the
+//! first four.
 
 /// Rows and columns of a thread; on tensor cores those of a warp, in sixteens and eights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,14 +21,14 @@ pub struct ThreadTile {
 pub struct ProductShape {
     pub rows: u32,
     pub columns: u32,
-    /// Whether an operand is read by vectors of four: the left one along k, or in an outer product along its rows; the right one along its rows, or
-    /// along k where lanes lie `down`.
+    /// Whether an operand is read by vectors of four: the left one along k, or in an outer product
+    /// along its rows; the right one along its rows, or along k where lanes lie `down`.
     pub left: bool,
     pub right: bool,
     pub outer: bool,
     /// Whether it is done on tensor cores.
     pub tensor: bool,
-    /// Whether neighbouring lanes have rows below each other, rather than columns beside each other.
+    /// Whether neighbouring lanes have neighbouring rows rather than neighbouring columns.
     pub down: bool,
 }
 
@@ -34,7 +38,8 @@ const SCHEDULERS: u32 = 4;
 /// Most rows and columns of a thread.
 const ROWS: u32 = 8;
 const COLUMNS: u32 = 10;
-/// Most products of fragments of a warp for a step along k, each with four sums a lane; and the cycles that one takes.
+/// Most products of fragments of a warp for a step along k, each with four sums a lane; and the
+/// cycles that one takes.
 const FRAGMENTS: u32 = 10;
 const FRAGMENT: u64 = 6;
 
@@ -58,8 +63,8 @@ impl ProductShape {
         issue.max(warps * moved)
     }
 
-    /// Cycles for a step of fragments. A lane has four registers of sixteen rows and two of eight columns, each of which is loaded, rounded by two
-    /// instructions, and addressed.
+    /// Cycles for a step of fragments. A lane has four registers of sixteen rows and two of eight
+    /// columns, each of which is loaded, rounded by two instructions, and addressed.
     fn fragments(&self, s: ThreadTile) -> u64 {
         let warps = u64::from(self.rows.div_ceil(16 * s.rows)) * u64::from(self.columns.div_ceil(8 * s.columns));
         let products = u64::from(s.rows) * u64::from(s.columns);
@@ -73,7 +78,7 @@ impl ProductShape {
         if self.tensor {
             let all = (1..=4).flat_map(|rows| (1..=FRAGMENTS / rows).map(move |columns| ThreadTile { rows, columns }));
             let size = |s: &ThreadTile| s.rows * s.columns;
-            return all.min_by_key(|s| (self.fragments(*s), size(s))).unwrap_or(ThreadTile { rows: 1, columns: 1 });
+            return all.min_by_key(|s| (self.fragments(*s), size(s))).expect("there is a tile of one fragment");
         }
         let mut best = (u64::MAX, 0, ThreadTile { rows: 1, columns: 1 });
         for rows in 1..=ROWS.min(self.rows) {

@@ -1,12 +1,14 @@
-//! What must hold of every generated kernel, checked before it is printed: a kernel that breaks a rule is a bug of the compiler, and
-//! the message says which rule.
+//! What must hold of every generated kernel, checked before it is printed. A kernel that breaks a
+//! rule is a bug of the compiler, and the message names the rule.
 //!
-//! - Barriers, and calls that may hold some, stand where all threads of the block come by together; sums over a warp where all its
-//!   lanes do. Nothing relies on lanes of a warp running in step.
+//! - Barriers, and calls, which may contain barriers, are where all threads of the block come by
+//!   together; sums over a warp are where all its lanes do. Nothing relies on the lanes of a warp
+//!   running in step.
 //! - Every index of an access has a bound below the array's extent.
-//! - A variable has its type, and a value before it is read.
-//! - `call`: every operand of a call lies inside its array, and has the elements that the call
-//!   assumes. `hazards`: what one statement writes, another reads or writes only behind a barrier.
+//! - A variable has its type, and has a value before it is read.
+//! - `call`: every operand of a call lies inside its array and has the elements that the call
+//!   assumes. `hazards`: what one statement writes, another one reads or writes only after a
+//!   barrier.
 
 mod call;
 mod hazards;
@@ -183,7 +185,8 @@ impl Verifier<'_> {
         self.scope(body, inner)
     }
 
-    /// What is set inside is not known after it, but what was set before and changed inside keeps the weaker claim.
+    /// What is set inside is not known after it, but what was set before and changed inside keeps
+    /// the weaker claim.
     fn scope(&mut self, body: &[Stmt], together: Together) -> Result<(), Broken> {
         let before = self.values.clone();
         self.block(body, together)?;

@@ -1,17 +1,23 @@
-//! The engine on a device: a model's values live there, a step writes its batch once and reads its loss.
+//! The executor on a device. The model lives on the device; a step uploads its batch once and reads
+//! back its loss.
 //!
 //! Guarantees:
-//! - The order of the CPU engine's step: all gradients at the old weights, then tables, then parameters, then states.
+//! - The order of the CPU executor's step: all gradients at the old weights, then tables, then
+//!   parameters, then states.
 //! - A program, its launches and every batch are checked before the device sees them.
-//! - Device memory grows by a quarter more than asked and stays: batches of varying sizes soon allocate nothing. Batches whose sizes fall into
-//!   the same buckets have the same layout, hence the same list of commands.
-//! - A step may be asked for while another runs: the host writes what it needs behind it, and the loss comes when it is asked for.
-//! - An error before the first launch of a step changes nothing; after a later one the values are lost ([`DeviceError::Lost`]) until they
-//!   are uploaded again.
+//! - Device memory grows by a quarter more than needed and is kept: batches of varying sizes soon
+//!   allocate nothing. Batches whose sizes fall into the same buckets have the same memory layout,
+//!   hence the same list of commands.
+//! - A step may be submitted while another one runs: the host prepares it meanwhile, and the loss
+//!   arrives when it is asked for.
+//! - An error before the first launch of a step changes nothing. After a later error the model on
+//!   the device is lost ([`DeviceError::Lost`]) until it is uploaded again.
 //!
-//! The host keeps the index of a table, makes its new rows and passes the table to every step; the rows that the device has are its own until
-//! [`CudaExecutor::download`]. Where the device's memory is too small for a table (`budget`), it has some rows of it (`cache`), and the host's table has
-//! the others: then a step that fails leaves the host's rows at different steps, and only a checkpoint has the model.
+//! The host keeps the index of a table, creates its new rows and passes the table to every step;
+//! the rows on the device are newer than the host's until [`CudaExecutor::download`]. If the
+//! device's memory is too small for a table (`budget`), the device has some of its rows
+//! (`table_cache`) and the host's table has the others. Then a step that fails leaves the host's
+//! rows at different steps, and only a checkpoint has the model.
 
 mod profile;
 mod residency;
@@ -107,10 +113,11 @@ struct LossQueue {
 /// Choices that change no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CudaOptions {
-    /// Into how many buckets sizes between a power of two and the next fall, for which memory is laid out alike; 0: each size has its own layout.
+    /// Into how many buckets sizes between a power of two and the next fall, for which memory is
+    /// laid out alike; 0: each size has its own layout.
     pub buckets: usize,
-    /// Bytes of the device's memory for tables; larger ones are there in parts. `None`: three quarters of what is unused at the first upload, so
-    /// that the rest is a step's.
+    /// Bytes of the device's memory for tables; larger ones are there in parts. `None`: three
+    /// quarters of what is unused at the first upload, so that the rest is a step's.
     pub table_memory: Option<usize>,
 }
 
@@ -142,7 +149,8 @@ impl StepMemory {
 }
 
 impl<D: Driver> CudaExecutor<D> {
-    /// An executor for a program and its CUDA form. It has no values before [`CudaExecutor::upload`].
+    /// An executor for a program and its CUDA form. It has no values before
+    /// [`CudaExecutor::upload`].
     pub fn new(program: Arc<Program>, cuda: Arc<Cuda>, driver: D) -> Result<CudaExecutor<D>, DeviceError> {
         Self::with(program, cuda, driver, CudaOptions::default(), Threads::caller())
     }
@@ -213,7 +221,8 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// Makes the host's values those of the device; rows that the device has not seen stay as they are.
+    /// Makes the host's values those of the device; rows that the device has not seen stay as they
+    /// are.
     pub fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
         common::check_model(&self.program, state, tables)?;
         self.check_uploaded()?;
@@ -226,7 +235,7 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// Logits of prediction `index` from the last [`CudaExecutor::infer`], one a sample.
+    /// Logits of prediction `index` from the last [`CudaExecutor::infer`], one per sample.
     pub fn logits(&self, index: usize) -> &[f32] {
         self.logits.get(index).map_or(&[], Vec::as_slice)
     }

@@ -1,8 +1,8 @@
-//! What the host writes for a step, all at once: the batch's columns, and for every schedule its pointers and scalars
-//! (`din_program::cuda`).
+//! What the host uploads for a step, all at once: the batch's columns, and for every schedule its
+//! pointers and scalars (`din_program::cuda`).
 //!
-//! At first it is only said what stands where, so that all sizes are known before a number is copied: then each goes straight to where the device
-//! takes it from (`contents`).
+//! First the plan records what goes where, so that all sizes are known before a value is copied;
+//! then each array is copied straight into the staging buffer (`upload_copy`).
 
 use super::driver::DeviceError;
 use super::memory::{BlockLayout, Plain, RelativePtr, SizeBuckets, words_of};
@@ -17,7 +17,8 @@ pub(super) struct UploadPlan {
     pub layout: BlockLayout,
     /// In ascending order of where they are.
     pub(super) parts: Vec<PlannedArray>,
-    /// What is in nobody else's hands: scalars, pointers, and the tiles of this step and of larger ones before it.
+    /// What is in nobody else's hands: scalars, pointers, and the tiles of this step and of larger
+    /// ones before it.
     pub(super) own: Vec<u32>,
     pub(super) pointers: Vec<RelativePtr>,
     pub(super) tiles: Vec<Vec<u32>>,
@@ -85,7 +86,8 @@ impl UploadPlan {
     }
 }
 
-/// First entries by sample or request; of the samples, by request; of a group, first members by its elements.
+/// First entries by sample or request; of the samples, by request; of a group, first members by its
+/// elements.
 pub(super) fn offsets(layout: &Layout, d: AxisId) -> &[u32] {
     match layout.axes.kind(d) {
         AxisKind::Batch { .. } => layout.requests(),

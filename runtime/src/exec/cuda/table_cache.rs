@@ -1,19 +1,21 @@
-//! A table of which the device has some rows: the host has all of them, and those that a batch reads are on the device when its step begins.
+//! The resident rows of a table that does not fit into the device's memory. The host has all rows;
+//! those that a batch reads are on the device when its step begins.
 //!
-//! The host knows which rows a batch reads. Rows that the device lacks are packed and written with the batch; where there is no free place for
-//! one, the row that no batch has read for longest makes way: a kernel packs it before the new one is put there, and the host takes it back
-//! after the step. What a row is read as, and the order in which gradients are summed, do not depend on where it is: a step has the bits that
-//! it has on a device with all rows.
+//! The host knows which rows a batch reads. Rows that are not resident are packed and uploaded with
+//! the batch. If there is no free place for a row, it replaces the least recently read one: a
+//! kernel packs the evicted row before the new one is written, and the host takes it back after the
+//! step. What a row reads as, and the order in which gradients are summed, do not depend on where
+//! the row is: a step has the bits that it has on a device with all rows.
 //!
-//! Guarantees: a row is on the device or current on the host; places depend on the batches alone; a batch that cannot be placed, and a step
-//! that does not run ([`TableCache::undo`]), leave all rows where they are.
+//! Guarantees: a row is on the device or current on the host; places depend on the batches alone; a
+//! batch that cannot be placed, and a step that does not run ([`TableCache::undo`]), leave all rows
+//! where they are.
 
 use super::command_list::{CommandList, ScheduleKernels};
 use super::driver::{DeviceArray, DeviceError, Driver, KernelLaunch};
 use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
 use super::step_args::UploadPlan;
-use crate::table::Table;
-use din_program::SlotScope;
+use crate::table::{RowField, Table};
 use din_program::cuda::{MovePointer, MoveScalar};
 
 /// Of a row that is not on the device, and of one that will be when the batch is placed.
@@ -23,45 +25,9 @@ const PENDING: u32 = u32::MAX - 1;
 /// Most places: other numbers mean something.
 pub(super) const MOST: usize = u32::MAX as usize - 2;
 
-/// An array with a number of numbers for each row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowField {
-    Weights,
-    Counts,
-    UpdateCount,
-    Slot(usize),
-}
-
-/// What a table has for each row, with its width.
-pub(super) fn fields(table: &Table) -> Vec<(RowField, usize)> {
-    let slots = (0..table.slot_count()).filter(|&k| table.slot_scope(k) != SlotScope::Tensor);
-    let fixed = [(RowField::Weights, table.width()), (RowField::Counts, 1), (RowField::UpdateCount, 1)];
-    fixed.into_iter().chain(slots.map(|k| (RowField::Slot(k), table.slot_width(k)))).collect()
-}
-
 /// Bytes of a row on the device.
 pub(super) fn row_bytes(table: &Table) -> usize {
-    fields(table).iter().map(|(_, width)| width * 4).sum()
-}
-
-impl RowField {
-    pub fn of(self, table: &Table) -> &[f32] {
-        match self {
-            RowField::Weights => table.weights(),
-            RowField::Counts => table.frequency(),
-            RowField::UpdateCount => table.updates(),
-            RowField::Slot(k) => table.slot(k),
-        }
-    }
-
-    pub fn of_mut(self, table: &mut Table) -> &mut [f32] {
-        match self {
-            RowField::Weights => table.weights_mut(),
-            RowField::Counts => table.frequency_mut(),
-            RowField::UpdateCount => table.updates_mut(),
-            RowField::Slot(k) => table.slot_mut(k),
-        }
-    }
+    table.row_fields().iter().map(|(_, width)| width * 4).sum()
 }
 
 /// See the module.
@@ -74,7 +40,8 @@ pub(super) struct TableCache {
     /// By place, its row; places from `filled` on are free.
     rows: Vec<u32>,
     filled: usize,
-    /// By place, and for all of them at `capacity`: the next older and the next newer place in the order of the last reading.
+    /// By place, and for all of them at `capacity`: the next older and the next newer place in the
+    /// order of the last reading.
     older: Vec<u32>,
     newer: Vec<u32>,
     /// By place, the batch that read it last; and the number of this one.
@@ -96,7 +63,7 @@ impl TableCache {
     pub fn new(table: &Table, capacity: usize) -> TableCache {
         TableCache {
             capacity,
-            fields: fields(table),
+            fields: table.row_fields(),
             places: Vec::new(),
             rows: vec![ABSENT; capacity],
             filled: 0,
@@ -242,7 +209,7 @@ impl TableCache {
         for &row in &self.coming {
             self.packed.push(self.places[row as usize]);
             for &(field, width) in &self.fields {
-                let values = &field.of(table)[row as usize * width..(row as usize + 1) * width];
+                let values = &table.field(field)[row as usize * width..(row as usize + 1) * width];
                 self.packed.extend(values.iter().map(|x| x.to_bits()));
             }
         }
@@ -274,7 +241,7 @@ impl TableCache {
         for (&row, packed) in self.going.iter().zip(self.packed.chunks(stride)) {
             let mut numbers = packed.iter().skip(1);
             for &(field, width) in &self.fields {
-                let to = &mut field.of_mut(table)[row as usize * width..(row as usize + 1) * width];
+                let to = &mut table.field_mut(field)[row as usize * width..(row as usize + 1) * width];
                 for (to, from) in to.iter_mut().zip(numbers.by_ref()) {
                     *to = f32::from_bits(*from);
                 }
@@ -287,7 +254,8 @@ impl TableCache {
         Ok(())
     }
 
-    /// RowNumberUses the rows that are on the device into the host's table; they stay on the device.
+    /// RowNumberUses the rows that are on the device into the host's table; they stay on the
+    /// device.
     pub fn download<D: Driver>(
         &self,
         driver: &mut D,
@@ -299,7 +267,7 @@ impl TableCache {
             let RelativePtr::Fixed(at) = array(field) else { continue };
             numbers.resize(self.filled * width, 0.0f32);
             driver.read(at, bytes_of_mut(&mut numbers))?;
-            let to = field.of_mut(table);
+            let to = table.field_mut(field);
             for (&row, from) in self.rows.iter().zip(numbers.chunks(width.max(1))) {
                 if let Some(to) = to.get_mut(row as usize * width..(row as usize + 1) * width) {
                     to.copy_from_slice(from);

@@ -1,5 +1,6 @@
-//! The updates of a step's tables: the row gradients of all of them are sorted and summed by row in the same launches (`din_rows_*`, see
-//! `din_program::cuda`), then each update program runs over the rows of all tables that it is for.
+//! The updates of a step's tables: the same launches sort and sum the row gradients of all tables
+//! (`din_rows_*`, see `din_program::cuda`), then each update program runs over the rows of all
+//! tables that it updates.
 
 use super::DeviceError;
 use super::command_list::{CommandList, ScheduleKernels};
@@ -15,8 +16,8 @@ use din_program::cuda::{
 use din_program::schedule::{BATCH, KernelArg, Storage};
 use din_program::schema::{self, UpdateRule};
 
-/// One feature of a table in a batch: row numbers, where the rows are ([`NULL`] where that is their number), the first gradient (`NULL` where none
-/// flows) and the numbers from one to the next.
+/// One feature of a table in a batch: row numbers, where the rows are ([`NULL`] where that is their
+/// number), the first gradient (`NULL` where none flows) and the numbers from one to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FeatureRows {
     pub rows: RelativePtr,
@@ -288,7 +289,8 @@ impl TableUpdates {
         self.space.bytes
     }
 
-    /// What needs no gradient. `kernels` gives those of an update, with where the table is that asks for it.
+    /// What needs no gradient. `kernels` gives those of an update, with where the table is that
+    /// asks for it.
     pub fn list_leading<'a>(
         &self,
         list: &mut CommandList<'a>,
@@ -365,7 +367,8 @@ fn row_update_ptr(place: Storage, table: &DeviceTable, arrays: &Arrays) -> Resul
     }
 }
 
-/// The update programs, each with an instance for each of its tables; and by table the word that says how many rows it has.
+/// The update programs, each with an instance for each of its tables; and by table the word that
+/// says how many rows it has.
 fn programs(
     plan: &mut UploadPlan,
     space: &mut BlockLayout,
@@ -413,7 +416,7 @@ fn programs(
         let scalars = &launches.scalars;
         let asked = scalars.iter().position(|w| *w == ScalarArg::Elements(BATCH));
         for (y, at) in of.iter().enumerate() {
-            // Where no word asks for it, one behind the scalars is told.
+            // If no scalar asks for it, the one behind the scalars receives it.
             let word = asked.map_or(of.len() * scalars.len() + y, |position| y * scalars.len() + position);
             elements[*at] = staged.scalars.plus(word * 4);
         }

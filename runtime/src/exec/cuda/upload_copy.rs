@@ -1,13 +1,14 @@
-//! The numbers of a step's write: where each array's come from, and how they get into the memory from which the device takes them, once and by
-//! several threads.
+//! The values of a step's upload: where each array's values come from, and how several threads copy
+//! them into the staging buffer, once.
 //!
-//! Row numbers are checked on their way, against the rows of their table: the device sees none of them before all are known to be sound.
+//! Row numbers are checked against the rows of their table while they are copied: the device sees
+//! none of them before all are known to be valid.
 
 use super::device_model::DeviceTable;
 use super::memory::{BlockBases, words_of};
 use super::step_args::{UploadPlan, members, offsets};
+use crate::column_loops;
 use crate::exec::common::{Layout, StepInputs};
-use crate::lanes;
 use crate::threads::Threads;
 use din_program::schedule::AxisId;
 use std::sync::Mutex;
@@ -71,10 +72,11 @@ pub(super) struct UploadCopy<'a> {
     pub bases: BlockBases,
 }
 
-/// ArraySource that a thread takes at a time.
+/// Values that a thread copies at a time.
 const CHUNK: usize = 32 << 10;
 
-/// From so many bytes on, columns go past the caches: the device reads them from memory, and they would drive out what the next step reads.
+/// From so many bytes on, columns go past the caches: the device reads them from memory, and they
+/// would drive out what the next step reads.
 const STREAM: usize = 8 << 20;
 
 impl UploadCopy<'_> {
@@ -144,8 +146,11 @@ impl UploadCopy<'_> {
     }
 
     fn copy_rows(&self, table: usize, rows: &[u32], to: &mut [u32]) -> bool {
-        let most =
-            if self.plan.layout.bytes > STREAM { lanes::stream_max(rows, to) } else { lanes::copy_max(rows, to) };
+        let most = if self.plan.layout.bytes > STREAM {
+            column_loops::stream_max(rows, to)
+        } else {
+            column_loops::copy_max(rows, to)
+        };
         (most as usize) < self.tables[table].rows
     }
 

@@ -8,7 +8,8 @@ use din_program::schedule::{AxisId, BATCH};
 
 const ENTRIES: AxisId = AxisId(2);
 
-/// A kernel over a sequence with arrays `x` (entries, 8 wide), `index` (samples of entries), `s` (samples, 4 wide), `w` (once, 8) and `t` (rows of table 0, 8).
+/// A kernel over a sequence with arrays `x` (entries, 8 wide), `index` (samples of entries), `s`
+/// (samples, 4 wide), `w` (once, 8) and `t` (rows of table 0, 8).
 fn kernel() -> KernelIr {
     let array = |pointer: u32, name: &str, numbers, rows, width| Array {
         name: name.into(),
@@ -159,7 +160,8 @@ fn a_call_that_some_threads_miss() {
     broken(&k, "not all threads of the block call");
 }
 
-/// The rows of `y` become the product of those of `x`, of which `columns` are seen, with a K x N matrix.
+/// The rows of `y` become the product of those of `x`, of which `columns` are seen, with a K x N
+/// matrix.
 fn product(k: u32, n: u32, columns: u32) -> DeviceCall {
     let rows = |array, width, columns| {
         let view = ArrayView { array, rows: Rows::Local(ENTRIES), column: 0, columns };
@@ -245,7 +247,8 @@ fn operands_of_calls_lie_in_their_arrays() {
     check(DeviceCall::JoinGroups { width: 33, groups: 2, how, sums: flat, out: flat }, Some("66 threads"));
 }
 
-/// A partial sum that nothing fills is stored by the first tile, and any other is filled and added to.
+/// A partial sum that nothing fills is stored by the first tile, and any other is filled and added
+/// to.
 #[test]
 fn partial_sums_begin_somewhere() {
     for (stored, first, by) in [
@@ -292,8 +295,8 @@ fn partial_sums_begin_somewhere() {
     }
 }
 
-/// What one statement writes, the next one reads behind a barrier alone; so does the next tile, where
-/// its buffers are the same.
+/// What one statement writes, the next one reads behind a barrier alone; so does the next tile,
+/// where its buffers are the same.
 #[test]
 fn accesses_that_meet_are_a_barrier_apart() {
     let fill = || {

@@ -1,5 +1,5 @@
-//! The engine's tables on the device: whole, or in parts where its memory is too small for them. They are shared out at an upload, and anew where one
-//! grows beyond the budget.
+//! The executor's tables on the device: whole, or partially resident if its memory is too small for
+//! them. Residency is assigned at an upload, and again when a table grows beyond the budget.
 
 use super::super::budget;
 use super::super::command_list::{CommandList, ScheduleKernels};
@@ -12,7 +12,8 @@ use crate::table::Table;
 use din_program::Program;
 
 impl<D: Driver> CudaExecutor<D> {
-    /// Rows of tables that are on the device in parts: room for them, and how many have come and gone since they were placed there last; by table.
+    /// Rows of tables that are on the device in parts: room for them, and how many have come and
+    /// gone since they were placed there last; by table.
     pub fn resident_rows(&self) -> Vec<Option<(usize, u64, u64)>> {
         let part = |held: &DeviceTable| held.cache.as_ref().map(|c| (c.capacity(), c.moved.0, c.moved.1));
         self.model.tables.iter().map(part).collect()
@@ -33,7 +34,8 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// Where the budget has no room for a table to grow on the device: all rows go to the host, and as many as fit come back.
+    /// Where the budget has no room for a table to grow on the device: all rows go to the host, and
+    /// as many as fit come back.
     fn reassign_residency(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
         let Some(budget) = self.model.budget else { return Ok(()) };
         let of = self.model.tables.iter().zip(&*tables).map(|(held, table)| (held.bytes(), held.grows_by(table)));
@@ -75,16 +77,17 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// A step that will not run: caches are as before it. The block that it was written to is that of the next one: the step that reads the other
-    /// may be under way.
+    /// A step that will not run: caches are as before it. The block that it was written to is that
+    /// of the next one: the step that reads the other may be under way.
     pub(super) fn cancel_step(&mut self, error: DeviceError) -> DeviceError {
-        // What fails here is told by what is asked for next.
+        // A failure here is reported by the next call.
         let _ = self.driver.wait();
         self.model.tables.iter_mut().filter_map(|t| t.cache.as_mut()).for_each(TableCache::undo);
         error
     }
 
-    /// Rows that made way for the last step's are the host's again; waits for that step where there are such rows.
+    /// Rows that made way for the last step's are the host's again; waits for that step where there
+    /// are such rows.
     pub(super) fn take_back(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
         if !self.model.rows_moving || self.model.tables.iter().all(|held| held.cache.is_none()) {
             return Ok(());

@@ -243,8 +243,8 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(FeatureRows { rows: ptrs.numbers, places: ptrs.places, elements, gradient, stride })
     }
 
-    /// Stages the updates of parameters. Their buffers lie behind `work` bytes, those of the tables'
-    /// updates.
+    /// Stages the updates of parameters. Their buffers lie behind `work` bytes, those of the
+    /// tables' updates.
     pub(super) fn stage_params(
         &mut self,
         slots: &[RelativePtr],

@@ -55,7 +55,8 @@ struct Listed<'a> {
 }
 
 impl<D: Driver> CudaExecutor<D> {
-    /// One step of training; gives the batch's loss. Losses of earlier steps that were not asked for are forgotten.
+    /// One step of training; gives the batch's loss. Losses of earlier steps that were not asked
+    /// for are forgotten.
     pub fn train_step(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
         self.train_ahead(tables, inputs)?;
         let mut loss = 0.0;
@@ -66,8 +67,9 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(loss)
     }
 
-    /// One step of training that the device does while the host goes on; [`CudaExecutor::next_loss`] waits for it. A failure of a kernel may be told
-    /// there, or by what is asked for next. Where tables are there in parts, the next step waits for this one.
+    /// One step of training that the device does while the host goes on;
+    /// [`CudaExecutor::next_loss`] waits for it. A failure of a kernel may be reported there, or by
+    /// the next call. Where tables are there in parts, the next step waits for this one.
     pub fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
         self.take_back(tables)?;
         // Losses that nobody asks for stay few on the device.
@@ -158,8 +160,8 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(StagedTraining { step, moves, of_tables, of_params })
     }
 
-    /// The commands of a training step. What needs the batch alone runs on the side stream beside the
-    /// step's own launches, and the updates of parameters and states beside those of tables.
+    /// The commands of a training step. What needs the batch alone runs on the side stream beside
+    /// the step's own launches, and the updates of parameters and states beside those of tables.
     fn list_train<'a>(
         &mut self,
         program: &'a Program,
@@ -217,8 +219,9 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(loss)
     }
 
-    /// Forward and backward of a training step alone: nothing is changed. The results of the training schedule, in its order: the whole buffer of each,
-    /// row-major. (A row gradient is columns of it.)
+    /// Forward and backward of a training step alone: nothing is changed. The results of the
+    /// training schedule, in its order: the whole buffer of each, row-major. (A row gradient is
+    /// columns of it.)
     pub fn gradients(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Vec<Vec<f32>>, DeviceError> {
         let program = self.program.clone();
         let (slots, bases) = self.run_schedule(TRAIN, &program, tables, inputs)?;
@@ -235,7 +238,8 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(results)
     }
 
-    /// Runs a schedule alone; gives where its results are. [`CudaExecutor::finish_schedule`] follows when they are read.
+    /// Runs a schedule alone; gives where its results are. [`CudaExecutor::finish_schedule`]
+    /// follows when they are read.
     fn run_schedule(
         &mut self,
         which: usize,
