@@ -68,7 +68,7 @@ pub struct Schedule {
     /// One after the other.
     pub phases: Vec<Phase>,
     /// The results.
-    pub roots: Vec<Root>,
+    pub roots: Vec<ScheduleRoot>,
 }
 
 /// `elements(axis) x width` f32 numbers, 64-byte aligned.
@@ -221,7 +221,7 @@ pub struct Phase {
 
 /// A result that outlives the schedule; always an arena buffer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Root {
+pub enum ScheduleRoot {
     /// Mean loss of the batch: one float.
     Loss(BufferId),
     /// Logit of prediction `index`.
@@ -264,16 +264,16 @@ pub enum Root {
     },
 }
 
-impl Root {
+impl ScheduleRoot {
     /// The buffer that holds the result.
     pub fn buffer(&self) -> BufferId {
         match self {
-            Root::Loss(buffer)
-            | Root::Prediction { buffer, .. }
-            | Root::Named { buffer, .. }
-            | Root::State { buffer, .. }
-            | Root::ParamGradient { buffer, .. } => *buffer,
-            Root::RowGradient { view, .. } => view.buffer,
+            ScheduleRoot::Loss(buffer)
+            | ScheduleRoot::Prediction { buffer, .. }
+            | ScheduleRoot::Named { buffer, .. }
+            | ScheduleRoot::State { buffer, .. }
+            | ScheduleRoot::ParamGradient { buffer, .. } => *buffer,
+            ScheduleRoot::RowGradient { view, .. } => view.buffer,
         }
     }
 }

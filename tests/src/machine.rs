@@ -6,7 +6,7 @@ use din_compiler::codegen::generate;
 use din_compiler::graph::{self, AxisId, AxisTree, BATCH, Graph, InputKind, Op, TableId};
 use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
-use din_program::schedule::{Root, Schedule};
+use din_program::schedule::{Schedule, ScheduleRoot};
 use din_program::schema::{
     self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
     UpdateRule,
@@ -121,9 +121,9 @@ impl CaseInputs {
 }
 
 /// Of a result's buffer what the graph's root has: of a row gradient, its columns.
-pub fn result(program: &Program, root: &Root, numbers: &[f32]) -> Vec<f32> {
+pub fn result(program: &Program, root: &ScheduleRoot, numbers: &[f32]) -> Vec<f32> {
     match root {
-        Root::RowGradient { view, table, .. } => {
+        ScheduleRoot::RowGradient { view, table, .. } => {
             let stride = program.train.buffers[view.buffer.index()].width as usize;
             let (from, width) = (view.column as usize, program.tables[*table as usize].width as usize);
             numbers.chunks(stride).flat_map(|row| row[from..from + width].to_vec()).collect()

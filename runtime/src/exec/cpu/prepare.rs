@@ -7,7 +7,7 @@ use crate::jit::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
     AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL, KernelArg, Operation,
-    Phase, Root, Schedule, Slot, Storage, Work,
+    Phase, Schedule, ScheduleRoot, Slot, Storage, Work,
 };
 
 /// How an argument's base address is found.
@@ -187,7 +187,7 @@ pub(super) struct PreparedSchedule {
     pub used: Vec<bool>,
     pub slots: Vec<Slot>,
     pub tile_slots: Vec<Slot>,
-    pub roots: Vec<Root>,
+    pub roots: Vec<ScheduleRoot>,
     pub phases: Vec<PreparedPhase>,
     /// Distinct pairs of axis and tile size.
     pub tilings: Vec<(AxisId, u32)>,
