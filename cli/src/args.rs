@@ -1,27 +1,29 @@
 //! The command line of `din`, and of the executables it builds.
 
 use crate::device::{self, DeviceArg};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use din_runtime::exec::cuda::CudaTarget;
 use std::path::PathBuf;
 
-/// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.
+/// A small language for click-through-rate ranking models: check, train, evaluate, predict, and
+/// build stand-alone executables.
 #[derive(Debug, Parser)]
 #[command(name = "din", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Din {
     #[command(flatten)]
-    pub terminal: Terminal,
+    pub terminal: TerminalArgs,
     #[command(subcommand)]
     pub verb: Verb,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine; 1 the input is at fault (spec, data, run); 2 the command line is; \
-3 the machine is (disk, memory); 130 stopped by Ctrl-C.\n\
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 an error in the input (spec, data, run); 2 in the command line; \
+3 of the system (disk, memory); 130 stopped by Ctrl-C.\n\
 Start with `din demo`, which needs no data.";
 
 /// How things are shown.
 #[derive(Clone, Debug, Args)]
-pub struct Terminal {
+pub struct TerminalArgs {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub color: Color,
@@ -29,8 +31,8 @@ pub struct Terminal {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Form of diagnostics
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    #[arg(long, global = true, value_enum, default_value_t = DiagnosticFormat::Human)]
+    pub format: DiagnosticFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -41,7 +43,7 @@ pub enum Color {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum DiagnosticFormat {
     /// With the source text and what points into it
     Human,
     /// One line each
@@ -54,19 +56,19 @@ pub enum Format {
 pub enum Verb {
     /// Check specs: names, types, shapes, tables, training; no data are read
     #[command(after_help = "Example:\n  din check models/din.din\n  din check --format json models/*.din")]
-    Check(Check),
+    Check(CheckArgs),
     /// Write specs in the one standard layout
     #[command(
         after_help = "Example:\n  din fmt models/*.din\n  din fmt --check models/*.din   # exit code 1 if any would change\n  \
                             din fmt - < model.din          # to standard output"
     )]
-    Fmt(Fmt),
+    Fmt(FmtArgs),
     /// Say what a model, a run or an executable holds: columns, tables, parameters, code
     #[command(after_help = "Example:\n  din info models/din.din\n  din info run/\n  din info ranker")]
-    Info(Info),
+    Info(InfoArgs),
     /// Print what a compiler stage makes of a spec
     #[command(after_help = "Example:\n  din emit models/din.din --stage graph")]
-    Emit(Emit),
+    Emit(EmitArgs),
     /// Build a stand-alone executable that trains, evaluates and predicts with the model
     #[command(
         after_help = "Example:\n  din build models/din.din -o ranker\n  ./ranker train --train a.parquet --valid b.parquet --out run/\n  \
@@ -74,23 +76,23 @@ pub enum Verb {
                             The executable holds the generated machine code and needs no compiler, linker or `din` where it runs; \
                             with --cuda the kernels for GPUs too, which need NVIDIA's driver alone."
     )]
-    Build(Build),
+    Build(BuildArgs),
     /// Train a model into a run directory
     #[command(after_help = TRAIN_EXAMPLES)]
-    Train(DinTrain),
+    Train(DinTrainArgs),
     /// Measure a trained run on data with labels
     #[command(after_help = "Example:\n  din eval run/ --data test.parquet\n  din eval run/ --data test.parquet --json")]
-    Eval(Eval),
+    Eval(EvalArgs),
     /// Write one probability for each row of data
     #[command(after_help = "Example:\n  din predict run/ --data today.parquet --out scores.parquet\n  \
                             din predict run/ --data today.parquet --out scores.csv")]
-    Predict(Predict),
+    Predict(PredictArgs),
     /// Make a click log with known truth: train.parquet, valid.parquet, test.parquet, truth.json
     #[command(after_help = "Example:\n  din synth --out log --rows 200000 --seed 7")]
-    Synth(Synth),
+    Synth(SynthArgs),
     /// Make data, train a pooling model and DIN on them, and compare both with the truth
     #[command(after_help = "Example:\n  din demo\n  din demo --out demo --rows 150000")]
-    Demo(Demo),
+    Demo(DemoArgs),
 }
 
 const TRAIN_EXAMPLES: &str = "Example:\n  din train models/din.din --train train.parquet --valid valid.parquet --out run/\n  \
@@ -102,7 +104,7 @@ Ctrl-C finishes the step, writes a checkpoint and stops.";
 
 /// A spec and what is set in it.
 #[derive(Clone, Debug, Args)]
-pub struct Spec {
+pub struct SpecArgs {
     /// The model, a .din file
     pub model: PathBuf,
     /// Give a hyper-parameter another value
@@ -120,7 +122,7 @@ fn name_value(text: &str) -> Result<(String, String), String> {
 }
 
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckArgs {
     /// .din files, or folders of them; a file without a model is checked as a library
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
@@ -133,7 +135,7 @@ pub struct Check {
 }
 
 #[derive(Debug, Args)]
-pub struct Fmt {
+pub struct FmtArgs {
     /// .din files, or - for standard input
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
@@ -143,7 +145,7 @@ pub struct Fmt {
 }
 
 #[derive(Debug, Args)]
-pub struct Info {
+pub struct InfoArgs {
     /// A .din file, a run directory or a built executable
     pub what: PathBuf,
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_value)]
@@ -154,12 +156,19 @@ pub struct Info {
 }
 
 #[derive(Debug, Args)]
-pub struct Emit {
+pub struct EmitArgs {
     #[command(flatten)]
-    pub spec: Spec,
+    pub spec: SpecArgs,
     /// What to print
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     pub stage: Stage,
+    /// Print the graphs after each run of this pass that changed them, or of `all`, instead of a
+    /// stage
+    #[arg(long, value_name = "PASS", value_parser = pass_names(), conflicts_with = "stage")]
+    pub print_after: Option<String>,
+    /// Print how long each pass took over each graph, instead of a stage
+    #[arg(long, conflicts_with = "stage")]
+    pub timings: bool,
     /// Instruction set level of `clif` and `asm`
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = IsaLevel::V3)]
     pub isa: IsaLevel,
@@ -169,6 +178,12 @@ pub struct Emit {
     /// Architecture of `ptx` and `sass`, such as 90
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(80..1000))]
     pub arch: u32,
+}
+
+/// What `--print-after` takes.
+fn pass_names() -> PossibleValuesParser {
+    let passes = din_compiler::optimize::PASSES.iter().map(|pass| pass.name);
+    PossibleValuesParser::new(passes.chain([din_compiler::optimize::DIFFERENTIATE, "all"]))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -209,22 +224,23 @@ pub enum Stage {
     Cuda,
     /// PTX of it; needs NVRTC
     Ptx,
-    /// CpuArgs code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
+    /// Machine code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
     Sass,
 }
 
 #[derive(Debug, Args)]
-pub struct Build {
+pub struct BuildArgs {
     #[command(flatten)]
-    pub spec: Spec,
+    pub spec: SpecArgs,
     /// The executable to write
     #[arg(short, long)]
     pub out: PathBuf,
     /// Replace --out even if it is no executable that `din build` wrote
     #[arg(long)]
     pub force: bool,
-    /// Also embed kernels for GPUs, one image an architecture: sm_90 is machine code of one, compute_90 is PTX, which the driver compiles for it and
-    /// later ones. Needs NVRTC, but no GPU
+    /// Also embed kernels for GPUs, one image per architecture: sm_90 is machine code for that
+    /// architecture, compute_90 is PTX, which the driver compiles for it and for later ones. Needs
+    /// NVRTC, but no GPU
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     pub cuda: Vec<CudaTarget>,
     /// What GPUs compute products in
@@ -233,11 +249,11 @@ pub struct Build {
 }
 
 #[derive(Debug, Args)]
-pub struct DinTrain {
+pub struct DinTrainArgs {
     #[command(flatten)]
-    pub spec: Spec,
+    pub spec: SpecArgs,
     #[command(flatten)]
-    pub train: Train,
+    pub train: TrainArgs,
     /// What a GPU computes products in [default: f32; on --resume as the run began]
     #[arg(long, value_enum, value_name = "P")]
     pub precision: Option<PrecisionArg>,
@@ -245,7 +261,7 @@ pub struct DinTrain {
 
 /// Settings of a training run.
 #[derive(Clone, Debug, Args)]
-pub struct Train {
+pub struct TrainArgs {
     /// Training data: Parquet or CSV files, or directories of them
     #[arg(long, visible_alias = "data", num_args = 1.., value_name = "FILE")]
     pub train: Vec<PathBuf>,
@@ -270,8 +286,8 @@ pub struct Train {
     /// Also write a checkpoint every so many steps [default: after each epoch only]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
-    /// Print at the end where the time went, kernel by kernel; the first steps also as DIR/trace.json,
-    /// for Perfetto or chrome://tracing
+    /// Print at the end where the time went, kernel by kernel; the first steps also as
+    /// DIR/trace.json, for Perfetto or chrome://tracing
     #[arg(long)]
     pub profile: bool,
     #[command(flatten)]
@@ -279,19 +295,19 @@ pub struct Train {
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
-    pub input: Input,
+    pub input: CsvArgs,
 }
 
 /// Where steps run.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct DeviceArgs {
-    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one. A GPU
-    /// needs NVIDIA's driver, and for `din` itself NVRTC; its results are not the CPU's bit for bit
-    /// [default: cpu; on --resume where the run began]
+    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one.
+    /// A GPU needs NVIDIA's driver, and for `din` itself NVRTC; its results are not the CPU's bit
+    /// for bit [default: cpu; on --resume where the run began]
     #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
     pub device: Option<DeviceArg>,
-    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
-    /// same results [default: three quarters of what is free]
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with
+    /// the same results [default: three quarters of what is free]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
     pub gpu_table_memory: Option<usize>,
 }
@@ -302,15 +318,17 @@ pub struct CpuArgs {
     /// Threads [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
-    /// Instruction set level to use instead of the best one here; results are the same bits only at the same level
+    /// Instruction set level to use instead of the best one here; results are the same bits only at
+    /// the same level
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub isa: Option<IsaLevel>,
 }
 
 /// How text data are read.
 #[derive(Clone, Debug, Args)]
-pub struct Input {
-    /// What separates the entries of a list in a CSV field [default: |; of a run, what it began with]
+pub struct CsvArgs {
+    /// What separates the entries of a list in a CSV field [default: |; of a run, what it began
+    /// with]
     #[arg(long, value_name = "CHAR", value_parser = one_byte)]
     pub list_separator: Option<u8>,
 }
@@ -344,7 +362,7 @@ impl From<IsaLevel> for din_program::Isa {
 
 /// A trained run and which of its checkpoints.
 #[derive(Clone, Debug, Args)]
-pub struct Trained {
+pub struct TrainedArgs {
     /// The run directory
     pub run: PathBuf,
     /// `best`, `last`, or the name of one in the run's `checkpoints`
@@ -353,9 +371,9 @@ pub struct Trained {
 }
 
 #[derive(Debug, Args)]
-pub struct Eval {
+pub struct EvalArgs {
     #[command(flatten)]
-    pub trained: Trained,
+    pub trained: TrainedArgs,
     /// Data with labels: Parquet or CSV files, or directories of them
     #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
     pub data: Vec<PathBuf>,
@@ -367,18 +385,18 @@ pub struct Eval {
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
-    pub input: Input,
+    pub input: CsvArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct Predict {
+pub struct PredictArgs {
     #[command(flatten)]
-    pub trained: Trained,
+    pub trained: TrainedArgs,
     /// Data, with or without labels: Parquet or CSV files, or directories of them
     #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// File to write, .parquet or .csv: key columns, labels where the data have them, one probability
-    /// a prediction
+    /// File to write, .parquet or .csv: key columns, labels where the data have them, one
+    /// probability per prediction
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Also write the logits, which `eval` ranks by: `<label>_logit` beside `<label>_probability`
@@ -392,11 +410,11 @@ pub struct Predict {
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
-    pub input: Input,
+    pub input: CsvArgs,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct Synth {
+pub struct SynthArgs {
     /// Folder to write into
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -427,7 +445,7 @@ pub struct WorldArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct Demo {
+pub struct DemoArgs {
     /// Folder to write into; it must not exist [default: a new temporary folder]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -441,30 +459,30 @@ pub struct Demo {
 /// A built executable: a trained or trainable ranking model that needs nothing else.
 #[derive(Debug, Parser)]
 #[command(max_term_width = 110, after_help = STANDALONE_CODES)]
-pub struct Standalone {
+pub struct StandaloneDin {
     #[command(flatten)]
-    pub terminal: Terminal,
+    pub terminal: TerminalArgs,
     #[command(subcommand)]
     pub verb: StandaloneVerb,
 }
 
-const STANDALONE_CODES: &str = "Exit codes: 0 fine; 1 the input is at fault (data, run); 2 the command line is; \
-3 the machine is (disk, memory); 130 stopped by Ctrl-C.";
+const STANDALONE_CODES: &str = "Exit codes: 0 success; 1 an error in the input (data, run); 2 in the command line; \
+3 of the system (disk, memory); 130 stopped by Ctrl-C.";
 
 #[derive(Debug, Subcommand)]
 pub enum StandaloneVerb {
     /// Train the model into a run directory
-    Train(Train),
+    Train(TrainArgs),
     /// Measure a trained run on data with labels
-    Eval(Eval),
+    Eval(EvalArgs),
     /// Write one probability for each row of data
-    Predict(Predict),
+    Predict(PredictArgs),
     /// Say what the model holds: columns, tables, parameters, code
-    Info(StandaloneInfo),
+    Info(StandaloneInfoArgs),
 }
 
 #[derive(Debug, Args)]
-pub struct StandaloneInfo {
+pub struct StandaloneInfoArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -478,6 +496,6 @@ mod tests {
     #[test]
     fn the_command_lines_are_consistent() {
         Din::command().debug_assert();
-        Standalone::command().debug_assert();
+        StandaloneDin::command().debug_assert();
     }
 }

@@ -60,8 +60,8 @@ pub struct ProbedGpu {
     pub architecture: u32,
 }
 
-/// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where there
-/// is no driver or no GPU; `table_memory` is the GPU memory that tables may use.
+/// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where
+/// there is no driver or no GPU; `table_memory` is the GPU memory that tables may use.
 pub fn choose(
     console: &Console,
     asked: DeviceArg,
@@ -80,7 +80,7 @@ pub fn choose(
             console.remark(format!("on the CPU: {}", text.lines().next().expect("the error has a text")));
             return Ok(Device::Cpu);
         }
-        Err(error) => return Err(Failure::machine(error.to_string())),
+        Err(error) => return Err(Failure::system_error(error.to_string())),
     };
     let GpuKernels { launches, images } = kernels(&gpu)?;
     console.remark(format!("on GPU {number}, {}", gpu.name));
@@ -96,14 +96,14 @@ pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &ProbedGpu) -> R
 pub fn carried(kernels: Option<&GpuKernels>, gpu: &ProbedGpu) -> Result<GpuKernels, Failure> {
     kernels.cloned().ok_or_else(|| {
         let (device, architecture) = (gpu.name.clone(), gpu.architecture);
-        Failure::machine(DeviceError::NoImage { device, architecture, images: vec![] }.to_string())
+        Failure::system_error(DeviceError::NoImage { device, architecture, images: vec![] }.to_string())
     })
 }
 
 /// The CUDA form of a program with an image for each target, some compiled side by side.
 pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget]) -> Result<GpuKernels, Failure> {
-    let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
-    let options = codegen::cuda::Options { precision, ..Default::default() };
+    let failed = |e: &dyn std::fmt::Display| Failure::system_error(e.to_string());
+    let options = codegen::cuda::CodegenOptions { precision, ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(|e| failed(&e))?;
     let (nvrtc, cache) = (Nvrtc::load().map_err(|e| failed(&e))?, ImageCache::of_user());
     let file = format!("{}.cu", compiled.program.model);
@@ -116,21 +116,22 @@ pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget])
             running.into_iter().map(|r| r.join()).collect::<Vec<_>>()
         });
         for image in found {
-            let image = image.map_err(|_| Failure::machine("a thread of the compiler failed"))?;
+            let image = image.map_err(|_| Failure::system_error("a thread of the compiler failed"))?;
             images.push(image.map_err(|e| failed(&e))?);
         }
     }
     Ok(GpuKernels::new(made.launches, images))
 }
 
-/// Where steps are asked to run: by the option, else where the run to resume began, else on the CPU.
+/// Where steps are asked to run: by the option, else where the run to resume began, else on the
+/// CPU.
 pub fn requested(args: &DeviceArgs, resume: Option<&OpenedRun>) -> Result<DeviceArg, Failure> {
     match (args.device, resume) {
         (Some(device), _) => Ok(device),
         (None, None) => Ok(DeviceArg::Cpu),
         (None, Some(OpenedRun { directory, record })) => parse(&record.device).map_err(|why| {
             let file = directory.path().join("run.json");
-            Failure::input(format!("{}: `device` is `{}`: {why}", file.display(), record.device))
+            Failure::user_error(format!("{}: `device` is `{}`: {why}", file.display(), record.device))
         }),
     }
 }

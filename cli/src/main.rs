@@ -1,7 +1,8 @@
-//! `din`: the command. Thin: files and the terminal only; the work is in the compiler and the runtime.
+//! The command `din`. It handles files and the terminal; the compiler and the runtime do the work.
 //!
-//! At start it looks for a program behind its own executable. With one it is a stand-alone ranker with the running verbs; without it
-//! is the compiler. A panic is a bug of ours and ends with exit code 3, never 101.
+//! At start it looks for a program behind its own executable. With one it is a stand-alone ranker
+//! with the running verbs; without it is the compiler. A panic is a bug of ours and ends with exit
+//! code 3, never 101.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -15,7 +16,7 @@ mod sources;
 mod terminal;
 
 use clap::Parser;
-use failure::{MACHINE, Outcome};
+use failure::{Outcome, SYSTEM_ERROR};
 use std::process::ExitCode;
 use terminal::Console;
 
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report_panic));
     match std::panic::catch_unwind(run) {
         Ok(code) => ExitCode::from(code),
-        Err(_) => ExitCode::from(MACHINE),
+        Err(_) => ExitCode::from(SYSTEM_ERROR),
     }
 }
 
@@ -37,7 +38,7 @@ fn run() -> u8 {
     };
     let (console, outcome) = match bundle {
         Some(bundle) => {
-            let arguments = args::Standalone::parse();
+            let arguments = args::StandaloneDin::parse();
             let console = Console::new(&arguments.terminal);
             let outcome = commands::standalone(&console, &bundle, arguments.verb);
             (console, outcome)
@@ -66,7 +67,7 @@ fn finish(console: &Console, outcome: Outcome) -> u8 {
         Some(error) => {
             let help = "free the place that it goes to, or write to another one";
             console.error(&format!("standard output: cannot write: {error}; the result is cut short\n  help: {help}"));
-            MACHINE
+            SYSTEM_ERROR
         }
         None => code,
     }

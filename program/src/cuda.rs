@@ -1,21 +1,29 @@
-//! How the CUDA form of a program is launched: plain data beside the generated source, so that the runtime needs no compiler.
+//! How the CUDA form of a program is launched: plain data next to the generated source, so that the
+//! runtime needs no compiler.
 //!
 //! # Kernels
 //!
-//! Every kernel is `extern "C" void name(const unsigned long long* address, const unsigned* batch, float* scratch)`. `address` holds device
-//! addresses and `batch` 32-bit words, each by the numbering of its schedule ([`Launches::pointers`], [`Launches::scalars`]). A grid's `y` counts
-//! instances of the schedule: instance `y` has its addresses `addresses.len() * y` further and its words `words.len() * y` further, so that all
-//! parameters with one optimizer, say, are updated by one launch. Nothing is passed by value, so a captured launch can be replayed on new contents.
+//! Every kernel is `extern "C" void name(const unsigned long long* pointers, const unsigned*
+//! scalars, float* scratch)`: two arrays, of device pointers and of 32-bit scalars, indexed by the
+//! numbering of its schedule ([`Launches::pointers`], [`Launches::scalars`]). The grid's `y` counts
+//! instances of the schedule: the pointers of instance `y` begin at `pointers.len() * y` and its
+//! scalars at `scalars.len() * y`, so that one launch updates all parameters with one optimizer,
+//! say. Nothing is passed by value, so a captured launch can be replayed with new contents.
 //!
 //! # Tiles and chunks
 //!
-//! A phase over samples (rows, elements, requests) has tiles of [`Tiling::samples`] of them. A phase over a sequence has the tiles of
-//! [`Tiling::cut`]: consecutive whole samples, at most `samples` of them with at most `entries` entries; a sample with more entries is a tile
-//! alone, a **long** one, whose buffers of entries lie in scratch. The entries of a common sequence, once a request, are cut the same way with requests
-//! for samples where something is summed by request; else tiles are of entries. Requests and such entries are spread: their tiles are as small as leaves
-//! one for each chunk. Block `c` of `n = min(tiles, chunks)` takes the tiles `c * tiles / n..(c + 1) * tiles / n` and
-//! owns copy `c` of the phase's partial sums; blocks from `n` on do nothing. The launch that follows joins the copies pairwise by a tree over
-//! `c`. Nothing depends on the device's size, and nothing is added atomically, so the same inputs give the same bits.
+//! A phase over samples (rows, elements, requests) has tiles of [`Tiling::samples`] elements. A
+//! phase over a sequence has the tiles of [`Tiling::cut`]: consecutive whole samples, at most
+//! `samples` of them, with at most `entries` entries. A sample with more entries is a tile by
+//! itself, a **long** one, whose buffers of entries lie in scratch memory. The entries of a common
+//! sequence, which exist once per request, are cut the same way with requests for samples if
+//! something is summed by request; else a tile consists of entries. Tiles of requests and of such
+//! entries shrink until every chunk has one, so that enough blocks are busy.
+//!
+//! Block `c` of `n = min(tiles, chunks)` processes the tiles `c * tiles / n..(c + 1) * tiles / n`
+//! and owns copy `c` of the phase's partial sums; blocks from `n` on do nothing. The launch that
+//! follows joins the copies pairwise, by a tree over `c`. Nothing depends on the size of the
+//! device, and there are no atomic additions, so the same inputs give the same bits.
 
 mod rows;
 
@@ -86,7 +94,7 @@ pub struct Launches {
     pub scalars: Vec<ScalarArg>,
     /// How axes are cut into tiles; launches name them by index.
     pub tilings: Vec<Tiling>,
-    /// Numbers of one copy of the partial sums; [`PointerArg::Partials`] has one a chunk.
+    /// Numbers of one copy of the partial sums; [`PointerArg::Partials`] has one per chunk.
     pub partial_floats: u32,
     /// One kernel after another.
     pub launches: Vec<Launch>,
@@ -95,18 +103,22 @@ pub struct Launches {
 /// What an address leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PointerArg {
-    /// A buffer that is neither in a tile nor partial. A table's weights and what the optimizer keeps are addressed by row number.
+    /// A buffer that is neither in a tile nor partial. A table's weights and what the optimizer
+    /// keeps are addressed by row number.
     Buffer(BufferId),
     /// Parents, row numbers, tables, the row index.
     Argument(KernelArg),
-    /// `u32`: first entry of each sample of the sequence (of each request, where the entries are a request's), then their number; of the samples,
-    /// the first of each request; of a group, where what each element stands for begins.
+    /// `u32`: first entry of each sample of the sequence (of each request, where the entries are a
+    /// request's), then their number; of the samples, the first of each request; of a group, where
+    /// what each element stands for begins.
     Offsets(AxisId),
-    /// `u32`: what the elements of a group stand for, those of one element side by side and ascending.
+    /// `u32`: what the elements of a group stand for, those of one element side by side and
+    /// ascending.
     Members(AxisId),
-    /// `u32`: first sample (or request) of each tile of a tiling that is cut, then the number of samples.
+    /// `u32`: first sample (or request) of each tile of a tiling that is cut, then the number of
+    /// samples.
     Tiles(u32),
-    /// One copy a chunk of the partial sums of a phase.
+    /// One copy per chunk of the partial sums of a phase.
     Partials,
 }
 
@@ -117,7 +129,8 @@ pub enum ScalarArg {
     Elements(AxisId),
     /// Tiles of a tiling that is cut; those of so many samples follow from their number.
     Tiles(u32),
-    /// Entries of the longest tile of a tiling that is cut, at least `entries`, rounded up to a multiple of [`ALIGN`].
+    /// Entries of the longest tile of a tiling that is cut, at least `entries`, rounded up to a
+    /// multiple of [`ALIGN`].
     Longest(u32),
 }
 
@@ -127,11 +140,13 @@ pub const ALIGN: u32 = 4;
 /// How an axis is cut into tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tiling {
-    /// Whose elements make a tile: samples, rows, requests, entries, or what lies under samples or requests.
+    /// Whose elements make a tile: samples, rows, requests, entries, or what lies under samples or
+    /// requests.
     pub axis: AxisId,
     /// Most samples (or requests) of a tile.
     pub samples: u32,
-    /// Most elements of the axis in a tile of more than one sample; 0 where tiles are of the axis's elements themselves, `samples` of them.
+    /// Most elements of the axis in a tile of more than one sample; 0 where tiles are of the axis's
+    /// elements themselves, `samples` of them.
     pub entries: u32,
 }
 
@@ -146,10 +161,11 @@ pub struct Launch {
     pub grid: Grid,
     /// Dynamic shared memory in bytes; above 48 KiB a kernel must be allowed it.
     pub shared: u32,
-    /// Tile buffers that a long tile has in scratch, or every tile where [`Launch::far`]: numbers a sample and numbers an entry.
+    /// Tile buffers that a long tile has in scratch, or every tile where
+    /// [`Launch::always_scratch`]: numbers a sample and numbers an entry.
     pub scratch: (u32, u32),
     /// Whether some tile buffers always lie in scratch.
-    pub far: bool,
+    pub always_scratch: bool,
     /// `file:line:column` of the first call.
     pub location: String,
 }
@@ -167,11 +183,12 @@ pub enum Grid {
 }
 
 impl Launch {
-    /// Numbers of scratch that a launch needs for each instance, `longest` being the entries of the longest tile as in [`ScalarArg::Longest`]; 0 where none is used.
+    /// Numbers of scratch that a launch needs for each instance, `longest` being the entries of the
+    /// longest tile as in [`ScalarArg::Longest`]; 0 where none is used.
     pub fn scratch_floats(&self, cuda: &Cuda, schedule: &Launches, longest: u32) -> usize {
         let Grid::Tiles { tiling } = self.grid else { return 0 };
         let Some(tiling) = schedule.tilings.get(tiling as usize) else { return 0 };
-        if !self.far && longest <= tiling.entries {
+        if !self.always_scratch && longest <= tiling.entries {
             return 0;
         }
         let (sample, entry) = self.scratch;
@@ -190,8 +207,9 @@ impl Tiling {
         }
     }
 
-    /// First sample of each tile, then the number of samples; and the entries of the longest tile, for [`ScalarArg::Longest`]. `offsets` are those of
-    /// [`PointerArg::Offsets`]; without samples there is no tile.
+    /// First sample of each tile, then the number of samples; and the entries of the longest tile,
+    /// for [`ScalarArg::Longest`]. `offsets` are those of [`PointerArg::Offsets`]; without samples
+    /// there is no tile.
     pub fn cut(&self, offsets: &[u32]) -> (Vec<u32>, u32) {
         let mut bounds = Vec::new();
         let longest = self.cut_into(offsets, &mut bounds);
@@ -203,8 +221,8 @@ impl Tiling {
         let samples = offsets.len().saturating_sub(1);
         bounds.clear();
         bounds.resize(samples + 1, 0);
-        // The tile's first sample and its first entry. There is a tile every few samples, so its end is written at every one: a branch that
-        // cannot be foretold would take longer.
+        // The tile's first sample and its first entry. There is a tile every few samples, so its
+        // end is written at every one: a branch that cannot be predicted would take longer.
         let (mut tiles, mut first, mut begin) = (0, 0, offsets.first().copied().unwrap_or(0));
         let mut longest = self.entries;
         for (sample, entries) in (0u32..).zip(offsets.windows(2)) {

@@ -1,4 +1,5 @@
-//! Evaluation: the spec's report on a whole data set, exact, in file order, nothing learned from it.
+//! Evaluation: the spec's report on a whole data set, exact, in file order, nothing learned from
+//! it.
 
 use crate::Result;
 use crate::data::Dataset;

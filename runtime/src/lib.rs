@@ -6,7 +6,7 @@
 //! do the same for whole runs, with checkpoints and files of predictions.
 //!
 //! ```
-//! use din_compiler::front::{NoFiles, Options, check};
+//! use din_compiler::front::{CheckOptions, NoFiles, check};
 //! use din_compiler::{CompileOptions, compile};
 //! use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 //! use din_runtime::session::{CpuOptions, Device, Session};
@@ -25,7 +25,7 @@
 //!     train { loss cross_entropy(click)  optimizer sgd(lr = 1)  batch 2  epochs 1 }
 //!     report log_loss(click)
 //! }";
-//! let model = check("tiny.din", spec, &NoFiles, &Options::default()).model.expect("the spec is right");
+//! let model = check("tiny.din", spec, &NoFiles, &CheckOptions::default()).model.expect("the spec is right");
 //! let program = Arc::new(compile(&model, &CompileOptions::default())?.program);
 //!
 //! let folder = tempfile::tempdir()?;

@@ -1,4 +1,5 @@
-//! Nothing is allocated in a step once capacities have grown: counted by the allocator itself, on all threads.
+//! Nothing is allocated in a step once capacities have grown: counted by the allocator itself, on
+//! all threads.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]

@@ -106,7 +106,7 @@ fn imports(root: &Path, prefix: &[&str]) -> Imports {
         for name in crate_paths(&code) {
             // What the crate's root exports of a module, such as `Error`.
             let name = match name.as_str() {
-                "Error" | "Fault" | "Result" => "error".to_string(),
+                "Error" | "ErrorKind" | "Result" => "error".to_string(),
                 _ => name,
             };
             if name != module && modules.contains(&name) {

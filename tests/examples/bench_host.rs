@@ -1,16 +1,18 @@
-//! What the host does for a device's training steps, and how long it takes: the production engine and its binding of NVIDIA's driver, on a
-//! driver that does nothing (`tests/shim/idle.cpp`).
+//! What the host does for a device's training steps, and how long it takes: the production engine
+//! and its binding of NVIDIA's driver, on a driver that does nothing (`tests/shim/idle.cpp`).
 //!
 //! ```text
 //! bench_host [--spec bench/din_step.din] [--batches 1024,4096,16384,65536] [--steps 200] [--threads 2] [--quantile 0.5] [--dynamic] [--json]
 //! ```
 //!
-//! Batches are made as `bench/data.py` makes them: histories of 31 on average and at most 100, ids by a Zipf law. `--dynamic`: the ids of items are
-//! looked up in an index, as any 64-bit id is, rather than being row numbers. A line a batch size: medians (on a busy machine, a lower `--quantile`) in microseconds of finding the rows
-//! (`resolve`), of the parts of the engine's work, and of all of a step. What the driver itself takes for a copy and a graph is not in it.
+//! Batches are made as `bench/data.py` makes them: histories of 31 on average and at most 100, ids
+//! by a Zipf law. `--dynamic`: the ids of items are looked up in an index, as any 64-bit id is,
+//! rather than being row numbers. A line a batch size: medians (on a busy machine, a lower
+//! `--quantile`) in microseconds of finding the rows (`resolve`), of the parts of the engine's
+//! work, and of all of a step. What the driver itself takes for a copy and a graph is not in it.
 
 use din_compiler::codegen::cuda as generated;
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::Cuda;
@@ -93,11 +95,11 @@ fn made(spec: &Path, dynamic: bool) -> Outcome<(Arc<Program>, Arc<Cuda>)> {
             text = text.replace(&format!("category{bound}"), "category");
         }
     }
-    let checked = check(&spec.to_string_lossy(), &text, &NoFiles, &Options::default());
+    let checked = check(&spec.to_string_lossy(), &text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let levels = vec![cpu::detect()];
     let compiled = compile(&model, &CompileOptions { levels, checked: false, ..CompileOptions::default() })?;
-    let made = generated::program(&compiled.program, &compiled.kernels, &generated::Options::default())?;
+    let made = generated::program(&compiled.program, &compiled.kernels, &generated::CodegenOptions::default())?;
     Ok((Arc::new(compiled.program), Arc::new(made.launches)))
 }
 
@@ -172,7 +174,8 @@ struct Side {
 }
 
 impl Side {
-    /// One step as `train` does it; microseconds of finding rows, of the engine's parts, and of all.
+    /// One step as `train` does it; microseconds of finding rows, of the engine's parts, and of
+    /// all.
     fn step(&mut self, batch: &Batch) -> Outcome<Vec<f64>> {
         let begin = Instant::now();
         table::resolve_train(&self.threads, &mut self.tables, &self.program.tables, batch, &mut self.resolved)?;

@@ -8,7 +8,7 @@
 //! Batches are made in memory, ids uniform. `rows`: a table of fixed size; `ids`: one that grows,
 //! filled before. Prints one JSON line a point, `{"axis", "value", "ms"}`, the median step.
 
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_runtime::batch::Batch;
@@ -43,7 +43,7 @@ fn program(spec: &str, point: &Point) -> Outcome<Arc<Program>> {
         .replace("category(100_000)", &goods)
         .replace("[16]", &format!("[{}]", point.width))
         .replace("keep last 100", &format!("keep last {}", point.length.max(1)));
-    let checked = check("scaled.din", &text, &NoFiles, &Options::default());
+    let checked = check("scaled.din", &text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     Ok(Arc::new(
         compile(&model, &CompileOptions { levels: vec![cpu::detect()], checked: false, ..CompileOptions::default() })?

@@ -15,7 +15,7 @@
 //! time went to standard error in the end; `--floor` ends with what the products alone would take
 //! at the peak of this machine, measured in the same process.
 
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, Compiled, codegen, compile};
 use din_program::cuda::Precision;
 use din_program::{Isa, Program};
@@ -151,7 +151,7 @@ fn on_gpu(
     precision: Precision,
     threads: &Arc<Threads>,
 ) -> Outcome<Gpu> {
-    let options = codegen::cuda::Options { precision, ..codegen::cuda::Options::default() };
+    let options = codegen::cuda::CodegenOptions { precision, ..codegen::cuda::CodegenOptions::default() };
     let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
     let (_, architecture) = cuda::Gpu::probe(number)?;
     let target = cuda::CudaTarget::Cubin(architecture);
@@ -287,7 +287,7 @@ fn main() -> Outcome<()> {
     let arguments = Arguments::parse()?;
     let threads = Threads::new(arguments.threads)?;
     let text = std::fs::read_to_string(&arguments.spec)?;
-    let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
+    let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let isa = arguments.isa;
     let compiled = compile(&model, &CompileOptions { levels: vec![isa], ..CompileOptions::default() })?;

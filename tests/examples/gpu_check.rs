@@ -1,23 +1,29 @@
-//! Everything that CI checks of the CUDA back end without a GPU, on a GPU: fails, never falls back. `bench/gpu.sh` runs it.
+//! Everything that CI checks of the CUDA back end without a GPU, on a GPU: fails, never falls back.
+//! `bench/gpu.sh` runs it.
 //!
 //! ```text
 //! gpu_check [--device 0] [--only graphs,units,models,steps] [--quick] [--threads N] [--seconds N]
 //! ```
 //!
-//! - `graphs`: random graphs, forward and backward, against the interpreter, within 32 epsilon times the magnitude of what was summed; and products on
-//!   tensor cores within what their operands' rounding allows.
-//! - `units`, `models`: twenty training steps of every unit of the standard library, every optimizer and every model, and inference, against the
-//!   interpreter: every tensor within 1e-4 of its norm; two runs equal bit for bit.
-//! - `steps`: 200 steps of DIN on batches of 1024, with the launches that users get: losses and weights within 1e-4 of the CPU's; a second run, and one that goes to
-//!   the host and back in the middle, equal bit for bit.
+//! - `graphs`: random graphs, forward and backward, against the interpreter, within 32 epsilon
+//!   times the magnitude of what was summed; and products on tensor cores within what their
+//!   operands' rounding allows.
+//! - `units`, `models`: twenty training steps of every unit of the standard library, every
+//!   optimizer and every model, and inference, against the interpreter: every tensor within 1e-4 of
+//!   its norm; two runs equal bit for bit.
+//! - `steps`: 200 steps of DIN on batches of 1024, with the launches that users get: losses and
+//!   weights within 1e-4 of the CPU's; a second run, and one that goes to the host and back in the
+//!   middle, equal bit for bit.
 //!
-//! A kernel that fails takes all of its context with it, of checks beside it too: what failed is done again alone, each launch waited for, so that the
-//! error names its kernel. After `--seconds` those under way are named and the rest is given up.
+//! A kernel that fails takes all of its context with it, of checks beside it too: what failed is
+//! done again alone, each launch waited for, so that the error names its kernel. After `--seconds`
+//! those under way are named and the rest is given up.
 //!
-//! `--quick`: few of each, for compute-sanitizer. Needs NVIDIA's driver and NVRTC; `DIN_ROOT` names the repository where it was built elsewhere.
+//! `--quick`: few of each, for compute-sanitizer. Needs NVIDIA's driver and NVRTC; `DIN_ROOT` names
+//! the repository where it was built elsewhere.
 
-use din_compiler::codegen::cuda::{self, Options};
-use din_compiler::model::Model;
+use din_compiler::codegen::cuda::{self, CodegenOptions};
+use din_compiler::model::CheckedModel;
 use din_compiler::optimize;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
@@ -101,7 +107,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many jobs failed, of all; each is told, and done again alone. Ends the process when there is no more time.
+/// How many jobs failed, of all; each is told, and done again alone. Ends the process when there is
+/// no more time.
 fn all(machine: &Machine, jobs: &[Job<'_>], threads: usize, time: Duration) -> (usize, usize) {
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (failed, under_way) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
@@ -154,7 +161,7 @@ fn all(machine: &Machine, jobs: &[Job<'_>], threads: usize, time: Duration) -> (
 }
 
 /// Cases on the GPU within `bound` epsilon times scale; of one source, whose first `most` are run.
-fn graphs(machine: &Machine, cases: Vec<Case>, options: &Options, bound: f64, most: usize) -> Outcome<()> {
+fn graphs(machine: &Machine, cases: Vec<Case>, options: &CodegenOptions, bound: f64, most: usize) -> Outcome<()> {
     let corpus = Corpus::new(cases, options)?;
     let place = machine.compile(&corpus.source)?;
     // Keeps the context between cases: to make one takes longer than a case.
@@ -170,8 +177,15 @@ fn graphs(machine: &Machine, cases: Vec<Case>, options: &Options, bound: f64, mo
 }
 
 /// Small tiles, so that small batches have several of them and some that are long.
-fn small() -> Options {
-    Options { threads: 128, batch_tile: 4, sequence_tile: 16, sequence_samples: 4, row_tile: 16, ..Options::default() }
+fn small() -> CodegenOptions {
+    CodegenOptions {
+        threads: 128,
+        batch_tile: 4,
+        sequence_tile: 16,
+        sequence_samples: 4,
+        row_tile: 16,
+        ..CodegenOptions::default()
+    }
 }
 
 /// Activation units and their gradients, of several sizes.
@@ -284,13 +298,13 @@ fn close(a: &Trained, b: &Trained) -> Outcome<()> {
     Ok(())
 }
 
-fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
+fn steps(machine: &Machine, model: &CheckedModel, count: u64) -> Outcome<()> {
     const IDS: usize = 20_000;
     let options = CompileOptions { levels: vec![cpu::detect()], ..CompileOptions::default() };
     let compiled = compile(model, &options)?;
     let mut program = compiled.program.clone();
     program.tables.iter_mut().for_each(|t| t.kind = din_program::schema::TableKind::Fixed { size: IDS as u64 });
-    let made = cuda::program(&program, &compiled.kernels, &Options::default())?;
+    let made = cuda::program(&program, &compiled.kernels, &CodegenOptions::default())?;
     let place = machine.compile(&made.source)?;
     let (program, launches): (Arc<Program>, Arc<Cuda>) = (Arc::new(program), Arc::new(made.launches));
     let batches: Vec<Columns> = (1..=8).map(|n| batch(&program, 1024, IDS, n)).collect();
@@ -357,12 +371,12 @@ fn main() -> Outcome<()> {
                     let job = move || graphs(machine, cases(0, 12), &small(), 32.0, most);
                     jobs.push((format!("graphs {:?}", seeds()), Box::new(job)));
                     if set % 4 == 0 {
-                        let wide = move || graphs(machine, cases(120, 6), &Options::default(), 32.0, most);
+                        let wide = move || graphs(machine, cases(120, 6), &CodegenOptions::default(), 32.0, most);
                         jobs.push((format!("wide graphs {:?}", seeds()), Box::new(wide)));
                         for (precision, unit) in [(Precision::Tf32, 2f64.powi(-10)), (Precision::Bf16, 2f64.powi(-7))] {
                             // See `products_on_tensor_cores`.
                             let bound = 2.0 * unit / f64::from(f32::EPSILON);
-                            let options = Options { precision, ..small() };
+                            let options = CodegenOptions { precision, ..small() };
                             let cases = move || units(set);
                             let job = move || graphs(machine, cases(), &options, bound, most);
                             jobs.push((format!("units in {precision:?}, {set}"), Box::new(job)));
@@ -371,12 +385,13 @@ fn main() -> Outcome<()> {
                 }
             }
             "units" | "models" => {
-                let models: Vec<(String, Model)> = match part {
+                let models: Vec<(String, CheckedModel)> = match part {
                     "units" => specs::units(),
                     _ => specs::files().iter().map(|f| (specs::name(f), specs::model(f))).collect(),
                 };
                 for (name, model) in models.into_iter().take(if quick { 2 } else { usize::MAX }) {
-                    // AdaGrad's first step has the size of the rate whatever the gradient: rounding of one near 0 shows.
+                    // AdaGrad's first step has the size of the rate whatever the gradient: rounding
+                    // of one near 0 shows.
                     let bound = if name == "unit_adagrad" { 1e-3 } else { 1e-4 };
                     let of_steps = if quick { 3 } else { STEPS };
                     let title = format!("{part}: {name}");

@@ -1,13 +1,17 @@
-// NVIDIA's driver interface with the shim behind it, so that the runtime's own binding of the driver can be tested without a GPU. An image is
-// a compiled source: the library itself, as PTX in hexadecimal digits behind a line of comment, or its path. The environment says how many GPUs there
-// are (DIN_FAKE_GPUS, 1), of which architecture (DIN_FAKE_ARCH, 90), and which launch to run fails (DIN_FAKE_FAIL, from 1, none). What the
-// first stream is asked for waits until somebody waits for it, as late as a real one may be: a host buffer that is written again too early is then
-// seen. The other streams do what they are asked for at once, as far as the events allow that they were told to wait for: what they do too early is
-// seen too. Copies must lie in memory that was allocated, the host's pinned, and grids within a GPU's limits.
+// NVIDIA's driver interface with the shim behind it, so that the runtime's own binding of the
+// driver can be tested without a GPU. An image is a compiled source: the library itself, as PTX in
+// hexadecimal digits behind a line of comment, or its path. The environment says how many GPUs
+// there are (DIN_FAKE_GPUS, 1), of which architecture (DIN_FAKE_ARCH, 90), and which launch to run
+// fails (DIN_FAKE_FAIL, from 1, none). What the first stream is asked for waits until somebody
+// waits for it, as late as a real one may be: a host buffer that is written again too early is then
+// seen. The other streams do what they are asked for at once, as far as the events allow that they
+// were told to wait for: what they do too early is seen too. Copies must lie in memory that was
+// allocated, the host's pinned, and grids within a GPU's limits.
 //
-// A capture keeps what its streams are asked for, with the order that they and their events say, and does nothing; waiting and allocating in one
-// break it, and so do an event from outside and a stream that does not come back. A graph is replayed in some order that it allows; one whose memory
-// has been freed cannot be launched.
+// A capture keeps what its streams are asked for, with the order that they and their events say,
+// and does nothing; waiting and allocating in one break it, and so do an event from outside and a
+// stream that does not come back. A graph is replayed in some order that it allows; one whose
+// memory has been freed cannot be launched.
 
 #include <cstdint>
 #include <cstdlib>
@@ -49,13 +53,15 @@ using Launch = const char* (*)(void*, unsigned, unsigned, unsigned, std::size_t,
 
 struct Stream;
 
-// Where an event was recorded: the stream in which it is still to be passed, and the time when it was.
+// Where an event was recorded: the stream in which it is still to be passed, and the time when it
+// was.
 struct Mark {
     Stream* pending;
     double at;
 };
 
-// An event: whether it knows the time, and where it was recorded last; in a capture, its number and the nodes that come before.
+// An event: whether it knows the time, and where it was recorded last; in a capture, its number and
+// the nodes that come before.
 struct Event {
     bool timed;
     std::shared_ptr<Mark> mark;
@@ -116,7 +122,8 @@ int set(const char* name, int otherwise) {
     return value ? std::atoi(value) : otherwise;
 }
 
-// Opens a library that is in memory; equal ones are one, whose kernels see one memory. Its section headers are what it ends with.
+// Opens a library that is in memory; equal ones are one, whose kernels see one memory. Its section
+// headers are what it ends with.
 void* open(const char* library) {
     static std::map<std::string, void*> opened;
     const auto* head = reinterpret_cast<const Elf64_Ehdr*>(library);
@@ -125,7 +132,8 @@ void* open(const char* library) {
     if (module) return module;
     const int file = memfd_create("kernels", 0);
     if (file < 0 || write(file, library, bytes) != ssize_t(bytes)) return nullptr;
-    // The file stays open, so that no other gets its name: the loader takes equal names for equal libraries.
+    // The file stays open, so that no other gets its name: the loader takes equal names for equal
+    // libraries.
     const std::string path = "/proc/self/fd/" + std::to_string(file);
     return module = dlopen(path.c_str(), RTLD_NOW);
 }
@@ -143,7 +151,8 @@ template <class F> F of_shim(const char* name) { return reinterpret_cast<F>(dlsy
 
 bool passed(const std::shared_ptr<Mark>& mark) { return !mark || !mark->pending; }
 
-// Does a stream's oldest work, and in other streams what it waits for; up to the passing of a mark, or all of it.
+// Does a stream's oldest work, and in other streams what it waits for; up to the passing of a mark,
+// or all of it.
 int work(Stream* stream, std::shared_ptr<Mark> until) {
     State& s = state();
     while (!stream->queue.empty() && (!until || until->pending)) {

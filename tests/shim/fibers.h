@@ -1,7 +1,9 @@
-// A block's threads as fibers of one CPU thread, run in an order drawn from a seed. A fiber runs until it waits or ends.
+// A block's threads as fibers of one CPU thread, run in an order drawn from a seed. A fiber runs
+// until it waits or ends.
 //
-// A barrier opens when all threads of the block wait at the same one; a thread that waits elsewhere or has ended makes the launch fail.
-// An operation of a warp is done when all its 32 lanes ask for it; only its barrier orders what the lanes do to memory.
+// A barrier opens when all threads of the block wait at the same one; a thread that waits elsewhere
+// or has ended makes the launch fail. An operation of a warp is done when all its 32 lanes ask for
+// it; only its barrier orders what the lanes do to memory.
 #pragma once
 
 #include "memory.h"

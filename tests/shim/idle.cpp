@@ -1,5 +1,6 @@
-// NVIDIA's driver interface with nothing behind it: every call returns at once, device memory is addresses alone, and what is read is zero. With
-// it the host's part of a step is measured (`tests/examples/bench_host.rs`).
+// NVIDIA's driver interface with nothing behind it: every call returns at once, device memory is
+// addresses alone, and what is read is zero. With it the host's part of a step is measured
+// (`tests/examples/bench_host.rs`).
 
 #include <cstdint>
 #include <cstdlib>

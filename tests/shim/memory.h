@@ -1,8 +1,10 @@
-// Checked memory: every buffer that a kernel may touch is registered, and every access goes through a pointer that knows its buffer.
+// Checked memory: every buffer that a kernel may touch is registered, and every access goes through
+// a pointer that knows its buffer.
 //
-// An access fails that lies outside of its buffer, reads what was never written, or meets another thread's on the same word without a
-// barrier between them (two reads excepted), for threads of one warp a barrier of the warp; other blocks of the same launch are never ordered, so
-// meeting one of those fails always.
+// An access fails that lies outside of its buffer, reads what was never written, or meets another
+// thread's on the same word without a barrier between them (two reads excepted), for threads of one
+// warp a barrier of the warp; other blocks of the same launch are never ordered, so meeting one of
+// those fails always.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +16,8 @@
 
 namespace shim {
 
-// Who touched a word last, and when. Epochs count barriers, over all launches; 0 is never. Turns count those of a warp.
+// Who touched a word last, and when. Epochs count barriers, over all launches; 0 is never. Turns
+// count those of a warp.
 struct Touch {
     std::uint32_t epoch = 0, launch = 0, block = 0, thread = 0;
     std::uint16_t warp = 0, turn = 0;

@@ -1,6 +1,7 @@
-// NVRTC's interface with the host's compiler behind it, so that the built binary can be tested on a fake GPU, from source to steps. An image is the
-// source compiled against the shim: the library for sm_N, its hexadecimal digits behind a line of comment for compute_N. Each compilation adds a line with its
-// architecture to the file that DIN_FAKE_LOG names, if any.
+// NVRTC's interface with the host's compiler behind it, so that the built binary can be tested on a
+// fake GPU, from source to steps. An image is the source compiled against the shim: the library for
+// sm_N, its hexadecimal digits behind a line of comment for compute_N. Each compilation adds a line
+// with its architecture to the file that DIN_FAKE_LOG names, if any.
 
 #include <cstdio>
 #include <cstdlib>

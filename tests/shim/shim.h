@@ -1,5 +1,5 @@
-// The first section of the prelude on the CPU, for the generated source compiled by the host's compiler; and the functions by which a
-// test registers buffers and launches kernels.
+// The first section of the prelude on the CPU, for the generated source compiled by the host's
+// compiler; and the functions by which a test registers buffers and launches kernels.
 #pragma once
 
 #define DIN_SHIM 1
@@ -21,7 +21,7 @@ template <class T> DinPtr<T> din_pointer(const unsigned long long* address, unsi
 static inline DinPtr<float> din_shared() {
     return {reinterpret_cast<float*>(shim::state().shared.base), &shim::state().shared};
 }
-static inline DinPtr<unsigned> din_shared_words() {
+static inline DinPtr<unsigned> din_shared_u32() {
     return {reinterpret_cast<unsigned*>(shim::state().shared.base), &shim::state().shared};
 }
 static inline unsigned din_thread() { return shim::state().thread; }
@@ -53,7 +53,7 @@ static inline void din_warp_barrier_at(int line) {
     shim::wait(shim::Wait::Warp, line);
 }
 #define din_warp_barrier() din_warp_barrier_at(__LINE__)
-static inline unsigned din_ones(unsigned bits) { return unsigned(__builtin_popcount(bits)); }
+static inline unsigned din_popcount(unsigned bits) { return unsigned(__builtin_popcount(bits)); }
 
 static inline float din_infinity() { return INFINITY; }
 static inline float din_nan() { return NAN; }
@@ -137,7 +137,8 @@ DIN_EXPORT void din_shim_buffer(const char* name, void* base, std::size_t bytes,
     shim::state().regions[reinterpret_cast<std::uintptr_t>(base)] = std::move(r);
 }
 
-// Of so many bytes of a buffer, how many numbers nothing has written; all of them outside of every buffer.
+// Of so many bytes of a buffer, how many numbers nothing has written; all of them outside of every
+// buffer.
 DIN_EXPORT std::size_t din_shim_unwritten(const void* at, std::size_t bytes) {
     const shim::Region* r = shim::find(at);
     if (!r) return bytes / 4;

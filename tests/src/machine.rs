@@ -4,7 +4,7 @@
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
 use din_compiler::graph::{self, AxisId, AxisTree, BATCH, Graph, InputKind, Op, TableId};
-use din_compiler::plan::{Kernels, Options, plan};
+use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
 use din_program::schema::{
@@ -154,7 +154,7 @@ pub fn program(case: &Case, isa: Isa) -> Program {
 
 /// A random graph's schedule; its regions join the kernels.
 pub fn scheduled(graph: &Graph, name: &str, kernels: &mut Kernels) -> Schedule {
-    plan(graph, &graph.order(), name, &Options::default(), &SourceMap::default(), kernels)
+    plan(graph, &graph.order(), name, &PlanOptions::default(), &SourceMap::default(), kernels)
         .expect("random graphs have no cycle")
 }
 

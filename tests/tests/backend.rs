@@ -7,7 +7,7 @@ use din_compiler::codegen::LEVELS;
 use din_compiler::graph::{BATCH, BinaryOp, Graph, Input, InputId, InputKind, Op, Root, Shape, UnaryOp, verify};
 use din_compiler::interpret::{Inputs, Values};
 use din_compiler::optimize;
-use din_compiler::plan::{Kernels, Options as Plan, plan};
+use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::{SourceMap, Span};
 use din_program::Isa;
 use din_runtime::cpu;
@@ -140,7 +140,8 @@ fn large_regions_are_split() {
         graph.roots.push(Root::Named { name: name.into(), node });
     }
     let mut kernels = Kernels::default();
-    let schedule = plan(&graph, &graph.order(), "t", &Plan::default(), &SourceMap::default(), &mut kernels).unwrap();
+    let schedule =
+        plan(&graph, &graph.order(), "t", &PlanOptions::default(), &SourceMap::default(), &mut kernels).unwrap();
     let calls: usize = schedule.phases.iter().map(|p| p.calls.len()).sum();
     let sizes: Vec<usize> = kernels.regions.iter().map(|r| r.body.len()).collect();
     // 1200 items, at most 256 per kernel, each with loads of at most two values.

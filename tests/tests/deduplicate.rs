@@ -83,12 +83,17 @@ fn random_graphs_keep_values_and_gradients() {
         differentiate(&mut plain).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         optimize::train(&mut graph, true).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         let (plain, once) = (gradients(&plain, &case), gradients(&graph, &case));
-        for (k, (a, b)) in plain.0.iter().zip(&once.0).enumerate().filter(|(_, (_, b))| !b.is_empty()) {
-            assert!(close(a, b), "seed {seed}, parameter {k}: {a:?} {b:?}");
+        // A gradient that is found to be 0 everywhere may have gone, and no other.
+        let gone = |gradient: &[f64]| gradient.iter().all(|&g| g == 0.0);
+        for (k, (a, b)) in plain.0.iter().zip(&once.0).enumerate() {
+            assert!(close(a, b) || b.is_empty() && gone(a), "seed {seed}, parameter {k}: {a:?} {b:?}");
         }
-        for (row, b) in &once.1 {
-            assert!(close(&plain.1[row], b), "seed {seed}, row {row:?}: {:?} {b:?}", plain.1[row]);
+        for (row, a) in &plain.1 {
+            let b = once.1.get(row);
+            let same = b.map_or_else(|| gone(a), |b| close(a, b));
+            assert!(same, "seed {seed}, row {row:?}: {a:?} {b:?}");
         }
+        assert!(once.1.keys().all(|row| plain.1.contains_key(row)), "seed {seed}: a row without occurrences");
         compared += 1;
     }
     assert!(found > 200 && compared > 120, "{found} with groups, {compared} differentiated");
@@ -102,10 +107,7 @@ fn random_graphs_in_compiled_code() {
         let mut c = case(seed, &Options { draws: 16, ..Options::default() });
         deduplicate(&mut c.graph, ALWAYS);
         if seed % 2 == 0 {
-            let mut differentiated = c.graph.clone();
-            if optimize::train(&mut differentiated, true).is_ok() {
-                c.graph = differentiated;
-            }
+            optimize::train(&mut c.graph, true).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         }
         if !grouped(&c.graph) {
             continue;

@@ -34,7 +34,7 @@ fn reference(common: bool, activation: &str) -> Vec<f64> {
         TableData::new(update(t.update), t.width as usize, weights, vec![3.0; IDS])
     });
     let tables = tables.collect();
-    let mut session = interpret::Session::new(&model, params, states, tables).unwrap();
+    let mut session = interpret::InterpreterSession::new(&model, params, states, tables).unwrap();
     let mut losses = Vec::new();
     for log in logs() {
         losses.push(session.train(&samples(&model, &log.batch(common))).unwrap().loss);

@@ -1,12 +1,12 @@
 //! `din check`: diagnostics of specs and libraries; nothing is written.
 
-use crate::args::Check;
-use crate::failure::{Failure, INPUT, Outcome};
+use crate::args::CheckArgs;
+use crate::failure::{Failure, Outcome, USER_ERROR};
 use crate::sources::{self, Beside};
 use crate::terminal::Console;
 use din_compiler::front;
 
-pub fn check(console: &Console, args: &Check) -> Outcome {
+pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
     let (mut errors, mut warnings) = (0, 0);
     let mut unread = Vec::new();
     for path in &sources::expanded(&args.files)? {
@@ -20,7 +20,7 @@ pub fn check(console: &Console, args: &Check) -> Outcome {
         let name = path.display().to_string();
         let provider = Beside::of(path);
         let (diagnostics, sources, model) = if has_model(&text) {
-            let options = front::Options { sets: args.sets.clone() };
+            let options = front::CheckOptions { sets: args.sets.clone() };
             let checked = front::check(&name, &text, &provider, &options);
             (checked.diagnostics, checked.sources, checked.model)
         } else {
@@ -51,14 +51,14 @@ pub fn check(console: &Console, args: &Check) -> Outcome {
         code = code.max(failure.code);
     }
     if errors > 0 || (warnings > 0 && args.deny_warnings) {
-        code = code.max(INPUT);
+        code = code.max(USER_ERROR);
     }
     if errors + warnings > 0 && console.human() {
         console.remark(format!("{}, {}", count(errors, "error"), count(warnings, "warning")));
     }
     match code {
         0 => Ok(()),
-        code => Err(Failure::said(code)),
+        code => Err(Failure::reported(code)),
     }
 }
 
@@ -66,7 +66,8 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Whether the text holds a model. Text that does not parse counts as one, so that its errors are shown the same way.
+/// Whether the text holds a model. Text that does not parse counts as a model, so that its errors are
+/// shown in the same way.
 fn has_model(text: &str) -> bool {
     match din_grammar::parse(text, din_grammar::FileId(0)) {
         Ok(file) => file.items.iter().any(|item| matches!(item, din_grammar::ast::Item::Model(_))),

@@ -1,8 +1,8 @@
 //! `din emit`: what a stage of the compiler makes of a spec, as text.
 
-use crate::args::{Emit, Stage};
-use crate::compile::compile;
-use crate::failure::{Failure, INPUT, Outcome};
+use crate::args::{EmitArgs, Stage};
+use crate::compile::{compile, compile_observed};
+use crate::failure::{Failure, Outcome, USER_ERROR};
 use crate::sources;
 use crate::terminal::Console;
 use din_compiler::codegen;
@@ -12,10 +12,15 @@ use din_program::schedule::{Operation, Schedule};
 use din_program::{Code, Program};
 use din_runtime::exec::cuda::{CudaImage, CudaTarget, Nvrtc};
 use din_runtime::fs::AtomicFile;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Write as _;
+use std::time::Duration;
 
-pub fn emit(console: &Console, args: &Emit) -> Outcome {
+pub fn emit(console: &Console, args: &EmitArgs) -> Outcome {
+    if args.print_after.is_some() || args.timings {
+        return passes(console, args);
+    }
     match args.stage {
         Stage::Ast => {
             let text = sources::read(&args.spec.model)?;
@@ -25,7 +30,7 @@ pub fn emit(console: &Console, args: &Emit) -> Outcome {
                 Ok(tree) => console.result(format!("{tree:#?}")),
                 Err(diagnostics) => {
                     console.diagnostics(&diagnostics, &map);
-                    return Err(Failure::said(INPUT));
+                    return Err(Failure::reported(USER_ERROR));
                 }
             }
         }
@@ -86,17 +91,47 @@ pub fn emit(console: &Console, args: &Emit) -> Outcome {
     Ok(())
 }
 
-fn cuda(console: &Console, args: &Emit) -> Result<String, Failure> {
+/// What the passes do to each graph, and how long they take.
+fn passes(console: &Console, args: &EmitArgs) -> Outcome {
+    let model = sources::checked(console, &args.spec.model, &args.spec.sets)?;
+    let mut graphs = vec![("train".to_string(), model.train.text()), ("infer".to_string(), model.infer.text())];
+    graphs.extend(model.updates.iter().map(|update| (update.name.clone(), update.graph.text())));
+    // By graph, the text after the last pass.
+    let mut last: BTreeMap<String, String> = graphs.into_iter().collect();
+    let mut runs: Vec<(String, &str, Duration, usize)> = Vec::new();
+    compile_observed(&model, &mut |run| {
+        runs.push((run.graph_name.to_string(), run.pass, run.elapsed, run.graph.len()));
+        let text = run.graph.text();
+        let wanted = args.print_after.as_deref().is_some_and(|pass| pass == run.pass || pass == "all");
+        let before = last.insert(run.graph_name.to_string(), text.clone());
+        if wanted && before.as_ref() != Some(&text) {
+            section(console, &format!("{} after {}", run.graph_name, run.pass), &text);
+        }
+    })?;
+    if args.timings {
+        let mut table = format!("{:>10}  {:>7}  {:<16} graph\n", "ms", "nodes", "pass");
+        for (graph, pass, elapsed, nodes) in &runs {
+            let ms = 1e3 * elapsed.as_secs_f64();
+            table.push_str(&format!("{ms:>10.3}  {nodes:>7}  {pass:<16} {graph}\n"));
+        }
+        let total: Duration = runs.iter().map(|run| run.2).sum();
+        table.push_str(&format!("{:>10.3}  in all\n", 1e3 * total.as_secs_f64()));
+        console.result(table);
+    }
+    Ok(())
+}
+
+fn cuda(console: &Console, args: &EmitArgs) -> Result<String, Failure> {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-    let options = codegen::cuda::Options { precision: args.precision.into(), ..Default::default() };
+    let options = codegen::cuda::CodegenOptions { precision: args.precision.into(), ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(machine)?;
     Ok(made.source)
 }
 
-fn compile_cuda(source: &str, args: &Emit, target: CudaTarget) -> Result<CudaImage, Failure> {
+fn compile_cuda(source: &str, args: &EmitArgs, target: CudaTarget) -> Result<CudaImage, Failure> {
     let name = args.spec.model.file_stem().map_or("model".into(), |s| s.to_string_lossy());
     let compiled = Nvrtc::load().and_then(|nvrtc| nvrtc.compile(source, &format!("{name}.cu"), target));
-    compiled.map_err(|e| Failure::machine(e.to_string()))
+    compiled.map_err(|e| Failure::system_error(e.to_string()))
 }
 
 /// The listing of a CUBIN by a disassembler of the CUDA toolkit.
@@ -114,14 +149,14 @@ fn disassemble(cubin: &[u8]) -> Result<String, Failure> {
         }
     }
     listing.ok_or_else(|| {
-        Failure::machine(
+        Failure::system_error(
             "neither nvdisasm nor cuobjdump runs here\n  help: install the CUDA toolkit's binary utilities, or use `--stage ptx`",
         )
     })
 }
 
 fn machine(error: codegen::CodegenError) -> Failure {
-    Failure::machine(error.to_string())
+    Failure::system_error(error.to_string())
 }
 
 fn section(console: &Console, title: &str, text: &str) {

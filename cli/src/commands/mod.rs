@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod demo;
+mod description;
 mod emit;
 mod fmt;
 mod info;
@@ -36,9 +37,6 @@ pub fn standalone(console: &Console, bundle: &Bundle, verb: StandaloneVerb) -> O
         StandaloneVerb::Train(args) => run::own_train(console, bundle, &args),
         StandaloneVerb::Eval(args) => run::eval(console, Some(bundle), &args),
         StandaloneVerb::Predict(args) => run::predict(console, Some(bundle), &args),
-        StandaloneVerb::Info(args) => {
-            info::show(console, &bundle.program, bundle.kernels.as_ref(), args.json);
-            Ok(())
-        }
+        StandaloneVerb::Info(args) => info::show(console, &bundle.program, bundle.kernels.as_ref(), args.json),
     }
 }

@@ -1,14 +1,19 @@
-//! How the kernels of `rows.cuh` ready the updates of all tables of a step: one sort of what every table's features read, then sums by row.
+//! How the kernels of `rows.cuh` prepare the updates of all tables of a step: one sort of what the
+//! features of all tables read, then sums by row.
 //!
 //! # What they do
 //!
-//! An **occurrence** is an element of a feature that reads a row; those of a table are numbered feature by feature, and the tables' stand one
-//! behind the other in [`RowsPointer::Keys`]. Each table's are sorted by row, stably, least digit first; distinct rows are listed; and
-//! each row's gradients are summed in the order of its occurrences by **pieces**: so many consecutive sorted occurrences are one group of lanes'
-//! work, and what a row has in several pieces is added up by a second kernel, piece by piece. So a row that occurs a hundred thousand times is as
-//! many lanes' work as a hundred thousand rows, and the order of every sum depends on the batch alone.
+//! An **occurrence** is an element of a feature that reads a row. The occurrences of a table are
+//! numbered feature by feature, and those of all tables lie behind each other in
+//! [`RowsPointer::Keys`]. Each table's occurrences are sorted by row, stably, least significant
+//! digit first, and its distinct rows are listed. Then a segmented sum adds the gradients of each
+//! row in the order of its occurrences, in **pieces**: a fixed number of consecutive sorted
+//! occurrences is the work of one group of lanes, and a second kernel adds what one row has in
+//! several pieces, piece by piece. So a row that occurs a hundred thousand times keeps as many
+//! lanes busy as a hundred thousand rows, and the order of every sum depends on the batch alone.
 //!
-//! All tables share every launch: blocks are dealt out to the tables one behind the other, and [`TableScalar`] says which are whose.
+//! All tables share every launch: blocks are assigned to the tables one after the other, and
+//! [`TableScalar`] says which blocks are whose.
 
 use super::Cuda;
 
@@ -20,7 +25,8 @@ pub const ROWS_ROUNDS: u32 = 8;
 /// A table in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowsTable {
-    /// Occurrences, and for how many there is room: launches depend on the latter alone but for [`TableScalar::Piece`].
+    /// Occurrences, and for how many there is room: launches depend on the latter alone but for
+    /// [`TableScalar::Piece`].
     pub total: u32,
     /// Most occurrences that there is room for.
     pub room: u32,
@@ -33,7 +39,8 @@ pub struct RowsTable {
 }
 
 impl RowsTable {
-    /// Occurrences of a piece: as long as such a row's pieces are few, as short as a group of lanes is done soon.
+    /// Occurrences of a piece: as long as such a row's pieces are few, as short as a group of lanes
+    /// is done soon.
     pub fn piece(&self) -> u32 {
         if self.total < 1 << 16 { 64 } else { 256 }
     }
@@ -142,13 +149,15 @@ pub enum RowsPointer {
     Keys,
     /// `u32`: the occurrence that each key is of.
     Places,
-    /// `u32`: the keys of the other of two buffers, between which each digit of the sort moves them.
+    /// `u32`: the keys of the other of two buffers, between which each digit of the sort moves
+    /// them.
     OtherKeys,
     /// `u32`: the occurrences of the other buffer.
     OtherPlaces,
     /// `u32`: by table, counts by digit and block, or by block; then by table and digit their sums.
     Counts,
-    /// `u32`: the number of tables, the [`TableScalar`]s of each, then the [`FeatureScalar`]s of each feature of each.
+    /// `u32`: the number of tables, the [`TableScalar`]s of each, then the [`FeatureScalar`]s of
+    /// each feature of each.
     Scalars,
     /// The [`TablePointer`]es of each table, then the [`FeaturePointer`]es of each feature of each.
     Tables,
@@ -211,7 +220,8 @@ pub enum TablePointer {
     Pieces,
     /// f32: summed gradients, in the order of the rows.
     Gradient,
-    /// f32, by piece: sums of its first row where that begins before it, and of its last where that begins in it and goes on behind.
+    /// f32, by piece: sums of its first row where that begins before it, and of its last where that
+    /// begins in it and goes on behind.
     FirstSums,
     /// f32, by piece: sums of its last row where that begins in it and goes on behind.
     LastSums,
@@ -219,7 +229,8 @@ pub enum TablePointer {
     InBatch,
     /// f32, or 0: see `Storage::UpdateCount`.
     UpdateCount,
-    /// The word of the update that follows that says how many rows there are: [`super::ScalarArg::Elements`] of the samples.
+    /// The word of the update that follows that says how many rows there are:
+    /// [`super::ScalarArg::Elements`] of the samples.
     Elements,
 }
 
@@ -251,7 +262,8 @@ pub enum FeaturePointer {
     Rows,
     /// f32, or 0 where none flows.
     Gradient,
-    /// `u32`: where the rows are in the device's arrays, or 0 where that is their number. Rows are ordered by their numbers.
+    /// `u32`: where the rows are in the device's arrays, or 0 where that is their number. Rows are
+    /// ordered by their numbers.
     Places,
 }
 
@@ -260,8 +272,9 @@ impl FeaturePointer {
     pub const COUNT: usize = FeaturePointer::Places as usize + 1;
 }
 
-/// Addresses of the kernels that move rows between a table's arrays and packed rows, `din_rows_out` and `din_rows_in`, by position. A packed row
-/// is its place in the arrays (`u32`), then its numbers of every array.
+/// Addresses of the kernels that move rows between a table's arrays and packed rows, `din_rows_out`
+/// and `din_rows_in`, by position. A packed row is its place in the arrays (`u32`), then its
+/// numbers of every array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum MovePointer {

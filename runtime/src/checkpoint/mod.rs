@@ -9,10 +9,10 @@
 //!                              oov.* (row 0)
 //! ```
 //!
-//! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed, so a
-//! name in `checkpoints/` is a whole checkpoint; nothing older is changed. Loading verifies every hash,
-//! and refuses a checkpoint of another structure, saying what differs. Row numbers are restored too, so
-//! a resumed run does the same arithmetic in the same order.
+//! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed,
+//! so a name in `checkpoints/` is a whole checkpoint; nothing older is changed. Loading verifies
+//! every hash, and refuses a checkpoint of another structure, saying what differs. Row numbers are
+//! restored too, so a resumed run does the same arithmetic in the same order.
 
 mod manifest;
 mod table;
@@ -101,8 +101,8 @@ fn write_folder(folder: &Path, model: &ModelState, manifest: &Manifest) -> Resul
     }
     let path = folder.join(MANIFEST);
     write_atomically(&path, manifest.to_text()?.as_bytes())?;
-    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as readable as
-    // the user's mask lets them be.
+    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as
+    // readable as the user's mask lets them be.
     let mode = fs::metadata(&path).map_err(|e| Error::file("read", &path, &e))?.permissions();
     for name in manifest.files.keys() {
         let file = folder.join(name);
@@ -220,7 +220,8 @@ pub fn list(folder: &Path) -> Result<Vec<String>> {
         match fs::metadata(&manifest) {
             Ok(_) => names.push(name),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                // A run that is still training may have removed the whole checkpoint since the folder was read.
+                // A run that is still training may have removed the whole checkpoint since the
+                // folder was read.
                 let there = entry.path().try_exists().map_err(|e| Error::file("look for", &entry.path(), &e))?;
                 if there {
                     return Err(Error::input(format!(
@@ -253,8 +254,8 @@ pub fn clean(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves no
-/// half of it under that name.
+/// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves
+/// no half of it under that name.
 pub fn remove(folder: &Path) -> Result<()> {
     let name = folder.file_name().expect("a checkpoint's folder has a name").to_string_lossy();
     let aside = parent(folder).join(format!(".{name}.{}.old", std::process::id()));

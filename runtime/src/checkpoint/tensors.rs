@@ -1,4 +1,5 @@
-//! One safetensors file: written tensor by tensor without holding all of it, read by mapping, refused unless its SHA-256 is the expected one.
+//! One safetensors file: written tensor by tensor without holding all of it, read by mapping,
+//! refused unless its SHA-256 is the expected one.
 
 use crate::fs::{sha256, sha256_file};
 use crate::{Error, Result};
@@ -77,7 +78,8 @@ impl View for Watched<'_, '_> {
     }
 }
 
-/// Writes the tensors (ordered by the format itself: by dtype, then name) and flushes them to the disk; gives the file's SHA-256.
+/// Writes the tensors (ordered by the format itself: by dtype, then name) and flushes them to the
+/// disk; gives the file's SHA-256.
 ///
 /// # Errors
 /// A number that is infinite or not a number: what training has made of it is worth nothing.
@@ -107,8 +109,9 @@ pub struct Mapped {
 impl Mapped {
     pub fn open(path: &Path, expected: &str) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::file("read", path, &e))?;
-        // SAFETY: the map is read-only and private to this value; a checkpoint's files are written once and never changed in place
-        // (checkpoints are new folders), and their hash is verified through this same map before use.
+        // SAFETY: the map is read-only and private to this value; a checkpoint's files are written
+        // once and never changed in place (checkpoints are new folders), and their hash is verified
+        // through this same map before use.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file("map", path, &e))?;
         let found = sha256(&map);
         if found != expected {
@@ -155,7 +158,9 @@ impl Tensors<'_> {
     pub fn rows(&self, name: &str) -> Result<usize> {
         let at = self.path.display();
         match self.inner.tensor(name) {
-            Ok(tensor) => Ok(tensor.shape().first().copied().unwrap_or(1)),
+            Ok(tensor) => tensor.shape().first().copied().ok_or_else(|| {
+                Error::input(format!("{at}: tensor `{name}`: expected a list of values, found a single one"))
+            }),
             Err(_) => Err(Error::input(format!("{at}: expected a tensor `{name}`, found none"))),
         }
     }

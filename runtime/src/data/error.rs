@@ -1,6 +1,8 @@
-//! What can be wrong with data, each with its place: file, row or line, column, and where the spec asked for the column.
+//! What can be wrong with data, each with its place: file, row or line, column, and where the spec
+//! asked for the column.
 //!
-//! Rows are counted from 0 over the whole file, as in pandas, Arrow and DuckDB; lines of a CSV from 1, the header being line 1.
+//! Rows are counted from 0 over the whole file, as in pandas, Arrow and DuckDB; lines of a CSV from
+//! 1, the header being line 1.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -77,8 +79,8 @@ pub struct DataFault {
     pub help: Option<String>,
 }
 
-/// A located fault. `Display` is one line:
-/// `train.parquet: row 17, column "label": expected 0 or 1, found NaN (label click, din.din:9:5); help: …`.
+/// A located fault. `Display` is one line: `train.parquet: row 17, column "label": expected 0 or 1,
+/// found NaN (label click, din.din:9:5); help: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataError(Box<DataFault>);
 

@@ -51,7 +51,8 @@ impl DataRecord {
     }
 }
 
-/// `run.json`. What decides the bits of the result; epochs may be added later and threads do not matter.
+/// `run.json`. What decides the bits of the result; epochs may be added later and threads do not
+/// matter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub format: u32,
@@ -81,9 +82,11 @@ pub struct EpochLine {
     pub step: u64,
     /// Mean over the epoch's samples, each as the weights were when its batch came.
     pub train_loss: f64,
-    /// On the validation data, in the order of the spec's report; null where undefined (one class only).
+    /// On the validation data, in the order of the spec's report; null where undefined (one class
+    /// only).
     pub valid: Option<serde_json::Map<String, serde_json::Value>>,
-    /// The line as it was read: written back as it stands, since decimal numbers may not survive a round trip.
+    /// The line as it was read: written back as it stands, since decimal numbers may not survive a
+    /// round trip.
     #[serde(skip)]
     pub text: Option<String>,
 }
@@ -120,11 +123,12 @@ impl OpenedRun {
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     path: PathBuf,
-    /// Whether this process filled it, and whether the folder was there before: what it may clear away again.
+    /// Whether this process filled it, and whether the folder was there before: what it may clear
+    /// away again.
     made: bool,
     found: bool,
-    /// Held as long as this process may write; `None` in readers, and where the file system has no locks.
-    /// Never read: the lock goes when the last clone is dropped.
+    /// Held as long as this process may write; `None` in readers, and where the file system has no
+    /// locks. Never read: the lock goes when the last clone is dropped.
     _lock: Option<Arc<File>>,
 }
 
@@ -148,10 +152,12 @@ fn spec_files(program: &Program) -> BTreeMap<PathBuf, String> {
     files
 }
 
-/// Stands in a run directory until `run.json` does. It is named as a temporary file of `run.json` and cleaned as one.
+/// Stands in a run directory until `run.json` does. It is named as a temporary file of `run.json`
+/// and cleaned as one.
 const MAKING: &str = ".run.json.making.tmp";
 
-/// Locks a run directory for writing. The lock ends with the process that holds it, however that ends.
+/// Locks a run directory for writing. The lock ends with the process that holds it, however that
+/// ends.
 ///
 /// # Errors
 /// Another process holds it.
@@ -168,8 +174,8 @@ fn lock(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Whether two programs were made of the same texts, library and `--set` values included, with the same hyper-parameters. Under which
-/// paths the texts lay does not matter.
+/// Whether two programs were made of the same texts, library and `--set` values included, with the
+/// same hyper-parameters. Under which paths the texts lay does not matter.
 pub fn same_spec(one: &Program, other: &Program) -> bool {
     let texts = |program: &Program| program.sources.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
     texts(one) == texts(other) && one.hypers == other.hypers
@@ -197,7 +203,8 @@ fn is_temporary(path: &Path) -> bool {
 }
 
 impl RunDirectory {
-    /// Makes a new run directory and locks it for writing. What a process that was killed while making one left is cleared away.
+    /// Makes a new run directory and locks it for writing. What a process that was killed while
+    /// making one left is cleared away.
     ///
     /// # Errors
     /// Something is there already, or another process is at it.
@@ -296,7 +303,8 @@ impl RunDirectory {
         self.path.join("checkpoints")
     }
 
-    /// Removes the temporary files and folders that a process left when it was stopped while writing.
+    /// Removes the temporary files and folders that a process left when it was stopped while
+    /// writing.
     pub fn clean(&self) -> Result<()> {
         checkpoint::clean(&self.checkpoints())?;
         let entries = fs::read_dir(&self.path).map_err(|e| Error::file("read", &self.path, &e))?;
@@ -309,8 +317,9 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Removes what [`RunDirectory::create`] made, unless a checkpoint is in it: after a fault before the first one, nothing is left.
-    /// Where the checkpoints cannot be listed, everything stays.
+    /// Removes what [`RunDirectory::create`] made, unless a checkpoint is in it: after a fault
+    /// before the first one, nothing is left. Where the checkpoints cannot be listed, everything
+    /// stays.
     pub fn clear_unless_begun(&self) {
         if !self.made || !checkpoint::list(&self.checkpoints()).is_ok_and(|names| names.is_empty()) {
             return;
@@ -321,8 +330,9 @@ impl RunDirectory {
         }
     }
 
-    /// Removes what a run directory consists of, [`MAKING`] last, so that a stop in between leaves what is cleared the next time.
-    /// What cannot be removed stays; the caller has its own error to report, or sees that the folder is not empty.
+    /// Removes what a run directory consists of, [`MAKING`] last, so that a stop in between leaves
+    /// what is cleared the next time. What cannot be removed stays; the caller has its own error to
+    /// report, or sees that the folder is not empty.
     fn clear(&self) {
         for name in NAMES {
             let path = self.path.join(name);

@@ -59,7 +59,7 @@ impl Device {
             Self::Cpu => Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?),
             Self::Cuda { number, launches, images, table_memory } => {
                 let gpu = Gpu::open(*number, images)?;
-                let options = CudaOptions { memory: *table_memory, ..CudaOptions::default() };
+                let options = CudaOptions { table_memory: *table_memory, ..CudaOptions::default() };
                 Box::new(CudaExecutor::with(program.clone(), launches.clone(), gpu, options, threads.clone())?)
             }
         })

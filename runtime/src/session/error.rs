@@ -22,8 +22,8 @@ impl From<ExecError> for Error {
 impl From<CheckError> for Error {
     fn from(error: CheckError) -> Self {
         match error {
-            // A program is read from a run directory or an executable: one that contradicts itself was
-            // altered there.
+            // A program is read from a run directory or an executable: one that contradicts itself
+            // was altered there.
             CheckError::Schedule { .. } | CheckError::Input(_) => Error::input(error.to_string()),
         }
     }

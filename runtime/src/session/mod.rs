@@ -79,8 +79,8 @@ impl Session {
         Self::with(executor, threads, Model::Owned(Box::new(model)))
     }
 
-    /// A session that predicts with a model that others read at the same time: [`Session::into_shared`]
-    /// gives one. The executor is one that runs on the host.
+    /// A session that predicts with a model that others read at the same time:
+    /// [`Session::into_shared`] gives one. The executor is one that runs on the host.
     pub fn reader(executor: Box<dyn Executor>, threads: Arc<Threads>, model: Arc<ModelState>) -> Self {
         Self::with(executor, threads, Model::Shared(model))
     }
@@ -115,7 +115,8 @@ impl Session {
     }
 
     /// Threads that read data beside the steps. Steps on the host use the cores themselves, and one
-    /// reader is soon faster than they are; a GPU leaves the cores alone and is much faster than one.
+    /// reader is soon faster than they are; a GPU leaves the cores alone and is much faster than
+    /// one.
     pub fn reading_threads(&self) -> usize {
         let threads = self.threads.count();
         if self.executor.runs_on_host() { 1 + threads / 8 } else { threads.min(16) }
@@ -140,8 +141,8 @@ impl Session {
         Ok(())
     }
 
-    /// After training: gives every dynamic table its OOV row. A GPU's tables come to the host for it,
-    /// and go back with the next step.
+    /// After training: gives every dynamic table its OOV row. A GPU's tables come to the host for
+    /// it, and go back with the next step.
     fn fill_oov_rows(&mut self) -> Result<()> {
         if self.model.get().needs_oov_rows() {
             self.download()?;
@@ -243,8 +244,8 @@ impl Session {
         Ok(last.expect("the step that was just submitted has a loss"))
     }
 
-    /// The mean loss of the batch of the oldest step whose loss was not given yet; `None` where there
-    /// is none. Waits for that step.
+    /// The mean loss of the batch of the oldest step whose loss was not given yet; `None` where
+    /// there is none. Waits for that step.
     ///
     /// # Errors
     /// The step failed.
@@ -252,13 +253,14 @@ impl Session {
         Ok(self.executor.next_loss()?)
     }
 
-    /// How many losses are best left for later, so that the next batch is prepared while a step runs.
+    /// How many losses are best left for later, so that the next batch is prepared while a step
+    /// runs.
     pub fn steps_in_flight(&self) -> usize {
         usize::from(!self.executor.runs_on_host())
     }
 
-    /// Begins one training step, whose loss [`Session::next_loss`] gives; a GPU may still be at it on
-    /// return.
+    /// Begins one training step, whose loss [`Session::next_loss`] gives; a GPU may still be at it
+    /// on return.
     ///
     /// # Errors
     /// The batch does not fit the model, memory is short, or the model is shared.

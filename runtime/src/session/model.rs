@@ -9,8 +9,8 @@ use crate::threads::Threads;
 use din_program::Program;
 use std::sync::Arc;
 
-/// Dense parameters, states, tables and the optimizer's state. Reading needs no exclusive access, so
-/// that one model in an `Arc` serves several sessions.
+/// Dense parameters, states, tables and the optimizer's state. Reading needs no exclusive access,
+/// so that one model in an `Arc` serves several sessions.
 #[derive(Debug)]
 pub struct ModelState {
     program: Arc<Program>,
@@ -92,7 +92,8 @@ impl ModelState {
         changes
     }
 
-    /// Counters of the tables whose optimizer or regularizer reads frequencies; empty where none does.
+    /// Counters of the tables whose optimizer or regularizer reads frequencies; empty where none
+    /// does.
     pub fn frequency_counters(&self) -> Vec<(usize, FrequencyCounter)> {
         let counted = self.program.tables.iter().enumerate().filter(|(_, t)| t.reads_frequency);
         counted.map(|(k, t)| (k, FrequencyCounter::new(&t.features))).collect()
@@ -114,8 +115,8 @@ impl ModelState {
         counters.into_iter().for_each(|(k, counter)| counter.finish(&mut self.tables[k]));
     }
 
-    /// A weight that has diverged (it is not finite, or too large for a model that learns anything),
-    /// with the name of its tensor or table.
+    /// A weight that has diverged (it is not finite, or too large for a model that learns
+    /// anything), with the name of its tensor or table.
     pub fn diverged_weight(&self) -> Option<(String, f32)> {
         const TOO_LARGE: f32 = 1e9;
         let program = &self.program;

@@ -1,16 +1,20 @@
-//! Embedding tables: an index from id to row number, and slabs with one row per id ((weights, optimizer state, frequency, updates)).
+//! Embedding tables: an index from id to row number, and slabs with one row per id ((weights,
+//! optimizer state, frequency, updates)).
 //!
 //! Guarantees:
-//! - A row starts with values that depend on the seed, the table's name, the id and the position, not on when the id came.
+//! - A row starts with values that depend on the seed, the table's name, the id and the position,
+//!   not on when the id came.
 //! - An id has its own row from the first training batch that contains it.
-//! - Row 0 of a dynamic table is the OOV row: evaluation reads it for ids that training never saw, and
-//!   never inserts. No training step reads it; it is 0 while training goes on, and for evaluation
-//!   [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids
+//! - Row 0 of a dynamic table is the OOV row: evaluation reads it for ids that training never saw,
+//!   and never inserts. No training step reads it; it is 0 while training goes on, and for
+//!   evaluation [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids
 //!   (`docs/decisions/0001-oov-ids.md`).
-//! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold until the next call that can
-//!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
+//! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold
+//!   until the next call that can insert (`resolve_train`, `insert_loaded`, counting); they must be
+//!   fetched after all ids of a step are resolved.
 //!
-//! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which elements touched which rows.
+//! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which
+//!   elements touched which rows.
 //! - `frequency`: the counting pass of Eq. (9). - `resolve`: the row numbers of a whole batch.
 
 mod frequency;
@@ -110,7 +114,8 @@ struct TableSlot {
 }
 
 impl Table {
-    /// The table as it is before training: a dynamic one with the OOV row alone, a fixed one with all rows.
+    /// The table as it is before training: a dynamic one with the OOV row alone, a fixed one with
+    /// all rows.
     pub fn new(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
         Self::with_threads(spec, slots, seed, &Threads::caller())
     }
@@ -168,10 +173,9 @@ impl Table {
         }
         match spec.kind {
             TableKind::Fixed { size } => {
-                let rows = usize::try_from(size).unwrap_or(usize::MAX);
-                if rows > u32::MAX as usize - 1 {
+                let Some(rows) = usize::try_from(size).ok().filter(|&rows| rows < OTHER as usize) else {
                     return Err(TableError::Full { table: table.name });
-                }
+                };
                 table.extend_to(rows)?;
             }
             TableKind::Dynamic { .. } => {
@@ -185,7 +189,7 @@ impl Table {
         &self.name
     }
 
-    /// Positions of a row.
+    /// Components of a row.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -208,7 +212,7 @@ impl Table {
     }
 
     /// Peak memory in bytes per id while the table is trained. The row takes 4 bytes for each
-    /// component, each number of the optimizer's state, the count and the number of updates. A
+    /// component, each value of the optimizer's state, the count and the number of updates. A
     /// dynamic table needs 48 to 96 more: 32 for an index that is half full and 16 for the order of
     /// the ids while a checkpoint is written, or 96 while the index is being doubled.
     pub fn bytes_per_id(spec: &schema::Table, slots: &[UpdateSlot]) -> RangeInclusive<u64> {
@@ -270,7 +274,8 @@ impl Table {
         Ok(row as u32)
     }
 
-    /// Row numbers of the ids that training has seen, [`OTHER`] for the rest; whether there were no others.
+    /// Row numbers of the ids that training has seen, [`OTHER`] for the rest; whether there were no
+    /// others.
     fn find(&self, ids: &[u64], rows: &mut [u32]) -> bool {
         match &self.kind {
             // Generated code addresses rows without further checks.
@@ -306,12 +311,12 @@ impl Table {
     }
 
     /// Makes the OOV row of a dynamic table the mean of the vectors of the rare ids, those whose
-    /// rows at most [`RARE`] batches have updated; where every id is common, of all ids; without any
-    /// id, 0. Its optimizer state is made anew. To be called between training and evaluation, and
-    /// before saving.
+    /// rows at most [`RARE`] batches have updated; where every id is common, of all ids; without
+    /// any id, 0. Its optimizer state is made anew. To be called between training and evaluation,
+    /// and before saving.
     ///
-    /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not on
-    /// their order or on threads.
+    /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not
+    /// on their order or on threads.
     pub fn fill_oov_row(&mut self, threads: &Threads) {
         if !self.is_dynamic() {
             return;
@@ -350,15 +355,16 @@ impl Table {
         }
     }
 
-    /// Takes back [`Table::fill_oov_row`] before training goes on: an optimizer that reduces over all
-    /// rows must not see whether, or when, the table was evaluated or saved.
+    /// Takes back [`Table::fill_oov_row`] before training goes on: an optimizer that reduces over
+    /// all rows must not see whether, or when, the table was evaluated or saved.
     pub fn clear_oov_row(&mut self) {
         if self.is_dynamic() {
             self.weights.row_mut(0).fill(0.0);
         }
     }
 
-    /// Row numbers for evaluation, written over `rows`: ids that training never saw read the OOV row; nothing is inserted.
+    /// Row numbers for evaluation, written over `rows`: ids that training never saw read the OOV
+    /// row; nothing is inserted.
     pub fn resolve_read(&self, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
         rows.resize(ids.len(), 0);
         if self.find(ids, rows) { Ok(()) } else { self.settle_read(ids, rows) }
@@ -387,7 +393,8 @@ impl Table {
         }
     }
 
-    /// The row of an id read from a checkpoint or a fixture, made if it is not there; `seen` as it was saved, true for preloaded weights.
+    /// The row of an id read from a checkpoint or a fixture, made if it is not there; `seen` as it
+    /// was saved, true for preloaded weights.
     pub fn insert_loaded(&mut self, id: u64, seen: bool) -> Result<u32, TableError> {
         let row = self.row_of(id)?;
         if let Kind::Dynamic { index } = &mut self.kind {
@@ -396,8 +403,8 @@ impl Table {
         Ok(row)
     }
 
-    /// Every id with its row and whether training has seen it, ascending by id. The OOV row has no id and is not among them.
-    /// For checkpoints, between steps.
+    /// Every id with its row and whether training has seen it, ascending by id. The OOV row has no
+    /// id and is not among them. For checkpoints, between steps.
     pub fn in_key_order(&self) -> Vec<(u64, u32, bool)> {
         match &self.kind {
             Kind::Fixed { size } => (0..*size).map(|id| (id, id as u32, true)).collect(),
@@ -412,14 +419,14 @@ impl Table {
     pub fn weights_mut(&mut self) -> &mut [f32] {
         self.weights.values.as_mut_slice()
     }
-    /// Optimizer state `k`: `rows x width`, `rows`, or one number, by its scope.
+    /// Optimizer state `k`: `rows x width`, `rows`, or one value, by its scope.
     pub fn slot(&self, k: usize) -> &[f32] {
         self.slots[k].slab.values.as_slice()
     }
     pub fn slot_mut(&mut self, k: usize) -> &mut [f32] {
         self.slots[k].slab.values.as_mut_slice()
     }
-    /// Numbers a row has in slot `k`; of a `Tensor` slot, 1 in all.
+    /// Values per row in slot `k`; of a `Tensor` slot, 1 in total.
     pub fn slot_width(&self, k: usize) -> usize {
         self.slots[k].slab.width
     }
@@ -429,7 +436,8 @@ impl Table {
     pub fn slot_count(&self) -> usize {
         self.slots.len()
     }
-    /// By row: number of training samples that contain the id (see [`FrequencyCounter`]); 0 without a counting pass.
+    /// By row: number of training samples that contain the id (see [`FrequencyCounter`]); 0 without
+    /// a counting pass.
     pub fn frequency(&self) -> &[f32] {
         self.frequency.values.as_slice()
     }
@@ -444,7 +452,8 @@ impl Table {
         self.updates.values.as_mut_slice()
     }
 
-    // Base addresses for generated code. Writing through them is for whoever has exclusive use of the table.
+    // Base addresses for generated code. Writing through them is for whoever has exclusive use of
+    // the table.
     pub fn weights_ptr(&self) -> *mut f32 {
         self.weights.values.pointer()
     }

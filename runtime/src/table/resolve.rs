@@ -1,7 +1,8 @@
 //! Row numbers of a whole batch: by table, by its features.
 //!
-//! Nearly all ids of a batch have been seen before, and finding their rows changes nothing: that is done first, in parts that any thread takes. What is left
-//! is done a table after the other, in the order of the batch, so rows do not depend on threads.
+//! Nearly all ids of a batch have been seen before, and finding their rows changes nothing: that is
+//! done first, in parts that any thread takes. What is left is done a table after the other, in the
+//! order of the batch, so rows do not depend on threads.
 
 use super::{Table, TableError};
 use crate::batch::Batch;

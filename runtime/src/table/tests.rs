@@ -76,7 +76,8 @@ proptest! {
         let settled = of(&ids);
         ids.reverse();
         prop_assert_eq!(&settled, &of(&ids));
-        // Rare: 1 to 3 updates. An id without an update, known from the counting pass alone, takes no part.
+        // Rare: 1 to 3 updates. An id without an update, known from the counting pass alone, takes
+        // no part.
         let rare: Vec<_> = given.values().filter(|(updates, _)| (1..=3).contains(updates)).collect();
         let trained: Vec<_> = given.values().filter(|(updates, _)| *updates > 0).collect();
         let of = if rare.is_empty() { trained } else { rare };
@@ -237,7 +238,8 @@ fn a_million_rows() {
     assert!(table.slot(1).iter().all(|&s| s == 0.5));
 }
 
-/// A batch of many parts, with new ids in most of them, beside what the definition says and one feature after the other.
+/// A batch of many parts, with new ids in most of them, beside what the definition says and one
+/// feature after the other.
 #[test]
 fn batches_are_resolved_as_feature_by_feature() {
     let specs =

@@ -1,8 +1,9 @@
 //! Training: a program and data to a run directory.
 //!
-//! Guarantees: nothing is written before program, machine, data files and columns are known to fit; a fault before the first
-//! checkpoint leaves no run directory behind; the bits of every checkpoint depend on program, data, seed, batch and ISA level (or GPU) alone,
-//! not on threads, and not on where the run was stopped and resumed.
+//! Guarantees: nothing is written before program, machine, data files and columns are known to fit;
+//! a fault before the first checkpoint leaves no run directory behind; the bits of every checkpoint
+//! depend on program, data, seed, batch and ISA level (or GPU) alone, not on threads, and not on
+//! where the run was stopped and resumed.
 
 mod choose;
 mod diverged;
@@ -13,7 +14,6 @@ mod watch;
 pub use profile::TrainingProfile;
 pub use setup::TrainingOptions;
 
-use crate::Result;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::data::{Dataset, Order, StreamOptions};
@@ -22,6 +22,7 @@ use crate::run_dir::RunDirectory;
 use crate::run_dir::{Best, EpochLine};
 use crate::session::{DataPass, PassEvent};
 use crate::signal;
+use crate::{Error, Result};
 use din_program::Program;
 use setup::TrainingRun;
 use std::collections::VecDeque;
@@ -142,7 +143,8 @@ fn read_once(
     Ok(whole)
 }
 
-/// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came between.
+/// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came
+/// between.
 fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let number = run.position.epoch + 1;
     let stream = StreamOptions { skip: run.position.batch, ..order(run, run.position.epoch) };
@@ -210,7 +212,8 @@ fn settle(
     observe: &mut dyn FnMut(Event),
 ) -> Result<()> {
     while asked_for.len() > left {
-        let (Some((step, rows)), Some(loss)) = (asked_for.pop_front(), run.session.next_loss()?) else { break };
+        let (step, rows) = asked_for.pop_front().expect("more than `left` are to come");
+        let loss = run.session.next_loss()?.expect("a step that was submitted has a loss");
         let (position, loss) = (&mut run.position, f64::from(loss));
         position.step = step;
         position.batch += 1;
@@ -285,7 +288,7 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         batch: run.batch,
         position: run.position,
         train_loss: epoch.map_or(0.0, |(loss, _)| loss),
-        metrics: epoch.and_then(|(_, report)| report).map(Report::metrics).unwrap_or_default(),
+        metrics: epoch.and_then(|(_, report)| report).map_or_else(Vec::new, Report::metrics),
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };
@@ -306,6 +309,6 @@ fn prune(directory: &RunDirectory) -> Result<()> {
 }
 
 /// Absolute paths of a data set's files, for the run's record.
-pub(crate) fn files_of(data: &Dataset) -> Vec<std::path::PathBuf> {
-    data.files().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())).collect()
+pub(crate) fn files_of(data: &Dataset) -> Result<Vec<std::path::PathBuf>> {
+    data.files().map(|path| std::fs::canonicalize(path).map_err(|e| Error::file("look for", path, &e))).collect()
 }

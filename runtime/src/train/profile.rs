@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 
-/// Everything that was measured. Seconds of kernels are summed over threads, or the device's own; the rest is wall time.
+/// Everything that was measured. Seconds of kernels are summed over threads, or the device's own;
+/// the rest is wall time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingProfile {
     pub steps: u64,
@@ -65,7 +66,8 @@ impl TrainingProfile {
         self.rows.iter().map(|r| r.seconds).sum()
     }
 
-    /// Seconds that the products alone would take one core at its peak: no order of the same work is faster.
+    /// Seconds that the products alone would take one core at its peak: no order of the same work
+    /// is faster.
     pub fn floor(&self) -> Option<f64> {
         self.roof.map(|roof| self.rows.iter().map(|r| r.flops).sum::<f64>() / roof.flops)
     }

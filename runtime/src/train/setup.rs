@@ -20,8 +20,8 @@ use std::sync::{Arc, OnceLock};
 /// What training is asked to do.
 #[derive(Clone, Debug)]
 pub struct TrainingOptions {
-    /// The folder in which the spec lies, as the user gave it: messages name places in the spec from
-    /// there.
+    /// The folder in which the spec lies, as the user gave it: messages name places in the spec
+    /// from there.
     pub spec_folder: PathBuf,
     /// Files and folders; may be empty on `resume`, which then reads what the run began with.
     pub train: Vec<PathBuf>,
@@ -35,8 +35,8 @@ pub struct TrainingOptions {
     pub seed: Option<u64>,
     pub cpu: CpuOptions,
     pub device: Device,
-    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another
-    /// one is refused.
+    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and
+    /// another one is refused.
     pub list_separator: Option<u8>,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
@@ -98,7 +98,7 @@ fn open(
 fn record_of(data: &Dataset, threads: &Threads) -> Result<DataRecord> {
     let (rows, fingerprint) = (data.rows(), data.fingerprint());
     let file = |(path, xxh3)| FileRecord { path, xxh3 };
-    let files = files_of(data).into_iter().zip(hashes_of(data, threads)?).map(file).collect();
+    let files = files_of(data)?.into_iter().zip(hashes_of(data, threads)?).map(file).collect();
     Ok(DataRecord { files, rows, fingerprint })
 }
 
@@ -136,7 +136,7 @@ fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str, threads: 
             had.rows,
             names(&had.paths()),
             data.rows(),
-            names(&files_of(data)),
+            names(&files_of(data)?),
         ))
         .help(help));
     }
@@ -159,7 +159,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         observe(Event::Warning("no --valid: nothing is measured, and the last epoch counts as the best".into()));
     }
     let seed = options.seed.unwrap_or(program.training.seed);
-    let batch = options.batch.unwrap_or(program.training.batch).max(1);
+    let batch = options.batch.unwrap_or(program.training.batch);
     let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let session = Session::new(executor, threads.clone(), seed)?;
@@ -205,7 +205,8 @@ fn resume(
     observe: &mut dyn FnMut(Event),
 ) -> Result<TrainingRun> {
     let at = options.out.display();
-    // Checkpoints name the program that the run keeps, also where the same spec now lies under another path.
+    // Checkpoints name the program that the run keeps, also where the same spec now lies under
+    // another path.
     let program_hash = record.program.clone();
     if program_hash != program.hash() {
         let began = directory.program(record)?;
@@ -298,7 +299,8 @@ fn resume(
     })
 }
 
-/// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the manifest.
+/// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the
+/// manifest.
 ///
 /// # Errors
 /// Lines of other epochs are missing.

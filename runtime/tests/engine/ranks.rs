@@ -195,7 +195,7 @@ fn fetched_rows_are_as_good_as_the_table() {
             assert_eq!(loss.to_bits(), other_loss.to_bits());
             assert_eq!(state, other_state);
             let (a, b) = (&tables[0], &other_tables[0]);
-            assert!(a.weights() == b.weights() && a.slot(0) == b.slot(0), "{samples} samples, {rule:?}");
+            assert!(a.weights() == b.weights() && a.slot(0) == b.slot(0), "{samples} samples, {rule:?} updates");
             fetching.infer(&other_state, &other_tables, &inputs).unwrap();
         }
     }
@@ -216,7 +216,7 @@ fn parts_that_do_not_fit_are_errors() {
         let outcome = executor.gradients(&state, &tables, &inputs);
         matches!(outcome, Err(ExecError::Check(CheckError::Input(_))))
     };
-    assert!(!refused(Some(&[good.clone()]), None) && !refused(None, Some(&[1, 40, 90])));
+    assert!(!refused(Some(std::slice::from_ref(&good)), None) && !refused(None, Some(&[1, 40, 90])));
     assert!(refused(None, Some(&[1, 40])));
     assert!(refused(Some(&[]), None));
     let spoiled = |spoil: fn(&mut FetchedRows)| {

@@ -1,13 +1,13 @@
 // Phase 0, one element.
-extern "C" DIN_KERNEL(256) din_train_0(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_0(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> total1 = din_pointer<float>(address, 0u);
-    const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-    const DinPtr<float> b1 = din_pointer<float>(address, 2u);
-    const DinPtr<float> param2 = din_pointer<float>(address, 3u);
-    const DinPtr<float> b25 = din_pointer<float>(address, 4u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const DinPtr<float> total1 = din_pointer<float>(pointers, 0u);
+    const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
+    const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
+    const DinPtr<float> param2 = din_pointer<float>(pointers, 3u);
+    const DinPtr<float> b25 = din_pointer<float>(pointers, 4u);
     // common.din:18:14: train.0.copy
     if (din_thread() == 0u) {
         const double v1 = 1.0;
@@ -22,27 +22,27 @@ extern "C" DIN_KERNEL(256) din_train_0(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 1, tiles of 16 requests at most.
-extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_1(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[0];
-    const unsigned each = din_spread(elements, 256u, 16u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[0];
+    const unsigned each = din_adaptive_tile(elements, 256u, 16u);
     const unsigned tiles = din_tiles(elements, each);
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first3 = tile * each;
-        const unsigned count3 = din_least(elements - first3, each);
-        const DinPtr<float> table1 = din_pointer<float>(address, 5u);
-        const DinPtr<const unsigned> rows1_0 = din_pointer<const unsigned>(address, 6u) + first3;
+        const unsigned count3 = din_min(elements - first3, each);
+        const DinPtr<float> table1 = din_pointer<float>(pointers, 5u);
+        const DinPtr<const unsigned> rows1_0 = din_pointer<const unsigned>(pointers, 6u) + first3;
         const DinPtr<float> tile3 = din_shared() + 0u;
-        const DinPtr<float> param2 = din_pointer<float>(address, 3u);
+        const DinPtr<float> param2 = din_pointer<float>(pointers, 3u);
         const DinPtr<float> tile4 = din_shared() + 48u;
-        const DinPtr<float> param3 = din_pointer<float>(address, 7u);
-        const DinPtr<float> b5 = din_pointer<float>(address, 8u) + first3;
+        const DinPtr<float> param3 = din_pointer<float>(pointers, 7u);
+        const DinPtr<float> b5 = din_pointer<float>(pointers, 8u) + first3;
         // common.din:17:70: train.1.gather
         const unsigned t6 = din_thread();
         if (t6 < 255u) {
@@ -74,26 +74,26 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 2, tiles of 64 entries of domain 4 at most.
-extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+// Phase 2, tiles of 64 entries of axis 4 at most.
+extern "C" DIN_KERNEL(256) din_train_2(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[1];
-    const unsigned each = din_spread(elements, 256u, 64u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[1];
+    const unsigned each = din_adaptive_tile(elements, 256u, 64u);
     const unsigned tiles = din_tiles(elements, each);
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first4 = tile * each;
-        const unsigned count4 = din_least(elements - first4, each);
-        const DinPtr<float> table0 = din_pointer<float>(address, 9u);
-        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 10u) + first4;
+        const unsigned count4 = din_min(elements - first4, each);
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 9u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(pointers, 10u) + first4;
         const DinPtr<float> tile8 = din_shared() + 0u;
-        const DinPtr<float> param0 = din_pointer<float>(address, 11u);
-        const DinPtr<float> b9 = din_pointer<float>(address, 12u) + first4;
+        const DinPtr<float> param0 = din_pointer<float>(pointers, 11u);
+        const DinPtr<float> b9 = din_pointer<float>(pointers, 12u) + first4;
         // common.din:15:36: train.3.gather
         const unsigned t6 = din_thread();
         if (t6 < 255u) {
@@ -112,26 +112,26 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 3, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_3(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[2];
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[2];
     const unsigned tiles = (elements + 15u) / 16u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
-        const unsigned count1 = din_least(elements - first1, 16u);
-        const DinPtr<float> table0 = din_pointer<float>(address, 9u);
-        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 13u) + first1;
+        const unsigned count1 = din_min(elements - first1, 16u);
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 9u);
+        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(pointers, 13u) + first1;
         const DinPtr<float> tile11 = din_shared() + 0u;
-        const DinPtr<float> param0 = din_pointer<float>(address, 11u);
+        const DinPtr<float> param0 = din_pointer<float>(pointers, 11u);
         const DinPtr<float> tile12 = din_shared() + 80u;
-        const DinPtr<float> param1 = din_pointer<float>(address, 14u);
-        const DinPtr<float> b13 = din_pointer<float>(address, 15u) + first1;
+        const DinPtr<float> param1 = din_pointer<float>(pointers, 14u);
+        const DinPtr<float> b13 = din_pointer<float>(pointers, 15u) + first1;
         // common.din:15:51: train.4.gather
         const unsigned t6 = din_thread();
         if (t6 < 255u) {
@@ -160,19 +160,19 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 4, tiles of 64 entries of domain 2, 32 samples at most.
-DIN_TILE void din_train_4_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2)
+// Phase 4, tiles of 64 entries of axis 2, 32 samples at most.
+DIN_TILE void din_train_4_tile(DinPointers pointers, DinScalars scalars, unsigned first1, unsigned count1, unsigned first2, unsigned count2)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 17u) + first1;
-    const DinPtr<float> b9 = din_pointer<float>(address, 12u);
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 18u) + first2;
-    const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(address, 19u) + first1;
-    const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(address, 20u);
-    const DinPtr<float> b13 = din_pointer<float>(address, 15u) + first1;
-    const DinPtr<float> b15 = din_pointer<float>(address, 21u) + first2;
-    const DinPtr<float> b16 = din_pointer<float>(address, 22u) + size_t(first1) * 5u;
-    const DinPtr<float> table0 = din_pointer<float>(address, 9u);
-    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 10u);
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(pointers, 17u) + first1;
+    const DinPtr<float> b9 = din_pointer<float>(pointers, 12u);
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(pointers, 18u) + first2;
+    const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(pointers, 19u) + first1;
+    const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(pointers, 20u);
+    const DinPtr<float> b13 = din_pointer<float>(pointers, 15u) + first1;
+    const DinPtr<float> b15 = din_pointer<float>(pointers, 21u) + first2;
+    const DinPtr<float> b16 = din_pointer<float>(pointers, 22u) + size_t(first1) * 5u;
+    const DinPtr<float> table0 = din_pointer<float>(pointers, 9u);
+    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(pointers, 10u);
     // std.layer:8:5: train.6.gather_sigmoid
     const unsigned t12 = din_thread();
     {
@@ -213,56 +213,56 @@ DIN_TILE void din_train_4_tile(DinAddresses address, DinWords batch, unsigned fi
     }
 }
 
-extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_4(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned tiles = batch[3];
-    const unsigned chunks = din_least(tiles, 256u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned tiles = scalars[3];
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 16u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 17u);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, 16u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(pointers, 17u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
         const unsigned first2 = offsets[first1];
         const unsigned count2 = offsets[first1 + count1] - first2;
-        din_train_4_tile(address, batch, first1, count1, first2, count2);
+        din_train_4_tile(pointers, scalars, first1, count1, first2, count2);
     }
 }
 
 // Phase 5, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_5(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[2];
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[2];
     const unsigned tiles = (elements + 15u) / 16u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 23u) + size_t(din_chunk()) * 4u;
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> copy = din_pointer<float>(pointers, 23u) + size_t(din_chunk()) * 4u;
     din_fill<1>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
-        const unsigned count1 = din_least(elements - first1, 16u);
-        const DinPtr<float> table0 = din_pointer<float>(address, 9u);
-        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 13u) + first1;
-        const DinPtr<float> b16 = din_pointer<float>(address, 22u) + size_t(first1) * 5u;
+        const unsigned count1 = din_min(elements - first1, 16u);
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 9u);
+        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(pointers, 13u) + first1;
+        const DinPtr<float> b16 = din_pointer<float>(pointers, 22u) + size_t(first1) * 5u;
         const DinPtr<float> tile17 = din_shared() + 0u;
-        const DinPtr<float> b5 = din_pointer<float>(address, 8u);
-        const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(address, 19u) + first1;
-        const DinPtr<float> label0 = din_pointer<float>(address, 24u) + first1;
-        const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-        const DinPtr<float> b1 = din_pointer<float>(address, 2u);
-        const DinPtr<float> b18 = din_pointer<float>(address, 25u) + first1;
+        const DinPtr<float> b5 = din_pointer<float>(pointers, 8u);
+        const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(pointers, 19u) + first1;
+        const DinPtr<float> label0 = din_pointer<float>(pointers, 24u) + first1;
+        const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
+        const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
+        const DinPtr<float> b18 = din_pointer<float>(pointers, 25u) + first1;
         const DinPtr<float> partial23 = copy + 0u;
-        const DinPtr<float> b20 = din_pointer<float>(address, 26u) + first1;
+        const DinPtr<float> b20 = din_pointer<float>(pointers, 26u) + first1;
         const DinPtr<float> sums28 = din_shared() + 16u;
-        const DinPtr<float> b21 = din_pointer<float>(address, 27u) + size_t(first1) * 5u;
+        const DinPtr<float> b21 = din_pointer<float>(pointers, 27u) + size_t(first1) * 5u;
         // common.din:17:35: train.8.gather_multiply
         for (unsigned r1 = din_warp(); r1 < count1; r1 += 8u) {
             float sum3 = 0.0f;
@@ -323,25 +323,25 @@ extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 5: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_5_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_5_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned chunks = din_least((batch[2] + 15u) / 16u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 23u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned chunks = din_min((scalars[2] + 15u) / 16u, 256u);
+    const DinPtr<float> copies = din_pointer<float>(pointers, 23u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b19 = din_pointer<float>(address, 28u);
+    const DinPtr<float> b19 = din_pointer<float>(pointers, 28u);
     din_join_copies<1, 4, 0>(chunks, copies + 0u, sums, b19);
 }
 
 // Phase 6, one element.
-extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_6(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> b19 = din_pointer<float>(address, 28u);
-    const DinPtr<float> total1 = din_pointer<float>(address, 0u);
-    const DinPtr<float> b24 = din_pointer<float>(address, 29u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const DinPtr<float> b19 = din_pointer<float>(pointers, 28u);
+    const DinPtr<float> total1 = din_pointer<float>(pointers, 0u);
+    const DinPtr<float> b24 = din_pointer<float>(pointers, 29u);
     // common.din:18:14: train.11.copy
     if (din_thread() == 0u) {
         const double v1 = double(float(b19[0]));
@@ -352,36 +352,36 @@ extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 7, tiles of 16 requests at most.
-extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_7(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[0];
-    const unsigned each = din_spread(elements, 256u, 16u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[0];
+    const unsigned each = din_adaptive_tile(elements, 256u, 16u);
     const unsigned tiles = din_tiles(elements, each);
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 23u) + size_t(din_chunk()) * 12u;
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> copy = din_pointer<float>(pointers, 23u) + size_t(din_chunk()) * 12u;
     din_fill<2>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first3 = tile * each;
-        const unsigned count3 = din_least(elements - first3, each);
-        const bool fresh = tile == begin;
-        const DinPtr<float> table1 = din_pointer<float>(address, 5u);
-        const DinPtr<const unsigned> rows1_0 = din_pointer<const unsigned>(address, 6u) + first3;
+        const unsigned count3 = din_min(elements - first3, each);
+        const bool first_tile = tile == begin;
+        const DinPtr<float> table1 = din_pointer<float>(pointers, 5u);
+        const DinPtr<const unsigned> rows1_0 = din_pointer<const unsigned>(pointers, 6u) + first3;
         const DinPtr<float> tile28 = din_shared() + 0u;
         const DinPtr<float> tile26 = din_shared() + 48u;
-        const DinPtr<float> b20 = din_pointer<float>(address, 26u);
+        const DinPtr<float> b20 = din_pointer<float>(pointers, 26u);
         const DinPtr<float> sums7 = din_shared() + 96u;
-        const DinPtr<const unsigned> begin1 = din_pointer<const unsigned>(address, 30u);
+        const DinPtr<const unsigned> begin1 = din_pointer<const unsigned>(pointers, 30u);
         const DinPtr<float> tile27 = din_shared() + 64u;
         const DinPtr<float> partial32 = copy + 0u;
         const DinPtr<float> sums16 = din_shared() + 96u;
         const DinPtr<float> partial33 = copy + 4u;
-        const DinPtr<float> b25 = din_pointer<float>(address, 4u);
-        const DinPtr<float> b31 = din_pointer<float>(address, 31u) + size_t(first3) * 3u;
+        const DinPtr<float> b25 = din_pointer<float>(pointers, 4u);
+        const DinPtr<float> b31 = din_pointer<float>(pointers, 31u) + size_t(first3) * 3u;
         // common.din:17:70: train.1.gather
         const unsigned t6 = din_thread();
         if (t6 < 255u) {
@@ -412,7 +412,7 @@ extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, Din
         din_barrier();
         din_join_groups<2, 16, DinAdd>(sums16 + 0u, partial32 + 0u);
         // std.layer:8:5: gradient of a weight, 3 x 2
-        din_outer<3, 2, 1, 1>(count3, DinMatrix<3, 1>{tile28}, DinMatrix<2, 1>{tile27}, DinBegin<2, 1>{partial33, fresh});
+        din_outer<3, 2, 1, 1>(count3, DinMatrix<3, 1>{tile28}, DinMatrix<2, 1>{tile27}, DinStoreFirst<2, 1>{partial33, first_tile});
         // std.layer:8:5: product by 2 x 3
         din_product<2, 3, 1, 1>(count3, DinRows<2, 1>{tile27}, DinMatrix<3, 1>{b25}, DinStore<3, 1>{b31});
         din_barrier();
@@ -420,35 +420,35 @@ extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 7: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_7_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_7_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned chunks = din_least(din_tiles(batch[0], din_spread(batch[0], 256u, 16u)), 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 23u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned chunks = din_min(din_tiles(scalars[0], din_adaptive_tile(scalars[0], 256u, 16u)), 256u);
+    const DinPtr<float> copies = din_pointer<float>(pointers, 23u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b30 = din_pointer<float>(address, 32u);
-    const DinPtr<float> b29 = din_pointer<float>(address, 33u);
+    const DinPtr<float> b30 = din_pointer<float>(pointers, 32u);
+    const DinPtr<float> b29 = din_pointer<float>(pointers, 33u);
     din_join_copies<2, 12, 0>(chunks, copies + 0u, sums, b30);
     din_join_copies<6, 12, 1>(chunks, copies + 4u, sums, b29);
 }
 
-// Phase 8, tiles of 64 entries of domain 2, 32 samples at most.
+// Phase 8, tiles of 64 entries of axis 2, 32 samples at most.
 template <bool Short>
-DIN_TILE void din_train_8_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> far, unsigned longest)
+DIN_TILE void din_train_8_tile(DinPointers pointers, DinScalars scalars, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> spill, unsigned longest)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 17u) + first1;
-    const DinPtr<float> b21 = din_pointer<float>(address, 27u) + size_t(first1) * 5u;
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 18u) + first2;
-    const DinPtr<float> table0 = din_pointer<float>(address, 9u);
-    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 10u);
-    const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(address, 19u) + first1;
-    const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(address, 20u);
-    const DinPtr<float> b15 = din_pointer<float>(address, 21u) + first2;
-    const DinPtr<float> tile34 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> b37 = din_pointer<float>(address, 34u) + size_t(first2) * 5u;
-    const DinPtr<float> b36 = din_pointer<float>(address, 35u) + first1;
-    const DinPtr<float> b35 = din_pointer<float>(address, 36u) + first2;
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(pointers, 17u) + first1;
+    const DinPtr<float> b21 = din_pointer<float>(pointers, 27u) + size_t(first1) * 5u;
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(pointers, 18u) + first2;
+    const DinPtr<float> table0 = din_pointer<float>(pointers, 9u);
+    const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(pointers, 10u);
+    const DinPtr<const unsigned> request1 = din_pointer<const unsigned>(pointers, 19u) + first1;
+    const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(pointers, 20u);
+    const DinPtr<float> b15 = din_pointer<float>(pointers, 21u) + first2;
+    const DinPtr<float> tile34 = Short ? din_shared() + 0u : spill + 0u;
+    const DinPtr<float> b37 = din_pointer<float>(pointers, 34u) + size_t(first2) * 5u;
+    const DinPtr<float> b36 = din_pointer<float>(pointers, 35u) + first1;
+    const DinPtr<float> b35 = din_pointer<float>(pointers, 36u) + first2;
     // common.din:16:17: train.13.gather_multiply
     for (unsigned r1 = din_warp(); r1 < count2; r1 += 8u) {
         float sum3 = 0.0f;
@@ -495,65 +495,65 @@ DIN_TILE void din_train_8_tile(DinAddresses address, DinWords batch, unsigned fi
     }
 }
 
-extern "C" DIN_KERNEL(256) din_train_8(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_8(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned tiles = batch[3];
-    const unsigned longest = batch[4];
-    const unsigned chunks = din_least(tiles, 256u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned tiles = scalars[3];
+    const unsigned longest = scalars[4];
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 1u);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 16u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 17u);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> spill = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 1u);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, 16u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(pointers, 17u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
         const unsigned first2 = offsets[first1];
         const unsigned count2 = offsets[first1 + count1] - first2;
         if (count2 <= 64u) {
-            din_train_8_tile<true>(address, batch, first1, count1, first2, count2, far, longest);
+            din_train_8_tile<true>(pointers, scalars, first1, count1, first2, count2, spill, longest);
         } else {
-            din_train_8_tile<false>(address, batch, first1, count1, first2, count2, far, longest);
+            din_train_8_tile<false>(pointers, scalars, first1, count1, first2, count2, spill, longest);
         }
         din_barrier();
     }
 }
 
-// Phase 9, tiles of 64 entries of domain 4 at most.
-extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+// Phase 9, tiles of 64 entries of axis 4 at most.
+extern "C" DIN_KERNEL(256) din_train_9(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[1];
-    const unsigned each = din_spread(elements, 256u, 64u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[1];
+    const unsigned each = din_adaptive_tile(elements, 256u, 64u);
     const unsigned tiles = din_tiles(elements, each);
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 23u) + size_t(din_chunk()) * 8u;
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> copy = din_pointer<float>(pointers, 23u) + size_t(din_chunk()) * 8u;
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first4 = tile * each;
-        const unsigned count4 = din_least(elements - first4, each);
-        const bool fresh = tile == begin;
-        const DinPtr<float> table0 = din_pointer<float>(address, 9u);
-        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 10u) + first4;
+        const unsigned count4 = din_min(elements - first4, each);
+        const bool first_tile = tile == begin;
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 9u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(pointers, 10u) + first4;
         const DinPtr<float> tile39 = din_shared() + 0u;
         const DinPtr<float> tile38 = din_shared() + 320u;
-        const DinPtr<float> b35 = din_pointer<float>(address, 36u);
+        const DinPtr<float> b35 = din_pointer<float>(pointers, 36u);
         const DinPtr<float> sums7 = din_shared() + 704u;
-        const DinPtr<const unsigned> begin1 = din_pointer<const unsigned>(address, 30u);
-        const DinPtr<const unsigned> request4 = din_pointer<const unsigned>(address, 37u) + first4;
-        const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(address, 20u);
-        const DinPtr<const unsigned> begin2 = din_pointer<const unsigned>(address, 17u);
+        const DinPtr<const unsigned> begin1 = din_pointer<const unsigned>(pointers, 30u);
+        const DinPtr<const unsigned> request4 = din_pointer<const unsigned>(pointers, 37u) + first4;
+        const DinPtr<const unsigned> begin4 = din_pointer<const unsigned>(pointers, 20u);
+        const DinPtr<const unsigned> begin2 = din_pointer<const unsigned>(pointers, 17u);
         const DinPtr<float> tile41 = din_shared() + 384u;
-        const DinPtr<float> b37 = din_pointer<float>(address, 34u);
+        const DinPtr<float> b37 = din_pointer<float>(pointers, 34u);
         const DinPtr<float> sums8 = din_shared() + 704u;
-        const DinPtr<float> param0 = din_pointer<float>(address, 11u);
-        const DinPtr<float> b42 = din_pointer<float>(address, 38u) + size_t(first4) * 5u;
+        const DinPtr<float> param0 = din_pointer<float>(pointers, 11u);
+        const DinPtr<float> b42 = din_pointer<float>(pointers, 38u) + size_t(first4) * 5u;
         const DinPtr<float> partial43 = copy + 0u;
         // common.din:15:36: train.3.gather
         const unsigned t6 = din_thread();
@@ -585,48 +585,48 @@ extern "C" DIN_KERNEL(256) din_train_9(DinAddresses address, DinWords batch, Din
             }
         }
         // std.layer:8:5: gradient of a weight, 5 x 1
-        din_outer<5, 1, 1, 1>(count4, DinMatrix<5, 1>{tile39}, DinMatrix<1, 1>{tile38}, DinBegin<1, 1>{partial43, fresh});
+        din_outer<5, 1, 1, 1>(count4, DinMatrix<5, 1>{tile39}, DinMatrix<1, 1>{tile38}, DinStoreFirst<1, 1>{partial43, first_tile});
         din_barrier();
     }
 }
 
 // Phase 9: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_9_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_9_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned chunks = din_least(din_tiles(batch[1], din_spread(batch[1], 256u, 64u)), 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 23u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned chunks = din_min(din_tiles(scalars[1], din_adaptive_tile(scalars[1], 256u, 64u)), 256u);
+    const DinPtr<float> copies = din_pointer<float>(pointers, 23u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b40 = din_pointer<float>(address, 39u);
+    const DinPtr<float> b40 = din_pointer<float>(pointers, 39u);
     din_join_copies<5, 8, 0>(chunks, copies + 0u, sums, b40);
 }
 
 // Phase 10, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_train_10(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_10(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[2];
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[2];
     const unsigned tiles = (elements + 15u) / 16u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 23u) + size_t(din_chunk()) * 12u;
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> copy = din_pointer<float>(pointers, 23u) + size_t(din_chunk()) * 12u;
     din_fill<1>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
-        const unsigned count1 = din_least(elements - first1, 16u);
-        const bool fresh = tile == begin;
-        const DinPtr<float> table0 = din_pointer<float>(address, 9u);
-        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 13u) + first1;
-        const DinPtr<float> b36 = din_pointer<float>(address, 35u) + first1;
-        const DinPtr<float> param0 = din_pointer<float>(address, 11u);
-        const DinPtr<float> b20 = din_pointer<float>(address, 26u) + first1;
-        const DinPtr<float> b16 = din_pointer<float>(address, 22u) + size_t(first1) * 5u;
+        const unsigned count1 = din_min(elements - first1, 16u);
+        const bool first_tile = tile == begin;
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 9u);
+        const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(pointers, 13u) + first1;
+        const DinPtr<float> b36 = din_pointer<float>(pointers, 35u) + first1;
+        const DinPtr<float> param0 = din_pointer<float>(pointers, 11u);
+        const DinPtr<float> b20 = din_pointer<float>(pointers, 26u) + first1;
+        const DinPtr<float> b16 = din_pointer<float>(pointers, 22u) + size_t(first1) * 5u;
         const DinPtr<float> tile44 = din_shared() + 0u;
-        const DinPtr<float> b47 = din_pointer<float>(address, 40u) + size_t(first1) * 5u;
+        const DinPtr<float> b47 = din_pointer<float>(pointers, 40u) + size_t(first1) * 5u;
         const DinPtr<float> partial48 = copy + 0u;
         const DinPtr<float> sums20 = din_shared() + 80u;
         const DinPtr<float> partial49 = copy + 4u;
@@ -662,33 +662,33 @@ extern "C" DIN_KERNEL(256) din_train_10(DinAddresses address, DinWords batch, Di
         din_barrier();
         din_join_groups<1, 16, DinAdd>(sums20 + 0u, partial48 + 0u);
         // std.layer:8:5: gradient of a weight, 5 x 1
-        din_outer<5, 1, 1, 1>(count1, DinMatrix<5, 1>{tile44}, DinMatrix<1, 1>{b36}, DinBegin<1, 1>{partial49, fresh});
+        din_outer<5, 1, 1, 1>(count1, DinMatrix<5, 1>{tile44}, DinMatrix<1, 1>{b36}, DinStoreFirst<1, 1>{partial49, first_tile});
         din_barrier();
     }
 }
 
 // Phase 10: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_10_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_10_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const unsigned chunks = din_least((batch[2] + 15u) / 16u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 23u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const unsigned chunks = din_min((scalars[2] + 15u) / 16u, 256u);
+    const DinPtr<float> copies = din_pointer<float>(pointers, 23u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b46 = din_pointer<float>(address, 41u);
-    const DinPtr<float> b45 = din_pointer<float>(address, 42u);
+    const DinPtr<float> b46 = din_pointer<float>(pointers, 41u);
+    const DinPtr<float> b45 = din_pointer<float>(pointers, 42u);
     din_join_copies<1, 12, 0>(chunks, copies + 0u, sums, b46);
     din_join_copies<5, 12, 1>(chunks, copies + 4u, sums, b45);
 }
 
 // Phase 11, one element.
-extern "C" DIN_KERNEL(256) din_train_11(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_11(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 44u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> b40 = din_pointer<float>(address, 39u);
-    const DinPtr<float> b45 = din_pointer<float>(address, 42u);
-    const DinPtr<float> b50 = din_pointer<float>(address, 43u);
+    pointers += din_instance() * 44u;
+    scalars += din_instance() * 5u;
+    const DinPtr<float> b40 = din_pointer<float>(pointers, 39u);
+    const DinPtr<float> b45 = din_pointer<float>(pointers, 42u);
+    const DinPtr<float> b50 = din_pointer<float>(pointers, 43u);
     // std.layer:6:11: train.18.copy
     for (unsigned c1 = din_chunk() * 256u + din_thread(); c1 < 5u; c1 += din_chunks() * 256u) {
         const float v2 = b40[c1];

@@ -1,11 +1,11 @@
 // Phase 0, one element.
-extern "C" DIN_KERNEL(256) din_train_0(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_0(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> param0 = din_pointer<float>(address, 0u);
-    const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-    const DinPtr<float> b1 = din_pointer<float>(address, 2u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const DinPtr<float> param0 = din_pointer<float>(pointers, 0u);
+    const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
+    const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
     // std.layer:8:5: train.0.copy
     for (unsigned c1 = din_chunk() * 256u + din_thread(); c1 < 3840u; c1 += din_chunks() * 256u) {
         const float v2 = param0[c1];
@@ -21,13 +21,13 @@ extern "C" DIN_KERNEL(256) din_train_0(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 0, one element.
-extern "C" DIN_KERNEL(256) din_train_0_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_0_1(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> total1 = din_pointer<float>(address, 3u);
-    const DinPtr<float> b2 = din_pointer<float>(address, 4u);
-    const DinPtr<float> b3 = din_pointer<float>(address, 5u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const DinPtr<float> total1 = din_pointer<float>(pointers, 3u);
+    const DinPtr<float> b2 = din_pointer<float>(pointers, 4u);
+    const DinPtr<float> b3 = din_pointer<float>(pointers, 5u);
     // din.din:41:19: train.1.copy
     if (din_thread() == 0u) {
         const double v1 = 1.0;
@@ -40,20 +40,20 @@ extern "C" DIN_KERNEL(256) din_train_0_1(DinAddresses address, DinWords batch, D
 }
 
 // Phase 0, one element.
-extern "C" DIN_KERNEL(256) din_train_0_2(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_0_2(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> param11 = din_pointer<float>(address, 6u);
-    const DinPtr<float> b27 = din_pointer<float>(address, 7u);
-    const DinPtr<float> param8 = din_pointer<float>(address, 8u);
-    const DinPtr<float> b29 = din_pointer<float>(address, 9u);
-    const DinPtr<float> param3 = din_pointer<float>(address, 10u);
-    const DinPtr<float> b72 = din_pointer<float>(address, 11u);
-    const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-    const DinPtr<float> b73 = din_pointer<float>(address, 12u);
-    const DinPtr<float> b1 = din_pointer<float>(address, 2u);
-    const DinPtr<float> b101 = din_pointer<float>(address, 13u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const DinPtr<float> param11 = din_pointer<float>(pointers, 6u);
+    const DinPtr<float> b27 = din_pointer<float>(pointers, 7u);
+    const DinPtr<float> param8 = din_pointer<float>(pointers, 8u);
+    const DinPtr<float> b29 = din_pointer<float>(pointers, 9u);
+    const DinPtr<float> param3 = din_pointer<float>(pointers, 10u);
+    const DinPtr<float> b72 = din_pointer<float>(pointers, 11u);
+    const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
+    const DinPtr<float> b73 = din_pointer<float>(pointers, 12u);
+    const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
+    const DinPtr<float> b101 = din_pointer<float>(pointers, 13u);
     // std.layer:8:5: transposed weight, 200 x 80
     din_transpose<200, 80, 80>(param11, b27);
     // std.layer:8:5: transposed weight, 128 x 200
@@ -67,30 +67,30 @@ extern "C" DIN_KERNEL(256) din_train_0_2(DinAddresses address, DinWords batch, D
 }
 
 // Phase 1, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_1(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[0];
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[0];
     const unsigned tiles = (elements + 15u) / 16u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
-        const unsigned count1 = din_least(elements - first1, 16u);
-        const DinPtr<float> table0 = din_pointer<float>(address, 14u);
-        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 15u) + first1;
-        const DinPtr<float> table1 = din_pointer<float>(address, 16u);
-        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(address, 17u) + first1;
-        const DinPtr<float> table2 = din_pointer<float>(address, 18u);
-        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 19u) + first1;
-        const DinPtr<float> b6 = din_pointer<float>(address, 20u) + size_t(first1) * 48u;
-        const DinPtr<float> b1 = din_pointer<float>(address, 2u);
+        const unsigned count1 = din_min(elements - first1, 16u);
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 14u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(pointers, 15u) + first1;
+        const DinPtr<float> table1 = din_pointer<float>(pointers, 16u);
+        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(pointers, 17u) + first1;
+        const DinPtr<float> table2 = din_pointer<float>(pointers, 18u);
+        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(pointers, 19u) + first1;
+        const DinPtr<float> b6 = din_pointer<float>(pointers, 20u) + size_t(first1) * 48u;
+        const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
         const DinPtr<float> tile7 = din_shared() + 0u;
-        const DinPtr<float> param1 = din_pointer<float>(address, 21u);
-        const DinPtr<float> b8 = din_pointer<float>(address, 22u) + size_t(first1) * 80u;
+        const DinPtr<float> param1 = din_pointer<float>(pointers, 21u);
+        const DinPtr<float> b8 = din_pointer<float>(pointers, 22u) + size_t(first1) * 80u;
         // din.din:33:21: train.2.gather
         const unsigned t10 = din_thread();
         {
@@ -125,38 +125,38 @@ extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 2, tiles of 64 entries of domain 2, 32 samples at most.
+// Phase 2, tiles of 64 entries of axis 2, 32 samples at most.
 template <bool Short>
-DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> far, unsigned longest)
+DIN_TILE void din_train_2_tile(DinPointers pointers, DinScalars scalars, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> spill, unsigned longest)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 24u) + first1;
-    const DinPtr<float> table0 = din_pointer<float>(address, 14u);
-    const DinPtr<const unsigned> rows0_7 = din_pointer<const unsigned>(address, 25u) + first2;
-    const DinPtr<float> table1 = din_pointer<float>(address, 16u);
-    const DinPtr<const unsigned> rows1_8 = din_pointer<const unsigned>(address, 26u) + first2;
-    const DinPtr<float> table2 = din_pointer<float>(address, 18u);
-    const DinPtr<const unsigned> rows2_9 = din_pointer<const unsigned>(address, 27u) + first2;
-    const DinPtr<float> tile10 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> b6 = din_pointer<float>(address, 20u) + size_t(first1) * 48u;
-    const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-    const DinPtr<float> tile11 = Short ? din_shared() + 3328u : far + 0u + size_t(longest) * 52u;
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 28u) + first2;
-    const DinPtr<float> products11 = Short ? din_shared() + 14080u : far + 0u + size_t(longest) * 220u;
-    const DinPtr<float> b8 = din_pointer<float>(address, 22u) + size_t(first1) * 80u;
-    const DinPtr<float> param2 = din_pointer<float>(address, 29u);
-    const DinPtr<float> b12 = din_pointer<float>(address, 30u) + size_t(first2) * 80u;
-    const DinPtr<float> tile13 = Short ? din_shared() + 8704u : far + 0u + size_t(longest) * 136u;
-    const DinPtr<float> param3 = din_pointer<float>(address, 10u);
-    const DinPtr<float> tile14 = Short ? din_shared() + 3328u : far + 0u + size_t(longest) * 52u;
-    const DinPtr<float> param4 = din_pointer<float>(address, 31u);
-    const DinPtr<float> param5 = din_pointer<float>(address, 32u);
-    const DinPtr<float> b15 = din_pointer<float>(address, 33u) + size_t(first2) * 40u;
-    const DinPtr<float> tile16 = Short ? din_shared() + 8704u : far + 0u + size_t(longest) * 136u;
-    const DinPtr<float> param6 = din_pointer<float>(address, 34u);
-    const DinPtr<float> tile17 = Short ? din_shared() + 3328u : far + 0u + size_t(longest) * 52u;
-    const DinPtr<float> param7 = din_pointer<float>(address, 35u);
-    const DinPtr<float> b18 = din_pointer<float>(address, 36u) + first2;
-    const DinPtr<float> b19 = din_pointer<float>(address, 37u) + size_t(first1) * 48u;
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(pointers, 24u) + first1;
+    const DinPtr<float> table0 = din_pointer<float>(pointers, 14u);
+    const DinPtr<const unsigned> rows0_7 = din_pointer<const unsigned>(pointers, 25u) + first2;
+    const DinPtr<float> table1 = din_pointer<float>(pointers, 16u);
+    const DinPtr<const unsigned> rows1_8 = din_pointer<const unsigned>(pointers, 26u) + first2;
+    const DinPtr<float> table2 = din_pointer<float>(pointers, 18u);
+    const DinPtr<const unsigned> rows2_9 = din_pointer<const unsigned>(pointers, 27u) + first2;
+    const DinPtr<float> tile10 = Short ? din_shared() + 0u : spill + 0u;
+    const DinPtr<float> b6 = din_pointer<float>(pointers, 20u) + size_t(first1) * 48u;
+    const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
+    const DinPtr<float> tile11 = Short ? din_shared() + 3328u : spill + 0u + size_t(longest) * 52u;
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(pointers, 28u) + first2;
+    const DinPtr<float> products11 = Short ? din_shared() + 14080u : spill + 0u + size_t(longest) * 220u;
+    const DinPtr<float> b8 = din_pointer<float>(pointers, 22u) + size_t(first1) * 80u;
+    const DinPtr<float> param2 = din_pointer<float>(pointers, 29u);
+    const DinPtr<float> b12 = din_pointer<float>(pointers, 30u) + size_t(first2) * 80u;
+    const DinPtr<float> tile13 = Short ? din_shared() + 8704u : spill + 0u + size_t(longest) * 136u;
+    const DinPtr<float> param3 = din_pointer<float>(pointers, 10u);
+    const DinPtr<float> tile14 = Short ? din_shared() + 3328u : spill + 0u + size_t(longest) * 52u;
+    const DinPtr<float> param4 = din_pointer<float>(pointers, 31u);
+    const DinPtr<float> param5 = din_pointer<float>(pointers, 32u);
+    const DinPtr<float> b15 = din_pointer<float>(pointers, 33u) + size_t(first2) * 40u;
+    const DinPtr<float> tile16 = Short ? din_shared() + 8704u : spill + 0u + size_t(longest) * 136u;
+    const DinPtr<float> param6 = din_pointer<float>(pointers, 34u);
+    const DinPtr<float> tile17 = Short ? din_shared() + 3328u : spill + 0u + size_t(longest) * 52u;
+    const DinPtr<float> param7 = din_pointer<float>(pointers, 35u);
+    const DinPtr<float> b18 = din_pointer<float>(pointers, 36u) + first2;
+    const DinPtr<float> b19 = din_pointer<float>(pointers, 37u) + size_t(first1) * 48u;
     // din.din:34:21: train.4.gather
     const unsigned t10 = din_thread();
     {
@@ -177,7 +177,7 @@ DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned fi
     din_barrier();
     din_times_samples<48, 52, 48, 52>(count2, tile10, b6, sample2, first1, products11);
     din_barrier();
-    din_product<48, 80, 8, 5>(count2, DinTwo<52, 52, 4>{tile10, products11}, DinMatrix<80, 4, 48>{b0}, DinStore<84, 4>{tile11});
+    din_product<48, 80, 8, 5>(count2, DinTwoParts<52, 52, 4>{tile10, products11}, DinMatrix<80, 4, 48>{b0}, DinStore<84, 4>{tile11});
     // std.layer:8:5: train.5.gather_multiply_select
     din_barrier();
     const unsigned t24 = din_thread();
@@ -233,9 +233,9 @@ DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned fi
             b18[r40] = v42;
         }
     }
-    // std.attention:13:9: fill with 0
+    // std.attention:14:9: fill with 0
     din_fill_rows<48, 48>(count1, b19, 0.0f);
-    // std.attention:13:9: train.8.multiply_sum
+    // std.attention:14:9: train.8.multiply_sum
     din_barrier();
     const unsigned t52 = din_thread();
     if (t52 < 240u) {
@@ -253,45 +253,45 @@ DIN_TILE void din_train_2_tile(DinAddresses address, DinWords batch, unsigned fi
     }
 }
 
-extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_2(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const unsigned tiles = batch[1];
-    const unsigned longest = batch[2];
-    const unsigned chunks = din_least(tiles, 256u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const unsigned tiles = scalars[1];
+    const unsigned longest = scalars[2];
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 272u);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 23u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 24u);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> spill = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 272u);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, 23u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(pointers, 24u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
         const unsigned first2 = offsets[first1];
         const unsigned count2 = offsets[first1 + count1] - first2;
         if (count2 <= 64u) {
-            din_train_2_tile<true>(address, batch, first1, count1, first2, count2, far, longest);
+            din_train_2_tile<true>(pointers, scalars, first1, count1, first2, count2, spill, longest);
         } else {
-            din_train_2_tile<false>(address, batch, first1, count1, first2, count2, far, longest);
+            din_train_2_tile<false>(pointers, scalars, first1, count1, first2, count2, spill, longest);
         }
         din_barrier();
     }
 }
 
 // Phase 3, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_3(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[0];
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[0];
     const unsigned tiles = (elements + 15u) / 16u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 38u) + size_t(din_chunk()) * 42248u;
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> copy = din_pointer<float>(pointers, 38u) + size_t(din_chunk()) * 42248u;
     din_fill<1>(copy + 0u, 0.0f);
     din_fill<1>(copy + 4u, 0.0f);
     din_fill<80>(copy + 8u, 0.0f);
@@ -300,45 +300,45 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
     din_fill<200>(copy + 16448u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
-        const unsigned count1 = din_least(elements - first1, 16u);
-        const bool fresh = tile == begin;
-        const DinPtr<float> table3 = din_pointer<float>(address, 39u);
-        const DinPtr<const unsigned> rows3_0 = din_pointer<const unsigned>(address, 40u) + first1;
-        const DinPtr<float> table4 = din_pointer<float>(address, 41u);
-        const DinPtr<const unsigned> rows4_1 = din_pointer<const unsigned>(address, 42u) + first1;
-        const DinPtr<float> table5 = din_pointer<float>(address, 43u);
-        const DinPtr<const unsigned> rows5_5 = din_pointer<const unsigned>(address, 44u) + first1;
-        const DinPtr<float> table6 = din_pointer<float>(address, 45u);
-        const DinPtr<const unsigned> rows6_6 = din_pointer<const unsigned>(address, 46u) + first1;
+        const unsigned count1 = din_min(elements - first1, 16u);
+        const bool first_tile = tile == begin;
+        const DinPtr<float> table3 = din_pointer<float>(pointers, 39u);
+        const DinPtr<const unsigned> rows3_0 = din_pointer<const unsigned>(pointers, 40u) + first1;
+        const DinPtr<float> table4 = din_pointer<float>(pointers, 41u);
+        const DinPtr<const unsigned> rows4_1 = din_pointer<const unsigned>(pointers, 42u) + first1;
+        const DinPtr<float> table5 = din_pointer<float>(pointers, 43u);
+        const DinPtr<const unsigned> rows5_5 = din_pointer<const unsigned>(pointers, 44u) + first1;
+        const DinPtr<float> table6 = din_pointer<float>(pointers, 45u);
+        const DinPtr<const unsigned> rows6_6 = din_pointer<const unsigned>(pointers, 46u) + first1;
         const DinPtr<float> tile30 = din_shared() + 0u;
-        const DinPtr<float> b19 = din_pointer<float>(address, 37u) + size_t(first1) * 48u;
-        const DinPtr<float> table0 = din_pointer<float>(address, 14u);
-        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 15u) + first1;
-        const DinPtr<float> table1 = din_pointer<float>(address, 16u);
-        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(address, 17u) + first1;
-        const DinPtr<float> table2 = din_pointer<float>(address, 18u);
-        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 19u) + first1;
-        const DinPtr<float> param8 = din_pointer<float>(address, 8u);
+        const DinPtr<float> b19 = din_pointer<float>(pointers, 37u) + size_t(first1) * 48u;
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 14u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(pointers, 15u) + first1;
+        const DinPtr<float> table1 = din_pointer<float>(pointers, 16u);
+        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(pointers, 17u) + first1;
+        const DinPtr<float> table2 = din_pointer<float>(pointers, 18u);
+        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(pointers, 19u) + first1;
+        const DinPtr<float> param8 = din_pointer<float>(pointers, 8u);
         const DinPtr<float> tile31 = din_shared() + 2112u;
-        const DinPtr<float> param9 = din_pointer<float>(address, 47u);
-        const DinPtr<float> param10 = din_pointer<float>(address, 48u);
+        const DinPtr<float> param9 = din_pointer<float>(pointers, 47u);
+        const DinPtr<float> param10 = din_pointer<float>(pointers, 48u);
         const DinPtr<float> tile32 = din_shared() + 5376u;
         const DinPtr<float> tile33 = din_shared() + 8640u;
         const DinPtr<float> tile34 = din_shared() + 11904u;
-        const DinPtr<float> param11 = din_pointer<float>(address, 6u);
+        const DinPtr<float> param11 = din_pointer<float>(pointers, 6u);
         const DinPtr<float> tile35 = din_shared() + 2112u;
-        const DinPtr<float> param12 = din_pointer<float>(address, 49u);
-        const DinPtr<float> param13 = din_pointer<float>(address, 50u);
+        const DinPtr<float> param12 = din_pointer<float>(pointers, 49u);
+        const DinPtr<float> param13 = din_pointer<float>(pointers, 50u);
         const DinPtr<float> tile36 = din_shared() + 15168u;
         const DinPtr<float> tile37 = din_shared() + 18432u;
         const DinPtr<float> tile38 = din_shared() + 19776u;
-        const DinPtr<float> param14 = din_pointer<float>(address, 51u);
+        const DinPtr<float> param14 = din_pointer<float>(pointers, 51u);
         const DinPtr<float> tile39 = din_shared() + 2112u;
-        const DinPtr<float> param15 = din_pointer<float>(address, 52u);
-        const DinPtr<float> label0 = din_pointer<float>(address, 53u) + first1;
-        const DinPtr<float> b2 = din_pointer<float>(address, 4u);
-        const DinPtr<float> b3 = din_pointer<float>(address, 5u);
-        const DinPtr<float> b40 = din_pointer<float>(address, 54u) + first1;
+        const DinPtr<float> param15 = din_pointer<float>(pointers, 52u);
+        const DinPtr<float> label0 = din_pointer<float>(pointers, 53u) + first1;
+        const DinPtr<float> b2 = din_pointer<float>(pointers, 4u);
+        const DinPtr<float> b3 = din_pointer<float>(pointers, 5u);
+        const DinPtr<float> b40 = din_pointer<float>(pointers, 54u) + first1;
         const DinPtr<float> partial62 = copy + 0u;
         const DinPtr<float> tile42 = din_shared() + 21120u;
         const DinPtr<float> partial63 = copy + 4u;
@@ -348,14 +348,14 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
         const DinPtr<float> partial65 = copy + 88u;
         const DinPtr<float> sums90 = din_shared() + 21136u;
         const DinPtr<float> partial66 = copy + 168u;
-        const DinPtr<float> b27 = din_pointer<float>(address, 7u);
+        const DinPtr<float> b27 = din_pointer<float>(pointers, 7u);
         const DinPtr<float> tile44 = din_shared() + 15168u;
         const DinPtr<float> partial67 = copy + 248u;
         const DinPtr<float> tile45 = din_shared() + 2112u;
         const DinPtr<float> partial68 = copy + 16248u;
         const DinPtr<float> partial69 = copy + 16448u;
-        const DinPtr<float> b29 = din_pointer<float>(address, 9u);
-        const DinPtr<float> b46 = din_pointer<float>(address, 55u) + size_t(first1) * 128u;
+        const DinPtr<float> b29 = din_pointer<float>(pointers, 9u);
+        const DinPtr<float> b46 = din_pointer<float>(pointers, 55u) + size_t(first1) * 128u;
         const DinPtr<float> partial70 = copy + 16648u;
         // din.din:36:25: train.9.gather
         const unsigned t12 = din_thread();
@@ -513,11 +513,11 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
         din_join_groups<80, 3, DinAdd>(sums90 + 0u, partial64 + 0u);
         din_join_groups<80, 3, DinAdd>(sums90 + 240u, partial65 + 0u);
         // std.layer:8:5: gradient of a weight, 80 x 1
-        din_outer<80, 1, 4, 1>(count1, DinMatrix<84, 4>{tile38}, DinMatrix<1, 1>{tile42}, DinBegin<1, 1>{partial66, fresh});
+        din_outer<80, 1, 4, 1>(count1, DinMatrix<84, 4>{tile38}, DinMatrix<1, 1>{tile42}, DinStoreFirst<1, 1>{partial66, first_tile});
         // std.layer:8:5: product by 80 x 200
         din_product<80, 200, 6, 5>(count1, DinRows<84, 4>{tile43}, DinMatrix<200, 4>{b27}, DinStore<204, 4>{tile44});
         // std.layer:8:5: gradient of a weight, 200 x 80
-        din_outer<200, 80, 8, 4>(count1, DinMatrix<204, 4>{tile34}, DinMatrix<84, 4>{tile43}, DinBegin<80, 4>{partial67, fresh});
+        din_outer<200, 80, 8, 4>(count1, DinMatrix<204, 4>{tile34}, DinMatrix<84, 4>{tile43}, DinStoreFirst<80, 4>{partial67, first_tile});
         // std.activation:34:5: train.16.select_multiply_sum
         din_barrier();
         const unsigned t106 = din_thread();
@@ -547,28 +547,28 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
         din_barrier();
         din_product<200, 128, 4, 4>(count1, DinRows<204, 4>{tile45}, DinMatrix<128, 4>{b29}, DinStore<128, 4>{b46});
         // std.layer:8:5: gradient of a weight, 128 x 200
-        din_outer<128, 200, 8, 5>(count1, DinMatrix<132, 4>{tile30}, DinMatrix<204, 4>{tile45}, DinBegin<200, 4>{partial70, fresh});
+        din_outer<128, 200, 8, 5>(count1, DinMatrix<132, 4>{tile30}, DinMatrix<204, 4>{tile45}, DinStoreFirst<200, 4>{partial70, first_tile});
         din_barrier();
     }
 }
 
 // Phase 3: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_3_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_3_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const unsigned chunks = din_least((batch[0] + 15u) / 16u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 38u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const unsigned chunks = din_min((scalars[0] + 15u) / 16u, 256u);
+    const DinPtr<float> copies = din_pointer<float>(pointers, 38u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b41 = din_pointer<float>(address, 56u);
-    const DinPtr<float> b54 = din_pointer<float>(address, 57u);
-    const DinPtr<float> b51 = din_pointer<float>(address, 58u);
-    const DinPtr<float> b52 = din_pointer<float>(address, 59u);
-    const DinPtr<float> b53 = din_pointer<float>(address, 60u);
-    const DinPtr<float> b50 = din_pointer<float>(address, 61u);
-    const DinPtr<float> b48 = din_pointer<float>(address, 62u);
-    const DinPtr<float> b49 = din_pointer<float>(address, 63u);
-    const DinPtr<float> b47 = din_pointer<float>(address, 64u);
+    const DinPtr<float> b41 = din_pointer<float>(pointers, 56u);
+    const DinPtr<float> b54 = din_pointer<float>(pointers, 57u);
+    const DinPtr<float> b51 = din_pointer<float>(pointers, 58u);
+    const DinPtr<float> b52 = din_pointer<float>(pointers, 59u);
+    const DinPtr<float> b53 = din_pointer<float>(pointers, 60u);
+    const DinPtr<float> b50 = din_pointer<float>(pointers, 61u);
+    const DinPtr<float> b48 = din_pointer<float>(pointers, 62u);
+    const DinPtr<float> b49 = din_pointer<float>(pointers, 63u);
+    const DinPtr<float> b47 = din_pointer<float>(pointers, 64u);
     din_join_copies<1, 42248, 0>(chunks, copies + 0u, sums, b41);
     din_join_copies<1, 42248, 1>(chunks, copies + 4u, sums, b54);
     din_join_copies<80, 42248, 2>(chunks, copies + 8u, sums, b51);
@@ -581,13 +581,13 @@ extern "C" DIN_KERNEL(256) din_train_3_join(DinAddresses address, DinWords batch
 }
 
 // Phase 4, one element.
-extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_4(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> b41 = din_pointer<float>(address, 56u);
-    const DinPtr<float> total1 = din_pointer<float>(address, 3u);
-    const DinPtr<float> b71 = din_pointer<float>(address, 65u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const DinPtr<float> b41 = din_pointer<float>(pointers, 56u);
+    const DinPtr<float> total1 = din_pointer<float>(pointers, 3u);
+    const DinPtr<float> b71 = din_pointer<float>(pointers, 65u);
     // din.din:41:19: train.17.copy
     if (din_thread() == 0u) {
         const double v1 = double(float(b41[0]));
@@ -597,53 +597,53 @@ extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 5, tiles of 48 entries of domain 2, 32 samples at most.
+// Phase 5, tiles of 48 entries of axis 2, 32 samples at most.
 template <bool Short>
-DIN_TILE void din_train_5_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> far, unsigned longest, DinPtr<float> copy, bool fresh)
+DIN_TILE void din_train_5_tile(DinPointers pointers, DinScalars scalars, unsigned first1, unsigned count1, unsigned first2, unsigned count2, DinPtr<float> spill, unsigned longest, DinPtr<float> copy, bool first_tile)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 24u) + first1;
-    const DinPtr<float> table0 = din_pointer<float>(address, 14u);
-    const DinPtr<const unsigned> rows0_7 = din_pointer<const unsigned>(address, 25u) + first2;
-    const DinPtr<float> table1 = din_pointer<float>(address, 16u);
-    const DinPtr<const unsigned> rows1_8 = din_pointer<const unsigned>(address, 26u) + first2;
-    const DinPtr<float> table2 = din_pointer<float>(address, 18u);
-    const DinPtr<const unsigned> rows2_9 = din_pointer<const unsigned>(address, 27u) + first2;
-    const DinPtr<float> tile74 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> b15 = din_pointer<float>(address, 33u) + size_t(first2) * 40u;
-    const DinPtr<float> param5 = din_pointer<float>(address, 32u);
-    const DinPtr<float> tile76 = Short ? din_shared() + 2496u : far + 0u + size_t(longest) * 52u;
-    const DinPtr<float> tile88 = Short ? din_shared() + 6528u : far + 0u + size_t(longest) * 136u;
-    const DinPtr<float> b12 = din_pointer<float>(address, 30u) + size_t(first2) * 80u;
-    const DinPtr<float> param2 = din_pointer<float>(address, 29u);
-    const DinPtr<float> tile79 = Short ? din_shared() + 10560u : far + 0u + size_t(longest) * 220u;
-    const DinPtr<float> tile84 = Short ? din_shared() + 14592u : far + 0u + size_t(longest) * 304u;
-    const DinPtr<float> b46 = din_pointer<float>(address, 55u) + size_t(first1) * 128u;
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 28u) + first2;
-    const DinPtr<float> tile75 = Short ? din_shared() + 18624u : far + 0u + size_t(longest) * 388u;
-    const DinPtr<float> param6 = din_pointer<float>(address, 34u);
-    const DinPtr<float> tile77 = Short ? din_shared() + 18672u : far + 0u + size_t(longest) * 389u;
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(pointers, 24u) + first1;
+    const DinPtr<float> table0 = din_pointer<float>(pointers, 14u);
+    const DinPtr<const unsigned> rows0_7 = din_pointer<const unsigned>(pointers, 25u) + first2;
+    const DinPtr<float> table1 = din_pointer<float>(pointers, 16u);
+    const DinPtr<const unsigned> rows1_8 = din_pointer<const unsigned>(pointers, 26u) + first2;
+    const DinPtr<float> table2 = din_pointer<float>(pointers, 18u);
+    const DinPtr<const unsigned> rows2_9 = din_pointer<const unsigned>(pointers, 27u) + first2;
+    const DinPtr<float> tile74 = Short ? din_shared() + 0u : spill + 0u;
+    const DinPtr<float> b15 = din_pointer<float>(pointers, 33u) + size_t(first2) * 40u;
+    const DinPtr<float> param5 = din_pointer<float>(pointers, 32u);
+    const DinPtr<float> tile76 = Short ? din_shared() + 2496u : spill + 0u + size_t(longest) * 52u;
+    const DinPtr<float> tile88 = Short ? din_shared() + 6528u : spill + 0u + size_t(longest) * 136u;
+    const DinPtr<float> b12 = din_pointer<float>(pointers, 30u) + size_t(first2) * 80u;
+    const DinPtr<float> param2 = din_pointer<float>(pointers, 29u);
+    const DinPtr<float> tile79 = Short ? din_shared() + 10560u : spill + 0u + size_t(longest) * 220u;
+    const DinPtr<float> tile84 = Short ? din_shared() + 14592u : spill + 0u + size_t(longest) * 304u;
+    const DinPtr<float> b46 = din_pointer<float>(pointers, 55u) + size_t(first1) * 128u;
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(pointers, 28u) + first2;
+    const DinPtr<float> tile75 = Short ? din_shared() + 18624u : spill + 0u + size_t(longest) * 388u;
+    const DinPtr<float> param6 = din_pointer<float>(pointers, 34u);
+    const DinPtr<float> tile77 = Short ? din_shared() + 18672u : spill + 0u + size_t(longest) * 389u;
     const DinPtr<float> partial94 = copy + 0u;
     const DinPtr<float> partial95 = copy + 40u;
     const DinPtr<float> sums57 = din_shared() + 23280u;
     const DinPtr<float> partial96 = copy + 80u;
     const DinPtr<float> sums64 = din_shared() + 23280u;
     const DinPtr<float> partial97 = copy + 84u;
-    const DinPtr<float> b72 = din_pointer<float>(address, 11u);
-    const DinPtr<float> tile78 = Short ? din_shared() + 2496u : far + 0u + size_t(longest) * 52u;
+    const DinPtr<float> b72 = din_pointer<float>(pointers, 11u);
+    const DinPtr<float> tile78 = Short ? din_shared() + 2496u : spill + 0u + size_t(longest) * 52u;
     const DinPtr<float> partial98 = copy + 124u;
-    const DinPtr<float> b82 = din_pointer<float>(address, 67u) + size_t(first1) * 80u;
-    const DinPtr<float> tile80 = Short ? din_shared() + 6528u : far + 0u + size_t(longest) * 136u;
+    const DinPtr<float> b82 = din_pointer<float>(pointers, 67u) + size_t(first1) * 80u;
+    const DinPtr<float> tile80 = Short ? din_shared() + 6528u : spill + 0u + size_t(longest) * 136u;
     const DinPtr<float> partial99 = copy + 3324u;
     const DinPtr<float> sums82 = din_shared() + 23280u;
-    const DinPtr<float> b6 = din_pointer<float>(address, 20u) + size_t(first1) * 48u;
+    const DinPtr<float> b6 = din_pointer<float>(pointers, 20u) + size_t(first1) * 48u;
     const DinPtr<float> partial100 = copy + 3404u;
-    const DinPtr<float> products83 = Short ? din_shared() + 20784u : far + 0u + size_t(longest) * 433u;
-    const DinPtr<float> b91 = din_pointer<float>(address, 68u) + size_t(first1) * 48u;
-    const DinPtr<float> products84 = Short ? din_shared() + 20784u : far + 0u + size_t(longest) * 433u;
-    const DinPtr<float> b73 = din_pointer<float>(address, 12u);
-    const DinPtr<float> tile92 = Short ? din_shared() + 0u : far + 0u;
-    const DinPtr<float> b18 = din_pointer<float>(address, 36u) + first2;
-    const DinPtr<float> b93 = din_pointer<float>(address, 69u) + size_t(first2) * 48u;
+    const DinPtr<float> products83 = Short ? din_shared() + 20784u : spill + 0u + size_t(longest) * 433u;
+    const DinPtr<float> b91 = din_pointer<float>(pointers, 68u) + size_t(first1) * 48u;
+    const DinPtr<float> products84 = Short ? din_shared() + 20784u : spill + 0u + size_t(longest) * 433u;
+    const DinPtr<float> b73 = din_pointer<float>(pointers, 12u);
+    const DinPtr<float> tile92 = Short ? din_shared() + 0u : spill + 0u;
+    const DinPtr<float> b18 = din_pointer<float>(pointers, 36u) + first2;
+    const DinPtr<float> b93 = din_pointer<float>(pointers, 69u) + size_t(first2) * 48u;
     // din.din:34:21: train.4.gather
     const unsigned t10 = din_thread();
     {
@@ -690,7 +690,7 @@ DIN_TILE void din_train_5_tile(DinAddresses address, DinWords batch, unsigned fi
             tile84[r25 * 84u + c21] = v29;
         }
     }
-    // std.attention:13:9: train.20.gather_multiply
+    // std.attention:14:9: train.20.gather_multiply
     din_barrier();
     for (unsigned r31 = din_warp(); r31 < count2; r31 += 8u) {
         float sum33 = 0.0f;
@@ -751,11 +751,11 @@ DIN_TILE void din_train_5_tile(DinAddresses address, DinWords batch, unsigned fi
     din_barrier();
     din_join_groups<1, 16, DinAdd>(sums64 + 0u, partial96 + 0u);
     // std.layer:8:5: gradient of a weight, 40 x 1
-    din_outer<40, 1, 2, 1>(count2, DinMatrix<44, 4>{tile88}, DinMatrix<1, 1>{tile75}, DinBegin<1, 1>{partial97, fresh});
+    din_outer<40, 1, 2, 1>(count2, DinMatrix<44, 4>{tile88}, DinMatrix<1, 1>{tile75}, DinStoreFirst<1, 1>{partial97, first_tile});
     // std.layer:8:5: product by 40 x 80
     din_product<40, 80, 6, 5>(count2, DinRows<44, 4>{tile77}, DinMatrix<80, 4>{b72}, DinStore<84, 4>{tile78});
     // std.layer:8:5: gradient of a weight, 80 x 40
-    din_outer<80, 40, 8, 4>(count2, DinMatrix<84, 4>{tile84}, DinMatrix<44, 4>{tile77}, DinBegin<40, 4>{partial98, fresh});
+    din_outer<80, 40, 8, 4>(count2, DinMatrix<84, 4>{tile84}, DinMatrix<44, 4>{tile77}, DinStoreFirst<40, 4>{partial98, first_tile});
     // std.activation:34:5: fill with 0
     din_fill_rows<80, 80>(count1, b82, 0.0f);
     // std.activation:34:5: train.23.select_multiply_sum
@@ -790,8 +790,8 @@ DIN_TILE void din_train_5_tile(DinAddresses address, DinWords batch, unsigned fi
     // std.layer:8:5: gradients of a folded product by 96 x 80
     din_times_samples<48, 52, 48, 52>(count2, tile74, b6, sample2, first1, products83);
     din_barrier();
-    din_outer<48, 80, 8, 4>(count2, DinMatrix<52, 4>{tile74}, DinMatrix<84, 4>{tile80}, DinBegin<80, 4>{partial100, fresh});
-    din_outer<48, 80, 8, 4>(count2, DinMatrix<52, 4>{products83}, DinMatrix<84, 4>{tile80}, DinBegin<80, 4>{partial100 + 3840u, fresh});
+    din_outer<48, 80, 8, 4>(count2, DinMatrix<52, 4>{tile74}, DinMatrix<84, 4>{tile80}, DinStoreFirst<80, 4>{partial100, first_tile});
+    din_outer<48, 80, 8, 4>(count2, DinMatrix<52, 4>{products83}, DinMatrix<84, 4>{tile80}, DinStoreFirst<80, 4>{partial100 + 3840u, first_tile});
     din_barrier();
     din_product<80, 48, 6, 3>(count2, DinRows<84, 4>{tile80}, DinMatrix<96, 4>{b73 + 48u}, DinStore<52, 4>{products84});
     din_barrier();
@@ -799,7 +799,7 @@ DIN_TILE void din_train_5_tile(DinAddresses address, DinWords batch, unsigned fi
     // din.din:34:21: folded product by 96 x 80, transposed
     din_barrier();
     din_product<80, 48, 6, 3>(count2, DinRows<84, 4>{tile80}, DinMatrix<96, 4>{b73}, DinStoreWith<52, 52, 48, 4>{tile92, products84, b6, sample2, first1});
-    // std.attention:13:9: train.24.gather_multiply
+    // std.attention:14:9: train.24.gather_multiply
     din_barrier();
     const unsigned t94 = din_thread();
     if (t94 < 240u) {
@@ -816,53 +816,53 @@ DIN_TILE void din_train_5_tile(DinAddresses address, DinWords batch, unsigned fi
     }
 }
 
-extern "C" DIN_KERNEL(256) din_train_5(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_5(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const unsigned tiles = batch[3];
-    const unsigned longest = batch[4];
-    const unsigned chunks = din_least(tiles, 256u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const unsigned tiles = scalars[3];
+    const unsigned longest = scalars[4];
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 38u) + size_t(din_chunk()) * 11084u;
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> copy = din_pointer<float>(pointers, 38u) + size_t(din_chunk()) * 11084u;
     din_fill<40>(copy + 0u, 0.0f);
     din_fill<40>(copy + 40u, 0.0f);
     din_fill<1>(copy + 80u, 0.0f);
     din_fill<80>(copy + 3324u, 0.0f);
-    const DinPtr<float> far = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 485u);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 66u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 24u);
+    const DinPtr<float> spill = scratch + (size_t(din_instance()) * 256u + din_chunk()) * (0u + size_t(longest) * 485u);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, 66u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(pointers, 24u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
         const unsigned first2 = offsets[first1];
         const unsigned count2 = offsets[first1 + count1] - first2;
         if (count2 <= 48u) {
-            din_train_5_tile<true>(address, batch, first1, count1, first2, count2, far, longest, copy, tile == begin);
+            din_train_5_tile<true>(pointers, scalars, first1, count1, first2, count2, spill, longest, copy, tile == begin);
         } else {
-            din_train_5_tile<false>(address, batch, first1, count1, first2, count2, far, longest, copy, tile == begin);
+            din_train_5_tile<false>(pointers, scalars, first1, count1, first2, count2, spill, longest, copy, tile == begin);
         }
         din_barrier();
     }
 }
 
 // Phase 5: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_5_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_5_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const unsigned chunks = din_least(batch[3], 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 38u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const unsigned chunks = din_min(scalars[3], 256u);
+    const DinPtr<float> copies = din_pointer<float>(pointers, 38u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b86 = din_pointer<float>(address, 70u);
-    const DinPtr<float> b87 = din_pointer<float>(address, 71u);
-    const DinPtr<float> b90 = din_pointer<float>(address, 72u);
-    const DinPtr<float> b89 = din_pointer<float>(address, 73u);
-    const DinPtr<float> b85 = din_pointer<float>(address, 74u);
-    const DinPtr<float> b83 = din_pointer<float>(address, 75u);
-    const DinPtr<float> b81 = din_pointer<float>(address, 76u);
+    const DinPtr<float> b86 = din_pointer<float>(pointers, 70u);
+    const DinPtr<float> b87 = din_pointer<float>(pointers, 71u);
+    const DinPtr<float> b90 = din_pointer<float>(pointers, 72u);
+    const DinPtr<float> b89 = din_pointer<float>(pointers, 73u);
+    const DinPtr<float> b85 = din_pointer<float>(pointers, 74u);
+    const DinPtr<float> b83 = din_pointer<float>(pointers, 75u);
+    const DinPtr<float> b81 = din_pointer<float>(pointers, 76u);
     din_join_copies<40, 11084, 0>(chunks, copies + 0u, sums, b86);
     din_join_copies<40, 11084, 2>(chunks, copies + 40u, sums, b87);
     din_join_copies<1, 11084, 4>(chunks, copies + 80u, sums, b90);
@@ -873,37 +873,37 @@ extern "C" DIN_KERNEL(256) din_train_5_join(DinAddresses address, DinWords batch
 }
 
 // Phase 6, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_6(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const unsigned elements = batch[0];
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const unsigned elements = scalars[0];
     const unsigned tiles = (elements + 15u) / 16u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 38u) + size_t(din_chunk()) * 3920u;
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> copy = din_pointer<float>(pointers, 38u) + size_t(din_chunk()) * 3920u;
     din_fill<80>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
-        const unsigned count1 = din_least(elements - first1, 16u);
-        const bool fresh = tile == begin;
-        const DinPtr<float> table0 = din_pointer<float>(address, 14u);
-        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(address, 15u) + first1;
-        const DinPtr<float> table1 = din_pointer<float>(address, 16u);
-        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(address, 17u) + first1;
-        const DinPtr<float> table2 = din_pointer<float>(address, 18u);
-        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(address, 19u) + first1;
+        const unsigned count1 = din_min(elements - first1, 16u);
+        const bool first_tile = tile == begin;
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 14u);
+        const DinPtr<const unsigned> rows0_2 = din_pointer<const unsigned>(pointers, 15u) + first1;
+        const DinPtr<float> table1 = din_pointer<float>(pointers, 16u);
+        const DinPtr<const unsigned> rows1_3 = din_pointer<const unsigned>(pointers, 17u) + first1;
+        const DinPtr<float> table2 = din_pointer<float>(pointers, 18u);
+        const DinPtr<const unsigned> rows2_4 = din_pointer<const unsigned>(pointers, 19u) + first1;
         const DinPtr<float> tile102 = din_shared() + 0u;
-        const DinPtr<float> b82 = din_pointer<float>(address, 67u) + size_t(first1) * 80u;
+        const DinPtr<float> b82 = din_pointer<float>(pointers, 67u) + size_t(first1) * 80u;
         const DinPtr<float> partial107 = copy + 0u;
         const DinPtr<float> sums17 = din_shared() + 1664u;
-        const DinPtr<float> b101 = din_pointer<float>(address, 13u);
+        const DinPtr<float> b101 = din_pointer<float>(pointers, 13u);
         const DinPtr<float> tile105 = din_shared() + 832u;
-        const DinPtr<float> b46 = din_pointer<float>(address, 55u) + size_t(first1) * 128u;
-        const DinPtr<float> b91 = din_pointer<float>(address, 68u) + size_t(first1) * 48u;
-        const DinPtr<float> b106 = din_pointer<float>(address, 77u) + size_t(first1) * 48u;
+        const DinPtr<float> b46 = din_pointer<float>(pointers, 55u) + size_t(first1) * 128u;
+        const DinPtr<float> b91 = din_pointer<float>(pointers, 68u) + size_t(first1) * 48u;
+        const DinPtr<float> b106 = din_pointer<float>(pointers, 77u) + size_t(first1) * 48u;
         const DinPtr<float> partial108 = copy + 80u;
         // din.din:33:21: train.2.gather
         const unsigned t10 = din_thread();
@@ -951,33 +951,33 @@ extern "C" DIN_KERNEL(256) din_train_6(DinAddresses address, DinWords batch, Din
             }
         }
         // std.layer:8:5: gradient of a weight, 48 x 80
-        din_outer<48, 80, 8, 4>(count1, DinMatrix<52, 4>{tile102}, DinMatrix<80, 4>{b82}, DinBegin<80, 4>{partial108, fresh});
+        din_outer<48, 80, 8, 4>(count1, DinMatrix<52, 4>{tile102}, DinMatrix<80, 4>{b82}, DinStoreFirst<80, 4>{partial108, first_tile});
         din_barrier();
     }
 }
 
 // Phase 6: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_6_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_6_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const unsigned chunks = din_least((batch[0] + 15u) / 16u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 38u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const unsigned chunks = din_min((scalars[0] + 15u) / 16u, 256u);
+    const DinPtr<float> copies = din_pointer<float>(pointers, 38u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b104 = din_pointer<float>(address, 78u);
-    const DinPtr<float> b103 = din_pointer<float>(address, 79u);
+    const DinPtr<float> b104 = din_pointer<float>(pointers, 78u);
+    const DinPtr<float> b103 = din_pointer<float>(pointers, 79u);
     din_join_copies<80, 3920, 0>(chunks, copies + 0u, sums, b104);
     din_join_copies<3840, 3920, 3>(chunks, copies + 80u, sums, b103);
 }
 
 // Phase 7, one element.
-extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_7(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 81u;
-    batch += din_instance() * 5u;
-    const DinPtr<float> b81 = din_pointer<float>(address, 76u);
-    const DinPtr<float> b103 = din_pointer<float>(address, 79u);
-    const DinPtr<float> b109 = din_pointer<float>(address, 80u);
+    pointers += din_instance() * 81u;
+    scalars += din_instance() * 5u;
+    const DinPtr<float> b81 = din_pointer<float>(pointers, 76u);
+    const DinPtr<float> b103 = din_pointer<float>(pointers, 79u);
+    const DinPtr<float> b109 = din_pointer<float>(pointers, 80u);
     // std.layer:8:5: train.27.copy
     for (unsigned c1 = din_chunk() * 256u + din_thread(); c1 < 3840u; c1 += din_chunks() * 256u) {
         const float v2 = b81[c1];
@@ -992,14 +992,14 @@ extern "C" DIN_KERNEL(256) din_train_7(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 0, one element.
-extern "C" DIN_KERNEL(256) din_update0_0(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_update0_0(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 9u;
-    batch += din_instance() * 1u;
-    const DinPtr<float> step = din_pointer<float>(address, 0u);
-    const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-    const DinPtr<float> b1 = din_pointer<float>(address, 2u);
-    // std.optimizer:28:38: adam + adaptive.33.multiply
+    pointers += din_instance() * 9u;
+    scalars += din_instance() * 1u;
+    const DinPtr<float> step = din_pointer<float>(pointers, 0u);
+    const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
+    const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
+    // std.optimizer:30:38: adam + adaptive.33.multiply
     if (din_thread() == 0u) {
         const double v1 = 0.9;
         const double v2 = double(float(step[0]));
@@ -1019,29 +1019,29 @@ extern "C" DIN_KERNEL(256) din_update0_0(DinAddresses address, DinWords batch, D
 }
 
 // Phase 1, tiles of 64 samples.
-extern "C" DIN_KERNEL(256) din_update0_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_update0_1(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 9u;
-    batch += din_instance() * 1u;
-    const unsigned elements = batch[0];
+    pointers += din_instance() * 9u;
+    scalars += din_instance() * 1u;
+    const unsigned elements = scalars[0];
     const unsigned tiles = (elements + 63u) / 64u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 64u;
-        const unsigned count1 = din_least(elements - first1, 64u);
-        const DinPtr<float> row_count = din_pointer<float>(address, 3u);
-        const DinPtr<const unsigned> row_index = din_pointer<const unsigned>(address, 4u) + first1;
+        const unsigned count1 = din_min(elements - first1, 64u);
+        const DinPtr<float> row_count = din_pointer<float>(pointers, 3u);
+        const DinPtr<const unsigned> row_index = din_pointer<const unsigned>(pointers, 4u) + first1;
         const DinPtr<float> tile3 = din_shared() + 0u;
-        const DinPtr<float> slot0 = din_pointer<float>(address, 5u);
-        const DinPtr<float> weight = din_pointer<float>(address, 6u);
-        const DinPtr<float> gradient = din_pointer<float>(address, 7u) + size_t(first1) * 16u;
-        const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-        const DinPtr<float> slot1 = din_pointer<float>(address, 8u);
-        const DinPtr<float> b1 = din_pointer<float>(address, 2u);
-        // std.regularizer:10:46: adam + adaptive.34.gather
+        const DinPtr<float> slot0 = din_pointer<float>(pointers, 5u);
+        const DinPtr<float> weight = din_pointer<float>(pointers, 6u);
+        const DinPtr<float> gradient = din_pointer<float>(pointers, 7u) + size_t(first1) * 16u;
+        const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
+        const DinPtr<float> slot1 = din_pointer<float>(pointers, 8u);
+        const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
+        // std.regularizer:11:46: adam + adaptive.34.gather
         const unsigned t8 = din_thread();
         {
             const unsigned g2 = t8;
@@ -1053,7 +1053,7 @@ extern "C" DIN_KERNEL(256) din_update0_1(DinAddresses address, DinWords batch, D
                 tile3[r4] = v7;
             }
         }
-        // std.optimizer:26:9: adam + adaptive.35.gather_multiply_sqrt
+        // std.optimizer:28:9: adam + adaptive.35.gather_multiply_sqrt
         din_barrier();
         const unsigned t40 = din_thread();
         {

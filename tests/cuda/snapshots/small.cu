@@ -1,11 +1,11 @@
 // Phase 0, one element.
-extern "C" DIN_KERNEL(256) din_train_0(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_0(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 19u;
-    batch += din_instance() * 3u;
-    const DinPtr<float> total1 = din_pointer<float>(address, 0u);
-    const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-    const DinPtr<float> b1 = din_pointer<float>(address, 2u);
+    pointers += din_instance() * 19u;
+    scalars += din_instance() * 3u;
+    const DinPtr<float> total1 = din_pointer<float>(pointers, 0u);
+    const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
+    const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
     // small.din:14:14: train.0.copy
     if (din_thread() == 0u) {
         const double v1 = 1.0;
@@ -17,14 +17,14 @@ extern "C" DIN_KERNEL(256) din_train_0(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 1, tiles of 64 entries of domain 2, 32 samples at most.
-DIN_TILE void din_train_1_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2)
+// Phase 1, tiles of 64 entries of axis 2, 32 samples at most.
+DIN_TILE void din_train_1_tile(DinPointers pointers, DinScalars scalars, unsigned first1, unsigned count1, unsigned first2, unsigned count2)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 4u) + first1;
-    const DinPtr<float> b3 = din_pointer<float>(address, 5u) + size_t(first1) * 5u;
-    const DinPtr<float> table0 = din_pointer<float>(address, 6u);
-    const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 7u) + first2;
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 8u) + first2;
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(pointers, 4u) + first1;
+    const DinPtr<float> b3 = din_pointer<float>(pointers, 5u) + size_t(first1) * 5u;
+    const DinPtr<float> table0 = din_pointer<float>(pointers, 6u);
+    const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(pointers, 7u) + first2;
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(pointers, 8u) + first2;
     // std.pooling:11:5: fill with 0
     din_fill_rows<5, 5>(count1, b3, 0.0f);
     // std.pooling:11:5: train.1.gather_sum
@@ -44,56 +44,56 @@ DIN_TILE void din_train_1_tile(DinAddresses address, DinWords batch, unsigned fi
     }
 }
 
-extern "C" DIN_KERNEL(256) din_train_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_1(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 19u;
-    batch += din_instance() * 3u;
-    const unsigned tiles = batch[0];
-    const unsigned chunks = din_least(tiles, 256u);
+    pointers += din_instance() * 19u;
+    scalars += din_instance() * 3u;
+    const unsigned tiles = scalars[0];
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 3u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 4u);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, 3u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(pointers, 4u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
         const unsigned first2 = offsets[first1];
         const unsigned count2 = offsets[first1 + count1] - first2;
-        din_train_1_tile(address, batch, first1, count1, first2, count2);
+        din_train_1_tile(pointers, scalars, first1, count1, first2, count2);
     }
 }
 
 // Phase 2, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_2(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 19u;
-    batch += din_instance() * 3u;
-    const unsigned elements = batch[2];
+    pointers += din_instance() * 19u;
+    scalars += din_instance() * 3u;
+    const unsigned elements = scalars[2];
     const unsigned tiles = (elements + 15u) / 16u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 9u) + size_t(din_chunk()) * 4u;
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> copy = din_pointer<float>(pointers, 9u) + size_t(din_chunk()) * 4u;
     din_fill<1>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
-        const unsigned count1 = din_least(elements - first1, 16u);
-        const DinPtr<float> length2 = din_pointer<float>(address, 10u) + first1;
+        const unsigned count1 = din_min(elements - first1, 16u);
+        const DinPtr<float> length2 = din_pointer<float>(pointers, 10u) + first1;
         const DinPtr<float> tile4 = din_shared() + 0u;
-        const DinPtr<float> b3 = din_pointer<float>(address, 5u) + size_t(first1) * 5u;
-        const DinPtr<float> table0 = din_pointer<float>(address, 6u);
-        const DinPtr<const unsigned> rows0_0 = din_pointer<const unsigned>(address, 11u) + first1;
-        const DinPtr<float> b5 = din_pointer<float>(address, 12u) + first1;
-        const DinPtr<float> label0 = din_pointer<float>(address, 13u) + first1;
-        const DinPtr<float> b0 = din_pointer<float>(address, 1u);
-        const DinPtr<float> b1 = din_pointer<float>(address, 2u);
+        const DinPtr<float> b3 = din_pointer<float>(pointers, 5u) + size_t(first1) * 5u;
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 6u);
+        const DinPtr<const unsigned> rows0_0 = din_pointer<const unsigned>(pointers, 11u) + first1;
+        const DinPtr<float> b5 = din_pointer<float>(pointers, 12u) + first1;
+        const DinPtr<float> label0 = din_pointer<float>(pointers, 13u) + first1;
+        const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
+        const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
         const DinPtr<float> partial12 = copy + 0u;
         const DinPtr<float> tile7 = din_shared() + 16u;
         const DinPtr<float> sums37 = din_shared() + 32u;
-        const DinPtr<float> b8 = din_pointer<float>(address, 14u) + size_t(first1) * 5u;
-        const DinPtr<float> b9 = din_pointer<float>(address, 15u) + size_t(first1) * 5u;
+        const DinPtr<float> b8 = din_pointer<float>(pointers, 14u) + size_t(first1) * 5u;
+        const DinPtr<float> b9 = din_pointer<float>(pointers, 15u) + size_t(first1) * 5u;
         // std.pooling:11:5: train.2.copy
         const unsigned t8 = din_thread();
         {
@@ -170,25 +170,25 @@ extern "C" DIN_KERNEL(256) din_train_2(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 2: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_train_2_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_2_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 19u;
-    batch += din_instance() * 3u;
-    const unsigned chunks = din_least((batch[2] + 15u) / 16u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 9u);
+    pointers += din_instance() * 19u;
+    scalars += din_instance() * 3u;
+    const unsigned chunks = din_min((scalars[2] + 15u) / 16u, 256u);
+    const DinPtr<float> copies = din_pointer<float>(pointers, 9u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b6 = din_pointer<float>(address, 16u);
+    const DinPtr<float> b6 = din_pointer<float>(pointers, 16u);
     din_join_copies<1, 4, 0>(chunks, copies + 0u, sums, b6);
 }
 
 // Phase 3, one element.
-extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_3(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 19u;
-    batch += din_instance() * 3u;
-    const DinPtr<float> b6 = din_pointer<float>(address, 16u);
-    const DinPtr<float> total1 = din_pointer<float>(address, 0u);
-    const DinPtr<float> b13 = din_pointer<float>(address, 17u);
+    pointers += din_instance() * 19u;
+    scalars += din_instance() * 3u;
+    const DinPtr<float> b6 = din_pointer<float>(pointers, 16u);
+    const DinPtr<float> total1 = din_pointer<float>(pointers, 0u);
+    const DinPtr<float> b13 = din_pointer<float>(pointers, 17u);
     // small.din:14:14: train.6.copy
     if (din_thread() == 0u) {
         const double v1 = double(float(b6[0]));
@@ -198,12 +198,12 @@ extern "C" DIN_KERNEL(256) din_train_3(DinAddresses address, DinWords batch, Din
     }
 }
 
-// Phase 4, tiles of 64 entries of domain 2, 32 samples at most.
-DIN_TILE void din_train_4_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2)
+// Phase 4, tiles of 64 entries of axis 2, 32 samples at most.
+DIN_TILE void din_train_4_tile(DinPointers pointers, DinScalars scalars, unsigned first1, unsigned count1, unsigned first2, unsigned count2)
 {
-    const DinPtr<float> b9 = din_pointer<float>(address, 15u) + size_t(first1) * 5u;
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 8u) + first2;
-    const DinPtr<float> b14 = din_pointer<float>(address, 18u) + size_t(first2) * 5u;
+    const DinPtr<float> b9 = din_pointer<float>(pointers, 15u) + size_t(first1) * 5u;
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(pointers, 8u) + first2;
+    const DinPtr<float> b14 = din_pointer<float>(pointers, 18u) + size_t(first2) * 5u;
     // std.pooling:11:5: train.7.gather_multiply
     const unsigned t8 = din_thread();
     if (t8 < 255u) {
@@ -218,34 +218,34 @@ DIN_TILE void din_train_4_tile(DinAddresses address, DinWords batch, unsigned fi
     }
 }
 
-extern "C" DIN_KERNEL(256) din_train_4(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_train_4(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 19u;
-    batch += din_instance() * 3u;
-    const unsigned tiles = batch[0];
-    const unsigned chunks = din_least(tiles, 256u);
+    pointers += din_instance() * 19u;
+    scalars += din_instance() * 3u;
+    const unsigned tiles = scalars[0];
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 3u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 4u);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, 3u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(pointers, 4u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
         const unsigned first2 = offsets[first1];
         const unsigned count2 = offsets[first1 + count1] - first2;
-        din_train_4_tile(address, batch, first1, count1, first2, count2);
+        din_train_4_tile(pointers, scalars, first1, count1, first2, count2);
     }
 }
 
-// Phase 0, tiles of 64 entries of domain 2, 32 samples at most.
-DIN_TILE void din_infer_0_tile(DinAddresses address, DinWords batch, unsigned first1, unsigned count1, unsigned first2, unsigned count2)
+// Phase 0, tiles of 64 entries of axis 2, 32 samples at most.
+DIN_TILE void din_infer_0_tile(DinPointers pointers, DinScalars scalars, unsigned first1, unsigned count1, unsigned first2, unsigned count2)
 {
-    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(address, 1u) + first1;
-    const DinPtr<float> b0 = din_pointer<float>(address, 2u) + size_t(first1) * 5u;
-    const DinPtr<float> table0 = din_pointer<float>(address, 3u);
-    const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(address, 4u) + first2;
-    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(address, 5u) + first2;
+    const DinPtr<const unsigned> ends2 = din_pointer<const unsigned>(pointers, 1u) + first1;
+    const DinPtr<float> b0 = din_pointer<float>(pointers, 2u) + size_t(first1) * 5u;
+    const DinPtr<float> table0 = din_pointer<float>(pointers, 3u);
+    const DinPtr<const unsigned> rows0_1 = din_pointer<const unsigned>(pointers, 4u) + first2;
+    const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(pointers, 5u) + first2;
     // std.pooling:11:5: fill with 0
     din_fill_rows<5, 5>(count1, b0, 0.0f);
     // std.pooling:11:5: train.1.gather_sum
@@ -265,49 +265,49 @@ DIN_TILE void din_infer_0_tile(DinAddresses address, DinWords batch, unsigned fi
     }
 }
 
-extern "C" DIN_KERNEL(256) din_infer_0(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_infer_0(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 14u;
-    batch += din_instance() * 3u;
-    const unsigned tiles = batch[0];
-    const unsigned chunks = din_least(tiles, 256u);
+    pointers += din_instance() * 14u;
+    scalars += din_instance() * 3u;
+    const unsigned tiles = scalars[0];
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, 0u);
-    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, 1u);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, 0u);
+    const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(pointers, 1u);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = bounds[tile];
         const unsigned count1 = bounds[tile + 1] - first1;
         const unsigned first2 = offsets[first1];
         const unsigned count2 = offsets[first1 + count1] - first2;
-        din_infer_0_tile(address, batch, first1, count1, first2, count2);
+        din_infer_0_tile(pointers, scalars, first1, count1, first2, count2);
     }
 }
 
 // Phase 1, tiles of 16 samples.
-extern "C" DIN_KERNEL(256) din_infer_1(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_infer_1(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 14u;
-    batch += din_instance() * 3u;
-    const unsigned elements = batch[2];
+    pointers += din_instance() * 14u;
+    scalars += din_instance() * 3u;
+    const unsigned elements = scalars[2];
     const unsigned tiles = (elements + 15u) / 16u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
-    const DinPtr<float> copy = din_pointer<float>(address, 6u) + size_t(din_chunk()) * 4u;
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
+    const DinPtr<float> copy = din_pointer<float>(pointers, 6u) + size_t(din_chunk()) * 4u;
     din_fill<1>(copy + 0u, 0.0f);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 16u;
-        const unsigned count1 = din_least(elements - first1, 16u);
-        const DinPtr<float> length2 = din_pointer<float>(address, 7u) + first1;
+        const unsigned count1 = din_min(elements - first1, 16u);
+        const DinPtr<float> length2 = din_pointer<float>(pointers, 7u) + first1;
         const DinPtr<float> tile1 = din_shared() + 0u;
-        const DinPtr<float> b0 = din_pointer<float>(address, 2u) + size_t(first1) * 5u;
-        const DinPtr<float> table0 = din_pointer<float>(address, 3u);
-        const DinPtr<const unsigned> rows0_0 = din_pointer<const unsigned>(address, 8u) + first1;
-        const DinPtr<float> b2 = din_pointer<float>(address, 9u) + first1;
-        const DinPtr<float> label0 = din_pointer<float>(address, 10u) + first1;
+        const DinPtr<float> b0 = din_pointer<float>(pointers, 2u) + size_t(first1) * 5u;
+        const DinPtr<float> table0 = din_pointer<float>(pointers, 3u);
+        const DinPtr<const unsigned> rows0_0 = din_pointer<const unsigned>(pointers, 8u) + first1;
+        const DinPtr<float> b2 = din_pointer<float>(pointers, 9u) + first1;
+        const DinPtr<float> label0 = din_pointer<float>(pointers, 10u) + first1;
         const DinPtr<float> partial6 = copy + 0u;
         const DinPtr<float> sums29 = din_shared() + 16u;
         // std.pooling:11:5: train.2.copy
@@ -362,25 +362,25 @@ extern "C" DIN_KERNEL(256) din_infer_1(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 1: the chunks' partial sums, joined pairwise.
-extern "C" DIN_KERNEL(256) din_infer_1_join(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_infer_1_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 14u;
-    batch += din_instance() * 3u;
-    const unsigned chunks = din_least((batch[2] + 15u) / 16u, 256u);
-    const DinPtr<float> copies = din_pointer<float>(address, 6u);
+    pointers += din_instance() * 14u;
+    scalars += din_instance() * 3u;
+    const unsigned chunks = din_min((scalars[2] + 15u) / 16u, 256u);
+    const DinPtr<float> copies = din_pointer<float>(pointers, 6u);
     const DinPtr<float> sums = din_shared() + 0u;
-    const DinPtr<float> b3 = din_pointer<float>(address, 11u);
+    const DinPtr<float> b3 = din_pointer<float>(pointers, 11u);
     din_join_copies<1, 4, 0>(chunks, copies + 0u, sums, b3);
 }
 
 // Phase 2, one element.
-extern "C" DIN_KERNEL(256) din_infer_2(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_infer_2(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 14u;
-    batch += din_instance() * 3u;
-    const DinPtr<float> b3 = din_pointer<float>(address, 11u);
-    const DinPtr<float> total1 = din_pointer<float>(address, 12u);
-    const DinPtr<float> b7 = din_pointer<float>(address, 13u);
+    pointers += din_instance() * 14u;
+    scalars += din_instance() * 3u;
+    const DinPtr<float> b3 = din_pointer<float>(pointers, 11u);
+    const DinPtr<float> total1 = din_pointer<float>(pointers, 12u);
+    const DinPtr<float> b7 = din_pointer<float>(pointers, 13u);
     // small.din:14:14: train.6.copy
     if (din_thread() == 0u) {
         const double v1 = double(float(b3[0]));
@@ -391,23 +391,23 @@ extern "C" DIN_KERNEL(256) din_infer_2(DinAddresses address, DinWords batch, Din
 }
 
 // Phase 0, tiles of 64 samples.
-extern "C" DIN_KERNEL(256) din_update0_0(DinAddresses address, DinWords batch, DinPtr<float> scratch)
+extern "C" DIN_KERNEL(256) din_update0_0(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch)
 {
-    address += din_instance() * 3u;
-    batch += din_instance() * 1u;
-    const unsigned elements = batch[0];
+    pointers += din_instance() * 3u;
+    scalars += din_instance() * 1u;
+    const unsigned elements = scalars[0];
     const unsigned tiles = (elements + 63u) / 64u;
-    const unsigned chunks = din_least(tiles, 256u);
+    const unsigned chunks = din_min(tiles, 256u);
     if (din_chunk() >= chunks) return;
-    const unsigned begin = din_share(din_chunk(), tiles, chunks);
-    const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);
+    const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);
+    const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);
     for (unsigned tile = begin; tile < end; ++tile) {
         const unsigned first1 = tile * 64u;
-        const unsigned count1 = din_least(elements - first1, 64u);
-        const DinPtr<float> gradient = din_pointer<float>(address, 0u) + size_t(first1) * 5u;
-        const DinPtr<float> weight = din_pointer<float>(address, 1u);
-        const DinPtr<const unsigned> row_index = din_pointer<const unsigned>(address, 2u) + first1;
-        // std.optimizer:7:23: sgd.9.multiply_gather
+        const unsigned count1 = din_min(elements - first1, 64u);
+        const DinPtr<float> gradient = din_pointer<float>(pointers, 0u) + size_t(first1) * 5u;
+        const DinPtr<float> weight = din_pointer<float>(pointers, 1u);
+        const DinPtr<const unsigned> row_index = din_pointer<const unsigned>(pointers, 2u) + first1;
+        // std.optimizer:9:23: sgd.9.multiply_gather
         const unsigned t10 = din_thread();
         if (t10 < 255u) {
             const unsigned c1 = t10 % 5u, g2 = t10 / 5u;

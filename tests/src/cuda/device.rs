@@ -54,7 +54,8 @@ impl Device {
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).chars().take(4000).collect());
         }
-        // SAFETY: the library was just made from our own source; it has no initialisers but those of its own state.
+        // SAFETY: the library was just made from our own source; it has no initialisers but those
+        // of its own state.
         let library = unsafe { Library::new(&object) }.map_err(|e| e.to_string())?;
         // SAFETY: `shim.h` defines these functions with these types.
         unsafe {
@@ -76,7 +77,8 @@ impl Device {
     /// Makes memory known; `written` where it holds numbers already.
     pub fn buffer<T: Copy>(&self, name: &str, memory: &mut [T], written: bool) {
         let name = CString::new(name).unwrap_or_default();
-        // SAFETY: the shim keeps the address; it is used by launches only, whose callers keep the memory.
+        // SAFETY: the shim keeps the address; it is used by launches only, whose callers keep the
+        // memory.
         unsafe {
             (self.register)(name.as_ptr(), memory.as_mut_ptr().cast(), size_of_val(memory), c_int::from(written));
         }
@@ -157,7 +159,8 @@ impl Device {
         // SAFETY: a function of the library, only handed on.
         let function = unsafe { self.library.get::<*const c_void>(kernel.as_bytes()) };
         let function = function.map_err(|e| format!("{kernel}: {e}"))?;
-        // SAFETY: generated kernels have the shim's type; every access of theirs is checked against the known buffers.
+        // SAFETY: generated kernels have the shim's type; every access of theirs is checked against
+        // the known buffers.
         let error = unsafe {
             (self.launch)(*function, grid.0, grid.1, threads, shared as usize, address, batch, scratch, seed)
         };

@@ -1,4 +1,5 @@
-//! The shim as a driver of the runtime's engine: device memory on the host, every access of a kernel checked, and every transfer too.
+//! The shim as a driver of the runtime's engine: device memory on the host, every access of a
+//! kernel checked, and every transfer too.
 
 use super::Device;
 use din_runtime::exec::cuda::{
@@ -20,9 +21,10 @@ pub struct Shim<'d> {
     /// Allocations and launches so far.
     pub allocations: usize,
     pub launches: u64,
-    /// The last list, in words, without what arrays it told of.
+    /// The last list as text, without the arrays that it declared.
     pub list: String,
-    /// The launch that fails, counted from 1, and the bytes of which an allocation fails: 0 and all bits in the beginning.
+    /// The launch that fails, counted from 1, and the bytes of which an allocation fails: 0 and all
+    /// bits in the beginning.
     pub failing: Cell<u64>,
     pub refused: Cell<usize>,
     /// Whether it launches nothing, and reads zeros.
@@ -97,7 +99,8 @@ impl Driver for Shim<'_> {
         if at.is_null() {
             return Err(DeviceError::Memory { bytes, what });
         }
-        // SAFETY: so many bytes were just allocated. They are no numbers, for whatever reads them unwritten.
+        // SAFETY: so many bytes were just allocated. They are no numbers, for whatever reads them
+        // unwritten.
         unsafe { std::ptr::write_bytes(at, 0xff, layout.size()) };
         self.blocks.insert(at as u64, bytes);
         self.allocations += 1;
@@ -197,7 +200,8 @@ impl Driver for Shim<'_> {
         let seed = self.seed ^ self.launches.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let result = match self.launches == self.failing.get() {
             true => Err("it was told to fail".into()),
-            // SAFETY: the engine staged them for this kernel; what they lead to is checked by the shim.
+            // SAFETY: the engine staged them for this kernel; what they lead to is checked by the
+            // shim.
             false => unsafe {
                 self.device.launch_at(launch.kernel, launch.grid, launch.threads, launch.shared, arguments, seed)
             },

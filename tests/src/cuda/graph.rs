@@ -1,11 +1,12 @@
-//! Bare graphs on a device: many are planned into one source, so that it is compiled once; then each runs by the runtime's engine on its inputs.
+//! Bare graphs on a device: many are planned into one source, so that it is compiled once; then
+//! each runs by the runtime's engine on its inputs.
 
 use super::Failure;
 use crate::machine::{CaseInputs, around, result, scheduled};
 use crate::primitives::PRIMITIVES;
 use crate::random_graph::{self, Case, case};
 use din_compiler::codegen::CodegenError;
-use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
+use din_compiler::codegen::cuda::{CodegenOptions, SchedulePurpose, ScheduleUnit, source};
 use din_compiler::graph::Root;
 use din_compiler::optimize::{self, Thresholds};
 use din_compiler::plan::Kernels;
@@ -31,7 +32,7 @@ fn nothing() -> Launches {
 
 impl Corpus {
     /// Plans the cases and generates their source.
-    pub fn new(cases: Vec<Case>, options: &Options) -> Result<Corpus, CodegenError> {
+    pub fn new(cases: Vec<Case>, options: &CodegenOptions) -> Result<Corpus, CodegenError> {
         let mut kernels = Kernels::default();
         let mut programs = Vec::new();
         for (k, case) in cases.iter().enumerate() {
@@ -44,13 +45,13 @@ impl Corpus {
             p.schema.features.iter().map(axis).collect()
         };
         let features: Vec<Vec<AxisId>> = programs.iter().map(of_features).collect();
-        let units: Vec<Unit<'_>> = programs
+        let units: Vec<ScheduleUnit<'_>> = programs
             .iter()
             .enumerate()
-            .map(|(k, program)| Unit {
+            .map(|(k, program)| ScheduleUnit {
                 name: format!("g{k}"),
                 schedule: &program.train,
-                purpose: Purpose::Step,
+                purpose: SchedulePurpose::Step,
                 widths: &widths[k],
                 axes: &program.train.axes,
                 features: &features[k],
@@ -90,7 +91,8 @@ impl Corpus {
     }
 }
 
-/// The case of a seed; every second with all that may be grouped on groups, every third with all nodes as roots, every third differentiated.
+/// The case of a seed; every second with all that may be grouped on groups, every third with all
+/// nodes as roots, every third differentiated.
 pub fn varied(seed: u64, widest: usize, draws: usize) -> Case {
     let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
     let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest });

@@ -1,4 +1,5 @@
-//! Runs generated CUDA source on the CPU: compiled by the host's C++ compiler against `tests/shim`, which checks every access.
+//! Runs generated CUDA source on the CPU: compiled by the host's C++ compiler against `tests/shim`,
+//! which checks every access.
 
 mod device;
 mod driver;

@@ -5,8 +5,9 @@ use din_program::cuda::{
     Cuda, FeaturePointer, FeatureScalar, RowsPointer, RowsTable, TablePointer, TableScalar, plan_rows,
 };
 
-/// One feature of a table: row numbers, where the rows are (null where that is their number), its first gradient (null where none flows) and
-/// the numbers from one to the next. All memory is known to the device.
+/// One feature of a table: row numbers, where the rows are (null where that is their number), its
+/// first gradient (null where none flows) and the numbers from one to the next. All memory is known
+/// to the device.
 #[derive(Clone, Copy, Debug)]
 pub struct FeatureRows<'a> {
     pub rows: &'a [u32],
@@ -29,8 +30,8 @@ pub struct TableRows<'a> {
     pub results: RowResults<'a>,
 }
 
-/// Where results go: distinct rows, where the occurrences of each begin, summed gradients, and 1 or 0 by row where all are wanted; `elements` becomes
-/// the number of rows.
+/// Where results go: distinct rows, where the occurrences of each begin, summed gradients, and 1 or
+/// 0 by row where all are wanted; `elements` becomes the number of rows.
 #[derive(Debug)]
 pub struct RowResults<'a> {
     pub index: &'a mut [u32],

@@ -1,12 +1,14 @@
-//! Training of whole models by the runtime's device engine beside the interpreter, wherever the generated source runs.
+//! Training of whole models by the runtime's CUDA executor, compared with the interpreter, wherever
+//! the generated source runs.
 #![allow(clippy::unwrap_used)]
 
 use super::{Device, Failure, Shim, Trainer};
 use crate::random_graph::Random;
 use din_compiler::CompileOptions;
-use din_compiler::codegen::cuda::{self, Options};
-use din_compiler::interpret::{Samples, Session, TableData, TensorData};
-use din_compiler::model::{Model, SlotScope};
+use din_compiler::codegen::cuda::{self, CodegenOptions};
+use din_compiler::interpret::{InterpreterSession, Samples, TableData, TensorData};
+use din_compiler::model::CheckedModel;
+use din_program::SlotScope;
 use din_program::cuda::Precision;
 use din_program::schema::{Feature, FeatureKind, TableKind};
 use din_runtime::exec::DenseState;
@@ -33,12 +35,13 @@ impl Storage for Device {
 }
 
 pub const ROWS: usize = 37;
-/// The bias of a softmax's scores, in a unit: it changes nothing, so its gradient is rounding alone, and optimizers that divide by it differ.
+/// The bias of a softmax's scores, in a unit: it changes nothing, so its gradient is rounding
+/// alone, and optimizers that divide by it differ.
 const UNSEEN: &str = "b.score.bias";
 pub const STEPS: u64 = 20;
 
 /// Random samples of a model whose tables have [`ROWS`] rows; lists of at most `most` entries.
-pub fn samples(model: &Model, r: &mut Random, batch: usize, most: usize) -> Samples {
+pub fn samples(model: &CheckedModel, r: &mut Random, batch: usize, most: usize) -> Samples {
     let schema = &model.schema;
     // Of one sample up to all that are left.
     let mut requests = Vec::new();
@@ -93,15 +96,16 @@ pub fn close(what: &str, found: &[f32], expected: &[f64], bound: f64) {
     assert!(off <= bound * norm + 1e-9, "{what} is off by {off:e}, its norm is {norm:e}");
 }
 
-/// Trains a model beside the interpreter, on two devices; `compile` makes what runs the generated source.
+/// Trains a model on two devices and by the interpreter; `compile` makes what runs the generated
+/// source.
 ///
 /// # Panics
 ///
 /// Where the two differ by more than `bound` of a tensor's norm, or two runs by a bit.
 pub fn train<P: Storage>(
     name: &str,
-    model: &Model,
-    options: &Options,
+    model: &CheckedModel,
+    options: &CodegenOptions,
     (steps, bound): (u64, f64),
     compile: impl Fn(&str) -> Result<P, Failure>,
 ) {
@@ -124,7 +128,7 @@ pub fn train<P: Storage>(
     let rows = tables.iter().zip(&model.tables).map(|((w, counts), t)| {
         TableData::new(&model.updates[t.update as usize], t.width as usize, w.clone(), counts.clone())
     });
-    let mut session = Session::new(model, tensors, states.clone(), rows.collect()).unwrap();
+    let mut session = InterpreterSession::new(model, tensors, states.clone(), rows.collect()).unwrap();
     let mut program = compiled.program.clone();
     // The interpreter's tables have so many rows from the start.
     program.tables.iter_mut().for_each(|t| t.kind = TableKind::Fixed { size: ROWS as u64 });

@@ -1,10 +1,10 @@
-//! The runtime's engine on the shim beside the CPU engine: tables that grow between steps, values that move between the two, memory that is
-//! used again, and what goes wrong.
+//! The CUDA executor on the shim, compared with the CPU executor: tables that grow between steps,
+//! values that move between the two, memory that is used again, and what goes wrong.
 
 use crate::models::{files, model, name, samples, small};
 use crate::units::units;
 use din_compiler::codegen::cuda;
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
@@ -22,7 +22,7 @@ use din_tests::random_graph::Random;
 use std::sync::Arc;
 
 pub struct Case {
-    pub model: Model,
+    pub model: CheckedModel,
     pub program: Arc<Program>,
     pub launches: Arc<Cuda>,
     pub device: Device,
@@ -108,7 +108,8 @@ fn close(found: f32, expected: f32, what: &str) {
     assert!((found - expected).abs() <= 1e-5 * expected.abs(), "{what}: {found} for {expected}");
 }
 
-/// From step to step the ids move on, so that tables grow; then the device's values go to the CPU engine, and from there to another device.
+/// From step to step the ids move on, so that tables grow; then the device's values go to the CPU
+/// engine, and from there to another device.
 fn moves(wanted: &str) {
     let case = case(wanted);
     let mut cpu = CpuExecutor::new(case.program.clone(), Threads::new(2).unwrap(), cpu::detect()).unwrap();
@@ -231,7 +232,8 @@ fn refusals_change_nothing_and_failures_are_told() {
     assert_eq!(on_gpu(&mut trainer, &batches[3]), Ok(expected[3]));
 }
 
-/// Steps are asked for before the losses of those before them: the same losses, in order, and the same values.
+/// Steps are asked for before the losses of those before them: the same losses, in order, and the
+/// same values.
 fn runs_ahead(options: CudaOptions) {
     let case = case("din");
     let (mut one_by_one, mut ahead) = (case.trainer_with(options).unwrap(), case.trainer_with(options).unwrap());
@@ -267,7 +269,7 @@ fn steps_run_ahead() {
 
 #[test]
 fn steps_run_ahead_in_parts() {
-    runs_ahead(CudaOptions { memory: Some(24 << 10), ..CudaOptions::default() });
+    runs_ahead(CudaOptions { table_memory: Some(24 << 10), ..CudaOptions::default() });
 }
 
 /// The batch as data sets give it.
@@ -289,7 +291,8 @@ fn batch_of(program: &Program, columns: &Columns) -> Batch {
     }
 }
 
-/// What `din train` does: a counting pass, steps, evaluation and a checkpoint between them, and it goes on from the checkpoint elsewhere.
+/// What `din train` does: a counting pass, steps, evaluation and a checkpoint between them, and it
+/// goes on from the checkpoint elsewhere.
 #[test]
 fn a_session_trains_on_a_device() {
     session(CudaOptions::default());
@@ -298,7 +301,7 @@ fn a_session_trains_on_a_device() {
 /// The same where the device has no room for the tables.
 #[test]
 fn a_session_trains_in_parts() {
-    session(CudaOptions { memory: Some(24 << 10), ..CudaOptions::default() });
+    session(CudaOptions { table_memory: Some(24 << 10), ..CudaOptions::default() });
 }
 
 fn session(options: CudaOptions) {
@@ -381,8 +384,8 @@ fn launches_that_do_not_fit_are_refused() {
     // There are no requests for samples to be under.
     refused(&|c| c.schedules[0].pointers[0] = PointerArg::Offsets(BATCH), "axis 1 is not a sequence");
     refused(&|c| c.schedules[0].tilings[0] = Tiling { axis: BATCH, samples: 4, entries: 4 }, "axis 1 is not");
-    let above = KernelArg::Ancestor { of: BATCH, to: AxisId(3) };
-    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(above), "elements of axis 3 above those of axis 1");
+    let above = KernelArg::Ancestor { of: BATCH, to: AxisId(2) };
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(above), "elements of axis 2 above those of axis 1");
     refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
     refused(&|c| c.schedules[0].launches[0].phase = 1 << 20, "phase 1048576");
 }

@@ -1,5 +1,7 @@
-//! Fragments of tensor cores as NVIDIA's CuTe lays them out (`tests/reference/fixtures/mma_layouts.json`): what products load, what the shim's tensor
-//! core makes of it, and what of that is stored. So the shim and the kernels cannot be wrong in the same way.
+//! Fragments of tensor cores as NVIDIA's CuTe lays them out
+//! (`tests/reference/fixtures/mma_layouts.json`): what products load, what the shim's tensor core
+//! makes of it, and what of that is stored. So the shim and the kernels cannot be wrong in the same
+//! way.
 
 use din_compiler::codegen::cuda::PRELUDE;
 use din_tests::cuda::Device;
@@ -25,8 +27,8 @@ fn layout(name: &str) -> Layout {
     serde_json::from_value(all[name].take()).unwrap()
 }
 
-/// One product of the instruction's size, of 16 x `depth` and `depth` x 8 numbers, that keeps what each lane hands to its tensor core and gets back:
-/// registers of A, then of B, then the sums.
+/// One product of the instruction's size, of 16 x `depth` and `depth` x 8 numbers, that keeps what
+/// each lane hands to its tensor core and gets back: registers of A, then of B, then the sums.
 fn source(precision: usize, name: &str, kind: &str, depth: usize) -> String {
     format!(
         "#define DIN_THREADS 32u
@@ -39,7 +41,7 @@ static void keep(const float* c, const unsigned* a, const unsigned* b) {{
     std::memcpy(to, a, 16), std::memcpy(to + 4, b, 8), std::memcpy(to + 6, c, 16);
 }}
 {PRELUDE}
-extern \"C\" DIN_KERNEL(DIN_THREADS) din_one(DinAddresses address, DinWords batch, DinPtr<float> scratch) {{
+extern \"C\" DIN_KERNEL(DIN_THREADS) din_one(DinPointers address, DinScalars batch, DinPtr<float> scratch) {{
     const DinRows<{depth}u, 1u> a = {{din_pointer<const float>(address, 0u)}};
     const DinMatrix<8u, 1u> b = {{din_pointer<const float>(address, 1u)}};
     const DinStore<8u, 1u> c = {{din_pointer<float>(address, 2u)}};
@@ -66,7 +68,8 @@ fn fragments_are_those_of_the_instruction() {
         let [m, n, depth] = layout.shape;
         assert_eq!((m, n), (16, 8));
         assert!(PRELUDE.contains(&format!("\"{} {{%0, %1, %2, %3}}, {{%4, ", layout.instruction)), "{name}");
-        // Whole numbers that are exact in both, different for each element of a matrix; so are the sums.
+        // Whole numbers that are exact in both, different for each element of a matrix; so are the
+        // sums.
         let mut a: Vec<f32> = (0..m * depth).map(|i| (i * 77 % 256) as f32).collect();
         let mut b: Vec<f32> = (0..depth * n).map(|i| (i * 53 % 128) as f32).collect();
         let product = |at: usize| (0..depth).map(|k| a[at / n * depth + k] * b[k * n + at % n]).sum();

@@ -1,5 +1,6 @@
-//! The runtime's binding of NVIDIA's driver, against `tests/shim/driver.cpp`: the driver's interface with the shim behind it, whose stream is as
-//! late as it may be. What this cannot show is that a real driver agrees.
+//! The runtime's binding of NVIDIA's driver, against `tests/shim/driver.cpp`: the driver's
+//! interface with the shim behind it, whose stream is as late as it may be. What this cannot show
+//! is that a real driver agrees.
 
 use crate::engine::{Case, case, on_gpu, resolved};
 use din_runtime::exec::CallSpan;
@@ -43,13 +44,13 @@ fn fake_captures(library: &Path, allowed: bool) {
     }
 }
 
-/// Steps that are asked for before those before them are done, with tables in parts and whole: what is written for a step must wait for the ones
-/// before it, and losses come in order.
+/// Steps that are asked for before those before them are done, with tables in parts and whole: what
+/// is written for a step must wait for the ones before it, and losses come in order.
 fn ahead_in_parts(library: &Path, images: &[CudaImage], case: &Case) {
     let mut other = case.trainer_with(CudaOptions::default()).unwrap();
     let engine = |memory| {
         let gpu = Gpu::open_with(library, 0, images).unwrap();
-        let options = CudaOptions { memory, ..CudaOptions::default() };
+        let options = CudaOptions { table_memory: memory, ..CudaOptions::default() };
         let mut engine =
             CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, options, Threads::caller()).unwrap();
         let (state, tables) = case.start();
@@ -130,7 +131,7 @@ fn lists(library: &Path, images: &[CudaImage], case: &Case) {
         gpu.run(&copies(a, b + 256 + 4 * k)).unwrap();
     }
     assert_eq!(fake(library, "fake_graphs"), 48);
-    // A kernel that is not there is told before anything runs.
+    // A missing kernel is reported before anything runs.
     let launch = KernelLaunch {
         kernel: "no_such",
         location: "m.din:3:1",
@@ -211,7 +212,7 @@ fn image(device: &Device, target: CudaTarget) -> CudaImage {
     CudaImage { target, code: device.path().to_str().unwrap().into(), log: String::new() }
 }
 
-/// What is told of a kernel that fails with others behind it.
+/// What is reported of a kernel that fails with others behind it.
 fn fails(library: &Path, images: &[CudaImage], launch: KernelLaunch<'_>, behind: &[&str], wait: bool) -> DeviceError {
     let mut gpu = Gpu::open_with(library, 0, images).unwrap();
     gpu.wait_for_each(wait);
@@ -284,7 +285,8 @@ fn a_gpu_by_its_driver() {
     let refused = engine.driver().captures().clone();
     assert!(refused.refused >= 1 && refused.why.unwrap().contains("cuStreamBeginCapture"));
     assert_eq!(refused.captured, counts.captured);
-    // Its events know how long each launch took, and cost no bit; the shim's clock goes as the driver's.
+    // Its events know how long each launch took, and cost no bit; the shim's clock goes as the
+    // driver's.
     engine.set_profile(true).unwrap();
     other.engine.set_profile(true).unwrap();
     for step in 4..6 {
@@ -313,7 +315,8 @@ fn a_gpu_by_its_driver() {
     refused_between(&library, &images, &case);
     fails_beside(&library, &images, case.launches.threads);
 
-    // More than a pinned buffer holds goes in parts, and nothing is written again before it has gone.
+    // More than a pinned buffer holds goes in parts, and nothing is written again before it has
+    // gone.
     let mut gpu = Gpu::open_with(&library, 0, &images).unwrap();
     let bytes: Vec<u8> = (0..70u32 << 20).map(|i| (i >> 3) as u8 ^ (i >> 19) as u8).collect();
     let (a, b) = (gpu.allocate(bytes.len(), "a test").unwrap(), gpu.allocate(bytes.len(), "a test").unwrap());
@@ -327,7 +330,7 @@ fn a_gpu_by_its_driver() {
     assert!(back[..64] == [7; 64] && back[64..] == bytes[64..]);
     gpu.free(a);
 
-    // What does not fit is told.
+    // What does not fit is reported.
     let error = gpu.allocate(1 << 40, "the sky").unwrap_err();
     assert_eq!(error, DeviceError::Memory { bytes: 1 << 40, what: "the sky" });
     let kernel = case.launches.schedules[0].launches[0].kernel.as_str();
@@ -350,7 +353,8 @@ fn a_gpu_by_its_driver() {
     assert!(text.contains("m.din:3:1: kernel no_such") && text.contains("not in the image"), "{text}");
     let text = said(gpu.launch(&KernelLaunch { shared: 200 << 10, ..launch }).unwrap_err());
     assert!(text.contains("204800 bytes of shared memory") && text.contains("102400"), "{text}");
-    // A kernel that fails is told by who waits: alone by its name, among others as one of them, by its name again where each is waited for.
+    // A kernel that fails is told by who waits: alone by its name, among others as one of them, by
+    // its name again where each is waited for.
     drop(gpu);
     let text = said(fails(&library, &images, launch, &[], false));
     assert!(text.contains("m.din:3:1: kernel din_rows_scan") && text.contains("unspecified launch failure"), "{text}");

@@ -1,7 +1,8 @@
-//! Random graphs, forward and backward: the generated source agrees with the interpreter within 32 epsilon times the magnitude of what
-//! was summed. Tiles are small and chunks few, so that small batches have many of both, and long tiles too.
+//! Random graphs, forward and backward: the generated source agrees with the interpreter within 32
+//! epsilon times the magnitude of what was summed. Tiles are small and chunks few, so that small
+//! batches have many of both, and long tiles too.
 
-use din_compiler::codegen::cuda::Options;
+use din_compiler::codegen::cuda::CodegenOptions;
 use din_compiler::graph::Op;
 use din_compiler::optimize;
 use din_program::cuda::Precision;
@@ -12,20 +13,21 @@ use din_tests::random_graph::{self, Case, case, has_empty};
 use din_tests::unit::{activation_case, activation_unit};
 use std::collections::BTreeMap;
 
-/// Small tiles: several a batch of six samples; those of requests have four numbers at least, as all.
-fn small(threads: u32) -> Options {
-    Options {
+/// Small tiles: several a batch of six samples; those of requests have four numbers at least, as
+/// all.
+fn small(threads: u32) -> CodegenOptions {
+    CodegenOptions {
         threads,
         chunks: 3,
         batch_tile: 4,
         sequence_tile: 4,
         sequence_samples: 3,
         row_tile: 4,
-        ..Options::default()
+        ..CodegenOptions::default()
     }
 }
 
-fn agree(cases: Vec<Case>, options: &Options, what: &str) -> f64 {
+fn agree(cases: Vec<Case>, options: &CodegenOptions, what: &str) -> f64 {
     let corpus = Corpus::new(cases, options).unwrap();
     let device = Device::compile(&corpus.source, 0).unwrap();
     let mut worst = 0.0f64;
@@ -74,10 +76,11 @@ fn wide_random_graphs() {
         }
     }
     // With little shared memory most buffers lie in scratch.
-    agree(cases, &Options { shared_limit: 6 << 10, ..small(128) }, "wide graphs");
+    agree(cases, &CodegenOptions { shared_limit: 6 << 10, ..small(128) }, "wide graphs");
 }
 
-/// The activation unit with `q` folded into its weight, and the gradients of that: empty, short and long histories.
+/// The activation unit with `q` absorbed into its weight, and the gradients of that: empty, short
+/// and long histories.
 #[test]
 fn folded_products() {
     // The last has more tiles than chunks.
@@ -100,13 +103,13 @@ fn folded_products() {
         unfolded.push(case);
         cases.push(folded);
     }
-    let options = Options {
+    let options = CodegenOptions {
         threads: 128,
         chunks: 37,
         batch_tile: 8,
         sequence_tile: 32,
         sequence_samples: 8,
-        ..Options::default()
+        ..CodegenOptions::default()
     };
     let corpus = Corpus::new(cases, &options).unwrap();
     let device = Device::compile(&corpus.source, 1).unwrap();
@@ -118,8 +121,9 @@ fn folded_products() {
     }
 }
 
-/// Tensor cores: TF32 keeps 10 bits of an operand's mantissa, BF16 7, so a product of two is off by 2^-10 or 2^-7 of its magnitude at
-/// most (rounding to nearest, two operands), and a graph of a few of them by twice that; sums are f32 as before.
+/// Tensor cores: TF32 keeps 10 bits of an operand's mantissa, BF16 7, so a product of two is off by
+/// 2^-10 or 2^-7 of its magnitude at most (rounding to nearest, two operands), and a graph of a few
+/// of them by twice that; sums are f32 as before.
 #[test]
 fn products_on_tensor_cores() {
     let sizes = [(16, 80, 9, 40), (16, 36, 40, 7), (5, 17, 30, 20), (4, 8, 5, 3)];
@@ -145,7 +149,7 @@ fn products_on_tensor_cores() {
         cases.push(c);
     }
     for (precision, unit) in [(Precision::Tf32, 2f64.powi(-10)), (Precision::Bf16, 2f64.powi(-7))] {
-        let options = Options { precision, sequence_tile: 32, sequence_samples: 8, ..small(128) };
+        let options = CodegenOptions { precision, sequence_tile: 32, sequence_samples: 8, ..small(128) };
         let corpus = Corpus::new(cases.clone(), &options).unwrap();
         let device = Device::compile(&corpus.source, 0).unwrap();
         let (mut worst, mut exact) = (0.0f64, true);

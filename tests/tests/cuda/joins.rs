@@ -1,5 +1,6 @@
-//! How copies of partial sums are joined, against the plain tree over their numbers on the CPU, bit for bit: one copy to several hundred, as many warps
-//! as there may be, sets of columns that several blocks share, zeros of either sign, chunks without rows.
+//! How copies of partial sums are joined, against the plain tree over their numbers on the CPU, bit
+//! for bit: one copy to several hundred, as many warps as there may be, sets of columns that
+//! several blocks share, zeros of either sign, chunks without rows.
 
 use din_compiler::codegen::cuda::PRELUDE;
 use din_tests::cuda::Device;
@@ -42,7 +43,7 @@ fn source(threads: u32) -> String {
     let plane = RUNS * 32;
     format!(
         "#define DIN_THREADS {threads}u\n#define DIN_PRECISION 0\n{PRELUDE}\n\
-         extern \"C\" DIN_KERNEL({threads}) joins(DinAddresses address, DinWords batch, DinPtr<float> scratch) {{\n\
+         extern \"C\" DIN_KERNEL({threads}) joins(DinPointers address, DinScalars batch, DinPtr<float> scratch) {{\n\
          const unsigned chunks = batch[0];\nconst DinPtr<float> sums = din_shared(), copies = din_pointer<float>(address, 0u);\n\
          din_join_copies<{SUMS}, {COPY}, 0>(chunks, copies, sums, din_pointer<float>(address, 1u));\n\
          din_join_maxima<{MAXIMA}, {COPY}, 3>(chunks, copies + {}u, sums, din_pointer<float>(address, 2u));\n\

@@ -1,4 +1,5 @@
-//! A step's list of commands: two lists for all batches of a bucket, since they come over by turns to two places, and no bit that depends on it.
+//! A step's list of commands: two lists for all batches of a bucket, since uploads are
+//! double-buffered to two places, and no bit that depends on it.
 
 use crate::engine::{Case, case, on_gpu, resolved};
 use din_runtime::exec::cuda::CudaOptions;
@@ -65,7 +66,8 @@ fn buckets_move_no_bit_on_every_row() {
     moves_no_bit("kuairand");
 }
 
-/// The bound that a size falls under, written anew: multiples of 16 up to 128, from there eight a doubling.
+/// The bound that a size falls under, written anew: multiples of 16 up to 128, from there eight a
+/// doubling.
 fn bound(size: usize) -> usize {
     let mut apart = 16;
     while apart * 16 < size {
@@ -107,24 +109,25 @@ fn a_bucket_has_few_lists() {
     assert!(usual >= Some(40) && lists.len() * 2 < of_exact.len(), "{usual:?}");
 }
 
-/// What needs the batch alone is beside the step's own launches, and what updates parameters beside what updates tables.
+/// What needs the batch alone runs concurrently with the step's own launches, and what updates
+/// parameters with what updates tables.
 #[test]
-fn what_does_not_wait_is_beside() {
+fn what_does_not_wait_runs_on_the_side_stream() {
     let case = case("din_dice");
     let mut trainer = case.trainer_with(CudaOptions::default()).unwrap();
     on_gpu(&mut trainer, &case.batch(&mut Random::new(3), 9, 0)).unwrap();
     let list = &trainer.engine.driver().list;
     let lines = |kernel: &str| -> Vec<(usize, bool)> {
         let all = list.lines().enumerate().filter(|(_, l)| l.contains(kernel));
-        all.map(|(k, l)| (k, l.contains("beside: true"))).collect()
+        all.map(|(k, l)| (k, l.contains("side_stream: true"))).collect()
     };
-    let (rows, sums, train, meet) = (lines("din_rows_"), lines("din_rows_sum"), lines("din_train_"), lines("Meet"));
-    let (first_sum, meets) = (sums[0].0, (meet[0].0, meet[1].0));
-    assert!(rows.iter().all(|&(k, beside)| beside == (k < first_sum)) && sums.len() == 1);
-    assert!(train.iter().all(|&(k, beside)| !beside && k < meets.0), "the step's own follow one another");
-    assert!(rows[0].0 < train[0].0 && meets.0 < first_sum && first_sum < meets.1);
+    let (rows, sums, train, join) = (lines("din_rows_"), lines("din_rows_sum"), lines("din_train_"), lines("Join"));
+    let (first_sum, joins) = (sums[0].0, (join[0].0, join[1].0));
+    assert!(rows.iter().all(|&(k, side)| side == (k < first_sum)) && sums.len() == 1);
+    assert!(train.iter().all(|&(k, side)| !side && k < joins.0), "the step's own follow one another");
+    assert!(rows[0].0 < train[0].0 && joins.0 < first_sum && first_sum < joins.1);
     let copies = lines("Copy");
-    assert!(!copies.is_empty() && copies.iter().all(|&(k, beside)| beside && k > meets.0));
-    let all = list.lines().filter(|l| !l.starts_with("Meet")).count();
-    println!("{all} launches and copies, {} of them beside", lines("beside: true").len());
+    assert!(!copies.is_empty() && copies.iter().all(|&(k, side)| side && k > joins.0));
+    let all = list.lines().filter(|l| !l.starts_with("Join")).count();
+    println!("{all} launches and copies, {} of them on the side stream", lines("side_stream: true").len());
 }

@@ -1,5 +1,5 @@
-//! The CUDA back end without a GPU: the generated source on the shim against the interpreter, what the shim itself finds, and what
-//! NVRTC makes of the source.
+//! The CUDA back end without a GPU: the generated source on the shim against the interpreter, what
+//! the shim itself finds, and what NVRTC makes of the source.
 #![allow(clippy::unwrap_used)]
 
 mod engine;

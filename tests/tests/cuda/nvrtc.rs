@@ -1,14 +1,16 @@
-//! NVRTC compiles every kernel of every model and of every unit of the standard library, forward, backward and optimizer, for three
-//! architectures; what each takes is compared with `tests/cuda/resources.txt`. More than eight registers more, or a new spill, fails;
-//! `DIN_BLESS=1` writes the file anew.
+//! NVRTC compiles every kernel of every model and of every unit of the standard library, forward,
+//! backward and optimizer, for three architectures; what each takes is compared with
+//! `tests/cuda/resources.txt`. More than eight registers more, or a new spill, fails; `DIN_BLESS=1`
+//! writes the file anew.
 //!
-//! The library is the one that `DIN_NVRTC` names, or the system's. These tests run only when asked for, `cargo test -p din-tests --test cuda nvrtc:: --
-//! --ignored`, as `.ci/run` does after it has installed the library.
+//! The library is the one that `DIN_NVRTC` names, or the system's. These tests run only when asked
+//! for, `cargo test -p din-tests --test cuda nvrtc:: -- --ignored`, as `.ci/run` does after it has
+//! installed the library.
 
 use crate::models::{files, model, name};
 use crate::units;
-use din_compiler::codegen::cuda::{Options, program};
-use din_compiler::model::Model;
+use din_compiler::codegen::cuda::{CodegenOptions, program};
+use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use din_program::cuda::Precision;
 use din_runtime::exec::cuda::{CudaTarget, ImageCache, Nvrtc, NvrtcError, Resources};
@@ -27,16 +29,17 @@ fn nvrtc() -> Nvrtc {
 /// Shared memory by kernel.
 type Shared = Vec<(String, u32)>;
 
-fn source(model: &Model, precision: Precision) -> (String, Shared) {
+fn source(model: &CheckedModel, precision: Precision) -> (String, Shared) {
     let compiled =
         compile(model, &CompileOptions { levels: vec![], checked: false, ..CompileOptions::default() }).unwrap();
-    let options = Options { precision, ..Options::default() };
+    let options = CodegenOptions { precision, ..CodegenOptions::default() };
     let made = program(&compiled.program, &compiled.kernels, &options).unwrap();
     let launches = made.launches.schedules.iter().flat_map(|s| &s.launches);
     (made.source, launches.map(|l| (l.kernel.clone(), l.shared)).collect())
 }
 
-/// By model, architecture and kernel: registers, spilled bytes, bytes of local and of shared memory.
+/// By model, architecture and kernel: registers, spilled bytes, bytes of local and of shared
+/// memory.
 type Table = BTreeMap<(String, u32, String), [u32; 4]>;
 
 fn file() -> PathBuf {
@@ -73,7 +76,7 @@ fn row(r: &Resources, shared: &[(String, u32)]) -> [u32; 4] {
 #[ignore = "needs NVRTC: set DIN_NVRTC to libnvrtc.so"]
 fn every_kernel_compiles_and_keeps_its_registers() {
     let nvrtc = nvrtc();
-    let mut models: Vec<(String, Model)> = files().iter().map(|f| (name(f), model(f))).collect();
+    let mut models: Vec<(String, CheckedModel)> = files().iter().map(|f| (name(f), model(f))).collect();
     models.extend(units::units());
     // Equal sources are compiled once: some models differ in their metrics alone.
     let mut sources: Vec<(String, String, Shared)> = Vec::new();

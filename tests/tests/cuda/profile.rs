@@ -1,5 +1,6 @@
-//! The profile of a device, on the shim, whose clock gives every block a microsecond: times and launches are those of the driver, operations those
-//! of the CPU engine's profile, updated rows those of the batches; and it costs no bit.
+//! The profile of a device, on the shim, whose clock gives every block a microsecond: times and
+//! launches are those of the driver, operations those of the CPU engine's profile, updated rows
+//! those of the batches; and it costs no bit.
 
 use crate::engine::{case, resolved};
 use din_program::cuda::Grid;

@@ -1,16 +1,17 @@
-//! A schedule that the planner cannot have made is refused or compiled, but never a panic; and what is printed is always verified.
+//! A schedule that the planner cannot have made is refused or compiled, but never a panic; and what
+//! is printed is always verified.
 
 use crate::models::{files, model, name};
 use din_compiler::codegen::CodegenError;
-use din_compiler::codegen::cuda::{Options, program};
-use din_compiler::model::Model;
+use din_compiler::codegen::cuda::{CodegenOptions, program};
+use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, Compiled, compile};
 use din_program::Program;
 use din_tests::random_graph::Random;
 use din_tests::requests;
 use serde_json::Value;
 
-fn compiled(model: &Model) -> Compiled {
+fn compiled(model: &CheckedModel) -> Compiled {
     compile(model, &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap()
 }
 
@@ -48,7 +49,7 @@ fn damage(compiled: &Compiled) {
         *found[at] = Value::from(kinds[r.below(kinds.len())]);
         let train = serde_json::from_value(damaged).unwrap();
         let damaged = Program { train, ..compiled.program.clone() };
-        match program(&damaged, &compiled.kernels, &Options::default()) {
+        match program(&damaged, &compiled.kernels, &CodegenOptions::default()) {
             Ok(_) => made += 1,
             Err(CodegenError::Kernel { why, .. }) => {
                 assert!(!why.is_empty());
@@ -64,7 +65,7 @@ fn damage(compiled: &Compiled) {
 fn equal_programs_give_equal_text() {
     let source = || {
         let compiled = din();
-        program(&compiled.program, &compiled.kernels, &Options::default()).unwrap().source
+        program(&compiled.program, &compiled.kernels, &CodegenOptions::default()).unwrap().source
     };
     assert_eq!(source(), source());
 }
@@ -73,7 +74,7 @@ fn equal_programs_give_equal_text() {
 fn blocks_that_no_device_has_are_refused() {
     let compiled = din();
     for (threads, chunks) in [(0, 256), (48, 256), (2048, 256), (256, 0), (256, 1 << 20)] {
-        let options = Options { threads, chunks, ..Options::default() };
+        let options = CodegenOptions { threads, chunks, ..CodegenOptions::default() };
         assert!(program(&compiled.program, &compiled.kernels, &options).is_err(), "{threads}, {chunks}");
     }
 }

@@ -1,5 +1,5 @@
-//! Models with `common` features on the shim: the same losses, logits and tables as the model without `common` on the CPU, where a value that
-//! requests share is there once a sample.
+//! Models with `common` features on the shim: the same losses, logits and tables as the model
+//! without `common` on the CPU, where a value that requests share is there once a sample.
 
 use crate::models::small;
 use din_compiler::codegen::cuda;
@@ -24,7 +24,8 @@ struct Trained {
     tables: Vec<f32>,
 }
 
-/// Among short requests some whose samples, or entries, make a tile alone, in shared memory or beyond.
+/// Among short requests some whose samples, or entries, make a tile alone, in shared memory or
+/// beyond.
 fn mixed() -> Vec<Log> {
     let mut all = logs();
     all.truncate(3);
@@ -126,7 +127,8 @@ fn agree(found: &Trained, expected: &Trained, what: &str) {
     assert!(found.tables.len() == expected.tables.len() && off < 1e-4, "{what}: tables are off by {off:e}");
 }
 
-/// What is stored of pairs of a candidate and an entry is a layer of the unit or a key's gradient, never their concatenation.
+/// What is stored of pairs of a candidate and an entry is a layer of the unit or a key's gradient,
+/// never their concatenation.
 #[test]
 fn pairs_store_no_concatenation() {
     let options = CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() };

@@ -1,10 +1,11 @@
-//! The kernels that sum row gradients against the runtime's own occurrences: several tables at once, many blocks, several digits, several features,
-//! features without gradients, rows that occur thousands of times, pieces that a row fills or ends with.
+//! The kernels that sum row gradients against the runtime's own occurrences: several tables at
+//! once, many blocks, several digits, several features, features without gradients, rows that occur
+//! thousands of times, pieces that a row fills or ends with.
 //!
-//! Gradients are small integers, so that sums have one value in every order; that the order is fixed is seen by running twice with numbers that
-//! round.
+//! Gradients are small integers, so that sums have one value in every order; that the order is
+//! fixed is seen by running twice with numbers that round.
 
-use din_compiler::codegen::cuda::{Options, Purpose, Unit, source};
+use din_compiler::codegen::cuda::{CodegenOptions, SchedulePurpose, ScheduleUnit, source};
 use din_compiler::plan::Kernels;
 use din_program::cuda::Cuda;
 use din_program::schedule::{AxisTree, Schedule};
@@ -23,8 +24,9 @@ fn device() -> (Device, Cuda) {
         roots: vec![],
     };
     let (name, axes) = ("u".into(), &schedule.axes);
-    let unit = Unit { name, schedule: &schedule, purpose: Purpose::Rows, widths: &[], axes, features: &[] };
-    let options = Options { threads: 64, chunks: 5, ..Options::default() };
+    let unit =
+        ScheduleUnit { name, schedule: &schedule, purpose: SchedulePurpose::Rows, widths: &[], axes, features: &[] };
+    let options = CodegenOptions { threads: 64, chunks: 5, ..CodegenOptions::default() };
     let made = source("rows", &[unit], &Kernels::default(), &options).unwrap();
     (Device::compile(&made.source, 1).unwrap(), made.launches)
 }
@@ -36,7 +38,8 @@ struct Case {
     /// Occurrences by feature, and whether a gradient flows.
     features: Vec<(usize, bool)>,
     every: bool,
-    /// Whether rows are elsewhere than their numbers say: row `r` of `n` at `(5 r + 2) % n`, with `n` no multiple of 5.
+    /// Whether rows are elsewhere than their numbers say: row `r` of `n` at `(5 r + 2) % n`, with
+    /// `n` no multiple of 5.
     elsewhere: bool,
 }
 

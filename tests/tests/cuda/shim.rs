@@ -1,17 +1,25 @@
-//! What the shim finds: a good kernel passes, and five kinds of bugs seeded in it are each caught, as what they are.
+//! What the shim finds: a good kernel passes, and five kinds of bugs seeded in it are each caught,
+//! as what they are.
 
-use din_compiler::codegen::cuda::{Options, PRELUDE};
+use din_compiler::codegen::cuda::{CodegenOptions, PRELUDE};
 use din_compiler::optimize;
 use din_tests::cuda::{Corpus, Device, Shim};
 use din_tests::unit::{activation_case, activation_unit};
 
-/// The folded activation unit with its gradients: gathers, products, sums by sample and over all, partial sums, several tiles a block.
+/// The absorbed activation unit with its gradients: gathers, products, sums by sample and over all,
+/// partial sums, several tiles a block.
 fn unit() -> Corpus {
     let mut case = activation_case(5, activation_unit(8, 16).0, 14, 9);
     optimize::train(&mut case.graph, true).unwrap();
     optimize::run(&mut case.graph, optimize::LOWER, true).unwrap();
-    let options =
-        Options { threads: 64, chunks: 2, batch_tile: 4, sequence_tile: 16, sequence_samples: 4, ..Options::default() };
+    let options = CodegenOptions {
+        threads: 64,
+        chunks: 2,
+        batch_tile: 4,
+        sequence_tile: 16,
+        sequence_samples: 4,
+        ..CodegenOptions::default()
+    };
     Corpus::new(vec![case], &options).unwrap()
 }
 
@@ -69,8 +77,8 @@ fn a_missing_barrier() {
         }
     }
     assert!(left_out >= 8, "{left_out} barriers");
-    // Between two sums by groups of threads whose threads happen to write what they alone have read; behind a product of which each thread has one
-    // number, the one that it reads.
+    // Between two sums by groups of threads whose threads happen to write what they alone have
+    // read; behind a product of which each thread has one number, the one that it reads.
     assert!(spare.len() <= 2, "lines {spare:?} can do without their barriers");
 }
 
@@ -125,19 +133,20 @@ fn a_divergent_warp() {
     caught(&corpus, &source, "divergent");
 }
 
-/// Lanes that meet in memory need a barrier of their warp; one that is left out, or that not all lanes come to, is seen.
+/// Lanes that meet in memory need a barrier of their warp; one that is left out, or that not all
+/// lanes come to, is seen.
 #[test]
 fn barriers_of_a_warp() {
     let kernel = |between: &str| {
         format!(
             "{PRELUDE}
-extern \"C\" DIN_KERNEL(DIN_THREADS) din_turns(DinAddresses address, DinWords batch, DinPtr<float> scratch) {{
-    const DinPtr<unsigned> words = din_shared_words();
+extern \"C\" DIN_KERNEL(DIN_THREADS) din_turns(DinPointers address, DinScalars batch, DinPtr<float> scratch) {{
+    const DinPtr<unsigned> words = din_shared_u32();
     words[din_thread()] = din_thread();
     {between}
     const unsigned other = words[din_thread() ^ 1u];
     {between}
-    words[din_thread()] = other + din_ones(din_ballot(din_lane() < 5u));
+    words[din_thread()] = other + din_popcount(din_ballot(din_lane() < 5u));
     din_warp_barrier();
     din_pointer<unsigned>(address, 0u)[din_thread()] = words[din_thread()];
 }}

@@ -1,18 +1,19 @@
-//! The generated source, as it is committed under `tests/cuda/snapshots`: what a change of the compiler does to it can be read there.
-//! `DIN_BLESS=1` writes the files anew; read the difference before it is committed.
+//! The generated source, as it is committed under `tests/cuda/snapshots`: what a change of the
+//! compiler does to it can be read there. `DIN_BLESS=1` writes the files anew; read the difference
+//! before it is committed.
 
 use crate::models::{files, model, name};
 use crate::units::checked;
-use din_compiler::codegen::cuda::{Options, PRELUDE, ROWS, program};
-use din_compiler::model::Model;
+use din_compiler::codegen::cuda::{CodegenOptions, PRELUDE, ROWS, program};
+use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use std::path::Path;
 
 /// The kernels of some schedules without the prelude.
-fn kernels(model: &Model, schedules: &[&str]) -> String {
+fn kernels(model: &CheckedModel, schedules: &[&str]) -> String {
     let compiled =
         compile(model, &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap();
-    let made = program(&compiled.program, &compiled.kernels, &Options::default()).unwrap();
+    let made = program(&compiled.program, &compiled.kernels, &CodegenOptions::default()).unwrap();
     let body = made.source.replace(PRELUDE, "").replace(ROWS, "");
     let mut text = String::new();
     // A kernel ends at the first line that is a lone brace, its tile function before it likewise.

@@ -1,4 +1,5 @@
-//! Tables that are on the device in parts: the bits are those of tables that are there whole, whatever comes and goes.
+//! Tables that are on the device in parts: the bits are those of tables that are there whole,
+//! whatever comes and goes.
 
 use crate::engine::{case, on_gpu, resolved};
 use crate::lists::same;
@@ -16,7 +17,7 @@ fn row_bytes(table: &Table) -> usize {
 
 /// Room for so many rows of each table.
 fn room(tables: &[Table], rows: usize) -> CudaOptions {
-    CudaOptions { memory: Some(tables.iter().map(|t| row_bytes(t) * rows).sum()), ..CudaOptions::default() }
+    CudaOptions { table_memory: Some(tables.iter().map(|t| row_bytes(t) * rows).sum()), ..CudaOptions::default() }
 }
 
 fn logits(trainer: &mut Trainer<Shim<'_>>, batch: &din_tests::cuda::Columns) -> Vec<f32> {
@@ -25,7 +26,8 @@ fn logits(trainer: &mut Trainer<Shim<'_>>, batch: &din_tests::cuda::Columns) -> 
     trainer.engine.logits(0).to_vec()
 }
 
-/// Batches read 38 rows of a table at most, ids move on and come back; large tables grow beyond what fits.
+/// Batches read 38 rows of a table at most, ids move on and come back; large tables grow beyond
+/// what fits.
 fn trains_in_parts(wanted: &str, rows: usize, most_lists: usize) {
     let case = case(wanted);
     let mut whole = case.trainer_with(CudaOptions::default()).unwrap();
@@ -60,7 +62,7 @@ fn trains_in_parts(wanted: &str, rows: usize, most_lists: usize) {
     assert!(in_parts.clone().any(|(&(_, _, went), _)| went > 100));
     let largest = parts.tables.iter().map(Table::rows).max();
     assert_eq!(in_parts.map(|(_, table)| table.rows()).max(), largest);
-    // What moves is no part of a step's list; batches come over by turns to two places.
+    // What moves is no part of a step's list; uploads of batches are double-buffered.
     assert!(lists.len() <= most_lists, "{} lists", lists.len());
     same(&mut whole, &mut parts);
 }
@@ -139,7 +141,7 @@ fn a_step_that_does_not_run_changes_nothing() {
 #[test]
 fn tables_with_dense_updates_must_fit() {
     let case = case("kuairand");
-    let error = case.trainer_with(CudaOptions { memory: Some(64), ..CudaOptions::default() }).unwrap_err();
+    let error = case.trainer_with(CudaOptions { table_memory: Some(64), ..CudaOptions::default() }).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, DeviceError::Whole { .. }) && text.contains("`with dense updates`"), "{text}");
 }

@@ -1,7 +1,9 @@
-// ---- The blocks' copies of partial sums, joined. Neighbours are joined first, then neighbouring pairs, and so on; what has no neighbour is taken
-// as it is. So the order depends on the number of copies alone.
+// ---- The blocks' copies of partial sums, joined. Neighbours are joined first, then neighbouring
+// pairs, and so on; what has no neighbour is taken as it is. So the order depends on the number of
+// copies alone.
 
-// Copies that a thread joins on its own, and columns of a set: each warp takes every so many runs of copies, a lane a column.
+// Copies that a thread joins on its own, and columns of a set: each warp takes every so many runs
+// of copies, a lane a column.
 #define DIN_RUN 8u
 #define DIN_SET 32u
 
@@ -19,8 +21,8 @@ template <class Copies> DIN_CALL typename Copies::Value din_join_run(unsigned fi
     return x[0];
 }
 
-// Blocks share the sets of columns of all calls of a kernel, of which those of this call begin at FIRST. `sums` has room for a value of each lane
-// and run.
+// Blocks share the sets of columns of all calls of a kernel, of which those of this call begin at
+// FIRST. `sums` has room for a value of each lane and run.
 template <unsigned WIDTH, unsigned FIRST, class Copies> DIN_CALL void din_join_sets(unsigned chunks, DinPtr<float> sums, const Copies& copies) {
     constexpr unsigned WARPS = DIN_THREADS / 32u, SETS = (WIDTH + DIN_SET - 1u) / DIN_SET;
     const unsigned runs = (chunks + DIN_RUN - 1u) / DIN_RUN, lane = din_lane();

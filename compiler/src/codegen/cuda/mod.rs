@@ -1,23 +1,33 @@
-//! CUDA C++ from schedules and regions: one source for a program, and how its kernels are launched (`din_program::cuda`).
+//! CUDA C++ from schedules and regions: one source per program, and how its kernels are launched
+//! (`din_program::cuda`).
 //!
-//! A phase of a schedule becomes one kernel: a block takes tiles one after the other, a tile's buffers lie in shared memory, and the calls
-//! of the phase run in order with barriers where one needs what another wrote. Between phases there is nothing but launches. Nothing
-//! is added atomically: threads own what they write, blocks own copies of partial sums, and a small kernel behind the phase joins them.
+//! A phase of a schedule becomes one kernel. A block processes one tile after the other; the
+//! buffers of a tile lie in shared memory, and the calls of the phase run in order, with a barrier
+//! where one needs what another wrote. A kernel launch separates phases. There are no atomic
+//! additions: a thread owns what it writes, a block owns its copy of the partial sums, and a small
+//! kernel after the phase joins the copies.
 //!
-//! - `tree`: a kernel as statements. `verify`: the rules that all keep. `print`: its text. - `frame`: arrays, places and barriers. - `region`, `product`,
-//!   `fold`: calls; `share`: how threads share a product. - `phase`: kernels. - `prelude.cuh`, `join.cuh`, `product.cuh`: what they call; `rows.cuh`: the kernels that sum row gradients by row.
+//! - `kernel_ir`: a kernel as statements; `call`: its calls of functions in the `*.cuh` files.
+//!   `verify`: the rules that every kernel keeps. `print`, `print_call`: its text.
+//! - `kernel_builder`: arrays, memory and barriers of a kernel that is being built. `region`,
+//!   `product`, `absorb`: the calls of a schedule; `thread_tile`: how the threads of a block share
+//!   a product. `phase`: from a phase to its kernels.
+//! - `prelude.cuh`, `join.cuh`, `product.cuh`: the functions that kernels call. `rows.cuh`: the
+//!   kernels that sum row gradients by row.
 //!
-//! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule that `plan` made never panics here, and one that it
-//! cannot have made is an error.
+//! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule
+//! made by `plan` never panics here, and one that `plan` cannot have made is an error.
 
 mod absorb;
-mod frame;
+mod call;
+mod kernel_builder;
+mod kernel_ir;
 mod phase;
 mod print;
+mod print_call;
 mod product;
 mod region;
-mod share;
-mod tree;
+mod thread_tile;
 mod verify;
 
 use super::CodegenError;
@@ -29,18 +39,20 @@ use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, BufferId, KernelA
 /// What every source begins with.
 pub const PRELUDE: &str =
     concat!(include_str!("prelude.cuh"), "\n", include_str!("join.cuh"), "\n", include_str!("product.cuh"));
-/// The kernels that ready a table's update: `RowsPointer` and `RowsScalar` of `din_program::cuda` say what they are given.
+/// The kernels that ready a table's update: `RowsPointer` and `RowsScalar` of `din_program::cuda`
+/// say what they are given.
 pub const ROWS: &str = include_str!("rows.cuh");
 
 /// Choices of the back end. All but the precision leave results the same up to the order of sums.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct CodegenOptions {
     pub precision: Precision,
     /// Threads of a block; a multiple of 32.
     pub threads: u32,
     /// Most chunks of a phase.
     pub chunks: u32,
-    /// Most samples a tile, and most requests; fewer where batches are small, and halved where shared memory is short.
+    /// Most samples a tile, and most requests; fewer where batches are small, and halved where
+    /// shared memory is short.
     pub batch_tile: u32,
     /// Sequence entries a tile, and most samples of it.
     pub sequence_tile: u32,
@@ -51,9 +63,9 @@ pub struct Options {
     pub shared_limit: u32,
 }
 
-impl Default for Options {
+impl Default for CodegenOptions {
     fn default() -> Self {
-        Options {
+        CodegenOptions {
             precision: Precision::F32,
             threads: 256,
             chunks: 256,
@@ -68,7 +80,7 @@ impl Default for Options {
 
 /// What a schedule is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum SchedulePurpose {
     Step,
     /// An update of rows of a table.
     Rows,
@@ -78,11 +90,11 @@ pub enum Purpose {
 
 /// A schedule with what it needs to know of its program.
 #[derive(Clone, Debug)]
-pub struct Unit<'a> {
+pub struct ScheduleUnit<'a> {
     /// Part of its kernels' names; a C identifier.
     pub name: String,
     pub schedule: &'a Schedule,
-    pub purpose: Purpose,
+    pub purpose: SchedulePurpose,
     /// Width by table.
     pub widths: &'a [u32],
     pub axes: &'a AxisTree,
@@ -92,17 +104,21 @@ pub struct Unit<'a> {
 
 /// A source and its launches.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub struct CudaSource {
     pub source: String,
     pub launches: Cuda,
 }
 
 /// The source of a program: its training and inference schedules, then its updates.
-pub fn program<'p>(program: &'p Program, kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
+pub fn program<'p>(
+    program: &'p Program,
+    kernels: &Kernels,
+    options: &CodegenOptions,
+) -> Result<CudaSource, CodegenError> {
     let widths: Vec<u32> = program.tables.iter().map(|t| t.width).collect();
     let axis = |f| program.train.axes.feature(f).expect("the schedule's axes are those of the schema");
     let features: Vec<AxisId> = program.schema.features.iter().map(axis).collect();
-    let unit = |name: String, schedule: &'p Schedule, purpose| Unit {
+    let unit = |name: String, schedule: &'p Schedule, purpose| ScheduleUnit {
         name,
         schedule,
         purpose,
@@ -110,28 +126,40 @@ pub fn program<'p>(program: &'p Program, kernels: &Kernels, options: &Options) -
         axes: &schedule.axes,
         features: &features,
     };
-    let options = &Options { batch_tile: batch_tile(options, program.training.batch), ..options.clone() };
-    let mut units =
-        vec![unit("train".into(), &program.train, Purpose::Step), unit("infer".into(), &program.infer, Purpose::Step)];
+    let options = &CodegenOptions { batch_tile: batch_tile(options, program.training.batch), ..options.clone() };
+    let mut units = vec![
+        unit("train".into(), &program.train, SchedulePurpose::Step),
+        unit("infer".into(), &program.infer, SchedulePurpose::Step),
+    ];
     for (k, update) in program.updates.iter().enumerate() {
-        let purpose = if update.rows { Purpose::Rows } else { Purpose::Tensor };
+        let purpose = if update.rows { SchedulePurpose::Rows } else { SchedulePurpose::Tensor };
         units.push(unit(format!("update{k}"), &update.schedule, purpose));
     }
     source(&program.model, &units, kernels, options)
 }
 
-/// Fewest samples of a tile, if so many are allowed. A tile reads every weight that its samples are multiplied by and leaves a copy of its gradient, whose
-/// bytes a smaller one has over again: with eight rows for DIN's 42 k weights they take as long as the products.
+/// Fewest samples of a tile, if so many are allowed. A tile reads every weight that its samples are
+/// multiplied by and leaves a copy of its gradient, whose bytes a smaller one has over again: with
+/// eight rows for DIN's 42 k weights they take as long as the products.
 const LEAST_TILE: u32 = 16;
 
-/// Samples a tile, so that a batch has one for each chunk; a chunk may have many, but a block that has none leaves its multiprocessor idle.
-fn batch_tile(options: &Options, batch: u32) -> u32 {
+/// Samples a tile, so that a batch has one for each chunk; a chunk may have many, but a block that
+/// has none leaves its multiprocessor idle.
+fn batch_tile(options: &CodegenOptions, batch: u32) -> u32 {
     let each = batch.div_ceil(options.chunks.max(1)).checked_next_multiple_of(ALIGN);
-    each.unwrap_or(u32::MAX).max(LEAST_TILE).min(options.batch_tile)
+    match each {
+        Some(each) => each.max(LEAST_TILE).min(options.batch_tile),
+        None => options.batch_tile,
+    }
 }
 
 /// The source of some schedules; `title` stands in its first line.
-pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Options) -> Result<Made, CodegenError> {
+pub fn source(
+    title: &str,
+    units: &[ScheduleUnit<'_>],
+    kernels: &Kernels,
+    options: &CodegenOptions,
+) -> Result<CudaSource, CodegenError> {
     if std::env::var_os("DIN_FORBID_CODEGEN").is_some() {
         return Err(CodegenError::Forbidden);
     }
@@ -154,7 +182,7 @@ pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Opti
         options.precision,
         options.threads,
     );
-    let rows = units.iter().any(|u| u.purpose == Purpose::Rows);
+    let rows = units.iter().any(|u| u.purpose == SchedulePurpose::Rows);
     if rows {
         text.push_str(ROWS);
         text.push('\n');
@@ -164,15 +192,20 @@ pub fn source(title: &str, units: &[Unit<'_>], kernels: &Kernels, options: &Opti
         schedules.push(self::unit(unit, kernels, options, &mut text)?);
     }
     let launches = Cuda { precision: options.precision, threads: options.threads, chunks: options.chunks, schedules };
-    Ok(Made { source: text, launches })
+    Ok(CudaSource { source: text, launches })
 }
 
-fn unit(unit: &Unit<'_>, kernels: &Kernels, options: &Options, text: &mut String) -> Result<Launches, CodegenError> {
+fn unit(
+    unit: &ScheduleUnit<'_>,
+    kernels: &Kernels,
+    options: &CodegenOptions,
+    text: &mut String,
+) -> Result<Launches, CodegenError> {
     sane(unit).map_err(|why| CodegenError::Kernel { name: unit.name.clone(), why })?;
-    let mut numbering = Numbering::default();
+    let mut numbering = ArgNumbering::default();
     let mut made = Vec::new();
     for (number, phase) in unit.schedule.phases.iter().enumerate() {
-        let maker = phase::Maker { unit, kernels, options, number: number as u32, phase };
+        let maker = phase::PhaseEmitter { unit, kernels, options, number: number as u32, phase };
         let failed = |why| CodegenError::Kernel { name: format!("din_{}_{number}", unit.name), why };
         made.extend(maker.make(&mut numbering).map_err(failed)?);
     }
@@ -200,8 +233,21 @@ const MOST_CHUNKS: u32 = 1 << 10;
 // Index arithmetic stays within 32 bits.
 const _: () = assert!(MAX_WIDTH <= 1 << 26);
 
+/// The axes that an argument names.
+fn argument_axes(arg: &KernelArg) -> Vec<AxisId> {
+    match *arg {
+        KernelArg::Ancestor { of, to } => vec![of, to],
+        KernelArg::UniqueRows { axis, .. } => vec![axis],
+        KernelArg::Buffer(_)
+        | KernelArg::Rows { .. }
+        | KernelArg::Table(_)
+        | KernelArg::RowIndex
+        | KernelArg::Function(_) => vec![],
+    }
+}
+
 /// Refuses schedules whose axes or sizes no other check foresees.
-fn sane(unit: &Unit<'_>) -> Result<(), String> {
+fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
     let schedule = unit.schedule;
     schedule.axes.check()?;
     for (id, axis) in schedule.axes.iter() {
@@ -223,6 +269,11 @@ fn sane(unit: &Unit<'_>) -> Result<(), String> {
     }
     for phase in &schedule.phases {
         for call in &phase.calls {
+            if let Operation::Kernel { args, .. } = &call.op
+                && let Some(arg) = args.iter().find(|arg| !argument_axes(arg).into_iter().all(known))
+            {
+                return Err(format!("argument {arg:?} at {}", call.location));
+            }
             let (rows, columns, stride) = match call.op {
                 Operation::Kernel { .. } | Operation::Fill { .. } => (1, 1, 1),
                 Operation::MatMul { k, n, w_stride, .. } | Operation::Transpose { k, n, w_stride, .. } => {
@@ -244,7 +295,7 @@ fn sane(unit: &Unit<'_>) -> Result<(), String> {
 
 /// The numbers of a schedule's addresses, words and tilings, given out as they are asked for.
 #[derive(Debug, Default)]
-struct Numbering {
+struct ArgNumbering {
     pointers: Vec<PointerArg>,
     scalars: Vec<ScalarArg>,
     tilings: Vec<Tiling>,
@@ -259,7 +310,7 @@ fn number<T: PartialEq>(all: &mut Vec<T>, one: T) -> u32 {
     at as u32
 }
 
-impl Numbering {
+impl ArgNumbering {
     fn pointer(&mut self, pointer: PointerArg) -> u32 {
         number(&mut self.pointers, pointer)
     }
@@ -280,3 +331,6 @@ impl Numbering {
         number(&mut self.tilings, tiling)
     }
 }
+
+#[cfg(test)]
+mod tests;

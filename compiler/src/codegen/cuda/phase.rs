@@ -1,53 +1,57 @@
-//! One phase to its kernels: how it is cut into tiles so that its buffers lie in shared memory, the calls, and the joining of partial sums.
+//! From a phase to its kernels: how the phase is cut into tiles so that its buffers fit in shared
+//! memory, its calls, and the kernel that joins its partial sums.
 //!
-//! A phase of one element, whose work is wide and short, becomes several kernels over blocks rather than one block's work.
+//! A phase of one element, whose work is wide and short, becomes several kernels over many blocks
+//! rather than the work of one block.
 
-use super::absorb::OWN;
-use super::frame::{Frame, Memory, Refusal, TileSlot, partials, pitch};
+use super::absorb::SCRATCH_SLOT;
+use super::call::{CopyJoin, DeviceCall};
+use super::kernel_builder::{KernelBuilder, LoweringError, Memory, TileSlot, partials, pitch};
+use super::kernel_ir::{Array, ArrayBinding, ArrayId, ArrayView, ElementKind, KernelIr, Rows, Stmt, Tiles, Walk};
 use super::product;
 use super::region;
-use super::tree::{Array, ArrayId, Binding, Kernel, Numbers, Rows, Seen, Statement, Tiles, Walk};
-use super::{Numbering, Options, Purpose, Unit};
+use super::{ArgNumbering, CodegenOptions, SchedulePurpose, ScheduleUnit};
 use crate::plan::Kernels;
 use din_program::cuda::{ALIGN, Grid, Launch, PointerArg, ScalarArg, Tiling};
 use din_program::schedule::{
     AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelId, Operation, Phase, Slot, SlotId, Storage,
 };
 
-/// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that share the sets (`join.cuh`).
+/// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that
+/// share the sets (`join.cuh`).
 const RUN: u32 = 8;
 const SET: u32 = 32;
 const JOINING: u32 = 1 << 12;
 
 /// A kernel and how it is launched.
-pub struct Made {
-    pub kernel: Kernel,
+pub struct PhaseKernel {
+    pub kernel: KernelIr,
     pub launch: Launch,
 }
 
 /// How a phase is cut, and where its tile buffers lie.
-struct Laid {
+struct PhaseLayout {
     tiling: Tiling,
     slots: Vec<TileSlot>,
-    /// Numbers of shared memory that they take.
+    /// Values of shared memory that they take.
     shared: u32,
     /// See [`Launch::scratch`].
     scratch: (u32, u32),
 }
 
 /// What a phase is made from.
-pub struct Maker<'a> {
-    pub unit: &'a Unit<'a>,
+pub struct PhaseEmitter<'a> {
+    pub unit: &'a ScheduleUnit<'a>,
     pub kernels: &'a Kernels,
-    pub options: &'a Options,
+    pub options: &'a CodegenOptions,
     /// Its number, and itself.
     pub number: u32,
     pub phase: &'a Phase,
 }
 
-impl Maker<'_> {
+impl PhaseEmitter<'_> {
     /// The kernels of the phase in the order of their launches.
-    pub fn make(&self, numbering: &mut Numbering) -> Result<Vec<Made>, Refusal> {
+    pub fn make(&self, numbering: &mut ArgNumbering) -> Result<Vec<PhaseKernel>, LoweringError> {
         let mut made = match self.phase.axis {
             GLOBAL => self.once(numbering)?,
             axis => match self.unit.axes.kind(axis) {
@@ -55,7 +59,8 @@ impl Maker<'_> {
                 AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => {
                     vec![self.samples(axis, numbering)?]
                 }
-                // Where nothing is summed by request, a request's entries are many blocks' work: each may stand for hundreds of pairs.
+                // Where nothing is summed by request, a request's entries are many blocks' work:
+                // each may stand for hundreds of pairs.
                 AxisKind::Sequence { .. }
                     if self.unit.axes.is_per_request(axis) && self.phase.calls.iter().all(|c| c.axis == axis) =>
                 {
@@ -76,8 +81,8 @@ impl Maker<'_> {
         format!("din_{}_{}", self.unit.name, self.number)
     }
 
-    fn kernel(&self, name: String, walk: Walk) -> Kernel {
-        Kernel {
+    fn kernel(&self, name: String, walk: Walk) -> KernelIr {
+        KernelIr {
             name,
             comment: Vec::new(),
             walk,
@@ -96,31 +101,32 @@ impl Maker<'_> {
         }
     }
 
-    fn launch(&self, kernel: &Kernel, grid: Grid, calls: &[Call], far: bool) -> Launch {
+    fn launch(&self, kernel: &KernelIr, grid: Grid, calls: &[Call], always_scratch: bool) -> Launch {
         Launch {
             kernel: kernel.name.clone(),
             phase: self.number,
             grid,
             shared: kernel.shared * 4,
             scratch: kernel.scratch,
-            far,
+            always_scratch,
             location: calls.first().map_or_else(String::new, |c| c.location.clone()),
         }
     }
 
-    fn sums(&self, kernel: &mut Kernel, numbering: &mut Numbering) {
-        let (partials, floats) = partials(self.unit, self.phase);
+    fn sums(&self, kernel: &mut KernelIr, numbering: &mut ArgNumbering) -> Result<(), LoweringError> {
+        let (partials, floats) = partials(self.unit, self.phase)?;
         if floats > 0 {
             kernel.copies = Some((numbering.pointer(PointerArg::Partials), floats));
             kernel.partials = partials;
             numbering.partial_floats = numbering.partial_floats.max(floats);
         }
+        Ok(())
     }
 
     /// The calls, one behind the other.
-    fn calls(&self, frame: &mut Frame<'_>, calls: &[Call]) -> Result<(), Refusal> {
+    fn calls(&self, builder: &mut KernelBuilder<'_>, calls: &[Call]) -> Result<(), LoweringError> {
         for (k, call) in calls.iter().enumerate() {
-            if call.axis != GLOBAL && !frame.kernel.walk.holds(call.axis) {
+            if call.axis != GLOBAL && !builder.kernel.walk.holds(call.axis) {
                 return Err(format!("a call over axis {} at {}", call.axis.0, call.location));
             }
             let (what, region) = match &call.op {
@@ -133,34 +139,35 @@ impl Maker<'_> {
                 op => (describe(op), None),
             };
             let line = format!("{}: {what}", call.location);
-            frame.push(Statement::Comment(line.replace(['\n', '\\'], " ")));
+            builder.push(Stmt::Comment(line.replace(['\n', '\\'], " ")));
             match region {
-                Some((found, args)) => region::region(frame, found, args),
-                None => product::product(frame, call, calls.get(k + 1)),
+                Some((found, args)) => region::region(builder, found, args),
+                None => product::product(builder, call, calls.get(k + 1)),
             }
             .map_err(|why| format!("{what}: {why}"))?;
         }
         Ok(())
     }
 
-    fn once(&self, numbering: &mut Numbering) -> Result<Vec<Made>, Refusal> {
+    fn once(&self, numbering: &mut ArgNumbering) -> Result<Vec<PhaseKernel>, LoweringError> {
         let mut made = Vec::new();
         for (k, (calls, blocks)) in self.segments().into_iter().enumerate() {
             let name = if k == 0 { self.name() } else { format!("{}_{k}", self.name()) };
             let mut kernel = self.kernel(name, Walk::Once);
-            self.sums(&mut kernel, numbering);
+            self.sums(&mut kernel, numbering)?;
             kernel.comment = vec![format!("Phase {}, one element.", self.number)];
-            let mut frame = Frame::new(self.unit, self.phase, self.options.precision, numbering, kernel);
-            self.calls(&mut frame, calls)?;
-            frame.edges();
-            let kernel = frame.kernel;
+            let mut builder = KernelBuilder::new(self.unit, self.phase, self.options.precision, numbering, kernel);
+            self.calls(&mut builder, calls)?;
+            builder.edges();
+            let kernel = builder.kernel;
             let launch = self.launch(&kernel, Grid::Blocks(blocks), calls, false);
-            made.push(Made { kernel, launch });
+            made.push(PhaseKernel { kernel, launch });
         }
         Ok(made)
     }
 
-    /// The calls of a phase of one element, cut so that what needs a barrier is one block's, and wide work is shared by many.
+    /// The calls of a phase of one element, cut so that what needs a barrier is one block's, and
+    /// wide work is shared by many.
     fn segments(&self) -> Vec<(&[Call], u32)> {
         let calls = &self.phase.calls[..];
         if !self.phase.reductions.is_empty() {
@@ -181,12 +188,13 @@ impl Maker<'_> {
         found.into_iter().map(|(from, to, blocks)| (&calls[from..to], blocks)).collect()
     }
 
-    /// Numbers that blocks may share; 0 where one block must do all.
+    /// Values that blocks may share; 0 where one block must do all.
     fn spread(&self, call: &Call) -> u32 {
         match &call.op {
             Operation::Kernel { kernel, .. } => match self.kernels.regions.get(kernel.index()) {
                 Some(r) if region::spreads(r) => r.width,
-                _ => 0,
+                // One that does not exist is refused with the call.
+                Some(_) | None => 0,
             },
             Operation::Fill { buffer, .. } => self.unit.schedule.buffers.get(buffer.index()).map_or(0, |b| b.width),
             Operation::Transpose { k, n, .. } => k * n,
@@ -210,10 +218,28 @@ impl Maker<'_> {
     }
 
     fn touched(&self, call: &Call) -> (Vec<Memory>, Vec<Memory>) {
+        // A buffer that does not exist is refused by what builds the call.
         let memory = |id: BufferId| match self.unit.schedule.buffers.get(id.index()).map(|b| b.place) {
             Some(Storage::Arena(s)) => Memory::Arena(s),
             Some(Storage::Tile(s)) => Memory::Tile(s),
-            _ => Memory::Buffer(id),
+            Some(
+                Storage::Partial
+                | Storage::Param(_)
+                | Storage::State(_)
+                | Storage::Dense(_)
+                | Storage::Label(_)
+                | Storage::Present(_)
+                | Storage::Length(_)
+                | Storage::Count(_)
+                | Storage::Step
+                | Storage::Weight
+                | Storage::Gradient
+                | Storage::InBatch
+                | Storage::UpdateSlot(_)
+                | Storage::Frequency
+                | Storage::UpdateCount,
+            )
+            | None => Memory::Buffer(id),
         };
         let signature = |kernel: KernelId| {
             let region = self.kernels.regions.get(kernel.index());
@@ -223,27 +249,27 @@ impl Maker<'_> {
         (reads, call.op.writes(signature).into_iter().map(memory).collect())
     }
 
-    fn samples(&self, unit: AxisId, numbering: &mut Numbering) -> Result<Made, Refusal> {
+    fn samples(&self, unit: AxisId, numbering: &mut ArgNumbering) -> Result<PhaseKernel, LoweringError> {
         let wanted = match self.unit.purpose {
-            Purpose::Step if self.unit.axes.is_per_request(unit) => self.options.sequence_tile,
-            Purpose::Step => self.options.batch_tile,
-            Purpose::Rows => self.options.row_tile,
-            Purpose::Tensor => 2 * self.options.threads,
+            SchedulePurpose::Step if self.unit.axes.is_per_request(unit) => self.options.sequence_tile,
+            SchedulePurpose::Step => self.options.batch_tile,
+            SchedulePurpose::Rows => self.options.row_tile,
+            SchedulePurpose::Tensor => 2 * self.options.threads,
         };
         let candidates = [wanted, wanted / 2, wanted / 4];
-        let laid = self.layout(&candidates, |samples| Tiling { axis: unit, samples, entries: 0 });
+        let laid = self.layout(candidates, |samples| Tiling { axis: unit, samples, entries: 0 });
         let elements = numbering.scalar(ScalarArg::Elements(unit));
         let samples = laid.tiling.samples;
         let spread = self.spreads(unit);
         self.tiled(numbering, laid, Walk::Samples { unit, samples, elements, spread })
     }
 
-    fn sequence(&self, axis: AxisId, numbering: &mut Numbering) -> Result<Made, Refusal> {
+    fn sequence(&self, axis: AxisId, numbering: &mut ArgNumbering) -> Result<PhaseKernel, LoweringError> {
         let unit = self.unit.axes.parent(axis).ok_or_else(|| format!("a sequence phase over axis {}", axis.0))?;
         let wanted = self.options.sequence_tile;
         let candidates = [wanted, wanted * 3 / 4, wanted / 2];
         let samples = self.options.sequence_samples.next_multiple_of(ALIGN);
-        let laid = self.layout(&candidates, |entries| Tiling { axis, samples, entries });
+        let laid = self.layout(candidates, |entries| Tiling { axis, samples, entries });
         let entries = laid.tiling.entries;
         let number = numbering.tiling(laid.tiling);
         let walk = Walk::Sequence {
@@ -259,8 +285,8 @@ impl Maker<'_> {
         self.tiled(numbering, laid, walk)
     }
 
-    /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and behind each may be hundreds of samples; how many
-    /// elements a group has is seen in the batch.
+    /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and
+    /// behind each may be hundreds of samples; how many elements a group has is seen in the batch.
     fn spreads(&self, unit: AxisId) -> bool {
         self.unit.axes.tile_axis(unit) != BATCH
     }
@@ -269,11 +295,11 @@ impl Maker<'_> {
         self.phase.calls.iter().any(|c| matches!(c.op, Operation::SegmentSum { .. }))
     }
 
-    fn tiled(&self, numbering: &mut Numbering, laid: Laid, walk: Walk) -> Result<Made, Refusal> {
-        let Laid { tiling, slots, shared, scratch } = laid;
+    fn tiled(&self, numbering: &mut ArgNumbering, laid: PhaseLayout, walk: Walk) -> Result<PhaseKernel, LoweringError> {
+        let PhaseLayout { tiling, slots, shared, scratch } = laid;
         let mut kernel = self.kernel(self.name(), walk);
-        self.sums(&mut kernel, numbering);
-        let far = slots.iter().any(|s| s.near.is_none());
+        self.sums(&mut kernel, numbering)?;
+        let always_scratch = slots.iter().any(|s| s.shared.is_none());
         kernel.scratch = scratch;
         kernel.shared = shared;
         let of = |axis: AxisId| match self.unit.axes.kind(axis) {
@@ -292,17 +318,19 @@ impl Maker<'_> {
             Walk::Samples { spread: true, .. } => {
                 format!("Phase {}, tiles of {} {} at most.", self.number, tiling.samples, of(tiling.axis))
             }
-            _ => format!("Phase {}, tiles of {} {}.", self.number, tiling.samples, of(tiling.axis)),
+            Walk::Samples { spread: false, .. } | Walk::Once | Walk::Join { .. } => {
+                format!("Phase {}, tiles of {} {}.", self.number, tiling.samples, of(tiling.axis))
+            }
         }];
         let grid = Grid::Tiles { tiling: numbering.tiling(tiling) };
-        let mut frame = Frame::new(self.unit, self.phase, self.options.precision, numbering, kernel);
-        frame.slots = slots;
-        frame.base = shared;
-        self.calls(&mut frame, &self.phase.calls)?;
-        frame.edges();
-        let kernel = frame.kernel;
-        let launch = self.launch(&kernel, grid, &self.phase.calls, far);
-        Ok(Made { kernel, launch })
+        let mut builder = KernelBuilder::new(self.unit, self.phase, self.options.precision, numbering, kernel);
+        builder.slots = slots;
+        builder.base = shared;
+        self.calls(&mut builder, &self.phase.calls)?;
+        builder.edges();
+        let kernel = builder.kernel;
+        let launch = self.launch(&kernel, grid, &self.phase.calls, always_scratch);
+        Ok(PhaseKernel { kernel, launch })
     }
 
     /// Tile slots that the calls use, as wide as they need them.
@@ -329,54 +357,54 @@ impl Maker<'_> {
             }
         }
         if let Some((width, axis)) = own {
-            slots.push((OWN, Slot { axis: AxisId(axis), width: pitch(width) }));
+            slots.push((SCRATCH_SLOT, Slot { axis: AxisId(axis), width: pitch(width) }));
         }
         slots
     }
 
-    /// The first candidate under which all slots fit in shared memory; under the last, the widest that do not fit go to scratch.
-    fn layout(&self, candidates: &[u32], tiling: impl Fn(u32) -> Tiling) -> Laid {
+    /// The first candidate under which all slots fit in shared memory; under the last, the widest
+    /// that do not fit go to scratch.
+    fn layout(&self, candidates: [u32; 3], tiling: impl Fn(u32) -> Tiling) -> PhaseLayout {
         let slots = self.tile_slots();
         let room = u64::from((self.options.shared_limit / 4).saturating_sub(self.sums_of_groups()));
         let size = |t: &Tiling, s: &Slot| u64::from(t.capacity(s.axis)) * u64::from(s.width);
         let whole = |n: u32| tiling((n / ALIGN * ALIGN).max(ALIGN));
         let fits = |t: &Tiling| slots.iter().map(|(_, s)| size(t, s)).sum::<u64>() <= room;
-        let chosen = candidates.iter().map(|&n| whole(n)).find(fits);
-        let last = whole(candidates.last().copied().unwrap_or(ALIGN));
-        let tiling = chosen.unwrap_or(last);
+        let chosen = candidates.into_iter().map(whole).find(fits);
+        let tiling = chosen.unwrap_or(whole(candidates[2]));
         let mut order: Vec<usize> = (0..slots.len()).collect();
         order.sort_by_key(|&k| std::cmp::Reverse(slots[k].1.width));
         let mut all: u64 = slots.iter().map(|(_, s)| size(&tiling, s)).sum();
-        let mut far = vec![false; slots.len()];
+        let mut spilled = vec![false; slots.len()];
         for k in order {
             if all <= room {
                 break;
             }
-            far[k] = true;
+            spilled[k] = true;
             all -= size(&tiling, &slots[k].1);
         }
         let (mut laid, mut at, mut scratch) = (Vec::new(), 0, (0, 0));
-        for ((slot, s), far) in slots.iter().zip(far) {
-            let near = (!far).then_some(at);
-            laid.push(TileSlot { slot: *slot, axis: s.axis, near, far: scratch });
-            if !far {
+        for ((slot, s), spilled) in slots.iter().zip(spilled) {
+            let shared = (!spilled).then_some(at);
+            laid.push(TileSlot { slot: *slot, axis: s.axis, shared, scratch });
+            if !spilled {
                 // No more than there is room for.
                 at += size(&tiling, s) as u32;
             }
             // Those of entries lie in scratch where the tile is long.
             if tiling.entries > 0 && s.axis == tiling.axis {
                 scratch.1 = u32::saturating_add(scratch.1, s.width);
-            } else if far {
+            } else if spilled {
                 scratch.0 = u32::saturating_add(scratch.0, s.width);
             }
         }
-        Laid { tiling, slots: laid, shared: at, scratch }
+        PhaseLayout { tiling, slots: laid, shared: at, scratch }
     }
 
     /// Most numbers that the sums of a region's groups of threads take.
     fn sums_of_groups(&self) -> u32 {
         let all = |r: &crate::plan::region::Region| {
-            let sums = r.outputs.iter().filter(|o| o.combine != crate::plan::region::Combine::Store).count() as u32;
+            let sums = r.outputs.iter().filter(|o| o.mode != crate::plan::region::OutputMode::Store).count() as u32;
             sums * self.options.threads.min(r.width.saturating_mul(region::SUMMED))
         };
         let regions = self.phase.calls.iter().filter_map(|c| match &c.op {
@@ -393,8 +421,8 @@ impl Maker<'_> {
     }
 
     /// Joins the copies of the phase's partial sums.
-    fn join(&self, grid: Grid, numbering: &mut Numbering) -> Result<Made, Refusal> {
-        let (_, floats) = partials(self.unit, self.phase);
+    fn join(&self, grid: Grid, numbering: &mut ArgNumbering) -> Result<PhaseKernel, LoweringError> {
+        let (partials, floats) = partials(self.unit, self.phase)?;
         let tiles = match grid {
             Grid::Blocks(_) => Tiles::One,
             Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
@@ -402,7 +430,8 @@ impl Maker<'_> {
                     let elements = numbering.scalar(ScalarArg::Elements(axis));
                     Tiles::Samples { samples, elements, spread: self.spreads(axis) }
                 }
-                _ => Tiles::Word(numbering.scalar(ScalarArg::Tiles(tiling))),
+                Some(_) => Tiles::Word(numbering.scalar(ScalarArg::Tiles(tiling))),
+                None => return Err(format!("tiling {tiling} does not exist")),
             },
         };
         let mut kernel = self.kernel(format!("{}_join", self.name()), Walk::Join { tiles });
@@ -410,13 +439,12 @@ impl Maker<'_> {
         let copies = numbering.pointer(PointerArg::Partials);
         kernel.arrays.push(Array {
             name: "copies".into(),
-            numbers: Numbers::F32,
+            numbers: ElementKind::F32,
             rows: Rows::One,
             width: floats,
             stride: floats,
-            binding: Binding::Address(copies),
+            binding: ArrayBinding::Address(copies),
         });
-        let (partials, _) = partials(self.unit, self.phase);
         // A number of each run of copies and each column of a set; of moments three.
         let plane = self.options.chunks.div_ceil(RUN) * SET;
         let moments = self.phase.reductions.iter().any(|r| r.combine == Combine::Moments);
@@ -424,41 +452,45 @@ impl Maker<'_> {
         let sums = ArrayId(kernel.arrays.len() as u32);
         kernel.arrays.push(Array {
             name: "sums".into(),
-            numbers: Numbers::F32,
+            numbers: ElementKind::F32,
             rows: Rows::One,
             width: kernel.shared,
             stride: kernel.shared,
-            binding: Binding::Shared { offset: 0 },
+            binding: ArrayBinding::Shared { offset: 0 },
         });
         let mut sets = 0u32;
         for (r, p) in self.phase.reductions.iter().zip(&partials) {
             let into = self.unit.schedule.buffers.get(r.into.index());
             let into = into.ok_or_else(|| format!("buffer {} does not exist", r.into.0))?;
-            let (name, width, more) = match r.combine {
-                Combine::Sum => ("din_join_copies", p.width, String::new()),
-                Combine::Max => ("din_join_maxima", p.width, String::new()),
-                Combine::Moments => ("din_join_moments", p.width.saturating_sub(1) / 2, format!(", {plane}")),
+            let (how, width) = match r.combine {
+                Combine::Sum => (CopyJoin::Sum, p.width),
+                Combine::Max => (CopyJoin::Max, p.width),
+                Combine::Moments => (CopyJoin::Moments { plane }, p.width.saturating_sub(1) / 2),
             };
             let array = ArrayId(kernel.arrays.len() as u32);
             kernel.arrays.push(Array {
                 name: format!("b{}", r.into.0),
-                numbers: Numbers::F32,
+                numbers: ElementKind::F32,
                 rows: Rows::One,
                 width: into.width,
                 stride: into.width,
-                binding: Binding::Address(numbering.buffer(r.into)),
+                binding: ArrayBinding::Address(numbering.buffer(r.into)),
             });
-            let text =
-                format!("{name}<{width}, {floats}, {sets}{more}>(chunks, copies + {}u, sums, b{})", p.offset, r.into.0);
-            let whole = |array, column, columns| Seen { array, rows: Rows::One, column, columns };
-            let arrays =
-                vec![whole(ArrayId(0), p.offset, p.width), whole(sums, 0, kernel.shared), whole(array, 0, into.width)];
-            kernel.body.push(Statement::Call { text, arrays });
+            let view = |array, column, columns| ArrayView { array, rows: Rows::One, column, columns };
+            kernel.body.push(Stmt::Call(DeviceCall::JoinCopies {
+                how,
+                width,
+                stride: floats,
+                first_set: sets,
+                copies: view(ArrayId(0), p.offset, p.width),
+                sums: view(sums, 0, kernel.shared),
+                out: view(array, 0, into.width),
+            }));
             sets = u32::saturating_add(sets, width.div_ceil(SET));
         }
         let blocks = sets.clamp(1, JOINING);
         let launch = self.launch(&kernel, Grid::Blocks(blocks), &self.phase.calls, false);
-        Ok(Made { kernel, launch })
+        Ok(PhaseKernel { kernel, launch })
     }
 }
 

@@ -1,8 +1,8 @@
-// What generated kernels call. Written for NVRTC without any header; tests/shim gives the same names a meaning on the CPU, where the
-// first section is left out.
+// What generated kernels call. Written for NVRTC without any header; tests/shim gives the same
+// names a meaning on the CPU, where the first section is left out.
 
-typedef const unsigned long long* DinAddresses;
-typedef const unsigned* DinWords;
+typedef const unsigned long long* DinPointers;
+typedef const unsigned* DinScalars;
 
 #ifndef DIN_SHIM
 
@@ -14,9 +14,10 @@ template <class T> using DinPtr = T*;
 #define DIN_CALL_MEMBER __device__ __forceinline__
 #define DIN_TILE __device__ __forceinline__
 
-// In global memory, which the compiler cannot know by itself: a load that might be one from shared memory takes longer.
-template <class T> DIN_CALL T* din_pointer(DinAddresses address, unsigned number) {
-    T* at = reinterpret_cast<T*>(address[number]);
+// In global memory, which the compiler cannot know by itself: a load that might be one from shared
+// memory takes longer.
+template <class T> DIN_CALL T* din_pointer(DinPointers pointers, unsigned number) {
+    T* at = reinterpret_cast<T*>(pointers[number]);
     __builtin_assume(__isGlobal(at));
     return at;
 }
@@ -24,7 +25,7 @@ template <class T> DIN_CALL T* din_pointer(DinAddresses address, unsigned number
 extern __shared__ __align__(16) float din_memory[];
 
 DIN_CALL float* din_shared() { return din_memory; }
-DIN_CALL unsigned* din_shared_words() { return reinterpret_cast<unsigned*>(din_memory); }
+DIN_CALL unsigned* din_shared_u32() { return reinterpret_cast<unsigned*>(din_memory); }
 DIN_CALL unsigned din_thread() { return threadIdx.x; }
 DIN_CALL unsigned din_chunk() { return blockIdx.x; }
 DIN_CALL unsigned din_chunks() { return gridDim.x; }
@@ -34,17 +35,18 @@ DIN_CALL void din_barrier() { __syncthreads(); }
 // The value of another lane; all lanes of the warp take part.
 template <class T> DIN_CALL T din_shuffle_from(T x, unsigned lane) { return __shfl_sync(0xffffffffu, x, int(lane)); }
 
-// The lanes for which it holds, a bit each; all lanes of the warp take part.
+// The lanes for which it holds, one bit each; all lanes of the warp take part.
 DIN_CALL unsigned din_ballot(bool x) { return __ballot_sync(0xffffffffu, x); }
 // What lanes of the warp wrote before it is there for all of them behind it.
 DIN_CALL void din_warp_barrier() { __syncwarp(); }
 // How many bits are set.
-DIN_CALL unsigned din_ones(unsigned bits) { return unsigned(__popc(bits)); }
+DIN_CALL unsigned din_popcount(unsigned bits) { return unsigned(__popc(bits)); }
 
 DIN_CALL float din_infinity() { return __int_as_float(0x7f800000); }
 DIN_CALL float din_nan() { return __int_as_float(0x7fc00000); }
 
-// c += a b on a tensor core: a is 16 x 8 and b 8 x 8 for TF32, 16 x 16 and 16 x 8 for BF16, c is 16 x 8; fragments as PTX lays them out.
+// c += a b on a tensor core: a is 16 x 8 and b 8 x 8 for TF32, 16 x 16 and 16 x 8 for BF16, c is 16
+// x 8; fragments as PTX lays them out.
 DIN_CALL void din_mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -96,16 +98,17 @@ template <unsigned V = 4u, unsigned E> DIN_CALL void din_store(DinPtr<float> x, 
 
 DIN_CALL unsigned din_lane() { return din_thread() % 32u; }
 DIN_CALL unsigned din_warp() { return din_thread() / 32u; }
-DIN_CALL unsigned din_least(unsigned a, unsigned b) { return a < b ? a : b; }
+DIN_CALL unsigned din_min(unsigned a, unsigned b) { return a < b ? a : b; }
 // Where the share of one of `parts` in `all` begins.
-DIN_CALL unsigned din_share(unsigned part, unsigned all, unsigned parts) {
+DIN_CALL unsigned din_chunk_begin(unsigned part, unsigned all, unsigned parts) {
     return unsigned((unsigned long long)part * all / parts);
 }
 
-// Elements of a tile, at most `most`, that leaves a tile for each chunk; and how many tiles of so many there are.
-DIN_CALL unsigned din_spread(unsigned all, unsigned chunks, unsigned most) {
+// Elements of a tile, at most `most`, that leaves a tile for each chunk; and how many tiles of so
+// many there are.
+DIN_CALL unsigned din_adaptive_tile(unsigned all, unsigned chunks, unsigned most) {
     const unsigned each = all / chunks + (all % chunks != 0u ? 1u : 0u);
-    return each == 0u ? 1u : din_least(each, most);
+    return each == 0u ? 1u : din_min(each, most);
 }
 DIN_CALL unsigned din_tiles(unsigned all, unsigned each) { return all / each + (all % each != 0u ? 1u : 0u); }
 
@@ -190,8 +193,9 @@ DIN_CALL DinMoments din_chan(const DinMoments& a, const DinMoments& b) {
     return joined;
 }
 
-// Joins the moments of `rows` rows to `total`: WIDTH means, WIDTH sums of squares, the count. GROUPS threads a column sum every so many rows each, first
-// the numbers, then the squares of their differences from the mean; `sums` has room for both of each thread.
+// Joins the moments of `rows` rows to `total`: WIDTH means, WIDTH sums of squares, the count.
+// GROUPS threads a column sum every so many rows each, first the numbers, then the squares of their
+// differences from the mean; `sums` has room for both of each thread.
 template <unsigned WIDTH, unsigned STRIDE, unsigned GROUPS>
 DIN_CALL void din_moments(unsigned rows, DinPtr<const float> x, DinPtr<float> sums, DinPtr<float> total) {
     constexpr unsigned ROOM = DIN_THREADS;
@@ -237,16 +241,18 @@ DIN_CALL void din_moments(unsigned rows, DinPtr<const float> x, DinPtr<float> su
     if (din_thread() == 0u) total[2u * WIDTH] = count + float(rows);
 }
 
-// ---- Sums over the samples of requests. A number with few like it is summed by several threads, each every so many terms, and theirs are added in
-// order: who sums what depends on how many numbers the tile has.
+// ---- Sums over the samples of requests. A number with few like it is summed by several threads,
+// each every so many terms, and theirs are added in order: who sums what depends on how many
+// numbers the tile has.
 
-// Numbers `0..items` of `sum`; `sums` has room for a number a thread. A number has sixteen threads at most.
+// Numbers `0..items` of `sum`; `sums` has room for one value per thread. A number has sixteen
+// threads at most.
 template <class Sum> DIN_CALL void din_sum_terms(unsigned items, DinPtr<float> sums, const Sum& sum) {
     if (items == 0u || items > DIN_THREADS / 2u) {
         for (unsigned item = din_thread(); item < items; item += DIN_THREADS) sum.store(item, sum.terms(item, 0u, 1u));
         return;
     }
-    const unsigned parts = din_least(DIN_THREADS / items, 16u);
+    const unsigned parts = din_min(DIN_THREADS / items, 16u);
     const unsigned item = din_thread() % items, part = din_thread() / items;
     if (part < parts) sums[din_thread()] = sum.terms(item, part, parts);
     din_barrier();
@@ -272,7 +278,8 @@ template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfRequests {
     DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
 };
 
-// out_r = the sum of x_s over the samples s of request r, for the tile's requests from `first` on. `samples` has the first of each request.
+// out_r = the sum of x_s over the samples s of request r, for the tile's requests from `first` on.
+// `samples` has the first of each request.
 template <unsigned WIDTH, unsigned X, unsigned OUT>
 DIN_CALL void din_sum_samples(unsigned requests, unsigned first, DinPtr<const unsigned> samples, DinPtr<const float> x, DinPtr<float> sums,
                               DinPtr<float> out) {
@@ -301,8 +308,9 @@ template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfEntries {
     DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
 };
 
-// out_e = the sum of x at entry e over the samples of its request, for the tile's entries from `first` on; each sample has as many pairs as its
-// request has entries. `samples` and `entries` have the first of each request, `pairs` of each sample.
+// out_e = the sum of x at entry e over the samples of its request, for the tile's entries from
+// `first` on; each sample has as many pairs as its request has entries. `samples` and `entries`
+// have the first of each request, `pairs` of each sample.
 template <unsigned WIDTH, unsigned X, unsigned OUT>
 DIN_CALL void din_sum_pairs(unsigned count, unsigned first, DinPtr<const unsigned> samples, DinPtr<const unsigned> request,
                             DinPtr<const unsigned> entries, DinPtr<const unsigned> pairs, DinPtr<const float> x, DinPtr<float> sums,
@@ -326,7 +334,8 @@ template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfGroup {
     DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
 };
 
-// out_g = the sum of x_i over the elements i that g stands for, members[begins[g]..begins[g + 1]], for the tile's elements from `first` on.
+// out_g = the sum of x_i over the elements i that g stands for, members[begins[g]..begins[g + 1]],
+// for the tile's elements from `first` on.
 template <unsigned WIDTH, unsigned X, unsigned OUT>
 DIN_CALL void din_sum_group(unsigned elements, unsigned first, DinPtr<const unsigned> begins, DinPtr<const unsigned> members,
                             DinPtr<const float> x, DinPtr<float> sums, DinPtr<float> out) {

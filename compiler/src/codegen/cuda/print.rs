@@ -1,19 +1,21 @@
-//! A verified kernel as CUDA C++: one statement a line, names that tell what they are. The names `first1`, `count1` are the tile's
-//! first sample and their number, `first2`, `count2` those of the entries of axis 2; `ends2` is where the entries of each sample end.
+//! A verified kernel as CUDA C++: one statement per line, with descriptive names. `first1` and
+//! `count1` are the tile's first sample and its number of samples, `first2` and `count2` those of
+//! the entries of axis 2; `ends2` is where the entries of each sample end.
 
-use super::tree::{
-    Array, Binding, Bound, Column, Combine, Element, Kernel, Numbers, Range, Row, Rows, Statement, Tiles, Type, Value,
-    Var, Walk,
+use super::kernel_ir::{
+    Accumulation, Array, ArrayBinding, ArrayId, Column, Element, ElementKind, IndexBound, KernelIr, LocalVar,
+    LoopRange, Row, Rows, Stmt, Tiles, ValueExpr, Var, VarType, Walk,
 };
+use super::print_call;
 use crate::graph::{BinaryOp, UnaryOp};
 use din_program::schedule::{AxisId, GLOBAL};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-const PARAMETERS: &str = "DinAddresses address, DinWords batch, DinPtr<float> scratch";
+const PARAMETERS: &str = "DinPointers pointers, DinScalars scalars, DinPtr<float> scratch";
 
 struct Printer<'a> {
-    kernel: &'a Kernel,
+    kernel: &'a KernelIr,
     text: String,
     depth: usize,
     /// Variables that change.
@@ -21,7 +23,7 @@ struct Printer<'a> {
 }
 
 /// The kernel's text, with a blank line behind it.
-pub fn print(kernel: &Kernel) -> String {
+pub fn print(kernel: &KernelIr) -> String {
     let mut p = Printer { kernel, text: String::new(), depth: 0, mutable: BTreeSet::new() };
     collect(&kernel.body, &mut p.mutable);
     for line in &kernel.comment {
@@ -31,57 +33,56 @@ pub fn print(kernel: &Kernel) -> String {
         Walk::Once => p.once(),
         Walk::Join { tiles } => p.join(tiles),
         Walk::Samples { unit, samples, elements, spread } => p.samples(unit, samples, elements, spread),
-        Walk::Sequence { unit, axis, entries, tiles, longest, bounds, offsets, .. } => {
-            p.sequence(unit, axis, entries, [tiles, longest, bounds, offsets]);
+        Walk::Sequence { unit, axis, samples, entries, tiles, longest, bounds, offsets } => {
+            p.sequence(unit, axis, (samples, entries), [tiles, longest, bounds, offsets]);
         }
     }
     p.text.push('\n');
     p.text
 }
 
-fn collect(body: &[Statement], mutable: &mut BTreeSet<u32>) {
+fn collect(body: &[Stmt], mutable: &mut BTreeSet<u32>) {
     for s in body {
         match s {
-            Statement::Combine { to, .. } => {
+            Stmt::Accumulate { to, .. } => {
                 mutable.insert(to.0);
             }
-            Statement::For { body, .. }
-            | Statement::Split { body, .. }
-            | Statement::Single { body, .. }
-            | Statement::FirstLane { body } => collect(body, mutable),
-            Statement::Comment(_)
-            | Statement::Let { .. }
-            | Statement::Store { .. }
-            | Statement::Join { .. }
-            | Statement::Barrier
-            | Statement::Call { .. } => {}
+            Stmt::For { body, .. }
+            | Stmt::Split { body, .. }
+            | Stmt::Single { body, .. }
+            | Stmt::FirstLane { body } => collect(body, mutable),
+            Stmt::Comment(_)
+            | Stmt::Let { .. }
+            | Stmt::Store { .. }
+            | Stmt::AccumulateInto { .. }
+            | Stmt::Barrier
+            | Stmt::Call(_) => {}
         }
     }
 }
 
 /// Whether the entries of single samples are walked.
-fn ends(body: &[Statement]) -> bool {
+fn ends(body: &[Stmt]) -> bool {
     body.iter().any(|s| match s {
-        Statement::For { range: Range::Entries { .. }, .. } => true,
-        Statement::For { body, .. }
-        | Statement::Split { body, .. }
-        | Statement::Single { body, .. }
-        | Statement::FirstLane { body } => ends(body),
-        Statement::Call { text, .. } => text.contains("ends"),
-        Statement::Let { value: Value::Paired { .. }, .. } => true,
-        Statement::Comment(_)
-        | Statement::Let { .. }
-        | Statement::Combine { .. }
-        | Statement::Store { .. }
-        | Statement::Join { .. }
-        | Statement::Barrier => false,
+        Stmt::For { range: LoopRange::Entries { .. }, .. } => true,
+        Stmt::For { body, .. } | Stmt::Split { body, .. } | Stmt::Single { body, .. } | Stmt::FirstLane { body } => {
+            ends(body)
+        }
+        Stmt::Call(call) => call.needs_ends(),
+        Stmt::Let { value: ValueExpr::Paired { .. }, .. } => true,
+        Stmt::Comment(_)
+        | Stmt::Let { .. }
+        | Stmt::Accumulate { .. }
+        | Stmt::Store { .. }
+        | Stmt::AccumulateInto { .. }
+        | Stmt::Barrier => false,
     })
 }
 
 /// Whether a tile buffer lies in scratch where the tile is long.
-fn moves(kernel: &Kernel, a: &Array) -> bool {
+fn moves(kernel: &KernelIr, a: &Array) -> bool {
     let entries = matches!(a.rows, Rows::Local(d) if Some(d) == kernel.walk.under());
-    entries && matches!(a.binding, Binding::Slot { near: Some(_), .. })
+    entries && matches!(a.binding, ArrayBinding::Slot { shared: Some(_), .. })
 }
 
 /// Elements of an axis in the tile.
@@ -123,8 +124,8 @@ impl Printer<'_> {
         self.line(&format!("extern \"C\" DIN_KERNEL({}) {}({PARAMETERS})", k.threads, k.name));
         self.line("{");
         self.depth += 1;
-        self.line(&format!("address += din_instance() * {a}u;"));
-        self.line(&format!("batch += din_instance() * {w}u;"));
+        self.line(&format!("pointers += din_instance() * {a}u;"));
+        self.line(&format!("scalars += din_instance() * {w}u;"));
     }
 
     /// The block's copies at their start.
@@ -133,7 +134,7 @@ impl Printer<'_> {
             return;
         };
         self.line(&format!(
-            "const DinPtr<float> copy = din_pointer<float>(address, {address}u) + size_t(din_chunk()) * {numbers}u;"
+            "const DinPtr<float> copy = din_pointer<float>(pointers, {address}u) + size_t(din_chunk()) * {numbers}u;"
         ));
         let filled = self.kernel.partials.iter().filter(|p| !p.stored);
         for p in filled.clone() {
@@ -159,14 +160,14 @@ impl Printer<'_> {
             Tiles::One => "1u".into(),
             Tiles::Samples { samples, elements, spread: true } => {
                 let chunks = self.kernel.chunks;
-                format!("din_tiles(batch[{elements}], din_spread(batch[{elements}], {chunks}u, {samples}u))")
+                format!("din_tiles(scalars[{elements}], din_adaptive_tile(scalars[{elements}], {chunks}u, {samples}u))")
             }
             Tiles::Samples { samples, elements, spread: false } => {
-                format!("(batch[{elements}] + {}u) / {samples}u", samples.saturating_sub(1))
+                format!("(scalars[{elements}] + {}u) / {samples}u", samples.saturating_sub(1))
             }
-            Tiles::Word(number) => format!("batch[{number}]"),
+            Tiles::Word(number) => format!("scalars[{number}]"),
         };
-        self.line(&format!("const unsigned chunks = din_least({tiles}, {}u);", self.kernel.chunks));
+        self.line(&format!("const unsigned chunks = din_min({tiles}, {}u);", self.kernel.chunks));
         self.arrays();
         self.statements(&self.kernel.body);
         self.close();
@@ -175,23 +176,23 @@ impl Printer<'_> {
     fn samples(&mut self, unit: AxisId, samples: u32, elements: u32, spread: bool) {
         let u = unit.0;
         self.entry();
-        self.line(&format!("const unsigned elements = batch[{elements}];"));
+        self.line(&format!("const unsigned elements = scalars[{elements}];"));
         let each = if spread { "each".into() } else { format!("{samples}u") };
         if spread {
             let chunks = self.kernel.chunks;
-            self.line(&format!("const unsigned each = din_spread(elements, {chunks}u, {samples}u);"));
+            self.line(&format!("const unsigned each = din_adaptive_tile(elements, {chunks}u, {samples}u);"));
             self.line("const unsigned tiles = din_tiles(elements, each);");
         } else {
             self.line(&format!("const unsigned tiles = (elements + {}u) / {samples}u;", samples.saturating_sub(1)));
         }
         self.chunk();
         self.copies();
-        self.far(samples, false);
+        self.spill(samples, false);
         self.open("for (unsigned tile = begin; tile < end; ++tile)");
         self.line(&format!("const unsigned first{u} = tile * {each};"));
-        self.line(&format!("const unsigned count{u} = din_least(elements - first{u}, {each});"));
-        if self.kernel.asks_first() {
-            self.line("const bool fresh = tile == begin;");
+        self.line(&format!("const unsigned count{u} = din_min(elements - first{u}, {each});"));
+        if self.kernel.needs_first_tile() {
+            self.line("const bool first_tile = tile == begin;");
         }
         self.arrays();
         self.statements(&self.kernel.body);
@@ -200,24 +201,30 @@ impl Printer<'_> {
         self.close();
     }
 
-    fn sequence(&mut self, unit: AxisId, axis: AxisId, entries: u32, [tiles, longest, bounds, offsets]: [u32; 4]) {
+    fn sequence(
+        &mut self,
+        unit: AxisId,
+        axis: AxisId,
+        (samples, entries): (u32, u32),
+        [tiles, longest, bounds, offsets]: [u32; 4],
+    ) {
         let (k, u, d) = (self.kernel, unit.0, axis.0);
         let slots = k.arrays.iter().any(|a| moves(k, a));
-        let fresh = if k.asks_first() { ", bool fresh" } else { "" };
+        let first_tile = if k.needs_first_tile() { ", bool first_tile" } else { "" };
         let copy = if k.copies.is_some() { ", DinPtr<float> copy" } else { "" };
-        let size = if k.scratch == (0, 0) { String::new() } else { ", DinPtr<float> far, unsigned longest".into() };
+        let size = if k.scratch == (0, 0) { String::new() } else { ", DinPtr<float> spill, unsigned longest".into() };
         if slots {
             self.line("template <bool Short>");
         }
         self.line(&format!(
-            "DIN_TILE void {}_tile(DinAddresses address, DinWords batch, unsigned first{u}, unsigned count{u}, unsigned first{d}, unsigned count{d}{size}{copy}{fresh})",
+            "DIN_TILE void {}_tile(DinPointers pointers, DinScalars scalars, unsigned first{u}, unsigned count{u}, unsigned first{d}, unsigned count{d}{size}{copy}{first_tile})",
             k.name
         ));
         self.line("{");
         self.depth += 1;
         if ends(&k.body) {
             self.line(&format!(
-                "const DinPtr<const unsigned> ends{d} = din_pointer<const unsigned>(address, {offsets}u) + first{u};"
+                "const DinPtr<const unsigned> ends{d} = din_pointer<const unsigned>(pointers, {offsets}u) + first{u};"
             ));
         }
         self.arrays();
@@ -225,27 +232,28 @@ impl Printer<'_> {
         self.close();
         self.line("");
         self.entry();
-        self.line(&format!("const unsigned tiles = batch[{tiles}];"));
+        self.line(&format!("const unsigned tiles = scalars[{tiles}];"));
         if k.scratch != (0, 0) {
-            self.line(&format!("const unsigned longest = batch[{longest}];"));
+            self.line(&format!("const unsigned longest = scalars[{longest}];"));
         }
         self.chunk();
         self.copies();
-        let Walk::Sequence { samples, .. } = k.walk else { return };
-        self.far(samples, true);
-        self.line(&format!("const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(address, {bounds}u);"));
-        self.line(&format!("const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(address, {offsets}u);"));
+        self.spill(samples, true);
+        self.line(&format!("const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, {bounds}u);"));
+        self.line(&format!(
+            "const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(pointers, {offsets}u);"
+        ));
         self.open("for (unsigned tile = begin; tile < end; ++tile)");
         self.line(&format!("const unsigned first{u} = bounds[tile];"));
         self.line(&format!("const unsigned count{u} = bounds[tile + 1] - first{u};"));
         self.line(&format!("const unsigned first{d} = offsets[first{u}];"));
         self.line(&format!("const unsigned count{d} = offsets[first{u} + count{u}] - first{d};"));
-        let size = if k.scratch == (0, 0) { "" } else { ", far, longest" };
+        let size = if k.scratch == (0, 0) { "" } else { ", spill, longest" };
         let copy = if k.copies.is_some() { ", copy" } else { "" };
-        let fresh = if k.asks_first() { ", tile == begin" } else { "" };
+        let first_tile = if k.needs_first_tile() { ", tile == begin" } else { "" };
         let call = |short: &str| {
             format!(
-                "{}_tile{short}(address, batch, first{u}, count{u}, first{d}, count{d}{size}{copy}{fresh});",
+                "{}_tile{short}(pointers, scalars, first{u}, count{u}, first{d}, count{d}{size}{copy}{first_tile});",
                 k.name
             )
         };
@@ -268,21 +276,21 @@ impl Printer<'_> {
     /// Tiles of the block.
     fn chunk(&mut self) {
         let chunks = self.kernel.chunks;
-        self.line(&format!("const unsigned chunks = din_least(tiles, {chunks}u);"));
+        self.line(&format!("const unsigned chunks = din_min(tiles, {chunks}u);"));
         self.line("if (din_chunk() >= chunks) return;");
-        self.line("const unsigned begin = din_share(din_chunk(), tiles, chunks);");
-        self.line("const unsigned end = din_share(din_chunk() + 1u, tiles, chunks);");
+        self.line("const unsigned begin = din_chunk_begin(din_chunk(), tiles, chunks);");
+        self.line("const unsigned end = din_chunk_begin(din_chunk() + 1u, tiles, chunks);");
     }
 
     /// The block's scratch: so many numbers a sample, and an entry of the longest tile.
-    fn far(&mut self, samples: u32, entries: bool) {
+    fn spill(&mut self, samples: u32, entries: bool) {
         let (sample, entry) = self.kernel.scratch;
         if (sample, entry) == (0, 0) {
             return;
         }
         let entries = if entries { format!(" + size_t(longest) * {entry}u") } else { String::new() };
         self.line(&format!(
-            "const DinPtr<float> far = scratch + (size_t(din_instance()) * {}u + din_chunk()) * ({}u{entries});",
+            "const DinPtr<float> spill = scratch + (size_t(din_instance()) * {}u + din_chunk()) * ({}u{entries});",
             self.kernel.chunks,
             u64::from(samples) * u64::from(sample)
         ));
@@ -303,29 +311,29 @@ impl Printer<'_> {
     }
 
     fn binding(&self, a: &Array) -> String {
-        let ty = if a.numbers == Numbers::F32 { "float" } else { "const unsigned" };
+        let ty = if a.numbers == ElementKind::F32 { "float" } else { "const unsigned" };
         let value = match a.binding {
-            Binding::Address(number) => {
-                let base = format!("din_pointer<{ty}>(address, {number}u)");
+            ArrayBinding::Address(number) => {
+                let base = format!("din_pointer<{ty}>(pointers, {number}u)");
                 match a.rows {
                     Rows::Local(d) if a.stride == 1 => format!("{base} + first{}", d.0),
                     Rows::Local(d) => format!("{base} + size_t(first{}) * {}u", d.0, a.stride),
                     Rows::One | Rows::Whole(_) | Rows::Table(_) => base,
                 }
             }
-            Binding::Partial { offset } => format!("copy + {offset}u"),
-            Binding::Shared { offset } => format!("din_shared() + {offset}u"),
-            Binding::Slot { near, far } => {
+            ArrayBinding::Partial { offset } => format!("copy + {offset}u"),
+            ArrayBinding::Shared { offset } => format!("din_shared() + {offset}u"),
+            ArrayBinding::Slot { shared, scratch } => {
                 let samples = match self.kernel.walk {
                     Walk::Once | Walk::Join { .. } => 0,
                     Walk::Samples { samples, .. } | Walk::Sequence { samples, .. } => samples,
                 };
-                let mut away = format!("far + {}u", u64::from(far.0) * u64::from(samples));
-                if far.1 > 0 {
+                let mut away = format!("spill + {}u", u64::from(scratch.0) * u64::from(samples));
+                if scratch.1 > 0 {
                     // Writing to a string cannot fail.
-                    let _ = write!(away, " + size_t(longest) * {}u", far.1);
+                    let _ = write!(away, " + size_t(longest) * {}u", scratch.1);
                 }
-                match near {
+                match shared {
                     None => away,
                     Some(at) if moves(self.kernel, a) => format!("Short ? din_shared() + {at}u : {away}"),
                     Some(at) => format!("din_shared() + {at}u"),
@@ -335,42 +343,42 @@ impl Printer<'_> {
         format!("const DinPtr<{ty}> {} = {value};", a.name)
     }
 
-    fn statements(&mut self, body: &[Statement]) {
+    fn statements(&mut self, body: &[Stmt]) {
         for s in body {
             self.statement(s);
         }
     }
 
-    fn statement(&mut self, s: &Statement) {
+    fn statement(&mut self, s: &Stmt) {
         match s {
-            Statement::Comment(text) => self.line(&format!("// {text}")),
-            Statement::Let { to, value } => {
+            Stmt::Comment(text) => self.line(&format!("// {text}")),
+            Stmt::Let { to, value } => {
                 let (name, ty) = self.typed(*to);
                 let constant = if self.mutable.contains(&to.0) { "" } else { "const " };
                 let value = self.value(value, ty == "double");
                 self.line(&format!("{constant}{ty} {name} = {value};"));
             }
-            Statement::Combine { to, how, value } => {
+            Stmt::Accumulate { to, how, value } => {
                 let to = self.name(*to);
                 let text = format!("{to} = {};", joined(*how, &to, &self.name(*value)));
                 self.line(&text);
             }
-            Statement::Store { at, value } => {
+            Stmt::Store { at, value } => {
                 let (at, value) = (self.element(at), self.stored(*value));
                 self.line(&format!("{at} = {value};"));
             }
-            Statement::Join { at, how, value } => {
+            Stmt::AccumulateInto { at, how, value } => {
                 let (at, value) = (self.element(at), self.stored(*value));
                 let old = format!("float({at})");
                 self.line(&format!("{at} = {};", joined(*how, &old, &value)));
             }
-            Statement::For { over, range, body } => {
+            Stmt::For { over, range, body } => {
                 let text = self.range(&self.name(*over), range);
                 self.open(&text);
                 self.statements(body);
                 self.close();
             }
-            Statement::Split { width, groups, column, group, thread, body } => {
+            Stmt::Split { width, groups, column, group, thread, body } => {
                 let (column, group, thread) = (self.name(*column), self.name(*group), self.name(*thread));
                 self.line(&format!("const unsigned {thread} = din_thread();"));
                 if width * groups < self.kernel.threads {
@@ -391,41 +399,44 @@ impl Printer<'_> {
                 self.statements(body);
                 self.close();
             }
-            Statement::Single { body } => {
+            Stmt::Single { body } => {
                 self.open("if (din_thread() == 0u)");
                 self.statements(body);
                 self.close();
             }
-            Statement::FirstLane { body } => {
+            Stmt::FirstLane { body } => {
                 self.open("if (din_lane() == 0u)");
                 self.statements(body);
                 self.close();
             }
-            Statement::Barrier => self.line("din_barrier();"),
-            Statement::Call { text, .. } => self.line(&format!("{text};")),
+            Stmt::Barrier => self.line("din_barrier();"),
+            Stmt::Call(call) => {
+                let text = print_call::call(self.kernel, call);
+                self.line(&format!("{text};"));
+            }
         }
     }
 
-    fn range(&self, i: &str, range: &Range) -> String {
+    fn range(&self, i: &str, range: &LoopRange) -> String {
         let threads = self.kernel.threads;
         match *range {
-            Range::Columns { width } => {
+            LoopRange::Columns { width } => {
                 format!("for (unsigned {i} = din_thread(); {i} < {width}u; {i} += {threads}u)")
             }
-            Range::Grid { width } => {
+            LoopRange::Grid { width } => {
                 format!(
                     "for (unsigned {i} = din_chunk() * {threads}u + din_thread(); {i} < {width}u; {i} += din_chunks() * {threads}u)"
                 )
             }
-            Range::Lanes { width } => format!("for (unsigned {i} = din_lane(); {i} < {width}u; {i} += 32u)"),
-            Range::Rows { axis, group, groups } => {
+            LoopRange::Lanes { width } => format!("for (unsigned {i} = din_lane(); {i} < {width}u; {i} += 32u)"),
+            LoopRange::Rows { axis, group, groups } => {
                 let from = group.map_or("0u".into(), |g| self.name(g));
                 format!("for (unsigned {i} = {from}; {i} < {}; {i} += {groups}u)", count(axis))
             }
-            Range::Warps { axis } => {
+            LoopRange::Warps { axis } => {
                 format!("for (unsigned {i} = din_warp(); {i} < {}; {i} += {}u)", count(axis), threads / 32)
             }
-            Range::Entries { axis, sample } => {
+            LoopRange::Entries { axis, sample } => {
                 let (d, s) = (axis.0, self.name(sample));
                 format!(
                     "for (unsigned {i} = ends{d}[{s}] - first{d}, stop = ends{d}[{s} + 1u] - first{d}; {i} < stop; ++{i})"
@@ -434,15 +445,23 @@ impl Printer<'_> {
         }
     }
 
+    fn variable(&self, v: Var) -> &LocalVar {
+        self.kernel.named(v).expect("verified kernels name variables that exist")
+    }
+
+    fn array(&self, id: ArrayId) -> &Array {
+        self.kernel.array(id).expect("verified kernels name arrays that exist")
+    }
+
     fn name(&self, v: Var) -> String {
-        self.kernel.named(v).map_or_else(String::new, |v| v.name.clone())
+        self.variable(v).name.clone()
     }
 
     fn typed(&self, v: Var) -> (String, &'static str) {
-        let ty = match self.kernel.named(v).map(|v| v.ty) {
-            Some(Type::F64) => "double",
-            Some(Type::Index(_)) => "unsigned",
-            _ => "float",
+        let ty = match self.variable(v).ty {
+            VarType::F64 => "double",
+            VarType::Index(_) => "unsigned",
+            VarType::F32 => "float",
         };
         (self.name(v), ty)
     }
@@ -455,7 +474,7 @@ impl Printer<'_> {
     }
 
     fn element(&self, at: &Element) -> String {
-        let Some(a) = self.kernel.array(at.array) else { return String::new() };
+        let a = self.array(at.array);
         let column = match at.column {
             Column::Fixed(0) => String::new(),
             Column::Fixed(c) => format!("{c}u"),
@@ -479,19 +498,19 @@ impl Printer<'_> {
         format!("{}[{index}]", a.name)
     }
 
-    fn value(&self, value: &Value, double: bool) -> String {
+    fn value(&self, value: &ValueExpr, double: bool) -> String {
         let number = |x: f64| number(x, double);
         match *value {
-            Value::Number(x) => number(x),
-            Value::Load(at) => {
+            ValueExpr::Number(x) => number(x),
+            ValueExpr::Load(at) => {
                 let text = self.element(&at);
-                match self.kernel.array(at.array).map(|a| a.numbers) {
-                    Some(Numbers::Index(Bound::Local(d))) => format!("{text} - first{}", d.0),
-                    Some(Numbers::F32) if double => format!("double(float({text}))"),
-                    _ => text,
+                match self.array(at.array).numbers {
+                    ElementKind::Index(IndexBound::Local(d)) => format!("{text} - first{}", d.0),
+                    ElementKind::F32 if double => format!("double(float({text}))"),
+                    ElementKind::F32 | ElementKind::Index(_) => text,
                 }
             }
-            Value::Unary(op, a) => {
+            ValueExpr::Unary(op, a) => {
                 let a = self.name(a);
                 match op {
                     UnaryOp::Negate => format!("-{a}"),
@@ -506,7 +525,7 @@ impl Printer<'_> {
                     UnaryOp::Not => format!("{a} == {} ? {} : {}", number(0.0), number(1.0), number(0.0)),
                 }
             }
-            Value::Binary(op, a, b) => {
+            ValueExpr::Binary(op, a, b) => {
                 let (a, b) = (self.name(a), self.name(b));
                 let compare = |sign: &str| format!("{a} {sign} {b} ? {} : {}", number(1.0), number(0.0));
                 match op {
@@ -522,23 +541,23 @@ impl Printer<'_> {
                     BinaryOp::Equal => compare("=="),
                 }
             }
-            Value::Power(a, n) => format!("din_power<{n}>({})", self.name(a)),
-            Value::Select(c, a, b) => {
+            ValueExpr::Power(a, n) => format!("din_power<{n}>({})", self.name(a)),
+            ValueExpr::Select(c, a, b) => {
                 format!("{} != {} ? {} : {}", self.name(c), number(0.0), self.name(a), self.name(b))
             }
-            Value::Paired { first, row, sample } => {
-                let d = self.kernel.walk.under().unwrap_or(GLOBAL).0;
+            ValueExpr::Paired { first, row, sample } => {
+                let d = self.kernel.walk.under().expect("verified: pairs are in tiles of entries").0;
                 let (first, row, sample) = (self.name(first), self.name(row), self.name(sample));
                 format!("{first} + ({row} - (ends{d}[{sample}] - first{d}))")
             }
-            Value::WarpSum(a) => format!("din_warp_sum({})", self.name(a)),
+            ValueExpr::WarpSum(a) => format!("din_warp_sum({})", self.name(a)),
         }
     }
 }
 
-fn joined(how: Combine, old: &str, value: &str) -> String {
+fn joined(how: Accumulation, old: &str, value: &str) -> String {
     match how {
-        Combine::Add => format!("{old} + {value}"),
-        Combine::Max => format!("{value} < {old} ? {old} : {value}"),
+        Accumulation::Add => format!("{old} + {value}"),
+        Accumulation::Max => format!("{value} < {old} ? {old} : {value}"),
     }
 }

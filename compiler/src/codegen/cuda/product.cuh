@@ -1,9 +1,10 @@
-// ---- Products: c(i, j) receives the sum over parts p and k < K of a(p, i, k) b(p, k, j), for i < rows and j < N, in the order of p and k. A thread (a
-// lane) has the same elements in every call of equal sizes.
+// ---- Products: c(i, j) receives the sum over parts p and k < K of a(p, i, k) b(p, k, j), for i <
+// rows and j < N, in the order of p and k. A thread (a lane) has the same elements in every call of
+// equal sizes.
 
-// How threads share N columns: each of GROUPS has S of them, in fours that it can load at once where V is 4, the rest one by one. Neighbours have
-// neighbouring columns.
-template <unsigned N, unsigned S, unsigned V> struct DinShare {
+// How threads share N columns: each of GROUPS has S of them, in fours that it can load at once
+// where V is 4, the rest one by one. Neighbours have neighbouring columns.
+template <unsigned N, unsigned S, unsigned V> struct DinColumnSplit {
     static constexpr unsigned GROUPS = (N + S - 1u) / S, FOURS = V == 4u && N % 4u == 0u ? S / 4u * 4u : 0u;
     static DIN_CALL_MEMBER unsigned column(unsigned group, unsigned s) {
         return s + 1u <= FOURS ? (s / 4u * GROUPS + group) * 4u + s % 4u : s * GROUPS + group;
@@ -12,7 +13,7 @@ template <unsigned N, unsigned S, unsigned V> struct DinShare {
     static DIN_CALL_MEMBER unsigned within(unsigned group, unsigned s) {
         const unsigned at = column(group, s);
         if (N == GROUPS * S) return at;
-        return s + 1u <= FOURS ? din_least(at, N - 4u + s % 4u) : din_least(at, N - 1u);
+        return s + 1u <= FOURS ? din_min(at, N - 4u + s % 4u) : din_min(at, N - 1u);
     }
     // x at the columns.
     static DIN_CALL_MEMBER void load(DinPtr<const float> x, const unsigned (&column)[S], float (&to)[S]) {
@@ -58,10 +59,11 @@ DIN_CALL void din_step(unsigned p, unsigned k, const A& a, const B& b, const typ
             for (unsigned s = 0u; s < S; ++s) sum[r][s] += u[r][e] * v[e][s];
 }
 
-// In f32: a thread has R x S numbers. Its rows lie as far apart as there are threads below each other, so that all have equally many.
+// In f32: a thread has R x S numbers. Its rows lie as far apart as there are threads below each
+// other, so that all have equally many.
 template <unsigned K, unsigned N, unsigned R, unsigned S, class A, class B, class C>
 DIN_CALL void din_product_f32(unsigned rows, const A& a, const B& b, const C& c) {
-    typedef DinShare<N, S, B::V> Share;
+    typedef DinColumnSplit<N, S, B::V> Share;
     constexpr unsigned V = A::V;
     const unsigned down = (rows + R - 1u) / R;
     for (unsigned tile = din_thread(); tile < down * Share::GROUPS; tile += DIN_THREADS) {
@@ -70,7 +72,7 @@ DIN_CALL void din_product_f32(unsigned rows, const A& a, const B& b, const C& c)
         unsigned j[S];
         float sum[R][S];
 #pragma unroll
-        for (unsigned r = 0u; r < R; ++r) row[r] = a.row(din_least(below + r * down, rows - 1u));
+        for (unsigned r = 0u; r < R; ++r) row[r] = a.row(din_min(below + r * down, rows - 1u));
 #pragma unroll
         for (unsigned s = 0u; s < S; ++s) j[s] = Share::within(beside, s);
 #pragma unroll
@@ -91,11 +93,12 @@ DIN_CALL void din_product_f32(unsigned rows, const A& a, const B& b, const C& c)
     }
 }
 
-// c(i, j) receives the sum over k < depth of a(k, i) b(k, j), for i < M: both are read along their rows.
+// c(i, j) receives the sum over k < depth of a(k, i) b(k, j), for i < M: both are read along their
+// rows.
 template <unsigned M, unsigned N, unsigned R, unsigned S, class A, class B, class C>
 DIN_CALL void din_outer_f32(unsigned depth, const A& a, const B& b, const C& c) {
-    typedef DinShare<M, R, A::V> Down;
-    typedef DinShare<N, S, B::V> Across;
+    typedef DinColumnSplit<M, R, A::V> Down;
+    typedef DinColumnSplit<N, S, B::V> Across;
     for (unsigned tile = din_thread(); tile < Down::GROUPS * Across::GROUPS; tile += DIN_THREADS) {
         const unsigned below = tile / Across::GROUPS, beside = tile % Across::GROUPS;
         unsigned i[R], j[S];
@@ -128,14 +131,16 @@ DIN_CALL void din_outer_f32(unsigned depth, const A& a, const B& b, const C& c) 
 
 #if DIN_PRECISION != 0
 
-// On tensor cores a warp has 16 I x 8 J numbers, in fragments. Beyond the last row and column the last is read again, and beyond the depth operands
-// are 0. A fragment is rounded once and used by all that it meets.
+// On tensor cores a warp has 16 I x 8 J numbers, in fragments. Beyond the last row and column the
+// last is read again, and beyond the depth operands are 0. A fragment is rounded once and used by
+// all that it meets.
 #define DIN_DEEP (DIN_PRECISION == 1 ? 8u : 16u)
 
 // Where a lane's fragments begin along k.
 DIN_CALL unsigned din_begin() { return DIN_PRECISION == 1 ? din_lane() % 4u : din_lane() % 4u * 2u; }
 
-// The number, or the two numbers along k, of register e of a lane's fragment; `x` is where the lane begins, `left` how far the end of k is from there.
+// The number, or the two numbers along k, of register e of a lane's fragment; `x` is where the lane
+// begins, `left` how far the end of k is from there.
 template <bool WHOLE, unsigned STEP> DIN_CALL unsigned din_fragment(DinPtr<const float> x, unsigned e, unsigned left) {
 #if DIN_PRECISION == 1
     return din_tf32(WHOLE || e * 4u < left ? float(x[e * 4u * STEP]) : 0.0f);
@@ -188,12 +193,12 @@ DIN_CALL void din_product_mma(unsigned rows, unsigned depth, const A& a, const B
 #pragma unroll
             for (unsigned i = 0u; i < 2u * I; ++i) {
                 const unsigned at = top + i * 8u;
-                row[i] = a.line(p, A::ROWS > 0u && A::ROWS % (16u * I) == 0u ? at : din_least(at, rows - 1u)) + din_begin() * A::STEP;
+                row[i] = a.line(p, A::ROWS > 0u && A::ROWS % (16u * I) == 0u ? at : din_min(at, rows - 1u)) + din_begin() * A::STEP;
             }
 #pragma unroll
             for (unsigned j = 0u; j < J; ++j) {
                 const unsigned at = left + j * 8u + group;
-                column[j] = b.line(p, N % (8u * J) == 0u ? at : din_least(at, N - 1u)) + din_begin() * B::STEP;
+                column[j] = b.line(p, N % (8u * J) == 0u ? at : din_min(at, N - 1u)) + din_begin() * B::STEP;
             }
             unsigned k = 0u;
 #pragma unroll 2
@@ -238,7 +243,7 @@ DIN_CALL void din_product(unsigned rows, const A& a, const B& b, const C& c) {
 }
 
 // An operand of an outer product, of M columns, as the left one of a product.
-template <unsigned M, class A> struct DinTurned {
+template <unsigned M, class A> struct DinOuterOperand {
     static constexpr unsigned PARTS = 1u, STEP = A::STEP, ROWS = M;
     A a;
     DIN_CALL_MEMBER DinPtr<const float> line(unsigned part, unsigned i) const { return a.line(part, i); }
@@ -249,7 +254,7 @@ template <unsigned M, unsigned N, unsigned R, unsigned S, class A, class B, clas
 DIN_CALL void din_outer(unsigned depth, const A& a, const B& b, const C& c) {
 #if DIN_PRECISION != 0
     if (N >= 8u) {
-        const DinTurned<M, A> turned = {a};
+        const DinOuterOperand<M, A> turned = {a};
         din_product_mma<N, R, S>(M, depth, turned, b, c);
         return;
     }
@@ -268,7 +273,7 @@ template <unsigned STRIDE, unsigned VECTOR> struct DinRows {
 };
 
 // Part 0: the rows of x; part 1: those of z.
-template <unsigned STRIDE, unsigned Z_STRIDE, unsigned VECTOR> struct DinTwo {
+template <unsigned STRIDE, unsigned Z_STRIDE, unsigned VECTOR> struct DinTwoParts {
     static constexpr unsigned V = VECTOR, PARTS = 2u, STEP = 1u, ROWS = 0u;
     struct Line {
         DinPtr<const float> x, z;
@@ -284,7 +289,8 @@ template <unsigned STRIDE, unsigned Z_STRIDE, unsigned VECTOR> struct DinTwo {
     DIN_CALL_MEMBER DinPtr<const float> line(unsigned part, unsigned i) const { return part == 0u ? x + i * STRIDE : z + i * Z_STRIDE; }
 };
 
-// On the right (and on both sides of an outer product): a matrix by rows, the matrices of parts one below the other, ROWS rows each.
+// On the right (and on both sides of an outer product): a matrix by rows, the matrices of parts one
+// below the other, ROWS rows each.
 template <unsigned STRIDE, unsigned VECTOR, unsigned ROWS = 0u> struct DinMatrix {
     static constexpr unsigned V = VECTOR, STEP = STRIDE;
     static constexpr bool DOWN = false;
@@ -297,7 +303,8 @@ template <unsigned STRIDE, unsigned VECTOR, unsigned ROWS = 0u> struct DinMatrix
     }
 };
 
-// The transpose of a matrix, read along k: neighbours have rows below each other, and the same columns.
+// The transpose of a matrix, read along k: neighbours have rows below each other, and the same
+// columns.
 template <unsigned STRIDE, unsigned VECTOR> struct DinTransposed {
     static constexpr unsigned V = 1u, STEP = 1u;
     static constexpr bool DOWN = true;
@@ -340,11 +347,11 @@ template <unsigned STRIDE, unsigned V> struct DinAccumulate {
 };
 
 // The first tile's are stored.
-template <unsigned STRIDE, unsigned V> struct DinBegin {
+template <unsigned STRIDE, unsigned V> struct DinStoreFirst {
     DinPtr<float> out;
-    bool fresh;
+    bool first_tile;
     template <unsigned E> DIN_CALL_MEMBER void put(unsigned i, unsigned j, const float (&value)[E]) const {
-        if (fresh) {
+        if (first_tile) {
             din_store<V>(out + (i * STRIDE + j), value);
         } else {
             const DinAccumulate<STRIDE, V> more = {out};

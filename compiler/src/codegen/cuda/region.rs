@@ -1,11 +1,15 @@
-//! One region as loops over rows and columns. Each thread owns a column, of every so many rows; where the region adds to the row of
-//! a sample, of every so many samples, whose entries it walks in order; a sum over the columns takes a warp a row. So no number is
-//! written by two threads, and the order of every sum is fixed.
+//! One region as loops over rows and columns. Each thread owns one column and strides over the
+//! rows. If the region accumulates into a sample's row, the thread strides over samples and visits
+//! each sample's entries in order. A reduction over columns uses one warp per row. So no two
+//! threads write the same value, and the order of every sum is fixed.
 
-use super::frame::{Frame, Refusal};
-use super::tree::{ArrayId, Bound, Column, Combine as Join, Element, Range, Row, Rows, Statement, Type, Value, Var};
+use super::call::DeviceCall;
+use super::kernel_builder::{KernelBuilder, LoweringError};
+use super::kernel_ir::{
+    Accumulation, ArrayId, ArrayView, Column, Element, IndexBound, LoopRange, Row, Rows, Stmt, ValueExpr, Var, VarType,
+};
 use crate::graph::BinaryOp;
-use crate::plan::region::{Access, Combine, Instruction, Output, Region, StridedView, is_simple_power};
+use crate::plan::region::{Access, Instruction, OutputMode, Region, RegionOutput, StridedView, is_simple_power};
 use din_program::schedule::{AxisId, BATCH, GLOBAL, KernelArg};
 use rustc_hash::FxHashMap;
 
@@ -26,10 +30,10 @@ enum Target {
 }
 
 struct Emitter<'f, 'a> {
-    frame: &'f mut Frame<'a>,
+    builder: &'f mut KernelBuilder<'a>,
     region: &'f Region,
     arguments: &'f [KernelArg],
-    ty: Type,
+    ty: VarType,
 }
 
 /// The indices at hand.
@@ -43,17 +47,17 @@ struct Indices {
     values: FxHashMap<u32, Var>,
 }
 
-/// Appends the region's statements to the frame's kernel.
-pub fn region(frame: &mut Frame<'_>, region: &Region, arguments: &[KernelArg]) -> Result<(), Refusal> {
+/// Appends the region's statements to the builder's kernel.
+pub fn region(builder: &mut KernelBuilder<'_>, region: &Region, arguments: &[KernelArg]) -> Result<(), LoweringError> {
     if region.width == 0 || arguments.len() != region.arguments.len() {
         return Err(format!("a region of width {} with {} arguments", region.width, arguments.len()));
     }
-    let ty = if region.uniform { Type::F64 } else { Type::F32 };
-    Emitter { frame, region, arguments, ty }.run()
+    let ty = if region.uniform { VarType::F64 } else { VarType::F32 };
+    Emitter { builder, region, arguments, ty }.run()
 }
 
 impl Emitter<'_, '_> {
-    fn run(&mut self) -> Result<(), Refusal> {
+    fn run(&mut self) -> Result<(), LoweringError> {
         let mut reads = Vec::new();
         for i in &self.region.body {
             if let Instruction::Load(p) = i {
@@ -69,15 +73,15 @@ impl Emitter<'_, '_> {
             }
             writes.push(named[0]);
             reads.extend(&named[1..]);
-            if matches!(o.combine, Combine::Add | Combine::Max) {
+            if matches!(o.mode, OutputMode::Add | OutputMode::Max) {
                 reads.push(named[0]);
             }
         }
-        let barrier = self.frame.settle(&reads, &writes);
-        self.frame.kernel.body.extend(barrier);
+        let barrier = self.builder.settle(&reads, &writes);
+        self.builder.kernel.body.extend(barrier);
 
-        let outputs: Vec<(Output, Target)> = self.region.outputs.iter().map(|o| (*o, self.target(o))).collect();
-        let of = |wanted: &dyn Fn(Target) -> bool| -> Vec<(Output, Target)> {
+        let outputs: Vec<(RegionOutput, Target)> = self.region.outputs.iter().map(|o| (*o, self.target(o))).collect();
+        let of = |wanted: &dyn Fn(Target) -> bool| -> Vec<(RegionOutput, Target)> {
             outputs.iter().copied().filter(|(_, t)| wanted(*t)).collect()
         };
         if self.region.axis == GLOBAL {
@@ -91,9 +95,9 @@ impl Emitter<'_, '_> {
             if by_column.is_empty() {
                 return Ok(());
             }
-            let clash = writes.iter().any(|&w| reads.iter().any(|&r| self.frame.overlap(w, r)));
+            let clash = writes.iter().any(|&w| reads.iter().any(|&r| self.builder.overlap(w, r)));
             if clash {
-                self.frame.push(Statement::Barrier);
+                self.builder.push(Stmt::Barrier);
             }
             return self.columns(&by_column);
         }
@@ -101,7 +105,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Arrays of a place: its own, then those of its indices.
-    fn named(&mut self, p: &StridedView) -> Result<Vec<ArrayId>, Refusal> {
+    fn named(&mut self, p: &StridedView) -> Result<Vec<ArrayId>, LoweringError> {
         let own = self.argument(p.argument)?;
         let mut all = vec![own];
         match p.access {
@@ -112,32 +116,32 @@ impl Emitter<'_, '_> {
                 self.declare_index(inner, &mut all)?;
             }
         }
-        if self.frame.width(own) != p.stride && p.access != Access::Once {
-            return Err(format!("rows of {} numbers {} apart", self.frame.width(own), p.stride));
+        if self.builder.width(own) != p.stride && p.access != Access::Once {
+            return Err(format!("rows of {} numbers {} apart", self.builder.width(own), p.stride));
         }
         Ok(all)
     }
 
-    fn argument(&mut self, k: u32) -> Result<ArrayId, Refusal> {
+    fn argument(&mut self, k: u32) -> Result<ArrayId, LoweringError> {
         let source = self.given(k)?;
-        self.frame.source(source)
+        self.builder.source(source)
     }
 
-    fn given(&self, k: u32) -> Result<KernelArg, Refusal> {
+    fn given(&self, k: u32) -> Result<KernelArg, LoweringError> {
         self.arguments.get(k as usize).copied().ok_or_else(|| format!("argument {k}"))
     }
 
     /// The arrays that an index is found by.
-    fn declare_index(&mut self, k: u32, all: &mut Vec<ArrayId>) -> Result<(), Refusal> {
+    fn declare_index(&mut self, k: u32, all: &mut Vec<ArrayId>) -> Result<(), LoweringError> {
         let source = self.given(k)?;
         let Some((of, to, requests)) = self.by_request(source) else {
-            all.push(self.frame.source(source)?);
+            all.push(self.builder.source(source)?);
             return Ok(());
         };
-        all.push(self.frame.source(KernelArg::Ancestor { of, to: BATCH })?);
-        all.push(self.frame.source(KernelArg::Ancestor { of: BATCH, to: requests })?);
+        all.push(self.builder.source(KernelArg::Ancestor { of, to: BATCH })?);
+        all.push(self.builder.source(KernelArg::Ancestor { of: BATCH, to: requests })?);
         if to != requests {
-            all.push(self.frame.offsets(to, requests));
+            all.push(self.builder.offsets(to, requests));
         }
         Ok(())
     }
@@ -145,21 +149,22 @@ impl Emitter<'_, '_> {
     /// Axes of an index that is found by the sample's request, and the requests'.
     fn by_request(&self, source: KernelArg) -> Option<(AxisId, AxisId, AxisId)> {
         let KernelArg::Ancestor { of, to } = source else { return None };
-        self.frame.by_request(of, to).map(|requests| (of, to, requests))
+        self.builder.by_request(of, to).map(|requests| (of, to, requests))
     }
 
-    fn target(&self, o: &Output) -> Target {
-        match (o.combine, o.place.access) {
-            (Combine::StoreRowSum, _) if self.region.width > 1 => Target::RowSum,
-            (Combine::Store | Combine::StoreRowSum, _) | (_, Access::Row) => Target::Own,
-            (Combine::Add | Combine::Max, Access::Once) if self.region.axis == GLOBAL => Target::Own,
-            (Combine::Add | Combine::Max, Access::Once) => Target::All,
-            (Combine::Add | Combine::Max, Access::Indexed { .. } | Access::Nested { .. }) => Target::Sample,
+    fn target(&self, o: &RegionOutput) -> Target {
+        match (o.mode, o.place.access) {
+            (OutputMode::StoreRowSum, _) if self.region.width > 1 => Target::RowSum,
+            (OutputMode::Store | OutputMode::StoreRowSum, _) | (_, Access::Row) => Target::Own,
+            (OutputMode::Add | OutputMode::Max, Access::Once) if self.region.axis == GLOBAL => Target::Own,
+            (OutputMode::Add | OutputMode::Max, Access::Once) => Target::All,
+            (OutputMode::Add | OutputMode::Max, Access::Indexed { .. } | Access::Nested { .. }) => Target::Sample,
         }
     }
 
-    /// One element: columns are shared by the blocks; a lone number is computed by one thread, in double.
-    fn once(&mut self, outputs: &[(Output, Target)]) -> Result<(), Refusal> {
+    /// One element: columns are shared by the blocks; a single value is computed by one thread, in
+    /// double.
+    fn once(&mut self, outputs: &[(RegionOutput, Target)]) -> Result<(), LoweringError> {
         let (sums, rest): (Vec<_>, Vec<_>) = outputs.iter().copied().partition(|(_, t)| *t == Target::RowSum);
         if !sums.is_empty() {
             self.warps(&sums)?;
@@ -172,29 +177,29 @@ impl Emitter<'_, '_> {
         if self.region.uniform {
             self.body(&mut body, &rest, &mut at, |_| true)?;
             self.own(&mut body, &rest, &mut at)?;
-            self.frame.push(Statement::Single { body });
+            self.builder.push(Stmt::Single { body });
         } else {
-            let column = self.frame.index("c", Bound::Below(self.region.width));
+            let column = self.builder.index("c", IndexBound::Below(self.region.width));
             at.column = Some(column);
             self.body(&mut body, &rest, &mut at, |_| true)?;
             self.own(&mut body, &rest, &mut at)?;
-            let range = Range::Grid { width: self.region.width };
-            self.frame.push(Statement::For { over: column, range, body });
+            let range = LoopRange::Grid { width: self.region.width };
+            self.builder.push(Stmt::For { over: column, range, body });
         }
         Ok(())
     }
 
     /// A warp a row, columns over its lanes.
-    fn warps(&mut self, outputs: &[(Output, Target)]) -> Result<(), Refusal> {
+    fn warps(&mut self, outputs: &[(RegionOutput, Target)]) -> Result<(), LoweringError> {
         let width = self.region.width;
-        let row = self.frame.index("r", Bound::Local(self.region.axis));
-        let column = self.frame.index("c", Bound::Below(width));
+        let row = self.builder.index("r", IndexBound::Local(self.region.axis));
+        let column = self.builder.index("c", IndexBound::Below(width));
         let (sums, own): (Vec<_>, Vec<_>) = outputs.iter().copied().partition(|(_, t)| *t == Target::RowSum);
         let mut body = Vec::new();
         let mut totals = Vec::new();
         for _ in &sums {
-            let total = self.frame.number("sum", self.ty);
-            body.push(Statement::Let { to: total, value: Value::Number(0.0) });
+            let total = self.builder.number("sum", self.ty);
+            body.push(Stmt::Let { to: total, value: ValueExpr::Number(0.0) });
             totals.push(total);
         }
         let mut at = Indices { row: Some(row), column: Some(column), ..Indices::default() };
@@ -203,29 +208,29 @@ impl Emitter<'_, '_> {
         self.own(&mut inner, &own, &mut at)?;
         for ((o, _), &total) in sums.iter().zip(&totals) {
             let value = self.computed(&at, o)?;
-            inner.push(Statement::Combine { to: total, how: Join::Add, value });
+            inner.push(Stmt::Accumulate { to: total, how: Accumulation::Add, value });
         }
-        body.push(Statement::For { over: column, range: Range::Lanes { width }, body: inner });
+        body.push(Stmt::For { over: column, range: LoopRange::Lanes { width }, body: inner });
         let mut single = Vec::new();
         let mut outside = Indices { row: Some(row), ..Indices::default() };
         for ((o, _), &total) in sums.iter().zip(&totals) {
-            let value = self.frame.number("total", self.ty);
-            body.push(Statement::Let { to: value, value: Value::WarpSum(total) });
+            let value = self.builder.number("total", self.ty);
+            body.push(Stmt::Let { to: value, value: ValueExpr::WarpSum(total) });
             let element = self.element(&mut single, &mut outside, &o.place)?;
-            single.push(Statement::Store { at: element, value });
+            single.push(Stmt::Store { at: element, value });
         }
-        body.push(Statement::FirstLane { body: single });
-        self.frame.push(Statement::For { over: row, range: Range::Warps { axis: self.region.axis }, body });
+        body.push(Stmt::FirstLane { body: single });
+        self.builder.push(Stmt::For { over: row, range: LoopRange::Warps { axis: self.region.axis }, body });
         Ok(())
     }
 
     /// A column a thread.
-    fn columns(&mut self, outputs: &[(Output, Target)]) -> Result<(), Refusal> {
-        let (width, threads) = (self.region.width, self.frame.kernel.threads);
-        let all: Vec<Output> = outputs.iter().filter(|(_, t)| *t == Target::All).map(|(o, _)| *o).collect();
+    fn columns(&mut self, outputs: &[(RegionOutput, Target)]) -> Result<(), LoweringError> {
+        let (width, threads) = (self.region.width, self.builder.kernel.threads);
+        let all: Vec<RegionOutput> = outputs.iter().filter(|(_, t)| *t == Target::All).map(|(o, _)| *o).collect();
         let groups = self.groups(!all.is_empty());
-        let column = self.frame.index("c", Bound::Below(width));
-        let group = self.frame.index("g", Bound::Below(groups));
+        let column = self.builder.index("c", IndexBound::Below(width));
+        let group = self.builder.index("g", IndexBound::Below(groups));
         let split = width <= threads;
         let mut body = Vec::new();
         let mut at = Indices { column: Some(column), ..Indices::default() };
@@ -238,17 +243,17 @@ impl Emitter<'_, '_> {
         self.body(&mut body, outputs, &mut at, fixed)?;
         let mut totals = Vec::new();
         for o in &all {
-            let total = self.frame.number("total", self.ty);
-            body.push(Statement::Let { to: total, value: start(o.combine) });
+            let total = self.builder.number("total", self.ty);
+            body.push(Stmt::Let { to: total, value: start(o.mode) });
             totals.push(total);
         }
         let by = if split { Some(group) } else { None };
         body.push(self.walk(outputs, &at, by, groups, &totals)?);
-        let thread = self.frame.index("t", Bound::Below(width * groups));
+        let thread = self.builder.index("t", IndexBound::Below(width * groups));
         if groups == 1 {
             for (o, &value) in all.iter().zip(&totals) {
                 let element = self.element(&mut body, &mut at, &o.place)?;
-                body.push(Statement::Join { at: element, how: join(o.combine), value });
+                body.push(Stmt::AccumulateInto { at: element, how: join(o.mode), value });
             }
             self.split(column, group, thread, groups, split, body);
             return Ok(());
@@ -258,80 +263,73 @@ impl Emitter<'_, '_> {
             return Ok(());
         }
         let each = width * groups;
-        let sums = self.frame.shared(each * all.len() as u32);
-        let barrier = self.frame.settle(&[], &[sums]);
-        self.frame.kernel.body.extend(barrier);
+        let sums = self.builder.shared(each * all.len() as u32);
+        let barrier = self.builder.settle(&[], &[sums]);
+        self.builder.kernel.body.extend(barrier);
         for (k, &value) in totals.iter().enumerate() {
             let element = Element { array: sums, row: Row::First, column: Column::At(thread, k as u32 * each) };
-            body.push(Statement::Store { at: element, value });
+            body.push(Stmt::Store { at: element, value });
         }
         self.split(column, group, thread, groups, split, body);
-        self.frame.settled();
-        self.frame.push(Statement::Barrier);
+        self.builder.settled();
+        self.builder.push(Stmt::Barrier);
         let mut reads = vec![sums];
         for (k, o) in all.iter().enumerate() {
             let into = self.argument(o.place.argument)?;
             reads.push(into);
-            let how = if o.combine == Combine::Max { "DinMax" } else { "DinAdd" };
-            let (from, to) = (self.frame.name(sums), self.frame.name(into));
-            let text = format!(
-                "din_join_groups<{width}, {groups}, {how}>({from} + {}u, {to} + {}u)",
-                k as u32 * each,
-                o.place.column
-            );
-            let arrays = vec![
-                super::tree::Seen { array: sums, rows: Rows::One, column: k as u32 * each, columns: each },
-                super::tree::Seen { array: into, rows: Rows::One, column: o.place.column, columns: width },
-            ];
-            self.frame.push(Statement::Call { text, arrays });
+            let view = |array, column, columns| ArrayView { array, rows: Rows::One, column, columns };
+            let sums = view(sums, k as u32 * each, each);
+            let out = view(into, o.place.column, width);
+            self.builder.push(Stmt::Call(DeviceCall::JoinGroups { width, groups, how: join(o.mode), sums, out }));
         }
         let writes: Vec<ArrayId> = reads[1..].to_vec();
-        self.frame.settle(&reads, &writes);
+        self.builder.settle(&reads, &writes);
         // Outputs written before the barrier are settled; those to come are not.
         Ok(())
     }
 
     /// Groups of threads, each with a thread a column.
     fn groups(&self, summed: bool) -> u32 {
-        let threads = self.frame.kernel.threads;
+        let threads = self.builder.kernel.threads;
         (threads / self.region.width).clamp(1, if summed { SUMMED } else { threads })
     }
 
-    fn split(&mut self, column: Var, group: Var, thread: Var, groups: u32, split: bool, body: Vec<Statement>) {
+    fn split(&mut self, column: Var, group: Var, thread: Var, groups: u32, split: bool, body: Vec<Stmt>) {
         let width = self.region.width;
-        self.frame.push(if split {
-            Statement::Split { width, groups, column, group, thread, body }
+        self.builder.push(if split {
+            Stmt::Split { width, groups, column, group, thread, body }
         } else {
-            Statement::For { over: column, range: Range::Columns { width }, body }
+            Stmt::For { over: column, range: LoopRange::Columns { width }, body }
         });
     }
 
     /// The loop over the thread's rows: over samples and their entries where some output is theirs.
     fn walk(
         &mut self,
-        outputs: &[(Output, Target)],
+        outputs: &[(RegionOutput, Target)],
         outer: &Indices,
         group: Option<Var>,
         groups: u32,
         totals: &[Var],
-    ) -> Result<Statement, Refusal> {
+    ) -> Result<Stmt, LoweringError> {
         let axis = self.region.axis;
-        let row = self.frame.index("r", Bound::Local(axis));
-        let of_samples: Vec<Output> = outputs.iter().filter(|(_, t)| *t == Target::Sample).map(|(o, _)| *o).collect();
+        let row = self.builder.index("r", IndexBound::Local(axis));
+        let of_samples: Vec<RegionOutput> =
+            outputs.iter().filter(|(_, t)| *t == Target::Sample).map(|(o, _)| *o).collect();
         let mut at = Indices { row: Some(row), ..outer.clone() };
         let mut body = Vec::new();
         if of_samples.is_empty() {
             self.inner(&mut body, outputs, &mut at, totals, &[])?;
-            return Ok(Statement::For { over: row, range: Range::Rows { axis, group, groups }, body });
+            return Ok(Stmt::For { over: row, range: LoopRange::Rows { axis, group, groups }, body });
         }
-        let unit = self.frame.kernel.walk.unit().filter(|u| *u != axis);
+        let unit = self.builder.kernel.walk.unit().filter(|u| *u != axis);
         let unit = unit.ok_or_else(|| format!("axis {} is not under what its sums go to", axis.0))?;
-        let sample = self.frame.index("s", Bound::Local(unit));
+        let sample = self.builder.index("s", IndexBound::Local(unit));
         at.held.insert(KernelArg::Ancestor { of: axis, to: unit }, sample);
         let (mut before, mut after, mut sums) = (Vec::new(), Vec::new(), Vec::new());
         for o in &of_samples {
-            let sum = self.frame.number("sum", self.ty);
-            before.push(Statement::Let { to: sum, value: start(o.combine) });
+            let sum = self.builder.number("sum", self.ty);
+            before.push(Stmt::Let { to: sum, value: start(o.mode) });
             sums.push(sum);
         }
         self.inner(&mut body, outputs, &mut at, totals, &sums)?;
@@ -340,22 +338,22 @@ impl Emitter<'_, '_> {
         of_sample.held.retain(|_, v| *v == sample);
         for (o, &value) in of_samples.iter().zip(&sums) {
             let element = self.element(&mut after, &mut of_sample, &o.place)?;
-            after.push(Statement::Join { at: element, how: join(o.combine), value });
+            after.push(Stmt::AccumulateInto { at: element, how: join(o.mode), value });
         }
-        before.push(Statement::For { over: row, range: Range::Entries { axis, sample }, body });
+        before.push(Stmt::For { over: row, range: LoopRange::Entries { axis, sample }, body });
         before.extend(after);
-        Ok(Statement::For { over: sample, range: Range::Rows { axis: unit, group, groups }, body: before })
+        Ok(Stmt::For { over: sample, range: LoopRange::Rows { axis: unit, group, groups }, body: before })
     }
 
     /// What is done at one row and column.
     fn inner(
         &mut self,
-        body: &mut Vec<Statement>,
-        outputs: &[(Output, Target)],
+        body: &mut Vec<Stmt>,
+        outputs: &[(RegionOutput, Target)],
         at: &mut Indices,
         totals: &[Var],
         sums: &[Var],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), LoweringError> {
         self.body(body, outputs, at, |_| true)?;
         let own: Vec<_> = outputs.iter().copied().filter(|(_, t)| *t == Target::Own).collect();
         let (mut totals, mut sums) = (totals.iter(), sums.iter());
@@ -367,7 +365,7 @@ impl Emitter<'_, '_> {
             };
             if let Some(&to) = to {
                 let value = self.computed(at, o)?;
-                body.push(Statement::Combine { to, how: join(o.combine), value });
+                body.push(Stmt::Accumulate { to, how: join(o.mode), value });
             }
         }
         self.own(body, &own, at)
@@ -376,33 +374,33 @@ impl Emitter<'_, '_> {
     /// Outputs to the element itself.
     fn own(
         &mut self,
-        body: &mut Vec<Statement>,
-        outputs: &[(Output, Target)],
+        body: &mut Vec<Stmt>,
+        outputs: &[(RegionOutput, Target)],
         at: &mut Indices,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), LoweringError> {
         for (o, _) in outputs {
             let element = self.element(body, at, &o.place)?;
             let value = self.computed(at, o)?;
-            body.push(match o.combine {
-                Combine::Store | Combine::StoreRowSum => Statement::Store { at: element, value },
-                Combine::Add | Combine::Max => Statement::Join { at: element, how: join(o.combine), value },
+            body.push(match o.mode {
+                OutputMode::Store | OutputMode::StoreRowSum => Stmt::Store { at: element, value },
+                OutputMode::Add | OutputMode::Max => Stmt::AccumulateInto { at: element, how: join(o.mode), value },
             });
         }
         Ok(())
     }
 
-    fn computed(&self, at: &Indices, o: &Output) -> Result<Var, Refusal> {
+    fn computed(&self, at: &Indices, o: &RegionOutput) -> Result<Var, LoweringError> {
         at.values.get(&o.value.0).copied().ok_or_else(|| format!("value {} is not computed", o.value.0))
     }
 
     /// The instructions that the outputs need and `wanted` takes, where they are not computed yet.
     fn body(
         &mut self,
-        body: &mut Vec<Statement>,
-        outputs: &[(Output, Target)],
+        body: &mut Vec<Stmt>,
+        outputs: &[(RegionOutput, Target)],
         at: &mut Indices,
         wanted: impl Fn(&Instruction) -> bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), LoweringError> {
         let region = self.region;
         let mut needed = vec![false; region.body.len()];
         for (o, _) in outputs {
@@ -430,35 +428,35 @@ impl Emitter<'_, '_> {
             if !needed[k] || at.values.contains_key(&number) || !wanted(i) {
                 continue;
             }
-            let operand = |v: crate::plan::region::Value| {
+            let operand = |v: crate::plan::region::ValueId| {
                 at.values.get(&v.0).copied().ok_or_else(|| format!("value {} is not computed", v.0))
             };
             let value = match *i {
-                Instruction::Const(c) => Value::Number(c),
-                Instruction::Load(p) => Value::Load(self.element(body, at, &p)?),
-                Instruction::Unary(op, a) => Value::Unary(op, operand(a)?),
+                Instruction::Const(c) => ValueExpr::Number(c),
+                Instruction::Load(p) => ValueExpr::Load(self.element(body, at, &p)?),
+                Instruction::Unary(op, a) => ValueExpr::Unary(op, operand(a)?),
                 Instruction::Binary(BinaryOp::Power, a, b) => match simple(region, b) {
-                    Some(0.5) => Value::Unary(crate::graph::UnaryOp::Sqrt, operand(a)?),
-                    Some(c) => Value::Power(operand(a)?, c as i32),
-                    None => Value::Binary(BinaryOp::Power, operand(a)?, operand(b)?),
+                    Some(0.5) => ValueExpr::Unary(crate::graph::UnaryOp::Sqrt, operand(a)?),
+                    Some(c) => ValueExpr::Power(operand(a)?, c as i32),
+                    None => ValueExpr::Binary(BinaryOp::Power, operand(a)?, operand(b)?),
                 },
-                Instruction::Binary(op, a, b) => Value::Binary(op, operand(a)?, operand(b)?),
-                Instruction::Select(a, b, c) => Value::Select(operand(a)?, operand(b)?, operand(c)?),
+                Instruction::Binary(op, a, b) => ValueExpr::Binary(op, operand(a)?, operand(b)?),
+                Instruction::Select(a, b, c) => ValueExpr::Select(operand(a)?, operand(b)?, operand(c)?),
             };
-            let to = self.frame.number("v", self.ty);
-            body.push(Statement::Let { to, value });
+            let to = self.builder.number("v", self.ty);
+            body.push(Stmt::Let { to, value });
             at.values.insert(number, to);
         }
         Ok(())
     }
 
     /// Where a place is for the indices at hand; loads the indices that lead to it.
-    fn element(&mut self, body: &mut Vec<Statement>, at: &mut Indices, p: &StridedView) -> Result<Element, Refusal> {
+    fn element(&mut self, body: &mut Vec<Stmt>, at: &mut Indices, p: &StridedView) -> Result<Element, LoweringError> {
         let array = self.argument(p.argument)?;
         let missing = || "a place without its row".to_string();
         let row = match p.access {
             Access::Once => Row::First,
-            Access::Row if self.frame.rows(array) == Rows::One => Row::First,
+            Access::Row if self.builder.rows(array) == Rows::One => Row::First,
             Access::Row => Row::At(at.row.ok_or_else(missing)?),
             Access::Indexed { index } => Row::At(self.held(body, at, index, at.row)?),
             Access::Nested { outer, inner } => {
@@ -476,22 +474,22 @@ impl Emitter<'_, '_> {
     /// What an index array holds for a row.
     fn held(
         &mut self,
-        body: &mut Vec<Statement>,
+        body: &mut Vec<Stmt>,
         at: &mut Indices,
         argument: u32,
         row: Option<Var>,
-    ) -> Result<Var, Refusal> {
+    ) -> Result<Var, LoweringError> {
         let source = self.given(argument)?;
         self.index(body, at, source, row)
     }
 
     fn index(
         &mut self,
-        body: &mut Vec<Statement>,
+        body: &mut Vec<Stmt>,
         at: &mut Indices,
         source: KernelArg,
         row: Option<Var>,
-    ) -> Result<Var, Refusal> {
+    ) -> Result<Var, LoweringError> {
         if let Some(&v) = at.held.get(&source) {
             return Ok(v);
         }
@@ -502,45 +500,48 @@ impl Emitter<'_, '_> {
                 return Ok(request);
             }
             let row = row.ok_or_else(|| "an index without a row".to_string())?;
-            let begin = self.frame.offsets(to, requests);
-            let (first, entry) = (self.frame.index("f", Bound::Whole(to)), self.frame.index("i", Bound::Whole(to)));
+            let begin = self.builder.offsets(to, requests);
+            let (first, entry) =
+                (self.builder.index("f", IndexBound::Whole(to)), self.builder.index("i", IndexBound::Whole(to)));
             let element = Element { array: begin, row: Row::At(request), column: Column::Fixed(0) };
-            body.push(Statement::Let { to: first, value: Value::Load(element) });
-            body.push(Statement::Let { to: entry, value: Value::Paired { first, row, sample } });
+            body.push(Stmt::Let { to: first, value: ValueExpr::Load(element) });
+            body.push(Stmt::Let { to: entry, value: ValueExpr::Paired { first, row, sample } });
             at.held.insert(source, entry);
             return Ok(entry);
         }
-        let array = self.frame.source(source)?;
-        let bound = match self.frame.kernel.array(array).map(|a| a.numbers) {
-            Some(super::tree::Numbers::Index(bound)) => bound,
-            _ => return Err(format!("`{}` is no index", self.frame.name(array))),
+        let array = self.builder.source(source)?;
+        let bound = match self.builder.kernel.array(array).map(|a| a.numbers) {
+            Some(super::kernel_ir::ElementKind::Index(bound)) => bound,
+            Some(super::kernel_ir::ElementKind::F32) | None => {
+                return Err(format!("`{}` is no index", self.builder.name(array)));
+            }
         };
         let row = row.ok_or_else(|| "an index without a row".to_string())?;
-        let to = self.frame.index("i", bound);
+        let to = self.builder.index("i", bound);
         let element = Element { array, row: Row::At(row), column: Column::Fixed(0) };
-        body.push(Statement::Let { to, value: Value::Load(element) });
+        body.push(Stmt::Let { to, value: ValueExpr::Load(element) });
         at.held.insert(source, to);
         Ok(to)
     }
 }
 
 /// The exponent of a power that is made of multiplications or a root.
-fn simple(region: &Region, exponent: crate::plan::region::Value) -> Option<f64> {
+fn simple(region: &Region, exponent: crate::plan::region::ValueId) -> Option<f64> {
     region.exponent(exponent).filter(|c| is_simple_power(*c))
 }
 
-fn join(combine: Combine) -> Join {
-    match combine {
-        Combine::Max => Join::Max,
-        Combine::Store | Combine::Add | Combine::StoreRowSum => Join::Add,
+fn join(mode: OutputMode) -> Accumulation {
+    match mode {
+        OutputMode::Max => Accumulation::Max,
+        OutputMode::Store | OutputMode::Add | OutputMode::StoreRowSum => Accumulation::Add,
     }
 }
 
-fn start(combine: Combine) -> Value {
-    Value::Number(if combine == Combine::Max { f64::NEG_INFINITY } else { 0.0 })
+fn start(mode: OutputMode) -> ValueExpr {
+    ValueExpr::Number(if mode == OutputMode::Max { f64::NEG_INFINITY } else { 0.0 })
 }
 
 /// Whether the blocks of a grid may share the region's columns: nothing but stores of one element.
 pub fn spreads(region: &Region) -> bool {
-    region.axis == GLOBAL && !region.uniform && region.outputs.iter().all(|o| o.combine == Combine::Store)
+    region.axis == GLOBAL && !region.uniform && region.outputs.iter().all(|o| o.mode == OutputMode::Store)
 }

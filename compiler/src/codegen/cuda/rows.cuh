@@ -1,21 +1,24 @@
-// Row gradients of all tables of a step: `rows` of din-program's `cuda` says what these kernels do, in which order, and what they are given.
+// Row gradients of all tables of a step: `rows` of din-program's `cuda` says what these kernels do,
+// in which order, and what they are given.
 //
-// Where a table has rows on the host too, din_rows_out and din_rows_in come before the step: the rows that it does not read make way for those
-// that it does. Rows are still sorted by their numbers in the whole table, so that nothing depends on where they are.
+// Where a table has rows on the host too, din_rows_out and din_rows_in come before the step: the
+// rows that it does not read make way for those that it does. Rows are still sorted by their
+// numbers in the whole table, so that nothing depends on where they are.
 //
-// A digit's launches have the keys and places in turn in both pairs of buffers. Lanes of a warp meet in its own counters, at barriers of the warp.
+// A digit's launches have the keys and places in turn in both pairs of buffers. Lanes of a warp
+// meet in its own counters, at barriers of the warp.
 
-enum { DIN_KEYS, DIN_PLACES, DIN_OTHER_KEYS, DIN_OTHER_PLACES, DIN_COUNTS, DIN_WORDS, DIN_TABLES };
+enum { DIN_KEYS, DIN_PLACES, DIN_OTHER_KEYS, DIN_OTHER_PLACES, DIN_COUNTS, DIN_SCALARS, DIN_TABLES };
 enum {
-    DIN_ROWS, DIN_BEGINS, DIN_PIECES, DIN_GRADIENT, DIN_FIRST_SUMS, DIN_LAST_SUMS, DIN_TOUCHED, DIN_TOUCHES, DIN_ELEMENTS, DIN_TABLE_ADDRESSES
+    DIN_ROWS, DIN_BEGINS, DIN_PIECES, DIN_GRADIENT, DIN_FIRST_SUMS, DIN_LAST_SUMS, DIN_TOUCHED, DIN_TOUCHES, DIN_ELEMENTS, DIN_TABLE_POINTERS
 };
-enum { DIN_FEATURE_ROWS, DIN_FEATURE_GRADIENT, DIN_FEATURE_PLACES, DIN_FEATURE_ADDRESSES };
+enum { DIN_FEATURE_ROWS, DIN_FEATURE_GRADIENT, DIN_FEATURE_PLACES, DIN_FEATURE_POINTERS };
 enum { DIN_SHIFT };
 enum {
     DIN_FIRST, DIN_TOTAL, DIN_WIDTH, DIN_TABLE_ROWS, DIN_EVERY, DIN_FIRST_FEATURE, DIN_FEATURES, DIN_FIRST_BLOCK, DIN_BLOCKS,
-    DIN_FIRST_SUM, DIN_FIRST_WHOLE, DIN_LANES, DIN_PIECE, DIN_TABLE_WORDS
+    DIN_FIRST_SUM, DIN_FIRST_WHOLE, DIN_LANES, DIN_PIECE, DIN_TABLE_SCALARS
 };
-enum { DIN_BEFORE, DIN_FEATURE_STRIDE, DIN_FEATURE_WORDS };
+enum { DIN_BEFORE, DIN_FEATURE_STRIDE, DIN_FEATURE_SCALARS };
 enum { DIN_COMING, DIN_GOING, DIN_ARRAYS };
 enum { DIN_OUT, DIN_IN, DIN_STRIDE, DIN_ARRAY_COUNT, DIN_ARRAY_WIDTHS };
 
@@ -40,21 +43,21 @@ DIN_CALL unsigned din_last(DinPtr<const unsigned> words, unsigned step, unsigned
 
 // A table of the step.
 struct DinTable {
-    DinAddresses address;
+    DinPointers pointers;
     DinPtr<const unsigned> words, features;
     unsigned number, count;
     DIN_CALL_MEMBER unsigned word(unsigned which) const { return words[which]; }
     template <class T> DIN_CALL_MEMBER DinPtr<T> at(unsigned which) const {
-        return din_pointer<T>(address, DIN_TABLES + number * DIN_TABLE_ADDRESSES + which);
+        return din_pointer<T>(pointers, DIN_TABLES + number * DIN_TABLE_POINTERS + which);
     }
     template <class T> DIN_CALL_MEMBER DinPtr<T> of_feature(unsigned f, unsigned which) const {
         const unsigned feature = words[DIN_FIRST_FEATURE] + f;
-        return din_pointer<T>(address, DIN_TABLES + count * DIN_TABLE_ADDRESSES + feature * DIN_FEATURE_ADDRESSES + which);
+        return din_pointer<T>(pointers, DIN_TABLES + count * DIN_TABLE_POINTERS + feature * DIN_FEATURE_POINTERS + which);
     }
     // The feature of an occurrence, which becomes the number of the feature's element.
     DIN_CALL_MEMBER unsigned feature(unsigned& element) const {
-        const unsigned f = din_last(features + DIN_BEFORE, DIN_FEATURE_WORDS, words[DIN_FEATURES], element);
-        element -= features[f * DIN_FEATURE_WORDS + DIN_BEFORE];
+        const unsigned f = din_last(features + DIN_BEFORE, DIN_FEATURE_SCALARS, words[DIN_FEATURES], element);
+        element -= features[f * DIN_FEATURE_SCALARS + DIN_BEFORE];
         return f;
     }
     // Where the row of an occurrence is in the table's arrays.
@@ -65,19 +68,19 @@ struct DinTable {
     }
 };
 
-DIN_CALL DinTable din_table(DinAddresses address, unsigned number) {
-    const DinPtr<const unsigned> all = din_pointer<const unsigned>(address, DIN_WORDS);
+DIN_CALL DinTable din_table(DinPointers pointers, unsigned number) {
+    const DinPtr<const unsigned> all = din_pointer<const unsigned>(pointers, DIN_SCALARS);
     const unsigned count = all[0];
-    const DinPtr<const unsigned> words = all + (1u + number * DIN_TABLE_WORDS);
-    const DinPtr<const unsigned> features = all + (1u + count * DIN_TABLE_WORDS + words[DIN_FIRST_FEATURE] * DIN_FEATURE_WORDS);
-    const DinTable table = {address, words, features, number, count};
+    const DinPtr<const unsigned> words = all + (1u + number * DIN_TABLE_SCALARS);
+    const DinPtr<const unsigned> features = all + (1u + count * DIN_TABLE_SCALARS + words[DIN_FIRST_FEATURE] * DIN_FEATURE_SCALARS);
+    const DinTable table = {pointers, words, features, number, count};
     return table;
 }
 
 // The table that a block works for, and the block's number among that table's.
-DIN_CALL DinTable din_table_of(DinAddresses address, unsigned first, unsigned& block) {
-    const DinPtr<const unsigned> all = din_pointer<const unsigned>(address, DIN_WORDS);
-    const DinTable table = din_table(address, din_last(all + (1u + first), DIN_TABLE_WORDS, all[0], din_chunk()));
+DIN_CALL DinTable din_table_of(DinPointers pointers, unsigned first, unsigned& block) {
+    const DinPtr<const unsigned> all = din_pointer<const unsigned>(pointers, DIN_SCALARS);
+    const DinTable table = din_table(pointers, din_last(all + (1u + first), DIN_TABLE_SCALARS, all[0], din_chunk()));
     block = din_chunk() - table.word(first);
     return table;
 }
@@ -86,7 +89,7 @@ DIN_CALL DinTable din_table_of(DinAddresses address, unsigned first, unsigned& b
 DIN_CALL unsigned din_first_of(unsigned block) { return (block * DIN_WARPS + din_warp()) * 32u * DIN_ROUNDS; }
 
 // The lanes before this one.
-DIN_CALL unsigned din_below(unsigned lanes) { return din_ones(lanes & ((1u << din_lane()) - 1u)); }
+DIN_CALL unsigned din_below(unsigned lanes) { return din_popcount(lanes & ((1u << din_lane()) - 1u)); }
 
 // The sum of the lanes' numbers up to this one's.
 DIN_CALL unsigned din_scan_warp(unsigned x) {
@@ -98,7 +101,8 @@ DIN_CALL unsigned din_scan_warp(unsigned x) {
     return before;
 }
 
-// The sum of the threads' numbers before this one; `total` becomes the sum of all. Needs a word a warp, which it leaves in use.
+// The sum of the threads' numbers before this one; `total` becomes the sum of all. Needs a word a
+// warp, which it leaves in use.
 DIN_CALL unsigned din_scan(unsigned x, DinPtr<unsigned> sums, unsigned& total) {
     const unsigned before = din_scan_warp(x);
     if (din_lane() == 31u) sums[din_warp()] = before;
@@ -112,13 +116,14 @@ DIN_CALL unsigned din_scan(unsigned x, DinPtr<unsigned> sums, unsigned& total) {
     return warps + before - x;
 }
 
-// Keys are row numbers; the place of an occurrence counts through the table's features, one behind the other.
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_keys(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+// Keys are row numbers; the place of an occurrence counts through the table's features, one behind
+// the other.
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_keys(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block;
-    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
+    const DinTable table = din_table_of(pointers, DIN_FIRST_BLOCK, block);
     const unsigned before = table.word(DIN_FIRST), total = table.word(DIN_TOTAL), first = din_first_of(block);
-    const DinPtr<unsigned> keys = din_pointer<unsigned>(address, DIN_KEYS) + before;
-    const DinPtr<unsigned> places = din_pointer<unsigned>(address, DIN_PLACES) + before;
+    const DinPtr<unsigned> keys = din_pointer<unsigned>(pointers, DIN_KEYS) + before;
+    const DinPtr<unsigned> places = din_pointer<unsigned>(pointers, DIN_PLACES) + before;
 #pragma unroll
     for (unsigned r = 0u; r < DIN_ROUNDS; ++r) {
         const unsigned i = first + r * 32u + din_lane();
@@ -131,7 +136,8 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_keys(DinAddresses address, DinWords 
     }
 }
 
-// The warp's counters become its occurrences by digit; `key` and `rank` their keys, and how many with the same digit come before in the warp.
+// The warp's counters become its occurrences by digit; `key` and `rank` their keys, and how many
+// with the same digit come before in the warp.
 DIN_CALL void din_digits(DinPtr<const unsigned> keys, DinPtr<unsigned> counters, unsigned first, unsigned total, unsigned shift,
                          unsigned (&key)[DIN_ROUNDS], unsigned (&rank)[DIN_ROUNDS]) {
 #pragma unroll
@@ -154,20 +160,20 @@ DIN_CALL void din_digits(DinPtr<const unsigned> keys, DinPtr<unsigned> counters,
         const unsigned before = in ? counters[digit] : 0u;
         rank[r] = before + din_below(same);
         din_warp_barrier();
-        if (in && din_below(same) == 0u) counters[digit] = before + din_ones(same);
+        if (in && din_below(same) == 0u) counters[digit] = before + din_popcount(same);
         din_warp_barrier();
     }
 }
 
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_count(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_count(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, key[DIN_ROUNDS], rank[DIN_ROUNDS];
-    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
-    const DinPtr<unsigned> counters = din_shared_words();
-    din_digits(keys, counters + din_warp() * DIN_DIGITS, din_first_of(block), table.word(DIN_TOTAL), batch[DIN_SHIFT], key, rank);
+    const DinTable table = din_table_of(pointers, DIN_FIRST_BLOCK, block);
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<unsigned> counters = din_shared_u32();
+    din_digits(keys, counters + din_warp() * DIN_DIGITS, din_first_of(block), table.word(DIN_TOTAL), scalars[DIN_SHIFT], key, rank);
     din_barrier();
     const unsigned blocks = table.word(DIN_BLOCKS);
-    const DinPtr<unsigned> all = din_pointer<unsigned>(address, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK) * DIN_DIGITS;
+    const DinPtr<unsigned> all = din_pointer<unsigned>(pointers, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK) * DIN_DIGITS;
     for (unsigned d = din_thread(); d < DIN_DIGITS; d += DIN_THREADS) {
         unsigned sum = 0u;
         for (unsigned w = 0u; w < DIN_WARPS; ++w) sum += counters[w * DIN_DIGITS + d];
@@ -201,38 +207,39 @@ DIN_CALL unsigned din_sums_before(DinPtr<unsigned> counts, unsigned count) {
 
 // Where the sums of a table's digits lie: behind all counts.
 DIN_CALL DinPtr<unsigned> din_of_digits(const DinTable& table) {
-    const DinTable last = din_table(table.address, table.count - 1u);
+    const DinTable last = din_table(table.pointers, table.count - 1u);
     const unsigned blocks = last.word(DIN_FIRST_BLOCK) + last.word(DIN_BLOCKS);
-    return din_pointer<unsigned>(table.address, DIN_COUNTS) + (blocks + table.number) * DIN_DIGITS;
+    return din_pointer<unsigned>(table.pointers, DIN_COUNTS) + (blocks + table.number) * DIN_DIGITS;
 }
 
 // A warp a table and digit: counts become the sums of those of earlier blocks.
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scan(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scan(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     const unsigned item = din_chunk() * DIN_WARPS + din_warp(), number = item / DIN_DIGITS, d = item % DIN_DIGITS;
-    if (number >= din_pointer<const unsigned>(address, DIN_WORDS)[0]) return;
-    const DinTable table = din_table(address, number);
+    if (number >= din_pointer<const unsigned>(pointers, DIN_SCALARS)[0]) return;
+    const DinTable table = din_table(pointers, number);
     const unsigned blocks = table.word(DIN_BLOCKS);
-    const DinPtr<unsigned> all = din_pointer<unsigned>(address, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK) * DIN_DIGITS;
+    const DinPtr<unsigned> all = din_pointer<unsigned>(pointers, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK) * DIN_DIGITS;
     const unsigned sum = din_sums_before(all + d * blocks, blocks);
     if (din_lane() == 0u) din_of_digits(table)[d] = sum;
 }
 
-// Occurrences move behind those with a smaller digit, of an earlier block, of an earlier warp, or earlier in the warp.
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scatter(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+// Occurrences move behind those with a smaller digit, of an earlier block, of an earlier warp, or
+// earlier in the warp.
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scatter(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, key[DIN_ROUNDS], rank[DIN_ROUNDS];
-    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
-    const unsigned before = table.word(DIN_FIRST), total = table.word(DIN_TOTAL), first = din_first_of(block), shift = batch[DIN_SHIFT];
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + before;
-    const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES) + before;
-    const DinPtr<unsigned> to_keys = din_pointer<unsigned>(address, DIN_OTHER_KEYS) + before;
-    const DinPtr<unsigned> to_places = din_pointer<unsigned>(address, DIN_OTHER_PLACES) + before;
-    const DinPtr<unsigned> counters = din_shared_words();
+    const DinTable table = din_table_of(pointers, DIN_FIRST_BLOCK, block);
+    const unsigned before = table.word(DIN_FIRST), total = table.word(DIN_TOTAL), first = din_first_of(block), shift = scalars[DIN_SHIFT];
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + before;
+    const DinPtr<const unsigned> places = din_pointer<const unsigned>(pointers, DIN_PLACES) + before;
+    const DinPtr<unsigned> to_keys = din_pointer<unsigned>(pointers, DIN_OTHER_KEYS) + before;
+    const DinPtr<unsigned> to_places = din_pointer<unsigned>(pointers, DIN_OTHER_PLACES) + before;
+    const DinPtr<unsigned> counters = din_shared_u32();
     din_digits(keys, counters + din_warp() * DIN_DIGITS, first, total, shift, key, rank);
     // A thread has some consecutive digits.
     constexpr unsigned SHARE = (DIN_DIGITS + DIN_THREADS - 1u) / DIN_THREADS;
     const DinPtr<const unsigned> of_digits = din_of_digits(table);
     const unsigned blocks = table.word(DIN_BLOCKS);
-    const DinPtr<const unsigned> all = din_pointer<const unsigned>(address, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK) * DIN_DIGITS;
+    const DinPtr<const unsigned> all = din_pointer<const unsigned>(pointers, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK) * DIN_DIGITS;
     unsigned own[SHARE], sum = 0u, whole;
 #pragma unroll
     for (unsigned k = 0u; k < SHARE; ++k) {
@@ -272,28 +279,28 @@ DIN_CALL unsigned din_heads(DinPtr<const unsigned> keys, unsigned i, unsigned to
     return din_ballot(i < total && (i == 0u || keys[i] != keys[i - 1u]));
 }
 
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_heads(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_heads(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, heads = 0u;
-    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
+    const DinTable table = din_table_of(pointers, DIN_FIRST_BLOCK, block);
     const unsigned total = table.word(DIN_TOTAL), first = din_first_of(block);
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
-    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) heads += din_ones(din_heads(keys, first + r * 32u + din_lane(), total));
-    const DinPtr<unsigned> sums = din_shared_words();
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
+    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) heads += din_popcount(din_heads(keys, first + r * 32u + din_lane(), total));
+    const DinPtr<unsigned> sums = din_shared_u32();
     if (din_lane() == 0u) sums[din_warp()] = heads;
     din_barrier();
     if (din_thread() == 0u) {
         unsigned sum = 0u;
         for (unsigned w = 0u; w < DIN_WARPS; ++w) sum += sums[w];
-        din_pointer<unsigned>(address, DIN_COUNTS)[din_chunk()] = sum;
+        din_pointer<unsigned>(pointers, DIN_COUNTS)[din_chunk()] = sum;
     }
 }
 
 // A warp a table: the rows that begin before each block, and in all.
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scan_heads(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scan_heads(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     const unsigned number = din_chunk() * DIN_WARPS + din_warp();
-    if (number >= din_pointer<const unsigned>(address, DIN_WORDS)[0]) return;
-    const DinTable table = din_table(address, number);
-    const DinPtr<unsigned> counts = din_pointer<unsigned>(address, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK);
+    if (number >= din_pointer<const unsigned>(pointers, DIN_SCALARS)[0]) return;
+    const DinTable table = din_table(pointers, number);
+    const DinPtr<unsigned> counts = din_pointer<unsigned>(pointers, DIN_COUNTS) + table.word(DIN_FIRST_BLOCK);
     const unsigned distinct = din_sums_before(counts, table.word(DIN_BLOCKS));
     if (din_lane() == 0u && table.word(DIN_EVERY) == 0u) {
         table.at<unsigned>(DIN_BEGINS)[distinct] = table.word(DIN_TOTAL);
@@ -301,20 +308,20 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scan_heads(DinAddresses address, Din
     }
 }
 
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_list(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_list(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, heads = 0u;
-    const DinTable table = din_table_of(address, DIN_FIRST_BLOCK, block);
+    const DinTable table = din_table_of(pointers, DIN_FIRST_BLOCK, block);
     const unsigned total = table.word(DIN_TOTAL), first = din_first_of(block), piece = table.word(DIN_PIECE);
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
-    const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES) + table.word(DIN_FIRST);
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<const unsigned> places = din_pointer<const unsigned>(pointers, DIN_PLACES) + table.word(DIN_FIRST);
     const DinPtr<unsigned> rows = table.at<unsigned>(DIN_ROWS), begins = table.at<unsigned>(DIN_BEGINS), pieces = table.at<unsigned>(DIN_PIECES);
     const DinPtr<float> touches = table.at<float>(DIN_TOUCHES);
     const bool listed = table.word(DIN_EVERY) == 0u;
-    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) heads += din_ones(din_heads(keys, first + r * 32u + din_lane(), total));
-    const DinPtr<unsigned> sums = din_shared_words();
+    for (unsigned r = 0u; r < DIN_ROUNDS; ++r) heads += din_popcount(din_heads(keys, first + r * 32u + din_lane(), total));
+    const DinPtr<unsigned> sums = din_shared_u32();
     if (din_lane() == 0u) sums[din_warp()] = heads;
     din_barrier();
-    unsigned before = din_pointer<const unsigned>(address, DIN_COUNTS)[din_chunk()];
+    unsigned before = din_pointer<const unsigned>(pointers, DIN_COUNTS)[din_chunk()];
     for (unsigned w = 0u; w < din_warp(); ++w) before += sums[w];
     for (unsigned r = 0u; r < DIN_ROUNDS; ++r) {
         const unsigned i = first + r * 32u + din_lane(), lanes = din_heads(keys, i, total), at = before + din_below(lanes);
@@ -325,16 +332,16 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_list(DinAddresses address, DinWords 
             begins[at] = i;
             if (touches) touches[row] = touches[row] + 1.0f;
         }
-        before += din_ones(lanes);
+        before += din_popcount(lanes);
     }
 }
 
 // All rows of a table: where their occurrences begin; the gradient of those without any is 0.
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block;
-    const DinTable table = din_table_of(address, DIN_FIRST_WHOLE, block);
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
-    const DinPtr<unsigned> rows = table.at<unsigned>(DIN_ROWS), begins = table.at<unsigned>(DIN_BEGINS), occurs = din_shared_words();
+    const DinTable table = din_table_of(pointers, DIN_FIRST_WHOLE, block);
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<unsigned> rows = table.at<unsigned>(DIN_ROWS), begins = table.at<unsigned>(DIN_BEGINS), occurs = din_shared_u32();
     const DinPtr<float> touched = table.at<float>(DIN_TOUCHED), touches = table.at<float>(DIN_TOUCHES);
     const unsigned total = table.word(DIN_TOTAL), all = table.word(DIN_TABLE_ROWS), width = table.word(DIN_WIDTH);
     const unsigned first = block * DIN_THREADS, r = first + din_thread();
@@ -361,7 +368,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinAddresses address, DinWords
     }
     din_barrier();
     const DinPtr<float> gradient = table.at<float>(DIN_GRADIENT) + size_t(first) * width;
-    for (unsigned k = din_thread(); k < din_least(DIN_THREADS, all - first) * width; k += DIN_THREADS) {
+    for (unsigned k = din_thread(); k < din_min(DIN_THREADS, all - first) * width; k += DIN_THREADS) {
         if (occurs[k / width] == 0u) gradient[k] = 0.0f;
     }
 }
@@ -373,16 +380,17 @@ DIN_CALL unsigned din_piece(const DinTable& table, unsigned block, unsigned& col
     return block * (DIN_THREADS / lanes) + din_thread() / lanes;
 }
 
-// A group of lanes a piece, columns over the lanes. The sum of a row that is whole in the piece is done; others are joined by the next kernel.
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+// A group of lanes a piece, columns over the lanes. The sum of a row that is whole in the piece is
+// done; others are joined by the next kernel.
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, first_column;
-    const DinTable table = din_table_of(address, DIN_FIRST_SUM, block);
+    const DinTable table = din_table_of(pointers, DIN_FIRST_SUM, block);
     const unsigned p = din_piece(table, block, first_column), piece = table.word(DIN_PIECE), total = table.word(DIN_TOTAL);
     if (p >= (total + piece - 1u) / piece) return;
-    const unsigned width = table.word(DIN_WIDTH), lanes = table.word(DIN_LANES), begin = p * piece, end = din_least(begin + piece, total);
+    const unsigned width = table.word(DIN_WIDTH), lanes = table.word(DIN_LANES), begin = p * piece, end = din_min(begin + piece, total);
     const bool every = table.word(DIN_EVERY) != 0u;
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
-    const DinPtr<const unsigned> places = din_pointer<const unsigned>(address, DIN_PLACES) + table.word(DIN_FIRST);
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<const unsigned> places = din_pointer<const unsigned>(pointers, DIN_PLACES) + table.word(DIN_FIRST);
     const DinPtr<float> gradient = table.at<float>(DIN_GRADIENT);
     const DinPtr<float> firsts = table.at<float>(DIN_FIRST_SUMS) + size_t(p) * width, lasts = table.at<float>(DIN_LAST_SUMS) + size_t(p) * width;
     const bool goes_on = end < total && keys[end] == keys[end - 1u];
@@ -402,7 +410,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinAddresses address, DinWords b
                     unsigned element = places[i + k];
                     const unsigned f = table.feature(element);
                     const DinPtr<const float> from = table.of_feature<const float>(f, DIN_FEATURE_GRADIENT);
-                    if (from) more[k] = from[size_t(element) * table.features[f * DIN_FEATURE_WORDS + DIN_FEATURE_STRIDE] + c];
+                    if (from) more[k] = from[size_t(element) * table.features[f * DIN_FEATURE_SCALARS + DIN_FEATURE_STRIDE] + c];
                 }
             }
 #pragma unroll
@@ -434,13 +442,13 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinAddresses address, DinWords b
 }
 
 // The row that begins in a piece and goes on behind it.
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_join(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, first_column;
-    const DinTable table = din_table_of(address, DIN_FIRST_SUM, block);
+    const DinTable table = din_table_of(pointers, DIN_FIRST_SUM, block);
     const unsigned p = din_piece(table, block, first_column), piece = table.word(DIN_PIECE), total = table.word(DIN_TOTAL);
     const unsigned begin = p * piece, end = begin + piece;
     if (end >= total) return;
-    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(address, DIN_KEYS) + table.word(DIN_FIRST);
+    const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
     const DinPtr<const unsigned> pieces = table.at<const unsigned>(DIN_PIECES);
     const unsigned key = keys[end - 1u];
     if (keys[end] != key || pieces[p + 1u] == pieces[p]) return;
@@ -457,18 +465,18 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_join(DinAddresses address, DinWords 
 }
 
 // A warp a row that goes: its numbers leave the arrays for a packed row, columns over the lanes.
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_out(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const DinPtr<const unsigned> coming = din_pointer<const unsigned>(address, DIN_COMING);
-    const DinPtr<unsigned> place = din_pointer<unsigned>(address, DIN_GOING);
-    const DinPtr<float> going = din_pointer<float>(address, DIN_GOING);
-    const unsigned rows = batch[DIN_OUT], stride = batch[DIN_STRIDE], arrays = batch[DIN_ARRAY_COUNT], warps = DIN_THREADS / 32u;
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_out(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
+    const DinPtr<const unsigned> coming = din_pointer<const unsigned>(pointers, DIN_COMING);
+    const DinPtr<unsigned> place = din_pointer<unsigned>(pointers, DIN_GOING);
+    const DinPtr<float> going = din_pointer<float>(pointers, DIN_GOING);
+    const unsigned rows = scalars[DIN_OUT], stride = scalars[DIN_STRIDE], arrays = scalars[DIN_ARRAY_COUNT], warps = DIN_THREADS / 32u;
     for (unsigned r = din_chunk() * warps + din_warp(); r < rows; r += din_chunks() * warps) {
         const unsigned row = coming[size_t(r) * stride];
         if (din_lane() == 0u) place[size_t(r) * stride] = row;
         unsigned before = 1u;
         for (unsigned a = 0u; a < arrays; ++a) {
-            const unsigned width = batch[DIN_ARRAY_WIDTHS + a];
-            const DinPtr<const float> from = din_pointer<const float>(address, DIN_ARRAYS + a);
+            const unsigned width = scalars[DIN_ARRAY_WIDTHS + a];
+            const DinPtr<const float> from = din_pointer<const float>(pointers, DIN_ARRAYS + a);
             for (unsigned c = din_lane(); c < width; c += 32u) going[size_t(r) * stride + before + c] = from[size_t(row) * width + c];
             before += width;
         }
@@ -476,16 +484,16 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_out(DinAddresses address, DinWords b
 }
 
 // A warp a row that comes: the reverse.
-extern "C" DIN_KERNEL(DIN_THREADS) din_rows_in(DinAddresses address, DinWords batch, DinPtr<float> scratch) {
-    const DinPtr<const unsigned> place = din_pointer<const unsigned>(address, DIN_COMING);
-    const DinPtr<const float> coming = din_pointer<const float>(address, DIN_COMING);
-    const unsigned rows = batch[DIN_IN], stride = batch[DIN_STRIDE], arrays = batch[DIN_ARRAY_COUNT], warps = DIN_THREADS / 32u;
+extern "C" DIN_KERNEL(DIN_THREADS) din_rows_in(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
+    const DinPtr<const unsigned> place = din_pointer<const unsigned>(pointers, DIN_COMING);
+    const DinPtr<const float> coming = din_pointer<const float>(pointers, DIN_COMING);
+    const unsigned rows = scalars[DIN_IN], stride = scalars[DIN_STRIDE], arrays = scalars[DIN_ARRAY_COUNT], warps = DIN_THREADS / 32u;
     for (unsigned r = din_chunk() * warps + din_warp(); r < rows; r += din_chunks() * warps) {
         const unsigned row = place[size_t(r) * stride];
         unsigned before = 1u;
         for (unsigned a = 0u; a < arrays; ++a) {
-            const unsigned width = batch[DIN_ARRAY_WIDTHS + a];
-            const DinPtr<float> to = din_pointer<float>(address, DIN_ARRAYS + a);
+            const unsigned width = scalars[DIN_ARRAY_WIDTHS + a];
+            const DinPtr<float> to = din_pointer<float>(pointers, DIN_ARRAYS + a);
             for (unsigned c = din_lane(); c < width; c += 32u) to[size_t(row) * width + c] = coming[size_t(r) * stride + before + c];
             before += width;
         }

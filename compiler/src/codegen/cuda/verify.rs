@@ -1,14 +1,21 @@
-//! What must hold of every generated kernel, checked before it is printed: a kernel that breaks a rule is a bug of the compiler, and
-//! the message says which rule.
+//! What must hold of every generated kernel, checked before it is printed. A kernel that breaks a
+//! rule is a bug of the compiler, and the message names the rule.
 //!
-//! - Barriers, and calls that may hold some, stand where all threads of the block come by together; sums over a warp where all its
-//!   lanes do. Nothing relies on lanes of a warp running in step.
+//! - Barriers, and calls, which may contain barriers, are where all threads of the block come by
+//!   together; sums over a warp are where all its lanes do. Nothing relies on the lanes of a warp
+//!   running in step.
 //! - Every index of an access has a bound below the array's extent.
-//! - A variable has its type, and a value before it is read.
+//! - A variable has its type, and has a value before it is read.
+//! - `call`: every operand of a call lies inside its array and has the elements that the call
+//!   assumes. `hazards`: what one statement writes, another one reads or writes only after a
+//!   barrier.
 
-use super::tree::{
-    Array, ArrayId, Binding, Bound, Column, Element, Kernel, Numbers, Range, Row, Rows, Seen, Statement, Type, Value,
-    Var, Walk,
+mod call;
+mod hazards;
+
+use super::kernel_ir::{
+    Array, ArrayBinding, ArrayId, Column, Element, ElementKind, IndexBound, KernelIr, LoopRange, Row, Rows, Stmt,
+    ValueExpr, Var, VarType, Walk,
 };
 use din_program::schedule::{AxisId, GLOBAL};
 
@@ -24,7 +31,7 @@ enum Together {
 pub type Broken = String;
 
 struct Verifier<'a> {
-    kernel: &'a Kernel,
+    kernel: &'a KernelIr,
     /// By variable: who has the same value; `None` before it has one.
     values: Vec<Option<Together>>,
 }
@@ -35,26 +42,27 @@ fn within(offset: u32, width: u32, rows: u32, all: u32) -> bool {
 }
 
 /// Checks a kernel; the error says what is wrong where.
-pub fn verify(kernel: &Kernel) -> Result<(), Broken> {
+pub fn verify(kernel: &KernelIr) -> Result<(), Broken> {
     let mut v = Verifier { kernel, values: vec![None; kernel.variables.len()] };
     let broken = |why: String| format!("{}: {why}", kernel.name);
     for array in &kernel.arrays {
         v.array(array).map_err(broken)?;
     }
-    v.block(&kernel.body, Together::Block).map_err(broken)
+    v.block(&kernel.body, Together::Block).map_err(broken)?;
+    hazards::verify(kernel).map_err(broken)
 }
 
 impl Verifier<'_> {
     fn array(&self, a: &Array) -> Result<(), Broken> {
         let fits = match a.binding {
-            Binding::Address(_) => true,
-            Binding::Partial { offset } => {
+            ArrayBinding::Address(_) => true,
+            ArrayBinding::Partial { offset } => {
                 let held = self.kernel.partials.iter().any(|p| p.offset == offset && p.width == a.width);
                 held && a.rows == Rows::One
                     && self.kernel.copies.is_some_and(|(_, all)| within(offset, a.width, 1, all))
             }
-            Binding::Shared { offset } => a.rows == Rows::One && within(offset, a.width, 1, self.kernel.shared),
-            Binding::Slot { near, far } => {
+            ArrayBinding::Shared { offset } => a.rows == Rows::One && within(offset, a.width, 1, self.kernel.shared),
+            ArrayBinding::Slot { shared, scratch } => {
                 if !matches!(a.rows, Rows::Local(_)) {
                     return Err(format!("array `{}` does not lie in a tile", a.name));
                 }
@@ -66,14 +74,14 @@ impl Verifier<'_> {
                 // Entries of a long tile lie in scratch, whatever those of others do.
                 let (capacity, away) = match a.rows {
                     Rows::Local(d) if Some(d) == self.kernel.walk.under() => {
-                        (entries, within(far.1, a.stride, 1, self.kernel.scratch.1))
+                        (entries, within(scratch.1, a.stride, 1, self.kernel.scratch.1))
                     }
                     Rows::Local(d) if Some(d) == self.kernel.walk.unit() => {
-                        (samples, near.is_some() || within(far.0, a.stride, 1, self.kernel.scratch.0))
+                        (samples, shared.is_some() || within(scratch.0, a.stride, 1, self.kernel.scratch.0))
                     }
                     _ => (0, false),
                 };
-                away && near.is_none_or(|at| within(at, a.stride, capacity, self.kernel.shared))
+                away && shared.is_none_or(|at| within(at, a.stride, capacity, self.kernel.shared))
             }
         };
         if fits && a.width > 0 && a.stride >= a.width {
@@ -83,93 +91,89 @@ impl Verifier<'_> {
         }
     }
 
-    fn block(&mut self, statements: &[Statement], together: Together) -> Result<(), Broken> {
+    fn block(&mut self, statements: &[Stmt], together: Together) -> Result<(), Broken> {
         statements.iter().try_for_each(|s| self.statement(s, together))
     }
 
-    fn statement(&mut self, statement: &Statement, together: Together) -> Result<(), Broken> {
+    fn statement(&mut self, statement: &Stmt, together: Together) -> Result<(), Broken> {
         match statement {
-            Statement::Comment(text) => {
+            Stmt::Comment(text) => {
                 let plain = !text.contains('\n') && !text.ends_with('\\');
                 if plain { Ok(()) } else { Err("a comment of more than a line".into()) }
             }
-            Statement::Let { to, value } => {
+            Stmt::Let { to, value } => {
                 let same = self.value(value, self.ty(*to)?, together)?;
                 self.set(*to, same.min(together))
             }
-            Statement::Combine { to, value, .. } => {
+            Stmt::Accumulate { to, value, .. } => {
                 let same = self.read(*to)?.min(self.read(*value)?).min(together);
                 self.expect(*value, self.ty(*to)?)?;
                 self.set(*to, same)
             }
-            Statement::Store { at, value } | Statement::Join { at, value, .. } => {
+            Stmt::Store { at, value } | Stmt::AccumulateInto { at, value, .. } => {
                 self.read(*value)?;
                 let array = self.element(at)?;
                 if matches!(array.rows, Rows::Whole(_)) {
                     return Err(format!("`{}` is written by blocks that do not own its rows", array.name));
                 }
-                if array.numbers != Numbers::F32 {
+                if array.numbers != ElementKind::F32 {
                     return Err(format!("indices in `{}` are written", array.name));
                 }
-                if matches!(self.ty(*value)?, Type::Index(_)) {
+                if matches!(self.ty(*value)?, VarType::Index(_)) {
                     return Err(format!("an index is stored to `{}`", array.name));
                 }
                 Ok(())
             }
-            Statement::For { over, range, body } => self.repeat(*over, range, body, together),
-            Statement::Split { width, groups, column, group, thread, body } => {
+            Stmt::For { over, range, body } => self.repeat(*over, range, body, together),
+            Stmt::Split { width, groups, column, group, thread, body } => {
                 if *width == 0
                     || *groups == 0
                     || u64::from(*width) * u64::from(*groups) > u64::from(self.kernel.threads)
                 {
                     return Err(format!("{groups} groups of {width} threads"));
                 }
-                self.is_index(*column, Bound::Below(*width))?;
-                self.is_index(*group, Bound::Below(*groups))?;
-                self.is_index(*thread, Bound::Below(*width * *groups))?;
+                self.is_index(*column, IndexBound::Below(*width))?;
+                self.is_index(*group, IndexBound::Below(*groups))?;
+                self.is_index(*thread, IndexBound::Below(*width * *groups))?;
                 self.set(*column, Together::Thread)?;
                 self.set(*thread, Together::Thread)?;
                 self.set(*group, Together::Thread)?;
                 self.scope(body, Together::Thread)
             }
-            Statement::Single { body } | Statement::FirstLane { body } => self.scope(body, Together::Thread),
-            Statement::Barrier if together == Together::Block => Ok(()),
-            Statement::Barrier => Err("a barrier that not all threads of the block reach".into()),
-            Statement::Call { text, arrays } => {
-                if together != Together::Block {
-                    return Err(format!("not all threads of the block call `{text}`"));
-                }
-                arrays.iter().try_for_each(|seen| self.seen(seen))
-            }
+            Stmt::Single { body } | Stmt::FirstLane { body } => self.scope(body, Together::Thread),
+            Stmt::Barrier if together == Together::Block => Ok(()),
+            Stmt::Barrier => Err("a barrier that not all threads of the block reach".into()),
+            Stmt::Call(call) if together == Together::Block => call::verify(self.kernel, call),
+            Stmt::Call(call) => Err(format!("not all threads of the block call {}", call.function())),
         }
     }
 
-    fn repeat(&mut self, over: Var, range: &Range, body: &[Statement], together: Together) -> Result<(), Broken> {
+    fn repeat(&mut self, over: Var, range: &LoopRange, body: &[Stmt], together: Together) -> Result<(), Broken> {
         let (bound, inner) = match *range {
-            Range::Columns { width } | Range::Grid { width } => (Bound::Below(width), Together::Thread),
+            LoopRange::Columns { width } | LoopRange::Grid { width } => (IndexBound::Below(width), Together::Thread),
             // Lanes leave the loop apart from each other.
-            Range::Lanes { width } => (Bound::Below(width), Together::Thread),
-            Range::Rows { axis, group, groups } => {
+            LoopRange::Lanes { width } => (IndexBound::Below(width), Together::Thread),
+            LoopRange::Rows { axis, group, groups } => {
                 let from = match group {
                     None => Together::Block,
                     Some(group) => {
-                        self.is_index(group, Bound::Below(groups))?;
+                        self.is_index(group, IndexBound::Below(groups))?;
                         self.read(group)?
                     }
                 };
-                (Bound::Local(axis), from)
+                (IndexBound::Local(axis), from)
             }
-            Range::Warps { axis } => (Bound::Local(axis), Together::Warp),
-            Range::Entries { axis, sample } => {
+            LoopRange::Warps { axis } => (IndexBound::Local(axis), Together::Warp),
+            LoopRange::Entries { axis, sample } => {
                 let unit = self.unit()?;
                 if self.kernel.walk.under() != Some(axis) {
                     return Err(format!("entries of axis {} in other tiles", axis.0));
                 }
-                self.is_index(sample, Bound::Local(unit))?;
-                (Bound::Local(axis), self.read(sample)?)
+                self.is_index(sample, IndexBound::Local(unit))?;
+                (IndexBound::Local(axis), self.read(sample)?)
             }
         };
-        if let Bound::Local(axis) = bound
+        if let IndexBound::Local(axis) = bound
             && axis != GLOBAL
             && !self.kernel.walk.holds(axis)
         {
@@ -181,8 +185,9 @@ impl Verifier<'_> {
         self.scope(body, inner)
     }
 
-    /// What is set inside is not known after it, but what was set before and changed inside keeps the weaker claim.
-    fn scope(&mut self, body: &[Statement], together: Together) -> Result<(), Broken> {
+    /// What is set inside is not known after it, but what was set before and changed inside keeps
+    /// the weaker claim.
+    fn scope(&mut self, body: &[Stmt], together: Together) -> Result<(), Broken> {
         let before = self.values.clone();
         self.block(body, together)?;
         for (now, then) in self.values.iter_mut().zip(before) {
@@ -194,23 +199,23 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn value(&self, value: &Value, ty: Type, together: Together) -> Result<Together, Broken> {
+    fn value(&self, value: &ValueExpr, ty: VarType, together: Together) -> Result<Together, Broken> {
         let numbers = |vars: &[Var]| -> Result<Together, Broken> {
             let mut same = Together::Block;
             for &v in vars {
                 self.expect(v, ty)?;
                 same = same.min(self.read(v)?);
             }
-            if matches!(ty, Type::Index(_)) { Err("arithmetic on indices".into()) } else { Ok(same) }
+            if matches!(ty, VarType::Index(_)) { Err("arithmetic on indices".into()) } else { Ok(same) }
         };
         match *value {
-            Value::Number(_) if matches!(ty, Type::Index(_)) => Err("an index is a constant".into()),
-            Value::Number(_) => Ok(Together::Block),
-            Value::Load(at) => {
+            ValueExpr::Number(_) if matches!(ty, VarType::Index(_)) => Err("an index is a constant".into()),
+            ValueExpr::Number(_) => Ok(Together::Block),
+            ValueExpr::Load(at) => {
                 let array = self.element(&at)?;
                 let fits = match (array.numbers, ty) {
-                    (Numbers::F32, Type::F32 | Type::F64) => true,
-                    (Numbers::Index(held), Type::Index(wanted)) => held == wanted,
+                    (ElementKind::F32, VarType::F32 | VarType::F64) => true,
+                    (ElementKind::Index(held), VarType::Index(wanted)) => held == wanted,
                     _ => false,
                 };
                 if !fits {
@@ -220,20 +225,20 @@ impl Verifier<'_> {
                 let column = if let Column::At(v, _) = at.column { self.read(v)? } else { Together::Block };
                 Ok(row.min(column))
             }
-            Value::Unary(_, a) | Value::Power(a, _) => numbers(&[a]),
-            Value::Binary(_, a, b) => numbers(&[a, b]),
-            Value::Select(a, b, c) => numbers(&[a, b, c]),
-            Value::WarpSum(a) if together >= Together::Warp => numbers(&[a]).map(|_| Together::Warp),
-            Value::WarpSum(_) => Err("a sum over a warp that not all its lanes reach".into()),
-            Value::Paired { first, row, sample } => {
+            ValueExpr::Unary(_, a) | ValueExpr::Power(a, _) => numbers(&[a]),
+            ValueExpr::Binary(_, a, b) => numbers(&[a, b]),
+            ValueExpr::Select(a, b, c) => numbers(&[a, b, c]),
+            ValueExpr::WarpSum(a) if together >= Together::Warp => numbers(&[a]).map(|_| Together::Warp),
+            ValueExpr::WarpSum(_) => Err("a sum over a warp that not all its lanes reach".into()),
+            ValueExpr::Paired { first, row, sample } => {
                 let (unit, under) = (self.unit()?, self.kernel.walk.under());
                 let under = under.ok_or("a pair of an entry in tiles without entries")?;
-                if !matches!(ty, Type::Index(Bound::Whole(_))) {
+                if !matches!(ty, VarType::Index(IndexBound::Whole(_))) {
                     return Err("a pair of an entry in the tile itself".into());
                 }
                 self.expect(first, ty)?;
-                self.is_index(row, Bound::Local(under))?;
-                self.is_index(sample, Bound::Local(unit))?;
+                self.is_index(row, IndexBound::Local(under))?;
+                self.is_index(sample, IndexBound::Local(unit))?;
                 Ok(self.read(first)?.min(self.read(row)?).min(self.read(sample)?))
             }
         }
@@ -249,9 +254,9 @@ impl Verifier<'_> {
         let out = |what: &str| Err(format!("{what} of `{}` has no bound below its extent", array.name));
         let row = match (array.rows, at.row) {
             (Rows::One, Row::First) => true,
-            (Rows::Local(d), Row::At(v)) => self.ty(v)? == Type::Index(Bound::Local(d)) && self.read(v).is_ok(),
-            (Rows::Whole(d), Row::At(v)) => self.ty(v)? == Type::Index(Bound::Whole(d)) && self.read(v).is_ok(),
-            (Rows::Table(t), Row::At(v)) => self.ty(v)? == Type::Index(Bound::Table(t)) && self.read(v).is_ok(),
+            (Rows::Local(d), Row::At(v)) => self.ty(v)? == VarType::Index(IndexBound::Local(d)) && self.read(v).is_ok(),
+            (Rows::Whole(d), Row::At(v)) => self.ty(v)? == VarType::Index(IndexBound::Whole(d)) && self.read(v).is_ok(),
+            (Rows::Table(t), Row::At(v)) => self.ty(v)? == VarType::Index(IndexBound::Table(t)) && self.read(v).is_ok(),
             _ => false,
         };
         if !row {
@@ -260,7 +265,7 @@ impl Verifier<'_> {
         let column = match at.column {
             Column::Fixed(c) => c < array.width,
             Column::At(v, more) => match self.ty(v)? {
-                Type::Index(Bound::Below(n)) => {
+                VarType::Index(IndexBound::Below(n)) => {
                     self.read(v).is_ok() && n.checked_add(more).is_some_and(|n| n <= array.width)
                 }
                 _ => false,
@@ -269,30 +274,21 @@ impl Verifier<'_> {
         if column { Ok(array) } else { out("a column") }
     }
 
-    fn seen(&self, seen: &Seen) -> Result<(), Broken> {
-        let array = self.find(seen.array)?;
-        let inside = seen.column.checked_add(seen.columns).is_some_and(|end| end <= array.width);
-        if inside && array.rows == seen.rows {
-            return Ok(());
-        }
-        Err(format!("a call sees columns {}..+{} of {:?} in `{}`", seen.column, seen.columns, seen.rows, array.name))
-    }
-
     fn find(&self, id: ArrayId) -> Result<&Array, Broken> {
         self.kernel.array(id).ok_or_else(|| format!("array {} does not exist", id.0))
     }
 
-    fn ty(&self, v: Var) -> Result<Type, Broken> {
+    fn ty(&self, v: Var) -> Result<VarType, Broken> {
         self.kernel.named(v).map(|v| v.ty).ok_or_else(|| format!("variable {} does not exist", v.0))
     }
 
-    fn expect(&self, v: Var, ty: Type) -> Result<(), Broken> {
+    fn expect(&self, v: Var, ty: VarType) -> Result<(), Broken> {
         let found = self.ty(v)?;
         if found == ty { Ok(()) } else { Err(format!("{found:?} where {ty:?} is wanted")) }
     }
 
-    fn is_index(&self, v: Var, bound: Bound) -> Result<(), Broken> {
-        self.expect(v, Type::Index(bound))
+    fn is_index(&self, v: Var, bound: IndexBound) -> Result<(), Broken> {
+        self.expect(v, VarType::Index(bound))
     }
 
     fn read(&self, v: Var) -> Result<Together, Broken> {

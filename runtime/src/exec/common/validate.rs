@@ -368,11 +368,8 @@ impl Validator<'_> {
     /// One operand of a call other than a kernel's.
     fn operand(&self, phase: &Phase, call: &Call, operand: &BufferUse) -> Validity {
         let BufferUse { view, extent, columns, access } = *operand;
-        let count = match columns {
-            Some(columns) => columns,
-            // All columns that there are: any view fits.
-            None => 0,
-        };
+        // All columns that there are: any view fits.
+        let count = columns.map_or(0, |columns| columns);
         let b = match extent {
             Extent::Elements => self.along(call, view, count)?,
             Extent::Samples => self.on_samples(view, count)?,

@@ -6,10 +6,11 @@
 //! - The same values, batch and ISA level give the same bits at any number of threads.
 //! - Nothing is allocated in a step once capacities have grown to the batches' sizes.
 //!
-//! - `prepare`: from a checked schedule to what runs. - `bound_schedule`: its memory and addresses.
-//!   - `memory`: blocks that grow. - `tiling`: tiles and chunks. - `step`: the parts of a step. -
-//!   `phase`, `calls`, `reduce`: the work. - `profile`: where time goes. - `roofline`: what this
-//!   machine could do at most.
+//! - `prepare`: from a checked schedule to what runs.
+//! - `bound_schedule`: its memory and addresses. `memory`: blocks that grow.
+//! - `tiling`: tiles and chunks.
+//! - `step`: the parts of a step. `phase`, `calls`, `reduce`: the work.
+//! - `profile`: where time goes. `roofline`: what this machine could do at most.
 
 mod bound_schedule;
 mod calls;

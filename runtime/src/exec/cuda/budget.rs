@@ -1,4 +1,5 @@
-//! Which tables a device has whole, and how many rows of the others, where its memory is too small for all.
+//! Which tables a device has whole, and how many rows of the others, if its memory is too small for
+//! all.
 
 use super::driver::DeviceError;
 use super::table_cache::{MOST, row_bytes};
@@ -11,8 +12,9 @@ pub(super) fn bytes_with_headroom(row: usize, rows: usize) -> usize {
     bytes.saturating_add(bytes / 4)
 }
 
-/// By table, how many rows the device has room for; `None` for all of them, and where there is no budget. Tables with dense updates
-/// are there whole; of the others the small ones are, up to half of the budget, and the large ones share the rest by their sizes.
+/// By table, how many rows the device has room for; `None` for all of them, and where there is no
+/// budget. Tables with dense updates are there whole; of the others the small ones are, up to half
+/// of the budget, and the large ones share the rest by their sizes.
 pub(super) fn assign_residency(
     specs: &[schema::Table],
     tables: &[Table],
@@ -81,7 +83,8 @@ mod tests {
         let assign_residency = |budget| assign_residency(&specs, &tables, budget);
         assert_eq!(assign_residency(None), Ok(vec![None; 4]));
         assert_eq!(assign_residency(Some(4030 * 20)), Ok(vec![None; 4]));
-        // With room to grow the tables take 20000, 200, 60000 and 400 bytes. The first is within half of this budget.
+        // With room to grow the tables take 20000, 200, 60000 and 400 bytes. The first is within
+        // half of this budget.
         assert_eq!(assign_residency(Some(20_600 + 44_000)), Ok(vec![None, None, Some(2750), None]));
         // Here the rest is shared one to three.
         assert_eq!(assign_residency(Some(600 + 6_400)), Ok(vec![Some(100), None, Some(300), None]));

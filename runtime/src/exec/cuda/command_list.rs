@@ -1,5 +1,6 @@
-//! A step as a list of commands: what is launched and copied, in order, as plain data that says all that a device does but for the contents
-//! of memory. Batches in one bucket of shapes give one list, which a driver may then replay.
+//! A step as a list of commands: its launches and copies in order, as plain data that says
+//! everything a device does except for the contents of memory. Batches whose sizes fall into the
+//! same buckets give the same list, which a driver may then replay.
 
 use super::driver::{Command, DeviceArray, DevicePtr, Driver, KernelLaunch};
 use super::memory::{BlockBases, BlockLayout, DeviceBlock};
@@ -24,7 +25,7 @@ pub(super) struct CommandList<'a> {
     scratch: (DevicePtr, usize),
     /// Whether the driver wants to know of arrays.
     checks: bool,
-    /// Whether what comes now may run beside what follows.
+    /// Whether what is added now goes to the side stream.
     side_stream: bool,
 }
 
@@ -53,12 +54,13 @@ impl<'a> CommandList<'a> {
         self.commands.push(Command::Copy { from, to, bytes, side_stream: self.side_stream });
     }
 
-    /// What comes now may run beside what comes when `on` is false again, until both meet.
+    /// What is added now runs on the side stream, concurrently with what is added after `on` is
+    /// false again, until both streams join.
     pub fn set_side_stream(&mut self, on: bool) {
         self.side_stream = on;
     }
 
-    /// What runs beside is done before what follows.
+    /// What follows waits for the side stream.
     pub fn join(&mut self) {
         self.side_stream = false;
         self.commands.push(Command::Join);
@@ -82,7 +84,8 @@ impl<'a> CommandList<'a> {
         self.launches(kernels, ready, &kernels.launches.launches);
     }
 
-    /// Those that come before the first over tiles: of an update they read what the step begins with, no gradient.
+    /// Those that come before the first over tiles: of an update they read what the step begins
+    /// with, no gradient.
     pub fn leading(&mut self, kernels: &ScheduleKernels<'a>, ready: &StagedSchedule) {
         self.launches(kernels, ready, &kernels.launches.launches[..leading(kernels.launches)]);
     }

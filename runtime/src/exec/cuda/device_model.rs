@@ -1,16 +1,53 @@
-//! What training changes, on the device: parameters, their optimizer states and the states in one block, and tables with a block for each of
-//! their arrays.
+//! What training changes, on the device: parameters, their optimizer state and the states in one
+//! block, and tables with one block for each of their arrays.
 //!
-//! A table's rows below [`DeviceTable::rows`] are the device's; the host makes new rows, and [`DeviceTable::sync`] brings them over. Of a table
-//! with a [`TableCache`] the device has some rows, and the host the others.
+//! The device owns a table's rows below [`DeviceTable::rows`]; the host creates new rows, and
+//! [`DeviceTable::sync`] uploads them. Of a table with a [`TableCache`] the device has some rows,
+//! and the host the others.
 
 use super::budget::bytes_with_headroom;
 use super::driver::{DeviceError, DevicePtr, Driver};
 use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
+use super::step_args::no_pointer;
 use super::table_cache::{RowField, TableCache, fields, row_bytes, tell};
 use crate::exec::common::DenseState;
 use crate::table::Table;
 use din_program::SlotScope;
+use din_program::schedule::Storage;
+
+/// The model on the device.
+#[derive(Debug)]
+pub(super) struct DeviceModel {
+    pub dense: DenseValues,
+    pub tables: Vec<DeviceTable>,
+    /// Bytes for tables, once it is known that there is a limit.
+    pub budget: Option<usize>,
+    /// Steps done.
+    pub step: u64,
+    /// Whether the device has the model: not before the first upload, nor after a step that failed
+    /// half way.
+    pub uploaded: bool,
+    /// Whether rows of tables are on their way back to the host.
+    pub rows_moving: bool,
+}
+
+impl DeviceModel {
+    pub fn new(tables: usize, budget: Option<usize>) -> DeviceModel {
+        DeviceModel {
+            dense: DenseValues::default(),
+            tables: (0..tables).map(|_| DeviceTable::default()).collect(),
+            budget,
+            step: 0,
+            uploaded: false,
+            rows_moving: false,
+        }
+    }
+
+    pub fn free(&mut self, driver: &mut impl Driver) {
+        self.dense.free(driver);
+        self.tables.iter_mut().for_each(|table| table.free(driver));
+    }
+}
 
 /// Dense values.
 #[derive(Debug, Default)]
@@ -48,7 +85,7 @@ impl DenseValues {
         slots.for_each(|(at, s)| put(at, s));
         self.states.iter().zip(&state.states).for_each(|(at, s)| put(at, s));
         driver.write(self.block.at, &bytes)?;
-        self.space.tell(driver, self.block.at, true);
+        self.space.declare(driver, self.block.at, true);
         Ok(())
     }
 
@@ -76,6 +113,29 @@ impl DenseValues {
         RelativePtr::Fixed(self.block.at + self.slots[k][slot] as u64)
     }
 
+    /// What the update of parameter `k` reads and writes.
+    pub fn update_ptr(&self, place: Storage, k: usize, gradient: RelativePtr) -> Result<RelativePtr, DeviceError> {
+        match place {
+            Storage::Weight => Ok(self.param(k)),
+            Storage::Gradient => Ok(gradient),
+            Storage::UpdateSlot(slot) => Ok(self.slot(k, slot as usize)),
+            Storage::Arena(_)
+            | Storage::Tile(_)
+            | Storage::Partial
+            | Storage::Param(_)
+            | Storage::State(_)
+            | Storage::Dense(_)
+            | Storage::Label(_)
+            | Storage::Present(_)
+            | Storage::Length(_)
+            | Storage::Count(_)
+            | Storage::Step
+            | Storage::InBatch
+            | Storage::Frequency
+            | Storage::UpdateCount => Err(no_pointer(place)),
+        }
+    }
+
     pub fn state(&self, k: usize) -> DevicePtr {
         self.block.at + self.states[k] as u64
     }
@@ -100,7 +160,7 @@ pub(super) struct DeviceTable {
 
 /// ArraySource of rows `from..to` of a slab.
 fn rows_of(values: &[f32], width: usize, from: usize, to: usize) -> &[f32] {
-    values.get(from * width..to * width).unwrap_or_default()
+    &values[from * width..to * width]
 }
 
 /// What an array is for, in messages.
@@ -141,7 +201,7 @@ impl DeviceTable {
                 RowField::Weights => weights,
                 RowField::Counts => counts,
                 RowField::UpdateCount => touches,
-                RowField::Slot(k) => slots.get(k).copied().unwrap_or(0),
+                RowField::Slot(k) => slots[k],
             })
         }
     }
@@ -185,13 +245,14 @@ impl DeviceTable {
         blocks.map(DeviceBlock::capacity).sum()
     }
 
-    /// Bytes that the table's new rows make it allocate, beside those that it has.
+    /// Bytes that the table's new rows make it allocate in addition.
     pub fn grows_by(&self, table: &Table) -> usize {
         let fits = table.rows().saturating_mul(table.width() * 4) <= self.weights.capacity();
         if fits || self.cache.is_some() { 0 } else { bytes_with_headroom(row_bytes(table), table.rows()) }
     }
 
-    /// Brings over the rows that the host has made since the last time; all of them the first time. A cache gets them when they are read.
+    /// Brings over the rows that the host has made since the last time; all of them the first time.
+    /// A cache gets them when they are read.
     pub fn sync<D: Driver>(&mut self, driver: &mut D, table: &Table) -> Result<(), DeviceError> {
         self.fits(table)?;
         let (from, to) = (self.rows, table.rows());

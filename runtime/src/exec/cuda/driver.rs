@@ -1,13 +1,16 @@
-//! The little that an engine needs of a device, so that the same engine runs on a GPU and, in tests, on memory that checks every access.
+//! What the executor needs of a device: a small interface, so that the same executor runs on a GPU
+//! and, in tests, on memory that checks every access.
 //!
-//! Everything happens in the order of the calls, as in one stream, or so that nobody can tell: see [`Driver::upload`] and [`KernelLaunch::side_stream`]. Addresses are the device's; what lies behind them is reached through
-//! these functions and by kernels alone.
+//! Everything happens in the order of the calls, as in one stream, or indistinguishably so: see
+//! [`Driver::upload`] and [`KernelLaunch::side_stream`]. Pointers are the device's; what they point
+//! to is accessed by these functions and by kernels alone.
 
 use super::CudaTarget;
 use std::fmt;
 use std::time::Duration;
 
-/// The environment variable that has every launch waited for, so that a failure is told of the very kernel.
+/// The environment variable that makes the host wait for every launch, so that a failure names its
+/// kernel.
 pub(super) const WAIT: &str = "DIN_CUDA_WAIT";
 
 /// A place in the device's memory.
@@ -29,7 +32,8 @@ pub struct KernelLaunch<'a> {
     pub pointers: DevicePtr,
     pub scalars: DevicePtr,
     pub scratch: DevicePtr,
-    /// Whether it may run beside what follows in its list, up to [`Command::Join`]: neither writes what the other touches. Such launches keep their order.
+    /// Whether it may run concurrently with what follows in its list, up to [`Command::Join`]:
+    /// neither writes what the other touches. Launches on the side stream keep their order.
     pub side_stream: bool,
 }
 
@@ -67,7 +71,7 @@ pub enum Command<'a> {
         /// As of a launch.
         side_stream: bool,
     },
-    /// What follows comes after all that runs beside.
+    /// What follows waits for the side stream.
     Join,
     /// As [`Driver::declare_arrays`] says; only in lists for drivers that check.
     Arrays {
@@ -81,7 +85,8 @@ pub enum Command<'a> {
 pub const ASYNC_READ_BYTES: usize = 256;
 pub const ASYNC_READS: usize = 4;
 
-/// A device. Offsets and sizes are the caller's to get right, except where a driver says that it checks them.
+/// A device. Offsets and sizes are the caller's to get right, except where a driver says that it
+/// checks them.
 pub trait Driver {
     /// Whether it checks accesses and wants to know of arrays.
     const CHECKS: bool = false;
@@ -89,7 +94,8 @@ pub trait Driver {
     /// The device's architecture, such as 90 for `sm_90`: it decides the bits of results.
     fn architecture(&self) -> u32;
 
-    /// Memory of at least `bytes` bytes, at a multiple of 256, with any content; `what` it is for stands in the error.
+    /// Memory of at least `bytes` bytes, at a multiple of 256, with any content; `what` it is for
+    /// stands in the error.
     fn allocate(&mut self, bytes: usize, what: &'static str) -> Result<DevicePtr, DeviceError>;
 
     /// Gives memory back once all that was asked for before is done; `at` is what `allocate` gave.
@@ -98,31 +104,34 @@ pub trait Driver {
     /// From the host to the device; `bytes` may be changed when it returns.
     fn write(&mut self, to: DevicePtr, bytes: &[u8]) -> Result<(), DeviceError>;
 
-    /// Memory of the host for `bytes` bytes at least, at a multiple of 4, with any content: to be filled for [`Driver::upload`].
+    /// Memory of the host for `bytes` bytes at least, at a multiple of 4, with any content: to be
+    /// filled for [`Driver::upload`].
     fn staging_buffer(&mut self, bytes: usize) -> Result<&mut [u32], DeviceError>;
 
-    /// As [`Driver::write`], of the first `bytes` bytes that were lent last. They are the driver's again. It may be done while the last
-    /// [`Driver::run`] is under way: nothing that was asked for since that began touches the range.
+    /// As [`Driver::write`], of the first `bytes` bytes that were lent last. They are the driver's
+    /// again. It may be done while the last [`Driver::run`] is under way: nothing that was asked
+    /// for since that began touches the range.
     fn upload(&mut self, to: DevicePtr, bytes: usize) -> Result<(), DeviceError>;
 
     /// From the device to the host, when all that was asked for before is done.
     fn read(&mut self, from: DevicePtr, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
-    /// Begins to bring at most [`ASYNC_READ_BYTES`] bytes to the host, as they are when all that was asked for before is done; it does not wait. At most
-    /// [`ASYNC_READS`] are under way.
+    /// Begins to bring at most [`ASYNC_READ_BYTES`] bytes to the host, as they are when all that
+    /// was asked for before is done; it does not wait. At most [`ASYNC_READS`] are under way.
     fn read_async(&mut self, from: DevicePtr, bytes: usize) -> Result<(), DeviceError>;
 
-    /// Gives the bytes of the oldest fetch that it has not given, as many as were asked for, when they are there; also where it fails, the fetch is
-    /// over.
+    /// Gives the bytes of the oldest fetch that it has not given, as many as were asked for, when
+    /// they are there; also where it fails, the fetch is over.
     fn finish_read(&mut self, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Within the device; the two do not overlap.
     fn copy(&mut self, from: DevicePtr, to: DevicePtr, bytes: usize) -> Result<(), DeviceError>;
 
-    /// Launches a kernel. An error of the kernel itself may be told by a later call.
+    /// Launches a kernel. An error of the kernel itself may be reported by a later call.
     fn launch(&mut self, launch: &KernelLaunch<'_>) -> Result<(), DeviceError>;
 
-    /// Does the commands in order. Lists come again: a driver may keep what it has readied for one, under its content.
+    /// Runs the commands in order. Lists come again: a driver may keep what it has prepared for
+    /// one, identified by its content.
     fn run(&mut self, commands: &[Command<'_>]) -> Result<(), DeviceError> {
         for command in commands {
             match command {
@@ -143,12 +152,14 @@ pub trait Driver {
     /// Returns when all that was asked for is done.
     fn wait(&mut self) -> Result<(), DeviceError>;
 
-    /// Begins or ends measuring how long each launch takes. While it lasts, launches take the time of two events more.
+    /// Begins or ends measuring how long each launch takes. While it lasts, launches take the time
+    /// of two events more.
     fn set_timing(&mut self, _on: bool) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    /// The launches that were measured since this was last asked, in their order, when all of them are done.
+    /// The launches that were measured since this was last asked, in their order, when all of them
+    /// are done.
     fn timed_launches(&mut self) -> Result<Vec<TimedLaunch>, DeviceError> {
         Ok(Vec::new())
     }
@@ -170,7 +181,8 @@ pub enum DeviceError {
     NoImage { device: String, architecture: u32, images: Vec<CudaTarget> },
     /// The device refused memory.
     Memory { bytes: usize, what: &'static str },
-    /// A kernel could not be launched, or failed; the location is what asked for it, where that is known.
+    /// A kernel could not be launched, or failed; the location is what asked for it, where that is
+    /// known.
     Launch { kernel: String, location: String, why: String },
     /// A kernel failed while several were under way, of which this is the last launched.
     Late { kernel: String, location: String, why: String },
@@ -180,7 +192,8 @@ pub enum DeviceError {
     Program(String),
     /// A batch, table or state that does not fit the program.
     Input(String),
-    /// A batch reads more rows of a table than the device has room for; the bytes are what they take.
+    /// A batch reads more rows of a table than the device has room for; the bytes are what they
+    /// take.
     TableCache { table: String, rows: usize, room: usize, bytes: usize },
     /// A table must be on the device whole, and does not fit.
     Whole { table: String, bytes: usize, budget: usize },

@@ -1,11 +1,15 @@
-//! A GPU by NVIDIA's driver: the device's primary context, one module, streams, and pinned memory between host and device.
+//! A GPU behind NVIDIA's driver: the device's primary context, one module, streams, and pinned
+//! memory between host and device.
 //!
-//! Guarantees: no driver, no GPU and no fitting image are errors that say what to do; nothing panics. Writes return when the host's bytes are
-//! in pinned memory, so the host readies the next step while the GPU works; what a kernel did wrong is told by the call that waits for it,
-//! and of that kernel only where no other was under way: always, where the environment variable `DIN_CUDA_WAIT` is 1.
+//! Guarantees: a missing driver, GPU or fitting image is an error that says what to do; nothing
+//! panics. A write returns when the host's bytes are in pinned memory, so the host prepares the
+//! next step while the GPU works. The failure of a kernel is reported by the call that waits for
+//! it. It names that kernel only if no other one was under way, which is always so if the
+//! environment variable `DIN_CUDA_WAIT` is 1.
 //!
-//! Lists of commands that come again are captured and replayed (`graphs`). One that cannot be captured is launched run_plain from then on: the
-//! step is the same, only slower, and [`Gpu::captures`] says how many there were and why.
+//! A list of commands that comes again is captured and replayed (`graphs`). One that cannot be
+//! captured is launched plainly from then on: the step is the same, only slower, and
+//! [`Gpu::captures`] says how many there were and why.
 
 mod capture;
 mod detect;
@@ -28,7 +32,8 @@ use streams::Streams;
 
 /// Larger transfers go in parts, but for staging buffers.
 const PART: usize = 16 << 20;
-/// Writes of at most so many bytes, and how many of them may be under way: the new rows of a batch, behind a step that runs.
+/// Writes of at most so many bytes, and how many of them may be under way: the new rows of a batch,
+/// behind a step that runs.
 const SMALL: usize = 1 << 20;
 const SMALL_WRITES: usize = 32;
 /// The help for an image that the driver refuses.
@@ -68,7 +73,8 @@ pub struct Gpu {
     timer: Option<LaunchTimer>,
     /// Bytes by address.
     allocated: BTreeMap<DevicePtr, usize>,
-    /// Small pinned buffers by turns, and the oldest of the last so many that holds what was not given yet.
+    /// A ring of small pinned buffers, the oldest read that was not finished, and how many there
+    /// are.
     read_buffers: Vec<Pinned>,
     first_read: usize,
     reads_in_flight: usize,
@@ -86,7 +92,8 @@ struct Pending {
     location: String,
 }
 
-// SAFETY: the driver's handles may be used from any thread with their context current, which every function here sees to.
+// SAFETY: the driver's handles may be used from any thread with their context current, which every
+// function here sees to.
 unsafe impl Send for Gpu {}
 
 impl Gpu {
@@ -155,7 +162,8 @@ impl Gpu {
         let mut options = [library::JIT_ERROR_LOG, library::JIT_ERROR_LOG_BYTES];
         let mut values = [log.as_mut_ptr().cast::<c_void>(), log.len() as *mut c_void];
         let mut module = std::ptr::null_mut();
-        // SAFETY: the image is whole and live; two options with a buffer and its size, as the header says.
+        // SAFETY: the image is whole and live; two options with a buffer and its size, as the
+        // header says.
         let found = unsafe {
             (self.api.module_load)(&mut module, code.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr())
         };
@@ -175,7 +183,8 @@ impl Gpu {
         &self.name
     }
 
-    /// Whether lists that come again are captured, as they are at first. Without, every launch goes by [`Driver::launch`].
+    /// Whether lists that come again are captured, as they are at first. Without, every launch goes
+    /// by [`Driver::launch`].
     pub fn set_captures(&mut self, on: bool) {
         self.captures = on;
     }
@@ -202,7 +211,8 @@ impl Gpu {
         last.location.clone_into(&mut self.pending.location);
     }
 
-    /// A call's error. What kernels under way have left behind is told of the only one, or of the last with a word that it may be another.
+    /// A call's error. If a kernel under way has failed, the error names it if it is the only one,
+    /// else the last one, and says that it may be another.
     fn failure(&self, Failed { call, code, why }: Failed) -> DeviceError {
         let Pending { launches, kernel, location } = &self.pending;
         match *launches {
@@ -294,7 +304,8 @@ impl Gpu {
         }
         let mut values = [launch.pointers, launch.scalars, launch.scratch];
         let mut arguments = values.each_mut().map(|v| std::ptr::from_mut(v).cast::<c_void>());
-        // SAFETY: a live function with three arguments of eight bytes each; the driver copies them before it returns.
+        // SAFETY: a live function with three arguments of eight bytes each; the driver copies them
+        // before it returns.
         let code = unsafe {
             (self.api.launch)(
                 function,
@@ -342,7 +353,7 @@ impl Driver for Gpu {
     }
 
     fn free(&mut self, at: DevicePtr) {
-        // What fails here has failed before, or will be told by the next call.
+        // A failure here has been reported before, or will be by the next call.
         if self.current().is_ok() {
             let bytes = self.allocated.remove(&at).unwrap_or(0);
             let graphs = self.graphs.forget(at, bytes);
@@ -363,8 +374,9 @@ impl Driver for Gpu {
             let k = ring.next(&self.api, part.len()).map_err(|failed| self.failure(failed))?;
             let ring = if part.len() <= SMALL { &self.small } else { &self.large };
             let Pinned { at, event, .. } = ring.buffers[k];
-            // SAFETY: the buffer has room for the part and no copy under way; the event is recorded behind this one, so that it is not
-            // written again before the copy is done. The device's range is the caller's.
+            // SAFETY: the buffer has room for the part and no copy under way; the event is recorded
+            // behind this one, so that it is not written again before the copy is done. The
+            // device's range is the caller's.
             unsafe {
                 std::ptr::copy_nonoverlapping(part.as_ptr(), at, part.len());
                 self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), part.len(), self.streams.main))?;
@@ -380,7 +392,8 @@ impl Driver for Gpu {
         let k = self.large(bytes)?;
         self.staging = Some(k);
         let Pinned { at, bytes, .. } = self.large.buffers[k];
-        // SAFETY: the buffer is of so many bytes, at the beginning of a page, with no copy under way; it is borrowed as `self` is.
+        // SAFETY: the buffer is of so many bytes, at the beginning of a page, with no copy under
+        // way; it is borrowed as `self` is.
         Ok(unsafe { std::slice::from_raw_parts_mut(at.cast(), bytes / 4) })
     }
 
@@ -391,7 +404,8 @@ impl Driver for Gpu {
             return Err(DeviceError::Call { call: "send", why: format!("{bytes} bytes were not staging") });
         };
         let stream = self.streams.upload_stream(&self.api).map_err(|failed| self.failure(failed))?;
-        // SAFETY: the buffer has so many bytes; the event is recorded behind the copy, as above. The device's range is the caller's.
+        // SAFETY: the buffer has so many bytes; the event is recorded behind the copy, as above.
+        // The device's range is the caller's.
         unsafe {
             self.check("cuMemcpyHtoDAsync", (self.api.to_device)(to, at.cast(), bytes, stream))?;
             self.check("cuEventRecord", (self.api.event_record)(event, stream))?;
@@ -405,7 +419,8 @@ impl Driver for Gpu {
         for part in bytes.chunks_mut(PART) {
             let k = self.large(part.len())?;
             let at = self.large.buffers[k].at;
-            // SAFETY: the buffer has room for the part and no copy under way. The device's range is the caller's.
+            // SAFETY: the buffer has room for the part and no copy under way. The device's range is
+            // the caller's.
             let code = unsafe { (self.api.to_host)(at.cast(), from, part.len(), self.streams.main) };
             self.check("cuMemcpyDtoHAsync", code)?;
             self.wait_for_stream()?;
@@ -429,7 +444,8 @@ impl Driver for Gpu {
             self.read_buffers.push(buffer);
         }
         let Pinned { at, event, .. } = self.read_buffers[k];
-        // SAFETY: the buffer has room, and what it held was given. The device's range is the caller's.
+        // SAFETY: the buffer has room, and what it held was given. The device's range is the
+        // caller's.
         unsafe {
             self.check("cuMemcpyDtoHAsync", (self.api.to_host)(at.cast(), from, bytes, self.streams.main))?;
             self.check("cuEventRecord", (self.api.event_record)(event, self.streams.main))?;
@@ -525,7 +541,8 @@ impl Drop for Gpu {
         if self.context.is_null() || self.current().is_err() {
             return;
         }
-        // SAFETY: each was made by `self` and is used no more once the stream is done; errors have no one to be told to.
+        // SAFETY: each was made by `self` and is used no more once the stream is done; errors
+        // cannot be reported.
         unsafe {
             if !self.streams.main.is_null() {
                 (self.api.stream_wait)(self.streams.main);
@@ -565,7 +582,8 @@ mod tests {
         assert!(matches!(error, DeviceError::Foreign { .. } | DeviceError::NoDriver { .. }), "{error}");
     }
 
-    /// Holds on any machine: without a driver or GPU that is the error, with one that there is no image.
+    /// Holds on any machine: without a driver or GPU that is the error, with one that there is no
+    /// image.
     #[test]
     fn a_gpu_without_kernels_is_told() {
         let error = Gpu::open(0, &[]).unwrap_err();

@@ -1,13 +1,16 @@
 //! Lists of launches and copies that have been captured as CUDA graphs, to be replayed by one call.
 //!
-//! A list is known by its content: functions, grids, addresses. One seen for the first time is launched plainly (which also loads its
-//! functions: a capture must not), for the second time captured, from then on replayed. A graph holds addresses but no contents, so a replay
-//! does what the list would do. [`MOST`] lists are kept; the one least recently used goes. Lists that lead into freed memory go at once.
+//! A list is identified by its content: functions, grids, pointers. The first time it is launched
+//! plainly, which also loads its functions (a capture must not), the second time it is captured,
+//! and from then on replayed. A graph holds pointers but no contents, so a replay does what the
+//! list would do. [`MOST`] lists are kept; the least recently used one is evicted. Lists that point
+//! into freed memory are dropped at once.
 
 use super::driver::DevicePtr;
 use super::library::{CUfunction, CUgraphExec};
 
-/// Most lists that are kept, captured or not: batches of one size have two, since they come over by turns.
+/// Most lists that are kept, captured or not: batches of one size have two, since uploads are
+/// double-buffered.
 const MOST: usize = 48;
 
 /// A command, with its function found.

@@ -1,4 +1,5 @@
-//! What the host does for a training step, part by part, and how long it took: a few readings of the clock a step, always on.
+//! What the host does for a training step, part by part, and how long it took: a few clock readings
+//! per step, always on.
 
 use std::time::{Duration, Instant};
 

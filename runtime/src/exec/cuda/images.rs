@@ -1,11 +1,14 @@
-//! Images that NVRTC has compiled, kept on disk, so that a program is compiled for an architecture once.
+//! Images that NVRTC has compiled, kept on disk, so that a program is compiled for an architecture
+//! once.
 //!
-//! An entry is a file named by its key, the SHA-256 of all that decides the image: the source, the options (which name the architecture) and
-//! NVRTC's version. It holds a magic number, the key, the SHA-256 of the image, and the image.
+//! An entry is a file named by its key, the SHA-256 of all that decides the image: the source, the
+//! options (which name the architecture) and NVRTC's version. It holds a magic number, the key, the
+//! SHA-256 of the image, and the image.
 //!
-//! Guarantees: an entry that is damaged or another's is compiled anew and replaced; entries are written beside their name and renamed, so
-//! that processes side by side see whole entries or none; entries that were not read for longest go, once all together are larger than the limit;
-//! where nothing can be read or written, all works without.
+//! Guarantees: an entry that is damaged or another's is compiled anew and replaced; entries are
+//! written beside their name and renamed, so that concurrent processes see whole entries or none;
+//! entries that were not read for longest go, once all together are larger than the limit; where
+//! nothing can be read or written, all works without.
 
 use super::nvrtc::{CudaImage, CudaTarget, Nvrtc, NvrtcError, options};
 use crate::fs::write_atomically;
@@ -37,7 +40,8 @@ impl Key {
         let mut digest = Sha256::new();
         let version = format!("{}.{}", version.0, version.1);
         let parts = [version.as_str()].into_iter().chain(options.iter().map(String::as_str)).chain([source]);
-        // Each with its length before it, so that no two lists of texts run together to the same bytes.
+        // Each with its length before it, so that no two lists of texts run together to the same
+        // bytes.
         digest.update((options.len() as u64).to_le_bytes());
         for part in parts {
             digest.update((part.len() as u64).to_le_bytes());
@@ -60,7 +64,8 @@ fn ours(name: &str) -> bool {
 }
 
 impl ImageCache {
-    /// The user's: in the folder that `DIN_CACHE` names, else `$XDG_CACHE_HOME/din`, else `~/.cache/din`.
+    /// The user's: in the folder that `DIN_CACHE` names, else `$XDG_CACHE_HOME/din`, else
+    /// `~/.cache/din`.
     pub fn of_user() -> ImageCache {
         ImageCache { folder: folder(&|name| std::env::var_os(name)), limit: LIMIT }
     }
@@ -105,7 +110,8 @@ impl ImageCache {
         }
         let image = CudaImage { target, code: code.to_vec(), log: String::new() };
         image.check().ok()?;
-        // That it was read just now; where the file is another user's, it counts from when it was written.
+        // That it was read just now; where the file is another user's, it counts from when it was
+        // written.
         let _ = file.set_modified(SystemTime::now());
         Some(image)
     }
@@ -122,7 +128,8 @@ impl ImageCache {
         }
     }
 
-    /// Removes entries, those not read for longest first, until all are within the limit; `kept` stays.
+    /// Removes entries, those not read for longest first, until all are within the limit; `kept`
+    /// stays.
     fn trim(&self, folder: &Path, kept: &str) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         let mut all: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
@@ -143,7 +150,8 @@ impl ImageCache {
             if sum <= self.limit {
                 return;
             }
-            // Another process may have done it; a half-written file of one that still writes is compiled once more another time.
+            // Another process may have done it; a half-written file of one that still writes is
+            // compiled once more another time.
             let _ = fs::remove_file(path);
             sum -= bytes;
         }
@@ -159,7 +167,8 @@ fn create(folder: &Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
-/// The folder of the user's cache, by the environment. A relative `XDG_CACHE_HOME` does not count, as its specification has it.
+/// The folder of the user's cache, by the environment. A relative `XDG_CACHE_HOME` does not count,
+/// as its specification has it.
 fn folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(own) = set("DIN_CACHE") {

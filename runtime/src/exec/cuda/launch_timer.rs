@@ -1,4 +1,5 @@
-//! How long launches take, by the driver's events around them. The context is current wherever this is called.
+//! How long launches take, by the driver's events around them. The context is current wherever this
+//! is called.
 
 use super::driver::{KernelLaunch, TimedLaunch};
 use super::library::{self, Api, CUevent, CUstream, Failed};
@@ -69,7 +70,8 @@ impl LaunchTimer {
 
     pub fn end(self, api: &Api) {
         for event in self.events.into_iter().flatten().chain([self.base]) {
-            // SAFETY: made by `event` and used no more; the driver keeps one that is still to be recorded.
+            // SAFETY: made by `event` and used no more; the driver keeps one that is still to be
+            // recorded.
             unsafe { (api.event_destroy)(event) };
         }
     }

@@ -1,8 +1,9 @@
-//! Device memory of an engine: blocks that grow and stay, and how a step divides them.
+//! Device memory of an executor: blocks that grow and are kept, and how a step divides them.
 
 use super::driver::{DeviceArray, DeviceError, DevicePtr, Driver};
 
-/// Where an array begins: at an address, or in one of a step's blocks, whose addresses are known when all sizes are.
+/// Where an array begins: at an address, or in one of a step's blocks, whose addresses are known
+/// when all sizes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RelativePtr {
     Fixed(DevicePtr),
@@ -47,7 +48,8 @@ impl BlockBases {
     }
 }
 
-/// A quarter more memory than asked for, or no more than that where there is not so much; with its size.
+/// A quarter more memory than asked for, or no more than that where there is not so much; with its
+/// size.
 fn more(driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(DevicePtr, usize), DeviceError> {
     let capacity = bytes.saturating_add(bytes / 4);
     match driver.allocate(capacity, what) {
@@ -56,7 +58,8 @@ fn more(driver: &mut impl Driver, bytes: usize, what: &'static str) -> Result<(D
     }
 }
 
-/// Memory whose capacity grows by a quarter more than asked, where there is so much, and never shrinks.
+/// Memory whose capacity grows by a quarter more than asked, where there is so much, and never
+/// shrinks.
 #[derive(Debug, Default)]
 pub(super) struct DeviceBlock {
     pub at: DevicePtr,
@@ -121,8 +124,9 @@ impl DeviceBlock {
     }
 }
 
-/// How much room arrays get whose sizes change from batch to batch, so that batches of about one size have one layout: sizes up to the same
-/// bound get the same room. Nothing but addresses depends on it.
+/// How much room arrays get whose sizes change from batch to batch, so that batches of about one
+/// size have one layout: sizes up to the same bound get the same room. Nothing but addresses
+/// depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SizeBuckets {
     /// Bounds between a power of two and the next; 0 for room as asked.
@@ -203,14 +207,14 @@ impl BlockLayout {
     }
 
     /// Tells the driver of the arrays.
-    pub fn tell<D: Driver>(&self, driver: &mut D, at: DevicePtr, written: bool) {
+    pub fn declare<D: Driver>(&self, driver: &mut D, at: DevicePtr, written: bool) {
         if D::CHECKS {
             driver.declare_arrays(at, self.bytes, &self.arrays(at, written));
         }
     }
 }
 
-/// ArraySource of 4 or 8 bytes, of any bits, without padding.
+/// Values of 4 or 8 bytes, of any bits, without padding.
 pub(super) trait Plain: Copy {}
 impl Plain for u32 {}
 impl Plain for u64 {}

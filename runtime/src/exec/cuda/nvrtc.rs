@@ -1,7 +1,8 @@
-//! NVRTC: CUDA C++ to CUBIN or PTX. The library is opened when it is asked for, by the environment variable `DIN_NVRTC` or its usual names.
+//! NVRTC: CUDA C++ to CUBIN or PTX. The library is opened when it is asked for, by the environment
+//! variable `DIN_NVRTC` or its usual names.
 //!
-//! Guarantees: a missing or foreign library, a missing function and a source that does not compile are errors that say what to do;
-//! nothing panics. The dozen functions are bound as `bind` says.
+//! Guarantees: a missing or foreign library, a missing function and a source that does not compile
+//! are errors that say what to do; nothing panics. The dozen functions are bound as `bind` says.
 
 use super::bind::{self, api, or};
 use cudarc::nvrtc::sys::{self, nvrtcProgram, nvrtcResult};
@@ -124,7 +125,8 @@ pub struct Nvrtc {
     _builtins: Vec<Library>,
 }
 
-/// NVRTC opens a second library by name when it compiles, and finds it outside of the system's folders only if it is open already.
+/// NVRTC opens a second library by name when it compiles, and finds it outside of the system's
+/// folders only if it is open already.
 fn builtins(file: &Path) -> Vec<Library> {
     let Some(folder) = file.parent().filter(|f| !f.as_os_str().is_empty()) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -145,7 +147,7 @@ fn known(api: &Api) -> Vec<i32> {
     if unsafe { (api.known)(all.as_mut_ptr()) } == 0 { all } else { Vec::new() }
 }
 
-/// What is passed beside the source.
+/// The options that are passed with the source.
 pub(super) fn options(target: CudaTarget) -> Vec<String> {
     let mut options = vec![format!("--gpu-architecture={target}"), "--std=c++17".into(), "--restrict".into()];
     if let CudaTarget::Cubin(_) = target {
@@ -201,7 +203,8 @@ impl Nvrtc {
         self.version
     }
 
-    /// Compiles a source; `name` stands in messages. CUBINs come with the assembler's account, see [`CudaImage::resources`].
+    /// Compiles a source; `name` stands in messages. CUBINs come with the assembler's account, see
+    /// [`CudaImage::resources`].
     pub fn compile(&self, source: &str, name: &str, target: CudaTarget) -> Result<CudaImage, NvrtcError> {
         let text = |s: &str| {
             CString::new(s)
@@ -215,7 +218,8 @@ impl Nvrtc {
         let options = options(target).iter().map(|o| text(o)).collect::<Result<Vec<CString>, _>>()?;
         let options: Vec<*const c_char> = options.iter().map(|o| o.as_ptr()).collect();
         let mut program: nvrtcProgram = std::ptr::null_mut();
-        // SAFETY: both texts end with 0 and live until the program is destroyed; there are no headers.
+        // SAFETY: both texts end with 0 and live until the program is destroyed; there are no
+        // headers.
         let code = unsafe {
             (self.api.create)(&mut program, source.as_ptr(), name.as_ptr(), 0, std::ptr::null(), std::ptr::null())
         };
@@ -229,7 +233,7 @@ impl Nvrtc {
         if code == SOURCE {
             return Err(NvrtcError::Source { target, log });
         }
-        // The log tells what is missing, such as the library of built-in functions.
+        // The log says what is missing, such as the library of built-in functions.
         self.check("nvrtcCompileProgram", code).map_err(|e| match e {
             NvrtcError::Call { call, why } if !log.is_empty() => {
                 NvrtcError::Call { call, why: format!("{why}: {log}") }

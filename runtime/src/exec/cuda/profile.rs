@@ -1,7 +1,9 @@
-//! Where the time of steps goes on a device: by kernel, launches, seconds and work, and the first launches one by one.
+//! Where the time of steps goes on a device: launches, seconds and work by kernel, and the first
+//! launches one by one.
 //!
-//! Work is what the schedule says, of kernels over tiles: operations of products and moments as the device does them, and the bytes that a kernel
-//! moves between global memory and the chip if each is moved once. What lies in a tile's buffers costs none.
+//! Work is what the schedule says of kernels over tiles: the operations of products and moments as
+//! the device does them, and the bytes that a kernel moves between global memory and the chip if
+//! each is moved once. What lies in a tile's buffers costs nothing.
 
 use super::driver::TimedLaunch;
 use crate::exec::common::{CallSpan, ProfileRow};
@@ -92,7 +94,8 @@ impl DeviceProfile {
         }
     }
 
-    /// Adds the work of summing a table's row gradients: `occurrences` rows of `width` numbers to `distinct` ones. `location` is that of the first table.
+    /// Adds the work of summing a table's row gradients: `occurrences` rows of `width` numbers to
+    /// `distinct` ones. `location` is that of the first table.
     pub fn summed(&mut self, kernels: &[&str], location: &str, occurrences: usize, distinct: usize, width: u32) {
         for &kernel in kernels {
             let row = self.row(kernel, location);

@@ -1,11 +1,11 @@
-//! What the host writes for a step, all at once: the batch's columns, and for every schedule its pointers and scalars
-//! (`din_program::cuda`).
+//! What the host uploads for a step, all at once: the batch's columns, and for every schedule its
+//! pointers and scalars (`din_program::cuda`).
 //!
-//! At first it is only said what stands where, so that all sizes are known before a number is copied: then each goes straight to where the device
-//! takes it from (`contents`).
+//! First the plan records what goes where, so that all sizes are known before a value is copied;
+//! then each array is copied straight into the staging buffer (`upload_copy`).
 
 use super::driver::DeviceError;
-use super::memory::{BlockLayout, NULL, Plain, RelativePtr, SizeBuckets, words_of};
+use super::memory::{BlockLayout, Plain, RelativePtr, SizeBuckets, words_of};
 use super::upload_copy::{ArraySource, PlannedArray};
 use crate::exec::common::Layout;
 use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg, Tiling};
@@ -14,10 +14,11 @@ use din_program::schedule::{AxisId, AxisKind, BATCH, GLOBAL, KernelArg, Schedule
 /// What is in a step's only write.
 #[derive(Debug, Default)]
 pub(super) struct UploadPlan {
-    pub space: BlockLayout,
+    pub layout: BlockLayout,
     /// In ascending order of where they are.
     pub(super) parts: Vec<PlannedArray>,
-    /// What is in nobody else's hands: scalars, pointers, and the tiles of this step and of larger ones before it.
+    /// What is in nobody else's hands: scalars, pointers, and the tiles of this step and of larger
+    /// ones before it.
     pub(super) own: Vec<u32>,
     pub(super) pointers: Vec<RelativePtr>,
     pub(super) tiles: Vec<Vec<u32>>,
@@ -26,11 +27,11 @@ pub(super) struct UploadPlan {
 
 impl UploadPlan {
     pub fn new(buckets: SizeBuckets) -> UploadPlan {
-        UploadPlan { space: BlockLayout::new(buckets), ..UploadPlan::default() }
+        UploadPlan { layout: BlockLayout::new(buckets), ..UploadPlan::default() }
     }
 
     pub fn clear(&mut self) {
-        self.space.clear();
+        self.layout.clear();
         self.parts.clear();
         self.own.clear();
         self.pointers.clear();
@@ -50,7 +51,7 @@ impl UploadPlan {
         numbers: ArraySource,
         what: &'static str,
     ) -> Result<RelativePtr, DeviceError> {
-        self.column_within(count, self.space.buckets.room(count), numbers, what)
+        self.column_within(count, self.layout.buckets.room(count), numbers, what)
     }
 
     /// With room for `room` numbers.
@@ -61,7 +62,7 @@ impl UploadPlan {
         numbers: ArraySource,
         what: &'static str,
     ) -> Result<RelativePtr, DeviceError> {
-        let at = self.space.within(count, room, what)?;
+        let at = self.layout.within(count, room, what)?;
         if count > 0 {
             self.parts.push(PlannedArray { at: at / 4, count, numbers });
         }
@@ -74,18 +75,19 @@ impl UploadPlan {
         self.column_within(count, count, ArraySource::Pointers(first), "pointers")
     }
 
-    /// Cuts a tiling; gives the number of its bounds among `tiles`, and [`ScalarArg::Longest`].
-    fn cut(&mut self, tiling: &Tiling, offsets: &[u32]) -> (usize, u32) {
+    /// Cuts a tiling.
+    fn cut(&mut self, tiling: &Tiling, offsets: &[u32]) -> CutTiling {
         let k = self.tilings;
         if k == self.tiles.len() {
             self.tiles.push(Vec::new());
         }
         self.tilings += 1;
-        (k, tiling.cut_into(offsets, &mut self.tiles[k]))
+        CutTiling { bounds: k, longest: tiling.cut_into(offsets, &mut self.tiles[k]) }
     }
 }
 
-/// First entries by sample or request; of the samples, by request; of a group, first members by its elements.
+/// First entries by sample or request; of the samples, by request; of a group, first members by its
+/// elements.
 pub(super) fn offsets(layout: &Layout, d: AxisId) -> &[u32] {
     match layout.axes.kind(d) {
         AxisKind::Batch { .. } => layout.requests(),
@@ -110,47 +112,64 @@ pub(super) struct InstanceArgs<'a> {
     pub step: u64,
     /// Where offsets into the space of its buffers lead.
     pub home: &'a dyn Fn(usize) -> RelativePtr,
-    pub place: &'a dyn Fn(Storage) -> RelativePtr,
-    pub source: &'a dyn Fn(KernelArg) -> RelativePtr,
+    pub place: &'a dyn Fn(Storage) -> Result<RelativePtr, DeviceError>,
+    pub source: &'a dyn Fn(KernelArg) -> Result<RelativePtr, DeviceError>,
 }
 
-impl InstanceArgs<'_> {
-    fn offsets(&self, d: AxisId) -> &[u32] {
-        self.layout.map_or(&[], |l| offsets(l, d))
+/// A schedule with its launches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScheduleRef<'a> {
+    pub cuda: &'a Cuda,
+    pub launches: &'a Launches,
+    pub schedule: &'a Schedule,
+}
+
+impl<'a> InstanceArgs<'a> {
+    /// The elements of the batch's axes.
+    ///
+    /// # Errors
+    /// In an update, which has rows alone.
+    fn layout(&self, d: AxisId) -> Result<&'a Layout, DeviceError> {
+        self.layout.ok_or_else(|| DeviceError::Program(format!("an update asks for axis {}", d.0)))
     }
 
-    fn members(&self, d: AxisId) -> &[u32] {
-        self.layout.map_or(&[], |l| members(l, d))
+    fn offsets(&self, d: AxisId) -> Result<&'a [u32], DeviceError> {
+        Ok(offsets(self.layout(d)?, d))
     }
 
     /// Elements of an axis.
-    pub fn count(&self, d: AxisId) -> usize {
-        match (d, self.layout) {
-            (GLOBAL, _) => 1,
-            (BATCH, _) => self.samples,
-            (d, layout) => layout.map_or(0, |l| l.count(d)),
+    pub fn count(&self, d: AxisId) -> Result<usize, DeviceError> {
+        match d {
+            GLOBAL => Ok(1),
+            BATCH => Ok(self.samples),
+            d => Ok(self.layout(d)?.count(d)),
         }
     }
 
     /// How many of what `offsets` are by get room.
-    fn owners_room(&self, d: AxisId, buckets: SizeBuckets) -> usize {
-        let Some(axes) = self.layout.map(|l| &l.axes) else { return self.room };
+    fn owners_room(&self, d: AxisId, buckets: SizeBuckets) -> Result<usize, DeviceError> {
+        let axes = &self.layout(d)?.axes;
         let owner = match axes.kind(d) {
             AxisKind::Unique(_) => Some(d),
             AxisKind::Batch { request } => *request,
             AxisKind::Global | AxisKind::Request | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => axes.parent(d),
         };
-        owner.map_or(self.room, |owner| self.room(owner, buckets))
+        owner.map_or(Ok(self.room), |owner| self.room(owner, buckets))
     }
 
     /// How many elements of an axis get room.
-    fn room(&self, d: AxisId, buckets: SizeBuckets) -> usize {
+    fn room(&self, d: AxisId, buckets: SizeBuckets) -> Result<usize, DeviceError> {
         match d {
-            GLOBAL => 1,
-            BATCH => self.room,
-            d => buckets.room(self.count(d)),
+            GLOBAL => Ok(1),
+            BATCH => Ok(self.room),
+            d => Ok(buckets.room(self.count(d)?)),
         }
     }
+}
+
+/// A schedule asks for what it has no pointer to.
+pub(super) fn no_pointer(what: impl std::fmt::Debug) -> DeviceError {
+    DeviceError::Program(format!("a schedule asks for a pointer to {what:?}"))
 }
 
 /// Instances of a schedule, side by side.
@@ -172,104 +191,149 @@ pub(super) struct StagedSchedule {
     longest: Vec<u32>,
 }
 
+/// A tiling of an instance that is cut: its bounds among the plan's tiles, and the entries of its
+/// longest tile.
+#[derive(Clone, Copy, Debug)]
+struct CutTiling {
+    bounds: usize,
+    longest: u32,
+}
+
+/// What the pointers and scalars of an instance are found by.
+struct InstanceParts {
+    /// By arena slot.
+    slots: Vec<RelativePtr>,
+    partials: RelativePtr,
+    /// By tiling; of those of so many elements nothing is uploaded.
+    tilings: Vec<Option<CutTiling>>,
+}
+
+impl InstanceParts {
+    fn tiling(&self, t: u32) -> Result<CutTiling, DeviceError> {
+        let tiling = self.tilings.get(t as usize).copied().flatten();
+        tiling.ok_or_else(|| DeviceError::Program(format!("tiling {t} is not cut")))
+    }
+}
+
 impl Instances {
-    /// Adds one: its buffers get room in `space`, its data is staged. Gives the places of its arena slots.
+    /// Adds one: its buffers get room in `layout`, its data is staged. Gives its arena slots.
     pub fn add(
         &mut self,
-        stage: &mut UploadPlan,
-        space: &mut BlockLayout,
-        (cuda, launches, schedule): (&Cuda, &Launches, &Schedule),
-        given: &InstanceArgs<'_>,
+        plan: &mut UploadPlan,
+        layout: &mut BlockLayout,
+        of: ScheduleRef<'_>,
+        args: &InstanceArgs<'_>,
     ) -> Result<Vec<RelativePtr>, DeviceError> {
-        let mut slots = Vec::with_capacity(schedule.slots.len());
-        for slot in &schedule.slots {
-            let (count, room) = (given.count(slot.axis), given.room(slot.axis, space.buckets));
-            slots.push((given.home)(space.matrix(count, room, slot.width, "buffers of a step")?));
-        }
-        let chunks = cuda.chunks as usize;
-        let partials = space.matrix(chunks, chunks, launches.partial_floats, "partial sums")?;
-        let mut tiles = Vec::with_capacity(launches.tilings.len());
-        for (k, tiling) in launches.tilings.iter().enumerate() {
-            // Its bounds and the longest tile; the others follow from the number of elements.
-            let (bounds, longest) = match tiling.entries {
-                0 => (None, 0),
-                _ => {
-                    let (bounds, longest) = stage.cut(tiling, given.offsets(tiling.axis));
-                    (Some(bounds), longest)
-                }
-            };
-            if k == self.longest.len() {
-                self.longest.push(0);
-            }
-            self.longest[k] = self.longest[k].max(longest);
-            tiles.push((bounds, longest));
-        }
-        for name in &launches.pointers {
-            let at = match *name {
-                PointerArg::Buffer(id) => match schedule.buffers[id.index()].place {
-                    Storage::Arena(slot) => slots[slot.index()],
-                    Storage::Length(d) => {
-                        let count = given.offsets(d).len().saturating_sub(1);
-                        stage.column(count, ArraySource::Lengths(d), "lengths")?
-                    }
-                    Storage::Count(d) => stage.put(&[given.count(d) as f32], "count")?,
-                    Storage::Step => stage.put(&[given.step as f32], "step")?,
-                    place => (given.place)(place),
-                },
-                PointerArg::Argument(KernelArg::Ancestor { of, to }) => {
-                    let count = given.layout.map_or(0, |l| l.count(of));
-                    stage.column(count, ArraySource::Above { of, to }, "parents")?
-                }
-                PointerArg::Argument(source) => (given.source)(source),
-                PointerArg::Offsets(d) => {
-                    let room = given.owners_room(d, space.buckets) + 1;
-                    stage.column_within(given.offsets(d).len(), room, ArraySource::Offsets(d), "offsets")?
-                }
-                PointerArg::Members(d) => stage.column(given.members(d).len(), ArraySource::Members(d), "members")?,
-                PointerArg::Tiles(t) => {
-                    // At most one a sample, or request.
-                    let room = given.owners_room(launches.tilings[t as usize].axis, space.buckets) + 1;
-                    match tiles[t as usize].0 {
-                        Some(k) => stage.column_within(stage.tiles[k].len(), room, ArraySource::Tiles(k), "tiles")?,
-                        None => NULL,
-                    }
-                }
-                PointerArg::Partials => (given.home)(partials),
-            };
+        let parts = self.lay_out(plan, layout, of, args)?;
+        for pointer in &of.launches.pointers {
+            let at = stage_pointer(plan, of, args, &parts, layout.buckets, *pointer)?;
             self.pointers.push(at);
         }
-        self.scalars.extend(launches.scalars.iter().map(|word| match *word {
-            ScalarArg::Elements(d) => given.count(d) as u32,
-            ScalarArg::Tiles(t) => tiles[t as usize].0.map_or(0, |k| stage.tiles[k].len() as u32 - 1),
-            ScalarArg::Longest(t) => tiles[t as usize].1,
-        }));
+        for scalar in &of.launches.scalars {
+            self.scalars.push(match *scalar {
+                ScalarArg::Elements(d) => args.count(d)? as u32,
+                ScalarArg::Tiles(t) => plan.tiles[parts.tiling(t)?.bounds].len() as u32 - 1,
+                ScalarArg::Longest(t) => parts.tiling(t)?.longest,
+            });
+        }
         self.count += 1;
-        Ok(slots)
+        Ok(parts.slots)
     }
 
-    /// Stages the pointers and scalars; behind the scalars stands one more an instance, for who counts what no word asks for.
-    pub fn ready(mut self, stage: &mut UploadPlan) -> Result<StagedSchedule, DeviceError> {
+    /// Gives the instance's buffers their places and cuts its tilings.
+    fn lay_out(
+        &mut self,
+        plan: &mut UploadPlan,
+        layout: &mut BlockLayout,
+        ScheduleRef { cuda, launches, schedule }: ScheduleRef<'_>,
+        args: &InstanceArgs<'_>,
+    ) -> Result<InstanceParts, DeviceError> {
+        let mut slots = Vec::with_capacity(schedule.slots.len());
+        for slot in &schedule.slots {
+            let (count, room) = (args.count(slot.axis)?, args.room(slot.axis, layout.buckets)?);
+            slots.push((args.home)(layout.matrix(count, room, slot.width, "buffers of a step")?));
+        }
+        let chunks = cuda.chunks as usize;
+        let partials = (args.home)(layout.matrix(chunks, chunks, launches.partial_floats, "partial sums")?);
+        let mut tilings = Vec::with_capacity(launches.tilings.len());
+        self.longest.resize(launches.tilings.len(), 0);
+        for (tiling, longest) in launches.tilings.iter().zip(&mut self.longest) {
+            if tiling.entries == 0 {
+                tilings.push(None);
+                continue;
+            }
+            let cut = plan.cut(tiling, args.offsets(tiling.axis)?);
+            *longest = cut.longest.max(*longest);
+            tilings.push(Some(cut));
+        }
+        Ok(InstanceParts { slots, partials, tilings })
+    }
+
+    /// Stages the pointers and scalars. Behind the scalars stands one more per instance, for the
+    /// number of rows that no scalar asks for.
+    pub fn stage(mut self, plan: &mut UploadPlan) -> Result<StagedSchedule, DeviceError> {
         self.scalars.extend((0..self.count.max(1)).map(|_| 0));
         Ok(StagedSchedule {
-            pointers: stage.pointers(&self.pointers)?,
-            scalars: stage.put(&self.scalars, "scalars")?,
+            pointers: plan.pointers(&self.pointers)?,
+            scalars: plan.put(&self.scalars, "scalars")?,
             instances: self.count,
             longest: self.longest,
         })
     }
 }
 
+/// Stages what a pointer leads to, unless it is on the device already.
+fn stage_pointer(
+    plan: &mut UploadPlan,
+    ScheduleRef { launches, schedule, .. }: ScheduleRef<'_>,
+    args: &InstanceArgs<'_>,
+    parts: &InstanceParts,
+    buckets: SizeBuckets,
+    pointer: PointerArg,
+) -> Result<RelativePtr, DeviceError> {
+    match pointer {
+        PointerArg::Buffer(id) => match schedule.buffers[id.index()].place {
+            Storage::Arena(slot) => Ok(parts.slots[slot.index()]),
+            Storage::Length(d) => {
+                let count = args.offsets(d)?.len().saturating_sub(1);
+                plan.column(count, ArraySource::Lengths(d), "lengths")
+            }
+            Storage::Count(d) => plan.put(&[args.count(d)? as f32], "count"),
+            Storage::Step => plan.put(&[args.step as f32], "step"),
+            place => (args.place)(place),
+        },
+        PointerArg::Argument(KernelArg::Ancestor { of, to }) => {
+            plan.column(args.layout(of)?.count(of), ArraySource::Above { of, to }, "parents")
+        }
+        PointerArg::Argument(source) => (args.source)(source),
+        PointerArg::Offsets(d) => {
+            let room = args.owners_room(d, buckets)? + 1;
+            plan.column_within(args.offsets(d)?.len(), room, ArraySource::Offsets(d), "offsets")
+        }
+        PointerArg::Members(d) => plan.column(members(args.layout(d)?, d).len(), ArraySource::Members(d), "members"),
+        PointerArg::Tiles(t) => {
+            // At most one tile per sample, or per request.
+            let room = args.owners_room(launches.tilings[t as usize].axis, buckets)? + 1;
+            let bounds = parts.tiling(t)?.bounds;
+            plan.column_within(plan.tiles[bounds].len(), room, ArraySource::Tiles(bounds), "tiles")
+        }
+        PointerArg::Partials => Ok(parts.partials),
+    }
+}
+
 impl StagedSchedule {
-    /// ArraySource of scratch of one launch.
+    /// Values of scratch that one launch needs.
     pub fn scratch(&self, cuda: &Cuda, launches: &Launches, launch: &din_program::cuda::Launch) -> usize {
-        let longest = match launch.grid {
-            Grid::Tiles { tiling } => self.longest.get(tiling as usize).copied().unwrap_or(0),
+        match launch.grid {
+            Grid::Tiles { tiling } => {
+                let longest = self.longest[tiling as usize];
+                (self.instances as usize).saturating_mul(launch.scratch_floats(cuda, launches, longest))
+            }
             Grid::Blocks(_) => 0,
-        };
-        (self.instances as usize).saturating_mul(launch.scratch_floats(cuda, launches, longest))
+        }
     }
 
-    /// The most of any of its launches.
+    /// The most that any of its launches needs; 0 where there are none.
     pub fn most_scratch(&self, cuda: &Cuda, launches: &Launches) -> usize {
         launches.launches.iter().map(|l| self.scratch(cuda, launches, l)).max().unwrap_or(0)
     }

@@ -1,12 +1,15 @@
-//! A table of which the device has some rows: the host has all of them, and those that a batch reads are on the device when its step begins.
+//! The resident rows of a table that does not fit into the device's memory. The host has all rows;
+//! those that a batch reads are on the device when its step begins.
 //!
-//! The host knows which rows a batch reads. Rows that the device lacks are packed and written with the batch; where there is no free place for
-//! one, the row that no batch has read for longest makes way: a kernel packs it before the new one is put there, and the host takes it back
-//! after the step. What a row is read as, and the order in which gradients are summed, do not depend on where it is: a step has the bits that
-//! it has on a device with all rows.
+//! The host knows which rows a batch reads. Rows that are not resident are packed and uploaded with
+//! the batch. If there is no free place for a row, it replaces the least recently read one: a
+//! kernel packs the evicted row before the new one is written, and the host takes it back after the
+//! step. What a row reads as, and the order in which gradients are summed, do not depend on where
+//! the row is: a step has the bits that it has on a device with all rows.
 //!
-//! Guarantees: a row is on the device or current on the host; places depend on the batches alone; a batch that cannot be placed, and a step
-//! that does not run ([`TableCache::undo`]), leave all rows where they are.
+//! Guarantees: a row is on the device or current on the host; places depend on the batches alone; a
+//! batch that cannot be placed, and a step that does not run ([`TableCache::undo`]), leave all rows
+//! where they are.
 
 use super::command_list::{CommandList, ScheduleKernels};
 use super::driver::{DeviceArray, DeviceError, Driver, KernelLaunch};
@@ -74,7 +77,8 @@ pub(super) struct TableCache {
     /// By place, its row; places from `filled` on are free.
     rows: Vec<u32>,
     filled: usize,
-    /// By place, and for all of them at `capacity`: the next older and the next newer place in the order of the last reading.
+    /// By place, and for all of them at `capacity`: the next older and the next newer place in the
+    /// order of the last reading.
     older: Vec<u32>,
     newer: Vec<u32>,
     /// By place, the batch that read it last; and the number of this one.
@@ -221,14 +225,14 @@ impl TableCache {
 
     /// Where the rows of a feature are, which [`TableCache::place`] has placed.
     pub fn places_of<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
-        rows.iter().map(|&row| self.places.get(row as usize).copied().unwrap_or(0))
+        rows.iter().map(|&row| self.places[row as usize])
     }
 
     /// Writes the rows that come and stages what moves them; `array` gives the device's arrays.
     pub fn stage<D: Driver>(
         &mut self,
         driver: &mut D,
-        stage: &mut UploadPlan,
+        plan: &mut UploadPlan,
         table: &Table,
         array: impl Fn(RowField) -> RelativePtr,
     ) -> Result<RowMoves, DeviceError> {
@@ -242,15 +246,15 @@ impl TableCache {
         for &row in &self.coming {
             self.packed.push(self.places[row as usize]);
             for &(field, width) in &self.fields {
-                let numbers = field.of(table).get(row as usize * width..(row as usize + 1) * width);
-                self.packed.extend(numbers.unwrap_or_default().iter().map(|x| x.to_bits()));
+                let values = &field.of(table)[row as usize * width..(row as usize + 1) * width];
+                self.packed.extend(values.iter().map(|x| x.to_bits()));
             }
         }
         if !self.packed.is_empty() {
             driver.write(self.from_host.at, bytes_of(&self.packed))?;
         }
-        spaces[0].tell(driver, self.from_host.at, true);
-        spaces[1].tell(driver, self.to_host.at, false);
+        spaces[0].declare(driver, self.from_host.at, true);
+        spaces[1].declare(driver, self.to_host.at, false);
         let mut pointers = vec![RelativePtr::Fixed(self.from_host.at), RelativePtr::Fixed(self.to_host.at)];
         debug_assert_eq!(pointers.len(), MovePointer::Arrays as usize);
         pointers.extend(self.fields.iter().map(|&(field, _)| array(field)));
@@ -260,8 +264,8 @@ impl TableCache {
         scalars[MoveScalar::Stride as usize] = stride as u32;
         scalars.push(self.fields.len() as u32);
         scalars.extend(self.fields.iter().map(|&(_, width)| width as u32));
-        let scalars = stage.put(&scalars, "scalars of rows that move")?;
-        Ok(RowMoves { pointers: stage.pointers(&pointers)?, scalars })
+        let scalars = plan.put(&scalars, "scalars of rows that move")?;
+        Ok(RowMoves { pointers: plan.pointers(&pointers)?, scalars })
     }
 
     /// Takes back the rows that have gone with the step that ran.
@@ -274,8 +278,8 @@ impl TableCache {
         for (&row, packed) in self.going.iter().zip(self.packed.chunks(stride)) {
             let mut numbers = packed.iter().skip(1);
             for &(field, width) in &self.fields {
-                let to = field.of_mut(table).get_mut(row as usize * width..(row as usize + 1) * width);
-                for (to, from) in to.unwrap_or_default().iter_mut().zip(numbers.by_ref()) {
+                let to = &mut field.of_mut(table)[row as usize * width..(row as usize + 1) * width];
+                for (to, from) in to.iter_mut().zip(numbers.by_ref()) {
                     *to = f32::from_bits(*from);
                 }
             }
@@ -287,7 +291,8 @@ impl TableCache {
         Ok(())
     }
 
-    /// RowNumberUses the rows that are on the device into the host's table; they stay on the device.
+    /// RowNumberUses the rows that are on the device into the host's table; they stay on the
+    /// device.
     pub fn download<D: Driver>(
         &self,
         driver: &mut D,

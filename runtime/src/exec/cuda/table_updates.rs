@@ -1,12 +1,13 @@
-//! The updates of a step's tables: the row gradients of all of them are sorted and summed by row in the same launches (`din_rows_*`, see
-//! `din_program::cuda`), then each update program runs over the rows of all tables that it is for.
+//! The updates of a step's tables: the same launches sort and sum the row gradients of all tables
+//! (`din_rows_*`, see `din_program::cuda`), then each update program runs over the rows of all
+//! tables that it updates.
 
 use super::DeviceError;
 use super::command_list::{CommandList, ScheduleKernels};
 use super::device_model::DeviceTable;
 use super::driver::{Driver, KernelLaunch};
-use super::memory::{BlockBases, BlockLayout, NULL, RelativePtr, bytes_of_mut};
-use super::step_args::{InstanceArgs, Instances, StagedSchedule, UploadPlan};
+use super::memory::{BlockBases, BlockLayout, NULL, RelativePtr, SizeBuckets, bytes_of_mut};
+use super::step_args::{InstanceArgs, Instances, ScheduleRef, StagedSchedule, UploadPlan, no_pointer};
 use din_program::Update;
 use din_program::cuda::{
     Cuda, FeaturePointer, FeatureScalar, Launches, RowsLaunch, RowsPointer, RowsTable, ScalarArg, TablePointer,
@@ -15,8 +16,8 @@ use din_program::cuda::{
 use din_program::schedule::{BATCH, KernelArg, Storage};
 use din_program::schema::{self, UpdateRule};
 
-/// One feature of a table in a batch: row numbers, where the rows are ([`NULL`] where that is their number), the first gradient (`NULL` where none
-/// flows) and the numbers from one to the next.
+/// One feature of a table in a batch: row numbers, where the rows are ([`NULL`] where that is their
+/// number), the first gradient (`NULL` where none flows) and the numbers from one to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FeatureRows {
     pub rows: RelativePtr,
@@ -60,7 +61,7 @@ pub(super) struct UpdatedTable {
 #[derive(Debug)]
 pub(super) struct TableUpdateProgram {
     pub update: usize,
-    pub ready: StagedSchedule,
+    pub staged: StagedSchedule,
     /// The first of the tables.
     pub table: usize,
 }
@@ -73,8 +74,8 @@ pub(super) struct TableUpdates {
     space: BlockLayout,
     /// With the scalars of each.
     launches: Vec<(RowsLaunch, RelativePtr)>,
-    /// As they are and with the roles of the two pairs changed.
-    pointers: [Option<RelativePtr>; 2],
+    /// As they are and with the roles of the two pairs changed; `None` where nothing is updated.
+    pointers: Option<[RelativePtr; 2]>,
 }
 
 /// The arrays of one table that its update and the kernels before it share.
@@ -90,6 +91,24 @@ struct Arrays {
 }
 
 impl Arrays {
+    fn pointers(&self, table: &DeviceTable, elements: RelativePtr) -> [RelativePtr; TablePointer::COUNT] {
+        let mut pointers = [NULL; TablePointer::COUNT];
+        for (name, at) in [
+            (TablePointer::Rows, self.index),
+            (TablePointer::Begins, self.begins),
+            (TablePointer::Pieces, self.pieces),
+            (TablePointer::Gradient, self.gradient),
+            (TablePointer::FirstSums, self.sums[0]),
+            (TablePointer::LastSums, self.sums[1]),
+            (TablePointer::InBatch, self.touched),
+            (TablePointer::UpdateCount, RelativePtr::Fixed(table.touches.at)),
+            (TablePointer::Elements, elements),
+        ] {
+            pointers[name as usize] = at;
+        }
+        pointers
+    }
+
     fn new(space: &mut BlockLayout, w: &TableLookups<'_>, of: &RowsTable) -> Result<Arrays, DeviceError> {
         let (total, total_room) = (of.total as usize, of.room as usize);
         let (most, room) = if of.every { (w.held.rows, space.buckets.room(w.held.rows)) } else { (total, total_room) };
@@ -110,119 +129,151 @@ impl Arrays {
     }
 }
 
-impl TableUpdates {
-    /// Those of the tables of which the batch reads rows, or all of whose rows are updated.
-    pub fn new(
-        stage: &mut UploadPlan,
-        made: &UpdateInputs<'_>,
-        wanted: &[TableLookups<'_>],
-    ) -> Result<TableUpdates, DeviceError> {
-        let buckets = stage.space.buckets;
-        let mut space = BlockLayout::new(buckets);
-        let (mut tables, mut of_tables) = (Vec::new(), Vec::new());
-        let mut all = 0usize;
-        for w in wanted {
-            let total: usize = w.features.iter().map(|f| f.elements).sum();
+/// The tables that a step updates.
+struct UpdatedTables<'a> {
+    lookups: Vec<&'a TableLookups<'a>>,
+    sizes: Vec<RowsTable>,
+    /// For how many occurrences of all tables there is room.
+    room: usize,
+}
+
+impl<'a> UpdatedTables<'a> {
+    fn new(all: &'a [TableLookups<'a>], buckets: SizeBuckets) -> Result<UpdatedTables<'a>, DeviceError> {
+        let mut tables = UpdatedTables { lookups: Vec::new(), sizes: Vec::new(), room: 0 };
+        for lookups in all {
+            let total: usize = lookups.features.iter().map(|f| f.elements).sum();
             // No bounds of its own: a sum has those of what it sums.
-            let room: usize = w.features.iter().map(|f| buckets.room(f.elements)).sum();
-            if total == 0 && w.spec.update_rule == UpdateRule::Sparse {
+            let room: usize = lookups.features.iter().map(|f| buckets.room(f.elements)).sum();
+            let spec = lookups.spec;
+            let every = spec.update_rule == UpdateRule::Dense;
+            if total == 0 && !every {
                 continue;
             }
-            all = all.saturating_add(room);
-            if all >= u32::MAX as usize {
-                let why =
-                    format!("the batch reads tables up to `{}` {all} times, expected fewer than 2^32 - 1", w.spec.name);
+            tables.room = tables.room.saturating_add(room);
+            if tables.room >= u32::MAX as usize {
+                let (name, all) = (&spec.name, tables.room);
+                let why = format!("the batch reads tables up to `{name}` {all} times, expected fewer than 2^32 - 1");
                 return Err(DeviceError::Input(why));
             }
-            let (rows, width, every) = (w.held.rows as u32, w.spec.width, w.spec.update_rule == UpdateRule::Dense);
-            of_tables.push(RowsTable { total: total as u32, room: room as u32, rows, width, every });
-            tables.push(w);
+            let rows = lookups.held.rows as u32;
+            let (total, room) = (total as u32, room as u32);
+            tables.sizes.push(RowsTable { total, room, rows, width: spec.width, every });
+            tables.lookups.push(lookups);
         }
-        if tables.is_empty() {
-            return Ok(TableUpdates::default());
-        }
-        let plan = plan_rows(made.cuda, &of_tables);
-        let total = of_tables.iter().map(|t| t.total as usize).sum();
-        let mut sorting = [NULL; 4];
-        for at in &mut sorting {
-            *at = RelativePtr::Work(space.within(total, all, "occurrences")?);
-        }
-        let counts = RelativePtr::Work(space.exact(plan.counts, "counts of digits")?);
-        let arrays = tables.iter().zip(&of_tables).map(|(w, of)| Arrays::new(&mut space, w, of));
-        let arrays = arrays.collect::<Result<Vec<Arrays>, _>>()?;
-        let mut elements = vec![NULL; tables.len()];
-        let programs = programs(stage, &mut space, made, (&tables, &arrays), &mut elements)?;
+        Ok(tables)
+    }
+}
 
+/// What the sort of all tables' occurrences needs.
+struct Sorting {
+    keys: [RelativePtr; 2],
+    places: [RelativePtr; 2],
+    counts: RelativePtr,
+}
+
+impl Sorting {
+    fn new(space: &mut BlockLayout, sizes: &[RowsTable], room: usize, counts: usize) -> Result<Sorting, DeviceError> {
+        let total = sizes.iter().map(|t| t.total as usize).sum();
+        let mut buffer = || Ok::<_, DeviceError>(RelativePtr::Work(space.within(total, room, "occurrences")?));
+        let [keys, places, other_keys, other_places] = [buffer()?, buffer()?, buffer()?, buffer()?];
+        let counts = RelativePtr::Work(space.exact(counts, "counts of digits")?);
+        Ok(Sorting { keys: [keys, other_keys], places: [places, other_places], counts })
+    }
+
+    /// The pointers before those of tables; that to the scalars is still to be set.
+    fn pointers(&self) -> Vec<RelativePtr> {
         let mut pointers = vec![NULL; RowsPointer::Tables as usize];
         for (name, at) in [
-            (RowsPointer::Keys, sorting[0]),
-            (RowsPointer::Places, sorting[1]),
-            (RowsPointer::OtherKeys, sorting[2]),
-            (RowsPointer::OtherPlaces, sorting[3]),
-            (RowsPointer::Counts, counts),
+            (RowsPointer::Keys, self.keys[0]),
+            (RowsPointer::Places, self.places[0]),
+            (RowsPointer::OtherKeys, self.keys[1]),
+            (RowsPointer::OtherPlaces, self.places[1]),
+            (RowsPointer::Counts, self.counts),
         ] {
             pointers[name as usize] = at;
         }
-        for ((w, a), elements) in tables.iter().zip(&arrays).zip(&elements) {
-            let mut own = [NULL; TablePointer::COUNT];
-            for (name, at) in [
-                (TablePointer::Rows, a.index),
-                (TablePointer::Begins, a.begins),
-                (TablePointer::Pieces, a.pieces),
-                (TablePointer::Gradient, a.gradient),
-                (TablePointer::FirstSums, a.sums[0]),
-                (TablePointer::LastSums, a.sums[1]),
-                (TablePointer::InBatch, a.touched),
-                (TablePointer::UpdateCount, RelativePtr::Fixed(w.held.touches.at)),
-                (TablePointer::Elements, *elements),
-            ] {
-                own[name as usize] = at;
-            }
-            pointers.extend(own);
+        pointers
+    }
+}
+
+impl FeatureRows {
+    fn pointers(&self) -> [RelativePtr; FeaturePointer::COUNT] {
+        let mut pointers = [NULL; FeaturePointer::COUNT];
+        pointers[FeaturePointer::Rows as usize] = self.rows;
+        pointers[FeaturePointer::Gradient as usize] = self.gradient;
+        pointers[FeaturePointer::Places as usize] = self.places;
+        pointers
+    }
+}
+
+/// The number of tables, the scalars of each, then those of each feature of each.
+fn row_scalars(lookups: &[&TableLookups<'_>], tables: Vec<[u32; TableScalar::COUNT]>) -> Vec<u32> {
+    let mut scalars = vec![lookups.len() as u32];
+    let mut first = 0;
+    for (lookups, mut of_table) in lookups.iter().zip(tables) {
+        of_table[TableScalar::FirstFeature as usize] = first;
+        of_table[TableScalar::Features as usize] = lookups.features.len() as u32;
+        first += lookups.features.len() as u32;
+        scalars.extend(of_table);
+    }
+    for lookups in lookups {
+        let mut before = 0;
+        for feature in &lookups.features {
+            let mut of_feature = [0; FeatureScalar::COUNT];
+            of_feature[FeatureScalar::Before as usize] = before;
+            of_feature[FeatureScalar::Stride as usize] = feature.stride;
+            scalars.extend(of_feature);
+            before += feature.elements as u32;
         }
-        let mut scalars = vec![tables.len() as u32];
-        let mut first = 0;
-        for (w, mut own) in tables.iter().zip(plan.tables) {
-            own[TableScalar::FirstFeature as usize] = first;
-            own[TableScalar::Features as usize] = w.features.len() as u32;
-            first += w.features.len() as u32;
-            scalars.extend(own);
+    }
+    scalars
+}
+
+impl TableUpdates {
+    /// Those of the tables of which the batch reads rows, or all of whose rows are updated.
+    pub fn new(
+        plan: &mut UploadPlan,
+        inputs: &UpdateInputs<'_>,
+        lookups: &[TableLookups<'_>],
+    ) -> Result<TableUpdates, DeviceError> {
+        let mut space = BlockLayout::new(plan.layout.buckets);
+        let UpdatedTables { lookups, sizes, room } = UpdatedTables::new(lookups, plan.layout.buckets)?;
+        if lookups.is_empty() {
+            return Ok(TableUpdates::default());
         }
-        for w in &tables {
-            let mut before = 0;
-            for f in &w.features {
-                let mut own = [NULL; FeaturePointer::COUNT];
-                own[FeaturePointer::Rows as usize] = f.rows;
-                own[FeaturePointer::Gradient as usize] = f.gradient;
-                own[FeaturePointer::Places as usize] = f.places;
-                pointers.extend(own);
-                let mut of = [0; FeatureScalar::COUNT];
-                of[FeatureScalar::Before as usize] = before;
-                of[FeatureScalar::Stride as usize] = f.stride;
-                scalars.extend(of);
-                before += f.elements as u32;
-            }
+        let rows = plan_rows(inputs.cuda, &sizes);
+        let sorting = Sorting::new(&mut space, &sizes, room, rows.counts)?;
+        let arrays = lookups.iter().zip(&sizes).map(|(w, of)| Arrays::new(&mut space, w, of));
+        let arrays = arrays.collect::<Result<Vec<Arrays>, _>>()?;
+        let mut elements = vec![NULL; lookups.len()];
+        let programs = programs(plan, &mut space, inputs, (&lookups, &arrays), &mut elements)?;
+
+        let mut pointers = sorting.pointers();
+        for ((lookups, arrays), elements) in lookups.iter().zip(&arrays).zip(&elements) {
+            pointers.extend(arrays.pointers(lookups.held, *elements));
         }
-        pointers[RowsPointer::Scalars as usize] = stage.put(&scalars, "scalars of row gradients")?;
-        let as_they_are = stage.pointers(&pointers)?;
+        pointers.extend(lookups.iter().flat_map(|l| &l.features).flat_map(FeatureRows::pointers));
+        let scalars = row_scalars(&lookups, rows.tables);
+        pointers[RowsPointer::Scalars as usize] = plan.put(&scalars, "scalars of row gradients")?;
+        let as_they_are = plan.pointers(&pointers)?;
         pointers.swap(RowsPointer::Keys as usize, RowsPointer::OtherKeys as usize);
         pointers.swap(RowsPointer::Places as usize, RowsPointer::OtherPlaces as usize);
-        let changed = stage.pointers(&pointers)?;
-        // The only word of a launch.
-        let shifts: Vec<u32> = plan.launches.iter().map(|l| l.shift).collect();
-        let shifts = stage.put(&shifts, "scalars of row gradients")?;
-        let launches = plan.launches.into_iter().enumerate().map(|(k, l)| (l, shifts.plus(4 * k))).collect();
-        let updated = tables.iter().zip(&of_tables).zip(elements).map(|((w, of), elements)| UpdatedTable {
-            table: w.table,
-            update: w.spec.update as usize,
-            occurrences: of.total as usize,
+        let swapped = plan.pointers(&pointers)?;
+        // The only scalar of a launch.
+        let shifts: Vec<u32> = rows.launches.iter().map(|l| l.shift).collect();
+        let shifts = plan.put(&shifts, "scalars of row gradients")?;
+        let launches = rows.launches.into_iter().enumerate().map(|(k, l)| (l, shifts.plus(4 * k))).collect();
+        let updated = lookups.iter().zip(&sizes).zip(elements).map(|((l, size), elements)| UpdatedTable {
+            table: l.table,
+            update: l.spec.update as usize,
+            occurrences: size.total as usize,
             elements,
         });
         let tables = updated.collect();
-        Ok(TableUpdates { tables, programs, space, launches, pointers: [Some(as_they_are), Some(changed)] })
+        Ok(TableUpdates { tables, programs, space, launches, pointers: Some([as_they_are, swapped]) })
     }
 
-    /// ScheduleKernels that ready the gradients, once each.
+    /// The kernels that sum the gradients, once each.
     pub fn kernels(&self) -> Vec<&'static str> {
         let mut all: Vec<&'static str> = Vec::new();
         for (launch, _) in &self.launches {
@@ -238,7 +289,8 @@ impl TableUpdates {
         self.space.bytes
     }
 
-    /// What needs no gradient. `kernels` gives those of an update, with where the table is that asks for it.
+    /// What needs no gradient. `kernels` gives those of an update, with where the table is that
+    /// asks for it.
     pub fn list_leading<'a>(
         &self,
         list: &mut CommandList<'a>,
@@ -247,7 +299,7 @@ impl TableUpdates {
         list.arrays(&self.space, list.bases().work);
         self.list_rows(list, kernels, false);
         for program in &self.programs {
-            list.leading(&kernels(program), &program.ready);
+            list.leading(&kernels(program), &program.staged);
         }
     }
 
@@ -255,7 +307,7 @@ impl TableUpdates {
     pub fn list<'a>(&self, list: &mut CommandList<'a>, kernels: &dyn Fn(&TableUpdateProgram) -> ScheduleKernels<'a>) {
         self.list_rows(list, kernels, true);
         for program in &self.programs {
-            list.rest(&kernels(program), &program.ready);
+            list.rest(&kernels(program), &program.staged);
         }
     }
 
@@ -265,7 +317,7 @@ impl TableUpdates {
         kernels: &dyn Fn(&TableUpdateProgram) -> ScheduleKernels<'a>,
         sums: bool,
     ) {
-        let Some(first) = self.programs.first().map(kernels) else { return };
+        let (Some(first), Some(pointers)) = (self.programs.first().map(kernels), self.pointers) else { return };
         let bases = *list.bases();
         for (launch, scalars) in self.launches.iter().filter(|(l, _)| l.sums == sums) {
             list.launch(KernelLaunch {
@@ -274,7 +326,7 @@ impl TableUpdates {
                 grid: (launch.blocks, 1),
                 threads: first.cuda.threads,
                 shared: launch.shared,
-                pointers: bases.resolve(self.pointers[usize::from(launch.swapped)].unwrap_or(NULL)),
+                pointers: bases.resolve(pointers[usize::from(launch.swapped)]),
                 scalars: bases.resolve(*scalars),
                 scratch: 0,
                 side_stream: false,
@@ -292,9 +344,33 @@ impl UpdatedTable {
     }
 }
 
-/// The update programs, each with an instance for each of its tables; and by table the word that says how many rows it has.
+/// What the update of a table's rows reads and writes.
+fn row_update_ptr(place: Storage, table: &DeviceTable, arrays: &Arrays) -> Result<RelativePtr, DeviceError> {
+    match place {
+        Storage::Weight => Ok(RelativePtr::Fixed(table.weights.at)),
+        Storage::Gradient => Ok(arrays.gradient),
+        Storage::InBatch => Ok(arrays.touched),
+        Storage::UpdateSlot(k) => Ok(RelativePtr::Fixed(table.slots[k as usize].at)),
+        Storage::Frequency => Ok(RelativePtr::Fixed(table.counts.at)),
+        Storage::UpdateCount => Ok(RelativePtr::Fixed(table.touches.at)),
+        Storage::Arena(_)
+        | Storage::Tile(_)
+        | Storage::Partial
+        | Storage::Param(_)
+        | Storage::State(_)
+        | Storage::Dense(_)
+        | Storage::Label(_)
+        | Storage::Present(_)
+        | Storage::Length(_)
+        | Storage::Count(_)
+        | Storage::Step => Err(no_pointer(place)),
+    }
+}
+
+/// The update programs, each with an instance for each of its tables; and by table the word that
+/// says how many rows it has.
 fn programs(
-    stage: &mut UploadPlan,
+    plan: &mut UploadPlan,
     space: &mut BlockLayout,
     made: &UpdateInputs<'_>,
     (tables, arrays): (&[&TableLookups<'_>], &[Arrays]),
@@ -313,18 +389,17 @@ fn programs(
             if w.spec.update as usize != update {
                 continue;
             }
-            let held = w.held;
-            let place = |place: Storage| match place {
-                Storage::Weight => RelativePtr::Fixed(held.weights.at),
-                Storage::Gradient => a.gradient,
-                Storage::InBatch => a.touched,
-                Storage::UpdateSlot(k) => held.slots.get(k as usize).map_or(NULL, |b| RelativePtr::Fixed(b.at)),
-                Storage::Frequency => RelativePtr::Fixed(held.counts.at),
-                Storage::UpdateCount => RelativePtr::Fixed(held.touches.at),
-                _ => NULL,
+            let place = |place: Storage| row_update_ptr(place, w.held, a);
+            let source = |source: KernelArg| match source {
+                KernelArg::RowIndex => Ok(a.index),
+                KernelArg::Buffer(_)
+                | KernelArg::Ancestor { .. }
+                | KernelArg::Rows { .. }
+                | KernelArg::UniqueRows { .. }
+                | KernelArg::Table(_)
+                | KernelArg::Function(_) => Err(no_pointer(source)),
             };
-            let source = |source: KernelArg| if source == KernelArg::RowIndex { a.index } else { NULL };
-            let given = InstanceArgs {
+            let args = InstanceArgs {
                 samples: a.most,
                 room: a.room,
                 layout: None,
@@ -333,18 +408,19 @@ fn programs(
                 place: &place,
                 source: &source,
             };
-            instances.add(stage, space, (made.cuda, launches, &made.updates[update].schedule), &given)?;
+            let schedule = ScheduleRef { cuda: made.cuda, launches, schedule: &made.updates[update].schedule };
+            instances.add(plan, space, schedule, &args)?;
             of.push(at);
         }
-        let ready = instances.ready(stage)?;
+        let staged = instances.stage(plan)?;
         let scalars = &launches.scalars;
         let asked = scalars.iter().position(|w| *w == ScalarArg::Elements(BATCH));
         for (y, at) in of.iter().enumerate() {
-            // Where no word asks for it, one behind the scalars is told.
+            // If no scalar asks for it, the one behind the scalars receives it.
             let word = asked.map_or(of.len() * scalars.len() + y, |position| y * scalars.len() + position);
-            elements[*at] = ready.scalars.plus(word * 4);
+            elements[*at] = staged.scalars.plus(word * 4);
         }
-        programs.push(TableUpdateProgram { update, ready, table: w.table });
+        programs.push(TableUpdateProgram { update, staged, table: w.table });
     }
     Ok(programs)
 }

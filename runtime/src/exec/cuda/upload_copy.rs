@@ -1,7 +1,8 @@
-//! The numbers of a step's write: where each array's come from, and how they get into the memory from which the device takes them, once and by
-//! several threads.
+//! The values of a step's upload: where each array's values come from, and how several threads copy
+//! them into the staging buffer, once.
 //!
-//! Row numbers are checked on their way, against the rows of their table: the device sees none of them before all are known to be sound.
+//! Row numbers are checked against the rows of their table while they are copied: the device sees
+//! none of them before all are known to be valid.
 
 use super::device_model::DeviceTable;
 use super::memory::{BlockBases, words_of};
@@ -64,23 +65,24 @@ pub(super) struct PlannedArray {
 
 /// What a step's numbers are copied from.
 pub(super) struct UploadCopy<'a> {
-    pub stage: &'a UploadPlan,
+    pub plan: &'a UploadPlan,
     pub inputs: &'a StepInputs<'a>,
     pub layout: &'a Layout,
     pub tables: &'a [DeviceTable],
     pub bases: BlockBases,
 }
 
-/// ArraySource that a thread takes at a time.
+/// Values that a thread copies at a time.
 const CHUNK: usize = 32 << 10;
 
-/// From so many bytes on, columns go past the caches: the device reads them from memory, and they would drive out what the next step reads.
+/// From so many bytes on, columns go past the caches: the device reads them from memory, and they
+/// would drive out what the next step reads.
 const STREAM: usize = 8 << 20;
 
 impl UploadCopy<'_> {
     /// Copies all of it; false where a row number is none of its table.
     pub fn copy(&self, to: &mut [u32], threads: &Threads) -> bool {
-        let numbers = self.stage.space.bytes / 4;
+        let numbers = self.plan.layout.bytes / 4;
         let Some(to) = to.get_mut(..numbers) else { return false };
         let chunks: Vec<Mutex<&mut [u32]>> = to.chunks_mut(CHUNK).map(Mutex::new).collect();
         let sound = AtomicBool::new(true);
@@ -95,7 +97,7 @@ impl UploadCopy<'_> {
 
     /// What belongs to the numbers from `begin` on.
     fn copy_chunk(&self, begin: usize, to: &mut [u32]) -> bool {
-        let (parts, end) = (&self.stage.parts, begin + to.len());
+        let (parts, end) = (&self.plan.parts, begin + to.len());
         let first = parts.partition_point(|p| p.at + p.count <= begin);
         let mut sound = true;
         for part in parts[first..].iter().take_while(|p| p.at < end) {
@@ -111,15 +113,15 @@ impl UploadCopy<'_> {
         let (inputs, layout) = (self.inputs, self.layout);
         let unique = |axis, key: usize| &layout.unique(axis).rows[key][first..end];
         match numbers {
-            ArraySource::Own(at) => to.copy_from_slice(&self.stage.own[at + first..at + end]),
+            ArraySource::Own(at) => to.copy_from_slice(&self.plan.own[at + first..at + end]),
             ArraySource::Pointers(at) => {
                 // They begin and end at even numbers, as chunks do.
-                let addresses = &self.stage.pointers[at + first / 2..at + end / 2];
+                let addresses = &self.plan.pointers[at + first / 2..at + end / 2];
                 for (to, &address) in to.as_chunks_mut::<2>().0.iter_mut().zip(addresses) {
                     to.copy_from_slice(words_of(&[self.bases.resolve(address)]));
                 }
             }
-            ArraySource::Tiles(k) => to.copy_from_slice(&self.stage.tiles[k][first..end]),
+            ArraySource::Tiles(k) => to.copy_from_slice(&self.plan.tiles[k][first..end]),
             ArraySource::Rows { table, feature } => {
                 return self.copy_rows(table, &inputs.row_numbers[table][feature][first..end], to);
             }
@@ -144,7 +146,7 @@ impl UploadCopy<'_> {
     }
 
     fn copy_rows(&self, table: usize, rows: &[u32], to: &mut [u32]) -> bool {
-        let most = if self.stage.space.bytes > STREAM {
+        let most = if self.plan.layout.bytes > STREAM {
             column_loops::stream_max(rows, to)
         } else {
             column_loops::copy_max(rows, to)
@@ -187,17 +189,17 @@ mod tests {
         layout.set(samples, &[], std::slice::from_ref(&offsets));
         let mut tables = vec![DeviceTable::default()];
         let d = AxisId(2);
-        let mut stage = UploadPlan::new(SizeBuckets { per_doubling: 8 });
-        stage.column(samples, ArraySource::Rows { table: 0, feature: 0 }, "").unwrap();
-        stage.put(&own, "").unwrap();
-        stage.column(entries, ArraySource::Rows { table: 0, feature: 1 }, "").unwrap();
-        stage.pointers(&addresses).unwrap();
-        stage.column(entries, ArraySource::Above { of: d, to: BATCH }, "").unwrap();
-        stage.column(samples, ArraySource::Lengths(d), "").unwrap();
-        stage.column(samples + 1, ArraySource::Offsets(d), "").unwrap();
-        stage.column(3 * samples, ArraySource::Dense(0), "").unwrap();
-        stage.column(samples, ArraySource::Label(0), "").unwrap();
-        stage.column(samples, ArraySource::Zeros, "").unwrap();
+        let mut plan = UploadPlan::new(SizeBuckets { per_doubling: 8 });
+        plan.column(samples, ArraySource::Rows { table: 0, feature: 0 }, "").unwrap();
+        plan.put(&own, "").unwrap();
+        plan.column(entries, ArraySource::Rows { table: 0, feature: 1 }, "").unwrap();
+        plan.pointers(&addresses).unwrap();
+        plan.column(entries, ArraySource::Above { of: d, to: BATCH }, "").unwrap();
+        plan.column(samples, ArraySource::Lengths(d), "").unwrap();
+        plan.column(samples + 1, ArraySource::Offsets(d), "").unwrap();
+        plan.column(3 * samples, ArraySource::Dense(0), "").unwrap();
+        plan.column(samples, ArraySource::Label(0), "").unwrap();
+        plan.column(samples, ArraySource::Zeros, "").unwrap();
 
         let bases = BlockBases { staged: 1 << 33, arena: 1 << 34, work: 1 << 35 };
         let above: Vec<u32> =
@@ -230,13 +232,13 @@ mod tests {
                 fetched: None,
                 counts: None,
             };
-            let mut to = vec![9; stage.space.bytes / 4 + 5];
-            let contents = UploadCopy { stage: &stage, inputs: &inputs, layout: &layout, tables: &tables, bases };
+            let mut to = vec![9; plan.layout.bytes / 4 + 5];
+            let contents = UploadCopy { plan: &plan, inputs: &inputs, layout: &layout, tables: &tables, bases };
             contents.copy(&mut to, &Threads::caller()).then_some(to)
         };
         let to = copy(&rows, 1000).unwrap();
-        assert_eq!(stage.parts.len(), expected.len());
-        for (part, expected) in stage.parts.iter().zip(&expected) {
+        assert_eq!(plan.parts.len(), expected.len());
+        for (part, expected) in plan.parts.iter().zip(&expected) {
             assert!(to[part.at..part.at + part.count] == *expected, "{part:?}");
         }
         assert_eq!(to[to.len() - 5..], [9; 5]);

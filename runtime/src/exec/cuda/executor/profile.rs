@@ -1,4 +1,5 @@
-//! Where the time of training steps goes: what the driver has timed, with the work that the schedules say.
+//! Where the time of training steps goes: what the driver has timed, with the work that the
+//! schedules say.
 
 use super::super::driver::{DeviceError, Driver};
 use super::super::memory::BlockBases;
@@ -16,7 +17,7 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// What was measured since [`CudaExecutor::set_profile`]: a row a kernel, slowest first.
+    /// What was measured since [`CudaExecutor::set_profile`]: one row per kernel, slowest first.
     pub fn profile(&self) -> Vec<ProfileRow> {
         self.profile.as_ref().map_or_else(Vec::new, DeviceProfile::rows)
     }

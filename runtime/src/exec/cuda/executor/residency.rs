@@ -1,5 +1,5 @@
-//! The engine's tables on the device: whole, or in parts where its memory is too small for them. They are shared out at an upload, and anew where one
-//! grows beyond the budget.
+//! The executor's tables on the device: whole, or partially resident if its memory is too small for
+//! them. Residency is assigned at an upload, and again when a table grows beyond the budget.
 
 use super::super::budget;
 use super::super::command_list::{CommandList, ScheduleKernels};
@@ -12,43 +12,45 @@ use crate::table::Table;
 use din_program::Program;
 
 impl<D: Driver> CudaExecutor<D> {
-    /// Rows of tables that are on the device in parts: room for them, and how many have come and gone since they were placed there last; by table.
+    /// Rows of tables that are on the device in parts: room for them, and how many have come and
+    /// gone since they were placed there last; by table.
     pub fn resident_rows(&self) -> Vec<Option<(usize, u64, u64)>> {
         let part = |held: &DeviceTable| held.cache.as_ref().map(|c| (c.capacity(), c.moved.0, c.moved.1));
-        self.tables.iter().map(part).collect()
+        self.model.tables.iter().map(part).collect()
     }
 
     /// Tables with all rows or in parts, as their sizes now say.
     pub(super) fn upload_tables(&mut self, tables: &[Table]) -> Result<(), DeviceError> {
-        let rooms = budget::assign_residency(&self.program.tables, tables, self.budget)?;
+        let rooms = budget::assign_residency(&self.program.tables, tables, self.model.budget)?;
         // What is freed may be what others need.
-        for (held, room) in self.tables.iter_mut().zip(&rooms) {
+        for (held, room) in self.model.tables.iter_mut().zip(&rooms) {
             if held.room() != *room {
                 held.free(&mut self.driver);
             }
         }
-        for ((held, table), room) in self.tables.iter_mut().zip(tables).zip(rooms) {
+        for ((held, table), room) in self.model.tables.iter_mut().zip(tables).zip(rooms) {
             held.upload(&mut self.driver, table, room)?;
         }
         Ok(())
     }
 
-    /// Where the budget has no room for a table to grow on the device: all rows go to the host, and as many as fit come back.
+    /// Where the budget has no room for a table to grow on the device: all rows go to the host, and
+    /// as many as fit come back.
     fn reassign_residency(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
-        let Some(budget) = self.budget else { return Ok(()) };
-        let of = self.tables.iter().zip(&*tables).map(|(held, table)| (held.bytes(), held.grows_by(table)));
+        let Some(budget) = self.model.budget else { return Ok(()) };
+        let of = self.model.tables.iter().zip(&*tables).map(|(held, table)| (held.bytes(), held.grows_by(table)));
         let (has, more) = of.fold((0usize, 0usize), |(a, b), (c, d)| (a.saturating_add(c), b.saturating_add(d)));
         if more == 0 || has.saturating_add(more) <= budget {
             return Ok(());
         }
         // Nothing is changed where it cannot be.
-        budget::assign_residency(&self.program.tables, tables, self.budget)?;
-        for (held, table) in self.tables.iter().zip(&mut *tables) {
+        budget::assign_residency(&self.program.tables, tables, self.model.budget)?;
+        for (held, table) in self.model.tables.iter().zip(&mut *tables) {
             held.download(&mut self.driver, table)?;
         }
-        self.uploaded = false;
+        self.model.uploaded = false;
         self.upload_tables(tables)?;
-        self.uploaded = true;
+        self.model.uploaded = true;
         Ok(())
     }
 
@@ -62,10 +64,11 @@ impl<D: Driver> CudaExecutor<D> {
         self.check_uploaded()?;
         common::check_whole(inputs)?;
         // What is copied for the device is checked there, but a cache needs it first.
-        let later = |t: usize, f: usize| self.row_number_uses[which][t][f].any() && self.tables[t].cache.is_none();
+        let later =
+            |t: usize, f: usize| self.row_number_uses[which][t][f].any() && self.model.tables[t].cache.is_none();
         common::check_batch_except(&self.program, tables, inputs, which == TRAIN, &later)?;
         self.reassign_residency(tables)?;
-        for ((held, table), rows) in self.tables.iter_mut().zip(&*tables).zip(inputs.row_numbers) {
+        for ((held, table), rows) in self.model.tables.iter_mut().zip(&*tables).zip(inputs.row_numbers) {
             held.sync(&mut self.driver, table)?;
             if let Some(cache) = &mut held.cache {
                 cache.place(table, rows)?;
@@ -74,41 +77,42 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// A step that will not run: caches are as before it. The block that it was written to is that of the next one: the step that reads the other
-    /// may be under way.
+    /// A step that will not run: caches are as before it. The block that it was written to is that
+    /// of the next one: the step that reads the other may be under way.
     pub(super) fn cancel_step(&mut self, error: DeviceError) -> DeviceError {
-        // What fails here is told by what is asked for next.
+        // A failure here is reported by the next call.
         let _ = self.driver.wait();
-        self.tables.iter_mut().filter_map(|t| t.cache.as_mut()).for_each(TableCache::undo);
+        self.model.tables.iter_mut().filter_map(|t| t.cache.as_mut()).for_each(TableCache::undo);
         error
     }
 
-    /// Rows that made way for the last step's are the host's again; waits for that step where there are such rows.
+    /// Rows that made way for the last step's are the host's again; waits for that step where there
+    /// are such rows.
     pub(super) fn take_back(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
-        if !self.moving || self.tables.iter().all(|held| held.cache.is_none()) {
+        if !self.model.rows_moving || self.model.tables.iter().all(|held| held.cache.is_none()) {
             return Ok(());
         }
         self.check_uploaded()?;
         common::check_tables(&self.program, tables)?;
-        self.tables.iter().zip(&*tables).try_for_each(|(held, table)| held.fits(table))?;
-        self.moving = false;
-        self.uploaded = false;
-        for (held, table) in self.tables.iter_mut().zip(tables) {
+        self.model.tables.iter().zip(&*tables).try_for_each(|(held, table)| held.fits(table))?;
+        self.model.rows_moving = false;
+        self.model.uploaded = false;
+        for (held, table) in self.model.tables.iter_mut().zip(tables) {
             if let Some(cache) = &mut held.cache {
                 cache.take_back(&mut self.driver, table)?;
             }
         }
-        self.uploaded = true;
+        self.model.uploaded = true;
         Ok(())
     }
 
     /// Stages what brings rows into caches, by table.
     pub(super) fn stage_moves(&mut self, tables: &[Table]) -> Result<Vec<(usize, RowMoves)>, DeviceError> {
         let mut moves = Vec::new();
-        for (t, (held, table)) in self.tables.iter_mut().zip(tables).enumerate() {
+        for (t, (held, table)) in self.model.tables.iter_mut().zip(tables).enumerate() {
             let arrays = held.arrays();
             if let Some(cache) = &mut held.cache {
-                moves.push((t, cache.stage(&mut self.driver, &mut self.stage, table, arrays)?));
+                moves.push((t, cache.stage(&mut self.driver, &mut self.memory.plan, table, arrays)?));
             }
         }
         Ok(moves)

@@ -1,5 +1,5 @@
-//! Which features' row numbers a step needs on the device: those that its kernels, or the updates behind them, read one by one, and those that they read
-//! once for all elements that agree.
+//! Which features' row numbers a step needs on the device: those that its kernels, or the updates
+//! after them, read per element, and those that they read once per distinct combination of ids.
 
 use super::TRAIN;
 use crate::exec::common;

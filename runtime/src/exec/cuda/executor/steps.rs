@@ -5,13 +5,45 @@ use super::super::driver::{ASYNC_READS, DeviceError, DevicePtr, Driver};
 use super::super::host_times::HostPart;
 use super::super::memory::{BlockBases, BlockLayout, RelativePtr, bytes_of_mut};
 use super::super::step_args::StagedSchedule;
-use super::super::table_updates::{self, TableUpdates};
-use super::{CudaExecutor, INFER, TRAIN, TensorUpdate, UPDATES, slot_of};
+use super::super::table_cache::RowMoves;
+use super::super::table_updates::{TableUpdateProgram, TableUpdates};
+use super::staging::{StagedStep, TensorUpdate, result_ptr};
+use super::{CudaExecutor, INFER, TRAIN, UPDATES};
 use crate::exec::common::StepInputs;
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::Cuda;
 use din_program::schedule::{Root, Schedule};
+
+/// What a training step needs, staged.
+struct StagedTraining {
+    step: StagedStep,
+    moves: Vec<(usize, RowMoves)>,
+    of_tables: TableUpdates,
+    of_params: Vec<TensorUpdate>,
+}
+
+/// The kernels of a program's schedules.
+#[derive(Clone, Copy)]
+struct Kernels<'a> {
+    program: &'a Program,
+    cuda: &'a Cuda,
+}
+
+impl<'a> Kernels<'a> {
+    fn schedule(self, schedule: usize) -> ScheduleKernels<'a> {
+        ScheduleKernels { cuda: self.cuda, launches: &self.cuda.schedules[schedule], location: "" }
+    }
+
+    fn table(self, update: &TableUpdateProgram) -> ScheduleKernels<'a> {
+        let location = &self.program.tables[update.table].location;
+        ScheduleKernels { location, ..self.schedule(UPDATES + update.update) }
+    }
+
+    fn tensor(self, update: &TensorUpdate) -> ScheduleKernels<'a> {
+        self.schedule(UPDATES + update.update)
+    }
+}
 
 /// A training step that can be run.
 struct Listed<'a> {
@@ -23,7 +55,8 @@ struct Listed<'a> {
 }
 
 impl<D: Driver> CudaExecutor<D> {
-    /// One step of training; gives the batch's loss. Losses of earlier steps that were not asked for are forgotten.
+    /// One step of training; gives the batch's loss. Losses of earlier steps that were not asked
+    /// for are forgotten.
     pub fn train_step(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<f32, DeviceError> {
         self.train_ahead(tables, inputs)?;
         let mut loss = 0.0;
@@ -34,14 +67,15 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(loss)
     }
 
-    /// One step of training that the device does while the host goes on; [`CudaExecutor::next_loss`] waits for it. A failure of a kernel may be told
-    /// there, or by what is asked for next. Where tables are there in parts, the next step waits for this one.
+    /// One step of training that the device does while the host goes on;
+    /// [`CudaExecutor::next_loss`] waits for it. A failure of a kernel may be reported there, or by
+    /// the next call. Where tables are there in parts, the next step waits for this one.
     pub fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
         self.take_back(tables)?;
         // Losses that nobody asks for stay few on the device.
-        while self.pending_losses >= ASYNC_READS {
+        while self.losses.in_flight >= ASYNC_READS {
             let loss = self.finish_loss_read()?;
-            self.losses.push_back(loss);
+            self.losses.arrived.push_back(loss);
         }
         self.times.begin();
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
@@ -50,38 +84,38 @@ impl<D: Driver> CudaExecutor<D> {
             Err(e) => return Err(self.cancel_step(e)),
         };
         self.times.done(HostPart::List);
-        self.uploaded = false;
+        self.model.uploaded = false;
         self.run(list)?;
         self.times.done(HostPart::Run);
         match loss {
             Some(at) => {
                 self.driver.read_async(at, size_of::<f32>())?;
-                self.pending_losses += 1;
+                self.losses.in_flight += 1;
             }
-            None => self.losses.push_back(0.0),
+            None => self.losses.arrived.push_back(0.0),
         }
         self.add_to_profile(&of_tables, &bases)?;
-        self.step += 1;
-        self.moving = true;
-        self.uploaded = true;
+        self.model.step += 1;
+        self.model.rows_moving = true;
+        self.model.uploaded = true;
         Ok(())
     }
 
     /// The loss of the oldest step whose loss was not given yet; `None` where there is none.
     pub fn next_loss(&mut self) -> Result<Option<f32>, DeviceError> {
-        match self.losses.pop_front() {
+        match self.losses.arrived.pop_front() {
             Some(loss) => Ok(Some(loss)),
-            None if self.pending_losses == 0 => Ok(None),
+            None if self.losses.in_flight == 0 => Ok(None),
             None => self.finish_loss_read().map(Some),
         }
     }
 
     pub(super) fn finish_loss_read(&mut self) -> Result<f32, DeviceError> {
         let mut loss = [0.0f32];
-        self.pending_losses -= 1;
+        self.losses.in_flight -= 1;
         let done = self.driver.finish_read(bytes_of_mut(&mut loss));
         // The step has failed, and with it those behind it.
-        self.uploaded &= done.is_ok();
+        self.model.uploaded &= done.is_ok();
         done.map(|()| loss[0])
     }
 
@@ -93,59 +127,78 @@ impl<D: Driver> CudaExecutor<D> {
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<Listed<'a>, DeviceError> {
+        let staged = self.stage_train(program, cuda, tables, inputs)?;
+        let bases = self.upload_batch(TRAIN, tables, inputs)?;
+        self.times.done(HostPart::Write);
+        self.list_train(program, cuda, staged, bases)
+    }
+
+    /// Checks a batch, stages all that its training step needs, and reserves memory for it.
+    fn stage_train(
+        &mut self,
+        program: &Program,
+        cuda: &Cuda,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<StagedTraining, DeviceError> {
         self.sync(tables, inputs, TRAIN)?;
         self.times.done(HostPart::Check);
-        let (ready, slots, columns) = self.stage_step(TRAIN, inputs)?;
+        let step = self.stage_step(TRAIN, inputs)?;
         let moves = self.stage_moves(tables)?;
         self.times.done(HostPart::Stage);
-        let of_tables = self.stage_tables(inputs, &slots, &columns)?;
+        let of_tables = self.stage_tables(inputs, &step)?;
         self.times.done(HostPart::Tables);
-        let of_params = self.stage_params(&slots, of_tables.bytes())?;
+        let of_params = self.stage_params(&step.slots, of_tables.bytes())?;
         self.times.done(HostPart::Params);
-        let kernels = |schedule: usize| ScheduleKernels { cuda, launches: &cuda.schedules[schedule], location: "" };
-        let of_table = |p: &table_updates::TableUpdateProgram| ScheduleKernels {
-            location: &program.tables[p.table].location,
-            ..kernels(UPDATES + p.update)
-        };
-        let of_param = |update: &TensorUpdate| kernels(UPDATES + update.update);
-        let work = of_params.last().map_or(of_tables.bytes(), |u| u.at + u.space.bytes);
-        self.work.reserve(&mut self.driver, work, "updates")?;
-        let of_step = [(kernels(TRAIN), &ready)].into_iter();
-        let of_tables_ready = of_tables.programs.iter().map(|p| (of_table(p), &p.ready));
-        let all = of_step.chain(of_tables_ready).chain(of_params.iter().map(|u| (of_param(u), &u.ready)));
-        self.reserve_scratch(all)?;
-        let bases = self.write(TRAIN, tables, inputs)?;
-        self.times.done(HostPart::Write);
+        let work = of_params.last().map_or(of_tables.bytes(), |u| u.at + u.layout.bytes);
+        self.memory.work.reserve(&mut self.driver, work, "updates")?;
+        let kernels = Kernels { program, cuda };
+        let of_step = [(kernels.schedule(TRAIN), &step.schedule)].into_iter();
+        let of_tables_staged = of_tables.programs.iter().map(|p| (kernels.table(p), &p.staged));
+        let of_params_staged = of_params.iter().map(|u| (kernels.tensor(u), &u.staged));
+        self.reserve_scratch(of_step.chain(of_tables_staged).chain(of_params_staged))?;
+        Ok(StagedTraining { step, moves, of_tables, of_params })
+    }
 
-        let mut list = CommandList::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
-        self.list_moves(&mut list, &moves, program, &kernels(TRAIN));
-        // Beside the step's own launches: what needs the batch alone.
+    /// The commands of a training step. What needs the batch alone runs on the side stream beside
+    /// the step's own launches, and the updates of parameters and states beside those of tables.
+    fn list_train<'a>(
+        &mut self,
+        program: &'a Program,
+        cuda: &'a Cuda,
+        StagedTraining { step, moves, of_tables, of_params }: StagedTraining,
+        bases: BlockBases,
+    ) -> Result<Listed<'a>, DeviceError> {
+        let kernels = Kernels { program, cuda };
+        let of_table = |p: &TableUpdateProgram| kernels.table(p);
+        let mut list = CommandList::new::<D>(std::mem::take(&mut self.memory.commands), bases, &self.memory.scratch);
+        self.list_moves(&mut list, &moves, program, &kernels.schedule(TRAIN));
         list.set_side_stream(true);
         of_tables.list_leading(&mut list, &of_table);
         for update in &of_params {
-            list.arrays(&update.space, bases.work + update.at as u64);
-            list.leading(&of_param(update), &update.ready);
+            list.arrays(&update.layout, bases.work + update.at as u64);
+            list.leading(&kernels.tensor(update), &update.staged);
         }
         list.set_side_stream(false);
-        list.schedule(&kernels(TRAIN), &ready);
+        list.schedule(&kernels.schedule(TRAIN), &step.schedule);
         list.join();
-        // Beside the tables' updates: those of parameters, and the states; but all launches have one scratch.
-        let scratch = |u: &TensorUpdate| u.ready.most_scratch(cuda, &cuda.schedules[UPDATES + u.update]);
+        // All launches have one scratch.
+        let scratch = |u: &TensorUpdate| u.staged.most_scratch(cuda, kernels.tensor(u).launches);
         list.set_side_stream(of_params.iter().all(|u| scratch(u) == 0));
         for update in &of_params {
-            list.rest(&of_param(update), &update.ready);
+            list.rest(&kernels.tensor(update), &update.staged);
         }
         for root in &program.train.roots {
             if let Root::State { state, buffer } = root {
-                let from = bases.resolve(slot_of(&program.train, *buffer, &slots));
+                let from = bases.resolve(result_ptr(&program.train, *buffer, &step.slots)?);
                 let bytes = program.states[*state as usize].width() * 4;
-                list.copy(from, self.values.state(*state as usize), bytes);
+                list.copy(from, self.model.dense.state(*state as usize), bytes);
             }
         }
         list.set_side_stream(false);
         of_tables.list(&mut list, &of_table);
         list.join();
-        let loss = loss_of(&program.train, &slots).map(|at| bases.resolve(at));
+        let loss = loss_ptr(&program.train, &step.slots, &bases)?;
         Ok(Listed { list, loss, of_tables, bases })
     }
 
@@ -157,17 +210,18 @@ impl<D: Driver> CudaExecutor<D> {
             if let Root::Prediction { index, buffer } = root {
                 let logits = &mut self.logits[*index as usize];
                 logits.resize(inputs.rows, 0.0);
-                let at = bases.resolve(slot_of(&program.infer, *buffer, &slots));
+                let at = bases.resolve(result_ptr(&program.infer, *buffer, &slots)?);
                 self.driver.read(at, bytes_of_mut(logits))?;
             }
         }
-        let loss = self.loss(loss_of(&program.infer, &slots).map(|at| bases.resolve(at)))?;
+        let loss = self.loss(loss_ptr(&program.infer, &slots, &bases)?)?;
         self.finish_schedule(tables)?;
         Ok(loss)
     }
 
-    /// Forward and backward of a training step alone: nothing is changed. The results of the training schedule, in its order: the whole buffer of each,
-    /// row-major. (A row gradient is columns of it.)
+    /// Forward and backward of a training step alone: nothing is changed. The results of the
+    /// training schedule, in its order: the whole buffer of each, row-major. (A row gradient is
+    /// columns of it.)
     pub fn gradients(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Vec<Vec<f32>>, DeviceError> {
         let program = self.program.clone();
         let (slots, bases) = self.run_schedule(TRAIN, &program, tables, inputs)?;
@@ -176,7 +230,7 @@ impl<D: Driver> CudaExecutor<D> {
             let id = root.buffer();
             let buffer = &program.train.buffers[id.index()];
             let mut numbers = vec![0.0; self.layouts[TRAIN].count(buffer.axis) * buffer.width as usize];
-            let at = bases.resolve(slot_of(&program.train, id, &slots));
+            let at = bases.resolve(result_ptr(&program.train, id, &slots)?);
             self.driver.read(at, bytes_of_mut(&mut numbers))?;
             results.push(numbers);
         }
@@ -184,7 +238,8 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(results)
     }
 
-    /// Runs a schedule alone; gives where its results are. [`CudaExecutor::finish_schedule`] follows when they are read.
+    /// Runs a schedule alone; gives where its results are. [`CudaExecutor::finish_schedule`]
+    /// follows when they are read.
     fn run_schedule(
         &mut self,
         which: usize,
@@ -198,7 +253,7 @@ impl<D: Driver> CudaExecutor<D> {
             Ok(ready) => ready,
             Err(e) => return Err(self.cancel_step(e)),
         };
-        self.uploaded = false;
+        self.model.uploaded = false;
         self.run(list)?;
         Ok((slots, bases))
     }
@@ -208,8 +263,8 @@ impl<D: Driver> CudaExecutor<D> {
             // It is of training steps.
             self.driver.timed_launches()?;
         }
-        self.moving = true;
-        self.uploaded = true;
+        self.model.rows_moving = true;
+        self.model.uploaded = true;
         self.take_back(tables)
     }
 
@@ -223,14 +278,14 @@ impl<D: Driver> CudaExecutor<D> {
         inputs: &StepInputs<'_>,
     ) -> Result<(CommandList<'a>, Vec<RelativePtr>, BlockBases), DeviceError> {
         self.sync(tables, inputs, which)?;
-        let (ready, slots, _) = self.stage_step(which, inputs)?;
+        let StagedStep { schedule: staged, slots, .. } = self.stage_step(which, inputs)?;
         let moves = self.stage_moves(tables)?;
         let kernels = ScheduleKernels { cuda, launches: &cuda.schedules[which], location: "" };
-        self.reserve_scratch([(kernels, &ready)].into_iter())?;
-        let bases = self.write(which, tables, inputs)?;
-        let mut list = CommandList::new::<D>(std::mem::take(&mut self.list), bases, &self.scratch);
+        self.reserve_scratch([(kernels, &staged)].into_iter())?;
+        let bases = self.upload_batch(which, tables, inputs)?;
+        let mut list = CommandList::new::<D>(std::mem::take(&mut self.memory.commands), bases, &self.memory.scratch);
         self.list_moves(&mut list, &moves, program, &kernels);
-        list.schedule(&kernels, &ready);
+        list.schedule(&kernels, &staged);
         Ok((list, slots, bases))
     }
 
@@ -249,12 +304,12 @@ impl<D: Driver> CudaExecutor<D> {
         let most = all.map(|(kernels, ready)| ready.most_scratch(kernels.cuda, kernels.launches)).max();
         let mut space = BlockLayout::default();
         space.exact(most.unwrap_or(0), "scratch")?;
-        self.scratch.reserve(&mut self.driver, space.bytes, "its longest list (`keep last n` shortens it)")
+        self.memory.scratch.reserve(&mut self.driver, space.bytes, "its longest list (`keep last n` shortens it)")
     }
 
     fn run(&mut self, list: CommandList<'_>) -> Result<(), DeviceError> {
         let (list, done) = list.run(&mut self.driver);
-        self.list = list;
+        self.memory.commands = list;
         done.inspect_err(|_| {
             // Nothing of it reads its batch any more: see `cancel_step`.
             let _ = self.driver.wait();
@@ -263,7 +318,11 @@ impl<D: Driver> CudaExecutor<D> {
 }
 
 /// Where the loss will be.
-fn loss_of(schedule: &Schedule, slots: &[RelativePtr]) -> Option<RelativePtr> {
-    let mut roots = schedule.roots.iter();
-    roots.find_map(|root| if let Root::Loss(buffer) = root { Some(slot_of(schedule, *buffer, slots)) } else { None })
+fn loss_ptr(schedule: &Schedule, slots: &[RelativePtr], bases: &BlockBases) -> Result<Option<DevicePtr>, DeviceError> {
+    for root in &schedule.roots {
+        if let Root::Loss(buffer) = root {
+            return Ok(Some(bases.resolve(result_ptr(schedule, *buffer, slots)?)));
+        }
+    }
+    Ok(None)
 }

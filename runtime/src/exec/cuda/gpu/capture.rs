@@ -90,7 +90,8 @@ impl Gpu {
 
     pub(super) fn destroy(&self, graphs: impl IntoIterator<Item = CUgraphExec>) {
         for graph in graphs {
-            // SAFETY: made by `capture`, and known to nobody any more; one that runs is freed when it is done.
+            // SAFETY: made by `capture`, and known to nobody any more; one that runs is freed when
+            // it is done.
             unsafe { (self.api.ready_destroy)(graph) };
         }
     }

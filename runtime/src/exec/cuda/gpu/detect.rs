@@ -5,7 +5,8 @@ use super::super::{CudaImage, CudaTarget, DeviceError};
 use cudarc::driver::sys::CUdevice_attribute;
 use std::ffi::{c_char, c_int};
 
-/// The image for an architecture: machine code of it or of an earlier one of its generation, else the newest PTX that is not too new.
+/// The image for an architecture: machine code of it or of an earlier one of its generation, else
+/// the newest PTX that is not too new.
 pub(super) fn choose(images: &[CudaImage], architecture: u32) -> Option<&CudaImage> {
     let rank = |image: &&CudaImage| match image.target {
         CudaTarget::Cubin(n) if n <= architecture && n / 10 == architecture / 10 => Some((1, n)),

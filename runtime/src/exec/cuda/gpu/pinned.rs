@@ -1,4 +1,5 @@
-//! Memory of the host that the GPU copies from and to: buffers by turns, each used again when the copy from it is done.
+//! Host memory that the GPU copies from and to: a ring of buffers, each used again when the copy
+//! from it is done.
 
 use super::super::library::{Api, CUevent, Failed};
 use super::streams::event;
@@ -42,7 +43,7 @@ impl Pinned {
         Ok(())
     }
 
-    /// No copy is under way; errors have no one to be told to.
+    /// No copy is under way; errors cannot be reported.
     pub fn free(self, api: &Api) {
         // SAFETY: both were made above and are used no more.
         unsafe {
@@ -54,7 +55,7 @@ impl Pinned {
     }
 }
 
-/// Buffers by turns.
+/// A ring of buffers.
 #[derive(Debug)]
 pub(super) struct Ring {
     pub buffers: Vec<Pinned>,

@@ -1,5 +1,6 @@
-//! The streams of a GPU. What is asked for happens in the order of the main one, with two exceptions: a batch comes over while the last run is
-//! still under way, and launches that may run beside others have a stream of their own until the two meet again.
+//! The streams of a GPU. Commands happen in the order of the main stream, with two exceptions: a
+//! batch is uploaded while the last run is still under way, and launches on the side stream run
+//! concurrently until the two streams join.
 
 use super::super::launch_timer::record;
 use super::super::library::{self, Api, CUevent, CUstream, Failed};
@@ -13,10 +14,10 @@ pub(super) struct Streams {
     /// Behind what came before the last run; behind the last transfer.
     run_event: CUevent,
     upload_event: CUevent,
-    /// Where the stream beside begins, and where it ends.
+    /// Where the side stream forks, and where it joins.
     fork_event: CUevent,
     join_event: CUevent,
-    /// Whether there was a run, and whether launches run beside the main stream now.
+    /// Whether there was a run, and whether the side stream is forked now.
     ran: bool,
     forked: bool,
 }
@@ -75,7 +76,8 @@ impl Streams {
         record(api, self.run_event, self.main)
     }
 
-    /// The stream for a transfer that waits for what came before the last run alone. [`Streams::upload_done`] follows.
+    /// The stream for a transfer that waits for what came before the last run alone.
+    /// [`Streams::upload_done`] follows.
     pub fn upload_stream(&self, api: &Api) -> Result<CUstream, Failed> {
         if self.ran {
             wait(api, self.transfers, self.run_event)?;
@@ -89,7 +91,7 @@ impl Streams {
         wait(api, self.main, self.upload_event)
     }
 
-    /// The stream for a launch that may run beside others, until [`Streams::join`].
+    /// The side stream, until [`Streams::join`].
     pub fn fork(&mut self, api: &Api) -> Result<CUstream, Failed> {
         if !self.forked {
             record(api, self.fork_event, self.main)?;
@@ -99,7 +101,7 @@ impl Streams {
         Ok(self.side)
     }
 
-    /// What comes next waits for launches beside it.
+    /// What comes next on the main stream waits for the side stream.
     pub fn join(&mut self, api: &Api) -> Result<(), Failed> {
         if std::mem::take(&mut self.forked) {
             record(api, self.join_event, self.side)?;
@@ -108,12 +110,12 @@ impl Streams {
         Ok(())
     }
 
-    /// A capture has ended, and with it what ran beside in it.
+    /// A capture has ended, and with it the fork of the side stream.
     pub fn reset_fork(&mut self) {
         self.forked = false;
     }
 
-    /// Waits for all of them; errors have no one to be told to.
+    /// Waits for all of them; errors cannot be reported.
     pub fn destroy(&mut self, api: &Api) {
         // SAFETY: made by `open` and used no more once they are done.
         unsafe {

@@ -1,23 +1,27 @@
-//! A CUDA kernel as a small statement tree: what `frame`, `region`, `product` and `phase` build, `verify` checks and `print` writes.
+//! A CUDA kernel as a small statement tree: `kernel_builder`, `region`, `product` and `phase` build
+//! it, `verify` checks it and `print` writes it.
 //!
-//! The tree has no pointers and no arithmetic on indices. An index is a variable with a [`Bound`] that says what it stays below; an
-//! access names an array, a row and a column, each with such an index; so that an access is inside its array can be read off its parts.
-//! Control flow is made of loops whose [`Range`] says which threads take which values, so that what is uniform can be read off too.
+//! The tree has no pointers and no arithmetic on indices. An index is a variable with an
+//! [`IndexBound`], which says what it stays below; an access names an array, a row and a column,
+//! each with such an index. So the verifier can read off that an access lies inside its array.
+//! Control flow consists of loops whose [`LoopRange`] says which threads take which values, so the
+//! verifier can also read off which threads run a statement together.
 
+use super::call::DeviceCall;
 use crate::graph::{BinaryOp, UnaryOp};
 use din_program::schedule::AxisId;
 
-/// Index into [`Kernel::variables`].
+/// Index into [`KernelIr::variables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Var(pub u32);
 
-/// Index into [`Kernel::arrays`].
+/// Index into [`KernelIr::arrays`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ArrayId(pub u32);
 
 /// What an index stays below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
+pub enum IndexBound {
     Below(u32),
     /// The tile's elements of an axis, counted from its first.
     Local(AxisId),
@@ -28,24 +32,25 @@ pub enum Bound {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
+pub enum VarType {
     F32,
     F64,
-    Index(Bound),
+    Index(IndexBound),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Variable {
+pub struct LocalVar {
     pub name: String,
-    pub ty: Type,
+    pub ty: VarType,
 }
 
 /// What an array holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numbers {
+pub enum ElementKind {
     F32,
-    /// `u32`, each such an index; in memory an element is counted from the batch's first, and a local one from the tile's once it is loaded.
-    Index(Bound),
+    /// `u32`, each such an index; in memory an element is counted from the batch's first, and a
+    /// local one from the tile's once it is loaded.
+    Index(IndexBound),
 }
 
 /// How many rows it has.
@@ -60,27 +65,28 @@ pub enum Rows {
 
 /// Where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binding {
+pub enum ArrayBinding {
     /// A device address, by its number; local arrays begin at the tile's first element.
     Address(u32),
     /// In the block's copy of the partial sums.
     Partial { offset: u32 },
     /// In shared memory, of constant size.
     Shared { offset: u32 },
-    /// A tile buffer: in shared memory at `near`, where it is there (and, if it is one of entries, the tile is not long); else in scratch, behind this
-    /// many numbers a sample and an entry.
-    Slot { near: Option<u32>, far: (u32, u32) },
+    /// A tile buffer: in shared memory at `shared`, where it is there (and, if it is one of
+    /// entries, the tile is not long); else in scratch, behind this many numbers a sample and an
+    /// entry.
+    Slot { shared: Option<u32>, scratch: (u32, u32) },
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     pub name: String,
-    pub numbers: Numbers,
+    pub numbers: ElementKind,
     pub rows: Rows,
     pub width: u32,
-    /// Numbers from one row to the next.
+    /// Values from one row to the next.
     pub stride: u32,
-    pub binding: Binding,
+    pub binding: ArrayBinding,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +110,7 @@ pub struct Element {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum ValueExpr {
     Number(f64),
     Load(Element),
     Unary(UnaryOp, Var),
@@ -115,8 +121,8 @@ pub enum Value {
     Select(Var, Var, Var),
     /// Sum over the lanes of the warp, the same in each.
     WarpSum(Var),
-    /// An index into an axis of which each sample has as many elements under its request as it has entries: entry `row` of `sample` is the one of
-    /// equal place, counted from `first`.
+    /// An index into an axis of which each sample has as many elements under its request as it has
+    /// entries: entry `row` of `sample` is the one of equal place, counted from `first`.
     Paired {
         first: Var,
         row: Var,
@@ -126,30 +132,31 @@ pub enum Value {
 
 /// Which values an index takes, and in which threads.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Range {
-    /// Columns `0..width`, one a thread of the block, again from the first thread on.
+pub enum LoopRange {
+    /// Columns `0..width`, one per thread of the block, again from the first thread on.
     Columns { width: u32 },
-    /// Columns `0..width`, one a thread of the grid.
+    /// Columns `0..width`, one per thread of the grid.
     Grid { width: u32 },
-    /// Columns `0..width`, one a lane of the warp.
+    /// Columns `0..width`, one per lane of the warp.
     Lanes { width: u32 },
-    /// The tile's elements of an axis: every `groups`-th from the thread's group on; see [`Statement::Split`].
+    /// The tile's elements of an axis: every `groups`-th from the thread's group on; see
+    /// [`Stmt::Split`].
     Rows { axis: AxisId, group: Option<Var>, groups: u32 },
-    /// The tile's elements, one a warp.
+    /// The tile's elements, one per warp.
     Warps { axis: AxisId },
     /// The entries of a sample (or request) in order.
     Entries { axis: AxisId, sample: Var },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Combine {
+pub enum Accumulation {
     Add,
     Max,
 }
 
 /// An array as a function of the prelude sees it: columns of all its rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Seen {
+pub struct ArrayView {
     pub array: ArrayId,
     pub rows: Rows,
     pub column: u32,
@@ -157,17 +164,17 @@ pub struct Seen {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Statement {
+pub enum Stmt {
     Comment(String),
-    /// A variable's value; set once, or again by `Combine`.
+    /// A variable's value; set once, or again by `Accumulation`.
     Let {
         to: Var,
-        value: Value,
+        value: ValueExpr,
     },
     /// `to = to + value`, or the greater.
-    Combine {
+    Accumulate {
         to: Var,
-        how: Combine,
+        how: Accumulation,
         value: Var,
     },
     Store {
@@ -175,50 +182,50 @@ pub enum Statement {
         value: Var,
     },
     /// The same on an element of an array.
-    Join {
+    AccumulateInto {
         at: Element,
-        how: Combine,
+        how: Accumulation,
         value: Var,
     },
     /// `over` is set to each value of the range.
     For {
         over: Var,
-        range: Range,
-        body: Vec<Statement>,
+        range: LoopRange,
+        body: Vec<Stmt>,
     },
-    /// Cuts the threads into `groups` groups of `width`, the rest being idle: `column` is the thread's place in its group, `thread` its number.
+    /// Cuts the threads into `groups` groups of `width`, the rest being idle: `column` is the
+    /// thread's place in its group, `thread` its number.
     Split {
         width: u32,
         groups: u32,
         column: Var,
         group: Var,
         thread: Var,
-        body: Vec<Statement>,
+        body: Vec<Stmt>,
     },
     /// One thread of the block.
     Single {
-        body: Vec<Statement>,
+        body: Vec<Stmt>,
     },
     /// The first lane of the warp.
     FirstLane {
-        body: Vec<Statement>,
+        body: Vec<Stmt>,
     },
     /// All threads of the block wait for each other.
     Barrier,
-    /// A function of the prelude that all threads of the block call together; it has barriers of its own or not.
-    Call {
-        text: String,
-        arrays: Vec<Seen>,
-    },
+    /// A function of the prelude that all threads of the block call together; it has barriers of
+    /// its own or not.
+    Call(DeviceCall),
 }
 
 /// Copies of partial sums: how they begin.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Partial {
+pub struct PartialSum {
     pub offset: u32,
     pub width: u32,
     pub start: f32,
-    /// Whether one call alone adds to all of it, and stores what the block's first tile has: then nothing is filled.
+    /// Whether one call alone adds to all of it, and stores what the block's first tile has: then
+    /// nothing is filled.
     pub stored: bool,
 }
 
@@ -240,12 +247,13 @@ pub enum Tiles {
 pub enum Walk {
     /// There is one element; blocks share its columns.
     Once,
-    /// Tiles of `samples` elements of axis `unit` (samples, rows, requests, their entries), whose number is a word; or of fewer, where they are
-    /// `spread` over the chunks.
+    /// Tiles of `samples` elements of axis `unit` (samples, rows, requests, their entries), whose
+    /// number is a word; or of fewer, where they are `spread` over the chunks.
     Samples { unit: AxisId, samples: u32, elements: u32, spread: bool },
     /// Copies of partial sums are joined: those of so many tiles.
     Join { tiles: Tiles },
-    /// Tiles of whole elements of `unit` (samples, requests) by the elements of `axis` under them; numbers of words and addresses.
+    /// Tiles of whole elements of `unit` (samples, requests) by the elements of `axis` under them;
+    /// numbers of words and addresses.
     Sequence {
         unit: AxisId,
         axis: AxisId,
@@ -282,7 +290,7 @@ impl Walk {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Kernel {
+pub struct KernelIr {
     pub name: String,
     /// What stands above it.
     pub comment: Vec<String>,
@@ -291,33 +299,33 @@ pub struct Kernel {
     pub chunks: u32,
     /// Addresses and words of an instance.
     pub strides: (u32, u32),
-    pub variables: Vec<Variable>,
+    pub variables: Vec<LocalVar>,
     pub arrays: Vec<Array>,
     /// Address of the copies and the numbers of each, where there are any.
     pub copies: Option<(u32, u32)>,
-    pub partials: Vec<Partial>,
-    /// Numbers of scratch a sample and an entry, where some are.
+    pub partials: Vec<PartialSum>,
+    /// Values of scratch a sample and an entry, where some are.
     pub scratch: (u32, u32),
     /// Shared memory before the slots, and with them, in numbers.
     pub shared: u32,
     /// Whether threads wait after the partial sums began, and at the end of each tile.
     pub begin_barrier: bool,
     pub end_barrier: bool,
-    pub body: Vec<Statement>,
+    pub body: Vec<Stmt>,
 }
 
-impl Kernel {
-    pub fn variable(&mut self, name: impl Into<String>, ty: Type) -> Var {
-        self.variables.push(Variable { name: name.into(), ty });
+impl KernelIr {
+    pub fn variable(&mut self, name: impl Into<String>, ty: VarType) -> Var {
+        self.variables.push(LocalVar { name: name.into(), ty });
         Var(self.variables.len() as u32 - 1)
     }
 
-    pub fn named(&self, var: Var) -> Option<&Variable> {
+    pub fn named(&self, var: Var) -> Option<&LocalVar> {
         self.variables.get(var.0 as usize)
     }
 
     /// Whether calls ask if a tile is the block's first.
-    pub fn asks_first(&self) -> bool {
+    pub fn needs_first_tile(&self) -> bool {
         self.partials.iter().any(|p| p.stored)
     }
 

@@ -1,30 +1,34 @@
-//! How the threads of a block share a product: rows and columns of a thread, chosen when the kernel is made by what its inner loop costs.
+//! How the threads of a block share a product: the rows and columns per thread, chosen at compile
+//! time by what the inner loop costs.
 //!
-//! A multiprocessor has four schedulers, each of which issues an instruction of a warp (32 multiply-adds) a cycle, and one path to shared memory and the
-//! first cache, which moves 32 numbers a cycle. A step along k of a warp with R x S numbers a thread is R S multiply-adds and its loads, and moves S times
-//! 32 numbers of the right operand, which differ by lane, and two times 32 for each vector of the left, which neighbours have in common. Warps are
-//! dealt to the schedulers in turn, so that a fifth takes as long again as the first four.
+//! A multiprocessor has four schedulers, each of which issues one instruction of a warp (32
+//! multiply-adds) per cycle, and one path to shared memory and the first cache, which moves 32
+//! values per cycle. For a step along k, a warp with R x S values per thread issues R S
+//! multiply-adds and its loads. It moves S times 32 values of the right operand, which differ by
+//! lane, and two times 32 for each vector of the left operand, which neighbouring lanes have in
+//! common. Warps are dealt to the schedulers in turn, so a fifth warp takes as long again as the
+//! first four.
 
 /// Rows and columns of a thread; on tensor cores those of a warp, in sixteens and eights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct ThreadTile {
     pub rows: u32,
     pub columns: u32,
 }
 
 /// A product as threads see it: `rows` x `columns` numbers of result.
 #[derive(Clone, Copy, Debug)]
-pub struct Work {
+pub struct ProductShape {
     pub rows: u32,
     pub columns: u32,
-    /// Whether an operand is read by vectors of four: the left one along k, or in an outer product along its rows; the right one along its rows, or
-    /// along k where lanes lie `down`.
+    /// Whether an operand is read by vectors of four: the left one along k, or in an outer product
+    /// along its rows; the right one along its rows, or along k where lanes lie `down`.
     pub left: bool,
     pub right: bool,
     pub outer: bool,
     /// Whether it is done on tensor cores.
     pub tensor: bool,
-    /// Whether neighbouring lanes have rows below each other, rather than columns beside each other.
+    /// Whether neighbouring lanes have neighbouring rows rather than neighbouring columns.
     pub down: bool,
 }
 
@@ -34,13 +38,14 @@ const SCHEDULERS: u32 = 4;
 /// Most rows and columns of a thread.
 const ROWS: u32 = 8;
 const COLUMNS: u32 = 10;
-/// Most products of fragments of a warp for a step along k, each with four sums a lane; and the cycles that one takes.
+/// Most products of fragments of a warp for a step along k, each with four sums a lane; and the
+/// cycles that one takes.
 const FRAGMENTS: u32 = 10;
 const FRAGMENT: u64 = 6;
 
-impl Work {
+impl ProductShape {
     /// Quarters of a cycle of a multiprocessor for a step along k.
-    pub fn cost(&self, s: Share) -> u64 {
+    pub fn cost(&self, s: ThreadTile) -> u64 {
         let tiles = u64::from(self.rows.div_ceil(s.rows)) * u64::from(self.columns.div_ceil(s.columns));
         let warps = tiles.div_ceil(32);
         let (r, c) = (u64::from(s.rows), u64::from(s.columns));
@@ -58,9 +63,9 @@ impl Work {
         issue.max(warps * moved)
     }
 
-    /// Cycles for a step of fragments. A lane has four registers of sixteen rows and two of eight columns, each of which is loaded, rounded by two
-    /// instructions, and addressed.
-    fn fragments(&self, s: Share) -> u64 {
+    /// Cycles for a step of fragments. A lane has four registers of sixteen rows and two of eight
+    /// columns, each of which is loaded, rounded by two instructions, and addressed.
+    fn fragments(&self, s: ThreadTile) -> u64 {
         let warps = u64::from(self.rows.div_ceil(16 * s.rows)) * u64::from(self.columns.div_ceil(8 * s.columns));
         let products = u64::from(s.rows) * u64::from(s.columns);
         let loads = 4 * u64::from(s.rows) + 2 * u64::from(s.columns);
@@ -69,19 +74,19 @@ impl Work {
     }
 
     /// The cheapest share; of equal ones that of most threads.
-    pub fn share(&self) -> Share {
+    pub fn thread_tile(&self) -> ThreadTile {
         if self.tensor {
-            let all = (1..=4).flat_map(|rows| (1..=FRAGMENTS / rows).map(move |columns| Share { rows, columns }));
-            let size = |s: &Share| s.rows * s.columns;
-            return all.min_by_key(|s| (self.fragments(*s), size(s))).unwrap_or(Share { rows: 1, columns: 1 });
+            let all = (1..=4).flat_map(|rows| (1..=FRAGMENTS / rows).map(move |columns| ThreadTile { rows, columns }));
+            let size = |s: &ThreadTile| s.rows * s.columns;
+            return all.min_by_key(|s| (self.fragments(*s), size(s))).expect("there is a tile of one fragment");
         }
-        let mut best = (u64::MAX, 0, Share { rows: 1, columns: 1 });
+        let mut best = (u64::MAX, 0, ThreadTile { rows: 1, columns: 1 });
         for rows in 1..=ROWS.min(self.rows) {
             for columns in 1..=COLUMNS.min(self.columns) {
-                let share = Share { rows, columns };
-                let cost = self.cost(share);
+                let thread_tile = ThreadTile { rows, columns };
+                let cost = self.cost(thread_tile);
                 if rows * columns <= MOST && (cost, rows * columns) < (best.0, best.1) {
-                    best = (cost, rows * columns, share);
+                    best = (cost, rows * columns, thread_tile);
                 }
             }
         }
@@ -90,7 +95,7 @@ impl Work {
 
     /// The part of the peak rate of multiply-adds that the share allows while all warps multiply.
     #[cfg(test)]
-    pub fn part(&self, s: Share) -> f64 {
+    pub fn part(&self, s: ThreadTile) -> f64 {
         f64::from(self.rows) * f64::from(self.columns) / 128.0 / (self.cost(s) as f64 / 4.0)
     }
 }
@@ -99,8 +104,8 @@ impl Work {
 mod tests {
     use super::*;
 
-    fn work(rows: u32, columns: u32, outer: bool) -> Work {
-        Work { rows, columns, left: true, right: true, outer, tensor: false, down: false }
+    fn work(rows: u32, columns: u32, outer: bool) -> ProductShape {
+        ProductShape { rows, columns, left: true, right: true, outer, tensor: false, down: false }
     }
 
     /// The products of DIN, by what their shares allow.
@@ -111,10 +116,14 @@ mod tests {
         let all = along.map(|p| (p, false)).into_iter().chain(outer.map(|p| (p, true)));
         for ((rows, columns), outer) in all {
             let work = work(rows, columns, outer);
-            let share = work.share();
-            let part = work.part(share);
-            println!("{rows} x {columns}{}: {share:?}, {:.0} %", if outer { ", outer" } else { "" }, 100.0 * part);
-            assert!(part > 0.6, "{rows} x {columns}: {share:?} allows {part}");
+            let thread_tile = work.thread_tile();
+            let part = work.part(thread_tile);
+            println!(
+                "{rows} x {columns}{}: {thread_tile:?}, {:.0} %",
+                if outer { ", outer" } else { "" },
+                100.0 * part
+            );
+            assert!(part > 0.6, "{rows} x {columns}: {thread_tile:?} allows {part}");
         }
     }
 
@@ -122,13 +131,13 @@ mod tests {
     #[test]
     fn fragments_are_used_again() {
         for (rows, columns) in [(64, 80), (64, 40), (48, 80), (32, 200), (32, 80), (80, 40), (128, 200)] {
-            let work = Work { tensor: true, ..work(rows, columns, false) };
-            let share = work.share();
-            let part = f64::from(rows * columns * 8) / 1024.0 / work.fragments(share) as f64;
-            println!("{rows} x {columns}: {share:?}, {:.0} %", 100.0 * part);
+            let work = ProductShape { tensor: true, ..work(rows, columns, false) };
+            let thread_tile = work.thread_tile();
+            let part = f64::from(rows * columns * 8) / 1024.0 / work.fragments(thread_tile) as f64;
+            println!("{rows} x {columns}: {thread_tile:?}, {:.0} %", 100.0 * part);
             assert!(
-                part > 0.25 && share.rows * share.columns <= FRAGMENTS,
-                "{rows} x {columns}: {share:?} allows {part}"
+                part > 0.25 && thread_tile.rows * thread_tile.columns <= FRAGMENTS,
+                "{rows} x {columns}: {thread_tile:?} allows {part}"
             );
         }
     }
@@ -140,8 +149,8 @@ mod tests {
             for columns in [1, 2, 3, 5, 8, 13, 36, 80, 301] {
                 for bits in 0..16 {
                     let [left, right, outer, down] = [1, 2, 4, 8].map(|b| bits & b != 0);
-                    let Share { rows: r, columns: c } =
-                        Work { rows, columns, left, right, outer, tensor: false, down }.share();
+                    let ThreadTile { rows: r, columns: c } =
+                        ProductShape { rows, columns, left, right, outer, tensor: false, down }.thread_tile();
                     assert!((1..=rows.min(ROWS)).contains(&r) && (1..=columns.min(COLUMNS)).contains(&c));
                     assert!(r * c <= MOST);
                 }

@@ -1,8 +1,11 @@
-//! One kernel in the making: arrays are declared as calls name them, tile buffers get their place, and barriers are set where a call
-//! touches what another has written since the last one.
+//! One kernel under construction: arrays are declared as calls name them, tile buffers get their
+//! memory, and a barrier is inserted where a call touches what another one wrote since the last
+//! barrier.
 
-use super::tree::{Array, ArrayId, Binding, Bound, Kernel, Numbers, Partial, Rows, Seen, Statement, Type, Var};
-use super::{Numbering, Purpose, Unit};
+use super::kernel_ir::{
+    Array, ArrayBinding, ArrayId, ArrayView, ElementKind, IndexBound, KernelIr, PartialSum, Rows, Stmt, Var, VarType,
+};
+use super::{ArgNumbering, SchedulePurpose, ScheduleUnit};
 use din_program::cuda::{PointerArg, Precision};
 use din_program::schedule::{
     AxisId, AxisKind, BATCH, BufferId, Combine, GLOBAL, KernelArg, Operation, Phase, SlotId, Storage, View,
@@ -16,13 +19,16 @@ pub enum Memory {
     Buffer(BufferId),
     /// Declared by the back end itself.
     Own(ArrayId),
+    /// Shared memory of a call: all such arrays lie in one place.
+    CallShared,
 }
 
 /// What a call cannot be made of; the program is at fault, not the input.
-pub type Refusal = String;
+pub type LoweringError = String;
 
-/// Numbers from one row of a tile buffer to the next: rows that are read along k lie in other banks than their neighbours (there are 32, and a load of
-/// four numbers takes four), eight rows in all of them.
+/// Values from one row of a tile buffer to the next: rows that are read along k lie in other banks
+/// than their neighbours (there are 32, and a load of four numbers takes four), eight rows in all
+/// of them.
 pub fn pitch(width: u32) -> u32 {
     let more = if width < 8 { 0 } else { (width.wrapping_neg().wrapping_add(4)) % 8 };
     width.saturating_add(more)
@@ -33,16 +39,16 @@ pub fn pitch(width: u32) -> u32 {
 pub struct TileSlot {
     pub slot: SlotId,
     pub axis: AxisId,
-    pub near: Option<u32>,
-    pub far: (u32, u32),
+    pub shared: Option<u32>,
+    pub scratch: (u32, u32),
 }
 
-pub struct Frame<'a> {
-    pub unit: &'a Unit<'a>,
+pub struct KernelBuilder<'a> {
+    pub unit: &'a ScheduleUnit<'a>,
     pub phase: &'a Phase,
     pub precision: Precision,
-    pub numbering: &'a mut Numbering,
-    pub kernel: Kernel,
+    pub numbering: &'a mut ArgNumbering,
+    pub kernel: KernelIr,
     pub slots: Vec<TileSlot>,
     /// Where shared memory is free.
     pub base: u32,
@@ -59,15 +65,15 @@ pub struct Frame<'a> {
     names: u32,
 }
 
-impl<'a> Frame<'a> {
+impl<'a> KernelBuilder<'a> {
     pub fn new(
-        unit: &'a Unit<'a>,
+        unit: &'a ScheduleUnit<'a>,
         phase: &'a Phase,
         precision: Precision,
-        numbering: &'a mut Numbering,
-        kernel: Kernel,
+        numbering: &'a mut ArgNumbering,
+        kernel: KernelIr,
     ) -> Self {
-        Frame {
+        KernelBuilder {
             unit,
             phase,
             precision,
@@ -104,11 +110,11 @@ impl<'a> Frame<'a> {
             | Storage::Gradient
             | Storage::InBatch => false,
         };
-        kept && self.unit.purpose == Purpose::Rows && axis == BATCH
+        kept && self.unit.purpose == SchedulePurpose::Rows && axis == BATCH
     }
 
     /// The array of a source, declared on first use.
-    pub fn source(&mut self, source: KernelArg) -> Result<ArrayId, Refusal> {
+    pub fn source(&mut self, source: KernelArg) -> Result<ArrayId, LoweringError> {
         if let Some((_, id)) = self.declared.iter().find(|(s, _)| *s == source) {
             return Ok(*id);
         }
@@ -122,7 +128,7 @@ impl<'a> Frame<'a> {
                 }
                 let rows = self.inside(of)?;
                 let local = self.kernel.walk.holds(of) && self.kernel.walk.unit() == Some(to);
-                let bound = if local { Bound::Local(to) } else { Bound::Whole(to) };
+                let bound = if local { IndexBound::Local(to) } else { IndexBound::Whole(to) };
                 let name = match axes.kind(to) {
                     AxisKind::Unique(_) => format!("unique{}_{}", to.0, of.0),
                     AxisKind::Batch { .. } => format!("sample{}", of.0),
@@ -131,21 +137,23 @@ impl<'a> Frame<'a> {
                         return Err(format!("axis {} above axis {}", to.0, of.0));
                     }
                 };
-                (self.addressed(source, name, Numbers::Index(bound), rows, 1), None)
+                (self.addressed(source, name, ElementKind::Index(bound), rows, 1), None)
             }
             KernelArg::Rows { table, feature } => {
-                let axis = self.unit.features.get(feature as usize).copied().unwrap_or(BATCH);
+                let axis = self.unit.features.get(feature as usize).copied();
+                let axis = axis.ok_or_else(|| format!("feature {feature} does not exist"))?;
                 let rows = self.inside(axis)?;
                 let name = format!("rows{table}_{feature}");
-                (self.addressed(source, name, Numbers::Index(Bound::Table(Some(table))), rows, 1), None)
+                (self.addressed(source, name, ElementKind::Index(IndexBound::Table(Some(table))), rows, 1), None)
             }
             KernelArg::Table(t) => {
-                let width = self.unit.widths.get(t as usize).copied().unwrap_or(0);
-                (self.addressed(source, format!("table{t}"), Numbers::F32, Rows::Table(Some(t)), width), None)
+                let width = self.unit.widths.get(t as usize).copied();
+                let width = width.ok_or_else(|| format!("table {t} does not exist"))?;
+                (self.addressed(source, format!("table{t}"), ElementKind::F32, Rows::Table(Some(t)), width), None)
             }
             KernelArg::RowIndex => {
                 let rows = self.inside(BATCH)?;
-                (self.addressed(source, "row_index".into(), Numbers::Index(Bound::Table(None)), rows, 1), None)
+                (self.addressed(source, "row_index".into(), ElementKind::Index(IndexBound::Table(None)), rows, 1), None)
             }
             KernelArg::UniqueRows { axis, key } => {
                 let found = self.unit.axes.unique(axis).and_then(|unique| unique.keys.get(key as usize));
@@ -154,7 +162,7 @@ impl<'a> Frame<'a> {
                 };
                 let rows = self.inside(axis)?;
                 let name = format!("unique_rows{}_{key}", axis.0);
-                (self.addressed(source, name, Numbers::Index(Bound::Table(Some(table))), rows, 1), None)
+                (self.addressed(source, name, ElementKind::Index(IndexBound::Table(Some(table))), rows, 1), None)
             }
             KernelArg::Function(f) => return Err(format!("{f:?} is no array")),
         };
@@ -163,9 +171,9 @@ impl<'a> Frame<'a> {
         Ok(id)
     }
 
-    fn addressed(&mut self, source: KernelArg, name: String, numbers: Numbers, rows: Rows, width: u32) -> Array {
+    fn addressed(&mut self, source: KernelArg, name: String, numbers: ElementKind, rows: Rows, width: u32) -> Array {
         let number = self.numbering.source(source);
-        Array { name, numbers, rows, width, stride: width, binding: Binding::Address(number) }
+        Array { name, numbers, rows, width, stride: width, binding: ArrayBinding::Address(number) }
     }
 
     /// What the elements of a group stand for, elements of `over`.
@@ -173,26 +181,27 @@ impl<'a> Frame<'a> {
         self.list(PointerArg::Members(group), format!("members{}", group.0), over, over)
     }
 
-    /// Where the elements of a common sequence begin by request, or by sample those of any; of the samples, by request; of a group, where the
-    /// members of each begin. Of the whole batch.
+    /// Where the elements of a common sequence begin by request, or by sample those of any; of the
+    /// samples, by request; of a group, where the members of each begin. Of the whole batch.
     pub fn offsets(&mut self, of: AxisId, by: AxisId) -> ArrayId {
         let into = self.unit.axes.segment_source(by).filter(|_| of == by).unwrap_or(of);
         self.list(PointerArg::Offsets(of), format!("begin{}", of.0), by, into)
     }
 
-    /// Numbers of elements of `into`, by element of `by`, of the whole batch.
+    /// Values of elements of `into`, by element of `by`, of the whole batch.
     fn list(&mut self, pointer: PointerArg, name: String, by: AxisId, into: AxisId) -> ArrayId {
         if let Some((_, id)) = self.lists.iter().find(|(p, _)| *p == pointer) {
             return *id;
         }
-        let (rows, binding) = (Rows::Whole(by), Binding::Address(self.numbering.pointer(pointer)));
-        let numbers = Numbers::Index(Bound::Whole(into));
+        let (rows, binding) = (Rows::Whole(by), ArrayBinding::Address(self.numbering.pointer(pointer)));
+        let numbers = ElementKind::Index(IndexBound::Whole(into));
         let id = self.declare(Array { name, numbers, rows, width: 1, stride: 1, binding }, None);
         self.lists.push((pointer, id));
         id
     }
 
-    /// The axis of the requests, where the element of `to` above one of `of` is found by the sample's request.
+    /// The axis of the requests, where the element of `to` above one of `of` is found by the
+    /// sample's request.
     pub fn by_request(&self, of: AxisId, to: AxisId) -> Option<AxisId> {
         let axes = self.unit.axes;
         let per_request = Some(to) == axes.request() || axes.is_per_request(to);
@@ -201,7 +210,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Rows of an array over an axis: the tile's, where it has them.
-    fn inside(&self, axis: AxisId) -> Result<Rows, Refusal> {
+    fn inside(&self, axis: AxisId) -> Result<Rows, LoweringError> {
         match axis {
             GLOBAL => Ok(Rows::One),
             d if self.kernel.walk.holds(d) => Ok(Rows::Local(d)),
@@ -210,22 +219,22 @@ impl<'a> Frame<'a> {
         }
     }
 
-    fn buffer(&mut self, id: BufferId) -> Result<(Array, Option<Memory>), Refusal> {
+    fn buffer(&mut self, id: BufferId) -> Result<(Array, Option<Memory>), LoweringError> {
         let b = self.unit.schedule.buffers.get(id.index()).ok_or_else(|| format!("buffer {} does not exist", id.0))?;
         let rows = if self.by_row_number(b.place, b.axis) { Rows::Table(None) } else { self.inside(b.axis)? };
         let (letter, binding, memory) = match b.place {
             Storage::Tile(slot) => {
                 let found = self.slots.iter().find(|s| s.slot == slot);
                 let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
-                ("tile", Binding::Slot { near: found.near, far: found.far }, Memory::Tile(slot))
+                ("tile", ArrayBinding::Slot { shared: found.shared, scratch: found.scratch }, Memory::Tile(slot))
             }
             Storage::Partial => {
                 let at = self.phase.reductions.iter().position(|r| r.partial == id);
                 let at = at.ok_or_else(|| format!("partial {} is not reduced by its phase", id.0))?;
-                let offset = self.kernel.partials.get(at).map_or(0, |p| p.offset);
-                ("partial", Binding::Partial { offset }, Memory::Buffer(id))
+                let offset = self.kernel.partials[at].offset;
+                ("partial", ArrayBinding::Partial { offset }, Memory::Buffer(id))
             }
-            Storage::Arena(slot) => ("b", Binding::Address(self.numbering.buffer(id)), Memory::Arena(slot)),
+            Storage::Arena(slot) => ("b", ArrayBinding::Address(self.numbering.buffer(id)), Memory::Arena(slot)),
             Storage::Param(_)
             | Storage::State(_)
             | Storage::Dense(_)
@@ -240,17 +249,17 @@ impl<'a> Frame<'a> {
             | Storage::UpdateSlot(_)
             | Storage::Frequency
             | Storage::UpdateCount => {
-                let binding = Binding::Address(self.numbering.buffer(id));
+                let binding = ArrayBinding::Address(self.numbering.buffer(id));
                 let name = place_name(b.place);
                 return Ok((
-                    Array { name, numbers: Numbers::F32, rows, width: b.width, stride: b.width, binding },
+                    Array { name, numbers: ElementKind::F32, rows, width: b.width, stride: b.width, binding },
                     Some(Memory::Buffer(id)),
                 ));
             }
         };
         let name = format!("{letter}{}", id.0);
         let stride = if matches!(b.place, Storage::Tile(_)) { pitch(b.width) } else { b.width };
-        Ok((Array { name, numbers: Numbers::F32, rows, width: b.width, stride, binding }, Some(memory)))
+        Ok((Array { name, numbers: ElementKind::F32, rows, width: b.width, stride, binding }, Some(memory)))
     }
 
     fn declare(&mut self, array: Array, memory: Option<Memory>) -> ArrayId {
@@ -260,85 +269,88 @@ impl<'a> Frame<'a> {
         id
     }
 
-    /// Numbers in shared memory that one call uses.
+    /// Values in shared memory that one call uses.
     pub fn shared(&mut self, width: u32) -> ArrayId {
         self.kernel.shared = self.kernel.shared.max(self.base + width);
         self.names += 1;
         let name = format!("sums{}", self.names);
         let array = Array {
             name,
-            numbers: Numbers::F32,
+            numbers: ElementKind::F32,
             rows: Rows::One,
             width,
             stride: width,
-            binding: Binding::Shared { offset: self.base },
+            binding: ArrayBinding::Shared { offset: self.base },
         };
         let id = self.declare(array, None);
-        // All such arrays lie in one place.
-        self.memory[id.0 as usize] = Memory::Own(ArrayId(u32::MAX));
+        self.memory[id.0 as usize] = Memory::CallShared;
         id
     }
 
     /// A tile buffer of the back end's own, which [`super::phase`] made room for.
-    pub fn own_slot(&mut self, slot: SlotId, width: u32) -> Result<ArrayId, Refusal> {
+    pub fn own_slot(&mut self, slot: SlotId, width: u32) -> Result<ArrayId, LoweringError> {
         let found = self.slots.iter().find(|s| s.slot == slot).copied();
         let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
         let rows = self.inside(found.axis)?;
         self.names += 1;
         let array = Array {
             name: format!("products{}", self.names),
-            numbers: Numbers::F32,
+            numbers: ElementKind::F32,
             rows,
             width,
             stride: pitch(width),
-            binding: Binding::Slot { near: found.near, far: found.far },
+            binding: ArrayBinding::Slot { shared: found.shared, scratch: found.scratch },
         };
         Ok(self.declare(array, Some(Memory::Tile(slot))))
     }
 
-    pub fn view(&mut self, view: View, columns: u32) -> Result<Seen, Refusal> {
+    pub fn view(&mut self, view: View, columns: u32) -> Result<ArrayView, LoweringError> {
         let array = self.source(KernelArg::Buffer(view.buffer))?;
         let rows = self.rows(array);
-        Ok(Seen { array, rows, column: view.column, columns })
+        Ok(ArrayView { array, rows, column: view.column, columns })
+    }
+
+    fn array(&self, array: ArrayId) -> &Array {
+        self.kernel.array(array).expect("arrays are named by the builder that declares them")
     }
 
     pub fn rows(&self, array: ArrayId) -> Rows {
-        self.kernel.array(array).map_or(Rows::One, |a| a.rows)
+        self.array(array).rows
     }
 
     pub fn width(&self, array: ArrayId) -> u32 {
-        self.kernel.array(array).map_or(0, |a| a.width)
+        self.array(array).width
     }
 
     pub fn stride(&self, array: ArrayId) -> u32 {
-        self.kernel.array(array).map_or(0, |a| a.stride)
+        self.array(array).stride
     }
 
     pub fn name(&self, array: ArrayId) -> String {
-        self.kernel.array(array).map_or_else(String::new, |a| a.name.clone())
+        self.array(array).name.clone()
     }
 
     /// A variable with a number behind its name where the name alone would be taken.
-    pub fn index(&mut self, name: &str, bound: Bound) -> Var {
+    pub fn index(&mut self, name: &str, bound: IndexBound) -> Var {
         self.names += 1;
         let name = format!("{name}{}", self.names);
-        self.kernel.variable(name, Type::Index(bound))
+        self.kernel.variable(name, VarType::Index(bound))
     }
 
-    pub fn number(&mut self, name: &str, ty: Type) -> Var {
+    pub fn number(&mut self, name: &str, ty: VarType) -> Var {
         self.names += 1;
         let name = format!("{name}{}", self.names);
         self.kernel.variable(name, ty)
     }
 
     pub fn memory(&self, array: ArrayId) -> Memory {
-        self.memory.get(array.0 as usize).copied().unwrap_or(Memory::Own(array))
+        self.memory[array.0 as usize]
     }
 
     /// Whether an array is a partial sum whose first tile is stored.
     pub fn stored(&self, array: ArrayId) -> bool {
         let at = self.kernel.array(array).map(|a| a.binding);
-        matches!(at, Some(Binding::Partial { offset }) if self.kernel.partials.iter().any(|p| p.offset == offset && p.stored))
+        matches!(at, Some(ArrayBinding::Partial { offset }) if self.kernel.partials.iter().any(|p| p.offset == offset && p.stored))
     }
 
     /// Whether two arrays may lie in the same place.
@@ -347,7 +359,7 @@ impl<'a> Frame<'a> {
     }
 
     /// A barrier, if threads could meet what others read or write since the last one.
-    pub fn settle(&mut self, reads: &[ArrayId], writes: &[ArrayId]) -> Option<Statement> {
+    pub fn settle(&mut self, reads: &[ArrayId], writes: &[ArrayId]) -> Option<Stmt> {
         let reads: Vec<Memory> = reads.iter().map(|&a| self.memory(a)).collect();
         let writes: Vec<Memory> = writes.iter().map(|&a| self.memory(a)).collect();
         let meets = reads.iter().any(|m| self.written.contains(m))
@@ -357,7 +369,7 @@ impl<'a> Frame<'a> {
         }
         self.read.extend(reads);
         self.written.extend(writes);
-        meets.then_some(Statement::Barrier)
+        meets.then_some(Stmt::Barrier)
     }
 
     /// A barrier was passed.
@@ -366,12 +378,13 @@ impl<'a> Frame<'a> {
         self.first.get_or_insert(passed);
     }
 
-    /// Sets the barriers at the edges of the tile, where they are needed: after the partial sums began, and before the next tile.
+    /// Sets the barriers at the edges of the tile, where they are needed: after the partial sums
+    /// began, and before the next tile.
     pub fn edges(&mut self) {
         let (reads, writes) = self.first.clone().unwrap_or((self.read.clone(), self.written.clone()));
         // What a tile reads and writes by address are rows of its own.
         let shared = |m: &&Memory| match m {
-            Memory::Tile(_) | Memory::Own(_) => true,
+            Memory::Tile(_) | Memory::Own(_) | Memory::CallShared => true,
             Memory::Buffer(id) => self.phase.reductions.iter().any(|r| r.partial == *id),
             Memory::Arena(_) => false,
         };
@@ -382,12 +395,13 @@ impl<'a> Frame<'a> {
         self.kernel.end_barrier = again;
     }
 
-    pub fn push(&mut self, statement: Statement) {
+    pub fn push(&mut self, statement: Stmt) {
         self.kernel.body.push(statement);
     }
 }
 
-/// Whether one call of a phase alone touches a partial sum, and adds to all of it: the gradient of a weight.
+/// Whether one call of a phase alone touches a partial sum, and adds to all of it: the gradient of
+/// a weight.
 fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
     let whole = |out: View, rows: u32, n: u32| {
         (out.buffer == partial).then(|| out.column == 0 && rows.saturating_mul(n) == width)
@@ -408,18 +422,20 @@ fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
 }
 
 /// The partial sums of a phase, one behind the other; and the numbers of a copy.
-pub fn partials(unit: &Unit<'_>, phase: &Phase) -> (Vec<Partial>, u32) {
+pub fn partials(unit: &ScheduleUnit<'_>, phase: &Phase) -> Result<(Vec<PartialSum>, u32), LoweringError> {
     let (mut partials, mut offset) = (Vec::new(), 0u32);
     for r in &phase.reductions {
-        let width = unit.schedule.buffers.get(r.partial.index()).map_or(0, |b| b.width);
+        let width = unit.schedule.buffers.get(r.partial.index()).map(|b| b.width);
+        let width = width.ok_or_else(|| format!("buffer {} does not exist", r.partial.0))?;
         let start = match r.combine {
             Combine::Max => f32::NEG_INFINITY,
             Combine::Sum | Combine::Moments => 0.0,
         };
-        partials.push(Partial { offset, width, start, stored: stored(phase, r.partial, width) });
-        offset = offset.saturating_add(width).checked_next_multiple_of(din_program::cuda::ALIGN).unwrap_or(u32::MAX);
+        partials.push(PartialSum { offset, width, start, stored: stored(phase, r.partial, width) });
+        let end = offset.checked_add(width).and_then(|end| end.checked_next_multiple_of(din_program::cuda::ALIGN));
+        offset = end.ok_or("the partial sums of a phase are more than 2^32 values")?;
     }
-    (partials, offset)
+    Ok((partials, offset))
 }
 
 fn place_name(place: Storage) -> String {

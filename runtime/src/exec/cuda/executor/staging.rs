@@ -1,0 +1,314 @@
+//! What a step uploads: the batch's columns and row numbers, and the pointers and scalars of every
+//! schedule that it runs.
+
+use super::super::driver::DeviceError;
+use super::super::host_times::HostPart;
+use super::super::memory::{BlockLayout, NULL, RelativePtr};
+use super::super::step_args::{InstanceArgs, Instances, ScheduleRef, StagedSchedule, UploadPlan, no_pointer};
+use super::super::table_updates::{FeatureRows, TableLookups, TableUpdates, UpdateInputs};
+use super::super::upload_copy::ArraySource;
+use super::{CudaExecutor, TRAIN, UPDATES};
+use crate::exec::common::{Lookup, StepInputs};
+use crate::exec::cuda::Driver;
+use din_program::Program;
+use din_program::schedule::{BufferId, KernelArg, Root, Schedule, Storage};
+use din_program::schema::FeatureKind;
+
+/// Row numbers on the device, and where a table's cache has the rows; [`NULL`] for what is not
+/// uploaded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowNumberPtrs {
+    numbers: RelativePtr,
+    places: RelativePtr,
+}
+
+impl RowNumberPtrs {
+    /// What kernels index the table's arrays by.
+    fn indices(self) -> RelativePtr {
+        if self.places == NULL { self.numbers } else { self.places }
+    }
+}
+
+/// The row numbers of a batch.
+pub(super) struct StagedRowNumbers {
+    /// By table, by its features.
+    by_feature: Vec<Vec<RowNumberPtrs>>,
+    /// By axis, by the keys of unique axes.
+    by_key: Vec<Vec<RowNumberPtrs>>,
+}
+
+/// The columns of a batch, by their numbers.
+struct BatchColumns {
+    labels: Vec<RelativePtr>,
+    present: Vec<RelativePtr>,
+    dense: Vec<RelativePtr>,
+}
+
+/// A batch and the training or inference schedule, staged.
+pub(super) struct StagedStep {
+    pub schedule: StagedSchedule,
+    /// By arena slot.
+    pub slots: Vec<RelativePtr>,
+    pub row_numbers: StagedRowNumbers,
+}
+
+/// All parameters with one update.
+pub(super) struct TensorUpdate {
+    pub update: usize,
+    /// Where its buffers are in the memory of updates.
+    pub at: usize,
+    pub layout: BlockLayout,
+    pub staged: StagedSchedule,
+}
+
+impl<D: Driver> CudaExecutor<D> {
+    /// Stages a batch and the training or inference schedule.
+    pub(super) fn stage_step(&mut self, which: usize, inputs: &StepInputs<'_>) -> Result<StagedStep, DeviceError> {
+        self.lay_out(which, inputs);
+        self.times.done(HostPart::Layout);
+        self.memory.plan.clear();
+        self.memory.arena_layout.clear();
+        let row_numbers = self.stage_row_numbers(which, inputs)?;
+        let columns = self.stage_columns(inputs)?;
+        let program = self.program.clone();
+        let model = &self.model;
+        let place = |place: Storage| match place {
+            Storage::Param(k) => Ok(model.dense.param(k as usize)),
+            Storage::State(k) => Ok(RelativePtr::Fixed(model.dense.state(k as usize))),
+            Storage::Dense(k) => column(&columns.dense, k, place),
+            Storage::Label(k) => column(&columns.labels, k, place),
+            Storage::Present(k) => column(&columns.present, k, place),
+            Storage::Arena(_)
+            | Storage::Tile(_)
+            | Storage::Partial
+            | Storage::Length(_)
+            | Storage::Count(_)
+            | Storage::Step
+            | Storage::Weight
+            | Storage::Gradient
+            | Storage::InBatch
+            | Storage::UpdateSlot(_)
+            | Storage::Frequency
+            | Storage::UpdateCount => Err(no_pointer(place)),
+        };
+        let source = |source: KernelArg| match source {
+            KernelArg::Rows { table, feature } => {
+                let position = feature_position(&program, table, feature).ok_or_else(|| no_pointer(source))?;
+                Ok(row_numbers.by_feature[table as usize][position].indices())
+            }
+            KernelArg::UniqueRows { axis, key } => Ok(row_numbers.by_key[axis.index()][key as usize].indices()),
+            KernelArg::Table(t) => Ok(RelativePtr::Fixed(model.tables[t as usize].weights.at)),
+            KernelArg::Buffer(_) | KernelArg::Ancestor { .. } | KernelArg::RowIndex | KernelArg::Function(_) => {
+                Err(no_pointer(source))
+            }
+        };
+        let memory = &mut self.memory;
+        let args = InstanceArgs {
+            samples: inputs.rows,
+            room: memory.arena_layout.buckets.room(inputs.rows),
+            layout: Some(&self.layouts[which]),
+            step: model.step + 1,
+            home: &RelativePtr::Arena,
+            place: &place,
+            source: &source,
+        };
+        let schedule = if which == TRAIN { &program.train } else { &program.infer };
+        let schedule = ScheduleRef { cuda: &self.cuda, launches: &self.cuda.schedules[which], schedule };
+        let mut instances = Instances::default();
+        let slots = instances.add(&mut memory.plan, &mut memory.arena_layout, schedule, &args)?;
+        Ok(StagedStep { schedule: instances.stage(&mut memory.plan)?, slots, row_numbers })
+    }
+
+    /// The elements of every axis of the batch.
+    fn lay_out(&mut self, which: usize, inputs: &StepInputs<'_>) {
+        let program = &self.program;
+        let numbers = |table: u32, feature: u32| -> &[u32] {
+            let position = feature_position(program, table, feature).expect("a key of a unique axis is a feature's");
+            &inputs.row_numbers[table as usize][position]
+        };
+        self.layouts[which].set(inputs.rows, inputs.requests, inputs.offsets);
+        self.layouts[which].join(&numbers);
+    }
+
+    /// Stages the row numbers that kernels read, and the places of the rows where a table is
+    /// partially resident.
+    fn stage_row_numbers(&mut self, which: usize, inputs: &StepInputs<'_>) -> Result<StagedRowNumbers, DeviceError> {
+        let (plan, tables) = (&mut self.memory.plan, &self.model.tables);
+        let mut stage = |table: usize, count: usize, numbers: ArraySource, places: ArraySource| {
+            let cached = tables[table].cache.is_some();
+            let places = if cached { plan.column(count, places, "places of rows")? } else { NULL };
+            let asked = which == TRAIN || !cached;
+            let numbers = if asked { plan.column(count, numbers, "row numbers")? } else { NULL };
+            Ok::<_, DeviceError>(RowNumberPtrs { numbers, places })
+        };
+        let mut by_feature = Vec::with_capacity(inputs.row_numbers.len());
+        for (table, features) in inputs.row_numbers.iter().enumerate() {
+            let mut ptrs = Vec::with_capacity(features.len());
+            for (feature, row_numbers) in features.iter().enumerate() {
+                let (numbers, places) = (ArraySource::Rows { table, feature }, ArraySource::Places { table, feature });
+                ptrs.push(match self.row_number_uses[which][table][feature].numbers {
+                    true => stage(table, row_numbers.len(), numbers, places)?,
+                    false => RowNumberPtrs { numbers: NULL, places: NULL },
+                });
+            }
+            by_feature.push(ptrs);
+        }
+        let layout = &self.layouts[which];
+        let mut by_key = vec![Vec::new(); layout.axes.count()];
+        for (axis, unique) in layout.axes.uniques() {
+            for (key, &(table, _)) in unique.keys.iter().enumerate() {
+                let table = table as usize;
+                let numbers = ArraySource::UniqueRows { table, axis, key };
+                let places = ArraySource::UniquePlaces { table, axis, key };
+                by_key[axis.index()].push(stage(table, layout.count(axis), numbers, places)?);
+            }
+        }
+        Ok(StagedRowNumbers { by_feature, by_key })
+    }
+
+    /// Stages labels and numeric features; a label that the batch lacks is zeros.
+    fn stage_columns(&mut self, inputs: &StepInputs<'_>) -> Result<BatchColumns, DeviceError> {
+        let memory = &mut self.memory;
+        let mut zeros = None;
+        let mut or_zeros = |plan: &mut UploadPlan, values: &[f32], source: ArraySource, what| match (values, zeros) {
+            ([], Some(at)) => Ok(at),
+            ([], None) if inputs.rows > 0 => {
+                let at = plan.column(inputs.rows, ArraySource::Zeros, "zeros")?;
+                zeros = Some(at);
+                Ok(at)
+            }
+            (values, _) => plan.column(values.len(), source, what),
+        };
+        let (mut labels, mut present, mut dense) = (Vec::new(), Vec::new(), Vec::new());
+        for (k, values) in inputs.labels.iter().enumerate() {
+            labels.push(or_zeros(&mut memory.plan, values, ArraySource::Label(k), "labels")?);
+        }
+        for (k, values) in inputs.present.iter().enumerate() {
+            present.push(or_zeros(&mut memory.plan, values, ArraySource::Present(k), "presence of labels")?);
+        }
+        for (k, (values, feature)) in inputs.dense.iter().zip(&self.program.schema.features).enumerate() {
+            let width = if let FeatureKind::Dense { width } = feature.kind { width.max(1) as usize } else { 1 };
+            let room = memory.arena_layout.buckets.room(values.len() / width) * width;
+            dense.push(memory.plan.column_within(values.len(), room, ArraySource::Dense(k), "values of a feature")?);
+        }
+        Ok(BatchColumns { labels, present, dense })
+    }
+
+    /// Stages the updates of tables.
+    pub(super) fn stage_tables(
+        &mut self,
+        inputs: &StepInputs<'_>,
+        step: &StagedStep,
+    ) -> Result<TableUpdates, DeviceError> {
+        let program = self.program.clone();
+        let mut lookups = Vec::with_capacity(program.tables.len());
+        for (table, spec) in program.tables.iter().enumerate() {
+            let features = self.lookups[table].iter().map(|lookup| self.feature_rows(inputs, step, table, lookup));
+            let features = features.collect::<Result<_, _>>()?;
+            lookups.push(TableLookups { table, spec, held: &self.model.tables[table], features });
+        }
+        let updates = UpdateInputs {
+            cuda: &self.cuda,
+            updates: &program.updates,
+            launches: &|update| &self.cuda.schedules[UPDATES + update],
+            step: self.model.step + 1,
+        };
+        TableUpdates::new(&mut self.memory.plan, &updates, &lookups)
+    }
+
+    /// What a lookup reads of a table, and the gradients of its rows.
+    fn feature_rows(
+        &self,
+        inputs: &StepInputs<'_>,
+        step: &StagedStep,
+        table: usize,
+        lookup: &Lookup,
+    ) -> Result<FeatureRows, DeviceError> {
+        let row_numbers = &step.row_numbers;
+        let (ptrs, elements) = match lookup.unique {
+            None => {
+                let rows = inputs.row_numbers[table][lookup.feature].len();
+                (row_numbers.by_feature[table][lookup.feature], rows)
+            }
+            Some((axis, key)) => (row_numbers.by_key[axis.index()][key as usize], self.layouts[TRAIN].count(axis)),
+        };
+        let train = &self.program.train;
+        let (gradient, stride) = match lookup.view {
+            None => (NULL, 0),
+            Some(view) => {
+                let at = result_ptr(train, view.buffer, &step.slots)?.plus(view.column as usize * 4);
+                (at, train.buffers[view.buffer.index()].width)
+            }
+        };
+        Ok(FeatureRows { rows: ptrs.numbers, places: ptrs.places, elements, gradient, stride })
+    }
+
+    /// Stages the updates of parameters. Their buffers lie behind `work` bytes, those of the
+    /// tables' updates.
+    pub(super) fn stage_params(
+        &mut self,
+        slots: &[RelativePtr],
+        mut work: usize,
+    ) -> Result<Vec<TensorUpdate>, DeviceError> {
+        let program = self.program.clone();
+        let mut updates = Vec::new();
+        for (number, update) in program.updates.iter().enumerate().filter(|(_, u)| !u.rows) {
+            let mut instances = Instances::default();
+            let mut layout = BlockLayout::default();
+            let mut any = false;
+            for (param, parameter) in program.parameters.iter().enumerate() {
+                let gradient = program.train.roots.iter().find_map(|root| match root {
+                    Root::ParamGradient { param: of, buffer } if *of as usize == param => Some(*buffer),
+                    Root::ParamGradient { .. }
+                    | Root::RowGradient { .. }
+                    | Root::State { .. }
+                    | Root::Loss(_)
+                    | Root::Prediction { .. }
+                    | Root::Named { .. } => None,
+                });
+                let Some(gradient) = gradient.filter(|_| parameter.update as usize == number) else { continue };
+                let gradient = result_ptr(&program.train, gradient, slots)?;
+                let launches = &self.cuda.schedules[UPDATES + number];
+                let schedule = ScheduleRef { cuda: &self.cuda, launches, schedule: &update.schedule };
+                let place = |place: Storage| self.model.dense.update_ptr(place, param, gradient);
+                let width = parameter.width();
+                let args = InstanceArgs {
+                    samples: width,
+                    room: width,
+                    layout: None,
+                    step: self.model.step + 1,
+                    home: &|at| RelativePtr::Work(work + at),
+                    place: &place,
+                    source: &|source| Err(no_pointer(source)),
+                };
+                instances.add(&mut self.memory.plan, &mut layout, schedule, &args)?;
+                any = true;
+            }
+            if any {
+                let (at, bytes) = (work, layout.bytes);
+                let staged = instances.stage(&mut self.memory.plan)?;
+                updates.push(TensorUpdate { update: number, at, layout, staged });
+                work += bytes;
+            }
+        }
+        Ok(updates)
+    }
+}
+
+/// The position of a feature among those that a table serves.
+fn feature_position(program: &Program, table: u32, feature: u32) -> Option<usize> {
+    program.tables[table as usize].features.iter().position(|f| *f == feature)
+}
+
+/// A column of the batch.
+fn column(columns: &[RelativePtr], k: u32, place: Storage) -> Result<RelativePtr, DeviceError> {
+    columns.get(k as usize).copied().ok_or_else(|| no_pointer(place))
+}
+
+/// Where a result is; results are in the arena.
+pub(super) fn result_ptr(schedule: &Schedule, id: BufferId, slots: &[RelativePtr]) -> Result<RelativePtr, DeviceError> {
+    match schedule.buffers[id.index()].place {
+        Storage::Arena(slot) => Ok(slots[slot.index()]),
+        place => Err(DeviceError::Program(format!("a result in {place:?}"))),
+    }
+}
