@@ -109,7 +109,10 @@ mod tests {
             roof: None,
         };
         let text = table(&profile);
-        assert!(text.contains("cuda sm_90 f32 and 4 threads: 5.00 ms per step") && text.contains("kernels 2.00 ms\n"), "{text}");
+        assert!(
+            text.contains("cuda sm_90 f32 and 4 threads: 5.00 ms per step") && text.contains("kernels 2.00 ms\n"),
+            "{text}"
+        );
         assert!(!text.contains("one core") && text.contains("100.0 %    2.000       2.0"), "{text}");
         (profile.device, profile.roof) = (None, Some(Roofline { flops: 4e9, bytes: 1e10 }));
         let text = table(&profile);
