@@ -42,7 +42,7 @@ pub use frequency::FrequencyCounter;
 pub use occurrences::Occurrences;
 pub use resolve::{Resolved, resolve_read, resolve_train};
 
-use crate::lanes;
+use crate::column_loops;
 use crate::random::Stream;
 use crate::threads::Threads;
 use din_program::schema::{self, TableKind};
@@ -294,7 +294,7 @@ impl Table {
     fn find(&self, ids: &[u64], rows: &mut [u32]) -> bool {
         match &self.kind {
             // Generated code addresses rows without further checks.
-            Kind::Fixed { size } => lanes::narrow(ids, rows, *size),
+            Kind::Fixed { size } => column_loops::narrow(ids, rows, *size),
             Kind::Dynamic { index } => index.find(ids, rows, OTHER),
         }
     }
