@@ -5,7 +5,7 @@
 use crate::graph::Graph;
 use din_grammar::{SourceMap, Span};
 use din_program::SlotScope;
-use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training, UpdateRule};
+use din_program::schema::{Metric, Parameter, Prediction, Schema, State, TableSpec, Training, UpdateRule};
 
 /// A model that [`crate::front::check`] has accepted.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct CheckedModel {
     /// The columns of the data that it reads.
     pub schema: Schema,
     /// Embedding tables, by index.
-    pub tables: Vec<Table>,
+    pub tables: Vec<TableSpec>,
     /// Dense parameters, by index.
     pub parameters: Vec<Parameter>,
     /// States, by index.

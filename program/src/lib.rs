@@ -9,7 +9,7 @@ pub mod schedule;
 pub mod schema;
 
 use schedule::{MathFunction, Schedule};
-use schema::{Metric, Parameter, Prediction, Schema, State, Table, Training};
+use schema::{Metric, Parameter, Prediction, Schema, State, TableSpec, Training};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -35,7 +35,7 @@ pub struct Program {
     /// The columns of the data that it reads.
     pub schema: Schema,
     /// Embedding tables; other parts name them by index.
-    pub tables: Vec<Table>,
+    pub tables: Vec<TableSpec>,
     /// Dense parameters; other parts name them by index.
     pub parameters: Vec<Parameter>,
     /// Values that a step carries to the next without a gradient.

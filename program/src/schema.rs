@@ -172,7 +172,7 @@ pub enum Init {
 
 /// An embedding table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Table {
+pub struct TableSpec {
     /// `good`
     pub name: String,
     /// Components of a row.

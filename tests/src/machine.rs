@@ -171,7 +171,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
     };
     let location = String::new;
     let update = |rows| Update { name: "none".into(), slots: vec![], rows, schedule: empty(AxisTree::rows()) };
-    let tables = graph.tables.iter().enumerate().map(|(t, &width)| schema::Table {
+    let tables = graph.tables.iter().enumerate().map(|(t, &width)| schema::TableSpec {
         name: format!("t{t}"),
         width: width as u32,
         kind: TableKind::Fixed { size: (case.values.tables[t].len() / width) as u64 },

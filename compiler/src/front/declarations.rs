@@ -2,7 +2,7 @@
 
 use crate::graph::GroupId;
 use din_grammar::{Span, ast};
-use din_program::schema::{Schema, Table};
+use din_program::schema::{Schema, TableSpec};
 use rustc_hash::FxHashSet;
 
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(super) struct Declarations<'a> {
     pub groups: Vec<FeatureGroup<'a>>,
     pub feature_spans: Vec<Span>,
     pub label_spans: Vec<Span>,
-    pub tables: Vec<Table>,
+    pub tables: Vec<TableSpec>,
     pub table_spans: Vec<Span>,
     /// How the network reads each table.
     pub table_readers: Vec<TableReader>,

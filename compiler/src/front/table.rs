@@ -8,7 +8,7 @@ use super::value::{Callee, ExprValue, nearest};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{FeatureKind, Init, KeyType, Table, TableKind, UpdateRule};
+use din_program::schema::{FeatureKind, Init, KeyType, TableSpec, TableKind, UpdateRule};
 use std::rc::Rc;
 
 impl<'a> Elaborator<'a> {
@@ -215,7 +215,7 @@ impl<'a> Elaborator<'a> {
             self.declarations.tables_of[f as usize].push(index);
         }
         let location = self.location(span);
-        self.declarations.tables.push(Table {
+        self.declarations.tables.push(TableSpec {
             name,
             width: width as u32,
             kind,

@@ -44,7 +44,7 @@ impl RowTensor {
 
 /// The tensors with a row for each id, and the optimizer's states with one value per table: name
 /// and slot.
-fn layout(program: &Program, spec: &schema::Table, table: &Table) -> (Vec<RowTensor>, Vec<(String, usize)>) {
+fn layout(program: &Program, spec: &schema::TableSpec, table: &Table) -> (Vec<RowTensor>, Vec<(String, usize)>) {
     let slots = program.slots(spec.update);
     let rows = table.row_fields().into_iter().map(|(field, width)| RowTensor::new(field, width, slots)).collect();
     let per_table = slots.iter().enumerate().filter(|(_, slot)| slot.per == SlotScope::Tensor);
@@ -67,7 +67,7 @@ fn gathered<'a>(tensor: &RowTensor, slab: &'a [f32], order: &'a [(u64, u32, bool
 /// `order` is the table's [`Table::in_key_order`].
 pub fn tensors<'a>(
     program: &Program,
-    spec: &schema::Table,
+    spec: &schema::TableSpec,
     table: &'a Table,
     order: &'a [(u64, u32, bool)],
 ) -> Vec<(String, LazyTensor<'a>)> {
@@ -99,7 +99,7 @@ pub fn tensors<'a>(
 /// The table that [`tensors`] wrote, row for row.
 pub fn restore(
     program: &Program,
-    spec: &schema::Table,
+    spec: &schema::TableSpec,
     tensors: &Tensors<'_>,
     seed: u64,
     folder: &Path,

@@ -16,7 +16,7 @@ pub(crate) fn program() -> Arc<Program> {
         roots: vec![],
     };
     let slot = |name: &str, per| UpdateSlot { name: name.into(), per, init: 0.5 };
-    let table = |name: &str, kind| schema::Table {
+    let table = |name: &str, kind| schema::TableSpec {
         name: name.into(),
         width: 3,
         kind,

@@ -131,13 +131,13 @@ struct TableSlot {
 impl Table {
     /// The table as it is before training: a dynamic one with the OOV row alone, a fixed one with
     /// all rows.
-    pub fn new(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
+    pub fn new(spec: &schema::TableSpec, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
         Self::with_threads(spec, slots, seed, &Threads::caller())
     }
 
     /// The same; the rows of a fixed table are drawn on these threads.
     pub fn with_threads(
-        spec: &schema::Table,
+        spec: &schema::TableSpec,
         slots: &[UpdateSlot],
         seed: u64,
         threads: &Threads,
@@ -158,7 +158,7 @@ impl Table {
     }
 
     /// The same with weights of 0 in the rows of a fixed table, for whoever writes all of them.
-    pub(crate) fn blank(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
+    pub(crate) fn blank(spec: &schema::TableSpec, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
         let width = spec.width as usize;
         let mut table = Table {
             name: spec.name.clone(),
@@ -230,7 +230,7 @@ impl Table {
     /// component, each value of the optimizer's state, the count and the number of updates. A
     /// dynamic table needs 48 to 96 more: 32 for an index that is half full and 16 for the order of
     /// the ids while a checkpoint is written, or 96 while the index is being doubled.
-    pub fn bytes_per_id(spec: &schema::Table, slots: &[UpdateSlot]) -> RangeInclusive<u64> {
+    pub fn bytes_per_id(spec: &schema::TableSpec, slots: &[UpdateSlot]) -> RangeInclusive<u64> {
         let width = u64::from(spec.width);
         let numbers = |slot: &UpdateSlot| match slot.per {
             SlotScope::Weight => width,

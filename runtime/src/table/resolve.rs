@@ -28,7 +28,7 @@ struct Part<'a> {
 pub fn resolve_train(
     threads: &Threads,
     tables: &mut [Table],
-    specs: &[schema::Table],
+    specs: &[schema::TableSpec],
     batch: &Batch,
     resolved: &mut Resolved,
 ) -> Result<(), TableError> {
@@ -47,7 +47,7 @@ pub fn resolve_train(
 pub fn resolve_read(
     threads: &Threads,
     tables: &[Table],
-    specs: &[schema::Table],
+    specs: &[schema::TableSpec],
     batch: &Batch,
     resolved: &mut Resolved,
 ) -> Result<(), TableError> {
@@ -64,7 +64,7 @@ pub fn resolve_read(
 
 /// The ids of a table's features in a batch, part by part, with room for their rows.
 fn parts<'a>(
-    spec: &'a schema::Table,
+    spec: &'a schema::TableSpec,
     batch: &'a Batch,
     resolved: &'a mut [Vec<u32>],
 ) -> impl Iterator<Item = (&'a [u64], &'a mut [u32])> {
@@ -79,7 +79,7 @@ fn parts<'a>(
 fn find(
     threads: &Threads,
     tables: &[Table],
-    specs: &[schema::Table],
+    specs: &[schema::TableSpec],
     batch: &Batch,
     resolved: &mut Resolved,
 ) -> Vec<bool> {

@@ -404,7 +404,7 @@ pub fn program() -> Program {
             labels: vec![Label { name: "click".into(), column: "click".into(), missing: None, location: location() }],
             keys: vec![],
         },
-        tables: vec![schema::Table {
+        tables: vec![schema::TableSpec {
             name: "item".into(),
             width: D as u32,
             kind: schema::TableKind::Fixed { size: ROWS as u64 },

@@ -40,7 +40,7 @@ pub fn lookups(program: &Program) -> Vec<Vec<Lookup>> {
         }
         all
     };
-    let of_table = |(t, table): (usize, &din_program::schema::Table)| {
+    let of_table = |(t, table): (usize, &din_program::schema::TableSpec)| {
         table.features.iter().enumerate().flat_map(|(feature, &number)| of_feature(t, feature, number)).collect()
     };
     program.tables.iter().enumerate().map(of_table).collect()

@@ -16,7 +16,7 @@ pub(super) fn bytes_with_headroom(row: usize, rows: usize) -> usize {
 /// budget. Tables with dense updates are there whole; of the others the small ones are, up to half
 /// of the budget, and the large ones share the rest by their sizes.
 pub(super) fn assign_residency(
-    specs: &[schema::Table],
+    specs: &[schema::TableSpec],
     tables: &[Table],
     budget: Option<usize>,
 ) -> Result<Vec<Option<usize>>, DeviceError> {
@@ -54,8 +54,8 @@ mod tests {
     use super::*;
     use din_program::schema::{Init, TableKind};
 
-    fn case(sizes: &[(u64, UpdateRule)]) -> (Vec<schema::Table>, Vec<Table>) {
-        let spec = |(k, &(size, update_rule)): (usize, &(u64, UpdateRule))| schema::Table {
+    fn case(sizes: &[(u64, UpdateRule)]) -> (Vec<schema::TableSpec>, Vec<Table>) {
+        let spec = |(k, &(size, update_rule)): (usize, &(u64, UpdateRule))| schema::TableSpec {
             name: format!("t{k}"),
             kind: TableKind::Fixed { size },
             width: 2,
@@ -66,7 +66,7 @@ mod tests {
             update_rule,
             location: String::new(),
         };
-        let specs: Vec<schema::Table> = sizes.iter().enumerate().map(spec).collect();
+        let specs: Vec<schema::TableSpec> = sizes.iter().enumerate().map(spec).collect();
         let tables = specs.iter().map(|s| Table::new(s, &[], 1).unwrap()).collect();
         (specs, tables)
     }

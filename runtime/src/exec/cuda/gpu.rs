@@ -226,7 +226,7 @@ impl Gpu {
         }
     }
 
-    fn check(&self, call: &'static str, code: library::Code) -> Result<(), DeviceError> {
+    fn check(&self, call: &'static str, code: library::StatusCode) -> Result<(), DeviceError> {
         self.api.check(call, code).map_err(|failed| self.failure(failed))
     }
 
@@ -284,7 +284,7 @@ impl Gpu {
     }
 
     /// A call's error where it is that of a kernel launched before.
-    fn before(&self, call: &'static str, code: library::Code) -> Result<(), DeviceError> {
+    fn before(&self, call: &'static str, code: library::StatusCode) -> Result<(), DeviceError> {
         if library::of_kernel(code) && self.pending.launches > 0 { self.check(call, code) } else { Ok(()) }
     }
 

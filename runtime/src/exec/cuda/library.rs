@@ -17,11 +17,11 @@ const VARIABLE: &str = "DIN_CUDA_DRIVER";
 const NAME: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 
 /// What a call returns: a `CUresult`, or one that this version of the header does not know.
-pub(super) type Code = c_int;
+pub(super) type StatusCode = c_int;
 
-pub(super) const OUT_OF_MEMORY: Code = CUresult::CUDA_ERROR_OUT_OF_MEMORY as Code;
-pub(super) const NOT_FOUND: Code = CUresult::CUDA_ERROR_NOT_FOUND as Code;
-const NO_DEVICE: Code = CUresult::CUDA_ERROR_NO_DEVICE as Code;
+pub(super) const OUT_OF_MEMORY: StatusCode = CUresult::CUDA_ERROR_OUT_OF_MEMORY as StatusCode;
+pub(super) const NOT_FOUND: StatusCode = CUresult::CUDA_ERROR_NOT_FOUND as StatusCode;
+const NO_DEVICE: StatusCode = CUresult::CUDA_ERROR_NO_DEVICE as StatusCode;
 pub(super) const COMPUTE_MAJOR: CUdevice_attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
 pub(super) const COMPUTE_MINOR: CUdevice_attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR;
 /// Most shared memory of a block that asks for it.
@@ -52,8 +52,8 @@ const OF_KERNEL: [CUresult; 9] = [
 ];
 
 /// Whether an error is one of those.
-pub(super) fn of_kernel(code: Code) -> bool {
-    OF_KERNEL.iter().any(|&e| e as Code == code)
+pub(super) fn of_kernel(code: StatusCode) -> bool {
+    OF_KERNEL.iter().any(|&e| e as StatusCode == code)
 }
 
 /// The errors of an image that the driver cannot use.
@@ -65,15 +65,15 @@ const OF_IMAGE: [CUresult; 4] = [
 ];
 
 /// Whether an error is one of those.
-pub(super) fn of_image(code: Code) -> bool {
-    OF_IMAGE.iter().any(|&e| e as Code == code)
+pub(super) fn of_image(code: StatusCode) -> bool {
+    OF_IMAGE.iter().any(|&e| e as StatusCode == code)
 }
 
 /// A call that failed. Nearly every call may tell what a kernel under way has done instead.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub call: &'static str,
-    pub code: Code,
+    pub code: StatusCode,
     pub why: String,
 }
 
@@ -84,9 +84,9 @@ impl From<Failed> for DeviceError {
 }
 
 api! {
-    struct Api -> Code as CUresult;
+    struct Api -> StatusCode as CUresult;
     init: cuInit(c_uint);
-    error_text: cuGetErrorString(Code as CUresult, *mut *const c_char);
+    error_text: cuGetErrorString(StatusCode as CUresult, *mut *const c_char);
     device_count: cuDeviceGetCount(*mut c_int);
     device: cuDeviceGet(*mut CUdevice, c_int);
     device_name: cuDeviceGetName(*mut c_char, c_int, CUdevice);
@@ -147,12 +147,12 @@ impl Api {
         }
     }
 
-    pub fn check(&self, call: &'static str, code: Code) -> Result<(), Failed> {
+    pub fn check(&self, call: &'static str, code: StatusCode) -> Result<(), Failed> {
         if code == 0 { Ok(()) } else { Err(Failed { call, code, why: self.text(code) }) }
     }
 
     /// What an error is called.
-    pub fn text(&self, code: Code) -> String {
+    pub fn text(&self, code: StatusCode) -> String {
         let mut text = std::ptr::null();
         // SAFETY: any number may be asked for; the text is static.
         let found = unsafe { (self.error_text)(code, &mut text) };

@@ -322,7 +322,7 @@ mod tests {
     use din_program::schema::{self, Init, TableKind, UpdateRule};
 
     fn table(rows: u64) -> Table {
-        let spec = schema::Table {
+        let spec = schema::TableSpec {
             name: "t".into(),
             kind: TableKind::Fixed { size: rows },
             width: 2,

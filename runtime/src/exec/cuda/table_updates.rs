@@ -31,7 +31,7 @@ pub(super) struct FeatureRows {
 pub(super) struct TableLookups<'a> {
     /// Its number.
     pub table: usize,
-    pub spec: &'a schema::Table,
+    pub spec: &'a schema::TableSpec,
     pub held: &'a DeviceTable,
     pub features: Vec<FeatureRows>,
 }
