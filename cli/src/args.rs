@@ -1,11 +1,13 @@
 //! The command line of `din`, and of the executables it builds.
 
 use crate::device::{self, DeviceArg};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use din_runtime::exec::cuda::CudaTarget;
 use std::path::PathBuf;
 
-/// A small language for click-through-rate ranking models: check, train, evaluate, predict, and build stand-alone executables.
+/// A small language for click-through-rate ranking models: check, train, evaluate, predict, and
+/// build stand-alone executables.
 #[derive(Debug, Parser)]
 #[command(name = "din", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Din {
@@ -160,6 +162,13 @@ pub struct Emit {
     /// What to print
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     pub stage: Stage,
+    /// Print the graphs after each run of this pass that changed them, or of `all`, instead of a
+    /// stage
+    #[arg(long, value_name = "PASS", value_parser = pass_names(), conflicts_with = "stage")]
+    pub print_after: Option<String>,
+    /// Print how long each pass took over each graph, instead of a stage
+    #[arg(long, conflicts_with = "stage")]
+    pub timings: bool,
     /// Instruction set level of `clif` and `asm`
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = IsaLevel::V3)]
     pub isa: IsaLevel,
@@ -169,6 +178,12 @@ pub struct Emit {
     /// Architecture of `ptx` and `sass`, such as 90
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(80..1000))]
     pub arch: u32,
+}
+
+/// What `--print-after` takes.
+fn pass_names() -> PossibleValuesParser {
+    let passes = din_compiler::optimize::PASSES.iter().map(|pass| pass.name);
+    PossibleValuesParser::new(passes.chain([din_compiler::optimize::DIFFERENTIATE, "all"]))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -209,7 +224,7 @@ pub enum Stage {
     Cuda,
     /// PTX of it; needs NVRTC
     Ptx,
-    /// CpuArgs code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
+    /// Machine code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
     Sass,
 }
 
@@ -223,8 +238,9 @@ pub struct Build {
     /// Replace --out even if it is no executable that `din build` wrote
     #[arg(long)]
     pub force: bool,
-    /// Also embed kernels for GPUs, one image an architecture: sm_90 is machine code of one, compute_90 is PTX, which the driver compiles for it and
-    /// later ones. Needs NVRTC, but no GPU
+    /// Also embed kernels for GPUs, one image per architecture: sm_90 is machine code for that
+    /// architecture, compute_90 is PTX, which the driver compiles for it and for later ones. Needs
+    /// NVRTC, but no GPU
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     pub cuda: Vec<CudaTarget>,
     /// What GPUs compute products in
@@ -270,30 +286,40 @@ pub struct Train {
     /// Also write a checkpoint every so many steps [default: after each epoch only]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
-    /// Tell at the end where the time went, kernel by kernel; the first steps also as DIR/trace.json, for Perfetto or chrome://tracing
+    /// Print at the end where the time went, kernel by kernel; the first steps also as
+    /// DIR/trace.json, for Perfetto or chrome://tracing
     #[arg(long)]
     pub profile: bool,
-    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one. A GPU needs NVIDIA's driver, and for `din`
-    /// itself NVRTC; its results are not the CPU's bit for bit [default: cpu; on --resume where the run began]
-    #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
-    pub device: Option<DeviceArg>,
-    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
-    /// same results [default: three quarters of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub gpu_table_memory: Option<usize>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: Input,
 }
 
-/// What it runs on.
+/// Where steps run.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DeviceArgs {
+    /// Where steps run: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one.
+    /// A GPU needs NVIDIA's driver, and for `din` itself NVRTC; its results are not the CPU's bit
+    /// for bit [default: cpu; on --resume where the run began]
+    #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
+    pub device: Option<DeviceArg>,
+    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with
+    /// the same results [default: three quarters of what is free]
+    #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
+    pub gpu_table_memory: Option<usize>,
+}
+
+/// How the CPU is used.
 #[derive(Clone, Debug, Args)]
 pub struct CpuArgs {
     /// Threads [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
-    /// Instruction set level to use instead of the best one here; results are the same bits only at the same level
+    /// Instruction set level to use instead of the best one here; results are the same bits only at
+    /// the same level
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub isa: Option<IsaLevel>,
 }
@@ -301,7 +327,8 @@ pub struct CpuArgs {
 /// How text data are read.
 #[derive(Clone, Debug, Args)]
 pub struct Input {
-    /// What separates the entries of a list in a CSV field [default: |; of a run, what it began with]
+    /// What separates the entries of a list in a CSV field [default: |; of a run, what it began
+    /// with]
     #[arg(long, value_name = "CHAR", value_parser = one_byte)]
     pub list_separator: Option<u8>,
 }
@@ -353,13 +380,8 @@ pub struct Eval {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
-    pub device: DeviceArg,
-    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
-    /// same results [default: three quarters of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub gpu_table_memory: Option<usize>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
@@ -373,8 +395,8 @@ pub struct Predict {
     /// Data, with or without labels: Parquet or CSV files, or directories of them
     #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// File to write, .parquet or .csv: key columns, labels where the data have them, one probability
-    /// a prediction
+    /// File to write, .parquet or .csv: key columns, labels where the data have them, one
+    /// probability per prediction
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Also write the logits, which `eval` ranks by: `<label>_logit` beside `<label>_probability`
@@ -383,13 +405,8 @@ pub struct Predict {
     /// Replace --out if it is there
     #[arg(long)]
     pub force: bool,
-    /// Where it runs: cpu, cuda:0 (the first GPU, and so on), or auto, a GPU where there is one
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
-    pub device: DeviceArg,
-    /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with the
-    /// same results [default: three quarters of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
-    pub gpu_table_memory: Option<usize>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]

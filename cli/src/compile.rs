@@ -3,8 +3,8 @@
 use crate::failure::Failure;
 use crate::sources;
 use crate::terminal::Console;
-use din_compiler::model::Model;
-use din_compiler::{CompileError, CompileOptions, Compiled};
+use din_compiler::model::CheckedModel;
+use din_compiler::{CompileError, CompileOptions, Compiled, PassRun};
 use din_program::Program;
 use std::path::Path;
 
@@ -14,7 +14,8 @@ pub fn compile(console: &Console, path: &Path, sets: &[(String, String)]) -> Res
     compile_model(&model)
 }
 
-/// Compiles anew what `program`, of the run at `run`, was made from. By another version of the compiler that may be another program, which is told.
+/// Compiles anew what `program`, of the run at `run`, was made from. Another version of the
+/// compiler may make another program, which is reported.
 pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compiled, Failure> {
     let model = sources::recorded(program).ok_or_else(|| {
         let help = "run it on the CPU, or use the version of din that made it";
@@ -32,8 +33,13 @@ pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compile
     Ok(compiled)
 }
 
-pub fn compile_model(model: &Model) -> Result<Compiled, Failure> {
-    din_compiler::compile(model, &CompileOptions::default()).map_err(|error| match error {
+pub fn compile_model(model: &CheckedModel) -> Result<Compiled, Failure> {
+    compile_observed(model, &mut |_| {})
+}
+
+/// [`compile_model`], with every pass over every graph shown to `observer`.
+pub fn compile_observed(model: &CheckedModel, observer: &mut dyn FnMut(PassRun<'_>)) -> Result<Compiled, Failure> {
+    din_compiler::compile_observed(model, &CompileOptions::default(), observer).map_err(|error| match error {
         CompileError::Internal { .. } => Failure::machine(format!(
             "{error}\n  help: this is a bug of din {}; please report it with the spec",
             env!("CARGO_PKG_VERSION")

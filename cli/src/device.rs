@@ -1,16 +1,15 @@
 //! Where steps run: what was asked for, what the machine has, and the kernels for it.
 
-use crate::args::Train;
+use crate::args::DeviceArgs;
 use crate::failure::Failure;
 use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
-use din_program::cuda::{Cuda, Precision};
+use din_program::cuda::Precision;
 use din_runtime::bundle::GpuKernels;
 use din_runtime::exec::Backend;
-use din_runtime::exec::cuda::{CudaImage, CudaTarget, DeviceError, Gpu, ImageCache, Nvrtc};
-use din_runtime::run_dir::RunDirectory;
-use din_runtime::run_dir::RunRecord;
-use din_runtime::train::Device;
+use din_runtime::exec::cuda::{CudaTarget, DeviceError, Gpu, ImageCache, Nvrtc};
+use din_runtime::run_dir::{OpenedRun, RunRecord};
+use din_runtime::session::Device;
 use std::sync::Arc;
 
 /// Where steps run.
@@ -61,51 +60,44 @@ pub struct ProbedGpu {
     pub architecture: u32,
 }
 
-/// Launches, and images of which one fits.
-pub type Fitting = (Arc<Cuda>, Vec<CudaImage>);
-
-/// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where there is no driver or no GPU; `memory`
-/// is for tables there.
+/// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where
+/// there is no driver or no GPU; `table_memory` is the GPU memory that tables may use.
 pub fn choose(
     console: &Console,
     asked: DeviceArg,
-    memory: Option<usize>,
-    kernels: impl FnOnce(&ProbedGpu) -> Result<Fitting, Failure>,
+    table_memory: Option<usize>,
+    kernels: impl FnOnce(&ProbedGpu) -> Result<GpuKernels, Failure>,
 ) -> Result<Device, Failure> {
     let number = match asked {
         DeviceArg::Cpu => return Ok(Device::Cpu),
         DeviceArg::Auto => 0,
         DeviceArg::Cuda(number) => number,
     };
-    let found = match Gpu::probe(number) {
+    let gpu = match Gpu::probe(number) {
         Ok((name, architecture)) => ProbedGpu { name, architecture },
         Err(error @ (DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. })) if asked == DeviceArg::Auto => {
             let text = error.to_string();
-            console.remark(format!("on the CPU: {}", text.lines().next().unwrap_or_default()));
+            console.remark(format!("on the CPU: {}", text.lines().next().expect("the error has a text")));
             return Ok(Device::Cpu);
         }
         Err(error) => return Err(Failure::machine(error.to_string())),
     };
-    let (launches, images) = kernels(&found)?;
-    console.remark(format!("on GPU {number}, {}", found.name));
-    Ok(Device::Cuda { number, launches, images, memory })
+    let GpuKernels { launches, images } = kernels(&gpu)?;
+    console.remark(format!("on GPU {number}, {}", gpu.name));
+    Ok(Device::Cuda { number, launches: Arc::new(launches), images, table_memory })
 }
 
 /// The kernels of a compiled program for a GPU, by NVRTC or from what it has compiled before.
-pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &ProbedGpu) -> Result<Fitting, Failure> {
-    let made = images(compiled, precision, &[CudaTarget::Cubin(gpu.architecture)])?;
-    Ok((Arc::new(made.launches), made.images))
+pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &ProbedGpu) -> Result<GpuKernels, Failure> {
+    images(compiled, precision, &[CudaTarget::Cubin(gpu.architecture)])
 }
 
 /// The kernels that an executable carries.
-pub fn carried(kernels: Option<&GpuKernels>, gpu: &ProbedGpu) -> Result<Fitting, Failure> {
-    match kernels {
-        Some(kernels) => Ok((Arc::new(kernels.launches.clone()), kernels.images.clone())),
-        None => {
-            let (device, architecture) = (gpu.name.clone(), gpu.architecture);
-            Err(Failure::machine(DeviceError::NoImage { device, architecture, images: vec![] }.to_string()))
-        }
-    }
+pub fn carried(kernels: Option<&GpuKernels>, gpu: &ProbedGpu) -> Result<GpuKernels, Failure> {
+    kernels.cloned().ok_or_else(|| {
+        let (device, architecture) = (gpu.name.clone(), gpu.architecture);
+        Failure::machine(DeviceError::NoImage { device, architecture, images: vec![] }.to_string())
+    })
 }
 
 /// The CUDA form of a program with an image for each target, some compiled side by side.
@@ -131,20 +123,17 @@ pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget])
     Ok(GpuKernels::new(made.launches, images))
 }
 
-/// Where training is asked to run, and what to compute products in: on `--resume` without the options as the run began.
-pub fn of_training(args: &Train) -> Result<(DeviceArg, Precision), Failure> {
-    if !args.resume {
-        return Ok((args.device.unwrap_or(DeviceArg::Cpu), Precision::default()));
-    }
-    let record = RunDirectory::open(&args.out)?.record()?;
-    let device = match args.device {
-        Some(device) => device,
-        None => parse(&record.device).map_err(|why| {
-            let file = args.out.join("run.json");
+/// Where steps are asked to run: by the option, else where the run to resume began, else on the
+/// CPU.
+pub fn requested(args: &DeviceArgs, resume: Option<&OpenedRun>) -> Result<DeviceArg, Failure> {
+    match (args.device, resume) {
+        (Some(device), _) => Ok(device),
+        (None, None) => Ok(DeviceArg::Cpu),
+        (None, Some(OpenedRun { directory, record })) => parse(&record.device).map_err(|why| {
+            let file = directory.path().join("run.json");
             Failure::input(format!("{}: `device` is `{}`: {why}", file.display(), record.device))
-        })?,
-    };
-    Ok((device, precision(&record)))
+        }),
+    }
 }
 
 /// The precision of a run's products. On a GPU, what the CPU has trained is computed in f32.

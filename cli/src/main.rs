@@ -1,7 +1,8 @@
-//! `din`: the command. Thin: files and the terminal only; the work is in the compiler and the runtime.
+//! The command `din`. It handles files and the terminal; the compiler and the runtime do the work.
 //!
-//! At start it looks for a program behind its own executable. With one it is a stand-alone ranker with the running verbs; without it
-//! is the compiler. A panic is a bug of ours and ends with exit code 3, never 101.
+//! At start it looks for a program behind its own executable. With one it is a stand-alone ranker
+//! with the running verbs; without it is the compiler. A panic is a bug of ours and ends with exit
+//! code 3, never 101.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -28,18 +29,18 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
-    let carried = match din_runtime::bundle::own() {
-        Ok(carried) => carried,
+    let bundle = match din_runtime::bundle::own() {
+        Ok(bundle) => bundle,
         Err(error) => {
             eprintln!("error: {error}");
             return error.exit_code();
         }
     };
-    let (console, outcome) = match carried {
-        Some(carried) => {
+    let (console, outcome) = match bundle {
+        Some(bundle) => {
             let arguments = args::Standalone::parse();
             let console = Console::new(&arguments.terminal);
-            let outcome = commands::standalone(&console, carried, arguments.verb);
+            let outcome = commands::standalone(&console, &bundle, arguments.verb);
             (console, outcome)
         }
         None => {

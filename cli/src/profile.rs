@@ -6,7 +6,8 @@ use std::fmt::Write;
 /// Kernels of the table, slowest first; the rest is one line.
 const MOST: usize = 24;
 
-/// Where the time of training went. Shares are of the kernels' time; `of peak` is the rate of products against that of one core, which a device has not.
+/// Where the time of training went. Shares are of the kernels' time; `of peak` is the rate of
+/// products against that of one core, which a GPU does not have.
 pub fn table(p: &TrainingProfile) -> String {
     let steps = p.steps.max(1) as f64;
     let kernels = p.kernels().max(1e-12);
@@ -79,9 +80,7 @@ pub fn table(p: &TrainingProfile) -> String {
 mod tests {
     use super::*;
     use din_program::cuda::Precision;
-    use din_runtime::exec::Backend;
-    use din_runtime::exec::ProfileRow;
-    use din_runtime::exec::cpu::Roofline;
+    use din_runtime::exec::{Backend, ProfileRow, Roofline};
     use std::time::Duration;
 
     #[test]

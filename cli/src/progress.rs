@@ -1,7 +1,8 @@
-//! How a run's progress looks: a bar on a terminal, one plain line an epoch everywhere.
+//! How a run's progress looks: a bar on a terminal, one plain line per epoch everywhere.
 
 use crate::terminal::Console;
-use din_runtime::train::{DataPass, Event};
+use din_runtime::session::{DataPass, PassEvent};
+use din_runtime::train::Event;
 use indicatif::ProgressBar;
 
 pub struct Progress<'c> {
@@ -15,16 +16,17 @@ impl<'c> Progress<'c> {
         Self { console, bar: None, prefix: String::new() }
     }
 
-    /// Put before every line of an epoch, to tell runs apart.
+    /// Put before every line of an epoch, to distinguish runs.
     pub fn named(mut self, name: &str) -> Self {
         self.prefix = format!("{name}: ");
         self
     }
 
-    pub fn show(&mut self, event: Event) {
+    /// Shows how far a pass has come.
+    pub fn show_pass(&mut self, event: PassEvent) {
         match event {
-            Event::Begin { what, rows, done } => {
-                let name = match what {
+            PassEvent::Begin { pass, rows, done } => {
+                let name = match pass {
                     DataPass::Counting => "counting".to_string(),
                     DataPass::Training { epoch, epochs } => format!("{}epoch {epoch}/{epochs}", self.prefix),
                     DataPass::Checking => "checking --valid".to_string(),
@@ -36,7 +38,7 @@ impl<'c> Progress<'c> {
                 bar.set_position(done);
                 self.bar = Some(bar);
             }
-            Event::Advance { rows, loss } => {
+            PassEvent::Advance { rows, loss } => {
                 if let Some(bar) = self.bar.as_ref().filter(|bar| !bar.is_hidden()) {
                     bar.set_position(rows);
                     if let Some(loss) = loss {
@@ -44,7 +46,13 @@ impl<'c> Progress<'c> {
                     }
                 }
             }
-            Event::End => self.clear(),
+            PassEvent::End => self.clear(),
+        }
+    }
+
+    pub fn show(&mut self, event: Event) {
+        match event {
+            Event::Pass(event) => self.show_pass(event),
             Event::Epoch { line, report, best } => {
                 self.clear();
                 let mut text = format!("{}epoch {}: train loss {:.4}", self.prefix, line.epoch, line.train_loss);

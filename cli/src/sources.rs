@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::terminal::Console;
 use din_compiler::front::{self, SourceProvider};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_program::Program;
 use din_runtime::fs::metadata;
 use std::fs;
@@ -60,14 +60,15 @@ impl SourceProvider for Recorded<'_> {
     }
 }
 
-/// The model that a program was made from, by its own sources; `None` where this version finds errors in them.
-pub fn recorded(program: &Program) -> Option<Model> {
+/// The model that a program was made from, by its own sources; `None` where this version finds
+/// errors in them.
+pub fn recorded(program: &Program) -> Option<CheckedModel> {
     let (name, text) = program.sources.first()?;
     let setting = |(name, text): &(String, String)| {
         let (key, value) = (name == front::SETTING).then(|| text.split_once('='))??;
         Some((key.into(), value.into()))
     };
-    let options = front::Options { sets: program.sources.iter().filter_map(setting).collect() };
+    let options = front::CheckOptions { sets: program.sources.iter().filter_map(setting).collect() };
     let checked = front::check(name, text, &Recorded(program), &options);
     checked.model.filter(|_| !checked.diagnostics.iter().any(|d| d.is_error()))
 }
@@ -141,9 +142,9 @@ pub fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Reads and checks a spec; shows its diagnostics.
-pub fn checked(console: &Console, path: &Path, sets: &[(String, String)]) -> Result<Model, Failure> {
+pub fn checked(console: &Console, path: &Path, sets: &[(String, String)]) -> Result<CheckedModel, Failure> {
     let text = read(path)?;
-    let options = front::Options { sets: sets.to_vec() };
+    let options = front::CheckOptions { sets: sets.to_vec() };
     let checked = front::check(&path.display().to_string(), &text, &Beside::of(path), &options);
     console.diagnostics(&checked.diagnostics, &checked.sources);
     match checked.model {

@@ -1,5 +1,5 @@
-//! What is said and where: results to standard output; diagnostics, progress and remarks to standard error. Bars only on a terminal,
-//! plain lines elsewhere.
+//! Output: results go to standard output; diagnostics, progress and remarks go to standard error.
+//! Progress is shown as bars on a terminal and as plain lines elsewhere.
 
 use crate::args::{Color, Format, Terminal};
 use din_grammar::{Diagnostic, SourceMap, Style};
@@ -61,7 +61,8 @@ impl Console {
         self.result_raw(&format!("{}\n", line.as_ref()));
     }
 
-    /// Text of the result. The first failure is kept for [`Console::unwritten`], and nothing is written behind it.
+    /// Text of the result. The first failure is kept for [`Console::unwritten`], and nothing is
+    /// written behind it.
     pub fn result_raw(&self, text: &str) {
         if self.cut.get().is_some() {
             return;
@@ -73,8 +74,8 @@ impl Console {
         }
     }
 
-    /// Why a part of the result is missing on standard output. A closed pipe (`din info … | head`) ends the reading, not the work,
-    /// and is no failure.
+    /// Why a part of the result is missing on standard output. A closed pipe (`din info … | head`)
+    /// ends the reading, not the work, and is no failure.
     pub fn unwritten(&self) -> Option<&io::Error> {
         self.cut.get().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }

@@ -1,17 +1,19 @@
 //! The back half of the compiler on one page: a checked model to a program.
 //!
-//! train graph -> `optimize::train` (passes, derivative, passes) -> `plan` -> `codegen`; the infer graph and the update graphs take
-//! the same road without derivative. Every stage is kept in [`Compiled`] so that `din emit` can show it.
+//! train graph -> `optimize::train` (passes, derivative, passes) -> `plan` -> `codegen`; the infer
+//! graph and the update graphs take the same road without derivative. Every stage is kept in
+//! [`Compiled`] so that `din emit` can show it.
 #![warn(missing_docs)]
 
 use crate::codegen::{self, CodegenError};
 use crate::graph::{BATCH, GLOBAL, Graph};
-use crate::model::{self, Model, UpdateScope};
+use crate::model::{CheckedModel, UpdateGraph, UpdateScope};
 use crate::optimize::{self, Pass, PassError, TrainError};
-use crate::plan::{self, Kernels, Options};
+use crate::plan::{self, Kernels, PlanOptions};
 use din_grammar::Span;
 use din_program::schedule::Schedule;
-use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
+use din_program::{FORMAT, Isa, Program, Update, UpdateSlot};
+use std::time::Duration;
 
 /// How a model is compiled.
 #[derive(Clone, Debug)]
@@ -72,42 +74,70 @@ pub struct Compiled {
     pub kernels: Kernels,
 }
 
+/// A pass over one of the graphs of a model.
+pub struct PassRun<'a> {
+    /// `train`, `infer`, or the name of an update.
+    pub graph_name: &'a str,
+    /// Name of the pass, or `differentiate`.
+    pub pass: &'static str,
+    /// As the pass left it.
+    pub graph: &'a Graph,
+    /// How long the pass took.
+    pub elapsed: Duration,
+}
+
 /// Compiles a checked model.
-pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, CompileError> {
+pub fn compile(model: &CheckedModel, options: &CompileOptions) -> Result<Compiled, CompileError> {
+    compile_observed(model, options, &mut |_| {})
+}
+
+/// [`compile`], with every pass over every graph shown to `observer`.
+pub fn compile_observed(
+    model: &CheckedModel,
+    options: &CompileOptions,
+    observer: &mut dyn FnMut(PassRun<'_>),
+) -> Result<Compiled, CompileError> {
     let pass = |e: PassError| internal(model, e.to_string(), e.error.span);
     let mut train = model.train.clone();
     let kept = |passes: &[Pass]| -> Vec<Pass> {
         passes.iter().filter(|p| !options.without.contains(&p.name)).copied().collect()
     };
-    optimize::train_after(&mut train, &kept(optimize::FORWARD), options.checked).map_err(|e| match e {
+    let mut observe = |graph_name: &str, pass: &'static str, graph: &Graph, elapsed: Duration| {
+        observer(PassRun { graph_name, pass, graph, elapsed });
+    };
+    let mut see = |pass: &'static str, graph: &Graph, elapsed| observe("train", pass, graph, elapsed);
+    optimize::train_observed(&mut train, &kept(optimize::FORWARD), options.checked, &mut see).map_err(|e| match e {
         TrainError::Pass(e) => pass(e),
         TrainError::Differentiate(e) => internal(model, e.to_string(), e.span()),
     })?;
     let mut infer = model.infer.clone();
     let passes = kept(optimize::INFER);
-    optimize::run(&mut infer, &passes, options.checked).map_err(pass)?;
+    let mut see = |pass: &'static str, graph: &Graph, elapsed| observe("infer", pass, graph, elapsed);
+    optimize::run_observed(&mut infer, &passes, options.checked, &mut see).map_err(pass)?;
 
-    for graph in [&mut train, &mut infer] {
-        optimize::run(graph, optimize::LOWER, options.checked).map_err(pass)?;
+    for (name, graph) in [("train", &mut train), ("infer", &mut infer)] {
+        let mut see = |pass: &'static str, graph: &Graph, elapsed| observe(name, pass, graph, elapsed);
+        optimize::run_observed(graph, optimize::LOWER, options.checked, &mut see).map_err(pass)?;
     }
 
     let mut kernels = Kernels::default();
-    let mut scheduled = |graph: &Graph, name: &str, options: &Options| -> Result<Schedule, CompileError> {
+    let mut scheduled = |graph: &Graph, name: &str, options: &PlanOptions| -> Result<Schedule, CompileError> {
         let cyclic = |plan::Cyclic| CompileError::Internal { what: format!("the {name} graph has a cycle"), at: None };
         plan::plan(graph, &graph.order(), name, options, &model.sources, &mut kernels).map_err(cyclic)
     };
-    let plain = Options::default();
+    let plain = PlanOptions::default();
     let train_schedule = scheduled(&train, "train", &plain)?;
     let infer_schedule = scheduled(&infer, "infer", &plain)?;
     let mut graphs = Vec::new();
     let mut updates = Vec::new();
     for u in &model.updates {
         let mut graph = u.graph.clone();
-        optimize::optimize(&mut graph, options.checked).map_err(pass)?;
+        let mut see = |pass: &'static str, graph: &Graph, elapsed| observe(&u.name, pass, graph, elapsed);
+        optimize::run_observed(&mut graph, optimize::INFER, options.checked, &mut see).map_err(pass)?;
         let rows = matches!(u.scope, UpdateScope::Rows { .. });
         // Elements of a dense tensor are narrow: longer tiles.
         let tile = if rows { 256 } else { 16_384 };
-        let schedule = scheduled(&graph, &u.name, &Options { rows, batch_tile: tile, ..Options::default() })?;
+        let schedule = scheduled(&graph, &u.name, &PlanOptions { rows, batch_tile: tile, ..PlanOptions::default() })?;
         updates.push(update(u, rows, schedule));
         graphs.push(graph);
     }
@@ -138,22 +168,14 @@ pub fn compile(model: &Model, options: &CompileOptions) -> Result<Compiled, Comp
     Ok(Compiled { program, train, infer, updates: graphs, kernels })
 }
 
-fn update(u: &model::Update, rows: bool, schedule: Schedule) -> Update {
-    debug_assert!(u.graph.axes.parent(BATCH) == Some(GLOBAL));
-    let slots = u.slots.iter().map(|s| UpdateSlot {
-        name: s.name.clone(),
-        per: match s.per {
-            model::SlotScope::Weight => SlotScope::Weight,
-            model::SlotScope::Row => SlotScope::Row,
-            model::SlotScope::Tensor => SlotScope::Tensor,
-        },
-        init: s.init as f32,
-    });
+fn update(u: &UpdateGraph, rows: bool, schedule: Schedule) -> Update {
+    assert!(u.graph.axes.parent(BATCH) == Some(GLOBAL), "the rows of an update stand alone");
+    let slots = u.slots.iter().map(|s| UpdateSlot { name: s.name.clone(), per: s.per, init: s.init as f32 });
     Update { name: u.name.clone(), slots: slots.collect(), rows, schedule }
 }
 
 /// A bug of the compiler at what came from `span` of the model's text.
-fn internal(model: &Model, what: String, span: Span) -> CompileError {
+fn internal(model: &CheckedModel, what: String, span: Span) -> CompileError {
     // What comes from nowhere in the text has the empty span.
     let at = (span != Span::default()).then(|| model.sources.location(span));
     CompileError::Internal { what, at }

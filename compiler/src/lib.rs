@@ -1,9 +1,10 @@
-//! The compiler: a syntax tree to a checked model, to a graph, to a program. Pure: no files, no threads, no devices.
+//! The compiler: from a syntax tree to a checked model, to graphs, to a program. It opens no files,
+//! starts no threads and uses no devices.
 //!
 //! # Example
 //!
 //! ```
-//! use din_compiler::front::{NoFiles, Options, check};
+//! use din_compiler::front::{CheckOptions, NoFiles, check};
 //! use din_compiler::{CompileOptions, compile};
 //! use din_grammar::{Style, render};
 //!
@@ -20,13 +21,13 @@
 //!     train { loss cross_entropy(click)  optimizer sgd(lr = 1)  batch 2  epochs 1 }
 //!     report log_loss(click)
 //! }";
-//! let checked = check("tiny.din", spec, &NoFiles, &Options::default());
+//! let checked = check("tiny.din", spec, &NoFiles, &CheckOptions::default());
 //! let model = checked.model.expect("the spec is right");
 //! let program = compile(&model, &CompileOptions::default())?.program;
 //! assert_eq!(program.schema.features[0].path(), "ad.item");
 //!
 //! // A wrong spec has diagnostics with their places instead of a model.
-//! let checked = check("tiny.din", &spec.replace("10", "0"), &NoFiles, &Options::default());
+//! let checked = check("tiny.din", &spec.replace("10", "0"), &NoFiles, &CheckOptions::default());
 //! assert!(checked.model.is_none());
 //! let text = render(&checked.diagnostics, &checked.sources, Style::Concise);
 //! assert!(text.starts_with("tiny.din:7:34: error[E0"), "{text}");
@@ -37,6 +38,7 @@
 pub mod autodiff;
 pub mod codegen;
 pub mod compile;
+pub mod elementwise;
 pub mod front;
 pub mod graph;
 pub mod interpret;
@@ -44,4 +46,4 @@ pub mod model;
 pub mod optimize;
 pub mod plan;
 
-pub use compile::{CompileError, CompileOptions, Compiled, compile};
+pub use compile::{CompileError, CompileOptions, Compiled, PassRun, compile, compile_observed};

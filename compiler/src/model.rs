@@ -1,14 +1,15 @@
-//! The checked model: what the front end hands to the rest of the compiler. Every name is resolved, every value typed,
-//! functions are inlined, parameters and states have their path names.
+//! The checked model: what the front end hands to the rest of the compiler. Every name is resolved,
+//! every value typed, functions are inlined, parameters and states have their path names.
 #![warn(missing_docs)]
 
 use crate::graph::Graph;
 use din_grammar::{SourceMap, Span};
+use din_program::SlotScope;
 use din_program::schema::{Metric, Parameter, Prediction, Schema, State, Table, Training, UpdateRule};
 
-/// A model after `check` and `elaborate`.
+/// A model that [`crate::front::check`] has accepted.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub struct CheckedModel {
     /// As the spec names it.
     pub name: String,
     /// All files that it was made from, the spec first.
@@ -28,8 +29,9 @@ pub struct Model {
     /// The settings of `train`.
     pub training: Training,
     /// The row and tensor update programs; tables and parameters refer to them by index.
-    pub updates: Vec<Update>,
-    /// `training` is true. Roots: `Loss`, `Prediction`s, `State`s. No gradients yet: `autodiff` adds them.
+    pub updates: Vec<UpdateGraph>,
+    /// `training` is true. Roots: `Loss`, `Prediction`s, `State`s. No gradients yet: `autodiff`
+    /// adds them.
     pub train: Graph,
     /// `training` is false. Roots: `Prediction`s and the `Loss` (for reports).
     pub infer: Graph,
@@ -51,16 +53,17 @@ pub enum UpdateScope {
     Elements,
 }
 
-/// An `optimizer` with the `regularizer` joined to its gradient, as a graph over [`crate::graph::BATCH`] = `rows`.
-/// Roots: `Weight` and one `Slot` per slot. Inputs: Weight, Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
+/// An `optimizer` with the `regularizer` joined to its gradient, as a graph over
+/// [`crate::graph::BATCH`] = `rows`. Roots: `Weight` and one `Slot` per slot. Inputs: Weight,
+/// Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
 #[derive(Clone, Debug)]
-pub struct Update {
+pub struct UpdateGraph {
     /// `adam + adaptive`
     pub name: String,
     /// What it runs over.
     pub scope: UpdateScope,
     /// Optimizer state, by number of the graph's slots.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<OptimizerSlot>,
     /// One step for one row or element.
     pub graph: Graph,
     /// Where the spec asks for the optimizer.
@@ -69,22 +72,12 @@ pub struct Update {
 
 /// Optimizer state beside a weight.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Slot {
+pub struct OptimizerSlot {
     /// As the optimizer declares it: `m`.
     pub name: String,
-    /// As wide as the weight (`per weight`), or one value per row (`per row`) or per tensor (`per tensor`).
+    /// As wide as the weight (`per weight`), or one value per row (`per row`) or per tensor (`per
+    /// tensor`).
     pub per: SlotScope,
     /// The value before the first step.
     pub init: f64,
-}
-
-/// What an optimizer keeps one value of its state for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotScope {
-    /// Each weight.
-    Weight,
-    /// Each row of a table.
-    Row,
-    /// The whole table or parameter.
-    Tensor,
 }

@@ -3,7 +3,7 @@
 
 use din_compiler::codegen::{LEVELS, generate};
 use din_compiler::graph::{BATCH, BinaryOp, Graph, Input, InputKind, Root, Shape, UnaryOp};
-use din_compiler::plan::{Kernels, Options, plan};
+use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::{SourceMap, Span};
 
 const UNARY: [UnaryOp; 10] = [
@@ -62,7 +62,7 @@ fn every_operation_compiles_without_relocations() {
         for (k, &node) in values.iter().chain(&[moments, total, rows, once]).enumerate() {
             g.roots.push(Root::Named { name: format!("v{k}"), node });
         }
-        let schedule = plan(&g, &g.order(), "t", &Options::default(), &SourceMap::default(), &mut kernels).unwrap();
+        let schedule = plan(&g, &g.order(), "t", &PlanOptions::default(), &SourceMap::default(), &mut kernels).unwrap();
         assert_eq!(schedule.roots.len(), values.len() + 4);
     }
     for level in LEVELS {

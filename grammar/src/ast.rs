@@ -1,7 +1,8 @@
 //! The typed syntax tree of a `.din` file: what was written, with spans, nothing resolved.
 //!
-//! Guarantees: every node has the span of its text; doc comments (`///` on an item or member, `//!` on the file) are
-//! kept in `docs`, one string a line without the marker; nesting is bounded by the parser.
+//! Guarantees: every node has the span of its text; doc comments (`///` on an item or member, `//!`
+//! on the file) are kept in `docs`, one string per line without the marker; nesting is bounded by
+//! the parser.
 
 use crate::span::Span;
 
@@ -28,7 +29,8 @@ pub struct Edition {
     pub span: Span,
 }
 
-/// `use std.activation.{dice, prelu}`, `use std.attention.interest`, `use towers.tower` (the file `towers.din` beside this one).
+/// `use std.activation.{dice, prelu}`, `use std.attention.interest`, `use towers.tower` (the file
+/// `towers.din` beside this one).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Use {
     /// The module: `std.activation`, `towers`.
@@ -49,7 +51,7 @@ pub enum Item {
     Function(Function),
     Regularizer(Regularizer),
     Optimizer(Optimizer),
-    Metric(Metric),
+    Metric(MetricDecl),
     Model(Model),
 }
 
@@ -58,7 +60,7 @@ pub enum Item {
 pub struct Function {
     pub docs: Docs,
     pub name: Ident,
-    pub parameters: Vec<Parameter>,
+    pub parameters: Vec<ParameterDecl>,
     pub result: Option<Type>,
     pub body: Block,
     pub span: Span,
@@ -66,7 +68,7 @@ pub struct Function {
 
 /// A formal parameter: `x: [n]`, `momentum = 0.99`, `hidden: list = [80, 40]`, `lambda`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parameter {
+pub struct ParameterDecl {
     pub name: Ident,
     pub ty: Option<Type>,
     pub default: Option<Expr>,
@@ -100,13 +102,13 @@ pub enum Dimension {
 pub struct Regularizer {
     pub docs: Docs,
     pub name: Ident,
-    pub parameters: Vec<Parameter>,
+    pub parameters: Vec<ParameterDecl>,
     pub body: Expr,
     pub span: Span,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum OptimizerScope {
     Weight,
     Row,
     Tensor,
@@ -117,18 +119,19 @@ pub enum Scope {
 pub struct Optimizer {
     pub docs: Docs,
     pub name: Ident,
-    pub parameters: Vec<Parameter>,
-    pub scope: Scope,
+    pub parameters: Vec<ParameterDecl>,
+    pub scope: OptimizerScope,
     pub body: Block,
     pub span: Span,
 }
 
-/// `metric gauc(target: prediction, by: key, weight = impressions)`: a signature; the runtime computes it.
+/// `metric gauc(target: prediction, by: key, weight = impressions)`: a signature; the runtime
+/// computes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Metric {
+pub struct MetricDecl {
     pub docs: Docs,
     pub name: Ident,
-    pub parameters: Vec<Parameter>,
+    pub parameters: Vec<ParameterDecl>,
     pub span: Span,
 }
 
@@ -153,12 +156,13 @@ pub enum MemberKind {
     /// `features user { gender: category(2) … }`
     Features { name: Ident, fields: Vec<FeatureField> },
     /// `sequence visited (keep last 100) { good_id: category from visited_good_ids … }`
-    Sequence { name: Ident, keep: Option<Keep>, fields: Vec<FeatureField> },
+    Sequence { name: Ident, keep: Option<KeepDecl>, fields: Vec<FeatureField> },
     /// `label click: binary missing -1`
     Label { name: Ident, kind: Ident, column: Option<Ident>, missing: Option<Expr> },
     /// `key user_id: int64`
     Key { name: Ident, kind: Ident, column: Option<Ident> },
-    /// `embedding good [16] for ad.good_id, visited.good_id { regularize adaptive(0.01) }`, `embedding [8] for each of user, scene`
+    /// `embedding good [16] for ad.good_id, visited.good_id { regularize adaptive(0.01) }`,
+    /// `embedding [8] for each of user, scene`
     Embedding(Embedding),
     /// `hyper lr = 1e-3 in log(1e-4, 1e-2)`
     Hyper { name: Ident, default: Expr, space: Option<Expr> },
@@ -180,25 +184,26 @@ pub enum MemberKind {
 
 /// `(keep last 100)`, `(keep first 20)`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Keep {
+pub struct KeepDecl {
     pub last: bool,
     pub count: u64,
     pub span: Span,
 }
 
-/// `good_id: category from visited_good_ids`, `age: category(10)`, `tag: category of string`, `price: number log`
+/// `good_id: category from visited_good_ids`, `age: category(10)`, `tag: category of string`,
+/// `price: number log`
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureField {
     pub docs: Docs,
     pub name: Ident,
-    pub kind: FeatureKind,
+    pub kind: FeatureKindDecl,
     /// The column in the data; the field's own name when absent.
     pub column: Option<Ident>,
     pub span: Span,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct FeatureKind {
+pub struct FeatureKindDecl {
     pub kind: FeatureKindName,
     pub span: Span,
 }
@@ -252,7 +257,8 @@ pub struct Train {
     pub span: Span,
 }
 
-/// A word and its values: `loss cross_entropy(click)`, `batch 1024`, `regularize l2(0.01)`, `clip global_norm(5)`.
+/// A word and its values: `loss cross_entropy(click)`, `batch 1024`, `regularize l2(0.01)`, `clip
+/// global_norm(5)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
     pub docs: Docs,
@@ -288,7 +294,8 @@ pub struct Statement {
 pub enum StatementKind {
     Let(Let),
     Layer(Layer),
-    /// `param alpha: [n] = 0`; one statement a variable, `param a: [n] = 0, b: [n] = 0` gives two.
+    /// `param alpha: [n] = 0`; one statement per variable, `param a: [n] = 0, b: [n] = 0` gives
+    /// two.
     Param(Variable),
     /// `state mean: [n] = 0`; in an optimizer the type is absent: the scope gives it.
     State(Variable),
@@ -363,11 +370,11 @@ pub enum ExprKind {
         name: Ident,
     },
     Unary {
-        op: UnaryOp,
+        op: UnaryOperator,
         value: Box<Expr>,
     },
     Binary {
-        op: BinaryOp,
+        op: BinaryOperator,
         left: Box<Expr>,
         right: Box<Expr>,
     },
@@ -390,14 +397,14 @@ pub enum ExprKind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnaryOp {
+pub enum UnaryOperator {
     Negate,
     Not,
 }
 
 /// By precedence, loosest first: `or`, `and`, comparisons, `+ -`, `* / @`, unary `-`, `^` (right).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BinaryOp {
+pub enum BinaryOperator {
     Or,
     And,
     Equal,
@@ -413,6 +420,22 @@ pub enum BinaryOp {
     /// `x @ w`: matrix product
     Product,
     Power,
+}
+
+impl BinaryOperator {
+    pub fn is_comparison(self) -> bool {
+        match self {
+            Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual => true,
+            Self::Or
+            | Self::And
+            | Self::Add
+            | Self::Subtract
+            | Self::Multiply
+            | Self::Divide
+            | Self::Product
+            | Self::Power => false,
+        }
+    }
 }
 
 /// `x`, `momentum = 0.9`, `x over s`

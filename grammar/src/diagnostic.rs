@@ -1,5 +1,5 @@
-//! What is said of a wrong input: one [`Diagnostic`] an independent fault, with a stable code, labelled
-//! spans in possibly several files, what was expected and found, and one help. Rendering is in `render`.
+//! Diagnostics: one [`Diagnostic`] per independent fault of the input, with a stable code, labelled
+//! spans in one or more files, what was expected and found, and one help. `render` prints them.
 
 use crate::span::Span;
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ pub enum Severity {
     Warning,
 }
 
-/// A span with what is to be said there. The first label of a diagnostic is the primary one.
+/// A span and the text that is printed there. The first label of a diagnostic is the primary one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Label {
+pub struct LabelledSpan {
     /// The place.
     pub span: Span,
     /// What is said there; may be empty.
@@ -28,13 +28,14 @@ pub struct Diagnostic {
     /// Whether it is an error.
     pub severity: Severity,
     /// Stable, such as `E0301`; listed in docs/reference/diagnostics.md. By hundreds: E01xx syntax,
-    /// E02xx names and imports, E03xx types, shapes and axes, E04xx features and tables, E05xx parameters, state and
-    /// sharing, E06xx training, loss and report, E07xx limits; W.... the same ranges for warnings.
+    /// E02xx names and imports, E03xx types, shapes and axes, E04xx features and tables, E05xx
+    /// parameters, state and sharing, E06xx training, loss and report, E07xx limits; W.... the same
+    /// ranges for warnings.
     pub code: &'static str,
     /// One line without the place: what is wrong.
     pub message: String,
     /// Places, the primary one first; never empty.
-    pub labels: Vec<Label>,
+    pub labels: Vec<LabelledSpan>,
     /// Extra lines: `expected …`, `found …`, the trace of calls.
     pub notes: Vec<String>,
     /// One way to fix it.
@@ -59,14 +60,14 @@ impl Diagnostic {
         span: Span,
         label: impl Into<String>,
     ) -> Self {
-        let labels = vec![Label { span, text: label.into() }];
+        let labels = vec![LabelledSpan { span, text: label.into() }];
         Self { severity, code, message: message.into(), labels, notes: Vec::new(), help: None }
     }
 
     /// With another label.
     #[must_use]
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.labels.push(Label { span, text: text.into() });
+        self.labels.push(LabelledSpan { span, text: text.into() });
         self
     }
 

@@ -1,5 +1,5 @@
-//! The syntax of Din: text to a typed syntax tree with spans, diagnostics and their rendering, and the formatter.
-//! Knows nothing of meaning: names are not resolved and types not checked here.
+//! The syntax of Din: text to a typed syntax tree with spans, diagnostics and their rendering, and
+//! the formatter. Knows nothing of meaning: names are not resolved and types not checked here.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -14,7 +14,7 @@ mod scan;
 pub mod span;
 pub mod suggest;
 
-pub use diagnostic::{Diagnostic, Label, Severity};
+pub use diagnostic::{Diagnostic, LabelledSpan, Severity};
 pub use format::format;
 pub use parse::parse;
 pub use render::{Style, render};

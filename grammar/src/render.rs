@@ -1,7 +1,8 @@
 //! Diagnostics as text: drawn for a terminal, one line each, or as JSON lines.
 //!
-//! Guarantees: all styles say the same facts in the same order and never panic, whatever the spans; the first label is the
-//! primary one and gives the place. Colour is the caller's choice: nothing is read from the environment.
+//! Guarantees: all styles say the same facts in the same order and never panic, whatever the spans;
+//! the first label is the primary one and gives the place. Colour is the caller's choice: nothing
+//! is read from the environment.
 
 use crate::{Diagnostic, FileId, Severity, SourceMap, Span};
 use annotate_snippets::renderer::DecorStyle;
@@ -20,7 +21,8 @@ pub enum Style {
     },
     /// `file:line:column: error[E0301]: message`, one line a diagnostic.
     Concise,
-    /// One JSON object a line: `severity`, `code`, `message`, `file`, `line`, `column`, `labels`, `notes`, `help`.
+    /// One JSON object per line: `severity`, `code`, `message`, `file`, `line`, `column`, `labels`,
+    /// `notes`, `help`.
     Json,
 }
 
@@ -42,7 +44,7 @@ pub fn render(diagnostics: &[Diagnostic], sources: &SourceMap, style: Style) -> 
                 let _ = writeln!(out, "{place}{}[{}]: {message}", severity(diagnostic), diagnostic.code);
             }
             Style::Json => {
-                out += &serde_json::to_string(&json(diagnostic, sources)).unwrap_or_default();
+                out += &serde_json::to_string(&json(diagnostic, sources)).expect("a JSON value can be written");
                 out.push('\n');
             }
         }

@@ -1,8 +1,8 @@
 //! The nearest known word to an unknown one, for "did you mean".
 
-/// The candidate at the smallest edit distance from `word` (insertions, deletions, replacements and swaps of neighbours),
-/// if it is near enough to be a slip: at most one edit in three letters, and one for words of up to five. The first of
-/// equals is taken.
+/// The candidate at the smallest edit distance from `word` (insertions, deletions, replacements and
+/// swaps of neighbours), if it is near enough to be a slip: at most one edit in three letters, and
+/// one for words of up to five. The first of equals is taken.
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let limit = (word.chars().count() / 3).max(1);
     let near = candidates.into_iter().map(|c| (distance(word, c, limit), c)).filter(|(d, c)| *d <= limit && *c != word);

@@ -89,8 +89,8 @@ fn statement(s: &Statement) -> String {
     }
 }
 
-fn parameters(list: &[Parameter]) -> String {
-    let one = |p: &Parameter| {
+fn parameters(list: &[ParameterDecl]) -> String {
+    let one = |p: &ParameterDecl| {
         let default = p.default.as_ref().map(|d| format!("={}", show(d))).unwrap_or_default();
         format!("{}{}{default}", p.name.name, ty(&p.ty))
     };
@@ -241,7 +241,7 @@ fn definitions() {
     let Item::Optimizer(o) = &file.items[2] else { panic!() };
     assert_eq!(
         (o.scope, block(&o.body).as_str()),
-        (Scope::Tensor, "{set weight (Subtract weight (Multiply lr grad))}")
+        (OptimizerScope::Tensor, "{set weight (Subtract weight (Multiply lr grad))}")
     );
     let Item::Metric(m) = &file.items[3] else { panic!() };
     assert_eq!(parameters(&m.parameters), "target:prediction by:key weight=impressions");
@@ -273,9 +273,9 @@ fn the_standard_library_of_the_language_page() {
     );
     let optimizers = tree(include_str!("texts/optimizer.din"));
     let Item::Optimizer(adam) = &optimizers.items[0] else { panic!() };
-    assert_eq!((adam.scope, adam.body.statements.len()), (Scope::Weight, 5));
+    assert_eq!((adam.scope, adam.body.statements.len()), (OptimizerScope::Weight, 5));
     let Item::Optimizer(adagrad) = &optimizers.items[1] else { panic!() };
-    assert_eq!(adagrad.scope, Scope::Row);
+    assert_eq!(adagrad.scope, OptimizerScope::Row);
     let regularizers = tree(include_str!("texts/regularizer.din"));
     let Item::Regularizer(adaptive) = &regularizers.items[0] else { panic!() };
     assert_eq!(show(&adaptive.body), "(Multiply (Divide lambda frequency) weight)");

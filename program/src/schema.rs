@@ -300,7 +300,7 @@ pub enum GroupBy {
     Key(u32),
     /// Index into [`Schema::features`]; a categorical feature of a group, not of a sequence.
     Feature(u32),
-    /// The same of one that is common: one id a request.
+    /// The same of a common feature: one id per request.
     Common(u32),
 }
 
@@ -318,6 +318,79 @@ pub enum MetricKind {
     },
     /// Mean of the negative log-likelihood, in nats.
     LogLoss,
+}
+
+impl MetricKind {
+    /// Which metric it is, without its options.
+    pub fn name(&self) -> MetricName {
+        match self {
+            Self::Auc => MetricName::Auc,
+            Self::Gauc { .. } => MetricName::Gauc,
+            Self::LogLoss => MetricName::LogLoss,
+        }
+    }
+
+    /// Which of two values is the better one.
+    pub fn direction(&self) -> Direction {
+        self.name().direction()
+    }
+}
+
+/// The metrics of `std.metric`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricName {
+    /// `auc`
+    Auc,
+    /// `gauc`
+    Gauc,
+    /// `log_loss`
+    LogLoss,
+}
+
+/// Which of two values of a metric is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// AUC and GAUC.
+    HigherIsBetter,
+    /// Log loss.
+    LowerIsBetter,
+}
+
+impl MetricName {
+    /// All metrics.
+    pub const ALL: [MetricName; 3] = [Self::Auc, Self::Gauc, Self::LogLoss];
+
+    /// As specs write it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Auc => "auc",
+            Self::Gauc => "gauc",
+            Self::LogLoss => "log_loss",
+        }
+    }
+
+    /// The metric that specs write so.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|name| name.text() == text)
+    }
+
+    /// Which of two values is the better one.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Auc | Self::Gauc => Direction::HigherIsBetter,
+            Self::LogLoss => Direction::LowerIsBetter,
+        }
+    }
+}
+
+impl Direction {
+    /// Whether `value` is better than `other`; false where they are equal or one is NaN.
+    pub fn is_better(self, value: f64, other: f64) -> bool {
+        match self {
+            Self::HigherIsBetter => value > other,
+            Self::LowerIsBetter => value < other,
+        }
+    }
 }
 
 /// One metric of `report`.

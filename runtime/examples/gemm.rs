@@ -1,8 +1,9 @@
-//! Speed of the products at the sizes of the shipped models, one thread: `cargo run --release -p din-runtime --example gemm [v2|v3|v4]`.
+//! Speed of the products at the sizes of the shipped models, one thread: `cargo run --release -p
+//! din-runtime --example gemm [v2|v3|v4]`.
 
 use din_program::Isa;
 use din_runtime::cpu;
-use din_runtime::kernels::{Gemm, MatMul, Outer};
+use din_runtime::kernels::{MatMul, Microkernels, Outer};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -29,8 +30,8 @@ fn main() {
         Some("v3") => Isa::V3,
         _ => cpu::detect(),
     };
-    let gemm = Gemm::new(asked);
-    println!("{gemm:?}, GFLOP/s on one thread\n{:>5} {:>5} {:>5}  {:>8} {:>8}", "rows", "k", "n", "matmul", "outer");
+    let kernels = Microkernels::new(asked);
+    println!("{kernels:?}, GFLOP/s on one thread\n{:>5} {:>5} {:>5}  {:>8} {:>8}", "rows", "k", "n", "matmul", "outer");
     for (rows, k, n) in [
         (128, 192, 80),
         (128, 96, 80),
@@ -77,9 +78,9 @@ fn main() {
         };
         let flops = 2.0 * (rows * k * n) as f64 * 1e-9;
         // SAFETY: the vectors have these sizes.
-        let products = time(|| unsafe { gemm.matmul(black_box(&m)) });
+        let products = time(|| unsafe { kernels.matmul(black_box(&m)) });
         // SAFETY: the vectors have these sizes.
-        let outers = time(|| unsafe { gemm.outer(black_box(&o)) });
+        let outers = time(|| unsafe { kernels.outer(black_box(&o)) });
         println!("{rows:>5} {k:>5} {n:>5}  {:>8.1} {:>8.1}", flops / products, flops / outers);
     }
 }

@@ -2,20 +2,22 @@
 
 use arrow_array::ArrayRef;
 
-/// Columns of `rows` samples, in the order of the schema. Reused from batch to batch: clearing keeps the allocations.
+/// Columns of `rows` samples, in the order of the schema. Reused from batch to batch: clearing
+/// keeps the allocations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Samples.
     pub rows: usize,
-    /// First sample of each request, then `rows`; empty where the schema has no requests. Common features have one value (or list) a
-    /// request instead of one a sample.
+    /// First sample of each request, then `rows`; empty where the schema has no requests. Common
+    /// features have one value (or list) per request instead of one per sample.
     pub requests: Vec<u32>,
     /// By sequence: `rows + 1` offsets; the entries of sample `s` are `offsets[s]..offsets[s + 1]`.
     pub offsets: Vec<Vec<u32>>,
-    /// By feature: 64-bit keys of a categorical feature (an int64 id's bits, a string's stable hash, a fixed category's
-    /// number), one a sample or one an entry of its sequence; empty for numeric features.
+    /// By feature: 64-bit keys of a categorical feature (an int64 id's bits, a string's stable
+    /// hash, a fixed category's number), one per sample or one per entry of its sequence; empty for
+    /// numeric features.
     pub ids: Vec<Vec<u64>>,
-    /// By feature: `width` numbers a sample (or entry); empty for categorical features.
+    /// By feature: `width` values per sample (or entry); empty for categorical features.
     pub dense: Vec<Vec<f32>>,
     /// By label: 0 or 1; 0 where missing.
     pub labels: Vec<Vec<f32>>,

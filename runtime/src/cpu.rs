@@ -28,8 +28,9 @@ pub fn level(isa: Isa) -> u32 {
     }
 }
 
-/// The highest level of this CPU. [`Isa::V2`] stands for "portable" where the CPU has less or is of another family; whether a program's
-/// code runs there is decided by [`crate::jit::CodeImage::load`].
+/// The highest level of this CPU. [`Isa::V2`] stands for "portable" where the CPU has less or is of
+/// another family; whether a program's code runs there is decided by
+/// [`crate::jit::CodeImage::load`].
 pub fn detect() -> Isa {
     #[cfg(target_arch = "x86_64")]
     {

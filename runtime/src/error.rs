@@ -1,4 +1,5 @@
-//! Why a running verb stopped. Says whose fault it is, which is what the exit code says: the input's (1) or the machine's (3).
+//! Why a running verb stopped. Says whose fault it is, which is what the exit code says: the
+//! input's (1) or the machine's (3).
 
 use std::fmt;
 use std::io;
@@ -14,7 +15,8 @@ pub enum ErrorKind {
     Stopped,
 }
 
-/// A message that starts with the place (`file`, `file: row 3, column click`) and says what was expected and found.
+/// A message that starts with the place (`file`, `file: row 3, column click`) and says what was
+/// expected and found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     pub kind: ErrorKind,
@@ -44,8 +46,8 @@ impl Error {
         self
     }
 
-    /// A failed operation on a file: a missing or wrong kind of file is the input's fault, the rest (permissions,
-    /// a full or failing disk, too many open files) the machine's.
+    /// A failed operation on a file: a missing or wrong kind of file is the input's fault, the rest
+    /// (permissions, a full or failing disk, too many open files) the machine's.
     pub fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
         let message = format!("{}: cannot {doing}: {error}", path.display());
         match error.kind() {

@@ -1,6 +1,7 @@
-//! Files that are whole or absent: written beside their target, flushed to the disk, then renamed over it.
-//! A crash leaves either the old file or the new one, and at most a temporary file whose name starts with a dot. Links are followed
-//! to the file that they name, and what is no regular file (a device, a pipe, a socket) is refused.
+//! Files that are whole or absent: written beside their target, flushed to the disk, then renamed
+//! over it. A crash leaves either the old file or the new one, and at most a temporary file whose
+//! name starts with a dot. Links are followed to the file that they name, and what is no regular
+//! file (a device, a pipe, a socket) is refused.
 
 use crate::error::{Error, Result};
 use crate::identity::FileIdentity;
@@ -10,7 +11,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
-/// A file being written; takes its name at [`AtomicFile::commit`], and is removed if dropped before.
+/// A file being written; takes its name at [`AtomicFile::commit`], and is removed if dropped
+/// before.
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
@@ -22,8 +24,8 @@ pub struct AtomicFile {
 impl AtomicFile {
     /// Opens a temporary file in the target's folder, which must exist.
     ///
-    /// # Errors
-    /// A target that is there and is no regular file, and whatever forbids a new file in its folder.
+    /// # Errors A target that is there and is no regular file, and whatever forbids a new file in
+    /// its folder.
     pub fn create(target: &Path) -> Result<Self> {
         Self::create_with_mode(target, 0o666)
     }
@@ -101,7 +103,8 @@ pub fn write_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
-/// Writes `bytes` as the whole of `target`, which keeps its permissions, and its owner and group as far as the user may give them.
+/// Writes `bytes` as the whole of `target`, which keeps its permissions, and its owner and group as
+/// far as the user may give them.
 pub fn rewrite_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
     let before = fs::metadata(target).map_err(|e| Error::file("read", target, &e))?;
     let mut file = AtomicFile::create(target)?;
@@ -123,7 +126,8 @@ fn keep_owner(file: &File, before: &fs::Metadata) {
 #[cfg(not(unix))]
 fn keep_owner(_: &File, _: &fs::Metadata) {}
 
-/// Sets permissions where the file system has them: one without modes, which refuses, holds the bytes as well.
+/// Sets permissions where the file system has them: one without modes, which refuses, holds the
+/// bytes as well.
 pub fn set_permissions(file: &File, permissions: fs::Permissions) -> io::Result<()> {
     const NOT_PERMITTED: i32 = 1;
     match file.set_permissions(permissions) {
@@ -199,7 +203,8 @@ pub fn not_an_input<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a Path>) 
     Ok(())
 }
 
-/// What stands at `path`, links followed; `None` where nothing does. Any other failure is an error, never taken for absence.
+/// What stands at `path`, links followed; `None` where nothing does. Any other failure is an error,
+/// never taken for absence.
 pub fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
     match fs::metadata(path) {
         Ok(found) => Ok(Some(found)),

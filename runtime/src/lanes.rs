@@ -1,5 +1,5 @@
-//! Passes over columns of a batch that are as fast as memory: compiled twice, for any x86-64 and for AVX2, and chosen on the machine. The result is the
-//! same.
+//! Passes over columns of a batch that are as fast as memory: compiled twice, for any x86-64 and
+//! for AVX2, and chosen on the machine. The result is the same.
 
 macro_rules! lanes {
     ($($(#[$doc:meta])* pub(crate) fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty $body:block)*) => {$(
@@ -32,7 +32,7 @@ lanes! {
         high >> 32 == 0 && (u64::from(most) < size || ids.is_empty())
     }
 
-    /// Copies numbers, as many as both have; the largest of them, or 0.
+    /// Copies values, as many as both have; the largest of them, or 0.
     pub(crate) fn copy_max(from: &[u32], to: &mut [u32]) -> u32 {
         let mut most = 0;
         for (&from, to) in from.iter().zip(to) {

@@ -6,10 +6,10 @@
 //! do the same for whole runs, with checkpoints and files of predictions.
 //!
 //! ```
-//! use din_compiler::front::{NoFiles, Options, check};
+//! use din_compiler::front::{CheckOptions, NoFiles, check};
 //! use din_compiler::{CompileOptions, compile};
-//! use din_runtime::data::{Dataset, Mode, Order, StreamOptions};
-//! use din_runtime::train::{Machine, Session, engine};
+//! use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
+//! use din_runtime::session::{CpuOptions, Device, Session};
 //! use std::sync::Arc;
 //!
 //! let spec = "
@@ -25,16 +25,19 @@
 //!     train { loss cross_entropy(click)  optimizer sgd(lr = 1)  batch 2  epochs 1 }
 //!     report log_loss(click)
 //! }";
-//! let model = check("tiny.din", spec, &NoFiles, &Options::default()).model.expect("the spec is right");
+//! let model = check("tiny.din", spec, &NoFiles, &CheckOptions::default()).model.expect("the spec is right");
 //! let program = Arc::new(compile(&model, &CompileOptions::default())?.program);
 //!
 //! let folder = tempfile::tempdir()?;
 //! let file = folder.path().join("log.csv");
 //! std::fs::write(&file, "item,click\n3,1\n5,0\n3,1\n5,0\n")?;
-//! let data = Dataset::open(&[&file], &program.schema, Mode::Train)?;
+//! let data = Dataset::open(&[&file], &program.schema, ReadMode::Train)?;
 //!
 //! let seed = 7;
-//! let mut session = Session::new(engine(&program, &Machine::default())?, seed)?;
+//! let options = CpuOptions::default();
+//! let threads = options.start_threads()?;
+//! let executor = Device::Cpu.executor(&program, &options, &threads)?;
+//! let mut session = Session::new(executor, threads, seed)?;
 //! for epoch in 0..10 {
 //!     let mut batches = data.stream(StreamOptions::new(2, Order::Shuffled { seed, epoch }))?;
 //!     while let Some(batch) = batches.next()? {
@@ -56,6 +59,7 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod cpu;
 pub mod data;
+pub mod document;
 pub mod error;
 pub mod evaluate;
 pub mod exec;
@@ -68,6 +72,7 @@ pub mod metric;
 pub mod predict;
 pub mod random;
 pub mod run_dir;
+pub mod session;
 pub mod signal;
 pub mod synth;
 pub mod table;

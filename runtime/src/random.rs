@@ -1,7 +1,9 @@
-//! Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+//! Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random
+//! numbers: as easy as 1, 2, 3", SC 2011).
 //!
-//! A number is a function of (seed, name of the stream, id, position) and of nothing else: no state, no order of calls, no thread.
-//! Normal numbers use only IEEE additions, multiplications, divisions and square roots, so the bits are the same on every machine.
+//! A number is a function of (seed, name of the stream, id, position) and of nothing else: no
+//! state, no order of calls, no thread. Normal numbers use only IEEE additions, multiplications,
+//! divisions and square roots, so the bits are the same on every machine.
 
 use din_program::schema::Init;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -30,7 +32,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// `name` says what the numbers are for (`table good`), `id` which one of many (the id of a row, an epoch).
+    /// `name` says what the numbers are for (`table good`), `id` which one of many (the id of a
+    /// row, an epoch).
     pub fn new(seed: u64, name: &str, id: u64) -> Self {
         Self::keyed(xxh3_64_with_seed(name.as_bytes(), seed), id)
     }
@@ -109,7 +112,8 @@ impl Stream {
     }
 }
 
-/// Two independent standard normal numbers from two words (Box and Muller, 1958); at most 6.67 from 0.
+/// Two independent standard normal numbers from two words (Box and Muller, 1958); at most 6.67 from
+/// 0.
 #[inline]
 pub fn normal_pair(a: u32, b: u32) -> (f64, f64) {
     let u = (f64::from(a) + 1.0) * (1.0 / (1u64 << 32) as f64);
@@ -136,7 +140,8 @@ const fn quotients<const N: usize>(a: usize, b: usize, c: usize, d: usize) -> [f
     out
 }
 
-/// Natural logarithm of a normal `x` in (0, 1], within a few ulp, from IEEE basic operations alone: the system's `log` may differ by CPU.
+/// Natural logarithm of a normal `x` in (0, 1], within a few ulp, from IEEE basic operations alone:
+/// the system's `log` may differ by CPU.
 #[inline]
 fn ln(x: f64) -> f64 {
     let bits = x.to_bits();

@@ -1,5 +1,6 @@
-//! Stopping on Ctrl-C (SIGINT), SIGTERM and SIGHUP (a closed terminal): the first asks the run to finish its step, the second ends
-//! the process at once. A signal that was ignored at the start (`nohup`, a background job of a script) stays ignored.
+//! Stopping on Ctrl-C (SIGINT), SIGTERM and SIGHUP (a closed terminal): the first asks the run to
+//! finish its step, the second ends the process at once. A signal that was ignored at the start
+//! (`nohup`, a background job of a script) stays ignored.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,7 +27,8 @@ mod handler {
 
     extern "C" fn ask(number: i32) {
         ASKED.store(true, Ordering::Relaxed);
-        // SAFETY: `signal` may be called from a handler (POSIX, async-signal-safe functions); the default action takes no argument of ours.
+        // SAFETY: `signal` may be called from a handler (POSIX, async-signal-safe functions); the
+        // default action takes no argument of ours.
         unsafe { signal(number, DEFAULT) };
     }
 
@@ -35,8 +37,9 @@ mod handler {
             // SAFETY: ignoring a signal runs no code of ours; the answer is what was set before.
             let before = unsafe { signal(number, IGNORE) };
             if before != IGNORE {
-                // SAFETY: `ask` is an `extern "C"` function of one int that lives as long as the program and only stores to an
-                // atomic and calls `signal`, both allowed in a handler.
+                // SAFETY: `ask` is an `extern "C"` function of one int that lives as long as the
+                // program and only stores to an atomic and calls `signal`, both allowed in a
+                // handler.
                 unsafe { signal(number, ask as extern "C" fn(i32) as usize) };
             }
         }

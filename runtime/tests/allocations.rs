@@ -1,4 +1,5 @@
-//! Nothing is allocated in a step once capacities have grown: counted by the allocator itself, on all threads.
+//! Nothing is allocated in a step once capacities have grown: counted by the allocator itself, on
+//! all threads.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
@@ -40,8 +41,6 @@ fn steps_allocate_nothing() {
     let largest = Columns::random(&mut random, 300);
     engine.train_step(&mut state, &mut tables, &largest.inputs()).unwrap();
     engine.infer(&state, &tables, &largest.inputs()).unwrap();
-    // Tables were made on threads that may be starting still.
-    rayon::broadcast(|_| ());
     let before = COUNT.load(Ordering::Relaxed);
     for batch in &batches {
         engine.train_step(&mut state, &mut tables, &batch.inputs()).unwrap();

@@ -1,4 +1,5 @@
-//! AUC, GAUC and log loss against scikit-learn on random data with many ties (figures by `reference/metrics.py`).
+//! AUC, GAUC and log loss against scikit-learn on random data with many ties (figures by
+//! `reference/metrics.py`).
 #![allow(clippy::unwrap_used)]
 
 use din_program::schema::GroupWeight;

@@ -1,5 +1,5 @@
-//! `Table::bytes_per_id` against the memory that the kernel counts. This is a process of its own, so
-//! that nothing else is counted.
+//! `Table::bytes_per_id` against the memory that the kernel counts. This is a process of its own,
+//! so that nothing else is counted.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 

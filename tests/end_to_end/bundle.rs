@@ -21,7 +21,8 @@ fn ranker() -> &'static Path {
         .1
 }
 
-/// Runs an executable in `folder` with nothing in its environment but the order to generate no code.
+/// Runs an executable in `folder` with nothing in its environment but the order to generate no
+/// code.
 fn alone(folder: &Path, program: &Path, line: &str) -> Ran {
     let mut command = Command::new(program);
     command.env_clear().env("DIN_FORBID_CODEGEN", "1").current_dir(folder);
@@ -75,7 +76,8 @@ fn a_flipped_byte_or_a_cut_is_refused() {
     let start = fs::metadata(din_path()).unwrap().len() as usize;
     let appended = whole.len() - start;
     assert!(appended > 1000);
-    // Head, program (its hash, its data, its machine code), and every region of the footer; each byte alone is tested in `bundle`.
+    // Head, program (its hash, its data, its machine code), and every region of the footer; each
+    // byte alone is tested in `bundle`.
     let mut places: Vec<usize> = (0..24).map(|k| start + k * appended / 24).collect();
     places.extend([start, start + 15, start + 16, start + 20, start + 60]);
     places.extend([1, 16, 17, 32, 33, 64, 65, 96, 100, 130, 160, 176, 191, 192].map(|back| whole.len() - back));

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 const HEAD: &str = "user_id,gender,age_level,good_id,cate_id,visited_good_ids,visited_cate_ids,click";
 const GOOD: &str = "1,0,3,100,7,5|6,1|2,1";
 
-/// Trains on a CSV file with the given text, valid data being good; asserts exit code 1 and that no run directory is left.
+/// Trains on a CSV file with the given text, valid data being good; asserts exit code 1 and that no
+/// run directory is left.
 #[track_caller]
 fn refused(text: &str, parts: &[&str]) {
     refused_as("train.csv", text.as_bytes(), parts);

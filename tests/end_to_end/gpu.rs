@@ -1,5 +1,6 @@
-//! The built binary on a fake GPU: `tests/shim/nvrtc.cpp` compiles for it and `tests/shim/driver.cpp` is its driver, so that all of the way
-//! from a spec to a run's files is gone without a GPU. What this cannot show is that real ones agree.
+//! The built binary on a fake GPU: `tests/shim/nvrtc.cpp` compiles for it and
+//! `tests/shim/driver.cpp` is its driver, so that all of the way from a spec to a run's files is
+//! gone without a GPU. What this cannot show is that real ones agree.
 
 use crate::support::*;
 use std::fs;
@@ -44,8 +45,8 @@ fn made() -> &'static Made {
     })
 }
 
-/// Runs an executable where the fake libraries are, and nothing else in the environment but `set`. `{data}` is training and validation
-/// data, `{test}` data to measure on.
+/// Runs an executable where the fake libraries are, and nothing else in the environment but `set`.
+/// `{data}` is training and validation data, `{test}` data to measure on.
 fn on_gpu(program: &Path, libraries: &Path, cache: &Path, set: &[(&str, &str)], line: &str) -> Ran {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -154,7 +155,8 @@ fn an_executable_with_images_needs_only_the_driver() {
     assert_eq!(bench.compiled(), "sm_90\n");
 }
 
-/// Tables that the GPU has in parts: the same files, in training, at checkpoints within an epoch, when it is stopped and goes on, and in evaluation.
+/// Tables that the GPU has in parts: the same files, in training, at checkpoints within an epoch,
+/// when it is stopped and goes on, and in evaluation.
 #[test]
 fn tables_in_parts_give_the_same_run() {
     let bench = Bench::new();

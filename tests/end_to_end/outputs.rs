@@ -102,7 +102,8 @@ fn formatting_follows_a_link_and_keeps_the_mode() {
     assert_eq!((after.permissions().mode() & 0o777, after.uid()), (0o640, owner));
 }
 
-/// Plain descent on a number: the gradient of its weight is as large as the number, so that a large step leaves 32 bits at once.
+/// Plain descent on a number: the gradient of its weight is as large as the number, so that a large
+/// step leaves 32 bits at once.
 const DESCENT: &str = "edition 2026
 
 use std.layer.linear
@@ -151,8 +152,8 @@ fn a_signal_that_was_ignored_stays_ignored_and_a_hang_up_leaves_a_checkpoint() {
         "train {model} --train {data}/train.parquet --epochs 100000 --batch 16 --checkpoint-every 5 -q --threads 1";
     for (before, stops) in [("trap '' HUP", "TERM"), (":", "HUP")] {
         let run = folder.path().join(stops);
-        // The shell's own loop waits for the first checkpoint, then hangs up. What ignores that goes
-        // on to a later checkpoint, and is ended then.
+        // The shell's own loop waits for the first checkpoint, then hangs up. What ignores that
+        // goes on to a later checkpoint, and is ended then.
         let script = format!(
             "{before}; newest() {{ ls {0}/checkpoints 2>/dev/null | grep '^step' | tail -n 1; }}; \
              \"$0\" \"$@\" & p=$!; while [ -z \"$(newest)\" ]; do sleep 0.05; done; last=$(newest); kill -HUP $p; \

@@ -53,7 +53,8 @@ pub fn run(command: &mut Command, line: &str, paths: &[(&str, &Path)]) -> Ran {
         }
         command.arg(word);
     }
-    // Another test's process may for a moment hold a just written executable open (between fork and exec): the kernel then says busy.
+    // Another test's process may for a moment hold a just written executable open (between fork and
+    // exec): the kernel then says busy.
     for _ in 0..200 {
         match command.output() {
             Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {

@@ -99,8 +99,8 @@ fn a_run_stopped_after_an_epoch_and_resumed_equals_the_uninterrupted_one() {
     assert_eq!(fs::read(run.join("best.json")).unwrap(), fs::read(trained().join("best.json")).unwrap());
 }
 
-/// Stops a run inside its second epoch or a later one by a signal, resumes it to that epoch's end, and compares it with a run that was
-/// never stopped.
+/// Stops a run inside its second epoch or a later one by a signal, resumes it to that epoch's end,
+/// and compares it with a run that was never stopped.
 fn stopped_by(signal: &str, code: Option<i32>) {
     let folder = TempDir::new().unwrap();
     let (run, copy) = (folder.path().join("run"), folder.path().join("copy"));
@@ -165,7 +165,8 @@ fn a_stop_after_the_last_checkpoint_and_before_best_is_made_good_on_resume() {
     let (first, run) = (folder.path().join("first"), folder.path().join("run"));
     train(&first, "--epochs 1").expect(0);
     copy_folder(trained(), &run);
-    // As after a kill behind the last epoch's checkpoint: the other files are still those of the epoch before.
+    // As after a kill behind the last epoch's checkpoint: the other files are still those of the
+    // epoch before.
     for name in ["metrics.jsonl", "best.json"] {
         fs::copy(first.join(name), run.join(name)).unwrap();
     }
@@ -189,7 +190,8 @@ fn only_whole_checkpoints_under_their_own_names_are_resumed_from() {
     train(&run, "--epochs 1").expect(0);
     let checkpoints = run.join("checkpoints");
     let step = names(&checkpoints).pop().unwrap();
-    // A copy that someone put aside, and a file of theirs, are neither taken for the newest nor in the way.
+    // A copy that someone put aside, and a file of theirs, are neither taken for the newest nor in
+    // the way.
     copy_folder(&checkpoints.join(&step), &checkpoints.join("step-old"));
     fs::write(checkpoints.join(".step-x"), "mine").unwrap();
     let resume = || din("train {model} --out {run} --resume", &[("model", &small()), ("run", &run)]);
@@ -328,8 +330,8 @@ fn prediction_needs_no_labels_and_an_unknown_id_reads_the_oov_row() {
     din("eval {run} --data {file}", &[("run", trained()), ("file", &file)]).expect(1).says("\"click\"");
 }
 
-/// Checkpoints and evaluations make the OOV row anew. An optimizer that reduces over all
-/// rows of a growing table must not see that, or it would matter when the run was looked at or stopped.
+/// Checkpoints and evaluations make the OOV row anew. An optimizer that reduces over all rows of a
+/// growing table must not see that, or it would matter when the run was looked at or stopped.
 #[test]
 fn looking_at_a_run_does_not_change_it() {
     let folder = TempDir::new().unwrap();

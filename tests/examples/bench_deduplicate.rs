@@ -1,20 +1,23 @@
-//! What it gains, or costs, to compute a tower over ids once for each distinct id: training steps with the pass `distinct` and without it,
-//! interleaved, over towers of several sizes and shares of ids that are distinct.
+//! What it gains, or costs, to compute a tower over ids once for each distinct id: training steps
+//! with the pass `deduplicate` and without it, interleaved, over towers of several sizes and shares of
+//! ids that are distinct.
 //!
 //! ```text
-//! bench_distinct [--threads 2] [--steps 15]
+//! bench_deduplicate [--threads 2] [--steps 15]
 //! ```
 //!
-//! Prints one JSON line a point: `{"on", "tower", "share", "grouped_ms", "plain_ms", "ratio"}`; `share` is the distinct ids by the elements, on
-//! 2048 samples or on their 32 768 list entries. Batches are made in memory.
+//! Prints one JSON line a point: `{"on", "tower", "share", "grouped_ms", "plain_ms", "ratio"}`;
+//! `share` is the distinct ids by the elements, on 2048 samples or on their 32 768 list entries.
+//! Batches are made in memory.
 
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::random::Stream;
-use din_runtime::train::Session;
+use din_runtime::session::Session;
+use din_runtime::threads::Threads;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,14 +48,16 @@ fn spec(on_list: bool, tower: &[usize], width: usize) -> String {
 }
 
 fn session(text: &str, grouped: bool, threads: usize) -> Outcome<Session> {
-    let checked = check("towers.din", text, &NoFiles, &Options::default());
+    let checked = check("towers.din", text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let without = if grouped { vec![] } else { vec!["deduplicate"] };
     let program = compile(&model, &CompileOptions { levels: vec![cpu::detect()], checked: false, without })?.program;
     if program.train.axes.uniques().next().is_none() == grouped {
         return Err(format!("the tower is not one that is grouped: {text}").into());
     }
-    Ok(Session::new(CpuExecutor::new(Arc::new(program), threads, cpu::detect())?, 1)?)
+    let threads = Threads::new(threads)?;
+    let executor = CpuExecutor::new(Arc::new(program), threads.clone(), cpu::detect())?;
+    Ok(Session::new(Box::new(executor), threads, 1)?)
 }
 
 fn batch(number: u64, distinct: usize) -> Batch {

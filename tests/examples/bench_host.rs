@@ -12,18 +12,18 @@
 //! work, and of all of a step. What the driver itself takes for a copy and a graph is not in it.
 
 use din_compiler::codegen::cuda as generated;
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::Cuda;
 use din_program::schema::FeatureKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
-use din_runtime::exec::cuda::{CudaExecutor, CudaImage, CudaTarget, Gpu, HOST_PARTS};
+use din_runtime::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, CudaTarget, Gpu, HOST_PARTS};
 use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::random::Stream;
 use din_runtime::table::{self, Resolved, Table};
-use din_runtime::train::set_threads;
+use din_runtime::threads::Threads;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ fn made(spec: &Path, dynamic: bool) -> Outcome<(Arc<Program>, Arc<Cuda>)> {
             text = text.replace(&format!("category{bound}"), "category");
         }
     }
-    let checked = check(&spec.to_string_lossy(), &text, &NoFiles, &Options::default());
+    let checked = check(&spec.to_string_lossy(), &text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let levels = vec![cpu::detect()];
     let compiled = compile(&model, &CompileOptions { levels, checked: false, ..CompileOptions::default() })?;
@@ -170,6 +170,7 @@ struct Side {
     engine: CudaExecutor<Gpu>,
     tables: Vec<Table>,
     resolved: Resolved,
+    threads: Arc<Threads>,
 }
 
 impl Side {
@@ -177,7 +178,7 @@ impl Side {
     /// all.
     fn step(&mut self, batch: &Batch) -> Outcome<Vec<f64>> {
         let begin = Instant::now();
-        table::resolve_train(&mut self.tables, &self.program.tables, batch, &mut self.resolved)?;
+        table::resolve_train(&self.threads, &mut self.tables, &self.program.tables, batch, &mut self.resolved)?;
         let resolve = begin.elapsed();
         let inputs = StepInputs {
             rows: batch.rows,
@@ -187,6 +188,8 @@ impl Side {
             dense: &batch.dense,
             labels: &batch.labels,
             present: &batch.present,
+            fetched: None,
+            counts: None,
         };
         self.engine.train_ahead(&mut self.tables, &inputs)?;
         self.engine.next_loss()?;
@@ -203,7 +206,7 @@ fn quantile(mut values: Vec<f64>, at: f64) -> f64 {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse()?;
-    set_threads(arguments.threads);
+    let threads = Threads::new(arguments.threads)?;
     let folder = tempfile::tempdir()?;
     let library = library(folder.path())?;
     let (program, launches) = made(&arguments.spec, arguments.dynamic)?;
@@ -221,10 +224,17 @@ fn main() -> Outcome<()> {
         let tables =
             program.tables.iter().map(|spec| Table::new(spec, &program.updates[spec.update as usize].slots, 1));
         let mut side = Side {
-            engine: CudaExecutor::new(program.clone(), launches.clone(), gpu)?,
+            engine: CudaExecutor::with(
+                program.clone(),
+                launches.clone(),
+                gpu,
+                CudaOptions::default(),
+                threads.clone(),
+            )?,
             tables: tables.collect::<Result<_, _>>()?,
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program: program.clone(),
+            threads: threads.clone(),
         };
         side.engine.upload(&DenseState::new(&program), &side.tables)?;
         // Enough of them that a batch's ids are not in the core's own cache.

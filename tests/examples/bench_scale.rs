@@ -1,20 +1,22 @@
-//! How the cost of a training step grows: over the batch, the length of histories, the width of embeddings, and the rows of a table.
+//! How the cost of a training step grows: over the batch, the length of histories, the width of
+//! embeddings, and the rows of a table.
 //!
 //! ```text
 //! bench_scale --spec bench/din_step.din [--axis batch,length,width,rows,ids] [--threads 2] [--steps 15] [--most-rows 50000000]
 //! ```
 //!
-//! Batches are made in memory, ids uniform. `rows`: a table of fixed size; `ids`: one that grows, filled before. Prints one JSON line
-//! a point, `{"axis", "value", "ms"}`, the median step.
+//! Batches are made in memory, ids uniform. `rows`: a table of fixed size; `ids`: one that grows,
+//! filled before. Prints one JSON line a point, `{"axis", "value", "ms"}`, the median step.
 
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::random::Stream;
-use din_runtime::train::Session;
+use din_runtime::session::Session;
+use din_runtime::threads::Threads;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,7 +43,7 @@ fn program(spec: &str, point: &Point) -> Outcome<Arc<Program>> {
         .replace("category(100_000)", &goods)
         .replace("[16]", &format!("[{}]", point.width))
         .replace("keep last 100", &format!("keep last {}", point.length.max(1)));
-    let checked = check("scaled.din", &text, &NoFiles, &Options::default());
+    let checked = check("scaled.din", &text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     Ok(Arc::new(
         compile(&model, &CompileOptions { levels: vec![cpu::detect()], checked: false, ..CompileOptions::default() })?
@@ -85,7 +87,9 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 
 fn measure(spec: &str, point: &Point, threads: usize, steps: usize) -> Outcome<f64> {
     let program = program(spec, point)?;
-    let mut session = Session::new(CpuExecutor::new(program.clone(), threads, cpu::detect())?, 1)?;
+    let threads = Threads::new(threads)?;
+    let executor = CpuExecutor::new(program.clone(), threads.clone(), cpu::detect())?;
+    let mut session = Session::new(Box::new(executor), threads, 1)?;
     if point.grows {
         // Every id once: a batch of candidates alone.
         let filling = Point { batch: 1 << 16, length: 0, ..point.clone() };

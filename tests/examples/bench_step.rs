@@ -1,4 +1,5 @@
-//! Our side of the step benchmark (`bench/run.py --ours`): every batch of a Parquet file once, in file order, from given weights.
+//! Our side of the step benchmark (`bench/run.py --ours`): every batch of a Parquet file once, in
+//! file order, from given weights.
 //!
 //! ```text
 //! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
@@ -6,13 +7,15 @@
 //!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--prefill 0] [--serve] [--profile] [--floor]
 //! ```
 //!
-//! A step's time is that of looking up its rows, forward, backward and updates; the file is read before. `--task infer` runs the forward
-//! part of the inference schedule alone, at the initial weights. Prints one JSON line a round:
-//! `{"step_seconds": [..], "losses": [..], "peak_kib": n}`; with `--serve`, one round for each line of standard input. `--prefill` gives growing
-//! tables so many rows, which keep from round to round what training made of them. `--profile` prints where time went to standard error in the
-//! end; `--floor` ends with what the products alone would take at the peak of this machine, measured in the same process.
+//! A step's time is that of looking up its rows, forward, backward and updates; the file is read
+//! before. `--task infer` runs the forward part of the inference schedule alone, at the initial
+//! weights. Prints one JSON line a round: `{"step_seconds": [..], "losses": [..], "peak_kib": n}`;
+//! with `--serve`, one round for each line of standard input. `--prefill` gives growing tables so
+//! many rows, which keep from round to round what training made of them. `--profile` prints where
+//! time went to standard error in the end; `--floor` ends with what the products alone would take
+//! at the peak of this machine, measured in the same process.
 
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, Compiled, codegen, compile};
 use din_program::cuda::Precision;
 use din_program::{Isa, Program};
@@ -23,7 +26,7 @@ use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda;
 use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::{self, Resolved, Table};
-use din_runtime::train::set_threads;
+use din_runtime::threads::Threads;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -121,7 +124,8 @@ struct Init {
 }
 
 impl Init {
-    /// The tensor of a table or parameter, if the file has it: `kind` is `table` or `param`, `name` the program's.
+    /// The tensor of a table or parameter, if the file has it: `kind` is `table` or `param`, `name`
+    /// the program's.
     fn get(&self, kind: &str, name: &str) -> Outcome<Option<Vec<f32>>> {
         let own = self.names[kind].as_object().and_then(|map| map.iter().find(|(_, v)| *v == name));
         let own = own.map(|(k, _)| k.clone()).ok_or_else(|| format!("{kind} `{name}` is not in the names"))?;
@@ -140,13 +144,20 @@ enum Runs {
 type Gpu = din_runtime::exec::cuda::CudaExecutor<cuda::Gpu>;
 
 /// The program's engine on a GPU, its kernels compiled or from the cache.
-fn on_gpu(compiled: &Compiled, program: &Arc<Program>, number: u32, precision: Precision) -> Outcome<Gpu> {
+fn on_gpu(
+    compiled: &Compiled,
+    program: &Arc<Program>,
+    number: u32,
+    precision: Precision,
+    threads: &Arc<Threads>,
+) -> Outcome<Gpu> {
     let options = codegen::cuda::CodegenOptions { precision, ..codegen::cuda::CodegenOptions::default() };
     let made = codegen::cuda::program(program, &compiled.kernels, &options)?;
     let (_, architecture) = cuda::Gpu::probe(number)?;
     let target = cuda::CudaTarget::Cubin(architecture);
     let image = cuda::ImageCache::of_user().compile(&cuda::Nvrtc::load()?, &made.source, "step.cu", target)?;
-    Ok(Gpu::new(program.clone(), Arc::new(made.launches), cuda::Gpu::open(number, &[image])?)?)
+    let gpu = cuda::Gpu::open(number, &[image])?;
+    Ok(Gpu::with(program.clone(), Arc::new(made.launches), gpu, cuda::CudaOptions::default(), threads.clone())?)
 }
 
 /// A model in training.
@@ -156,10 +167,12 @@ struct Side {
     state: DenseState,
     tables: Vec<Table>,
     resolved: Resolved,
+    threads: Arc<Threads>,
 }
 
 impl Side {
-    /// Everything at the initial weights; those that the file leaves out at the program's own. Tables that were filled stay.
+    /// Everything at the initial weights; those that the file leaves out at the program's own.
+    /// Tables that were filled stay.
     fn reset(&mut self, init: &Init, prefill: u64) -> Outcome<()> {
         if prefill > 0 && !self.tables.is_empty() {
             return Ok(());
@@ -198,8 +211,8 @@ impl Side {
     fn step(&mut self, batch: &Batch, infer: bool) -> Outcome<Option<f32>> {
         let specs = &self.program.tables;
         match infer {
-            true => table::resolve_read(&self.tables, specs, batch, &mut self.resolved)?,
-            false => table::resolve_train(&mut self.tables, specs, batch, &mut self.resolved)?,
+            true => table::resolve_read(&self.threads, &self.tables, specs, batch, &mut self.resolved)?,
+            false => table::resolve_train(&self.threads, &mut self.tables, specs, batch, &mut self.resolved)?,
         }
         let inputs = StepInputs {
             rows: batch.rows,
@@ -209,6 +222,8 @@ impl Side {
             dense: &batch.dense,
             labels: &batch.labels,
             present: &batch.present,
+            fetched: None,
+            counts: None,
         };
         let loss = match &mut self.runs {
             Runs::Cpu(engine) if infer => Some(engine.infer(&self.state, &self.tables, &inputs)?.unwrap_or(f32::NAN)),
@@ -222,7 +237,8 @@ impl Side {
         Ok(loss)
     }
 
-    /// Keeps a GPU at work for a while: the clocks of one that had nothing to do are low. The peers do so for as long (`bench/peers/harness.py`).
+    /// Keeps a GPU at work for a while: the clocks of one that had nothing to do are low. The peers
+    /// do so for as long (`bench/peers/harness.py`).
     fn busy(&mut self, batches: &[Batch], infer: bool) -> Outcome<()> {
         let begin = Instant::now();
         while matches!(self.runs, Runs::Gpu(_)) && begin.elapsed().as_secs_f64() < 0.2 {
@@ -269,9 +285,9 @@ fn peak_kib() -> u64 {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse()?;
-    set_threads(arguments.threads);
+    let threads = Threads::new(arguments.threads)?;
     let text = std::fs::read_to_string(&arguments.spec)?;
-    let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &Options::default());
+    let checked = check(&arguments.spec.to_string_lossy(), &text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let isa = arguments.isa;
     let compiled = compile(&model, &CompileOptions { levels: vec![isa], ..CompileOptions::default() })?;
@@ -288,13 +304,14 @@ fn main() -> Outcome<()> {
     };
     let mut side = Side {
         runs: match arguments.device {
-            None => Runs::Cpu(Box::new(CpuExecutor::new(program.clone(), arguments.threads, isa)?)),
-            Some(number) => Runs::Gpu(Box::new(on_gpu(&compiled, &program, number, arguments.precision)?)),
+            None => Runs::Cpu(Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?)),
+            Some(number) => Runs::Gpu(Box::new(on_gpu(&compiled, &program, number, arguments.precision, &threads)?)),
         },
         state: DenseState::default(),
         tables: Vec::new(),
         resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
         program,
+        threads,
     };
     side.reset(&init, arguments.prefill)?;
     // Warm, as the peers are: capacities grow, memory is touched.
@@ -318,7 +335,7 @@ fn main() -> Outcome<()> {
     if let Runs::Cpu(engine) = &side.runs
         && arguments.floor
     {
-        let roof = engine.roof();
+        let roof = engine.roofline();
         let steps = (count * batches.len()).max(1) as f64;
         let flops = engine.profile().iter().map(|r| r.flops).sum::<f64>() / steps;
         let seconds = flops / roof.flops / arguments.threads as f64;

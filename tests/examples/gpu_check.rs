@@ -23,7 +23,7 @@
 //! the repository where it was built elsewhere.
 
 use din_compiler::codegen::cuda::{self, CodegenOptions};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::optimize;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
@@ -34,6 +34,7 @@ use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda::{CudaExecutor as Device, CudaImage, CudaTarget, Gpu, ImageCache, Nvrtc};
 use din_runtime::random::Stream;
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use din_tests::agreement::worst_error;
 use din_tests::cuda::{Columns, Corpus, STEPS, Storage, train, varied};
 use din_tests::random_graph::Case;
@@ -297,7 +298,7 @@ fn close(a: &Trained, b: &Trained) -> Outcome<()> {
     Ok(())
 }
 
-fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
+fn steps(machine: &Machine, model: &CheckedModel, count: u64) -> Outcome<()> {
     const IDS: usize = 20_000;
     let options = CompileOptions { levels: vec![cpu::detect()], ..CompileOptions::default() };
     let compiled = compile(model, &options)?;
@@ -329,7 +330,7 @@ fn steps(machine: &Machine, model: &Model, count: u64) -> Outcome<()> {
     same(&on_gpu(false)?, &first).map_err(|why| format!("a second run: {why}"))?;
     same(&on_gpu(true)?, &first).map_err(|why| format!("a run that went to the host and back: {why}"))?;
     let (mut state, mut tables) = fresh(&program, IDS)?;
-    let mut engine = CpuExecutor::new(program.clone(), 4, cpu::detect())?;
+    let mut engine = CpuExecutor::new(program.clone(), Threads::new(4)?, cpu::detect())?;
     let mut losses = Vec::new();
     for step in 0..count {
         losses.push(engine.train_step(&mut state, &mut tables, &of_step(step))?);
@@ -384,7 +385,7 @@ fn main() -> Outcome<()> {
                 }
             }
             "units" | "models" => {
-                let models: Vec<(String, Model)> = match part {
+                let models: Vec<(String, CheckedModel)> = match part {
                     "units" => specs::units(),
                     _ => specs::files().iter().map(|f| (specs::name(f), specs::model(f))).collect(),
                 };

@@ -21,7 +21,8 @@ fn loss(graph: &Graph, node: NodeId, inputs: &Inputs, still: &Run, values: &Valu
     Ok(run.value(node)[0])
 }
 
-/// The gradient by every parameter and table entry, from the graph's roots; 0 where there is no root.
+/// The gradient by every parameter and table entry, from the graph's roots; 0 where there is no
+/// root.
 pub fn gradient(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<Values, InterpretError> {
     let run = run(graph, inputs, values)?;
     let zeros = |of: &[Vec<f64>]| of.iter().map(|v| vec![0.0; v.len()]).collect::<Vec<_>>();
@@ -44,8 +45,8 @@ pub fn gradient(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<Value
     Ok(g)
 }
 
-/// Checks the derivative along random directions in each parameter and table, half of them along a position or two only. The
-/// message says where it fails.
+/// Checks the derivative along random directions in each parameter and table, half of them along a
+/// position or two only. The message says where it fails.
 pub fn check(graph: &Graph, inputs: &Inputs, values: &Values, seed: u64) -> Result<(), String> {
     let said = |e: InterpretError| e.to_string();
     let node = loss_node(graph).ok_or("there is no loss")?;

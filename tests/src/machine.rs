@@ -1,10 +1,10 @@
-//! Runs a bare graph on the engine: a program is made around it, with a schema that fits its inputs, so that generated code can be
-//! compared with the interpreter node by node.
+//! Runs a bare graph on the engine: a program is made around it, with a schema that fits its
+//! inputs, so that generated code can be compared with the interpreter node by node.
 
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
 use din_compiler::graph::{AxisId, AxisTree, BATCH, Graph, InputKind, Op, TableId};
-use din_compiler::plan::{Kernels, Options, plan};
+use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Root, Schedule};
 use din_program::schema::{
@@ -15,6 +15,7 @@ use din_program::{FORMAT, Isa, Program, Update};
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{CheckError, DenseState, ExecError, StepInputs};
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use std::sync::Arc;
 
 /// Values of the roots, `n(axis) x width` each, in the order of `Graph::roots`.
@@ -23,7 +24,7 @@ pub type Results = Vec<Vec<f32>>;
 /// Compiles the graph and runs it once on the case's inputs.
 pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, ExecError> {
     let program = program(case, isa);
-    let mut engine = CpuExecutor::new(Arc::new(program), threads, isa)?;
+    let mut engine = CpuExecutor::new(Arc::new(program), Threads::new(threads)?, isa)?;
     execute(case, &mut engine)
 }
 
@@ -106,6 +107,8 @@ impl Given {
             dense: &self.dense,
             labels: &self.labels,
             present: &self.present,
+            fetched: None,
+            counts: None,
         }
     }
 }
@@ -144,7 +147,7 @@ pub fn program(case: &Case, isa: Isa) -> Program {
 
 /// A random graph's schedule; its regions join the kernels.
 pub fn scheduled(graph: &Graph, name: &str, kernels: &mut Kernels) -> Schedule {
-    plan(graph, &graph.order(), name, &Options::default(), &SourceMap::default(), kernels)
+    plan(graph, &graph.order(), name, &PlanOptions::default(), &SourceMap::default(), kernels)
         .expect("random graphs have no cycle")
 }
 

@@ -1,9 +1,10 @@
 //! The operations of a graph by name: what random graphs draw from, and what tests count to see that each is covered.
 
 use din_compiler::graph::{BinaryOp, Op, UnaryOp};
+use std::sync::LazyLock;
 
-/// All primitives by the name under which [`primitive`] and `random_graph::Options::focus` know them.
-pub const PRIMITIVES: &[&str] = &[
+/// All that are not element-wise.
+const OTHERS: &[&str] = &[
     "const",
     "input",
     "param",
@@ -11,28 +12,9 @@ pub const PRIMITIVES: &[&str] = &[
     "lookup",
     "length",
     "count",
-    "negate",
-    "exp",
-    "log",
-    "sqrt",
-    "sigmoid",
-    "tanh",
-    "softplus",
-    "abs",
-    "sign",
-    "not",
-    "add",
-    "subtract",
-    "multiply",
-    "divide",
-    "min",
-    "max",
-    "power",
-    "less",
-    "less_equal",
-    "equal",
     "select",
     "stop_gradient",
+    "broadcast",
     "concat",
     "slice",
     "reshape",
@@ -45,52 +27,14 @@ pub const PRIMITIVES: &[&str] = &[
     "moments",
 ];
 
-/// The name of an op in [`PRIMITIVES`].
+/// All primitives by the name under which [`primitive`] and `random_graph::Options::focus` know them.
+pub static PRIMITIVES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let unary = UnaryOp::ALL.iter().map(|op| op.name());
+    let binary = BinaryOp::ALL.iter().map(|op| op.name());
+    OTHERS.iter().copied().chain(unary).chain(binary).collect()
+});
+
+/// The name of an op in [`PRIMITIVES`]; one for all products with an absorbed weight, which only the last pass makes.
 pub fn primitive(op: &Op) -> &'static str {
-    match op {
-        Op::Const(_) => "const",
-        Op::Input(_) => "input",
-        Op::Param(_) => "param",
-        Op::State(_) => "state",
-        Op::Lookup { .. } => "lookup",
-        Op::Length(_) => "length",
-        Op::Count(_) => "count",
-        Op::Unary(op) => match op {
-            UnaryOp::Negate => "negate",
-            UnaryOp::Exp => "exp",
-            UnaryOp::Log => "log",
-            UnaryOp::Sqrt => "sqrt",
-            UnaryOp::Sigmoid => "sigmoid",
-            UnaryOp::Tanh => "tanh",
-            UnaryOp::Softplus => "softplus",
-            UnaryOp::Abs => "abs",
-            UnaryOp::Sign => "sign",
-            UnaryOp::Not => "not",
-        },
-        Op::Binary(op) => match op {
-            BinaryOp::Add => "add",
-            BinaryOp::Subtract => "subtract",
-            BinaryOp::Multiply => "multiply",
-            BinaryOp::Divide => "divide",
-            BinaryOp::Min => "min",
-            BinaryOp::Max => "max",
-            BinaryOp::Power => "power",
-            BinaryOp::Less => "less",
-            BinaryOp::LessEqual => "less_equal",
-            BinaryOp::Equal => "equal",
-        },
-        Op::Select => "select",
-        Op::StopGradient => "stop_gradient",
-        Op::Concat => "concat",
-        Op::Slice { .. } => "slice",
-        Op::Reshape => "reshape",
-        Op::MatMul => "matmul",
-        Op::MatMulT => "matmul_t",
-        Op::Outer => "outer",
-        Op::Absorbed(_) => "fold",
-        Op::Sum { .. } => "sum",
-        Op::Max { .. } => "max_over",
-        Op::SumValue => "sum_value",
-        Op::Moments => "moments",
-    }
+    if let Op::Absorbed(_) = op { "absorbed" } else { op.name() }
 }

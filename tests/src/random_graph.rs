@@ -372,12 +372,10 @@ impl Maker {
     /// Draws one use of a primitive; `None` where it came to nothing.
     fn draw(&mut self, name: &str) -> Made {
         let span = self.span();
-        let unary = UNARY.iter().find(|(n, _)| *n == name);
-        if let Some(&(_, op)) = unary {
+        if let Some(&op) = UnaryOp::ALL.iter().find(|op| op.name() == name) {
             return self.draw_unary(op);
         }
-        let binary = BINARY.iter().find(|(n, _)| *n == name);
-        if let Some(&(_, op)) = binary {
+        if let Some(&op) = BinaryOp::ALL.iter().find(|op| op.name() == name) {
             return self.draw_binary(op);
         }
         match name {
@@ -435,6 +433,20 @@ impl Maker {
             "stop_gradient" => {
                 let x = self.any();
                 let id = self.g.stop_gradient(x, span);
+                self.take(id)
+            }
+            "broadcast" => {
+                let x = self.any();
+                let (from, shape) = (self.axis(x), self.shape(x));
+                let deeper: Vec<AxisId> =
+                    self.axes().into_iter().filter(|&d| self.g.axes.is_ancestor(from, d)).collect();
+                let axis = if shape.0.len() == 2 { GLOBAL } else { self.r.pick(&deeper)? };
+                let wider = shape == Shape::scalar() && self.r.chance(0.5);
+                let to = if wider { Shape::vector(self.width()) } else { shape.clone() };
+                if (axis, &to) == (from, &shape) {
+                    return None;
+                }
+                let id = self.g.broadcast(x, axis, &to, span).expect("to a deeper axis, or a scalar");
                 self.take(id)
             }
             "concat" => self.draw_concat(),
@@ -683,7 +695,7 @@ impl Maker {
         let span = self.span();
         let prediction = match logit {
             Some(logit) => logit,
-            None => self.g.repeat(loss, BATCH, &Shape::scalar(), span).expect("once lies above all"),
+            None => self.g.broadcast(loss, BATCH, &Shape::scalar(), span).expect("once lies above all"),
         };
         self.g.roots.push(Root::Loss(loss));
         self.g.roots.push(Root::Prediction { index: 0, node: prediction });
@@ -704,29 +716,3 @@ impl Maker {
         Case { graph: self.g, inputs: self.inputs, values: self.values }
     }
 }
-
-const UNARY: &[(&str, UnaryOp)] = &[
-    ("negate", UnaryOp::Negate),
-    ("exp", UnaryOp::Exp),
-    ("log", UnaryOp::Log),
-    ("sqrt", UnaryOp::Sqrt),
-    ("sigmoid", UnaryOp::Sigmoid),
-    ("tanh", UnaryOp::Tanh),
-    ("softplus", UnaryOp::Softplus),
-    ("abs", UnaryOp::Abs),
-    ("sign", UnaryOp::Sign),
-    ("not", UnaryOp::Not),
-];
-
-const BINARY: &[(&str, BinaryOp)] = &[
-    ("add", BinaryOp::Add),
-    ("subtract", BinaryOp::Subtract),
-    ("multiply", BinaryOp::Multiply),
-    ("divide", BinaryOp::Divide),
-    ("min", BinaryOp::Min),
-    ("max", BinaryOp::Max),
-    ("power", BinaryOp::Power),
-    ("less", BinaryOp::Less),
-    ("less_equal", BinaryOp::LessEqual),
-    ("equal", BinaryOp::Equal),
-];

@@ -3,7 +3,7 @@
 use crate::random_graph::Random;
 use din_compiler::front::{self, NoFiles};
 use din_compiler::interpret::Samples;
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_runtime::batch::Batch;
 
 const USER: usize = 2;
@@ -41,9 +41,9 @@ pub fn spec(common: bool, activation: &str) -> String {
     )
 }
 
-pub fn model(common: bool, activation: &str) -> Model {
+pub fn model(common: bool, activation: &str) -> CheckedModel {
     let text = spec(common, activation);
-    let checked = front::check("ranker.din", &text, &NoFiles, &front::Options::default());
+    let checked = front::check("ranker.din", &text, &NoFiles, &front::CheckOptions::default());
     checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
 }
 
@@ -114,7 +114,7 @@ pub fn logs() -> Vec<Log> {
 }
 
 /// The samples of a batch for the reference; tables are those of the program, rows of fixed tables are ids.
-pub fn samples(model: &Model, batch: &Batch) -> Samples {
+pub fn samples(model: &CheckedModel, batch: &Batch) -> Samples {
     let mut samples = Samples {
         batch: batch.rows,
         offsets: batch.offsets.iter().map(|o| o.iter().map(|&n| n as usize).collect()).collect(),

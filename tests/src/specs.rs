@@ -3,7 +3,7 @@
 
 use crate::towers;
 use din_compiler::front::{self, NoFiles, SourceProvider};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use std::path::{Path, PathBuf};
 
 const ACTIVATIONS: &str = "activation.{relu,leaky_relu,sigmoid,tanh,identity,prelu,dice} pooling.sum_pool";
@@ -61,13 +61,13 @@ pub fn name(file: &Path) -> String {
 /// # Panics
 ///
 /// Where the file cannot be read or is wrong.
-pub fn model(file: &Path) -> Model {
+pub fn model(file: &Path) -> CheckedModel {
     let text = std::fs::read_to_string(file).expect("a model");
     checked(&format!("models/{}.din", name(file)), &text)
 }
 
 /// The small models, by name.
-pub fn units() -> Vec<(String, Model)> {
+pub fn units() -> Vec<(String, CheckedModel)> {
     unit_texts().into_iter().map(|(name, file, text)| (name, checked(file, &text))).collect()
 }
 
@@ -84,8 +84,8 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
 /// # Panics
 ///
 /// Where it is wrong.
-pub fn checked(file: &str, text: &str) -> Model {
-    let checked = front::check(file, text, &NoFiles, &front::Options::default());
+pub fn checked(file: &str, text: &str) -> CheckedModel {
+    let checked = front::check(file, text, &NoFiles, &front::CheckOptions::default());
     checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
 }
 

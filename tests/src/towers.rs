@@ -2,7 +2,7 @@
 
 use crate::random_graph::Random;
 use din_compiler::front::{self, NoFiles};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_runtime::batch::Batch;
 
 pub const IDS: usize = 300;
@@ -58,7 +58,7 @@ pub fn batch(seed: u64, rows: usize, distinct: usize) -> Batch {
 /// # Panics
 ///
 /// Where the spec is wrong.
-pub fn model() -> Model {
-    let checked = front::check("towers.din", &spec(), &NoFiles, &front::Options::default());
+pub fn model() -> CheckedModel {
+    let checked = front::check("towers.din", &spec(), &NoFiles, &front::CheckOptions::default());
     checked.model.unwrap_or_else(|| panic!("{:?}", checked.diagnostics))
 }

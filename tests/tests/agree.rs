@@ -4,14 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::codegen::{cuda, generate};
-use din_compiler::front::{Options, check, check_library, library_sources};
+use din_compiler::front::{CheckOptions, check, check_library, library_sources};
 use din_compiler::graph::verify;
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::plan::{Kernels, region::Region};
 use din_compiler::{CompileOptions, compile};
 use din_program::Isa;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::jit::KernelFn;
+use din_runtime::threads::Threads;
 use din_tests::mutations::Mutator;
 use din_tests::random_graph::Random;
 use din_tests::specs::{self, Beside, shown};
@@ -83,7 +84,7 @@ struct Compiler {
 }
 
 impl Compiler {
-    fn compile(&mut self, model: &Model) -> Result<(), String> {
+    fn compile(&mut self, model: &CheckedModel) -> Result<(), String> {
         let options = CompileOptions { levels: Vec::new(), checked: true, ..CompileOptions::default() };
         let compiled = compile(model, &options).map_err(|e| e.to_string())?;
         let mut new = Kernels::default();
@@ -100,7 +101,7 @@ impl Compiler {
         let program = Arc::new(compiled.program);
         let functions = vec![never_called as KernelFn; program.kernels.len()];
         // SAFETY: the engine makes no step, so it calls none of them.
-        let engine = unsafe { CpuExecutor::with_kernels(program, 1, Isa::V2, &functions) };
+        let engine = unsafe { CpuExecutor::with_kernels(program, Threads::caller(), Isa::V2, &functions) };
         engine.map(drop).map_err(|e| e.to_string())
     }
 
@@ -108,7 +109,7 @@ impl Compiler {
     fn accepts(&mut self, spec: &Spec) -> Result<bool, String> {
         let all = || {
             let provider = Beside(spec.folder.clone());
-            let checked = check(&spec.name, &spec.text, &provider, &Options::default());
+            let checked = check(&spec.name, &spec.text, &provider, &CheckOptions::default());
             let errors = checked.diagnostics.iter().any(|d| d.is_error());
             if checked.model.is_none() != errors {
                 return Err("a model and errors, or neither".to_string());

@@ -1,12 +1,13 @@
-//! Generated code equals the interpreter on random graphs, forward and backward, within 32 epsilon times the magnitude of what was
-//! summed; every primitive occurs in at least 100 graphs, empty sequences in at least a tenth.
+//! Generated code equals the interpreter on random graphs, forward and backward, within 32 epsilon
+//! times the magnitude of what was summed; every primitive occurs in at least 100 graphs, empty
+//! sequences in at least a tenth.
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::codegen::LEVELS;
 use din_compiler::graph::{BATCH, BinaryOp, Graph, Input, InputId, InputKind, Op, Root, Shape, UnaryOp, verify};
 use din_compiler::interpret::{Inputs, Values};
 use din_compiler::optimize;
-use din_compiler::plan::{Kernels, Options as Plan, plan};
+use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::{SourceMap, Span};
 use din_program::Isa;
 use din_runtime::cpu;
@@ -65,7 +66,8 @@ fn random_graphs() {
     println!("{graphs} graphs, {empty} with empty sequences, worst error {worst:.2} epsilon times scale");
 }
 
-/// Rows of up to ten vectors of sixteen and a rest: the loops over columns, which narrow rows do not reach.
+/// Rows of up to ten vectors of sixteen and a rest: the loops over columns, which narrow rows do
+/// not reach.
 #[test]
 fn wide_random_graphs() {
     let levels = [Isa::V2, Isa::V3, Isa::V4];
@@ -83,7 +85,8 @@ fn wide_random_graphs() {
             }
             _ => {}
         }
-        // The sum over a row runs in one chain a lane: over a whole matrix of 20,000 numbers its error grows past the bound.
+        // The sum over a row runs in one chain a lane: over a whole matrix of 20,000 numbers its
+        // error grows past the bound.
         let sums = c.graph.order().into_iter().filter(|&id| c.graph.node(id).op == Op::SumValue);
         if sums.into_iter().any(|id| c.graph.node(c.graph.node(id).operands[0]).width() > 2048) {
             continue;
@@ -96,7 +99,8 @@ fn wide_random_graphs() {
     assert!(wide > PRIMITIVES.len(), "{wide} graphs with wide rows");
 }
 
-/// `DIN_SEED=35 cargo test -p din-tests --test backend one -- --nocapture`: every node of one case, for finding a fault.
+/// `DIN_SEED=35 cargo test -p din-tests --test backend one -- --nocapture`: every node of one case,
+/// for finding a fault.
 #[test]
 fn one() {
     let Ok(seed) = std::env::var("DIN_SEED") else { return };
@@ -163,7 +167,8 @@ fn large_regions_are_split() {
         graph.roots.push(Root::Named { name: name.into(), node });
     }
     let mut kernels = Kernels::default();
-    let schedule = plan(&graph, &graph.order(), "t", &Plan::default(), &SourceMap::default(), &mut kernels).unwrap();
+    let schedule =
+        plan(&graph, &graph.order(), "t", &PlanOptions::default(), &SourceMap::default(), &mut kernels).unwrap();
     let calls: usize = schedule.phases.iter().map(|p| p.calls.len()).sum();
     let sizes: Vec<usize> = kernels.regions.iter().map(|r| r.body.len()).collect();
     // 1200 items, at most 256 per kernel, each with loads of at most two values.

@@ -13,7 +13,8 @@ use din_program::{Isa, Program};
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{CheckError, ExecError};
-use din_runtime::train::Session;
+use din_runtime::session::Session;
+use din_runtime::threads::Threads;
 use din_tests::agreement::worst_error;
 use din_tests::machine;
 use din_tests::random_graph::{Case, Options, case};
@@ -82,12 +83,17 @@ fn random_graphs_keep_values_and_gradients() {
         differentiate(&mut plain).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         optimize::train(&mut graph, true).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         let (plain, once) = (gradients(&plain, &case), gradients(&graph, &case));
-        for (k, (a, b)) in plain.0.iter().zip(&once.0).enumerate().filter(|(_, (_, b))| !b.is_empty()) {
-            assert!(close(a, b), "seed {seed}, parameter {k}: {a:?} {b:?}");
+        // A gradient that is found to be 0 everywhere may have gone, and no other.
+        let gone = |gradient: &[f64]| gradient.iter().all(|&g| g == 0.0);
+        for (k, (a, b)) in plain.0.iter().zip(&once.0).enumerate() {
+            assert!(close(a, b) || b.is_empty() && gone(a), "seed {seed}, parameter {k}: {a:?} {b:?}");
         }
-        for (row, b) in &once.1 {
-            assert!(close(&plain.1[row], b), "seed {seed}, row {row:?}: {:?} {b:?}", plain.1[row]);
+        for (row, a) in &plain.1 {
+            let b = once.1.get(row);
+            let same = b.map_or_else(|| gone(a), |b| close(a, b));
+            assert!(same, "seed {seed}, row {row:?}: {a:?} {b:?}");
         }
+        assert!(once.1.keys().all(|row| plain.1.contains_key(row)), "seed {seed}: a row without occurrences");
         compared += 1;
     }
     assert!(found > 200 && compared > 120, "{found} with groups, {compared} differentiated");
@@ -101,10 +107,7 @@ fn random_graphs_in_compiled_code() {
         let mut c = case(seed, &Options { draws: 16, ..Options::default() });
         deduplicate(&mut c.graph, ALWAYS);
         if seed % 2 == 0 {
-            let mut differentiated = c.graph.clone();
-            if optimize::train(&mut differentiated, true).is_ok() {
-                c.graph = differentiated;
-            }
+            optimize::train(&mut c.graph, true).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         }
         if !grouped(&c.graph) {
             continue;
@@ -131,8 +134,9 @@ fn program(without: Vec<&'static str>) -> Arc<Program> {
 
 /// Losses of training, logits afterwards, all weights of tables, and how many updates each row had.
 fn trained(program: &Arc<Program>, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>) {
-    let engine = CpuExecutor::new(program.clone(), threads, cpu::detect()).unwrap();
-    let mut session = Session::new(engine, 7).unwrap();
+    let threads = Threads::new(threads).unwrap();
+    let engine = CpuExecutor::new(program.clone(), threads.clone(), cpu::detect()).unwrap();
+    let mut session = Session::new(Box::new(engine), threads, 7).unwrap();
     let losses = (0..8).map(|k| session.train(&batch(k, 96 - 7 * k as usize, 20 + 10 * k as usize)).unwrap()).collect();
     session.infer(&batch(99, 50, 9)).unwrap();
     let logits = session.logits(0).to_vec();
@@ -248,7 +252,7 @@ fn unique_axes_that_contradict_are_refused() {
     for (what, spoil) in wrong {
         let mut program = (*sound).clone();
         spoil(&mut program.train);
-        let outcome = CpuExecutor::new(Arc::new(program), 1, cpu::detect());
+        let outcome = CpuExecutor::new(Arc::new(program), Threads::new(1).unwrap(), cpu::detect());
         assert!(matches!(outcome, Err(ExecError::Check(CheckError::Schedule { .. }))), "{what}");
     }
 }

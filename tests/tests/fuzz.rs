@@ -92,13 +92,13 @@ fn tally(outcomes: &[Outcome]) -> (usize, usize) {
 #[test]
 fn corpora_and_their_mutations_neither_panic_nor_break_a_property() {
     use Mutations::{Bytes, Words};
-    replay("parser", fuzz::parser, 5, 200, Words);
+    replay("parser", fuzz::parser, 5, 150, Words);
     replay("checker", fuzz::checker, 4, 60, Words);
-    replay("formatter", fuzz::formatter, 5, 200, Words);
-    replay("program", fuzz::program, 2, 300, Bytes);
-    replay("bundle", fuzz::bundle, 2, 300, Bytes);
-    replay("csv", fuzz::csv, 5, 150, Bytes);
-    replay("parquet", fuzz::parquet, 3, 150, Bytes);
+    replay("formatter", fuzz::formatter, 5, 150, Words);
+    replay("program", fuzz::program, 2, 200, Bytes);
+    replay("bundle", fuzz::bundle, 2, 150, Bytes);
+    replay("csv", fuzz::csv, 5, 80, Bytes);
+    replay("parquet", fuzz::parquet, 3, 100, Bytes);
 }
 
 /// Mutations depend on their seed alone, and change the input.

@@ -62,7 +62,7 @@ fn random_graphs_are_varied() {
         names.dedup();
         names.iter().for_each(|name| *seen.entry(name).or_default() += 1);
     }
-    for name in PRIMITIVES {
+    for name in PRIMITIVES.iter() {
         let count = seen.get(name).copied().unwrap_or(0);
         assert!(count * 5 >= n as usize, "`{name}` in {count} of {n} graphs");
     }

@@ -8,7 +8,8 @@ use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::train::Session;
+use din_runtime::session::Session;
+use din_runtime::threads::Threads;
 use din_tests::random_graph::Random;
 use din_tests::requests::{DIM, E, HIDDEN, IDS, Log, TOWER, UNIT, logs, model, samples};
 use std::sync::Arc;
@@ -56,11 +57,12 @@ fn deduplicated_equals_replicated_in_the_reference() {
 
 /// Losses of training, logits afterwards, and all weights of tables.
 fn trained(common: bool, activation: &str, threads: usize, isa: Isa) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let engine = CpuExecutor::new(program(common, activation), threads, isa).unwrap();
-    let mut session = Session::new(engine, 7).unwrap();
-    let mut counters = session.counters();
+    let threads = Threads::new(threads).unwrap();
+    let engine = CpuExecutor::new(program(common, activation), threads.clone(), isa).unwrap();
+    let mut session = Session::new(Box::new(engine), threads, 7).unwrap();
+    let mut counters = session.frequency_counters();
     logs().iter().for_each(|log| session.count(&mut counters, &log.batch(common)).unwrap());
-    session.finish_counting(counters);
+    session.finish_counting(counters).unwrap();
     let losses = logs().iter().map(|log| session.train(&log.batch(common)).unwrap()).collect();
     session.infer(&logs()[1].batch(common)).unwrap();
     let logits = session.logits(0).to_vec();
@@ -83,6 +85,40 @@ fn deduplicated_equals_replicated_in_compiled_code() {
         assert!(once.2.len() == flat.2.len() && off < 1e-4, "{activation}: tables are off by {off:e}");
         assert_eq!(once, trained(true, activation, 2, cpu::detect()), "{activation}: threads change bits");
     }
+}
+
+/// Sessions on threads of their own read one model at the same time, each with other batches; none can
+/// train it.
+#[test]
+fn one_model_serves_several_sessions() {
+    let program = program(true, "dice");
+    let executor =
+        |threads: &Arc<Threads>| Box::new(CpuExecutor::new(program.clone(), threads.clone(), cpu::detect()).unwrap());
+    let logits = |session: &mut Session, log: &Log| {
+        session.infer(&log.batch(true)).unwrap();
+        session.logits(0).to_vec()
+    };
+    let threads = Threads::new(2).unwrap();
+    let mut owner = Session::new(executor(&threads), threads, 7).unwrap();
+    for log in logs() {
+        owner.train(&log.batch(true)).unwrap();
+    }
+    let expected: Vec<Vec<f32>> = logs().iter().map(|log| logits(&mut owner, log)).collect();
+    let model = owner.into_shared().unwrap();
+    let found: Vec<Vec<Vec<f32>>> = std::thread::scope(|scope| {
+        let reader = || {
+            let threads = Threads::caller();
+            let mut session = Session::reader(executor(&threads), threads, model.clone());
+            let found = (0..5).map(|_| logs().iter().map(|log| logits(&mut session, log)).collect::<Vec<_>>()).last();
+            let refused = session.train(&logs()[0].batch(true)).unwrap_err();
+            assert!(refused.message.contains("shared"), "{refused}");
+            found.unwrap()
+        };
+        let running: Vec<_> = (0..3).map(|_| scope.spawn(reader)).collect();
+        running.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+    assert!(expected.windows(2).any(|w| w[0] != w[1]), "all batches give the same logits");
+    assert!(found.iter().all(|found| *found == expected), "{found:?} {expected:?}");
 }
 
 /// Multiply-adds of all products of a schedule on a batch.

@@ -11,8 +11,12 @@ const VISITED: AxisId = AxisId(2);
 
 fn step() -> Program {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/din_step.din");
-    let checked =
-        front::check("din_step.din", &std::fs::read_to_string(path).unwrap(), &NoFiles, &front::Options::default());
+    let checked = front::check(
+        "din_step.din",
+        &std::fs::read_to_string(path).unwrap(),
+        &NoFiles,
+        &front::CheckOptions::default(),
+    );
     compile(&checked.model.unwrap(), &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() })
         .unwrap()
         .program

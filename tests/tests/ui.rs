@@ -5,7 +5,7 @@
 //! model. Files to import lie in `tests/ui/<topic>/parts/`.
 #![allow(clippy::unwrap_used)]
 
-use din_compiler::front::{Options, check, check_library};
+use din_compiler::front::{CheckOptions, check, check_library};
 use din_grammar::{Style, render};
 use din_tests::specs::{self, Beside, shown};
 use std::path::Path;
@@ -21,7 +21,7 @@ fn diagnose(path: &Path) -> String {
             let (name, value) = d.strip_prefix("set: ")?.split_once('=')?;
             Some((name.to_string(), value.to_string()))
         };
-        let options = Options { sets: directives().filter_map(set).collect() };
+        let options = CheckOptions { sets: directives().filter_map(set).collect() };
         let checked = check(&shown(path), &text, &provider, &options);
         let errors = checked.diagnostics.iter().any(|d| d.is_error());
         assert_eq!(checked.model.is_none(), errors, "{}: a model exactly where there is no error", path.display());

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::differentiate;
-use din_compiler::front::{NoFiles, Options, check, library_sources};
+use din_compiler::front::{CheckOptions, NoFiles, check, library_sources};
 use din_compiler::graph::{Graph, Root};
 use din_compiler::interpret::{Inputs, Samples, Values};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::optimize;
 use din_tests::differences;
 use din_tests::random_graph::Random;
@@ -36,7 +36,7 @@ const UNITS: &[(&str, &str)] = &[
 ];
 
 /// The loss is the cross-entropy of `sum(unit * upstream)`, so `loss.cross_entropy` is in every check.
-fn model(uses: &str, unit: &str) -> Model {
+fn model(uses: &str, unit: &str) -> CheckedModel {
     let uses: String = uses.split('|').map(|u| format!("use std.{u}\n")).collect();
     let text = format!(
         "edition 2026\n{uses}use std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.sgd\n\
@@ -49,11 +49,11 @@ fn model(uses: &str, unit: &str) -> Model {
          predict y ~ bernoulli(logit = given.upstream * sum(value * value + value))\n\
          train {{ loss cross_entropy(y)  optimizer sgd(lr = 0.1)  batch 5  epochs 1 }}\nreport log_loss(y)\n}}\n"
     );
-    let checked = check("unit.din", &text, &NoFiles, &Options::default());
+    let checked = check("unit.din", &text, &NoFiles, &CheckOptions::default());
     checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
 }
 
-fn random(model: &Model, graph: &Graph, r: &mut Random, lengths: &[usize]) -> (Inputs, Values) {
+fn random(model: &CheckedModel, graph: &Graph, r: &mut Random, lengths: &[usize]) -> (Inputs, Values) {
     let n = lengths.len();
     let mut offsets = vec![0];
     lengths.iter().for_each(|l| offsets.push(offsets[offsets.len() - 1] + l));

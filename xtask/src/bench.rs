@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 pub fn bench(options: &[String]) -> Outcome {
-    run(&mut cargo(["build", "--release", "--locked", "--workspace", "--bins", "--examples"]))?;
+    // Help needs the environment, whose packages the script imports, but not our side.
+    if !options.iter().any(|option| option == "--help" || option == "-h") {
+        run(&mut cargo(["build", "--release", "--locked", "--workspace", "--bins", "--examples"]))?;
+    }
     let own = "bench/requirements.txt";
     let python = environment("bench-venv", &[own])?;
     let libraries = environment("bench-venv-libraries", &[own, "bench/peers/requirements-libraries.txt"])?;

@@ -1,4 +1,5 @@
-//! `din build`: a copy of this executable with the compiled program behind it, and kernels for GPUs where they are asked for.
+//! `din build`: a copy of this executable with the compiled program behind it, and kernels for GPUs
+//! where they are asked for.
 
 use crate::args::Build;
 use crate::compile::compile;
@@ -45,7 +46,8 @@ pub fn build(console: &Console, args: &Build) -> Outcome {
     Ok(())
 }
 
-/// Without --force only an executable that `build` wrote is replaced. What is no regular file is left to the writing to refuse.
+/// Without --force only an executable that `build` wrote is replaced. Writing itself refuses
+/// whatever is not a regular file.
 fn replaceable(out: &Path) -> Outcome {
     if metadata(out)?.is_some_and(|found| found.is_file()) && !matches!(bundle::read(out), Ok(Some(_))) {
         let help = "choose another --out, or pass --force to replace it";

@@ -20,7 +20,7 @@ pub fn check(console: &Console, args: &Check) -> Outcome {
         let name = path.display().to_string();
         let provider = Beside::of(path);
         let (diagnostics, sources, model) = if has_model(&text) {
-            let options = front::Options { sets: args.sets.clone() };
+            let options = front::CheckOptions { sets: args.sets.clone() };
             let checked = front::check(&name, &text, &provider, &options);
             (checked.diagnostics, checked.sources, checked.model)
         } else {
@@ -66,7 +66,8 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Whether the text holds a model. Text that does not parse counts as one, so that its errors are shown the same way.
+/// Whether the text holds a model. Text that does not parse counts as a model, so that its errors are
+/// shown in the same way.
 fn has_model(text: &str) -> bool {
     match din_grammar::parse(text, din_grammar::FileId(0)) {
         Ok(file) => file.items.iter().any(|item| matches!(item, din_grammar::ast::Item::Model(_))),

@@ -1,4 +1,5 @@
-//! `din demo`: the whole path on synthetic data: a pooling model and DIN, side by side with the truth.
+//! `din demo`: from synthetic data to trained models, a pooling model and DIN, compared with the
+//! truth that generated the data.
 
 use super::{run, synth};
 use crate::args::Demo;
@@ -7,7 +8,8 @@ use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_compiler::front::{self, NoFiles};
 use din_runtime::fs::metadata;
-use din_runtime::train::{CpuOptions, Device, TrainingOptions};
+use din_runtime::session::{CpuOptions, Device};
+use din_runtime::train::TrainingOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,7 +56,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
     console.remark(format!("synthetic log of seed {}: {}", truth.seed, rows.join(", ")));
     let mut table = Vec::new();
     for (name, path, text) in MODELS {
-        let checked = front::check(path, text, &NoFiles, &front::Options::default());
+        let checked = front::check(path, text, &NoFiles, &front::CheckOptions::default());
         console.diagnostics(&checked.diagnostics, &checked.sources);
         let model = checked.model.ok_or_else(|| Failure::machine(format!("the embedded {path} does not check")))?;
         let began = Instant::now();
@@ -64,7 +66,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
             train: vec![data.join("train.parquet")],
             valid: vec![data.join("valid.parquet")],
             out: folder.join(name),
-            resume: false,
+            resume: None,
             epochs: Some(EPOCHS),
             batch: Some(BATCH),
             seed: Some(args.world.seed),

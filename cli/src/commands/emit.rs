@@ -1,7 +1,7 @@
 //! `din emit`: what a stage of the compiler makes of a spec, as text.
 
 use crate::args::{Emit, Stage};
-use crate::compile::compile;
+use crate::compile::{compile, compile_observed};
 use crate::failure::{Failure, INPUT, Outcome};
 use crate::sources;
 use crate::terminal::Console;
@@ -12,10 +12,15 @@ use din_program::schedule::{Operation, Schedule};
 use din_program::{Code, Program};
 use din_runtime::exec::cuda::{CudaImage, CudaTarget, Nvrtc};
 use din_runtime::fs::AtomicFile;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Write as _;
+use std::time::Duration;
 
 pub fn emit(console: &Console, args: &Emit) -> Outcome {
+    if args.print_after.is_some() || args.timings {
+        return passes(console, args);
+    }
     match args.stage {
         Stage::Ast => {
             let text = sources::read(&args.spec.model)?;
@@ -82,6 +87,36 @@ pub fn emit(console: &Console, args: &Emit) -> Outcome {
             let image = compile_cuda(&source, args, CudaTarget::Cubin(args.arch))?;
             console.result(disassemble(&image.code)?);
         }
+    }
+    Ok(())
+}
+
+/// What the passes do to each graph, and how long they take.
+fn passes(console: &Console, args: &Emit) -> Outcome {
+    let model = sources::checked(console, &args.spec.model, &args.spec.sets)?;
+    let mut graphs = vec![("train".to_string(), model.train.text()), ("infer".to_string(), model.infer.text())];
+    graphs.extend(model.updates.iter().map(|update| (update.name.clone(), update.graph.text())));
+    // By graph, the text after the last pass.
+    let mut last: BTreeMap<String, String> = graphs.into_iter().collect();
+    let mut runs: Vec<(String, &str, Duration, usize)> = Vec::new();
+    compile_observed(&model, &mut |run| {
+        runs.push((run.graph_name.to_string(), run.pass, run.elapsed, run.graph.len()));
+        let text = run.graph.text();
+        let wanted = args.print_after.as_deref().is_some_and(|pass| pass == run.pass || pass == "all");
+        let before = last.insert(run.graph_name.to_string(), text.clone());
+        if wanted && before.as_ref() != Some(&text) {
+            section(console, &format!("{} after {}", run.graph_name, run.pass), &text);
+        }
+    })?;
+    if args.timings {
+        let mut table = format!("{:>10}  {:>7}  {:<16} graph\n", "ms", "nodes", "pass");
+        for (graph, pass, elapsed, nodes) in &runs {
+            let ms = 1e3 * elapsed.as_secs_f64();
+            table.push_str(&format!("{ms:>10.3}  {nodes:>7}  {pass:<16} {graph}\n"));
+        }
+        let total: Duration = runs.iter().map(|run| run.2).sum();
+        table.push_str(&format!("{:>10.3}  in all\n", 1e3 * total.as_secs_f64()));
+        console.result(table);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod demo;
+mod description;
 mod emit;
 mod fmt;
 mod info;
@@ -13,7 +14,6 @@ use crate::args::{StandaloneVerb, Verb};
 use crate::failure::Outcome;
 use crate::terminal::Console;
 use din_runtime::bundle::Bundle;
-use std::sync::Arc;
 
 /// Runs a verb of `din`.
 pub fn din(console: &Console, verb: Verb) -> Outcome {
@@ -32,16 +32,11 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
 }
 
 /// Runs a verb of an executable that carries a program.
-pub fn standalone(console: &Console, carried: Bundle, verb: StandaloneVerb) -> Outcome {
-    let Bundle { program, kernels } = carried;
-    let own = run::Own { program: Arc::new(program), kernels };
+pub fn standalone(console: &Console, bundle: &Bundle, verb: StandaloneVerb) -> Outcome {
     match verb {
-        StandaloneVerb::Train(args) => run::own_train(console, &own, &args),
-        StandaloneVerb::Eval(args) => run::eval(console, Some(&own), &args),
-        StandaloneVerb::Predict(args) => run::predict(console, Some(&own), &args),
-        StandaloneVerb::Info(args) => {
-            info::show(console, &own.program, own.kernels.as_ref(), args.json);
-            Ok(())
-        }
+        StandaloneVerb::Train(args) => run::own_train(console, bundle, &args),
+        StandaloneVerb::Eval(args) => run::eval(console, Some(bundle), &args),
+        StandaloneVerb::Predict(args) => run::predict(console, Some(bundle), &args),
+        StandaloneVerb::Info(args) => info::show(console, &bundle.program, bundle.kernels.as_ref(), args.json),
     }
 }

@@ -1,6 +1,6 @@
 //! The running verbs: train, eval and predict, for `din` and for the executables it builds.
 
-use crate::args::{CpuArgs, DinTrain, Eval, Predict, Train, Trained};
+use crate::args::{CpuArgs, DeviceArgs, DinTrain, Eval, Predict, Train, Trained};
 use crate::compile::{self, compile};
 use crate::device::{self, DeviceArg};
 use crate::failure::{Failure, INTERRUPTED, Outcome};
@@ -9,55 +9,68 @@ use crate::progress::Progress;
 use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_program::Program;
-use din_runtime::bundle::GpuKernels;
+use din_program::cuda::Precision;
+use din_runtime::bundle::Bundle;
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
 use din_runtime::predict::{self, OutputOptions};
-use din_runtime::run_dir::RunDirectory;
-use din_runtime::run_dir::same_spec;
+use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
+use din_runtime::session::{CpuOptions, Device, Session};
 use din_runtime::signal;
-use din_runtime::train::{self, CpuOptions, Device, Session, Summary, TrainingOptions};
+use din_runtime::train::{self, Summary, TrainingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Without a batch size in the spec's training settings that would suit, evaluation reads so many rows at a time.
+/// Rows that evaluation reads at a time if the batch size of training is not suitable.
 const LEAST_BATCH: u32 = 1024;
-
-/// What an executable carries.
-pub struct Own {
-    pub program: Arc<Program>,
-    pub kernels: Option<GpuKernels>,
-}
 
 pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-    let (asked, began) = device::of_training(&args.train)?;
-    let precision = args.precision.map_or(began, Into::into);
+    let resume = run_to_resume(&args.train)?;
+    let asked = device::requested(&args.train.device, resume.as_ref())?;
+    let precision = match (args.precision, &resume) {
+        (Some(precision), _) => precision.into(),
+        (None, Some(run)) => device::precision(&run.record),
+        (None, None) => Precision::default(),
+    };
     if args.precision.is_some() && asked == DeviceArg::Cpu {
         let help = "leave it out, or choose a GPU by --device cuda:0";
-        return Err(Failure::input(format!("--precision is of a GPU's products\n  help: {help}")));
+        return Err(Failure::input(format!("--precision applies only to GPU runs\n  help: {help}")));
     }
-    let device =
-        device::choose(console, asked, args.train.gpu_table_memory, |gpu| device::compiled(&compiled, precision, gpu))?;
-    train_verb(console, &Arc::new(compiled.program), folder_of(&args.spec.model), &args.train, device)
+    let memory = args.train.device.gpu_table_memory;
+    let device = device::choose(console, asked, memory, |gpu| device::compiled(&compiled, precision, gpu))?;
+    let program = Arc::new(compiled.program);
+    train_verb(console, &program, folder_of(&args.spec.model), &args.train, (resume, device))
 }
 
-pub fn own_train(console: &Console, own: &Own, args: &Train) -> Outcome {
-    let (asked, _) = device::of_training(args)?;
-    let device =
-        device::choose(console, asked, args.gpu_table_memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
+pub fn own_train(console: &Console, own: &Bundle, args: &Train) -> Outcome {
+    let resume = run_to_resume(args)?;
+    let asked = device::requested(&args.device, resume.as_ref())?;
+    let memory = args.device.gpu_table_memory;
+    let device = device::choose(console, asked, memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
     // Where the spec of an executable lay is not known.
-    train_verb(console, &own.program, Path::new(""), args, device)
+    train_verb(console, &own.program, Path::new(""), args, (resume, device))
 }
 
-fn train_verb(console: &Console, program: &Arc<Program>, spec_folder: &Path, args: &Train, device: Device) -> Outcome {
+/// The run that `--resume` continues.
+fn run_to_resume(args: &Train) -> Result<Option<OpenedRun>, Failure> {
+    Ok(if args.resume { Some(OpenedRun::to_resume(&args.out)?) } else { None })
+}
+
+fn train_verb(
+    console: &Console,
+    program: &Arc<Program>,
+    spec_folder: &Path,
+    args: &Train,
+    (resume, device): (Option<OpenedRun>, Device),
+) -> Outcome {
     let options = TrainingOptions {
         spec_folder: spec_folder.into(),
         train: args.train.clone(),
         valid: args.valid.clone(),
         out: args.out.clone(),
-        resume: args.resume,
+        resume,
         epochs: args.epochs,
         batch: args.batch,
         seed: args.seed,
@@ -119,7 +132,6 @@ fn train_with(
     options: &TrainingOptions,
     mut progress: Progress<'_>,
 ) -> Result<Summary, Failure> {
-    set_threads(options.cpu.thread_count());
     signal::install();
     Ok(train::train(program, options, &mut |event| progress.show(event))?)
 }
@@ -128,25 +140,19 @@ pub fn cpu_options(args: &CpuArgs) -> CpuOptions {
     CpuOptions { threads: args.threads.map(|n| n as usize), isa: args.isa.map(Into::into) }
 }
 
-/// Before anything else uses threads.
-fn set_threads(threads: usize) {
-    din_runtime::train::set_threads(threads);
-}
-
-/// A run's model, ready to predict.
-struct Opened {
+/// The model of a run, ready to predict.
+struct TrainedModel {
     session: Session,
-    run: RunDirectory,
+    record: RunRecord,
     checkpoint: String,
     batch: usize,
-    /// As the run read its data.
-    recorded_separator: u8,
 }
 
-impl Opened {
-    /// What the run began with, unless another one is asked for, which is reported: the data may be another system's.
+impl TrainedModel {
+    /// What the run began with, unless another one is asked for, which is reported: the data may be
+    /// another system's.
     fn list_separator(&self, console: &Console, asked: Option<u8>) -> u8 {
-        let recorded = self.recorded_separator;
+        let recorded = self.record.list_separator;
         if let Some(asked) = asked.filter(|&asked| asked != recorded) {
             let (had, asked) = (char::from(recorded), char::from(asked));
             console.remark(format!("lists are separated by `{asked}` as asked; the run was trained with `{had}`"));
@@ -158,22 +164,23 @@ impl Opened {
 /// `own`: what a stand-alone executable carries; otherwise the run's own program is used.
 fn open(
     console: &Console,
-    own: Option<&Own>,
+    own: Option<&Bundle>,
     trained: &Trained,
-    (asked, memory): (DeviceArg, Option<usize>),
+    device_args: &DeviceArgs,
     cpu: &CpuOptions,
-) -> Result<Opened, Failure> {
-    set_threads(cpu.thread_count());
+) -> Result<TrainedModel, Failure> {
     let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
+    let (asked, memory) = (device::requested(device_args, None)?, device_args.gpu_table_memory);
     let (program, device) = match own {
         Some(own) => {
             let kernels = |gpu: &device::ProbedGpu| device::carried(own.kernels.as_ref(), gpu);
             (own.program.clone(), device::choose(console, asked, memory, kernels)?)
         }
         None => {
-            let mut program = run.program()?;
-            // A run holds no kernels for GPUs: they are made of its sources, as those of training were.
+            let mut program = run.program(&record)?;
+            // A run holds no kernels for GPUs: they are compiled from its sources again, as for
+            // training.
             let device = device::choose(console, asked, memory, |gpu| {
                 let compiled = compile::again(console, &program, &trained.run)?;
                 let made = device::compiled(&compiled, device::precision(&record), gpu)?;
@@ -183,26 +190,28 @@ fn open(
             (Arc::new(program), device)
         }
     };
+    let threads = cpu.start_threads()?;
+    // The executor checks the program, which the checkpoint is read for.
+    let executor = device.executor(&program, cpu, &threads)?;
     let (checkpoint, loaded) = run.load(&trained.checkpoint, &program, &record)?;
-    if own.is_some() && record.program != program.hash() && !same_spec(&run.program()?, &program) {
+    if own.is_some() && record.program != program.hash() && !same_spec(&run.program(&record)?, &program) {
         let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
         return Err(Failure::input(format!(
-            "{}: expected a run of this executable's model `{}`, found one trained with another spec or other --set values (program {}, not {})\n  help: {help}",
+            "{}: expected a run of this executable's model `{}`, found one trained with another spec or other --set \
+             values (program {}, not {})\n  help: {help}",
             trained.run.display(),
             program.model,
             record.program,
             program.hash(),
         )));
     }
-    let engine = train::engine(&program, cpu)?;
-    let mut session = Session::restored(engine, loaded);
-    device.attach(&mut session)?;
+    let session = Session::with_model(executor, threads, loaded.model);
     let batch = record.batch.max(LEAST_BATCH) as usize;
-    Ok(Opened { session, run, checkpoint, batch, recorded_separator: record.list_separator })
+    Ok(TrainedModel { session, record, checkpoint, batch })
 }
 
-pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
-    let mut opened = open(console, own, &args.trained, (args.device, args.gpu_table_memory), &cpu_options(&args.cpu))?;
+pub fn eval(console: &Console, own: Option<&Bundle>, args: &Eval) -> Outcome {
+    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
         ..OpenOptions::new(ReadMode::Evaluate)
@@ -210,9 +219,9 @@ pub fn eval(console: &Console, own: Option<&Own>, args: &Eval) -> Outcome {
     let data =
         Dataset::open_with(&args.data, &opened.session.program().schema, &options).map_err(din_runtime::Error::from)?;
     remark_of_left_out(console, &data);
-    warn_of_reuse(console, &opened.run, &data)?;
+    warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
-    let report = evaluate(&mut opened.session, &data, opened.batch, &mut |event| progress.show(event));
+    let report = evaluate(&mut opened.session, &data, opened.batch, &mut |event| progress.show_pass(event));
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;
@@ -239,8 +248,7 @@ fn remark_of_left_out(console: &Console, data: &Dataset) {
 }
 
 /// Figures on data that trained or chose the model are not what new data would give.
-fn warn_of_reuse(console: &Console, run: &RunDirectory, data: &Dataset) -> Outcome {
-    let record = run.record()?;
+fn warn_of_reuse(console: &Console, record: &RunRecord, data: &Dataset) {
     let shared = |had: &[PathBuf]| had.iter().find(|file| data.holds(file)).cloned();
     if let Some(file) = shared(&record.train.paths()) {
         console.warning(&format!(
@@ -252,21 +260,20 @@ fn warn_of_reuse(console: &Console, run: &RunDirectory, data: &Dataset) -> Outco
         let why = "the best checkpoint was chosen on this file; the figures are too good for new data";
         console.warning(&format!("{}: {why}", file.display()));
     }
-    Ok(())
 }
 
 fn warn_of_values(console: &Console, data: &Dataset) {
     data.warnings().iter().for_each(|warning| console.warning(&warning.to_string()));
 }
 
-pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome {
+pub fn predict(console: &Console, own: Option<&Bundle>, args: &Predict) -> Outcome {
     // What can be wrong with the output is found before anything is read.
     predict::OutputFormat::of(&args.out)?;
     if metadata(&args.out)?.is_some() && !args.force {
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::input(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
-    let mut opened = open(console, own, &args.trained, (args.device, args.gpu_table_memory), &cpu_options(&args.cpu))?;
+    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
     let program = opened.session.program().clone();
     let output = OutputOptions { path: args.out.clone(), logits: args.logits };
     let separator = opened.list_separator(console, args.input.list_separator);
@@ -275,7 +282,7 @@ pub fn predict(console: &Console, own: Option<&Own>, args: &Predict) -> Outcome 
     remark_of_left_out(console, &data);
     signal::install();
     let mut progress = Progress::new(console);
-    let mut observe = |event| progress.show(event);
+    let mut observe = |event| progress.show_pass(event);
     let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &mut observe);
     drop(progress);
     warn_of_values(console, &data);

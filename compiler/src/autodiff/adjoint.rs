@@ -1,8 +1,8 @@
 //! Sums of contributions to one node's adjoint.
 //!
-//! A contribution is a whole value of the node's type, or a piece of it (from a `Slice`). Pieces are joined by one `Concat` over the
-//! node's positions, so that slices that tile a node cost no addition and no zero is added to anything; positions that no piece
-//! covers are 0.
+//! A contribution is a whole value of the node's type, or a piece of it (from a `Slice`). Pieces
+//! are joined by one `Concat` over the node's components, so that slices that tile a node cost no
+//! addition and no zero is added to anything; components that no piece covers are 0.
 
 use crate::graph::{BinaryOp, Graph, NodeId, Shape, TypeError};
 use din_grammar::Span;
@@ -11,7 +11,7 @@ use din_grammar::Span;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Adjoint {
     wholes: Vec<NodeId>,
-    /// `(start, vector)`: positions `start..start + width of vector`.
+    /// `(start, vector)`: components `start..start + width of vector`.
     pieces: Vec<(usize, NodeId)>,
 }
 
@@ -21,7 +21,7 @@ impl Adjoint {
         self.wholes.push(value);
     }
 
-    /// Adds a vector of the node's axis for the positions from `start`.
+    /// Adds a vector of the node's axis for the components from `start`.
     pub(super) fn add_piece(&mut self, start: usize, vector: NodeId) {
         self.pieces.push((start, vector));
     }

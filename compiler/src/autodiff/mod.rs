@@ -1,18 +1,23 @@
-//! Reverse-mode differentiation: adds to a graph the nodes and roots of dLoss/dParam and dLoss/dRow.
+//! Reverse-mode differentiation: adds to a graph the nodes and roots of dLoss/dParam and
+//! dLoss/dRow.
 //!
-//! One walk from the loss back to its operands. A node's *adjoint* is dLoss/dNode, an array of the node's own axis and shape;
-//! it is the sum of what the node's users contribute ([`adjoint`]), and it is passed on by the node's rule ([`rules`], one arm an op,
-//! the derivative beside the meaning). A node that depends on no parameter and no table row gets no adjoint, and neither does one
-//! that the loss reads only through `stop_gradient` or an operation whose derivative is 0
+//! One walk from the loss back to its operands. A node's *adjoint* is dLoss/dNode, an array of the
+//! node's own axis and shape; it is the sum of what the node's users contribute ([`adjoint`]), and
+//! it is passed on by the node's rule ([`rules`], one arm an op, the derivative beside the
+//! meaning). A node that depends on no parameter and no table row gets no adjoint, and neither does
+//! one that the loss reads only through `stop_gradient` or an operation whose derivative is 0
 //! everywhere: nothing is added for it. Whether a model may say so is decided by the front end, by
 //! [`dependences`].
 //!
-//! Forward nodes are not touched, so a graph may be split or simplified before and simplified again after.
+//! Forward nodes are not touched, so a graph may be split or simplified before and simplified again
+//! after.
 
 mod adjoint;
+mod builder;
 mod dependence;
 mod rules;
 
+pub use builder::GradientBuilder;
 pub use dependence::{Dependence, dependences};
 
 use crate::graph::{AxisId, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Root, Shape, TableId, TypeError};
@@ -61,8 +66,9 @@ impl fmt::Display for DifferentiateError {
 
 impl std::error::Error for DifferentiateError {}
 
-/// Adds a `ParamGradient` root for every parameter and a `RowGradient` root for every (table, input) that the loss depends on; several
-/// nodes that read the same parameter or rows are summed. What the loss does not reach gets no root. Returns what got one.
+/// Adds a `ParamGradient` root for every parameter and a `RowGradient` root for every (table,
+/// input) that the loss depends on; several nodes that read the same parameter or rows are summed.
+/// What the loss does not reach gets no root. Returns what got one.
 pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError> {
     let loss = graph.roots.iter().find_map(|r| if let Root::Loss(n) = r { Some(*n) } else { None });
     let loss = loss.ok_or(DifferentiateError::NoLoss)?;
@@ -125,7 +131,8 @@ fn learned_by(node: &Node) -> Option<Learned> {
     }
 }
 
-/// By node number: whether something learned reaches the node along operands that have a derivative.
+/// By node number: whether something learned reaches the node along operands that have a
+/// derivative.
 fn active(graph: &Graph, order: &[NodeId]) -> Vec<bool> {
     let mut active = vec![false; graph.bound()];
     for &id in order {

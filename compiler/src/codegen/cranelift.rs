@@ -1,11 +1,13 @@
 //! One region to one Cranelift function: loops over elements and columns around the region's body.
 //!
-//! The function is `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`. It has no relocations: constants stand behind the
-//! code, and functions of the runtime are called through addresses among the arguments.
+//! The function is `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`. It has no
+//! relocations: constants stand behind the code, and functions of the runtime are called through
+//! addresses among the arguments.
 
 use super::math::{Arithmetic, Comparison, Repr};
+use crate::elementwise::DoubleCode;
 use crate::graph::UnaryOp;
-use crate::plan::region::{Access, Combine, Instruction, Region, StridedView};
+use crate::plan::region::{Access, Instruction, Region, StoreMode, StridedView};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, Endianness, Function, InstBuilder, MemFlagsData, Signature, Type, UserFuncName, Value,
@@ -20,26 +22,26 @@ const UNROLL: u32 = 12;
 
 /// What a value is in the code at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lanes {
-    One,
-    Four,
-    Double,
+enum ValueType {
+    F32,
+    F32X4,
+    F64,
 }
 
 /// Emits arithmetic on values of one kind.
 struct Math<'a, 'b> {
     b: &'a mut FunctionBuilder<'b>,
-    lanes: Lanes,
+    value_type: ValueType,
     /// Whether fused multiply-add exists on the target level.
     fma: bool,
 }
 
 impl Math<'_, '_> {
     fn ty(&self) -> Type {
-        match self.lanes {
-            Lanes::One => types::F32,
-            Lanes::Four => types::F32X4,
-            Lanes::Double => types::F64,
+        match self.value_type {
+            ValueType::F32 => types::F32,
+            ValueType::F32X4 => types::F32X4,
+            ValueType::F64 => types::F64,
         }
     }
 
@@ -60,22 +62,22 @@ impl Arithmetic for Math<'_, '_> {
     type Mask = Value;
 
     fn constant(&mut self, x: f64) -> Value {
-        match self.lanes {
-            Lanes::One => self.b.ins().f32const(x as f32),
-            Lanes::Double => self.b.ins().f64const(x),
-            Lanes::Four => self.vector((x as f32).to_bits(), types::F32X4),
+        match self.value_type {
+            ValueType::F32 => self.b.ins().f32const(x as f32),
+            ValueType::F64 => self.b.ins().f64const(x),
+            ValueType::F32X4 => self.vector((x as f32).to_bits(), types::F32X4),
         }
     }
 
     fn integer(&mut self, x: i32) -> Value {
-        match self.lanes {
-            Lanes::Four => self.vector(x as u32, types::I32X4),
-            _ => self.b.ins().iconst(types::I32, i64::from(x as u32)),
+        match self.value_type {
+            ValueType::F32X4 => self.vector(x as u32, types::I32X4),
+            ValueType::F32 | ValueType::F64 => self.b.ins().iconst(types::I32, i64::from(x as u32)),
         }
     }
 
     fn bits(&mut self, x: Value) -> Value {
-        self.cast(if self.lanes == Lanes::Four { types::I32X4 } else { types::I32 }, x)
+        self.cast(if self.value_type == ValueType::F32X4 { types::I32X4 } else { types::I32 }, x)
     }
 
     fn float(&mut self, x: Value) -> Value {
@@ -148,25 +150,25 @@ impl Arithmetic for Math<'_, '_> {
             Comparison::Greater => FloatCC::GreaterThan,
             Comparison::NotGreaterEqual => FloatCC::UnorderedOrLessThan,
         };
-        // Without AVX, Cranelift 0.135.8 reads an operand of a vector comparison from memory as if it were aligned, which traps. A sum
-        // is not in memory; adding 0 changes no comparison.
-        let (x, y) = match self.lanes {
-            Lanes::Four if !self.fma => {
+        // Without AVX, Cranelift 0.135.8 reads an operand of a vector comparison from memory as if
+        // it were aligned, which traps. A sum is not in memory; adding 0 changes no comparison.
+        let (x, y) = match self.value_type {
+            ValueType::F32X4 if !self.fma => {
                 let zero = self.constant(0.0);
                 (self.b.ins().fadd(x, zero), self.b.ins().fadd(y, zero))
             }
-            _ => (x, y),
+            ValueType::F32 | ValueType::F32X4 | ValueType::F64 => (x, y),
         };
         self.b.ins().fcmp(cc, x, y)
     }
 
     fn choose(&mut self, mask: Value, x: Value, y: Value) -> Value {
-        match self.lanes {
-            Lanes::Four => {
+        match self.value_type {
+            ValueType::F32X4 => {
                 let m = self.float(mask);
                 self.b.ins().bitselect(m, x, y)
             }
-            _ => self.b.ins().select(mask, x, y),
+            ValueType::F32 | ValueType::F64 => self.b.ins().select(mask, x, y),
         }
     }
 }
@@ -224,11 +226,12 @@ fn flags() -> MemFlagsData {
 }
 
 impl<'b> Builder<'_, 'b> {
-    fn math(&mut self, lanes: Lanes) -> Math<'_, 'b> {
-        Math { b: &mut self.b, lanes, fma: self.fma }
+    fn math(&mut self, value_type: ValueType) -> Math<'_, 'b> {
+        Math { b: &mut self.b, value_type, fma: self.fma }
     }
 
-    /// `for at in from..to step step`; the body gets `at` and the carried values and returns the new ones.
+    /// `for at in from..to step step`; the body gets `at` and the carried values and returns the
+    /// new ones.
     fn repeat(
         &mut self,
         from: Value,
@@ -270,10 +273,10 @@ impl<'b> Builder<'_, 'b> {
         let length = self.b.ins().isub(to, from);
         let whole = self.b.ins().band_imm_s(length, !15);
         let middle = self.b.ins().iadd(from, whole);
-        for (lanes, start, stop, step) in [(Lanes::Four, from, middle, 16), (Lanes::One, middle, to, 4)] {
+        for (value_type, start, stop, step) in [(ValueType::F32X4, from, middle, 16), (ValueType::F32, middle, to, 4)] {
             self.repeat(start, stop, step, vec![], |s, at, _| {
                 let row = s.flat_row(at);
-                s.body(&row, 0, lanes, &mut []);
+                s.body(&row, 0, value_type, &mut []);
                 vec![]
             });
         }
@@ -339,19 +342,19 @@ impl<'b> Builder<'_, 'b> {
             row.outputs.push(value);
         }
         if region.uniform {
-            self.body(&row, 0, Lanes::Double, &mut []);
+            self.body(&row, 0, ValueType::F64, &mut []);
             return;
         }
         let blocks = region.width / 4;
-        let sums = region.outputs.iter().filter(|o| o.combine == Combine::StoreRowSum).count();
+        let sums = region.outputs.iter().filter(|o| o.mode == StoreMode::StoreRowSum).count();
         let mut wide: Vec<Value> = Vec::new();
         if sums > 0 && blocks > 0 {
-            let zero = self.math(Lanes::Four).constant(0.0);
+            let zero = self.math(ValueType::F32X4).constant(0.0);
             wide = vec![zero; sums];
         }
         if blocks <= UNROLL {
             for c in 0..blocks {
-                self.body(&row, 16 * c as i32, Lanes::Four, &mut wide);
+                self.body(&row, 16 * c as i32, ValueType::F32X4, &mut wide);
             }
         } else {
             let from = self.b.ins().iconst(types::I64, 0);
@@ -359,17 +362,17 @@ impl<'b> Builder<'_, 'b> {
             wide = self.repeat(from, to, 16, wide, |s, at, held| {
                 let mut held = held.to_vec();
                 let moved = s.advanced(&row, at);
-                s.body(&moved, 0, Lanes::Four, &mut held);
+                s.body(&moved, 0, ValueType::F32X4, &mut held);
                 held
             });
         }
         let mut single: Vec<Value> = Vec::new();
         if sums > 0 {
-            let zero = self.math(Lanes::One).constant(0.0);
+            let zero = self.math(ValueType::F32).constant(0.0);
             single = vec![zero; sums];
         }
         for c in blocks * 4..region.width {
-            self.body(&row, 4 * c as i32, Lanes::One, &mut single);
+            self.body(&row, 4 * c as i32, ValueType::F32, &mut single);
         }
         self.row_sums(&row, &wide, &single);
     }
@@ -386,7 +389,7 @@ impl<'b> Builder<'_, 'b> {
             moved.loads.push(value);
         }
         for (o, &address) in region.outputs.iter().zip(&row.outputs) {
-            let value = if o.combine == Combine::StoreRowSum { address } else { self.b.ins().iadd(address, at) };
+            let value = if o.mode == StoreMode::StoreRowSum { address } else { self.b.ins().iadd(address, at) };
             moved.outputs.push(value);
         }
         moved
@@ -394,7 +397,7 @@ impl<'b> Builder<'_, 'b> {
 
     fn row_sums(&mut self, row: &Row, wide: &[Value], single: &[Value]) {
         let region = self.region;
-        let outputs = region.outputs.iter().zip(&row.outputs).filter(|(o, _)| o.combine == Combine::StoreRowSum);
+        let outputs = region.outputs.iter().zip(&row.outputs).filter(|(o, _)| o.mode == StoreMode::StoreRowSum);
         for (k, (o, &address)) in outputs.enumerate() {
             let mut total = single[k];
             if let Some(&w) = wide.get(k) {
@@ -408,29 +411,30 @@ impl<'b> Builder<'_, 'b> {
         }
     }
 
-    /// The region's body at the columns that start `offset` bytes into the rows; `sums` gains the row sums' terms.
-    fn body(&mut self, row: &Row, offset: i32, lanes: Lanes, sums: &mut [Value]) {
+    /// The region's body at the columns that start `offset` bytes into the rows; `sums` gains the
+    /// row sums' terms.
+    fn body(&mut self, row: &Row, offset: i32, value_type: ValueType, sums: &mut [Value]) {
         let region = self.region;
         let mut values: Vec<Repr<Value, Value>> = Vec::with_capacity(region.body.len());
         for (k, i) in region.body.iter().enumerate() {
             let value = match i {
-                Instruction::Const(c) => Repr::Number(self.math(lanes).constant(*c)),
+                Instruction::Const(c) => Repr::Number(self.math(value_type).constant(*c)),
                 Instruction::Load(p) => {
                     let address = row.loads[k].unwrap_or(self.bases[p.argument as usize]);
-                    Repr::Number(self.load(p, address, offset, lanes))
+                    Repr::Number(self.load(p, address, offset, value_type))
                 }
                 Instruction::Unary(op, a) => {
-                    let a = self.math(lanes).of_repr(values[a.0 as usize]);
-                    self.unary(*op, a, lanes)
+                    let a = self.math(value_type).of_repr(values[a.0 as usize]);
+                    self.unary(*op, a, value_type)
                 }
                 Instruction::Binary(op, a, b) => {
-                    let mut math = self.math(lanes);
+                    let mut math = self.math(value_type);
                     let (x, y) = (math.of_repr(values[a.0 as usize]), math.of_repr(values[b.0 as usize]));
                     let found = math.binary(*op, x, y, region.exponent(*b));
-                    found.unwrap_or_else(|| Repr::Number(self.power(x, y, lanes)))
+                    found.unwrap_or_else(|| Repr::Number(self.power(x, y, value_type)))
                 }
                 Instruction::Select(c, a, b) => {
-                    let mut math = self.math(lanes);
+                    let mut math = self.math(value_type);
                     let mask = math.to_mask(values[c.0 as usize]);
                     let (x, y) = (math.of_repr(values[a.0 as usize]), math.of_repr(values[b.0 as usize]));
                     Repr::Number(math.choose(mask, x, y))
@@ -440,22 +444,22 @@ impl<'b> Builder<'_, 'b> {
         }
         let mut sum = 0;
         for (o, &address) in region.outputs.iter().zip(&row.outputs) {
-            let value = self.math(lanes).of_repr(values[o.value.0 as usize]);
+            let value = self.math(value_type).of_repr(values[o.value.0 as usize]);
             let at = offset + 4 * o.place.column as i32;
-            match o.combine {
-                Combine::Store => self.store(value, address, at, lanes),
-                Combine::Add | Combine::Max => {
-                    let old = self.load_at(address, at, lanes);
-                    let new = if o.combine == Combine::Add {
+            match o.mode {
+                StoreMode::Store => self.store(value, address, at, value_type),
+                StoreMode::Add | StoreMode::Max => {
+                    let old = self.load_at(address, at, value_type);
+                    let new = if o.mode == StoreMode::Add {
                         self.b.ins().fadd(old, value)
                     } else {
-                        self.math(lanes).greatest(old, value)
+                        self.math(value_type).greatest(old, value)
                     };
-                    self.store(new, address, at, lanes);
+                    self.store(new, address, at, value_type);
                 }
-                Combine::StoreRowSum => {
-                    if lanes == Lanes::Double {
-                        self.store(value, address, at, lanes);
+                StoreMode::StoreRowSum => {
+                    if value_type == ValueType::F64 {
+                        self.store(value, address, at, value_type);
                     } else {
                         sums[sum] = self.b.ins().fadd(sums[sum], value);
                     }
@@ -465,73 +469,71 @@ impl<'b> Builder<'_, 'b> {
         }
     }
 
-    fn load(&mut self, p: &StridedView, address: Value, offset: i32, lanes: Lanes) -> Value {
+    fn load(&mut self, p: &StridedView, address: Value, offset: i32, value_type: ValueType) -> Value {
         let column = 4 * p.column as i32;
         let one_number = p.width != self.region.width || (p.width == 1 && p.access == Access::Once);
-        if one_number && lanes == Lanes::Four {
+        if one_number && value_type == ValueType::F32X4 {
             let one = self.b.ins().load(types::F32, flags(), address, column);
             return self.b.ins().splat(types::F32X4, one);
         }
         let offset = if one_number { 0 } else { offset };
-        self.load_at(address, column + offset, lanes)
+        self.load_at(address, column + offset, value_type)
     }
 
-    fn load_at(&mut self, address: Value, at: i32, lanes: Lanes) -> Value {
-        match lanes {
-            Lanes::One => self.b.ins().load(types::F32, flags(), address, at),
-            Lanes::Four => self.b.ins().load(types::F32X4, flags(), address, at),
-            Lanes::Double => {
+    fn load_at(&mut self, address: Value, at: i32, value_type: ValueType) -> Value {
+        match value_type {
+            ValueType::F32 => self.b.ins().load(types::F32, flags(), address, at),
+            ValueType::F32X4 => self.b.ins().load(types::F32X4, flags(), address, at),
+            ValueType::F64 => {
                 let x = self.b.ins().load(types::F32, flags(), address, at);
                 self.b.ins().fpromote(types::F64, x)
             }
         }
     }
 
-    fn store(&mut self, value: Value, address: Value, at: i32, lanes: Lanes) {
-        let value = if lanes == Lanes::Double { self.b.ins().fdemote(types::F32, value) } else { value };
+    fn store(&mut self, value: Value, address: Value, at: i32, value_type: ValueType) {
+        let value = if value_type == ValueType::F64 { self.b.ins().fdemote(types::F32, value) } else { value };
         self.b.ins().store(flags(), value, address, at);
     }
 
-    fn unary(&mut self, op: UnaryOp, x: Value, lanes: Lanes) -> Repr<Value, Value> {
-        if lanes == Lanes::Double
+    fn unary(&mut self, op: UnaryOp, x: Value, value_type: ValueType) -> Repr<Value, Value> {
+        if value_type == ValueType::F64
             && let Some(v) = self.unary_double(op, x)
         {
             return Repr::Number(v);
         }
-        self.math(lanes).unary(op, x)
+        self.math(value_type).unary(op, x)
     }
 
     fn unary_double(&mut self, op: UnaryOp, x: Value) -> Option<Value> {
-        Some(match op {
-            UnaryOp::Exp => self.call(MathFunction::Exp, &[x]),
-            UnaryOp::Log => self.call(MathFunction::Log, &[x]),
-            UnaryOp::Tanh => self.call(MathFunction::Tanh, &[x]),
-            UnaryOp::Sigmoid => {
+        Some(match op.description().double {
+            DoubleCode::Inline => return None,
+            DoubleCode::Call(function) => self.call(function, &[x]),
+            DoubleCode::Sigmoid => {
                 let minus = self.b.ins().fneg(x);
                 let e = self.call(MathFunction::Exp, &[minus]);
                 let one = self.b.ins().f64const(1.0);
                 let d = self.b.ins().fadd(one, e);
                 self.b.ins().fdiv(one, d)
             }
-            UnaryOp::Softplus => {
+            DoubleCode::Softplus => {
                 let absolute = self.b.ins().fabs(x);
                 let minus = self.b.ins().fneg(absolute);
                 let e = self.call(MathFunction::Exp, &[minus]);
                 let l = self.call(MathFunction::Log1p, &[e]);
-                let mut math = self.math(Lanes::Double);
+                let mut math = self.math(ValueType::F64);
                 let zero = math.constant(0.0);
                 let positive = math.greatest(zero, x);
                 self.b.ins().fadd(positive, l)
             }
-            _ => return None,
         })
     }
 
-    fn power(&mut self, x: Value, y: Value, lanes: Lanes) -> Value {
-        match lanes {
-            Lanes::Double => self.call(MathFunction::Pow, &[x, y]),
-            Lanes::One => self.power_one(x, y),
-            Lanes::Four => {
+    fn power(&mut self, x: Value, y: Value, value_type: ValueType) -> Value {
+        match value_type {
+            ValueType::F64 => self.call(MathFunction::Pow, &[x, y]),
+            ValueType::F32 => self.power_one(x, y),
+            ValueType::F32X4 => {
                 let mut result = x;
                 for lane in 0..4 {
                     let (a, b) = (self.b.ins().extractlane(x, lane), self.b.ins().extractlane(y, lane));
@@ -554,7 +556,8 @@ impl<'b> Builder<'_, 'b> {
         s.params.extend(arguments.iter().map(|_| AbiParam::new(types::F64)));
         s.returns.push(AbiParam::new(types::F64));
         let sig = self.b.import_signature(s);
-        let at = self.region.arguments.iter().position(|a| *a == KernelArg::Function(function)).unwrap_or(0);
+        let at = self.region.arguments.iter().position(|a| *a == KernelArg::Function(function));
+        let at = at.expect("`Region::add_functions` adds what the code calls to the arguments");
         let inst = self.b.ins().call_indirect(sig, self.bases[at], arguments);
         self.b.inst_results(inst)[0]
     }

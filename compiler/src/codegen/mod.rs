@@ -1,8 +1,8 @@
-//! Machine code, one blob for each ISA level: every region of a program compiled by Cranelift, or, where the level has AVX-512 and the
-//! region gains by it, by `wide`.
+//! Machine code, one blob for each ISA level: every region of a program compiled by Cranelift, or,
+//! where the level has AVX-512 and the region gains by it, by `avx512`.
 //!
-//! Guarantees: the blobs need no linking and no relocation; equal regions give equal bytes; a region that `plan` produced
-//! never panics here.
+//! Guarantees: the blobs need no linking and no relocation; equal regions give equal bytes; a
+//! region that `plan` produced never panics here.
 
 mod avx512;
 mod cranelift;
@@ -20,7 +20,8 @@ use din_program::{Code, Isa};
 /// Why no code came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodegenError {
-    /// The environment variable `DIN_FORBID_CODEGEN` is set: used to prove that stand-alone executables generate nothing.
+    /// The environment variable `DIN_FORBID_CODEGEN` is set: used to prove that stand-alone
+    /// executables generate nothing.
     Forbidden,
     /// Cranelift refused a kernel; a bug of the compiler.
     Kernel { name: String, why: String },
@@ -111,7 +112,8 @@ fn compile_all(
     Ok(())
 }
 
-/// Cranelift's text of one region, for `din emit --stage clif`; of one that `wide` compiles, a line that says so.
+/// Cranelift's text of one region, for `din emit --stage clif`; of one that `avx512` compiles, a
+/// line that says so.
 pub fn clif(region: &Region, index: u32, isa: Isa) -> Result<String, CodegenError> {
     if isa >= Isa::V4 && avx512::build(region, false).is_some() {
         return Ok("; AVX-512 code, not by Cranelift: see `--stage asm`\n".into());

@@ -1,13 +1,15 @@
 //! Blocks and statements: `let`, `layer`, `param`, `state`, `update`, assignment, `for`.
 
-use super::elab::{Bound, Elab, Phase, Scope};
-use super::value::{Callee, Value, counted, nearest};
+use super::elaborator::Elaborator;
+use super::scope::{NameScope, Referent};
+use super::value::{Callee, ExprValue, counted, nearest};
+use super::walk::Context;
 use din_grammar::ast::{self, Block, Statement, StatementKind};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
-    pub fn block(&mut self, scope: &mut Scope<'a>, block: &'a Block) -> Value<'a> {
+impl<'a> Elaborator<'a> {
+    pub fn block(&mut self, scope: &mut NameScope<'a>, block: &'a Block) -> ExprValue<'a> {
         scope.blocks.push(Vec::new());
         for statement in &block.statements {
             if self.exhausted() {
@@ -17,13 +19,13 @@ impl<'a> Elab<'a> {
         }
         let value = match &block.value {
             Some(e) => self.expr(scope, e),
-            None => Value::Nothing,
+            None => ExprValue::Nothing,
         };
         scope.blocks.pop();
         value
     }
 
-    pub fn statement(&mut self, scope: &mut Scope<'a>, statement: &'a Statement) {
+    pub fn statement(&mut self, scope: &mut NameScope<'a>, statement: &'a Statement) {
         match &statement.kind {
             StatementKind::Let(l) => self.let_(scope, l),
             StatementKind::Layer(l) => self.layer(scope, l),
@@ -43,12 +45,12 @@ impl<'a> Elab<'a> {
     }
 
     /// Refuses a second binding of a name in one body.
-    pub fn fresh(&mut self, scope: &Scope<'a>, name: &'a ast::Ident) {
+    pub fn fresh(&mut self, scope: &NameScope<'a>, name: &'a ast::Ident) {
         if let Some(first) = scope.find(&name.name) {
             let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here")
                 .label(first.span, "first here");
             // A model has no assignment.
-            let member = scope.function.is_none() && self.phase == Phase::Model && scope.blocks.len() == 1;
+            let member = scope.function.is_none() && self.walk.context == Context::Model && scope.blocks.len() == 1;
             let d = d.help(if member {
                 "use another name".to_string()
             } else {
@@ -58,7 +60,7 @@ impl<'a> Elab<'a> {
         }
     }
 
-    pub fn let_(&mut self, scope: &mut Scope<'a>, l: &'a ast::Let) {
+    pub fn let_(&mut self, scope: &mut NameScope<'a>, l: &'a ast::Let) {
         for name in &l.names {
             self.fresh(scope, name);
         }
@@ -70,8 +72,8 @@ impl<'a> Elab<'a> {
             return;
         }
         let items = match value {
-            Value::Tuple(items) if items.len() == l.names.len() => Some(items),
-            Value::Poison => None,
+            ExprValue::Tuple(items) if items.len() == l.names.len() => Some(items),
+            ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
                 self.report(
@@ -87,15 +89,15 @@ impl<'a> Elab<'a> {
             }
         };
         for (i, name) in l.names.iter().enumerate() {
-            let value = items.as_ref().map_or(Value::Poison, |items| items[i].clone());
+            let value = items.as_ref().map_or(ExprValue::Poison, |items| items[i].clone());
             scope.bind(&name.name, value, name.span);
         }
     }
 
     /// A value that a name can stand for.
-    fn usable(&mut self, value: Value<'a>, span: Span) -> Value<'a> {
+    fn usable(&mut self, value: ExprValue<'a>, span: Span) -> ExprValue<'a> {
         match value {
-            Value::Nothing => self.fault(
+            ExprValue::Nothing => self.fault(
                 Diagnostic::error("E0318", "this block has no value", span, "ends with a statement")
                     .help("end it with the expression that it stands for"),
             ),
@@ -103,16 +105,16 @@ impl<'a> Elab<'a> {
         }
     }
 
-    pub fn layer(&mut self, scope: &mut Scope<'a>, l: &'a ast::Layer) {
+    pub fn layer(&mut self, scope: &mut NameScope<'a>, l: &'a ast::Layer) {
         self.fresh(scope, &l.name);
         let value = self.under(Some(l.name.name.clone()), true, |me| me.expr(scope, &l.value));
         let value = match value {
-            Value::Function(inner) => {
-                let mut path = self.path.clone();
+            ExprValue::Function(inner) => {
+                let mut path = self.walk.path.clone();
                 path.push(l.name.name.clone());
-                Value::Function(Rc::new(Callee::Layer { path, inner }))
+                ExprValue::Function(Rc::new(Callee::Layer { path, inner }))
             }
-            Value::Poison => Value::Poison,
+            ExprValue::Poison => ExprValue::Poison,
             other => {
                 let found = self.describe(&other);
                 self.fault(
@@ -125,7 +127,7 @@ impl<'a> Elab<'a> {
         scope.bind(&l.name.name, value, l.name.span);
     }
 
-    fn for_(&mut self, scope: &mut Scope<'a>, variable: &'a ast::Ident, list: &'a ast::Expr, body: &'a Block) {
+    fn for_(&mut self, scope: &mut NameScope<'a>, variable: &'a ast::Ident, list: &'a ast::Expr, body: &'a Block) {
         let value = self.expr(scope, list);
         let Some(items) = self.list(value, "what `for` runs over", list.span) else { return };
         self.fresh(scope, variable);
@@ -135,9 +137,9 @@ impl<'a> Elab<'a> {
             }
             scope.blocks.push(Vec::new());
             scope.bind(&variable.name, item.clone(), variable.span);
-            let value = self.under(Some(i.to_string()), self.named, |me| me.block(scope, body));
+            let value = self.under(Some(i.to_string()), self.walk.named, |me| me.block(scope, body));
             scope.blocks.pop();
-            if let (Some(e), false) = (&body.value, matches!(value, Value::Poison)) {
+            if let (Some(e), false) = (&body.value, matches!(value, ExprValue::Poison)) {
                 self.report(
                     Diagnostic::error("E0319", "the value of a turn of `for` is not used", e.span, "has no effect")
                         .help("assign it to a name from outside the loop: `x = …`"),
@@ -147,7 +149,7 @@ impl<'a> Elab<'a> {
         }
     }
 
-    fn assign(&mut self, scope: &mut Scope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {
+    fn assign(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {
         let v = self.under(None, true, |me| me.expr(scope, value));
         let v = self.usable(v, value.span);
         let Some(binding) = scope.find(&name.name) else {
@@ -160,15 +162,19 @@ impl<'a> Elab<'a> {
             self.report(d);
             return;
         };
-        let (bound, first) = (binding.bound.clone(), binding.span);
+        let (bound, first) = (binding.referent.clone(), binding.span);
         let new = match bound {
-            Bound::Value(_) => Bound::Value(v),
-            Bound::Slot(slot, old) => match self.slot_value(&old, v, value.span) {
-                Some(t) => Bound::Slot(slot, t),
-                None => Bound::Value(Value::Poison),
+            Referent::Value(_) => Referent::Value(v),
+            Referent::Weight(old) => match self.slot_value(&old, v, value.span) {
+                Some(t) => Referent::Weight(t),
+                None => Referent::Value(ExprValue::Poison),
             },
-            Bound::State(state, old) => {
-                self.run.updated.entry(state).or_insert((old.node, name.span));
+            Referent::Slot(slot, old) => match self.slot_value(&old, v, value.span) {
+                Some(t) => Referent::Slot(slot, t),
+                None => Referent::Value(ExprValue::Poison),
+            },
+            Referent::State(state, old) => {
+                self.walk.updated.entry(state).or_insert((old.node, name.span));
                 self.report(
                     Diagnostic::error("E0504", format!("`{}` is a state", name.name), name.span, "assigned here")
                         .label(first, "declared here")
@@ -176,10 +182,8 @@ impl<'a> Elab<'a> {
                 );
                 return;
             }
-            Bound::Label(_) | Bound::Key(_) => return,
+            Referent::Label(_) | Referent::Key(_) => return,
         };
-        if let Some(binding) = scope.find_mut(&name.name) {
-            binding.bound = new;
-        }
+        scope.find_mut(&name.name).expect("the binding was found above").referent = new;
     }
 }

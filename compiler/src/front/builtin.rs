@@ -1,7 +1,8 @@
-//! Functions that the language itself knows: elementwise operations, reductions, moments, concat, embedding.
+//! Functions that the language itself knows: elementwise operations, reductions, moments, concat,
+//! embedding.
 
-use super::elab::Elab;
-use super::value::{Builtin, Field, Given, Tensor, Value, counted};
+use super::elaborator::Elaborator;
+use super::value::{ArgumentValue, Builtin, ExprValue, RecordField, Tensor, counted};
 use crate::graph::{self, AxisId, BATCH, BinaryOp, GLOBAL, NodeId, Shape, UnaryOp};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
@@ -9,13 +10,17 @@ use std::rc::Rc;
 /// Most fields of one record.
 const MAX_FIELDS: usize = 4096;
 
-impl<'a> Elab<'a> {
-    pub fn builtin(&mut self, builtin: Builtin, given: Vec<Given<'a>>, span: Span) -> Value<'a> {
+impl<'a> Elaborator<'a> {
+    pub fn builtin(&mut self, builtin: Builtin, given: Vec<ArgumentValue<'a>>, span: Span) -> ExprValue<'a> {
         let name = builtin.name();
         let (least, most) = builtin.arity();
-        if given.len() < least || given.len() > most {
+        if given.len() < least || most.is_some_and(|most| given.len() > most) {
             let (code, few) = if given.len() < least { ("E0209", "too few") } else { ("E0210", "too many") };
-            let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            let wanted = match most {
+                Some(most) if most == least => least.to_string(),
+                Some(most) => format!("{least} to {most}"),
+                None => format!("at least {least}"),
+            };
             return self.fault(
                 Diagnostic::error(
                     code,
@@ -52,115 +57,123 @@ impl<'a> Elab<'a> {
             }
         }
         let mut arguments = given.into_iter();
-        let Some(first) = arguments.next() else { return Value::Poison };
-        let (value, at) = (first.value.unwrap_or(Value::Poison), first.span);
-        let rest: Vec<(Value<'a>, Span)> = arguments.map(|g| (g.value.unwrap_or(Value::Poison), g.span)).collect();
+        let first = arguments.next().expect("every builtin takes at least one argument");
+        let (value, at) = (first.value, first.span);
+        let rest: Vec<(ExprValue<'a>, Span)> = arguments.map(|g| (g.value, g.span)).collect();
         match builtin {
-            Builtin::Exp => self.elementwise(UnaryOp::Exp, f64::exp, value, at, span),
-            Builtin::Log => self.elementwise(UnaryOp::Log, f64::ln, value, at, span),
-            Builtin::Sqrt => self.elementwise(UnaryOp::Sqrt, f64::sqrt, value, at, span),
-            Builtin::Sigmoid => self.elementwise(UnaryOp::Sigmoid, |x| 1.0 / (1.0 + (-x).exp()), value, at, span),
-            Builtin::Tanh => self.elementwise(UnaryOp::Tanh, f64::tanh, value, at, span),
-            Builtin::Softplus => {
-                self.elementwise(UnaryOp::Softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), value, at, span)
-            }
-            Builtin::Abs => self.elementwise(UnaryOp::Abs, f64::abs, value, at, span),
-            Builtin::Sign => {
-                self.elementwise(UnaryOp::Sign, |x| if x == 0.0 { 0.0 } else { x.signum() }, value, at, span)
-            }
+            Builtin::Unary(op) => self.elementwise(op, value, at, span),
             Builtin::Min | Builtin::Max => match rest.into_iter().next() {
                 Some(other) => self.extremum(builtin, (value, at), other, span),
                 None => self.largest(value, first.over, at, span),
             },
             Builtin::StopGradient => match self.tensor(value, at) {
-                Some(t) => Value::Tensor(Tensor { node: self.graph.stop_gradient(t.node, span), fields: t.fields }),
-                None => Value::Poison,
+                Some(t) => {
+                    ExprValue::Tensor(Tensor { node: self.walk.graph.stop_gradient(t.node, span), fields: t.fields })
+                }
+                None => ExprValue::Poison,
             },
             Builtin::Select => self.select(value, at, rest, span),
             Builtin::Sum | Builtin::Mean => self.total(builtin == Builtin::Mean, value, first.over, at, span),
             Builtin::Moments => self.moments(value, at, span),
             Builtin::Embed => self.embed(value, at, span),
             Builtin::Length => match first.over {
-                Some(axis) if matches!(value, Value::Nothing) => {
-                    let axis = self.graph.axes.shared(axis).unwrap_or(axis);
-                    let node = self.graph.length(axis, span);
-                    Value::Tensor(Tensor { node, fields: None })
+                Some(axis) if matches!(value, ExprValue::Nothing) => {
+                    let axis = self.walk.graph.axes.shared(axis).unwrap_or(axis);
+                    let node = self.walk.graph.length(axis, span);
+                    ExprValue::Tensor(Tensor { node, fields: None })
                 }
-                _ if matches!(value, Value::Poison) => Value::Poison,
+                _ if matches!(value, ExprValue::Poison) => ExprValue::Poison,
                 _ => self
                     .fault(Diagnostic::error("E0314", "`length` takes an axis", at, "not an axis").help(
                         "name a sequence: `length(visited)`, or in a function the axis of its type: `length(s)`",
                     )),
             },
             Builtin::Size => match self.tensor(value, at) {
-                Some(t) => Value::Number(self.graph.node(t.node).width() as f64),
-                None => Value::Poison,
+                Some(t) => ExprValue::Number(self.walk.graph.node(t.node).width() as f64),
+                None => ExprValue::Poison,
             },
             // Calls of `concat` go through `concat` below; this is one passed as a function.
             Builtin::Concat => {
                 let mut all = vec![(value, at)];
                 all.extend(rest);
-                let given: Vec<Given<'a>> =
-                    all.into_iter().map(|(v, span)| Given { name: None, value: Some(v), over: None, span }).collect();
+                let given: Vec<ArgumentValue<'a>> = all
+                    .into_iter()
+                    .map(|(value, span)| ArgumentValue { name: None, value, over: None, span })
+                    .collect();
                 let labels = vec![None; given.len()];
                 self.concat(&given, &labels, span)
             }
         }
     }
 
-    fn elementwise(&mut self, op: UnaryOp, f: fn(f64) -> f64, value: Value<'a>, at: Span, span: Span) -> Value<'a> {
-        if let Value::Number(n) = value {
-            let y = f(n);
+    fn elementwise(&mut self, op: UnaryOp, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
+        if let ExprValue::Number(n) = value {
+            let y = (op.description().value)(n);
             if y.is_finite() {
-                return Value::Number(y);
+                return ExprValue::Number(y);
             }
             return self.fault(
                 Diagnostic::error("E0311", "not a finite number", at, format!("of {n}"))
                     .help("compile-time numbers are finite"),
             );
         }
-        let Some(t) = self.tensor(value, at) else { return Value::Poison };
-        Value::Tensor(Tensor { node: self.graph.unary(op, t.node, span), fields: t.fields })
+        let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
+        ExprValue::Tensor(Tensor { node: self.walk.graph.unary(op, t.node, span), fields: t.fields })
     }
 
-    fn extremum(&mut self, builtin: Builtin, l: (Value<'a>, Span), r: (Value<'a>, Span), span: Span) -> Value<'a> {
+    fn extremum(
+        &mut self,
+        builtin: Builtin,
+        l: (ExprValue<'a>, Span),
+        r: (ExprValue<'a>, Span),
+        span: Span,
+    ) -> ExprValue<'a> {
         let max = builtin == Builtin::Max;
-        if let (&Value::Number(a), &Value::Number(b)) = (&l.0, &r.0) {
-            return Value::Number(if max { a.max(b) } else { a.min(b) });
+        if let (&ExprValue::Number(a), &ExprValue::Number(b)) = (&l.0, &r.0) {
+            return ExprValue::Number(if max { a.max(b) } else { a.min(b) });
         }
         let (lt, rt) = (self.tensor(l.0, l.1), self.tensor(r.0, r.1));
-        let (Some(lt), Some(rt)) = (lt, rt) else { return Value::Poison };
-        let Some(fields) = self.same_fields(builtin.name(), (&lt, l.1), (&rt, r.1)) else { return Value::Poison };
+        let (Some(lt), Some(rt)) = (lt, rt) else { return ExprValue::Poison };
+        let Some(fields) = self.same_fields(builtin.name(), (&lt, l.1), (&rt, r.1)) else { return ExprValue::Poison };
         let op = if max { BinaryOp::Max } else { BinaryOp::Min };
-        match self.graph.binary(op, lt.node, rt.node, span) {
-            Ok(node) => Value::Tensor(Tensor { node, fields }),
+        match self.walk.graph.binary(op, lt.node, rt.node, span) {
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields }),
             Err(e) => self.type_error(e, span),
         }
     }
 
-    fn select(&mut self, condition: Value<'a>, at: Span, rest: Vec<(Value<'a>, Span)>, span: Span) -> Value<'a> {
+    fn select(
+        &mut self,
+        condition: ExprValue<'a>,
+        at: Span,
+        rest: Vec<(ExprValue<'a>, Span)>,
+        span: Span,
+    ) -> ExprValue<'a> {
         let mut rest = rest.into_iter();
-        let (Some(a), Some(b)) = (rest.next(), rest.next()) else { return Value::Poison };
+        let (Some(a), Some(b)) = (rest.next(), rest.next()) else { return ExprValue::Poison };
         let condition = self.tensor(condition, at);
         let (ta, tb) = (self.tensor(a.0, a.1), self.tensor(b.0, b.1));
-        let (Some(c), Some(ta), Some(tb)) = (condition, ta, tb) else { return Value::Poison };
-        let Some(fields) = self.same_fields("select", (&ta, a.1), (&tb, b.1)) else { return Value::Poison };
-        let wider =
-            if self.graph.node(ta.node).width() >= self.graph.node(tb.node).width() { (&ta, a.1) } else { (&tb, b.1) };
+        let (Some(c), Some(ta), Some(tb)) = (condition, ta, tb) else { return ExprValue::Poison };
+        let Some(fields) = self.same_fields("select", (&ta, a.1), (&tb, b.1)) else { return ExprValue::Poison };
+        let wider = if self.walk.graph.node(ta.node).width() >= self.walk.graph.node(tb.node).width() {
+            (&ta, a.1)
+        } else {
+            (&tb, b.1)
+        };
         let plain = Tensor { node: c.node, fields: None };
         if self.same_fields("select", wider, (&plain, at)).is_none() {
-            return Value::Poison;
+            return ExprValue::Poison;
         }
-        match self.graph.select(c.node, ta.node, tb.node, span) {
-            Ok(node) => Value::Tensor(Tensor { node, fields }),
+        match self.walk.graph.select(c.node, ta.node, tb.node, span) {
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields }),
             Err(e) => self.type_error(e, span),
         }
     }
 
     /// Checks that a value varies over the axis it is reduced over.
     fn over(&mut self, t: &Tensor, axis: AxisId, at: Span) -> Option<AxisId> {
-        let varies = self.graph.node(t.node).axis;
-        if self.graph.axes.on_samples(varies) != self.graph.axes.on_samples(axis) {
+        let varies = self.walk.graph.node(t.node).axis;
+        if self.walk.graph.axes.on_samples(varies) != self.walk.graph.axes.on_samples(axis) {
             let (axis, over) = (self.axis_text(axis), self.axis_text(varies));
             self.report(
                 Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
@@ -169,95 +182,98 @@ impl<'a> Elab<'a> {
             );
             return None;
         }
-        self.graph.axes.parent(varies)
+        self.walk.graph.axes.parent(varies)
     }
 
     /// `sum` and `mean`, over an axis or over the components.
-    fn total(&mut self, mean: bool, value: Value<'a>, over: Option<AxisId>, at: Span, span: Span) -> Value<'a> {
-        if let (Value::List(items), None) = (&value, over) {
+    fn total(&mut self, mean: bool, value: ExprValue<'a>, over: Option<AxisId>, at: Span, span: Span) -> ExprValue<'a> {
+        if let (ExprValue::List(items), None) = (&value, over) {
             let items = items.clone();
             let mut total = 0.0;
             for item in items.iter() {
-                let Some(n) = self.number(item.clone(), "an item of a summed list", at) else { return Value::Poison };
+                let Some(n) = self.number(item.clone(), "an item of a summed list", at) else {
+                    return ExprValue::Poison;
+                };
                 total += n;
             }
-            return Value::Number(if mean { total / (items.len().max(1)) as f64 } else { total });
+            return ExprValue::Number(if mean { total / (items.len().max(1)) as f64 } else { total });
         }
-        let Some(t) = self.tensor(value, at) else { return Value::Poison };
+        let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
         let Some(axis) = over else { return self.reduce_components(mean, &t, span) };
-        let Some(parent) = self.over(&t, axis, at) else { return Value::Poison };
-        let built = self.graph.sum(t.node, parent, span);
+        let Some(parent) = self.over(&t, axis, at) else { return ExprValue::Poison };
+        let built = self.walk.graph.sum(t.node, parent, span);
         let node = match built {
             Ok(sum) if mean => {
-                let axis = self.graph.node(t.node).axis;
+                let axis = self.walk.graph.node(t.node).axis;
                 self.divide_by_length(sum, axis, span)
             }
             other => other,
         };
         match node {
-            Ok(node) => Value::Tensor(Tensor { node, fields: t.fields }),
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields: t.fields }),
             Err(e) => self.type_error(e, span),
         }
     }
 
     fn divide_by_length(&mut self, sum: NodeId, axis: AxisId, span: Span) -> Result<NodeId, graph::TypeError> {
-        let length = self.graph.length(axis, span);
-        let one = self.graph.constant(1.0, span);
+        let length = self.walk.graph.length(axis, span);
+        let one = self.walk.graph.constant(1.0, span);
         // An empty sum is 0; divided by 1 it stays so.
-        let length = self.graph.binary(BinaryOp::Max, length, one, span)?;
-        self.graph.binary(BinaryOp::Divide, sum, length, span)
+        let length = self.walk.graph.binary(BinaryOp::Max, length, one, span)?;
+        self.walk.graph.binary(BinaryOp::Divide, sum, length, span)
     }
 
-    /// Sum or mean over the components of the value; in an optimizer `per tensor` over the tensor's rows as well.
-    fn reduce_components(&mut self, mean: bool, t: &Tensor, span: Span) -> Value<'a> {
-        if let super::elab::Phase::Update(din_grammar::ast::Scope::Weight) = self.phase {
+    /// Sum or mean over the components of the value; in an optimizer `per tensor` over the tensor's
+    /// rows as well.
+    fn reduce_components(&mut self, mean: bool, t: &Tensor, span: Span) -> ExprValue<'a> {
+        if let super::walk::Context::Update(din_grammar::ast::OptimizerScope::Weight) = self.walk.context {
             return self.fault(
                 Diagnostic::error("E0321", "one weight is seen at a time here", span, "nothing to reduce")
                     .help("an optimizer that reduces is `per row` or `per tensor`"),
             );
         }
-        let (width, axis) = (self.graph.node(t.node).width(), self.graph.node(t.node).axis);
-        let mut node = self.graph.sum_value(t.node, span);
+        let (width, axis) = (self.walk.graph.node(t.node).width(), self.walk.graph.node(t.node).axis);
+        let mut node = self.walk.graph.sum_value(t.node, span);
         if self.reduces_rows() && axis == BATCH {
-            let built = self.graph.sum(node, GLOBAL, span);
+            let built = self.walk.graph.sum(node, GLOBAL, span);
             match built {
                 Ok(n) => node = n,
                 Err(e) => return self.type_error(e, span),
             }
         }
         if mean {
-            let n = self.graph.constant(width as f64, span);
-            let mut built = self.graph.binary(BinaryOp::Divide, node, n, span);
+            let n = self.walk.graph.constant(width as f64, span);
+            let mut built = self.walk.graph.binary(BinaryOp::Divide, node, n, span);
             if self.reduces_rows() && axis == BATCH {
-                let count = self.graph.count(BATCH, span);
-                built = built.and_then(|x| self.graph.binary(BinaryOp::Divide, x, count, span));
+                let count = self.walk.graph.count(BATCH, span);
+                built = built.and_then(|x| self.walk.graph.binary(BinaryOp::Divide, x, count, span));
             }
             return self.built(built, span);
         }
-        Value::Tensor(Tensor { node, fields: None })
+        ExprValue::Tensor(Tensor { node, fields: None })
     }
 
     /// `max(x over s)`
-    fn largest(&mut self, value: Value<'a>, over: Option<AxisId>, at: Span, span: Span) -> Value<'a> {
+    fn largest(&mut self, value: ExprValue<'a>, over: Option<AxisId>, at: Span, span: Span) -> ExprValue<'a> {
         let Some(axis) = over else {
-            if matches!(value, Value::Poison) {
-                return Value::Poison;
+            if matches!(value, ExprValue::Poison) {
+                return ExprValue::Poison;
             }
             return self.not_built("`max` over the components of one value", "take `max(a, b)` of two values", span);
         };
-        let Some(t) = self.tensor(value, at) else { return Value::Poison };
-        let Some(parent) = self.over(&t, axis, at) else { return Value::Poison };
-        match self.graph.max(t.node, parent, span) {
-            Ok(node) => Value::Tensor(Tensor { node, fields: t.fields }),
+        let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
+        let Some(parent) = self.over(&t, axis, at) else { return ExprValue::Poison };
+        match self.walk.graph.max(t.node, parent, span) {
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields: t.fields }),
             Err(e) => self.type_error(e, span),
         }
     }
 
     /// Mean and biased variance, by component, over all elements that the value varies over.
-    fn moments(&mut self, value: Value<'a>, at: Span, span: Span) -> Value<'a> {
-        let poison = || Value::Tuple([Value::Poison, Value::Poison].into());
+    fn moments(&mut self, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
+        let poison = || ExprValue::Tuple([ExprValue::Poison, ExprValue::Poison].into());
         let Some(t) = self.tensor(value, at) else { return poison() };
-        let node = self.graph.node(t.node);
+        let node = self.walk.graph.node(t.node);
         let (axis, width) = (node.axis, node.width());
         if axis == GLOBAL {
             let found = self.describe_tensor(&t);
@@ -268,22 +284,22 @@ impl<'a> Elab<'a> {
             return poison();
         }
         // What is the same for all samples of a request counts as often as they are.
-        let replicated = self.graph.replicated(t.node, span);
-        let both = match replicated.and_then(|x| self.graph.moments(x, span)) {
+        let replicated = self.walk.graph.replicated(t.node, span);
+        let both = match replicated.and_then(|x| self.walk.graph.moments(x, span)) {
             Ok(n) => n,
             Err(e) => return self.type_error(e, span),
         };
-        let mean = self.graph.slice(both, 0, Shape::vector(width), span);
-        let var = self.graph.slice(both, width, Shape::vector(width), span);
+        let mean = self.walk.graph.slice(both, 0, Shape::vector(width), span);
+        let var = self.walk.graph.slice(both, width, Shape::vector(width), span);
         let mean = self.built(mean, span);
         let var = self.built(var, span);
-        Value::Tuple([mean, var].into())
+        ExprValue::Tuple([mean, var].into())
     }
 
     /// Joins values and records; the names of fields are kept.
-    pub fn concat(&mut self, given: &[Given<'a>], labels: &[Option<&str>], span: Span) -> Value<'a> {
+    pub fn concat(&mut self, given: &[ArgumentValue<'a>], labels: &[Option<&str>], span: Span) -> ExprValue<'a> {
         let mut operands = Vec::new();
-        let mut fields: Vec<Field> = Vec::new();
+        let mut fields: Vec<RecordField> = Vec::new();
         let mut start = 0;
         let mut poison = false;
         for (i, g) in given.iter().enumerate() {
@@ -300,11 +316,11 @@ impl<'a> Elab<'a> {
                 poison = true;
                 continue;
             }
-            let Some(t) = self.tensor(g.value.clone().unwrap_or(Value::Poison), g.span) else {
+            let Some(t) = self.tensor(g.value.clone(), g.span) else {
                 poison = true;
                 continue;
             };
-            let node = self.graph.node(t.node);
+            let node = self.walk.graph.node(t.node);
             let (width, shape) = (node.width(), node.shape.clone());
             if shape.0.len() != 1 {
                 let found = super::value::shape_text(&shape);
@@ -317,28 +333,28 @@ impl<'a> Elab<'a> {
             }
             match &t.fields {
                 Some(inner) => {
-                    fields.extend(inner.iter().map(|f| Field { start: f.start + start, ..f.clone() }));
+                    fields.extend(inner.iter().map(|f| RecordField { start: f.start + start, ..f.clone() }));
                 }
                 None => {
                     let name: Rc<str> = match labels.get(i) {
                         Some(Some(label)) => (*label).into(),
                         _ => format!("_{i}").into(),
                     };
-                    fields.push(Field { name, start, width });
+                    fields.push(RecordField { name, start, width });
                 }
             }
             start += width;
-            if start as f64 > super::elab::MAX_WIDTH || fields.len() > MAX_FIELDS {
+            if start as f64 > super::elaborator::MAX_WIDTH || fields.len() > MAX_FIELDS {
                 self.report(
                     Diagnostic::error("E0702", "the joined value is too wide", g.span, counted(start, "component"))
                         .note(format!(
                             "expected at most {} components and {MAX_FIELDS} fields\nfound {start} and {}",
-                            super::elab::MAX_WIDTH,
+                            super::elaborator::MAX_WIDTH,
                             fields.len()
                         ))
                         .help("join less"),
                 );
-                return Value::Poison;
+                return ExprValue::Poison;
             }
             operands.push((t, g.span));
         }
@@ -349,13 +365,13 @@ impl<'a> Elab<'a> {
                         .help("give it values to join"),
                 );
             }
-            return Value::Poison;
+            return ExprValue::Poison;
         }
         let mut deepest = 0;
         for i in 1..operands.len() {
             let (a, b) = (&operands[deepest], &operands[i]);
-            let (da, db) = (self.graph.node(a.0.node).axis, self.graph.node(b.0.node).axis);
-            match self.graph.axes.join(da, db) {
+            let (da, db) = (self.walk.graph.node(a.0.node).axis, self.walk.graph.node(b.0.node).axis);
+            match self.walk.graph.axes.join(da, db) {
                 Some(d) if d != da => deepest = i,
                 Some(_) => {}
                 None => {
@@ -374,9 +390,9 @@ impl<'a> Elab<'a> {
             }
         }
         let nodes: Vec<NodeId> = operands.iter().map(|o| o.0.node).collect();
-        let built = if nodes.len() == 1 { Ok(nodes[0]) } else { self.graph.concat(nodes, span) };
+        let built = if nodes.len() == 1 { Ok(nodes[0]) } else { self.walk.graph.concat(nodes, span) };
         match built {
-            Ok(node) => Value::Tensor(Tensor { node, fields: Some(fields.into()) }),
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields: Some(fields.into()) }),
             Err(e) => self.type_error(e, span),
         }
     }

@@ -1,23 +1,22 @@
-//! Calls: arguments bound to parameters by position and name, types unified, bodies elaborated under their path.
+//! Calls: arguments bound to parameters by position and name, types unified, bodies elaborated
+//! under their path.
 
-use super::elab::{Elab, Frame, MAX_CALLS, Scope};
-use super::value::{Callee, Given, Partial, Value, counted, nearest};
-use crate::graph::AxisId;
+use super::elaborator::{Elaborator, MAX_CALLS};
+use super::scope::{NameScope, NamedAxis};
+use super::value::{ArgumentValue, Callee, ExprValue, PartialApplication, PartialArgument, counted, nearest};
+use super::walk::CallFrame;
 use din_grammar::ast::{self, Argument, Expr, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
-/// Stands for the axis of an argument whose fault has been reported.
-pub(super) const LOST_AXIS: AxisId = AxisId(u32::MAX);
-
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     pub fn call(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         e: &'a Expr,
         callee: &'a Expr,
         arguments: &'a [Argument],
-    ) -> Value<'a> {
+    ) -> ExprValue<'a> {
         if let ExprKind::Name(name) = &callee.kind
             && matches!(name.as_str(), "normal" | "uniform" | "glorot" | "fan_in")
             && scope.find(name).is_none()
@@ -29,35 +28,32 @@ impl<'a> Elab<'a> {
             );
         }
         let function = self.expr(scope, callee);
-        let length =
-            matches!(&function, Value::Function(f) if matches!(**f, Callee::Builtin(super::value::Builtin::Length)));
-        let mut given = Vec::with_capacity(arguments.len());
+        let length = matches!(&function, ExprValue::Function(f) if matches!(**f, Callee::Builtin(super::value::Builtin::Length)));
+        let mut given: Vec<PartialArgument<'a>> = Vec::with_capacity(arguments.len());
         for argument in arguments {
+            let span = argument.span;
             if length
                 && argument.is_plain()
                 && let ExprKind::Name(name) = &argument.value.kind
-                && let Some(axis) = scope.axis(name)
+                && let Some(named) = scope.axis(name)
             {
-                let lost = axis == LOST_AXIS;
-                let value = if lost { Value::Poison } else { Value::Nothing };
-                let over = (!lost).then_some(axis);
-                given.push(Given { name: None, value: Some(value), over, span: argument.span });
+                let over = named.axis;
+                let value = if over.is_some() { ExprValue::Nothing } else { ExprValue::Poison };
+                given.push(PartialArgument::Given(ArgumentValue { name: None, value, over, span }));
                 continue;
             }
             let value = match argument.value.kind {
                 ExprKind::Hole => None,
                 _ => Some(self.expr(scope, &argument.value)),
             };
-            if let Some(axis) = &argument.over
-                && scope.axis(&axis.name) == Some(LOST_AXIS)
-            {
-                given.push(Given { name: None, value: Some(Value::Poison), over: None, span: argument.span });
-                continue;
-            }
             let over = match &argument.over {
                 None => None,
                 Some(axis) => match scope.axis(&axis.name) {
-                    Some(axis) => Some(axis),
+                    Some(NamedAxis { axis: Some(axis), .. }) => Some(axis),
+                    Some(NamedAxis { axis: None, .. }) => {
+                        given.push(PartialArgument::Given(ArgumentValue::poison(span)));
+                        continue;
+                    }
                     None => {
                         let mut d = Diagnostic::error(
                             "E0314",
@@ -65,33 +61,41 @@ impl<'a> Elab<'a> {
                             axis.span,
                             "not an axis",
                         );
-                        let known: Vec<&str> = scope.axes.iter().map(|a| a.0).collect();
+                        let known: Vec<&str> = scope.axes.iter().map(|a| a.name).collect();
                         d.help = Some(match nearest(&axis.name, known.iter().copied()) {
                             Some(near) => format!("did you mean `{near}`?"),
                             None if known.is_empty() => "axes come from sequences: `fn f(x: s => [d])`".into(),
                             None => format!("axes here: {}", super::load::listed(&known)),
                         });
                         self.report(d);
-                        given.push(Given { name: None, value: Some(Value::Poison), over: None, span: argument.span });
+                        given.push(PartialArgument::Given(ArgumentValue::poison(span)));
                         continue;
                     }
                 },
             };
-            given.push(Given { name: argument.name.as_ref(), value, over, span: argument.span });
+            let name = argument.name.as_ref();
+            given.push(match value {
+                Some(value) => PartialArgument::Given(ArgumentValue { name, value, over, span }),
+                None => PartialArgument::Hole { name, over, span },
+            });
         }
         match function {
-            Value::Poison => Value::Poison,
-            Value::Function(f) => {
-                if given.iter().any(|g| g.value.is_none()) {
-                    return self.partial(f, given, e.span);
+            ExprValue::Poison => ExprValue::Poison,
+            ExprValue::Function(f) => {
+                let mut complete = Vec::with_capacity(given.len());
+                for argument in &given {
+                    match argument {
+                        PartialArgument::Given(argument) => complete.push(argument.clone()),
+                        PartialArgument::Hole { .. } => return self.partial(f, given, e.span),
+                    }
                 }
                 if let Callee::Builtin(b) = *f
                     && b == super::value::Builtin::Concat
                 {
                     let labels: Vec<Option<&'a str>> = arguments.iter().map(|a| label(&a.value)).collect();
-                    return self.concat(&given, &labels, e.span);
+                    return self.concat(&complete, &labels, e.span);
                 }
-                self.apply(&f, given, e.span)
+                self.apply(&f, complete, e.span)
             }
             other => {
                 let found = self.describe(&other);
@@ -103,10 +107,12 @@ impl<'a> Elab<'a> {
         }
     }
 
-    fn partial(&mut self, callee: Rc<Callee<'a>>, arguments: Vec<Given<'a>>, span: Span) -> Value<'a> {
+    fn partial(&mut self, callee: Rc<Callee<'a>>, arguments: Vec<PartialArgument<'a>>, span: Span) -> ExprValue<'a> {
         if let Callee::Defined { function, .. } = &*callee {
-            for g in &arguments {
-                if let Some(name) = g.name
+            for argument in &arguments {
+                let (PartialArgument::Given(ArgumentValue { name, .. }) | PartialArgument::Hole { name, .. }) =
+                    argument;
+                if let Some(name) = name
                     && !function.parameters.iter().any(|p| p.name.name == name.name)
                 {
                     return self.unknown_argument(function, name);
@@ -116,10 +122,10 @@ impl<'a> Elab<'a> {
                 return self.too_many(&function.name.name, function.parameters.len(), arguments.len(), span);
             }
         }
-        Value::Function(Rc::new(Callee::Partial(Partial { callee, arguments })))
+        ExprValue::Function(Rc::new(Callee::Partial(PartialApplication { callee, arguments })))
     }
 
-    fn unknown_argument(&mut self, function: &'a ast::Function, name: &ast::Ident) -> Value<'a> {
+    fn unknown_argument(&mut self, function: &'a ast::Function, name: &ast::Ident) -> ExprValue<'a> {
         let known: Vec<&str> = function.parameters.iter().map(|p| p.name.name.as_str()).collect();
         let mut d = Diagnostic::error(
             "E0208",
@@ -135,7 +141,7 @@ impl<'a> Elab<'a> {
         self.fault(d)
     }
 
-    fn too_many(&mut self, name: &str, most: usize, found: usize, span: Span) -> Value<'a> {
+    fn too_many(&mut self, name: &str, most: usize, found: usize, span: Span) -> ExprValue<'a> {
         self.fault(
             Diagnostic::error("E0210", format!("too many arguments for `{name}`"), span, counted(found, "argument"))
                 .note(format!("expected at most {}\nfound {found}", counted(most, "argument"))),
@@ -143,53 +149,52 @@ impl<'a> Elab<'a> {
     }
 
     /// Calls `callee` with complete arguments.
-    pub fn apply(&mut self, callee: &Rc<Callee<'a>>, given: Vec<Given<'a>>, span: Span) -> Value<'a> {
+    pub fn apply(&mut self, callee: &Rc<Callee<'a>>, given: Vec<ArgumentValue<'a>>, span: Span) -> ExprValue<'a> {
         match &**callee {
             Callee::Builtin(b) => self.builtin(*b, given, span),
             Callee::Table(t) => self.table_call(*t, &given, span),
             Callee::Family(f) => self.family_call(*f, &given, span),
             Callee::Partial(p) => {
                 let mut rest = given.into_iter().peekable();
-                let mut all: Vec<Given<'a>> = Vec::new();
-                for fixed in &p.arguments {
-                    let mut argument = fixed.clone();
-                    if argument.value.is_none() {
-                        match rest.next_if(|g| g.name.is_none()) {
-                            Some(g) if argument.over.is_some() && g.over.is_some() => {
-                                return self.fault(
-                                    Diagnostic::error(
-                                        "E0314",
-                                        format!("the axis of `{}` is given already", callee.name()),
-                                        g.span,
-                                        "a second axis",
-                                    )
-                                    .label(fixed.span, "the first is given here")
-                                    .help("remove one of them"),
-                                );
-                            }
-                            Some(g) => {
-                                argument.over = argument.over.or(g.over);
-                                (argument.value, argument.span) = (g.value, g.span);
-                            }
-                            None => {
-                                let holes = p.arguments.iter().filter(|a| a.value.is_none()).count();
-                                return self.fault(
-                                    Diagnostic::error(
-                                        "E0209",
-                                        format!("an argument of `{}` is missing", callee.name()),
-                                        span,
-                                        "leaves `_` open",
-                                    )
-                                    .label(fixed.span, "left open here")
-                                    .note(format!("expected {}", counted(holes, "argument"))),
-                                );
-                            }
+                let mut all: Vec<ArgumentValue<'a>> = Vec::new();
+                let holes = p.holes();
+                for argument in &p.arguments {
+                    let (name, over, hole) = match argument {
+                        PartialArgument::Given(argument) => {
+                            all.push(argument.clone());
+                            continue;
+                        }
+                        &PartialArgument::Hole { name, over, span } => (name, over, span),
+                    };
+                    match rest.next_if(|g| g.name.is_none()) {
+                        Some(g) if over.is_some() && g.over.is_some() => {
+                            return self.fault(
+                                Diagnostic::error(
+                                    "E0314",
+                                    format!("the axis of `{}` is given already", callee.name()),
+                                    g.span,
+                                    "a second axis",
+                                )
+                                .label(hole, "the first is given here")
+                                .help("remove one of them"),
+                            );
+                        }
+                        Some(g) => all.push(ArgumentValue { name, over: over.or(g.over), ..g }),
+                        None => {
+                            return self.fault(
+                                Diagnostic::error(
+                                    "E0209",
+                                    format!("an argument of `{}` is missing", callee.name()),
+                                    span,
+                                    "leaves `_` open",
+                                )
+                                .label(hole, "left open here")
+                                .note(format!("expected {}", counted(holes, "argument"))),
+                            );
                         }
                     }
-                    all.push(argument);
                 }
                 if let Some(extra) = rest.peek().filter(|g| g.name.is_none()) {
-                    let holes = p.arguments.iter().filter(|a| a.value.is_none()).count();
                     let d = Diagnostic::error(
                         "E0210",
                         format!("too many arguments for `{}`", callee.name()),
@@ -204,16 +209,16 @@ impl<'a> Elab<'a> {
             }
             Callee::Layer { path, inner } => {
                 let key = path.join(".");
-                let calls = self.run.layer_calls.entry(key.clone()).or_insert(0);
+                let calls = self.walk.layer_calls.entry(key.clone()).or_insert(0);
                 *calls += 1;
                 let call = *calls;
-                let outer = std::mem::replace(&mut self.path, path.clone());
-                let named = std::mem::replace(&mut self.named, true);
-                self.layers.push((key, call));
+                let outer = std::mem::replace(&mut self.walk.path, path.clone());
+                let named = std::mem::replace(&mut self.walk.named, true);
+                self.walk.layers.push((key, call));
                 let value = self.apply(inner, given, span);
-                self.layers.pop();
-                self.path = outer;
-                self.named = named;
+                self.walk.layers.pop();
+                self.walk.path = outer;
+                self.walk.named = named;
                 value
             }
             Callee::Defined { module, function } => self.instantiate(*module, function, given, span),
@@ -225,10 +230,10 @@ impl<'a> Elab<'a> {
         &mut self,
         module: usize,
         function: &'a ast::Function,
-        given: Vec<Given<'a>>,
+        given: Vec<ArgumentValue<'a>>,
         span: Span,
-    ) -> Value<'a> {
-        if self.frames.len() >= MAX_CALLS {
+    ) -> ExprValue<'a> {
+        if self.walk.frames.len() >= MAX_CALLS {
             self.report(
                 Diagnostic::error(
                     "E0701",
@@ -239,24 +244,24 @@ impl<'a> Elab<'a> {
                 .help("a function cannot call itself without end; repeat with `for`"),
             );
             self.exhaust();
-            return Value::Poison;
+            return ExprValue::Poison;
         }
         let Some(arguments) = self.arrange(&function.name, &function.parameters, given, span) else {
-            return Value::Poison;
+            return ExprValue::Poison;
         };
-        let mut scope = Scope::new(module, Some(&function.name.name));
+        let mut scope = NameScope::new(module, Some(&function.name.name));
         for (parameter, given) in function.parameters.iter().zip(arguments) {
             let (value, at) = match given {
-                Some(g) => (g.value.unwrap_or(Value::Poison), g.span),
-                None => match &parameter.default {
-                    Some(default) => (self.expr(&mut scope, default), default.span),
-                    None => (Value::Poison, span),
-                },
+                Some(g) => (g.value, g.span),
+                None => {
+                    let default = parameter.default.as_ref().expect("`arrange` demands an argument without a default");
+                    (self.expr(&mut scope, default), default.span)
+                }
             };
             let value = self.conform(&mut scope, &function.name.name, parameter, value, at);
             // `fn f(x: [n], n: int)`: the number must be the size.
             let size = scope.dimensions.iter().find(|d| d.name == parameter.name.name).and_then(|d| d.size);
-            if let (Some(size), Value::Number(n)) = (size, &value)
+            if let (Some(size), ExprValue::Number(n)) = (size, &value)
                 && *n != size as f64
             {
                 let what =
@@ -269,15 +274,15 @@ impl<'a> Elab<'a> {
             }
             scope.bind(&parameter.name.name, value, parameter.name.span);
         }
-        let name = if self.named { None } else { Some(function.name.name.clone()) };
-        self.frames.push(Frame { name: function.name.name.clone(), call: span });
+        let name = if self.walk.named { None } else { Some(function.name.name.clone()) };
+        self.walk.frames.push(CallFrame { name: function.name.name.clone(), call: span });
         let value = self.under(name, false, |me| {
             let value = me.block(&mut scope, &function.body);
             me.check_states(&scope);
             value
         });
         let value = self.conform_result(&mut scope, function, value);
-        self.frames.pop();
+        self.walk.frames.pop();
         value
     }
 
@@ -295,17 +300,17 @@ impl<'a> Elab<'a> {
     pub fn arrange(
         &mut self,
         name: &'a ast::Ident,
-        parameters: &'a [ast::Parameter],
-        given: Vec<Given<'a>>,
+        parameters: &'a [ast::ParameterDecl],
+        given: Vec<ArgumentValue<'a>>,
         span: Span,
-    ) -> Option<Vec<Option<Given<'a>>>> {
-        let mut slots: Vec<Option<Given<'a>>> = parameters.iter().map(|_| None).collect();
+    ) -> Option<Vec<Option<ArgumentValue<'a>>>> {
+        let mut slots: Vec<Option<ArgumentValue<'a>>> = parameters.iter().map(|_| None).collect();
         let count = given.len();
         let mut position = 0;
         let mut fine = true;
         for g in given {
             if let Some(over) = g.over {
-                let axis = self.graph.axis(over).name.clone();
+                let axis = self.walk.graph.axis(over).name.clone();
                 self.report(
                     Diagnostic::error(
                         "E0314",

@@ -1,8 +1,8 @@
 //! Types of parameters and results: what an argument may be, sizes and axes unified.
 
-use super::call::LOST_AXIS;
-use super::elab::{Dimension, Elab, Scope};
-use super::value::{Tensor, Value};
+use super::elaborator::Elaborator;
+use super::scope::{NameScope, NamedAxis, SizeBinding};
+use super::value::{ExprValue, Tensor};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 
@@ -54,23 +54,23 @@ impl TypeWord {
     }
 
     /// Whether the value is of the type; a faulty value is of every type.
-    fn holds(self, value: &Value<'_>) -> bool {
-        let number = |fits: fn(f64) -> bool| matches!(value, Value::Number(n) if fits(*n));
+    fn holds(self, value: &ExprValue<'_>) -> bool {
+        let number = |fits: fn(f64) -> bool| matches!(value, ExprValue::Number(n) if fits(*n));
         let right = match self {
             TypeWord::Int => number(|n| n.fract() == 0.0),
             TypeWord::Number => number(|_| true),
             TypeWord::NonNegative => number(|n| n >= 0.0),
             TypeWord::Positive => number(|n| n as f32 > 0.0),
             TypeWord::Fraction => number(|n| n >= 0.0 && (n as f32) < 1.0),
-            TypeWord::List => matches!(value, Value::List(_)),
-            TypeWord::Bool => matches!(value, Value::Bool(_)),
-            TypeWord::Function => matches!(value, Value::Function(_)),
-            TypeWord::Text => matches!(value, Value::Text(_)),
-            TypeWord::Prediction => matches!(value, Value::Prediction(_)),
+            TypeWord::List => matches!(value, ExprValue::List(_)),
+            TypeWord::Bool => matches!(value, ExprValue::Bool(_)),
+            TypeWord::Function => matches!(value, ExprValue::Function(_)),
+            TypeWord::Text => matches!(value, ExprValue::Text(_)),
+            TypeWord::Prediction => matches!(value, ExprValue::Prediction(_)),
             // Keys are arguments of metrics alone, which do not come by here.
             TypeWord::Key => false,
         };
-        right || matches!(value, Value::Poison)
+        right || matches!(value, ExprValue::Poison)
     }
 
     /// What a value of the type is called in messages.
@@ -91,16 +91,16 @@ impl TypeWord {
     }
 }
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Checks an argument against the type of its parameter, binding sizes and axes.
     pub fn conform(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         function: &str,
-        parameter: &'a ast::Parameter,
-        value: Value<'a>,
+        parameter: &'a ast::ParameterDecl,
+        value: ExprValue<'a>,
         at: Span,
-    ) -> Value<'a> {
+    ) -> ExprValue<'a> {
         let name = &parameter.name.name;
         let Some(ty) = &parameter.ty else {
             // Without a type the default says which kind it is.
@@ -117,21 +117,25 @@ impl<'a> Elab<'a> {
         };
         match &ty.kind {
             ast::TypeKind::Named(kind) => {
-                let Some(word) = self.type_word(kind) else { return Value::Poison };
+                let Some(word) = self.type_word(kind) else { return ExprValue::Poison };
                 self.kind(function, parameter, word, value, at)
             }
             ast::TypeKind::Shape(dimensions) => {
-                let Some(t) = self.tensor_argument(scope, dimensions, value, at) else { return Value::Poison };
-                if self.unify(scope, function, name, dimensions, &t, at) { Value::Tensor(t) } else { Value::Poison }
+                let Some(t) = self.tensor_argument(scope, dimensions, value, at) else { return ExprValue::Poison };
+                if self.unify(scope, function, name, dimensions, &t, at) {
+                    ExprValue::Tensor(t)
+                } else {
+                    ExprValue::Poison
+                }
             }
             ast::TypeKind::Ragged { axis, element } => {
                 let Some(t) = self.tensor_argument(scope, element, value, at) else {
                     self.lost_axis(scope, axis, at);
-                    return Value::Poison;
+                    return ExprValue::Poison;
                 };
-                let varies = self.graph.node(t.node).axis;
-                let found_axis = self.graph.axes.on_samples(varies);
-                if !self.graph.axes.is_ragged(varies) {
+                let varies = self.walk.graph.node(t.node).axis;
+                let found_axis = self.walk.graph.axes.on_samples(varies);
+                if !self.walk.graph.axes.is_ragged(varies) {
                     let found = self.describe_tensor(&t);
                     self.lost_axis(scope, axis, at);
                     return self.fault(
@@ -146,9 +150,9 @@ impl<'a> Elab<'a> {
                         .help("give it `embed(…)` of a `sequence`"),
                     );
                 }
-                match scope.axes.iter().find(|a| a.0 == axis.name).copied() {
-                    None => scope.axes.push((&axis.name, found_axis, at)),
-                    Some((_, first, first_at)) if first != found_axis && first != LOST_AXIS => {
+                match scope.axis(&axis.name) {
+                    None => scope.axes.push(NamedAxis { name: &axis.name, axis: Some(found_axis), span: at }),
+                    Some(NamedAxis { axis: Some(first), span: first_at, .. }) if first != found_axis => {
                         let (a, b) = (self.axis_text(first), self.axis_text(found_axis));
                         return self.fault(
                             Diagnostic::error(
@@ -162,7 +166,11 @@ impl<'a> Elab<'a> {
                     }
                     Some(_) => {}
                 }
-                if self.unify(scope, function, name, element, &t, at) { Value::Tensor(t) } else { Value::Poison }
+                if self.unify(scope, function, name, element, &t, at) {
+                    ExprValue::Tensor(t)
+                } else {
+                    ExprValue::Poison
+                }
             }
         }
     }
@@ -207,18 +215,19 @@ impl<'a> Elab<'a> {
     }
 
     /// The axis of a faulty argument: known, and poison.
-    pub fn lost_axis(&mut self, scope: &mut Scope<'a>, axis: &'a ast::Ident, at: Span) {
-        if !scope.axes.iter().any(|a| a.0 == axis.name) {
-            scope.axes.push((&axis.name, LOST_AXIS, at));
+    pub fn lost_axis(&mut self, scope: &mut NameScope<'a>, axis: &'a ast::Ident, at: Span) {
+        if scope.axis(&axis.name).is_none() {
+            scope.axes.push(NamedAxis { name: &axis.name, axis: None, span: at });
         }
     }
 
-    /// A tensor for a shape; where the argument is faulty its sizes are unknown and nothing more is said of them.
+    /// The argument of a parameter with a shape. If it is faulty, the sizes that the shape names are
+    /// unknown, and nothing more is reported of them.
     pub fn tensor_argument(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         dimensions: &'a [ast::Dimension],
-        value: Value<'a>,
+        value: ExprValue<'a>,
         at: Span,
     ) -> Option<Tensor> {
         let tensor = self.tensor(value, at);
@@ -227,7 +236,7 @@ impl<'a> Elab<'a> {
                 if let ast::Dimension::Name(n) = d
                     && !scope.dimensions.iter().any(|k| k.name == n.name)
                 {
-                    scope.dimensions.push(Dimension { name: &n.name, size: None, span: at });
+                    scope.dimensions.push(SizeBinding { name: &n.name, size: None, span: at });
                 }
             }
         }
@@ -236,14 +245,14 @@ impl<'a> Elab<'a> {
 
     pub fn unify(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         function: &str,
         name: &str,
         dimensions: &'a [ast::Dimension],
         t: &Tensor,
         at: Span,
     ) -> bool {
-        let shape = self.graph.node(t.node).shape.0.clone();
+        let shape = self.walk.graph.node(t.node).shape.0.clone();
         let found = self.describe_tensor(t);
         if shape.len() != dimensions.len() {
             let d =
@@ -255,12 +264,12 @@ impl<'a> Elab<'a> {
             let (wanted, origin) = match dimension {
                 ast::Dimension::Size { value, span } => (*value as usize, Some((span, "the size is fixed here"))),
                 ast::Dimension::Name(n) => match scope.dimensions.iter().find(|d| d.name == n.name) {
-                    Some(Dimension { size: None, .. }) => continue,
-                    Some(Dimension { size: Some(s), span, .. }) => (*s, Some((span, "the size comes from here"))),
-                    None => match scope.find(&n.name).map(|b| b.bound.clone()) {
-                        Some(super::elab::Bound::Value(Value::Number(s))) => (s as usize, None),
+                    Some(SizeBinding { size: None, .. }) => continue,
+                    Some(SizeBinding { size: Some(s), span, .. }) => (*s, Some((span, "the size comes from here"))),
+                    None => match scope.find(&n.name).map(|b| b.referent.clone()) {
+                        Some(super::scope::Referent::Value(ExprValue::Number(s))) => (s as usize, None),
                         _ => {
-                            scope.dimensions.push(Dimension { name: &n.name, size: Some(size), span: at });
+                            scope.dimensions.push(SizeBinding { name: &n.name, size: Some(size), span: at });
                             continue;
                         }
                     },
@@ -287,11 +296,11 @@ impl<'a> Elab<'a> {
     pub fn kind(
         &mut self,
         function: &str,
-        parameter: &'a ast::Parameter,
+        parameter: &'a ast::ParameterDecl,
         word: TypeWord,
-        value: Value<'a>,
+        value: ExprValue<'a>,
         at: Span,
-    ) -> Value<'a> {
+    ) -> ExprValue<'a> {
         if word.holds(&value) {
             return value;
         }
@@ -310,12 +319,12 @@ impl<'a> Elab<'a> {
 
     pub fn conform_result(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         function: &'a ast::Function,
-        value: Value<'a>,
-    ) -> Value<'a> {
+        value: ExprValue<'a>,
+    ) -> ExprValue<'a> {
         let Some(ty) = &function.result else {
-            if matches!(value, Value::Nothing) {
+            if matches!(value, ExprValue::Nothing) {
                 return self.fault(
                     Diagnostic::error(
                         "E0318",
@@ -328,18 +337,16 @@ impl<'a> Elab<'a> {
             }
             return value;
         };
-        if matches!(value, Value::Poison) {
+        if matches!(value, ExprValue::Poison) {
             return value;
         }
         let at = function.body.value.as_ref().map_or(function.name.span, |v| v.span);
         let dimensions = match &ty.kind {
             ast::TypeKind::Shape(d) => d,
             ast::TypeKind::Ragged { axis, element } => {
-                let wanted = scope.axis(&axis.name);
-                if let Value::Tensor(t) = &value
-                    && wanted.is_some_and(|w| {
-                        w != LOST_AXIS && w != self.graph.axes.on_samples(self.graph.node(t.node).axis)
-                    })
+                let wanted = scope.axis(&axis.name).and_then(|named| named.axis);
+                if let ExprValue::Tensor(t) = &value
+                    && wanted.is_some_and(|w| w != self.walk.graph.axes.on_samples(self.walk.graph.node(t.node).axis))
                 {
                     let found = self.describe_tensor(t);
                     return self.fault(
@@ -355,7 +362,7 @@ impl<'a> Elab<'a> {
                 element
             }
             ast::TypeKind::Named(word) => {
-                let Some(word) = self.type_word(word) else { return Value::Poison };
+                let Some(word) = self.type_word(word) else { return ExprValue::Poison };
                 if word.holds(&value) {
                     return value;
                 }
@@ -372,14 +379,14 @@ impl<'a> Elab<'a> {
                 );
             }
         };
-        let Some(t) = self.tensor(value, at) else { return Value::Poison };
-        let shape = self.graph.node(t.node).shape.0.clone();
+        let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
+        let shape = self.walk.graph.node(t.node).shape.0.clone();
         let known = |d: &ast::Dimension| match d {
             ast::Dimension::Size { value, .. } => Some(*value as usize),
             ast::Dimension::Name(n) => match scope.dimensions.iter().find(|k| k.name == n.name) {
                 Some(k) => k.size,
-                None => match scope.find(&n.name).map(|b| &b.bound) {
-                    Some(super::elab::Bound::Value(Value::Number(s))) => Some(*s as usize),
+                None => match scope.find(&n.name).map(|b| &b.referent) {
+                    Some(super::scope::Referent::Value(ExprValue::Number(s))) => Some(*s as usize),
                     _ => None,
                 },
             },
@@ -387,7 +394,7 @@ impl<'a> Elab<'a> {
         let wanted: Vec<Option<usize>> = dimensions.iter().map(known).collect();
         let fits = wanted.len() == shape.len() && wanted.iter().zip(&shape).all(|(w, s)| w.is_none_or(|w| w == *s));
         if fits {
-            return Value::Tensor(t);
+            return ExprValue::Tensor(t);
         }
         let expected: Vec<String> = wanted.iter().map(|w| w.map_or("_".into(), |w| w.to_string())).collect();
         let found = self.describe_tensor(&t);

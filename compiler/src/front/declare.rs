@@ -1,84 +1,18 @@
-//! Declarations of a model: hyper-parameters, features, sequences, labels, keys and embedding tables.
+//! Declarations of a model: hyper-parameters, features, sequences, labels, keys and embedding
+//! tables.
 
-use super::elab::{Bound, Elab, Scope};
+use super::declarations::FeatureGroup;
+use super::elaborator::Elaborator;
 use super::load::listed;
-use super::value::{Value, nearest};
-use crate::graph::GroupId;
+use super::scope::{NameScope, NamedAxis, Referent};
+use super::value::{ExprValue, nearest};
 use din_grammar::ast::{self, FeatureKindName, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Requests, Schema, Sequence, Table};
-use rustc_hash::FxHashSet;
+use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Requests, Sequence};
 
-#[derive(Clone, Debug)]
-pub(super) struct Group<'a> {
-    pub name: &'a str,
-    pub span: Span,
-    /// Indices of its features in the schema.
-    pub features: std::ops::Range<usize>,
-}
-
-/// How the network reads a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TableReader {
-    /// By its own name, and by `embed` where it is the only table of a feature.
-    Name,
-    /// By the name of its family (an index), and by `embed` as above.
-    Family(usize),
-    /// By `embed` alone: the table of a `for each of` without a name.
-    Embed,
-}
-
-/// The tables of `embedding wide [1] for each of user, ad`.
-#[derive(Clone, Debug)]
-pub(super) struct Family<'a> {
-    pub name: &'a str,
-    pub span: Span,
-    /// Feature and table, in the order of the groups and their fields.
-    pub tables: Vec<(usize, usize)>,
-}
-
-/// What the walk knows before the first `let`.
-#[derive(Default)]
-pub(super) struct Declarations<'a> {
-    pub schema: Schema,
-    pub groups: Vec<Group<'a>>,
-    pub feature_spans: Vec<Span>,
-    pub label_spans: Vec<Span>,
-    pub tables: Vec<Table>,
-    pub table_spans: Vec<Span>,
-    /// How the network reads each table.
-    pub table_readers: Vec<TableReader>,
-    pub families: Vec<Family<'a>>,
-    /// The options of each table that training reads.
-    pub table_settings: Vec<Vec<&'a ast::Setting>>,
-    /// Tables by feature.
-    pub tables_of: Vec<Vec<usize>>,
-    /// Some table was faulty: a feature without one may be its.
-    pub poisoned_tables: bool,
-    pub hypers: Vec<(String, f64, Span)>,
-    pub used_features: FxHashSet<usize>,
-    pub used_tables: FxHashSet<usize>,
-}
-
-impl Declarations<'_> {
-    /// The group that declares the feature.
-    pub fn group_of(&self, feature: usize) -> GroupId {
-        let group = self.groups.iter().position(|g| g.features.contains(&feature));
-        GroupId(group.expect("every feature is declared in a group") as u32)
-    }
-}
-
-/// What kind of column a name is bound to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ColumnKind {
-    Integers,
-    Strings,
-    Numbers,
-}
-
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Reads all declarations of the model into `declarations`, and binds their names.
-    pub fn declare(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
+    pub fn declare(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
         self.hypers(scope, model, sets);
         let common = self.common_groups(model);
         for member in &model.members {
@@ -93,7 +27,15 @@ impl<'a> Elab<'a> {
                     self.label(scope, name, kind, column.as_ref(), missing.as_ref());
                 }
                 MemberKind::Key { name, kind, column } => self.key(scope, name, kind, column.as_ref()),
-                _ => {}
+                MemberKind::Embedding(_)
+                | MemberKind::Hyper { .. }
+                | MemberKind::Let(_)
+                | MemberKind::Layer(_)
+                | MemberKind::Predict { .. }
+                | MemberKind::Train(_)
+                | MemberKind::Report { .. }
+                | MemberKind::Assert { .. }
+                | MemberKind::Common { .. } => {}
             }
         }
         self.requests(model);
@@ -108,7 +50,7 @@ impl<'a> Elab<'a> {
     }
 
     /// Binds a name of the model; refuses one that is taken, by the model or by an import.
-    pub fn claim(&mut self, scope: &mut Scope<'a>, name: &'a ast::Ident, bound: Bound<'a>) -> bool {
+    pub fn claim(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, bound: Referent<'a>) -> bool {
         let imported = self.modules[scope.module].names.get(&name.name).map(|d| d.span);
         let first = scope.find(&name.name).map(|b| b.span).or(imported);
         if let Some(first) = first {
@@ -123,7 +65,7 @@ impl<'a> Elab<'a> {
         true
     }
 
-    fn hypers(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
+    fn hypers(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
         let mut known: Vec<&str> = Vec::new();
         for member in &model.members {
             let MemberKind::Hyper { name, default, space } = &member.kind else { continue };
@@ -151,9 +93,11 @@ impl<'a> Elab<'a> {
                     }
                 }
             }
-            let bound = value.map_or(Value::Poison, Value::Number);
-            if self.claim(scope, name, Bound::Value(bound)) {
-                self.declarations.hypers.push((name.name.clone(), value.unwrap_or(0.0), name.span));
+            let bound = value.map_or(ExprValue::Poison, ExprValue::Number);
+            if self.claim(scope, name, Referent::Value(bound))
+                && let Some(value) = value
+            {
+                self.declarations.hypers.push((name.name.clone(), value, name.span));
             }
         }
         for (name, _, span) in sets {
@@ -176,7 +120,7 @@ impl<'a> Elab<'a> {
     }
 
     /// `in log(1e-4, 1e-2)`, `in linear(0, 1)`, `in [16, 32]`
-    fn space(&mut self, scope: &mut Scope<'a>, name: &ast::Ident, n: f64, at: Span, space: &'a ast::Expr) {
+    fn space(&mut self, scope: &mut NameScope<'a>, name: &ast::Ident, n: f64, at: Span, space: &'a ast::Expr) {
         let (word, items, span): (&str, Vec<&'a ast::Expr>, Span) = match &space.kind {
             ast::ExprKind::List(items) => ("list", items.iter().collect(), space.span),
             ast::ExprKind::Call { callee, arguments } => match &callee.kind {
@@ -276,15 +220,15 @@ impl<'a> Elab<'a> {
 
     fn group(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         name: &'a ast::Ident,
-        keep: Option<&'a ast::Keep>,
+        keep: Option<&'a ast::KeepDecl>,
         sequence: bool,
         common: bool,
         fields: &'a [ast::FeatureField],
     ) {
         let index = self.declarations.groups.len();
-        let fresh = self.claim(scope, name, Bound::Value(Value::Group(index)));
+        let fresh = self.claim(scope, name, Referent::Value(ExprValue::Group(index)));
         let axis = sequence.then_some(self.declarations.schema.sequences.len() as u32);
         if sequence {
             if let Some(keep) = keep
@@ -305,12 +249,12 @@ impl<'a> Elab<'a> {
             });
             if fresh {
                 let axis = crate::graph::AxisId(1 + self.declarations.schema.sequences.len() as u32);
-                scope.axes.push((&name.name, axis, name.span));
+                scope.axes.push(NamedAxis { name: &name.name, axis: Some(axis), span: name.span });
             }
         }
         let start = self.declarations.schema.features.len();
         // Its name is bound: what the fields say may name it.
-        self.declarations.groups.push(Group { name: &name.name, span: name.span, features: start..start });
+        self.declarations.groups.push(FeatureGroup { name: &name.name, span: name.span, features: start..start });
         if fields.is_empty() {
             let d = Diagnostic::error("E0411", format!("group `{}` has no fields", name.name), name.span, "empty");
             self.report(d.help("add a field, or remove the group"));
@@ -351,7 +295,7 @@ impl<'a> Elab<'a> {
         self.declarations.groups[index].features.end = self.declarations.schema.features.len();
     }
 
-    fn feature_kind(&mut self, scope: &mut Scope<'a>, kind: &'a ast::FeatureKind) -> Option<FeatureKind> {
+    fn feature_kind(&mut self, scope: &mut NameScope<'a>, kind: &'a ast::FeatureKindDecl) -> Option<FeatureKind> {
         match &kind.kind {
             FeatureKindName::Category { size, clip, key } => {
                 let key_type = match key {
@@ -412,7 +356,7 @@ impl<'a> Elab<'a> {
 
     fn label(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         name: &'a ast::Ident,
         kind: &'a ast::Ident,
         column: Option<&'a ast::Ident>,
@@ -440,7 +384,7 @@ impl<'a> Elab<'a> {
         });
         let index = self.declarations.schema.labels.len();
         let location = self.location(name.span);
-        if self.claim(scope, name, Bound::Label(index)) {
+        if self.claim(scope, name, Referent::Label(index)) {
             self.declarations.schema.labels.push(Label {
                 name: name.name.clone(),
                 column: column.unwrap_or(name).name.clone(),
@@ -453,7 +397,7 @@ impl<'a> Elab<'a> {
 
     fn key(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         name: &'a ast::Ident,
         kind: &'a ast::Ident,
         column: Option<&'a ast::Ident>,
@@ -461,102 +405,9 @@ impl<'a> Elab<'a> {
         let Some(kind) = self.key_type(kind) else { return };
         let index = self.declarations.schema.keys.len();
         let location = self.location(name.span);
-        if self.claim(scope, name, Bound::Key(index)) {
+        if self.claim(scope, name, Referent::Key(index)) {
             let column = column.unwrap_or(name).name.clone();
             self.declarations.schema.keys.push(Key { name: name.name.clone(), column, kind, location });
         }
-    }
-
-    /// A column has one kind, and a label's column is no feature.
-    fn columns(&mut self, model: &'a ast::Model) {
-        let mut seen: Vec<(&'a str, ColumnKind, bool, Span)> = Vec::new();
-        let mut labels: Vec<(&'a str, Span)> = Vec::new();
-        let mut keys: Vec<Span> = Vec::new();
-        for member in &model.members {
-            match &member.kind {
-                MemberKind::Features { fields, .. } | MemberKind::Sequence { fields, .. } => {
-                    let list = matches!(member.kind, MemberKind::Sequence { .. });
-                    for f in fields {
-                        let kind = match &f.kind.kind {
-                            FeatureKindName::Category { key: Some(k), .. } if k.name == "string" => ColumnKind::Strings,
-                            FeatureKindName::Category { .. } => ColumnKind::Integers,
-                            FeatureKindName::Number { width } => {
-                                let list = list || width.is_some();
-                                self.column(&mut seen, &f.column, &f.name, ColumnKind::Numbers, list);
-                                continue;
-                            }
-                            FeatureKindName::Other(_) => continue,
-                        };
-                        self.column(&mut seen, &f.column, &f.name, kind, list);
-                    }
-                }
-                MemberKind::Key { name, kind, column } => {
-                    let kind = if kind.name == "string" { ColumnKind::Strings } else { ColumnKind::Integers };
-                    keys.push(column.as_ref().unwrap_or(name).span);
-                    self.column(&mut seen, column, name, kind, false);
-                }
-                MemberKind::Label { name, column, .. } => {
-                    let at = column.as_ref().unwrap_or(name);
-                    labels.push((&at.name, at.span));
-                }
-                _ => {}
-            }
-        }
-        for (i, (name, span)) in labels.iter().enumerate() {
-            if let Some(first) = seen.iter().find(|s| s.0 == *name && !keys.contains(&s.3)) {
-                self.report(
-                    Diagnostic::error(
-                        "E0602",
-                        format!("the column `{name}` is a label and an input"),
-                        first.3,
-                        "an input here",
-                    )
-                    .label(*span, "a label here: the answer leaks")
-                    .help("take the column out of the features"),
-                );
-            }
-            if let Some(first) = labels[..i].iter().find(|l| l.0 == *name) {
-                self.report(
-                    Diagnostic::error("E0406", format!("two labels read the column `{name}`"), *span, "again here")
-                        .label(first.1, "first here")
-                        .help("remove one of them"),
-                );
-            }
-        }
-    }
-
-    fn column(
-        &mut self,
-        seen: &mut Vec<(&'a str, ColumnKind, bool, Span)>,
-        column: &'a Option<ast::Ident>,
-        name: &'a ast::Ident,
-        kind: ColumnKind,
-        list: bool,
-    ) {
-        let at = column.as_ref().unwrap_or(name);
-        let text = |kind: ColumnKind, list: bool| {
-            let what = match kind {
-                ColumnKind::Integers => "int64 ids",
-                ColumnKind::Strings => "string ids",
-                ColumnKind::Numbers => "numbers",
-            };
-            if list { format!("lists of {what}") } else { what.to_string() }
-        };
-        if let Some(&(_, k, l, first)) = seen.iter().find(|s| s.0 == at.name) {
-            if (k, l) != (kind, list) {
-                self.report(
-                    Diagnostic::error(
-                        "E0406",
-                        format!("the column `{}` is read in two ways", at.name),
-                        at.span,
-                        format!("as {}", text(kind, list)),
-                    )
-                    .label(first, format!("as {}", text(k, l)))
-                    .help("a column has one type: name another column with `from`"),
-                );
-            }
-            return;
-        }
-        seen.push((&at.name, kind, list, at.span));
     }
 }

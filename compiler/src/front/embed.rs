@@ -1,24 +1,25 @@
 //! Vectors of features: `embed(group)`, `embed(group.field)` and tables called as functions.
 
-use super::declare::{Family, TableReader};
-use super::elab::{Elab, InputKey};
+use super::declarations::{TableFamily, TableReader};
+use super::elaborator::Elaborator;
 use super::load::listed;
-use super::value::{Field, Given, Tensor, Value, counted};
+use super::value::{ArgumentValue, ExprValue, RecordField, Tensor, counted};
+use super::walk::InputKey;
 use crate::graph::{InputKind, Shape, TableId};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// `embed(ad)`, `embed(ad.good_id)`
-    pub fn embed(&mut self, value: Value<'a>, at: Span, span: Span) -> Value<'a> {
+    pub fn embed(&mut self, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
         match value {
-            Value::Poison => Value::Poison,
-            Value::Feature(f) => match self.vector(f, at) {
-                Some(t) => Value::Tensor(t),
-                None => Value::Poison,
+            ExprValue::Poison => ExprValue::Poison,
+            ExprValue::Feature(f) => match self.vector(f, at) {
+                Some(t) => ExprValue::Tensor(t),
+                None => ExprValue::Poison,
             },
-            Value::Group(g) => {
+            ExprValue::Group(g) => {
                 let features = self.declarations.groups[g].features.clone();
                 let mut parts = Vec::new();
                 for f in features {
@@ -45,25 +46,25 @@ impl<'a> Elab<'a> {
 
     /// The vectors of features one behind the other, named by the features; poison where one is
     /// faulty.
-    fn record(&mut self, parts: Vec<(usize, Option<Tensor>)>, span: Span) -> Value<'a> {
+    fn record(&mut self, parts: Vec<(usize, Option<Tensor>)>, span: Span) -> ExprValue<'a> {
         let mut nodes = Vec::new();
         let mut fields = Vec::new();
         let mut start = 0;
         for (f, t) in parts {
-            let Some(t) = t else { return Value::Poison };
-            let width = self.graph.node(t.node).width();
+            let Some(t) = t else { return ExprValue::Poison };
+            let width = self.walk.graph.node(t.node).width();
             let name: Rc<str> = self.declarations.schema.features[f].name.as_str().into();
-            fields.push(Field { name, start, width });
+            fields.push(RecordField { name, start, width });
             start += width;
             nodes.push(t.node);
         }
         let built = match nodes.as_slice() {
-            [] => return Value::Poison,
+            [] => return ExprValue::Poison,
             &[one] => Ok(one),
-            _ => self.graph.concat(nodes, span),
+            _ => self.walk.graph.concat(nodes, span),
         };
         match built {
-            Ok(node) => Value::Tensor(Tensor { node, fields: Some(fields.into()) }),
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields: Some(fields.into()) }),
             Err(e) => self.type_error(e, span),
         }
     }
@@ -83,8 +84,9 @@ impl<'a> Elab<'a> {
         match tables.as_slice() {
             [table] => Some(self.lookup(*table, feature, at)),
             [] => {
-                let kind = if self.declarations.poisoned_tables { None } else { Some(()) };
-                kind?;
+                if self.declarations.poisoned_tables {
+                    return None;
+                }
                 self.report(
                     Diagnostic::error(
                         "E0402",
@@ -97,7 +99,7 @@ impl<'a> Elab<'a> {
                 );
                 None
             }
-            many => {
+            many @ [first, ..] => {
                 let names: Vec<String> = many.iter().map(|&t| self.reader_name(t)).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let all = listed(&names);
@@ -110,7 +112,7 @@ impl<'a> Elab<'a> {
                 for &t in many {
                     d = d.label(self.declarations.table_spans[t], "one of them");
                 }
-                self.report(d.help(format!("call the table: `{}({path})`", names.first().copied().unwrap_or("table"))));
+                self.report(d.help(format!("call the table: `{}({path})`", self.reader_name(*first))));
                 None
             }
         }
@@ -120,15 +122,15 @@ impl<'a> Elab<'a> {
         self.declarations.used_features.insert(feature);
         self.declarations.used_tables.insert(table);
         let key = (table as u32, feature as u32);
-        if let Some(&node) = self.run.lookups.get(&key) {
+        if let Some(&node) = self.walk.lookups.get(&key) {
             return Tensor { node, fields: None };
         }
         let path = self.declarations.schema.features[feature].path();
         let axis = self.feature_axis(feature);
         let kind = InputKind::Ids { feature: feature as u32, group: self.declarations.group_of(feature) };
         let input = self.input(InputKey::Feature(feature), path, kind, axis, Shape::scalar());
-        let node = self.graph.lookup(TableId(table as u32), input, span);
-        self.run.lookups.insert(key, node);
+        let node = self.walk.graph.lookup(TableId(table as u32), input, span);
+        self.walk.lookups.insert(key, node);
         Tensor { node, fields: None }
     }
 
@@ -141,15 +143,15 @@ impl<'a> Elab<'a> {
     }
 
     /// `good(ad.good_id)`
-    pub fn table_call(&mut self, table: usize, given: &[Given<'a>], span: Span) -> Value<'a> {
+    pub fn table_call(&mut self, table: usize, given: &[ArgumentValue<'a>], span: Span) -> ExprValue<'a> {
         let name = self.declarations.tables[table].name.clone();
-        let Some(g) = self.table_argument(&name, given, "group.field", span) else { return Value::Poison };
-        match g.value.clone().unwrap_or(Value::Poison) {
-            Value::Poison => Value::Poison,
-            Value::Feature(f) if self.declarations.tables[table].features.contains(&(f as u32)) => {
-                Value::Tensor(self.lookup(table, f, span))
+        let Some(g) = self.table_argument(&name, given, "group.field", span) else { return ExprValue::Poison };
+        match g.value.clone() {
+            ExprValue::Poison => ExprValue::Poison,
+            ExprValue::Feature(f) if self.declarations.tables[table].features.contains(&(f as u32)) => {
+                ExprValue::Tensor(self.lookup(table, f, span))
             }
-            Value::Feature(f) => {
+            ExprValue::Feature(f) => {
                 let path = self.declarations.schema.features[f].path();
                 let at = self.declarations.table_spans[table];
                 self.fault(
@@ -170,18 +172,18 @@ impl<'a> Elab<'a> {
 
     /// `wide(user)`, the record of a group's vectors in the family; `wide(user.gender)`, one of
     /// them.
-    pub fn family_call(&mut self, family: usize, given: &[Given<'a>], span: Span) -> Value<'a> {
-        let Family { name, span: declared, tables } = self.declarations.families[family].clone();
-        let Some(g) = self.table_argument(name, given, "group", span) else { return Value::Poison };
-        let (features, what) = match g.value.clone().unwrap_or(Value::Poison) {
-            Value::Poison => return Value::Poison,
-            Value::Feature(f) => {
+    pub fn family_call(&mut self, family: usize, given: &[ArgumentValue<'a>], span: Span) -> ExprValue<'a> {
+        let TableFamily { name, span: declared, tables } = self.declarations.families[family].clone();
+        let Some(g) = self.table_argument(name, given, "group", span) else { return ExprValue::Poison };
+        let (features, what) = match g.value.clone() {
+            ExprValue::Poison => return ExprValue::Poison,
+            ExprValue::Feature(f) => {
                 if let Some(&(_, table)) = tables.iter().find(|t| t.0 == f) {
-                    return Value::Tensor(self.lookup(table, f, span));
+                    return ExprValue::Tensor(self.lookup(table, f, span));
                 }
                 (f..f + 1, self.declarations.schema.features[f].path())
             }
-            Value::Group(group) => {
+            ExprValue::Group(group) => {
                 (self.declarations.groups[group].features.clone(), self.declarations.groups[group].name.into())
             }
             other => {
@@ -210,10 +212,10 @@ impl<'a> Elab<'a> {
     fn table_argument<'g>(
         &mut self,
         name: &str,
-        given: &'g [Given<'a>],
+        given: &'g [ArgumentValue<'a>],
         form: &str,
         span: Span,
-    ) -> Option<&'g Given<'a>> {
+    ) -> Option<&'g ArgumentValue<'a>> {
         if let [one] = given {
             let error = match (one.name, one.over) {
                 (None, None) => return Some(one),

@@ -1,9 +1,12 @@
-//! Expressions: names, compile-time arithmetic, fields, conditions. Tensor arithmetic is in `tensor`, calls in `call`.
+//! Expressions: names, compile-time arithmetic, fields, conditions. Tensor arithmetic is in
+//! `tensor`, calls in `call`.
 
-use super::elab::{Elab, InputKey, Phase, Scope};
-use super::value::{Tensor, Value, fields_text, nearest};
+use super::elaborator::Elaborator;
+use super::scope::NameScope;
+use super::value::{ExprValue, Tensor, fields_text, nearest};
+use super::walk::{Context, InputKey};
 use crate::graph::{BATCH, Shape};
-use din_grammar::ast::{self, BinaryOp, Expr, ExprKind, UnaryOp};
+use din_grammar::ast::{self, BinaryOperator, Expr, ExprKind, UnaryOperator};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 use std::rc::Rc;
@@ -11,26 +14,26 @@ use std::rc::Rc;
 /// Most items of a list.
 const MAX_LIST: usize = 65_536;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// The value of an expression.
-    pub fn expr(&mut self, scope: &mut Scope<'a>, e: &'a Expr) -> Value<'a> {
+    pub fn expr(&mut self, scope: &mut NameScope<'a>, e: &'a Expr) -> ExprValue<'a> {
         if !self.enter(e.span) {
-            return Value::Poison;
+            return ExprValue::Poison;
         }
         let value = self.expr_inner(scope, e);
         self.leave();
         value
     }
 
-    fn expr_inner(&mut self, scope: &mut Scope<'a>, e: &'a Expr) -> Value<'a> {
+    fn expr_inner(&mut self, scope: &mut NameScope<'a>, e: &'a Expr) -> ExprValue<'a> {
         match &e.kind {
             ExprKind::Name(name) => self.resolve(scope, name, e.span),
-            ExprKind::Int(n) => Value::Number(*n as f64),
-            ExprKind::Float(x) => Value::Number(*x),
-            ExprKind::Text(text) => Value::Text(text.as_str().into()),
-            ExprKind::Bool(b) => Value::Bool(*b),
-            ExprKind::List(items) => Value::List(items.iter().map(|i| self.expr(scope, i)).collect()),
-            ExprKind::Tuple(items) => Value::Tuple(items.iter().map(|i| self.expr(scope, i)).collect()),
+            ExprKind::Int(n) => ExprValue::Number(*n as f64),
+            ExprKind::Float(x) => ExprValue::Number(*x),
+            ExprKind::Text(text) => ExprValue::Text(text.as_str().into()),
+            ExprKind::Bool(b) => ExprValue::Bool(*b),
+            ExprKind::List(items) => ExprValue::List(items.iter().map(|i| self.expr(scope, i)).collect()),
+            ExprKind::Tuple(items) => ExprValue::Tuple(items.iter().map(|i| self.expr(scope, i)).collect()),
             ExprKind::Hole => self.fault(
                 Diagnostic::error("E0313", "`_` outside the arguments of a call", e.span, "nothing to leave open here")
                     .help("`_` leaves an argument open: `mlp(_, [64], relu)`"),
@@ -50,9 +53,9 @@ impl<'a> Elab<'a> {
                 self.binary(*op, (l, left.span), (r, right.span), e.span)
             }
             ExprKind::If { condition, then, otherwise } => match self.expr(scope, condition) {
-                Value::Bool(c) => self.block(scope, if c { then } else { otherwise }),
-                Value::Poison => Value::Poison,
-                Value::Tensor(t) => {
+                ExprValue::Bool(c) => self.block(scope, if c { then } else { otherwise }),
+                ExprValue::Poison => ExprValue::Poison,
+                ExprValue::Tensor(t) => {
                     let found = self.describe_tensor(&t);
                     self.fault(
                         Diagnostic::error(
@@ -90,20 +93,20 @@ impl<'a> Elab<'a> {
                         return self.unknown_word("E0307", "unit", unit, &known);
                     }
                 };
-                Value::Quantity(value * scale)
+                ExprValue::Quantity(value * scale)
             }
         }
     }
 
     /// `base.name`
-    fn field(&mut self, base: Value<'a>, base_span: Span, name: &'a ast::Ident, span: Span) -> Value<'a> {
+    fn field(&mut self, base: ExprValue<'a>, base_span: Span, name: &'a ast::Ident, span: Span) -> ExprValue<'a> {
         match base {
-            Value::Poison => Value::Poison,
-            Value::Group(g) => {
+            ExprValue::Poison => ExprValue::Poison,
+            ExprValue::Group(g) => {
                 let group = &self.declarations.groups[g];
                 let features = &self.declarations.schema.features;
                 if let Some(f) = group.features.clone().find(|&f| features[f].name == name.name) {
-                    return Value::Feature(f);
+                    return ExprValue::Feature(f);
                 }
                 let known: Vec<&str> = group.features.clone().map(|f| features[f].name.as_str()).collect();
                 let mut d = Diagnostic::error(
@@ -119,7 +122,7 @@ impl<'a> Elab<'a> {
                 };
                 self.fault(d)
             }
-            Value::Tensor(t) => match &t.fields {
+            ExprValue::Tensor(t) => match &t.fields {
                 None => {
                     let found = self.describe_tensor(&t);
                     self.fault(
@@ -133,7 +136,7 @@ impl<'a> Elab<'a> {
                     match (found.next(), found.next()) {
                         (Some(f), None) => {
                             let (start, shape) = (f.start, Shape::vector(f.width));
-                            let built = self.graph.slice(t.node, start, shape, span);
+                            let built = self.walk.graph.slice(t.node, start, shape, span);
                             self.built(built, span)
                         }
                         (Some(_), Some(_)) => self.fault(
@@ -161,7 +164,7 @@ impl<'a> Elab<'a> {
                     }
                 }
             },
-            Value::Prediction(p) => self.prediction_field(p, name, span),
+            ExprValue::Prediction(p) => self.prediction_field(p, name, span),
             other => {
                 let found = self.describe(&other);
                 self.fault(
@@ -173,15 +176,15 @@ impl<'a> Elab<'a> {
     }
 
     /// `.logit`, `.probability` and `.label` of a prediction.
-    fn prediction_field(&mut self, p: usize, name: &ast::Ident, span: Span) -> Value<'a> {
-        let Some(Some(logit)) = self.run.logits.get(p).copied() else { return Value::Poison };
+    fn prediction_field(&mut self, p: usize, name: &ast::Ident, span: Span) -> ExprValue<'a> {
+        let Some(Some(logit)) = self.walk.logits.get(p).copied() else { return ExprValue::Poison };
         let node = match name.name.as_str() {
             "logit" => logit,
-            "probability" => self.graph.unary(crate::graph::UnaryOp::Sigmoid, logit, span),
+            "probability" => self.walk.graph.unary(crate::graph::UnaryOp::Sigmoid, logit, span),
             "label" => self.label_node(p, span),
             _ => return self.unknown_word("E0213", "field", name, &["logit", "probability", "label"]),
         };
-        Value::Tensor(Tensor { node, fields: None })
+        ExprValue::Tensor(Tensor { node, fields: None })
     }
 
     fn label_node(&mut self, p: usize, span: Span) -> crate::graph::NodeId {
@@ -189,13 +192,13 @@ impl<'a> Elab<'a> {
         let name = format!("label {}", self.predictions[p].name);
         let input =
             self.input(InputKey::Label(label), name, crate::graph::InputKind::Label { label }, BATCH, Shape::scalar());
-        self.graph.input(input, span)
+        self.walk.graph.input(input, span)
     }
 
     /// A label's name: its prediction in `loss`, a fault elsewhere.
-    pub fn label_value(&mut self, label: usize, declared: Span, span: Span) -> Value<'a> {
+    pub fn label_value(&mut self, label: usize, declared: Span, span: Span) -> ExprValue<'a> {
         let name = self.declarations.schema.labels[label].name.clone();
-        if self.phase != Phase::Loss {
+        if self.walk.context != Context::Loss {
             return self.fault(
                 Diagnostic::error("E0601", format!("the label `{name}` is used as an input"), span, "leaks the answer")
                     .label(declared, "declared as a label here")
@@ -205,11 +208,11 @@ impl<'a> Elab<'a> {
         match self.predictions.iter().position(|p| p.label as usize == label) {
             Some(p) => {
                 if self.declarations.schema.labels[label].missing.is_some() {
-                    self.run.bare.push((p, span));
+                    self.walk.bare.push((p, span));
                 }
-                Value::Prediction(p)
+                ExprValue::Prediction(p)
             }
-            None if self.unpredicted => Value::Poison,
+            None if self.unpredicted => ExprValue::Poison,
             None => self.fault(
                 Diagnostic::error(
                     "E0611",
@@ -224,8 +227,8 @@ impl<'a> Elab<'a> {
     }
 
     /// `value where condition`: 0 for samples that do not count.
-    fn where_(&mut self, scope: &mut Scope<'a>, value: &'a Expr, condition: &'a Expr, span: Span) -> Value<'a> {
-        if self.phase != Phase::Loss {
+    fn where_(&mut self, scope: &mut NameScope<'a>, value: &'a Expr, condition: &'a Expr, span: Span) -> ExprValue<'a> {
+        if self.walk.context != Context::Loss {
             return self.fault(
                 Diagnostic::error("E0612", "`where` outside `loss`", span, "says which samples count for a loss")
                     .help("use `select(condition, a, 0)`"),
@@ -235,7 +238,7 @@ impl<'a> Elab<'a> {
         if builtin && matches!(&condition.kind, ExprKind::Name(n) if n == "present") {
             let mut masked = false;
             let result = self.present(scope, value, condition.span, &mut masked);
-            if !masked && !matches!(result, Value::Poison) {
+            if !masked && !matches!(result, ExprValue::Poison) {
                 return self.fault(
                     Diagnostic::error("E0612", "no label that may be missing is named here", condition.span, "always present")
                         .label(value.span, "this loss")
@@ -251,19 +254,21 @@ impl<'a> Elab<'a> {
         let v = self.expr(scope, value);
         let c = self.expr(scope, condition);
         let (v, c) = (self.tensor(v, value.span), self.tensor(c, condition.span));
-        let (Some(v), Some(c)) = (v, c) else { return Value::Poison };
-        let zero = self.graph.constant(0.0, span);
-        let built = self.graph.select(c.node, v.node, zero, span);
+        let (Some(v), Some(c)) = (v, c) else { return ExprValue::Poison };
+        let zero = self.walk.graph.constant(0.0, span);
+        let built = self.walk.graph.select(c.node, v.node, zero, span);
         self.built(built, span)
     }
 
     /// `value where present`: each term of a sum counts where the labels in it are present.
-    fn present(&mut self, scope: &mut Scope<'a>, value: &'a Expr, at: Span, masked: &mut bool) -> Value<'a> {
+    fn present(&mut self, scope: &mut NameScope<'a>, value: &'a Expr, at: Span, masked: &mut bool) -> ExprValue<'a> {
         if !self.enter(value.span) {
-            return Value::Poison;
+            return ExprValue::Poison;
         }
         let result =
-            if let ExprKind::Binary { op: op @ (BinaryOp::Add | BinaryOp::Subtract), left, right } = &value.kind {
+            if let ExprKind::Binary { op: op @ (BinaryOperator::Add | BinaryOperator::Subtract), left, right } =
+                &value.kind
+            {
                 let l = self.present(scope, left, at, masked);
                 let r = self.present(scope, right, at, masked);
                 self.binary(*op, (l, left.span), (r, right.span), value.span)
@@ -274,10 +279,16 @@ impl<'a> Elab<'a> {
         result
     }
 
-    fn present_term(&mut self, scope: &mut Scope<'a>, value: &'a Expr, at: Span, masked: &mut bool) -> Value<'a> {
-        let outside = std::mem::take(&mut self.run.bare);
+    fn present_term(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        value: &'a Expr,
+        at: Span,
+        masked: &mut bool,
+    ) -> ExprValue<'a> {
+        let outside = std::mem::take(&mut self.walk.bare);
         let mut v = self.expr(scope, value);
-        let inside = std::mem::replace(&mut self.run.bare, outside);
+        let inside = std::mem::replace(&mut self.walk.bare, outside);
         let mut done = Vec::new();
         for (p, _) in inside {
             if done.contains(&p) {
@@ -285,59 +296,65 @@ impl<'a> Elab<'a> {
             }
             done.push(p);
             *masked = true;
-            let Some(t) = self.tensor(v, value.span) else { return Value::Poison };
+            let Some(t) = self.tensor(v, value.span) else { return ExprValue::Poison };
             let label = self.predictions[p].label;
             let name = format!("present {}", self.predictions[p].name);
             let kind = crate::graph::InputKind::Present { label };
             let input = self.input(InputKey::Present(label), name, kind, BATCH, Shape::scalar());
-            let present = self.graph.input(input, at);
-            let zero = self.graph.constant(0.0, at);
-            let built = self.graph.select(present, t.node, zero, value.span);
+            let present = self.walk.graph.input(input, at);
+            let zero = self.walk.graph.constant(0.0, at);
+            let built = self.walk.graph.select(present, t.node, zero, value.span);
             v = self.built(built, value.span);
         }
         v
     }
 
-    fn unary(&mut self, op: UnaryOp, v: Value<'a>, at: Span, span: Span) -> Value<'a> {
+    fn unary(&mut self, op: UnaryOperator, v: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
         match (op, v) {
-            (_, Value::Poison) => Value::Poison,
-            (UnaryOp::Negate, Value::Number(n)) => Value::Number(-n),
-            (UnaryOp::Not, Value::Bool(b)) => Value::Bool(!b),
+            (_, ExprValue::Poison) => ExprValue::Poison,
+            (UnaryOperator::Negate, ExprValue::Number(n)) => ExprValue::Number(-n),
+            (UnaryOperator::Not, ExprValue::Bool(b)) => ExprValue::Bool(!b),
             (op, v) => {
-                let Some(t) = self.tensor(v, at) else { return Value::Poison };
+                let Some(t) = self.tensor(v, at) else { return ExprValue::Poison };
                 let op = match op {
-                    UnaryOp::Negate => crate::graph::UnaryOp::Negate,
-                    UnaryOp::Not => crate::graph::UnaryOp::Not,
+                    UnaryOperator::Negate => crate::graph::UnaryOp::Negate,
+                    UnaryOperator::Not => crate::graph::UnaryOp::Not,
                 };
-                let node = self.graph.unary(op, t.node, span);
-                Value::Tensor(Tensor { node, fields: t.fields })
+                let node = self.walk.graph.unary(op, t.node, span);
+                ExprValue::Tensor(Tensor { node, fields: t.fields })
             }
         }
     }
 
-    fn binary(&mut self, op: BinaryOp, l: (Value<'a>, Span), r: (Value<'a>, Span), span: Span) -> Value<'a> {
+    fn binary(
+        &mut self,
+        op: BinaryOperator,
+        l: (ExprValue<'a>, Span),
+        r: (ExprValue<'a>, Span),
+        span: Span,
+    ) -> ExprValue<'a> {
         match (&l.0, &r.0) {
-            (Value::Poison, _) | (_, Value::Poison) => return Value::Poison,
-            (&Value::Number(a), &Value::Number(b)) => return self.numbers(op, a, b, r.1, span),
-            (&Value::Quantity(a), &Value::Quantity(b)) => {
+            (ExprValue::Poison, _) | (_, ExprValue::Poison) => return ExprValue::Poison,
+            (&ExprValue::Number(a), &ExprValue::Number(b)) => return self.numbers(op, a, b, r.1, span),
+            (&ExprValue::Quantity(a), &ExprValue::Quantity(b)) => {
                 return match self.numbers(op, a, b, r.1, span) {
-                    Value::Number(n) if op != BinaryOp::Divide => Value::Quantity(n),
+                    ExprValue::Number(n) if op != BinaryOperator::Divide => ExprValue::Quantity(n),
                     v => v,
                 };
             }
-            (&Value::Bool(a), &Value::Bool(b)) => match op {
-                BinaryOp::And => return Value::Bool(a && b),
-                BinaryOp::Or => return Value::Bool(a || b),
-                BinaryOp::Equal => return Value::Bool(a == b),
-                BinaryOp::NotEqual => return Value::Bool(a != b),
+            (&ExprValue::Bool(a), &ExprValue::Bool(b)) => match op {
+                BinaryOperator::And => return ExprValue::Bool(a && b),
+                BinaryOperator::Or => return ExprValue::Bool(a || b),
+                BinaryOperator::Equal => return ExprValue::Bool(a == b),
+                BinaryOperator::NotEqual => return ExprValue::Bool(a != b),
                 _ => {}
             },
-            (Value::Text(a), Value::Text(b)) => match op {
-                BinaryOp::Equal => return Value::Bool(a == b),
-                BinaryOp::NotEqual => return Value::Bool(a != b),
+            (ExprValue::Text(a), ExprValue::Text(b)) => match op {
+                BinaryOperator::Equal => return ExprValue::Bool(a == b),
+                BinaryOperator::NotEqual => return ExprValue::Bool(a != b),
                 _ => {}
             },
-            (Value::List(a), Value::List(b)) if op == BinaryOp::Add => {
+            (ExprValue::List(a), ExprValue::List(b)) if op == BinaryOperator::Add => {
                 if a.len() + b.len() > MAX_LIST {
                     return self.fault(
                         Diagnostic::error(
@@ -349,13 +366,13 @@ impl<'a> Elab<'a> {
                         .note(format!("expected at most {MAX_LIST} items")),
                     );
                 }
-                return Value::List(a.iter().chain(b.iter()).cloned().collect::<Vec<_>>().into());
+                return ExprValue::List(a.iter().chain(b.iter()).cloned().collect::<Vec<_>>().into());
             }
             _ => {}
         }
-        if matches!(op, BinaryOp::Equal | BinaryOp::NotEqual) {
+        if matches!(op, BinaryOperator::Equal | BinaryOperator::NotEqual) {
             for (value, at) in [&l, &r] {
-                let Value::Feature(f) = value else { continue };
+                let ExprValue::Feature(f) = value else { continue };
                 let feature = &self.declarations.schema.features[*f];
                 if matches!(feature.kind, FeatureKind::Dense { .. }) {
                     continue;
@@ -371,34 +388,36 @@ impl<'a> Elab<'a> {
         self.arithmetic(op, l, r, span)
     }
 
-    fn numbers(&mut self, op: BinaryOp, a: f64, b: f64, at: Span, span: Span) -> Value<'a> {
+    fn numbers(&mut self, op: BinaryOperator, a: f64, b: f64, at: Span, span: Span) -> ExprValue<'a> {
         let result = match op {
-            BinaryOp::Equal => return Value::Bool(a == b),
-            BinaryOp::NotEqual => return Value::Bool(a != b),
-            BinaryOp::Less => return Value::Bool(a < b),
-            BinaryOp::LessEqual => return Value::Bool(a <= b),
-            BinaryOp::Greater => return Value::Bool(a > b),
-            BinaryOp::GreaterEqual => return Value::Bool(a >= b),
-            BinaryOp::Add => a + b,
-            BinaryOp::Subtract => a - b,
-            BinaryOp::Multiply => a * b,
-            BinaryOp::Divide => a / b,
-            BinaryOp::Power => a.powf(b),
-            BinaryOp::Product | BinaryOp::And | BinaryOp::Or => {
-                let what = if op == BinaryOp::Product { "`@` takes a vector and a matrix" } else { "takes two bools" };
+            BinaryOperator::Equal => return ExprValue::Bool(a == b),
+            BinaryOperator::NotEqual => return ExprValue::Bool(a != b),
+            BinaryOperator::Less => return ExprValue::Bool(a < b),
+            BinaryOperator::LessEqual => return ExprValue::Bool(a <= b),
+            BinaryOperator::Greater => return ExprValue::Bool(a > b),
+            BinaryOperator::GreaterEqual => return ExprValue::Bool(a >= b),
+            BinaryOperator::Add => a + b,
+            BinaryOperator::Subtract => a - b,
+            BinaryOperator::Multiply => a * b,
+            BinaryOperator::Divide => a / b,
+            BinaryOperator::Power => a.powf(b),
+            BinaryOperator::Product | BinaryOperator::And | BinaryOperator::Or => {
+                let what =
+                    if op == BinaryOperator::Product { "`@` takes a vector and a matrix" } else { "takes two bools" };
                 let message =
-                    if op == BinaryOp::Product { what.to_string() } else { format!("`{}` {what}", symbol(op)) };
+                    if op == BinaryOperator::Product { what.to_string() } else { format!("`{}` {what}", symbol(op)) };
                 return self.fault(Diagnostic::error("E0307", message, span, "two numbers"));
             }
         };
         if !result.is_finite() {
-            let message = if op == BinaryOp::Divide && b == 0.0 { "division by zero" } else { "not a finite number" };
+            let message =
+                if op == BinaryOperator::Divide && b == 0.0 { "division by zero" } else { "not a finite number" };
             return self.fault(
                 Diagnostic::error("E0311", message, at, format!("{a} {} {b}", symbol(op)))
                     .help("compile-time numbers are finite"),
             );
         }
-        Value::Number(result)
+        ExprValue::Number(result)
     }
 
     /// Whether a number that the program computes with is finite in 32 bits; reports it where it is
@@ -415,10 +434,10 @@ impl<'a> Elab<'a> {
     }
 
     /// A compile-time number.
-    pub fn number(&mut self, value: Value<'a>, what: &str, span: Span) -> Option<f64> {
+    pub fn number(&mut self, value: ExprValue<'a>, what: &str, span: Span) -> Option<f64> {
         match value {
-            Value::Number(n) => Some(n),
-            Value::Poison => None,
+            ExprValue::Number(n) => Some(n),
+            ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
                 self.report(
@@ -431,12 +450,12 @@ impl<'a> Elab<'a> {
     }
 
     /// A positive integer within the limit of sizes.
-    pub fn size(&mut self, value: Value<'a>, what: &str, span: Span) -> Option<usize> {
+    pub fn size(&mut self, value: ExprValue<'a>, what: &str, span: Span) -> Option<usize> {
         let n = self.number(value, what, span)?;
-        if n >= 1.0 && n.fract() == 0.0 && n <= super::elab::MAX_WIDTH {
+        if n >= 1.0 && n.fract() == 0.0 && n <= super::elaborator::MAX_WIDTH {
             return Some(n as usize);
         }
-        let limit = super::elab::MAX_WIDTH;
+        let limit = super::elaborator::MAX_WIDTH;
         let message =
             if n > limit { format!("{what} is too large") } else { format!("{what} must be a positive whole number") };
         self.report(
@@ -447,10 +466,10 @@ impl<'a> Elab<'a> {
     }
 
     /// Items of a list.
-    pub fn list(&mut self, value: Value<'a>, what: &str, span: Span) -> Option<Rc<[Value<'a>]>> {
+    pub fn list(&mut self, value: ExprValue<'a>, what: &str, span: Span) -> Option<Rc<[ExprValue<'a>]>> {
         match value {
-            Value::List(items) => Some(items),
-            Value::Poison => None,
+            ExprValue::List(items) => Some(items),
+            ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
                 self.report(
@@ -463,21 +482,21 @@ impl<'a> Elab<'a> {
     }
 }
 
-pub(super) fn symbol(op: BinaryOp) -> &'static str {
+pub(super) fn symbol(op: BinaryOperator) -> &'static str {
     match op {
-        BinaryOp::Or => "or",
-        BinaryOp::And => "and",
-        BinaryOp::Equal => "==",
-        BinaryOp::NotEqual => "!=",
-        BinaryOp::Less => "<",
-        BinaryOp::LessEqual => "<=",
-        BinaryOp::Greater => ">",
-        BinaryOp::GreaterEqual => ">=",
-        BinaryOp::Add => "+",
-        BinaryOp::Subtract => "-",
-        BinaryOp::Multiply => "*",
-        BinaryOp::Divide => "/",
-        BinaryOp::Product => "@",
-        BinaryOp::Power => "^",
+        BinaryOperator::Or => "or",
+        BinaryOperator::And => "and",
+        BinaryOperator::Equal => "==",
+        BinaryOperator::NotEqual => "!=",
+        BinaryOperator::Less => "<",
+        BinaryOperator::LessEqual => "<=",
+        BinaryOperator::Greater => ">",
+        BinaryOperator::GreaterEqual => ">=",
+        BinaryOperator::Add => "+",
+        BinaryOperator::Subtract => "-",
+        BinaryOperator::Multiply => "*",
+        BinaryOperator::Divide => "/",
+        BinaryOperator::Product => "@",
+        BinaryOperator::Power => "^",
     }
 }

@@ -1,40 +1,50 @@
 //! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
 
 use super::conform::TypeWord;
-use super::elab::{Elab, InputKey, Scope};
+use super::elaborator::Elaborator;
 use super::names;
-use super::update::{Rule, RuleKind, Updates};
-use super::value::{Builtin, Callee, Given, Tensor, Value};
-use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape};
+use super::rule::{RuleCall, RuleDefinition};
+use super::scope::NameScope;
+use super::update::Updates;
+use super::value::{ArgumentValue, Builtin, Callee, ExprValue, Tensor};
+use super::walk::{Context, GraphWalk, InputKey};
+use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast;
 use din_program::schema::{Label, Prediction, UpdateRule};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     pub fn library(&mut self, module: usize) {
         let modules = self.modules;
         self.sampling = true;
         for item in &modules[module].file.items {
             for training in [true, false] {
-                self.training = training;
+                self.walk = GraphWalk::new(Graph::default(), training, Context::Model);
                 match item {
                     ast::Item::Function(f) => self.sample_function(module, f),
-                    ast::Item::Optimizer(o) => self.sample_rule(module, RuleKind::Optimizer(o), &o.parameters),
-                    ast::Item::Regularizer(r) => self.sample_rule(module, RuleKind::Regularizer(r), &r.parameters),
+                    ast::Item::Optimizer(o) => {
+                        let rule = self.sample_rule(module, o);
+                        let over = UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse };
+                        self.update_program(&mut Updates::default(), &rule, None, over);
+                    }
+                    ast::Item::Regularizer(r) => {
+                        let rule = self.sample_rule(module, r);
+                        self.regularizer_alone(&rule);
+                    }
                     ast::Item::Metric(_) | ast::Item::Model(_) => {}
                 }
             }
         }
     }
 
-    /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its names up.
+    /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its
+    /// names up.
     fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
-        self.graph = Graph::default();
-        self.graph.axes.add_sequence("sequence", 0, BATCH);
-        self.run = super::elab::Run::default();
-        self.phase = super::elab::Phase::Loss;
+        self.walk.graph.axes.add_sequence("sequence", 0, BATCH);
+        self.walk.context = Context::Loss;
+        self.walk.named = true;
         let mut sizes: FxHashMap<&'a str, usize> = FxHashMap::default();
         let mut axes: Vec<&'a str> = Vec::new();
         let mut given = Vec::new();
@@ -54,22 +64,24 @@ impl<'a> Elab<'a> {
                         self.sample_tensor(element, AxisId(2), &mut sizes, p)
                     }
                     ast::TypeKind::Named(n) => match TypeWord::by_name(&n.name) {
-                        Some(TypeWord::Int) => Value::Number(3.0),
+                        Some(TypeWord::Int) => ExprValue::Number(3.0),
                         Some(TypeWord::Number | TypeWord::NonNegative | TypeWord::Positive | TypeWord::Fraction) => {
-                            Value::Number(0.5)
+                            ExprValue::Number(0.5)
                         }
-                        Some(TypeWord::Bool) => Value::Bool(true),
-                        Some(TypeWord::List) => Value::List([Value::Number(8.0), Value::Number(4.0)].into()),
-                        Some(TypeWord::Function) => Value::Function(Rc::new(Callee::Builtin(Builtin::Tanh))),
+                        Some(TypeWord::Bool) => ExprValue::Bool(true),
+                        Some(TypeWord::List) => {
+                            ExprValue::List([ExprValue::Number(8.0), ExprValue::Number(4.0)].into())
+                        }
+                        Some(TypeWord::Function) => {
+                            ExprValue::Function(Rc::new(Callee::Builtin(Builtin::Unary(UnaryOp::Tanh))))
+                        }
                         Some(TypeWord::Prediction) => self.sample_prediction(p),
                         Some(TypeWord::Text | TypeWord::Key) | None => return self.look_up(module, f),
                     },
                 },
             };
-            given.push(Given { name: Some(&p.name), value: Some(value), over: None, span: p.span });
+            given.push(ArgumentValue { name: Some(&p.name), value, over: None, span: p.span });
         }
-        self.path.clear();
-        self.named = true;
         self.apply(&Rc::new(Callee::Defined { module, function: f }), given, f.name.span);
     }
 
@@ -78,8 +90,8 @@ impl<'a> Elab<'a> {
         dimensions: &'a [ast::Dimension],
         axis: AxisId,
         sizes: &mut FxHashMap<&'a str, usize>,
-        p: &'a ast::Parameter,
-    ) -> Value<'a> {
+        p: &'a ast::ParameterDecl,
+    ) -> ExprValue<'a> {
         let mut shape = Vec::new();
         for d in dimensions {
             shape.push(match d {
@@ -93,12 +105,12 @@ impl<'a> Elab<'a> {
         let matrix = shape.len() == 2;
         let kind = InputKind::Dense { feature: 0 };
         let axis = if matrix { crate::graph::GLOBAL } else { axis };
-        let key = InputKey::Sample(self.graph.inputs.len());
+        let key = InputKey::Sample(self.walk.graph.inputs.len());
         let input = self.input(key, p.name.name.clone(), kind, axis, Shape(shape));
-        Value::Tensor(Tensor { node: self.graph.input(input, p.span), fields: None })
+        ExprValue::Tensor(Tensor { node: self.walk.graph.input(input, p.span), fields: None })
     }
 
-    fn sample_prediction(&mut self, p: &'a ast::Parameter) -> Value<'a> {
+    fn sample_prediction(&mut self, p: &'a ast::ParameterDecl) -> ExprValue<'a> {
         if self.predictions.is_empty() {
             self.predictions.push(Prediction { name: "sample".into(), label: 0 });
             self.declarations.schema.labels.push(Label {
@@ -110,43 +122,25 @@ impl<'a> Elab<'a> {
         }
         let input =
             self.input(InputKey::SampleLogit, "logit".into(), InputKind::Dense { feature: 0 }, BATCH, Shape::scalar());
-        let node = self.graph.input(input, p.span);
-        self.run.logits = vec![Some(node)];
-        Value::Prediction(0)
+        let node = self.walk.graph.input(input, p.span);
+        self.walk.logits = vec![Some(node)];
+        ExprValue::Prediction(0)
     }
 
-    fn sample_rule(&mut self, module: usize, kind: RuleKind<'a>, parameters: &'a [ast::Parameter]) {
+    /// The rule with its defaults, or 0.5, as arguments.
+    fn sample_rule<D: RuleDefinition>(&mut self, module: usize, definition: &'a D) -> RuleCall<'a, D> {
         let mut arguments = Vec::new();
-        let mut scope = Scope::new(module, None);
-        for p in parameters {
-            let value = match &p.default {
-                Some(d) => {
-                    let value = self.expr(&mut scope, d);
-                    self.number(value, &format!("`{}`", p.name.name), d.span).unwrap_or(0.5)
-                }
-                None => 0.5,
-            };
-            scope.bind(&p.name.name, Value::Number(value), p.name.span);
+        let mut scope = NameScope::new(module, None);
+        for p in definition.parameters() {
+            let default = p.default.as_ref().and_then(|d| {
+                let value = self.expr(&mut scope, d);
+                self.number(value, &format!("`{}`", p.name.name), d.span)
+            });
+            let value = default.unwrap_or(0.5);
+            scope.bind(&p.name.name, ExprValue::Number(value), p.name.span);
             arguments.push(value);
         }
-        let span = parameters.first().map_or_else(Default::default, |p| p.span);
-        let rule = Rule { module, kind, arguments, updates: UpdateRule::Sparse, span };
-        let mut updates = Updates::default();
-        match kind {
-            RuleKind::Optimizer(_) => {
-                let rule = Rule { span: rule.name().span, ..rule };
-                self.update_program(
-                    &mut updates,
-                    &rule,
-                    None,
-                    UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse },
-                );
-            }
-            RuleKind::Regularizer(_) => {
-                let rule = Rule { span: rule.name().span, ..rule };
-                self.regularizer_alone(&rule);
-            }
-        }
+        RuleCall { module, definition, arguments, span: definition.name().span }
     }
 
     /// Only that the names of the body are known.
@@ -166,7 +160,7 @@ impl<'a> Elab<'a> {
             }
             local.extend(own.into_keys());
         }
-        let scope = Scope::new(module, Some(&f.name.name));
+        let scope = NameScope::new(module, Some(&f.name.name));
         let mut unknown: Vec<_> = used.into_iter().filter(|(n, _)| !local.contains(n)).collect();
         unknown.sort_unstable_by_key(|(_, span)| *span);
         let initialisers = ["normal", "uniform", "glorot", "fan_in"];

@@ -1,4 +1,5 @@
-//! Modules: the file itself, the embedded standard library and files beside the model; imports and top-level names resolved.
+//! Modules: the file itself, the embedded standard library and files beside the model. Resolves
+//! imports and top-level names.
 
 use super::SourceProvider;
 use super::value::nearest;
@@ -30,27 +31,32 @@ pub(super) struct Module {
     pub names: FxHashMap<String, Definition>,
 }
 
-/// A top-level item, in its own module.
+/// What a top-level name of a module stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
-    pub module: usize,
-    pub item: usize,
+    /// `None` where the import failed. That is reported; the use of the name is not.
+    pub item: Option<DefinitionId>,
     /// Where the name was introduced: the import or the item.
     pub span: Span,
-    pub imported: bool,
 }
 
-impl Definition {
-    /// A name whose import failed: its use is not reported again.
-    const LOST: usize = usize::MAX;
+/// Where a top-level item stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DefinitionId {
+    pub module: usize,
+    /// Index into the items of the module's file.
+    pub item: usize,
+}
 
-    fn lost(span: Span) -> Self {
-        Self { module: Self::LOST, item: 0, span, imported: true }
-    }
-
-    pub fn is_lost(self) -> bool {
-        self.module == Self::LOST
-    }
+/// How far an imported module has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loading {
+    /// It is being loaded: an import of it now closes a circle.
+    InProgress,
+    /// Index into [`Loader::modules`].
+    Loaded(usize),
+    /// It is not there or does not parse, which is reported.
+    Failed,
 }
 
 pub(super) struct Loader<'p> {
@@ -58,8 +64,8 @@ pub(super) struct Loader<'p> {
     pub modules: Vec<Module>,
     pub sources: SourceMap,
     pub diagnostics: Vec<Diagnostic>,
-    /// Module name to index; `None` while it is being loaded.
-    known: FxHashMap<String, Option<usize>>,
+    /// Imported modules by name.
+    known: FxHashMap<String, Loading>,
 }
 
 pub(super) fn item_name(item: &ast::Item) -> &ast::Ident {
@@ -107,7 +113,8 @@ impl<'p> Loader<'p> {
         }
     }
 
-    /// Loads the file that is checked and everything it imports; its index, or `None` when it does not parse.
+    /// Loads the file that is checked and everything it imports. Returns the file's index, or `None`
+    /// if it does not parse.
     pub fn root(&mut self, name: &str, text: &str) -> Option<usize> {
         let recorded = Path::new(name).file_name().map_or(name.into(), |file| file.to_string_lossy());
         let file = self.sources.add_recorded(recorded, name, text);
@@ -135,32 +142,30 @@ impl<'p> Loader<'p> {
         let mut meant: Vec<(String, Definition)> = Vec::new();
         for import in &file.imports {
             let path: Vec<&str> = import.path.iter().map(|i| i.name.as_str()).collect();
-            let span = match (import.path.first(), import.path.last()) {
-                (Some(a), Some(b)) => a.span.to(b.span),
-                _ => import.span,
-            };
+            let first = import.path.first().expect("the grammar demands a path");
+            let span = import.path.iter().fold(first.span, |span, part| span.to(part.span));
             if let [only] = import.names.as_slice()
                 && let Some((error, exported)) = self.module_for_name(&path, only, span)
             {
                 self.diagnostics.push(error);
                 // What was meant to be imported is not reported again where it is used.
-                let lost = Definition::lost(only.name.span);
+                let lost = Definition { item: None, span: only.name.span };
                 meant.extend(exported.into_iter().map(|name| (name, lost)));
                 continue;
             }
             let Some(module) = self.import(&path, span) else { continue };
             for wanted in &import.names {
                 let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
-                match self.exported(module, &wanted.name, &path.join(".")) {
-                    Some(item) => taken.push((bound, Definition { module, item, span: bound.span, imported: true })),
-                    None => taken.push((bound, Definition::lost(bound.span))),
-                }
+                let item = self.exported(module, &wanted.name, &path.join("."));
+                let item = item.map(|item| DefinitionId { module, item });
+                taken.push((bound, Definition { item, span: bound.span }));
             }
         }
         let index = self.modules.len();
         for (item, i) in file.items.iter().zip(0..) {
             let name = item_name(item);
-            taken.push((name, Definition { module: index, item: i, span: name.span, imported: false }));
+            let item = Some(DefinitionId { module: index, item: i });
+            taken.push((name, Definition { item, span: name.span }));
         }
         for (name, definition) in taken {
             if let Some(first) = names.get(&name.name) {
@@ -177,7 +182,7 @@ impl<'p> Loader<'p> {
         for import in &file.imports {
             for wanted in &import.names {
                 let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
-                names.entry(bound.name.clone()).or_insert(Definition::lost(bound.span));
+                names.entry(bound.name.clone()).or_insert(Definition { item: None, span: bound.span });
             }
         }
         for (name, lost) in meant {
@@ -256,9 +261,9 @@ impl<'p> Loader<'p> {
     fn import(&mut self, path: &[&str], span: Span) -> Option<usize> {
         let name = path.join(".");
         match self.known.get(&name) {
-            Some(Some(index)) if *index == usize::MAX => return None,
-            Some(Some(index)) => return Some(*index),
-            Some(None) => {
+            Some(Loading::Failed) => return None,
+            Some(Loading::Loaded(index)) => return Some(*index),
+            Some(Loading::InProgress) => {
                 self.diagnostics.push(
                     Diagnostic::error("E0205", format!("`{name}` imports itself"), span, "closes the circle")
                         .help("move what both files need into a third one"),
@@ -289,13 +294,13 @@ impl<'p> Loader<'p> {
                 Some(format!("expected the file `{}.din` beside the model", path.join("/")))
             };
             self.diagnostics.push(d);
-            self.known.insert(name, Some(usize::MAX));
+            self.known.insert(name, Loading::Failed);
             return None;
         };
-        self.known.insert(name.clone(), None);
+        self.known.insert(name.clone(), Loading::InProgress);
         let id = self.sources.add_recorded(recorded, display, text.as_str());
         let index = self.module(name.clone(), &text, id);
-        self.known.insert(name, Some(index.unwrap_or(usize::MAX)));
+        self.known.insert(name, index.map_or(Loading::Failed, Loading::Loaded));
         index
     }
 }

@@ -1,33 +1,37 @@
-//! The front end: source text to a checked [`Model`].
+//! The front end: source text to a [`CheckedModel`].
 //!
-//! Resolving, checking and elaborating are one walk: a function body is interpreted abstractly at every instantiation, with numbers,
-//! lists and functions known at compile time and tensors as graph nodes. It runs twice, for the training graph (`training` is true) and the
-//! inference graph, over one list of parameters and states.
+//! Resolving, checking and elaborating are one walk: a function body is interpreted abstractly at
+//! every call, with numbers, lists and functions known at compile time and tensors as graph nodes.
+//! The walk runs twice, for the training graph (`training` is true) and for the inference graph,
+//! over one list of parameters and states.
 //!
 //! | file | part |
 //! | --- | --- |
 //! | `load` | modules, imports, top-level names |
-//! | `declare`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
-//! | `elab`, `value` | names in scope, parameter names, reporting, limits; what an expression can be |
-//! | `expr`, `tensor`, `block` | the walk: expressions, tensor arithmetic, statements |
+//! | `declarations`, `declare`, `columns`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
+//! | `elaborator`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
+//! | `expr`, `tensor`, `block` | expressions, tensor arithmetic, statements |
 //! | `call`, `conform` | calls; types of parameters and results |
 //! | `builtin`, `embed` | functions of the language; vectors of features |
 //! | `weight` | weights and states by path name |
-//! | `train`, `report`, `update` | predictions, loss, settings; metrics, assertions; optimizers and regularizers |
+//! | `train`, `report`, `rule`, `update` | predictions, loss, settings; metrics, assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
 //! | `library` | files without a model |
 //!
-//! Guarantees: every independent fault is reported once and nothing that follows from it (a faulty value is *poison*, which every operation
-//! passes on); never a panic, whatever the text; bounded depth and work; the same text gives the same model.
+//! Guarantees: every independent fault is reported once, and nothing that follows from it is
+//! reported (a faulty value is *poison*, which every operation passes on); no text causes a panic;
+//! depth and work are bounded; the same text gives the same model.
 #![warn(missing_docs)]
 
 mod block;
 mod builtin;
 mod call;
+mod columns;
 mod conform;
+mod declarations;
 mod declare;
-mod elab;
+mod elaborator;
 mod embed;
 mod expr;
 mod library;
@@ -35,6 +39,8 @@ mod load;
 mod names;
 mod output;
 mod report;
+mod rule;
+mod scope;
 mod table;
 mod tensor;
 mod train;
@@ -42,17 +48,20 @@ mod untrained;
 mod update;
 mod usage;
 mod value;
+mod walk;
 mod weight;
 
 #[cfg(test)]
 mod tests;
 
-use crate::graph::{AxisTree, Graph, Root, Shape, StateId};
-use crate::model::Model;
+use crate::graph::{AxisTree, Graph, NodeId, Root, Shape, StateId};
+use crate::model::CheckedModel;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, SourceMap, Span};
-use elab::{Elab, Phase, Run, Scope};
+use elaborator::Elaborator;
 use load::Loader;
+use scope::NameScope;
+use walk::{Context, GraphWalk};
 
 pub use load::recorded_name;
 
@@ -76,16 +85,16 @@ pub const SETTING: &str = "--set";
 
 /// What the command line adds to the text.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct CheckOptions {
     /// `--set name=value`, in order.
     pub sets: Vec<(String, String)>,
 }
 
 /// The outcome of [`check`]: `model` is there exactly when no diagnostic is an error.
 #[derive(Debug)]
-pub struct Checked {
+pub struct CheckOutcome {
     /// The model that the text describes.
-    pub model: Option<Model>,
+    pub model: Option<CheckedModel>,
     /// In source order within a file.
     pub diagnostics: Vec<Diagnostic>,
     /// The files that the diagnostics have places in.
@@ -98,7 +107,7 @@ pub fn library_sources() -> &'static [(&'static str, &'static str)] {
 }
 
 /// Checks the model in `text`; `name` is how diagnostics call the file.
-pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Options) -> Checked {
+pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &CheckOptions) -> CheckOutcome {
     let mut loader = Loader::new(provider);
     let root = loader.root(name, text);
     let mut sets: Vec<(String, String, Span)> = Vec::new();
@@ -108,11 +117,11 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Op
     }
     let Loader { modules, sources, diagnostics, .. } = loader;
     let Some(root) = root else {
-        return Checked { model: None, diagnostics: sorted(diagnostics), sources };
+        return CheckOutcome { model: None, diagnostics: sorted(diagnostics), sources };
     };
-    let mut elab = Elab::new(&modules, &sources);
-    elab.diagnostics = diagnostics;
-    modules[root].file.items.iter().for_each(|item| elab.heading_types(item));
+    let mut elaborator = Elaborator::new(&modules, &sources);
+    elaborator.diagnostics = diagnostics;
+    modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
     let models: Vec<&ast::Model> = modules[root]
         .file
         .items
@@ -125,7 +134,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Op
     let mut model = match models.as_slice() {
         [] => {
             let start = Span { end: modules[root].file.span.start, ..modules[root].file.span };
-            elab.report(
+            elaborator.report(
                 Diagnostic::error("E0603", "the file has no model", start, "no `model name { … }`")
                     .help("add a model, or check it as a library"),
             );
@@ -133,47 +142,47 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Op
         }
         [first, rest @ ..] => {
             for more in rest {
-                elab.report(
+                elaborator.report(
                     Diagnostic::error("E0603", "the file has more than one model", more.name.span, "again here")
                         .label(first.name.span, "first here")
                         .help("put each model into a file of its own"),
                 );
             }
-            elab.model(root, first, &sets)
+            elaborator.model(root, first, &sets)
         }
     };
-    if !elab.has_errors() {
-        elab.unused_names(&modules[root], false);
+    if !elaborator.has_errors() {
+        elaborator.unused_names(&modules[root], false);
     }
-    if elab.has_errors() {
+    if elaborator.has_errors() {
         model = None;
         // What follows from a fault is not worth a warning.
-        elab.diagnostics.retain(Diagnostic::is_error);
+        elaborator.diagnostics.retain(Diagnostic::is_error);
     }
-    let diagnostics = sorted(std::mem::take(&mut elab.diagnostics));
-    drop(elab);
+    let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
+    drop(elaborator);
     if let Some(m) = &mut model {
         m.sources = sources.clone();
     }
-    Checked { model, diagnostics, sources }
+    CheckOutcome { model, diagnostics, sources }
 }
 
-/// Checks a file without a model: names and arity everywhere, and every definition instantiated at sample sizes where the types of its
-/// parameters say which.
+/// Checks a file without a model: names and arity everywhere, and every definition instantiated at
+/// sample sizes where the types of its parameters say which.
 pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (Vec<Diagnostic>, SourceMap) {
     let mut loader = Loader::new(provider);
     let root = loader.root(name, text);
     let Loader { modules, sources, diagnostics, .. } = loader;
     let Some(root) = root else { return (sorted(diagnostics), sources) };
-    let mut elab = Elab::new(&modules, &sources);
-    elab.diagnostics = diagnostics;
-    modules[root].file.items.iter().for_each(|item| elab.heading_types(item));
-    elab.library(root);
-    if !elab.has_errors() {
-        elab.unused_names(&modules[root], true);
+    let mut elaborator = Elaborator::new(&modules, &sources);
+    elaborator.diagnostics = diagnostics;
+    modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
+    elaborator.library(root);
+    if !elaborator.has_errors() {
+        elaborator.unused_names(&modules[root], true);
     }
-    let diagnostics = sorted(std::mem::take(&mut elab.diagnostics));
-    drop(elab);
+    let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
+    drop(elaborator);
     (diagnostics, sources)
 }
 
@@ -183,18 +192,17 @@ fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics
 }
 
-impl<'a> Elab<'a> {
-    fn model(&mut self, module: usize, model: &'a ast::Model, sets: &[(String, String, Span)]) -> Option<Model> {
-        let mut scope = Scope::new(module, None);
+impl<'a> Elaborator<'a> {
+    fn model(&mut self, module: usize, model: &'a ast::Model, sets: &[(String, String, Span)]) -> Option<CheckedModel> {
+        let mut scope = NameScope::new(module, None);
         self.declare(&mut scope, model, sets);
         let train = self.train_settings(model);
         self.predictions_present(model);
-        self.training = true;
-        self.walk(&scope, model, train.as_ref());
+        self.network(&scope, model, train.as_ref(), true);
         // Settings and metrics are read beside the graph of the walk: a value of the network that
         // stands there by mistake is then one of this graph, whatever is said of it.
         // Where the settings are at fault there may be no loss; all else is still checked.
-        let loss = self.run.loss;
+        let loss = self.walk.loss;
         let mut updates = update::Updates::default();
         let mut metrics = Vec::new();
         let mut training = None;
@@ -213,23 +221,18 @@ impl<'a> Elab<'a> {
         if !self.has_errors() {
             self.graph_untrained();
         }
-        let updated = std::mem::take(&mut self.run.updated);
+        let mut updated: Vec<(StateId, (NodeId, Span))> = std::mem::take(&mut self.walk.updated).into_iter().collect();
+        updated.sort_by_key(|(state, _)| *state);
         let mut roots: Vec<Root> = loss.map(Root::Loss).into_iter().collect();
         roots.extend(self.prediction_roots());
-        let mut states: Vec<_> = updated.into_iter().map(|(state, (node, _))| Root::State { state, node }).collect();
-        states.sort_by_key(|r| match r {
-            Root::State { state, .. } => *state,
-            _ => StateId(0),
-        });
-        roots.extend(states);
-        let mut trained = std::mem::take(&mut self.graph);
+        roots.extend(updated.into_iter().map(|(state, (node, _))| Root::State { state, node }));
+        let mut trained = std::mem::take(&mut self.walk.graph);
         trained.roots = roots;
 
-        self.training = false;
-        self.walk(&scope, model, train.as_ref());
+        self.network(&scope, model, train.as_ref(), false);
         let mut roots = self.prediction_roots();
-        roots.extend(self.run.loss.map(Root::Loss));
-        let mut inferred = std::mem::take(&mut self.graph);
+        roots.extend(self.walk.loss.map(Root::Loss));
+        let mut inferred = std::mem::take(&mut self.walk.graph);
         inferred.roots = roots;
         let training = training?;
         if self.has_errors() || loss.is_none() {
@@ -241,7 +244,7 @@ impl<'a> Elab<'a> {
             graph.params.clone_from(&params);
             graph.states.clone_from(&states);
         }
-        Some(Model {
+        Some(CheckedModel {
             name: model.name.name.clone(),
             sources: SourceMap::default(),
             schema: std::mem::take(&mut self.declarations.schema),
@@ -258,11 +261,15 @@ impl<'a> Elab<'a> {
         })
     }
 
-    /// The members that make the network, in the order written, and the loss: `graph` and `run` anew.
-    fn walk(&mut self, scope: &Scope<'a>, model: &'a ast::Model, train: Option<&train::TrainSettings<'a>>) {
-        self.graph = self.empty_graph();
-        self.run = Run::default();
-        self.phase = Phase::Model;
+    /// Walks over the members that make the network, in the order written, and the loss.
+    fn network(
+        &mut self,
+        scope: &NameScope<'a>,
+        model: &'a ast::Model,
+        train: Option<&train::TrainSettings<'a>>,
+        training: bool,
+    ) {
+        self.walk = GraphWalk::new(self.empty_graph(), training, Context::Model);
         let mut scope = scope.clone();
         for member in &model.members {
             if self.exhausted() {
@@ -284,7 +291,16 @@ impl<'a> Elab<'a> {
                     self.layer(&mut scope, l);
                 }
                 MemberKind::Predict { target, distribution } => self.predict(&mut scope, target, distribution),
-                _ => {}
+                MemberKind::Features { .. }
+                | MemberKind::Sequence { .. }
+                | MemberKind::Label { .. }
+                | MemberKind::Key { .. }
+                | MemberKind::Embedding(_)
+                | MemberKind::Hyper { .. }
+                | MemberKind::Train(_)
+                | MemberKind::Report { .. }
+                | MemberKind::Assert { .. }
+                | MemberKind::Common { .. } => {}
             }
         }
         if let Some(loss) = train.and_then(|t| t.value("loss")) {
@@ -293,7 +309,7 @@ impl<'a> Elab<'a> {
     }
 
     /// A `let` of the model may not hide an import.
-    fn taken(&self, scope: &Scope<'a>, name: &ast::Ident) -> Option<Diagnostic> {
+    fn taken(&self, scope: &NameScope<'a>, name: &ast::Ident) -> Option<Diagnostic> {
         let first = self.modules[scope.module].names.get(&name.name)?;
         let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here");
         Some(d.label(first.span, "first here").help("rename one of them"))
@@ -307,7 +323,7 @@ impl<'a> Elab<'a> {
     }
 
     fn prediction_roots(&self) -> Vec<Root> {
-        let nodes = self.run.logits.iter().zip(0..);
+        let nodes = self.walk.logits.iter().zip(0..);
         nodes.filter_map(|(n, index)| n.map(|node| Root::Prediction { index, node })).collect()
     }
 
@@ -329,7 +345,7 @@ impl<'a> Elab<'a> {
     /// Unused and untrained parts, seen in the graph of the training walk.
     fn graph_untrained(&mut self) {
         self.unused_declarations();
-        if let Some(loss) = self.run.loss {
+        if let Some(loss) = self.walk.loss {
             self.untrained(loss);
         }
     }

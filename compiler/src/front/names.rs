@@ -85,7 +85,7 @@ pub(super) fn in_type<'a>(ty: &'a ast::Type, out: &mut Names<'a>) {
     }
 }
 
-pub(super) fn in_parameters<'a>(parameters: &'a [ast::Parameter], out: &mut Names<'a>) {
+pub(super) fn in_parameters<'a>(parameters: &'a [ast::ParameterDecl], out: &mut Names<'a>) {
     for p in parameters {
         if let Some(d) = &p.default {
             in_expr(d, out);
@@ -124,7 +124,9 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
                 match &f.kind.kind {
                     ast::FeatureKindName::Category { size: Some(e), .. }
                     | ast::FeatureKindName::Number { width: Some(e) } => in_expr(e, out),
-                    _ => {}
+                    ast::FeatureKindName::Category { size: None, .. }
+                    | ast::FeatureKindName::Number { width: None }
+                    | ast::FeatureKindName::Other(_) => {}
                 }
             }
         }

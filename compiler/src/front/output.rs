@@ -1,10 +1,10 @@
 //! The columns of the file that prediction writes: probabilities, labels and keys.
 
-use super::elab::Elab;
+use super::elaborator::Elaborator;
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, Span};
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Two of the columns that `din predict` writes must not have one name.
     pub(super) fn output_columns(&mut self, model: &'a ast::Model) {
         let mut probabilities: Vec<(String, Span, &str)> = Vec::new();

@@ -1,17 +1,19 @@
 //! `report` and `assert`: what is measured, and what a model may cost.
 
-use super::elab::{Bound, Elab, Phase, Scope};
+use super::elaborator::Elaborator;
 use super::load::listed;
+use super::scope::{NameScope, Referent};
 use super::update::Updates;
-use super::value::{Value, number_text};
-use crate::model::SlotScope;
-use din_grammar::ast::{self, BinaryOp, ExprKind, MemberKind};
+use super::value::{ExprValue, number_text};
+use super::walk::Context;
+use din_grammar::ast::{self, BinaryOperator, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, TableKind};
+use din_program::SlotScope;
+use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, TableKind};
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Everything that `report` lists.
-    pub fn metrics(&mut self, scope: &mut Scope<'a>, model: &'a ast::Model) -> Vec<Metric> {
+    pub fn metrics(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model) -> Vec<Metric> {
         let mut all: Vec<(Metric, Span)> = Vec::new();
         let mut reported = false;
         for member in &model.members {
@@ -65,7 +67,7 @@ impl<'a> Elab<'a> {
     }
 
     /// `gauc(click, by = user_id, weight = clicks)`
-    pub fn metric(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<Metric> {
+    pub fn metric(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<Metric> {
         let ExprKind::Call { callee, arguments } = &e.kind else {
             self.report(
                 Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call")
@@ -79,25 +81,23 @@ impl<'a> Elab<'a> {
         };
         let Some(&definition) = self.modules[scope.module].names.get(name.as_str()) else {
             let value = self.resolve(scope, name, callee.span);
-            if !matches!(value, Value::Poison) {
+            if !matches!(value, ExprValue::Poison) {
                 let found = self.describe(&value);
                 self.report(Diagnostic::error("E0206", format!("`{name}` is not a metric"), callee.span, found));
             }
             return None;
         };
-        if definition.is_lost() {
-            return None;
-        }
-        let module = &self.modules[definition.module];
-        let ast::Item::Metric(metric) = &module.file.items[definition.item] else {
-            let kind = super::load::item_kind(&module.file.items[definition.item]);
+        let id = definition.item?;
+        let item = self.item(id);
+        let ast::Item::Metric(metric) = item else {
+            let kind = super::load::item_kind(item);
             self.report(
                 Diagnostic::error("E0206", format!("`{name}` is not a metric"), callee.span, format!("a {kind}"))
                     .note(format!("expected a metric\nfound the {kind} `{name}`")),
             );
             return None;
         };
-        if module.name != "std.metric" {
+        if self.modules[id.module].name != "std.metric" {
             self.not_built("metrics outside `std.metric`", "report one of the library", callee.span);
             return None;
         }
@@ -141,10 +141,11 @@ impl<'a> Elab<'a> {
             match parameter.name.name.as_str() {
                 "target" => target = self.metric_target(scope, &a.value),
                 "by" => by = self.group_by(scope, &a.value),
-                _ => match self.group_weight(&a.value) {
+                "weight" => match self.group_weight(&a.value) {
                     Some(w) => weight = w,
                     None => faulty = true,
                 },
+                other => unreachable!("`std.metric` has no parameter `{other}`"),
             }
         }
         for (i, p) in metric.parameters.iter().enumerate() {
@@ -173,26 +174,21 @@ impl<'a> Elab<'a> {
             return None;
         }
         let label = &self.predictions[target].name;
-        let (kind, name) = match metric.name.name.as_str() {
-            "auc" => (MetricKind::Auc, format!("auc({label})")),
-            "log_loss" => (MetricKind::LogLoss, format!("log_loss({label})")),
-            "gauc" => (MetricKind::Gauc { by: by?, weight }, gauc_name(label, None, weight)),
-            other => {
-                self.not_built(&format!("the metric `{other}`"), "report another one", callee.span);
-                return None;
-            }
+        let kind = MetricName::from_text(&metric.name.name).expect("`MetricName` has every metric of `std.metric`");
+        let (kind, name) = match kind {
+            MetricName::Auc => (MetricKind::Auc, format!("auc({label})")),
+            MetricName::LogLoss => (MetricKind::LogLoss, format!("log_loss({label})")),
+            MetricName::Gauc => (MetricKind::Gauc { by: by?, weight }, gauc_name(label, None, weight)),
         };
         Some(Metric { name, prediction: target as u32, kind })
     }
 
-    pub fn metric_target(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<usize> {
-        self.phase = Phase::Loss;
-        let value = self.expr(scope, e);
-        self.run.bare.clear();
-        self.phase = Phase::Model;
+    pub fn metric_target(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<usize> {
+        let value = self.in_context(Context::Loss, |me| me.expr(scope, e));
+        self.walk.bare.clear();
         match value {
-            Value::Prediction(p) => Some(p),
-            Value::Poison => None,
+            ExprValue::Prediction(p) => Some(p),
+            ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
                 self.report(
@@ -204,15 +200,15 @@ impl<'a> Elab<'a> {
         }
     }
 
-    pub fn group_by(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) -> Option<GroupBy> {
+    pub fn group_by(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<GroupBy> {
         if let ExprKind::Name(name) = &e.kind
-            && let Some(Bound::Key(k)) = scope.find(name).map(|b| b.bound.clone())
+            && let Some(Referent::Key(k)) = scope.find(name).map(|b| b.referent.clone())
         {
             return Some(GroupBy::Key(k as u32));
         }
         let found = match self.expr(scope, e) {
-            Value::Poison => return None,
-            Value::Feature(f) => {
+            ExprValue::Poison => return None,
+            ExprValue::Feature(f) => {
                 let feature = &self.declarations.schema.features[f];
                 if feature.sequence.is_none() && !matches!(feature.kind, FeatureKind::Dense { .. }) {
                     let common = feature.common;
@@ -258,21 +254,9 @@ impl<'a> Elab<'a> {
     }
 
     /// `assert parameters(dense) < 1_000_000`
-    pub fn assert(&mut self, scope: &mut Scope<'a>, condition: &'a ast::Expr, updates: &Updates) {
+    pub fn assert(&mut self, scope: &mut NameScope<'a>, condition: &'a ast::Expr, updates: &Updates) {
         let (op, left, right) = match &condition.kind {
-            ExprKind::Binary { op, left, right }
-                if matches!(
-                    op,
-                    BinaryOp::Less
-                        | BinaryOp::LessEqual
-                        | BinaryOp::Greater
-                        | BinaryOp::GreaterEqual
-                        | BinaryOp::Equal
-                        | BinaryOp::NotEqual
-                ) =>
-            {
-                (*op, left, right)
-            }
+            ExprKind::Binary { op, left, right } if op.is_comparison() => (*op, left, right),
             _ => {
                 let mut read = super::names::Names::default();
                 super::names::in_expr(condition, &mut read);
@@ -289,8 +273,8 @@ impl<'a> Elab<'a> {
                     return;
                 }
                 match self.expr(scope, condition) {
-                    Value::Bool(true) | Value::Poison => {}
-                    Value::Bool(false) => {
+                    ExprValue::Bool(true) | ExprValue::Poison => {}
+                    ExprValue::Bool(false) => {
                         self.report(Diagnostic::error(
                             "E0619",
                             "an assertion does not hold",
@@ -328,15 +312,23 @@ impl<'a> Elab<'a> {
         }
         let (a, a_open, b, b_open) = (l.value, l.open, r.value, r.open);
         let holds = match op {
-            BinaryOp::Less => a < b,
-            BinaryOp::LessEqual => a <= b,
-            BinaryOp::Greater => a > b,
-            BinaryOp::GreaterEqual => a >= b,
-            BinaryOp::NotEqual => a != b,
-            _ => a == b,
+            BinaryOperator::Less => a < b,
+            BinaryOperator::LessEqual => a <= b,
+            BinaryOperator::Greater => a > b,
+            BinaryOperator::GreaterEqual => a >= b,
+            BinaryOperator::Equal => a == b,
+            BinaryOperator::NotEqual => a != b,
+            BinaryOperator::Or
+            | BinaryOperator::And
+            | BinaryOperator::Add
+            | BinaryOperator::Subtract
+            | BinaryOperator::Multiply
+            | BinaryOperator::Divide
+            | BinaryOperator::Product
+            | BinaryOperator::Power => unreachable!("`op` is a comparison"),
         };
         // Tables that grow are counted with the rows they have at the start: a lower bound.
-        let upper = matches!(op, BinaryOp::Less | BinaryOp::LessEqual);
+        let upper = matches!(op, BinaryOperator::Less | BinaryOperator::LessEqual);
         if (a_open || b_open) && (holds || !upper || b_open) {
             let growing: Vec<String> = self
                 .declarations
@@ -371,7 +363,7 @@ impl<'a> Elab<'a> {
     }
 
     /// One side of an assertion.
-    fn budget(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr, updates: &Updates) -> Option<Budget> {
+    fn budget(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr, updates: &Updates) -> Option<Budget> {
         if let ExprKind::Call { callee, arguments } = &e.kind
             && let ExprKind::Name(what) = &callee.kind
             && matches!(what.as_str(), "parameters" | "memory")
@@ -425,9 +417,9 @@ impl<'a> Elab<'a> {
             };
         }
         match self.expr(scope, e) {
-            Value::Number(value) => Some(Budget { value, open: false, unit: None }),
-            Value::Quantity(value) => Some(Budget { value, open: false, unit: Some(Unit::Bytes) }),
-            Value::Poison => None,
+            ExprValue::Number(value) => Some(Budget { value, open: false, unit: None }),
+            ExprValue::Quantity(value) => Some(Budget { value, open: false, unit: Some(Unit::Bytes) }),
+            ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
                 self.report(

@@ -1,17 +1,18 @@
 //! Embedding tables: which features they hold, their rows and options.
 
-use super::declare::{Family, TableReader};
-use super::elab::{Bound, Elab, Scope};
+use super::declarations::{TableFamily, TableReader};
+use super::elaborator::Elaborator;
 use super::load::listed;
-use super::value::{Callee, Value, nearest};
+use super::scope::{NameScope, Referent};
+use super::value::{Callee, ExprValue, nearest};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{FeatureKind, Init, KeyType, Table, TableKind, UpdateRule};
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
-    pub fn embedding(&mut self, scope: &mut Scope<'a>, e: &'a ast::Embedding, span: Span) {
+impl<'a> Elaborator<'a> {
+    pub fn embedding(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Embedding, span: Span) {
         let value = self.expr(scope, &e.width);
         let width = self.size(value, "the width of a table", e.width.span);
         let mut options: Vec<&'a ast::Setting> = Vec::new();
@@ -58,7 +59,7 @@ impl<'a> Elab<'a> {
         let (Some(width), Some(init)) = (width, init) else {
             self.declarations.poisoned_tables = true;
             if let Some(name) = e.name() {
-                self.claim(scope, name, Bound::Value(Value::Poison));
+                self.claim(scope, name, Referent::Value(ExprValue::Poison));
             }
             return;
         };
@@ -86,13 +87,13 @@ impl<'a> Elab<'a> {
                     }
                 }
                 if features.is_empty() {
-                    self.claim(scope, name, Bound::Value(Value::Poison));
+                    self.claim(scope, name, Referent::Value(ExprValue::Poison));
                     return;
                 }
                 let kind = self.table_kind(&features, &spans, &name.name);
                 let index = self.declarations.tables.len();
-                let table = Value::Function(Rc::new(Callee::Table(index)));
-                if !self.claim(scope, name, Bound::Value(table)) {
+                let table = ExprValue::Function(Rc::new(Callee::Table(index)));
+                if !self.claim(scope, name, Referent::Value(table)) {
                     self.declarations.poisoned_tables = true;
                 } else {
                     let source = (TableReader::Name, name.span);
@@ -104,13 +105,13 @@ impl<'a> Elab<'a> {
                 let (reader, at) = match name {
                     Some(name) => {
                         let index = self.declarations.families.len();
-                        self.declarations.families.push(Family {
+                        self.declarations.families.push(TableFamily {
                             name: &name.name,
                             span: name.span,
                             tables: Vec::new(),
                         });
-                        let family = Value::Function(Rc::new(Callee::Family(index)));
-                        if !self.claim(scope, name, Bound::Value(family)) {
+                        let family = ExprValue::Function(Rc::new(Callee::Family(index)));
+                        if !self.claim(scope, name, Referent::Value(family)) {
                             self.declarations.poisoned_tables = true;
                             return;
                         }
@@ -156,11 +157,12 @@ impl<'a> Elab<'a> {
 
     /// The categorical fields of the groups, each with the name of its group as `for each of` lists
     /// it.
-    fn each_of(&mut self, scope: &Scope<'a>, groups: &'a [ast::Ident]) -> Vec<(usize, &'a ast::Ident)> {
+    fn each_of(&mut self, scope: &NameScope<'a>, groups: &'a [ast::Ident]) -> Vec<(usize, &'a ast::Ident)> {
         let mut features = Vec::new();
         let mut seen: Vec<&'a ast::Ident> = Vec::new();
         for name in groups {
-            let Some(Bound::Value(Value::Group(group))) = scope.find(&name.name).map(|b| b.bound.clone()) else {
+            let Some(Referent::Value(ExprValue::Group(group))) = scope.find(&name.name).map(|b| b.referent.clone())
+            else {
                 self.declarations.poisoned_tables = true;
                 let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
                 self.unknown_word("E0404", "group", name, &known);
@@ -229,8 +231,9 @@ impl<'a> Elab<'a> {
         self.declarations.table_settings.push(options.to_vec());
     }
 
-    pub fn table_feature(&mut self, scope: &Scope<'a>, path: &'a ast::FieldPath) -> Option<usize> {
-        let Some(Bound::Value(Value::Group(g))) = scope.find(&path.group.name).map(|b| b.bound.clone()) else {
+    pub fn table_feature(&mut self, scope: &NameScope<'a>, path: &'a ast::FieldPath) -> Option<usize> {
+        let Some(Referent::Value(ExprValue::Group(g))) = scope.find(&path.group.name).map(|b| b.referent.clone())
+        else {
             let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
             self.unknown_word("E0404", "group", &path.group, &known);
             return None;
@@ -266,18 +269,18 @@ impl<'a> Elab<'a> {
     }
 
     /// All features of a table must hold ids of one kind.
-    pub fn table_kind(&mut self, features: &[u32], spans: &[Span], name: &str) -> TableKind {
+    fn table_kind(&mut self, features: &[u32], spans: &[Span], name: &str) -> TableKind {
         let kind = |f: u32, me: &Self| match me.declarations.schema.features[f as usize].kind {
             FeatureKind::Fixed { size, .. } => TableKind::Fixed { size },
             FeatureKind::Dynamic { key } => TableKind::Dynamic { key },
-            FeatureKind::Dense { .. } => TableKind::Fixed { size: 1 },
+            FeatureKind::Dense { .. } => unreachable!("a table is declared for categorical features alone"),
         };
         let text = |k: TableKind| match k {
             TableKind::Fixed { size } => format!("ids 0 to {}", size - 1),
             TableKind::Dynamic { key: KeyType::Int64 } => "int64 ids".into(),
             TableKind::Dynamic { key: KeyType::String } => "string ids".into(),
         };
-        let Some(&first) = features.first() else { return TableKind::Fixed { size: 1 } };
+        let (&first, &first_at) = features.iter().zip(spans).next().expect("a table has features");
         let wanted = kind(first, self);
         for (&f, &span) in features.iter().zip(spans).skip(1) {
             let found = kind(f, self);
@@ -290,7 +293,7 @@ impl<'a> Elab<'a> {
                         span,
                         text(found),
                     )
-                    .label(spans.first().copied().unwrap_or(span), text(wanted))
+                    .label(first_at, text(wanted))
                     .note(format!("expected {}, as `{a}` has\nfound {}", text(wanted), text(found)))
                     .help("declare both as the same kind of `category`, or give each its own table"),
                 );

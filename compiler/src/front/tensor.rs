@@ -1,31 +1,33 @@
 //! Arithmetic on tensors and records: shapes, axes and fields.
 
-use super::elab::{Elab, InputKey, Phase};
+use super::elaborator::Elaborator;
 use super::expr::symbol;
-use super::value::{Field, Tensor, Value, fields_text, shape_text};
+use super::value::{ExprValue, RecordField, Tensor, fields_text, shape_text};
+use super::walk::{Context, InputKey};
 use crate::graph::{self, AxisId, InputKind, NodeId, Shape, TypeError};
-use din_grammar::ast::BinaryOp;
+use din_grammar::ast::BinaryOperator;
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
-    /// A value as a tensor: numbers become constants, numeric features their input. Reports what is not one.
-    pub fn tensor(&mut self, value: Value<'a>, span: Span) -> Option<Tensor> {
+impl<'a> Elaborator<'a> {
+    /// A value as a tensor: numbers become constants, numeric features become inputs. Reports any
+    /// other value.
+    pub fn tensor(&mut self, value: ExprValue<'a>, span: Span) -> Option<Tensor> {
         let found = match value {
-            Value::Tensor(t) => return Some(t),
-            Value::Poison => return None,
-            Value::Number(n) => {
+            ExprValue::Tensor(t) => return Some(t),
+            ExprValue::Poison => return None,
+            ExprValue::Number(n) => {
                 if !self.within_f32(n, "this number", span) {
                     return None;
                 }
-                return Some(Tensor { node: self.graph.constant(n, span), fields: None });
+                return Some(Tensor { node: self.walk.graph.constant(n, span), fields: None });
             }
-            Value::Bool(b) => {
+            ExprValue::Bool(b) => {
                 let n = if b { 1.0 } else { 0.0 };
-                return Some(Tensor { node: self.graph.constant(n, span), fields: None });
+                return Some(Tensor { node: self.walk.graph.constant(n, span), fields: None });
             }
-            Value::Feature(f) => {
+            ExprValue::Feature(f) => {
                 let feature = &self.declarations.schema.features[f];
                 if let FeatureKind::Dense { width } = feature.kind {
                     return Some(self.dense_input(f, width, span));
@@ -42,14 +44,14 @@ impl<'a> Elab<'a> {
                 );
                 return None;
             }
-            Value::Prediction(_) => {
+            ExprValue::Prediction(_) => {
                 self.report(
                     Diagnostic::error("E0307", "a prediction is not a number", span, "which of its values?")
                         .help("take `.logit`, `.probability` or `.label`"),
                 );
                 return None;
             }
-            Value::Group(g) => {
+            ExprValue::Group(g) => {
                 let name = self.declarations.groups[g].name;
                 self.report(
                     Diagnostic::error("E0320", format!("`{name}` is a group of features"), span, "not a vector yet")
@@ -73,29 +75,31 @@ impl<'a> Elab<'a> {
         let kind = InputKind::Dense { feature: feature as u32 };
         let input = self.input(InputKey::Feature(feature), path, kind, axis, Shape::vector(width as usize));
         self.declarations.used_features.insert(feature);
-        Tensor { node: self.graph.input(input, span), fields: None }
+        Tensor { node: self.walk.graph.input(input, span), fields: None }
     }
 
-    /// Where a feature's values live: samples, or the entries of its sequence; for a common one, requests or entries once a request.
+    /// Where a feature's values live: samples, or the entries of its sequence; for a common one,
+    /// requests, or the entries of each request.
     pub fn feature_axis(&self, feature: usize) -> AxisId {
         let feature = &self.declarations.schema.features[feature];
         let axis = feature.sequence.map_or(graph::BATCH, |s| AxisId(2 + s));
-        match self.graph.axes.shared(axis) {
+        match self.walk.graph.axes.shared(axis) {
             Some(common) if feature.common => common,
             _ => axis,
         }
     }
 
-    /// A built node as a plain value; a type error the callers did not foresee is reported in general words.
-    pub fn built(&mut self, result: Result<NodeId, TypeError>, span: Span) -> Value<'a> {
+    /// A built node as a value without fields. A type error that the callers did not foresee is
+    /// reported in general words.
+    pub fn built(&mut self, result: Result<NodeId, TypeError>, span: Span) -> ExprValue<'a> {
         match result {
-            Ok(node) => Value::Tensor(Tensor { node, fields: None }),
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields: None }),
             Err(error) => self.type_error(error, span),
         }
     }
 
     /// A type error of an operation over one expression.
-    pub fn type_error(&mut self, error: TypeError, span: Span) -> Value<'a> {
+    pub fn type_error(&mut self, error: TypeError, span: Span) -> ExprValue<'a> {
         let d = match error {
             TypeError::AxisTree { left, right } => {
                 let (l, r) = (self.axis_text(left), self.axis_text(right));
@@ -127,14 +131,20 @@ impl<'a> Elab<'a> {
     }
 
     /// `l op r` on tensors.
-    pub fn arithmetic(&mut self, op: BinaryOp, l: (Value<'a>, Span), r: (Value<'a>, Span), span: Span) -> Value<'a> {
+    pub fn arithmetic(
+        &mut self,
+        op: BinaryOperator,
+        l: (ExprValue<'a>, Span),
+        r: (ExprValue<'a>, Span),
+        span: Span,
+    ) -> ExprValue<'a> {
         let (lt, rt) = (self.tensor(l.0, l.1), self.tensor(r.0, r.1));
-        let (Some(lt), Some(rt)) = (lt, rt) else { return Value::Poison };
-        if op == BinaryOp::Product {
+        let (Some(lt), Some(rt)) = (lt, rt) else { return ExprValue::Poison };
+        if op == BinaryOperator::Product {
             return self.product((lt, l.1), (rt, r.1), span);
         }
-        if op == BinaryOp::Divide
-            && let graph::Op::Const(divisor) = self.graph.node(rt.node).op
+        if op == BinaryOperator::Divide
+            && let graph::Op::Const(divisor) = self.walk.graph.node(rt.node).op
             && divisor as f32 == 0.0
         {
             return self.fault(
@@ -142,44 +152,53 @@ impl<'a> Elab<'a> {
                     .help("the result is infinite, or NaN, for every sample"),
             );
         }
-        let Some(fields) = self.same_fields(symbol(op), (&lt, l.1), (&rt, r.1)) else { return Value::Poison };
+        let Some(fields) = self.same_fields(symbol(op), (&lt, l.1), (&rt, r.1)) else { return ExprValue::Poison };
         use graph::BinaryOp as G;
         let (x, y) = (lt.node, rt.node);
         let built = match op {
-            BinaryOp::Add => self.graph.binary(G::Add, x, y, span),
-            BinaryOp::Subtract => self.graph.binary(G::Subtract, x, y, span),
-            BinaryOp::Multiply => self.graph.binary(G::Multiply, x, y, span),
-            BinaryOp::Divide => self.graph.binary(G::Divide, x, y, span),
-            BinaryOp::Power => self.graph.binary(G::Power, x, y, span),
-            BinaryOp::Less => self.graph.binary(G::Less, x, y, span),
-            BinaryOp::LessEqual => self.graph.binary(G::LessEqual, x, y, span),
-            BinaryOp::Greater => self.graph.binary(G::Less, y, x, span),
-            BinaryOp::GreaterEqual => self.graph.binary(G::LessEqual, y, x, span),
-            BinaryOp::Equal => self.graph.binary(G::Equal, x, y, span),
-            BinaryOp::NotEqual => {
-                self.graph.binary(G::Equal, x, y, span).map(|n| self.graph.unary(graph::UnaryOp::Not, n, span))
-            }
+            BinaryOperator::Add => self.walk.graph.binary(G::Add, x, y, span),
+            BinaryOperator::Subtract => self.walk.graph.binary(G::Subtract, x, y, span),
+            BinaryOperator::Multiply => self.walk.graph.binary(G::Multiply, x, y, span),
+            BinaryOperator::Divide => self.walk.graph.binary(G::Divide, x, y, span),
+            BinaryOperator::Power => self.walk.graph.binary(G::Power, x, y, span),
+            BinaryOperator::Less => self.walk.graph.binary(G::Less, x, y, span),
+            BinaryOperator::LessEqual => self.walk.graph.binary(G::LessEqual, x, y, span),
+            BinaryOperator::Greater => self.walk.graph.binary(G::Less, y, x, span),
+            BinaryOperator::GreaterEqual => self.walk.graph.binary(G::LessEqual, y, x, span),
+            BinaryOperator::Equal => self.walk.graph.binary(G::Equal, x, y, span),
+            BinaryOperator::NotEqual => self
+                .walk
+                .graph
+                .binary(G::Equal, x, y, span)
+                .map(|n| self.walk.graph.unary(graph::UnaryOp::Not, n, span)),
             // On 0 and 1; of two truths the smaller and the larger.
-            BinaryOp::And => self.truths(G::Min, x, y, span),
-            BinaryOp::Or | BinaryOp::Product => self.truths(G::Max, x, y, span),
+            BinaryOperator::And => self.truths(G::Min, x, y, span),
+            BinaryOperator::Or => self.truths(G::Max, x, y, span),
+            BinaryOperator::Product => unreachable!("products are made above"),
         };
         match built {
-            Ok(node) => Value::Tensor(Tensor { node, fields }),
+            Ok(node) => ExprValue::Tensor(Tensor { node, fields }),
             Err(error) => self.type_error(error, span),
         }
     }
 
     fn truths(&mut self, op: graph::BinaryOp, x: NodeId, y: NodeId, span: Span) -> Result<NodeId, TypeError> {
         let not = graph::UnaryOp::Not;
-        let (x, y) = (self.graph.unary(not, x, span), self.graph.unary(not, y, span));
-        let (x, y) = (self.graph.unary(not, x, span), self.graph.unary(not, y, span));
-        self.graph.binary(op, x, y, span)
+        let (x, y) = (self.walk.graph.unary(not, x, span), self.walk.graph.unary(not, y, span));
+        let (x, y) = (self.walk.graph.unary(not, x, span), self.walk.graph.unary(not, y, span));
+        self.walk.graph.binary(op, x, y, span)
     }
 
-    /// Checks axes, shapes and fields of two operands of an elementwise operation; the fields of the result.
-    pub fn same_fields(&mut self, what: &str, l: (&Tensor, Span), r: (&Tensor, Span)) -> Option<Option<Rc<[Field]>>> {
-        let (ln, rn) = (self.graph.node(l.0.node), self.graph.node(r.0.node));
-        if self.graph.axes.join(ln.axis, rn.axis).is_none() {
+    /// Checks axes, shapes and fields of two operands of an elementwise operation; the fields of
+    /// the result.
+    pub fn same_fields(
+        &mut self,
+        what: &str,
+        l: (&Tensor, Span),
+        r: (&Tensor, Span),
+    ) -> Option<Option<Rc<[RecordField]>>> {
+        let (ln, rn) = (self.walk.graph.node(l.0.node), self.walk.graph.node(r.0.node));
+        if self.walk.graph.axes.join(ln.axis, rn.axis).is_none() {
             let (a, b) = (self.axis_text(ln.axis), self.axis_text(rn.axis));
             self.report(
                 Diagnostic::error(
@@ -203,7 +222,7 @@ impl<'a> Elab<'a> {
             let mut d = Diagnostic::error("E0305", format!("`{what}` on records with different fields"), r.1, &bt)
                 .label(l.1, &at)
                 .note(format!("expected {at}\nfound {bt}"));
-            let sorted = |f: &[Field]| {
+            let sorted = |f: &[RecordField]| {
                 let mut v: Vec<_> = f.iter().map(|f| (f.name.clone(), f.width)).collect();
                 v.sort();
                 v
@@ -230,30 +249,29 @@ impl<'a> Elab<'a> {
         Some(wide(l.0, ls.width(), rs.width()).or_else(|| wide(r.0, rs.width(), ls.width())))
     }
 
-    fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> Value<'a> {
-        let wn = self.graph.node(w.0.node);
-        if wn.axis != graph::GLOBAL || wn.shape.0.len() != 2 {
+    fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> ExprValue<'a> {
+        let wn = self.walk.graph.node(w.0.node);
+        let (&[k, _], graph::GLOBAL) = (wn.shape.0.as_slice(), wn.axis) else {
             let found = self.describe_tensor(&w.0);
             return self.fault(
                 Diagnostic::error("E0309", "`@` needs a matrix on the right", w.1, found)
                     .help("declare it as `param w: [k, n]`; a product of two vectors is `sum(a * b)`"),
             );
-        }
-        let (xs, ws) = (self.graph.node(x.0.node).shape.clone(), wn.shape.clone());
-        if xs.0.len() != 1 || xs.0.first() != ws.0.first() {
-            let k = ws.0.first().copied().unwrap_or(0);
+        };
+        let (xs, ws) = (self.walk.graph.node(x.0.node).shape.clone(), wn.shape.clone());
+        if xs.0.as_slice() != [k] {
             return self.fault(
                 Diagnostic::error("E0309", "the sizes of a matrix product differ", x.1, shape_text(&xs))
                     .label(w.1, shape_text(&ws))
                     .note(format!("expected [{k}] on the left\nfound {}", shape_text(&xs))),
             );
         }
-        let built = self.graph.matmul(x.0.node, w.0.node, span);
+        let built = self.walk.graph.matmul(x.0.node, w.0.node, span);
         self.built(built, span)
     }
 
     /// In an update the reductions of a whole tensor run over its rows too.
     pub fn reduces_rows(&self) -> bool {
-        matches!(self.phase, Phase::Update(din_grammar::ast::Scope::Tensor))
+        matches!(self.walk.context, Context::Update(din_grammar::ast::OptimizerScope::Tensor))
     }
 }

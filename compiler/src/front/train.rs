@@ -1,18 +1,24 @@
 //! `predict`, `train`, `report` and `assert`: from the network to what is trained and measured.
 
-use super::elab::{Bound, Elab, Phase, Scope};
+use super::elaborator::Elaborator;
 use super::load::listed;
 use super::report::same_metric;
-use super::update::{Rule, Updates};
+use super::rule::RuleCall;
+use super::scope::{NameScope, Referent};
+use super::update::Updates;
 use super::value::{counted, nearest, number_text};
+use super::walk::Context;
 use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Metric, MetricKind, Prediction, Training, UpdateRule};
+use din_program::schema::{Direction, Metric, Prediction, Training, UpdateRule};
 use rustc_hash::FxHashSet;
 
 const SETTINGS: [&str; 7] = ["loss", "optimizer", "regularize", "batch", "epochs", "seed", "select"];
+
+/// An optimizer and which rows of a table its steps update.
+type TableOptimizer<'a> = (RuleCall<'a, ast::Optimizer>, UpdateRule);
 
 /// The settings of `train`, each at most once.
 pub(super) struct TrainSettings<'a> {
@@ -30,11 +36,11 @@ impl<'a> TrainSettings<'a> {
     }
 }
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// `predict click ~ bernoulli(logit = …)`
-    pub fn predict(&mut self, scope: &mut Scope<'a>, target: &'a ast::Ident, distribution: &'a ast::Expr) {
-        let label = match scope.find(&target.name).map(|b| b.bound.clone()) {
-            Some(Bound::Label(label)) => label,
+    pub fn predict(&mut self, scope: &mut NameScope<'a>, target: &'a ast::Ident, distribution: &'a ast::Expr) {
+        let label = match scope.find(&target.name).map(|b| b.referent.clone()) {
+            Some(Referent::Label(label)) => label,
             _ => {
                 let known: Vec<String> = self.declarations.schema.labels.iter().map(|l| l.name.clone()).collect();
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -61,13 +67,13 @@ impl<'a> Elab<'a> {
                 self.predictions.len() - 1
             }
         };
-        if self.run.logits.len() <= index {
-            self.run.logits.resize(index + 1, None);
-            self.run.predicted_at.resize(index + 1, target.span);
-        } else if self.run.logits.get(index).is_some() {
+        if self.walk.logits.len() <= index {
+            self.walk.logits.resize(index + 1, None);
+            self.walk.predicted_at.resize(index + 1, target.span);
+        } else if self.walk.logits.get(index).is_some() {
             self.report(
                 Diagnostic::error("E0618", format!("`{}` is predicted twice", target.name), target.span, "again here")
-                    .label(self.run.predicted_at[index], "first here")
+                    .label(self.walk.predicted_at[index], "first here")
                     .help("keep one `predict` for each label"),
             );
             return;
@@ -75,11 +81,12 @@ impl<'a> Elab<'a> {
         let Some(argument) = self.bernoulli(distribution) else { return };
         let value = self.under(Some(target.name.clone()), true, |me| me.expr(scope, argument));
         let Some(mut t) = self.tensor(value, argument.span) else { return };
-        if Some(self.graph.node(t.node).axis) == self.graph.axes.request() {
+        if Some(self.walk.graph.node(t.node).axis) == self.walk.graph.axes.request() {
             // A logit per request holds for each of its samples.
-            t.node = self.graph.replicated(t.node, argument.span).unwrap_or(t.node);
+            t.node =
+                self.walk.graph.replicated(t.node, argument.span).expect("a value per request can be one per sample");
         }
-        let node = self.graph.node(t.node);
+        let node = self.walk.graph.node(t.node);
         if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
             let mut d = Diagnostic::error("E0609", "a logit is one value per sample", argument.span, found.clone());
@@ -88,8 +95,8 @@ impl<'a> Elab<'a> {
             } else {
                 d.note(format!("expected [1] for every sample\nfound {found}"))
             };
-            d = if self.graph.axes.is_ragged(node.axis) {
-                let axis = self.graph.axis(node.axis).name.clone();
+            d = if self.walk.graph.axes.is_ragged(node.axis) {
+                let axis = self.walk.graph.axis(node.axis).name.clone();
                 if let Some(entered) = self.axis_enters(t.node) {
                     d = d.label(entered, format!("this becomes one value per entry of `{axis}`"));
                 }
@@ -107,35 +114,35 @@ impl<'a> Elab<'a> {
                     .help("leave the last `sigmoid` out"),
             );
         }
-        let node = self.graph.node(t.node);
+        let node = self.walk.graph.node(t.node);
         let node = if node.shape == Shape::scalar() {
             t.node
         } else {
-            self.graph.reshape(t.node, Shape::scalar(), argument.span).unwrap_or(t.node)
+            self.walk.graph.reshape(t.node, Shape::scalar(), argument.span).expect("its width is 1")
         };
-        self.run.logits[index] = Some(node);
+        self.walk.logits[index] = Some(node);
     }
 
     /// Where, on the way to a value over a sequence, one over the sequence first joins one that is
     /// not over it: the place of a forgotten `over`. `None` where that is in the library.
     fn axis_enters(&self, value: NodeId) -> Option<Span> {
-        let axis = self.graph.node(value).axis;
+        let axis = self.walk.graph.node(value).axis;
         let mut seen: FxHashSet<NodeId> = FxHashSet::default();
         let mut stack = vec![value];
         let mut first: Option<NodeId> = None;
         while let Some(id) = stack.pop() {
-            let node = self.graph.node(id);
+            let node = self.walk.graph.node(id);
             if node.axis != axis || !seen.insert(id) {
                 continue;
             }
-            let over = |&o: &NodeId| self.graph.node(o).axis == axis;
-            let of_the_sample = |&o: &NodeId| self.graph.node(o).axis == BATCH;
+            let over = |&o: &NodeId| self.walk.graph.node(o).axis == axis;
+            let of_the_sample = |&o: &NodeId| self.walk.graph.node(o).axis == BATCH;
             if node.operands.iter().any(over) && node.operands.iter().any(of_the_sample) {
                 first = Some(first.map_or(id, |f| f.min(id)));
             }
             stack.extend(node.operands.iter().copied());
         }
-        let span = self.graph.node(first?).span;
+        let span = self.walk.graph.node(first?).span;
         let library = self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
         (!library).then_some(span)
     }
@@ -247,11 +254,9 @@ impl<'a> Elab<'a> {
     }
 
     /// The loss of this run: mean over the samples of the global batch.
-    pub fn loss(&mut self, scope: &mut Scope<'a>, e: &'a ast::Expr) {
-        self.phase = Phase::Loss;
-        let value = self.under(Some("loss".into()), true, |me| me.expr(scope, e));
-        self.phase = Phase::Model;
-        for (p, span) in std::mem::take(&mut self.run.bare) {
+    pub fn loss(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) {
+        let value = self.in_context(Context::Loss, |me| me.under(Some("loss".into()), true, |me| me.expr(scope, e)));
+        for (p, span) in std::mem::take(&mut self.walk.bare) {
             let name = self.predictions[p].name.clone();
             let at = self.declarations.label_spans[self.predictions[p].label as usize];
             self.report(
@@ -266,7 +271,7 @@ impl<'a> Elab<'a> {
             );
         }
         let Some(t) = self.tensor(value, e.span) else { return };
-        let node = self.graph.node(t.node);
+        let node = self.walk.graph.node(t.node);
         if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
             self.report(
@@ -275,9 +280,9 @@ impl<'a> Elab<'a> {
             );
             return;
         }
-        match self.graph.mean_once(t.node, e.span) {
+        match self.walk.graph.mean_once(t.node, e.span) {
             // `mean_once` divides by the number of samples: the loss varies over them alone.
-            Ok(node) => self.run.loss = Some(node),
+            Ok(node) => self.walk.loss = Some(node),
             Err(error) => {
                 self.type_error(error, e.span);
             }
@@ -285,9 +290,8 @@ impl<'a> Elab<'a> {
     }
 
     /// The optimizer of a setting.
-    fn optimizer(&mut self, scope: &mut Scope<'a>, s: &'a ast::Setting) -> Option<Rule<'a>> {
-        let rule = self.rule(scope, s.values.first()?, true)?;
-        Some(Rule { updates: update_rule(s), ..rule })
+    fn optimizer(&mut self, scope: &mut NameScope<'a>, s: &'a ast::Setting) -> Option<TableOptimizer<'a>> {
+        Some((self.rule(scope, s.values.first()?)?, update_rule(s)))
     }
 
     /// `with dense updates` says how an optimizer treats tables; no other setting has it.
@@ -322,35 +326,37 @@ impl<'a> Elab<'a> {
     }
 
     /// Gives every table and parameter its update program.
-    pub fn assign_updates(&mut self, scope: &mut Scope<'a>, train: &TrainSettings<'a>, updates: &mut Updates) {
+    pub fn assign_updates(&mut self, scope: &mut NameScope<'a>, train: &TrainSettings<'a>, updates: &mut Updates) {
         let optimizer = train.setting("optimizer").and_then(|s| self.optimizer(scope, s));
-        let regularizer = train.value("regularize").and_then(|e| self.rule(scope, e, false));
+        let regularizer = train.value("regularize").and_then(|e| self.rule(scope, e));
         for t in 0..self.declarations.tables.len() {
-            let mut own: [Option<Rule<'a>>; 2] = [optimizer.clone(), None];
+            let mut own = optimizer.clone();
+            let mut penalty = None;
             let mut faulty = false;
             for s in self.declarations.table_settings[t].clone() {
                 let Some(e) = s.values.first() else { continue };
-                let index = match s.word.name.as_str() {
-                    "optimizer" => 0,
-                    "regularize" => 1,
-                    _ => continue,
-                };
-                own[index] = if index == 0 { self.optimizer(scope, s) } else { self.rule(scope, e, false) };
-                faulty |= own[index].is_none();
+                match s.word.name.as_str() {
+                    "optimizer" => {
+                        own = self.optimizer(scope, s);
+                        faulty |= own.is_none();
+                    }
+                    "regularize" => {
+                        penalty = self.rule(scope, e);
+                        faulty |= penalty.is_none();
+                    }
+                    _ => {}
+                }
             }
-            let [Some(o), r] = own else { continue };
-            if faulty {
-                continue;
-            }
+            let Some((o, update_rule)) = own.filter(|_| !faulty) else { continue };
             let width = self.declarations.tables[t].width;
-            let counts = self.reads_frequency(&o) || r.as_ref().is_some_and(|r| self.reads_frequency(r));
-            let over = UpdateScope::Rows { width, rule: o.updates };
-            if let Some(u) = self.update_program(updates, &o, r.as_ref(), over) {
+            let counts = o.reads_frequency() || penalty.as_ref().is_some_and(RuleCall::reads_frequency);
+            let over = UpdateScope::Rows { width, rule: update_rule };
+            if let Some(u) = self.update_program(updates, &o, penalty.as_ref(), over) {
                 let table = &mut self.declarations.tables[t];
-                (table.update, table.reads_frequency, table.update_rule) = (u, counts, o.updates);
+                (table.update, table.reads_frequency, table.update_rule) = (u, counts, update_rule);
             }
         }
-        let Some(optimizer) = optimizer else { return };
+        let Some((optimizer, _)) = optimizer else { return };
         for p in 0..self.parameters.len() {
             let decays = self.parameters[p].shape.len() == 2;
             let regularizer = regularizer.as_ref().filter(|_| decays);
@@ -374,7 +380,14 @@ impl<'a> Elab<'a> {
         }
     }
 
-    fn whole(&mut self, scope: &mut Scope<'a>, train: &TrainSettings<'a>, word: &str, least: f64, default: f64) -> f64 {
+    fn whole(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        train: &TrainSettings<'a>,
+        word: &str,
+        least: f64,
+        default: f64,
+    ) -> f64 {
         let Some(e) = train.value(word) else { return default };
         let value = self.expr(scope, e);
         let Some(n) = self.number(value, &format!("`{word}`"), e.span) else { return default };
@@ -393,11 +406,11 @@ impl<'a> Elab<'a> {
     }
 
     /// Batch, epochs, seed and which metric chooses the checkpoint.
-    pub fn training(&mut self, scope: &mut Scope<'a>, train: &TrainSettings<'a>, metrics: &[Metric]) -> Training {
+    pub fn training(&mut self, scope: &mut NameScope<'a>, train: &TrainSettings<'a>, metrics: &[Metric]) -> Training {
         let batch = self.whole(scope, train, "batch", 1.0, 1.0) as u32;
         let epochs = self.whole(scope, train, "epochs", 1.0, 1.0) as u32;
         let seed = self.whole(scope, train, "seed", 0.0, 0.0) as u64;
-        let ranking = |m: &Metric| !matches!(m.kind, MetricKind::LogLoss);
+        let ranking = |m: &Metric| m.kind.direction() == Direction::HigherIsBetter;
         let mut select = metrics.iter().position(ranking).unwrap_or(0) as u32;
         if let Some(e) = train.value("select") {
             let found = match &e.kind {

@@ -4,8 +4,9 @@
 //! Decided on the training graph as it was written, by [`dependences`], and nowhere else: later
 //! phases take every model that passes here, whatever their own simplifications find.
 
-use super::elab::{Elab, Frame, Instance};
+use super::elaborator::Elaborator;
 use super::load::listed;
+use super::walk::{CallFrame, VariableInstance};
 use crate::autodiff::{Dependence, dependences};
 use crate::graph::{NodeId, Op};
 use din_grammar::{Diagnostic, Span};
@@ -21,18 +22,18 @@ type Lookup = ((u32, u32), NodeId);
 /// A weight without gradient.
 struct Lost {
     name: String,
-    instance: Instance,
+    instance: VariableInstance,
     /// How many of the calls that led to it are the group's; one more than there are, where its
     /// own declaration is what sets it apart.
     depth: usize,
 }
 
-impl Elab<'_> {
+impl Elaborator<'_> {
     /// Reports everything that `loss`, a node of the training graph, does not train.
     pub fn untrained(&mut self, loss: NodeId) {
-        let found = dependences(&self.graph, loss);
+        let found = dependences(&self.walk.graph, loss);
         let trained = |node: NodeId| found[node.index()] == Dependence::Differentiable;
-        let mut lookups: Vec<Lookup> = self.run.lookups.iter().map(|(&k, &n)| (k, n)).collect();
+        let mut lookups: Vec<Lookup> = self.walk.lookups.iter().map(|(&k, &n)| (k, n)).collect();
         lookups.sort_unstable();
         let learning = lookups.iter().filter(|(_, node)| trained(*node)).map(|((table, _), _)| *table);
         let learning: FxHashSet<u32> = learning.collect();
@@ -47,15 +48,36 @@ impl Elab<'_> {
     /// logit is computed from. Returns the nodes that the logits of these depend on.
     fn outside_the_loss(&mut self, found: &[Dependence], learning: &FxHashSet<u32>) -> FxHashSet<NodeId> {
         let mut outside = FxHashSet::default();
-        for (p, logit) in self.run.logits.clone().into_iter().enumerate() {
+        for (p, logit) in self.walk.logits.clone().into_iter().enumerate() {
             let Some(logit) = logit.filter(|l| found[l.index()] == Dependence::None) else { continue };
-            let below = self.graph.order_from([logit]);
+            let below = self.walk.graph.order_from([logit]);
             let learned: Vec<bool> = below
                 .iter()
-                .filter_map(|id| match &self.graph.node(*id).op {
+                .filter_map(|id| match &self.walk.graph.node(*id).op {
                     Op::Param(_) => Some(found[id.index()] == Dependence::Differentiable),
                     Op::Lookup { table, .. } => Some(learning.contains(&table.0)),
-                    _ => None,
+                    // What the loss could train is in parameters and tables alone.
+                    Op::Const(_)
+                    | Op::Input(_)
+                    | Op::State(_)
+                    | Op::Length(_)
+                    | Op::Count(_)
+                    | Op::Unary(_)
+                    | Op::Binary(_)
+                    | Op::Select
+                    | Op::StopGradient
+                    | Op::Broadcast
+                    | Op::Concat
+                    | Op::Slice { .. }
+                    | Op::Reshape
+                    | Op::MatMul
+                    | Op::MatMulT
+                    | Op::Outer
+                    | Op::Absorbed(_)
+                    | Op::Sum { .. }
+                    | Op::Max { .. }
+                    | Op::SumValue
+                    | Op::Moments => None,
                 })
                 .collect();
             if !learned.is_empty() && learned.iter().all(|trained| *trained) {
@@ -79,10 +101,10 @@ impl Elab<'_> {
 
     /// One error for each call that made nothing but weights without gradient.
     fn untrained_weights(&mut self, found: &[Dependence], excused: &FxHashSet<NodeId>) {
-        let weights = self.run.variables.iter();
-        let weights: Vec<(&String, &Instance)> =
-            weights.filter(|(_, i)| matches!(self.graph.node(i.node).op, Op::Param(_))).collect();
-        let trained = |i: &Instance| found[i.node.index()] == Dependence::Differentiable;
+        let weights = self.walk.variables.iter();
+        let weights: Vec<(&String, &VariableInstance)> =
+            weights.filter(|(_, i)| matches!(self.walk.graph.node(i.node).op, Op::Param(_))).collect();
+        let trained = |i: &VariableInstance| found[i.node.index()] == Dependence::Differentiable;
         // By the places that lead to trained weights, every beginning of them.
         let mut shared: FxHashSet<Vec<Span>> = FxHashSet::default();
         for (_, instance) in weights.iter().filter(|(_, i)| trained(i)) {
@@ -109,8 +131,8 @@ impl Elab<'_> {
     /// Reports weights that one call made, by name.
     fn lost_weights(&mut self, found: &[Dependence], group: &[Lost]) {
         let Some(first) = group.first() else { return };
-        let frames: &[Frame] = &first.instance.frames;
-        let declared = self.graph.node(first.instance.node).span;
+        let frames: &[CallFrame] = &first.instance.frames;
+        let declared = self.walk.graph.node(first.instance.node).span;
         // At the weight, where it is one and the user's; else at the user's innermost call of those
         // that the group has in common.
         let calls = &frames[..first.depth.min(frames.len())];
@@ -143,9 +165,7 @@ impl Elab<'_> {
         let why: Vec<Dependence> = group.iter().map(|l| found[l.instance.node.index()]).collect();
         let it = if names.len() == 1 { ("it", "its value") } else { ("them", "their values") };
         d = self.explained(d, &why, it);
-        let outer = std::mem::replace(&mut self.frames, inside.to_vec());
-        self.report(d);
-        self.frames = outer;
+        self.report_in(inside, d);
     }
 
     /// One error for each table of whose look-ups none has a gradient.
@@ -180,7 +200,7 @@ impl Elab<'_> {
             if let Dependence::Flat { at, .. } = found[node.index()]
                 && learning.contains(table)
             {
-                groups.entry(self.graph.node(at).span).or_default().push(lookup);
+                groups.entry(self.walk.graph.node(at).span).or_default().push(lookup);
             }
         }
         for group in groups.into_values() {
@@ -194,7 +214,7 @@ impl Elab<'_> {
                 .collect();
             let plural = if what.len() == 1 { "look-up" } else { "look-ups" };
             let message = format!("no gradient reaches the {plural} of {}", what.join(" and of "));
-            let span = self.graph.node(group[0].1).span;
+            let span = self.walk.graph.node(group[0].1).span;
             let d = Diagnostic::error("E0508", message, span, "looked up here");
             let why: Vec<Dependence> = group.iter().map(|(_, n)| found[n.index()]).collect();
             let it = if what.len() == 1 { "it" } else { "them" };
@@ -219,7 +239,7 @@ impl Elab<'_> {
         let mut flat: Vec<(Span, &str)> = why
             .iter()
             .filter_map(|w| match *w {
-                Dependence::Flat { at, op } => Some((self.graph.node(at).span, op)),
+                Dependence::Flat { at, op } => Some((self.walk.graph.node(at).span, op)),
                 Dependence::None | Dependence::Stopped | Dependence::Differentiable => None,
             })
             .collect();
@@ -252,7 +272,7 @@ fn common_path(names: &[&str]) -> String {
     let parts: Vec<&str> = first.split('.').collect();
     let begins = |name: &str, n: usize| name.split('.').take(n).eq(parts[..n].iter().copied());
     let longest = (0..parts.len()).rev().find(|&n| rest.iter().all(|name| begins(name, n)));
-    parts[..longest.unwrap_or(0)].join(".")
+    parts[..longest.expect("every name begins with no part")].join(".")
 }
 
 #[cfg(test)]

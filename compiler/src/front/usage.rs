@@ -1,15 +1,15 @@
 //! What is written but never used. Runs only where there is no error, so that a fault is not
 //! followed by warnings about its consequences.
 
-use super::declare::TableReader;
-use super::elab::Elab;
+use super::declarations::TableReader;
+use super::elaborator::Elaborator;
 use super::load::{Module, item_name};
 use super::names::{self, Names};
 use din_grammar::Diagnostic;
 use din_grammar::ast::{self, MemberKind, StatementKind};
 use din_program::schema::FeatureKind;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Names of a file that nothing reads.
     pub fn unused_names(&mut self, module: &'a Module, library: bool) {
         let mut used = Names::default();
@@ -51,7 +51,8 @@ impl<'a> Elab<'a> {
                     let mut inside = Names::default();
                     names::in_block(&f.body, &mut inside);
                     names::in_parameters(&f.parameters, &mut inside);
-                    // The axis that a type names is a use of nothing; parameters are used by the body alone.
+                    // A type that names an axis does not use it; parameters are used by the
+                    // body alone.
                     self.unused_parameters(&f.parameters, &inside);
                     self.unused_lets(&f.body, &inside);
                 }
@@ -82,7 +83,7 @@ impl<'a> Elab<'a> {
         self.report(d.help("remove it, or use it"));
     }
 
-    fn unused_parameters(&mut self, parameters: &'a [ast::Parameter], inside: &Names<'a>) {
+    fn unused_parameters(&mut self, parameters: &'a [ast::ParameterDecl], inside: &Names<'a>) {
         for p in parameters {
             if !inside.contains_key(p.name.name.as_str()) {
                 self.unused("parameter", &p.name);
@@ -94,7 +95,8 @@ impl<'a> Elab<'a> {
         for statement in &block.statements {
             match &statement.kind {
                 StatementKind::Let(l) => {
-                    // Of a tuple at least one name must be read: the others have to be called something.
+                    // Of a tuple at least one name must be read: the others have to be called
+                    // something.
                     if !l.names.iter().any(|n| inside.contains_key(n.name.as_str()))
                         && let Some(name) = l.names.first()
                     {
@@ -104,7 +106,12 @@ impl<'a> Elab<'a> {
                 StatementKind::Layer(l) if !inside.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),
                 StatementKind::Param(v) if !inside.contains_key(v.name.name.as_str()) => self.unused("weight", &v.name),
                 StatementKind::For { body, .. } => self.unused_lets(body, inside),
-                _ => {}
+                StatementKind::Layer(_)
+                | StatementKind::Param(_)
+                | StatementKind::State(_)
+                | StatementKind::Update { .. }
+                | StatementKind::Assign { .. }
+                | StatementKind::Expr(_) => {}
             }
         }
     }
@@ -127,7 +134,18 @@ impl<'a> Elab<'a> {
                 MemberKind::Hyper { name, .. } if !used.contains_key(name.name.as_str()) => {
                     self.unused("hyper-parameter", name);
                 }
-                _ => {}
+                MemberKind::Layer(_)
+                | MemberKind::Hyper { .. }
+                | MemberKind::Features { .. }
+                | MemberKind::Sequence { .. }
+                | MemberKind::Label { .. }
+                | MemberKind::Key { .. }
+                | MemberKind::Embedding(_)
+                | MemberKind::Predict { .. }
+                | MemberKind::Train(_)
+                | MemberKind::Report { .. }
+                | MemberKind::Assert { .. }
+                | MemberKind::Common { .. } => {}
             }
         }
     }

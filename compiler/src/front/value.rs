@@ -1,19 +1,21 @@
-//! What an expression can be while a model is checked: everything but tensors is known at compile time.
+//! What an expression can be while a model is checked: everything but tensors is known at compile
+//! time.
 //!
-//! [`Value::Poison`] stands for a value whose fault has been reported; every operation on it gives poison again, silently.
+//! [`ExprValue::Poison`] stands for a value whose fault has been reported; every operation on it
+//! gives poison again, without a report.
 
-use crate::graph::{AxisId, NodeId};
+use crate::graph::{AxisId, NodeId, UnaryOp};
 use din_grammar::{Span, ast};
 use std::rc::Rc;
 
 #[derive(Clone, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum ExprValue<'a> {
     /// A compile-time number; sizes are integral ones.
     Number(f64),
     Bool(bool),
     Text(Rc<str>),
-    List(Rc<[Value<'a>]>),
-    Tuple(Rc<[Value<'a>]>),
+    List(Rc<[ExprValue<'a>]>),
+    Tuple(Rc<[ExprValue<'a>]>),
     Function(Rc<Callee<'a>>),
     Tensor(Tensor),
     /// A `features` or `sequence` block of the model.
@@ -34,11 +36,11 @@ pub(super) enum Value<'a> {
 pub(super) struct Tensor {
     pub node: NodeId,
     /// Present for records; consecutive and covering the value.
-    pub fields: Option<Rc<[Field]>>,
+    pub fields: Option<Rc<[RecordField]>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Field {
+pub(super) struct RecordField {
     pub name: Rc<str>,
     pub start: usize,
     pub width: usize,
@@ -56,7 +58,7 @@ pub(super) enum Callee<'a> {
     /// The tables of `embedding wide [1] for each of user`: index into the model's families.
     Family(usize),
     /// `dice(momentum = 0.9, _)`
-    Partial(Partial<'a>),
+    Partial(PartialApplication<'a>),
     /// `layer tower = …`: its parameters stand under `path`, whoever calls.
     Layer {
         path: Vec<String>,
@@ -65,32 +67,53 @@ pub(super) enum Callee<'a> {
 }
 
 #[derive(Debug)]
-pub(super) struct Partial<'a> {
+pub(super) struct PartialApplication<'a> {
     pub callee: Rc<Callee<'a>>,
-    pub arguments: Vec<Given<'a>>,
+    /// At least one of them is a hole.
+    pub arguments: Vec<PartialArgument<'a>>,
 }
 
-/// An argument of a call; `value` is `None` for a hole.
+impl PartialApplication<'_> {
+    /// The number of arguments that are left open.
+    pub fn holes(&self) -> usize {
+        self.arguments.iter().filter(|a| matches!(a, PartialArgument::Hole { .. })).count()
+    }
+}
+
+/// An argument of a partial application.
 #[derive(Clone, Debug)]
-pub(super) struct Given<'a> {
+pub(super) enum PartialArgument<'a> {
+    Given(ArgumentValue<'a>),
+    /// `_`, with what is said beside it.
+    Hole {
+        name: Option<&'a ast::Ident>,
+        over: Option<AxisId>,
+        span: Span,
+    },
+}
+
+/// An argument of a call.
+#[derive(Clone, Debug)]
+pub(super) struct ArgumentValue<'a> {
     pub name: Option<&'a ast::Ident>,
-    pub value: Option<Value<'a>>,
+    pub value: ExprValue<'a>,
     /// `over s`, resolved.
     pub over: Option<AxisId>,
     pub span: Span,
 }
 
+impl ArgumentValue<'_> {
+    /// An argument whose fault is reported.
+    pub fn poison(span: Span) -> Self {
+        Self { name: None, value: ExprValue::Poison, over: None, span }
+    }
+}
+
 /// Functions the compiler knows; all others are written in the language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Builtin {
-    Exp,
-    Log,
-    Sqrt,
-    Sigmoid,
-    Tanh,
-    Softplus,
-    Abs,
-    Sign,
+    /// One that is a function of the language.
+    Unary(UnaryOp),
     Min,
     Max,
     StopGradient,
@@ -105,15 +128,7 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    pub const ALL: [(&'static str, Builtin); 19] = [
-        ("exp", Builtin::Exp),
-        ("log", Builtin::Log),
-        ("sqrt", Builtin::Sqrt),
-        ("sigmoid", Builtin::Sigmoid),
-        ("tanh", Builtin::Tanh),
-        ("softplus", Builtin::Softplus),
-        ("abs", Builtin::Abs),
-        ("sign", Builtin::Sign),
+    const OTHERS: [(&'static str, Builtin); 11] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -127,22 +142,35 @@ impl Builtin {
         ("size", Builtin::Size),
     ];
 
+    /// All of them, with their names.
+    pub fn all() -> impl Iterator<Item = (&'static str, Builtin)> {
+        let functions = UnaryOp::ALL.iter().filter(|op| op.description().is_function);
+        functions.map(|&op| (op.name(), Builtin::Unary(op))).chain(Self::OTHERS)
+    }
+
     pub fn by_name(name: &str) -> Option<Builtin> {
-        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, b)| *b)
+        Self::all().find(|(n, _)| *n == name).map(|(_, b)| b)
     }
 
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, b)| *b == self).map_or("?", |(n, _)| n)
+        Self::all().find(|(_, b)| *b == self).map(|(n, _)| n).expect("`all` lists every builtin")
     }
 
-    /// Fewest and most arguments.
-    pub fn arity(self) -> (usize, usize) {
+    /// Fewest and most arguments; `None` where any number is possible.
+    pub fn arity(self) -> (usize, Option<usize>) {
         match self {
-            Builtin::Select => (3, 3),
-            Builtin::Min => (2, 2),
-            Builtin::Max => (1, 2),
-            Builtin::Concat => (1, usize::MAX),
-            _ => (1, 1),
+            Builtin::Select => (3, Some(3)),
+            Builtin::Min => (2, Some(2)),
+            Builtin::Max => (1, Some(2)),
+            Builtin::Concat => (1, None),
+            Builtin::Unary(_)
+            | Builtin::StopGradient
+            | Builtin::Sum
+            | Builtin::Mean
+            | Builtin::Moments
+            | Builtin::Embed
+            | Builtin::Length
+            | Builtin::Size => (1, Some(1)),
         }
     }
 }
@@ -211,13 +239,14 @@ impl<'a> Callee<'a> {
     }
 }
 
-/// The known name that was meant, if one is near. One letter is near to every other: it suggests nothing.
+/// The known name that was probably meant. A name of one letter is near every other: it suggests
+/// nothing.
 pub(super) fn nearest<'n>(name: &str, candidates: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     if name.chars().count() < 2 { None } else { din_grammar::suggest::nearest(name, candidates) }
 }
 
 /// `[good_id: 16, shop_id: 16]`
-pub(super) fn fields_text(fields: &[Field]) -> String {
+pub(super) fn fields_text(fields: &[RecordField]) -> String {
     let parts: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.name, f.width)).collect();
     format!("[{}]", parts.join(", "))
 }

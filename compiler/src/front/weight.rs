@@ -1,7 +1,10 @@
-//! `param`, `state` and `update`: instances by their path names, initialisers, and what a state becomes.
+//! `param`, `state` and `update`: instances by their path names, initialisers, and the new values of
+//! states.
 
-use super::elab::{Bound, Elab, Frame, Instance, Scope};
-use super::value::{Tensor, Value, counted, shape_text};
+use super::elaborator::Elaborator;
+use super::scope::{NameScope, Referent};
+use super::value::{ExprValue, Tensor, counted, shape_text};
+use super::walk::{CallFrame, VariableInstance, VariableKind};
 use crate::graph::{AxisId, GLOBAL, NodeId, Op, ParamId, Shape, StateId};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
@@ -9,9 +12,9 @@ use din_program::schedule::MAX_WIDTH;
 use din_program::schema::{Init, Parameter, State};
 use std::rc::Rc;
 
-impl<'a> Elab<'a> {
+impl<'a> Elaborator<'a> {
     /// Sizes of a `param` or `state`.
-    pub fn declared_shape(&mut self, scope: &Scope<'a>, v: &'a ast::Variable) -> Option<Shape> {
+    pub fn declared_shape(&mut self, scope: &NameScope<'a>, v: &'a ast::Variable) -> Option<Shape> {
         let Some(ty) = &v.ty else {
             self.report(
                 Diagnostic::error("E0317", format!("`{}` has no shape", v.name.name), v.name.span, "shape missing")
@@ -41,7 +44,7 @@ impl<'a> Elab<'a> {
         let mut sizes = Vec::new();
         for dimension in dimensions {
             sizes.push(match dimension {
-                ast::Dimension::Size { value, span } => self.size(Value::Number(*value as f64), "a size", *span)?,
+                ast::Dimension::Size { value, span } => self.size(ExprValue::Number(*value as f64), "a size", *span)?,
                 ast::Dimension::Name(n) => {
                     let value = self.resolve(scope, &n.name, n.span);
                     self.size(value, "a size", n.span)?
@@ -61,17 +64,20 @@ impl<'a> Elab<'a> {
         Some(shape)
     }
 
-    /// What `param` and `state` share: the place is right, the name new, shape and start are known. `None` once the fault is reported.
+    /// Checks what `param` and `state` share: the place, the name, the shape and the initial value.
+    /// `None` where a fault was reported.
     fn declared(
         &mut self,
-        scope: &mut Scope<'a>,
+        scope: &mut NameScope<'a>,
         v: &'a ast::Variable,
         span: Span,
-        state: bool,
+        kind: VariableKind,
     ) -> Option<(usize, NodeId)> {
-        if let super::elab::Phase::Update(_) = self.phase {
-            let message =
-                if state { "no `state` is possible here in an update" } else { "no `param` is possible in an update" };
+        if let super::walk::Context::Update(_) = self.walk.context {
+            let message = match kind {
+                VariableKind::State => "no `state` is possible here in an update",
+                VariableKind::Parameter => "no `param` is possible in an update",
+            };
             self.report(
                 Diagnostic::error("E0504", message, v.name.span, "would be a weight of its own")
                     .help("an optimizer keeps what it needs in `state name = 0`, outside loops and conditions"),
@@ -81,23 +87,23 @@ impl<'a> Elab<'a> {
         self.fresh(scope, &v.name);
         let shape = self.declared_shape(scope, v)?;
         let init = self.init(scope, v.init.as_ref(), &shape)?;
-        self.instance(v, shape, init, span, state)
+        self.instance(v, shape, init, span, kind)
     }
 
-    pub fn param(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
-        let value = self.declared(scope, v, span, false);
-        let value = value.map_or(Value::Poison, |(_, node)| Value::Tensor(Tensor { node, fields: None }));
+    pub fn param(&mut self, scope: &mut NameScope<'a>, v: &'a ast::Variable, span: Span) {
+        let value = self.declared(scope, v, span, VariableKind::Parameter);
+        let value = value.map_or(ExprValue::Poison, |(_, node)| ExprValue::Tensor(Tensor { node, fields: None }));
         scope.bind(&v.name.name, value, v.name.span);
     }
 
-    pub fn state(&mut self, scope: &mut Scope<'a>, v: &'a ast::Variable, span: Span) {
-        match self.declared(scope, v, span, true) {
+    pub fn state(&mut self, scope: &mut NameScope<'a>, v: &'a ast::Variable, span: Span) {
+        match self.declared(scope, v, span, VariableKind::State) {
             Some((id, node)) => {
                 let state = StateId(id as u32);
                 scope.states.push((state, v.name.span));
-                scope.bind_as(&v.name.name, Bound::State(state, Tensor { node, fields: None }), v.name.span);
+                scope.bind_as(&v.name.name, Referent::State(state, Tensor { node, fields: None }), v.name.span);
             }
-            None => scope.bind(&v.name.name, Value::Poison, v.name.span),
+            None => scope.bind(&v.name.name, ExprValue::Poison, v.name.span),
         }
     }
 
@@ -108,23 +114,24 @@ impl<'a> Elab<'a> {
         shape: Shape,
         init: Init,
         span: Span,
-        state: bool,
+        kind: VariableKind,
     ) -> Option<(usize, NodeId)> {
         let name = self.full_name(&v.name.name);
         let at = v.name.span;
-        let frames: Rc<[Frame]> = self.frames.iter().cloned().collect();
-        if let Some(before) = self.run.variables.get(&name).cloned() {
+        let frames: Rc<[CallFrame]> = self.walk.frames.iter().cloned().collect();
+        if let Some(before) = self.walk.variables.get(&name).cloned() {
             // The outermost calls in which the two differ are reported.
             let trace = || frames.iter().map(|f| f.call).chain([span]);
             let innermost = frames.last().map_or(span, |f| f.call);
             let differ = before.trace().zip(trace()).find(|(a, b)| a != b);
             let (first, call) = differ.unwrap_or((innermost, innermost));
-            if before.layers == self.layers || before.layers.len() != self.layers.len() {
-                self.same_name(&name, state, first, call);
+            let now_a_parameter = before.kind == VariableKind::State && kind == VariableKind::Parameter;
+            if now_a_parameter || before.layers == self.walk.layers || before.layers.len() != self.walk.layers.len() {
+                self.same_name(&name, kind, first, call);
                 return None;
             }
             let layer = before.layers.last().map_or(String::new(), |t| t.0.clone());
-            if state {
+            if kind == VariableKind::State {
                 self.report(
                     Diagnostic::error(
                         "E0503",
@@ -139,7 +146,7 @@ impl<'a> Elab<'a> {
                 );
                 return None;
             }
-            let old = self.graph.node(before.node).shape.clone();
+            let old = self.walk.graph.node(before.node).shape.clone();
             if old != shape {
                 let (a, b) = (shape_text(&old), shape_text(&shape));
                 self.report(
@@ -155,22 +162,28 @@ impl<'a> Elab<'a> {
                 );
                 return None;
             }
-            return Some((self.parameter_ids.get(&name).copied().unwrap_or(0), before.node));
+            return Some((self.parameter_ids[&name], before.node));
         }
         let sizes: Vec<u32> = shape.0.iter().map(|&n| n as u32).collect();
         let location = self.location(at);
-        let ids = if state { &mut self.state_ids } else { &mut self.parameter_ids };
+        let ids = match kind {
+            VariableKind::State => &mut self.state_ids,
+            VariableKind::Parameter => &mut self.parameter_ids,
+        };
         let next = ids.len();
         let id = *ids.entry(name.clone()).or_insert(next);
         if id == next {
-            if state {
-                self.states.push(State { name: name.clone(), shape: sizes, init, location });
-            } else {
-                self.parameters.push(Parameter { name: name.clone(), shape: sizes, init, update: 0, location });
-                self.parameter_spans.push(at);
-            }
-            if !self.training {
-                let what = if state { "state" } else { "parameter" };
+            let what = match kind {
+                VariableKind::State => {
+                    self.states.push(State { name: name.clone(), shape: sizes, init, location });
+                    "state"
+                }
+                VariableKind::Parameter => {
+                    self.parameters.push(Parameter { name: name.clone(), shape: sizes, init, update: 0, location });
+                    "parameter"
+                }
+            };
+            if !self.walk.training {
                 self.report(
                     Diagnostic::error(
                         "E0510",
@@ -182,25 +195,35 @@ impl<'a> Elab<'a> {
                 );
             }
         }
-        let list = if state { &mut self.graph.states } else { &mut self.graph.params };
+        let list = match kind {
+            VariableKind::State => &mut self.walk.graph.states,
+            VariableKind::Parameter => &mut self.walk.graph.params,
+        };
         while list.len() <= id {
             list.push(Shape::scalar());
         }
         list[id] = shape;
-        let node =
-            if state { self.graph.state(StateId(id as u32), at) } else { self.graph.param(ParamId(id as u32), at) };
-        self.run.variables.insert(name, Instance { node, layers: self.layers.clone(), frames, declared: span });
+        let node = match kind {
+            VariableKind::State => self.walk.graph.state(StateId(id as u32), at),
+            VariableKind::Parameter => self.walk.graph.param(ParamId(id as u32), at),
+        };
+        self.walk
+            .variables
+            .insert(name, VariableInstance { node, kind, layers: self.walk.layers.clone(), frames, declared: span });
         Some((id, node))
     }
 
     /// Two instances that would have one name; reported once per pair of calls.
-    pub fn same_name(&mut self, name: &str, state: bool, first: Span, call: Span) {
+    pub fn same_name(&mut self, name: &str, kind: VariableKind, first: Span, call: Span) {
         let already =
             self.diagnostics.iter().any(|d| d.code == "E0501" && d.labels.first().is_some_and(|l| l.span == call));
         if already {
             return;
         }
-        let what = if state { "states" } else { "parameters" };
+        let what = match kind {
+            VariableKind::State => "states",
+            VariableKind::Parameter => "parameters",
+        };
         let mut d = Diagnostic::error("E0501", format!("two {what} are called `{name}`"), call, "makes it again");
         if first != call {
             d = d.label(first, "first made here");
@@ -208,11 +231,11 @@ impl<'a> Elab<'a> {
         self.report(d.help("give each of the two calls its own name with `let`, or share one with `layer`"));
     }
 
-    pub fn update(&mut self, scope: &mut Scope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {
-        let bound = scope.find(&name.name).map(|b| (b.bound.clone(), b.span));
+    pub fn update(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {
+        let bound = scope.find(&name.name).map(|b| (b.referent.clone(), b.span));
         let (state, old) = match bound {
-            Some((Bound::State(state, t), _)) => (state, t),
-            Some((Bound::Value(Value::Poison), _)) => return,
+            Some((Referent::State(state, t), _)) => (state, t),
+            Some((Referent::Value(ExprValue::Poison), _)) => return,
             Some((_, first)) => {
                 self.report(
                     Diagnostic::error(
@@ -231,15 +254,15 @@ impl<'a> Elab<'a> {
                 return;
             }
         };
-        if !self.training {
+        if !self.walk.training {
             return;
         }
         let v = self.under(None, true, |me| me.expr(scope, value));
         let Some(t) = self.tensor(v, value.span) else {
-            self.run.updated.entry(state).or_insert((old.node, name.span));
+            self.walk.updated.entry(state).or_insert((old.node, name.span));
             return;
         };
-        let (node, before) = (self.graph.node(t.node), self.graph.node(old.node).shape.clone());
+        let (node, before) = (self.walk.graph.node(t.node), self.walk.graph.node(old.node).shape.clone());
         if node.axis != GLOBAL || !(node.shape == before || node.shape.width() == 1) {
             let found = self.describe_tensor(&t);
             let mut d = Diagnostic::error(
@@ -255,11 +278,11 @@ impl<'a> Elab<'a> {
                     .help("reduce it over the batch first: `let (m, v) = moments(x)`")
             };
             self.report(d);
-            self.run.updated.entry(state).or_insert((old.node, name.span));
+            self.walk.updated.entry(state).or_insert((old.node, name.span));
             return;
         }
         let node = self.keep_when_empty(t.node, old.node, value.span);
-        if let Some((_, first)) = self.run.updated.insert(state, (node, name.span)) {
+        if let Some((_, first)) = self.walk.updated.insert(state, (node, name.span)) {
             self.report(
                 Diagnostic::error("E0506", format!("`{}` is updated twice", name.name), name.span, "again here")
                     .label(first, "first here")
@@ -268,7 +291,7 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// Statistics over an axis that is empty in a batch say nothing: the state then keeps its value.
+    /// If an axis is empty in a batch, statistics over it are meaningless: the state keeps its value.
     pub fn keep_when_empty(&mut self, value: NodeId, old: NodeId, span: Span) -> NodeId {
         let mut axes: Vec<AxisId> = Vec::new();
         let mut seen = rustc_hash::FxHashSet::default();
@@ -277,11 +300,11 @@ impl<'a> Elab<'a> {
             if !seen.insert(id) {
                 continue;
             }
-            let node = self.graph.node(id);
+            let node = self.walk.graph.node(id);
             if matches!(node.op, Op::Moments)
                 && let Some(&x) = node.operands.first()
             {
-                let axis = self.graph.node(x).axis;
+                let axis = self.walk.graph.node(x).axis;
                 if axis.index() > 1 && !axes.contains(&axis) {
                     axes.push(axis);
                 }
@@ -292,19 +315,19 @@ impl<'a> Elab<'a> {
         axes.sort();
         let mut kept = value;
         for axis in axes {
-            let count = self.graph.count(axis, span);
-            kept = self.graph.select(count, kept, old, span).unwrap_or(kept);
+            let count = self.walk.graph.count(axis, span);
+            kept = self.walk.graph.select(count, kept, old, span).expect("a state and its new value have one axis");
         }
         kept
     }
 
     /// In training every state must get a new value.
-    pub fn check_states(&mut self, scope: &Scope<'a>) {
-        if !self.training || self.exhausted() {
+    pub fn check_states(&mut self, scope: &NameScope<'a>) {
+        if !self.walk.training || self.exhausted() {
             return;
         }
         for &(state, span) in &scope.states {
-            if !self.run.updated.contains_key(&state) {
+            if !self.walk.updated.contains_key(&state) {
                 let name = self.states[state.index()].name.clone();
                 self.report(
                     Diagnostic::error(
@@ -320,7 +343,7 @@ impl<'a> Elab<'a> {
     }
 
     /// How a weight of this shape starts.
-    pub fn init(&mut self, scope: &mut Scope<'a>, init: Option<&'a ast::Expr>, shape: &Shape) -> Option<Init> {
+    pub fn init(&mut self, scope: &mut NameScope<'a>, init: Option<&'a ast::Expr>, shape: &Shape) -> Option<Init> {
         let (fan_in, fan_out) = match shape.0.as_slice() {
             [k, n] => (*k as f64, *n as f64),
             _ => (0.0, 0.0),
@@ -372,7 +395,7 @@ impl<'a> Elab<'a> {
             return Some(if name == "normal" { Init::Normal(n) } else { Init::Uniform(n) });
         }
         let value = self.expr(scope, init);
-        if let Value::Tensor(_) = value {
+        if let ExprValue::Tensor(_) = value {
             let found = self.describe(&value);
             self.report(
                 Diagnostic::error("E0410", "not an initialiser", init.span, found)

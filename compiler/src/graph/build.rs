@@ -1,5 +1,6 @@
-//! Typed construction: each function computes the node's axis and shape from its operands, by the rules at the top
-//! of `graph`, and says what is wrong as a [`TypeError`] without spans; the elaborator adds those.
+//! Typed construction: each function computes the node's axis and shape from its operands, by the
+//! rules at the top of `graph`, and says what is wrong as a [`TypeError`] without spans; the
+//! elaborator adds those.
 
 use super::{
     Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Shape, StateId, TableId,
@@ -46,48 +47,43 @@ impl Graph {
         self.make(Op::Const(value), vec![], GLOBAL, Shape::scalar(), span)
     }
 
-    /// `value` at every element of `axis` and every position of `shape`.
+    /// `value` at every element of `axis` and every component of `shape`.
     pub fn constant_of(&mut self, value: f64, axis: AxisId, shape: Shape, span: Span) -> NodeId {
         self.make(Op::Const(value), vec![], axis, shape, span)
     }
 
-    /// `x` repeated along the axes of `axis` and, where it is a scalar, over the positions of `shape`: a product with a
-    /// constant 1 of that type. `x` itself where nothing is to be repeated.
-    pub fn repeat(&mut self, x: NodeId, axis: AxisId, shape: &Shape, span: Span) -> Built {
-        let from = self.node(x).axis;
-        let one_shape = if self.node(x).width() == 1 { shape.clone() } else { Shape::scalar() };
-        if from == axis && self.node(x).shape == *shape {
+    /// `x` at every element of `axis` and, where it is a scalar, in every component of `shape`; `x`
+    /// itself where it has that type already.
+    pub fn broadcast(&mut self, x: NodeId, axis: AxisId, shape: &Shape, span: Span) -> Built {
+        let Node { axis: from, shape: found, .. } = self.node(x).clone();
+        if from == axis && found == *shape {
             return Ok(x);
         }
         if !self.axes.is_ancestor(from, axis) {
             return Err(TypeError::NotAnAncestor { of: axis, to: from });
         }
-        let one = self.constant_of(1.0, axis, one_shape, span);
-        let product = self.binary(BinaryOp::Multiply, x, one, span)?;
-        let found = self.node(product).shape.clone();
-        if found != *shape {
+        if found != *shape && found.width() != 1 {
             return Err(TypeError::Shapes { left: found, right: shape.clone() });
         }
-        Ok(product)
+        Self::matrices_are_once(axis, shape)?;
+        Ok(self.make(Op::Broadcast, vec![x], axis, shape.clone(), span))
     }
 
-    /// A value that is the same for all samples of a request, once for each of them (and each entry, on a sequence).
+    /// What a [`Op::Broadcast`] broadcasts; `None` for any other node.
+    pub fn broadcast_source(&self, id: NodeId) -> Option<NodeId> {
+        let node = self.node(id);
+        (node.op == Op::Broadcast).then(|| node.operands[0])
+    }
+
+    /// A value that is the same for all samples of a request, once for each of them (and each
+    /// entry, on a sequence).
     pub fn replicated(&mut self, x: NodeId, span: Span) -> Built {
         let Node { axis, shape, .. } = self.node(x).clone();
         let over = self.axes.sharers(axis);
         match over {
-            Some(below) => self.repeat(x, below, &shape, span),
+            Some(below) => self.broadcast(x, below, &shape, span),
             None => Ok(x),
         }
-    }
-
-    /// The value that a node made by [`Graph::repeat`] repeats: `x` of `x * 1` where the 1 lives deeper or is wider than `x`.
-    pub fn repeated(&self, id: NodeId) -> Option<NodeId> {
-        let node = self.node(id);
-        let (Op::Binary(BinaryOp::Multiply), &[x, one]) = (&node.op, node.operands.as_slice()) else { return None };
-        let from = self.node(x);
-        let repeats = from.axis != node.axis || from.shape != node.shape;
-        (repeats && self.node(one).op == Op::Const(1.0)).then_some(x)
     }
 
     pub fn input(&mut self, input: InputId, span: Span) -> NodeId {
@@ -239,11 +235,12 @@ impl Graph {
     }
 
     /// See [`Absorbed`]; `verify` checks the operands.
-    pub(crate) fn fold(&mut self, form: Absorbed, operands: [NodeId; 3], span: Span) -> NodeId {
+    pub(crate) fn absorbed(&mut self, form: Absorbed, operands: [NodeId; 3], span: Span) -> NodeId {
         let (a, c) = (self.node(operands[0]), self.node(operands[2]));
+        let matrix = || self.matrix(operands[2]).expect("the last operand of an absorbed product is a matrix");
         let (axis, shape) = match form {
-            Absorbed::Product => (a.axis, Shape::vector(c.shape.0.last().copied().unwrap_or(1))),
-            Absorbed::ProductT => (a.axis, Shape::vector(c.shape.0.first().copied().unwrap_or(2) / 2)),
+            Absorbed::Product => (a.axis, Shape::vector(matrix().1)),
+            Absorbed::ProductT => (a.axis, Shape::vector(matrix().0 / 2)),
             Absorbed::Outer => (GLOBAL, Shape::matrix(2 * a.width(), c.width())),
             Absorbed::Sum => (BATCH, Shape::vector(a.width())),
         };

@@ -1,37 +1,42 @@
-//! The tensor graph: what every later phase reads. petgraph holds it; [`Graph`] keeps the invariants.
+//! The tensor graph: what every later phase reads. petgraph holds it; [`Graph`] keeps the
+//! invariants.
 //!
 //! # Meaning
 //!
-//! A node is a value. It has an **axis** (what it has one element for; see [`din_program::axes`]) and
-//! a **value shape** (what stands at each element). With `n(D)` elements on axis `D` and width `w`
-//! (the product of the shape), a value is an `n(D) x w` array.
+//! A node is a value. It has an **axis** (what it has one element for; see [`din_program::axes`])
+//! and a **value shape** (what stands at each element). With `n(D)` elements on axis `D` and width
+//! `w` (the product of the shape), a value is an `n(D) x w` array.
 //!
 //! Where samples of one request have features in common, those features live on the request axis,
-//! and the entries of a common list on its axis per request. A value lives where its operands do, so
-//! what depends on common features alone is computed once per request by construction. On a unique
-//! axis, what is computed from row numbers alone is computed once per distinct combination; the pass
-//! `optimize::deduplicate` adds such axes.
+//! and the entries of a common list on its axis per request. A value lives where its operands do,
+//! so what depends on common features alone is computed once per request by construction. On a
+//! unique axis, what is computed from row numbers alone is computed once per distinct combination;
+//! the pass `optimize::deduplicate` adds such axes.
 //!
-//! An operand may live in the node's axis or in an ancestor of it; element `i` of the node then reads the
-//! operand's element `ancestor(i)`. The node's axis is the shallowest that has all its operands' axes as ancestors (or is one), unless
-//! the op says otherwise. Operands in axes without such a one (two sequences) are an error.
-//! Elementwise ops take operands of one shape, or of width 1, which stand for every position. Nothing else broadcasts.
+//! An operand may live in the node's axis or in an ancestor of it; element `i` of the node then
+//! reads the operand's element `ancestor(i)`. The node's axis is the shallowest that has all its
+//! operands' axes as ancestors (or is one), unless the op says otherwise. Operands in axes without
+//! such a one (two sequences) are an error. Elementwise ops take operands of one shape, or of width
+//! 1, which stand for every component. `Broadcast` does the same explicitly; nothing else
+//! broadcasts.
 //!
-//! Below, `x_i` is the operand's vector at element `i` (after the ancestor rule), `i -> p` says that `p` is `i`'s ancestor.
+//! Below, `x_i` is the operand's vector at element `i` (after the ancestor rule), `i -> p` says
+//! that `p` is `i`'s ancestor.
 //!
 //! | op | value at element `i` |
 //! | --- | --- |
-//! | `Const(c)` | `c` at every element and position; once and `[1]` unless the node says otherwise (see [`Graph::repeat`]) |
+//! | `Const(c)` | `c` at every element and component; once and `[1]` unless the node says otherwise (see [`Graph::constant_of`]) |
 //! | `Input(k)` | given from outside: see [`InputKind`] |
 //! | `Param(k)` | dense parameter `k`; once |
 //! | `State(k)` | state `k` as it was at the start of the step; once |
 //! | `Lookup{table, input}` | the row of `table` for the id at `i`; axis of `input` or a group that has the look-up, `[width of table]` |
 //! | `Length(D)` | number of elements of `D` under `i`; axis `parent(D)`, `[1]` |
 //! | `Count(D)` | number of elements of `D` in the global batch; once, `[1]` |
-//! | `Unary`, `Binary`, `Select{c, a, b}` | by position; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
+//! | `Unary`, `Binary`, `Select{c, a, b}` | by component; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
+//! | `Broadcast(x)` | `x_i` at every element of the node's axis and, where `x` has width 1, in every component of its shape |
 //! | `Concat(xs)` | the operands' vectors one behind the other; widths add |
-//! | `Slice{x, start}` | positions `start..start+w` of `x_i`, `w` being the node's width |
+//! | `Slice{x, start}` | components `start..start+w` of `x_i`, `w` being the node's width |
 //! | `Reshape(x)` | the same numbers under another shape of equal width |
 //! | `MatMul{x, w}` | `x_i W`; `x` has shape `[k]`, `w` is once and `[k, n]` |
 //! | `MatMulT{x, w}` | `x_i W^T`; `x` has shape `[n]`, `w` is once and `[k, n]` |
@@ -42,18 +47,20 @@
 //! | `Absorbed(Sum){k, g, w}` | `sum over i -> p of (g_i W^T)[e..] * k_i`: the one towards `q`; on the samples, `[e]` |
 //! | `Sum{x, to}` | `sum over i -> p of x_i` at each `p` of `to`; 0 where there is none |
 //! | `Max{x, to}` | the same with maximum; 0 where there is none |
-//! | `SumValue(x)` | sum over the positions of `x_i`; `[1]` |
-//! | `Moments(x)` | over all elements of `x`'s axis: mean then biased variance, by position; once, `[2 w]`; for no elements all 0 |
+//! | `SumValue(x)` | sum over the components of `x_i`; `[1]` |
+//! | `Moments(x)` | over all elements of `x`'s axis: mean then biased variance, by component; once, `[2 w]`; for no elements all 0 |
 //!
-//! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Absorbed` comes from the last pass of all
-//! (`optimize::absorb`) and is not differentiated.
+//! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Absorbed`
+//! comes from the last pass of all (`optimize::absorb`) and is not differentiated.
 
 mod build;
+mod op;
 mod order;
 mod text;
 mod verify;
 
 pub use build::TypeError;
+pub use op::{Absorbed, Attribute, Op, OpKey};
 pub use text::ParseError;
 pub use verify::{VerifyError, verify};
 
@@ -87,6 +94,7 @@ id! {
     GroupId
 }
 
+pub use crate::elementwise::{BinaryOp, UnaryOp};
 pub use din_program::axes::{Axis, AxisId, AxisKind, AxisTree, BATCH, GLOBAL, UniqueKeys};
 
 /// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives in `once`).
@@ -103,7 +111,7 @@ impl Shape {
     pub fn matrix(k: usize, n: usize) -> Self {
         Shape(vec![k, n])
     }
-    /// Number of positions.
+    /// Number of components.
     pub fn width(&self) -> usize {
         self.0.iter().product()
     }
@@ -120,7 +128,8 @@ pub enum InputKind {
     Label { label: u32 },
     /// 1 where label `label` is present, else 0.
     Present { label: u32 },
-    /// Number of steps done before this one, plus 1; once. The only input of train graphs that is not data.
+    /// Number of steps done before this one, plus 1; once. The only input of train graphs that is
+    /// not data.
     Step,
     // Inputs of update graphs; axis `rows`.
     /// The weight before the update: a row of a table, or an element of a dense tensor.
@@ -144,75 +153,6 @@ pub struct Input {
     pub kind: InputKind,
     pub axis: AxisId,
     pub shape: Shape,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum UnaryOp {
-    Negate,
-    Exp,
-    /// Natural logarithm.
-    Log,
-    Sqrt,
-    /// `1 / (1 + exp(-x))`
-    Sigmoid,
-    Tanh,
-    /// `log(1 + exp(x))`, stable
-    Softplus,
-    Abs,
-    /// -1, 0 or 1
-    Sign,
-    /// 1 where `x` is 0, else 0
-    Not,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum BinaryOp {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Min,
-    Max,
-    /// `a ^ b`; for a constant integral `b` any `a`, else `a > 0`
-    Power,
-    Less,
-    LessEqual,
-    Equal,
-}
-
-/// Products with `concat(k, k * q)`, whose second half is folded into the weight, `W1 + diag(q) W2`, once a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Absorbed {
-    Product,
-    ProductT,
-    Outer,
-    Sum,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    Const(f64),
-    Input(InputId),
-    Param(ParamId),
-    State(StateId),
-    Lookup { table: TableId, input: InputId },
-    Length(AxisId),
-    Count(AxisId),
-    Unary(UnaryOp),
-    Binary(BinaryOp),
-    Select,
-    StopGradient,
-    Concat,
-    Slice { start: usize },
-    Reshape,
-    MatMul,
-    MatMulT,
-    Outer,
-    Absorbed(Absorbed),
-    Sum { to: AxisId },
-    Max { to: AxisId },
-    SumValue,
-    Moments,
 }
 
 /// A value: operation, operands in order, type, and where it came from.
@@ -245,7 +185,8 @@ pub enum Root {
     State { state: StateId, node: NodeId },
     /// dLoss/dParam, the parameter's shape.
     ParamGradient { param: ParamId, node: NodeId },
-    /// dLoss/dRow at each element of the input's axis, for the ids of `input`; axis of `input`, `[table width]`.
+    /// dLoss/dRow at each element of the input's axis, for the ids of `input`; axis of `input`,
+    /// `[table width]`.
     RowGradient { table: TableId, input: InputId, node: NodeId },
     /// In an update graph: the weight after the step.
     Weight(NodeId),
@@ -279,7 +220,7 @@ impl Root {
     }
 }
 
-/// The graph. Operand edges (operand -> user, weight = operand position) mirror `Node::operands`.
+/// The graph. Operand edges (operand -> user, weight = operand number) mirror `Node::operands`.
 #[derive(Clone, Debug)]
 pub struct Graph {
     pub(crate) nodes: StableDiGraph<Node, u32, u32>,

@@ -1,18 +1,20 @@
 //! Deterministic topological orders.
 //!
-//! Both orders are depth-first postorders: from the roots in their order, operands in their order. So they depend on
-//! what is computed and not on how nodes happen to be numbered, and a value stands shortly before its first user.
+//! Both orders are depth-first postorders: from the roots in their order, operands in their order.
+//! So they depend on what is computed and not on how nodes happen to be numbered, and a value
+//! stands shortly before its first user.
 
 use super::{Graph, NodeId};
 
 impl Graph {
-    /// The nodes that the roots need, each after its operands. (In a cyclic graph, which `verify` refuses, every node still
-    /// stands once.)
+    /// The nodes that the roots need, each after its operands. (In a cyclic graph, which `verify`
+    /// refuses, every node still stands once.)
     pub fn order(&self) -> Vec<NodeId> {
         self.order_from(self.roots.iter().map(|r| r.node()))
     }
 
-    /// All nodes: those that the roots need, as in [`Graph::order`], then the others by number, each after its operands.
+    /// All nodes: those that the roots need, as in [`Graph::order`], then the others by number,
+    /// each after its operands.
     pub fn order_all(&self) -> Vec<NodeId> {
         self.order_from(self.roots.iter().map(|r| r.node()).chain(self.ids()))
     }

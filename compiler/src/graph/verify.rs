@@ -1,7 +1,8 @@
 //! The well-formedness of a graph: every rule of the table at the top of [`crate::graph`], checked.
 //!
-//! A graph that passes is acyclic, its edges mirror its operands, every node has the axis and shape that its op and operands
-//! give, every id is in range, and every root exists and has the type its kind demands. Later phases rely on it and do not panic.
+//! A graph that passes is acyclic, its edges mirror its operands, every node has the axis and shape
+//! that its op and operands give, every id is in range, and every root exists and has the type its
+//! kind demands. Later phases rely on it and do not panic.
 
 use super::{
     Absorbed, AxisId, BATCH, GLOBAL, Graph, Input, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId,
@@ -151,35 +152,11 @@ fn on_a_cycle(g: &Graph) -> Option<NodeId> {
     g.ids().find(|id| waiting[id.index()] > 0)
 }
 
-/// Number of operands; `None` for [`Op::Concat`], which takes one or more.
-pub(crate) fn arity(op: &Op) -> Option<usize> {
-    Some(match op {
-        Op::Const(_)
-        | Op::Input(_)
-        | Op::Param(_)
-        | Op::State(_)
-        | Op::Lookup { .. }
-        | Op::Length(_)
-        | Op::Count(_) => 0,
-        Op::Unary(_)
-        | Op::StopGradient
-        | Op::Slice { .. }
-        | Op::Reshape
-        | Op::Sum { .. }
-        | Op::Max { .. }
-        | Op::SumValue
-        | Op::Moments => 1,
-        Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
-        Op::Select | Op::Absorbed(_) => 3,
-        Op::Concat => return None,
-    })
-}
-
 /// The operand count, the ids, and the type that the op and its operands give.
 fn node(g: &Graph, n: &Node) -> Rule {
     demand(n.axis.index() < g.axes.count(), || format!("axis {} does not exist", n.axis.0))?;
     shape(&n.shape, n.axis)?;
-    match arity(&n.op) {
+    match n.op.arity() {
         Some(k) => demand(n.operands.len() == k, || format!("takes {k} operands, has {}", n.operands.len()))?,
         None => demand(!n.operands.is_empty(), || "takes at least one operand".into())?,
     }
@@ -241,13 +218,24 @@ fn node(g: &Graph, n: &Node) -> Rule {
             let shapes: Vec<_> = n.operands.iter().map(|&o| &g.node(o).shape.0).collect();
             format!("elementwise operands of shapes {shapes:?}")
         })?,
+        Op::Broadcast => {
+            let x = operand(0);
+            demand(g.axes.is_ancestor(x.axis, n.axis), || {
+                format!("broadcasts from axis {} to {}, which is not below it", x.axis.0, n.axis.0)
+            })?;
+            demand(x.shape == n.shape || x.width() == 1, || {
+                format!("broadcasts shape {:?} to {:?}", x.shape.0, n.shape.0)
+            })?;
+            axis = n.axis;
+            n.shape.clone()
+        }
         Op::Concat => {
             (0..n.operands.len()).try_for_each(vector)?;
             Shape::vector(n.operands.iter().map(|&o| g.node(o).width()).sum())
         }
         Op::Slice { start } => {
             let (end, width) = (start + n.width(), operand(0).width());
-            demand(end <= width, || format!("positions {start}..{end} of an operand of width {width}"))?;
+            demand(end <= width, || format!("components {start}..{end} of an operand of width {width}"))?;
             n.shape.clone()
         }
         Op::Reshape => {
@@ -366,7 +354,8 @@ fn of_rows(g: &Graph, table: TableId, input: InputId, found: AxisId) -> AxisId {
     }
 }
 
-/// A new weight or slot has its old one's type; where nothing reads the old one, that of an element of `rows` or above.
+/// A new weight or slot has its old one's type; where nothing reads the old one, that of an element
+/// of `rows` or above.
 fn updated(g: &Graph, n: &Node, kind: &InputKind) -> Rule {
     match g.inputs.iter().find(|i| i.kind == *kind) {
         Some(old) => demand(g.axes.is_ancestor(n.axis, old.axis) && (n.shape == old.shape || n.width() == 1), || {
@@ -388,7 +377,17 @@ fn same_target(g: &Graph, a: &Root, b: &Root) -> bool {
             (a, i) == (b, k) && axis(m) == axis(n)
         }
         (Root::Slot { slot: a, .. }, Root::Slot { slot: b, .. }) => a == b,
-        _ => false,
+        (
+            Root::Loss(_)
+            | Root::Weight(_)
+            | Root::Prediction { .. }
+            | Root::Named { .. }
+            | Root::State { .. }
+            | Root::ParamGradient { .. }
+            | Root::RowGradient { .. }
+            | Root::Slot { .. },
+            _,
+        ) => false,
     }
 }
 

@@ -1,16 +1,18 @@
 //! How far an f32 backend may stray: a running error analysis beside the values.
 //!
-//! For every number the interpreter also computes an **error scale** in units of `f32::EPSILON`: what each operation rounds (the
-//! magnitude of its result, or for sums and products the sum of the magnitudes of what was summed) plus what its operands' errors
-//! become through its partial derivatives, all terms positive. A correct f32 evaluation in any order of summation lies within a small
-//! multiple of `EPSILON x scale` of the f64 value; tests allow 32.
+//! For every number the interpreter also computes an **error scale** in units of `f32::EPSILON`:
+//! what each operation rounds (the magnitude of its result, or for sums and products the sum of the
+//! magnitudes of what was summed) plus what its operands' errors become through its partial
+//! derivatives, all terms positive. A correct f32 evaluation in any order of summation lies within
+//! a small multiple of `EPSILON x scale` of the f64 value; tests allow 32.
 //!
-//! The scale is infinite where f32 may rightly take the other side of a jump: a comparison, `sign`, `not` or a condition within the
-//! errors of its operands, a `max` whose derivative depends on a near-tie, or a number that leaves f32's range. Data that f32
-//! represents exactly has scale 0.
+//! The scale is infinite where f32 may rightly take the other side of a jump: a comparison, `sign`,
+//! `not` or a condition within the errors of its operands, a `max` whose derivative depends on a
+//! near-tie, or a number that leaves f32's range. Data that f32 represents exactly has scale 0.
 
 use super::{Inputs, InterpretError, Run, Values, ops, run};
-use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op, UnaryOp};
+use crate::elementwise::{GUARD, jump, times};
+use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op};
 
 /// Values and their error scales.
 #[derive(Clone, Debug)]
@@ -26,12 +28,9 @@ impl Magnitudes {
 
     /// The error scale of each number of [`Magnitudes::value`], in units of `f32::EPSILON`.
     pub fn scale(&self, id: NodeId) -> &[f64] {
-        self.scales.get(id.index()).and_then(|v| v.as_deref()).unwrap_or(&[])
+        self.scales.get(id.index()).and_then(|v| v.as_deref()).expect("a run computes what the roots need")
     }
 }
-
-/// Room for the error of a difference before a jump counts as safe.
-const GUARD: f64 = 64.0 * f32::EPSILON as f64;
 
 /// [`super::run`] with error scales.
 pub fn run_magnitude(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<Magnitudes, InterpretError> {
@@ -49,56 +48,6 @@ pub fn run_magnitude(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<
     Ok(m)
 }
 
-/// `m e`, an exact 0 silencing any error.
-fn times(m: f64, e: f64) -> f64 {
-    if m == 0.0 { 0.0 } else { m.abs() * e }
-}
-
-/// 0 where `distance` from a jump is beyond the error `e`, else infinite.
-fn jump(distance: f64, e: f64) -> f64 {
-    if e == 0.0 || distance.abs() > GUARD * e { 0.0 } else { f64::INFINITY }
-}
-
-fn unary(op: UnaryOp, x: f64, y: f64, e: f64) -> f64 {
-    let steep = |slope: f64| times(slope, e) + y.abs();
-    match op {
-        UnaryOp::Negate | UnaryOp::Abs => e,
-        // Beyond a relative error of about 1 the linear estimate says nothing.
-        UnaryOp::Exp if GUARD * e > 1.0 => f64::INFINITY,
-        UnaryOp::Exp => steep(y),
-        UnaryOp::Log | UnaryOp::Sqrt if x <= 2.0 * GUARD * e => {
-            if e == 0.0 {
-                y.abs()
-            } else {
-                f64::INFINITY
-            }
-        }
-        UnaryOp::Log => steep(1.0 / x),
-        UnaryOp::Sqrt => steep(0.5 / y),
-        // Near 1, `1 - y` carries the information; both are rounded to about EPSILON.
-        UnaryOp::Sigmoid => steep(y * (1.0 - y)),
-        UnaryOp::Tanh => steep(1.0 - y * y),
-        UnaryOp::Softplus => steep(ops::unary(UnaryOp::Sigmoid, x)),
-        UnaryOp::Sign | UnaryOp::Not => jump(x, e),
-    }
-}
-
-fn binary(op: BinaryOp, (a, ea): (f64, f64), (b, eb): (f64, f64), y: f64) -> f64 {
-    match op {
-        BinaryOp::Add | BinaryOp::Subtract => ea + eb + y.abs(),
-        BinaryOp::Multiply => times(b, ea) + times(a, eb) + y.abs(),
-        BinaryOp::Divide if eb > 0.0 && b.abs() <= 2.0 * GUARD * eb => f64::INFINITY,
-        BinaryOp::Divide => times(1.0 / b, ea) + times(y / b, eb) + y.abs(),
-        BinaryOp::Min | BinaryOp::Max => ea.max(eb),
-        BinaryOp::Power => {
-            let by_base = if b == 0.0 { 0.0 } else { b * a.powf(b - 1.0) };
-            let by_exponent = if eb == 0.0 { 0.0 } else { y * a.abs().ln() };
-            times(by_base, ea) + times(by_exponent, eb) + y.abs()
-        }
-        BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal => jump(a - b, ea + eb),
-    }
-}
-
 fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     let node = graph.node(id);
     let (axis, width) = (node.axis, node.width());
@@ -106,7 +55,7 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     let n = m.run.sizes.count(axis);
     let x = ops::Operands::new(graph, &m.run, id);
     let scales: Vec<&[f64]> = node.operands.iter().map(|&o| m.scale(o)).collect();
-    // Operand `k`'s value and error at position `j` of element `i` of `d`.
+    // Operand `k`'s value and error at component `j` of element `i` of `d`.
     let at = |k: usize, d: AxisId, i: usize, j: usize| {
         let j = if x.width(k) == 1 { 0 } else { j };
         (x.at(k, d, i)[j], scales[k][x.offset(k, d, i) + j])
@@ -123,17 +72,20 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
         }
         Op::Unary(op) => each(&|i, j| {
             let (v, e) = at(0, axis, i, j);
-            unary(*op, v, value[i * width + j], e)
+            (op.description().error)(v, value[i * width + j], e)
         }),
         Op::Binary(BinaryOp::Equal) if is_max_of(graph, node.operands[1], node.operands[0]) => attains(graph, m, id),
-        Op::Binary(op) => each(&|i, j| binary(*op, at(0, axis, i, j), at(1, axis, i, j), value[i * width + j])),
+        Op::Binary(op) => {
+            let error = op.description().error;
+            each(&|i, j| error(at(0, axis, i, j), at(1, axis, i, j), value[i * width + j]))
+        }
         Op::Select => each(&|i, j| {
             let (c, e) = at(0, axis, i, j);
             let taken = at(if c != 0.0 { 1 } else { 2 }, axis, i, j).1;
             // Both branches equal: no jump.
             if at(1, axis, i, j) == at(2, axis, i, j) { taken } else { taken + jump(c, e) }
         }),
-        Op::StopGradient | Op::Reshape => each(&|i, j| at(0, axis, i, j).1),
+        Op::StopGradient | Op::Reshape | Op::Broadcast => each(&|i, j| at(0, axis, i, j).1),
         Op::Slice { start } => each(&|i, j| at(0, axis, i, start + j).1),
         Op::Concat => {
             let parts = 0..node.operands.len();
@@ -208,7 +160,8 @@ fn is_max_of(graph: &Graph, max: NodeId, x: NodeId) -> bool {
     matches!(node.op, Op::Max { .. }) && node.operands == [x]
 }
 
-/// `Equal(x, max of x)`: whoever attains the maximum does so exactly in f32 too, unless another element comes near it.
+/// `Equal(x, max of x)`: whoever attains the maximum does so exactly in f32 too, unless another
+/// element comes near it.
 fn attains(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     let node = graph.node(id);
     let (x, max) = (node.operands[0], node.operands[1]);

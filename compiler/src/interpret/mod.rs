@@ -1,17 +1,18 @@
-//! The reference interpreter: executes any graph, forward and backward, in f64. Slow and obvious; the oracle of every backend.
+//! The reference interpreter: executes any graph, forward and backward, in f64. Slow and obvious;
+//! the oracle of every backend.
 //!
-//! Each node is computed whole, in topological order, exactly as the table at the top of [`crate::graph`] says. A value is a flat
-//! `Vec<f64>` of `n(axis) x width` numbers, elements in order, positions row-major. Update graphs run in the same way, their axis 1
-//! being `rows`.
+//! Each node is computed whole, in topological order, exactly as the table at the top of
+//! [`crate::graph`] says. A value is a flat `Vec<f64>` of `n(axis) x width` numbers, elements in
+//! order, components row-major. Update graphs run in the same way, their axis 1 being `rows`.
 //!
-//! [`run`] gives values, [`run_magnitude`] beside them a rounding-error scale for every number, [`Session`] whole training steps.
+//! [`run`] gives values, [`run_magnitude`] beside them a rounding-error scale for every number,
+//! [`Session`] whole training steps.
 
 mod error_bound;
 mod ops;
 mod step;
 
 pub use error_bound::{Magnitudes, run_magnitude};
-pub(crate) use ops::{binary as apply_binary, unary as apply_unary};
 pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
 
 use crate::graph::{
@@ -25,8 +26,9 @@ use std::fmt;
 pub struct Inputs {
     /// Elements of axis 1: samples, or touched rows.
     pub batch: usize,
-    /// By axis: `n(parent) + 1` offsets; the elements under `p` are `offsets[p]..offsets[p + 1]`. Empty (or absent) for `once`,
-    /// axis 1, the requests, and a sequence that is common (its entries once a request have them).
+    /// By axis: `n(parent) + 1` offsets; the elements under `p` are `offsets[p]..offsets[p + 1]`.
+    /// Empty (or absent) for `once`, axis 1, the requests, and a sequence that is common (its
+    /// entries once a request have them).
     pub offsets: Vec<Vec<usize>>,
     /// `n(request) + 1` offsets of the samples of each request; empty where there are no requests.
     pub requests: Vec<usize>,
@@ -95,7 +97,8 @@ impl Run {
         Ok(())
     }
 
-    /// Gives a node a value instead of computing it, such as one that a derivative must not see move.
+    /// Gives a node a value instead of computing it, such as one that a derivative must not see
+    /// move.
     pub fn set(&mut self, id: NodeId, value: Vec<f64>) {
         if self.values.len() <= id.index() {
             self.values.resize(id.index() + 1, None);
@@ -105,7 +108,7 @@ impl Run {
 
     /// The value of a node that a root needs; empty for any other.
     pub fn value(&self, id: NodeId) -> &[f64] {
-        self.values.get(id.index()).and_then(|v| v.as_deref()).unwrap_or(&[])
+        self.values.get(id.index()).and_then(|v| v.as_deref()).expect("a run computes what the roots need")
     }
 
     /// Number of elements and who lies above whom.
@@ -162,7 +165,8 @@ impl Sizes {
             sizes.parents[request.index()] = vec![0; requests];
             sizes.commons[batch] = owners(&inputs.requests);
         }
-        // First the lists with offsets of their own, then the common ones on the samples, then pairs.
+        // First the lists with offsets of their own, then the common ones on the samples, then
+        // pairs.
         for (id, axis) in graph.axes.iter() {
             let AxisKind::Sequence { parent, shared: None, .. } = axis.kind else { continue };
             let k = id.index();

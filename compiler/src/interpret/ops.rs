@@ -1,44 +1,7 @@
 //! One arm an op: the table at the top of [`crate::graph`], executed.
 
 use super::Run;
-use crate::graph::{Absorbed, BinaryOp, Graph, NodeId, Op, UnaryOp};
-
-/// The value of a unary op.
-pub(crate) fn unary(op: UnaryOp, x: f64) -> f64 {
-    match op {
-        UnaryOp::Negate => -x,
-        UnaryOp::Exp => x.exp(),
-        UnaryOp::Log => x.ln(),
-        UnaryOp::Sqrt => x.sqrt(),
-        // Both forms are the same number; each is used where its exponential cannot overflow.
-        UnaryOp::Sigmoid if x >= 0.0 => 1.0 / (1.0 + (-x).exp()),
-        UnaryOp::Sigmoid => x.exp() / (1.0 + x.exp()),
-        UnaryOp::Tanh => x.tanh(),
-        UnaryOp::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-        UnaryOp::Abs => x.abs(),
-        UnaryOp::Sign if x > 0.0 => 1.0,
-        UnaryOp::Sign if x < 0.0 => -1.0,
-        // 0 and NaN stay what they are.
-        UnaryOp::Sign => x * 0.0,
-        UnaryOp::Not => f64::from(x == 0.0),
-    }
-}
-
-/// The value of a binary op.
-pub(crate) fn binary(op: BinaryOp, a: f64, b: f64) -> f64 {
-    match op {
-        BinaryOp::Add => a + b,
-        BinaryOp::Subtract => a - b,
-        BinaryOp::Multiply => a * b,
-        BinaryOp::Divide => a / b,
-        BinaryOp::Min => a.min(b),
-        BinaryOp::Max => a.max(b),
-        BinaryOp::Power => a.powf(b),
-        BinaryOp::Less => f64::from(a < b),
-        BinaryOp::LessEqual => f64::from(a <= b),
-        BinaryOp::Equal => f64::from(a == b),
-    }
-}
+use crate::graph::{Absorbed, Graph, NodeId, Op};
 
 /// The operands of a node, read by the ancestor rule.
 pub(crate) struct Operands<'a> {
@@ -79,7 +42,7 @@ impl<'a> Operands<'a> {
 }
 
 /// Position `j` of a vector, or its one number.
-fn position(x: &[f64], j: usize) -> f64 {
+fn component(x: &[f64], j: usize) -> f64 {
     if x.len() == 1 { x[0] } else { x[j] }
 }
 
@@ -96,14 +59,24 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
         out
     };
     match &node.op {
-        Op::Unary(op) => each(&mut |i, out| out.extend(x.at(0, axis, i).iter().map(|&v| unary(*op, v)))),
-        Op::Binary(op) => each(&mut |i, out| {
-            let (a, b) = (x.at(0, axis, i), x.at(1, axis, i));
-            out.extend((0..width).map(|j| binary(*op, position(a, j), position(b, j))));
-        }),
+        Op::Unary(op) => {
+            let value = op.description().value;
+            each(&mut |i, out| out.extend(x.at(0, axis, i).iter().map(|&v| value(v))))
+        }
+        Op::Binary(op) => {
+            let value = op.description().value;
+            each(&mut |i, out| {
+                let (a, b) = (x.at(0, axis, i), x.at(1, axis, i));
+                out.extend((0..width).map(|j| value(component(a, j), component(b, j))));
+            })
+        }
         Op::Select => each(&mut |i, out| {
             let (c, a, b) = (x.at(0, axis, i), x.at(1, axis, i), x.at(2, axis, i));
-            out.extend((0..width).map(|j| if position(c, j) != 0.0 { position(a, j) } else { position(b, j) }));
+            out.extend((0..width).map(|j| if component(c, j) != 0.0 { component(a, j) } else { component(b, j) }));
+        }),
+        Op::Broadcast => each(&mut |i, out| {
+            let v = x.at(0, axis, i);
+            out.extend((0..width).map(|j| component(v, j)));
         }),
         Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, axis, i))),
         Op::Concat => each(&mut |i, out| {
@@ -179,14 +152,15 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             let from = graph.node(node.operands[0]).axis;
             let mut out = vec![0.0; n * width];
             let mut seen = vec![false; n];
+            let maximum = matches!(node.op, Op::Max { .. });
             for i in 0..x.count(0) {
                 let p = run.sizes.ancestor(from, axis, i);
                 let first = !std::mem::replace(&mut seen[p], true);
                 for (o, &v) in out[p * width..(p + 1) * width].iter_mut().zip(x.at(0, from, i)) {
-                    *o = match node.op {
-                        Op::Max { .. } if first => v,
-                        Op::Max { .. } => o.max(v),
-                        _ => *o + v,
+                    *o = match (maximum, first) {
+                        (true, true) => v,
+                        (true, false) => o.max(v),
+                        (false, _) => *o + v,
                     };
                 }
             }
@@ -204,14 +178,13 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             }
             out
         }
-        // Sources are computed by `super::source`.
         Op::Const(_)
         | Op::Input(_)
         | Op::Param(_)
         | Op::State(_)
         | Op::Lookup { .. }
         | Op::Length(_)
-        | Op::Count(_) => Vec::new(),
+        | Op::Count(_) => unreachable!("`source` computes {}", node.op.name()),
     }
 }
 
@@ -219,5 +192,5 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
 pub(crate) fn outer_axis(graph: &Graph, id: NodeId) -> crate::graph::AxisId {
     let node = graph.node(id);
     let (a, b) = (graph.node(node.operands[0]).axis, graph.node(node.operands[1]).axis);
-    graph.axes.join(a, b).unwrap_or(a)
+    graph.axes.join(a, b).expect("`verify` joins the axes of operands")
 }

@@ -1,12 +1,15 @@
-//! A whole training step of a [`Model`] in f64: forward, backward, states, updates of dense parameters and of touched rows.
+//! A whole training step of a [`CheckedModel`](crate::model::CheckedModel) in f64: forward, backward, states, updates of dense
+//! parameters and of touched rows.
 //!
-//! The order is the runtime's: every gradient is taken at the weights as they were, row gradients are summed over all features of a
-//! table and all occurrences of a row, then each touched row is updated once, each dense tensor once, and the states move.
+//! The order is the runtime's: every gradient is taken at the weights as they were, row gradients
+//! are summed over all features of a table and all occurrences of a row, then each touched row is
+//! updated once, each dense tensor once, and the states move.
 
 use super::{Inputs, InterpretError, Values, run};
 use crate::autodiff::{DifferentiateError, differentiate};
 use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, InputKind, Root, TableId};
-use crate::model::{Model, SlotScope, Update};
+use crate::model::{CheckedModel, UpdateGraph};
+use din_program::SlotScope;
 use din_program::schema::UpdateRule;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,7 +62,13 @@ impl Samples {
                     }
                     None
                 }
-                _ => None,
+                // Of update graphs, which `update` binds.
+                InputKind::Weight
+                | InputKind::Gradient
+                | InputKind::Slot { .. }
+                | InputKind::Frequency
+                | InputKind::UpdateCount
+                | InputKind::InBatch => None,
             };
             inputs.numbers.push(numbers.unwrap_or_default());
         }
@@ -88,7 +97,7 @@ pub struct TensorData {
     pub slots: Vec<Vec<f64>>,
 }
 
-fn fresh_slots(update: &Update, weights: usize, rows: usize) -> Vec<Vec<f64>> {
+fn fresh_slots(update: &UpdateGraph, weights: usize, rows: usize) -> Vec<Vec<f64>> {
     let length = |per| match per {
         SlotScope::Weight => weights,
         SlotScope::Row => rows,
@@ -99,7 +108,7 @@ fn fresh_slots(update: &Update, weights: usize, rows: usize) -> Vec<Vec<f64>> {
 
 impl TableData {
     /// Rows that nothing has touched yet.
-    pub fn new(update: &Update, width: usize, weights: Vec<f64>, counts: Vec<f64>) -> Self {
+    pub fn new(update: &UpdateGraph, width: usize, weights: Vec<f64>, counts: Vec<f64>) -> Self {
         let rows = weights.len() / width.max(1);
         let slots = fresh_slots(update, weights.len(), rows);
         TableData { weights, slots, counts, touches: vec![0.0; rows] }
@@ -107,7 +116,7 @@ impl TableData {
 }
 
 impl TensorData {
-    pub fn new(update: &Update, weights: Vec<f64>) -> Self {
+    pub fn new(update: &UpdateGraph, weights: Vec<f64>) -> Self {
         let slots = fresh_slots(update, weights.len(), weights.len());
         TensorData { weights, slots }
     }
@@ -149,7 +158,7 @@ type NewStates = Vec<(usize, Vec<f64>)>;
 /// A model in training.
 #[derive(Clone, Debug)]
 pub struct Session<'m> {
-    pub model: &'m Model,
+    pub model: &'m CheckedModel,
     /// `model.train` with gradients.
     pub graph: Graph,
     /// Steps done.
@@ -160,9 +169,10 @@ pub struct Session<'m> {
 }
 
 impl<'m> Session<'m> {
-    /// Differentiates `model.train`; parameters, states and tables are the caller's, in the model's order.
+    /// Differentiates `model.train`; parameters, states and tables are the caller's, in the model's
+    /// order.
     pub fn new(
-        model: &'m Model,
+        model: &'m CheckedModel,
         params: Vec<TensorData>,
         states: Vec<Vec<f64>>,
         tables: Vec<TableData>,
@@ -299,7 +309,7 @@ impl Weights<'_> {
     }
 
     /// Runs the update program on `rows` (rows of a table, or elements of a tensor).
-    fn update(&mut self, update: &Update, rows: &[usize], gradient: &[f64]) -> Result<(), StepError> {
+    fn update(&mut self, update: &UpdateGraph, rows: &[usize], gradient: &[f64]) -> Result<(), StepError> {
         let graph = &update.graph;
         let mut inputs = Inputs { batch: rows.len(), ..Inputs::default() };
         for input in &graph.inputs {
@@ -312,7 +322,7 @@ impl Weights<'_> {
                     match (per, input.axis) {
                         (SlotScope::Tensor, GLOBAL) => values.clone(),
                         (SlotScope::Tensor, _) => vec![values[0]; rows.len()],
-                        _ => gather(values, self.slot_width(per), rows),
+                        (SlotScope::Weight | SlotScope::Row, _) => gather(values, self.slot_width(per), rows),
                     }
                 }
                 InputKind::Frequency if self.counts.is_empty() => vec![0.0; rows.len()],
@@ -321,7 +331,11 @@ impl Weights<'_> {
                 InputKind::UpdateCount => gather(self.touches, 1, rows),
                 InputKind::InBatch => self.touched.to_vec(),
                 InputKind::Step => vec![self.step],
-                _ => Vec::new(),
+                // Of model graphs, which `Samples::bind` binds.
+                InputKind::Ids { .. }
+                | InputKind::Dense { .. }
+                | InputKind::Label { .. }
+                | InputKind::Present { .. } => Vec::new(),
             });
         }
         let run = run(graph, &inputs, &Values::default())
@@ -341,10 +355,17 @@ impl Weights<'_> {
                     let values = fill(width);
                     match per {
                         SlotScope::Tensor => self.slots[*slot as usize][0] = values[0],
-                        _ => scatter(&mut self.slots[*slot as usize], width, rows, &values),
+                        SlotScope::Weight | SlotScope::Row => {
+                            scatter(&mut self.slots[*slot as usize], width, rows, &values);
+                        }
                     }
                 }
-                _ => {}
+                Root::Loss(_)
+                | Root::Prediction { .. }
+                | Root::Named { .. }
+                | Root::State { .. }
+                | Root::ParamGradient { .. }
+                | Root::RowGradient { .. } => {}
             }
         }
         Ok(())

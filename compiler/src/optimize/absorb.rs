@@ -1,10 +1,13 @@
-//! Products with `concat(k, k * q)`, `k` on a sequence and `q` on the samples: the second half is folded into the weight, so that an
-//! entry is multiplied by one matrix of half the height, `W1 + diag(q) W2`, which is made once a sample. The gradients follow
-//! suit: towards `k` by the transposed weight, towards `w` and `q` from the sample's outer product `sum_i k_i^T g_i`.
+//! Products with `concat(k, k * q)`, `k` on a sequence and `q` on the samples: the second half is
+//! absorbed into the weight, so that an entry is multiplied by one matrix of half the height, `W1 +
+//! diag(q) W2`, which is made once a sample. The gradients follow suit: towards `k` by the
+//! transposed weight, towards `w` and `q` from the sample's outer product `sum_i k_i^T g_i`.
 //!
-//! What it costs is of the order of `e n` operations a sample; what it saves, as many an entry. It pays from three entries or so.
+//! What it costs is of the order of `e n` operations a sample; what it saves, as many an entry. It
+//! pays from three entries or so.
 //!
-//! The last pass: what it makes ([`crate::graph::Absorbed`]) is neither differentiated nor simplified.
+//! The last pass: what it makes ([`crate::graph::Absorbed`]) is neither differentiated nor
+//! simplified.
 
 use super::rewrite::rebuild_by_id;
 use crate::graph::{Absorbed, BATCH, BinaryOp, Graph, NodeId, Op};
@@ -75,15 +78,14 @@ pub(super) fn run(graph: &mut Graph) {
         let at = |ids: [NodeId; 3]| ids.map(|o| map[o.index()]);
         match changes.get(&id) {
             None => new.push(node),
-            Some(&Change::Absorbed(fold, operands)) => new.fold(fold, at(operands), node.span),
+            Some(&Change::Absorbed(form, operands)) => new.absorbed(form, at(operands), node.span),
             Some(&Change::Add(rest, operands)) => {
-                let product = new.fold(Absorbed::ProductT, at(operands), node.span);
+                let product = new.absorbed(Absorbed::ProductT, at(operands), node.span);
                 match rest {
                     None => product,
                     Some(rest) => {
                         let sum = new.binary(BinaryOp::Add, map[rest.index()], product, node.span);
-                        // Both have the type of the sum that they replace.
-                        sum.unwrap_or_else(|_| new.push(node))
+                        sum.expect("both have the type of the sum that they replace")
                     }
                 }
             }
@@ -114,7 +116,8 @@ fn pair(graph: &Graph, x: NodeId) -> Option<Pair> {
     (same && k.width() >= LEAST && k.shape.0.len() == 1).then_some(pair)
 }
 
-/// Finds, behind `t = g W^T`, `(rest + t[..e]) + t[e..] * q` and `sum(t[e..] * k)`; both are replaced, or neither.
+/// Finds, behind `t = g W^T`, `(rest + t[..e]) + t[e..] * q` and `sum(t[e..] * k)`; both are
+/// replaced, or neither.
 fn backward(
     graph: &Graph,
     t: NodeId,

@@ -1,13 +1,15 @@
-//! The analytic cost of a graph: floating-point operations as a function of how many elements the axes have.
+//! The analytic cost of a graph: floating-point operations as a function of how many elements the
+//! axes have.
 
 use crate::graph::{Absorbed, Graph, NodeId, Op};
 
 /// Operations of one run of what the roots need, with `counts[d]` elements in axis `d`.
 ///
-/// A multiply-add counts 2: a product of a vector with a `k x n` matrix is `2 k n`, so is an outer product. An elementwise op,
-/// transcendental or not, counts 1 a position; a sum or maximum 1 for each number it reads; moments 5 (a sum for the mean; difference,
-/// square and sum for the variance, and its share of the division). Moving numbers (lookups, `Concat`, `Slice`, `Reshape`,
-/// `StopGradient`) and repeating them counts 0.
+/// A multiply-add counts 2: a product of a vector with a `k x n` matrix is `2 k n`, so is an outer
+/// product. An elementwise op, transcendental or not, counts 1 a component; a sum or maximum 1 for
+/// each number it reads; moments 5 (a sum for the mean; difference, square and sum for the
+/// variance, and its share of the division). Moving numbers (lookups, `Concat`, `Slice`, `Reshape`,
+/// `StopGradient`, `Broadcast`) counts 0.
 pub fn flops(graph: &Graph, counts: &[f64]) -> f64 {
     graph.order().iter().map(|&id| node_flops(graph, id, counts)).sum()
 }
@@ -19,7 +21,20 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
         Op::Unary(_) | Op::Binary(_) | Op::Select => node.width() as f64,
         Op::MatMul | Op::MatMulT => 2.0 * (node.width() * graph.node(node.operands[0]).width()) as f64,
         Op::SumValue => graph.node(node.operands[0]).width() as f64,
-        _ => 0.0,
+        Op::Const(_)
+        | Op::Input(_)
+        | Op::Param(_)
+        | Op::State(_)
+        | Op::Lookup { .. }
+        | Op::Length(_)
+        | Op::Count(_)
+        | Op::StopGradient
+        | Op::Broadcast
+        | Op::Concat
+        | Op::Slice { .. }
+        | Op::Reshape => 0.0,
+        // Not computed element by element: see `node_flops`.
+        Op::Outer | Op::Absorbed(_) | Op::Sum { .. } | Op::Max { .. } | Op::Moments => 0.0,
     }
 }
 
@@ -27,15 +42,14 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
 pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
     let node = graph.node(id);
     let operand = |k: usize| graph.node(node.operands[k]);
-    let count = |d: crate::graph::AxisId| counts.get(d.index()).copied().unwrap_or(0.0);
+    let count = |d: crate::graph::AxisId| counts[d.index()];
     let (n, width) = (count(node.axis), node.width() as f64);
     match &node.op {
-        Op::Binary(_) if graph.repeated(id).is_some() => 0.0,
         Op::Unary(_) | Op::Select | Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::SumValue => {
             n * element_flops(graph, id)
         }
         Op::Outer => {
-            let over = graph.axes.join(operand(0).axis, operand(1).axis).unwrap_or(operand(0).axis);
+            let over = graph.axes.join(operand(0).axis, operand(1).axis).expect("`verify` joins the axes of operands");
             2.0 * count(over) * width
         }
         Op::Absorbed(form) => {
@@ -61,6 +75,7 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
         | Op::Length(_)
         | Op::Count(_)
         | Op::StopGradient
+        | Op::Broadcast
         | Op::Concat
         | Op::Slice { .. }
         | Op::Reshape => 0.0,

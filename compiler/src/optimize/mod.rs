@@ -1,10 +1,12 @@
 //! Named passes over the graph, in one visible list.
 //!
-//! A pass keeps every root's meaning, axis and shape; node numbers may change. Before differentiation run [`FORWARD`], after it
-//! [`BACKWARD`] ([`train`] does both with `differentiate` between), on graphs that are not differentiated [`INFER`]. With
-//! verification on, the graph is checked after each pass, and the error names the culprit.
+//! A pass keeps every root's meaning, axis and shape; node numbers may change. Before
+//! differentiation run [`FORWARD`], after it [`BACKWARD`] ([`train`] does both with `differentiate`
+//! between), on graphs that are not differentiated [`INFER`]. With verification on, the graph is
+//! checked after each pass, and the error names the culprit.
 //!
-//! `distinct` and `split_products` stand before differentiation, so the gradients of what they make are cheap too.
+//! `deduplicate` and `split_products` stand before differentiation, so the gradients of what they make
+//! are cheap too.
 
 mod absorb;
 mod cost;
@@ -22,6 +24,7 @@ pub use deduplicate::{Thresholds, deduplicate};
 use crate::autodiff::{DifferentiateError, Gradients, differentiate};
 use crate::graph::{Graph, VerifyError, verify};
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// A graph to an equivalent one.
 #[derive(Clone, Copy, Debug)]
@@ -70,19 +73,32 @@ impl fmt::Display for PassError {
 
 impl std::error::Error for PassError {}
 
+/// Name under which an [`Observer`] sees differentiation, which stands among the passes.
+pub const DIFFERENTIATE: &str = "differentiate";
+
+/// Sees each pass: its name, the graph after it, and how long it took.
+pub type Observer<'a> = dyn FnMut(&'static str, &Graph, Duration) + 'a;
+
 /// Runs `passes` in order, verifying the input and every result if `checked`.
 pub fn run(graph: &mut Graph, passes: &[Pass], checked: bool) -> Result<(), PassError> {
+    run_observed(graph, passes, checked, &mut |_, _, _| {})
+}
+
+/// [`run`], with each pass shown to `observer`.
+pub fn run_observed(
+    graph: &mut Graph,
+    passes: &[Pass],
+    checked: bool,
+    observer: &mut Observer<'_>,
+) -> Result<(), PassError> {
     check(graph, "input", checked)?;
     for pass in passes {
+        let start = Instant::now();
         (pass.run)(graph);
+        observer(pass.name, graph, start.elapsed());
         check(graph, pass.name, checked)?;
     }
     Ok(())
-}
-
-/// [`INFER`] on a graph that is not to be differentiated.
-pub fn optimize(graph: &mut Graph, checked: bool) -> Result<(), PassError> {
-    run(graph, INFER, checked)
 }
 
 /// Why a train graph could not be made: a bug of the compiler.
@@ -105,15 +121,22 @@ impl std::error::Error for TrainError {}
 
 /// [`FORWARD`], `differentiate`, [`BACKWARD`].
 pub fn train(graph: &mut Graph, checked: bool) -> Result<Gradients, TrainError> {
-    train_after(graph, FORWARD, checked)
+    train_observed(graph, FORWARD, checked, &mut |_, _, _| {})
 }
 
-/// `forward`, `differentiate`, [`BACKWARD`].
-pub fn train_after(graph: &mut Graph, forward: &[Pass], checked: bool) -> Result<Gradients, TrainError> {
-    run(graph, forward, checked).map_err(TrainError::Pass)?;
+/// `forward`, `differentiate`, [`BACKWARD`], each shown to `observer`.
+pub fn train_observed(
+    graph: &mut Graph,
+    forward: &[Pass],
+    checked: bool,
+    observer: &mut Observer<'_>,
+) -> Result<Gradients, TrainError> {
+    run_observed(graph, forward, checked, observer).map_err(TrainError::Pass)?;
+    let start = Instant::now();
     let gradients = differentiate(graph).map_err(TrainError::Differentiate)?;
-    check(graph, "differentiate", checked).map_err(TrainError::Pass)?;
-    run(graph, BACKWARD, checked).map_err(TrainError::Pass)?;
+    observer(DIFFERENTIATE, graph, start.elapsed());
+    check(graph, DIFFERENTIATE, checked).map_err(TrainError::Pass)?;
+    run_observed(graph, BACKWARD, checked, observer).map_err(TrainError::Pass)?;
     Ok(gradients)
 }
 

@@ -1,7 +1,9 @@
-//! Concatenations inside concatenations: where another node concatenates a run of the same operands, it stands for the run.
+//! Concatenations inside concatenations: where another node concatenates a run of the same
+//! operands, it stands for the run.
 //!
-//! `simplify` flattens; before differentiation the parts are put together again, so that the adjoint of an embedded record is one
-//! value, of which the row gradients are slices, instead of a sum for each of its fields.
+//! `simplify` flattens; before differentiation the parts are put together again, so that the
+//! adjoint of an embedded record is one value, of which the row gradients are slices, instead of a
+//! sum for each of its fields.
 
 use super::rewrite::rebuild;
 use crate::graph::{Graph, Node, NodeId, Op};

@@ -1,20 +1,22 @@
 //! Algebra on products of concatenations.
 //!
-//! `concat(k, q, k - q, k * q) W`, with `k` on a sequence and `q` on the samples, is `k (Wk + Wd) + q (Wq - Wd) + (k * q) Wp`: the
-//! 4E-wide operand never exists, the term of `q` is computed once a sample instead of once an entry, and what stays on the
-//! sequence is one product, `concat(k, k * q)` with the rows of `Wk + Wd` over those of `Wp`.
+//! `concat(k, q, k - q, k * q) W`, with `k` on a sequence and `q` on the samples, is `k (Wk + Wd) +
+//! q (Wq - Wd) + (k * q) Wp`: the 4E-wide operand never exists, the term of `q` is computed once a
+//! sample instead of once an entry, and what stays on the sequence is one product, `concat(k, k *
+//! q)` with the rows of `Wk + Wd` over those of `Wp`.
 //!
-//! In general the operand of a product is taken apart into *terms*: an atom (anything that is not a concatenation or constant multiple,
-//! nor a sum that it pays to take apart), its first row of `W`, and a coefficient. The rows that belong to one atom are combined, and
-//! the atoms of one axis multiplied together. That is done only where it lowers the cost (see [`SAMPLES`]); a concatenation
-//! whose pieces live in one axis and do not repeat keeps its single product.
+//! In general the operand of a product is taken apart into *terms*: an atom (anything that is not a
+//! concatenation or constant multiple, nor a sum that it pays to take apart), its first row of `W`,
+//! and a coefficient. The rows that belong to one atom are combined, and the atoms of one axis
+//! multiplied together. That is done only where it lowers the cost (see [`SAMPLES`]); a
+//! concatenation whose pieces live in one axis and do not repeat keeps its single product.
 
 use super::rewrite::rebuild;
 use crate::graph::{AxisId, BinaryOp, GLOBAL, Graph, Node, NodeId, Op, Shape, TypeError, UnaryOp};
 use din_grammar::Span;
 
-/// How many elements the axes are taken to have: samples a batch, requests a batch, entries a list. The decision hardly depends on
-/// them, since all terms but the combined weights scale alike.
+/// How many elements the axes are taken to have: samples a batch, requests a batch, entries a list.
+/// The decision hardly depends on them, since all terms but the combined weights scale alike.
 const SAMPLES: f64 = 256.0;
 const REQUESTS: f64 = 32.0;
 const ENTRIES: f64 = 16.0;
@@ -25,10 +27,8 @@ const MOST_TERMS: usize = 256;
 pub(super) fn run(graph: &mut Graph) {
     rebuild(graph, |new, node| {
         let split = if node.op == Op::MatMul { split(new, &node) } else { Ok(None) };
-        match split {
-            Ok(Some(split)) => split,
-            _ => new.push(node),
-        }
+        let split = split.expect("the terms of a product have the types of its operands' parts");
+        split.unwrap_or_else(|| new.push(node))
     });
 }
 
@@ -42,7 +42,7 @@ struct Term {
 
 /// An atom with all its terms: multiplied with `sum of coefficient * W[row..row + width]`.
 #[derive(Clone, Debug, PartialEq)]
-struct Group {
+struct AtomGroup {
     /// Neighbouring atoms treated alike, to be concatenated.
     atoms: Vec<NodeId>,
     width: usize,
@@ -121,7 +121,7 @@ fn split(g: &mut Graph, node: &Node) -> Result<Option<NodeId>, TypeError> {
         });
     }
     match sum {
-        Some(sum) => g.repeat(sum, node.axis, &node.shape, node.span).map(Some),
+        Some(sum) => g.broadcast(sum, node.axis, &node.shape, node.span).map(Some),
         None => Ok(None),
     }
 }
@@ -138,6 +138,7 @@ fn expand(g: &Graph, term: Term, terms: &mut Vec<Term>) {
                 row += g.node(o).width();
             }
         }
+        (Op::Broadcast, &[a]) if g.node(a).shape == node.shape => expand(g, Term { atom: a, ..term }, terms),
         (Op::Unary(UnaryOp::Negate), &[a]) => expand(g, Term { atom: a, row, coefficient: -coefficient }, terms),
         (Op::Binary(BinaryOp::Multiply), &[a, b]) if g.node(a).shape == node.shape => match g.node(b).op {
             Op::Const(c) => expand(g, Term { atom: a, row, coefficient: coefficient * c }, terms),
@@ -165,16 +166,17 @@ fn sides(g: &Graph, term: Term) -> Option<Vec<Term>> {
     Some(terms)
 }
 
-/// Terms by axis (in order of appearance), then by atom; neighbouring atoms whose rows run side by side become one group.
-fn group(g: &Graph, terms: &[Term]) -> Vec<(AxisId, Vec<Group>)> {
-    let mut atoms: Vec<Group> = Vec::new();
+/// Terms by axis (in order of appearance), then by atom; neighbouring atoms whose rows run side by
+/// side become one group.
+fn group(g: &Graph, terms: &[Term]) -> Vec<(AxisId, Vec<AtomGroup>)> {
+    let mut atoms: Vec<AtomGroup> = Vec::new();
     for term in terms {
         let found = atoms.iter_mut().find(|a| a.atoms[0] == term.atom);
         let rows = match found {
             Some(group) => &mut group.rows,
             None => {
                 let width = g.node(term.atom).width();
-                atoms.push(Group { atoms: vec![term.atom], width, rows: Vec::new() });
+                atoms.push(AtomGroup { atoms: vec![term.atom], width, rows: Vec::new() });
                 let last = atoms.len() - 1;
                 &mut atoms[last].rows
             }
@@ -184,11 +186,12 @@ fn group(g: &Graph, terms: &[Term]) -> Vec<(AxisId, Vec<Group>)> {
             None => rows.push((term.row, term.coefficient)),
         }
     }
-    let mut by_axis: Vec<(AxisId, Vec<Group>)> = Vec::new();
+    let mut by_axis: Vec<(AxisId, Vec<AtomGroup>)> = Vec::new();
     for mut atom in atoms {
         atom.rows.retain(|&(_, c)| c != 0.0);
         if atom.rows.is_empty() {
-            // It cancelled; a product with a zero weight keeps the result's type and its NaNs out of sight.
+            // It cancelled; a product with a zero weight keeps the result's type and its NaNs out
+            // of sight.
             atom.rows.push((0, 0.0));
         }
         let axis = g.node(atom.atoms[0]).axis;
@@ -209,13 +212,13 @@ fn group(g: &Graph, terms: &[Term]) -> Vec<(AxisId, Vec<Group>)> {
     by_axis
 }
 
-fn follows(a: &Group, b: &Group) -> bool {
+fn follows(a: &AtomGroup, b: &AtomGroup) -> bool {
     a.rows.len() == b.rows.len()
         && a.rows.iter().zip(&b.rows).all(|(&(ra, ca), &(rb, cb))| ra + a.width == rb && ca == cb)
 }
 
 /// The product of the groups' atoms, all of one axis, with their combined rows of `w`.
-fn product(g: &mut Graph, groups: &[Group], w: NodeId, span: Span) -> Result<NodeId, TypeError> {
+fn product(g: &mut Graph, groups: &[AtomGroup], w: NodeId, span: Span) -> Result<NodeId, TypeError> {
     let n = g.node(w).shape.0[1];
     let atoms: Vec<NodeId> = groups.iter().flat_map(|group| group.atoms.iter().copied()).collect();
     let width: usize = groups.iter().map(|group| group.width).sum();
@@ -244,7 +247,7 @@ fn combine(
     coefficient: f64,
     span: Span,
 ) -> Result<NodeId, TypeError> {
-    debug_assert_eq!(g.node(rows).axis, GLOBAL);
+    assert_eq!(g.node(rows).axis, GLOBAL, "rows of a weight");
     let scaled = if coefficient.abs() == 1.0 {
         rows
     } else {

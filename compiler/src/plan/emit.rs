@@ -1,50 +1,52 @@
-//! Phases of items to phases of calls: regions are assembled, products and reductions become calls, buffers are placed.
+//! Phases of items to phases of calls: regions are assembled, products and reductions become calls,
+//! buffers are placed.
 
-use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
-use super::phase::{self, Group};
-use super::region::{Access, Combine as Write, Instruction, Output, Region, StridedView as Column, Value};
+use super::item::{Destination, ElementwiseOp, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
+use super::phase::{self, PhaseItems};
+use super::region::{Access, Instruction, Region, RegionOutput, StoreMode, StridedView, ValueId};
 use super::storage::BufferPlan;
-use super::{Kernels, Options};
-use crate::graph::{Absorbed, BinaryOp, UnaryOp};
+use super::{Kernels, PlanOptions};
+use crate::elementwise::Cost;
+use crate::graph::{Absorbed, BinaryOp};
 use din_grammar::{SourceMap, Span};
 use din_program::schedule::{
     AxisId, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Reduction, Schedule, Storage, View,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// Why an item that is reduced over an axis has a buffer.
-const STORED: &str = "`prune` leaves no item without a user, and no user fuses with a reduction";
+/// Why the result of a product or reduction has a buffer.
+const STORED: &str = "`prune` leaves no item without a user, and no user fuses with a product or reduction";
 
 /// Everything about one schedule in the making.
 pub struct Emitter<'a> {
-    all: &'a Items,
-    options: &'a Options,
+    all: &'a WorkList,
+    options: &'a PlanOptions,
     sources: &'a SourceMap,
     kernels: &'a mut Kernels,
     storage: BufferPlan,
     /// Result buffer of an item.
-    buffers: FxHashMap<ItemId, BufferId>,
+    buffers: FxHashMap<WorkItemId, BufferId>,
     transposed: FxHashMap<(BufferId, u32, u32, u32), BufferId>,
-    /// Gradients of folded products whose call is made.
-    folded: FxHashSet<ItemId>,
-    phase_of: FxHashMap<ItemId, usize>,
+    /// Gradients of absorbed products whose call is made.
+    absorbed: FxHashSet<WorkItemId>,
+    phase_of: FxHashMap<WorkItemId, usize>,
     phases: Vec<Phase>,
     name: &'a str,
 }
 
 /// A region with what it was made from.
-struct Open {
+struct OpenRegion {
     region: Region,
-    values: FxHashMap<ItemId, Value>,
+    values: FxHashMap<WorkItemId, ValueId>,
     fills: Vec<(BufferId, f32)>,
     span: Span,
 }
 
 pub fn emit(
-    all: &Items,
-    groups: &[Group],
+    all: &WorkList,
+    groups: &[PhaseItems],
     name: &str,
-    options: &Options,
+    options: &PlanOptions,
     sources: &SourceMap,
     kernels: &mut Kernels,
 ) -> (Schedule, Vec<Option<View>>) {
@@ -62,7 +64,7 @@ pub fn emit(
         storage: BufferPlan::default(),
         buffers: FxHashMap::default(),
         transposed: FxHashMap::default(),
-        folded: FxHashSet::default(),
+        absorbed: FxHashSet::default(),
         phase_of,
         phases: Vec::new(),
         name,
@@ -85,11 +87,16 @@ pub fn emit(
 }
 
 impl Emitter<'_> {
-    fn item(&self, id: ItemId) -> &Item {
+    /// The buffer of an item that is read from memory.
+    fn stored(&self, id: WorkItemId) -> BufferId {
+        *self.buffers.get(&id).expect(STORED)
+    }
+
+    fn item(&self, id: WorkItemId) -> &WorkItem {
         &self.all.items[id.0]
     }
 
-    fn group(&mut self, number: usize, group: &Group) {
+    fn group(&mut self, number: usize, group: &PhaseItems) {
         let levels = phase::levels(self.all, group);
         self.transposes(group);
         self.place(number, group, &levels);
@@ -103,28 +110,28 @@ impl Emitter<'_> {
             calls: Vec::new(),
             reductions: Vec::new(),
         };
-        let mut late: Vec<ItemId> = Vec::new();
-        let last = levels.values().copied().max().unwrap_or(0) + 1;
+        let mut late: Vec<WorkItemId> = Vec::new();
+        let last = levels.values().copied().max().expect("`prune` drops phases without items") + 1;
         for level in 0..=last {
-            let members: Vec<ItemId> = group.items.iter().copied().filter(|i| levels[i] == level).collect();
+            let members: Vec<WorkItemId> = group.items.iter().copied().filter(|i| levels[i] == level).collect();
             self.regions(&mut phase, &members);
             for &i in &members {
-                if let Kind::Absorbed { form: Absorbed::Outer | Absorbed::Sum, .. } = self.item(i).kind {
-                    self.folded_gradients(&mut phase, i, group);
+                if let WorkKind::Absorbed { form: Absorbed::Outer | Absorbed::Sum, .. } = self.item(i).kind {
+                    self.absorbed_gradients(&mut phase, i, group);
                 } else {
                     self.product(&mut phase, i);
                 }
-                if let Kind::Sum { to } | Kind::Max { to } = self.item(i).kind
+                if let WorkKind::Sum { to } | WorkKind::Max { to } = self.item(i).kind
                     && to == GLOBAL
                 {
                     let combine =
-                        if matches!(self.item(i).kind, Kind::Max { .. }) { Combine::Max } else { Combine::Sum };
+                        if matches!(self.item(i).kind, WorkKind::Max { .. }) { Combine::Max } else { Combine::Sum };
                     self.reduction(&mut phase, i, combine);
                 }
             }
             // Maxima of the level before: what nothing was joined to becomes 0.
             for &i in &group.items {
-                if let Kind::Max { to } = self.item(i).kind
+                if let WorkKind::Max { to } = self.item(i).kind
                     && levels[&i] + 1 == level
                 {
                     if to == GLOBAL {
@@ -153,25 +160,25 @@ impl Emitter<'_> {
     }
 
     /// Decides which results get a buffer, and whether it outlives the tile.
-    fn place(&mut self, number: usize, group: &Group, levels: &FxHashMap<ItemId, u32>) {
-        let mut stored: FxHashMap<ItemId, bool> = FxHashMap::default();
+    fn place(&mut self, number: usize, group: &PhaseItems, levels: &FxHashMap<WorkItemId, u32>) {
+        let mut stored: FxHashMap<WorkItemId, bool> = FxHashMap::default();
         for (k, user) in self.all.items.iter().enumerate() {
-            let Some(&p) = self.phase_of.get(&ItemId(k)) else { continue };
+            let Some(&p) = self.phase_of.get(&WorkItemId(k)) else { continue };
             for o in &user.operands {
-                let Src::Item(need) = o.src else { continue };
+                let OperandSource::Item(need) = o.src else { continue };
                 if self.phase_of.get(&need) != Some(&number) {
                     continue;
                 }
                 let fused = p == number
                     && phase::fuses(self.item(need), o, user)
-                    && levels.get(&need) == levels.get(&ItemId(k));
+                    && levels.get(&need) == levels.get(&WorkItemId(k));
                 if !fused {
                     *stored.entry(need).or_default() |= p != number;
                 }
             }
         }
         for o in self.all.roots.iter().flatten() {
-            if let Src::Item(need) = o.src
+            if let OperandSource::Item(need) = o.src
                 && self.phase_of.get(&need) == Some(&number)
             {
                 stored.insert(need, true);
@@ -186,14 +193,15 @@ impl Emitter<'_> {
         }
     }
 
-    /// Transposed weights of the phase's products. Each is made where its weight first can be read by a phase of one element that is there already, so
-    /// that most share the first phase; else in a phase of its own.
-    fn transposes(&mut self, group: &Group) {
+    /// Transposed weights of the phase's products. Each is made where its weight first can be read
+    /// by a phase of one element that is there already, so that most share the first phase; else in
+    /// a phase of its own.
+    fn transposes(&mut self, group: &PhaseItems) {
         for &i in &group.items {
             let item = self.item(i).clone();
             let (k, n, w) = match item.kind {
-                Kind::MatMulT { k, n } => (k, n, item.operands[1]),
-                Kind::Absorbed { form: Absorbed::ProductT, e, n } => (2 * e, n, item.operands[2]),
+                WorkKind::MatMulT { k, n } => (k, n, item.operands[1]),
+                WorkKind::Absorbed { form: Absorbed::ProductT, e, n } => (2 * e, n, item.operands[2]),
                 _ => continue,
             };
             let w = self.view(&w);
@@ -220,11 +228,11 @@ impl Emitter<'_> {
     }
 
     /// An operand as columns of a buffer; only for operands that `lower` made viewable, and roots.
-    fn view(&mut self, o: &Operand) -> View {
+    fn view(&mut self, o: &WorkOperand) -> View {
         let buffer = match o.src {
-            Src::External { place, axis, width } => Some(self.storage.external(place, axis, width)),
-            Src::Item(i) => self.buffers.get(&i).copied(),
-            Src::Const(_) | Src::Gather { .. } => None,
+            OperandSource::External { place, axis, width } => Some(self.storage.external(place, axis, width)),
+            OperandSource::Item(i) => self.buffers.get(&i).copied(),
+            OperandSource::Const(_) | OperandSource::Gather { .. } => None,
         };
         let buffer = buffer.expect(
             "`lower` copies constants and gathers where a plain array is needed, and `place` stores \
@@ -233,48 +241,52 @@ impl Emitter<'_> {
         View { buffer, column: o.column }
     }
 
-    fn product(&mut self, phase: &mut Phase, id: ItemId) {
+    fn product(&mut self, phase: &mut Phase, id: WorkItemId) {
         let item = self.item(id).clone();
-        let Some(&out) = self.buffers.get(&id) else { return };
         let whole = |buffer| View { buffer, column: 0 };
         let op = match item.kind {
-            Kind::MatMul { k, n } => {
+            WorkKind::MatMul { k, n } => {
                 let (x, w) = (self.view(&item.operands[0]), self.view(&item.operands[1]));
-                Operation::MatMul { x, w, w_stride: n, out: whole(out), k, n, accumulate: false }
+                Operation::MatMul { x, w, w_stride: n, out: whole(self.stored(id)), k, n, accumulate: false }
             }
-            Kind::MatMulT { k, n } => {
+            WorkKind::MatMulT { k, n } => {
                 let (x, mut w) = (self.view(&item.operands[0]), self.view(&item.operands[1]));
                 if let Some(&t) = self.transposed.get(&(w.buffer, w.column, k, n)) {
                     w = whole(t);
                 }
-                Operation::MatMul { x, w, w_stride: k, out: whole(out), k: n, n: k, accumulate: false }
+                Operation::MatMul { x, w, w_stride: k, out: whole(self.stored(id)), k: n, n: k, accumulate: false }
             }
-            Kind::Outer { k, n } => {
+            WorkKind::Outer { k, n } => {
                 let (x, g) = (self.view(&item.operands[0]), self.view(&item.operands[1]));
                 let partial = self.reduction(phase, id, Combine::Sum);
                 Operation::Outer { x, g, out: whole(partial), k, n }
             }
-            Kind::Absorbed { form: Absorbed::Product, e, n } => {
+            WorkKind::Absorbed { form: Absorbed::Product, e, n } => {
                 let [x, q, w] = [0, 1, 2].map(|k| self.view(&item.operands[k]));
-                Operation::AbsorbedMatMul { x, q, w, transposed: false, out: whole(out), e, n }
+                Operation::AbsorbedMatMul { x, q, w, transposed: false, out: whole(self.stored(id)), e, n }
             }
-            Kind::Absorbed { form: Absorbed::ProductT, e, n } => {
+            WorkKind::Absorbed { form: Absorbed::ProductT, e, n } => {
                 let [x, q, mut w] = [0, 1, 2].map(|k| self.view(&item.operands[k]));
                 if let Some(&t) = self.transposed.get(&(w.buffer, w.column, 2 * e, n)) {
                     w = whole(t);
                 }
-                Operation::AbsorbedMatMul { x, q, w, transposed: true, out: whole(out), e, n }
+                Operation::AbsorbedMatMul { x, q, w, transposed: true, out: whole(self.stored(id)), e, n }
             }
-            Kind::SegmentSum => {
+            WorkKind::SegmentSum => {
                 let x = self.view(&item.operands[0]);
-                Operation::SegmentSum { x, out: whole(out), width: item.width }
+                Operation::SegmentSum { x, out: whole(self.stored(id)), width: item.width }
             }
-            Kind::Moments => {
+            WorkKind::Moments => {
                 let x = self.view(&item.operands[0]);
                 let partial = self.reduction(phase, id, Combine::Moments);
                 Operation::Moments { x, out: partial, width: item.width }
             }
-            _ => return,
+            WorkKind::Elementwise(_)
+            | WorkKind::Sum { .. }
+            | WorkKind::Max { .. }
+            | WorkKind::RowSum
+            | WorkKind::Concat => return,
+            WorkKind::Absorbed { form: Absorbed::Outer | Absorbed::Sum, .. } => return,
         };
         let location = self.sources.recorded_location(item.span);
         self.push(phase, Call { axis: item.axis, op, location });
@@ -293,40 +305,40 @@ impl Emitter<'_> {
         }
     }
 
-    /// The gradients of a folded product towards its weight and towards `q`, by one call where both are wanted: they share the outer
-    /// product of each sample. Called for either item; the call is made at the first.
-    fn folded_gradients(&mut self, phase: &mut Phase, id: ItemId, group: &Group) {
+    /// The gradients of an absorbed product towards its weight and towards `q`, by one call where
+    /// both are wanted: they share the outer product of each sample. Called for either item; the
+    /// call is made at the first.
+    fn absorbed_gradients(&mut self, phase: &mut Phase, id: WorkItemId, group: &PhaseItems) {
         let item = self.item(id).clone();
-        let Kind::Absorbed { form, e, n } = item.kind else { return };
+        let WorkKind::Absorbed { form, e, n } = item.kind else { return };
         // Outer has k, q, g; Sum has k, g, w.
         let towards_weight = form == Absorbed::Outer;
         let (k, g) =
             if towards_weight { (item.operands[0], item.operands[2]) } else { (item.operands[0], item.operands[1]) };
         // A call made before may have served it.
-        let mut open = group.items.iter().copied().filter(|o| !self.folded.contains(o));
+        let mut open = group.items.iter().copied().filter(|o| !self.absorbed.contains(o));
         let partner = open.find(|&o| match self.item(o).kind {
-            Kind::Absorbed { form: Absorbed::Outer, .. } if !towards_weight => {
+            WorkKind::Absorbed { form: Absorbed::Outer, .. } if !towards_weight => {
                 (self.item(o).operands[0], self.item(o).operands[2]) == (k, g)
             }
-            Kind::Absorbed { form: Absorbed::Sum, .. } if towards_weight => {
+            WorkKind::Absorbed { form: Absorbed::Sum, .. } if towards_weight => {
                 (self.item(o).operands[0], self.item(o).operands[1]) == (k, g)
             }
             _ => false,
         });
-        if !self.folded.insert(id) {
+        if !self.absorbed.insert(id) {
             return;
         }
-        self.folded.extend(partner);
+        self.absorbed.extend(partner);
         let (outer, sum) = if towards_weight { (Some(id), partner) } else { (partner, Some(id)) };
         let (x, g) = (self.view(&k), self.view(&g));
-        let weight = outer.filter(|o| self.buffers.contains_key(o)).map(|o| {
+        let weight = outer.map(|o| {
             let q = self.item(o).operands[1];
             (self.view(&q), self.reduction(phase, o, Combine::Sum))
         });
-        let sample = sum.and_then(|s| {
+        let sample = sum.map(|s| {
             let w = self.item(s).operands[2];
-            let out = self.buffers.get(&s).copied()?;
-            Some((self.view(&w), View { buffer: out, column: 0 }))
+            (self.view(&w), View { buffer: self.stored(s), column: 0 })
         });
         let weight = weight.map(|(q, partial)| (q, View { buffer: partial, column: 0 }));
         let op = Operation::AbsorbedOuter { x, g, weight, sample, e, n };
@@ -335,14 +347,14 @@ impl Emitter<'_> {
     }
 
     /// The partial of an item that is joined from chunks; made on first use.
-    fn reduction(&mut self, phase: &mut Phase, id: ItemId, combine: Combine) -> BufferId {
-        let into = *self.buffers.get(&id).expect(STORED);
+    fn reduction(&mut self, phase: &mut Phase, id: WorkItemId, combine: Combine) -> BufferId {
+        let into = self.stored(id);
         if let Some(r) = phase.reductions.iter().find(|r| r.into == into) {
             return r.partial;
         }
         let width = match combine {
             Combine::Moments => self.storage.buffer(into).width + 1,
-            _ => self.storage.buffer(into).width,
+            Combine::Sum | Combine::Max => self.storage.buffer(into).width,
         };
         let partial = self.storage.partial(width);
         self.storage.touch(into, self.phases.len(), 0);
@@ -351,18 +363,18 @@ impl Emitter<'_> {
     }
 
     /// `out = -inf ? 0 : out`, in place.
-    fn empty_maximum(&mut self, id: ItemId, to: AxisId) -> Call {
+    fn empty_maximum(&mut self, id: WorkItemId, to: AxisId) -> Call {
         let item = self.item(id).clone();
-        let buffer = *self.buffers.get(&id).expect(STORED);
+        let buffer = self.stored(id);
         let mut region = Region::new(to, item.width, false);
         let argument = region.argument(KernelArg::Buffer(buffer));
-        let place = Column { argument, access: Access::Row, stride: item.width, column: 0, width: item.width };
+        let place = StridedView { argument, access: Access::Row, stride: item.width, column: 0, width: item.width };
         let x = region.emit(Instruction::Load(place));
         let least = region.emit(Instruction::Const(f64::NEG_INFINITY));
         let zero = region.emit(Instruction::Const(0.0));
         let empty = region.emit(Instruction::Binary(BinaryOp::Equal, x, least));
         let value = region.emit(Instruction::Select(empty, zero, x));
-        region.outputs.push(Output { value, place, combine: Write::Store });
+        region.outputs.push(RegionOutput { value, place, mode: StoreMode::Store });
         self.kernel(region, item.span)
     }
 
@@ -375,8 +387,8 @@ impl Emitter<'_> {
     }
 
     /// The regions of one level, one for each axis and width, in the order of their first items.
-    fn regions(&mut self, phase: &mut Phase, members: &[ItemId]) {
-        let mut open: Vec<Open> = Vec::new();
+    fn regions(&mut self, phase: &mut Phase, members: &[WorkItemId]) {
+        let mut open: Vec<OpenRegion> = Vec::new();
         for &i in members {
             let item = self.item(i).clone();
             if !item.is_in_a_region() {
@@ -385,7 +397,7 @@ impl Emitter<'_> {
             let at = open.iter().position(|o| o.region.axis == item.axis && o.region.width == item.width);
             let at = at.unwrap_or_else(|| {
                 let uniform = item.axis == GLOBAL && item.width == 1;
-                open.push(Open {
+                open.push(OpenRegion {
                     region: Region::new(item.axis, item.width, uniform),
                     values: FxHashMap::default(),
                     fills: Vec::new(),
@@ -411,37 +423,43 @@ impl Emitter<'_> {
     }
 
     /// Adds one item to its region.
-    fn join(&mut self, phase: &mut Phase, open: &mut Open, id: ItemId, item: &Item) {
-        let v: Vec<Value> = item.operands.iter().map(|o| self.operand(open, o, item)).collect();
+    fn join(&mut self, phase: &mut Phase, open: &mut OpenRegion, id: WorkItemId, item: &WorkItem) {
+        let v: Vec<ValueId> = item.operands.iter().map(|o| self.operand(open, o, item)).collect();
         match item.kind {
-            Kind::Map(map) => {
+            WorkKind::Elementwise(map) => {
                 let value = match map {
-                    Map::Copy => v[0],
-                    Map::Unary(op) => open.region.emit(Instruction::Unary(op, v[0])),
-                    Map::Binary(op) => open.region.emit(Instruction::Binary(op, v[0], v[1])),
-                    Map::Select => open.region.emit(Instruction::Select(v[0], v[1], v[2])),
+                    ElementwiseOp::Copy => v[0],
+                    ElementwiseOp::Unary(op) => open.region.emit(Instruction::Unary(op, v[0])),
+                    ElementwiseOp::Binary(op) => open.region.emit(Instruction::Binary(op, v[0], v[1])),
+                    ElementwiseOp::Select => open.region.emit(Instruction::Select(v[0], v[1], v[2])),
                 };
                 open.values.insert(id, value);
                 let target = match item.into {
-                    Some(Into::Concat { item: concat, column }) => self.buffers.get(&concat).map(|&b| (b, column)),
-                    Some(Into::External { place, axis, width }) => Some((self.storage.external(place, axis, width), 0)),
+                    Some(Destination::Concat { item: concat, column }) => {
+                        self.buffers.get(&concat).map(|&b| (b, column))
+                    }
+                    Some(Destination::External { place, axis, width }) => {
+                        Some((self.storage.external(place, axis, width), 0))
+                    }
                     None => self.buffers.get(&id).map(|&b| (b, 0)),
                 };
                 if let Some((buffer, column)) = target {
                     let place = self.column(open, buffer, column, item.width, item.axis);
-                    open.region.outputs.push(Output { value, place, combine: Write::Store });
+                    open.region.outputs.push(RegionOutput { value, place, mode: StoreMode::Store });
                 }
             }
-            Kind::RowSum => {
-                let Some(&buffer) = self.buffers.get(&id) else { return };
+            WorkKind::RowSum => {
+                let buffer = self.stored(id);
                 let place = self.column(open, buffer, 0, 1, item.axis);
-                open.region.outputs.push(Output { value: v[0], place, combine: Write::StoreRowSum });
+                open.region.outputs.push(RegionOutput { value: v[0], place, mode: StoreMode::StoreRowSum });
             }
-            Kind::Sum { to } | Kind::Max { to } => {
-                let Some(&buffer) = self.buffers.get(&id) else { return };
-                let (combine, write, start) = match item.kind {
-                    Kind::Sum { .. } => (Combine::Sum, Write::Add, 0.0),
-                    _ => (Combine::Max, Write::Max, f32::NEG_INFINITY),
+            WorkKind::Sum { to } | WorkKind::Max { to } => {
+                let buffer = self.stored(id);
+                let maximum = matches!(item.kind, WorkKind::Max { .. });
+                let (combine, write, start) = if maximum {
+                    (Combine::Max, StoreMode::Max, f32::NEG_INFINITY)
+                } else {
+                    (Combine::Sum, StoreMode::Add, 0.0)
                 };
                 let buffer = if to == GLOBAL {
                     self.reduction(phase, id, combine)
@@ -450,18 +468,26 @@ impl Emitter<'_> {
                     buffer
                 };
                 let place = self.column(open, buffer, 0, item.width, item.axis);
-                open.region.outputs.push(Output { value: v[0], place, combine: write });
+                open.region.outputs.push(RegionOutput { value: v[0], place, mode: write });
             }
-            _ => {}
+            WorkKind::MatMul { .. }
+            | WorkKind::MatMulT { .. }
+            | WorkKind::Outer { .. }
+            | WorkKind::Absorbed { .. }
+            | WorkKind::SegmentSum
+            | WorkKind::Moments
+            | WorkKind::Concat => unreachable!("`is_in_a_region` leaves {:?} out", item.kind),
         }
     }
 
     /// An operand's value in a region: a register, a constant or a load.
-    fn operand(&mut self, open: &mut Open, o: &Operand, user: &Item) -> Value {
+    fn operand(&mut self, open: &mut OpenRegion, o: &WorkOperand, user: &WorkItem) -> ValueId {
         match o.src {
-            Src::Const(c) => open.region.emit(Instruction::Const(c)),
-            Src::Item(i) if open.values.contains_key(&i) && phase::fuses(self.item(i), o, user) => open.values[&i],
-            Src::Gather { table, rows, axis, width } => {
+            OperandSource::Const(c) => open.region.emit(Instruction::Const(c)),
+            OperandSource::Item(i) if open.values.contains_key(&i) && phase::fuses(self.item(i), o, user) => {
+                open.values[&i]
+            }
+            OperandSource::Gather { table, rows, axis, width } => {
                 let argument = open.region.argument(KernelArg::Table(table));
                 let rows = open.region.argument(rows);
                 let access = if axis == user.axis {
@@ -470,10 +496,10 @@ impl Emitter<'_> {
                     let above = KernelArg::Ancestor { of: user.axis, to: axis };
                     Access::Nested { outer: rows, inner: open.region.argument(above) }
                 };
-                let place = Column { argument, access, stride: width, column: o.column, width: o.width };
+                let place = StridedView { argument, access, stride: width, column: o.column, width: o.width };
                 open.region.emit(Instruction::Load(place))
             }
-            Src::External { .. } | Src::Item(_) => {
+            OperandSource::External { .. } | OperandSource::Item(_) => {
                 let view = self.view(o);
                 let place = self.column(open, view.buffer, view.column, o.width, user.axis);
                 open.region.emit(Instruction::Load(place))
@@ -482,7 +508,14 @@ impl Emitter<'_> {
     }
 
     /// Columns of a buffer as seen by a region over `axis`.
-    fn column(&mut self, open: &mut Open, buffer: BufferId, column: u32, width: u32, axis: AxisId) -> Column {
+    fn column(
+        &mut self,
+        open: &mut OpenRegion,
+        buffer: BufferId,
+        column: u32,
+        width: u32,
+        axis: AxisId,
+    ) -> StridedView {
         let b = self.storage.buffer(buffer).clone();
         let argument = open.region.argument(KernelArg::Buffer(buffer));
         let by_row_number =
@@ -498,7 +531,7 @@ impl Emitter<'_> {
         } else {
             Access::Indexed { index: open.region.argument(KernelArg::Ancestor { of: axis, to: b.axis }) }
         };
-        Column { argument, access, stride: b.width, column, width }
+        StridedView { argument, access, stride: b.width, column, width }
     }
 }
 
@@ -507,25 +540,17 @@ pub fn describe(region: &Region) -> String {
     let mut words: Vec<&str> = Vec::new();
     for i in &region.body {
         let word = match i {
-            Instruction::Unary(op, _) => match op {
-                UnaryOp::Exp => "exp",
-                UnaryOp::Log => "log",
-                UnaryOp::Sqrt => "sqrt",
-                UnaryOp::Sigmoid => "sigmoid",
-                UnaryOp::Tanh => "tanh",
-                UnaryOp::Softplus => "softplus",
-                _ => continue,
-            },
-            Instruction::Load(Column { access: Access::Indexed { .. } | Access::Nested { .. }, .. }) => "gather",
+            Instruction::Unary(op, _) if op.description().cost == Cost::Expensive => op.name(),
+            Instruction::Load(StridedView { access: Access::Indexed { .. } | Access::Nested { .. }, .. }) => "gather",
             Instruction::Binary(BinaryOp::Multiply, ..) => "multiply",
             Instruction::Select(..) => "select",
-            _ => continue,
+            Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Const(_) | Instruction::Load(_) => continue,
         };
         if !words.contains(&word) && words.len() < 4 {
             words.push(word);
         }
     }
-    if region.outputs.iter().any(|o| o.combine == Write::Add) {
+    if region.outputs.iter().any(|o| o.mode == StoreMode::Add) {
         words.push("sum");
     }
     if words.is_empty() { "copy".into() } else { words.join("_") }

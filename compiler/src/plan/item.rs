@@ -1,5 +1,6 @@
-//! The planner's view of a graph: work items with flat operands. Views (slices, reshapes, parameters, inputs, look-ups) dissolve into
-//! operands; a concat becomes copies into its columns; what must outlive the step becomes a root or a commit.
+//! The planner's view of a graph: work items with flat operands. Views (slices, reshapes,
+//! parameters, inputs, look-ups) dissolve into operands; a concat becomes copies into its columns;
+//! what must outlive the step becomes a root or a commit.
 
 use crate::graph::{Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputKind, NodeId, Op, Root, UnaryOp};
 use din_grammar::Span;
@@ -8,11 +9,11 @@ use din_program::schedule::{KernelArg, Storage};
 use rustc_hash::FxHashMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ItemId(pub usize);
+pub struct WorkItemId(pub usize);
 
 /// Where an operand's numbers come from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Src {
+pub enum OperandSource {
     Const(f64),
     /// A buffer that the runtime provides.
     External {
@@ -27,19 +28,19 @@ pub enum Src {
         axis: AxisId,
         width: u32,
     },
-    Item(ItemId),
+    Item(WorkItemId),
 }
 
 /// Columns `column..column + width` of a source.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Operand {
-    pub src: Src,
+pub struct WorkOperand {
+    pub src: OperandSource,
     pub column: u32,
     pub width: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Map {
+pub enum ElementwiseOp {
     Copy,
     Unary(UnaryOp),
     Binary(BinaryOp),
@@ -47,8 +48,8 @@ pub enum Map {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    Map(Map),
+pub enum WorkKind {
+    Elementwise(ElementwiseOp),
     /// Operands `x`, `w`; `w` is `k x n`.
     MatMul {
         k: u32,
@@ -75,7 +76,8 @@ pub enum Kind {
     Max {
         to: AxisId,
     },
-    /// Over requests, their entries, or a group: the sum over what shares each; see the schedule's operation.
+    /// Over requests, their entries, or a group: the sum over what shares each; see the schedule's
+    /// operation.
     SegmentSum,
     RowSum,
     Moments,
@@ -85,72 +87,79 @@ pub enum Kind {
 
 /// Where an item's result goes other than a buffer of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Into {
+pub enum Destination {
     /// Columns from `column` of a concat's buffer.
-    Concat { item: ItemId, column: u32 },
+    Concat { item: WorkItemId, column: u32 },
     /// In place over the weights or a slot: update programs only.
     External { place: Storage, axis: AxisId, width: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    pub kind: Kind,
+pub struct WorkItem {
+    pub kind: WorkKind,
     /// Whose elements the work iterates.
     pub axis: AxisId,
     /// Columns that the work iterates (of the operand, for reductions).
     pub width: u32,
     /// AxisId and width of the result.
     pub result: (AxisId, u32),
-    pub operands: Vec<Operand>,
-    /// Items that must come first although no value flows: readers of what a commit overwrites, parts of a concat.
-    pub after: Vec<ItemId>,
-    pub into: Option<Into>,
+    pub operands: Vec<WorkOperand>,
+    /// Items that must come first although no value flows: readers of what a commit overwrites,
+    /// parts of a concat.
+    pub after: Vec<WorkItemId>,
+    pub into: Option<Destination>,
     pub span: Span,
 }
 
-impl Item {
+impl WorkItem {
     /// Items whose results it needs.
-    pub fn needs(&self) -> impl Iterator<Item = ItemId> + '_ {
+    pub fn needs(&self) -> impl Iterator<Item = WorkItemId> + '_ {
         let operands = self.operands.iter().filter_map(|o| match o.src {
-            Src::Item(i) => Some(i),
-            _ => None,
+            OperandSource::Item(i) => Some(i),
+            OperandSource::Const(_) | OperandSource::External { .. } | OperandSource::Gather { .. } => None,
         });
         operands.chain(self.after.iter().copied())
     }
 
     /// Whether a region computes it, or reads it to reduce it.
     pub fn is_in_a_region(&self) -> bool {
-        matches!(self.kind, Kind::Map(_) | Kind::Sum { .. } | Kind::Max { .. } | Kind::RowSum)
+        matches!(self.kind, WorkKind::Elementwise(_) | WorkKind::Sum { .. } | WorkKind::Max { .. } | WorkKind::RowSum)
     }
 
     /// Whether its result exists only after the phase: joined from the chunks' partial copies.
     pub fn joins_chunks(&self) -> bool {
         match self.kind {
-            Kind::Outer { .. } | Kind::Moments | Kind::Absorbed { form: Absorbed::Outer, .. } => true,
-            Kind::Sum { to } | Kind::Max { to } => to == din_program::schedule::GLOBAL,
-            _ => false,
+            WorkKind::Outer { .. } | WorkKind::Moments | WorkKind::Absorbed { form: Absorbed::Outer, .. } => true,
+            WorkKind::Sum { to } | WorkKind::Max { to } => to == GLOBAL,
+            WorkKind::Elementwise(_)
+            | WorkKind::MatMul { .. }
+            | WorkKind::MatMulT { .. }
+            | WorkKind::Absorbed { form: Absorbed::Product | Absorbed::ProductT | Absorbed::Sum, .. }
+            | WorkKind::SegmentSum
+            | WorkKind::RowSum
+            | WorkKind::Concat => false,
         }
     }
 }
 
 /// A graph's items and where its roots are.
-pub struct Items {
-    pub items: Vec<Item>,
+pub struct WorkList {
+    pub items: Vec<WorkItem>,
     /// One operand a root of the graph, in order; none for commits.
-    pub roots: Vec<Option<Operand>>,
+    pub roots: Vec<Option<WorkOperand>>,
     pub axes: AxisTree,
 }
 
 struct Lowering<'g> {
     graph: &'g Graph,
-    items: Vec<Item>,
-    operands: FxHashMap<NodeId, Operand>,
+    items: Vec<WorkItem>,
+    operands: FxHashMap<NodeId, WorkOperand>,
     /// Copies made so far: gathers and constants as views.
-    copies: FxHashMap<(NodeId, u32), Operand>,
+    copies: FxHashMap<(NodeId, u32), WorkOperand>,
 }
 
 /// Turns what `order` (topological) lists of `graph` into items.
-pub fn lower(graph: &Graph, order: &[NodeId]) -> Items {
+pub fn lower(graph: &Graph, order: &[NodeId]) -> WorkList {
     let mut l = Lowering { graph, items: Vec::new(), operands: FxHashMap::default(), copies: FxHashMap::default() };
     for &id in order {
         let operand = l.lower(id);
@@ -160,27 +169,27 @@ pub fn lower(graph: &Graph, order: &[NodeId]) -> Items {
     for root in &graph.roots {
         roots.push(l.root(root));
     }
-    Items { items: l.items, roots, axes: graph.axes.clone() }
+    WorkList { items: l.items, roots, axes: graph.axes.clone() }
 }
 
 impl Lowering<'_> {
-    fn push(&mut self, item: Item) -> Operand {
+    fn push(&mut self, item: WorkItem) -> WorkOperand {
         let width = item.result.1;
         self.items.push(item);
-        Operand { src: Src::Item(ItemId(self.items.len() - 1)), column: 0, width }
+        WorkOperand { src: OperandSource::Item(WorkItemId(self.items.len() - 1)), column: 0, width }
     }
 
-    fn external(&self, place: Storage, at: AxisId, width: usize) -> Operand {
+    fn external(&self, place: Storage, at: AxisId, width: usize) -> WorkOperand {
         let width = width as u32;
-        Operand { src: Src::External { place, axis: at, width }, column: 0, width }
+        WorkOperand { src: OperandSource::External { place, axis: at, width }, column: 0, width }
     }
 
-    fn lower(&mut self, id: NodeId) -> Operand {
+    fn lower(&mut self, id: NodeId) -> WorkOperand {
         let node = self.graph.node(id).clone();
         let width = node.width();
         let own = node.axis;
-        let ops: Vec<Operand> = node.operands.iter().map(|o| self.operands[o]).collect();
-        let item = |kind: Kind, at: AxisId, columns: usize, operands: Vec<Operand>| Item {
+        let ops: Vec<WorkOperand> = node.operands.iter().map(|o| self.operands[o]).collect();
+        let item = |kind: WorkKind, at: AxisId, columns: usize, operands: Vec<WorkOperand>| WorkItem {
             kind,
             axis: at,
             width: columns as u32,
@@ -191,11 +200,11 @@ impl Lowering<'_> {
             span: node.span,
         };
         match node.op {
-            Op::Const(c) => Operand { src: Src::Const(c), column: 0, width: width as u32 },
+            Op::Const(c) => WorkOperand { src: OperandSource::Const(c), column: 0, width: width as u32 },
             Op::Input(k) => {
                 let input = &self.graph.inputs[k.index()];
                 let place = match input.kind {
-                    InputKind::Ids { .. } => Storage::Step, // ids are read by look-ups alone; verify refuses others
+                    InputKind::Ids { .. } => unreachable!("`verify` lets look-ups alone read ids"),
                     InputKind::Dense { feature } => Storage::Dense(feature),
                     InputKind::Label { label } => Storage::Label(label),
                     InputKind::Present { label } => Storage::Present(label),
@@ -219,22 +228,23 @@ impl Lowering<'_> {
                         KernelArg::Rows { table: table.0, feature }
                     }
                 };
-                let src = Src::Gather { table: table.0, rows, axis: own, width: width as u32 };
-                Operand { src, column: 0, width: width as u32 }
+                let src = OperandSource::Gather { table: table.0, rows, axis: own, width: width as u32 };
+                WorkOperand { src, column: 0, width: width as u32 }
             }
             Op::Length(d) => self.external(Storage::Length(d), node.axis, 1),
             Op::Count(d) => self.external(Storage::Count(d), GLOBAL, 1),
             Op::StopGradient | Op::Reshape => ops[0],
+            Op::Broadcast => self.push(item(WorkKind::Elementwise(ElementwiseOp::Copy), own, width, ops)),
             Op::Slice { start } => match ops[0].src {
-                Src::Const(_) => Operand { width: width as u32, ..ops[0] },
-                src => Operand { src, column: ops[0].column + start as u32, width: width as u32 },
+                OperandSource::Const(_) => WorkOperand { width: width as u32, ..ops[0] },
+                src => WorkOperand { src, column: ops[0].column + start as u32, width: width as u32 },
             },
-            Op::Unary(op) => self.push(item(Kind::Map(Map::Unary(op)), own, width, ops)),
-            Op::Binary(op) => self.push(item(Kind::Map(Map::Binary(op)), own, width, ops)),
-            Op::Select => self.push(item(Kind::Map(Map::Select), own, width, ops)),
+            Op::Unary(op) => self.push(item(WorkKind::Elementwise(ElementwiseOp::Unary(op)), own, width, ops)),
+            Op::Binary(op) => self.push(item(WorkKind::Elementwise(ElementwiseOp::Binary(op)), own, width, ops)),
+            Op::Select => self.push(item(WorkKind::Elementwise(ElementwiseOp::Select), own, width, ops)),
             Op::SumValue => {
                 let columns = ops[0].width as usize;
-                self.push(item(Kind::RowSum, own, columns, ops))
+                self.push(item(WorkKind::RowSum, own, columns, ops))
             }
             Op::Sum { to } => {
                 let mut at = self.graph.node(node.operands[0]).axis;
@@ -243,11 +253,11 @@ impl Lowering<'_> {
                     let (next, shared) = self.step(at, to);
                     let made = if shared {
                         let x = x.unwrap_or_else(|| self.viewable(node.operands[0], at));
-                        item(Kind::SegmentSum, next, width, vec![x])
+                        item(WorkKind::SegmentSum, next, width, vec![x])
                     } else {
-                        item(Kind::Sum { to: next }, at, width, vec![x.unwrap_or(ops[0])])
+                        item(WorkKind::Sum { to: next }, at, width, vec![x.unwrap_or(ops[0])])
                     };
-                    let sum = self.push(Item { result: (next, width as u32), ..made });
+                    let sum = self.push(WorkItem { result: (next, width as u32), ..made });
                     if next == to {
                         break sum;
                     }
@@ -256,17 +266,17 @@ impl Lowering<'_> {
             }
             Op::Max { to } => {
                 let at = self.graph.node(node.operands[0]).axis;
-                self.push(item(Kind::Max { to }, at, width, ops))
+                self.push(item(WorkKind::Max { to }, at, width, ops))
             }
             Op::Concat => {
-                let mut whole = item(Kind::Concat, own, width, Vec::new());
-                let into = ItemId(self.items.len() + ops.len());
+                let mut whole = item(WorkKind::Concat, own, width, Vec::new());
+                let into = WorkItemId(self.items.len() + ops.len());
                 let mut column = 0;
                 for o in ops {
-                    let mut part = item(Kind::Map(Map::Copy), own, o.width as usize, vec![o]);
+                    let mut part = item(WorkKind::Elementwise(ElementwiseOp::Copy), own, o.width as usize, vec![o]);
                     part.result.1 = o.width;
-                    part.into = Some(Into::Concat { item: into, column });
-                    whole.after.push(ItemId(self.items.len()));
+                    part.into = Some(Destination::Concat { item: into, column });
+                    whole.after.push(WorkItemId(self.items.len()));
                     self.items.push(part);
                     column += o.width;
                 }
@@ -277,7 +287,7 @@ impl Lowering<'_> {
                 let (k, n) = (w[0] as u32, w[1] as u32);
                 let x = self.viewable(node.operands[0], node.axis);
                 let w = self.viewable(node.operands[1], GLOBAL);
-                let kind = if node.op == Op::MatMul { Kind::MatMul { k, n } } else { Kind::MatMulT { k, n } };
+                let kind = if node.op == Op::MatMul { WorkKind::MatMul { k, n } } else { WorkKind::MatMulT { k, n } };
                 self.push(item(kind, own, width, vec![x, w]))
             }
             Op::Outer => {
@@ -287,7 +297,7 @@ impl Lowering<'_> {
                 let (k, n) = (self.graph.node(x).width() as u32, self.graph.node(g).width() as u32);
                 let x = self.viewable(x, at);
                 let g = self.viewable(g, at);
-                self.push(item(Kind::Outer { k, n }, at, width, vec![x, g]))
+                self.push(item(WorkKind::Outer { k, n }, at, width, vec![x, g]))
             }
             Op::Absorbed(form) => {
                 let at = self.graph.node(node.operands[0]).axis;
@@ -299,18 +309,19 @@ impl Lowering<'_> {
                     Absorbed::Outer => (widths[0], widths[2]),
                 };
                 let ops = node.operands.iter().zip(axes).map(|(&o, d)| self.viewable(o, d)).collect();
-                self.push(item(Kind::Absorbed { form, e, n }, at, width, ops))
+                self.push(item(WorkKind::Absorbed { form, e, n }, at, width, ops))
             }
             Op::Moments => {
                 let at = self.graph.node(node.operands[0]).axis;
                 let x = self.viewable(node.operands[0], at);
                 let columns = x.width as usize;
-                self.push(item(Kind::Moments, at, columns, vec![x]))
+                self.push(item(WorkKind::Moments, at, columns, vec![x]))
             }
         }
     }
 
-    /// The first sum on the way from `at` to its ancestor `to`: what it sums into, and whether that is shared rather than a parent.
+    /// The first sum on the way from `at` to its ancestor `to`: what it sums into, and whether that
+    /// is shared rather than a parent.
     fn step(&self, at: AxisId, to: AxisId) -> (AxisId, bool) {
         let axes = &self.graph.axes;
         if let Some(unique) = axes.unique(to) {
@@ -326,20 +337,21 @@ impl Lowering<'_> {
     }
 
     /// The axis of an operand's source.
-    fn axis_of(&self, o: &Operand) -> AxisId {
+    fn axis_of(&self, o: &WorkOperand) -> AxisId {
         match o.src {
-            Src::Const(_) => din_program::schedule::GLOBAL,
-            Src::External { axis, .. } | Src::Gather { axis, .. } => axis,
-            Src::Item(i) => self.items[i.0].result.0,
+            OperandSource::Const(_) => din_program::schedule::GLOBAL,
+            OperandSource::External { axis, .. } | OperandSource::Gather { axis, .. } => axis,
+            OperandSource::Item(i) => self.items[i.0].result.0,
         }
     }
 
-    /// An operand that is a plain array with one row for each element of `at`: a copy where it is gathered, constant or shallower.
-    fn viewable(&mut self, id: NodeId, at: AxisId) -> Operand {
+    /// An operand that is a plain array with one row for each element of `at`: a copy where it is
+    /// gathered, constant or shallower.
+    fn viewable(&mut self, id: NodeId, at: AxisId) -> WorkOperand {
         let o = self.operands[&id];
         let indexed = matches!(
             o.src,
-            Src::External {
+            OperandSource::External {
                 place: Storage::Weight
                     | Storage::UpdateSlot(_)
                     | Storage::Frequency
@@ -349,21 +361,21 @@ impl Lowering<'_> {
                 ..
             }
         );
-        let plain = matches!(o.src, Src::External { .. } | Src::Item(_)) && !indexed;
+        let plain = matches!(o.src, OperandSource::External { .. } | OperandSource::Item(_)) && !indexed;
         if plain && self.axis_of(&o) == at {
             return o;
         }
         self.copy(id, at, o.width.max(self.graph.node(id).width() as u32))
     }
 
-    fn copy(&mut self, id: NodeId, at: AxisId, width: u32) -> Operand {
+    fn copy(&mut self, id: NodeId, at: AxisId, width: u32) -> WorkOperand {
         if let Some(o) = self.copies.get(&(id, at.0)) {
             return *o;
         }
         let o = self.operands[&id];
         let span = self.graph.node(id).span;
-        let copied = self.push(Item {
-            kind: Kind::Map(Map::Copy),
+        let copied = self.push(WorkItem {
+            kind: WorkKind::Elementwise(ElementwiseOp::Copy),
             axis: at,
             width,
             result: (at, width),
@@ -376,7 +388,7 @@ impl Lowering<'_> {
         copied
     }
 
-    fn root(&mut self, root: &Root) -> Option<Operand> {
+    fn root(&mut self, root: &Root) -> Option<WorkOperand> {
         let id = root.node();
         let node = self.graph.node(id);
         let width = node.width() as u32;
@@ -394,8 +406,9 @@ impl Lowering<'_> {
         }
         let o = self.operands[&id];
         let own = match o.src {
-            // A root buffer is an item's whole result, or for row gradients any columns of it; never an external one.
-            Src::Item(i) => {
+            // A root buffer is an item's whole result, or for row gradients any columns of it;
+            // never an external one.
+            OperandSource::Item(i) => {
                 let r = self.items[i.0].result;
                 let whole = matches!(root, Root::RowGradient { .. }) || (o.column == 0 && r.1 == width);
                 whole && r.0 == at && self.items[i.0].into.is_none()
@@ -412,9 +425,9 @@ impl Lowering<'_> {
 
     /// Writes a value over the weights or a slot, after everything that reads the old one.
     fn commit(&mut self, id: NodeId, at: AxisId, place: Storage, width: u32) {
-        let reads = |o: &Operand| matches!(o.src, Src::External { place: p, .. } if p == place);
+        let reads = |o: &WorkOperand| matches!(o.src, OperandSource::External { place: p, .. } if p == place);
         let after = self.items.iter().enumerate().filter(|(_, i)| i.operands.iter().any(reads));
-        let after = after.map(|(k, _)| ItemId(k)).collect();
+        let after = after.map(|(k, _)| WorkItemId(k)).collect();
         let operand = self.operands[&id];
         let target = self.graph.inputs.iter().find(|i| match i.kind {
             InputKind::Weight => place == Storage::Weight,
@@ -422,14 +435,14 @@ impl Lowering<'_> {
             _ => false,
         });
         let width = target.map_or(width, |i| i.shape.width() as u32);
-        self.items.push(Item {
-            kind: Kind::Map(Map::Copy),
+        self.items.push(WorkItem {
+            kind: WorkKind::Elementwise(ElementwiseOp::Copy),
             axis: at,
             width,
             result: (at, width),
             operands: vec![operand],
             after,
-            into: Some(Into::External { place, axis: at, width }),
+            into: Some(Destination::External { place, axis: at, width }),
             span: self.graph.node(id).span,
         });
     }

@@ -1,4 +1,5 @@
-//! From a graph to a schedule: items, phases, regions and buffers. See `din_program::schedule` for what a schedule means.
+//! From a graph to a schedule: items, phases, regions and buffers. See `din_program::schedule` for
+//! what a schedule means.
 
 mod emit;
 mod item;
@@ -8,13 +9,13 @@ mod storage;
 
 use crate::graph::{Graph, InputKind, NodeId, Root};
 use din_grammar::SourceMap;
-use din_program::schedule::{KernelId, Root as Result_, Schedule};
+use din_program::schedule::{KernelId, Root as ScheduleRoot, Schedule};
 use region::Region;
 use rustc_hash::FxHashMap;
 
 /// Choices of the planner; none changes a result by more than rounding.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct PlanOptions {
     /// Samples a tile.
     pub batch_tile: u32,
     /// Sequence entries a tile, about.
@@ -23,9 +24,9 @@ pub struct Options {
     pub rows: bool,
 }
 
-impl Default for Options {
+impl Default for PlanOptions {
     fn default() -> Self {
-        Options { batch_tile: 64, sequence_tile: 128, rows: false }
+        PlanOptions { batch_tile: 64, sequence_tile: 128, rows: false }
     }
 }
 
@@ -40,7 +41,8 @@ pub struct Kernels {
 
 impl Kernels {
     fn add(&mut self, region: Region, prefix: &str, location: &str) -> KernelId {
-        // Of the arguments the code depends on their number alone, its signature also on the functions.
+        // Of the arguments the code depends on their number alone, its signature also on the
+        // functions.
         let mut key = region.clone();
         for argument in &mut key.arguments {
             if !matches!(argument, din_program::schedule::KernelArg::Function(_)) {
@@ -79,7 +81,7 @@ pub fn plan(
     graph: &Graph,
     order: &[NodeId],
     name: &str,
-    options: &Options,
+    options: &PlanOptions,
     sources: &SourceMap,
     kernels: &mut Kernels,
 ) -> Result<Schedule, Cyclic> {
@@ -92,16 +94,16 @@ pub fn plan(
         let Some(view) = view else { continue };
         let buffer = view.buffer;
         schedule.roots.push(match root {
-            Root::Loss(_) => Result_::Loss(buffer),
-            Root::Prediction { index, .. } => Result_::Prediction { index: *index, buffer },
-            Root::Named { name, .. } => Result_::Named { name: name.clone(), buffer },
-            Root::State { state, .. } => Result_::State { state: state.0, buffer },
-            Root::ParamGradient { param, .. } => Result_::ParamGradient { param: param.0, buffer },
+            Root::Loss(_) => ScheduleRoot::Loss(buffer),
+            Root::Prediction { index, .. } => ScheduleRoot::Prediction { index: *index, buffer },
+            Root::Named { name, .. } => ScheduleRoot::Named { name: name.clone(), buffer },
+            Root::State { state, .. } => ScheduleRoot::State { state: state.0, buffer },
+            Root::ParamGradient { param, .. } => ScheduleRoot::ParamGradient { param: param.0, buffer },
             Root::RowGradient { table, input, .. } => {
                 let kind = &graph.inputs[input.index()].kind;
                 let feature = if let InputKind::Ids { feature, .. } = kind { Some(*feature) } else { None };
                 let feature = feature.expect("`verify` holds the input of a look-up to be ids");
-                Result_::RowGradient { table: table.0, feature, view }
+                ScheduleRoot::RowGradient { table: table.0, feature, view }
             }
             Root::Weight(_) | Root::Slot { .. } => continue,
         });

@@ -1,28 +1,29 @@
 //! Which items run in which phase, and at which level within it.
 //!
-//! A phase walks one axis. An item joins a phase when all it needs is done, or computed earlier in the same phase and usable there
-//! (what is joined from chunks is not). Values that are cheap to compute from gathers, or from what is stored anyway, are computed anew in each phase that
-//! needs them rather than stored. Within a phase, items of one level do not depend on each other through memory: element-wise
-//! items of equal axis, width and level become one region.
+//! A phase walks one axis. An item joins a phase when all it needs is done, or computed earlier in
+//! the same phase and usable there (what is joined from chunks is not). Values that are cheap to
+//! compute from gathers, or from what is stored anyway, are computed anew in each phase that needs
+//! them rather than stored. Within a phase, items of one level do not depend on each other through
+//! memory: element-wise items of equal axis, width and level become one region.
 
-use super::item::{Into, Item, ItemId, Items, Kind, Map, Operand, Src};
-use crate::graph::UnaryOp;
+use super::item::{Destination, ElementwiseOp, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
+use crate::elementwise::Cost;
 use din_program::schedule::{AxisId, BATCH, GLOBAL};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
 /// Items of one phase, in an order that respects needs.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct PhaseItems {
     pub axis: AxisId,
-    pub items: Vec<ItemId>,
+    pub items: Vec<WorkItemId>,
 }
 
 /// Splits the items into phases. Fails only on a cycle, which `verify` rules out.
-pub fn phases(all: &Items) -> Option<Vec<Group>> {
+pub fn phases(all: &WorkList) -> Option<Vec<PhaseItems>> {
     let n = all.items.len();
     let mut phase_of: Vec<Option<usize>> = vec![None; n];
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<PhaseItems> = Vec::new();
     // Requests, what is theirs, and unique axes before the samples, which read them.
     let by_samples = |d: &AxisId| all.axes.tile_axis(*d) == BATCH;
     let (last, first): (Vec<AxisId>, Vec<AxisId>) = all.axes.ids().skip(1).partition(by_samples);
@@ -37,14 +38,14 @@ pub fn phases(all: &Items) -> Option<Vec<Group>> {
                 if phase_of[k].is_some() || item.axis != d {
                     continue;
                 }
-                let available = |need: ItemId| match phase_of[need.0] {
+                let available = |need: WorkItemId| match phase_of[need.0] {
                     None => false,
                     Some(p) if p == number => usable_in_phase(&all.items[need.0], item),
                     Some(_) => true,
                 };
                 // The parts of a concat are written where its buffer is made: all in one phase.
                 let ready = match item.into {
-                    Some(Into::Concat { item: concat, .. }) => {
+                    Some(Destination::Concat { item: concat, .. }) => {
                         let parts = &all.items[concat.0].after;
                         parts.iter().flat_map(|p| all.items[p.0].needs()).all(available)
                     }
@@ -52,12 +53,12 @@ pub fn phases(all: &Items) -> Option<Vec<Group>> {
                 };
                 if ready {
                     phase_of[k] = Some(number);
-                    members.push(ItemId(k));
+                    members.push(WorkItemId(k));
                     done += 1;
                 }
             }
             if !members.is_empty() {
-                groups.push(Group { axis: d, items: members });
+                groups.push(PhaseItems { axis: d, items: members });
                 // Cheap axes first: start again from `once` after every phase.
                 break;
             }
@@ -69,20 +70,20 @@ pub fn phases(all: &Items) -> Option<Vec<Group>> {
     Some(groups)
 }
 
-fn usable_in_phase(need: &Item, user: &Item) -> bool {
+fn usable_in_phase(need: &WorkItem, user: &WorkItem) -> bool {
     if need.joins_chunks() {
         return false;
     }
     // A transposed weight is made in a phase before.
-    !(matches!(user.kind, Kind::MatMulT { .. }) && need.axis == GLOBAL && user.axis == GLOBAL)
+    !(matches!(user.kind, WorkKind::MatMulT { .. }) && need.axis == GLOBAL && user.axis == GLOBAL)
 }
 
 /// Most element-wise operations worth repeating instead of storing a value.
 const CHEAP: usize = 8;
 
 /// Gives every phase its own copy of the cheap values that it reads from earlier phases.
-pub fn rematerialise(all: &mut Items, groups: &mut [Group]) {
-    let mut phase_of: FxHashMap<ItemId, usize> = FxHashMap::default();
+pub fn rematerialise(all: &mut WorkList, groups: &mut [PhaseItems]) {
+    let mut phase_of: FxHashMap<WorkItemId, usize> = FxHashMap::default();
     for (p, g) in groups.iter().enumerate() {
         for &i in &g.items {
             phase_of.insert(i, p);
@@ -90,16 +91,16 @@ pub fn rematerialise(all: &mut Items, groups: &mut [Group]) {
     }
     let stored = stored(all, groups, &phase_of);
     for (p, group) in groups.iter_mut().enumerate() {
-        let mut copies: FxHashMap<ItemId, ItemId> = FxHashMap::default();
+        let mut copies: FxHashMap<WorkItemId, WorkItemId> = FxHashMap::default();
         let mut members = Vec::new();
         for &i in &group.items.clone() {
             for o in 0..all.items[i.0].operands.len() {
-                let Src::Item(source) = all.items[i.0].operands[o].src else { continue };
+                let OperandSource::Item(source) = all.items[i.0].operands[o].src else { continue };
                 if phase_of[&source] == p || all.items[source.0].axis != group.axis || group.axis == GLOBAL {
                     continue;
                 }
                 if let Some(copy) = clone_cheap(all, source, &stored, &mut copies, &mut members) {
-                    all.items[i.0].operands[o].src = Src::Item(copy);
+                    all.items[i.0].operands[o].src = OperandSource::Item(copy);
                 }
             }
             members.push(i);
@@ -111,9 +112,10 @@ pub fn rematerialise(all: &mut Items, groups: &mut [Group]) {
     }
 }
 
-/// Items that another phase reads and that are not cheap to compute anew: these cross phases in memory. Cheap ones may begin at them.
-fn stored(all: &Items, groups: &[Group], phase_of: &FxHashMap<ItemId, usize>) -> FxHashSet<ItemId> {
-    let mut crossing: FxHashSet<ItemId> = FxHashSet::default();
+/// Items that another phase reads and that are not cheap to compute anew: these cross phases in
+/// memory. Cheap ones may begin at them.
+fn stored(all: &WorkList, groups: &[PhaseItems], phase_of: &FxHashMap<WorkItemId, usize>) -> FxHashSet<WorkItemId> {
+    let mut crossing: FxHashSet<WorkItemId> = FxHashSet::default();
     for (p, group) in groups.iter().enumerate() {
         for &i in &group.items {
             crossing.extend(all.items[i.0].needs().filter(|need| phase_of[need] != p));
@@ -128,16 +130,23 @@ fn stored(all: &Items, groups: &[Group], phase_of: &FxHashMap<ItemId, usize>) ->
     stored
 }
 
-/// Cost of computing an item from gathers, externals and stored values alone, in element-wise operations; `None` where that is not cheap.
-fn cheap_cost(all: &Items, id: ItemId, stored: &FxHashSet<ItemId>, limit: usize) -> Option<usize> {
+/// Cost of computing an item from gathers, externals and stored values alone, in element-wise
+/// operations; `None` where that is not cheap.
+fn cheap_cost(all: &WorkList, id: WorkItemId, stored: &FxHashSet<WorkItemId>, limit: usize) -> Option<usize> {
     let item = &all.items[id.0];
     let own = match item.kind {
-        Kind::Map(Map::Unary(
-            UnaryOp::Exp | UnaryOp::Log | UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Softplus | UnaryOp::Sqrt,
-        )) => return None,
-        Kind::Map(_) => 1,
-        Kind::Concat => 0,
-        _ => return None,
+        WorkKind::Elementwise(ElementwiseOp::Unary(op)) if op.description().cost == Cost::Expensive => return None,
+        WorkKind::Elementwise(_) => 1,
+        WorkKind::Concat => 0,
+        WorkKind::MatMul { .. }
+        | WorkKind::MatMulT { .. }
+        | WorkKind::Outer { .. }
+        | WorkKind::Absorbed { .. }
+        | WorkKind::Sum { .. }
+        | WorkKind::Max { .. }
+        | WorkKind::SegmentSum
+        | WorkKind::RowSum
+        | WorkKind::Moments => return None,
     };
     let mut cost = own;
     for need in item.needs() {
@@ -151,34 +160,34 @@ fn cheap_cost(all: &Items, id: ItemId, stored: &FxHashSet<ItemId>, limit: usize)
 }
 
 fn clone_cheap(
-    all: &mut Items,
-    id: ItemId,
-    stored: &FxHashSet<ItemId>,
-    copies: &mut FxHashMap<ItemId, ItemId>,
-    members: &mut Vec<ItemId>,
-) -> Option<ItemId> {
+    all: &mut WorkList,
+    id: WorkItemId,
+    stored: &FxHashSet<WorkItemId>,
+    copies: &mut FxHashMap<WorkItemId, WorkItemId>,
+    members: &mut Vec<WorkItemId>,
+) -> Option<WorkItemId> {
     if let Some(&copy) = copies.get(&id) {
         return Some(copy);
     }
     cheap_cost(all, id, stored, CHEAP)?;
     let mut item = all.items[id.0].clone();
     for o in &mut item.operands {
-        if let Src::Item(need) = o.src
+        if let OperandSource::Item(need) = o.src
             && all.items[need.0].axis == item.axis
             && !stored.contains(&need)
         {
-            o.src = Src::Item(clone_cheap(all, need, stored, copies, members)?);
+            o.src = OperandSource::Item(clone_cheap(all, need, stored, copies, members)?);
         }
     }
-    let parts: Vec<ItemId> = std::mem::take(&mut item.after);
+    let parts: Vec<WorkItemId> = std::mem::take(&mut item.after);
     for part in parts {
         item.after.push(clone_cheap(all, part, stored, copies, members)?);
     }
     all.items.push(item);
-    let copy = ItemId(all.items.len() - 1);
+    let copy = WorkItemId(all.items.len() - 1);
     for k in 0..all.items[copy.0].after.len() {
         let part = all.items[copy.0].after[k];
-        if let Some(Into::Concat { item, .. }) = &mut all.items[part.0].into {
+        if let Some(Destination::Concat { item, .. }) = &mut all.items[part.0].into {
             *item = copy;
         }
     }
@@ -188,17 +197,17 @@ fn clone_cheap(
 }
 
 /// Drops items that nothing needs any more; keeps roots and commits.
-pub fn prune(all: &Items, groups: &mut Vec<Group>) {
+pub fn prune(all: &WorkList, groups: &mut Vec<PhaseItems>) {
     let mut live = vec![false; all.items.len()];
-    let mut stack: Vec<ItemId> = Vec::new();
+    let mut stack: Vec<WorkItemId> = Vec::new();
     for root in all.roots.iter().flatten() {
-        if let Src::Item(i) = root.src {
+        if let OperandSource::Item(i) = root.src {
             stack.push(i);
         }
     }
     for (k, item) in all.items.iter().enumerate() {
-        if matches!(item.into, Some(Into::External { .. })) {
-            stack.push(ItemId(k));
+        if matches!(item.into, Some(Destination::External { .. })) {
+            stack.push(WorkItemId(k));
         }
     }
     while let Some(i) = stack.pop() {
@@ -212,21 +221,22 @@ pub fn prune(all: &Items, groups: &mut Vec<Group>) {
     groups.retain(|g| !g.items.is_empty());
 }
 
-/// Whether `user`, iterating its axis and width, may read `operand` of item `need` from a register of the same region.
-pub fn fuses(need: &Item, operand: &Operand, user: &Item) -> bool {
-    let computed = matches!(need.kind, Kind::Map(_)) && need.into.is_none();
+/// Whether `user`, iterating its axis and width, may read `operand` of item `need` from a register
+/// of the same region.
+pub fn fuses(need: &WorkItem, operand: &WorkOperand, user: &WorkItem) -> bool {
+    let computed = matches!(need.kind, WorkKind::Elementwise(_)) && need.into.is_none();
     let same = need.axis == user.axis && need.width == user.width;
     computed && user.is_in_a_region() && same && operand.column == 0 && operand.width == need.width
 }
 
 /// Level of every item of a phase.
-pub fn levels(all: &Items, group: &Group) -> FxHashMap<ItemId, u32> {
-    let mut level: FxHashMap<ItemId, u32> = FxHashMap::default();
+pub fn levels(all: &WorkList, group: &PhaseItems) -> FxHashMap<WorkItemId, u32> {
+    let mut level: FxHashMap<WorkItemId, u32> = FxHashMap::default();
     for &i in &group.items {
         let item = &all.items[i.0];
         let mut at = 0;
         for o in &item.operands {
-            if let Src::Item(need) = o.src
+            if let OperandSource::Item(need) = o.src
                 && let Some(&l) = level.get(&need)
             {
                 let from = &all.items[need.0];
@@ -236,7 +246,7 @@ pub fn levels(all: &Items, group: &Group) -> FxHashMap<ItemId, u32> {
         for need in &item.after {
             if let Some(&l) = level.get(need) {
                 let from = &all.items[need.0];
-                let together = same_region(from, item) && item.kind != Kind::Concat;
+                let together = same_region(from, item) && item.kind != WorkKind::Concat;
                 at = at.max(if together { l } else { l + ready_after(from) });
             }
         }
@@ -254,12 +264,12 @@ pub const MAX_REGION_ITEMS: u32 = 256;
 
 /// Cuts what would be one region of more than [`MAX_REGION_ITEMS`] items into several, at levels of
 /// their own that follow one another. What goes from one to the next is stored between them.
-fn split(all: &Items, group: &Group, level: &mut FxHashMap<ItemId, u32>) {
+fn split(all: &WorkList, group: &PhaseItems, level: &mut FxHashMap<WorkItemId, u32>) {
     // By level, axis and width of a region: its items so far.
     let mut sizes: FxHashMap<(u32, AxisId, u32), u32> = FxHashMap::default();
     // By level: the levels that it becomes. By item of a region: which of them.
     let mut parts: BTreeMap<u32, u32> = level.values().map(|&l| (l, 1)).collect();
-    let mut part: FxHashMap<ItemId, u32> = FxHashMap::default();
+    let mut part: FxHashMap<WorkItemId, u32> = FxHashMap::default();
     for &i in &group.items {
         let item = &all.items[i.0];
         if item.is_in_a_region() {
@@ -287,23 +297,35 @@ fn split(all: &Items, group: &Group, level: &mut FxHashMap<ItemId, u32>) {
 }
 
 /// Levels that pass before a result can be read from memory.
-fn ready_after(item: &Item) -> u32 {
+fn ready_after(item: &WorkItem) -> u32 {
     match item.kind {
         // The maximum of nothing is put right by a region of its own.
-        Kind::Max { .. } => 2,
+        WorkKind::Max { .. } => 2,
         // A concat does nothing itself: its parts wrote.
-        Kind::Concat => 0,
-        _ => 1,
+        WorkKind::Concat => 0,
+        WorkKind::Elementwise(_)
+        | WorkKind::MatMul { .. }
+        | WorkKind::MatMulT { .. }
+        | WorkKind::Outer { .. }
+        | WorkKind::Absorbed { .. }
+        | WorkKind::Sum { .. }
+        | WorkKind::SegmentSum
+        | WorkKind::RowSum
+        | WorkKind::Moments => 1,
     }
 }
 
-fn same_region(a: &Item, b: &Item) -> bool {
-    matches!(a.kind, Kind::Map(_)) && matches!(b.kind, Kind::Map(_)) && a.axis == b.axis && a.width == b.width
+fn same_region(a: &WorkItem, b: &WorkItem) -> bool {
+    matches!(a.kind, WorkKind::Elementwise(_))
+        && matches!(b.kind, WorkKind::Elementwise(_))
+        && a.axis == b.axis
+        && a.width == b.width
 }
 
-/// Moves element-wise items down to the first level that reads them, so that they fuse there instead of being stored.
-fn sink(all: &Items, group: &Group, level: &mut FxHashMap<ItemId, u32>) {
-    let mut users: FxHashMap<ItemId, Vec<ItemId>> = FxHashMap::default();
+/// Moves element-wise items down to the first level that reads them, so that they fuse there
+/// instead of being stored.
+fn sink(all: &WorkList, group: &PhaseItems, level: &mut FxHashMap<WorkItemId, u32>) {
+    let mut users: FxHashMap<WorkItemId, Vec<WorkItemId>> = FxHashMap::default();
     for &i in &group.items {
         for need in all.items[i.0].needs() {
             users.entry(need).or_default().push(i);
@@ -311,14 +333,16 @@ fn sink(all: &Items, group: &Group, level: &mut FxHashMap<ItemId, u32>) {
     }
     for &i in group.items.iter().rev() {
         let item = &all.items[i.0];
-        if !matches!(item.kind, Kind::Map(_)) || item.into.is_some() {
+        if !matches!(item.kind, WorkKind::Elementwise(_)) || item.into.is_some() {
             continue;
         }
         let Some(users) = users.get(&i) else { continue };
         let into_maps = users.iter().all(|u| {
             let user = &all.items[u.0];
-            let operand = user.operands.iter().find(|o| o.src == Src::Item(i));
-            matches!(user.kind, Kind::Map(_)) && operand.is_none_or(|o| fuses(item, o, user)) && same_region(item, user)
+            let operand = user.operands.iter().find(|o| o.src == OperandSource::Item(i));
+            matches!(user.kind, WorkKind::Elementwise(_))
+                && operand.is_none_or(|o| fuses(item, o, user))
+                && same_region(item, user)
         });
         if !into_maps {
             continue;

@@ -1,8 +1,10 @@
-//! Fused regions: what one generated kernel does. A region iterates the elements of one axis and, within an element, the columns
-//! `0..width`; its body is a scalar SSA program evaluated at every (element, column).
+//! Fused regions: what one generated kernel does. A region iterates the elements of one axis and,
+//! within an element, the columns `0..width`; its body is a scalar SSA program evaluated at every
+//! (element, column).
 //!
-//! Guarantees: a body refers only to earlier instructions; operands of width 1 stand for every column; outputs are written
-//! after all loads of the same (element, column), so in-place updates are safe.
+//! Guarantees: a body refers only to earlier instructions; operands of width 1 stand for every
+//! column; outputs are written after all loads of the same (element, column), so in-place updates
+//! are safe.
 
 use crate::graph::{BinaryOp, UnaryOp};
 pub use din_program::Access;
@@ -12,9 +14,10 @@ use std::hash::{Hash, Hasher};
 
 /// Index into [`Region::body`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Value(pub u32);
+pub struct ValueId(pub u32);
 
-/// A strided array: column `c` of row `r` is the f32 at `args[argument] + (r * stride + column + c) * 4`.
+/// A strided array: column `c` of row `r` is the f32 at
+/// `args[argument] + (r * stride + column + c) * 4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StridedView {
     pub argument: u32,
@@ -29,10 +32,10 @@ pub struct StridedView {
 pub enum Instruction {
     Const(f64),
     Load(StridedView),
-    Unary(UnaryOp, Value),
-    Binary(BinaryOp, Value, Value),
+    Unary(UnaryOp, ValueId),
+    Binary(BinaryOp, ValueId, ValueId),
     /// `b` where `a != 0`, else `c`
-    Select(Value, Value, Value),
+    Select(ValueId, ValueId, ValueId),
 }
 
 impl Eq for Instruction {}
@@ -51,7 +54,7 @@ impl Hash for Instruction {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Combine {
+pub enum StoreMode {
     /// Overwrites.
     Store,
     /// Adds to what is there.
@@ -63,10 +66,10 @@ pub enum Combine {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Output {
-    pub value: Value,
+pub struct RegionOutput {
+    pub value: ValueId,
     pub place: StridedView,
-    pub combine: Combine,
+    pub mode: StoreMode,
 }
 
 /// One kernel.
@@ -79,7 +82,7 @@ pub struct Region {
     /// What each argument points at; indices are used by places and accesses.
     pub arguments: Vec<KernelArg>,
     pub body: Vec<Instruction>,
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<RegionOutput>,
 }
 
 impl Region {
@@ -97,12 +100,12 @@ impl Region {
     }
 
     /// The value of `instruction`, reusing an equal earlier one.
-    pub fn emit(&mut self, instruction: Instruction) -> Value {
+    pub fn emit(&mut self, instruction: Instruction) -> ValueId {
         if let Some(k) = self.body.iter().position(|i| *i == instruction) {
-            return Value(k as u32);
+            return ValueId(k as u32);
         }
         self.body.push(instruction);
-        Value(self.body.len() as u32 - 1)
+        ValueId(self.body.len() as u32 - 1)
     }
 
     /// What the region's code does with its arguments.
@@ -138,14 +141,12 @@ impl Region {
     }
 
     /// The value as a number that is known now: the exponent of a power.
-    pub fn exponent(&self, value: Value) -> Option<f64> {
-        match self.body.get(value.0 as usize) {
-            Some(Instruction::Const(c)) => Some(*c),
-            _ => None,
-        }
+    pub fn exponent(&self, value: ValueId) -> Option<f64> {
+        if let Instruction::Const(c) = self.body[value.0 as usize] { Some(c) } else { None }
     }
 
-    /// Whether elements and columns form one flat range: every array is dense, as wide as the region, and addressed by row.
+    /// Whether elements and columns form one flat range: every array is dense, as wide as the
+    /// region, and addressed by row.
     pub fn is_flat(&self) -> bool {
         let flat = |p: &StridedView| {
             p.access == Access::Row && p.stride == self.width && p.column == 0 && p.width == self.width
@@ -153,25 +154,28 @@ impl Region {
         let scalar = |p: &StridedView| p.access == Access::Once && p.width == 1;
         let loads = self.body.iter().all(|i| match i {
             Instruction::Load(p) => flat(p) || scalar(p),
-            _ => true,
+            Instruction::Const(_) | Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => true,
         });
-        loads && self.outputs.iter().all(|o| o.combine == Combine::Store && flat(&o.place))
+        loads && self.outputs.iter().all(|o| o.mode == StoreMode::Store && flat(&o.place))
     }
 }
 
 /// What generated code calls for an instruction; everything else is inline.
-pub fn function(region: &Region, instruction: &Instruction) -> Option<MathFunction> {
+pub fn functions(region: &Region, instruction: &Instruction) -> Vec<MathFunction> {
     match instruction {
         Instruction::Binary(BinaryOp::Power, _, b) => {
-            (!region.exponent(*b).is_some_and(is_simple_power)).then_some(MathFunction::Pow)
+            if region.exponent(*b).is_some_and(is_simple_power) {
+                vec![]
+            } else {
+                vec![MathFunction::Pow]
+            }
         }
-        Instruction::Unary(op, _) if region.uniform => match op {
-            UnaryOp::Exp | UnaryOp::Sigmoid => Some(MathFunction::Exp),
-            UnaryOp::Log => Some(MathFunction::Log),
-            UnaryOp::Tanh => Some(MathFunction::Tanh),
-            _ => None,
-        },
-        _ => None,
+        Instruction::Unary(op, _) if region.uniform => op.description().double.functions(),
+        Instruction::Unary(..)
+        | Instruction::Binary(..)
+        | Instruction::Const(_)
+        | Instruction::Load(_)
+        | Instruction::Select(..) => vec![],
     }
 }
 
@@ -185,10 +189,7 @@ impl Region {
     pub fn add_functions(&mut self) {
         let mut wanted: Vec<MathFunction> = Vec::new();
         for i in &self.body {
-            wanted.extend(function(self, i));
-            if self.uniform && matches!(i, Instruction::Unary(UnaryOp::Softplus, _)) {
-                wanted.extend([MathFunction::Exp, MathFunction::Log1p]);
-            }
+            wanted.extend(functions(self, i));
         }
         for f in wanted {
             self.argument(KernelArg::Function(f));

@@ -1,25 +1,26 @@
-//! Buffers and where they live: lifetimes are recorded while calls are emitted, then slots are shared by a linear scan.
+//! Buffers and where they live: lifetimes are recorded while calls are emitted, then slots are
+//! shared by a linear scan.
 
 use din_program::schedule::{AxisId, Buffer, BufferId, Slot, SlotId, Storage};
 
 /// A point in the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Point {
+struct SchedulePoint {
     phase: usize,
     call: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Life {
-    from: Point,
-    to: Point,
+struct Lifetime {
+    from: SchedulePoint,
+    to: SchedulePoint,
 }
 
 /// All buffers of a schedule in the making.
 #[derive(Debug, Default)]
 pub struct BufferPlan {
     buffers: Vec<Buffer>,
-    lives: Vec<Option<Life>>,
+    lives: Vec<Option<Lifetime>>,
     external: Vec<BufferId>,
 }
 
@@ -56,7 +57,8 @@ impl BufferPlan {
         &self.buffers[id.index()]
     }
 
-    /// The phase that writes the buffer; the first where it is there before the step. `None` where that is not known.
+    /// The phase that writes the buffer; the first where it is there before the step. `None` where
+    /// that is not known.
     pub fn made(&self, id: BufferId) -> Option<usize> {
         match self.buffers[id.index()].place {
             Storage::Param(_) | Storage::State(_) => Some(0),
@@ -67,8 +69,8 @@ impl BufferPlan {
 
     /// The buffer is read or written by that call.
     pub fn touch(&mut self, id: BufferId, phase: usize, call: usize) {
-        let at = Point { phase, call };
-        let life = self.lives[id.index()].get_or_insert(Life { from: at, to: at });
+        let at = SchedulePoint { phase, call };
+        let life = self.lives[id.index()].get_or_insert(Lifetime { from: at, to: at });
         life.from = life.from.min(at);
         life.to = life.to.max(at);
     }
@@ -77,7 +79,7 @@ impl BufferPlan {
     pub fn finish(mut self) -> (Vec<Buffer>, Vec<Slot>, Vec<Slot>) {
         let mut arena: Vec<(Slot, usize)> = Vec::new();
         // Phase and call after which a tile slot is free again.
-        let mut tile: Vec<(Slot, Point)> = Vec::new();
+        let mut tile: Vec<(Slot, SchedulePoint)> = Vec::new();
         let mut order: Vec<usize> = (0..self.buffers.len()).filter(|&k| self.lives[k].is_some()).collect();
         order.sort_by_key(|&k| (self.lives[k].map(|l| l.from), k));
         for k in order {
@@ -89,7 +91,7 @@ impl BufferPlan {
                     Storage::Arena(take(&mut arena, axis, width, free, life.to.phase))
                 }
                 Storage::Tile(_) => {
-                    let free = |end: &Point| *end < life.from;
+                    let free = |end: &SchedulePoint| *end < life.from;
                     Storage::Tile(take(&mut tile, axis, width, free, life.to))
                 }
                 other => other,
@@ -100,7 +102,8 @@ impl BufferPlan {
     }
 }
 
-/// The narrowest free slot that is wide enough, else the widest free one made wider, else a new one.
+/// The narrowest free slot that is wide enough, else the widest free one made wider, else a new
+/// one.
 fn take<T>(slots: &mut Vec<(Slot, T)>, axis: AxisId, width: u32, free: impl Fn(&T) -> bool, end: T) -> SlotId {
     let mut best: Option<usize> = None;
     for (k, (slot, until)) in slots.iter().enumerate() {

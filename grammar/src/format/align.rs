@@ -1,5 +1,5 @@
-//! Columns: neighbouring lines of one kind get their cells aligned, and comments at the ends of neighbouring
-//! lines of one indentation too.
+//! Columns: neighbouring lines of one kind get their cells aligned, and comments at the ends of
+//! neighbouring lines of one indentation too.
 
 use super::doc::{CELL, COMMENT, KIND, WIDE_CELL};
 

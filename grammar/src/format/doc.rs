@@ -1,10 +1,12 @@
-//! A document for the formatter: text, places where a line may break, and comments; and its layout within a width.
+//! A document for the formatter: text, places where a line may break, and comments; and its layout
+//! within a width.
 //!
-//! A group is laid on one line when it fits and holds no comment and no hard break; else each of its lines breaks. Line
-//! breaks are written late, so that a comment that ended a line ends it again, wherever its tokens have gone.
+//! A group is laid on one line when it fits and holds no comment and no hard break; else each of
+//! its lines breaks. Line breaks are written late, so that a comment that ended a line ends it
+//! again, wherever its tokens have gone.
 
-/// Marks in the laid text that `align` turns into blanks: the kind of a line follows the first. No file that parses has
-/// such characters.
+/// Marks in the laid text that `align` turns into blanks: the kind of a line follows the first. No
+/// file that parses has such characters.
 pub(super) const KIND: char = '\u{1}';
 pub(super) const CELL: char = '\u{2}';
 pub(super) const WIDE_CELL: char = '\u{3}';

@@ -1,8 +1,9 @@
 //! `din fmt`: one layout for every file.
 //!
-//! Guarantees: the formatted text parses to the same tree up to spans; formatting it again changes nothing; every comment
-//! is kept, in order. Blocks written on one line stay on it while they fit; in parentheses and brackets the lines are
-//! laid anew within [`WIDTH`] characters; one empty line between parts is kept, more are not.
+//! Guarantees: the formatted text parses to the same tree up to spans; formatting it again changes
+//! nothing; every comment is kept, in order. Blocks written on one line stay on it while they fit;
+//! in parentheses and brackets the lines are laid anew within [`WIDTH`] characters; one empty line
+//! between parts is kept, more are not.
 
 mod align;
 mod doc;
@@ -75,7 +76,8 @@ impl Printer<'_> {
         docs
     }
 
-    /// The parts of a body or of the file, each on its line: own-line comments and single empty lines are kept.
+    /// The parts of a body or of the file, each on its line: own-line comments and single empty
+    /// lines are kept.
     fn lines(
         &mut self,
         parts: Vec<Pair<Rule>>,
@@ -98,7 +100,8 @@ impl Printer<'_> {
         docs
     }
 
-    /// What stands between two lines: the comment that ends the first, comments of their own, and at most one empty line.
+    /// What stands between two lines: the comment that ends the first, comments of their own, and
+    /// at most one empty line.
     fn gap(&mut self, docs: &mut Vec<Doc>, offset: usize, mut after: bool, mut space: bool) {
         while let Some(token) = self.tokens.get(self.next)
             && token.start < offset
@@ -135,7 +138,8 @@ impl Printer<'_> {
         })
     }
 
-    /// Comments before the node stand outside of its groups: they break what is around it, not the node.
+    /// Comments before the node stand outside of its groups: they break what is around it, not the
+    /// node.
     fn node(&mut self, pair: Pair<Rule>) -> Vec<Doc> {
         let mut docs = self.comments(pair.as_span().start());
         docs.extend(self.bare(pair));

@@ -1,14 +1,14 @@
 //! Pest's pairs to the tree: the file, imports, definitions, types and statements.
 //!
-//! Relies on the shape of `din.pest`: a child that a rule demands is there. What the grammar cannot say (numbers out of
-//! range, doc comments before nothing, trees too high) is reported here.
+//! It relies on the shape of `din.pest`: a child that a rule demands exists. What the grammar cannot
+//! say (numbers out of range, doc comments before nothing, trees too high) is reported here.
 
 use super::Rule;
 use crate::ast::*;
 use crate::{Diagnostic, FileId, Span};
 use pest::iterators::{Pair, Pairs};
 
-pub(super) type Node<'i> = Pair<'i, Rule>;
+pub(super) type PestNode<'i> = Pair<'i, Rule>;
 
 /// The children of a node, without marks and words.
 pub(super) struct Children<'i> {
@@ -16,7 +16,7 @@ pub(super) struct Children<'i> {
 }
 
 impl<'i> Children<'i> {
-    pub(super) fn new(node: Node<'i>) -> Self {
+    pub(super) fn new(node: PestNode<'i>) -> Self {
         Self { pairs: node.into_inner() }
     }
 
@@ -30,24 +30,29 @@ impl<'i> Children<'i> {
         None
     }
 
-    pub(super) fn given(&mut self, rule: Rule) -> Option<Node<'i>> {
+    pub(super) fn given(&mut self, rule: Rule) -> Option<PestNode<'i>> {
         if self.peek()? == rule { self.pairs.next() } else { None }
     }
 
     /// The child that the grammar puts here.
-    pub(super) fn need(&mut self) -> Node<'i> {
+    pub(super) fn need(&mut self) -> PestNode<'i> {
         self.peek();
         self.pairs.next().expect("din.pest: the rule demands this child")
     }
 }
 
 impl<'i> Iterator for Children<'i> {
-    type Item = Node<'i>;
+    type Item = PestNode<'i>;
 
-    fn next(&mut self) -> Option<Node<'i>> {
+    fn next(&mut self) -> Option<PestNode<'i>> {
         self.peek()?;
         self.pairs.next()
     }
+}
+
+/// Stops at a rule that the grammar does not have at this place.
+pub(super) fn unexpected(rule: Rule) -> ! {
+    unreachable!("din.pest: `{rule:?}` cannot stand here")
 }
 
 /// Rules whose presence says nothing that the parent rule or its order of children does not say.
@@ -133,18 +138,18 @@ impl<'t> Builder<'t> {
     }
 
     /// The text of a node without the blanks that pest reads before an absent last part.
-    pub(super) fn span(&self, node: &Node) -> Span {
+    pub(super) fn span(&self, node: &PestNode) -> Span {
         let span = node.as_span();
         let end = span.start() + span.as_str().trim_end().len();
         Span::new(self.file, self.base + span.start(), self.base + end)
     }
 
-    pub(super) fn ident(&self, node: &Node) -> Ident {
+    pub(super) fn ident(&self, node: &PestNode) -> Ident {
         Ident { name: node.as_str().to_owned(), span: self.span(node) }
     }
 
     /// The text of a doc comment without its marker and one blank.
-    fn doc(&self, node: &Node) -> String {
+    fn doc(&self, node: &PestNode) -> String {
         let line = node.as_str().get(3..).unwrap_or("").trim_end();
         line.strip_prefix(' ').unwrap_or(line).to_owned()
     }
@@ -158,7 +163,7 @@ impl<'t> Builder<'t> {
     }
 
     /// A whole number that the grammar knows to be digits.
-    pub(super) fn count(&mut self, node: &Node) -> u64 {
+    pub(super) fn count(&mut self, node: &PestNode) -> u64 {
         let digits: String = node.as_str().chars().filter(|c| *c != '_').collect();
         digits.parse().ok().filter(|n| *n <= i64::MAX as u64).unwrap_or_else(|| {
             self.number_error(self.span(node), "this number is too large", format!("expected at most {}", i64::MAX));
@@ -171,7 +176,7 @@ impl<'t> Builder<'t> {
         self.errors.push(Diagnostic::error("E0105", message, span, format!("`{}`", shortened(text))).note(note));
     }
 
-    pub(super) fn file(&mut self, node: Node) -> File {
+    pub(super) fn file(&mut self, node: PestNode) -> File {
         let span = Span::new(self.file, 0, self.text.len());
         let mut children = Children::new(node);
         let mut file = File { docs: Docs::new(), edition: None, imports: Vec::new(), items: Vec::new(), span };
@@ -182,19 +187,20 @@ impl<'t> Builder<'t> {
             match node.as_rule() {
                 Rule::edition => file.edition = Some(self.edition(node)),
                 Rule::import => file.imports.push(self.import(node)),
-                _ => file.items.push(self.item(node)),
+                Rule::item => file.items.push(self.item(node)),
+                other => unexpected(other),
             }
         }
         file
     }
 
-    fn edition(&mut self, node: Node) -> Edition {
+    fn edition(&mut self, node: PestNode) -> Edition {
         let span = self.span(&node);
         let year = self.count(&Children::new(node).need());
         Edition { year: u32::try_from(year).unwrap_or(u32::MAX), span }
     }
 
-    pub(super) fn import(&mut self, node: Node) -> Use {
+    pub(super) fn import(&mut self, node: PestNode) -> Use {
         let span = self.span(&node);
         let mut path = Vec::new();
         let mut names = Vec::new();
@@ -203,7 +209,7 @@ impl<'t> Builder<'t> {
             match child.as_rule() {
                 Rule::any_word => path.push(self.ident(&child)),
                 Rule::alias => alias = Some(self.ident(&Children::new(child).need())),
-                _ => {
+                Rule::import_group => {
                     for name in Children::new(child) {
                         let mut parts = Children::new(name);
                         let name = self.ident(&parts.need());
@@ -211,6 +217,7 @@ impl<'t> Builder<'t> {
                         names.push(UseName { name, alias });
                     }
                 }
+                other => unexpected(other),
             }
         }
         if names.is_empty()
@@ -223,7 +230,7 @@ impl<'t> Builder<'t> {
         Use { path, names, span }
     }
 
-    pub(super) fn item(&mut self, node: Node) -> Item {
+    pub(super) fn item(&mut self, node: PestNode) -> Item {
         let mut children = Children::new(node);
         let docs = self.docs(&mut children);
         let node = children.need();
@@ -248,31 +255,33 @@ impl<'t> Builder<'t> {
             }
             Rule::optimizer => {
                 let scope = match children.need().as_str() {
-                    "weight" => Scope::Weight,
-                    "row" => Scope::Row,
-                    _ => Scope::Tensor,
+                    "weight" => OptimizerScope::Weight,
+                    "row" => OptimizerScope::Row,
+                    "tensor" => OptimizerScope::Tensor,
+                    other => unreachable!("din.pest: `{other}` is no scope"),
                 };
                 let body = self.block(children.need(), 0);
                 Item::Optimizer(Optimizer { docs, name, parameters, scope, body, span })
             }
-            _ => Item::Metric(Metric { docs, name, parameters, span }),
+            Rule::metric => Item::Metric(MetricDecl { docs, name, parameters, span }),
+            other => unexpected(other),
         }
     }
 
-    fn parameters(&mut self, node: Node) -> Vec<Parameter> {
+    fn parameters(&mut self, node: PestNode) -> Vec<ParameterDecl> {
         Children::new(node).map(|parameter| self.parameter(parameter)).collect()
     }
 
-    fn parameter(&mut self, node: Node) -> Parameter {
+    fn parameter(&mut self, node: PestNode) -> ParameterDecl {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let name = self.ident(&children.need());
         let ty = children.given(Rule::ty).map(|ty| self.ty(ty));
         let default = children.next().map(|value| self.expression(value, 0));
-        Parameter { name, ty, default, span }
+        ParameterDecl { name, ty, default, span }
     }
 
-    fn ty(&mut self, node: Node) -> Type {
+    fn ty(&mut self, node: PestNode) -> Type {
         let span = self.span(&node);
         let child = Children::new(node).need();
         let kind = match child.as_rule() {
@@ -282,25 +291,27 @@ impl<'t> Builder<'t> {
                 let axis = self.ident(&children.need());
                 TypeKind::Ragged { axis, element: self.shape(children.need()) }
             }
-            _ => TypeKind::Named(self.ident(&child)),
+            Rule::identifier | Rule::fn_type => TypeKind::Named(self.ident(&child)),
+            other => unexpected(other),
         };
         Type { kind, span }
     }
 
-    fn shape(&mut self, node: Node) -> Vec<Dimension> {
+    fn shape(&mut self, node: PestNode) -> Vec<Dimension> {
         let mut shape = Vec::new();
         for dimension in Children::new(node) {
             let child = Children::new(dimension).need();
             shape.push(match child.as_rule() {
                 Rule::count => Dimension::Size { value: self.count(&child), span: self.span(&child) },
-                _ => Dimension::Name(self.ident(&child)),
+                Rule::identifier => Dimension::Name(self.ident(&child)),
+                other => unexpected(other),
             });
         }
         shape
     }
 
     /// A block at the given height of the tree.
-    pub(super) fn block(&mut self, node: Node, height: usize) -> Block {
+    pub(super) fn block(&mut self, node: PestNode, height: usize) -> Block {
         let span = self.span(&node);
         let mut statements = Vec::new();
         for statement in Children::new(node) {
@@ -315,7 +326,7 @@ impl<'t> Builder<'t> {
         Block { statements, value, span }
     }
 
-    pub(super) fn statement(&mut self, node: Node, height: usize, into: &mut Vec<Statement>) {
+    pub(super) fn statement(&mut self, node: PestNode, height: usize, into: &mut Vec<Statement>) {
         let span = self.span(&node);
         let rule = node.as_rule();
         let kind = match rule {
@@ -353,18 +364,19 @@ impl<'t> Builder<'t> {
                 let body = self.block(children.need(), height + 1);
                 StatementKind::For { variable, list, body }
             }
-            _ => StatementKind::Expr(self.expression(node, height)),
+            Rule::expression => StatementKind::Expr(self.expression(node, height)),
+            other => unexpected(other),
         };
         into.push(Statement { kind, span });
     }
 
-    pub(super) fn let_(&mut self, node: Node, height: usize) -> Let {
+    pub(super) fn let_(&mut self, node: PestNode, height: usize) -> Let {
         let mut children = Children::new(node);
         let names = Children::new(children.need()).map(|name| self.ident(&name)).collect();
         Let { names, value: self.expression(children.need(), height) }
     }
 
-    pub(super) fn layer(&mut self, node: Node, height: usize) -> Layer {
+    pub(super) fn layer(&mut self, node: PestNode, height: usize) -> Layer {
         let mut children = Children::new(node);
         let name = self.ident(&children.need());
         Layer { name, value: self.expression(children.need(), height) }

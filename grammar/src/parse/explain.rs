@@ -1,5 +1,5 @@
-//! Words for what the grammar refused: what was expected at that point, what was found, the form of the construct, and one
-//! help where a common slip is recognisable.
+//! Syntax errors in words: what was expected where the parser stopped, what was found, the form of
+//! the construct, and one help where a common slip is recognisable.
 
 use super::Rule;
 use super::build::shortened;
@@ -11,7 +11,7 @@ use pest::error::{Error, ErrorVariant, InputLocation};
 use std::ops::Range;
 
 /// Where pest stopped in a piece, and what it could have gone on with.
-pub(super) struct Refusal {
+pub(super) struct ParseRefusal {
     rule: Rule,
     at: usize,
     expected: Vec<Rule>,
@@ -21,7 +21,7 @@ pub(super) struct Refusal {
     first: usize,
 }
 
-impl Refusal {
+impl ParseRefusal {
     pub(super) fn new(error: Error<Rule>, rule: Rule, base: usize, range: Range<usize>, first: usize) -> Self {
         let at = match error.location {
             InputLocation::Pos(at) | InputLocation::Span((at, _)) => base + at,
@@ -85,7 +85,7 @@ pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) 
     error.help(help)
 }
 
-pub(super) fn explain(cutter: &Cutter, refusal: &Refusal) -> Diagnostic {
+pub(super) fn explain(cutter: &Cutter, refusal: &ParseRefusal) -> Diagnostic {
     let place = Place::of(cutter, refusal);
     let expected = phrases(refusal);
     let wants = |rule| refusal.expected.contains(&rule);
@@ -146,7 +146,7 @@ struct Place<'c> {
 }
 
 impl<'c> Place<'c> {
-    fn of(cutter: &'c Cutter, refusal: &Refusal) -> Self {
+    fn of(cutter: &'c Cutter, refusal: &ParseRefusal) -> Self {
         let i = cutter.tokens.partition_point(|t| t.end <= refusal.at);
         // Brackets that the scanner added stand behind the end.
         let token = cutter.tokens.get(i).filter(|t| t.start < cutter.text.len());
@@ -175,7 +175,7 @@ impl<'c> Place<'c> {
     }
 
     /// A statement's word where an expression was expected is a missing expression, not a name.
-    fn begins_statement(&self, refusal: &Refusal) -> bool {
+    fn begins_statement(&self, refusal: &ParseRefusal) -> bool {
         refusal.expected.contains(&Rule::expression) && matches!(self.found, "let" | "param" | "update" | "fn" | "use")
             || matches!(self.found, "over" | "where" | "and" | "or" | "else" | "in" | "as")
                 && !refusal.expected.contains(&Rule::identifier)
@@ -199,8 +199,8 @@ fn goes_on(word: &str) -> bool {
     OPERATORS.contains(&word) || matches!(word, "-" | "=" | "," | ":" | "not" | "in")
 }
 
-/// One help for a slip that can be told from the tokens around.
-fn slip(cutter: &Cutter, refusal: &Refusal, place: &Place) -> Option<String> {
+/// One help for a slip that the surrounding tokens show.
+fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String> {
     use Rule::*;
     let wants = |rule| refusal.expected.contains(&rule);
     let after_value = wants(infix);
@@ -331,7 +331,7 @@ fn is_structural(rule: Rule) -> bool {
 }
 
 /// What the expected rules stand for, each once: names first, marks and words next, the ends last.
-fn phrases(refusal: &Refusal) -> Vec<String> {
+fn phrases(refusal: &ParseRefusal) -> Vec<String> {
     use Rule::*;
     let rules = &refusal.expected;
     let value = rules.iter().any(|r| matches!(r, list | group | number | expression | prefix));

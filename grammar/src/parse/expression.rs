@@ -1,9 +1,9 @@
 //! Expressions: the flat sequence that the grammar reads, ordered by precedence.
 //!
-//! Loosest first: `or`, `and`, `not`, comparisons (which do not chain), `+ -`, `where`, `* / @`, unary `-`, `^` (right).
-//! The height of the tree is bounded before it is built.
+//! Loosest first: `or`, `and`, `not`, comparisons (which do not chain), `+ -`, `where`, `* / @`,
+//! unary `-`, `^` (right). The height of the tree is bounded before it is built.
 
-use super::build::{Builder, Children, Node};
+use super::build::{Builder, Children, PestNode, unexpected};
 use super::{MAX_HEIGHT, Rule};
 use crate::ast::*;
 use crate::scan::unit_start;
@@ -12,7 +12,7 @@ use std::iter::Peekable;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Infix {
-    Binary(BinaryOp),
+    Binary(BinaryOperator),
     Where,
 }
 
@@ -22,7 +22,7 @@ const NEGATE: u8 = 8;
 
 /// Operator, and the precedence by which it binds.
 fn infix(text: &str) -> (Infix, u8) {
-    use BinaryOp::*;
+    use BinaryOperator::*;
     let (op, precedence) = match text {
         "or" => (Or, 1),
         "and" => (And, 2),
@@ -38,14 +38,15 @@ fn infix(text: &str) -> (Infix, u8) {
         "*" => (Multiply, 7),
         "/" => (Divide, 7),
         "@" => (Product, 7),
-        _ => (Power, 9),
+        "^" => (Power, 9),
+        other => unreachable!("din.pest: `{other}` is no operator"),
     };
     (Infix::Binary(op), precedence)
 }
 
 impl Builder<'_> {
     /// The expression of an `expression` node that stands `height` levels down in the tree.
-    pub(super) fn expression(&mut self, node: Node, height: usize) -> Expr {
+    pub(super) fn expression(&mut self, node: PestNode, height: usize) -> Expr {
         let span = self.span(&node);
         // Every operator, call and field of this sequence adds at most one level.
         let added = 1 + Children::new(node.clone()).filter(|child| !is_primary(child.as_rule())).count();
@@ -81,9 +82,10 @@ impl Builder<'_> {
                         .help("write `a < b and b < c`"),
                 );
             }
-            let condition =
-                (op == Infix::Binary(BinaryOp::And) || op == Infix::Binary(BinaryOp::Or) || precedence == COMPARE)
-                    .then(|| (node.as_str().to_owned(), self.span(&node)));
+            let condition = (op == Infix::Binary(BinaryOperator::And)
+                || op == Infix::Binary(BinaryOperator::Or)
+                || precedence == COMPARE)
+                .then(|| (node.as_str().to_owned(), self.span(&node)));
             // `^` groups to the right, all others to the left.
             let next = if precedence > NEGATE { precedence } else { precedence + 1 };
             let right = self.climb(nodes, next, height);
@@ -115,7 +117,8 @@ impl Builder<'_> {
     fn operand<'i>(&mut self, nodes: &mut Peekable<Children<'i>>, least: u8, height: usize) -> Expr {
         let node = nodes.next().expect("din.pest: an operator is followed by an operand");
         if node.as_rule() == Rule::prefix {
-            let (op, own) = if node.as_str() == "-" { (UnaryOp::Negate, NEGATE) } else { (UnaryOp::Not, NOT) };
+            let (op, own) =
+                if node.as_str() == "-" { (UnaryOperator::Negate, NEGATE) } else { (UnaryOperator::Not, NOT) };
             // As the right operand of an operator that binds tighter, it takes no more than that
             // operator would: `a where not b + c` is `(a where (not b)) + c`.
             let least = own.max(least);
@@ -138,7 +141,7 @@ impl Builder<'_> {
         value
     }
 
-    fn argument(&mut self, node: Node, height: usize) -> Argument {
+    fn argument(&mut self, node: PestNode, height: usize) -> Argument {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let name = children.given(Rule::argument_name).map(|n| self.ident(&Children::new(n).need()));
@@ -147,7 +150,7 @@ impl Builder<'_> {
         Argument { name, value, over, span }
     }
 
-    fn primary(&mut self, node: Node, height: usize) -> Expr {
+    fn primary(&mut self, node: PestNode, height: usize) -> Expr {
         let span = self.span(&node);
         let kind = match node.as_rule() {
             Rule::number => self.number(&node),
@@ -168,15 +171,16 @@ impl Builder<'_> {
                 }
             }
             Rule::if_ => return self.if_(node, height),
-            _ => ExprKind::Name(node.as_str().to_owned()),
+            Rule::identifier => ExprKind::Name(node.as_str().to_owned()),
+            other => unexpected(other),
         };
         Expr { kind, span }
     }
 
     /// `if a {…} else if b {…} else {…}`: an `else if` is a block whose value is the inner `if`.
-    fn if_(&mut self, node: Node, height: usize) -> Expr {
+    fn if_(&mut self, node: PestNode, height: usize) -> Expr {
         let span = self.span(&node);
-        let parts: Vec<Node> = Children::new(node).collect();
+        let parts: Vec<PestNode> = Children::new(node).collect();
         // Condition and block in turn, and the last block.
         if height + parts.len() / 2 > MAX_HEIGHT {
             self.errors.push(
@@ -215,7 +219,7 @@ impl Builder<'_> {
         result
     }
 
-    fn number(&mut self, node: &Node) -> ExprKind {
+    fn number(&mut self, node: &PestNode) -> ExprKind {
         let text = node.as_str();
         let split = unit_start(text);
         let (digits, unit) = text.split_at(split);
@@ -247,7 +251,7 @@ impl Builder<'_> {
     }
 
     /// The value of a string literal.
-    pub(super) fn string(&mut self, node: &Node) -> String {
+    pub(super) fn string(&mut self, node: &PestNode) -> String {
         let span = self.span(node);
         let text = node.as_str();
         let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or("");

@@ -1,12 +1,13 @@
 //! Text to the typed syntax tree.
 //!
-//! [`parse`] scans (`scan`), lets pest read the cooked text by `din.pest`, and builds the tree (`build`, `model`,
-//! `expression`). When pest refuses the whole, `recover` cuts the file into definitions, members and statements and parses
-//! each alone, so that every independent error is told; `explain` puts each into words.
+//! [`parse`] scans (`scan`), lets pest read the cooked text by `din.pest`, and builds the tree
+//! (`build`, `model`, `expression`). When pest refuses the whole, `recover` cuts the file into
+//! definitions, members and statements and parses each alone, so that every independent error is
+//! reported; `explain` puts each into words.
 //!
-//! Guarantees: never a panic; time linear in the text but for the cutting, which is linear in the text times the depth of
-//! definitions (three); brackets nest at most [`MAX_NESTING`] deep and expressions at most [`MAX_HEIGHT`], so that a walk
-//! over the tree may recurse.
+//! Guarantees: no text causes a panic; time is linear in the text, except for the cutting, which is
+//! linear in the text times the depth of definitions (three); brackets nest at most [`MAX_NESTING`] deep and
+//! expressions at most [`MAX_HEIGHT`], so that a walk over the tree may recurse.
 
 mod build;
 mod explain;
@@ -21,7 +22,8 @@ use crate::{Diagnostic, FileId, ast};
 use build::Builder;
 use pest::Parser;
 
-/// The height of an expression's tree: nested parts, and operators and calls in one chain, together.
+/// The height of an expression's tree: nested parts, and operators and calls in one chain,
+/// together.
 pub const MAX_HEIGHT: usize = 256;
 
 /// Words that are never names.

@@ -1,11 +1,11 @@
 //! Pest's pairs to the tree: the members of a model, their fields and settings.
 
 use super::Rule;
-use super::build::{Builder, Children, Node};
+use super::build::{Builder, Children, PestNode, unexpected};
 use crate::ast::*;
 
 impl Builder<'_> {
-    pub(super) fn member(&mut self, node: Node) -> Member {
+    pub(super) fn member(&mut self, node: PestNode) -> Member {
         let mut children = Children::new(node);
         let docs = self.docs(&mut children);
         let node = children.need();
@@ -26,8 +26,7 @@ impl Builder<'_> {
             Rule::assertion => MemberKind::Assert { condition: self.expression(Children::new(node).need(), 0) },
             Rule::common => {
                 let mut groups: Vec<Ident> = Children::new(node).map(|name| self.ident(&name)).collect();
-                // The grammar ends the list with the name after `by`.
-                let by = groups.pop().unwrap_or(Ident { name: String::new(), span });
+                let by = groups.pop().expect("din.pest: the list ends with the name after `by`");
                 MemberKind::Common { groups, by }
             }
             _ => self.named_member(rule, node),
@@ -36,7 +35,7 @@ impl Builder<'_> {
     }
 
     /// Members that begin with their name.
-    fn named_member(&mut self, rule: Rule, node: Node) -> MemberKind {
+    fn named_member(&mut self, rule: Rule, node: PestNode) -> MemberKind {
         let mut children = Children::new(node);
         let name = self.ident(&children.need());
         match rule {
@@ -61,31 +60,33 @@ impl Builder<'_> {
                 let space = children.next().map(|value| self.expression(value, 0));
                 MemberKind::Hyper { name, default, space }
             }
-            _ => MemberKind::Predict { target: name, distribution: self.expression(children.need(), 0) },
+            Rule::predict => MemberKind::Predict { target: name, distribution: self.expression(children.need(), 0) },
+            other => unexpected(other),
         }
     }
 
-    fn keep(&mut self, node: Node) -> Keep {
+    fn keep(&mut self, node: PestNode) -> KeepDecl {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let last = children.need().as_rule() == Rule::k_last;
-        Keep { last, count: self.count(&children.need()), span }
+        KeepDecl { last, count: self.count(&children.need()), span }
     }
 
     /// A column of the data: a word, or a string where the data's name is no word.
-    fn column(&mut self, node: Node) -> Ident {
+    fn column(&mut self, node: PestNode) -> Ident {
         let node = Children::new(node).need();
         match node.as_rule() {
             Rule::string => Ident { name: self.string(&node), span: self.span(&node) },
-            _ => self.ident(&node),
+            Rule::any_word => self.ident(&node),
+            other => unexpected(other),
         }
     }
 
-    fn fields(&mut self, node: Node) -> Vec<FeatureField> {
+    fn fields(&mut self, node: PestNode) -> Vec<FeatureField> {
         Children::new(node).map(|field| self.feature_field(field)).collect()
     }
 
-    pub(super) fn feature_field(&mut self, node: Node) -> FeatureField {
+    pub(super) fn feature_field(&mut self, node: PestNode) -> FeatureField {
         let mut children = Children::new(node);
         let docs = self.docs(&mut children);
         let body = children.need();
@@ -97,7 +98,7 @@ impl Builder<'_> {
         FeatureField { docs, name, kind, column, span }
     }
 
-    fn kind(&mut self, node: Node) -> FeatureKind {
+    fn kind(&mut self, node: PestNode) -> FeatureKindDecl {
         let span = self.span(&node);
         let child = Children::new(node).need();
         let kind = match child.as_rule() {
@@ -118,12 +119,13 @@ impl Builder<'_> {
                 let width = Children::new(child).next().map(|width| self.expression(width, 0));
                 FeatureKindName::Number { width }
             }
-            _ => FeatureKindName::Other(self.ident(&child)),
+            Rule::identifier => FeatureKindName::Other(self.ident(&child)),
+            other => unexpected(other),
         };
-        FeatureKind { kind, span }
+        FeatureKindDecl { kind, span }
     }
 
-    fn embedding(&mut self, node: Node) -> Embedding {
+    fn embedding(&mut self, node: PestNode) -> Embedding {
         let mut children = Children::new(node);
         let name = children.given(Rule::identifier).map(|name| self.ident(&name));
         let width = self.expression(children.need(), 0);
@@ -133,28 +135,28 @@ impl Builder<'_> {
                 let paths = Children::new(target).map(|path| self.field_path(path)).collect();
                 EmbeddingTarget::Fields { name, paths }
             }
-            // The grammar has fields after a name only.
-            (name, _) => {
+            (name, Rule::each_of) => {
                 let groups = Children::new(target).map(|group| self.ident(&group)).collect();
                 EmbeddingTarget::EachOf { name, groups }
             }
+            (_, other) => unexpected(other),
         };
         let options = children.next().map(|node| self.settings(node)).unwrap_or_default();
         Embedding { width, target, options }
     }
 
-    fn field_path(&mut self, node: Node) -> FieldPath {
+    fn field_path(&mut self, node: PestNode) -> FieldPath {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let group = self.ident(&children.need());
         FieldPath { group, field: self.ident(&children.need()), span }
     }
 
-    fn settings(&mut self, node: Node) -> Vec<Setting> {
+    fn settings(&mut self, node: PestNode) -> Vec<Setting> {
         Children::new(node).map(|setting| self.setting(setting)).collect()
     }
 
-    pub(super) fn setting(&mut self, node: Node) -> Setting {
+    pub(super) fn setting(&mut self, node: PestNode) -> Setting {
         let mut children = Children::new(node);
         let docs = self.docs(&mut children);
         let body = children.need();
@@ -165,13 +167,14 @@ impl Builder<'_> {
         for child in children {
             match child.as_rule() {
                 Rule::updates => updates = Some(self.updates(child)),
-                _ => values.push(self.expression(child, 0)),
+                Rule::expression => values.push(self.expression(child, 0)),
+                other => unexpected(other),
             }
         }
         Setting { docs, word, values, updates, span }
     }
 
-    fn updates(&mut self, node: Node) -> UpdatesDecl {
+    fn updates(&mut self, node: PestNode) -> UpdatesDecl {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let dense = children.need().as_rule() == Rule::k_dense;

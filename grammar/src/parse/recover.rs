@@ -1,11 +1,12 @@
 //! Every independent syntax error of a file that pest refused.
 //!
-//! The file is cut where definitions begin, a refused model where members begin, a refused body where statements, fields or
-//! settings begin; each piece is parsed alone and its first error explained. Cutting goes by brackets and line starts; the
-//! scanner has mended brackets that do not match.
+//! The file is cut where definitions begin, a refused model where members begin, a refused body
+//! where statements, fields or settings begin; each piece is parsed alone and its first error
+//! explained. Cutting goes by brackets and line starts; the scanner has repaired brackets that do
+//! not match.
 
 use super::build::{Builder, Children};
-use super::explain::{self, Refusal};
+use super::explain::{self, ParseRefusal};
 use super::{Grammar, Rule};
 use crate::scan::{MEMBER_WORDS, Scan, Token, TokenKind};
 use crate::{Diagnostic, FileId, Span};
@@ -21,7 +22,7 @@ const STATEMENT_WORDS: [&str; 6] = ["let", "layer", "param", "state", "update", 
 
 /// A token that the grammar sees, and whether it begins its line.
 #[derive(Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct SeenToken {
     pub kind: TokenKind,
     pub start: usize,
     pub end: usize,
@@ -32,7 +33,7 @@ pub(super) struct Cutter<'t> {
     pub file: FileId,
     pub text: &'t str,
     pub cooked: String,
-    pub tokens: Vec<Seen>,
+    pub tokens: Vec<SeenToken>,
     errors: Vec<Diagnostic>,
 }
 
@@ -61,9 +62,9 @@ pub(super) fn errors(text: &str, file: FileId, scanned: Scan) -> Vec<Diagnostic>
         head &= is_head;
         cutter.definition(chunk);
     }
-    let mut errors = cutter.tell_once(lexical);
+    let mut errors = cutter.reported_once(lexical);
     if errors.is_empty() {
-        // Each piece is right and the whole is not: tell what pest told.
+        // Every piece parses and the whole does not: report what pest says of the whole.
         if let Some(refusal) = cutter.refused(Rule::file, 0..cutter.tokens.len(), 0) {
             errors.push(explain::explain(&cutter, &refusal));
         }
@@ -71,7 +72,7 @@ pub(super) fn errors(text: &str, file: FileId, scanned: Scan) -> Vec<Diagnostic>
     errors
 }
 
-fn seen(tokens: &[Token], cooked: &str) -> Vec<Seen> {
+fn seen(tokens: &[Token], cooked: &str) -> Vec<SeenToken> {
     let mut fresh = true;
     let mut out = Vec::with_capacity(tokens.len());
     for t in tokens {
@@ -80,7 +81,7 @@ fn seen(tokens: &[Token], cooked: &str) -> Vec<Seen> {
         if t.kind == TokenKind::Comment || blank {
             continue;
         }
-        out.push(Seen { kind: t.kind, start: t.start, end: t.end, fresh });
+        out.push(SeenToken { kind: t.kind, start: t.start, end: t.end, fresh });
         fresh = false;
     }
     out
@@ -182,14 +183,15 @@ impl Cutter<'_> {
         );
     }
 
-    /// Parses the tokens of a piece as `rule`; `None` when they parse, with the errors of the tree kept.
-    fn refused(&mut self, rule: Rule, range: Range<usize>, first: usize) -> Option<Refusal> {
+    /// Parses the tokens of a piece as `rule`; `None` when they parse, with the errors of the tree
+    /// kept.
+    fn refused(&mut self, rule: Rule, range: Range<usize>, first: usize) -> Option<ParseRefusal> {
         let start = if rule == Rule::file { 0 } else { self.tokens.get(range.start)?.start };
         // Up to the next piece, so that the end of the line is part of it.
         let end = self.tokens.get(range.end).map_or(self.cooked.len(), |t| t.start);
         let cooked = self.cooked.get(start..end)?;
         match Grammar::parse(rule, cooked) {
-            Err(error) => Some(Refusal::new(error, rule, start, range, first)),
+            Err(error) => Some(ParseRefusal::new(error, rule, start, range, first)),
             Ok(pairs) => {
                 let mut builder = Builder::new(self.file, start, self.text);
                 for pair in pairs {
@@ -211,7 +213,7 @@ impl Cutter<'_> {
         }
     }
 
-    fn explain(&mut self, refusal: &Refusal) {
+    fn explain(&mut self, refusal: &ParseRefusal) {
         let error = explain::explain(self, refusal);
         self.errors.push(error);
     }
@@ -243,8 +245,9 @@ impl Cutter<'_> {
         self.deeper(body, range, first, refusal, 1);
     }
 
-    /// Looks for the errors of a refused piece in its heading and its body; tells the refusal itself when none is there.
-    fn deeper(&mut self, body: Option<Body>, range: Range<usize>, first: usize, refusal: Refusal, level: usize) {
+    /// Looks for the errors of a refused piece in its heading and its body; reports the refusal
+    /// itself when there are none.
+    fn deeper(&mut self, body: Option<Body>, range: Range<usize>, first: usize, refusal: ParseRefusal, level: usize) {
         let before = self.errors.len();
         if let Some(body) = body
             && let Some(open) = self.body(&range)
@@ -278,7 +281,7 @@ impl Cutter<'_> {
         None
     }
 
-    /// Cuts a body and tells the errors of its pieces.
+    /// Cuts a body and reports the errors of its pieces.
     fn pieces(&mut self, body: Body, range: Range<usize>, level: usize) {
         let mut starts = Vec::new();
         let mut i = range.start;
@@ -398,17 +401,17 @@ impl Cutter<'_> {
         self.deeper(inner, range, first, refusal, level + 1);
     }
 
-    /// The errors without those that only follow from another: a syntax error on the line of a lexical one, and all but the
-    /// first at one place.
-    fn tell_once(&mut self, lexical: usize) -> Vec<Diagnostic> {
+    /// The errors without those that only follow from another: a syntax error on the line of a
+    /// lexical one, and all but the first at one place.
+    fn reported_once(&mut self, lexical: usize) -> Vec<Diagnostic> {
         let errors = std::mem::take(&mut self.errors);
         let at = |d: &Diagnostic| d.labels.first().map_or(0, |l| l.span.start as usize);
         let line_of = |at: usize| self.text.get(..at).map_or(0, |t| t.rfind('\n').map_or(0, |i| i + 1));
-        let told: Vec<usize> = errors.iter().take(lexical).map(|d| line_of(at(d))).collect();
+        let lexical_lines: Vec<usize> = errors.iter().take(lexical).map(|d| line_of(at(d))).collect();
         let mut out: Vec<Diagnostic> = Vec::new();
         for (i, error) in errors.into_iter().enumerate() {
             let place = at(&error);
-            let follows = i >= lexical && told.contains(&line_of(place));
+            let follows = i >= lexical && lexical_lines.contains(&line_of(place));
             if !follows && !out.iter().any(|d| at(d) == place && d.code == error.code) {
                 out.push(error);
             }

@@ -1,14 +1,16 @@
-//! Brackets: what closes what, and how a file whose brackets do not match is told of and mended.
+//! Brackets: which one closes which, and how mismatched brackets are reported and repaired.
 //!
-//! Guarantees: after the scan, unless it is fatal, the brackets of the cooked text match. A bracket that closes nothing, or is
-//! never closed, becomes a blank there; an unclosed `{` before a definition is closed in the blanks before it.
+//! Guarantees: after the scan, unless it is fatal, the brackets of the cooked text match. A bracket
+//! that closes nothing, or is never closed, becomes a blank there; an unclosed `{` before a
+//! definition is closed in the blanks before it.
 
 use super::{MEMBER_WORDS, Open, Scanner, TokenKind, is_word};
 use crate::Diagnostic;
 use crate::scan::Token;
 
 impl Scanner<'_> {
-    /// A closing bracket. One that does not fit is told, and the cooked text is mended so that the rest can be read.
+    /// A closing bracket. One that does not fit is reported, and the cooked text is repaired so
+    /// that the rest can be parsed.
     pub(super) fn close(&mut self, mark: u8) {
         let meant = self.open.iter().rposition(|open| closing(open.mark) == mark);
         let here = self.span(self.at, self.at + 1);
@@ -61,7 +63,8 @@ impl Scanner<'_> {
         )
     }
 
-    /// Takes an unclosed bracket out of the cooked text, and gives back the line ends that it made blanks.
+    /// Takes an unclosed bracket out of the cooked text, and gives back the line ends that it made
+    /// blanks.
     fn without(&mut self, open: Open) {
         self.blank(open.at, open.at + 1);
         for i in open.at..self.at {
@@ -73,8 +76,9 @@ impl Scanner<'_> {
         }
     }
 
-    /// Before a word: one that begins a statement cannot stand inside parentheses, and one that begins a definition at the
-    /// left margin cannot stand inside a block, so a bracket was left open.
+    /// Before a word: one that begins a statement cannot stand inside parentheses, and one that
+    /// begins a definition at the left margin cannot stand inside a block, so a bracket was left
+    /// open.
     pub(super) fn before_word(&mut self, word: &str) {
         if self.open.is_empty() || self.breaks == 0 {
             return;
@@ -127,8 +131,8 @@ impl Scanner<'_> {
         name > 0 && (word == "model" || rest.get(name..).is_some_and(|r| r.trim_start_matches(' ').starts_with('(')))
     }
 
-    /// The file, or with the length of its first word the next definition, comes where brackets are open: tells the
-    /// innermost, and closes all in the cooked text.
+    /// The file, or with the length of its first word the next definition, comes where brackets are
+    /// open: reports the innermost, and closes all in the cooked text.
     pub(super) fn definition_ends(&mut self, next: Option<usize>) {
         let Some(&last) = self.open.last() else { return };
         let here = self.span(self.at, self.at + next.unwrap_or(0));
@@ -152,7 +156,8 @@ impl Scanner<'_> {
             }
         }
         self.suspect = None;
-        // Closing braces go where blanks are: between the last token and this one, or behind the end.
+        // Closing braces go where blanks are: between the last token and this one, or behind the
+        // end.
         let end = if next.is_some() { self.at } else { self.text.len() + missing };
         if next.is_none() {
             self.cooked.resize(end, b' ');

@@ -1,9 +1,10 @@
-//! The first pass over a file: its tokens, its comments, its brackets, and the *cooked* text that the grammar reads.
+//! The first pass over a file: its tokens, its comments, its brackets, and the *cooked* text that
+//! the grammar reads.
 //!
-//! Guarantees: linear time; what it accepts has balanced brackets nested at most [`MAX_NESTING`] deep, closed strings and
-//! no foreign characters, so that the grammar, which recurses on brackets only, cannot exhaust the stack. The cooked text
-//! has the length of the file and the same byte offsets: ordinary comments, and line breaks inside `( )` and `[ ]`, are
-//! spaces in it.
+//! Guarantees: linear time; what it accepts has balanced brackets nested at most [`MAX_NESTING`]
+//! deep, closed strings and no foreign characters, so that the grammar, which recurses on brackets
+//! only, cannot exhaust the stack. The cooked text has the length of the file and the same byte
+//! offsets: ordinary comments, and line breaks inside `( )` and `[ ]`, are spaces in it.
 
 mod brackets;
 
@@ -118,8 +119,7 @@ pub(crate) fn scan(text: &str, file: FileId) -> Scan {
     if !s.fatal {
         s.definition_ends(None);
     }
-    // Only whole characters were replaced, byte by byte, by spaces.
-    let cooked = String::from_utf8(s.cooked).unwrap_or_default();
+    let cooked = String::from_utf8(s.cooked).expect("only whole characters were replaced, byte by byte, by spaces");
     Scan { tokens: s.tokens, cooked, errors: s.errors, fatal: s.fatal }
 }
 
@@ -176,7 +176,8 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Characters that would act on a terminal or hide text from a reader, in a comment or a string.
+    /// Characters that would act on a terminal or hide text from a reader, in a comment or a
+    /// string.
     fn unseen(&mut self, start: usize, end: usize) {
         let text = self.text.get(start..end).unwrap_or("");
         let bad = |c: char| {
@@ -246,7 +247,8 @@ impl<'t> Scanner<'t> {
         self.neutral(line);
     }
 
-    /// Leaves `length` bad bytes behind as a name would stand there, so that one fault is told once.
+    /// Leaves `length` bad bytes behind as a name would stand there, so that one fault is reported
+    /// once.
     fn neutral(&mut self, length: usize) {
         if let Some(bytes) = self.cooked.get_mut(self.at..self.at + length) {
             bytes.fill(b'_');
@@ -349,7 +351,8 @@ fn rest_bytes(text: &str, at: usize, length: usize) -> impl Iterator<Item = u8> 
     text.as_bytes().iter().skip(at).take(length).copied()
 }
 
-/// The bytes of a number before its unit: digits, fraction and exponent, as the rule `number` reads them.
+/// The bytes of a number before its unit: digits, fraction and exponent, as the rule `number` reads
+/// them.
 pub(crate) fn unit_start(text: &str) -> usize {
     let b = text.as_bytes();
     let at = |i: usize| b.get(i).copied().unwrap_or(0);

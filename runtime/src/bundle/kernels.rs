@@ -1,11 +1,13 @@
-//! What an executable may carry beside its program: the program's CUDA form and one image an architecture.
+//! What an executable may carry beside its program: the program's CUDA form and one image per
+//! architecture.
 //!
 //! ```text
 //! [ format: u32 ][ length of the head: u64 ][ head ][ images, one after the other ]
 //! ```
 //!
-//! The head has the launches, and of each image its target and length. Guarantees: same contents, same bytes; bytes that do not make a whole list of images
-//! that could be what they say are an error. Whether the launches fit the program is the engine's to check.
+//! The head has the launches, and of each image its target and length. Guarantees: same contents,
+//! same bytes; bytes that do not make a whole list of images that could be what they say are an
+//! error. Whether the launches fit the program is the engine's to check.
 
 use crate::exec::cuda::{CudaImage, CudaTarget};
 use din_program::cuda::Cuda;
@@ -51,8 +53,8 @@ impl GpuKernels {
 
     pub fn encode(&self) -> Vec<u8> {
         let images = self.images.iter().map(|i| (i.target, i.code.len() as u64)).collect();
-        // Serialising plain data into a growing vector cannot fail.
-        let head = postcard::to_stdvec(&HeadRef { launches: &self.launches, images }).unwrap_or_default();
+        let head = postcard::to_stdvec(&HeadRef { launches: &self.launches, images })
+            .expect("plain data serialise into a vector that grows");
         let mut bytes = FORMAT.to_le_bytes().to_vec();
         bytes.extend_from_slice(&(head.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&head);

@@ -1,17 +1,19 @@
-//! The stand-alone executable: the `din` binary with a compiled program appended to it, and kernels for GPUs if it was built with them.
+//! The stand-alone executable: the `din` binary with a compiled program appended to it, and kernels
+//! for GPUs if it was built with them.
 //!
 //! ```text
 //! [ executable ][ header: 16 bytes ][ program ][ kernels ][ footer: 232 bytes ]
 //! ```
 //!
-//! The header is a magic number. The footer is, little-endian: a magic number (16 bytes), bundle version (u32), program format
-//! (u32), lengths of the executable, the program and the kernels (u64 each; 0 kernels where there are none), target triple (56 bytes, padded with zeros),
-//! SHA-256 of the program (32), of the kernels (32), of the footer so far (32), the header's magic number again (16), the footer's again (16).
-//! `kernels` says what these are.
+//! The header is a magic number. The footer is, little-endian: a magic number (16 bytes), bundle
+//! version (u32), program format (u32), lengths of the executable, the program and the kernels (u64
+//! each; 0 kernels where there are none), target triple (56 bytes, padded with zeros), SHA-256 of
+//! the program (32), of the kernels (32), of the footer so far (32), the header's magic number
+//! again (16), the footer's again (16). `kernels` says what these are.
 //!
-//! Guarantees: same executable and program, same bytes; either magic number announces an appended part, so that one altered or missing
-//! byte of it is an error and never turns the file back into `din`; an executable that carries a program is stripped of it
-//! before another is appended.
+//! Guarantees: same executable and program, same bytes; either magic number announces an appended
+//! part, so that one altered or missing byte of it is an error and never turns the file back into
+//! `din`; an executable that carries a program is stripped of it before another is appended.
 
 mod kernels;
 
@@ -24,6 +26,7 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 const HEAD: &[u8; 16] = b"\x00DIN.PROGRAM\x0d\x0a\x1a\x0a";
 const FOOT: &[u8; 16] = b"\x00DIN.FOOTER\x0d\x0a\x1a\x0a\x00";
@@ -51,7 +54,7 @@ pub struct Built {
 /// What an executable carries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bundle {
-    pub program: Program,
+    pub program: Arc<Program>,
     /// For GPUs, where it was built with them.
     pub kernels: Option<GpuKernels>,
 }
@@ -113,18 +116,14 @@ impl Footer {
     }
 }
 
-/// Reads fixed pieces off a slice that is known to be long enough; zeros past its end.
+/// Reads fixed pieces off a slice that is known to be long enough.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
     fn take<const N: usize>(&mut self) -> [u8; N] {
-        match self.0.split_first_chunk::<N>() {
-            Some((head, rest)) => {
-                self.0 = rest;
-                *head
-            }
-            None => [0; N],
-        }
+        let (head, rest) = self.0.split_first_chunk::<N>().expect("the slice is as long as what is read off it");
+        self.0 = rest;
+        *head
     }
 }
 
@@ -167,7 +166,7 @@ pub fn read(path: &Path) -> Result<Option<Bundle>> {
         return refuse(format!("it was compiled for {}, this is {}", footer.triple, host_triple()));
     }
     let program = match Program::decode(&bytes) {
-        Ok(program) => program,
+        Ok(program) => Arc::new(program),
         Err(e) => return refuse(e.to_string()),
     };
     let kernels = match kernels.as_slice() {
@@ -180,7 +179,8 @@ pub fn read(path: &Path) -> Result<Option<Bundle>> {
     Ok(Some(Bundle { program, kernels }))
 }
 
-/// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`. Executable, by rename.
+/// Writes `out`: the executable `base` without what it may carry, then `program` and `kernels`.
+/// Executable, by rename.
 pub fn build(base: &Path, program: &Program, kernels: Option<&GpuKernels>, out: &Path) -> Result<Built> {
     let mut input = File::open(base).map_err(|e| Error::file("read", base, &e))?;
     let executable = match locate(&mut input, base)? {
@@ -188,7 +188,7 @@ pub fn build(base: &Path, program: &Program, kernels: Option<&GpuKernels>, out: 
         None => input.metadata().map_err(|e| Error::file("read", base, &e))?.len(),
     };
     let bytes = program.encode();
-    let kernels = kernels.map(GpuKernels::encode).unwrap_or_default();
+    let kernels = kernels.map_or_else(Vec::new, GpuKernels::encode);
     let footer = Footer {
         format: program.format,
         executable,
@@ -226,7 +226,8 @@ fn locate(file: &mut File, path: &Path) -> Result<Option<(Footer, u64)>> {
     };
     let announced_by_foot =
         length > FOOT.len() as u64 && &read_at::<16>(file, length - FOOT.len() as u64).map_err(failed)? == FOOT;
-    // What follows an ELF file and is announced by neither is a header cut short, if it begins like one.
+    // What follows an ELF file and is announced by neither is a header cut short, if it begins like
+    // one.
     let cut = match end {
         Some(end) if length > end && length < end + HEAD.len() as u64 => {
             let mut bytes = vec![0u8; (length - end) as usize];
@@ -268,7 +269,8 @@ fn read_at<const N: usize>(file: &mut File, at: u64) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Where a 64-bit little-endian ELF file ends by its own headers: behind its last segment, section header table included.
+/// Where a 64-bit little-endian ELF file ends by its own headers: behind its last segment, section
+/// header table included.
 fn elf_end(file: &mut File) -> io::Result<Option<u64>> {
     if file.metadata()?.len() < 64 {
         return Ok(None);
@@ -277,7 +279,7 @@ fn elf_end(file: &mut File) -> io::Result<Option<u64>> {
     if !header.starts_with(b"\x7fELF\x02\x01") {
         return Ok(None);
     }
-    let mut at = Reader(header.get(32..).unwrap_or_default());
+    let mut at = Reader(&header[32..]);
     let segments = u64::from_le_bytes(at.take());
     let sections = u64::from_le_bytes(at.take());
     let _flags_and_header_size: [u8; 6] = at.take();
@@ -291,7 +293,7 @@ fn elf_end(file: &mut File) -> io::Result<Option<u64>> {
             break;
         }
         let segment: [u8; 56] = read_at(file, place)?;
-        let mut at = Reader(segment.get(8..).unwrap_or_default());
+        let mut at = Reader(&segment[8..]);
         let offset = u64::from_le_bytes(at.take());
         let _addresses: [u8; 16] = at.take();
         end = end.max(offset.saturating_add(u64::from_le_bytes(at.take())));

@@ -55,11 +55,11 @@ fn build_is_deterministic_and_reads_back_and_replaces_an_older_program() {
     build(&base, &program("m"), None, &one).unwrap();
     build(&base, &program("m"), None, &two).unwrap();
     assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
-    assert_eq!(read(&one).unwrap().unwrap(), Bundle { program: program("m"), kernels: None });
+    assert_eq!(read(&one).unwrap().unwrap(), Bundle { program: program("m").into(), kernels: None });
     build(&one, &program("m"), Some(&kernels()), &two).unwrap();
-    assert_eq!(read(&two).unwrap().unwrap(), Bundle { program: program("m"), kernels: Some(kernels()) });
+    assert_eq!(read(&two).unwrap().unwrap(), Bundle { program: program("m").into(), kernels: Some(kernels()) });
     build(&two, &program("other"), None, &two).unwrap();
-    assert_eq!(read(&two).unwrap().unwrap(), Bundle { program: program("other"), kernels: None });
+    assert_eq!(read(&two).unwrap().unwrap(), Bundle { program: program("other").into(), kernels: None });
     assert_eq!(fs::read(&two).unwrap()[..256], executable());
     assert_eq!(fs::metadata(&two).unwrap().len() - fs::metadata(&one).unwrap().len(), "other".len() as u64 - 1);
 }

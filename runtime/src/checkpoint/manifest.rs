@@ -1,8 +1,8 @@
 //! `manifest.json`: what a checkpoint is of, its position in the data, and the hash of each of its
 //! files.
 
+use crate::document::{self, JsonLayout};
 use crate::exec::Backend;
-use crate::run_dir::document::{self, JsonLayout};
 use crate::{Error, Result};
 use din_program::schema::{KeyType, TableKind};
 use din_program::{Program, SlotScope};

@@ -9,10 +9,10 @@
 //!                              oov.* (row 0)
 //! ```
 //!
-//! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed, so a
-//! name in `checkpoints/` is a whole checkpoint; nothing older is changed. Loading verifies every hash,
-//! and refuses a checkpoint of another structure, saying what differs. Row numbers are restored too, so
-//! a resumed run does the same arithmetic in the same order.
+//! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed,
+//! so a name in `checkpoints/` is a whole checkpoint; nothing older is changed. Loading verifies
+//! every hash, and refuses a checkpoint of another structure, saying what differs. Row numbers are
+//! restored too, so a resumed run does the same arithmetic in the same order.
 
 mod manifest;
 mod table;
@@ -22,26 +22,19 @@ pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
 
 use crate::exec::DenseState;
 use crate::fs::{metadata, parent, set_permissions, sync_folder, write_atomically};
-use crate::table::Table;
+use crate::session::ModelState;
 use crate::{Error, Result};
 use din_program::Program;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tensors::{Mapped, Tensor};
-
-/// What a checkpoint is made of.
-pub struct Contents<'a> {
-    pub program: &'a Program,
-    pub state: &'a DenseState,
-    pub tables: &'a [Table],
-}
+use std::sync::Arc;
+use tensors::{LazyTensor, Mapped};
 
 /// A checkpoint as read.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedCheckpoint {
     pub manifest: Manifest,
-    pub state: DenseState,
-    pub tables: Vec<Table>,
+    pub model: ModelState,
 }
 
 /// `step-0000000938`
@@ -56,10 +49,10 @@ fn is_name(name: &str) -> bool {
 
 /// Writes a checkpoint as `folder/step-…`; gives its path. Where one of this step is there already,
 /// its tensors are the same, and only the manifest is replaced: at no moment is there none.
-pub fn save(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<PathBuf> {
+pub fn save(folder: &Path, model: &ModelState, manifest: &Manifest) -> Result<PathBuf> {
     let target = folder.join(name(manifest.position.step));
     let temporary = folder.join(format!(".{}.{}.tmp", name(manifest.position.step), std::process::id()));
-    let made = write_folder(&temporary, contents, manifest).and_then(|written| {
+    let made = write_folder(&temporary, model, manifest).and_then(|written| {
         if metadata(&target)?.is_some() {
             return replace_manifest(&target, &temporary, &written);
         }
@@ -88,27 +81,28 @@ fn replace_manifest(target: &Path, temporary: &Path, written: &Manifest) -> Resu
 }
 
 /// Gives the manifest as written, with the files' hashes.
-fn write_folder(folder: &Path, contents: &Contents<'_>, manifest: &Manifest) -> Result<Manifest> {
+fn write_folder(folder: &Path, model: &ModelState, manifest: &Manifest) -> Result<Manifest> {
     if metadata(folder)?.is_some() {
         fs::remove_dir_all(folder).map_err(|e| Error::file("remove", folder, &e))?;
     }
     fs::create_dir(folder).map_err(|e| Error::file("create", folder, &e))?;
     let mut manifest = manifest.clone();
     manifest.files.clear();
-    let mut add = |name: String, tensors: Vec<(String, Tensor<'_>)>| -> Result<()> {
+    let mut add = |name: String, tensors: Vec<(String, LazyTensor<'_>)>| -> Result<()> {
         let hash = tensors::write(&folder.join(&name), tensors)?;
         manifest.files.insert(name, hash);
         Ok(())
     };
-    add(DENSE.into(), dense(contents.program, contents.state))?;
-    for (spec, held) in contents.program.tables.iter().zip(contents.tables) {
+    let program = model.program();
+    add(DENSE.into(), dense(program, &model.dense))?;
+    for (spec, held) in program.tables.iter().zip(&model.tables) {
         let order = held.in_key_order();
-        add(table_file(&spec.name), table::tensors(contents.program, spec, held, &order))?;
+        add(table_file(&spec.name), table::tensors(program, spec, held, &order))?;
     }
     let path = folder.join(MANIFEST);
     write_atomically(&path, manifest.to_text()?.as_bytes())?;
-    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as readable as
-    // the user's mask lets them be.
+    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as
+    // readable as the user's mask lets them be.
     let mode = fs::metadata(&path).map_err(|e| Error::file("read", &path, &e))?.permissions();
     for name in manifest.files.keys() {
         let file = folder.join(name);
@@ -151,7 +145,7 @@ fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
     layout
 }
 
-fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, Tensor<'a>)> {
+fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, LazyTensor<'a>)> {
     dense_layout(program)
         .into_iter()
         .map(|(name, shape, what)| {
@@ -160,7 +154,7 @@ fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, Tensor<'a
                 Dense::Slot(k, s) => &state.param_slots[k][s],
                 Dense::State(k) => &state.states[k],
             };
-            (name, Tensor::f32(shape, values))
+            (name, LazyTensor::f32(shape, values))
         })
         .collect()
 }
@@ -174,7 +168,7 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
 ///
 /// # Errors
 /// A file that is missing, cut short or altered; another format; a model of another structure.
-pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
+pub fn load(folder: &Path, program: &Arc<Program>) -> Result<LoadedCheckpoint> {
     let manifest = read_manifest(folder)?;
     manifest.agrees_with(program, folder)?;
     let hash = |name: &str| -> Result<&String> {
@@ -200,7 +194,7 @@ pub fn load(folder: &Path, program: &Program) -> Result<Loaded> {
         let mapped = Mapped::open(&folder.join(&file), hash(&file)?)?;
         tables.push(table::restore(program, spec, &mapped.tensors()?, manifest.seed, folder)?);
     }
-    Ok(Loaded { manifest, state, tables })
+    Ok(LoadedCheckpoint { manifest, model: ModelState::restored(program.clone(), state, tables) })
 }
 
 /// Names of the checkpoints in `folder`, ascending by step. Other names are not ours and are passed
@@ -226,7 +220,8 @@ pub fn list(folder: &Path) -> Result<Vec<String>> {
         match fs::metadata(&manifest) {
             Ok(_) => names.push(name),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                // A run that is still training may have removed the whole checkpoint since the folder was read.
+                // A run that is still training may have removed the whole checkpoint since the
+                // folder was read.
                 let there = entry.path().try_exists().map_err(|e| Error::file("look for", &entry.path(), &e))?;
                 if there {
                     return Err(Error::input(format!(
@@ -259,8 +254,8 @@ pub fn clean(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves no
-/// half of it under that name.
+/// Removes a checkpoint that a newer one has made needless: first its name, so that a crash leaves
+/// no half of it under that name.
 pub fn remove(folder: &Path) -> Result<()> {
     let name = folder.file_name().expect("a checkpoint's folder has a name").to_string_lossy();
     let aside = parent(folder).join(format!(".{name}.{}.old", std::process::id()));

@@ -1,6 +1,6 @@
 //! A table as tensors, ascending by key, and back.
 
-use super::tensors::{Tensor, Tensors};
+use super::tensors::{LazyTensor, Tensors};
 use crate::table::Table;
 use crate::{Error, Result};
 use din_program::schema::{self, TableKind};
@@ -88,9 +88,9 @@ fn layout(program: &Program, spec: &schema::Table, table: &Table) -> (Vec<RowTen
 }
 
 /// Rows `order` of a slab, gathered when written.
-fn gathered<'a>(tensor: &RowTensor, slab: &'a [f32], order: &'a [(u64, u32, bool)]) -> Tensor<'a> {
+fn gathered<'a>(tensor: &RowTensor, slab: &'a [f32], order: &'a [(u64, u32, bool)]) -> LazyTensor<'a> {
     let width = tensor.width;
-    Tensor::lazy(Dtype::F32, tensor.shape(order.len()), move || {
+    LazyTensor::lazy(Dtype::F32, tensor.shape(order.len()), move || {
         let mut bytes = Vec::with_capacity(order.len() * width * size_of::<f32>());
         for &(_, row, _) in order {
             let at = row as usize * width;
@@ -106,17 +106,17 @@ pub fn tensors<'a>(
     spec: &schema::Table,
     table: &'a Table,
     order: &'a [(u64, u32, bool)],
-) -> Vec<(String, Tensor<'a>)> {
+) -> Vec<(String, LazyTensor<'a>)> {
     let n = order.len();
     let mut all = Vec::new();
     let (row_tensors, scalars) = layout(program, spec, table);
     for (name, k) in scalars {
-        all.push((name, Tensor::f32(vec![1], table.slot(k))));
+        all.push((name, LazyTensor::f32(vec![1], table.slot(k))));
     }
     for tensor in row_tensors {
         let slab = tensor.values.of(table);
         if table.is_dynamic() {
-            all.push((tensor.oov_name(), Tensor::f32(tensor.shape(1), &slab[..tensor.width])));
+            all.push((tensor.oov_name(), LazyTensor::f32(tensor.shape(1), &slab[..tensor.width])));
         }
         let gathered = gathered(&tensor, slab, order);
         all.push((tensor.name, gathered));
@@ -125,9 +125,9 @@ pub fn tensors<'a>(
         let bytes = |make: fn(&(u64, u32, bool)) -> [u8; 8], size: usize| {
             move || Cow::Owned(order.iter().flat_map(|entry| make(entry).into_iter().take(size)).collect::<Vec<u8>>())
         };
-        all.push(("keys".into(), Tensor::lazy(Dtype::U64, vec![n], bytes(|e| e.0.to_le_bytes(), 8))));
-        all.push(("rows".into(), Tensor::lazy(Dtype::U64, vec![n], bytes(|e| u64::from(e.1).to_le_bytes(), 8))));
-        all.push(("seen".into(), Tensor::lazy(Dtype::U8, vec![n], bytes(|e| u64::from(e.2).to_le_bytes(), 1))));
+        all.push(("keys".into(), LazyTensor::lazy(Dtype::U64, vec![n], bytes(|e| e.0.to_le_bytes(), 8))));
+        all.push(("rows".into(), LazyTensor::lazy(Dtype::U64, vec![n], bytes(|e| u64::from(e.1).to_le_bytes(), 8))));
+        all.push(("seen".into(), LazyTensor::lazy(Dtype::U8, vec![n], bytes(|e| u64::from(e.2).to_le_bytes(), 1))));
     }
     all
 }
@@ -140,7 +140,7 @@ pub fn restore(
     seed: u64,
     folder: &Path,
 ) -> Result<Table> {
-    let mut table = Table::new(spec, program.slots(spec.update), seed).map_err(|e| Error::machine(e.to_string()))?;
+    let mut table = Table::blank(spec, program.slots(spec.update), seed).map_err(|e| Error::machine(e.to_string()))?;
     let order: Vec<usize> = match spec.kind {
         TableKind::Fixed { .. } => (0..table.rows()).collect(),
         TableKind::Dynamic { .. } => restore_ids(&mut table, tensors, &folder.join(super::table_file(&spec.name)))?,

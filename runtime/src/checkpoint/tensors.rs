@@ -1,4 +1,5 @@
-//! One safetensors file: written tensor by tensor without holding all of it, read by mapping, refused unless its SHA-256 is the expected one.
+//! One safetensors file: written tensor by tensor without holding all of it, read by mapping,
+//! refused unless its SHA-256 is the expected one.
 
 use crate::fs::{sha256, sha256_file};
 use crate::{Error, Result};
@@ -10,13 +11,13 @@ use std::fs::File;
 use std::path::Path;
 
 /// A tensor whose bytes are made when they are written.
-pub struct Tensor<'a> {
+pub struct LazyTensor<'a> {
     dtype: Dtype,
     shape: Vec<usize>,
     make: Box<dyn Fn() -> Cow<'a, [u8]> + 'a>,
 }
 
-impl<'a> Tensor<'a> {
+impl<'a> LazyTensor<'a> {
     /// Numbers as they lie in memory.
     pub fn f32(shape: Vec<usize>, numbers: &'a [f32]) -> Self {
         Self::lazy(Dtype::F32, shape, move || Cow::Owned(numbers.iter().flat_map(|x| x.to_le_bytes()).collect()))
@@ -28,7 +29,7 @@ impl<'a> Tensor<'a> {
     }
 }
 
-impl View for Tensor<'_> {
+impl View for LazyTensor<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -49,7 +50,7 @@ impl View for Tensor<'_> {
 /// A tensor whose numbers are looked at while they are written.
 struct Watched<'a, 'b> {
     name: &'b str,
-    tensor: Tensor<'a>,
+    tensor: LazyTensor<'a>,
     /// The first number of the file that is not finite: tensor, position in it, and the number.
     found: &'b Cell<Option<(&'b str, usize, f32)>>,
 }
@@ -77,13 +78,14 @@ impl View for Watched<'_, '_> {
     }
 }
 
-/// Writes the tensors (ordered by the format itself: by dtype, then name) and flushes them to the disk; gives the file's SHA-256.
+/// Writes the tensors (ordered by the format itself: by dtype, then name) and flushes them to the
+/// disk; gives the file's SHA-256.
 ///
 /// # Errors
 /// A number that is infinite or not a number: what training has made of it is worth nothing.
-pub fn write(path: &Path, tensors: Vec<(String, Tensor<'_>)>) -> Result<String> {
+pub fn write(path: &Path, tensors: Vec<(String, LazyTensor<'_>)>) -> Result<String> {
     let found = Cell::new(None);
-    let (names, tensors): (Vec<String>, Vec<Tensor<'_>>) = tensors.into_iter().unzip();
+    let (names, tensors): (Vec<String>, Vec<LazyTensor<'_>>) = tensors.into_iter().unzip();
     let watched = names.iter().zip(tensors).map(|(name, tensor)| (name, Watched { name, tensor, found: &found }));
     safetensors::tensor::serialize_to_file(watched, None, path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(e) => Error::file("write", path, &e),
@@ -107,8 +109,9 @@ pub struct Mapped {
 impl Mapped {
     pub fn open(path: &Path, expected: &str) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::file("read", path, &e))?;
-        // SAFETY: the map is read-only and private to this value; a checkpoint's files are written once and never changed in place
-        // (checkpoints are new folders), and their hash is verified through this same map before use.
+        // SAFETY: the map is read-only and private to this value; a checkpoint's files are written
+        // once and never changed in place (checkpoints are new folders), and their hash is verified
+        // through this same map before use.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file("map", path, &e))?;
         let found = sha256(&map);
         if found != expected {
@@ -155,7 +158,9 @@ impl Tensors<'_> {
     pub fn rows(&self, name: &str) -> Result<usize> {
         let at = self.path.display();
         match self.inner.tensor(name) {
-            Ok(tensor) => Ok(tensor.shape().first().copied().unwrap_or(1)),
+            Ok(tensor) => tensor.shape().first().copied().ok_or_else(|| {
+                Error::input(format!("{at}: tensor `{name}`: expected a list of values, found a single one"))
+            }),
             Err(_) => Err(Error::input(format!("{at}: expected a tensor `{name}`, found none"))),
         }
     }

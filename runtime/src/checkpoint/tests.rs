@@ -1,11 +1,12 @@
 use super::*;
 use crate::exec::Backend;
+use crate::table::Table;
 use din_program::schedule::Schedule;
 use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training, UpdateRule};
 use din_program::{FORMAT, Isa, SlotScope, Update, UpdateSlot};
 use std::collections::BTreeMap;
 
-pub(crate) fn program() -> Program {
+pub(crate) fn program() -> Arc<Program> {
     let empty = Schedule {
         axes: din_program::axes::AxisTree::rows(),
         buffers: vec![],
@@ -26,7 +27,7 @@ pub(crate) fn program() -> Program {
         update_rule: UpdateRule::Sparse,
         location: String::new(),
     };
-    Program {
+    Arc::new(Program {
         format: FORMAT,
         compiler: "0.1.0".into(),
         triple: "any".into(),
@@ -64,7 +65,7 @@ pub(crate) fn program() -> Program {
         infer: empty,
         kernels: vec![],
         code: vec![],
-    }
+    })
 }
 
 pub(crate) fn manifest(program: &Program, step: u64) -> Manifest {
@@ -85,7 +86,7 @@ pub(crate) fn manifest(program: &Program, step: u64) -> Manifest {
 }
 
 /// Tables after two fake steps over scattered ids, every value different.
-pub(crate) fn filled(program: &Program) -> (DenseState, Vec<Table>) {
+pub(crate) fn filled(program: &Arc<Program>) -> ModelState {
     let mut tables: Vec<Table> =
         program.tables.iter().map(|spec| Table::new(spec, &program.updates[0].slots, 7).unwrap()).collect();
     let mut rows = Vec::new();
@@ -115,30 +116,25 @@ pub(crate) fn filled(program: &Program) -> (DenseState, Vec<Table>) {
     }
     number(&mut state.states[0]);
     state.step = 41;
-    (state, tables)
+    ModelState::restored(program.clone(), state, tables)
 }
 
 #[test]
 fn everything_comes_back_bit_for_bit_row_for_row() {
     let folder = tempfile::tempdir().unwrap();
     let program = program();
-    let (state, tables) = filled(&program);
-    let contents = Contents { program: &program, state: &state, tables: &tables };
-    let path = save(folder.path(), &contents, &manifest(&program, 41)).unwrap();
+    let model = filled(&program);
+    let path = save(folder.path(), &model, &manifest(&program, 41)).unwrap();
     assert_eq!(list(folder.path()).unwrap(), ["step-0000000041"]);
     let loaded = load(&path, &program).unwrap();
-    assert_eq!(loaded.state, state);
+    assert_eq!(loaded.model.dense, model.dense);
     assert_eq!(loaded.manifest.position, manifest(&program, 41).position);
-    for (a, b) in tables.iter().zip(&loaded.tables) {
+    for (a, b) in model.tables.iter().zip(&loaded.model.tables) {
         assert_eq!(a.in_key_order(), b.in_key_order());
         assert_eq!((a.weights(), a.frequency(), a.updates()), (b.weights(), b.frequency(), b.updates()));
         assert!((0..3).all(|k| a.slot(k) == b.slot(k)));
     }
-    let again = save(
-        folder.path(),
-        &Contents { program: &program, state: &loaded.state, tables: &loaded.tables },
-        &manifest(&program, 41),
-    );
+    let again = save(folder.path(), &loaded.model, &manifest(&program, 41));
     assert_eq!(read_manifest(&again.unwrap()).unwrap().files, loaded.manifest.files);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the checkpoint is left");
 }
@@ -147,10 +143,8 @@ fn everything_comes_back_bit_for_bit_row_for_row() {
 fn every_altered_file_is_named_and_refused() {
     let folder = tempfile::tempdir().unwrap();
     let program = program();
-    let (state, tables) = filled(&program);
-    let path =
-        save(folder.path(), &Contents { program: &program, state: &state, tables: &tables }, &manifest(&program, 1))
-            .unwrap();
+    let model = filled(&program);
+    let path = save(folder.path(), &model, &manifest(&program, 1)).unwrap();
     for file in ["dense.safetensors", "table.good.safetensors", "table.pid.safetensors"] {
         let whole = fs::read(path.join(file)).unwrap();
         for at in [0, whole.len() / 2, whole.len() - 1] {
@@ -173,14 +167,12 @@ fn every_altered_file_is_named_and_refused() {
 fn another_models_checkpoint_is_refused_with_the_difference() {
     let folder = tempfile::tempdir().unwrap();
     let program = program();
-    let (state, tables) = filled(&program);
-    let path =
-        save(folder.path(), &Contents { program: &program, state: &state, tables: &tables }, &manifest(&program, 1))
-            .unwrap();
-    let mut other = program.clone();
+    let model = filled(&program);
+    let path = save(folder.path(), &model, &manifest(&program, 1)).unwrap();
+    let mut other = Program::clone(&program);
     other.tables[0].width = 8;
     other.parameters[0].name = "hidden.0.kernel".into();
-    let message = load(&path, &other).unwrap_err().message;
+    let message = load(&path, &Arc::new(other)).unwrap_err().message;
     for part in [
         "only in the checkpoint: table good [3] of int64 ids with m per weight, s per row, t per tensor",
         "only in the model: table good [8] of int64 ids",
@@ -199,39 +191,32 @@ fn saving_the_same_step_again_replaces_the_manifest_alone() {
     use std::os::unix::fs::MetadataExt;
     let folder = tempfile::tempdir().unwrap();
     let program = program();
-    let (state, tables) = filled(&program);
-    let save = |state: &DenseState, manifest: &Manifest| {
-        super::save(folder.path(), &Contents { program: &program, state, tables: &tables }, manifest)
-    };
+    let model = filled(&program);
+    let save = |model: &ModelState, manifest: &Manifest| super::save(folder.path(), model, manifest);
     let inside = manifest(&program, 41);
     let ends = Manifest { position: Position { epoch: 2, batch: 0, ..inside.position }, ..inside.clone() };
-    let path = save(&state, &inside).unwrap();
+    let path = save(&model, &inside).unwrap();
     let places = || -> Vec<u64> {
         ["", "dense.safetensors", "table.good.safetensors", "table.pid.safetensors"]
             .map(|name| fs::metadata(path.join(name)).unwrap().ino())
             .into()
     };
     let before = places();
-    assert_eq!(save(&state, &ends).unwrap(), path);
+    assert_eq!(save(&model, &ends).unwrap(), path);
     assert_eq!(places(), before, "nothing was moved");
     assert_eq!(load(&path, &program).unwrap().manifest.position, ends.position);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the checkpoint is left");
     // What a kill before the rename leaves: the checkpoint as it was, and a hidden folder that goes
     // when the run is resumed.
-    write_folder(
-        &folder.path().join(".step-0000000041.7.tmp"),
-        &Contents { program: &program, state: &state, tables: &tables },
-        &inside,
-    )
-    .unwrap();
+    write_folder(&folder.path().join(".step-0000000041.7.tmp"), &model, &inside).unwrap();
     assert_eq!(list(folder.path()).unwrap(), ["step-0000000041"]);
     clean(folder.path()).unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     // Other tensors under the same step would be a bug; what is there stays.
-    let mut other = state.clone();
-    other.params[0][0] += 1.0;
+    let mut other = filled(&program);
+    other.dense.params[0][0] += 1.0;
     let error = save(&other, &inside).unwrap_err();
     assert_eq!(error.exit_code(), 3, "{error}");
-    assert_eq!(load(&path, &program).unwrap().state, state);
+    assert_eq!(load(&path, &program).unwrap().model.dense, model.dense);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }

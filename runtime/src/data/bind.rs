@@ -1,4 +1,5 @@
-//! From the schema to the columns required of every file: what each is for, which values it may hold, how to speak of it.
+//! From the schema to the columns required of every file: what each is for, which values it may
+//! hold, how to speak of it.
 
 use super::error::{DataError, FaultKind, nearest};
 use super::passthrough::PassthroughColumn;
@@ -226,12 +227,19 @@ impl RequiredColumn {
             }
             (_, Some(_)) => "write an empty list for no entries, and no nulls inside lists",
             (ColumnType::Numbers { .. }, None) => "fill in a number, such as 0",
-            _ => "fill in a value that stands for \"unknown\"",
+            (
+                ColumnType::IntegerIds
+                | ColumnType::StringIds
+                | ColumnType::FixedIds { .. }
+                | ColumnType::IntegerKeys
+                | ColumnType::StringKeys,
+                None,
+            ) => "fill in a value that stands for \"unknown\"",
         };
-        let expected = match self.values {
-            ColumnType::Label { .. } => "0 or 1",
-            _ if self.sequence.is_some() => "a list of values",
-            _ => "a value",
+        let expected = match (matches!(self.values, ColumnType::Label { .. }), self.sequence) {
+            (true, _) => "0 or 1",
+            (false, Some(_)) => "a list of values",
+            (false, None) => "a value",
         };
         self.fault(FaultKind::Null, file, expected, "null").help(help)
     }

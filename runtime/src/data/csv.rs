@@ -78,9 +78,7 @@ pub(crate) fn open(
             sizes.push(0);
         }
         rows += 1;
-        if let Some(last) = sizes.last_mut() {
-            *last += 1;
-        }
+        *sizes.last_mut().expect("a block begins with the first row") += 1;
         more = records.read(&mut record);
     }
     let line_end = records.line_end();
@@ -318,7 +316,12 @@ impl CsvBlockReader {
             // A vector inside a list has the same separator: `width` entries an element.
             let width = match required.values {
                 ColumnType::Numbers { width } => width.max(1),
-                _ => 1,
+                ColumnType::IntegerIds
+                | ColumnType::StringIds
+                | ColumnType::FixedIds { .. }
+                | ColumnType::Label { .. }
+                | ColumnType::IntegerKeys
+                | ColumnType::StringKeys => 1,
             };
             if length % width != 0 {
                 return Err(required.wrong_width(&self.path, width, length));
@@ -328,7 +331,7 @@ impl CsvBlockReader {
             match self.ends[sequence] {
                 None => {
                     let offsets = &mut out.offsets[sequence];
-                    let last = offsets.last().copied().unwrap_or(0);
+                    let last = *offsets.last().expect("offsets begin with 0");
                     offsets.push(last + (end - begin) as u32);
                     self.ends[sequence] = Some((index, length));
                 }
@@ -364,7 +367,7 @@ fn changed(path: &Path, line: u64) -> DataError {
 
 impl RowBlockReader for CsvBlockReader {
     fn read(&mut self, binding: &Binding, limit: usize, out: &mut Batch) -> Result<usize, DataError> {
-        let rows = limit.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let rows = self.left.min(limit as u64) as usize;
         for _ in 0..rows {
             self.advance()?;
             let line = self.record.start.line;
@@ -524,17 +527,26 @@ fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &mut Batch) -
             let key = string()?;
             let key = key.parse::<i64>().or_else(|_| key.parse::<u64>().map(|v| v as i64));
             let key = key.map_err(|_| bad("an integer from -2^63 to 2^64 - 1"))?;
-            if let KeyColumn::Int64(keys) = &mut out.keys[k] {
-                keys.push(key);
+            match &mut out.keys[k] {
+                KeyColumn::Int64(keys) => keys.push(key),
+                KeyColumn::String(_) => unreachable!("the batch was made for the schema of the binding"),
             }
         }
         (ColumnType::StringKeys, BatchColumn::Key(k)) => {
             let key = string()?.to_string();
-            if let KeyColumn::String(keys) = &mut out.keys[k] {
-                keys.push(key);
+            match &mut out.keys[k] {
+                KeyColumn::String(keys) => keys.push(key),
+                KeyColumn::Int64(_) => unreachable!("the batch was made for the schema of the binding"),
             }
         }
-        _ => return Err(bad("a value of the declared type")),
+        (
+            ColumnType::IntegerIds | ColumnType::StringIds | ColumnType::FixedIds { .. } | ColumnType::Numbers { .. },
+            BatchColumn::Label(_) | BatchColumn::Key(_),
+        )
+        | (ColumnType::Label { .. }, BatchColumn::Feature(_) | BatchColumn::Key(_))
+        | (ColumnType::IntegerKeys | ColumnType::StringKeys, BatchColumn::Feature(_) | BatchColumn::Label(_)) => {
+            unreachable!("the binding gives a column the type of what it fills")
+        }
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
-//! Arrow arrays to columns of a batch: one typed loop a column, whole slices where a list column is read entire.
+//! Arrow arrays to columns of a batch: one typed loop per column, whole slices where a list column
+//! is read entire.
 //!
-//! Guarantees that a value is either written as the table in `data` says or reported with its row and column; ids are never
-//! truncated and lists of one sequence are never of different lengths. After an error the batch is in no defined state.
+//! Guarantees that a value is either written as the table in `data` says or reported with its row
+//! and column; ids are never truncated and lists of one sequence are never of different lengths.
+//! After an error the batch is in no defined state.
 
 // One body serves every primitive type: for one of them the cast does nothing.
 #![allow(clippy::unnecessary_cast)]
@@ -60,7 +62,8 @@ type Spans<'a> = &'a [(usize, usize)];
 /// Scratch of one reader.
 #[derive(Default)]
 pub(crate) struct Decoder {
-    /// By sequence: raw offsets of its first column in this record batch, and which required column that is.
+    /// By sequence: raw offsets of its first column in this record batch, and which required column
+    /// that is.
     lists: Vec<Option<(usize, Vec<usize>)>>,
     spans: Vec<(usize, usize)>,
     /// By required column; a row group's batches share one dictionary.
@@ -80,8 +83,9 @@ struct Dictionary {
 }
 
 impl Decoder {
-    /// Appends the rows of `records`; its column for the required column `i` is `columns[i]`, and that
-    /// for column `i` to pass through `passthrough[i]`. `first_row` is the file's row number of the first.
+    /// Appends the rows of `records`; its column for the required column `i` is `columns[i]`, and
+    /// that for column `i` to pass through `passthrough[i]`. `first_row` is the file's row number
+    /// of the first.
     pub fn append(
         &mut self,
         binding: &Binding,
@@ -106,7 +110,7 @@ impl Decoder {
                 continue;
             };
             if array.null_count() > 0 {
-                let row = (0..rows).find(|&r| array.is_null(r)).unwrap_or(0);
+                let row = (0..rows).find(|&r| array.is_null(r)).expect("nulls are counted");
                 return Err(required.null(file).at(Location::Row(first_row + row as u64)));
             }
             let (offsets, values) =
@@ -182,7 +186,8 @@ impl Decoder {
         }
     }
 
-    /// Writes the offsets of a sequence from its first column; checks the lengths of the others against it.
+    /// Writes the offsets of a sequence from its first column; checks the lengths of the others
+    /// against it.
     #[allow(clippy::too_many_arguments)]
     fn align(
         &mut self,
@@ -210,7 +215,7 @@ impl Decoder {
             };
         }
         let target = &mut out.offsets[sequence];
-        let mut end = target.last().copied().unwrap_or(0) as usize;
+        let mut end = *target.last().expect("offsets begin with 0") as usize;
         target.reserve(offsets.len());
         for pair in offsets.windows(2) {
             let (begin, stop) = binding.kept(sequence, pair[0], pair[1]);
@@ -371,13 +376,20 @@ fn leaf(
                 spans.iter().for_each(|&(b, e)| keys.extend(values[b..e].iter().map(|&v| v as i64)));
                 Ok(())
             }, else Err(Bad::Type)),
-            KeyColumn::String(_) => Err(Bad::Type),
+            KeyColumn::String(_) => unreachable!("the batch was made for the schema of the binding"),
         },
         (ColumnType::StringKeys, BatchColumn::Key(k)) => match &mut out.keys[k] {
             KeyColumn::String(keys) => each_string(array, spans, |text| keys.push(text.to_string())),
-            KeyColumn::Int64(_) => Err(Bad::Type),
+            KeyColumn::Int64(_) => unreachable!("the batch was made for the schema of the binding"),
         },
-        _ => Err(Bad::Type),
+        (
+            ColumnType::IntegerIds | ColumnType::StringIds | ColumnType::FixedIds { .. } | ColumnType::Numbers { .. },
+            BatchColumn::Label(_) | BatchColumn::Key(_),
+        )
+        | (ColumnType::Label { .. }, BatchColumn::Feature(_) | BatchColumn::Key(_))
+        | (ColumnType::IntegerKeys | ColumnType::StringKeys, BatchColumn::Feature(_) | BatchColumn::Label(_)) => {
+            unreachable!("the binding gives a column the type of what it fills")
+        }
     }
 }
 

@@ -1,6 +1,8 @@
-//! What can be wrong with data, each with its place: file, row or line, column, and where the spec asked for the column.
+//! What can be wrong with data, each with its place: file, row or line, column, and where the spec
+//! asked for the column.
 //!
-//! Rows are counted from 0 over the whole file, as in pandas, Arrow and DuckDB; lines of a CSV from 1, the header being line 1.
+//! Rows are counted from 0 over the whole file, as in pandas, Arrow and DuckDB; lines of a CSV from
+//! 1, the header being line 1.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -77,8 +79,8 @@ pub struct DataFault {
     pub help: Option<String>,
 }
 
-/// A located fault. `Display` is one line:
-/// `train.parquet: row 17, column "label": expected 0 or 1, found NaN (label click, din.din:9:5); help: …`.
+/// A located fault. `Display` is one line: `train.parquet: row 17, column "label": expected 0 or 1,
+/// found NaN (label click, din.din:9:5); help: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataError(Box<DataFault>);
 
@@ -178,6 +180,35 @@ impl fmt::Display for DataError {
 }
 
 impl std::error::Error for DataError {}
+
+impl From<DataError> for crate::Error {
+    fn from(error: DataError) -> Self {
+        match error.kind {
+            FaultKind::Io => crate::Error::machine(error.to_string()),
+            FaultKind::NotFound
+            | FaultKind::SameFile
+            | FaultKind::EmptyFile
+            | FaultKind::NoRows
+            | FaultKind::Format
+            | FaultKind::Damaged
+            | FaultKind::Malformed
+            | FaultKind::MissingColumn
+            | FaultKind::DuplicateColumn
+            | FaultKind::WrongType
+            | FaultKind::Null
+            | FaultKind::BadLabel
+            | FaultKind::OutOfRange
+            | FaultKind::BadValue
+            | FaultKind::NotFinite
+            | FaultKind::Rounded
+            | FaultKind::UnequalLength
+            | FaultKind::WrongWidth
+            | FaultKind::FieldCount
+            | FaultKind::NotCommon
+            | FaultKind::TooLarge => crate::Error::input(error.to_string()),
+        }
+    }
+}
 
 /// The candidate nearest to `name` by edit distance, if near enough to be what was meant.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -1,5 +1,6 @@
-//! From paths to files and their blocks: the row groups of Parquet, blocks of records of CSV. A block
-//! can be read by itself, which is what makes shuffling, resuming and bounded memory possible.
+//! From paths to files and their blocks: the row groups of Parquet, blocks of records of CSV. A
+//! block can be read by itself, which is what makes shuffling, resuming and bounded memory
+//! possible.
 //!
 //! Guarantees that what a path stands for is read as a whole, each file once, or is an error.
 
@@ -122,11 +123,12 @@ fn all_in(folder: &Path) -> String {
 
 /// Whether a name is of text for people, or of code, rather than of rows.
 fn is_documentation(path: &Path) -> bool {
-    let lower = |part: Option<&OsStr>| part.map(|part| part.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let lower = |part: Option<&OsStr>| part.map(|part| part.to_string_lossy().to_ascii_lowercase());
+    let is_one_of = |part: Option<&OsStr>, words: &[&str]| lower(part).is_some_and(|part| words.contains(&&*part));
     let text = ["md", "rst", "txt", "html", "pdf", "din", "py", "ipynb", "sh", "sql"];
     let stems = ["readme", "license", "licence", "notice", "copying", "changelog", "makefile"];
     let data = format::of_name(path).is_some();
-    text.contains(&lower(path.extension()).as_str()) || (!data && stems.contains(&lower(path.file_stem()).as_str()))
+    is_one_of(path.extension(), &text) || (!data && is_one_of(path.file_stem(), &stems))
 }
 
 /// Opens and binds a file by its format; also the rows of each block.

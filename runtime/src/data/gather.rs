@@ -1,7 +1,8 @@
 //! Batches as containers: made for a schema, cleared, and filled with rows of other batches.
 //!
-//! Guarantees that after every operation all columns of a batch describe the same `rows` samples, and that a cleared batch
-//! keeps its allocations. Columns are filled side by side, on the threads of the pool in which this is called.
+//! Guarantees that after every operation all columns of a batch describe the same `rows` samples,
+//! and that a cleared batch keeps its allocations. Columns are filled side by side, on the threads
+//! of the pool in which this is called.
 
 use super::passthrough::append_rows;
 use crate::batch::{Batch, KeyColumn};
@@ -81,7 +82,7 @@ pub(super) fn gather(schema: &Schema, parts: &[Batch], units: &[PartRange], to: 
 /// Appends the columns that requests have in common, or the samples' own.
 pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: &[PartRange], to: &mut Batch) {
     for (s, offsets) in to.offsets.iter_mut().enumerate().filter(|(s, _)| schema.sequences[*s].common == common) {
-        let mut end = offsets.last().copied().unwrap_or(0);
+        let mut end = *offsets.last().expect("offsets begin with 0");
         for PartRange { part, units } in rows {
             let source = &parts[*part].offsets[s][units.start..=units.end];
             let first = source[0];
@@ -95,7 +96,9 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
         let offsets = |part: usize| feature.sequence.map(|s| &parts[part].offsets[s as usize][..]);
         match feature.kind {
             FeatureKind::Dense { width } => copy(rows, |p| &parts[p].dense[f], offsets, width as usize, dense),
-            _ => copy(rows, |p| &parts[p].ids[f], offsets, 1, ids),
+            FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => {
+                copy(rows, |p| &parts[p].ids[f], offsets, 1, ids)
+            }
         }
     });
     if common {
@@ -108,9 +111,11 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
     for (k, target) in to.keys.iter_mut().enumerate() {
         for PartRange { part, units } in rows {
             match (&parts[*part].keys[k], &mut *target) {
-                (KeyColumn::Int64(s), KeyColumn::Int64(t)) if !s.is_empty() => t.extend_from_slice(&s[units.clone()]),
-                (KeyColumn::String(s), KeyColumn::String(t)) if !s.is_empty() => t.extend_from_slice(&s[units.clone()]),
-                _ => {}
+                (KeyColumn::Int64(s), KeyColumn::Int64(t)) => extend_if_read(s, units, t),
+                (KeyColumn::String(s), KeyColumn::String(t)) => extend_if_read(s, units, t),
+                (KeyColumn::Int64(_), KeyColumn::String(_)) | (KeyColumn::String(_), KeyColumn::Int64(_)) => {
+                    unreachable!("parts and target were made for one schema")
+                }
             }
         }
     }
@@ -124,7 +129,14 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
     to.rows += rows.iter().map(|run| run.units.len()).sum::<usize>();
 }
 
-/// Appends a column of `width` numbers a row, or an entry where there are offsets.
+/// Appends rows of a key column, which is empty where the mode does not read it.
+fn extend_if_read<T: Clone>(from: &[T], rows: &Range<usize>, to: &mut Vec<T>) {
+    if !from.is_empty() {
+        to.extend_from_slice(&from[rows.clone()]);
+    }
+}
+
+/// Appends a column of `width` values per row, or per entry where there are offsets.
 fn copy<'a, T: Copy + 'a>(
     rows: &[PartRange],
     column: impl Fn(usize) -> &'a Vec<T>,

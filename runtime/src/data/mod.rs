@@ -1,9 +1,11 @@
 //! Data: Parquet and CSV files bound to a schema and streamed as [`Batch`](crate::batch::Batch)es.
 //!
-//! [`Dataset::open`] checks every file against the spec before a row is read (columns, types, emptiness) and reports the first fault
-//! with its file, column and the place in the spec that asked for it. [`Dataset::stream`] then decodes on threads of its own: never more
-//! than two windows of rows are in memory, only the needed columns are read, and faults of single rows are located by file, row and
-//! column. The order of samples depends on the files, the seed, the epoch and the window alone.
+//! [`Dataset::open`] checks every file against the spec before a row is read (columns, types,
+//! emptiness) and reports the first fault with its file, column and the place in the spec that
+//! asked for it. [`Dataset::stream`] then decodes on threads of its own: never more than two
+//! windows of rows are in memory, only the needed columns are read, and faults of single rows are
+//! located by file, row and column. The order of samples depends on the files, the seed, the epoch
+//! and the window alone.
 //!
 //! - `error`: the located faults.
 //! - `bind`: from the schema to required columns, and their types.
@@ -29,8 +31,9 @@
 //! | `label`, to predict | anything | anything | passed through |
 //! | `key` | any integer or string | an integer from -2^63 to 2^64 - 1; text | error |
 //!
-//! A string id is the 64-bit XXH3 hash of its UTF-8 bytes: stable, and two strings with one hash are one id (for ten million
-//! distinct strings the chance that any two collide is 3e-6). An empty CSV field is a null, in a list column the empty list.
+//! A string id is the 64-bit XXH3 hash of its UTF-8 bytes: stable, and two strings with one hash
+//! are one id (for ten million distinct strings the chance that any two collide is 3e-6). An empty
+//! CSV field is a null, in a list column the empty list.
 
 mod bind;
 mod block;
@@ -64,14 +67,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What the data are read for; decides which columns must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadMode {
-    /// Features and labels. Key columns are not read, but for the one that tells requests apart: [`Batch::keys`](crate::batch::Batch::keys) has the
-    /// others as empty columns.
+    /// Features and labels. Key columns are not read, but for the one that tells requests apart:
+    /// [`Batch::keys`](crate::batch::Batch::keys) has the others as empty columns.
     Train,
     /// Features, labels and keys.
     Evaluate,
     /// Features; keys and labels only to pass them through, as
-    /// [`Batch::passthrough`](crate::batch::Batch::passthrough), but for the key that tells requests apart.
-    /// `labels` and `present` are 0, and a label may have any value, or no column.
+    /// [`Batch::passthrough`](crate::batch::Batch::passthrough), but for the key that tells
+    /// requests apart. `labels` and `present` are 0, and a label may have any value, or no column.
     Predict,
 }
 
@@ -142,10 +145,10 @@ impl Warnings {
 }
 
 impl Dataset {
-    /// Opens files and directories (the data files in them, in the order of their names) as one data
-    /// set and checks every column's presence and type. In a directory, a subdirectory or a file that
-    /// may be data of another kind is an error, and so is one file twice. Files without rows take no
-    /// part: their columns are not looked at.
+    /// Opens files and directories (the data files in them, in the order of their names) as one
+    /// data set and checks every column's presence and type. In a directory, a subdirectory or a
+    /// file that may be data of another kind is an error, and so is one file twice. Files without
+    /// rows take no part: their columns are not looked at.
     pub fn open<P: AsRef<Path>>(paths: &[P], schema: &Schema, mode: ReadMode) -> Result<Dataset, DataError> {
         Self::open_with(paths, schema, &OpenOptions::new(mode))
     }
@@ -183,16 +186,15 @@ impl Dataset {
     /// prediction, whose results do not depend on it.
     pub fn bounded_batch(&self, batch: usize) -> usize {
         const LARGEST: u64 = 64 << 20;
-        let fitting = usize::try_from(LARGEST / self.inner.row_bytes).unwrap_or(usize::MAX);
-        batch.min(fitting).max(1)
+        (batch as u64).min(LARGEST / self.inner.row_bytes).max(1) as usize
     }
 
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.inner.files.iter().map(|f| f.path.as_path())
     }
 
-    /// Name and type of the columns of [`Batch::passthrough`](crate::batch::Batch::passthrough) that files
-    /// have.
+    /// Name and type of the columns of [`Batch::passthrough`](crate::batch::Batch::passthrough)
+    /// that files have.
     pub fn passthrough(&self) -> impl Iterator<Item = Field> {
         self.inner.binding.passthrough.iter().filter_map(|passthrough| {
             let kind = passthrough.kind.clone()?;
@@ -233,8 +235,8 @@ impl Dataset {
         FileIdentity::of(path).is_ok_and(|identity| self.inner.identities.contains(&identity))
     }
 
-    /// Says what folders hold that is documentation or code by its name, and therefore not read; none
-    /// where there is nothing of the kind.
+    /// Says what folders hold that is documentation or code by its name, and therefore not read;
+    /// none where there is nothing of the kind.
     pub fn left_out(&self) -> Option<String> {
         let names: Vec<String> = self.inner.left_out.iter().map(|path| path.display().to_string()).collect();
         (!names.is_empty()).then(|| format!("not read, as documentation or code by name: {}", names.join(", ")))
@@ -244,11 +246,12 @@ impl Dataset {
         &self.inner.binding.schema
     }
 
-    /// Changes when a file's name, size, row count or footer does; a resumed run compares it with the one it began with.
+    /// Changes when a file's name, size, row count or footer does; a resumed run compares it with
+    /// the one it began with.
     pub fn fingerprint(&self) -> String {
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
         for file in &self.inner.files {
-            hash.update(file.path.file_name().map(|n| n.as_encoded_bytes()).unwrap_or_default());
+            hash.update(file.path.file_name().expect("a file has a name").as_encoded_bytes());
             hash.update(&file.length.to_le_bytes());
             hash.update(&file.rows.to_le_bytes());
             hash.update(&file.digest.to_le_bytes());

@@ -1,5 +1,6 @@
-//! From flat rows to requests: neighbouring rows of one unit with one key become the samples of a request, and what they have in common is kept
-//! once. Rows that contradict each other are a located error.
+//! From flat rows to requests: neighbouring rows of one unit with one key become the samples of a
+//! request, and what they have in common is kept once. Rows that contradict each other are a
+//! located error.
 
 use super::bind::{BatchColumn, Binding};
 use super::error::{DataError, FaultKind, Location};
@@ -25,8 +26,9 @@ impl Flat {
         Flat { rows: Batch::for_schema(&flat), ..Flat::default() }
     }
 
-    /// Moves whole requests to `into` until it has `goal` rows; the last one may go on in rows that are not read yet. Returns whether
-    /// the goal is reached, that is, whether another request begins.
+    /// Moves whole requests to `into` until it has `goal` rows; the last one may go on in rows that
+    /// are not read yet. Returns whether the goal is reached, that is, whether another request
+    /// begins.
     pub fn drain(
         &mut self,
         binding: &Binding,
@@ -55,9 +57,7 @@ impl Flat {
                 self.agrees(binding, file, row, into)?;
             }
             self.append(schema, false, begin..end, into);
-            if let Some(last) = into.requests.last_mut() {
-                *last = into.rows as u32;
-            }
+            *into.requests.last_mut().expect("a batch of requests has their offsets") = into.rows as u32;
             self.fresh = false;
             self.taken = end;
         }
@@ -89,7 +89,7 @@ impl Flat {
                     };
                     numbers(&self.rows, here) == numbers(with, there)
                 }
-                _ => self.rows.ids[f][here] == with.ids[f][there],
+                FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => self.rows.ids[f][here] == with.ids[f][there],
             };
             if !equal {
                 let required = binding.required.iter().find(|w| w.target == BatchColumn::Feature(f));
@@ -113,6 +113,8 @@ fn same(a: &KeyColumn, i: usize, b: &KeyColumn, j: usize) -> bool {
     match (a, b) {
         (KeyColumn::Int64(a), KeyColumn::Int64(b)) => a[i] == b[j],
         (KeyColumn::String(a), KeyColumn::String(b)) => a[i] == b[j],
-        _ => false,
+        (KeyColumn::Int64(_), KeyColumn::String(_)) | (KeyColumn::String(_), KeyColumn::Int64(_)) => {
+            unreachable!("both batches were made for one schema")
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Rows in reading order, from block to block.
 //!
-//! Guarantees that what comes is a function of the order of the blocks alone: how many rows are asked for at a time decides only into how
-//! many parts they come.
+//! Guarantees that what comes is a function of the order of the blocks alone: how many rows are
+//! asked for at a time decides only into how many parts they come.
 
 use super::Inner;
 use super::block::{RowBlock, RowBlockReader};
@@ -62,7 +62,8 @@ impl Source {
         Source { data, order, next_block, open: None, skip_rows: position, chunk, flat, spare: Vec::new() }
     }
 
-    /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or the data end.
+    /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or
+    /// the data end.
     pub fn read(&mut self, rows: usize, window: &mut Window) -> Result<(), DataError> {
         let required = rows.saturating_sub(window.rows);
         if required == 0 {
@@ -104,7 +105,7 @@ impl Source {
     fn cut(&mut self, mut required: usize) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         let take = |rows: u64, required: &mut usize| {
-            let taken = usize::try_from(rows).unwrap_or(usize::MAX).min(*required);
+            let taken = rows.min(*required as u64) as usize;
             *required -= taken;
             taken
         };
@@ -185,7 +186,7 @@ impl Piece {
         while self.part.rows < self.rows {
             let open = match &mut self.open {
                 Some(open) if open.left > 0 => open,
-                _ => match blocks.next() {
+                Some(_) | None => match blocks.next() {
                     Some((block, skip)) => self.open.insert(OpenBlock::new(data, block, skip)?),
                     None => break,
                 },

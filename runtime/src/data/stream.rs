@@ -1,15 +1,18 @@
 //! The order of samples and the threads that decode them.
 //!
-//! Shuffled order: the blocks (row groups, blocks of records) of all files are permuted, the rows so ordered are cut into windows of
-//! `window` rows, and each window is permuted. Both permutations draw from Philox keyed by (seed, epoch) and (seed, epoch, window).
-//! The order depends on the files, the seed, the epoch and the window alone; not on batch size, prefetch depth or timing.
+//! Shuffled order: the blocks (row groups, blocks of records) of all files are permuted, the rows
+//! so ordered are cut into windows of `window` rows, and each window is permuted. Both permutations
+//! draw from Philox keyed by (seed, epoch) and (seed, epoch, window). The order depends on the
+//! files, the seed, the epoch and the window alone; not on batch size, prefetch depth or timing.
 //!
-//! Where the schema has requests, they take the place of rows: whole requests are permuted, a window ends with a request, and a batch takes as
-//! many as fit (one at least).
+//! Where the schema has requests, they take the place of rows: whole requests are permuted, a
+//! window ends with a request, and a batch takes as many as fit (one at least).
 //!
-//! While batches of one window are handed out the next is being decoded, as many rows at a time as are handed out. On several threads
-//! columns are decoded and batches filled side by side, and so are row groups that are smaller than what is decoded at a time. In memory are
-//! at most two windows, `prefetch` finished batches and one more a thread, and what the decoders of the open row groups hold.
+//! While batches of one window are handed out the next is being decoded, as many rows at a time as
+//! are handed out. On several threads columns are decoded and batches filled side by side, and so
+//! are row groups that are smaller than what is decoded at a time. In memory are at most two
+//! windows, `prefetch` finished batches and one more per thread, and what the decoders of the open
+//! row groups hold.
 
 use super::Inner;
 use super::error::DataError;
@@ -18,13 +21,13 @@ use super::source::Source;
 use super::window::Window;
 use crate::batch::Batch;
 use crate::random::Stream;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Rows decoded at a time by a thread, at least.
+/// The least number of rows that a thread decodes at a time.
 const CHUNK: usize = 4096;
 
 /// Which sample comes when.
@@ -39,17 +42,18 @@ pub enum Order {
 /// How a data set is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// Samples a batch; the last may have fewer.
+    /// Samples per batch; the last may have fewer.
     pub batch: usize,
     pub order: Order,
-    /// Batches to leave out at the start: a resumed run's place in its epoch. Row groups before it are not read.
+    /// Batches to leave out at the start: a resumed run's place in its epoch. Row groups before it
+    /// are not read.
     pub skip: u64,
     /// Finished batches kept ready; with several threads more of small ones.
     pub prefetch: usize,
     /// Rows that are permuted together.
     pub window_rows: usize,
-    /// Memory of one window: fewer rows where they are long, by the average of all files. Part of the
-    /// shuffled order, as `window_rows` is.
+    /// Memory of one window: fewer rows where they are long, by the average of all files. Part of
+    /// the shuffled order, as `window_rows` is.
     pub window_bytes: u64,
     /// Threads that decode and fill batches. No part of the order.
     pub threads: usize,
@@ -77,7 +81,7 @@ impl Batches {
         // What is filled side by side is ready at once: the next are begun while these are used.
         let (ready_in, ready) = bounded(options.prefetch.max(abreast));
         let (used, used_out) = bounded(options.prefetch + abreast + 2);
-        let path = data.files.first().map(|f| f.path.clone()).unwrap_or_default();
+        let path = data.files.first().expect("a data set has rows, so a file").path.clone();
         let failed = |e: std::io::Error| DataError::failed(Path::new(&path), "start the threads that read it", &e);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads.max(1))
@@ -107,12 +111,13 @@ impl Batches {
                 self.done = true;
                 Err(error)
             }
-            _ => {
+            Some(Err(RecvError)) | None => {
                 self.done = true;
-                // The threads ended without an error: all batches are read. They cannot have panicked without a bug of ours; pass that on.
+                // The threads ended without an error: all batches are read. They cannot have
+                // panicked without a bug of ours; pass that on.
                 match self.thread.take().map(JoinHandle::join) {
                     Some(Err(panic)) => std::panic::resume_unwind(panic),
-                    _ => Ok(None),
+                    Some(Ok(())) | None => Ok(None),
                 }
             }
         }
@@ -150,7 +155,8 @@ struct Producer {
     window_number: u64,
     /// Units of the first window that were handed out before the stream began.
     begin: usize,
-    /// Batches to make and drop: where requests decide how many rows a batch has, its place is known by counting.
+    /// Batches to make and drop: where requests decide how many rows a batch has, its place is
+    /// known by counting.
     discard: u64,
     /// See [`abreast`].
     abreast: usize,
@@ -170,16 +176,18 @@ impl Producer {
     fn new(data: Arc<Inner>, options: StreamOptions) -> Self {
         let mut order = data.blocks.clone();
         let batch = options.batch.max(1);
-        let fitting = usize::try_from(options.window_bytes / data.row_bytes.max(1)).unwrap_or(usize::MAX);
-        let mut window = options.window_rows.min(fitting).max(1);
+        let fitting = options.window_bytes / data.row_bytes;
+        let at_most = |rows: usize, fitting: u64| fitting.min(rows as u64).max(1) as usize;
+        let mut window = at_most(options.window_rows, fitting);
         let abreast = abreast(&options);
         let requests = data.binding.schema.requests.is_some();
         let discard = if requests { options.skip } else { 0 };
         let skip = if requests { 0 } else { options.skip.saturating_mul(batch as u64).min(data.rows) };
         let (mut position, mut begin) = (skip, 0);
         match options.order {
-            // No part of the order, but of what is in memory: a quarter is enough without a permutation.
-            Order::File => window = (abreast * batch).max(CHUNK).min(fitting / 4).max(1),
+            // No part of the order, but of what is in memory: a quarter is enough without a
+            // permutation.
+            Order::File => window = at_most((abreast * batch).max(CHUNK), fitting / 4),
             Order::Shuffled { seed, epoch } => {
                 let mut permutation = Vec::new();
                 Stream::new(seed, "data: order of units", epoch).permutation(order.len() as u32, &mut permutation);
@@ -258,7 +266,8 @@ impl Producer {
         }
     }
 
-    /// How many units of the window from `at` on fit a batch that has so many samples (one at least into an empty one); adds theirs.
+    /// How many units of the window from `at` on fit a batch that has so many samples (one at least
+    /// into an empty one); adds theirs.
     fn fitting(&self, window: &Window, at: usize, samples: &mut usize) -> usize {
         let mut taken = 0;
         while at + taken < window.len() {

@@ -1,6 +1,7 @@
 //! Rows that are permuted together, in the parts in which they were read.
 //!
-//! Guarantees that the order of a window's units (requests, else rows) is that of the files, however it was read in parts.
+//! Guarantees that the order of a window's units (requests, else rows) is that of the files,
+//! however it was read in parts.
 
 use super::gather::PartRange;
 use crate::batch::Batch;

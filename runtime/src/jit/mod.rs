@@ -1,8 +1,10 @@
-//! A program's machine code in memory: the highest level that this CPU (and the caller's limit) can run, mapped executable.
+//! A program's machine code in memory: the highest level that this CPU (and the caller's limit) can
+//! run, mapped executable.
 //!
-//! Pages are writable while the code is copied, then readable and executable, never both. A program without code for this CPU is an
-//! error, never an illegal instruction. The code itself is trusted: a program is run as one runs an executable; its hash protects
-//! against damage, not against malice.
+//! Pages are writable while the code is copied, then readable and executable, never both. A program
+//! without code for this CPU is an error, never an illegal instruction. The code itself is trusted:
+//! a program is run as one runs an executable; its hash protects against damage, not against
+//! malice.
 
 use crate::cpu::{level, runs};
 use din_program::{Code, Isa, Program};
@@ -21,7 +23,8 @@ impl fmt::Display for CodeError {
 
 impl std::error::Error for CodeError {}
 
-/// A generated function: argument addresses, then the call's elements `begin..end`. See `din_program::schedule`.
+/// A generated function: argument addresses, then the call's elements `begin..end`. See
+/// `din_program::schedule`.
 pub type KernelFn = unsafe extern "C" fn(*const *mut u8, u64, u64);
 
 /// Mapped code.
@@ -39,7 +42,7 @@ impl CodeImage {
         if program.kernels.is_empty() {
             return Ok(CodeImage { isa: None, map: None, entries: Vec::new() });
         }
-        let arch = program.triple.split('-').next().unwrap_or_default();
+        let arch = program.triple.split('-').next().expect("splitting yields one part at least");
         let os = match std::env::consts::OS {
             "macos" => "darwin",
             os => os,
@@ -95,9 +98,10 @@ impl CodeImage {
             .iter()
             .map(|&entry| {
                 let address = map.as_ptr().wrapping_add(entry as usize);
-                // SAFETY: `address` lies in a readable and executable map (checked in `map`), at an entry that the program declares to
-                // be a function of this signature, in code of a level that the CPU runs and for its calling convention.
-                // A data pointer and a function pointer have one size on the supported targets.
+                // SAFETY: `address` lies in a readable and executable map (checked in `map`), at an
+                // entry that the program declares to be a function of this signature, in code of a
+                // level that the CPU runs and for its calling convention. A data pointer and a
+                // function pointer have one size on the supported targets.
                 unsafe { std::mem::transmute::<*const u8, KernelFn>(address) }
             })
             .collect()

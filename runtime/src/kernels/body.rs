@@ -1,12 +1,13 @@
-//! The loops of every product and reduction, generic over the level's vectors. All are `#[inline(always)]`: they exist only inside the
-//! functions of `level.rs`, which enable the features.
+//! The loops of every product and reduction, generic over the level's vectors. All are
+//! `#[inline(always)]`: they exist only inside the functions of `level.rs`, which enable the
+//! features.
 
 use super::simd::Simd;
-use crate::table::Occurrences;
+use super::{RowSegments, StridedRows};
 
 /// What becomes of a register tile.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum StoreMode {
     /// `out = sum`
     Store,
     /// The sum starts from `out`: one chain of additions over calls that split it.
@@ -15,10 +16,11 @@ pub(super) enum Mode {
     Add,
 }
 
-/// One register tile: `out[r][c] = sum_p x[r * x_row + p * x_step] * w[p * w_row + c]`, for `R` rows and `C` vectors of columns, the last
-/// of which has `last` columns. The order of the sum is that of `p`, whatever the tile.
+/// One register tile: `out[r][c] = sum_p x[r * x_row + p * x_step] * w[p * w_row + c]`, for `R`
+/// rows and `C` vectors of columns, the last of which has `last` columns. The order of the sum is
+/// that of `p`, whatever the tile.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
+pub(super) struct RegisterTile {
     pub x: *const f32,
     pub x_row: usize,
     pub x_step: usize,
@@ -28,7 +30,7 @@ pub(super) struct Tile {
     pub out_row: usize,
     pub steps: usize,
     pub last: usize,
-    pub mode: Mode,
+    pub mode: StoreMode,
 }
 
 /// `WHOLE` says that the last vector has all its columns.
@@ -37,14 +39,15 @@ pub(super) struct Tile {
 ///
 /// The CPU has `S`'s features, and all addresses above are valid.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: bool>(t: &Tile) {
-    // SAFETY: the caller vouches for the features and addresses; columns beyond `last` are neither read nor written.
+pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: bool>(t: &RegisterTile) {
+    // SAFETY: the caller vouches for the features and addresses; columns beyond `last` are neither
+    // read nor written.
     unsafe {
         let mask = S::mask(t.last);
         // Whether vector `c` is the last of a narrower block.
         let cut = |c: usize| !WHOLE && c + 1 == C;
         let mut sums = [[S::splat(0.0); C]; R];
-        if t.mode == Mode::Continue {
+        if t.mode == StoreMode::Continue {
             for (r, row) in sums.iter_mut().enumerate() {
                 let out = t.out.add(r * t.out_row);
                 for (c, sum) in row.iter_mut().enumerate() {
@@ -55,7 +58,8 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: 
         }
         let (mut x, mut w) = (t.x, t.w);
         for _ in 0..t.steps {
-            // The line behind: where `x` is walked down its columns, it is too far from the last one for the hardware to guess.
+            // The line behind: where `x` is walked down its columns, it is too far from the last
+            // one for the hardware to guess.
             #[cfg(target_arch = "x86_64")]
             std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(x.wrapping_add(16).cast());
             let mut b = [S::splat(0.0); C];
@@ -77,10 +81,10 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: 
             for (c, sum) in row.iter().enumerate() {
                 let p = out.add(c * S::LANES);
                 if cut(c) {
-                    let sum = if t.mode == Mode::Add { S::add(S::load_first(p, mask), *sum) } else { *sum };
+                    let sum = if t.mode == StoreMode::Add { S::add(S::load_first(p, mask), *sum) } else { *sum };
                     S::store_first(p, mask, sum);
                 } else {
-                    let sum = if t.mode == Mode::Add { S::add(S::load(p), *sum) } else { *sum };
+                    let sum = if t.mode == StoreMode::Add { S::add(S::load(p), *sum) } else { *sum };
                     S::store(p, sum);
                 }
             }
@@ -88,15 +92,16 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: 
     }
 }
 
-/// `out[i * out_row] (+)= sum_p x[i * x_row + p] * w[p]`: a product with one column. Each row's sum runs by lanes, then over them, the
-/// same for every row.
+/// `out[i * out_row] (+)= sum_p x[i * x_row + p] * w[p]`: a product with one column. Each row's sum
+/// runs by lanes, then over them, the same for every row.
 ///
 /// # Safety
 ///
 /// The CPU has `S`'s features, and all addresses are valid.
 #[inline(always)]
-pub(super) unsafe fn dot<S: Simd>(t: &Tile, rows: usize) {
-    // SAFETY: the caller vouches for the features and addresses; a row beyond the last is replaced by the last one.
+pub(super) unsafe fn dot<S: Simd>(t: &RegisterTile, rows: usize) {
+    // SAFETY: the caller vouches for the features and addresses; a row beyond the last is replaced
+    // by the last one.
     unsafe {
         let whole = t.steps / S::LANES * S::LANES;
         let rest = t.steps - whole;
@@ -123,14 +128,15 @@ pub(super) unsafe fn dot<S: Simd>(t: &Tile, rows: usize) {
             let totals = S::sum4(sums);
             for (r, total) in totals.into_iter().enumerate().take(count) {
                 let out = t.out.add((i + r) * t.out_row);
-                *out = if t.mode == Mode::Store { total } else { *out + total };
+                *out = if t.mode == StoreMode::Store { total } else { *out + total };
             }
             i += count;
         }
     }
 }
 
-/// Mean and sum of squared differences from it of each column: `mean[c]`, `m2[c]` over `rows > 0` rows.
+/// Mean and sum of squared differences from it of each column: `mean[c]`, `m2[c]` over `rows > 0`
+/// rows.
 ///
 /// # Safety
 ///
@@ -192,72 +198,79 @@ pub(super) unsafe fn join<S: Simd>(out: *mut f32, x: *const f32, count: usize, g
     }
 }
 
-/// Occurrences whose gradients are asked for before they are added.
+/// Occurrences whose rows are prefetched before they are added.
 const AHEAD: usize = 24;
 
-/// See [`super::Gemm::sum_rows`].
+/// See [`super::Microkernels::sum_rows`].
 ///
 /// # Safety
 ///
 /// The CPU has `S`'s features, and all addresses are valid.
 #[inline(always)]
 pub(super) unsafe fn sum_rows<S: Simd>(
-    occurrences: &Occurrences,
+    segments: RowSegments<'_>,
     range: (usize, usize),
-    gradients: &[(*const f32, usize)],
+    rows: &[Option<StridedRows>],
     width: usize,
     out: *mut f32,
 ) {
-    let all = &occurrences.items;
-    let mut at = occurrences.offsets[range.0] as usize;
-    let end = occurrences.offsets[range.1] as usize;
+    let RowSegments { offsets, occurrences } = segments;
+    let mut at = offsets[range.0] as usize;
+    let end = offsets[range.1] as usize;
     for i in range.0..range.1 {
-        let row = out.wrapping_add((i - range.0) * width);
-        let items = at..occurrences.offsets[i + 1] as usize;
+        let total = out.wrapping_add((i - range.0) * width);
+        let terms = at..offsets[i + 1] as usize;
         #[cfg(target_arch = "x86_64")]
-        for o in &all[(items.start + AHEAD).min(end)..(items.end + AHEAD).min(end)] {
+        for o in &occurrences[(terms.start + AHEAD).min(end)..(terms.end + AHEAD).min(end)] {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let (base, stride) = gradients[o.feature as usize];
+            let Some(rows) = rows[o.feature as usize] else { continue };
+            let row = rows.base.as_ptr().wrapping_add(o.element as usize * rows.stride);
             // SAFETY: a prefetch reads nothing that the program can see; any address is allowed.
-            unsafe { _mm_prefetch::<{ _MM_HINT_T0 }>(base.wrapping_add(o.element as usize * stride).cast()) };
+            unsafe { _mm_prefetch::<{ _MM_HINT_T0 }>(row.cast_const().cast()) };
         }
         let mut c = 0;
         while c < width {
-            // SAFETY: the caller vouches for the features and addresses; columns beyond `width` are neither read nor written.
+            // SAFETY: the caller vouches for the features and addresses; columns beyond `width` are
+            // neither read nor written.
             unsafe {
                 let mask = S::mask((width - c).min(S::LANES));
                 let mut sum = S::splat(0.0);
                 let mut first = true;
-                for o in &all[items.clone()] {
-                    let (base, stride) = gradients[o.feature as usize];
-                    if base.is_null() {
-                        continue;
-                    }
-                    let g = S::load_first(base.add(o.element as usize * stride + c), mask);
-                    sum = if first { g } else { S::add(sum, g) };
+                for o in &occurrences[terms.clone()] {
+                    let Some(rows) = rows[o.feature as usize] else { continue };
+                    let term = S::load_first(rows.base.as_ptr().add(o.element as usize * rows.stride + c), mask);
+                    sum = if first { term } else { S::add(sum, term) };
                     first = false;
                 }
-                S::store_first(row.add(c), mask, sum);
+                S::store_first(total.add(c), mask, sum);
             }
             c += S::LANES;
         }
-        at = items.end;
+        at = terms.end;
     }
 }
 
-/// See [`super::Gemm::fold`].
+/// See [`super::Microkernels::absorb`].
 ///
 /// # Safety
 ///
 /// The CPU has `S`'s features, and all addresses are valid.
 #[inline(always)]
-pub(super) unsafe fn fold<S: Simd>(w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
+pub(super) unsafe fn absorb<S: Simd>(
+    w: *const f32,
+    q: *const f32,
+    e: usize,
+    n: usize,
+    transposed: bool,
+    out: *mut f32,
+) {
     let (rows, columns) = if transposed { (n, e) } else { (e, n) };
     // From W1's number to W2's, and from one row to the next.
     let (second, stride) = if transposed { (e, 2 * e) } else { (e * n, n) };
     for r in 0..rows {
         let (from, to) = (w.wrapping_add(r * stride), out.wrapping_add(r * columns));
-        // SAFETY: the caller vouches for the features and addresses; columns beyond the last are neither read nor written.
+        // SAFETY: the caller vouches for the features and addresses; columns beyond the last are
+        // neither read nor written.
         unsafe {
             let row = S::splat(if transposed { 0.0 } else { *q.add(r) });
             let mut c = 0;
@@ -272,13 +285,13 @@ pub(super) unsafe fn fold<S: Simd>(w: *const f32, q: *const f32, e: usize, n: us
     }
 }
 
-/// See [`super::Gemm::unfold`].
+/// See [`super::Microkernels::absorb_backward`].
 ///
 /// # Safety
 ///
 /// The CPU has `S`'s features, and all addresses are valid.
 #[inline(always)]
-pub(super) unsafe fn unfold<S: Simd>(
+pub(super) unsafe fn absorb_backward<S: Simd>(
     m: *const f32,
     e: usize,
     n: usize,
@@ -286,7 +299,8 @@ pub(super) unsafe fn unfold<S: Simd>(
     sample: Option<(*const f32, *mut f32)>,
 ) {
     for r in 0..e {
-        // SAFETY: the caller vouches for the features and addresses; columns beyond the last are neither read nor written.
+        // SAFETY: the caller vouches for the features and addresses; columns beyond the last are
+        // neither read nor written.
         unsafe {
             let mut dot = S::splat(0.0);
             let mut c = 0;

@@ -1,17 +1,18 @@
 //! The bodies compiled once for each ISA level, and the table through which they are called.
 
-use super::body::{self, Tile};
+use super::body::{self, RegisterTile};
 use super::simd::{self, Simd};
-use crate::table::Occurrences;
+use super::{RowSegments, StridedRows};
 
-pub(super) type TileFn = unsafe fn(&Tile);
+pub(super) type TileFn = unsafe fn(&RegisterTile);
 
-/// Register tiles with one number of vectors across: `(rows, function)`, most rows first, down to one row.
+/// Register tiles with one number of vectors across: `(rows, function)`, most rows first, down to
+/// one row.
 pub(super) type TileSet = &'static [(usize, TileFn)];
 
-pub(super) type SumRowsFn = unsafe fn(&Occurrences, (usize, usize), &[(*const f32, usize)], usize, *mut f32);
+pub(super) type SumRowsFn = unsafe fn(RowSegments<'_>, (usize, usize), &[Option<StridedRows>], usize, *mut f32);
 
-pub(super) type UnfoldFn =
+pub(super) type AbsorbBackwardFn =
     unsafe fn(*const f32, usize, usize, Option<(*const f32, *mut f32)>, Option<(*const f32, *mut f32)>);
 
 /// Everything of one level.
@@ -21,12 +22,12 @@ pub(super) struct Level {
     pub whole: &'static [TileSet],
     /// The same for blocks whose last vector is masked.
     pub masked: &'static [TileSet],
-    pub dot: unsafe fn(&Tile, usize),
+    pub dot: unsafe fn(&RegisterTile, usize),
     pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
     pub sum_rows: SumRowsFn,
-    pub fold: unsafe fn(*const f32, *const f32, usize, usize, bool, *mut f32),
-    pub unfold: UnfoldFn,
+    pub absorb: unsafe fn(*const f32, *const f32, usize, usize, bool, *mut f32),
+    pub absorb_backward: AbsorbBackwardFn,
 }
 
 macro_rules! level {
@@ -34,53 +35,59 @@ macro_rules! level {
         pub(super) mod $name {
             use super::*;
 
-            // SAFETY of all: the caller of a level's functions vouches for its features (see `Gemm::new`) and for the addresses.
             $(#[target_feature(enable = $feature)])?
-            unsafe fn tile<const R: usize, const C: usize, const WHOLE: bool>(t: &Tile) {
-                // SAFETY: as above.
+            unsafe fn tile<const R: usize, const C: usize, const WHOLE: bool>(t: &RegisterTile) {
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
                 unsafe { body::tile::<$simd, R, C, WHOLE>(t) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn dot(t: &Tile, rows: usize) {
-                // SAFETY: as above.
+            unsafe fn dot(t: &RegisterTile, rows: usize) {
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
                 unsafe { body::dot::<$simd>(t, rows) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn moments(x: *const f32, x_row: usize, rows: usize, width: usize, mean: *mut f32, m2: *mut f32) {
-                // SAFETY: as above.
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
                 unsafe { body::moments::<$simd>(x, x_row, rows, width, mean, m2) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn join(out: *mut f32, x: *const f32, count: usize, greater: bool) {
-                // SAFETY: as above.
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
                 unsafe { body::join::<$simd>(out, x, count, greater) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn sum_rows(
-                occurrences: &Occurrences,
+                segments: RowSegments<'_>,
                 range: (usize, usize),
-                gradients: &[(*const f32, usize)],
+                rows: &[Option<StridedRows>],
                 width: usize,
                 out: *mut f32,
             ) {
-                // SAFETY: as above.
-                unsafe { body::sum_rows::<$simd>(occurrences, range, gradients, width, out) }
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
+                unsafe { body::sum_rows::<$simd>(segments, range, rows, width, out) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn fold(w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
-                // SAFETY: as above.
-                unsafe { body::fold::<$simd>(w, q, e, n, transposed, out) }
+            unsafe fn absorb(w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
+                unsafe { body::absorb::<$simd>(w, q, e, n, transposed, out) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn unfold(
+            unsafe fn absorb_backward(
                 m: *const f32,
                 e: usize,
                 n: usize,
                 weight: Option<(*const f32, *mut f32)>,
                 sample: Option<(*const f32, *mut f32)>,
             ) {
-                // SAFETY: as above.
-                unsafe { body::unfold::<$simd>(m, e, n, weight, sample) }
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
+                unsafe { body::absorb_backward::<$simd>(m, e, n, weight, sample) }
             }
 
             pub(in crate::kernels) static LEVEL: Level = Level {
@@ -91,8 +98,8 @@ macro_rules! level {
                 moments,
                 join,
                 sum_rows,
-                fold,
-                unfold,
+                absorb,
+                absorb_backward,
             };
             const _: () = assert!(LEVEL_COLUMNS == <$simd as Simd>::COLUMNS);
             const LEVEL_COLUMNS: usize = [$($columns),*].len();
@@ -100,8 +107,9 @@ macro_rules! level {
     };
 }
 
-// Vectors across, then rows of whole and of masked tiles. Rows times columns accumulators, one vector of `w` a column and one of `x`
-// (and the mask, where it takes a vector register: AVX2) fit the registers: 32, 16 and 16 of them.
+// Vectors across, then rows of whole and of masked tiles. Rows times columns accumulators, one
+// vector of `w` a column and one of `x` (and the mask, where it takes a vector register: AVX2) fit
+// the registers: 32, 16 and 16 of them.
 #[cfg(target_arch = "x86_64")]
 level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
     1: 8 4 2 1, 8 4 2 1;

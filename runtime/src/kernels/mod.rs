@@ -1,28 +1,55 @@
-//! Single-precision products of the small sizes that ranking models have (`128 x 192` by `192 x 80`, `80 x 40`, `40 x 1`), in register
-//! tiles for AVX-512, AVX2 with FMA, and any CPU, chosen at run time.
+//! Single-precision products of the small sizes that ranking models have (128 x 192 by 192 x
+//! 80, 80 x 40, 40 x 1), in register tiles for AVX-512, AVX2 with FMA, and any CPU, chosen at
+//! run time.
 //!
-//! The order in which a number is summed depends on the shape alone: not on threads, nor on where a row lies in its tile. Levels differ
-//! in the last bits (lanes of dot products, fused multiply-add). Nothing is packed: a weight of these sizes lies in L1 or L2.
+//! The order in which a number is summed depends on the shape alone: not on threads, nor on where a
+//! row lies in its tile. Levels differ in the last bits (lanes of dot products, fused
+//! multiply-add). Nothing is packed: a weight of these sizes lies in L1 or L2.
 
 mod body;
 mod level;
 mod simd;
 
-use crate::table::Occurrences;
-use body::{Mode, Tile};
+use body::{RegisterTile, StoreMode};
 use din_program::Isa;
 use level::Level;
+use std::ptr::NonNull;
 
-/// Numbers of a column block of `w` that one pass over the rows reads: about a first-level cache.
+/// Floats of a column block of `w` that one pass over the rows reads: about a first-level cache.
 const PASS: usize = 14 << 10;
 
-/// The products at one ISA level.
+/// One place in the batch that reads a row: element `element` of the features of a table that
+/// `feature` numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Occurrence {
+    pub feature: u32,
+    pub element: u32,
+}
+
+/// The terms of a segmented sum: those of segment `i` are
+/// `occurrences[offsets[i]..offsets[i + 1]]`.
+#[derive(Clone, Copy, Debug)]
+pub struct RowSegments<'a> {
+    pub offsets: &'a [u32],
+    pub occurrences: &'a [Occurrence],
+}
+
+/// Rows of floats in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct StridedRows {
+    pub base: NonNull<f32>,
+    /// Floats from one row to the next.
+    pub stride: usize,
+}
+
+/// Matrix products, moments and sums at one ISA level.
 #[derive(Clone, Copy)]
-pub struct Gemm {
+pub struct Microkernels {
     level: &'static Level,
 }
 
-/// `out_i = x_i W` or `out_i += x_i W` for `rows` rows. Strides are in numbers, between rows.
+/// `out_i = x_i W` or `out_i += x_i W` for `rows` rows. Strides are in floats, between rows.
 #[derive(Clone, Copy, Debug)]
 pub struct MatMul {
     pub rows: usize,
@@ -58,15 +85,15 @@ pub struct Outer {
     pub accumulate: bool,
 }
 
-impl std::fmt::Debug for Gemm {
+impl std::fmt::Debug for Microkernels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Gemm {{ lanes: {} }}", self.level.lanes)
+        f.debug_struct("Microkernels").field("lanes", &self.level.lanes).finish()
     }
 }
 
-impl Gemm {
+impl Microkernels {
     /// The level's products; a level above the CPU's is lowered to it.
-    pub fn new(isa: Isa) -> Gemm {
+    pub fn new(isa: Isa) -> Microkernels {
         let isa = isa.min(crate::cpu::detect());
         let level = match isa {
             #[cfg(target_arch = "x86_64")]
@@ -78,15 +105,16 @@ impl Gemm {
             #[cfg(not(target_arch = "x86_64"))]
             _ => &level::portable::LEVEL,
         };
-        Gemm { level }
+        Microkernels { level }
     }
 
     /// # Safety
     ///
-    /// The addresses of `m` are valid for its sizes and strides, and `out` overlaps neither `x` nor `w`.
+    /// The addresses of `m` are valid for its sizes and strides, and `out` overlaps neither `x` nor
+    /// `w`.
     pub unsafe fn matmul(&self, m: &MatMul) {
-        let mode = if m.accumulate { Mode::Continue } else { Mode::Store };
-        let tile = Tile {
+        let mode = if m.accumulate { StoreMode::Continue } else { StoreMode::Store };
+        let tile = RegisterTile {
             x: m.x,
             x_row: m.x_stride,
             x_step: 1,
@@ -98,7 +126,8 @@ impl Gemm {
             last: 0,
             mode,
         };
-        // SAFETY: the caller vouches for the addresses; `Gemm::new` made sure of the features.
+        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
+        // features.
         unsafe {
             if m.n == 1 && m.w_stride == 1 {
                 (self.level.dot)(&tile, m.rows);
@@ -110,10 +139,11 @@ impl Gemm {
 
     /// # Safety
     ///
-    /// The addresses of `o` are valid for its sizes and strides, and `out` overlaps neither `x` nor `g`.
+    /// The addresses of `o` are valid for its sizes and strides, and `out` overlaps neither `x` nor
+    /// `g`.
     pub unsafe fn outer(&self, o: &Outer) {
-        let mode = if o.accumulate { Mode::Add } else { Mode::Store };
-        let mut tile = Tile {
+        let mode = if o.accumulate { StoreMode::Add } else { StoreMode::Store };
+        let mut tile = RegisterTile {
             x: o.x,
             x_row: 1,
             x_step: o.x_stride,
@@ -131,7 +161,8 @@ impl Gemm {
             (tile.x, tile.x_step, tile.w, tile.w_row) = (o.g, o.g_stride, o.x, o.x_stride);
             (rows, columns) = (1, o.k);
         }
-        // SAFETY: as for `matmul`.
+        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
+        // features.
         unsafe { self.product(tile, rows, columns) }
     }
 
@@ -140,7 +171,7 @@ impl Gemm {
     /// # Safety
     ///
     /// As for the tile.
-    unsafe fn product(&self, t: Tile, rows: usize, columns: usize) {
+    unsafe fn product(&self, t: RegisterTile, rows: usize, columns: usize) {
         if rows == 0 || columns == 0 {
             return;
         }
@@ -155,7 +186,7 @@ impl Gemm {
         loop {
             let steps = (t.steps - step).min(depth);
             let mode = match t.mode {
-                Mode::Store if step > 0 => Mode::Continue,
+                StoreMode::Store if step > 0 => StoreMode::Continue,
                 mode => mode,
             };
             for block in 0..blocks {
@@ -167,9 +198,10 @@ impl Gemm {
                 let mut row = 0;
                 for &(height, tile) in set[end - first - 1] {
                     while row + height <= rows {
-                        // SAFETY: the tile lies inside `rows x columns`; the caller vouches for those and for the features.
+                        // SAFETY: the tile lies inside `rows x columns`; the caller vouches for
+                        // those and for the features.
                         unsafe {
-                            tile(&Tile {
+                            tile(&RegisterTile {
                                 x: t.x.wrapping_add(row * t.x_row + step * t.x_step),
                                 w: t.w.wrapping_add(step * t.w_row + column),
                                 out: t.out.wrapping_add(row * t.out_row + column),
@@ -190,11 +222,12 @@ impl Gemm {
         }
     }
 
-    /// Mean and sum of squared differences from it, by column, over `rows > 0` rows of `width` numbers.
+    /// Mean and sum of squared differences from it, by column, over `rows > 0` rows of `width`
+    /// floats.
     ///
     /// # Safety
     ///
-    /// `x` is valid for `rows` rows at `x_stride`, `mean` and `m2` for `width` numbers.
+    /// `x` is valid for `rows` rows at `x_stride`, `mean` and `m2` for `width` floats.
     pub unsafe fn moments(
         &self,
         x: *const f32,
@@ -204,27 +237,30 @@ impl Gemm {
         mean: *mut f32,
         m2: *mut f32,
     ) {
-        // SAFETY: the caller vouches for the addresses; `Gemm::new` made sure of the features.
+        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
+        // features.
         unsafe { (self.level.moments)(x, x_stride, rows, width, mean, m2) }
     }
 
-    /// `W1 + diag(q) W2`, `w` holding W1 over W2, `2 e x n`: `out` is `e x n`. Or its transpose, `w` being `n x 2 e`: `out` is `n x e`.
+    /// `W1 + diag(q) W2`, `w` holding W1 over W2, `2 e x n`: `out` is `e x n`. Or its transpose,
+    /// `w` being `n x 2 e`: `out` is `n x e`.
     ///
     /// # Safety
     ///
     /// All are valid for these sizes, and `out` overlaps none of the others.
-    pub unsafe fn fold(&self, w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
-        // SAFETY: as for `moments`.
-        unsafe { (self.level.fold)(w, q, e, n, transposed, out) }
+    pub unsafe fn absorb(&self, w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
+        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
+        // features.
+        unsafe { (self.level.absorb)(w, q, e, n, transposed, out) }
     }
 
-    /// From a sample's outer product `m`, `e x n`: `weight`, (q, sums `2 e x n`), gains m over diag(q) m; `sample`, (W2, out), becomes the sum of `m * W2` by
-    /// row.
+    /// From a sample's outer product `m`, `e x n`: `weight`, (q, sums `2 e x n`), gains m over
+    /// diag(q) m; `sample`, (W2, out), becomes the sum of `m * W2` by row.
     ///
     /// # Safety
     ///
     /// All are valid for these sizes and do not overlap.
-    pub unsafe fn unfold(
+    pub unsafe fn absorb_backward(
         &self,
         m: *const f32,
         e: usize,
@@ -232,35 +268,40 @@ impl Gemm {
         weight: Option<(*const f32, *mut f32)>,
         sample: Option<(*const f32, *mut f32)>,
     ) {
-        // SAFETY: as for `moments`.
-        unsafe { (self.level.unfold)(m, e, n, weight, sample) }
+        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
+        // features.
+        unsafe { (self.level.absorb_backward)(m, e, n, weight, sample) }
     }
 
-    /// For each row of `range`, the sum of its occurrences' gradients, in their order, to the next `width` numbers of `out`.
-    /// `gradients` has, by feature, its first gradient and the numbers from one to the next; null where there is none.
+    /// For each segment of `range`, the sum of its occurrences' rows, in their order, to the next
+    /// `width` floats of `out`. `rows` has, by feature, the rows that its elements number; `None`
+    /// where it contributes nothing.
     ///
     /// # Safety
     ///
-    /// `out` has room, and every element that occurs has a gradient of `width` numbers at its feature's address.
+    /// `out` has room, and every element that occurs has a row of `width` floats in its feature's
+    /// rows.
     pub unsafe fn sum_rows(
         &self,
-        occurrences: &Occurrences,
+        segments: RowSegments<'_>,
         range: (usize, usize),
-        gradients: &[(*const f32, usize)],
+        rows: &[Option<StridedRows>],
         width: usize,
         out: *mut f32,
     ) {
-        // SAFETY: as for `moments`.
-        unsafe { (self.level.sum_rows)(occurrences, range, gradients, width, out) }
+        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
+        // features.
+        unsafe { (self.level.sum_rows)(segments, range, rows, width, out) }
     }
 
     /// `out[i] += x[i]`.
     ///
     /// # Safety
     ///
-    /// Both are valid for `count` numbers and do not overlap.
+    /// Both are valid for `count` floats and do not overlap.
     pub unsafe fn add(&self, out: *mut f32, x: *const f32, count: usize) {
-        // SAFETY: as for `moments`.
+        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
+        // features.
         unsafe { (self.level.join)(out, x, count, false) }
     }
 
@@ -268,9 +309,10 @@ impl Gemm {
     ///
     /// # Safety
     ///
-    /// Both are valid for `count` numbers and do not overlap.
+    /// Both are valid for `count` floats and do not overlap.
     pub unsafe fn max(&self, out: *mut f32, x: *const f32, count: usize) {
-        // SAFETY: as for `moments`.
+        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
+        // features.
         unsafe { (self.level.join)(out, x, count, true) }
     }
 }

@@ -1,11 +1,13 @@
-//! Vectors of f32 at each ISA level, behind one trait. The bodies that use it are `#[inline(always)]` and become machine code inside
-//! functions that enable the level's features (see `level.rs`), so one build serves every CPU.
+//! Vectors of f32 at each ISA level, behind one trait. The bodies that use it are
+//! `#[inline(always)]` and become machine code inside functions that enable the level's features
+//! (see `level.rs`), so one build serves every CPU.
 
 /// One level's vector operations.
 ///
 /// # Safety
 ///
-/// Every method may be called only where the CPU has the level's features; pointers must be valid for the lanes that are named.
+/// Every method may be called only where the CPU has the level's features; pointers must be valid
+/// for the lanes that are named.
 pub(super) trait Simd {
     type V: Copy;
     /// Selects the first lanes of a vector.

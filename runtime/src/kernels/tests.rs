@@ -71,7 +71,7 @@ fn matmul_is_the_product() {
                 accumulate,
             };
             // SAFETY: the vectors have these sizes.
-            unsafe { Gemm::new(isa).matmul(&m) };
+            unsafe { Microkernels::new(isa).matmul(&m) };
             for i in 0..rows {
                 for j in 0..os {
                     let got = out[i * os + j];
@@ -122,7 +122,7 @@ fn outer_is_the_sum_of_outer_products() {
                 accumulate,
             };
             // SAFETY: the vectors have these sizes.
-            unsafe { Gemm::new(isa).outer(&o) };
+            unsafe { Microkernels::new(isa).outer(&o) };
             assert_eq!(out[k * n], GUARD);
             for a in 0..k {
                 for b in 0..n {
@@ -148,7 +148,7 @@ fn rows_do_not_depend_on_their_place() {
         let rows = 37;
         let (x, w) = (random.floats(rows * k), random.floats(k * n));
         for isa in levels() {
-            let gemm = Gemm::new(isa);
+            let kernels = Microkernels::new(isa);
             let run = |from: usize, to: usize, out: &mut [f32]| {
                 let m = MatMul {
                     rows: to - from,
@@ -163,7 +163,7 @@ fn rows_do_not_depend_on_their_place() {
                     accumulate: false,
                 };
                 // SAFETY: the vectors have these sizes.
-                unsafe { gemm.matmul(&m) };
+                unsafe { kernels.matmul(&m) };
             };
             let mut whole = vec![0.0f32; rows * n];
             run(0, rows, &mut whole);
@@ -206,10 +206,10 @@ fn moments_and_joins() {
         // A mean far from 0: the one-pass formula would fail here.
         let x: Vec<f32> = random.floats(rows * stride).into_iter().map(|v| v + 100.0).collect();
         for isa in levels() {
-            let gemm = Gemm::new(isa);
+            let kernels = Microkernels::new(isa);
             let (mut mean, mut m2) = (vec![GUARD; width + 1], vec![GUARD; width + 1]);
             // SAFETY: the vectors have these sizes.
-            unsafe { gemm.moments(x.as_ptr(), stride, rows, width, mean.as_mut_ptr(), m2.as_mut_ptr()) };
+            unsafe { kernels.moments(x.as_ptr(), stride, rows, width, mean.as_mut_ptr(), m2.as_mut_ptr()) };
             assert_eq!((mean[width], m2[width]), (GUARD, GUARD));
             for c in 0..width {
                 let column: Vec<f64> = (0..rows).map(|i| f64::from(x[i * stride + c])).collect();
@@ -220,10 +220,10 @@ fn moments_and_joins() {
             }
             let (a, b) = (&x[..width.min(x.len())], random.floats(width));
             let (mut sum, mut max) = (a.to_vec(), a.to_vec());
-            // SAFETY: the vectors have `width` numbers.
+            // SAFETY: the vectors have `width` floats.
             unsafe {
-                gemm.add(sum.as_mut_ptr(), b.as_ptr(), a.len());
-                gemm.max(max.as_mut_ptr(), b.as_ptr(), a.len());
+                kernels.add(sum.as_mut_ptr(), b.as_ptr(), a.len());
+                kernels.max(max.as_mut_ptr(), b.as_ptr(), a.len());
             }
             assert!((0..a.len()).all(|i| sum[i] == a[i] + b[i] && max[i] == a[i].max(b[i])));
         }

@@ -48,8 +48,8 @@ fn ordered(score: f32) -> u32 {
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
-/// Twice the number of (positive, negative) pairs ranked right, ties counted once, and the class sizes.
-/// `items` are (ordered score, label) ascending by score.
+/// Twice the number of (positive, negative) pairs ranked right, ties counted once, and the class
+/// sizes. `items` are (ordered score, label) ascending by score.
 fn ranked_pairs(items: impl Iterator<Item = (u32, bool)>) -> (u128, u64, u64) {
     // At each distinct score: its positives beat all negatives before it, and half of those at it.
     let (mut doubled, mut positives, mut negatives) = (0u128, 0u64, 0u64);
@@ -71,7 +71,8 @@ fn ranked_pairs(items: impl Iterator<Item = (u32, bool)>) -> (u128, u64, u64) {
     (doubled, positives, negatives)
 }
 
-/// The chance that a positive scores above a negative, ties half. Exact: one rounding, of the final quotient.
+/// The chance that a positive scores above a negative, ties half. Exact: one rounding, of the final
+/// quotient.
 pub fn auc(scores: &[f32], labels: &[bool]) -> Area {
     let mut items: Vec<u64> =
         scores.iter().zip(labels).map(|(&s, &l)| u64::from(ordered(s)) << 1 | u64::from(l)).collect();
@@ -89,8 +90,8 @@ pub fn auc(scores: &[f32], labels: &[bool]) -> Area {
     Area { value, positives, negatives }
 }
 
-/// Eq. (1): the mean over groups of the group's AUC, weighted by its rows (`Impressions`), its positives (`Clicks`), or not.
-/// Groups of one class are left out.
+/// Eq. (1): the mean over groups of the group's AUC, weighted by its rows (`Impressions`), its
+/// positives (`Clicks`), or not. Groups of one class are left out.
 pub fn gauc(groups: &[u64], scores: &[f32], labels: &[bool], weight: GroupWeight) -> GroupedArea {
     let mut items: Vec<(u64, u64)> = groups
         .iter()
@@ -129,7 +130,8 @@ pub fn gauc(groups: &[u64], scores: &[f32], labels: &[bool], weight: GroupWeight
     result
 }
 
-/// Mean of `-log p(label)` in nats, from logits: `softplus(z) - label * z`, which neither overflows nor cancels.
+/// Mean of `-log p(label)` in nats, from logits: `softplus(z) - label * z`, which neither overflows
+/// nor cancels.
 pub fn log_loss(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
     if logits.is_empty() {
         return Err(Undefined::NoRows);

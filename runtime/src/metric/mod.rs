@@ -1,8 +1,9 @@
 //! Metrics over a whole evaluation set: AUC, GAUC (Zhou et al., 2017, Eq. 1) and log loss.
 //!
-//! Guarantees exact values in f64 (no bins, no per-batch means): scores that compare equal are ties and get half credit, sums run in
-//! an order that depends on the data alone, rows whose label is missing are left out. What is not defined (one class only, a score
-//! that is NaN) is `None` with a reason, never a number.
+//! Guarantees exact values in f64 (no bins, no per-batch means): scores that compare equal are ties
+//! and get half credit, sums run in an order that depends on the data alone, rows whose label is
+//! missing are left out. What is not defined (one class only, a score that is NaN) is `None` with a
+//! reason, never a number.
 
 mod auc;
 mod report;

@@ -3,7 +3,7 @@
 use super::auc::{GroupedArea, Undefined, auc, gauc, log_loss};
 use crate::batch::{Batch, KeyColumn};
 use crate::data::string_id;
-use din_program::schema::{GroupBy, Metric, MetricKind, Prediction};
+use din_program::schema::{Direction, GroupBy, Metric, MetricKind, Prediction};
 use std::fmt;
 
 /// A metric's value on a whole set.
@@ -12,6 +12,7 @@ pub struct MetricValue {
     /// As in the spec: `auc(click)`.
     pub name: String,
     pub value: Result<f64, Undefined>,
+    pub direction: Direction,
     pub detail: Detail,
 }
 
@@ -24,13 +25,13 @@ pub enum Detail {
 }
 
 impl MetricValue {
-    /// Whether `self` is better than `other`: higher for AUC and GAUC, lower for log loss; a value is better than none.
+    /// Whether `self` is better than `other`, a value of the same metric; a value is better than
+    /// none.
     pub fn better_than(&self, other: &MetricValue) -> bool {
         match (self.value, other.value) {
-            (Ok(a), Ok(b)) if matches!(self.detail, Detail::LogLoss { .. }) => a < b,
-            (Ok(a), Ok(b)) => a > b,
+            (Ok(a), Ok(b)) => self.direction.is_better(a, b),
             (Ok(_), Err(_)) => true,
-            _ => false,
+            (Err(_), Ok(_) | Err(_)) => false,
         }
     }
 }
@@ -45,12 +46,13 @@ impl fmt::Display for MetricValue {
             Detail::Gauc { groups, skipped_groups, .. } if skipped_groups > 0 => {
                 write!(f, " ({groups} groups, {skipped_groups} of one class left out)")
             }
-            _ => Ok(()),
+            Detail::Auc { .. } | Detail::Gauc { .. } | Detail::LogLoss { .. } => Ok(()),
         }
     }
 }
 
-/// Scores, labels and groups of one evaluation set: 5 bytes a prediction and row, 8 a grouping and row.
+/// Scores, labels and groups of one evaluation set: 5 bytes per prediction and row, 8 per grouping
+/// and row.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     metrics: Vec<Metric>,
@@ -82,7 +84,8 @@ impl Metrics {
         Self { metrics: metrics.to_vec(), predictions: predictions.to_vec(), collected }
     }
 
-    /// Adds a batch read with [`ReadMode::Evaluate`](crate::data::ReadMode::Evaluate); `logits[p]` are prediction `p`'s, one a sample.
+    /// Adds a batch read with [`ReadMode::Evaluate`](crate::data::ReadMode::Evaluate); `logits[p]`
+    /// are prediction `p`'s, one per sample.
     pub fn push<L: AsRef<[f32]>>(&mut self, batch: &Batch, logits: &[L]) {
         for ((prediction, target), logits) in self.predictions.iter().zip(&mut self.collected).zip(logits) {
             let (labels, present) =
@@ -101,7 +104,8 @@ impl Metrics {
                     }
                     GroupBy::Key(k) => match &batch.keys[*k as usize] {
                         KeyColumn::Int64(column) => keys.extend(rows.map(|i| column[i] as u64)),
-                        // Two strings with one hash would be one group: no more likely than for ids.
+                        // Two strings with one hash would be one group: no more likely than for
+                        // ids.
                         KeyColumn::String(column) => keys.extend(rows.map(|i| string_id(&column[i]))),
                     },
                 }
@@ -133,7 +137,7 @@ impl Metrics {
                     }
                     MetricKind::LogLoss => (log_loss(logits, labels), Detail::LogLoss { rows: labels.len() as u64 }),
                 };
-                MetricValue { name: metric.name.clone(), value, detail }
+                MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail }
             })
             .collect()
     }
@@ -181,7 +185,8 @@ mod tests {
         assert!(values[0].better_than(&values[2]) && !values[0].better_than(&values[1]));
     }
 
-    /// A common feature has one id a request: groups are those of the same feature with one id a sample.
+    /// A common feature has one id a request: groups are those of the same feature with one id a
+    /// sample.
     #[test]
     fn groups_of_a_common_feature() {
         let gauc = |by| Metric {

@@ -7,10 +7,9 @@ mod write;
 
 use crate::Error;
 use crate::batch::Batch;
-use crate::data::{Dataset, OpenOptions, Order, ReadMode, StreamOptions};
-use crate::evaluate::undefined;
+use crate::data::{Dataset, OpenOptions, ReadMode};
+use crate::session::{DataPass, PassEvent, Session, infer_all};
 use crate::signal;
-use crate::train::{DataPass, Event, Session};
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
@@ -98,36 +97,19 @@ pub fn predict(
     data: &Dataset,
     output: &OutputOptions,
     batch: usize,
-    observe: &mut dyn FnMut(Event),
+    observe: &mut dyn FnMut(PassEvent),
 ) -> Result<PredictionSummary, Error> {
-    let predictions = session.program().predictions.len();
     let columns = columns(session.program(), output.logits);
     let schema = schema(data, &columns);
     let mut file = write::PredictionWriter::create(&output.path, schema.clone())?;
-    observe(Event::Begin { what: DataPass::Predicting, rows: data.rows(), done: 0 });
-    let options = StreamOptions {
-        threads: session.reading_threads(),
-        ..StreamOptions::new(data.bounded_batch(batch), Order::File)
-    };
-    let mut batches = data.stream(options)?;
-    let mut rows = 0;
-    while let Some(batch) = batches.next()? {
-        session.infer(&batch)?;
-        undefined::refuse(session, data, &batch, rows)?;
-        let logits: Vec<&[f32]> = (0..predictions).map(|k| session.logits(k)).collect();
-        let record = arrays(&batch, &logits, output.logits)
+    let rows = infer_all(session, data, batch, DataPass::Predicting, observe, |batch, logits| {
+        let record = arrays(batch, logits, output.logits)
             .and_then(|arrays| RecordBatch::try_new(schema.clone(), arrays))
             .map_err(|e| Error::machine(format!("{}: {e}", output.path.display())))?;
         file.write(&record)?;
-        rows += batch.rows as u64;
-        batches.recycle(batch);
-        observe(Event::Advance { rows, loss: None });
-        if signal::asked() {
-            return Err(Error::stopped(&output.path));
-        }
-    }
+        if signal::asked() { Err(Error::stopped(&output.path)) } else { Ok(()) }
+    })?;
     file.finish()?;
-    observe(Event::End);
     let written = columns.into_iter().filter(|c| schema.field_with_name(&c.name).is_ok());
     Ok(PredictionSummary { rows, columns: written.map(|c| (c.name, c.contents)).collect() })
 }

@@ -14,8 +14,8 @@
 //! The JSON files are [`document`]s: each carries a hash of its own text. `program.bin` is under
 //! the hash in `run.json`, a checkpoint's tensors under those in its manifest.
 
-use super::document::{self, JsonLayout};
-use crate::checkpoint::{self, Loaded, Manifest};
+use crate::checkpoint::{self, LoadedCheckpoint, Manifest};
+use crate::document::{self, JsonLayout};
 use crate::error::{Error, Result};
 use crate::exec::Backend;
 use crate::fs::{metadata, parent, sha256, sync_folder, write_atomically};
@@ -51,7 +51,8 @@ impl DataRecord {
     }
 }
 
-/// `run.json`. What decides the bits of the result; epochs may be added later and threads do not matter.
+/// `run.json`. What decides the bits of the result; epochs may be added later and threads do not
+/// matter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub format: u32,
@@ -81,9 +82,11 @@ pub struct EpochLine {
     pub step: u64,
     /// Mean over the epoch's samples, each as the weights were when its batch came.
     pub train_loss: f64,
-    /// On the validation data, in the order of the spec's report; null where undefined (one class only).
+    /// On the validation data, in the order of the spec's report; null where undefined (one class
+    /// only).
     pub valid: Option<serde_json::Map<String, serde_json::Value>>,
-    /// The line as it was read: written back as it stands, since decimal numbers may not survive a round trip.
+    /// The line as it was read: written back as it stands, since decimal numbers may not survive a
+    /// round trip.
     #[serde(skip)]
     pub text: Option<String>,
 }
@@ -98,14 +101,34 @@ pub struct Best {
     pub value: Option<f64>,
 }
 
+/// A run that was opened to go on with it, and what it recorded when it began.
+#[derive(Clone, Debug)]
+pub struct OpenedRun {
+    pub directory: RunDirectory,
+    pub record: RunRecord,
+}
+
+impl OpenedRun {
+    /// Opens a run directory and locks it for writing.
+    ///
+    /// # Errors
+    /// It is no run, was altered, or another process is training into it.
+    pub fn to_resume(path: &Path) -> Result<Self> {
+        let directory = RunDirectory::open_to_write(path)?;
+        let record = directory.record()?;
+        Ok(Self { directory, record })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     path: PathBuf,
-    /// Whether this process filled it, and whether the folder was there before: what it may clear away again.
+    /// Whether this process filled it, and whether the folder was there before: what it may clear
+    /// away again.
     made: bool,
     found: bool,
-    /// Held as long as this process may write; `None` in readers, and where the file system has no locks.
-    /// Never read: the lock goes when the last clone is dropped.
+    /// Held as long as this process may write; `None` in readers, and where the file system has no
+    /// locks. Never read: the lock goes when the last clone is dropped.
     _lock: Option<Arc<File>>,
 }
 
@@ -129,10 +152,12 @@ fn spec_files(program: &Program) -> BTreeMap<PathBuf, String> {
     files
 }
 
-/// Stands in a run directory until `run.json` does. It is named as a temporary file of `run.json` and cleaned as one.
+/// Stands in a run directory until `run.json` does. It is named as a temporary file of `run.json`
+/// and cleaned as one.
 const MAKING: &str = ".run.json.making.tmp";
 
-/// Locks a run directory for writing. The lock ends with the process that holds it, however that ends.
+/// Locks a run directory for writing. The lock ends with the process that holds it, however that
+/// ends.
 ///
 /// # Errors
 /// Another process holds it.
@@ -149,8 +174,8 @@ fn lock(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Whether two programs were made of the same texts, library and `--set` values included, with the same hyper-parameters. Under which
-/// paths the texts lay does not matter.
+/// Whether two programs were made of the same texts, library and `--set` values included, with the
+/// same hyper-parameters. Under which paths the texts lay does not matter.
 pub fn same_spec(one: &Program, other: &Program) -> bool {
     let texts = |program: &Program| program.sources.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
     texts(one) == texts(other) && one.hypers == other.hypers
@@ -178,7 +203,8 @@ fn is_temporary(path: &Path) -> bool {
 }
 
 impl RunDirectory {
-    /// Makes a new run directory and locks it for writing. What a process that was killed while making one left is cleared away.
+    /// Makes a new run directory and locks it for writing. What a process that was killed while
+    /// making one left is cleared away.
     ///
     /// # Errors
     /// Something is there already, or another process is at it.
@@ -277,7 +303,8 @@ impl RunDirectory {
         self.path.join("checkpoints")
     }
 
-    /// Removes the temporary files and folders that a process left when it was stopped while writing.
+    /// Removes the temporary files and folders that a process left when it was stopped while
+    /// writing.
     pub fn clean(&self) -> Result<()> {
         checkpoint::clean(&self.checkpoints())?;
         let entries = fs::read_dir(&self.path).map_err(|e| Error::file("read", &self.path, &e))?;
@@ -290,8 +317,9 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Removes what [`RunDirectory::create`] made, unless a checkpoint is in it: after a fault before the first one, nothing is left.
-    /// Where the checkpoints cannot be listed, everything stays.
+    /// Removes what [`RunDirectory::create`] made, unless a checkpoint is in it: after a fault
+    /// before the first one, nothing is left. Where the checkpoints cannot be listed, everything
+    /// stays.
     pub fn clear_unless_begun(&self) {
         if !self.made || !checkpoint::list(&self.checkpoints()).is_ok_and(|names| names.is_empty()) {
             return;
@@ -302,8 +330,9 @@ impl RunDirectory {
         }
     }
 
-    /// Removes what a run directory consists of, [`MAKING`] last, so that a stop in between leaves what is cleared the next time.
-    /// What cannot be removed stays; the caller has its own error to report, or sees that the folder is not empty.
+    /// Removes what a run directory consists of, [`MAKING`] last, so that a stop in between leaves
+    /// what is cleared the next time. What cannot be removed stays; the caller has its own error to
+    /// report, or sees that the folder is not empty.
     fn clear(&self) {
         for name in NAMES {
             let path = self.path.join(name);
@@ -323,14 +352,16 @@ impl RunDirectory {
         document::read(&self.path.join("run.json"), Some(FORMAT), "put back the run.json that the run began with")
     }
 
+    /// The program that the run recorded.
+    ///
     /// # Errors
     /// A program that is damaged, or another than the run began with.
-    pub fn program(&self) -> Result<Program> {
+    pub fn program(&self, record: &RunRecord) -> Result<Program> {
         let path = self.path.join("program.bin");
         let bytes = fs::read(&path).map_err(|e| Error::file("read", &path, &e))?;
         let program = Program::decode(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
-        let (expected, found) = (self.record()?.program, sha256(&bytes));
-        if found != expected {
+        let (expected, found) = (&record.program, sha256(&bytes));
+        if found != *expected {
             let path = path.display();
             return Err(Error::input(format!("{path}: expected the program of SHA-256 {expected}, found {found}"))
                 .help("put back the program.bin that the run began with"));
@@ -420,7 +451,7 @@ impl RunDirectory {
     /// # Errors
     /// No such checkpoint; one that is damaged, of another structure, or that belongs to another
     /// run than `record` is of.
-    pub fn load(&self, wanted: &str, program: &Program, record: &RunRecord) -> Result<(String, Loaded)> {
+    pub fn load(&self, wanted: &str, program: &Arc<Program>, record: &RunRecord) -> Result<(String, LoadedCheckpoint)> {
         self.load_with(wanted, program, record, |_| {})
     }
 
@@ -428,10 +459,10 @@ impl RunDirectory {
     fn load_with(
         &self,
         wanted: &str,
-        program: &Program,
+        program: &Arc<Program>,
         record: &RunRecord,
         mut before_reading: impl FnMut(&Path),
-    ) -> Result<(String, Loaded)> {
+    ) -> Result<(String, LoadedCheckpoint)> {
         /// A run would have to write so many checkpoints while one is looked up.
         const LOOKS: usize = 100;
         let mut earlier = None;

@@ -78,7 +78,8 @@ impl Columns {
     }
 }
 
-/// Goods are numbered by category and popularity; their ids say nothing: a bijection of 32 bits, from 1.
+/// Goods are numbered by category and popularity; their ids say nothing: a bijection of 32 bits,
+/// from 1.
 fn id(good: u32) -> i64 {
     i64::from(good.wrapping_mul(0x9E37_79B1) ^ 0x5bd1_e995) + 1
 }

@@ -1,8 +1,9 @@
 //! `din synth`: a click log with known truth, for newcomers without data, tests and benchmarks.
 //!
-//! Writes `train.parquet`, `valid.parquet`, `test.parquet` (80, 10 and 10 % of the rows, in the order of time) with the columns of
-//! Table 2 of the paper, and `truth.json` with what the probabilities that the clicks were drawn with would score: no model can be
-//! expected above it. Streamed: memory grows with users and goods, and by 13 bytes for each row of `valid` and `test`.
+//! Writes `train.parquet`, `valid.parquet`, `test.parquet` (80, 10 and 10 % of the rows, in the
+//! order of time) with the columns of Table 2 of the paper, and `truth.json` with what the
+//! probabilities that the clicks were drawn with would score: no model can be expected above it.
+//! Streamed: memory grows with users and goods, and by 13 bytes for each row of `valid` and `test`.
 //! Same options, same bytes.
 
 mod columns;
@@ -78,7 +79,8 @@ pub struct Truth {
     pub splits: Vec<Split>,
 }
 
-/// Makes the log in `folder` (created if absent); `progress` gets the number of rows written so far.
+/// Makes the log in `folder` (created if absent); `progress` gets the number of rows written so
+/// far.
 pub fn generate(folder: &Path, options: &SynthOptions, progress: &mut dyn FnMut(u64)) -> Result<Truth> {
     if options.rows < 10 {
         return Err(Error::input(format!("--rows {}: expected at least 10", options.rows)));

@@ -1,19 +1,23 @@
-//! The synthetic world behind `din synth`: goods, shops, categories, users with several interests, and the probability of a click.
+//! The synthetic world behind `din synth`: goods, shops, categories, users with several interests,
+//! and the probability of a click.
 //!
 //! # The truth
 //!
-//! Categories fall into families. A user is drawn to 2 to 5 categories, each with its own weight, and has a list of visited goods: 85 %
-//! from these interests, the rest from anywhere. Shown a good `g` of category `c`,
+//! Categories fall into families. A user is drawn to 2 to 5 categories, each with its own weight,
+//! and has a list of visited goods: 85 % from these interests, the rest from anywhere. Shown a good
+//! `g` of category `c`,
 //!
 //! ```text
 //! relevance = sum over the visited goods h of  1 if category(h) = c, 1/4 if only the family is the same, else 0
 //! logit     = -2.8 + 4 (1 - exp(-relevance / 2)) + quality(g) + taste(gender, age, family(c)) + slot(pid) + hour(time)
 //! ```
 //!
-//! So a click depends on the part of the history that is related to the candidate and on nothing else of it: the local activation
-//! of Zhou et al., 2017, section 3.2. A pooled history has to carry every interest at once to say the same.
+//! So a click depends on the part of the history that is related to the candidate and on nothing
+//! else of it: the local activation of Zhou et al., 2017, section 3.2. A pooled history has to
+//! carry every interest at once to say the same.
 //!
-//! Everything is a function of the seed; only IEEE basic operations and square roots are used, so the bits do not depend on the machine.
+//! Everything is a function of the seed; only IEEE basic operations and square roots are used, so
+//! the bits do not depend on the machine.
 
 use crate::random::{Stream, normal_pair};
 use std::collections::VecDeque;
@@ -97,10 +101,13 @@ impl Tail {
         )
     }
 
+    fn total(&self) -> f64 {
+        *self.0.last().expect("there is something to draw")
+    }
+
     fn draw(&self, draws: &mut Draws) -> usize {
-        let total = self.0.last().copied().unwrap_or(0.0);
-        let x = draws.uniform() * total;
-        self.0.partition_point(|&sum| sum <= x).min(self.0.len().saturating_sub(1))
+        let x = draws.uniform() * self.total();
+        self.0.partition_point(|&sum| sum <= x).min(self.0.len() - 1)
     }
 }
 
@@ -138,15 +145,13 @@ impl World {
         let zipf34 = |k: f64| 1.0 / (k.sqrt() * k.sqrt().sqrt());
         let tail = Tail::new(categories, zipf34);
         // Every category has a good; the rest are shared out by popularity.
-        let total = tail.0.last().copied().unwrap_or(1.0);
+        let total = tail.total();
         let mut first = vec![0u32];
         for (c, sum) in tail.0.iter().enumerate() {
             let shared = ((goods - categories) as f64 * sum / total) as u32;
             first.push(c as u32 + 1 + shared);
         }
-        if let Some(last) = first.last_mut() {
-            *last = goods as u32;
-        }
+        *first.last_mut().expect("it begins with 0") = goods as u32;
         let (mut category_of, mut popularity) = (Vec::with_capacity(goods), Vec::with_capacity(categories));
         for c in 0..categories {
             let n = (first[c + 1] - first[c]) as usize;
@@ -187,7 +192,8 @@ impl World {
         self.shop_of[good as usize]
     }
 
-    /// Categories are numbered by popularity; families take every n-th, so that each has popular and rare ones.
+    /// Categories are numbered by popularity; families take every n-th, so that each has popular
+    /// and rare ones.
     fn family(&self, category: u32) -> u32 {
         category % (self.first.len() as u32 - 1).div_ceil(FAMILY_SIZE as u32)
     }

@@ -1,4 +1,5 @@
-//! The counting pass: how many training samples contain an id, in any field of its table (`n_i` of Zhou et al., 2017, Eq. 9).
+//! The counting pass: how many training samples contain an id, in any field of its table (`n_i` of
+//! Zhou et al., 2017, Eq. 9).
 //!
 //! An id counts once per sample, however often and in however many fields the sample has it. The
 //! OOV row has the frequency of an id that one sample contains; training does not update it.

@@ -1,7 +1,8 @@
-//! From a 64-bit key to a row number: open addressing in buckets of a cache line, at most half full, one line for nearly all look-ups.
+//! From a 64-bit key to a row number: open addressing in buckets of a cache line, at most half
+//! full, one line for nearly all look-ups.
 //!
-//! Guarantees that any u64 may be a key, that entries are never lost, and that what a look-up finds does not depend on the order in
-//! which keys came.
+//! Guarantees that any u64 may be a key, that entries are never lost, and that what a look-up finds
+//! does not depend on the order in which keys came.
 
 use super::TableError;
 use super::region::{Zeroed, ZeroedVec};
@@ -135,7 +136,8 @@ impl Index {
                 self.prefetch(next);
             }
             let bucket = &buckets[home & mask];
-            // Moves, not branches: which way it is cannot be foretold. The first one that agrees, for empty ways have key 0.
+            // Moves, not branches: which way it is cannot be foretold. The first one that agrees,
+            // for empty ways have key 0.
             let mut way = WAYS - 1;
             for other in (0..WAYS - 1).rev() {
                 way = if bucket.keys[other] == key { other } else { way };

@@ -1,16 +1,20 @@
-//! Embedding tables: an index from id to row number, and slabs with one row per id ((weights, optimizer state, frequency, updates)).
+//! Embedding tables: an index from id to row number, and slabs with one row per id ((weights,
+//! optimizer state, frequency, updates)).
 //!
 //! Guarantees:
-//! - A row starts with values that depend on the seed, the table's name, the id and the position, not on when the id came.
+//! - A row starts with values that depend on the seed, the table's name, the id and the position,
+//!   not on when the id came.
 //! - An id has its own row from the first training batch that contains it.
-//! - Row 0 of a dynamic table is the OOV row: evaluation reads it for ids that training never saw, and
-//!   never inserts. No training step reads it; it is 0 while training goes on, and for evaluation
-//!   [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids
+//! - Row 0 of a dynamic table is the OOV row: evaluation reads it for ids that training never saw,
+//!   and never inserts. No training step reads it; it is 0 while training goes on, and for
+//!   evaluation [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids
 //!   (`docs/decisions/0001-oov-ids.md`).
-//! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold until the next call that can
-//!   insert (`resolve_train`, `insert_loaded`, counting); they must be fetched after all ids of a step are resolved.
+//! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold
+//!   until the next call that can insert (`resolve_train`, `insert_loaded`, counting); they must be
+//!   fetched after all ids of a step are resolved.
 //!
-//! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which elements touched which rows.
+//! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which
+//!   elements touched which rows.
 //! - `frequency`: the counting pass of Eq. (9). - `resolve`: the row numbers of a whole batch.
 
 mod frequency;
@@ -20,18 +24,19 @@ mod region;
 mod resolve;
 
 pub use frequency::FrequencyCounter;
-pub use occurrences::{Occurrence, Occurrences};
+pub use occurrences::Occurrences;
 pub use resolve::{Resolved, resolve_read, resolve_train};
 
 use crate::lanes;
 use crate::random::Stream;
+use crate::threads::Threads;
 use din_program::schema::{self, TableKind};
 use din_program::{SlotScope, UpdateSlot};
 use index::{Index, Mark};
-use rayon::prelude::*;
 use region::Slab;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
 
 /// What can go wrong in a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +81,9 @@ const LARGEST: f64 = (1u64 << 34) as f64;
 /// An id is rare while at most so many batches have updated its row.
 const RARE: f32 = 3.0;
 
+/// Rows that a thread takes at a time.
+const PART: usize = 4096;
+
 /// One embedding table. See the module.
 #[derive(Debug)]
 pub struct Table {
@@ -106,8 +114,36 @@ struct TableSlot {
 }
 
 impl Table {
-    /// The table as it is before training: a dynamic one with the OOV row alone, a fixed one with all rows.
+    /// The table as it is before training: a dynamic one with the OOV row alone, a fixed one with
+    /// all rows.
     pub fn new(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
+        Self::with_threads(spec, slots, seed, &Threads::caller())
+    }
+
+    /// The same; the rows of a fixed table are drawn on these threads.
+    pub fn with_threads(
+        spec: &schema::Table,
+        slots: &[UpdateSlot],
+        seed: u64,
+        threads: &Threads,
+    ) -> Result<Table, TableError> {
+        let mut table = Self::blank(spec, slots, seed)?;
+        if let Kind::Fixed { .. } = table.kind {
+            let (key, init, width) = (table.stream, table.init, table.width.max(1));
+            let weights = table.weights.values.as_mut_slice();
+            let parts: Vec<Mutex<&mut [f32]>> = weights.chunks_mut(PART * width).map(Mutex::new).collect();
+            threads.parallel_for(parts.len(), &|part| {
+                let mut rows = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+                for (k, row) in rows.chunks_mut(width).enumerate() {
+                    Stream::keyed(key, (part * PART + k) as u64).fill(init, row);
+                }
+            });
+        }
+        Ok(table)
+    }
+
+    /// The same with weights of 0 in the rows of a fixed table, for whoever writes all of them.
+    pub(crate) fn blank(spec: &schema::Table, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
         let width = spec.width as usize;
         let mut table = Table {
             name: spec.name.clone(),
@@ -137,16 +173,10 @@ impl Table {
         }
         match spec.kind {
             TableKind::Fixed { size } => {
-                let rows = usize::try_from(size).unwrap_or(usize::MAX);
-                if rows > u32::MAX as usize - 1 {
+                let Some(rows) = usize::try_from(size).ok().filter(|&rows| rows < OTHER as usize) else {
                     return Err(TableError::Full { table: table.name });
-                }
+                };
                 table.extend_to(rows)?;
-                let (key, init) = (table.stream, table.init);
-                let weights = table.weights.values.as_mut_slice();
-                weights.par_chunks_mut(width.max(1)).with_min_len(256).enumerate().for_each(|(id, row)| {
-                    Stream::keyed(key, id as u64).fill(init, row);
-                });
             }
             TableKind::Dynamic { .. } => {
                 table.extend_to(1)?;
@@ -159,7 +189,7 @@ impl Table {
         &self.name
     }
 
-    /// Positions of a row.
+    /// Components of a row.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -182,7 +212,7 @@ impl Table {
     }
 
     /// Peak memory in bytes per id while the table is trained. The row takes 4 bytes for each
-    /// component, each number of the optimizer's state, the count and the number of updates. A
+    /// component, each value of the optimizer's state, the count and the number of updates. A
     /// dynamic table needs 48 to 96 more: 32 for an index that is half full and 16 for the order of
     /// the ids while a checkpoint is written, or 96 while the index is being doubled.
     pub fn bytes_per_id(spec: &schema::Table, slots: &[UpdateSlot]) -> RangeInclusive<u64> {
@@ -244,7 +274,8 @@ impl Table {
         Ok(row as u32)
     }
 
-    /// Row numbers of the ids that training has seen, [`OTHER`] for the rest; whether there were no others.
+    /// Row numbers of the ids that training has seen, [`OTHER`] for the rest; whether there were no
+    /// others.
     fn find(&self, ids: &[u64], rows: &mut [u32]) -> bool {
         match &self.kind {
             // Generated code addresses rows without further checks.
@@ -280,35 +311,36 @@ impl Table {
     }
 
     /// Makes the OOV row of a dynamic table the mean of the vectors of the rare ids, those whose
-    /// rows at most [`RARE`] batches have updated; where every id is common, of all ids; without any
-    /// id, 0. Its optimizer state is made anew. To be called between training and evaluation, and
-    /// before saving.
+    /// rows at most [`RARE`] batches have updated; where every id is common, of all ids; without
+    /// any id, 0. Its optimizer state is made anew. To be called between training and evaluation,
+    /// and before saving.
     ///
-    /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not on
-    /// their order or on threads.
-    pub fn fill_oov_row(&mut self) {
+    /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not
+    /// on their order or on threads.
+    pub fn fill_oov_row(&mut self, threads: &Threads) {
         if !self.is_dynamic() {
             return;
         }
         let width = self.width;
         let (weights, updates) = (self.weights.values.as_slice(), self.updates.values.as_slice());
+        let rows = self.rows;
         let sum = |most: f32| {
-            let add = |mut total: (u64, Vec<i128>), row: usize| {
-                if (1.0..=most).contains(&updates[row]) {
-                    total.0 += 1;
-                    for (sum, &weight) in total.1.iter_mut().zip(&weights[row * width..]) {
-                        *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
+            let total = Mutex::new((0u64, vec![0i128; width]));
+            threads.parallel_for(rows.div_ceil(PART), &|part| {
+                let (mut ids, mut sums) = (0, vec![0i128; width]);
+                for row in (part * PART).max(1)..((part + 1) * PART).min(rows) {
+                    if (1.0..=most).contains(&updates[row]) {
+                        ids += 1;
+                        for (sum, &weight) in sums.iter_mut().zip(&weights[row * width..]) {
+                            *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
+                        }
                     }
                 }
-                total
-            };
-            let join = |mut a: (u64, Vec<i128>), b: (u64, Vec<i128>)| {
-                a.0 += b.0;
-                a.1.iter_mut().zip(b.1).for_each(|(a, b)| *a += b);
-                a
-            };
-            let none = || (0, vec![0; width]);
-            (1..self.rows).into_par_iter().with_min_len(4096).fold(none, add).reduce(none, join)
+                let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                total.0 += ids;
+                total.1.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            });
+            total.into_inner().unwrap_or_else(PoisonError::into_inner)
         };
         let mut found = sum(RARE);
         if found.0 == 0 {
@@ -323,15 +355,16 @@ impl Table {
         }
     }
 
-    /// Takes back [`Table::fill_oov_row`] before training goes on: an optimizer that reduces over all
-    /// rows must not see whether, or when, the table was evaluated or saved.
+    /// Takes back [`Table::fill_oov_row`] before training goes on: an optimizer that reduces over
+    /// all rows must not see whether, or when, the table was evaluated or saved.
     pub fn clear_oov_row(&mut self) {
         if self.is_dynamic() {
             self.weights.row_mut(0).fill(0.0);
         }
     }
 
-    /// Row numbers for evaluation, written over `rows`: ids that training never saw read the OOV row; nothing is inserted.
+    /// Row numbers for evaluation, written over `rows`: ids that training never saw read the OOV
+    /// row; nothing is inserted.
     pub fn resolve_read(&self, ids: &[u64], rows: &mut Vec<u32>) -> Result<(), TableError> {
         rows.resize(ids.len(), 0);
         if self.find(ids, rows) { Ok(()) } else { self.settle_read(ids, rows) }
@@ -360,7 +393,8 @@ impl Table {
         }
     }
 
-    /// The row of an id read from a checkpoint or a fixture, made if it is not there; `seen` as it was saved, true for preloaded weights.
+    /// The row of an id read from a checkpoint or a fixture, made if it is not there; `seen` as it
+    /// was saved, true for preloaded weights.
     pub fn insert_loaded(&mut self, id: u64, seen: bool) -> Result<u32, TableError> {
         let row = self.row_of(id)?;
         if let Kind::Dynamic { index } = &mut self.kind {
@@ -369,8 +403,8 @@ impl Table {
         Ok(row)
     }
 
-    /// Every id with its row and whether training has seen it, ascending by id. The OOV row has no id and is not among them.
-    /// For checkpoints, between steps.
+    /// Every id with its row and whether training has seen it, ascending by id. The OOV row has no
+    /// id and is not among them. For checkpoints, between steps.
     pub fn in_key_order(&self) -> Vec<(u64, u32, bool)> {
         match &self.kind {
             Kind::Fixed { size } => (0..*size).map(|id| (id, id as u32, true)).collect(),
@@ -385,14 +419,14 @@ impl Table {
     pub fn weights_mut(&mut self) -> &mut [f32] {
         self.weights.values.as_mut_slice()
     }
-    /// Optimizer state `k`: `rows x width`, `rows`, or one number, by its scope.
+    /// Optimizer state `k`: `rows x width`, `rows`, or one value, by its scope.
     pub fn slot(&self, k: usize) -> &[f32] {
         self.slots[k].slab.values.as_slice()
     }
     pub fn slot_mut(&mut self, k: usize) -> &mut [f32] {
         self.slots[k].slab.values.as_mut_slice()
     }
-    /// Numbers a row has in slot `k`; of a `Tensor` slot, 1 in all.
+    /// Values per row in slot `k`; of a `Tensor` slot, 1 in total.
     pub fn slot_width(&self, k: usize) -> usize {
         self.slots[k].slab.width
     }
@@ -402,7 +436,8 @@ impl Table {
     pub fn slot_count(&self) -> usize {
         self.slots.len()
     }
-    /// By row: number of training samples that contain the id (see [`FrequencyCounter`]); 0 without a counting pass.
+    /// By row: number of training samples that contain the id (see [`FrequencyCounter`]); 0 without
+    /// a counting pass.
     pub fn frequency(&self) -> &[f32] {
         self.frequency.values.as_slice()
     }
@@ -417,7 +452,8 @@ impl Table {
         self.updates.values.as_mut_slice()
     }
 
-    // Base addresses for generated code. Writing through them is for whoever has exclusive use of the table.
+    // Base addresses for generated code. Writing through them is for whoever has exclusive use of
+    // the table.
     pub fn weights_ptr(&self) -> *mut f32 {
         self.weights.values.pointer()
     }

@@ -1,15 +1,11 @@
-//! Which elements of a batch touched which rows of a table: the order in which sparse gradients are summed.
+//! Which elements of a batch touched which rows of a table: the order in which sparse gradients are
+//! summed.
 //!
-//! Guarantees distinct rows ascending, and the occurrences of a row ascending by (feature, element). Sums taken in this order have
-//! the same bits at any number of threads. Nothing is allocated once the vectors have grown to the size of a batch.
+//! Guarantees distinct rows ascending, and the occurrences of a row ascending by (feature,
+//! element). Sums taken in this order have the same bits at any number of threads. Nothing is
+//! allocated once the vectors have grown to the size of a batch.
 
-/// One element that read a row: `features[feature][element]` of [`Occurrences::build`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Occurrence {
-    pub feature: u32,
-    pub element: u32,
-}
+use crate::kernels::{Occurrence, RowSegments};
 
 /// The distinct rows of a batch as CSR.
 #[derive(Clone, Debug, Default)]
@@ -34,13 +30,19 @@ impl Occurrences {
         Self::default()
     }
 
+    /// The occurrences of every row, as the terms of a sum.
+    pub fn segments(&self) -> RowSegments<'_> {
+        RowSegments { offsets: &self.offsets, occurrences: &self.items }
+    }
+
     /// Elements that read row `rows[i]`.
     #[inline]
     pub fn of(&self, i: usize) -> &[Occurrence] {
         &self.items[self.offsets[i] as usize..self.offsets[i + 1] as usize]
     }
 
-    /// Sorts the row numbers of all features of one table, each below `table_rows` (at most 2^32); fewer than 2^32 in all.
+    /// Sorts the row numbers of all features of one table, each below `table_rows` (at most 2^32);
+    /// fewer than 2^32 in all.
     pub fn build(&mut self, features: &[&[u32]], table_rows: usize) {
         let total: usize = features.iter().map(|f| f.len()).sum();
         self.rows.clear();
@@ -57,12 +59,14 @@ impl Occurrences {
         match passes {
             1 => self.sort::<1>(features, total, digit),
             2 => self.sort::<2>(features, total, digit),
-            _ => self.sort::<3>(features, total, digit),
+            3 => self.sort::<3>(features, total, digit),
+            _ => unreachable!("row numbers have at most 32 bits, which are three digits"),
         }
         self.emit(features);
     }
 
-    /// Adds the rows below `table_rows` that do not occur, each with no occurrence: every row is there then, still ascending.
+    /// Adds the rows below `table_rows` that do not occur, each with no occurrence: every row is
+    /// there then, still ascending.
     pub fn cover(&mut self, table_rows: usize) {
         let distinct = self.rows.len();
         self.touched.clear();
@@ -123,6 +127,7 @@ impl Occurrences {
         self.offsets.resize(total + 1, 0);
         self.items.resize(total, Occurrence::default());
         // Without branches: a row is written over until the next one begins.
+        // No row has that number.
         let (mut distinct, mut last) = (0, u64::MAX);
         for (at, (&pair, item)) in self.pairs.iter().zip(&mut self.items).enumerate() {
             let row = pair >> 32;

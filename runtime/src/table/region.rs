@@ -1,7 +1,8 @@
-//! Zeroed memory that grows without copying: an anonymous mapping, moved by the page table (`mremap`), with huge pages asked for.
+//! Zeroed memory that grows without copying: an anonymous mapping, moved by the page table
+//! (`mremap`), with huge pages asked for.
 //!
-//! Guarantees that bytes keep their values over growth, that new ones are 0, and that pages never written take no memory.
-//! Growing may move the base address; nothing else does.
+//! Guarantees that bytes keep their values over growth, that new ones are 0, and that pages never
+//! written take no memory. Growing may move the base address; nothing else does.
 
 use super::TableError;
 use memmap2::{MmapMut, MmapOptions};
@@ -21,7 +22,8 @@ impl Region {
     }
 
     fn pointer(&self) -> *mut u8 {
-        // The mapping is held as a raw pointer, so writing through it is allowed to whoever has exclusive use of the region.
+        // The mapping is held as a raw pointer, so writing through it is allowed to whoever has
+        // exclusive use of the region.
         self.map.as_ref().map_or(std::ptr::NonNull::<u128>::dangling().as_ptr().cast(), |m| m.as_ptr().cast_mut())
     }
 
@@ -50,7 +52,8 @@ impl Region {
 
 #[cfg(target_os = "linux")]
 fn grow(mut map: MmapMut, bytes: usize) -> std::io::Result<MmapMut> {
-    // SAFETY: the mapping is anonymous, so every page of the longer one can be accessed; nobody holds a pointer into it over growth.
+    // SAFETY: the mapping is anonymous, so every page of the longer one can be accessed; nobody
+    // holds a pointer into it over growth.
     unsafe { map.remap(bytes, memmap2::RemapOptions::new().may_move(true)) }?;
     Ok(map)
 }
@@ -98,7 +101,8 @@ impl<T: Zeroed> ZeroedVec<T> {
 
     #[inline]
     pub fn as_slice(&self) -> &[T] {
-        // SAFETY: `extend_to` reserved `length` values; zeroed bytes are values; pages are more aligned than any T.
+        // SAFETY: `extend_to` reserved `length` values; zeroed bytes are values; pages are more
+        // aligned than any T.
         unsafe { std::slice::from_raw_parts(self.pointer(), self.length) }
     }
 
@@ -109,7 +113,7 @@ impl<T: Zeroed> ZeroedVec<T> {
     }
 }
 
-/// Rows of `width` f32 numbers, contiguous: row `r` begins at `pointer() + r * width`.
+/// Rows of `width` f32 values, contiguous: row `r` begins at `pointer() + r * width`.
 #[derive(Debug)]
 pub(super) struct Slab {
     pub values: ZeroedVec<f32>,

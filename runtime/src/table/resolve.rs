@@ -1,11 +1,12 @@
 //! Row numbers of a whole batch: by table, by its features.
 //!
-//! Nearly all ids of a batch have been seen before, and finding their rows changes nothing: that is done first, in parts that any thread takes. What is left
-//! is done a table after the other, in the order of the batch, so rows do not depend on threads.
+//! Nearly all ids of a batch have been seen before, and finding their rows changes nothing: that is
+//! done first, in parts that any thread takes. What is left is done a table after the other, in the
+//! order of the batch, so rows do not depend on threads.
 
 use super::{Table, TableError};
 use crate::batch::Batch;
-use crate::threads::parallel_for;
+use crate::threads::Threads;
 use din_program::schema;
 use std::sync::Mutex;
 
@@ -25,12 +26,13 @@ struct Part<'a> {
 
 /// [`Table::resolve_train`] for a batch. `resolved` has a place for every feature of every table.
 pub fn resolve_train(
+    threads: &Threads,
     tables: &mut [Table],
     specs: &[schema::Table],
     batch: &Batch,
     resolved: &mut Resolved,
 ) -> Result<(), TableError> {
-    let mut found = find(tables, specs, batch, resolved).into_iter();
+    let mut found = find(threads, tables, specs, batch, resolved).into_iter();
     for ((table, spec), resolved) in tables.iter_mut().zip(specs).zip(resolved) {
         for (ids, rows) in parts(spec, batch, resolved) {
             if found.next() != Some(true) {
@@ -43,12 +45,13 @@ pub fn resolve_train(
 
 /// [`Table::resolve_read`] for a batch.
 pub fn resolve_read(
+    threads: &Threads,
     tables: &[Table],
     specs: &[schema::Table],
     batch: &Batch,
     resolved: &mut Resolved,
 ) -> Result<(), TableError> {
-    let mut found = find(tables, specs, batch, resolved).into_iter();
+    let mut found = find(threads, tables, specs, batch, resolved).into_iter();
     for ((table, spec), resolved) in tables.iter().zip(specs).zip(resolved) {
         for (ids, rows) in parts(spec, batch, resolved) {
             if found.next() != Some(true) {
@@ -73,13 +76,19 @@ fn parts<'a>(
 }
 
 /// [`Table::find`] for a batch, by part.
-fn find(tables: &[Table], specs: &[schema::Table], batch: &Batch, resolved: &mut Resolved) -> Vec<bool> {
+fn find(
+    threads: &Threads,
+    tables: &[Table],
+    specs: &[schema::Table],
+    batch: &Batch,
+    resolved: &mut Resolved,
+) -> Vec<bool> {
     let mut all = Vec::new();
     for ((table, spec), resolved) in tables.iter().zip(specs).zip(resolved) {
         let parts = parts(spec, batch, resolved);
         all.extend(parts.map(|(ids, rows)| Mutex::new(Part { table, ids, rows, found: false })));
     }
-    parallel_for(all.len(), &|k| {
+    threads.parallel_for(all.len(), &|k| {
         if let Ok(mut part) = all[k].lock() {
             let Part { table, ids, rows, .. } = &mut *part;
             part.found = table.find(ids, rows);

@@ -1,6 +1,7 @@
 //! Tests of tables: first sight, evaluation, independence of arrival, counting, loading.
 use super::*;
 use crate::batch::Batch;
+use crate::threads::Threads;
 use din_program::schema::{Feature, FeatureKind, Init, KeyType, Schema, Sequence, UpdateRule};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,9 +64,9 @@ proptest! {
                 table.updates_mut()[row] = f32::from(given[&id].0);
                 table.weights_mut()[row * 5..(row + 1) * 5].copy_from_slice(&given[&id].1);
             }
-            table.fill_oov_row();
+            table.fill_oov_row(&Threads::caller());
             let settled = row(&table, 0).to_vec();
-            table.fill_oov_row();
+            table.fill_oov_row(&Threads::caller());
             assert_eq!(settled, row(&table, 0), "settling twice changes nothing more");
             table.clear_oov_row();
             assert_eq!(row(&table, 0), [0.0; 5], "training does not see it");
@@ -75,7 +76,8 @@ proptest! {
         let settled = of(&ids);
         ids.reverse();
         prop_assert_eq!(&settled, &of(&ids));
-        // Rare: 1 to 3 updates. An id without an update, known from the counting pass alone, takes no part.
+        // Rare: 1 to 3 updates. An id without an update, known from the counting pass alone, takes
+        // no part.
         let rare: Vec<_> = given.values().filter(|(updates, _)| (1..=3).contains(updates)).collect();
         let trained: Vec<_> = given.values().filter(|(updates, _)| *updates > 0).collect();
         let of = if rare.is_empty() { trained } else { rare };
@@ -95,7 +97,7 @@ fn values_that_are_no_numbers_or_huge_do_not_upset_the_oov_row() {
         table.updates_mut()[row] = 1.0;
         table.weights_mut()[row * 5..(row + 1) * 5].fill(value);
     }
-    table.fill_oov_row();
+    table.fill_oov_row(&Threads::caller());
     assert!(row(&table, 0).iter().all(|w| w.is_finite()));
 }
 
@@ -236,7 +238,8 @@ fn a_million_rows() {
     assert!(table.slot(1).iter().all(|&s| s == 0.5));
 }
 
-/// A batch of many parts, with new ids in most of them, beside what the definition says and one feature after the other.
+/// A batch of many parts, with new ids in most of them, beside what the definition says and one
+/// feature after the other.
 #[test]
 fn batches_are_resolved_as_feature_by_feature() {
     let specs =
@@ -249,7 +252,7 @@ fn batches_are_resolved_as_feature_by_feature() {
         let id = |k: u64| ((k + step).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % (1000 * (step + 1)) % 5000;
         let ids = vec![(0..100).map(id).collect::<Vec<u64>>(), (100..30_000 + 5000 * step).map(id).collect()];
         let batch = Batch { ids, ..Batch::default() };
-        resolve_train(&mut tables, &specs, &batch, &mut resolved).unwrap();
+        resolve_train(&Threads::new(2).unwrap(), &mut tables, &specs, &batch, &mut resolved).unwrap();
         for (ids, found) in batch.ids.iter().zip(&resolved[0]) {
             // New ids take the next rows in the order of the batch.
             let row_of = |id: &u64| {
@@ -265,7 +268,7 @@ fn batches_are_resolved_as_feature_by_feature() {
             assert!(ids.iter().zip(found).all(|(id, row)| *id == u64::from(*row)));
         }
         let mut read = resolved.clone();
-        resolve_read(&tables, &specs, &batch, &mut read).unwrap();
+        resolve_read(&Threads::caller(), &tables, &specs, &batch, &mut read).unwrap();
         assert!(read == resolved);
         for (ids, found) in batch.ids.iter().zip(&mut resolved[0]) {
             others[0].resolve_train(ids, found).unwrap();
@@ -275,6 +278,13 @@ fn batches_are_resolved_as_feature_by_feature() {
     // The first id that is none is reported, whichever part finds one first.
     let mut ids = vec![vec![1; 3], vec![2; 40_000]];
     (ids[1][20_000], ids[1][39_000]) = (5000, 6000);
-    let error = resolve_train(&mut tables, &specs, &Batch { ids, ..Batch::default() }, &mut resolved).unwrap_err();
+    let error = resolve_train(
+        &Threads::new(2).unwrap(),
+        &mut tables,
+        &specs,
+        &Batch { ids, ..Batch::default() },
+        &mut resolved,
+    )
+    .unwrap_err();
     assert_eq!(error, TableError::OutOfRange { table: "fixed".into(), id: 5000, size: 5000 });
 }

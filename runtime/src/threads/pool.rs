@@ -1,8 +1,10 @@
-//! A small thread pool for short parallel regions: a step has tens of them, each of a fraction of a millisecond.
+//! A small thread pool for short parallel regions: a step has tens of them, each of a fraction of a
+//! millisecond.
 //!
-//! The caller takes part. Jobs are taken from one counter in ascending order; which thread runs a job is not fixed, so jobs must not
-//! depend on it. A region ends when every thread that joined it has left; a worker that wakes too late simply misses it, so a busy
-//! machine costs no more than the lost help. Idle workers spin for a moment, then sleep. Nothing is allocated in a region.
+//! The caller takes part. Jobs are taken from one counter in ascending order; which thread runs a
+//! job is not fixed, so jobs must not depend on it. A region ends when every thread that joined it
+//! has left; a worker that wakes too late simply misses it, so a busy machine costs no more than
+//! the lost help. Idle workers spin for a moment, then sleep. Nothing is allocated in a region.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -32,9 +34,10 @@ impl fmt::Display for ThreadError {
 
 impl std::error::Error for ThreadError {}
 
-/// A job: its number, and the thread's number (from 0, below [`Pool::threads`]).
+/// A job: its number, and the thread's number (from 0, below [`ThreadPool::threads`]).
 type Job<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
+/// What the caller and the workers share.
 struct Shared {
     /// Epoch, open bit and number of workers inside.
     gate: AtomicU64,
@@ -42,6 +45,8 @@ struct Shared {
     job: UnsafeCell<Option<Job<'static>>>,
     jobs: AtomicUsize,
     next: AtomicUsize,
+    /// Threads that may join the region: those with a number below it.
+    limit: AtomicUsize,
     sleepers: AtomicUsize,
     /// Workers that run.
     started: AtomicUsize,
@@ -51,40 +56,34 @@ struct Shared {
     wake: Condvar,
 }
 
-// SAFETY: `job` is written only while the gate is closed and no worker is inside (`Pool::run` holds `&mut self`), and read only by
-// workers that entered through the open gate, whose opening (release) they acquired. Everything else is atomic or locked.
+// SAFETY: `job` is written only while the gate is closed and no worker is inside (`ThreadPool::run`
+// holds `&mut self`), and read only by workers that entered through the open gate, whose opening
+// (release) they acquired. Everything else is atomic or locked.
 unsafe impl Sync for Shared {}
 // SAFETY: the job is a shared reference to a `Sync` closure.
 unsafe impl Send for Shared {}
 
 /// A fixed set of threads.
-pub struct Pool {
+pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
 }
 
-impl fmt::Debug for Pool {
+impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool {{ threads: {} }}", self.threads())
+        f.debug_struct("ThreadPool").field("threads", &self.threads()).finish()
     }
 }
 
-impl Pool {
+impl ThreadPool {
+    /// The caller's thread alone.
+    pub fn caller() -> ThreadPool {
+        ThreadPool { shared: Arc::new(Shared::new()), workers: Vec::new() }
+    }
+
     /// A pool of `threads` threads, the caller being one of them; 0 counts as 1.
-    pub fn new(threads: usize) -> Result<Pool, ThreadError> {
-        let shared = Arc::new(Shared {
-            gate: AtomicU64::new(0),
-            job: UnsafeCell::new(None),
-            jobs: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-            sleepers: AtomicUsize::new(0),
-            started: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-            panicked: AtomicBool::new(false),
-            lock: Mutex::new(()),
-            wake: Condvar::new(),
-        });
-        let mut pool = Pool { shared, workers: Vec::new() };
+    pub fn new(threads: usize) -> Result<ThreadPool, ThreadError> {
+        let mut pool = Self::caller();
         for thread in 1..threads.clamp(1, 1024) {
             let shared = pool.shared.clone();
             let worker = std::thread::Builder::new()
@@ -107,25 +106,33 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Runs `job(i, thread)` for every `i` of `0..jobs`, and returns when all are done. A panic of a job is passed on.
+    /// Runs `job(i, thread)` for every `i` of `0..jobs`, and returns when all are done. A panic of
+    /// a job is passed on.
     pub fn run(&mut self, jobs: usize, job: Job<'_>) {
-        if jobs <= 1 || self.workers.is_empty() {
+        self.run_on(usize::MAX, jobs, job);
+    }
+
+    /// The same on the first `limit` threads at most.
+    pub fn run_on(&mut self, limit: usize, jobs: usize, job: Job<'_>) {
+        if jobs <= 1 || limit <= 1 || self.workers.is_empty() {
             for i in 0..jobs {
                 job(i, 0);
             }
             return;
         }
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes; `Region` closes the gate and waits for every worker inside before `job` can go away, on
-        // unwinding too.
+        // SAFETY: only the lifetime changes; `OpenGate` closes the gate and waits for every worker
+        // inside before `job` can go away, on unwinding too.
         let lasting = unsafe { std::mem::transmute::<Job<'_>, Job<'static>>(job) };
-        // SAFETY: the gate is closed and nobody is inside: the previous region ended so, and `&mut self` excludes another.
+        // SAFETY: the gate is closed and nobody is inside: the previous region ended so, and `&mut
+        // self` excludes another.
         unsafe { *shared.job.get() = Some(lasting) };
         shared.jobs.store(jobs, Ordering::Relaxed);
         shared.next.store(0, Ordering::Relaxed);
+        shared.limit.store(limit, Ordering::Relaxed);
         shared.panicked.store(false, Ordering::Relaxed);
         {
-            let _region = Region { shared };
+            let _open = OpenGate { shared };
             let gate = shared.gate.load(Ordering::Relaxed);
             shared.gate.store((gate + EPOCH) | OPEN, Ordering::SeqCst);
             if shared.sleepers.load(Ordering::SeqCst) > 0 {
@@ -142,11 +149,11 @@ impl Pool {
 }
 
 /// Closes the gate and waits for the workers inside.
-struct Region<'a> {
+struct OpenGate<'a> {
     shared: &'a Shared,
 }
 
-impl Drop for Region<'_> {
+impl Drop for OpenGate<'_> {
     fn drop(&mut self) {
         let gate = &self.shared.gate;
         gate.fetch_and(!OPEN, Ordering::AcqRel);
@@ -160,6 +167,22 @@ impl Drop for Region<'_> {
 }
 
 impl Shared {
+    fn new() -> Shared {
+        Shared {
+            gate: AtomicU64::new(0),
+            job: UnsafeCell::new(None),
+            jobs: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            limit: AtomicUsize::new(0),
+            sleepers: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        }
+    }
+
     fn take(&self, job: Job<'_>, thread: usize) {
         let jobs = self.jobs.load(Ordering::Relaxed);
         loop {
@@ -179,6 +202,11 @@ impl Shared {
                 return;
             }
             seen = gate / EPOCH;
+            if gate & OPEN != 0 && thread >= self.limit.load(Ordering::Relaxed) {
+                // The region has threads enough; a limit that is read too late belongs to a later
+                // one, and misses this one.
+                continue;
+            }
             if gate & OPEN == 0
                 || self.gate.compare_exchange(gate, gate + 1, Ordering::AcqRel, Ordering::Acquire).is_err()
             {
@@ -186,7 +214,8 @@ impl Shared {
                 seen -= u64::from(gate & OPEN != 0);
                 continue;
             }
-            // SAFETY: this thread is inside the gate, so the job was written before it opened and stays until this thread leaves.
+            // SAFETY: this thread is inside the gate, so the job was written before it opened and
+            // stays until this thread leaves.
             if let Some(job) = unsafe { *self.job.get() }
                 && catch_unwind(AssertUnwindSafe(|| self.take(job, thread))).is_err()
             {
@@ -208,7 +237,8 @@ impl Shared {
         let Ok(mut guard) = self.lock.lock() else { return self.gate.load(Ordering::Acquire) };
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         let gate = loop {
-            // The caller opens the gate, then reads `sleepers`; this thread counts itself, then reads the gate: one of them sees the other.
+            // The caller opens the gate, then reads `sleepers`; this thread counts itself, then
+            // reads the gate: one of them sees the other.
             let gate = self.gate.load(Ordering::SeqCst);
             if gate / EPOCH != seen || self.stop.load(Ordering::Acquire) {
                 break gate;
@@ -223,7 +253,7 @@ impl Shared {
     }
 }
 
-impl Drop for Pool {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         {
@@ -244,7 +274,7 @@ mod tests {
     #[test]
     fn every_job_runs_once() -> Result<(), ThreadError> {
         for threads in [1, 2, 3, 8] {
-            let mut pool = Pool::new(threads)?;
+            let mut pool = ThreadPool::new(threads)?;
             for round in 0..300usize {
                 let jobs = round % 23;
                 let done: Vec<AtomicUsize> = (0..jobs).map(|_| AtomicUsize::new(0)).collect();
@@ -264,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_passed_on_and_the_pool_lives() -> Result<(), ThreadError> {
-        let mut pool = Pool::new(3)?;
+        let mut pool = ThreadPool::new(3)?;
         for _ in 0..20 {
             let caught = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|i, _| assert!(i != 5))));
             assert!(caught.is_err());

@@ -1,9 +1,9 @@
-//! Which epoch is the best: by the spec's selecting metric on the validation data, the earlier one where two are equal.
+//! Which epoch is the best: by the spec's selecting metric on the validation data, the earlier one
+//! where two are equal.
 
 use crate::checkpoint;
 use crate::run_dir::{Best, EpochLine};
 use din_program::Program;
-use din_program::schema::MetricKind;
 
 /// `None` before the first epoch. Without validation data the last epoch counts, by no metric.
 pub fn best(program: &Program, lines: &[EpochLine]) -> Option<Best> {
@@ -17,12 +17,12 @@ pub fn best(program: &Program, lines: &[EpochLine]) -> Option<Best> {
     let Some(metric) = program.metrics.get(program.training.select as usize) else {
         return Some(chosen(last, None, None));
     };
-    let lower = matches!(metric.kind, MetricKind::LogLoss);
+    let direction = metric.kind.direction();
     let mut best: Option<(&EpochLine, f64)> = None;
     for line in lines {
         let value = line.valid.as_ref().and_then(|v| v.get(&metric.name)).and_then(serde_json::Value::as_f64);
         let Some(value) = value else { continue };
-        if best.is_none_or(|(_, old)| if lower { value < old } else { value > old }) {
+        if best.is_none_or(|(_, old)| direction.is_better(value, old)) {
             best = Some((line, value));
         }
     }

@@ -1,9 +1,9 @@
 //! Why a loss is infinite or not a number: the weights, or a row of the data.
 
-use super::{DataPass, Event, TrainingRun, reading};
+use super::{Event, TrainingRun, reading};
 use crate::batch::Batch;
 use crate::data::Order;
-use crate::evaluate::undefined;
+use crate::session::{DataPass, PassEvent, undefined};
 use crate::signal;
 use crate::{Error, Result};
 
@@ -27,7 +27,7 @@ pub(super) fn explain(
     let Some(batch) = batch.filter(|_| run.session.device().is_none()) else {
         return Ok(error.help(general));
     };
-    if let Some((tensor, weight)) = run.session.diverged_weight()? {
+    if let Some((tensor, weight)) = run.session.model()?.diverged_weight() {
         return Ok(error.help(undefined::of_weights(&tensor, weight)));
     }
     run.session.infer(batch)?;
@@ -40,7 +40,7 @@ pub(super) fn explain(
 /// Predicts the training data in the order of the files, up to the first row whose logit is not
 /// finite; `None` where there is none, or where Ctrl-C came between.
 fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -> Result<Option<Error>> {
-    observe(Event::Begin { what: DataPass::Searching, rows: run.train.rows(), done: 0 });
+    observe(PassEvent::Begin { pass: DataPass::Searching, rows: run.train.rows(), done: 0 }.into());
     let mut batches = run.train.stream(reading(run, Order::File))?;
     let (mut rows, mut found) = (0, None);
     while let Some(batch) = batches.next()?.filter(|_| !signal::asked()) {
@@ -56,8 +56,8 @@ fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -
         }
         rows += batch.rows as u64;
         batches.recycle(batch);
-        observe(Event::Advance { rows, loss: None });
+        observe(PassEvent::Advance { rows, loss: None }.into());
     }
-    observe(Event::End);
+    observe(PassEvent::End.into());
     Ok(found)
 }

@@ -1,26 +1,26 @@
 //! Training: a program and data to a run directory.
 //!
-//! Guarantees: nothing is written before program, machine, data files and columns are known to fit; a fault before the first
-//! checkpoint leaves no run directory behind; the bits of every checkpoint depend on program, data, seed, batch and ISA level (or GPU) alone,
-//! not on threads, and not on where the run was stopped and resumed.
+//! Guarantees: nothing is written before program, machine, data files and columns are known to fit;
+//! a fault before the first checkpoint leaves no run directory behind; the bits of every checkpoint
+//! depend on program, data, seed, batch and ISA level (or GPU) alone, not on threads, and not on
+//! where the run was stopped and resumed.
 
 mod choose;
 mod diverged;
 mod profile;
-mod session;
 mod setup;
 mod watch;
 
 pub use profile::TrainingProfile;
-pub use session::{CpuOptions, Session, engine, set_threads};
-pub use setup::{Device, TrainingOptions};
+pub use setup::TrainingOptions;
 
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
-use crate::data::{DataError, Dataset, FaultKind, Order, StreamOptions};
+use crate::data::{Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::RunDirectory;
 use crate::run_dir::{Best, EpochLine};
+use crate::session::{DataPass, PassEvent};
 use crate::signal;
 use crate::{Error, Result};
 use din_program::Program;
@@ -29,46 +29,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What training tells while it goes on.
+/// What training reports while it goes on.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A pass over so many rows begins.
-    Begin {
-        what: DataPass,
-        rows: u64,
-        done: u64,
-    },
-    /// Rows done of the current pass, and the mean loss so far where there is one.
-    Advance {
-        rows: u64,
-        loss: Option<f64>,
-    },
-    /// The current pass is over.
-    End,
-    Epoch {
-        line: EpochLine,
-        report: Option<Report>,
-        best: bool,
-    },
+    Pass(PassEvent),
+    Epoch { line: EpochLine, report: Option<Report>, best: bool },
     Warning(String),
     Note(String),
 }
 
-/// What is being passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataPass {
-    /// Counting how many samples contain each id (Eq. 9).
-    Counting,
-    /// Reading the validation data once, to find what is wrong with them before training.
-    Checking,
-    /// Looking for the row of the training data that made the loss infinite or not a number.
-    Searching,
-    Training {
-        epoch: u32,
-        epochs: u32,
-    },
-    Evaluating,
-    Predicting,
+impl From<PassEvent> for Event {
+    fn from(event: PassEvent) -> Self {
+        Self::Pass(event)
+    }
 }
 
 /// How training ended.
@@ -82,15 +55,6 @@ pub struct Summary {
     pub stopped: bool,
     /// Where it was asked for.
     pub profile: Option<TrainingProfile>,
-}
-
-impl From<DataError> for Error {
-    fn from(error: DataError) -> Self {
-        match error.kind {
-            FaultKind::Io => Error::machine(error.to_string()),
-            _ => Error::input(error.to_string()),
-        }
-    }
 }
 
 /// Trains into `options.out`.
@@ -134,56 +98,58 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
 /// Ctrl-C came between.
 fn check(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let Some(valid) = run.valid.clone() else { return Ok(true) };
-    let whole = pass(run, &valid, DataPass::Checking, observe, |_, _| Ok(()))?;
+    let whole = read_once(run, &valid, DataPass::Checking, observe, |_, _| Ok(()))?;
     run.watch.columns(&valid, observe);
     Ok(whole)
 }
 
 /// The counting pass; false where Ctrl-C came between.
 fn count(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
-    let mut counters = run.session.counters();
+    let mut counters = run.session.frequency_counters();
     if counters.is_empty() {
         return Ok(true);
     }
     let train = run.train.clone();
-    let whole = pass(run, &train, DataPass::Counting, observe, |run, batch| run.session.count(&mut counters, batch))?;
+    let whole =
+        read_once(run, &train, DataPass::Counting, observe, |run, batch| run.session.count(&mut counters, batch))?;
     if whole {
-        run.session.finish_counting(counters);
+        run.session.finish_counting(counters)?;
     }
     Ok(whole)
 }
 
 /// Reads a data set once, in the order of the files; false where Ctrl-C came between.
-fn pass(
+fn read_once(
     run: &mut TrainingRun,
     data: &Dataset,
-    what: DataPass,
+    pass: DataPass,
     observe: &mut dyn FnMut(Event),
     mut each: impl FnMut(&mut TrainingRun, &Batch) -> Result<()>,
 ) -> Result<bool> {
-    observe(Event::Begin { what, rows: data.rows(), done: 0 });
+    observe(PassEvent::Begin { pass, rows: data.rows(), done: 0 }.into());
     let mut batches = data.stream(reading(run, Order::File))?;
     let (mut rows, mut whole) = (0, true);
     while let Some(batch) = batches.next()? {
         each(run, &batch)?;
         rows += batch.rows as u64;
         batches.recycle(batch);
-        observe(Event::Advance { rows, loss: None });
+        observe(PassEvent::Advance { rows, loss: None }.into());
         if signal::asked() {
             whole = false;
             break;
         }
     }
-    observe(Event::End);
+    observe(PassEvent::End.into());
     Ok(whole)
 }
 
-/// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came between.
+/// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came
+/// between.
 fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let number = run.position.epoch + 1;
     let stream = StreamOptions { skip: run.position.batch, ..order(run, run.position.epoch) };
-    let what = DataPass::Training { epoch: number, epochs: run.epochs };
-    observe(Event::Begin { what, rows: run.train.rows(), done: run.position.samples });
+    let pass = DataPass::Training { epoch: number, epochs: run.epochs };
+    observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
     let begin = Instant::now();
     let mut batches = match run.ahead.take() {
         Some(batches) => batches,
@@ -196,13 +162,13 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         let next = batches.next()?;
         run.times.waiting += asked.elapsed();
         let Some(batch) = next else { break };
-        run.session.train_ahead(&batch)?;
+        run.session.submit_step(&batch)?;
         run.times.steps += 1;
         run.times.samples += batch.rows as u64;
         asked_for.push_back((run.session.step_number(), batch.rows));
         let step = run.session.step_number();
         let (stops, saves) = (signal::asked(), options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)));
-        let ahead = if stops || saves { 0 } else { run.session.ahead() };
+        let ahead = if stops || saves { 0 } else { run.session.steps_in_flight() };
         run.watch.labels(&batch);
         run.watch.columns(&run.train, observe);
         settle(run, &mut asked_for, ahead, Some(&batch), observe)?;
@@ -213,7 +179,7 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
             run.ahead = Some(run.train.stream(order(run, number))?);
         }
         if stops {
-            observe(Event::End);
+            observe(PassEvent::End.into());
             return Ok(false);
         }
         if saves {
@@ -223,10 +189,10 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     settle(run, &mut asked_for, 0, None, observe)?;
     run.watch.end_of_epoch(&run.program, observe);
     run.times.training += begin.elapsed();
-    observe(Event::End);
+    observe(PassEvent::End.into());
     let report = match &run.valid {
         Some(valid) => {
-            let report = evaluate(&mut run.session, valid, run.batch as usize, observe)?;
+            let report = evaluate(&mut run.session, valid, run.batch as usize, &mut |event| observe(event.into()))?;
             run.watch.columns(valid, observe);
             Some(report)
         }
@@ -246,7 +212,8 @@ fn settle(
     observe: &mut dyn FnMut(Event),
 ) -> Result<()> {
     while asked_for.len() > left {
-        let (Some((step, rows)), Some(loss)) = (asked_for.pop_front(), run.session.next_loss()?) else { break };
+        let (step, rows) = asked_for.pop_front().expect("more than `left` are to come");
+        let loss = run.session.next_loss()?.expect("a step that was submitted has a loss");
         let (position, loss) = (&mut run.position, f64::from(loss));
         position.step = step;
         position.batch += 1;
@@ -256,7 +223,7 @@ fn settle(
             return Err(diverged::explain(run, loss, step, batch, observe)?);
         }
         let mean = position.loss_sum / position.samples as f64;
-        observe(Event::Advance { rows: position.samples, loss: Some(mean) });
+        observe(PassEvent::Advance { rows: position.samples, loss: Some(mean) }.into());
         if run.unproven.is_some_and(|saved| saved < step) {
             run.unproven = None;
             prune(&run.directory)?;
@@ -321,11 +288,11 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         batch: run.batch,
         position: run.position,
         train_loss: epoch.map_or(0.0, |(loss, _)| loss),
-        metrics: epoch.and_then(|(_, report)| report).map(Report::metrics).unwrap_or_default(),
+        metrics: epoch.and_then(|(_, report)| report).map_or_else(Vec::new, Report::metrics),
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };
-    checkpoint::save(&run.directory.checkpoints(), &run.session.contents()?, &manifest)?;
+    checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest)?;
     run.unproven = Some(run.position.step);
     Ok(())
 }
@@ -342,6 +309,6 @@ fn prune(directory: &RunDirectory) -> Result<()> {
 }
 
 /// Absolute paths of a data set's files, for the run's record.
-pub(crate) fn files_of(data: &Dataset) -> Vec<std::path::PathBuf> {
-    data.files().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())).collect()
+pub(crate) fn files_of(data: &Dataset) -> Result<Vec<std::path::PathBuf>> {
+    data.files().map(|path| std::fs::canonicalize(path).map_err(|e| Error::file("look for", path, &e))).collect()
 }

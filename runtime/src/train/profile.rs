@@ -1,15 +1,14 @@
 //! Where a training run's time went: `din train --profile`.
 
-use super::session::Session;
-use crate::exec::Backend;
-use crate::exec::cpu::Roofline;
-use crate::exec::{CallSpan, ProfileRow};
+use crate::exec::{Backend, CallSpan, ProfileRow, Roofline};
+use crate::session::Session;
 use din_program::schema::seen_from;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 
-/// Everything that was measured. Seconds of kernels are summed over threads, or the device's own; the rest is wall time.
+/// Everything that was measured. Seconds of kernels are summed over threads, or the device's own;
+/// the rest is wall time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingProfile {
     pub steps: u64,
@@ -44,20 +43,20 @@ pub(super) struct Times {
 impl TrainingProfile {
     /// `spec_folder`: from where places in the spec are named.
     pub(super) fn new(session: &Session, times: Times, spec_folder: &Path) -> TrainingProfile {
-        let (engine, device) = (session.engine(), session.device());
+        let device = session.device();
         let (mut rows, mut spans) = session.profile();
         let locations = rows.iter_mut().map(|r| &mut r.location).chain(spans.iter_mut().map(|s| &mut s.location));
         locations.for_each(|location| *location = seen_from(spec_folder, location));
         TrainingProfile {
             steps: times.steps,
             samples: times.samples,
-            threads: engine.threads(),
+            threads: session.threads().count(),
             training: times.training,
             waiting: times.waiting,
             lookups: session.lookups(),
             rows: rows.into_iter().filter(|r| r.schedule != "infer").collect(),
             spans,
-            roof: device.is_none().then(|| engine.roof()),
+            roof: session.roofline(),
             device,
         }
     }
@@ -67,7 +66,8 @@ impl TrainingProfile {
         self.rows.iter().map(|r| r.seconds).sum()
     }
 
-    /// Seconds that the products alone would take one core at its peak: no order of the same work is faster.
+    /// Seconds that the products alone would take one core at its peak: no order of the same work
+    /// is faster.
     pub fn floor(&self) -> Option<f64> {
         self.roof.map(|roof| self.rows.iter().map(|r| r.flops).sum::<f64>() / roof.flops)
     }

@@ -1,56 +1,42 @@
 //! Everything that is checked and opened before the first step: a new run, or one that goes on.
 
 use super::profile::Times;
-use super::session::{CpuOptions, Session, engine};
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
-use crate::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, Gpu};
 use crate::fs::xxh3_file;
-use crate::run_dir::{DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, RunDirectory, RunRecord, same_spec};
+use crate::run_dir::{
+    DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, same_spec,
+};
+use crate::session::{CpuOptions, Device, Session};
+use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
-use din_program::cuda::Cuda;
 use din_program::schema::Schema;
-use rayon::prelude::*;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-/// Where steps run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    #[default]
-    Cpu,
-    /// GPU `number`, with the program's CUDA form.
-    Cuda {
-        number: u32,
-        launches: Arc<Cuda>,
-        images: Vec<CudaImage>,
-        /// Bytes for tables, where it is not what fits.
-        memory: Option<usize>,
-    },
-}
+use std::sync::{Arc, OnceLock};
 
 /// What training is asked to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TrainingOptions {
-    /// The folder in which the spec lies, as the user gave it: messages name places in the spec from
-    /// there.
+    /// The folder in which the spec lies, as the user gave it: messages name places in the spec
+    /// from there.
     pub spec_folder: PathBuf,
     /// Files and folders; may be empty on `resume`, which then reads what the run began with.
     pub train: Vec<PathBuf>,
     pub valid: Vec<PathBuf>,
     pub out: PathBuf,
-    pub resume: bool,
+    /// The run in `out` to go on with; `None` makes a new one.
+    pub resume: Option<OpenedRun>,
     /// Default: the spec's.
     pub epochs: Option<u32>,
     pub batch: Option<u32>,
     pub seed: Option<u64>,
     pub cpu: CpuOptions,
     pub device: Device,
-    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and another one is refused.
+    /// Separator of lists in CSV fields. Default: `|`; on `resume` what the run began with, and
+    /// another one is refused.
     pub list_separator: Option<u8>,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
@@ -88,35 +74,10 @@ pub fn prepare(
     options: &TrainingOptions,
     observe: &mut dyn FnMut(Event),
 ) -> Result<TrainingRun> {
-    match options.resume {
-        true => resume(program, options, observe),
-        false => begin(program, options, observe),
+    match &options.resume {
+        Some(run) => resume(program, run, options, observe),
+        None => begin(program, options, observe),
     }
-}
-
-impl Device {
-    /// Puts a session's steps on the device.
-    pub fn attach(&self, session: &mut Session) -> Result<()> {
-        let Self::Cuda { number, launches, images, memory } = self else { return Ok(()) };
-        let gpu = Gpu::open(*number, images)?;
-        let options = CudaOptions { table_memory: *memory, ..CudaOptions::default() };
-        session.set_device(Box::new(CudaExecutor::with(session.program().clone(), launches.clone(), gpu, options)?));
-        Ok(())
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => write!(f, "cpu"),
-            Self::Cuda { number, .. } => write!(f, "cuda:{number}"),
-        }
-    }
-}
-
-/// Puts the session on the device that was asked for.
-fn attach(session: &mut Session, options: &TrainingOptions) -> Result<()> {
-    options.device.attach(session)
 }
 
 fn open(
@@ -134,24 +95,28 @@ fn open(
     Ok(data)
 }
 
-fn record_of(data: &Dataset) -> Result<DataRecord> {
+fn record_of(data: &Dataset, threads: &Threads) -> Result<DataRecord> {
     let (rows, fingerprint) = (data.rows(), data.fingerprint());
     let file = |(path, xxh3)| FileRecord { path, xxh3 };
-    let files = files_of(data).into_iter().zip(hashes_of(data)?).map(file).collect();
+    let files = files_of(data)?.into_iter().zip(hashes_of(data, threads)?).map(file).collect();
     Ok(DataRecord { files, rows, fingerprint })
 }
 
 /// The hash of each file's bytes, in the order of the files. Every file is read once, several side
 /// by side.
-fn hashes_of(data: &Dataset) -> Result<Vec<String>> {
+fn hashes_of(data: &Dataset, threads: &Threads) -> Result<Vec<String>> {
     let files: Vec<&Path> = data.files().collect();
-    files.par_iter().map(|file| xxh3_file(file)).collect()
+    let hashes: Vec<OnceLock<Result<String>>> = files.iter().map(|_| OnceLock::new()).collect();
+    threads.parallel_for(files.len(), &|k| {
+        hashes[k].get_or_init(|| xxh3_file(files[k]));
+    });
+    hashes.into_iter().map(|hash| hash.into_inner().expect("every job of the loop has run")).collect()
 }
 
 /// Refuses data other than those that a run began with.
-fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result<()> {
+fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str, threads: &Threads) -> Result<()> {
     let help = "give the files as they were, or train into another --out";
-    let found = hashes_of(data)?;
+    let found = hashes_of(data, threads)?;
     let mut pairs = data.files().zip(had.files.iter().zip(&found));
     if data.files().count() == had.files.len()
         && let Some((file, (had, found))) = pairs.find(|(_, (had, found))| had.xxh3 != **found)
@@ -171,7 +136,7 @@ fn check_same(data: &Dataset, had: &DataRecord, at: &Path, what: &str) -> Result
             had.rows,
             names(&had.paths()),
             data.rows(),
-            names(&files_of(data)),
+            names(&files_of(data)?),
         ))
         .help(help));
     }
@@ -194,9 +159,10 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         observe(Event::Warning("no --valid: nothing is measured, and the last epoch counts as the best".into()));
     }
     let seed = options.seed.unwrap_or(program.training.seed);
-    let batch = options.batch.unwrap_or(program.training.batch).max(1);
-    let mut session = Session::new(engine(program, &options.cpu)?, seed)?;
-    attach(&mut session, options)?;
+    let batch = options.batch.unwrap_or(program.training.batch);
+    let threads = options.cpu.start_threads()?;
+    let executor = options.device.executor(program, &options.cpu, &threads)?;
+    let session = Session::new(executor, threads.clone(), seed)?;
     let program_hash = program.hash();
     let record = RunRecord {
         format: FORMAT,
@@ -208,8 +174,8 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         seed,
         batch,
         list_separator: separator,
-        train: record_of(&train)?,
-        valid: valid.as_ref().map(record_of).transpose()?,
+        train: record_of(&train, &threads)?,
+        valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
     };
     let directory = RunDirectory::create(&options.out, program, &record)?;
     Ok(TrainingRun {
@@ -232,14 +198,18 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     })
 }
 
-fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<TrainingRun> {
-    let directory = RunDirectory::open_to_write(&options.out)?;
-    let record = directory.record()?;
+fn resume(
+    program: &Arc<Program>,
+    OpenedRun { directory, record }: &OpenedRun,
+    options: &TrainingOptions,
+    observe: &mut dyn FnMut(Event),
+) -> Result<TrainingRun> {
     let at = options.out.display();
-    // Checkpoints name the program that the run keeps, also where the same spec now lies under another path.
+    // Checkpoints name the program that the run keeps, also where the same spec now lies under
+    // another path.
     let program_hash = record.program.clone();
     if program_hash != program.hash() {
-        let began = directory.program()?;
+        let began = directory.program(record)?;
         if !same_spec(&began, program) {
             return Err(Error::input(format!("{at}: the run began with another spec or other --set values"))
                 .help("train into another --out, or go back to the spec in the run's `spec/`"));
@@ -265,6 +235,7 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
+    let threads = options.cpu.start_threads()?;
     let schema = program.schema.seen_from(&options.spec_folder);
     let mut data =
         |asked: &[PathBuf], had: Option<&DataRecord>, mode: ReadMode, what: &str| -> Result<Option<Dataset>> {
@@ -275,7 +246,7 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
             };
             let data = open(&paths, &schema, mode, record.list_separator, observe)?;
             match had {
-                Some(had) => check_same(&data, had, &options.out, what).map(|()| Some(data)),
+                Some(had) => check_same(&data, had, &options.out, what, &threads).map(|()| Some(data)),
                 None => {
                     Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out"))
                 }
@@ -284,20 +255,19 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
     let train = data(&options.train, Some(&record.train), ReadMode::Train, "training")?
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), ReadMode::Evaluate, "validation")?;
-    let engine = engine(program, &options.cpu)?;
+    let executor = options.device.executor(program, &options.cpu, &threads)?;
     directory.clean()?;
-    let (mut session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
+    let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let (_, loaded) = directory.load(name, program, &record)?;
+            let (_, loaded) = directory.load(name, program, record)?;
             let position = loaded.manifest.position;
-            (Session::restored(engine, loaded), position, false)
+            (Session::with_model(executor, threads.clone(), loaded.model), position, false)
         }
         None => {
             observe(Event::Note(format!("{at}: no checkpoint yet; starting from the beginning")));
-            (Session::new(engine, record.seed)?, Position::default(), true)
+            (Session::new(executor, threads.clone(), record.seed)?, Position::default(), true)
         }
     };
-    attach(&mut session, options)?;
     let backend = session.backend();
     if backend != record.backend {
         observe(Event::Warning(format!(
@@ -306,14 +276,14 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
         )));
     }
     let mut lines = directory.epochs(position.step)?;
-    restore_lines(&directory, &mut lines, position)?;
+    restore_lines(directory, &mut lines, position)?;
     directory.write_epochs(&lines)?;
     directory.restore_best(choose::best(program, &lines).as_ref())?;
     Ok(TrainingRun {
         program: program.clone(),
         program_hash,
         session,
-        directory,
+        directory: directory.clone(),
         train,
         valid,
         position,
@@ -329,7 +299,8 @@ fn resume(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn F
     })
 }
 
-/// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the manifest.
+/// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the
+/// manifest.
 ///
 /// # Errors
 /// Lines of other epochs are missing.

@@ -1,4 +1,5 @@
-//! Damaged files: an error with the file's name or, where the damage cannot be seen, rows; never a panic, never a hang.
+//! Damaged files: an error with the file's name or, where the damage cannot be seen, rows; never a
+//! panic, never a hang.
 
 use crate::support::*;
 use din_runtime::data::{DataError, Dataset, FaultKind, Order, ReadMode, StreamOptions};

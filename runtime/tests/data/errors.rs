@@ -272,7 +272,8 @@ fn a_fault_in_a_later_row_group_counts_rows_of_the_file() {
         ..din_runtime::data::StreamOptions::new(100, din_runtime::data::Order::Shuffled { seed: 3, epoch: 1 })
     };
     assert_eq!(read(&[&path], &schema, ReadMode::Train, shuffled).unwrap_err().location, Some(Location::Row(17_765)));
-    // Of several faults that of the first row in reading order, and of its first column, however many threads read.
+    // Of several faults that of the first row in reading order, and of its first column, however
+    // many threads read.
     values[5_001] = 13;
     let columns = [("y", ints(&values)), ("x", ints(&values))];
     write(&path, &[RecordBatch::try_from_iter(columns).unwrap()], 1_000);

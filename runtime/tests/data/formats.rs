@@ -1,7 +1,10 @@
 //! What values become: every accepted Arrow type, nesting and text.
 
 use crate::support::*;
-use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::types::{
+    ArrowPrimitiveType, Float16Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
 use arrow_array::*;
 use arrow_schema::Field;
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
@@ -54,7 +57,7 @@ fn batches_of_any_size_join_to_the_same_rows() {
 
 #[test]
 fn every_integer_width_is_one_id() {
-    fn column<T: arrow_array::types::ArrowPrimitiveType>(values: [T::Native; 2]) -> ArrayRef {
+    fn column<T: ArrowPrimitiveType>(values: [T::Native; 2]) -> ArrayRef {
         Arc::new(PrimitiveArray::<T>::from_iter_values(values))
     }
     let columns = vec![
@@ -172,6 +175,48 @@ fn numbers_vectors_labels_and_fixed_ids() {
     assert_eq!(batch.ids[5], [0, 3, 9]);
     assert_eq!((batch.labels[0].as_slice(), batch.present[0].as_slice()), (&[1.0, 0.0, 1.0][..], &[1.0; 3][..]));
     assert_eq!((batch.labels[1].as_slice(), batch.present[1].as_slice()), (&[1.0, 0.0, 0.0][..], &[1.0, 0.0, 0.0][..]));
+}
+
+#[test]
+fn half_floats_are_numbers() {
+    type Half = <Float16Type as ArrowPrimitiveType>::Native;
+    // By IEEE 754: 1, -0, the largest, the least above 0, and 1/3 as 11 bits hold it.
+    let (bits, numbers) =
+        ([0x3C00, 0x8000, 0x7BFF, 0x0001, 0x3555], [1.0, -0.0, 65504.0, 2f32.powi(-24), 0.333_251_95]);
+    let half = |i: usize| Half::from_bits(bits[i]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("price", Arc::new(Float16Array::from(vec![half(0), half(1), half(2)]))),
+        (
+            "w",
+            Arc::new(ListArray::from_iter_primitive::<Float16Type, _, _>([
+                Some(vec![Some(half(3))]),
+                Some(vec![]),
+                Some(vec![Some(half(4)), Some(half(0))]),
+            ])),
+        ),
+        (
+            "vec",
+            Arc::new(ListArray::from_iter_primitive::<Float16Type, _, _>(
+                [[0, 1], [2, 3], [4, 0]].map(|row| Some(row.map(|i| Some(half(i))))),
+            )),
+        ),
+    ];
+    let schema = Schema {
+        features: vec![
+            feature("price", FeatureKind::Dense { width: 1 }, None),
+            feature("vec", FeatureKind::Dense { width: 2 }, None),
+            feature("w", FeatureKind::Dense { width: 1 }, Some(0)),
+        ],
+        sequences: vec![sequence("s", None)],
+        ..Schema::default()
+    };
+    let (_directory, path) = file(columns);
+    let batch = whole(&path, &schema).unwrap();
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let expected = |of: &[usize]| of.iter().map(|&i| numbers[i].to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&batch.dense[0]), expected(&[0, 1, 2]));
+    assert_eq!(bits(&batch.dense[1]), expected(&[0, 1, 2, 3, 4, 0]));
+    assert_eq!(bits(&batch.dense[2]), expected(&[3, 4, 0]));
 }
 
 #[test]

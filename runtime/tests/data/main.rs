@@ -1,4 +1,4 @@
-//! Data sets read from files that the tests write with Arrow, and from the real sets where they are present.
+//! Data sets read from files that the tests write with Arrow, and from one that pyarrow wrote.
 #![allow(clippy::unwrap_used)]
 
 mod csv;
@@ -9,7 +9,7 @@ mod formats;
 mod keys;
 mod order;
 mod parquet_files;
-mod real;
+mod pyarrow_log;
 mod requests;
 mod rounded;
 mod support;

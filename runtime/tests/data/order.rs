@@ -43,7 +43,8 @@ fn shuffling_permutes_whole_rows() {
         }
     }
     assert!(seen.into_iter().all(|s| s));
-    // Far from file order: the mean distance of neighbours is that of random numbers inside a window (a third of it or more).
+    // Far from file order: the mean distance of neighbours is that of random numbers inside a
+    // window (a third of it or more).
     let order = items(&mixed);
     let mean = order.windows(2).map(|w| w[0].abs_diff(w[1])).sum::<u64>() as f64 / 11_999.0;
     assert!(mean > 1_500.0, "{mean}");

@@ -1,4 +1,5 @@
-//! Requests: what their rows have in common is kept once, they are shuffled and batched whole, and rows that disagree are told.
+//! Requests: what their rows have in common is kept once, they are shuffled and batched whole, and
+//! rows that disagree are told.
 
 use crate::support::*;
 use arrow_array::types::Int64Type;
@@ -80,7 +81,8 @@ fn check_batch(batch: &Batch) -> Vec<u64> {
     batch.ids[2].clone()
 }
 
-/// Row groups that end between requests (a request that spans two is two), and the chunks of the decoder do not.
+/// Row groups that end between requests (a request that spans two is two), and the chunks of the
+/// decoder do not.
 fn written(requests: i64) -> (tempfile::TempDir, std::path::PathBuf, Vec<u64>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.parquet");
@@ -106,7 +108,8 @@ fn requests_stay_whole_in_both_orders() {
             assert_ne!(mixed, items);
             mixed.sort_unstable();
             assert_eq!(mixed, items);
-            // As many requests as fit: the next one, of at most five rows, would not; the end of a window ends no batch.
+            // As many requests as fit: the next one, of at most five rows, would not; the end of a
+            // window ends no batch.
             assert!(batches.iter().all(|b| b.rows <= 64));
             assert!(batches[..batches.len() - 1].iter().all(|b| b.rows > 64 - 5));
         }

@@ -1,7 +1,9 @@
-//! The engine on schedules written by hand: equal to the same model in f64, same bits at any number of threads, contradictions refused.
+//! The engine on schedules written by hand: equal to the same model in f64, same bits at any number
+//! of threads, contradictions refused.
 #![allow(clippy::unwrap_used)]
 
 mod program;
+mod ranks;
 
 use din_program::Isa;
 use din_program::schedule::*;
@@ -47,7 +49,7 @@ fn steps_equal_f64() {
                 close(&state.params[0], &reference.w, &what("w"));
                 close(tables[0].weights(), &reference.table, &what("rows"));
                 close(tables[0].slot(0), &reference.seen, &what("seen"));
-                close(tables[0].updates(), &reference.touches, &what("touches"));
+                close(tables[0].updates(), &reference.updates, &what("updates"));
                 let largest = engine.train_results().find(|(root, _)| matches!(root, Root::Named { .. })).unwrap().1;
                 close(largest, &reference.largest, &what("largest"));
             }
@@ -238,8 +240,8 @@ fn damaged_programs_are_refused_or_harmless() {
     assert!(refused > 1500 && ran > 100, "{refused} refused, {ran} ran");
 }
 
-/// The faults that a hash and the checks of buffers cannot see: a call names a kernel whose code was
-/// made for other arguments.
+/// The faults that a hash and the checks of buffers cannot see: a call names a kernel whose code
+/// was made for other arguments.
 #[test]
 fn a_call_is_held_against_the_signature_of_its_kernel() {
     let calls = |s: &mut Schedule, phase: usize, call: usize, change: &dyn Fn(&mut KernelId, &mut Vec<KernelArg>)| {

@@ -1,9 +1,11 @@
-//! A small model with its schedules written by hand and its kernels written in Rust, and the same model in f64.
+//! A small model with its schedules written by hand and its kernels written in Rust, and the same
+//! model in f64.
 //!
-//! Table `item` (width 4) serves `visited.item` (a sequence) and `ad.item`; `W` is `4 x 5`. With `x` the rows of `visited.item`:
-//! `h = x W`, `(mean, variance) = moments(h)`, `pool = sum(h over visited)`, `logit = sum(pool) + sum(row of ad.item) + dense`,
-//! `loss = mean((logit - label)^2)`, `largest = max(pool)`.
-//! Rows: `weight -= 0.1 * grad`, `seen += touches`. `W`: `weight -= 0.1 * grad / (1 + sum(grad^2))`, which takes two phases.
+//! Table `item` (width 4) serves `visited.item` (a sequence) and `ad.item`; `W` is `4 x 5`. With
+//! `x` the rows of `visited.item`: `h = x W`, `(mean, variance) = moments(h)`, `pool = sum(h over
+//! visited)`, `logit = sum(pool) + sum(row of ad.item) + dense`, `loss = mean((logit - label)^2)`,
+//! `largest = max(pool)`. Rows: `weight -= 0.1 * grad`, `seen += updates`. `W`: `weight -= 0.1 *
+//! grad / (1 + sum(grad^2))`, which takes two phases.
 
 use din_program::schedule::*;
 use din_program::schema::{
@@ -14,6 +16,7 @@ use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{DenseState, ExecError, StepInputs};
 use din_runtime::jit::KernelFn;
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use std::sync::Arc;
 
 pub const ROWS: usize = 50;
@@ -57,7 +60,8 @@ unsafe extern "C" fn pool(args: *const *mut u8, begin: u64, end: u64) {
     }
 }
 
-/// Args: pool, table, rows, dense, label, count, logit, loss partial, largest partial, gradient of logit (wide D), gradient of pool.
+/// Args: pool, table, rows, dense, label, count, logit, loss partial, largest partial, gradient of
+/// logit (wide D), gradient of pool.
 unsafe extern "C" fn head(args: *const *mut u8, begin: u64, end: u64) {
     for i in begin as usize..end as usize {
         // SAFETY: the widths are those of the schedule.
@@ -98,7 +102,7 @@ unsafe extern "C" fn spread(args: *const *mut u8, begin: u64, end: u64) {
     }
 }
 
-/// Args: weight, gradient, row index, seen, touches.
+/// Args: weight, gradient, row index, seen, updates.
 unsafe extern "C" fn update_rows(args: *const *mut u8, begin: u64, end: u64) {
     for i in begin..end {
         let row = index(args, 2, i);
@@ -441,7 +445,7 @@ pub fn program() -> Program {
 
 pub fn engine(program: Program, threads: usize, isa: Isa) -> Result<CpuExecutor, ExecError> {
     // SAFETY: the kernels above keep to the widths of the schedules above.
-    unsafe { CpuExecutor::with_kernels(Arc::new(program), threads, isa, &KERNELS) }
+    unsafe { CpuExecutor::with_kernels(Arc::new(program), Threads::new(threads)?, isa, &KERNELS) }
 }
 
 /// A stream of numbers, SplitMix64 (Steele, Lea & Flood 2014).
@@ -508,6 +512,8 @@ impl Columns {
             dense: &self.dense,
             labels: &self.labels,
             present: &self.present,
+            fetched: None,
+            counts: None,
         }
     }
 }
@@ -528,7 +534,7 @@ pub struct Reference {
     pub w: Vec<f64>,
     pub table: Vec<f64>,
     pub seen: Vec<f64>,
-    pub touches: Vec<f64>,
+    pub updates: Vec<f64>,
     pub moments: Vec<f64>,
     pub logits: Vec<f64>,
     pub largest: Vec<f64>,
@@ -540,7 +546,7 @@ impl Reference {
             w: state.params[0].iter().map(|&w| f64::from(w)).collect(),
             table: table.weights().iter().map(|&w| f64::from(w)).collect(),
             seen: vec![0.0; ROWS],
-            touches: vec![0.0; ROWS],
+            updates: vec![0.0; ROWS],
             moments: vec![0.0; 2 * H],
             logits: vec![],
             largest: vec![],
@@ -598,8 +604,8 @@ impl Reference {
             *w -= f64::from(RATE) * g / (1.0 + squares);
         }
         for row in (0..ROWS).filter(|&r| touched[r]) {
-            self.touches[row] += 1.0;
-            self.seen[row] += self.touches[row];
+            self.updates[row] += 1.0;
+            self.seen[row] += self.updates[row];
             for k in 0..D {
                 self.table[row * D + k] -= f64::from(RATE) * gt[row * D + k];
             }

@@ -1,11 +1,11 @@
-//! Fault injection: every system call of a short command fails, comes short, or is the last one of a
-//! killed process, one call at a time.
+//! Fault injection: every system call of a short command fails, comes short, or is the last one of
+//! a killed process, one call at a time.
 //!
-//! A C library that is loaded before libc (`calls.c`) counts the calls on files of the test's folder
-//! and disturbs one of them. The command first runs undisturbed, which shows how many calls of a kind
-//! there are and what the result must be; then it runs once for each call. After a failed call the
-//! process ends with exit code 3 and the system's error message, every file under its final name is
-//! whole, and continuing leads to exactly the files of the undisturbed run.
+//! A C library that is loaded before libc (`calls.c`) counts the calls on files of the test's
+//! folder and disturbs one of them. The command first runs undisturbed, which shows how many calls
+//! of a kind there are and what the result must be; then it runs once for each call. After a failed
+//! call the process ends with exit code 3 and the system's error message, every file under its
+//! final name is whole, and continuing leads to exactly the files of the undisturbed run.
 
 use crate::support::{din, din_path, root};
 use std::collections::{BTreeMap, BTreeSet};
@@ -193,8 +193,8 @@ enum Must {
     Die,
 }
 
-/// Runs a command once for each call of the given kinds, with that call disturbed. `before` restores
-/// the folder before each run, `after` checks it.
+/// Runs a command once for each call of the given kinds, with that call disturbed. `before`
+/// restores the folder before each run, `after` checks it.
 fn through(
     scene: &Scene,
     (program, line): (&Path, &str),
@@ -226,13 +226,15 @@ fn through(
                 faults.push(format!("{disturbance:?}: {fault}\n    {ended:?}"));
             }
         }
-        // What two threads do is counted in the order in which they come to it: the last may stay away.
+        // What two threads do is counted in the order in which they come to it: the last may stay
+        // away.
         assert!(hits + 3 >= calls, "{kind}: {hits} of {calls} calls came");
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// Trains with each call of the kinds disturbed; goes on after each, and compares with the undisturbed run.
+/// Trains with each call of the kinds disturbed; goes on after each, and compares with the
+/// undisturbed run.
 fn train_through(kinds: &[(&'static str, &'static str)], must: Must) {
     let scene = Scene::new();
     assert_eq!(scene.run(executable(), TRAIN, None).code, Some(0));
@@ -326,7 +328,8 @@ fn stopped(scene: &Scene) {
     assert!(ended.signal.is_some(), "{ended:?}");
 }
 
-/// Resumes with each call of the kinds disturbed, resumes once more, and compares with a run that was never stopped.
+/// Resumes with each call of the kinds disturbed, resumes once more, and compares with a run that
+/// was never stopped.
 fn resume_through(kinds: &[(&'static str, &'static str)], must: Must) {
     let scene = Scene::new();
     assert_eq!(scene.run(executable(), TRAIN, None).code, Some(0));
@@ -360,8 +363,8 @@ fn resuming_killed_before_any_change_of_the_disk() {
     resume_through(&[("rename", "kill"), ("unlink", "kill"), ("mkdir", "kill")], Must::Die);
 }
 
-/// A command that writes one file: after a failure the file is as it was before, or the whole new one where only the
-/// folder could not be flushed; and nothing lies beside it.
+/// A command that writes one file: after a failure the file is as it was before, or the whole new
+/// one where only the folder could not be flushed; and nothing lies beside it.
 fn output_through(scene: &Scene, program: &Path, line: &str, out: &str, before: impl Fn()) {
     before();
     let old = scene.tree(out);

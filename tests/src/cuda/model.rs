@@ -6,6 +6,7 @@ use din_program::cuda::Cuda;
 use din_runtime::exec::cuda::{CudaExecutor, CudaOptions, DeviceError, Driver};
 use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use std::sync::Arc;
 
 /// The engine, and what it was uploaded from or was last downloaded to.
@@ -62,6 +63,8 @@ impl Columns {
             dense: &self.dense,
             labels: &self.labels,
             present: &self.present,
+            fetched: None,
+            counts: None,
         }
     }
 }
@@ -85,7 +88,7 @@ impl<D: Driver> Trainer<D> {
         tables: Vec<Table>,
         options: CudaOptions,
     ) -> Result<Trainer<D>, DeviceError> {
-        let mut engine = CudaExecutor::with(program.clone(), cuda.clone(), driver, options)?;
+        let mut engine = CudaExecutor::with(program.clone(), cuda.clone(), driver, options, Threads::caller())?;
         engine.upload(&state, &tables)?;
         Ok(Trainer { engine, state, tables })
     }

@@ -7,7 +7,8 @@ use crate::random_graph::Random;
 use din_compiler::CompileOptions;
 use din_compiler::codegen::cuda::{self, CodegenOptions};
 use din_compiler::interpret::{Samples, Session, TableData, TensorData};
-use din_compiler::model::{Model, SlotScope};
+use din_compiler::model::CheckedModel;
+use din_program::SlotScope;
 use din_program::cuda::Precision;
 use din_program::schema::{Feature, FeatureKind, TableKind};
 use din_runtime::exec::DenseState;
@@ -40,7 +41,7 @@ const UNSEEN: &str = "b.score.bias";
 pub const STEPS: u64 = 20;
 
 /// Random samples of a model whose tables have [`ROWS`] rows; lists of at most `most` entries.
-pub fn samples(model: &Model, r: &mut Random, batch: usize, most: usize) -> Samples {
+pub fn samples(model: &CheckedModel, r: &mut Random, batch: usize, most: usize) -> Samples {
     let schema = &model.schema;
     // Of one sample up to all that are left.
     let mut requests = Vec::new();
@@ -103,7 +104,7 @@ pub fn close(what: &str, found: &[f32], expected: &[f64], bound: f64) {
 /// Where the two differ by more than `bound` of a tensor's norm, or two runs by a bit.
 pub fn train<P: Storage>(
     name: &str,
-    model: &Model,
+    model: &CheckedModel,
     options: &CodegenOptions,
     (steps, bound): (u64, f64),
     compile: impl Fn(&str) -> Result<P, Failure>,

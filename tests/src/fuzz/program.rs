@@ -4,6 +4,7 @@ use super::{Outcome, seal};
 use din_program::{Isa, Program};
 use din_runtime::bundle;
 use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::threads::Threads;
 use std::sync::Arc;
 
 /// Decodes a program, as it is and with its hash set right, and lets the runtime validate it. Its
@@ -24,7 +25,7 @@ fn load(data: &[u8]) -> Outcome {
     // Numbers may be NaN, so that the bytes are compared.
     let again = Program::decode(&encoded).expect("what was encoded is decoded");
     assert!(again.encode() == encoded, "encoding and decoding changes the program");
-    Outcome::of(CpuExecutor::new(Arc::new(program), 1, Isa::V2).is_ok())
+    Outcome::of(CpuExecutor::new(Arc::new(program), Threads::caller(), Isa::V2).is_ok())
 }
 
 /// Reads an executable with an appended program, as it is and with its hashes set right.

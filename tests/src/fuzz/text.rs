@@ -1,7 +1,7 @@
 //! Targets that take the text of a spec.
 
 use super::Outcome;
-use din_compiler::front::{self, NoFiles, Options};
+use din_compiler::front::{self, CheckOptions, NoFiles};
 use din_grammar::{Diagnostic, FileId, SourceMap, Style, format, parse, render};
 
 const NAME: &str = "fuzz.din";
@@ -32,7 +32,7 @@ pub fn parser(data: &[u8]) -> Outcome {
 /// Where the text has neither a model nor an error, or both.
 pub fn checker(data: &[u8]) -> Outcome {
     let text = String::from_utf8_lossy(data);
-    let checked = front::check(NAME, &text, &NoFiles, &Options::default());
+    let checked = front::check(NAME, &text, &NoFiles, &CheckOptions::default());
     let errors = checked.diagnostics.iter().any(Diagnostic::is_error);
     assert_eq!(checked.model.is_none(), errors, "there is a model exactly where there is no error");
     shown(&checked.diagnostics, &checked.sources);

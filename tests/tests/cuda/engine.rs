@@ -4,7 +4,7 @@
 use crate::models::{files, model, name, samples, small};
 use crate::units::units;
 use din_compiler::codegen::cuda;
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::cuda::{Cuda, Precision};
@@ -12,17 +12,17 @@ use din_program::schema::TableKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::cuda::{self as cuda_engine, CudaOptions, DeviceError};
-use din_runtime::exec::{Backend, Steps};
-use din_runtime::exec::{DenseState, ProfileRow};
+use din_runtime::exec::cuda::{CudaExecutor, CudaOptions, DeviceError};
+use din_runtime::exec::{Backend, DenseState, Executor, ProfileRow};
+use din_runtime::session::Session;
 use din_runtime::table::Table;
-use din_runtime::train::Session;
+use din_runtime::threads::Threads;
 use din_tests::cuda::{ARCHITECTURE, Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
 use std::sync::Arc;
 
 pub struct Case {
-    pub model: Model,
+    pub model: CheckedModel,
     pub program: Arc<Program>,
     pub launches: Arc<Cuda>,
     pub device: Device,
@@ -112,7 +112,7 @@ fn close(found: f32, expected: f32, what: &str) {
 /// engine, and from there to another device.
 fn moves(wanted: &str) {
     let case = case(wanted);
-    let mut cpu = CpuExecutor::new(case.program.clone(), 2, cpu::detect()).unwrap();
+    let mut cpu = CpuExecutor::new(case.program.clone(), Threads::new(2).unwrap(), cpu::detect()).unwrap();
     let (mut state, mut tables) = case.start();
     let (first, second) = case.start();
     let mut trainer = case.trainer(first, second);
@@ -306,13 +306,12 @@ fn a_session_trains_in_parts() {
 
 fn session(options: CudaOptions) {
     let case: &'static Case = Box::leak(Box::new(case("din")));
-    let engine = || CpuExecutor::new(case.program.clone(), 1, cpu::detect()).unwrap();
-    let shim = || -> Box<dyn Steps> {
-        let (program, launches) = (case.program.clone(), case.launches.clone());
-        Box::new(cuda_engine::CudaExecutor::with(program, launches, Shim::new(&case.device, 8), options).unwrap())
-    };
-    let (mut cpu, mut gpu) = (Session::new(engine(), 7).unwrap(), Session::new(engine(), 7).unwrap());
-    gpu.set_device(shim());
+    let threads = Threads::new(2).unwrap();
+    let session = |executor: Box<dyn Executor>| Session::new(executor, threads.clone(), 7).unwrap();
+    let on_cpu = CpuExecutor::new(case.program.clone(), threads.clone(), cpu::detect()).unwrap();
+    let (program, launches, shim) = (case.program.clone(), case.launches.clone(), Shim::new(&case.device, 8));
+    let on_shim = CudaExecutor::with(program, launches, shim, options, threads.clone()).unwrap();
+    let (mut cpu, mut gpu) = (session(Box::new(on_cpu)), session(Box::new(on_shim)));
     let backend = Backend::Cuda { architecture: ARCHITECTURE, precision: Precision::F32 };
     assert_eq!(gpu.backend(), backend);
     let mut r = Random::new(21);
@@ -321,10 +320,10 @@ fn session(options: CudaOptions) {
     // Values are there already when counts come.
     gpu.infer(&batches[0]).unwrap();
     for session in [&mut cpu, &mut gpu] {
-        let mut counters = session.counters();
+        let mut counters = session.frequency_counters();
         assert!(!counters.is_empty());
         batches.iter().for_each(|b| session.count(&mut counters, b).unwrap());
-        session.finish_counting(counters);
+        session.finish_counting(counters).unwrap();
     }
     gpu.set_profile(true).unwrap();
     for (k, batch) in batches.iter().enumerate() {
@@ -332,7 +331,7 @@ fn session(options: CudaOptions) {
         match k % 2 {
             0 => close(gpu.train(batch).unwrap(), expected, &format!("step {k}")),
             _ => {
-                gpu.train_ahead(batch).unwrap();
+                gpu.submit_step(batch).unwrap();
                 close(gpu.next_loss().unwrap().unwrap(), expected, &format!("step {k}"));
                 assert_eq!(gpu.next_loss().unwrap(), None);
             }
@@ -344,7 +343,7 @@ fn session(options: CudaOptions) {
             for (found, expected) in gpu.logits(0).iter().zip(cpu.logits(0)) {
                 assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
             }
-            assert_eq!(gpu.contents().unwrap().state.step, k as u64 + 1);
+            assert_eq!(gpu.model().unwrap().dense.step, k as u64 + 1);
         }
     }
     // Training alone, on the device alone.
@@ -352,12 +351,12 @@ fn session(options: CudaOptions) {
     let steps = |r: &ProfileRow| r.schedule != "train" || r.calls == 8;
     assert!(rows.iter().all(|r| steps(r) && !r.name.starts_with("din_infer")) && !spans.is_empty(), "{rows:?}");
     assert_eq!((gpu.device(), cpu.device()), (Some(backend), None));
-    let (found, expected) = (gpu.contents().unwrap(), cpu.contents().unwrap());
-    assert_eq!(found.state.step, expected.state.step);
-    for (a, b) in found.tables.iter().zip(expected.tables) {
+    let (found, expected) = (gpu.model().unwrap(), cpu.model().unwrap());
+    assert_eq!(found.dense.step, expected.dense.step);
+    for (a, b) in found.tables.iter().zip(&expected.tables) {
         assert_eq!((a.rows(), a.updates(), a.frequency()), (b.rows(), b.updates(), b.frequency()), "{}", a.name());
     }
-    for (a, b) in found.state.params.iter().zip(&expected.state.params) {
+    for (a, b) in found.dense.params.iter().zip(&expected.dense.params) {
         a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} for {b}"));
     }
 }
@@ -372,7 +371,7 @@ fn launches_that_do_not_fit_are_refused() {
         let mut launches = (*case.launches).clone();
         change(&mut launches);
         let driver = Shim::new(&case.device, 1);
-        let made = cuda_engine::CudaExecutor::new(case.program.clone(), Arc::new(launches), driver);
+        let made = CudaExecutor::new(case.program.clone(), Arc::new(launches), driver);
         let Err(error) = made else { panic!("nothing was said: {said}") };
         assert!(matches!(error, DeviceError::Program(_)) && error.to_string().contains(said), "{error}");
     };

@@ -9,6 +9,7 @@ use din_runtime::exec::cuda::{
     KernelLaunch,
 };
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use din_tests::cuda::{Columns, Device};
 use din_tests::random_graph::Random;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,8 @@ fn ahead_in_parts(library: &Path, images: &[CudaImage], case: &Case) {
     let engine = |memory| {
         let gpu = Gpu::open_with(library, 0, images).unwrap();
         let options = CudaOptions { table_memory: memory, ..CudaOptions::default() };
-        let mut engine = CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, options).unwrap();
+        let mut engine =
+            CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, options, Threads::caller()).unwrap();
         let (state, tables) = case.start();
         engine.upload(&state, &tables).unwrap();
         (engine, tables)
@@ -153,7 +155,8 @@ fn refused_between(library: &Path, images: &[CudaImage], case: &Case) {
     let mut other = case.trainer_with(CudaOptions::default()).unwrap();
     let gpu = Gpu::open_with(library, 0, images).unwrap();
     let mut engine =
-        CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, CudaOptions::default()).unwrap();
+        CudaExecutor::with(case.program.clone(), case.launches.clone(), gpu, CudaOptions::default(), Threads::caller())
+            .unwrap();
     let (state, mut rows) = case.start();
     engine.upload(&state, &rows).unwrap();
     let mut r = Random::new(8);

@@ -3,7 +3,7 @@
 //! whatever the order of threads and blocks.
 
 use din_compiler::codegen::cuda::CodegenOptions;
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_program::cuda::Precision;
 use din_tests::cuda::{Device, STEPS, train};
 
@@ -24,7 +24,7 @@ pub fn small() -> CodegenOptions {
 }
 
 /// Trains them, two at a time: the host's compiler takes most of it.
-fn train_all(models: &[(String, Model)]) {
+fn train_all(models: &[(String, CheckedModel)]) {
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -44,7 +44,7 @@ fn train_all(models: &[(String, Model)]) {
 
 #[test]
 fn every_model_trains_as_the_interpreter() {
-    let models: Vec<(String, Model)> = files().iter().map(|f| (name(f), model(f))).collect();
+    let models: Vec<(String, CheckedModel)> = files().iter().map(|f| (name(f), model(f))).collect();
     assert!(models.len() >= 12);
     train_all(&models);
 }

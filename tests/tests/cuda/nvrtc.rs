@@ -10,7 +10,7 @@
 use crate::models::{files, model, name};
 use crate::units;
 use din_compiler::codegen::cuda::{CodegenOptions, program};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use din_program::cuda::Precision;
 use din_runtime::exec::cuda::{CudaTarget, ImageCache, Nvrtc, NvrtcError, Resources};
@@ -29,7 +29,7 @@ fn nvrtc() -> Nvrtc {
 /// Shared memory by kernel.
 type Shared = Vec<(String, u32)>;
 
-fn source(model: &Model, precision: Precision) -> (String, Shared) {
+fn source(model: &CheckedModel, precision: Precision) -> (String, Shared) {
     let compiled =
         compile(model, &CompileOptions { levels: vec![], checked: false, ..CompileOptions::default() }).unwrap();
     let options = CodegenOptions { precision, ..CodegenOptions::default() };
@@ -76,7 +76,7 @@ fn row(r: &Resources, shared: &[(String, u32)]) -> [u32; 4] {
 #[ignore = "needs NVRTC: set DIN_NVRTC to libnvrtc.so"]
 fn every_kernel_compiles_and_keeps_its_registers() {
     let nvrtc = nvrtc();
-    let mut models: Vec<(String, Model)> = files().iter().map(|f| (name(f), model(f))).collect();
+    let mut models: Vec<(String, CheckedModel)> = files().iter().map(|f| (name(f), model(f))).collect();
     models.extend(units::units());
     // Equal sources are compiled once: some models differ in their metrics alone.
     let mut sources: Vec<(String, String, Shared)> = Vec::new();

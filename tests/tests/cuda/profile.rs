@@ -9,6 +9,7 @@ use din_program::schema::UpdateRule;
 use din_runtime::cpu;
 use din_runtime::exec::ProfileRow;
 use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::threads::Threads;
 use din_tests::random_graph::Random;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,7 @@ fn profiles_are_of_what_ran() {
     let (state, tables) = case.start();
     let (mut on, mut off) = (case.trainer(state.clone(), tables), case.trainer(state, case.start().1));
     let (mut cpu_state, mut cpu_tables) = case.start();
-    let mut cpu = CpuExecutor::new(case.program.clone(), 1, cpu::detect()).unwrap();
+    let mut cpu = CpuExecutor::new(case.program.clone(), Threads::new(1).unwrap(), cpu::detect()).unwrap();
     on.engine.set_profile(true).unwrap();
     cpu.set_profile(true);
     let before = on.engine.driver().launches;

@@ -4,14 +4,14 @@
 use crate::models::{files, model, name};
 use din_compiler::codegen::CodegenError;
 use din_compiler::codegen::cuda::{CodegenOptions, program};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, Compiled, compile};
 use din_program::Program;
 use din_tests::random_graph::Random;
 use din_tests::requests;
 use serde_json::Value;
 
-fn compiled(model: &Model) -> Compiled {
+fn compiled(model: &CheckedModel) -> Compiled {
     compile(model, &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap()
 }
 

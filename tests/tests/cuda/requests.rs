@@ -10,6 +10,7 @@ use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda::CudaExecutor as Device;
 use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use din_tests::cuda::{self as shim, Shim};
 use din_tests::random_graph::Random;
 use din_tests::requests::{E, IDS, Log, UNIT, logs, model};
@@ -49,6 +50,8 @@ fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<
         dense: &batch.dense,
         labels: &batch.labels,
         present: &batch.present,
+        fetched: None,
+        counts: None,
     }
 }
 
@@ -73,7 +76,7 @@ fn start(program: &din_program::Program) -> (DenseState, Vec<Table>) {
 fn on_cpu(common: bool, activation: &str) -> Trained {
     let options = CompileOptions { levels: vec![cpu::detect()], checked: true, ..CompileOptions::default() };
     let program = Arc::new(compile(&model(common, activation), &options).unwrap().program);
-    let mut engine = CpuExecutor::new(program.clone(), 1, cpu::detect()).unwrap();
+    let mut engine = CpuExecutor::new(program.clone(), Threads::new(1).unwrap(), cpu::detect()).unwrap();
     let (mut state, mut tables) = start(&program);
     let mut losses = Vec::new();
     for log in mixed() {

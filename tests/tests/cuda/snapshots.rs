@@ -5,12 +5,12 @@
 use crate::models::{files, model, name};
 use crate::units::checked;
 use din_compiler::codegen::cuda::{CodegenOptions, PRELUDE, ROWS, program};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use std::path::Path;
 
 /// The kernels of some schedules without the prelude.
-fn kernels(model: &Model, schedules: &[&str]) -> String {
+fn kernels(model: &CheckedModel, schedules: &[&str]) -> String {
     let compiled =
         compile(model, &CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() }).unwrap();
     let made = program(&compiled.program, &compiled.kernels, &CodegenOptions::default()).unwrap();

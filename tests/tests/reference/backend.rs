@@ -7,6 +7,7 @@ use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{DenseState, StepInputs};
 use din_runtime::table::Table;
+use din_runtime::threads::Threads;
 use std::sync::Arc;
 
 const BOUND: f64 = 1e-4;
@@ -32,7 +33,7 @@ impl<'c> Running<'c> {
     fn new(case: &'c Case, threads: usize, isa: Isa) -> Self {
         let options = CompileOptions { levels: vec![isa], checked: true, ..CompileOptions::default() };
         let program = Arc::new(compile(&case.model, &options).unwrap().program);
-        let engine = CpuExecutor::new(program.clone(), threads, isa).unwrap();
+        let engine = CpuExecutor::new(program.clone(), Threads::new(threads).unwrap(), isa).unwrap();
         let mut state = DenseState::new(&program);
         for (k, numbers) in state.params.iter_mut().enumerate() {
             *numbers = narrow(&case.start_param(k));
@@ -89,6 +90,8 @@ impl<'c> Running<'c> {
             dense: &dense,
             labels: &labels,
             present: &present,
+            fetched: None,
+            counts: None,
         };
         if !training {
             return self.engine.infer(&self.state, &self.tables, &inputs).unwrap().unwrap();

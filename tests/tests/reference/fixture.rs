@@ -1,8 +1,8 @@
 //! The fixtures of `tests/reference`: tensors, names, models and batches, as its README describes them.
 
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::interpret::Samples;
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ impl Names {
 
 /// One training fixture with its model.
 pub struct Case {
-    pub model: Model,
+    pub model: CheckedModel,
     pub data: Tensors,
     pub start: Tensors,
     pub end: Tensors,
@@ -112,7 +112,7 @@ impl Case {
     pub fn read(name: &str) -> Case {
         let path = folder().join("specs").join(format!("{name}.din"));
         let text = std::fs::read_to_string(&path).unwrap();
-        let checked = check(&format!("{name}.din"), &text, &NoFiles, &Options::default());
+        let checked = check(&format!("{name}.din"), &text, &NoFiles, &CheckOptions::default());
         assert!(checked.diagnostics.is_empty(), "{name}: {:?}", checked.diagnostics);
         let network = name.split('_').next().unwrap();
         Case {

@@ -4,9 +4,9 @@
 //! fixture's derivatives (times 1 / samples, the loss being a mean).
 
 use crate::fixture::Tensors;
-use din_compiler::front::{NoFiles, Options, check};
+use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::interpret::{Samples, Session, TableData, TensorData};
-use din_compiler::model::Model;
+use din_compiler::model::CheckedModel;
 use std::collections::BTreeMap;
 
 const BOUND: f64 = 1e-12;
@@ -19,7 +19,7 @@ fn close(what: &str, found: &[f64], expected: &[f64]) {
 }
 
 /// A model around `value`, which may read the groups `one` (an id a sample) and `many` (a sequence of ids), each with the field `e`.
-fn model(uses: &str, value: &str, width: usize, rows: (usize, usize), lists: bool) -> Model {
+fn model(uses: &str, value: &str, width: usize, rows: (usize, usize), lists: bool) -> CheckedModel {
     let (one, many) = rows;
     let mut declared = format!("features given {{ upstream: number[{width}] }}\n");
     if one > 0 {
@@ -37,7 +37,7 @@ fn model(uses: &str, value: &str, width: usize, rows: (usize, usize), lists: boo
          predict y ~ bernoulli(logit = sum(concat(value) * given.upstream))\n\
          train {{ loss plain(y)  optimizer sgd(lr = 0.1)  batch 5  epochs 1 }}\nreport log_loss(y)\n}}\n"
     );
-    let checked = check("unit.din", &text, &NoFiles, &Options::default());
+    let checked = check("unit.din", &text, &NoFiles, &CheckOptions::default());
     checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
 }
 
@@ -163,7 +163,7 @@ fn row_updates() {
                  predict y ~ bernoulli(logit = sum(embed(ad) * given.upstream))\n\
                  train {{ loss plain(y)  optimizer {setting}  batch 6  epochs 1 }}\nreport log_loss(y)\n}}\n"
             );
-            let checked = check("update.din", &text, &NoFiles, &Options::default());
+            let checked = check("update.din", &text, &NoFiles, &CheckOptions::default());
             let model = checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics));
             let update = &model.updates[model.tables[0].update as usize];
             let mut table = TableData::new(update, 4, get("weight").to_vec(), get("count").to_vec());

@@ -1,7 +1,8 @@
-//! The few x86-64 and AVX-512 instructions that vector programs need, as bytes (Intel 64 manual, volume 2: REX, VEX and EVEX prefixes)
-//! and, where asked for, as text.
+//! The few x86-64 and AVX-512 instructions that vector programs need, as bytes (Intel 64 manual,
+//! volume 2: REX, VEX and EVEX prefixes) and, where asked for, as text.
 //!
-//! Guarantees position-independent code: constants stand behind it and are read relative to the instruction.
+//! Guarantees position-independent code: constants stand behind it and are read relative to the
+//! instruction.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +53,8 @@ pub enum Operand {
     Constant(u32),
 }
 
-/// A vector instruction: opcode map (1 is `0F`, 2 `0F 38`, 3 `0F 3A`), prefix (1 is `66`, 2 `F3`), W, opcode.
+/// A vector instruction: opcode map (1 is `0F`, 2 `0F 38`, 3 `0F 3A`), prefix (1 is `66`, 2 `F3`),
+/// W, opcode.
 #[derive(Clone, Copy, Debug)]
 pub struct Vector {
     name: &'static str,
@@ -99,7 +101,7 @@ const ODD: Vector = vector("vmovshdup", 1, 2, 0x16);
 
 /// Which lanes an instruction writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lanes {
+pub enum Masking {
     All,
     /// Those of the mask; the others become 0.
     Zeroed(Mask),
@@ -149,11 +151,11 @@ fn place(a: Address) -> String {
     s
 }
 
-fn lanes(l: Lanes) -> String {
+fn lanes(l: Masking) -> String {
     match l {
-        Lanes::All => String::new(),
-        Lanes::Zeroed(k) => format!("{{k{}}}{{z}}", k.0),
-        Lanes::Kept(k) => format!("{{k{}}}", k.0),
+        Masking::All => String::new(),
+        Masking::Zeroed(k) => format!("{{k{}}}{{z}}", k.0),
+        Masking::Kept(k) => format!("{{k{}}}", k.0),
     }
 }
 
@@ -199,7 +201,7 @@ impl Assembler {
         register: u8,
         middle: u8,
         last: Operand,
-        which: Lanes,
+        which: Masking,
         immediate: Option<u8>,
     ) {
         let (b, x, broadcast) = match last {
@@ -211,9 +213,9 @@ impl Assembler {
             Operand::Constant(_) => (0, 0, u8::from(v.opcode != BROADCAST.opcode)),
         };
         let (zero, k) = match which {
-            Lanes::All => (0, 0),
-            Lanes::Zeroed(k) => (1, k.0),
-            Lanes::Kept(k) => (0, k.0),
+            Masking::All => (0, 0),
+            Masking::Zeroed(k) => (1, k.0),
+            Masking::Kept(k) => (0, k.0),
         };
         let not = |bit: u8| bit & 1 ^ 1;
         self.code.push(0x62);
@@ -228,7 +230,8 @@ impl Assembler {
                 self.code.push((register & 7) << 3 | 5);
                 let at = self.code.len();
                 self.constants.entry(bits).or_default().push(at);
-                // How far the instruction goes on behind the displacement, until the constants' places are known.
+                // How far the instruction goes on behind the displacement, until the constants'
+                // places are known.
                 self.word(4 + i32::from(immediate.is_some()));
             }
         }
@@ -236,50 +239,50 @@ impl Assembler {
     }
 
     /// `to = middle op last`
-    pub fn binary(&mut self, v: Vector, to: Zmm, middle: Zmm, last: Operand, which: Lanes) {
+    pub fn binary(&mut self, v: Vector, to: Zmm, middle: Zmm, last: Operand, which: Masking) {
         self.evex(v, 2, to.0, middle.0, last, which, None);
         self.note(|| format!("{} zmm{}{}, zmm{}, {}", v.name, to.0, lanes(which), middle.0, show(last)));
     }
 
     /// `to = op last`
-    pub fn unary(&mut self, v: Vector, to: Zmm, last: Operand, which: Lanes) {
+    pub fn unary(&mut self, v: Vector, to: Zmm, last: Operand, which: Masking) {
         self.evex(v, 2, to.0, 0, last, which, None);
         self.note(|| format!("{} zmm{}{}, {}", v.name, to.0, lanes(which), show(last)));
     }
 
     pub fn compare(&mut self, predicate: u8, to: Mask, middle: Zmm, last: Operand) {
-        self.evex(COMPARE, 2, to.0, middle.0, last, Lanes::All, Some(predicate));
+        self.evex(COMPARE, 2, to.0, middle.0, last, Masking::All, Some(predicate));
         self.note(|| format!("{} k{}, zmm{}, {}, {predicate}", COMPARE.name, to.0, middle.0, show(last)));
     }
 
     /// 32-bit lanes shifted, to the left or, with the sign, to the right.
     pub fn shift(&mut self, to: Zmm, from: Zmm, left: bool, by: u8) {
-        self.evex(SHIFT, 2, if left { 6 } else { 4 }, to.0, Operand::Register(from), Lanes::All, Some(by));
+        self.evex(SHIFT, 2, if left { 6 } else { 4 }, to.0, Operand::Register(from), Masking::All, Some(by));
         self.note(|| format!("{} zmm{}, zmm{}, {by}", if left { "vpslld" } else { "vpsrad" }, to.0, from.0));
     }
 
     pub fn store(&mut self, from: Zmm, to: Address, tail: Option<Mask>) {
-        let which = tail.map_or(Lanes::All, Lanes::Kept);
+        let which = tail.map_or(Masking::All, Masking::Kept);
         self.evex(STORE, 2, from.0, 0, Operand::Vector(to), which, None);
         self.note(|| format!("vmovups [{}]{}, zmm{}", place(to), lanes(which), from.0));
     }
 
     pub fn store_one(&mut self, from: Zmm, to: Address) {
-        self.evex(STORE_ONE, 0, from.0, 0, Operand::Vector(to), Lanes::All, None);
+        self.evex(STORE_ONE, 0, from.0, 0, Operand::Vector(to), Masking::All, None);
         self.note(|| format!("vmovss [{}], xmm{}", place(to), from.0));
     }
 
     /// Sums the lanes of `x` into lane 0; `t` is overwritten.
     pub fn sum_lanes(&mut self, x: Zmm, t: Zmm) {
         let (rx, rt) = (Operand::Register(x), Operand::Register(t));
-        self.evex(UPPER_HALF, 2, x.0, 0, rt, Lanes::All, Some(1));
-        self.evex(ADD, 1, x.0, x.0, rt, Lanes::All, None);
-        self.evex(UPPER_QUARTER, 1, x.0, 0, rt, Lanes::All, Some(1));
-        self.evex(ADD, 0, x.0, x.0, rt, Lanes::All, None);
-        self.evex(UPPER_PAIR, 0, t.0, x.0, rx, Lanes::All, None);
-        self.evex(ADD, 0, x.0, x.0, rt, Lanes::All, None);
-        self.evex(ODD, 0, t.0, 0, rx, Lanes::All, None);
-        self.evex(ADD, 0, x.0, x.0, rt, Lanes::All, None);
+        self.evex(UPPER_HALF, 2, x.0, 0, rt, Masking::All, Some(1));
+        self.evex(ADD, 1, x.0, x.0, rt, Masking::All, None);
+        self.evex(UPPER_QUARTER, 1, x.0, 0, rt, Masking::All, Some(1));
+        self.evex(ADD, 0, x.0, x.0, rt, Masking::All, None);
+        self.evex(UPPER_PAIR, 0, t.0, x.0, rx, Masking::All, None);
+        self.evex(ADD, 0, x.0, x.0, rt, Masking::All, None);
+        self.evex(ODD, 0, t.0, 0, rx, Masking::All, None);
+        self.evex(ADD, 0, x.0, x.0, rt, Masking::All, None);
         self.note(|| format!("sum of lanes zmm{} (zmm{})", x.0, t.0));
     }
 

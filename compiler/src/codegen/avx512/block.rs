@@ -1,40 +1,43 @@
-//! A vector program as instructions at one place of the columns: registers are given in one walk, constants and single-use operands
-//! are read from memory where an instruction can.
+//! A vector program as instructions at one place of the columns: registers are given in one walk,
+//! constants and single-use operands are read from memory where an instruction can.
 
-use super::asm::{self, Address, Assembler, Gpr, Lanes, Mask, Operand, Zmm};
-use super::vector::{Id, Operation, Operator, Program};
+use super::asm::{self, Address, Assembler, Gpr, Mask, Masking, Operand, Zmm};
+use super::vector::{Id, VectorOperation, VectorOperator, VectorProgram};
 use crate::codegen::math::Comparison;
-use crate::plan::region::Combine;
+use crate::plan::region::StoreMode;
 use rustc_hash::FxHashMap;
+
+/// Why the operands of a fused multiply-add can be encoded.
+const ONE_FROM_MEMORY: &str = "the factor or the addend is in a register";
 
 /// More values are alive at once than there are registers.
 #[derive(Debug)]
-pub struct Pressure;
+pub struct OutOfRegisters;
 
 /// Where the address of a row is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
+pub enum AddressLocation {
     Register(Gpr),
     /// Bytes above the stack pointer.
     Stack(i32),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Result {
+pub struct RowResult {
     pub value: Id,
     pub slot: u32,
     /// Bytes into the row.
     pub column: i32,
-    pub combine: Combine,
+    pub mode: StoreMode,
 }
 
 /// What stays the same from block to block.
 pub struct Frame<'a> {
-    pub program: &'a Program,
-    pub results: &'a [Result],
+    pub program: &'a VectorProgram,
+    pub results: &'a [RowResult],
     /// How often an operation or a result reads each operation.
     pub uses: &'a [u32],
-    pub homes: &'a [Home],
+    pub addresses: &'a [AddressLocation],
     pub constants: &'a FxHashMap<u32, Zmm>,
     /// Sums over the columns, by row-sum result.
     pub sums: &'a [Zmm],
@@ -55,14 +58,15 @@ pub struct Block<'a, 'f> {
     free_masks: u8,
 }
 
-/// Writes the block whose moving columns start `index + offset` bytes further; `tail` masks the lanes that exist.
+/// Writes the block whose moving columns start `index + offset` bytes further; `tail` masks the
+/// lanes that exist.
 pub fn emit(
     asm: &mut Assembler,
     frame: &Frame,
     index: Option<Gpr>,
     offset: i32,
     tail: Option<Mask>,
-) -> std::result::Result<(), Pressure> {
+) -> Result<(), OutOfRegisters> {
     let n = frame.program.operations.len();
     let mut block = Block {
         asm,
@@ -84,27 +88,27 @@ pub fn emit(
 }
 
 impl Block<'_, '_> {
-    fn take(&mut self) -> std::result::Result<Zmm, Pressure> {
+    fn allocate(&mut self) -> Result<Zmm, OutOfRegisters> {
         if self.free == 0 {
-            return Err(Pressure);
+            return Err(OutOfRegisters);
         }
         let r = self.free.trailing_zeros();
         self.free &= !(1 << r);
         Ok(Zmm(r as u8))
     }
 
-    fn give(&mut self, r: Zmm) {
+    fn deallocate(&mut self, r: Zmm) {
         self.free |= 1 << r.0;
     }
 
-    fn lanes(&self) -> Lanes {
-        self.tail.map_or(Lanes::All, Lanes::Zeroed)
+    fn lanes(&self) -> Masking {
+        self.tail.map_or(Masking::All, Masking::Zeroed)
     }
 
     fn address(&mut self, slot: u32, column: i32, moves: bool) -> Address {
-        let base = match self.frame.homes[slot as usize] {
-            Home::Register(r) => r,
-            Home::Stack(at) => {
+        let base = match self.frame.addresses[slot as usize] {
+            AddressLocation::Register(r) => r,
+            AddressLocation::Stack(at) => {
                 self.asm.load(Gpr::R11, Address::at(Gpr::RSP, at));
                 Gpr::R11
             }
@@ -118,22 +122,22 @@ impl Block<'_, '_> {
     /// The register that holds a value now.
     fn held(&self, id: Id) -> Option<Zmm> {
         match self.frame.program.operations[id.0 as usize] {
-            Operation::Constant(bits) => self.frame.constants.get(&bits).copied(),
+            VectorOperation::Constant(bits) => self.frame.constants.get(&bits).copied(),
             _ => self.place[id.0 as usize].map(Zmm),
         }
     }
 
     /// The value as a last operand: from memory if it is nowhere else and nobody else reads it.
-    fn last(&mut self, id: Id) -> std::result::Result<Operand, Pressure> {
+    fn last(&mut self, id: Id) -> Result<Operand, OutOfRegisters> {
         if let Some(r) = self.held(id) {
             return Ok(Operand::Register(r));
         }
         Ok(match self.frame.program.operations[id.0 as usize] {
-            Operation::Constant(bits) => Operand::Constant(bits),
-            Operation::Load { slot, column, one: true } if self.frame.uses[id.0 as usize] == 1 => {
+            VectorOperation::Constant(bits) => Operand::Constant(bits),
+            VectorOperation::Load { slot, column, one: true } if self.frame.uses[id.0 as usize] == 1 => {
                 Operand::Broadcast(self.address(slot, column, false))
             }
-            Operation::Load { slot, column, one: false }
+            VectorOperation::Load { slot, column, one: false }
                 if self.frame.uses[id.0 as usize] == 1 && self.tail.is_none() =>
             {
                 Operand::Vector(self.address(slot, column, true))
@@ -143,23 +147,29 @@ impl Block<'_, '_> {
     }
 
     /// The value in a register, brought there if need be.
-    fn register(&mut self, id: Id) -> std::result::Result<Zmm, Pressure> {
+    fn register(&mut self, id: Id) -> Result<Zmm, OutOfRegisters> {
         if let Some(r) = self.held(id) {
             return Ok(r);
         }
-        let r = self.take()?;
+        let r = self.allocate()?;
         self.place[id.0 as usize] = Some(r.0);
         match self.frame.program.operations[id.0 as usize] {
-            Operation::Constant(bits) => self.asm.unary(asm::BROADCAST, r, Operand::Constant(bits), Lanes::All),
-            Operation::Load { slot, column, one: true } => {
+            VectorOperation::Constant(bits) => self.asm.unary(asm::BROADCAST, r, Operand::Constant(bits), Masking::All),
+            VectorOperation::Load { slot, column, one: true } => {
                 let from = self.address(slot, column, false);
-                self.asm.unary(asm::BROADCAST, r, Operand::Broadcast(from), Lanes::All);
+                self.asm.unary(asm::BROADCAST, r, Operand::Broadcast(from), Masking::All);
             }
-            Operation::Load { slot, column, one: false } => {
+            VectorOperation::Load { slot, column, one: false } => {
                 let from = self.address(slot, column, true);
                 self.asm.unary(asm::LOAD, r, Operand::Vector(from), self.lanes());
             }
-            _ => {}
+            VectorOperation::Binary(..)
+            | VectorOperation::Fma(..)
+            | VectorOperation::Sqrt(_)
+            | VectorOperation::OfIntegers(_)
+            | VectorOperation::Shift { .. }
+            | VectorOperation::Compare(..)
+            | VectorOperation::Choose(..) => unreachable!("an operation stands before its readers"),
         }
         Ok(r)
     }
@@ -168,74 +178,75 @@ impl Block<'_, '_> {
     fn release(&mut self, id: Id) {
         let k = id.0 as usize;
         self.left[k] -= 1;
-        let constant = matches!(self.frame.program.operations[k], Operation::Constant(_));
-        let masks = matches!(self.frame.program.operations[k], Operation::Compare(..));
-        // Constants come back from memory whenever they are wanted: they hold a register for one instruction only.
+        let constant = matches!(self.frame.program.operations[k], VectorOperation::Constant(_));
+        let masks = matches!(self.frame.program.operations[k], VectorOperation::Compare(..));
+        // Constants come back from memory whenever they are wanted: they hold a register for one
+        // instruction only.
         if self.left[k] == 0 || constant {
             match self.place[k].take() {
                 Some(m) if masks => self.free_masks |= 1 << m,
-                Some(r) => self.give(Zmm(r)),
+                Some(r) => self.deallocate(Zmm(r)),
                 None => {}
             }
         }
     }
 
-    fn operation(&mut self, id: Id) -> std::result::Result<(), Pressure> {
+    fn operation(&mut self, id: Id) -> Result<(), OutOfRegisters> {
         let operation = self.frame.program.operations[id.0 as usize];
         match operation {
             // Brought in by their first reader.
-            Operation::Constant(_) | Operation::Load { .. } => {}
-            Operation::Binary(operator, a, b) => {
+            VectorOperation::Constant(_) | VectorOperation::Load { .. } => {}
+            VectorOperation::Binary(operator, a, b) => {
                 let swap = operator.commutes() && self.held(a).is_none() && self.held(b).is_some();
                 let (x, y) = if swap { (b, a) } else { (a, b) };
                 let middle = self.register(x)?;
                 let last = self.last(y)?;
                 self.release(a);
                 self.release(b);
-                let to = self.take()?;
-                self.asm.binary(instruction(operator), to, middle, last, Lanes::All);
+                let to = self.allocate()?;
+                self.asm.binary(instruction(operator), to, middle, last, Masking::All);
                 self.place[id.0 as usize] = Some(to.0);
             }
-            Operation::Fma(a, b, c) => {
+            VectorOperation::Fma(a, b, c) => {
                 let to = self.fma(a, b, c)?;
                 self.place[id.0 as usize] = Some(to.0);
             }
-            Operation::Sqrt(a) | Operation::OfIntegers(a) => {
+            VectorOperation::Sqrt(a) | VectorOperation::OfIntegers(a) => {
                 let last = self.last(a)?;
                 self.release(a);
-                let to = self.take()?;
-                let v = if matches!(operation, Operation::Sqrt(_)) { asm::SQRT } else { asm::OF_INTEGERS };
-                self.asm.unary(v, to, last, Lanes::All);
+                let to = self.allocate()?;
+                let v = if matches!(operation, VectorOperation::Sqrt(_)) { asm::SQRT } else { asm::OF_INTEGERS };
+                self.asm.unary(v, to, last, Masking::All);
                 self.place[id.0 as usize] = Some(to.0);
             }
-            Operation::Shift { value, left, by } => {
+            VectorOperation::Shift { value, left, by } => {
                 let from = self.register(value)?;
                 self.release(value);
-                let to = self.take()?;
+                let to = self.allocate()?;
                 self.asm.shift(to, from, left, by);
                 self.place[id.0 as usize] = Some(to.0);
             }
-            Operation::Compare(how, a, b) => {
+            VectorOperation::Compare(how, a, b) => {
                 let middle = self.register(a)?;
                 let last = self.last(b)?;
                 self.release(a);
                 self.release(b);
                 if self.free_masks == 0 {
-                    return Err(Pressure);
+                    return Err(OutOfRegisters);
                 }
                 let m = self.free_masks.trailing_zeros() as u8;
                 self.free_masks &= !(1 << m);
                 self.asm.compare(predicate(how), Mask(m), middle, last);
                 self.place[id.0 as usize] = Some(m);
             }
-            Operation::Choose(mask, a, b) => {
-                let m = self.place[mask.0 as usize].ok_or(Pressure)?;
+            VectorOperation::Choose(mask, a, b) => {
+                let m = self.place[mask.0 as usize].expect("a comparison keeps its mask until its last reader");
                 let middle = self.register(b)?;
                 let last = self.last(a)?;
                 self.release(a);
                 self.release(b);
-                let to = self.take()?;
-                self.asm.binary(asm::BLEND, to, middle, last, Lanes::Kept(Mask(m)));
+                let to = self.allocate()?;
+                self.asm.binary(asm::BLEND, to, middle, last, Masking::Kept(Mask(m)));
                 self.release(mask);
                 self.place[id.0 as usize] = Some(to.0);
             }
@@ -244,7 +255,7 @@ impl Block<'_, '_> {
     }
 
     /// `a * b + c`, over the register of an operand that nobody reads again.
-    fn fma(&mut self, a: Id, b: Id, c: Id) -> std::result::Result<Zmm, Pressure> {
+    fn fma(&mut self, a: Id, b: Id, c: Id) -> Result<Zmm, OutOfRegisters> {
         // At most one operand may come from memory: the addend if it can, else the second factor.
         let (a, b) = if self.held(a).is_none() && self.held(b).is_some() { (b, a) } else { (a, b) };
         let x = self.register(a)?;
@@ -256,36 +267,36 @@ impl Block<'_, '_> {
         };
         let dies = |me: &Self, id: Id| {
             let count = [a, b, c].iter().filter(|&&o| o == id).count() as u32;
-            let constant = matches!(me.frame.program.operations[id.0 as usize], Operation::Constant(_));
+            let constant = matches!(me.frame.program.operations[id.0 as usize], VectorOperation::Constant(_));
             !constant && me.left[id.0 as usize] == count && count == 1
         };
         let to = match (y, z) {
             (_, Operand::Register(z)) if dies(self, c) => {
-                self.asm.binary(asm::FMA231, z, x, y, Lanes::All);
+                self.asm.binary(asm::FMA231, z, x, y, Masking::All);
                 self.place[c.0 as usize] = None;
                 z
             }
             (_, _) if dies(self, a) => {
                 match (y, z) {
-                    (Operand::Register(y), z) => self.asm.binary(asm::FMA213, x, y, z, Lanes::All),
-                    (y, Operand::Register(z)) => self.asm.binary(asm::FMA132, x, z, y, Lanes::All),
-                    _ => return Err(Pressure),
+                    (Operand::Register(y), z) => self.asm.binary(asm::FMA213, x, y, z, Masking::All),
+                    (y, Operand::Register(z)) => self.asm.binary(asm::FMA132, x, z, y, Masking::All),
+                    (_, _) => unreachable!("{ONE_FROM_MEMORY}"),
                 }
                 self.place[a.0 as usize] = None;
                 x
             }
             (Operand::Register(y), z) if dies(self, b) => {
-                self.asm.binary(asm::FMA213, y, x, z, Lanes::All);
+                self.asm.binary(asm::FMA213, y, x, z, Masking::All);
                 self.place[b.0 as usize] = None;
                 y
             }
             (y, z) => {
-                let to = self.take()?;
-                self.asm.unary(asm::LOAD, to, Operand::Register(x), Lanes::All);
+                let to = self.allocate()?;
+                self.asm.unary(asm::LOAD, to, Operand::Register(x), Masking::All);
                 match (y, z) {
-                    (Operand::Register(y), z) => self.asm.binary(asm::FMA213, to, y, z, Lanes::All),
-                    (y, Operand::Register(z)) => self.asm.binary(asm::FMA132, to, z, y, Lanes::All),
-                    _ => return Err(Pressure),
+                    (Operand::Register(y), z) => self.asm.binary(asm::FMA213, to, y, z, Masking::All),
+                    (y, Operand::Register(z)) => self.asm.binary(asm::FMA132, to, z, y, Masking::All),
+                    (_, _) => unreachable!("{ONE_FROM_MEMORY}"),
                 }
                 to
             }
@@ -297,30 +308,30 @@ impl Block<'_, '_> {
     }
 
     /// All values first, then the stores: a result may lie where a load reads.
-    fn results(&mut self) -> std::result::Result<(), Pressure> {
+    fn results(&mut self) -> Result<(), OutOfRegisters> {
         let mut values = Vec::with_capacity(self.frame.results.len());
         for r in self.frame.results {
             values.push(self.register(r.value)?);
         }
         let mut sum = 0;
         for (r, &value) in self.frame.results.iter().zip(&values) {
-            match r.combine {
-                Combine::Store => {
+            match r.mode {
+                StoreMode::Store => {
                     let to = self.address(r.slot, r.column, true);
                     self.asm.store(value, to, self.tail);
                 }
-                Combine::Add | Combine::Max => {
-                    let (t, to) = (self.take()?, self.address(r.slot, r.column, true));
+                StoreMode::Add | StoreMode::Max => {
+                    let (t, to) = (self.allocate()?, self.address(r.slot, r.column, true));
                     self.asm.unary(asm::LOAD, t, Operand::Vector(to), self.lanes());
-                    let v = if r.combine == Combine::Add { asm::ADD } else { asm::MAXIMUM };
-                    self.asm.binary(v, t, t, Operand::Register(value), Lanes::All);
+                    let v = if r.mode == StoreMode::Add { asm::ADD } else { asm::MAXIMUM };
+                    self.asm.binary(v, t, t, Operand::Register(value), Masking::All);
                     self.asm.store(t, to, self.tail);
-                    self.give(t);
+                    self.deallocate(t);
                 }
-                Combine::StoreRowSum => {
+                StoreMode::StoreRowSum => {
                     let to = self.frame.sums[sum];
                     sum += 1;
-                    let which = self.tail.map_or(Lanes::All, Lanes::Kept);
+                    let which = self.tail.map_or(Masking::All, Masking::Kept);
                     self.asm.binary(asm::ADD, to, to, Operand::Register(value), which);
                 }
             }
@@ -329,18 +340,18 @@ impl Block<'_, '_> {
     }
 }
 
-fn instruction(operator: Operator) -> asm::Vector {
+fn instruction(operator: VectorOperator) -> asm::Vector {
     match operator {
-        Operator::Add => asm::ADD,
-        Operator::Subtract => asm::SUBTRACT,
-        Operator::Multiply => asm::MULTIPLY,
-        Operator::Divide => asm::DIVIDE,
-        Operator::Minimum => asm::MINIMUM,
-        Operator::Maximum => asm::MAXIMUM,
-        Operator::And => asm::AND,
-        Operator::Xor => asm::XOR,
-        Operator::AddIntegers => asm::ADD_INTEGERS,
-        Operator::SubtractIntegers => asm::SUBTRACT_INTEGERS,
+        VectorOperator::Add => asm::ADD,
+        VectorOperator::Subtract => asm::SUBTRACT,
+        VectorOperator::Multiply => asm::MULTIPLY,
+        VectorOperator::Divide => asm::DIVIDE,
+        VectorOperator::Minimum => asm::MINIMUM,
+        VectorOperator::Maximum => asm::MAXIMUM,
+        VectorOperator::And => asm::AND,
+        VectorOperator::Xor => asm::XOR,
+        VectorOperator::AddIntegers => asm::ADD_INTEGERS,
+        VectorOperator::SubtractIntegers => asm::SUBTRACT_INTEGERS,
     }
 }
 

@@ -1,7 +1,9 @@
-//! A region as AVX-512 machine code: sixteen columns at a time, which Cranelift's vectors of four cannot do.
+//! A region as AVX-512 machine code: sixteen columns at a time, which Cranelift's vectors of four
+//! cannot do.
 //!
-//! The function has the same signature and meaning as Cranelift's (`super::kernel`), rounding of sums over columns apart. Rows whose
-//! width is no multiple of sixteen end in a block with a lane mask. Rows of a table are prefetched some elements ahead.
+//! The function has the same signature and meaning as Cranelift's (`super::cranelift`), rounding of
+//! sums over columns apart. Rows whose width is no multiple of sixteen end in a block with a lane
+//! mask. Rows of a table are prefetched some elements ahead.
 //!
 //! - `asm`: instructions as bytes. - `vector`: the region's body as vector operations. - `block`: their registers.
 
@@ -10,12 +12,12 @@ mod block;
 mod vector;
 
 use super::math::{Arithmetic, Repr};
-use crate::plan::region::{Access, Combine, Instruction, Region, StridedView};
-use asm::{Address, Assembler, Condition, Gpr, Lanes, Mask, Operand, Zmm};
-use block::{Frame, Home, Pressure};
+use crate::plan::region::{Access, Instruction, Region, StoreMode, StridedView};
+use asm::{Address, Assembler, Condition, Gpr, Mask, Masking, Operand, Zmm};
+use block::{AddressLocation, Frame, OutOfRegisters};
 use din_program::schedule::KernelArg;
 use rustc_hash::FxHashMap;
-use vector::{Id, Operation, Program};
+use vector::{Id, VectorOperation, VectorProgram};
 
 /// Narrower rows are left to Cranelift.
 const LEAST_WIDTH: u32 = 4;
@@ -26,14 +28,14 @@ const LINE: i32 = 64;
 const BLOCK: i32 = 64;
 const TAIL: Mask = Mask(7);
 /// Free for addresses: callee-saved ones and those that nothing else uses.
-const HOMES: [Gpr; 9] = [Gpr(8), Gpr(9), Gpr(10), Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
+const ADDRESS_REGISTERS: [Gpr; 9] = [Gpr(8), Gpr(9), Gpr(10), Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
 const SAVED: [Gpr; 6] = [Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
 /// Constants that get a register of their own.
 const PINNED: usize = 12;
 
 /// The code of a region.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Wide {
+pub struct AssembledKernel {
     pub bytes: Vec<u8>,
     /// Where it was asked for: a line an instruction.
     pub text: String,
@@ -47,8 +49,9 @@ struct Slot {
     stride: u32,
 }
 
-/// The code of a region, or `None` for one that Cranelift serves better: narrow rows, f64, calls, too many values at once.
-pub fn build(region: &Region, listing: bool) -> Option<Wide> {
+/// The code of a region, or `None` for one that Cranelift serves better: narrow rows, f64, calls,
+/// too many values at once.
+pub fn build(region: &Region, listing: bool) -> Option<AssembledKernel> {
     let flat = region.is_flat();
     if region.uniform || (!flat && region.width < LEAST_WIDTH) {
         return None;
@@ -58,9 +61,9 @@ pub fn build(region: &Region, listing: bool) -> Option<Wide> {
 }
 
 struct Lowered {
-    program: Program,
+    program: VectorProgram,
     slots: Vec<Slot>,
-    results: Vec<block::Result>,
+    results: Vec<block::RowResult>,
     uses: Vec<u32>,
 }
 
@@ -75,7 +78,7 @@ impl Lowered {
                 slots.len() - 1
             }) as u32
         };
-        let mut program = Program::default();
+        let mut program = VectorProgram::default();
         let mut values: Vec<Repr<Id, Id>> = Vec::with_capacity(region.body.len());
         for i in &region.body {
             let value = match i {
@@ -83,7 +86,7 @@ impl Lowered {
                 Instruction::Load(p) => {
                     let one = if flat { p.access == Access::Once } else { p.width != region.width };
                     let column = 4 * p.column as i32;
-                    Repr::Number(program.emit(Operation::Load { slot: slot(p), column, one }))
+                    Repr::Number(program.emit(VectorOperation::Load { slot: slot(p), column, one }))
                 }
                 Instruction::Unary(op, a) => {
                     let a = program.of_repr(values[a.0 as usize]);
@@ -103,14 +106,14 @@ impl Lowered {
         }
         let mut results = Vec::with_capacity(region.outputs.len());
         for o in &region.outputs {
-            if o.combine != Combine::StoreRowSum && o.place.width != region.width {
+            if o.mode != StoreMode::StoreRowSum && o.place.width != region.width {
                 return None;
             }
-            results.push(block::Result {
+            results.push(block::RowResult {
                 value: program.of_repr(values[o.value.0 as usize]),
                 slot: slot(&o.place),
                 column: 4 * o.place.column as i32,
-                combine: o.combine,
+                mode: o.mode,
             });
         }
         let mut uses = vec![0; program.operations.len()];
@@ -127,37 +130,43 @@ impl Lowered {
         Some(Lowered { program, slots, results, uses })
     }
 
-    fn assemble(&self, region: &Region, flat: bool, pinned: usize, listing: bool) -> Result<Wide, Pressure> {
+    fn assemble(
+        &self,
+        region: &Region,
+        flat: bool,
+        pinned: usize,
+        listing: bool,
+    ) -> Result<AssembledKernel, OutOfRegisters> {
         let mut asm = Assembler::new(listing);
         let mut free = u32::MAX;
         // From the last register on; more sums and constants than registers are too much pressure.
         let mut registers = (0..32).rev();
         let mut reserve = || {
-            let register = registers.next().ok_or(Pressure)?;
+            let register = registers.next().ok_or(OutOfRegisters)?;
             free &= !(1 << register);
             Ok(Zmm(register))
         };
-        let row_sums = self.results.iter().filter(|r| r.combine == Combine::StoreRowSum);
-        let sums: Vec<Zmm> = row_sums.map(|_| reserve()).collect::<Result<_, Pressure>>()?;
+        let row_sums = self.results.iter().filter(|r| r.mode == StoreMode::StoreRowSum);
+        let sums: Vec<Zmm> = row_sums.map(|_| reserve()).collect::<Result<_, OutOfRegisters>>()?;
         // The most used constants get registers.
         let mut wanted: Vec<(u32, u32)> = Vec::new();
         for (k, operation) in self.program.operations.iter().enumerate() {
-            if let Operation::Constant(bits) = operation {
+            if let VectorOperation::Constant(bits) = operation {
                 wanted.push((self.uses[k], *bits));
             }
         }
         wanted.retain(|w| w.0 > 0);
         wanted.sort_by_key(|w| (std::cmp::Reverse(w.0), w.1));
         let constants = wanted.iter().take(pinned).map(|w| Ok((w.1, reserve()?)));
-        let constants: FxHashMap<u32, Zmm> = constants.collect::<Result<_, Pressure>>()?;
+        let constants: FxHashMap<u32, Zmm> = constants.collect::<Result<_, OutOfRegisters>>()?;
 
-        let homes: Vec<Home> = (0..self.slots.len())
-            .map(|k| match HOMES.get(k) {
-                Some(&r) => Home::Register(r),
-                None => Home::Stack(8 * (k - HOMES.len()) as i32),
+        let addresses: Vec<AddressLocation> = (0..self.slots.len())
+            .map(|k| match ADDRESS_REGISTERS.get(k) {
+                Some(&r) => AddressLocation::Register(r),
+                None => AddressLocation::Stack(8 * (k - ADDRESS_REGISTERS.len()) as i32),
             })
             .collect();
-        let stack = 8 * self.slots.len().saturating_sub(HOMES.len()) as i32;
+        let stack = 8 * self.slots.len().saturating_sub(ADDRESS_REGISTERS.len()) as i32;
         for r in SAVED {
             asm.push(r);
         }
@@ -167,13 +176,13 @@ impl Lowered {
         let mut pins: Vec<(u32, Zmm)> = constants.iter().map(|(b, r)| (*b, *r)).collect();
         pins.sort_unstable_by_key(|p| p.0);
         for (bits, r) in pins {
-            asm.unary(asm::BROADCAST, r, Operand::Constant(bits), Lanes::All);
+            asm.unary(asm::BROADCAST, r, Operand::Constant(bits), Masking::All);
         }
         let frame = Frame {
             program: &self.program,
             results: &self.results,
             uses: &self.uses,
-            homes: &homes,
+            addresses: &addresses,
             constants: &constants,
             sums: &sums,
             free,
@@ -192,11 +201,12 @@ impl Lowered {
         }
         asm.ret();
         let (bytes, text) = asm.finish();
-        Ok(Wide { bytes, text })
+        Ok(AssembledKernel { bytes, text })
     }
 }
 
-/// Loops around blocks. `rdi` holds the argument addresses, `rsi` the element, `rdx` the end, `rcx` bytes into the row.
+/// Loops around blocks. `rdi` holds the argument addresses, `rsi` the element, `rdx` the end, `rcx`
+/// bytes into the row.
 struct Writer<'a, 'f> {
     asm: &'a mut Assembler,
     region: &'a Region,
@@ -209,11 +219,11 @@ fn argument(k: u32) -> Address {
 }
 
 impl Writer<'_, '_> {
-    /// Runs `emit` with a register, and stores that to the slot's home.
+    /// Runs `emit` with a register, and stores that to the slot's location.
     fn set(&mut self, slot: usize, emit: impl FnOnce(&mut Self, Gpr)) {
-        match self.frame.homes[slot] {
-            Home::Register(r) => emit(self, r),
-            Home::Stack(at) => {
+        match self.frame.addresses[slot] {
+            AddressLocation::Register(r) => emit(self, r),
+            AddressLocation::Stack(at) => {
                 emit(self, Gpr::RAX);
                 self.asm.store_register(Gpr::RAX, Address::at(Gpr::RSP, at));
             }
@@ -221,7 +231,7 @@ impl Writer<'_, '_> {
     }
 
     /// All arrays dense: one loop over elements times columns.
-    fn flat(&mut self) -> Result<(), Pressure> {
+    fn flat(&mut self) -> Result<(), OutOfRegisters> {
         let bytes = 4 * self.region.width as i32;
         for (k, slot) in self.lowered.slots.iter().enumerate() {
             self.set(k, |me, to| me.asm.load(to, argument(slot.argument)));
@@ -250,7 +260,7 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    fn rows(&mut self) -> Result<(), Pressure> {
+    fn rows(&mut self) -> Result<(), OutOfRegisters> {
         let (width, slots) = (self.region.width as i32, &self.lowered.slots);
         let (blocks, rest) = (width / 16, width % 16);
         if rest > 0 {
@@ -265,7 +275,8 @@ impl Writer<'_, '_> {
                     me.asm.multiply(to, Gpr::RSI, 4 * slot.stride as i32);
                     me.asm.add_memory(to, argument(slot.argument));
                 }),
-                _ => {}
+                // Anew for each element.
+                Access::Indexed { .. } | Access::Nested { .. } => {}
             }
         }
         let element = self.asm.here();
@@ -276,7 +287,7 @@ impl Writer<'_, '_> {
         }
         self.prefetch();
         for &s in self.frame.sums {
-            self.asm.binary(asm::XOR, s, s, Operand::Register(s), Lanes::All);
+            self.asm.binary(asm::XOR, s, s, Operand::Register(s), Masking::All);
         }
         if blocks <= 2 {
             for b in 0..blocks {
@@ -301,9 +312,9 @@ impl Writer<'_, '_> {
         self.row_sums();
         for (k, slot) in slots.iter().enumerate().filter(|(_, s)| s.access == Access::Row) {
             let by = 4 * slot.stride as i32;
-            match self.frame.homes[k] {
-                Home::Register(r) => self.asm.add_number(r, by),
-                Home::Stack(at) => {
+            match self.frame.addresses[k] {
+                AddressLocation::Register(r) => self.asm.add_number(r, by),
+                AddressLocation::Stack(at) => {
                     let home = Address::at(Gpr::RSP, at);
                     self.asm.load(Gpr::RAX, home);
                     self.asm.add_number(Gpr::RAX, by);
@@ -369,14 +380,14 @@ impl Writer<'_, '_> {
     }
 
     fn row_sums(&mut self) {
-        let results = self.lowered.results.iter().filter(|r| r.combine == Combine::StoreRowSum);
+        let results = self.lowered.results.iter().filter(|r| r.mode == StoreMode::StoreRowSum);
         for (r, &sum) in results.zip(self.frame.sums) {
             // Blocks are over: every register that they used is free.
             let t = Zmm(self.frame.free.trailing_zeros() as u8);
             self.asm.sum_lanes(sum, t);
-            let base = match self.frame.homes[r.slot as usize] {
-                Home::Register(base) => base,
-                Home::Stack(at) => {
+            let base = match self.frame.addresses[r.slot as usize] {
+                AddressLocation::Register(base) => base,
+                AddressLocation::Stack(at) => {
                     self.asm.load(Gpr::R11, Address::at(Gpr::RSP, at));
                     Gpr::R11
                 }

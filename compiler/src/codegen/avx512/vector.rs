@@ -1,14 +1,15 @@
-//! What a region computes at sixteen columns: a straight line of vector operations, equal ones once.
+//! What a region computes at sixteen columns: a straight line of vector operations, equal ones
+//! once.
 
 use crate::codegen::math::{Arithmetic, Comparison};
 use rustc_hash::FxHashMap;
 
-/// Index into [`Program::operations`].
+/// Index into [`VectorProgram::operations`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Id(pub u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operator {
+pub enum VectorOperator {
     Add,
     Subtract,
     Multiply,
@@ -21,7 +22,7 @@ pub enum Operator {
     SubtractIntegers,
 }
 
-impl Operator {
+impl VectorOperator {
     pub fn commutes(self) -> bool {
         // Minimum and maximum give their second operand where one is NaN.
         !matches!(self, Self::Subtract | Self::Divide | Self::Minimum | Self::Maximum | Self::SubtractIntegers)
@@ -29,16 +30,17 @@ impl Operator {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
+pub enum VectorOperation {
     /// The same bits in every lane.
     Constant(u32),
-    /// `column` bytes into the row at address `slot`; one number for all lanes, or sixteen that move with the columns.
+    /// `column` bytes into the row at address `slot`; one number for all lanes, or sixteen that
+    /// move with the columns.
     Load {
         slot: u32,
         column: i32,
         one: bool,
     },
-    Binary(Operator, Id, Id),
+    Binary(VectorOperator, Id, Id),
     /// `a * b + c`
     Fma(Id, Id, Id),
     Sqrt(Id),
@@ -54,7 +56,7 @@ pub enum Operation {
     Choose(Id, Id, Id),
 }
 
-impl Operation {
+impl VectorOperation {
     pub fn operands(&self) -> impl Iterator<Item = Id> {
         let found = match *self {
             Self::Constant(_) | Self::Load { .. } => [None; 3],
@@ -67,34 +69,34 @@ impl Operation {
 }
 
 #[derive(Debug, Default)]
-pub struct Program {
-    pub operations: Vec<Operation>,
-    known: FxHashMap<Operation, Id>,
+pub struct VectorProgram {
+    pub operations: Vec<VectorOperation>,
+    known: FxHashMap<VectorOperation, Id>,
 }
 
-impl Program {
-    pub fn emit(&mut self, operation: Operation) -> Id {
+impl VectorProgram {
+    pub fn emit(&mut self, operation: VectorOperation) -> Id {
         *self.known.entry(operation).or_insert_with(|| {
             self.operations.push(operation);
             Id(self.operations.len() as u32 - 1)
         })
     }
 
-    fn binary(&mut self, operator: Operator, x: Id, y: Id) -> Id {
-        self.emit(Operation::Binary(operator, x, y))
+    fn binary(&mut self, operator: VectorOperator, x: Id, y: Id) -> Id {
+        self.emit(VectorOperation::Binary(operator, x, y))
     }
 }
 
-impl Arithmetic for Program {
+impl Arithmetic for VectorProgram {
     type Value = Id;
     type Mask = Id;
 
     fn constant(&mut self, x: f64) -> Id {
-        self.emit(Operation::Constant((x as f32).to_bits()))
+        self.emit(VectorOperation::Constant((x as f32).to_bits()))
     }
 
     fn integer(&mut self, x: i32) -> Id {
-        self.emit(Operation::Constant(x as u32))
+        self.emit(VectorOperation::Constant(x as u32))
     }
 
     fn bits(&mut self, x: Id) -> Id {
@@ -106,73 +108,73 @@ impl Arithmetic for Program {
     }
 
     fn add(&mut self, x: Id, y: Id) -> Id {
-        self.binary(Operator::Add, x, y)
+        self.binary(VectorOperator::Add, x, y)
     }
 
     fn subtract(&mut self, x: Id, y: Id) -> Id {
-        self.binary(Operator::Subtract, x, y)
+        self.binary(VectorOperator::Subtract, x, y)
     }
 
     fn multiply(&mut self, x: Id, y: Id) -> Id {
-        self.binary(Operator::Multiply, x, y)
+        self.binary(VectorOperator::Multiply, x, y)
     }
 
     fn divide(&mut self, x: Id, y: Id) -> Id {
-        self.binary(Operator::Divide, x, y)
+        self.binary(VectorOperator::Divide, x, y)
     }
 
     fn negate(&mut self, x: Id) -> Id {
         let sign = self.integer(i32::MIN);
-        self.binary(Operator::Xor, x, sign)
+        self.binary(VectorOperator::Xor, x, sign)
     }
 
     fn absolute(&mut self, x: Id) -> Id {
         let rest = self.integer(i32::MAX);
-        self.binary(Operator::And, x, rest)
+        self.binary(VectorOperator::And, x, rest)
     }
 
     fn sqrt(&mut self, x: Id) -> Id {
-        self.emit(Operation::Sqrt(x))
+        self.emit(VectorOperation::Sqrt(x))
     }
 
     fn mul_add(&mut self, x: Id, y: Id, z: Id) -> Id {
-        self.emit(Operation::Fma(x, y, z))
+        self.emit(VectorOperation::Fma(x, y, z))
     }
 
     fn add_integers(&mut self, x: Id, y: Id) -> Id {
-        self.binary(Operator::AddIntegers, x, y)
+        self.binary(VectorOperator::AddIntegers, x, y)
     }
 
     fn subtract_integers(&mut self, x: Id, y: Id) -> Id {
-        self.binary(Operator::SubtractIntegers, x, y)
+        self.binary(VectorOperator::SubtractIntegers, x, y)
     }
 
     fn shift_left(&mut self, x: Id, by: i64) -> Id {
-        self.emit(Operation::Shift { value: x, left: true, by: by as u8 })
+        self.emit(VectorOperation::Shift { value: x, left: true, by: by as u8 })
     }
 
     fn shift_right(&mut self, x: Id, by: i64) -> Id {
-        self.emit(Operation::Shift { value: x, left: false, by: by as u8 })
+        self.emit(VectorOperation::Shift { value: x, left: false, by: by as u8 })
     }
 
     fn of_integers(&mut self, x: Id) -> Id {
-        self.emit(Operation::OfIntegers(x))
+        self.emit(VectorOperation::OfIntegers(x))
     }
 
     fn compare(&mut self, how: Comparison, x: Id, y: Id) -> Id {
-        self.emit(Operation::Compare(how, x, y))
+        self.emit(VectorOperation::Compare(how, x, y))
     }
 
     fn choose(&mut self, mask: Id, x: Id, y: Id) -> Id {
-        self.emit(Operation::Choose(mask, x, y))
+        self.emit(VectorOperation::Choose(mask, x, y))
     }
 
     // The instructions give their second operand where one is NaN, and where both are zeros.
     fn least(&mut self, x: Id, y: Id) -> Id {
-        self.binary(Operator::Minimum, x, y)
+        self.binary(VectorOperator::Minimum, x, y)
     }
 
     fn greatest(&mut self, x: Id, y: Id) -> Id {
-        self.binary(Operator::Maximum, x, y)
+        self.binary(VectorOperator::Maximum, x, y)
     }
 }

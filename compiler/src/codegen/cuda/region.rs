@@ -9,7 +9,7 @@ use super::kernel_ir::{
     Accumulation, ArrayId, ArrayView, Column, Element, IndexBound, LoopRange, Row, Rows, Stmt, ValueExpr, Var, VarType,
 };
 use crate::graph::BinaryOp;
-use crate::plan::region::{Access, Combine, Instruction, Output, Region, StridedView, is_simple_power};
+use crate::plan::region::{Access, Instruction, Region, RegionOutput, StoreMode, StridedView, is_simple_power};
 use din_program::schedule::{AxisId, BATCH, GLOBAL, KernelArg};
 use rustc_hash::FxHashMap;
 
@@ -73,15 +73,15 @@ impl Emitter<'_, '_> {
             }
             writes.push(named[0]);
             reads.extend(&named[1..]);
-            if matches!(o.combine, Combine::Add | Combine::Max) {
+            if matches!(o.mode, StoreMode::Add | StoreMode::Max) {
                 reads.push(named[0]);
             }
         }
         let barrier = self.builder.settle(&reads, &writes);
         self.builder.kernel.body.extend(barrier);
 
-        let outputs: Vec<(Output, Target)> = self.region.outputs.iter().map(|o| (*o, self.target(o))).collect();
-        let of = |wanted: &dyn Fn(Target) -> bool| -> Vec<(Output, Target)> {
+        let outputs: Vec<(RegionOutput, Target)> = self.region.outputs.iter().map(|o| (*o, self.target(o))).collect();
+        let of = |wanted: &dyn Fn(Target) -> bool| -> Vec<(RegionOutput, Target)> {
             outputs.iter().copied().filter(|(_, t)| wanted(*t)).collect()
         };
         if self.region.axis == GLOBAL {
@@ -152,19 +152,19 @@ impl Emitter<'_, '_> {
         self.builder.by_request(of, to).map(|requests| (of, to, requests))
     }
 
-    fn target(&self, o: &Output) -> Target {
-        match (o.combine, o.place.access) {
-            (Combine::StoreRowSum, _) if self.region.width > 1 => Target::RowSum,
-            (Combine::Store | Combine::StoreRowSum, _) | (_, Access::Row) => Target::Own,
-            (Combine::Add | Combine::Max, Access::Once) if self.region.axis == GLOBAL => Target::Own,
-            (Combine::Add | Combine::Max, Access::Once) => Target::All,
-            (Combine::Add | Combine::Max, Access::Indexed { .. } | Access::Nested { .. }) => Target::Sample,
+    fn target(&self, o: &RegionOutput) -> Target {
+        match (o.mode, o.place.access) {
+            (StoreMode::StoreRowSum, _) if self.region.width > 1 => Target::RowSum,
+            (StoreMode::Store | StoreMode::StoreRowSum, _) | (_, Access::Row) => Target::Own,
+            (StoreMode::Add | StoreMode::Max, Access::Once) if self.region.axis == GLOBAL => Target::Own,
+            (StoreMode::Add | StoreMode::Max, Access::Once) => Target::All,
+            (StoreMode::Add | StoreMode::Max, Access::Indexed { .. } | Access::Nested { .. }) => Target::Sample,
         }
     }
 
     /// One element: columns are shared by the blocks; a lone number is computed by one thread, in
     /// double.
-    fn once(&mut self, outputs: &[(Output, Target)]) -> Result<(), LoweringError> {
+    fn once(&mut self, outputs: &[(RegionOutput, Target)]) -> Result<(), LoweringError> {
         let (sums, rest): (Vec<_>, Vec<_>) = outputs.iter().copied().partition(|(_, t)| *t == Target::RowSum);
         if !sums.is_empty() {
             self.warps(&sums)?;
@@ -190,7 +190,7 @@ impl Emitter<'_, '_> {
     }
 
     /// A warp a row, columns over its lanes.
-    fn warps(&mut self, outputs: &[(Output, Target)]) -> Result<(), LoweringError> {
+    fn warps(&mut self, outputs: &[(RegionOutput, Target)]) -> Result<(), LoweringError> {
         let width = self.region.width;
         let row = self.builder.index("r", IndexBound::Local(self.region.axis));
         let column = self.builder.index("c", IndexBound::Below(width));
@@ -225,9 +225,9 @@ impl Emitter<'_, '_> {
     }
 
     /// A column a thread.
-    fn columns(&mut self, outputs: &[(Output, Target)]) -> Result<(), LoweringError> {
+    fn columns(&mut self, outputs: &[(RegionOutput, Target)]) -> Result<(), LoweringError> {
         let (width, threads) = (self.region.width, self.builder.kernel.threads);
-        let all: Vec<Output> = outputs.iter().filter(|(_, t)| *t == Target::All).map(|(o, _)| *o).collect();
+        let all: Vec<RegionOutput> = outputs.iter().filter(|(_, t)| *t == Target::All).map(|(o, _)| *o).collect();
         let groups = self.groups(!all.is_empty());
         let column = self.builder.index("c", IndexBound::Below(width));
         let group = self.builder.index("g", IndexBound::Below(groups));
@@ -244,7 +244,7 @@ impl Emitter<'_, '_> {
         let mut totals = Vec::new();
         for o in &all {
             let total = self.builder.number("total", self.ty);
-            body.push(Stmt::Let { to: total, value: start(o.combine) });
+            body.push(Stmt::Let { to: total, value: start(o.mode) });
             totals.push(total);
         }
         let by = if split { Some(group) } else { None };
@@ -253,7 +253,7 @@ impl Emitter<'_, '_> {
         if groups == 1 {
             for (o, &value) in all.iter().zip(&totals) {
                 let element = self.element(&mut body, &mut at, &o.place)?;
-                body.push(Stmt::AccumulateInto { at: element, how: join(o.combine), value });
+                body.push(Stmt::AccumulateInto { at: element, how: join(o.mode), value });
             }
             self.split(column, group, thread, groups, split, body);
             return Ok(());
@@ -280,7 +280,7 @@ impl Emitter<'_, '_> {
             let view = |array, column, columns| ArrayView { array, rows: Rows::One, column, columns };
             let sums = view(sums, k as u32 * each, each);
             let out = view(into, o.place.column, width);
-            self.builder.push(Stmt::Call(DeviceCall::JoinGroups { width, groups, how: join(o.combine), sums, out }));
+            self.builder.push(Stmt::Call(DeviceCall::JoinGroups { width, groups, how: join(o.mode), sums, out }));
         }
         let writes: Vec<ArrayId> = reads[1..].to_vec();
         self.builder.settle(&reads, &writes);
@@ -306,7 +306,7 @@ impl Emitter<'_, '_> {
     /// The loop over the thread's rows: over samples and their entries where some output is theirs.
     fn walk(
         &mut self,
-        outputs: &[(Output, Target)],
+        outputs: &[(RegionOutput, Target)],
         outer: &Indices,
         group: Option<Var>,
         groups: u32,
@@ -314,7 +314,8 @@ impl Emitter<'_, '_> {
     ) -> Result<Stmt, LoweringError> {
         let axis = self.region.axis;
         let row = self.builder.index("r", IndexBound::Local(axis));
-        let of_samples: Vec<Output> = outputs.iter().filter(|(_, t)| *t == Target::Sample).map(|(o, _)| *o).collect();
+        let of_samples: Vec<RegionOutput> =
+            outputs.iter().filter(|(_, t)| *t == Target::Sample).map(|(o, _)| *o).collect();
         let mut at = Indices { row: Some(row), ..outer.clone() };
         let mut body = Vec::new();
         if of_samples.is_empty() {
@@ -328,7 +329,7 @@ impl Emitter<'_, '_> {
         let (mut before, mut after, mut sums) = (Vec::new(), Vec::new(), Vec::new());
         for o in &of_samples {
             let sum = self.builder.number("sum", self.ty);
-            before.push(Stmt::Let { to: sum, value: start(o.combine) });
+            before.push(Stmt::Let { to: sum, value: start(o.mode) });
             sums.push(sum);
         }
         self.inner(&mut body, outputs, &mut at, totals, &sums)?;
@@ -337,7 +338,7 @@ impl Emitter<'_, '_> {
         of_sample.held.retain(|_, v| *v == sample);
         for (o, &value) in of_samples.iter().zip(&sums) {
             let element = self.element(&mut after, &mut of_sample, &o.place)?;
-            after.push(Stmt::AccumulateInto { at: element, how: join(o.combine), value });
+            after.push(Stmt::AccumulateInto { at: element, how: join(o.mode), value });
         }
         before.push(Stmt::For { over: row, range: LoopRange::Entries { axis, sample }, body });
         before.extend(after);
@@ -348,7 +349,7 @@ impl Emitter<'_, '_> {
     fn inner(
         &mut self,
         body: &mut Vec<Stmt>,
-        outputs: &[(Output, Target)],
+        outputs: &[(RegionOutput, Target)],
         at: &mut Indices,
         totals: &[Var],
         sums: &[Var],
@@ -364,7 +365,7 @@ impl Emitter<'_, '_> {
             };
             if let Some(&to) = to {
                 let value = self.computed(at, o)?;
-                body.push(Stmt::Accumulate { to, how: join(o.combine), value });
+                body.push(Stmt::Accumulate { to, how: join(o.mode), value });
             }
         }
         self.own(body, &own, at)
@@ -374,21 +375,21 @@ impl Emitter<'_, '_> {
     fn own(
         &mut self,
         body: &mut Vec<Stmt>,
-        outputs: &[(Output, Target)],
+        outputs: &[(RegionOutput, Target)],
         at: &mut Indices,
     ) -> Result<(), LoweringError> {
         for (o, _) in outputs {
             let element = self.element(body, at, &o.place)?;
             let value = self.computed(at, o)?;
-            body.push(match o.combine {
-                Combine::Store | Combine::StoreRowSum => Stmt::Store { at: element, value },
-                Combine::Add | Combine::Max => Stmt::AccumulateInto { at: element, how: join(o.combine), value },
+            body.push(match o.mode {
+                StoreMode::Store | StoreMode::StoreRowSum => Stmt::Store { at: element, value },
+                StoreMode::Add | StoreMode::Max => Stmt::AccumulateInto { at: element, how: join(o.mode), value },
             });
         }
         Ok(())
     }
 
-    fn computed(&self, at: &Indices, o: &Output) -> Result<Var, LoweringError> {
+    fn computed(&self, at: &Indices, o: &RegionOutput) -> Result<Var, LoweringError> {
         at.values.get(&o.value.0).copied().ok_or_else(|| format!("value {} is not computed", o.value.0))
     }
 
@@ -396,7 +397,7 @@ impl Emitter<'_, '_> {
     fn body(
         &mut self,
         body: &mut Vec<Stmt>,
-        outputs: &[(Output, Target)],
+        outputs: &[(RegionOutput, Target)],
         at: &mut Indices,
         wanted: impl Fn(&Instruction) -> bool,
     ) -> Result<(), LoweringError> {
@@ -427,7 +428,7 @@ impl Emitter<'_, '_> {
             if !needed[k] || at.values.contains_key(&number) || !wanted(i) {
                 continue;
             }
-            let operand = |v: crate::plan::region::Value| {
+            let operand = |v: crate::plan::region::ValueId| {
                 at.values.get(&v.0).copied().ok_or_else(|| format!("value {} is not computed", v.0))
             };
             let value = match *i {
@@ -525,22 +526,22 @@ impl Emitter<'_, '_> {
 }
 
 /// The exponent of a power that is made of multiplications or a root.
-fn simple(region: &Region, exponent: crate::plan::region::Value) -> Option<f64> {
+fn simple(region: &Region, exponent: crate::plan::region::ValueId) -> Option<f64> {
     region.exponent(exponent).filter(|c| is_simple_power(*c))
 }
 
-fn join(combine: Combine) -> Accumulation {
-    match combine {
-        Combine::Max => Accumulation::Max,
-        Combine::Store | Combine::Add | Combine::StoreRowSum => Accumulation::Add,
+fn join(mode: StoreMode) -> Accumulation {
+    match mode {
+        StoreMode::Max => Accumulation::Max,
+        StoreMode::Store | StoreMode::Add | StoreMode::StoreRowSum => Accumulation::Add,
     }
 }
 
-fn start(combine: Combine) -> ValueExpr {
-    ValueExpr::Number(if combine == Combine::Max { f64::NEG_INFINITY } else { 0.0 })
+fn start(mode: StoreMode) -> ValueExpr {
+    ValueExpr::Number(if mode == StoreMode::Max { f64::NEG_INFINITY } else { 0.0 })
 }
 
 /// Whether the blocks of a grid may share the region's columns: nothing but stores of one element.
 pub fn spreads(region: &Region) -> bool {
-    region.axis == GLOBAL && !region.uniform && region.outputs.iter().all(|o| o.combine == Combine::Store)
+    region.axis == GLOBAL && !region.uniform && region.outputs.iter().all(|o| o.mode == StoreMode::Store)
 }

@@ -3,7 +3,7 @@
 use super::*;
 use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Init, KeyType, MetricKind, TableKind};
 
-fn shipped(name: &str) -> Model {
+fn shipped(name: &str) -> CheckedModel {
     let path = format!("{}/../models/{name}.din", env!("CARGO_MANIFEST_DIR"));
     model(&std::fs::read_to_string(path).unwrap())
 }
@@ -217,7 +217,7 @@ fn hyper_parameters_take_any_compile_time_place() {
 "
         );
         let sets = sets.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        check("test.din", &text, &NoFiles, &Options { sets }).model.unwrap()
+        check("test.din", &text, &NoFiles, &CheckOptions { sets }).model.unwrap()
     };
     let m = text(&[]);
     assert_eq!((m.tables[0].width, m.training.batch, m.training.seed), (4, 16, 7));
@@ -253,4 +253,19 @@ fn metrics_of_one_label_by_two_groupings_have_two_names() {
         names(weights, "").0,
         ["gauc(click, by = request_id, weight = clicks)", "gauc(click, by = user.age, weight = clicks)", "gauc(click)"]
     );
+}
+
+#[test]
+fn the_library_defines_the_metrics_that_the_runtime_computes() {
+    let (_, text) = library_sources().iter().find(|(module, _)| *module == "std.metric").unwrap();
+    let file = din_grammar::parse(text, din_grammar::FileId::default()).unwrap();
+    let mut defined: Vec<&str> = Vec::new();
+    for item in &file.items {
+        let ast::Item::Metric(metric) = item else { panic!("`std.metric` has metrics alone") };
+        defined.push(&metric.name.name);
+    }
+    let mut computed = din_program::schema::MetricName::ALL.map(|name| name.text());
+    defined.sort_unstable();
+    computed.sort_unstable();
+    assert_eq!(defined, computed);
 }

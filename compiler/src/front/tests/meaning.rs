@@ -1,10 +1,11 @@
-//! What the graphs compute: axes, reductions, losses, states. Values are computed by the reference interpreter where sizes are small.
+//! What the graphs compute: axes, reductions, losses, states. Values are computed by the reference
+//! interpreter where sizes are small.
 
 use super::*;
 use crate::graph::{AxisId, BATCH, GLOBAL, InputKind, UnaryOp};
 use din_program::schema::{GroupBy, GroupWeight, MetricKind};
 
-fn logit(m: &Model) -> NodeId {
+fn logit(m: &CheckedModel) -> NodeId {
     m.infer.roots.iter().find(|r| matches!(r, Root::Prediction { .. })).unwrap().node()
 }
 
@@ -76,12 +77,13 @@ fn losses_add_up_and_missing_labels_do_not_count() {
 }}
 "
     );
-    let checked = check("test.din", &text, &NoFiles, &Options::default());
+    let checked = check("test.din", &text, &NoFiles, &CheckOptions::default());
     let m = checked.model.unwrap();
     let present = m.train.inputs.iter().filter(|i| matches!(i.kind, InputKind::Present { label: 1 })).count();
     assert_eq!(present, 1);
     assert_eq!(m.schema.labels[1].missing, Some(-1.0));
-    // The term of `bought` alone is 0 where it is missing: the sum of both terms is what is averaged.
+    // The term of `bought` alone is 0 where it is missing: the sum of both terms is what is
+    // averaged.
     let masks = nodes(&m.train, |op| *op == Op::Select);
     assert_eq!(masks.len(), 1);
     let loss = m.train.roots.iter().find(|r| matches!(r, Root::Loss(_))).unwrap().node();
@@ -246,7 +248,7 @@ fn a_key_may_be_a_feature_and_group_by_counts_as_use() {
 }}
 "
     );
-    let checked = check("test.din", &text, &NoFiles, &Options::default());
+    let checked = check("test.din", &text, &NoFiles, &CheckOptions::default());
     assert!(!checked.diagnostics.iter().any(|d| d.code == "W0401"));
     let m = checked.model.unwrap();
     assert_eq!(m.metrics[0].name, "gauc(click, weight = clicks)");

@@ -1,5 +1,5 @@
-//! The front end on models of a few lines. What is asserted is the model that comes out, computed by hand from the text, not what this crate
-//! prints; messages are compared in `tests/ui`.
+//! The front end on models of a few lines. What is asserted is the model that comes out, computed
+//! by hand from the text, not what this crate prints; messages are compared in `tests/ui`.
 mod layout;
 mod meaning;
 mod robust;
@@ -41,20 +41,20 @@ pub(super) fn rendered(diagnostics: &[Diagnostic], sources: &SourceMap) -> Strin
 }
 
 /// The model of a whole text that must have no error; warnings are not looked at.
-pub(super) fn model(text: &str) -> Model {
-    let checked = check("test.din", text, &NoFiles, &Options::default());
+pub(super) fn model(text: &str) -> CheckedModel {
+    let checked = check("test.din", text, &NoFiles, &CheckOptions::default());
     let errors: Vec<Diagnostic> = checked.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
     assert_eq!(rendered(&errors, &checked.sources), "", "{text}");
     checked.model.unwrap()
 }
 
 /// `functions`, then a model of the usual groups with this network.
-pub(super) fn network(functions: &str, body: &str) -> Model {
+pub(super) fn network(functions: &str, body: &str) -> CheckedModel {
     model(&format!("{HEAD}{functions}\nmodel m {{{GROUPS}{body}{TRAIN}}}\n"))
 }
 
 pub(super) fn codes(text: &str) -> Vec<&'static str> {
-    let checked = check("test.din", text, &NoFiles, &Options::default());
+    let checked = check("test.din", text, &NoFiles, &CheckOptions::default());
     checked.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect()
 }
 
@@ -62,11 +62,11 @@ pub(super) fn network_codes(functions: &str, body: &str) -> Vec<&'static str> {
     codes(&format!("{HEAD}{functions}\nmodel m {{{GROUPS}{body}{TRAIN}}}\n"))
 }
 
-pub(super) fn names(model: &Model) -> Vec<&str> {
+pub(super) fn names(model: &CheckedModel) -> Vec<&str> {
     model.parameters.iter().map(|p| p.name.as_str()).collect()
 }
 
-pub(super) fn shape_of<'m>(model: &'m Model, name: &str) -> &'m [u32] {
+pub(super) fn shape_of<'m>(model: &'m CheckedModel, name: &str) -> &'m [u32] {
     &model.parameters.iter().find(|p| p.name == name).unwrap().shape
 }
 
@@ -82,7 +82,7 @@ fn shipped_models_are_clean() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        let checked = check(&path.display().to_string(), &text, &NoFiles, &Options::default());
+        let checked = check(&path.display().to_string(), &text, &NoFiles, &CheckOptions::default());
         assert_eq!(rendered(&checked.diagnostics, &checked.sources), "", "{}", path.display());
         let model = checked.model.unwrap();
         assert_eq!(model.name, path.file_stem().unwrap().to_string_lossy());
@@ -127,7 +127,7 @@ fn examples_of_the_reference_are_right() {
     assert_eq!(blocks.len(), 5);
     let page = self::page("syntax.md");
     let whole = page.rsplit("```din\n").next().unwrap().split("```").next().unwrap();
-    let checked = check("page", whole, &NoFiles, &Options::default());
+    let checked = check("page", whole, &NoFiles, &CheckOptions::default());
     assert_eq!(rendered(&checked.diagnostics, &checked.sources), "");
     assert_eq!(checked.model.unwrap().name, "click_model");
 }

@@ -19,11 +19,11 @@ fn a_value_of_the_network_among_settings_and_metrics_is_told() {
              let x = sum(embed(h) over h)\n predict click ~ bernoulli(logit = linear(concat(x, embed(ad)), 1))\n \
              train {{ loss cross_entropy(click)\n optimizer sgd(lr = 0.1)\n batch 4\n epochs 1 }}\n {place}\n}}\n"
         );
-        let checked = check("f.din", &text, &NoFiles, &Options::default());
+        let checked = check("f.din", &text, &NoFiles, &CheckOptions::default());
         let codes: Vec<_> = checked.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect();
         assert_eq!(codes, [code], "{place}: {text}");
         let text = text.replace(place, "report auc(click)").replace("sgd(lr = 0.1)", "sgd(lr = embed(h))");
-        let checked = check("f.din", &text, &NoFiles, &Options::default());
+        let checked = check("f.din", &text, &NoFiles, &CheckOptions::default());
         assert!(checked.model.is_none() && checked.diagnostics.iter().any(Diagnostic::is_error), "{text}");
     }
 }
@@ -99,7 +99,7 @@ fn files_beside_the_model_are_imported() {
     let text = format!(
         "{HEAD}use shared.towers.tower as tall\nmodel m {{{GROUPS}let t = tall(embed(ad))\npredict click ~ bernoulli(logit = linear(t, 1)){TRAIN}}}"
     );
-    let checked = check("test.din", &text, &Two, &Options::default());
+    let checked = check("test.din", &text, &Two, &CheckOptions::default());
     let m = checked.model.unwrap();
     assert_eq!(shape_of(&m, "t.linear.weight"), [6, 6]);
     assert_eq!(m.sources.files()[0].name, "test.din");
@@ -118,7 +118,46 @@ fn imports_are_bounded() {
     }
     let text =
         format!("{HEAD}use m0.f0\nmodel m {{{GROUPS}predict click ~ bernoulli(logit = sum(f0(embed(ad)))){TRAIN}}}");
-    let checked = check("test.din", &text, &Chain, &Options::default());
+    let checked = check("test.din", &text, &Chain, &CheckOptions::default());
     let errors: Vec<&str> = checked.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect();
     assert_eq!(errors, ["E0704"]);
+}
+
+/// One layer whose calls declare one name as a parameter and as a state, in either order.
+#[test]
+fn a_name_is_a_parameter_or_a_state_and_not_both() {
+    let functions = "fn f(x: [n], kept: bool) {
+    if kept {
+        state w: [n] = 0
+        update w = w
+        x + w
+    } else {
+        param w: [n] = 0
+        x + w
+    }
+}";
+    for (first, second, code) in [("true", "false", "E0501"), ("false", "true", "E0503")] {
+        let body = format!(
+            "layer l = f(_, _)
+    let a = l(embed(ad), {first})
+    let b = l(embed(ad), {second})
+    predict click ~ bernoulli(logit = linear(a + b, 1))"
+        );
+        assert_eq!(network_codes(functions, &body), [code], "{first}");
+    }
+}
+
+/// States of any shape take a single value; `concat` takes any number of values, as a function too.
+#[test]
+fn single_values_spread_and_concat_joins() {
+    let functions = "fn f(x: [n]) {
+    state w: [n, 3] = 0
+    let (m, v) = moments(sum(x))
+    update w = m
+    x + sum(w)
+}
+fn join(g: fn, x: [n], y: [m]) { g(x, y, x) }";
+    let body = "predict click ~ bernoulli(logit = linear(join(concat, f(embed(ad)), embed(user)), 1))";
+    let m = network(functions, body);
+    assert_eq!(shape_of(&m, "click.weight"), [6 + 7 + 6, 1]);
 }

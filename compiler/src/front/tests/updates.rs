@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::graph::{BATCH, GLOBAL, InputKind};
-use crate::model::{SlotScope, UpdateScope};
+use crate::model::UpdateScope;
+use din_program::SlotScope;
 use din_program::schema::UpdateRule;
 
-fn small(options: &str, train: &str, functions: &str) -> Model {
+fn small(options: &str, train: &str, functions: &str) -> CheckedModel {
     model(&format!(
         "{HEAD}{functions}\nmodel m {{
     features ad {{ good_id: category }}
@@ -19,7 +20,7 @@ fn small(options: &str, train: &str, functions: &str) -> Model {
     ))
 }
 
-fn table_update(m: &Model) -> &crate::model::Update {
+fn table_update(m: &CheckedModel) -> &crate::model::UpdateGraph {
     &m.updates[m.tables[0].update as usize]
 }
 

@@ -12,79 +12,19 @@
 //! root named "taste" %2
 //! ```
 //!
-//! Nodes stand in the order of [`Graph::order_all`] and are numbered by it. Arguments are operands, then what the op holds (a number, an
-//! index, an axis). After `@` stands the span: file, start and end byte. Two graphs are equal when their texts are.
+//! Nodes stand in the order of [`Graph::order_all`] and are numbered by it. Arguments are operands,
+//! then what the op holds (a number, an index, an axis). After `@` stands the span: file, start and
+//! end byte. Two graphs are equal when their texts are.
 
 mod parse;
 
 pub use parse::ParseError;
 
-use super::{
-    Absorbed, AxisId, AxisKind, AxisTree, BinaryOp, Graph, InputKind, Node, NodeId, Op, Root, Shape, UnaryOp,
-    UniqueKeys,
-};
+use super::{Attribute, AxisId, AxisKind, AxisTree, Graph, InputKind, Node, NodeId, Root, Shape, UniqueKeys};
 use std::fmt::{self, Display, Write};
 
-pub(super) const UNARY: [(UnaryOp, &str); 10] = [
-    (UnaryOp::Negate, "negate"),
-    (UnaryOp::Exp, "exp"),
-    (UnaryOp::Log, "log"),
-    (UnaryOp::Sqrt, "sqrt"),
-    (UnaryOp::Sigmoid, "sigmoid"),
-    (UnaryOp::Tanh, "tanh"),
-    (UnaryOp::Softplus, "softplus"),
-    (UnaryOp::Abs, "abs"),
-    (UnaryOp::Sign, "sign"),
-    (UnaryOp::Not, "not"),
-];
-
-pub(super) const BINARY: [(BinaryOp, &str); 10] = [
-    (BinaryOp::Add, "add"),
-    (BinaryOp::Subtract, "subtract"),
-    (BinaryOp::Multiply, "multiply"),
-    (BinaryOp::Divide, "divide"),
-    (BinaryOp::Min, "min"),
-    (BinaryOp::Max, "max"),
-    (BinaryOp::Power, "power"),
-    (BinaryOp::Less, "less"),
-    (BinaryOp::LessEqual, "less_equal"),
-    (BinaryOp::Equal, "equal"),
-];
-
-impl Op {
-    /// The op's name in the textual form.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Op::Const(_) => "const",
-            Op::Input(_) => "input",
-            Op::Param(_) => "param",
-            Op::State(_) => "state",
-            Op::Lookup { .. } => "lookup",
-            Op::Length(_) => "length",
-            Op::Count(_) => "count",
-            Op::Unary(op) => UNARY.iter().find(|(o, _)| o == op).map_or("unary", |(_, name)| name),
-            Op::Binary(op) => BINARY.iter().find(|(o, _)| o == op).map_or("binary", |(_, name)| name),
-            Op::Select => "select",
-            Op::StopGradient => "stop_gradient",
-            Op::Concat => "concat",
-            Op::Slice { .. } => "slice",
-            Op::Reshape => "reshape",
-            Op::MatMul => "matmul",
-            Op::MatMulT => "matmul_t",
-            Op::Outer => "outer",
-            Op::Absorbed(Absorbed::Product) => "fold_product",
-            Op::Absorbed(Absorbed::ProductT) => "fold_product_t",
-            Op::Absorbed(Absorbed::Outer) => "fold_outer",
-            Op::Absorbed(Absorbed::Sum) => "fold_sum",
-            Op::Sum { .. } => "sum",
-            Op::Max { .. } => "max_over",
-            Op::SumValue => "sum_value",
-            Op::Moments => "moments",
-        }
-    }
-}
-
-/// How an axis is called: by its name where that is a word and nobody else's, else `d` and its number.
+/// How an axis is called: by its name where that is a word and nobody else's, else `d` and its
+/// number.
 fn label(axes: &AxisTree, id: AxisId) -> String {
     let plain = |name: &str| {
         let numbered = name.strip_prefix('d').is_some_and(|n| n.parse::<u32>().is_ok());
@@ -136,16 +76,11 @@ impl Display for Shape {
 
 fn arguments(graph: &Graph, node: &Node, number: &[usize]) -> String {
     let mut all: Vec<String> = node.operands.iter().map(|o| format!("%{}", number[o.index()])).collect();
-    match &node.op {
-        Op::Const(c) => all.push(format!("{c:?}")),
-        Op::Input(k) => all.push(k.0.to_string()),
-        Op::Param(k) => all.push(k.0.to_string()),
-        Op::State(k) => all.push(k.0.to_string()),
-        Op::Lookup { table, input } => all.extend([table.0.to_string(), input.0.to_string()]),
-        Op::Length(d) | Op::Count(d) | Op::Sum { to: d } | Op::Max { to: d } => all.push(label(&graph.axes, *d)),
-        Op::Slice { start } => all.push(start.to_string()),
-        _ => {}
-    }
+    all.extend(node.op.attributes().into_iter().map(|attribute| match attribute {
+        Attribute::Number(x) => format!("{x:?}"),
+        Attribute::Index(k) => k.to_string(),
+        Attribute::Axis(axis) => label(&graph.axes, axis),
+    }));
     all.join(", ")
 }
 

@@ -1,10 +1,8 @@
 //! Parses the textual form. The result has the types that the text says; `verify` checks them.
 
-use super::{BINARY, UNARY};
-use crate::graph::verify::arity;
 use crate::graph::{
-    Absorbed, Axis, AxisId, AxisKind, Graph, GroupId, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root,
-    Shape, StateId, TableId, UniqueKeys,
+    Axis, AxisId, AxisKind, Graph, GroupId, Input, InputId, InputKind, Node, NodeId, Op, ParamId, Root, Shape, StateId,
+    TableId, UniqueKeys,
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
@@ -304,29 +302,12 @@ impl Parser {
             }
             "length" => Op::Length(self.label(t)?),
             "count" => Op::Count(self.label(t)?),
-            "select" => Op::Select,
-            "stop_gradient" => Op::StopGradient,
-            "concat" => Op::Concat,
             "slice" => Op::Slice { start: t.value()? },
-            "reshape" => Op::Reshape,
-            "matmul" => Op::MatMul,
-            "matmul_t" => Op::MatMulT,
-            "outer" => Op::Outer,
-            "fold_product" => Op::Absorbed(Absorbed::Product),
-            "fold_product_t" => Op::Absorbed(Absorbed::ProductT),
-            "fold_outer" => Op::Absorbed(Absorbed::Outer),
-            "fold_sum" => Op::Absorbed(Absorbed::Sum),
             "sum" => Op::Sum { to: self.label(t)? },
             "max_over" => Op::Max { to: self.label(t)? },
-            "sum_value" => Op::SumValue,
-            "moments" => Op::Moments,
-            other => {
-                let unary = UNARY.iter().find(|(_, name)| *name == other).map(|(op, _)| Op::Unary(*op));
-                let binary = BINARY.iter().find(|(_, name)| *name == other).map(|(op, _)| Op::Binary(*op));
-                unary.or(binary).ok_or_else(|| format!("there is no op `{other}`"))?
-            }
+            other => Op::without_attributes(other).ok_or_else(|| format!("there is no op `{other}`"))?,
         };
-        if arity(&op).is_some_and(|k| k != operands.len()) {
+        if op.arity().is_some_and(|k| k != operands.len()) {
             return Err(format!("`{name}` does not take {} operands", operands.len()));
         }
         t.expect(")")?;

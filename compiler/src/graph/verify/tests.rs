@@ -60,7 +60,7 @@ fn types_that_the_operands_do_not_give() {
     assert_eq!(planted(3, |n| n.op = Op::Sum { to: AxisId(3) }), "reduces from axis 2 to 3, which is not above it");
     assert_eq!(planted(3, |n| n.op = Op::Sum { to: AxisId(9) }), "axis 9 does not exist");
     assert_eq!(planted(5, |n| n.shape = Shape::vector(6)), "has shape [6], its operands give [5]");
-    assert_eq!(planted(6, |n| n.op = Op::Slice { start: 5 }), "positions 5..6 of an operand of width 5");
+    assert_eq!(planted(6, |n| n.op = Op::Slice { start: 5 }), "components 5..6 of an operand of width 5");
     assert_eq!(planted(7, |n| n.op = Op::Length(GLOBAL)), "the global axis lies under no element");
     assert_eq!(planted(8, |n| n.axis = AxisId(7)), "axis 7 does not exist");
     assert_eq!(planted(10, |n| n.axis = BATCH), "has axis 1, its operands give 0");

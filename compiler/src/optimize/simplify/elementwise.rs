@@ -1,4 +1,5 @@
-//! Constants, identities, signs, and reassociation of sums and products so that the shallow part is computed first.
+//! Constants, identities, signs, and reassociation of sums and products so that the shallow part is
+//! computed first.
 
 use super::{Found, Simplifier};
 use crate::graph::{
@@ -6,13 +7,12 @@ use crate::graph::{
     NodeId, Op,
     UnaryOp::{self, Negate},
 };
-use crate::interpret::{apply_binary, apply_unary};
 
 pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
     match *s.op(id) {
         Op::Unary(op) => unary(s, id, op),
         Op::Binary(op) => {
-            let found = fold(s, id, op).or_else(|| binary(s, id, op));
+            let found = fold_constants(s, id, op).or_else(|| binary(s, id, op));
             found.or_else(|| regroup(s, id, op)).or_else(|| factor(s, id, op))
         }
         Op::Select => select(s, id),
@@ -40,7 +40,7 @@ fn constant_like(s: &mut Simplifier, value: f64, like: NodeId) -> Found {
 fn unary(s: &mut Simplifier, id: NodeId, op: UnaryOp) -> Found {
     let x = s.operand(id, 0);
     if let Some(c) = s.constant(x) {
-        let value = apply_unary(op, c);
+        let value = (op.description().value)(c);
         return if value.is_finite() { constant_like(s, value, id) } else { None };
     }
     match op {
@@ -49,7 +49,7 @@ fn unary(s: &mut Simplifier, id: NodeId, op: UnaryOp) -> Found {
             let (a, b) = (s.operand(x, 0), s.operand(x, 1));
             s.binary(Subtract, b, a)
         }
-        Negate if s.is_binary(x, Multiply) && s.g.repeated(x).is_none() => {
+        Negate if s.is_binary(x, Multiply) => {
             let (a, c) = (s.operand(x, 0), s.constant(s.operand(x, 1))?);
             let factor = constant_like(s, -c, s.operand(x, 1))?;
             s.binary(Multiply, a, factor)
@@ -64,9 +64,9 @@ fn unary(s: &mut Simplifier, id: NodeId, op: UnaryOp) -> Found {
 }
 
 /// Both operands constant.
-fn fold(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
+fn fold_constants(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     let (a, b) = (s.constant(s.operand(id, 0))?, s.constant(s.operand(id, 1))?);
-    let value = apply_binary(op, a, b);
+    let value = (op.description().value)(a, b);
     if value.is_finite() { constant_like(s, value, id) } else { None }
 }
 
@@ -86,9 +86,9 @@ fn binary(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     match op {
         // Constants stand right.
         Add | Multiply if ca.is_some() => s.binary(op, b, a),
-        Add | Subtract if cb == Some(0.0) => s.repeat_like(a, id),
+        Add | Subtract if cb == Some(0.0) => s.broadcast_like(a, id),
         Subtract if ca == Some(0.0) => {
-            let b = s.repeat_like(b, id)?;
+            let b = s.broadcast_like(b, id)?;
             s.unary(Negate, b)
         }
         Add if s.is_unary(b, Negate) => {
@@ -104,7 +104,7 @@ fn binary(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
             s.binary(Add, a, b)
         }
         Multiply => product(s, id, a, b, cb),
-        Divide if cb == Some(1.0) => s.repeat_like(a, id),
+        Divide if cb == Some(1.0) => s.broadcast_like(a, id),
         // The reciprocal of a power of two is exact.
         Divide if cb.is_some_and(|c| c.is_normal() && c.to_bits() & ((1 << 52) - 1) == 0) => {
             let reciprocal = constant_like(s, 1.0 / cb?, b)?;
@@ -115,21 +115,21 @@ fn binary(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
             let quotient = s.binary(Divide, a, b)?;
             s.unary(Negate, quotient)
         }
-        // One division above, a product for each element or position below.
+        // One division above, a product for each element or component below.
         Divide if ca != Some(1.0) && smaller(s, b, id) && s.same_type(a, id) => {
             let one = s.number(1.0);
             let reciprocal = s.binary(Divide, one, b)?;
             s.binary(Multiply, a, reciprocal)
         }
         Power => match cb? {
-            1.0 => s.repeat_like(a, id),
+            1.0 => s.broadcast_like(a, id),
             2.0 => {
                 let square = s.binary(Multiply, a, a)?;
-                s.repeat_like(square, id)
+                s.broadcast_like(square, id)
             }
             0.5 => {
                 let root = s.unary(UnaryOp::Sqrt, a)?;
-                s.repeat_like(root, id)
+                s.broadcast_like(root, id)
             }
             _ => None,
         },
@@ -140,11 +140,10 @@ fn binary(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
 
 fn product(s: &mut Simplifier, id: NodeId, a: NodeId, b: NodeId, cb: Option<f64>) -> Found {
     match cb {
-        // `x * 1` of a lesser type is how repeating is written.
-        Some(1.0) => return s.same_type(a, id).then_some(a),
+        Some(1.0) => return s.broadcast_like(a, id),
         Some(0.0) if surely_finite(s, a) => return constant_like(s, 0.0, id),
         Some(-1.0) => {
-            let x = s.repeat_like(a, id)?;
+            let x = s.broadcast_like(a, id)?;
             return s.unary(Negate, x);
         }
         Some(c) if s.is_unary(a, Negate) => {
@@ -172,15 +171,15 @@ fn product(s: &mut Simplifier, id: NodeId, a: NodeId, b: NodeId, cb: Option<f64>
     None
 }
 
-/// `(x + y) + z` as `x + (y + z)` (and so for products) where `y + z` is smaller than `x + y`: of a shallower axis, or a scalar beside
-/// a vector. Repeating (`x * 1`) is left to `invariance`.
+/// `(x + y) + z` as `x + (y + z)` (and so for products) where `y + z` is smaller than `x + y`: of a
+/// shallower axis, or a scalar beside a vector.
 fn regroup(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     if !matches!(op, Add | Multiply) {
         return None;
     }
     let (a, b) = (s.operand(id, 0), s.operand(id, 1));
     for (pair, z) in [(a, b), (b, a)] {
-        if !s.is_binary(pair, op) || s.g.repeated(pair).is_some() || s.g.repeated(id).is_some() {
+        if !s.is_binary(pair, op) {
             continue;
         }
         let (p, q) = (s.operand(pair, 0), s.operand(pair, 1));
@@ -206,14 +205,15 @@ fn smaller(s: &Simplifier, a: NodeId, b: NodeId) -> bool {
     s.above(na.axis, nb.axis) || na.axis == nb.axis && na.width() < nb.width()
 }
 
-/// `x u + x v` as `x (u + v)`, and `x + x v` as `x (1 + v)` where `v` is smaller than `x`; so for differences.
+/// `x u + x v` as `x (u + v)`, and `x + x v` as `x (1 + v)` where `v` is smaller than `x`; so for
+/// differences.
 fn factor(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
     if !matches!(op, Add | Subtract) {
         return None;
     }
     let (a, b) = (s.operand(id, 0), s.operand(id, 1));
     let factors = |s: &Simplifier, of: NodeId| {
-        let product = s.is_binary(of, Multiply) && s.g.repeated(of).is_none() && s.same_type(of, id);
+        let product = s.is_binary(of, Multiply) && s.same_type(of, id);
         product.then(|| (s.operand(of, 0), s.operand(of, 1)))
     };
     if let (Some((a0, a1)), Some((b0, b1))) = (factors(s, a), factors(s, b)) {
@@ -243,13 +243,13 @@ fn factor(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
 fn select(s: &mut Simplifier, id: NodeId) -> Found {
     let (c, a, b) = (s.operand(id, 0), s.operand(id, 1), s.operand(id, 2));
     match s.constant(c) {
-        Some(c) => s.repeat_like(if c != 0.0 { a } else { b }, id),
-        None if a == b => s.repeat_like(a, id),
+        Some(c) => s.broadcast_like(if c != 0.0 { a } else { b }, id),
+        None if a == b => s.broadcast_like(a, id),
         None => None,
     }
 }
 
-/// A scalar factor, and a sign, go out of a sum over positions.
+/// A scalar factor, and a sign, go out of a sum over components.
 fn sum_value(s: &mut Simplifier, id: NodeId) -> Found {
     let x = s.operand(id, 0);
     if s.node(x).shape == s.node(id).shape {
@@ -263,13 +263,13 @@ fn sum_value(s: &mut Simplifier, id: NodeId) -> Found {
         let sum = s.sum_value(inner)?;
         return s.unary(Negate, sum);
     }
-    if s.is_binary(x, Multiply) && s.g.repeated(x).is_none() {
+    if s.is_binary(x, Multiply) {
         let (a, b) = (s.operand(x, 0), s.operand(x, 1));
         for (scalar, wide) in [(a, b), (b, a)] {
             if s.node(scalar).width() == 1 {
                 let sum = s.sum_value(wide)?;
                 let product = s.binary(Multiply, sum, scalar)?;
-                return s.repeat_like(product, id);
+                return s.broadcast_like(product, id);
             }
         }
     }

@@ -1,27 +1,31 @@
 //! What does not vary along an axis is computed without it.
 //!
-//! A node's axis is the deepest of its operands', so only `repeat` (see [`crate::graph::Graph::repeat`]) and constants of a deep type
-//! make a value vary less than its type says. Users take the value itself where their type stays the same; otherwise the op is
-//! done on the values themselves and the result repeated.
+//! A node's axis is the deepest of its operands', so only `Broadcast` and constants of a deep type
+//! make a value vary less than its type says. Users take the value itself where their type stays
+//! the same; otherwise the op is done on the values themselves and the result is broadcast.
 
 use super::{Found, Simplifier};
 use crate::graph::{AxisId, BinaryOp, GLOBAL, NodeId, Op, Shape};
 
 pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
     match *s.op(id) {
-        Op::Binary(BinaryOp::Multiply) if s.g.repeated(id).is_some() => {
-            let inner = s.g.repeated(s.operand(id, 0))?;
-            s.repeat_like(inner, id)
+        Op::Broadcast => {
+            let x = s.operand(id, 0);
+            if s.constant(x).is_some() || s.same_type(x, id) {
+                return s.broadcast_like(x, id);
+            }
+            let inner = s.g.broadcast_source(x)?;
+            s.broadcast_like(inner, id)
         }
         Op::Unary(_) | Op::StopGradient | Op::Binary(_) | Op::Select => elementwise(s, id),
         Op::Concat => {
             let operands = s.node(id).operands.clone();
-            let bare: Vec<NodeId> = operands.iter().map(|&o| along_positions(s, o)).collect::<Option<_>>()?;
+            let bare: Vec<NodeId> = operands.iter().map(|&o| along_components(s, o)).collect::<Option<_>>()?;
             if bare == operands {
                 return None;
             }
             let concat = s.again(id, &bare)?;
-            s.repeat_like(concat, id)
+            s.broadcast_like(concat, id)
         }
         Op::Slice { .. } | Op::Reshape | Op::SumValue | Op::MatMul | Op::MatMulT => moved(s, id),
         Op::Sum { to } => sum(s, id, to),
@@ -30,24 +34,24 @@ pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
     }
 }
 
-/// The value that `id` repeats, or itself; a constant of a deep type as a scalar.
+/// The value that `id` broadcasts, or itself; a constant of a deep type as a scalar.
 fn bare(s: &mut Simplifier, id: NodeId) -> NodeId {
     if let (Some(c), false) = (s.constant(id), s.node(id).axis == GLOBAL && s.node(id).shape == Shape::scalar()) {
         return s.number(c);
     }
-    s.g.repeated(id).unwrap_or(id)
+    s.g.broadcast_source(id).unwrap_or(id)
 }
 
-/// The same, repeated to the shape of `id` (so that only the axis is lesser).
-fn along_positions(s: &mut Simplifier, id: NodeId) -> Found {
+/// The same, broadcast to the shape of `id` (so that only the axis is lesser).
+fn along_components(s: &mut Simplifier, id: NodeId) -> Found {
     let shape = s.node(id).shape.clone();
     if let Some(c) = s.constant(id) {
         let once = s.node(id).axis == GLOBAL;
         return Some(if once { id } else { s.g.constant_of(c, GLOBAL, shape, s.s) });
     }
-    let Some(x) = s.g.repeated(id) else { return Some(id) };
+    let Some(x) = s.g.broadcast_source(id) else { return Some(id) };
     let axis = s.node(x).axis;
-    if axis == s.node(id).axis { Some(id) } else { s.repeat(x, axis, &shape) }
+    if axis == s.node(id).axis { Some(id) } else { s.broadcast(x, axis, &shape) }
 }
 
 fn elementwise(s: &mut Simplifier, id: NodeId) -> Found {
@@ -57,13 +61,13 @@ fn elementwise(s: &mut Simplifier, id: NodeId) -> Found {
         return None;
     }
     let result = s.again(id, &stripped)?;
-    s.repeat_like(result, id)
+    s.broadcast_like(result, id)
 }
 
-/// Ops that act on one vector at a time: on the value above, then repeated.
+/// Ops that act on one vector at a time: on the value above, then broadcast.
 fn moved(s: &mut Simplifier, id: NodeId) -> Found {
     let x = s.operand(id, 0);
-    let inner = along_positions(s, x)?;
+    let inner = along_components(s, x)?;
     if inner == x || s.constant(x).is_some() && *s.op(id) != Op::SumValue {
         return None;
     }
@@ -77,7 +81,7 @@ fn moved(s: &mut Simplifier, id: NodeId) -> Found {
             s.again(id, &operands)?
         }
     };
-    s.repeat_like(result, id)
+    s.broadcast_like(result, id)
 }
 
 /// Number of elements of `axis` under each element of `to`.
@@ -89,7 +93,8 @@ fn length(s: &mut Simplifier, axis: AxisId, to: AxisId) -> Found {
     s.g.sum(one, to, s.s).ok()
 }
 
-/// The sum of a repeated value is the value times the number of its repetitions; 0 where there are none, whatever the value.
+/// The sum of a broadcast value is the value times the number of elements; 0 where there are none,
+/// whatever the value.
 fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
     let x = s.operand(id, 0);
     let from = s.node(x).axis;
@@ -97,7 +102,7 @@ fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
         let parent = s.g.axes.parent(from) == Some(to) && to != GLOBAL;
         return parent.then(|| s.g.length(from, s.s));
     }
-    let inner = along_positions(s, x)?;
+    let inner = along_components(s, x)?;
     let above = s.node(inner).axis;
     if inner == x || above == from {
         return None;
@@ -110,15 +115,15 @@ fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
     if stop == to { Some(guarded) } else { s.sum(guarded, to) }
 }
 
-/// `sum_i x_i^T g_p(i)` is `sum_p (sum_{i -> p} x_i)^T g_p`: the deeper operand is summed to where the other one lives, so both
-/// operands of an outer product live in one axis.
+/// `sum_i x_i^T g_p(i)` is `sum_p (sum_{i -> p} x_i)^T g_p`: the deeper operand is summed to where
+/// the other one lives, so both operands of an outer product live in one axis.
 fn outer(s: &mut Simplifier, id: NodeId) -> Found {
     let (x, g) = (s.operand(id, 0), s.operand(id, 1));
     let over = s.g.axes.join(s.node(x).axis, s.node(g).axis)?;
-    let (mut x, mut g) = (along_positions(s, x)?, along_positions(s, g)?);
+    let (mut x, mut g) = (along_components(s, x)?, along_components(s, g)?);
     let deepest = s.g.axes.join(s.node(x).axis, s.node(g).axis)?;
     if deepest != over {
-        // Both were repeated: the deeper one counts how often.
+        // Both were broadcast: the deeper one counts how often.
         let n = length(s, over, deepest)?;
         let counted = if s.node(x).axis == deepest { &mut x } else { &mut g };
         *counted = s.binary(BinaryOp::Multiply, *counted, n)?;

@@ -1,9 +1,11 @@
-//! Local algebra: each node is replaced by a cheaper one of the same meaning, operands first, until nothing changes.
+//! Local algebra: each node is replaced by a cheaper one of the same meaning, operands first, until
+//! nothing changes.
 //!
-//! Rules come in three families: [`elementwise`] (constants, identities, signs, reassociation towards shallower axes),
-//! [`structure`] (concatenations, slices, shapes) and [`invariance`] (what is repeated along an axis is computed without it).
-//! Rules may change rounding (they reassociate), but not what a finite computation means, and they never make a NaN or infinity of an
-//! empty sequence: what is divided by a length is not moved to where the length is 0.
+//! Rules come in three families: [`elementwise`] (constants, identities, signs, reassociation
+//! towards shallower axes), [`structure`] (concatenations, slices, shapes) and [`invariance`] (what
+//! is broadcast along an axis is computed without it). Rules may change rounding (they
+//! reassociate), but not what a finite computation means, and they never make a NaN or infinity of
+//! an empty sequence: what is divided by a length is not moved to where the length is 0.
 
 mod elementwise;
 mod invariance;
@@ -123,16 +125,16 @@ impl Simplifier<'_> {
     }
 
     /// `x` under the axis and shape of `like`.
-    fn repeat_like(&mut self, x: NodeId, like: NodeId) -> Found {
+    fn broadcast_like(&mut self, x: NodeId, like: NodeId) -> Found {
         let (axis, shape) = (self.node(like).axis, self.node(like).shape.clone());
-        self.repeat(x, axis, &shape)
+        self.broadcast(x, axis, &shape)
     }
 
-    fn repeat(&mut self, x: NodeId, axis: AxisId, shape: &Shape) -> Found {
+    fn broadcast(&mut self, x: NodeId, axis: AxisId, shape: &Shape) -> Found {
         if let (Some(c), true) = (self.constant(x), self.g.axes.is_ancestor(self.node(x).axis, axis)) {
             return Some(self.g.constant_of(c, axis, shape.clone(), self.s));
         }
-        let id = self.g.repeat(x, axis, shape, self.s);
+        let id = self.g.broadcast(x, axis, shape, self.s);
         self.ok(id)
     }
 
@@ -161,7 +163,8 @@ impl Simplifier<'_> {
         Some(self.simple(id))
     }
 
-    /// The same op on other operands, with the type they give; `None` where they do not fit.
+    /// The same op on other operands, with the type they give; `None` where they do not fit. Of the
+    /// operations that compute each element from operands at that element.
     fn again(&mut self, like: NodeId, operands: &[NodeId]) -> Found {
         let op = self.op(like).clone();
         let id = match (&op, operands) {
@@ -173,7 +176,7 @@ impl Simplifier<'_> {
             (Op::MatMul, &[x, w]) => self.g.matmul(x, w, self.s),
             (Op::MatMulT, &[x, w]) => self.g.matmul_t(x, w, self.s),
             (Op::SumValue, &[x]) => Ok(self.g.sum_value(x, self.s)),
-            _ => return None,
+            (op, operands) => unreachable!("{} of {} operands is not built again", op.name(), operands.len()),
         };
         self.ok(id)
     }

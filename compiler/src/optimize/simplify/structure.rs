@@ -50,7 +50,7 @@ fn concat(s: &mut Simplifier, id: NodeId) -> Found {
     if joined.len() == operands.len() {
         return None;
     }
-    if joined.len() == 1 { s.repeat_like(joined[0], id) } else { s.concat(joined) }
+    if joined.len() == 1 { s.broadcast_like(joined[0], id) } else { s.concat(joined) }
 }
 
 fn join(s: &mut Simplifier, a: NodeId, b: NodeId) -> Found {
@@ -78,7 +78,7 @@ fn slice(s: &mut Simplifier, id: NodeId, start: usize) -> Found {
         return if s.node(x).shape == shape { Some(x) } else { s.reshape(x, shape) };
     }
     match s.op(x).clone() {
-        Op::Const(_) => s.repeat_like_const(x, id),
+        Op::Const(_) => s.constant_like(x, id),
         Op::Slice { start: inner } => {
             let x = s.operand(x, 0);
             s.slice(x, inner + start, shape)
@@ -116,7 +116,7 @@ fn slice(s: &mut Simplifier, id: NodeId, start: usize) -> Found {
             // The pieces may live above the slice.
             let axis = s.node(id).axis;
             let flat = if s.node(flat).shape == shape { flat } else { s.reshape(flat, shape.clone())? };
-            s.repeat(flat, axis, &shape)
+            s.broadcast(flat, axis, &shape)
         }
         _ => None,
     }
@@ -129,7 +129,7 @@ fn reshape(s: &mut Simplifier, id: NodeId) -> Found {
         return Some(x);
     }
     match *s.op(x) {
-        Op::Const(_) => s.repeat_like_const(x, id),
+        Op::Const(_) => s.constant_like(x, id),
         Op::Reshape => {
             let x = s.operand(x, 0);
             s.reshape(x, shape)
@@ -144,7 +144,7 @@ fn reshape(s: &mut Simplifier, id: NodeId) -> Found {
 
 impl Simplifier<'_> {
     /// The constant `c` under the type of `like`.
-    fn repeat_like_const(&mut self, c: NodeId, like: NodeId) -> Found {
+    fn constant_like(&mut self, c: NodeId, like: NodeId) -> Found {
         let value = self.constant(c)?;
         let (axis, shape) = (self.node(like).axis, self.node(like).shape.clone());
         Some(self.g.constant_of(value, axis, shape, self.s))

@@ -1,7 +1,8 @@
 //! The bytes of a Parquet file, as the decoding library asks for them: by position.
 //!
 //! The library passes errors on as text. So a failed system call is kept here, where the caller
-//! finds it after the library has given up: that is how a failing disk is distinguished from a damaged file.
+//! finds it after the library has given up: that is how a failing disk is distinguished from a
+//! damaged file.
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
@@ -135,8 +136,8 @@ mod tests {
     /// EIO of Linux.
     const EIO: i32 = 5;
 
-    /// Gives one byte per call, and interrupts every other call. Ends early or fails where it is told
-    /// to.
+    /// Gives one byte per call, and interrupts every other call. Ends early or fails where it is
+    /// told to.
     struct Unreliable {
         calls: AtomicUsize,
         ends_at: usize,

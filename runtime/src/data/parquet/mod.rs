@@ -268,7 +268,7 @@ impl ParquetLayout {
             let root = schema.get_column_root_idx(leaf);
             self.projected.iter().any(|column| column.root == root)
         });
-        let entries = read.map(|(_, chunk)| chunk.num_values() as u64 / block.rows).max().unwrap_or(0);
+        let entries = read.map(|(_, chunk)| chunk.num_values() as u64 / block.rows).fold(0, u64::max);
         (ENTRIES / entries.max(1)).clamp(1, RECORDS as u64) as usize
     }
 }
@@ -381,7 +381,7 @@ impl GroupReader {
     /// Rows of the row group from `next_row` on.
     fn left(&self) -> usize {
         let end = self.block.first_row + self.block.rows;
-        usize::try_from(end - self.next_row).unwrap_or(usize::MAX)
+        usize::try_from(end - self.next_row).expect("addresses have 64 bits")
     }
 
     /// Decodes the next piece of rows of every column, in order; fewer rows where these have too

@@ -179,8 +179,8 @@ fn bytes(leaf: &Type) -> &'static str {
     }
 }
 
-/// How to make what is required of a column of type `base`; `None` where the required types alone say
-/// it.
+/// How to make what is required of a column of type `base`; `None` where the required types alone
+/// say it.
 fn help(required: &RequiredColumn, base: &DataType, leaf: &Type, depth: usize) -> Option<String> {
     let column = &required.column;
     let list = if depth > 0 { "[]" } else { "" };

@@ -1,7 +1,7 @@
-//! Checks a batch, the model values and the tables against the program before a step touches them: generated code addresses memory
-//! by these numbers without further checks.
+//! Checks a batch, the model values and the tables against the program before a step touches them:
+//! generated code addresses memory by these numbers without further checks.
 
-use super::{CheckError, DenseState, StepInputs};
+use super::{CheckError, DenseState, FetchedRows, StepInputs};
 use crate::lanes;
 use crate::table::Table;
 use din_program::schema::{Feature, FeatureKind};
@@ -27,7 +27,7 @@ pub fn check_step(
     check_batch(program, tables, inputs, labels)
 }
 
-/// The batch and the tables alone, for an engine that keeps the model values itself.
+/// The batch and the tables alone, for an executor that keeps the model values itself.
 pub fn check_batch(
     program: &Program,
     tables: &[Table],
@@ -97,20 +97,22 @@ pub fn check_batch_except(
             FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => {}
         }
     }
+    if let Some(fetched) = inputs.fetched {
+        expect(|| "tables with fetched rows".into(), fetched.len(), program.tables.len())?;
+        for (table, fetched) in tables.iter().zip(fetched) {
+            check_fetched(table, fetched)?;
+        }
+    }
     for (t, ((spec, table), resolved)) in program.tables.iter().zip(tables).zip(inputs.row_numbers).enumerate() {
+        let rows = inputs.row_source(t).count(table);
         expect(|| format!("features of table `{}`", spec.name), resolved.len(), spec.features.len())?;
         for (k, (&f, numbers)) in spec.features.iter().zip(resolved).enumerate() {
             let Some(feature) = schema.features.get(f as usize) else { continue };
             let elements = elements_of(feature);
             expect(|| format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
             let largest = if excepted(t, k) { 0 } else { lanes::max(numbers) as usize };
-            ensure(elements == 0 || largest < table.rows(), || {
-                format!(
-                    "`{}` names row {largest} of table `{}`, which has {} rows",
-                    feature.path(),
-                    spec.name,
-                    table.rows()
-                )
+            ensure(elements == 0 || largest < rows, || {
+                format!("`{}` names row {largest} of table `{}`, which has {rows} rows", feature.path(), spec.name)
             })?;
         }
     }
@@ -124,6 +126,28 @@ pub fn check_batch_except(
         }
     }
     Ok(())
+}
+
+/// Rows that were fetched from a table.
+fn check_fetched(table: &Table, fetched: &FetchedRows) -> Result<(), CheckError> {
+    let name = table.name();
+    expect(
+        || format!("fetched values of table `{name}`"),
+        fetched.values.len(),
+        fetched.numbers.len() * table.width(),
+    )?;
+    let ascending = fetched.numbers.is_sorted_by(|a, b| a < b);
+    let within = fetched.numbers.last().is_none_or(|&last| (last as usize) < table.rows());
+    ensure(ascending && within, || {
+        format!("fetched rows of table `{name}`: expected ascending numbers below {}", table.rows())
+    })
+}
+
+/// For an executor whose steps are of whole batches, with tables read in place.
+pub fn check_whole(inputs: &StepInputs<'_>) -> Result<(), CheckError> {
+    ensure(inputs.fetched.is_none() && inputs.counts.is_none(), || {
+        "it is a part of a batch, which this executor does not run".into()
+    })
 }
 
 /// The model values and the tables.
@@ -157,7 +181,8 @@ pub fn check_tables(program: &Program, tables: &[Table]) -> Result<(), CheckErro
         format!("expected {} tables, found {}", program.tables.len(), tables.len())
     })?;
     for (spec, table) in program.tables.iter().zip(tables) {
-        let slots = program.updates.get(spec.update as usize).map(|u| u.slots.as_slice()).unwrap_or_default();
+        let update = program.updates.get(spec.update as usize).expect("the description was checked: updates exist");
+        let slots = &update.slots;
         let fits = table.width() == spec.width as usize
             && table.slot_count() == slots.len()
             && slots.iter().enumerate().all(|(k, slot)| table.slot_scope(k) == slot.per);

@@ -1,5 +1,5 @@
-//! Checks that every number by which one part of a program names another names a part that exists and
-//! that is of the right kind. Schedules are checked by `validate`.
+//! Checks that every number by which one part of a program names another names a part that exists
+//! and that is of the right kind. Schedules are checked by `validate`.
 
 use super::CheckError;
 use din_program::Program;

@@ -1,8 +1,8 @@
-//! Checks the CUDA form of a program, and the program's schedules with it, so that an engine on a device can follow its numbers. Generated
-//! code itself is trusted, as on the CPU.
+//! Checks the CUDA form of a program, and the program's schedules with it, so that an executor on a
+//! device can follow its numbers. Generated code itself is trusted, as on the CPU.
 
 use super::CheckError;
-use super::validate::{Purpose, Validator};
+use super::validate::{ScheduleRole, Validator};
 use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg};
 use din_program::schedule::{AxisId, BATCH, GLOBAL, KernelArg, Phase, Schedule, Storage};
 use din_program::{Program, Update};
@@ -28,14 +28,15 @@ pub fn check_launches(program: &Program, cuda: &Cuda) -> Result<(), CheckError> 
             format!("blocks of {} threads, {} chunks", cuda.threads, cuda.chunks)
         })
     };
+    super::check_description(program)?;
     overall().map_err(|why| refused("train", why))?;
-    let one = |schedule: &Schedule, launches: &Launches, name: &str, purpose: Purpose<'_>| {
-        let validator = Validator { program, schedule, name, purpose, axes: &schedule.axes };
+    let one = |schedule: &Schedule, launches: &Launches, name: &str, role: ScheduleRole<'_>| {
+        let validator = Validator { program, schedule, name, role, axes: &schedule.axes };
         validator.check()?;
         of_schedule(&validator, launches).map_err(|why| refused(name, why))
     };
-    one(&program.train, &cuda.schedules[0], "train", Purpose::Step)?;
-    one(&program.infer, &cuda.schedules[1], "infer", Purpose::Step)?;
+    one(&program.train, &cuda.schedules[0], "train", ScheduleRole::Step)?;
+    one(&program.infer, &cuda.schedules[1], "infer", ScheduleRole::Step)?;
     let update = |index: u32, of: &str, rows: bool| -> Result<(&Update, &Launches, String), CheckError> {
         let name = format!("update of {of}");
         match program.updates.get(index as usize).zip(cuda.schedules.get(2 + index as usize)) {
@@ -45,13 +46,13 @@ pub fn check_launches(program: &Program, cuda: &Cuda) -> Result<(), CheckError> 
     };
     for table in &program.tables {
         let (u, launches, name) = update(table.update, &table.name, true)?;
-        one(&u.schedule, launches, &name, Purpose::Rows { width: table.width, slots: &u.slots })?;
+        one(&u.schedule, launches, &name, ScheduleRole::Rows { width: table.width, slots: &u.slots })?;
         let known = table.features.iter().all(|&f| (f as usize) < program.schema.features.len());
         ensure(known, || "it serves a feature that does not exist".into()).map_err(|why| refused(&name, why))?;
     }
     for parameter in &program.parameters {
         let (u, launches, name) = update(parameter.update, &parameter.name, false)?;
-        one(&u.schedule, launches, &name, Purpose::Tensor { slots: &u.slots })?;
+        one(&u.schedule, launches, &name, ScheduleRole::Tensor { slots: &u.slots })?;
     }
     Ok(())
 }

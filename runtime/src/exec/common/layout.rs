@@ -28,7 +28,8 @@ impl Layout {
         Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], uniques, axes }
     }
 
-    /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets of each sequence.
+    /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets
+    /// of each sequence.
     pub fn set(&mut self, samples: usize, requests: &[u32], sequences: &[Vec<u32>]) {
         self.samples = samples;
         self.requests.clear();
@@ -66,7 +67,8 @@ impl Layout {
         }
     }
 
-    /// Fills the unique axes, after [`Layout::set`]: `rows` gives the row numbers of a table's feature.
+    /// Fills the unique axes, after [`Layout::set`]: `rows` gives the row numbers of a table's
+    /// feature.
     pub fn join<'a>(&mut self, rows: &dyn Fn(u32, u32) -> &'a [u32]) {
         for id in self.axes.ids() {
             let Some(unique) = self.axes.unique(id) else { continue };
@@ -122,8 +124,8 @@ impl Layout {
         }
     }
 
-    /// Elements of `axis` that belong to elements `from..to` of the tile axis `by`; none of an axis whose tiles are
-    /// cut otherwise.
+    /// Elements of `axis` that belong to elements `from..to` of the tile axis `by`; none of an axis
+    /// whose tiles are cut otherwise.
     #[inline]
     pub fn range(&self, axis: AxisId, by: AxisId, from: usize, to: usize) -> ElementRange {
         if *self.axes.kind(axis) == AxisKind::Global {
@@ -145,7 +147,7 @@ impl Layout {
     /// The same from element `first` on.
     pub fn above(&self, of: AxisId, to: AxisId, first: usize, out: &mut [u32]) {
         if let Some(unique) = self.axes.unique(to) {
-            let element = &self.unique(to).of;
+            let element = &self.unique(to).inverse;
             if of == unique.over {
                 out.copy_from_slice(&element[first..first + out.len()]);
             } else {
@@ -188,8 +190,9 @@ impl Layout {
     }
 }
 
-/// Says whose the `count` elements from `first` on are, owner by owner: `begin` gives the first element of each of the `owners`, and their number.
-/// `each` gets the owner, how many of its elements come before, and which of the `count` are its own.
+/// Says whose the `count` elements from `first` on are, owner by owner: `begin` gives the first
+/// element of each of the `owners`, and their number. `each` gets the owner, how many of its
+/// elements come before, and which of the `count` are its own.
 fn runs(
     owners: usize,
     begin: impl Fn(usize) -> u32,
@@ -222,4 +225,65 @@ fn owners(owners: usize, begin: impl Fn(usize) -> u32, first: usize, out: &mut [
             None => out[own].fill(owner),
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use din_program::axes::{BATCH, GLOBAL};
+
+    /// Lists in lists and their pairs, against nested vectors counted one by one.
+    #[test]
+    fn lists_in_lists_and_pairs_lie_under_their_owners() {
+        // By sample, by visit: the number of items.
+        let sessions: [&[usize]; 4] = [&[2, 0], &[], &[3], &[1, 1, 4]];
+        let mut axes = AxisTree::new("batch");
+        let visits = axes.add_sequence("visits", 0, BATCH);
+        let items = axes.add_sequence("items", 1, visits);
+        let pairs = axes.add_pairs(items);
+        axes.check().expect("a tree");
+
+        // (sample, visit, item) of every element, and its predecessors' numbers.
+        let (mut of_visit, mut of_item, mut of_pair) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut visit_offsets, mut item_offsets) = (vec![0u32], vec![0u32]);
+        for (sample, visits) in sessions.iter().enumerate() {
+            for &count in *visits {
+                let (visit, first) = (of_visit.len() as u32, of_item.len() as u32);
+                of_visit.push([sample as u32]);
+                for item in first..first + count as u32 {
+                    of_item.push([sample as u32, visit]);
+                    of_pair.extend((0..count).map(|_| [sample as u32, visit, item]));
+                }
+                item_offsets.push(of_item.len() as u32);
+            }
+            visit_offsets.push(of_visit.len() as u32);
+        }
+
+        let mut layout = Layout::new(axes);
+        layout.set(sessions.len(), &[], &[visit_offsets, item_offsets]);
+        let counts = [GLOBAL, BATCH, visits, items, pairs].map(|axis| layout.count(axis));
+        assert_eq!(counts, [1, 4, 6, 11, 4 + 9 + 1 + 1 + 16]);
+
+        let above = |of, to| {
+            let mut out = Vec::new();
+            layout.ancestors(of, to, &mut out);
+            out
+        };
+        assert_eq!(above(visits, BATCH), of_visit.iter().map(|v| v[0]).collect::<Vec<_>>());
+        for (k, to) in [BATCH, visits].into_iter().enumerate() {
+            assert_eq!(above(items, to), of_item.iter().map(|i| i[k]).collect::<Vec<_>>());
+        }
+        for (k, to) in [BATCH, visits, items].into_iter().enumerate() {
+            assert_eq!(above(pairs, to), of_pair.iter().map(|p| p[k]).collect::<Vec<_>>());
+        }
+
+        for sample in 0..sessions.len() {
+            let (from, to) = layout.range(pairs, BATCH, sample, sample + 1);
+            let own: Vec<usize> = (0..of_pair.len()).filter(|&p| of_pair[p][0] as usize == sample).collect();
+            assert_eq!((from..to).collect::<Vec<_>>(), own, "sample {sample}");
+        }
+        let mut lengths = Vec::new();
+        layout.lengths(items, &mut lengths);
+        assert_eq!(lengths, [2.0, 0.0, 3.0, 1.0, 1.0, 4.0]);
+    }
 }

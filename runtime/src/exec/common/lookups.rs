@@ -1,4 +1,5 @@
-//! What reads rows of a table in a training step, so that they count as touched, and where their gradients come from.
+//! What reads rows of a table in a training step, so that they count as updated, and where their
+//! gradients come from.
 
 use din_program::Program;
 use din_program::axes::{AxisId, UniqueKeys};
@@ -15,7 +16,8 @@ pub struct Lookup {
     pub view: Option<View>,
 }
 
-/// By table: each feature at its ids, in the groups that have gradients for it, or both. The program was checked.
+/// By table: each feature at its ids, in the groups that have gradients for it, or both. The
+/// program was checked.
 pub fn lookups(program: &Program) -> Vec<Vec<Lookup>> {
     let train = &program.train;
     let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Lookup> {

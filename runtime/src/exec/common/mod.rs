@@ -1,8 +1,9 @@
-//! What both executors share: the model's dense values, a step's inputs, the checks of a program and
-//! of a batch, where a batch's elements lie, and the rows of a profile. Knows neither executor.
+//! What both executors share: the model's dense values, a step's inputs, the checks of a program
+//! and of a batch, where a batch's elements lie, and the rows of a profile. Knows neither executor.
 //!
-//! - `model`: dense values and inputs. - `description`, `validate`, `signature`: a program's numbers.
-//!   `launches`: those of its CUDA form. `check`: a batch, the model's values and the tables.
+//! - `model`: dense values and inputs. - `description`, `validate`, `signature`: a program's
+//!   numbers. `launches`: those of its CUDA form. `check`: a batch, the model's values and the
+//!   tables.
 //! - `layout`, `unique`: the elements of every axis. - `lookups`: what reads rows of tables.
 //! - `profile`: where the time of steps goes.
 
@@ -18,12 +19,12 @@ mod signature;
 mod unique;
 mod validate;
 
-pub(super) use check::{check_batch, check_batch_except, check_model, check_step, check_tables};
+pub(super) use check::{check_batch, check_batch_except, check_model, check_step, check_tables, check_whole};
 pub(super) use description::check_description;
 pub use error::CheckError;
 pub(super) use launches::check_launches;
 pub(super) use layout::{ElementRange, Layout};
 pub(super) use lookups::{Lookup, lookups};
-pub use model::{DenseState, MAX_SLOTS, StepInputs};
-pub use profile::{CallSpan, ProfileRow};
-pub(super) use validate::{Purpose, Validator};
+pub use model::{DenseState, FetchedRows, MAX_SLOTS, RowBuffer, RowSource, StepInputs};
+pub use profile::{CallSpan, ProfileRow, Roofline};
+pub(super) use validate::{ScheduleRole, Validator};

@@ -1,17 +1,19 @@
 //! What a step reads and writes: model values and a batch's columns. Tables are `crate::table`.
 
+use crate::table::Table;
 use din_program::schema::Init;
 use din_program::{Program, SlotScope};
 
 /// Most optimizer states of one update.
 pub const MAX_SLOTS: usize = 8;
 
-/// Dense parameters, their optimizer states, and states such as running means. Tables are kept apart.
+/// Dense parameters, their optimizer states, and states such as running means. Tables are kept
+/// apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DenseState {
-    /// By parameter: its numbers, row-major.
+    /// By parameter: its values, row-major.
     pub params: Vec<Vec<f32>>,
-    /// By parameter, by optimizer slot: as many numbers as the weight, or 1.
+    /// By parameter, by optimizer slot: as many values as the weight, or 1.
     pub param_slots: Vec<Vec<Vec<f32>>>,
     /// By state.
     pub states: Vec<Vec<f32>>,
@@ -20,8 +22,8 @@ pub struct DenseState {
 }
 
 impl DenseState {
-    /// Everything allocated in the program's shapes. Constants and optimizer states have their initial values; weights with a random
-    /// initialiser are 0, for the trainer to fill.
+    /// Everything allocated in the program's shapes. Constants and optimizer states have their
+    /// initial values; weights with a random initialiser are 0, for the trainer to fill.
     pub fn new(program: &Program) -> DenseState {
         let start = |init: Init| match init {
             Init::Constant(c) => c as f32,
@@ -56,12 +58,74 @@ pub struct StepInputs<'a> {
     pub requests: &'a [u32],
     /// By sequence: `rows + 1` offsets from 0; for a common one `requests + 1`.
     pub offsets: &'a [Vec<u32>],
-    /// By table, by its features: row numbers, one an element of the feature's axis.
+    /// By table, by its features: row numbers, one per element of the feature's axis.
     pub row_numbers: &'a [Vec<Vec<u32>>],
-    /// By feature: `width` numbers an element; empty for categorical features.
+    /// By feature: `width` values per element; empty for categorical features.
     pub dense: &'a [Vec<f32>],
-    /// By label: one number a sample. A label without data may be empty and reads 0.
+    /// By label: one value per sample. A label without data may be empty and reads 0.
     pub labels: &'a [Vec<f32>],
     /// By label: 1 where present. May be empty and reads 0.
     pub present: &'a [Vec<f32>],
+    /// By table, the rows that were fetched for this step: row numbers then index those. `None`
+    /// where tables are read in place.
+    pub fetched: Option<&'a [FetchedRows]>,
+    /// By axis of the schedule, the elements that it has in the global batch, where this batch is
+    /// only a part of it ([`din_program::schedule::Storage::Count`]). `None` where it is the whole.
+    pub counts: Option<&'a [u32]>,
+}
+
+impl<'a> StepInputs<'a> {
+    /// Where the step reads the rows of a table.
+    pub fn row_source(&self, table: usize) -> RowSource<'a> {
+        let rows = match self.fetched {
+            None => RowBuffer::Table,
+            Some(fetched) => RowBuffer::Fetched(&fetched[table]),
+        };
+        RowSource { row_numbers: &self.row_numbers[table], rows }
+    }
+}
+
+/// Rows of one table that were fetched for a step, as from the ranks that own them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FetchedRows {
+    /// Their numbers in the table, ascending.
+    pub numbers: Vec<u32>,
+    /// The table's width of floats per row, in the order of `numbers`.
+    pub values: Vec<f32>,
+}
+
+/// Where a step reads the rows of one table. Generated code finds row `n` of a table of width `w`
+/// at `base + n * w`; it does not know what the base is.
+#[derive(Clone, Copy, Debug)]
+pub struct RowSource<'a> {
+    /// By feature of the table: row numbers, which index `rows`.
+    pub row_numbers: &'a [Vec<u32>],
+    pub rows: RowBuffer<'a>,
+}
+
+/// What row numbers index.
+#[derive(Clone, Copy, Debug)]
+pub enum RowBuffer<'a> {
+    /// The table itself.
+    Table,
+    /// A copy of the rows that the step needs.
+    Fetched(&'a FetchedRows),
+}
+
+impl RowSource<'_> {
+    /// Rows that there are.
+    pub fn count(&self, table: &Table) -> usize {
+        match self.rows {
+            RowBuffer::Table => table.rows(),
+            RowBuffer::Fetched(fetched) => fetched.numbers.len(),
+        }
+    }
+
+    /// The first row.
+    pub fn base(&self, table: &Table) -> *const f32 {
+        match self.rows {
+            RowBuffer::Table => table.weights_ptr(),
+            RowBuffer::Fetched(fetched) => fetched.values.as_ptr(),
+        }
+    }
 }

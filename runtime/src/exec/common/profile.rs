@@ -12,12 +12,13 @@ pub struct ProfileRow {
     pub name: String,
     /// `file:line:column` of what asked for it.
     pub location: String,
-    /// Times called, once a tile.
+    /// Times called, once per tile.
     pub calls: u64,
     pub elements: u64,
     /// Summed over threads.
     pub seconds: f64,
-    /// Floating-point operations (products and moments only), and bytes of rows read and written if nothing is cached.
+    /// Floating-point operations (products and moments only), and bytes of rows read and written if
+    /// nothing is cached.
     pub flops: f64,
     pub bytes: f64,
 }
@@ -32,4 +33,13 @@ pub struct CallSpan {
     /// Since the profile began.
     pub begin: Duration,
     pub length: Duration,
+}
+
+/// What one core of a machine does at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Roofline {
+    /// Floating-point operations a second in products.
+    pub flops: f64,
+    /// Bytes a second, read from memory in order.
+    pub bytes: f64,
 }

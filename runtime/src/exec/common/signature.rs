@@ -1,7 +1,7 @@
-//! Holds a call of a kernel against the signature that the compiler recorded for its code: number of
-//! arguments, width of every array, which axis its rows belong to, and what may be written.
+//! Holds a call of a kernel against the signature that the compiler recorded for its code: number
+//! of arguments, width of every array, which axis its rows belong to, and what may be written.
 
-use super::validate::{Checked, Purpose, Validator, ensure};
+use super::validate::{ScheduleRole, Validator, Validity, ensure};
 use din_program::schedule::{AxisId, BATCH, Buffer, Call, GLOBAL, KernelArg, Storage};
 use din_program::{Access, ArrayUse, Signature};
 
@@ -18,7 +18,7 @@ enum Rows {
 
 impl Validator<'_> {
     /// A call of a kernel. The arguments themselves were checked one by one.
-    pub(super) fn signature(&self, call: &Call, signature: &Signature, args: &[KernelArg]) -> Checked {
+    pub(super) fn signature(&self, call: &Call, signature: &Signature, args: &[KernelArg]) -> Validity {
         ensure(args.len() == signature.arguments as usize, || {
             format!("a kernel of {} arguments called with {}", signature.arguments, args.len())
         })?;
@@ -41,7 +41,7 @@ impl Validator<'_> {
         Ok(())
     }
 
-    fn array(&self, call: &Call, array: &ArrayUse, args: &[KernelArg]) -> Checked {
+    fn array(&self, call: &Call, array: &ArrayUse, args: &[KernelArg]) -> Validity {
         let rows = self.rows(call.axis, array.access, args)?;
         let number = array.argument;
         let wide = |what: &str, width: u32| {
@@ -128,7 +128,7 @@ impl Validator<'_> {
 
     /// Whether a buffer of an update program has one row per row of the table.
     fn by_row_number(&self, b: &Buffer) -> bool {
-        matches!(self.purpose, Purpose::Rows { .. })
+        matches!(self.role, ScheduleRole::Rows { .. })
             && b.axis == BATCH
             && matches!(b.place, Storage::Weight | Storage::UpdateSlot(_) | Storage::Frequency | Storage::UpdateCount)
     }
@@ -137,7 +137,7 @@ impl Validator<'_> {
     fn kernel_writes(&self, b: &Buffer) -> bool {
         match b.place {
             Storage::Arena(_) | Storage::Tile(_) | Storage::Partial => true,
-            Storage::Weight | Storage::UpdateSlot(_) => !matches!(self.purpose, Purpose::Step),
+            Storage::Weight | Storage::UpdateSlot(_) => !matches!(self.role, ScheduleRole::Step),
             Storage::Param(_)
             | Storage::State(_)
             | Storage::Dense(_)

@@ -1,35 +1,38 @@
-//! Finds what reads the same rows: the elements of a unique axis ([`din_program::axes::UniqueKeys`]).
+//! Finds the distinct combinations of row numbers: the elements of a unique axis
+//! ([`din_program::axes::UniqueKeys`]).
 //!
-//! Guarantees: elements of the group come in the order of the first that each stands for, and what one stands for ascends, so neither
-//! depends on threads or hashing. Nothing is allocated once the vectors have grown to the size of a batch.
+//! Guarantees: unique elements come in the order of the first element that each stands for, and what
+//! one stands for ascends, so neither depends on threads or hashing. Nothing is allocated once the
+//! vectors have grown to the size of a batch.
 
-/// A group's elements in one batch.
+/// The elements of a unique axis in one batch.
 #[derive(Debug, Default)]
 pub struct UniqueElements {
-    /// By element of the axis that is joined: the group's element.
-    pub of: Vec<u32>,
-    /// By key, by element of the group: the row number.
+    /// By element of the axis that is deduplicated: its unique element (numpy's `inverse`).
+    pub inverse: Vec<u32>,
+    /// By key, by unique element: the row number.
     pub rows: Vec<Vec<u32>>,
-    /// What element `g` stands for: `members[begins[g]..begins[g + 1]]`.
+    /// What unique element `u` stands for: `members[begins[u]..begins[u + 1]]`.
     pub begins: Vec<u32>,
     pub members: Vec<u32>,
-    /// First element that each stands for.
+    /// The first element that each stands for.
     firsts: Vec<u32>,
-    /// Open addressing: an element of the group plus 1, or 0.
+    /// Open addressing: a unique element plus 1, or 0.
     slots: Vec<u32>,
 }
 
 impl UniqueElements {
-    /// Elements of the group.
+    /// Unique elements.
     pub fn count(&self) -> usize {
         self.firsts.len()
     }
 
-    /// Joins elements `0..count` by `keys`: by key, the row number of each element. Fewer than 2^32 - 1 elements.
+    /// Deduplicates elements `0..count` by `keys`: by key, the row number of each element. Fewer
+    /// than 2^32 - 1 elements.
     pub fn build(&mut self, count: usize, keys: &[&[u32]]) {
         self.firsts.clear();
-        self.of.clear();
-        grow(&mut self.of, count);
+        self.inverse.clear();
+        grow(&mut self.inverse, count);
         grow(&mut self.firsts, count);
         let slots = (2 * count).next_power_of_two().max(16);
         self.slots.clear();
@@ -54,7 +57,7 @@ impl UniqueElements {
                     }
                 }
             };
-            self.of.push(element);
+            self.inverse.push(element);
         }
         self.rows.resize_with(keys.len(), Vec::new);
         for (rows, key) in self.rows.iter_mut().zip(keys) {
@@ -65,13 +68,13 @@ impl UniqueElements {
         self.members(count);
     }
 
-    /// A stable counting sort of the elements by the group's.
+    /// A stable counting sort of the elements by their unique elements.
     fn members(&mut self, count: usize) {
         let groups = self.count();
         self.begins.clear();
         grow(&mut self.begins, count + 2);
         self.begins.resize(groups + 2, 0);
-        for &g in &self.of {
+        for &g in &self.inverse {
             self.begins[g as usize + 2] += 1;
         }
         for g in 2..groups + 2 {
@@ -80,7 +83,7 @@ impl UniqueElements {
         self.members.clear();
         grow(&mut self.members, count);
         self.members.resize(count, 0);
-        for (i, &g) in self.of.iter().enumerate() {
+        for (i, &g) in self.inverse.iter().enumerate() {
             let at = &mut self.begins[g as usize + 1];
             self.members[*at as usize] = i as u32;
             *at += 1;
@@ -106,8 +109,8 @@ mod tests {
 
     /// Against a map of tuples, over batches that grow and shrink.
     #[test]
-    fn joins_what_agrees_in_all_keys() {
-        let mut joined = UniqueElements::default();
+    fn elements_that_agree_in_all_keys_are_one() {
+        let mut unique = UniqueElements::default();
         for (count, distinct) in [(0usize, 1u32), (1, 1), (1000, 7), (40, 1000), (5000, 60), (3, 2)] {
             let number = |i: usize, salt: u64| {
                 let x = (i as u64 + 1).wrapping_mul(salt).wrapping_mul(6_364_136_223_846_793_005);
@@ -115,7 +118,7 @@ mod tests {
             };
             let a: Vec<u32> = (0..count).map(|i| number(i, 3)).collect();
             let b: Vec<u32> = (0..count).map(|i| number(i, 11) << 20).collect();
-            joined.build(count, &[&a, &b]);
+            unique.build(count, &[&a, &b]);
             let mut members: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
             let mut order = Vec::new();
             for i in 0..count {
@@ -125,12 +128,12 @@ mod tests {
                 }
                 all.push(i as u32);
             }
-            assert_eq!(joined.count(), order.len());
+            assert_eq!(unique.count(), order.len());
             for (g, key) in order.iter().enumerate() {
-                assert_eq!((joined.rows[0][g], joined.rows[1][g]), *key);
-                let range = joined.begins[g] as usize..joined.begins[g + 1] as usize;
-                assert_eq!(joined.members[range], members[key]);
-                assert!(members[key].iter().all(|&i| joined.of[i as usize] == g as u32));
+                assert_eq!((unique.rows[0][g], unique.rows[1][g]), *key);
+                let range = unique.begins[g] as usize..unique.begins[g + 1] as usize;
+                assert_eq!(unique.members[range], members[key]);
+                assert!(members[key].iter().all(|&i| unique.inverse[i as usize] == g as u32));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Checks a schedule once, when a program is loaded, so that running it cannot leave its buffers.
-//! What a program says is input: a contradiction is an error with the location of what asked for the
-//! call. Machine code itself is trusted, as that of any executable is: that it keeps to the
+//! What a program says is input: a contradiction is an error with the location of what asked for
+//! the call. Machine code itself is trusted, as that of any executable is: that it keeps to the
 //! signature recorded beside it cannot be seen.
 
 use super::CheckError;
@@ -14,7 +14,7 @@ use din_program::{Program, SlotScope, UpdateSlot};
 
 /// What the schedule is for: it decides which places it may name.
 #[derive(Clone, Copy, Debug)]
-pub enum Purpose<'a> {
+pub enum ScheduleRole<'a> {
     /// Training or inference of the model.
     Step,
     /// An update of rows of `width` weights.
@@ -28,14 +28,14 @@ pub struct Validator<'a> {
     pub schedule: &'a Schedule,
     /// For messages: `train`, `update adam`.
     pub name: &'a str,
-    pub purpose: Purpose<'a>,
+    pub role: ScheduleRole<'a>,
     pub axes: &'a AxisTree,
 }
 
-pub(super) type Checked = Result<(), String>;
+pub(super) type Validity = Result<(), String>;
 
 /// The text only where the condition does not hold.
-pub(super) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Checked {
+pub(super) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Validity {
     if holds { Ok(()) } else { Err(why()) }
 }
 
@@ -61,16 +61,16 @@ impl Validator<'_> {
         CheckError::Schedule { schedule: self.name.to_string(), location: location.to_string(), why }
     }
 
-    fn axes(&self) -> Checked {
+    fn axes(&self) -> Validity {
         let axes = &self.schedule.axes;
         axes.check()?;
         // The model's own axes, then unique ones.
-        let mut expected = match self.purpose {
-            Purpose::Step => AxisTree::of_schema(&self.program.schema),
-            Purpose::Rows { .. } | Purpose::Tensor { .. } => AxisTree::rows(),
+        let mut expected = match self.role {
+            ScheduleRole::Step => AxisTree::of_schema(&self.program.schema),
+            ScheduleRole::Rows { .. } | ScheduleRole::Tensor { .. } => AxisTree::rows(),
         };
         for (_, axis) in axes.iter().skip(expected.count()) {
-            if matches!(self.purpose, Purpose::Step) && matches!(axis.kind, AxisKind::Unique(_)) {
+            if matches!(self.role, ScheduleRole::Step) && matches!(axis.kind, AxisKind::Unique(_)) {
                 expected.push(axis.clone());
             }
         }
@@ -83,7 +83,7 @@ impl Validator<'_> {
     }
 
     /// What the keys of unique axes name is on the axis that they join, and has row numbers.
-    fn uniques(&self) -> Checked {
+    fn uniques(&self) -> Validity {
         for (id, unique) in self.schedule.axes.uniques() {
             for &(table, feature) in &unique.keys {
                 self.row_numbers(table, feature)?;
@@ -95,26 +95,26 @@ impl Validator<'_> {
         Ok(())
     }
 
-    fn row_numbers(&self, table: u32, feature: u32) -> Checked {
+    fn row_numbers(&self, table: u32, feature: u32) -> Validity {
         let found = self.program.schema.features.get(feature as usize);
         let categorical = found.is_some_and(|f| !matches!(f.kind, FeatureKind::Dense { .. }));
         let served = self.program.tables.get(table as usize).is_some_and(|t| t.features.contains(&feature));
-        ensure(categorical && served && matches!(self.purpose, Purpose::Step), || {
+        ensure(categorical && served && matches!(self.role, ScheduleRole::Step), || {
             format!("row numbers of feature {feature} in table {table}, which does not resolve it here")
         })
     }
 
-    pub fn axis(&self, d: AxisId) -> Checked {
+    pub fn axis(&self, d: AxisId) -> Validity {
         let count = self.schedule.axes.count();
         ensure(d.index() < count, || format!("axis {} of {count}", d.0))
     }
 
-    pub fn sequence(&self, d: AxisId) -> Checked {
+    pub fn sequence(&self, d: AxisId) -> Validity {
         self.axis(d)?;
         ensure(self.axes.is_ragged(d), || format!("axis {} is not a sequence", d.0))
     }
 
-    fn phase(&self, phase: &Phase) -> Checked {
+    fn phase(&self, phase: &Phase) -> Validity {
         self.axis(phase.axis)?;
         ensure(phase.tile_rows > 0, || "a phase with tiles of no rows".into())?;
         for (i, r) in phase.reductions.iter().enumerate() {
@@ -123,7 +123,7 @@ impl Validator<'_> {
                 format!("reduction of buffer {}, which is no partial", r.partial.0)
             })?;
             ensure(matches!(into.place, Storage::Arena(_)) && into.axis == GLOBAL, || {
-                format!("reduction into buffer {}, which is not of the arena and once", r.into.0)
+                format!("reduction into buffer {}, which is not of the arena and global", r.into.0)
             })?;
             let again = phase.reductions[..i].iter().any(|o| o.partial == r.partial || o.into == r.into);
             ensure(!again, || format!("buffers {} and {} are reduced twice", r.partial.0, r.into.0))?;
@@ -146,7 +146,7 @@ impl Validator<'_> {
         Ok(b)
     }
 
-    fn place(&self, id: BufferId, b: &Buffer) -> Checked {
+    fn place(&self, id: BufferId, b: &Buffer) -> Validity {
         let is = |axis: AxisId, width: u32| {
             ensure(b.axis == axis && b.width == width, || {
                 format!(
@@ -170,12 +170,23 @@ impl Validator<'_> {
                 self.axis(d)?;
                 return is(GLOBAL, 1);
             }
-            _ => {}
+            Storage::Param(_)
+            | Storage::State(_)
+            | Storage::Dense(_)
+            | Storage::Label(_)
+            | Storage::Present(_)
+            | Storage::Length(_)
+            | Storage::Weight
+            | Storage::Gradient
+            | Storage::UpdateSlot(_)
+            | Storage::InBatch
+            | Storage::Frequency
+            | Storage::UpdateCount => {}
         }
         let foreign = || Err(format!("buffer {} is {:?}, which this schedule cannot have", id.0, b.place));
-        match self.purpose {
-            Purpose::Step => self.step_place(b, &is).unwrap_or_else(foreign),
-            Purpose::Rows { width, slots } => match b.place {
+        match self.role {
+            ScheduleRole::Step => self.step_place(b, &is).unwrap_or_else(foreign),
+            ScheduleRole::Rows { width, slots } => match b.place {
                 Storage::Weight | Storage::Gradient => is(BATCH, width),
                 Storage::Frequency | Storage::UpdateCount | Storage::InBatch => is(BATCH, 1),
                 Storage::UpdateSlot(k) => {
@@ -188,7 +199,7 @@ impl Validator<'_> {
                 }
                 _ => foreign(),
             },
-            Purpose::Tensor { slots } => match b.place {
+            ScheduleRole::Tensor { slots } => match b.place {
                 Storage::Weight | Storage::Gradient => is(BATCH, 1),
                 Storage::UpdateSlot(k) => {
                     match slots.get(k as usize).filter(|_| (k as usize) < MAX_SLOTS).map(|s| s.per) {
@@ -203,14 +214,14 @@ impl Validator<'_> {
     }
 
     /// `None` for places that a step does not have.
-    fn step_place(&self, b: &Buffer, is: &dyn Fn(AxisId, u32) -> Checked) -> Option<Checked> {
+    fn step_place(&self, b: &Buffer, is: &dyn Fn(AxisId, u32) -> Validity) -> Option<Validity> {
         let p = self.program;
         Some(match b.place {
             Storage::Param(k) => is(GLOBAL, narrow(p.parameters.get(k as usize)?.width())),
             Storage::State(k) => is(GLOBAL, narrow(p.states.get(k as usize)?.width())),
             Storage::Dense(k) => match p.schema.features.get(k as usize)?.kind {
                 FeatureKind::Dense { width } => is(self.feature_axis(k)?, width),
-                _ => return None,
+                FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => return None,
             },
             Storage::Label(k) | Storage::Present(k) => {
                 p.schema.labels.get(k as usize)?;
@@ -240,7 +251,7 @@ impl Validator<'_> {
                 b.width
             )
         })?;
-        let by_number = matches!(self.purpose, Purpose::Rows { .. })
+        let by_number = matches!(self.role, ScheduleRole::Rows { .. })
             && matches!(b.place, Storage::Weight | Storage::UpdateSlot(_) | Storage::Frequency | Storage::UpdateCount);
         ensure(!by_number, || {
             format!("buffer {} is addressed by row number, which only generated code does", v.buffer.0)
@@ -257,7 +268,7 @@ impl Validator<'_> {
         Ok(b)
     }
 
-    /// A `k x n` matrix in a once buffer.
+    /// A `k x n` matrix in a global buffer.
     fn matrix(&self, v: View, stride: u32, k: u32, n: u32) -> Result<&Buffer, String> {
         let size = if k == 0 || n == 0 { 0 } else { (k as usize - 1) * stride as usize + n as usize };
         let b = self.view(v, size)?;
@@ -273,13 +284,13 @@ impl Validator<'_> {
     }
 
     /// A product with an absorbed weight runs over a sequence, and its sizes are plausible.
-    fn absorbed(&self, call: &Call, e: u32, n: u32) -> Checked {
+    fn absorbed(&self, call: &Call, e: u32, n: u32) -> Validity {
         let sequence = self.axes.parent(call.axis) == Some(BATCH) && self.axes.is_ragged(call.axis);
         ensure(sequence, || format!("an absorbed product over axis {}", call.axis.0))?;
         ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("an absorbed product of {e} x {n}"))
     }
 
-    fn writable(&self, v: View, b: &Buffer) -> Checked {
+    fn writable(&self, v: View, b: &Buffer) -> Validity {
         ensure(matches!(b.place, Storage::Arena(_) | Storage::Tile(_)), || {
             format!("buffer {} ({:?}) is written", v.buffer.0, b.place)
         })
@@ -294,7 +305,7 @@ impl Validator<'_> {
         Ok(b)
     }
 
-    fn call(&self, phase: &Phase, call: &Call) -> Checked {
+    fn call(&self, phase: &Phase, call: &Call) -> Validity {
         self.axis(call.axis)?;
         ensure(call.axis != GLOBAL || phase.axis == GLOBAL, || {
             format!("a call over once in a phase over axis {}", phase.axis.0)
@@ -355,9 +366,10 @@ impl Validator<'_> {
     }
 
     /// One operand of a call other than a kernel's.
-    fn operand(&self, phase: &Phase, call: &Call, operand: &BufferUse) -> Checked {
+    fn operand(&self, phase: &Phase, call: &Call, operand: &BufferUse) -> Validity {
         let BufferUse { view, extent, columns, access } = *operand;
-        let count = columns.unwrap_or(0);
+        // All columns that there are: any view fits.
+        let count = columns.map_or(0, |columns| columns);
         let b = match extent {
             Extent::Elements => self.along(call, view, count)?,
             Extent::Samples => self.on_samples(view, count)?,
@@ -385,14 +397,14 @@ impl Validator<'_> {
         if access == AccessKind::Read { Ok(()) } else { self.writable(view, b) }
     }
 
-    pub fn source(&self, phase: &Phase, source: KernelArg) -> Checked {
+    pub fn source(&self, phase: &Phase, source: KernelArg) -> Validity {
         match source {
             KernelArg::Buffer(id) => {
                 let b = self.buffer(id)?;
                 if b.place == Storage::Partial {
                     self.partial(phase, id)?;
                 }
-                let gathered = b.place == Storage::Gradient && matches!(self.purpose, Purpose::Rows { .. });
+                let gathered = b.place == Storage::Gradient && matches!(self.role, ScheduleRole::Rows { .. });
                 ensure(!gathered || phase.axis == BATCH, || {
                     "row gradients are read once, outside of their rows".into()
                 })?;
@@ -412,11 +424,11 @@ impl Validator<'_> {
                 ensure(found, || format!("key {key} of axis {}", axis.0))
             }
             KernelArg::Table(t) => {
-                ensure((t as usize) < self.program.tables.len() && matches!(self.purpose, Purpose::Step), || {
+                ensure((t as usize) < self.program.tables.len() && matches!(self.role, ScheduleRole::Step), || {
                     format!("table {t} of {}", self.program.tables.len())
                 })
             }
-            KernelArg::RowIndex => ensure(matches!(self.purpose, Purpose::Rows { .. }), || {
+            KernelArg::RowIndex => ensure(matches!(self.role, ScheduleRole::Rows { .. }), || {
                 "a row index outside of an update of rows".into()
             }),
             KernelArg::Function(_) => Ok(()),
@@ -424,7 +436,7 @@ impl Validator<'_> {
     }
 
     /// A result: readable after the phases.
-    fn result(&self, id: BufferId, axis: AxisId, width: usize) -> Checked {
+    fn result(&self, id: BufferId, axis: AxisId, width: usize) -> Validity {
         let b = self.buffer(id)?;
         ensure(matches!(b.place, Storage::Arena(_)), || {
             format!("result {} ({:?}) is not in the arena", id.0, b.place)
@@ -437,7 +449,7 @@ impl Validator<'_> {
         })
     }
 
-    fn root(&self, root: &Root) -> Checked {
+    fn root(&self, root: &Root) -> Validity {
         let p = self.program;
         match root {
             Root::Loss(id) => self.result(*id, GLOBAL, 1),
@@ -488,6 +500,7 @@ impl Validator<'_> {
     }
 }
 
+/// A width that no buffer has where it is beyond all of them.
 fn narrow(width: usize) -> u32 {
-    u32::try_from(width).unwrap_or(u32::MAX)
+    width.min(u32::MAX as usize) as u32
 }

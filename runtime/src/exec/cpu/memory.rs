@@ -1,4 +1,5 @@
-//! Memory of a step: page-aligned, zeroed when new, grown in steps that make growth rare, with huge pages asked for.
+//! Memory of a step: page-aligned, zeroed when new, grown in steps that make growth rare, with huge
+//! pages asked for.
 
 use crate::exec::ExecError;
 use memmap2::{MmapMut, MmapOptions};
@@ -6,15 +7,15 @@ use memmap2::{MmapMut, MmapOptions};
 /// From this size on huge pages are asked for.
 const HUGE: usize = 4 << 20;
 
-/// f32 numbers whose content does not survive growth.
+/// Floats whose content does not survive growth.
 #[derive(Debug, Default)]
-pub(super) struct Region {
+pub(super) struct StepMemory {
     map: Option<MmapMut>,
     floats: usize,
 }
 
-impl Region {
-    /// Makes room for at least `floats` numbers; what was there is lost when it grows.
+impl StepMemory {
+    /// Makes room for at least `floats` floats; what was there is lost when it grows.
     pub fn reserve(&mut self, floats: usize) -> Result<(), ExecError> {
         if floats <= self.floats && self.map.is_some() {
             return Ok(());
@@ -35,13 +36,13 @@ impl Region {
         Ok(())
     }
 
-    /// Base address, aligned to a page. Writing through it is for whoever has exclusive use of the region.
+    /// Base address, aligned to a page. Writing through it is for whoever has exclusive use of it.
     pub fn pointer(&self) -> *mut f32 {
         self.map.as_ref().map_or(std::ptr::null_mut(), |m| m.as_ptr().cast_mut().cast())
     }
 }
 
-/// `n` rounded up to whole cache lines of 16 numbers.
+/// `n` rounded up to whole cache lines of 16 floats.
 pub(super) fn lines(n: usize) -> usize {
     n.next_multiple_of(16)
 }

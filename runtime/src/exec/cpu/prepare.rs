@@ -1,104 +1,138 @@
-//! A checked schedule in the form that runs: every call with its strides, every argument with how its address is found.
+//! A checked schedule in the form that runs: every call with its strides, every argument with how
+//! its address is found.
 
 use crate::exec::ExecError;
-use crate::exec::common::{Purpose, Validator};
+use crate::exec::common::{ScheduleRole, Validator};
 use crate::jit::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
-    AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Root, Schedule,
-    Slot, Storage, View, Work,
+    AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL, KernelArg, Operation,
+    Phase, Root, Schedule, Slot, Storage, Work,
 };
 
 /// How an argument's base address is found.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Arg {
+pub(super) enum ArgSource {
     /// The same for the whole step; index into the step's buffer addresses.
     Buffer(u32),
     /// Other addresses of the step: parents, row numbers, tables, functions.
     Argument(KernelArg),
     /// Moved back by the tile's first element.
     Tile { slot: u32, axis: AxisId, width: u32 },
-    /// The chunk's copy, at `offset` numbers.
+    /// The chunk's copy, at `offset` floats.
     Partial { offset: usize },
     /// Summed row gradients of the tile.
     Gradient { width: u32 },
 }
 
-/// Strides, columns and widths are in numbers.
+/// A call's operation. Widths are in floats.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Op {
-    Kernel(KernelFn),
+pub(super) enum PreparedOp {
+    /// `args`: its first argument; the others follow.
+    Kernel {
+        function: KernelFn,
+        args: usize,
+    },
     Fill {
+        out: Operand,
         width: usize,
         value: f32,
     },
     MatMul {
-        x: Strided,
-        w: Strided,
-        out: Strided,
+        x: Operand,
+        w: Operand,
+        out: Operand,
         k: usize,
         n: usize,
         accumulate: bool,
     },
-    Absorbed {
-        x: Strided,
-        q: Strided,
-        w: Strided,
-        transposed: bool,
-        out: Strided,
-        e: usize,
-        n: usize,
-    },
-    /// `weight`: q and where the partial begins; `sample`: w and out.
-    AbsorbedOuter {
-        x: Strided,
-        g: Strided,
-        weight: Option<(Strided, usize)>,
-        sample: Option<(Strided, Strided)>,
-        e: usize,
-        n: usize,
-    },
+    AbsorbedMatMul(AbsorbedMatMul),
+    AbsorbedOuter(AbsorbedOuter),
     /// `first`: in the chunk's first tile it stores instead of adding.
     Outer {
-        x: Strided,
-        g: Strided,
-        out: usize,
+        x: Operand,
+        g: Operand,
+        out: Operand,
         k: usize,
         n: usize,
         first: bool,
     },
     Transpose {
-        w: Strided,
-        out: usize,
+        w: Operand,
+        out: Operand,
         k: usize,
         n: usize,
     },
     Moments {
-        x: Strided,
+        x: Operand,
+        out: Operand,
         width: usize,
     },
-    /// `from`: what `x` is on.
-    SegmentSum {
-        x: Strided,
-        out: Strided,
-        width: usize,
-        from: AxisId,
-    },
+    SegmentSum(SegmentSum),
 }
 
+/// See [`Operation::AbsorbedMatMul`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Strided {
+pub(super) struct AbsorbedMatMul {
+    pub x: Operand,
+    pub q: Operand,
+    pub w: Operand,
+    pub transposed: bool,
+    pub out: Operand,
+    pub e: usize,
+    pub n: usize,
+}
+
+/// See [`Operation::AbsorbedOuter`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AbsorbedOuter {
+    pub x: Operand,
+    pub g: Operand,
+    pub weight: Option<WeightGradient>,
+    pub sample: Option<SampleGradient>,
+    pub e: usize,
+    pub n: usize,
+}
+
+/// The gradient of an absorbed weight, a partial.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WeightGradient {
+    pub q: Operand,
+    pub out: Operand,
+}
+
+/// The gradient of what was absorbed, by sample.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SampleGradient {
+    pub w: Operand,
+    pub out: Operand,
+}
+
+/// See [`Operation::SegmentSum`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SegmentSum {
+    pub x: Operand,
+    pub out: Operand,
+    pub width: usize,
+    /// What `x` is on.
+    pub from: AxisId,
+}
+
+/// Where an operation finds a matrix, or a row per element.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operand {
+    /// Index into the phase's arguments.
+    pub arg: usize,
+    /// First column.
     pub column: usize,
+    /// Floats from one row to the next; of a partial, its width.
     pub stride: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct PreparedCall {
     pub axis: AxisId,
-    pub op: Op,
-    /// Its first argument; MatMul has x, w, out; Fold x, q, w, out; AbsorbedOuter x, g, q, partial, w, out without what is
-    /// absent; Outer x, g, out; Transpose w, out; Moments x, out; Fill one.
-    pub args: usize,
+    pub op: PreparedOp,
     /// For profiles.
     pub name: String,
     pub location: String,
@@ -107,7 +141,7 @@ pub(super) struct PreparedCall {
 
 /// A partial buffer of a phase.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Partial {
+pub(super) struct PartialCopy {
     pub offset: usize,
     pub width: usize,
     /// What a chunk's copy holds before its first tile; `None`: its first call stores all of it.
@@ -126,25 +160,26 @@ pub(super) struct PreparedReduction {
 #[derive(Debug)]
 pub(super) struct PreparedPhase {
     pub axis: AxisId,
-    /// Index into [`Prepared::tilings`].
+    /// Index into [`PreparedSchedule::tilings`].
     pub tiling: usize,
     pub calls: Vec<PreparedCall>,
-    pub args: Vec<Arg>,
+    pub args: Vec<ArgSource>,
     /// Arguments that change from tile to tile.
     pub tile_args: Vec<u32>,
-    /// Buffers of the whole step that the calls read or write: (buffer, axis, width), each once.
-    pub far: Vec<(u32, AxisId, usize)>,
-    pub partials: Vec<Partial>,
+    /// Buffers of the whole step that the calls read or write, prefetched for the next tile:
+    /// (buffer, axis, width), each once.
+    pub prefetched: Vec<(u32, AxisId, usize)>,
+    pub partials: Vec<PartialCopy>,
     pub reductions: Vec<PreparedReduction>,
     /// Whether a call reads summed row gradients.
     pub gradient: bool,
-    /// The phase that counts the touches of rows: the first over them.
-    pub touches: bool,
+    /// The phase that counts the updates of rows: the first over them.
+    pub counts_updates: bool,
 }
 
 /// A schedule ready to run.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct PreparedSchedule {
     pub name: String,
     pub axes: AxisTree,
     pub buffers: Vec<Buffer>,
@@ -160,27 +195,27 @@ pub(super) struct Prepared {
     pub tiled: Vec<Vec<bool>>,
     /// Pairs of axes: a call reads which element of the second is above each of the first.
     pub ancestors: Vec<(AxisId, AxisId)>,
-    /// Numbers of one chunk's partial copies.
+    /// Floats of one chunk's partial copies.
     pub partial_floats: usize,
     /// Most arguments of a phase.
     pub most_args: usize,
     /// Widest moments.
     pub moments: usize,
-    /// Numbers of the largest matrix of a sample.
-    pub fold: usize,
+    /// Floats of the largest absorbed weight of a sample.
+    pub matrix_floats: usize,
 }
 
-impl Prepared {
+impl PreparedSchedule {
     pub fn new(
         program: &Program,
         schedule: &Schedule,
         name: &str,
-        purpose: Purpose<'_>,
+        role: ScheduleRole<'_>,
         kernels: &[KernelFn],
-    ) -> Result<Prepared, ExecError> {
+    ) -> Result<PreparedSchedule, ExecError> {
         let axes = &schedule.axes;
-        Validator { program, schedule, name, purpose, axes }.check()?;
-        let mut prepared = Prepared {
+        Validator { program, schedule, name, role, axes }.check()?;
+        let mut prepared = PreparedSchedule {
             name: name.to_string(),
             axes: axes.clone(),
             buffers: schedule.buffers.clone(),
@@ -195,9 +230,9 @@ impl Prepared {
             partial_floats: 0,
             most_args: 0,
             moments: 0,
-            fold: 0,
+            matrix_floats: 0,
         };
-        let rows = matches!(purpose, Purpose::Rows { .. });
+        let rows = matches!(role, ScheduleRole::Rows { .. });
         for phase in &schedule.phases {
             let key = (phase.axis, phase.tile_rows);
             let tiling = prepared.tilings.iter().position(|t| *t == key).unwrap_or_else(|| {
@@ -211,11 +246,11 @@ impl Prepared {
                 calls: Vec::new(),
                 args: Vec::new(),
                 tile_args: Vec::new(),
-                far: Vec::new(),
+                prefetched: Vec::new(),
                 partials: Vec::new(),
                 reductions: Vec::new(),
                 gradient: false,
-                touches: rows && phase.axis != GLOBAL && !prepared.phases.iter().any(|p| p.touches),
+                counts_updates: rows && phase.axis != GLOBAL && !prepared.phases.iter().any(|p| p.counts_updates),
             };
             let mut offset = 0;
             for r in &phase.reductions {
@@ -225,7 +260,7 @@ impl Prepared {
                     Combine::Max => Some(f32::NEG_INFINITY),
                     Combine::Sum | Combine::Moments => Some(0.0),
                 };
-                p.partials.push(Partial { offset, width, start });
+                p.partials.push(PartialCopy { offset, width, start });
                 prepared.used[r.into.index()] = true;
                 p.reductions.push(PreparedReduction { offset, width, into: r.into, combine: r.combine });
                 offset += super::memory::lines(width);
@@ -235,16 +270,16 @@ impl Prepared {
                 prepared.call(program, phase, call, rows, kernels, &mut p);
             }
             p.tile_args = (0..p.args.len() as u32)
-                .filter(|&i| matches!(p.args[i as usize], Arg::Tile { .. } | Arg::Gradient { .. }))
+                .filter(|&i| matches!(p.args[i as usize], ArgSource::Tile { .. } | ArgSource::Gradient { .. }))
                 .collect();
             for arg in &p.args {
-                if let Arg::Buffer(b) = *arg
+                if let ArgSource::Buffer(b) = *arg
                     && let Buffer { place: Storage::Arena(_), axis, width, .. } = prepared.buffers[b as usize]
                     && axis != GLOBAL
                     && axes.tile_axis(axis) == axes.tile_axis(phase.axis)
-                    && !p.far.contains(&(b, axis, width as usize))
+                    && !p.prefetched.contains(&(b, axis, width as usize))
                 {
-                    p.far.push((b, axis, width as usize));
+                    p.prefetched.push((b, axis, width as usize));
                 }
             }
             prepared.most_args = prepared.most_args.max(p.args.len());
@@ -259,114 +294,127 @@ impl Prepared {
     fn call(
         &mut self,
         program: &Program,
-        phase: &din_program::schedule::Phase,
+        phase: &Phase,
         call: &Call,
         rows: bool,
         kernels: &[KernelFn],
         p: &mut PreparedPhase,
     ) {
         let args = p.args.len();
-        let strided =
-            |v: View| Strided { column: v.column as usize, stride: self.buffers[v.buffer.index()].width as usize };
-        let buffers = &self.buffers;
-        let width = |id: BufferId| Some(&buffers[id.index()]).filter(|b| b.axis == call.axis).map(|b| b.width);
-        let work = call.work(width, AbsorbedWeight::PerSample);
-        let (op, name) = match &call.op {
-            Operation::Kernel { kernel, .. } => {
-                let name = program
-                    .kernels
-                    .get(kernel.index())
-                    .map_or_else(|| format!("kernel {}", kernel.0), |k| k.name.clone());
-                (Op::Kernel(kernels[kernel.index()]), name)
-            }
-            Operation::Fill { buffer, value } => {
-                let width = self.buffers[buffer.index()].width as usize;
-                (Op::Fill { width, value: *value }, format!("fill {width}"))
-            }
-            &Operation::MatMul { x, w, w_stride, out, k, n, accumulate } => {
-                let (k, n) = (k as usize, n as usize);
-                let weight = Strided { column: w.column as usize, stride: w_stride as usize };
-                let op = Op::MatMul { x: strided(x), w: weight, out: strided(out), k, n, accumulate };
-                (op, format!("matmul {k}x{n}"))
-            }
-            &Operation::AbsorbedMatMul { x, q, w, transposed, out, e, n } => {
-                let (e, n) = (e as usize, n as usize);
-                self.fold = self.fold.max(e * n);
-                let weight = Strided { column: w.column as usize, stride: if transposed { 2 * e } else { n } };
-                let op = Op::Absorbed { x: strided(x), q: strided(q), w: weight, transposed, out: strided(out), e, n };
-                (op, if transposed { format!("fold {n}x{e}") } else { format!("fold {e}x{n}") })
-            }
-            &Operation::AbsorbedOuter { x, g, weight, sample, e, n } => {
-                let (e, n) = (e as usize, n as usize);
-                self.fold = self.fold.max(e * n);
-                let op = Op::AbsorbedOuter {
-                    x: strided(x),
-                    g: strided(g),
-                    weight: weight.map(|(q, out)| (strided(q), out.column as usize)),
-                    sample: sample.map(|(w, out)| (Strided { column: w.column as usize, stride: n }, strided(out))),
-                    e,
-                    n,
-                };
-                (op, format!("fold outer {e}x{n}"))
-            }
-            &Operation::Outer { x, g, out, k, n } => {
-                let width = self.buffers[out.buffer.index()].width as usize;
-                let (k, n) = (k as usize, n as usize);
-                let here = !phase.calls[..p.calls.len()].iter().any(|c| c.op.buffers().contains(&out.buffer));
-                let first = here && written_whole_first(phase, out.buffer, width);
-                let op = Op::Outer { x: strided(x), g: strided(g), out: out.column as usize, k, n, first };
-                (op, format!("outer {k}x{n}"))
-            }
-            &Operation::Transpose { w, w_stride, out, k, n } => {
-                let (k, n) = (k as usize, n as usize);
-                let weight = Strided { column: w.column as usize, stride: w_stride as usize };
-                let op = Op::Transpose { w: weight, out: out.column as usize, k, n };
-                (op, format!("transpose {k}x{n}"))
-            }
-            &Operation::SegmentSum { x, out, width } => {
-                let from = self.axes.segment_source(call.axis).expect("validated: a segment sum has a source");
-                let op = Op::SegmentSum { x: strided(x), out: strided(out), width: width as usize, from };
-                (op, format!("sum shared {width}"))
-            }
-            &Operation::Moments { x, width, .. } => {
-                self.moments = self.moments.max(width as usize);
-                let op = Op::Moments { x: strided(x), width: width as usize };
-                (op, format!("moments {width}"))
-            }
-        };
         for source in call.op.args() {
             let arg = self.arg(source, phase, rows, p);
             p.args.push(arg);
         }
-        p.calls.push(PreparedCall { axis: call.axis, op, args, name, location: call.location.clone(), work });
+        let buffers = &self.buffers;
+        let width_of = |id: BufferId| buffers[id.index()].width as usize;
+        let operand = |(k, used): (usize, &BufferUse)| Operand {
+            arg: args + k,
+            column: used.view.column as usize,
+            stride: match used.extent {
+                Extent::Matrix { stride, .. } => stride as usize,
+                Extent::Elements | Extent::Samples | Extent::Summed | Extent::Partial { .. } => {
+                    width_of(used.view.buffer)
+                }
+            },
+        };
+        let uses = call.op.uses();
+        let mut operands = uses.iter().enumerate().map(operand);
+        let mut next = || operands.next().expect("an operation's uses list each of its operands, in order");
+        let (op, name) = match call.op {
+            Operation::Kernel { kernel, .. } => {
+                let function = kernels[kernel.index()];
+                (PreparedOp::Kernel { function, args }, program.kernels[kernel.index()].name.clone())
+            }
+            Operation::Fill { buffer, value } => {
+                let width = width_of(buffer);
+                (PreparedOp::Fill { out: next(), width, value }, format!("fill {width}"))
+            }
+            Operation::MatMul { k, n, accumulate, .. } => {
+                let (k, n) = (k as usize, n as usize);
+                let op = PreparedOp::MatMul { x: next(), w: next(), out: next(), k, n, accumulate };
+                (op, format!("matmul {k}x{n}"))
+            }
+            Operation::AbsorbedMatMul { transposed, e, n, .. } => {
+                let (e, n) = (e as usize, n as usize);
+                self.matrix_floats = self.matrix_floats.max(e * n);
+                let op = AbsorbedMatMul { x: next(), q: next(), w: next(), transposed, out: next(), e, n };
+                let (from, to) = if transposed { (n, e) } else { (e, n) };
+                (PreparedOp::AbsorbedMatMul(op), format!("absorbed matmul {from}x{to}"))
+            }
+            Operation::AbsorbedOuter { weight, sample, e, n, .. } => {
+                let (e, n) = (e as usize, n as usize);
+                self.matrix_floats = self.matrix_floats.max(e * n);
+                let op = AbsorbedOuter {
+                    x: next(),
+                    g: next(),
+                    weight: weight.map(|_| WeightGradient { q: next(), out: next() }),
+                    sample: sample.map(|_| SampleGradient { w: next(), out: next() }),
+                    e,
+                    n,
+                };
+                (PreparedOp::AbsorbedOuter(op), format!("absorbed outer {e}x{n}"))
+            }
+            Operation::Outer { out, k, n, .. } => {
+                let (k, n) = (k as usize, n as usize);
+                let here = !phase.calls[..p.calls.len()].iter().any(|c| c.op.buffers().contains(&out.buffer));
+                let first = here && written_whole_first(phase, out.buffer, width_of(out.buffer));
+                (PreparedOp::Outer { x: next(), g: next(), out: next(), k, n, first }, format!("outer {k}x{n}"))
+            }
+            Operation::Transpose { k, n, .. } => {
+                let (k, n) = (k as usize, n as usize);
+                (PreparedOp::Transpose { w: next(), out: next(), k, n }, format!("transpose {k}x{n}"))
+            }
+            Operation::SegmentSum { width, .. } => {
+                let from = self.axes.segment_source(call.axis).expect("validated: a segment sum has a source");
+                let op = SegmentSum { x: next(), out: next(), width: width as usize, from };
+                (PreparedOp::SegmentSum(op), format!("segment sum {width}"))
+            }
+            Operation::Moments { width, .. } => {
+                self.moments = self.moments.max(width as usize);
+                let op = PreparedOp::Moments { x: next(), out: next(), width: width as usize };
+                (op, format!("moments {width}"))
+            }
+        };
+        let width = |id: BufferId| Some(&buffers[id.index()]).filter(|b| b.axis == call.axis).map(|b| b.width);
+        let work = call.work(width, AbsorbedWeight::PerSample);
+        p.calls.push(PreparedCall { axis: call.axis, op, name, location: call.location.clone(), work });
     }
 
-    fn arg(
-        &mut self,
-        source: KernelArg,
-        phase: &din_program::schedule::Phase,
-        rows: bool,
-        p: &mut PreparedPhase,
-    ) -> Arg {
+    fn arg(&mut self, source: KernelArg, phase: &Phase, rows: bool, p: &mut PreparedPhase) -> ArgSource {
         match source {
             KernelArg::Buffer(id) => {
                 let b = &self.buffers[id.index()];
                 match b.place {
                     Storage::Tile(slot) => {
                         self.tiled[p.tiling][b.axis.index()] = true;
-                        Arg::Tile { slot: slot.0, axis: b.axis, width: b.width }
+                        ArgSource::Tile { slot: slot.0, axis: b.axis, width: b.width }
                     }
                     Storage::Partial => {
-                        let at = phase.reductions.iter().position(|r| r.partial == id).unwrap_or_default();
-                        Arg::Partial { offset: p.partials[at].offset }
+                        let at = phase.reductions.iter().position(|r| r.partial == id);
+                        let at = at.expect("validated: a phase reduces each partial that its calls name");
+                        ArgSource::Partial { offset: p.partials[at].offset }
                     }
                     Storage::Gradient if rows => {
                         p.gradient = true;
-                        Arg::Gradient { width: b.width }
+                        ArgSource::Gradient { width: b.width }
                     }
-                    _ => {
+                    Storage::Arena(_)
+                    | Storage::Param(_)
+                    | Storage::State(_)
+                    | Storage::Dense(_)
+                    | Storage::Label(_)
+                    | Storage::Present(_)
+                    | Storage::Length(_)
+                    | Storage::Count(_)
+                    | Storage::Step
+                    | Storage::Weight
+                    | Storage::Gradient
+                    | Storage::UpdateSlot(_)
+                    | Storage::InBatch
+                    | Storage::Frequency
+                    | Storage::UpdateCount => {
                         self.used[id.index()] = true;
-                        Arg::Buffer(id.0)
+                        ArgSource::Buffer(id.0)
                     }
                 }
             }
@@ -374,15 +422,20 @@ impl Prepared {
                 if !self.ancestors.contains(&(of, to)) {
                     self.ancestors.push((of, to));
                 }
-                Arg::Argument(source)
+                ArgSource::Argument(source)
             }
-            _ => Arg::Argument(source),
+            KernelArg::Rows { .. }
+            | KernelArg::UniqueRows { .. }
+            | KernelArg::Table(_)
+            | KernelArg::RowIndex
+            | KernelArg::Function(_) => ArgSource::Argument(source),
         }
     }
 }
 
-/// Whether the first call that names the partial is an outer product that covers it: it may then store instead of adding to zeros.
-fn written_whole_first(phase: &din_program::schedule::Phase, id: BufferId, width: usize) -> bool {
+/// Whether the first call that names the partial is an outer product that covers it: it may then
+/// store instead of adding to zeros.
+fn written_whole_first(phase: &Phase, id: BufferId, width: usize) -> bool {
     match phase.calls.iter().find(|c| c.op.buffers().contains(&id)).map(|c| &c.op) {
         Some(&Operation::Outer { out, k, n, .. }) => {
             out.buffer == id && out.column == 0 && k as usize * n as usize == width

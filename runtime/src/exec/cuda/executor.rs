@@ -32,9 +32,10 @@ use super::memory::{BlockBases, BlockLayout, DeviceBlock, SizeBuckets};
 use super::profile::DeviceProfile;
 use super::step_args::UploadPlan;
 use super::upload_copy::UploadCopy;
-use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, StepInputs};
-use crate::exec::{Backend, Steps};
+use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, Roofline, StepInputs};
+use crate::exec::{Backend, ExecError, Executor};
 use crate::table::Table;
+use crate::threads::Threads;
 use din_program::Program;
 use din_program::cuda::Cuda;
 use row_number_uses::{RowNumberUses, row_number_uses};
@@ -62,6 +63,8 @@ pub struct CudaExecutor<D: Driver> {
     program: Arc<Program>,
     cuda: Arc<Cuda>,
     driver: D,
+    /// Threads of the host, which copy what a step needs.
+    threads: Arc<Threads>,
     model: DeviceModel,
     /// Of the training and the inference schedule.
     layouts: [Layout; 2],
@@ -149,15 +152,16 @@ impl<D: Driver> CudaExecutor<D> {
     /// An executor for a program and its CUDA form. It has no values before
     /// [`CudaExecutor::upload`].
     pub fn new(program: Arc<Program>, cuda: Arc<Cuda>, driver: D) -> Result<CudaExecutor<D>, DeviceError> {
-        Self::with(program, cuda, driver, CudaOptions::default())
+        Self::with(program, cuda, driver, CudaOptions::default(), Threads::caller())
     }
 
-    /// The same with other choices.
+    /// The same with other choices, on several threads of the host.
     pub fn with(
         program: Arc<Program>,
         cuda: Arc<Cuda>,
         driver: D,
         options: CudaOptions,
+        threads: Arc<Threads>,
     ) -> Result<CudaExecutor<D>, DeviceError> {
         common::check_launches(&program, &cuda)?;
         let buckets = SizeBuckets { per_doubling: options.buckets };
@@ -170,6 +174,7 @@ impl<D: Driver> CudaExecutor<D> {
             program,
             cuda,
             driver,
+            threads,
             memory: StepMemory::new(buckets),
             losses: LossQueue::default(),
             options,
@@ -255,7 +260,7 @@ impl<D: Driver> CudaExecutor<D> {
         let bases = BlockBases { staged: batch.at, arena: memory.arena.at, work: memory.work.at };
         let (plan, layout) = (&memory.plan, &self.layouts[which]);
         let copy = UploadCopy { plan, inputs, layout, tables: &self.model.tables, bases };
-        if !copy.copy(driver.staging_buffer(bytes)?) {
+        if !copy.copy(driver.staging_buffer(bytes)?, &self.threads) {
             common::check_batch(&self.program, tables, inputs, which == TRAIN)?;
             return Err(DeviceError::Input("row index out of range".into()));
         }
@@ -266,36 +271,66 @@ impl<D: Driver> CudaExecutor<D> {
     }
 }
 
-impl<D: Driver + fmt::Debug> Steps for CudaExecutor<D> {
+impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
+    fn program(&self) -> &Arc<Program> {
+        self.program()
+    }
     fn backend(&self) -> Backend {
         Backend::Cuda { architecture: self.driver.architecture(), precision: self.cuda.precision }
     }
-    fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), DeviceError> {
-        self.upload(state, tables)
+    fn runs_on_host(&self) -> bool {
+        false
     }
-    fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
-        self.download(state, tables)
+    fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), ExecError> {
+        Ok(self.upload(state, tables)?)
     }
-    fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
-        self.train_ahead(tables, inputs)
+    fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
+        Ok(self.download(state, tables)?)
     }
-    fn next_loss(&mut self) -> Result<Option<f32>, DeviceError> {
-        self.next_loss()
+    fn submit_step(
+        &mut self,
+        state: &mut DenseState,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<(), ExecError> {
+        self.train_ahead(tables, inputs)?;
+        state.step += 1;
+        Ok(())
     }
-    fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
-        self.infer(tables, inputs)
+    fn next_loss(&mut self) -> Result<Option<f32>, ExecError> {
+        Ok(self.next_loss()?)
+    }
+    fn infer(
+        &mut self,
+        _state: &DenseState,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError> {
+        Ok(self.infer(tables, inputs)?)
+    }
+    fn infer_shared(
+        &mut self,
+        _state: &DenseState,
+        _tables: &[Table],
+        _inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError> {
+        let why = "a GPU exchanges rows with the tables in the host's memory: it needs a model of its own";
+        Err(DeviceError::Input(why.into()).into())
     }
     fn logits(&self, index: usize) -> &[f32] {
         self.logits(index)
     }
-    fn set_profile(&mut self, on: bool) -> Result<(), DeviceError> {
-        self.set_profile(on)
+    fn set_profile(&mut self, on: bool) -> Result<(), ExecError> {
+        Ok(self.set_profile(on)?)
     }
     fn profile(&self) -> Vec<ProfileRow> {
         self.profile()
     }
     fn spans(&self) -> Vec<CallSpan> {
         self.spans()
+    }
+    fn roofline(&self) -> Option<Roofline> {
+        None
     }
 }
 

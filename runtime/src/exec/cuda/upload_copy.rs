@@ -9,7 +9,7 @@ use super::memory::{BlockBases, words_of};
 use super::step_args::{UploadPlan, members, offsets};
 use crate::exec::common::{Layout, StepInputs};
 use crate::lanes;
-use crate::threads::parallel_for;
+use crate::threads::Threads;
 use din_program::schedule::AxisId;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,12 +81,12 @@ const STREAM: usize = 8 << 20;
 
 impl UploadCopy<'_> {
     /// Copies all of it; false where a row number is none of its table.
-    pub fn copy(&self, to: &mut [u32]) -> bool {
+    pub fn copy(&self, to: &mut [u32], threads: &Threads) -> bool {
         let numbers = self.plan.layout.bytes / 4;
         let Some(to) = to.get_mut(..numbers) else { return false };
         let chunks: Vec<Mutex<&mut [u32]>> = to.chunks_mut(CHUNK).map(Mutex::new).collect();
         let sound = AtomicBool::new(true);
-        parallel_for(chunks.len(), &|k| {
+        threads.parallel_for(chunks.len(), &|k| {
             let copied = chunks[k].lock().is_ok_and(|mut to| self.copy_chunk(k * CHUNK, &mut to));
             if !copied {
                 sound.store(false, Ordering::Relaxed);
@@ -226,10 +226,12 @@ mod tests {
                 dense: std::slice::from_ref(&dense),
                 labels: std::slice::from_ref(&label),
                 present: &[],
+                fetched: None,
+                counts: None,
             };
             let mut to = vec![9; plan.layout.bytes / 4 + 5];
             let contents = UploadCopy { plan: &plan, inputs: &inputs, layout: &layout, tables: &tables, bases };
-            contents.copy(&mut to).then_some(to)
+            contents.copy(&mut to, &Threads::caller()).then_some(to)
         };
         let to = copy(&rows, 1000).unwrap();
         assert_eq!(plan.parts.len(), expected.len());

@@ -1,7 +1,7 @@
 //! Tests of run directories: what is made, restored, compared and refused.
 use super::*;
 use crate::checkpoint::tests::{filled, manifest, program};
-use crate::checkpoint::{Contents, MANIFEST_FORMAT, save};
+use crate::checkpoint::{MANIFEST_FORMAT, save};
 use tempfile::TempDir;
 
 fn record(program: &Program) -> RunRecord {
@@ -32,7 +32,7 @@ fn best(step: u64) -> Best {
 struct Made {
     _folder: TempDir,
     run: RunDirectory,
-    program: Program,
+    program: Arc<Program>,
     record: RunRecord,
 }
 
@@ -53,12 +53,10 @@ impl Made {
     }
 
     fn save(&self, manifest: &Manifest) {
-        let (state, tables) = filled(&self.program);
-        let contents = Contents { program: &self.program, state: &state, tables: &tables };
-        save(&self.run.checkpoints(), &contents, manifest).unwrap();
+        save(&self.run.checkpoints(), &filled(&self.program), manifest).unwrap();
     }
 
-    fn load(&self, wanted: &str) -> Result<(String, Loaded)> {
+    fn load(&self, wanted: &str) -> Result<(String, LoadedCheckpoint)> {
         self.run.load(wanted, &self.program, &self.record)
     }
 }
@@ -87,7 +85,7 @@ fn no_json_file_with_an_altered_digit_is_believed() {
             // The first digit of a file may be the one of its format.
             let format = [FORMAT, MANIFEST_FORMAT]
                 .iter()
-                .any(|f| message.contains(&format!("expected format {f}, found {}", f ^ 1)));
+                .any(|f| message.contains(&format!("expected format {f}, found {}", f + 1)));
             assert!(message.contains(name) && message.contains("help: "), "{message}");
             assert!(message.contains("the text was altered") || format, "byte {at}: {message}");
         }
@@ -137,10 +135,10 @@ fn a_checkpoint_and_a_program_of_another_run_are_refused() {
         let message = made.load("last").unwrap_err().message;
         assert!(message.contains(what) && message.contains(&checkpoint::name(step)), "{message}");
     }
-    let mut other = made.program.clone();
+    let mut other = Program::clone(&made.program);
     other.model = "another".into();
     fs::write(made.run.path().join("program.bin"), other.encode()).unwrap();
-    let message = made.run.program().unwrap_err().message;
+    let message = made.run.program(&made.record).unwrap_err().message;
     assert!(message.contains("program.bin: expected the program of SHA-256 "), "{message}");
 }
 

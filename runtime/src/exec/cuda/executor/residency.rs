@@ -62,6 +62,7 @@ impl<D: Driver> CudaExecutor<D> {
         which: usize,
     ) -> Result<(), DeviceError> {
         self.check_uploaded()?;
+        common::check_whole(inputs)?;
         // What is copied for the device is checked there, but a cache needs it first.
         let later =
             |t: usize, f: usize| self.row_number_uses[which][t][f].any() && self.model.tables[t].cache.is_none();

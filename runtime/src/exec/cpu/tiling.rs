@@ -1,12 +1,14 @@
-//! Cutting an axis into tiles and chunks. Both depend on the data alone, so results do not depend on threads.
+//! Cutting an axis into tiles and chunks. Both depend on the data alone, so results do not depend
+//! on threads.
 
 use crate::exec::common::{ElementRange, Layout};
 use din_program::schedule::{AxisId, AxisKind, AxisTree, MAX_CHUNKS};
 
-/// The tiles of one axis at one size, for one batch. A tile is a range of samples (of rows, in update programs; of requests, over requests
-/// and their entries; of a group's elements, over it); its elements of any axis are those under them.
+/// The tiles of one axis at one size, for one batch. A tile is a range of samples (of rows, in
+/// update programs; of requests, over requests and their entries; of a group's elements, over it);
+/// its elements of any axis are those under them.
 #[derive(Debug)]
-pub(super) struct Tiling {
+pub(super) struct BatchTiling {
     pub axis: AxisId,
     pub rows: usize,
     /// What tiles are ranges of: see [`AxisTree::tile_axis`].
@@ -15,9 +17,9 @@ pub(super) struct Tiling {
     bounds: Vec<u32>,
 }
 
-impl Tiling {
+impl BatchTiling {
     pub fn new(axis: AxisId, rows: u32, axes: &AxisTree) -> Self {
-        Tiling { axis, rows: rows.max(1) as usize, by: axes.tile_axis(axis), bounds: Vec::new() }
+        BatchTiling { axis, rows: rows.max(1) as usize, by: axes.tile_axis(axis), bounds: Vec::new() }
     }
 
     /// Cuts a batch.
@@ -78,7 +80,7 @@ impl Tiling {
     /// Most elements of `axis` in a tile.
     pub fn largest(&self, axis: AxisId, layout: &Layout) -> usize {
         let sizes = (0..self.tiles()).map(|t| self.range(t, axis, layout));
-        sizes.map(|(from, to)| to - from).max().unwrap_or(0)
+        sizes.map(|(from, to)| to - from).max().expect("a batch has one tile at least")
     }
 }
 
@@ -99,8 +101,8 @@ mod tests {
         layout
     }
 
-    fn tiled(axis: AxisId, rows: u32, layout: &Layout) -> Tiling {
-        let mut tiling = Tiling::new(axis, rows, &layout.axes);
+    fn tiled(axis: AxisId, rows: u32, layout: &Layout) -> BatchTiling {
+        let mut tiling = BatchTiling::new(axis, rows, &layout.axes);
         tiling.cut(layout);
         tiling
     }

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// How a document is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonLayout {
-    /// A file of its own, a member a line.
+    /// A file of its own, one member per line.
     File,
     /// One line among others, without its line break.
     Line,

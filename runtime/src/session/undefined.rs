@@ -1,9 +1,9 @@
 //! Predictions that are not a number: which row of which file, and whether the weights or the row
 //! are the reason.
 
+use super::Session;
 use crate::batch::Batch;
 use crate::data::{Dataset, Location};
-use crate::train::Session;
 use crate::{Error, Result};
 use din_program::Program;
 use din_program::schema::FeatureKind;
@@ -19,7 +19,7 @@ pub(crate) fn refuse(session: &mut Session, data: &Dataset, batch: &Batch, first
     let location = location(data, first_row + row as u64)?;
     let name = &program.predictions[prediction].name;
     let error = Error::input(format!("{location}: the prediction of `{name}` is not a number"));
-    Err(error.help(match session.diverged_weight()? {
+    Err(error.help(match session.model()?.diverged_weight() {
         Some((tensor, weight)) => of_weights(&tensor, weight),
         None => of_row(&program, batch, row),
     }))

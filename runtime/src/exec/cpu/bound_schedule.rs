@@ -1,35 +1,38 @@
-//! A schedule with its memory: arena, tiles, partial copies, indices of sequences, and the addresses of one step.
+//! A schedule with its memory: arena, tiles, partial copies, indices of sequences, and the
+//! addresses of one step.
 //!
-//! Capacities grow by a quarter more than asked, so that batches of varying sizes soon allocate nothing.
+//! Capacities grow by a quarter more than asked, so that batches of varying sizes soon allocate
+//! nothing.
 
-use super::memory::{Region, area, lines};
-use super::prepare::{Arg, Prepared};
-use super::tiles::Tiling;
+use super::memory::{StepMemory, area, lines};
+use super::prepare::{ArgSource, PreparedSchedule};
+use super::tiling::BatchTiling;
 use crate::exec::ExecError;
 use crate::exec::common::Layout;
+use crate::kernels::StridedRows;
 use din_program::schedule::{AxisId, BufferId, GLOBAL, KernelArg, MAX_CHUNKS, Storage};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Instance {
-    pub prepared: Prepared,
-    pub tilings: Vec<Tiling>,
+pub(super) struct BoundSchedule {
+    pub prepared: PreparedSchedule,
+    pub tilings: Vec<BatchTiling>,
     /// Of the current batch.
     pub layout: Layout,
     /// Elements of this batch, by axis.
     pub counts: Vec<usize>,
-    arena: Region,
+    arena: StepMemory,
     slots: Vec<usize>,
     capacity: Vec<usize>,
-    pub partials: Region,
-    /// Offset of each tile slot in a thread's scratch, and their total, in numbers.
+    pub partials: StepMemory,
+    /// Offset of each tile slot in a thread's scratch, and their total, in floats.
     pub tile_slots: Vec<usize>,
     pub tile_floats: usize,
     tile_capacity: Vec<usize>,
-    /// By pair of axes in [`Prepared::ancestors`].
+    /// By pair of axes in [`PreparedSchedule::ancestors`].
     ancestors: Vec<Vec<u32>>,
     lengths: Vec<Vec<f32>>,
-    /// Elements by axis, then the step's number.
+    /// Elements by axis in the global batch, then the step's number.
     scalars: Vec<f32>,
     /// By buffer.
     pub addresses: Vec<*mut f32>,
@@ -42,28 +45,47 @@ pub(super) struct Instance {
     pub rows: Option<RowUpdate>,
 }
 
+/// The sizes of one batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchShape<'a> {
+    /// Samples; in update programs, elements.
+    pub samples: usize,
+    pub requests: &'a [u32],
+    pub sequences: &'a [Vec<u32>],
+    /// See [`crate::exec::StepInputs::counts`].
+    pub counts: Option<&'a [u32]>,
+}
+
+impl BatchShape<'_> {
+    /// So many rows or elements of a tensor.
+    pub fn rows(rows: usize) -> Self {
+        BatchShape { samples: rows, requests: &[], sequences: &[], counts: None }
+    }
+}
+
 /// What an update of table rows reads besides buffers. Addresses of the current step.
 #[derive(Clone, Debug)]
 pub(super) struct RowUpdate {
     /// Index of the table.
     pub table: usize,
     pub width: usize,
-    /// By what reads the table ([`crate::exec::common::Lookup`]): first gradient row and its stride; null where none flows.
-    pub gradients: Vec<(*const f32, usize)>,
-    pub touches: *mut f32,
+    /// By lookup of the table: its row gradients, where any flow.
+    pub gradients: Vec<Option<StridedRows>>,
+    /// By row of the table: how often it was updated. Null before the first step.
+    pub updates: *mut f32,
 }
 
-impl Instance {
-    pub fn new(prepared: Prepared) -> Instance {
+impl BoundSchedule {
+    pub fn new(prepared: PreparedSchedule) -> BoundSchedule {
         let axes = prepared.axes.count();
-        Instance {
-            tilings: prepared.tilings.iter().map(|&(d, rows)| Tiling::new(d, rows, &prepared.axes)).collect(),
+        BoundSchedule {
+            tilings: prepared.tilings.iter().map(|&(d, rows)| BatchTiling::new(d, rows, &prepared.axes)).collect(),
             layout: Layout::new(prepared.axes.clone()),
             counts: vec![0; axes],
-            arena: Region::default(),
+            arena: StepMemory::default(),
             slots: vec![0; prepared.slots.len()],
             capacity: vec![0; axes],
-            partials: Region::default(),
+            partials: StepMemory::default(),
             tile_slots: vec![0; prepared.tile_slots.len()],
             tile_floats: 0,
             tile_capacity: vec![0; axes],
@@ -79,22 +101,23 @@ impl Instance {
         }
     }
 
-    /// Makes the memory ready for a batch of `samples` samples (rows, elements) with these requests and sequences, as step number `step`;
-    /// `rows` gives the row numbers of a table's feature.
+    /// Makes the memory ready for a batch, as step number `step`; `rows` gives the row numbers of a
+    /// table's feature.
     pub fn size<'a>(
         &mut self,
-        samples: usize,
-        requests: &[u32],
-        sequences: &[Vec<u32>],
+        batch: &BatchShape<'_>,
         rows: &dyn Fn(u32, u32) -> &'a [u32],
         step: u64,
     ) -> Result<(), ExecError> {
         let axes = self.prepared.axes.count();
-        self.layout.set(samples, requests, sequences);
+        self.layout.set(batch.samples, batch.requests, batch.sequences);
         self.layout.join(rows);
         for d in 0..axes {
             self.counts[d] = self.layout.count(AxisId(d as u32));
-            self.scalars[d] = self.counts[d] as f32;
+            self.scalars[d] = match batch.counts {
+                Some(counts) => counts[d] as f32,
+                None => self.counts[d] as f32,
+            };
         }
         self.scalars[axes] = step as f32;
         for tiling in &mut self.tilings {
@@ -165,7 +188,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Resolves every address: `place` and `source` give those that are not the instance's own.
+    /// Resolves every address: `place` and `source` give those that are not its own.
     pub fn bind(&mut self, place: &dyn Fn(Storage) -> *mut f32, source: &dyn Fn(KernelArg) -> *mut u8) {
         let axes = self.prepared.axes.count();
         for ((buffer, address), used) in self.prepared.buffers.iter().zip(&mut self.addresses).zip(&self.prepared.used)
@@ -183,18 +206,20 @@ impl Instance {
         for (phase, arguments) in self.prepared.phases.iter().zip(&mut self.arguments) {
             for (arg, argument) in phase.args.iter().zip(arguments) {
                 *argument = match *arg {
-                    Arg::Buffer(b) => self.addresses[b as usize].cast(),
-                    Arg::Argument(KernelArg::Ancestor { of, to }) => {
+                    ArgSource::Buffer(b) => self.addresses[b as usize].cast(),
+                    ArgSource::Argument(KernelArg::Ancestor { of, to }) => {
                         let at = self.prepared.ancestors.iter().position(|p| *p == (of, to));
                         let at = at.expect("preparing lists all pairs of axes that arguments name");
                         self.ancestors[at].as_ptr().cast_mut().cast()
                     }
-                    Arg::Argument(KernelArg::UniqueRows { axis, key }) => {
+                    ArgSource::Argument(KernelArg::UniqueRows { axis, key }) => {
                         self.layout.unique(axis).rows[key as usize].as_ptr().cast_mut().cast()
                     }
-                    Arg::Argument(KernelArg::Function(f)) => f.address(),
-                    Arg::Argument(s) => source(s),
-                    Arg::Tile { .. } | Arg::Partial { .. } | Arg::Gradient { .. } => std::ptr::null_mut(),
+                    ArgSource::Argument(KernelArg::Function(f)) => f.address(),
+                    ArgSource::Argument(s) => source(s),
+                    ArgSource::Tile { .. } | ArgSource::Partial { .. } | ArgSource::Gradient { .. } => {
+                        std::ptr::null_mut()
+                    }
                 };
             }
         }
@@ -204,11 +229,11 @@ impl Instance {
     pub fn chunks(&self, phase: usize) -> usize {
         match self.prepared.phases.get(phase) {
             Some(p) if self.active => self.tilings[p.tiling].chunks(),
-            _ => 0,
+            Some(_) | None => 0,
         }
     }
 
-    pub fn once(&self, phase: usize) -> bool {
+    pub fn is_global(&self, phase: usize) -> bool {
         self.prepared.phases.get(phase).is_none_or(|p| p.axis == GLOBAL)
     }
 
@@ -219,8 +244,8 @@ impl Instance {
         if address.is_null() || !self.ran {
             return &[];
         }
-        // SAFETY: roots were checked to be arena buffers of this axis and width; the arena holds `counts` elements of the last batch,
-        // and nothing writes to it while `self` is borrowed.
+        // SAFETY: roots were checked to be arena buffers of this axis and width; the arena holds
+        // `counts` elements of the last batch, and nothing writes to it while `self` is borrowed.
         unsafe { std::slice::from_raw_parts(address, length) }
     }
 }

@@ -1,11 +1,10 @@
-//! Evaluation: the spec's report on a whole data set, exact, in file order, nothing learned from it.
-
-pub(crate) mod undefined;
+//! Evaluation: the spec's report on a whole data set, exact, in file order, nothing learned from
+//! it.
 
 use crate::Result;
-use crate::data::{Dataset, Order, StreamOptions};
+use crate::data::Dataset;
 use crate::metric::{Detail, MetricValue, Metrics};
-use crate::train::{DataPass, Event, Session};
+use crate::session::{DataPass, PassEvent, Session, infer_all};
 use serde_json::{Map, Value, json};
 
 /// The metrics of a data set.
@@ -56,26 +55,21 @@ impl Report {
     }
 }
 
-/// Reads all of `data`, which must have been opened with [`crate::data::ReadMode::Evaluate`].
-pub fn evaluate(session: &mut Session, data: &Dataset, batch: usize, observe: &mut dyn FnMut(Event)) -> Result<Report> {
+/// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`].
+///
+/// # Errors
+/// Data that cannot be read, or a prediction that is not a number.
+pub fn evaluate(
+    session: &mut Session,
+    data: &Dataset,
+    batch: usize,
+    observe: &mut dyn FnMut(PassEvent),
+) -> Result<Report> {
     let program = session.program().clone();
     let mut metrics = Metrics::new(&program.predictions, &program.metrics);
-    observe(Event::Begin { what: DataPass::Evaluating, rows: data.rows(), done: 0 });
-    let options = StreamOptions {
-        threads: session.reading_threads(),
-        ..StreamOptions::new(data.bounded_batch(batch), Order::File)
-    };
-    let mut batches = data.stream(options)?;
-    let mut rows = 0;
-    while let Some(batch) = batches.next()? {
-        session.infer(&batch)?;
-        undefined::refuse(session, data, &batch, rows)?;
-        let logits: Vec<&[f32]> = (0..program.predictions.len()).map(|k| session.logits(k)).collect();
-        metrics.push(&batch, &logits);
-        rows += batch.rows as u64;
-        batches.recycle(batch);
-        observe(Event::Advance { rows, loss: None });
-    }
-    observe(Event::End);
+    let rows = infer_all(session, data, batch, DataPass::Evaluating, observe, |batch, logits| {
+        metrics.push(batch, logits);
+        Ok(())
+    })?;
     Ok(Report { rows, values: metrics.finish() })
 }

@@ -1,0 +1,380 @@
+//! The elaborator: what all walks share, the resolution of names, the descriptions of values in
+//! messages, reporting and limits.
+
+use super::declarations::Declarations;
+use super::load::{Definition, DefinitionId, Module, listed};
+use super::scope::{NameScope, Referent};
+use super::value::{Builtin, Callee, ExprValue, Tensor, nearest, reserved};
+use super::walk::{CallFrame, Context, GraphWalk, InputKey};
+use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, Shape};
+use din_grammar::{Diagnostic, SourceMap, Span, ast};
+use din_program::schema::{Parameter, Prediction, State};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::rc::Rc;
+
+/// Calls inside calls.
+pub(super) const MAX_CALLS: usize = 48;
+/// Expressions inside expressions, over all calls.
+const MAX_DEPTH: usize = 400;
+/// Nodes of one graph.
+const MAX_NODES: usize = 100_000;
+/// Expressions evaluated for one model.
+const MAX_STEPS: u64 = 1_000_000;
+/// Components of one value.
+pub(super) const MAX_WIDTH: f64 = 16_777_216.0;
+
+/// What all walks share: sources, declarations, parameters and states, faults and limits.
+pub(super) struct Elaborator<'a> {
+    pub modules: &'a [Module],
+    pub sources: &'a SourceMap,
+    pub diagnostics: Vec<Diagnostic>,
+    reported: FxHashSet<(&'static str, Span, String)>,
+    pub walk: GraphWalk,
+    pub declarations: Declarations<'a>,
+    pub parameters: Vec<Parameter>,
+    pub parameter_ids: FxHashMap<String, usize>,
+    pub states: Vec<State>,
+    pub state_ids: FxHashMap<String, usize>,
+    pub predictions: Vec<Prediction>,
+    /// Definitions are checked by themselves, outside any model.
+    pub sampling: bool,
+    /// A `predict` is faulty or none is there: labels without prediction are its consequence.
+    pub unpredicted: bool,
+    depth: usize,
+    steps: u64,
+    exhausted: bool,
+}
+
+impl<'a> Elaborator<'a> {
+    pub fn new(modules: &'a [Module], sources: &'a SourceMap) -> Self {
+        Elaborator {
+            modules,
+            sources,
+            diagnostics: Vec::new(),
+            reported: FxHashSet::default(),
+            // For what the declarations compute.
+            walk: GraphWalk::new(Graph::default(), true, Context::Model),
+            declarations: Declarations::default(),
+            parameters: Vec::new(),
+            parameter_ids: FxHashMap::default(),
+            states: Vec::new(),
+            state_ids: FxHashMap::default(),
+            predictions: Vec::new(),
+            sampling: false,
+            unpredicted: false,
+            depth: 0,
+            steps: 0,
+            exhausted: false,
+        }
+    }
+
+    /// Runs `body` on a walk of its own, which is returned beside the result.
+    pub fn on_walk<T>(&mut self, walk: GraphWalk, body: impl FnOnce(&mut Self) -> T) -> (T, GraphWalk) {
+        let outer = std::mem::replace(&mut self.walk, walk);
+        let result = body(self);
+        (result, std::mem::replace(&mut self.walk, outer))
+    }
+
+    /// Runs `body` in a context.
+    pub fn in_context<T>(&mut self, context: Context, body: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.walk.context, context);
+        let result = body(self);
+        self.walk.context = outer;
+        result
+    }
+
+    /// Reports a fault once; inside functions with the trace of calls that led there.
+    pub fn report(&mut self, diagnostic: Diagnostic) {
+        let frames = self.walk.frames.clone();
+        self.report_in(&frames, diagnostic);
+    }
+
+    /// Reports a fault once, with the trace of these calls.
+    pub fn report_in(&mut self, frames: &[CallFrame], mut diagnostic: Diagnostic) {
+        let Some(first) = diagnostic.labels.first() else { return };
+        if !self.reported.insert((diagnostic.code, first.span, diagnostic.message.clone())) {
+            return;
+        }
+        // The library has no faults of its own: several reports about one call of it are one fault of
+        // that call.
+        let in_library = self.sources.get(first.span.file).is_some_and(|f| f.name.starts_with("std."));
+        if let Some(outer) = frames.first()
+            && in_library
+            && !self.reported.insert((diagnostic.code, outer.call, String::new()))
+        {
+            return;
+        }
+        // A definition that is checked by itself is called from nowhere.
+        let frames = match frames.split_first() {
+            Some((_, inner)) if self.sampling => inner,
+            Some(_) | None => frames,
+        };
+        if let Some(outer) = frames.first()
+            && diagnostic.labels.iter().all(|l| l.span != outer.call)
+        {
+            diagnostic.labels.push(din_grammar::LabelledSpan { span: outer.call, text: "in this call".into() });
+        }
+        const SHOWN: usize = 6;
+        for frame in frames.iter().rev().take(SHOWN) {
+            diagnostic.notes.push(format!("in `{}`, called at {}", frame.name, self.sources.location(frame.call)));
+        }
+        if frames.len() > SHOWN {
+            diagnostic.notes.push(format!("and {} calls further out", frames.len() - SHOWN));
+        }
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Reports and gives poison.
+    pub fn fault(&mut self, diagnostic: Diagnostic) -> ExprValue<'a> {
+        self.report(diagnostic);
+        ExprValue::Poison
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    pub fn exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// Counts one expression; false when the limits are passed (reported once), and then for good.
+    pub fn enter(&mut self, span: Span) -> bool {
+        if self.exhausted {
+            return false;
+        }
+        self.depth += 1;
+        self.steps += 1;
+        let limit = if self.depth > MAX_DEPTH {
+            Some(("E0701", format!("expressions are nested more than {MAX_DEPTH} deep")))
+        } else if self.steps > MAX_STEPS {
+            Some(("E0703", format!("checking takes more than {MAX_STEPS} steps")))
+        } else if self.walk.graph.len() > MAX_NODES {
+            Some(("E0702", format!("the graph has more than {MAX_NODES} operations")))
+        } else {
+            None
+        };
+        if let Some((code, message)) = limit {
+            self.report(
+                Diagnostic::error(code, message, span, "the limit is passed here")
+                    .help("unroll less: shorten the lists that `for` runs over, or the chain of calls"),
+            );
+            self.exhausted = true;
+            self.depth -= 1;
+            return false;
+        }
+        true
+    }
+
+    pub fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Stops the walk after a limit was reported.
+    pub fn exhaust(&mut self) {
+        self.exhausted = true;
+    }
+
+    pub fn location(&self, span: Span) -> String {
+        self.sources.recorded_location(span)
+    }
+
+    /// Runs `body` with the path that `names` add.
+    pub fn under<T>(&mut self, name: Option<String>, named: bool, body: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.walk.named;
+        let depth = self.walk.path.len();
+        self.walk.path.extend(name);
+        self.walk.named = named;
+        let value = body(self);
+        self.walk.named = before;
+        self.walk.path.truncate(depth);
+        value
+    }
+
+    /// `taste.unit.0.weight`
+    pub fn full_name(&self, own: &str) -> String {
+        let mut name = self.walk.path.join(".");
+        if !name.is_empty() {
+            name.push('.');
+        }
+        name.push_str(own);
+        name
+    }
+
+    /// What an axis is called: the sequence's name.
+    pub fn axis_text(&self, axis: AxisId) -> String {
+        match axis {
+            GLOBAL => "nothing: it is one value for the whole batch".into(),
+            BATCH => "the samples only".into(),
+            d if Some(d) == self.walk.graph.axes.request() => "the requests only".into(),
+            d => format!("`{}`", self.walk.graph.axis(d).name),
+        }
+    }
+
+    /// What a value is, for messages.
+    pub fn describe(&self, value: &ExprValue<'a>) -> String {
+        match value {
+            ExprValue::Number(n) => format!("the number {}", super::value::number_text(*n)),
+            ExprValue::Bool(b) => format!("`{b}`"),
+            ExprValue::Text(_) => "a text".into(),
+            ExprValue::List(_) => "a list".into(),
+            ExprValue::Tuple(items) => format!("a tuple of {}", items.len()),
+            ExprValue::Function(f) => match &**f {
+                Callee::Table(t) => format!("the table `{}`", self.declarations.tables[*t].name),
+                Callee::Family(f) => format!("the tables `{}`", self.declarations.families[*f].name),
+                other => format!("the function `{}`", other.name()),
+            },
+            ExprValue::Tensor(t) => self.describe_tensor(t),
+            ExprValue::Group(g) => format!("the group `{}`", self.declarations.groups[*g].name),
+            ExprValue::Feature(f) => format!("the feature `{}`", self.declarations.schema.features[*f].path()),
+            ExprValue::Prediction(_) => "a prediction".into(),
+            ExprValue::Quantity(_) => "an amount of memory".into(),
+            ExprValue::Nothing => "no value".into(),
+            ExprValue::Poison => "a faulty value".into(),
+        }
+    }
+
+    pub fn describe_tensor(&self, t: &Tensor) -> String {
+        let node = self.walk.graph.node(t.node);
+        let shape = match &t.fields {
+            Some(fields) => super::value::fields_text(fields),
+            None => super::value::shape_text(&node.shape),
+        };
+        if self.walk.graph.axes.is_ragged(node.axis) {
+            format!("{} => {shape}", self.walk.graph.axis(node.axis).name)
+        } else {
+            shape
+        }
+    }
+
+    /// Resolves a name; reports it when unknown.
+    pub fn resolve(&mut self, scope: &NameScope<'a>, name: &str, span: Span) -> ExprValue<'a> {
+        if let Some(binding) = scope.find(name) {
+            let binding = binding.clone();
+            return match binding.referent {
+                Referent::Value(v) => v,
+                Referent::State(_, t) | Referent::Weight(t) | Referent::Slot(_, t) => ExprValue::Tensor(t),
+                Referent::Label(label) => self.label_value(label, binding.span, span),
+                Referent::Key(_) => self.fault(
+                    Diagnostic::error("E0206", format!("`{name}` is a key, not a feature"), span, "not a value")
+                        .label(binding.span, "declared here: carried through for grouping and output")
+                        .help("to feed the column to the model, declare it in a `features` block as well"),
+                ),
+            };
+        }
+        if let Some(d) = scope.dimensions.iter().find(|d| d.name == name) {
+            return d.size.map_or(ExprValue::Poison, |n| ExprValue::Number(n as f64));
+        }
+        let own = scope.function == Some(name);
+        if let Some(builtin) = Builtin::by_name(name).filter(|_| own) {
+            return ExprValue::Function(Rc::new(Callee::Builtin(builtin)));
+        }
+        if let Some(&definition) = self.modules[scope.module].names.get(name) {
+            return self.defined(definition, name, span);
+        }
+        if name == "training" {
+            return ExprValue::Bool(self.walk.training);
+        }
+        if let Some(builtin) = Builtin::by_name(name) {
+            return ExprValue::Function(Rc::new(Callee::Builtin(builtin)));
+        }
+        self.unknown(scope, name, span)
+    }
+
+    /// A top-level item.
+    pub fn item(&self, id: DefinitionId) -> &'a ast::Item {
+        &self.modules[id.module].file.items[id.item]
+    }
+
+    fn defined(&mut self, definition: Definition, name: &str, span: Span) -> ExprValue<'a> {
+        let Some(id) = definition.item else { return ExprValue::Poison };
+        let item = self.item(id);
+        let help = match item {
+            ast::Item::Function(function) => {
+                return ExprValue::Function(Rc::new(Callee::Defined { module: id.module, function }));
+            }
+            ast::Item::Optimizer(_) => Some("an optimizer stands after the word `optimizer`"),
+            ast::Item::Regularizer(_) => Some("a regularizer stands after the word `regularize`"),
+            ast::Item::Metric(_) => Some("a metric stands after the word `report`"),
+            ast::Item::Model(_) => None,
+        };
+        let kind = super::load::item_kind(item);
+        let mut d = Diagnostic::error("E0206", format!("`{name}` is not a function"), span, "used as a value")
+            .note(format!("expected a function or value\nfound {kind} `{name}`"));
+        d.help = help.map(str::to_owned);
+        self.fault(d)
+    }
+
+    fn unknown(&mut self, scope: &NameScope<'a>, name: &str, span: Span) -> ExprValue<'a> {
+        if let Some(r) = reserved(name) {
+            return self.not_built(r.what, r.instead, span);
+        }
+        let mut d = Diagnostic::error("E0204", format!("unknown name `{name}`"), span, "not in scope");
+        let mut known: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
+        known.extend(scope.dimensions.iter().map(|d| d.name));
+        known.extend(self.modules[scope.module].names.keys().map(String::as_str));
+        known.extend(Builtin::all().map(|b| b.0));
+        known.sort_unstable();
+        d.help = if let (Context::Update(_), Some(now)) = (self.walk.context, renamed(name)) {
+            Some(format!("write `{now}`, as `{name}` is called now"))
+        } else if let Some(module) = library_home(name) {
+            Some(format!("add `use {module}.{name}`"))
+        } else {
+            nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"))
+        };
+        self.fault(d)
+    }
+
+    /// E0790: a word that is kept for something not there yet.
+    pub fn not_built(&mut self, what: &str, instead: &str, span: Span) -> ExprValue<'a> {
+        self.fault(
+            Diagnostic::error("E0790", format!("{what}: reserved, not built yet"), span, "not built yet").help(instead),
+        )
+    }
+
+    /// An unknown word among `known`.
+    pub fn unknown_word(&mut self, code: &'static str, what: &str, word: &ast::Ident, known: &[&str]) -> ExprValue<'a> {
+        let mut d = Diagnostic::error(code, format!("unknown {what} `{}`", word.name), word.span, "not known here");
+        d.help = Some(match nearest(&word.name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.len() == 1 => format!("the only one is {}", listed(known)),
+            None => format!("known are {}", listed(known)),
+        });
+        self.fault(d)
+    }
+
+    /// The input of the key in the graph of this walk, added where it is not there yet.
+    pub fn input(
+        &mut self,
+        key: InputKey,
+        name: String,
+        kind: crate::graph::InputKind,
+        axis: AxisId,
+        shape: Shape,
+    ) -> InputId {
+        if let Some(&id) = self.walk.inputs.get(&key) {
+            return id;
+        }
+        let id = InputId(self.walk.graph.inputs.len() as u32);
+        self.walk.graph.inputs.push(crate::graph::Input { name, kind, axis, shape });
+        self.walk.inputs.insert(key, id);
+        id
+    }
+}
+
+/// What a former name of an optimizer's or regularizer's scope is called now.
+fn renamed(name: &str) -> Option<&'static str> {
+    match name {
+        "count" => Some("frequency"),
+        "touches" => Some("updates"),
+        _ => None,
+    }
+}
+
+/// The library module that defines `name`.
+pub(super) fn library_home(name: &str) -> Option<&'static str> {
+    let heads = ["fn", "optimizer", "regularizer", "metric"];
+    super::load::LIBRARY
+        .iter()
+        .find_map(|(module, text)| heads.iter().any(|h| text.contains(&format!("\n{h} {name}("))).then_some(*module))
+}

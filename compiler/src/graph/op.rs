@@ -1,0 +1,204 @@
+//! The operations of a graph, and what is known of each from the operation alone. Their meaning is
+//! in the table at the top of [`crate::graph`].
+
+use super::{AxisId, InputId, ParamId, StateId, TableId};
+use crate::elementwise::{BinaryOp, UnaryOp};
+
+/// Products with `concat(k, k * q)`, whose second half is absorbed into the weight, `W1 + diag(q)
+/// W2`, once per sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Absorbed {
+    Product,
+    ProductT,
+    Outer,
+    Sum,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Const(f64),
+    Input(InputId),
+    Param(ParamId),
+    State(StateId),
+    Lookup { table: TableId, input: InputId },
+    Length(AxisId),
+    Count(AxisId),
+    Unary(UnaryOp),
+    Binary(BinaryOp),
+    Select,
+    StopGradient,
+    Broadcast,
+    Concat,
+    Slice { start: usize },
+    Reshape,
+    MatMul,
+    MatMulT,
+    Outer,
+    Absorbed(Absorbed),
+    Sum { to: AxisId },
+    Max { to: AxisId },
+    SumValue,
+    Moments,
+}
+
+/// What an operation holds beside its operands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Attribute {
+    Number(f64),
+    Index(usize),
+    Axis(AxisId),
+}
+
+/// An operation without operands, exactly: equal keys, equal operations.
+pub type OpKey = (&'static str, Vec<u64>);
+
+/// The operations without attributes, but for the element-wise ones.
+const PLAIN: [Op; 14] = [
+    Op::Select,
+    Op::StopGradient,
+    Op::Broadcast,
+    Op::Concat,
+    Op::Reshape,
+    Op::MatMul,
+    Op::MatMulT,
+    Op::Outer,
+    Op::Absorbed(Absorbed::Product),
+    Op::Absorbed(Absorbed::ProductT),
+    Op::Absorbed(Absorbed::Outer),
+    Op::Absorbed(Absorbed::Sum),
+    Op::SumValue,
+    Op::Moments,
+];
+
+impl Op {
+    /// The op's name in the textual form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Const(_) => "const",
+            Op::Input(_) => "input",
+            Op::Param(_) => "param",
+            Op::State(_) => "state",
+            Op::Lookup { .. } => "lookup",
+            Op::Length(_) => "length",
+            Op::Count(_) => "count",
+            Op::Unary(op) => op.name(),
+            Op::Binary(op) => op.name(),
+            Op::Select => "select",
+            Op::StopGradient => "stop_gradient",
+            Op::Broadcast => "broadcast",
+            Op::Concat => "concat",
+            Op::Slice { .. } => "slice",
+            Op::Reshape => "reshape",
+            Op::MatMul => "matmul",
+            Op::MatMulT => "matmul_t",
+            Op::Outer => "outer",
+            Op::Absorbed(Absorbed::Product) => "absorbed_matmul",
+            Op::Absorbed(Absorbed::ProductT) => "absorbed_matmul_t",
+            Op::Absorbed(Absorbed::Outer) => "absorbed_outer",
+            Op::Absorbed(Absorbed::Sum) => "absorbed_sum",
+            Op::Sum { .. } => "sum",
+            Op::Max { .. } => "max_over",
+            Op::SumValue => "sum_value",
+            Op::Moments => "moments",
+        }
+    }
+
+    /// Number of operands; `None` for [`Op::Concat`], which takes one or more.
+    pub fn arity(&self) -> Option<usize> {
+        Some(match self {
+            Op::Const(_)
+            | Op::Input(_)
+            | Op::Param(_)
+            | Op::State(_)
+            | Op::Lookup { .. }
+            | Op::Length(_)
+            | Op::Count(_) => 0,
+            Op::Unary(_)
+            | Op::StopGradient
+            | Op::Broadcast
+            | Op::Slice { .. }
+            | Op::Reshape
+            | Op::Sum { .. }
+            | Op::Max { .. }
+            | Op::SumValue
+            | Op::Moments => 1,
+            Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
+            Op::Select | Op::Absorbed(_) => 3,
+            Op::Concat => return None,
+        })
+    }
+
+    /// What it holds, in the order of the textual form.
+    pub fn attributes(&self) -> Vec<Attribute> {
+        match self {
+            Op::Const(c) => vec![Attribute::Number(*c)],
+            Op::Input(k) => vec![Attribute::Index(k.index())],
+            Op::Param(k) => vec![Attribute::Index(k.index())],
+            Op::State(k) => vec![Attribute::Index(k.index())],
+            Op::Lookup { table, input } => vec![Attribute::Index(table.index()), Attribute::Index(input.index())],
+            Op::Length(axis) | Op::Count(axis) | Op::Sum { to: axis } | Op::Max { to: axis } => {
+                vec![Attribute::Axis(*axis)]
+            }
+            Op::Slice { start } => vec![Attribute::Index(*start)],
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select
+            | Op::StopGradient
+            | Op::Broadcast
+            | Op::Concat
+            | Op::Reshape
+            | Op::MatMul
+            | Op::MatMulT
+            | Op::Outer
+            | Op::Absorbed(_)
+            | Op::SumValue
+            | Op::Moments => vec![],
+        }
+    }
+
+    /// The operation of that name, if it has no attributes.
+    pub fn without_attributes(name: &str) -> Option<Op> {
+        let unary = UnaryOp::ALL.iter().map(|&op| Op::Unary(op));
+        let binary = BinaryOp::ALL.iter().map(|&op| Op::Binary(op));
+        PLAIN.into_iter().chain(unary).chain(binary).find(|op| op.name() == name)
+    }
+
+    /// What equal operations have in common, and no others: numbers compare by their bits.
+    pub fn key(&self) -> OpKey {
+        let bits = |attribute| match attribute {
+            Attribute::Number(x) => x.to_bits(),
+            Attribute::Index(k) => k as u64,
+            Attribute::Axis(axis) => u64::from(axis.0),
+        };
+        (self.name(), self.attributes().into_iter().map(bits).collect())
+    }
+
+    /// Whether each element of the value is computed from its operands at that element alone.
+    pub fn is_per_element(&self) -> bool {
+        match self {
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select
+            | Op::StopGradient
+            | Op::Broadcast
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::Reshape
+            | Op::MatMul
+            | Op::MatMulT
+            | Op::SumValue => true,
+            Op::Const(_)
+            | Op::Input(_)
+            | Op::Param(_)
+            | Op::State(_)
+            | Op::Lookup { .. }
+            | Op::Length(_)
+            | Op::Count(_)
+            | Op::Outer
+            | Op::Absorbed(_)
+            | Op::Sum { .. }
+            | Op::Max { .. }
+            | Op::Moments => false,
+        }
+    }
+}

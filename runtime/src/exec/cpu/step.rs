@@ -1,0 +1,273 @@
+//! The steps of the CPU executor. A training step has four parts: `fetch`, `run`, `exchange` and
+//! `apply`.
+//!
+//! All gradients are those at the old weights: nothing that `run` reads is written before `apply`.
+//! There the updates of all tables and parameters run phase by phase side by side, since none reads
+//! what another writes.
+
+use super::bound_schedule::BatchShape;
+use super::phase::PhaseRunner;
+use super::reduce::LocalReducer;
+use super::{CpuExecutor, INFER, TRAIN, UPDATES};
+use crate::exec::ExecError;
+use crate::exec::common::{self, CheckError, DenseState, MAX_SLOTS, RowBuffer, StepInputs};
+use crate::kernels::StridedRows;
+use crate::table::{Occurrences, Table};
+use din_program::schedule::{KernelArg, Root, Storage};
+use din_program::schema::UpdateRule;
+use std::ptr::NonNull;
+
+impl CpuExecutor {
+    /// One step of training: forward, backward, states, updates of the rows in the batch and of the
+    /// parameters. Returns the batch's loss; 0 of a program without one.
+    ///
+    /// On an error nothing was changed. A loss that is not finite is a step too, but weights and
+    /// states stay as they were.
+    pub fn train_step(
+        &mut self,
+        state: &mut DenseState,
+        tables: &mut [Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<f32, ExecError> {
+        let loss = self.gradients(state, tables, inputs)?;
+        if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {
+            // The weights stay those that the loss was computed with, to look for the reason.
+            state.step += 1;
+            return Ok(loss);
+        }
+        self.exchange(tables, inputs);
+        self.apply(state, tables)?;
+        state.step += 1;
+        Ok(loss.unwrap_or(0.0))
+    }
+
+    /// Forward and backward of a training step alone: nothing is changed, results can be read by
+    /// [`CpuExecutor::train_results`].
+    pub fn gradients(
+        &mut self,
+        state: &DenseState,
+        tables: &[Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError> {
+        common::check_step(&self.program, state, tables, inputs, true)?;
+        self.fetch(TRAIN, state, tables, inputs)?;
+        self.run(TRAIN)
+    }
+
+    /// Predictions (see [`CpuExecutor::logits`]) and, where labels are given, the loss.
+    pub fn infer(
+        &mut self,
+        state: &DenseState,
+        tables: &[Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<Option<f32>, ExecError> {
+        common::check_step(&self.program, state, tables, inputs, false)?;
+        self.fetch(INFER, state, tables, inputs)?;
+        self.run(INFER)
+    }
+
+    /// From ids to rows: binds the training or inference schedule to a checked batch and to the
+    /// rows that it reads.
+    ///
+    /// Reads the inputs; takes the addresses of dense values, of the inputs' columns and, by
+    /// [`StepInputs::row_source`], of the tables or of the rows that were fetched from them. Writes
+    /// the schedule's layout and addresses alone: tables that are read in place are not copied.
+    fn fetch(
+        &mut self,
+        which: usize,
+        state: &DenseState,
+        tables: &[Table],
+        inputs: &StepInputs<'_>,
+    ) -> Result<(), ExecError> {
+        if self.zeros.len() < inputs.rows {
+            self.zeros.resize(inputs.rows + inputs.rows / 4, 0.0);
+        }
+        for (i, schedule) in self.schedules.iter_mut().enumerate() {
+            schedule.active = i == which;
+        }
+        let (zeros, program) = (&self.zeros, &self.program);
+        let column = |columns: &[Vec<f32>], k: u32| match columns[k as usize].as_slice() {
+            [] => zeros.as_ptr().cast_mut(),
+            column => column.as_ptr().cast_mut(),
+        };
+        let place = |place: Storage| match place {
+            Storage::Param(k) => state.params[k as usize].as_ptr().cast_mut(),
+            Storage::State(k) => state.states[k as usize].as_ptr().cast_mut(),
+            Storage::Dense(k) => inputs.dense[k as usize].as_ptr().cast_mut(),
+            Storage::Label(k) => column(inputs.labels, k),
+            Storage::Present(k) => column(inputs.present, k),
+            other => unreachable!("validated: a step's schedule has no {other:?}"),
+        };
+        let rows = |table: u32, feature: u32| -> &[u32] {
+            let served = program.tables[table as usize].features.iter().position(|f| *f == feature);
+            let served = served.expect("validated: row numbers are of features that the table serves");
+            &inputs.row_source(table as usize).row_numbers[served]
+        };
+        let source = |source: KernelArg| match source {
+            KernelArg::Rows { table, feature } => rows(table, feature).as_ptr().cast_mut().cast(),
+            KernelArg::Table(t) => inputs.row_source(t as usize).base(&tables[t as usize]).cast_mut().cast(),
+            other => unreachable!("validated: a step's schedule has no {other:?}"),
+        };
+        let schedule = &mut self.schedules[which];
+        schedule.ran = false;
+        let axes = schedule.prepared.axes.count();
+        if let Some(counts) = inputs.counts.filter(|counts| counts.len() != axes) {
+            let why = format!("elements of the global batch by axis: expected {axes}, found {}", counts.len());
+            return Err(CheckError::Input(why).into());
+        }
+        let batch = BatchShape {
+            samples: inputs.rows,
+            requests: inputs.requests,
+            sequences: inputs.offsets,
+            counts: inputs.counts,
+        };
+        schedule.size(&batch, &rows, state.step + 1)?;
+        schedule.bind(&place, &source);
+        Ok(())
+    }
+
+    /// Runs the phases of the schedule that was bound; returns the loss.
+    ///
+    /// Reads what [`CpuExecutor::fetch`] bound; writes the schedule's own memory alone. Every
+    /// reduction over all samples goes through the executor's [`super::Reducer`].
+    fn run(&mut self, which: usize) -> Result<Option<f32>, ExecError> {
+        for scratch in &mut self.scratch {
+            scratch.fit(&self.schedules[which])?;
+        }
+        let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
+        runner.run(&mut self.threads.pool(), &*self.reducer);
+        self.schedules[which].ran = true;
+        Ok(self.loss(which))
+    }
+
+    /// Brings row gradients to the owners of their rows: finds the distinct rows of every table,
+    /// tables side by side, and where in the batch each occurs.
+    ///
+    /// Reads row numbers; writes the occurrences, by which [`CpuExecutor::apply`] sums row
+    /// gradients in a fixed order. On one rank all rows are its own and their gradients stay where
+    /// they are. Fetched rows get their numbers in the table back.
+    fn exchange(&mut self, tables: &[Table], inputs: &StepInputs<'_>) {
+        /// The jobs' own parts of two vectors.
+        struct Parts(*mut Occurrences, *mut Vec<&'static [u32]>);
+        // SAFETY: job `t` uses the parts at `t` alone.
+        unsafe impl Sync for Parts {}
+        let parts = Parts(self.occurrences.as_mut_ptr(), self.slices.as_mut_ptr());
+        let (program, lookups, layout) = (&self.program, &self.lookups, &self.schedules[TRAIN].layout);
+        self.threads.pool().run(tables.len(), &|t, _| {
+            let parts = &parts;
+            // SAFETY: both vectors have one entry per table, and this job's is used by no other.
+            let (occurrences, slices) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
+            let source = inputs.row_source(t);
+            for lookup in &lookups[t] {
+                let rows = match lookup.unique {
+                    None => source.row_numbers[lookup.feature].as_slice(),
+                    Some((axis, key)) => &layout.unique(axis).rows[key as usize],
+                };
+                // SAFETY: the slices are dropped below, before the borrows of `inputs` and of the
+                // layout end.
+                slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
+            }
+            occurrences.build(slices, source.count(&tables[t]));
+            slices.clear();
+            if let RowBuffer::Fetched(fetched) = source.rows {
+                // Ascending numbers keep their order.
+                occurrences.rows.iter_mut().for_each(|row| *row = fetched.numbers[*row as usize]);
+            }
+            if program.tables[t].update_rule == UpdateRule::Dense {
+                occurrences.cover(tables[t].rows());
+            }
+        });
+    }
+
+    /// Updates tables with rows in the batch, parameters with gradients, and states.
+    ///
+    /// Reads the gradients of the training schedule, in their order by the occurrences; writes
+    /// weights, optimizer states and update counts of tables, and dense values. Reductions in here
+    /// are over a rank's own rows or parameters.
+    fn apply(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
+        self.bind_updates(state, tables)?;
+        for schedule in self.schedules.iter().filter(|s| s.active) {
+            for scratch in &mut self.scratch {
+                scratch.fit(schedule)?;
+            }
+        }
+        let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
+        runner.run(&mut self.threads.pool(), &LocalReducer);
+        for root in &self.schedules[TRAIN].prepared.roots {
+            if let Root::State { state: k, buffer } = root {
+                state.states[*k as usize].copy_from_slice(self.schedules[TRAIN].result(*buffer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds the updates of all tables with rows in the batch and of all parameters with gradients.
+    fn bind_updates(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
+        let step = state.step + 1;
+        let (steps, updates) = self.schedules.split_at_mut(UPDATES);
+        steps.iter_mut().for_each(|schedule| schedule.active = false);
+        let train = &steps[TRAIN];
+        let (of_tables, of_params) = updates.split_at_mut(tables.len());
+        for (t, (schedule, table)) in of_tables.iter_mut().zip(tables).enumerate() {
+            let occurrences = &self.occurrences[t];
+            schedule.active = !occurrences.rows.is_empty();
+            if !schedule.active {
+                continue;
+            }
+            let update = schedule.rows.as_mut().expect("the schedule of a table's update has its rows");
+            update.updates = table.updates_ptr();
+            for (lookup, gradient) in self.lookups[t].iter().zip(&mut update.gradients) {
+                *gradient = lookup.view.map(|view| {
+                    let base = train.addresses[view.buffer.index()].wrapping_add(view.column as usize);
+                    StridedRows {
+                        base: NonNull::new(base).expect("results are bound to the arena"),
+                        stride: train.prepared.buffers[view.buffer.index()].width as usize,
+                    }
+                });
+            }
+            let place = |place: Storage| match place {
+                Storage::Weight => table.weights_ptr(),
+                Storage::UpdateSlot(k) => table.slot_ptr(k as usize),
+                Storage::Frequency => table.frequency_ptr(),
+                Storage::UpdateCount => table.updates_ptr(),
+                Storage::InBatch => occurrences.touched.as_ptr().cast_mut(),
+                other => unreachable!("validated: an update of rows has no {other:?}"),
+            };
+            let source = |source: KernelArg| match source {
+                KernelArg::RowIndex => occurrences.rows.as_ptr().cast_mut().cast(),
+                other => unreachable!("validated: an update of rows has no {other:?}"),
+            };
+            schedule.size(&BatchShape::rows(occurrences.rows.len()), &no_features, step)?;
+            schedule.bind(&place, &source);
+        }
+        for (k, schedule) in of_params.iter_mut().enumerate() {
+            let gradient = train.prepared.roots.iter().find_map(|root| match root {
+                Root::ParamGradient { param, buffer } if *param as usize == k => Some(train.addresses[buffer.index()]),
+                _ => None,
+            });
+            schedule.active = gradient.is_some();
+            let Some(gradient) = gradient else { continue };
+            let weight = state.params[k].as_mut_ptr();
+            let mut slots = [std::ptr::null_mut(); MAX_SLOTS];
+            for (slot, values) in slots.iter_mut().zip(&mut state.param_slots[k]) {
+                *slot = values.as_mut_ptr();
+            }
+            let place = |place: Storage| match place {
+                Storage::Weight => weight,
+                Storage::Gradient => gradient,
+                Storage::UpdateSlot(k) => slots[k as usize],
+                other => unreachable!("validated: an update of a tensor has no {other:?}"),
+            };
+            let source =
+                |source: KernelArg| -> *mut u8 { unreachable!("validated: an update of a tensor has no {source:?}") };
+            schedule.size(&BatchShape::rows(state.params[k].len()), &no_features, step)?;
+            schedule.bind(&place, &source);
+        }
+        Ok(())
+    }
+}
+
+/// For schedules of updates, which have no unique axes.
+fn no_features<'a>(table: u32, feature: u32) -> &'a [u32] {
+    unreachable!("validated: an update reads no feature, found {feature} of table {table}")
+}

@@ -1,0 +1,316 @@
+//! A model in memory and what runs its steps: for training, evaluation and prediction.
+//!
+//! - `model`: the values. - `device`: where steps run. - `inference`: a data set through a model.
+//! - `undefined`: predictions that are not a number. - `error`: whose fault an error is.
+
+mod device;
+mod error;
+mod inference;
+mod model;
+pub(crate) mod undefined;
+
+pub use device::{CpuOptions, Device};
+pub(crate) use inference::infer_all;
+pub use inference::{DataPass, PassEvent};
+pub use model::ModelState;
+
+use crate::batch::Batch;
+use crate::exec::{Backend, CallSpan, Executor, ProfileRow, Roofline, StepInputs};
+use crate::table::{FrequencyCounter, Resolved, Table};
+use crate::threads::Threads;
+use crate::{Error, Result};
+use din_program::Program;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An executor with the model that it runs on.
+#[derive(Debug)]
+pub struct Session {
+    program: Arc<Program>,
+    executor: Box<dyn Executor>,
+    /// Those of the executor too, where steps run on the host.
+    threads: Arc<Threads>,
+    /// Whether the executor has the values of the model.
+    uploaded: bool,
+    /// Whether the executor's values are newer than those of the model.
+    ahead: bool,
+    model: Model,
+    row_numbers: Resolved,
+    lookups: Duration,
+}
+
+/// Whose model it is.
+#[derive(Debug)]
+enum Model {
+    /// The session's, which may train it.
+    Owned(Box<ModelState>),
+    /// One that others read too; its OOV rows are filled.
+    Shared(Arc<ModelState>),
+}
+
+impl Model {
+    fn get(&self) -> &ModelState {
+        match self {
+            Self::Owned(model) => model,
+            Self::Shared(model) => model,
+        }
+    }
+
+    fn get_mut(&mut self) -> Result<&mut ModelState> {
+        match self {
+            Self::Owned(model) => Ok(model),
+            Self::Shared(_) => Err(Error::input("a model that is shared can be read only, not trained")),
+        }
+    }
+}
+
+impl Session {
+    /// A model before training: see [`ModelState::new`].
+    ///
+    /// # Errors
+    /// There is no memory for the tables.
+    pub fn new(executor: Box<dyn Executor>, threads: Arc<Threads>, seed: u64) -> Result<Self> {
+        let model = ModelState::new(executor.program().clone(), &threads, seed)?;
+        Ok(Self::with_model(executor, threads, model))
+    }
+
+    /// A session that owns its model, and may train it.
+    pub fn with_model(executor: Box<dyn Executor>, threads: Arc<Threads>, model: ModelState) -> Self {
+        Self::with(executor, threads, Model::Owned(Box::new(model)))
+    }
+
+    /// A session that predicts with a model that others read at the same time:
+    /// [`Session::into_shared`] gives one. The executor is one that runs on the host.
+    pub fn reader(executor: Box<dyn Executor>, threads: Arc<Threads>, model: Arc<ModelState>) -> Self {
+        Self::with(executor, threads, Model::Shared(model))
+    }
+
+    fn with(executor: Box<dyn Executor>, threads: Arc<Threads>, model: Model) -> Self {
+        Self {
+            program: executor.program().clone(),
+            row_numbers: model.get().row_numbers(),
+            executor,
+            threads,
+            uploaded: false,
+            ahead: false,
+            model,
+            lookups: Duration::ZERO,
+        }
+    }
+
+    /// The model as it is now, for several sessions to read.
+    ///
+    /// # Errors
+    /// The executor's values cannot be brought back.
+    pub fn into_shared(mut self) -> Result<Arc<ModelState>> {
+        self.model()?;
+        Ok(match self.model {
+            Model::Owned(model) => Arc::from(model),
+            Model::Shared(model) => model,
+        })
+    }
+
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Threads that read data beside the steps. Steps on the host use the cores themselves, and one
+    /// reader is soon faster than they are; a GPU leaves the cores alone and is much faster than
+    /// one.
+    pub fn reading_threads(&self) -> usize {
+        let threads = self.threads.count();
+        if self.executor.runs_on_host() { 1 + threads / 8 } else { threads.min(16) }
+    }
+
+    /// Gives the executor the values that it does not have.
+    fn upload(&mut self) -> Result<()> {
+        if !self.uploaded {
+            let model = self.model.get();
+            self.executor.upload(&model.dense, &model.tables)?;
+            self.uploaded = true;
+        }
+        Ok(())
+    }
+
+    /// Brings the executor's values back, where they are newer.
+    fn download(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.ahead) {
+            let model = self.model.get_mut()?;
+            self.executor.download(&mut model.dense, &mut model.tables)?;
+        }
+        Ok(())
+    }
+
+    /// After training: gives every dynamic table its OOV row. A GPU's tables come to the host for
+    /// it, and go back with the next step.
+    fn fill_oov_rows(&mut self) -> Result<()> {
+        if self.model.get().needs_oov_rows() {
+            self.download()?;
+            self.model.get_mut()?.fill_oov_rows(&self.threads);
+            self.uploaded = false;
+        }
+        Ok(())
+    }
+
+    /// The model as it is now; a GPU's values are brought back for it.
+    ///
+    /// # Errors
+    /// The executor's values cannot be brought back.
+    pub fn model(&mut self) -> Result<&ModelState> {
+        self.fill_oov_rows()?;
+        self.download()?;
+        Ok(self.model.get())
+    }
+
+    /// What decides the bits of results beside program, data and seed.
+    pub fn backend(&self) -> Backend {
+        self.executor.backend()
+    }
+
+    /// Steps done.
+    pub fn step_number(&self) -> u64 {
+        self.model.get().dense.step
+    }
+
+    /// The tables in the host's memory.
+    pub fn tables(&self) -> &[Table] {
+        &self.model.get().tables
+    }
+
+    /// See [`ModelState::frequency_counters`].
+    pub fn frequency_counters(&self) -> Vec<(usize, FrequencyCounter)> {
+        self.model.get().frequency_counters()
+    }
+
+    /// Adds a batch of the counting pass.
+    ///
+    /// # Errors
+    /// As [`ModelState::count`].
+    pub fn count(&mut self, counters: &mut [(usize, FrequencyCounter)], batch: &Batch) -> Result<()> {
+        self.model.get_mut()?.count(counters, batch)
+    }
+
+    /// Writes the frequencies into the tables.
+    ///
+    /// # Errors
+    /// The model is shared.
+    pub fn finish_counting(&mut self, counters: Vec<(usize, FrequencyCounter)>) -> Result<()> {
+        self.model.get_mut()?.finish_counting(counters);
+        self.uploaded = false;
+        Ok(())
+    }
+
+    /// Starts (from zero) or stops measuring where time goes.
+    pub fn set_profile(&mut self, on: bool) -> Result<()> {
+        self.lookups = Duration::ZERO;
+        Ok(self.executor.set_profile(on)?)
+    }
+
+    /// What was measured, slowest first, and the first calls one by one.
+    pub fn profile(&self) -> (Vec<ProfileRow>, Vec<CallSpan>) {
+        (self.executor.profile(), self.executor.spans())
+    }
+
+    /// What steps run on, where that is not the CPU.
+    pub fn device(&self) -> Option<Backend> {
+        (!self.executor.runs_on_host()).then(|| self.executor.backend())
+    }
+
+    pub fn threads(&self) -> &Arc<Threads> {
+        &self.threads
+    }
+
+    /// What one core does at most, where steps run on the host.
+    pub fn roofline(&self) -> Option<Roofline> {
+        self.executor.roofline()
+    }
+
+    /// Time that training has spent on finding the rows of ids.
+    pub fn lookups(&self) -> Duration {
+        self.lookups
+    }
+
+    /// One training step; gives the mean loss of the batch. Losses of earlier steps that were not
+    /// asked for are forgotten.
+    ///
+    /// # Errors
+    /// As [`Session::submit_step`] and [`Session::next_loss`].
+    pub fn train(&mut self, batch: &Batch) -> Result<f32> {
+        self.submit_step(batch)?;
+        let mut last = None;
+        while let Some(loss) = self.next_loss()? {
+            last = Some(loss);
+        }
+        Ok(last.expect("the step that was just submitted has a loss"))
+    }
+
+    /// The mean loss of the batch of the oldest step whose loss was not given yet; `None` where
+    /// there is none. Waits for that step.
+    ///
+    /// # Errors
+    /// The step failed.
+    pub fn next_loss(&mut self) -> Result<Option<f32>> {
+        Ok(self.executor.next_loss()?)
+    }
+
+    /// How many losses are best left for later, so that the next batch is prepared while a step
+    /// runs.
+    pub fn steps_in_flight(&self) -> usize {
+        usize::from(!self.executor.runs_on_host())
+    }
+
+    /// Begins one training step, whose loss [`Session::next_loss`] gives; a GPU may still be at it
+    /// on return.
+    ///
+    /// # Errors
+    /// The batch does not fit the model, memory is short, or the model is shared.
+    pub fn submit_step(&mut self, batch: &Batch) -> Result<()> {
+        let model = self.model.get_mut()?;
+        if model.clear_oov_rows() {
+            self.uploaded = false;
+        }
+        let begin = Instant::now();
+        model.resolve_train(&self.threads, batch, &mut self.row_numbers)?;
+        self.lookups += begin.elapsed();
+        self.upload()?;
+        let model = self.model.get_mut()?;
+        self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs(batch, &self.row_numbers))?;
+        self.ahead = true;
+        Ok(())
+    }
+
+    /// Predictions without training: see [`Session::logits`].
+    ///
+    /// # Errors
+    /// The batch does not fit the model, or the executor fails.
+    pub fn infer(&mut self, batch: &Batch) -> Result<()> {
+        self.fill_oov_rows()?;
+        self.model.get().resolve_read(&self.threads, batch, &mut self.row_numbers)?;
+        self.upload()?;
+        let inputs = inputs(batch, &self.row_numbers);
+        match &mut self.model {
+            Model::Owned(model) => self.executor.infer(&model.dense, &mut model.tables, &inputs)?,
+            Model::Shared(model) => self.executor.infer_shared(&model.dense, &model.tables, &inputs)?,
+        };
+        Ok(())
+    }
+
+    /// Logits of prediction `index` from the last [`Session::infer`], one per sample.
+    pub fn logits(&self, index: usize) -> &[f32] {
+        self.executor.logits(index)
+    }
+}
+
+fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<'a> {
+    StepInputs {
+        rows: batch.rows,
+        requests: &batch.requests,
+        offsets: &batch.offsets,
+        row_numbers,
+        dense: &batch.dense,
+        labels: &batch.labels,
+        present: &batch.present,
+        fetched: None,
+        counts: None,
+    }
+}

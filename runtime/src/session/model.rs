@@ -1,0 +1,130 @@
+//! The values of a model in memory, apart from the executor that runs its steps.
+
+use crate::Result;
+use crate::batch::Batch;
+use crate::exec::DenseState;
+use crate::random::Stream;
+use crate::table::{self, FrequencyCounter, Resolved, Table};
+use crate::threads::Threads;
+use din_program::Program;
+use std::sync::Arc;
+
+/// Dense parameters, states, tables and the optimizer's state. Reading needs no exclusive access,
+/// so that one model in an `Arc` serves several sessions.
+#[derive(Debug)]
+pub struct ModelState {
+    program: Arc<Program>,
+    pub dense: DenseState,
+    /// By table of the program.
+    pub tables: Vec<Table>,
+    /// Whether the OOV rows are those of evaluation: see [`Table::fill_oov_row`].
+    oov_filled: bool,
+}
+
+impl ModelState {
+    /// A model before training: weights drawn from (seed, name, component), tables with the OOV row
+    /// alone or all fixed rows. An executor has accepted the program.
+    ///
+    /// # Errors
+    /// There is no memory for the tables.
+    pub fn new(program: Arc<Program>, threads: &Threads, seed: u64) -> Result<Self> {
+        let mut dense = DenseState::new(&program);
+        for (parameter, values) in program.parameters.iter().zip(&mut dense.params) {
+            Stream::new(seed, &format!("parameter {}", parameter.name), 0).fill(parameter.init, values);
+        }
+        for (spec, values) in program.states.iter().zip(&mut dense.states) {
+            Stream::new(seed, &format!("state {}", spec.name), 0).fill(spec.init, values);
+        }
+        let mut tables = Vec::with_capacity(program.tables.len());
+        for spec in &program.tables {
+            tables.push(Table::with_threads(spec, program.slots(spec.update), seed, threads)?);
+        }
+        Ok(Self { program, dense, tables, oov_filled: false })
+    }
+
+    /// A model as a checkpoint holds it, OOV rows included.
+    pub fn restored(program: Arc<Program>, dense: DenseState, tables: Vec<Table>) -> Self {
+        Self { program, dense, tables, oov_filled: true }
+    }
+
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// A place for the row numbers of a batch, by table, by its features.
+    pub fn row_numbers(&self) -> Resolved {
+        self.program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect()
+    }
+
+    /// Row numbers of a training batch; new ids get rows.
+    ///
+    /// # Errors
+    /// An id that a fixed table does not have, or no memory.
+    pub fn resolve_train(&mut self, threads: &Threads, batch: &Batch, rows: &mut Resolved) -> Result<()> {
+        Ok(table::resolve_train(threads, &mut self.tables, &self.program.tables, batch, rows)?)
+    }
+
+    /// Row numbers of a batch to predict; ids that training never saw read the OOV row.
+    ///
+    /// # Errors
+    /// An id that a fixed table does not have.
+    pub fn resolve_read(&self, threads: &Threads, batch: &Batch, rows: &mut Resolved) -> Result<()> {
+        Ok(table::resolve_read(threads, &self.tables, &self.program.tables, batch, rows)?)
+    }
+
+    /// Whether evaluation would read OOV rows that are not filled.
+    pub(super) fn needs_oov_rows(&self) -> bool {
+        !self.oov_filled && self.tables.iter().any(Table::is_dynamic)
+    }
+
+    /// After training: gives every dynamic table its OOV row.
+    pub(super) fn fill_oov_rows(&mut self, threads: &Threads) {
+        self.tables.iter_mut().for_each(|table| table.fill_oov_row(threads));
+        self.oov_filled = true;
+    }
+
+    /// Before training; whether that changed a table.
+    pub(super) fn clear_oov_rows(&mut self) -> bool {
+        let changes = std::mem::take(&mut self.oov_filled) && self.tables.iter().any(Table::is_dynamic);
+        if changes {
+            self.tables.iter_mut().for_each(Table::clear_oov_row);
+        }
+        changes
+    }
+
+    /// Counters of the tables whose optimizer or regularizer reads frequencies; empty where none
+    /// does.
+    pub fn frequency_counters(&self) -> Vec<(usize, FrequencyCounter)> {
+        let counted = self.program.tables.iter().enumerate().filter(|(_, t)| t.reads_frequency);
+        counted.map(|(k, t)| (k, FrequencyCounter::new(&t.features))).collect()
+    }
+
+    /// Adds a batch of the counting pass.
+    ///
+    /// # Errors
+    /// An id that a fixed table does not have, or no memory.
+    pub fn count(&mut self, counters: &mut [(usize, FrequencyCounter)], batch: &Batch) -> Result<()> {
+        for (k, counter) in counters {
+            counter.add(&mut self.tables[*k], &self.program.schema, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the frequencies into the tables.
+    pub fn finish_counting(&mut self, counters: Vec<(usize, FrequencyCounter)>) {
+        counters.into_iter().for_each(|(k, counter)| counter.finish(&mut self.tables[k]));
+    }
+
+    /// A weight that has diverged (it is not finite, or too large for a model that learns
+    /// anything), with the name of its tensor or table.
+    pub fn diverged_weight(&self) -> Option<(String, f32)> {
+        const TOO_LARGE: f32 = 1e9;
+        let program = &self.program;
+        let parameters = program.parameters.iter().map(|p| &p.name).zip(&self.dense.params);
+        let states = program.states.iter().map(|s| &s.name).zip(&self.dense.states);
+        let dense = parameters.chain(states).map(|(name, values)| (name, &values[..]));
+        let tables = program.tables.iter().map(|t| &t.name).zip(self.tables.iter().map(Table::weights));
+        let diverged = |x: &f32| !x.is_finite() || x.abs() >= TOO_LARGE;
+        dense.chain(tables).find_map(|(name, values)| Some((name.clone(), values.iter().copied().find(diverged)?)))
+    }
+}
