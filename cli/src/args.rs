@@ -12,18 +12,18 @@ use std::path::PathBuf;
 #[command(name = "din", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Din {
     #[command(flatten)]
-    pub terminal: Terminal,
+    pub terminal: TerminalArgs,
     #[command(subcommand)]
     pub verb: Verb,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine; 1 the input is at fault (spec, data, run); 2 the command line is; \
-3 the machine is (disk, memory); 130 stopped by Ctrl-C.\n\
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 an error in the input (spec, data, run); 2 in the command line; \
+3 of the system (disk, memory); 130 stopped by Ctrl-C.\n\
 Start with `din demo`, which needs no data.";
 
 /// How things are shown.
 #[derive(Clone, Debug, Args)]
-pub struct Terminal {
+pub struct TerminalArgs {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub color: Color,
@@ -31,8 +31,8 @@ pub struct Terminal {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Form of diagnostics
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    #[arg(long, global = true, value_enum, default_value_t = DiagnosticFormat::Human)]
+    pub format: DiagnosticFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,7 +43,7 @@ pub enum Color {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum DiagnosticFormat {
     /// With the source text and what points into it
     Human,
     /// One line each
@@ -56,19 +56,19 @@ pub enum Format {
 pub enum Verb {
     /// Check specs: names, types, shapes, tables, training; no data are read
     #[command(after_help = "Example:\n  din check models/din.din\n  din check --format json models/*.din")]
-    Check(Check),
+    Check(CheckArgs),
     /// Write specs in the one standard layout
     #[command(
         after_help = "Example:\n  din fmt models/*.din\n  din fmt --check models/*.din   # exit code 1 if any would change\n  \
                             din fmt - < model.din          # to standard output"
     )]
-    Fmt(Fmt),
+    Fmt(FmtArgs),
     /// Say what a model, a run or an executable holds: columns, tables, parameters, code
     #[command(after_help = "Example:\n  din info models/din.din\n  din info run/\n  din info ranker")]
-    Info(Info),
+    Info(InfoArgs),
     /// Print what a compiler stage makes of a spec
     #[command(after_help = "Example:\n  din emit models/din.din --stage graph")]
-    Emit(Emit),
+    Emit(EmitArgs),
     /// Build a stand-alone executable that trains, evaluates and predicts with the model
     #[command(
         after_help = "Example:\n  din build models/din.din -o ranker\n  ./ranker train --train a.parquet --valid b.parquet --out run/\n  \
@@ -76,23 +76,23 @@ pub enum Verb {
                             The executable holds the generated machine code and needs no compiler, linker or `din` where it runs; \
                             with --cuda the kernels for GPUs too, which need NVIDIA's driver alone."
     )]
-    Build(Build),
+    Build(BuildArgs),
     /// Train a model into a run directory
     #[command(after_help = TRAIN_EXAMPLES)]
-    Train(DinTrain),
+    Train(DinTrainArgs),
     /// Measure a trained run on data with labels
     #[command(after_help = "Example:\n  din eval run/ --data test.parquet\n  din eval run/ --data test.parquet --json")]
-    Eval(Eval),
+    Eval(EvalArgs),
     /// Write one probability for each row of data
     #[command(after_help = "Example:\n  din predict run/ --data today.parquet --out scores.parquet\n  \
                             din predict run/ --data today.parquet --out scores.csv")]
-    Predict(Predict),
+    Predict(PredictArgs),
     /// Make a click log with known truth: train.parquet, valid.parquet, test.parquet, truth.json
     #[command(after_help = "Example:\n  din synth --out log --rows 200000 --seed 7")]
-    Synth(Synth),
+    Synth(SynthArgs),
     /// Make data, train a pooling model and DIN on them, and compare both with the truth
     #[command(after_help = "Example:\n  din demo\n  din demo --out demo --rows 150000")]
-    Demo(Demo),
+    Demo(DemoArgs),
 }
 
 const TRAIN_EXAMPLES: &str = "Example:\n  din train models/din.din --train train.parquet --valid valid.parquet --out run/\n  \
@@ -104,7 +104,7 @@ Ctrl-C finishes the step, writes a checkpoint and stops.";
 
 /// A spec and what is set in it.
 #[derive(Clone, Debug, Args)]
-pub struct Spec {
+pub struct SpecArgs {
     /// The model, a .din file
     pub model: PathBuf,
     /// Give a hyper-parameter another value
@@ -122,7 +122,7 @@ fn name_value(text: &str) -> Result<(String, String), String> {
 }
 
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckArgs {
     /// .din files, or folders of them; a file without a model is checked as a library
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
@@ -135,7 +135,7 @@ pub struct Check {
 }
 
 #[derive(Debug, Args)]
-pub struct Fmt {
+pub struct FmtArgs {
     /// .din files, or - for standard input
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
@@ -145,7 +145,7 @@ pub struct Fmt {
 }
 
 #[derive(Debug, Args)]
-pub struct Info {
+pub struct InfoArgs {
     /// A .din file, a run directory or a built executable
     pub what: PathBuf,
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_value)]
@@ -156,9 +156,9 @@ pub struct Info {
 }
 
 #[derive(Debug, Args)]
-pub struct Emit {
+pub struct EmitArgs {
     #[command(flatten)]
-    pub spec: Spec,
+    pub spec: SpecArgs,
     /// What to print
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     pub stage: Stage,
@@ -229,9 +229,9 @@ pub enum Stage {
 }
 
 #[derive(Debug, Args)]
-pub struct Build {
+pub struct BuildArgs {
     #[command(flatten)]
-    pub spec: Spec,
+    pub spec: SpecArgs,
     /// The executable to write
     #[arg(short, long)]
     pub out: PathBuf,
@@ -249,11 +249,11 @@ pub struct Build {
 }
 
 #[derive(Debug, Args)]
-pub struct DinTrain {
+pub struct DinTrainArgs {
     #[command(flatten)]
-    pub spec: Spec,
+    pub spec: SpecArgs,
     #[command(flatten)]
-    pub train: Train,
+    pub train: TrainArgs,
     /// What a GPU computes products in [default: f32; on --resume as the run began]
     #[arg(long, value_enum, value_name = "P")]
     pub precision: Option<PrecisionArg>,
@@ -261,7 +261,7 @@ pub struct DinTrain {
 
 /// Settings of a training run.
 #[derive(Clone, Debug, Args)]
-pub struct Train {
+pub struct TrainArgs {
     /// Training data: Parquet or CSV files, or directories of them
     #[arg(long, visible_alias = "data", num_args = 1.., value_name = "FILE")]
     pub train: Vec<PathBuf>,
@@ -295,7 +295,7 @@ pub struct Train {
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
-    pub input: Input,
+    pub input: CsvArgs,
 }
 
 /// Where steps run.
@@ -326,7 +326,7 @@ pub struct CpuArgs {
 
 /// How text data are read.
 #[derive(Clone, Debug, Args)]
-pub struct Input {
+pub struct CsvArgs {
     /// What separates the entries of a list in a CSV field [default: |; of a run, what it began
     /// with]
     #[arg(long, value_name = "CHAR", value_parser = one_byte)]
@@ -362,7 +362,7 @@ impl From<IsaLevel> for din_program::Isa {
 
 /// A trained run and which of its checkpoints.
 #[derive(Clone, Debug, Args)]
-pub struct Trained {
+pub struct TrainedArgs {
     /// The run directory
     pub run: PathBuf,
     /// `best`, `last`, or the name of one in the run's `checkpoints`
@@ -371,9 +371,9 @@ pub struct Trained {
 }
 
 #[derive(Debug, Args)]
-pub struct Eval {
+pub struct EvalArgs {
     #[command(flatten)]
-    pub trained: Trained,
+    pub trained: TrainedArgs,
     /// Data with labels: Parquet or CSV files, or directories of them
     #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
     pub data: Vec<PathBuf>,
@@ -385,13 +385,13 @@ pub struct Eval {
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
-    pub input: Input,
+    pub input: CsvArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct Predict {
+pub struct PredictArgs {
     #[command(flatten)]
-    pub trained: Trained,
+    pub trained: TrainedArgs,
     /// Data, with or without labels: Parquet or CSV files, or directories of them
     #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
     pub data: Vec<PathBuf>,
@@ -410,11 +410,11 @@ pub struct Predict {
     #[command(flatten)]
     pub cpu: CpuArgs,
     #[command(flatten)]
-    pub input: Input,
+    pub input: CsvArgs,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct Synth {
+pub struct SynthArgs {
     /// Folder to write into
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -445,7 +445,7 @@ pub struct WorldArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct Demo {
+pub struct DemoArgs {
     /// Folder to write into; it must not exist [default: a new temporary folder]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -459,30 +459,30 @@ pub struct Demo {
 /// A built executable: a trained or trainable ranking model that needs nothing else.
 #[derive(Debug, Parser)]
 #[command(max_term_width = 110, after_help = STANDALONE_CODES)]
-pub struct Standalone {
+pub struct StandaloneDin {
     #[command(flatten)]
-    pub terminal: Terminal,
+    pub terminal: TerminalArgs,
     #[command(subcommand)]
     pub verb: StandaloneVerb,
 }
 
-const STANDALONE_CODES: &str = "Exit codes: 0 fine; 1 the input is at fault (data, run); 2 the command line is; \
-3 the machine is (disk, memory); 130 stopped by Ctrl-C.";
+const STANDALONE_CODES: &str = "Exit codes: 0 success; 1 an error in the input (data, run); 2 in the command line; \
+3 of the system (disk, memory); 130 stopped by Ctrl-C.";
 
 #[derive(Debug, Subcommand)]
 pub enum StandaloneVerb {
     /// Train the model into a run directory
-    Train(Train),
+    Train(TrainArgs),
     /// Measure a trained run on data with labels
-    Eval(Eval),
+    Eval(EvalArgs),
     /// Write one probability for each row of data
-    Predict(Predict),
+    Predict(PredictArgs),
     /// Say what the model holds: columns, tables, parameters, code
-    Info(StandaloneInfo),
+    Info(StandaloneInfoArgs),
 }
 
 #[derive(Debug, Args)]
-pub struct StandaloneInfo {
+pub struct StandaloneInfoArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -496,6 +496,6 @@ mod tests {
     #[test]
     fn the_command_lines_are_consistent() {
         Din::command().debug_assert();
-        Standalone::command().debug_assert();
+        StandaloneDin::command().debug_assert();
     }
 }

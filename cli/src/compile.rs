@@ -20,7 +20,7 @@ pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compile
     let model = sources::recorded(program).ok_or_else(|| {
         let help = "run it on the CPU, or use the version of din that made it";
         let (name, by) = (run.display(), &program.compiler);
-        Failure::input(format!(
+        Failure::user_error(format!(
             "{name}: this version does not compile the run's spec, which was of {by}\n  help: {help}"
         ))
     })?;
@@ -40,10 +40,10 @@ pub fn compile_model(model: &CheckedModel) -> Result<Compiled, Failure> {
 /// [`compile_model`], with every pass over every graph shown to `observer`.
 pub fn compile_observed(model: &CheckedModel, observer: &mut dyn FnMut(PassRun<'_>)) -> Result<Compiled, Failure> {
     din_compiler::compile_observed(model, &CompileOptions::default(), observer).map_err(|error| match error {
-        CompileError::Internal { .. } => Failure::machine(format!(
+        CompileError::Internal { .. } => Failure::system_error(format!(
             "{error}\n  help: this is a bug of din {}; please report it with the spec",
             env!("CARGO_PKG_VERSION")
         )),
-        CompileError::Codegen(e) => Failure::machine(e.to_string()),
+        CompileError::Codegen(e) => Failure::system_error(e.to_string()),
     })
 }

@@ -80,7 +80,7 @@ pub fn choose(
             console.remark(format!("on the CPU: {}", text.lines().next().expect("the error has a text")));
             return Ok(Device::Cpu);
         }
-        Err(error) => return Err(Failure::machine(error.to_string())),
+        Err(error) => return Err(Failure::system_error(error.to_string())),
     };
     let GpuKernels { launches, images } = kernels(&gpu)?;
     console.remark(format!("on GPU {number}, {}", gpu.name));
@@ -96,13 +96,13 @@ pub fn compiled(compiled: &Compiled, precision: Precision, gpu: &ProbedGpu) -> R
 pub fn carried(kernels: Option<&GpuKernels>, gpu: &ProbedGpu) -> Result<GpuKernels, Failure> {
     kernels.cloned().ok_or_else(|| {
         let (device, architecture) = (gpu.name.clone(), gpu.architecture);
-        Failure::machine(DeviceError::NoImage { device, architecture, images: vec![] }.to_string())
+        Failure::system_error(DeviceError::NoImage { device, architecture, images: vec![] }.to_string())
     })
 }
 
 /// The CUDA form of a program with an image for each target, some compiled side by side.
 pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget]) -> Result<GpuKernels, Failure> {
-    let failed = |e: &dyn std::fmt::Display| Failure::machine(e.to_string());
+    let failed = |e: &dyn std::fmt::Display| Failure::system_error(e.to_string());
     let options = codegen::cuda::CodegenOptions { precision, ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(|e| failed(&e))?;
     let (nvrtc, cache) = (Nvrtc::load().map_err(|e| failed(&e))?, ImageCache::of_user());
@@ -116,7 +116,7 @@ pub fn images(compiled: &Compiled, precision: Precision, targets: &[CudaTarget])
             running.into_iter().map(|r| r.join()).collect::<Vec<_>>()
         });
         for image in found {
-            let image = image.map_err(|_| Failure::machine("a thread of the compiler failed"))?;
+            let image = image.map_err(|_| Failure::system_error("a thread of the compiler failed"))?;
             images.push(image.map_err(|e| failed(&e))?);
         }
     }
@@ -131,7 +131,7 @@ pub fn requested(args: &DeviceArgs, resume: Option<&OpenedRun>) -> Result<Device
         (None, None) => Ok(DeviceArg::Cpu),
         (None, Some(OpenedRun { directory, record })) => parse(&record.device).map_err(|why| {
             let file = directory.path().join("run.json");
-            Failure::input(format!("{}: `device` is `{}`: {why}", file.display(), record.device))
+            Failure::user_error(format!("{}: `device` is `{}`: {why}", file.display(), record.device))
         }),
     }
 }

@@ -1,15 +1,15 @@
-//! How a verb ends when it does not end well: an exit code, and what is still to be said.
+//! How a verb fails: an exit code and the message that is still to be printed.
 
 use din_runtime as run;
 
-/// The input's fault.
-pub const INPUT: u8 = 1;
-/// The machine's fault.
-pub const MACHINE: u8 = 3;
+/// The exit code of a user error: the input is wrong.
+pub const USER_ERROR: u8 = 1;
+/// The exit code of a system error: disk, memory, CPU, or a bug of din.
+pub const SYSTEM_ERROR: u8 = 3;
 /// Stopped by Ctrl-C, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 
-/// An exit code with a message, which is empty where everything has been said.
+/// An exit code with a message, which is empty if everything has been printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub code: u8,
@@ -17,16 +17,16 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn input(message: impl Into<String>) -> Self {
-        Self { code: INPUT, message: message.into() }
+    pub fn user_error(message: impl Into<String>) -> Self {
+        Self { code: USER_ERROR, message: message.into() }
     }
 
-    pub fn machine(message: impl Into<String>) -> Self {
-        Self { code: MACHINE, message: message.into() }
+    pub fn system_error(message: impl Into<String>) -> Self {
+        Self { code: SYSTEM_ERROR, message: message.into() }
     }
 
-    /// Diagnostics have been shown.
-    pub fn said(code: u8) -> Self {
+    /// Everything has been printed.
+    pub fn reported(code: u8) -> Self {
         Self { code, message: String::new() }
     }
 }

@@ -16,7 +16,7 @@ mod sources;
 mod terminal;
 
 use clap::Parser;
-use failure::{MACHINE, Outcome};
+use failure::{Outcome, SYSTEM_ERROR};
 use std::process::ExitCode;
 use terminal::Console;
 
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report_panic));
     match std::panic::catch_unwind(run) {
         Ok(code) => ExitCode::from(code),
-        Err(_) => ExitCode::from(MACHINE),
+        Err(_) => ExitCode::from(SYSTEM_ERROR),
     }
 }
 
@@ -38,7 +38,7 @@ fn run() -> u8 {
     };
     let (console, outcome) = match bundle {
         Some(bundle) => {
-            let arguments = args::Standalone::parse();
+            let arguments = args::StandaloneDin::parse();
             let console = Console::new(&arguments.terminal);
             let outcome = commands::standalone(&console, &bundle, arguments.verb);
             (console, outcome)
@@ -67,7 +67,7 @@ fn finish(console: &Console, outcome: Outcome) -> u8 {
         Some(error) => {
             let help = "free the place that it goes to, or write to another one";
             console.error(&format!("standard output: cannot write: {error}; the result is cut short\n  help: {help}"));
-            MACHINE
+            SYSTEM_ERROR
         }
         None => code,
     }

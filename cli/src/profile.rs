@@ -21,14 +21,14 @@ pub fn table(p: &TrainingProfile) -> String {
         None => format!("{} threads", p.threads),
     };
     line(format_args!(
-        "{} steps, {} samples, {on}: {:.2} ms a step, {:.0} samples/s",
+        "{} steps, {} samples, {on}: {:.2} ms per step, {:.0} samples/s",
         p.steps,
         p.samples,
         wall * ms,
         p.samples as f64 / wall.max(1e-9)
     ));
     line(format_args!(
-        "of a step: waiting for data {:.2} ms, rows of ids {:.2} ms; kernels {:.2} ms{}",
+        "per step: waiting for data {:.2} ms, rows of ids {:.2} ms; kernels {:.2} ms{}",
         p.waiting.as_secs_f64() * ms,
         p.lookups.as_secs_f64() * ms,
         kernels * ms,
@@ -109,7 +109,10 @@ mod tests {
             roof: None,
         };
         let text = table(&profile);
-        assert!(text.contains("sm_90 and 4 threads: 5.00 ms a step") && text.contains("kernels 2.00 ms\n"), "{text}");
+        assert!(
+            text.contains("cuda sm_90 f32 and 4 threads: 5.00 ms per step") && text.contains("kernels 2.00 ms\n"),
+            "{text}"
+        );
         assert!(!text.contains("one core") && text.contains("100.0 %    2.000       2.0"), "{text}");
         (profile.device, profile.roof) = (None, Some(Roofline { flops: 4e9, bytes: 1e10 }));
         let text = table(&profile);

@@ -79,7 +79,7 @@ pub fn read(path: &Path) -> Result<String, Failure> {
     let kind = fs::metadata(path).map_err(failed)?.file_type();
     if !kind.is_file() {
         let found = if kind.is_dir() { "a folder" } else { "a device, pipe or socket" };
-        return Err(Failure::input(format!("{}: expected a spec, a regular file, found {found}", path.display())));
+        return Err(Failure::user_error(format!("{}: expected a spec, a regular file, found {found}", path.display())));
     }
     let file = fs::File::open(path).map_err(failed)?;
     text(file, &path.display().to_string(), failed)
@@ -87,7 +87,7 @@ pub fn read(path: &Path) -> Result<String, Failure> {
 
 /// The text of a spec on standard input.
 pub fn standard_input() -> Result<String, Failure> {
-    let failed = |e: io::Error| Failure::machine(format!("standard input: cannot read: {e}"));
+    let failed = |e: io::Error| Failure::system_error(format!("standard input: cannot read: {e}"));
     text(io::stdin().lock(), "standard input", failed)
 }
 
@@ -96,13 +96,13 @@ fn text(source: impl Read, name: &str, failed: impl Fn(io::Error) -> Failure) ->
     let mut bytes = Vec::new();
     source.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LIMIT {
-        return Err(Failure::input(format!("{name}: expected a spec of at most {LIMIT} bytes, found more")));
+        return Err(Failure::user_error(format!("{name}: expected a spec of at most {LIMIT} bytes, found more")));
     }
     String::from_utf8(bytes).map_err(|e| {
         let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();
         let line = good.matches('\n').count() + 1;
         let column = good.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
-        Failure::input(format!("{name}:{line}:{column}: expected UTF-8 text, found other bytes"))
+        Failure::user_error(format!("{name}:{line}:{column}: expected UTF-8 text, found other bytes"))
     })
 }
 
@@ -131,7 +131,7 @@ pub fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             }
         }
         if files.len() == before {
-            return Err(Failure::input(format!(
+            return Err(Failure::user_error(format!(
                 "{}: expected .din files below this folder, found none",
                 path.display()
             )));
@@ -149,6 +149,6 @@ pub fn checked(console: &Console, path: &Path, sets: &[(String, String)]) -> Res
     console.diagnostics(&checked.diagnostics, &checked.sources);
     match checked.model {
         Some(model) if !checked.diagnostics.iter().any(|d| d.is_error()) => Ok(model),
-        _ => Err(Failure::said(crate::failure::INPUT)),
+        _ => Err(Failure::reported(crate::failure::USER_ERROR)),
     }
 }

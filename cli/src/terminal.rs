@@ -1,7 +1,7 @@
 //! Output: results go to standard output; diagnostics, progress and remarks go to standard error.
 //! Progress is shown as bars on a terminal and as plain lines elsewhere.
 
-use crate::args::{Color, Format, Terminal};
+use crate::args::{Color, DiagnosticFormat, TerminalArgs};
 use din_grammar::{Diagnostic, SourceMap, Style};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 #[derive(Clone, Debug)]
 pub struct Console {
     pub quiet: bool,
-    format: Format,
+    format: DiagnosticFormat,
     color: bool,
     bars: bool,
     /// Why standard output no longer takes the result; shared by all clones.
@@ -19,7 +19,7 @@ pub struct Console {
 }
 
 impl Console {
-    pub fn new(terminal: &Terminal) -> Self {
+    pub fn new(terminal: &TerminalArgs) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let color = match terminal.color {
             Color::Always => true,
@@ -41,19 +41,19 @@ impl Console {
             return;
         }
         let style = match self.format {
-            Format::Human => Style::Human { color: self.color },
-            Format::Concise => Style::Concise,
-            Format::Json => Style::Json,
+            DiagnosticFormat::Human => Style::Human { color: self.color },
+            DiagnosticFormat::Concise => Style::Concise,
+            DiagnosticFormat::Json => Style::Json,
         };
         let text = din_grammar::render(diagnostics, sources, style);
         match self.format {
-            Format::Json => self.result_raw(&text),
+            DiagnosticFormat::Json => self.result_raw(&text),
             _ => self.remark_raw(&text),
         }
     }
 
     pub fn human(&self) -> bool {
-        self.format == Format::Human
+        self.format == DiagnosticFormat::Human
     }
 
     /// A line of the result.

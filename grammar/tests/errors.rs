@@ -1,10 +1,10 @@
-//! Syntax errors: what is told, where, with which help; and that independent ones are all told.
+//! Syntax errors: what is reported, where, with which help; and that independent ones are all reported.
 #![allow(clippy::unwrap_used)]
 
 use din_grammar::{Diagnostic, SourceMap, Style, parse, render};
 
 /// `line:column code: message (help)` of every error.
-fn told(text: &str) -> Vec<String> {
+fn reported(text: &str) -> Vec<String> {
     let mut sources = SourceMap::default();
     let file = sources.add("t.din", text);
     let errors = parse(text, file).expect_err(text);
@@ -17,7 +17,7 @@ fn line(e: &Diagnostic, sources: &SourceMap) -> String {
     format!("{line}:{column} {}: {}{help}", e.code, e.message)
 }
 
-/// Each text has exactly one error, which is told so.
+/// Each text has exactly one error, which is reported as follows.
 #[test]
 fn one_error_each() {
     let in_model = |s: &str| format!("model m {{\n{s}\n}}");
@@ -273,7 +273,7 @@ fn one_error_each() {
     ];
     let mut wrong = String::new();
     for (text, expected) in &table {
-        let found = told(text);
+        let found = reported(text);
         if found.len() != 1 || found[0] != *expected {
             wrong += &format!("{text}\n  expected {expected}\n  found    {}\n\n", found.join("\n           "));
         }
@@ -282,7 +282,7 @@ fn one_error_each() {
 }
 
 #[test]
-fn independent_errors_are_all_told() {
+fn independent_errors_are_all_reported() {
     let text = "\
 use std.layer.{linear mlp}
 model m {
@@ -314,7 +314,7 @@ fn g(x) { x x }
 fn h(x) {
     x
 ";
-    let found: Vec<String> = told(text).iter().map(|l| l.split(": ").next().unwrap().to_owned()).collect();
+    let found: Vec<String> = reported(text).iter().map(|l| l.split(": ").next().unwrap().to_owned()).collect();
     assert_eq!(
         found,
         [

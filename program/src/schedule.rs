@@ -7,7 +7,7 @@
 //!
 //! A [`Phase`] walks an axis in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a sequence it is consecutive whole
 //! samples whose entries together reach `tile_rows` (so one sample never crosses a tile, and a tile has one sample at least); for
-//! requests and their entries the same with requests instead of samples; for `once` there is one tile. Tiles are grouped into at most [`MAX_CHUNKS`] **chunks** of consecutive tiles. Both depend on the data
+//! requests and their entries the same with requests instead of samples; for the global axis there is one tile. Tiles are grouped into at most [`MAX_CHUNKS`] **chunks** of consecutive tiles. Both depend on the data
 //! alone. Chunks run in parallel in any order, the tiles of a chunk one after the other, the calls of a tile in order. A call over
 //! axis `D` treats the elements of `D` that lie in the tile.
 //!
@@ -68,7 +68,7 @@ pub struct Schedule {
     /// One after the other.
     pub phases: Vec<Phase>,
     /// The results.
-    pub roots: Vec<Root>,
+    pub roots: Vec<ScheduleRoot>,
 }
 
 /// `elements(axis) x width` f32 numbers, 64-byte aligned.
@@ -98,7 +98,7 @@ pub enum Storage {
     Arena(SlotId),
     /// A thread's scratch, for the elements of the current tile; index into [`Schedule::tile_slots`].
     Tile(SlotId),
-    /// One copy a chunk; axis once.
+    /// One copy per chunk; global axis.
     Partial,
     /// Dense parameter.
     Param(u32),
@@ -112,9 +112,9 @@ pub enum Storage {
     Present(u32),
     /// Entries of the sequence axis under each sample, as f32.
     Length(AxisId),
-    /// Elements of the axis in the global batch, as f32; once.
+    /// Elements of the axis in the global batch, as f32; global.
     Count(AxisId),
-    /// Number of this step, from 1, as f32; once.
+    /// Number of this step, from 1, as f32; global.
     Step,
     /// Update programs: the weights themselves, updated in place. For tables, addressed by row number (see [`KernelArg::RowIndex`]).
     Weight,
@@ -221,7 +221,7 @@ pub struct Phase {
 
 /// A result that outlives the schedule; always an arena buffer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Root {
+pub enum ScheduleRoot {
     /// Mean loss of the batch: one float.
     Loss(BufferId),
     /// Logit of prediction `index`.
@@ -264,16 +264,16 @@ pub enum Root {
     },
 }
 
-impl Root {
+impl ScheduleRoot {
     /// The buffer that holds the result.
     pub fn buffer(&self) -> BufferId {
         match self {
-            Root::Loss(buffer)
-            | Root::Prediction { buffer, .. }
-            | Root::Named { buffer, .. }
-            | Root::State { buffer, .. }
-            | Root::ParamGradient { buffer, .. } => *buffer,
-            Root::RowGradient { view, .. } => view.buffer,
+            ScheduleRoot::Loss(buffer)
+            | ScheduleRoot::Prediction { buffer, .. }
+            | ScheduleRoot::Named { buffer, .. }
+            | ScheduleRoot::State { buffer, .. }
+            | ScheduleRoot::ParamGradient { buffer, .. } => *buffer,
+            ScheduleRoot::RowGradient { view, .. } => view.buffer,
         }
     }
 }

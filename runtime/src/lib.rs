@@ -57,6 +57,7 @@
 pub mod batch;
 pub mod bundle;
 pub mod checkpoint;
+mod column_loops;
 pub mod cpu;
 pub mod data;
 pub mod document;
@@ -67,7 +68,6 @@ pub mod fs;
 mod identity;
 pub mod jit;
 pub mod kernels;
-mod lanes;
 pub mod metric;
 pub mod predict;
 pub mod random;

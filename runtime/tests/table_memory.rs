@@ -15,7 +15,7 @@ fn status(name: &str) -> u64 {
 }
 
 #[test]
-fn an_id_takes_the_memory_that_is_told() {
+fn an_id_takes_the_memory_that_is_stated() {
     let spec = Spec {
         name: "good".into(),
         width: 4,
@@ -50,10 +50,10 @@ fn an_id_takes_the_memory_that_is_told() {
     fill(0, full);
     let held = (status("VmRSS:") - before) as f64 / full as f64;
     // Without the order of the ids, 16 bytes each, which a checkpoint takes while it is written.
-    let told = (least - 16) as f64;
-    assert!((told * 0.97..told * 1.08).contains(&held), "told {told}, held {held}");
+    let stated = (least - 16) as f64;
+    assert!((stated * 0.97..stated * 1.08).contains(&held), "stated {stated}, held {held}");
 
     fill(full, full + (1 << 16));
     let peak = (status("VmHWM:") - before) as f64 / (full + (1 << 16)) as f64;
-    assert!((most as f64 * 0.9..most as f64 * 1.05).contains(&peak), "told {most}, peak {peak}");
+    assert!((most as f64 * 0.9..most as f64 * 1.05).contains(&peak), "stated {most}, peak {peak}");
 }

@@ -1,6 +1,8 @@
 //! The other verbs, help, and exit codes.
 
 use crate::support::*;
+use din_compiler::graph::{Graph, Root};
+use din_compiler::optimize::PASSES;
 use std::fs;
 use tempfile::TempDir;
 
@@ -119,7 +121,23 @@ fn emit_shows_every_stage() {
     }
 }
 
-/// A machine without the compiler of CUDA source is told what to install.
+/// What `--print-after` prints is a graph in the textual form, of the graphs that the pass changed.
+#[test]
+fn emit_shows_the_graphs_after_a_pass_and_the_time_of_each_pass() {
+    let ran = din("emit {model} --print-after differentiate", &[("model", &small())]).expect(0);
+    let text = ran.out.strip_prefix("# train after differentiate\n").unwrap();
+    assert!(!text.contains("\n# "), "{text}");
+    let graph: Graph = text.parse().unwrap();
+    assert!(graph.roots.iter().any(|root| matches!(root, Root::ParamGradient { .. })), "{text}");
+    let table = din("emit {model} --timings", &[("model", &small())]).expect(0).out;
+    for pass in PASSES {
+        assert!(table.lines().any(|line| line.split_whitespace().nth(2) == Some(pass.name)), "{}: {table}", pass.name);
+    }
+    din("emit {model} --print-after nothing", &[("model", &small())]).expect(2).says("simplify, deduplicate");
+    din("emit {model} --timings --stage asm", &[("model", &small())]).expect(2);
+}
+
+/// A machine without the compiler of CUDA source gets an error that says what to install.
 #[test]
 fn emit_without_nvrtc_says_what_to_do() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_din"));

@@ -44,7 +44,7 @@ fn the_good_row_is_good() {
     din(line, &[("model", &small()), ("file", &file), ("data", data()), ("out", &out)]).expect(0);
 }
 
-/// Wherever the process runs out of file descriptors, the machine is at fault and no file is.
+/// Wherever the process runs out of file descriptors, a system error is reported and no file is blamed.
 #[test]
 fn too_few_file_descriptors_are_the_machines_fault() {
     let folder = TempDir::new().unwrap();
@@ -148,7 +148,7 @@ fn validation_on_the_training_file_is_refused() {
 }
 
 #[test]
-fn what_a_folder_holds_besides_data_is_told() {
+fn what_a_folder_holds_besides_data_is_reported() {
     let folder = TempDir::new().unwrap();
     fs::copy(data().join("test.parquet"), folder.path().join("a.parquet")).unwrap();
     fs::write(folder.path().join("README.txt"), "Clicks of May.\n").unwrap();

@@ -181,17 +181,17 @@ fn tables_in_parts_give_the_same_run() {
 }
 
 #[test]
-fn an_executable_tells_of_its_images() {
+fn an_executable_lists_its_images() {
     let bench = Bench::new();
-    let told = bench.ranker("info").expect(0).out;
+    let shown = bench.ranker("info").expect(0).out;
     assert!(
-        told.contains("GPU: sm_90 (") && told.contains("KiB), compute_80 (") && told.contains("products in f32"),
-        "{told}"
+        shown.contains("GPU: sm_90 (") && shown.contains("KiB), compute_80 (") && shown.contains("products in f32"),
+        "{shown}"
     );
-    assert_eq!(bench.din("info ranker").expect(0).out, told);
-    let told: serde_json::Value = serde_json::from_str(&bench.din("info ranker --json").expect(0).out).unwrap();
-    assert_eq!(told["cuda"]["precision"], "f32");
-    assert_eq!(told["cuda"]["images"][1]["target"], "compute_80");
+    assert_eq!(bench.din("info ranker").expect(0).out, shown);
+    let shown: serde_json::Value = serde_json::from_str(&bench.din("info ranker --json").expect(0).out).unwrap();
+    assert_eq!(shown["cuda"]["precision"], "f32");
+    assert_eq!(shown["cuda"]["images"][1]["target"], "compute_80");
     // Same spec and flags, same bytes, by images from the cache or compiled.
     bench.din("build {model} -o {own}/again --cuda sm_90,compute_80").expect(0);
     bench.din("build {model} -o {own}/third --cuda sm_90,compute_80").expect(0);
@@ -201,7 +201,7 @@ fn an_executable_tells_of_its_images() {
 }
 
 #[test]
-fn wrong_architectures_are_told() {
+fn wrong_architectures_are_reported() {
     let bench = Bench::new();
     for wrong in ["90", "sm_75", "sm_90a", "sm_80,,sm_90", "cuda"] {
         let ran = bench.din(&format!("build {{model}} -o {{own}}/no --cuda {wrong}")).expect(2);
@@ -217,7 +217,7 @@ fn wrong_architectures_are_told() {
 }
 
 #[test]
-fn what_is_missing_is_told_and_only_auto_without_a_gpu_goes_on() {
+fn what_is_missing_is_reported_and_only_auto_without_a_gpu_goes_on() {
     let bench = Bench::new();
     let ranker = |set: &[(&str, &str)], line: &str| bench.run(&made().path("ranker"), set, line);
     let train = |device: &str| format!("train {{data}} --out {{own}}/run --epochs 1 --device {device}");
@@ -249,7 +249,10 @@ fn what_is_missing_is_told_and_only_auto_without_a_gpu_goes_on() {
     }
     bench.ranker(&train("cuda:3")).expect(3).says("there is no GPU 3");
     bench.ranker(&train("gpu")).expect(2).says("expected cpu, auto, or cuda:");
-    bench.din("train {model} {data} --out {own}/run --precision tf32").expect(1).says("--precision is of a GPU's");
+    bench
+        .din("train {model} {data} --out {own}/run --precision tf32")
+        .expect(1)
+        .says("--precision applies only to GPU runs");
     assert!(!bench.path("run").exists());
     bench.run(&made().path("ranker"), &no_driver, &train("auto")).expect(0).says("on the CPU");
     assert_eq!(json(&bench.path("run/run.json"))["device"], "cpu");
@@ -346,19 +349,19 @@ fn what_was_compiled_is_kept() {
     assert_eq!(hashes(&bench.path("e")), hashes(&bench.path("a")));
 }
 
-/// A driver tells of a failed kernel late: that is said, and which it was can be asked for.
+/// A driver reports a failed kernel late: the message says so, and which kernel it was can be asked for.
 #[test]
-fn a_failing_kernel_is_told_honestly() {
+fn a_failing_kernel_is_reported_as_it_is() {
     let bench = Bench::new();
-    let told = |wait: &str| {
+    let shown = |wait: &str| {
         let set = [("DIN_FAKE_FAIL", "60"), ("DIN_CUDA_WAIT", wait)];
         let ran = bench.run(&made().path("ranker"), &set, "train {data} --out {own}/run --device cuda:0").expect(3);
         assert!(!bench.path("run").exists());
         ran.err
     };
-    let late = told("");
+    let late = shown("");
     assert!(late.contains(", or one launched before it") && late.contains("DIN_CUDA_WAIT=1"), "{late}");
-    let exact = told("1");
+    let exact = shown("1");
     assert!(!exact.contains("or one launched before it"), "{exact}");
     let (place, rest) = exact.split_once("error: ").unwrap().1.split_once(": kernel ").unwrap();
     assert!(place.rsplit(':').take(2).all(|n| n.parse::<u32>().is_ok()), "{exact}");

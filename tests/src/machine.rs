@@ -1,12 +1,12 @@
-//! Runs a bare graph on the engine: a program is made around it, with a schema that fits its
+//! Runs a bare graph on the CPU executor: a program is made around it, with a schema that fits its
 //! inputs, so that generated code can be compared with the interpreter node by node.
 
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
-use din_compiler::graph::{AxisId, AxisTree, BATCH, Graph, InputKind, Op, TableId};
+use din_compiler::graph::{self, AxisId, AxisTree, BATCH, Graph, InputKind, Op, TableId};
 use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
-use din_program::schedule::{Root, Schedule};
+use din_program::schedule::{Schedule, ScheduleRoot};
 use din_program::schema::{
     self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
     UpdateRule,
@@ -24,13 +24,20 @@ pub type Results = Vec<Vec<f32>>;
 /// Compiles the graph and runs it once on the case's inputs.
 pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, ExecError> {
     let program = program(case, isa);
-    let mut engine = CpuExecutor::new(Arc::new(program), Threads::new(threads)?, isa)?;
-    execute(case, &mut engine)
+    let mut executor = CpuExecutor::new(Arc::new(program), Threads::new(threads)?, isa)?;
+    execute(case, &mut executor)
 }
 
-/// What a case gives an engine.
+/// Makes every node a root, so that each is compared; fusion then stores everything.
+pub fn name_all(case: &mut Case) {
+    for (k, node) in case.graph.order().into_iter().enumerate() {
+        case.graph.roots.push(graph::Root::Named { name: format!("n{k}"), node });
+    }
+}
+
+/// What a case gives an executor.
 #[derive(Debug)]
-pub struct Given {
+pub struct CaseInputs {
     pub state: DenseState,
     pub tables: Vec<Table>,
     samples: usize,
@@ -42,9 +49,9 @@ pub struct Given {
     present: Vec<Vec<f32>>,
 }
 
-impl Given {
+impl CaseInputs {
     /// For a program made for the case.
-    pub fn new(case: &Case, program: &Program) -> Result<Given, ExecError> {
+    pub fn new(case: &Case, program: &Program) -> Result<CaseInputs, ExecError> {
         let mut state = DenseState::new(program);
         state.params = narrow(&case.values.params);
         state.states = narrow(&case.values.states);
@@ -85,7 +92,7 @@ impl Given {
                 _ => {}
             }
         }
-        Ok(Given {
+        Ok(CaseInputs {
             state,
             tables,
             samples: case.inputs.batch,
@@ -114,9 +121,9 @@ impl Given {
 }
 
 /// Of a result's buffer what the graph's root has: of a row gradient, its columns.
-pub fn result(program: &Program, root: &Root, numbers: &[f32]) -> Vec<f32> {
+pub fn result(program: &Program, root: &ScheduleRoot, numbers: &[f32]) -> Vec<f32> {
     match root {
-        Root::RowGradient { view, table, .. } => {
+        ScheduleRoot::RowGradient { view, table, .. } => {
             let stride = program.train.buffers[view.buffer.index()].width as usize;
             let (from, width) = (view.column as usize, program.tables[*table as usize].width as usize);
             numbers.chunks(stride).flat_map(|row| row[from..from + width].to_vec()).collect()
@@ -125,12 +132,12 @@ pub fn result(program: &Program, root: &Root, numbers: &[f32]) -> Vec<f32> {
     }
 }
 
-/// Runs an engine made from [`program`] once.
-pub fn execute(case: &Case, engine: &mut CpuExecutor) -> Result<Results, ExecError> {
-    let program = engine.program().clone();
-    let given = Given::new(case, &program)?;
-    engine.gradients(&given.state, &given.tables, &given.inputs())?;
-    Ok(engine.train_results().map(|(root, numbers)| result(&program, root, numbers)).collect())
+/// Runs an executor made from [`program`] once.
+pub fn execute(case: &Case, executor: &mut CpuExecutor) -> Result<Results, ExecError> {
+    let program = executor.program().clone();
+    let given = CaseInputs::new(case, &program)?;
+    executor.gradients(&given.state, &given.tables, &given.inputs())?;
+    Ok(executor.train_results().map(|(root, numbers)| result(&program, root, numbers)).collect())
 }
 
 fn narrow(values: &[Vec<f64>]) -> Vec<Vec<f32>> {

@@ -12,7 +12,7 @@ use din_grammar::{SourceMap, Span};
 use din_program::Isa;
 use din_runtime::cpu;
 use din_tests::agreement::worst_error;
-use din_tests::machine;
+use din_tests::machine::{self, name_all};
 use din_tests::primitives::{PRIMITIVES, primitive};
 use din_tests::random_graph::{Case, Options, case, has_empty};
 use std::collections::BTreeMap;
@@ -21,13 +21,6 @@ use std::collections::BTreeMap;
 fn compare(case: &Case, isa: Isa, what: &str) -> f64 {
     let found = machine::run(case, 1, isa).unwrap_or_else(|e| panic!("{what}: {e}"));
     worst_error(case, &found, 32.0, what)
-}
-
-/// All nodes become roots, so that each is compared; fusion then stores everything.
-fn name_all(case: &mut Case) {
-    for (k, node) in case.graph.order().into_iter().enumerate() {
-        case.graph.roots.push(Root::Named { name: format!("n{k}"), node });
-    }
 }
 
 #[test]
@@ -97,26 +90,6 @@ fn wide_random_graphs() {
         }
     }
     assert!(wide > PRIMITIVES.len(), "{wide} graphs with wide rows");
-}
-
-/// `DIN_SEED=35 cargo test -p din-tests --test backend one -- --nocapture`: every node of one case,
-/// for finding a fault.
-#[test]
-fn one() {
-    let Ok(seed) = std::env::var("DIN_SEED") else { return };
-    let seed: u64 = seed.parse().unwrap();
-    let mut c =
-        case(seed, &Options { draws: 16, focus: Some(PRIMITIVES[seed as usize % PRIMITIVES.len()]), widest: 0 });
-    if seed % 3 == 2 {
-        let _ = optimize::train(&mut c.graph, true);
-    }
-    for (k, node) in c.graph.order().into_iter().enumerate() {
-        let mut alone = c.clone();
-        alone.graph.roots = vec![Root::Named { name: format!("n{k}"), node }];
-        compare(&alone, cpu::detect(), &format!("seed {seed}"));
-    }
-    name_all(&mut c);
-    compare(&c, cpu::detect(), &format!("seed {seed}"));
 }
 
 /// More sums over columns in one region than AVX-512 has registers.

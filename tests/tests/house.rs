@@ -68,6 +68,30 @@ fn the_map_is_short_and_names_what_is_there() {
     }
 }
 
+/// The documents cite tests by name; a test that is renamed must be renamed there.
+#[test]
+fn tests_that_documents_cite_are_there() {
+    let mut sources = String::new();
+    for part in ["grammar", "program", "compiler", "runtime", "cli", "tests"] {
+        files(&root().join(part), "rs").iter().for_each(|file| sources += &read(file));
+    }
+    let (mut checked, mut missing) = (0, Vec::new());
+    for document in files(&root().join("docs/internals"), "md") {
+        let text = read(&document);
+        for name in text.split('`').skip(1).step_by(2) {
+            let sentence = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            if sentence && name.matches('_').count() >= 3 {
+                checked += 1;
+                if !sources.contains(&format!("fn {name}(")) {
+                    missing.push(format!("{}: {name}", document.display()));
+                }
+            }
+        }
+    }
+    assert!(checked > 30, "only {checked} names were found");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
 /// The name that a line defines as a public type, if it does.
 fn public_type(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("pub")?;

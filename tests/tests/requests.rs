@@ -3,7 +3,7 @@
 
 use din_compiler::interpret::{self, TableData, TensorData};
 use din_compiler::{CompileOptions, compile};
-use din_program::schedule::{AxisKind, KernelArg, Operation, Root, Schedule};
+use din_program::schedule::{AxisKind, KernelArg, Operation, Schedule, ScheduleRoot};
 use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
@@ -34,7 +34,7 @@ fn reference(common: bool, activation: &str) -> Vec<f64> {
         TableData::new(update(t.update), t.width as usize, weights, vec![3.0; IDS])
     });
     let tables = tables.collect();
-    let mut session = interpret::Session::new(&model, params, states, tables).unwrap();
+    let mut session = interpret::InterpreterSession::new(&model, params, states, tables).unwrap();
     let mut losses = Vec::new();
     for log in logs() {
         losses.push(session.train(&samples(&model, &log.batch(common))).unwrap().loss);
@@ -203,7 +203,7 @@ fn two_hundred_candidates_share_their_request() {
     // Training: gradients of table rows, which the update sorts and sums, come once a request too.
     let gradients = |p: &Program, counts: &[u64]| -> u64 {
         let roots = p.train.roots.iter().filter_map(|r| match r {
-            Root::RowGradient { feature, .. } => Some(&p.schema.features[*feature as usize]),
+            ScheduleRoot::RowGradient { feature, .. } => Some(&p.schema.features[*feature as usize]),
             _ => None,
         });
         roots.map(|f| counts[p.train.axes.feature(f).unwrap().index()] * row).sum()

@@ -1,7 +1,7 @@
 //! `din build`: a copy of this executable with the compiled program behind it, and kernels for GPUs
 //! where they are asked for.
 
-use crate::args::Build;
+use crate::args::BuildArgs;
 use crate::compile::compile;
 use crate::device;
 use crate::failure::{Failure, Outcome};
@@ -10,7 +10,7 @@ use din_runtime::bundle;
 use din_runtime::fs::{metadata, not_an_input, parent};
 use std::path::{Path, PathBuf};
 
-pub fn build(console: &Console, args: &Build) -> Outcome {
+pub fn build(console: &Console, args: &BuildArgs) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
     let own = bundle::own_path()?;
     let folder = parent(&args.spec.model);
@@ -52,7 +52,7 @@ fn replaceable(out: &Path) -> Outcome {
     if metadata(out)?.is_some_and(|found| found.is_file()) && !matches!(bundle::read(out), Ok(Some(_))) {
         let help = "choose another --out, or pass --force to replace it";
         let found = "expected an executable that `din build` wrote, or no file";
-        return Err(Failure::input(format!("{}: {found}, found another file\n  help: {help}", out.display())));
+        return Err(Failure::user_error(format!("{}: {found}, found another file\n  help: {help}", out.display())));
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! `din check`: diagnostics of specs and libraries; nothing is written.
 
-use crate::args::Check;
-use crate::failure::{Failure, INPUT, Outcome};
+use crate::args::CheckArgs;
+use crate::failure::{Failure, Outcome, USER_ERROR};
 use crate::sources::{self, Beside};
 use crate::terminal::Console;
 use din_compiler::front;
 
-pub fn check(console: &Console, args: &Check) -> Outcome {
+pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
     let (mut errors, mut warnings) = (0, 0);
     let mut unread = Vec::new();
     for path in &sources::expanded(&args.files)? {
@@ -51,14 +51,14 @@ pub fn check(console: &Console, args: &Check) -> Outcome {
         code = code.max(failure.code);
     }
     if errors > 0 || (warnings > 0 && args.deny_warnings) {
-        code = code.max(INPUT);
+        code = code.max(USER_ERROR);
     }
     if errors + warnings > 0 && console.human() {
         console.remark(format!("{}, {}", count(errors, "error"), count(warnings, "warning")));
     }
     match code {
         0 => Ok(()),
-        code => Err(Failure::said(code)),
+        code => Err(Failure::reported(code)),
     }
 }
 

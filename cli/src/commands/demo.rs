@@ -2,7 +2,7 @@
 //! truth that generated the data.
 
 use super::{run, synth};
-use crate::args::Demo;
+use crate::args::DemoArgs;
 use crate::failure::{Failure, Outcome};
 use crate::sources::folder_of;
 use crate::terminal::Console;
@@ -24,14 +24,14 @@ const MODELS: [(&str, &str, &str); 2] = [
 const BATCH: u32 = 512;
 const EPOCHS: u32 = 3;
 
-pub fn demo(console: &Console, args: &Demo) -> Outcome {
+pub fn demo(console: &Console, args: &DemoArgs) -> Outcome {
     let (folder, temporary) = match &args.out {
         Some(folder) => (folder.clone(), false),
         None => (temporary_folder()?, true),
     };
     if metadata(&folder)?.is_some() {
         let help = "choose another --out";
-        return Err(Failure::input(format!("{}: already exists\n  help: {help}", folder.display())));
+        return Err(Failure::user_error(format!("{}: already exists\n  help: {help}", folder.display())));
     }
     let outcome = compare(console, args, &folder);
     if temporary {
@@ -46,10 +46,10 @@ fn temporary_folder() -> Result<PathBuf, Failure> {
     (0..1000)
         .map(|k| base.join(format!("din-demo-{}-{k}", std::process::id())))
         .find(|path| !path.exists())
-        .ok_or_else(|| Failure::machine(format!("{}: no free name for a folder", base.display())))
+        .ok_or_else(|| Failure::system_error(format!("{}: no free name for a folder", base.display())))
 }
 
-fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome {
+fn compare(console: &Console, args: &DemoArgs, folder: &std::path::Path) -> Outcome {
     let data = folder.join("data");
     let truth = synth::make(console, &data, &args.world, false)?;
     let rows: Vec<String> = truth.splits.iter().map(|s| format!("{} rows in {}", s.rows, s.file)).collect();
@@ -58,7 +58,8 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
     for (name, path, text) in MODELS {
         let checked = front::check(path, text, &NoFiles, &front::CheckOptions::default());
         console.diagnostics(&checked.diagnostics, &checked.sources);
-        let model = checked.model.ok_or_else(|| Failure::machine(format!("the embedded {path} does not check")))?;
+        let model =
+            checked.model.ok_or_else(|| Failure::system_error(format!("the embedded {path} does not check")))?;
         let began = Instant::now();
         let program = Arc::new(crate::compile::compile_model(&model)?.program);
         let options = TrainingOptions {
@@ -78,7 +79,7 @@ fn compare(console: &Console, args: &Demo, folder: &std::path::Path) -> Outcome 
         };
         let summary = run::train_named(console, &program, &options, name)?;
         if summary.stopped {
-            return Err(Failure::said(crate::failure::INTERRUPTED));
+            return Err(Failure::reported(crate::failure::INTERRUPTED));
         }
         let best = summary.best.map_or(0, |b| b.epoch);
         let line = summary.lines.iter().find(|l| l.epoch == best);

@@ -190,7 +190,7 @@ impl Description {
 fn part<'a, T>(what: &str, parts: &'a [T], index: u32) -> Result<&'a T, Failure> {
     let count = parts.len();
     parts.get(index as usize).ok_or_else(|| {
-        Failure::input(format!(
+        Failure::user_error(format!(
             "the program refers to {what} {index} of {count}\n  help: it was altered; build it again"
         ))
     })

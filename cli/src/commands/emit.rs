@@ -1,8 +1,8 @@
 //! `din emit`: what a stage of the compiler makes of a spec, as text.
 
-use crate::args::{Emit, Stage};
+use crate::args::{EmitArgs, Stage};
 use crate::compile::{compile, compile_observed};
-use crate::failure::{Failure, INPUT, Outcome};
+use crate::failure::{Failure, Outcome, USER_ERROR};
 use crate::sources;
 use crate::terminal::Console;
 use din_compiler::codegen;
@@ -17,7 +17,7 @@ use std::fmt::Write;
 use std::io::Write as _;
 use std::time::Duration;
 
-pub fn emit(console: &Console, args: &Emit) -> Outcome {
+pub fn emit(console: &Console, args: &EmitArgs) -> Outcome {
     if args.print_after.is_some() || args.timings {
         return passes(console, args);
     }
@@ -30,7 +30,7 @@ pub fn emit(console: &Console, args: &Emit) -> Outcome {
                 Ok(tree) => console.result(format!("{tree:#?}")),
                 Err(diagnostics) => {
                     console.diagnostics(&diagnostics, &map);
-                    return Err(Failure::said(INPUT));
+                    return Err(Failure::reported(USER_ERROR));
                 }
             }
         }
@@ -92,7 +92,7 @@ pub fn emit(console: &Console, args: &Emit) -> Outcome {
 }
 
 /// What the passes do to each graph, and how long they take.
-fn passes(console: &Console, args: &Emit) -> Outcome {
+fn passes(console: &Console, args: &EmitArgs) -> Outcome {
     let model = sources::checked(console, &args.spec.model, &args.spec.sets)?;
     let mut graphs = vec![("train".to_string(), model.train.text()), ("infer".to_string(), model.infer.text())];
     graphs.extend(model.updates.iter().map(|update| (update.name.clone(), update.graph.text())));
@@ -121,17 +121,17 @@ fn passes(console: &Console, args: &Emit) -> Outcome {
     Ok(())
 }
 
-fn cuda(console: &Console, args: &Emit) -> Result<String, Failure> {
+fn cuda(console: &Console, args: &EmitArgs) -> Result<String, Failure> {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
     let options = codegen::cuda::CodegenOptions { precision: args.precision.into(), ..Default::default() };
     let made = codegen::cuda::program(&compiled.program, &compiled.kernels, &options).map_err(machine)?;
     Ok(made.source)
 }
 
-fn compile_cuda(source: &str, args: &Emit, target: CudaTarget) -> Result<CudaImage, Failure> {
+fn compile_cuda(source: &str, args: &EmitArgs, target: CudaTarget) -> Result<CudaImage, Failure> {
     let name = args.spec.model.file_stem().map_or("model".into(), |s| s.to_string_lossy());
     let compiled = Nvrtc::load().and_then(|nvrtc| nvrtc.compile(source, &format!("{name}.cu"), target));
-    compiled.map_err(|e| Failure::machine(e.to_string()))
+    compiled.map_err(|e| Failure::system_error(e.to_string()))
 }
 
 /// The listing of a CUBIN by a disassembler of the CUDA toolkit.
@@ -149,14 +149,14 @@ fn disassemble(cubin: &[u8]) -> Result<String, Failure> {
         }
     }
     listing.ok_or_else(|| {
-        Failure::machine(
+        Failure::system_error(
             "neither nvdisasm nor cuobjdump runs here\n  help: install the CUDA toolkit's binary utilities, or use `--stage ptx`",
         )
     })
 }
 
 fn machine(error: codegen::CodegenError) -> Failure {
-    Failure::machine(error.to_string())
+    Failure::system_error(error.to_string())
 }
 
 fn section(console: &Console, title: &str, text: &str) {

@@ -1,14 +1,14 @@
 //! `din fmt`: the one standard layout, written in place by rename, or only compared with `--check`.
 
-use crate::args::Fmt;
-use crate::failure::{Failure, INPUT, Outcome};
+use crate::args::FmtArgs;
+use crate::failure::{Failure, Outcome, USER_ERROR};
 use crate::sources;
 use crate::terminal::Console;
 use din_grammar::{SourceMap, format};
 use din_runtime::fs::rewrite_atomically;
 use std::path::Path;
 
-pub fn fmt(console: &Console, args: &Fmt) -> Outcome {
+pub fn fmt(console: &Console, args: &FmtArgs) -> Outcome {
     let mut code = 0;
     let mut would_change = 0;
     for path in &args.files {
@@ -29,11 +29,11 @@ pub fn fmt(console: &Console, args: &Fmt) -> Outcome {
     }
     if would_change > 0 {
         console.remark("help: run `din fmt` on the files above");
-        code = code.max(INPUT);
+        code = code.max(USER_ERROR);
     }
     match code {
         0 => Ok(()),
-        code => Err(Failure::said(code)),
+        code => Err(Failure::reported(code)),
     }
 }
 
@@ -47,7 +47,7 @@ fn one(console: &Console, path: &Path, check: bool) -> Result<bool, Failure> {
         Ok(formatted) => formatted,
         Err(diagnostics) => {
             console.diagnostics(&diagnostics, &map);
-            return Err(Failure::said(INPUT));
+            return Err(Failure::reported(USER_ERROR));
         }
     };
     let changed = formatted != text;

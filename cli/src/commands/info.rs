@@ -1,7 +1,7 @@
 //! `din info`: what a model, a run or an executable holds.
 
 use super::description::Description;
-use crate::args::Info;
+use crate::args::InfoArgs;
 use crate::compile::compile;
 use crate::failure::Outcome;
 use crate::terminal::Console;
@@ -12,7 +12,7 @@ use din_runtime::run_dir::{RunDirectory, RunRecord};
 use serde_json::json;
 use std::fmt::Write;
 
-pub fn info(console: &Console, args: &Info) -> Outcome {
+pub fn info(console: &Console, args: &InfoArgs) -> Outcome {
     let found = metadata(&args.what)?;
     if found.as_ref().is_some_and(|found| found.is_dir()) {
         let run = RunDirectory::open(&args.what)?;

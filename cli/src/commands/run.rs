@@ -1,6 +1,6 @@
 //! The running verbs: train, eval and predict, for `din` and for the executables it builds.
 
-use crate::args::{CpuArgs, DeviceArgs, DinTrain, Eval, Predict, Train, Trained};
+use crate::args::{CpuArgs, DeviceArgs, DinTrainArgs, EvalArgs, PredictArgs, TrainArgs, TrainedArgs};
 use crate::compile::{self, compile};
 use crate::device::{self, DeviceArg};
 use crate::failure::{Failure, INTERRUPTED, Outcome};
@@ -14,7 +14,7 @@ use din_runtime::bundle::Bundle;
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
-use din_runtime::predict::{self, OutputOptions};
+use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
 use din_runtime::session::{CpuOptions, Device, Session};
 use din_runtime::signal;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// Rows that evaluation reads at a time if the batch size of training is not suitable.
 const LEAST_BATCH: u32 = 1024;
 
-pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
+pub fn din_train(console: &Console, args: &DinTrainArgs) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
     let resume = run_to_resume(&args.train)?;
     let asked = device::requested(&args.train.device, resume.as_ref())?;
@@ -36,7 +36,7 @@ pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
     };
     if args.precision.is_some() && asked == DeviceArg::Cpu {
         let help = "leave it out, or choose a GPU by --device cuda:0";
-        return Err(Failure::input(format!("--precision applies only to GPU runs\n  help: {help}")));
+        return Err(Failure::user_error(format!("--precision applies only to GPU runs\n  help: {help}")));
     }
     let memory = args.train.device.gpu_table_memory;
     let device = device::choose(console, asked, memory, |gpu| device::compiled(&compiled, precision, gpu))?;
@@ -44,7 +44,7 @@ pub fn din_train(console: &Console, args: &DinTrain) -> Outcome {
     train_verb(console, &program, folder_of(&args.spec.model), &args.train, (resume, device))
 }
 
-pub fn own_train(console: &Console, own: &Bundle, args: &Train) -> Outcome {
+pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs) -> Outcome {
     let resume = run_to_resume(args)?;
     let asked = device::requested(&args.device, resume.as_ref())?;
     let memory = args.device.gpu_table_memory;
@@ -54,7 +54,7 @@ pub fn own_train(console: &Console, own: &Bundle, args: &Train) -> Outcome {
 }
 
 /// The run that `--resume` continues.
-fn run_to_resume(args: &Train) -> Result<Option<OpenedRun>, Failure> {
+fn run_to_resume(args: &TrainArgs) -> Result<Option<OpenedRun>, Failure> {
     Ok(if args.resume { Some(OpenedRun::to_resume(&args.out)?) } else { None })
 }
 
@@ -62,7 +62,7 @@ fn train_verb(
     console: &Console,
     program: &Arc<Program>,
     spec_folder: &Path,
-    args: &Train,
+    args: &TrainArgs,
     (resume, device): (Option<OpenedRun>, Device),
 ) -> Outcome {
     let options = TrainingOptions {
@@ -89,7 +89,7 @@ fn train_verb(
     }
     if summary.stopped && summary.steps == 0 {
         console.remark(format!("{at}: stopped before the first step; nothing is kept"));
-        return Err(Failure::said(INTERRUPTED));
+        return Err(Failure::reported(INTERRUPTED));
     }
     if summary.stopped {
         let going_on = "the same command and --resume";
@@ -97,7 +97,7 @@ fn train_verb(
             "{at}: stopped at step {}; a checkpoint holds the place: go on by {going_on}",
             summary.steps
         ));
-        return Err(Failure::said(INTERRUPTED));
+        return Err(Failure::reported(INTERRUPTED));
     }
     match summary.best {
         Some(best) => {
@@ -165,7 +165,7 @@ impl TrainedModel {
 fn open(
     console: &Console,
     own: Option<&Bundle>,
-    trained: &Trained,
+    trained: &TrainedArgs,
     device_args: &DeviceArgs,
     cpu: &CpuOptions,
 ) -> Result<TrainedModel, Failure> {
@@ -196,7 +196,7 @@ fn open(
     let (checkpoint, loaded) = run.load(&trained.checkpoint, &program, &record)?;
     if own.is_some() && record.program != program.hash() && !same_spec(&run.program(&record)?, &program) {
         let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
-        return Err(Failure::input(format!(
+        return Err(Failure::user_error(format!(
             "{}: expected a run of this executable's model `{}`, found one trained with another spec or other --set \
              values (program {}, not {})\n  help: {help}",
             trained.run.display(),
@@ -210,7 +210,7 @@ fn open(
     Ok(TrainedModel { session, record, checkpoint, batch })
 }
 
-pub fn eval(console: &Console, own: Option<&Bundle>, args: &Eval) -> Outcome {
+pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs) -> Outcome {
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
@@ -266,16 +266,16 @@ fn warn_of_values(console: &Console, data: &Dataset) {
     data.warnings().iter().for_each(|warning| console.warning(&warning.to_string()));
 }
 
-pub fn predict(console: &Console, own: Option<&Bundle>, args: &Predict) -> Outcome {
+pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs) -> Outcome {
     // What can be wrong with the output is found before anything is read.
-    predict::OutputFormat::of(&args.out)?;
+    let format = OutputFormat::of(&args.out)?;
     if metadata(&args.out)?.is_some() && !args.force {
         let help = "choose another --out, or pass --force to replace it";
-        return Err(Failure::input(format!("{}: already exists\n  help: {help}", args.out.display())));
+        return Err(Failure::user_error(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
     let program = opened.session.program().clone();
-    let output = OutputOptions { path: args.out.clone(), logits: args.logits };
+    let output = OutputOptions { path: args.out.clone(), format, logits: args.logits };
     let separator = opened.list_separator(console, args.input.list_separator);
     let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;

@@ -1,13 +1,13 @@
 //! `din synth`: the synthetic click log.
 
-use crate::args::{Synth, WorldArgs};
+use crate::args::{SynthArgs, WorldArgs};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::Console;
 use din_runtime::signal;
 use din_runtime::synth::{SynthOptions, Truth, generate};
 use std::path::Path;
 
-pub fn synth(console: &Console, args: &Synth) -> Outcome {
+pub fn synth(console: &Console, args: &SynthArgs) -> Outcome {
     let truth = make(console, &args.out, &args.world, args.force)?;
     for split in &truth.splits {
         let rate = split.clicks as f64 / split.rows as f64;

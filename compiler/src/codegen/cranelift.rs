@@ -7,7 +7,7 @@
 use super::math::{Arithmetic, Comparison, Repr};
 use crate::elementwise::DoubleCode;
 use crate::graph::UnaryOp;
-use crate::plan::region::{Access, Instruction, Region, StoreMode, StridedView};
+use crate::plan::region::{Access, Instruction, OutputMode, Region, StridedView};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, Endianness, Function, InstBuilder, MemFlagsData, Signature, Type, UserFuncName, Value,
@@ -346,7 +346,7 @@ impl<'b> Builder<'_, 'b> {
             return;
         }
         let blocks = region.width / 4;
-        let sums = region.outputs.iter().filter(|o| o.mode == StoreMode::StoreRowSum).count();
+        let sums = region.outputs.iter().filter(|o| o.mode == OutputMode::StoreRowSum).count();
         let mut wide: Vec<Value> = Vec::new();
         if sums > 0 && blocks > 0 {
             let zero = self.math(ValueType::F32X4).constant(0.0);
@@ -389,7 +389,7 @@ impl<'b> Builder<'_, 'b> {
             moved.loads.push(value);
         }
         for (o, &address) in region.outputs.iter().zip(&row.outputs) {
-            let value = if o.mode == StoreMode::StoreRowSum { address } else { self.b.ins().iadd(address, at) };
+            let value = if o.mode == OutputMode::StoreRowSum { address } else { self.b.ins().iadd(address, at) };
             moved.outputs.push(value);
         }
         moved
@@ -397,7 +397,7 @@ impl<'b> Builder<'_, 'b> {
 
     fn row_sums(&mut self, row: &Row, wide: &[Value], single: &[Value]) {
         let region = self.region;
-        let outputs = region.outputs.iter().zip(&row.outputs).filter(|(o, _)| o.mode == StoreMode::StoreRowSum);
+        let outputs = region.outputs.iter().zip(&row.outputs).filter(|(o, _)| o.mode == OutputMode::StoreRowSum);
         for (k, (o, &address)) in outputs.enumerate() {
             let mut total = single[k];
             if let Some(&w) = wide.get(k) {
@@ -447,17 +447,17 @@ impl<'b> Builder<'_, 'b> {
             let value = self.math(value_type).of_repr(values[o.value.0 as usize]);
             let at = offset + 4 * o.place.column as i32;
             match o.mode {
-                StoreMode::Store => self.store(value, address, at, value_type),
-                StoreMode::Add | StoreMode::Max => {
+                OutputMode::Store => self.store(value, address, at, value_type),
+                OutputMode::Add | OutputMode::Max => {
                     let old = self.load_at(address, at, value_type);
-                    let new = if o.mode == StoreMode::Add {
+                    let new = if o.mode == OutputMode::Add {
                         self.b.ins().fadd(old, value)
                     } else {
                         self.math(value_type).greatest(old, value)
                     };
                     self.store(new, address, at, value_type);
                 }
-                StoreMode::StoreRowSum => {
+                OutputMode::StoreRowSum => {
                     if value_type == ValueType::F64 {
                         self.store(value, address, at, value_type);
                     } else {

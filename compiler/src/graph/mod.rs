@@ -25,30 +25,30 @@
 //!
 //! | op | value at element `i` |
 //! | --- | --- |
-//! | `Const(c)` | `c` at every element and component; once and `[1]` unless the node says otherwise (see [`Graph::constant_of`]) |
+//! | `Const(c)` | `c` at every element and component; global and `[1]` unless the node says otherwise (see [`Graph::constant_of`]) |
 //! | `Input(k)` | given from outside: see [`InputKind`] |
-//! | `Param(k)` | dense parameter `k`; once |
-//! | `State(k)` | state `k` as it was at the start of the step; once |
+//! | `Param(k)` | dense parameter `k`; global |
+//! | `State(k)` | state `k` as it was at the start of the step; global |
 //! | `Lookup{table, input}` | the row of `table` for the id at `i`; axis of `input` or a group that has the look-up, `[width of table]` |
 //! | `Length(D)` | number of elements of `D` under `i`; axis `parent(D)`, `[1]` |
-//! | `Count(D)` | number of elements of `D` in the global batch; once, `[1]` |
+//! | `Count(D)` | number of elements of `D` in the global batch; global, `[1]` |
 //! | `Unary`, `Binary`, `Select{c, a, b}` | by component; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
 //! | `Broadcast(x)` | `x_i` at every element of the node's axis and, where `x` has width 1, in every component of its shape |
 //! | `Concat(xs)` | the operands' vectors one behind the other; widths add |
 //! | `Slice{x, start}` | components `start..start+w` of `x_i`, `w` being the node's width |
 //! | `Reshape(x)` | the same numbers under another shape of equal width |
-//! | `MatMul{x, w}` | `x_i W`; `x` has shape `[k]`, `w` is once and `[k, n]` |
-//! | `MatMulT{x, w}` | `x_i W^T`; `x` has shape `[n]`, `w` is once and `[k, n]` |
-//! | `Outer{x, g}` | `sum_i x_i^T g_i` over the elements of the deeper axis; once, `[k, n]` |
-//! | `Absorbed(Product){k, q, w}` | `concat(k_i, k_i * q_i) W`; `k` is `[e]` on a sequence, `q` `[e]` on the samples, `w` once and `[2 e, n]` |
+//! | `MatMul{x, w}` | `x_i W`; `x` has shape `[k]`, `w` is global and `[k, n]` |
+//! | `MatMulT{x, w}` | `x_i W^T`; `x` has shape `[n]`, `w` is global and `[k, n]` |
+//! | `Outer{x, g}` | `sum_i x_i^T g_i` over the elements of the deeper axis; global, `[k, n]` |
+//! | `Absorbed(Product){k, q, w}` | `concat(k_i, k_i * q_i) W`; `k` is `[e]` on a sequence, `q` `[e]` on the samples, `w` global and `[2 e, n]` |
 //! | `Absorbed(ProductT){g, q, w}` | `h[..e] + h[e..] * q_i` with `h = g_i W^T`: the gradient of the above towards `k`; `[e]` |
-//! | `Absorbed(Outer){k, q, g}` | `sum_i concat(k_i, k_i * q_i)^T g_i`: the one towards `w`; once, `[2 e, n]` |
+//! | `Absorbed(Outer){k, q, g}` | `sum_i concat(k_i, k_i * q_i)^T g_i`: the one towards `w`; global, `[2 e, n]` |
 //! | `Absorbed(Sum){k, g, w}` | `sum over i -> p of (g_i W^T)[e..] * k_i`: the one towards `q`; on the samples, `[e]` |
 //! | `Sum{x, to}` | `sum over i -> p of x_i` at each `p` of `to`; 0 where there is none |
 //! | `Max{x, to}` | the same with maximum; 0 where there is none |
 //! | `SumValue(x)` | sum over the components of `x_i`; `[1]` |
-//! | `Moments(x)` | over all elements of `x`'s axis: mean then biased variance, by component; once, `[2 w]`; for no elements all 0 |
+//! | `Moments(x)` | over all elements of `x`'s axis: mean then biased variance, by component; global, `[2 w]`; for no elements all 0 |
 //!
 //! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Absorbed`
 //! comes from the last pass of all (`optimize::absorb`) and is not differentiated.
@@ -97,7 +97,7 @@ id! {
 pub use crate::elementwise::{BinaryOp, UnaryOp};
 pub use din_program::axes::{Axis, AxisId, AxisKind, AxisTree, BATCH, GLOBAL, UniqueKeys};
 
-/// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives in `once`).
+/// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives on the global axis).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape(pub Vec<usize>);
 
@@ -128,7 +128,7 @@ pub enum InputKind {
     Label { label: u32 },
     /// 1 where label `label` is present, else 0.
     Present { label: u32 },
-    /// Number of steps done before this one, plus 1; once. The only input of train graphs that is
+    /// Number of steps done before this one, plus 1; global. The only input of train graphs that is
     /// not data.
     Step,
     // Inputs of update graphs; axis `rows`.
@@ -175,7 +175,7 @@ impl Node {
 /// What a graph is for; each root is a node that must be computed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Root {
-    /// Mean loss of the global batch plus nothing else (regularizers join gradients); once, `[1]`.
+    /// Mean loss of the global batch plus nothing else (regularizers join gradients); global, `[1]`.
     Loss(NodeId),
     /// Logit or probability of prediction `index`; batch, `[1]`.
     Prediction { index: u32, node: NodeId },
@@ -242,7 +242,7 @@ impl Default for Graph {
 }
 
 impl Graph {
-    /// An empty graph with axes `once` and one child of it (`batch`, or `rows` for update graphs).
+    /// An empty graph with the global axis and one child of it (`batch`, or `rows` for update graphs).
     pub fn new(child: &str) -> Self {
         Graph {
             nodes: StableDiGraph::default(),

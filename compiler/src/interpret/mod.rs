@@ -6,14 +6,14 @@
 //! order, components row-major. Update graphs run in the same way, their axis 1 being `rows`.
 //!
 //! [`run`] gives values, [`run_magnitude`] beside them a rounding-error scale for every number,
-//! [`Session`] whole training steps.
+//! [`InterpreterSession`] whole training steps.
 
 mod error_bound;
 mod ops;
 mod step;
 
 pub use error_bound::{Magnitudes, run_magnitude};
-pub use step::{Samples, Session, StepError, StepReport, TableData, TensorData};
+pub use step::{InterpreterSession, Samples, StepError, StepReport, TableData, TensorData};
 
 use crate::graph::{
     AxisId, AxisKind, AxisTree, BATCH, GLOBAL, Graph, InputId, InputKind, NodeId, Op, TableId, UniqueKeys,

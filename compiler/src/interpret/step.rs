@@ -1,4 +1,4 @@
-//! A whole training step of a [`CheckedModel`](crate::model::CheckedModel) in f64: forward, backward, states, updates of dense
+//! A whole training step of a [`CheckedModel`] in f64: forward, backward, states, updates of dense
 //! parameters and of touched rows.
 //!
 //! The order is the runtime's: every gradient is taken at the weights as they were, row gradients
@@ -157,7 +157,7 @@ type NewStates = Vec<(usize, Vec<f64>)>;
 
 /// A model in training.
 #[derive(Clone, Debug)]
-pub struct Session<'m> {
+pub struct InterpreterSession<'m> {
     pub model: &'m CheckedModel,
     /// `model.train` with gradients.
     pub graph: Graph,
@@ -168,7 +168,7 @@ pub struct Session<'m> {
     pub tables: Vec<TableData>,
 }
 
-impl<'m> Session<'m> {
+impl<'m> InterpreterSession<'m> {
     /// Differentiates `model.train`; parameters, states and tables are the caller's, in the model's
     /// order.
     pub fn new(
@@ -179,7 +179,7 @@ impl<'m> Session<'m> {
     ) -> Result<Self, StepError> {
         let mut graph = model.train.clone();
         differentiate(&mut graph).map_err(StepError::Differentiate)?;
-        Ok(Session { model, graph, steps: 0, params, states, tables })
+        Ok(InterpreterSession { model, graph, steps: 0, params, states, tables })
     }
 
     fn values(&self) -> Values {

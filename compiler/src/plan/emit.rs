@@ -3,7 +3,7 @@
 
 use super::item::{Destination, ElementwiseOp, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
 use super::phase::{self, PhaseItems};
-use super::region::{Access, Instruction, Region, RegionOutput, StoreMode, StridedView, ValueId};
+use super::region::{Access, Instruction, OutputMode, Region, RegionOutput, StridedView, ValueId};
 use super::storage::BufferPlan;
 use super::{Kernels, PlanOptions};
 use crate::elementwise::Cost;
@@ -202,7 +202,16 @@ impl Emitter<'_> {
             let (k, n, w) = match item.kind {
                 WorkKind::MatMulT { k, n } => (k, n, item.operands[1]),
                 WorkKind::Absorbed { form: Absorbed::ProductT, e, n } => (2 * e, n, item.operands[2]),
-                _ => continue,
+                WorkKind::Absorbed { form: Absorbed::Product | Absorbed::Outer | Absorbed::Sum, .. } => continue,
+                WorkKind::Elementwise(_)
+                | WorkKind::MatMul { .. }
+                | WorkKind::Outer { .. }
+                | WorkKind::Sum { .. }
+                | WorkKind::Max { .. }
+                | WorkKind::SegmentSum
+                | WorkKind::RowSum
+                | WorkKind::Moments
+                | WorkKind::Concat => continue,
             };
             let w = self.view(&w);
             if k == 1 || n == 1 || self.transposed.contains_key(&(w.buffer, w.column, k, n)) {
@@ -374,7 +383,7 @@ impl Emitter<'_> {
         let zero = region.emit(Instruction::Const(0.0));
         let empty = region.emit(Instruction::Binary(BinaryOp::Equal, x, least));
         let value = region.emit(Instruction::Select(empty, zero, x));
-        region.outputs.push(RegionOutput { value, place, mode: StoreMode::Store });
+        region.outputs.push(RegionOutput { value, place, mode: OutputMode::Store });
         self.kernel(region, item.span)
     }
 
@@ -445,21 +454,21 @@ impl Emitter<'_> {
                 };
                 if let Some((buffer, column)) = target {
                     let place = self.column(open, buffer, column, item.width, item.axis);
-                    open.region.outputs.push(RegionOutput { value, place, mode: StoreMode::Store });
+                    open.region.outputs.push(RegionOutput { value, place, mode: OutputMode::Store });
                 }
             }
             WorkKind::RowSum => {
                 let buffer = self.stored(id);
                 let place = self.column(open, buffer, 0, 1, item.axis);
-                open.region.outputs.push(RegionOutput { value: v[0], place, mode: StoreMode::StoreRowSum });
+                open.region.outputs.push(RegionOutput { value: v[0], place, mode: OutputMode::StoreRowSum });
             }
             WorkKind::Sum { to } | WorkKind::Max { to } => {
                 let buffer = self.stored(id);
                 let maximum = matches!(item.kind, WorkKind::Max { .. });
                 let (combine, write, start) = if maximum {
-                    (Combine::Max, StoreMode::Max, f32::NEG_INFINITY)
+                    (Combine::Max, OutputMode::Max, f32::NEG_INFINITY)
                 } else {
-                    (Combine::Sum, StoreMode::Add, 0.0)
+                    (Combine::Sum, OutputMode::Add, 0.0)
                 };
                 let buffer = if to == GLOBAL {
                     self.reduction(phase, id, combine)
@@ -550,7 +559,7 @@ pub fn describe(region: &Region) -> String {
             words.push(word);
         }
     }
-    if region.outputs.iter().any(|o| o.mode == StoreMode::Add) {
+    if region.outputs.iter().any(|o| o.mode == OutputMode::Add) {
         words.push("sum");
     }
     if words.is_empty() { "copy".into() } else { words.join("_") }

@@ -293,7 +293,7 @@ impl Lowering<'_> {
             Op::Outer => {
                 let (x, g) = (node.operands[0], node.operands[1]);
                 let (dx, dg) = (self.graph.node(x).axis, self.graph.node(g).axis);
-                let at = self.graph.axes.join(dx, dg).unwrap_or(dx);
+                let at = self.graph.axes.join(dx, dg).expect("`verify` joins the axes of operands");
                 let (k, n) = (self.graph.node(x).width() as u32, self.graph.node(g).width() as u32);
                 let x = self.viewable(x, at);
                 let g = self.viewable(g, at);
@@ -413,7 +413,7 @@ impl Lowering<'_> {
                 let whole = matches!(root, Root::RowGradient { .. }) || (o.column == 0 && r.1 == width);
                 whole && r.0 == at && self.items[i.0].into.is_none()
             }
-            _ => false,
+            OperandSource::Const(_) | OperandSource::External { .. } | OperandSource::Gather { .. } => false,
         };
         Some(if own { o } else { self.copy(id, at, width) })
     }

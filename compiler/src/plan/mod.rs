@@ -9,7 +9,7 @@ mod storage;
 
 use crate::graph::{Graph, InputKind, NodeId, Root};
 use din_grammar::SourceMap;
-use din_program::schedule::{KernelId, Root as ScheduleRoot, Schedule};
+use din_program::schedule::{KernelId, Schedule, ScheduleRoot};
 use region::Region;
 use rustc_hash::FxHashMap;
 

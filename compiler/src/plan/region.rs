@@ -54,7 +54,7 @@ impl Hash for Instruction {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StoreMode {
+pub enum OutputMode {
     /// Overwrites.
     Store,
     /// Adds to what is there.
@@ -69,7 +69,7 @@ pub enum StoreMode {
 pub struct RegionOutput {
     pub value: ValueId,
     pub place: StridedView,
-    pub mode: StoreMode,
+    pub mode: OutputMode,
 }
 
 /// One kernel.
@@ -156,7 +156,7 @@ impl Region {
             Instruction::Load(p) => flat(p) || scalar(p),
             Instruction::Const(_) | Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => true,
         });
-        loads && self.outputs.iter().all(|o| o.mode == StoreMode::Store && flat(&o.place))
+        loads && self.outputs.iter().all(|o| o.mode == OutputMode::Store && flat(&o.place))
     }
 }
 

@@ -1,10 +1,10 @@
 //! A table as tensors, ascending by key, and back.
 
 use super::tensors::{LazyTensor, Tensors};
-use crate::table::Table;
+use crate::table::{RowField, Table};
 use crate::{Error, Result};
 use din_program::schema::{self, TableKind};
-use din_program::{Program, SlotScope};
+use din_program::{Program, SlotScope, UpdateSlot};
 use safetensors::tensor::Dtype;
 use std::borrow::Cow;
 use std::path::Path;
@@ -18,22 +18,18 @@ struct RowTensor {
     width: usize,
     /// Whether its shape is `[rows, width]`; otherwise it is `[rows]`.
     matrix: bool,
-    values: Values,
-}
-
-/// What a table keeps per row.
-#[derive(Clone, Copy, Debug)]
-enum Values {
-    Weights,
-    Frequency,
-    Updates,
-    Slot(usize),
+    field: RowField,
 }
 
 impl RowTensor {
-    fn new(name: impl Into<String>, values: Values, width: usize) -> Self {
-        let matrix = matches!(values, Values::Weights) || width > 1;
-        Self { name: name.into(), width, matrix, values }
+    fn new(field: RowField, width: usize, slots: &[UpdateSlot]) -> Self {
+        let name = match field {
+            RowField::Weights => "weight".into(),
+            RowField::Frequency => "frequency".into(),
+            RowField::Updates => "updates".into(),
+            RowField::Slot(k) => format!("slot.{}", slots[k].name),
+        };
+        Self { name, width, matrix: field == RowField::Weights || width > 1, field }
     }
 
     fn shape(&self, rows: usize) -> Vec<usize> {
@@ -46,45 +42,13 @@ impl RowTensor {
     }
 }
 
-impl Values {
-    fn of(self, table: &Table) -> &[f32] {
-        match self {
-            Self::Weights => table.weights(),
-            Self::Frequency => table.frequency(),
-            Self::Updates => table.updates(),
-            Self::Slot(k) => table.slot(k),
-        }
-    }
-
-    fn of_mut(self, table: &mut Table) -> &mut [f32] {
-        match self {
-            Self::Weights => table.weights_mut(),
-            Self::Frequency => table.frequency_mut(),
-            Self::Updates => table.updates_mut(),
-            Self::Slot(k) => table.slot_mut(k),
-        }
-    }
-}
-
 /// The tensors with a row for each id, and the optimizer's states with one value per table: name
 /// and slot.
 fn layout(program: &Program, spec: &schema::Table, table: &Table) -> (Vec<RowTensor>, Vec<(String, usize)>) {
-    let mut rows = vec![
-        RowTensor::new("weight", Values::Weights, table.width()),
-        RowTensor::new("frequency", Values::Frequency, 1),
-        RowTensor::new("updates", Values::Updates, 1),
-    ];
-    let mut scalars = Vec::new();
-    for (k, slot) in program.slots(spec.update).iter().enumerate() {
-        let name = format!("slot.{}", slot.name);
-        match slot.per {
-            SlotScope::Tensor => scalars.push((name, k)),
-            SlotScope::Weight | SlotScope::Row => {
-                rows.push(RowTensor::new(name, Values::Slot(k), table.slot_width(k)));
-            }
-        }
-    }
-    (rows, scalars)
+    let slots = program.slots(spec.update);
+    let rows = table.row_fields().into_iter().map(|(field, width)| RowTensor::new(field, width, slots)).collect();
+    let per_table = slots.iter().enumerate().filter(|(_, slot)| slot.per == SlotScope::Tensor);
+    (rows, per_table.map(|(k, slot)| (format!("slot.{}", slot.name), k)).collect())
 }
 
 /// Rows `order` of a slab, gathered when written.
@@ -114,7 +78,7 @@ pub fn tensors<'a>(
         all.push((name, LazyTensor::f32(vec![1], table.slot(k))));
     }
     for tensor in row_tensors {
-        let slab = tensor.values.of(table);
+        let slab = table.field(tensor.field);
         if table.is_dynamic() {
             all.push((tensor.oov_name(), LazyTensor::f32(tensor.shape(1), &slab[..tensor.width])));
         }
@@ -149,13 +113,13 @@ pub fn restore(
     for tensor in row_tensors {
         let width = tensor.width;
         let values = tensors.f32(&tensor.name, &tensor.shape(order.len()))?;
-        let target = tensor.values.of_mut(&mut table);
+        let target = table.field_mut(tensor.field);
         for (k, &row) in order.iter().enumerate() {
             target[row * width..][..width].copy_from_slice(&values[k * width..][..width]);
         }
         if table.is_dynamic() {
             let oov = tensors.f32(&tensor.oov_name(), &tensor.shape(1))?;
-            tensor.values.of_mut(&mut table)[..width].copy_from_slice(&oov);
+            table.field_mut(tensor.field)[..width].copy_from_slice(&oov);
         }
     }
     for (name, k) in scalars {

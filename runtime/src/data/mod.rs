@@ -67,14 +67,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What the data are read for; decides which columns must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadMode {
-    /// Features and labels. Key columns are not read, but for the one that tells requests apart:
+    /// Features and labels. Key columns are not read, but for the one that separates requests:
     /// [`Batch::keys`](crate::batch::Batch::keys) has the others as empty columns.
     Train,
     /// Features, labels and keys.
     Evaluate,
     /// Features; keys and labels only to pass them through, as
-    /// [`Batch::passthrough`](crate::batch::Batch::passthrough), but for the key that tells
-    /// requests apart. `labels` and `present` are 0, and a label may have any value, or no column.
+    /// [`Batch::passthrough`](crate::batch::Batch::passthrough), but for the key that
+    /// separates requests. `labels` and `present` are 0, and a label may have any value, or no column.
     Predict,
 }
 

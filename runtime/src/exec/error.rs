@@ -15,6 +15,8 @@ pub enum ExecError {
     Code(CodeError),
     /// The operating system refused memory.
     Memory { bytes: usize },
+    /// A step needs more memory than can be addressed.
+    Overflow,
     /// A thread could not be started.
     Thread(ThreadError),
     /// A GPU failed, or refuses what it was asked for.
@@ -29,6 +31,7 @@ impl fmt::Display for ExecError {
             Self::Memory { bytes } => {
                 write!(f, "cannot allocate {bytes} bytes of memory for a step; use a smaller batch")
             }
+            Self::Overflow => write!(f, "a step needs more memory than can be addressed; use a smaller batch"),
             Self::Thread(error) => error.fmt(f),
             Self::Device(error) => error.fmt(f),
         }

@@ -24,6 +24,7 @@ pub use write::OutputFormat;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputOptions {
     pub path: PathBuf,
+    pub format: OutputFormat,
     /// Also `<label>_logit`, for each prediction.
     pub logits: bool,
 }
@@ -36,7 +37,7 @@ pub struct PredictionSummary {
     pub columns: Vec<(String, ColumnContents)>,
 }
 
-/// What a column of the output contents.
+/// What a column of the output holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnContents {
     Key,
@@ -101,7 +102,7 @@ pub fn predict(
 ) -> Result<PredictionSummary, Error> {
     let columns = columns(session.program(), output.logits);
     let schema = schema(data, &columns);
-    let mut file = write::PredictionWriter::create(&output.path, schema.clone())?;
+    let mut file = write::PredictionWriter::create(&output.path, output.format, schema.clone())?;
     let rows = infer_all(session, data, batch, DataPass::Predicting, observe, |batch, logits| {
         let record = arrays(batch, logits, output.logits)
             .and_then(|arrays| RecordBatch::try_new(schema.clone(), arrays))

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+/// A format that predictions are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
     Parquet,
@@ -28,9 +29,7 @@ impl OutputFormat {
             _ => Err(Error::input(format!("{}: expected a name that ends in .parquet or .csv", path.display()))),
         }
     }
-}
 
-impl OutputFormat {
     /// Lists and the like have no text in CSV.
     fn check(self, path: &Path, schema: &Schema) -> Result<()> {
         let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
@@ -60,12 +59,11 @@ pub struct PredictionWriter {
 }
 
 impl PredictionWriter {
-    pub fn create(path: &Path, schema: SchemaRef) -> Result<Self> {
-        let form = OutputFormat::of(path)?;
-        form.check(path, &schema)?;
+    pub fn create(path: &Path, format: OutputFormat, schema: SchemaRef) -> Result<Self> {
+        format.check(path, &schema)?;
         let mut file = AtomicFile::create(path)?;
         let handle = file.file().try_clone().map_err(|e| Error::file("write", path, &e))?;
-        let writer = match form {
+        let writer = match format {
             OutputFormat::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))

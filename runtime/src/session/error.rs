@@ -12,7 +12,9 @@ impl From<ExecError> for Error {
         match error {
             ExecError::Check(error) => error.into(),
             ExecError::Device(error) => error.into(),
-            ExecError::Code(_) | ExecError::Memory { .. } | ExecError::Thread(_) => Error::machine(error.to_string()),
+            ExecError::Code(_) | ExecError::Memory { .. } | ExecError::Overflow | ExecError::Thread(_) => {
+                Error::machine(error.to_string())
+            }
         }
     }
 }

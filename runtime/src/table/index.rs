@@ -136,7 +136,7 @@ impl Index {
                 self.prefetch(next);
             }
             let bucket = &buckets[home & mask];
-            // Moves, not branches: which way it is cannot be foretold. The first one that agrees,
+            // Moves, not branches: which way it is cannot be predicted. The first one that agrees,
             // for empty ways have key 0.
             let mut way = WAYS - 1;
             for other in (0..WAYS - 1).rev() {

@@ -1,8 +1,8 @@
-//! Embedding tables: an index from id to row number, and slabs with one row per id ((weights,
-//! optimizer state, frequency, updates)).
+//! Embedding tables: an index from id to row number, and slabs with one row per id (weights,
+//! optimizer state, frequency, updates).
 //!
 //! Guarantees:
-//! - A row starts with values that depend on the seed, the table's name, the id and the position,
+//! - A row starts with values that depend on the seed, the table's name, the id and the component,
 //!   not on when the id came.
 //! - An id has its own row from the first training batch that contains it.
 //! - Row 0 of a dynamic table is the OOV row: evaluation reads it for ids that training never saw,
@@ -13,21 +13,36 @@
 //!   until the next call that can insert (`resolve_train`, `insert_loaded`, counting); they must be
 //!   fetched after all ids of a step are resolved.
 //!
-//! - `region`: memory that grows without copying. - `index`: the hash index. - `occurrences`: which
-//!   elements touched which rows.
-//! - `frequency`: the counting pass of Eq. (9). - `resolve`: the row numbers of a whole batch.
+//! The rest of the runtime uses a table through four things, which a table that is sharded over
+//! ranks would have to offer too:
+//! - rows for ids: [`resolve_train`], [`resolve_read`] and [`FrequencyCounter`];
+//! - arrays of rows for an executor to read and update: [`Table::row_fields`], [`Table::field`], and
+//!   their addresses for generated code;
+//! - the OOV row: [`Table::fill_oov_row`], [`Table::clear_oov_row`];
+//! - its state for checkpoints: [`Table::in_key_order`] with the fields, and
+//!   [`Table::insert_loaded`].
+//!
+//! Files:
+//! - `region`: memory that grows without copying.
+//! - `index`: the hash index.
+//! - `field`: what is kept per row.
+//! - `occurrences`: which elements of a batch read which rows.
+//! - `frequency`: the counting pass of Eq. (9).
+//! - `resolve`: the row numbers of a whole batch.
 
+mod field;
 mod frequency;
 mod index;
 mod occurrences;
 mod region;
 mod resolve;
 
+pub use field::RowField;
 pub use frequency::FrequencyCounter;
 pub use occurrences::Occurrences;
 pub use resolve::{Resolved, resolve_read, resolve_train};
 
-use crate::lanes;
+use crate::column_loops;
 use crate::random::Stream;
 use crate::threads::Threads;
 use din_program::schema::{self, TableKind};
@@ -279,7 +294,7 @@ impl Table {
     fn find(&self, ids: &[u64], rows: &mut [u32]) -> bool {
         match &self.kind {
             // Generated code addresses rows without further checks.
-            Kind::Fixed { size } => lanes::narrow(ids, rows, *size),
+            Kind::Fixed { size } => column_loops::narrow(ids, rows, *size),
             Kind::Dynamic { index } => index.find(ids, rows, OTHER),
         }
     }

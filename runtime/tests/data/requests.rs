@@ -1,5 +1,5 @@
 //! Requests: what their rows have in common is kept once, they are shuffled and batched whole, and
-//! rows that disagree are told.
+//! rows that disagree are reported.
 
 use crate::support::*;
 use arrow_array::types::Int64Type;

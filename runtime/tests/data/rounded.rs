@@ -50,7 +50,7 @@ fn of_text(rows: &[&str], schema: &Schema) -> Vec<(Location, String)> {
 
 const LIMIT: i64 = 1 << 24;
 
-fn told(place: Location, value: &str, becomes: &str) -> Vec<(Location, String)> {
+fn one_warning(place: Location, value: &str, becomes: &str) -> Vec<(Location, String)> {
     vec![(place, format!("{value}, which becomes {becomes}"))]
 }
 
@@ -62,12 +62,12 @@ fn of_a_plain_column() {
     let exact = vec![LIMIT, -LIMIT, LIMIT + 2, i64::MIN, 1 << 62];
     assert_eq!(of_column(integers(exact), &schema), []);
     let found = of_column(integers(vec![0, 1, 2, -LIMIT - 1, LIMIT + 1]), &schema);
-    assert_eq!(found, told(Location::Row(3), "-16777217", "-16777216"));
+    assert_eq!(found, one_warning(Location::Row(3), "-16777217", "-16777216"));
     let found = of_column(integers(vec![i64::MAX]), &schema);
-    assert_eq!(found, told(Location::Row(0), "9223372036854775807", "9223372036854775808"));
+    assert_eq!(found, one_warning(Location::Row(0), "9223372036854775807", "9223372036854775808"));
     let unsigned: ArrayRef = Arc::new(UInt64Array::from(vec![1 << 63, u64::MAX]));
     let found = of_column(unsigned, &schema);
-    assert_eq!(found, told(Location::Row(1), "18446744073709551615", "18446744073709551616"));
+    assert_eq!(found, one_warning(Location::Row(1), "18446744073709551615", "18446744073709551616"));
     // Digits behind the point are what a float is for.
     let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.1, 16_777_217.5]));
     assert_eq!(of_column(floats, &schema), []);
@@ -77,7 +77,7 @@ fn of_a_plain_column() {
 fn of_text_columns() {
     let schema = schema(1, None);
     let found = of_text(&["0.1", "16777216", "-16777217", "16777219"], &schema);
-    assert_eq!(found, told(Location::Line(4), "-16777217", "-16777216"));
+    assert_eq!(found, one_warning(Location::Line(4), "-16777217", "-16777216"));
     assert_eq!(of_text(&["16777217.5", "1e30", "33554432", "9223372036854775808"], &schema), []);
 }
 
@@ -87,12 +87,12 @@ fn of_lists_and_vectors() {
         [vec![1], vec![], vec![LIMIT + 1, 2], vec![3]].map(|list| Some(list.into_iter().map(Some).collect::<Vec<_>>())),
     );
     let lists: ArrayRef = Arc::new(lists);
-    let found = told(Location::Row(2), "16777217", "16777216");
+    let found = one_warning(Location::Row(2), "16777217", "16777216");
     assert_eq!(of_column(lists.clone(), &schema(1, Some(None))), found);
     // An entry that is not kept is not read.
     let last = Keep { last: true, count: 1 };
     assert_eq!(of_column(lists, &schema(1, Some(Some(last)))), []);
-    let found = told(Location::Line(4), "16777217", "16777216");
+    let found = one_warning(Location::Line(4), "16777217", "16777216");
     let rows = ["1", "\"\"", "16777217|2", "3"];
     assert_eq!(of_text(&rows, &schema(1, Some(None))), found);
     assert_eq!(of_text(&rows, &schema(1, Some(Some(last)))), []);
@@ -101,8 +101,8 @@ fn of_lists_and_vectors() {
         [[1, 2], [3, LIMIT + 1], [5, 6]].map(|vector| Some(vector.map(Some))),
         2,
     );
-    let found = told(Location::Row(1), "16777217", "16777216");
+    let found = one_warning(Location::Row(1), "16777217", "16777216");
     assert_eq!(of_column(Arc::new(vectors), &schema(2, None)), found);
-    let found = told(Location::Line(3), "16777217", "16777216");
+    let found = one_warning(Location::Line(3), "16777217", "16777216");
     assert_eq!(of_text(&["1|2", "3|16777217"], &schema(2, None)), found);
 }

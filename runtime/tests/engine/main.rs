@@ -50,7 +50,8 @@ fn steps_equal_f64() {
                 close(tables[0].weights(), &reference.table, &what("rows"));
                 close(tables[0].slot(0), &reference.seen, &what("seen"));
                 close(tables[0].updates(), &reference.updates, &what("updates"));
-                let largest = engine.train_results().find(|(root, _)| matches!(root, Root::Named { .. })).unwrap().1;
+                let largest =
+                    engine.train_results().find(|(root, _)| matches!(root, ScheduleRoot::Named { .. })).unwrap().1;
                 close(largest, &reference.largest, &what("largest"));
             }
             assert_eq!(state.step, SIZES.len() as u64);
@@ -176,8 +177,8 @@ fn contradictions_are_refused_with_their_location() {
         ("race", |s| s.phases[1].calls[0].axis = GLOBAL),
         ("partial without reduction", |s| s.phases[3].reductions.clear()),
         ("width of a reduction", |s| s.phases[2].reductions[0].into = BufferId(14)),
-        ("result of a tile", |s| s.roots[1] = Root::Prediction { index: 0, buffer: BufferId(2) }),
-        ("state", |s| s.roots[3] = Root::State { state: 1, buffer: BufferId(6) }),
+        ("result of a tile", |s| s.roots[1] = ScheduleRoot::Prediction { index: 0, buffer: BufferId(2) }),
+        ("state", |s| s.roots[3] = ScheduleRoot::State { state: 1, buffer: BufferId(6) }),
     ];
     for (what, spoil) in wrong {
         let mut program = program();

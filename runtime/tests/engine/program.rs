@@ -288,9 +288,9 @@ fn step(backward: bool) -> Schedule {
         },
     ];
     let mut roots = vec![
-        Root::Loss(BufferId(12)),
-        Root::Prediction { index: 0, buffer: BufferId(10) },
-        Root::Named { name: "largest".into(), buffer: BufferId(14) },
+        ScheduleRoot::Loss(BufferId(12)),
+        ScheduleRoot::Prediction { index: 0, buffer: BufferId(10) },
+        ScheduleRoot::Named { name: "largest".into(), buffer: BufferId(14) },
     ];
     if backward {
         let out = View { buffer: BufferId(19), column: 1 };
@@ -309,10 +309,10 @@ fn step(backward: bool) -> Schedule {
             reductions: vec![Reduction { partial: BufferId(17), into: BufferId(18), combine: Combine::Sum }],
         });
         roots.extend([
-            Root::State { state: 0, buffer: BufferId(6) },
-            Root::ParamGradient { param: 0, buffer: BufferId(18) },
-            Root::RowGradient { table: 0, feature: 0, view: out },
-            Root::RowGradient { table: 0, feature: 1, view: view(15) },
+            ScheduleRoot::State { state: 0, buffer: BufferId(6) },
+            ScheduleRoot::ParamGradient { param: 0, buffer: BufferId(18) },
+            ScheduleRoot::RowGradient { table: 0, feature: 0, view: out },
+            ScheduleRoot::RowGradient { table: 0, feature: 1, view: view(15) },
         ]);
     }
     let tile_slots = vec![slot(SEQUENCE, D), slot(SEQUENCE, H)];

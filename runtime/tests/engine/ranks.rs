@@ -2,7 +2,7 @@
 //! the global batch, and rows that were fetched from their owners.
 
 use crate::program::*;
-use din_program::schedule::{Combine, Root};
+use din_program::schedule::{Combine, ScheduleRoot};
 use din_program::schema::UpdateRule;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::{CpuExecutor, PhasePartials, Reducer, combine};
@@ -42,7 +42,7 @@ impl Reducer for JoinedReducer {
 }
 
 /// Results of the training schedule, with the buffers' values.
-type Results = Vec<(Root, Vec<f32>)>;
+type Results = Vec<(ScheduleRoot, Vec<f32>)>;
 
 fn gradients(executor: &mut CpuExecutor, inputs: &StepInputs<'_>) -> Results {
     let program = executor.program().clone();
@@ -107,7 +107,7 @@ fn two_ranks_have_the_bits_of_one() {
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             match root {
                 // By sample and by entry: each rank has its own.
-                Root::Prediction { .. } | Root::RowGradient { .. } => {
+                ScheduleRoot::Prediction { .. } | ScheduleRoot::RowGradient { .. } => {
                     assert_eq!(bits(whole), bits(&[first.as_slice(), second].concat()), "{root:?}");
                 }
                 _ => {
@@ -134,15 +134,16 @@ fn two_ranks_agree_with_f64_where_chunks_differ() {
             for (root, values) in rank {
                 let what = format!("{samples} samples cut at {middle}: {root:?}");
                 match root {
-                    Root::Loss(_) => crate::close(values, &[want], &what),
-                    Root::State { .. } => crate::close(values, &reference.moments, &what),
-                    Root::Named { .. } => crate::close(values, &reference.largest, &what),
+                    ScheduleRoot::Loss(_) => crate::close(values, &[want], &what),
+                    ScheduleRoot::State { .. } => crate::close(values, &reference.moments, &what),
+                    ScheduleRoot::Named { .. } => crate::close(values, &reference.largest, &what),
                     _ => {}
                 }
             }
         }
-        let of =
-            |rank: &Results| rank.iter().find(|(root, _)| matches!(root, Root::ParamGradient { .. })).unwrap().clone();
+        let of = |rank: &Results| {
+            rank.iter().find(|(root, _)| matches!(root, ScheduleRoot::ParamGradient { .. })).unwrap().clone()
+        };
         assert_eq!(of(&first), of(&second));
     }
 }

@@ -233,9 +233,9 @@ DIN_TILE void din_train_2_tile(DinPointers pointers, DinScalars scalars, unsigne
             b18[r40] = v42;
         }
     }
-    // std.attention:13:9: fill with 0
+    // std.attention:14:9: fill with 0
     din_fill_rows<48, 48>(count1, b19, 0.0f);
-    // std.attention:13:9: train.8.multiply_sum
+    // std.attention:14:9: train.8.multiply_sum
     din_barrier();
     const unsigned t52 = din_thread();
     if (t52 < 240u) {
@@ -690,7 +690,7 @@ DIN_TILE void din_train_5_tile(DinPointers pointers, DinScalars scalars, unsigne
             tile84[r25 * 84u + c21] = v29;
         }
     }
-    // std.attention:13:9: train.20.gather_multiply
+    // std.attention:14:9: train.20.gather_multiply
     din_barrier();
     for (unsigned r31 = din_warp(); r31 < count2; r31 += 8u) {
         float sum33 = 0.0f;
@@ -799,7 +799,7 @@ DIN_TILE void din_train_5_tile(DinPointers pointers, DinScalars scalars, unsigne
     // din.din:34:21: folded product by 96 x 80, transposed
     din_barrier();
     din_product<80, 48, 6, 3>(count2, DinRows<84, 4>{tile80}, DinMatrix<96, 4>{b73}, DinStoreWith<52, 52, 48, 4>{tile92, products84, b6, sample2, first1});
-    // std.attention:13:9: train.24.gather_multiply
+    // std.attention:14:9: train.24.gather_multiply
     din_barrier();
     const unsigned t94 = din_thread();
     if (t94 < 240u) {
@@ -999,7 +999,7 @@ extern "C" DIN_KERNEL(256) din_update0_0(DinPointers pointers, DinScalars scalar
     const DinPtr<float> step = din_pointer<float>(pointers, 0u);
     const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
     const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
-    // std.optimizer:28:38: adam + adaptive.33.multiply
+    // std.optimizer:30:38: adam + adaptive.33.multiply
     if (din_thread() == 0u) {
         const double v1 = 0.9;
         const double v2 = double(float(step[0]));
@@ -1041,7 +1041,7 @@ extern "C" DIN_KERNEL(256) din_update0_1(DinPointers pointers, DinScalars scalar
         const DinPtr<float> b0 = din_pointer<float>(pointers, 1u);
         const DinPtr<float> slot1 = din_pointer<float>(pointers, 8u);
         const DinPtr<float> b1 = din_pointer<float>(pointers, 2u);
-        // std.regularizer:10:46: adam + adaptive.34.gather
+        // std.regularizer:11:46: adam + adaptive.34.gather
         const unsigned t8 = din_thread();
         {
             const unsigned g2 = t8;
@@ -1053,7 +1053,7 @@ extern "C" DIN_KERNEL(256) din_update0_1(DinPointers pointers, DinScalars scalar
                 tile3[r4] = v7;
             }
         }
-        // std.optimizer:26:9: adam + adaptive.35.gather_multiply_sqrt
+        // std.optimizer:28:9: adam + adaptive.35.gather_multiply_sqrt
         din_barrier();
         const unsigned t40 = din_thread();
         {

@@ -407,7 +407,7 @@ extern "C" DIN_KERNEL(256) din_update0_0(DinPointers pointers, DinScalars scalar
         const DinPtr<float> gradient = din_pointer<float>(pointers, 0u) + size_t(first1) * 5u;
         const DinPtr<float> weight = din_pointer<float>(pointers, 1u);
         const DinPtr<const unsigned> row_index = din_pointer<const unsigned>(pointers, 2u) + first1;
-        // std.optimizer:7:23: sgd.9.multiply_gather
+        // std.optimizer:9:23: sgd.9.multiply_gather
         const unsigned t10 = din_thread();
         if (t10 < 255u) {
             const unsigned c1 = t10 % 5u, g2 = t10 / 5u;

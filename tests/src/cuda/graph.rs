@@ -2,7 +2,7 @@
 //! each runs by the runtime's engine on its inputs.
 
 use super::Failure;
-use crate::machine::{Given, around, result, scheduled};
+use crate::machine::{CaseInputs, around, result, scheduled};
 use crate::primitives::PRIMITIVES;
 use crate::random_graph::{self, Case, case};
 use din_compiler::codegen::CodegenError;
@@ -82,7 +82,7 @@ impl Corpus {
     /// Values of the roots of one case, `n(axis) x width` each, in the order of `Graph::roots`.
     pub fn run(&self, driver: impl Driver, number: usize) -> Result<Vec<Vec<f32>>, Failure> {
         let (program, cuda) = &self.programs[number];
-        let mut given = Given::new(&self.cases[number], program).map_err(|e| e.to_string())?;
+        let mut given = CaseInputs::new(&self.cases[number], program).map_err(|e| e.to_string())?;
         let mut engine = CudaExecutor::new(program.clone(), cuda.clone(), driver).map_err(|e| e.to_string())?;
         engine.upload(&given.state, &given.tables).map_err(|e| e.to_string())?;
         let mut tables = std::mem::take(&mut given.tables);

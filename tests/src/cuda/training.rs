@@ -6,7 +6,7 @@ use super::{Device, Failure, Shim, Trainer};
 use crate::random_graph::Random;
 use din_compiler::CompileOptions;
 use din_compiler::codegen::cuda::{self, CodegenOptions};
-use din_compiler::interpret::{Samples, Session, TableData, TensorData};
+use din_compiler::interpret::{InterpreterSession, Samples, TableData, TensorData};
 use din_compiler::model::CheckedModel;
 use din_program::SlotScope;
 use din_program::cuda::Precision;
@@ -128,7 +128,7 @@ pub fn train<P: Storage>(
     let rows = tables.iter().zip(&model.tables).map(|((w, counts), t)| {
         TableData::new(&model.updates[t.update as usize], t.width as usize, w.clone(), counts.clone())
     });
-    let mut session = Session::new(model, tensors, states.clone(), rows.collect()).unwrap();
+    let mut session = InterpreterSession::new(model, tensors, states.clone(), rows.collect()).unwrap();
     let mut program = compiled.program.clone();
     // The interpreter's tables have so many rows from the start.
     program.tables.iter_mut().for_each(|t| t.kind = TableKind::Fixed { size: ROWS as u64 });

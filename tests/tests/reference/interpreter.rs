@@ -1,11 +1,11 @@
 //! The interpreter: every loss, weight, optimizer slot, running statistic and logit within 1e-9 of PyTorch's (relative above 1).
 
 use crate::fixture::{Case, Outcome};
-use din_compiler::interpret::{Session, TableData, TensorData};
+use din_compiler::interpret::{InterpreterSession, TableData, TensorData};
 
 const BOUND: f64 = 1e-9;
 
-fn session(case: &Case) -> Session<'_> {
+fn session(case: &Case) -> InterpreterSession<'_> {
     let model = &case.model;
     let params = model.parameters.iter().enumerate().map(|(k, p)| {
         let weights = case.start_param(k);
@@ -16,7 +16,7 @@ fn session(case: &Case) -> Session<'_> {
         TableData::new(&model.updates[t.update as usize], t.width as usize, case.start_table(k), case.counts(k))
     });
     let states = (0..model.states.len()).map(|k| case.start_state(k));
-    Session::new(model, params.collect(), states.collect(), tables.collect()).unwrap()
+    InterpreterSession::new(model, params.collect(), states.collect(), tables.collect()).unwrap()
 }
 
 fn outcome(case: &Case) -> Outcome {

@@ -5,7 +5,7 @@
 
 use crate::fixture::Tensors;
 use din_compiler::front::{CheckOptions, NoFiles, check};
-use din_compiler::interpret::{Samples, Session, TableData, TensorData};
+use din_compiler::interpret::{InterpreterSession, Samples, TableData, TensorData};
 use din_compiler::model::CheckedModel;
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ fn unit(name: &str, uses: &str, value: &str, tables: &[(&str, &str)]) {
         true => get(&format!("running.{}", own(&s.name))).to_vec(),
         false => vec![f64::from(u8::from(s.name.ends_with("var"))); s.width()],
     });
-    let mut session = Session::new(&model, params.collect(), states.collect(), data.collect()).unwrap();
+    let mut session = InterpreterSession::new(&model, params.collect(), states.collect(), data.collect()).unwrap();
 
     let mut batch = Samples { batch: samples, labels: vec![vec![0.0; samples]], ..Samples::default() };
     if lists {
@@ -170,7 +170,7 @@ fn row_updates() {
             for (slot, values) in update.slots.iter().zip(&mut table.slots) {
                 *values = get(&format!("slot.{}", slot.name)).to_vec();
             }
-            let mut session = Session::new(&model, Vec::new(), Vec::new(), vec![table]).unwrap();
+            let mut session = InterpreterSession::new(&model, Vec::new(), Vec::new(), vec![table]).unwrap();
             session.steps = 2;
             let upstream = get("gradient").iter().map(|g| g * 6.0).collect();
             let batch = Samples {

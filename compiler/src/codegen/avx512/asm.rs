@@ -44,7 +44,7 @@ impl Address {
 
 /// The last operand of a vector instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operand {
+pub enum VectorOperand {
     Register(Zmm),
     Vector(Address),
     /// One f32 for all lanes.
@@ -131,12 +131,12 @@ pub struct Assembler {
 const NAMES: [&str; 16] =
     ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
 
-fn show(operand: Operand) -> String {
+fn show(operand: VectorOperand) -> String {
     match operand {
-        Operand::Register(r) => format!("zmm{}", r.0),
-        Operand::Vector(a) => format!("[{}]", place(a)),
-        Operand::Broadcast(a) => format!("[{}]{{1to16}}", place(a)),
-        Operand::Constant(bits) => format!("{:e}{{1to16}}", f32::from_bits(bits)),
+        VectorOperand::Register(r) => format!("zmm{}", r.0),
+        VectorOperand::Vector(a) => format!("[{}]", place(a)),
+        VectorOperand::Broadcast(a) => format!("[{}]{{1to16}}", place(a)),
+        VectorOperand::Constant(bits) => format!("{:e}{{1to16}}", f32::from_bits(bits)),
     }
 }
 
@@ -200,17 +200,21 @@ impl Assembler {
         length: u8,
         register: u8,
         middle: u8,
-        last: Operand,
+        last: VectorOperand,
         which: Masking,
         immediate: Option<u8>,
     ) {
         let (b, x, broadcast) = match last {
-            Operand::Register(r) => (r.0 >> 3 & 1, r.0 >> 4 & 1, 0),
-            Operand::Vector(a) | Operand::Broadcast(a) => {
+            VectorOperand::Register(r) => (r.0 >> 3 & 1, r.0 >> 4 & 1, 0),
+            VectorOperand::Vector(a) | VectorOperand::Broadcast(a) => {
                 let x = a.index.map_or(0, |(i, _)| i.0 >> 3 & 1);
-                (a.base.0 >> 3 & 1, x, u8::from(matches!(last, Operand::Broadcast(_)) && v.opcode != BROADCAST.opcode))
+                (
+                    a.base.0 >> 3 & 1,
+                    x,
+                    u8::from(matches!(last, VectorOperand::Broadcast(_)) && v.opcode != BROADCAST.opcode),
+                )
             }
-            Operand::Constant(_) => (0, 0, u8::from(v.opcode != BROADCAST.opcode)),
+            VectorOperand::Constant(_) => (0, 0, u8::from(v.opcode != BROADCAST.opcode)),
         };
         let (zero, k) = match which {
             Masking::All => (0, 0),
@@ -224,9 +228,9 @@ impl Assembler {
         self.code.push(zero << 7 | length << 5 | broadcast << 4 | not(middle >> 4) << 3 | k);
         self.code.push(v.opcode);
         match last {
-            Operand::Register(r) => self.code.push(0xc0 | (register & 7) << 3 | r.0 & 7),
-            Operand::Vector(a) | Operand::Broadcast(a) => self.memory(register, a),
-            Operand::Constant(bits) => {
+            VectorOperand::Register(r) => self.code.push(0xc0 | (register & 7) << 3 | r.0 & 7),
+            VectorOperand::Vector(a) | VectorOperand::Broadcast(a) => self.memory(register, a),
+            VectorOperand::Constant(bits) => {
                 self.code.push((register & 7) << 3 | 5);
                 let at = self.code.len();
                 self.constants.entry(bits).or_default().push(at);
@@ -239,42 +243,42 @@ impl Assembler {
     }
 
     /// `to = middle op last`
-    pub fn binary(&mut self, v: Vector, to: Zmm, middle: Zmm, last: Operand, which: Masking) {
+    pub fn binary(&mut self, v: Vector, to: Zmm, middle: Zmm, last: VectorOperand, which: Masking) {
         self.evex(v, 2, to.0, middle.0, last, which, None);
         self.note(|| format!("{} zmm{}{}, zmm{}, {}", v.name, to.0, lanes(which), middle.0, show(last)));
     }
 
     /// `to = op last`
-    pub fn unary(&mut self, v: Vector, to: Zmm, last: Operand, which: Masking) {
+    pub fn unary(&mut self, v: Vector, to: Zmm, last: VectorOperand, which: Masking) {
         self.evex(v, 2, to.0, 0, last, which, None);
         self.note(|| format!("{} zmm{}{}, {}", v.name, to.0, lanes(which), show(last)));
     }
 
-    pub fn compare(&mut self, predicate: u8, to: Mask, middle: Zmm, last: Operand) {
+    pub fn compare(&mut self, predicate: u8, to: Mask, middle: Zmm, last: VectorOperand) {
         self.evex(COMPARE, 2, to.0, middle.0, last, Masking::All, Some(predicate));
         self.note(|| format!("{} k{}, zmm{}, {}, {predicate}", COMPARE.name, to.0, middle.0, show(last)));
     }
 
     /// 32-bit lanes shifted, to the left or, with the sign, to the right.
     pub fn shift(&mut self, to: Zmm, from: Zmm, left: bool, by: u8) {
-        self.evex(SHIFT, 2, if left { 6 } else { 4 }, to.0, Operand::Register(from), Masking::All, Some(by));
+        self.evex(SHIFT, 2, if left { 6 } else { 4 }, to.0, VectorOperand::Register(from), Masking::All, Some(by));
         self.note(|| format!("{} zmm{}, zmm{}, {by}", if left { "vpslld" } else { "vpsrad" }, to.0, from.0));
     }
 
     pub fn store(&mut self, from: Zmm, to: Address, tail: Option<Mask>) {
         let which = tail.map_or(Masking::All, Masking::Kept);
-        self.evex(STORE, 2, from.0, 0, Operand::Vector(to), which, None);
+        self.evex(STORE, 2, from.0, 0, VectorOperand::Vector(to), which, None);
         self.note(|| format!("vmovups [{}]{}, zmm{}", place(to), lanes(which), from.0));
     }
 
     pub fn store_one(&mut self, from: Zmm, to: Address) {
-        self.evex(STORE_ONE, 0, from.0, 0, Operand::Vector(to), Masking::All, None);
+        self.evex(STORE_ONE, 0, from.0, 0, VectorOperand::Vector(to), Masking::All, None);
         self.note(|| format!("vmovss [{}], xmm{}", place(to), from.0));
     }
 
     /// Sums the lanes of `x` into lane 0; `t` is overwritten.
     pub fn sum_lanes(&mut self, x: Zmm, t: Zmm) {
-        let (rx, rt) = (Operand::Register(x), Operand::Register(t));
+        let (rx, rt) = (VectorOperand::Register(x), VectorOperand::Register(t));
         self.evex(UPPER_HALF, 2, x.0, 0, rt, Masking::All, Some(1));
         self.evex(ADD, 1, x.0, x.0, rt, Masking::All, None);
         self.evex(UPPER_QUARTER, 1, x.0, 0, rt, Masking::All, Some(1));

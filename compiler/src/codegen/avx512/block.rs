@@ -1,10 +1,10 @@
 //! A vector program as instructions at one place of the columns: registers are given in one walk,
 //! constants and single-use operands are read from memory where an instruction can.
 
-use super::asm::{self, Address, Assembler, Gpr, Mask, Masking, Operand, Zmm};
+use super::asm::{self, Address, Assembler, Gpr, Mask, Masking, VectorOperand, Zmm};
 use super::vector::{Id, VectorOperation, VectorOperator, VectorProgram};
 use crate::codegen::math::Comparison;
-use crate::plan::region::StoreMode;
+use crate::plan::region::OutputMode;
 use rustc_hash::FxHashMap;
 
 /// Why the operands of a fused multiply-add can be encoded.
@@ -28,7 +28,7 @@ pub struct RowResult {
     pub slot: u32,
     /// Bytes into the row.
     pub column: i32,
-    pub mode: StoreMode,
+    pub mode: OutputMode,
 }
 
 /// What stays the same from block to block.
@@ -45,7 +45,7 @@ pub struct Frame<'a> {
     pub free: u32,
 }
 
-pub struct Block<'a, 'f> {
+pub struct BlockWriter<'a, 'f> {
     asm: &'a mut Assembler,
     frame: &'f Frame<'f>,
     /// Added to columns that move: a register and a number of bytes.
@@ -68,7 +68,7 @@ pub fn emit(
     tail: Option<Mask>,
 ) -> Result<(), OutOfRegisters> {
     let n = frame.program.operations.len();
-    let mut block = Block {
+    let mut block = BlockWriter {
         asm,
         frame,
         index,
@@ -87,7 +87,7 @@ pub fn emit(
     block.results()
 }
 
-impl Block<'_, '_> {
+impl BlockWriter<'_, '_> {
     fn allocate(&mut self) -> Result<Zmm, OutOfRegisters> {
         if self.free == 0 {
             return Err(OutOfRegisters);
@@ -128,21 +128,21 @@ impl Block<'_, '_> {
     }
 
     /// The value as a last operand: from memory if it is nowhere else and nobody else reads it.
-    fn last(&mut self, id: Id) -> Result<Operand, OutOfRegisters> {
+    fn last(&mut self, id: Id) -> Result<VectorOperand, OutOfRegisters> {
         if let Some(r) = self.held(id) {
-            return Ok(Operand::Register(r));
+            return Ok(VectorOperand::Register(r));
         }
         Ok(match self.frame.program.operations[id.0 as usize] {
-            VectorOperation::Constant(bits) => Operand::Constant(bits),
+            VectorOperation::Constant(bits) => VectorOperand::Constant(bits),
             VectorOperation::Load { slot, column, one: true } if self.frame.uses[id.0 as usize] == 1 => {
-                Operand::Broadcast(self.address(slot, column, false))
+                VectorOperand::Broadcast(self.address(slot, column, false))
             }
             VectorOperation::Load { slot, column, one: false }
                 if self.frame.uses[id.0 as usize] == 1 && self.tail.is_none() =>
             {
-                Operand::Vector(self.address(slot, column, true))
+                VectorOperand::Vector(self.address(slot, column, true))
             }
-            _ => Operand::Register(self.register(id)?),
+            _ => VectorOperand::Register(self.register(id)?),
         })
     }
 
@@ -154,14 +154,16 @@ impl Block<'_, '_> {
         let r = self.allocate()?;
         self.place[id.0 as usize] = Some(r.0);
         match self.frame.program.operations[id.0 as usize] {
-            VectorOperation::Constant(bits) => self.asm.unary(asm::BROADCAST, r, Operand::Constant(bits), Masking::All),
+            VectorOperation::Constant(bits) => {
+                self.asm.unary(asm::BROADCAST, r, VectorOperand::Constant(bits), Masking::All)
+            }
             VectorOperation::Load { slot, column, one: true } => {
                 let from = self.address(slot, column, false);
-                self.asm.unary(asm::BROADCAST, r, Operand::Broadcast(from), Masking::All);
+                self.asm.unary(asm::BROADCAST, r, VectorOperand::Broadcast(from), Masking::All);
             }
             VectorOperation::Load { slot, column, one: false } => {
                 let from = self.address(slot, column, true);
-                self.asm.unary(asm::LOAD, r, Operand::Vector(from), self.lanes());
+                self.asm.unary(asm::LOAD, r, VectorOperand::Vector(from), self.lanes());
             }
             VectorOperation::Binary(..)
             | VectorOperation::Fma(..)
@@ -261,9 +263,9 @@ impl Block<'_, '_> {
         let x = self.register(a)?;
         let (y, z) = if self.held(c).is_none() {
             let y = self.register(b)?;
-            (Operand::Register(y), self.last(c)?)
+            (VectorOperand::Register(y), self.last(c)?)
         } else {
-            (self.last(b)?, Operand::Register(self.register(c)?))
+            (self.last(b)?, VectorOperand::Register(self.register(c)?))
         };
         let dies = |me: &Self, id: Id| {
             let count = [a, b, c].iter().filter(|&&o| o == id).count() as u32;
@@ -271,31 +273,31 @@ impl Block<'_, '_> {
             !constant && me.left[id.0 as usize] == count && count == 1
         };
         let to = match (y, z) {
-            (_, Operand::Register(z)) if dies(self, c) => {
+            (_, VectorOperand::Register(z)) if dies(self, c) => {
                 self.asm.binary(asm::FMA231, z, x, y, Masking::All);
                 self.place[c.0 as usize] = None;
                 z
             }
             (_, _) if dies(self, a) => {
                 match (y, z) {
-                    (Operand::Register(y), z) => self.asm.binary(asm::FMA213, x, y, z, Masking::All),
-                    (y, Operand::Register(z)) => self.asm.binary(asm::FMA132, x, z, y, Masking::All),
+                    (VectorOperand::Register(y), z) => self.asm.binary(asm::FMA213, x, y, z, Masking::All),
+                    (y, VectorOperand::Register(z)) => self.asm.binary(asm::FMA132, x, z, y, Masking::All),
                     (_, _) => unreachable!("{ONE_FROM_MEMORY}"),
                 }
                 self.place[a.0 as usize] = None;
                 x
             }
-            (Operand::Register(y), z) if dies(self, b) => {
+            (VectorOperand::Register(y), z) if dies(self, b) => {
                 self.asm.binary(asm::FMA213, y, x, z, Masking::All);
                 self.place[b.0 as usize] = None;
                 y
             }
             (y, z) => {
                 let to = self.allocate()?;
-                self.asm.unary(asm::LOAD, to, Operand::Register(x), Masking::All);
+                self.asm.unary(asm::LOAD, to, VectorOperand::Register(x), Masking::All);
                 match (y, z) {
-                    (Operand::Register(y), z) => self.asm.binary(asm::FMA213, to, y, z, Masking::All),
-                    (y, Operand::Register(z)) => self.asm.binary(asm::FMA132, to, z, y, Masking::All),
+                    (VectorOperand::Register(y), z) => self.asm.binary(asm::FMA213, to, y, z, Masking::All),
+                    (y, VectorOperand::Register(z)) => self.asm.binary(asm::FMA132, to, z, y, Masking::All),
                     (_, _) => unreachable!("{ONE_FROM_MEMORY}"),
                 }
                 to
@@ -316,23 +318,23 @@ impl Block<'_, '_> {
         let mut sum = 0;
         for (r, &value) in self.frame.results.iter().zip(&values) {
             match r.mode {
-                StoreMode::Store => {
+                OutputMode::Store => {
                     let to = self.address(r.slot, r.column, true);
                     self.asm.store(value, to, self.tail);
                 }
-                StoreMode::Add | StoreMode::Max => {
+                OutputMode::Add | OutputMode::Max => {
                     let (t, to) = (self.allocate()?, self.address(r.slot, r.column, true));
-                    self.asm.unary(asm::LOAD, t, Operand::Vector(to), self.lanes());
-                    let v = if r.mode == StoreMode::Add { asm::ADD } else { asm::MAXIMUM };
-                    self.asm.binary(v, t, t, Operand::Register(value), Masking::All);
+                    self.asm.unary(asm::LOAD, t, VectorOperand::Vector(to), self.lanes());
+                    let v = if r.mode == OutputMode::Add { asm::ADD } else { asm::MAXIMUM };
+                    self.asm.binary(v, t, t, VectorOperand::Register(value), Masking::All);
                     self.asm.store(t, to, self.tail);
                     self.deallocate(t);
                 }
-                StoreMode::StoreRowSum => {
+                OutputMode::StoreRowSum => {
                     let to = self.frame.sums[sum];
                     sum += 1;
                     let which = self.tail.map_or(Masking::All, Masking::Kept);
-                    self.asm.binary(asm::ADD, to, to, Operand::Register(value), which);
+                    self.asm.binary(asm::ADD, to, to, VectorOperand::Register(value), which);
                 }
             }
         }

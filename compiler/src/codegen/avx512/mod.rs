@@ -12,8 +12,8 @@ mod block;
 mod vector;
 
 use super::math::{Arithmetic, Repr};
-use crate::plan::region::{Access, Instruction, Region, StoreMode, StridedView};
-use asm::{Address, Assembler, Condition, Gpr, Mask, Masking, Operand, Zmm};
+use crate::plan::region::{Access, Instruction, OutputMode, Region, StridedView};
+use asm::{Address, Assembler, Condition, Gpr, Mask, Masking, VectorOperand, Zmm};
 use block::{AddressLocation, Frame, OutOfRegisters};
 use din_program::schedule::KernelArg;
 use rustc_hash::FxHashMap;
@@ -106,7 +106,7 @@ impl Lowered {
         }
         let mut results = Vec::with_capacity(region.outputs.len());
         for o in &region.outputs {
-            if o.mode != StoreMode::StoreRowSum && o.place.width != region.width {
+            if o.mode != OutputMode::StoreRowSum && o.place.width != region.width {
                 return None;
             }
             results.push(block::RowResult {
@@ -146,7 +146,7 @@ impl Lowered {
             free &= !(1 << register);
             Ok(Zmm(register))
         };
-        let row_sums = self.results.iter().filter(|r| r.mode == StoreMode::StoreRowSum);
+        let row_sums = self.results.iter().filter(|r| r.mode == OutputMode::StoreRowSum);
         let sums: Vec<Zmm> = row_sums.map(|_| reserve()).collect::<Result<_, OutOfRegisters>>()?;
         // The most used constants get registers.
         let mut wanted: Vec<(u32, u32)> = Vec::new();
@@ -176,7 +176,7 @@ impl Lowered {
         let mut pins: Vec<(u32, Zmm)> = constants.iter().map(|(b, r)| (*b, *r)).collect();
         pins.sort_unstable_by_key(|p| p.0);
         for (bits, r) in pins {
-            asm.unary(asm::BROADCAST, r, Operand::Constant(bits), Masking::All);
+            asm.unary(asm::BROADCAST, r, VectorOperand::Constant(bits), Masking::All);
         }
         let frame = Frame {
             program: &self.program,
@@ -287,7 +287,7 @@ impl Writer<'_, '_> {
         }
         self.prefetch();
         for &s in self.frame.sums {
-            self.asm.binary(asm::XOR, s, s, Operand::Register(s), Masking::All);
+            self.asm.binary(asm::XOR, s, s, VectorOperand::Register(s), Masking::All);
         }
         if blocks <= 2 {
             for b in 0..blocks {
@@ -380,7 +380,7 @@ impl Writer<'_, '_> {
     }
 
     fn row_sums(&mut self) {
-        let results = self.lowered.results.iter().filter(|r| r.mode == StoreMode::StoreRowSum);
+        let results = self.lowered.results.iter().filter(|r| r.mode == OutputMode::StoreRowSum);
         for (r, &sum) in results.zip(self.frame.sums) {
             // Blocks are over: every register that they used is free.
             let t = Zmm(self.frame.free.trailing_zeros() as u8);

@@ -404,7 +404,7 @@ impl PhaseEmitter<'_> {
     /// Most numbers that the sums of a region's groups of threads take.
     fn sums_of_groups(&self) -> u32 {
         let all = |r: &crate::plan::region::Region| {
-            let sums = r.outputs.iter().filter(|o| o.mode != crate::plan::region::StoreMode::Store).count() as u32;
+            let sums = r.outputs.iter().filter(|o| o.mode != crate::plan::region::OutputMode::Store).count() as u32;
             sums * self.options.threads.min(r.width.saturating_mul(region::SUMMED))
         };
         let regions = self.phase.calls.iter().filter_map(|c| match &c.op {

@@ -9,7 +9,7 @@ use super::kernel_ir::{
     Accumulation, ArrayId, ArrayView, Column, Element, IndexBound, LoopRange, Row, Rows, Stmt, ValueExpr, Var, VarType,
 };
 use crate::graph::BinaryOp;
-use crate::plan::region::{Access, Instruction, Region, RegionOutput, StoreMode, StridedView, is_simple_power};
+use crate::plan::region::{Access, Instruction, OutputMode, Region, RegionOutput, StridedView, is_simple_power};
 use din_program::schedule::{AxisId, BATCH, GLOBAL, KernelArg};
 use rustc_hash::FxHashMap;
 
@@ -73,7 +73,7 @@ impl Emitter<'_, '_> {
             }
             writes.push(named[0]);
             reads.extend(&named[1..]);
-            if matches!(o.mode, StoreMode::Add | StoreMode::Max) {
+            if matches!(o.mode, OutputMode::Add | OutputMode::Max) {
                 reads.push(named[0]);
             }
         }
@@ -154,15 +154,15 @@ impl Emitter<'_, '_> {
 
     fn target(&self, o: &RegionOutput) -> Target {
         match (o.mode, o.place.access) {
-            (StoreMode::StoreRowSum, _) if self.region.width > 1 => Target::RowSum,
-            (StoreMode::Store | StoreMode::StoreRowSum, _) | (_, Access::Row) => Target::Own,
-            (StoreMode::Add | StoreMode::Max, Access::Once) if self.region.axis == GLOBAL => Target::Own,
-            (StoreMode::Add | StoreMode::Max, Access::Once) => Target::All,
-            (StoreMode::Add | StoreMode::Max, Access::Indexed { .. } | Access::Nested { .. }) => Target::Sample,
+            (OutputMode::StoreRowSum, _) if self.region.width > 1 => Target::RowSum,
+            (OutputMode::Store | OutputMode::StoreRowSum, _) | (_, Access::Row) => Target::Own,
+            (OutputMode::Add | OutputMode::Max, Access::Once) if self.region.axis == GLOBAL => Target::Own,
+            (OutputMode::Add | OutputMode::Max, Access::Once) => Target::All,
+            (OutputMode::Add | OutputMode::Max, Access::Indexed { .. } | Access::Nested { .. }) => Target::Sample,
         }
     }
 
-    /// One element: columns are shared by the blocks; a lone number is computed by one thread, in
+    /// One element: columns are shared by the blocks; a single value is computed by one thread, in
     /// double.
     fn once(&mut self, outputs: &[(RegionOutput, Target)]) -> Result<(), LoweringError> {
         let (sums, rest): (Vec<_>, Vec<_>) = outputs.iter().copied().partition(|(_, t)| *t == Target::RowSum);
@@ -382,8 +382,8 @@ impl Emitter<'_, '_> {
             let element = self.element(body, at, &o.place)?;
             let value = self.computed(at, o)?;
             body.push(match o.mode {
-                StoreMode::Store | StoreMode::StoreRowSum => Stmt::Store { at: element, value },
-                StoreMode::Add | StoreMode::Max => Stmt::AccumulateInto { at: element, how: join(o.mode), value },
+                OutputMode::Store | OutputMode::StoreRowSum => Stmt::Store { at: element, value },
+                OutputMode::Add | OutputMode::Max => Stmt::AccumulateInto { at: element, how: join(o.mode), value },
             });
         }
         Ok(())
@@ -530,18 +530,18 @@ fn simple(region: &Region, exponent: crate::plan::region::ValueId) -> Option<f64
     region.exponent(exponent).filter(|c| is_simple_power(*c))
 }
 
-fn join(mode: StoreMode) -> Accumulation {
+fn join(mode: OutputMode) -> Accumulation {
     match mode {
-        StoreMode::Max => Accumulation::Max,
-        StoreMode::Store | StoreMode::Add | StoreMode::StoreRowSum => Accumulation::Add,
+        OutputMode::Max => Accumulation::Max,
+        OutputMode::Store | OutputMode::Add | OutputMode::StoreRowSum => Accumulation::Add,
     }
 }
 
-fn start(mode: StoreMode) -> ValueExpr {
-    ValueExpr::Number(if mode == StoreMode::Max { f64::NEG_INFINITY } else { 0.0 })
+fn start(mode: OutputMode) -> ValueExpr {
+    ValueExpr::Number(if mode == OutputMode::Max { f64::NEG_INFINITY } else { 0.0 })
 }
 
 /// Whether the blocks of a grid may share the region's columns: nothing but stores of one element.
 pub fn spreads(region: &Region) -> bool {
-    region.axis == GLOBAL && !region.uniform && region.outputs.iter().all(|o| o.mode == StoreMode::Store)
+    region.axis == GLOBAL && !region.uniform && region.outputs.iter().all(|o| o.mode == OutputMode::Store)
 }

@@ -61,7 +61,7 @@ fn din_has_the_sizes_of_its_text() {
 }
 
 #[test]
-fn dice_adds_two_states_a_unit() {
+fn dice_adds_two_states_per_unit() {
     let m = shipped("din_dice");
     let states: Vec<(&str, &[u32], Init)> =
         m.states.iter().map(|s| (s.name.as_str(), s.shape.as_slice(), s.init)).collect();

@@ -5,7 +5,7 @@ use super::*;
 
 /// Values of the network where settings and metrics stand, which read numbers and labels.
 #[test]
-fn a_value_of_the_network_among_settings_and_metrics_is_told() {
+fn a_value_of_the_network_among_settings_and_metrics_is_reported() {
     for (place, code) in [
         ("report auc(embed(h))", "E0614"),
         ("report auc(sum(embed(h) over h))", "E0614"),
@@ -68,7 +68,7 @@ fn one_fault_is_one_report() {
 }
 
 #[test]
-fn independent_faults_are_all_told() {
+fn independent_faults_are_all_reported() {
     let found = network_codes(
         "fn f(x: [n]) { x + unknown }",
         "

@@ -137,7 +137,7 @@ mod tests {
     const EIO: i32 = 5;
 
     /// Gives one byte per call, and interrupts every other call. Ends early or fails where it is
-    /// told to.
+    /// asked to.
     struct Unreliable {
         calls: AtomicUsize,
         ends_at: usize,

@@ -2,7 +2,7 @@
 //! generated code addresses memory by these numbers without further checks.
 
 use super::{CheckError, DenseState, FetchedRows, StepInputs};
-use crate::lanes;
+use crate::column_loops;
 use crate::table::Table;
 use din_program::schema::{Feature, FeatureKind};
 use din_program::{Program, SlotScope};
@@ -110,7 +110,7 @@ pub fn check_batch_except(
             let Some(feature) = schema.features.get(f as usize) else { continue };
             let elements = elements_of(feature);
             expect(|| format!("row numbers of `{}`", feature.path()), numbers.len(), elements)?;
-            let largest = if excepted(t, k) { 0 } else { lanes::max(numbers) as usize };
+            let largest = if excepted(t, k) { 0 } else { column_loops::max(numbers) as usize };
             ensure(elements == 0 || largest < rows, || {
                 format!("`{}` names row {largest} of table `{}`, which has {rows} rows", feature.path(), spec.name)
             })?;

@@ -3,7 +3,7 @@
 //! Filled from a checked batch; allocations are kept from step to step.
 
 use super::unique::UniqueElements;
-use din_program::axes::{AxisId, AxisKind, AxisTree, MAX_KEYS};
+use din_program::axes::{AxisId, AxisKind, AxisTree, GLOBAL, MAX_KEYS};
 
 /// Elements `begin..end` of an axis.
 pub type ElementRange = (usize, usize);
@@ -12,6 +12,8 @@ pub type ElementRange = (usize, usize);
 #[derive(Debug)]
 pub struct Layout {
     pub axes: AxisTree,
+    /// By axis: see [`AxisTree::tile_axis`].
+    tile_axes: Vec<AxisId>,
     samples: usize,
     /// First sample of each request, then the number of samples; empty without requests.
     requests: Vec<u32>,
@@ -25,7 +27,14 @@ impl Layout {
     pub fn new(axes: AxisTree) -> Layout {
         let mut uniques = Vec::new();
         uniques.resize_with(axes.count(), UniqueElements::default);
-        Layout { samples: 0, requests: Vec::new(), offsets: vec![Vec::new(); axes.count()], uniques, axes }
+        Layout {
+            tile_axes: axes.ids().map(|id| axes.tile_axis(id)).collect(),
+            samples: 0,
+            requests: Vec::new(),
+            offsets: vec![Vec::new(); axes.count()],
+            uniques,
+            axes,
+        }
     }
 
     /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets
@@ -124,14 +133,31 @@ impl Layout {
         }
     }
 
+    /// The first element of `axis` under each element of `to`, where the one lies directly under the
+    /// other.
+    pub fn begins(&self, axis: AxisId, to: AxisId) -> Option<&[u32]> {
+        match *self.axes.kind(axis) {
+            AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent } if parent == to => {
+                Some(self.offsets(axis))
+            }
+            AxisKind::Batch { request } if request == Some(to) => Some(&self.requests),
+            AxisKind::Sequence { .. }
+            | AxisKind::Pairs { .. }
+            | AxisKind::Batch { .. }
+            | AxisKind::Global
+            | AxisKind::Request
+            | AxisKind::Unique(_) => None,
+        }
+    }
+
     /// Elements of `axis` that belong to elements `from..to` of the tile axis `by`; none of an axis
     /// whose tiles are cut otherwise.
     #[inline]
     pub fn range(&self, axis: AxisId, by: AxisId, from: usize, to: usize) -> ElementRange {
-        if *self.axes.kind(axis) == AxisKind::Global {
+        if axis == GLOBAL {
             return (0, 1);
         }
-        if self.axes.tile_axis(axis) != by {
+        if self.tile_axes[axis.index()] != by {
             return (0, 0);
         }
         let begin = |at| self.begin(axis, by, at).expect("an axis lies side by side under its tile axis");
@@ -155,8 +181,13 @@ impl Layout {
                 out.iter_mut().for_each(|above| *above = element[*above as usize]);
             }
         } else if self.begin(of, to, 0).is_some() {
-            let begin = |at| self.begin(of, to, at).expect("it was there for the first") as u32;
-            owners(self.count(to), begin, first, out);
+            match self.begins(of, to) {
+                Some(begins) => owners(self.count(to), |at| begins[at], first, out),
+                None => {
+                    let begin = |at| self.begin(of, to, at).expect("it was there for the first") as u32;
+                    owners(self.count(to), begin, first, out);
+                }
+            }
         } else if self.axes.shared(of) == Some(to) {
             let (pairs, lists) = (self.offsets(of), self.offsets(to));
             let (count, mut request) = (out.len(), None);

@@ -3,7 +3,7 @@
 
 use din_program::Program;
 use din_program::axes::{AxisId, UniqueKeys};
-use din_program::schedule::{Root, View};
+use din_program::schedule::{ScheduleRoot, View};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub fn lookups(program: &Program) -> Vec<Vec<Lookup>> {
     let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Lookup> {
         let mut all = Vec::new();
         for root in &train.roots {
-            let Root::RowGradient { table, feature: f, view } = root else { continue };
+            let ScheduleRoot::RowGradient { table, feature: f, view } = root else { continue };
             if (*table as usize, *f) != (t, number) {
                 continue;
             }

@@ -7,7 +7,7 @@ use super::CheckError;
 use super::model::MAX_SLOTS;
 use din_program::schedule::{
     AccessKind, AxisId, AxisKind, AxisTree, BATCH, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL,
-    KernelArg, MAX_WIDTH, Operation, Phase, Root, Schedule, Storage, View,
+    KernelArg, MAX_WIDTH, Operation, Phase, Schedule, ScheduleRoot, Storage, View,
 };
 use din_program::schema::FeatureKind;
 use din_program::{Program, SlotScope, UpdateSlot};
@@ -449,27 +449,27 @@ impl Validator<'_> {
         })
     }
 
-    fn root(&self, root: &Root) -> Validity {
+    fn root(&self, root: &ScheduleRoot) -> Validity {
         let p = self.program;
         match root {
-            Root::Loss(id) => self.result(*id, GLOBAL, 1),
-            Root::Prediction { index, buffer } => {
+            ScheduleRoot::Loss(id) => self.result(*id, GLOBAL, 1),
+            ScheduleRoot::Prediction { index, buffer } => {
                 ensure((*index as usize) < p.predictions.len(), || format!("prediction {index}"))?;
                 self.result(*buffer, BATCH, 1)
             }
-            Root::Named { buffer, .. } => {
+            ScheduleRoot::Named { buffer, .. } => {
                 let b = self.buffer(*buffer)?;
                 self.result(*buffer, b.axis, b.width as usize)
             }
-            Root::State { state, buffer } => {
+            ScheduleRoot::State { state, buffer } => {
                 let width = p.states.get(*state as usize).map(|s| s.width()).ok_or_else(|| format!("state {state}"))?;
                 self.result(*buffer, GLOBAL, width)
             }
-            Root::ParamGradient { param, buffer } => {
+            ScheduleRoot::ParamGradient { param, buffer } => {
                 let found = p.parameters.get(*param as usize).ok_or_else(|| format!("parameter {param}"))?;
                 self.result(*buffer, GLOBAL, found.width())
             }
-            Root::RowGradient { table, feature, view } => {
+            ScheduleRoot::RowGradient { table, feature, view } => {
                 let found = p.tables.get(*table as usize).ok_or_else(|| format!("table {table}"))?;
                 ensure(found.features.contains(feature), || {
                     format!("gradient of table `{}` for feature {feature}, which it does not serve", found.name)
@@ -484,16 +484,16 @@ impl Validator<'_> {
     }
 
     /// Whether two roots are the same result.
-    fn same(&self, a: &Root, b: &Root) -> bool {
+    fn same(&self, a: &ScheduleRoot, b: &ScheduleRoot) -> bool {
         let axis = |v: &View| self.schedule.buffers.get(v.buffer.index()).map(|b| b.axis);
         match (a, b) {
-            (Root::Loss(_), Root::Loss(_)) => true,
-            (Root::Prediction { index: a, .. }, Root::Prediction { index: b, .. }) => a == b,
-            (Root::State { state: a, .. }, Root::State { state: b, .. }) => a == b,
-            (Root::ParamGradient { param: a, .. }, Root::ParamGradient { param: b, .. }) => a == b,
+            (ScheduleRoot::Loss(_), ScheduleRoot::Loss(_)) => true,
+            (ScheduleRoot::Prediction { index: a, .. }, ScheduleRoot::Prediction { index: b, .. }) => a == b,
+            (ScheduleRoot::State { state: a, .. }, ScheduleRoot::State { state: b, .. }) => a == b,
+            (ScheduleRoot::ParamGradient { param: a, .. }, ScheduleRoot::ParamGradient { param: b, .. }) => a == b,
             (
-                Root::RowGradient { table: a, feature: f, view: v },
-                Root::RowGradient { table: b, feature: g, view: w },
+                ScheduleRoot::RowGradient { table: a, feature: f, view: v },
+                ScheduleRoot::RowGradient { table: b, feature: g, view: w },
             ) => (a, f) == (b, g) && axis(v) == axis(w),
             _ => false,
         }

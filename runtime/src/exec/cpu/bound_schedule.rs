@@ -133,8 +133,20 @@ impl BoundSchedule {
         Ok(())
     }
 
+    /// Makes room for the batch. After an error there is room for nothing, so that the next batch
+    /// grows everything.
     fn grow(&mut self) -> Result<(), ExecError> {
+        let grown = self.grow_arena().and_then(|()| self.grow_tiles());
+        if grown.is_err() {
+            self.capacity.fill(0);
+            self.tile_capacity.fill(0);
+        }
+        grown
+    }
+
+    fn grow_arena(&mut self) -> Result<(), ExecError> {
         let prepared = &self.prepared;
+        self.partials.reserve(area(lines(prepared.partial_floats), MAX_CHUNKS)?)?;
         let mut grown = self.arena.pointer().is_null();
         for d in 0..prepared.axes.count() {
             if self.counts[d] > self.capacity[d] {
@@ -142,29 +154,33 @@ impl BoundSchedule {
                 grown = true;
             }
         }
-        if grown {
-            let mut at = 0usize;
-            for (slot, offset) in prepared.slots.iter().zip(&mut self.slots) {
-                *offset = at;
-                at = at
-                    .checked_add(area(slot.width as usize, self.capacity[slot.axis.index()])?)
-                    .ok_or(ExecError::Memory { bytes: usize::MAX })?;
-            }
-            self.arena.reserve(at)?;
-            for (&(of, _), ancestors) in prepared.ancestors.iter().zip(&mut self.ancestors) {
-                ancestors.reserve(self.capacity[of.index()].saturating_sub(ancestors.len()));
-            }
-            for d in 2..prepared.axes.count() {
-                let axis = AxisId(d as u32);
-                if prepared.axes.is_ragged(axis) {
-                    let owners = prepared.axes.parent(axis).expect("a ragged axis has a parent");
-                    let owners = self.capacity[owners.index()];
-                    let lengths = &mut self.lengths[d];
-                    lengths.reserve(owners.saturating_sub(lengths.len()));
-                }
+        if !grown {
+            return Ok(());
+        }
+        let mut at = 0usize;
+        for (slot, offset) in prepared.slots.iter().zip(&mut self.slots) {
+            *offset = at;
+            let floats = area(slot.width as usize, self.capacity[slot.axis.index()])?;
+            at = at.checked_add(floats).ok_or(ExecError::Overflow)?;
+        }
+        self.arena.reserve(at)?;
+        for (&(of, _), ancestors) in prepared.ancestors.iter().zip(&mut self.ancestors) {
+            ancestors.reserve(self.capacity[of.index()].saturating_sub(ancestors.len()));
+        }
+        for d in 2..prepared.axes.count() {
+            let axis = AxisId(d as u32);
+            if prepared.axes.is_ragged(axis) {
+                let owners = prepared.axes.parent(axis).expect("a ragged axis has a parent");
+                let owners = self.capacity[owners.index()];
+                let lengths = &mut self.lengths[d];
+                lengths.reserve(owners.saturating_sub(lengths.len()));
             }
         }
-        self.partials.reserve(area(lines(prepared.partial_floats), MAX_CHUNKS)?)?;
+        Ok(())
+    }
+
+    fn grow_tiles(&mut self) -> Result<(), ExecError> {
+        let prepared = &self.prepared;
         let mut grown = false;
         for (tiling, tiled) in self.tilings.iter().zip(&prepared.tiled) {
             for d in (0..prepared.axes.count()).filter(|&d| tiled[d]) {
@@ -175,16 +191,16 @@ impl BoundSchedule {
                 }
             }
         }
-        if grown {
-            self.tile_floats = 0;
-            for (slot, offset) in prepared.tile_slots.iter().zip(&mut self.tile_slots) {
-                *offset = self.tile_floats;
-                self.tile_floats = self
-                    .tile_floats
-                    .checked_add(area(slot.width as usize, self.tile_capacity[slot.axis.index()])?)
-                    .ok_or(ExecError::Memory { bytes: usize::MAX })?;
-            }
+        if !grown {
+            return Ok(());
         }
+        let mut at = 0usize;
+        for (slot, offset) in prepared.tile_slots.iter().zip(&mut self.tile_slots) {
+            *offset = at;
+            let floats = area(slot.width as usize, self.tile_capacity[slot.axis.index()])?;
+            at = at.checked_add(floats).ok_or(ExecError::Overflow)?;
+        }
+        self.tile_floats = at;
         Ok(())
     }
 

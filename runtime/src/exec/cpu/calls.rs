@@ -1,6 +1,6 @@
 //! The operations of a call for the elements of one tile.
 
-use super::prepare::{AbsorbedMatMul, AbsorbedOuter, Operand, PreparedOp, SegmentSum};
+use super::prepare::{AbsorbedMatMul, AbsorbedOuter, PreparedOp, SegmentSum, StridedOperand};
 use super::reduce::join_moments;
 use super::tiling::BatchTiling;
 use crate::exec::common::{ElementRange, Layout};
@@ -29,13 +29,13 @@ pub(super) struct TileCall<'a> {
 impl TileCall<'_> {
     /// The first float of an operand.
     #[inline]
-    fn base(&self, operand: Operand) -> *mut f32 {
+    fn base(&self, operand: StridedOperand) -> *mut f32 {
         self.args[operand.arg].cast::<f32>().wrapping_add(operand.column)
     }
 
     /// An operand's row for one element.
     #[inline]
-    fn row(&self, operand: Operand, element: usize) -> *mut f32 {
+    fn row(&self, operand: StridedOperand, element: usize) -> *mut f32 {
         self.base(operand).wrapping_add(element * operand.stride)
     }
 

@@ -20,7 +20,7 @@ impl StepMemory {
         if floats <= self.floats && self.map.is_some() {
             return Ok(());
         }
-        let bytes = floats.checked_mul(4).ok_or(ExecError::Memory { bytes: usize::MAX })?;
+        let bytes = floats.checked_mul(4).ok_or(ExecError::Overflow)?;
         self.map = None;
         self.floats = 0;
         let map = MmapOptions::new().len(bytes.max(64)).map_anon().map_err(|_| ExecError::Memory { bytes })?;
@@ -50,5 +50,5 @@ pub(super) fn lines(n: usize) -> usize {
 /// `width x elements`, in whole cache lines.
 pub(super) fn area(width: usize, elements: usize) -> Result<usize, ExecError> {
     let floats = width.checked_mul(elements).filter(|&n| n < isize::MAX as usize / 8);
-    floats.map(lines).ok_or(ExecError::Memory { bytes: usize::MAX })
+    floats.map(lines).ok_or(ExecError::Overflow)
 }

@@ -34,7 +34,7 @@ use crate::kernels::Microkernels;
 use crate::table::{Occurrences, Table};
 use crate::threads::Threads;
 use bound_schedule::{BoundSchedule, RowUpdate};
-use din_program::schedule::Root;
+use din_program::schedule::ScheduleRoot;
 use din_program::{Isa, Program};
 use phase::ThreadScratch;
 use prepare::PreparedSchedule;
@@ -189,7 +189,7 @@ impl CpuExecutor {
     fn prediction(&self, schedule: usize, prediction: usize) -> &[f32] {
         let schedule = &self.schedules[schedule];
         let found = schedule.prepared.roots.iter().find_map(|root| match root {
-            Root::Prediction { index, buffer } if *index as usize == prediction => Some(*buffer),
+            ScheduleRoot::Prediction { index, buffer } if *index as usize == prediction => Some(*buffer),
             _ => None,
         });
         found.map_or(&[], |buffer| schedule.result(buffer))
@@ -198,7 +198,7 @@ impl CpuExecutor {
     fn loss(&self, schedule: usize) -> Option<f32> {
         let schedule = &self.schedules[schedule];
         let found = schedule.prepared.roots.iter().find_map(|root| match root {
-            Root::Loss(buffer) => Some(*buffer),
+            ScheduleRoot::Loss(buffer) => Some(*buffer),
             _ => None,
         });
         found.and_then(|buffer| schedule.result(buffer).first().copied())
@@ -206,16 +206,16 @@ impl CpuExecutor {
 
     /// Results of the last training step, in the schedule's order: the whole buffer of each,
     /// row-major. (A row gradient is columns of it.)
-    pub fn train_results(&self) -> impl Iterator<Item = (&Root, &[f32])> {
+    pub fn train_results(&self) -> impl Iterator<Item = (&ScheduleRoot, &[f32])> {
         self.results(TRAIN)
     }
 
     /// Results of the last inference.
-    pub fn infer_results(&self) -> impl Iterator<Item = (&Root, &[f32])> {
+    pub fn infer_results(&self) -> impl Iterator<Item = (&ScheduleRoot, &[f32])> {
         self.results(INFER)
     }
 
-    fn results(&self, schedule: usize) -> impl Iterator<Item = (&Root, &[f32])> {
+    fn results(&self, schedule: usize) -> impl Iterator<Item = (&ScheduleRoot, &[f32])> {
         let schedule = &self.schedules[schedule];
         schedule.prepared.roots.iter().map(|root| (root, schedule.result(root.buffer())))
     }

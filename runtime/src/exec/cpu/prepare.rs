@@ -7,7 +7,7 @@ use crate::jit::KernelFn;
 use din_program::Program;
 use din_program::schedule::{
     AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL, KernelArg, Operation,
-    Phase, Root, Schedule, Slot, Storage, Work,
+    Phase, Schedule, ScheduleRoot, Slot, Storage, Work,
 };
 
 /// How an argument's base address is found.
@@ -34,14 +34,14 @@ pub(super) enum PreparedOp {
         args: usize,
     },
     Fill {
-        out: Operand,
+        out: StridedOperand,
         width: usize,
         value: f32,
     },
     MatMul {
-        x: Operand,
-        w: Operand,
-        out: Operand,
+        x: StridedOperand,
+        w: StridedOperand,
+        out: StridedOperand,
         k: usize,
         n: usize,
         accumulate: bool,
@@ -50,22 +50,22 @@ pub(super) enum PreparedOp {
     AbsorbedOuter(AbsorbedOuter),
     /// `first`: in the chunk's first tile it stores instead of adding.
     Outer {
-        x: Operand,
-        g: Operand,
-        out: Operand,
+        x: StridedOperand,
+        g: StridedOperand,
+        out: StridedOperand,
         k: usize,
         n: usize,
         first: bool,
     },
     Transpose {
-        w: Operand,
-        out: Operand,
+        w: StridedOperand,
+        out: StridedOperand,
         k: usize,
         n: usize,
     },
     Moments {
-        x: Operand,
-        out: Operand,
+        x: StridedOperand,
+        out: StridedOperand,
         width: usize,
     },
     SegmentSum(SegmentSum),
@@ -74,11 +74,11 @@ pub(super) enum PreparedOp {
 /// See [`Operation::AbsorbedMatMul`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AbsorbedMatMul {
-    pub x: Operand,
-    pub q: Operand,
-    pub w: Operand,
+    pub x: StridedOperand,
+    pub q: StridedOperand,
+    pub w: StridedOperand,
     pub transposed: bool,
-    pub out: Operand,
+    pub out: StridedOperand,
     pub e: usize,
     pub n: usize,
 }
@@ -86,8 +86,8 @@ pub(super) struct AbsorbedMatMul {
 /// See [`Operation::AbsorbedOuter`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AbsorbedOuter {
-    pub x: Operand,
-    pub g: Operand,
+    pub x: StridedOperand,
+    pub g: StridedOperand,
     pub weight: Option<WeightGradient>,
     pub sample: Option<SampleGradient>,
     pub e: usize,
@@ -97,22 +97,22 @@ pub(super) struct AbsorbedOuter {
 /// The gradient of an absorbed weight, a partial.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WeightGradient {
-    pub q: Operand,
-    pub out: Operand,
+    pub q: StridedOperand,
+    pub out: StridedOperand,
 }
 
 /// The gradient of what was absorbed, by sample.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SampleGradient {
-    pub w: Operand,
-    pub out: Operand,
+    pub w: StridedOperand,
+    pub out: StridedOperand,
 }
 
 /// See [`Operation::SegmentSum`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SegmentSum {
-    pub x: Operand,
-    pub out: Operand,
+    pub x: StridedOperand,
+    pub out: StridedOperand,
     pub width: usize,
     /// What `x` is on.
     pub from: AxisId,
@@ -120,7 +120,7 @@ pub(super) struct SegmentSum {
 
 /// Where an operation finds a matrix, or a row per element.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Operand {
+pub(super) struct StridedOperand {
     /// Index into the phase's arguments.
     pub arg: usize,
     /// First column.
@@ -187,7 +187,7 @@ pub(super) struct PreparedSchedule {
     pub used: Vec<bool>,
     pub slots: Vec<Slot>,
     pub tile_slots: Vec<Slot>,
-    pub roots: Vec<Root>,
+    pub roots: Vec<ScheduleRoot>,
     pub phases: Vec<PreparedPhase>,
     /// Distinct pairs of axis and tile size.
     pub tilings: Vec<(AxisId, u32)>,
@@ -307,7 +307,7 @@ impl PreparedSchedule {
         }
         let buffers = &self.buffers;
         let width_of = |id: BufferId| buffers[id.index()].width as usize;
-        let operand = |(k, used): (usize, &BufferUse)| Operand {
+        let operand = |(k, used): (usize, &BufferUse)| StridedOperand {
             arg: args + k,
             column: used.view.column as usize,
             stride: match used.extent {

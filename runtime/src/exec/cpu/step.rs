@@ -13,7 +13,7 @@ use crate::exec::ExecError;
 use crate::exec::common::{self, CheckError, DenseState, MAX_SLOTS, RowBuffer, StepInputs};
 use crate::kernels::StridedRows;
 use crate::table::{Occurrences, Table};
-use din_program::schedule::{KernelArg, Root, Storage};
+use din_program::schedule::{KernelArg, ScheduleRoot, Storage};
 use din_program::schema::UpdateRule;
 use std::ptr::NonNull;
 
@@ -194,7 +194,7 @@ impl CpuExecutor {
         let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
         runner.run(&mut self.threads.pool(), &LocalReducer);
         for root in &self.schedules[TRAIN].prepared.roots {
-            if let Root::State { state: k, buffer } = root {
+            if let ScheduleRoot::State { state: k, buffer } = root {
                 state.states[*k as usize].copy_from_slice(self.schedules[TRAIN].result(*buffer));
             }
         }
@@ -242,7 +242,9 @@ impl CpuExecutor {
         }
         for (k, schedule) in of_params.iter_mut().enumerate() {
             let gradient = train.prepared.roots.iter().find_map(|root| match root {
-                Root::ParamGradient { param, buffer } if *param as usize == k => Some(train.addresses[buffer.index()]),
+                ScheduleRoot::ParamGradient { param, buffer } if *param as usize == k => {
+                    Some(train.addresses[buffer.index()])
+                }
                 _ => None,
             });
             schedule.active = gradient.is_some();

@@ -37,9 +37,13 @@ impl BatchTiling {
                 }
             }
             AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+                let begins = layout.begins(self.axis, self.by);
                 let mut first = 0;
                 for unit in 1..units {
-                    let (offset, _) = layout.range(self.axis, self.by, unit, unit);
+                    let offset = match begins {
+                        Some(begins) => begins[unit] as usize,
+                        None => layout.range(self.axis, self.by, unit, unit).0,
+                    };
                     if offset - first >= self.rows {
                         self.bounds.push(unit as u32);
                         first = offset;

@@ -9,9 +9,9 @@ use super::budget::bytes_with_headroom;
 use super::driver::{DeviceError, DevicePtr, Driver};
 use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
 use super::step_args::no_pointer;
-use super::table_cache::{RowField, TableCache, fields, row_bytes, tell};
+use super::table_cache::{TableCache, row_bytes, tell};
 use crate::exec::common::DenseState;
-use crate::table::Table;
+use crate::table::{RowField, Table};
 use din_program::SlotScope;
 use din_program::schedule::Storage;
 
@@ -167,8 +167,8 @@ fn rows_of(values: &[f32], width: usize, from: usize, to: usize) -> &[f32] {
 fn what(field: RowField) -> &'static str {
     match field {
         RowField::Weights => "table rows",
-        RowField::Counts => "counts of table rows",
-        RowField::UpdateCount => "touches of table rows",
+        RowField::Frequency => "frequencies of table rows",
+        RowField::Updates => "update counts of table rows",
         RowField::Slot(_) => "optimizer state of table rows",
     }
 }
@@ -177,8 +177,8 @@ impl DeviceTable {
     fn block(&mut self, field: RowField) -> &mut DeviceBlock {
         match field {
             RowField::Weights => &mut self.weights,
-            RowField::Counts => &mut self.counts,
-            RowField::UpdateCount => &mut self.touches,
+            RowField::Frequency => &mut self.counts,
+            RowField::Updates => &mut self.touches,
             RowField::Slot(k) => &mut self.slots[k],
         }
     }
@@ -199,8 +199,8 @@ impl DeviceTable {
         move |field| {
             RelativePtr::Fixed(match field {
                 RowField::Weights => weights,
-                RowField::Counts => counts,
-                RowField::UpdateCount => touches,
+                RowField::Frequency => counts,
+                RowField::Updates => touches,
                 RowField::Slot(k) => slots[k],
             })
         }
@@ -223,7 +223,7 @@ impl DeviceTable {
             tell(driver, block, size_of_val(values), "optimizer state", true);
         }
         if let Some(room) = room {
-            for (field, width) in fields(table) {
+            for (field, width) in table.row_fields() {
                 let bytes = room.saturating_mul(width * 4);
                 let block = self.block(field);
                 block.exactly(driver, bytes, what(field))?;
@@ -257,11 +257,11 @@ impl DeviceTable {
         self.fits(table)?;
         let (from, to) = (self.rows, table.rows());
         if from < to && self.cache.is_none() {
-            for (field, width) in fields(table) {
+            for (field, width) in table.row_fields() {
                 let (block, what) = (self.block(field), what(field));
                 let bytes = to.checked_mul(width * 4).ok_or(DeviceError::Memory { bytes: usize::MAX, what })?;
                 block.reserve_keeping(driver, bytes, from * width * 4, what)?;
-                let values = bytes_of(rows_of(field.of(table), width, from, to));
+                let values = bytes_of(rows_of(table.field(field), width, from, to));
                 driver.write(block.at + (from * width * 4) as u64, values)?;
                 tell(driver, block, bytes, what, true);
             }
@@ -282,9 +282,9 @@ impl DeviceTable {
         if let Some(cache) = &self.cache {
             return cache.download(driver, table, array);
         }
-        for (field, width) in fields(table) {
+        for (field, width) in table.row_fields() {
             if let (RelativePtr::Fixed(at), Some(values)) =
-                (array(field), field.of_mut(table).get_mut(..self.rows * width))
+                (array(field), table.field_mut(field).get_mut(..self.rows * width))
             {
                 driver.read(at, bytes_of_mut(values))?;
             }

@@ -15,8 +15,7 @@ use super::command_list::{CommandList, ScheduleKernels};
 use super::driver::{DeviceArray, DeviceError, Driver, KernelLaunch};
 use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
 use super::step_args::UploadPlan;
-use crate::table::Table;
-use din_program::SlotScope;
+use crate::table::{RowField, Table};
 use din_program::cuda::{MovePointer, MoveScalar};
 
 /// Of a row that is not on the device, and of one that will be when the batch is placed.
@@ -26,45 +25,9 @@ const PENDING: u32 = u32::MAX - 1;
 /// Most places: other numbers mean something.
 pub(super) const MOST: usize = u32::MAX as usize - 2;
 
-/// An array with a number of numbers for each row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowField {
-    Weights,
-    Counts,
-    UpdateCount,
-    Slot(usize),
-}
-
-/// What a table has for each row, with its width.
-pub(super) fn fields(table: &Table) -> Vec<(RowField, usize)> {
-    let slots = (0..table.slot_count()).filter(|&k| table.slot_scope(k) != SlotScope::Tensor);
-    let fixed = [(RowField::Weights, table.width()), (RowField::Counts, 1), (RowField::UpdateCount, 1)];
-    fixed.into_iter().chain(slots.map(|k| (RowField::Slot(k), table.slot_width(k)))).collect()
-}
-
 /// Bytes of a row on the device.
 pub(super) fn row_bytes(table: &Table) -> usize {
-    fields(table).iter().map(|(_, width)| width * 4).sum()
-}
-
-impl RowField {
-    pub fn of(self, table: &Table) -> &[f32] {
-        match self {
-            RowField::Weights => table.weights(),
-            RowField::Counts => table.frequency(),
-            RowField::UpdateCount => table.updates(),
-            RowField::Slot(k) => table.slot(k),
-        }
-    }
-
-    pub fn of_mut(self, table: &mut Table) -> &mut [f32] {
-        match self {
-            RowField::Weights => table.weights_mut(),
-            RowField::Counts => table.frequency_mut(),
-            RowField::UpdateCount => table.updates_mut(),
-            RowField::Slot(k) => table.slot_mut(k),
-        }
-    }
+    table.row_fields().iter().map(|(_, width)| width * 4).sum()
 }
 
 /// See the module.
@@ -100,7 +63,7 @@ impl TableCache {
     pub fn new(table: &Table, capacity: usize) -> TableCache {
         TableCache {
             capacity,
-            fields: fields(table),
+            fields: table.row_fields(),
             places: Vec::new(),
             rows: vec![ABSENT; capacity],
             filled: 0,
@@ -246,7 +209,7 @@ impl TableCache {
         for &row in &self.coming {
             self.packed.push(self.places[row as usize]);
             for &(field, width) in &self.fields {
-                let values = &field.of(table)[row as usize * width..(row as usize + 1) * width];
+                let values = &table.field(field)[row as usize * width..(row as usize + 1) * width];
                 self.packed.extend(values.iter().map(|x| x.to_bits()));
             }
         }
@@ -278,7 +241,7 @@ impl TableCache {
         for (&row, packed) in self.going.iter().zip(self.packed.chunks(stride)) {
             let mut numbers = packed.iter().skip(1);
             for &(field, width) in &self.fields {
-                let to = &mut field.of_mut(table)[row as usize * width..(row as usize + 1) * width];
+                let to = &mut table.field_mut(field)[row as usize * width..(row as usize + 1) * width];
                 for (to, from) in to.iter_mut().zip(numbers.by_ref()) {
                     *to = f32::from_bits(*from);
                 }
@@ -304,7 +267,7 @@ impl TableCache {
             let RelativePtr::Fixed(at) = array(field) else { continue };
             numbers.resize(self.filled * width, 0.0f32);
             driver.read(at, bytes_of_mut(&mut numbers))?;
-            let to = field.of_mut(table);
+            let to = table.field_mut(field);
             for (&row, from) in self.rows.iter().zip(numbers.chunks(width.max(1))) {
                 if let Some(to) = to.get_mut(row as usize * width..(row as usize + 1) * width) {
                     to.copy_from_slice(from);

@@ -7,8 +7,8 @@
 use super::device_model::DeviceTable;
 use super::memory::{BlockBases, words_of};
 use super::step_args::{UploadPlan, members, offsets};
+use crate::column_loops;
 use crate::exec::common::{Layout, StepInputs};
-use crate::lanes;
 use crate::threads::Threads;
 use din_program::schedule::AxisId;
 use std::sync::Mutex;
@@ -146,8 +146,11 @@ impl UploadCopy<'_> {
     }
 
     fn copy_rows(&self, table: usize, rows: &[u32], to: &mut [u32]) -> bool {
-        let most =
-            if self.plan.layout.bytes > STREAM { lanes::stream_max(rows, to) } else { lanes::copy_max(rows, to) };
+        let most = if self.plan.layout.bytes > STREAM {
+            column_loops::stream_max(rows, to)
+        } else {
+            column_loops::copy_max(rows, to)
+        };
         (most as usize) < self.tables[table].rows
     }
 

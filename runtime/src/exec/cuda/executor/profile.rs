@@ -7,7 +7,7 @@ use super::super::profile::{DeviceProfile, ScheduleRun};
 use super::super::table_updates::TableUpdates;
 use super::{CudaExecutor, TRAIN, UPDATES};
 use crate::exec::common::{CallSpan, ProfileRow};
-use din_program::schedule::{AxisTree, GLOBAL, Root};
+use din_program::schedule::{AxisTree, GLOBAL, ScheduleRoot};
 
 impl<D: Driver> CudaExecutor<D> {
     /// Starts (from zero) or stops measuring where the time of training steps goes.
@@ -61,7 +61,7 @@ impl<D: Driver> CudaExecutor<D> {
                     .train
                     .roots
                     .iter()
-                    .any(|r| matches!(r, Root::ParamGradient { param, .. } if *param as usize == k))
+                    .any(|r| matches!(r, ScheduleRoot::ParamGradient { param, .. } if *param as usize == k))
             };
             let of = program.parameters.iter().enumerate();
             let widths = of.filter(|(k, p)| p.update as usize == number && trained(*k)).map(|(_, p)| p.width());

@@ -11,7 +11,7 @@ use super::{CudaExecutor, TRAIN, UPDATES};
 use crate::exec::common::{Lookup, StepInputs};
 use crate::exec::cuda::Driver;
 use din_program::Program;
-use din_program::schedule::{BufferId, KernelArg, Root, Schedule, Storage};
+use din_program::schedule::{BufferId, KernelArg, Schedule, ScheduleRoot, Storage};
 use din_program::schema::FeatureKind;
 
 /// Row numbers on the device, and where a table's cache has the rows; [`NULL`] for what is not
@@ -258,13 +258,13 @@ impl<D: Driver> CudaExecutor<D> {
             let mut any = false;
             for (param, parameter) in program.parameters.iter().enumerate() {
                 let gradient = program.train.roots.iter().find_map(|root| match root {
-                    Root::ParamGradient { param: of, buffer } if *of as usize == param => Some(*buffer),
-                    Root::ParamGradient { .. }
-                    | Root::RowGradient { .. }
-                    | Root::State { .. }
-                    | Root::Loss(_)
-                    | Root::Prediction { .. }
-                    | Root::Named { .. } => None,
+                    ScheduleRoot::ParamGradient { param: of, buffer } if *of as usize == param => Some(*buffer),
+                    ScheduleRoot::ParamGradient { .. }
+                    | ScheduleRoot::RowGradient { .. }
+                    | ScheduleRoot::State { .. }
+                    | ScheduleRoot::Loss(_)
+                    | ScheduleRoot::Prediction { .. }
+                    | ScheduleRoot::Named { .. } => None,
                 });
                 let Some(gradient) = gradient.filter(|_| parameter.update as usize == number) else { continue };
                 let gradient = result_ptr(&program.train, gradient, slots)?;

@@ -13,7 +13,7 @@ use crate::exec::common::StepInputs;
 use crate::table::Table;
 use din_program::Program;
 use din_program::cuda::Cuda;
-use din_program::schedule::{Root, Schedule};
+use din_program::schedule::{Schedule, ScheduleRoot};
 
 /// What a training step needs, staged.
 struct StagedTraining {
@@ -189,7 +189,7 @@ impl<D: Driver> CudaExecutor<D> {
             list.rest(&kernels.tensor(update), &update.staged);
         }
         for root in &program.train.roots {
-            if let Root::State { state, buffer } = root {
+            if let ScheduleRoot::State { state, buffer } = root {
                 let from = bases.resolve(result_ptr(&program.train, *buffer, &step.slots)?);
                 let bytes = program.states[*state as usize].width() * 4;
                 list.copy(from, self.model.dense.state(*state as usize), bytes);
@@ -207,7 +207,7 @@ impl<D: Driver> CudaExecutor<D> {
         let program = self.program.clone();
         let (slots, bases) = self.run_schedule(INFER, &program, tables, inputs)?;
         for root in &program.infer.roots {
-            if let Root::Prediction { index, buffer } = root {
+            if let ScheduleRoot::Prediction { index, buffer } = root {
                 let logits = &mut self.logits[*index as usize];
                 logits.resize(inputs.rows, 0.0);
                 let at = bases.resolve(result_ptr(&program.infer, *buffer, &slots)?);
@@ -320,7 +320,7 @@ impl<D: Driver> CudaExecutor<D> {
 /// Where the loss will be.
 fn loss_ptr(schedule: &Schedule, slots: &[RelativePtr], bases: &BlockBases) -> Result<Option<DevicePtr>, DeviceError> {
     for root in &schedule.roots {
-        if let Root::Loss(buffer) = root {
+        if let ScheduleRoot::Loss(buffer) = root {
             return Ok(Some(bases.resolve(result_ptr(schedule, *buffer, slots)?)));
         }
     }

@@ -1,7 +1,7 @@
 //! Passes over columns of a batch that are as fast as memory: compiled twice, for any x86-64 and
 //! for AVX2, and chosen on the machine. The result is the same.
 
-macro_rules! lanes {
+macro_rules! column_loops {
     ($($(#[$doc:meta])* pub(crate) fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty $body:block)*) => {$(
         $(#[$doc])*
         pub(crate) fn $name($($arg: $type),*) -> $result {
@@ -20,7 +20,7 @@ macro_rules! lanes {
     )*};
 }
 
-lanes! {
+column_loops! {
     /// Copies ids that are row numbers, as many as both have; whether all are below `size`.
     pub(crate) fn narrow(ids: &[u64], rows: &mut [u32], size: u64) -> bool {
         let (mut high, mut most) = (0, 0);
