@@ -1,4 +1,5 @@
-//! Every element-wise operation, at widths with and without a tail, gives relocation-free code at every level.
+//! Every element-wise operation, at widths with and without a tail, gives relocation-free code at
+//! every level.
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::codegen::{LEVELS, generate};

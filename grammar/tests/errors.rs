@@ -1,4 +1,5 @@
-//! Syntax errors: what is reported, where, with which help; and that independent ones are all reported.
+//! Syntax errors: what is reported, where, with which help; and that independent ones are all
+//! reported.
 #![allow(clippy::unwrap_used)]
 
 use din_grammar::{Diagnostic, SourceMap, Style, parse, render};

@@ -1,5 +1,6 @@
-//! The formatter keeps the tree and the comments, and is idempotent: on the texts of the language's page, on mutations of
-//! them, and on generated files with line ends and comments wherever the language allows them.
+//! The formatter keeps the tree and the comments, and is idempotent: on the texts of the language's
+//! page, on mutations of them, and on generated files with line ends and comments wherever the
+//! language allows them.
 #![allow(clippy::unwrap_used)]
 
 mod generate;
@@ -350,7 +351,8 @@ proptest! {
                 text.insert_str(at, what);
             }
         }
-        // Most such files are still right: line ends and comments may stand almost anywhere in brackets.
+        // Most such files are still right: line ends and comments may stand almost anywhere in
+        // brackets.
         if parse(&text, FileId(0)).is_ok() {
             check(&text);
         }

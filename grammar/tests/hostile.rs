@@ -41,7 +41,8 @@ fn timed(name: &str, text: &str) {
     check(text);
     let took = start.elapsed();
     println!("{name}: {} bytes in {took:?}", text.len());
-    // A whole megabyte takes a few seconds without optimisation; anything superlinear takes minutes.
+    // A whole megabyte takes a few seconds without optimisation; anything superlinear takes
+    // minutes.
     assert!(took < Duration::from_secs(60), "{name} took {took:?}");
 }
 

@@ -1,4 +1,5 @@
-//! The tree of every construct, checked by hand against the language's page: what was written, where, in which order.
+//! The tree of every construct, checked by hand against the language's page: what was written,
+//! where, in which order.
 #![allow(clippy::unwrap_used)]
 
 use din_grammar::ast::*;

@@ -1,5 +1,5 @@
-//! The examples of docs/reference are right: `din` blocks are files, `din expression` blocks are expressions; and the page
-//! lists exactly the reserved words and the codes that the crate has.
+//! The examples of docs/reference are right: `din` blocks are files, `din expression` blocks are
+//! expressions; and the page lists exactly the reserved words and the codes that the crate has.
 #![allow(clippy::unwrap_used)]
 
 use din_grammar::parse::RESERVED;

@@ -1,5 +1,6 @@
-//! The program: the one place where the compiler and the runtime meet. A versioned, serialisable artifact with the input schema,
-//! tables, parameters, schedule, machine code and the sources it came from. Same spec and flags, same bytes.
+//! The program: the one place where the compiler and the runtime meet. A versioned, serialisable
+//! artifact with the input schema, tables, parameters, schedule, machine code and the sources it
+//! came from. Same spec and flags, same bytes.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -27,8 +28,9 @@ pub struct Program {
     pub triple: String,
     /// The model's name.
     pub model: String,
-    /// Name and text of every file that the model was made from, its own first. Names are paths from
-    /// the model's folder, so that they do not depend on where it lies; `std.…` are the library's.
+    /// Name and text of every file that the model was made from, its own first. Names are paths
+    /// from the model's folder, so that they do not depend on where it lies; `std.…` are the
+    /// library's.
     pub sources: Vec<(String, String)>,
     /// Hyper-parameters and their values.
     pub hypers: Vec<(String, f64)>,
@@ -48,7 +50,8 @@ pub struct Program {
     pub training: Training,
     /// What `tables` and `parameters` name by index: how they are updated.
     pub updates: Vec<Update>,
-    /// Forward, backward and state updates. Updates of weights follow it, one an entry of `tables` and `parameters`.
+    /// Forward, backward and state updates. Updates of weights follow it, one an entry of `tables`
+    /// and `parameters`.
     pub train: Schedule,
     /// Predictions and loss.
     pub infer: Schedule,
@@ -58,14 +61,16 @@ pub struct Program {
     pub code: Vec<Code>,
 }
 
-/// How a weight is updated. Its schedule's axis 1 is the touched rows of a table, or the elements of a tensor.
+/// How a weight is updated. Its schedule's axis 1 is the touched rows of a table, or the elements
+/// of a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Update {
     /// `adam + adaptive`
     pub name: String,
     /// Optimizer state, by number of [`schedule::Storage::UpdateSlot`].
     pub slots: Vec<UpdateSlot>,
-    /// Whether the schedule is for table rows (with [`schedule::KernelArg::RowIndex`]) rather than tensor elements.
+    /// Whether the schedule is for table rows (with [`schedule::KernelArg::RowIndex`]) rather than
+    /// tensor elements.
     pub rows: bool,
     /// One step of the optimizer, regularizer included.
     pub schedule: Schedule,

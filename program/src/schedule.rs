@@ -2,23 +2,27 @@
 //!
 //! # How it runs
 //!
-//! What axes there are is in [`crate::axes`]. Elements of a sequence are grouped by the element that owns
-//! them: those of sample `s` are `offsets[s]..offsets[s + 1]`.
+//! What axes there are is in [`crate::axes`]. Elements of a sequence are grouped by the element
+//! that owns them: those of sample `s` are `offsets[s]..offsets[s + 1]`.
 //!
-//! A [`Phase`] walks an axis in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a sequence it is consecutive whole
-//! samples whose entries together reach `tile_rows` (so one sample never crosses a tile, and a tile has one sample at least); for
-//! requests and their entries the same with requests instead of samples; for the global axis there is one tile. Tiles are grouped into at most [`MAX_CHUNKS`] **chunks** of consecutive tiles. Both depend on the data
-//! alone. Chunks run in parallel in any order, the tiles of a chunk one after the other, the calls of a tile in order. A call over
-//! axis `D` treats the elements of `D` that lie in the tile.
+//! A [`Phase`] walks an axis in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a
+//! sequence it is consecutive whole samples whose entries together reach `tile_rows` (so one sample
+//! never crosses a tile, and a tile has one sample at least); for requests and their entries the
+//! same with requests instead of samples; for the global axis there is one tile. Tiles are grouped
+//! into at most [`MAX_CHUNKS`] **chunks** of consecutive tiles. Both depend on the data alone.
+//! Chunks run in parallel in any order, the tiles of a chunk one after the other, the calls of a
+//! tile in order. A call over axis `D` treats the elements of `D` that lie in the tile.
 //!
-//! A [`Storage::Partial`] buffer has one copy a chunk, zeroed (or set to its identity) before the chunk's first tile; after the phase the
-//! copies are combined pairwise by a tree over chunk numbers into the buffer `into`. So no result depends on the thread count.
+//! A [`Storage::Partial`] buffer has one copy a chunk, zeroed (or set to its identity) before the
+//! chunk's first tile; after the phase the copies are combined pairwise by a tree over chunk
+//! numbers into the buffer `into`. So no result depends on the thread count.
 //!
 //! # Calling a kernel
 //!
-//! `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`: elements `begin..end` of the call's axis, absolute. Each argument
-//! is a base address such that element `i` of the argument's axis stands at `base + i * stride`; for tile buffers the base is moved
-//! back by the tile's first element. Strides, columns and widths are compiled into the kernel.
+//! `extern "C" fn(args: *const *mut u8, begin: u64, end: u64)`: elements `begin..end` of the call's
+//! axis, absolute. Each argument is a base address such that element `i` of the argument's axis
+//! stands at `base + i * stride`; for tile buffers the base is moved back by the tile's first
+//! element. Strides, columns and widths are compiled into the kernel.
 
 mod operation;
 
@@ -63,7 +67,8 @@ pub struct Schedule {
     pub buffers: Vec<Buffer>,
     /// Arena storage; buffers with disjoint lifetimes share a slot.
     pub slots: Vec<Slot>,
-    /// Scratch of one thread, in f32 numbers for each element of the tile's own axis; see [`Storage::Tile`].
+    /// Scratch of one thread, in f32 numbers for each element of the tile's own axis; see
+    /// [`Storage::Tile`].
     pub tile_slots: Vec<Slot>,
     /// One after the other.
     pub phases: Vec<Phase>,
@@ -96,7 +101,8 @@ pub struct Buffer {
 pub enum Storage {
     /// The step's arena.
     Arena(SlotId),
-    /// A thread's scratch, for the elements of the current tile; index into [`Schedule::tile_slots`].
+    /// A thread's scratch, for the elements of the current tile; index into
+    /// [`Schedule::tile_slots`].
     Tile(SlotId),
     /// One copy per chunk; global axis.
     Partial,
@@ -116,17 +122,21 @@ pub enum Storage {
     Count(AxisId),
     /// Number of this step, from 1, as f32; global.
     Step,
-    /// Update programs: the weights themselves, updated in place. For tables, addressed by row number (see [`KernelArg::RowIndex`]).
+    /// Update programs: the weights themselves, updated in place. For tables, addressed by row
+    /// number (see [`KernelArg::RowIndex`]).
     Weight,
-    /// Update programs: summed gradient of the rows, in the order of the row index; or of the tensor.
+    /// Update programs: summed gradient of the rows, in the order of the row index; or of the
+    /// tensor.
     Gradient,
-    /// Update programs of tables: 1 where the batch has the row, else 0, in the order of the row index.
+    /// Update programs of tables: 1 where the batch has the row, else 0, in the order of the row
+    /// index.
     InBatch,
     /// Update programs: optimizer state, addressed as the weights.
     UpdateSlot(u32),
     /// Update programs: per table row, addressed by row number, as f32.
     Frequency,
-    /// Update programs: per table row, addressed by row number, as f32; already incremented for this step.
+    /// Update programs: per table row, addressed by row number, as f32; already incremented for
+    /// this step.
     UpdateCount,
 }
 
@@ -191,7 +201,8 @@ pub enum Combine {
     Sum,
     /// Identity -inf.
     Max,
-    /// `[mean, M2, count]` by Chan's formula; `into` receives `[mean, M2 / count]`, all 0 where count is 0.
+    /// `[mean, M2, count]` by Chan's formula; `into` receives `[mean, M2 / count]`, all 0 where
+    /// count is 0.
     Moments,
 }
 
@@ -252,8 +263,8 @@ pub enum ScheduleRoot {
         /// As wide as the parameter.
         buffer: BufferId,
     },
-    /// One row for each element of the feature's axis, or of a group over it with the feature in a key (there may be one of each): as many
-    /// columns of the view as the table is wide.
+    /// One row for each element of the feature's axis, or of a group over it with the feature in a
+    /// key (there may be one of each): as many columns of the view as the table is wide.
     RowGradient {
         /// Index into `Program::tables`.
         table: u32,

@@ -1,5 +1,6 @@
-//! What a model reads and holds: columns, tables, dense parameters, states, training settings and metrics.
-//! Written by the compiler, read by the runtime; no syntax, no spans (locations are `file:line:column` text).
+//! What a model reads and holds: columns, tables, dense parameters, states, training settings and
+//! metrics. Written by the compiler, read by the runtime; no syntax, no spans (locations are
+//! `file:line:column` text).
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -44,8 +45,8 @@ pub fn seen_from(folder: &Path, location: &str) -> String {
     }
 }
 
-/// `common user, visited by request_id`: rows with one key, side by side in the data, are the samples of one request and have equal values in
-/// the features so marked.
+/// `common user, visited by request_id`: rows with one key, side by side in the data, are the
+/// samples of one request and have equal values in the features so marked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Requests {
     /// Index into [`Schema::keys`].
@@ -159,7 +160,8 @@ pub struct Key {
     pub location: String,
 }
 
-/// How a weight starts. Random ones draw from (seed, table or parameter name, id or 0, component), never from arrival order.
+/// How a weight starts. Random ones draw from (seed, table or parameter name, id or 0, component),
+/// never from arrival order.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Init {
     /// Every component is this value.
@@ -185,8 +187,8 @@ pub struct TableSpec {
     pub features: Vec<u32>,
     /// Index into `Program::updates`.
     pub update: u32,
-    /// Whether its optimizer or regularizer reads `frequency` (Eq. 9): a counting pass over the training
-    /// data fills it.
+    /// Whether its optimizer or regularizer reads `frequency` (Eq. 9): a counting pass over the
+    /// training data fills it.
     pub reads_frequency: bool,
     /// Which of its rows a step updates.
     pub update_rule: UpdateRule,
@@ -278,7 +280,8 @@ pub struct Training {
     pub epochs: u32,
     /// Seed of initial values and of the order of samples.
     pub seed: u64,
-    /// Metric by which the best checkpoint is chosen on the validation split; index into `Program::metrics`.
+    /// Metric by which the best checkpoint is chosen on the validation split; index into
+    /// `Program::metrics`.
     pub select: u32,
 }
 

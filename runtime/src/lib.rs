@@ -1,9 +1,10 @@
-//! The runtime: runs a program. Data, tables, executors, training, metrics, checkpoints. Knows nothing of syntax.
+//! The runtime: runs a program. Data, tables, executors, training, metrics, checkpoints. Knows
+//! nothing of syntax.
 //!
 //! # Example
 //!
-//! Training a few steps, and predicting. `train::train`, `evaluate::evaluate` and `predict::predict`
-//! do the same for whole runs, with checkpoints and files of predictions.
+//! Training a few steps, and predicting. `train::train`, `evaluate::evaluate` and
+//! `predict::predict` do the same for whole runs, with checkpoints and files of predictions.
 //!
 //! ```
 //! use din_compiler::front::{CheckOptions, NoFiles, check};

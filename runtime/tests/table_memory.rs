@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use din_program::schema::{Init, KeyType, TableSpec as Spec, TableKind, UpdateRule};
+use din_program::schema::{Init, KeyType, TableKind, TableSpec as Spec, UpdateRule};
 use din_program::{SlotScope, UpdateSlot};
 use din_runtime::table::Table;
 

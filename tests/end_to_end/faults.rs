@@ -44,7 +44,8 @@ fn the_good_row_is_good() {
     din(line, &[("model", &small()), ("file", &file), ("data", data()), ("out", &out)]).expect(0);
 }
 
-/// Wherever the process runs out of file descriptors, a system error is reported and no file is blamed.
+/// Wherever the process runs out of file descriptors, a system error is reported and no file is
+/// blamed.
 #[test]
 fn too_few_file_descriptors_are_the_machines_fault() {
     let folder = TempDir::new().unwrap();

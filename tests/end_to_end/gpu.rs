@@ -349,7 +349,8 @@ fn what_was_compiled_is_kept() {
     assert_eq!(hashes(&bench.path("e")), hashes(&bench.path("a")));
 }
 
-/// A driver reports a failed kernel late: the message says so, and which kernel it was can be asked for.
+/// A driver reports a failed kernel late: the message says so, and which kernel it was can be asked
+/// for.
 #[test]
 fn a_failing_kernel_is_reported_as_it_is() {
     let bench = Bench::new();

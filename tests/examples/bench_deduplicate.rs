@@ -1,6 +1,6 @@
 //! What it gains, or costs, to compute a tower over ids once for each distinct id: training steps
-//! with the pass `deduplicate` and without it, interleaved, over towers of several sizes and shares of
-//! ids that are distinct.
+//! with the pass `deduplicate` and without it, interleaved, over towers of several sizes and shares
+//! of ids that are distinct.
 //!
 //! ```text
 //! bench_deduplicate [--threads 2] [--steps 15]

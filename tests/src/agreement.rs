@@ -20,7 +20,8 @@ pub fn worst_error(case: &Case, found: &[Vec<f32>], bound: f64, what: &str) -> f
                 continue;
             }
             let error = (f64::from(*x) - v).abs() / f64::from(f32::EPSILON);
-            // The variance of equal numbers is the square of the mean's rounding, not 0: second order, and below it.
+            // The variance of equal numbers is the square of the mean's rounding, not 0: second
+            // order, and below it.
             let most = bound * s + 8.0 * f64::from(f32::EPSILON);
             assert!(
                 error <= most,

@@ -1,4 +1,5 @@
-//! The operations of a graph by name: what random graphs draw from, and what tests count to see that each is covered.
+//! The operations of a graph by name: what random graphs draw from, and what tests count to see
+//! that each is covered.
 
 use din_compiler::graph::{BinaryOp, Op, UnaryOp};
 use std::sync::LazyLock;
@@ -27,14 +28,16 @@ const OTHERS: &[&str] = &[
     "moments",
 ];
 
-/// All primitives by the name under which [`primitive`] and `random_graph::Options::focus` know them.
+/// All primitives by the name under which [`primitive`] and `random_graph::Options::focus` know
+/// them.
 pub static PRIMITIVES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let unary = UnaryOp::ALL.iter().map(|op| op.name());
     let binary = BinaryOp::ALL.iter().map(|op| op.name());
     OTHERS.iter().copied().chain(unary).chain(binary).collect()
 });
 
-/// The name of an op in [`PRIMITIVES`]; one for all products with an absorbed weight, which only the last pass makes.
+/// The name of an op in [`PRIMITIVES`]; one for all products with an absorbed weight, which only
+/// the last pass makes.
 pub fn primitive(op: &Op) -> &'static str {
     if let Op::Absorbed(_) = op { "absorbed" } else { op.name() }
 }

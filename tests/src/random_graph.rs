@@ -1,11 +1,14 @@
 //! Random valid graphs with a loss, and random inputs for them.
 //!
-//! A case is made from a seed alone. It has one to six samples, up to three sequences (in a good part of the cases with empty
-//! lists, sometimes with nothing but empty lists), widths from 1 to 20, and draws from all primitives alike. While it grows it
-//! is computed by the interpreter, and what would be delicate is not taken: values beyond 30, comparisons and maxima within
-//! [`MARGIN`] of a tie, roots and logarithms near 0. So central differences are meaningful, and f32 seldom takes the other branch.
+//! A case is made from a seed alone. It has one to six samples, up to three sequences (in a good
+//! part of the cases with empty lists, sometimes with nothing but empty lists), widths from 1 to
+//! 20, and draws from all primitives alike. While it grows it is computed by the interpreter, and
+//! what would be delicate is not taken: values beyond 30, comparisons and maxima within [`MARGIN`]
+//! of a tie, roots and logarithms near 0. So central differences are meaningful, and f32 seldom
+//! takes the other branch.
 //!
-//! Every value that nothing uses goes into the loss, so everything is live. All given numbers are exact in f32.
+//! Every value that nothing uses goes into the loss, so everything is live. All given numbers are
+//! exact in f32.
 
 use crate::primitives::PRIMITIVES;
 use din_compiler::graph::{
@@ -652,7 +655,8 @@ impl Maker {
         if near.iter().all(|&n| n <= 1) { self.take(id) } else { None }
     }
 
-    /// One number for each element, differently bent, so that adjoints vary: `softplus(sum of positions of x c)`.
+    /// One number for each element, differently bent, so that adjoints vary: `softplus(sum of
+    /// positions of x c)`.
     fn bend(&mut self, x: NodeId) -> Made {
         let c = f64::from((0.2 + 0.5 * self.r.unit()) as f32) / (self.shape(x).width() as f64).sqrt();
         let total = {

@@ -1,4 +1,5 @@
-//! A model with `common` features and logs of requests for it: what tests of every back end train on.
+//! A model with `common` features and logs of requests for it: what tests of every back end train
+//! on.
 
 use crate::random_graph::Random;
 use din_compiler::front::{self, NoFiles};
@@ -16,7 +17,8 @@ pub const UNIT: [usize; 2] = [80, 40];
 pub const TOWER: [usize; 2] = [32, 16];
 pub const HIDDEN: usize = 64;
 
-/// A ranking model with a tower over the user, attention over the history and its mean. `activation` is the unit's and the tower's.
+/// A ranking model with a tower over the user, attention over the history and its mean.
+/// `activation` is the unit's and the tower's.
 pub fn spec(common: bool, activation: &str) -> String {
     let common = if common { "common user, visited by request_id" } else { "" };
     format!(
@@ -52,7 +54,8 @@ pub fn model(common: bool, activation: &str) -> CheckedModel {
 pub struct Log {
     pub candidates: Vec<usize>,
     pub entries: Vec<usize>,
-    /// Ids by feature, of requests for the user, of samples for the ad, of the requests' entries for the history.
+    /// Ids by feature, of requests for the user, of samples for the ad, of the requests' entries
+    /// for the history.
     ids: Vec<Vec<u64>>,
     clicks: Vec<f32>,
 }
@@ -113,7 +116,8 @@ pub fn logs() -> Vec<Log> {
         .collect()
 }
 
-/// The samples of a batch for the reference; tables are those of the program, rows of fixed tables are ids.
+/// The samples of a batch for the reference; tables are those of the program, rows of fixed tables
+/// are ids.
 pub fn samples(model: &CheckedModel, batch: &Batch) -> Samples {
     let mut samples = Samples {
         batch: batch.rows,

@@ -25,7 +25,8 @@ pub const SPECS: &[(&str, &str, &str, &str)] = &[
     ("ftrl", "ftrl(alpha = 0.1, l1 = 0.001)", "", "optimizer.ftrl"),
 ];
 
-/// What is common to requests in every place that a value can have: of the request, of its entries, of samples and their entries, and pairs.
+/// What is common to requests in every place that a value can have: of the request, of its entries,
+/// of samples and their entries, and pairs.
 const REQUESTS: &str = "edition 2026\nuse std.activation.{dice, prelu}\nuse std.attention.{interest, interest_softmax}\n\
     use std.layer.{linear, mlp}\nuse std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.momentum\n\
     use std.pooling.{max_pool, mean_pool}\nuse std.regularizer.adaptive\n\

@@ -1,4 +1,5 @@
-//! A model with two towers over ids, and batches for it in which few ids are distinct: what `optimize::deduplicate` is for.
+//! A model with two towers over ids, and batches for it in which few ids are distinct: what
+//! `optimize::deduplicate` is for.
 
 use crate::random_graph::Random;
 use din_compiler::front::{self, NoFiles};
@@ -10,7 +11,8 @@ pub const DIM: usize = 32;
 pub const TOWER: [usize; 2] = [96, 48];
 pub const HIDDEN: usize = 64;
 
-/// Two towers, one over the ad and one over each visited thing, under a layer that joins them. The ad is read raw as well.
+/// Two towers, one over the ad and one over each visited thing, under a layer that joins them. The
+/// ad is read raw as well.
 pub fn spec() -> String {
     format!(
         "edition 2026\nuse std.activation.sigmoid\nuse std.layer.{{linear, mlp}}\nuse std.loss.cross_entropy\n\

@@ -12,8 +12,8 @@ use din_grammar::Span;
 pub const VISITED: AxisId = AxisId(2);
 const FIELDS: u32 = 3;
 
-/// `sum(sigmoid(concat(k, q, k - q, k * q) @ W + b) @ v * k over visited)`, k and q being three embedded ids of `width` each. The loss is
-/// the sum of it all.
+/// `sum(sigmoid(concat(k, q, k - q, k * q) @ W + b) @ v * k over visited)`, k and q being three
+/// embedded ids of `width` each. The loss is the sum of it all.
 pub fn activation_unit(width: usize, hidden: usize) -> (Graph, NodeId) {
     activation_units(width, hidden, 1)
 }

@@ -1,4 +1,5 @@
-//! `k (W1 + diag(q) W2)` instead of `concat(k, k * q) W`: the same numbers forward and backward, for empty and long histories, at every level.
+//! `k (W1 + diag(q) W2)` instead of `concat(k, k * q) W`: the same numbers forward and backward,
+//! for empty and long histories, at every level.
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::graph::{Absorbed, Graph, Op};
@@ -36,7 +37,8 @@ fn folds(graph: &Graph) -> Vec<Absorbed> {
     found
 }
 
-/// Values of each root of `found` against the interpreter's of the unfolded graph, within `bound` epsilon times what was summed.
+/// Values of each root of `found` against the interpreter's of the unfolded graph, within `bound`
+/// epsilon times what was summed.
 fn compare(case: &Case, expected: &Magnitudes, found: &[Vec<f64>], bound: f64, what: &str) {
     for (root, numbers) in case.graph.roots.iter().zip(found) {
         let (values, scales) = (expected.value(root.node()), expected.scale(root.node()));

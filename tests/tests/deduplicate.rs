@@ -1,5 +1,6 @@
-//! What depends on the rows of one thing, once for each distinct one: equal to once an element in the reference, in gradients and in
-//! compiled code, and what it saves is what the closed form says.
+//! What depends on the rows of one thing, once for each distinct one: equal to once an element in
+//! the reference, in gradients and in compiled code, and what it saves is what the closed form
+//! says.
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::differentiate;
@@ -174,7 +175,8 @@ fn multiply_adds(schedule: &Schedule, count: impl Fn(&AxisKind) -> u64) -> u64 {
     schedule.phases.iter().flat_map(|p| &p.calls).map(of).sum()
 }
 
-/// 200 ads that are 20 different ones: the tower's products are done 20 times, forward and backward.
+/// 200 ads that are 20 different ones: the tower's products are done 20 times, forward and
+/// backward.
 #[test]
 fn products_are_done_once_a_distinct_id() {
     let data = batch(3, 200, 20);
@@ -186,7 +188,8 @@ fn products_are_done_once_a_distinct_id() {
     assert!(ads == 20 && visited == 20 && entries > 800);
     let [d, h, t0, t1] = [DIM, HIDDEN, TOWER[0], TOWER[1]].map(|n| n as u64);
     let program = program(vec![]);
-    // The user, the visited's towers and the ad meet the joint layer as one product a sample, the ad's tower as its own an ad.
+    // The user, the visited's towers and the ad meet the joint layer as one product a sample, the
+    // ad's tower as its own an ad.
     let by_sample = samples * h * (d + t1 + 2 * d);
     let by_thing = (ads + visited) * (2 * d * t0 + t0 * t1) + ads * t1 * h;
     // The last layer has one column: its gradient towards what it reads is no product.

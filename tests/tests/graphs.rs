@@ -53,7 +53,8 @@ fn graphs_of_models_are_sound_and_come_back_from_their_text() {
             let mut best = graph.clone();
             optimize::run(&mut best, optimize::INFER, true).unwrap_or_else(|e| panic!("{what}: {e}"));
             round_trip(&best, &what);
-            // Splitting a product adds small nodes and takes work away: what counts is the work, here for 1024 samples with 31 entries.
+            // Splitting a product adds small nodes and takes work away: what counts is the work,
+            // here for 1024 samples with 31 entries.
             let mut counts = vec![31.0 * 1024.0; best.axes.count()];
             counts[..2].copy_from_slice(&[1.0, 1024.0]);
             let (before, after) = (optimize::flops(graph, &counts), optimize::flops(&best, &counts));

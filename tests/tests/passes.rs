@@ -1,4 +1,5 @@
-//! Every pass keeps the meaning of every root; `split_products` brings the activation unit to its closed form.
+//! Every pass keeps the meaning of every root; `split_products` brings the activation unit to its
+//! closed form.
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::differentiate;
@@ -27,7 +28,8 @@ fn evaluate(graph: &Graph, case: &Case) -> Magnitudes {
     run_magnitude(graph, &case.inputs, &case.values).unwrap()
 }
 
-/// All roots of `b` equal those of the same name of `a`, up to f64 rounding of either order of summation.
+/// All roots of `b` equal those of the same name of `a`, up to f64 rounding of either order of
+/// summation.
 fn same(case: &Case, a: &Graph, b: &Graph, what: &str) {
     let (left, right) = (evaluate(a, case), evaluate(b, case));
     let names = |g: &Graph| g.roots.iter().map(name).collect::<Vec<_>>();
@@ -90,19 +92,22 @@ fn passes_are_idempotent() {
     }
 }
 
-/// `concat(k, q, k - q, k * q) W = k (Wk + Wd) + q (Wq - Wd) + (k * q) Wp`: two E-wide rows an entry, one a sample.
+/// `concat(k, q, k - q, k * q) W = k (Wk + Wd) + q (Wq - Wd) + (k * q) Wp`: two E-wide rows an
+/// entry, one a sample.
 #[test]
 fn the_activation_unit_has_the_flops_of_its_closed_form() {
     let (b, n, e, h) = (1024.0, 1024.0 * 31.0, 48.0, 80.0);
     let counts = [1.0, b, n];
     let (plain, _) = activation_unit(16, 80);
-    // k - q, k * q; the product; bias, sigmoid; the weight; the weighted sum; the sums to one number.
+    // k - q, k * q; the product; bias, sigmoid; the weight; the weighted sum; the sums to one
+    // number.
     let rest = n * (2.0 * h) + n * 2.0 * h + n * e + n * e + b * e + b;
     assert_eq!(flops(&plain, &counts), n * 2.0 * e + n * 2.0 * 4.0 * e * h + rest);
 
     let mut split = plain.clone();
     optimize::run(&mut split, optimize::FORWARD, true).unwrap();
-    // k * q; one 2E-wide product an entry, one E-wide a sample; their sum; two combined weights; bias joins the sample's term.
+    // k * q; one 2E-wide product an entry, one E-wide a sample; their sum; two combined weights;
+    // bias joins the sample's term.
     let entry = n * (e + 2.0 * 2.0 * e * h + h + h) + n * 2.0 * h + n * 2.0 * e;
     let sample = b * (2.0 * e * h + h) + b * e + b;
     assert_eq!(flops(&split, &counts), entry + sample + 2.0 * e * h);
@@ -115,7 +120,8 @@ fn the_activation_unit_has_the_flops_of_its_closed_form() {
     assert_eq!(found, [(BATCH, 48), (VISITED, 80), (VISITED, 96)]);
 }
 
-/// The check above would see a rewrite that got lost: without any one of these passes the unit costs more.
+/// The check above would see a rewrite that got lost: without any one of these passes the unit
+/// costs more.
 #[test]
 fn a_lost_rewrite_costs_more() {
     let (b, n) = (1024.0, 1024.0 * 31.0);

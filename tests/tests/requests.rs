@@ -1,4 +1,5 @@
-//! `common` features: deduplicated equals replicated, in the reference and in compiled code, and what it saves is what the closed form says.
+//! `common` features: deduplicated equals replicated, in the reference and in compiled code, and
+//! what it saves is what the closed form says.
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::interpret::{self, TableData, TensorData};
@@ -87,8 +88,8 @@ fn deduplicated_equals_replicated_in_compiled_code() {
     }
 }
 
-/// Sessions on threads of their own read one model at the same time, each with other batches; none can
-/// train it.
+/// Sessions on threads of their own read one model at the same time, each with other batches; none
+/// can train it.
 #[test]
 fn one_model_serves_several_sessions() {
     let program = program(true, "dice");
@@ -139,7 +140,8 @@ fn multiply_adds(schedule: &Schedule, counts: &[u64]) -> u64 {
     total
 }
 
-/// Bytes of table rows that a schedule's kernels read: each kernel once by each feature that it looks up.
+/// Bytes of table rows that a schedule's kernels read: each kernel once by each feature that it
+/// looks up.
 fn gathered(program: &Program, schedule: &Schedule, counts: &[u64]) -> u64 {
     let mut total = 0;
     for call in schedule.phases.iter().flat_map(|p| &p.calls) {
@@ -171,7 +173,8 @@ fn counts(program: &Program, batch: &Batch) -> Vec<u64> {
     axes.iter().map(|(_, axis)| of(&axis.kind)).collect()
 }
 
-/// 4 requests of 200 candidates and 50 behaviours: what depends on the request alone is done and read 4 times, not 800.
+/// 4 requests of 200 candidates and 50 behaviours: what depends on the request alone is done and
+/// read 4 times, not 800.
 #[test]
 fn two_hundred_candidates_share_their_request() {
     let log = Log::new(1, vec![200; 4], vec![50; 4]);
@@ -181,7 +184,8 @@ fn two_hundred_candidates_share_their_request() {
     let (once, flat) = (program(true, "sigmoid"), program(false, "sigmoid"));
     let (of_once, of_flat) = (counts(&once, &log.batch(true)), counts(&flat, &log.batch(false)));
 
-    // Inference. By request: the tower, and its part of the next layer. By entry: the key's term of the first layer.
+    // Inference. By request: the tower, and its part of the next layer. By entry: the key's term of
+    // the first layer.
     let by_request = 2 * dim * t0 + t0 * t1 + t1 * hidden;
     let by_sample = 2 * e * hidden + hidden;
     let by_pair = u0 * u1 + u1;

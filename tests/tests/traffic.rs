@@ -22,8 +22,9 @@ fn step() -> Program {
         .program
 }
 
-/// Forward to backward an entry hands on what is dear to compute again and nothing else: the two hidden layers and the weight. Backward
-/// to update goes the gradient of its rows. No `4E`-wide value, no key, no derivative of an activation.
+/// Forward to backward an entry hands on what is dear to compute again and nothing else: the two
+/// hidden layers and the weight. Backward to update goes the gradient of its rows. No `4E`-wide
+/// value, no key, no derivative of an activation.
 #[test]
 fn an_entry_keeps_its_layers_and_its_gradient() {
     let (e, unit) = (48, [80, 40]);
@@ -41,7 +42,8 @@ fn an_entry_keeps_its_layers_and_its_gradient() {
     assert_eq!(widths, expected);
 }
 
-/// No buffer, not even a tile's, is as wide as `concat(k, q, k - q, k * q)`; inference keeps nothing of an entry.
+/// No buffer, not even a tile's, is as wide as `concat(k, q, k - q, k * q)`; inference keeps
+/// nothing of an entry.
 #[test]
 fn nothing_is_four_rows_wide() {
     // The widest value of an entry is its first hidden layer: not even `concat(k, k * q)` exists.
@@ -55,8 +57,8 @@ fn nothing_is_four_rows_wide() {
     assert_eq!(program.infer.buffers.iter().filter(kept).count(), 0);
 }
 
-/// Multiply-adds of an entry in all products: forward and both gradients, the first layer `E` wide since `q` is folded into its weight;
-/// Eq. (2)'s weight is 1 wide.
+/// Multiply-adds of an entry in all products: forward and both gradients, the first layer `E` wide
+/// since `q` is folded into its weight; Eq. (2)'s weight is 1 wide.
 #[test]
 fn an_entry_multiplies_what_the_folded_form_does() {
     let (e, h0, h1) = (48u64, 80, 40);
@@ -72,6 +74,7 @@ fn an_entry_multiplies_what_the_folded_form_does() {
         };
         multiplied += u64::from(k) * u64::from(n);
     }
-    // The last layer's gradient towards its input is elementwise: the score's times a row of weights.
+    // The last layer's gradient towards its input is elementwise: the score's times a row of
+    // weights.
     assert_eq!(multiplied, 3 * (e * h0 + h0 * h1) + 2 * h1);
 }

@@ -1,8 +1,10 @@
-//! Wrong specs and what is said of them: every `tests/ui/<topic>/<name>.din` is checked and its diagnostics, as a terminal shows them, are
-//! compared with `<name>.stderr`. `DIN_BLESS=1` writes the files anew; read the difference before it is committed.
+//! Wrong specs and what is said of them: every `tests/ui/<topic>/<name>.din` is checked and its
+//! diagnostics, as a terminal shows them, are compared with `<name>.stderr`. `DIN_BLESS=1` writes
+//! the files anew; read the difference before it is committed.
 //!
-//! Comments at the top of a file may say how it is checked: `// set: name=value` stands for `--set`, `// library` for a file without a
-//! model. Files to import lie in `tests/ui/<topic>/parts/`.
+//! Comments at the top of a file may say how it is checked: `// set: name=value` stands for
+//! `--set`, `// library` for a file without a model. Files to import lie in
+//! `tests/ui/<topic>/parts/`.
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::front::{CheckOptions, check, check_library};
@@ -64,7 +66,8 @@ fn no_expectation_is_left_behind() {
     }
 }
 
-/// Every code but those of syntax has a spec here; E0704 needs more files than a folder should hold, and is tested beside the loader.
+/// Every code but those of syntax has a spec here; E0704 needs more files than a folder should
+/// hold, and is tested beside the loader.
 #[test]
 fn every_code_is_shown() {
     if std::env::var_os("DIN_BLESS").is_some() {

@@ -1,4 +1,5 @@
-//! The standard library's functions by central differences: parameters, embedded ids, lists with empty ones, batch statistics.
+//! The standard library's functions by central differences: parameters, embedded ids, lists with
+//! empty ones, batch statistics.
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::differentiate;
@@ -35,7 +36,8 @@ const UNITS: &[(&str, &str)] = &[
     ("pooling.max_pool", "max_pool(k)"),
 ];
 
-/// The loss is the cross-entropy of `sum(unit * upstream)`, so `loss.cross_entropy` is in every check.
+/// The loss is the cross-entropy of `sum(unit * upstream)`, so `loss.cross_entropy` is in every
+/// check.
 fn model(uses: &str, unit: &str) -> CheckedModel {
     let uses: String = uses.split('|').map(|u| format!("use std.{u}\n")).collect();
     let text = format!(
@@ -107,7 +109,8 @@ fn every_unit_by_finite_differences() {
     }
 }
 
-/// Batches whose lists are all empty: everything stays finite, and what only the lists feed has derivative 0.
+/// Batches whose lists are all empty: everything stays finite, and what only the lists feed has
+/// derivative 0.
 #[test]
 fn empty_lists_leave_no_trace() {
     for (uses, unit) in UNITS {

@@ -23,8 +23,8 @@ pub enum Task {
     Bless(BlessOptions),
     /// Compare training steps with those of other libraries
     ///
-    /// The options are those of bench/suite.py: `cargo xtask bench --help` lists them. The first run
-    /// installs the other libraries from PyPI below target/.
+    /// The options are those of bench/suite.py: `cargo xtask bench --help` lists them. The first
+    /// run installs the other libraries from PyPI below target/.
     #[command(disable_help_flag = true)]
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -128,7 +128,8 @@ impl FromStr for Version {
     fn from_str(text: &str) -> Result<Self, String> {
         let numbers: Result<Vec<u32>, ParseIntError> = text.split('.').map(str::parse).collect();
         match numbers.as_deref() {
-            // What reads as a number in another way, such as `01` or `+1`, is not how a version is written.
+            // What reads as a number in another way, such as `01` or `+1`, is not how a version is
+            // written.
             Ok(&[major, minor, patch]) if Version(major, minor, patch).to_string() == text => {
                 Ok(Version(major, minor, patch))
             }

@@ -66,8 +66,8 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Whether the text holds a model. Text that does not parse counts as a model, so that its errors are
-/// shown in the same way.
+/// Whether the text holds a model. Text that does not parse counts as a model, so that its errors
+/// are shown in the same way.
 fn has_model(text: &str) -> bool {
     match din_grammar::parse(text, din_grammar::FileId(0)) {
         Ok(file) => file.items.iter().any(|item| matches!(item, din_grammar::ast::Item::Model(_))),

@@ -221,8 +221,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// The argument of a parameter with a shape. If it is faulty, the sizes that the shape names are
-    /// unknown, and nothing more is reported of them.
+    /// The argument of a parameter with a shape. If it is faulty, the sizes that the shape names
+    /// are unknown, and nothing more is reported of them.
     pub fn tensor_argument(
         &mut self,
         scope: &mut NameScope<'a>,

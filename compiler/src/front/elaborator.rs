@@ -95,8 +95,8 @@ impl<'a> Elaborator<'a> {
         if !self.reported.insert((diagnostic.code, first.span, diagnostic.message.clone())) {
             return;
         }
-        // The library has no faults of its own: several reports about one call of it are one fault of
-        // that call.
+        // The library has no faults of its own: several reports about one call of it are one fault
+        // of that call.
         let in_library = self.sources.get(first.span.file).is_some_and(|f| f.name.starts_with("std."));
         if let Some(outer) = frames.first()
             && in_library

@@ -113,8 +113,8 @@ impl<'p> Loader<'p> {
         }
     }
 
-    /// Loads the file that is checked and everything it imports. Returns the file's index, or `None`
-    /// if it does not parse.
+    /// Loads the file that is checked and everything it imports. Returns the file's index, or
+    /// `None` if it does not parse.
     pub fn root(&mut self, name: &str, text: &str) -> Option<usize> {
         let recorded = Path::new(name).file_name().map_or(name.into(), |file| file.to_string_lossy());
         let file = self.sources.add_recorded(recorded, name, text);

@@ -8,7 +8,7 @@ use super::value::{Callee, ExprValue, nearest};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{FeatureKind, Init, KeyType, TableSpec, TableKind, UpdateRule};
+use din_program::schema::{FeatureKind, Init, KeyType, TableKind, TableSpec, UpdateRule};
 use std::rc::Rc;
 
 impl<'a> Elaborator<'a> {

@@ -1,5 +1,5 @@
-//! `param`, `state` and `update`: instances by their path names, initialisers, and the new values of
-//! states.
+//! `param`, `state` and `update`: instances by their path names, initialisers, and the new values
+//! of states.
 
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, Referent};
@@ -291,7 +291,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// If an axis is empty in a batch, statistics over it are meaningless: the state keeps its value.
+    /// If an axis is empty in a batch, statistics over it are meaningless: the state keeps its
+    /// value.
     pub fn keep_when_empty(&mut self, value: NodeId, old: NodeId, span: Span) -> NodeId {
         let mut axes: Vec<AxisId> = Vec::new();
         let mut seen = rustc_hash::FxHashSet::default();

@@ -97,7 +97,8 @@ id! {
 pub use crate::elementwise::{BinaryOp, UnaryOp};
 pub use din_program::axes::{Axis, AxisId, AxisKind, AxisTree, BATCH, GLOBAL, UniqueKeys};
 
-/// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives on the global axis).
+/// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives on the global
+/// axis).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape(pub Vec<usize>);
 
@@ -175,7 +176,8 @@ impl Node {
 /// What a graph is for; each root is a node that must be computed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Root {
-    /// Mean loss of the global batch plus nothing else (regularizers join gradients); global, `[1]`.
+    /// Mean loss of the global batch plus nothing else (regularizers join gradients); global,
+    /// `[1]`.
     Loss(NodeId),
     /// Logit or probability of prediction `index`; batch, `[1]`.
     Prediction { index: u32, node: NodeId },
@@ -242,7 +244,8 @@ impl Default for Graph {
 }
 
 impl Graph {
-    /// An empty graph with the global axis and one child of it (`batch`, or `rows` for update graphs).
+    /// An empty graph with the global axis and one child of it (`batch`, or `rows` for update
+    /// graphs).
     pub fn new(child: &str) -> Self {
         Graph {
             nodes: StableDiGraph::default(),

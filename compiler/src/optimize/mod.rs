@@ -5,8 +5,8 @@
 //! between), on graphs that are not differentiated [`INFER`]. With verification on, the graph is
 //! checked after each pass, and the error names the culprit.
 //!
-//! `deduplicate` and `split_products` stand before differentiation, so the gradients of what they make
-//! are cheap too.
+//! `deduplicate` and `split_products` stand before differentiation, so the gradients of what they
+//! make are cheap too.
 
 mod absorb;
 mod cost;

@@ -1,7 +1,7 @@
 //! Pest's pairs to the tree: the file, imports, definitions, types and statements.
 //!
-//! It relies on the shape of `din.pest`: a child that a rule demands exists. What the grammar cannot
-//! say (numbers out of range, doc comments before nothing, trees too high) is reported here.
+//! It relies on the shape of `din.pest`: a child that a rule demands exists. What the grammar
+//! cannot say (numbers out of range, doc comments before nothing, trees too high) is reported here.
 
 use super::Rule;
 use crate::ast::*;

@@ -6,8 +6,8 @@
 //! reported; `explain` puts each into words.
 //!
 //! Guarantees: no text causes a panic; time is linear in the text, except for the cutting, which is
-//! linear in the text times the depth of definitions (three); brackets nest at most [`MAX_NESTING`] deep and
-//! expressions at most [`MAX_HEIGHT`], so that a walk over the tree may recurse.
+//! linear in the text times the depth of definitions (three); brackets nest at most [`MAX_NESTING`]
+//! deep and expressions at most [`MAX_HEIGHT`], so that a walk over the tree may recurse.
 
 mod build;
 mod explain;

@@ -1,4 +1,5 @@
-//! Files of the language by its grammar, with blanks, line ends and comments wherever they are allowed.
+//! Files of the language by its grammar, with blanks, line ends and comments wherever they are
+//! allowed.
 
 use proptest::prelude::*;
 use proptest::strategy::Union;

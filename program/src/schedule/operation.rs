@@ -62,9 +62,8 @@ pub enum Operation {
     /// row-major with row stride `w_stride`, `out` has `n` columns.
     MatMul { x: View, w: View, w_stride: u32, out: View, k: u32, n: u32, accumulate: bool },
     /// `out_i = x_i (W1 + diag(q_s) W2)`, `s` being entry `i`'s sample: `x` has `e` columns, `out`
-    /// `n`, `w` is global and holds W1 over W2, `2 e x n`. Or `transposed`,
-    /// `out_i = x_i (W1 + diag(q_s) W2)^T`: `x` has `n` columns, `out` `e`, `w` is `n x 2 e`. `q` is
-    /// on the samples.
+    /// `n`, `w` is global and holds W1 over W2, `2 e x n`. Or `transposed`, `out_i = x_i (W1 +
+    /// diag(q_s) W2)^T`: `x` has `n` columns, `out` `e`, `w` is `n x 2 e`. `q` is on the samples.
     AbsorbedMatMul { x: View, q: View, w: View, transposed: bool, out: View, e: u32, n: u32 },
     /// With `G_s` the sum of `x_i^T g_i` over the entries of sample `s` (`e x n`): `weight`,
     /// (q, partial `2 e x n`), gains G_s over diag(q_s) G_s for every sample; `sample`, (w as W1
@@ -72,13 +71,14 @@ pub enum Operation {
     AbsorbedOuter { x: View, g: View, weight: Option<(View, View)>, sample: Option<(View, View)>, e: u32, n: u32 },
     /// `out += sum_i x_i^T g_i`: `out` is a partial, `k x n` row-major.
     Outer { x: View, g: View, out: View, k: u32, n: u32 },
-    /// On the global axis: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x k`.
+    /// On the global axis: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x
+    /// k`.
     Transpose { w: View, w_stride: u32, out: View, k: u32, n: u32 },
     /// Sums, in order, over the elements that share one element of the call's axis. Over requests:
-    /// `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over the entries of a common
-    /// sequence: `out_e` is the sum of `x` at this entry over the samples of its request. Over a
-    /// unique axis: `out_g` is the sum of `x_i` over the elements `i` that `g` stands for. `width`
-    /// columns; `x` is on [`super::AxisTree::segment_source`].
+    /// `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over the entries of a
+    /// common sequence: `out_e` is the sum of `x` at this entry over the samples of its request.
+    /// Over a unique axis: `out_g` is the sum of `x_i` over the elements `i` that `g` stands for.
+    /// `width` columns; `x` is on [`super::AxisTree::segment_source`].
     SegmentSum { x: View, out: View, width: u32 },
     /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`,
     /// `[mean, M2, count]` of widths `width, width, 1`.
@@ -103,7 +103,8 @@ pub enum Extent {
     Elements,
     /// One row per sample, in a call over a sequence.
     Samples,
-    /// One row per element that is summed into the call's axis: [`super::AxisTree::segment_source`].
+    /// One row per element that is summed into the call's axis:
+    /// [`super::AxisTree::segment_source`].
     Summed,
     /// A matrix of so many rows in the one element of a global buffer, `stride` floats from one row
     /// to the next.
@@ -159,8 +160,8 @@ impl BufferUse {
 }
 
 impl Operation {
-    /// What the operation reads and writes, in the order of its arguments. Empty for a kernel, whose
-    /// arguments are described by its [`Signature`].
+    /// What the operation reads and writes, in the order of its arguments. Empty for a kernel,
+    /// whose arguments are described by its [`Signature`].
     pub fn uses(&self) -> Vec<BufferUse> {
         use AccessKind::{Read, ReadWrite, Write};
         use Extent::{Elements, Matrix, Partial, Samples, Summed};

@@ -73,8 +73,8 @@ pub enum ReadMode {
     /// Features, labels and keys.
     Evaluate,
     /// Features; keys and labels only to pass them through, as
-    /// [`Batch::passthrough`](crate::batch::Batch::passthrough), but for the key that
-    /// separates requests. `labels` and `present` are 0, and a label may have any value, or no column.
+    /// [`Batch::passthrough`](crate::batch::Batch::passthrough), but for the key that separates
+    /// requests. `labels` and `present` are 0, and a label may have any value, or no column.
     Predict,
 }
 

@@ -245,12 +245,14 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn load_first(p: *const f32, m: __m256i) -> __m256 {
-            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX2 and FMA.
+            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX2
+            // and FMA.
             unsafe { _mm256_maskload_ps(p, m) }
         }
         #[inline(always)]
         unsafe fn store_first(p: *mut f32, m: __m256i, v: __m256) {
-            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX2 and FMA.
+            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX2
+            // and FMA.
             unsafe { _mm256_maskstore_ps(p, m, v) }
         }
         #[inline(always)]
@@ -320,12 +322,14 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn load_first(p: *const f32, m: __mmask16) -> __m512 {
-            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX-512 F and DQ.
+            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX-512
+            // F and DQ.
             unsafe { _mm512_maskz_loadu_ps(m, p) }
         }
         #[inline(always)]
         unsafe fn store_first(p: *mut f32, m: __mmask16, v: __m512) {
-            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX-512 F and DQ.
+            // SAFETY: `p` is valid for the lanes that `m` selects, and the caller's CPU has AVX-512
+            // F and DQ.
             unsafe { _mm512_mask_storeu_ps(p, m, v) }
         }
         #[inline(always)]

@@ -16,8 +16,8 @@
 //! The rest of the runtime uses a table through four things, which a table that is sharded over
 //! ranks would have to offer too:
 //! - rows for ids: [`resolve_train`], [`resolve_read`] and [`FrequencyCounter`];
-//! - arrays of rows for an executor to read and update: [`Table::row_fields`], [`Table::field`], and
-//!   their addresses for generated code;
+//! - arrays of rows for an executor to read and update: [`Table::row_fields`], [`Table::field`],
+//!   and their addresses for generated code;
 //! - the OOV row: [`Table::fill_oov_row`], [`Table::clear_oov_row`];
 //! - its state for checkpoints: [`Table::in_key_order`] with the fields, and
 //!   [`Table::insert_loaded`].

@@ -1,4 +1,5 @@
-//! The compiled program in f32 on the engine, real ids through the tables' indices: every tensor within 1e-4 of PyTorch's float64, normwise.
+//! The compiled program in f32 on the engine, real ids through the tables' indices: every tensor
+//! within 1e-4 of PyTorch's float64, normwise.
 
 use crate::fixture::{CASES, Case, Outcome};
 use din_compiler::{CompileOptions, compile};

@@ -1,4 +1,5 @@
-//! The fixtures of `tests/reference`: tensors, names, models and batches, as its README describes them.
+//! The fixtures of `tests/reference`: tensors, names, models and batches, as its README describes
+//! them.
 
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::interpret::Samples;
@@ -140,7 +141,8 @@ impl Case {
         weights
     }
 
-    /// Training samples that contain each row's id; empty for fixed tables, which no fixture regularizes.
+    /// Training samples that contain each row's id; empty for fixed tables, which no fixture
+    /// regularizes.
     pub fn counts(&self, t: usize) -> Vec<f64> {
         let name = self.names.exact("table", &self.model.tables[t].name);
         if !Self::dynamic(&name) {

@@ -1,7 +1,9 @@
-//! Single units against PyTorch in float64: value and every derivative on random input, within 1e-12 (relative above 1).
+//! Single units against PyTorch in float64: value and every derivative on random input, within
+//! 1e-12 (relative above 1).
 //!
-//! Each unit stands in a model whose inputs are rows of tables and whose logit is `sum(value * upstream)`, so that the loss `logit` has the
-//! fixture's derivatives (times 1 / samples, the loss being a mean).
+//! Each unit stands in a model whose inputs are rows of tables and whose logit is `sum(value *
+//! upstream)`, so that the loss `logit` has the fixture's derivatives (times 1 / samples, the loss
+//! being a mean).
 
 use crate::fixture::Tensors;
 use din_compiler::front::{CheckOptions, NoFiles, check};
@@ -18,7 +20,8 @@ fn close(what: &str, found: &[f64], expected: &[f64]) {
     }
 }
 
-/// A model around `value`, which may read the groups `one` (an id a sample) and `many` (a sequence of ids), each with the field `e`.
+/// A model around `value`, which may read the groups `one` (an id a sample) and `many` (a sequence
+/// of ids), each with the field `e`.
 fn model(uses: &str, value: &str, width: usize, rows: (usize, usize), lists: bool) -> CheckedModel {
     let (one, many) = rows;
     let mut declared = format!("features given {{ upstream: number[{width}] }}\n");
@@ -41,7 +44,8 @@ fn model(uses: &str, value: &str, width: usize, rows: (usize, usize), lists: boo
     checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics))
 }
 
-/// Runs one step and compares. `tables`: the fixture's name by table; parameters and states have the name after `value.`.
+/// Runs one step and compares. `tables`: the fixture's name by table; parameters and states have
+/// the name after `value.`.
 fn unit(name: &str, uses: &str, value: &str, tables: &[(&str, &str)]) {
     let all = Tensors::read("units");
     let get = |what: &str| all.get(&format!("{name}/{what}"));

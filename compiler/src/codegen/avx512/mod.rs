@@ -5,7 +5,8 @@
 //! sums over columns apart. Rows whose width is no multiple of sixteen end in a block with a lane
 //! mask. Rows of a table are prefetched some elements ahead.
 //!
-//! - `asm`: instructions as bytes. - `vector`: the region's body as vector operations. - `block`: their registers.
+//! - `asm`: instructions as bytes. - `vector`: the region's body as vector operations. - `block`:
+//!   their registers.
 
 mod asm;
 mod block;

@@ -133,8 +133,8 @@ impl Layout {
         }
     }
 
-    /// The first element of `axis` under each element of `to`, where the one lies directly under the
-    /// other.
+    /// The first element of `axis` under each element of `to`, where the one lies directly under
+    /// the other.
     pub fn begins(&self, axis: AxisId, to: AxisId) -> Option<&[u32]> {
         match *self.axes.kind(axis) {
             AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent } if parent == to => {

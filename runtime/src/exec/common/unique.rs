@@ -1,9 +1,9 @@
 //! Finds the distinct combinations of row numbers: the elements of a unique axis
 //! ([`din_program::axes::UniqueKeys`]).
 //!
-//! Guarantees: unique elements come in the order of the first element that each stands for, and what
-//! one stands for ascends, so neither depends on threads or hashing. Nothing is allocated once the
-//! vectors have grown to the size of a batch.
+//! Guarantees: unique elements come in the order of the first element that each stands for, and
+//! what one stands for ascends, so neither depends on threads or hashing. Nothing is allocated once
+//! the vectors have grown to the size of a batch.
 
 /// The elements of a unique axis in one batch.
 #[derive(Debug, Default)]
