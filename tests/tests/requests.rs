@@ -101,6 +101,9 @@ fn one_model_serves_several_sessions() {
     };
     let threads = Threads::new(2).unwrap();
     let mut owner = Session::new(executor(&threads), threads, 7).unwrap();
+    let mut counters = owner.frequency_counters();
+    logs().iter().for_each(|log| owner.count(&mut counters, &log.batch(true)).unwrap());
+    owner.finish_counting(counters).unwrap();
     for log in logs() {
         owner.train(&log.batch(true)).unwrap();
     }
@@ -118,6 +121,7 @@ fn one_model_serves_several_sessions() {
         let running: Vec<_> = (0..3).map(|_| scope.spawn(reader)).collect();
         running.into_iter().map(|reader| reader.join().unwrap()).collect()
     });
+    assert!(expected.iter().flatten().all(|logit| logit.is_finite()), "{expected:?}");
     assert!(expected.windows(2).any(|w| w[0] != w[1]), "all batches give the same logits");
     assert!(found.iter().all(|found| *found == expected), "{found:?} {expected:?}");
 }

@@ -378,7 +378,7 @@ extern "C" DIN_KERNEL(256) din_train_7(DinPointers pointers, DinScalars scalars,
         const DinPtr<const unsigned> begin1 = din_pointer<const unsigned>(pointers, 30u);
         const DinPtr<float> tile27 = din_shared() + 64u;
         const DinPtr<float> partial32 = copy + 0u;
-        const DinPtr<float> sums16 = din_shared() + 96u;
+        const DinPtr<float> sums14 = din_shared() + 96u;
         const DinPtr<float> partial33 = copy + 4u;
         const DinPtr<float> b25 = din_pointer<float>(pointers, 4u);
         const DinPtr<float> b31 = din_pointer<float>(pointers, 31u) + size_t(first3) * 3u;
@@ -394,23 +394,21 @@ extern "C" DIN_KERNEL(256) din_train_7(DinPointers pointers, DinScalars scalars,
         }
         // common.din:17:31: sums over samples of 1 columns
         din_sum_samples<1, 1, 1>(count3, first3, begin1, b20, sums7, tile26);
-        // common.din:17:59: train.12.multiply_sum
+        // common.din:17:59: train.12.sum
         din_barrier();
-        const unsigned t15 = din_thread();
-        if (t15 < 32u) {
-            const unsigned c8 = t15 % 2u, g9 = t15 / 2u;
-            const float v10 = 1.0f;
-            float total11 = 0.0f;
-            for (unsigned r12 = g9; r12 < count3; r12 += 16u) {
-                const float v13 = tile26[r12];
-                const float v14 = v13 * v10;
-                total11 = total11 + v14;
-                tile27[r12 * 2u + c8] = v14;
+        const unsigned t13 = din_thread();
+        if (t13 < 32u) {
+            const unsigned c8 = t13 % 2u, g9 = t13 / 2u;
+            float total10 = 0.0f;
+            for (unsigned r11 = g9; r11 < count3; r11 += 16u) {
+                const float v12 = tile26[r11];
+                total10 = total10 + v12;
+                tile27[r11 * 2u + c8] = v12;
             }
-            sums16[t15] = total11;
+            sums14[t13] = total10;
         }
         din_barrier();
-        din_join_groups<2, 16, DinAdd>(sums16 + 0u, partial32 + 0u);
+        din_join_groups<2, 16, DinAdd>(sums14 + 0u, partial32 + 0u);
         // std.layer:8:5: gradient of a weight, 3 x 2
         din_outer<3, 2, 1, 1>(count3, DinMatrix<3, 1>{tile28}, DinMatrix<2, 1>{tile27}, DinStoreFirst<2, 1>{partial33, first_tile});
         // std.layer:8:5: product by 2 x 3

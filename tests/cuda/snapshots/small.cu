@@ -204,16 +204,14 @@ DIN_TILE void din_train_4_tile(DinPointers pointers, DinScalars scalars, unsigne
     const DinPtr<float> b9 = din_pointer<float>(pointers, 15u) + size_t(first1) * 5u;
     const DinPtr<const unsigned> sample2 = din_pointer<const unsigned>(pointers, 8u) + first2;
     const DinPtr<float> b14 = din_pointer<float>(pointers, 18u) + size_t(first2) * 5u;
-    // std.pooling:11:5: train.7.gather_multiply
-    const unsigned t8 = din_thread();
-    if (t8 < 255u) {
-        const unsigned c1 = t8 % 5u, g2 = t8 / 5u;
-        const float v3 = 1.0f;
-        for (unsigned r4 = g2; r4 < count2; r4 += 51u) {
-            const unsigned i5 = sample2[r4] - first1;
-            const float v6 = b9[i5 * 5u + c1];
-            const float v7 = v6 * v3;
-            b14[r4 * 5u + c1] = v7;
+    // std.pooling:11:5: train.7.gather
+    const unsigned t6 = din_thread();
+    if (t6 < 255u) {
+        const unsigned c1 = t6 % 5u, g2 = t6 / 5u;
+        for (unsigned r3 = g2; r3 < count2; r3 += 51u) {
+            const unsigned i4 = sample2[r3] - first1;
+            const float v5 = b9[i4 * 5u + c1];
+            b14[r3 * 5u + c1] = v5;
         }
     }
 }

@@ -131,7 +131,13 @@ pub fn train<P: Storage>(
     let mut session = InterpreterSession::new(model, tensors, states.clone(), rows.collect()).unwrap();
     let mut program = compiled.program.clone();
     // The interpreter's tables have so many rows from the start.
-    program.tables.iter_mut().for_each(|t| t.kind = TableKind::Fixed { size: ROWS as u64 });
+    let size = ROWS as u64;
+    for table in &mut program.tables {
+        table.kind = TableKind::Fixed { size };
+        for &feature in &table.features {
+            program.schema.features[feature as usize].kind = FeatureKind::Fixed { size, clip: false };
+        }
+    }
     let made = cuda::program(&program, &compiled.kernels, options).unwrap();
     let (program, launches) = (Arc::new(program), Arc::new(made.launches));
     let place = compile(&made.source).unwrap_or_else(|e| panic!("{name}: {e}"));
