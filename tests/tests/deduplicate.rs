@@ -142,8 +142,8 @@ fn trained(program: &Arc<Program>, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f
     session.infer(&batch(99, 50, 9)).unwrap();
     let logits = session.logits(0).to_vec();
     let tables = session.tables().iter().flat_map(|t| t.weights().to_vec()).collect();
-    let touches = session.tables().iter().flat_map(|t| t.updates().to_vec()).collect();
-    (losses, logits, tables, touches)
+    let updates = session.tables().iter().flat_map(|t| t.updates().to_vec()).collect();
+    (losses, logits, tables, updates)
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub struct TableData {
     /// By row: number of training samples that contain its id.
     pub counts: Vec<f64>,
     /// By row: number of batches that had it so far.
-    pub touches: Vec<f64>,
+    pub updates: Vec<f64>,
 }
 
 /// A dense tensor and its optimizer slots.
@@ -111,7 +111,7 @@ impl TableData {
     pub fn new(update: &UpdateGraph, width: usize, weights: Vec<f64>, counts: Vec<f64>) -> Self {
         let rows = weights.len() / width.max(1);
         let slots = fresh_slots(update, weights.len(), rows);
-        TableData { weights, slots, counts, touches: vec![0.0; rows] }
+        TableData { weights, slots, counts, updates: vec![0.0; rows] }
     }
 }
 
@@ -247,7 +247,7 @@ impl<'m> InterpreterSession<'m> {
         for (k, gradient) in report.param_gradients.iter().enumerate().filter(|(_, g)| !g.is_empty()) {
             let update = &self.model.updates[self.model.parameters[k].update as usize];
             let TensorData { weights, slots } = &mut self.params[k];
-            let mut at = Weights { width: 1, weights, slots, counts: &[], touches: &[], touched: &[], step };
+            let mut at = Weights { width: 1, weights, slots, counts: &[], updates: &[], touched: &[], step };
             let all: Vec<usize> = (0..gradient.len()).collect();
             at.update(update, &all, gradient)?;
         }
@@ -255,10 +255,10 @@ impl<'m> InterpreterSession<'m> {
             let table = &self.model.tables[k];
             let update = &self.model.updates[table.update as usize];
             let width = table.width as usize;
-            let TableData { weights, slots, counts, touches } = &mut self.tables[k];
-            gradients.keys().for_each(|&r| touches[r] += 1.0);
+            let TableData { weights, slots, counts, updates } = &mut self.tables[k];
+            gradients.keys().for_each(|&r| updates[r] += 1.0);
             let rows: Vec<usize> = match table.update_rule {
-                UpdateRule::Dense => (0..touches.len()).collect(),
+                UpdateRule::Dense => (0..updates.len()).collect(),
                 UpdateRule::Sparse => gradients.keys().copied().collect(),
             };
             if rows.is_empty() {
@@ -270,7 +270,7 @@ impl<'m> InterpreterSession<'m> {
                 touched.push(f64::from(found.is_some()));
                 gradient.extend(found.cloned().unwrap_or_else(|| vec![0.0; width]));
             }
-            let mut at = Weights { width, weights, slots, counts, touches, touched: &touched, step };
+            let mut at = Weights { width, weights, slots, counts, updates, touched: &touched, step };
             at.update(update, &rows, &gradient)?;
         }
         for (k, value) in states {
@@ -287,7 +287,7 @@ struct Weights<'a> {
     weights: &'a mut [f64],
     slots: &'a mut [Vec<f64>],
     counts: &'a [f64],
-    touches: &'a [f64],
+    updates: &'a [f64],
     /// By treated row.
     touched: &'a [f64],
     step: f64,
@@ -327,8 +327,8 @@ impl Weights<'_> {
                 }
                 InputKind::Frequency if self.counts.is_empty() => vec![0.0; rows.len()],
                 InputKind::Frequency => gather(self.counts, 1, rows),
-                InputKind::UpdateCount if self.touches.is_empty() => vec![self.step; rows.len()],
-                InputKind::UpdateCount => gather(self.touches, 1, rows),
+                InputKind::UpdateCount if self.updates.is_empty() => vec![self.step; rows.len()],
+                InputKind::UpdateCount => gather(self.updates, 1, rows),
                 InputKind::InBatch => self.touched.to_vec(),
                 InputKind::Step => vec![self.step],
                 // Of model graphs, which `Samples::bind` binds.

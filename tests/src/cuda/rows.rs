@@ -23,7 +23,7 @@ pub struct TableRows<'a> {
     pub rows: u32,
     pub every: bool,
     /// Null where they are not counted.
-    pub touches: *mut f32,
+    pub updates: *mut f32,
     pub features: Vec<FeatureRows<'a>>,
     /// For how many occurrences there is room.
     pub room: usize,
@@ -90,7 +90,7 @@ pub fn sum_rows(device: &Device, cuda: &Cuda, tables: &mut [TableRows<'_>], seed
         at[TablePointer::FirstSums as usize] = sums[0].as_ptr() as u64;
         at[TablePointer::LastSums as usize] = sums[1].as_ptr() as u64;
         at[TablePointer::InBatch as usize] = results.touched.as_ptr() as u64;
-        at[TablePointer::UpdateCount as usize] = table.touches as u64;
+        at[TablePointer::UpdateCount as usize] = table.updates as u64;
         at[TablePointer::Elements as usize] = results.elements.as_ptr() as u64;
         address.extend(at);
         own[TableScalar::FirstFeature as usize] = first;

@@ -190,7 +190,7 @@ pub fn train<P: Storage>(
     for (k, (p, q)) in trainer.tables.iter().zip(&session.tables).enumerate() {
         let what = &model.tables[k].name;
         close(&format!("{name}: table {what}"), p.weights(), &q.weights, bound);
-        close(&format!("{name}: touches of {what}"), p.updates(), &q.touches, 0.0);
+        close(&format!("{name}: updates of {what}"), p.updates(), &q.updates, 0.0);
         for (s, b) in q.slots.iter().enumerate() {
             close(&format!("{name}: slot {s} of {what}"), p.slot(s), b, bound);
         }

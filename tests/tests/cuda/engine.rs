@@ -40,7 +40,7 @@ pub fn case(wanted: &str) -> Case {
 }
 
 impl Case {
-    /// A model before training; tables have row `unseen` alone.
+    /// A model before training; tables have the OOV row alone.
     pub fn start(&self) -> (DenseState, Vec<Table>) {
         let mut r = Random::new(5);
         let mut state = DenseState::new(&self.program);

@@ -80,7 +80,7 @@ struct Found {
     begins: Vec<u32>,
     gradient: Vec<f32>,
     touched: Vec<f32>,
-    touches: Vec<f32>,
+    updates: Vec<f32>,
     elements: Vec<u32>,
 }
 
@@ -99,14 +99,14 @@ fn run(device: &Device, cuda: &Cuda, drawn: &mut [Drawn], spare: usize, seed: u6
             begins: vec![u32::MAX; most + 1],
             gradient: vec![f32::MAX; most * d.case.width],
             touched: vec![0.5; most],
-            touches: vec![3.0; d.case.table_rows],
+            updates: vec![3.0; d.case.table_rows],
             elements: vec![7],
         }
     };
     let mut all: Vec<Found> = drawn.iter().map(found).collect();
     let mut tables = Vec::new();
     for (d, f) in drawn.iter().zip(&mut all) {
-        device.buffer("touches", &mut f.touches, true);
+        device.buffer("updates", &mut f.updates, true);
         let features = d.features.iter().map(|(rows, places, gradient)| FeatureRows {
             rows,
             places: if d.case.elsewhere { places.as_ptr() } else { std::ptr::null() },
@@ -117,7 +117,7 @@ fn run(device: &Device, cuda: &Cuda, drawn: &mut [Drawn], spare: usize, seed: u6
             width: d.case.width as u32,
             rows: d.case.table_rows as u32,
             every: d.case.every,
-            touches: f.touches.as_mut_ptr(),
+            updates: f.updates.as_mut_ptr(),
             features: features.collect(),
             room: d.case.total() + spare,
             results: RowResults {
@@ -161,7 +161,7 @@ fn check(Drawn { case, features }: &Drawn, found: &Found) {
     }
     for row in 0..case.table_rows as u32 {
         let occurs = slices.iter().any(|s| s.contains(&row));
-        assert_eq!(found.touches[case.at(row) as usize], if occurs { 4.0 } else { 3.0 });
+        assert_eq!(found.updates[case.at(row) as usize], if occurs { 4.0 } else { 3.0 });
     }
     if case.every {
         assert_eq!(found.touched, expected.touched);

@@ -72,7 +72,7 @@ fn din_trains_in_parts() {
     trains_in_parts("din", 30, 2);
 }
 
-/// Optimizer state by row; counts and touches; two features that read one table.
+/// Optimizer state by row; frequency and updates; two features that read one table.
 #[test]
 fn units_train_in_parts() {
     trains_in_parts("unit_rowwise_adagrad", 40, 2);

@@ -100,7 +100,7 @@ impl<'c> Running<'c> {
         self.engine.train_step(&mut self.state, &mut self.tables, &inputs).unwrap()
     }
 
-    /// The id of a row; for row `unseen` of a dynamic table one that it does not have.
+    /// The id of a row; for the OOV row of a dynamic table one that it does not have.
     fn id(&self, t: usize, row: usize) -> u64 {
         let spec = &self.program.tables[t];
         if !self.tables[t].is_dynamic() {

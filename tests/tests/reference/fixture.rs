@@ -125,12 +125,12 @@ impl Case {
         }
     }
 
-    /// Whether row 0 of the table is `unseen`, the fixture's rows following it.
+    /// Whether row 0 of the table is the OOV row, the fixture's rows following it.
     pub fn dynamic(fixture: &str) -> bool {
         matches!(fixture, "good" | "shop" | "cate")
     }
 
-    /// Weights of a table before training; where it is dynamic, row `unseen` first.
+    /// Weights of a table before training; where it is dynamic, the OOV row first.
     pub fn start_table(&self, t: usize) -> Vec<f64> {
         let name = self.names.exact("table", &self.model.tables[t].name);
         let mut weights = Vec::new();
@@ -214,7 +214,7 @@ impl Case {
             judge(&t.name, &found.tables[k][first..], self.end.get(&format!("final.table.{name}")));
             if first > 0 {
                 let unseen = self.start.get(&format!("init.unseen.{name}"));
-                judge(&format!("unseen row of {}", t.name), &found.tables[k][..first], unseen);
+                judge(&format!("OOV row of {}", t.name), &found.tables[k][..first], unseen);
             }
             for (slot, values) in self.model.updates[t.update as usize].slots.iter().zip(&found.table_slots[k]) {
                 let expected = self.end.get(&format!("final.slot.{}.table.{name}", slot.name));
@@ -228,7 +228,7 @@ impl Case {
     }
 }
 
-/// What a run of 50 steps leaves. Tables have row `unseen` first where they are dynamic.
+/// What a run of 50 steps leaves. Tables have the OOV row first where they are dynamic.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub losses: Vec<f64>,

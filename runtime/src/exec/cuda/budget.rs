@@ -71,7 +71,7 @@ mod tests {
         (specs, tables)
     }
 
-    /// A row has 16 bytes here: two weights, its count and its touches.
+    /// A row has 16 bytes here: two weights, its frequency and its updates.
     #[test]
     fn small_tables_are_whole_and_large_ones_share() {
         let (specs, tables) = case(&[

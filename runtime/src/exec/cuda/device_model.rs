@@ -152,8 +152,8 @@ pub(super) struct DeviceTable {
     pub rows: usize,
     pub weights: DeviceBlock,
     pub slots: Vec<DeviceBlock>,
-    pub counts: DeviceBlock,
-    pub touches: DeviceBlock,
+    pub frequency: DeviceBlock,
+    pub updates: DeviceBlock,
     /// Where the device does not have all rows.
     pub cache: Option<TableCache>,
 }
@@ -168,7 +168,7 @@ fn what(field: RowField) -> &'static str {
     match field {
         RowField::Weights => "table rows",
         RowField::Frequency => "frequencies of table rows",
-        RowField::Updates => "update counts of table rows",
+        RowField::Updates => "update frequency of table rows",
         RowField::Slot(_) => "optimizer state of table rows",
     }
 }
@@ -177,8 +177,8 @@ impl DeviceTable {
     fn block(&mut self, field: RowField) -> &mut DeviceBlock {
         match field {
             RowField::Weights => &mut self.weights,
-            RowField::Frequency => &mut self.counts,
-            RowField::Updates => &mut self.touches,
+            RowField::Frequency => &mut self.frequency,
+            RowField::Updates => &mut self.updates,
             RowField::Slot(k) => &mut self.slots[k],
         }
     }
@@ -194,13 +194,13 @@ impl DeviceTable {
 
     /// Where its arrays are.
     pub fn arrays(&self) -> impl Fn(RowField) -> RelativePtr + use<> {
-        let (weights, counts, touches) = (self.weights.at, self.counts.at, self.touches.at);
+        let (weights, frequency, updates) = (self.weights.at, self.frequency.at, self.updates.at);
         let slots: Vec<DevicePtr> = self.slots.iter().map(|b| b.at).collect();
         move |field| {
             RelativePtr::Fixed(match field {
                 RowField::Weights => weights,
-                RowField::Frequency => counts,
-                RowField::Updates => touches,
+                RowField::Frequency => frequency,
+                RowField::Updates => updates,
                 RowField::Slot(k) => slots[k],
             })
         }
@@ -241,7 +241,7 @@ impl DeviceTable {
 
     /// Bytes of its memory.
     pub fn bytes(&self) -> usize {
-        let blocks = [&self.weights, &self.counts, &self.touches].into_iter().chain(&self.slots);
+        let blocks = [&self.weights, &self.frequency, &self.updates].into_iter().chain(&self.slots);
         blocks.map(DeviceBlock::capacity).sum()
     }
 
@@ -294,7 +294,7 @@ impl DeviceTable {
 
     pub fn free(&mut self, driver: &mut impl Driver) {
         self.rows = 0;
-        for block in [&mut self.weights, &mut self.counts, &mut self.touches].into_iter().chain(&mut self.slots) {
+        for block in [&mut self.weights, &mut self.frequency, &mut self.updates].into_iter().chain(&mut self.slots) {
             block.free(driver);
         }
         if let Some(cache) = &mut self.cache {

@@ -101,7 +101,7 @@ impl Arrays {
             (TablePointer::FirstSums, self.sums[0]),
             (TablePointer::LastSums, self.sums[1]),
             (TablePointer::InBatch, self.touched),
-            (TablePointer::UpdateCount, RelativePtr::Fixed(table.touches.at)),
+            (TablePointer::UpdateCount, RelativePtr::Fixed(table.updates.at)),
             (TablePointer::Elements, elements),
         ] {
             pointers[name as usize] = at;
@@ -351,8 +351,8 @@ fn row_update_ptr(place: Storage, table: &DeviceTable, arrays: &Arrays) -> Resul
         Storage::Gradient => Ok(arrays.gradient),
         Storage::InBatch => Ok(arrays.touched),
         Storage::UpdateSlot(k) => Ok(RelativePtr::Fixed(table.slots[k as usize].at)),
-        Storage::Frequency => Ok(RelativePtr::Fixed(table.counts.at)),
-        Storage::UpdateCount => Ok(RelativePtr::Fixed(table.touches.at)),
+        Storage::Frequency => Ok(RelativePtr::Fixed(table.frequency.at)),
+        Storage::UpdateCount => Ok(RelativePtr::Fixed(table.updates.at)),
         Storage::Arena(_)
         | Storage::Tile(_)
         | Storage::Partial
