@@ -327,10 +327,14 @@ impl AxisTree {
         let on_samples = match feature.sequence {
             None => Some(BATCH),
             Some(s) => self.iter().find_map(|(id, axis)| match axis.kind {
-                AxisKind::Sequence { sequence, parent, .. } if sequence == s && Some(parent) != self.request() => {
-                    Some(id)
+                AxisKind::Sequence { sequence, parent, .. } => {
+                    (sequence == s && Some(parent) != self.request()).then_some(id)
                 }
-                _ => None,
+                AxisKind::Global
+                | AxisKind::Batch { .. }
+                | AxisKind::Request
+                | AxisKind::Pairs { .. }
+                | AxisKind::Unique(_) => None,
             }),
         };
         if feature.common { on_samples.and_then(|id| self.shared(id)) } else { on_samples }

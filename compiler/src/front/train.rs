@@ -344,6 +344,7 @@ impl<'a> Elaborator<'a> {
                         penalty = self.rule(scope, e);
                         faulty |= penalty.is_none();
                     }
+                    // The table reads `init`, and has refused words that it does not know.
                     _ => {}
                 }
             }

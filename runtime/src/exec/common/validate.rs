@@ -500,7 +500,8 @@ impl Validator<'_> {
     }
 }
 
-/// A width that no buffer has where it is beyond all of them.
+/// The width of a tensor as buffers have it. One that is too large for them becomes `u32::MAX`,
+/// which is above [`MAX_WIDTH`] and so equals the width of no checked buffer.
 fn narrow(width: usize) -> u32 {
     width.min(u32::MAX as usize) as u32
 }

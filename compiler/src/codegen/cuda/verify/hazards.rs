@@ -199,7 +199,8 @@ impl Hazards<'_> {
                 ArrayBinding::Shared { .. } | ArrayBinding::Slot { .. },
             ) => match (self.shared_range(x), self.shared_range(y)) {
                 (Some(p), Some(q)) => meet(p, q),
-                _ => false,
+                // One of them is in scratch, which no shared array is.
+                (Some(_), None) | (None, Some(_) | None) => false,
             },
             (
                 ArrayBinding::Address(_)
