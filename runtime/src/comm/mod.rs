@@ -1,0 +1,64 @@
+//! Communication between the ranks of a run.
+//!
+//! A run of several processes trains one model: each process is a *rank*, numbered from 0. All that
+//! ranks say to each other goes through a [`Communicator`]. Its operations are collective: every
+//! rank calls them in the same order on one [`Channel`]. They only move data; nothing is summed on
+//! the way, since the order of such a sum would be the library's.
+//!
+//! - `local`: one rank. - `in_process`: ranks that are threads of one process, for tests.
+
+mod in_process;
+mod local;
+mod messages;
+
+pub use in_process::in_process;
+pub use local::LocalCommunicator;
+pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
+
+use crate::Result;
+use std::fmt;
+
+/// Operations on different channels do not wait for each other: each may be used by a thread of its
+/// own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// The step: rows, gradients, reductions, and what training decides between steps.
+    Step,
+    /// The ids of the batches ahead.
+    Ahead,
+    /// Samples on their way to their ranks.
+    Data,
+}
+
+impl Channel {
+    /// All channels, in order.
+    pub const ALL: [Channel; 3] = [Channel::Step, Channel::Ahead, Channel::Data];
+
+    /// As an index of a slice.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How the ranks of a run reach each other.
+pub trait Communicator: fmt::Debug + Send + Sync {
+    /// This rank's number, from 0.
+    fn rank(&self) -> usize;
+
+    /// Ranks of the run.
+    fn size(&self) -> usize;
+
+    /// Sends message `p` of `send` to rank `p`, the own rank included, and receives one of each
+    /// rank, in their order. Returns when all of them are here.
+    ///
+    /// # Errors
+    /// Another rank failed, or does not answer.
+    fn all_to_all(&self, channel: Channel, send: &Messages, received: &mut Messages) -> Result<()>;
+
+    /// Sends one message to every rank, the own rank included, and receives one of each, in their
+    /// order.
+    ///
+    /// # Errors
+    /// As [`Communicator::all_to_all`].
+    fn all_gather(&self, channel: Channel, message: &[u32], received: &mut Messages) -> Result<()>;
+}

@@ -1,0 +1,146 @@
+//! Leaves: how a global batch is cut, so that sums over it do not depend on ranks or threads.
+//!
+//! A batch of `n` units (requests where the schema has them, else samples) is cut once into
+//! consecutive *leaves* of nearly equal size. Every sum over samples or entries is made within each
+//! leaf in a fixed order, and the leaves' sums are joined by one binary tree over leaf numbers. The
+//! number of leaves is a power of two and depends on the batch and on a number that the run
+//! records, on nothing else. A rank owns consecutive leaves, so that what it has to say about a sum
+//! is one value for each subtree that lies in them.
+
+use std::ops::Range;
+
+/// Leaves of a batch that is large enough.
+pub const DEFAULT_LEAVES: u32 = 16;
+
+/// Most leaves of a batch.
+pub const MAX_LEAVES: u32 = 1024;
+
+/// A leaf has at least so many units, where a batch has enough for more than one: a tile that is
+/// not full costs nearly as much as one that is.
+const LEAST_UNITS: usize = 64;
+
+/// Leaves of a batch with so many units: a power of two, at most `most` (one itself).
+pub fn leaf_count(units: usize, most: u32) -> usize {
+    debug_assert!(most.is_power_of_two(), "the number of leaves is a power of two");
+    let fitting = (units / LEAST_UNITS).max(1);
+    (most as usize).min(1 << fitting.ilog2())
+}
+
+/// The first unit of leaf `leaf` of `leaves`; of `leaf == leaves`, the number of units.
+pub fn leaf_begin(leaf: usize, leaves: usize, units: usize) -> usize {
+    leaf * units / leaves
+}
+
+/// The leaves that a rank owns.
+///
+/// With fewer leaves than ranks, some ranks own none.
+pub fn owned_leaves(rank: usize, ranks: usize, leaves: usize) -> Range<usize> {
+    rank * leaves / ranks..(rank + 1) * leaves / ranks
+}
+
+/// The largest subtrees of the tree over `leaves` leaves that lie in `owned`, in order. All
+/// subtrees are aligned: one of `2^k` leaves begins at a multiple of `2^k`.
+pub fn subtrees(owned: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let Range { mut start, end } = owned;
+    std::iter::from_fn(move || {
+        let left = end.checked_sub(start).filter(|&left| left > 0)?;
+        let aligned = if start == 0 { usize::MAX } else { 1 << start.trailing_zeros() };
+        let size = aligned.min(1 << left.ilog2());
+        start += size;
+        Some(start - size..start)
+    })
+}
+
+/// The part of a global batch that a batch is: some consecutive leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeafRange {
+    /// First unit of each leaf in the batch, then the batch's units: from 0. One more than leaves.
+    pub bounds: Vec<u32>,
+    /// Number of the first leaf in the global batch.
+    pub first: usize,
+    /// Leaves of the global batch: a power of two.
+    pub total: usize,
+}
+
+impl LeafRange {
+    /// The leaves of a batch that is the global one.
+    pub fn whole(units: usize, most: u32) -> LeafRange {
+        let mut leaves = LeafRange::default();
+        leaves.set_whole(units, most);
+        leaves
+    }
+
+    /// The same in place.
+    pub fn set_whole(&mut self, units: usize, most: u32) {
+        let total = leaf_count(units, most);
+        self.bounds.clear();
+        self.bounds.extend((0..=total).map(|leaf| leaf_begin(leaf, total, units) as u32));
+        (self.first, self.total) = (0, total);
+    }
+
+    /// What a rank owns of a global batch with so many units.
+    pub fn of_rank(units: usize, most: u32, rank: usize, ranks: usize) -> LeafRange {
+        let total = leaf_count(units, most);
+        let owned = owned_leaves(rank, ranks, total);
+        let begin = leaf_begin(owned.start, total, units);
+        let bounds = (owned.start..=owned.end).map(|leaf| (leaf_begin(leaf, total, units) - begin) as u32);
+        LeafRange { bounds: bounds.collect(), first: owned.start, total }
+    }
+
+    /// Leaves in the batch.
+    pub fn count(&self) -> usize {
+        self.bounds.len().saturating_sub(1)
+    }
+
+    /// Their numbers in the global batch.
+    pub fn numbers(&self) -> Range<usize> {
+        self.first..self.first + self.count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_own_all_leaves_once() {
+        for leaves in [1, 2, 16, 64, 1024] {
+            for ranks in 1..=40 {
+                let mut at = 0;
+                for rank in 0..ranks {
+                    let owned = owned_leaves(rank, ranks, leaves);
+                    assert_eq!(owned.start, at);
+                    at = owned.end;
+                    let mut covered = owned.start;
+                    for tree in subtrees(owned.clone()) {
+                        assert_eq!(tree.start, covered);
+                        assert!(tree.len().is_power_of_two() && tree.start.is_multiple_of(tree.len()));
+                        // Twice as large would not be aligned, or not owned.
+                        let parent = tree.start / (2 * tree.len()) * 2 * tree.len();
+                        assert!(parent < owned.start || parent + 2 * tree.len() > owned.end);
+                        covered = tree.end;
+                    }
+                    assert_eq!(covered, owned.end);
+                }
+                assert_eq!(at, leaves);
+            }
+        }
+    }
+
+    #[test]
+    fn leaves_depend_on_the_batch_alone() {
+        for (units, leaves) in [(0, 1), (1, 1), (127, 1), (128, 2), (256, 4), (1000, 8), (1024, 16), (4096, 16)] {
+            assert_eq!(leaf_count(units, 16), leaves, "{units}");
+            let whole = LeafRange::whole(units, 16);
+            for ranks in [1, 2, 3, 5, 16] {
+                let mut bounds = vec![0];
+                for rank in 0..ranks {
+                    let own = LeafRange::of_rank(units, 16, rank, ranks);
+                    let end = *bounds.last().unwrap();
+                    bounds.extend(own.bounds[1..].iter().map(|bound| end + bound));
+                }
+                assert_eq!(bounds, whole.bounds);
+            }
+        }
+    }
+}
