@@ -29,6 +29,7 @@
 //! - `occurrences`: which elements of a batch read which rows.
 //! - `frequency`: the counting pass of Eq. (9).
 //! - `resolve`: the row numbers of a whole batch.
+//! - `shard`: which rank has a row.
 
 mod field;
 mod frequency;
@@ -36,11 +37,13 @@ mod index;
 mod occurrences;
 mod region;
 mod resolve;
+mod shard;
 
 pub use field::RowField;
 pub use frequency::FrequencyCounter;
 pub use occurrences::Occurrences;
 pub use resolve::{Resolved, resolve_read, resolve_train};
+pub use shard::{Placement, Sharding};
 
 use crate::column_loops;
 use crate::random::Stream;
