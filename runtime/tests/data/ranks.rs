@@ -441,10 +441,11 @@ fn late(ranks: usize, seed: u64) -> Vec<Arc<dyn Communicator>> {
 fn timing_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log.parquet");
-    write(&path, &[requests::records(0..1_500)], 15 * 20);
     let open = || Dataset::open(&[&path], &requests::schema(), ReadMode::Train).unwrap();
     let options = shuffled(200, 900);
-    for seed in 0..4 {
+    for seed in 0..6 {
+        // Row groups of one rank, and of all.
+        write(&path, &[requests::records(0..1_500)], [15 * 20, 15 * 4][seed as usize % 2]);
         let threads = 1 + seed as usize % 3;
         let read = on(late(3, seed), &open, StreamOptions { threads, ..options });
         let read: Vec<Read> = read.into_iter().map(|read| read.unwrap()).collect();
@@ -456,11 +457,11 @@ fn timing_changes_nothing() {
 #[test]
 fn streams_follow_each_other() {
     let directory = tempfile::tempdir().unwrap();
-    write(&directory.path().join("a.parquet"), &[records(0..3_000)], 100);
     let open = || Dataset::open(&[directory.path()], &schema(), ReadMode::Train).unwrap();
     let epoch = |epoch| StreamOptions { order: Order::Shuffled { seed: 7, epoch }, ..shuffled(100, 700) };
-    let alone = collect(&open(), epoch(2)).unwrap();
-    for seed in 0..6 {
+    for (seed, group) in (0..6).flat_map(|seed| [(seed, 50), (seed, 200)]) {
+        write(&directory.path().join("a.parquet"), &[records(0..3_000)], group);
+        let alone = collect(&open(), epoch(2)).unwrap();
         let read = |comm: Arc<dyn Communicator>| {
             let data = open();
             let start = |number| data.stream_on(epoch(number), comm.clone()).unwrap();
@@ -495,7 +496,7 @@ fn a_located_fault_comes_out_on_its_rank() {
     let mut columns = good.columns().to_vec();
     let click = good.schema().index_of("click").unwrap();
     columns[click] = Arc::new(Int64Array::from_iter_values((0..4_000).map(|r| if r == 2_345 { 5 } else { 0 })));
-    write(&path, &[RecordBatch::try_new(good.schema(), columns).unwrap()], 200);
+    write(&path, &[RecordBatch::try_new(good.schema(), columns).unwrap()], 50);
     let open = || Dataset::open(&[&path], &schema(), ReadMode::Train).unwrap();
     let fault = |error: &DataError| (error.kind, error.location, error.column.clone());
     let alone = fault(&collect(&open(), shuffled(100, 900)).unwrap_err());

@@ -214,3 +214,51 @@ impl GlobalWindow {
         (samples >= batch || end < self.len()).then_some(begin..end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Stream;
+
+    #[test]
+    fn windows_take_every_row_once_and_a_block_has_one_reader() {
+        for case in 0..200 {
+            let draw = Stream::new(5, "blocks", case);
+            let ranks = 1 + draw.below(0, 6) as usize;
+            let rows = (0..1 + draw.below(1, 20)).map(|index| 1 + draw.below(2 + index, 50));
+            let block = |(index, rows)| RowBlock { file: 0, index, first_row: 0, rows };
+            let order: Vec<RowBlock> = rows.enumerate().map(block).collect();
+            let total: u64 = order.iter().map(|block| block.rows).sum();
+            let position = draw.below(30, total + 1);
+            let mut shared = SharedBlocks::new(order.clone(), ranks, position, |block| block.rows > 45);
+            let mut readers: Vec<usize> = shared.of_all().map(|block| block.index).collect();
+            let mut before = 0;
+            for rank in 0..ranks {
+                let (own, skipped) = shared.of_rank(rank);
+                assert!(own.is_sorted_by_key(|block| block.index));
+                readers.extend(own.iter().map(|block| block.index));
+                before += skipped;
+            }
+            assert!(before <= position);
+            readers.sort_unstable();
+            assert_eq!(readers, (0..order.len()).collect::<Vec<_>>());
+            // Windows that end up to three rows late, as requests do.
+            let (mut next, mut taken) = (position, 0);
+            loop {
+                let window = shared.window(1 + draw.below(31, 60) as usize);
+                let rows: u64 = window.iter().map(|segment| segment.rows).sum();
+                let Some(last) = window.last() else { break };
+                for segment in &window {
+                    let first: u64 = order[..segment.block.index].iter().map(|block| block.rows).sum();
+                    assert_eq!(first + segment.begin, next, "segments follow each other");
+                    next += segment.rows;
+                }
+                let late = draw.below(32 + taken, 4).min(last.block.rows - last.begin - last.rows);
+                next += late;
+                shared.advance(rows + late);
+                taken += 1;
+            }
+            assert_eq!(next, total);
+        }
+    }
+}

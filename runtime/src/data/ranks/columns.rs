@@ -243,3 +243,56 @@ fn keep_spans<T: Copy>(spans: &[Range<usize>], width: usize, values: &mut Vec<T>
     }
     values.truncate(end);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{OpenOptions, ReadMode};
+    use din_program::schema::{Feature, KeyType, Label, Sequence};
+
+    fn feature(column: &str, sequence: Option<u32>) -> Feature {
+        Feature {
+            group: "g".into(),
+            name: column.into(),
+            column: column.into(),
+            kind: FeatureKind::Dynamic { key: KeyType::Int64 },
+            sequence,
+            common: false,
+            location: "m.din:3:5".into(),
+        }
+    }
+
+    #[test]
+    fn a_column_is_in_one_set_and_sets_have_equal_bytes() {
+        let keep = Some(Keep { last: true, count: 2 });
+        let schema = Schema {
+            // `a` is read twice; `s` has two large lists.
+            features: vec![
+                feature("a", None),
+                feature("x", Some(0)),
+                feature("y", Some(0)),
+                feature("a", None),
+                feature("b", None),
+            ],
+            sequences: vec![Sequence { name: "s".into(), keep, common: false, location: "m.din:2:5".into() }],
+            labels: vec![Label { name: "l".into(), column: "l".into(), missing: None, location: "m.din:8:5".into() }],
+            ..Schema::default()
+        };
+        let binding = Binding::new(&schema, &OpenOptions::new(ReadMode::Train));
+        let bytes = [10, 100, 90, 10, 5, 1];
+        let columns = |ranks: usize| -> Vec<Vec<usize>> {
+            distribute(&binding, &bytes, ranks).iter().map(|set| set.columns.clone()).collect()
+        };
+        assert_eq!(columns(1), [[0, 1, 2, 3, 4, 5]]);
+        assert_eq!(columns(2), [vec![1, 4], vec![0, 2, 3, 5]]);
+        assert_eq!(columns(3), [vec![1], vec![2], vec![0, 3, 4, 5]]);
+        assert_eq!(columns(7), [vec![1], vec![2], vec![0, 3], vec![4], vec![5], vec![], vec![]]);
+        // Lists are shortened by their reader unless others have lists of the sequence too.
+        for (ranks, divided) in [(1, false), (2, true)] {
+            for set in distribute(&binding, &bytes, ranks) {
+                assert_eq!(set.binding.schema.sequences[0].keep, if divided { None } else { keep });
+                assert_eq!(set.shortened, [if divided { keep } else { None }]);
+            }
+        }
+    }
+}
