@@ -68,7 +68,9 @@ impl Numbers {
 
 /// The words that one rank sends to another in a round.
 fn message(seed: u64, length: usize) -> Vec<u32> {
-    (0..length as u64).map(|at| (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ at.wrapping_mul(0x85EB_CA6B)) as u32).collect()
+    (0..length as u64)
+        .map(|at| (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ at.wrapping_mul(0x85EB_CA6B)) as u32)
+        .collect()
 }
 
 /// Three threads exchange messages of random lengths, each on a channel, and look at every word.
@@ -94,7 +96,11 @@ fn exchange_on(comm: &dyn Communicator, channel: Channel) -> Result<(), Error> {
         comm.all_to_all(channel, &send, &mut received)?;
         assert_eq!(received.count(), size);
         for from in 0..size {
-            assert_eq!(received.get(from), message(seed(from, rank), lengths[from][rank]), "{channel:?} {round} {from}");
+            assert_eq!(
+                received.get(from),
+                message(seed(from, rank), lengths[from][rank]),
+                "{channel:?} {round} {from}"
+            );
         }
         comm.all_gather(channel, &message(seed(rank, rank), lengths[rank][0]), &mut received)?;
         assert_eq!(received.count(), size);

@@ -13,8 +13,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Before ranks are joined, the first one reports an error alone; the launcher ends the others
-/// when it goes, mostly within this time.
-const PRECEDENCE: Duration = Duration::from_secs(1);
+/// when it goes: Open MPI's after two seconds.
+const PRECEDENCE: Duration = Duration::from_secs(6);
 
 /// How an error that ends all ranks is shown.
 #[derive(Clone)]
