@@ -11,7 +11,8 @@ mod error;
 
 pub use backend::Backend;
 pub use common::{
-    CallSpan, CheckError, DenseState, FetchedRows, MAX_SLOTS, ProfileRow, Roofline, RowBuffer, RowSource, StepInputs,
+    BatchCut, CallSpan, CheckError, DenseState, FetchedRows, MAX_SLOTS, ProfileRow, Roofline, RowBuffer, RowSource,
+    StepInputs,
 };
 pub use error::ExecError;
 

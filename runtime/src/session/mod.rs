@@ -15,7 +15,8 @@ pub use inference::{DataPass, PassEvent};
 pub use model::ModelState;
 
 use crate::batch::Batch;
-use crate::exec::{Backend, CallSpan, Executor, ProfileRow, Roofline, StepInputs};
+use crate::exec::{Backend, BatchCut, CallSpan, Executor, ProfileRow, Roofline, StepInputs};
+use crate::leaves::DEFAULT_LEAVES;
 use crate::table::{FrequencyCounter, Resolved, Table};
 use crate::threads::Threads;
 use crate::{Error, Result};
@@ -37,6 +38,8 @@ pub struct Session {
     model: Model,
     row_numbers: Resolved,
     lookups: Duration,
+    /// Most leaves of a batch.
+    leaves: u32,
 }
 
 /// Whose model it is.
@@ -95,6 +98,7 @@ impl Session {
             ahead: false,
             model,
             lookups: Duration::ZERO,
+            leaves: DEFAULT_LEAVES,
         }
     }
 
@@ -108,6 +112,12 @@ impl Session {
             Model::Owned(model) => Arc::from(model),
             Model::Shared(model) => model,
         })
+    }
+
+    /// Cuts training batches into so many leaves at most, a power of two up to
+    /// [`crate::leaves::MAX_LEAVES`]: it decides the bits of what is trained.
+    pub fn set_leaves(&mut self, leaves: u32) {
+        self.leaves = leaves;
     }
 
     pub fn program(&self) -> &Arc<Program> {
@@ -274,7 +284,11 @@ impl Session {
         self.lookups += begin.elapsed();
         self.upload()?;
         let model = self.model.get_mut()?;
-        self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs(batch, &self.row_numbers))?;
+        self.executor.submit_step(
+            &mut model.dense,
+            &mut model.tables,
+            &inputs(batch, &self.row_numbers, self.leaves),
+        )?;
         self.ahead = true;
         Ok(())
     }
@@ -287,7 +301,7 @@ impl Session {
         self.fill_oov_rows()?;
         self.model.get().resolve_read(&self.threads, batch, &mut self.row_numbers)?;
         self.upload()?;
-        let inputs = inputs(batch, &self.row_numbers);
+        let inputs = inputs(batch, &self.row_numbers, self.leaves);
         match &mut self.model {
             Model::Owned(model) => self.executor.infer(&model.dense, &mut model.tables, &inputs)?,
             Model::Shared(model) => self.executor.infer_shared(&model.dense, &model.tables, &inputs)?,
@@ -301,7 +315,7 @@ impl Session {
     }
 }
 
-fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<'a> {
+fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>], leaves: u32) -> StepInputs<'a> {
     StepInputs {
         rows: batch.rows,
         requests: &batch.requests,
@@ -311,6 +325,6 @@ fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<
         labels: &batch.labels,
         present: &batch.present,
         fetched: None,
-        counts: None,
+        cut: BatchCut::Whole(leaves),
     }
 }

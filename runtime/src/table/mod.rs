@@ -41,7 +41,7 @@ mod shard;
 
 pub use field::RowField;
 pub use frequency::FrequencyCounter;
-pub use occurrences::Occurrences;
+pub use occurrences::{Occurrences, RowReads};
 pub use resolve::{Resolved, resolve_read, resolve_train};
 pub use shard::{Placement, Sharding};
 

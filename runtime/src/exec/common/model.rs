@@ -1,5 +1,6 @@
 //! What a step reads and writes: model values and a batch's columns. Tables are `crate::table`.
 
+use crate::leaves::LeafRange;
 use crate::table::Table;
 use din_program::schema::Init;
 use din_program::{Program, SlotScope};
@@ -69,9 +70,17 @@ pub struct StepInputs<'a> {
     /// By table, the rows that were fetched for this step: row numbers then index those. `None`
     /// where tables are read in place.
     pub fetched: Option<&'a [FetchedRows]>,
-    /// By axis of the schedule, the elements that it has in the global batch, where this batch is
-    /// only a part of it ([`din_program::schedule::Storage::Count`]). `None` where it is the whole.
-    pub counts: Option<&'a [u32]>,
+    /// How the batch is cut into leaves.
+    pub cut: BatchCut<'a>,
+}
+
+/// Which leaves a batch is: see [`crate::leaves`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchCut<'a> {
+    /// All leaves of the global batch, at most so many.
+    Whole(u32),
+    /// Those of the global batch that this rank owns. Other ranks run the same step.
+    Part(&'a LeafRange),
 }
 
 impl<'a> StepInputs<'a> {

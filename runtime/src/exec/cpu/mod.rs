@@ -23,7 +23,7 @@ mod roofline;
 mod step;
 mod tiling;
 
-pub use reduce::{LocalReducer, PhasePartials, Reducer, combine};
+pub use reduce::{LocalReducer, PhasePartials, RankPartial, Reducer, combine};
 
 use crate::exec::common::{
     self, CallSpan, CheckError, DenseState, Lookup, MAX_SLOTS, ProfileRow, Roofline, ScheduleRole, StepInputs, lookups,
@@ -31,7 +31,8 @@ use crate::exec::common::{
 use crate::exec::{Backend, ExecError, Executor};
 use crate::jit::{CodeError, CodeImage, KernelFn};
 use crate::kernels::Microkernels;
-use crate::table::{Occurrences, Table};
+use crate::leaves::LeafRange;
+use crate::table::{Occurrences, RowReads, Table};
 use crate::threads::Threads;
 use bound_schedule::{BoundSchedule, RowUpdate};
 use din_program::schedule::ScheduleRoot;
@@ -62,8 +63,12 @@ pub struct CpuExecutor {
     occurrences: Vec<Occurrences>,
     /// By table.
     lookups: Vec<Vec<Lookup>>,
-    /// Row numbers of one table's lookups; empty between steps, kept for its allocation.
-    slices: Vec<Vec<&'static [u32]>>,
+    /// Row numbers of each table's lookups; empty between steps, kept for their allocations.
+    reads: Vec<Vec<RowReads<'static>>>,
+    /// The leaves of what runs, where they are all.
+    leaves: LeafRange,
+    /// Elements by axis in the global batch, where it has other ranks.
+    global_counts: Vec<u32>,
     /// Stands for labels without data.
     zeros: Vec<f32>,
     reducer: Arc<dyn Reducer>,
@@ -126,6 +131,10 @@ impl CpuExecutor {
             })),
         };
         let lookups = lookups(&program);
+        if let Some(t) = lookups.iter().position(|lookups| lookups.len() > usize::from(u16::MAX)) {
+            let why = format!("table `{}` is read in more than {} places", program.tables[t].name, u16::MAX);
+            return Err(CheckError::Input(why).into());
+        }
         for (t, table) in program.tables.iter().enumerate() {
             let u = update(table.update, &table.name, true)?;
             let name = format!("update {} of {}", u.name, table.name);
@@ -152,7 +161,9 @@ impl CpuExecutor {
             threads,
             schedules,
             occurrences: program.tables.iter().map(|_| Occurrences::new()).collect(),
-            slices: lookups.iter().map(|r| Vec::with_capacity(r.len())).collect(),
+            reads: lookups.iter().map(|_| Vec::new()).collect(),
+            leaves: LeafRange::default(),
+            global_counts: Vec::new(),
             lookups,
             zeros: Vec::new(),
             reducer: Arc::new(LocalReducer),

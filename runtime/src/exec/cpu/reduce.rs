@@ -1,12 +1,15 @@
-//! Reductions over all samples: the chunks' partial copies, joined pairwise by a tree over chunk
-//! numbers, so that bits do not depend on threads; and the place where the ranks of a run join what
-//! each has.
+//! Reductions over all samples: the chunks' partial copies, joined pairwise, those of a leaf first
+//! and then by a tree over leaf numbers, so that bits do not depend on threads; and the place where
+//! the ranks of a run join what each has.
 
 use super::phase::PhaseRunner;
 use super::prepare::PreparedReduction;
+use super::tiling::LeafChunks;
+use crate::exec::ExecError;
 use crate::kernels::Microkernels;
+use crate::leaves::subtrees;
 use crate::threads::ThreadPool;
-use din_program::schedule::Combine;
+use din_program::schedule::{Combine, GLOBAL};
 use std::fmt;
 
 /// Floats of one job; its copies stay in the first-level cache.
@@ -19,16 +22,30 @@ const SMALL: usize = 32 * 1024;
 pub trait Reducer: fmt::Debug + Send + Sync {
     /// Reduces the partials of one phase to the values that its later phases read. Called once per
     /// phase with reductions, in the order of the schedule, the same on every rank.
-    fn reduce(&self, partials: &mut PhasePartials<'_>);
+    ///
+    /// # Errors
+    /// Another rank failed.
+    fn reduce(&self, partials: &mut PhasePartials<'_>) -> Result<(), ExecError>;
+
+    /// Adds up, over the ranks, what each has of a global batch: elements by axis.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    fn sum_counts(&self, counts: &mut [u32]) -> Result<(), ExecError>;
 }
 
-/// The reducer of a run of one rank: the tree over its chunks is all.
+/// The reducer of a run of one rank: its leaves are all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalReducer;
 
 impl Reducer for LocalReducer {
-    fn reduce(&self, partials: &mut PhasePartials<'_>) {
+    fn reduce(&self, partials: &mut PhasePartials<'_>) -> Result<(), ExecError> {
         partials.run(Stage::Both);
+        Ok(())
+    }
+
+    fn sum_counts(&self, _counts: &mut [u32]) -> Result<(), ExecError> {
+        Ok(())
     }
 }
 
@@ -39,10 +56,25 @@ pub struct PhasePartials<'a> {
     pool: &'a mut ThreadPool,
 }
 
+/// What this rank has of a reduction whose other leaves are on other ranks.
+#[derive(Debug)]
+pub struct RankPartial<'a> {
+    pub combine: Combine,
+    /// Floats of a value. Moments are `[mean, M2, count]`.
+    pub width: usize,
+    /// Leaves of the global batch.
+    pub leaves: usize,
+    /// The first leaf and the value of each of the largest subtrees that this rank has whole, in
+    /// their order.
+    pub subtrees: Vec<(usize, &'a [f32])>,
+    /// Where the total of all ranks goes: see [`PhasePartials::set_total`].
+    total: *mut f32,
+}
+
 /// What the jobs of a reduction do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Join the chunks' copies to the first.
+    /// Join the chunks' copies to those of the largest whole subtrees.
     Join,
     /// Store the first copy where the schedule wants the result.
     Store,
@@ -64,21 +96,40 @@ impl<'a> PhasePartials<'a> {
         reductions(self.runner, self.phase).next().is_some()
     }
 
-    /// Joins the chunks' copies by the tree: then [`PhasePartials::totals`] are those of this rank.
-    pub fn join_chunks(&mut self) {
+    /// Joins the chunks' copies by the tree, as far as this rank has its subtrees whole.
+    pub fn join(&mut self) {
         self.run(Stage::Join);
     }
 
-    /// This rank's total of each reduction, in the order of the schedule, after
-    /// [`PhasePartials::join_chunks`]. Moments are `[mean, M2, count]`.
-    pub fn totals(&mut self) -> Vec<(Combine, &mut [f32])> {
-        let totals = reductions(self.runner, self.phase).map(|(r, copies, _)| {
-            // SAFETY: the first chunk's copy holds the reduction's floats; the reductions of a
-            // phase have copies apart from each other, and `self` is borrowed as long as the slices
-            // live.
-            (r.combine, unsafe { std::slice::from_raw_parts_mut(copies.first, r.width) })
-        });
-        totals.collect()
+    /// The reductions of which other ranks have leaves, in the order of the schedule, after
+    /// [`PhasePartials::join`]. Each rank has the same ones, a rank without leaves too.
+    pub fn of_ranks(&self) -> Vec<RankPartial<'_>> {
+        let over_ranks = reductions(self.runner, self.phase).filter(|(_, copies, _)| copies.over_ranks);
+        let partial = |(r, copies, _): (&PreparedReduction, ChunkCopies<'_>, *mut f32)| {
+            let numbers = copies.leaves.first..copies.leaves.first + copies.leaves.begins.len() - 1;
+            let subtrees = subtrees(numbers).map(|leaves| {
+                let copy = copies.of_leaf(leaves.start);
+                // SAFETY: the copy holds the reduction's floats, and nothing writes to it while
+                // `self` is borrowed.
+                (leaves.start, unsafe { std::slice::from_raw_parts(copy.cast_const(), r.width) })
+            });
+            RankPartial {
+                combine: r.combine,
+                width: r.width,
+                leaves: copies.leaves.total,
+                subtrees: subtrees.collect(),
+                total: copies.first,
+            }
+        };
+        over_ranks.map(partial).collect()
+    }
+
+    /// Sets the total of reduction `index` of [`PhasePartials::of_ranks`].
+    pub fn set_total(&mut self, index: usize, total: &[f32]) {
+        let partial = &self.of_ranks()[index];
+        assert_eq!(total.len(), partial.width, "a total has the width of its reduction");
+        // SAFETY: there is one copy at least, and `self` is borrowed exclusively.
+        unsafe { std::ptr::copy_nonoverlapping(total.as_ptr(), partial.total, total.len()) };
     }
 
     /// Stores the totals where the later phases read them.
@@ -91,7 +142,7 @@ impl<'a> PhasePartials<'a> {
         let (mut jobs, mut floats) = (0, 0);
         for (r, copies, _) in reductions(runner, phase) {
             jobs += blocks(r);
-            floats += r.width * copies.count;
+            floats += r.width * copies.leaves.begins.len();
         }
         let job = |job: usize, _: usize| {
             let mut block = job;
@@ -125,23 +176,63 @@ impl<'a> PhasePartials<'a> {
 
 /// The copies of one reduction, by chunk.
 #[derive(Clone, Copy)]
-struct ChunkCopies {
+struct ChunkCopies<'a> {
     first: *mut f32,
     /// Floats from one to the next.
     stride: usize,
-    count: usize,
+    leaves: LeafChunks<'a>,
+    /// Whether other leaves are on other ranks, which take part in the reduction.
+    over_ranks: bool,
+}
+
+impl ChunkCopies<'_> {
+    fn of_chunk(&self, chunk: usize) -> *mut f32 {
+        self.first.wrapping_add(chunk * self.stride)
+    }
+
+    /// The first copy of a leaf, by its number in the global batch.
+    fn of_leaf(&self, leaf: usize) -> *mut f32 {
+        self.of_chunk(self.leaves.begins[leaf - self.leaves.first] as usize)
+    }
+
+    /// The pairs of copies that are joined, the second to the first, in this order.
+    fn pairs(&self) -> impl Iterator<Item = (*mut f32, *mut f32)> {
+        let LeafChunks { begins, first, total } = self.leaves;
+        let of_leaf = begins.windows(2).flat_map(move |chunks| {
+            let (begin, end) = (chunks[0] as usize, chunks[1] as usize);
+            doubled(end - begin).flat_map(move |step| {
+                (begin..end - step)
+                    .step_by(2 * step)
+                    .map(move |chunk| (self.of_chunk(chunk), self.of_chunk(chunk + step)))
+            })
+        });
+        let last = first + begins.len() - 1;
+        let over_leaves = doubled(total).flat_map(move |step| {
+            let whole = first.next_multiple_of(2 * step)..(last + 1).saturating_sub(2 * step);
+            whole.step_by(2 * step).map(move |leaf| (self.of_leaf(leaf), self.of_leaf(leaf + step)))
+        });
+        of_leaf.chain(over_leaves)
+    }
+}
+
+/// 1, 2, 4, ..., below `end`.
+fn doubled(end: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(1), |step| Some(2 * step)).take_while(move |&step| step < end)
 }
 
 /// Each reduction of a phase with its copies and where its result goes.
 fn reductions<'a>(
     runner: &'a PhaseRunner<'a>,
     phase: usize,
-) -> impl Iterator<Item = (&'a PreparedReduction, ChunkCopies, *mut f32)> {
-    runner.schedules.iter().filter(move |s| s.chunks(phase) > 0).flat_map(move |schedule| {
-        schedule.prepared.phases[phase].reductions.iter().map(move |r| {
+) -> impl Iterator<Item = (&'a PreparedReduction, ChunkCopies<'a>, *mut f32)> {
+    let running = runner.schedules.iter().filter_map(move |s| Some((s, s.running(phase)?)));
+    running.flat_map(|(schedule, p)| {
+        p.reductions.iter().map(move |r| {
             let first = schedule.partials.pointer().wrapping_add(r.offset);
-            let (stride, count) = (schedule.prepared.partial_floats, schedule.chunks(phase));
-            (r, ChunkCopies { first, stride, count }, schedule.addresses[r.into.index()])
+            let leaves = schedule.tilings[p.tiling].leaves();
+            let over_ranks = schedule.over_ranks && p.axis != GLOBAL;
+            let copies = ChunkCopies { first, stride: schedule.prepared.partial_floats, leaves, over_ranks };
+            (r, copies, schedule.addresses[r.into.index()])
         })
     })
 }
@@ -166,31 +257,27 @@ fn moments_width(r: &PreparedReduction) -> usize {
     (r.width - 1) / 2
 }
 
-/// Joins one block of all copies to the first.
+/// Joins one block of all copies: those of the largest whole subtrees, then in the first copy of
+/// each, have the totals.
 ///
 /// # Safety
 ///
 /// All copies are valid for the reduction's width, and nobody else uses the block.
-unsafe fn join(r: &PreparedReduction, block: usize, copies: ChunkCopies, kernels: Microkernels) {
+unsafe fn join(r: &PreparedReduction, block: usize, copies: ChunkCopies<'_>, kernels: Microkernels) {
     let (begin, end) = bounds(r, block);
-    let mut step = 1;
-    while step < copies.count {
-        for chunk in (0..copies.count - step).step_by(2 * step) {
-            let of = |chunk: usize| copies.first.wrapping_add(chunk * copies.stride + begin);
-            let (a, b) = (of(chunk), of(chunk + step));
-            // SAFETY: both copies are valid and different.
-            unsafe {
-                match r.combine {
-                    Combine::Sum => kernels.add(a, b, end - begin),
-                    Combine::Max => kernels.max(a, b, end - begin),
-                    Combine::Moments => {
-                        let width = moments_width(r);
-                        join_moments(a, b, *b.add(2 * width), width);
-                    }
+    for (a, b) in copies.pairs() {
+        let (a, b) = (a.wrapping_add(begin), b.wrapping_add(begin));
+        // SAFETY: both copies are valid and different.
+        unsafe {
+            match r.combine {
+                Combine::Sum => kernels.add(a, b, end - begin),
+                Combine::Max => kernels.max(a, b, end - begin),
+                Combine::Moments => {
+                    let width = moments_width(r);
+                    join_moments(a, b, *b.add(2 * width), width);
                 }
             }
         }
-        step *= 2;
     }
 }
 

@@ -10,11 +10,13 @@ use super::phase::PhaseRunner;
 use super::reduce::LocalReducer;
 use super::{CpuExecutor, INFER, TRAIN, UPDATES};
 use crate::exec::ExecError;
-use crate::exec::common::{self, CheckError, DenseState, MAX_SLOTS, RowBuffer, StepInputs};
+use crate::exec::common::{self, BatchCut, DenseState, Layout, MAX_SLOTS, RowBuffer, StepInputs};
 use crate::kernels::StridedRows;
-use crate::table::{Occurrences, Table};
-use din_program::schedule::{KernelArg, ScheduleRoot, Storage};
-use din_program::schema::UpdateRule;
+use crate::leaves::DEFAULT_LEAVES;
+use crate::table::{Occurrences, RowReads, Table};
+use din_program::schedule::{BATCH, KernelArg, ScheduleRoot, Storage};
+use din_program::schema::{Feature, UpdateRule};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 impl CpuExecutor {
@@ -110,18 +112,23 @@ impl CpuExecutor {
         };
         let schedule = &mut self.schedules[which];
         schedule.ran = false;
-        let axes = schedule.prepared.axes.count();
-        if let Some(counts) = inputs.counts.filter(|counts| counts.len() != axes) {
-            let why = format!("elements of the global batch by axis: expected {axes}, found {}", counts.len());
-            return Err(CheckError::Input(why).into());
-        }
-        let batch = BatchShape {
-            samples: inputs.rows,
-            requests: inputs.requests,
-            sequences: inputs.offsets,
-            counts: inputs.counts,
+        let leaves = match inputs.cut {
+            BatchCut::Whole(most) => {
+                let requests = inputs.requests.len().checked_sub(1);
+                self.leaves.set_whole(requests.unwrap_or(inputs.rows), most);
+                &self.leaves
+            }
+            BatchCut::Part(leaves) => leaves,
         };
+        let batch = BatchShape { samples: inputs.rows, requests: inputs.requests, sequences: inputs.offsets, leaves };
         schedule.size(&batch, &rows, state.step + 1)?;
+        schedule.over_ranks = matches!(inputs.cut, BatchCut::Part(_));
+        if schedule.over_ranks {
+            self.global_counts.clear();
+            self.global_counts.extend(schedule.counts.iter().map(|&count| count as u32));
+            self.reducer.sum_counts(&mut self.global_counts)?;
+            schedule.set_global_counts(&self.global_counts);
+        }
         schedule.bind(&place, &source);
         Ok(())
     }
@@ -135,7 +142,7 @@ impl CpuExecutor {
             scratch.fit(&self.schedules[which])?;
         }
         let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
-        runner.run(&mut self.threads.pool(), &*self.reducer);
+        runner.run(&mut self.threads.pool(), &*self.reducer)?;
         self.schedules[which].ran = true;
         Ok(self.loss(which))
     }
@@ -148,27 +155,45 @@ impl CpuExecutor {
     /// they are. Fetched rows get their numbers in the table back.
     fn exchange(&mut self, tables: &[Table], inputs: &StepInputs<'_>) {
         /// The jobs' own parts of two vectors.
-        struct Parts(*mut Occurrences, *mut Vec<&'static [u32]>);
+        struct Parts(*mut Occurrences, *mut Vec<RowReads<'static>>);
         // SAFETY: job `t` uses the parts at `t` alone.
         unsafe impl Sync for Parts {}
-        let parts = Parts(self.occurrences.as_mut_ptr(), self.slices.as_mut_ptr());
+        let parts = Parts(self.occurrences.as_mut_ptr(), self.reads.as_mut_ptr());
         let (program, lookups, layout) = (&self.program, &self.lookups, &self.schedules[TRAIN].layout);
         self.threads.pool().run(tables.len(), &|t, _| {
             let parts = &parts;
             // SAFETY: both vectors have one entry per table, and this job's is used by no other.
-            let (occurrences, slices) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
+            let (occurrences, reads) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
             let source = inputs.row_source(t);
-            for lookup in &lookups[t] {
-                let rows = match lookup.unique {
-                    None => source.row_numbers[lookup.feature].as_slice(),
-                    Some((axis, key)) => &layout.unique(axis).rows[key as usize],
-                };
-                // SAFETY: the slices are dropped below, before the borrows of `inputs` and of the
-                // layout end.
-                slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
+            // SAFETY: the reads are dropped below, before the borrows of `inputs` and of the layout
+            // end.
+            let kept = |rows: &[u32]| unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) };
+            let (first_leaf, _) = layout.leaf_numbers();
+            let leaves = layout.leaves(BATCH).len() - 1;
+            for leaf in 0..leaves {
+                for (number, lookup) in lookups[t].iter().enumerate() {
+                    let feature = program.tables[t].features[lookup.feature] as usize;
+                    let (rows, elements) = match lookup.unique {
+                        None => (
+                            source.row_numbers[lookup.feature].as_slice(),
+                            elements_of_leaf(&program.schema.features[feature], inputs, layout, leaf),
+                        ),
+                        Some((axis, key)) => {
+                            let bounds = layout.leaves(axis);
+                            let elements = bounds[leaf] as usize..bounds[leaf + 1] as usize;
+                            (layout.unique(axis).rows[key as usize].as_slice(), elements)
+                        }
+                    };
+                    reads.push(RowReads {
+                        first: elements.start as u32,
+                        rows: kept(&rows[elements]),
+                        feature: number as u16,
+                        leaf: (first_leaf + leaf) as u16,
+                    });
+                }
             }
-            occurrences.build(slices, source.count(&tables[t]));
-            slices.clear();
+            occurrences.build(reads, source.count(&tables[t]));
+            reads.clear();
             if let RowBuffer::Fetched(fetched) = source.rows {
                 // Ascending numbers keep their order.
                 occurrences.rows.iter_mut().for_each(|row| *row = fetched.numbers[*row as usize]);
@@ -192,7 +217,7 @@ impl CpuExecutor {
             }
         }
         let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
-        runner.run(&mut self.threads.pool(), &LocalReducer);
+        runner.run(&mut self.threads.pool(), &LocalReducer)?;
         for root in &self.schedules[TRAIN].prepared.roots {
             if let ScheduleRoot::State { state: k, buffer } = root {
                 state.states[*k as usize].copy_from_slice(self.schedules[TRAIN].result(*buffer));
@@ -203,7 +228,7 @@ impl CpuExecutor {
 
     /// Binds the updates of all tables with rows in the batch and of all parameters with gradients.
     fn bind_updates(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
-        let step = state.step + 1;
+        let (step, leaves) = (state.step + 1, &mut self.leaves);
         let (steps, updates) = self.schedules.split_at_mut(UPDATES);
         steps.iter_mut().for_each(|schedule| schedule.active = false);
         let train = &steps[TRAIN];
@@ -237,7 +262,8 @@ impl CpuExecutor {
                 KernelArg::RowIndex => occurrences.rows.as_ptr().cast_mut().cast(),
                 other => unreachable!("validated: an update of rows has no {other:?}"),
             };
-            schedule.size(&BatchShape::rows(occurrences.rows.len()), &no_features, step)?;
+            leaves.set_whole(occurrences.rows.len(), DEFAULT_LEAVES);
+            schedule.size(&BatchShape::rows(occurrences.rows.len(), leaves), &no_features, step)?;
             schedule.bind(&place, &source);
         }
         for (k, schedule) in of_params.iter_mut().enumerate() {
@@ -262,11 +288,25 @@ impl CpuExecutor {
             };
             let source =
                 |source: KernelArg| -> *mut u8 { unreachable!("validated: an update of a tensor has no {source:?}") };
-            schedule.size(&BatchShape::rows(state.params[k].len()), &no_features, step)?;
+            leaves.set_whole(state.params[k].len(), DEFAULT_LEAVES);
+            schedule.size(&BatchShape::rows(state.params[k].len(), leaves), &no_features, step)?;
             schedule.bind(&place, &source);
         }
         Ok(())
     }
+}
+
+/// The elements of a feature in one leaf of the batch.
+fn elements_of_leaf(feature: &Feature, inputs: &StepInputs<'_>, layout: &Layout, leaf: usize) -> Range<usize> {
+    let units = match layout.axes.request().filter(|_| feature.common) {
+        Some(request) => layout.leaves(request),
+        None => layout.leaves(BATCH),
+    };
+    let bound = |leaf: usize| match feature.sequence {
+        Some(sequence) => inputs.offsets[sequence as usize][units[leaf] as usize] as usize,
+        None => units[leaf] as usize,
+    };
+    bound(leaf)..bound(leaf + 1)
 }
 
 /// For schedules of updates, which have no unique axes.
