@@ -5,15 +5,18 @@
 //! rank calls them in the same order on one [`Channel`]. They only move data; nothing is summed on
 //! the way, since the order of such a sum would be the library's.
 //!
-//! - `local`: one rank. - `in_process`: ranks that are threads of one process, for tests.
+//! - `local`: one rank. - `in_process`: ranks that are threads of one process, for tests. -
+//!   `reduce`: reductions over all samples, joined over ranks.
 
 mod in_process;
 mod local;
 mod messages;
+mod reduce;
 
 pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
+pub use reduce::RankReduction;
 
 use crate::Result;
 use std::fmt;

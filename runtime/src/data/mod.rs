@@ -61,6 +61,7 @@ use block::DataFile;
 use din_program::schema::Schema;
 use files::OpenedFiles;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -144,6 +145,25 @@ impl Warnings {
     }
 }
 
+impl Inner {
+    /// Blocks of a rank's part: consecutive ones, all parts about equally many rows.
+    fn part(&self, rank: usize, ranks: usize) -> Range<usize> {
+        assert!(rank < ranks, "a rank is one of the ranks");
+        // Where a rank's rows would begin if blocks could be cut, at the nearest end of a block.
+        let begin = |rank: usize| {
+            let ideal = (u128::from(self.rows) * rank as u128 / ranks as u128) as u64;
+            let mut end = 0;
+            let nearer = |block: &block::RowBlock| {
+                let begin = end;
+                end += block.rows;
+                begin.abs_diff(ideal) >= end.abs_diff(ideal)
+            };
+            self.blocks.iter().map(nearer).take_while(|&nearer| nearer).count()
+        };
+        begin(rank)..begin(rank + 1)
+    }
+}
+
 impl Dataset {
     /// Opens files and directories (the data files in them, in the order of their names) as one
     /// data set and checks every column's presence and type. In a directory, a subdirectory or a
@@ -180,6 +200,20 @@ impl Dataset {
     /// Rows of all files together; at least 1.
     pub fn rows(&self) -> u64 {
         self.inner.rows
+    }
+
+    /// The rows of a rank's part, as [`StreamOptions::part`] reads them: consecutive whole blocks
+    /// (row groups, blocks of records), all parts about equally many rows. Rows are counted from 0
+    /// over all files in their order; the parts of all ranks follow each other. A part has no rows
+    /// where there are fewer blocks than ranks.
+    ///
+    /// # Panics
+    /// `rank` is not less than `ranks`.
+    pub fn part_rows(&self, rank: usize, ranks: usize) -> Range<u64> {
+        let blocks = self.inner.part(rank, ranks);
+        let rows = |blocks: Range<usize>| self.inner.blocks[blocks].iter().map(|block| block.rows).sum::<u64>();
+        let first = rows(0..blocks.start);
+        first..first + rows(blocks)
     }
 
     /// `batch`, or fewer rows where so many would take more than 64 MiB: for evaluation and

@@ -57,11 +57,23 @@ pub struct StreamOptions {
     pub window_bytes: u64,
     /// Threads that decode and fill batches. No part of the order.
     pub threads: usize,
+    /// Rank and ranks: only the rows of [`Dataset::part_rows`](super::Dataset::part_rows), as if
+    /// the data set had no others. It may have none.
+    pub part: Option<(usize, usize)>,
 }
 
 impl StreamOptions {
     pub fn new(batch: usize, order: Order) -> Self {
-        Self { batch, order, skip: 0, prefetch: 4, window_rows: 1 << 20, window_bytes: 256 << 20, threads: 1 }
+        Self {
+            batch,
+            order,
+            skip: 0,
+            prefetch: 4,
+            window_rows: 1 << 20,
+            window_bytes: 256 << 20,
+            threads: 1,
+            part: None,
+        }
     }
 }
 
@@ -174,7 +186,9 @@ struct Filling {
 
 impl Producer {
     fn new(data: Arc<Inner>, options: StreamOptions) -> Self {
-        let mut order = data.blocks.clone();
+        let blocks = options.part.map_or(0..data.blocks.len(), |(rank, ranks)| data.part(rank, ranks));
+        let mut order = data.blocks[blocks].to_vec();
+        let rows = order.iter().map(|block| block.rows).sum();
         let batch = options.batch.max(1);
         let fitting = options.window_bytes / data.row_bytes;
         let at_most = |rows: usize, fitting: u64| fitting.min(rows as u64).max(1) as usize;
@@ -182,7 +196,7 @@ impl Producer {
         let abreast = abreast(&options);
         let requests = data.binding.schema.requests.is_some();
         let discard = if requests { options.skip } else { 0 };
-        let skip = if requests { 0 } else { options.skip.saturating_mul(batch as u64).min(data.rows) };
+        let skip = if requests { 0 } else { options.skip.saturating_mul(batch as u64).min(rows) };
         let (mut position, mut begin) = (skip, 0);
         match options.order {
             // No part of the order, but of what is in memory: a quarter is enough without a
@@ -191,7 +205,7 @@ impl Producer {
             Order::Shuffled { seed, epoch } => {
                 let mut permutation = Vec::new();
                 Stream::new(seed, "data: order of units", epoch).permutation(order.len() as u32, &mut permutation);
-                order = permutation.into_iter().map(|u| data.blocks[u as usize]).collect();
+                order = permutation.into_iter().map(|u| order[u as usize]).collect();
                 // A window is permuted as a whole, so reading starts at its beginning.
                 begin = (skip % window as u64) as usize;
                 position = skip - begin as u64;

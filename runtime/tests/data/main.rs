@@ -9,6 +9,7 @@ mod formats;
 mod keys;
 mod order;
 mod parquet_files;
+mod parts;
 mod pyarrow_log;
 mod requests;
 mod rounded;
