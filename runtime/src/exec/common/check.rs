@@ -131,18 +131,16 @@ pub fn check_batch_except(
     Ok(())
 }
 
-/// Rows that were fetched from a table.
+/// Rows that were fetched from a table and served from it.
 fn check_fetched(table: &Table, fetched: &FetchedRows) -> Result<(), CheckError> {
-    let name = table.name();
-    expect(
-        || format!("fetched values of table `{name}`"),
-        fetched.values.len(),
-        fetched.numbers.len() * table.width(),
-    )?;
-    let ascending = fetched.numbers.is_sorted_by(|a, b| a < b);
-    let within = fetched.numbers.last().is_none_or(|&last| (last as usize) < table.rows());
-    ensure(ascending && within, || {
-        format!("fetched rows of table `{name}`: expected ascending numbers below {}", table.rows())
+    let (name, FetchedRows { count, values, owned_by, served }) = (table.name(), fetched);
+    expect(|| format!("fetched values of table `{name}`"), values.len(), count * table.width())?;
+    ensure(owned_by.iter().all(|rows| rows.start <= rows.end && rows.end as usize <= *count), || {
+        format!("owners of the fetched rows of table `{name}`: expected ranges below {count}")
+    })?;
+    expect(|| format!("ranks that table `{name}` serves"), served.len(), owned_by.len())?;
+    ensure(served.iter().flatten().all(|&row| (row as usize) < table.rows()), || {
+        format!("served rows of table `{name}`: expected numbers below {}", table.rows())
     })
 }
 

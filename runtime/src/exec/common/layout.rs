@@ -114,6 +114,11 @@ impl Layout {
         (self.first_leaf, self.total_leaves)
     }
 
+    /// The numbers of the batch's leaves in the global batch.
+    pub fn leaf_range(&self) -> std::ops::Range<usize> {
+        self.first_leaf..self.first_leaf + self.sample_leaves.len() - 1
+    }
+
     /// Of a tile axis: the first element of each leaf, then their number.
     pub fn leaves(&self, tile_axis: AxisId) -> &[u32] {
         match self.axes.kind(tile_axis) {

@@ -76,7 +76,7 @@ impl<'a> PhaseRunner<'a> {
     ///
     /// # Errors
     /// Another rank failed.
-    pub fn run(&self, pool: &mut ThreadPool, reducer: &dyn Reducer) -> Result<(), ExecError> {
+    pub fn run(&self, pool: &mut ThreadPool, reducer: &mut Reducer) -> Result<(), ExecError> {
         let active = self.schedules.iter().filter(|s| s.active);
         let Some(phases) = active.map(|s| s.prepared.phases.len()).max() else { return Ok(()) };
         for phase in 0..phases {

@@ -5,70 +5,99 @@
 use super::phase::PhaseRunner;
 use super::prepare::PreparedReduction;
 use super::tiling::LeafChunks;
+use crate::comm::{Channel, Communicator, Messages, RankReduction};
 use crate::exec::ExecError;
 use crate::kernels::Microkernels;
 use crate::leaves::subtrees;
 use crate::threads::ThreadPool;
 use din_program::schedule::{Combine, GLOBAL};
-use std::fmt;
+use std::sync::Arc;
 
 /// Floats of one job; its copies stay in the first-level cache.
 const BLOCK: usize = 512;
 /// Below this many floats nobody is woken.
 const SMALL: usize = 32 * 1024;
 
-/// Combines every reduction over all samples that a training step has: losses, gradients of dense
-/// parameters, moments, maxima.
-pub trait Reducer: fmt::Debug + Send + Sync {
+/// Combines every reduction over all samples that a step has: losses, gradients of dense
+/// parameters, moments, maxima. On one rank, the tree over its leaves is all; ranks join their
+/// subtrees.
+#[derive(Debug, Default)]
+pub(super) struct Reducer {
+    ranks: Option<Arc<dyn Communicator>>,
+    joined: RankReduction,
+    received: Messages,
+}
+
+impl Reducer {
+    /// The reducer of a rank of a run.
+    pub fn over(ranks: Arc<dyn Communicator>) -> Self {
+        Reducer { ranks: Some(ranks), ..Reducer::default() }
+    }
+
+    /// How this rank reaches the others.
+    pub fn ranks(&self) -> Option<&Arc<dyn Communicator>> {
+        self.ranks.as_ref()
+    }
+
     /// Reduces the partials of one phase to the values that its later phases read. Called once per
     /// phase with reductions, in the order of the schedule, the same on every rank.
     ///
     /// # Errors
     /// Another rank failed.
-    fn reduce(&self, partials: &mut PhasePartials<'_>) -> Result<(), ExecError>;
-
-    /// Adds up, over the ranks, what each has of a global batch: elements by axis.
-    ///
-    /// # Errors
-    /// Another rank failed.
-    fn sum_counts(&self, counts: &mut [u32]) -> Result<(), ExecError>;
-}
-
-/// The reducer of a run of one rank: its leaves are all.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LocalReducer;
-
-impl Reducer for LocalReducer {
-    fn reduce(&self, partials: &mut PhasePartials<'_>) -> Result<(), ExecError> {
-        partials.run(Stage::Both);
+    pub fn reduce(&mut self, partials: &mut PhasePartials<'_>) -> Result<(), ExecError> {
+        let Some(ranks) = &self.ranks else {
+            partials.run(Stage::Both);
+            return Ok(());
+        };
+        partials.run(Stage::Join);
+        self.joined.begin();
+        let mut leaves = None;
+        for partial in partials.of_ranks() {
+            self.joined.add(partial.combine, partial.width);
+            partial.subtrees.for_each(|value| self.joined.push(value));
+            assert!(leaves.is_none_or(|leaves| leaves == partial.leaves), "a phase runs on one batch");
+            leaves = Some(partial.leaves);
+        }
+        if let Some(leaves) = leaves {
+            self.joined.join(&**ranks, Channel::Step, leaves, combine).map_err(ExecError::Ranks)?;
+            partials.set_totals(self.joined.totals());
+        }
+        partials.run(Stage::Store);
         Ok(())
     }
 
-    fn sum_counts(&self, _counts: &mut [u32]) -> Result<(), ExecError> {
+    /// Adds up, over the ranks, what each has of a global batch, such as elements by axis.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub fn sum_counts(&mut self, counts: &mut [u32]) -> Result<(), ExecError> {
+        let Some(ranks) = &self.ranks else { return Ok(()) };
+        ranks.all_gather(Channel::Step, counts, &mut self.received).map_err(ExecError::Ranks)?;
+        counts.fill(0);
+        for of_rank in self.received.iter() {
+            assert_eq!(of_rank.len(), counts.len(), "ranks run the same program");
+            counts.iter_mut().zip(of_rank).for_each(|(sum, count)| *sum += count);
+        }
         Ok(())
     }
 }
 
 /// The partial copies of one phase.
-pub struct PhasePartials<'a> {
+pub(super) struct PhasePartials<'a> {
     runner: &'a PhaseRunner<'a>,
     phase: usize,
     pool: &'a mut ThreadPool,
 }
 
 /// What this rank has of a reduction whose other leaves are on other ranks.
-#[derive(Debug)]
-pub struct RankPartial<'a> {
-    pub combine: Combine,
+struct RankPartial<S> {
+    combine: Combine,
     /// Floats of a value. Moments are `[mean, M2, count]`.
-    pub width: usize,
+    width: usize,
     /// Leaves of the global batch.
-    pub leaves: usize,
-    /// The first leaf and the value of each of the largest subtrees that this rank has whole, in
-    /// their order.
-    pub subtrees: Vec<(usize, &'a [f32])>,
-    /// Where the total of all ranks goes: see [`PhasePartials::set_total`].
-    total: *mut f32,
+    leaves: usize,
+    /// The value of each of the largest subtrees that this rank has whole, in their order.
+    subtrees: S,
 }
 
 /// What the jobs of a reduction do.
@@ -81,12 +110,6 @@ enum Stage {
     Both,
 }
 
-impl fmt::Debug for PhasePartials<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PhasePartials").field("phase", &self.phase).finish_non_exhaustive()
-    }
-}
-
 impl<'a> PhasePartials<'a> {
     pub(super) fn new(runner: &'a PhaseRunner<'a>, phase: usize, pool: &'a mut ThreadPool) -> Self {
         PhasePartials { runner, phase, pool }
@@ -96,45 +119,28 @@ impl<'a> PhasePartials<'a> {
         reductions(self.runner, self.phase).next().is_some()
     }
 
-    /// Joins the chunks' copies by the tree, as far as this rank has its subtrees whole.
-    pub fn join(&mut self) {
-        self.run(Stage::Join);
-    }
-
-    /// The reductions of which other ranks have leaves, in the order of the schedule, after
-    /// [`PhasePartials::join`]. Each rank has the same ones, a rank without leaves too.
-    pub fn of_ranks(&self) -> Vec<RankPartial<'_>> {
-        let over_ranks = reductions(self.runner, self.phase).filter(|(_, copies, _)| copies.over_ranks);
-        let partial = |(r, copies, _): (&PreparedReduction, ChunkCopies<'_>, *mut f32)| {
+    /// The reductions of which other ranks have leaves, in the order of the schedule, after the
+    /// chunks' copies were joined. Each rank has the same ones, a rank without leaves too.
+    fn of_ranks<'p>(&'p self) -> impl Iterator<Item = RankPartial<impl Iterator<Item = &'p [f32]>>> {
+        reductions(self.runner, self.phase).filter(|(_, copies, _)| copies.over_ranks).map(|(r, copies, _)| {
             let numbers = copies.leaves.first..copies.leaves.first + copies.leaves.begins.len() - 1;
-            let subtrees = subtrees(numbers).map(|leaves| {
-                let copy = copies.of_leaf(leaves.start);
+            let subtrees = subtrees(numbers).map(move |leaves| {
                 // SAFETY: the copy holds the reduction's floats, and nothing writes to it while
                 // `self` is borrowed.
-                (leaves.start, unsafe { std::slice::from_raw_parts(copy.cast_const(), r.width) })
+                unsafe { std::slice::from_raw_parts(copies.of_leaf(leaves.start).cast_const(), r.width) }
             });
-            RankPartial {
-                combine: r.combine,
-                width: r.width,
-                leaves: copies.leaves.total,
-                subtrees: subtrees.collect(),
-                total: copies.first,
-            }
-        };
-        over_ranks.map(partial).collect()
+            RankPartial { combine: r.combine, width: r.width, leaves: copies.leaves.total, subtrees }
+        })
     }
 
-    /// Sets the total of reduction `index` of [`PhasePartials::of_ranks`].
-    pub fn set_total(&mut self, index: usize, total: &[f32]) {
-        let partial = &self.of_ranks()[index];
-        assert_eq!(total.len(), partial.width, "a total has the width of its reduction");
-        // SAFETY: there is one copy at least, and `self` is borrowed exclusively.
-        unsafe { std::ptr::copy_nonoverlapping(total.as_ptr(), partial.total, total.len()) };
-    }
-
-    /// Stores the totals where the later phases read them.
-    pub fn store(&mut self) {
-        self.run(Stage::Store);
+    /// Sets the totals of the reductions of [`PhasePartials::of_ranks`].
+    fn set_totals<'t>(&mut self, mut totals: impl Iterator<Item = &'t [f32]>) {
+        for (r, copies, _) in reductions(self.runner, self.phase).filter(|(_, copies, _)| copies.over_ranks) {
+            let total = totals.next().expect("each reduction has a total");
+            assert_eq!(total.len(), r.width, "a total has the width of its reduction");
+            // SAFETY: there is one copy at least, and `self` is borrowed exclusively.
+            unsafe { std::ptr::copy_nonoverlapping(total.as_ptr(), copies.first, r.width) };
+        }
     }
 
     fn run(&mut self, stage: Stage) {
@@ -307,7 +313,7 @@ unsafe fn store(r: &PreparedReduction, block: usize, total: *const f32, into: *m
 }
 
 /// Joins the total of later samples to that of earlier ones, as the tree over chunks does.
-pub fn combine(combine: Combine, total: &mut [f32], more: &[f32]) {
+pub(super) fn combine(combine: Combine, total: &mut [f32], more: &[f32]) {
     assert_eq!(total.len(), more.len(), "totals of one reduction have one width");
     let pairs = total.iter_mut().zip(more);
     match combine {
@@ -342,5 +348,26 @@ pub(super) unsafe fn join_moments(total: *mut f32, more: *const f32, count: f32,
             *total.add(width + i) += *more.add(width + i) + delta * delta * weight;
         }
         *total.add(2 * width) = all;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_join_as_chunks_do() {
+        let mut total = [1.0, -2.0];
+        combine(Combine::Sum, &mut total, &[0.5, 2.5]);
+        assert_eq!(total, [1.5, 0.5]);
+        combine(Combine::Max, &mut total, &[1.0, 3.0]);
+        assert_eq!(total, [1.5, 3.0]);
+        // Mean, M2 and count of 1, 3 and of 5, 7, 9.
+        let mut moments = [2.0, 2.0, 2.0];
+        combine(Combine::Moments, &mut moments, &[7.0, 8.0, 3.0]);
+        assert_eq!((moments[0], moments[2]), (5.0, 5.0));
+        assert!((moments[1] - 40.0).abs() < 1e-4, "{moments:?}");
+        combine(Combine::Moments, &mut moments, &[9.0, 9.0, 0.0]);
+        assert_eq!(moments[0], 5.0);
     }
 }

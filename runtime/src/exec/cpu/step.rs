@@ -7,17 +7,12 @@
 
 use super::bound_schedule::BatchShape;
 use super::phase::PhaseRunner;
-use super::reduce::LocalReducer;
 use super::{CpuExecutor, INFER, TRAIN, UPDATES};
 use crate::exec::ExecError;
-use crate::exec::common::{self, BatchCut, DenseState, Layout, MAX_SLOTS, RowBuffer, StepInputs};
-use crate::kernels::StridedRows;
+use crate::exec::common::{self, BatchCut, DenseState, MAX_SLOTS, StepInputs};
 use crate::leaves::DEFAULT_LEAVES;
-use crate::table::{Occurrences, RowReads, Table};
-use din_program::schedule::{BATCH, KernelArg, ScheduleRoot, Storage};
-use din_program::schema::{Feature, UpdateRule};
-use std::ops::Range;
-use std::ptr::NonNull;
+use crate::table::Table;
+use din_program::schedule::{KernelArg, ScheduleRoot, Storage};
 
 impl CpuExecutor {
     /// One step of training: forward, backward, states, updates of the rows in the batch and of the
@@ -37,7 +32,7 @@ impl CpuExecutor {
             state.step += 1;
             return Ok(loss);
         }
-        self.exchange(tables, inputs);
+        self.exchange(tables, inputs)?;
         self.apply(state, tables)?;
         state.step += 1;
         Ok(loss.unwrap_or(0.0))
@@ -142,66 +137,9 @@ impl CpuExecutor {
             scratch.fit(&self.schedules[which])?;
         }
         let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
-        runner.run(&mut self.threads.pool(), &*self.reducer)?;
+        runner.run(&mut self.threads.pool(), &mut self.reducer)?;
         self.schedules[which].ran = true;
         Ok(self.loss(which))
-    }
-
-    /// Brings row gradients to the owners of their rows: finds the distinct rows of every table,
-    /// tables side by side, and where in the batch each occurs.
-    ///
-    /// Reads row numbers; writes the occurrences, by which [`CpuExecutor::apply`] sums row
-    /// gradients in a fixed order. On one rank all rows are its own and their gradients stay where
-    /// they are. Fetched rows get their numbers in the table back.
-    fn exchange(&mut self, tables: &[Table], inputs: &StepInputs<'_>) {
-        /// The jobs' own parts of two vectors.
-        struct Parts(*mut Occurrences, *mut Vec<RowReads<'static>>);
-        // SAFETY: job `t` uses the parts at `t` alone.
-        unsafe impl Sync for Parts {}
-        let parts = Parts(self.occurrences.as_mut_ptr(), self.reads.as_mut_ptr());
-        let (program, lookups, layout) = (&self.program, &self.lookups, &self.schedules[TRAIN].layout);
-        self.threads.pool().run(tables.len(), &|t, _| {
-            let parts = &parts;
-            // SAFETY: both vectors have one entry per table, and this job's is used by no other.
-            let (occurrences, reads) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
-            let source = inputs.row_source(t);
-            // SAFETY: the reads are dropped below, before the borrows of `inputs` and of the layout
-            // end.
-            let kept = |rows: &[u32]| unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) };
-            let (first_leaf, _) = layout.leaf_numbers();
-            let leaves = layout.leaves(BATCH).len() - 1;
-            for leaf in 0..leaves {
-                for (number, lookup) in lookups[t].iter().enumerate() {
-                    let feature = program.tables[t].features[lookup.feature] as usize;
-                    let (rows, elements) = match lookup.unique {
-                        None => (
-                            source.row_numbers[lookup.feature].as_slice(),
-                            elements_of_leaf(&program.schema.features[feature], inputs, layout, leaf),
-                        ),
-                        Some((axis, key)) => {
-                            let bounds = layout.leaves(axis);
-                            let elements = bounds[leaf] as usize..bounds[leaf + 1] as usize;
-                            (layout.unique(axis).rows[key as usize].as_slice(), elements)
-                        }
-                    };
-                    reads.push(RowReads {
-                        first: elements.start as u32,
-                        rows: kept(&rows[elements]),
-                        feature: number as u16,
-                        leaf: (first_leaf + leaf) as u16,
-                    });
-                }
-            }
-            occurrences.build(reads, source.count(&tables[t]));
-            reads.clear();
-            if let RowBuffer::Fetched(fetched) = source.rows {
-                // Ascending numbers keep their order.
-                occurrences.rows.iter_mut().for_each(|row| *row = fetched.numbers[*row as usize]);
-            }
-            if program.tables[t].update_rule == UpdateRule::Dense {
-                occurrences.cover(tables[t].rows());
-            }
-        });
     }
 
     /// Updates tables with rows in the batch, parameters with gradients, and states.
@@ -217,7 +155,7 @@ impl CpuExecutor {
             }
         }
         let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
-        runner.run(&mut self.threads.pool(), &LocalReducer)?;
+        runner.run(&mut self.threads.pool(), &mut self.reducer)?;
         for root in &self.schedules[TRAIN].prepared.roots {
             if let ScheduleRoot::State { state: k, buffer } = root {
                 state.states[*k as usize].copy_from_slice(self.schedules[TRAIN].result(*buffer));
@@ -241,15 +179,7 @@ impl CpuExecutor {
             }
             let update = schedule.rows.as_mut().expect("the schedule of a table's update has its rows");
             update.updates = table.updates_ptr();
-            for (lookup, gradient) in self.lookups[t].iter().zip(&mut update.gradients) {
-                *gradient = lookup.view.map(|view| {
-                    let base = train.addresses[view.buffer.index()].wrapping_add(view.column as usize);
-                    StridedRows {
-                        base: NonNull::new(base).expect("results are bound to the arena"),
-                        stride: train.prepared.buffers[view.buffer.index()].width as usize,
-                    }
-                });
-            }
+            update.gradients.clone_from(&self.gradients[t]);
             let place = |place: Storage| match place {
                 Storage::Weight => table.weights_ptr(),
                 Storage::UpdateSlot(k) => table.slot_ptr(k as usize),
@@ -294,19 +224,6 @@ impl CpuExecutor {
         }
         Ok(())
     }
-}
-
-/// The elements of a feature in one leaf of the batch.
-fn elements_of_leaf(feature: &Feature, inputs: &StepInputs<'_>, layout: &Layout, leaf: usize) -> Range<usize> {
-    let units = match layout.axes.request().filter(|_| feature.common) {
-        Some(request) => layout.leaves(request),
-        None => layout.leaves(BATCH),
-    };
-    let bound = |leaf: usize| match feature.sequence {
-        Some(sequence) => inputs.offsets[sequence as usize][units[leaf] as usize] as usize,
-        None => units[leaf] as usize,
-    };
-    bound(leaf)..bound(leaf + 1)
 }
 
 /// For schedules of updates, which have no unique axes.
