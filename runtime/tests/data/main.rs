@@ -11,6 +11,7 @@ mod order;
 mod parquet_files;
 mod parts;
 mod pyarrow_log;
+mod ranks;
 mod requests;
 mod rounded;
 mod support;
