@@ -103,7 +103,8 @@ pub fn restore(
     seed: u64,
     folder: &Path,
 ) -> Result<Table> {
-    let mut table = Table::blank(spec, program.slots(spec.update), seed).map_err(|e| Error::machine(e.to_string()))?;
+    let mut table =
+        Table::blank(spec, program.slots(spec.update), seed, None).map_err(|e| Error::machine(e.to_string()))?;
     let order: Vec<usize> = match spec.kind {
         TableKind::Fixed { .. } => (0..table.rows()).collect(),
         TableKind::Dynamic { .. } => restore_ids(&mut table, tensors, &folder.join(super::table_file(&spec.name)))?,
