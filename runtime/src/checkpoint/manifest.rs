@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Raised when the files or their meaning change.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,14 +5,14 @@
 //!   manifest.json              format, model, program, position in the data, what the tensors are, SHA-256 of
 //!                              each file
 //!   dense.safetensors          <parameter>, <parameter>.slot.<name>, state.<name>
-//!   table.good.safetensors     keys, rows, seen, weight, slot.<name>, frequency, updates (ascending by key),
+//!   table.good.safetensors     keys, seen, weight, slot.<name>, frequency, updates (ascending by key),
 //!                              oov.* (row 0)
 //! ```
 //!
 //! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed,
 //! so a name in `checkpoints/` is a whole checkpoint; nothing older is changed. Loading verifies
 //! every hash, and refuses a checkpoint of another structure, saying what differs. Row numbers are
-//! restored too, so a resumed run does the same arithmetic in the same order.
+//! not kept: no result depends on them.
 
 mod manifest;
 mod table;

@@ -90,13 +90,12 @@ pub fn tensors<'a>(
             move || Cow::Owned(order.iter().flat_map(|entry| make(entry).into_iter().take(size)).collect::<Vec<u8>>())
         };
         all.push(("keys".into(), LazyTensor::lazy(Dtype::U64, vec![n], bytes(|e| e.0.to_le_bytes(), 8))));
-        all.push(("rows".into(), LazyTensor::lazy(Dtype::U64, vec![n], bytes(|e| u64::from(e.1).to_le_bytes(), 8))));
         all.push(("seen".into(), LazyTensor::lazy(Dtype::U8, vec![n], bytes(|e| u64::from(e.2).to_le_bytes(), 1))));
     }
     all
 }
 
-/// The table that [`tensors`] wrote, row for row.
+/// The table that [`tensors`] wrote. Rows of a dynamic table are numbered by ascending key.
 pub fn restore(
     program: &Program,
     spec: &schema::TableSpec,
@@ -104,7 +103,8 @@ pub fn restore(
     seed: u64,
     folder: &Path,
 ) -> Result<Table> {
-    let mut table = Table::blank(spec, program.slots(spec.update), seed).map_err(|e| Error::machine(e.to_string()))?;
+    let mut table =
+        Table::blank(spec, program.slots(spec.update), seed, None).map_err(|e| Error::machine(e.to_string()))?;
     let order: Vec<usize> = match spec.kind {
         TableKind::Fixed { .. } => (0..table.rows()).collect(),
         TableKind::Dynamic { .. } => restore_ids(&mut table, tensors, &folder.join(super::table_file(&spec.name)))?,
@@ -128,28 +128,17 @@ pub fn restore(
     Ok(table)
 }
 
-/// Inserts the ids of a dynamic table, each with the row number that it had; gives the row numbers
-/// in the order of the tensors.
+/// Inserts the ids of a dynamic table; gives their rows in the order of the tensors.
 fn restore_ids(table: &mut Table, tensors: &Tensors<'_>, file: &Path) -> Result<Vec<usize>> {
-    let located = |what: String| Error::input(format!("{}: {what}", file.display()));
     let n = tensors.rows("keys")?;
-    let (keys, rows, seen) = (tensors.u64("keys", &[n])?, tensors.u64("rows", &[n])?, tensors.u8("seen", &[n])?);
-    // Ids are inserted in the order of their rows, so that each gets its old number.
-    let mut by_row: Vec<Option<usize>> = vec![None; n];
-    for (k, &row) in rows.iter().enumerate() {
-        match row.checked_sub(1).and_then(|r| by_row.get_mut(r as usize)) {
-            Some(free @ None) => *free = Some(k),
-            Some(Some(_)) | None => {
-                return Err(located(format!("`rows`: expected each of 1 to {n} once, found {row}")));
-            }
-        }
+    let (keys, seen) = (tensors.u64("keys", &[n])?, tensors.u8("seen", &[n])?);
+    if let Some(pair) = keys.windows(2).find(|pair| pair[0] >= pair[1]) {
+        let (file, first, second) = (file.display(), pair[0], pair[1]);
+        return Err(Error::input(format!("{file}: `keys`: expected ascending ids, found {second} after {first}")));
     }
-    for (at, k) in by_row.into_iter().enumerate() {
-        let k = k.expect("n distinct numbers from 1 to n are all of them");
-        let row = table.insert_loaded(keys[k], seen[k] != 0).map_err(|e| Error::machine(e.to_string()))?;
-        if row as usize != at + 1 {
-            return Err(located(format!("`keys`: expected distinct ids, found {} twice", keys[k])));
-        }
-    }
-    Ok(rows.iter().map(|&row| row as usize).collect())
+    let insert = |(&key, &seen): (&u64, &u8)| {
+        let row = table.insert_loaded(key, seen != 0).map_err(|e| Error::machine(e.to_string()))?;
+        Ok(row as usize)
+    };
+    keys.iter().zip(&seen).map(insert).collect()
 }
