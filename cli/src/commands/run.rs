@@ -11,6 +11,7 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::cuda::Precision;
 use din_runtime::bundle::Bundle;
+use din_runtime::comm::LocalCommunicator;
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
@@ -221,7 +222,8 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs) -> Outcome
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
-    let report = evaluate(&mut opened.session, &data, opened.batch, &mut |event| progress.show_pass(event));
+    let report =
+        evaluate(&mut opened.session, &data, opened.batch, &LocalCommunicator, &mut |event| progress.show_pass(event));
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;
@@ -283,7 +285,7 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs) -> O
     signal::install();
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
-    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &mut observe);
+    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &LocalCommunicator, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let written = written?;

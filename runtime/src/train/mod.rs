@@ -16,6 +16,7 @@ pub use setup::TrainingOptions;
 
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
+use crate::comm::LocalCommunicator;
 use crate::data::{Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::RunDirectory;
@@ -192,7 +193,9 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     observe(PassEvent::End.into());
     let report = match &run.valid {
         Some(valid) => {
-            let report = evaluate(&mut run.session, valid, run.batch as usize, &mut |event| observe(event.into()))?;
+            let report = evaluate(&mut run.session, valid, run.batch as usize, &LocalCommunicator, &mut |event| {
+                observe(event.into())
+            })?;
             run.watch.columns(valid, observe);
             Some(report)
         }
