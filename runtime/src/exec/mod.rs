@@ -16,6 +16,7 @@ pub use common::{
 };
 pub use error::ExecError;
 
+use crate::comm::Communicator;
 use crate::table::Table;
 use din_program::Program;
 use std::fmt;
@@ -34,6 +35,12 @@ pub trait Executor: fmt::Debug {
 
     /// Whether steps run on the host's cores and in the caller's memory.
     fn runs_on_host(&self) -> bool;
+
+    /// Steps are from now on those of one rank of a run: see [`BatchCut::Part`].
+    ///
+    /// # Errors
+    /// The executor runs whole batches alone.
+    fn join_ranks(&mut self, ranks: Arc<dyn Communicator>) -> Result<(), ExecError>;
 
     /// Makes the executor's values those of the caller.
     fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), ExecError>;

@@ -77,8 +77,8 @@ pub(crate) fn infer_all(
         if of_all == 0 {
             break;
         }
+        session.infer_together(batch.as_ref())?;
         if let Some(batch) = batch {
-            session.infer(&batch)?;
             undefined::refuse(session, data, &batch, next_row)?;
             let logits: Vec<&[f32]> = (0..predictions).map(|k| session.logits(k)).collect();
             each(&batch, &logits)?;

@@ -282,6 +282,10 @@ impl Executor for CpuExecutor {
     fn runs_on_host(&self) -> bool {
         true
     }
+    fn join_ranks(&mut self, ranks: Arc<dyn Communicator>) -> Result<(), ExecError> {
+        self.set_ranks(ranks);
+        Ok(())
+    }
     fn upload(&mut self, _state: &DenseState, _tables: &[Table]) -> Result<(), ExecError> {
         Ok(())
     }

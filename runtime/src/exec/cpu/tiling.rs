@@ -130,10 +130,10 @@ impl BatchTiling {
         layout.range(axis, self.by, from, to)
     }
 
-    /// Most elements of `axis` in a tile.
+    /// Most elements of `axis` in a tile; 0 on a rank without leaves, which has no tiles.
     pub fn largest(&self, axis: AxisId, layout: &Layout) -> usize {
         let sizes = (0..self.tiles()).map(|t| self.range(t, axis, layout));
-        sizes.map(|(from, to)| to - from).max().expect("a batch has one tile at least")
+        sizes.map(|(from, to)| to - from).fold(0, usize::max)
     }
 }
 
