@@ -1,29 +1,13 @@
-//! The seams of a step at which the ranks of a run meet: reductions over all samples, the size of
-//! the global batch, and rows that were fetched from their owners.
+//! A step of one rank of a run: on rows that were fetched, of a part of a batch. What several ranks
+//! compute together is in `tests/tests/ranks.rs`.
 
 use crate::program::*;
-use din_program::schedule::Combine;
 use din_program::schema::UpdateRule;
+use din_runtime::comm::LocalCommunicator;
 use din_runtime::cpu;
-use din_runtime::exec::cpu::combine;
 use din_runtime::exec::{BatchCut, CheckError, ExecError, FetchedRows, StepInputs};
-use din_runtime::leaves::LeafRange;
-
-#[test]
-fn totals_join_as_chunks_do() {
-    let mut total = [1.0, -2.0];
-    combine(Combine::Sum, &mut total, &[0.5, 2.5]);
-    assert_eq!(total, [1.5, 0.5]);
-    combine(Combine::Max, &mut total, &[1.0, 3.0]);
-    assert_eq!(total, [1.5, 3.0]);
-    // Mean, M2 and count of 1, 3 and of 5, 7, 9.
-    let mut moments = [2.0, 2.0, 2.0];
-    combine(Combine::Moments, &mut moments, &[7.0, 8.0, 3.0]);
-    assert_eq!((moments[0], moments[2]), (5.0, 5.0));
-    assert!((moments[1] - 40.0).abs() < 1e-4, "{moments:?}");
-    combine(Combine::Moments, &mut moments, &[9.0, 9.0, 0.0]);
-    assert_eq!(moments[0], 5.0);
-}
+use din_runtime::leaves::{DEFAULT_LEAVES, LeafRange};
+use std::sync::Arc;
 
 /// The rows that a batch reads, copied from a table, and the batch with numbers of those.
 fn fetch(batch: &Columns, weights: &[f32]) -> (FetchedRows, Vec<Vec<Vec<u32>>>) {
@@ -33,10 +17,12 @@ fn fetch(batch: &Columns, weights: &[f32]) -> (FetchedRows, Vec<Vec<Vec<u32>>>) 
     let values = numbers.iter().flat_map(|&n| weights[n as usize * D..(n as usize + 1) * D].to_vec()).collect();
     let place = |row: &u32| numbers.binary_search(row).unwrap() as u32;
     let renumbered = batch.row_numbers[0].iter().map(|rows| rows.iter().map(place).collect()).collect();
-    (FetchedRows { numbers, values }, vec![renumbered])
+    let (count, owned_by) = (numbers.len(), vec![0..numbers.len() as u32]);
+    (FetchedRows { count, values, owned_by, served: vec![numbers] }, vec![renumbered])
 }
 
-/// Steps that read copies of their rows have the bits of steps that read the table.
+/// Steps of the only rank, which read copies of their rows, have the bits of steps that read the
+/// table.
 #[test]
 fn fetched_rows_are_as_good_as_the_table() {
     for rule in [UpdateRule::Sparse, UpdateRule::Dense] {
@@ -46,13 +32,16 @@ fn fetched_rows_are_as_good_as_the_table() {
             (state(&program), tables(&program), engine(program, 2, cpu::detect()).unwrap())
         };
         let ((mut state, mut tables, mut direct), (mut other_state, mut other_tables, mut fetching)) = (made(), made());
+        fetching.set_ranks(Arc::new(LocalCommunicator));
         let mut random = Random(23);
         for samples in [40, 1, 7, 300, 64] {
             let batch = Columns::random(&mut random, samples);
             let loss = direct.train_step(&mut state, &mut tables, &batch.inputs()).unwrap();
             let (fetched, row_numbers) = fetch(&batch, other_tables[0].weights());
             let fetched = [fetched];
-            let inputs = StepInputs { row_numbers: &row_numbers, fetched: Some(&fetched), ..batch.inputs() };
+            let leaves = LeafRange::whole(samples, DEFAULT_LEAVES);
+            let cut = BatchCut::Part(&leaves);
+            let inputs = StepInputs { row_numbers: &row_numbers, fetched: Some(&fetched), cut, ..batch.inputs() };
             let other_loss = fetching.train_step(&mut other_state, &mut other_tables, &inputs).unwrap();
             assert_eq!(loss.to_bits(), other_loss.to_bits());
             assert_eq!(state, other_state);
@@ -99,12 +88,13 @@ fn parts_that_do_not_fit_are_errors() {
         spoil(&mut rows);
         [rows]
     };
-    assert!(refused(Some(&spoiled(|rows| rows.numbers.swap(0, 1))), whole));
+    assert!(refused(Some(&spoiled(|rows| rows.served[0][0] = ROWS as u32)), whole));
     assert!(refused(Some(&spoiled(|rows| rows.values.truncate(5))), whole));
-    assert!(refused(Some(&spoiled(|rows| *rows.numbers.last_mut().unwrap() = ROWS as u32)), whole));
+    assert!(refused(Some(&spoiled(|rows| rows.owned_by[0].end += 1)), whole));
     let short = spoiled(|rows| {
-        rows.numbers.pop();
-        rows.values.truncate(rows.numbers.len() * D);
+        rows.count -= 1;
+        rows.owned_by[0].end -= 1;
+        rows.values.truncate(rows.count * D);
     });
-    assert!(refused(Some(&short), None), "a batch names a row that was not fetched");
+    assert!(refused(Some(&short), whole), "a batch names a row that was not fetched");
 }
