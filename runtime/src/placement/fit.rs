@@ -4,6 +4,8 @@ use super::{ModelUse, Plan, PlanOptions};
 use crate::leaves::MAX_LEAVES;
 use crate::table::{Placement, Table};
 use crate::{Error, Result};
+use din_program::schema::seen_from;
+use std::path::Path;
 
 /// Bytes for readers: `3.6 GiB`.
 pub fn shown_bytes(bytes: f64) -> String {
@@ -32,17 +34,18 @@ impl Plan {
         self.tables.iter().position(|table| table.memory.rows > Table::MOST_ROWS)
     }
 
-    /// Refuses a plan that no rank can hold.
+    /// Refuses a plan that no rank can hold. Places in the spec are named from `spec_folder`.
     ///
     /// # Errors
     /// It says what is needed, which part of it is largest, and what would fit.
-    pub fn check(&self, model: &ModelUse<'_>, options: &PlanOptions) -> Result<()> {
+    pub fn check(&self, model: &ModelUse<'_>, options: &PlanOptions, spec_folder: &Path) -> Result<()> {
         if self.fits() {
             return Ok(());
         }
         let largest = |a: &usize, b: &usize| self.tables[*a].memory.total.cmp(&self.tables[*b].memory.total);
         let largest = self.too_long().or_else(|| (0..self.tables.len()).max_by(largest));
-        let place = largest.map_or(String::new(), |t| format!("{}: ", model.program.tables[t].location));
+        let place = |table: usize| format!("{}: ", seen_from(spec_folder, &model.program.tables[table].location));
+        let place = largest.map_or(String::new(), place);
         let message = match (self.too_long(), self.memory.available) {
             (Some(table), _) => format!(
                 "table `{}` would have {} rows on a rank, of which there may be {}",

@@ -36,15 +36,16 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// A rank of so many cores. One core of an AMD EPYC with AVX-512, and 100 Gbit/s Ethernet.
+    /// A rank of so many cores, each as one core of an AMD EPYC was measured (AVX2, `models/din.din`
+    /// at batch 1024), and 100 Gbit/s Ethernet.
     pub fn cpu(threads: u32) -> Self {
         let threads = f64::from(threads);
         Self {
             source: RateSource::Default,
-            products: 40e9 * threads,
-            values: 8e9 * threads,
-            rows: 4e9 * threads,
-            ids: 20e6 * threads,
+            products: 45e9 * threads,
+            values: 20e9 * threads,
+            rows: 10e9 * threads,
+            ids: 30e6 * threads,
             bandwidth: 12.5e9,
             latency: 10e-6,
             staging: None,

@@ -60,6 +60,13 @@ pub struct TableTraffic {
 }
 
 impl TableTraffic {
+    /// All of these.
+    pub fn total(&self) -> Traffic {
+        let mut total = self.ids;
+        [self.rows, self.gradients, self.replicated].into_iter().for_each(|part| total.add(part));
+        total
+    }
+
     /// Of several tables.
     pub(super) fn add(&mut self, other: &Self) {
         self.ids.add(other.ids);
@@ -174,9 +181,8 @@ pub(super) fn of_rank(model: &ModelUse<'_>, division: &Division, tables: TableTr
             plan.gathers += 1;
         }
     }
-    let TableTraffic { ids, rows, gradients, replicated } = tables;
-    for part in [ids, rows, gradients, replicated, plan.dense, plan.reductions] {
-        plan.total.add(part);
-    }
+    plan.total = tables.total();
+    plan.total.add(plan.dense);
+    plan.total.add(plan.reductions);
     plan
 }
