@@ -45,7 +45,7 @@ impl Rates {
             products: 45e9 * threads,
             values: 20e9 * threads,
             rows: 10e9 * threads,
-            ids: 30e6 * threads,
+            ids: 60e6 * threads,
             bandwidth: 12.5e9,
             latency: 10e-6,
             staging: None,
