@@ -1,5 +1,9 @@
 //! The command line of `din`, and of the executables it builds.
 
+mod plan;
+
+pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
+
 use crate::device::{self, DeviceArg};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -87,6 +91,9 @@ pub enum Verb {
     #[command(after_help = "Example:\n  din predict run/ --data today.parquet --out scores.parquet\n  \
                             din predict run/ --data today.parquet --out scores.csv")]
     Predict(PredictArgs),
+    /// Say what a run of several ranks would take, before anything runs: memory, traffic, time
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Box<PlanArgs>),
     /// Make a click log with known truth: train.parquet, valid.parquet, test.parquet, truth.json
     #[command(after_help = "Example:\n  din synth --out log --rows 200000 --seed 7")]
     Synth(SynthArgs),

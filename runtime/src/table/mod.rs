@@ -274,7 +274,7 @@ impl Table {
             SlotScope::Tensor => 0,
         };
         let row = 4 * (width + 2 + slots.iter().map(numbers).sum::<u64>());
-        let ordered = size_of::<(u64, u32, bool)>() as u64;
+        let ordered = Self::ORDERED_ID_BYTES;
         match spec.kind {
             TableKind::Fixed { .. } => row..=row + ordered,
             TableKind::Dynamic { .. } => {
@@ -282,6 +282,17 @@ impl Table {
                 row + full + ordered..=row + full + doubled
             }
         }
+    }
+
+    /// Most rows of a table, the OOV row included.
+    pub const MOST_ROWS: u64 = u32::MAX as u64 - 1;
+
+    /// Bytes per id of a dynamic table for the order of its ids, while a checkpoint is written.
+    pub const ORDERED_ID_BYTES: u64 = size_of::<(u64, u32, bool)>() as u64;
+
+    /// Bytes of the index of a dynamic table with so many ids.
+    pub fn index_bytes(ids: u64) -> u64 {
+        Index::bytes_for(ids)
     }
 
     /// Bytes that rows, state and index take.
@@ -315,7 +326,7 @@ impl Table {
     fn add(&mut self, id: u64, mark: Mark) -> Result<u32, TableError> {
         debug_assert!(self.shard.is_none_or(|sharding| sharding.owns(id)), "a rank adds only ids that it owns");
         let row = self.rows;
-        if row >= u32::MAX as usize - 1 {
+        if row as u64 >= Self::MOST_ROWS {
             return Err(TableError::Full { table: self.name.clone() });
         }
         self.extend_to(row + 1)?;
