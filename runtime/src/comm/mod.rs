@@ -10,10 +10,12 @@
 mod in_process;
 mod local;
 mod messages;
+mod outcome;
 
 pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
+pub use outcome::share_outcomes;
 
 use crate::Result;
 use std::fmt;
