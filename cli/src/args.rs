@@ -8,6 +8,7 @@ use crate::device::{self, DeviceArg};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use din_runtime::exec::cuda::CudaTarget;
+use din_runtime::leaves::{MAX_LEAVES, is_allowed};
 use std::path::PathBuf;
 
 /// A small language for click-through-rate ranking models: check, train, evaluate, predict, and
@@ -266,6 +267,11 @@ pub struct DinTrainArgs {
     pub precision: Option<PrecisionArg>,
 }
 
+fn leaves(text: &str) -> Result<u32, String> {
+    let allowed = text.parse().ok().filter(|&leaves| is_allowed(leaves));
+    allowed.ok_or_else(|| format!("expected a power of two from 1 to {MAX_LEAVES}"))
+}
+
 /// Settings of a training run.
 #[derive(Clone, Debug, Args)]
 pub struct TrainArgs {
@@ -287,6 +293,10 @@ pub struct TrainArgs {
     /// Samples a step [default: the spec's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
+    /// Leaves that a step is cut into at most, a power of two: as many ranks can share a step. Other
+    /// leaves give other bits [default: 16]
+    #[arg(long, value_name = "N", value_parser = leaves)]
+    pub leaves: Option<u32>,
     /// Seed of initial weights and order [default: the spec's]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

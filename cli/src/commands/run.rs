@@ -19,6 +19,7 @@ use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
 use din_runtime::session::{CpuOptions, Device, Session};
 use din_runtime::signal;
+use din_runtime::table::ShardPlan;
 use din_runtime::train::{self, Summary, TrainingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,12 +75,14 @@ fn train_verb(
         resume,
         epochs: args.epochs,
         batch: args.batch,
+        leaves: args.leaves,
         seed: args.seed,
         cpu: cpu_options(&args.cpu),
         device,
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
         profile: args.profile,
+        ranks: Arc::new(LocalCommunicator),
     };
     let summary = train(console, program, &options)?;
     let at = args.out.display();
@@ -194,7 +197,8 @@ fn open(
     let threads = cpu.start_threads()?;
     // The executor checks the program, which the checkpoint is read for.
     let executor = device.executor(&program, cpu, &threads)?;
-    let (checkpoint, loaded) = run.load(&trained.checkpoint, &program, &record)?;
+    let (checkpoint, loaded) =
+        run.load(&trained.checkpoint, &program, &record, &ShardPlan::whole(program.tables.len()))?;
     if own.is_some() && record.program != program.hash() && !same_spec(&run.program(&record)?, &program) {
         let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
         return Err(Failure::user_error(format!(

@@ -18,6 +18,7 @@ mod library;
 mod local;
 mod messages;
 mod mpi;
+mod outcome;
 mod reduce;
 mod watch;
 
@@ -25,6 +26,7 @@ pub use connect::{ConnectOptions, Reporter, connect};
 pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
+pub use outcome::share_outcomes;
 pub use reduce::RankReduction;
 pub use watch::{Ending, progress};
 

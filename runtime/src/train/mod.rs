@@ -289,13 +289,15 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         backend: run.session.backend(),
         seed: run.seed,
         batch: run.batch,
+        leaves: run.leaves,
+        ranks: run.ranks.size() as u32,
         position: run.position,
         train_loss: epoch.map_or(0.0, |(loss, _)| loss),
         metrics: epoch.and_then(|(_, report)| report).map_or_else(Vec::new, Report::metrics),
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };
-    checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest)?;
+    checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest, run.ranks.as_ref())?;
     run.unproven = Some(run.position.step);
     Ok(())
 }

@@ -4,12 +4,15 @@ use super::profile::Times;
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
+use crate::comm::Communicator;
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::fs::xxh3_file;
+use crate::leaves::DEFAULT_LEAVES;
 use crate::run_dir::{
     DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, same_spec,
 };
 use crate::session::{CpuOptions, Device, Session};
+use crate::table::{Placement, ShardPlan, Sharding};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
@@ -32,6 +35,8 @@ pub struct TrainingOptions {
     /// Default: the spec's.
     pub epochs: Option<u32>,
     pub batch: Option<u32>,
+    /// Leaves of a batch at most: see [`crate::leaves`].
+    pub leaves: Option<u32>,
     pub seed: Option<u64>,
     pub cpu: CpuOptions,
     pub device: Device,
@@ -42,6 +47,8 @@ pub struct TrainingOptions {
     pub checkpoint_every: Option<u64>,
     /// Measure where time goes; the bits of the result do not depend on it.
     pub profile: bool,
+    /// The ranks that train together; `LocalCommunicator` for one.
+    pub ranks: Arc<dyn Communicator>,
 }
 
 /// A run that is ready to step.
@@ -58,6 +65,8 @@ pub struct TrainingRun {
     pub ahead: Option<Batches>,
     pub seed: u64,
     pub batch: u32,
+    pub leaves: u32,
+    pub ranks: Arc<dyn Communicator>,
     pub epochs: u32,
     /// No step has been done: counts are still to be made.
     pub fresh: bool,
@@ -160,6 +169,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch);
+    let leaves = options.leaves.unwrap_or(DEFAULT_LEAVES);
     let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let session = Session::new(executor, threads.clone(), seed)?;
@@ -173,6 +183,8 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         device: options.device.to_string(),
         seed,
         batch,
+        leaves,
+        ranks: options.ranks.size() as u32,
         list_separator: separator,
         train: record_of(&train, &threads)?,
         valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
@@ -190,6 +202,8 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         ahead: None,
         seed,
         batch,
+        leaves,
+        ranks: options.ranks.clone(),
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh: true,
         unproven: None,
@@ -235,6 +249,9 @@ fn resume(
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
+    if let Some(leaves) = options.leaves.filter(|&leaves| leaves != record.leaves) {
+        return differs("leaves", record.leaves.to_string(), leaves.to_string());
+    }
     let threads = options.cpu.start_threads()?;
     let schema = program.schema.seen_from(&options.spec_folder);
     let mut data =
@@ -259,7 +276,7 @@ fn resume(
     directory.clean()?;
     let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let (_, loaded) = directory.load(name, program, record)?;
+            let (_, loaded) = directory.load(name, program, record, &plan(program, record.leaves, &*options.ranks))?;
             let position = loaded.manifest.position;
             (Session::with_model(executor, threads.clone(), loaded.model), position, false)
         }
@@ -291,12 +308,20 @@ fn resume(
         ahead: None,
         seed: record.seed,
         batch: record.batch,
+        leaves: record.leaves,
+        ranks: options.ranks.clone(),
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh,
         unproven: (!fresh).then_some(position.step),
         times: Times::default(),
         watch: Watch::new(program, position.batch == 0),
     })
+}
+
+/// Where a rank has the rows of tables.
+fn plan(program: &Program, leaves: u32, ranks: &dyn Communicator) -> ShardPlan {
+    let sharding = Sharding { buckets: leaves, rank: ranks.rank(), ranks: ranks.size() };
+    ShardPlan { sharding, placements: vec![Placement::Sharded; program.tables.len()] }
 }
 
 /// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the
