@@ -240,7 +240,7 @@ fn resuming_anywhere_gives_the_same_batches() {
     let directory = tempfile::tempdir().unwrap();
     write(&directory.path().join("a.parquet"), &[records(0..2_000)], 130);
     let open = || Dataset::open(&[directory.path()], &schema(), ReadMode::Train).unwrap();
-    let all = (2_000 + 149) / 150;
+    let all = 2_000u64.div_ceil(150);
     for skip in 0..=all + 1 {
         let options = StreamOptions { skip, ..shuffled(150, 480) };
         for ranks in [2, 3] {
