@@ -3,7 +3,9 @@
 use crate::support::*;
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
+use din_program::schema::{Feature, FeatureKind, Schema};
 use din_runtime::comm::LocalCommunicator;
+use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 use din_runtime::predict::{self, OutputFormat, OutputOptions, PredictionSummary};
 use din_runtime::{Error, Result};
 use std::fs;
@@ -71,6 +73,33 @@ fn the_parts_one_after_the_other_are_the_file_of_one_rank() {
         // Earlier predictions were replaced, and nothing else is left.
         assert_eq!(names(&out), ["one.csv", "one.parquet", "several.csv", "several.parquet"]);
     }
+}
+
+/// A model of predictions could read the folder as one file.
+#[test]
+fn a_folder_of_parts_is_one_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trained, files) = clicks(folder.path(), &[300, 400]);
+    let out = folder.path().join("out.parquet");
+    assert!(predict(&trained, &files, &output(out.clone()), 8).iter().all(Result::is_ok));
+    let probability = Feature {
+        group: "p".into(),
+        name: "click".into(),
+        column: "click_probability".into(),
+        kind: FeatureKind::Dense { width: 1 },
+        sequence: None,
+        common: false,
+        location: "m.din:1:1".into(),
+    };
+    let schema = Schema { features: vec![probability], ..Schema::default() };
+    let probabilities = |path: &Path| {
+        let data = Dataset::open(&[path], &schema, ReadMode::Predict).unwrap();
+        assert_eq!(data.rows(), 2000);
+        data.stream(StreamOptions::new(4000, Order::File)).unwrap().next().unwrap().unwrap().dense.remove(0)
+    };
+    let one = folder.path().join("one.parquet");
+    predict(&trained, &files, &output(one.clone()), 1).remove(0).unwrap();
+    assert_eq!(probabilities(&out), probabilities(&one));
 }
 
 /// A header is there even if the first rank has no rows.
