@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn numbers_of_bytes() {
-        for (text, number) in [("7", 7), ("20K", 20 << 10), ("500M", 500 << 20), ("64GiB", 64 << 30), ("2TiB", 2 << 40)] {
+        for (text, number) in [("7", 7), ("20K", 20 << 10), ("500M", 500 << 20), ("64GiB", 64 << 30), ("2TiB", 2 << 40)]
+        {
             assert_eq!(bytes(text), Ok(number));
         }
         for wrong in ["", "G", "iB", "1.5G", "64GB", "-1K"] {

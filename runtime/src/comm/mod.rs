@@ -26,7 +26,7 @@ pub use connect::{ConnectOptions, Reporter, connect};
 pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
-pub use outcome::share_outcomes;
+pub use outcome::{any_rank, share_outcomes};
 pub use reduce::RankReduction;
 pub use watch::{Ending, progress};
 

@@ -27,6 +27,19 @@ pub fn share_outcomes(ranks: &dyn Communicator, channel: Channel, own: Result<St
     received.iter().map(outcome).collect()
 }
 
+/// Whether it is so on any rank. Every rank asks.
+///
+/// # Errors
+/// Another rank failed.
+pub fn any_rank(ranks: &dyn Communicator, here: bool) -> Result<bool> {
+    if ranks.size() == 1 {
+        return Ok(here);
+    }
+    let mut received = Messages::default();
+    ranks.all_gather(Channel::Step, &[u32::from(here)], &mut received)?;
+    Ok(received.words.contains(&1))
+}
+
 fn code(kind: ErrorKind) -> u32 {
     match kind {
         ErrorKind::User => 1,

@@ -87,7 +87,8 @@ mod tests {
     /// Ids drawn one by one, and counted.
     #[test]
     fn expectations_are_the_means_of_drawn_batches() {
-        for (rows, exponent, entries) in [(10, 1.05, 20), (1_000, 1.05, 500), (20_000, 1.2, 5_000), (5_000, 0.0, 3_000)] {
+        for (rows, exponent, entries) in [(10, 1.05, 20), (1_000, 1.05, 500), (20_000, 1.2, 5_000), (5_000, 0.0, 3_000)]
+        {
             let mut ends = Vec::new();
             let mut end = 0.0;
             for k in 1..=rows {

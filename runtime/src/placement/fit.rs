@@ -19,7 +19,13 @@ pub fn shown_bytes(bytes: f64) -> String {
         scaled /= 1024.0;
         unit += 1;
     }
-    let digits = if scaled < 10.0 { 2 } else if scaled < 100.0 { 1 } else { 0 };
+    let digits = if scaled < 10.0 {
+        2
+    } else if scaled < 100.0 {
+        1
+    } else {
+        0
+    };
     format!("{scaled:.digits$} {}", units[unit])
 }
 
@@ -56,11 +62,8 @@ impl Plan {
             (None, available) => {
                 let available = available.expect("it does not fit, so what is available is known");
                 let needed = shown_bytes(self.memory.needed() as f64);
-                let mut text = format!(
-                    "a rank of {} needs {needed} and has {}",
-                    self.ranks,
-                    shown_bytes(available as f64)
-                );
+                let mut text =
+                    format!("a rank of {} needs {needed} and has {}", self.ranks, shown_bytes(available as f64));
                 if let Some(table) = largest.map(|t| &self.tables[t]) {
                     let bytes = shown_bytes(table.memory.total as f64);
                     text += &format!("; table `{}` takes {bytes} of it", table.name);

@@ -79,7 +79,16 @@ pub(super) fn table(model: &ModelUse<'_>, division: &Division, table: usize, pla
     let state: Vec<(String, u64)> = slots.iter().map(|slot| (slot.name.clone(), 4 * values(slot.per))).collect();
     let (weights, each) = (4 * width * rows, 4 * rows);
     let total = weights + state.iter().map(|(_, bytes)| bytes).sum::<u64>() + 2 * each + index;
-    TableMemory { rows, weights, state, frequency: each, updates: each, index, total, transient: ordered.max(index / 2) }
+    TableMemory {
+        rows,
+        weights,
+        state,
+        frequency: each,
+        updates: each,
+        index,
+        total,
+        transient: ordered.max(index / 2),
+    }
 }
 
 /// Parameters with their optimizer's state, and states.
@@ -112,7 +121,13 @@ pub(super) fn reading(model: &ModelUse<'_>) -> u64 {
 
 /// The step's buffers on the busiest rank: the schedule's, fetched rows with their gradients, and
 /// messages of so many bytes.
-pub(super) fn step(model: &ModelUse<'_>, division: &Division, options: &PlanOptions, messages: f64, fetched: f64) -> u64 {
+pub(super) fn step(
+    model: &ModelUse<'_>,
+    division: &Division,
+    options: &PlanOptions,
+    messages: f64,
+    fetched: f64,
+) -> u64 {
     let owned = division.owned(division.busiest());
     let part = model.part(division.units_of(&owned));
     let tiles = f64::from(options.threads.saturating_sub(1)) * model.buffer_bytes(model.part(0), 0);

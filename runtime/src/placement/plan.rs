@@ -171,8 +171,7 @@ fn work_of(
     tables: &[TablePlan],
     part: BatchPart,
 ) -> StepWork {
-    let absorbed =
-        if options.rates.on_host() { AbsorbedWeight::PerSample } else { AbsorbedWeight::BothHalves };
+    let absorbed = if options.rates.on_host() { AbsorbedWeight::PerSample } else { AbsorbedWeight::BothHalves };
     let mut work = model.phases(part, absorbed);
     let share = division.largest_share();
     for (table, plan) in tables.iter().enumerate() {

@@ -145,10 +145,7 @@ pub(super) fn table(
         Placement::Replicated => {
             let record = f64::from(RECORD_WORDS);
             TableTraffic {
-                replicated: Traffic::words(
-                    (own * record + own_trees * tree) * to_all,
-                    all * record + all_trees * tree,
-                ),
+                replicated: Traffic::words((own * record + own_trees * tree) * to_all, all * record + all_trees * tree),
                 ..TableTraffic::default()
             }
         }

@@ -88,9 +88,8 @@ impl ModelUse<'_> {
         let mut work = StepWork::default();
         let train = &self.program.train;
         for call in train.phases.iter().flat_map(|phase| &phase.calls) {
-            let width = |id: BufferId| {
-                Some(&train.buffers[id.index()]).filter(|b| b.axis == call.axis).map(|b| b.width)
-            };
+            let width =
+                |id: BufferId| Some(&train.buffers[id.index()]).filter(|b| b.axis == call.axis).map(|b| b.width);
             let each = call.work(width, absorbed);
             let elements = self.elements(&train.axes, call.axis, part);
             if each.flops > 0.0 {

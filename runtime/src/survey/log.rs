@@ -4,7 +4,7 @@ use crate::Result;
 use crate::data::{Dataset, OpenOptions, Order, ReadMode, StreamOptions};
 use crate::placement::{IdDistribution, TableIds};
 use crate::run_dir::{RunDirectory, RunRecord};
-use crate::table::Table;
+use crate::table::{ShardPlan, Table};
 use din_program::Program;
 use din_program::schema::TableSpec;
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ impl LogSurvey {
         let run = RunDirectory::open(path)?;
         let record = run.record()?;
         let program = Arc::new(run.program(&record)?);
-        let (_, loaded) = run.load("last", &program, &record)?;
+        let (_, loaded) = run.load("last", &program, &record, &ShardPlan::whole(program.tables.len()))?;
         let steps = loaded.manifest.position.step;
         let of_table = |(spec, table): (&TableSpec, &Table)| (spec.name.clone(), ids(spec, table, &record, steps));
         let tables = program.tables.iter().zip(&loaded.model.tables).map(of_table).collect();

@@ -11,7 +11,9 @@ use std::path::Path;
 fn tables_take_what_was_predicted() {
     let program = program();
     let spec = &program.tables[0];
-    for (ids, ranks) in [(1_000, 1), (100_000, 1), (131_072, 1), (131_073, 1), (300_000, 2), (1_000_000, 3), (500_000, 16)] {
+    for (ids, ranks) in
+        [(1_000, 1), (100_000, 1), (131_072, 1), (131_073, 1), (300_000, 2), (1_000_000, 3), (500_000, 16)]
+    {
         let plan = Plan::new(&always(&program, ids), &options(&program, ranks));
         let most = (0..ranks)
             .map(|rank| {
