@@ -1,5 +1,6 @@
 //! A batch of samples as columns: ids as 64-bit keys, sequences as CSR offsets, nothing padded.
 
+use crate::leaves::LeafRange;
 use arrow_array::ArrayRef;
 
 /// Columns of `rows` samples, in the order of the schema. Reused from batch to batch: clearing
@@ -25,6 +26,11 @@ pub struct Batch {
     pub present: Vec<Vec<f32>>,
     /// By key column.
     pub keys: Vec<KeyColumn>,
+    /// Which leaves of its global batch it is: all of them on one rank. Empty in a batch that no
+    /// stream of a data set made.
+    pub leaves: LeafRange,
+    /// Samples of the global batch; 0 where `leaves` is empty.
+    pub global_rows: usize,
     /// Of prediction: by column that is passed through, arrays that hold its `rows` values one
     /// after the other.
     pub passthrough: Vec<Vec<ArrayRef>>,

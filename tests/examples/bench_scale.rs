@@ -66,8 +66,7 @@ fn batch(program: &Program, point: &Point, number: u64) -> Batch {
         dense: vec![Vec::new(); schema.features.len()],
         labels: vec![draw("label", point.batch, 2).iter().map(|&l| l as f32).collect(); schema.labels.len()],
         present: vec![vec![1.0; point.batch]; schema.labels.len()],
-        keys: Vec::new(),
-        passthrough: Vec::new(),
+        ..Batch::default()
     };
     for feature in &schema.features {
         let n = point.batch * if feature.sequence.is_some() { point.length } else { 1 };

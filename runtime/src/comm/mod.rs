@@ -9,6 +9,7 @@
 //! - `mpi`: processes that `mpirun` or another launcher has started, which [`connect`] joins; `watch`
 //!   sees to it that a rank which fails or hangs ends them all.
 //! - `in_process`: ranks that are threads of one process, for tests.
+//! - `reduce`: reductions over all samples, joined over ranks.
 
 mod connect;
 mod in_process;
@@ -17,12 +18,16 @@ mod library;
 mod local;
 mod messages;
 mod mpi;
+mod outcome;
+mod reduce;
 mod watch;
 
 pub use connect::{ConnectOptions, Reporter, connect};
 pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
+pub use outcome::{any_rank, share_outcomes};
+pub use reduce::RankReduction;
 pub use watch::{Ending, progress};
 
 use crate::{Error, Result};

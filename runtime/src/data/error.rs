@@ -210,6 +210,41 @@ impl From<DataError> for crate::Error {
     }
 }
 
+/// Why a stream of batches ended too early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamError {
+    /// What was read is at fault.
+    Data(DataError),
+    /// The other ranks are not reached, or read other data.
+    Ranks(crate::Error),
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data(error) => error.fmt(f),
+            Self::Ranks(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+impl From<DataError> for StreamError {
+    fn from(error: DataError) -> Self {
+        Self::Data(error)
+    }
+}
+
+impl From<StreamError> for crate::Error {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Data(error) => error.into(),
+            StreamError::Ranks(error) => error,
+        }
+    }
+}
+
 /// The candidate nearest to `name` by edit distance, if near enough to be what was meant.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).max(1);

@@ -6,6 +6,7 @@
 
 use super::passthrough::append_rows;
 use crate::batch::{Batch, KeyColumn};
+use crate::leaves::LeafRange;
 use din_program::schema::{FeatureKind, KeyType, Schema};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -36,8 +37,15 @@ impl Batch {
                     KeyType::String => KeyColumn::String(Vec::new()),
                 })
                 .collect(),
+            leaves: LeafRange::default(),
+            global_rows: 0,
             passthrough: Vec::new(),
         }
+    }
+
+    /// Requests where the schema has them, else samples.
+    pub(crate) fn units(&self) -> usize {
+        self.requests.len().checked_sub(1).unwrap_or(self.rows)
     }
 
     /// Removes all rows; keeps columns and allocations.
@@ -53,6 +61,8 @@ impl Batch {
         self.labels.iter_mut().for_each(Vec::clear);
         self.present.iter_mut().for_each(Vec::clear);
         self.passthrough.iter_mut().for_each(Vec::clear);
+        self.leaves.bounds.clear();
+        (self.leaves.first, self.leaves.total, self.global_rows) = (0, 0, 0);
         for key in &mut self.keys {
             match key {
                 KeyColumn::Int64(v) => v.clear(),

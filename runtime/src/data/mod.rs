@@ -16,7 +16,7 @@
 //! - `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `source`: rows in reading order. - `window`: rows that are permuted together.
-//! - `stream`: order, batches, the decoding threads.
+//! - `stream`: order, batches, the decoding threads. - `ranks`: the same on several ranks.
 //!
 //! # What values mean
 //!
@@ -45,15 +45,17 @@ mod format;
 mod gather;
 mod parquet;
 mod passthrough;
+mod ranks;
 mod records;
 mod requests;
 mod source;
 mod stream;
 mod window;
 
-pub use error::{DataError, DataFault, FaultKind, Location};
+pub use error::{DataError, DataFault, FaultKind, Location, StreamError};
 pub use stream::{Batches, Order, StreamOptions};
 
+use crate::comm::Communicator;
 use crate::identity::FileIdentity;
 use arrow_schema::Field;
 use bind::Binding;
@@ -61,6 +63,7 @@ use block::DataFile;
 use din_program::schema::Schema;
 use files::OpenedFiles;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -112,6 +115,8 @@ pub(crate) struct Inner {
     /// About so many bytes a row takes in a batch.
     pub row_bytes: u64,
     pub warnings: Warnings,
+    /// Of the streams on several ranks.
+    pub turns: ranks::Turns,
 }
 
 /// What the rows that were read so far give reason to warn of: the first of each column, in
@@ -144,6 +149,37 @@ impl Warnings {
     }
 }
 
+impl Inner {
+    /// Blocks of a rank's part: consecutive ones, all parts about equally many rows.
+    fn part(&self, rank: usize, ranks: usize) -> Range<usize> {
+        assert!(rank < ranks, "a rank is one of the ranks");
+        // Where a rank's rows would begin if blocks could be cut, at the nearest end of a block.
+        let begin = |rank: usize| {
+            let ideal = (u128::from(self.rows) * rank as u128 / ranks as u128) as u64;
+            let mut end = 0;
+            let nearer = |block: &block::RowBlock| {
+                let begin = end;
+                end += block.rows;
+                begin.abs_diff(ideal) >= end.abs_diff(ideal)
+            };
+            self.blocks.iter().map(nearer).take_while(|&nearer| nearer).count()
+        };
+        begin(rank)..begin(rank + 1)
+    }
+
+    /// See [`Dataset::fingerprint`].
+    fn fingerprint(&self) -> String {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for file in &self.files {
+            hash.update(file.path.file_name().expect("a file has a name").as_encoded_bytes());
+            hash.update(&file.length.to_le_bytes());
+            hash.update(&file.rows.to_le_bytes());
+            hash.update(&file.digest.to_le_bytes());
+        }
+        format!("{:016x}", hash.digest())
+    }
+}
+
 impl Dataset {
     /// Opens files and directories (the data files in them, in the order of their names) as one
     /// data set and checks every column's presence and type. In a directory, a subdirectory or a
@@ -173,13 +209,37 @@ impl Dataset {
         }
         let bytes: u64 = files.iter().map(|f| f.decoded_bytes).sum();
         let (row_bytes, warnings) = (bytes / rows + 16, Warnings::default());
-        let inner = Inner { binding, files, identities, blocks, left_out, rows, row_bytes, warnings };
+        let inner = Inner {
+            binding,
+            files,
+            identities,
+            blocks,
+            left_out,
+            rows,
+            row_bytes,
+            warnings,
+            turns: ranks::Turns::default(),
+        };
         Ok(Dataset { inner: Arc::new(inner) })
     }
 
     /// Rows of all files together; at least 1.
     pub fn rows(&self) -> u64 {
         self.inner.rows
+    }
+
+    /// The rows of a rank's part, as [`StreamOptions::part`] reads them: consecutive whole blocks
+    /// (row groups, blocks of records), all parts about equally many rows. Rows are counted from 0
+    /// over all files in their order; the parts of all ranks follow each other. A part has no rows
+    /// where there are fewer blocks than ranks.
+    ///
+    /// # Panics
+    /// `rank` is not less than `ranks`.
+    pub fn part_rows(&self, rank: usize, ranks: usize) -> Range<u64> {
+        let blocks = self.inner.part(rank, ranks);
+        let rows = |blocks: Range<usize>| self.inner.blocks[blocks].iter().map(|block| block.rows).sum::<u64>();
+        let first = rows(0..blocks.start);
+        first..first + rows(blocks)
     }
 
     /// `batch`, or fewer rows where so many would take more than 64 MiB: for evaluation and
@@ -249,19 +309,30 @@ impl Dataset {
     /// Changes when a file's name, size, row count or footer does; a resumed run compares it with
     /// the one it began with.
     pub fn fingerprint(&self) -> String {
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        for file in &self.inner.files {
-            hash.update(file.path.file_name().expect("a file has a name").as_encoded_bytes());
-            hash.update(&file.length.to_le_bytes());
-            hash.update(&file.rows.to_le_bytes());
-            hash.update(&file.digest.to_le_bytes());
-        }
-        format!("{:016x}", hash.digest())
+        self.inner.fingerprint()
     }
 
     /// Starts decoding. See [`StreamOptions`].
     pub fn stream(&self, options: StreamOptions) -> Result<Batches, DataError> {
-        Batches::start(self.inner.clone(), options)
+        Batches::start(self.inner.clone(), options, None)
+    }
+
+    /// Starts decoding on several ranks, each of which is to call this with the same data and
+    /// options (but for `threads` and `prefetch`). The global batches are those of
+    /// [`Dataset::stream`]; what comes on a rank are its leaves of each of them, in a batch without
+    /// rows where it owns none. A block of rows (a row group, records of a CSV) is decoded by one
+    /// rank, and samples are sent to the ranks that own their leaves.
+    ///
+    /// A stream that is dropped early is to be dropped on all ranks, behind the same batch. Another
+    /// that is started meanwhile waits for the end of the one before it, and is to be dropped
+    /// later. No other data set may be streamed on the same ranks at the same time.
+    ///
+    /// # Panics
+    /// Several ranks read for [`ReadMode::Predict`]: columns that pass through stay on a rank.
+    pub fn stream_on(&self, options: StreamOptions, ranks: Arc<dyn Communicator>) -> Result<Batches, DataError> {
+        let passes_through = self.inner.binding.options.mode == ReadMode::Predict;
+        assert!(ranks.size() == 1 || !passes_through, "pass-through columns are read by `part`");
+        Batches::start(self.inner.clone(), options, Some(ranks))
     }
 }
 

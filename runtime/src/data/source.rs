@@ -11,6 +11,7 @@ use super::window::Window;
 use crate::batch::Batch;
 use rayon::prelude::*;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) struct Source {
     pub data: Arc<Inner>,
@@ -26,6 +27,8 @@ pub(super) struct Source {
     chunk: usize,
     /// Rows on their way to requests, where the schema has them.
     flat: Flat,
+    /// Rows decoded so far.
+    decoded: Arc<AtomicU64>,
     /// Parts of earlier windows, whose memory is used again.
     spare: Vec<Batch>,
 }
@@ -49,8 +52,14 @@ struct Piece {
 }
 
 impl Source {
-    /// Begins `position` rows behind the first.
-    pub fn new(data: Arc<Inner>, order: Vec<RowBlock>, mut position: u64, chunk: usize) -> Source {
+    /// Begins `position` rows behind the first. Counts the rows that it reads in `decoded`.
+    pub fn new(
+        data: Arc<Inner>,
+        order: Vec<RowBlock>,
+        mut position: u64,
+        chunk: usize,
+        decoded: Arc<AtomicU64>,
+    ) -> Source {
         let mut next_block = 0;
         while let Some(block) = order.get(next_block)
             && position >= block.rows
@@ -59,7 +68,7 @@ impl Source {
             next_block += 1;
         }
         let flat = Flat::new(&data.binding.schema);
-        Source { data, order, next_block, open: None, skip_rows: position, chunk, flat, spare: Vec::new() }
+        Source { data, order, next_block, open: None, skip_rows: position, chunk, flat, decoded, spare: Vec::new() }
     }
 
     /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or
@@ -84,6 +93,7 @@ impl Source {
         }
         for mut piece in pieces {
             self.data.warnings.add(&mut piece.warnings);
+            self.decoded.fetch_add(piece.part.rows as u64, Ordering::Relaxed);
             window.push(piece.part);
             self.open = piece.open.filter(|open| open.left > 0);
         }
@@ -95,7 +105,8 @@ impl Source {
         window.clear(&mut self.spare);
     }
 
-    fn part(&mut self) -> Batch {
+    /// An empty part.
+    pub fn part(&mut self) -> Batch {
         let mut part = self.spare.pop().unwrap_or_else(|| Batch::for_schema(&self.data.binding.schema));
         part.clear();
         part
@@ -157,6 +168,7 @@ impl Source {
                 }
             };
             let read = open.read(&data, self.chunk, &mut self.flat.rows)?;
+            self.decoded.fetch_add(read as u64, Ordering::Relaxed);
             let mut warnings = Vec::new();
             open.reader.warnings(&mut warnings);
             data.warnings.add(&mut warnings);

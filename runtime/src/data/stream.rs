@@ -15,20 +15,25 @@
 //! row groups hold.
 
 use super::Inner;
-use super::error::DataError;
+use super::block::RowBlock;
+use super::error::{DataError, StreamError};
 use super::gather::{PartRange, gather};
+use super::ranks::{self, RankProducer};
 use super::source::Source;
 use super::window::Window;
 use crate::batch::Batch;
+use crate::comm::Communicator;
+use crate::leaves::DEFAULT_LEAVES;
 use crate::random::Stream;
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 /// The least number of rows that a thread decodes at a time.
-const CHUNK: usize = 4096;
+pub(super) const CHUNK: usize = 4096;
 
 /// Which sample comes when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,28 +62,52 @@ pub struct StreamOptions {
     pub window_bytes: u64,
     /// Threads that decode and fill batches. No part of the order.
     pub threads: usize,
+    /// Rank and ranks: only the rows of [`Dataset::part_rows`](super::Dataset::part_rows), as if
+    /// the data set had no others. It may have none.
+    pub part: Option<(usize, usize)>,
+    /// Leaves of a batch, at most: a power of two. No part of the order.
+    pub leaves: u32,
 }
 
 impl StreamOptions {
     pub fn new(batch: usize, order: Order) -> Self {
-        Self { batch, order, skip: 0, prefetch: 4, window_rows: 1 << 20, window_bytes: 256 << 20, threads: 1 }
+        Self {
+            batch,
+            order,
+            skip: 0,
+            prefetch: 4,
+            window_rows: 1 << 20,
+            window_bytes: 256 << 20,
+            threads: 1,
+            part: None,
+            leaves: DEFAULT_LEAVES,
+        }
     }
 }
 
 /// A running stream of batches. Dropping it stops its threads.
 #[derive(Debug)]
 pub struct Batches {
-    ready: Option<Receiver<Result<Batch, DataError>>>,
+    ready: Option<Receiver<Result<Batch, StreamError>>>,
     used: Sender<Batch>,
     /// Waits for the threads that decode.
     thread: Option<JoinHandle<()>>,
     done: bool,
+    /// Rows that this rank has decoded.
+    decoded: Arc<AtomicU64>,
+    /// Set when nobody takes batches any more.
+    dropped: Arc<AtomicBool>,
 }
 
 impl Batches {
-    pub(crate) fn start(data: Arc<Inner>, options: StreamOptions) -> Result<Batches, DataError> {
-        let abreast = abreast(&options);
+    pub(crate) fn start(
+        data: Arc<Inner>,
+        options: StreamOptions,
+        ranks: Option<Arc<dyn Communicator>>,
+    ) -> Result<Batches, DataError> {
+        let ranks = ranks.filter(|ranks| ranks.size() > 1);
         // What is filled side by side is ready at once: the next are begun while these are used.
+        let abreast = if ranks.is_some() { ranks::abreast(&options) } else { abreast(&options) };
         let (ready_in, ready) = bounded(options.prefetch.max(abreast));
         let (used, used_out) = bounded(options.prefetch + abreast + 2);
         let path = data.files.first().expect("a data set has rows, so a file").path.clone();
@@ -88,20 +117,29 @@ impl Batches {
             .thread_name(|number| format!("din-data-{number}"))
             .build()
             .map_err(|e| failed(std::io::Error::other(e)))?;
+        let (decoded, dropped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let ranks = ranks.map(|ranks| (ranks, data.turns.next()));
+        let (count, unwanted) = (decoded.clone(), dropped.clone());
         let produce = move || {
-            if let Err(error) = Producer::new(data, options).run(&ready_in, &used_out) {
+            let produced = match ranks {
+                None => Producer::new(data, options, count).run(&ready_in, &used_out).map_err(StreamError::from),
+                Some((ranks, turn)) => {
+                    RankProducer::new(data, options, count, ranks).run(turn, &ready_in, &used_out, &unwanted)
+                }
+            };
+            if let Err(error) = produced {
                 // The reader may be gone: nobody is left to report it to.
                 let _ = ready_in.send(Err(error));
             }
         };
         let thread =
             std::thread::Builder::new().name("din-data".into()).spawn(move || pool.install(produce)).map_err(failed)?;
-        Ok(Batches { ready: Some(ready), used, thread: Some(thread), done: false })
+        Ok(Batches { ready: Some(ready), used, thread: Some(thread), done: false, decoded, dropped })
     }
 
     /// The next batch; `None` at the end of the epoch. After an error, `None`.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Batch>, DataError> {
+    pub fn next(&mut self) -> Result<Option<Batch>, StreamError> {
         if self.done {
             return Ok(None);
         }
@@ -128,10 +166,16 @@ impl Batches {
         // Full or closed: the batch is dropped.
         let _ = self.used.try_send(batch);
     }
+
+    /// Rows that this process has decoded so far; on several ranks, its share.
+    pub fn decoded_rows(&self) -> u64 {
+        self.decoded.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Batches {
     fn drop(&mut self) {
+        self.dropped.store(true, Ordering::Relaxed);
         // Closing the channel makes the producer's next send fail, which ends it.
         self.ready = None;
         if let Some(thread) = self.thread.take() {
@@ -146,18 +190,67 @@ fn abreast(options: &StreamOptions) -> usize {
     (threads * CHUNK / options.batch.max(1)).clamp(1, threads)
 }
 
+/// The order in which rows are read, and where in it a stream begins.
+pub(super) struct ReadingOrder {
+    pub blocks: Vec<RowBlock>,
+    /// Rows of a window.
+    pub window: usize,
+    /// Rows before the first that is read.
+    pub position: u64,
+    /// Units of the first window that were handed out before the stream began.
+    pub begin: usize,
+    /// Batches to make and drop: where requests decide how many rows a batch has, its place is
+    /// known by counting.
+    pub discard: u64,
+}
+
+impl ReadingOrder {
+    /// Without a permutation, a window has about `abreast` batches.
+    pub fn new(data: &Inner, options: &StreamOptions, abreast: usize) -> ReadingOrder {
+        let blocks = options.part.map_or(0..data.blocks.len(), |(rank, ranks)| data.part(rank, ranks));
+        let mut blocks = data.blocks[blocks].to_vec();
+        let rows = blocks.iter().map(|block| block.rows).sum();
+        let batch = options.batch.max(1);
+        let fitting = options.window_bytes / data.row_bytes;
+        let at_most = |rows: usize, fitting: u64| fitting.min(rows as u64).max(1) as usize;
+        let mut window = at_most(options.window_rows, fitting);
+        let requests = data.binding.schema.requests.is_some();
+        let discard = if requests { options.skip } else { 0 };
+        let skip = if requests { 0 } else { options.skip.saturating_mul(batch as u64).min(rows) };
+        let (mut position, mut begin) = (skip, 0);
+        match options.order {
+            // No part of the order, but of what is in memory: a quarter is enough without a
+            // permutation.
+            Order::File => window = at_most((abreast * batch).max(CHUNK), fitting / 4),
+            Order::Shuffled { seed, epoch } => {
+                let mut permutation = Vec::new();
+                Stream::new(seed, "data: order of units", epoch).permutation(blocks.len() as u32, &mut permutation);
+                blocks = permutation.into_iter().map(|u| blocks[u as usize]).collect();
+                // A window is permuted as a whole, so reading starts at its beginning.
+                begin = (skip % window as u64) as usize;
+                position = skip - begin as u64;
+            }
+        }
+        ReadingOrder { blocks, window, position, begin, discard }
+    }
+
+    /// Number of the window that is read first.
+    pub fn first_window(&self) -> u64 {
+        self.position / self.window as u64
+    }
+}
+
+/// The order of a window's units in shuffled order.
+pub(super) fn permute_window(seed: u64, epoch: u64, window: u64, units: usize, permutation: &mut Vec<u32>) {
+    Stream::new(seed, "data: order of a window", epoch << 32 ^ window).permutation(units as u32, permutation);
+}
+
 struct Producer {
     source: Source,
     options: StreamOptions,
-    /// Rows of a window.
-    window: usize,
+    order: ReadingOrder,
     /// Number of the window that is read next.
     window_number: u64,
-    /// Units of the first window that were handed out before the stream began.
-    begin: usize,
-    /// Batches to make and drop: where requests decide how many rows a batch has, its place is
-    /// known by counting.
-    discard: u64,
     /// See [`abreast`].
     abreast: usize,
 }
@@ -173,36 +266,21 @@ struct Filling {
 }
 
 impl Producer {
-    fn new(data: Arc<Inner>, options: StreamOptions) -> Self {
-        let mut order = data.blocks.clone();
-        let batch = options.batch.max(1);
-        let fitting = options.window_bytes / data.row_bytes;
-        let at_most = |rows: usize, fitting: u64| fitting.min(rows as u64).max(1) as usize;
-        let mut window = at_most(options.window_rows, fitting);
+    fn new(data: Arc<Inner>, options: StreamOptions, decoded: Arc<AtomicU64>) -> Self {
         let abreast = abreast(&options);
-        let requests = data.binding.schema.requests.is_some();
-        let discard = if requests { options.skip } else { 0 };
-        let skip = if requests { 0 } else { options.skip.saturating_mul(batch as u64).min(data.rows) };
-        let (mut position, mut begin) = (skip, 0);
-        match options.order {
-            // No part of the order, but of what is in memory: a quarter is enough without a
-            // permutation.
-            Order::File => window = at_most((abreast * batch).max(CHUNK), fitting / 4),
-            Order::Shuffled { seed, epoch } => {
-                let mut permutation = Vec::new();
-                Stream::new(seed, "data: order of units", epoch).permutation(order.len() as u32, &mut permutation);
-                order = permutation.into_iter().map(|u| data.blocks[u as usize]).collect();
-                // A window is permuted as a whole, so reading starts at its beginning.
-                begin = (skip % window as u64) as usize;
-                position = skip - begin as u64;
-            }
+        let mut order = ReadingOrder::new(&data, &options, abreast);
+        let window_number = order.first_window();
+        let source = Source::new(data, std::mem::take(&mut order.blocks), order.position, CHUNK, decoded);
+        Self {
+            source,
+            options: StreamOptions { batch: options.batch.max(1), ..options },
+            order,
+            window_number,
+            abreast,
         }
-        let window_number = position / window as u64;
-        let source = Source::new(data, order, position, CHUNK);
-        Self { source, options: StreamOptions { batch, ..options }, window, window_number, begin, discard, abreast }
     }
 
-    fn run(mut self, ready: &Sender<Result<Batch, DataError>>, used: &Receiver<Batch>) -> Result<(), DataError> {
+    fn run(mut self, ready: &Sender<Result<Batch, StreamError>>, used: &Receiver<Batch>) -> Result<(), DataError> {
         let data = self.source.data.clone();
         let schema = &data.binding.schema;
         let (mut current, mut next) = (Window::default(), Window::default());
@@ -213,21 +291,19 @@ impl Producer {
         let mut begun: Option<Filling> = None;
         loop {
             if at == current.len() {
-                self.source.read(self.window, &mut next)?;
+                self.source.read(self.order.window, &mut next)?;
                 std::mem::swap(&mut current, &mut next);
                 self.source.take_back(&mut next);
-                (at, due) = (std::mem::take(&mut self.begin), 0);
+                (at, due) = (std::mem::take(&mut self.order.begin), 0);
                 if at >= current.len() {
                     // The rows are at their end.
-                    if let Some(Filling { batch, .. }) = begun.filter(|_| self.discard == 0) {
-                        let _ = ready.send(Ok(batch));
+                    if let Some(Filling { batch, .. }) = begun.filter(|_| self.order.discard == 0) {
+                        let _ = ready.send(Ok(self.finished(batch)));
                     }
                     return Ok(());
                 }
                 if let Order::Shuffled { seed, epoch } = self.options.order {
-                    let id = epoch << 32 ^ self.window_number;
-                    Stream::new(seed, "data: order of a window", id)
-                        .permutation(current.len() as u32, &mut permutation);
+                    permute_window(seed, epoch, self.window_number, current.len(), &mut permutation);
                     current.permute(&permutation);
                     self.window_number += 1;
                 }
@@ -246,7 +322,7 @@ impl Producer {
                 due += one.samples - one.batch.rows;
                 filling.push(one);
             }
-            let goal = due.min(self.window);
+            let goal = due.min(self.order.window);
             let fill =
                 |one: &mut Filling| gather(schema, &current.parts, &std::mem::take(&mut one.runs), &mut one.batch);
             let ((), read) = rayon::join(
@@ -256,14 +332,21 @@ impl Producer {
             for one in filling {
                 if !one.full {
                     begun = Some(one);
-                } else if self.discard > 0 {
-                    self.discard -= 1;
-                } else if ready.send(Ok(one.batch)).is_err() {
+                } else if self.order.discard > 0 {
+                    self.order.discard -= 1;
+                } else if ready.send(Ok(self.finished(one.batch))).is_err() {
                     return Ok(());
                 }
             }
             read?;
         }
+    }
+
+    /// A batch that is whole, with its leaves.
+    fn finished(&self, mut batch: Batch) -> Batch {
+        batch.leaves.set_whole(batch.units(), self.options.leaves);
+        batch.global_rows = batch.rows;
+        batch
     }
 
     /// How many units of the window from `at` on fit a batch that has so many samples (one at least

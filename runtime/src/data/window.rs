@@ -5,7 +5,6 @@
 
 use super::gather::PartRange;
 use crate::batch::Batch;
-use std::ops::Range;
 
 #[derive(Debug, Default)]
 pub(super) struct Window {
@@ -18,8 +17,7 @@ pub(super) struct Window {
 impl Window {
     pub fn push(&mut self, part: Batch) {
         let number = self.parts.len() as u32;
-        let units = if part.requests.is_empty() { part.rows } else { part.requests.len() - 1 };
-        self.places.extend((0..units as u32).map(|unit| (number, unit)));
+        self.places.extend((0..part.units() as u32).map(|unit| (number, unit)));
         self.rows += part.rows;
         self.parts.push(part);
     }
@@ -49,15 +47,19 @@ impl Window {
     }
 
     /// Where these units lie, neighbours together.
-    pub fn runs(&self, units: Range<usize>) -> Vec<PartRange> {
-        let mut runs: Vec<PartRange> = Vec::with_capacity(units.len());
-        for &(part, unit) in &self.places[units] {
-            let (part, unit) = (part as usize, unit as usize);
-            match runs.last_mut() {
-                Some(last) if last.part == part && last.units.end == unit => last.units.end += 1,
-                _ => runs.push(PartRange { part, units: unit..unit + 1 }),
-            }
-        }
-        runs
+    pub fn runs(&self, units: impl Iterator<Item = usize>) -> Vec<PartRange> {
+        runs(units.map(|unit| self.places[unit]).map(|(part, unit)| (part as usize, unit as usize)))
     }
+}
+
+/// Units of parts, given as part and number there; neighbours together.
+pub(super) fn runs(units: impl Iterator<Item = (usize, usize)>) -> Vec<PartRange> {
+    let mut runs: Vec<PartRange> = Vec::with_capacity(units.size_hint().0);
+    for (part, unit) in units {
+        match runs.last_mut() {
+            Some(last) if last.part == part && last.units.end == unit => last.units.end += 1,
+            Some(_) | None => runs.push(PartRange { part, units: unit..unit + 1 }),
+        }
+    }
+    runs
 }

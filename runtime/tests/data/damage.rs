@@ -10,7 +10,7 @@ fn read_all(path: &Path) -> Result<u64, DataError> {
     let data = Dataset::open(&[path], &schema(), ReadMode::Evaluate)?;
     let mut stream = data.stream(StreamOptions::new(256, Order::File))?;
     let mut rows = 0;
-    while let Some(batch) = stream.next()? {
+    while let Some(batch) = stream.next().map_err(of_data)? {
         rows += batch.rows as u64;
         stream.recycle(batch);
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// age, visited items in common; item and click are the sample's own.
-fn schema() -> Schema {
+pub fn schema() -> Schema {
     let mut schema = Schema {
         features: vec![feature("age", INT, None), feature("items", INT, Some(0)), feature("item", INT, None)],
         sequences: vec![sequence("visited", None)],
@@ -26,7 +26,7 @@ fn schema() -> Schema {
 }
 
 /// Samples of request `r`.
-fn candidates(r: i64) -> i64 {
+pub fn candidates(r: i64) -> i64 {
     1 + r * 7 % 5
 }
 
@@ -35,7 +35,7 @@ fn history(r: i64) -> Vec<i64> {
 }
 
 /// Rows of the requests; an item is `1000 * request + number`.
-fn records(requests: std::ops::Range<i64>) -> RecordBatch {
+pub fn records(requests: std::ops::Range<i64>) -> RecordBatch {
     let rows: Vec<(i64, i64)> = requests.flat_map(|r| (0..candidates(r)).map(move |k| (r, k))).collect();
     let each = |f: &dyn Fn(i64, i64) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|&(r, k)| f(r, k))))
@@ -157,7 +157,7 @@ fn rows_that_disagree_are_located() {
         write(&path, &[RecordBatch::try_new(good.schema(), columns).unwrap()], 100_000);
         let mut stream = open(&path, ReadMode::Train).stream(StreamOptions::new(64, Order::File)).unwrap();
         let error = loop {
-            match stream.next() {
+            match stream.next().map_err(of_data) {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("{column}: nothing was found"),
                 Err(e) => break e,

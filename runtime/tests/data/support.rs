@@ -4,7 +4,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
 use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Schema, Sequence};
 use din_runtime::batch::{Batch, KeyColumn};
-use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamOptions};
+use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamError, StreamOptions};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use std::fs::File;
@@ -115,13 +115,21 @@ pub fn read<P: AsRef<Path>>(
 pub fn collect(data: &Dataset, options: StreamOptions) -> Result<Vec<Batch>, DataError> {
     let mut stream = data.stream(options)?;
     let mut batches = Vec::new();
-    while let Some(batch) = stream.next()? {
+    while let Some(batch) = stream.next().map_err(of_data)? {
         check(data.schema(), &batch);
         batches.push(batch.clone());
         stream.recycle(batch);
     }
     assert!(stream.next().unwrap().is_none());
     Ok(batches)
+}
+
+/// The fault of a stream that is alone.
+pub fn of_data(error: StreamError) -> DataError {
+    match error {
+        StreamError::Data(error) => error,
+        StreamError::Ranks(error) => panic!("there is one rank: {error}"),
+    }
 }
 
 /// Everything in one batch, in file order.

@@ -3,7 +3,7 @@
 use super::Outcome;
 use crate::specs::checked;
 use din_program::schema::Schema;
-use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamOptions};
+use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamError, StreamOptions};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -66,7 +66,11 @@ fn stream(path: &Path, mode: ReadMode) -> Result<(), DataError> {
     let data = Dataset::open(&[path], &SCHEMA, mode)?;
     let mut batches = data.stream(StreamOptions::new(3, Order::File))?;
     let mut rows = 0;
-    while let Some(batch) = batches.next()? {
+    let of_data = |error| match error {
+        StreamError::Data(error) => error,
+        StreamError::Ranks(error) => unreachable!("there is one rank: {error}"),
+    };
+    while let Some(batch) = batches.next().map_err(of_data)? {
         for offsets in &batch.offsets {
             assert_eq!(offsets.len(), batch.rows + 1, "one list per row");
             assert!(offsets[0] == 0 && offsets.is_sorted(), "lists follow one another");

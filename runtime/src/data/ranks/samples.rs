@@ -1,0 +1,151 @@
+//! Samples as messages: the columns of a batch one after the other, in the order of the schema.
+//!
+//! A message begins with the number of samples and, where the schema has requests, of requests, and
+//! their samples. Lists are sent as lengths. An id takes two words, one where the table has at most
+//! 2^32 of them; a float one; labels a bit each, and one for their presence.
+
+use crate::batch::{Batch, KeyColumn};
+use crate::comm::{floats_as_words, ids, words_as_floats};
+use din_program::schema::{Feature, FeatureKind, Schema};
+
+/// Whether every id of a feature is one word.
+fn is_narrow(feature: &Feature) -> bool {
+    matches!(feature.kind, FeatureKind::Fixed { size, .. } if size <= 1 << 32)
+}
+
+/// Appends all samples of a batch.
+pub(super) fn encode(schema: &Schema, batch: &Batch, words: &mut Vec<u32>) {
+    words.push(batch.rows as u32);
+    if schema.requests.is_some() {
+        words.push(batch.units() as u32);
+        words.extend(lengths(&batch.requests));
+    }
+    batch.offsets.iter().for_each(|offsets| words.extend(lengths(offsets)));
+    for (f, feature) in schema.features.iter().enumerate() {
+        match feature.kind {
+            FeatureKind::Dense { .. } => words.extend_from_slice(floats_as_words(&batch.dense[f])),
+            FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. } if is_narrow(feature) => {
+                words.extend(batch.ids[f].iter().map(|&id| id as u32));
+            }
+            FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. } => push_ids(&batch.ids[f], words),
+        }
+    }
+    batch.labels.iter().chain(&batch.present).for_each(|flags| push_flags(flags, words));
+    for keys in &batch.keys {
+        match keys {
+            KeyColumn::Int64(keys) => {
+                words.push(keys.len() as u32);
+                keys.iter().for_each(|&key| words.extend([key as u32, (key >> 32) as u32]));
+            }
+            KeyColumn::String(keys) => {
+                words.push(keys.len() as u32);
+                keys.iter().for_each(|key| push_text(key, words));
+            }
+        }
+    }
+}
+
+/// Appends what [`encode`] wrote to an empty batch that was made for the schema.
+pub(super) fn decode(schema: &Schema, words: &[u32], batch: &mut Batch) {
+    let mut message = Message { words };
+    batch.rows = message.number();
+    let requests = schema.requests.as_ref().map(|_| message.number());
+    if let Some(requests) = requests {
+        push_offsets(message.take(requests), &mut batch.requests);
+    }
+    let units = |common: bool| if common { requests.unwrap_or(batch.rows) } else { batch.rows };
+    for (sequence, offsets) in schema.sequences.iter().zip(&mut batch.offsets) {
+        push_offsets(message.take(units(sequence.common)), offsets);
+    }
+    for (f, feature) in schema.features.iter().enumerate() {
+        let elements = match feature.sequence {
+            Some(s) => *batch.offsets[s as usize].last().expect("offsets begin with 0") as usize,
+            None => units(feature.common),
+        };
+        match feature.kind {
+            FeatureKind::Dense { width } => {
+                batch.dense[f].extend_from_slice(words_as_floats(message.take(elements * width as usize)));
+            }
+            FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. } if is_narrow(feature) => {
+                batch.ids[f].extend(message.take(elements).iter().map(|&id| u64::from(id)));
+            }
+            FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. } => {
+                batch.ids[f].extend(ids(message.take(2 * elements)));
+            }
+        }
+    }
+    for flags in batch.labels.iter_mut().chain(&mut batch.present) {
+        let bits = message.take(batch.rows.div_ceil(32));
+        flags.extend((0..batch.rows).map(|row| (bits[row / 32] >> (row % 32) & 1) as f32));
+    }
+    for keys in &mut batch.keys {
+        let count = message.number();
+        match keys {
+            KeyColumn::Int64(keys) => keys.extend(ids(message.take(2 * count)).map(|key| key as i64)),
+            KeyColumn::String(keys) => keys.extend((0..count).map(|_| message.text())),
+        }
+    }
+    assert!(message.words.is_empty(), "all ranks have one schema");
+}
+
+/// From offsets to lengths.
+fn lengths(offsets: &[u32]) -> impl Iterator<Item = u32> {
+    offsets.windows(2).map(|pair| pair[1] - pair[0])
+}
+
+/// From lengths to offsets, which begin with 0.
+fn push_offsets(lengths: &[u32], offsets: &mut Vec<u32>) {
+    let mut end = *offsets.last().expect("offsets begin with 0");
+    offsets.extend(lengths.iter().map(|length| {
+        end += length;
+        end
+    }));
+}
+
+fn push_ids(ids: &[u64], words: &mut Vec<u32>) {
+    let begin = words.len();
+    words.resize(begin + 2 * ids.len(), 0);
+    for (pair, &id) in words[begin..].as_chunks_mut::<2>().0.iter_mut().zip(ids) {
+        *pair = [id as u32, (id >> 32) as u32];
+    }
+}
+
+/// Flags that are 0 or 1, as bits.
+fn push_flags(flags: &[f32], words: &mut Vec<u32>) {
+    let word = |flags: &[f32]| flags.iter().rev().fold(0, |word, &flag| word << 1 | u32::from(flag != 0.0));
+    words.extend(flags.chunks(32).map(word));
+}
+
+/// A text: its bytes' number, then four in a word.
+fn push_text(text: &str, words: &mut Vec<u32>) {
+    words.push(text.len() as u32);
+    words.extend(text.as_bytes().chunks(4).map(|bytes| {
+        let mut word = [0; 4];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u32::from_le_bytes(word)
+    }));
+}
+
+/// What is left of a message.
+struct Message<'a> {
+    words: &'a [u32],
+}
+
+impl<'a> Message<'a> {
+    fn take(&mut self, count: usize) -> &'a [u32] {
+        let (taken, rest) = self.words.split_at(count);
+        self.words = rest;
+        taken
+    }
+
+    fn number(&mut self) -> usize {
+        self.take(1)[0] as usize
+    }
+
+    fn text(&mut self) -> String {
+        let length = self.number();
+        let mut bytes: Vec<u8> = self.take(length.div_ceil(4)).iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.truncate(length);
+        String::from_utf8(bytes).expect("a text was sent")
+    }
+}
