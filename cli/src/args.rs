@@ -1,9 +1,14 @@
 //! The command line of `din`, and of the executables it builds.
 
+mod plan;
+
+pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
+
 use crate::device::{self, DeviceArg};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use din_runtime::exec::cuda::CudaTarget;
+use din_runtime::leaves::{MAX_LEAVES, is_allowed};
 use std::path::PathBuf;
 
 /// A small language for click-through-rate ranking models: check, train, evaluate, predict, and
@@ -87,6 +92,9 @@ pub enum Verb {
     #[command(after_help = "Example:\n  din predict run/ --data today.parquet --out scores.parquet\n  \
                             din predict run/ --data today.parquet --out scores.csv")]
     Predict(PredictArgs),
+    /// Say what a run of several ranks would take, before anything runs: memory, traffic, time
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Box<PlanArgs>),
     /// Make a click log with known truth: train.parquet, valid.parquet, test.parquet, truth.json
     #[command(after_help = "Example:\n  din synth --out log --rows 200000 --seed 7")]
     Synth(SynthArgs),
@@ -259,6 +267,11 @@ pub struct DinTrainArgs {
     pub precision: Option<PrecisionArg>,
 }
 
+fn leaves(text: &str) -> Result<u32, String> {
+    let allowed = text.parse().ok().filter(|&leaves| is_allowed(leaves));
+    allowed.ok_or_else(|| format!("expected a power of two from 1 to {MAX_LEAVES}"))
+}
+
 /// Settings of a training run.
 #[derive(Clone, Debug, Args)]
 pub struct TrainArgs {
@@ -280,6 +293,10 @@ pub struct TrainArgs {
     /// Samples a step [default: the spec's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
+    /// Leaves that a step is cut into at most, a power of two: as many ranks can share a step. Other
+    /// leaves give other bits [default: 16]
+    #[arg(long, value_name = "N", value_parser = leaves)]
+    pub leaves: Option<u32>,
     /// Seed of initial weights and order [default: the spec's]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

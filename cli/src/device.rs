@@ -41,12 +41,14 @@ pub fn parse(text: &str) -> Result<DeviceArg, String> {
     }
 }
 
-/// A number of bytes, with K, M or G for powers of 1024.
+/// A number of bytes, with K, M, G or T, or KiB and so on, for powers of 1024.
 pub fn bytes(text: &str) -> Result<usize, String> {
+    let text = text.strip_suffix("iB").filter(|text| text.ends_with(char::is_alphabetic)).unwrap_or(text);
     let (digits, scale) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
         Some(b'K') => (&text[..text.len() - 1], 1 << 10),
         Some(b'M') => (&text[..text.len() - 1], 1 << 20),
         Some(b'G') => (&text[..text.len() - 1], 1 << 30),
+        Some(b'T') => (&text[..text.len() - 1], 1 << 40),
         _ => (text, 1usize),
     };
     let number = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(scale));
@@ -147,6 +149,17 @@ pub fn precision(record: &RunRecord) -> Precision {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_bytes() {
+        for (text, number) in [("7", 7), ("20K", 20 << 10), ("500M", 500 << 20), ("64GiB", 64 << 30), ("2TiB", 2 << 40)]
+        {
+            assert_eq!(bytes(text), Ok(number));
+        }
+        for wrong in ["", "G", "iB", "1.5G", "64GB", "-1K"] {
+            assert!(bytes(wrong).is_err_and(|why| why.contains("500M")), "{wrong}");
+        }
+    }
 
     #[test]
     fn devices() {

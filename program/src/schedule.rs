@@ -8,14 +8,16 @@
 //! A [`Phase`] walks an axis in **tiles**. For `batch` a tile is up to `tile_rows` samples; for a
 //! sequence it is consecutive whole samples whose entries together reach `tile_rows` (so one sample
 //! never crosses a tile, and a tile has one sample at least); for requests and their entries the
-//! same with requests instead of samples; for the global axis there is one tile. Tiles are grouped
-//! into at most [`MAX_CHUNKS`] **chunks** of consecutive tiles. Both depend on the data alone.
-//! Chunks run in parallel in any order, the tiles of a chunk one after the other, the calls of a
-//! tile in order. A call over axis `D` treats the elements of `D` that lie in the tile.
+//! same with requests instead of samples; for the global axis there is one tile. A tile lies in one
+//! **leaf** of the batch: the consecutive samples, or whole requests, into which the batch is cut
+//! once. Consecutive tiles of a leaf form one **chunk**, or several where there are few leaves. All
+//! depend on the data alone. Chunks run in parallel in any order, the tiles of a chunk one after
+//! the other, the calls of a tile in order. A call over axis `D` treats the elements of `D` that
+//! lie in the tile.
 //!
-//! A [`Storage::Partial`] buffer has one copy a chunk, zeroed (or set to its identity) before the
-//! chunk's first tile; after the phase the copies are combined pairwise by a tree over chunk
-//! numbers into the buffer `into`. So no result depends on the thread count.
+//! A [`Storage::Partial`] buffer has one copy per chunk, zeroed (or set to its identity) before the
+//! chunk's first tile; after the phase the copies are combined pairwise, first those of a leaf, then
+//! by a tree over leaf numbers, into the buffer `into`. So no result depends on threads or ranks.
 //!
 //! # Calling a kernel
 //!
@@ -30,9 +32,6 @@ pub use crate::axes::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, MAX_KEYS};
 pub use operation::{AbsorbedWeight, AccessKind, BufferUse, Extent, MathFunction, Operation, Work};
 
 use serde::{Deserialize, Serialize};
-
-/// Most chunks of a phase.
-pub const MAX_CHUNKS: usize = 16;
 
 macro_rules! id {
     ($($(#[$doc:meta])* $name:ident),*) => { $(

@@ -1,11 +1,12 @@
 //! Why a running verb stopped. Says whose fault it is, which is what the exit code says: the
 //! input's (1) or the machine's (3).
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// A file, its contents or the request is wrong; the user can mend it.
     User,

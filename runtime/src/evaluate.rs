@@ -2,6 +2,7 @@
 //! it.
 
 use crate::Result;
+use crate::comm::Communicator;
 use crate::data::Dataset;
 use crate::metric::{Detail, MetricValue, Metrics};
 use crate::session::{DataPass, PassEvent, Session, infer_all};
@@ -55,21 +56,25 @@ impl Report {
     }
 }
 
-/// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`].
+/// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`]. Every rank of
+/// the run calls it and evaluates a part of the rows; all get the report of one rank that evaluates
+/// them all, to the last bit. Rank 0 observes, and holds what a run of one rank would:
+/// [`Metrics`].
 ///
 /// # Errors
-/// Data that cannot be read, or a prediction that is not a number.
+/// Data that cannot be read, a prediction that is not a number, or another rank failed.
 pub fn evaluate(
     session: &mut Session,
     data: &Dataset,
     batch: usize,
+    ranks: &dyn Communicator,
     observe: &mut dyn FnMut(PassEvent),
 ) -> Result<Report> {
     let program = session.program().clone();
     let mut metrics = Metrics::new(&program.predictions, &program.metrics);
-    let rows = infer_all(session, data, batch, DataPass::Evaluating, observe, |batch, logits| {
+    let rows = infer_all(session, data, batch, DataPass::Evaluating, ranks, observe, |batch, logits| {
         metrics.push(batch, logits);
         Ok(())
     })?;
-    Ok(Report { rows, values: metrics.finish() })
+    Ok(Report { rows, values: metrics.finish_over_ranks(ranks)? })
 }

@@ -146,7 +146,7 @@ fn set_mode(options: &mut OpenOptions, mode: u32) {
 fn set_mode(_: &mut OpenOptions, _: u32) {}
 
 /// The path that links at `path` lead to, which need not exist.
-fn followed(path: &Path) -> Result<PathBuf> {
+pub(crate) fn followed(path: &Path) -> Result<PathBuf> {
     /// As many as Linux follows.
     const LINKS: usize = 40;
     let mut at = path.to_path_buf();

@@ -15,6 +15,11 @@ pub const DEFAULT_LEAVES: u32 = 16;
 /// Most leaves of a batch.
 pub const MAX_LEAVES: u32 = 1024;
 
+/// Whether a run may have so many leaves.
+pub fn is_allowed(leaves: u32) -> bool {
+    leaves.is_power_of_two() && leaves <= MAX_LEAVES
+}
+
 /// A leaf has at least so many units, where a batch has enough for more than one: a tile that is
 /// not full costs nearly as much as one that is.
 const LEAST_UNITS: usize = 64;

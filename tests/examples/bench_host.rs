@@ -20,7 +20,8 @@ use din_program::schema::FeatureKind;
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cuda::{CudaExecutor, CudaImage, CudaOptions, CudaTarget, Gpu, HOST_PARTS};
-use din_runtime::exec::{DenseState, StepInputs};
+use din_runtime::exec::{BatchCut, DenseState, StepInputs};
+use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::random::Stream;
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::threads::Threads;
@@ -189,7 +190,7 @@ impl Side {
             labels: &batch.labels,
             present: &batch.present,
             fetched: None,
-            counts: None,
+            cut: BatchCut::Whole(DEFAULT_LEAVES),
         };
         self.engine.train_ahead(&mut self.tables, &inputs)?;
         self.engine.next_loss()?;

@@ -24,7 +24,8 @@ use din_runtime::cpu;
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda;
-use din_runtime::exec::{DenseState, StepInputs};
+use din_runtime::exec::{BatchCut, DenseState, StepInputs};
+use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::threads::Threads;
 use safetensors::SafeTensors;
@@ -223,7 +224,7 @@ impl Side {
             labels: &batch.labels,
             present: &batch.present,
             fetched: None,
-            counts: None,
+            cut: BatchCut::Whole(DEFAULT_LEAVES),
         };
         let loss = match &mut self.runs {
             Runs::Cpu(engine) if infer => Some(engine.infer(&self.state, &self.tables, &inputs)?.unwrap_or(f32::NAN)),

@@ -13,7 +13,8 @@ use din_program::schema::{
 };
 use din_program::{FORMAT, Isa, Program, Update};
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::{CheckError, DenseState, ExecError, StepInputs};
+use din_runtime::exec::{BatchCut, CheckError, DenseState, ExecError, StepInputs};
+use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
 use std::sync::Arc;
@@ -115,7 +116,7 @@ impl CaseInputs {
             labels: &self.labels,
             present: &self.present,
             fetched: None,
-            counts: None,
+            cut: BatchCut::Whole(DEFAULT_LEAVES),
         }
     }
 }

@@ -30,6 +30,14 @@ pub enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Build the library through which `din` calls MPI, target/mpi/<openmpi or mpich>/libdin_mpi.so
+    ///
+    /// Needs the development files of an MPI library, and libclang.
+    Mpi {
+        /// The compiler of the MPI library to build for
+        #[arg(long, default_value = "mpicc")]
+        mpicc: String,
+    },
     /// Build the documentation of the workspace's crates; a warning is an error
     Doc {
         /// Show it in a browser
@@ -56,6 +64,9 @@ pub struct TestOptions {
     /// Also run the tests that compile CUDA with NVRTC (DIN_NVRTC may name its library)
     #[arg(long)]
     pub nvrtc: bool,
+    /// Also run the tests that start ranks by mpirun; needs Open MPI, MPICH and libclang
+    #[arg(long)]
+    pub mpi: bool,
     /// Passed to `cargo test`
     #[arg(last = true)]
     pub arguments: Vec<String>,
@@ -168,8 +179,12 @@ mod tests {
         let arguments = vec!["-p".to_string(), "din-grammar".to_string()];
         assert_eq!(
             parse("test --nvrtc -- -p din-grammar").unwrap(),
-            Task::Test(TestOptions { nvrtc: true, arguments })
+            Task::Test(TestOptions { nvrtc: true, mpi: false, arguments })
         );
+        assert_eq!(parse("test --mpi").unwrap(), Task::Test(TestOptions { mpi: true, ..TestOptions::default() }));
+        for (line, mpicc) in [("mpi", "mpicc"), ("mpi --mpicc mpicc.mpich", "mpicc.mpich")] {
+            assert_eq!(parse(line).unwrap(), Task::Mpi { mpicc: mpicc.into() });
+        }
         assert_eq!(parse("bless --nvrtc").unwrap(), Task::Bless(BlessOptions { nvrtc: true }));
         assert_eq!(parse("doc --open").unwrap(), Task::Doc { open: true });
         assert_eq!(parse("fuzz").unwrap(), Task::Fuzz(FuzzOptions { target: None, arguments: vec![] }));

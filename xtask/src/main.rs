@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod command;
 mod licenses;
+mod mpi;
 mod nightly;
 mod release;
 mod test;
@@ -31,6 +32,7 @@ fn perform(task: Task) -> Outcome {
         Task::Test(options) => test::test(&options),
         Task::Bless(options) => test::bless(&options),
         Task::Bench { options } => bench::bench(&options),
+        Task::Mpi { mpicc } => mpi::build(&mpicc),
         Task::Doc { open } => check::doc(open),
         Task::Release { version } => release::release(&version),
         Task::Fuzz(options) => nightly::fuzz(&options),

@@ -14,7 +14,7 @@ pub fn release(version: &Version) -> Outcome {
     manifest_agrees(&read("Cargo.toml")?, version)?;
     changelog_agrees(&read("CHANGELOG.md")?, version)?;
     check()?;
-    test(&TestOptions { nvrtc: true, arguments: Vec::new() })?;
+    test(&TestOptions { nvrtc: true, mpi: true, arguments: Vec::new() })?;
     // The checks may have changed a file, such as Cargo.lock.
     clean(&output(&mut program("git", ["status", "--porcelain"]))?)?;
     run(&mut program("git", ["tag", "--annotate", &tag, "--message", &format!("Din {version}")]))?;

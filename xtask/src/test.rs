@@ -2,14 +2,23 @@
 
 use crate::arguments::{BlessOptions, TestOptions};
 use crate::command::{Outcome, cargo, run};
+use crate::mpi;
 
 /// The tests that compile CUDA with NVRTC; `cargo test` runs them only when it is asked to.
 const NVRTC: [&str; 9] = ["test", "--locked", "-p", "din-tests", "--test", "cuda", "nvrtc::", "--", "--ignored"];
+
+/// The tests that start ranks by `mpirun`, which `cargo test` leaves out. Each starts several
+/// processes: they take turns.
+const MPI: [&str; 8] = ["test", "--locked", "-p", "din", "--test", "mpi", "--", "--test-threads=1"];
 
 pub fn test(options: &TestOptions) -> Outcome {
     run(cargo(["test", "--locked", "--workspace"]).args(&options.arguments))?;
     if options.nvrtc {
         run(&mut cargo(NVRTC))?;
+    }
+    if options.mpi {
+        mpi::TESTED.into_iter().try_for_each(mpi::build)?;
+        run(cargo(MPI).env("DIN_TEST_MPI", mpi::folder()))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::failure::{Failure, Outcome};
 use crate::sources::folder_of;
 use crate::terminal::Console;
 use din_compiler::front::{self, NoFiles};
+use din_runtime::comm::LocalCommunicator;
 use din_runtime::fs::metadata;
 use din_runtime::session::{CpuOptions, Device};
 use din_runtime::train::TrainingOptions;
@@ -70,12 +71,14 @@ fn compare(console: &Console, args: &DemoArgs, folder: &std::path::Path) -> Outc
             resume: None,
             epochs: Some(EPOCHS),
             batch: Some(BATCH),
+            leaves: None,
             seed: Some(args.world.seed),
             cpu: CpuOptions { threads: args.threads.map(|n| n as usize), isa: None },
             device: Device::Cpu,
             list_separator: None,
             checkpoint_every: None,
             profile: false,
+            ranks: Arc::new(LocalCommunicator),
         };
         let summary = run::train_named(console, &program, &options, name)?;
         if summary.stopped {

@@ -39,8 +39,8 @@ fn of_run(run: &RunDirectory, record: &RunRecord) -> Result<String, crate::failu
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "\nrun: {} rows of training, {valid}; seed {}, batch {}, on {}",
-        record.train.rows, record.seed, record.batch, record.backend
+        "\nrun: {} rows of training, {valid}; seed {}, batch {}, {} leaves, on {}",
+        record.train.rows, record.seed, record.batch, record.leaves, record.backend
     );
     for line in run.epochs(u64::MAX)? {
         let _ = write!(text, "  epoch {} (step {}): train loss {:.4}", line.epoch, line.step, line.train_loss);

@@ -7,6 +7,7 @@ mod description;
 mod emit;
 mod fmt;
 mod info;
+mod plan;
 mod run;
 mod synth;
 
@@ -26,6 +27,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         Verb::Train(args) => run::din_train(console, &args),
         Verb::Eval(args) => run::eval(console, None, &args),
         Verb::Predict(args) => run::predict(console, None, &args),
+        Verb::Plan(args) => plan::plan(console, &args),
         Verb::Synth(args) => synth::synth(console, &args),
         Verb::Demo(args) => demo::demo(console, &args),
     }

@@ -11,6 +11,7 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::cuda::Precision;
 use din_runtime::bundle::Bundle;
+use din_runtime::comm::LocalCommunicator;
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
@@ -18,6 +19,7 @@ use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
 use din_runtime::session::{CpuOptions, Device, Session};
 use din_runtime::signal;
+use din_runtime::table::ShardPlan;
 use din_runtime::train::{self, Summary, TrainingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,12 +75,14 @@ fn train_verb(
         resume,
         epochs: args.epochs,
         batch: args.batch,
+        leaves: args.leaves,
         seed: args.seed,
         cpu: cpu_options(&args.cpu),
         device,
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
         profile: args.profile,
+        ranks: Arc::new(LocalCommunicator),
     };
     let summary = train(console, program, &options)?;
     let at = args.out.display();
@@ -193,7 +197,8 @@ fn open(
     let threads = cpu.start_threads()?;
     // The executor checks the program, which the checkpoint is read for.
     let executor = device.executor(&program, cpu, &threads)?;
-    let (checkpoint, loaded) = run.load(&trained.checkpoint, &program, &record)?;
+    let (checkpoint, loaded) =
+        run.load(&trained.checkpoint, &program, &record, &ShardPlan::whole(program.tables.len()))?;
     if own.is_some() && record.program != program.hash() && !same_spec(&run.program(&record)?, &program) {
         let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
         return Err(Failure::user_error(format!(
@@ -221,7 +226,8 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs) -> Outcome
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
-    let report = evaluate(&mut opened.session, &data, opened.batch, &mut |event| progress.show_pass(event));
+    let report =
+        evaluate(&mut opened.session, &data, opened.batch, &LocalCommunicator, &mut |event| progress.show_pass(event));
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;
@@ -283,7 +289,7 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs) -> O
     signal::install();
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
-    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &mut observe);
+    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &LocalCommunicator, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let written = written?;

@@ -1,8 +1,10 @@
 //! `manifest.json`: what a checkpoint is of, its position in the data, and the hash of each of its
 //! files.
 
+use super::MANIFEST;
 use crate::document::{self, JsonLayout};
 use crate::exec::Backend;
+use crate::leaves;
 use crate::{Error, Result};
 use din_program::schema::{KeyType, TableKind};
 use din_program::{Program, SlotScope};
@@ -11,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Raised when the files or their meaning change.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,6 +57,10 @@ pub struct Manifest {
     pub seed: u64,
     /// Samples per step.
     pub batch: u32,
+    /// Leaves of a batch at most: see [`crate::leaves`]. Also the buckets by which tables are divided.
+    pub leaves: u32,
+    /// Ranks that wrote it.
+    pub ranks: u32,
     pub position: Position,
     /// Mean loss of the epoch that ended with this step; 0 inside an epoch.
     pub train_loss: f64,
@@ -103,7 +109,26 @@ impl Manifest {
     }
 
     pub fn read(path: &Path) -> Result<Self> {
-        document::read(path, Some(FORMAT), "use another checkpoint of the run")
+        let help = "use another checkpoint of the run";
+        let manifest: Self = document::read(path, Some(FORMAT), help)?;
+        let Self { leaves, ranks, .. } = manifest;
+        if !leaves::is_allowed(leaves) || !(1..=leaves).contains(&ranks) {
+            let expected = "a power of two up to 1024 and at most as many ranks";
+            let path = path.display();
+            return Err(Error::input(format!(
+                "{path}: leaves and ranks: expected {expected}, found {leaves} and {ranks}"
+            ))
+            .help(help));
+        }
+        Ok(manifest)
+    }
+
+    /// The hash of a file of the checkpoint in `folder`.
+    pub(super) fn hash(&self, name: &str, folder: &Path) -> Result<&str> {
+        self.files.get(name).map(String::as_str).ok_or_else(|| {
+            let manifest = folder.join(MANIFEST);
+            Error::input(format!("{}: expected the hash of {name}, found none", manifest.display()))
+        })
     }
 
     /// Refuses a checkpoint of another model and says what differs.

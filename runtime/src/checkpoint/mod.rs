@@ -5,28 +5,37 @@
 //!   manifest.json              format, model, program, position in the data, what the tensors are, SHA-256 of
 //!                              each file
 //!   dense.safetensors          <parameter>, <parameter>.slot.<name>, state.<name>
-//!   table.good.safetensors     keys, rows, seen, weight, slot.<name>, frequency, updates (ascending by key),
+//!   table.good.safetensors     keys, seen, weight, slot.<name>, frequency, updates (ascending by key),
 //!                              oov.* (row 0)
+//!   table.good.1-of-4.safetensors  the same of the ids that the first of 4 ranks owned
 //! ```
+//!
+//! - `manifest`: what is in a checkpoint. - `save`: writing one, by all ranks of a run.
+//! - `table`: a table as tensors, and back. - `tensors`: a file of tensors.
+//!
+//! Any number of ranks loads what any other number wrote: a rank takes the rows that it owns.
 //!
 //! Guarantees: the folder is written under another name, flushed, renamed and its parent flushed,
 //! so a name in `checkpoints/` is a whole checkpoint; nothing older is changed. Loading verifies
 //! every hash, and refuses a checkpoint of another structure, saying what differs. Row numbers are
-//! restored too, so a resumed run does the same arithmetic in the same order.
+//! not kept: no result depends on them.
 
 mod manifest;
+mod save;
 mod table;
 mod tensors;
 
 pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
+pub use save::save;
 
 use crate::exec::DenseState;
-use crate::fs::{metadata, parent, set_permissions, sync_folder, write_atomically};
+use crate::fs::parent;
 use crate::session::ModelState;
+use crate::table::{ShardPlan, Sharding};
 use crate::{Error, Result};
 use din_program::Program;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tensors::{LazyTensor, Mapped};
 
@@ -47,78 +56,17 @@ fn is_name(name: &str) -> bool {
     name.strip_prefix("step-").is_some_and(|digits| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Writes a checkpoint as `folder/step-…`; gives its path. Where one of this step is there already,
-/// its tensors are the same, and only the manifest is replaced: at no moment is there none.
-pub fn save(folder: &Path, model: &ModelState, manifest: &Manifest) -> Result<PathBuf> {
-    let target = folder.join(name(manifest.position.step));
-    let temporary = folder.join(format!(".{}.{}.tmp", name(manifest.position.step), std::process::id()));
-    let made = write_folder(&temporary, model, manifest).and_then(|written| {
-        if metadata(&target)?.is_some() {
-            return replace_manifest(&target, &temporary, &written);
-        }
-        fs::rename(&temporary, &target).map_err(|e| Error::file("write", &target, &e))?;
-        sync_folder(folder)
-    });
-    if made.is_err() {
-        // The error that led here is the one to report.
-        let _ = fs::remove_dir_all(&temporary);
-    }
-    made.map(|()| target)
-}
-
-/// Gives the checkpoint `target` the manifest of `temporary`, a checkpoint of the same tensors,
-/// which is removed.
-fn replace_manifest(target: &Path, temporary: &Path, written: &Manifest) -> Result<()> {
-    if read_manifest(target)?.files != written.files {
-        let target = target.display();
-        return Err(Error::machine(format!("{target}: expected the tensors of this step as they are, found others"))
-            .help("this is a bug of din; please report it with the spec"));
-    }
-    let manifest = target.join(MANIFEST);
-    fs::rename(temporary.join(MANIFEST), &manifest).map_err(|e| Error::file("write", &manifest, &e))?;
-    sync_folder(target)?;
-    fs::remove_dir_all(temporary).map_err(|e| Error::file("remove", temporary, &e))
-}
-
-/// Gives the manifest as written, with the files' hashes.
-fn write_folder(folder: &Path, model: &ModelState, manifest: &Manifest) -> Result<Manifest> {
-    if metadata(folder)?.is_some() {
-        fs::remove_dir_all(folder).map_err(|e| Error::file("remove", folder, &e))?;
-    }
-    fs::create_dir(folder).map_err(|e| Error::file("create", folder, &e))?;
-    let mut manifest = manifest.clone();
-    manifest.files.clear();
-    let mut add = |name: String, tensors: Vec<(String, LazyTensor<'_>)>| -> Result<()> {
-        let hash = tensors::write(&folder.join(&name), tensors)?;
-        manifest.files.insert(name, hash);
-        Ok(())
-    };
-    let program = model.program();
-    add(DENSE.into(), dense(program, &model.dense))?;
-    for (spec, held) in program.tables.iter().zip(&model.tables) {
-        let order = held.in_key_order();
-        add(table_file(&spec.name), table::tensors(program, spec, held, &order))?;
-    }
-    let path = folder.join(MANIFEST);
-    write_atomically(&path, manifest.to_text()?.as_bytes())?;
-    // The tensors' writer makes files for their owner alone; a checkpoint's files are all as
-    // readable as the user's mask lets them be.
-    let mode = fs::metadata(&path).map_err(|e| Error::file("read", &path, &e))?.permissions();
-    for name in manifest.files.keys() {
-        let file = folder.join(name);
-        fs::File::open(&file)
-            .and_then(|opened| set_permissions(&opened, mode.clone()))
-            .map_err(|e| Error::file("set permissions of", &file, &e))?;
-    }
-    sync_folder(folder)?;
-    Ok(manifest)
-}
-
 const DENSE: &str = "dense.safetensors";
 const MANIFEST: &str = "manifest.json";
 
+/// The file of a table that one rank wrote whole.
 fn table_file(name: &str) -> String {
     format!("table.{name}.safetensors")
+}
+
+/// The file of one rank's part of a table; ranks count from 0, parts from 1.
+fn part_file(name: &str, rank: u32, ranks: u32) -> String {
+    format!("table.{name}.{}-of-{ranks}.safetensors", rank + 1)
 }
 
 /// Names and shapes of the dense tensors, with what holds them.
@@ -164,21 +112,19 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
     Manifest::read(&folder.join(MANIFEST))
 }
 
-/// Reads a checkpoint for `program`, which an executor has accepted.
+/// Reads a checkpoint for `program`, which an executor has accepted: of each table the rows that
+/// the plan gives to this rank.
 ///
 /// # Errors
 /// A file that is missing, cut short or altered; another format; a model of another structure.
-pub fn load(folder: &Path, program: &Arc<Program>) -> Result<LoadedCheckpoint> {
+/// Files without a row for this rank are not looked at.
+pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan) -> Result<LoadedCheckpoint> {
     let manifest = read_manifest(folder)?;
     manifest.agrees_with(program, folder)?;
-    let hash = |name: &str| -> Result<&String> {
-        manifest.files.get(name).ok_or_else(|| {
-            Error::input(format!("{}: expected the hash of {name}, found none", folder.join(MANIFEST).display()))
-        })
-    };
+    let open = |name: &str| Mapped::open(&folder.join(name), manifest.hash(name, folder)?);
     let mut state = DenseState::new(program);
     state.step = manifest.position.step;
-    let mapped = Mapped::open(&folder.join(DENSE), hash(DENSE)?)?;
+    let mapped = open(DENSE)?;
     let tensors = mapped.tensors()?;
     for (name, shape, what) in dense_layout(program) {
         let values = tensors.f32(&name, &shape)?;
@@ -189,12 +135,36 @@ pub fn load(folder: &Path, program: &Arc<Program>) -> Result<LoadedCheckpoint> {
         }
     }
     let mut tables = Vec::with_capacity(program.tables.len());
-    for spec in &program.tables {
-        let file = table_file(&spec.name);
-        let mapped = Mapped::open(&folder.join(&file), hash(&file)?)?;
-        tables.push(table::restore(program, spec, &mapped.tensors()?, manifest.seed, folder)?);
+    for (k, spec) in program.tables.iter().enumerate() {
+        let shard = plan.shard(k);
+        let mut files = Vec::new();
+        for (name, of) in wanted_files(&manifest, &spec.name, shard.as_ref()) {
+            files.push((open(&name)?, of));
+        }
+        let mut parts = Vec::with_capacity(files.len());
+        for (mapped, of) in &files {
+            parts.push((mapped.tensors()?, *of));
+        }
+        tables.push(table::restore(program, spec, &parts, manifest.seed, shard, folder)?);
     }
     Ok(LoadedCheckpoint { manifest, model: ModelState::restored(program.clone(), state, tables) })
+}
+
+/// The files of a table that may have rows of a rank's part (`None`: all rows), each with the part
+/// of the table that it is.
+fn wanted_files(manifest: &Manifest, table: &str, shard: Option<&Sharding>) -> Vec<(String, Option<Sharding>)> {
+    let ranks = manifest.ranks as usize;
+    if ranks == 1 || manifest.files.contains_key(&table_file(table)) {
+        return vec![(table_file(table), None)];
+    }
+    let part = |rank: usize| Sharding { buckets: manifest.leaves, rank, ranks };
+    // Ids are in the same buckets only where there are as many.
+    let wanted = |part: &Sharding| match shard.filter(|own| own.buckets == part.buckets) {
+        Some(own) => part.owned().start < own.owned().end && own.owned().start < part.owned().end,
+        None => true,
+    };
+    let file = |part: Sharding| (part_file(table, part.rank as u32, manifest.ranks), Some(part));
+    (0..ranks).map(part).filter(wanted).map(file).collect()
 }
 
 /// Names of the checkpoints in `folder`, ascending by step. Other names are not ours and are passed

@@ -1,7 +1,7 @@
 //! A table as tensors, ascending by key, and back.
 
 use super::tensors::{LazyTensor, Tensors};
-use crate::table::{RowField, Table};
+use crate::table::{RowField, Sharding, Table, TableError};
 use crate::{Error, Result};
 use din_program::schema::{self, TableKind};
 use din_program::{Program, SlotScope, UpdateSlot};
@@ -85,71 +85,132 @@ pub fn tensors<'a>(
         let gathered = gathered(&tensor, slab, order);
         all.push((tensor.name, gathered));
     }
-    if table.is_dynamic() {
+    if has_keys(table) {
         let bytes = |make: fn(&(u64, u32, bool)) -> [u8; 8], size: usize| {
             move || Cow::Owned(order.iter().flat_map(|entry| make(entry).into_iter().take(size)).collect::<Vec<u8>>())
         };
         all.push(("keys".into(), LazyTensor::lazy(Dtype::U64, vec![n], bytes(|e| e.0.to_le_bytes(), 8))));
-        all.push(("rows".into(), LazyTensor::lazy(Dtype::U64, vec![n], bytes(|e| u64::from(e.1).to_le_bytes(), 8))));
-        all.push(("seen".into(), LazyTensor::lazy(Dtype::U8, vec![n], bytes(|e| u64::from(e.2).to_le_bytes(), 1))));
+        if table.is_dynamic() {
+            all.push(("seen".into(), LazyTensor::lazy(Dtype::U8, vec![n], bytes(|e| u64::from(e.2).to_le_bytes(), 1))));
+        }
     }
     all
 }
 
-/// The table that [`tensors`] wrote, row for row.
+/// Whether the ids of a file's rows are written: those of a whole fixed table are known.
+fn has_keys(table: &Table) -> bool {
+    table.is_dynamic() || table.shard().is_some()
+}
+
+/// An id that a file has and this rank owns.
+struct Found {
+    id: u64,
+    /// Its place in the file.
+    at: u32,
+    /// Which file.
+    part: u16,
+    seen: bool,
+}
+
+/// The rows of a table that a rank owns (`None`: all), from files that [`tensors`] wrote, each
+/// beside the part of the table that it is. Rows are numbered by ascending id.
 pub fn restore(
     program: &Program,
     spec: &schema::TableSpec,
-    tensors: &Tensors<'_>,
+    parts: &[(Tensors<'_>, Option<Sharding>)],
     seed: u64,
+    shard: Option<Sharding>,
     folder: &Path,
 ) -> Result<Table> {
-    let mut table = Table::blank(spec, program.slots(spec.update), seed).map_err(|e| Error::machine(e.to_string()))?;
-    let order: Vec<usize> = match spec.kind {
-        TableKind::Fixed { .. } => (0..table.rows()).collect(),
-        TableKind::Dynamic { .. } => restore_ids(&mut table, tensors, &folder.join(super::table_file(&spec.name)))?,
-    };
+    let machine = |e: TableError| Error::machine(e.to_string());
+    let mut table = Table::blank(spec, program.slots(spec.update), seed, shard).map_err(machine)?;
+    let mut found = Vec::new();
+    let mut rows_of = Vec::new();
+    for (part, (tensors, of)) in parts.iter().enumerate() {
+        rows_of.push(find(&mut found, spec.kind, tensors, *of, part as u16, shard)?);
+    }
+    // Runs that are ascending already.
+    found.sort_by_key(|found: &Found| found.id);
+    // The OOV row comes before them.
+    let first = usize::from(table.is_dynamic());
+    if table.is_dynamic() {
+        for found in &found {
+            table.insert_loaded(found.id, found.seen).map_err(machine)?;
+        }
+    }
+    if table.rows() != first + found.len() {
+        let (folder, name, expected, found) = (folder.display(), &spec.name, table.rows(), found.len());
+        return Err(Error::input(format!("{folder}: table `{name}`: expected rows of {expected} ids, found {found}")));
+    }
     let (row_tensors, scalars) = layout(program, spec, &table);
     for tensor in row_tensors {
         let width = tensor.width;
-        let values = tensors.f32(&tensor.name, &tensor.shape(order.len()))?;
-        let target = table.field_mut(tensor.field);
-        for (k, &row) in order.iter().enumerate() {
-            target[row * width..][..width].copy_from_slice(&values[k * width..][..width]);
-        }
-        if table.is_dynamic() {
-            let oov = tensors.f32(&tensor.oov_name(), &tensor.shape(1))?;
-            table.field_mut(tensor.field)[..width].copy_from_slice(&oov);
+        let values =
+            parts.iter().zip(&rows_of).map(|((part, _), &rows)| part.floats(&tensor.name, &tensor.shape(rows)));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        let rows = table.field_mut(tensor.field)[first * width..].chunks_exact_mut(width);
+        for (row, found) in rows.zip(&found) {
+            let values = &values[usize::from(found.part)][found.at as usize * width..];
+            row.iter_mut().zip(values).for_each(|(target, &bytes)| *target = f32::from_le_bytes(bytes));
         }
     }
+    // Every file has what a table has only once.
+    let (any, _) = parts.first().expect("a table has a file");
     for (name, k) in scalars {
-        table.slot_mut(k).copy_from_slice(&tensors.f32(&name, &[1])?);
+        table.slot_mut(k).copy_from_slice(&any.f32(&name, &[1])?);
+    }
+    if table.is_dynamic() {
+        for tensor in layout(program, spec, &table).0 {
+            let oov = any.f32(&tensor.oov_name(), &tensor.shape(1))?;
+            table.field_mut(tensor.field)[..tensor.width].copy_from_slice(&oov);
+        }
     }
     Ok(table)
 }
 
-/// Inserts the ids of a dynamic table, each with the row number that it had; gives the row numbers
-/// in the order of the tensors.
-fn restore_ids(table: &mut Table, tensors: &Tensors<'_>, file: &Path) -> Result<Vec<usize>> {
-    let located = |what: String| Error::input(format!("{}: {what}", file.display()));
-    let n = tensors.rows("keys")?;
-    let (keys, rows, seen) = (tensors.u64("keys", &[n])?, tensors.u64("rows", &[n])?, tensors.u8("seen", &[n])?);
-    // Ids are inserted in the order of their rows, so that each gets its old number.
-    let mut by_row: Vec<Option<usize>> = vec![None; n];
-    for (k, &row) in rows.iter().enumerate() {
-        match row.checked_sub(1).and_then(|r| by_row.get_mut(r as usize)) {
-            Some(free @ None) => *free = Some(k),
-            Some(Some(_)) | None => {
-                return Err(located(format!("`rows`: expected each of 1 to {n} once, found {row}")));
-            }
+/// Adds the ids of a file that a rank owns; gives how many the file has. `of`: the part of the
+/// table that it is.
+fn find(
+    found: &mut Vec<Found>,
+    kind: TableKind,
+    tensors: &Tensors<'_>,
+    of: Option<Sharding>,
+    part: u16,
+    own: Option<Sharding>,
+) -> Result<usize> {
+    let located = |what: String| Error::input(format!("{}: `keys`: {what}", tensors.path().display()));
+    let owned = |id: u64| own.is_none_or(|own| own.owns(id));
+    if let (TableKind::Fixed { size }, None) = (kind, of) {
+        let all = (0..size).filter(|&id| owned(id));
+        found.extend(all.map(|id| Found { id, at: id as u32, part, seen: true }));
+        return Ok(size as usize);
+    }
+    let rows = tensors.rows("keys")?;
+    let keys = tensors.integers("keys", &[rows])?;
+    let seen = match kind {
+        TableKind::Dynamic { .. } => Some(tensors.bytes("seen", &[rows])?),
+        TableKind::Fixed { .. } => None,
+    };
+    if rows >= u32::MAX as usize {
+        return Err(located(format!("expected fewer than 2^32 - 1 ids, found {rows}")));
+    }
+    let mut last = None;
+    for (at, &id) in keys.iter().enumerate() {
+        let id = u64::from_le_bytes(id);
+        if let Some(last) = last.replace(id).filter(|&last| last >= id) {
+            return Err(located(format!("expected ascending ids, found {id} after {last}")));
+        }
+        if !of.is_none_or(|of| of.owns(id)) {
+            return Err(located(format!("expected ids of this part of the table alone, found {id}")));
+        }
+        if let TableKind::Fixed { size } = kind
+            && id >= size
+        {
+            return Err(located(format!("expected ids below {size}, found {id}")));
+        }
+        if owned(id) {
+            found.push(Found { id, at: at as u32, part, seen: seen.is_none_or(|seen| seen[at] != 0) });
         }
     }
-    for (at, k) in by_row.into_iter().enumerate() {
-        let k = k.expect("n distinct numbers from 1 to n are all of them");
-        let row = table.insert_loaded(keys[k], seen[k] != 0).map_err(|e| Error::machine(e.to_string()))?;
-        if row as usize != at + 1 {
-            return Err(located(format!("`keys`: expected distinct ids, found {} twice", keys[k])));
-        }
-    }
-    Ok(rows.iter().map(|&row| row as usize).collect())
+    Ok(rows)
 }

@@ -138,7 +138,11 @@ pub struct Tensors<'a> {
 }
 
 impl Tensors<'_> {
-    fn bytes(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&[u8]> {
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    fn data(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&[u8]> {
         let at = self.path.display();
         let tensor = self
             .inner
@@ -166,14 +170,20 @@ impl Tensors<'_> {
     }
 
     pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        Ok(self.bytes(name, Dtype::F32, shape)?.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
+        Ok(self.floats(name, shape)?.iter().map(|&b| f32::from_le_bytes(b)).collect())
     }
 
-    pub fn u64(&self, name: &str, shape: &[usize]) -> Result<Vec<u64>> {
-        Ok(self.bytes(name, Dtype::U64, shape)?.as_chunks().0.iter().map(|&b| u64::from_le_bytes(b)).collect())
+    /// Floats as they lie in the file.
+    pub fn floats(&self, name: &str, shape: &[usize]) -> Result<&[[u8; 4]]> {
+        Ok(self.data(name, Dtype::F32, shape)?.as_chunks().0)
     }
 
-    pub fn u8(&self, name: &str, shape: &[usize]) -> Result<Vec<u8>> {
-        Ok(self.bytes(name, Dtype::U8, shape)?.to_vec())
+    /// Unsigned integers of 64 bits as they lie in the file.
+    pub fn integers(&self, name: &str, shape: &[usize]) -> Result<&[[u8; 8]]> {
+        Ok(self.data(name, Dtype::U64, shape)?.as_chunks().0)
+    }
+
+    pub fn bytes(&self, name: &str, shape: &[usize]) -> Result<&[u8]> {
+        self.data(name, Dtype::U8, shape)
     }
 }

@@ -1,6 +1,6 @@
 //! Ranks that are threads of one process: for tests of what ranks do.
 
-use super::{Channel, Communicator, Messages};
+use super::{Channel, Communicator, Ending, Messages};
 use crate::{Error, Result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,13 +35,13 @@ struct Round {
     brought: Vec<Option<Arc<Messages>>>,
     /// Ranks that took what is theirs.
     taken: usize,
-    /// A rank is gone.
-    failed: bool,
+    /// Why a rank is gone.
+    failed: Option<Error>,
 }
 
 impl Meeting {
     fn new(ranks: usize) -> Self {
-        let round = Round { brought: vec![None; ranks], taken: 0, failed: false };
+        let round = Round { brought: vec![None; ranks], taken: 0, failed: None };
         Self { state: Mutex::new(round), changed: Condvar::new() }
     }
 
@@ -58,8 +58,11 @@ impl Meeting {
         let end = Instant::now() + PATIENCE;
         while !ready(&round) {
             let left = end.saturating_duration_since(Instant::now());
-            if round.failed || left.is_zero() {
-                return Err(Error::machine("another rank has failed".to_string()));
+            if let Some(error) = &round.failed {
+                return Err(error.clone());
+            }
+            if left.is_zero() {
+                return Err(Error::machine("another rank does not come to a communication"));
             }
             round = self.changed.wait_timeout(round, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -109,15 +112,36 @@ impl Communicator for ThreadRank {
         all.iter().for_each(|from| received.push(from.get(0)));
         Ok(())
     }
+
+    fn host(&self, _rank: usize) -> String {
+        super::watch::host_name()
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.all_gather(Channel::Step, &[], &mut Messages::default())
+    }
+
+    fn fail(&self, error: &Error) -> Ending {
+        self.end(error);
+        let first = self.meeting[Channel::Step.index()].lock().failed.clone();
+        Ending { error: first.expect("it was set above"), reported: false }
+    }
+}
+
+impl ThreadRank {
+    /// Waits for this rank end with an error, if none did before.
+    fn end(&self, error: &Error) {
+        for meeting in self.meeting.iter() {
+            meeting.lock().failed.get_or_insert_with(|| error.clone());
+            meeting.changed.notify_all();
+        }
+    }
 }
 
 /// A rank that ends, in whatever way, is waited for by none.
 impl Drop for ThreadRank {
     fn drop(&mut self) {
-        for meeting in self.meeting.iter() {
-            meeting.lock().failed = true;
-            meeting.changed.notify_all();
-        }
+        self.end(&Error::machine(format!("rank {} has ended", self.rank)));
     }
 }
 
@@ -155,5 +179,18 @@ mod tests {
         let mut ranks = in_process(2);
         drop(ranks.pop());
         assert!(ranks[0].all_gather(Channel::Step, &[], &mut Messages::default()).is_err());
+    }
+
+    #[test]
+    fn ranks_that_finish_wait_for_each_other_and_the_first_error_is_that_of_all() {
+        let ranks = in_process(2);
+        std::thread::scope(|scope| {
+            ranks.iter().for_each(|comm| drop(scope.spawn(|| comm.finish().unwrap())));
+        });
+        let ended = ranks[1].fail(&Error::input("log.csv: line 3"));
+        assert_eq!(ended, Ending { error: Error::input("log.csv: line 3"), reported: false });
+        let seen = ranks[0].all_gather(Channel::Data, &[], &mut Messages::default()).unwrap_err();
+        assert_eq!(seen, Error::input("log.csv: line 3"));
+        assert_eq!(ranks[0].fail(&Error::machine("other")).error, seen);
     }
 }

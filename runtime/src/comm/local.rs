@@ -1,7 +1,7 @@
 //! A run of one rank.
 
-use super::{Channel, Communicator, Messages};
-use crate::Result;
+use super::{Channel, Communicator, Ending, Messages};
+use crate::{Error, Result};
 
 /// The only rank of a run: what it sends it receives.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,5 +25,17 @@ impl Communicator for LocalCommunicator {
         received.clear();
         received.push(message);
         Ok(())
+    }
+
+    fn host(&self, _rank: usize) -> String {
+        super::watch::host_name()
+    }
+
+    fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn fail(&self, error: &Error) -> Ending {
+        Ending { error: error.clone(), reported: false }
     }
 }

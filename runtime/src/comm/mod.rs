@@ -5,17 +5,32 @@
 //! rank calls them in the same order on one [`Channel`]. They only move data; nothing is summed on
 //! the way, since the order of such a sum would be the library's.
 //!
-//! - `local`: one rank. - `in_process`: ranks that are threads of one process, for tests.
+//! - `local`: one rank.
+//! - `mpi`: processes that `mpirun` or another launcher has started, which [`connect`] joins; `watch`
+//!   sees to it that a rank which fails or hangs ends them all.
+//! - `in_process`: ranks that are threads of one process, for tests.
+//! - `reduce`: reductions over all samples, joined over ranks.
 
+mod connect;
 mod in_process;
+mod launch;
+mod library;
 mod local;
 mod messages;
+mod mpi;
+mod outcome;
+mod reduce;
+mod watch;
 
+pub use connect::{ConnectOptions, Reporter, connect};
 pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
+pub use outcome::{any_rank, share_outcomes};
+pub use reduce::RankReduction;
+pub use watch::{Ending, progress};
 
-use crate::Result;
+use crate::{Error, Result};
 use std::fmt;
 
 /// Operations on different channels do not wait for each other: each may be used by a thread of its
@@ -61,4 +76,19 @@ pub trait Communicator: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Communicator::all_to_all`].
     fn all_gather(&self, channel: Channel, message: &[u32], received: &mut Messages) -> Result<()>;
+
+    /// The name of a rank's machine.
+    fn host(&self, rank: usize) -> String;
+
+    /// The run is over on this rank: waits until it is on every rank, and ends communication. To be
+    /// called once, while no other thread communicates; nothing is sent after it.
+    ///
+    /// # Errors
+    /// As [`Communicator::all_to_all`].
+    fn finish(&self) -> Result<()>;
+
+    /// Ends the run on every rank because of an error: one of this rank, or one that an operation
+    /// returned. The error that came first is what the run ends with, and one rank reports it. To be
+    /// called before the process ends, except after [`Communicator::finish`].
+    fn fail(&self, error: &Error) -> Ending;
 }

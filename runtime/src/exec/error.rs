@@ -2,6 +2,7 @@
 
 use super::common::CheckError;
 use super::cuda::DeviceError;
+use crate::Error;
 use crate::jit::CodeError;
 use crate::threads::ThreadError;
 use std::fmt;
@@ -21,6 +22,8 @@ pub enum ExecError {
     Thread(ThreadError),
     /// A GPU failed, or refuses what it was asked for.
     Device(DeviceError),
+    /// Another rank of the run failed.
+    Ranks(Error),
 }
 
 impl fmt::Display for ExecError {
@@ -34,6 +37,7 @@ impl fmt::Display for ExecError {
             Self::Overflow => write!(f, "a step needs more memory than can be addressed; use a smaller batch"),
             Self::Thread(error) => error.fmt(f),
             Self::Device(error) => error.fmt(f),
+            Self::Ranks(error) => error.fmt(f),
         }
     }
 }

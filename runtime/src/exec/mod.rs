@@ -11,10 +11,12 @@ mod error;
 
 pub use backend::Backend;
 pub use common::{
-    CallSpan, CheckError, DenseState, FetchedRows, MAX_SLOTS, ProfileRow, Roofline, RowBuffer, RowSource, StepInputs,
+    BatchCut, CallSpan, CheckError, DenseState, FetchedRows, MAX_SLOTS, ProfileRow, Roofline, RowBuffer, RowSource,
+    StepInputs,
 };
 pub use error::ExecError;
 
+use crate::comm::Communicator;
 use crate::table::Table;
 use din_program::Program;
 use std::fmt;
@@ -33,6 +35,12 @@ pub trait Executor: fmt::Debug {
 
     /// Whether steps run on the host's cores and in the caller's memory.
     fn runs_on_host(&self) -> bool;
+
+    /// Steps are from now on those of one rank of a run: see [`BatchCut::Part`].
+    ///
+    /// # Errors
+    /// The executor runs whole batches alone.
+    fn join_ranks(&mut self, ranks: Arc<dyn Communicator>) -> Result<(), ExecError>;
 
     /// Makes the executor's values those of the caller.
     fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), ExecError>;

@@ -3,7 +3,7 @@
 //! features.
 
 use super::simd::Simd;
-use super::{RowSegments, StridedRows};
+use super::{Occurrence, RowSegments, StridedRows};
 
 /// What becomes of a register tile.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -201,6 +201,9 @@ pub(super) unsafe fn join<S: Simd>(out: *mut f32, x: *const f32, count: usize, g
 /// Occurrences whose rows are prefetched before they are added.
 const AHEAD: usize = 24;
 
+/// Levels of the tree over leaf numbers, which have 16 bits.
+const LEVELS: usize = 16;
+
 /// See [`super::Microkernels::sum_rows`].
 ///
 /// # Safety
@@ -217,6 +220,10 @@ pub(super) unsafe fn sum_rows<S: Simd>(
     let RowSegments { offsets, occurrences } = segments;
     let mut at = offsets[range.0] as usize;
     let end = offsets[range.1] as usize;
+    // Finished subtrees of a row, from left to right, each with the highest bit in which its leaves
+    // differ from those that follow: the level at which the tree joins them.
+    // SAFETY: the caller vouches for the features.
+    let mut finished = [(unsafe { S::splat(0.0) }, 0); LEVELS];
     for i in range.0..range.1 {
         let total = out.wrapping_add((i - range.0) * width);
         let terms = at..offsets[i + 1] as usize;
@@ -228,25 +235,55 @@ pub(super) unsafe fn sum_rows<S: Simd>(
             // SAFETY: a prefetch reads nothing that the program can see; any address is allowed.
             unsafe { _mm_prefetch::<{ _MM_HINT_T0 }>(row.cast_const().cast()) };
         }
+        let terms = &occurrences[terms];
+        let one_leaf = terms.first().map(|o| o.leaf) == terms.last().map(|o| o.leaf);
         let mut c = 0;
         while c < width {
             // SAFETY: the caller vouches for the features and addresses; columns beyond `width` are
             // neither read nor written.
             unsafe {
                 let mask = S::mask((width - c).min(S::LANES));
+                let load = |rows: StridedRows, o: &Occurrence| {
+                    S::load_first(rows.base.as_ptr().add(o.element as usize * rows.stride + c), mask)
+                };
                 let mut sum = S::splat(0.0);
                 let mut first = true;
-                for o in &occurrences[terms.clone()] {
-                    let Some(rows) = rows[o.feature as usize] else { continue };
-                    let term = S::load_first(rows.base.as_ptr().add(o.element as usize * rows.stride + c), mask);
-                    sum = if first { term } else { S::add(sum, term) };
-                    first = false;
+                if one_leaf {
+                    for o in terms {
+                        let Some(rows) = rows[o.feature as usize] else { continue };
+                        let term = load(rows, o);
+                        sum = if first { term } else { S::add(sum, term) };
+                        first = false;
+                    }
+                } else {
+                    let (mut depth, mut leaf) = (0, 0);
+                    for o in terms {
+                        let Some(rows) = rows[o.feature as usize] else { continue };
+                        let term = load(rows, o);
+                        if first || o.leaf != leaf {
+                            if !first {
+                                let level = (o.leaf ^ leaf).ilog2();
+                                while depth > 0 && finished[depth - 1].1 < level {
+                                    depth -= 1;
+                                    sum = S::add(finished[depth].0, sum);
+                                }
+                                finished[depth] = (sum, level);
+                                depth += 1;
+                            }
+                            (sum, leaf, first) = (term, o.leaf, false);
+                        } else {
+                            sum = S::add(sum, term);
+                        }
+                    }
+                    for (left, _) in finished[..depth].iter().rev() {
+                        sum = S::add(*left, sum);
+                    }
                 }
                 S::store_first(total.add(c), mask, sum);
             }
             c += S::LANES;
         }
-        at = terms.end;
+        at += terms.len();
     }
 }
 

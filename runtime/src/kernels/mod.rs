@@ -19,16 +19,17 @@ use std::ptr::NonNull;
 const PASS: usize = 14 << 10;
 
 /// One place in the batch that reads a row: element `element` of the features of a table that
-/// `feature` numbers.
+/// `feature` numbers, in leaf `leaf` of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Occurrence {
-    pub feature: u32,
+    pub feature: u16,
+    pub leaf: u16,
     pub element: u32,
 }
 
 /// The terms of a segmented sum: those of segment `i` are
-/// `occurrences[offsets[i]..offsets[i + 1]]`.
+/// `occurrences[offsets[i]..offsets[i + 1]]`, by ascending leaf.
 #[derive(Clone, Copy, Debug)]
 pub struct RowSegments<'a> {
     pub offsets: &'a [u32],
@@ -273,9 +274,10 @@ impl Microkernels {
         unsafe { (self.level.absorb_backward)(m, e, n, weight, sample) }
     }
 
-    /// For each segment of `range`, the sum of its occurrences' rows, in their order, to the next
-    /// `width` floats of `out`. `rows` has, by feature, the rows that its elements number; `None`
-    /// where it contributes nothing.
+    /// For each segment of `range`, the sum of its occurrences' rows to the next `width` floats of
+    /// `out`: within each leaf in their order, then by the binary tree over leaf numbers, in which
+    /// a leaf without occurrences has no part. `rows` has, by feature, the rows that its elements
+    /// number; `None` where it contributes nothing.
     ///
     /// # Safety
     ///

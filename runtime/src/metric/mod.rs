@@ -3,9 +3,13 @@
 //! Guarantees exact values in f64 (no bins, no per-batch means): scores that compare equal are ties
 //! and get half credit, sums run in an order that depends on the data alone, rows whose label is
 //! missing are left out. What is not defined (one class only, a score that is NaN) is `None` with a
-//! reason, never a number.
+//! reason, never a number. On several ranks, each of which has consecutive rows, the values are
+//! those of one rank that has them all.
+//!
+//! - `auc`: the formulas. - `report`: what is collected, and the values. - `ranks`: several ranks.
 
 mod auc;
+mod ranks;
 mod report;
 
 pub use auc::{Area, GroupedArea, Undefined, auc, gauc, log_loss};

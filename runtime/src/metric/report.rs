@@ -55,18 +55,19 @@ impl fmt::Display for MetricValue {
 /// and row.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    metrics: Vec<Metric>,
+    pub(super) metrics: Vec<Metric>,
     predictions: Vec<Prediction>,
-    collected: Vec<Collected>,
+    /// By prediction.
+    pub(super) collected: Vec<Collected>,
 }
 
 /// Of one prediction: rows whose label is present.
 #[derive(Clone, Debug, Default)]
-struct Collected {
-    logits: Vec<f32>,
-    labels: Vec<bool>,
+pub(super) struct Collected {
+    pub logits: Vec<f32>,
+    pub labels: Vec<bool>,
     /// Keys of each grouping that a metric of this prediction uses.
-    groups: Vec<(GroupBy, Vec<u64>)>,
+    pub groups: Vec<(GroupBy, Vec<u64>)>,
 }
 
 impl Metrics {

@@ -2,32 +2,34 @@
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::ArrowError;
+use arrow_schema::{ArrowError, Schema};
 use csv::ByteRecord;
 use std::io::Write;
 
-/// A CSV file under a header with the names of the columns. Nulls are empty fields; fields are
-/// quoted where they have to be.
+/// Rows of a CSV file. Nulls are empty fields; fields are quoted where they have to be.
 pub(super) struct CsvWriter<W: Write> {
     writer: csv::Writer<W>,
-    has_header: bool,
 }
 
 impl<W: Write> CsvWriter<W> {
     pub fn new(writer: W) -> Self {
-        Self { writer: csv::Writer::from_writer(writer), has_header: false }
+        Self { writer: csv::Writer::from_writer(writer) }
     }
 
-    /// Appends the rows of a batch, after the header if it is the first, and flushes.
+    /// Appends the names of the columns, and flushes.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_header(&mut self, schema: &Schema) -> Result<(), ArrowError> {
+        self.writer.write_record(schema.fields().iter().map(|field| field.name())).map_err(failed)?;
+        Ok(self.writer.flush()?)
+    }
+
+    /// Appends the rows of a batch, and flushes.
     ///
     /// # Errors
     /// A column has no text, or the file cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
-        if !self.has_header {
-            let schema = batch.schema_ref();
-            self.writer.write_record(schema.fields().iter().map(|field| field.name())).map_err(failed)?;
-            self.has_header = true;
-        }
         let options = FormatOptions::default();
         let columns: Vec<_> =
             batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<_, _>>()?;
@@ -66,6 +68,7 @@ mod tests {
         let batch = RecordBatch::try_from_iter(columns).expect("columns of one length");
         let mut bytes = Vec::new();
         let mut writer = CsvWriter::new(&mut bytes);
+        writer.write_header(batch.schema_ref()).expect("names of columns");
         writer.write(&batch.slice(0, 1)).expect("values that have text");
         writer.write(&batch.slice(1, 1)).expect("values that have text");
         drop(writer);

@@ -1,12 +1,16 @@
 //! Prediction: one row of output for each row of data, in its order: the key columns, the labels
 //! that the data have, both as they are, and `<label>_probability` for each prediction, on request
-//! also `<label>_logit`. PredictionSummary as a whole or not at all.
+//! also `<label>_logit`. Written as a whole or not at all. Several ranks write a folder of parts.
+//!
+//! - `write`: a file. - `csv`: its rows as text. - `parts`: the folder of several ranks.
 
 mod csv;
+mod parts;
 mod write;
 
 use crate::Error;
 use crate::batch::Batch;
+use crate::comm::Communicator;
 use crate::data::{Dataset, OpenOptions, ReadMode};
 use crate::session::{DataPass, PassEvent, Session, infer_all};
 use crate::signal;
@@ -14,15 +18,18 @@ use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use din_program::Program;
+use parts::PartsFolder;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use write::PredictionWriter;
 
 pub use write::OutputFormat;
 
-/// The file to write.
+/// What to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputOptions {
+    /// A file; of several ranks a folder, in which each writes one.
     pub path: PathBuf,
     pub format: OutputFormat,
     /// Also `<label>_logit`, for each prediction.
@@ -92,18 +99,31 @@ pub fn open(
     Ok(Dataset::open_with(paths, &program.schema, &options)?)
 }
 
-/// Predicts every row of `data`, which [`open`] gave, into the output.
+/// Predicts every row of `data`, which [`open`] gave, into the output: a file that is whole or
+/// absent.
+///
+/// Every rank of a run calls it. Of several, each writes the consecutive rows of its part
+/// ([`Dataset::part_rows`]) into a file `part-RANK-of-RANKS` of a folder that is whole or absent; the
+/// files one after the other have the rows of the one file, and its bytes if they are CSV: only the
+/// first has a header. The summary counts the rows of all ranks; rank 0 observes.
+///
+/// # Errors
+/// Data that cannot be read, a prediction that is not a number, an output that cannot be written, a
+/// signal that asks to stop, or another rank failed. Then nothing is written.
 pub fn predict(
     session: &mut Session,
     data: &Dataset,
     output: &OutputOptions,
     batch: usize,
+    ranks: &dyn Communicator,
     observe: &mut dyn FnMut(PassEvent),
 ) -> Result<PredictionSummary, Error> {
     let columns = columns(session.program(), output.logits);
     let schema = schema(data, &columns);
-    let mut file = write::PredictionWriter::create(&output.path, output.format, schema.clone())?;
-    let rows = infer_all(session, data, batch, DataPass::Predicting, observe, |batch, logits| {
+    let parts = if ranks.size() > 1 { Some(PartsFolder::create(output, data, ranks)?) } else { None };
+    let path = parts.as_ref().map_or(output.path.as_path(), PartsFolder::own_part);
+    let mut file = PredictionWriter::create(path, output.format, schema.clone(), ranks.rank() == 0)?;
+    let rows = infer_all(session, data, batch, DataPass::Predicting, ranks, observe, |batch, logits| {
         let record = arrays(batch, logits, output.logits)
             .and_then(|arrays| RecordBatch::try_new(schema.clone(), arrays))
             .map_err(|e| Error::machine(format!("{}: {e}", output.path.display())))?;
@@ -111,6 +131,9 @@ pub fn predict(
         if signal::asked() { Err(Error::stopped(&output.path)) } else { Ok(()) }
     })?;
     file.finish()?;
+    if let Some(parts) = parts {
+        parts.commit(ranks)?;
+    }
     let written = columns.into_iter().filter(|c| schema.field_with_name(&c.name).is_ok());
     Ok(PredictionSummary { rows, columns: written.map(|c| (c.name, c.contents)).collect() })
 }

@@ -30,6 +30,14 @@ impl OutputFormat {
         }
     }
 
+    /// The extension of a part's name.
+    pub(super) fn extension(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+        }
+    }
+
     /// Lists and the like have no text in CSV.
     fn check(self, path: &Path, schema: &Schema) -> Result<()> {
         let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
@@ -59,7 +67,8 @@ pub struct PredictionWriter {
 }
 
 impl PredictionWriter {
-    pub fn create(path: &Path, format: OutputFormat, schema: SchemaRef) -> Result<Self> {
+    /// `begins`: the file begins the output, so that a CSV file has a header.
+    pub fn create(path: &Path, format: OutputFormat, schema: SchemaRef, begins: bool) -> Result<Self> {
         format.check(path, &schema)?;
         let mut file = AtomicFile::create(path)?;
         let handle = file.file().try_clone().map_err(|e| Error::file("write", path, &e))?;
@@ -72,7 +81,13 @@ impl PredictionWriter {
                 let writer = ArrowWriter::try_new(handle, schema, Some(properties)).map_err(|e| failed(path, &e))?;
                 Writer::Parquet(Box::new(writer))
             }
-            OutputFormat::Csv => Writer::Csv(Box::new(CsvWriter::new(BufWriter::new(handle)))),
+            OutputFormat::Csv => {
+                let mut writer = CsvWriter::new(BufWriter::new(handle));
+                if begins {
+                    writer.write_header(&schema).map_err(|e| failed(path, &e))?;
+                }
+                Writer::Csv(Box::new(writer))
+            }
         };
         Ok(Self { writer, file, path: path.to_path_buf() })
     }
@@ -91,7 +106,7 @@ impl PredictionWriter {
             Writer::Parquet(writer) => {
                 writer.close().map_err(|e| failed(&path, &e))?;
             }
-            // Each batch was flushed.
+            // The header and each batch were flushed.
             Writer::Csv(_) => {}
         }
         file.commit()

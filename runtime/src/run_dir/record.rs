@@ -19,6 +19,8 @@ use crate::document::{self, JsonLayout};
 use crate::error::{Error, Result};
 use crate::exec::Backend;
 use crate::fs::{metadata, parent, sha256, sync_folder, write_atomically};
+use crate::leaves;
+use crate::table::ShardPlan;
 use din_program::Program;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -66,6 +68,10 @@ pub struct RunRecord {
     pub device: String,
     pub seed: u64,
     pub batch: u32,
+    /// Leaves of a batch at most: see [`crate::leaves`].
+    pub leaves: u32,
+    /// Ranks that began the run. Any number may go on with it.
+    pub ranks: u32,
     /// Separator of lists in CSV fields.
     pub list_separator: u8,
     pub train: DataRecord,
@@ -73,7 +79,7 @@ pub struct RunRecord {
 }
 
 /// Raised when the directory's files or their meaning change.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -349,7 +355,15 @@ impl RunDirectory {
     }
 
     pub fn record(&self) -> Result<RunRecord> {
-        document::read(&self.path.join("run.json"), Some(FORMAT), "put back the run.json that the run began with")
+        let (path, help) = (self.path.join("run.json"), "put back the run.json that the run began with");
+        let record: RunRecord = document::read(&path, Some(FORMAT), help)?;
+        if !leaves::is_allowed(record.leaves) {
+            let (path, found) = (path.display(), record.leaves);
+            return Err(
+                Error::input(format!("{path}: leaves: expected a power of two up to 1024, found {found}")).help(help)
+            );
+        }
+        Ok(record)
     }
 
     /// The program that the run recorded.
@@ -444,15 +458,21 @@ impl RunDirectory {
     }
 
     /// Reads checkpoint `wanted`, `best`, `last` or one of the names in `checkpoints/`, for
-    /// `program`; gives its name too. Another process may be training into the run: where a
+    /// `program`, the rows that `plan` gives to this rank; gives its name too. Another process may be training into the run: where a
     /// checkpoint is removed before it is read, the newer one that has taken its place is looked up
     /// and read.
     ///
     /// # Errors
     /// No such checkpoint; one that is damaged, of another structure, or that belongs to another
     /// run than `record` is of.
-    pub fn load(&self, wanted: &str, program: &Arc<Program>, record: &RunRecord) -> Result<(String, LoadedCheckpoint)> {
-        self.load_with(wanted, program, record, |_| {})
+    pub fn load(
+        &self,
+        wanted: &str,
+        program: &Arc<Program>,
+        record: &RunRecord,
+        plan: &ShardPlan,
+    ) -> Result<(String, LoadedCheckpoint)> {
+        self.load_with(wanted, program, record, plan, |_| {})
     }
 
     /// `before_reading` is called with the folder of each checkpoint that was looked up.
@@ -461,6 +481,7 @@ impl RunDirectory {
         wanted: &str,
         program: &Arc<Program>,
         record: &RunRecord,
+        plan: &ShardPlan,
         mut before_reading: impl FnMut(&Path),
     ) -> Result<(String, LoadedCheckpoint)> {
         /// A run would have to write so many checkpoints while one is looked up.
@@ -485,7 +506,7 @@ impl RunDirectory {
                 .help("name one of them by --checkpoint"));
             }
             before_reading(&folder);
-            match checkpoint::load(&folder, program) {
+            match checkpoint::load(&folder, program, plan) {
                 Ok(loaded) => {
                     self.check_own(&loaded.manifest, record, &folder)?;
                     return Ok((name, loaded));
@@ -518,12 +539,14 @@ impl RunDirectory {
 
     /// Refuses a checkpoint that this run did not write, by what the run recorded when it began.
     fn check_own(&self, manifest: &Manifest, record: &RunRecord, folder: &Path) -> Result<()> {
-        let (seed, batch) = (manifest.seed.to_string(), manifest.batch.to_string());
+        let (seed, batch, leaves) =
+            (manifest.seed.to_string(), manifest.batch.to_string(), manifest.leaves.to_string());
         let pairs = [
             ("model", &record.model, &manifest.model),
             ("program", &record.program, &manifest.program),
             ("seed", &record.seed.to_string(), &seed),
             ("batch", &record.batch.to_string(), &batch),
+            ("leaves", &record.leaves.to_string(), &leaves),
         ];
         match pairs.into_iter().find(|(_, recorded, found)| recorded != found) {
             Some((what, recorded, found)) => Err(Error::input(format!(

@@ -12,6 +12,7 @@ impl From<ExecError> for Error {
         match error {
             ExecError::Check(error) => error.into(),
             ExecError::Device(error) => error.into(),
+            ExecError::Ranks(error) => error,
             ExecError::Code(_) | ExecError::Memory { .. } | ExecError::Overflow | ExecError::Thread(_) => {
                 Error::machine(error.to_string())
             }

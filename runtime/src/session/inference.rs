@@ -3,6 +3,7 @@
 use super::{Session, undefined};
 use crate::Result;
 use crate::batch::Batch;
+use crate::comm::{Channel, Communicator, Messages};
 use crate::data::{Dataset, Order, StreamOptions};
 
 /// How far a pass over a data set has come.
@@ -36,33 +37,63 @@ pub enum DataPass {
 /// Predicts every row of a data set, and calls `each` with every batch and the logits of each
 /// prediction; gives the number of rows. The results do not depend on `batch`.
 ///
+/// Every rank of the run calls it, and predicts the rows of its part
+/// ([`Dataset::part_rows`](crate::data::Dataset::part_rows)); rows are counted, and observed by
+/// rank 0, over all ranks.
+///
 /// # Errors
-/// Data that cannot be read, a prediction that is not a number, or an error of `each`.
+/// Data that cannot be read, a prediction that is not a number, an error of `each`, or another rank
+/// failed.
 pub(crate) fn infer_all(
     session: &mut Session,
     data: &Dataset,
     batch: usize,
     pass: DataPass,
+    ranks: &dyn Communicator,
     observe: &mut dyn FnMut(PassEvent),
     mut each: impl FnMut(&Batch, &[&[f32]]) -> Result<()>,
 ) -> Result<u64> {
+    let (rank, size) = (ranks.rank(), ranks.size());
+    let mut observe = |event| {
+        if rank == 0 {
+            observe(event);
+        }
+    };
     let predictions = session.program().predictions.len();
     observe(PassEvent::Begin { pass, rows: data.rows(), done: 0 });
     let options = StreamOptions {
         threads: session.reading_threads(),
+        part: (size > 1).then_some((rank, size)),
         ..StreamOptions::new(data.bounded_batch(batch), Order::File)
     };
     let mut batches = data.stream(options)?;
-    let mut rows = 0;
-    while let Some(batch) = batches.next()? {
-        session.infer(&batch)?;
-        undefined::refuse(session, data, &batch, rows)?;
-        let logits: Vec<&[f32]> = (0..predictions).map(|k| session.logits(k)).collect();
-        each(&batch, &logits)?;
-        rows += batch.rows as u64;
-        batches.recycle(batch);
+    let mut received = Messages::default();
+    // Rows done: of all ranks, and the data set's number of this rank's next row.
+    let (mut rows, mut next_row) = (0, data.part_rows(rank, size).start);
+    loop {
+        let batch = batches.next()?;
+        // Ranks go on together until no rank has a batch.
+        let of_all = sum_over_ranks(batch.as_ref().map_or(0, |batch| batch.rows), ranks, &mut received)?;
+        if of_all == 0 {
+            break;
+        }
+        session.infer_together(batch.as_ref())?;
+        if let Some(batch) = batch {
+            undefined::refuse(session, data, &batch, next_row)?;
+            let logits: Vec<&[f32]> = (0..predictions).map(|k| session.logits(k)).collect();
+            each(&batch, &logits)?;
+            next_row += batch.rows as u64;
+            batches.recycle(batch);
+        }
+        rows += of_all;
         observe(PassEvent::Advance { rows, loss: None });
     }
     observe(PassEvent::End);
     Ok(rows)
+}
+
+/// The sum of what each rank has, rows of a batch.
+fn sum_over_ranks(rows: usize, ranks: &dyn Communicator, received: &mut Messages) -> Result<u64> {
+    ranks.all_gather(Channel::Step, &[rows as u32], received)?;
+    Ok(received.words.iter().map(|&rows| u64::from(rows)).sum())
 }

@@ -1,25 +1,30 @@
 //! A model in memory and what runs its steps: for training, evaluation and prediction.
 //!
-//! - `model`: the values. - `device`: where steps run. - `inference`: a data set through a model.
+//! - `model`: the values. - `ranks`: rows that other ranks own. - `device`: where steps run. - `inference`: a data set through a model.
 //! - `undefined`: predictions that are not a number. - `error`: whose fault an error is.
 
 mod device;
 mod error;
 mod inference;
 mod model;
+mod ranks;
 pub(crate) mod undefined;
 
 pub use device::{CpuOptions, Device};
 pub(crate) use inference::infer_all;
 pub use inference::{DataPass, PassEvent};
 pub use model::ModelState;
+pub use ranks::{AskedRows, RowAsker};
 
 use crate::batch::Batch;
-use crate::exec::{Backend, CallSpan, Executor, ProfileRow, Roofline, StepInputs};
-use crate::table::{FrequencyCounter, Resolved, Table};
+use crate::comm::{Channel, Communicator, LocalCommunicator};
+use crate::exec::{Backend, BatchCut, CallSpan, Executor, FetchedRows, ProfileRow, Roofline, StepInputs};
+use crate::leaves::DEFAULT_LEAVES;
+use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Table};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
+use ranks::{Purpose, RowFetcher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +42,19 @@ pub struct Session {
     model: Model,
     row_numbers: Resolved,
     lookups: Duration,
+    /// Most leaves of a batch.
+    leaves: u32,
+    /// Of a run of several ranks.
+    ranks: Option<Ranks>,
+}
+
+/// What a session has of a run of several ranks.
+#[derive(Debug)]
+struct Ranks {
+    asker: RowAsker,
+    fetcher: RowFetcher,
+    /// Rows of batches that are not asked for ahead.
+    asked: AskedRows,
 }
 
 /// Whose model it is.
@@ -95,6 +113,8 @@ impl Session {
             ahead: false,
             model,
             lookups: Duration::ZERO,
+            leaves: DEFAULT_LEAVES,
+            ranks: None,
         }
     }
 
@@ -108,6 +128,35 @@ impl Session {
             Model::Owned(model) => Arc::from(model),
             Model::Shared(model) => model,
         })
+    }
+
+    /// Cuts training batches into so many leaves at most, a power of two up to
+    /// [`crate::leaves::MAX_LEAVES`]: it decides the bits of what is trained.
+    pub fn set_leaves(&mut self, leaves: u32) {
+        self.leaves = leaves;
+    }
+
+    /// Makes this the session of one rank of a run: its tables are those of the plan, every rank
+    /// calls the session's methods that train or predict in the same order, and training batches
+    /// are the rank's part of the global ones.
+    ///
+    /// # Errors
+    /// The executor cannot run a part of a batch.
+    pub fn join_ranks(&mut self, ranks: Arc<dyn Communicator>, plan: ShardPlan) -> Result<()> {
+        self.executor.join_ranks(ranks.clone())?;
+        let plan = Arc::new(plan);
+        self.ranks = Some(Ranks {
+            asker: RowAsker::new(self.program.clone(), plan.clone(), ranks.clone(), self.threads.clone()),
+            fetcher: RowFetcher::new(self.program.clone(), plan, ranks),
+            asked: AskedRows::default(),
+        });
+        Ok(())
+    }
+
+    /// Asks for the rows of batches to train, ahead of [`Session::submit_asked`]; `None` on one
+    /// rank.
+    pub fn row_asker(&self) -> Option<RowAsker> {
+        Some(self.ranks.as_ref()?.asker.clone())
     }
 
     pub fn program(&self) -> &Arc<Program> {
@@ -146,7 +195,8 @@ impl Session {
     fn fill_oov_rows(&mut self) -> Result<()> {
         if self.model.get().needs_oov_rows() {
             self.download()?;
-            self.model.get_mut()?.fill_oov_rows(&self.threads);
+            let ranks = self.ranks.as_ref().map_or(&LocalCommunicator as &dyn Communicator, |r| &**r.fetcher.ranks());
+            self.model.get_mut()?.fill_oov_rows(ranks, &self.threads)?;
             self.uploaded = false;
         }
         Ok(())
@@ -196,6 +246,22 @@ impl Session {
     /// The model is shared.
     pub fn finish_counting(&mut self, counters: Vec<(usize, FrequencyCounter)>) -> Result<()> {
         self.model.get_mut()?.finish_counting(counters);
+        self.uploaded = false;
+        Ok(())
+    }
+
+    /// See [`ModelState::id_frequencies`].
+    pub fn id_frequencies(&self) -> Vec<(usize, IdFrequencies)> {
+        self.model.get().id_frequencies()
+    }
+
+    /// Writes what the ranks have counted into the tables, all ranks together.
+    ///
+    /// # Errors
+    /// An id that a fixed table does not have, no memory, a shared model, or another rank failed.
+    pub fn join_frequencies(&mut self, counted: Vec<(usize, IdFrequencies)>) -> Result<()> {
+        let ranks = self.ranks.as_ref().map_or(&LocalCommunicator as &dyn Communicator, |r| &**r.fetcher.ranks());
+        table::join_frequencies(&mut self.model.get_mut()?.tables, counted, ranks)?;
         self.uploaded = false;
         Ok(())
     }
@@ -263,19 +329,55 @@ impl Session {
     /// on return.
     ///
     /// # Errors
-    /// The batch does not fit the model, memory is short, or the model is shared.
+    /// The batch does not fit the model, memory is short, the model is shared, or another rank
+    /// failed.
     pub fn submit_step(&mut self, batch: &Batch) -> Result<()> {
-        let model = self.model.get_mut()?;
-        if model.clear_oov_rows() {
-            self.uploaded = false;
+        if let Some(ranks) = &mut self.ranks {
+            let mut asked = std::mem::take(&mut ranks.asked);
+            ranks.asker.ask(Some(batch), Purpose::Training, Channel::Step, &mut asked)?;
+            let submitted = self.submit_asked(batch, &asked, false);
+            if let Some(ranks) = &mut self.ranks {
+                ranks.asked = asked;
+            }
+            return submitted.map(drop);
         }
+        self.clear_oov_rows()?;
+        let model = self.model.get_mut()?;
         let begin = Instant::now();
         model.resolve_train(&self.threads, batch, &mut self.row_numbers)?;
         self.lookups += begin.elapsed();
         self.upload()?;
         let model = self.model.get_mut()?;
-        self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs(batch, &self.row_numbers))?;
+        let inputs = inputs(batch, &self.row_numbers, None, BatchCut::Whole(self.leaves));
+        self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs)?;
         self.ahead = true;
+        Ok(())
+    }
+
+    /// [`Session::submit_step`] of a batch whose rows were asked for ([`Session::row_asker`]), on
+    /// one rank of a run: every rank submits its part of the same global batch. `asks_to_stop` is
+    /// this rank's word; returns whether any rank asks to stop.
+    ///
+    /// # Errors
+    /// As [`Session::submit_step`].
+    pub fn submit_asked(&mut self, batch: &Batch, asked: &AskedRows, asks_to_stop: bool) -> Result<bool> {
+        self.clear_oov_rows()?;
+        let begin = Instant::now();
+        let ranks = self.ranks.as_mut().expect("rows are asked for on ranks alone");
+        let model = self.model.get_mut()?;
+        let stop = ranks.fetcher.fetch(asked, &mut model.tables, Table::resolve_train, asks_to_stop)?;
+        self.lookups += begin.elapsed();
+        let inputs = inputs(batch, &asked.positions, Some(&ranks.fetcher.fetched), BatchCut::Part(&batch.leaves));
+        self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs)?;
+        self.ahead = true;
+        Ok(stop)
+    }
+
+    /// Takes the OOV rows back before training.
+    fn clear_oov_rows(&mut self) -> Result<()> {
+        if self.model.get_mut()?.clear_oov_rows() {
+            self.uploaded = false;
+        }
         Ok(())
     }
 
@@ -287,11 +389,34 @@ impl Session {
         self.fill_oov_rows()?;
         self.model.get().resolve_read(&self.threads, batch, &mut self.row_numbers)?;
         self.upload()?;
-        let inputs = inputs(batch, &self.row_numbers);
+        let inputs = inputs(batch, &self.row_numbers, None, BatchCut::Whole(self.leaves));
         match &mut self.model {
             Model::Owned(model) => self.executor.infer(&model.dense, &mut model.tables, &inputs)?,
             Model::Shared(model) => self.executor.infer_shared(&model.dense, &model.tables, &inputs)?,
         };
+        Ok(())
+    }
+
+    /// [`Session::infer`] on any rank of a run: every rank calls it as often as the others, with a
+    /// batch of its own or none.
+    ///
+    /// # Errors
+    /// As [`Session::infer`], or another rank failed.
+    pub(crate) fn infer_together(&mut self, batch: Option<&Batch>) -> Result<()> {
+        if self.ranks.is_none() {
+            return batch.map_or(Ok(()), |batch| self.infer(batch));
+        }
+        self.fill_oov_rows()?;
+        let ranks = self.ranks.as_mut().expect("there are several ranks");
+        ranks.asker.ask(batch, Purpose::Reading, Channel::Step, &mut ranks.asked)?;
+        let model = self.model.get_mut()?;
+        let rows_of = |table: &mut Table, ids: &[u64], rows: &mut Vec<u32>| table.resolve_read(ids, rows);
+        ranks.fetcher.fetch(&ranks.asked, &mut model.tables, rows_of, false)?;
+        if let Some(batch) = batch {
+            let (rows, fetched) = (&ranks.asked.positions, Some(&ranks.fetcher.fetched[..]));
+            let inputs = inputs(batch, rows, fetched, BatchCut::Whole(self.leaves));
+            self.executor.infer(&model.dense, &mut model.tables, &inputs)?;
+        }
         Ok(())
     }
 
@@ -301,7 +426,12 @@ impl Session {
     }
 }
 
-fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<'a> {
+fn inputs<'a>(
+    batch: &'a Batch,
+    row_numbers: &'a [Vec<Vec<u32>>],
+    fetched: Option<&'a [FetchedRows]>,
+    cut: BatchCut<'a>,
+) -> StepInputs<'a> {
     StepInputs {
         rows: batch.rows,
         requests: &batch.requests,
@@ -310,7 +440,7 @@ fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<
         dense: &batch.dense,
         labels: &batch.labels,
         present: &batch.present,
-        fetched: None,
-        counts: None,
+        fetched,
+        cut,
     }
 }

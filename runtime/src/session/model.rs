@@ -2,9 +2,10 @@
 
 use crate::Result;
 use crate::batch::Batch;
+use crate::comm::Communicator;
 use crate::exec::DenseState;
 use crate::random::Stream;
-use crate::table::{self, FrequencyCounter, Resolved, Table};
+use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Table};
 use crate::threads::Threads;
 use din_program::Program;
 use std::sync::Arc;
@@ -28,6 +29,15 @@ impl ModelState {
     /// # Errors
     /// There is no memory for the tables.
     pub fn new(program: Arc<Program>, threads: &Threads, seed: u64) -> Result<Self> {
+        let plan = ShardPlan::whole(program.tables.len());
+        Self::of_shard(program, threads, seed, &plan)
+    }
+
+    /// The same on one rank of a run: its tables have the rows that the plan gives it.
+    ///
+    /// # Errors
+    /// As [`ModelState::new`].
+    pub fn of_shard(program: Arc<Program>, threads: &Threads, seed: u64, plan: &ShardPlan) -> Result<Self> {
         let mut dense = DenseState::new(&program);
         for (parameter, values) in program.parameters.iter().zip(&mut dense.params) {
             Stream::new(seed, &format!("parameter {}", parameter.name), 0).fill(parameter.init, values);
@@ -36,8 +46,8 @@ impl ModelState {
             Stream::new(seed, &format!("state {}", spec.name), 0).fill(spec.init, values);
         }
         let mut tables = Vec::with_capacity(program.tables.len());
-        for spec in &program.tables {
-            tables.push(Table::with_threads(spec, program.slots(spec.update), seed, threads)?);
+        for (t, spec) in program.tables.iter().enumerate() {
+            tables.push(Table::of_shard(spec, program.slots(spec.update), seed, plan.shard(t), threads)?);
         }
         Ok(Self { program, dense, tables, oov_filled: false })
     }
@@ -77,10 +87,11 @@ impl ModelState {
         !self.oov_filled && self.tables.iter().any(Table::is_dynamic)
     }
 
-    /// After training: gives every dynamic table its OOV row.
-    pub(super) fn fill_oov_rows(&mut self, threads: &Threads) {
-        self.tables.iter_mut().for_each(|table| table.fill_oov_row(threads));
+    /// After training: gives every dynamic table its OOV row, all ranks together.
+    pub(super) fn fill_oov_rows(&mut self, ranks: &dyn Communicator, threads: &Threads) -> Result<()> {
+        table::fill_oov_rows(&mut self.tables, ranks, threads)?;
         self.oov_filled = true;
+        Ok(())
     }
 
     /// Before training; whether that changed a table.
@@ -97,6 +108,12 @@ impl ModelState {
     pub fn frequency_counters(&self) -> Vec<(usize, FrequencyCounter)> {
         let counted = self.program.tables.iter().enumerate().filter(|(_, t)| t.reads_frequency);
         counted.map(|(k, t)| (k, FrequencyCounter::new(&t.features))).collect()
+    }
+
+    /// The same on a rank of a run, for the samples that it reads.
+    pub fn id_frequencies(&self) -> Vec<(usize, IdFrequencies)> {
+        let counted = self.program.tables.iter().enumerate().filter(|(_, t)| t.reads_frequency);
+        counted.map(|(k, t)| (k, IdFrequencies::new(&t.features))).collect()
     }
 
     /// Adds a batch of the counting pass.

@@ -38,6 +38,9 @@ pub(super) struct Index {
     length: usize,
 }
 
+/// log2 of the buckets of an empty index.
+const LEAST_BITS: u32 = 6;
+
 /// Keys this far ahead are prefetched.
 const AHEAD: usize = 32;
 
@@ -48,8 +51,17 @@ impl Index {
         (full, 2 * full)
     };
 
+    /// Bytes that an index of so many keys takes, which came one by one.
+    pub fn bytes_for(keys: u64) -> u64 {
+        let mut buckets = 1u64 << LEAST_BITS;
+        while keys.saturating_mul(2) > WAYS as u64 * buckets {
+            buckets *= 2;
+        }
+        buckets * size_of::<Bucket>() as u64
+    }
+
     pub fn new() -> Result<Self, TableError> {
-        Self::of_bits(6)
+        Self::of_bits(LEAST_BITS)
     }
 
     fn of_bits(bits: u32) -> Result<Self, TableError> {

@@ -13,12 +13,15 @@
 //!   until the next call that can insert (`resolve_train`, `insert_loaded`, counting); they must be
 //!   fetched after all ids of a step are resolved.
 //!
-//! The rest of the runtime uses a table through four things, which a table that is sharded over
-//! ranks would have to offer too:
+//! A table may be one rank's part of a table that is divided over ranks ([`Table::of_shard`]): it
+//! has rows for the ids that the rank owns, and is asked for no others.
+//!
+//! The rest of the runtime uses a table through four things:
 //! - rows for ids: [`resolve_train`], [`resolve_read`] and [`FrequencyCounter`];
 //! - arrays of rows for an executor to read and update: [`Table::row_fields`], [`Table::field`],
 //!   and their addresses for generated code;
-//! - the OOV row: [`Table::fill_oov_row`], [`Table::clear_oov_row`];
+//! - the OOV row: [`Table::fill_oov_row`], [`Table::clear_oov_row`], and [`fill_oov_rows`] of all
+//!   ranks;
 //! - its state for checkpoints: [`Table::in_key_order`] with the fields, and
 //!   [`Table::insert_loaded`].
 //!
@@ -28,6 +31,8 @@
 //! - `field`: what is kept per row.
 //! - `occurrences`: which elements of a batch read which rows.
 //! - `frequency`: the counting pass of Eq. (9).
+//! - `oov`: the OOV row.
+//! - `owned`: the rows of a fixed table that one rank owns.
 //! - `resolve`: the row numbers of a whole batch.
 //! - `shard`: which rank has a row.
 
@@ -35,15 +40,18 @@ mod field;
 mod frequency;
 mod index;
 mod occurrences;
+mod oov;
+mod owned;
 mod region;
 mod resolve;
 mod shard;
 
 pub use field::RowField;
-pub use frequency::FrequencyCounter;
-pub use occurrences::Occurrences;
+pub use frequency::{FrequencyCounter, IdFrequencies, id_counts, join_frequencies};
+pub use occurrences::{Occurrences, RowReads};
+pub use oov::{OovSums, fill_oov_rows};
 pub use resolve::{Resolved, resolve_read, resolve_train};
-pub use shard::{Placement, Sharding};
+pub use shard::{Placement, ShardPlan, Sharding};
 
 use crate::column_loops;
 use crate::random::Stream;
@@ -51,6 +59,7 @@ use crate::threads::Threads;
 use din_program::schema::{self, TableKind};
 use din_program::{SlotScope, UpdateSlot};
 use index::{Index, Mark};
+use owned::OwnedIds;
 use region::Slab;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -90,15 +99,6 @@ impl std::error::Error for TableError {}
 /// For an id that training has not seen; no row, of which there are fewer.
 const OTHER: u32 = u32::MAX;
 
-/// Vectors are summed in multiples of 2^-60; 2^32 of the largest fit the 127 bits of a sum.
-const UNIT: f64 = (1u64 << 60) as f64;
-
-/// Larger weights count as this.
-const LARGEST: f64 = (1u64 << 34) as f64;
-
-/// An id is rare while at most so many batches have updated its row.
-const RARE: f32 = 3.0;
-
 /// Rows that a thread takes at a time.
 const PART: usize = 4096;
 
@@ -111,6 +111,8 @@ pub struct Table {
     /// Key of the rows' random streams.
     stream: u64,
     kind: Kind,
+    /// Of which ids it has the rows, where it is a part.
+    shard: Option<Sharding>,
     rows: usize,
     weights: Slab,
     slots: Vec<TableSlot>,
@@ -120,8 +122,14 @@ pub struct Table {
 
 #[derive(Debug)]
 enum Kind {
-    Fixed { size: u64 },
-    Dynamic { index: Index },
+    /// Without `owned`, all ids: each is its row number.
+    Fixed {
+        size: u64,
+        owned: Option<OwnedIds>,
+    },
+    Dynamic {
+        index: Index,
+    },
 }
 
 #[derive(Debug)]
@@ -145,15 +153,28 @@ impl Table {
         seed: u64,
         threads: &Threads,
     ) -> Result<Table, TableError> {
-        let mut table = Self::blank(spec, slots, seed)?;
-        if let Kind::Fixed { .. } = table.kind {
+        Self::of_shard(spec, slots, seed, None, threads)
+    }
+
+    /// The same for the part of a table that one rank owns; `None` for all of it.
+    pub fn of_shard(
+        spec: &schema::TableSpec,
+        slots: &[UpdateSlot],
+        seed: u64,
+        shard: Option<Sharding>,
+        threads: &Threads,
+    ) -> Result<Table, TableError> {
+        let mut table = Self::blank(spec, slots, seed, shard)?;
+        if let Kind::Fixed { owned, .. } = &table.kind {
             let (key, init, width) = (table.stream, table.init, table.width.max(1));
             let weights = table.weights.values.as_mut_slice();
             let parts: Vec<Mutex<&mut [f32]>> = weights.chunks_mut(PART * width).map(Mutex::new).collect();
             threads.parallel_for(parts.len(), &|part| {
                 let mut rows = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
                 for (k, row) in rows.chunks_mut(width).enumerate() {
-                    Stream::keyed(key, (part * PART + k) as u64).fill(init, row);
+                    let at = part * PART + k;
+                    let id = owned.as_ref().map_or(at as u64, |owned| owned.id(at));
+                    Stream::keyed(key, id).fill(init, row);
                 }
             });
         }
@@ -161,17 +182,34 @@ impl Table {
     }
 
     /// The same with weights of 0 in the rows of a fixed table, for whoever writes all of them.
-    pub(crate) fn blank(spec: &schema::TableSpec, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
+    pub(crate) fn blank(
+        spec: &schema::TableSpec,
+        slots: &[UpdateSlot],
+        seed: u64,
+        shard: Option<Sharding>,
+    ) -> Result<Table, TableError> {
         let width = spec.width as usize;
+        let kind = match spec.kind {
+            TableKind::Fixed { size } if size >= u64::from(OTHER) => {
+                return Err(TableError::Full { table: spec.name.clone() });
+            }
+            TableKind::Fixed { size } => {
+                Kind::Fixed { size, owned: shard.map(|sharding| OwnedIds::new(size, &sharding)) }
+            }
+            TableKind::Dynamic { .. } => Kind::Dynamic { index: Index::new()? },
+        };
+        let rows = match &kind {
+            Kind::Fixed { owned: Some(owned), .. } => owned.len(),
+            Kind::Fixed { size, owned: None } => *size as usize,
+            Kind::Dynamic { .. } => 1,
+        };
         let mut table = Table {
             name: spec.name.clone(),
             width,
             init: spec.init,
             stream: Stream::key(seed, &format!("table {}", spec.name)),
-            kind: match spec.kind {
-                TableKind::Fixed { size } => Kind::Fixed { size },
-                TableKind::Dynamic { .. } => Kind::Dynamic { index: Index::new()? },
-            },
+            kind,
+            shard,
             rows: 0,
             weights: Slab::new(width),
             slots: slots
@@ -189,22 +227,17 @@ impl Table {
             slot.slab.extend_to(1)?;
             slot.slab.row_mut(0)[0] = slot.init;
         }
-        match spec.kind {
-            TableKind::Fixed { size } => {
-                let Some(rows) = usize::try_from(size).ok().filter(|&rows| rows < OTHER as usize) else {
-                    return Err(TableError::Full { table: table.name });
-                };
-                table.extend_to(rows)?;
-            }
-            TableKind::Dynamic { .. } => {
-                table.extend_to(1)?;
-            }
-        }
+        table.extend_to(rows)?;
         Ok(table)
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The part of the table that it is; `None` where it has all rows.
+    pub fn shard(&self) -> Option<&Sharding> {
+        self.shard.as_ref()
     }
 
     /// Components of a row.
@@ -241,7 +274,7 @@ impl Table {
             SlotScope::Tensor => 0,
         };
         let row = 4 * (width + 2 + slots.iter().map(numbers).sum::<u64>());
-        let ordered = size_of::<(u64, u32, bool)>() as u64;
+        let ordered = Self::ORDERED_ID_BYTES;
         match spec.kind {
             TableKind::Fixed { .. } => row..=row + ordered,
             TableKind::Dynamic { .. } => {
@@ -251,11 +284,22 @@ impl Table {
         }
     }
 
+    /// Most rows of a table, the OOV row included.
+    pub const MOST_ROWS: u64 = u32::MAX as u64 - 1;
+
+    /// Bytes per id of a dynamic table for the order of its ids, while a checkpoint is written.
+    pub const ORDERED_ID_BYTES: u64 = size_of::<(u64, u32, bool)>() as u64;
+
+    /// Bytes of the index of a dynamic table with so many ids.
+    pub fn index_bytes(ids: u64) -> u64 {
+        Index::bytes_for(ids)
+    }
+
     /// Bytes that rows, state and index take.
     pub fn bytes(&self) -> u64 {
         let numbers: usize = self.slots.iter().map(|s| s.slab.values.as_slice().len()).sum();
         let index = match &self.kind {
-            Kind::Fixed { .. } => 0,
+            Kind::Fixed { owned, .. } => owned.as_ref().map_or(0, OwnedIds::bytes),
             Kind::Dynamic { index } => index.bytes(),
         };
         ((numbers + self.rows * (self.width + 2)) * 4 + index) as u64
@@ -280,8 +324,9 @@ impl Table {
     /// A new row for an id.
     #[cold]
     fn add(&mut self, id: u64, mark: Mark) -> Result<u32, TableError> {
+        debug_assert!(self.shard.is_none_or(|sharding| sharding.owns(id)), "a rank adds only ids that it owns");
         let row = self.rows;
-        if row >= u32::MAX as usize - 1 {
+        if row as u64 >= Self::MOST_ROWS {
             return Err(TableError::Full { table: self.name.clone() });
         }
         self.extend_to(row + 1)?;
@@ -297,18 +342,20 @@ impl Table {
     fn find(&self, ids: &[u64], rows: &mut [u32]) -> bool {
         match &self.kind {
             // Generated code addresses rows without further checks.
-            Kind::Fixed { size } => column_loops::narrow(ids, rows, *size),
+            Kind::Fixed { size, owned: None } => column_loops::narrow(ids, rows, *size),
+            Kind::Fixed { owned: Some(owned), .. } => ids.iter().zip(rows).fold(true, |all, (&id, row)| {
+                *row = owned.row(id).unwrap_or(OTHER);
+                all && *row != OTHER
+            }),
             Kind::Dynamic { index } => index.find(ids, rows, OTHER),
         }
     }
 
-    /// The error of ids that are not all rows of a fixed table.
-    fn out_of_range(&self, ids: &[u64]) -> Result<(), TableError> {
-        let size = self.rows as u64;
-        match ids.iter().find(|&&id| id >= size) {
-            Some(&id) => Err(TableError::OutOfRange { table: self.name.clone(), id, size }),
-            None => Ok(()),
-        }
+    /// The error of ids of which a fixed table of `size` does not have all.
+    #[cold]
+    fn out_of_range(&self, ids: &[u64], size: u64) -> TableError {
+        let id = *ids.iter().find(|&&id| id >= size).expect("a rank is asked for no id that another owns");
+        TableError::OutOfRange { table: self.name.clone(), id, size }
     }
 
     /// Row numbers of the ids of a training batch, written over `rows`. New ids get rows.
@@ -319,66 +366,13 @@ impl Table {
 
     /// Rows for what [`Table::find`] has left of a feature's ids: those that are new in this batch.
     fn settle_train(&mut self, ids: &[u64], rows: &mut [u32]) -> Result<(), TableError> {
-        if let Kind::Fixed { .. } = self.kind {
-            return self.out_of_range(ids);
+        if let Kind::Fixed { size, .. } = self.kind {
+            return Err(self.out_of_range(ids, size));
         }
         for (&id, row) in ids.iter().zip(rows).filter(|(_, row)| **row == OTHER) {
             *row = self.insert_loaded(id, true)?;
         }
         Ok(())
-    }
-
-    /// Makes the OOV row of a dynamic table the mean of the vectors of the rare ids, those whose
-    /// rows at most [`RARE`] batches have updated; where every id is common, of all ids; without
-    /// any id, 0. Its optimizer state is made anew. To be called between training and evaluation,
-    /// and before saving.
-    ///
-    /// The sum is of integers, multiples of 2^-60, so that its bits depend on the rows alone, not
-    /// on their order or on threads.
-    pub fn fill_oov_row(&mut self, threads: &Threads) {
-        if !self.is_dynamic() {
-            return;
-        }
-        let width = self.width;
-        let (weights, updates) = (self.weights.values.as_slice(), self.updates.values.as_slice());
-        let rows = self.rows;
-        let sum = |most: f32| {
-            let total = Mutex::new((0u64, vec![0i128; width]));
-            threads.parallel_for(rows.div_ceil(PART), &|part| {
-                let (mut ids, mut sums) = (0, vec![0i128; width]);
-                for row in (part * PART).max(1)..((part + 1) * PART).min(rows) {
-                    if (1.0..=most).contains(&updates[row]) {
-                        ids += 1;
-                        for (sum, &weight) in sums.iter_mut().zip(&weights[row * width..]) {
-                            *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
-                        }
-                    }
-                }
-                let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-                total.0 += ids;
-                total.1.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
-            });
-            total.into_inner().unwrap_or_else(PoisonError::into_inner)
-        };
-        let mut found = sum(RARE);
-        if found.0 == 0 {
-            found = sum(f32::INFINITY);
-        }
-        let (ids, sums) = found;
-        for (weight, sum) in self.weights.row_mut(0).iter_mut().zip(sums) {
-            *weight = (sum as f64 / ids.max(1) as f64 / UNIT) as f32;
-        }
-        for slot in self.slots.iter_mut().filter(|s| s.scope != SlotScope::Tensor) {
-            slot.slab.row_mut(0).fill(slot.init);
-        }
-    }
-
-    /// Takes back [`Table::fill_oov_row`] before training goes on: an optimizer that reduces over
-    /// all rows must not see whether, or when, the table was evaluated or saved.
-    pub fn clear_oov_row(&mut self) {
-        if self.is_dynamic() {
-            self.weights.row_mut(0).fill(0.0);
-        }
     }
 
     /// Row numbers for evaluation, written over `rows`: ids that training never saw read the OOV
@@ -391,7 +385,7 @@ impl Table {
     /// What [`Table::find`] has left reads the OOV row.
     fn settle_read(&self, ids: &[u64], rows: &mut [u32]) -> Result<(), TableError> {
         match self.kind {
-            Kind::Fixed { .. } => self.out_of_range(ids),
+            Kind::Fixed { size, .. } => Err(self.out_of_range(ids, size)),
             Kind::Dynamic { .. } => {
                 rows.iter_mut().filter(|row| **row == OTHER).for_each(|row| *row = 0);
                 Ok(())
@@ -402,8 +396,9 @@ impl Table {
     /// The row of an id, made if it is not there; leaves the mark alone.
     pub(crate) fn row_of(&mut self, id: u64) -> Result<u32, TableError> {
         match &self.kind {
-            Kind::Fixed { size } if id < *size => Ok(id as u32),
-            Kind::Fixed { size } => Err(TableError::OutOfRange { table: self.name.clone(), id, size: *size }),
+            Kind::Fixed { size, owned: None } if id < *size => Ok(id as u32),
+            Kind::Fixed { size, owned: None } => Err(self.out_of_range(&[id], *size)),
+            Kind::Fixed { size, owned: Some(owned) } => owned.row(id).ok_or_else(|| self.out_of_range(&[id], *size)),
             Kind::Dynamic { index } => match index.get(id) {
                 Some((row, _)) => Ok(row),
                 None => self.add(id, Mark::Oov),
@@ -425,7 +420,10 @@ impl Table {
     /// id and is not among them. For checkpoints, between steps.
     pub fn in_key_order(&self) -> Vec<(u64, u32, bool)> {
         match &self.kind {
-            Kind::Fixed { size } => (0..*size).map(|id| (id, id as u32, true)).collect(),
+            Kind::Fixed { size, owned: None } => (0..*size).map(|id| (id, id as u32, true)).collect(),
+            Kind::Fixed { owned: Some(owned), .. } => {
+                (0..owned.len()).map(|row| (owned.id(row), row as u32, true)).collect()
+            }
             Kind::Dynamic { index } => index.in_key_order(),
         }
     }

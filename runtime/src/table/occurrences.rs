@@ -1,9 +1,9 @@
 //! Which elements of a batch touched which rows of a table: the order in which sparse gradients are
 //! summed.
 //!
-//! Guarantees distinct rows ascending, and the occurrences of a row ascending by (feature,
-//! element). Sums taken in this order have the same bits at any number of threads. Nothing is
-//! allocated once the vectors have grown to the size of a batch.
+//! Guarantees distinct rows ascending, and the occurrences of a row in the order in which the reads
+//! are given: by (leaf, feature, element). Sums taken in this order have the same bits at any
+//! number of threads. Nothing is allocated once the vectors have grown to the size of a batch.
 
 use crate::kernels::{Occurrence, RowSegments};
 
@@ -17,9 +17,23 @@ pub struct Occurrences {
     pub items: Vec<Occurrence>,
     /// After [`Occurrences::cover`]: 1 for each row that occurs, 0 for the others.
     pub touched: Vec<f32>,
+    /// All occurrences in the order in which they are given.
+    given: Vec<Occurrence>,
+    /// Row and place in `given`.
     pairs: Vec<u64>,
     sorted: Vec<u64>,
     counts: Vec<u32>,
+}
+
+/// Consecutive elements of one leaf that read rows of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowReads<'a> {
+    /// Row numbers.
+    pub rows: &'a [u32],
+    pub feature: u16,
+    pub leaf: u16,
+    /// Number of the first element.
+    pub first: u32,
 }
 
 /// Most bits of a digit: its counters fit the first-level cache.
@@ -41,10 +55,11 @@ impl Occurrences {
         &self.items[self.offsets[i] as usize..self.offsets[i + 1] as usize]
     }
 
-    /// Sorts the row numbers of all features of one table, each below `table_rows` (at most 2^32);
-    /// fewer than 2^32 in all.
-    pub fn build(&mut self, features: &[&[u32]], table_rows: usize) {
-        let total: usize = features.iter().map(|f| f.len()).sum();
+    /// Sorts the row numbers of all reads of one table, each below `table_rows` (at most 2^32);
+    /// fewer than 2^32 in all. Leaves ascend.
+    pub fn build(&mut self, reads: &[RowReads<'_>], table_rows: usize) {
+        debug_assert!(reads.is_sorted_by_key(|reads| reads.leaf), "reads come by ascending leaf");
+        let total: usize = reads.iter().map(|r| r.rows.len()).sum();
         self.rows.clear();
         self.offsets.clear();
         self.items.clear();
@@ -52,17 +67,17 @@ impl Occurrences {
             self.offsets.push(0);
             return;
         }
-        // Stable radix sort by row, least digit first; the place in the concatenation rides along.
+        // Stable radix sort by row, least digit first; the place in the order given rides along.
         let bits = usize::BITS - (table_rows.max(2) - 1).leading_zeros();
         let passes = bits.div_ceil(DIGIT);
         let digit = bits.div_ceil(passes);
         match passes {
-            1 => self.sort::<1>(features, total, digit),
-            2 => self.sort::<2>(features, total, digit),
-            3 => self.sort::<3>(features, total, digit),
+            1 => self.sort::<1>(reads, total, digit),
+            2 => self.sort::<2>(reads, total, digit),
+            3 => self.sort::<3>(reads, total, digit),
             _ => unreachable!("row numbers have at most 32 bits, which are three digits"),
         }
-        self.emit(features);
+        self.emit();
     }
 
     /// Adds the rows below `table_rows` that do not occur, each with no occurrence: every row is
@@ -88,16 +103,20 @@ impl Occurrences {
         self.rows.extend(0..table_rows as u32);
     }
 
-    fn sort<const PASSES: usize>(&mut self, features: &[&[u32]], total: usize, digit: u32) {
+    fn sort<const PASSES: usize>(&mut self, reads: &[RowReads<'_>], total: usize, digit: u32) {
         let (size, mask) = (1usize << digit, (1u64 << digit) - 1);
         self.counts.clear();
         self.counts.resize(size * PASSES, 0);
         self.pairs.resize(total, 0);
         self.sorted.resize(total, 0);
+        self.given.clear();
+        self.given.reserve(total);
         // One set of counters a digit, all counted while the pairs are made.
         let mut flat = 0;
-        for feature in features {
-            for (&row, pair) in feature.iter().zip(&mut self.pairs[flat..]) {
+        for &RowReads { rows, feature, leaf, first } in reads {
+            let elements = first..first + rows.len() as u32;
+            self.given.extend(elements.map(|element| Occurrence { feature, leaf, element }));
+            for (&row, pair) in rows.iter().zip(&mut self.pairs[flat..]) {
                 *pair = u64::from(row) << 32 | flat as u64;
                 flat += 1;
                 for pass in 0..PASSES {
@@ -121,7 +140,7 @@ impl Occurrences {
         }
     }
 
-    fn emit(&mut self, features: &[&[u32]]) {
+    fn emit(&mut self) {
         let total = self.pairs.len();
         self.rows.resize(total, 0);
         self.offsets.resize(total + 1, 0);
@@ -136,13 +155,7 @@ impl Occurrences {
             self.rows[distinct - 1] = row as u32;
             // The end of the row so far; the next row begins there.
             self.offsets[distinct] = at as u32 + 1;
-            let mut element = pair as u32;
-            let mut feature = 0;
-            while element as usize >= features[feature].len() {
-                element -= features[feature].len() as u32;
-                feature += 1;
-            }
-            *item = Occurrence { feature: feature as u32, element };
+            *item = self.given[pair as u32 as usize];
         }
         self.rows.truncate(distinct);
         self.offsets.truncate(distinct + 1);
@@ -170,18 +183,23 @@ mod tests {
                 // Squared: some rows are common.
                 ((stream.uniform(at).powi(2) * table_rows as f64) as u32).min(table_rows as u32 - 1)
             }).collect()).collect();
+            let reads: Vec<RowReads<'_>> = [1u16, 4, 6].iter().enumerate().flat_map(|(third, &leaf)| {
+                features.iter().enumerate().map(move |(feature, rows)| {
+                    let (from, to) = (rows.len() * third / 3, rows.len() * (third + 1) / 3);
+                    RowReads { rows: &rows[from..to], feature: feature as u16, leaf, first: from as u32 }
+                })
+            }).collect();
             let mut expected: BTreeMap<u32, Vec<Occurrence>> = BTreeMap::new();
-            for (feature, rows) in features.iter().enumerate() {
-                for (element, &row) in rows.iter().enumerate() {
-                    expected.entry(row).or_default().push(Occurrence { feature: feature as u32, element: element as u32 });
+            for &RowReads { rows, feature, leaf, first } in &reads {
+                for (element, &row) in (first..).zip(rows) {
+                    expected.entry(row).or_default().push(Occurrence { feature, leaf, element });
                 }
             }
-            let slices: Vec<&[u32]> = features.iter().map(Vec::as_slice).collect();
             let mut occurrences = Occurrences::new();
             // Twice, and after something else: nothing is left over.
-            occurrences.build(&[&[3, 1, 1]], 4);
+            occurrences.build(&[RowReads { rows: &[3, 1, 1], feature: 0, leaf: 0, first: 0 }], 4);
             for _ in 0..2 {
-                occurrences.build(&slices, table_rows);
+                occurrences.build(&reads, table_rows);
                 prop_assert_eq!(&occurrences.rows, &expected.keys().copied().collect::<Vec<_>>());
                 for (i, (_, items)) in expected.iter().enumerate() {
                     prop_assert_eq!(occurrences.of(i), items.as_slice());

@@ -53,9 +53,37 @@ impl Sharding {
         self.owner_of_bucket(self.bucket(id))
     }
 
+    /// Whether this rank owns an id.
+    pub fn owns(&self, id: u64) -> bool {
+        self.owner(id) == self.rank
+    }
+
     /// The buckets of this rank.
     pub fn owned(&self) -> std::ops::Range<usize> {
         owned_leaves(self.rank, self.ranks, self.buckets as usize)
+    }
+}
+
+/// Where one rank of a run has the rows of a model's tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardPlan {
+    pub sharding: Sharding,
+    /// By table of the program.
+    pub placements: Vec<Placement>,
+}
+
+impl ShardPlan {
+    /// All rows of so many tables in one process.
+    pub fn whole(tables: usize) -> Self {
+        Self { sharding: Sharding::local(1), placements: vec![Placement::Replicated; tables] }
+    }
+
+    /// The part of a table that the rank has; `None` where it has all rows.
+    pub fn shard(&self, table: usize) -> Option<Sharding> {
+        match self.placements[table] {
+            Placement::Sharded => Some(self.sharding).filter(|sharding| sharding.ranks > 1),
+            Placement::Replicated => None,
+        }
     }
 }
 

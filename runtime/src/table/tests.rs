@@ -6,6 +6,8 @@ use din_program::schema::{Feature, FeatureKind, Init, KeyType, Schema, Sequence,
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+mod shards;
+
 fn spec(name: &str, kind: TableKind, init: Init) -> schema::TableSpec {
     schema::TableSpec {
         name: name.into(),

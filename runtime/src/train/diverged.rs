@@ -1,8 +1,8 @@
 //! Why a loss is infinite or not a number: the weights, or a row of the data.
 
-use super::{Event, TrainingRun, reading};
+use super::{Event, TrainingRun, reading_part};
 use crate::batch::Batch;
-use crate::data::Order;
+use crate::comm::{Channel, share_outcomes};
 use crate::session::{DataPass, PassEvent, undefined};
 use crate::signal;
 use crate::{Error, Result};
@@ -27,11 +27,17 @@ pub(super) fn explain(
     let Some(batch) = batch.filter(|_| run.session.device().is_none()) else {
         return Ok(error.help(general));
     };
-    if let Some((tensor, weight)) = run.session.model()?.diverged_weight() {
-        return Ok(error.help(undefined::of_weights(&tensor, weight)));
+    let diverged = match run.session.model()?.diverged_weight() {
+        Some((tensor, weight)) => Err(error.clone().help(undefined::of_weights(&tensor, weight))),
+        None => Ok(String::new()),
+    };
+    if let Err(diverged) = share_outcomes(&*run.ranks, Channel::Step, diverged) {
+        return Ok(diverged);
     }
-    run.session.infer(batch)?;
-    if undefined::first(&run.session, |logit| !logit.is_finite()).is_none() {
+    let batch = Some(batch).filter(|batch| batch.rows > 0);
+    run.session.infer_together(batch)?;
+    let found = batch.is_some() && undefined::first(&run.session, |logit| !logit.is_finite()).is_some();
+    if !run.any_rank(found)? {
         return Ok(error.help(general));
     }
     Ok(search(run, &became, observe)?.unwrap_or_else(|| error.help(general)))
@@ -40,24 +46,33 @@ pub(super) fn explain(
 /// Predicts the training data in the order of the files, up to the first row whose logit is not
 /// finite; `None` where there is none, or where Ctrl-C came between.
 fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -> Result<Option<Error>> {
-    observe(PassEvent::Begin { pass: DataPass::Searching, rows: run.train.rows(), done: 0 }.into());
-    let mut batches = run.train.stream(reading(run, Order::File))?;
-    let (mut rows, mut found) = (0, None);
-    while let Some(batch) = batches.next()?.filter(|_| !signal::asked()) {
-        run.session.infer(&batch)?;
-        if let Some((prediction, row)) = undefined::first(&run.session, |logit| !logit.is_finite()) {
-            let name = &run.program.predictions[prediction].name;
-            let logit = run.session.logits(prediction)[row];
-            let location = undefined::location(&run.train, rows + row as u64)?;
-            let message = format!("{location}: {became}: the logit of `{name}` is {logit} for this row");
-            let help = undefined::of_row(&run.program, &batch, row);
-            found = Some(Error::input(message).help(help));
+    let own = run.train.part_rows(run.ranks.rank(), run.ranks.size());
+    observe(PassEvent::Begin { pass: DataPass::Searching, rows: own.end - own.start, done: 0 }.into());
+    let mut batches = run.train.stream(reading_part(run))?;
+    let (mut rows, mut found) = (0, Ok(String::new()));
+    loop {
+        let batch = batches.next()?.filter(|_| !signal::asked());
+        // Ranks go on together until none has a batch, or one has found the row.
+        if !run.any_rank(batch.is_some())? {
             break;
         }
-        rows += batch.rows as u64;
-        batches.recycle(batch);
+        run.session.infer_together(batch.as_ref())?;
+        if let Some(batch) = batch {
+            if let Some((prediction, row)) = undefined::first(&run.session, |logit| !logit.is_finite()) {
+                let name = &run.program.predictions[prediction].name;
+                let logit = run.session.logits(prediction)[row];
+                let location = undefined::location(&run.train, own.start + rows + row as u64)?;
+                let message = format!("{location}: {became}: the logit of `{name}` is {logit} for this row");
+                found = Err(Error::input(message).help(undefined::of_row(&run.program, &batch, row)));
+            }
+            rows += batch.rows as u64;
+            batches.recycle(batch);
+        }
+        if run.any_rank(found.is_err())? {
+            break;
+        }
         observe(PassEvent::Advance { rows, loss: None }.into());
     }
     observe(PassEvent::End.into());
-    Ok(found)
+    Ok(share_outcomes(&*run.ranks, Channel::Step, found).err())
 }

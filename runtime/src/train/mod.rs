@@ -5,6 +5,7 @@
 //! depend on program, data, seed, batch and ISA level (or GPU) alone, not on threads, and not on
 //! where the run was stopped and resumed.
 
+mod ahead;
 mod choose;
 mod diverged;
 mod profile;
@@ -16,13 +17,14 @@ pub use setup::TrainingOptions;
 
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
+use crate::comm;
 use crate::data::{Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
-use crate::run_dir::RunDirectory;
 use crate::run_dir::{Best, EpochLine};
 use crate::session::{DataPass, PassEvent};
 use crate::signal;
 use crate::{Error, Result};
+use ahead::{StepBatch, StepBatches};
 use din_program::Program;
 use setup::TrainingRun;
 use std::collections::VecDeque;
@@ -58,7 +60,15 @@ pub struct Summary {
 }
 
 /// Trains into `options.out`.
+///
+/// Every rank of a run calls it; rank 0 observes, and writes what is in the run directory but for
+/// the other ranks' parts of checkpoints. The directory lies where all ranks reach it.
+///
+/// # Errors
+/// The data, the program or the machine do not fit, or another rank failed.
 pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+    let leads = options.ranks.rank() == 0;
+    let observe: &mut dyn FnMut(Event) = if leads { observe } else { &mut |_| {} };
     let mut run = setup::prepare(program, options, observe)?;
     let outcome = drive(&mut run, options, observe);
     if outcome.is_err() {
@@ -71,7 +81,7 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped {
-        if signal::asked() {
+        if run.any_rank(signal::asked())? {
             stopped = true;
         } else if !epoch(run, options, observe)? {
             stopped = true;
@@ -82,12 +92,12 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         // Before the first step there is nothing to keep.
         run.directory.clear_unless_begun();
     } else {
-        prune(&run.directory)?;
+        prune(run)?;
     }
     Ok(Summary {
         epochs: run.position.epoch,
         steps: run.position.step,
-        best: if stopped { None } else { run.directory.best()? },
+        best: if stopped || !run.leads() { None } else { run.directory.best()? },
         lines: std::mem::take(&mut run.lines),
         stopped,
         profile: options.profile.then(|| TrainingProfile::new(&run.session, run.times, &options.spec_folder)),
@@ -105,11 +115,25 @@ fn check(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> 
 
 /// The counting pass; false where Ctrl-C came between.
 fn count(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+    let train = run.train.clone();
+    if run.ranks.size() > 1 {
+        let mut counted = run.session.id_frequencies();
+        if counted.is_empty() {
+            return Ok(true);
+        }
+        let whole = read_once(run, &train, DataPass::Counting, observe, |run, batch| {
+            counted.iter_mut().for_each(|(_, frequencies)| frequencies.add(&run.program.schema, batch));
+            Ok(())
+        })?;
+        if whole {
+            run.session.join_frequencies(counted)?;
+        }
+        return Ok(whole);
+    }
     let mut counters = run.session.frequency_counters();
     if counters.is_empty() {
         return Ok(true);
     }
-    let train = run.train.clone();
     let whole =
         read_once(run, &train, DataPass::Counting, observe, |run, batch| run.session.count(&mut counters, batch))?;
     if whole {
@@ -118,7 +142,8 @@ fn count(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> 
     Ok(whole)
 }
 
-/// Reads a data set once, in the order of the files; false where Ctrl-C came between.
+/// Reads a data set once, in the order of the files, each rank its part; false where Ctrl-C came
+/// between.
 fn read_once(
     run: &mut TrainingRun,
     data: &Dataset,
@@ -126,8 +151,9 @@ fn read_once(
     observe: &mut dyn FnMut(Event),
     mut each: impl FnMut(&mut TrainingRun, &Batch) -> Result<()>,
 ) -> Result<bool> {
-    observe(PassEvent::Begin { pass, rows: data.rows(), done: 0 }.into());
-    let mut batches = data.stream(reading(run, Order::File))?;
+    let own = data.part_rows(run.ranks.rank(), run.ranks.size());
+    observe(PassEvent::Begin { pass, rows: own.end - own.start, done: 0 }.into());
+    let mut batches = data.stream(reading_part(run))?;
     let (mut rows, mut whole) = (0, true);
     while let Some(batch) = batches.next()? {
         each(run, &batch)?;
@@ -140,7 +166,7 @@ fn read_once(
         }
     }
     observe(PassEvent::End.into());
-    Ok(whole)
+    Ok(!run.any_rank(!whole)?)
 }
 
 /// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came
@@ -151,32 +177,40 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     let pass = DataPass::Training { epoch: number, epochs: run.epochs };
     observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
     let begin = Instant::now();
-    let mut batches = match run.ahead.take() {
+    let batches = match run.ahead.take() {
         Some(batches) => batches,
-        None => run.train.stream(stream)?,
+        None => run.train.stream_on(stream, run.ranks.clone())?,
     };
+    let mut batches = StepBatches::start(batches, run.session.row_asker())?;
     // Steps whose losses are still to come.
     let mut asked_for = VecDeque::new();
     loop {
         let asked = Instant::now();
         let next = batches.next()?;
         run.times.waiting += asked.elapsed();
-        let Some(batch) = next else { break };
-        run.session.submit_step(&batch)?;
+        let Some(StepBatch { batch, asked }) = next else { break };
+        let stops = match &asked {
+            None => {
+                run.session.submit_step(&batch)?;
+                signal::asked()
+            }
+            Some(asked) => run.session.submit_asked(&batch, asked, signal::asked())?,
+        };
+        let samples = batch.global_rows;
         run.times.steps += 1;
-        run.times.samples += batch.rows as u64;
-        asked_for.push_back((run.session.step_number(), batch.rows));
+        run.times.samples += samples as u64;
+        asked_for.push_back((run.session.step_number(), samples));
         let step = run.session.step_number();
-        let (stops, saves) = (signal::asked(), options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)));
+        let saves = options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n));
         let ahead = if stops || saves { 0 } else { run.session.steps_in_flight() };
         run.watch.labels(&batch);
         run.watch.columns(&run.train, observe);
         settle(run, &mut asked_for, ahead, Some(&batch), observe)?;
         let left = run.train.rows().saturating_sub(run.position.samples);
-        batches.recycle(batch);
+        batches.recycle(StepBatch { batch, asked });
         // All of this epoch is in memory: the next one's first window is read while it runs out.
         if run.ahead.is_none() && number < run.epochs && left <= stream.window_rows as u64 {
-            run.ahead = Some(run.train.stream(order(run, number))?);
+            run.ahead = Some(run.train.stream_on(order(run, number), run.ranks.clone())?);
         }
         if stops {
             observe(PassEvent::End.into());
@@ -192,7 +226,8 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     observe(PassEvent::End.into());
     let report = match &run.valid {
         Some(valid) => {
-            let report = evaluate(&mut run.session, valid, run.batch as usize, &mut |event| observe(event.into()))?;
+            let batch = run.batch as usize;
+            let report = evaluate(&mut run.session, valid, batch, &*run.ranks, &mut |event| observe(event.into()))?;
             run.watch.columns(valid, observe);
             Some(report)
         }
@@ -226,7 +261,7 @@ fn settle(
         observe(PassEvent::Advance { rows: position.samples, loss: Some(mean) }.into());
         if run.unproven.is_some_and(|saved| saved < step) {
             run.unproven = None;
-            prune(&run.directory)?;
+            prune(run)?;
         }
     }
     Ok(())
@@ -238,7 +273,17 @@ fn order(run: &TrainingRun, epoch: u32) -> StreamOptions {
 }
 
 fn reading(run: &TrainingRun, order: Order) -> StreamOptions {
-    StreamOptions { threads: run.session.reading_threads(), ..StreamOptions::new(run.batch as usize, order) }
+    StreamOptions {
+        threads: run.session.reading_threads(),
+        leaves: run.leaves,
+        ..StreamOptions::new(run.batch as usize, order)
+    }
+}
+
+/// How this rank reads its part of data, in the order of the files.
+fn reading_part(run: &TrainingRun) -> StreamOptions {
+    let (rank, ranks) = (run.ranks.rank(), run.ranks.size());
+    StreamOptions { part: (ranks > 1).then_some((rank, ranks)), ..reading(run, Order::File) }
 }
 
 fn finish_epoch(
@@ -259,7 +304,9 @@ fn finish_epoch(
     // The checkpoint first: a metrics line without one would be of weights that are lost.
     save(run, Some((line.train_loss, report.as_ref())))?;
     run.lines.push(line.clone());
-    run.directory.write_epochs(&run.lines)?;
+    if run.leads() {
+        run.directory.write_epochs(&run.lines)?;
+    }
     let best = choose::best(&run.program, &run.lines);
     let is_best = best.as_ref().is_some_and(|b| b.epoch == number && b.value.is_some());
     if report.is_some() && run.lines.len() == 1 && !is_best {
@@ -269,7 +316,7 @@ fn finish_epoch(
              data with known labels of both classes"
         )));
     }
-    if let Some(best) = best {
+    if let Some(best) = best.filter(|_| run.leads()) {
         run.directory.write_best(&best)?;
     }
     observe(Event::Epoch { line, report, best: is_best });
@@ -286,26 +333,43 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         backend: run.session.backend(),
         seed: run.seed,
         batch: run.batch,
+        leaves: run.leaves,
+        ranks: run.ranks.size() as u32,
         position: run.position,
         train_loss: epoch.map_or(0.0, |(loss, _)| loss),
         metrics: epoch.and_then(|(_, report)| report).map_or_else(Vec::new, Report::metrics),
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };
-    checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest)?;
+    checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest, run.ranks.as_ref())?;
     run.unproven = Some(run.position.step);
     Ok(())
 }
 
 /// Keeps the best and the last checkpoint; the newer ones are durable by now.
-fn prune(directory: &RunDirectory) -> Result<()> {
-    let folder = directory.checkpoints();
-    let best = directory.best()?.map(|b| b.checkpoint);
+fn prune(run: &TrainingRun) -> Result<()> {
+    if !run.leads() {
+        return Ok(());
+    }
+    let folder = run.directory.checkpoints();
+    let best = run.directory.best()?.map(|b| b.checkpoint);
     let names = checkpoint::list(&folder)?;
     for name in names.iter().rev().skip(1).filter(|name| Some(*name) != best.as_ref()) {
         checkpoint::remove(&folder.join(name))?;
     }
     Ok(())
+}
+
+impl TrainingRun {
+    /// Whether this rank writes what all have in common, and observes.
+    fn leads(&self) -> bool {
+        self.ranks.rank() == 0
+    }
+
+    /// Whether it is so on any rank. Every rank asks.
+    fn any_rank(&self, here: bool) -> Result<bool> {
+        comm::any_rank(&*self.ranks, here)
+    }
 }
 
 /// Absolute paths of a data set's files, for the run's record.

@@ -4,12 +4,17 @@ use super::profile::Times;
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
+use crate::comm::{Channel, Communicator, share_outcomes};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
+use crate::exec::Executor;
 use crate::fs::xxh3_file;
+use crate::leaves::DEFAULT_LEAVES;
+use crate::placement;
 use crate::run_dir::{
     DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, same_spec,
 };
-use crate::session::{CpuOptions, Device, Session};
+use crate::session::{CpuOptions, Device, ModelState, Session};
+use crate::table::{ShardPlan, Sharding};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
@@ -32,6 +37,8 @@ pub struct TrainingOptions {
     /// Default: the spec's.
     pub epochs: Option<u32>,
     pub batch: Option<u32>,
+    /// Leaves of a batch at most: see [`crate::leaves`].
+    pub leaves: Option<u32>,
     pub seed: Option<u64>,
     pub cpu: CpuOptions,
     pub device: Device,
@@ -42,6 +49,8 @@ pub struct TrainingOptions {
     pub checkpoint_every: Option<u64>,
     /// Measure where time goes; the bits of the result do not depend on it.
     pub profile: bool,
+    /// The ranks that train together; `LocalCommunicator` for one.
+    pub ranks: Arc<dyn Communicator>,
 }
 
 /// A run that is ready to step.
@@ -58,6 +67,8 @@ pub struct TrainingRun {
     pub ahead: Option<Batches>,
     pub seed: u64,
     pub batch: u32,
+    pub leaves: u32,
+    pub ranks: Arc<dyn Communicator>,
     pub epochs: u32,
     /// No step has been done: counts are still to be made.
     pub fresh: bool,
@@ -160,24 +171,37 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch);
+    let leaves = options.leaves.unwrap_or(DEFAULT_LEAVES);
     let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
-    let session = Session::new(executor, threads.clone(), seed)?;
+    let plan = plan(program, leaves, &*options.ranks)?;
+    let model = ModelState::of_shard(program.clone(), &threads, seed, &plan)?;
+    let session = session(executor, &threads, model, plan, options, leaves)?;
+    check_alike(&session, &train, (seed, batch, leaves), &*options.ranks)?;
     let program_hash = program.hash();
-    let record = RunRecord {
-        format: FORMAT,
-        din: env!("CARGO_PKG_VERSION").into(),
-        model: program.model.clone(),
-        program: program_hash.clone(),
-        backend: session.backend(),
-        device: options.device.to_string(),
-        seed,
-        batch,
-        list_separator: separator,
-        train: record_of(&train, &threads)?,
-        valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
+    let record = || -> Result<RunRecord> {
+        Ok(RunRecord {
+            format: FORMAT,
+            din: env!("CARGO_PKG_VERSION").into(),
+            model: program.model.clone(),
+            program: program_hash.clone(),
+            backend: session.backend(),
+            device: options.device.to_string(),
+            seed,
+            batch,
+            leaves,
+            ranks: options.ranks.size() as u32,
+            list_separator: separator,
+            train: record_of(&train, &threads)?,
+            valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
+        })
     };
-    let directory = RunDirectory::create(&options.out, program, &record)?;
+    let made = on_first_rank(&*options.ranks, || RunDirectory::create(&options.out, program, &record()?))?;
+    let directory = match made {
+        Some(directory) => directory,
+        None => RunDirectory::open(&options.out)
+            .map_err(|error| error.help("the ranks of a run write into one folder: put it where all reach it"))?,
+    };
     Ok(TrainingRun {
         program: program.clone(),
         program_hash,
@@ -190,6 +214,8 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         ahead: None,
         seed,
         batch,
+        leaves,
+        ranks: options.ranks.clone(),
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh: true,
         unproven: None,
@@ -235,6 +261,9 @@ fn resume(
     if let Some(batch) = options.batch.filter(|&batch| batch != record.batch) {
         return differs("batch", record.batch.to_string(), batch.to_string());
     }
+    if let Some(leaves) = options.leaves.filter(|&leaves| leaves != record.leaves) {
+        return differs("leaves", record.leaves.to_string(), leaves.to_string());
+    }
     let threads = options.cpu.start_threads()?;
     let schema = program.schema.seen_from(&options.spec_folder);
     let mut data =
@@ -246,6 +275,8 @@ fn resume(
             };
             let data = open(&paths, &schema, mode, record.list_separator, observe)?;
             match had {
+                // Rank 0 looks at the contents; `check_alike` sees to it that all have the same.
+                Some(_) if options.ranks.rank() > 0 => Ok(Some(data)),
                 Some(had) => check_same(&data, had, &options.out, what, &threads).map(|()| Some(data)),
                 None => {
                     Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out"))
@@ -256,18 +287,20 @@ fn resume(
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), ReadMode::Evaluate, "validation")?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
-    directory.clean()?;
-    let (session, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
+    let plan = plan(program, record.leaves, &*options.ranks)?;
+    on_first_rank(&*options.ranks, || directory.clean())?;
+    let (model, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let (_, loaded) = directory.load(name, program, record)?;
-            let position = loaded.manifest.position;
-            (Session::with_model(executor, threads.clone(), loaded.model), position, false)
+            let (_, loaded) = directory.load(name, program, record, &plan)?;
+            (loaded.model, loaded.manifest.position, false)
         }
         None => {
             observe(Event::Note(format!("{at}: no checkpoint yet; starting from the beginning")));
-            (Session::new(executor, threads.clone(), record.seed)?, Position::default(), true)
+            (ModelState::of_shard(program.clone(), &threads, record.seed, &plan)?, Position::default(), true)
         }
     };
+    let session = session(executor, &threads, model, plan, options, record.leaves)?;
+    check_alike(&session, &train, (record.seed, record.batch, record.leaves), &*options.ranks)?;
     let backend = session.backend();
     if backend != record.backend {
         observe(Event::Warning(format!(
@@ -275,10 +308,13 @@ fn resume(
             record.backend
         )));
     }
-    let mut lines = directory.epochs(position.step)?;
-    restore_lines(directory, &mut lines, position)?;
-    directory.write_epochs(&lines)?;
-    directory.restore_best(choose::best(program, &lines).as_ref())?;
+    on_first_rank(&*options.ranks, || {
+        let mut lines = directory.epochs(position.step)?;
+        restore_lines(directory, &mut lines, position)?;
+        directory.write_epochs(&lines)?;
+        directory.restore_best(choose::best(program, &lines).as_ref())
+    })?;
+    let lines = directory.epochs(position.step)?;
     Ok(TrainingRun {
         program: program.clone(),
         program_hash,
@@ -291,12 +327,85 @@ fn resume(
         ahead: None,
         seed: record.seed,
         batch: record.batch,
+        leaves: record.leaves,
+        ranks: options.ranks.clone(),
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh,
         unproven: (!fresh).then_some(position.step),
         times: Times::default(),
         watch: Watch::new(program, position.batch == 0),
     })
+}
+
+/// Where a rank has the rows of tables.
+///
+/// # Errors
+/// There are more ranks than leaves.
+fn plan(program: &Program, leaves: u32, ranks: &dyn Communicator) -> Result<ShardPlan> {
+    let size = ranks.size();
+    if size > leaves as usize {
+        return Err(Error::input(format!("{size} ranks: expected at most {leaves}, one for each leaf of a batch"))
+            .help(format!("start fewer ranks, or a new run with --leaves {}", size.next_power_of_two())));
+    }
+    let sharding = Sharding { buckets: leaves, rank: ranks.rank(), ranks: size };
+    let placements = program.tables.iter().map(|table| placement::choose(table, size, None)).collect();
+    Ok(ShardPlan { sharding, placements })
+}
+
+fn session(
+    executor: Box<dyn Executor>,
+    threads: &Arc<Threads>,
+    model: ModelState,
+    plan: ShardPlan,
+    options: &TrainingOptions,
+    leaves: u32,
+) -> Result<Session> {
+    let mut session = Session::with_model(executor, threads.clone(), model);
+    session.set_leaves(leaves);
+    if options.ranks.size() > 1 {
+        session.join_ranks(options.ranks.clone(), plan)?;
+    }
+    Ok(session)
+}
+
+/// Does something on rank 0 alone, while the others wait; `None` on those.
+///
+/// # Errors
+/// Those of `work`, on every rank, or another rank failed.
+fn on_first_rank<T>(ranks: &dyn Communicator, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    let done = if ranks.rank() == 0 { Some(work()) } else { None };
+    let outcome = match &done {
+        Some(Err(error)) => Err(error.clone()),
+        Some(Ok(_)) | None => Ok(String::new()),
+    };
+    share_outcomes(ranks, Channel::Step, outcome)?;
+    done.transpose()
+}
+
+/// Refuses ranks that were started with different settings, or compute with different bits.
+fn check_alike(
+    session: &Session,
+    train: &Dataset,
+    (seed, batch, leaves): (u64, u32, u32),
+    ranks: &dyn Communicator,
+) -> Result<()> {
+    let own = [
+        format!("program {}", session.program().hash()),
+        format!("training data {}", train.fingerprint()),
+        format!("seed {seed}"),
+        format!("batch {batch}"),
+        format!("leaves {leaves}"),
+        format!("back end {}", session.backend()),
+    ];
+    let all = share_outcomes(ranks, Channel::Step, Ok(own.join("\n")))?;
+    for (rank, other) in all.iter().enumerate() {
+        if let Some((here, there)) = own.iter().zip(other.lines()).find(|(here, there)| here != there) {
+            let (first, second) = (ranks.rank(), rank);
+            return Err(Error::input(format!("rank {first} has {here}, rank {second} {there}: expected the same"))
+                .help("start all ranks by one command with the same files; where CPUs differ, pass --isa"));
+        }
+    }
+    Ok(())
 }
 
 /// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the

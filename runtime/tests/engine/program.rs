@@ -13,8 +13,9 @@ use din_program::schema::{
 };
 use din_program::{Access, ArrayUse, FORMAT, Isa, Program, Signature, SlotScope, Update, UpdateSlot};
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::{DenseState, ExecError, StepInputs};
+use din_runtime::exec::{BatchCut, DenseState, ExecError, StepInputs};
 use din_runtime::jit::KernelFn;
+use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
 use std::sync::Arc;
@@ -513,7 +514,7 @@ impl Columns {
             labels: &self.labels,
             present: &self.present,
             fetched: None,
-            counts: None,
+            cut: BatchCut::Whole(DEFAULT_LEAVES),
         }
     }
 }

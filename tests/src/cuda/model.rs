@@ -4,7 +4,8 @@ use din_compiler::interpret::Samples;
 use din_program::Program;
 use din_program::cuda::Cuda;
 use din_runtime::exec::cuda::{CudaExecutor, CudaOptions, DeviceError, Driver};
-use din_runtime::exec::{DenseState, StepInputs};
+use din_runtime::exec::{BatchCut, DenseState, StepInputs};
+use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
 use std::sync::Arc;
@@ -64,7 +65,7 @@ impl Columns {
             labels: &self.labels,
             present: &self.present,
             fetched: None,
-            counts: None,
+            cut: BatchCut::Whole(DEFAULT_LEAVES),
         }
     }
 }

@@ -8,7 +8,8 @@ use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda::CudaExecutor as Device;
-use din_runtime::exec::{DenseState, StepInputs};
+use din_runtime::exec::{BatchCut, DenseState, StepInputs};
+use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
 use din_tests::cuda::{self as shim, Shim};
@@ -51,7 +52,7 @@ fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<
         labels: &batch.labels,
         present: &batch.present,
         fetched: None,
-        counts: None,
+        cut: BatchCut::Whole(DEFAULT_LEAVES),
     }
 }
 

@@ -9,7 +9,7 @@ use din_compiler::codegen::cuda::{CodegenOptions, SchedulePurpose, ScheduleUnit,
 use din_compiler::plan::Kernels;
 use din_program::cuda::Cuda;
 use din_program::schedule::{AxisTree, Schedule};
-use din_runtime::table::Occurrences;
+use din_runtime::table::{Occurrences, RowReads};
 use din_tests::cuda::{Device, FeatureRows, RowResults, TableRows, sum_rows};
 use din_tests::random_graph::Random;
 
@@ -138,7 +138,8 @@ fn check(Drawn { case, features }: &Drawn, found: &Found) {
     let stride = case.width + 3;
     let slices: Vec<&[u32]> = features.iter().map(|f| f.0.as_slice()).collect();
     let mut expected = Occurrences::new();
-    expected.build(&slices, case.table_rows);
+    let reads = |(feature, rows)| RowReads { rows, feature, leaf: 0, first: 0 };
+    expected.build(&(0..).zip(slices.iter().copied()).map(reads).collect::<Vec<_>>(), case.table_rows);
     if case.every {
         expected.cover(case.table_rows);
     }

@@ -6,7 +6,8 @@ use din_compiler::{CompileOptions, compile};
 use din_program::{Isa, Program};
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::{DenseState, StepInputs};
+use din_runtime::exec::{BatchCut, DenseState, StepInputs};
+use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
 use std::sync::Arc;
@@ -92,7 +93,7 @@ impl<'c> Running<'c> {
             labels: &labels,
             present: &present,
             fetched: None,
-            counts: None,
+            cut: BatchCut::Whole(DEFAULT_LEAVES),
         };
         if !training {
             return self.engine.infer(&self.state, &self.tables, &inputs).unwrap().unwrap();

@@ -1,8 +1,9 @@
 //! Checks a batch, the model values and the tables against the program before a step touches them:
 //! generated code addresses memory by these numbers without further checks.
 
-use super::{CheckError, DenseState, FetchedRows, StepInputs};
+use super::{BatchCut, CheckError, DenseState, FetchedRows, StepInputs};
 use crate::column_loops;
+use crate::leaves::MAX_LEAVES;
 use crate::table::Table;
 use din_program::schema::{Feature, FeatureKind};
 use din_program::{Program, SlotScope};
@@ -48,7 +49,8 @@ pub fn check_batch_except(
     check_tables(program, tables)?;
     let schema = &program.schema;
     let rows = inputs.rows;
-    ensure(rows > 0, || "it has no samples".into())?;
+    let part = matches!(inputs.cut, BatchCut::Part(_));
+    ensure(rows > 0 || part, || "it has no samples".into())?;
     ensure(rows < u32::MAX as usize, || format!("it has {rows} samples, expected fewer than 2^32 - 1"))?;
     expect(|| "sequences".into(), inputs.offsets.len(), schema.sequences.len())?;
     expect(|| "tables".into(), inputs.row_numbers.len(), program.tables.len())?;
@@ -63,6 +65,7 @@ pub fn check_batch_except(
             })?;
         }
     }
+    check_cut(inputs.cut, if schema.requests.is_some() { requests } else { rows })?;
     let mut pairs = 0u64;
     for (sequence, offsets) in schema.sequences.iter().zip(inputs.offsets) {
         let owners = if sequence.common { requests } else { rows };
@@ -128,24 +131,40 @@ pub fn check_batch_except(
     Ok(())
 }
 
-/// Rows that were fetched from a table.
+/// Rows that were fetched from a table and served from it.
 fn check_fetched(table: &Table, fetched: &FetchedRows) -> Result<(), CheckError> {
-    let name = table.name();
-    expect(
-        || format!("fetched values of table `{name}`"),
-        fetched.values.len(),
-        fetched.numbers.len() * table.width(),
-    )?;
-    let ascending = fetched.numbers.is_sorted_by(|a, b| a < b);
-    let within = fetched.numbers.last().is_none_or(|&last| (last as usize) < table.rows());
-    ensure(ascending && within, || {
-        format!("fetched rows of table `{name}`: expected ascending numbers below {}", table.rows())
+    let (name, FetchedRows { count, values, owned_by, served }) = (table.name(), fetched);
+    expect(|| format!("fetched values of table `{name}`"), values.len(), count * table.width())?;
+    ensure(owned_by.iter().all(|rows| rows.start <= rows.end && rows.end as usize <= *count), || {
+        format!("owners of the fetched rows of table `{name}`: expected ranges below {count}")
+    })?;
+    expect(|| format!("ranks that table `{name}` serves"), served.len(), owned_by.len())?;
+    ensure(served.iter().flatten().all(|&row| (row as usize) < table.rows()), || {
+        format!("served rows of table `{name}`: expected numbers below {}", table.rows())
     })
+}
+
+/// The leaves of a batch with so many units.
+fn check_cut(cut: BatchCut<'_>, units: usize) -> Result<(), CheckError> {
+    let most = MAX_LEAVES as usize;
+    match cut {
+        BatchCut::Whole(leaves) => ensure(leaves.is_power_of_two() && leaves <= MAX_LEAVES, || {
+            format!("leaves: expected a power of two up to {most}, found {leaves}")
+        }),
+        BatchCut::Part(leaves) => {
+            let bounds = &leaves.bounds;
+            let all = bounds.first() == Some(&0) && bounds.last() == Some(&(units as u32)) && bounds.is_sorted();
+            let known = leaves.total.is_power_of_two() && leaves.total <= most && leaves.numbers().end <= leaves.total;
+            ensure(all && known, || {
+                format!("leaves: expected {units} samples or requests in some of at most {most}, found {leaves:?}")
+            })
+        }
+    }
 }
 
 /// For an executor whose steps are of whole batches, with tables read in place.
 pub fn check_whole(inputs: &StepInputs<'_>) -> Result<(), CheckError> {
-    ensure(inputs.fetched.is_none() && inputs.counts.is_none(), || {
+    ensure(inputs.fetched.is_none() && matches!(inputs.cut, BatchCut::Whole(_)), || {
         "it is a part of a batch, which this executor does not run".into()
     })
 }

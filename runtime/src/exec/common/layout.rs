@@ -3,6 +3,7 @@
 //! Filled from a checked batch; allocations are kept from step to step.
 
 use super::unique::UniqueElements;
+use crate::leaves::LeafRange;
 use din_program::axes::{AxisId, AxisKind, AxisTree, GLOBAL, MAX_KEYS};
 
 /// Elements `begin..end` of an axis.
@@ -21,6 +22,14 @@ pub struct Layout {
     offsets: Vec<Vec<u32>>,
     /// By axis, of unique ones; empty for the others.
     uniques: Vec<UniqueElements>,
+    /// First sample, and first request, of each leaf, then their number.
+    sample_leaves: Vec<u32>,
+    request_leaves: Vec<u32>,
+    /// Number of the first leaf in the global batch, which has so many.
+    first_leaf: usize,
+    total_leaves: usize,
+    /// Room for the leaves of another axis.
+    element_leaves: Vec<u32>,
 }
 
 impl Layout {
@@ -33,12 +42,17 @@ impl Layout {
             requests: Vec::new(),
             offsets: vec![Vec::new(); axes.count()],
             uniques,
+            sample_leaves: vec![0],
+            request_leaves: vec![0],
+            first_leaf: 0,
+            total_leaves: 0,
+            element_leaves: Vec::new(),
             axes,
         }
     }
 
-    /// A batch of `samples`: `requests` as [`super::StepInputs::requests`], `sequences` the offsets
-    /// of each sequence.
+    /// A batch of `samples`, in one leaf: `requests` as [`super::StepInputs::requests`], `sequences`
+    /// the offsets of each sequence.
     pub fn set(&mut self, samples: usize, requests: &[u32], sequences: &[Vec<u32>]) {
         self.samples = samples;
         self.requests.clear();
@@ -74,19 +88,64 @@ impl Layout {
                 AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => {}
             }
         }
+        let units = if requests.is_empty() { samples } else { requests.len() - 1 };
+        self.set_leaves([0, units as u32].into_iter(), 0, 1);
     }
 
-    /// Fills the unique axes, after [`Layout::set`]: `rows` gives the row numbers of a table's
-    /// feature.
+    /// Cuts the batch into leaves, after [`Layout::set`].
+    pub fn cut(&mut self, leaves: &LeafRange) {
+        self.set_leaves(leaves.bounds.iter().copied(), leaves.first, leaves.total);
+    }
+
+    fn set_leaves(&mut self, bounds: impl Iterator<Item = u32> + Clone, first: usize, total: usize) {
+        (self.first_leaf, self.total_leaves) = (first, total);
+        self.sample_leaves.clear();
+        self.request_leaves.clear();
+        if self.requests.is_empty() {
+            self.sample_leaves.extend(bounds);
+        } else {
+            self.sample_leaves.extend(bounds.clone().map(|request| self.requests[request as usize]));
+            self.request_leaves.extend(bounds);
+        }
+    }
+
+    /// The number of the batch's first leaf in the global batch, and how many leaves that has.
+    pub fn leaf_numbers(&self) -> (usize, usize) {
+        (self.first_leaf, self.total_leaves)
+    }
+
+    /// The numbers of the batch's leaves in the global batch.
+    pub fn leaf_range(&self) -> std::ops::Range<usize> {
+        self.first_leaf..self.first_leaf + self.sample_leaves.len() - 1
+    }
+
+    /// Of a tile axis: the first element of each leaf, then their number.
+    pub fn leaves(&self, tile_axis: AxisId) -> &[u32] {
+        match self.axes.kind(tile_axis) {
+            AxisKind::Batch { .. } => &self.sample_leaves,
+            AxisKind::Request => &self.request_leaves,
+            AxisKind::Unique(_) => &self.unique(tile_axis).leaves,
+            AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+                unreachable!("tiles are cut by samples, requests or unique elements")
+            }
+        }
+    }
+
+    /// Fills the unique axes, after [`Layout::set`] and [`Layout::cut`]: `rows` gives the row
+    /// numbers of a table's feature.
     pub fn join<'a>(&mut self, rows: &dyn Fn(u32, u32) -> &'a [u32]) {
         for id in self.axes.ids() {
             let Some(unique) = self.axes.unique(id) else { continue };
-            let count = self.count(unique.over);
+            let by = self.tile_axes[unique.over.index()];
+            let mut leaves = std::mem::take(&mut self.element_leaves);
+            leaves.clear();
+            leaves.extend(self.leaves(by).iter().map(|&unit| self.range(unique.over, by, 0, unit as usize).1 as u32));
             let mut keys = [&[][..]; MAX_KEYS];
             for (key, &(table, feature)) in keys.iter_mut().zip(&unique.keys) {
                 *key = rows(table, feature);
             }
-            self.uniques[id.index()].build(count, &keys[..unique.keys.len()]);
+            self.uniques[id.index()].build(&leaves, &keys[..unique.keys.len()]);
+            self.element_leaves = leaves;
         }
     }
 

@@ -1,8 +1,10 @@
 //! What a step reads and writes: model values and a batch's columns. Tables are `crate::table`.
 
+use crate::leaves::LeafRange;
 use crate::table::Table;
 use din_program::schema::Init;
 use din_program::{Program, SlotScope};
+use std::ops::Range;
 
 /// Most optimizer states of one update.
 pub const MAX_SLOTS: usize = 8;
@@ -69,9 +71,17 @@ pub struct StepInputs<'a> {
     /// By table, the rows that were fetched for this step: row numbers then index those. `None`
     /// where tables are read in place.
     pub fetched: Option<&'a [FetchedRows]>,
-    /// By axis of the schedule, the elements that it has in the global batch, where this batch is
-    /// only a part of it ([`din_program::schedule::Storage::Count`]). `None` where it is the whole.
-    pub counts: Option<&'a [u32]>,
+    /// How the batch is cut into leaves.
+    pub cut: BatchCut<'a>,
+}
+
+/// Which leaves a batch is: see [`crate::leaves`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchCut<'a> {
+    /// All leaves of the global batch, at most so many.
+    Whole(u32),
+    /// Those of the global batch that this rank owns. Other ranks run the same step.
+    Part(&'a LeafRange),
 }
 
 impl<'a> StepInputs<'a> {
@@ -85,13 +95,18 @@ impl<'a> StepInputs<'a> {
     }
 }
 
-/// Rows of one table that were fetched for a step, as from the ranks that own them.
+/// Rows of one table that were fetched for a step from the ranks that own them. Row numbers of the
+/// step are positions among these.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FetchedRows {
-    /// Their numbers in the table, ascending.
-    pub numbers: Vec<u32>,
-    /// The table's width of floats per row, in the order of `numbers`.
+    /// Rows.
+    pub count: usize,
+    /// The table's width of floats per row.
     pub values: Vec<f32>,
+    /// By rank: which of the rows it owns, and gets gradients for. Of a replicated table, all.
+    pub owned_by: Vec<Range<u32>>,
+    /// By rank: the rows that it has fetched from this one, by their numbers in this rank's table.
+    pub served: Vec<Vec<u32>>,
 }
 
 /// Where a step reads the rows of one table. Generated code finds row `n` of a table of width `w`
@@ -117,7 +132,7 @@ impl RowSource<'_> {
     pub fn count(&self, table: &Table) -> usize {
         match self.rows {
             RowBuffer::Table => table.rows(),
-            RowBuffer::Fetched(fetched) => fetched.numbers.len(),
+            RowBuffer::Fetched(fetched) => fetched.count,
         }
     }
 

@@ -1,8 +1,9 @@
-//! Finds the distinct combinations of row numbers: the elements of a unique axis
+//! Finds the distinct combinations of row numbers within each leaf: the elements of a unique axis
 //! ([`din_program::axes::UniqueKeys`]).
 //!
-//! Guarantees: unique elements come in the order of the first element that each stands for, and
-//! what one stands for ascends, so neither depends on threads or hashing. Nothing is allocated once
+//! Guarantees: unique elements come in the order of the first element that each stands for, all of
+//! which are in one leaf, and what one stands for ascends, so neither depends on threads or
+//! hashing. Nothing is allocated once
 //! the vectors have grown to the size of a batch.
 
 /// The elements of a unique axis in one batch.
@@ -15,6 +16,8 @@ pub struct UniqueElements {
     /// What unique element `u` stands for: `members[begins[u]..begins[u + 1]]`.
     pub begins: Vec<u32>,
     pub members: Vec<u32>,
+    /// By leaf: its first unique element; then their number.
+    pub leaves: Vec<u32>,
     /// The first element that each stands for.
     firsts: Vec<u32>,
     /// Open addressing: a unique element plus 1, or 0.
@@ -27,18 +30,37 @@ impl UniqueElements {
         self.firsts.len()
     }
 
-    /// Deduplicates elements `0..count` by `keys`: by key, the row number of each element. Fewer
-    /// than 2^32 - 1 elements.
-    pub fn build(&mut self, count: usize, keys: &[&[u32]]) {
+    /// Deduplicates the elements of each leaf by `keys`: by key, the row number of each element.
+    /// `leaves` has the first element of each leaf, then the number of elements, fewer than
+    /// 2^32 - 1.
+    pub fn build(&mut self, leaves: &[u32], keys: &[&[u32]]) {
+        let count = *leaves.last().expect("the bounds of leaves end with the number of elements") as usize;
         self.firsts.clear();
         self.inverse.clear();
         grow(&mut self.inverse, count);
         grow(&mut self.firsts, count);
-        let slots = (2 * count).next_power_of_two().max(16);
+        self.leaves.clear();
+        self.leaves.push(0);
+        for leaf in leaves.windows(2) {
+            self.deduplicate(leaf[0] as usize..leaf[1] as usize, keys);
+            self.leaves.push(self.firsts.len() as u32);
+        }
+        self.rows.resize_with(keys.len(), Vec::new);
+        for (rows, key) in self.rows.iter_mut().zip(keys) {
+            rows.clear();
+            grow(rows, count);
+            rows.extend(self.firsts.iter().map(|&i| key[i as usize]));
+        }
+        self.members(count);
+    }
+
+    /// Appends the unique elements of one leaf.
+    fn deduplicate(&mut self, elements: std::ops::Range<usize>, keys: &[&[u32]]) {
+        let slots = (2 * elements.len()).next_power_of_two().max(16);
         self.slots.clear();
         self.slots.resize(slots, 0);
-        let mask = self.slots.len() - 1;
-        for i in 0..count {
+        let mask = slots - 1;
+        for i in elements {
             let hash = keys.iter().fold(0u64, |h, key| (h.rotate_left(26) ^ u64::from(key[i])).wrapping_mul(MIX));
             let mut at = (hash >> 32) as usize & mask;
             let element = loop {
@@ -59,13 +81,6 @@ impl UniqueElements {
             };
             self.inverse.push(element);
         }
-        self.rows.resize_with(keys.len(), Vec::new);
-        for (rows, key) in self.rows.iter_mut().zip(keys) {
-            rows.clear();
-            grow(rows, count);
-            rows.extend(self.firsts.iter().map(|&i| key[i as usize]));
-        }
-        self.members(count);
     }
 
     /// A stable counting sort of the elements by their unique elements.
@@ -118,7 +133,7 @@ mod tests {
             };
             let a: Vec<u32> = (0..count).map(|i| number(i, 3)).collect();
             let b: Vec<u32> = (0..count).map(|i| number(i, 11) << 20).collect();
-            unique.build(count, &[&a, &b]);
+            unique.build(&[0, count as u32], &[&a, &b]);
             let mut members: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
             let mut order = Vec::new();
             for i in 0..count {

@@ -5,12 +5,13 @@
 //! nothing.
 
 use super::memory::{StepMemory, area, lines};
-use super::prepare::{ArgSource, PreparedSchedule};
+use super::prepare::{ArgSource, PreparedPhase, PreparedSchedule};
 use super::tiling::BatchTiling;
 use crate::exec::ExecError;
 use crate::exec::common::Layout;
 use crate::kernels::StridedRows;
-use din_program::schedule::{AxisId, BufferId, GLOBAL, KernelArg, MAX_CHUNKS, Storage};
+use crate::leaves::LeafRange;
+use din_program::schedule::{AxisId, BufferId, GLOBAL, KernelArg, Storage};
 
 /// See the module.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(super) struct BoundSchedule {
     pub arguments: Vec<Vec<*mut u8>>,
     /// Whether it takes part in the current run.
     pub active: bool,
+    /// Whether other ranks have other leaves of what it runs on.
+    pub over_ranks: bool,
     /// Whether it ever ran, so that its results can be read.
     pub ran: bool,
     pub rows: Option<RowUpdate>,
@@ -52,14 +55,13 @@ pub(super) struct BatchShape<'a> {
     pub samples: usize,
     pub requests: &'a [u32],
     pub sequences: &'a [Vec<u32>],
-    /// See [`crate::exec::StepInputs::counts`].
-    pub counts: Option<&'a [u32]>,
+    pub leaves: &'a LeafRange,
 }
 
-impl BatchShape<'_> {
+impl<'a> BatchShape<'a> {
     /// So many rows or elements of a tensor.
-    pub fn rows(rows: usize) -> Self {
-        BatchShape { samples: rows, requests: &[], sequences: &[], counts: None }
+    pub fn rows(rows: usize, leaves: &'a LeafRange) -> Self {
+        BatchShape { samples: rows, requests: &[], sequences: &[], leaves }
     }
 }
 
@@ -95,6 +97,7 @@ impl BoundSchedule {
             addresses: vec![std::ptr::null_mut(); prepared.buffers.len()],
             arguments: prepared.phases.iter().map(|p| vec![std::ptr::null_mut(); p.args.len()]).collect(),
             active: false,
+            over_ranks: false,
             ran: false,
             rows: None,
             prepared,
@@ -111,13 +114,11 @@ impl BoundSchedule {
     ) -> Result<(), ExecError> {
         let axes = self.prepared.axes.count();
         self.layout.set(batch.samples, batch.requests, batch.sequences);
+        self.layout.cut(batch.leaves);
         self.layout.join(rows);
         for d in 0..axes {
             self.counts[d] = self.layout.count(AxisId(d as u32));
-            self.scalars[d] = match batch.counts {
-                Some(counts) => counts[d] as f32,
-                None => self.counts[d] as f32,
-            };
+            self.scalars[d] = self.counts[d] as f32;
         }
         self.scalars[axes] = step as f32;
         for tiling in &mut self.tilings {
@@ -133,6 +134,15 @@ impl BoundSchedule {
         Ok(())
     }
 
+    /// Where the batch is a part of the global one: the elements that each axis has in that.
+    pub fn set_global_counts(&mut self, counts: &[u32]) {
+        for (scalar, &count) in self.scalars.iter_mut().zip(counts) {
+            *scalar = count as f32;
+        }
+        // There is one global element, on however many ranks.
+        self.scalars[GLOBAL.index()] = 1.0;
+    }
+
     /// Makes room for the batch. After an error there is room for nothing, so that the next batch
     /// grows everything.
     fn grow(&mut self) -> Result<(), ExecError> {
@@ -146,7 +156,9 @@ impl BoundSchedule {
 
     fn grow_arena(&mut self) -> Result<(), ExecError> {
         let prepared = &self.prepared;
-        self.partials.reserve(area(lines(prepared.partial_floats), MAX_CHUNKS)?)?;
+        // One copy at least, for totals that other ranks have.
+        let copies = self.tilings.iter().map(BatchTiling::chunks).fold(1, usize::max);
+        self.partials.reserve(area(lines(prepared.partial_floats), copies)?)?;
         let mut grown = self.arena.pointer().is_null();
         for d in 0..prepared.axes.count() {
             if self.counts[d] > self.capacity[d] {
@@ -241,12 +253,14 @@ impl BoundSchedule {
         }
     }
 
+    /// A phase, where it runs.
+    pub fn running(&self, phase: usize) -> Option<&PreparedPhase> {
+        self.prepared.phases.get(phase).filter(|_| self.active)
+    }
+
     /// Chunks of a phase; 0 where it does not run.
     pub fn chunks(&self, phase: usize) -> usize {
-        match self.prepared.phases.get(phase) {
-            Some(p) if self.active => self.tilings[p.tiling].chunks(),
-            Some(_) | None => 0,
-        }
+        self.running(phase).map_or(0, |p| self.tilings[p.tiling].chunks())
     }
 
     pub fn is_global(&self, phase: usize) -> bool {

@@ -9,11 +9,12 @@
 //! - `prepare`: from a checked schedule to what runs.
 //! - `bound_schedule`: its memory and addresses. `memory`: blocks that grow.
 //! - `tiling`: tiles and chunks.
-//! - `step`: the parts of a step. `phase`, `calls`, `reduce`: the work.
+//! - `step`, `exchange`: the parts of a step. `phase`, `calls`, `reduce`: the work.
 //! - `profile`: where time goes. `roofline`: what this machine could do at most.
 
 mod bound_schedule;
 mod calls;
+mod exchange;
 mod memory;
 mod phase;
 mod prepare;
@@ -23,21 +24,23 @@ mod roofline;
 mod step;
 mod tiling;
 
-pub use reduce::{LocalReducer, PhasePartials, Reducer, combine};
-
+use crate::comm::Communicator;
 use crate::exec::common::{
     self, CallSpan, CheckError, DenseState, Lookup, MAX_SLOTS, ProfileRow, Roofline, ScheduleRole, StepInputs, lookups,
 };
 use crate::exec::{Backend, ExecError, Executor};
 use crate::jit::{CodeError, CodeImage, KernelFn};
-use crate::kernels::Microkernels;
-use crate::table::{Occurrences, Table};
+use crate::kernels::{Microkernels, StridedRows};
+use crate::leaves::LeafRange;
+use crate::table::{Occurrences, RowReads, Table};
 use crate::threads::Threads;
 use bound_schedule::{BoundSchedule, RowUpdate};
 use din_program::schedule::ScheduleRoot;
 use din_program::{Isa, Program};
+use exchange::ExchangeBuffers;
 use phase::ThreadScratch;
 use prepare::PreparedSchedule;
+use reduce::Reducer;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -62,11 +65,18 @@ pub struct CpuExecutor {
     occurrences: Vec<Occurrences>,
     /// By table.
     lookups: Vec<Vec<Lookup>>,
-    /// Row numbers of one table's lookups; empty between steps, kept for its allocation.
-    slices: Vec<Vec<&'static [u32]>>,
+    /// Row numbers of each table's lookups; empty between steps, kept for their allocations.
+    reads: Vec<Vec<RowReads<'static>>>,
+    /// The leaves of what runs, where they are all.
+    leaves: LeafRange,
+    /// Elements by axis in the global batch, where it has other ranks.
+    global_counts: Vec<u32>,
     /// Stands for labels without data.
     zeros: Vec<f32>,
-    reducer: Arc<dyn Reducer>,
+    reducer: Reducer,
+    /// By table: where the terms of its row gradients are.
+    gradients: Vec<Vec<Option<StridedRows>>>,
+    exchange: ExchangeBuffers,
     /// Of steps whose loss was not asked for yet.
     losses: VecDeque<f32>,
 }
@@ -126,6 +136,10 @@ impl CpuExecutor {
             })),
         };
         let lookups = lookups(&program);
+        if let Some(t) = lookups.iter().position(|lookups| lookups.len() > usize::from(u16::MAX)) {
+            let why = format!("table `{}` is read in more than {} places", program.tables[t].name, u16::MAX);
+            return Err(CheckError::Input(why).into());
+        }
         for (t, table) in program.tables.iter().enumerate() {
             let u = update(table.update, &table.name, true)?;
             let name = format!("update {} of {}", u.name, table.name);
@@ -152,18 +166,23 @@ impl CpuExecutor {
             threads,
             schedules,
             occurrences: program.tables.iter().map(|_| Occurrences::new()).collect(),
-            slices: lookups.iter().map(|r| Vec::with_capacity(r.len())).collect(),
+            reads: lookups.iter().map(|_| Vec::new()).collect(),
+            leaves: LeafRange::default(),
+            global_counts: Vec::new(),
             lookups,
             zeros: Vec::new(),
-            reducer: Arc::new(LocalReducer),
+            reducer: Reducer::default(),
+            gradients: program.tables.iter().map(|_| Vec::new()).collect(),
+            exchange: ExchangeBuffers::default(),
             losses: VecDeque::new(),
             program,
         })
     }
 
-    /// Reductions of later steps go through this reducer: that of a run of several ranks.
-    pub fn set_reducer(&mut self, reducer: Arc<dyn Reducer>) {
-        self.reducer = reducer;
+    /// Later training steps are those of one rank of a run: each runs a part of the global batch
+    /// ([`crate::exec::BatchCut::Part`]) on rows that were fetched from their owners.
+    pub fn set_ranks(&mut self, ranks: Arc<dyn Communicator>) {
+        self.reducer = Reducer::over(ranks);
     }
 
     pub fn program(&self) -> &Arc<Program> {
@@ -262,6 +281,10 @@ impl Executor for CpuExecutor {
     }
     fn runs_on_host(&self) -> bool {
         true
+    }
+    fn join_ranks(&mut self, ranks: Arc<dyn Communicator>) -> Result<(), ExecError> {
+        self.set_ranks(ranks);
+        Ok(())
     }
     fn upload(&mut self, _state: &DenseState, _tables: &[Table]) -> Result<(), ExecError> {
         Ok(())

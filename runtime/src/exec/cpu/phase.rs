@@ -73,9 +73,12 @@ impl<'a> PhaseRunner<'a> {
     }
 
     /// Runs all active schedules, phase by phase in step with each other.
-    pub fn run(&self, pool: &mut ThreadPool, reducer: &dyn Reducer) {
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub fn run(&self, pool: &mut ThreadPool, reducer: &mut Reducer) -> Result<(), ExecError> {
         let active = self.schedules.iter().filter(|s| s.active);
-        let Some(phases) = active.map(|s| s.prepared.phases.len()).max() else { return };
+        let Some(phases) = active.map(|s| s.prepared.phases.len()).max() else { return Ok(()) };
         for phase in 0..phases {
             let jobs: usize = self.schedules.iter().map(|s| s.chunks(phase)).sum();
             let job = |job: usize, thread: usize| {
@@ -102,9 +105,10 @@ impl<'a> PhaseRunner<'a> {
             }
             let mut partials = PhasePartials::new(self, phase, pool);
             if partials.any() {
-                reducer.reduce(&mut partials);
+                reducer.reduce(&mut partials)?;
             }
         }
+        Ok(())
     }
 
     fn chunk(&self, at: usize, phase: usize, chunk: usize, scratch: &mut ThreadScratch) {
@@ -114,8 +118,8 @@ impl<'a> PhaseRunner<'a> {
         let copies = schedule.partials.pointer().wrapping_add(chunk * schedule.prepared.partial_floats);
         for partial in &p.partials {
             if let Some(start) = partial.start {
-                // SAFETY: the partials hold `partial_floats` floats for each of `MAX_CHUNKS`
-                // chunks, and this chunk is this thread's.
+                // SAFETY: the partials hold `partial_floats` floats for each chunk, and this chunk is
+                // this thread's.
                 unsafe { std::slice::from_raw_parts_mut(copies.add(partial.offset), partial.width).fill(start) };
             }
         }

@@ -1,58 +1,113 @@
-//! Reductions over all samples: the chunks' partial copies, joined pairwise by a tree over chunk
-//! numbers, so that bits do not depend on threads; and the place where the ranks of a run join what
-//! each has.
+//! Reductions over all samples: the chunks' partial copies, joined pairwise, those of a leaf first
+//! and then by a tree over leaf numbers, so that bits do not depend on threads; and the place where
+//! the ranks of a run join what each has.
 
 use super::phase::PhaseRunner;
 use super::prepare::PreparedReduction;
+use super::tiling::LeafChunks;
+use crate::comm::{Channel, Communicator, Messages, RankReduction};
+use crate::exec::ExecError;
 use crate::kernels::Microkernels;
+use crate::leaves::subtrees;
 use crate::threads::ThreadPool;
-use din_program::schedule::Combine;
-use std::fmt;
+use din_program::schedule::{Combine, GLOBAL};
+use std::sync::Arc;
 
 /// Floats of one job; its copies stay in the first-level cache.
 const BLOCK: usize = 512;
 /// Below this many floats nobody is woken.
 const SMALL: usize = 32 * 1024;
 
-/// Combines every reduction over all samples that a training step has: losses, gradients of dense
-/// parameters, moments, maxima.
-pub trait Reducer: fmt::Debug + Send + Sync {
-    /// Reduces the partials of one phase to the values that its later phases read. Called once per
-    /// phase with reductions, in the order of the schedule, the same on every rank.
-    fn reduce(&self, partials: &mut PhasePartials<'_>);
+/// Combines every reduction over all samples that a step has: losses, gradients of dense
+/// parameters, moments, maxima. On one rank, the tree over its leaves is all; ranks join their
+/// subtrees.
+#[derive(Debug, Default)]
+pub(super) struct Reducer {
+    ranks: Option<Arc<dyn Communicator>>,
+    joined: RankReduction,
+    received: Messages,
 }
 
-/// The reducer of a run of one rank: the tree over its chunks is all.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LocalReducer;
+impl Reducer {
+    /// The reducer of a rank of a run.
+    pub fn over(ranks: Arc<dyn Communicator>) -> Self {
+        Reducer { ranks: Some(ranks), ..Reducer::default() }
+    }
 
-impl Reducer for LocalReducer {
-    fn reduce(&self, partials: &mut PhasePartials<'_>) {
-        partials.run(Stage::Both);
+    /// How this rank reaches the others.
+    pub fn ranks(&self) -> Option<&Arc<dyn Communicator>> {
+        self.ranks.as_ref()
+    }
+
+    /// Reduces the partials of one phase to the values that its later phases read. Called once per
+    /// phase with reductions, in the order of the schedule, the same on every rank.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub fn reduce(&mut self, partials: &mut PhasePartials<'_>) -> Result<(), ExecError> {
+        let Some(ranks) = &self.ranks else {
+            partials.run(Stage::Both);
+            return Ok(());
+        };
+        partials.run(Stage::Join);
+        self.joined.begin();
+        let mut leaves = None;
+        for partial in partials.of_ranks() {
+            self.joined.add(partial.combine, partial.width);
+            partial.subtrees.for_each(|value| self.joined.push(value));
+            assert!(leaves.is_none_or(|leaves| leaves == partial.leaves), "a phase runs on one batch");
+            leaves = Some(partial.leaves);
+        }
+        if let Some(leaves) = leaves {
+            self.joined.join(&**ranks, Channel::Step, leaves, combine).map_err(ExecError::Ranks)?;
+            partials.set_totals(self.joined.totals());
+        }
+        partials.run(Stage::Store);
+        Ok(())
+    }
+
+    /// Adds up, over the ranks, what each has of a global batch, such as elements by axis.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub fn sum_counts(&mut self, counts: &mut [u32]) -> Result<(), ExecError> {
+        let Some(ranks) = &self.ranks else { return Ok(()) };
+        ranks.all_gather(Channel::Step, counts, &mut self.received).map_err(ExecError::Ranks)?;
+        counts.fill(0);
+        for of_rank in self.received.iter() {
+            assert_eq!(of_rank.len(), counts.len(), "ranks run the same program");
+            counts.iter_mut().zip(of_rank).for_each(|(sum, count)| *sum += count);
+        }
+        Ok(())
     }
 }
 
 /// The partial copies of one phase.
-pub struct PhasePartials<'a> {
+pub(super) struct PhasePartials<'a> {
     runner: &'a PhaseRunner<'a>,
     phase: usize,
     pool: &'a mut ThreadPool,
 }
 
+/// What this rank has of a reduction whose other leaves are on other ranks.
+struct RankPartial<S> {
+    combine: Combine,
+    /// Floats of a value. Moments are `[mean, M2, count]`.
+    width: usize,
+    /// Leaves of the global batch.
+    leaves: usize,
+    /// The value of each of the largest subtrees that this rank has whole, in their order.
+    subtrees: S,
+}
+
 /// What the jobs of a reduction do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Join the chunks' copies to the first.
+    /// Join the chunks' copies to those of the largest whole subtrees.
     Join,
     /// Store the first copy where the schedule wants the result.
     Store,
     Both,
-}
-
-impl fmt::Debug for PhasePartials<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PhasePartials").field("phase", &self.phase).finish_non_exhaustive()
-    }
 }
 
 impl<'a> PhasePartials<'a> {
@@ -64,26 +119,28 @@ impl<'a> PhasePartials<'a> {
         reductions(self.runner, self.phase).next().is_some()
     }
 
-    /// Joins the chunks' copies by the tree: then [`PhasePartials::totals`] are those of this rank.
-    pub fn join_chunks(&mut self) {
-        self.run(Stage::Join);
+    /// The reductions of which other ranks have leaves, in the order of the schedule, after the
+    /// chunks' copies were joined. Each rank has the same ones, a rank without leaves too.
+    fn of_ranks<'p>(&'p self) -> impl Iterator<Item = RankPartial<impl Iterator<Item = &'p [f32]>>> {
+        reductions(self.runner, self.phase).filter(|(_, copies, _)| copies.over_ranks).map(|(r, copies, _)| {
+            let numbers = copies.leaves.first..copies.leaves.first + copies.leaves.begins.len() - 1;
+            let subtrees = subtrees(numbers).map(move |leaves| {
+                // SAFETY: the copy holds the reduction's floats, and nothing writes to it while
+                // `self` is borrowed.
+                unsafe { std::slice::from_raw_parts(copies.of_leaf(leaves.start).cast_const(), r.width) }
+            });
+            RankPartial { combine: r.combine, width: r.width, leaves: copies.leaves.total, subtrees }
+        })
     }
 
-    /// This rank's total of each reduction, in the order of the schedule, after
-    /// [`PhasePartials::join_chunks`]. Moments are `[mean, M2, count]`.
-    pub fn totals(&mut self) -> Vec<(Combine, &mut [f32])> {
-        let totals = reductions(self.runner, self.phase).map(|(r, copies, _)| {
-            // SAFETY: the first chunk's copy holds the reduction's floats; the reductions of a
-            // phase have copies apart from each other, and `self` is borrowed as long as the slices
-            // live.
-            (r.combine, unsafe { std::slice::from_raw_parts_mut(copies.first, r.width) })
-        });
-        totals.collect()
-    }
-
-    /// Stores the totals where the later phases read them.
-    pub fn store(&mut self) {
-        self.run(Stage::Store);
+    /// Sets the totals of the reductions of [`PhasePartials::of_ranks`].
+    fn set_totals<'t>(&mut self, mut totals: impl Iterator<Item = &'t [f32]>) {
+        for (r, copies, _) in reductions(self.runner, self.phase).filter(|(_, copies, _)| copies.over_ranks) {
+            let total = totals.next().expect("each reduction has a total");
+            assert_eq!(total.len(), r.width, "a total has the width of its reduction");
+            // SAFETY: there is one copy at least, and `self` is borrowed exclusively.
+            unsafe { std::ptr::copy_nonoverlapping(total.as_ptr(), copies.first, r.width) };
+        }
     }
 
     fn run(&mut self, stage: Stage) {
@@ -91,7 +148,7 @@ impl<'a> PhasePartials<'a> {
         let (mut jobs, mut floats) = (0, 0);
         for (r, copies, _) in reductions(runner, phase) {
             jobs += blocks(r);
-            floats += r.width * copies.count;
+            floats += r.width * copies.leaves.begins.len();
         }
         let job = |job: usize, _: usize| {
             let mut block = job;
@@ -125,23 +182,63 @@ impl<'a> PhasePartials<'a> {
 
 /// The copies of one reduction, by chunk.
 #[derive(Clone, Copy)]
-struct ChunkCopies {
+struct ChunkCopies<'a> {
     first: *mut f32,
     /// Floats from one to the next.
     stride: usize,
-    count: usize,
+    leaves: LeafChunks<'a>,
+    /// Whether other leaves are on other ranks, which take part in the reduction.
+    over_ranks: bool,
+}
+
+impl ChunkCopies<'_> {
+    fn of_chunk(&self, chunk: usize) -> *mut f32 {
+        self.first.wrapping_add(chunk * self.stride)
+    }
+
+    /// The first copy of a leaf, by its number in the global batch.
+    fn of_leaf(&self, leaf: usize) -> *mut f32 {
+        self.of_chunk(self.leaves.begins[leaf - self.leaves.first] as usize)
+    }
+
+    /// The pairs of copies that are joined, the second to the first, in this order.
+    fn pairs(&self) -> impl Iterator<Item = (*mut f32, *mut f32)> {
+        let LeafChunks { begins, first, total } = self.leaves;
+        let of_leaf = begins.windows(2).flat_map(move |chunks| {
+            let (begin, end) = (chunks[0] as usize, chunks[1] as usize);
+            doubled(end - begin).flat_map(move |step| {
+                (begin..end - step)
+                    .step_by(2 * step)
+                    .map(move |chunk| (self.of_chunk(chunk), self.of_chunk(chunk + step)))
+            })
+        });
+        let last = first + begins.len() - 1;
+        let over_leaves = doubled(total).flat_map(move |step| {
+            let whole = first.next_multiple_of(2 * step)..(last + 1).saturating_sub(2 * step);
+            whole.step_by(2 * step).map(move |leaf| (self.of_leaf(leaf), self.of_leaf(leaf + step)))
+        });
+        of_leaf.chain(over_leaves)
+    }
+}
+
+/// 1, 2, 4, ..., below `end`.
+fn doubled(end: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(1), |step| Some(2 * step)).take_while(move |&step| step < end)
 }
 
 /// Each reduction of a phase with its copies and where its result goes.
 fn reductions<'a>(
     runner: &'a PhaseRunner<'a>,
     phase: usize,
-) -> impl Iterator<Item = (&'a PreparedReduction, ChunkCopies, *mut f32)> {
-    runner.schedules.iter().filter(move |s| s.chunks(phase) > 0).flat_map(move |schedule| {
-        schedule.prepared.phases[phase].reductions.iter().map(move |r| {
+) -> impl Iterator<Item = (&'a PreparedReduction, ChunkCopies<'a>, *mut f32)> {
+    let running = runner.schedules.iter().filter_map(move |s| Some((s, s.running(phase)?)));
+    running.flat_map(|(schedule, p)| {
+        p.reductions.iter().map(move |r| {
             let first = schedule.partials.pointer().wrapping_add(r.offset);
-            let (stride, count) = (schedule.prepared.partial_floats, schedule.chunks(phase));
-            (r, ChunkCopies { first, stride, count }, schedule.addresses[r.into.index()])
+            let leaves = schedule.tilings[p.tiling].leaves();
+            let over_ranks = schedule.over_ranks && p.axis != GLOBAL;
+            let copies = ChunkCopies { first, stride: schedule.prepared.partial_floats, leaves, over_ranks };
+            (r, copies, schedule.addresses[r.into.index()])
         })
     })
 }
@@ -166,31 +263,27 @@ fn moments_width(r: &PreparedReduction) -> usize {
     (r.width - 1) / 2
 }
 
-/// Joins one block of all copies to the first.
+/// Joins one block of all copies: those of the largest whole subtrees, then in the first copy of
+/// each, have the totals.
 ///
 /// # Safety
 ///
 /// All copies are valid for the reduction's width, and nobody else uses the block.
-unsafe fn join(r: &PreparedReduction, block: usize, copies: ChunkCopies, kernels: Microkernels) {
+unsafe fn join(r: &PreparedReduction, block: usize, copies: ChunkCopies<'_>, kernels: Microkernels) {
     let (begin, end) = bounds(r, block);
-    let mut step = 1;
-    while step < copies.count {
-        for chunk in (0..copies.count - step).step_by(2 * step) {
-            let of = |chunk: usize| copies.first.wrapping_add(chunk * copies.stride + begin);
-            let (a, b) = (of(chunk), of(chunk + step));
-            // SAFETY: both copies are valid and different.
-            unsafe {
-                match r.combine {
-                    Combine::Sum => kernels.add(a, b, end - begin),
-                    Combine::Max => kernels.max(a, b, end - begin),
-                    Combine::Moments => {
-                        let width = moments_width(r);
-                        join_moments(a, b, *b.add(2 * width), width);
-                    }
+    for (a, b) in copies.pairs() {
+        let (a, b) = (a.wrapping_add(begin), b.wrapping_add(begin));
+        // SAFETY: both copies are valid and different.
+        unsafe {
+            match r.combine {
+                Combine::Sum => kernels.add(a, b, end - begin),
+                Combine::Max => kernels.max(a, b, end - begin),
+                Combine::Moments => {
+                    let width = moments_width(r);
+                    join_moments(a, b, *b.add(2 * width), width);
                 }
             }
         }
-        step *= 2;
     }
 }
 
@@ -220,7 +313,7 @@ unsafe fn store(r: &PreparedReduction, block: usize, total: *const f32, into: *m
 }
 
 /// Joins the total of later samples to that of earlier ones, as the tree over chunks does.
-pub fn combine(combine: Combine, total: &mut [f32], more: &[f32]) {
+pub(super) fn combine(combine: Combine, total: &mut [f32], more: &[f32]) {
     assert_eq!(total.len(), more.len(), "totals of one reduction have one width");
     let pairs = total.iter_mut().zip(more);
     match combine {
@@ -255,5 +348,26 @@ pub(super) unsafe fn join_moments(total: *mut f32, more: *const f32, count: f32,
             *total.add(width + i) += *more.add(width + i) + delta * delta * weight;
         }
         *total.add(2 * width) = all;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_join_as_chunks_do() {
+        let mut total = [1.0, -2.0];
+        combine(Combine::Sum, &mut total, &[0.5, 2.5]);
+        assert_eq!(total, [1.5, 0.5]);
+        combine(Combine::Max, &mut total, &[1.0, 3.0]);
+        assert_eq!(total, [1.5, 3.0]);
+        // Mean, M2 and count of 1, 3 and of 5, 7, 9.
+        let mut moments = [2.0, 2.0, 2.0];
+        combine(Combine::Moments, &mut moments, &[7.0, 8.0, 3.0]);
+        assert_eq!((moments[0], moments[2]), (5.0, 5.0));
+        assert!((moments[1] - 40.0).abs() < 1e-4, "{moments:?}");
+        combine(Combine::Moments, &mut moments, &[9.0, 9.0, 0.0]);
+        assert_eq!(moments[0], 5.0);
     }
 }

@@ -7,15 +7,12 @@
 
 use super::bound_schedule::BatchShape;
 use super::phase::PhaseRunner;
-use super::reduce::LocalReducer;
 use super::{CpuExecutor, INFER, TRAIN, UPDATES};
 use crate::exec::ExecError;
-use crate::exec::common::{self, CheckError, DenseState, MAX_SLOTS, RowBuffer, StepInputs};
-use crate::kernels::StridedRows;
-use crate::table::{Occurrences, Table};
+use crate::exec::common::{self, BatchCut, DenseState, MAX_SLOTS, StepInputs};
+use crate::leaves::DEFAULT_LEAVES;
+use crate::table::Table;
 use din_program::schedule::{KernelArg, ScheduleRoot, Storage};
-use din_program::schema::UpdateRule;
-use std::ptr::NonNull;
 
 impl CpuExecutor {
     /// One step of training: forward, backward, states, updates of the rows in the batch and of the
@@ -35,7 +32,7 @@ impl CpuExecutor {
             state.step += 1;
             return Ok(loss);
         }
-        self.exchange(tables, inputs);
+        self.exchange(tables, inputs)?;
         self.apply(state, tables)?;
         state.step += 1;
         Ok(loss.unwrap_or(0.0))
@@ -110,18 +107,23 @@ impl CpuExecutor {
         };
         let schedule = &mut self.schedules[which];
         schedule.ran = false;
-        let axes = schedule.prepared.axes.count();
-        if let Some(counts) = inputs.counts.filter(|counts| counts.len() != axes) {
-            let why = format!("elements of the global batch by axis: expected {axes}, found {}", counts.len());
-            return Err(CheckError::Input(why).into());
-        }
-        let batch = BatchShape {
-            samples: inputs.rows,
-            requests: inputs.requests,
-            sequences: inputs.offsets,
-            counts: inputs.counts,
+        let leaves = match inputs.cut {
+            BatchCut::Whole(most) => {
+                let requests = inputs.requests.len().checked_sub(1);
+                self.leaves.set_whole(requests.unwrap_or(inputs.rows), most);
+                &self.leaves
+            }
+            BatchCut::Part(leaves) => leaves,
         };
+        let batch = BatchShape { samples: inputs.rows, requests: inputs.requests, sequences: inputs.offsets, leaves };
         schedule.size(&batch, &rows, state.step + 1)?;
+        schedule.over_ranks = matches!(inputs.cut, BatchCut::Part(_));
+        if schedule.over_ranks {
+            self.global_counts.clear();
+            self.global_counts.extend(schedule.counts.iter().map(|&count| count as u32));
+            self.reducer.sum_counts(&mut self.global_counts)?;
+            schedule.set_global_counts(&self.global_counts);
+        }
         schedule.bind(&place, &source);
         Ok(())
     }
@@ -135,48 +137,9 @@ impl CpuExecutor {
             scratch.fit(&self.schedules[which])?;
         }
         let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
-        runner.run(&mut self.threads.pool(), &*self.reducer);
+        runner.run(&mut self.threads.pool(), &mut self.reducer)?;
         self.schedules[which].ran = true;
         Ok(self.loss(which))
-    }
-
-    /// Brings row gradients to the owners of their rows: finds the distinct rows of every table,
-    /// tables side by side, and where in the batch each occurs.
-    ///
-    /// Reads row numbers; writes the occurrences, by which [`CpuExecutor::apply`] sums row
-    /// gradients in a fixed order. On one rank all rows are its own and their gradients stay where
-    /// they are. Fetched rows get their numbers in the table back.
-    fn exchange(&mut self, tables: &[Table], inputs: &StepInputs<'_>) {
-        /// The jobs' own parts of two vectors.
-        struct Parts(*mut Occurrences, *mut Vec<&'static [u32]>);
-        // SAFETY: job `t` uses the parts at `t` alone.
-        unsafe impl Sync for Parts {}
-        let parts = Parts(self.occurrences.as_mut_ptr(), self.slices.as_mut_ptr());
-        let (program, lookups, layout) = (&self.program, &self.lookups, &self.schedules[TRAIN].layout);
-        self.threads.pool().run(tables.len(), &|t, _| {
-            let parts = &parts;
-            // SAFETY: both vectors have one entry per table, and this job's is used by no other.
-            let (occurrences, slices) = unsafe { (&mut *parts.0.add(t), &mut *parts.1.add(t)) };
-            let source = inputs.row_source(t);
-            for lookup in &lookups[t] {
-                let rows = match lookup.unique {
-                    None => source.row_numbers[lookup.feature].as_slice(),
-                    Some((axis, key)) => &layout.unique(axis).rows[key as usize],
-                };
-                // SAFETY: the slices are dropped below, before the borrows of `inputs` and of the
-                // layout end.
-                slices.push(unsafe { std::mem::transmute::<&[u32], &'static [u32]>(rows) });
-            }
-            occurrences.build(slices, source.count(&tables[t]));
-            slices.clear();
-            if let RowBuffer::Fetched(fetched) = source.rows {
-                // Ascending numbers keep their order.
-                occurrences.rows.iter_mut().for_each(|row| *row = fetched.numbers[*row as usize]);
-            }
-            if program.tables[t].update_rule == UpdateRule::Dense {
-                occurrences.cover(tables[t].rows());
-            }
-        });
     }
 
     /// Updates tables with rows in the batch, parameters with gradients, and states.
@@ -192,7 +155,7 @@ impl CpuExecutor {
             }
         }
         let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
-        runner.run(&mut self.threads.pool(), &LocalReducer);
+        runner.run(&mut self.threads.pool(), &mut self.reducer)?;
         for root in &self.schedules[TRAIN].prepared.roots {
             if let ScheduleRoot::State { state: k, buffer } = root {
                 state.states[*k as usize].copy_from_slice(self.schedules[TRAIN].result(*buffer));
@@ -203,7 +166,7 @@ impl CpuExecutor {
 
     /// Binds the updates of all tables with rows in the batch and of all parameters with gradients.
     fn bind_updates(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
-        let step = state.step + 1;
+        let (step, leaves) = (state.step + 1, &mut self.leaves);
         let (steps, updates) = self.schedules.split_at_mut(UPDATES);
         steps.iter_mut().for_each(|schedule| schedule.active = false);
         let train = &steps[TRAIN];
@@ -216,15 +179,7 @@ impl CpuExecutor {
             }
             let update = schedule.rows.as_mut().expect("the schedule of a table's update has its rows");
             update.updates = table.updates_ptr();
-            for (lookup, gradient) in self.lookups[t].iter().zip(&mut update.gradients) {
-                *gradient = lookup.view.map(|view| {
-                    let base = train.addresses[view.buffer.index()].wrapping_add(view.column as usize);
-                    StridedRows {
-                        base: NonNull::new(base).expect("results are bound to the arena"),
-                        stride: train.prepared.buffers[view.buffer.index()].width as usize,
-                    }
-                });
-            }
+            update.gradients.clone_from(&self.gradients[t]);
             let place = |place: Storage| match place {
                 Storage::Weight => table.weights_ptr(),
                 Storage::UpdateSlot(k) => table.slot_ptr(k as usize),
@@ -237,7 +192,8 @@ impl CpuExecutor {
                 KernelArg::RowIndex => occurrences.rows.as_ptr().cast_mut().cast(),
                 other => unreachable!("validated: an update of rows has no {other:?}"),
             };
-            schedule.size(&BatchShape::rows(occurrences.rows.len()), &no_features, step)?;
+            leaves.set_whole(occurrences.rows.len(), DEFAULT_LEAVES);
+            schedule.size(&BatchShape::rows(occurrences.rows.len(), leaves), &no_features, step)?;
             schedule.bind(&place, &source);
         }
         for (k, schedule) in of_params.iter_mut().enumerate() {
@@ -262,7 +218,8 @@ impl CpuExecutor {
             };
             let source =
                 |source: KernelArg| -> *mut u8 { unreachable!("validated: an update of a tensor has no {source:?}") };
-            schedule.size(&BatchShape::rows(state.params[k].len()), &no_features, step)?;
+            leaves.set_whole(state.params[k].len(), DEFAULT_LEAVES);
+            schedule.size(&BatchShape::rows(state.params[k].len(), leaves), &no_features, step)?;
             schedule.bind(&place, &source);
         }
         Ok(())

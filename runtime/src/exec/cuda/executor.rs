@@ -32,6 +32,7 @@ use super::memory::{BlockBases, BlockLayout, DeviceBlock, SizeBuckets};
 use super::profile::DeviceProfile;
 use super::step_args::UploadPlan;
 use super::upload_copy::UploadCopy;
+use crate::comm::Communicator;
 use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, Roofline, StepInputs};
 use crate::exec::{Backend, ExecError, Executor};
 use crate::table::Table;
@@ -280,6 +281,10 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
     }
     fn runs_on_host(&self) -> bool {
         false
+    }
+    fn join_ranks(&mut self, _ranks: Arc<dyn Communicator>) -> Result<(), ExecError> {
+        let why = "a GPU runs whole batches, not the part of a rank; train on several ranks with `--device cpu`";
+        Err(DeviceError::Input(why.into()).into())
     }
     fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), ExecError> {
         Ok(self.upload(state, tables)?)

@@ -230,7 +230,7 @@ mod tests {
                 labels: std::slice::from_ref(&label),
                 present: &[],
                 fetched: None,
-                counts: None,
+                cut: crate::exec::BatchCut::Whole(1),
             };
             let mut to = vec![9; plan.layout.bytes / 4 + 5];
             let contents = UploadCopy { plan: &plan, inputs: &inputs, layout: &layout, tables: &tables, bases };

@@ -1,7 +1,8 @@
 //! Tests of run directories: what is made, restored, compared and refused.
 use super::*;
-use crate::checkpoint::tests::{filled, manifest, program};
+use crate::checkpoint::tests::{filled, manifest, program, whole};
 use crate::checkpoint::{MANIFEST_FORMAT, save};
+use crate::comm::LocalCommunicator;
 use tempfile::TempDir;
 
 fn record(program: &Program) -> RunRecord {
@@ -17,6 +18,8 @@ fn record(program: &Program) -> RunRecord {
         device: "cpu".into(),
         seed: written.seed,
         batch: written.batch,
+        leaves: written.leaves,
+        ranks: 1,
         list_separator: b'|',
         train: data.clone(),
         valid: Some(data),
@@ -53,11 +56,11 @@ impl Made {
     }
 
     fn save(&self, manifest: &Manifest) {
-        save(&self.run.checkpoints(), &filled(&self.program), manifest).unwrap();
+        save(&self.run.checkpoints(), &filled(&self.program), manifest, &LocalCommunicator).unwrap();
     }
 
     fn load(&self, wanted: &str) -> Result<(String, LoadedCheckpoint)> {
-        self.run.load(wanted, &self.program, &self.record)
+        self.run.load(wanted, &self.program, &self.record, &whole(&self.program))
     }
 }
 
@@ -124,11 +127,17 @@ fn a_best_that_was_altered_or_lost_is_chosen_again() {
 #[test]
 fn a_checkpoint_and_a_program_of_another_run_are_refused() {
     let made = Made::new();
-    for (step, what) in [(2, "seed 7, found seed 8"), (3, "batch 32, found batch 64"), (4, "program ")] {
+    for (step, what) in [
+        (2, "seed 7, found seed 8"),
+        (3, "batch 32, found batch 64"),
+        (4, "leaves 16, found leaves 64"),
+        (5, "program "),
+    ] {
         let mut other = manifest(&made.program, step);
         match step {
             2 => other.seed = 8,
             3 => other.batch = 64,
+            4 => other.leaves = 64,
             _ => other.program = "ab".into(),
         }
         made.save(&other);
@@ -146,6 +155,7 @@ fn a_checkpoint_and_a_program_of_another_run_are_refused() {
 /// one goes.
 #[test]
 fn a_checkpoint_that_is_removed_before_it_is_read_is_looked_up_again() {
+    let plan = whole(&program());
     for wanted in ["best", "last"] {
         let made = Made::new();
         let mut step = 1;
@@ -157,13 +167,13 @@ fn a_checkpoint_that_is_removed_before_it_is_read_is_looked_up_again() {
                 checkpoint::remove(folder).unwrap();
             }
         };
-        let (name, loaded) = made.run.load_with(wanted, &made.program, &made.record, train_on).unwrap();
+        let (name, loaded) = made.run.load_with(wanted, &made.program, &made.record, &plan, train_on).unwrap();
         assert_eq!((name.as_str(), loaded.manifest.position.step), ("step-0000000004", 4));
     }
     // One that was asked for by name is gone.
     let made = Made::new();
     let gone = |folder: &Path| checkpoint::remove(folder).unwrap();
-    let error = made.run.load_with("step-0000000001", &made.program, &made.record, gone).unwrap_err();
+    let error = made.run.load_with("step-0000000001", &made.program, &made.record, &plan, gone).unwrap_err();
     assert!(error.message.contains("step-0000000001"), "{error}");
     // And the looking ends.
     let made = Made::new();
@@ -172,7 +182,7 @@ fn a_checkpoint_that_is_removed_before_it_is_read_is_looked_up_again() {
         step += 1;
         fs::rename(folder, folder.with_file_name(checkpoint::name(step))).unwrap();
     };
-    let error = made.run.load_with("last", &made.program, &made.record, on_and_on).unwrap_err();
+    let error = made.run.load_with("last", &made.program, &made.record, &plan, on_and_on).unwrap_err();
     assert_eq!(error.exit_code(), 3);
     assert!(error.message.contains("100 checkpoints were removed by the training"), "{error}");
 }

@@ -1,0 +1,235 @@
+//! A plan as text or as JSON.
+
+use crate::args::PlannedDevice;
+use din_runtime::placement::{Plan, RateSource, TablePlan, Traffic, shown_bytes};
+use din_runtime::table::Placement;
+use indicatif::HumanCount;
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What nobody said and no log showed.
+#[derive(Debug, Default, Serialize)]
+pub struct Assumptions {
+    /// Ids of tables.
+    pub rows: BTreeMap<String, u64>,
+    /// Exponent of Zipf's law, where a table's ids are expected to follow it.
+    pub zipf: Option<f64>,
+    /// Entries of sequences.
+    pub lengths: BTreeMap<String, f64>,
+    /// Samples per request.
+    pub candidates: Option<f64>,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    pub model: &'a str,
+    #[serde(serialize_with = "device_name")]
+    pub device: PlannedDevice,
+    /// Of a rank.
+    pub threads: u32,
+    pub assumptions: Assumptions,
+    #[serde(flatten)]
+    pub plan: Plan,
+}
+
+fn device_name<S: Serializer>(device: &PlannedDevice, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match device {
+        PlannedDevice::Cpu => "cpu",
+        PlannedDevice::H100 => "h100",
+        PlannedDevice::H200 => "h200",
+    })
+}
+
+/// `1,234`, or `1.2` where that says more.
+fn shown_count(count: f64) -> String {
+    if count < 10.0 && (count - count.round()).abs() > 0.05 {
+        return format!("{count:.1}");
+    }
+    HumanCount(count.round() as u64).to_string()
+}
+
+/// `1.23 ms`
+fn shown_time(seconds: f64) -> String {
+    let (scaled, unit) = match seconds {
+        s if s >= 1.0 => (s, "s"),
+        s if s >= 1e-3 => (1e3 * s, "ms"),
+        s => (1e6 * s, "us"),
+    };
+    let digits = if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) };
+    format!("{scaled:.digits$} {unit}")
+}
+
+fn plural(count: usize, one: &str) -> String {
+    format!("{} {one}{}", HumanCount(count as u64), if count == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head(f)?;
+        self.memory(f)?;
+        self.traffic(f)?;
+        self.time(f)
+    }
+}
+
+impl Report<'_> {
+    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = &self.plan;
+        let each = match self.device {
+            PlannedDevice::Cpu => plural(self.threads as usize, "thread"),
+            PlannedDevice::H100 => "one H100".into(),
+            PlannedDevice::H200 => "one H200".into(),
+        };
+        writeln!(
+            f,
+            "model {} on {} of {each}: batch {} in {}, {} samples per rank",
+            self.model,
+            plural(plan.ranks, "rank"),
+            HumanCount(u64::from(plan.batch)),
+            if plan.leaves == 1 { "one leaf".into() } else { format!("{} leaves", plan.leaves) },
+            shown_count(plan.samples)
+        )?;
+        writeln!(
+            f,
+            "rates: {}",
+            match plan.rates.source {
+                RateSource::Default => "of another machine; --measure times the model on this one",
+                RateSource::Published => "published peaks, not measured: a step takes longer",
+                RateSource::Measured => "measured on this machine; the network's are given or assumed",
+            }
+        )?;
+        let mut assumed = Vec::new();
+        let Assumptions { rows, zipf, lengths, candidates } = &self.assumptions;
+        assumed.extend(rows.iter().map(|(name, rows)| format!("{name} has {} ids", HumanCount(*rows))));
+        assumed.extend(zipf.map(|s| format!("ids follow Zipf's law with exponent {s}")));
+        assumed.extend(lengths.iter().map(|(name, length)| format!("lists of {name} have {length} entries")));
+        assumed.extend(candidates.map(|count| format!("a request has {count} samples")));
+        if !assumed.is_empty() {
+            writeln!(f, "assumed: {}", assumed.join("; "))?;
+        }
+        if plan.idle_ranks > 0 {
+            writeln!(
+                f,
+                "{} of {} ranks have no samples: the batch has {} only; a larger --batch gives each rank one",
+                plan.idle_ranks,
+                plan.ranks,
+                if plan.leaves == 1 { "one leaf".into() } else { format!("{} leaves", plan.leaves) }
+            )?;
+        }
+        Ok(())
+    }
+
+    fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let memory = &self.plan.memory;
+        writeln!(f, "\nmemory per rank")?;
+        for table in &self.plan.tables {
+            let held = &table.memory;
+            let state = held.state.iter().map(|(name, bytes)| (name.as_str(), *bytes));
+            let parts = [("weights", held.weights)].into_iter().chain(state).chain([
+                ("frequency", held.frequency),
+                ("updates", held.updates),
+                ("index", held.index),
+            ]);
+            let parts: Vec<String> = parts
+                .filter(|(_, bytes)| *bytes > 0)
+                .map(|(name, bytes)| format!("{name} {}", shown_bytes(bytes as f64)))
+                .collect();
+            writeln!(
+                f,
+                "  {:<24} {:>10}  {:<10} {:>14} rows: {}",
+                format!("{} [{}]", table.name, table.width),
+                shown_bytes(held.total as f64),
+                place(table),
+                HumanCount(held.rows).to_string(),
+                parts.join(", ")
+            )?;
+        }
+        let mut line = |name: &str, bytes: u64, what: &str| {
+            writeln!(f, "{}", format!("  {name:<24} {:>10}  {what}", shown_bytes(bytes as f64)).trim_end())
+        };
+        line("dense part", memory.dense, "parameters, their optimizer's state, states")?;
+        line("step", memory.step, "buffers, fetched rows, messages")?;
+        line("reading", memory.reading, "at most")?;
+        line("for a moment", memory.transient, "while an index is doubled or a checkpoint is written")?;
+        line("together", memory.total, "")?;
+        if let Some(device) = memory.device {
+            line("of it on the GPU", device, "rows of tables, dense part, step")?;
+        }
+        if let Some(available) = memory.available {
+            line("there is", available, "")?;
+        }
+        Ok(())
+    }
+
+    fn traffic(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let traffic = &self.plan.traffic;
+        writeln!(f, "\nids and bytes per rank and step")?;
+        writeln!(
+            f,
+            "  {:<24} {:>12} {:>12} {:>14} {:>11} {:>11}",
+            "table", "ids", "distinct", "of all ranks", "sent", "received"
+        )?;
+        for table in &self.plan.tables {
+            let sum = table.traffic.total();
+            writeln!(
+                f,
+                "  {:<24} {:>12} {:>12} {:>14} {:>11} {:>11}",
+                table.name,
+                shown_count(table.entries),
+                shown_count(table.distinct),
+                shown_count(table.distinct_of_batch),
+                shown_bytes(sum.sent),
+                shown_bytes(sum.received)
+            )?;
+        }
+        let mut line = |name: &str, sum: &Traffic| {
+            writeln!(f, "  {name:<65} {:>11} {:>11}", shown_bytes(sum.sent), shown_bytes(sum.received))
+        };
+        line("gradients of the dense part", &traffic.dense)?;
+        line("moments, losses and other sums", &traffic.reductions)?;
+        line("together", &traffic.total)?;
+        let tables = &traffic.tables;
+        let parts = [("ids", tables.ids), ("rows", tables.rows), ("row gradients", tables.gradients)];
+        let parts = parts.map(|(name, sum)| format!("{name} {}", shown_bytes(sum.sent)));
+        writeln!(f, "  sent for sharded tables: {}", parts.join(", "))
+    }
+
+    fn time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (time, work) = (&self.plan.time, &self.plan.work);
+        writeln!(f, "\ntime per step")?;
+        let what = |part: &str| match part {
+            "lookup" => format!("{} ids", shown_count(work.ids)),
+            "compute" => {
+                let flops = work.product_flops / 1e9;
+                format!("{flops:.2} GFLOP of products, {} of other values", shown_bytes(work.value_bytes))
+            }
+            "all-to-all" => format!("{} operations", self.plan.traffic.exchanges),
+            "gather" => format!("{} operations", self.plan.traffic.gathers),
+            "update" => format!("{} of rows, gradients and optimizer state", shown_bytes(work.row_bytes)),
+            other => unreachable!("a step has no part `{other}`"),
+        };
+        for (part, seconds) in time.parts() {
+            if seconds == 0.0 {
+                continue;
+            }
+            let mark = if part == time.bottleneck { "; the bottleneck" } else { "" };
+            writeln!(f, "  {part:<24} {:>10}  {}{mark}", shown_time(seconds), what(part))?;
+        }
+        if time.ids_ahead > 0.0 {
+            let mark = if time.bottleneck == "ids ahead" { "; the bottleneck" } else { "" };
+            let what = "ids of the next batch, at the same time";
+            writeln!(f, "  {:<24} {:>10}  {what}{mark}", "ids ahead", shown_time(time.ids_ahead))?;
+        }
+        let rate = HumanCount(self.plan.samples_per_second as u64);
+        writeln!(f, "  {:<24} {:>10}  {rate} samples/s of all ranks", "step", shown_time(time.total))
+    }
+}
+
+fn place(table: &TablePlan) -> &'static str {
+    match table.placement {
+        Placement::Sharded => "sharded",
+        Placement::Replicated => "replicated",
+    }
+}

@@ -1,0 +1,87 @@
+//! How a part of the work ended on every rank.
+
+use super::{Channel, Communicator, Messages};
+use crate::{Error, ErrorKind, Result};
+
+/// Ends a part of the work that all ranks do: each says how it ended, with a text or an error.
+/// Gives what all of them said, by rank.
+///
+/// # Errors
+/// On every rank the error of the first rank that failed, so that all stop for one cause.
+pub fn share_outcomes(ranks: &dyn Communicator, channel: Channel, own: Result<String>) -> Result<Vec<String>> {
+    let (kind, text) = match &own {
+        Ok(text) => (0, text),
+        Err(error) => (code(error.kind), &error.message),
+    };
+    let mut message = vec![kind, text.len() as u32];
+    message.extend(text.as_bytes().chunks(4).map(|piece| {
+        let mut bytes = [0; 4];
+        bytes[..piece.len()].copy_from_slice(piece);
+        u32::from_le_bytes(bytes)
+    }));
+    let mut received = Messages::default();
+    if let Err(error) = ranks.all_gather(channel, &message, &mut received) {
+        // Where this rank has a reason of its own, that is what the user has to know.
+        return Err(own.err().unwrap_or(error));
+    }
+    received.iter().map(outcome).collect()
+}
+
+/// Whether it is so on any rank. Every rank asks.
+///
+/// # Errors
+/// Another rank failed.
+pub fn any_rank(ranks: &dyn Communicator, here: bool) -> Result<bool> {
+    if ranks.size() == 1 {
+        return Ok(here);
+    }
+    let mut received = Messages::default();
+    ranks.all_gather(Channel::Step, &[u32::from(here)], &mut received)?;
+    Ok(received.words.contains(&1))
+}
+
+fn code(kind: ErrorKind) -> u32 {
+    match kind {
+        ErrorKind::User => 1,
+        ErrorKind::System => 2,
+        ErrorKind::Stopped => 3,
+    }
+}
+
+/// What a rank said.
+fn outcome(message: &[u32]) -> Result<String> {
+    let (&[kind, length], words) = message.split_first_chunk().expect("an outcome begins with two words");
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    bytes.truncate(length as usize);
+    let text = String::from_utf8(bytes).expect("an outcome is text");
+    match [ErrorKind::User, ErrorKind::System, ErrorKind::Stopped].into_iter().find(|&found| code(found) == kind) {
+        Some(kind) => Err(Error { kind, message: text }),
+        None => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comm::in_process;
+
+    #[test]
+    fn all_ranks_hear_all_texts_or_the_error_of_the_first_that_failed() {
+        std::thread::scope(|scope| {
+            for comm in in_process(4) {
+                scope.spawn(move || {
+                    let texts = ["", "a", "zwölf", "12345678"].map(String::from);
+                    let said = share_outcomes(comm.as_ref(), Channel::Step, Ok(texts[comm.rank()].clone()));
+                    assert_eq!(said.unwrap(), texts);
+                    let own = match comm.rank() {
+                        1 => Err(Error::machine("disk full").help("free some")),
+                        3 => Err(Error::input("a wrong file")),
+                        _ => Ok(String::new()),
+                    };
+                    let error = share_outcomes(comm.as_ref(), Channel::Step, own).unwrap_err();
+                    assert_eq!(error, Error::machine("disk full").help("free some"));
+                });
+            }
+        });
+    }
+}

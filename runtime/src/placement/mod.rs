@@ -1,0 +1,154 @@
+//! The planner of distributed training: where tables go, and what that costs, before anything runs.
+//!
+//! A [`Plan`] is computed from a program and what the user expects (ranks, batch, rows, lengths of
+//! lists, rates), without files, threads or devices. `docs/operations/planning.md` has the model.
+//!
+//! - `distribution`: distinct ids of a part of a batch. - `work`: what a step computes.
+//! - `memory`: bytes of tables, dense values and buffers. - `traffic`: bytes between ranks.
+//! - `rates`: what a rank does per second. - `plan`: all of it together. - `fit`: what would fit.
+
+mod distribution;
+mod fit;
+mod memory;
+mod plan;
+mod rates;
+mod traffic;
+mod work;
+
+pub use distribution::IdDistribution;
+pub use fit::shown_bytes;
+pub use memory::{MemoryPlan, TableMemory};
+pub use plan::{Plan, StepTime, TablePlan};
+pub use rates::{RateSource, Rates};
+pub use traffic::{TableTraffic, Traffic, TrafficPlan};
+pub use work::StepWork;
+
+use crate::leaves::{leaf_begin, leaf_count, owned_leaves, subtrees};
+use crate::table::Placement;
+use din_program::Program;
+use din_program::schema::{TableKind, TableSpec};
+use std::ops::Range;
+use work::BatchPart;
+
+/// What a rank may have to send for a replicated table in one step.
+const REPLICATED: u64 = 64 << 10;
+
+/// Where the rows of a table go in a run of so many ranks, unless `asked` says it.
+///
+/// A fixed table is replicated where the gradients of all of its rows, sent to every other rank,
+/// are at most 64 KiB: such a table is small, and its ids and rows then need not travel. Every
+/// other table is sharded. The choice reads nothing of the data, and no bit of the result depends
+/// on it.
+pub fn choose(table: &TableSpec, ranks: usize, asked: Option<Placement>) -> Placement {
+    asked.unwrap_or(match table.kind {
+        TableKind::Dynamic { .. } => Placement::Sharded,
+        TableKind::Fixed { size } => {
+            let others = ranks.saturating_sub(1).max(1) as u64;
+            let words = u64::from(traffic::RECORD_WORDS + traffic::SUBTREE_WORDS + table.width);
+            match size.saturating_mul(4 * words).saturating_mul(others) <= REPLICATED {
+                true => Placement::Replicated,
+                false => Placement::Sharded,
+            }
+        }
+    })
+}
+
+/// What is expected of the ids of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableIds {
+    /// Ids with a row, over all ranks.
+    pub rows: u64,
+    pub distribution: IdDistribution,
+}
+
+/// A program, and what is expected of its data.
+#[derive(Clone, Debug)]
+pub struct ModelUse<'a> {
+    pub program: &'a Program,
+    /// By table.
+    pub tables: Vec<TableIds>,
+    /// By sequence: mean number of entries.
+    pub lengths: Vec<f64>,
+    /// Mean number of samples per request; 1 where the schema has no requests.
+    pub candidates: f64,
+}
+
+/// How the model is to be trained.
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    pub ranks: usize,
+    /// Samples of the global batch.
+    pub batch: u32,
+    /// A power of two, as many as ranks at least.
+    pub leaves: u32,
+    /// Threads of a rank.
+    pub threads: u32,
+    /// By table: where it is to go, whatever [`choose`] would say.
+    pub placements: Vec<Option<Placement>>,
+    pub rates: Rates,
+    /// Bytes that a rank has: of the device, where that is not the CPU.
+    pub memory: Option<u64>,
+}
+
+impl ModelUse<'_> {
+    /// Requests of a global batch, or samples where the schema has no requests.
+    fn units(&self, batch: u32) -> usize {
+        (f64::from(batch) / self.candidates).round().max(1.0) as usize
+    }
+
+    /// A part of a batch with so many units.
+    fn part(&self, units: usize) -> BatchPart {
+        BatchPart { samples: units as f64 * self.candidates, requests: units as f64 }
+    }
+}
+
+/// How a global batch is divided.
+#[derive(Clone, Copy, Debug)]
+struct Division {
+    ranks: usize,
+    /// Leaves of the batch.
+    leaves: usize,
+    /// Buckets of a table.
+    buckets: usize,
+    /// Units of the batch.
+    units: usize,
+}
+
+impl Division {
+    fn new(model: &ModelUse<'_>, options: &PlanOptions) -> Self {
+        let units = model.units(options.batch);
+        let leaves = leaf_count(units, options.leaves);
+        Self { ranks: options.ranks, leaves, buckets: options.leaves as usize, units }
+    }
+
+    /// Units of some consecutive leaves.
+    fn units_of(&self, leaves: &Range<usize>) -> usize {
+        leaf_begin(leaves.end, self.leaves, self.units) - leaf_begin(leaves.start, self.leaves, self.units)
+    }
+
+    /// The leaves of a rank.
+    fn owned(&self, rank: usize) -> Range<usize> {
+        owned_leaves(rank, self.ranks, self.leaves)
+    }
+
+    /// Units of each subtree of a rank.
+    fn subtrees(&self, rank: usize) -> Vec<usize> {
+        subtrees(self.owned(rank)).map(|tree| self.units_of(&tree)).collect()
+    }
+
+    /// The part of a sharded table's rows that a rank has.
+    fn share(&self, rank: usize) -> f64 {
+        owned_leaves(rank, self.ranks, self.buckets).len() as f64 / self.buckets as f64
+    }
+
+    /// The rank with the most samples.
+    fn busiest(&self) -> usize {
+        let by_units = |&rank: &usize| (self.units_of(&self.owned(rank)), self.ranks - rank);
+        (0..self.ranks).max_by_key(by_units).expect("there is a rank")
+    }
+
+    /// The largest part of a sharded table's rows that a rank has.
+    fn largest_share(&self) -> f64 {
+        (0..self.ranks).map(|rank| self.share(rank)).fold(0.0, f64::max)
+    }
+}

@@ -1,0 +1,10 @@
+//! What the planner ([`crate::placement`]) is told instead of assuming it: how often ids occur in
+//! the log of a run, how long its lists are, and what this machine does per second.
+//!
+//! - `log`: from a run directory. - `machine`: by steps that are timed.
+
+mod log;
+mod machine;
+
+pub use log::LogSurvey;
+pub use machine::measure;

@@ -1,0 +1,178 @@
+//! The files that several ranks write.
+
+use crate::support::*;
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use din_program::schema::{Feature, FeatureKind, Schema};
+use din_runtime::comm::LocalCommunicator;
+use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
+use din_runtime::predict::{self, OutputFormat, OutputOptions, PredictionSummary};
+use din_runtime::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn output(path: PathBuf) -> OutputOptions {
+    let format = OutputFormat::of(&path).unwrap();
+    OutputOptions { path, format, logits: true }
+}
+
+/// Predicts files with so many ranks.
+fn predict(
+    trained: &Trained,
+    files: &[PathBuf],
+    output: &OutputOptions,
+    ranks: usize,
+) -> Vec<Result<PredictionSummary>> {
+    let run = |comm: &dyn din_runtime::comm::Communicator| {
+        let data = predict::open(&trained.program, files, b'|', output).unwrap();
+        predict::predict(&mut trained.session(), &data, output, 64, comm, &mut |_| {})
+    };
+    if ranks == 1 { vec![run(&LocalCommunicator)] } else { on_ranks(ranks, run) }
+}
+
+/// Names in a folder, hidden ones too.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_parts_one_after_the_other_are_the_file_of_one_rank() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trained, files) = clicks(folder.path(), &[300, 400]);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let [csv, parquet] = ["one.csv", "one.parquet"].map(|name| {
+        let written = predict(&trained, &files, &output(out.join(name)), 1).remove(0).unwrap();
+        assert_eq!(written.rows, 2000);
+        (out.join(name), written)
+    });
+    let (text, one) = (fs::read(&csv.0).unwrap(), rows(&parquet.0));
+    assert_eq!(one.num_rows(), 2000);
+    for ranks in [2, 3, 4, 8] {
+        for (extension, expected) in [("csv", &csv.1), ("parquet", &parquet.1)] {
+            let path = out.join(format!("several.{extension}"));
+            for written in predict(&trained, &files, &output(path.clone()), ranks) {
+                assert_eq!(written.unwrap(), *expected);
+            }
+            let parts: Vec<String> =
+                (0..ranks).map(|rank| format!("part-{rank:05}-of-{ranks:05}.{extension}")).collect();
+            assert_eq!(names(&path), parts);
+            let parts = parts.iter().map(|part| path.join(part));
+            if extension == "csv" {
+                assert!(parts.flat_map(|part| fs::read(part).unwrap()).eq(text.iter().copied()), "{ranks} ranks");
+            } else {
+                let parts: Vec<RecordBatch> = parts.map(|part| rows(&part)).collect();
+                assert_eq!(concat_batches(one.schema_ref(), &parts).unwrap(), one, "{ranks} ranks");
+                // With 7 row groups a rank of 8 has no rows.
+                assert_eq!(parts.iter().filter(|part| part.num_rows() == 0).count(), usize::from(ranks == 8));
+            }
+        }
+        // Earlier predictions were replaced, and nothing else is left.
+        assert_eq!(names(&out), ["one.csv", "one.parquet", "several.csv", "several.parquet"]);
+    }
+}
+
+/// A model of predictions could read the folder as one file.
+#[test]
+fn a_folder_of_parts_is_one_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trained, files) = clicks(folder.path(), &[300, 400]);
+    let out = folder.path().join("out.parquet");
+    assert!(predict(&trained, &files, &output(out.clone()), 8).iter().all(Result::is_ok));
+    let probability = Feature {
+        group: "p".into(),
+        name: "click".into(),
+        column: "click_probability".into(),
+        kind: FeatureKind::Dense { width: 1 },
+        sequence: None,
+        common: false,
+        location: "m.din:1:1".into(),
+    };
+    let schema = Schema { features: vec![probability], ..Schema::default() };
+    let probabilities = |path: &Path| {
+        let data = Dataset::open(&[path], &schema, ReadMode::Predict).unwrap();
+        assert_eq!(data.rows(), 2000);
+        data.stream(StreamOptions::new(4000, Order::File)).unwrap().next().unwrap().unwrap().dense.remove(0)
+    };
+    let one = folder.path().join("one.parquet");
+    predict(&trained, &files, &output(one.clone()), 1).remove(0).unwrap();
+    assert_eq!(probabilities(&out), probabilities(&one));
+}
+
+/// A header is there even if the first rank has no rows.
+#[test]
+fn the_first_part_has_the_header_whoever_has_the_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trained, file) = logarithm(folder.path(), vec![1.0; 7]);
+    let files = [file];
+    predict(&trained, &files, &output(folder.path().join("one.csv")), 1).remove(0).unwrap();
+    for ranks in [2, 3, 4] {
+        let out = folder.path().join("out.csv");
+        assert!(predict(&trained, &files, &output(out.clone()), ranks).iter().all(Result::is_ok));
+        let parts: Vec<String> = names(&out).iter().map(|part| fs::read_to_string(out.join(part)).unwrap()).collect();
+        assert!(parts[0].starts_with("id,click,click_probability,click_logit\n"), "{parts:?}");
+        assert_eq!(parts.concat(), fs::read_to_string(folder.path().join("one.csv")).unwrap());
+        assert_eq!(parts.iter().filter(|part| part.contains("0,1,")).count(), 1, "one row group, one rank: {parts:?}");
+    }
+}
+
+fn messages(outcomes: Vec<Result<PredictionSummary>>) -> Vec<String> {
+    outcomes.into_iter().map(|outcome| outcome.unwrap_err().message).collect()
+}
+
+#[test]
+fn an_error_of_any_rank_leaves_nothing_and_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    for bad in [3, 17, 25, 38] {
+        let numbers = (0..40).map(|k| if k == bad { -3.0 } else { 1.0 }).collect();
+        let (trained, file) = logarithm(folder.path(), numbers);
+        let files = [file];
+        let out = folder.path().join("out");
+        fs::create_dir_all(out.join("there.csv")).unwrap();
+        let there = out.join("there.csv/part-00000-of-00001.csv");
+        fs::write(&there, "earlier").unwrap();
+        for ranks in [2, 3, 4, 5] {
+            for name in ["new.csv", "new.parquet", "there.csv"] {
+                let errors = messages(predict(&trained, &files, &output(out.join(name)), ranks));
+                let row = format!("numbers.parquet: row {bad}: the prediction of `click` is not a number");
+                assert_eq!(errors.iter().filter(|error| error.contains(&row)).count(), 1, "{errors:?}");
+                assert_eq!(names(&out), ["there.csv"]);
+                assert_eq!(names(&out.join("there.csv")), ["part-00000-of-00001.csv"]);
+                assert_eq!(fs::read_to_string(&there).unwrap(), "earlier");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_other_files_and_inputs_are_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trained, file) = logarithm(folder.path(), vec![1.0; 40]);
+    let refused = |files: &[PathBuf], path: &Path, why: &str| {
+        let before = names(folder.path());
+        let errors = messages(predict(&trained, files, &output(path.to_path_buf()), 3));
+        let said = format!("{}: expected a folder to write, or predictions to replace, found {why}", path.display());
+        assert!(errors[0].starts_with(&said), "{errors:?}");
+        assert_eq!(names(folder.path()), before);
+    };
+    let out = folder.path().join("out.parquet");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("notes.txt"), "mine").unwrap();
+    refused(std::slice::from_ref(&file), &out, "a folder with notes.txt in it");
+    fs::remove_file(out.join("notes.txt")).unwrap();
+    let part = out.join("part-00000-of-00001.parquet");
+    fs::copy(&file, &part).unwrap();
+    refused(std::slice::from_ref(&part), &out, "the input part-00000-of-00001.parquet in it");
+    refused(std::slice::from_ref(&file), &file, "an input");
+    assert!(part.exists() && file.exists());
+    // Where it is not an input, it is replaced.
+    assert!(predict(&trained, std::slice::from_ref(&file), &output(out.clone()), 2).iter().all(Result::is_ok));
+    assert_eq!(names(&out).len(), 2);
+    // A folder that is missing cannot hold one.
+    let missing = folder.path().join("missing/out.parquet");
+    let error: Error = predict(&trained, &[file], &output(missing), 2).remove(0).unwrap_err();
+    assert!(error.exit_code() == 1 && error.message.contains("missing/out.parquet: cannot write"), "{error}");
+}

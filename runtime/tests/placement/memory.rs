@@ -1,0 +1,81 @@
+//! Predicted bytes against tables that hold so many ids, and what is said where they do not fit.
+
+use crate::{always, options, program};
+use din_runtime::leaves::DEFAULT_LEAVES;
+use din_runtime::placement::Plan;
+use din_runtime::table::{Placement, Sharding, Table};
+use std::path::Path;
+
+/// The rows of one rank of several, as the hash divides them.
+#[test]
+fn tables_take_what_was_predicted() {
+    let program = program();
+    let spec = &program.tables[0];
+    for (ids, ranks) in
+        [(1_000, 1), (100_000, 1), (131_072, 1), (131_073, 1), (300_000, 2), (1_000_000, 3), (500_000, 16)]
+    {
+        let plan = Plan::new(&always(&program, ids), &options(&program, ranks));
+        let most = (0..ranks)
+            .map(|rank| {
+                let sharding = Sharding { buckets: DEFAULT_LEAVES, rank, ranks };
+                let mut table = Table::new(spec, program.slots(spec.update), 1).unwrap();
+                let own: Vec<u64> = (0..ids).filter(|&id| sharding.owner(id) == rank).collect();
+                table.resolve_train(&own, &mut Vec::new()).unwrap();
+                table.bytes()
+            })
+            .max()
+            .unwrap();
+        let predicted = plan.tables[0].memory.total;
+        let error = predicted as f64 / most as f64 - 1.0;
+        assert!(error.abs() < 0.05, "{ids} ids on {ranks} ranks: {predicted} predicted, {most} held");
+    }
+    let fixed = &program.tables[1];
+    let plan = Plan::new(&always(&program, 10), &options(&program, 2));
+    assert_eq!(plan.tables[1].memory.total, Table::new(fixed, program.slots(fixed.update), 1).unwrap().bytes());
+}
+
+#[test]
+fn the_sum_is_that_of_its_parts() {
+    let program = program();
+    let plan = Plan::new(&always(&program, 100_000), &options(&program, 2));
+    let table = &plan.tables[0].memory;
+    // 50,001 rows of 4 weights, Adam's two moments of each, frequency and updates; 2^15 lines.
+    assert_eq!(table.rows, 50_001);
+    assert_eq!(table.state, [("m".to_string(), 16 * 50_001), ("v".to_string(), 16 * 50_001)]);
+    assert_eq!((table.weights, table.frequency, table.updates), (16 * 50_001, 4 * 50_001, 4 * 50_001));
+    assert_eq!((table.index, table.transient), (64 << 15, 64 << 14));
+    assert_eq!(table.total, 56 * 50_001 + (64 << 15));
+    let memory = &plan.memory;
+    // Weights and biases, and Adam's two moments of each.
+    assert_eq!(memory.dense, 3 * 4 * 2401);
+    assert_eq!(memory.tables, plan.tables.iter().map(|table| table.memory.total).sum::<u64>());
+    assert_eq!(memory.total, memory.tables + memory.dense + memory.step + memory.reading + memory.transient);
+    assert_eq!((memory.device, memory.needed()), (None, memory.total));
+}
+
+#[test]
+fn what_does_not_fit_says_what_would() {
+    let program = program();
+    let model = always(&program, 1_000_000_000);
+    let check = |ranks, memory, placement| {
+        let mut options = options(&program, ranks);
+        (options.memory, options.placements[0]) = (Some(memory), placement);
+        Plan::new(&model, &options).check(&model, &options, Path::new("models"))
+    };
+    // 56 bytes per row, an index of 32 GiB and, while it is saved, 16 bytes per row.
+    check(1, 101 << 30, None).unwrap();
+    let error = check(1, 60 << 30, None).unwrap_err().to_string();
+    assert!(error.starts_with("models/small.din:12:15: a rank of 1 needs 10"), "{error}");
+    assert!(error.contains("and has 60.0 GiB; table `item` takes 84.2 GiB of it"), "{error}");
+    assert!(error.contains("help: --ranks 2"), "{error}");
+    let error = check(4, 60 << 30, Some(Placement::Replicated)).unwrap_err().to_string();
+    assert!(error.contains("help: --placement item=sharded") && !error.contains("--ranks"), "{error}");
+    let error = check(1, 1 << 20, None).unwrap_err().to_string();
+    assert!(error.contains("give a rank more memory"), "{error}");
+    // No table has more than 2^32 - 2 rows.
+    let huge = always(&program, 10_000_000_000);
+    let options = options(&program, 2);
+    let error = Plan::new(&huge, &options).check(&huge, &options, Path::new("")).unwrap_err().to_string();
+    assert!(error.contains("5000000001 rows on a rank, of which there may be 4294967294"), "{error}");
+    assert!(error.contains("help: --ranks 4"), "{error}");
+}

@@ -1,0 +1,12 @@
+//! Ranks that `mpirun` has started, under Open MPI and under MPICH: what they send each other, and
+//! how their run ends.
+//!
+//! `cargo xtask test --mpi` builds the libraries, says where they are, and runs these tests. A rank
+//! is this test binary again, which then runs [`role::a_rank`] alone.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod ends;
+mod exchange;
+mod role;
+mod support;
