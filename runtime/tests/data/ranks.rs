@@ -5,7 +5,7 @@ use crate::{requests, support};
 use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray};
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
 use din_runtime::batch::{Batch, KeyColumn};
-use din_runtime::comm::{Channel, Communicator, Messages, in_process};
+use din_runtime::comm::{Channel, Communicator, Ending, Messages, in_process};
 use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamError, StreamOptions};
 use din_runtime::leaves::LeafRange;
 use din_runtime::random::Stream;
@@ -426,6 +426,15 @@ impl Communicator for Late {
     fn all_gather(&self, channel: Channel, message: &[u32], received: &mut Messages) -> din_runtime::Result<()> {
         self.sleep();
         self.ranks.all_gather(channel, message, received)
+    }
+    fn host(&self, rank: usize) -> String {
+        self.ranks.host(rank)
+    }
+    fn finish(&self) -> din_runtime::Result<()> {
+        self.ranks.finish()
+    }
+    fn fail(&self, error: &din_runtime::Error) -> Ending {
+        self.ranks.fail(error)
     }
 }
 
