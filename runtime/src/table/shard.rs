@@ -39,7 +39,7 @@ impl Sharding {
         x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^= x >> 31;
         // The upper bits, times the number of buckets.
-        ((x >> 32) * u64::from(self.buckets) >> 32) as u32
+        (((x >> 32) * u64::from(self.buckets)) >> 32) as u32
     }
 
     /// The rank that owns a bucket.
