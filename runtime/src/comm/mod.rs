@@ -17,6 +17,7 @@ pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
 pub use reduce::RankReduction;
+pub(crate) use reduce::WHOLE_WORDS;
 
 use crate::Result;
 use std::fmt;
