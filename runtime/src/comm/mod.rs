@@ -29,6 +29,7 @@ pub use local::LocalCommunicator;
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
 pub use outcome::{any_rank, on_first_rank, share_outcomes};
 pub use reduce::RankReduction;
+pub(crate) use reduce::WHOLE_WORDS;
 pub use watch::{Ending, progress};
 
 use crate::{Error, Result};

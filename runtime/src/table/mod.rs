@@ -301,6 +301,12 @@ impl Table {
         Index::bytes_for(ids)
     }
 
+    /// Bytes by which one rank finds its rows of a fixed table with `size` ids, where it owns so
+    /// many.
+    pub fn owned_ids_bytes(size: u64, owned: u64) -> u64 {
+        OwnedIds::bytes_for(size, owned)
+    }
+
     /// Bytes that rows, state and index take.
     pub fn bytes(&self) -> u64 {
         let numbers: usize = self.slots.iter().map(|s| s.slab.values.as_slice().len()).sum();
